@@ -1,0 +1,115 @@
+// Package event is the event model and its codecs.
+//
+// Four kinds of events tell Relish what happens: an item was described, a user was described, items
+// were shown (impression), a user did something with an item (interaction). Two more kinds exist in
+// the log only: an item was deleted, a user was forgotten. Events come in as native JSON, Metarank's
+// JSON, or CSV of interactions, plain or compressed, possibly twice and out of order; whatever the
+// way in, they become an Event here, are checked by Validate, and are kept in the log as native JSON.
+package event
+
+import (
+	"fmt"
+
+	"relish/ranker"
+)
+
+// Kind is what an event tells. Its string form is the native "type".
+type Kind string
+
+// The kinds of events. Delete and Erase are written by the server itself and never accepted from outside.
+const (
+	Item        Kind = "item"
+	User        Kind = "user"
+	Impression  Kind = "impression"
+	Interaction Kind = "interaction"
+	Delete      Kind = "delete" // the item is gone
+	Erase       Kind = "erase"  // the user is forgotten; carries UserHash, never the id
+)
+
+// Event is one event of any kind; which fields are used depends on Kind. It is a plain value, its
+// slices and maps belong to whoever decoded it and are not changed after that.
+type Event struct {
+	Kind Kind
+	ID   string // the event's own id: repeats of it are duplicates
+	Time int64  // event time, Unix ms; 0 = the arrival time
+
+	ItemID  string // item, interaction, delete
+	UserID  string // user, impression, interaction
+	Session string
+
+	// Item events. nil means "says nothing of it"; an item event merges into what is known, unless
+	// Replace is set (PUT /items).
+	Title   *string
+	Text    *string
+	Tags    []string                // nil = absent, empty = none
+	Fields  map[string]ranker.Value // item and user events
+	Replace bool
+
+	// Impression events. Items, Time, User, Session are taken from the embedded record's fields
+	// above and here: Shown is the order shown.
+	Shown       []string
+	Scores      []float64 // the retriever's score of each shown item (Metarank's relevancy), nil if none
+	Context     map[string]ranker.Value
+	Propensity  []float64
+	Model       string
+	Experiments map[string]string
+	// Answer is set for impressions that Relish itself recorded.
+	Answer *Answer
+
+	// Interaction events.
+	Action       string
+	ImpressionID string
+	Value        *float64
+
+	// Erase events: UserHash(user id), see package features.
+	UserHash string
+}
+
+// Answer is what the server adds to an impression it answered itself.
+type Answer struct {
+	SchemaHash string
+	Degraded   []string
+	StateSeq   uint64
+	MatrixHash uint64
+	Matrix     []float32 // rows of Shown, nil mostly
+}
+
+// FromImpression makes the event that records an answered ranking.
+func FromImpression(imp *ranker.Impression) Event {
+	return Event{
+		Kind: Impression, ID: imp.ID, Time: imp.Time, UserID: imp.User, Session: imp.Session,
+		Shown: imp.Items, Context: imp.Context, Propensity: imp.Propensity, Model: imp.Model,
+		Experiments: imp.Experiments,
+		Answer: &Answer{SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
+			MatrixHash: imp.MatrixHash, Matrix: imp.Matrix},
+	}
+}
+
+// Error is why one event was refused. Message names the field and the reason, never the user's data.
+type Error struct {
+	Code    string // "missing_field", "invalid_field", "unknown_field", "malformed", "time_in_future", "too_large", ...
+	Message string
+	Pointer string // JSON pointer into the event, "" for the event itself
+}
+
+func (e *Error) Error() string {
+	if e.Pointer == "" {
+		return e.Message
+	}
+	return fmt.Sprintf("%s: %s", e.Pointer, e.Message)
+}
+
+// Outcome is what became of one event handed to a store: accepted (the zero Outcome), a duplicate,
+// or refused.
+type Outcome struct {
+	Duplicate bool
+	Err       *Error
+}
+
+// Record is an event in the log, with its place in the one order that state is applied in.
+type Record struct {
+	Seq     uint64 // from 1, without gaps in one replica's log
+	Arrival int64  // Unix ms, never going back
+	Replica string // the log's replica id, 16 hex digits
+	Event   Event
+}

@@ -1,0 +1,147 @@
+package ranker
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// ValueKind says which member of a Value holds the value.
+type ValueKind uint8
+
+// The kinds of a field's value. The zero kind means "no value".
+const (
+	NoValue ValueKind = iota
+	Number
+	Bool
+	String
+	Strings
+	Numbers
+)
+
+// Value is one field's value: a number, a boolean, a string, or a list of strings or numbers.
+// Exactly the member named by Kind is set; Bool is held in Num as 0 or 1.
+type Value struct {
+	Kind ValueKind
+	Num  float64
+	Str  string
+	List []string
+	Nums []float64
+}
+
+// NumberValue, BoolValue, StringValue and StringsValue build values of their kinds.
+func NumberValue(x float64) Value { return Value{Kind: Number, Num: x} }
+
+// BoolValue returns a boolean value.
+func BoolValue(b bool) Value {
+	if b {
+		return Value{Kind: Bool, Num: 1}
+	}
+	return Value{Kind: Bool}
+}
+
+// StringValue returns a string value.
+func StringValue(s string) Value { return Value{Kind: String, Str: s} }
+
+// StringsValue returns a list-of-strings value, which keeps the slice it is given.
+func StringsValue(s []string) Value { return Value{Kind: Strings, List: s} }
+
+// Words returns the value as words of text: a string itself, a list's members, a number in its
+// shortest decimal form. It is what category features compare and what a text is composed of.
+func (v Value) Words() []string {
+	switch v.Kind {
+	case String:
+		return []string{v.Str}
+	case Strings:
+		return v.List
+	case Number:
+		return []string{strconv.FormatFloat(v.Num, 'g', -1, 64)}
+	case Bool:
+		return []string{strconv.FormatBool(v.Num != 0)}
+	}
+	return nil
+}
+
+// Item is what the catalogue says of one item. All strings are valid UTF-8.
+type Item struct {
+	ID     string
+	Title  string
+	Text   string
+	Tags   []string
+	Fields map[string]Value
+}
+
+// TextSpec names the parts of an item that make its text, in order. "title", "text" and "tags" are
+// the item's own, any other name is a field. The empty spec means DefaultTextSpec.
+type TextSpec []string
+
+// DefaultTextSpec puts the title first, since encoders truncate at the end, and the tags before
+// the long text for the same reason.
+var DefaultTextSpec = TextSpec{"title", "tags", "text"}
+
+// Compose joins the named parts of the item with ". " between parts and ", " between list members.
+// An item none of whose parts has a visible character has the empty text.
+func (s TextSpec) Compose(it *Item) string {
+	if len(s) == 0 {
+		s = DefaultTextSpec
+	}
+	var b strings.Builder
+	for _, name := range s {
+		var part string
+		switch name {
+		case "title":
+			part = it.Title
+		case "text":
+			part = it.Text
+		case "tags":
+			part = strings.Join(it.Tags, ", ")
+		default:
+			part = strings.Join(it.Fields[name].Words(), ", ")
+		}
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString(". ")
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// ItemInfo is an item as the ranking stages see it: its content, the key of its text and its words.
+// It is immutable and may be shared by any number of goroutines.
+type ItemInfo struct {
+	Item
+	// TextKey is the content hash of the composed text, 0 exactly when the text is empty.
+	TextKey uint64
+	// Words holds the sorted, distinct hashes of the lower-cased words of title and tags,
+	// at most MaxWords of them: the input of the token-overlap matcher.
+	Words []uint32
+
+	spec TextSpec
+}
+
+// NewItemInfo prepares an item for ranking. It keeps the item's slices and maps, which must not
+// change afterwards.
+func NewItemInfo(it Item, spec TextSpec) *ItemInfo {
+	info := &ItemInfo{Item: it, spec: spec}
+	if body := info.Body(); body != "" {
+		info.TextKey = TextKey(body)
+	}
+	info.Words = wordHashes(&it)
+	return info
+}
+
+// Body composes the item's text; it allocates, so stages use TextKey where they can.
+func (i *ItemInfo) Body() string { return i.spec.Compose(&i.Item) }
+
+// TextKey is the content hash of a text: xxHash64, with 0 kept free for "no text".
+func TextKey(body string) uint64 {
+	if h := xxhash.Sum64String(body); h != 0 {
+		return h
+	}
+	return 1
+}
