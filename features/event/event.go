@@ -8,9 +8,18 @@
 package event
 
 import (
+	"errors"
 	"fmt"
 
 	"relish/ranker"
+)
+
+// Errors of a whole append, as opposed to one event's Outcome. Stores wrap them.
+var (
+	// ErrFull: the log has reached its disk limit; nothing was written (HTTP 507).
+	ErrFull = errors.New("event log is full")
+	// ErrUnavailable: the log cannot take events now, nothing was acknowledged; try again later (HTTP 503).
+	ErrUnavailable = errors.New("event log is unavailable")
 )
 
 // Kind is what an event tells. Its string form is the native "type".
