@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"relish/features/memory"
+	"relish/internal/config"
+	"relish/ranker"
+)
+
+type embedCmd struct {
+	dataFlags
+	encoderFlags
+	logFlags
+	JSON bool `help:"Print the count as JSON."`
+}
+
+// Run encodes what is missing and waits until it is stored.
+func (c *embedCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
+	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{OnItem: noHook}, c.logger())
+	if err != nil {
+		return err
+	}
+	defer e.closeTimed(&err)
+	if e.vectors == nil {
+		return fmt.Errorf("%w: embed needs a text encoder; leave out --no-text", errUsage)
+	}
+	n, err := embedAll(ctx, e)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(map[string]int{"encoded": n})
+	}
+	fmt.Printf("texts encoded %d\n", n)
+	return nil
+}
+
+// noHook leaves new items to embedAll, which waits for them.
+func noHook([]*ranker.ItemInfo) {}
+
+// embedAll encodes every item's text that has no vector and returns how many it encoded.
+func embedAll(ctx context.Context, e *engine) (encoded int, err error) {
+	if e.vectors == nil {
+		return 0, nil
+	}
+	p := newProgress("encode texts")
+	defer p.end()
+	err = e.vectors.EncodeAll(ctx, e.store.Items(), func(done, n int) {
+		encoded = n
+		p.set(done, 0)
+	})
+	return encoded, err
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"relish/embeddings"
+	"relish/embeddings/onnx"
+	"relish/features/memory"
+	"relish/internal/config"
+	"relish/ranker"
+	"relish/ranker/blend"
+	"relish/ranker/match"
+)
+
+// engine is everything behind the HTTP edge: the store, the vectors, and what they were opened with.
+type engine struct {
+	store   *memory.Store
+	vectors *embeddings.Service // nil with --no-text
+	encoder *onnx.Encoder
+	unlock  func()
+}
+
+// openEngine locks the data folder and opens store and vectors. Closing the engine releases all.
+func openEngine(data dataFlags, enc *encoderFlags, cfg *config.Config, opt memory.Options, log *slog.Logger) (_ *engine, err error) {
+	e := &engine{}
+	defer func() {
+		if err != nil {
+			_ = e.close(context.Background())
+		}
+	}()
+	if e.unlock, err = memory.Lock(data.Data); err != nil {
+		return nil, err
+	}
+	if !enc.NoText {
+		if e.encoder, err = enc.loadEncoder(log); err != nil {
+			return nil, err
+		}
+		e.vectors, err = embeddings.New(e.encoder, embeddings.Options{
+			Dir: filepath.Join(data.Data, "vectors"), CacheBytes: enc.CacheBytes, Log: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	opt.Log = log
+	if opt.OnItem == nil && e.vectors != nil {
+		opt.OnItem = func(items []*ranker.ItemInfo) { e.vectors.Enqueue(items) }
+	}
+	cfg.State.Text = cfg.Text
+	e.store, err = memory.Open(data.Data, cfg.State, opt)
+	return e, err
+}
+
+// close releases everything, in the reverse order of opening.
+func (e *engine) close(ctx context.Context) error {
+	var errs []error
+	if e.store != nil {
+		errs = append(errs, e.store.Close())
+	}
+	if e.vectors != nil {
+		errs = append(errs, e.vectors.Close(ctx))
+	}
+	if e.encoder != nil {
+		e.encoder.Close()
+	}
+	if e.unlock != nil {
+		e.unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// closeTimed closes within the shutdown time and adds its error to err.
+func (e *engine) closeTimed(err *error) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	*err = errors.Join(*err, e.close(ctx))
+}
+
+// priorModels serves the prior over the configured actions and fields.
+func priorModels(cfg *config.Config) (ranker.Models, error) {
+	schema, err := blend.PriorSchema(cfg.State.Actions, cfg.State.Fields)
+	if err != nil {
+		return nil, fmt.Errorf("prior: %w", err)
+	}
+	prior, err := blend.NewPrior(schema)
+	if err != nil {
+		return nil, fmt.Errorf("prior: %w", err)
+	}
+	return blend.Models(&ranker.Model{
+		Version:  "prior",
+		Schema:   schema,
+		Matchers: []ranker.Matcher{match.TextPoolings{}, match.TokenOverlap{}},
+		Blend:    prior,
+	}), nil
+}
+
+// ranksWith returns v as the pipeline's interface, nil when there is no text model.
+func ranksWith(v *embeddings.Service) ranker.Vectors {
+	if v == nil {
+		return nil
+	}
+	return v
+}

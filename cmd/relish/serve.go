@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"relish/api"
+	"relish/features/memory"
+	"relish/internal/config"
+	"relish/ranker"
+	"relish/ranker/rerank"
+)
+
+type serveCmd struct {
+	dataFlags
+	encoderFlags
+	logFlags
+	Addr        string        `help:"Address to listen on. An address other machines reach needs keys in relish.yaml, or --open." default:"127.0.0.1:8080"`
+	Open        bool          `help:"Serve other machines without keys. Anyone who reaches the port can read, write and erase."`
+	CORSOrigin  []string      `help:"Origins whose pages may call the service from a browser." name:"cors-origin"`
+	LogFeatures float64       `help:"Share of rankings whose feature matrix is logged whole: the reference when parity is checked. 0.01 costs about 1 % of the log's growth at 100 candidates." default:"0.01"`
+	MaxInFlight int           `help:"Rankings at once before new ones are refused with 503. Refusing beats queueing: a queue only adds latency." default:"256"`
+	RatePerKey  float64       `help:"Requests a second per key (or per service without keys), 0 = unlimited." default:"0"`
+	MaxLogBytes int64         `help:"Size of the event log at which /feedback answers 507; 0 = no limit." default:"0"`
+	RetainBytes int64         `help:"Oldest sealed log segments are dropped above this size; 0 keeps all, so that everything can be trained on." default:"0"`
+	RetainAge   time.Duration `help:"Sealed log segments older than this, by arrival, are dropped; 0 keeps all." default:"0"`
+	EraseAfter  time.Duration `help:"A forgotten user's events are rewritten out of the log within this time. Longer batches more users into one rewrite." default:"24h"`
+}
+
+// Run serves until the context ends, then drains.
+func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
+	if err := c.checkOpen(cfg); err != nil {
+		return err
+	}
+	log := c.logger()
+	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{
+		MaxLogBytes: c.MaxLogBytes, RetainBytes: c.RetainBytes, RetainAge: c.RetainAge, EraseAfter: c.EraseAfter,
+	}, log)
+	if err != nil {
+		return err
+	}
+	defer e.closeTimed(&err)
+	if e.vectors != nil {
+		items := 0
+		for it := range e.store.Items() {
+			if dropped := e.vectors.Enqueue([]*ranker.ItemInfo{it}); dropped > 0 {
+				break // the queue is full; the rest is encoded when it is first ranked
+			}
+			items++
+		}
+		log.Info("items known", "items", items)
+	}
+	server, err := c.server(e, cfg, log)
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "relish serves on http://%s (web console at /, API at /docs)\n", ln.Addr())
+	return server.Serve(ctx, ln)
+}
+
+// checkOpen refuses to serve other machines by accident.
+func (c *serveCmd) checkOpen(cfg *config.Config) error {
+	host, _, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		return fmt.Errorf("%w: --addr %q: %v", errUsage, c.Addr, err)
+	}
+	ip, err := netip.ParseAddr(host)
+	local := host == "localhost" || err == nil && ip.IsLoopback()
+	if !local && len(cfg.Keys) == 0 && !c.Open {
+		return fmt.Errorf("%w: --addr %s can be reached from other machines: put keys into relish.yaml, or say --open", errUsage, c.Addr)
+	}
+	return nil
+}
+
+func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
+	models, err := priorModels(cfg)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := rerank.New(cfg.Rules)
+	if err != nil {
+		return nil, err
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerEngine(reg, e)
+	pipeline, err := ranker.New(ranker.Options{
+		Features: e.store, Vectors: ranksWith(e.vectors), Models: models, Recorder: e.store, Steps: steps,
+		TextSpec: cfg.Text, LogFeatures: c.LogFeatures,
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys, err := apiKeys(cfg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	opt := api.Options{
+		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store,
+		Ready: func() []api.Check { return readiness(e) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
+		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, Logger: log, Version: version,
+	}
+	if e.vectors != nil {
+		opt.Texts = e.vectors
+	}
+	return api.New(opt)
+}
+
+func apiKeys(keys []config.Key) ([]api.Key, error) {
+	var out []api.Key
+	for _, k := range keys {
+		raw, err := hex.DecodeString(k.SHA256)
+		if err != nil {
+			return nil, errors.New("keys: sha256 is not hex") // Load has checked it
+		}
+		out = append(out, api.Key{Name: k.Name, SHA256: [32]byte(raw), Scopes: k.Scopes})
+	}
+	return out, nil
+}
+
+// readiness names what a load balancer and a person want to know.
+func readiness(e *engine) []api.Check {
+	checks := []api.Check{{Name: "store", OK: true}}
+	if e.encoder != nil {
+		checks = append(checks, api.Check{Name: "encoder", OK: true, Detail: e.encoder.Device()})
+		if why := e.encoder.Fallback(); why != "" {
+			checks[1].Detail += " (" + why + ")"
+		}
+	}
+	return checks
+}

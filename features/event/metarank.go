@@ -1,0 +1,150 @@
+package event
+
+import (
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+
+	"relish/ranker"
+)
+
+// metarank is Metarank's event (its doc/event-schema.md), all kinds in one.
+type metarank struct {
+	Event     string          `json:"event"`
+	ID        string          `json:"id"`
+	Timestamp stamp           `json:"timestamp"`
+	Item      string          `json:"item"`
+	User      string          `json:"user"`
+	Session   string          `json:"session"`
+	Ranking   string          `json:"ranking"`
+	Type      string          `json:"type"`
+	Tenant    string          `json:"tenant"`
+	Fields    []metarankField `json:"fields"`
+	Items     []metarankItem  `json:"items"`
+}
+
+type metarankField struct {
+	Name  string       `json:"name"`
+	Value ranker.Value `json:"value"`
+}
+
+type metarankItem struct {
+	ID        string          `json:"id"`
+	Relevancy *float64        `json:"relevancy"`
+	Label     *float64        `json:"label"`
+	Fields    []metarankField `json:"fields"`
+}
+
+// DecodeMetarank reads one event in Metarank's shape. What Relish has no use for (tenant, labels,
+// fields of interactions) is passed over. It does not Validate.
+func DecodeMetarank(data []byte) (Event, *Error) {
+	var m metarank
+	if err := json.Unmarshal(data, &m, strict); err != nil {
+		return Event{}, decodeError(err)
+	}
+	e := Event{ID: m.ID, Time: int64(m.Timestamp), UserID: m.User, Session: m.Session}
+	if e.UserID == "" {
+		e.UserID = m.Session // an anonymous user is known by his session
+	}
+	switch m.Event {
+	case "item", "metadata":
+		e.Kind, e.ItemID = Item, m.Item
+		e.UserID, e.Session = "", ""
+		m.fillItem(&e)
+	case "user":
+		e.Kind, e.Fields = User, fieldMap(m.Fields)
+	case "ranking", "":
+		e.Kind, e.Context = Impression, scalars(m.Fields)
+		m.fillShown(&e)
+	case "interaction":
+		e.Kind, e.ItemID, e.Action, e.ImpressionID = Interaction, m.Item, m.Type, m.Ranking
+	default:
+		return Event{}, &Error{Code: "invalid_field", Pointer: "/event", Message: fmt.Sprintf("event %.40q is unknown; it is item, user, ranking or interaction", m.Event)}
+	}
+	return e, nil
+}
+
+// fillItem gives title, tags and the text fields their own places; the rest stays a field.
+func (m *metarank) fillItem(e *Event) {
+	for _, f := range m.Fields {
+		switch {
+		case f.Name == "title" && f.Value.Kind == ranker.String:
+			e.Title = &f.Value.Str
+		case (f.Name == "text" || f.Name == "description" || f.Name == "overview") && f.Value.Kind == ranker.String:
+			e.Text = &f.Value.Str
+		case f.Name == "tags" && f.Value.Kind == ranker.Strings:
+			e.Tags = f.Value.List
+		default:
+			if e.Fields == nil {
+				e.Fields = map[string]ranker.Value{}
+			}
+			e.Fields[f.Name] = f.Value
+		}
+	}
+}
+
+// fillShown takes the list, with the retriever's scores if there are any.
+func (m *metarank) fillShown(e *Event) {
+	for i, it := range m.Items {
+		e.Shown = append(e.Shown, it.ID)
+		score, ok := it.score()
+		if !ok {
+			continue
+		}
+		if e.Scores == nil {
+			e.Scores = make([]float64, len(m.Items))
+		}
+		e.Scores[i] = score
+	}
+}
+
+// score is the item's relevancy, which Metarank also takes as a field. Zero says nothing: its
+// examples send it for "unknown".
+func (it *metarankItem) score() (float64, bool) {
+	if it.Relevancy != nil && *it.Relevancy != 0 {
+		return *it.Relevancy, true
+	}
+	for _, f := range it.Fields {
+		if f.Name == "relevancy" && f.Value.Kind == ranker.Number && f.Value.Num != 0 {
+			return f.Value.Num, true
+		}
+	}
+	return 0, false
+}
+
+func fieldMap(fields []metarankField) map[string]ranker.Value {
+	out := make(map[string]ranker.Value, len(fields))
+	for _, f := range fields {
+		out[f.Name] = f.Value
+	}
+	return out
+}
+
+// scalars keeps the fields that a request context may have.
+func scalars(fields []metarankField) map[string]ranker.Value {
+	var out map[string]ranker.Value
+	for _, f := range fields {
+		if f.Value.Kind == ranker.Strings || f.Value.Kind == ranker.Numbers {
+			continue
+		}
+		if out == nil {
+			out = map[string]ranker.Value{}
+		}
+		out[f.Name] = f.Value
+	}
+	return out
+}
+
+// Decode reads one event in either shape: Metarank's has the member "event".
+func Decode(data []byte) (Event, *Error) {
+	var probe struct {
+		Event string `json:"event"`
+	}
+	if err := json.Unmarshal(data, &probe); err != nil {
+		return Event{}, decodeError(err)
+	}
+	if probe.Event != "" {
+		return DecodeMetarank(data)
+	}
+	return DecodeNative(data)
+}

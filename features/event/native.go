@@ -1,0 +1,275 @@
+package event
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"relish/ranker"
+)
+
+// wire is the native JSON form of every kind of event. The members below the line exist in the log only.
+type wire struct {
+	Type        Kind                    `json:"type"`
+	ID          string                  `json:"id,omitzero"`
+	Time        stamp                   `json:"time,omitzero"`
+	Item        string                  `json:"item,omitzero"`
+	User        string                  `json:"user,omitzero"`
+	Session     string                  `json:"session,omitzero"`
+	Title       *string                 `json:"title,omitzero"`
+	Text        *string                 `json:"text,omitzero"`
+	Tags        []string                `json:"tags,omitzero"`
+	Fields      map[string]ranker.Value `json:"fields,omitzero"`
+	Items       []string                `json:"items,omitzero"`
+	Context     map[string]ranker.Value `json:"context,omitzero"`
+	Propensity  []float64               `json:"propensity,omitzero"`
+	Model       string                  `json:"model,omitzero"`
+	Experiments map[string]string       `json:"experiments,omitzero"`
+	Action      string                  `json:"action,omitzero"`
+	Impression  string                  `json:"impression,omitzero"`
+	Value       *float64                `json:"value,omitzero"`
+
+	Scores   []float64   `json:"scores,omitzero"`
+	Replace  bool        `json:"replace,omitzero"`
+	UserHash string      `json:"user_hash,omitzero"`
+	Answer   *wireAnswer `json:"answer,omitzero"`
+}
+
+type wireAnswer struct {
+	SchemaHash string   `json:"schema,omitzero"`
+	Degraded   []string `json:"degraded,omitzero"`
+	StateSeq   uint64   `json:"state_seq"`
+	MatrixHash string   `json:"matrix_hash"`
+	Matrix     string   `json:"matrix,omitzero"` // base64 of little-endian float32
+}
+
+// members says which members each outside kind may have, beside type, id and time.
+var members = map[Kind]map[string]bool{
+	Item:        set("item", "title", "text", "tags", "fields"),
+	User:        set("user", "fields"),
+	Impression:  set("user", "session", "items", "context", "propensity", "model", "experiments"),
+	Interaction: set("user", "session", "item", "action", "impression", "value"),
+}
+
+func set(names ...string) map[string]bool {
+	m := map[string]bool{}
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
+
+// strict refuses unknown members; json/v2 itself refuses duplicate members, other cases and bad UTF-8.
+var strict = json.RejectUnknownMembers(true)
+
+// DecodeNative reads one native event as a client may send it. It does not Validate.
+func DecodeNative(data []byte) (Event, *Error) {
+	var w wire
+	if err := json.Unmarshal(data, &w, strict); err != nil {
+		return Event{}, decodeError(err)
+	}
+	allowed, ok := members[w.Type]
+	if !ok {
+		return Event{}, &Error{Code: "invalid_field", Pointer: "/type", Message: fmt.Sprintf("type %.40q is unknown; it is item, user, impression or interaction", w.Type)}
+	}
+	for _, m := range w.present() {
+		if !allowed[m] {
+			return Event{}, &Error{Code: "unknown_field", Pointer: "/" + m, Message: fmt.Sprintf("an event of type %s has no member %s", w.Type, m)}
+		}
+	}
+	e, err := w.event()
+	if err != nil {
+		return Event{}, &Error{Code: "malformed", Message: err.Error()}
+	}
+	return e, nil
+}
+
+// present names the members that are set, other than type, id and time.
+func (w *wire) present() []string {
+	var out []string
+	add := func(name string, set bool) {
+		if set {
+			out = append(out, name)
+		}
+	}
+	add("item", w.Item != "")
+	add("user", w.User != "")
+	add("session", w.Session != "")
+	add("title", w.Title != nil)
+	add("text", w.Text != nil)
+	add("tags", w.Tags != nil)
+	add("fields", w.Fields != nil)
+	add("items", w.Items != nil)
+	add("context", w.Context != nil)
+	add("propensity", w.Propensity != nil)
+	add("model", w.Model != "")
+	add("experiments", w.Experiments != nil)
+	add("action", w.Action != "")
+	add("impression", w.Impression != "")
+	add("value", w.Value != nil)
+	add("scores", w.Scores != nil)
+	add("replace", w.Replace)
+	add("user_hash", w.UserHash != "")
+	add("answer", w.Answer != nil)
+	return out
+}
+
+// DecodeLog reads one event as the log holds it.
+func DecodeLog(data []byte) (Event, error) {
+	var w wire
+	if err := json.Unmarshal(data, &w, strict); err != nil {
+		return Event{}, err
+	}
+	return w.event()
+}
+
+// AppendNative appends the event's canonical native JSON, which DecodeLog reads back, to dst.
+func AppendNative(dst []byte, e *Event) ([]byte, error) {
+	w := fromEvent(e)
+	data, err := json.Marshal(&w)
+	if err != nil {
+		return dst, fmt.Errorf("event %s: %w", e.Kind, err)
+	}
+	return append(dst, data...), nil
+}
+
+func fromEvent(e *Event) wire {
+	w := wire{Type: e.Kind, ID: e.ID, Time: stamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
+		Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields, Items: e.Shown, Context: e.Context,
+		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Action: e.Action,
+		Impression: e.ImpressionID, Value: e.Value, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash}
+	if a := e.Answer; a != nil {
+		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq,
+			MatrixHash: strconv.FormatUint(a.MatrixHash, 16), Matrix: encodeMatrix(a.Matrix)}
+	}
+	return w
+}
+
+func (w *wire) event() (Event, error) {
+	e := Event{Kind: w.Type, ID: w.ID, Time: int64(w.Time), ItemID: w.Item, UserID: w.User, Session: w.Session,
+		Title: w.Title, Text: w.Text, Tags: w.Tags, Fields: w.Fields, Shown: w.Items, Context: w.Context,
+		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Action: w.Action,
+		ImpressionID: w.Impression, Value: w.Value, Scores: w.Scores, Replace: w.Replace, UserHash: w.UserHash}
+	if a := w.Answer; a != nil {
+		hash, err := strconv.ParseUint(a.MatrixHash, 16, 64)
+		if err != nil {
+			return e, errors.New("answer.matrix_hash is not hexadecimal")
+		}
+		matrix, err := decodeMatrix(a.Matrix)
+		if err != nil {
+			return e, err
+		}
+		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, MatrixHash: hash, Matrix: matrix}
+	}
+	return e, nil
+}
+
+func encodeMatrix(m []float32) string {
+	if len(m) == 0 {
+		return ""
+	}
+	raw := make([]byte, 0, 4*len(m))
+	for _, x := range m {
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
+	}
+	return base64.StdEncoding.EncodeToString(raw)
+}
+
+func decodeMatrix(s string) ([]float32, error) {
+	raw, err := base64.StdEncoding.DecodeString(s)
+	if err != nil || len(raw)%4 != 0 {
+		return nil, errors.New("answer.matrix is not base64 of float32 values")
+	}
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	m := make([]float32, len(raw)/4)
+	for i := range m {
+		m[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+	return m, nil
+}
+
+// stamp is a time in Unix ms that reads RFC 3339 or a number of ms, and writes the number.
+type stamp int64
+
+// UnmarshalJSONFrom implements json's interface.
+func (s *stamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	tok, err := dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	switch tok.Kind() {
+	case '0':
+		ms, err := tok.Float()
+		if err != nil || ms != math.Trunc(ms) || math.Abs(ms) > maxMillis {
+			return errTime
+		}
+		*s = stamp(ms)
+		return nil
+	case '"':
+		ms, err := ParseTime(tok.String())
+		*s = stamp(ms)
+		return err
+	}
+	return errTime
+}
+
+// maxMillis is the end of year 9999, the last time RFC 3339 can write.
+const maxMillis = 253402300799999
+
+var errTime = errors.New("must be RFC 3339 or a whole number of Unix milliseconds")
+
+// ParseTime reads RFC 3339 or a decimal number of Unix milliseconds.
+func ParseTime(s string) (int64, error) {
+	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
+		if ms < -maxMillis || ms > maxMillis {
+			return 0, errTime
+		}
+		return ms, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return 0, errTime
+	}
+	return t.UnixMilli(), nil
+}
+
+// decodeError turns the JSON library's error into ours: the reason without the user's data.
+func decodeError(err error) *Error {
+	var syn *jsontext.SyntacticError
+	if errors.As(err, &syn) {
+		return &Error{Code: "malformed", Pointer: string(syn.JSONPointer), Message: "not valid JSON: " + plain(syn.Err)}
+	}
+	var sem *json.SemanticError
+	if errors.As(err, &sem) {
+		e := &Error{Code: "invalid_field", Pointer: string(sem.JSONPointer)}
+		switch {
+		case errors.Is(sem.Err, json.ErrUnknownName):
+			e.Code, e.Message = "unknown_field", "this member is unknown"
+		case sem.Err != nil:
+			e.Message = sem.Err.Error()
+		default:
+			e.Message = fmt.Sprintf("must not be a JSON %s", sem.JSONKind)
+		}
+		return e
+	}
+	return &Error{Code: "malformed", Message: "not valid JSON"}
+}
+
+func plain(err error) string {
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return "a member stands twice"
+	case err == nil:
+		return "it ends early"
+	}
+	return err.Error()
+}

@@ -1,0 +1,172 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"unicode"
+	"unicode/utf8"
+
+	"relish/ranker"
+)
+
+// Bounds of one event. They are far above honest use and keep one event from costing much.
+const (
+	MaxID      = 256
+	maxName    = 64
+	maxTitle   = 4 << 10
+	maxText    = 64 << 10
+	maxTags    = 256
+	maxTag     = 256
+	maxFields  = 128
+	maxList    = 512
+	maxShown   = 5000
+	maxContext = 32
+)
+
+var errID = errors.New("must be 1 to 256 bytes of printable UTF-8")
+
+// CheckID reports whether id is 1 to 256 bytes of printable, valid UTF-8.
+func CheckID(id string) error { return checkName(id, MaxID, errID) }
+
+func checkName(s string, limit int, bad error) error {
+	if s == "" || len(s) > limit || !utf8.ValidString(s) {
+		return bad
+	}
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return bad
+		}
+	}
+	return nil
+}
+
+// Validate checks everything that can be known from the event alone.
+func (e *Event) Validate() *Error {
+	if err := e.ids(); err != nil {
+		return err
+	}
+	if e.Time < 0 {
+		return &Error{Code: "invalid_field", Pointer: "/time", Message: "must not be before 1970"}
+	}
+	switch e.Kind {
+	case Item:
+		return e.validateItem()
+	case User:
+		return checkFields("/fields", e.Fields, maxFields)
+	case Impression:
+		return e.validateImpression()
+	case Interaction:
+		if checkName(e.Action, maxName, errID) != nil {
+			return &Error{Code: "missing_field", Pointer: "/action", Message: "must name what the user did, 1 to 64 printable bytes"}
+		}
+		if e.Value != nil && !finite(*e.Value) {
+			return &Error{Code: "invalid_field", Pointer: "/value", Message: "must be finite"}
+		}
+	}
+	return nil
+}
+
+// ids checks the ids that the kind needs and the optional ones that are there.
+func (e *Event) ids() *Error {
+	type id struct {
+		pointer, value string
+		need           bool
+	}
+	for _, f := range []id{
+		{"/id", e.ID, true},
+		{"/item", e.ItemID, e.Kind == Item || e.Kind == Interaction || e.Kind == Delete},
+		{"/user", e.UserID, e.Kind == User || e.Kind == Impression || e.Kind == Interaction},
+		{"/session", e.Session, false},
+		{"/impression", e.ImpressionID, false},
+		{"/model", e.Model, false},
+	} {
+		if f.value == "" && !f.need {
+			continue
+		}
+		if f.value == "" {
+			return &Error{Code: "missing_field", Pointer: f.pointer, Message: "is required: " + errID.Error()}
+		}
+		if err := CheckID(f.value); err != nil {
+			return &Error{Code: "invalid_field", Pointer: f.pointer, Message: err.Error()}
+		}
+	}
+	return nil
+}
+
+func (e *Event) validateItem() *Error {
+	if e.Title != nil && len(*e.Title) > maxTitle {
+		return tooLarge("/title", maxTitle, "bytes")
+	}
+	if e.Text != nil && len(*e.Text) > maxText {
+		return tooLarge("/text", maxText, "bytes")
+	}
+	if len(e.Tags) > maxTags {
+		return tooLarge("/tags", maxTags, "tags")
+	}
+	for i, t := range e.Tags {
+		if len(t) > maxTag {
+			return tooLarge(fmt.Sprintf("/tags/%d", i), maxTag, "bytes")
+		}
+	}
+	return checkFields("/fields", e.Fields, maxFields)
+}
+
+func (e *Event) validateImpression() *Error {
+	if len(e.Shown) == 0 {
+		return &Error{Code: "missing_field", Pointer: "/items", Message: "must name at least one item that was shown"}
+	}
+	if len(e.Shown) > maxShown {
+		return tooLarge("/items", maxShown, "items")
+	}
+	for i, id := range e.Shown {
+		if err := CheckID(id); err != nil {
+			return &Error{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d", i), Message: err.Error()}
+		}
+	}
+	if e.Propensity != nil && len(e.Propensity) != len(e.Shown) {
+		return &Error{Code: "invalid_field", Pointer: "/propensity", Message: "must have one entry per item"}
+	}
+	for i, p := range e.Propensity {
+		if !(p > 0 && p <= 1) {
+			return &Error{Code: "invalid_field", Pointer: fmt.Sprintf("/propensity/%d", i), Message: "must be above 0 and at most 1"}
+		}
+	}
+	if len(e.Experiments) > maxFields {
+		return tooLarge("/experiments", maxFields, "experiments")
+	}
+	return checkFields("/context", e.Context, maxContext)
+}
+
+func checkFields(pointer string, fields map[string]ranker.Value, limit int) *Error {
+	if len(fields) > limit {
+		return tooLarge(pointer, limit, "fields")
+	}
+	for name, v := range fields {
+		at := pointer + "/" + name
+		if checkName(name, maxName, errID) != nil {
+			return &Error{Code: "invalid_field", Pointer: pointer, Message: "a field's name must be 1 to 64 printable bytes"}
+		}
+		if len(v.Str) > maxText {
+			return tooLarge(at, maxText, "bytes")
+		}
+		if len(v.List) > maxList || len(v.Nums) > maxList {
+			return tooLarge(at, maxList, "values")
+		}
+		for _, s := range v.List {
+			if len(s) > maxTitle {
+				return tooLarge(at, maxTitle, "bytes a value")
+			}
+		}
+		if !finite(v.Num) {
+			return &Error{Code: "invalid_field", Pointer: at, Message: "must be finite"}
+		}
+	}
+	return nil
+}
+
+func tooLarge(pointer string, limit int, unit string) *Error {
+	return &Error{Code: "too_large", Pointer: pointer, Message: fmt.Sprintf("must have at most %d %s", limit, unit)}
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

@@ -1,0 +1,51 @@
+package stats_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"relish/internal/stats"
+)
+
+// The interval must cover the true mean in about 95 % of repetitions: with 400 repetitions the
+// count is binomial, and 0.91..0.985 is more than three of its standard deviations on either side.
+func TestBootstrapCovers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	covered := 0
+	const reps = 400
+	for r := range reps {
+		xs := make([]float64, 60)
+		for i := range xs {
+			xs[i] = rng.Float64()
+		}
+		iv, err := stats.Bootstrap(xs, uint64(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if iv.Low <= 0.5 && 0.5 <= iv.High {
+			covered++
+		}
+	}
+	if share := float64(covered) / reps; share < 0.91 || share > 0.985 {
+		t.Errorf("the interval covered the mean in %.3f of runs, want about 0.95", share)
+	}
+}
+
+func TestBootstrapEdges(t *testing.T) {
+	if _, err := stats.Bootstrap([]float64{1, math.NaN()}, 1); err == nil {
+		t.Error("a NaN must be an error")
+	}
+	iv, err := stats.Bootstrap(nil, 1)
+	if err != nil || !math.IsNaN(iv.Mean) {
+		t.Errorf("no values: got %v, %v; want NaN", iv, err)
+	}
+	a, _ := stats.Bootstrap([]float64{1, 2, 3}, 7)
+	b, _ := stats.Bootstrap([]float64{1, 2, 3}, 7)
+	if a != b {
+		t.Errorf("the same seed gave %v and %v", a, b)
+	}
+	if got := a.String(); len(got) == 0 || a.N != 3 || a.Mean != 2 {
+		t.Errorf("got %v", a)
+	}
+}
