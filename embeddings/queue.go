@@ -41,8 +41,9 @@ type flight struct {
 	lane    int
 	seq     uint64 // order of arrival
 	keep    bool   // an item's text: goes to the table, and to the background when given up
-	list    *list.List
-	el      *list.Element // nil while a worker holds it
+	held    bool          // by a worker: in no list
+	list    *list.List    // where it waits
+	el      *list.Element // its place there
 	waiters []*waiter
 	done    bool
 }
@@ -137,15 +138,15 @@ func (q *queue) join(w *waiter, lane int, key uint64, it *ranker.ItemInfo, text 
 	return f, false
 }
 
-// place puts a flight that no worker holds at the end of its lane: among the tokenized ones or not.
+// place puts a flight at the end of its lane, among the tokenized ones or the others. One that a
+// worker holds is placed when the worker is done.
 func (q *queue) place(f *flight) {
-	l := &q.lanes[f.lane]
-	switch {
-	case f.el == nil && f.list != nil: // with a worker, which will place it
+	if f.held {
 		return
-	case f.tokens == nil:
-		f.list = &l.raw
-	default:
+	}
+	l := &q.lanes[f.lane]
+	f.list = &l.raw
+	if f.tokens != nil {
 		if l.ready[f.bucket] == nil {
 			l.ready[f.bucket] = list.New()
 		}
@@ -153,19 +154,123 @@ func (q *queue) place(f *flight) {
 		l.waiting++
 	}
 	f.el = f.list.PushBack(f)
+	q.work.Broadcast()
 }
 
-// lift takes a flight out of its lane. A flight that a worker holds keeps its list and has no el.
+// lift takes a flight out of its lane, unless a worker holds it.
 func (q *queue) lift(f *flight) {
-	if f.el == nil {
+	if f.held {
 		return
 	}
+	l := &q.lanes[f.lane]
 	f.list.Remove(f.el)
-	if l := &q.lanes[f.lane]; f.list != &l.raw {
+	if f.list != &l.raw {
 		l.waiting--
 	}
-	f.el, f.list = nil, nil
+	f.list, f.el = nil, nil
 }
 
-// held marks a lifted flight as a worker's.
-func (f *flight) held(l *laneState) { f.list = &l.raw }
+// abandon takes w off the flights, its caller having given up. What nobody waits for any more goes
+// to the background, if it is an item's text and there is room, else it is dropped.
+func (q *queue) abandon(w *waiter, flights []*flight) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, f := range flights {
+		if f.done {
+			continue
+		}
+		for i := range f.waiters {
+			if f.waiters[i] == w {
+				f.waiters = append(f.waiters[:i], f.waiters[i+1:]...)
+				break
+			}
+		}
+		if len(f.waiters) > 0 || f.lane == laneBackground {
+			continue
+		}
+		q.abandoned++
+		q.retire(f)
+	}
+}
+
+// retire moves a flight without waiters to the background or drops it. Callers hold mu.
+func (q *queue) retire(f *flight) {
+	full := q.lanes[laneBackground].raw.Len() >= q.limit
+	q.lift(f)
+	f.lane = laneBackground
+	if !f.held && (full || !f.keep) {
+		if f.keep {
+			q.dropped++
+		}
+		q.end(f, errGivenUp)
+		return
+	}
+	if !f.held {
+		f.tokens = nil // the window bounds tokenized texts, so it waits untokenized
+	}
+	q.place(f)
+}
+
+// end finishes a flight, with f.vec or an error, and releases its waiters. Callers hold mu.
+func (q *queue) end(f *flight, err error) {
+	delete(q.flights, f.key)
+	f.done, f.err, f.tokens = true, err, nil
+	for _, w := range f.waiters {
+		if w.left--; w.left == 0 {
+			close(w.done)
+		}
+	}
+	f.waiters = nil
+	if len(q.flights) == 0 {
+		for _, c := range q.drainers {
+			close(c)
+		}
+		q.drainers = nil
+	}
+}
+
+// remember keeps a text that could not be encoded from being tried again for a while. Callers hold mu.
+func (q *queue) remember(key uint64) {
+	now := time.Now()
+	if len(q.failed) >= maxFailed {
+		for k, until := range q.failed {
+			if now.After(until) {
+				delete(q.failed, k)
+			}
+		}
+		for k := range q.failed {
+			if len(q.failed) < maxFailed {
+				break
+			}
+			delete(q.failed, k)
+		}
+	}
+	q.failed[key] = now.Add(failedFor)
+}
+
+// drained returns a channel that is closed once nothing waits or runs.
+func (q *queue) drained() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c := make(chan struct{})
+	if len(q.flights) == 0 {
+		close(c)
+	} else {
+		q.drainers = append(q.drainers, c)
+	}
+	return c
+}
+
+// close ends every waiting flight; workers finish what they hold and get nothing more.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	for _, f := range q.flights {
+		if !f.held {
+			q.lift(f)
+			q.end(f, ErrClosed)
+		}
+	}
+	q.work.Broadcast()
+}

@@ -101,6 +101,7 @@ type Error struct {
 	Pointer string // JSON pointer into the event, "" for the event itself
 }
 
+// Error implements error: the pointer and the message.
 func (e *Error) Error() string {
 	if e.Pointer == "" {
 		return e.Message

@@ -1,0 +1,191 @@
+package embeddings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"relish/embeddings/table"
+	"relish/ranker"
+)
+
+// work is one worker: it tokenizes and runs what the queue gives it, until the queue is closed.
+func (s *Service) work() {
+	for {
+		t, ok := s.queue.next()
+		switch {
+		case !ok:
+			return
+		case t.run:
+			s.encode(t.flights)
+			s.queue.ran(t)
+		default:
+			for _, f := range t.flights {
+				f.tokens = s.model.Tokenize(nil, f.body())
+			}
+			s.queue.tokenized(t)
+		}
+	}
+}
+
+// encode fills in the vectors of one batch and puts them into cache and table. When the batch
+// fails, each text gets one try alone, so that one bad text costs its neighbours nothing.
+func (s *Service) encode(fs []*flight) {
+	if err := s.run(fs); err != nil {
+		for i, f := range fs {
+			if f.err = s.run(fs[i : i+1]); f.err != nil {
+				f.vec = nil
+				s.count.failed.Add(1)
+			}
+		}
+		s.log.Warn("encoder failed on a batch, its texts were tried one by one", "texts", len(fs), "error", err)
+	}
+	keys := make([]uint64, 0, len(fs))
+	vecs := make([][]float32, 0, len(fs))
+	s.queue.mu.Lock()
+	for _, f := range fs {
+		if f.err == nil && f.keep {
+			keys = append(keys, f.key)
+			vecs = append(vecs, f.vec)
+		}
+	}
+	s.queue.mu.Unlock()
+	if s.keeps {
+		if err := s.table.Append(keys, vecs); err != nil {
+			s.log.Warn("vectors stay in memory only", "error", err)
+		}
+	}
+	for _, f := range fs {
+		if f.err == nil {
+			s.put(f.key, f.vec)
+		}
+	}
+	s.cache.Wait() // sets are asynchronous; after its flight ends, a text must be found
+}
+
+// run is one forward pass over the flights' tokens.
+func (s *Service) run(fs []*flight) error {
+	batch := make([][]int32, len(fs))
+	out := make([][]float32, len(fs))
+	longest, tokens := 0, 0
+	for i, f := range fs {
+		batch[i] = f.tokens
+		out[i] = make([]float32, s.model.Dim()) // each its own: they live and die alone in the cache
+		longest = max(longest, len(f.tokens))
+		tokens += len(f.tokens)
+	}
+	s.count.runs.Add(1)
+	s.count.real.Add(uint64(tokens))
+	s.count.padded.Add(uint64(len(fs) * s.model.Bucket(longest)))
+	if err := s.model.Run(s.ctx, batch, out); err != nil {
+		return err
+	}
+	for i, f := range fs {
+		table.Round(out[i])
+		f.vec = out[i]
+	}
+	s.count.encodes.Add(uint64(len(fs)))
+	return nil
+}
+
+// bulkChunk is how many texts EncodeAll hands over at a time; two chunks are under way at once.
+const bulkChunk = 512
+
+// chunk is a part of EncodeAll's items.
+type chunk struct {
+	w       *waiter
+	flights []*flight
+	items   int
+}
+
+// EncodeAll encodes the items' texts that have no vector yet and returns when all are durable in the
+// table. Requests go first. progress (nil is fine) is called from the caller's goroutine with the
+// items seen to so far and the texts encoded among them. When the encoder fails on some texts the
+// rest is encoded all the same and the error is ErrNotEncoded with their number.
+func (s *Service) EncodeAll(ctx context.Context, items iter.Seq[*ranker.ItemInfo], progress func(done, encoded int)) error {
+	var done, encoded, failed int
+	var before *chunk
+	settle := func(c *chunk) error {
+		if c == nil {
+			return nil
+		}
+		if len(c.flights) > 0 {
+			s.await(ctx, c.w, c.flights)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for _, f := range c.flights {
+			switch {
+			case f.vec != nil:
+				encoded++
+			case errors.Is(f.err, ErrClosed):
+				return ErrClosed
+			default:
+				failed++
+			}
+		}
+		done += c.items
+		if progress != nil {
+			progress(done, encoded)
+		}
+		return nil
+	}
+	part := make([]*ranker.ItemInfo, 0, bulkChunk)
+	hand := func() error {
+		c, refused := s.bulk(part)
+		failed += refused
+		part = part[:0]
+		err := settle(before)
+		if err != nil {
+			s.queue.abandon(c.w, c.flights)
+		}
+		before = c
+		return err
+	}
+	for it := range items {
+		if part = append(part, it); len(part) == bulkChunk {
+			if err := hand(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := hand(); err != nil {
+		return err
+	}
+	if err := settle(before); err != nil {
+		return err
+	}
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%w: %d of %d items; they are ranked without their text", ErrNotEncoded, failed, done)
+	}
+	return nil
+}
+
+// bulk hands over the texts of a chunk that are not stored yet, each once. refused counts those that
+// failed lately.
+func (s *Service) bulk(items []*ranker.ItemInfo) (c *chunk, refused int) {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	c = &chunk{w: &waiter{done: make(chan struct{})}, items: len(items)}
+	q := s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, it := range items {
+		if it == nil || it.TextKey == 0 || q.flights[it.TextKey] == nil && s.stored(it.TextKey) {
+			continue
+		}
+		before := c.w.left
+		switch f, _ := q.join(c.w, laneBulk, it.TextKey, it, ""); {
+		case f == nil:
+			refused++
+		case c.w.left > before:
+			c.flights = append(c.flights, f)
+		}
+	}
+	return c, refused
+}

