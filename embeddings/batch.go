@@ -41,8 +41,8 @@ func (q *queue) take(lane int) task {
 			return q.start(lane, b)
 		}
 	}
-	if l.raw.Len() > 0 && l.waiting < window {
-		fs := q.pull(&l.raw, tokenizeGroup, lane)
+	if l.raw.Len() > 0 && l.waiting < q.window {
+		fs := q.pull(&l.raw, tokenizeGroup)
 		l.tokenizing += len(fs)
 		return task{flights: fs, lane: lane}
 	}
@@ -70,15 +70,11 @@ func (q *queue) pick(l *laneState, full bool) *list.List {
 			best = b
 		}
 	}
-	if oldest != nil && (!full || q.seq-first(oldest).seq > q.patience()) {
+	if oldest != nil && (!full || l.seq-first(oldest).seq > patience*uint64(q.window)) {
 		return oldest
 	}
 	return best
 }
-
-// patience is how many texts may arrive after one before it no longer waits for its batch to fill.
-// It is never less than what may lie in the lanes at once, or long queues would break batches up.
-func (q *queue) patience() uint64 { return uint64(len(q.flights) + 4*window) }
 
 func first(l *list.List) *flight { return l.Front().Value.(*flight) }
 
@@ -87,11 +83,11 @@ func (q *queue) rows(bucket int) int { return max(1, q.model.BatchTokens()/max(1
 
 func (q *queue) start(lane int, b *list.List) task {
 	q.running[lane]++
-	return task{flights: q.pull(b, q.rows(first(b).bucket), lane), lane: lane, run: true}
+	return task{flights: q.pull(b, q.rows(first(b).bucket)), lane: lane, run: true}
 }
 
 // pull takes up to n flights off a list for a worker.
-func (q *queue) pull(from *list.List, n, lane int) []*flight {
+func (q *queue) pull(from *list.List, n int) []*flight {
 	fs := make([]*flight, 0, min(n, from.Len()))
 	for len(fs) < cap(fs) {
 		f := first(from)

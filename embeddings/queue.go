@@ -17,11 +17,16 @@ const (
 )
 
 const (
-	// window is how many texts a lane keeps tokenized ahead of the runs: enough to find batches of
-	// like length, few enough that the first run starts soon.
-	window = 128
+	// minWindow is the least number of texts that a lane keeps tokenized ahead of the runs: enough to
+	// find batches of like length, few enough that the first run starts soon.
+	minWindow = 128
 	// tokenizeGroup is how many texts a worker tokenizes at a time.
 	tokenizeGroup = 16
+	// maxRequested bounds the texts that requests wait for.
+	maxRequested = 100_000
+	// patience is how many windows of texts may be tokenized after one before its batch is no longer
+	// held back for being short.
+	patience = 4
 	// failedFor and maxFailed bound the memory of texts that could not be encoded.
 	failedFor = time.Minute
 	maxFailed = 4096
@@ -39,8 +44,8 @@ type flight struct {
 
 	bucket  int
 	lane    int
-	seq     uint64 // order of arrival
-	keep    bool   // an item's text: goes to the table, and to the background when given up
+	seq     uint64        // order of being tokenized, within its lane
+	keep    bool          // an item's text: goes to the table, and to the background when given up
 	held    bool          // by a worker: in no list
 	list    *list.List    // where it waits
 	el      *list.Element // its place there
@@ -65,6 +70,7 @@ type laneState struct {
 	raw        list.List // not tokenized yet
 	ready      map[int]*list.List
 	waiting    int // flights in ready
+	seq        uint64
 	tokenizing int // flights with a worker that tokenizes
 }
 
@@ -75,7 +81,8 @@ func (l *laneState) empty() bool { return l.raw.Len()+l.waiting+l.tokenizing == 
 // There are no timers: a free worker takes what is there, and batches form while workers are busy.
 type queue struct {
 	model      Model
-	limit      int // texts waiting in a lane, at most
+	limit      int // texts waiting in the background lane, at most
+	window     int // texts tokenized ahead in each lane: two of the largest batches, or minWindow
 	parallel   int // runs at once
 	background int // runs at once for the background lane
 
@@ -84,7 +91,6 @@ type queue struct {
 	flights   map[uint64]*flight
 	lanes     [lanes]laneState
 	running   [lanes]int
-	seq       uint64
 	failed    map[uint64]time.Time // until when a text is not tried again
 	drainers  []chan struct{}
 	abandoned uint64
@@ -97,6 +103,7 @@ func newQueue(m Model, limit int) *queue {
 		flights: map[uint64]*flight{}, failed: map[uint64]time.Time{}}
 	// One session stays free for requests where there are several.
 	q.background = max(1, q.parallel-1)
+	q.window = max(minWindow, 2*q.rows(m.Bucket(1)))
 	q.work.L = &q.mu
 	for l := range q.lanes {
 		q.lanes[l].ready = map[int]*list.List{}
@@ -109,18 +116,14 @@ func newQueue(m Model, limit int) *queue {
 func (q *queue) join(w *waiter, lane int, key uint64, it *ranker.ItemInfo, text string) (f *flight, full bool) {
 	f = q.flights[key]
 	if f == nil {
-		if until, ok := q.failed[key]; ok && time.Now().Before(until) {
+		if until, ok := q.failed[key]; q.closed || ok && time.Now().Before(until) {
 			return nil, false
 		}
-		if q.closed {
-			return nil, false
-		}
-		if q.lanes[lane].raw.Len() >= q.limit {
+		if q.full(lane) {
 			q.dropped++
 			return nil, true
 		}
-		q.seq++
-		f = &flight{key: key, item: it, text: text, lane: lane, seq: q.seq}
+		f = &flight{key: key, item: it, text: text, lane: lane}
 		q.flights[key] = f
 		q.place(f)
 	}
@@ -138,6 +141,12 @@ func (q *queue) join(w *waiter, lane int, key uint64, it *ranker.ItemInfo, text 
 	return f, false
 }
 
+// full reports whether a lane takes no further text. Callers of the bulk lane bound themselves.
+func (q *queue) full(lane int) bool {
+	n := q.lanes[lane].raw.Len()
+	return lane == laneBackground && n >= q.limit || lane == laneRequest && n >= maxRequested
+}
+
 // place puts a flight at the end of its lane, among the tokenized ones or the others. One that a
 // worker holds is placed when the worker is done.
 func (q *queue) place(f *flight) {
@@ -152,6 +161,8 @@ func (q *queue) place(f *flight) {
 		}
 		f.list = l.ready[f.bucket]
 		l.waiting++
+		l.seq++
+		f.seq = l.seq
 	}
 	f.el = f.list.PushBack(f)
 	q.work.Broadcast()
@@ -195,7 +206,7 @@ func (q *queue) abandon(w *waiter, flights []*flight) {
 
 // retire moves a flight without waiters to the background or drops it. Callers hold mu.
 func (q *queue) retire(f *flight) {
-	full := q.lanes[laneBackground].raw.Len() >= q.limit
+	full := q.full(laneBackground)
 	q.lift(f)
 	f.lane = laneBackground
 	if !f.held && (full || !f.keep) {

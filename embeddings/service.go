@@ -74,7 +74,7 @@ type Service struct {
 
 type counters struct {
 	hits, tableHits, misses, encodes, failed, runs, padded, real atomic.Uint64
-	setsLost                                                      atomic.Uint64
+	setsLost                                                     atomic.Uint64
 }
 
 var _ ranker.Vectors = (*Service)(nil)

@@ -32,7 +32,14 @@ func (s *Service) work() {
 // encode fills in the vectors of one batch and puts them into cache and table. When the batch
 // fails, each text gets one try alone, so that one bad text costs its neighbours nothing.
 func (s *Service) encode(fs []*flight) {
-	if err := s.run(fs); err != nil {
+	err := s.run(fs)
+	switch {
+	case err != nil && s.ctx.Err() != nil:
+		for _, f := range fs {
+			f.err = ErrClosed
+		}
+		return
+	case err != nil:
 		for i, f := range fs {
 			if f.err = s.run(fs[i : i+1]); f.err != nil {
 				f.vec = nil

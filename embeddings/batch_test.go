@@ -1,0 +1,379 @@
+package embeddings_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"relish/embeddings"
+	"relish/ranker"
+)
+
+// until polls a condition that other goroutines bring about.
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// occupy keeps the encoder's sessions busy with one text each, so that what follows queues up.
+func occupy(t *testing.T, m *fake, s *embeddings.Service) (release func()) {
+	t.Helper()
+	release = m.hold()
+	t.Cleanup(release)
+	s.Enqueue([]*ranker.ItemInfo{item("occupied")})
+	<-m.started
+	return release
+}
+
+func TestRequestsShareBatches(t *testing.T) {
+	m := newFake() // 8 rows of 16 tokens a run
+	s := start(t, m, embeddings.Options{})
+	release := occupy(t, m, s)
+	its := items("a", 100, 8)
+	var wg sync.WaitGroup
+	const requests = 10
+	for r := range requests {
+		wg.Go(func() { // each needs ten texts of its own and ten of its neighbour's
+			part := slices.Concat(its[r*10:r*10+10], its[(r+1)%requests*10:][:10])
+			m.check(t, part, vectors(s, part))
+		})
+	}
+	until(t, "all texts are queued", func() bool { return s.Stats().Queued == 101 && s.Stats().Misses == 200 })
+	release()
+	wg.Wait()
+	if runs := len(m.runs()) - 1; runs != (100+7)/8 {
+		t.Errorf("%d runs for 100 texts in batches of 8", runs)
+	}
+	for text, n := range m.texts() {
+		if n != 1 {
+			t.Errorf("%q was encoded %d times", text, n)
+		}
+	}
+}
+
+func TestLikeLengthsRunTogether(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{})
+	its := slices.Concat(items("s", 64, 10), items("m", 32, 60), items("l", 16, 120))
+	rand.New(rand.NewPCG(1, 1)).Shuffle(len(its), func(i, j int) { its[i], its[j] = its[j], its[i] })
+	m.check(t, its, vectors(s, its))
+	for _, b := range m.runs() {
+		for _, text := range b {
+			if m.Bucket(len(text)) != m.Bucket(len(b[0])) {
+				t.Fatalf("lengths %d and %d in one batch", len(text), len(b[0]))
+			}
+		}
+		if tokens := len(b) * m.Bucket(len(b[0])); tokens > m.batchTokens {
+			t.Errorf("a batch of %d tokens", tokens)
+		}
+	}
+	// 8 rows of 16 tokens, 2 of 64, 1 of 128.
+	if n := len(m.runs()); n != 64/8+32/2+16 {
+		t.Errorf("%d runs", n)
+	}
+	st := s.Stats()
+	if st.RealTokens != 64*10+32*60+16*120 || st.PaddedTokens != 64*16+32*64+16*128 {
+		t.Errorf("%d real tokens, %d padded", st.RealTokens, st.PaddedTokens)
+	}
+}
+
+func TestDeadlineReturnsWhatIsThere(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{})
+	warm, cold := items("w", 5, 8), items("c", 20, 8)
+	vectors(s, warm)
+	release := occupy(t, m, s)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	its := slices.Concat(warm, cold)
+	out := make([][]float32, len(its))
+	returned := make(chan struct{})
+	go func() {
+		s.Vectors(ctx, its, out)
+		close(returned)
+	}()
+	until(t, "the texts are queued", func() bool { return s.Stats().Queued == 21 })
+	cancel()
+	<-returned // although the encoder is still held
+	m.check(t, warm, out[:5])
+	if present(out[5:]) != 0 {
+		t.Error("vectors out of nowhere")
+	}
+	if st := s.Stats(); st.Abandoned != 20 || st.Background != 20 {
+		t.Errorf("stats %+v", st)
+	}
+	release() // and the background fills in
+	if err := s.Drain(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if missing := s.Lookup(its, out); missing != 0 {
+		t.Errorf("%d still missing", missing)
+	}
+	m.check(t, its, out)
+}
+
+func TestDeadContextOnlyQueues(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	its := items("a", 10, 8)
+	out := make([][]float32, 10)
+	s.Vectors(ctx, its, out)
+	if present(out) != 0 {
+		t.Error("waited with a dead context")
+	}
+	if err := s.Drain(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	m.check(t, its, vectors(s, its))
+}
+
+func TestLeaderGivesUpFollowersStay(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{})
+	release := occupy(t, m, s)
+	its := items("a", 10, 8)
+	ctx, cancel := context.WithCancel(context.Background())
+	var leader, follower sync.WaitGroup
+	leader.Go(func() { s.Vectors(ctx, its, make([][]float32, 10)) })
+	until(t, "the leader queued", func() bool { return s.Stats().Misses == 10 && s.Stats().Queued == 11 })
+	follower.Go(func() { m.check(t, its, vectors(s, its)) })
+	until(t, "the follower joined", func() bool { return s.Stats().Misses == 20 })
+	time.Sleep(5 * time.Millisecond) // joining follows counting
+	cancel()
+	leader.Wait()
+	release()
+	follower.Wait()
+	if n := len(m.texts()); n != 11 {
+		t.Errorf("%d texts encoded", n)
+	}
+	for text, n := range m.texts() {
+		if n != 1 {
+			t.Errorf("%q was encoded %d times", text, n)
+		}
+	}
+}
+
+func TestAbandonedQueryIsNotEncoded(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{})
+	release := occupy(t, m, s)
+	ctx, cancel := context.WithCancel(context.Background())
+	failed := make(chan error)
+	go func() {
+		_, err := s.Text(ctx, "query")
+		failed <- err
+	}()
+	until(t, "the query is queued", func() bool { return s.Stats().Queued == 2 })
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	release()
+	if err := s.Drain(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if m.texts()["query"] != 0 {
+		t.Error("a query that nobody waits for was encoded")
+	}
+}
+
+func TestRequestsGoBeforeImportsBeforeBackground(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{})
+	release := occupy(t, m, s)
+	background, bulk, asked := items("background", 30, 16), items("bulk", 30, 16), items("asked", 30, 16)
+	s.Enqueue(background)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.EncodeAll(context.Background(), slices.Values(bulk), nil); err != nil {
+			t.Error(err)
+		}
+	})
+	until(t, "the import is queued", func() bool { return s.Stats().Queued == 61 })
+	// The last waits in the background already, and moves up.
+	asked = append(asked, background[29])
+	wg.Go(func() { m.check(t, asked, vectors(s, asked)) })
+	until(t, "the request is queued", func() bool { return s.Stats().Queued == 91 && s.Stats().Misses == 31 })
+	release()
+	wg.Wait()
+	if err := s.Drain(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, b := range m.runs()[1:] {
+		order = append(order, b...)
+	}
+	if len(order) != 90 {
+		t.Fatalf("%d texts", len(order))
+	}
+	for i, text := range order {
+		want := "background"
+		switch {
+		case i < 31:
+			want = "asked"
+			if text == background[29].Body() {
+				want = text
+			}
+		case i < 61:
+			want = "bulk"
+		}
+		if !strings.HasPrefix(text, want) {
+			t.Fatalf("text %d is %q, want one of %s", i, text, want)
+		}
+	}
+}
+
+func TestBackgroundIsBounded(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{Background: 50})
+	release := occupy(t, m, s)
+	its := items("a", 400, 8)
+	// Up to a window of texts may be tokenized ahead of the queue.
+	dropped := s.Enqueue(its)
+	if dropped < 400-50-144 || dropped > 350 {
+		t.Errorf("%d of 400 dropped with room for 50", dropped)
+	}
+	if again := s.Enqueue(its[:10]); again != 0 {
+		t.Errorf("%d texts on their way were dropped", again)
+	}
+	if st := s.Stats(); st.Dropped != uint64(dropped) || st.Queued != 401-dropped {
+		t.Errorf("stats %+v", st)
+	}
+	// What many callers give up does not make it grow either.
+	for i := range 5 {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+		its := items(string(rune('b'+i)), 300, 8)
+		s.Vectors(ctx, its, make([][]float32, len(its)))
+		cancel()
+	}
+	if st := s.Stats(); st.Background > 50+144 {
+		t.Errorf("%d texts wait in the background with room for 50", st.Background)
+	}
+	release()
+	if err := s.Drain(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEncodeAllStops(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{})
+	release := occupy(t, m, s)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var endless iter.Seq[*ranker.ItemInfo] = func(yield func(*ranker.ItemInfo) bool) {
+		for i := 0; ; i++ {
+			if i == 700 {
+				cancel()
+			}
+			if !yield(items("e", 1, 8)[0]) {
+				return
+			}
+		}
+	}
+	if err := s.EncodeAll(ctx, endless, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	if err := s.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("drain while the encoder is held: %v", err)
+	}
+	release()
+}
+
+func TestClose(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{Dir: t.TempDir()})
+	release := m.hold() // never released: Close must cancel the run
+	t.Cleanup(release)
+	its := items("a", 40, 8)
+	out := make([][]float32, 40)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.Vectors(context.Background(), its, out) })
+	wg.Go(func() {
+		err := s.EncodeAll(context.Background(), slices.Values(items("b", 40, 8)), nil)
+		if !errors.Is(err, embeddings.ErrClosed) {
+			t.Errorf("EncodeAll: %v", err)
+		}
+	})
+	until(t, "all is queued", func() bool { return s.Stats().Queued == 80 })
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if present(out) != 0 {
+		t.Error("vectors of a cancelled run")
+	}
+	if s.Close(context.Background()) != nil || s.Enqueue(its) != 0 || s.Lookup(its, out) != 40 {
+		t.Error("a closed service is not empty and quiet")
+	}
+	if present(vectors(s, its)) != 0 || s.Stats().Queued != 0 {
+		t.Error("a closed service takes work")
+	}
+	if _, err := s.Text(context.Background(), "late"); !errors.Is(err, embeddings.ErrClosed) {
+		t.Errorf("Text: %v", err)
+	}
+}
+
+// Everything at once, for the race detector.
+func TestConcurrentUse(t *testing.T) {
+	m := newFake()
+	m.parallel = 3
+	s := start(t, m, embeddings.Options{Dir: t.TempDir(), CacheBytes: 64 << 10, Background: 100})
+	pool := slices.Concat(items("a", 200, 8), items("b", 100, 40), items("poison", 3, 12))
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(g), 3))
+			for i := range 30 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.IntN(2000))*time.Microsecond)
+				at := r.IntN(len(pool) - 40)
+				part := pool[at : at+40]
+				switch out := make([][]float32, 40); i % 6 {
+				case 0:
+					s.Enqueue(part)
+				case 1:
+					_, _ = s.Text(ctx, part[0].Body())
+				case 2:
+					if _, err := s.Compact(func(key uint64) bool { return key%3 != 0 }); err != nil {
+						t.Error(err)
+					}
+				case 3:
+					_ = s.EncodeAll(ctx, slices.Values(part), nil)
+				default:
+					s.Vectors(ctx, part, out)
+					for j, it := range part {
+						if out[j] != nil {
+							m.check(t, part[j:j+1], out[j:j+1])
+						} else if it.TextKey == 0 {
+							t.Error("no text")
+						}
+					}
+					_ = s.Stats()
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if err := s.Drain(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	good := pool[:300]
+	m.check(t, good, vectors(s, good))
+}

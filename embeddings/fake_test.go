@@ -1,0 +1,183 @@
+package embeddings_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"relish/embeddings"
+	"relish/embeddings/table"
+	"relish/ranker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake is an encoder of one token per byte whose vectors follow from the tokens and the digest.
+// Texts that contain "poison" make their batch fail.
+type fake struct {
+	dim, parallel, batchTokens int
+	digest                     string
+
+	mu      sync.Mutex
+	batches [][]string // the texts of every run, in order of start
+	block   chan struct{}
+	started chan struct{} // one value per run
+	broken  error
+}
+
+func newFake() *fake {
+	return &fake{dim: 16, parallel: 1, batchTokens: 8 * 16, digest: strings.Repeat("0f", 32),
+		started: make(chan struct{}, 10_000)}
+}
+
+// hold makes runs wait until the returned function is called.
+func (f *fake) hold() (release func()) {
+	c := make(chan struct{})
+	f.mu.Lock()
+	f.block = c
+	f.mu.Unlock()
+	return sync.OnceFunc(func() {
+		f.mu.Lock()
+		f.block = nil
+		f.mu.Unlock()
+		close(c)
+	})
+}
+
+func (f *fake) Tokenize(dst []int32, text string) []int32 {
+	for i := 0; i < min(len(text), f.MaxTokens()); i++ {
+		dst = append(dst, int32(text[i]))
+	}
+	return dst
+}
+
+func (f *fake) Run(ctx context.Context, batch [][]int32, out [][]float32) error {
+	texts := make([]string, len(batch))
+	for i, ids := range batch {
+		for _, id := range ids {
+			texts[i] += string(rune(id))
+		}
+	}
+	f.mu.Lock()
+	f.batches = append(f.batches, texts)
+	block, broken := f.block, f.broken
+	f.mu.Unlock()
+	f.started <- struct{}{}
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if broken != nil {
+		return broken
+	}
+	for i, text := range texts {
+		if strings.Contains(text, "poison") {
+			return errors.New("output is not finite")
+		}
+		copy(out[i], f.vector(text))
+	}
+	return nil
+}
+
+// vector is a text's unit vector before rounding.
+func (f *fake) vector(text string) []float32 {
+	seed := ranker.TextKey(text) ^ binary.LittleEndian.Uint64([]byte(f.digest))
+	r := rand.New(rand.NewPCG(seed, 1))
+	v := make([]float32, f.dim)
+	var sum float64
+	for i := range v {
+		v[i] = float32(r.NormFloat64())
+		sum += float64(v[i]) * float64(v[i])
+	}
+	for i := range v {
+		v[i] /= float32(math.Sqrt(sum))
+	}
+	return v
+}
+
+func (f *fake) Bucket(n int) int { return (n + 15) / 16 * 16 }
+func (f *fake) Dim() int         { return f.dim }
+func (f *fake) MaxTokens() int   { return 128 }
+func (f *fake) Parallel() int    { return f.parallel }
+func (f *fake) BatchTokens() int { return f.batchTokens }
+func (f *fake) Digest() string   { return f.digest }
+
+func (f *fake) runs() [][]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.batches)
+}
+
+// texts counts how often each text was run.
+func (f *fake) texts() map[string]int {
+	n := map[string]int{}
+	for _, b := range f.runs() {
+		for _, t := range b {
+			n[t]++
+		}
+	}
+	return n
+}
+
+func start(t testing.TB, m embeddings.Model, opt embeddings.Options) *embeddings.Service {
+	t.Helper()
+	s, err := embeddings.New(m, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	return s
+}
+
+func item(text string) *ranker.ItemInfo {
+	return ranker.NewItemInfo(ranker.Item{ID: text, Title: text}, nil)
+}
+
+// items makes n items whose texts have the given length (8 at least) and start with prefix.
+func items(prefix string, n, length int) []*ranker.ItemInfo {
+	all := make([]*ranker.ItemInfo, n)
+	for i := range all {
+		text := fmt.Sprintf("%s%05d", prefix, i)
+		all[i] = item(text + strings.Repeat("x", max(0, length-len(text))))
+	}
+	return all
+}
+
+func (f *fake) check(t testing.TB, its []*ranker.ItemInfo, out [][]float32) {
+	t.Helper()
+	for i, it := range its {
+		want := f.vector(it.Body())
+		table.Round(want)
+		if !slices.Equal(out[i], want) {
+			t.Fatalf("item %d: wrong vector (nil: %t)", i, out[i] == nil)
+		}
+	}
+}
+
+// vectors asks without a deadline.
+func vectors(s *embeddings.Service, its []*ranker.ItemInfo) [][]float32 {
+	out := make([][]float32, len(its))
+	s.Vectors(context.Background(), its, out)
+	return out
+}
+
+func present(out [][]float32) (n int) {
+	for _, v := range out {
+		if v != nil {
+			n++
+		}
+	}
+	return n
+}

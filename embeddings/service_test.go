@@ -1,0 +1,260 @@
+package embeddings_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"relish/embeddings"
+	"relish/embeddings/table"
+	"relish/ranker"
+)
+
+func TestMissesAreEncodedOnceAndKept(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{})
+	its := append(items("a", 50, 8), nil, item(""), item("  "))
+	its = append(its, its[0], its[1]) // the same texts again
+	for range 2 {
+		out := vectors(s, its)
+		m.check(t, its[:50], out)
+		if out[50] != nil || out[51] != nil || out[52] != nil {
+			t.Error("an item without a text has a vector")
+		}
+		m.check(t, its[53:], out[53:])
+	}
+	for text, n := range m.texts() {
+		if n != 1 {
+			t.Errorf("%q was encoded %d times", text, n)
+		}
+	}
+	out := make([][]float32, len(its))
+	if missing := s.Lookup(its, out); missing != 0 || present(out) != 52 {
+		t.Errorf("lookup: %d missing, %d present", missing, present(out))
+	}
+	st := s.Stats()
+	if st.Encodes != 50 || st.Misses != 52 || st.Hits != 104 || st.Queued != 0 {
+		t.Errorf("stats %+v", st)
+	}
+	if st.CacheBytes <= 50*16*4 || st.CacheBytes > st.CacheLimit {
+		t.Errorf("cache holds %d of %d bytes", st.CacheBytes, st.CacheLimit)
+	}
+}
+
+func TestLookupNeitherWaitsNorQueues(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{})
+	out := [][]float32{{1}, {1}}
+	if missing := s.Lookup([]*ranker.ItemInfo{item("new"), nil}, out); missing != 1 || present(out) != 0 {
+		t.Errorf("missing %d, out %v", missing, out)
+	}
+	if st := s.Stats(); st.Queued != 0 || len(m.runs()) != 0 {
+		t.Errorf("lookup queued work: %+v", st)
+	}
+}
+
+func TestText(t *testing.T) {
+	m := newFake()
+	dir := t.TempDir()
+	s := start(t, m, embeddings.Options{Dir: dir})
+	ctx := context.Background()
+	for _, blank := range []string{"", " \t\n"} {
+		if v, err := s.Text(ctx, blank); v != nil || err != nil {
+			t.Errorf("Text(%q) = %v, %v", blank, v, err)
+		}
+	}
+	for range 2 {
+		v, err := s.Text(ctx, " warm soup ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.check(t, []*ranker.ItemInfo{item("warm soup")}, [][]float32{v})
+	}
+	if n := m.texts()["warm soup"]; n != 1 {
+		t.Errorf("encoded %d times", n)
+	}
+	if _, err := s.Text(ctx, "poison"); err == nil {
+		t.Error("a failed text has no error")
+	}
+	if _, err := s.Text(ctx, "poison"); !errors.Is(err, embeddings.ErrNotEncoded) {
+		t.Errorf("a text that failed lately: %v", err)
+	}
+	if rows := s.Stats().Table.Rows; rows != 0 {
+		t.Errorf("queries made %d rows", rows)
+	}
+	// An item with the same text has its vector stored without another run.
+	if s.Enqueue([]*ranker.ItemInfo{item("warm soup")}) != 0 || s.Stats().Table.Rows != 1 {
+		t.Error("the item's vector is not in the table")
+	}
+	if n := m.texts()["warm soup"]; n != 1 {
+		t.Errorf("encoded %d times", n)
+	}
+}
+
+func TestRestartEncodesNothing(t *testing.T) {
+	dir := t.TempDir()
+	its := items("a", 300, 8)
+	m := newFake()
+	s := start(t, m, embeddings.Options{Dir: dir})
+	var done, encoded int
+	if err := s.EncodeAll(context.Background(), slices.Values(its), func(d, e int) { done, encoded = d, e }); err != nil {
+		t.Fatal(err)
+	}
+	if done != 300 || encoded != 300 {
+		t.Errorf("progress %d, %d", done, encoded)
+	}
+	before := vectors(s, its)
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+
+	m = newFake()
+	s = start(t, m, embeddings.Options{Dir: dir})
+	out := make([][]float32, len(its))
+	if missing := s.Lookup(its, out); missing != 0 {
+		t.Errorf("%d missing after a restart", missing)
+	}
+	for i := range out {
+		if !slices.Equal(out[i], before[i]) {
+			t.Fatalf("vector %d has other bits after a restart", i)
+		}
+	}
+	if err := s.EncodeAll(context.Background(), slices.Values(its), nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(m.runs()); n != 0 {
+		t.Errorf("%d runs after a restart", n)
+	}
+	if st := s.Stats(); st.TableHits != 300 || st.Table.Rows != 300 {
+		t.Errorf("stats %+v", st)
+	}
+
+	// A changed text is encoded again, alone.
+	changed := item("a00000 changed")
+	m.check(t, []*ranker.ItemInfo{changed}, vectors(s, []*ranker.ItemInfo{changed}))
+	if got := m.runs(); len(got) != 1 || len(got[0]) != 1 {
+		t.Errorf("runs %v", got)
+	}
+	// Compaction drops its old row.
+	dropped, err := s.Compact(func(key uint64) bool { return key != its[0].TextKey })
+	if err != nil || dropped != 1 || s.Stats().Table.Rows != 300 {
+		t.Errorf("compact dropped %d, %v", dropped, err)
+	}
+}
+
+func TestChangedEncoderMeetsNoOldVectors(t *testing.T) {
+	dir := t.TempDir()
+	its := items("a", 20, 8)
+	first := newFake()
+	s := start(t, first, embeddings.Options{Dir: dir})
+	first.check(t, its, vectors(s, its))
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	second := newFake()
+	second.digest = strings.Repeat("1e", 32)
+	s = start(t, second, embeddings.Options{Dir: dir})
+	second.check(t, its, vectors(s, its))
+	stale, err := table.Stale(dir, second.digest)
+	if err != nil || len(stale) != 1 {
+		t.Errorf("stale tables %v, %v", stale, err)
+	}
+}
+
+func TestReadBesideTheWriter(t *testing.T) {
+	dir := t.TempDir()
+	its := items("a", 10, 8)
+	m := newFake()
+	s := start(t, m, embeddings.Options{Dir: dir})
+	vectors(s, its)
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := embeddings.New(newFake(), embeddings.Options{Dir: dir}); !errors.Is(err, table.ErrLocked) {
+		t.Errorf("second writer: %v", err)
+	}
+	other := newFake()
+	beside := start(t, other, embeddings.Options{Dir: dir, ReadOnly: true})
+	more := append(its, item("another"))
+	other.check(t, more, vectors(beside, more))
+	if got := other.runs(); len(got) != 1 || len(got[0]) != 1 {
+		t.Errorf("the reader ran %v", got)
+	}
+	if err := beside.EncodeAll(context.Background(), slices.Values(more), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// A small cache in front of the table loses nothing.
+func TestCacheIsBounded(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{Dir: t.TempDir(), CacheBytes: 8 << 10})
+	its := items("a", 500, 8)
+	for range 3 {
+		m.check(t, its, vectors(s, its))
+		if st := s.Stats(); st.CacheBytes > 8<<10 {
+			t.Fatalf("cache holds %d bytes", st.CacheBytes)
+		}
+	}
+	if st := s.Stats(); st.Encodes != 500 {
+		t.Errorf("%d encodes", st.Encodes)
+	}
+}
+
+func TestPoisonSinksNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newFake()
+		s := start(t, m, embeddings.Options{})
+		its := append(items("a", 7, 8), item("poison"))
+		out := vectors(s, its)
+		m.check(t, its[:7], out[:7])
+		if out[7] != nil {
+			t.Error("the failed text has a vector")
+		}
+		runs := len(m.runs())
+		if runs != 9 { // the batch, then each alone
+			t.Errorf("%d runs", runs)
+		}
+		vectors(s, its)
+		s.Enqueue(its)
+		if n := len(m.runs()); n != runs {
+			t.Errorf("a failed text was tried again at once: %d runs", n)
+		}
+		if st := s.Stats(); st.Failed != 1 || st.Dropped != 0 {
+			t.Errorf("stats %+v", st)
+		}
+		err := s.EncodeAll(context.Background(), slices.Values(its), nil)
+		if !errors.Is(err, embeddings.ErrNotEncoded) || !strings.Contains(err.Error(), "1 of 8") {
+			t.Errorf("EncodeAll: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		vectors(s, its)
+		if n := len(m.runs()); n != runs+2 {
+			t.Errorf("%d runs after a while, want one more batch and its single retry", n-runs)
+		}
+		_ = s.Close(context.Background())
+	})
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	bad := newFake()
+	bad.digest = "model"
+	for name, f := range map[string]func() (*embeddings.Service, error){
+		"no model": func() (*embeddings.Service, error) { return embeddings.New(nil, embeddings.Options{}) },
+		"negative cache": func() (*embeddings.Service, error) {
+			return embeddings.New(newFake(), embeddings.Options{CacheBytes: -1})
+		},
+		"negative queue": func() (*embeddings.Service, error) {
+			return embeddings.New(newFake(), embeddings.Options{Background: -1})
+		},
+		"digest is no id": func() (*embeddings.Service, error) { return embeddings.New(bad, embeddings.Options{Dir: t.TempDir()}) },
+	} {
+		if _, err := f(); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

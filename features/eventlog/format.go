@@ -1,0 +1,132 @@
+package eventlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The form of a segment file, little-endian:
+//
+//	header: "RLOG" | version u16 | 0 u16 | replica [8]byte | first sequence u64 | created ms i64 | crc32c u32 of the bytes before
+//	frame:  payload length u32 | crc32c u32 of what follows | sequence u64 | arrival ms i64 | payload
+//
+// A frame with an empty payload stands for a record that was erased: it keeps the sequence whole.
+const (
+	magic      = "RLOG"
+	version    = 1
+	headerSize = 36
+	frameSize  = 24
+	maxPayload = 64 << 20
+	suffix     = ".rlog"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+type header struct {
+	replica [8]byte
+	first   uint64
+	created int64
+}
+
+func (h *header) append(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, magic...)
+	dst = binary.LittleEndian.AppendUint16(dst, version)
+	dst = binary.LittleEndian.AppendUint16(dst, 0)
+	dst = append(dst, h.replica[:]...)
+	dst = binary.LittleEndian.AppendUint64(dst, h.first)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.created))
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+var errHeader = errors.New("the segment's header is damaged")
+
+func parseHeader(data []byte) (h header, err error) {
+	if len(data) < headerSize || string(data[:4]) != magic {
+		return h, errHeader
+	}
+	// The version is looked at before the checksum: a newer form may sum differently.
+	if v := binary.LittleEndian.Uint16(data[4:]); v > version {
+		return h, fmt.Errorf("the segment has format version %d, this binary reads up to %d: use a newer relish", v, version)
+	}
+	if crc32.Checksum(data[:headerSize-4], castagnoli) != binary.LittleEndian.Uint32(data[headerSize-4:]) {
+		return h, errHeader
+	}
+	copy(h.replica[:], data[8:16])
+	h.first = binary.LittleEndian.Uint64(data[16:])
+	h.created = int64(binary.LittleEndian.Uint64(data[24:]))
+	return h, nil
+}
+
+type frame struct {
+	seq     uint64
+	arrival int64
+	payload []byte // aliases the segment's bytes
+}
+
+func appendFrame(dst []byte, seq uint64, arrival int64, payload []byte) []byte {
+	at := len(dst)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(payload)))
+	dst = append(dst, 0, 0, 0, 0)
+	dst = binary.LittleEndian.AppendUint64(dst, seq)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(arrival))
+	dst = append(dst, payload...)
+	binary.LittleEndian.PutUint32(dst[at+4:], crc32.Checksum(dst[at+8:], castagnoli))
+	return dst
+}
+
+// parseFrame reads the frame at the start of data; ok is false when there is no whole, sound one.
+func parseFrame(data []byte) (f frame, size int, ok bool) {
+	if len(data) < frameSize {
+		return f, 0, false
+	}
+	n := binary.LittleEndian.Uint32(data)
+	if n > maxPayload || uint64(len(data)) < frameSize+uint64(n) {
+		return f, 0, false
+	}
+	size = frameSize + int(n)
+	if crc32.Checksum(data[8:size], castagnoli) != binary.LittleEndian.Uint32(data[4:]) {
+		return f, 0, false
+	}
+	return frame{seq: binary.LittleEndian.Uint64(data[8:]), arrival: int64(binary.LittleEndian.Uint64(data[16:])),
+		payload: data[frameSize:size]}, size, true
+}
+
+// segment is a segment file by its name.
+type segment struct {
+	first uint64
+	path  string
+}
+
+func segmentPath(dir string, first uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%020d%s", first, suffix))
+}
+
+// segments lists a folder's segment files by first sequence.
+func segments(dir string) ([]segment, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []segment
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), suffix)
+		if !ok {
+			continue
+		}
+		first, err := strconv.ParseUint(name, 10, 64)
+		if err != nil {
+			continue
+		}
+		out = append(out, segment{first, filepath.Join(dir, e.Name())})
+	}
+	slices.SortFunc(out, func(a, b segment) int { return strings.Compare(a.path, b.path) })
+	return out, nil
+}

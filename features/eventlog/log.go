@@ -1,0 +1,361 @@
+// Package eventlog is the durable log of everything that happened: the source of truth that all state
+// is rebuilt from.
+//
+// One goroutine owns the log. It takes what callers have queued, asks Options.Admit about each event
+// (duplicates are refused there), numbers the rest, writes them with one write, makes them durable
+// with one fsync, hands them to Options.Commit in order, and only then lets the callers go. So an
+// acknowledged event is on disk and applied, and callers that arrive during an fsync share the next.
+//
+// When a write or an fsync fails nothing of the batch is acknowledged, and the file is not written
+// again: after a failed fsync the kernel may have dropped the pages, and a second fsync would lie.
+// The next append opens a new segment that begins at the first sequence that was not acknowledged;
+// readers stop in the old segment where the new one begins, so leftovers of the failed batch are
+// never seen, also after kill -9.
+package eventlog
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"relish/features/event"
+)
+
+// Options of a log. The zero value works.
+type Options struct {
+	SegmentBytes int64         // a segment is sealed above this size; 0 = 64 MiB
+	MaxBytes     int64         // size of the log at which appends fail with event.ErrFull; 0 = none
+	RetainBytes  int64         // sealed segments are dropped, oldest first, above this size; 0 = keep all
+	RetainAge    time.Duration // sealed segments whose last record arrived before this are dropped; 0 = keep all
+	QueueEvents  int           // events waiting for the owner; beyond it Append fails at once; 0 = 65,536
+	Clock        func() time.Time
+
+	// Admit says what becomes of an event, in order, before it is numbered; nil admits all. It may
+	// change the event. Commit gets the records that became durable, in order. Abort gets records that
+	// Admit let in and that did not become durable. All three run on the owner goroutine.
+	Admit  func(e *event.Event, arrival int64) event.Outcome
+	Commit func([]event.Record)
+	Abort  func([]event.Record)
+}
+
+// Stats is what a log says of itself.
+type Stats struct {
+	Bytes    int64
+	Segments int
+	Syncs    int64
+	Failures int64
+}
+
+// Log is an open log. All methods are safe for concurrent use. One process has a log open at a time:
+// the caller holds a lock on the folder.
+type Log struct {
+	dir     string
+	opt     Options
+	fs      fileSystem
+	replica [8]byte
+
+	mu     sync.Mutex // guards queue, queued, closed
+	wake   *sync.Cond
+	queue  []*request
+	queued int
+	closed bool
+	done   chan struct{}
+
+	rewrite sync.Mutex // held while sealed segments are rewritten or dropped
+
+	// The owner's own.
+	active      file
+	activeFirst uint64
+	activeBytes int64
+	arrival     int64
+	buf         []byte
+
+	next  atomic.Uint64 // the next sequence
+	first atomic.Uint64
+	total atomic.Int64 // bytes of all segments
+	count atomic.Int64 // segments
+	syncs atomic.Int64
+	fails atomic.Int64
+}
+
+// request is one Append on its way through the owner.
+type request struct {
+	events   []event.Event
+	outcomes []event.Outcome
+	seal     bool // only seal the active segment
+	err      error
+	done     chan struct{}
+}
+
+// Open recovers the log in dir, which is made if need be, and starts its owner. Damage in the
+// middle does not keep it from opening; Read reports it.
+func Open(dir string, opt Options) (*Log, error) { return open(dir, opt, osFS{}) }
+
+func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
+	if opt.SegmentBytes == 0 {
+		opt.SegmentBytes = 64 << 20
+	}
+	if opt.QueueEvents == 0 {
+		opt.QueueEvents = 1 << 16
+	}
+	if opt.Clock == nil {
+		opt.Clock = time.Now
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	l := &Log{dir: dir, opt: opt, fs: fsys, done: make(chan struct{})}
+	l.wake = sync.NewCond(&l.mu)
+	if err := l.recover(); err != nil {
+		return nil, err
+	}
+	go l.own()
+	return l, nil
+}
+
+// recover finds the end of the log. The torn tail of the newest segment is cut: appends go to a new
+// segment, which begins where the sound records end, so cutting is done by not looking further.
+func (l *Log) recover() error {
+	segs, err := segments(l.dir)
+	if err != nil {
+		return err
+	}
+	if _, err := rand.Read(l.replica[:]); err != nil {
+		return err
+	}
+	l.next.Store(1)
+	l.first.Store(1)
+	if len(segs) == 0 {
+		return nil
+	}
+	l.first.Store(segs[0].first)
+	last := uint64(0)
+	err = scan(l.dir, segs[len(segs)-1].first, func(_ string, f frame) bool {
+		last, l.arrival = f.seq, max(l.arrival, f.arrival)
+		return true
+	}, func(*Damage) bool { return true })
+	if err != nil {
+		return err
+	}
+	l.next.Store(max(last+1, segs[len(segs)-1].first))
+	for _, s := range segs {
+		st, err := os.Stat(s.path)
+		if err != nil {
+			return err
+		}
+		l.total.Add(st.Size())
+		l.count.Add(1)
+		if data, err := readHeader(s.path); err == nil {
+			if h, err := parseHeader(data); err == nil {
+				l.replica = h.replica
+			}
+		}
+	}
+	return nil
+}
+
+func readHeader(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data := make([]byte, headerSize)
+	n, err := f.Read(data)
+	return data[:n], err
+}
+
+// Append makes the events durable and applied, and returns each one's outcome. The error is about all
+// of them: event.ErrFull, event.ErrUnavailable (wrapped), or ctx's, in which case the events may still
+// become durable.
+func (l *Log) Append(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	r := &request{events: events, outcomes: make([]event.Outcome, len(events)), done: make(chan struct{})}
+	if err := l.enqueue(r); err != nil {
+		return nil, err
+	}
+	select {
+	case <-r.done:
+		return r.outcomes, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TryAppend hands the events to the owner without waiting for anything, and reports whether the
+// queue took them. The log owns them afterwards.
+func (l *Log) TryAppend(events []event.Event) bool {
+	r := &request{events: events, outcomes: make([]event.Outcome, len(events)), done: make(chan struct{})}
+	return l.enqueue(r) == nil
+}
+
+func (l *Log) enqueue(r *request) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return fmt.Errorf("%w: it is closed", event.ErrUnavailable)
+	}
+	if l.queued > 0 && l.queued+len(r.events) > l.opt.QueueEvents {
+		return fmt.Errorf("%w: %d events are waiting for the disk", event.ErrUnavailable, l.queued)
+	}
+	l.queue = append(l.queue, r)
+	l.queued += len(r.events)
+	l.wake.Signal()
+	return nil
+}
+
+// own is the owner goroutine. It ends when the log is closed and the queue is empty.
+func (l *Log) own() {
+	defer close(l.done)
+	for {
+		l.mu.Lock()
+		for len(l.queue) == 0 && !l.closed {
+			l.wake.Wait()
+		}
+		batch := l.queue
+		l.queue, l.queued = nil, 0
+		closed := l.closed
+		l.mu.Unlock()
+		if len(batch) == 0 && closed {
+			return
+		}
+		l.commit(batch)
+	}
+}
+
+// commit takes one batch through admission, disk and Commit, and releases its callers.
+func (l *Log) commit(batch []*request) {
+	now := max(l.opt.Clock().UnixMilli(), l.arrival)
+	seal := false
+	var records []event.Record
+	next := l.next.Load()
+	l.buf = l.buf[:0]
+	for _, r := range batch {
+		seal = seal || r.seal
+		for i := range r.events {
+			rec, ok := l.admit(&r.events[i], &r.outcomes[i], now, next)
+			if !ok {
+				continue
+			}
+			records = append(records, rec)
+			next++
+		}
+	}
+	err := l.write(records, next)
+	if err == nil && seal {
+		err = l.seal()
+	}
+	for _, r := range batch {
+		r.err = err
+		close(r.done)
+	}
+}
+
+// admit decides on one event and puts its frame into the buffer.
+func (l *Log) admit(e *event.Event, out *event.Outcome, now int64, seq uint64) (event.Record, bool) {
+	rec := event.Record{}
+	if l.opt.Admit != nil {
+		if *out = l.opt.Admit(e, now); out.Duplicate || out.Err != nil {
+			return rec, false
+		}
+	}
+	if e.Time == 0 {
+		e.Time = now
+	}
+	rec = event.Record{Seq: seq, Arrival: now, Replica: fmt.Sprintf("%x", l.replica), Event: *e}
+	payload, err := event.AppendNative(nil, e)
+	if err != nil {
+		out.Err = &event.Error{Code: "malformed", Message: "cannot be written to the log"}
+		l.abort([]event.Record{rec})
+		return rec, false
+	}
+	l.buf = appendFrame(l.buf, seq, now, payload)
+	return rec, true
+}
+
+// write makes the buffered frames durable and hands the records on.
+func (l *Log) write(records []event.Record, next uint64) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if err := l.store(); err != nil {
+		l.fails.Add(1)
+		l.abandon()
+		l.abort(records)
+		if errors.Is(err, event.ErrFull) {
+			return err
+		}
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			return fmt.Errorf("%w: the disk is full", event.ErrFull)
+		}
+		return fmt.Errorf("%w: %v", event.ErrUnavailable, err)
+	}
+	l.arrival = records[len(records)-1].Arrival
+	l.next.Store(next)
+	if l.opt.Commit != nil {
+		l.opt.Commit(records)
+	}
+	return nil
+}
+
+func (l *Log) abort(records []event.Record) {
+	if l.opt.Abort != nil {
+		l.opt.Abort(records)
+	}
+}
+
+func (l *Log) store() error {
+	n := int64(len(l.buf))
+	if l.opt.MaxBytes > 0 && l.total.Load()+n > l.opt.MaxBytes {
+		return fmt.Errorf("%w: it has %d of %d bytes; raise the limit or set retention", event.ErrFull, l.total.Load(), l.opt.MaxBytes)
+	}
+	if l.active != nil && l.activeBytes >= l.opt.SegmentBytes {
+		if err := l.seal(); err != nil {
+			return err
+		}
+	}
+	if l.active == nil {
+		if err := l.begin(); err != nil {
+			return err
+		}
+	}
+	if _, err := l.active.Write(l.buf); err != nil {
+		return err
+	}
+	if err := l.active.Sync(); err != nil {
+		return err
+	}
+	l.syncs.Add(1)
+	l.activeBytes += n
+	l.total.Add(n)
+	return nil
+}
+
+// LastSeq returns the sequence of the last durable record, 0 for none.
+func (l *Log) LastSeq() uint64 { return l.next.Load() - 1 }
+
+// FirstSeq returns the sequence that the oldest segment begins with.
+func (l *Log) FirstSeq() uint64 { return l.first.Load() }
+
+// Replica returns the log's replica id, 16 hex digits.
+func (l *Log) Replica() string { return fmt.Sprintf("%x", l.replica) }
+
+// Stats returns the log's figures.
+func (l *Log) Stats() Stats {
+	return Stats{Bytes: l.total.Load(), Segments: int(l.count.Load()), Syncs: l.syncs.Load(), Failures: l.fails.Load()}
+}
+
+// Close waits for what is queued and closes the log.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.wake.Signal()
+	l.mu.Unlock()
+	<-l.done
+	return l.seal()
+}

@@ -1,0 +1,524 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"relish/features/event"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("EVENTLOG_CHILD"); dir != "" {
+		child(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func click(id string) event.Event {
+	return event.Event{Kind: event.Interaction, ID: id, Time: 5, UserID: "u", ItemID: "i", Action: "click"}
+}
+
+func clicks(prefix string, n int) []event.Event {
+	var out []event.Event
+	for i := range n {
+		out = append(out, click(fmt.Sprintf("%s%d", prefix, i)))
+	}
+	return out
+}
+
+func mustOpen(t testing.TB, dir string, opt Options) *Log {
+	t.Helper()
+	l, err := Open(dir, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func mustAppend(t testing.TB, l *Log, events ...event.Event) {
+	t.Helper()
+	if _, err := l.Append(context.Background(), events); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ids reads the whole log; the sequence must be without gaps where there is no damage.
+func ids(t testing.TB, dir string) (out []string, damage []*Damage) {
+	t.Helper()
+	for rec, err := range Read(dir, 1) {
+		var d *Damage
+		if errors.As(err, &d) {
+			damage = append(damage, d)
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, rec.Event.ID)
+	}
+	return out, damage
+}
+
+func TestAppendRead(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{SegmentBytes: 2000})
+	for i := range 50 {
+		mustAppend(t, l, clicks(fmt.Sprintf("a%d-", i), 3)...)
+	}
+	if l.Stats().Segments < 3 {
+		t.Errorf("%d segments, want several of 2,000 bytes", l.Stats().Segments)
+	}
+	l.Close()
+	l = mustOpen(t, dir, Options{})
+	mustAppend(t, l, click("last"))
+	var seq uint64
+	for rec, err := range Read(dir, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seq++; rec.Seq != seq || rec.Replica != l.Replica() || rec.Arrival == 0 {
+			t.Fatalf("record %d: %+v", seq, rec)
+		}
+	}
+	if seq != 151 || l.LastSeq() != 151 {
+		t.Errorf("read %d records, last %d; want 151", seq, l.LastSeq())
+	}
+	n := 0
+	for rec := range Read(dir, 149) {
+		n++
+		if rec.Seq < 149 {
+			t.Errorf("record %d is before 149", rec.Seq)
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d records from 149 on, want 3", n)
+	}
+}
+
+func TestAdmitCommitAbort(t *testing.T) {
+	var admitted, committed []string
+	l := mustOpen(t, t.TempDir(), Options{
+		Admit: func(e *event.Event, _ int64) event.Outcome {
+			dup := slices.Contains(admitted, e.ID)
+			admitted = append(admitted, e.ID)
+			return event.Outcome{Duplicate: dup}
+		},
+		Commit: func(recs []event.Record) {
+			for _, r := range recs {
+				committed = append(committed, r.Event.ID)
+			}
+		},
+	})
+	out, err := l.Append(context.Background(), []event.Event{click("a"), click("a"), click("b")})
+	if err != nil || out[0].Duplicate || !out[1].Duplicate || out[2].Duplicate {
+		t.Fatalf("%v %v", out, err)
+	}
+	if fmt.Sprint(committed) != "[a b]" {
+		t.Errorf("committed %v before Append returned", committed)
+	}
+}
+
+// Arrival never goes back, whatever the clock does.
+func TestArrival(t *testing.T) {
+	dir := t.TempDir()
+	now := time.UnixMilli(1_000_000)
+	l := mustOpen(t, dir, Options{Clock: func() time.Time { return now }})
+	mustAppend(t, l, click("a"))
+	now = now.Add(-time.Hour)
+	mustAppend(t, l, click("b"))
+	for rec := range Read(dir, 1) {
+		if rec.Arrival != 1_000_000 {
+			t.Errorf("arrival %d", rec.Arrival)
+		}
+	}
+}
+
+func newest(t *testing.T, dir string) string {
+	t.Helper()
+	segs, err := segments(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return segs[len(segs)-1].path
+}
+
+// Cut at every byte of the last record: exactly that record is gone, and the log goes on.
+func TestTornTail(t *testing.T) {
+	src := t.TempDir()
+	l := mustOpen(t, src, Options{})
+	mustAppend(t, l, clicks("k", 5)...)
+	before := l.Stats().Bytes
+	mustAppend(t, l, click("torn"))
+	l.Close()
+	path := newest(t, src)
+	data, _ := os.ReadFile(path)
+	for cut := before; cut < int64(len(data)); cut++ {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), data[:cut], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		l := mustOpen(t, dir, Options{})
+		mustAppend(t, l, click("after"))
+		l.Close()
+		got, damage := ids(t, dir)
+		if want := "[k0 k1 k2 k3 k4 after]"; fmt.Sprint(got) != want || damage != nil {
+			t.Fatalf("cut at %d: %v, damage %v", cut, got, damage)
+		}
+	}
+}
+
+// Flip every byte of a sealed segment: what is read is what was written or reported as damage,
+// never a wrong record.
+func TestFlippedBytes(t *testing.T) {
+	src := t.TempDir()
+	l := mustOpen(t, src, Options{})
+	mustAppend(t, l, clicks("k", 4)...)
+	l.Close()
+	l = mustOpen(t, src, Options{})
+	mustAppend(t, l, click("next"))
+	l.Close()
+	segs, _ := segments(src)
+	data, _ := os.ReadFile(segs[0].path)
+	tail, _ := os.ReadFile(segs[1].path)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, filepath.Base(segs[1].path)), tail, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := ids(t, src)
+	for i := range data {
+		bad := bytes.Clone(data)
+		bad[i] ^= 0x40
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(segs[0].path)), bad, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		reported := false
+		for rec, err := range Read(dir, 1) {
+			if reported = reported || err != nil; err == nil {
+				got = append(got, rec.Event.ID)
+			}
+		}
+		if !reported {
+			t.Fatalf("byte %d: nothing was reported, read %v", i, got)
+		}
+		for _, id := range got {
+			if !slices.Contains(want, id) {
+				t.Fatalf("byte %d: record %q was never written", i, id)
+			}
+		}
+	}
+}
+
+func TestMissingSegment(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 3 {
+		l := mustOpen(t, dir, Options{})
+		mustAppend(t, l, clicks(fmt.Sprintf("s%d-", i), 2)...)
+		l.Close()
+	}
+	segs, _ := segments(dir)
+	os.Remove(segs[1].path)
+	got, damage := ids(t, dir)
+	if len(damage) != 1 || !strings.Contains(damage[0].Error(), "3 to 4") || len(got) != 4 {
+		t.Errorf("got %v, damage %v", got, damage)
+	}
+}
+
+func TestNewerVersionIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	mustAppend(t, l, click("a"))
+	l.Close()
+	data, _ := os.ReadFile(newest(t, dir))
+	data[4] = version + 1
+	os.WriteFile(newest(t, dir), data, 0o644)
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "newer relish") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// faultFS keeps what was synced apart from what was only written, and fails when told to.
+type faultFS struct {
+	osFS
+	failWrite, failSync atomic.Bool
+	err                 error
+	syncs               atomic.Int64
+	delay               time.Duration
+}
+
+type faultFile struct {
+	file
+	fs *faultFS
+}
+
+func (f *faultFS) create(path string) (file, error) {
+	inner, err := f.osFS.create(path)
+	return &faultFile{inner, f}, err
+}
+
+func (f *faultFile) Write(p []byte) (int, error) {
+	if f.fs.failWrite.Load() {
+		n, _ := f.file.Write(p[:len(p)/2])
+		return n, f.fs.err
+	}
+	return f.file.Write(p)
+}
+
+func (f *faultFile) Sync() error {
+	f.fs.syncs.Add(1)
+	time.Sleep(f.fs.delay)
+	if f.fs.failSync.Load() {
+		return f.fs.err
+	}
+	return f.file.Sync()
+}
+
+func TestDiskFaults(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		arm  func(*faultFS)
+		err  error
+		want error
+	}{
+		{"short write", func(f *faultFS) { f.failWrite.Store(true) }, syscall.EIO, event.ErrUnavailable},
+		{"disk full", func(f *faultFS) { f.failWrite.Store(true) }, syscall.ENOSPC, event.ErrFull},
+		{"failed sync", func(f *faultFS) { f.failSync.Store(true) }, syscall.EIO, event.ErrUnavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			fsys := &faultFS{err: c.err}
+			var aborted []string
+			l, err := open(dir, Options{Abort: func(recs []event.Record) {
+				for _, r := range recs {
+					aborted = append(aborted, r.Event.ID)
+				}
+			}}, fsys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			mustAppend(t, l, click("good"))
+			c.arm(fsys)
+			for range 2 {
+				if _, err := l.Append(t.Context(), []event.Event{click("lost")}); !errors.Is(err, c.want) {
+					t.Fatalf("got %v, want %v", err, c.want)
+				}
+			}
+			fsys.failWrite.Store(false)
+			fsys.failSync.Store(false)
+			mustAppend(t, l, click("again"))
+			got, damage := ids(t, dir)
+			if fmt.Sprint(got) != "[good again]" || damage != nil || fmt.Sprint(aborted) != "[lost lost]" {
+				t.Errorf("read %v, damage %v, aborted %v", got, damage, aborted)
+			}
+			l.Close()
+			l = mustOpen(t, dir, Options{})
+			mustAppend(t, l, click("reopened"))
+			if got, damage := ids(t, dir); fmt.Sprint(got) != "[good again reopened]" || damage != nil {
+				t.Errorf("after reopening: %v, damage %v", got, damage)
+			}
+		})
+	}
+}
+
+func TestGroupCommit(t *testing.T) {
+	fsys := &faultFS{delay: 2 * time.Millisecond}
+	l, err := open(t.TempDir(), Options{}, fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var wg sync.WaitGroup
+	for w := range 32 {
+		wg.Go(func() {
+			for i := range 10 {
+				mustAppend(t, l, click(fmt.Sprintf("%d-%d", w, i)))
+			}
+		})
+	}
+	wg.Wait()
+	if n := fsys.syncs.Load(); n > 160 {
+		t.Errorf("%d syncs for 320 concurrent appends: they do not share", n)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{MaxBytes: 1500})
+	var err error
+	for i := 0; err == nil && i < 100; i++ {
+		_, err = l.Append(t.Context(), []event.Event{click(fmt.Sprint("e", i))})
+	}
+	if !errors.Is(err, event.ErrFull) {
+		t.Errorf("got %v, want full", err)
+	}
+
+	fsys := &faultFS{delay: 50 * time.Millisecond}
+	slow, err := open(t.TempDir(), Options{QueueEvents: 4}, fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	refused := 0
+	for i := range 50 {
+		if !slow.TryAppend([]event.Event{click(fmt.Sprint("e", i))}) {
+			refused++
+		}
+	}
+	if refused < 40 {
+		t.Errorf("a queue of 4 took %d of 50 events at once", 50-refused)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{SegmentBytes: 500, RetainBytes: 2000})
+	for i := range 100 {
+		mustAppend(t, l, click(fmt.Sprint("e", i)))
+	}
+	got, damage := ids(t, dir)
+	if len(got) == 100 || len(got) == 0 || got[len(got)-1] != "e99" || damage != nil || l.FirstSeq() == 1 {
+		t.Errorf("%d records left from %d on, damage %v", len(got), l.FirstSeq(), damage)
+	}
+	if b := l.Stats().Bytes; b > 3500 {
+		t.Errorf("%d bytes are kept", b)
+	}
+}
+
+func TestRewrite(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{SegmentBytes: 600})
+	for i := range 40 {
+		e := click(fmt.Sprint("e", i))
+		e.UserID = []string{"keep", "secret-user"}[i%2]
+		mustAppend(t, l, e)
+	}
+	removed, err := l.Rewrite(t.Context(), func(r *event.Record) bool { return r.Event.UserID == "secret-user" })
+	if err != nil || removed != 20 {
+		t.Fatalf("removed %d, %v", removed, err)
+	}
+	mustAppend(t, l, click("after"))
+	got, damage := ids(t, dir)
+	if len(got) != 21 || got[20] != "after" || damage != nil || l.LastSeq() != 41 {
+		t.Errorf("read %v, damage %v", got, damage)
+	}
+	filepath.Walk(dir, func(path string, info os.FileInfo, _ error) error {
+		if data, _ := os.ReadFile(path); bytes.Contains(data, []byte("secret-user")) {
+			t.Errorf("%s still holds the user's id", filepath.Base(path))
+		}
+		return nil
+	})
+}
+
+// A reader beside a writer sees a prefix of what was acknowledged, without damage.
+func TestReadBesideWriter(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{SegmentBytes: 4000})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				mustAppend(t, l, clicks(fmt.Sprint(i, "-"), 5)...)
+			}
+		}
+	})
+	for range 30 {
+		sealed := l.LastSeq()
+		got, damage := ids(t, dir)
+		if uint64(len(got)) < sealed || damage != nil {
+			t.Errorf("read %d of %d acknowledged, damage %v", len(got), sealed, damage)
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// child appends one event after another and prints each id once it is acknowledged.
+func child(dir string) {
+	l, err := Open(dir, Options{SegmentBytes: 3000})
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	for i := l.LastSeq(); ; i++ {
+		id := fmt.Sprint("c", i)
+		if _, err := l.Append(context.Background(), []event.Event{click(id)}); err != nil {
+			os.Exit(1)
+		}
+		fmt.Println(id)
+	}
+}
+
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	var acked []string
+	for round := range 15 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "EVENTLOG_CHILD="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Duration(40+7*round)*time.Millisecond, func() { cmd.Process.Kill() })
+		data, _ := io.ReadAll(out)
+		cmd.Wait()
+		lines := strings.Split(string(data), "\n")
+		acked = append(acked, lines[:len(lines)-1]...) // what follows the last newline was cut off
+	}
+	got, damage := ids(t, dir)
+	have := map[string]bool{}
+	for _, id := range got {
+		have[id] = true
+	}
+	if damage != nil || len(acked) < 15 {
+		t.Fatalf("%d acknowledged, damage %v", len(acked), damage)
+	}
+	for _, id := range acked {
+		if !have[id] {
+			t.Errorf("%s was acknowledged and is lost", id)
+		}
+	}
+}
+
+func FuzzSegment(f *testing.F) {
+	h := header{first: 1}
+	f.Add(appendFrame(h.append(nil), 1, 5, []byte(`{"type":"user","id":"e","user":"u"}`)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		sc := scanner{each: func(_ string, fr frame) bool { return true }, damaged: func(*Damage) bool { return true }}
+		_, _ = sc.segment(segment{1, "x"}, data, 0)
+		_, _ = sc.segment(segment{1, "x"}, data, 10)
+	})
+}
+
+func BenchmarkAppend100(b *testing.B) {
+	l := mustOpen(b, b.TempDir(), Options{})
+	batch := clicks("e", 100)
+	b.ReportAllocs()
+	for b.Loop() {
+		mustAppend(b, l, batch...)
+	}
+	b.ReportMetric(float64(b.N)*100/b.Elapsed().Seconds(), "events/s")
+}
