@@ -1,0 +1,283 @@
+package features
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// joinWindow is how long after being shown an interaction still counts as its follow-up.
+const joinWindow = 24 * 60 * 60 * 1000 // ms
+
+// Apply takes one record into the state. Records come in the order of the log; event times may be
+// in any order, and the result does not depend on it (decayed sums up to rounding). It returns the
+// item whose content changed, if one did.
+func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
+	s.seq, s.arrival = rec.Seq, max(s.arrival, rec.Arrival)
+	e := &rec.Event
+	switch e.Kind {
+	case event.Item:
+		return s.applyItem(rec)
+	case event.User:
+		u := s.user(e.UserID, rec)
+		mergeFields(&u.fields, &u.times, e.Fields, e.Time)
+	case event.Impression:
+		s.applyImpression(rec)
+	case event.Interaction:
+		s.applyInteraction(rec)
+	case event.Delete:
+		delete(s.items, e.ItemID)
+	case event.Erase:
+		for id := range s.users {
+			if UserHash(id) == e.UserHash {
+				delete(s.users, id)
+			}
+		}
+	}
+	return nil
+}
+
+// mergeFields lets each field's newest event time win, ties by arrival. The map is replaced, not
+// changed: readers may hold the old one.
+func mergeFields(fields *map[string]ranker.Value, times *map[string]int64, add map[string]ranker.Value, t int64) {
+	if len(add) == 0 {
+		return
+	}
+	merged := maps.Clone(*fields)
+	if merged == nil {
+		merged = make(map[string]ranker.Value, len(add))
+	}
+	if *times == nil {
+		*times = map[string]int64{}
+	}
+	for name, v := range add {
+		if at, known := (*times)[name]; !known || t >= at {
+			merged[name], (*times)[name] = v, t
+		}
+	}
+	*fields = merged
+}
+
+func (s *State) applyItem(rec *event.Record) *ranker.ItemInfo {
+	e := &rec.Event
+	it := s.item(e.ItemID, rec)
+	content := ranker.Item{ID: e.ItemID}
+	switch {
+	case e.Replace:
+		if it.info != nil && e.Time < it.newest() {
+			return nil
+		}
+		it.times = nil
+		takeItem(&content, e)
+		it.time = e.Time
+	case it.info == nil:
+		takeItem(&content, e)
+		it.time = e.Time
+	default:
+		content = it.info.Item
+		it.mergeItem(&content, e)
+	}
+	it.setInfo(ranker.NewItemInfo(content, s.cfg.Text), s.cfg.Fields)
+	return it.info
+}
+
+func takeItem(to *ranker.Item, e *event.Event) {
+	if e.Title != nil {
+		to.Title = *e.Title
+	}
+	if e.Text != nil {
+		to.Text = *e.Text
+	}
+	to.Tags, to.Fields = e.Tags, e.Fields
+}
+
+// newest is the newest event time of any of the item's parts.
+func (it *itemState) newest() int64 {
+	t := it.time
+	for _, at := range it.times {
+		t = max(t, at)
+	}
+	return t
+}
+
+// The item's own parts in itemState.times; fields are there under "." and their name.
+const (
+	partTitle = "title"
+	partText  = "text"
+	partTags  = "tags"
+)
+
+func (it *itemState) mergeItem(content *ranker.Item, e *event.Event) {
+	wins := func(part string, known bool) bool {
+		at, own := it.times[part]
+		if !own {
+			at = it.time
+		}
+		if known && e.Time < at {
+			return false
+		}
+		if it.times == nil {
+			it.times = map[string]int64{}
+		}
+		it.times[part] = e.Time
+		return true
+	}
+	if e.Title != nil && wins(partTitle, content.Title != "") {
+		content.Title = *e.Title
+	}
+	if e.Text != nil && wins(partText, content.Text != "") {
+		content.Text = *e.Text
+	}
+	if e.Tags != nil && wins(partTags, content.Tags != nil) {
+		content.Tags = e.Tags
+	}
+	if len(e.Fields) == 0 {
+		return
+	}
+	fields := maps.Clone(content.Fields)
+	if fields == nil {
+		fields = map[string]ranker.Value{}
+	}
+	for name, v := range e.Fields {
+		if _, known := fields[name]; wins("."+name, known) {
+			fields[name] = v
+		}
+	}
+	content.Fields = fields
+}
+
+// setInfo swaps the item's content and the values that are counted.
+func (it *itemState) setInfo(info *ranker.ItemInfo, fields []string) {
+	it.info = info
+	it.values = valuesOf(info, fields)
+}
+
+// valuesOf returns the item's values of each counted field.
+func valuesOf(info *ranker.ItemInfo, fields []string) [][]string {
+	out := make([][]string, len(fields))
+	for i, f := range fields {
+		if v, ok := info.Fields[f]; ok {
+			out[i] = v.Words()
+		} else if f == "tags" {
+			out[i] = info.Tags
+		}
+	}
+	return out
+}
+
+func (s *State) applyImpression(rec *event.Record) {
+	e := &rec.Event
+	u := s.user(e.UserID, rec)
+	for _, id := range e.Shown {
+		it := s.item(id, rec)
+		s.count(u, it, 0, rec)
+		s.addShown(u, id, e.Time)
+	}
+}
+
+func (s *State) applyInteraction(rec *event.Record) {
+	e := &rec.Event
+	kind, counted := s.cfg.kind(e.Action)
+	if !counted {
+		return
+	}
+	u, it := s.user(e.UserID, rec), s.item(e.ItemID, rec)
+	s.count(u, it, kind, rec)
+	value := float32(1)
+	if e.Value != nil {
+		value = float32(*e.Value)
+	}
+	in := ranker.Interaction{Item: e.ItemID, Action: e.Action, Time: e.Time, Value: value}
+	u.recent = insert(u.recent, in, s.cfg.Recent, func(a ranker.Interaction) int64 { return a.Time })
+	for i := range u.shown {
+		if sh := &u.shown[i]; sh.Item == e.ItemID && follows(sh.Time, e.Time) {
+			sh.Clicked = true
+		}
+	}
+}
+
+// follows reports whether something at t may be the follow-up of being shown at shown.
+func follows(shown, t int64) bool { return t >= shown && t-shown <= joinWindow }
+
+func (s *State) addShown(u *userState, id string, t int64) {
+	sh := ranker.Shown{Item: id, Time: t}
+	for _, in := range u.recent {
+		if in.Item == id && follows(t, in.Time) {
+			sh.Clicked = true // the interaction arrived before the impression
+		}
+	}
+	u.shown = insert(u.shown, sh, s.cfg.Shown, func(a ranker.Shown) int64 { return a.Time })
+}
+
+// insert puts x into a list sorted newest first, before others of its time (ties go by arrival, the
+// later one is newer), and cuts the list to the bound.
+func insert[T any](list []T, x T, bound int, time func(T) int64) []T {
+	at, _ := slices.BinarySearchFunc(list, time(x), func(a T, t int64) int {
+		if time(a) > t {
+			return -1
+		}
+		return 1
+	})
+	if at >= bound {
+		return list
+	}
+	if len(list) >= bound {
+		list = list[:bound-1]
+	}
+	return slices.Insert(list, at, x)
+}
+
+// count counts one event of the kind for the item, the user, the item's field values, the user with
+// them, and everything together.
+func (s *State) count(u *userState, it *itemState, kind int, rec *event.Record) {
+	t := rec.Event.Time
+	s.layout.add(&s.global, kind, t)
+	s.layout.add(&it.counts, kind, t)
+	s.layout.add(&u.counts, kind, t)
+	for f, values := range it.values {
+		for _, v := range values {
+			if c := s.fieldValue(f, v); c != nil {
+				s.layout.add(c, kind, t)
+			}
+			s.layout.add(s.userValue(u, f, v, rec), kind, t)
+		}
+	}
+}
+
+// fieldValue finds a value's counters, nil when the field has no room for another value.
+func (s *State) fieldValue(field int, v string) *counts {
+	c := s.values[field][v]
+	if c == nil && len(s.values[field]) < s.cfg.FieldValues {
+		c = &counts{}
+		s.values[field][v] = c
+	}
+	return c
+}
+
+// userValue finds a user's counters for a value; a new value takes the place of the one longest
+// untouched when there is no room.
+func (s *State) userValue(u *userState, field int, v string, rec *event.Record) *counts {
+	list := u.values[field]
+	for i := range list {
+		if list[i].value == v {
+			list[i].seen = rec.Arrival
+			return &list[i].counts
+		}
+	}
+	fresh := userValue{value: v, seen: rec.Arrival}
+	if len(list) < s.cfg.UserValues {
+		u.values[field] = append(list, fresh)
+		return &u.values[field][len(list)].counts
+	}
+	oldest := 0
+	for i := range list {
+		if cmp.Or(cmp.Compare(list[i].seen, list[oldest].seen), cmp.Compare(list[i].counts.ref, list[oldest].counts.ref)) < 0 {
+			oldest = i
+		}
+	}
+	list[oldest] = fresh
+	return &list[oldest].counts
+}

@@ -1,0 +1,115 @@
+package features
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// A checkpoint is a State in a stream: "RLCP", a version, the sequence and arrival it stands for, then
+// packed values, each behind its length, and a zero length with the number of values at the end.
+const (
+	checkpointMagic   = "RLCP"
+	checkpointVersion = 1
+	maxPacked         = 64 << 20
+)
+
+// WriteCheckpoint writes the whole state to w.
+func (s *State) WriteCheckpoint(w io.Writer) error {
+	bw := bufio.NewWriterSize(w, 1<<20)
+	head := append([]byte(checkpointMagic), checkpointVersion)
+	head = binary.LittleEndian.AppendUint64(head, s.seq)
+	head = binary.LittleEndian.AppendUint64(head, uint64(s.arrival))
+	if _, err := bw.Write(head); err != nil {
+		return err
+	}
+	n := uint64(0)
+	var buf []byte
+	put := func(packed []byte) error {
+		n++
+		if _, err := bw.Write(binary.AppendUvarint(nil, uint64(len(packed)))); err != nil {
+			return err
+		}
+		_, err := bw.Write(packed)
+		return err
+	}
+	for _, id := range sortedKeys(s.items) {
+		buf, _ = s.AppendItem(buf[:0], id)
+		if err := put(buf); err != nil {
+			return err
+		}
+	}
+	for _, id := range sortedKeys(s.users) {
+		buf, _ = s.AppendUser(buf[:0], id)
+		if err := put(buf); err != nil {
+			return err
+		}
+	}
+	for f, values := range s.values {
+		for _, v := range sortedKeys(values) {
+			if err := put(s.appendValue(buf[:0], f, v, values[v])); err != nil {
+				return err
+			}
+		}
+	}
+	if err := put(s.appendValue(buf[:0], -1, "", &s.global)); err != nil {
+		return err
+	}
+	if _, err := bw.Write(binary.AppendUvarint([]byte{0}, n)); err != nil {
+		return err
+	}
+	return bw.Flush()
+}
+
+// ReadCheckpoint returns the state that WriteCheckpoint wrote. Any damage, another configuration or a
+// newer version is an error: the caller replays the log instead.
+func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
+	br := bufio.NewReaderSize(r, 1<<20)
+	head := make([]byte, 4+1+8+8)
+	if _, err := io.ReadFull(br, head); err != nil || string(head[:4]) != checkpointMagic {
+		return nil, ErrCorrupt
+	}
+	if head[4] > checkpointVersion {
+		return nil, fmt.Errorf("checkpoint has format version %d, this binary reads up to %d: use a newer relish, or delete it to replay the log", head[4], checkpointVersion)
+	}
+	s := New(cfg)
+	s.seq = binary.LittleEndian.Uint64(head[5:])
+	s.arrival = int64(binary.LittleEndian.Uint64(head[13:]))
+	var buf []byte
+	for n := uint64(0); ; n++ {
+		size, err := binary.ReadUvarint(br)
+		if err != nil || size > maxPacked {
+			return nil, ErrCorrupt
+		}
+		if size == 0 {
+			if total, err := binary.ReadUvarint(br); err != nil || total != n {
+				return nil, ErrCorrupt
+			}
+			return s, nil
+		}
+		if uint64(cap(buf)) < size {
+			buf = make([]byte, size)
+		}
+		buf = buf[:size]
+		if _, err := io.ReadFull(br, buf); err != nil {
+			return nil, errors.Join(ErrCorrupt, err)
+		}
+		if err := s.load(buf); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *State) load(packed []byte) error {
+	switch packed[0] {
+	case kindItem:
+		return s.LoadItem(packed)
+	case kindUser:
+		return s.LoadUser(packed)
+	case kindValue, kindGlobal:
+		return s.loadValue(packed[0], packed)
+	}
+	return ErrCorrupt
+}

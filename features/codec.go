@@ -1,0 +1,314 @@
+package features
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"slices"
+
+	"relish/ranker"
+)
+
+// The packed form of one user's or item's state, and of a field's counters: a kind byte, a format
+// version, the layout hash of the configuration it was counted under, the content (varints, float64
+// bits and length-prefixed strings), and a CRC-32C of all before. Checkpoints are made of such values.
+const (
+	codecVersion = 1
+	kindItem     = 'I'
+	kindUser     = 'U'
+	kindValue    = 'V'
+	kindGlobal   = 'G'
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Errors of decoding a packed value.
+var (
+	// ErrCorrupt: the value is not what was written.
+	ErrCorrupt = errors.New("packed state is damaged")
+	// ErrLayout: the value was counted under another configuration of actions, fields or half-lives.
+	ErrLayout = errors.New("packed state was counted under another configuration")
+)
+
+// encoder appends packed values.
+type encoder struct{ b []byte }
+
+func (e *encoder) begin(kind byte, layout uint64) {
+	e.b = append(e.b, kind, codecVersion)
+	e.b = binary.LittleEndian.AppendUint64(e.b, layout)
+}
+
+func (e *encoder) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
+func (e *encoder) int(v int64)     { e.b = binary.AppendVarint(e.b, v) }
+func (e *encoder) float(v float64) { e.b = binary.LittleEndian.AppendUint64(e.b, math.Float64bits(v)) }
+func (e *encoder) string(s string) { e.uint(uint64(len(s))); e.b = append(e.b, s...) }
+func (e *encoder) seal(start int) {
+	e.b = binary.LittleEndian.AppendUint32(e.b, crc32.Checksum(e.b[start:], castagnoli))
+}
+func (e *encoder) strings(l []string) {
+	// nil and empty differ: "says nothing of tags" and "has none".
+	if l == nil {
+		e.uint(0)
+		return
+	}
+	e.uint(uint64(len(l)) + 1)
+	for _, s := range l {
+		e.string(s)
+	}
+}
+
+// counts writes zero counters, the most of them, as one bit each.
+func (e *encoder) counts(c *counts) {
+	e.uint(uint64(len(c.n)))
+	if len(c.n) == 0 {
+		return
+	}
+	e.int(c.ref)
+	var mask uint64
+	for i := 0; i < len(c.n); i += 64 {
+		mask = 0
+		part := c.n[i:min(i+64, len(c.n))]
+		for k, v := range part {
+			if v != 0 {
+				mask |= 1 << k
+			}
+		}
+		e.uint(mask)
+		for _, v := range part {
+			if v != 0 {
+				e.float(v)
+			}
+		}
+	}
+}
+
+func (e *encoder) value(v ranker.Value) {
+	e.b = append(e.b, byte(v.Kind))
+	switch v.Kind {
+	case ranker.Number, ranker.Bool:
+		e.float(v.Num)
+	case ranker.String:
+		e.string(v.Str)
+	case ranker.Strings:
+		e.strings(v.List)
+	case ranker.Numbers:
+		e.uint(uint64(len(v.Nums)))
+		for _, x := range v.Nums {
+			e.float(x)
+		}
+	}
+}
+
+func (e *encoder) fields(m map[string]ranker.Value) {
+	e.uint(uint64(len(m)))
+	for _, name := range sortedKeys(m) {
+		e.string(name)
+		e.value(m[name])
+	}
+}
+
+func (e *encoder) times(m map[string]int64) {
+	e.uint(uint64(len(m)))
+	for _, name := range sortedKeys(m) {
+		e.string(name)
+		e.int(m[name])
+	}
+}
+
+func sortedKeys[T any](m map[string]T) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// decoder reads packed values. After the first failure every read gives zero values and err stays.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+// open checks kind, version, checksum and layout.
+func (d *decoder) open(kind byte, layout uint64) {
+	const head, tail = 2 + 8, 4
+	if len(d.b) < head+tail || d.b[0] != kind {
+		d.err = ErrCorrupt
+		return
+	}
+	if d.b[1] > codecVersion {
+		d.err = fmt.Errorf("packed state has format version %d, this binary reads up to %d: use a newer relish", d.b[1], codecVersion)
+		return
+	}
+	body := d.b[:len(d.b)-tail]
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(d.b[len(body):]) {
+		d.err = ErrCorrupt
+		return
+	}
+	if binary.LittleEndian.Uint64(body[2:]) != layout {
+		d.err = ErrLayout
+		return
+	}
+	d.b = body[head:]
+}
+
+func (d *decoder) fail() { d.b, d.err = nil, cmpErr(d.err) }
+
+func cmpErr(err error) error {
+	if err != nil {
+		return err
+	}
+	return ErrCorrupt
+}
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) int() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// length reads a count of things of at least one byte each, so that a damaged one cannot ask for more
+// memory than the value has bytes.
+func (d *decoder) length() int {
+	v := d.uint()
+	if v > uint64(len(d.b)) {
+		d.fail()
+		return 0
+	}
+	return int(v)
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail()
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) float() float64 {
+	if len(d.b) < 8 {
+		d.fail()
+		return 0
+	}
+	v := math.Float64frombits(binary.LittleEndian.Uint64(d.b))
+	d.b = d.b[8:]
+	return v
+}
+
+func (d *decoder) string() string {
+	n := d.length()
+	s := string(d.b[:n])
+	d.b = d.b[n:]
+	return s
+}
+
+func (d *decoder) strings() []string {
+	n := d.uint()
+	if n == 0 || n-1 > uint64(len(d.b)) {
+		if n != 0 {
+			d.fail()
+		}
+		return nil
+	}
+	out := make([]string, n-1)
+	for i := range out {
+		out[i] = d.string()
+	}
+	return out
+}
+
+func (d *decoder) counts(l *layout) (c counts) {
+	n := d.uint()
+	if n == 0 {
+		return c
+	}
+	if n != uint64(l.kinds*len(l.rates)) {
+		d.fail()
+		return c
+	}
+	c.ref = d.int()
+	c.n = make([]float64, n)
+	for i := 0; i < len(c.n); i += 64 {
+		mask := d.uint()
+		for k := i; k < min(i+64, len(c.n)); k++ {
+			if mask&(1<<(k-i)) != 0 {
+				c.n[k] = d.float()
+			}
+		}
+	}
+	return c
+}
+
+func (d *decoder) value() (v ranker.Value) {
+	v.Kind = ranker.ValueKind(d.byte())
+	switch v.Kind {
+	case ranker.NoValue:
+	case ranker.Number, ranker.Bool:
+		v.Num = d.float()
+	case ranker.String:
+		v.Str = d.string()
+	case ranker.Strings:
+		v.List = d.strings()
+	case ranker.Numbers:
+		for range d.length() {
+			v.Nums = append(v.Nums, d.float())
+		}
+	default:
+		d.fail()
+	}
+	return v
+}
+
+func (d *decoder) fields() map[string]ranker.Value {
+	n := d.length()
+	if n == 0 {
+		return nil
+	}
+	m := make(map[string]ranker.Value, n)
+	for range n {
+		name := d.string()
+		m[name] = d.value()
+	}
+	return m
+}
+
+func (d *decoder) times() map[string]int64 {
+	n := d.length()
+	if n == 0 {
+		return nil
+	}
+	m := make(map[string]int64, n)
+	for range n {
+		name := d.string()
+		m[name] = d.int()
+	}
+	return m
+}
+
+// done reports the first failure, or bytes that nobody read.
+func (d *decoder) done() error {
+	if d.err == nil && len(d.b) > 0 {
+		return ErrCorrupt
+	}
+	return d.err
+}

@@ -1,0 +1,182 @@
+package features
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"relish/features/event"
+	"relish/ranker"
+)
+
+func numberFill(name string) func(*reader, int, []float32) {
+	return func(r *reader, i int, row []float32) {
+		if v, ok := r.field(i, name); ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool) {
+			row[0] = float32(v.Num)
+		}
+	}
+}
+
+func categoryFill(f *ranker.Feature) func(*reader, int, []float32) {
+	name, values, index := f.Field, f.Values, f.Encode == "index"
+	return func(r *reader, i int, row []float32) {
+		if v, ok := r.field(i, name); ok {
+			oneHot(v.Words(), values, index, row)
+		}
+	}
+}
+
+func contextFill(f *ranker.Feature) func(*reader, int, []float32) {
+	name, values, index := f.Field, f.Values, f.Encode == "index"
+	return func(r *reader, _ int, row []float32) {
+		v, ok := r.q.Context[name]
+		switch {
+		case !ok:
+		case len(values) > 0:
+			oneHot(v.Words(), values, index, row)
+		case v.Kind == ranker.Number || v.Kind == ranker.Bool:
+			row[0] = float32(v.Num)
+		}
+	}
+}
+
+// oneHot sets the columns of the values that are there, or the index of the first known one.
+func oneHot(words, values []string, index bool, row []float32) {
+	if index {
+		for _, w := range words {
+			if at := slices.Index(values, w); at >= 0 {
+				row[0] = float32(at)
+				return
+			}
+		}
+		return
+	}
+	for k, v := range values {
+		row[k] = 0
+		if slices.Contains(words, v) {
+			row[k] = 1
+		}
+	}
+}
+
+func wordCountFill(name string) func(*reader, int, []float32) {
+	return func(r *reader, i int, row []float32) {
+		info := r.infos[i]
+		if info == nil {
+			return
+		}
+		var text string
+		switch name {
+		case "title":
+			text = info.Title
+		case "text":
+			text = info.Text
+		default:
+			text = strings.Join(info.Fields[name].Words(), " ")
+		}
+		n := 0
+		for range strings.FieldsSeq(text) {
+			n++
+		}
+		row[0] = float32(n)
+	}
+}
+
+const hour = float64(60 * 60 * 1000) // ms
+
+// ageFill is ln(1 + hours) since the item's time field (Unix seconds, Unix ms, or RFC 3339), or since
+// its first event when no field is named.
+func ageFill(name string) func(*reader, int, []float32) {
+	return func(r *reader, i int, row []float32) {
+		at := r.items[i].first
+		known := r.items[i] != &unknown
+		if name != "" {
+			v, ok := r.field(i, name)
+			at, known = fieldTime(v)
+			known = known && ok
+		}
+		if known {
+			row[0] = float32(math.Log1p(max(0, float64(r.now-at)) / hour))
+		}
+	}
+}
+
+// msFrom is where a number starts to mean milliseconds: as seconds it would be the year 5138.
+const msFrom = 1e11
+
+func fieldTime(v ranker.Value) (ms int64, ok bool) {
+	switch v.Kind {
+	case ranker.Number:
+		if math.Abs(v.Num) < msFrom {
+			return int64(v.Num * 1000), true
+		}
+		return int64(v.Num), true
+	case ranker.String:
+		ms, err := event.ParseTime(v.Str)
+		return ms, err == nil
+	}
+	return 0, false
+}
+
+func timeOfDayFill(r *reader, _ int, row []float32) {
+	t := time.UnixMilli(r.now).UTC()
+	row[0] = float32(t.Hour()) + float32(t.Minute())/60
+}
+
+func historyFill(r *reader, _ int, row []float32) {
+	n := 0
+	if r.user != nil {
+		n = len(r.user.recent)
+	}
+	row[0] = float32(math.Log1p(float64(n)))
+}
+
+// interactedFill is the share of the candidate's values of the field that are among the values of
+// the items in the user's recent interactions (of one action, or all).
+func interactedFill(field int, action string) func(*reader, int, []float32) {
+	return func(r *reader, i int, row []float32) {
+		values := r.values(i, field)
+		if len(values) == 0 {
+			return
+		}
+		set := r.historySet(field, action)
+		hit := 0
+		for _, v := range values {
+			if set[v] {
+				hit++
+			}
+		}
+		row[0] = float32(hit) / float32(len(values))
+	}
+}
+
+// historySet is the values of the field that the items of the user's recent interactions have,
+// gathered once per request.
+func (r *reader) historySet(field int, action string) map[string]bool {
+	key := setKey{field, action}
+	if set, ok := r.sets[key]; ok {
+		return set
+	}
+	set := map[string]bool{}
+	if r.user != nil {
+		for k := range r.user.recent {
+			in := &r.user.recent[k]
+			if it := r.s.items[in.Item]; it != nil && it.values != nil && (action == "" || action == Any || in.Action == action) {
+				for _, v := range it.values[field] {
+					set[v] = true
+				}
+			}
+		}
+	}
+	if r.sets == nil {
+		r.sets = map[setKey]map[string]bool{}
+	}
+	r.sets[key] = set
+	return set
+}
+
+type setKey struct {
+	field  int
+	action string
+}

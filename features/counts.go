@@ -1,0 +1,98 @@
+package features
+
+import (
+	"math"
+	"slices"
+)
+
+// counts are the decayed counters of one thing: for being shown (kind 0) and each action (kind 1..),
+// one value per half-life. The values are as of the time ref, the newest event time so far, which is
+// forward decay (Cormode, Shkapenyuk, Srivastava, Xu 2009) with the landmark moved along: an event at
+// t weighs 2^((t-ref)/h), whichever order the events come in, so sums agree up to rounding.
+type counts struct {
+	ref int64 // Unix ms
+	n   []float64
+}
+
+// layout says where a counter stands.
+type layout struct {
+	kinds int       // 1 + actions
+	rates []float64 // ln 2 / half-life in ms, 0 for all-time
+	names []string  // the half-lives' names
+}
+
+func newLayout(c *Config) layout {
+	l := layout{kinds: 1 + len(c.Actions), names: c.HalfLives}
+	for _, h := range c.HalfLives {
+		d, _ := parseHalfLife(h) // Validate has checked it
+		rate := 0.0
+		if d > 0 {
+			rate = math.Ln2 / float64(d.Milliseconds())
+		}
+		l.rates = append(l.rates, rate)
+	}
+	return l
+}
+
+// add counts one event of the kind at time t.
+func (l *layout) add(c *counts, kind int, t int64) {
+	h := len(l.rates)
+	if c.n == nil {
+		c.n, c.ref = make([]float64, l.kinds*h), t
+	}
+	if t > c.ref {
+		for i, rate := range l.rates {
+			if rate == 0 {
+				continue
+			}
+			f := math.Exp(-rate * float64(t-c.ref))
+			for k := i; k < len(c.n); k += h {
+				c.n[k] *= f
+			}
+		}
+		c.ref = t
+	}
+	for i, rate := range l.rates {
+		w := 1.0
+		if t < c.ref && rate != 0 {
+			w = math.Exp(-rate * float64(c.ref-t))
+		}
+		c.n[kind*h+i] += w
+	}
+}
+
+// value returns the counter of the kind (anyAction for the sum over actions) decayed to now. A
+// clock before the newest event counts as no age.
+func (l *layout) value(c *counts, kind, half int, now int64) float64 {
+	if c == nil || c.n == nil {
+		return 0
+	}
+	h := len(l.rates)
+	v := 0.0
+	if kind == anyAction {
+		for k := h + half; k < len(c.n); k += h {
+			v += c.n[k]
+		}
+	} else {
+		v = c.n[kind*h+half]
+	}
+	if rate := l.rates[half]; rate != 0 && now > c.ref && v != 0 {
+		v *= math.Exp(-rate * float64(now-c.ref))
+	}
+	return v
+}
+
+// anyAction stands for the sum over all actions.
+const anyAction = -1
+
+// kind finds an action's counter; ok is false for one that is not counted.
+func (c *Config) kind(action string) (kind int, ok bool) {
+	switch action {
+	case Impression:
+		return 0, true
+	case Any:
+		return anyAction, true
+	}
+	i := slices.Index(c.Actions, action)
+	return i + 1, i >= 0
+}

@@ -1,0 +1,137 @@
+package features
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"relish/ranker"
+)
+
+// program computes a schema's state columns.
+type program struct {
+	width int
+	steps []step
+}
+
+// step fills one feature's columns, from column at on, for all rows.
+type step struct {
+	at   int
+	fill func(r *reader, i int, row []float32)
+}
+
+// programs caches compiled schemas: a server has a handful.
+type programs struct {
+	mu     sync.Mutex
+	byHash map[string]*program
+}
+
+// maxPrograms bounds the cache; the rare schema above it is compiled anew each time.
+const maxPrograms = 32
+
+func (s *State) program(schema *ranker.Schema) (*program, error) {
+	s.programs.mu.Lock()
+	defer s.programs.mu.Unlock()
+	if p := s.programs.byHash[schema.Hash()]; p != nil {
+		return p, nil
+	}
+	if err := CheckSchema(&s.cfg, schema); err != nil {
+		return nil, err
+	}
+	p := &program{width: len(schema.Columns())}
+	for i, f := range schema.Features() {
+		if ranker.FromState(f.Kind) {
+			if fill := s.compile(&f); fill != nil {
+				p.steps = append(p.steps, step{schema.First(i), fill})
+			}
+		}
+	}
+	if s.programs.byHash == nil {
+		s.programs.byHash = map[string]*program{}
+	}
+	if len(s.programs.byHash) < maxPrograms {
+		s.programs.byHash[schema.Hash()] = p
+	}
+	return p, nil
+}
+
+func (p *program) run(r *reader) []float32 {
+	n := len(r.items)
+	out := make([]float32, n*p.width)
+	missing := float32(nan)
+	for i := range out {
+		out[i] = missing
+	}
+	for _, st := range p.steps {
+		for i := range n {
+			st.fill(r, i, out[i*p.width+st.at:(i+1)*p.width])
+		}
+	}
+	return out
+}
+
+// CheckSchema reports every action, field and half-life that the schema needs and the configuration
+// does not count.
+func CheckSchema(cfg *Config, schema *ranker.Schema) error {
+	var errs []error
+	for _, f := range schema.Features() {
+		if f.Kind != ranker.KindCount && f.Kind != ranker.KindRate && f.Kind != ranker.KindInteracted {
+			continue
+		}
+		need := func(key, name string, have bool) {
+			if !have {
+				errs = append(errs, fmt.Errorf("feature %q needs %q of state.%s, which the server does not count: add it there in relish.yaml", f.Name, name, key))
+			}
+		}
+		if f.Kind != ranker.KindInteracted || f.Action != "" {
+			_, ok := cfg.kind(f.Action)
+			need("actions", f.Action, ok)
+		}
+		if f.Kind == ranker.KindInteracted || f.Scope == ranker.ScopeField || f.Scope == ranker.ScopeUserField {
+			need("fields", f.Field, slices.Contains(cfg.Fields, f.Field))
+		}
+		if f.Kind != ranker.KindInteracted {
+			need("half_lives", halfLife(&f), slices.Contains(cfg.HalfLives, halfLife(&f)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func halfLife(f *ranker.Feature) string {
+	if f.HalfLife == "" {
+		return "all"
+	}
+	return f.HalfLife
+}
+
+// compile returns what fills the feature's columns, nil for one that nothing here can fill.
+func (s *State) compile(f *ranker.Feature) func(r *reader, i int, row []float32) {
+	switch f.Kind {
+	case ranker.KindNumber, ranker.KindBoolean:
+		return numberFill(f.Field)
+	case ranker.KindCategory:
+		return categoryFill(f)
+	case ranker.KindContext:
+		return contextFill(f)
+	case ranker.KindWordCount:
+		return wordCountFill(f.Field)
+	case ranker.KindAge:
+		return ageFill(f.Field)
+	case ranker.KindTimeOfDay:
+		return timeOfDayFill
+	case ranker.KindHistory:
+		return historyFill
+	case ranker.KindInteracted:
+		return interactedFill(slices.Index(s.cfg.Fields, f.Field), f.Action)
+	case ranker.KindCount:
+		return single(s.counter(f).log)
+	case ranker.KindRate:
+		return single(s.counter(f).rate)
+	}
+	return nil
+}
+
+func single(value func(r *reader, i int) float64) func(*reader, int, []float32) {
+	return func(r *reader, i int, row []float32) { row[0] = float32(value(r, i)) }
+}

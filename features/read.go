@@ -1,0 +1,162 @@
+package features
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"relish/ranker"
+)
+
+// Read returns what is known of the query's user and candidates, with the schema's feature columns.
+// The answer shares nothing mutable with the state. It fails only when the schema needs what the
+// state does not count.
+func (s *State) Read(q *ranker.Query) (*ranker.State, error) {
+	p, err := s.program(q.Schema)
+	if err != nil {
+		return nil, err
+	}
+	n := len(q.Candidates)
+	out := &ranker.State{Seq: s.seq, Items: make([]*ranker.ItemInfo, n), Read: n}
+	r := &reader{s: s, q: q, now: q.Now, user: s.users[q.User], items: make([]*itemState, n), infos: out.Items}
+	for i := range q.Candidates {
+		r.candidate(i, &q.Candidates[i])
+	}
+	if u := r.user; u != nil {
+		out.UserFields = u.fields
+		out.Recent, out.Shown = slices.Clone(u.recent), slices.Clone(u.shown)
+		out.History = make([]*ranker.ItemInfo, len(u.recent))
+		for i := range u.recent {
+			out.History[i] = s.Item(u.recent[i].Item)
+		}
+	}
+	out.Columns = p.run(r)
+	return out, nil
+}
+
+// reader is one Read at work.
+type reader struct {
+	s      *State
+	q      *ranker.Query
+	now    int64
+	user   *userState // nil: unknown
+	items  []*itemState
+	infos  []*ranker.ItemInfo
+	inline map[int][][]string // counted values of candidates with an inline item
+	sets   map[setKey]map[string]bool
+}
+
+// candidate finds one candidate's state and merges what the request says of it.
+func (r *reader) candidate(i int, c *ranker.Candidate) {
+	it := r.s.items[c.ID]
+	if it == nil {
+		it = &unknown
+	}
+	r.items[i], r.infos[i] = it, it.info
+	if c.Inline == nil {
+		return
+	}
+	merged := *c.Inline
+	merged.ID = c.ID
+	if it.info != nil {
+		merged = it.info.Item
+		overlay(&merged, c.Inline)
+	}
+	r.infos[i] = ranker.NewItemInfo(merged, r.s.cfg.Text)
+	if r.inline == nil {
+		r.inline = map[int][][]string{}
+	}
+	r.inline[i] = valuesOf(r.infos[i], r.s.cfg.Fields)
+}
+
+// unknown is the state of an item that nobody has named.
+var unknown itemState
+
+// overlay puts the set parts of over in place of it's.
+func overlay(it, over *ranker.Item) {
+	if over.Title != "" {
+		it.Title = over.Title
+	}
+	if over.Text != "" {
+		it.Text = over.Text
+	}
+	if over.Tags != nil {
+		it.Tags = over.Tags
+	}
+	if len(over.Fields) > 0 {
+		fields := maps.Clone(it.Fields)
+		if fields == nil {
+			fields = map[string]ranker.Value{}
+		}
+		maps.Copy(fields, over.Fields)
+		it.Fields = fields
+	}
+}
+
+// values returns candidate i's values of a counted field.
+func (r *reader) values(i, field int) []string {
+	if v, ok := r.inline[i]; ok {
+		return v[field]
+	}
+	if v := r.items[i].values; v != nil {
+		return v[field]
+	}
+	return nil
+}
+
+// field returns a candidate's field, or the user's for a name that begins with "user.".
+func (r *reader) field(i int, name string) (ranker.Value, bool) {
+	if rest, ok := userField(name); ok {
+		if r.user == nil {
+			return ranker.Value{}, false
+		}
+		v, ok := r.user.fields[rest]
+		return v, ok
+	}
+	if r.infos[i] == nil {
+		return ranker.Value{}, false
+	}
+	if v, ok := r.infos[i].Fields[name]; ok {
+		return v, true
+	}
+	if name == "tags" && r.infos[i].Tags != nil {
+		return ranker.StringsValue(r.infos[i].Tags), true
+	}
+	return ranker.Value{}, false
+}
+
+const userPrefix = "user."
+
+func userField(name string) (string, bool) {
+	if len(name) > len(userPrefix) && name[:len(userPrefix)] == userPrefix {
+		return name[len(userPrefix):], true
+	}
+	return name, false
+}
+
+// userCounts finds the user's counters for one value, nil if he has none.
+func (r *reader) userCounts(field int, v string) *counts {
+	if r.user == nil {
+		return nil
+	}
+	list := r.user.values[field]
+	for i := range list {
+		if list[i].value == v {
+			return &list[i].counts
+		}
+	}
+	return nil
+}
+
+// Rates are kept within these bounds before the log-odds, so that one is finite.
+const (
+	minRate = 1e-4
+	maxRate = 1 - minRate
+)
+
+func logOdds(p float64) float64 {
+	p = min(max(p, minRate), maxRate)
+	return math.Log(p / (1 - p))
+}
+
+var nan = math.NaN()

@@ -1,0 +1,180 @@
+// Package features turns events into state, and state into feature columns.
+//
+// State holds what is known of every item and user: counters of being shown and of each action
+// (all-time and with half-lives) per item, per user, per value of the counted item fields, per user and
+// such value, and for everything together; and each user's recent interactions and recently shown
+// items. Apply is the only way in and Read the only way out, online and in replay alike: that is how
+// what a model is trained on is what it is served.
+//
+// The stores (memory here; others later) keep a State durable and shared; the codec in this package
+// packs one user or item into a checksummed value.
+package features
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// State is the state of one server or one replay. It is not safe for concurrent use, except that any
+// number of Reads may run at once while nothing is applied.
+type State struct {
+	cfg    Config
+	layout layout
+
+	items  map[string]*itemState
+	users  map[string]*userState
+	values []map[string]*counts // by counted field
+	global counts
+
+	seq      uint64
+	arrival  int64
+	programs programs
+}
+
+// itemState is what is known of one item. info is nil while nobody has described it.
+type itemState struct {
+	info   *ranker.ItemInfo
+	values [][]string // by counted field: the item's values, aliasing info
+	time   int64      // event time of the parts that times does not name
+	times  map[string]int64
+	first  int64 // event time of the first event that named it
+	seen   int64 // arrival of the last
+	counts counts
+}
+
+// userState is what is known of one user.
+type userState struct {
+	fields map[string]ranker.Value
+	times  map[string]int64
+	recent []ranker.Interaction // newest first
+	shown  []ranker.Shown       // newest first
+	counts counts
+	values [][]userValue // by counted field
+	seen   int64         // arrival of the last event
+}
+
+// userValue are a user's counters for one value of an item field.
+type userValue struct {
+	value string
+	seen  int64
+	counts
+}
+
+// New returns an empty state. cfg must be valid.
+func New(cfg Config) *State {
+	s := &State{cfg: cfg, layout: newLayout(&cfg), items: map[string]*itemState{}, users: map[string]*userState{}}
+	for range cfg.Fields {
+		s.values = append(s.values, map[string]*counts{})
+	}
+	return s
+}
+
+// Config returns what the state counts.
+func (s *State) Config() Config { return s.cfg }
+
+// Seq returns the sequence of the last record applied.
+func (s *State) Seq() uint64 { return s.seq }
+
+// Sizes returns how many items, users and field values are held.
+func (s *State) Sizes() (items, users, values int) {
+	for _, m := range s.values {
+		values += len(m)
+	}
+	return len(s.items), len(s.users), values
+}
+
+// Item returns what is known of an item, nil if nobody has described it.
+func (s *State) Item(id string) *ranker.ItemInfo {
+	if it := s.items[id]; it != nil {
+		return it.info
+	}
+	return nil
+}
+
+// Items returns all described items, in the order of their ids.
+func (s *State) Items() []*ranker.ItemInfo {
+	out := make([]*ranker.ItemInfo, 0, len(s.items))
+	for _, it := range s.items {
+		if it.info != nil {
+			out = append(out, it.info)
+		}
+	}
+	slices.SortFunc(out, func(a, b *ranker.ItemInfo) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// UserHash is what an Erase event carries instead of the user's id: half of its SHA-256. It tells
+// nothing to someone who does not have the id already.
+func UserHash(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Names reports whether the event names the user whose hash is given, as user or as session.
+func Names(e *event.Event, hash string) bool {
+	return e.UserID != "" && UserHash(e.UserID) == hash || e.Session != "" && UserHash(e.Session) == hash
+}
+
+func (s *State) item(id string, rec *event.Record) *itemState {
+	it := s.items[id]
+	if it == nil {
+		it = &itemState{first: rec.Event.Time}
+		s.items[id] = it
+		s.evictItems()
+	}
+	it.seen = rec.Arrival
+	it.first = min(it.first, rec.Event.Time)
+	return it
+}
+
+func (s *State) user(id string, rec *event.Record) *userState {
+	u := s.users[id]
+	if u == nil {
+		u = &userState{values: make([][]userValue, len(s.cfg.Fields))}
+		s.users[id] = u
+		s.evictUsers()
+	}
+	u.seen = rec.Arrival
+	return u
+}
+
+// slack lets a map grow over its bound before the oldest are dropped together, so that dropping costs
+// little per event.
+const slack = 64
+
+func (s *State) evictItems() {
+	evict(s.items, s.cfg.MaxItems, func(it *itemState) int64 { return it.seen })
+}
+
+func (s *State) evictUsers() {
+	evict(s.users, s.cfg.MaxUsers, func(u *userState) int64 { return u.seen })
+}
+
+// evict drops the entries longest untouched, by arrival, down to the bound; ties go by key, so that
+// every replay drops the same.
+func evict[T any](m map[string]T, bound int, seen func(T) int64) {
+	if len(m) <= bound+max(1, bound/slack) {
+		return
+	}
+	keys := slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		return cmp.Or(cmp.Compare(seen(m[a]), seen(m[b])), cmp.Compare(a, b))
+	})
+	// The newest entry has just been made and has no arrival yet: it is kept.
+	dropped := 0
+	for _, k := range keys {
+		if len(m) <= bound || dropped > len(keys)-bound {
+			return
+		}
+		if seen(m[k]) == 0 {
+			continue
+		}
+		delete(m, k)
+		dropped++
+	}
+}
