@@ -82,7 +82,7 @@ func (e *engine) closeTimed(err *error) {
 
 // priorModels serves the prior over the configured actions and fields.
 func priorModels(cfg *config.Config) (ranker.Models, error) {
-	schema, err := blend.PriorSchema(cfg.State.Actions, cfg.State.Fields)
+	schema, err := blend.PriorSchema(cfg.State.Fields)
 	if err != nil {
 		return nil, fmt.Errorf("prior: %w", err)
 	}

@@ -1,0 +1,48 @@
+// Package blend turns the feature matrix into scores.
+//
+// The prior is the blend before any training: a sum of log-odds, each weighed by how much is known of
+// this user and this item. It needs no data to be of use, and gets better as counters fill, by itself.
+package blend
+
+import "relish/ranker"
+
+// Names of the prior's features. The fields' ones are followed by the field's name.
+const (
+	itemRate      = "item.rate"
+	itemCount     = "item.count"
+	itemShown     = "item.shown"
+	itemAge       = "item.age"
+	userHistory   = "user.history"
+	fieldRate     = "field.rate."
+	userFieldRate = "user_field.rate."
+	textMean      = "text.mean"
+	textMax       = "text.max"
+	textQuery     = "text.query"
+	wordsHistory  = "words.history"
+	wordsQuery    = "words.query"
+	retrieval     = "retrieval"
+)
+
+// PriorSchema returns the features that the prior reads, over the counted item fields.
+func PriorSchema(fields []string) (*ranker.Schema, error) {
+	three, minusThree := 3.0, -3.0
+	match := func(name string) ranker.Feature {
+		// How a text compares with its list is what counts: cosines of one encoder lie close together.
+		return ranker.Feature{Name: name, Kind: ranker.KindMatch, Column: name, WithinList: "zscore"}
+	}
+	features := []ranker.Feature{
+		{Name: itemRate, Kind: ranker.KindRate, Scope: ranker.ScopeItem, Action: "any"},
+		{Name: itemCount, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "any"},
+		{Name: itemShown, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "impression"},
+		{Name: itemAge, Kind: ranker.KindAge},
+		{Name: userHistory, Kind: ranker.KindHistory},
+		match(textMean), match(textMax), match(textQuery), match(wordsHistory), match(wordsQuery),
+		{Name: retrieval, Kind: ranker.KindRetrieval, WithinList: "zscore"},
+	}
+	for _, f := range fields {
+		features = append(features,
+			ranker.Feature{Name: fieldRate + f, Kind: ranker.KindRate, Scope: ranker.ScopeField, Field: f, Action: "any", Min: &minusThree, Max: &three},
+			ranker.Feature{Name: userFieldRate + f, Kind: ranker.KindRate, Scope: ranker.ScopeUserField, Field: f, Action: "any", Min: &minusThree, Max: &three})
+	}
+	return ranker.NewSchema(features)
+}

@@ -1,0 +1,265 @@
+package ranker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// matchInput gathers the vectors of candidates, history and query: those at hand at once, and what is
+// missing for as long as the deadline's slice lasts.
+func (r *ranking) matchInput(ctx context.Context) *MatchInput {
+	start := time.Now()
+	defer func() { r.timing(StageVectors, start) }()
+	n, h := len(r.req.Candidates), len(r.state.History)
+	in := &MatchInput{Request: r.req, State: r.state, Now: r.now, Query: r.query()}
+	items := make([]*ItemInfo, 0, n+h+1)
+	items = append(append(append(items, r.state.Items...), r.state.History...), in.Query)
+	vectors := r.fetch(ctx, items)
+	in.ItemVectors, in.HistoryVectors, in.QueryVector = vectors[:n:n], vectors[n:n+h:n+h], vectors[n+h]
+	r.vectors = in.ItemVectors
+	r.cover()
+	return in
+}
+
+// query is the request's search text as an item, nil without one.
+func (r *ranking) query() *ItemInfo {
+	q := r.req.Context["query"]
+	if q.Kind != String || q.Str == "" {
+		return nil
+	}
+	return NewItemInfo(Item{Title: q.Str}, TextSpec{"title"})
+}
+
+func (r *ranking) fetch(ctx context.Context, items []*ItemInfo) [][]float32 {
+	vectors := make([][]float32, len(items))
+	if r.opt.Vectors == nil || r.opt.Vectors.Lookup(items, vectors) == 0 {
+		return vectors
+	}
+	ctx, cancel := r.slice(ctx, vectorsBy)
+	defer cancel()
+	fetched, err := within(ctx, func(ctx context.Context) ([][]float32, error) {
+		out := make([][]float32, len(items))
+		r.opt.Vectors.Vectors(ctx, items, out)
+		return out, nil
+	})
+	if err != nil {
+		// Vectors returns when its context ends; this is the race between the two, or a fault.
+		r.errs = append(r.errs, fmt.Errorf("vectors: %w", err))
+		r.opt.Vectors.Lookup(items, vectors)
+		return vectors
+	}
+	return fetched
+}
+
+// cover sets coverage.text, and names embeddings_partial exactly when it is below 1.
+func (r *ranking) cover() {
+	texts, found := 0, 0
+	for i, it := range r.state.Items {
+		if it == nil || it.TextKey == 0 || r.opt.Vectors == nil {
+			continue
+		}
+		texts++
+		if r.vectors[i] != nil {
+			found++
+		}
+	}
+	r.resp.Coverage.Text = 1
+	if found < texts {
+		r.resp.Coverage.Text = float64(found) / float64(texts)
+		r.degrade(EmbeddingsPartial)
+	}
+}
+
+// match runs the model's matchers; the columns of one that fails are missing.
+func (r *ranking) match(ctx context.Context, m *Model, in *MatchInput) [][]float32 {
+	blocks := make([][]float32, len(m.Matchers))
+	for k, matcher := range m.Matchers {
+		block := make([]float32, len(r.req.Candidates)*len(matcher.Columns()))
+		if err := guard(func() error { return matcher.Match(ctx, in, block) }); err != nil {
+			r.errs = append(r.errs, fmt.Errorf("matcher %v: %w", matcher.Columns(), err))
+			r.degrade(BlendFallback)
+			continue
+		}
+		blocks[k] = block
+	}
+	return blocks
+}
+
+// tie is what equal scores are ordered by: a hash of item and seed, so that neither the input's order
+// nor the id itself decides.
+func tie(id string, seed uint64) uint64 {
+	var d xxhash.Digest
+	d.ResetWithSeed(seed)
+	_, _ = d.WriteString(id)
+	return d.Sum64()
+}
+
+// sortByScore orders candidate indices by descending score, ties by hash.
+func (r *ranking) sortByScore(scores []float64) []int {
+	type key struct {
+		score float64
+		tie   uint64
+		index int
+	}
+	keys := make([]key, len(scores))
+	for i, s := range scores {
+		keys[i] = key{s, tie(r.req.Candidates[i].ID, r.seed), i}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.tie, b.tie), cmp.Compare(r.req.Candidates[a.index].ID, r.req.Candidates[b.index].ID))
+	})
+	out := make([]int, len(keys))
+	for i, k := range keys {
+		out[i] = k.index
+	}
+	return out
+}
+
+func (r *ranking) order() {
+	r.list = List{Request: r.req, State: r.state, Vectors: r.vectors, Entries: make([]Entry, len(r.scores))}
+	for place, i := range r.sortByScore(r.scores) {
+		r.list.Entries[place] = Entry{Index: i, Score: r.scores[i]}
+	}
+}
+
+// steps applies the post-steps; one that fails leaves the list as it was.
+func (r *ranking) steps(ctx context.Context) {
+	if r.opt.Steps == nil {
+		return
+	}
+	start := time.Now()
+	defer func() { r.timing(StageRerank, start) }()
+	for _, s := range r.opt.Steps(r.req) {
+		kept := r.list
+		kept.Entries = slices.Clone(r.list.Entries)
+		if err := guard(func() error { return s.Apply(ctx, &r.list) }); err != nil {
+			r.errs = append(r.errs, fmt.Errorf("step %s: %w", s.Name(), err))
+			r.list = kept
+		}
+	}
+}
+
+func (r *ranking) answer() {
+	n := len(r.list.Entries)
+	if r.req.Limit > 0 {
+		n = min(n, r.req.Limit)
+	}
+	r.resp.Items = make([]Ranked, n)
+	for i, e := range r.list.Entries[:n] {
+		r.resp.Items[i] = Ranked{ID: r.req.Candidates[e.Index].ID, Rank: i + 1, Score: r.scores[e.Index]}
+	}
+}
+
+// explain explains the first items of the answer in the time that is left.
+func (r *ranking) explain(ctx context.Context) {
+	if r.req.Explain == 0 {
+		return
+	}
+	start := time.Now()
+	defer func() { r.timing(StageExplain, start) }()
+	ctx, cancel := r.slice(ctx, explainBy)
+	defer cancel()
+	if r.model == nil || ctx.Err() != nil {
+		r.degrade(ExplainPartial)
+		return
+	}
+	var places []int
+	err := guard(func() (err error) {
+		places, err = r.placesWithoutText()
+		return err
+	})
+	parts := make([]float64, len(r.matrix.Columns))
+	for i := range r.resp.Items[:min(r.req.Explain, len(r.resp.Items))] {
+		e := r.list.Entries[i]
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = guard(func() (err error) {
+				r.resp.Items[i].Explain, err = r.explainOne(e, parts)
+				return err
+			})
+		}
+		if err != nil {
+			r.errs = append(r.errs, fmt.Errorf("explain: %w", err))
+			r.degrade(ExplainPartial)
+			return
+		}
+		r.resp.Items[i].Explain.RankWithoutText = places[e.Index]
+	}
+}
+
+// placesWithoutText returns each candidate's place, among those that the rules left, when every text
+// column is missing.
+func (r *ranking) placesWithoutText() ([]int, error) {
+	scores := make([]float64, len(r.scores))
+	if err := r.model.Blend.Score(r.matrix.without(GroupText), scores); err != nil {
+		return nil, err
+	}
+	left := make([]bool, len(scores))
+	for _, e := range r.list.Entries {
+		left[e.Index] = true
+	}
+	places := make([]int, len(scores))
+	place := 0
+	for _, i := range r.sortByScore(scores) {
+		if left[i] {
+			place++
+			places[i] = place
+		}
+	}
+	return places, nil
+}
+
+func (r *ranking) explainOne(e Entry, parts []float64) (*Explanation, error) {
+	clear(parts)
+	base, err := r.model.Blend.Explain(r.matrix, e.Index, parts)
+	if err != nil {
+		return nil, err
+	}
+	x := &Explanation{Base: base, MovedBy: e.MovedBy}
+	row := r.matrix.Row(e.Index)
+	for c, part := range parts {
+		if part != 0 {
+			col := r.matrix.Columns[c]
+			x.Contributions = append(x.Contributions, Contribution{col.Name, col.Group, float64(row[c]), part})
+		}
+	}
+	slices.SortStableFunc(x.Contributions, func(a, b Contribution) int {
+		return cmp.Compare(math.Abs(b.Contribution), math.Abs(a.Contribution))
+	})
+	return x, nil
+}
+
+// record hands the impression to the recorder. A request with a clock of its own, or that asks not
+// to be recorded, leaves no trace.
+func (r *ranking) record() {
+	if r.opt.Recorder == nil || !r.req.Record || r.req.Time != 0 || len(r.resp.Items) == 0 {
+		return
+	}
+	n := min(len(r.resp.Items), MaxImpressionItems)
+	imp := &Impression{ID: r.req.ID, Time: r.now, User: r.req.User, Session: r.req.Session, Context: r.req.Context,
+		Model: r.resp.Model, Experiments: r.resp.Experiments, Degraded: r.resp.Degraded, StateSeq: r.state.Seq}
+	imp.Items = make([]string, n)
+	for i := range n {
+		imp.Items[i] = r.resp.Items[i].ID
+	}
+	if r.list.Propensity != nil {
+		imp.Propensity = slices.Clone(r.list.Propensity[:n])
+	}
+	if r.model != nil {
+		imp.SchemaHash, imp.MatrixHash = r.model.Schema.Hash(), r.matrix.Hash()
+		if share := float64(xxhash.Sum64String(r.req.ID)>>11) / (1 << 53); share < r.opt.LogFeatures {
+			for _, e := range r.list.Entries[:n] {
+				imp.Matrix = append(imp.Matrix, r.matrix.Row(e.Index)...)
+			}
+		}
+	}
+	r.opt.Recorder.Record(imp)
+}
