@@ -18,13 +18,12 @@ import (
 // power of the place was the best of the simple weightings on held-out purchases; beyond 50 places the
 // weight is nothing. The maximum reads less, since its cost is one product per place and candidate.
 const (
-	decay      = 0.8
-	meanItems  = 50
-	maxItems   = 16
-	missingF64 = 0x7FF8000000000001
+	decay     = 0.8
+	meanItems = 50
+	maxItems  = 16
 )
 
-var missing = float32(math.Float64frombits(missingF64))
+var missing = float32(math.NaN())
 
 // TextPoolings matches the texts of the user's history, and the query's, with the candidates' texts
 // by cosine similarity of their vectors:

@@ -1,0 +1,13 @@
+"""Prints the reference tokenizer's ids, a JSON list a line, for the JSON strings a line on standard input."""
+import json
+import sys
+
+from tokenizers import Tokenizer
+
+t = Tokenizer.from_file(sys.argv[1])
+t.no_padding()
+t.no_truncation()
+t.encode_special_tokens = True
+batch = [json.loads(line) for line in sys.stdin]
+for e in t.encode_batch(batch):
+    print(json.dumps(e.ids))
