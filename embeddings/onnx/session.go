@@ -1,0 +1,160 @@
+package onnx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/viterin/vek/vek32"
+	ort "github.com/yalue/onnxruntime_go"
+)
+
+// The names of a BERT-family model's inputs.
+const (
+	inputIDs   = "input_ids"
+	inputMask  = "attention_mask"
+	inputTypes = "token_type_ids"
+)
+
+// session is one session with its own buffers, used by one goroutine at a time.
+type session struct {
+	e   *Encoder
+	ort *ort.DynamicAdvancedSession
+	ids []int64
+	ask []int64 // attention mask
+	typ []int64 // token types: all zero
+	out []float32
+}
+
+func newSession(e *Encoder, d device, opt *EncoderOptions) (*session, error) {
+	so, err := options(d, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer so.Destroy()
+	// From bytes rather than from the path: what was hashed is what is loaded.
+	s, err := ort.NewDynamicAdvancedSessionWithONNXData(e.folder.model, e.inputs, []string{e.output}, so)
+	if err != nil {
+		return nil, err
+	}
+	return &session{e: e, ort: s}, nil
+}
+
+func (s *session) close() { _ = s.ort.Destroy() }
+
+// grow returns a slice of n elements, reusing buf's memory when it is enough.
+func grow[T any](buf []T, n int) []T {
+	if cap(buf) < n {
+		return make([]T, n)
+	}
+	return buf[:n]
+}
+
+// run pads the batch, runs the model and pools.
+func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) error {
+	length := 0
+	for _, ids := range batch {
+		length = max(length, len(ids))
+	}
+	length = s.e.Bucket(length)
+	s.fill(batch, length)
+	rows, dim := len(batch), s.e.dim
+	shape := ort.NewShape(int64(rows), int64(length), int64(dim))
+	if s.e.pooled {
+		shape = ort.NewShape(int64(rows), int64(dim))
+	}
+	s.out = grow(s.out, int(shape.FlattenedSize()))
+	if err := s.execute(ctx, ort.NewShape(int64(rows), int64(length)), shape); err != nil {
+		return err
+	}
+	for i, ids := range batch {
+		if err := s.pool(i, len(ids), length, out[i]); err != nil {
+			return fmt.Errorf("onnx: row %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (s *session) fill(batch [][]int32, length int) {
+	n := len(batch) * length
+	s.ids, s.ask, s.typ = grow(s.ids, n), grow(s.ask, n), grow(s.typ, n)
+	clear(s.ids)
+	clear(s.ask)
+	clear(s.typ)
+	for i, ids := range batch {
+		for k, id := range ids {
+			s.ids[i*length+k], s.ask[i*length+k] = int64(id), 1
+		}
+	}
+}
+
+// execute runs the model over the buffers. The wrapper keeps pointers to them until the tensors are
+// destroyed, so they must not move before.
+func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
+	var inputs []ort.Value
+	defer func() {
+		for _, v := range inputs {
+			_ = v.Destroy()
+		}
+	}()
+	for _, name := range s.e.inputs {
+		data := map[string][]int64{inputIDs: s.ids, inputMask: s.ask, inputTypes: s.typ}[name]
+		t, err := ort.NewTensor(in, data)
+		if err != nil {
+			return err
+		}
+		inputs = append(inputs, t)
+	}
+	output, err := ort.NewTensor(out, s.out)
+	if err != nil {
+		return err
+	}
+	defer output.Destroy()
+	opts, err := ort.NewRunOptions()
+	if err != nil {
+		return err
+	}
+	defer opts.Destroy()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = opts.Terminate()
+		close(ended)
+	})
+	err = s.ort.RunWithOptions(inputs, []ort.Value{output}, opts)
+	if !stop() {
+		<-ended // Terminate is using opts, which are about to be destroyed
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+var errNotFinite = errors.New("the model gave a value that is not finite")
+
+// pool makes row i's unit vector: the mean of its token states, or the first one.
+func (s *session) pool(i, tokens, length int, vec []float32) error {
+	dim := s.e.dim
+	switch {
+	case s.e.pooled:
+		copy(vec, s.out[i*dim:(i+1)*dim])
+	case s.e.folder.pooling == "cls":
+		copy(vec, s.out[i*length*dim:][:dim])
+	default:
+		states := s.out[i*length*dim:]
+		copy(vec, states[:dim])
+		for k := 1; k < tokens; k++ {
+			vek32.Add_Inplace(vec, states[k*dim:(k+1)*dim])
+		}
+	}
+	norm := float64(vek32.Norm(vec[:dim]))
+	if math.IsNaN(norm) || math.IsInf(norm, 0) || norm < 1e-12 {
+		return errNotFinite
+	}
+	vek32.MulNumber_Inplace(vec[:dim], float32(1/norm))
+	return nil
+}
