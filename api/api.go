@@ -1,0 +1,211 @@
+// Package api is the HTTP edge: it decodes strictly, checks keys and limits, hands the work to the
+// interfaces it declares, and answers in the shapes that clients know.
+//
+// Nothing a client sends reaches a log or a metric's label: routes are named by their template, users
+// and items not at all.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// Ranker ranks; ranker.Pipeline is one.
+type Ranker interface {
+	Rank(ctx context.Context, req *ranker.Request) (*ranker.Response, error)
+}
+
+// Events takes events: durable and applied on return, outcomes aligned with the events. Its errors wrap
+// event.ErrFull or event.ErrUnavailable.
+type Events interface {
+	Append(ctx context.Context, events []event.Event) ([]event.Outcome, error)
+}
+
+// Catalogue knows the items.
+type Catalogue interface {
+	Item(id string) (*ranker.Item, bool)
+	DeleteItem(ctx context.Context, id string) (known bool, err error)
+}
+
+// Users forgets users.
+type Users interface {
+	Forget(ctx context.Context, id string) error
+}
+
+// Texts encodes a text into a unit-length vector, for /rerank.
+type Texts interface {
+	Text(ctx context.Context, text string) ([]float32, error)
+}
+
+// Check is one line of /health/ready.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitzero"`
+}
+
+// Key is an API key by its SHA-256, with what it may do: rank, feedback, items, admin.
+type Key struct {
+	Name   string
+	SHA256 [32]byte
+	Scopes []string
+}
+
+// Options of a Server. Ranker, Events, Catalogue, Users and Registry are required.
+type Options struct {
+	Ranker      Ranker
+	Events      Events
+	Catalogue   Catalogue
+	Users       Users
+	Texts       Texts // nil: /rerank answers 503
+	Models      []string
+	Ready       func() []Check
+	Registry    *prometheus.Registry
+	Keys        []Key // none: open
+	CORSOrigins []string
+	MaxInFlight int     // rankings at once before 503; 0 = 256
+	RatePerKey  float64 // requests a second per key; 0 = unlimited
+	Logger      *slog.Logger
+	Version     string
+}
+
+// Server is the HTTP edge. It is safe for concurrent use.
+type Server struct {
+	opt      Options
+	engine   *gin.Engine
+	inFlight chan struct{}
+	metrics  *metrics
+	limits   limits
+	draining atomic.Bool
+}
+
+// New returns a server over the given parts.
+func New(opt Options) (*Server, error) {
+	if opt.Ranker == nil || opt.Events == nil || opt.Catalogue == nil || opt.Users == nil || opt.Registry == nil {
+		return nil, errors.New("api: Ranker, Events, Catalogue, Users and Registry are required")
+	}
+	if opt.MaxInFlight == 0 {
+		opt.MaxInFlight = 256
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	gin.SetMode(gin.ReleaseMode)
+	s := &Server{opt: opt, engine: gin.New(), inFlight: make(chan struct{}, opt.MaxInFlight),
+		metrics: newMetrics(opt.Registry), limits: limits{rate: opt.RatePerKey}}
+	s.engine.HandleMethodNotAllowed = true
+	if err := s.engine.SetTrustedProxies(nil); err != nil {
+		return nil, err
+	}
+	s.engine.Use(s.observe, s.recoverPanic, s.requestID, s.cors)
+	s.engine.NoRoute(func(c *gin.Context) { fail(c, errNoRoute) })
+	s.engine.NoMethod(func(c *gin.Context) { fail(c, errMethod) })
+	for _, r := range s.routes() {
+		s.engine.Handle(r.method, r.path, s.guard(r.scope), r.handle)
+	}
+	return s, nil
+}
+
+// Handler returns the routes, for tests and embedding.
+func (s *Server) Handler() http.Handler { return s.engine }
+
+// route is one route with the scope a key needs; "" is free for all.
+type route struct {
+	method, path, scope string
+	handle              gin.HandlerFunc
+	doc                 operation
+}
+
+func (s *Server) routes() []route {
+	return []route{
+		{"POST", "/recommend", "rank", s.limited(s.recommend), docRecommend},
+		{"POST", "/feedback", "feedback", s.feedback, docFeedback},
+		{"PUT", "/items", "items", s.putItems, docPutItems},
+		{"GET", "/items/:id", "items", s.getItem, docGetItem},
+		{"DELETE", "/items/:id", "items", s.deleteItem, docDeleteItem},
+		{"PUT", "/users/:id", "feedback", s.putUser, docPutUser},
+		{"DELETE", "/users/:id", "admin", s.deleteUser, docDeleteUser},
+		{"POST", "/rerank", "rank", s.limited(s.rerank), docRerank},
+		{"POST", "/v1/rerank", "rank", s.limited(s.rerank), docRerank},
+		{"POST", "/v2/rerank", "rank", s.limited(s.rerank), docRerank},
+		{"POST", "/rank/:model", "rank", s.limited(s.rankMetarank), docRankMetarank},
+		{"GET", "/models", "admin", s.models, docModels},
+		{"GET", "/health/live", "", s.live, docLive},
+		{"GET", "/health/ready", "", s.ready, docReady},
+		{"GET", "/metrics", "", gin.WrapH(promhttp.HandlerFor(s.opt.Registry, promhttp.HandlerOpts{})), docMetrics},
+		{"GET", "/openapi.json", "", s.openAPI, docOpenAPI},
+		{"GET", "/docs", "", page("docs.html"), docPage},
+		{"GET", "/", "", page("index.html"), docPage},
+	}
+}
+
+// Times of the HTTP server: what a client that dawdles gets.
+const (
+	headerTimeout = 2 * time.Second
+	bodyTimeout   = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+	drainTimeout  = 10 * time.Second
+	maxHeader     = 64 << 10
+)
+
+// Serve answers on ln until ctx ends, then drains: readiness turns 503, requests under way finish, 10
+// seconds at most. It closes ln.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	srv := &http.Server{Handler: s.engine, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		WriteTimeout: 30 * time.Second, ErrorLog: slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelWarn)}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	err := srv.Shutdown(drain)
+	if err != nil {
+		err = errors.Join(err, srv.Close())
+	}
+	if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+func (s *Server) live(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "live"}) }
+
+func (s *Server) ready(c *gin.Context) {
+	var checks []Check
+	if s.opt.Ready != nil {
+		checks = s.opt.Ready()
+	}
+	ok := !s.draining.Load()
+	for _, check := range checks {
+		ok = ok && check.OK
+	}
+	status, word := http.StatusOK, "ready"
+	if !ok {
+		status, word = http.StatusServiceUnavailable, "not ready"
+	}
+	if s.draining.Load() {
+		word = "draining"
+	}
+	c.JSON(status, gin.H{"status": word, "version": s.opt.Version, "checks": checks})
+}
+
+func (s *Server) models(c *gin.Context) {
+	c.JSON(http.StatusOK, gin.H{"models": s.opt.Models})
+}

@@ -1,0 +1,51 @@
+package api
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"relish/ranker"
+)
+
+// metrics are the edge's own. Labels are route templates, status classes, stages and degradations:
+// bounded by the code, whatever clients send.
+type metrics struct {
+	requests *prometheus.HistogramVec
+	stages   *prometheus.HistogramVec
+	degraded *prometheus.CounterVec
+	coverage prometheus.Histogram
+	inFlight prometheus.Gauge
+	events   *prometheus.CounterVec
+}
+
+// latencies go from 100 us, below which nothing is worth telling apart, to 13 s, in steps of 2.
+var latencies = prometheus.ExponentialBuckets(0.0001, 2, 18)
+
+func newMetrics(reg *prometheus.Registry) *metrics {
+	m := &metrics{
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "relish_request_seconds", Help: "Time to answer, by route and status class.", Buckets: latencies}, []string{"route", "status"}),
+		stages:   prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "relish_stage_seconds", Help: "Time of a ranking's stages.", Buckets: latencies}, []string{"stage"}),
+		degraded: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "relish_degraded_total", Help: "Rankings that left something out, by what."}, []string{"what"}),
+		coverage: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "relish_text_coverage", Help: "Share of candidates with a text that were scored with it.", Buckets: []float64{0, .1, .25, .5, .75, .9, .99, 1}}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "relish_rankings_in_flight", Help: "Rankings under way."}),
+		events:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "relish_events_total", Help: "Events received, by outcome."}, []string{"outcome"}),
+	}
+	reg.MustRegister(m.requests, m.stages, m.degraded, m.coverage, m.inFlight, m.events)
+	return m
+}
+
+func (m *metrics) request(route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, fmt.Sprintf("%dxx", status/100)).Observe(took.Seconds())
+}
+
+func (m *metrics) ranking(resp *ranker.Response) {
+	for _, t := range resp.Timings {
+		m.stages.WithLabelValues(t.Stage).Observe(t.Took.Seconds())
+	}
+	for _, d := range resp.Degraded {
+		m.degraded.WithLabelValues(d).Inc()
+	}
+	m.coverage.Observe(resp.Coverage.Text)
+}

@@ -1,0 +1,142 @@
+package api
+
+import (
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"relish/ranker"
+)
+
+// appendResponse writes the answer of /recommend by hand: it is the hot path's largest document, and
+// reflection would cost more than the ranking of its items.
+func appendResponse(b []byte, r *ranker.Response) []byte {
+	b = append(b, `{"request_id":`...)
+	b = appendString(b, r.RequestID)
+	b = append(b, `,"items":[`...)
+	for i := range r.Items {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendItem(b, &r.Items[i])
+	}
+	b = append(b, `],"model":`...)
+	b = appendString(b, r.Model)
+	b = append(b, `,"experiments":{`...)
+	for i, name := range sortedKeys(r.Experiments) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, name), ':')
+		b = appendString(b, r.Experiments[name])
+	}
+	b = append(b, `},"coverage":{"text":`...)
+	b = appendNumber(b, r.Coverage.Text)
+	b = append(b, `,"features":`...)
+	b = appendNumber(b, r.Coverage.Features)
+	b = append(b, `},"degraded":`...)
+	b = appendStrings(b, r.Degraded)
+	b = append(b, `,"timings_ms":{`...)
+	for i, t := range mergedTimings(r.Timings) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, t.Stage), ':')
+		b = strconv.AppendFloat(b, float64(t.Took.Microseconds())/1000, 'f', 3, 64)
+	}
+	return append(b, "}}"...)
+}
+
+// mergedTimings adds up a stage that ran twice (for a fallback), so that no member stands twice.
+func mergedTimings(in []ranker.Timing) []ranker.Timing {
+	out := make([]ranker.Timing, 0, len(in))
+	for _, t := range in {
+		if at := slices.IndexFunc(out, func(o ranker.Timing) bool { return o.Stage == t.Stage }); at >= 0 {
+			out[at].Took += t.Took
+		} else {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func appendItem(b []byte, it *ranker.Ranked) []byte {
+	b = append(b, `{"id":`...)
+	b = appendString(b, it.ID)
+	b = append(b, `,"rank":`...)
+	b = strconv.AppendInt(b, int64(it.Rank), 10)
+	b = append(b, `,"score":`...)
+	b = appendNumber(b, it.Score)
+	if x := it.Explain; x != nil {
+		b = append(b, `,"explain":{"base":`...)
+		b = appendNumber(b, x.Base)
+		b = append(b, `,"contributions":[`...)
+		for i := range x.Contributions {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendContribution(b, &x.Contributions[i])
+		}
+		b = append(b, `],"rank_without_text":`...)
+		b = strconv.AppendInt(b, int64(x.RankWithoutText), 10)
+		b = append(b, `,"moved_by":`...)
+		b = append(appendStrings(b, x.MovedBy), '}')
+	}
+	return append(b, '}')
+}
+
+func appendContribution(b []byte, c *ranker.Contribution) []byte {
+	b = append(b, `{"feature":`...)
+	b = appendString(b, c.Feature)
+	b = append(b, `,"group":`...)
+	b = appendString(b, c.Group)
+	b = append(b, `,"value":`...)
+	b = appendNumber(b, c.Value)
+	b = append(b, `,"contribution":`...)
+	return append(appendNumber(b, c.Contribution), '}')
+}
+
+// appendNumber writes null for what JSON has no number for: a missing value.
+func appendNumber(b []byte, x float64) []byte {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return append(b, "null"...)
+	}
+	format := byte('f')
+	if abs := math.Abs(x); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	return strconv.AppendFloat(b, x, format, -1, 64)
+}
+
+// appendString quotes s; ids are plain mostly, and then it is one copy.
+func appendString(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= 0x7f {
+			quoted, _ := jsontext.AppendQuote(b, s) // invalid UTF-8 is replaced
+			return quoted
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+func appendStrings(b []byte, list []string) []byte {
+	b = append(b, '[')
+	for i, s := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, s)
+	}
+	return append(b, ']')
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
