@@ -7,218 +7,196 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// class is what splitting does with a character.
-type class uint8
-
+// Codes in Tokenizer.fold for characters that do not simply become a letter of the word. They are
+// surrogates, which no text holds.
 const (
-	letter class = iota // anything that belongs to a word
-	gone
-	space
-	punct
+	gone  = 0xD800 + iota // removed
+	space                 // ends the word
+	alone                 // a word of its own: punctuation, ideographs
+	other                 // several characters, or one beyond the table: see scratch.other
 )
 
-// classify fills the table of ASCII characters; in the others the slow path looks.
+// classify fills the tables with what normal says of every character of the basic plane.
 func (t *Tokenizer) classify() {
-	for r := rune(0); r < 128; r++ {
+	var buf [8]rune
+	for r := range rune(len(t.fold)) {
+		t.fold[r] = other
+		out, apart := t.normal(buf[:0], string(r))
 		switch {
-		case t.clean && unicode.Is(removed, r):
-			t.ascii[r] = gone
-		case unicode.Is(spaces, r):
-			t.ascii[r] = space
-		case unicode.Is(punctuation, r):
-			t.ascii[r] = punct
-		}
-	}
-}
-
-// scratch is one Encode at work.
-type scratch struct {
-	t     *Tokenizer
-	dst   []int32
-	room  int    // ids that may still come
-	word  []byte // the word so far, normalised
-	chars int    // its characters
-	run8  []byte // characters that are normalised together
-	nfd   []byte
-}
-
-// run walks the text: ASCII by table, everything else in runs that are normalised together, since
-// marks may be reordered within them.
-func (s *scratch) run(text string) {
-	s.word, s.chars, s.run8 = s.word[:0], 0, s.run8[:0]
-	for i := 0; i < len(text) && s.room > 0; {
-		c := text[i]
-		if c < utf8.RuneSelf {
-			i++
-			if cl := s.t.ascii[c]; cl != gone {
-				s.flushRun()
-				s.ascii(c, cl)
+		case len(out) == 0:
+			t.fold[r] = gone
+		case len(out) > 1:
+		case unicode.Is(spaces, out[0]):
+			t.fold[r] = space
+		case apart || unicode.Is(punctuation, out[0]):
+			if out[0] == r {
+				t.fold[r] = alone
 			}
-			continue
+		case int(out[0]) < len(t.fold):
+			t.fold[r] = uint16(out[0])
 		}
-		r, size := utf8.DecodeRuneInString(text[i:])
-		i += size
-		s.other(r)
-	}
-	s.flushRun()
-	s.endWord()
-}
-
-func (s *scratch) ascii(c byte, cl class) {
-	switch cl {
-	case space:
-		s.endWord()
-	case punct:
-		s.endWord()
-		s.word, s.chars = append(s.word, c), 1
-		s.endWord()
-	default:
-		if s.t.lower && 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
+		if f := t.fold[r]; r < utf8.RuneSelf && f < utf8.RuneSelf {
+			t.ascii[r] = byte(f)
 		}
-		s.add(c)
 	}
 }
 
-func (s *scratch) add(c byte) {
-	if s.chars++; s.chars <= s.t.maxChars {
-		s.word = append(s.word, c)
+// normal appends what the character that s begins with is after normalisation, nothing if it is
+// dropped, and says whether it is an ideograph to be set apart.
+//
+// Marks need no reordering here: the reference drops the non-spacing ones right after it, and the few
+// spacing ones with a combining class (U+302E, musical stems) swap only with one another, which shows
+// only where a vocabulary spells two of them in a row.
+func (t *Tokenizer) normal(dst []rune, s string) (out []rune, apart bool) {
+	r, _ := utf8.DecodeRuneInString(s)
+	if t.clean && unicode.Is(removed, r) {
+		return dst, false
 	}
+	apart = t.ideographs && unicode.Is(ideograph, r)
+	if !t.strip {
+		return t.lowered(dst, r), apart
+	}
+	if lead, vowel, tail, ok := hangul(r); ok {
+		dst = append(dst, lead, vowel)
+		if tail != 0 {
+			dst = append(dst, tail)
+		}
+		return dst, apart
+	}
+	d := norm.NFD.PropertiesString(s).Decomposition()
+	if d == nil {
+		return t.unmarked(dst, r), apart
+	}
+	for len(d) > 0 {
+		x, size := utf8.DecodeRune(d)
+		dst, d = t.unmarked(dst, x), d[size:]
+	}
+	return dst, apart
 }
 
-// other takes a character beyond ASCII: cleaned, ideographs set apart, the rest kept for normalising.
-func (s *scratch) other(r rune) {
-	if s.t.clean {
-		if r == utf8.RuneError || unicode.Is(removed, r) {
-			return
-		}
-		if unicode.Is(spaces, r) {
-			s.flushRun()
-			s.endWord()
-			return
-		}
+func (t *Tokenizer) unmarked(dst []rune, r rune) []rune {
+	if unicode.Is(mark, r) {
+		return dst
 	}
-	if s.t.ideographs && unicode.Is(ideograph, r) {
-		s.flushRun()
-		s.endWord()
-		s.run8 = utf8.AppendRune(s.run8, r)
-		s.flushRun()
-		s.endWord()
-		return
-	}
-	s.run8 = utf8.AppendRune(s.run8, r)
-	// Bounded, cut where no mark can depend on what came before.
-	if len(s.run8) > maxRun && norm.NFD.Properties(s.run8[len(s.run8)-utf8.RuneLen(r):]).BoundaryBefore() {
-		last := len(s.run8) - utf8.RuneLen(r)
-		tail := string(s.run8[last:])
-		s.run8 = s.run8[:last]
-		s.flushRun()
-		s.run8 = append(s.run8, tail...)
-	}
+	return t.lowered(dst, r)
 }
 
-const maxRun = 1 << 12
-
-// flushRun normalises the kept characters and hands them to the word.
-func (s *scratch) flushRun() {
-	if len(s.run8) == 0 {
-		return
+func (t *Tokenizer) lowered(dst []rune, r rune) []rune {
+	if !t.lower {
+		return append(dst, r)
 	}
-	if s.t.strip {
-		s.strip()
+	if l, ok := lowered[r]; ok {
+		for _, x := range l {
+			dst = append(dst, x)
+		}
+		return dst
 	}
-	for run := s.run8; len(run) > 0 && s.room > 0; {
-		r, size := utf8.DecodeRune(run)
-		run = run[size:]
-		s.lowerRune(r)
-	}
-	s.run8 = s.run8[:0]
+	return append(dst, unicode.ToLower(r))
 }
 
-// strip decomposes the run and drops its non-spacing marks. What is left needs no reordering unless
-// a spacing mark with a combining class is among it, which is rare: then the library's full
-// normalisation, which allocates, does it.
-func (s *scratch) strip() {
-	s.nfd = s.nfd[:0]
-	for run := s.run8; len(run) > 0; {
-		r, size := utf8.DecodeRune(run)
-		if l, v, t, ok := hangul(r); ok {
-			s.nfd = utf8.AppendRune(utf8.AppendRune(s.nfd, l), v)
-			if t != 0 {
-				s.nfd = utf8.AppendRune(s.nfd, t)
-			}
-		} else if d := norm.NFD.Properties(run).Decomposition(); d != nil {
-			s.nfd = append(s.nfd, d...)
-		} else {
-			s.nfd = append(s.nfd, run[:size]...)
-		}
-		run = run[size:]
-	}
-	kept := s.nfd[:0]
-	for run := s.nfd; len(run) > 0; {
-		r, size := utf8.DecodeRune(run)
-		if !unicode.Is(mark, r) {
-			if norm.NFD.Properties(run).CCC() != 0 {
-				s.stripFully()
-				return
-			}
-			kept = append(kept, run[:size]...)
-		}
-		run = run[size:]
-	}
-	s.run8 = append(s.run8[:0], kept...)
-}
-
-func (s *scratch) stripFully() {
-	kept := s.nfd[:0]
-	for run := norm.NFD.Bytes(s.run8); len(run) > 0; {
-		r, size := utf8.DecodeRune(run)
-		if !unicode.Is(mark, r) {
-			kept = append(kept, run[:size]...)
-		}
-		run = run[size:]
-	}
-	s.run8 = append(s.run8[:0], kept...)
-}
-
-// hangul decomposes a syllable (The Unicode Standard, section 3.12); t is 0 for one without a tail.
-func hangul(r rune) (l, v, t rune, ok bool) {
+// hangul decomposes a syllable (The Unicode Standard, section 3.12); tail is 0 for one without.
+func hangul(r rune) (lead, vowel, tail rune, ok bool) {
 	const base, vowels, tails = 0xAC00, 21, 28
 	i := r - base
 	if i < 0 || i >= 19*vowels*tails {
 		return 0, 0, 0, false
 	}
 	if i%tails != 0 {
-		t = 0x11A7 + i%tails
+		tail = 0x11A7 + i%tails
 	}
-	return 0x1100 + i/(vowels*tails), 0x1161 + i%(vowels*tails)/tails, t, true
+	return 0x1100 + i/(vowels*tails), 0x1161 + i%(vowels*tails)/tails, tail, true
 }
 
-func (s *scratch) lowerRune(r rune) {
-	if s.t.lower {
-		if l, ok := lowered[r]; ok {
-			for _, x := range l {
-				s.rune(x)
-			}
-			return
-		}
-		r = unicode.ToLower(r)
-	}
-	s.rune(r)
+// scratch is one Encode at work. Its size is bounded by the longest word and piece.
+type scratch struct {
+	t      *Tokenizer
+	dst    []int32
+	room   int    // ids that may still come
+	word   []byte // the word so far, normalised; what exceeds maxChars is left out
+	chars  int    // its characters
+	hashes []uint32
+	runes  [8]rune
 }
 
-func (s *scratch) rune(r rune) {
-	switch {
-	case unicode.Is(spaces, r):
-		s.endWord()
-	case unicode.Is(punctuation, r):
-		s.endWord()
-		s.word, s.chars = utf8.AppendRune(s.word, r), 1
-		s.endWord()
-	default:
-		if s.chars++; s.chars <= s.t.maxChars {
-			s.word = utf8.AppendRune(s.word, r)
+func (s *scratch) run(text string) {
+	t := s.t
+	for i := 0; i < len(text) && s.room > 0; {
+		if t.ascii[text[i]] != 0 {
+			i += s.letters(text[i:])
+			continue
 		}
+		r, size := rune(text[i]), 1
+		if r >= utf8.RuneSelf {
+			r, size = utf8.DecodeRuneInString(text[i:])
+		}
+		if int(r) >= len(t.fold) {
+			s.other(text[i : i+size])
+			i += size
+			continue
+		}
+		switch f := t.fold[r]; f {
+		case gone:
+		case space:
+			s.endWord()
+		case alone:
+			s.alone(r)
+		case other:
+			s.other(text[i : i+size])
+		default:
+			s.letter(rune(f))
+		}
+		i += size
+	}
+	s.endWord()
+}
+
+// letters takes the ASCII letters that text begins with and returns how many they are.
+func (s *scratch) letters(text string) int {
+	ascii, n := &s.t.ascii, 0
+	room := s.t.maxChars - s.chars
+	for ; n < len(text); n++ {
+		c := ascii[text[n]]
+		if c == 0 {
+			break
+		}
+		if n < room {
+			s.word = append(s.word, c)
+		}
+	}
+	s.chars += n
+	return n
+}
+
+func (s *scratch) letter(r rune) {
+	if s.chars++; s.chars <= s.t.maxChars {
+		s.word = utf8.AppendRune(s.word, r)
+	}
+}
+
+func (s *scratch) alone(r rune) {
+	s.endWord()
+	s.letter(r)
+	s.endWord()
+}
+
+// other takes a character that the table has no single answer for.
+func (s *scratch) other(char string) {
+	out, apart := s.t.normal(s.runes[:0], char)
+	if apart {
+		s.endWord()
+	}
+	for _, r := range out {
+		switch {
+		case unicode.Is(spaces, r):
+			s.endWord()
+		case unicode.Is(punctuation, r):
+			s.alone(r)
+		default:
+			s.letter(r)
+		}
+	}
+	if apart {
+		s.endWord()
 	}
 }
 
@@ -230,44 +208,20 @@ func (s *scratch) endWord() {
 	if chars == 0 || s.room <= 0 {
 		return
 	}
-	if chars > s.t.maxChars {
-		s.emit(s.t.unk)
-		return
-	}
-	start, room := len(s.dst), s.room
-	pieces := s.t.whole
-	for at := 0; at < len(word); {
-		end, id, ok := longest(pieces, word[at:], s.t.maxPiece)
-		if !ok {
-			s.dst, s.room = s.dst[:start], room
-			s.emit(s.t.unk)
-			return
-		}
+	start, from := len(s.dst), &s.t.whole
+	known := chars <= s.t.maxChars
+	for at := 0; known && at < len(word); {
+		n, id := from.match(word[at:], s.hashes)
+		known = n > 0
 		s.dst = append(s.dst, id)
-		s.room--
-		at += end
-		pieces = s.t.rest
+		at += n
+		from = &s.t.rest
 	}
-	if s.room < 0 { // the last word ran over the room
-		s.dst = s.dst[:len(s.dst)+s.room]
-		s.room = 0
+	if !known {
+		s.dst = append(s.dst[:start], s.t.unk)
 	}
-}
-
-func (s *scratch) emit(id int32) {
-	s.dst = append(s.dst, id)
-	s.room--
-}
-
-// longest finds the longest piece that word begins with.
-func longest(pieces map[string]int32, word []byte, maxPiece int) (end int, id int32, ok bool) {
-	for end = min(len(word), maxPiece); end > 0; end-- {
-		if end < len(word) && !utf8.RuneStart(word[end]) {
-			continue
-		}
-		if id, ok = pieces[string(word[:end])]; ok {
-			return end, id, true
-		}
+	if n := len(s.dst) - start; n > s.room { // the last word ran over the room
+		s.dst = s.dst[:start+s.room]
 	}
-	return 0, 0, false
+	s.room -= len(s.dst) - start
 }

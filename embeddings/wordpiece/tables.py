@@ -2,7 +2,7 @@
 
 Its Unicode tables are of other versions than Go's, so its behaviour is read off rather than derived:
 
-    .cache/venv/bin/python embeddings/wordpiece/tables.py > embeddings/wordpiece/tables.go
+    .cache/venv/bin/python embeddings/wordpiece/tables.py | gofmt > embeddings/wordpiece/tables.go
 
 Lower-case forms are listed only where Python's differ, which also covers Go's; the tests compare every
 code point. Decompositions agree.
@@ -25,11 +25,12 @@ for c in range(0x110000):
     if 0xD800 <= c <= 0xDFFF:
         continue
     ch = chr(c)
+    words = split("a" + ch + "b")
     if clean(ch) == "":
         sets["removed"].append(c)
-    elif split("a" + ch + "b")[0][0] == "a" and len(split("a" + ch + "b")) == 2 or clean(ch) == " ":
+    if len(words) == 2:
         sets["spaces"].append(c)
-    elif len(split("a" + ch + "b")) == 3:
+    if len(words) == 3:
         sets["punctuation"].append(c)
     if strip(ch) == "":
         sets["mark"].append(c)

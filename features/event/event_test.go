@@ -3,17 +3,24 @@ package event_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/klauspost/compress/zstd"
+	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"relish/features/event"
 	"relish/ranker"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func ptr[T any](v T) *T { return &v }
 
@@ -31,6 +38,8 @@ func TestDecode(t *testing.T) {
 			event.Event{Kind: event.Interaction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3", Value: ptr(1.0)}},
 		{"metarank item", `{"event":"item","id":"m1","timestamp":"1599391467000","item":"i","fields":[{"name":"title","value":"T"},{"name":"overview","value":"O"},{"name":"tags","value":["x"]},{"name":"year","value":2001}]}`,
 			event.Event{Kind: event.Item, ID: "m1", Time: 1599391467000, ItemID: "i", Title: ptr("T"), Text: ptr("O"), Tags: []string{"x"}, Fields: map[string]ranker.Value{"year": ranker.NumberValue(2001)}}},
+		{"metarank tag and texts", `{"event":"metadata","id":"m1","timestamp":1,"item":"i","fields":[{"name":"overview","value":"O"},{"name":"description","value":"D"},{"name":"tags","value":"x"}]}`,
+			event.Event{Kind: event.Item, ID: "m1", Time: 1, ItemID: "i", Text: ptr("D"), Tags: []string{"x"}, Fields: map[string]ranker.Value{"overview": ranker.StringValue("O")}}},
 		{"metarank ranking", `{"event":"ranking","id":"m2","timestamp":1599391467000,"session":"s","items":[{"id":"a","relevancy":2.0},{"id":"b"}]}`,
 			event.Event{Kind: event.Impression, ID: "m2", Time: 1599391467000, UserID: "s", Session: "s", Shown: []string{"a", "b"}, Scores: []float64{2, 0}}},
 		{"metarank interaction", `{"event":"interaction","id":"m3","ranking":"m2","timestamp":"2020-01-02T03:04:05Z","user":"u","type":"purchase","item":"a","fields":[{"name":"count","value":1}]}`,
@@ -50,35 +59,70 @@ func TestDecode(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	for _, c := range []struct{ in, code, pointer string }{
-		{`{`, "malformed", ""},
-		{`{"type":"item","id":"e"} x`, "malformed", ""},
-		{`{"type":"item","id":"e","id":"f","item":"i"}`, "malformed", "/id"},
-		{`{"type":"item","id":"e","ITEM":"i"}`, "unknown_field", "/ITEM"},
-		{`{"type":"item","id":"e","item":"i","action":"click"}`, "unknown_field", "/action"},
-		{`{"type":"item","id":"e","item":"i","replace":true}`, "unknown_field", "/replace"},
-		{`{"type":"erase","id":"e","user_hash":"00"}`, "invalid_field", "/type"},
-		{`{"type":"item","id":"e"}`, "missing_field", "/item"},
-		{`{"type":"item","item":"i"}`, "missing_field", "/id"},
-		{`{"type":"item","id":"e","item":7}`, "invalid_field", "/item"},
-		{`{"type":"item","id":"e","item":"i","fields":{"x":{}}}`, "invalid_field", "/fields/x"},
-		{`{"type":"item","id":"e","item":"i","fields":{"x":[1,"a"]}}`, "invalid_field", "/fields/x"},
-		{`{"type":"interaction","id":"e","user":"u","item":"i"}`, "missing_field", "/action"},
-		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":"yesterday"}`, "invalid_field", "/time"},
-		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":-1}`, "invalid_field", "/time"},
-		{`{"type":"interaction","id":"e","user":"a\u0000b","item":"i","action":"click"}`, "invalid_field", "/user"},
-		{`{"type":"impression","id":"e","user":"u","items":[]}`, "missing_field", "/items"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[0]}`, "invalid_field", "/propensity/0"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[1,1]}`, "invalid_field", "/propensity"},
-		{`{"event":"dance","id":"e"}`, "invalid_field", "/event"},
-		{"{\"type\":\"item\",\"id\":\"e\",\"item\":\"\xff\"}", "malformed", "/item"},
+	long := strings.Repeat("x", 10_000)
+	const id = "must be 1 to 256 bytes of printable UTF-8"
+	for _, c := range []struct{ in, code, want string }{
+		{`{`, "malformed", "not valid JSON: unexpected EOF"},
+		{`null`, "invalid_field", `/type: type "" is unknown; it is item, user, impression or interaction`},
+		{`[]`, "invalid_field", "must not be a JSON array"},
+		{`{"type":"item","id":"e"} x`, "malformed", "not valid JSON: invalid character 'x' after top-level value"},
+		{`{"type":"item","id":"e","id":"f","item":"i"}`, "malformed", "/id: not valid JSON: a member stands twice"},
+		{`{"type":"item","id":"e","ITEM":"i"}`, "unknown_field", "/ITEM: this member is unknown"},
+		{`{"type":"item","id":"e","` + long + `":1}`, "unknown_field", "/" + long[:255] + "...: this member is unknown"},
+		{`{"type":"item","id":"e","item":"i","action":"click"}`, "unknown_field", "/action: an event of type item has no member action"},
+		{`{"type":"item","id":"e","item":"i","replace":false}`, "unknown_field", "/replace: this member is unknown"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"scores":null}`, "unknown_field", "/scores: this member is unknown"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"answer":null}`, "unknown_field", "/answer: this member is unknown"},
+		{`{"type":"erase","id":"e"}`, "invalid_field", `/type: type "erase" is unknown; it is item, user, impression or interaction`},
+		{`{"type":"item","id":"e"}`, "missing_field", "/item: is required: " + id},
+		{`{"type":"item","item":"i"}`, "missing_field", "/id: is required: " + id},
+		{`{"type":"item","id":"e","item":7}`, "invalid_field", "/item: must not be a JSON number"},
+		{`{"type":"item","id":"e","item":"i","fields":{"x":{}}}`, "invalid_field", "/fields/x: must be a number, a boolean, a string, or a list of strings or of numbers"},
+		{`{"type":"item","id":"e","item":"i","fields":{"x":[1,"a"]}}`, "invalid_field", "/fields/x: list must be a number, a boolean, a string, or a list of strings or of numbers"},
+		{`{"type":"item","id":"e","item":"i","fields":{"x":1e400}}`, "invalid_field", "/fields/x: the number is out of range"},
+		{`{"type":"item","id":"e","item":"i","fields":{"a/~b":"` + strings.Repeat(long, 7) + `"}}`, "too_large", "/fields/a~1~0b: must have at most 65536 bytes"},
+		{`{"type":"interaction","id":"e","user":"u","item":"i"}`, "missing_field", "/action: must name what the user did, 1 to 64 printable bytes"},
+		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","value":1e400}`, "invalid_field", "/value: the number is out of range"},
+		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":"yesterday"}`, "invalid_field", "/time: must be RFC 3339 or a whole number of Unix milliseconds"},
+		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":-1}`, "invalid_field", "/time: must not be before 1970"},
+		{`{"type":"interaction","id":"e","user":"a\u0000b","item":"i","action":"click"}`, "invalid_field", "/user: " + id},
+		{`{"type":"impression","id":"e","user":"u","items":[]}`, "missing_field", "/items: must name at least one item that was shown"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[0]}`, "invalid_field", "/propensity/0: must be above 0 and at most 1"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[1,1]}`, "invalid_field", "/propensity: must have one entry per item"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"experiments":{"x":""}}`, "invalid_field", "/experiments: names and arms " + id},
+		{`{"event":"dance","id":"e"}`, "invalid_field", `/event: event "dance" is unknown; it is item, user, ranking or interaction`},
+		{`{"event":"user","id":"e","user":"u","fields":[{"name":"x"}]}`, "invalid_field", "/fields/x: has no value"},
+		{`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`, "missing_field", "/user: is required: " + id},
+		{"{\"type\":\"item\",\"id\":\"e\",\"item\":\"\xff\"}", "malformed", "/item: not valid JSON: invalid UTF-8"},
 	} {
 		e, err := event.Decode([]byte(c.in))
 		if err == nil {
 			err = e.Validate()
 		}
-		if err == nil || err.Code != c.code || err.Pointer != c.pointer {
-			t.Errorf("%s: got %+v, want %s at %q", c.in, err, c.code, c.pointer)
+		if err == nil || err.Code != c.code || err.Error() != c.want {
+			t.Errorf("%.200s:\n got %+v\nwant %s %s", c.in, err, c.code, c.want)
+		}
+	}
+}
+
+// What only the log may hold is read from the log.
+func TestLogOnly(t *testing.T) {
+	for _, e := range []event.Event{
+		{Kind: event.Delete, ID: "d", Time: 1, ItemID: "i"},
+		{Kind: event.Erase, ID: "r", Time: 1, UserHash: "00ff"},
+		{Kind: event.Item, ID: "p", Time: 1, ItemID: "i", Replace: true, Title: ptr(""), Tags: []string{}},
+		{Kind: event.Impression, ID: "m", Time: 1, UserID: "u", Shown: []string{"a"}, Scores: []float64{.1}},
+	} {
+		data, err := event.AppendNative(nil, &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := event.DecodeLog(data)
+		if d := cmp.Diff(e, got); err != nil || d != "" {
+			t.Errorf("%s: %v\n%s", e.Kind, err, d)
+		}
+		if _, err := event.DecodeNative(data); err == nil {
+			t.Errorf("%s is accepted from outside", data)
 		}
 	}
 }
@@ -113,6 +157,10 @@ func TestLogRoundTrip(t *testing.T) {
 		}
 		if d := cmp.Diff(e, got); d != "" {
 			t.Fatal(d)
+		}
+		again, err := event.AppendNative(nil, &got)
+		if err != nil || !bytes.Equal(data, again) {
+			t.Fatalf("the same event has two forms:\n%s\n%s", data, again)
 		}
 	})
 }
@@ -156,22 +204,69 @@ func TestReader(t *testing.T) {
 }
 
 func TestCSV(t *testing.T) {
-	in := "item,user,action,time,value\ni1,u1,click,1000,2.5\n,u1,click,,\ni1,u1,click,soon,\n"
+	in := "\ufeffitem,User,action,time,value\n" +
+		"i1,u1,click,1000,2.5\n" +
+		",u1,click,,\n" +
+		"i1,u1,click,soon,\n" +
+		"i1,\"u1,click,1,\n" + // a quote that is never closed
+		"i1,u1\n" +
+		strings.Repeat("x", event.MaxLine+1) + "\n" +
+		"\"i,2\",u1,click,2020-01-02T03:04:05Z,\r\n" +
+		"i1,u1,click,1,NaN"
 	lines := read(t, []byte(in), "csv")
-	if len(lines) != 3 || lines[0].Err != nil || lines[1].Err == nil || lines[2].Err == nil || lines[2].Err.Pointer != "/time" {
-		t.Fatalf("got %+v", lines)
+	var got []string
+	for _, l := range lines {
+		what := l.Event.ItemID
+		if l.Err != nil {
+			what = l.Err.Error()
+		}
+		got = append(got, fmt.Sprint(l.Line, " ", what))
 	}
-	if e := lines[0].Event; e.ItemID != "i1" || e.Time != 1000 || *e.Value != 2.5 || e.ID == "" {
+	want := []string{"2 i1", "3 /item: is required: must be 1 to 256 bytes of printable UTF-8",
+		"4 /time: must be RFC 3339 or a whole number of Unix milliseconds",
+		`5 not a CSV row: column 16: extraneous or missing " in quoted-field`, "6 has 2 columns, the header row 5",
+		"7 must have at most 8388608 bytes", "8 i,2", "9 /value: must be finite"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Fatal(d)
+	}
+	if e := lines[0].Event; e.UserID != "u1" || e.Time != 1000 || *e.Value != 2.5 || e.ID == "" {
 		t.Errorf("got %+v", e)
 	}
 	if again := read(t, []byte(in), "csv"); again[0].Event.ID != lines[0].Event.ID {
 		t.Error("the same row got another id")
 	}
-	r := event.NewReader(strings.NewReader("user,thing\n"), "csv")
-	for range r.All() {
+	for in, want := range map[string]string{
+		"":                        "the first line must be the header row",
+		"user,thing\n":            `column "thing" is unknown`,
+		"user,item\n":             `column "action" is missing`,
+		"user,item,action,user\n": `column "user" stands twice`,
+	} {
+		r := event.NewReader(strings.NewReader(in), "csv")
+		for range r.All() {
+		}
+		if r.Err() == nil || !strings.Contains(r.Err().Error(), want) {
+			t.Errorf("%q: got %v, want %s", in, r.Err(), want)
+		}
 	}
-	if r.Err() == nil || !strings.Contains(r.Err().Error(), "thing") {
-		t.Errorf("unknown column: %v", r.Err())
+}
+
+// A compressed file that ends early gives the lines before, and an error.
+func TestTruncatedFile(t *testing.T) {
+	var gz bytes.Buffer
+	zw := gzip.NewWriter(&gz)
+	for i := range 2000 {
+		fmt.Fprintf(zw, `{"type":"user","id":"e%d","user":"u%x"}`+"\n", i, i*i*i)
+	}
+	zw.Close()
+	r := event.NewReader(bytes.NewReader(gz.Bytes()[:gz.Len()/2]), "native")
+	n := 0
+	for l := range r.All() {
+		if l.Err == nil {
+			n++
+		}
+	}
+	if n == 0 || !errors.Is(r.Err(), io.ErrUnexpectedEOF) {
+		t.Errorf("%d events, then %v", n, r.Err())
 	}
 }
 
@@ -216,6 +311,41 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+func FuzzReader(f *testing.F) {
+	f.Add([]byte("user,item,action,time\nu,i,click,5\n\"u,i,click,5\n"), "csv")
+	f.Add([]byte(`{"type":"user","id":"e","user":"u"}`), "native")
+	f.Add([]byte("\x1f\x8b\x08"), "metarank")
+	f.Add([]byte("\x28\xb5\x2f\xfd\x00"), "native")
+	f.Fuzz(func(t *testing.T, data []byte, format string) {
+		last := 0
+		for l := range event.NewReader(bytes.NewReader(data), format).All() {
+			if l.Line <= last {
+				t.Fatalf("line %d after %d", l.Line, last)
+			}
+			if last = l.Line; l.Err == nil && l.Event.Validate() != nil {
+				t.Fatalf("line %d is not valid", l.Line)
+			}
+		}
+	})
+}
+
+func FuzzDecodeLog(f *testing.F) {
+	f.Add([]byte(`{"type":"impression","id":"e","items":["a"],"answer":{"state_seq":1,"matrix_hash":"00ff","matrix":"AACAPw=="}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := event.DecodeLog(data)
+		if err != nil {
+			return
+		}
+		out, err := event.AppendNative(nil, &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := event.DecodeLog(out); err != nil || !cmp.Equal(e, again, cmpopts.EquateEmpty(), cmpopts.EquateNaNs()) {
+			t.Fatalf("%v\n%s", err, cmp.Diff(e, again))
+		}
+	})
+}
+
 var click = event.Event{Kind: event.Interaction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3"}
 
 func BenchmarkAppendNative(b *testing.B) {
@@ -223,6 +353,16 @@ func BenchmarkAppendNative(b *testing.B) {
 	var buf []byte
 	for b.Loop() {
 		buf, _ = event.AppendNative(buf[:0], &click)
+	}
+}
+
+func BenchmarkDecodeLog(b *testing.B) {
+	data, _ := event.AppendNative(nil, &click)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := event.DecodeLog(data); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

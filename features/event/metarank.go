@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 
@@ -64,22 +65,34 @@ func DecodeMetarank(data []byte) (Event, *Error) {
 	return e, nil
 }
 
-// fillItem gives title, tags and the text fields their own places; the rest stays a field.
+// textFields are the names an item's text goes by, the preferred one first. Where an item has several,
+// the others stay fields.
+var textFields = []string{"text", "description", "overview"}
+
+// fillItem gives title, tags and the text their own places; the rest stays a field.
 func (m *metarank) fillItem(e *Event) {
-	for _, f := range m.Fields {
-		switch {
-		case f.Name == "title" && f.Value.Kind == ranker.String:
-			e.Title = &f.Value.Str
-		case (f.Name == "text" || f.Name == "description" || f.Name == "overview") && f.Value.Kind == ranker.String:
-			e.Text = &f.Value.Str
-		case f.Name == "tags" && f.Value.Kind == ranker.Strings:
-			e.Tags = f.Value.List
-		default:
-			if e.Fields == nil {
-				e.Fields = map[string]ranker.Value{}
-			}
-			e.Fields[f.Name] = f.Value
+	fields := fieldMap(m.Fields)
+	take := func(name string, kinds ...ranker.ValueKind) (ranker.Value, bool) {
+		v, ok := fields[name]
+		if ok = ok && slices.Contains(kinds, v.Kind); ok {
+			delete(fields, name)
 		}
+		return v, ok
+	}
+	if v, ok := take("title", ranker.String); ok {
+		e.Title = &v.Str
+	}
+	if v, ok := take("tags", ranker.String, ranker.Strings); ok {
+		e.Tags = v.Words() // a single tag may come as a plain string
+	}
+	for _, name := range textFields {
+		if v, ok := take(name, ranker.String); ok {
+			e.Text = &v.Str
+			break
+		}
+	}
+	if len(fields) > 0 {
+		e.Fields = fields
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -15,8 +16,8 @@ import (
 	"relish/ranker"
 )
 
-// wire is the native JSON form of every kind of event. The members below the line exist in the log only.
-type wire struct {
+// outside is the native JSON form of the events that clients may send.
+type outside struct {
 	Type        Kind                    `json:"type"`
 	ID          string                  `json:"id,omitzero"`
 	Time        stamp                   `json:"time,omitzero"`
@@ -35,7 +36,11 @@ type wire struct {
 	Action      string                  `json:"action,omitzero"`
 	Impression  string                  `json:"impression,omitzero"`
 	Value       *float64                `json:"value,omitzero"`
+}
 
+// wire is the form in the log, which has members of its own.
+type wire struct {
+	outside
 	Scores   []float64   `json:"scores,omitzero"`
 	Replace  bool        `json:"replace,omitzero"`
 	UserHash string      `json:"user_hash,omitzero"`
@@ -71,7 +76,7 @@ var strict = json.RejectUnknownMembers(true)
 
 // DecodeNative reads one native event as a client may send it. It does not Validate.
 func DecodeNative(data []byte) (Event, *Error) {
-	var w wire
+	var w outside
 	if err := json.Unmarshal(data, &w, strict); err != nil {
 		return Event{}, decodeError(err)
 	}
@@ -84,15 +89,11 @@ func DecodeNative(data []byte) (Event, *Error) {
 			return Event{}, &Error{Code: "unknown_field", Pointer: "/" + m, Message: fmt.Sprintf("an event of type %s has no member %s", w.Type, m)}
 		}
 	}
-	e, err := w.event()
-	if err != nil {
-		return Event{}, &Error{Code: "malformed", Message: err.Error()}
-	}
-	return e, nil
+	return w.event(), nil
 }
 
 // present names the members that are set, other than type, id and time.
-func (w *wire) present() []string {
+func (w *outside) present() []string {
 	var out []string
 	add := func(name string, set bool) {
 		if set {
@@ -114,10 +115,6 @@ func (w *wire) present() []string {
 	add("action", w.Action != "")
 	add("impression", w.Impression != "")
 	add("value", w.Value != nil)
-	add("scores", w.Scores != nil)
-	add("replace", w.Replace)
-	add("user_hash", w.UserHash != "")
-	add("answer", w.Answer != nil)
 	return out
 }
 
@@ -127,13 +124,14 @@ func DecodeLog(data []byte) (Event, error) {
 	if err := json.Unmarshal(data, &w, strict); err != nil {
 		return Event{}, err
 	}
-	return w.event()
+	return w.logged()
 }
 
-// AppendNative appends the event's canonical native JSON, which DecodeLog reads back, to dst.
+// AppendNative appends the event's canonical native JSON, which DecodeLog reads back, to dst: the same
+// bytes for the same event. The error is about numbers that are not finite or text that is not UTF-8.
 func AppendNative(dst []byte, e *Event) ([]byte, error) {
 	w := fromEvent(e)
-	data, err := json.Marshal(&w)
+	data, err := json.Marshal(&w, json.Deterministic(true))
 	if err != nil {
 		return dst, fmt.Errorf("event %s: %w", e.Kind, err)
 	}
@@ -141,22 +139,27 @@ func AppendNative(dst []byte, e *Event) ([]byte, error) {
 }
 
 func fromEvent(e *Event) wire {
-	w := wire{Type: e.Kind, ID: e.ID, Time: stamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
+	w := wire{outside: outside{Type: e.Kind, ID: e.ID, Time: stamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
 		Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields, Items: e.Shown, Context: e.Context,
 		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Action: e.Action,
-		Impression: e.ImpressionID, Value: e.Value, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash}
+		Impression: e.ImpressionID, Value: e.Value}, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash}
 	if a := e.Answer; a != nil {
 		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq,
-			MatrixHash: strconv.FormatUint(a.MatrixHash, 16), Matrix: encodeMatrix(a.Matrix)}
+			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Matrix: encodeMatrix(a.Matrix)}
 	}
 	return w
 }
 
-func (w *wire) event() (Event, error) {
-	e := Event{Kind: w.Type, ID: w.ID, Time: int64(w.Time), ItemID: w.Item, UserID: w.User, Session: w.Session,
+func (w *outside) event() Event {
+	return Event{Kind: w.Type, ID: w.ID, Time: int64(w.Time), ItemID: w.Item, UserID: w.User, Session: w.Session,
 		Title: w.Title, Text: w.Text, Tags: w.Tags, Fields: w.Fields, Shown: w.Items, Context: w.Context,
 		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Action: w.Action,
-		ImpressionID: w.Impression, Value: w.Value, Scores: w.Scores, Replace: w.Replace, UserHash: w.UserHash}
+		ImpressionID: w.Impression, Value: w.Value}
+}
+
+func (w *wire) logged() (Event, error) {
+	e := w.event()
+	e.Scores, e.Replace, e.UserHash = w.Scores, w.Replace, w.UserHash
 	if a := w.Answer; a != nil {
 		hash, err := strconv.ParseUint(a.MatrixHash, 16, 64)
 		if err != nil {
@@ -246,22 +249,46 @@ func ParseTime(s string) (int64, error) {
 func decodeError(err error) *Error {
 	var syn *jsontext.SyntacticError
 	if errors.As(err, &syn) {
-		return &Error{Code: "malformed", Pointer: string(syn.JSONPointer), Message: "not valid JSON: " + plain(syn.Err)}
+		return &Error{Code: "malformed", Pointer: pointer(syn.JSONPointer), Message: "not valid JSON: " + plain(syn.Err)}
 	}
 	var sem *json.SemanticError
 	if errors.As(err, &sem) {
-		e := &Error{Code: "invalid_field", Pointer: string(sem.JSONPointer)}
+		e := &Error{Code: "invalid_field", Pointer: pointer(sem.JSONPointer)}
 		switch {
 		case errors.Is(sem.Err, json.ErrUnknownName):
 			e.Code, e.Message = "unknown_field", "this member is unknown"
+		case errors.Is(sem.Err, strconv.ErrRange):
+			e.Message = "the number is out of range"
 		case sem.Err != nil:
 			e.Message = sem.Err.Error()
 		default:
-			e.Message = fmt.Sprintf("must not be a JSON %s", sem.JSONKind)
+			e.Message = "must not be " + kindName(sem.JSONKind)
 		}
 		return e
 	}
 	return &Error{Code: "malformed", Message: "not valid JSON"}
+}
+
+// maxPointer bounds the pointer of an error, as a member's name may be as long as the body.
+const maxPointer = 256
+
+func pointer(p jsontext.Pointer) string {
+	if len(p) <= maxPointer {
+		return string(p)
+	}
+	return strings.ToValidUTF8(string(p[:maxPointer]), "") + "..."
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case '{':
+		return "a JSON object"
+	case '[':
+		return "a JSON array"
+	case 't', 'f':
+		return "a JSON boolean"
+	}
+	return "a JSON " + k.String()
 }
 
 func plain(err error) string {

@@ -4,15 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"strconv"
-	"strings"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -50,13 +46,17 @@ func (r *Reader) All() iter.Seq[Line] {
 			return
 		}
 		defer done()
+		br := bufio.NewReaderSize(in, 1<<16)
+		if bom, _ := br.Peek(3); string(bom) == "\xef\xbb\xbf" { // some spreadsheets put one first
+			_, _ = br.Discard(3)
+		}
 		switch r.format {
 		case "native":
-			r.err = eachLine(in, DecodeNative, yield)
+			r.err = eachLine(br, 1, func(line []byte, _ int) (Event, *Error) { return DecodeNative(line) }, yield)
 		case "metarank":
-			r.err = eachLine(in, DecodeMetarank, yield)
+			r.err = eachLine(br, 1, func(line []byte, _ int) (Event, *Error) { return DecodeMetarank(line) }, yield)
 		case "csv":
-			r.err = eachRow(in, yield)
+			r.err = eachRow(br, yield)
 		default:
 			r.err = fmt.Errorf("format %q is unknown; it is native, metarank or csv", r.format)
 		}
@@ -86,17 +86,17 @@ func decompress(in io.Reader) (io.Reader, func(), error) {
 	return br, func() {}, nil
 }
 
-func eachLine(in io.Reader, decode func([]byte) (Event, *Error), yield func(Line) bool) error {
-	br := bufio.NewReaderSize(in, 1<<16)
+// eachLine decodes line after line, of which br is at the n-th; empty ones are passed over.
+func eachLine(br *bufio.Reader, n int, decode func(line []byte, n int) (Event, *Error), yield func(Line) bool) error {
 	var buf []byte
-	for n := 1; ; n++ {
+	for ; ; n++ {
 		line, tooLong, err := readLine(br, buf[:0])
 		buf = line
 		if trimmed := bytes.TrimSpace(line); len(trimmed) > 0 || tooLong {
 			l := Line{Line: n}
 			if tooLong {
 				l.Err = tooLarge("", MaxLine, "bytes")
-			} else if l.Event, l.Err = decode(trimmed); l.Err == nil {
+			} else if l.Event, l.Err = decode(trimmed, n); l.Err == nil {
 				l.Err = l.Event.Validate()
 			}
 			if !yield(l) {
@@ -125,93 +125,4 @@ func readLine(br *bufio.Reader, buf []byte) (line []byte, tooLong bool, err erro
 			return buf, tooLong, err
 		}
 	}
-}
-
-// csvColumns are the columns a CSV of interactions may have; the first three it must have.
-var csvColumns = []string{"user", "item", "action", "time", "id", "session", "value", "impression"}
-
-func eachRow(in io.Reader, yield func(Line) bool) error {
-	cr := csv.NewReader(in)
-	cr.ReuseRecord = true
-	header, err := cr.Read()
-	if err != nil {
-		return fmt.Errorf("csv: the header row: %w", err)
-	}
-	at, err := columns(header)
-	if err != nil {
-		return err
-	}
-	for {
-		row, err := cr.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		var l Line
-		var pe *csv.ParseError
-		switch {
-		case errors.As(err, &pe):
-			l = Line{Line: pe.StartLine, Err: &Error{Code: "malformed", Message: "csv: " + pe.Err.Error()}}
-		case err != nil:
-			return err
-		default:
-			l.Line, _ = cr.FieldPos(0)
-			if l.Event, l.Err = rowEvent(row, at, l.Line); l.Err == nil {
-				l.Err = l.Event.Validate()
-			}
-		}
-		if !yield(l) {
-			return nil
-		}
-	}
-}
-
-func columns(header []string) (map[string]int, error) {
-	at := map[string]int{}
-	for i, name := range header {
-		name = strings.ToLower(strings.TrimSpace(name))
-		known := false
-		for _, c := range csvColumns {
-			known = known || c == name
-		}
-		if !known {
-			return nil, fmt.Errorf("csv: column %q is unknown; columns are %s", name, strings.Join(csvColumns, ", "))
-		}
-		at[name] = i
-	}
-	for _, c := range csvColumns[:3] {
-		if _, ok := at[c]; !ok {
-			return nil, fmt.Errorf("csv: column %q is missing in the header row", c)
-		}
-	}
-	return at, nil
-}
-
-func rowEvent(row []string, at map[string]int, line int) (Event, *Error) {
-	get := func(name string) string {
-		if i, ok := at[name]; ok {
-			return strings.Clone(row[i])
-		}
-		return ""
-	}
-	e := Event{Kind: Interaction, ID: get("id"), UserID: get("user"), ItemID: get("item"), Action: get("action"),
-		Session: get("session"), ImpressionID: get("impression")}
-	if e.ID == "" {
-		// The same row of the same file gives the same id, so importing it again changes nothing.
-		e.ID = fmt.Sprintf("csv-%d-%016x", line, xxhash.Sum64String(strings.Join(row, "\x00")))
-	}
-	if s := get("time"); s != "" {
-		ms, err := ParseTime(s)
-		if err != nil {
-			return e, &Error{Code: "invalid_field", Pointer: "/time", Message: err.Error()}
-		}
-		e.Time = ms
-	}
-	if s := get("value"); s != "" {
-		v, err := strconv.ParseFloat(s, 64)
-		if err != nil {
-			return e, &Error{Code: "invalid_field", Pointer: "/value", Message: "must be a number"}
-		}
-		e.Value = &v
-	}
-	return e, nil
 }

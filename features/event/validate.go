@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -132,8 +134,18 @@ func (e *Event) validateImpression() *Error {
 			return &Error{Code: "invalid_field", Pointer: fmt.Sprintf("/propensity/%d", i), Message: "must be above 0 and at most 1"}
 		}
 	}
+	for i, x := range e.Scores {
+		if !finite(x) {
+			return &Error{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d/relevancy", i), Message: "must be finite"}
+		}
+	}
 	if len(e.Experiments) > maxFields {
 		return tooLarge("/experiments", maxFields, "experiments")
+	}
+	for name, arm := range e.Experiments {
+		if CheckID(name) != nil || CheckID(arm) != nil {
+			return &Error{Code: "invalid_field", Pointer: "/experiments", Message: "names and arms " + errID.Error()}
+		}
 	}
 	return checkFields("/context", e.Context, maxContext)
 }
@@ -143,9 +155,12 @@ func checkFields(pointer string, fields map[string]ranker.Value, limit int) *Err
 		return tooLarge(pointer, limit, "fields")
 	}
 	for name, v := range fields {
-		at := pointer + "/" + name
 		if checkName(name, maxName, errID) != nil {
 			return &Error{Code: "invalid_field", Pointer: pointer, Message: "a field's name must be 1 to 64 printable bytes"}
+		}
+		at := pointer + "/" + escape.Replace(name)
+		if v.Kind == ranker.NoValue {
+			return &Error{Code: "invalid_field", Pointer: at, Message: "has no value"}
 		}
 		if len(v.Str) > maxText {
 			return tooLarge(at, maxText, "bytes")
@@ -158,12 +173,15 @@ func checkFields(pointer string, fields map[string]ranker.Value, limit int) *Err
 				return tooLarge(at, maxTitle, "bytes a value")
 			}
 		}
-		if !finite(v.Num) {
+		if !finite(v.Num) || slices.ContainsFunc(v.Nums, func(x float64) bool { return !finite(x) }) {
 			return &Error{Code: "invalid_field", Pointer: at, Message: "must be finite"}
 		}
 	}
 	return nil
 }
+
+// escape is RFC 6901's escaping of a name in a JSON pointer.
+var escape = strings.NewReplacer("~", "~0", "/", "~1")
 
 func tooLarge(pointer string, limit int, unit string) *Error {
 	return &Error{Code: "too_large", Pointer: pointer, Message: fmt.Sprintf("must have at most %d %s", limit, unit)}

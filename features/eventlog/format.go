@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,13 +74,21 @@ type frame struct {
 
 func appendFrame(dst []byte, seq uint64, arrival int64, payload []byte) []byte {
 	at := len(dst)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(payload)))
-	dst = append(dst, 0, 0, 0, 0)
-	dst = binary.LittleEndian.AppendUint64(dst, seq)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(arrival))
-	dst = append(dst, payload...)
-	binary.LittleEndian.PutUint32(dst[at+4:], crc32.Checksum(dst[at+8:], castagnoli))
+	dst = append(openFrame(dst, seq, arrival), payload...)
+	closeFrame(dst[at:])
 	return dst
+}
+
+// openFrame appends a frame's head; the payload follows, and closeFrame on the whole frame ends it.
+func openFrame(dst []byte, seq uint64, arrival int64) []byte {
+	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
+	dst = binary.LittleEndian.AppendUint64(dst, seq)
+	return binary.LittleEndian.AppendUint64(dst, uint64(arrival))
+}
+
+func closeFrame(f []byte) {
+	binary.LittleEndian.PutUint32(f, uint32(len(f)-frameSize))
+	binary.LittleEndian.PutUint32(f[4:], crc32.Checksum(f[8:], castagnoli))
 }
 
 // parseFrame reads the frame at the start of data; ok is false when there is no whole, sound one.
@@ -129,4 +138,21 @@ func segments(dir string) ([]segment, error) {
 	}
 	slices.SortFunc(out, func(a, b segment) int { return strings.Compare(a.path, b.path) })
 	return out, nil
+}
+
+func (s segment) name() string { return filepath.Base(s.path) }
+
+// header reads the segment's header; errHeader when it is damaged.
+func (s segment) header() (header, error) {
+	f, err := os.Open(s.path)
+	if err != nil {
+		return header{}, err
+	}
+	defer f.Close()
+	data := make([]byte, headerSize)
+	n, err := io.ReadFull(f, data)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return header{}, err
+	}
+	return parseHeader(data[:n])
 }

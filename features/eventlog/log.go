@@ -6,19 +6,22 @@
 // with one fsync, hands them to Options.Commit in order, and only then lets the callers go. So an
 // acknowledged event is on disk and applied, and callers that arrive during an fsync share the next.
 //
-// When a write or an fsync fails nothing of the batch is acknowledged, and the file is not written
-// again: after a failed fsync the kernel may have dropped the pages, and a second fsync would lie.
-// The next append opens a new segment that begins at the first sequence that was not acknowledged;
-// readers stop in the old segment where the new one begins, so leftovers of the failed batch are
-// never seen, also after kill -9.
+// When a write or an fsync fails nothing of the batch is acknowledged. The file is truncated to its last
+// durable length, and not appended to again: after a failed fsync the kernel may have dropped the pages,
+// and a second fsync would lie. The next append opens a new segment that begins at the first sequence
+// that was not acknowledged; readers stop in the old segment where the new one begins, so leftovers are
+// not seen even where truncating failed as well.
+//
+// A process that is killed may leave whole records that no fsync reached. Nobody was told of them, but
+// the next process reads them, and calls a repeat of one a duplicate, which acknowledges it. So Open
+// writes the newest segment's sound bytes over themselves, which makes their pages dirty again, and
+// fsyncs, before it takes anything: from then on what can be read is durable.
 package eventlog
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,9 +33,9 @@ import (
 // Options of a log. The zero value works.
 type Options struct {
 	SegmentBytes int64         // a segment is sealed above this size; 0 = 64 MiB
-	MaxBytes     int64         // size of the log at which appends fail with event.ErrFull; 0 = none
+	MaxBytes     int64         // size of the log above which appends fail with event.ErrFull, until 1/64 of it is free again; 0 = none
 	RetainBytes  int64         // sealed segments are dropped, oldest first, above this size; 0 = keep all
-	RetainAge    time.Duration // sealed segments whose last record arrived before this are dropped; 0 = keep all
+	RetainAge    time.Duration // sealed segments are dropped once all their records arrived longer ago; 0 = keep all
 	QueueEvents  int           // events waiting for the owner; beyond it Append fails at once; 0 = 65,536
 	Clock        func() time.Time
 
@@ -46,10 +49,11 @@ type Options struct {
 
 // Stats is what a log says of itself.
 type Stats struct {
-	Bytes    int64
+	Bytes    int64 // of all segments
 	Segments int
-	Syncs    int64
-	Failures int64
+	Syncs    int64 // batches made durable
+	Failures int64 // batches lost to the disk, and segments that retention could not drop
+	CutBytes int64 // torn tail of the newest segment that Open cut off
 }
 
 // Log is an open log. All methods are safe for concurrent use. One process has a log open at a time:
@@ -59,6 +63,8 @@ type Log struct {
 	opt     Options
 	fs      fileSystem
 	replica [8]byte
+	name    string // replica in hex
+	cut     int64
 
 	mu     sync.Mutex // guards queue, queued, closed
 	wake   *sync.Cond
@@ -71,9 +77,9 @@ type Log struct {
 
 	// The owner's own.
 	active      file
-	activeFirst uint64
-	activeBytes int64
+	activeBytes int64 // its durable length
 	arrival     int64
+	full        bool // the disk limit was hit, and there is not yet room enough to go on
 	buf         []byte
 
 	next  atomic.Uint64 // the next sequence
@@ -88,7 +94,8 @@ type Log struct {
 type request struct {
 	events   []event.Event
 	outcomes []event.Outcome
-	seal     bool // only seal the active segment
+	seal     bool   // only seal the active segment
+	upTo     uint64 // of a seal: the last record that lies in a sealed segment
 	err      error
 	done     chan struct{}
 }
@@ -107,9 +114,6 @@ func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
 	l := &Log{dir: dir, opt: opt, fs: fsys, done: make(chan struct{})}
 	l.wake = sync.NewCond(&l.mu)
 	if err := l.recover(); err != nil {
@@ -119,62 +123,14 @@ func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
 	return l, nil
 }
 
-// recover finds the end of the log. The torn tail of the newest segment is cut: appends go to a new
-// segment, which begins where the sound records end, so cutting is done by not looking further.
-func (l *Log) recover() error {
-	segs, err := segments(l.dir)
-	if err != nil {
-		return err
-	}
-	if _, err := rand.Read(l.replica[:]); err != nil {
-		return err
-	}
-	l.next.Store(1)
-	l.first.Store(1)
-	if len(segs) == 0 {
-		return nil
-	}
-	l.first.Store(segs[0].first)
-	last := uint64(0)
-	err = scan(l.dir, segs[len(segs)-1].first, func(_ string, f frame) bool {
-		last, l.arrival = f.seq, max(l.arrival, f.arrival)
-		return true
-	}, func(*Damage) bool { return true })
-	if err != nil {
-		return err
-	}
-	l.next.Store(max(last+1, segs[len(segs)-1].first))
-	for _, s := range segs {
-		st, err := os.Stat(s.path)
-		if err != nil {
-			return err
-		}
-		l.total.Add(st.Size())
-		l.count.Add(1)
-		if data, err := readHeader(s.path); err == nil {
-			if h, err := parseHeader(data); err == nil {
-				l.replica = h.replica
-			}
-		}
-	}
-	return nil
-}
-
-func readHeader(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data := make([]byte, headerSize)
-	n, err := f.Read(data)
-	return data[:n], err
-}
-
 // Append makes the events durable and applied, and returns each one's outcome. The error is about all
 // of them: event.ErrFull, event.ErrUnavailable (wrapped), or ctx's, in which case the events may still
-// become durable.
+// become durable. The log sets the Time of events that have none, and owns the slice when ctx's
+// error came back.
 func (l *Log) Append(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	r := &request{events: events, outcomes: make([]event.Outcome, len(events)), done: make(chan struct{})}
 	if err := l.enqueue(r); err != nil {
 		return nil, err
@@ -228,13 +184,18 @@ func (l *Log) own() {
 	}
 }
 
+// maxBuffer is the write buffer that is kept from one batch to the next.
+const maxBuffer = 8 << 20
+
 // commit takes one batch through admission, disk and Commit, and releases its callers.
 func (l *Log) commit(batch []*request) {
 	now := max(l.opt.Clock().UnixMilli(), l.arrival)
 	seal := false
 	var records []event.Record
 	next := l.next.Load()
-	l.buf = l.buf[:0]
+	if l.buf = l.buf[:0]; cap(l.buf) > maxBuffer {
+		l.buf = nil
+	}
 	for _, r := range batch {
 		seal = seal || r.seal
 		for i := range r.events {
@@ -251,7 +212,7 @@ func (l *Log) commit(batch []*request) {
 		err = l.seal()
 	}
 	for _, r := range batch {
-		r.err = err
+		r.err, r.upTo = err, l.LastSeq()
 		close(r.done)
 	}
 }
@@ -267,15 +228,21 @@ func (l *Log) admit(e *event.Event, out *event.Outcome, now int64, seq uint64) (
 	if e.Time == 0 {
 		e.Time = now
 	}
-	rec = event.Record{Seq: seq, Arrival: now, Replica: fmt.Sprintf("%x", l.replica), Event: *e}
-	payload, err := event.AppendNative(nil, e)
-	if err != nil {
+	rec = event.Record{Seq: seq, Arrival: now, Replica: l.name, Event: *e}
+	at := len(l.buf)
+	buf, err := event.AppendNative(openFrame(l.buf, seq, now), e)
+	switch {
+	case err != nil:
 		out.Err = &event.Error{Code: "malformed", Message: "cannot be written to the log"}
-		l.abort([]event.Record{rec})
-		return rec, false
+	case len(buf)-at-frameSize > maxPayload:
+		out.Err = &event.Error{Code: "too_large", Message: fmt.Sprintf("must have at most %d bytes", maxPayload)}
+	default:
+		closeFrame(buf[at:])
+		l.buf = buf
+		return rec, true
 	}
-	l.buf = appendFrame(l.buf, seq, now, payload)
-	return rec, true
+	l.abort([]event.Record{rec})
+	return rec, false
 }
 
 // write makes the buffered frames durable and hands the records on.
@@ -283,13 +250,14 @@ func (l *Log) write(records []event.Record, next uint64) error {
 	if len(records) == 0 {
 		return nil
 	}
+	if err := l.room(); err != nil {
+		l.abort(records)
+		return err
+	}
 	if err := l.store(); err != nil {
 		l.fails.Add(1)
 		l.abandon()
 		l.abort(records)
-		if errors.Is(err, event.ErrFull) {
-			return err
-		}
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 			return fmt.Errorf("%w: the disk is full", event.ErrFull)
 		}
@@ -309,11 +277,30 @@ func (l *Log) abort(records []event.Record) {
 	}
 }
 
-func (l *Log) store() error {
-	n := int64(len(l.buf))
-	if l.opt.MaxBytes > 0 && l.total.Load()+n > l.opt.MaxBytes {
+// room refuses what would pass the disk limit, before the disk is touched.
+func (l *Log) room() error {
+	if l.opt.MaxBytes == 0 {
+		return nil
+	}
+	fits := func() bool {
+		limit := l.opt.MaxBytes
+		if l.full {
+			limit -= limit / 64 // so that a full log does not take and refuse by turns
+		}
+		return l.total.Load()+int64(len(l.buf)) <= limit
+	}
+	if !fits() {
+		l.full = true
+		l.retain()
+	}
+	if l.full = !fits(); l.full {
 		return fmt.Errorf("%w: it has %d of %d bytes; raise the limit or set retention", event.ErrFull, l.total.Load(), l.opt.MaxBytes)
 	}
+	return nil
+}
+
+func (l *Log) store() error {
+	n := int64(len(l.buf))
 	if l.active != nil && l.activeBytes >= l.opt.SegmentBytes {
 		if err := l.seal(); err != nil {
 			return err
@@ -343,11 +330,11 @@ func (l *Log) LastSeq() uint64 { return l.next.Load() - 1 }
 func (l *Log) FirstSeq() uint64 { return l.first.Load() }
 
 // Replica returns the log's replica id, 16 hex digits.
-func (l *Log) Replica() string { return fmt.Sprintf("%x", l.replica) }
+func (l *Log) Replica() string { return l.name }
 
 // Stats returns the log's figures.
 func (l *Log) Stats() Stats {
-	return Stats{Bytes: l.total.Load(), Segments: int(l.count.Load()), Syncs: l.syncs.Load(), Failures: l.fails.Load()}
+	return Stats{Bytes: l.total.Load(), Segments: int(l.count.Load()), Syncs: l.syncs.Load(), Failures: l.fails.Load(), CutBytes: l.cut}
 }
 
 // Close waits for what is queued and closes the log.

@@ -507,7 +507,7 @@ func FuzzSegment(f *testing.F) {
 	h := header{first: 1}
 	f.Add(appendFrame(h.append(nil), 1, 5, []byte(`{"type":"user","id":"e","user":"u"}`)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		sc := scanner{each: func(_ string, fr frame) bool { return true }, damaged: func(*Damage) bool { return true }}
+		sc := scanner{each: func(s *scanner, f frame) bool { _, _ = s.record(f); return true }, damaged: func(*Damage) bool { return true }}
 		_, _ = sc.segment(segment{1, "x"}, data, 0)
 		_, _ = sc.segment(segment{1, "x"}, data, 10)
 	})

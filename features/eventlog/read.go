@@ -1,12 +1,12 @@
 package eventlog
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
 
 	"relish/features/event"
 )
@@ -30,15 +30,11 @@ func (d *Damage) Error() string {
 func Read(dir string, from uint64) iter.Seq2[event.Record, error] {
 	return func(yield func(event.Record, error) bool) {
 		stopped := false
-		err := scan(dir, from, func(replica string, f frame) bool {
+		err := scan(dir, from, func(s *scanner, f frame) bool {
 			if len(f.payload) == 0 || f.seq < from {
 				return true
 			}
-			e, err := event.DecodeLog(f.payload)
-			if err != nil {
-				err = &Damage{Reason: fmt.Sprintf("record %d cannot be read: %v", f.seq, err)}
-			}
-			stopped = !yield(event.Record{Seq: f.seq, Arrival: f.arrival, Replica: replica, Event: e}, err)
+			stopped = !yield(s.record(f))
 			return !stopped
 		}, func(d *Damage) bool {
 			stopped = !yield(event.Record{}, d)
@@ -51,7 +47,7 @@ func Read(dir string, from uint64) iter.Seq2[event.Record, error] {
 }
 
 // scan walks all sound frames with a sequence from `from` on (and may give some before it), and all damage.
-func scan(dir string, from uint64, each func(replica string, f frame) bool, damaged func(*Damage) bool) error {
+func scan(dir string, from uint64, each func(*scanner, frame) bool, damaged func(*Damage) bool) error {
 	segs, err := segments(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -70,7 +66,8 @@ func scan(dir string, from uint64, each func(replica string, f frame) bool, dama
 		}
 		data, err := os.ReadFile(seg.path)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // retention dropped it just now
+			s.next = 0 // retention dropped it just now, and what came before it
+			continue
 		}
 		if err != nil {
 			return err
@@ -84,73 +81,101 @@ func scan(dir string, from uint64, each func(replica string, f frame) bool, dama
 
 type scanner struct {
 	next    uint64 // the sequence expected next, 0 before the first record
-	each    func(string, frame) bool
+	seg     segment
+	end     int    // in the segment, where the last sound frame ends
+	replica string // of the last sound header
+	stopped bool   // damaged wants no more
+	each    func(*scanner, frame) bool
 	damaged func(*Damage) bool
+}
+
+// record decodes a frame.
+func (s *scanner) record(f frame) (event.Record, error) {
+	rec := event.Record{Seq: f.seq, Arrival: f.arrival, Replica: s.replica}
+	var err error
+	if rec.Event, err = event.DecodeLog(f.payload); err != nil {
+		return rec, &Damage{File: s.seg.name(), Offset: int64(s.end), Reason: fmt.Sprintf("record %d cannot be read: %v", f.seq, err)}
+	}
+	return rec, nil
 }
 
 // segment walks one segment up to the sequence end (0: to its last whole frame). Frames from end on
 // are leftovers of an append that failed: they were never acknowledged, and the next segment has
 // their sequences anew.
 func (s *scanner) segment(seg segment, data []byte, end uint64) (more bool, err error) {
-	h, err := parseHeader(data)
-	if errors.Is(err, errHeader) {
-		if end == 0 && len(data) < headerSize {
-			return false, nil // the newest segment was just being made
-		}
-		return s.report(seg, 0, err.Error()), nil
+	s.seg, s.end = seg, headerSize
+	if len(data) < headerSize && end == 0 {
+		s.end = len(data)
+		return false, nil // the newest segment was just being made
 	}
-	if err != nil {
-		return false, fmt.Errorf("%s: %w", seg.path, err)
+	if err := s.header(data); err != nil {
+		return false, err
 	}
-	if s.next != 0 && h.first > s.next {
-		if !s.report(seg, 0, fmt.Sprintf("records %d to %d are missing before it", s.next, h.first-1)) {
-			return false, nil
-		}
+	if s.next != 0 && seg.first > s.next {
+		s.report(0, fmt.Sprintf("records %d to %d are missing before it", s.next, seg.first-1))
 	}
-	s.next = h.first
-	replica := fmt.Sprintf("%x", h.replica)
-	for at := headerSize; at < len(data) && (end == 0 || s.next < end); {
+	s.next = seg.first
+	for at := headerSize; !s.stopped && at < len(data) && (end == 0 || s.next < end); {
 		f, size, ok := parseFrame(data[at:])
 		if !ok || f.seq != s.next {
 			skip, found := resync(data[at+1:], s.next)
 			if !found {
 				break
 			}
-			if !s.report(seg, int64(at), fmt.Sprintf("%d bytes are damaged", skip+1)) {
-				return false, nil
-			}
+			s.report(at, fmt.Sprintf("%d bytes are damaged", skip+1))
 			at += skip + 1
-			s.next = 0
-			if f, _, ok := parseFrame(data[at:]); ok {
-				s.next = f.seq
-			}
+			f, _, _ = parseFrame(data[at:])
+			s.next = f.seq
 			continue
 		}
-		if !s.each(replica, f) {
+		if !s.each(s, f) {
 			return false, nil
 		}
 		s.next++
 		at += size
+		s.end = at
 	}
-	if end != 0 && s.next < end {
-		if !s.report(seg, int64(len(data)), fmt.Sprintf("records %d to %d are missing", s.next, end-1)) {
-			return false, nil
-		}
+	if !s.stopped && end != 0 && s.next < end {
+		s.report(len(data), fmt.Sprintf("records %d to %d are missing", s.next, end-1))
 		s.next = end
 	}
-	return true, nil
+	return !s.stopped, nil
 }
 
-func (s *scanner) report(seg segment, offset int64, reason string) bool {
-	return s.damaged(&Damage{File: filepath.Base(seg.path), Offset: offset, Reason: reason})
+// header looks at the segment's header. The frames carry their own sums and sequence, so a damaged one
+// is reported and costs no record.
+func (s *scanner) header(data []byte) error {
+	h, err := parseHeader(data)
+	switch {
+	case errors.Is(err, errHeader):
+		s.report(0, err.Error())
+	case err != nil:
+		return fmt.Errorf("%s: %w", s.seg.path, err)
+	case h.first != s.seg.first:
+		s.report(0, fmt.Sprintf("its name says that it begins at record %d, its header at %d", s.seg.first, h.first))
+	}
+	if err == nil {
+		s.replica = fmt.Sprintf("%x", h.replica)
+	}
+	return nil
+}
+
+func (s *scanner) report(offset int, reason string) {
+	if !s.stopped {
+		s.stopped = !s.damaged(&Damage{File: s.seg.name(), Offset: int64(offset), Reason: reason})
+	}
 }
 
 // resync finds the next sound frame that continues the sequence after a gap. That a random run of bytes
 // passes is a matter of 2^-32 for each, and the sequence must fit as well.
 func resync(data []byte, next uint64) (at int, found bool) {
 	const reach = 1 << 24 // records that one damaged place may hide
-	for at = range data {
-		if f, _, ok := parseFrame(data[at:]); ok && f.seq >= next && f.seq < next+reach {
+	for at = 0; at+frameSize <= len(data); at++ {
+		// The sequence is looked at before the checksum, which costs the length that the bytes claim.
+		if seq := binary.LittleEndian.Uint64(data[at+8:]); seq < next || seq-next >= reach {
+			continue
+		}
+		if _, _, ok := parseFrame(data[at:]); ok {
 			return at, true
 		}
 	}

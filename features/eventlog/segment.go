@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
-	"time"
 
 	"relish/features/event"
 )
@@ -14,12 +13,14 @@ import (
 // file is what the log needs of an open segment; fileSystem makes them. Tests put failing ones in.
 type file interface {
 	Write(p []byte) (int, error)
+	Truncate(size int64) error
 	Sync() error
 	Close() error
 }
 
 type fileSystem interface {
 	create(path string) (file, error)
+	open(path string) (file, error) // for writing over what is there
 	rename(from, to string) error
 	syncDir(dir string) error
 }
@@ -29,6 +30,8 @@ type osFS struct{}
 func (osFS) create(path string) (file, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 }
+
+func (osFS) open(path string) (file, error) { return os.OpenFile(path, os.O_WRONLY, 0) }
 
 func (osFS) rename(from, to string) error { return os.Rename(from, to) }
 
@@ -40,36 +43,42 @@ func (osFS) syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// begin opens the segment that the next record goes to. It takes its name by a rename, which also
-// replaces a segment of the same first sequence that a failed append left without a durable record.
-func (l *Log) begin() error {
-	h := header{replica: l.replica, first: l.next.Load(), created: l.opt.Clock().UnixMilli()}
-	path := segmentPath(l.dir, h.first)
-	if st, err := os.Stat(path); err == nil {
-		l.total.Add(-st.Size())
-		l.count.Add(-1)
-	}
-	f, err := l.fs.create(path + ".new")
+// put writes data to a temporary name, makes it durable and gives it its name. The file is still open.
+func (l *Log) put(path string, data []byte) (file, error) {
+	f, err := l.fs.create(path + temporary)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = f.Write(h.append(nil))
+	_, err = f.Write(data)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = l.fs.rename(path+".new", path)
+		err = l.fs.rename(path+temporary, path)
 	}
 	if err == nil {
 		err = l.fs.syncDir(l.dir)
 	}
 	if err != nil {
-		return errors.Join(err, f.Close())
+		err = errors.Join(err, f.Close())
+		_ = os.Remove(path + temporary) // gone if it was renamed; Open removes it too
+		return nil, err
 	}
-	l.active, l.activeFirst, l.activeBytes = f, h.first, headerSize
-	l.total.Add(headerSize)
-	l.count.Add(1)
-	return l.retain()
+	return f, nil
+}
+
+// begin opens the segment that the next record goes to. It may take the place of a segment of the same
+// first sequence, which a failed append left without a durable record.
+func (l *Log) begin() error {
+	// created bounds the arrivals of all earlier segments: retention and recovery rely on it.
+	h := header{replica: l.replica, first: l.next.Load(), created: max(l.opt.Clock().UnixMilli(), l.arrival)}
+	f, err := l.put(segmentPath(l.dir, h.first), h.append(nil))
+	if err != nil {
+		return err
+	}
+	l.active, l.activeBytes = f, headerSize
+	l.retain()
+	return l.measure()
 }
 
 // seal closes the active segment; the next record opens another.
@@ -82,52 +91,62 @@ func (l *Log) seal() error {
 	return err
 }
 
-// abandon gives up a segment whose write or fsync failed.
+// abandon gives up a segment whose write or fsync failed. If it cannot be truncated the next segment
+// still hides what was not acknowledged, so errors change nothing here.
 func (l *Log) abandon() {
-	if l.active != nil {
-		_ = l.active.Close() // its error would tell nothing new
-		l.active = nil
+	if l.active == nil {
+		return
+	}
+	_ = l.active.Truncate(l.activeBytes)
+	_ = l.active.Sync()
+	_ = l.active.Close()
+	l.active = nil
+}
+
+// retain drops sealed segments by size and age. One that cannot be dropped is counted and tried again.
+func (l *Log) retain() {
+	if l.opt.RetainBytes == 0 && l.opt.RetainAge == 0 || !l.rewrite.TryLock() {
+		return // nothing to do, or a rewrite is under way: the next segment asks again
+	}
+	defer l.rewrite.Unlock()
+	if err := l.measure(); err != nil {
+		l.fails.Add(1)
+		return
+	}
+	segs, err := segments(l.dir)
+	for len(segs) > 1 && err == nil && l.expired(segs[1]) {
+		var st fs.FileInfo
+		if st, err = os.Stat(segs[0].path); err != nil {
+			break
+		}
+		if err = os.Remove(segs[0].path); err == nil {
+			l.total.Add(-st.Size())
+			l.count.Add(-1)
+			l.first.Store(segs[1].first)
+			segs = segs[1:]
+		}
+	}
+	if err != nil {
+		l.fails.Add(1)
 	}
 }
 
-// retain drops sealed segments by size and age.
-func (l *Log) retain() error {
-	if l.opt.RetainBytes == 0 && l.opt.RetainAge == 0 {
-		return nil
+// expired tells whether the oldest segment may go; next is the one after it.
+func (l *Log) expired(next segment) bool {
+	if l.opt.RetainBytes > 0 && l.total.Load() > l.opt.RetainBytes {
+		return true
 	}
-	if !l.rewrite.TryLock() {
-		return nil // a rewrite is under way; the next segment asks again
+	if l.opt.RetainAge == 0 {
+		return false
 	}
-	defer l.rewrite.Unlock()
-	segs, err := segments(l.dir)
-	if err != nil {
-		return err
-	}
-	oldest := l.opt.Clock().Add(-l.opt.RetainAge)
-	for i, s := range segs[:len(segs)-1] {
-		st, err := os.Stat(s.path)
-		if err != nil {
-			return err
-		}
-		// A segment's last record arrived when its file was last written.
-		tooOld := l.opt.RetainAge > 0 && st.ModTime().Before(oldest)
-		tooMuch := l.opt.RetainBytes > 0 && l.total.Load() > l.opt.RetainBytes
-		if !tooOld && !tooMuch {
-			return nil
-		}
-		if err := os.Remove(s.path); err != nil {
-			return err
-		}
-		l.total.Add(-st.Size())
-		l.count.Add(-1)
-		l.first.Store(segs[i+1].first)
-	}
-	return nil
+	h, err := next.header()
+	return err == nil && h.created < l.opt.Clock().Add(-l.opt.RetainAge).UnixMilli()
 }
 
 // Rewrite replaces every record of which drop says so by an empty frame that keeps its sequence, and
 // returns how many. It seals the active segment first, so that all records acknowledged before the
-// call are looked at. Readers and appends go on meanwhile.
+// call are looked at. Readers and appends go on meanwhile. A damaged segment is left as it is and
+// named in the error (a *Damage); the others are rewritten all the same.
 func (l *Log) Rewrite(ctx context.Context, drop func(*event.Record) bool) (removed int, err error) {
 	r := &request{seal: true, done: make(chan struct{})}
 	if err := l.enqueue(r); err != nil {
@@ -139,29 +158,31 @@ func (l *Log) Rewrite(ctx context.Context, drop func(*event.Record) bool) (remov
 	}
 	l.rewrite.Lock()
 	defer l.rewrite.Unlock()
-	upTo := l.LastSeq()
 	segs, err := segments(l.dir)
 	if err != nil {
 		return 0, err
 	}
+	var errs []error
 	for i, s := range segs {
-		if ctx.Err() != nil {
-			return removed, ctx.Err()
-		}
-		if s.first > upTo {
+		// Appends may have opened a segment since: the owner writes to it, so it is not touched.
+		if s.first > r.upTo {
 			break
 		}
-		end := upTo + 1
+		if ctx.Err() != nil {
+			errs = append(errs, ctx.Err())
+			break
+		}
+		end := r.upTo + 1
 		if i+1 < len(segs) {
 			end = min(end, segs[i+1].first)
 		}
 		n, err := l.rewriteSegment(s, end, drop)
 		removed += n
 		if err != nil {
-			return removed, fmt.Errorf("rewriting %s: %w", filepath.Base(s.path), err)
+			errs = append(errs, fmt.Errorf("rewriting %s: %w", s.name(), err))
 		}
 	}
-	return removed, nil
+	return removed, errors.Join(errs...)
 }
 
 func (l *Log) rewriteSegment(s segment, end uint64, drop func(*event.Record) bool) (removed int, err error) {
@@ -169,17 +190,13 @@ func (l *Log) rewriteSegment(s segment, end uint64, drop func(*event.Record) boo
 	if err != nil {
 		return 0, err
 	}
-	h, err := parseHeader(data)
-	if err != nil {
-		return 0, err
-	}
+	h, _ := parseHeader(data) // the scanner judges it
 	out := h.append(make([]byte, 0, len(data)))
 	var damage *Damage
-	sc := scanner{each: func(replica string, f frame) bool {
+	sc := scanner{each: func(sc *scanner, f frame) bool {
 		payload := f.payload
 		if len(payload) > 0 {
-			e, err := event.DecodeLog(payload)
-			rec := event.Record{Seq: f.seq, Arrival: f.arrival, Replica: replica, Event: e}
+			rec, err := sc.record(f)
 			if err == nil && drop(&rec) {
 				payload = nil
 				removed++
@@ -194,35 +211,13 @@ func (l *Log) rewriteSegment(s segment, end uint64, drop func(*event.Record) boo
 	if damage != nil {
 		return 0, damage
 	}
-	if removed == 0 {
-		return 0, nil
+	if len(out) == len(data) {
+		return 0, nil // nothing to drop, nor leftovers of a failed append
 	}
-	return removed, l.replace(s.path, out, int64(len(out)-len(data)))
-}
-
-// replace puts new bytes in a segment's place, keeping its time, which retention goes by.
-func (l *Log) replace(path string, data []byte, grown int64) error {
-	st, err := os.Stat(path)
+	f, err := l.put(s.path, out)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	f, err := l.fs.create(path + ".new")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Chtimes(path+".new", time.Time{}, st.ModTime()); err != nil {
-		return err
-	}
-	if err := l.fs.rename(path+".new", path); err != nil {
-		return err
-	}
-	l.total.Add(grown)
-	return l.fs.syncDir(l.dir)
+	l.total.Add(int64(len(out) - len(data)))
+	return removed, f.Close()
 }

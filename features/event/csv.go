@@ -1,0 +1,115 @@
+package event
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// csvColumns are the columns a CSV of interactions may have; the first three it must have.
+var csvColumns = []string{"user", "item", "action", "time", "id", "session", "value", "impression"}
+
+// rows decodes the rows of a CSV of interactions. No value may hold a line break, so a row is a line,
+// and a quote that is never closed costs its own line only.
+type rows struct {
+	at   map[string]int // where each column stands
+	n    int            // columns
+	line bytes.Reader
+	br   *bufio.Reader
+}
+
+func eachRow(br *bufio.Reader, yield func(Line) bool) error {
+	head, tooLong, err := readLine(br, nil)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("csv: the header row: %w", err)
+	}
+	r := rows{br: bufio.NewReader(nil)}
+	cells, bad := r.split(bytes.TrimSpace(head))
+	if bad != nil || tooLong {
+		return fmt.Errorf("csv: the first line must be the header row, naming columns of %s", strings.Join(csvColumns, ", "))
+	}
+	if r.at, err = columns(cells); err != nil {
+		return err
+	}
+	r.n = len(cells)
+	return eachLine(br, 2, r.event, yield)
+}
+
+func (r *rows) split(line []byte) ([]string, *Error) {
+	r.line.Reset(line)
+	r.br.Reset(&r.line)
+	cells, err := csv.NewReader(r.br).Read()
+	var pe *csv.ParseError
+	switch {
+	case errors.As(err, &pe):
+		return nil, &Error{Code: "malformed", Message: fmt.Sprintf("not a CSV row: column %d: %v", pe.Column, pe.Err)}
+	case err != nil:
+		return nil, &Error{Code: "malformed", Message: "not a CSV row"}
+	}
+	return cells, nil
+}
+
+func columns(header []string) (map[string]int, error) {
+	at := map[string]int{}
+	for i, name := range header {
+		name = strings.ToLower(strings.TrimSpace(name))
+		if !slices.Contains(csvColumns, name) {
+			return nil, fmt.Errorf("csv: column %.40q is unknown; columns are %s", name, strings.Join(csvColumns, ", "))
+		}
+		if _, twice := at[name]; twice {
+			return nil, fmt.Errorf("csv: column %q stands twice in the header row", name)
+		}
+		at[name] = i
+	}
+	for _, c := range csvColumns[:3] {
+		if _, ok := at[c]; !ok {
+			return nil, fmt.Errorf("csv: column %q is missing in the header row", c)
+		}
+	}
+	return at, nil
+}
+
+func (r *rows) event(line []byte, n int) (Event, *Error) {
+	row, bad := r.split(line)
+	if bad != nil {
+		return Event{}, bad
+	}
+	if len(row) != r.n {
+		return Event{}, &Error{Code: "malformed", Message: fmt.Sprintf("has %d columns, the header row %d", len(row), r.n)}
+	}
+	get := func(name string) string {
+		if i, ok := r.at[name]; ok {
+			return row[i]
+		}
+		return ""
+	}
+	e := Event{Kind: Interaction, ID: get("id"), UserID: get("user"), ItemID: get("item"), Action: get("action"),
+		Session: get("session"), ImpressionID: get("impression")}
+	if e.ID == "" {
+		// The same row of the same file gives the same id, so importing it again changes nothing.
+		e.ID = fmt.Sprintf("csv-%d-%016x", n, xxhash.Sum64String(strings.Join(row, "\x00")))
+	}
+	if s := get("time"); s != "" {
+		ms, err := ParseTime(s)
+		if err != nil {
+			return e, &Error{Code: "invalid_field", Pointer: "/time", Message: err.Error()}
+		}
+		e.Time = ms
+	}
+	if s := get("value"); s != "" {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return e, &Error{Code: "invalid_field", Pointer: "/value", Message: "must be a number"}
+		}
+		e.Value = &v
+	}
+	return e, nil
+}

@@ -1,0 +1,121 @@
+package eventlog
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// temporary is the suffix of a segment that is being made; it has no place in the log before its rename.
+const temporary = ".new"
+
+// recover finds the log's end, cuts a torn tail, and makes what stands before it durable.
+func (l *Log) recover() error {
+	if err := l.makeDir(); err != nil {
+		return err
+	}
+	left, err := filepath.Glob(filepath.Join(l.dir, "*"+suffix+temporary))
+	if err != nil {
+		return err
+	}
+	for _, path := range left { // a crashed rewrite's copy may hold what was to be forgotten
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	segs, err := segments(l.dir)
+	if err != nil {
+		return err
+	}
+	if _, err := rand.Read(l.replica[:]); err != nil {
+		return err
+	}
+	l.next.Store(1)
+	l.first.Store(1)
+	if len(segs) > 0 {
+		l.first.Store(segs[0].first)
+		for _, s := range segs {
+			if h, err := s.header(); err == nil {
+				l.replica, l.arrival = h.replica, max(l.arrival, h.created)
+			}
+		}
+		if err := l.recoverNewest(segs[len(segs)-1]); err != nil {
+			return err
+		}
+	}
+	l.name = fmt.Sprintf("%x", l.replica)
+	return l.measure()
+}
+
+// makeDir makes the log's folder, and its name durable in the folder above.
+func (l *Log) makeDir() error {
+	if _, err := os.Stat(l.dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(l.dir, 0o755); err != nil {
+		return err
+	}
+	return l.fs.syncDir(filepath.Dir(l.dir))
+}
+
+func (l *Log) recoverNewest(s segment) error {
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		return err
+	}
+	var found *Damage
+	sc := scanner{each: func(_ *scanner, f frame) bool {
+		l.arrival = max(l.arrival, f.arrival)
+		return true
+	}, damaged: func(d *Damage) bool { found = d; return true }} // Read reports it
+	if _, err := sc.segment(s, data, 0); err != nil {
+		return err
+	}
+	if found != nil && sc.end == headerSize {
+		// Its frames cannot be told from a torn tail, and the next append would take its place.
+		return fmt.Errorf("%w, or move it away to go on without its records", found)
+	}
+	l.next.Store(max(sc.next, s.first))
+	l.cut = int64(len(data) - sc.end)
+	return l.firm(s.path, data[:sc.end])
+}
+
+// firm cuts the segment to the sound bytes and makes these durable, whatever became of earlier fsyncs.
+func (l *Log) firm(path string, sound []byte) error {
+	f, err := l.fs.open(path)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(sound)
+	if err == nil {
+		err = f.Truncate(int64(len(sound)))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("making %s durable: %w", filepath.Base(path), err)
+	}
+	return l.fs.syncDir(l.dir)
+}
+
+// measure takes the log's size from the folder.
+func (l *Log) measure() error {
+	segs, err := segments(l.dir)
+	if err != nil {
+		return err
+	}
+	total := int64(0)
+	for _, s := range segs {
+		st, err := os.Stat(s.path)
+		if err != nil {
+			return err
+		}
+		total += st.Size()
+	}
+	l.total.Store(total)
+	l.count.Store(int64(len(segs)))
+	return nil
+}
