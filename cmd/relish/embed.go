@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"relish/features/memory"
 	"relish/internal/config"
@@ -47,7 +48,7 @@ func embedAll(ctx context.Context, e *engine) (encoded int, err error) {
 	}
 	p := newProgress("encode texts")
 	defer p.end()
-	err = e.vectors.EncodeAll(ctx, e.store.Items(), func(done, n int) {
+	err = e.vectors.EncodeAll(ctx, slices.Values(e.store.Items()), func(done, n int) {
 		encoded = n
 		p.set(done, 0)
 	})

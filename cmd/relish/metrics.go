@@ -18,11 +18,11 @@ func registerEngine(reg *prometheus.Registry, e *engine) {
 	gauge("erasures_pending", "Forgotten users whose events still stand in log segments.", func() float64 { return float64(s.PendingErasures()) })
 	counter("impressions_dropped_total", "Impressions that the full hand-off queue refused.", func() float64 { return float64(s.Stats().DroppedImpressions) })
 	if v := e.vectors; v != nil {
-		counter("vector_cache_hits_total", "Vectors found in memory.", func() float64 { return float64(v.Stats().CacheHits) })
+		counter("vector_cache_hits_total", "Vectors found in memory.", func() float64 { return float64(v.Stats().Hits) })
 		counter("vector_table_hits_total", "Vectors read from the vector table.", func() float64 { return float64(v.Stats().TableHits) })
 		counter("vector_misses_total", "Vectors that had to be encoded.", func() float64 { return float64(v.Stats().Misses) })
-		counter("encoder_texts_total", "Texts encoded.", func() float64 { return float64(v.Stats().Encoded) })
+		counter("encoder_texts_total", "Texts encoded.", func() float64 { return float64(v.Stats().Encodes) })
 		counter("encoder_runs_total", "Runs of the encoder.", func() float64 { return float64(v.Stats().Runs) })
-		gauge("encode_queue", "Texts waiting for the encoder.", func() float64 { return float64(v.Stats().Queue) })
+		gauge("encode_queue", "Texts waiting for the encoder.", func() float64 { return float64(v.Stats().Queued) })
 	}
 }
