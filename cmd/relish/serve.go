@@ -51,14 +51,10 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	}
 	defer e.closeTimed(&err)
 	if e.vectors != nil {
-		items := 0
-		for it := range e.store.Items() {
-			if dropped := e.vectors.Enqueue([]*ranker.ItemInfo{it}); dropped > 0 {
-				break // the queue is full; the rest is encoded when it is first ranked
-			}
-			items++
+		// What does not fit into the queue is encoded when it is first ranked.
+		if dropped := e.vectors.Enqueue(e.store.Items()); dropped > 0 {
+			log.Warn("more texts lack a vector than the queue holds; relish embed encodes them all", "left", dropped)
 		}
-		log.Info("items known", "items", items)
 	}
 	server, err := c.server(e, cfg, log)
 	if err != nil {
