@@ -1,3 +1,7 @@
+//go:build !race
+
+// The race detector makes pools forget on purpose, so allocations are counted without it.
+
 package embeddings_test
 
 import (

@@ -2,6 +2,7 @@ package embeddings
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"relish/ranker"
@@ -144,7 +145,7 @@ func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 	s.await(ctx, w, []*flight{f})
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
-	if !f.done {
+	if !f.done || errors.Is(f.err, errGivenUp) {
 		return nil, ctx.Err()
 	}
 	return f.vec, f.err
