@@ -16,6 +16,8 @@ import (
 const (
 	featuresBy = 0.4
 	vectorsBy  = 0.75
+	matchBy    = 0.85
+	blendBy    = 0.92
 	explainBy  = 0.95
 )
 
@@ -192,20 +194,33 @@ func (r *ranking) scoreWith(ctx context.Context, m *Model) error {
 	r.timing(StageMatch, start)
 	start = time.Now()
 	defer func() { r.timing(StageBlend, start) }()
-	return guard(func() error {
-		r.matrix = Assemble(m.Schema, r.req, r.state, m.Matchers, blocks)
-		scores := make([]float64, r.matrix.N)
-		if err := m.Blend.Score(r.matrix, scores); err != nil {
-			return err
+	ctx, cancel := r.slice(ctx, blendBy)
+	defer cancel()
+	state := r.state
+	done, err := within(ctx, func(context.Context) (scored, error) {
+		s := scored{matrix: Assemble(m.Schema, r.req, state, m.Matchers, blocks)}
+		s.scores = make([]float64, s.matrix.N)
+		if err := m.Blend.Score(s.matrix, s.scores); err != nil {
+			return s, err
 		}
-		for _, s := range scores {
-			if s-s != 0 { // NaN or infinite
-				return errors.New("a score is not finite")
+		for _, x := range s.scores {
+			if x-x != 0 { // NaN or infinite
+				return s, errors.New("a score is not finite")
 			}
 		}
-		r.scores = scores
-		return nil
+		return s, nil
 	})
+	if err != nil {
+		return err
+	}
+	r.matrix, r.scores = done.matrix, done.scores
+	return nil
+}
+
+// scored is what a blend makes of a request.
+type scored struct {
+	matrix *Matrix
+	scores []float64
 }
 
 // readState reads user and candidates; without an answer in time the ranking goes on with what the

@@ -76,12 +76,17 @@ func (r *ranking) cover() {
 	}
 }
 
-// match runs the model's matchers; the columns of one that fails are missing.
+// match runs the model's matchers; the columns of one that fails or is late are missing.
 func (r *ranking) match(ctx context.Context, m *Model, in *MatchInput) [][]float32 {
+	ctx, cancel := r.slice(ctx, matchBy)
+	defer cancel()
 	blocks := make([][]float32, len(m.Matchers))
 	for k, matcher := range m.Matchers {
-		block := make([]float32, len(r.req.Candidates)*len(matcher.Columns()))
-		if err := guard(func() error { return matcher.Match(ctx, in, block) }); err != nil {
+		block, err := within(ctx, func(ctx context.Context) ([]float32, error) {
+			out := make([]float32, len(r.req.Candidates)*len(matcher.Columns()))
+			return out, matcher.Match(ctx, in, out)
+		})
+		if err != nil {
 			r.errs = append(r.errs, fmt.Errorf("matcher %v: %w", matcher.Columns(), err))
 			r.degrade(BlendFallback)
 			continue

@@ -1,0 +1,210 @@
+package ranker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"relish/ranker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var errBroken = errors.New("broken")
+
+// The parts are functions, so that each case says only what is different about it.
+type (
+	readFunc    func(context.Context, *ranker.Query) (*ranker.State, error)
+	vectorsFunc func(context.Context, []*ranker.ItemInfo, [][]float32)
+	recordFunc  func(*ranker.Impression)
+	stepFunc    func(*ranker.List) error
+)
+
+func (f readFunc) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error) { return f(ctx, q) }
+
+func (f vectorsFunc) Vectors(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
+	f(ctx, items, out)
+}
+
+// Lookup finds nothing, so that every vector has to be fetched.
+func (f vectorsFunc) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int) {
+	for i, it := range items {
+		out[i] = nil
+		if it != nil && it.TextKey != 0 {
+			missing++
+		}
+	}
+	return missing
+}
+
+func (f recordFunc) Record(imp *ranker.Impression) { f(imp) }
+
+func (stepFunc) Name() string { return "test step" }
+
+func (f stepFunc) Apply(_ context.Context, l *ranker.List) error { return f(l) }
+
+// matcher gives one column, "text": the first component of the item's vector.
+type matcher struct {
+	before func(context.Context) error
+}
+
+func (matcher) Columns() []string { return []string{"text"} }
+
+func (m matcher) Match(ctx context.Context, in *ranker.MatchInput, out []float32) error {
+	if m.before != nil {
+		if err := m.before(ctx); err != nil {
+			return err
+		}
+	}
+	for i, v := range in.ItemVectors {
+		out[i] = float32(math.NaN())
+		if v != nil {
+			out[i] = v[0]
+		}
+	}
+	return nil
+}
+
+// sum adds a row's cells up, a missing one counting nothing.
+type sum struct {
+	before func() error
+	base   float64
+}
+
+func (s sum) Score(m *ranker.Matrix, out []float64) error {
+	if s.before != nil {
+		if err := s.before(); err != nil {
+			return err
+		}
+	}
+	for i := range m.N {
+		parts := make([]float64, len(m.Columns))
+		base, _ := s.Explain(m, i, parts)
+		for _, p := range parts {
+			base += p
+		}
+		out[i] = base
+	}
+	return nil
+}
+
+func (s sum) Explain(m *ranker.Matrix, row int, out []float64) (float64, error) {
+	for c, x := range m.Row(row) {
+		if x == x {
+			out[c] = float64(x)
+		}
+	}
+	return s.base, nil
+}
+
+// models serves "main" with a fallback "previous".
+type models struct{ main, previous *ranker.Model }
+
+func (m models) Model(name string) (*ranker.Model, error) {
+	if name != "" && name != m.main.Version {
+		return nil, fmt.Errorf("%w %q", ranker.ErrUnknownModel, name)
+	}
+	return m.main, nil
+}
+
+func (m models) Fallbacks(string) []*ranker.Model {
+	if m.previous == nil {
+		return nil
+	}
+	return []*ranker.Model{m.previous}
+}
+
+func schema(t testing.TB) *ranker.Schema {
+	t.Helper()
+	s, err := ranker.NewSchema([]ranker.Feature{
+		{Name: "quality", Kind: ranker.KindNumber, Field: "quality"},
+		{Name: "text", Kind: ranker.KindMatch, Column: "text"},
+		{Name: "retrieval", Kind: ranker.KindRetrieval},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// world is a pipeline over n items of which all is known: item i has quality i/n, and a text vector
+// whose first component is the item's text score.
+type world struct {
+	items   map[string]*ranker.ItemInfo
+	text    map[uint64]float32
+	opt     ranker.Options
+	models  models
+	records []*ranker.Impression
+	errs    []error
+}
+
+func newWorld(t testing.TB, n int) *world {
+	w := &world{items: map[string]*ranker.ItemInfo{}, text: map[uint64]float32{}}
+	for i := range n {
+		id := fmt.Sprintf("i%03d", i)
+		it := ranker.NewItemInfo(ranker.Item{ID: id, Title: "title of " + id,
+			Fields: map[string]ranker.Value{"quality": ranker.NumberValue(float64(i) / float64(n))}}, nil)
+		w.items[id] = it
+		w.text[it.TextKey] = float32((i * 7) % n)
+	}
+	s := schema(t)
+	w.models.main = &ranker.Model{Version: "main", Schema: s, Matchers: []ranker.Matcher{matcher{}}, Blend: sum{}}
+	w.opt = ranker.Options{
+		Features: readFunc(w.read),
+		Vectors:  vectorsFunc(w.vectors),
+		Recorder: recordFunc(func(imp *ranker.Impression) { w.records = append(w.records, imp) }),
+		Observe:  func(_ *ranker.Request, _ *ranker.Response, errs []error) { w.errs = errs },
+	}
+	return w
+}
+
+func (w *world) read(_ context.Context, q *ranker.Query) (*ranker.State, error) {
+	width := len(q.Schema.Columns())
+	st := &ranker.State{Seq: 42, Items: make([]*ranker.ItemInfo, len(q.Candidates)), Read: len(q.Candidates),
+		Columns: make([]float32, len(q.Candidates)*width)}
+	for i := range st.Columns {
+		st.Columns[i] = float32(math.NaN())
+	}
+	for i, c := range q.Candidates {
+		if it := w.items[c.ID]; it != nil {
+			st.Items[i] = it
+			st.Columns[i*width] = float32(it.Fields["quality"].Num)
+		}
+	}
+	return st, nil
+}
+
+func (w *world) vectors(_ context.Context, items []*ranker.ItemInfo, out [][]float32) {
+	for i, it := range items {
+		if it != nil && it.TextKey != 0 {
+			out[i] = []float32{w.text[it.TextKey], 0}
+		}
+	}
+}
+
+func (w *world) request(n int) *ranker.Request {
+	req := &ranker.Request{ID: "request-1", User: "u1", Record: true, Deadline: 2 * time.Second}
+	for i := range n {
+		req.Candidates = append(req.Candidates, ranker.Candidate{ID: fmt.Sprintf("i%03d", i)})
+	}
+	return req
+}
+
+func (w *world) rank(t testing.TB, req *ranker.Request) *ranker.Response {
+	t.Helper()
+	w.opt.Models = w.models
+	p, err := ranker.New(w.opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := p.Rank(context.Background(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
