@@ -77,16 +77,10 @@ func (x *exploration) Apply(_ context.Context, l *ranker.List) error {
 	}
 	rng := rand.New(rand.NewPCG(xxhash.Sum64String(l.Request.ID), l.Request.Seed))
 	left := make([]ranker.Entry, len(places))
-	best := math.Inf(-1)
 	for k, at := range places {
 		left[k] = l.Entries[at]
-		best = max(best, left[k].Score)
 	}
-	weights, total := make([]float64, len(left)), 0.0
-	for k, e := range left {
-		weights[k] = math.Exp((e.Score - best) / x.Temperature)
-		total += weights[k]
-	}
+	weights, total := x.weigh(left)
 	for _, at := range places {
 		k := draw(weights, rng.Float64()*total)
 		e := left[k]
@@ -101,8 +95,25 @@ func (x *exploration) Apply(_ context.Context, l *ranker.List) error {
 		for _, w := range weights {
 			total += w
 		}
+		if total < 1e-9 { // what is left is dwarfed by what is gone: weighed by itself, or it would be 0
+			weights, total = x.weigh(left)
+		}
 	}
 	return nil
+}
+
+// weigh returns exp(score / temperature) of the entries, scaled so that the largest is 1, and their sum.
+func (x *exploration) weigh(left []ranker.Entry) (weights []float64, total float64) {
+	best := math.Inf(-1)
+	for _, e := range left {
+		best = max(best, e.Score)
+	}
+	weights = make([]float64, len(left))
+	for k, e := range left {
+		weights[k] = math.Exp((e.Score - best) / x.Temperature)
+		total += weights[k]
+	}
+	return weights, total
 }
 
 // draw returns the index at which the running sum of weights passes u.

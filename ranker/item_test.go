@@ -1,0 +1,61 @@
+package ranker_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+
+	"relish/ranker"
+)
+
+func TestCompose(t *testing.T) {
+	it := ranker.Item{Title: " Sea Bread ", Text: "On a boat.", Tags: []string{"bread", "sea"},
+		Fields: map[string]ranker.Value{"author": ranker.StringsValue([]string{"A", "B"}), "year": ranker.NumberValue(2020)}}
+	for want, spec := range map[string]ranker.TextSpec{
+		"Sea Bread. bread, sea. On a boat.": nil,
+		"On a boat.. Sea Bread":             {"text", "title"},
+		"Sea Bread. A, B. 2020":             {"title", "author", "nothing", "year"},
+	} {
+		if got := spec.Compose(&it); got != want {
+			t.Errorf("%v: %q, want %q", spec, got, want)
+		}
+	}
+	if info := ranker.NewItemInfo(ranker.Item{Title: " \n", Tags: []string{""}}, nil); info.TextKey != 0 || info.Body() != "" {
+		t.Errorf("blank parts make the text %q", info.Body())
+	}
+}
+
+func TestTextKeyFollowsTheText(t *testing.T) {
+	a := ranker.NewItemInfo(ranker.Item{ID: "a", Title: "same"}, nil)
+	b := ranker.NewItemInfo(ranker.Item{ID: "b", Title: "same"}, nil)
+	c := ranker.NewItemInfo(ranker.Item{ID: "c", Title: "other"}, nil)
+	if a.TextKey != b.TextKey || a.TextKey == c.TextKey {
+		t.Error("the key is of the text, and of nothing else")
+	}
+}
+
+func TestWordsAreSortedAndDistinct(t *testing.T) {
+	a := ranker.NewItemInfo(ranker.Item{Title: "The Sea, the SEA!", Tags: []string{"sea side"}}, nil)
+	if len(a.Words) != 3 || !slices.IsSorted(a.Words) {
+		t.Errorf("words %v", a.Words)
+	}
+}
+
+func TestValueJSON(t *testing.T) {
+	for _, text := range []string{`1.5`, `true`, `"word"`, `["a","b"]`, `[1,2.5]`} {
+		var v ranker.Value
+		if err := json.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if back, err := json.Marshal(v); err != nil || string(back) != text {
+			t.Errorf("%s came back as %s (%v)", text, back, err)
+		}
+	}
+	for _, text := range []string{`{}`, `[1,"a"]`, `[[1]]`, `[true]`} {
+		var v ranker.Value
+		if err := json.Unmarshal([]byte(text), &v); err == nil {
+			t.Errorf("%s was read as %+v", text, v)
+		}
+	}
+}
