@@ -10,34 +10,39 @@ import (
 	"relish/ranker"
 )
 
-func numberFill(name string) func(*reader, int, []float32) {
-	return func(r *reader, i int, row []float32) {
-		if v, ok := r.field(i, name); ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool) {
-			row[0] = float32(v.Num)
+func numberFill(name string) filler {
+	return func(r *reader) fill {
+		return func(i int, row []float32) {
+			if v, ok := r.field(i, name); ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool) {
+				row[0] = float32(v.Num)
+			}
 		}
 	}
 }
 
-func categoryFill(f *ranker.Feature) func(*reader, int, []float32) {
+func categoryFill(f *ranker.Feature) filler {
 	name, values, index := f.Field, f.Values, f.Encode == "index"
-	return func(r *reader, i int, row []float32) {
-		if v, ok := r.field(i, name); ok {
-			oneHot(v.Words(), values, index, row)
+	return func(r *reader) fill {
+		return func(i int, row []float32) {
+			if v, ok := r.field(i, name); ok {
+				oneHot(v.Words(), values, index, row)
+			}
 		}
 	}
 }
 
-func contextFill(f *ranker.Feature) func(*reader, int, []float32) {
+func contextFill(f *ranker.Feature) filler {
 	name, values, index := f.Field, f.Values, f.Encode == "index"
-	return func(r *reader, _ int, row []float32) {
+	return func(r *reader) fill {
 		v, ok := r.q.Context[name]
 		switch {
-		case !ok:
-		case len(values) > 0:
-			oneHot(v.Words(), values, index, row)
-		case v.Kind == ranker.Number || v.Kind == ranker.Bool:
-			row[0] = float32(v.Num)
+		case ok && len(values) > 0:
+			words := v.Words()
+			return func(_ int, row []float32) { oneHot(words, values, index, row) }
+		case ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool):
+			return same(v.Num)
 		}
+		return func(int, []float32) {}
 	}
 }
 
@@ -60,44 +65,49 @@ func oneHot(words, values []string, index bool, row []float32) {
 	}
 }
 
-func wordCountFill(name string) func(*reader, int, []float32) {
-	return func(r *reader, i int, row []float32) {
-		info := r.infos[i]
-		if info == nil {
-			return
+func wordCountFill(name string) filler {
+	return func(r *reader) fill {
+		return func(i int, row []float32) {
+			if r.infos[i] != nil {
+				row[0] = float32(wordCount(r.infos[i], name))
+			}
 		}
-		var text string
-		switch name {
-		case "title":
-			text = info.Title
-		case "text":
-			text = info.Text
-		default:
-			text = strings.Join(info.Fields[name].Words(), " ")
-		}
-		n := 0
-		for range strings.FieldsSeq(text) {
-			n++
-		}
-		row[0] = float32(n)
 	}
+}
+
+func wordCount(info *ranker.ItemInfo, name string) (n int) {
+	var text string
+	switch name {
+	case "title":
+		text = info.Title
+	case "text":
+		text = info.Text
+	default:
+		text = strings.Join(info.Fields[name].Words(), " ")
+	}
+	for range strings.FieldsSeq(text) {
+		n++
+	}
+	return n
 }
 
 const hour = float64(60 * 60 * 1000) // ms
 
 // ageFill is ln(1 + hours) since the item's time field (Unix seconds, Unix ms, or RFC 3339), or since
 // its first event when no field is named.
-func ageFill(name string) func(*reader, int, []float32) {
-	return func(r *reader, i int, row []float32) {
-		at := r.items[i].first
-		known := r.items[i] != &unknown
-		if name != "" {
-			v, ok := r.field(i, name)
-			at, known = fieldTime(v)
-			known = known && ok
-		}
-		if known {
-			row[0] = float32(math.Log1p(max(0, float64(r.now-at)) / hour))
+func ageFill(name string) filler {
+	return func(r *reader) fill {
+		return func(i int, row []float32) {
+			at := r.items[i].first
+			known := r.items[i] != &unknown
+			if name != "" {
+				v, ok := r.field(i, name)
+				at, known = fieldTime(v)
+				known = known && ok
+			}
+			if known {
+				row[0] = float32(math.Log1p(max(0, float64(r.now-at)) / hour))
+			}
 		}
 	}
 }
@@ -119,64 +129,53 @@ func fieldTime(v ranker.Value) (ms int64, ok bool) {
 	return 0, false
 }
 
-func timeOfDayFill(r *reader, _ int, row []float32) {
+func timeOfDayFill(r *reader) fill {
 	t := time.UnixMilli(r.now).UTC()
-	row[0] = float32(t.Hour()) + float32(t.Minute())/60
+	return same(float64(float32(t.Hour()) + float32(t.Minute())/60))
 }
 
-func historyFill(r *reader, _ int, row []float32) {
+func historyFill(r *reader) fill {
 	n := 0
 	if r.user != nil {
 		n = len(r.user.recent)
 	}
-	row[0] = float32(math.Log1p(float64(n)))
+	return same(math.Log1p(float64(n)))
 }
 
 // interactedFill is the share of the candidate's values of the field that are among the values of
 // the items in the user's recent interactions (of one action, or all).
-func interactedFill(field int, action string) func(*reader, int, []float32) {
-	return func(r *reader, i int, row []float32) {
-		values := r.values(i, field)
-		if len(values) == 0 {
-			return
-		}
+func interactedFill(field int, action string) filler {
+	return func(r *reader) fill {
 		set := r.historySet(field, action)
-		hit := 0
-		for _, v := range values {
-			if set[v] {
-				hit++
+		return func(i int, row []float32) {
+			values := r.values(i, field)
+			if len(values) == 0 {
+				return
 			}
-		}
-		row[0] = float32(hit) / float32(len(values))
-	}
-}
-
-// historySet is the values of the field that the items of the user's recent interactions have,
-// gathered once per request.
-func (r *reader) historySet(field int, action string) map[string]bool {
-	key := setKey{field, action}
-	if set, ok := r.sets[key]; ok {
-		return set
-	}
-	set := map[string]bool{}
-	if r.user != nil {
-		for k := range r.user.recent {
-			in := &r.user.recent[k]
-			if it := r.s.items[in.Item]; it != nil && it.values != nil && (action == "" || action == Any || in.Action == action) {
-				for _, v := range it.values[field] {
-					set[v] = true
+			hit := 0
+			for _, v := range values {
+				if set[v] {
+					hit++
 				}
 			}
+			row[0] = float32(hit) / float32(len(values))
 		}
 	}
-	if r.sets == nil {
-		r.sets = map[setKey]map[string]bool{}
-	}
-	r.sets[key] = set
-	return set
 }
 
-type setKey struct {
-	field  int
-	action string
+// historySet is the values of the field that the items of the user's recent interactions have.
+func (r *reader) historySet(field int, action string) map[string]bool {
+	set := map[string]bool{}
+	if r.user == nil {
+		return set
+	}
+	for k := range r.user.recent {
+		in := &r.user.recent[k]
+		if it := r.s.items[in.Item]; it != nil && it.values != nil && (action == "" || action == Any || in.Action == action) {
+			for _, v := range it.values[field] {
+				set[v] = true
+			}
+		}
+	}
+	return set
 }

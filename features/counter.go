@@ -35,57 +35,75 @@ func (c *counter) read(r *reader, n *counts) (actions, shown float64) {
 	return l.value(n, c.kind, c.half, r.now), l.value(n, 0, c.half, r.now)
 }
 
-// log is ln(1 + count); over an item's values, their mean.
-func (c *counter) log(r *reader, i int) float64 {
+// logs fills ln(1 + count); over an item's values, their mean.
+func (c *counter) logs(r *reader) fill {
 	one := func(n *counts) float64 {
 		actions, _ := c.read(r, n)
 		return math.Log1p(actions)
 	}
 	switch c.scope {
 	case ranker.ScopeItem:
-		return one(&r.items[i].counts)
+		return func(i int, row []float32) { row[0] = float32(one(&r.items[i].counts)) }
 	case ranker.ScopeUser:
 		if r.user == nil {
-			return 0
+			return same(0)
 		}
-		return one(&r.user.counts)
+		return same(one(&r.user.counts))
 	case ranker.ScopeGlobal:
-		return one(&r.s.global)
+		return same(one(&r.s.global))
 	case ranker.ScopeField:
-		return c.mean(r, i, func(v string) float64 { return one(r.s.values[c.field][v]) })
+		return c.means(r, func(v string) float64 { return one(r.s.values[c.field][v]) })
 	}
-	return c.mean(r, i, func(v string) float64 { return one(r.userCounts(c.field, v)) })
+	return c.means(r, c.ofUser(r, func(_ string, n *counts) float64 { return one(n) }))
 }
 
-// rate is the log-odds of the smoothed action rate, relative to what it is smoothed towards: the
+// rates fills the log-odds of the smoothed action rate, relative to what it is smoothed towards: the
 // global rate, and for a user with a value that value's own rate. It is missing where nothing at all
 // has been shown.
-func (c *counter) rate(r *reader, i int) float64 {
+func (c *counter) rates(r *reader) fill {
 	actions, shown := c.read(r, &r.s.global)
 	if shown == 0 {
-		return nan
+		return same(nan)
 	}
 	global := min(max(actions/shown, minRate), maxRate)
+	odds := logOdds(global)
 	switch c.scope {
 	case ranker.ScopeItem:
-		return c.relative(r, &r.items[i].counts, global)
+		return func(i int, row []float32) { row[0] = float32(c.relative(r, &r.items[i].counts, global, odds)) }
 	case ranker.ScopeUser:
 		if r.user == nil {
-			return 0
+			return same(0)
 		}
-		return c.relative(r, &r.user.counts, global)
+		return same(c.relative(r, &r.user.counts, global, odds))
 	case ranker.ScopeGlobal:
-		return logOdds(global)
+		return same(odds)
 	case ranker.ScopeField:
-		return c.mean(r, i, func(v string) float64 { return c.relative(r, r.s.values[c.field][v], global) })
+		return c.means(r, func(v string) float64 { return c.relative(r, r.s.values[c.field][v], global, odds) })
 	}
-	return c.mean(r, i, func(v string) float64 {
-		u := r.userCounts(c.field, v)
-		if u == nil {
-			return 0
-		}
-		return c.relative(r, u, c.smoothed(r, r.s.values[c.field][v], global))
-	})
+	return c.means(r, c.ofUser(r, func(v string, n *counts) float64 {
+		prior := c.smoothed(r, r.s.values[c.field][v], global)
+		return c.relative(r, n, prior, logOdds(prior))
+	}))
+}
+
+// same fills every row alike.
+func same(x float64) fill {
+	cell := float32(x)
+	return func(_ int, row []float32) { row[0] = cell }
+}
+
+// ofUser computes what the user's counters say, once for each value he has, since he has few and the
+// candidates share them; 0 for any other.
+func (c *counter) ofUser(r *reader, compute func(string, *counts) float64) func(string) float64 {
+	if r.user == nil || len(r.user.values[c.field]) == 0 {
+		return func(string) float64 { return 0 }
+	}
+	list := r.user.values[c.field]
+	known := make(map[string]float64, len(list))
+	for k := range list {
+		known[list[k].value] = compute(list[k].value, &list[k].counts)
+	}
+	return func(v string) float64 { return known[v] }
 }
 
 // smoothed is (actions + w prior) / (impressions + w), the mean of a Beta posterior.
@@ -94,19 +112,25 @@ func (c *counter) smoothed(r *reader, n *counts, prior float64) float64 {
 	return min(max((actions+c.weight*prior)/(max(shown, actions)+c.weight), minRate), maxRate)
 }
 
-func (c *counter) relative(r *reader, n *counts, prior float64) float64 {
-	return logOdds(c.smoothed(r, n, prior)) - logOdds(prior)
+// relative is the log-odds of the smoothed rate over the prior's, which is odds.
+func (c *counter) relative(r *reader, n *counts, prior, odds float64) float64 {
+	if n == nil || n.n == nil {
+		return 0
+	}
+	return logOdds(c.smoothed(r, n, prior)) - odds
 }
 
-// mean averages over candidate i's values of the field, missing without any.
-func (c *counter) mean(r *reader, i int, value func(string) float64) float64 {
-	values := r.values(i, c.field)
-	if len(values) == 0 {
-		return nan
+// means averages over a candidate's values of the field, missing without any.
+func (c *counter) means(r *reader, value func(string) float64) fill {
+	return func(i int, row []float32) {
+		values := r.values(i, c.field)
+		if len(values) == 0 {
+			return
+		}
+		sum := 0.0
+		for _, v := range values {
+			sum += value(v)
+		}
+		row[0] = float32(sum / float64(len(values)))
 	}
-	sum := 0.0
-	for _, v := range values {
-		sum += value(v)
-	}
-	return sum / float64(len(values))
 }

@@ -15,11 +15,17 @@ type program struct {
 	steps []step
 }
 
-// step fills one feature's columns, from column at on, for all rows.
+// step fills one feature's columns, from column at on.
 type step struct {
 	at   int
-	fill func(r *reader, i int, row []float32)
+	fill filler
 }
+
+// filler prepares what all rows of one request share, and returns what fills one row.
+type filler func(r *reader) fill
+
+// fill sets candidate i's cells, row, which are missing so far.
+type fill func(i int, row []float32)
 
 // programs caches compiled schemas: a server has a handful.
 type programs struct {
@@ -64,8 +70,9 @@ func (p *program) run(r *reader) []float32 {
 		out[i] = missing
 	}
 	for _, st := range p.steps {
+		fill := st.fill(r)
 		for i := range n {
-			st.fill(r, i, out[i*p.width+st.at:(i+1)*p.width])
+			fill(i, out[i*p.width+st.at:(i+1)*p.width])
 		}
 	}
 	return out
@@ -106,7 +113,7 @@ func halfLife(f *ranker.Feature) string {
 }
 
 // compile returns what fills the feature's columns, nil for one that nothing here can fill.
-func (s *State) compile(f *ranker.Feature) func(r *reader, i int, row []float32) {
+func (s *State) compile(f *ranker.Feature) filler {
 	switch f.Kind {
 	case ranker.KindNumber, ranker.KindBoolean:
 		return numberFill(f.Field)
@@ -125,13 +132,9 @@ func (s *State) compile(f *ranker.Feature) func(r *reader, i int, row []float32)
 	case ranker.KindInteracted:
 		return interactedFill(slices.Index(s.cfg.Fields, f.Field), f.Action)
 	case ranker.KindCount:
-		return single(s.counter(f).log)
+		return s.counter(f).logs
 	case ranker.KindRate:
-		return single(s.counter(f).rate)
+		return s.counter(f).rates
 	}
 	return nil
-}
-
-func single(value func(r *reader, i int) float64) func(*reader, int, []float32) {
-	return func(r *reader, i int, row []float32) { row[0] = float32(value(r, i)) }
 }

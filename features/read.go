@@ -43,7 +43,6 @@ type reader struct {
 	items  []*itemState
 	infos  []*ranker.ItemInfo
 	inline map[int][][]string // counted values of candidates with an inline item
-	sets   map[setKey]map[string]bool
 }
 
 // candidate finds one candidate's state and merges what the request says of it.
@@ -132,20 +131,6 @@ func userField(name string) (string, bool) {
 		return name[len(userPrefix):], true
 	}
 	return name, false
-}
-
-// userCounts finds the user's counters for one value, nil if he has none.
-func (r *reader) userCounts(field int, v string) *counts {
-	if r.user == nil {
-		return nil
-	}
-	list := r.user.values[field]
-	for i := range list {
-		if list[i].value == v {
-			return &list[i].counts
-		}
-	}
-	return nil
 }
 
 // Rates are kept within these bounds before the log-odds, so that one is finite.
