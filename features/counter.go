@@ -78,12 +78,38 @@ func (c *counter) rates(r *reader) fill {
 	case ranker.ScopeGlobal:
 		return same(odds)
 	case ranker.ScopeField:
-		return c.means(r, func(v string) float64 { return c.relative(r, r.s.values[c.field][v], global, odds) })
+		return c.fieldRates(r, global, odds)
 	}
 	return c.means(r, c.ofUser(r, func(v string, n *counts) float64 {
 		prior := c.smoothed(r, r.s.values[c.field][v], global)
 		return c.relative(r, n, prior, logOdds(prior))
 	}))
+}
+
+// fieldRates fills the mean over an item's values. The mean of log-odds is taken as one logarithm of a
+// product of odds, since logarithms are most of the cost.
+func (c *counter) fieldRates(r *reader, global, odds float64) fill {
+	counted := r.s.values[c.field]
+	return func(i int, row []float32) {
+		values := r.values(i, c.field)
+		if len(values) == 0 {
+			return
+		}
+		sum, product := 0.0, 1.0
+		for _, v := range values {
+			n := counted[v]
+			if n == nil {
+				continue
+			}
+			p := c.smoothed(r, n, global)
+			product *= p / (1 - p)
+			sum -= odds
+			if product < 1e-200 || product > 1e200 {
+				sum, product = sum+math.Log(product), 1
+			}
+		}
+		row[0] = float32((sum + math.Log(product)) / float64(len(values)))
+	}
 }
 
 // same fills every row alike.

@@ -186,19 +186,20 @@ func (r *ranking) score(ctx context.Context, model *Model) {
 	}
 }
 
+// scoreWith reads, matches and blends for one model. Matchers and blend share one goroutine: handing
+// over to another costs as much as a matcher does.
 func (r *ranking) scoreWith(ctx context.Context, m *Model) error {
 	r.readState(ctx, m.Schema)
 	in := r.matchInput(ctx)
-	start := time.Now()
-	blocks := r.match(ctx, m, in)
-	r.timing(StageMatch, start)
-	start = time.Now()
-	defer func() { r.timing(StageBlend, start) }()
 	ctx, cancel := r.slice(ctx, blendBy)
 	defer cancel()
-	state := r.state
-	done, err := within(ctx, func(context.Context) (scored, error) {
-		s := scored{matrix: Assemble(m.Schema, r.req, state, m.Matchers, blocks)}
+	req, matchUntil := r.req, r.start.Add(time.Duration(matchBy*float64(r.deadline)))
+	done, err := within(ctx, func(ctx context.Context) (s scored, err error) {
+		start := time.Now()
+		blocks, errs := match(ctx, matchUntil, m.Matchers, in)
+		s.errs, s.matched = errs, time.Since(start)
+		start = time.Now()
+		s.matrix = Assemble(m.Schema, req, in.State, m.Matchers, blocks)
 		s.scores = make([]float64, s.matrix.N)
 		if err := m.Blend.Score(s.matrix, s.scores); err != nil {
 			return s, err
@@ -208,8 +209,14 @@ func (r *ranking) scoreWith(ctx context.Context, m *Model) error {
 				return s, errors.New("a score is not finite")
 			}
 		}
+		s.blended = time.Since(start)
 		return s, nil
 	})
+	r.errs = append(r.errs, done.errs...)
+	if len(done.errs) > 0 {
+		r.degrade(BlendFallback)
+	}
+	r.resp.Timings = append(r.resp.Timings, Timing{StageMatch, done.matched}, Timing{StageBlend, done.blended})
 	if err != nil {
 		return err
 	}
@@ -217,10 +224,12 @@ func (r *ranking) scoreWith(ctx context.Context, m *Model) error {
 	return nil
 }
 
-// scored is what a blend makes of a request.
+// scored is what one model makes of a request.
 type scored struct {
-	matrix *Matrix
-	scores []float64
+	matrix           *Matrix
+	scores           []float64
+	errs             []error // of matchers, whose columns are missing
+	matched, blended time.Duration
 }
 
 // readState reads user and candidates; without an answer in time the ranking goes on with what the

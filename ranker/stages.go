@@ -76,24 +76,20 @@ func (r *ranking) cover() {
 	}
 }
 
-// match runs the model's matchers; the columns of one that fails or is late are missing.
-func (r *ranking) match(ctx context.Context, m *Model, in *MatchInput) [][]float32 {
-	ctx, cancel := r.slice(ctx, matchBy)
+// match runs the matchers; the columns of one that fails or is late are missing (its block is nil).
+func match(ctx context.Context, until time.Time, matchers []Matcher, in *MatchInput) (blocks [][]float32, errs []error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	blocks := make([][]float32, len(m.Matchers))
-	for k, matcher := range m.Matchers {
-		block, err := within(ctx, func(ctx context.Context) ([]float32, error) {
-			out := make([]float32, len(r.req.Candidates)*len(matcher.Columns()))
-			return out, matcher.Match(ctx, in, out)
-		})
-		if err != nil {
-			r.errs = append(r.errs, fmt.Errorf("matcher %v: %w", matcher.Columns(), err))
-			r.degrade(BlendFallback)
+	blocks = make([][]float32, len(matchers))
+	for k, m := range matchers {
+		block := make([]float32, len(in.ItemVectors)*len(m.Columns()))
+		if err := guard(func() error { return m.Match(ctx, in, block) }); err != nil {
+			errs = append(errs, fmt.Errorf("matcher %v: %w", m.Columns(), err))
 			continue
 		}
 		blocks[k] = block
 	}
-	return blocks
+	return blocks, errs
 }
 
 // tie is what equal scores are ordered by: a hash of item and seed, so that neither the input's order
@@ -117,7 +113,13 @@ func (r *ranking) sortByScore(scores []float64) []int {
 		keys[i] = key{s, tie(r.req.Candidates[i].ID, r.seed), i}
 	}
 	slices.SortFunc(keys, func(a, b key) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.tie, b.tie), cmp.Compare(r.req.Candidates[a.index].ID, r.req.Candidates[b.index].ID))
+		if a.score != b.score {
+			return cmp.Compare(b.score, a.score)
+		}
+		if a.tie != b.tie {
+			return cmp.Compare(a.tie, b.tie)
+		}
+		return cmp.Compare(r.req.Candidates[a.index].ID, r.req.Candidates[b.index].ID)
 	})
 	out := make([]int, len(keys))
 	for i, k := range keys {

@@ -27,7 +27,7 @@ type benchCmd struct {
 	URL        string        `help:"A running service to measure. Without it the service is started here, on the data folder." placeholder:"URL"`
 	Key        string        `help:"API key for --url." placeholder:"KEY"`
 	Candidates []int         `help:"Candidate counts to sweep over." default:"10,100,300,1000"`
-	Rate       float64       `help:"Requests a second; what a machine serves at half its load shows the latency people see." default:"100"`
+	Rate       float64       `help:"Requests a second, sent whether or not earlier ones are answered: a stall shows in full. What a machine serves at half its load shows the latency people see. 0 sends one after the other: the latency of an idle service." default:"200"`
 	Duration   time.Duration `help:"Measured time per candidate count." default:"5s"`
 	Catalogue  int           `help:"Measure on this many generated items in a temporary folder instead of --data: how cost grows with the catalogue." default:"0"`
 	Seed       uint64        `help:"Seed of the requests." default:"1"`
@@ -186,7 +186,11 @@ func population(dir string) (users, items []string, err error) {
 func (c *benchCmd) print(rows []*bench.Result, unit time.Duration) {
 	w := table.NewWriter()
 	w.SetOutputMirror(os.Stdout)
-	w.SetTitle(fmt.Sprintf("open loop, %g requests/s, %s each; %d cores; machine unit %s", c.Rate, c.Duration, runtime.NumCPU(), unit))
+	load := fmt.Sprintf("open loop, %g requests/s", c.Rate)
+	if c.Rate == 0 {
+		load = "one after the other"
+	}
+	w.SetTitle(fmt.Sprintf("%s, %s each; %d cores; machine unit %s", load, c.Duration, runtime.NumCPU(), unit))
 	w.AppendHeader(table.Row{"candidates", "requests", "errors", "degraded", "text coverage", "p50 ms", "p90 ms", "p99 ms", "max ms"})
 	ms := func(us int64) string { return fmt.Sprintf("%.2f", float64(us)/1000) }
 	for _, r := range rows {
