@@ -3,10 +3,12 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -98,7 +100,7 @@ func (s *Server) rerank(c *gin.Context) {
 // similarities scores every text against the query, best first.
 func (s *Server) similarities(ctx context.Context, b *rerankBody, texts []string) ([]scored, error) {
 	switch {
-	case b.Query == "":
+	case strings.TrimSpace(b.Query) == "":
 		return nil, errInvalid.with("is required", "/query")
 	case len(texts) == 0:
 		return nil, errInvalid.with("must hold at least one text", "/documents")
@@ -111,33 +113,37 @@ func (s *Server) similarities(ctx context.Context, b *rerankBody, texts []string
 	}
 	ctx, cancel := context.WithTimeout(ctx, rerankTimeout)
 	defer cancel()
-	q, err := s.opt.Texts.Text(ctx, b.Query)
+	vectors, err := s.vectors(ctx, append([]string{b.Query}, texts...))
 	if err != nil {
 		return nil, errNoText
 	}
 	list := make([]scored, len(texts))
 	for i, t := range texts {
-		list[i] = scored{index: i, text: t}
 		score := 0.0
-		if strings.TrimSpace(t) != "" {
-			v, err := s.opt.Texts.Text(ctx, t)
-			if err != nil {
-				return nil, errNoText
-			}
-			for k := range v {
-				score += float64(v[k]) * float64(q[k])
-			}
+		for k, x := range vectors[i+1] { // none for a text without a visible character
+			score += float64(x) * float64(vectors[0][k])
 		}
 		if !b.RawScores {
 			score = (score + 1) / 2
 		}
-		list[i].score = score
+		list[i] = scored{index: i, text: t, score: score}
 	}
 	slices.SortStableFunc(list, func(a, b scored) int { return cmp.Compare(b.score, a.score) })
 	if b.TopN != nil {
 		list = list[:min(*b.TopN, len(list))]
 	}
 	return list, nil
+}
+
+// vectors asks for all texts at once, so that the encoder can batch them.
+func (s *Server) vectors(ctx context.Context, texts []string) ([][]float32, error) {
+	out, errs := make([][]float32, len(texts)), make([]error, len(texts))
+	var wg sync.WaitGroup
+	for i, t := range texts {
+		wg.Go(func() { out[i], errs[i] = s.opt.Texts.Text(ctx, t) })
+	}
+	wg.Wait()
+	return out, errors.Join(errs...)
 }
 
 func teiAnswer(list []scored, withText bool) any {
@@ -231,7 +237,8 @@ func (s *Server) rankMetarank(c *gin.Context) {
 	writeJSON(c, gin.H{"state": nil, "items": items, "took": time.Since(start).Milliseconds()})
 }
 
-func metarankFeatures(x *ranker.Explanation) []gin.H {
+// metarankFeatures is null without an explanation, as Metarank has it.
+func metarankFeatures(x *ranker.Explanation) any {
 	if x == nil {
 		return nil
 	}

@@ -47,6 +47,8 @@ type Result struct {
 	P90        int64   `json:"p90_us"`
 	P99        int64   `json:"p99_us"`
 	Max        int64   `json:"max_us"`
+	// Stages is the mean time of each stage by the service's own clock, in ms.
+	Stages map[string]float64 `json:"stages_ms"`
 }
 
 // maxLatency bounds the histogram: a request takes at most the longest deadline.
@@ -61,7 +63,7 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 	if err != nil || base.Scheme != "http" || base.Host == "" {
 		return nil, fmt.Errorf("the load goes to an address like http://127.0.0.1:8080, not %q", opt.URL)
 	}
-	r := &runner{opt: opt, host: base.Host, hist: hdrhistogram.New(1, maxLatency.Microseconds(), 3)}
+	r := &runner{opt: opt, host: base.Host, hist: hdrhistogram.New(1, maxLatency.Microseconds(), 3), stages: map[string]float64{}}
 	if r.requests, err = r.prepare(base); err != nil {
 		return nil, err
 	}
@@ -85,6 +87,7 @@ type runner struct {
 	errors   int64
 	degraded int64
 	coverage float64
+	stages   map[string]float64 // sums, ms
 }
 
 // prepare makes the requests' bytes beforehand, so that making them is not measured.
@@ -174,6 +177,7 @@ type answer struct {
 	Items    []struct{ ID string }
 	Degraded []string
 	Coverage struct{ Text float64 }
+	Timings  map[string]float64 `json:"timings_ms"`
 }
 
 func (r *runner) send(ctx context.Context, c *connection, request []byte, due time.Time) {
@@ -191,6 +195,9 @@ func (r *runner) send(ctx context.Context, c *connection, request []byte, due ti
 	}
 	_ = r.hist.RecordValue(max(1, took.Microseconds()))
 	r.coverage += a.Coverage.Text
+	for stage, ms := range a.Timings {
+		r.stages[stage] += ms
+	}
 	if len(a.Degraded) > 0 {
 		r.degraded++
 	}
@@ -249,16 +256,19 @@ func (r *runner) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.hist.Reset()
-	r.errors, r.degraded, r.coverage = 0, 0, 0
+	r.errors, r.degraded, r.coverage, r.stages = 0, 0, 0, map[string]float64{}
 }
 
 func (r *runner) result() *Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.hist.TotalCount()
+	for stage := range r.stages {
+		r.stages[stage] /= float64(n)
+	}
 	return &Result{Candidates: r.opt.Candidates, Rate: r.opt.Rate, Requests: n, Errors: r.errors, Degraded: r.degraded,
 		Coverage: r.coverage / max(1, float64(n)), P50: r.hist.ValueAtQuantile(50), P90: r.hist.ValueAtQuantile(90),
-		P99: r.hist.ValueAtQuantile(99), Max: r.hist.Max()}
+		P99: r.hist.ValueAtQuantile(99), Max: r.hist.Max(), Stages: r.stages}
 }
 
 // Calibrate times a fixed kernel (10,000 SHA-256 of 64 bytes and a million multiply-adds, on one
