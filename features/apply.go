@@ -274,7 +274,7 @@ func (s *State) userValue(u *userState, field int, v string, rec *event.Record) 
 	}
 	oldest := 0
 	for i := range list {
-		if cmp.Or(cmp.Compare(list[i].seen, list[oldest].seen), cmp.Compare(list[i].counts.ref, list[oldest].counts.ref)) < 0 {
+		if cmp.Or(cmp.Compare(list[i].seen, list[oldest].seen), cmp.Compare(list[i].ref, list[oldest].ref)) < 0 {
 			oldest = i
 		}
 	}

@@ -80,7 +80,7 @@ func TestRetrievalScoreAndHash(t *testing.T) {
 	if m := build(0, false); m.Data[2] == m.Data[2] {
 		t.Error("no score is missing, not 0")
 	}
-	if build(3, true).Hash() != build(3, true).Hash() || build(3, true).Hash() == build(4, true).Hash() {
+	if one, again := build(3, true), build(3, true); one.Hash() != again.Hash() || one.Hash() == build(4, true).Hash() {
 		t.Error("the hash does not follow the cells")
 	}
 	if (&ranker.Matrix{}).Hash() != 0 {

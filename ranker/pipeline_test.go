@@ -67,8 +67,8 @@ func TestLadder(t *testing.T) {
 	}{
 		"all well": {func(*world) {}, nil, ranker.Coverage{Text: 1, Features: 1}, "main", false},
 		"some vectors missing": {func(w *world) {
-			w.opt.Vectors = vectorsFunc(func(_ context.Context, items []*ranker.ItemInfo, out [][]float32) {
-				w.vectors(nil, items[:5], out[:5])
+			w.opt.Vectors = vectorsFunc(func(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
+				w.vectors(ctx, items[:5], out[:5])
 			})
 		}, []string{ranker.EmbeddingsPartial}, ranker.Coverage{Text: 0.5, Features: 1}, "main", false},
 		"vectors panic": {func(w *world) {

