@@ -65,7 +65,7 @@ func (cs *candidates) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if len(*cs) == maxCandidates {
 			return errTooMany
 		}
-		c, err := readCandidate(dec)
+		c, err := readCandidate(dec, len(*cs))
 		if err != nil {
 			return err
 		}
@@ -75,7 +75,9 @@ func (cs *candidates) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return err
 }
 
-func readCandidate(dec *jsontext.Decoder) (c ranker.Candidate, err error) {
+// readCandidate reads the candidate at place i of the list.
+func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error) {
+	bad := func(message string) error { return errInvalid.with(message, fmt.Sprintf("/candidates/%d", i)) }
 	if dec.PeekKind() == '"' {
 		tok, err := dec.ReadToken()
 		if err != nil {
@@ -91,13 +93,13 @@ func readCandidate(dec *jsontext.Decoder) (c ranker.Candidate, err error) {
 	c.ID = b.ID
 	if b.Score != nil {
 		if c.Score = float32(*b.Score); c.Score-c.Score != 0 {
-			return c, errors.New("score must be a finite 32-bit number")
+			return c, bad("score must be a finite 32-bit number")
 		}
 		c.HasScore = true
 	}
 	if b.Title != "" || b.Text != "" || b.Tags != nil || b.Fields != nil {
 		if len(b.Title)+len(b.Text) > maxText {
-			return c, errors.New("title and text have at most 64 KiB together")
+			return c, bad("title and text have at most 64 KiB together")
 		}
 		c.Inline = &ranker.Item{ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags, Fields: b.Fields}
 	}

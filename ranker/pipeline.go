@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -155,11 +156,16 @@ func within[T any](ctx context.Context, f func(context.Context) (T, error)) (T, 
 	}
 }
 
-// guard turns a panic into an error with its place.
+// guard turns a panic into an error with its place. The panic's value may hold a user's data, so only
+// the runtime's own are quoted: the error goes to the log.
 func guard(f func() error) (err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		switch p := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = fmt.Errorf("panic: %w\n%s", p, debug.Stack())
+		default:
+			err = fmt.Errorf("panic with a %T\n%s", p, debug.Stack())
 		}
 	}()
 	return f()
