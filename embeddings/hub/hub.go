@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -56,22 +57,44 @@ type listing struct {
 	Files []remote `json:"siblings"`
 }
 
-// Pull fetches the encoder. What was fetched of it stays for the next try when it fails.
+var (
+	namePattern   = regexp.MustCompile(`^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$`)
+	commitPattern = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+)
+
+// revisionFile holds the commit that a folder was made of.
+const revisionFile = "revision"
+
+// Pull fetches the encoder, or nothing when the folder is there at the wanted commit. What was fetched
+// of it stays for the next try when it fails.
 func Pull(ctx context.Context, opt Options) error {
 	opt.defaults()
+	if !namePattern.MatchString(opt.Name) {
+		return fmt.Errorf("%q is no name of an encoder: it is OWNER/MODEL", opt.Name)
+	}
 	list, err := opt.list(ctx)
 	if err != nil {
 		return err
+	}
+	if !commitPattern.MatchString(list.SHA) {
+		return fmt.Errorf("%s: the hub names no commit", opt.Name)
+	}
+	if have, err := os.ReadFile(filepath.Join(opt.Dir, revisionFile)); err == nil && string(have) == list.SHA {
+		return nil
 	}
 	files, err := choose(list)
 	if err != nil {
 		return fmt.Errorf("%s: %w", opt.Name, err)
 	}
-	part := opt.Dir + ".part"
+	// By commit: parts of two revisions must not meet.
+	part := opt.Dir + "." + list.SHA[:7] + ".part"
 	for to, f := range files {
 		if err := opt.file(ctx, list.SHA, f, filepath.Join(part, filepath.FromSlash(to))); err != nil {
 			return fmt.Errorf("%s: %s: %w", opt.Name, f.Name, err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(part, revisionFile), []byte(list.SHA), 0o644); err != nil {
+		return err
 	}
 	old := opt.Dir + ".old"
 	if err := os.RemoveAll(old); err != nil {

@@ -175,6 +175,9 @@ func (w *walker) shown(e *event.Event) *Case {
 		c.Request.Candidates = append(c.Request.Candidates, cand)
 		c.gains = append(c.gains, gains[id])
 	}
+	if !slices.ContainsFunc(c.gains, func(g float64) bool { return g > 0 }) {
+		return nil // what was clicked was not in the list
+	}
 	c.Request.Context = e.Context
 	return c
 }
