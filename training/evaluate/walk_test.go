@@ -1,0 +1,221 @@
+package evaluate_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"testing"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+	"relish/training/evaluate"
+)
+
+// source makes a log of the events, arriving one a second.
+func source(events ...event.Event) evaluate.Source {
+	return func() iter.Seq2[event.Record, error] {
+		return func(yield func(event.Record, error) bool) {
+			for i, e := range events {
+				if e.Time == 0 {
+					e.Time = int64(i+1) * 1000
+				}
+				if !yield(event.Record{Seq: uint64(i + 1), Arrival: int64(i+1) * 1000, Event: e}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func shown(id, user string, items ...string) event.Event {
+	return event.Event{Kind: event.Impression, ID: id, UserID: user, Shown: items}
+}
+
+func did(id, user, action, item, impression string) event.Event {
+	return event.Event{Kind: event.Interaction, ID: id, UserID: user, ItemID: item, Action: action, ImpressionID: impression}
+}
+
+// spy notes what it is asked, and what the state knew at that moment.
+type spy struct {
+	state *features.State
+	cases []string
+	news  []bool
+	seqs  []uint64
+}
+
+func (s *spy) Name() string { return "spy" }
+
+func (s *spy) Score(_ context.Context, c *evaluate.Case) ([]float64, error) {
+	s.cases = append(s.cases, c.Request.ID)
+	s.news = append(s.news, c.NewUser)
+	s.seqs = append(s.seqs, s.state.Seq())
+	return make([]float64, len(c.Request.Candidates)), nil
+}
+
+func run(t *testing.T, src evaluate.Source, opt evaluate.Options) (*evaluate.Table, *spy) {
+	t.Helper()
+	state := features.New(features.DefaultConfig())
+	s := &spy{state: state}
+	table, err := evaluate.Run(context.Background(), src, state, opt, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table, s
+}
+
+func log() []event.Event {
+	return []event.Event{
+		shown("l1", "u", "a", "b"),            // 1
+		did("c1", "u", "click", "b", "l1"),    // 2
+		shown("l2", "u", "a", "b"),            // 3: never clicked
+		shown("l3", "v", "b", "a", "b"),       // 4: an item twice
+		shown("l4", "u", "a", "c"),            // 5
+		did("c3", "v", "click", "a", "l3"),    // 6: late
+		did("c4", "u", "purchase", "c", "l4"), // 7
+		did("c5", "u", "click", "zzz", "l2"),  // 8: of an item that was not in the list
+	}
+}
+
+// Each list is scored with what was known before it, and only lists with a click are.
+func TestPrequential(t *testing.T) {
+	table, s := run(t, source(log()...), evaluate.Options{Last: 1, Prequential: true})
+	if want := []string{"l1", "l3", "l4"}; !slices.Equal(s.cases, want) || table.Lists != 3 {
+		t.Errorf("scored %v", s.cases)
+	}
+	if want := []uint64{0, 3, 4}; !slices.Equal(s.seqs, want) {
+		t.Errorf("state at sequences %v, want %v: nothing of a list or after it", s.seqs, want)
+	}
+	if want := []bool{true, true, false}; !slices.Equal(s.news, want) {
+		t.Errorf("new users %v", s.news)
+	}
+}
+
+// Without Prequential the state stands still from the first scored list on.
+func TestFrozen(t *testing.T) {
+	_, s := run(t, source(log()...), evaluate.Options{Last: 0.5})
+	if want := []string{"l3", "l4"}; !slices.Equal(s.cases, want) {
+		t.Errorf("scored %v", s.cases)
+	}
+	if want := []uint64{3, 3}; !slices.Equal(s.seqs, want) {
+		t.Errorf("state at sequences %v", s.seqs)
+	}
+}
+
+// What happens after a list changes nothing about it.
+func TestNoLeak(t *testing.T) {
+	base := log()
+	ndcg := func(events []event.Event) map[string]float64 {
+		out := map[string]float64{}
+		plain, follower := evaluate.Baselines()
+		state := features.New(features.DefaultConfig())
+		err := evaluate.Walk(t.Context(), source(events...), state, evaluate.Options{Last: 1, Prequential: true}, []evaluate.Follower{follower}, func(c *evaluate.Case) error {
+			for _, b := range plain {
+				scores, err := b.Score(t.Context(), c)
+				if err != nil {
+					return err
+				}
+				out[fmt.Sprint(b.Name(), " ", c.Request.ID)] = scores[len(scores)-1]
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	before := ndcg(base)
+	after := ndcg(append(slices.Clone(base), shown("l5", "w", "a", "b"), did("c6", "w", "click", "a", "l5"), did("c7", "w", "click", "b", "l5")))
+	for key, x := range before {
+		if after[key] != x {
+			t.Errorf("%s: %g became %g", key, x, after[key])
+		}
+	}
+}
+
+func TestBaselines(t *testing.T) {
+	plain, follower := evaluate.Baselines()
+	byName := map[string]evaluate.Scorer{}
+	for _, b := range plain {
+		byName[b.Name()] = b
+	}
+	for rec := range source(shown("1", "u", "a", "b", "c"), shown("2", "u", "a", "b"), did("3", "u", "click", "b", "1"), did("4", "u", "view", "a", "1"), did("5", "u", "click", "b", "2"))() {
+		follower.Follow(&rec)
+	}
+	c := &evaluate.Case{Request: &ranker.Request{Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}, {ID: "new"}}}}
+	rate := 3.0 / 5 // three interactions, five times shown
+	for name, want := range map[string][]float64{
+		"random": {0, 0, 0}, "logged order": {0, -1, -2}, "popularity": {1, 2, 0},
+		"live click rate": {(1 + 10*rate) / 12, (2 + 10*rate) / 12, rate},
+	} {
+		got, err := byName[name].Score(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			if math.Abs(got[i]-want[i]) > 1e-12 {
+				t.Errorf("%s: %v, want %v", name, got, want)
+			}
+		}
+	}
+}
+
+// A log of interactions alone is scored by the next item among sampled ones.
+func TestBareLog(t *testing.T) {
+	var events []event.Event
+	for i := range 40 {
+		title := "t"
+		events = append(events, event.Event{Kind: event.Item, ID: fmt.Sprint("i", i), ItemID: fmt.Sprint(i), Title: &title})
+	}
+	for i := range 20 {
+		events = append(events, did(fmt.Sprint("a", i), "u", "click", fmt.Sprint(i%15), ""))
+	}
+	var sizes []int
+	state := features.New(features.DefaultConfig())
+	err := evaluate.Walk(t.Context(), source(events...), state, evaluate.Options{Last: 1, Prequential: true, Negatives: 9}, nil, func(c *evaluate.Case) error {
+		sizes = append(sizes, len(c.Request.Candidates))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first interaction has no history before it, the last five repeat.
+	if len(sizes) != 14 || slices.Min(sizes) != 10 || slices.Max(sizes) != 10 {
+		t.Errorf("lists of %v", sizes)
+	}
+}
+
+// A scorer that knows nothing measures like chance, wherever the clicked item stands in the file.
+func TestAConstantScoreIsChance(t *testing.T) {
+	var events []event.Event
+	for i := range 2000 {
+		events = append(events, shown(fmt.Sprint("l", i), "u", "a", "b", "c", "d"), did(fmt.Sprint("c", i), "u", "click", "a", fmt.Sprint("l", i)))
+	}
+	table, _ := run(t, source(events...), evaluate.Options{Last: 1, Prequential: true})
+	for _, row := range table.Rows {
+		if row.Scorer == "spy" && row.Slice == evaluate.AllLists {
+			if want := (1 + 1.0/2 + 1.0/3 + 1.0/4) / 4; math.Abs(row.MRR.Mean-want) > 0.02 {
+				t.Errorf("MRR %.3f, chance is %.3f", row.MRR.Mean, want)
+			}
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	state := features.New(features.DefaultConfig())
+	for name, c := range map[string]struct {
+		src evaluate.Source
+		opt evaluate.Options
+	}{
+		"no share":  {source(log()...), evaluate.Options{}},
+		"too large": {source(log()...), evaluate.Options{Last: 1.5}},
+		"empty":     {source(), evaluate.Options{Last: 1}},
+		"no clicks": {source(shown("1", "u", "a")), evaluate.Options{Last: 1}},
+	} {
+		if _, err := evaluate.Run(t.Context(), c.src, state, c.opt); err == nil {
+			t.Errorf("%s: evaluated", name)
+		}
+	}
+}
