@@ -5,11 +5,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 )
 
-// A checkpoint is a State in a stream: "RLCP", a version, the sequence and arrival it stands for, then
-// packed values, each behind its length, and a zero length with the number of values at the end.
+// A checkpoint is a State in a stream: "RLCP", a version, the sequence and arrival it stands for, a
+// CRC-32C of these, then packed values, each behind its length, and a zero length with the number of values at the end.
 const (
 	checkpointMagic   = "RLCP"
 	checkpointVersion = 1
@@ -22,6 +23,7 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 	head := append([]byte(checkpointMagic), checkpointVersion)
 	head = binary.LittleEndian.AppendUint64(head, s.seq)
 	head = binary.LittleEndian.AppendUint64(head, uint64(s.arrival))
+	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
 	if _, err := bw.Write(head); err != nil {
 		return err
 	}
@@ -67,12 +69,15 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 // newer version is an error: the caller replays the log instead.
 func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	br := bufio.NewReaderSize(r, 1<<20)
-	head := make([]byte, 4+1+8+8)
+	head := make([]byte, 4+1+8+8+4)
 	if _, err := io.ReadFull(br, head); err != nil || string(head[:4]) != checkpointMagic {
 		return nil, ErrCorrupt
 	}
 	if head[4] > checkpointVersion {
 		return nil, fmt.Errorf("checkpoint has format version %d, this binary reads up to %d: use a newer relish, or delete it to replay the log", head[4], checkpointVersion)
+	}
+	if crc32.Checksum(head[:21], castagnoli) != binary.LittleEndian.Uint32(head[21:]) {
+		return nil, ErrCorrupt
 	}
 	s := New(cfg)
 	s.seq = binary.LittleEndian.Uint64(head[5:])

@@ -1,0 +1,219 @@
+package features_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"relish/features"
+	"relish/ranker"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var (
+	users = []string{"u0", "u1", "u2", "u3", "u4"}
+	items = []string{"i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7", "i8", "i9", "i10", "i11"}
+)
+
+// equal compares all that can be read of two states.
+func equal(t *testing.T, a, b *features.State) {
+	t.Helper()
+	sch := wide(t)
+	for _, u := range append([]string{"nobody"}, users...) {
+		x, y := read(t, a, sch, t0, u, items...), read(t, b, sch, t0, u, items...)
+		x.Seq, y.Seq = 0, 0
+		if d := cmp.Diff(x, y, cmpopts.EquateNaNs(), cmp.AllowUnexported(ranker.ItemInfo{})); d != "" {
+			t.Fatalf("user %s: %s", u, d)
+		}
+	}
+}
+
+// A state that went through the packed form, user by user and item by item, is the same.
+func TestPackedRoundTrip(t *testing.T) {
+	for seed := range uint64(20) {
+		cfg := features.DefaultConfig()
+		f := newFeed(cfg)
+		random(f, rand.New(rand.NewPCG(seed, 1)), int(seed)*20)
+		var buf bytes.Buffer
+		if err := f.WriteCheckpoint(&buf); err != nil {
+			t.Fatal(err)
+		}
+		got, err := features.ReadCheckpoint(cfg, &buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Seq() != f.Seq() {
+			t.Errorf("sequence %d, want %d", got.Seq(), f.Seq())
+		}
+		equal(t, f.State, got)
+		// And they go on alike.
+		more := &feed{State: got, seq: f.seq}
+		random(f, rand.New(rand.NewPCG(seed, 2)), 50)
+		random(more, rand.New(rand.NewPCG(seed, 2)), 50)
+		equal(t, f.State, got)
+	}
+}
+
+func packedUser(t testing.TB) (cfg features.Config, user, it []byte) {
+	t.Helper()
+	cfg = features.DefaultConfig()
+	f := newFeed(cfg)
+	random(f, rand.New(rand.NewPCG(7, 7)), 120)
+	user, okUser := f.AppendUser(nil, "u1")
+	it, okItem := f.AppendItem(nil, "i1")
+	if _, known := f.AppendItem(nil, "nothing"); !okUser || !okItem || known {
+		t.Fatal("not the right things are known")
+	}
+	return cfg, user, it
+}
+
+// Nothing that is not exactly what was written is taken: every truncation and every flipped bit is an
+// error, and leaves the state alone.
+func TestDamageIsRefused(t *testing.T) {
+	cfg, user, it := packedUser(t)
+	for name, c := range map[string]struct {
+		good []byte
+		load func(*features.State, []byte) error
+	}{"user": {user, (*features.State).LoadUser}, "item": {it, (*features.State).LoadItem}} {
+		t.Run(name, func(t *testing.T) {
+			s := features.New(cfg)
+			for n := range c.good {
+				if c.load(s, c.good[:n]) == nil {
+					t.Fatalf("cut at %d of %d", n, len(c.good))
+				}
+			}
+			for bit := range 8 * len(c.good) {
+				bad := bytes.Clone(c.good)
+				bad[bit/8] ^= 1 << (bit % 8)
+				if c.load(s, bad) == nil {
+					t.Fatalf("bit %d flipped", bit)
+				}
+			}
+			if c.load(s, append(bytes.Clone(c.good), 0)) == nil {
+				t.Error("a byte too many")
+			}
+			if i, u, _ := s.Sizes(); i+u != 0 {
+				t.Error("damage was kept")
+			}
+			if err := c.load(s, c.good); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestOtherVersionsAndConfigurations(t *testing.T) {
+	cfg, user, _ := packedUser(t)
+	newer := bytes.Clone(user)
+	newer[1] = 99
+	if err := features.New(cfg).LoadUser(newer); err == nil || !strings.Contains(err.Error(), "newer relish") {
+		t.Errorf("a newer version: %v", err)
+	}
+	cfg.Actions = append(cfg.Actions, "share")
+	if err := features.New(cfg).LoadUser(user); !errors.Is(err, features.ErrLayout) {
+		t.Errorf("another configuration: %v", err)
+	}
+}
+
+// The formats are golden: changing one is a decision, and needs a new version.
+func TestFormatsAreFixed(t *testing.T) {
+	_, user, it := packedUser(t)
+	for name, data := range map[string][]byte{"user": user, "item": it} {
+		golden := filepath.Join("testdata", name+".v1")
+		if *update {
+			if err := os.MkdirAll("testdata", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(golden, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(data, want) {
+			t.Errorf("the packed %s is not %s; a change of the format needs a new version", name, golden)
+		}
+	}
+}
+
+func TestCheckpointDamage(t *testing.T) {
+	cfg := features.DefaultConfig()
+	f := newFeed(cfg)
+	random(f, rand.New(rand.NewPCG(3, 3)), 60)
+	var buf bytes.Buffer
+	if err := f.WriteCheckpoint(&buf); err != nil {
+		t.Fatal(err)
+	}
+	good := buf.Bytes()
+	for n := 0; n < len(good); n += 7 {
+		if _, err := features.ReadCheckpoint(cfg, bytes.NewReader(good[:n])); err == nil {
+			t.Fatalf("cut at %d of %d", n, len(good))
+		}
+	}
+	newer := bytes.Clone(good)
+	newer[4] = 99
+	if _, err := features.ReadCheckpoint(cfg, bytes.NewReader(newer)); err == nil || !strings.Contains(err.Error(), "newer relish") {
+		t.Errorf("a newer version: %v", err)
+	}
+	for at := range good {
+		bad := bytes.Clone(good)
+		bad[at] ^= 0x10
+		if _, err := features.ReadCheckpoint(cfg, bytes.NewReader(bad)); err == nil {
+			t.Fatalf("byte %d flipped", at)
+		}
+	}
+}
+
+// Whatever the bytes, loading returns, and allocates in proportion to them.
+func FuzzLoad(f *testing.F) {
+	cfg, user, it := packedUser(f)
+	f.Add(user)
+	f.Add(it)
+	f.Add([]byte("RLCP\x01"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := features.New(cfg)
+		_ = s.LoadUser(data)
+		_ = s.LoadItem(data)
+		_, _ = features.ReadCheckpoint(cfg, bytes.NewReader(data))
+	})
+}
+
+func BenchmarkPacked(b *testing.B) {
+	cfg, user, it := packedUser(b)
+	s := features.New(cfg)
+	b.Run(fmt.Sprintf("LoadUser/%dB", len(user)), func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := s.LoadUser(user); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run(fmt.Sprintf("LoadItem/%dB", len(it)), func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := s.LoadItem(it); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("AppendUser", func(b *testing.B) {
+		b.ReportAllocs()
+		buf := []byte{}
+		for b.Loop() {
+			buf, _ = s.AppendUser(buf[:0], "u1")
+		}
+	})
+}

@@ -1,0 +1,290 @@
+package features_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+)
+
+const (
+	t0   = int64(1_700_000_000_000)
+	hour = int64(3_600_000)
+	day  = 24 * hour
+)
+
+// feed applies events as a log would give them, one a millisecond.
+type feed struct {
+	*features.State
+	seq uint64
+}
+
+func newFeed(cfg features.Config) *feed { return &feed{State: features.New(cfg)} }
+
+func (f *feed) add(events ...event.Event) {
+	for _, e := range events {
+		f.seq++
+		if e.Time == 0 {
+			e.Time = t0
+		}
+		f.Apply(&event.Record{Seq: f.seq, Arrival: t0 + int64(f.seq), Event: e})
+	}
+}
+
+func did(user, action, item string, at int64) event.Event {
+	return event.Event{Kind: event.Interaction, ID: "e", UserID: user, ItemID: item, Action: action, Time: at}
+}
+
+func shown(user string, at int64, items ...string) event.Event {
+	return event.Event{Kind: event.Impression, ID: "e", UserID: user, Shown: items, Time: at}
+}
+
+func item(id string, tags ...string) event.Event {
+	title := "title of " + id
+	return event.Event{Kind: event.Item, ID: "e", ItemID: id, Title: &title, Tags: tags, Time: t0}
+}
+
+func schemaOf(t testing.TB, f ...ranker.Feature) *ranker.Schema {
+	t.Helper()
+	for i := range f {
+		if f[i].Name == "" {
+			f[i].Name = fmt.Sprint("f", i)
+		}
+	}
+	s, err := ranker.NewSchema(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func read(t testing.TB, s *features.State, sch *ranker.Schema, now int64, user string, items ...string) *ranker.State {
+	t.Helper()
+	q := &ranker.Query{User: user, Now: now, Schema: sch}
+	for _, id := range items {
+		q.Candidates = append(q.Candidates, ranker.Candidate{ID: id})
+	}
+	st, err := s.Read(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func near(a float32, b float64) bool {
+	return a != a && math.IsNaN(b) || math.Abs(float64(a)-b) <= 1e-6*max(1, math.Abs(b))
+}
+
+// An event weighs half after one half-life, whatever the order of arrival; a clock before the event
+// ages nothing.
+func TestDecay(t *testing.T) {
+	clicks := func(half string) ranker.Feature {
+		return ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click", HalfLife: half}
+	}
+	sch := schemaOf(t, clicks("all"), clicks("1h"), clicks("7d"))
+	for name, c := range map[string]struct {
+		at   []int64
+		now  int64
+		want [3]float64 // counts, before ln(1 + x)
+	}{
+		"now":            {[]int64{t0}, t0, [3]float64{1, 1, 1}},
+		"an hour":        {[]int64{t0}, t0 + hour, [3]float64{1, 0.5, math.Exp2(-1.0 / 168)}},
+		"a week":         {[]int64{t0}, t0 + 7*day, [3]float64{1, 0, 0.5}},
+		"two":            {[]int64{t0, t0 + hour}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
+		"the wrong way":  {[]int64{t0 + hour, t0}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
+		"an early clock": {[]int64{t0}, t0 - day, [3]float64{1, 1, 1}},
+		"an age":         {[]int64{1}, t0, [3]float64{1, 0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFeed(features.DefaultConfig())
+			for _, at := range c.at {
+				s.add(did("u", "click", "a", at))
+			}
+			got := read(t, s.State, sch, c.now, "u", "a").Columns
+			for i, want := range c.want {
+				if !near(got[i], math.Log1p(want)) {
+					t.Errorf("column %d is %g, want %g", i, got[i], math.Log1p(want))
+				}
+			}
+		})
+	}
+}
+
+func TestBounds(t *testing.T) {
+	cfg := features.DefaultConfig()
+	cfg.UserValues, cfg.FieldValues, cfg.MaxItems, cfg.MaxUsers = 3, 4, 100, 50
+	s := newFeed(cfg)
+	for i := range 300 {
+		id, user := fmt.Sprint("i", i), fmt.Sprint("u", i)
+		s.add(item(id, fmt.Sprint("tag", i)), did("fan", "click", id, t0+int64(i)), shown("fan", t0+int64(i), id), did(user, "click", id, t0))
+	}
+	items, users, values := s.Sizes()
+	if items > 102 || users > 52 || values > 4 {
+		t.Errorf("%d items, %d users, %d values are kept", items, users, values)
+	}
+	st := read(t, s.State, schemaOf(t, ranker.Feature{Kind: ranker.KindHistory}), t0, "fan")
+	if len(st.Recent) != 100 || len(st.Shown) != 100 || st.Recent[0].Item != "i299" || st.Recent[99].Item != "i200" {
+		t.Errorf("%d recent, %d shown, newest %+v", len(st.Recent), len(st.Shown), st.Recent[0])
+	}
+	// The values longest untouched made room for the newest.
+	own := schemaOf(t, ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeUserField, Field: "tags", Action: "click"})
+	if got := read(t, s.State, own, t0+300, "fan", "i299", "i250").Columns; got[0] == 0 || got[1] != 0 {
+		t.Errorf("the user's counters: %v", got)
+	}
+	if s.Item("i299") == nil || s.Item("i0") != nil {
+		t.Error("not the oldest items were dropped")
+	}
+}
+
+// Reading shares nothing with the state: what comes later changes no answer given before.
+func TestAnswersDoNotChange(t *testing.T) {
+	s := newFeed(features.DefaultConfig())
+	s.add(item("a", "x"), event.Event{Kind: event.User, ID: "e", UserID: "u", Fields: map[string]ranker.Value{"n": ranker.NumberValue(1)}},
+		shown("u", t0, "a"), did("u", "click", "a", t0))
+	sch := schemaOf(t, ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"})
+	before := read(t, s.State, sch, t0, "u", "a")
+	columns, recent, shownBefore, title := slices.Clone(before.Columns), slices.Clone(before.Recent), slices.Clone(before.Shown), before.Items[0].Title
+	other := "another title"
+	s.add(did("u", "click", "b", t0+1), did("u", "click", "a", t0-1), shown("u", t0+2, "b", "a"),
+		event.Event{Kind: event.Item, ID: "e", ItemID: "a", Title: &other, Time: t0 + 9},
+		event.Event{Kind: event.User, ID: "e", UserID: "u", Time: t0 + 9, Fields: map[string]ranker.Value{"n": ranker.NumberValue(2)}})
+	if !slices.Equal(before.Columns, columns) || !slices.Equal(before.Recent, recent) || !slices.Equal(before.Shown, shownBefore) ||
+		before.Items[0].Title != title || before.UserFields["n"].Num != 1 {
+		t.Errorf("the answer became %+v", before)
+	}
+}
+
+func TestContextFeatures(t *testing.T) {
+	sch := schemaOf(t,
+		ranker.Feature{Kind: ranker.KindContext, Field: "n"},
+		ranker.Feature{Kind: ranker.KindContext, Field: "device", Values: []string{"phone", "desk"}},
+		ranker.Feature{Kind: ranker.KindContext, Field: "on"})
+	s := newFeed(features.DefaultConfig())
+	q := &ranker.Query{User: "u", Now: t0, Schema: sch, Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}},
+		Context: map[string]ranker.Value{"n": ranker.NumberValue(7), "device": ranker.StringValue("desk"), "on": ranker.BoolValue(true)}}
+	st, err := s.Read(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []float64{7, 0, 1, 1, 7, 0, 1, 1} {
+		if !near(st.Columns[i], want) {
+			t.Fatalf("columns %v", st.Columns)
+		}
+	}
+	q.Context = nil
+	if st, err = s.Read(q); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range st.Columns {
+		if x == x {
+			t.Fatalf("columns without a context: %v", st.Columns)
+		}
+	}
+}
+
+func TestSchemaNeedsWhatIsCounted(t *testing.T) {
+	s := newFeed(features.DefaultConfig())
+	for _, f := range []ranker.Feature{
+		{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "dance"},
+		{Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click", Field: "colour"},
+		{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click", HalfLife: "3d"},
+		{Kind: ranker.KindInteracted, Field: "colour"},
+	} {
+		if _, err := s.Read(&ranker.Query{User: "u", Schema: schemaOf(t, f)}); err == nil {
+			t.Errorf("%+v was read", f)
+		}
+	}
+}
+
+// random applies n random events over few users and items.
+func random(f *feed, r *rand.Rand, n int) {
+	words := []string{"sea", "bread", "jazz", "moon", "ghost", "ü"}
+	for range n {
+		user, id := fmt.Sprint("u", r.IntN(5)), fmt.Sprint("i", r.IntN(12))
+		at := t0 - r.Int64N(60*day)
+		switch r.IntN(6) {
+		case 0:
+			e := item(id, words[r.IntN(6)], words[r.IntN(6)])
+			e.Time, e.Replace = at, r.IntN(4) == 0
+			e.Fields = map[string]ranker.Value{"price": ranker.NumberValue(r.Float64()), "genres": ranker.StringsValue([]string{words[r.IntN(6)]}),
+				"on": ranker.BoolValue(r.IntN(2) == 0), "nums": {Kind: ranker.Numbers, Nums: []float64{1, r.Float64()}}}
+			f.add(e)
+		case 1:
+			f.add(event.Event{Kind: event.User, ID: "e", UserID: user, Time: at, Fields: map[string]ranker.Value{words[r.IntN(6)]: ranker.StringValue("v")}})
+		case 2, 3:
+			f.add(shown(user, at, id, fmt.Sprint("i", r.IntN(12)), fmt.Sprint("i", r.IntN(12))))
+		default:
+			f.add(did(user, []string{"view", "click", "purchase", "dance"}[r.IntN(4)], id, at))
+		}
+	}
+}
+
+// wide asks for everything that is counted.
+func wide(t testing.TB) *ranker.Schema {
+	var f []ranker.Feature
+	for _, scope := range []string{ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal} {
+		for _, half := range []string{"all", "1d", "30d"} {
+			f = append(f, ranker.Feature{Kind: ranker.KindCount, Scope: scope, Action: "click", Field: "tags", HalfLife: half},
+				ranker.Feature{Kind: ranker.KindRate, Scope: scope, Action: "any", Field: "genres", HalfLife: half})
+		}
+	}
+	f = append(f, ranker.Feature{Kind: ranker.KindAge}, ranker.Feature{Kind: ranker.KindNumber, Field: "price"}, ranker.Feature{Kind: ranker.KindInteracted, Field: "tags", Action: "click"})
+	return schemaOf(t, f...)
+}
+
+func BenchmarkApply(b *testing.B) {
+	f := newFeed(features.DefaultConfig())
+	random(f, rand.New(rand.NewPCG(1, 1)), 1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		f.add(did("u1", "click", "i3", t0))
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	f := newFeed(features.DefaultConfig())
+	for i := range 2000 {
+		f.add(item(fmt.Sprint("i", i), fmt.Sprint("tag", i%50), fmt.Sprint("tag", i%7)), shown("u", t0, fmt.Sprint("i", i)), did("u", "click", fmt.Sprint("i", i), t0))
+	}
+	sch := wide(b)
+	for _, n := range []int{100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			q := &ranker.Query{User: "u", Now: t0, Schema: sch}
+			for i := range n {
+				q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i)})
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := f.Read(q); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// What a read allocates does not grow with the candidates.
+func TestReadAllocations(t *testing.T) {
+	f := newFeed(features.DefaultConfig())
+	random(f, rand.New(rand.NewPCG(1, 1)), 500)
+	sch := wide(t)
+	allocations := func(n int) float64 {
+		q := &ranker.Query{User: "u1", Now: t0, Schema: sch}
+		for i := range n {
+			q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i%12)})
+		}
+		return testing.AllocsPerRun(20, func() {
+			if _, err := f.Read(q); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if few, many := allocations(10), allocations(2000); many > few+2 {
+		t.Errorf("%g allocations for 10 candidates, %g for 2,000", few, many)
+	}
+}
