@@ -14,6 +14,7 @@ import (
 
 	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/features/journal"
 	"relish/features/memory"
 	"relish/internal/bench"
 	"relish/internal/config"
@@ -163,7 +164,7 @@ const (
 // population reads the users and items of a log.
 func population(dir string) (users, items []string, err error) {
 	seenUser, seenItem := map[string]bool{}, map[string]bool{}
-	for rec, err := range eventlog.Read(memory.LogDir(dir), 1) {
+	for rec, err := range eventlog.Read(journal.LogDir(dir), 1) {
 		if err != nil {
 			return nil, nil, err
 		}

@@ -8,7 +8,7 @@ import (
 
 	"relish/embeddings"
 	"relish/features/eventlog"
-	"relish/features/memory"
+	"relish/features/journal"
 	"relish/internal/config"
 )
 
@@ -43,9 +43,9 @@ func (c *doctorCmd) Run(ctx context.Context, cfg *config.Config) error {
 	}
 	events, err := c.checkLog(ctx)
 	add("event log", err, "%d records, sequence without gaps, checksums good", events)
-	pending, err := memory.Pending(c.Data)
+	pending, err := journal.Pending(c.Data)
 	add("erasures", err, "%d users' events still to be rewritten out of the log", pending)
-	holder := memory.Holder(c.Data)
+	holder := journal.Holder(c.Data)
 	add("lock", nil, "%s", map[bool]string{true: "free", false: "held by process " + holder}[holder == ""])
 
 	bad := 0
@@ -91,7 +91,7 @@ func (c *doctorCmd) checkLog(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("no data folder: fill %s with relish demo or relish import", filepath.Clean(c.Data))
 	}
 	n := 0
-	for _, err := range eventlog.Read(memory.LogDir(c.Data), 1) {
+	for _, err := range eventlog.Read(journal.LogDir(c.Data), 1) {
 		if err != nil {
 			return n, fmt.Errorf("after %d records: %w", n, err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
+	"relish/features/journal"
 	"relish/features/memory"
 	"relish/internal/config"
 	"relish/ranker"
@@ -32,7 +33,7 @@ func openEngine(data dataFlags, enc *encoderFlags, cfg *config.Config, opt memor
 			_ = e.close(context.Background())
 		}
 	}()
-	if e.unlock, err = memory.Lock(data.Data); err != nil {
+	if e.unlock, err = journal.Lock(data.Data); err != nil {
 		return nil, err
 	}
 	if !enc.NoText {
@@ -46,7 +47,7 @@ func openEngine(data dataFlags, enc *encoderFlags, cfg *config.Config, opt memor
 			return nil, err
 		}
 	}
-	opt.Log = log
+	opt.Journal.Log = log
 	if opt.OnItem == nil && e.vectors != nil {
 		opt.OnItem = func(items []*ranker.ItemInfo) { e.vectors.Enqueue(items) }
 	}

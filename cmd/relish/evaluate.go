@@ -13,7 +13,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/features/eventlog"
-	"relish/features/memory"
+	"relish/features/journal"
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/training/evaluate"
@@ -58,7 +58,7 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	p := newProgress("evaluate")
-	src := func() iter.Seq2[event.Record, error] { return eventlog.Read(memory.LogDir(c.Data), 1) }
+	src := func() iter.Seq2[event.Record, error] { return eventlog.Read(journal.LogDir(c.Data), 1) }
 	t, err := evaluate.Run(ctx, src, state, evaluate.Options{
 		Last: c.Last, Prequential: c.Prequential, K: c.K, Negatives: c.Negatives, Seed: c.Seed, Progress: p.set,
 	}, scorers...)

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"relish/api"
+	"relish/features/journal"
 	"relish/features/memory"
 	"relish/internal/config"
 	"relish/ranker"
@@ -43,9 +44,9 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	log := c.logger()
-	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{
+	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{Journal: journal.Options{
 		MaxLogBytes: c.MaxLogBytes, RetainBytes: c.RetainBytes, RetainAge: c.RetainAge, EraseAfter: c.EraseAfter,
-	}, log)
+	}}, log)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"relish/features"
 	"relish/features/event"
+	"relish/features/journal"
 	"relish/features/memory"
 	"relish/features/storetest"
 	"relish/ranker"
@@ -98,7 +99,7 @@ func TestForgottenOnDisk(t *testing.T) {
 	if s.PendingErasures() != 1 {
 		t.Errorf("%d erasures pending", s.PendingErasures())
 	}
-	if n, err := memory.Pending(dir); n != 1 || err != nil {
+	if n, err := journal.Pending(dir); n != 1 || err != nil {
 		t.Errorf("from outside: %d, %v", n, err)
 	}
 	if err := s.EraseNow(t.Context()); err != nil {
@@ -122,7 +123,7 @@ func TestForgottenOnDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := memory.Pending(dir); n != 0 || err != nil {
+	if n, err := journal.Pending(dir); n != 0 || err != nil {
 		t.Errorf("pending after all: %d, %v", n, err)
 	}
 }
@@ -156,18 +157,18 @@ func TestOnItem(t *testing.T) {
 
 func TestLock(t *testing.T) {
 	dir := t.TempDir()
-	unlock, err := memory.Lock(dir)
+	unlock, err := journal.Lock(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := memory.Lock(dir); err == nil || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+	if _, err := journal.Lock(dir); err == nil || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
 		t.Errorf("a second lock: %v", err)
 	}
-	if got := memory.Holder(dir); got != fmt.Sprint(os.Getpid()) {
+	if got := journal.Holder(dir); got != fmt.Sprint(os.Getpid()) {
 		t.Errorf("holder %q", got)
 	}
 	unlock()
-	if got := memory.Holder(dir); got != "" {
+	if got := journal.Holder(dir); got != "" {
 		t.Errorf("holder %q after unlocking", got)
 	}
 }

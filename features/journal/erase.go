@@ -1,4 +1,4 @@
-package memory
+package journal
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
@@ -21,10 +20,9 @@ import (
 // eraser keeps which users' records still have to be rewritten out of the log. An Erase event stands in
 // the log first; the file "erased" names the sequence up to which erasures are done.
 type eraser struct {
-	mu             sync.Mutex
-	pending        map[string]uint64 // user hash -> sequence of its newest Erase event
-	done           uint64
-	lastCheckpoint atomic.Uint64
+	mu      sync.Mutex
+	pending map[string]uint64 // user hash -> sequence of its newest Erase event
+	done    uint64
 }
 
 // doneFile is what "erased" holds.
@@ -82,17 +80,16 @@ func (e *eraser) finish(upTo uint64) {
 	}
 }
 
-// Forget erases a user: the tombstone is durable and his state gone on return; his records are
-// rewritten out of the log within Options.EraseAfter, or by EraseNow.
-func (s *Store) Forget(ctx context.Context, userID string) error {
-	return s.appendOwn(ctx, event.Event{Kind: event.Erase, ID: uuid.NewString(), UserHash: features.UserHash(userID)})
+// Forget erases a user: the tombstone is durable and applied on return; his records are rewritten out of the log within Options.EraseAfter, or by EraseNow.
+func (j *Journal) Forget(ctx context.Context, userID string) error {
+	return j.appendOwn(ctx, event.Event{Kind: event.Erase, ID: uuid.NewString(), UserHash: features.UserHash(userID)})
 }
 
 // PendingErasures returns how many users' records still stand in log segments.
-func (s *Store) PendingErasures() int {
-	s.erase.mu.Lock()
-	defer s.erase.mu.Unlock()
-	return len(s.erase.pending)
+func (j *Journal) PendingErasures() int {
+	j.erase.mu.Lock()
+	defer j.erase.mu.Unlock()
+	return len(j.erase.pending)
 }
 
 // Pending returns the same for a folder that may be open elsewhere.
@@ -111,45 +108,45 @@ func Pending(dir string) (int, error) {
 	return len(e.pending), err
 }
 
-func (s *Store) eraseQuietly(ctx context.Context) {
-	if err := s.EraseNow(ctx); err != nil && ctx.Err() == nil {
-		s.opt.Log.Error("erasing from the event log failed; it is tried again", "reason", err)
+func (j *Journal) eraseQuietly(ctx context.Context) {
+	if err := j.EraseNow(ctx); err != nil && ctx.Err() == nil {
+		j.opt.Log.Error("erasing from the event log failed; it is tried again", "reason", err)
 	}
 }
 
 // EraseNow rewrites all pending users' records out of the log and writes a new checkpoint. What a
 // forgotten user does after that is new.
-func (s *Store) EraseNow(ctx context.Context) error {
-	s.erase.mu.Lock()
-	pending := make(map[string]uint64, len(s.erase.pending))
-	upTo := s.erase.done
-	for hash, seq := range s.erase.pending {
+func (j *Journal) EraseNow(ctx context.Context) error {
+	j.erase.mu.Lock()
+	pending := make(map[string]uint64, len(j.erase.pending))
+	upTo := j.erase.done
+	for hash, seq := range j.erase.pending {
 		pending[hash] = seq
 		upTo = max(upTo, seq)
 	}
-	s.erase.mu.Unlock()
+	j.erase.mu.Unlock()
 	if len(pending) == 0 {
 		return nil
 	}
-	_, err := s.log.Rewrite(ctx, func(rec *event.Record) bool {
+	_, err := j.log.Rewrite(ctx, func(rec *event.Record) bool {
 		return rec.Seq < pending[userOf(rec.Event.UserID)] || rec.Seq < pending[userOf(rec.Event.Session)]
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.checkpoint(); err != nil {
+	if err := j.checkpoint(); err != nil {
 		return err
 	}
 	data, err := json.Marshal(doneFile{UpTo: upTo})
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(donePath(s.dir), data, 0o644); err != nil {
+	if err := renameio.WriteFile(donePath(j.dir), data, 0o644); err != nil {
 		return err
 	}
-	s.erase.mu.Lock()
-	defer s.erase.mu.Unlock()
-	s.erase.finish(upTo)
+	j.erase.mu.Lock()
+	defer j.erase.mu.Unlock()
+	j.erase.finish(upTo)
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package memory
+package journal
 
 import (
 	"encoding/binary"
@@ -13,7 +13,7 @@ import (
 // recentIDs remembers the last event ids, by arrival, as 64-bit hashes: with four million of them a
 // new id is mistaken for a known one once in 4.6 * 10^12 events.
 //
-// set is the log owner's own. ring holds durable ids only and is guarded by Store.mu: a checkpoint must
+// set is the log owner's own. ring holds durable ids only and is guarded by Journal.mu: a checkpoint must
 // not remember an id whose event was never acknowledged.
 type recentIDs struct {
 	set  map[uint64]struct{}
