@@ -9,6 +9,20 @@ import (
 	"relish/ranker"
 )
 
+// Skip names the parts of the state that have a record already. A store that writes its users and items
+// one by one may have been cut off in between: what it does again must not count twice.
+type Skip struct {
+	User, Tables bool
+	Items        map[string]bool
+}
+
+// ApplyRest applies the record to all parts of the state but those of skip.
+func (s *State) ApplyRest(rec *event.Record, skip Skip) (changed *ranker.ItemInfo) {
+	s.skip = skip
+	defer func() { s.skip = Skip{} }()
+	return s.Apply(rec)
+}
+
 // joinWindow is how long after being shown an interaction still counts as its follow-up.
 const joinWindow = 24 * 60 * 60 * 1000 // ms
 
@@ -16,6 +30,7 @@ const joinWindow = 24 * 60 * 60 * 1000 // ms
 // in any order, and the result does not depend on it (decayed sums up to rounding). It returns the
 // item whose content changed, if one did.
 func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
+	s.expire(rec.Arrival)
 	s.seq, s.arrival = rec.Seq, max(s.arrival, rec.Arrival)
 	e := &rec.Event
 	switch e.Kind {
@@ -67,21 +82,21 @@ func (s *State) applyItem(rec *event.Record) *ranker.ItemInfo {
 	content := ranker.Item{ID: e.ItemID}
 	switch {
 	case e.Replace:
-		if it.info != nil && e.Time < it.newest() {
+		if it.Info != nil && e.Time < it.newest() {
 			return nil
 		}
 		it.times = nil
 		takeItem(&content, e)
 		it.time = e.Time
-	case it.info == nil:
+	case it.Info == nil:
 		takeItem(&content, e)
 		it.time = e.Time
 	default:
-		content = it.info.Item
+		content = it.Info.Item
 		it.mergeItem(&content, e)
 	}
-	it.setInfo(ranker.NewItemInfo(content, s.cfg.Text), s.cfg.Fields)
-	return it.info
+	it.Content = s.content(content)
+	return it.Info
 }
 
 func takeItem(to *ranker.Item, e *event.Event) {
@@ -95,7 +110,7 @@ func takeItem(to *ranker.Item, e *event.Event) {
 }
 
 // newest is the newest event time of any of the item's parts.
-func (it *itemState) newest() int64 {
+func (it *ItemState) newest() int64 {
 	t := it.time
 	for _, at := range it.times {
 		t = max(t, at)
@@ -103,14 +118,14 @@ func (it *itemState) newest() int64 {
 	return t
 }
 
-// The item's own parts in itemState.times; fields are there under "." and their name.
+// The item's own parts in ItemState.times; fields are there under "." and their name.
 const (
 	partTitle = "title"
 	partText  = "text"
 	partTags  = "tags"
 )
 
-func (it *itemState) mergeItem(content *ranker.Item, e *event.Event) {
+func (it *ItemState) mergeItem(content *ranker.Item, e *event.Event) {
 	wins := func(part string, known bool) bool {
 		at, own := it.times[part]
 		if !own {
@@ -147,12 +162,6 @@ func (it *itemState) mergeItem(content *ranker.Item, e *event.Event) {
 		}
 	}
 	content.Fields = fields
-}
-
-// setInfo swaps the item's content and the values that are counted.
-func (it *itemState) setInfo(info *ranker.ItemInfo, fields []string) {
-	it.info = info
-	it.values = valuesOf(info, fields)
 }
 
 // valuesOf returns the item's values of each counted field.
@@ -202,7 +211,7 @@ func (s *State) applyInteraction(rec *event.Record) {
 // follows reports whether something at t may be the follow-up of being shown at shown.
 func follows(shown, t int64) bool { return t >= shown && t-shown <= joinWindow }
 
-func (s *State) addShown(u *userState, id string, t int64) {
+func (s *State) addShown(u *UserState, id string, t int64) {
 	sh := ranker.Shown{Item: id, Time: t}
 	for _, in := range u.recent {
 		if in.Item == id && follows(t, in.Time) {
@@ -232,34 +241,26 @@ func insert[T any](list []T, x T, bound int, time func(T) int64) []T {
 
 // count counts one event of the kind for the item, the user, the item's field values, the user with
 // them, and everything together.
-func (s *State) count(u *userState, it *itemState, kind int, rec *event.Record) {
+func (s *State) count(u *UserState, it *ItemState, kind int, rec *event.Record) {
 	t := rec.Event.Time
-	s.layout.add(&s.global, kind, t)
+	if !s.skip.Tables {
+		s.layout.add(&s.global, kind, t)
+	}
 	s.layout.add(&it.counts, kind, t)
 	s.layout.add(&u.counts, kind, t)
 	for f, values := range it.values {
 		for _, v := range values {
-			if c := s.fieldValue(f, v); c != nil {
-				s.layout.add(c, kind, t)
+			if !s.skip.Tables {
+				s.countValue(f, v, kind, t)
 			}
 			s.layout.add(s.userValue(u, f, v, rec), kind, t)
 		}
 	}
 }
 
-// fieldValue finds a value's counters, nil when the field has no room for another value.
-func (s *State) fieldValue(field int, v string) *counts {
-	c := s.values[field][v]
-	if c == nil && len(s.values[field]) < s.cfg.FieldValues {
-		c = &counts{}
-		s.values[field][v] = c
-	}
-	return c
-}
-
 // userValue finds a user's counters for a value; a new value takes the place of the one longest
 // untouched when there is no room.
-func (s *State) userValue(u *userState, field int, v string, rec *event.Record) *counts {
+func (s *State) userValue(u *UserState, field int, v string, rec *event.Record) *counts {
 	list := u.values[field]
 	for i := range list {
 		if list[i].value == v {

@@ -38,26 +38,21 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 		return err
 	}
 	for _, id := range sortedKeys(s.items) {
-		buf, _ = s.AppendItem(buf[:0], id)
+		buf = s.AppendItem(buf[:0], id, s.items[id])
 		if err := put(buf); err != nil {
 			return err
 		}
 	}
 	for _, id := range sortedKeys(s.users) {
-		buf, _ = s.AppendUser(buf[:0], id)
+		buf = s.AppendUser(buf[:0], id, s.users[id])
 		if err := put(buf); err != nil {
 			return err
 		}
 	}
-	for f, values := range s.values {
-		for _, v := range sortedKeys(values) {
-			if err := put(s.appendValue(buf[:0], f, v, values[v])); err != nil {
-				return err
-			}
+	for _, v := range s.Values() {
+		if err := put(s.Append(buf[:0], v)); err != nil {
+			return err
 		}
-	}
-	if err := put(s.appendValue(buf[:0], -1, "", &s.global)); err != nil {
-		return err
 	}
 	if _, err := bw.Write(binary.AppendUvarint([]byte{0}, n)); err != nil {
 		return err
@@ -110,11 +105,18 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 func (s *State) load(packed []byte) error {
 	switch packed[0] {
 	case kindItem:
-		return s.LoadItem(packed)
+		id, it, err := s.DecodeItem(packed)
+		if err == nil {
+			s.items[id] = it
+		}
+		return err
 	case kindUser:
-		return s.LoadUser(packed)
-	case kindValue, kindGlobal:
-		return s.loadValue(packed[0], packed)
+		id, u, err := s.DecodeUser(packed)
+		if err == nil {
+			s.users[id] = u
+		}
+		return err
 	}
-	return ErrCorrupt
+	_, err := s.Load(packed)
+	return err
 }

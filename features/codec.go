@@ -18,6 +18,7 @@ const (
 	codecVersion = 1
 	kindItem     = 'I'
 	kindUser     = 'U'
+	kindContent  = 'C'
 	kindValue    = 'V'
 	kindGlobal   = 'G'
 )
@@ -41,6 +42,7 @@ func (e *encoder) begin(kind byte, layout uint64) {
 }
 
 func (e *encoder) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
+func (e *encoder) uint64(v uint64) { e.b = binary.LittleEndian.AppendUint64(e.b, v) }
 func (e *encoder) int(v int64)     { e.b = binary.AppendVarint(e.b, v) }
 func (e *encoder) float(v float64) { e.b = binary.LittleEndian.AppendUint64(e.b, math.Float64bits(v)) }
 func (e *encoder) string(s string) { e.uint(uint64(len(s))); e.b = append(e.b, s...) }
@@ -205,12 +207,15 @@ func (d *decoder) byte() byte {
 	return v
 }
 
-func (d *decoder) float() float64 {
+func (d *decoder) float() float64 { return math.Float64frombits(d.uint64()) }
+
+// uint64 reads eight bytes.
+func (d *decoder) uint64() uint64 {
 	if len(d.b) < 8 {
 		d.fail()
 		return 0
 	}
-	v := math.Float64frombits(binary.LittleEndian.Uint64(d.b))
+	v := binary.LittleEndian.Uint64(d.b)
 	d.b = d.b[8:]
 	return v
 }

@@ -69,24 +69,66 @@ func packedUser(t testing.TB) (cfg features.Config, user, it []byte) {
 	cfg = features.DefaultConfig()
 	f := newFeed(cfg)
 	random(f, rand.New(rand.NewPCG(7, 7)), 120)
-	user, okUser := f.AppendUser(nil, "u1")
-	it, okItem := f.AppendItem(nil, "i1")
-	if _, known := f.AppendItem(nil, "nothing"); !okUser || !okItem || known {
+	if f.UserState("u1") == nil || f.ItemState("i1") == nil || f.ItemState("nothing") != nil {
 		t.Fatal("not the right things are known")
 	}
-	return cfg, user, it
+	return cfg, f.AppendUser(nil, "u1", f.UserState("u1")), f.AppendItem(nil, "i1", f.ItemState("i1"))
+}
+
+// packedParts are an item's state and content as a shared store keeps them, beside each other.
+func packedParts(t testing.TB) (whole, state, content []byte) {
+	t.Helper()
+	f := newFeed(features.DefaultConfig())
+	f.add(item("i1", "x", "y"), shown("u", t0, "i1"), did("u", "click", "i1", t0+1))
+	it := f.ItemState("i1")
+	content = f.AppendContent(nil, it)
+	return f.AppendItem(nil, "i1", it), f.AppendItemState(nil, "i1", it), content
+}
+
+func loadUser(t *features.Tables, data []byte) error {
+	_, _, err := t.DecodeUser(data)
+	return err
+}
+
+func loadItem(t *features.Tables, data []byte) error {
+	_, _, err := t.DecodeItem(data)
+	return err
+}
+
+func loadContent(t *features.Tables, data []byte) error {
+	_, err := t.DecodeContent(data)
+	return err
+}
+
+// An item in two parts is the item in one.
+func TestContentBeside(t *testing.T) {
+	whole, state, content := packedParts(t)
+	tables := features.NewTables(features.DefaultConfig())
+	id, got, err := tables.DecodeItem(state)
+	if err != nil || got.Info != nil || got.Hash == 0 {
+		t.Fatalf("%v %+v", err, got)
+	}
+	c, err := tables.DecodeContent(content)
+	if err != nil || c.Hash != got.Hash {
+		t.Fatalf("%v, hash %x, want %x", err, c.Hash, got.Hash)
+	}
+	got.Content = *c
+	if !bytes.Equal(tables.AppendItem(nil, id, got), whole) {
+		t.Error("the parts do not make the whole")
+	}
 }
 
 // Nothing that is not exactly what was written is taken: every truncation and every flipped bit is an
-// error, and leaves the state alone.
+// error.
 func TestDamageIsRefused(t *testing.T) {
 	cfg, user, it := packedUser(t)
+	_, state, content := packedParts(t)
 	for name, c := range map[string]struct {
 		good []byte
-		load func(*features.State, []byte) error
-	}{"user": {user, (*features.State).LoadUser}, "item": {it, (*features.State).LoadItem}} {
+		load func(*features.Tables, []byte) error
+	}{"user": {user, loadUser}, "item": {it, loadItem}, "state": {state, loadItem}, "content": {content, loadContent}} {
 		t.Run(name, func(t *testing.T) {
-			s := features.New(cfg)
+			s := features.NewTables(cfg)
 			for n := range c.good {
 				if c.load(s, c.good[:n]) == nil {
 					t.Fatalf("cut at %d of %d", n, len(c.good))
@@ -102,9 +144,6 @@ func TestDamageIsRefused(t *testing.T) {
 			if c.load(s, append(bytes.Clone(c.good), 0)) == nil {
 				t.Error("a byte too many")
 			}
-			if i, u, _ := s.Sizes(); i+u != 0 {
-				t.Error("damage was kept")
-			}
 			if err := c.load(s, c.good); err != nil {
 				t.Error(err)
 			}
@@ -116,11 +155,11 @@ func TestOtherVersionsAndConfigurations(t *testing.T) {
 	cfg, user, _ := packedUser(t)
 	newer := bytes.Clone(user)
 	newer[1] = 99
-	if err := features.New(cfg).LoadUser(newer); err == nil || !strings.Contains(err.Error(), "newer relish") {
+	if err := loadUser(features.NewTables(cfg), newer); err == nil || !strings.Contains(err.Error(), "newer relish") {
 		t.Errorf("a newer version: %v", err)
 	}
 	cfg.Actions = append(cfg.Actions, "share")
-	if err := features.New(cfg).LoadUser(user); !errors.Is(err, features.ErrLayout) {
+	if err := loadUser(features.NewTables(cfg), user); !errors.Is(err, features.ErrLayout) {
 		t.Errorf("another configuration: %v", err)
 	}
 }
@@ -183,28 +222,30 @@ func FuzzLoad(f *testing.F) {
 	f.Add(it)
 	f.Add([]byte("RLCP\x01"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s := features.New(cfg)
-		_ = s.LoadUser(data)
-		_ = s.LoadItem(data)
+		s := features.NewTables(cfg)
+		_ = loadUser(s, data)
+		_ = loadItem(s, data)
+		_ = loadContent(s, data)
+		_, _ = s.Load(data)
 		_, _ = features.ReadCheckpoint(cfg, bytes.NewReader(data))
 	})
 }
 
 func BenchmarkPacked(b *testing.B) {
 	cfg, user, it := packedUser(b)
-	s := features.New(cfg)
-	b.Run(fmt.Sprintf("LoadUser/%dB", len(user)), func(b *testing.B) {
+	s := features.NewTables(cfg)
+	b.Run(fmt.Sprintf("DecodeUser/%dB", len(user)), func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := s.LoadUser(user); err != nil {
+			if err := loadUser(s, user); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
-	b.Run(fmt.Sprintf("LoadItem/%dB", len(it)), func(b *testing.B) {
+	b.Run(fmt.Sprintf("DecodeItem/%dB", len(it)), func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := s.LoadItem(it); err != nil {
+			if err := loadItem(s, it); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -212,8 +253,9 @@ func BenchmarkPacked(b *testing.B) {
 	b.Run("AppendUser", func(b *testing.B) {
 		b.ReportAllocs()
 		buf := []byte{}
+		_, u, _ := s.DecodeUser(user)
 		for b.Loop() {
-			buf, _ = s.AppendUser(buf[:0], "u1")
+			buf = s.AppendUser(buf[:0], "u1", u)
 		}
 	})
 }

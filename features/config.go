@@ -21,13 +21,15 @@ type Config struct {
 	Fields    []string `yaml:"fields"`     // counted item fields, at most 16; "tags" is the item's own tags
 	HalfLives []string `yaml:"half_lives"` // "all" (never decays), or a duration such as 1h or 7d; at most 8
 
-	Recent      int `yaml:"recent"`       // interactions kept per user
-	Shown       int `yaml:"shown"`        // shown items kept per user
-	UserValues  int `yaml:"user_values"`  // counted values of a field per user; the longest untouched goes first
-	FieldValues int `yaml:"field_values"` // counted values of a field; further ones are not counted
-	MaxItems    int `yaml:"max_items"`    // above it the items longest without an event are dropped
-	MaxUsers    int `yaml:"max_users"`    // above it the users longest without an event are dropped
-	DedupeIDs   int `yaml:"dedupe_ids"`   // event ids remembered to tell duplicates, by arrival
+	Recent      int    `yaml:"recent"`       // interactions kept per user
+	Shown       int    `yaml:"shown"`        // shown items kept per user
+	UserValues  int    `yaml:"user_values"`  // counted values of a field per user; the longest untouched goes first
+	FieldValues int    `yaml:"field_values"` // counted values of a field; further ones are not counted
+	MaxItems    int    `yaml:"max_items"`    // above it the items longest without an event are dropped
+	MaxUsers    int    `yaml:"max_users"`    // above it the users longest without an event are dropped
+	MaxAge      string `yaml:"max_age"`      // items and users without an event for longer are dropped: 365d, 36h
+
+	DedupeIDs int `yaml:"dedupe_ids"` // event ids remembered to tell duplicates, by arrival
 
 	Text ranker.TextSpec `yaml:"-"` // which fields make an item's text
 }
@@ -40,7 +42,7 @@ func DefaultConfig() Config {
 		Fields:    []string{"tags", "category", "genres", "brand", "author"},
 		HalfLives: []string{"all", "1h", "1d", "7d", "30d"},
 		Recent:    100, Shown: 100, UserValues: 64, FieldValues: 100_000,
-		MaxItems: 5_000_000, MaxUsers: 5_000_000, DedupeIDs: 4_000_000,
+		MaxItems: 5_000_000, MaxUsers: 5_000_000, DedupeIDs: 4_000_000, MaxAge: "365d",
 	}
 }
 
@@ -84,6 +86,9 @@ func (c *Config) Validate() error {
 	if !slices.Contains(c.HalfLives, "all") {
 		bad(`half_lives: "all" must be among them; the prior ranks by it`)
 	}
+	if d, err := parseDuration(c.MaxAge); err != nil || d < time.Hour {
+		bad("max_age: %q is no duration of at least an hour; write 365d or 36h", c.MaxAge)
+	}
 	for _, b := range []struct {
 		name       string
 		value, max int
@@ -103,18 +108,30 @@ func parseHalfLife(s string) (time.Duration, error) {
 	if s == "all" {
 		return 0, nil
 	}
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseFloat(days, 64)
-		if err != nil || n <= 0 || n > 36500 {
-			return 0, fmt.Errorf("%q is no half-life; write all, 1h or 7d", s)
-		}
-		return time.Duration(n * 24 * float64(time.Hour)), nil
-	}
-	d, err := time.ParseDuration(s)
+	d, err := parseDuration(s)
 	if err != nil || d < time.Second {
 		return 0, fmt.Errorf("%q is no half-life of at least a second; write all, 1h or 7d", s)
 	}
 	return d, nil
+}
+
+// parseDuration is time.ParseDuration with the further unit d, for up to 100 years.
+func parseDuration(s string) (time.Duration, error) {
+	days, ok := strings.CutSuffix(s, "d")
+	if !ok {
+		return time.ParseDuration(s)
+	}
+	n, err := strconv.ParseFloat(days, 64)
+	if err != nil || n <= 0 || n > 36500 {
+		return 0, fmt.Errorf("%q is no number of days", s)
+	}
+	return time.Duration(n * 24 * float64(time.Hour)), nil
+}
+
+// Age is how long an item or user without an event is kept.
+func (c *Config) Age() time.Duration {
+	d, _ := parseDuration(c.MaxAge) // Validate has checked it
+	return d
 }
 
 // layoutHash identifies what decides the meaning of stored counters.

@@ -171,7 +171,7 @@ func (r *reader) historySet(field int, action string) map[string]bool {
 	}
 	for k := range r.user.recent {
 		in := &r.user.recent[k]
-		if it := r.s.items[in.Item]; it != nil && it.values != nil && (action == "" || action == Any || in.Action == action) {
+		if it := r.history[k]; it.values != nil && (action == "" || action == Any || in.Action == action) {
 			for _, v := range it.values[field] {
 				set[v] = true
 			}

@@ -20,9 +20,9 @@ type counter struct {
 // outweighs the prior after ten. From 0.5 to 40 it makes no difference to the ranking of warm items.
 const defaultWeight = 10
 
-func (s *State) counter(f *ranker.Feature) *counter {
-	c := &counter{scope: f.Scope, half: slices.Index(s.cfg.HalfLives, halfLife(f)), field: slices.Index(s.cfg.Fields, f.Field), weight: f.Weight}
-	c.kind, _ = s.cfg.kind(f.Action)
+func (t *Tables) counter(f *ranker.Feature) *counter {
+	c := &counter{scope: f.Scope, half: slices.Index(t.cfg.HalfLives, halfLife(f)), field: slices.Index(t.cfg.Fields, f.Field), weight: f.Weight}
+	c.kind, _ = t.cfg.kind(f.Action)
 	if c.weight == 0 {
 		c.weight = defaultWeight
 	}
@@ -31,7 +31,7 @@ func (s *State) counter(f *ranker.Feature) *counter {
 
 // read returns actions and impressions of one set of counters.
 func (c *counter) read(r *reader, n *counts) (actions, shown float64) {
-	l := &r.s.layout
+	l := &r.t.layout
 	return l.value(n, c.kind, c.half, r.now), l.value(n, 0, c.half, r.now)
 }
 
@@ -50,9 +50,9 @@ func (c *counter) logs(r *reader) fill {
 		}
 		return same(one(&r.user.counts))
 	case ranker.ScopeGlobal:
-		return same(one(&r.s.global))
+		return same(one(&r.t.global))
 	case ranker.ScopeField:
-		return c.means(r, func(v string) float64 { return one(r.s.values[c.field][v]) })
+		return c.means(r, func(v string) float64 { return one(r.t.values[c.field][v]) })
 	}
 	return c.means(r, c.ofUser(r, func(_ string, n *counts) float64 { return one(n) }))
 }
@@ -61,7 +61,7 @@ func (c *counter) logs(r *reader) fill {
 // global rate, and for a user with a value that value's own rate. It is missing where nothing at all
 // has been shown.
 func (c *counter) rates(r *reader) fill {
-	actions, shown := c.read(r, &r.s.global)
+	actions, shown := c.read(r, &r.t.global)
 	if shown == 0 {
 		return same(nan)
 	}
@@ -81,7 +81,7 @@ func (c *counter) rates(r *reader) fill {
 		return c.fieldRates(r, global, odds)
 	}
 	return c.means(r, c.ofUser(r, func(v string, n *counts) float64 {
-		prior := c.smoothed(r, r.s.values[c.field][v], global)
+		prior := c.smoothed(r, r.t.values[c.field][v], global)
 		return c.relative(r, n, prior, logOdds(prior))
 	}))
 }
@@ -89,7 +89,7 @@ func (c *counter) rates(r *reader) fill {
 // fieldRates fills the mean over an item's values. The mean of log-odds is taken as one logarithm of a
 // product of odds, since logarithms are most of the cost.
 func (c *counter) fieldRates(r *reader, global, odds float64) fill {
-	counted := r.s.values[c.field]
+	counted := r.t.values[c.field]
 	return func(i int, row []float32) {
 		values := r.values(i, c.field)
 		if len(values) == 0 {

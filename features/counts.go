@@ -61,6 +61,30 @@ func (l *layout) add(c *counts, kind int, t int64) {
 	}
 }
 
+// merge adds what b counted to a.
+func (l *layout) merge(a, b *counts) {
+	if b.n == nil {
+		return
+	}
+	if a.n == nil {
+		*a = b.clone()
+		return
+	}
+	ref, h := max(a.ref, b.ref), len(l.rates)
+	for i, rate := range l.rates {
+		fa, fb := 1.0, 1.0
+		if rate != 0 {
+			fa, fb = math.Exp(-rate*float64(ref-a.ref)), math.Exp(-rate*float64(ref-b.ref))
+		}
+		for k := i; k < len(a.n); k += h {
+			a.n[k] = a.n[k]*fa + b.n[k]*fb
+		}
+	}
+	a.ref = ref
+}
+
+func (c *counts) clone() counts { return counts{ref: c.ref, n: slices.Clone(c.n)} }
+
 // value returns the counter of the kind (anyAction for the sum over actions) decayed to now. A
 // clock before the newest event counts as no age.
 func (l *layout) value(c *counts, kind, half int, now int64) float64 {

@@ -141,6 +141,25 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Items and users without an event for the configured age are dropped, by arrival.
+func TestAge(t *testing.T) {
+	cfg := features.DefaultConfig()
+	cfg.MaxAge = "64h"
+	s := features.New(cfg)
+	const hour = int64(3_600_000)
+	for i, e := range []event.Event{item("old", "x"), did("gone", "click", "old", t0), item("kept", "x"), did("stays", "click", "kept", t0)} {
+		s.Apply(&event.Record{Seq: uint64(i), Arrival: t0, Event: e})
+	}
+	s.Apply(&event.Record{Seq: 10, Arrival: t0 + 60*hour, Event: did("stays", "view", "kept", t0-900*hour)})
+	s.Apply(&event.Record{Seq: 11, Arrival: t0 + 66*hour, Event: did("new", "view", "fresh", t0)})
+	if s.ItemState("old") != nil || s.UserState("gone") != nil {
+		t.Error("what had no event for 66 hours is kept")
+	}
+	if s.ItemState("kept") == nil || s.UserState("stays") == nil || s.UserState("new") == nil {
+		t.Error("what had an event within 64 hours is gone")
+	}
+}
+
 // Reading shares nothing with the state: what comes later changes no answer given before.
 func TestAnswersDoNotChange(t *testing.T) {
 	s := newFeed(features.DefaultConfig())

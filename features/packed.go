@@ -1,62 +1,121 @@
 package features
 
-import "relish/ranker"
+import (
+	"github.com/cespare/xxhash/v2"
 
-// AppendItem appends the packed state of one item to dst; ok is false when nothing is known of it.
-func (s *State) AppendItem(dst []byte, id string) (_ []byte, ok bool) {
-	it := s.items[id]
-	if it == nil {
-		return dst, false
-	}
+	"relish/ranker"
+)
+
+// Where an item's content stands, in its packed state.
+const (
+	contentNone   = 0
+	contentInside = 1
+	contentBeside = 2 // in a packed value of its own; here is its hash
+)
+
+// AppendItem appends an item's packed state, content included.
+func (t *Tables) AppendItem(dst []byte, id string, it *ItemState) []byte {
 	e := encoder{dst}
-	start := len(dst)
-	e.begin(kindItem, s.cfg.layoutHash())
+	e.begin(kindItem, t.hash)
 	e.string(id)
-	e.uint(uint64(btoi(it.info != nil)))
-	if it.info != nil {
-		e.string(it.info.Title)
-		e.string(it.info.Text)
-		e.strings(it.info.Tags)
-		e.fields(it.info.Fields)
+	if it.Info == nil {
+		e.uint(contentNone)
+	} else {
+		e.uint(contentInside)
+		e.content(&it.Info.Item)
 	}
+	return e.itemRest(it, len(dst))
+}
+
+// AppendItemState appends an item's packed state with no more of its content than the hash, which
+// AppendContent has set.
+func (t *Tables) AppendItemState(dst []byte, id string, it *ItemState) []byte {
+	e := encoder{dst}
+	e.begin(kindItem, t.hash)
+	e.string(id)
+	if it.Hash == 0 {
+		e.uint(contentNone)
+	} else {
+		e.uint(contentBeside)
+		e.uint64(it.Hash)
+	}
+	return e.itemRest(it, len(dst))
+}
+
+func (e *encoder) itemRest(it *ItemState, start int) []byte {
 	e.int(it.time)
 	e.times(it.times)
 	e.int(it.first)
 	e.int(it.seen)
 	e.counts(&it.counts)
 	e.seal(start)
-	return e.b, true
+	return e.b
 }
 
-// LoadItem puts one item's packed state in place. On an error (ErrCorrupt, ErrLayout, or a newer
-// version) the state is as before.
-func (s *State) LoadItem(data []byte) error {
+func (e *encoder) content(it *ranker.Item) {
+	e.string(it.Title)
+	e.string(it.Text)
+	e.strings(it.Tags)
+	e.fields(it.Fields)
+}
+
+func (d *decoder) content(id string) ranker.Item {
+	return ranker.Item{ID: id, Title: d.string(), Text: d.string(), Tags: d.strings(), Fields: d.fields()}
+}
+
+// DecodeItem reads what AppendItem or AppendItemState wrote; of the latter, the content has its hash
+// only, and the caller sets the rest. Errors are ErrCorrupt, ErrLayout, or one that names a newer version.
+func (t *Tables) DecodeItem(data []byte) (id string, it *ItemState, err error) {
 	d := decoder{b: data}
-	d.open(kindItem, s.cfg.layoutHash())
-	it := &itemState{}
-	content := ranker.Item{ID: d.string()}
-	if d.uint() == 1 {
-		content.Title, content.Text, content.Tags, content.Fields = d.string(), d.string(), d.strings(), d.fields()
-		it.setInfo(ranker.NewItemInfo(content, s.cfg.Text), s.cfg.Fields)
+	d.open(kindItem, t.hash)
+	it, id = &ItemState{}, d.string()
+	switch d.uint() {
+	case contentNone:
+	case contentInside:
+		it.Content = t.content(d.content(id))
+	case contentBeside:
+		it.Hash = d.uint64()
+	default:
+		d.fail()
 	}
 	it.time, it.times, it.first, it.seen = d.int(), d.times(), d.int(), d.int()
-	it.counts = d.counts(&s.layout)
-	if err := d.done(); err != nil {
-		return err
-	}
-	s.items[content.ID] = it
-	return nil
+	it.counts = d.counts(&t.layout)
+	return id, it, d.done()
 }
 
-// AppendUser appends the packed state of one user to dst; ok is false when nothing is known of him.
-func (s *State) AppendUser(dst []byte, id string) (_ []byte, ok bool) {
-	u := s.users[id]
-	if u == nil {
-		return dst, false
-	}
+// AppendContent appends the packed content of an item that has one, and sets its hash.
+func (t *Tables) AppendContent(dst []byte, it *ItemState) []byte {
 	e := encoder{dst}
 	start := len(dst)
-	e.begin(kindUser, s.cfg.layoutHash())
+	e.begin(kindContent, t.hash)
+	e.string(it.Info.ID)
+	e.content(&it.Info.Item)
+	e.seal(start)
+	it.Hash = contentHash(e.b[start:])
+	return e.b
+}
+
+// contentHash is never 0, which means none.
+func contentHash(packed []byte) uint64 { return max(1, xxhash.Sum64(packed)) }
+
+// DecodeContent reads what AppendContent wrote, with DecodeItem's errors.
+func (t *Tables) DecodeContent(data []byte) (*Content, error) {
+	d := decoder{b: data}
+	d.open(kindContent, t.hash)
+	item := d.content(d.string())
+	if err := d.done(); err != nil {
+		return nil, err
+	}
+	c := t.content(item)
+	c.Hash = contentHash(data)
+	return &c, nil
+}
+
+// AppendUser appends a user's packed state.
+func (t *Tables) AppendUser(dst []byte, id string, u *UserState) []byte {
+	e := encoder{dst}
+	start := len(dst)
+	e.begin(kindUser, t.hash)
 	e.string(id)
 	e.fields(u.fields)
 	e.times(u.times)
@@ -84,67 +143,85 @@ func (s *State) AppendUser(dst []byte, id string) (_ []byte, ok bool) {
 		}
 	}
 	e.seal(start)
-	return e.b, true
-}
-
-// LoadUser puts one user's packed state in place, with LoadItem's errors.
-func (s *State) LoadUser(data []byte) error {
-	d := decoder{b: data}
-	d.open(kindUser, s.cfg.layoutHash())
-	id := d.string()
-	u := &userState{fields: d.fields(), times: d.times(), values: make([][]userValue, len(s.cfg.Fields))}
-	for range d.length() {
-		u.recent = append(u.recent, ranker.Interaction{Item: d.string(), Action: d.string(), Time: d.int(), Value: float32(d.float())})
-	}
-	for range d.length() {
-		u.shown = append(u.shown, ranker.Shown{Item: d.string(), Time: d.int(), Clicked: d.uint() == 1})
-	}
-	u.seen = d.int()
-	u.counts = d.counts(&s.layout)
-	for f := range u.values {
-		for range d.length() {
-			u.values[f] = append(u.values[f], userValue{value: d.string(), seen: d.int(), counts: d.counts(&s.layout)})
-		}
-	}
-	if err := d.done(); err != nil {
-		return err
-	}
-	s.users[id] = u
-	return nil
-}
-
-// appendValue and loadValue do the same for a field value's counters, and for the global ones (field -1).
-func (s *State) appendValue(dst []byte, field int, value string, c *counts) []byte {
-	e := encoder{dst}
-	start := len(dst)
-	kind := byte(kindValue)
-	if field < 0 {
-		kind = kindGlobal
-	}
-	e.begin(kind, s.cfg.layoutHash())
-	e.int(int64(field))
-	e.string(value)
-	e.counts(c)
-	e.seal(start)
 	return e.b
 }
 
-func (s *State) loadValue(kind byte, data []byte) error {
+// DecodeUser reads what AppendUser wrote, with DecodeItem's errors.
+func (t *Tables) DecodeUser(data []byte) (id string, u *UserState, err error) {
 	d := decoder{b: data}
-	d.open(kind, s.cfg.layoutHash())
-	field, value, c := d.int(), d.string(), d.counts(&s.layout)
+	d.open(kindUser, t.hash)
+	id = d.string()
+	u = &UserState{fields: d.fields(), times: d.times(), values: make([][]userValue, len(t.cfg.Fields))}
+	u.recent = decodeList(&d, func() ranker.Interaction {
+		return ranker.Interaction{Item: d.string(), Action: d.string(), Time: d.int(), Value: float32(d.float())}
+	})
+	u.shown = decodeList(&d, func() ranker.Shown {
+		return ranker.Shown{Item: d.string(), Time: d.int(), Clicked: d.uint() == 1}
+	})
+	u.seen = d.int()
+	u.counts = d.counts(&t.layout)
+	for f := range u.values {
+		u.values[f] = decodeList(&d, func() userValue {
+			return userValue{value: d.string(), seen: d.int(), counts: d.counts(&t.layout)}
+		})
+	}
+	return id, u, d.done()
+}
+
+// decodeList reads a length and as many elements; nil for none.
+func decodeList[T any](d *decoder, one func() T) []T {
+	n := d.length()
+	if n == 0 {
+		return nil
+	}
+	list := make([]T, 0, min(n, 1024))
+	for range n {
+		list = append(list, one())
+	}
+	return list
+}
+
+// Append appends the packed entry of the tables to dst, zero counters for an unknown one.
+func (t *Tables) Append(dst []byte, v Value) []byte {
+	c := t.lookup(v)
+	if c == nil {
+		c = &counts{}
+	}
+	kind := byte(kindValue)
+	if v.Field < 0 {
+		kind = kindGlobal
+	}
+	e := encoder{dst}
+	e.begin(kind, t.hash)
+	e.int(int64(v.Field))
+	e.string(v.Value)
+	e.counts(c)
+	e.seal(len(dst))
+	return e.b
+}
+
+// Load puts a packed entry in place and returns which it was, with DecodeItem's errors.
+func (t *Tables) Load(data []byte) (Value, error) {
+	if len(data) == 0 {
+		return Value{}, ErrCorrupt
+	}
+	d := decoder{b: data}
+	d.open(data[0], t.hash)
+	field, value, c := d.int(), d.string(), d.counts(&t.layout)
 	if err := d.done(); err != nil {
-		return err
+		return Value{}, err
 	}
+	v := Value{int(field), value}
 	switch {
-	case kind == kindGlobal:
-		s.global = c
-	case field < 0 || field >= int64(len(s.values)):
-		return ErrCorrupt
+	case data[0] == kindGlobal:
+		v = everything
+		t.global = c
+	case data[0] != kindValue || field < 0 || field >= int64(len(t.values)):
+		return Value{}, ErrCorrupt
 	default:
-		s.values[field][value] = &c
+		t.values[field][value] = &c
 	}
-	return nil
+	return v, nil
 }
 
 func btoi(b bool) int {

@@ -36,28 +36,28 @@ type programs struct {
 // maxPrograms bounds the cache; the rare schema above it is compiled anew each time.
 const maxPrograms = 32
 
-func (s *State) program(schema *ranker.Schema) (*program, error) {
-	s.programs.mu.Lock()
-	defer s.programs.mu.Unlock()
-	if p := s.programs.byHash[schema.Hash()]; p != nil {
+func (t *Tables) program(schema *ranker.Schema) (*program, error) {
+	t.programs.mu.Lock()
+	defer t.programs.mu.Unlock()
+	if p := t.programs.byHash[schema.Hash()]; p != nil {
 		return p, nil
 	}
-	if err := CheckSchema(&s.cfg, schema); err != nil {
+	if err := CheckSchema(&t.cfg, schema); err != nil {
 		return nil, err
 	}
 	p := &program{width: len(schema.Columns())}
 	for i, f := range schema.Features() {
 		if ranker.FromState(f.Kind) {
-			if fill := s.compile(&f); fill != nil {
+			if fill := t.compile(&f); fill != nil {
 				p.steps = append(p.steps, step{schema.First(i), fill})
 			}
 		}
 	}
-	if s.programs.byHash == nil {
-		s.programs.byHash = map[string]*program{}
+	if t.programs.byHash == nil {
+		t.programs.byHash = map[string]*program{}
 	}
-	if len(s.programs.byHash) < maxPrograms {
-		s.programs.byHash[schema.Hash()] = p
+	if len(t.programs.byHash) < maxPrograms {
+		t.programs.byHash[schema.Hash()] = p
 	}
 	return p, nil
 }
@@ -113,7 +113,7 @@ func halfLife(f *ranker.Feature) string {
 }
 
 // compile returns what fills the feature's columns, nil for one that nothing here can fill.
-func (s *State) compile(f *ranker.Feature) filler {
+func (t *Tables) compile(f *ranker.Feature) filler {
 	switch f.Kind {
 	case ranker.KindNumber, ranker.KindBoolean:
 		return numberFill(f.Field)
@@ -130,11 +130,11 @@ func (s *State) compile(f *ranker.Feature) filler {
 	case ranker.KindHistory:
 		return historyFill
 	case ranker.KindInteracted:
-		return interactedFill(slices.Index(s.cfg.Fields, f.Field), f.Action)
+		return interactedFill(slices.Index(t.cfg.Fields, f.Field), f.Action)
 	case ranker.KindCount:
-		return s.counter(f).logs
+		return t.counter(f).logs
 	case ranker.KindRate:
-		return s.counter(f).rates
+		return t.counter(f).rates
 	}
 	return nil
 }

@@ -12,22 +12,64 @@ import (
 // The answer shares nothing mutable with the state. It fails only when the schema needs what the
 // state does not count.
 func (s *State) Read(q *ranker.Query) (*ranker.State, error) {
-	p, err := s.program(q.Schema)
+	e := Entities{User: s.users[q.User], Candidates: make([]*ItemState, len(q.Candidates))}
+	for i := range q.Candidates {
+		e.Candidates[i] = s.items[q.Candidates[i].ID]
+	}
+	for _, id := range e.User.History() {
+		e.History = append(e.History, &s.known(id).Content)
+	}
+	out, err := s.Tables.Read(q, &e)
+	if err == nil {
+		out.Seq = s.seq
+	}
+	return out, err
+}
+
+func (s *State) known(id string) *ItemState {
+	if it := s.items[id]; it != nil {
+		return it
+	}
+	return &unknown
+}
+
+// Entities are one query's share of a state. They are only read.
+type Entities struct {
+	User       *UserState   // nil: unknown
+	Candidates []*ItemState // aligned with the query's candidates, nil: unknown
+	History    []*Content   // aligned with User.History()
+}
+
+// History returns the items of the user's recent interactions, newest first.
+func (u *UserState) History() []string {
+	if u == nil {
+		return nil
+	}
+	ids := make([]string, len(u.recent))
+	for i := range u.recent {
+		ids[i] = u.recent[i].Item
+	}
+	return ids
+}
+
+// Read returns State.Read's answer for entities that come from elsewhere; Seq is left to the caller.
+func (t *Tables) Read(q *ranker.Query, e *Entities) (*ranker.State, error) {
+	p, err := t.program(q.Schema)
 	if err != nil {
 		return nil, err
 	}
 	n := len(q.Candidates)
-	out := &ranker.State{Seq: s.seq, Items: make([]*ranker.ItemInfo, n), Read: n}
-	r := &reader{s: s, q: q, now: q.Now, user: s.users[q.User], items: make([]*itemState, n), infos: out.Items}
+	out := &ranker.State{Items: make([]*ranker.ItemInfo, n), Read: n}
+	r := &reader{t: t, q: q, now: q.Now, user: e.User, history: e.History, items: make([]*ItemState, n), infos: out.Items}
 	for i := range q.Candidates {
-		r.candidate(i, &q.Candidates[i])
+		r.candidate(i, &q.Candidates[i], e.Candidates[i])
 	}
 	if u := r.user; u != nil {
 		out.UserFields = u.fields
 		out.Recent, out.Shown = slices.Clone(u.recent), slices.Clone(u.shown)
 		out.History = make([]*ranker.ItemInfo, len(u.recent))
-		for i := range u.recent {
-			out.History[i] = s.Item(u.recent[i].Item)
+		for i, c := range e.History {
+			out.History[i] = c.Info
 		}
 	}
 	out.Columns = p.run(r)
@@ -36,40 +78,40 @@ func (s *State) Read(q *ranker.Query) (*ranker.State, error) {
 
 // reader is one Read at work.
 type reader struct {
-	s      *State
-	q      *ranker.Query
-	now    int64
-	user   *userState // nil: unknown
-	items  []*itemState
-	infos  []*ranker.ItemInfo
-	inline map[int][][]string // counted values of candidates with an inline item
+	t       *Tables
+	q       *ranker.Query
+	now     int64
+	user    *UserState // nil: unknown
+	history []*Content // aligned with user.recent
+	items   []*ItemState
+	infos   []*ranker.ItemInfo
+	inline  map[int][][]string // counted values of candidates with an inline item
 }
 
-// candidate finds one candidate's state and merges what the request says of it.
-func (r *reader) candidate(i int, c *ranker.Candidate) {
-	it := r.s.items[c.ID]
+// candidate takes one candidate's state, nil for an unknown one, and merges what the request says of it.
+func (r *reader) candidate(i int, c *ranker.Candidate, it *ItemState) {
 	if it == nil {
 		it = &unknown
 	}
-	r.items[i], r.infos[i] = it, it.info
+	r.items[i], r.infos[i] = it, it.Info
 	if c.Inline == nil {
 		return
 	}
 	merged := *c.Inline
 	merged.ID = c.ID
-	if it.info != nil {
-		merged = it.info.Item
+	if it.Info != nil {
+		merged = it.Info.Item
 		overlay(&merged, c.Inline)
 	}
-	r.infos[i] = ranker.NewItemInfo(merged, r.s.cfg.Text)
+	r.infos[i] = ranker.NewItemInfo(merged, r.t.cfg.Text)
 	if r.inline == nil {
 		r.inline = map[int][][]string{}
 	}
-	r.inline[i] = valuesOf(r.infos[i], r.s.cfg.Fields)
+	r.inline[i] = valuesOf(r.infos[i], r.t.cfg.Fields)
 }
 
 // unknown is the state of an item that nobody has named.
-var unknown itemState
+var unknown ItemState
 
 // overlay puts the set parts of over in place of it's.
 func overlay(it, over *ranker.Item) {

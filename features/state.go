@@ -24,32 +24,28 @@ import (
 // State is the state of one server or one replay. It is not safe for concurrent use, except that any
 // number of Reads may run at once while nothing is applied.
 type State struct {
-	cfg    Config
-	layout layout
+	*Tables
+	items map[string]*ItemState
+	users map[string]*UserState
 
-	items  map[string]*itemState
-	users  map[string]*userState
-	values []map[string]*counts // by counted field
-	global counts
-
-	seq      uint64
-	arrival  int64
-	programs programs
+	seq     uint64
+	arrival int64
+	tick    int64 // ms between looks for what has expired
+	skip    Skip
 }
 
-// itemState is what is known of one item. info is nil while nobody has described it.
-type itemState struct {
-	info   *ranker.ItemInfo
-	values [][]string // by counted field: the item's values, aliasing info
-	time   int64      // event time of the parts that times does not name
-	times  map[string]int64
-	first  int64 // event time of the first event that named it
-	seen   int64 // arrival of the last
-	counts counts
+// ItemState is what is known of one item. It is read-only outside Apply.
+type ItemState struct {
+	Content       // its Info is nil while nobody has described the item
+	time    int64 // event time of the parts that times does not name
+	times   map[string]int64
+	first   int64 // event time of the first event that named it
+	seen    int64 // arrival of the last
+	counts  counts
 }
 
-// userState is what is known of one user.
-type userState struct {
+// UserState is what is known of one user. It is read-only outside Apply.
+type UserState struct {
 	fields map[string]ranker.Value
 	times  map[string]int64
 	recent []ranker.Interaction // newest first
@@ -67,16 +63,16 @@ type userValue struct {
 }
 
 // New returns an empty state. cfg must be valid.
-func New(cfg Config) *State {
-	s := &State{cfg: cfg, layout: newLayout(&cfg), items: map[string]*itemState{}, users: map[string]*userState{}}
-	for range cfg.Fields {
-		s.values = append(s.values, map[string]*counts{})
-	}
-	return s
-}
+func New(cfg Config) *State { return NewTables(cfg).NewState() }
 
-// Config returns what the state counts.
-func (s *State) Config() Config { return s.cfg }
+// ticks is how often within Config.MaxAge the state looks for what has expired.
+const ticks = 64
+
+// NewState returns a state without users and items whose tables are t: what is applied to it counts
+// there.
+func (t *Tables) NewState() *State {
+	return &State{Tables: t, items: map[string]*ItemState{}, users: map[string]*UserState{}, tick: t.cfg.Age().Milliseconds() / ticks}
+}
 
 // Seq returns the sequence of the last record applied.
 func (s *State) Seq() uint64 { return s.seq }
@@ -92,7 +88,7 @@ func (s *State) Sizes() (items, users, values int) {
 // Item returns what is known of an item, nil if nobody has described it.
 func (s *State) Item(id string) *ranker.ItemInfo {
 	if it := s.items[id]; it != nil {
-		return it.info
+		return it.Info
 	}
 	return nil
 }
@@ -101,8 +97,8 @@ func (s *State) Item(id string) *ranker.ItemInfo {
 func (s *State) Items() []*ranker.ItemInfo {
 	out := make([]*ranker.ItemInfo, 0, len(s.items))
 	for _, it := range s.items {
-		if it.info != nil {
-			out = append(out, it.info)
+		if it.Info != nil {
+			out = append(out, it.Info)
 		}
 	}
 	slices.SortFunc(out, func(a, b *ranker.ItemInfo) int { return cmp.Compare(a.ID, b.ID) })
@@ -121,27 +117,15 @@ func Names(e *event.Event, hash string) bool {
 	return e.UserID != "" && UserHash(e.UserID) == hash || e.Session != "" && UserHash(e.Session) == hash
 }
 
-func (s *State) item(id string, rec *event.Record) *itemState {
-	it := s.items[id]
-	if it == nil {
-		it = &itemState{first: rec.Event.Time}
-		s.items[id] = it
-		s.evictItems()
+// expire drops what had no event for Config.MaxAge. It looks at the ticks of a clock that runs on arrival
+// times, so that every replay drops the same at the same record.
+func (s *State) expire(arrival int64) {
+	if arrival/s.tick <= s.arrival/s.tick || s.arrival == 0 {
+		return
 	}
-	it.seen = rec.Arrival
-	it.first = min(it.first, rec.Event.Time)
-	return it
-}
-
-func (s *State) user(id string, rec *event.Record) *userState {
-	u := s.users[id]
-	if u == nil {
-		u = &userState{values: make([][]userValue, len(s.cfg.Fields))}
-		s.users[id] = u
-		s.evictUsers()
-	}
-	u.seen = rec.Arrival
-	return u
+	oldest := arrival - s.cfg.Age().Milliseconds()
+	maps.DeleteFunc(s.items, func(_ string, it *ItemState) bool { return it.seen < oldest })
+	maps.DeleteFunc(s.users, func(_ string, u *UserState) bool { return u.seen < oldest })
 }
 
 // slack lets a map grow over its bound before the oldest are dropped together, so that dropping costs
@@ -149,11 +133,11 @@ func (s *State) user(id string, rec *event.Record) *userState {
 const slack = 64
 
 func (s *State) evictItems() {
-	evict(s.items, s.cfg.MaxItems, func(it *itemState) int64 { return it.seen })
+	evict(s.items, s.cfg.MaxItems, func(it *ItemState) int64 { return it.seen })
 }
 
 func (s *State) evictUsers() {
-	evict(s.users, s.cfg.MaxUsers, func(u *userState) int64 { return u.seen })
+	evict(s.users, s.cfg.MaxUsers, func(u *UserState) int64 { return u.seen })
 }
 
 // evict drops the entries longest untouched, by arrival, down to the bound; ties go by key, so that
