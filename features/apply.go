@@ -245,6 +245,7 @@ func (s *State) count(u *UserState, it *ItemState, kind int, rec *event.Record) 
 	t := rec.Event.Time
 	if !s.skip.Tables {
 		s.layout.add(&s.global, kind, t)
+		s.touch(everything)
 	}
 	s.layout.add(&it.counts, kind, t)
 	s.layout.add(&u.counts, kind, t)

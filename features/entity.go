@@ -58,7 +58,7 @@ func (u *UserState) scratch(fields int) *UserState {
 	for f, list := range u.values {
 		c.values[f] = slices.Clone(list)
 		for i := range list {
-			c.values[f][i].counts = list[i].counts.clone()
+			c.values[f][i].counts = list[i].clone()
 		}
 	}
 	return &c
@@ -83,3 +83,6 @@ func (s *State) ItemState(id string) *ItemState { return s.items[id] }
 
 // UserState does the same for a user.
 func (s *State) UserState(id string) *UserState { return s.users[id] }
+
+// Complete reports whether the content is here, if the item has one.
+func (it *ItemState) Complete() bool { return it.Hash == 0 || it.Info != nil }

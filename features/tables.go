@@ -74,7 +74,6 @@ func (t *Tables) entry(v Value) *counts {
 func (t *Tables) touch(v Value) {
 	if t.changed != nil {
 		t.changed[v] = struct{}{}
-		t.changed[everything] = struct{}{}
 	}
 }
 
@@ -82,6 +81,7 @@ func (t *Tables) touch(v Value) {
 // returns all there are, and starts the watch.
 func (t *Tables) TakeChanged() []Value {
 	if t.changed == nil {
+		t.changed = map[Value]struct{}{}
 		return t.Values()
 	}
 	out := make([]Value, 0, len(t.changed))
@@ -141,3 +141,6 @@ func (t *Tables) content(item ranker.Item) Content {
 	info := ranker.NewItemInfo(item, t.cfg.Text)
 	return Content{Info: info, values: valuesOf(info, t.cfg.Fields)}
 }
+
+// Hash identifies what is counted: state under another hash cannot be read.
+func (t *Tables) Hash() uint64 { return t.hash }

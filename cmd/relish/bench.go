@@ -15,14 +15,13 @@ import (
 	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/features/journal"
-	"relish/features/memory"
 	"relish/internal/bench"
 	"relish/internal/config"
 	"relish/ranker"
 )
 
 type benchCmd struct {
-	dataFlags
+	storeFlags
 	encoderFlags
 	logFlags
 	URL        string        `help:"A running service to measure. Without it the service is started here, on the data folder." placeholder:"URL"`
@@ -89,7 +88,7 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 // start runs the service in this process on a free port of the loopback interface.
 func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() error, addr string, err error) {
 	log := c.logger()
-	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{}, log)
+	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{}, log)
 	if err != nil {
 		return nil, "", err
 	}
@@ -122,7 +121,7 @@ func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() e
 
 // generate fills the folder with items and a little behaviour.
 func (c *benchCmd) generate(ctx context.Context, cfg *config.Config) (err error) {
-	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{OnItem: noHook}, c.logger())
+	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{onItem: noHook}, c.logger())
 	if err != nil {
 		return err
 	}

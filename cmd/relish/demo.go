@@ -7,13 +7,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"relish/features/memory"
 	"relish/internal/config"
 	"relish/internal/demo"
 )
 
 type demoCmd struct {
-	dataFlags
+	storeFlags
 	encoderFlags
 	logFlags
 	Seed  uint64 `help:"Same seed, same events." default:"1"`
@@ -28,7 +27,7 @@ func (c *demoCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		fmt.Printf("the demo is already in %s\n", c.Data)
 		return nil
 	}
-	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{OnItem: noHook}, c.logger())
+	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{onItem: noHook}, c.logger())
 	if err != nil {
 		return err
 	}

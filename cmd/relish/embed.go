@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 
-	"relish/features/memory"
 	"relish/internal/config"
 	"relish/ranker"
 )
 
 type embedCmd struct {
-	dataFlags
+	storeFlags
 	encoderFlags
 	logFlags
 	JSON bool `help:"Print the count as JSON."`
@@ -19,7 +18,7 @@ type embedCmd struct {
 
 // Run encodes what is missing and waits until it is stored.
 func (c *embedCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
-	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{OnItem: noHook}, c.logger())
+	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{onItem: noHook}, c.logger())
 	if err != nil {
 		return err
 	}
@@ -48,9 +47,17 @@ func embedAll(ctx context.Context, e *engine) (encoded int, err error) {
 	}
 	p := newProgress("encode texts")
 	defer p.end()
-	err = e.vectors.EncodeAll(ctx, slices.Values(e.store.Items()), func(done, n int) {
+	var failed error
+	items := func(yield func(*ranker.ItemInfo) bool) {
+		for it, err := range e.store.Items(ctx) {
+			if failed = err; err != nil || !yield(it) {
+				return
+			}
+		}
+	}
+	err = e.vectors.EncodeAll(ctx, items, func(done, n int) {
 		encoded = n
 		p.set(done, 0)
 	})
-	return encoded, err
+	return encoded, errors.Join(failed, err)
 }

@@ -10,7 +10,6 @@ import (
 	"relish/embeddings"
 	"relish/embeddings/onnx"
 	"relish/features/journal"
-	"relish/features/memory"
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/ranker/blend"
@@ -19,14 +18,14 @@ import (
 
 // engine is everything behind the HTTP edge: the store, the vectors, and what they were opened with.
 type engine struct {
-	store   *memory.Store
+	store   store
 	vectors *embeddings.Service // nil with --no-text
 	encoder *onnx.Encoder
 	unlock  func()
 }
 
 // openEngine locks the data folder and opens store and vectors. Closing the engine releases all.
-func openEngine(data dataFlags, enc *encoderFlags, cfg *config.Config, opt memory.Options, log *slog.Logger) (_ *engine, err error) {
+func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt storeOptions, log *slog.Logger) (_ *engine, err error) {
 	e := &engine{}
 	defer func() {
 		if err != nil {
@@ -47,12 +46,10 @@ func openEngine(data dataFlags, enc *encoderFlags, cfg *config.Config, opt memor
 			return nil, err
 		}
 	}
-	opt.Journal.Log = log
-	if opt.OnItem == nil && e.vectors != nil {
-		opt.OnItem = func(items []*ranker.ItemInfo) { e.vectors.Enqueue(items) }
+	if opt.onItem == nil && e.vectors != nil {
+		opt.onItem = func(items []*ranker.ItemInfo) { e.vectors.Enqueue(items) }
 	}
-	cfg.State.Text = cfg.Text
-	e.store, err = memory.Open(data.Data, cfg.State, opt)
+	e.store, err = openStore(&data, cfg, opt, log)
 	return e, err
 }
 

@@ -7,12 +7,11 @@ import (
 	"os"
 
 	"relish/features/event"
-	"relish/features/memory"
 	"relish/internal/config"
 )
 
 type importCmd struct {
-	dataFlags
+	storeFlags
 	encoderFlags
 	logFlags
 	Format  string   `help:"native, metarank or csv (a header row naming user,item,action,time...). gz and zst are known by their first bytes." enum:"native,metarank,csv" default:"native"`
@@ -34,7 +33,7 @@ type importCounts struct {
 func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	c.NoText = c.NoText || c.NoEmbed
 	log := c.logger()
-	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{OnItem: noHook}, log)
+	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{onItem: noHook}, log)
 	if err != nil {
 		return err
 	}
@@ -46,6 +45,9 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		}
 	}
 	im.progress.end()
+	if err := flushStore(ctx, e.store); err != nil {
+		return err
+	}
 	if im.counts.Encoded, err = embedAll(ctx, e); err != nil {
 		return err
 	}
@@ -61,7 +63,7 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 const importBatch = 2000
 
 type importer struct {
-	store    *memory.Store
+	store    store
 	strict   bool
 	progress *progress
 	counts   importCounts

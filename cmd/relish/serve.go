@@ -16,14 +16,13 @@ import (
 
 	"relish/api"
 	"relish/features/journal"
-	"relish/features/memory"
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/ranker/rerank"
 )
 
 type serveCmd struct {
-	dataFlags
+	storeFlags
 	encoderFlags
 	logFlags
 	Addr        string        `help:"Address to listen on. An address other machines reach needs keys in relish.yaml, or --open." default:"127.0.0.1:8080"`
@@ -44,16 +43,21 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	log := c.logger()
-	e, err := openEngine(c.dataFlags, &c.encoderFlags, cfg, memory.Options{Journal: journal.Options{
+	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{journal: journal.Options{
 		MaxLogBytes: c.MaxLogBytes, RetainBytes: c.RetainBytes, RetainAge: c.RetainAge, EraseAfter: c.EraseAfter,
 	}}, log)
 	if err != nil {
 		return err
 	}
 	defer e.closeTimed(&err)
-	if e.vectors != nil {
-		// What does not fit into the queue is encoded when it is first ranked.
-		if dropped := e.vectors.Enqueue(e.store.Items()); dropped > 0 {
+	if e.vectors != nil && c.Redis == "" {
+		// What does not fit into the queue is encoded when it is first ranked. So is everything when the
+		// catalogue is in Redis: another replica has probably done it.
+		var items []*ranker.ItemInfo
+		for it := range e.store.Items(ctx) {
+			items = append(items, it)
+		}
+		if dropped := e.vectors.Enqueue(items); dropped > 0 {
 			log.Warn("more texts lack a vector than the queue holds; relish embed encodes them all", "left", dropped)
 		}
 	}
@@ -131,7 +135,7 @@ func apiKeys(keys []config.Key) ([]api.Key, error) {
 
 // readiness names what a load balancer and a person want to know.
 func readiness(e *engine) []api.Check {
-	checks := []api.Check{{Name: "store", OK: true}}
+	checks := []api.Check{storeCheck(e.store)}
 	if e.encoder != nil {
 		checks = append(checks, api.Check{Name: "encoder", OK: true, Detail: e.encoder.Device()})
 		if why := e.encoder.Fallback(); why != "" {

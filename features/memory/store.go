@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"sync"
@@ -129,12 +130,22 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 	return nil, false
 }
 
-// Items returns all described items as of now, by id.
-func (s *Store) Items() []*ranker.ItemInfo {
+// Items returns all described items as of the call, by id. There are no errors.
+func (s *Store) Items(context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.state.Items()
+	items := s.state.Items()
+	s.mu.RUnlock()
+	return func(yield func(*ranker.ItemInfo, error) bool) {
+		for _, it := range items {
+			if !yield(it, nil) {
+				return
+			}
+		}
+	}
 }
+
+// Flush returns at once: what is acknowledged is in the state.
+func (s *Store) Flush(context.Context) error { return nil }
 
 // DeleteItem forgets an item's content and counters; known is false if there was nothing.
 func (s *Store) DeleteItem(ctx context.Context, id string) (known bool, err error) {

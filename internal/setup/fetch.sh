@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what Relish needs at run time and in tests into the cache folder, once.
 #
-#   fetch.sh onnxruntime | encoder-int8 | encoder-fp32 | tokenizers
+#   fetch.sh onnxruntime | encoder-int8 | encoder-fp32 | tokenizers | redis-server
 #
 # Every file is pinned by version and SHA-256, checked before it is moved into place by a rename, and
 # not fetched again when it is there.
@@ -89,10 +89,19 @@ tokenizers() {
   touch "$to/tokenizers-0.23.3"
 }
 
+# The tests run real Redis servers, of the distribution's package. Nothing is started by it here.
+redis() {
+  command -v redis-server >/dev/null && return
+  say "installing redis-server"
+  apt-get update -qq
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >&2
+}
+
 case "${1-}" in
   onnxruntime) onnxruntime ;;
   encoder-int8) encoder int8 all-minilm-l6-v2-q all-minilm-l6-v2-q afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1 ;;
   encoder-fp32) encoder fp32 all-minilm-l6-v2 all-minilm-l6-v2 ca46f1a88a9c6e61b918af1ab38be3e7903b986616551f0a6f10a7ecc5730cd4 ;;
   tokenizers) tokenizers ;;
-  *) say "usage: fetch.sh onnxruntime|encoder-int8|encoder-fp32|tokenizers"; exit 2 ;;
+  redis-server) redis ;;
+  *) say "usage: fetch.sh onnxruntime|encoder-int8|encoder-fp32|tokenizers|redis-server"; exit 2 ;;
 esac

@@ -1,0 +1,369 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// batch is a run of one replica's records on the way into Redis: claim, load, apply, store; what another
+// replica changed meanwhile is loaded and applied again.
+type batch struct {
+	s        *Store
+	part     *part
+	records  []event.Record
+	touched  [][]*entity     // aligned with records: whose state each changes
+	state    *features.State // the entities loaded; its tables are the replica's own part
+	entities map[entityKey]*entity
+	changed  map[string]*ranker.ItemInfo // items with new content, told to OnItem
+	moved    map[entityKey]bool          // contents and users that other replicas' copies are behind of
+}
+
+// entity is a user or item of a batch.
+type entity struct {
+	key   entityKey
+	id    string // the user's or item's own id, "" while only a hash is known
+	val   value
+	dirty bool
+}
+
+// apply brings the records, which are one replica's and in order, into Redis. It may be repeated with any
+// of them. On an error some are in; Redis and the tables stay consistent.
+func (s *Store) apply(ctx context.Context, p *part, records []event.Record) error {
+	b := &batch{
+		s: s, part: p, records: records, state: p.own.NewState(),
+		entities: map[entityKey]*entity{}, changed: map[string]*ranker.ItemInfo{}, moved: map[entityKey]bool{},
+	}
+	if err := b.claim(ctx); err != nil {
+		return err
+	}
+	for i := range b.records {
+		b.touched = append(b.touched, b.touch(&b.records[i].Event))
+	}
+	again := slices.Collect(maps.Values(b.entities))
+	for round := 0; len(again) > 0 || round == 0; round++ {
+		if err := pause(ctx, round); err != nil {
+			return err
+		}
+		if err := b.load(ctx, again); err != nil {
+			return err
+		}
+		b.run()
+		var err error
+		if again, err = b.store(ctx); err != nil {
+			return err
+		}
+		s.stats.conflicts.Add(int64(len(again)))
+	}
+	return b.announce(ctx)
+}
+
+// pause waits before another round, longer and more at random each time.
+func pause(ctx context.Context, round int) error {
+	if round == 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(rand.N(time.Duration(min(round, 20)) * time.Millisecond)):
+		return nil
+	}
+}
+
+// touch returns whose state an event changes.
+func (b *batch) touch(e *event.Event) (out []*entity) {
+	add := func(key entityKey, id string) {
+		got := b.entities[key]
+		if got == nil {
+			got = &entity{key: key}
+			b.entities[key] = got
+		}
+		if got.id == "" {
+			got.id = id
+		}
+		if !slices.Contains(out, got) {
+			out = append(out, got)
+		}
+	}
+	switch e.Kind {
+	case event.Item, event.Delete:
+		add(itemKey(e.ItemID), e.ItemID)
+	case event.User:
+		add(userKey(e.UserID), e.UserID)
+	case event.Interaction:
+		if slices.Contains(b.s.cfg.Actions, e.Action) {
+			add(userKey(e.UserID), e.UserID)
+			add(itemKey(e.ItemID), e.ItemID)
+		}
+	case event.Impression:
+		add(userKey(e.UserID), e.UserID)
+		for _, id := range e.Shown {
+			add(itemKey(id), id)
+		}
+	case event.Erase:
+		add(entityKey{true, e.UserHash}, "")
+	}
+	return out
+}
+
+// claim drops the records whose event another replica, or an older record, counted first.
+func (b *batch) claim(ctx context.Context) error {
+	pipe := b.s.conn.Pipeline()
+	cmds := make([]*redis.StatusCmd, len(b.records))
+	mine := make([]string, len(b.records))
+	for i := range b.records {
+		mine[i] = fmt.Sprintf("%x:%d", b.part.replica, b.records[i].Seq)
+		cmds[i] = pipe.SetArgs(ctx, b.s.keys.claim(b.records[i].Event.ID), mine[i], redis.SetArgs{Mode: "NX", Get: true, TTL: b.s.opt.ClaimTTL})
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	kept := b.records[:0:0]
+	for i, c := range cmds {
+		who, err := c.Result()
+		switch {
+		case errors.Is(err, redis.Nil) || err == nil && who == mine[i]:
+			kept = append(kept, b.records[i])
+		case err != nil && !wrongType(err):
+			return err
+		}
+	}
+	b.records = kept
+	return nil
+}
+
+// load reads the entities' values and their contents; a damaged one counts as missing.
+func (b *batch) load(ctx context.Context, list []*entity) error {
+	if len(list) == 0 {
+		return nil
+	}
+	keys := make([]string, len(list))
+	for i, e := range list {
+		keys[i] = b.s.keys.of(e.key)
+	}
+	vals, err := mget(ctx, b.s.conn, keys)
+	if err != nil {
+		return err
+	}
+	var bare []*entity // items without their content
+	for i, e := range list {
+		raw, _ := vals[i].(string)
+		e.val, e.dirty = value{}, false
+		if raw != "" {
+			e.val = b.s.decode(raw)
+		}
+		if e.key.user {
+			b.putUser(e)
+		} else if it := b.putItem(e, keys[i]); it != nil && !it.Complete() {
+			bare = append(bare, e)
+		}
+	}
+	return b.loadContents(ctx, bare)
+}
+
+func (b *batch) putUser(e *entity) {
+	var u *features.UserState
+	if e.val.packed != "" {
+		id, got, err := b.state.DecodeUser([]byte(e.val.packed))
+		if err != nil {
+			b.s.damaged(err)
+		} else {
+			e.id, u = id, got
+		}
+	}
+	b.state.PutUser(e.id, u)
+}
+
+func (b *batch) putItem(e *entity, key string) *features.ItemState {
+	var it *features.ItemState
+	if e.val.packed != "" {
+		_, got, err := b.state.DecodeItem([]byte(e.val.packed))
+		if err != nil {
+			b.s.damaged(err)
+		} else if it = got; !it.Complete() {
+			if h := b.s.local.get(key); h != nil && h.item != nil && h.item.Hash == it.Hash {
+				it.Content = h.item.Content
+			}
+		}
+	}
+	b.state.PutItem(e.id, it)
+	return it
+}
+
+func (b *batch) loadContents(ctx context.Context, list []*entity) error {
+	if len(list) == 0 {
+		return nil
+	}
+	keys := make([]string, len(list))
+	for i, e := range list {
+		keys[i] = b.s.keys.content(e.id)
+	}
+	vals, err := mget(ctx, b.s.conn, keys)
+	if err != nil {
+		return err
+	}
+	for i, e := range list {
+		it := b.state.ItemState(e.id)
+		if c := b.s.decodeContent(vals[i]); c != nil {
+			it.Content = *c
+		} else {
+			it.Content = features.Content{} // lost: the item is as if nobody had described it
+		}
+	}
+	return nil
+}
+
+// run applies the records to whatever does not include them yet.
+func (b *batch) run() {
+	r := b.part.replica
+	for i := range b.records {
+		rec := &b.records[i]
+		skip := features.Skip{Tables: b.part.has(rec.Seq)}
+		var open []*entity
+		for _, e := range b.touched[i] {
+			switch {
+			case !e.val.includes(r, rec.Seq) && rec.Arrival >= e.val.gone:
+				open = append(open, e)
+			case e.key.user:
+				skip.User = true
+			default:
+				if skip.Items == nil {
+					skip.Items = map[string]bool{}
+				}
+				skip.Items[e.id] = true
+			}
+		}
+		if len(open) > 0 || !skip.Tables {
+			b.one(rec, skip, open)
+		}
+		b.part.add(rec.Seq)
+	}
+}
+
+func (b *batch) one(rec *event.Record, skip features.Skip, open []*entity) {
+	gone := rec.Event.Kind == event.Erase || rec.Event.Kind == event.Delete
+	if gone && len(open) == 0 {
+		return // forgotten already, by a later event
+	}
+	if info := b.state.ApplyRest(rec, skip); info != nil && !skip.Items[info.ID] {
+		b.changed[info.ID] = info
+		b.moved[itemKey(info.ID)] = true
+	}
+	for _, e := range open {
+		e.val.include(b.part.replica, rec.Seq)
+		e.dirty = true
+		if gone {
+			e.val.gone = max(e.val.gone, rec.Arrival)
+			b.moved[e.key] = true
+		}
+	}
+}
+
+// casScript stores an item or user if its revision is the one that was read, and else answers what stands
+// there now. KEYS: value, and of an item its content. ARGV: revision, value, TTL in ms, and for the
+// content "keep", "drop", or "set" and the content.
+const casScript = `
+local kind = redis.call('TYPE', KEYS[1])['ok']
+local rev = ''
+if kind == 'string' then rev = redis.call('GETRANGE', KEYS[1], 4, 11)
+elseif kind ~= 'none' then redis.call('DEL', KEYS[1]) end
+if rev ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+if KEYS[2] then
+  if ARGV[4] == 'set' then redis.call('SET', KEYS[2], ARGV[5], 'PX', ARGV[3])
+  elseif ARGV[4] == 'drop' then redis.call('DEL', KEYS[2])
+  else redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+end
+return 1`
+
+// store writes what changed, and returns the entities that somebody else wrote meanwhile.
+func (b *batch) store(ctx context.Context) (lost []*entity, err error) {
+	var dirty []*entity
+	for _, e := range b.entities {
+		if e.dirty {
+			dirty = append(dirty, e)
+		}
+	}
+	if len(dirty) == 0 {
+		return nil, nil
+	}
+	pipe := b.s.conn.Pipeline()
+	cmds := make([]*redis.Cmd, len(dirty))
+	ttl := b.s.cfg.Age().Milliseconds()
+	for i, e := range dirty {
+		keys, args := b.pack(e, ttl)
+		cmds[i] = pipe.Eval(ctx, casScript, keys, args...)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for i, c := range cmds {
+		won, err := c.Int()
+		if err != nil {
+			return nil, err
+		}
+		dirty[i].dirty = false
+		if won == 0 {
+			lost = append(lost, dirty[i])
+		}
+	}
+	return lost, nil
+}
+
+// pack returns the script's keys and arguments for an entity.
+func (b *batch) pack(e *entity, ttl int64) (keys []string, args []any) {
+	buf := e.val.encode(make([]byte, 0, 512))
+	keys, args = []string{b.s.keys.of(e.key)}, []any{e.val.rev, nil, ttl}
+	if e.key.user {
+		if u := b.state.UserState(e.id); u != nil {
+			buf = b.state.AppendUser(buf, e.id, u)
+		}
+		args[1] = seal(buf)
+		return keys, args
+	}
+	keys = append(keys, b.s.keys.content(e.id))
+	switch it := b.state.ItemState(e.id); {
+	case it == nil:
+		args = append(args, "drop")
+	case it.Info != nil && it.Hash == 0:
+		content := b.state.AppendContent(nil, it)
+		buf = b.state.AppendItemState(buf, e.id, it)
+		args = append(args, "set", content)
+	default:
+		buf = b.state.AppendItemState(buf, e.id, it)
+		args = append(args, "keep")
+	}
+	args[1] = seal(buf)
+	return keys, args
+}
+
+// announce tells the other replicas whose copies are outdated, and this one's encoder of new texts.
+func (b *batch) announce(ctx context.Context) error {
+	if len(b.moved) > 0 {
+		keys := make([]any, 0, 2*len(b.moved))
+		for k := range b.moved {
+			name := b.s.keys.of(k)
+			b.s.local.drop(name)
+			keys = append(keys, name, "")
+		}
+		pipe := b.s.conn.Pipeline()
+		for part := range slices.Chunk(keys, 1000) {
+			pipe.XAdd(ctx, &redis.XAddArgs{Stream: b.s.keys.changes(), MaxLen: maxChanges, Approx: true, Values: part})
+		}
+		pipe.PExpire(ctx, b.s.keys.changes(), b.s.cfg.Age())
+		if _, err := pipe.Exec(ctx); err != nil {
+			return err
+		}
+	}
+	if len(b.changed) > 0 && b.s.opt.OnItem != nil {
+		b.s.opt.OnItem(slices.Collect(maps.Values(b.changed)))
+	}
+	return nil
+}

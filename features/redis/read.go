@@ -1,0 +1,326 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"relish/features"
+	"relish/ranker"
+)
+
+// errAway is a read that found neither Redis nor a local copy.
+var errAway = errors.New("redis: no answer, and nothing held locally")
+
+// itemTimeout bounds the read of a single item, off the ranking path.
+const itemTimeout = 500 * time.Millisecond
+
+// reading is one Read at work.
+type reading struct {
+	s     *Store
+	q     *ranker.Query
+	keys  []string         // of the user and the candidates
+	held  []*seen          // aligned with keys: local copies, replaced by what Redis says
+	read  []bool           // aligned with keys: Redis has said it
+	past  map[string]*seen // the user's history
+	e     features.Entities
+	stale bool
+}
+
+// Read implements ranker.Features: see the package's comment. What Redis does not answer in time comes from
+// local copies, and the state says Stale.
+func (s *Store) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	r := s.reading(q)
+	ctx, cancel := context.WithTimeout(ctx, s.opt.ReadTimeout+s.opt.ReadTimeout*time.Duration(len(r.keys))/1000)
+	defer cancel()
+	if s.conn.Up() {
+		r.fetch(ctx)
+	} else {
+		r.missingHistory()
+	}
+	seq := s.applied.value()
+	known := r.entities()
+	s.mu.RLock()
+	out, err := s.tables.Read(q, &r.e)
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	if known == 0 && len(q.Candidates) > 0 {
+		return nil, errAway
+	}
+	out.Seq, out.Read, out.Stale = seq, known, r.stale || s.behind.Load()
+	if out.Stale {
+		s.stats.stale.Add(1)
+	}
+	return out, nil
+}
+
+func (s *Store) reading(q *ranker.Query) *reading {
+	n := 1 + len(q.Candidates)
+	r := &reading{s: s, q: q, keys: make([]string, n), held: make([]*seen, n), read: make([]bool, n)}
+	r.keys[0] = s.keys.of(userKey(q.User))
+	for i := range q.Candidates {
+		r.keys[i+1] = s.keys.item(q.Candidates[i].ID)
+	}
+	for i, k := range r.keys {
+		r.held[i] = s.local.get(k)
+	}
+	return r
+}
+
+// fetch asks Redis: once for all states and the contents that no local copy has; and once more for contents
+// that turned out to be newer than the copy, and for the user's history.
+func (r *reading) fetch(ctx context.Context) {
+	keys := r.keys
+	var contents []int // candidates whose content is asked for
+	for i := range r.q.Candidates {
+		if h := r.held[i+1]; h == nil || h.item == nil {
+			contents = append(contents, i)
+		}
+	}
+	if len(contents) > 0 {
+		keys = append(make([]string, 0, len(keys)+len(contents)), keys...)
+		for _, i := range contents {
+			keys = append(keys, r.s.keys.content(r.q.Candidates[i].ID))
+		}
+	}
+	vals := r.ask(ctx, keys)
+	beside := make(map[int]any, len(contents))
+	for n, i := range contents {
+		beside[i] = vals[len(r.keys)+n]
+	}
+	r.takeUser(vals[0])
+	var newer []int
+	for i := range r.q.Candidates {
+		if !r.takeItem(i, vals[i+1], beside[i]) {
+			newer = append(newer, i)
+		}
+	}
+	r.second(ctx, newer, r.missingHistory())
+}
+
+// ask is one round trip, reported to the breaker.
+func (r *reading) ask(ctx context.Context, keys []string) []any {
+	r.s.stats.trips.Add(1)
+	vals, err := mget(ctx, r.s.conn, keys)
+	if err == nil || !errors.Is(ctx.Err(), context.Canceled) {
+		r.s.conn.Report(err)
+	}
+	if err != nil {
+		r.stale = true
+	}
+	return vals
+}
+
+func (r *reading) takeUser(val any) {
+	raw, ok := val.(string)
+	if _, failed := val.(unread); failed || ok && r.held[0] != nil && r.held[0].rev == revision(raw) {
+		return
+	}
+	now := &seen{}
+	if ok {
+		v := r.s.decode(raw)
+		now.rev = v.rev
+		if v.packed != "" {
+			var err error
+			if _, now.user, err = r.s.tables.DecodeUser([]byte(v.packed)); err != nil {
+				r.s.damaged(err)
+				now.user = nil
+			}
+		}
+	}
+	r.held[0] = now
+	r.s.keep(r.keys[0], now)
+}
+
+// takeItem takes what Redis said of candidate i; false if its content is still needed.
+func (r *reading) takeItem(i int, val, content any) bool {
+	raw, ok := val.(string)
+	if _, failed := val.(unread); failed {
+		return true
+	}
+	r.read[i+1] = true
+	old := r.held[i+1]
+	if ok && old != nil && old.rev == revision(raw) && (old.item == nil || old.item.Complete()) {
+		return true
+	}
+	now := r.s.decodeItem(raw)
+	r.held[i+1] = now
+	if now.item != nil && !now.item.Complete() {
+		switch c := r.s.decodeContent(content); {
+		case c != nil && c.Hash == now.item.Hash:
+			now.item.Content = *c
+		case old != nil && old.item != nil && old.item.Hash == now.item.Hash:
+			now.item.Content = old.item.Content
+		default:
+			return false
+		}
+	}
+	r.s.keep(r.keys[i+1], now)
+	return true
+}
+
+// second is the second round trip, if one is needed.
+func (r *reading) second(ctx context.Context, newer []int, history []string) {
+	var keys []string
+	for _, i := range newer {
+		keys = append(keys, r.s.keys.content(r.q.Candidates[i].ID))
+	}
+	for _, id := range history {
+		keys = append(keys, r.s.keys.item(id), r.s.keys.content(id))
+	}
+	if len(keys) == 0 {
+		return
+	}
+	vals := r.ask(ctx, keys)
+	for n, i := range newer {
+		now := r.held[i+1]
+		if c := r.s.decodeContent(vals[n]); c != nil {
+			now.item.Content = *c // it may be newer still than the state
+			r.s.keep(r.keys[i+1], now)
+		}
+	}
+	vals = vals[len(newer):]
+	for n, id := range history {
+		raw, _ := vals[2*n].(string)
+		if _, failed := vals[2*n].(unread); failed {
+			continue
+		}
+		now := r.s.decodeItem(raw)
+		if c := r.s.decodeContent(vals[2*n+1]); c != nil && now.item != nil {
+			now.item.Content = *c
+		}
+		r.past[id] = now
+		r.s.local.put(r.s.keys.item(id), now)
+	}
+}
+
+// missingHistory looks up the user's history, and returns the items that no fresh local copy has.
+func (r *reading) missingHistory() (ids []string) {
+	if r.held[0] == nil {
+		return nil
+	}
+	history := r.held[0].user.History()
+	r.past = make(map[string]*seen, len(history))
+	for _, id := range history {
+		if _, known := r.past[id]; known {
+			continue
+		}
+		h := r.s.local.get(r.s.keys.item(id))
+		r.past[id] = h
+		if !r.s.local.fresh(h) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// entities puts together what is known, and returns of how many candidates it is.
+func (r *reading) entities() (known int) {
+	if r.held[0] != nil {
+		r.e.User = r.held[0].user
+	}
+	r.e.Candidates = make([]*features.ItemState, len(r.q.Candidates))
+	for i := range r.q.Candidates {
+		if h := r.held[i+1]; h != nil {
+			r.e.Candidates[i] = h.item
+			known++
+		} else if r.read[i+1] {
+			known++
+		}
+		r.stale = r.stale || !r.read[i+1]
+	}
+	for _, id := range r.e.User.History() {
+		c := &features.Content{}
+		if h := r.past[id]; h != nil && h.item != nil {
+			c = &h.item.Content
+		}
+		r.e.History = append(r.e.History, c)
+	}
+	return known
+}
+
+// keep holds a copy of something that is there, and of nothing else: names that callers make up must not
+// push out what is known.
+func (s *Store) keep(key string, now *seen) {
+	if now.item != nil || now.user != nil {
+		s.local.put(key, now)
+	} else {
+		s.local.drop(key)
+	}
+}
+
+// decode reads a value; a damaged one is as good as none, and counted.
+func (s *Store) decode(raw string) value {
+	v, err := decodeValue(raw)
+	if err != nil {
+		s.damaged(err)
+		return value{rev: v.rev}
+	}
+	return v
+}
+
+func (s *Store) damaged(err error) {
+	if s.stats.invalid.Add(1) == 1 {
+		s.log.Error("Redis holds a value that this server cannot read; it counts as missing (relish rebuild --redis restores it)", "reason", err)
+	}
+}
+
+func (s *Store) decodeItem(raw string) *seen {
+	if raw == "" {
+		return &seen{}
+	}
+	v := s.decode(raw)
+	now := &seen{rev: v.rev}
+	if v.packed == "" {
+		return now
+	}
+	_, it, err := s.tables.DecodeItem([]byte(v.packed))
+	if err != nil {
+		s.damaged(err)
+		return now
+	}
+	now.item = it
+	return now
+}
+
+func (s *Store) decodeContent(val any) *features.Content {
+	raw, ok := val.(string)
+	if !ok {
+		return nil
+	}
+	c, err := s.tables.DecodeContent([]byte(raw))
+	if err != nil {
+		s.damaged(err)
+		return nil
+	}
+	return c
+}
+
+// Item returns what is known of an item.
+func (s *Store) Item(id string) (*ranker.Item, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), itemTimeout)
+	defer cancel()
+	key := s.keys.item(id)
+	now := s.local.get(key)
+	if s.conn.Up() {
+		vals, err := mget(ctx, s.conn, []string{key, s.keys.content(id)})
+		s.conn.Report(err)
+		if err == nil {
+			raw, _ := vals[0].(string)
+			now = s.decodeItem(raw)
+			if c := s.decodeContent(vals[1]); c != nil && now.item != nil && c.Hash == now.item.Hash {
+				now.item.Content = *c
+			}
+			s.keep(key, now)
+		}
+	}
+	if now == nil || now.item == nil || now.item.Info == nil {
+		return nil, false
+	}
+	return &now.item.Info.Item, true
+}

@@ -1,0 +1,114 @@
+package redis_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"relish/features"
+	"relish/features/journal"
+	"relish/features/redis"
+	"relish/features/storetest"
+	"relish/internal/redisconn"
+	"relish/internal/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// opened is a store with what is needed to open it again.
+type opened struct {
+	*redis.Store
+	dir, url string
+	cfg      features.Config
+	opt      redis.Options
+	closed   bool
+}
+
+func open(t testing.TB, url, dir string, cfg features.Config, opt redis.Options) *opened {
+	t.Helper()
+	conn, err := redisconn.Open(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := journal.Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := redis.Open(dir, conn, cfg, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &opened{Store: s, dir: dir, url: url, cfg: cfg, opt: opt}
+	t.Cleanup(func() {
+		o.close(t)
+		unlock()
+	})
+	return o
+}
+
+func (o *opened) close(t testing.TB) {
+	t.Helper()
+	if o.closed {
+		return
+	}
+	o.closed = true
+	if err := o.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (o *opened) flush(t testing.TB) {
+	t.Helper()
+	eventually(t, "everything in Redis", func() bool { s := o.Stats(); return !s.Behind && s.Lag == 0 })
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 15 s: %s", what)
+		}
+	}
+}
+
+// backend runs the conformance suite on a Redis at url; each test has keys of its own.
+func backend(url string) storetest.Backend {
+	start := func(t *testing.T, dir, url string, cfg features.Config) *opened {
+		s := open(t, url, dir, cfg, redis.Options{})
+		s.flush(t)
+		return s
+	}
+	return storetest.Backend{
+		Open: func(t *testing.T, cfg features.Config) storetest.Store {
+			dir := t.TempDir()
+			return start(t, dir, url+"?prefix="+prefix(dir), cfg)
+		},
+		Reopen: func(t *testing.T, s storetest.Store) storetest.Store {
+			o := s.(*opened)
+			o.close(t)
+			conn, err := redisconn.Open(o.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Store, err = redis.Open(o.dir, conn, o.cfg, o.opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.closed = false
+			o.flush(t)
+			return o
+		},
+	}
+}
+
+func TestConformance(t *testing.T) {
+	t.Run("server", func(t *testing.T) { storetest.Run(t, backend(redistest.Start(t).URL())) })
+	t.Run("cluster", func(t *testing.T) { storetest.Run(t, backend(redistest.StartCluster(t, 3, 0).URL())) })
+}
+
+// prefix makes a tenant's name of a folder's.
+func prefix(dir string) string {
+	return strings.NewReplacer("/", "-", "{", "", "}", "").Replace(dir[max(0, len(dir)-40):])
+}
