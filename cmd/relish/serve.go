@@ -54,7 +54,10 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		// What does not fit into the queue is encoded when it is first ranked. So is everything when the
 		// catalogue is in Redis: another replica has probably done it.
 		var items []*ranker.ItemInfo
-		for it := range e.store.Items(ctx) {
+		for it, err := range e.store.Items(ctx) {
+			if err != nil {
+				return err
+			}
 			items = append(items, it)
 		}
 		if dropped := e.vectors.Enqueue(items); dropped > 0 {

@@ -163,7 +163,7 @@ func (b *batch) load(ctx context.Context, list []*entity) error {
 		}
 		if e.key.user {
 			b.putUser(e)
-		} else if it := b.putItem(e, keys[i]); it != nil && !it.Complete() {
+		} else if it := b.putItem(e); it != nil && !it.Complete() {
 			bare = append(bare, e)
 		}
 	}
@@ -183,14 +183,14 @@ func (b *batch) putUser(e *entity) {
 	b.state.PutUser(e.id, u)
 }
 
-func (b *batch) putItem(e *entity, key string) *features.ItemState {
+func (b *batch) putItem(e *entity) *features.ItemState {
 	var it *features.ItemState
 	if e.val.packed != "" {
 		_, got, err := b.state.DecodeItem([]byte(e.val.packed))
 		if err != nil {
 			b.s.damaged(err)
 		} else if it = got; !it.Complete() {
-			if h := b.s.local.get(key); h != nil && h.item != nil && h.item.Hash == it.Hash {
+			if h := b.s.local.get(e.key).copy(); h != nil && h.item != nil && h.item.Hash == it.Hash {
 				it.Content = h.item.Content
 			}
 		}
@@ -349,9 +349,8 @@ func (b *batch) announce(ctx context.Context) error {
 	if len(b.moved) > 0 {
 		keys := make([]any, 0, 2*len(b.moved))
 		for k := range b.moved {
-			name := b.s.keys.of(k)
-			b.s.local.drop(name)
-			keys = append(keys, name, "")
+			b.s.local.drop(k)
+			keys = append(keys, b.s.keys.of(k), "")
 		}
 		pipe := b.s.conn.Pipeline()
 		for part := range slices.Chunk(keys, 1000) {

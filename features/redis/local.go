@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"strings"
 	"sync/atomic"
 
 	"github.com/dgraph-io/ristretto/v2"
@@ -14,16 +15,27 @@ import (
 type local struct {
 	cache *ristretto.Cache[string, *held]
 	epoch atomic.Uint64 // contents of an older epoch may have changed unheard
+	drops atomic.Uint64 // how often something was dropped
 }
 
-// held is one key's newest copy. What it points to is immutable.
-type held struct{ now atomic.Pointer[seen] }
+// held is one entity's newest copy. What it points to is immutable.
+type held struct {
+	key string // in Redis
+	now atomic.Pointer[seen]
+}
 
 type seen struct {
 	rev   string
 	epoch uint64
 	user  *features.UserState // of a user
 	item  *features.ItemState // of an item; both nil: there is none
+	past  atomic.Pointer[past]
+}
+
+// past is a user's history, looked up. It holds until the next drop: any of its items may be meant.
+type past struct {
+	drops    uint64
+	contents []*features.Content
 }
 
 // heldCost is what an entry takes beside its content, in bytes, about.
@@ -38,22 +50,45 @@ func newLocal(maxBytes int64) (*local, error) {
 
 func (l *local) close() { l.cache.Close() }
 
-// get returns the newest copy of a key, nil for none.
-func (l *local) get(key string) *seen {
-	if h, ok := l.cache.Get(key); ok {
-		return h.now.Load()
+// name is an entity's name here. No item's id begins with a zero byte.
+func (e entityKey) name() string {
+	if e.user {
+		return "\x00" + e.id
 	}
-	return nil
+	return e.id
+}
+
+// entityOf returns whose state stands at a key of Redis.
+func entityOf(key string) entityKey {
+	_, rest, _ := strings.Cut(key, "}")
+	if id, ok := strings.CutPrefix(rest, "u:"); ok {
+		return entityKey{true, id}
+	}
+	return entityKey{false, strings.TrimPrefix(rest, "i:")}
+}
+
+// get returns the entry of an entity, nil for none.
+func (l *local) get(e entityKey) *held {
+	h, _ := l.cache.Get(e.name())
+	return h
+}
+
+// copy returns the newest copy, nil for none.
+func (h *held) copy() *seen {
+	if h == nil {
+		return nil
+	}
+	return h.now.Load()
 }
 
 // put keeps a newer copy.
-func (l *local) put(key string, s *seen) {
+func (l *local) put(e entityKey, key string, s *seen) {
 	s.epoch = l.epoch.Load()
-	if h, ok := l.cache.Get(key); ok {
+	if h := l.get(e); h != nil {
 		h.now.Store(s)
 		return
 	}
-	h := &held{}
+	h := &held{key: key}
 	h.now.Store(s)
 	cost := int64(heldCost)
 	if s.item != nil && s.item.Info != nil {
@@ -62,10 +97,22 @@ func (l *local) put(key string, s *seen) {
 	if s.user != nil {
 		cost += 16 * heldCost
 	}
-	l.cache.Set(key, h, cost)
+	l.cache.Set(e.name(), h, cost)
 }
 
-func (l *local) drop(key string) { l.cache.Del(key) }
+func (l *local) drop(e entityKey) {
+	l.cache.Del(e.name())
+	l.drops.Add(1)
+}
+
+// outdate makes all contents count as unwatched.
+func (l *local) outdate() {
+	l.epoch.Add(1)
+	l.drops.Add(1)
+}
+
+// holds reports whether a looked-up history is as it was.
+func (l *local) holds(p *past) bool { return p != nil && p.drops == l.drops.Load() }
 
 // fresh reports whether the copy's content has been watched since it was read.
 func (l *local) fresh(s *seen) bool { return s != nil && s.epoch == l.epoch.Load() }

@@ -22,7 +22,7 @@ type reading struct {
 	keys  []string         // of the user and the candidates
 	held  []*seen          // aligned with keys: local copies, replaced by what Redis says
 	read  []bool           // aligned with keys: Redis has said it
-	past  map[string]*seen // the user's history
+	past  map[string]*seen // what the user's history lacked, as it was read
 	e     features.Entities
 	stale bool
 }
@@ -38,8 +38,6 @@ func (s *Store) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error
 	defer cancel()
 	if s.conn.Up() {
 		r.fetch(ctx)
-	} else {
-		r.missingHistory()
 	}
 	seq := s.applied.value()
 	known := r.entities()
@@ -62,14 +60,23 @@ func (s *Store) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error
 func (s *Store) reading(q *ranker.Query) *reading {
 	n := 1 + len(q.Candidates)
 	r := &reading{s: s, q: q, keys: make([]string, n), held: make([]*seen, n), read: make([]bool, n)}
-	r.keys[0] = s.keys.of(userKey(q.User))
-	for i := range q.Candidates {
-		r.keys[i+1] = s.keys.item(q.Candidates[i].ID)
-	}
-	for i, k := range r.keys {
-		r.held[i] = s.local.get(k)
+	for i := range r.keys {
+		e := r.entity(i)
+		if h := s.local.get(e); h != nil {
+			r.keys[i], r.held[i] = h.key, h.copy()
+		} else {
+			r.keys[i] = s.keys.of(e)
+		}
 	}
 	return r
+}
+
+// entity returns whose state keys[i] holds.
+func (r *reading) entity(i int) entityKey {
+	if i == 0 {
+		return userKey(r.q.User)
+	}
+	return itemKey(r.q.Candidates[i-1].ID)
 }
 
 // fetch asks Redis: once for all states and the contents that no local copy has; and once more for contents
@@ -134,7 +141,7 @@ func (r *reading) takeUser(val any) {
 		}
 	}
 	r.held[0] = now
-	r.s.keep(r.keys[0], now)
+	r.s.keep(r.entity(0), now)
 }
 
 // takeItem takes what Redis said of candidate i; false if its content is still needed.
@@ -160,7 +167,7 @@ func (r *reading) takeItem(i int, val, content any) bool {
 			return false
 		}
 	}
-	r.s.keep(r.keys[i+1], now)
+	r.s.keep(r.entity(i+1), now)
 	return true
 }
 
@@ -181,7 +188,7 @@ func (r *reading) second(ctx context.Context, newer []int, history []string) {
 		now := r.held[i+1]
 		if c := r.s.decodeContent(vals[n]); c != nil {
 			now.item.Content = *c // it may be newer still than the state
-			r.s.keep(r.keys[i+1], now)
+			r.s.keep(r.entity(i+1), now)
 		}
 	}
 	vals = vals[len(newer):]
@@ -195,28 +202,52 @@ func (r *reading) second(ctx context.Context, newer []int, history []string) {
 			now.item.Content = *c
 		}
 		r.past[id] = now
-		r.s.local.put(r.s.keys.item(id), now)
+		r.s.local.put(itemKey(id), r.s.keys.item(id), now)
 	}
 }
 
-// missingHistory looks up the user's history, and returns the items that no fresh local copy has.
+// missingHistory returns the items of the user's history that no fresh local copy has.
 func (r *reading) missingHistory() (ids []string) {
-	if r.held[0] == nil {
+	u := r.held[0]
+	if u == nil || r.s.local.holds(u.past.Load()) {
 		return nil
 	}
-	history := r.held[0].user.History()
-	r.past = make(map[string]*seen, len(history))
-	for _, id := range history {
-		if _, known := r.past[id]; known {
-			continue
-		}
-		h := r.s.local.get(r.s.keys.item(id))
-		r.past[id] = h
-		if !r.s.local.fresh(h) {
+	r.past = map[string]*seen{}
+	for _, id := range u.user.History() {
+		if _, asked := r.past[id]; !asked && !r.s.local.fresh(r.s.local.get(itemKey(id)).copy()) {
+			r.past[id] = nil
 			ids = append(ids, id)
 		}
 	}
 	return ids
+}
+
+// history returns the contents of the user's history, as far as they are known.
+func (r *reading) history() []*features.Content {
+	u := r.held[0]
+	if u == nil {
+		return nil
+	}
+	if p := u.past.Load(); r.s.local.holds(p) {
+		return p.contents
+	}
+	now := &past{drops: r.s.local.drops.Load()}
+	complete := true
+	for _, id := range u.user.History() {
+		c, h := &features.Content{}, r.past[id]
+		if h == nil {
+			h = r.s.local.get(itemKey(id)).copy()
+		}
+		if h != nil && h.item != nil {
+			c = &h.item.Content
+		}
+		complete = complete && r.s.local.fresh(h)
+		now.contents = append(now.contents, c)
+	}
+	if complete {
+		u.past.Store(now)
+	}
+	return now.contents
 }
 
 // entities puts together what is known, and returns of how many candidates it is.
@@ -234,23 +265,17 @@ func (r *reading) entities() (known int) {
 		}
 		r.stale = r.stale || !r.read[i+1]
 	}
-	for _, id := range r.e.User.History() {
-		c := &features.Content{}
-		if h := r.past[id]; h != nil && h.item != nil {
-			c = &h.item.Content
-		}
-		r.e.History = append(r.e.History, c)
-	}
+	r.e.History = r.history()
 	return known
 }
 
 // keep holds a copy of something that is there, and of nothing else: names that callers make up must not
 // push out what is known.
-func (s *Store) keep(key string, now *seen) {
+func (s *Store) keep(e entityKey, now *seen) {
 	if now.item != nil || now.user != nil {
-		s.local.put(key, now)
-	} else {
-		s.local.drop(key)
+		s.local.put(e, s.keys.of(e), now)
+	} else if s.local.get(e) != nil {
+		s.local.drop(e)
 	}
 }
 
@@ -306,7 +331,7 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), itemTimeout)
 	defer cancel()
 	key := s.keys.item(id)
-	now := s.local.get(key)
+	now := s.local.get(itemKey(id)).copy()
 	if s.conn.Up() {
 		vals, err := mget(ctx, s.conn, []string{key, s.keys.content(id)})
 		s.conn.Report(err)
@@ -316,7 +341,7 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 			if c := s.decodeContent(vals[1]); c != nil && now.item != nil && c.Hash == now.item.Hash {
 				now.item.Content = *c
 			}
-			s.keep(key, now)
+			s.keep(itemKey(id), now)
 		}
 	}
 	if now == nil || now.item == nil || now.item.Info == nil {

@@ -140,7 +140,7 @@ func (s *Store) Forget(ctx context.Context, userID string) error {
 	if err == nil {
 		s.settle(ctx)
 	}
-	s.local.drop(s.keys.of(userKey(userID)))
+	s.local.drop(userKey(userID))
 	return err
 }
 
@@ -152,7 +152,7 @@ func (s *Store) DeleteItem(ctx context.Context, id string) (known bool, err erro
 	if err = s.Delete(ctx, id); err == nil {
 		s.settle(ctx)
 	}
-	s.local.drop(s.keys.item(id))
+	s.local.drop(itemKey(id))
 	return true, err
 }
 

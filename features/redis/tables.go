@@ -101,7 +101,7 @@ func (o *owner) changes(ctx context.Context) error {
 		}
 		for _, m := range streams[0].Messages {
 			for name := range m.Values {
-				o.s.local.drop(name)
+				o.s.local.drop(entityOf(name))
 			}
 			o.change = m.ID
 		}
@@ -111,7 +111,7 @@ func (o *owner) changes(ctx context.Context) error {
 	}
 	// The stream is trimmed: after a long silence, or a flood, some messages may have been missed.
 	if seen >= maxChanges || time.Since(o.refreshed) > 20*tick {
-		o.s.local.epoch.Add(1)
+		o.s.local.outdate()
 	}
 	o.refreshed = time.Now()
 	return nil

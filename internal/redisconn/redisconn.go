@@ -30,6 +30,7 @@ const (
 	dialTimeout = 500 * time.Millisecond
 	ioTimeout   = 5 * time.Second
 	poolSize    = 32
+	buffers     = 128 << 10 // a question about 1,000 candidates is one write, its answer a few reads
 	maxConns    = 64
 )
 
@@ -87,6 +88,7 @@ func client(o *redis.UniversalOptions) redis.UniversalClient {
 	o.ContextTimeoutEnabled = true
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, ioTimeout, ioTimeout, ioTimeout
 	o.DialerRetries = 1 // the breaker decides when to try again
+	o.ReadBufferSize, o.WriteBufferSize = buffers, buffers
 	o.PoolSize, o.MaxActiveConns = poolSize, maxConns
 	o.MaxRetries, o.MinRetryBackoff = 1, -1 // one more try, at once: a pooled connection may have died
 	o.DisableIdentity = true
