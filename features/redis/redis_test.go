@@ -15,7 +15,10 @@ import (
 	"relish/internal/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The client looks once a second whether it may dial again, until its pool is closed; it may sleep at the end.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // opened is a store with what is needed to open it again.
 type opened struct {

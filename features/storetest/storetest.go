@@ -198,8 +198,8 @@ func histories(t *testing.T, b Backend) {
 	}
 }
 
-// events makes a random stream over few users and items.
-func events(rng *rand.Rand, n int) []event.Event {
+// Events makes a random stream over four users (u0 to u3) and eight items (it0 to it7), items first.
+func Events(rng *rand.Rand, n int) []event.Event {
 	var out []event.Event
 	for i := range 8 {
 		out = append(out, item(fmt.Sprint("i", i), fmt.Sprint("it", i), t0-1e9, fmt.Sprint("tag", i%3), fmt.Sprint("tag", 3+i%2)))
@@ -216,7 +216,8 @@ func events(rng *rand.Rand, n int) []event.Event {
 	return out
 }
 
-func wideSchema(t *testing.T) *ranker.Schema {
+// WideSchema names every counter at several half-lives, so that two states that differ give other columns.
+func WideSchema(t *testing.T) *ranker.Schema {
 	var f []ranker.Feature
 	for _, scope := range []string{ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal} {
 		for _, half := range []string{"all", "1h", "7d"} {
@@ -232,8 +233,8 @@ func wideSchema(t *testing.T) *ranker.Schema {
 // decayed sums within rounding.
 func orderDoesNotMatter(t *testing.T, b Backend) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	evs := events(rng, 80)
-	sch := wideSchema(t)
+	evs := Events(rng, 80)
+	sch := WideSchema(t)
 	cfg := features.DefaultConfig()
 	one, two := b.Open(t, cfg), b.Open(t, cfg)
 	add(t, one, slices.Clone(evs)...)
@@ -291,8 +292,8 @@ func deleteItem(t *testing.T, b Backend) {
 
 // State after a restart is what it was, bit for bit.
 func reopen(t *testing.T, b Backend) {
-	s, sch := b.Open(t, features.DefaultConfig()), wideSchema(t)
-	add(t, s, events(rand.New(rand.NewPCG(2, 2)), 100)...)
+	s, sch := b.Open(t, features.DefaultConfig()), WideSchema(t)
+	add(t, s, Events(rand.New(rand.NewPCG(2, 2)), 100)...)
 	before := read(t, s, sch, "u1", "it0", "it1", "it5")
 	s = b.Reopen(t, s)
 	if d := cmp.Diff(before, read(t, s, sch, "u1", "it0", "it1", "it5"), cmpopts.EquateNaNs(), cmp.AllowUnexported(ranker.ItemInfo{})); d != "" {

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -45,6 +46,7 @@ type Conn struct {
 // Open makes the client of a URL (see Forms). It does not connect: a server that is away is found when
 // it comes.
 func Open(rawURL string) (*Conn, error) {
+	quiet.Do(func() { redis.SetLogger(nothing{}) })
 	opt, prefix, err := parse(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("redis URL: %w; write %s", err, Forms)
@@ -53,6 +55,15 @@ func Open(rawURL string) (*Conn, error) {
 	c.start(c.ping)
 	return c, nil
 }
+
+// The client's own log lines go to standard error, unstructured, some for each failed dial. The breaker's owner
+// says what matters.
+var quiet sync.Once
+
+type nothing struct{}
+
+// Printf implements the client's logger.
+func (nothing) Printf(context.Context, string, ...any) {}
 
 // Close ends the breaker's probing and closes all connections.
 func (c *Conn) Close() error {

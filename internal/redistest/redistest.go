@@ -21,6 +21,7 @@ type Server struct {
 	t    testing.TB
 	Addr string
 	Port int
+	Auth string // the password that Do and Try give, if any
 	dir  string
 	args []string
 	cmd  *exec.Cmd
@@ -40,7 +41,7 @@ func New(t testing.TB, args ...string) *Server {
 	t.Helper()
 	port := freePort(t)
 	s := &Server{t: t, Port: port, Addr: fmt.Sprintf("127.0.0.1:%d", port), dir: t.TempDir()}
-	s.args = append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", s.dir, "--daemonize", "no"}, args...)
+	s.args = append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0", "--dir", s.dir, "--daemonize", "no"}, args...)
 	t.Cleanup(s.Kill)
 	return s
 }
@@ -116,6 +117,15 @@ func (s *Server) Try(args ...string) (string, error) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if s.Auth != "" {
+		if out, err := exchange(conn, "AUTH", s.Auth); err != nil || out != "+OK\r\n" {
+			return out, err
+		}
+	}
+	return exchange(conn, args...)
+}
+
+func exchange(conn net.Conn, args ...string) (string, error) {
 	var cmd bytes.Buffer
 	fmt.Fprintf(&cmd, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -222,6 +232,7 @@ func StartCluster(t testing.TB, n, replicas int) *Cluster {
 			out, err := node.Try("CLUSTER", "REPLICATE", id)
 			return err == nil && strings.HasPrefix(out, "+")
 		})
+		c.wait(t, func() bool { return strings.Contains(node.Do("INFO", "replication"), "master_link_status:up") })
 	}
 	c.wait(t, func() bool { return c.ok() })
 	return c

@@ -1,0 +1,256 @@
+package redis_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/features/redis"
+	"relish/features/storetest"
+	"relish/internal/redistest"
+	"relish/ranker"
+)
+
+func click(id, user, item string) event.Event {
+	return event.Event{Kind: event.Interaction, ID: id, Time: 1_700_000_000_000, UserID: user, ItemID: item, Action: "click"}
+}
+
+func described(id, item, title string) event.Event {
+	return event.Event{Kind: event.Item, ID: id, Time: 1_700_000_000_000, ItemID: item, Title: &title, Replace: true}
+}
+
+func (o *opened) add(t testing.TB, events ...event.Event) []event.Outcome {
+	t.Helper()
+	out, err := o.Append(t.Context(), events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (o *opened) read(t testing.TB, q *ranker.Query) *ranker.State {
+	t.Helper()
+	st, err := o.Read(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func replicas(t testing.TB, url string, n int) (out []*opened) {
+	t.Helper()
+	for range n {
+		s := open(t, url, t.TempDir(), features.DefaultConfig(), redis.Options{})
+		s.flush(t)
+		out = append(out, s)
+	}
+	return out
+}
+
+// What one replica acknowledged, the next answer of another knows: counters, histories and texts.
+func TestReplicasRankAsOne(t *testing.T) {
+	r := replicas(t, redistest.Start(t).URL(), 2)
+	a, b := r[0], r[1]
+	q := query(t, "u", []string{"x", "y"})
+	for i := 1; i <= 5; i++ {
+		a.add(t, described(fmt.Sprint("d", i), "x", fmt.Sprint("title ", i)), click(fmt.Sprint("a", i), "u", "x"))
+		st := b.read(t, q)
+		if got, want := st.Columns[0], float32(math.Log1p(float64(i))); got != want {
+			t.Errorf("after %d clicks at A, B reads %v, want %v", i, got, want)
+		}
+		if len(st.Recent) != i || st.Items[0] == nil || st.Items[0].Title != fmt.Sprint("title ", i) {
+			t.Errorf("after %d clicks at A, B has %d in the history and the item %+v", i, len(st.Recent), st.Items[0])
+		}
+		if st.Stale || st.Read != 2 {
+			t.Errorf("stale %v, read %d", st.Stale, st.Read)
+		}
+	}
+	// A text that changes while it is only in a history is known by the next look at the changes.
+	a.add(t, described("d9", "x", "the last title"))
+	other := query(t, "u", []string{"y"})
+	eventually(t, "the history's item has its new title", func() bool {
+		st := b.read(t, other)
+		return st.History[0] != nil && st.History[0].Title == "the last title"
+	})
+}
+
+// Eight replicas write at once about the same users and items; what comes out is what one replica would
+// have counted, and an event sent to two of them counts once.
+func TestWritersLoseNothing(t *testing.T) {
+	for name, url := range map[string]string{"server": redistest.Start(t).URL(), "cluster": redistest.StartCluster(t, 3, 0).URL()} {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(3, 3))
+			evs := storetest.Events(rng, 800)
+			want := features.New(features.DefaultConfig())
+			for i := range evs {
+				want.Apply(&event.Record{Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: evs[i]})
+			}
+			r := replicas(t, url, 8)
+			r[0].add(t, slices.Clone(evs[:8])...) // the items; the rest in any order
+			var wg sync.WaitGroup
+			for w, s := range r {
+				wg.Go(func() {
+					for i := 8; i < len(evs); i++ {
+						if i%8 == w || i%80 == w { // a tenth goes to a second replica as well
+							if _, err := s.Append(t.Context(), []event.Event{evs[i]}); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+				})
+			}
+			wg.Wait()
+			for _, s := range r {
+				s.flush(t)
+			}
+			sch := storetest.WideSchema(t)
+			for i, s := range r {
+				eventually(t, fmt.Sprint("replica ", i, " counts as one replica would"), func() bool { return sameState(t, sch, want, s) })
+			}
+			if n := r[0].Stats().Conflicts; n == 0 {
+				t.Log("no write was contended in this run")
+			}
+		})
+	}
+}
+
+// sameState compares everything that is counted: integers and histories exactly, decayed sums within 1e-6 of
+// the columns, which are float32.
+func sameState(t testing.TB, sch *ranker.Schema, want *features.State, s *opened) bool {
+	for u := range 4 {
+		q := &ranker.Query{User: fmt.Sprint("u", u), Now: 1_700_000_000_000, Schema: sch}
+		for i := range 8 {
+			q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("it", i)})
+		}
+		w, err := want.Read(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := s.read(t, q)
+		for i := range w.Columns {
+			a, b := float64(got.Columns[i]), float64(w.Columns[i])
+			if math.IsNaN(a) != math.IsNaN(b) || math.Abs(a-b) > 1e-6*max(1, math.Abs(b)) {
+				return false
+			}
+		}
+		if len(got.Recent) != len(w.Recent) || len(got.Shown) != len(w.Shown) {
+			return false
+		}
+	}
+	return true
+}
+
+// A forgotten user is gone at once for all replicas, from what they hold as well, and no key or value of Redis
+// names him.
+func TestForgottenEverywhere(t *testing.T) {
+	server := redistest.Start(t)
+	r := replicas(t, server.URL(), 2)
+	const user = "someone-to-forget"
+	r[0].add(t, click("e1", user, "x"), click("e2", "else", "x"))
+	q := query(t, user, []string{"x"})
+	for _, s := range r {
+		if len(s.read(t, q).Recent) != 1 {
+			t.Fatal("the click is not there")
+		}
+	}
+	if err := r[0].Forget(t.Context(), user); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range r {
+		if st := s.read(t, q); len(st.Recent) != 0 {
+			t.Errorf("replica %d still has %v", i, st.Recent)
+		}
+	}
+	for _, key := range keysOf(t, server) {
+		if strings.Contains(key, user) || strings.Contains(server.Do("DUMP", key), user) {
+			t.Errorf("%s names the user", key)
+		}
+	}
+	// And the local copies are dropped: with Redis away they know nothing of him.
+	eventually(t, "the other replica has dropped its copy", func() bool {
+		server.Stop()
+		defer server.Continue()
+		st, err := r[1].Read(t.Context(), q)
+		return err != nil || len(st.Recent) == 0
+	})
+	r[0].add(t, click("e3", user, "y"))
+	eventually(t, "who comes back is new", func() bool {
+		st := r[1].read(t, q)
+		return len(st.Recent) == 1 && st.Recent[0].Item == "y"
+	})
+}
+
+func keysOf(t testing.TB, s *redistest.Server) (keys []string) {
+	t.Helper()
+	for i, line := range strings.Split(s.Do("EVAL", "return redis.call('KEYS', '*')", "0"), "\r\n") {
+		if i > 0 && line != "" && line[0] != '$' {
+			keys = append(keys, line)
+		}
+	}
+	return keys
+}
+
+// Nothing in Redis lives for ever.
+func TestEveryKeyExpires(t *testing.T) {
+	server := redistest.Start(t)
+	s := replicas(t, server.URL()+"?prefix=tenant", 1)[0]
+	s.add(t, described("d", "x", "title"), click("e", "u", "x"))
+	if _, err := s.DeleteItem(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	s.add(t, described("d2", "x", "title"))
+	eventually(t, "the tables are published", func() bool {
+		return slices.ContainsFunc(keysOf(t, server), func(k string) bool { return strings.Contains(k, "}p:") })
+	})
+	for _, key := range keysOf(t, server) {
+		if !strings.HasPrefix(key, "tenant:relish:") {
+			t.Errorf("%s is not under the tenant's prefix", key)
+		}
+		if ttl := server.Do("PTTL", key); strings.HasPrefix(ttl, ":-") {
+			t.Errorf("%s never expires: %s", key, ttl)
+		}
+	}
+}
+
+// A ranking costs one command whatever its size, and sends what it needs; a history that no local copy has costs
+// one more, once.
+func TestRoundTrips(t *testing.T) {
+	server := redistest.Start(t)
+	a := replicas(t, server.URL(), 1)[0]
+	ids := catalogue(t, a, 300)
+	cold := replicas(t, server.URL(), 1)[0]
+	q := query(t, "u", ids[:200]) // the history is ids[200:]
+	measure := func(s *opened) (commands, in, out int64) {
+		trips := s.Stats().Trips
+		in, out = server.Info("stats", "total_net_input_bytes"), server.Info("stats", "total_net_output_bytes")
+		if st := s.read(t, q); st.Read != 200 || st.Stale || st.History[0] == nil || st.Items[0] == nil {
+			t.Fatalf("not the whole state: %+v", st)
+		}
+		return s.Stats().Trips - trips, server.Info("stats", "total_net_input_bytes") - in, server.Info("stats", "total_net_output_bytes") - out
+	}
+	if n, _, _ := measure(cold); n != 2 {
+		t.Errorf("%d round trips of a new replica, want 2: one for user and candidates, one for the history", n)
+	}
+	time.Sleep(50 * time.Millisecond) // local copies are kept in the background
+	for range 3 {
+		calls := server.Calls("mget")
+		n, in, out := measure(cold)
+		if n != 1 {
+			t.Errorf("%d round trips of a warm replica, want 1", n)
+		}
+		if c := server.Calls("mget") - calls; c != 1 {
+			t.Errorf("%d MGETs, want 1", c)
+		}
+		// Besides the ranking there is what INFO says, and the background's looks: some 10 KB.
+		if in > 200*60+10_000 || out > 200*250+40_000 {
+			t.Errorf("%d bytes to Redis and %d from it for 200 candidates", in, out)
+		}
+	}
+}
