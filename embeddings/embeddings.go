@@ -1,8 +1,9 @@
 // Package embeddings turns texts into unit-length vectors and keeps them at hand.
 //
-// A text's vector is looked for in three places, nearest first: a ristretto cache of float32 vectors
-// (bounded in bytes), the vector table (a memory-mapped file of float16 rows that survives restarts),
-// and the encoder, whose work is batched across requests. What a request could not wait for is
+// A text's vector is looked for nearest first: in a ristretto cache of float32 vectors (bounded in
+// bytes), in the vector table (a memory-mapped file of float16 rows that survives restarts), where
+// there is one in the level that several replicas share, and at last it is made by the encoder, whose
+// work is batched across requests. What a request could not wait for is
 // encoded in the background. Keys are the text's content hash together with the encoder's digest, so
 // a changed text is encoded again and a changed encoder never meets old vectors.
 package embeddings
@@ -29,4 +30,14 @@ type Model interface {
 	BatchTokens() int
 	// Digest identifies model, tokenizer and pooling: hex SHA-256.
 	Digest() string
+}
+
+// Shared is a level of vectors that several services use, for one encoder. It is only a cache: an
+// implementation that fails answers that it has nothing. Implementations are safe for concurrent use and
+// bound their own time.
+type Shared interface {
+	// Get fills out[i], of nil, with a vector for keys[i] if there is one. Each is the caller's.
+	Get(ctx context.Context, keys []uint64, out [][]float32)
+	// Put offers vectors, which are float16 values and not kept after the call.
+	Put(ctx context.Context, keys []uint64, vecs [][]float32)
 }

@@ -42,6 +42,8 @@ type Options struct {
 	Dir string
 	// ReadOnly reads the table beside the process that writes it; new vectors stay in memory.
 	ReadOnly bool
+	// Shared is asked before the encoder, and given what the encoder made; nil: there is none.
+	Shared Shared
 	// CacheBytes bounds the float32 vectors held in memory, overhead included; 0 means 256 MiB.
 	CacheBytes int64
 	// Background bounds the texts that wait to be encoded without a caller; 0 means 100,000.
@@ -58,6 +60,7 @@ type Service struct {
 	cache *ristretto.Cache[uint64, []float32]
 	table *table.Table // nil: memory only
 	keeps bool         // the table takes new vectors
+	share Shared       // nil: none
 	queue *queue
 
 	// gate is held for reading by whoever touches cache and table, so that Close can end both.
@@ -73,8 +76,8 @@ type Service struct {
 }
 
 type counters struct {
-	hits, tableHits, misses, encodes, failed, runs, padded, real atomic.Uint64
-	setsLost                                                     atomic.Uint64
+	hits, tableHits, sharedHits, misses, encodes, failed, runs, padded, real atomic.Uint64
+	setsLost                                                                 atomic.Uint64
 }
 
 var _ ranker.Vectors = (*Service)(nil)
@@ -97,7 +100,7 @@ func New(model Model, opt Options) (*Service, error) {
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
-	s := &Service{model: model, log: opt.Log, queue: newQueue(model, opt.Background)}
+	s := &Service{model: model, log: opt.Log, share: opt.Shared, queue: newQueue(model, opt.Background)}
 	var err error
 	if opt.Dir != "" {
 		s.table, err = table.Open(opt.Dir, model.Digest(), model.Dim(), table.Options{ReadOnly: opt.ReadOnly, Log: opt.Log})
@@ -188,6 +191,7 @@ func (s *Service) Close(ctx context.Context) (err error) {
 // Stats are figures since New, and the present state of queue, cache and table.
 type Stats struct {
 	Hits, TableHits, Misses uint64 // lookups of items with a text, by where the vector was
+	SharedHits              uint64 // texts that need not be encoded, since the shared level had their vector
 	Encodes, Failed         uint64 // texts
 	Runs                    uint64 // encoder runs
 	PaddedTokens            uint64 // tokens computed, padding included
@@ -207,7 +211,7 @@ type Stats struct {
 func (s *Service) Stats() Stats {
 	c := &s.count
 	st := Stats{Hits: c.hits.Load(), TableHits: c.tableHits.Load(), Misses: c.misses.Load(),
-		Encodes: c.encodes.Load(), Failed: c.failed.Load(), Runs: c.runs.Load(),
+		SharedHits: c.sharedHits.Load(), Encodes: c.encodes.Load(), Failed: c.failed.Load(), Runs: c.runs.Load(),
 		PaddedTokens: c.padded.Load(), RealTokens: c.real.Load(), CacheSetsLost: c.setsLost.Load()}
 	q := s.queue
 	q.mu.Lock()

@@ -29,25 +29,17 @@ func (s *Service) work() {
 	}
 }
 
-// encode fills in the vectors of one batch and puts them into cache and table. When the batch
-// fails, each text gets one try alone, so that one bad text costs its neighbours nothing.
+// encode fills in the vectors of one batch, those that the shared level has from there, and puts them into
+// cache and table.
 func (s *Service) encode(fs []*flight) {
-	err := s.run(fs)
-	switch {
-	case err != nil && s.ctx.Err() != nil:
+	fresh := s.fetch(fs)
+	if len(fresh) > 0 && !s.make(fresh) {
 		for _, f := range fs {
-			f.err = ErrClosed
+			f.vec, f.err = nil, ErrClosed
 		}
 		return
-	case err != nil:
-		for i, f := range fs {
-			if f.err = s.run(fs[i : i+1]); f.err != nil {
-				f.vec = nil
-				s.count.failed.Add(1)
-			}
-		}
-		s.log.Warn("encoder failed on a batch, its texts were tried one by one", "texts", len(fs), "error", err)
 	}
+	s.offer(fresh)
 	keys := make([]uint64, 0, len(fs))
 	vecs := make([][]float32, 0, len(fs))
 	s.queue.mu.Lock()
@@ -69,6 +61,64 @@ func (s *Service) encode(fs []*flight) {
 		}
 	}
 	s.cache.Wait() // sets are asynchronous; after its flight ends, a text must be found
+}
+
+// make runs the encoder. When the batch fails, each text gets one try alone, so that one bad text costs its
+// neighbours nothing. It returns false when the service is closing.
+func (s *Service) make(fs []*flight) bool {
+	err := s.run(fs)
+	if err != nil && s.ctx.Err() != nil {
+		return false
+	}
+	if err == nil {
+		return true
+	}
+	for i, f := range fs {
+		if f.err = s.run(fs[i : i+1]); f.err != nil {
+			f.vec = nil
+			s.count.failed.Add(1)
+		}
+	}
+	s.log.Warn("encoder failed on a batch, its texts were tried one by one", "texts", len(fs), "error", err)
+	return true
+}
+
+// fetch takes what the shared level has and returns the flights that are left.
+func (s *Service) fetch(fs []*flight) (left []*flight) {
+	if s.share == nil {
+		return fs
+	}
+	keys, vecs := make([]uint64, len(fs)), make([][]float32, len(fs))
+	for i, f := range fs {
+		keys[i] = f.key
+	}
+	s.share.Get(s.ctx, keys, vecs)
+	for i, f := range fs {
+		if vecs[i] == nil {
+			left = append(left, f)
+			continue
+		}
+		f.vec = vecs[i]
+		s.count.sharedHits.Add(1)
+	}
+	return left
+}
+
+// offer gives the shared level what the encoder made of items' texts; queries are of no use to others.
+func (s *Service) offer(fs []*flight) {
+	if s.share == nil {
+		return
+	}
+	var keys []uint64
+	var vecs [][]float32
+	for _, f := range fs {
+		if f.err == nil && f.item != nil {
+			keys, vecs = append(keys, f.key), append(vecs, f.vec)
+		}
+	}
+	if len(keys) > 0 {
+		s.share.Put(s.ctx, keys, vecs)
+	}
 }
 
 // run is one forward pass over the flights' tokens.

@@ -9,8 +9,10 @@ import (
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
+	vectors "relish/embeddings/redis"
 	"relish/features/journal"
 	"relish/internal/config"
+	"relish/internal/redisconn"
 	"relish/ranker"
 	"relish/ranker/blend"
 	"relish/ranker/match"
@@ -18,6 +20,7 @@ import (
 
 // engine is everything behind the HTTP edge: the store, the vectors, and what they were opened with.
 type engine struct {
+	conn    *redisconn.Conn // nil without --redis
 	store   store
 	vectors *embeddings.Service // nil with --no-text
 	encoder *onnx.Encoder
@@ -35,13 +38,19 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 	if e.unlock, err = journal.Lock(data.Data); err != nil {
 		return nil, err
 	}
+	if e.conn, err = data.connect(); err != nil {
+		return nil, err
+	}
+	cfg.State.Text = cfg.Text
 	if !enc.NoText {
 		if e.encoder, err = enc.loadEncoder(log); err != nil {
 			return nil, err
 		}
-		e.vectors, err = embeddings.New(e.encoder, embeddings.Options{
-			Dir: filepath.Join(data.Data, "vectors"), CacheBytes: enc.CacheBytes, Log: log,
-		})
+		vopt := embeddings.Options{Dir: filepath.Join(data.Data, "vectors"), CacheBytes: enc.CacheBytes, Log: log}
+		if e.conn != nil {
+			vopt.Shared = vectors.New(e.conn, e.encoder.Digest(), e.encoder.Dim(), cfg.State.Age())
+		}
+		e.vectors, err = embeddings.New(e.encoder, vopt)
 		if err != nil {
 			return nil, err
 		}
@@ -49,7 +58,7 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 	if opt.onItem == nil && e.vectors != nil {
 		opt.onItem = func(items []*ranker.ItemInfo) { e.vectors.Enqueue(items) }
 	}
-	e.store, err = openStore(&data, cfg, opt, log)
+	e.store, err = openStore(&data, e.conn, cfg, opt, log)
 	return e, err
 }
 
@@ -64,6 +73,9 @@ func (e *engine) close(ctx context.Context) error {
 	}
 	if e.encoder != nil {
 		e.encoder.Close()
+	}
+	if e.conn != nil {
+		errs = append(errs, e.conn.Close())
 	}
 	if e.unlock != nil {
 		e.unlock()

@@ -38,6 +38,7 @@ func registerEngine(reg *prometheus.Registry, e *engine) {
 	if v := e.vectors; v != nil {
 		counter("vector_cache_hits_total", "Vectors found in memory.", func() float64 { return float64(v.Stats().Hits) })
 		counter("vector_table_hits_total", "Vectors read from the vector table.", func() float64 { return float64(v.Stats().TableHits) })
+		counter("vector_shared_hits_total", "Vectors that another replica had encoded.", func() float64 { return float64(v.Stats().SharedHits) })
 		counter("vector_misses_total", "Vectors that had to be encoded.", func() float64 { return float64(v.Stats().Misses) })
 		counter("encoder_texts_total", "Texts encoded.", func() float64 { return float64(v.Stats().Encodes) })
 		counter("encoder_runs_total", "Runs of the encoder.", func() float64 { return float64(v.Stats().Runs) })

@@ -46,25 +46,27 @@ type storeOptions struct {
 	onItem  func([]*ranker.ItemInfo)
 }
 
-// openStore opens the store on the locked data folder.
-func openStore(flags *storeFlags, cfg *config.Config, opt storeOptions, log *slog.Logger) (store, error) {
+// openStore opens the store on the locked data folder: the embedded one, or with a connection the shared one.
+func openStore(flags *storeFlags, conn *redisconn.Conn, cfg *config.Config, opt storeOptions, log *slog.Logger) (store, error) {
 	opt.journal.Log = log
-	cfg.State.Text = cfg.Text
-	if flags.Redis == "" {
+	if conn == nil {
 		return memory.Open(flags.Data, cfg.State, memory.Options{Journal: opt.journal, OnItem: opt.onItem})
 	}
-	conn, err := redisconn.Open(flags.Redis)
+	return redis.Open(flags.Data, conn, cfg.State, redis.Options{
+		Journal: opt.journal, OnItem: opt.onItem, ReadTimeout: flags.RedisReadTimeout, LocalBytes: flags.StateCacheBytes,
+	})
+}
+
+// connect makes the client of --redis, nil without.
+func (f *storeFlags) connect() (*redisconn.Conn, error) {
+	if f.Redis == "" {
+		return nil, nil
+	}
+	conn, err := redisconn.Open(f.Redis)
 	if err != nil {
 		return nil, fmt.Errorf("%w: --redis: %v", errUsage, err)
 	}
-	s, err := redis.Open(flags.Data, conn, cfg.State, redis.Options{
-		Journal: opt.journal, OnItem: opt.onItem, ReadTimeout: flags.RedisReadTimeout, LocalBytes: flags.StateCacheBytes,
-	})
-	if err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return s, nil
+	return conn, nil
 }
 
 // flushTime bounds how long a command waits for the store to have what is in the log, while nothing moves.

@@ -150,7 +150,7 @@ func (b *batch) load(ctx context.Context, list []*entity) error {
 	for i, e := range list {
 		keys[i] = b.s.keys.of(e.key)
 	}
-	vals, err := mget(ctx, b.s.conn, keys)
+	vals, err := b.s.conn.Values(ctx, keys)
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (b *batch) loadContents(ctx context.Context, list []*entity) error {
 	for i, e := range list {
 		keys[i] = b.s.keys.content(e.id)
 	}
-	vals, err := mget(ctx, b.s.conn, keys)
+	vals, err := b.s.conn.Values(ctx, keys)
 	if err != nil {
 		return err
 	}

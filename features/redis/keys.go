@@ -65,9 +65,6 @@ func escape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(s)
 }
 
-// slot returns the hash tag of a key: keys with one tag lie on one node.
-func slot(key string) string { return key[:strings.IndexByte(key, '}')+1] }
-
 // entityKey names a user by hash or an item by id.
 type entityKey struct {
 	user bool

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"relish/features"
+	"relish/internal/redisconn"
 	"relish/ranker"
 )
 
@@ -113,7 +114,7 @@ func (r *reading) fetch(ctx context.Context) {
 // ask is one round trip, reported to the breaker.
 func (r *reading) ask(ctx context.Context, keys []string) []any {
 	r.s.stats.trips.Add(1)
-	vals, err := mget(ctx, r.s.conn, keys)
+	vals, err := r.s.conn.Values(ctx, keys)
 	if err == nil || !errors.Is(ctx.Err(), context.Canceled) {
 		r.s.conn.Report(err)
 	}
@@ -125,7 +126,7 @@ func (r *reading) ask(ctx context.Context, keys []string) []any {
 
 func (r *reading) takeUser(val any) {
 	raw, ok := val.(string)
-	if _, failed := val.(unread); failed || ok && r.held[0] != nil && r.held[0].rev == revision(raw) {
+	if _, failed := val.(redisconn.Unread); failed || ok && r.held[0] != nil && r.held[0].rev == revision(raw) {
 		return
 	}
 	now := &seen{}
@@ -147,7 +148,7 @@ func (r *reading) takeUser(val any) {
 // takeItem takes what Redis said of candidate i; false if its content is still needed.
 func (r *reading) takeItem(i int, val, content any) bool {
 	raw, ok := val.(string)
-	if _, failed := val.(unread); failed {
+	if _, failed := val.(redisconn.Unread); failed {
 		return true
 	}
 	r.read[i+1] = true
@@ -194,7 +195,7 @@ func (r *reading) second(ctx context.Context, newer []int, history []string) {
 	vals = vals[len(newer):]
 	for n, id := range history {
 		raw, _ := vals[2*n].(string)
-		if _, failed := vals[2*n].(unread); failed {
+		if _, failed := vals[2*n].(redisconn.Unread); failed {
 			continue
 		}
 		now := r.s.decodeItem(raw)
@@ -333,7 +334,7 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 	key := s.keys.item(id)
 	now := s.local.get(itemKey(id)).copy()
 	if s.conn.Up() {
-		vals, err := mget(ctx, s.conn, []string{key, s.keys.content(id)})
+		vals, err := s.conn.Values(ctx, []string{key, s.keys.content(id)})
 		s.conn.Report(err)
 		if err == nil {
 			raw, _ := vals[0].(string)

@@ -71,8 +71,8 @@ type Store struct {
 	owner sync.WaitGroup
 }
 
-// Open opens the store on a data folder, which the caller has locked, and a connection, which the store
-// closes. It does not wait for Redis.
+// Open opens the store on a data folder, which the caller has locked, and a connection, which stays the
+// caller's and must live until Close. It does not wait for Redis.
 func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -218,5 +218,5 @@ func (s *Store) Close() error {
 	s.stop()
 	s.owner.Wait()
 	s.local.close()
-	return errors.Join(err, s.conn.Close())
+	return err
 }

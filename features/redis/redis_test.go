@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type opened struct {
 	dir, url string
 	cfg      features.Config
 	opt      redis.Options
+	conn     *redisconn.Conn
 	closed   bool
 }
 
@@ -43,7 +45,7 @@ func open(t testing.TB, url, dir string, cfg features.Config, opt redis.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &opened{Store: s, dir: dir, url: url, cfg: cfg, opt: opt}
+	o := &opened{Store: s, dir: dir, url: url, conn: conn, cfg: cfg, opt: opt}
 	t.Cleanup(func() {
 		o.close(t)
 		unlock()
@@ -57,7 +59,7 @@ func (o *opened) close(t testing.TB) {
 		return
 	}
 	o.closed = true
-	if err := o.Close(); err != nil {
+	if err := errors.Join(o.Close(), o.conn.Close()); err != nil {
 		t.Error(err)
 	}
 }
@@ -99,7 +101,7 @@ func backend(url string) storetest.Backend {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o.closed = false
+			o.conn, o.closed = conn, false
 			o.flush(t)
 			return o
 		},

@@ -21,7 +21,7 @@ func (s *Store) Items(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 	return func(yield func(*ranker.ItemInfo, error) bool) {
 		errStop := errors.New("stop")
 		err := scan(ctx, s.conn, s.keys.pattern("c:"), func(keys []string) error {
-			vals, err := mget(ctx, s.conn, keys)
+			vals, err := s.conn.Values(ctx, keys)
 			if err != nil {
 				return err
 			}

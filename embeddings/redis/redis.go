@@ -1,0 +1,130 @@
+// Package redis is the level of vectors that replicas share, so that what one has encoded no other encodes
+// again. It is a cache and no more: whatever is wrong with Redis or with a value is a miss.
+package redis
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/x448/float16"
+
+	"relish/internal/redisconn"
+)
+
+// A value is "RX", a format version, a spare byte, the dimension (2 bytes), the components as float16, and a
+// CRC-32C of all before and of the key, so that a value under another key is no vector. Little endian.
+const (
+	magic   = "RX"
+	version = 1
+	head    = 6
+	tail    = 4
+)
+
+// timeout bounds one question or offer: the encoder would have made a batch in about as long.
+const timeout = 100 * time.Millisecond
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Vectors is the shared level for one encoder. It implements embeddings.Shared.
+type Vectors struct {
+	conn   *redisconn.Conn
+	prefix string
+	dim    int
+	ttl    time.Duration
+	bad    atomic.Int64
+}
+
+// New returns the level on a connection, which stays the caller's, for the encoder with this digest and
+// dimension. Vectors live for ttl after they were written.
+func New(conn *redisconn.Conn, digest string, dim int, ttl time.Duration) *Vectors {
+	prefix := "relish:v:" + digest[:min(16, len(digest))] + ":"
+	if conn.Prefix != "" {
+		prefix = conn.Prefix + ":" + prefix
+	}
+	return &Vectors{conn: conn, prefix: prefix, dim: dim, ttl: ttl}
+}
+
+// buckets is how many places of a cluster the vectors are spread over.
+const buckets = 256
+
+func (v *Vectors) key(k uint64) string { return fmt.Sprintf("%s{%02x}%016x", v.prefix, k%buckets, k) }
+
+// Damaged returns how many values were no vectors.
+func (v *Vectors) Damaged() int64 { return v.bad.Load() }
+
+// Get implements embeddings.Shared: one round trip.
+func (v *Vectors) Get(ctx context.Context, keys []uint64, out [][]float32) {
+	if !v.conn.Up() || len(keys) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = v.key(k)
+	}
+	vals, err := v.conn.Values(ctx, names)
+	v.conn.Report(err)
+	for i, val := range vals {
+		if raw, ok := val.(string); ok {
+			if out[i] = v.decode(keys[i], raw); out[i] == nil {
+				v.bad.Add(1)
+			}
+		}
+	}
+}
+
+// Put implements embeddings.Shared: one round trip.
+func (v *Vectors) Put(ctx context.Context, keys []uint64, vecs [][]float32) {
+	if !v.conn.Up() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	pipe := v.conn.Pipeline()
+	for i, k := range keys {
+		pipe.Set(ctx, v.key(k), encode(k, vecs[i]), v.ttl)
+	}
+	_, err := pipe.Exec(ctx)
+	v.conn.Report(err)
+}
+
+func sum(key uint64, body []byte) uint32 {
+	return crc32.Update(crc32.Checksum(binary.LittleEndian.AppendUint64(nil, key), castagnoli), castagnoli, body)
+}
+
+func encode(key uint64, vec []float32) []byte {
+	b := make([]byte, 0, head+2*len(vec)+tail)
+	b = append(b, magic...)
+	b = append(b, version, 0)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(vec)))
+	for _, x := range vec {
+		b = binary.LittleEndian.AppendUint16(b, uint16(float16.Fromfloat32(x)))
+	}
+	return binary.LittleEndian.AppendUint32(b, sum(key, b))
+}
+
+// decode returns the vector, nil for anything that is not one of this encoder's for this key.
+func (v *Vectors) decode(key uint64, raw string) []float32 {
+	b := []byte(raw)
+	if len(b) != head+2*v.dim+tail || raw[:2] != magic || b[2] != version || int(binary.LittleEndian.Uint16(b[4:])) != v.dim {
+		return nil
+	}
+	body := b[:len(b)-tail]
+	if sum(key, body) != binary.LittleEndian.Uint32(b[len(body):]) {
+		return nil
+	}
+	vec := make([]float32, v.dim)
+	for i := range vec {
+		vec[i] = float16.Float16(binary.LittleEndian.Uint16(body[head+2*i:])).Float32()
+		if math.IsNaN(float64(vec[i])) || math.IsInf(float64(vec[i]), 0) {
+			return nil
+		}
+	}
+	return vec
+}
