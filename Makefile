@@ -28,7 +28,7 @@ run: build ## load the demo and serve it (ADDR=127.0.0.1:8080)
 	@exec bin/relish serve --data $(DATA) --addr $(ADDR)
 
 test-setup: ## fetch what only the tests need
-	@$(FETCH) tokenizers
+	@$(FETCH) python
 	@$(FETCH) encoder-fp32
 	@$(FETCH) redis-server
 

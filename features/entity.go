@@ -1,6 +1,7 @@
 package features
 
 import (
+	"iter"
 	"maps"
 	"slices"
 
@@ -80,6 +81,9 @@ func put[T any](m map[string]*T, id string, v *T) {
 
 // ItemState returns an item's state, nil for an unknown one. It is the state's own.
 func (s *State) ItemState(id string) *ItemState { return s.items[id] }
+
+// Users returns the ids of all users, in no order.
+func (s *State) Users() iter.Seq[string] { return maps.Keys(s.users) }
 
 // UserState does the same for a user.
 func (s *State) UserState(id string) *UserState { return s.users[id] }

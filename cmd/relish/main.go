@@ -27,6 +27,8 @@ type cli struct {
 	Import   importCmd   `cmd:"" help:"Read events from files into the data folder."`
 	Demo     demoCmd     `cmd:"" help:"Fill a data folder with the built-in catalogue and simulated users."`
 	Evaluate evaluateCmd `cmd:"" help:"Measure ranking quality on the newest part of the log."`
+	Snapshot snapshotCmd `cmd:"" help:"Write users, items, counters and histories as Arrow files."`
+	Rebuild  rebuildCmd  `cmd:"" help:"Make the state anew from the event logs or from a snapshot."`
 	Embed    embedCmd    `cmd:"" help:"Encode the texts of all items that have no vector yet."`
 	Encoder  encoderCmd  `cmd:"" help:"Fetch text encoders."`
 	Bench    benchCmd    `cmd:"" help:"Measure latency under an open-loop load."`

@@ -181,3 +181,19 @@ func resync(data []byte, next uint64) (at int, found bool) {
 	}
 	return 0, false
 }
+
+// Replica returns the replica id of the log in dir, 16 hex digits, "" where there is no log.
+func Replica(dir string) (string, error) {
+	segs, err := segments(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(segs) == 0 {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	h, err := segs[0].header()
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x", h.replica), nil
+}

@@ -134,6 +134,11 @@ func (j *Journal) EraseNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if j.opt.Erased != nil {
+		if err := j.opt.Erased(pending); err != nil {
+			return err
+		}
+	}
 	if err := j.checkpoint(); err != nil {
 		return err
 	}

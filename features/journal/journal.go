@@ -41,6 +41,9 @@ type Options struct {
 	// Save makes durable what Apply made, so that the next start need not repeat it; nil = nothing to
 	// save. It is called at every checkpoint, beside Apply.
 	Save func() error
+	// Erased takes forgotten users, by features.UserHash, out of what Apply was not given and a checkpoint
+	// does not replace; nil = there is nothing of the kind.
+	Erased func(hashes map[string]uint64) error
 }
 
 // Journal is an open journal. All methods are safe for concurrent use.

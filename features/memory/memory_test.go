@@ -2,12 +2,14 @@ package memory_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -184,4 +186,77 @@ func BenchmarkAppend100(b *testing.B) {
 		add(b, s, batch...)
 	}
 	b.ReportMetric(float64(b.N)*100/b.Elapsed().Seconds(), "events/s")
+}
+
+// A store that was started from elsewhere goes on from there, over restarts and without its checkpoint; a
+// forgotten user leaves the base as well.
+func TestBase(t *testing.T) {
+	cfg := features.DefaultConfig()
+	from := features.New(cfg)
+	for i, user := range []string{"u", "v"} {
+		from.Apply(&event.Record{Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: event.Event{Kind: event.Interaction, ID: user, Time: 1, UserID: user, ItemID: "a", Action: "click"}})
+	}
+	base, err := from.Dump("").State("") // as another log's
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := memory.Restore(dir, base); err != nil {
+		t.Fatal(err)
+	}
+	sch, err := ranker.NewSchema([]ranker.Feature{{Name: "h", Kind: ranker.KindHistory}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	recent := func(s *memory.Store, user string) int {
+		st, err := s.Read(t.Context(), &ranker.Query{User: user, Schema: sch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(st.Recent)
+	}
+	for round := 1; round <= 3; round++ {
+		s, err := memory.Open(dir, cfg, memory.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Append(t.Context(), []event.Event{{Kind: event.Interaction, ID: fmt.Sprint("e", round), UserID: "v", ItemID: "b", Action: "click"}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := recent(s, "v"); got != 1+round {
+			t.Errorf("round %d: %d in the history, want %d", round, got, 1+round)
+		}
+		if round == 2 {
+			if err := errors.Join(s.Forget(t.Context(), "u"), s.EraseNow(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(s.Close(), os.Remove(filepath.Join(dir, "checkpoint"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := memory.Open(dir, cfg, memory.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if recent(s, "u") != 0 || recent(s, "v") != 4 {
+		t.Errorf("u has %d, v has %d in the history", recent(s, "u"), recent(s, "v"))
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "base"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if base, err := features.ReadCheckpoint(cfg, bytes.NewReader(data)); err != nil || base.UserState("u") != nil || base.UserState("v") == nil {
+		t.Errorf("the base: %v", err)
+	}
+	// A base that cannot be read is no reason to start empty.
+	data[len(data)/2] ^= 1
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "base"), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := memory.Open(other, cfg, memory.Options{}); err == nil || !strings.Contains(err.Error(), "rebuild") {
+		t.Errorf("a damaged base: %v", err)
+	}
 }

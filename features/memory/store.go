@@ -7,16 +7,12 @@
 package memory
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io/fs"
 	"iter"
-	"os"
 	"path/filepath"
 	"sync"
-
-	"github.com/google/renameio/v2"
 
 	"relish/features"
 	"relish/features/event"
@@ -50,14 +46,16 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	}
 	s := &Store{dir: dir, onItem: opt.OnItem}
 	var err error
-	if s.state, err = s.load(cfg); err != nil {
+	if s.state, err = load(s.path(), cfg); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && opt.Journal.Log != nil {
 			opt.Journal.Log.Warn("the checkpoint is not used; replaying the log", "reason", err)
 		}
-		s.state = features.New(cfg)
+		if s.state, err = base(dir, cfg); err != nil {
+			return nil, err
+		}
 	}
 	opt.Journal.DedupeIDs, opt.Journal.Applied = cfg.DedupeIDs, s.state.Seq()
-	opt.Journal.Apply, opt.Journal.Save = s.apply, s.save
+	opt.Journal.Apply, opt.Journal.Save, opt.Journal.Erased = s.apply, s.save, s.eraseBase
 	if s.Journal, err = journal.Open(dir, opt.Journal); err != nil {
 		return nil, err
 	}
@@ -84,30 +82,11 @@ func (s *Store) apply(records []event.Record) {
 
 func (s *Store) path() string { return filepath.Join(s.dir, "checkpoint") }
 
-func (s *Store) load(cfg features.Config) (*features.State, error) {
-	f, err := os.Open(s.path())
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return features.ReadCheckpoint(cfg, bufio.NewReaderSize(f, 1<<20))
-}
-
-// save writes the state beside the old checkpoint, syncs it and takes its place. Reading goes on
-// meanwhile, applying waits.
+// save makes the state the checkpoint. Reading goes on meanwhile, applying waits.
 func (s *Store) save() error {
-	f, err := renameio.NewPendingFile(s.path(), renameio.WithPermissions(0o644))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
 	s.mu.RLock()
-	err = s.state.WriteCheckpoint(f)
-	s.mu.RUnlock()
-	if err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
+	defer s.mu.RUnlock()
+	return save(s.path(), s.state)
 }
 
 // Read implements ranker.Features.

@@ -157,10 +157,7 @@ func (b *batch) load(ctx context.Context, list []*entity) error {
 	var bare []*entity // items without their content
 	for i, e := range list {
 		raw, _ := vals[i].(string)
-		e.val, e.dirty = value{}, false
-		if raw != "" {
-			e.val = b.s.decode(raw)
-		}
+		e.val, e.dirty = b.s.decode(raw), false
 		if e.key.user {
 			b.putUser(e)
 		} else if it := b.putItem(e); it != nil && !it.Complete() {

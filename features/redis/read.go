@@ -282,6 +282,9 @@ func (s *Store) keep(e entityKey, now *seen) {
 
 // decode reads a value; a damaged one is as good as none, and counted.
 func (s *Store) decode(raw string) value {
+	if raw == "" {
+		return value{}
+	}
 	v, err := decodeValue(raw)
 	if err != nil {
 		s.damaged(err)

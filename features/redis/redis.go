@@ -117,9 +117,11 @@ func (o *Options) defaults() {
 		o.ClaimTTL = time.Hour
 	}
 	if o.Journal.Log == nil {
-		o.Journal.Log = slog.New(slog.DiscardHandler)
+		o.Journal.Log = quietLog
 	}
 }
+
+var quietLog = slog.New(slog.DiscardHandler)
 
 // readYourWrites is how long an acknowledgement waits for its events to be in Redis. It is not needed for
 // their safety, only for the next ranking to see them.

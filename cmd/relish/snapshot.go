@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"relish/features"
+	"relish/features/arrowio"
+	"relish/features/eventlog"
+	"relish/features/journal"
+	"relish/features/memory"
+	"relish/features/redis"
+	"relish/internal/config"
+)
+
+type snapshotCmd struct {
+	storeFlags
+	Out  string `help:"Folder to write; it must not exist. It appears when it is whole." required:"" type:"path" placeholder:"DIR"`
+	JSON bool   `help:"Print the manifest as JSON."`
+}
+
+// Run writes a snapshot beside the running service.
+func (c *snapshotCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
+	cfg.State.Text = cfg.Text
+	d, done, err := c.dump(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	m, err := arrowio.Write(c.Out, d)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(m)
+	}
+	for _, f := range m.Files {
+		fmt.Printf("%-16s %10d rows %12d bytes  sha256 %s\n", f.Name, f.Rows, f.Bytes, f.SHA256)
+	}
+	return nil
+}
+
+// dump returns the state of Redis, or else of the data folder as of its last whole record.
+func (c *snapshotCmd) dump(ctx context.Context, cfg *config.Config) (*features.Dump, func() error, error) {
+	conn, err := c.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	if conn != nil {
+		d, err := redis.Dump(ctx, conn, cfg.State)
+		if err != nil {
+			return nil, nil, errors.Join(err, conn.Close())
+		}
+		return d, conn.Close, nil
+	}
+	if _, err := os.Stat(c.Data); err != nil {
+		return nil, nil, fmt.Errorf("no data folder: %w", err)
+	}
+	s, err := memory.State(c.Data, cfg.State)
+	if err != nil {
+		return nil, nil, err
+	}
+	replica, err := eventlog.Replica(journal.LogDir(c.Data))
+	return s.Dump(replica), func() error { return nil }, err
+}
+
+type rebuildCmd struct {
+	storeFlags
+	logFlags
+	From string   `help:"Start from this snapshot; logs that it has no record of come on top." type:"path" placeholder:"DIR"`
+	Log  []string `help:"Further data folders whose logs take part, with --redis: one per replica that is not running. Running ones bring in their logs by themselves." type:"path" placeholder:"DIR"`
+}
+
+// Run makes the state anew from the logs, which are the truth, or from a snapshot.
+func (c *rebuildCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
+	cfg.State.Text = cfg.Text
+	var d *features.Dump
+	if c.From != "" {
+		if d, err = arrowio.Load(c.From, cfg.State); err != nil {
+			return err
+		}
+	}
+	if c.Redis != "" {
+		return c.shared(ctx, cfg, d)
+	}
+	if len(c.Log) > 0 {
+		return fmt.Errorf("%w: --log is for --redis; an embedded store has one log", errUsage)
+	}
+	return c.embedded(cfg, d)
+}
+
+func (c *rebuildCmd) embedded(cfg *config.Config, d *features.Dump) (err error) {
+	unlock, err := journal.Lock(c.Data)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if d == nil {
+		err = memory.Forget(c.Data)
+	} else {
+		err = c.base(d)
+	}
+	if err != nil {
+		return err
+	}
+	s, err := memory.Open(c.Data, cfg.State, memory.Options{Journal: journal.Options{Log: c.logger()}})
+	if err != nil {
+		return err
+	}
+	st := s.Stats()
+	fmt.Printf("%d items, %d users, %d field values, up to record %d\n", st.Items, st.Users, st.FieldValues, st.Seq)
+	return s.Close()
+}
+
+func (c *rebuildCmd) base(d *features.Dump) error {
+	replica, err := eventlog.Replica(journal.LogDir(c.Data))
+	if err != nil {
+		return err
+	}
+	state, err := d.State(replica)
+	if err != nil {
+		return err
+	}
+	return memory.Restore(c.Data, state)
+}
+
+func (c *rebuildCmd) shared(ctx context.Context, cfg *config.Config, d *features.Dump) (err error) {
+	conn, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if d != nil {
+		p := newProgress("to Redis")
+		err = redis.Restore(ctx, conn, d, func(done int) { p.set(done, 0) })
+		p.end()
+	} else {
+		err = redis.Drop(ctx, conn)
+	}
+	if err != nil {
+		return err
+	}
+	for _, dir := range append([]string{c.Data}, c.Log...) {
+		if err := c.bringIn(ctx, cfg, dir); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// bringIn applies one replica's log, unless the replica is there to do it itself.
+func (c *rebuildCmd) bringIn(ctx context.Context, cfg *config.Config, dir string) (err error) {
+	if pid := journal.Holder(dir); pid != "" {
+		fmt.Printf("%s: its replica is running (process %s) and brings in its log\n", dir, pid)
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, "log")); err != nil {
+		fmt.Printf("%s: no log\n", dir)
+		return nil
+	}
+	flags := storeFlags{dataFlags: dataFlags{Data: dir}, Redis: c.Redis, StateCacheBytes: c.StateCacheBytes}
+	e, err := openEngine(flags, &encoderFlags{NoText: true}, cfg, storeOptions{onItem: noHook}, c.logger())
+	if err != nil {
+		return err
+	}
+	defer e.closeTimed(&err)
+	if err := flushStore(ctx, e.store); err != nil {
+		return err
+	}
+	fmt.Printf("%s: in Redis\n", dir)
+	return nil
+}
