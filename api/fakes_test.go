@@ -104,11 +104,11 @@ func start(t testing.TB, change func(*api.Options)) *service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	schema, err := blend.PriorSchema(cfg.Fields)
+	schema, err := blend.PriorSchema(cfg.Fields, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	prior, err := blend.NewPrior(schema)
+	prior, err := blend.NewPrior(schema, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,10 @@ func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
 				delete(s.users, id)
 			}
 		}
+	case event.Table:
+		if s.OpenTable != nil {
+			s.UseTable(e.Table, s.OpenTable(e.Table, e.Digest))
+		}
 	}
 	return nil
 }

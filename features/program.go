@@ -131,6 +131,8 @@ func (t *Tables) compile(f *ranker.Feature) filler {
 		return historyFill
 	case ranker.KindInteracted:
 		return interactedFill(slices.Index(t.cfg.Fields, f.Field), f.Action)
+	case ranker.KindTable:
+		return t.tableFill(f)
 	case ranker.KindCount:
 		return t.counter(f).logs
 	case ranker.KindRate:

@@ -25,6 +25,10 @@ import (
 // number of Reads may run at once while nothing is applied.
 type State struct {
 	*Tables
+	// OpenTable returns the imported columns that a record in the log names. It is for replays, which see
+	// each version from its record on; nil = records of imports change nothing, the owner calls UseTable.
+	OpenTable func(name, digest string) *Columns
+
 	items map[string]*ItemState
 	users map[string]*UserState
 

@@ -18,6 +18,7 @@ type Tables struct {
 
 	changed  map[Value]struct{} // since TakeChanged, nil while nobody asked for it
 	programs programs
+	imported imported
 }
 
 // Value names one entry of the tables: a value of the counted field with this index, or with index -1

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 var kinds = []string{KindNumber, KindBoolean, KindCategory, KindWordCount, KindAge, KindCount, KindRate, KindInteracted,
@@ -50,8 +51,12 @@ func checkOptions(f *Feature, bad func(string, ...any)) {
 		if f.Scope == ScopeField || f.Scope == ScopeUserField {
 			need("field", f.Field)
 		}
-	case KindMatch, KindTable:
+	case KindMatch:
 		need("column", f.Column)
+	case KindTable:
+		if table, column, ok := strings.Cut(f.Column, "."); !ok || table == "" || column == "" {
+			bad("column %q is not TABLE.COLUMN", f.Column)
+		}
 	}
 	if !slices.Contains([]string{"", "rank", "zscore", "ratio"}, f.WithinList) {
 		bad("within_list %q is unknown; it is rank, zscore or ratio", f.WithinList)

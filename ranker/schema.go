@@ -39,7 +39,7 @@ const (
 type Feature struct {
 	Name     string   `yaml:"name"`
 	Kind     string   `yaml:"kind"`
-	Group    string   `yaml:"group,omitempty"`     // for explanations; "" = by kind: text, behaviour, item, user, request
+	Group    string   `yaml:"group,omitempty"`     // for explanations; "" = by kind: text, behaviour, item, user, request, table
 	Field    string   `yaml:"field,omitempty"`     // item, user or context field
 	Scope    string   `yaml:"scope,omitempty"`     // count, rate
 	Action   string   `yaml:"action,omitempty"`    // count, rate, interacted; "impression" counts being shown
@@ -47,7 +47,7 @@ type Feature struct {
 	Weight   float64  `yaml:"weight,omitempty"`    // rate: strength of the smoothing, in impressions; 0 = 10
 	Values   []string `yaml:"values,omitempty"`    // category, context: the one-hot values
 	Encode   string   `yaml:"encode,omitempty"`    // category: onehot (default) or index
-	Column   string   `yaml:"column,omitempty"`    // match, table: the column's name
+	Column   string   `yaml:"column,omitempty"`    // match: the column's name; table: TABLE.COLUMN
 	// WithinList adds the value's standing within its list in place of the raw value:
 	// rank (0 best .. 1), zscore, ratio (to the list's mean).
 	WithinList string `yaml:"within_list,omitempty"`
@@ -156,6 +156,8 @@ func defaultGroup(kind, scope string) string {
 		return "behaviour"
 	case KindContext, KindTimeOfDay, KindRetrieval, KindPosition:
 		return "request"
+	case KindTable:
+		return "table"
 	}
 	return "item"
 }

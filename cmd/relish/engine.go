@@ -11,6 +11,8 @@ import (
 	"relish/embeddings/onnx"
 	vectors "relish/embeddings/redis"
 	"relish/features/journal"
+	"relish/features/redis"
+	"relish/features/tables"
 	"relish/internal/config"
 	"relish/internal/redisconn"
 	"relish/ranker"
@@ -22,6 +24,7 @@ import (
 type engine struct {
 	conn    *redisconn.Conn // nil without --redis
 	store   store
+	tables  *tables.Keeper
 	vectors *embeddings.Service // nil with --no-text
 	encoder *onnx.Encoder
 	unlock  func()
@@ -58,8 +61,19 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 	if opt.onItem == nil && e.vectors != nil {
 		opt.onItem = func(items []*ranker.ItemInfo) { e.vectors.Enqueue(items) }
 	}
-	e.store, err = openStore(&data, e.conn, cfg, opt, log)
+	if e.store, err = openStore(&data, e.conn, cfg, opt, log); err != nil {
+		return nil, err
+	}
+	e.tables, err = tables.Open(data.Data, shelf(data.Data, e.conn, cfg), e.store, log)
 	return e, err
+}
+
+// shelf is where imported tables come from.
+func shelf(data string, conn *redisconn.Conn, cfg *config.Config) tables.Shelf {
+	if conn != nil {
+		return redis.NewShelf(conn, cfg.State.Age())
+	}
+	return tables.Folder(data)
 }
 
 // close releases everything, in the reverse order of opening.
@@ -92,11 +106,11 @@ func (e *engine) closeTimed(err *error) {
 
 // priorModels serves the prior over the configured actions and fields.
 func priorModels(cfg *config.Config) (ranker.Models, error) {
-	schema, err := blend.PriorSchema(cfg.State.Fields)
+	schema, err := blend.PriorSchema(cfg.State.Fields, cfg.Tables)
 	if err != nil {
 		return nil, fmt.Errorf("prior: %w", err)
 	}
-	prior, err := blend.NewPrior(schema)
+	prior, err := blend.NewPrior(schema, cfg.Tables)
 	if err != nil {
 		return nil, fmt.Errorf("prior: %w", err)
 	}

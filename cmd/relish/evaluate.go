@@ -14,6 +14,7 @@ import (
 	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/features/journal"
+	"relish/features/tables"
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/training/evaluate"
@@ -53,6 +54,7 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	}
 	cfg.State.Text = cfg.Text
 	state := features.New(cfg.State)
+	state.OpenTable = tables.Opener(c.Data, log)
 	scorers, err := c.scorers(state, vectors, models, cfg)
 	if err != nil {
 		return err

@@ -14,7 +14,8 @@ type importCmd struct {
 	storeFlags
 	encoderFlags
 	logFlags
-	Format  string   `help:"native, metarank or csv (a header row naming user,item,action,time...). gz and zst are known by their first bytes." enum:"native,metarank,csv" default:"native"`
+	Format  string   `help:"native, metarank or csv (a header row naming user,item,action,time...), where gz and zst are known by their first bytes; or arrow: one Arrow IPC file of feature columns for users or items, beside a running service too." enum:"native,metarank,csv,arrow" default:"native"`
+	Name    string   `help:"With arrow: the table's name. The import takes the place of the older one; relish.yaml names its columns NAME.COLUMN." placeholder:"NAME"`
 	Strict  bool     `help:"Stop at the first event that is wrong, with exit status 1."`
 	NoEmbed bool     `help:"Leave the item texts unencoded; serve or embed will do it."`
 	JSON    bool     `help:"Print the counts as JSON."`
@@ -31,6 +32,9 @@ type importCounts struct {
 
 // Run imports the files.
 func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
+	if c.Format == "arrow" {
+		return c.table(ctx, cfg)
+	}
 	c.NoText = c.NoText || c.NoEmbed
 	log := c.logger()
 	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{onItem: noHook}, log)

@@ -21,7 +21,7 @@ var version = "dev"
 
 // cli is the whole command line. Every flag is also RELISH_<FLAG> and a key of relish.yaml.
 type cli struct {
-	Config string `help:"File with sections state, rules, text, keys, and any flag by its name." type:"path" placeholder:"FILE"`
+	Config string `help:"File with sections state, rules, text, keys, tables, and any flag by its name." type:"path" placeholder:"FILE"`
 
 	Serve    serveCmd    `cmd:"" help:"Run the ranking service."`
 	Import   importCmd   `cmd:"" help:"Read events from files into the data folder."`
@@ -34,6 +34,7 @@ type cli struct {
 	Bench    benchCmd    `cmd:"" help:"Measure latency under an open-loop load."`
 	Doctor   doctorCmd   `cmd:"" help:"Check assets and a data folder and say what is wrong."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Convert  convertCmd  `cmd:"" hidden:"" name:"convert-table"`
 }
 
 // errUsage marks errors that are the caller's: exit status 2.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"relish/api"
+	"relish/features"
 	"relish/features/event"
 	"relish/features/journal"
 	"relish/features/memory"
@@ -35,6 +36,7 @@ type store interface {
 	Items(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error]
 	DeleteItem(ctx context.Context, id string) (known bool, err error)
 	Forget(ctx context.Context, userID string) error
+	UseTable(name string, c *features.Columns)
 	Flush(ctx context.Context) error
 	PendingErasures() int
 	Close() error

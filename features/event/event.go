@@ -1,10 +1,11 @@
 // Package event is the event model and its codecs.
 //
 // Four kinds of events tell Relish what happens: an item was described, a user was described, items
-// were shown (impression), a user did something with an item (interaction). Two more kinds exist in
-// the log only: an item was deleted, a user was forgotten. Events come in as native JSON, Metarank's
-// JSON, or CSV of interactions, plain or compressed, possibly twice and out of order; whatever the
-// way in, they become an Event here, are checked by Validate, and are kept in the log as native JSON.
+// were shown (impression), a user did something with an item (interaction). Three more kinds exist
+// in the log only: an item was deleted, a user was forgotten, a table of features was imported.
+// Events come in as native JSON, Metarank's JSON, or CSV of interactions, plain or compressed,
+// possibly twice and out of order; whatever the way in, they become an Event here, are checked by
+// Validate, and are kept in the log as native JSON.
 package event
 
 import (
@@ -25,7 +26,7 @@ var (
 // Kind is what an event tells. Its string form is the native "type".
 type Kind string
 
-// The kinds of events. Delete and Erase are written by the server itself and never accepted from outside.
+// The kinds of events. The last three are written by the server itself and never accepted from outside.
 const (
 	Item        Kind = "item"
 	User        Kind = "user"
@@ -33,6 +34,7 @@ const (
 	Interaction Kind = "interaction"
 	Delete      Kind = "delete" // the item is gone
 	Erase       Kind = "erase"  // the user is forgotten; carries UserHash, never the id
+	Table       Kind = "table"  // a table of feature columns took the place of the older one of its name
 )
 
 // Event is one event of any kind; which fields are used depends on Kind. It is a plain value, its
@@ -72,6 +74,9 @@ type Event struct {
 
 	// Erase events: UserHash(user id), see package features.
 	UserHash string
+
+	// Table events: the table's name and the SHA-256 of its file.
+	Table, Digest string
 }
 
 // Answer is what the server adds to an impression it answered itself.

@@ -44,6 +44,8 @@ type wire struct {
 	Scores   []float64   `json:"scores,omitzero"`
 	Replace  bool        `json:"replace,omitzero"`
 	UserHash string      `json:"user_hash,omitzero"`
+	Table    string      `json:"table,omitzero"`
+	Digest   string      `json:"digest,omitzero"`
 	Answer   *wireAnswer `json:"answer,omitzero"`
 }
 
@@ -142,7 +144,8 @@ func fromEvent(e *Event) wire {
 	w := wire{outside: outside{Type: e.Kind, ID: e.ID, Time: stamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
 		Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields, Items: e.Shown, Context: e.Context,
 		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Action: e.Action,
-		Impression: e.ImpressionID, Value: e.Value}, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash}
+		Impression: e.ImpressionID, Value: e.Value}, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash,
+		Table: e.Table, Digest: e.Digest}
 	if a := e.Answer; a != nil {
 		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq,
 			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Matrix: encodeMatrix(a.Matrix)}
@@ -159,7 +162,7 @@ func (w *outside) event() Event {
 
 func (w *wire) logged() (Event, error) {
 	e := w.event()
-	e.Scores, e.Replace, e.UserHash = w.Scores, w.Replace, w.UserHash
+	e.Scores, e.Replace, e.UserHash, e.Table, e.Digest = w.Scores, w.Replace, w.UserHash, w.Table, w.Digest
 	if a := w.Answer; a != nil {
 		hash, err := strconv.ParseUint(a.MatrixHash, 16, 64)
 		if err != nil {

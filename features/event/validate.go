@@ -1,9 +1,12 @@
 package event
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -65,6 +68,29 @@ func (e *Event) Validate() *Error {
 		if e.Value != nil && !finite(*e.Value) {
 			return &Error{Code: "invalid_field", Pointer: "/value", Message: "must be finite"}
 		}
+	case Table:
+		return e.validateTable()
+	}
+	return nil
+}
+
+// tableName is what a table may be called: it is a part of file and column names.
+var tableName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// CheckTable reports whether name can name a table.
+func CheckTable(name string) error {
+	if !tableName.MatchString(name) {
+		return errors.New("must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
+	}
+	return nil
+}
+
+func (e *Event) validateTable() *Error {
+	if err := CheckTable(e.Table); err != nil {
+		return &Error{Code: "invalid_field", Pointer: "/table", Message: err.Error()}
+	}
+	if sum, err := hex.DecodeString(e.Digest); err != nil || len(sum) != sha256.Size {
+		return &Error{Code: "invalid_field", Pointer: "/digest", Message: "must be 64 hexadecimal digits"}
 	}
 	return nil
 }

@@ -123,6 +123,9 @@ func (s *Store) Items(context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 	}
 }
 
+// UseTable makes c the current version of an imported table, see features.Tables.
+func (s *Store) UseTable(name string, c *features.Columns) { s.state.UseTable(name, c) }
+
 // Flush returns at once: what is acknowledged is in the state.
 func (s *Store) Flush(context.Context) error { return nil }
 

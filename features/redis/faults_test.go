@@ -47,11 +47,11 @@ const (
 
 func serve(t *testing.T, s *opened, ids []string) *service {
 	t.Helper()
-	schema, err := blend.PriorSchema(s.cfg.Fields)
+	schema, err := blend.PriorSchema(s.cfg.Fields, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	prior, err := blend.NewPrior(schema)
+	prior, err := blend.NewPrior(schema, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,6 +168,9 @@ func (s *Store) settle(ctx context.Context) {
 	s.applied.wait(ctx, s.LastSeq())
 }
 
+// UseTable makes c the current version of an imported table, see features.Tables.
+func (s *Store) UseTable(name string, c *features.Columns) { s.tables.UseTable(name, c) }
+
 // Flush waits until Redis has everything that the log has, or ctx ends.
 func (s *Store) Flush(ctx context.Context) error {
 	for s.behind.Load() || s.applied.value() < s.LastSeq() {

@@ -351,7 +351,7 @@ func featureValues(t *testing.T, b Backend) {
 		{ranker.Feature{Kind: ranker.KindInteracted, Field: "tags"}, []float64{1, 0.5, math.NaN()}},
 		{ranker.Feature{Kind: ranker.KindHistory}, []float64{math.Log1p(1), math.Log1p(1), math.Log1p(1)}},
 		{ranker.Feature{Kind: ranker.KindTimeOfDay}, []float64{22 + 13.0/60, 22 + 13.0/60, 22 + 13.0/60}},
-		{ranker.Feature{Kind: ranker.KindTable, Column: "c"}, []float64{math.NaN(), math.NaN(), math.NaN()}},
+		{ranker.Feature{Kind: ranker.KindTable, Column: "t.c"}, []float64{math.NaN(), math.NaN(), math.NaN()}},
 	} {
 		c.f.Name = c.f.Kind + "/" + c.f.Scope + "/" + c.f.Field
 		t.Run(c.f.Name, func(t *testing.T) { wantColumns(t, read(t, s, schema(t, c.f), "u", "a", "b", "new"), c.want...) })

@@ -1,6 +1,6 @@
 // Package config reads relish.yaml.
 //
-// The file has sections for what no flag can say (state, rules, text, keys); every other key is the
+// The file has sections for what no flag can say (state, rules, text, keys, tables); every other key is the
 // name of a command-line flag and stands in for it. Precedence: command line, environment
 // (RELISH_...), file, default. Reading is strict: an unknown key, a repeated key or a wrong type is
 // an error, and all problems of the file are reported at once, each with its line.
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +21,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"relish/features"
+	"relish/features/event"
 	"relish/ranker"
+	"relish/ranker/blend"
 	"relish/ranker/rerank"
 )
 
@@ -36,11 +39,13 @@ type Key struct {
 
 // Config is a read file. It is read-only after Load.
 type Config struct {
-	State features.Config      `yaml:"state"`
-	Rules rerank.Config        `yaml:"rules"`
-	Text  ranker.TextSpec      `yaml:"text"`
-	Keys  []Key                `yaml:"keys"`
-	Flags map[string]yaml.Node `yaml:",inline"`
+	State features.Config `yaml:"state"`
+	Rules rerank.Config   `yaml:"rules"`
+	Text  ranker.TextSpec `yaml:"text"`
+	Keys  []Key           `yaml:"keys"`
+	// Tables are the imported columns that the prior reads.
+	Tables []blend.Table        `yaml:"tables"`
+	Flags  map[string]yaml.Node `yaml:",inline"`
 }
 
 // Default returns the configuration of an empty file.
@@ -81,13 +86,13 @@ func (c *Config) parse(data []byte, flags []string) error {
 	for name, node := range c.Flags {
 		switch {
 		case !slices.Contains(flags, name):
-			errs = append(errs, fmt.Errorf("line %d: unknown key %q; sections are state, rules, text, keys, other keys are flags (see relish --help)", node.Line, name))
+			errs = append(errs, fmt.Errorf("line %d: unknown key %q; sections are state, rules, text, keys, tables, other keys are flags (see relish --help)", node.Line, name))
 		case node.Kind != yaml.ScalarNode && node.Kind != yaml.SequenceNode:
 			errs = append(errs, fmt.Errorf("line %d: %s is a flag and takes a single value", node.Line, name))
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(append(errs, c.State.Validate(), c.Rules.Validate(), c.checkKeys())...)
+	return errors.Join(append(errs, c.State.Validate(), c.Rules.Validate(), c.checkKeys(), c.checkTables())...)
 }
 
 func (c *Config) checkKeys() error {
@@ -104,6 +109,30 @@ func (c *Config) checkKeys() error {
 				errs = append(errs, fmt.Errorf("keys[%d]: scope %q is unknown; choose from %v", i, s, Scopes))
 			}
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// maxTables bounds the imported columns that the prior reads.
+const maxTables = 256
+
+func (c *Config) checkTables() error {
+	var errs []error
+	if len(c.Tables) > maxTables {
+		errs = append(errs, fmt.Errorf("tables has %d entries; at most %d are possible", len(c.Tables), maxTables))
+	}
+	seen := map[string]bool{}
+	for i, t := range c.Tables {
+		table, column, _ := strings.Cut(t.Column, ".")
+		switch {
+		case event.CheckTable(table) != nil || column == "":
+			errs = append(errs, fmt.Errorf("tables[%d]: column %q is not TABLE.COLUMN; TABLE is the --name of the import", i, t.Column))
+		case seen[t.Column]:
+			errs = append(errs, fmt.Errorf("tables[%d]: column %q stands twice", i, t.Column))
+		case math.IsNaN(t.Weight) || math.IsInf(t.Weight, 0):
+			errs = append(errs, fmt.Errorf("tables[%d]: weight must be finite", i))
+		}
+		seen[t.Column] = true
 	}
 	return errors.Join(errs...)
 }

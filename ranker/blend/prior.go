@@ -61,8 +61,8 @@ type Prior struct {
 
 var _ ranker.Blend = (*Prior)(nil)
 
-// NewPrior returns the prior over a schema made by PriorSchema.
-func NewPrior(schema *ranker.Schema) (*Prior, error) {
+// NewPrior returns the prior over a schema made by PriorSchema of the same tables.
+func NewPrior(schema *ranker.Schema, tables []Table) (*Prior, error) {
 	at := map[string]int{}
 	for i, c := range schema.Columns() {
 		at[c.Name] = i
@@ -88,6 +88,9 @@ func NewPrior(schema *ranker.Schema) (*Prior, error) {
 				p.terms = append(p.terms, t)
 			}
 		}
+	}
+	for _, t := range tables {
+		p.terms = append(p.terms, term{at[tableColumn+t.Column], t.Weight, always})
 	}
 	return p, nil
 }

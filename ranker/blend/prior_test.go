@@ -15,11 +15,11 @@ var nan = float32(math.NaN())
 // rows builds a matrix of the prior's schema over field "kind" from named cells; the rest is missing.
 func rows(t testing.TB, cells ...map[string]float32) (*blend.Prior, *ranker.Matrix) {
 	t.Helper()
-	s, err := blend.PriorSchema([]string{"kind"})
+	s, err := blend.PriorSchema([]string{"kind"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := blend.NewPrior(s)
+	p, err := blend.NewPrior(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,11 +103,11 @@ func TestPriorGates(t *testing.T) {
 
 // Whatever the cells hold, the score is finite and the explanation adds up to it.
 func TestPriorIsFiniteAndExplained(t *testing.T) {
-	s, err := blend.PriorSchema([]string{"kind", "author"})
+	s, err := blend.PriorSchema([]string{"kind", "author"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := blend.NewPrior(s)
+	p, err := blend.NewPrior(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestPriorNeedsItsSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := blend.NewPrior(s); err == nil {
+	if _, err := blend.NewPrior(s, nil); err == nil {
 		t.Error("accepted")
 	}
 }

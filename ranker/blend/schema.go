@@ -6,7 +6,8 @@ package blend
 
 import "relish/ranker"
 
-// Names of the prior's features. The fields' ones are followed by the field's name.
+// Names of the prior's features. The fields' ones are followed by the field's name, the
+// tables' one by the column's.
 const (
 	itemRate      = "item.rate"
 	itemCount     = "item.count"
@@ -21,10 +22,17 @@ const (
 	wordsHistory  = "words.history"
 	wordsQuery    = "words.query"
 	retrieval     = "retrieval"
+	tableColumn   = "table."
 )
 
-// PriorSchema returns the features that the prior reads, over the counted item fields.
-func PriorSchema(fields []string) (*ranker.Schema, error) {
+// A Table gives a column of an imported table a say in the prior.
+type Table struct {
+	Column string  `yaml:"column"` // TABLE.COLUMN
+	Weight float64 `yaml:"weight"` // log-odds per unit of the column; 0 = shown to explanations and trainings only
+}
+
+// PriorSchema returns the features that the prior reads, over the counted item fields and imported columns.
+func PriorSchema(fields []string, tables []Table) (*ranker.Schema, error) {
 	three, minusThree := 3.0, -3.0
 	match := func(name string) ranker.Feature {
 		// How a text compares with its list is what counts: cosines of one encoder lie close together.
@@ -43,6 +51,9 @@ func PriorSchema(fields []string) (*ranker.Schema, error) {
 		features = append(features,
 			ranker.Feature{Name: fieldRate + f, Kind: ranker.KindRate, Scope: ranker.ScopeField, Field: f, Action: "any", Min: &minusThree, Max: &three},
 			ranker.Feature{Name: userFieldRate + f, Kind: ranker.KindRate, Scope: ranker.ScopeUserField, Field: f, Action: "any", Min: &minusThree, Max: &three})
+	}
+	for _, t := range tables {
+		features = append(features, ranker.Feature{Name: tableColumn + t.Column, Kind: ranker.KindTable, Column: t.Column})
 	}
 	return ranker.NewSchema(features)
 }

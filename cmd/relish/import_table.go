@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"relish/features/arrowio"
+	"relish/features/event"
+	"relish/features/journal"
+	"relish/features/tables"
+	"relish/internal/config"
+)
+
+// tableTime is how long an import waits for the running service to take it.
+const tableTime = 30 * time.Second
+
+// table imports one file of feature columns.
+func (c *importCmd) table(ctx context.Context, cfg *config.Config) error {
+	if err := event.CheckTable(c.Name); err != nil {
+		return fmt.Errorf("%w: --name %q: %v", errUsage, c.Name, err)
+	}
+	if len(c.Files) != 1 || c.Files[0] == "-" {
+		return fmt.Errorf("%w: an arrow import takes one file", errUsage)
+	}
+	unlock, err := journal.Lock(tables.Dir(c.Data)) // one import at a time
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	path := filepath.Join(tables.Dir(c.Data), "import")
+	info, err := convertApart(ctx, c.Files[0], path)
+	if err != nil {
+		return fmt.Errorf("%s is refused, %s stays as it is: %w", c.Files[0], c.Name, err)
+	}
+	v := tables.Version{Digest: info.SHA256, Imported: time.Now().UnixMilli()}
+	if err := c.shelve(ctx, cfg, v, path); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(map[string]any{"table": c.Name, "rows": info.Rows, "digest": v.Digest})
+	}
+	fmt.Printf("table %s: %d rows, digest %s\n", c.Name, info.Rows, v.Digest)
+	return nil
+}
+
+// shelve puts the version where servers look for it, and sees to it that a data folder's own has taken it.
+func (c *importCmd) shelve(ctx context.Context, cfg *config.Config, v tables.Version, path string) (err error) {
+	conn, err := c.connect()
+	if err != nil {
+		return err
+	}
+	if conn != nil {
+		err := shelf(c.Data, conn, cfg).Put(ctx, c.Name, v, path)
+		return errors.Join(err, conn.Close())
+	}
+	if err := tables.Folder(c.Data).Put(ctx, c.Name, v, path); err != nil {
+		return err
+	}
+	if journal.Holder(c.Data) != "" {
+		return c.await(ctx, v)
+	}
+	e, err := openEngine(c.storeFlags, &encoderFlags{NoText: true}, cfg, storeOptions{onItem: noHook}, c.logger())
+	if err != nil {
+		return err
+	}
+	defer e.closeTimed(&err)
+	return e.tables.Sync(ctx)
+}
+
+// await waits until the service that runs on the folder uses the version.
+func (c *importCmd) await(ctx context.Context, v tables.Version) error {
+	ctx, cancel := context.WithTimeout(ctx, tableTime)
+	defer cancel()
+	for {
+		taken, err := tables.Taken(c.Data)
+		if err != nil {
+			return err
+		}
+		if taken[c.Name] == v {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("the table is in the data folder, but the service that runs there has not taken it; its log says why")
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// convertApart converts a file in a process of its own: the Arrow library trusts the lengths that a file
+// declares, and what it does to a damaged one must not happen to anybody else.
+func convertApart(ctx context.Context, in, out string) (info arrowio.File, err error) {
+	if _, err := os.Stat(in); err != nil {
+		return info, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return info, err
+	}
+	cmd := exec.CommandContext(ctx, self, "convert-table", in, out)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	if err == nil {
+		return info, json.Unmarshal(stdout.Bytes(), &info)
+	}
+	if reason, ok := strings.CutPrefix(stderr.String(), "relish: "); ok {
+		return info, errors.New(strings.TrimSpace(reason))
+	}
+	return info, errors.New("the Arrow library failed on it: the file is damaged, or far too large")
+}
+
+// convertCmd is the process that convertApart starts.
+type convertCmd struct {
+	In  string `arg:""`
+	Out string `arg:""`
+}
+
+// Memory that a conversion may take: the process itself, and some times the file.
+const (
+	convertBase  = 2 << 30
+	convertTimes = 16
+)
+
+// Run converts under a limit on its memory.
+func (c *convertCmd) Run() error {
+	st, err := os.Stat(c.In)
+	if err != nil {
+		return err
+	}
+	limit := uint64(convertBase + convertTimes*st.Size())
+	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+		return err
+	}
+	info, err := arrowio.ConvertTable(c.In, c.Out)
+	if err != nil {
+		return err
+	}
+	return printJSON(info)
+}

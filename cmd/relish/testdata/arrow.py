@@ -1,0 +1,44 @@
+"""The other side of the Arrow tests: what pandas, Spark or DuckDB users would do.
+
+  arrow.py write FOLDER      writes users.arrow and items.arrow
+  arrow.py read SNAPSHOT     prints what pyarrow, and DuckDB over pyarrow, find in a snapshot
+"""
+import json
+import os
+import sys
+
+import duckdb
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+
+def write(path, table, **options):
+    with ipc.new_file(path, table.schema, options=ipc.IpcWriteOptions(**options)) as out:
+        out.write_table(table)
+
+
+def write_tables(folder):
+    write(os.path.join(folder, "users.arrow"), pa.table({
+        "user": pa.array(["reader", "other"]).dictionary_encode(),
+        "loyalty": [0.75, None],
+        "vip": [True, False]}))
+    write(os.path.join(folder, "items.arrow"), pa.table({
+        "item": pa.array(["book-001", "film-001"], pa.large_string()),
+        "margin": pa.array([1.5, -2.0], pa.float64())}), compression="zstd")
+
+
+def read_snapshot(folder):
+    def table(name):
+        with pa.OSFile(os.path.join(folder, name)) as f:
+            return ipc.open_file(f).read_all()
+
+    items, users, history, counters = (table(n + ".arrow") for n in ("items", "users", "history", "counters"))
+    liked = duckdb.sql("""
+        SELECT i.title, count(*) AS n FROM history h JOIN items i ON i.item = h.item
+        WHERE h.kind = 'interaction' GROUP BY i.title ORDER BY n DESC, i.title LIMIT 1""").fetchone()
+    print(json.dumps({
+        "items": items.num_rows, "users": users.num_rows, "history": history.num_rows, "counters": counters.num_rows,
+        "titles": items.column("title").to_pylist()[:1], "liked": liked}))
+
+
+{"write": write_tables, "read": read_snapshot}[sys.argv[1]](sys.argv[2])

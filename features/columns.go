@@ -1,0 +1,100 @@
+package features
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"relish/ranker"
+)
+
+// What the rows of imported columns are about.
+const (
+	KeyUser = "user"
+	KeyItem = "item"
+)
+
+// Columns are feature columns that were computed elsewhere, one row per user or item. They are immutable.
+type Columns struct {
+	key    string
+	names  []string
+	rows   map[string]int
+	values [][]float32 // by column; NaN = missing
+}
+
+// NewColumns takes columns of len(ids) values each; NaN is a missing one. ids are items' ids, or
+// users' as UserHash writes them, so that what is kept names nobody. It owns its arguments.
+func NewColumns(key string, ids, names []string, values [][]float32) (*Columns, error) {
+	c := &Columns{key: key, names: names, rows: make(map[string]int, len(ids)), values: values}
+	for i, id := range ids {
+		if first, twice := c.rows[id]; twice {
+			return nil, fmt.Errorf("rows %d and %d are of the same %s; there must be one row each", first, i, key)
+		}
+		c.rows[id] = i
+	}
+	return c, nil
+}
+
+// Key returns KeyUser or KeyItem.
+func (c *Columns) Key() string { return c.key }
+
+// Names returns the columns' names; the slice must not be changed.
+func (c *Columns) Names() []string { return c.names }
+
+// Len returns the number of rows.
+func (c *Columns) Len() int { return len(c.rows) }
+
+// imported are the current columns by their table's name.
+type imported struct {
+	current atomic.Pointer[map[string]*Columns]
+}
+
+// UseTable makes c the current version of the named table, for whatever is read from now on; nil removes the
+// table. Calls must not overlap each other, but may overlap reads.
+func (t *Tables) UseTable(name string, c *Columns) {
+	next := map[string]*Columns{}
+	if now := t.imported.current.Load(); now != nil {
+		maps.Copy(next, *now)
+	}
+	next[name] = c
+	t.imported.current.Store(&next)
+}
+
+// table returns the current version of the named table, nil if there is none.
+func (t *Tables) table(name string) *Columns {
+	if now := t.imported.current.Load(); now != nil {
+		return (*now)[name]
+	}
+	return nil
+}
+
+// tableFill fills from the imported column "TABLE.COLUMN"; it stays missing while nobody has imported it.
+func (t *Tables) tableFill(f *ranker.Feature) filler {
+	name, column, _ := strings.Cut(f.Column, ".")
+	return func(r *reader) fill {
+		nothing := func(int, []float32) {}
+		c := t.table(name)
+		if c == nil {
+			return nothing
+		}
+		at := slices.Index(c.names, column)
+		if at < 0 {
+			return nothing
+		}
+		values := c.values[at]
+		if c.key == KeyItem {
+			return func(i int, row []float32) {
+				if k, ok := c.rows[r.q.Candidates[i].ID]; ok {
+					row[0] = values[k]
+				}
+			}
+		}
+		k, ok := c.rows[UserHash(r.q.User)]
+		if !ok {
+			return nothing
+		}
+		return func(_ int, row []float32) { row[0] = values[k] }
+	}
+}

@@ -1,0 +1,94 @@
+package features_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+)
+
+func columns(t testing.TB, key string, ids []string, values ...float32) *features.Columns {
+	t.Helper()
+	c, err := features.NewColumns(key, ids, []string{"x"}, [][]float32{values})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// cells returns what a table feature reads for user u and candidates a and b.
+func cells(t testing.TB, s *features.State, column string) [2]float32 {
+	t.Helper()
+	q := &ranker.Query{Schema: schemaOf(t, ranker.Feature{Kind: ranker.KindTable, Column: column}), User: "u", Now: t0,
+		Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}}}
+	st, err := s.Read(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [2]float32(st.Columns)
+}
+
+func same(a, b [2]float32) bool {
+	for i := range a {
+		if a[i] != b[i] && (a[i] == a[i] || b[i] == b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestTableColumns(t *testing.T) {
+	nan := float32(math.NaN())
+	s := features.New(features.DefaultConfig())
+	check := func(what, column string, want [2]float32) {
+		t.Helper()
+		if got := cells(t, s, column); !same(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	check("never imported", "shop.x", [2]float32{nan, nan})
+	s.UseTable("shop", columns(t, features.KeyItem, []string{"b", "z"}, 2, 3))
+	s.UseTable("people", columns(t, features.KeyUser, []string{features.UserHash("u")}, 7))
+	check("by item", "shop.x", [2]float32{nan, 2})
+	check("by user", "people.x", [2]float32{7, 7})
+	check("no such column", "shop.y", [2]float32{nan, nan})
+	s.UseTable("shop", columns(t, features.KeyItem, []string{"a"}, 5))
+	check("a newer version", "shop.x", [2]float32{5, nan})
+	s.UseTable("people", columns(t, features.KeyUser, []string{"u"}, 7))
+	check("ids that are not hashed", "people.x", [2]float32{nan, nan})
+	s.UseTable("shop", nil)
+	check("removed", "shop.x", [2]float32{nan, nan})
+
+	if _, err := features.NewColumns(features.KeyItem, []string{"a", "b", "a"}, nil, nil); err == nil || !strings.Contains(err.Error(), "rows 0 and 2") {
+		t.Errorf("two rows of one item: %v", err)
+	}
+}
+
+// A replay sees each version from its record on, and nothing before the first.
+func TestTablesInReplay(t *testing.T) {
+	nan := float32(math.NaN())
+	versions := map[string]*features.Columns{
+		"d1": columns(t, features.KeyItem, []string{"a"}, 1), "d2": columns(t, features.KeyItem, []string{"b"}, 2),
+	}
+	f := newFeed(features.DefaultConfig())
+	f.OpenTable = func(name, digest string) *features.Columns {
+		if name != "shop" {
+			t.Errorf("table %q was opened", name)
+		}
+		return versions[digest]
+	}
+	for _, step := range []struct {
+		digest string
+		want   [2]float32
+	}{{"", [2]float32{nan, nan}}, {"d1", [2]float32{1, nan}}, {"d2", [2]float32{nan, 2}}, {"lost", [2]float32{nan, nan}}} {
+		if step.digest != "" {
+			f.add(event.Event{Kind: event.Table, ID: "t", Table: "shop", Digest: step.digest})
+		}
+		if got := cells(t, f.State, "shop.x"); !same(got, step.want) {
+			t.Errorf("after %q: %v, want %v", step.digest, got, step.want)
+		}
+	}
+}
