@@ -69,3 +69,13 @@ func (o *Opener) Open(kind string, data []byte) (ranker.Matcher, error) {
 func Kinds() []string {
 	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(decoders)), KindText, KindWords)))
 }
+
+// Group returns the group of a matcher's column: that of text for what reads the items' content, of behaviour for what
+// reads who took what.
+func Group(column string) string {
+	kind, _, _ := strings.Cut(column, ".")
+	if kind == KindCooccurrence || kind == KindFactors || kind == KindTaste && column != tasteColumns[1] {
+		return "behaviour"
+	}
+	return ranker.GroupText
+}
