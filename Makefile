@@ -14,8 +14,9 @@ LINT_V  := v2.15.0
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-build: ## fetch runtime and encoder once, build bin/relish
+build: ## fetch runtime, trainer and encoder once, build bin/relish
 	@$(FETCH) onnxruntime
+	@$(FETCH) lightgbm
 	@$(FETCH) encoder-int8
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/relish ./cmd/relish
 

