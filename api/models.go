@@ -26,8 +26,8 @@ type Models interface {
 // activationTime bounds an activation: the bundle is tried in a process of its own before it is used.
 const activationTime = 3 * time.Minute
 
-// reportPolicy lets a report run its own scripts, in an origin of its own, and reach nothing: it comes out of a bundle.
-const reportPolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts"
+// reportPolicy lets a report show itself and do nothing: it comes out of a bundle.
+const reportPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 
 type modelAnswer struct {
 	Version string                    `json:"version"`

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -17,8 +18,6 @@ import (
 	"relish/ranker/blend"
 	"relish/ranker/bundle"
 	"relish/ranker/match"
-
-	"time"
 )
 
 func TestWriteAndLoad(t *testing.T) {
@@ -83,12 +82,21 @@ func TestEveryByteCounts(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for i := range data {
-			data[i] ^= 1 << (i % 8)
-			put(data)
-			refused(fmt.Sprintf("a flipped bit in byte %d of %s", i, e.Name()))
-			data[i] ^= 1 << (i % 8)
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
+		at := func(i int, b byte) {
+			if _, err := f.WriteAt([]byte{b}, int64(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, b := range data {
+			at(i, b^1<<(i%8))
+			refused(fmt.Sprintf("a flipped bit in byte %d of %s", i, e.Name()))
+			at(i, b)
+		}
+		f.Close()
 		for _, n := range []int{0, 1, len(data) / 2, len(data) - 1} {
 			put(data[:n])
 			refused(fmt.Sprintf("%d bytes of %s", n, e.Name()))

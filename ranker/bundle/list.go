@@ -33,6 +33,43 @@ func Versions(root string) ([]string, error) {
 	return out, nil
 }
 
+// Prune removes the oldest bundles of root, so that keep are left. It spares the active one, the one before it, and the given
+// versions, as experiments name them; those count. Servers go on with what they have loaded.
+func Prune(root string, keep int, spare ...string) (removed []string, err error) {
+	unlock, err := lock(root)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	versions, err := Versions(root)
+	if err != nil {
+		return nil, err
+	}
+	h, err := readHistory(root)
+	if err != nil {
+		return nil, err
+	}
+	spare = append([]string{h.active, h.before(h.active)}, spare...)
+	left := len(versions)
+	for _, v := range slices.Backward(versions) {
+		if left <= keep {
+			break
+		}
+		if slices.Contains(spare, v) {
+			continue
+		}
+		gone := filepath.Join(root, temporary+v) // half of a bundle must not be seen
+		if err := os.Rename(filepath.Join(root, v), gone); err != nil {
+			return removed, err
+		}
+		removed, left = append(removed, v), left-1
+		if err := os.RemoveAll(gone); err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
 // List returns what there is to rank with: the prior, and the newest 100 bundles, newest first. Of a bundle that is not loaded
 // no more than the manifest is checked.
 func (r *Registry) List() ([]ranker.ModelStatus, error) {

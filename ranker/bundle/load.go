@@ -220,6 +220,8 @@ func openBlend(kind string, data []byte, schema *ranker.Schema) (ranker.Blend, e
 			return nil, err
 		}
 		return blend.NewPrior(schema, priors.Tables)
+	case BlendTrees:
+		return blend.ParseTrees(data, len(schema.Columns()))
 	}
 	return nil, errors.New("this kind is unknown to this binary: use a newer relish")
 }

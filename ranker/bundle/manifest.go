@@ -56,9 +56,10 @@ type MatcherFile struct {
 	File string `json:"file"`
 }
 
-// Kinds of blends. A prior's file is JSON: {"tables":[{"column":"TABLE.COLUMN","weight":0.5}]}.
+// Kinds of blends.
 const (
-	BlendPrior = "prior"
+	BlendPrior = "prior" // JSON: {"tables":[{"column":"TABLE.COLUMN","weight":0.5}]}, over blend.PriorSchema
+	BlendTrees = "trees" // LightGBM's text format, its features in the order of the schema's columns
 )
 
 // BlendFile is the blend: its kind and its file.
