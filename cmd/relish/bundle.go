@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 
 	"relish/features"
-	"relish/internal/apart"
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/ranker/blend"
@@ -59,7 +57,7 @@ func openModels(ctx context.Context, root, encoder string, cfg *config.Config, l
 	if err != nil {
 		return nil, err
 	}
-	return bundle.Open(ctx, bundle.Options{Root: root, Prior: prior, Open: match.Open, Probe: probeApart,
+	return bundle.Open(ctx, bundle.Options{Root: root, Prior: prior, Open: match.Open, Try: tryApart,
 		Encoder: encoder, Check: counted(cfg), Log: log})
 }
 
@@ -85,49 +83,26 @@ func loadModel(root, version, encoder string, cfg *config.Config) (*ranker.Model
 	return b.Model, b.Manifest, nil
 }
 
-// What the trial of a bundle may take: the process itself, some times the files, and the time for a few rankings.
+// What the trial of a bundle may take, beside what Try gives it for the size of its files.
 const (
-	probeBase     = 2 << 30
-	probeTimes    = 4
-	probeTime     = 20 * time.Second // of the processor, and as much again for every GiB of files
-	probePatience = 2 * time.Minute
+	trialMemory   = 2 << 30
+	trialTime     = 20 * time.Second // of the processor
+	trialPatience = 2 * time.Minute
 )
 
-// probeApart tries a bundle in a process of its own.
-func probeApart(ctx context.Context, dir string) error {
-	_, err := apart.Run(ctx, probePatience, "probe-bundle", dir)
-	return err
+// tryApart tries a bundle in a process of its own.
+func tryApart(ctx context.Context, dir string) error {
+	return bundle.TryApart(ctx, dir, trialPatience, "probe-bundle")
 }
 
-// probeCmd is the process that probeApart starts.
+// probeCmd is the process that tryApart starts.
 type probeCmd struct {
 	Dir string `arg:""`
 }
 
 // Run tries the bundle under limits.
 func (c *probeCmd) Run(ctx context.Context) error {
-	var size int64
-	err := filepath.WalkDir(c.Dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		st, err := d.Info()
-		if err == nil {
-			size += st.Size()
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if err := apart.Limit(uint64(probeBase+probeTimes*size), probeTime*time.Duration(1+size>>30)); err != nil {
-		return err
-	}
-	b, err := bundle.Load(c.Dir, match.Open)
-	if err != nil {
-		return err
-	}
-	return b.Probe(ctx)
+	return bundle.Try(ctx, c.Dir, match.Open, trialMemory, trialTime)
 }
 
 // checkBundles looks at every bundle, tries the active one, and adds what it finds.
@@ -149,7 +124,7 @@ func checkBundles(ctx context.Context, root string, cfg *config.Config, add func
 		if v == active {
 			found = true
 			if err == nil {
-				err = probeApart(ctx, filepath.Join(root, v))
+				err = tryApart(ctx, filepath.Join(root, v))
 			}
 			if err == nil {
 				_, _, err = loadModel(root, v, "", cfg)

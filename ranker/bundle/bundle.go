@@ -74,7 +74,7 @@ func (b *Bundle) Fits(encoder string, check func(*ranker.Schema) error) error {
 const tolerance = 1e-5
 
 // Probe ranks the recorded cases and compares the scores, and what explains them, with the expected ones.
-// A bundle that nobody vouches for may do anything here: see Registry for where to call it.
+// A bundle that nobody vouches for may do anything here: see Try.
 func (b *Bundle) Probe(ctx context.Context) error {
 	for i, c := range b.probe {
 		if err := b.try(ctx, &c); err != nil {

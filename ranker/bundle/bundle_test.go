@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"relish/internal/apart"
 	"relish/ranker"
 	"relish/ranker/blend"
 	"relish/ranker/bundle"
@@ -302,7 +301,7 @@ func wantClean(t *testing.T, root string) {
 func TestHostileBundles(t *testing.T) {
 	t.Setenv("BUNDLE_TEST_CHILD", "probe")
 	for kind, want := range map[string]string{
-		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": "newer relish",
+		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": "newer relish", "exit": "before it was done",
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -312,7 +311,7 @@ func TestHostileBundles(t *testing.T) {
 					m.Matchers = append(m.Matchers, bundle.MatcherFile{Kind: kind})
 				}
 			})
-			_, err := apart.Run(t.Context(), time.Minute, filepath.Join(root, v))
+			err := bundle.TryApart(t.Context(), filepath.Join(root, v), time.Minute)
 			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%v, want %q", err, want)
 			}

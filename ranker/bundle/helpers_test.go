@@ -20,7 +20,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"relish/internal/apart"
 	"relish/internal/stats"
 	"relish/ranker"
 	"relish/ranker/blend"
@@ -36,7 +35,7 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 		return
 	case "probe":
-		err = probeUnderLimits(os.Args[1])
+		err = bundle.Try(context.Background(), os.Args[1], hostile, 2<<30, time.Second)
 	case "write":
 		err = writeUntil(os.Args[1], os.Args[2])
 	}
@@ -44,17 +43,6 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "relish:", err)
 		os.Exit(1)
 	}
-}
-
-func probeUnderLimits(dir string) error {
-	if err := apart.Limit(2<<30, time.Second); err != nil {
-		return err
-	}
-	b, err := bundle.Load(dir, hostile)
-	if err != nil {
-		return err
-	}
-	return b.Probe(context.Background())
 }
 
 // writeUntil writes a bundle and dies by kill -9 before the step of that number.
@@ -255,7 +243,7 @@ func (l *logs) String() string {
 func open(t testing.TB, root string, change func(*bundle.Options)) (*bundle.Registry, *logs) {
 	t.Helper()
 	l := &logs{}
-	opt := bundle.Options{Root: root, Prior: prior, Open: match.Open, Probe: inProcess, Encoder: "e1", Poll: time.Hour, Log: slog.New(slog.NewTextHandler(l, nil))}
+	opt := bundle.Options{Root: root, Prior: prior, Open: match.Open, Try: inProcess, Encoder: "e1", Poll: time.Hour, Log: slog.New(slog.NewTextHandler(l, nil))}
 	if change != nil {
 		change(&opt)
 	}

@@ -81,10 +81,9 @@ func (r *Registry) List() ([]ranker.ModelStatus, error) {
 	list := []ranker.ModelStatus{{Version: ranker.PriorVersion, State: v.state(ranker.PriorVersion)}}
 	for _, version := range versions[:min(len(versions), maxListed)] {
 		s := ranker.ModelStatus{Version: version, State: v.state(version)}
-		root, m, err := openFolder(filepath.Join(r.opt.Root, version))
+		m, err := ReadManifest(filepath.Join(r.opt.Root, version))
 		if err == nil {
 			s.Created, s.Parent, s.Forced, s.Metrics = m.Created, m.Parent, m.Forced, m.Metrics
-			err = root.Close()
 		}
 		switch why := r.refused.why(version); {
 		case s.State != ranker.ModelAvailable:

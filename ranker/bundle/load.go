@@ -20,8 +20,8 @@ import (
 )
 
 // Load reads the bundle in dir, whose name is its version: it checks that the folder holds the manifest's files and
-// nothing else, every size and digest, and the schema's hash, and makes the model. Whoever loads a bundle that nobody vouches
-// for does so in a process of its own first, see Bundle.Probe.
+// nothing else, every size and digest, and the schema's hash, and makes the model. What nobody vouches
+// for is loaded in a process of its own first, see TryApart.
 func Load(dir string, open Opener) (*Bundle, error) {
 	files := map[string][]byte{}
 	m, err := read(dir, func(f *File, r io.Reader) (err error) {
@@ -51,6 +51,15 @@ func Verify(dir string) (*Manifest, error) {
 		_, err := io.Copy(io.Discard, r)
 		return err
 	})
+}
+
+// ReadManifest reads the manifest of the bundle in dir, and checks no other file.
+func ReadManifest(dir string) (*Manifest, error) {
+	root, m, err := openFolder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("bundle %s: %w", filepath.Base(dir), err)
+	}
+	return m, root.Close()
 }
 
 // read checks the bundle in dir and hands each file to use, which reads it to its end and keeps nothing of it

@@ -216,8 +216,8 @@ func (m *Manifest) file(name string) *File {
 	return nil
 }
 
-// Size returns the bytes of all files.
-func (m *Manifest) Size() (n int64) {
+// size returns the bytes of all files.
+func (m *Manifest) size() (n int64) {
 	for _, f := range m.Files {
 		n += f.Bytes
 	}

@@ -17,14 +17,14 @@ import (
 // MaxRequired bounds what Require loads, beside the active bundle and the previous one: each costs its size in memory.
 const MaxRequired = 6
 
-// Options of a Registry. Root, Prior, Open, Probe and Log are required.
+// Options of a Registry. Root, Prior, Open, Try and Log are required.
 type Options struct {
 	Root  string        // the folder of bundles; made if it is not there
 	Prior *ranker.Model // the last stand-in, and what is active when no bundle is; its version is ranker.PriorVersion
 	Open  Opener
-	// Probe loads the bundle in dir and tries it (Load, Bundle.Probe) in a process of its own, under limits: a hostile file
-	// may end the process that reads it. It returns why the bundle must not be served.
-	Probe func(ctx context.Context, dir string) error
+	// Try returns why the bundle in dir must not be served. It does so by TryApart: a hostile file may end the process that
+	// reads it.
+	Try func(ctx context.Context, dir string) error
 	// Encoder and Check are what Bundle.Fits asks for.
 	Encoder string
 	Check   func(*ranker.Schema) error
@@ -64,8 +64,8 @@ type view struct {
 // Open returns a registry that serves what is active in the folder, or, when that is refused, what was active
 // before, or the prior. An error means that the folder itself cannot be used.
 func Open(ctx context.Context, opt Options) (*Registry, error) {
-	if opt.Root == "" || opt.Prior == nil || opt.Open == nil || opt.Probe == nil || opt.Log == nil {
-		return nil, errors.New("a registry needs Root, Prior, Open, Probe and Log")
+	if opt.Root == "" || opt.Prior == nil || opt.Open == nil || opt.Try == nil || opt.Log == nil {
+		return nil, errors.New("a registry needs Root, Prior, Open, Try and Log")
 	}
 	if opt.Poll == 0 {
 		opt.Poll = 10 * time.Second

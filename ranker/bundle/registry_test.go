@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"relish/internal/apart"
 	"relish/ranker"
 	"relish/ranker/blend"
 	"relish/ranker/bundle"
@@ -229,6 +228,45 @@ func TestFollows(t *testing.T) {
 	activate(a, polling)
 }
 
+// A server that stops while it tries a bundle stops at once, and holds nothing against the bundle.
+func TestStopsWhileTrying(t *testing.T) {
+	root := t.TempDir()
+	v := write(t, root, 1, nil)
+	started := make(chan struct{})
+	r, _ := open(t, root, func(o *bundle.Options) {
+		o.Try = func(ctx context.Context, _ string) error {
+			close(started)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	})
+	if err := bundle.Activate(root, v, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	<-started
+	if err := r.Activate(canceled(t), v, "", ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("another one does not wait its turn: %v", err)
+	}
+	wantActive(t, r, "prior") // and requests do not wait at all
+	cancel()
+	<-done
+	if st := r.Stats(); st.Refusals != 0 || st.Active != "prior" {
+		t.Errorf("%+v", st)
+	}
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
 // Reloading a hundred times under load fails no request, and each is ranked by one version as that version does.
 func TestReloadUnderLoad(t *testing.T) {
 	root := t.TempDir()
@@ -359,9 +397,7 @@ func TestRequire(t *testing.T) {
 	if st := r.Stats(); st.Loaded > bundle.MaxRequired+1 {
 		t.Errorf("%+v", st)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if failed := r.Require(ctx, v[:1]); len(failed) > 0 && !errors.Is(failed[v[0]], context.Canceled) {
+	if failed := r.Require(canceled(t), v[:1]); len(failed) > 0 && !errors.Is(failed[v[0]], context.Canceled) {
 		t.Errorf("cancelled: %v", failed)
 	}
 }
@@ -394,10 +430,7 @@ func TestHostileBundleIsTriedApart(t *testing.T) {
 	})
 	r, _ := open(t, root, func(o *bundle.Options) {
 		o.Open = hostile
-		o.Probe = func(ctx context.Context, dir string) error {
-			_, err := apart.Run(ctx, time.Minute, dir)
-			return err
-		}
+		o.Try = func(ctx context.Context, dir string) error { return bundle.TryApart(ctx, dir, time.Minute) }
 	})
 	if err := r.Activate(t.Context(), good, "", ""); err != nil {
 		t.Fatal(err)

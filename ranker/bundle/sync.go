@@ -80,7 +80,7 @@ func (r *Registry) read(ctx context.Context, version string) (*Bundle, error) {
 		return nil, err
 	}
 	dir := filepath.Join(r.opt.Root, version)
-	if err := r.opt.Probe(ctx, dir); err != nil {
+	if err := r.opt.Try(ctx, dir); err != nil {
 		return nil, err
 	}
 	b, err := Load(dir, r.opt.Open)
