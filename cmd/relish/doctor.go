@@ -14,6 +14,7 @@ import (
 
 type doctorCmd struct {
 	dataFlags
+	bundleFlags
 	encoderFlags
 	logFlags
 	JSON bool `help:"Print the findings as JSON."`
@@ -45,6 +46,7 @@ func (c *doctorCmd) Run(ctx context.Context, cfg *config.Config) error {
 	add("event log", err, "%d records, sequence without gaps, checksums good", events)
 	pending, err := journal.Pending(c.Data)
 	add("erasures", err, "%d users' events still to be rewritten out of the log", pending)
+	checkBundles(ctx, c.root(c.Data), cfg, add)
 	holder := journal.Holder(c.Data)
 	add("lock", nil, "%s", map[bool]string{true: "free", false: "held by process " + holder}[holder == ""])
 

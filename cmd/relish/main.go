@@ -35,6 +35,7 @@ type cli struct {
 	Doctor   doctorCmd   `cmd:"" help:"Check assets and a data folder and say what is wrong."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 	Convert  convertCmd  `cmd:"" hidden:"" name:"convert-table"`
+	Probe    probeCmd    `cmd:"" hidden:"" name:"probe-bundle"`
 }
 
 // errUsage marks errors that are the caller's: exit status 2.

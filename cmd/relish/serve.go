@@ -19,11 +19,13 @@ import (
 	"relish/features/journal"
 	"relish/internal/config"
 	"relish/ranker"
+	"relish/ranker/bundle"
 	"relish/ranker/rerank"
 )
 
 type serveCmd struct {
 	storeFlags
+	bundleFlags
 	encoderFlags
 	logFlags
 	Addr        string        `help:"Address to listen on. An address other machines reach needs keys in relish.yaml, or --open." default:"127.0.0.1:8080"`
@@ -65,7 +67,11 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 			log.Warn("more texts lack a vector than the queue holds; relish embed encodes them all", "left", dropped)
 		}
 	}
-	server, err := c.server(e, cfg, log)
+	models, err := openModels(ctx, c.root(c.Data), e.encoderDigest(), cfg, log)
+	if err != nil {
+		return err
+	}
+	server, err := c.server(e, models, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -74,6 +80,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	background.Go(func() { e.tables.Run(ctx) })
+	background.Go(func() { models.Run(ctx) })
 	ln, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		return err
@@ -96,11 +103,7 @@ func (c *serveCmd) checkOpen(cfg *config.Config) error {
 	return nil
 }
 
-func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
-	models, err := priorModels(cfg)
-	if err != nil {
-		return nil, err
-	}
+func (c *serveCmd) server(e *engine, models *bundle.Registry, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
 	steps, err := rerank.New(cfg.Rules)
 	if err != nil {
 		return nil, err
@@ -108,6 +111,7 @@ func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerEngine(reg, e)
+	registerModels(reg, models)
 	pipeline, err := ranker.New(ranker.Options{
 		Features: e.store, Vectors: ranksWith(e.vectors), Models: models, Recorder: e.store, Steps: steps,
 		TextSpec: cfg.Text, LogFeatures: c.LogFeatures,
@@ -120,8 +124,8 @@ func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api
 		return nil, err
 	}
 	opt := api.Options{
-		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store,
-		Ready: func() []api.Check { return readiness(e) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
+		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store, Models: models,
+		Ready: func() []api.Check { return readiness(e, models) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
 		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, Logger: log, Version: version,
 	}
 	if e.vectors != nil {
@@ -143,13 +147,24 @@ func apiKeys(keys []config.Key) ([]api.Key, error) {
 }
 
 // readiness names what a load balancer and a person want to know.
-func readiness(e *engine) []api.Check {
-	checks := []api.Check{storeCheck(e.store)}
+func readiness(e *engine, models *bundle.Registry) []api.Check {
+	checks := []api.Check{storeCheck(e.store), modelCheck(models)}
 	if e.encoder != nil {
-		checks = append(checks, api.Check{Name: "encoder", OK: true, Detail: e.encoder.Device()})
+		check := api.Check{Name: "encoder", OK: true, Detail: e.encoder.Device()}
 		if why := e.encoder.Fallback(); why != "" {
-			checks[1].Detail += " (" + why + ")"
+			check.Detail += " (" + why + ")"
 		}
+		checks = append(checks, check)
 	}
 	return checks
+}
+
+// modelCheck names the active model. With a refused bundle another one ranks, so the service is ready, and says so.
+func modelCheck(models *bundle.Registry) api.Check {
+	st := models.Stats()
+	check := api.Check{Name: "model", OK: true, Detail: st.Active}
+	if st.Refused != "" {
+		check.Detail = "degraded: " + st.Active + " ranks; " + st.Refused
+	}
+	return check
 }

@@ -27,8 +27,8 @@ const (
 
 // A Table gives a column of an imported table a say in the prior.
 type Table struct {
-	Column string  `yaml:"column"` // TABLE.COLUMN
-	Weight float64 `yaml:"weight"` // log-odds per unit of the column; 0 = shown to explanations and trainings only
+	Column string  `yaml:"column" json:"column"` // TABLE.COLUMN
+	Weight float64 `yaml:"weight" json:"weight"` // log-odds per unit of the column; 0 = shown to explanations and trainings only
 }
 
 // PriorSchema returns the features that the prior reads, over the counted item fields and imported columns.

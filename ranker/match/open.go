@@ -43,11 +43,11 @@ var decoders = map[string]decoder{
 
 // Open makes the matcher of the kind; data is its file, nil for a kind without one. Damage is an error, never a panic.
 func (o *Opener) Open(kind string, data []byte) (ranker.Matcher, error) {
-	switch kind {
-	case KindText:
-		return TextPoolings{}, nil
-	case KindWords:
-		return TokenOverlap{}, nil
+	if plain := map[string]ranker.Matcher{KindText: TextPoolings{}, KindWords: TokenOverlap{}}[kind]; plain != nil {
+		if data != nil {
+			return nil, fmt.Errorf("matcher kind %q has no file", kind)
+		}
+		return plain, nil
 	}
 	decode, known := decoders[kind]
 	if !known {
