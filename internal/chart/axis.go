@@ -122,6 +122,15 @@ func Number(v float64) string {
 	}
 }
 
+// figures prints values that are compared on one axis alike: to a hundredth of its range.
+func figures(v, lo, hi float64) string {
+	decimals := int(2 - math.Floor(math.Log10(hi-lo)))
+	if !finite(v) || decimals > 6 || math.Abs(v) >= 10000 {
+		return Number(v)
+	}
+	return strconv.FormatFloat(v+0, 'f', max(decimals, 0), 64)
+}
+
 func trim(v float64, decimals int) string {
 	s := strconv.FormatFloat(v, 'f', decimals, 64)
 	if strings.Contains(s, ".") {

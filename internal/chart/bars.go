@@ -36,7 +36,7 @@ func (b *Bars) SVG() template.HTML {
 	for i, r := range b.Rows {
 		y := 4 + rowHeight*float64(i)
 		c.text("", 0, y+rowHeight/2+4, left, r.Label)
-		c.text("dim end", width, y+rowHeight/2+4, 56, Number(r.Value))
+		c.text("dim end", width, y+rowHeight/2+4, 56, figures(r.Value, lo, hi))
 		if !finite(r.Value) {
 			continue
 		}
@@ -90,7 +90,7 @@ func (h *Histogram) SVG() template.HTML {
 	for _, n := range h.Counts {
 		most = max(most, n)
 	}
-	top := lineSkip
+	top := lineSkip + 6
 	x := scale{h.Edges[0], h.Edges[len(h.Edges)-1], pad, width - pad}
 	y := scale{0, max(most, 1), top + height, top}
 	c := newCanvas(h.About, width, top+height+h.X.below())

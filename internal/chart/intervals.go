@@ -69,7 +69,7 @@ func (iv *Intervals) SVG() template.HTML {
 
 func (c *canvas) estimate(r Estimate, left float64, x scale, y float64) {
 	c.text("", 0, y+4, left, r.Label)
-	c.text("dim end", c.w, y+4, 56, Number(r.Value))
+	c.text("dim end", c.w, y+4, 56, figures(r.Value, x.lo, x.hi))
 	if !finite(r.Value) {
 		return
 	}

@@ -120,7 +120,7 @@ func (c *canvas) grains(gs []Grain, x scale, y float64) {
 		for i, g := range column {
 			offset := float64(i) - float64(len(column)-1)/2
 			class := levelClass(g.Level)
-			byClass[class] = append(byClass[class], [2]float64{x.at(g.X), y - offset*gap})
+			byClass[class] = append(byClass[class], [2]float64{2 * grainSize * (float64(k) + 0.5), y - offset*gap})
 		}
 	}
 	for _, class := range []string{"c0", "c1", "c5", "c3"} {
