@@ -122,9 +122,9 @@ func Number(v float64) string {
 	}
 }
 
-// figures prints values that are compared on one axis alike: to a hundredth of its range.
+// figures prints values that are compared on one axis alike: to about a hundredth of its range.
 func figures(v, lo, hi float64) string {
-	decimals := int(2 - math.Floor(math.Log10(hi-lo)))
+	decimals := int(math.Ceil(-math.Log10((hi - lo) / 80)))
 	if !finite(v) || decimals > 6 || math.Abs(v) >= 10000 {
 		return Number(v)
 	}
@@ -155,11 +155,12 @@ func thousands(s string) string {
 
 // bottomAxis draws grid, ticks and label of a horizontal axis below y, over the height from top.
 func (c *canvas) bottomAxis(a Axis, s scale, top, y float64) {
-	ticks, decimals := Ticks(s.lo, s.hi, int(max(2, (s.to-s.from)/75)))
+	ticks, decimals := Ticks(s.lo, s.hi, int(max(2, (s.to-s.from)/58)))
 	for _, t := range ticks {
-		x := s.at(t)
+		x, label := s.at(t), tickText(t, decimals)
+		half := textWidth(label) / 2
 		c.line("grid", x, top, x, y)
-		c.text("dim mid", x, y+15, 80, tickText(t, decimals))
+		c.text("dim mid", min(max(x, half), c.w-half), y+15, 80, label)
 	}
 	c.line("axis", s.from, y, s.to, y)
 	if a.Label != "" {

@@ -52,7 +52,7 @@ func (l *Lines) SVG() template.HTML {
 	for _, t := range ticks {
 		left = max(left, textWidth(tickText(t, decimals))+pad)
 	}
-	x, y := scale{x0, x1, left, width - pad}, scale{y0, y1, top + plotHeight, top + 6}
+	x, y := scale{x0, x1, left, width - 2*pad}, scale{y0, y1, top + plotHeight, top + 6}
 	c := newCanvas(l.About, width, top+plotHeight+l.X.below())
 	c.keys(keys)
 	if l.Y.Label != "" {

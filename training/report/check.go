@@ -26,6 +26,7 @@ func Check(d *Data) []Warning {
 		out = append(out, Warning{serious, fmt.Sprintf(format, args...)})
 	}
 	checkGate(d, warn)
+	checkSplit(d, warn)
 	checkLog(d, warn)
 	checkScores(d, warn)
 	checkFeatures(d, warn)
@@ -60,13 +61,41 @@ func checkGate(d *Data, warn func(bool, string, ...any)) {
 	}
 }
 
+// checkSplit looks for a part of the log that something was both trained and measured on.
+func checkSplit(d *Data, warn func(bool, string, ...any)) {
+	from, measures := map[string][]string{}, map[string]bool{}
+	for _, s := range d.Steps {
+		from[s.Name], measures[s.Name] = s.From, s.Kind == Measures
+	}
+	seen := map[string]bool{}
+	var learnedFrom func(name, part string) bool
+	learnedFrom = func(name, part string) bool {
+		if seen[name] || measures[name] {
+			return false
+		}
+		seen[name] = true
+		return slices.ContainsFunc(from[name], func(source string) bool { return source == part || learnedFrom(source, part) })
+	}
+	for _, s := range d.Steps {
+		for _, part := range d.Parts {
+			if s.Kind != Measures || !slices.Contains(s.From, part.Name) {
+				continue
+			}
+			clear(seen)
+			if slices.ContainsFunc(s.From, func(source string) bool { return learnedFrom(source, part.Name) }) {
+				warn(true, "%q reads the part %q, which what it measures was trained on: its figures say nothing of new data.", s.Name, part.Name)
+			}
+		}
+	}
+}
+
 func checkLog(d *Data, warn func(bool, string, ...any)) {
 	if d.Log == nil || d.Log.ParityChecked == 0 {
 		return
 	}
 	if share := float64(d.Log.ParityDiffering) / float64(d.Log.ParityChecked); share > maxParity {
-		warn(true, "%.1f %% of the logged matrices differ from the replay's (%d of %d; up to %.0f %% is normal): what is trained on is not what is served. Look for a changed state configuration, several clocks, or a table imported later.",
-			100*share, d.Log.ParityDiffering, d.Log.ParityChecked, 100*maxParity)
+		warn(true, "%.1f %% of the logged matrices differ from the replay's (%s of %s; up to %.0f %% is normal): what is trained on is not what is served. Look for a changed state configuration, several clocks, or a table imported later.",
+			100*share, count(d.Log.ParityDiffering), count(d.Log.ParityChecked), 100*maxParity)
 	}
 }
 
@@ -81,7 +110,7 @@ func checkScores(d *Data, warn func(bool, string, ...any)) {
 		return
 	}
 	if this.Value.N < fewLists {
-		warn(false, "Only %d lists were scored: the intervals are wide, and a difference of a few hundredths may be chance. Score a larger part, or wait for more clicks.", this.Value.N)
+		warn(false, "Only %s were scored: the intervals are wide, and a difference of a few hundredths may be chance. Score a larger part, or wait for more clicks.", plural(this.Value.N, "list"))
 	}
 	if this.Value.Mean > leakScore {
 		warn(true, "%s of %.3f is too good to be true: look for a feature that knows the label.", main, this.Value.Mean)

@@ -83,11 +83,12 @@ func (v *view) SlicePlot() template.HTML {
 	})
 }
 
-// DifferencePlot shows the paired differences by the main metric.
-func (v *view) DifferencePlot() template.HTML {
+// DifferencePlot shows the paired differences by the main metric: on all lists one row for each that
+// this bundle is compared with, on the parts of the lists one group of rows.
+func (v *view) DifferencePlot(parts bool) template.HTML {
 	var rows []chart.Estimate
-	for _, d := range v.Differences {
-		if d.Value.N == 0 || len(v.board.metrics) > 0 && d.Metric != v.board.metrics[0] {
+	for _, d := range v.differences(parts) {
+		if len(v.board.metrics) > 0 && d.Metric != v.board.metrics[0] {
 			continue
 		}
 		color := 0 // not told apart
@@ -97,12 +98,16 @@ func (v *view) DifferencePlot() template.HTML {
 		case d.Value.High < 0:
 			color = 3
 		}
-		rows = append(rows, chart.Estimate{Group: "to " + d.Against, Label: d.Slice, Value: d.Value.Mean, Low: d.Value.Low, High: d.Value.High,
-			Note: plural(d.Value.N, "list"), Color: color})
+		row := chart.Estimate{Label: d.Against, Value: d.Value.Mean, Low: d.Value.Low, High: d.Value.High, Note: plural(d.Value.N, "list"), Color: color}
+		if parts {
+			row.Group, row.Label = "to "+d.Against, d.Slice
+		}
+		rows = append(rows, row)
 	}
 	if len(rows) == 0 {
 		return ""
 	}
+	slices.SortStableFunc(rows, func(a, b chart.Estimate) int { return cmp.Compare(a.Group, b.Group) })
 	return figure("Paired difference", "This bundle minus the other, on the same lists; right of the dashed line this one is better.", func(a chart.About) chart.Chart {
 		return &chart.Intervals{About: a, X: chart.Axis{Label: "difference", Zero: true}, Rows: rows, Ref: &chart.Mark{Label: "no difference"}}
 	})

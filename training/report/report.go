@@ -205,12 +205,20 @@ type scoreTable struct {
 	Rows    []scoreRow
 }
 
-// Verdicts are the paired differences with their verdict.
-func (v *view) Verdicts() (out []verdict) {
+// differences are the paired differences on all lists, or on parts of them.
+func (v *view) differences(parts bool) (out []Difference) {
 	for _, d := range v.Differences {
-		if d.Value.N > 0 {
-			out = append(out, verdict{d, Verdict(d)})
+		if d.Value.N > 0 && (d.Slice != evaluate.AllLists) == parts {
+			out = append(out, d)
 		}
+	}
+	return out
+}
+
+// Verdicts are the paired differences with their verdict.
+func (v *view) Verdicts(parts bool) (out []verdict) {
+	for _, d := range v.differences(parts) {
+		out = append(out, verdict{d, Verdict(d)})
 	}
 	return out
 }

@@ -52,8 +52,8 @@ func TestGolden(t *testing.T) {
 
 // The elements and attributes that the page may have: none of them loads, runs or sends anything.
 const (
-	elements = " html head meta title style body header h1 span p dl div dt dd nav a main section h2 h3 footer code b ul li table thead tbody tr th td figure figcaption details summary svg g desc line text circle rect polyline polygon path "
-	attrs    = " lang charset name content http-equiv id class href scope aria-label aria-labelledby role width height viewBox x y x1 x2 y1 y2 cx cy r rx d points "
+	elements = " html head meta title style body header h1 span p dl div dt dd nav a main section h2 h3 footer code b br ul li table thead tbody tr th td figure figcaption details summary svg g desc line text circle rect polyline polygon path "
+	attrs    = " lang charset name content http-equiv id class href scope aria-label aria-labelledby role width height viewBox x y x1 x2 y1 y2 cx cy r rx d points open "
 )
 
 // The page is one file that loads nothing, runs nothing, and works under its own strict policy: only
@@ -178,12 +178,13 @@ func TestCheck(t *testing.T) {
 		serious bool
 		want    string
 	}{
+		"in sample":    {func(d *report.Data) { d.Steps[1].From = append(d.Steps[1].From, "newest part") }, true, `"metrics" reads the part "newest part"`},
 		"parity":       {func(d *report.Data) { d.Log.ParityDiffering = 42 }, true, "1.0 % of the logged matrices"},
 		"gate":         {func(d *report.Data) { d.Gate.Activated = false }, true, "Not activated"},
 		"forced":       {func(d *report.Data) { d.Gate.Forced = true }, true, "by force"},
 		"worse":        {func(d *report.Data) { d.Differences[0].Value = iv(-0.02, 0.01, 4000) }, true, "Worse than " + full().Previous},
 		"worse slice":  {func(d *report.Data) { d.Differences[2].Value = iv(-0.02, 0.01, 600) }, false, `"new users"`},
-		"few lists":    {func(d *report.Data) { setScore(d, "this bundle", iv(0.63, 0.04, 299)) }, false, "Only 299 lists"},
+		"few lists":    {func(d *report.Data) { setScore(d, "this bundle", iv(0.63, 0.04, 299)) }, false, "Only 299 lists were"},
 		"too good":     {func(d *report.Data) { setScore(d, "this bundle", iv(0.99, 0.001, 4000)) }, true, "too good to be true"},
 		"baseline":     {func(d *report.Data) { setScore(d, "popularity", iv(0.64, 0.01, 4000)) }, true, `"popularity" reaches`},
 		"one feature":  {func(d *report.Data) { d.Weights[2].Gain = 1e6 }, true, `"text.mean" has 9`},
