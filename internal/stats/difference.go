@@ -105,3 +105,27 @@ func ProbabilityBest(arms []Estimate) []float64 {
 	}
 	return out
 }
+
+// Slope returns the slope over t of values with known standard errors, by weighted least squares with
+// the weights 1/SE^2 (Aitken 1936). Values without a standard error are passed over; fewer than three
+// give NaN.
+func Slope(t []float64, values []Difference) Difference {
+	var n, w, wt, wv float64
+	for i, v := range values {
+		if v.known() {
+			k := 1 / (v.SE * v.SE)
+			n, w, wt, wv = n+1, w+k, wt+k*t[i], wv+k*v.Value
+		}
+	}
+	if n < 3 {
+		return Difference{Value: math.NaN(), SE: math.NaN()}
+	}
+	var stt, stv float64
+	for i, v := range values {
+		if v.known() {
+			k, dt := 1/(v.SE*v.SE), t[i]-wt/w
+			stt, stv = stt+k*dt*dt, stv+k*dt*(v.Value-wv/w)
+		}
+	}
+	return Difference{Value: stv / stt, SE: 1 / math.Sqrt(stt), DF: math.Inf(1), N: n}
+}

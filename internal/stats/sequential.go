@@ -62,7 +62,7 @@ func (d Difference) UnitsToDecide(effect, alpha, power float64) float64 {
 			return math.Inf(1)
 		}
 	}
-	for high-low > 0.5 {
+	for range 50 { // halvings: more than a float64 can tell apart
 		if mid := (low + high) / 2; short(mid) {
 			low = mid
 		} else {

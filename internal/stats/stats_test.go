@@ -34,6 +34,10 @@ type reference struct {
 		Wins, N, P float64
 		LowHigh    [2]float64 `json:"low_high"`
 	}
+	Slope struct {
+		T, V, SE []float64
+		SlopeSEP [3]float64 `json:"slope_se_p"`
+	}
 	P, Holm, BH []float64
 	UnitsPerArm float64 `json:"units_per_arm"`
 }
@@ -170,6 +174,21 @@ func TestCountsAgainstScipyAndStatsmodels(t *testing.T) {
 		near(t, "Benjamini-Hochberg", bh[i], r.BH[i], 1e-12)
 	}
 	near(t, "units an arm", stats.UnitsPerArm(1.7, 0.1, 0.05, 0.8), math.Ceil(r.UnitsPerArm), 1e-9)
+}
+
+func TestSlopeAgainstStatsmodels(t *testing.T) {
+	r := load(t)
+	values := make([]stats.Difference, len(r.Slope.V))
+	for i := range values {
+		values[i] = stats.Difference{Value: r.Slope.V[i], SE: r.Slope.SE[i], DF: math.Inf(1)}
+	}
+	d := stats.Slope(r.Slope.T, values)
+	for i, got := range []float64{d.Value, d.SE, d.P()} {
+		near(t, "slope", got, r.Slope.SlopeSEP[i], 1e-9)
+	}
+	if d := stats.Slope(r.Slope.T[:2], values[:2]); !math.IsNaN(d.Value) {
+		t.Errorf("a slope through two values: %+v", d)
+	}
 }
 
 func TestEdges(t *testing.T) {

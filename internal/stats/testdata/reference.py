@@ -78,6 +78,8 @@ def best(means, ses):
     return out
 
 
+slope_t, slope_v, slope_se = [0, 1, 2, 4, 5], [0.10, 0.08, 0.09, 0.03, 0.05], [0.02, 0.01, 0.03, 0.02, 0.01]
+slope = sm.WLS(slope_v, sm.add_constant(slope_t), weights=1 / np.square(slope_se)).fit(cov_type="fixed scale")
 p = [0.01, 0.04, 0.03, 0.005, 0.2, 0.9]
 compare = CompareMeans(DescrStatsW(b[:, 0]), DescrStatsW(a[:, 0]))
 print(json.dumps({
@@ -90,6 +92,7 @@ print(json.dumps({
     "best": {"means": [0.10, 0.12, 0.115, 0.05], "ses": [0.01, 0.01, 0.002, 0.03], "p": best([0.10, 0.12, 0.115, 0.05], [0.01, 0.01, 0.002, 0.03])},
     "srm": {"counts": [5100, 4900, 2600], "weights": [2, 2, 1], "chi2_p": list(stats.chisquare([5100, 4900, 2600], np.array([2, 2, 1]) * 12600 / 5))},
     "sign": {"wins": 61, "n": 100, "p": stats.binomtest(61, 100).pvalue, "low_high": list(stats.binomtest(61, 100).proportion_ci(method="exact"))},
+    "slope": {"t": slope_t, "v": slope_v, "se": slope_se, "slope_se_p": [slope.params[1], slope.bse[1], slope.pvalues[1]]},
     "p": p,
     "holm": multipletests(p, method="holm")[1].tolist(),
     "bh": multipletests(p, method="fdr_bh")[1].tolist(),
