@@ -294,6 +294,7 @@ type Impression struct {
 	SchemaHash  string
 	Degraded    []string
 	StateSeq    uint64
+	Took        time.Duration // from the start of the ranking to its record
 	MatrixHash  uint64
 	// Matrix holds the feature matrix rows of Items for a share of requests, else nil.
 	Matrix []float32

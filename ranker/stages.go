@@ -252,7 +252,7 @@ func (r *ranking) record() {
 	}
 	n := min(len(r.resp.Items), MaxImpressionItems)
 	imp := &Impression{ID: r.req.ID, Time: r.now, User: r.req.User, Session: r.req.Session, Context: r.req.Context,
-		Model: r.resp.Model, Experiments: r.resp.Experiments, Degraded: r.resp.Degraded, StateSeq: r.state.Seq}
+		Model: r.resp.Model, Experiments: r.resp.Experiments, Degraded: r.resp.Degraded, StateSeq: r.state.Seq, Took: time.Since(r.start)}
 	imp.Items = make([]string, n)
 	for i, e := range r.list.Entries[:n] {
 		c := &r.req.Candidates[e.Index]

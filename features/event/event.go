@@ -64,6 +64,11 @@ type Event struct {
 	Propensity  []float64
 	Model       string
 	Experiments map[string]string
+	// Exposed names the experiments whose arm was reached in this request; nil = all of Experiments.
+	Exposed []string
+	// Teams is set for interleaved lists: the arm that placed each shown item, aligned with Shown, ""
+	// for an item that both would have placed there.
+	Teams []string
 	// Answer is set for impressions that Relish itself recorded.
 	Answer *Answer
 
@@ -84,6 +89,7 @@ type Answer struct {
 	SchemaHash string
 	Degraded   []string
 	StateSeq   uint64
+	TookMs     float64 // how long the ranking took, in ms; 0 = not measured
 	MatrixHash uint64
 	Matrix     []float32 // rows of Shown, nil mostly
 }
@@ -95,7 +101,7 @@ func FromImpression(imp *ranker.Impression) Event {
 		Shown: imp.Items, Scores: imp.Scores, Context: imp.Context, Propensity: imp.Propensity, Model: imp.Model,
 		Experiments: imp.Experiments,
 		Answer: &Answer{SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
-			MatrixHash: imp.MatrixHash, Matrix: imp.Matrix},
+			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: imp.MatrixHash, Matrix: imp.Matrix},
 	}
 }
 

@@ -34,6 +34,8 @@ func TestDecode(t *testing.T) {
 				Fields: map[string]ranker.Value{"price": ranker.NumberValue(3.5), "on": ranker.BoolValue(true), "kinds": ranker.StringsValue([]string{"x"}), "n": {Kind: ranker.Numbers, Nums: []float64{1, 2}}}}},
 		{"impression", `{"type":"impression","id":"e3","user":"u","items":["a","b"],"propensity":[1,0.5],"context":{"query":"q"}}`,
 			event.Event{Kind: event.Impression, ID: "e3", UserID: "u", Shown: []string{"a", "b"}, Propensity: []float64{1, .5}, Context: map[string]ranker.Value{"query": ranker.StringValue("q")}}},
+		{"impression of an experiment", `{"type":"impression","id":"e3","user":"u","items":["a","b"],"experiments":{"x":"b","y":"c"},"exposed":["x"],"teams":["","b"]}`,
+			event.Event{Kind: event.Impression, ID: "e3", UserID: "u", Shown: []string{"a", "b"}, Experiments: map[string]string{"x": "b", "y": "c"}, Exposed: []string{"x"}, Teams: []string{"", "b"}}},
 		{"interaction", `{"type":"interaction","id":"e4","time":5,"user":"u","item":"i","action":"click","impression":"e3","value":1}`,
 			event.Event{Kind: event.Interaction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3", Value: ptr(1.0)}},
 		{"metarank item", `{"event":"item","id":"m1","timestamp":"1599391467000","item":"i","fields":[{"name":"title","value":"T"},{"name":"overview","value":"O"},{"name":"tags","value":["x"]},{"name":"year","value":2001}]}`,
@@ -90,6 +92,9 @@ func TestRefused(t *testing.T) {
 		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[0]}`, "invalid_field", "/propensity/0: must be above 0 and at most 1"},
 		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[1,1]}`, "invalid_field", "/propensity: must have one entry per item"},
 		{`{"type":"impression","id":"e","user":"u","items":["a"],"experiments":{"x":""}}`, "invalid_field", "/experiments: names and arms " + id},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"experiments":{"x":"b"},"exposed":["y"]}`, "invalid_field", "/exposed/0: must be one of experiments"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"teams":["x","y"]}`, "invalid_field", "/teams: must have one entry per item"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"teams":["\u0000"]}`, "invalid_field", "/teams/0: must be empty or an arm's name: " + id},
 		{`{"event":"dance","id":"e"}`, "invalid_field", `/event: event "dance" is unknown; it is item, user, ranking or interaction`},
 		{`{"event":"user","id":"e","user":"u","fields":[{"name":"x"}]}`, "invalid_field", "/fields/x: has no value"},
 		{`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`, "missing_field", "/user: is required: " + id},
@@ -146,7 +151,7 @@ func TestLogRoundTrip(t *testing.T) {
 			UserID: text.Draw(t, "user"), Shown: rapid.SliceOfN(text, 1, 5).Draw(t, "shown"),
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
 			Answer: &event.Answer{SchemaHash: "ab", StateSeq: rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				MatrixHash: rapid.Uint64().Draw(t, "hash"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m")}}
+				TookMs: rapid.Float64Range(0, 1e4).Draw(t, "took"), MatrixHash: rapid.Uint64().Draw(t, "hash"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m")}}
 		data, err := event.AppendNative(nil, &e)
 		if err != nil {
 			t.Fatal(err)

@@ -33,6 +33,8 @@ type outside struct {
 	Propensity  []float64               `json:"propensity,omitzero"`
 	Model       string                  `json:"model,omitzero"`
 	Experiments map[string]string       `json:"experiments,omitzero"`
+	Exposed     []string                `json:"exposed,omitzero"`
+	Teams       []string                `json:"teams,omitzero"`
 	Action      string                  `json:"action,omitzero"`
 	Impression  string                  `json:"impression,omitzero"`
 	Value       *float64                `json:"value,omitzero"`
@@ -53,6 +55,7 @@ type wireAnswer struct {
 	SchemaHash string   `json:"schema,omitzero"`
 	Degraded   []string `json:"degraded,omitzero"`
 	StateSeq   uint64   `json:"state_seq"`
+	TookMs     float64  `json:"took_ms,omitzero"`
 	MatrixHash string   `json:"matrix_hash"`
 	Matrix     string   `json:"matrix,omitzero"` // base64 of little-endian float32
 }
@@ -61,7 +64,7 @@ type wireAnswer struct {
 var members = map[Kind]map[string]bool{
 	Item:        set("item", "title", "text", "tags", "fields"),
 	User:        set("user", "fields"),
-	Impression:  set("user", "session", "items", "context", "propensity", "model", "experiments"),
+	Impression:  set("user", "session", "items", "context", "propensity", "model", "experiments", "exposed", "teams"),
 	Interaction: set("user", "session", "item", "action", "impression", "value"),
 }
 
@@ -114,6 +117,8 @@ func (w *outside) present() []string {
 	add("propensity", w.Propensity != nil)
 	add("model", w.Model != "")
 	add("experiments", w.Experiments != nil)
+	add("exposed", w.Exposed != nil)
+	add("teams", w.Teams != nil)
 	add("action", w.Action != "")
 	add("impression", w.Impression != "")
 	add("value", w.Value != nil)
@@ -143,11 +148,12 @@ func AppendNative(dst []byte, e *Event) ([]byte, error) {
 func fromEvent(e *Event) wire {
 	w := wire{outside: outside{Type: e.Kind, ID: e.ID, Time: stamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
 		Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields, Items: e.Shown, Context: e.Context,
-		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Action: e.Action,
+		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Exposed: e.Exposed,
+		Teams: e.Teams, Action: e.Action,
 		Impression: e.ImpressionID, Value: e.Value}, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash,
 		Table: e.Table, Digest: e.Digest}
 	if a := e.Answer; a != nil {
-		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq,
+		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs,
 			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Matrix: encodeMatrix(a.Matrix)}
 	}
 	return w
@@ -156,7 +162,8 @@ func fromEvent(e *Event) wire {
 func (w *outside) event() Event {
 	return Event{Kind: w.Type, ID: w.ID, Time: int64(w.Time), ItemID: w.Item, UserID: w.User, Session: w.Session,
 		Title: w.Title, Text: w.Text, Tags: w.Tags, Fields: w.Fields, Shown: w.Items, Context: w.Context,
-		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Action: w.Action,
+		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Exposed: w.Exposed,
+		Teams: w.Teams, Action: w.Action,
 		ImpressionID: w.Impression, Value: w.Value}
 }
 
@@ -172,7 +179,8 @@ func (w *wire) logged() (Event, error) {
 		if err != nil {
 			return e, err
 		}
-		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, MatrixHash: hash, Matrix: matrix}
+		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq,
+			TookMs: a.TookMs, MatrixHash: hash, Matrix: matrix}
 	}
 	return e, nil
 }
