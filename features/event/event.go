@@ -64,11 +64,6 @@ type Event struct {
 	Propensity  []float64
 	Model       string
 	Experiments map[string]string
-	// Exposed names the experiments whose arm was reached in this request; nil = all of Experiments.
-	Exposed []string
-	// Teams is set for interleaved lists: the arm that placed each shown item, aligned with Shown, ""
-	// for an item that both would have placed there.
-	Teams []string
 	// Answer is set for impressions that Relish itself recorded.
 	Answer *Answer
 

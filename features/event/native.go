@@ -33,8 +33,6 @@ type outside struct {
 	Propensity  []float64               `json:"propensity,omitzero"`
 	Model       string                  `json:"model,omitzero"`
 	Experiments map[string]string       `json:"experiments,omitzero"`
-	Exposed     []string                `json:"exposed,omitzero"`
-	Teams       []string                `json:"teams,omitzero"`
 	Action      string                  `json:"action,omitzero"`
 	Impression  string                  `json:"impression,omitzero"`
 	Value       *float64                `json:"value,omitzero"`
@@ -64,7 +62,7 @@ type wireAnswer struct {
 var members = map[Kind]map[string]bool{
 	Item:        set("item", "title", "text", "tags", "fields"),
 	User:        set("user", "fields"),
-	Impression:  set("user", "session", "items", "context", "propensity", "model", "experiments", "exposed", "teams"),
+	Impression:  set("user", "session", "items", "context", "propensity", "model", "experiments"),
 	Interaction: set("user", "session", "item", "action", "impression", "value"),
 }
 
@@ -117,8 +115,6 @@ func (w *outside) present() []string {
 	add("propensity", w.Propensity != nil)
 	add("model", w.Model != "")
 	add("experiments", w.Experiments != nil)
-	add("exposed", w.Exposed != nil)
-	add("teams", w.Teams != nil)
 	add("action", w.Action != "")
 	add("impression", w.Impression != "")
 	add("value", w.Value != nil)
@@ -148,8 +144,7 @@ func AppendNative(dst []byte, e *Event) ([]byte, error) {
 func fromEvent(e *Event) wire {
 	w := wire{outside: outside{Type: e.Kind, ID: e.ID, Time: stamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
 		Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields, Items: e.Shown, Context: e.Context,
-		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Exposed: e.Exposed,
-		Teams: e.Teams, Action: e.Action,
+		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Action: e.Action,
 		Impression: e.ImpressionID, Value: e.Value}, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash,
 		Table: e.Table, Digest: e.Digest}
 	if a := e.Answer; a != nil {
@@ -162,8 +157,7 @@ func fromEvent(e *Event) wire {
 func (w *outside) event() Event {
 	return Event{Kind: w.Type, ID: w.ID, Time: int64(w.Time), ItemID: w.Item, UserID: w.User, Session: w.Session,
 		Title: w.Title, Text: w.Text, Tags: w.Tags, Fields: w.Fields, Shown: w.Items, Context: w.Context,
-		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Exposed: w.Exposed,
-		Teams: w.Teams, Action: w.Action,
+		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Action: w.Action,
 		ImpressionID: w.Impression, Value: w.Value}
 }
 
