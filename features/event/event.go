@@ -86,6 +86,11 @@ type Answer struct {
 	StateSeq   uint64
 	MatrixHash uint64
 	Matrix     []float32 // rows of Shown, nil mostly
+	// What reports need to know of the experiments; see ranker.Impression.
+	Exposed     []string
+	Fallback    map[string]string
+	Allocation  string
+	Interleaved *ranker.Interleaved
 }
 
 // FromImpression makes the event that records an answered ranking.
@@ -95,7 +100,8 @@ func FromImpression(imp *ranker.Impression) Event {
 		Shown: imp.Items, Context: imp.Context, Propensity: imp.Propensity, Model: imp.Model,
 		Experiments: imp.Experiments,
 		Answer: &Answer{SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
-			MatrixHash: imp.MatrixHash, Matrix: imp.Matrix},
+			MatrixHash: imp.MatrixHash, Matrix: imp.Matrix, Exposed: imp.Exposed, Fallback: imp.Fallback,
+			Allocation: imp.Allocation, Interleaved: imp.Interleaved},
 	}
 }
 
