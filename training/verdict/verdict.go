@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"relish/features/event"
+	"relish/internal/stats"
 )
 
 // Source gives the log's records in order of arrival, with eventlog's errors.
@@ -140,17 +141,18 @@ type Arm struct {
 
 // Comparison is one arm against the control.
 type Comparison struct {
-	Arm         string      `json:"arm"`
-	Difference  Range       `json:"difference"`
-	Lift        Range       `json:"lift"` // as a share of the control's value
-	P           Num         `json:"p"`
-	Holm        Num         `json:"p_holm"`       // corrected for the number of arms
-	SequentialP Num         `json:"p_sequential"` // valid at any look, corrected likewise
-	Guardrails  []Guardrail `json:"guardrails"`
-	Novelty     Novelty     `json:"novelty"`
-	Decision    Decision    `json:"decision"`
-	Days        int         `json:"days_to_go,omitempty"` // with KeepRunning: about how many more
-	Why         string      `json:"why"`
+	Arm         string           `json:"arm"`
+	Difference  Range            `json:"difference"`
+	Lift        Range            `json:"lift"` // as a share of the control's value
+	P           Num              `json:"p"`
+	Holm        Num              `json:"p_holm"`       // corrected for the number of arms
+	SequentialP Num              `json:"p_sequential"` // valid at any look, corrected likewise
+	Guardrails  []Guardrail      `json:"guardrails"`
+	Novelty     Novelty          `json:"novelty"`
+	Decision    Decision         `json:"decision"`
+	Days        int              `json:"days_to_go,omitempty"` // with KeepRunning: about how many more
+	Why         string           `json:"why"`
+	raw         stats.Difference // the lift, for planning
 }
 
 // Decision is what to do.
