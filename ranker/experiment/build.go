@@ -77,7 +77,7 @@ func buildHoldout(f *holdoutForm, p place) *Holdout {
 func (s *Set) checkForced(e *Experiment, p place) {
 	for user := range e.forced {
 		if h := s.Holdout; h != nil && bucket(h.state, user) < h.Share {
-			p.key("force").key(user).bad("this user is in the holdout, which never gets an arm; force another one, or change holdout.seed")
+			p.key("force").user(user).bad("this user is in the holdout, which never gets an arm; force another one, or change holdout.seed")
 		}
 	}
 }
@@ -184,8 +184,7 @@ func (e *Experiment) buildCondition(n *yaml.Node, p place) {
 	}
 }
 
-// buildForced reads who gets which arm, whatever the hash says. Users are not named in problems' texts
-// but by their key.
+// buildForced reads who gets which arm, whatever the hash says.
 func (e *Experiment) buildForced(force map[string]any, p place) {
 	if len(force) == 0 {
 		return
@@ -201,7 +200,7 @@ func (e *Experiment) buildForced(force map[string]any, p place) {
 		name, _ := force[user].(string)
 		arm := slices.IndexFunc(e.Arms, func(a Arm) bool { return a.Name == name })
 		if arm < 0 {
-			p.key(user).bad("%.70q is no arm of this experiment", name)
+			p.user(user).bad("%.70q is no arm of this experiment", name)
 		}
 		e.forced[user] = arm
 	}

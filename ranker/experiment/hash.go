@@ -1,8 +1,8 @@
 package experiment
 
 import (
-	"strconv"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // FNV-1a, 32 bits (Fowler, Noll, Vo).
@@ -14,6 +14,17 @@ const (
 // fnv continues a hash over the UTF-16 code units of s, as JavaScript's charCodeAt gives them: a frontend
 // must find the same arm.
 func fnv(h uint32, s string) uint32 {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return fnvWide(h, s[i:])
+		}
+		h = (h ^ uint32(s[i])) * fnvPrime
+	}
+	return h
+}
+
+// fnvWide is fnv of what is not ASCII.
+func fnvWide(h uint32, s string) uint32 {
 	for _, r := range s {
 		if r > 0xffff {
 			high, low := utf16.EncodeRune(r)
@@ -31,8 +42,16 @@ func Bucket(seed, value string) float64 { return bucket(fnv(fnvOffset, seed), va
 // bucket is Bucket from the hash state after the seed.
 func bucket(state uint32, value string) float64 {
 	var digits [10]byte
+	at := len(digits)
+	for x := fnv(state, value); ; x /= 10 {
+		at--
+		digits[at] = '0' + byte(x%10)
+		if x < 10 {
+			break
+		}
+	}
 	h := uint32(fnvOffset)
-	for _, c := range strconv.AppendUint(digits[:0], uint64(fnv(state, value)), 10) {
+	for _, c := range digits[at:] {
 		h = (h ^ uint32(c)) * fnvPrime
 	}
 	return float64(h%10000) / 10000

@@ -44,6 +44,13 @@ func (p place) key(name string) place {
 	return q
 }
 
+// user returns the place of a forced user. Problems are logged and shown, so it is told by its line alone.
+func (p place) user(id string) place {
+	q := p.key(id)
+	q.path = p.path
+	return q
+}
+
 // at returns the place of a list's member.
 func (p place) at(i int) place {
 	q := p
