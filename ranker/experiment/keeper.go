@@ -95,29 +95,33 @@ func (k *Keeper) require(set *Set) map[string]error {
 }
 
 // Run reads the file again whenever it changes or again says so, until ctx ends. The folder is watched,
-// not the file: an editor puts a new file in the old one's place.
-func (k *Keeper) Run(ctx context.Context, again <-chan os.Signal) error {
+// not the file: an editor puts a new file in the old one's place. Where it cannot be watched, which is
+// logged, again is what is left.
+func (k *Keeper) Run(ctx context.Context, again <-chan os.Signal) {
+	var events chan fsnotify.Event
+	var errs chan error
 	w, err := fsnotify.NewWatcher()
 	if err == nil {
+		defer w.Close()
 		err = w.Add(filepath.Dir(k.path))
+		events, errs = w.Events, w.Errors
 	}
 	if err != nil {
-		return fmt.Errorf("experiments: the file's folder cannot be watched: %w", err)
+		k.log.Error("the folder of the experiments' file cannot be watched; send SIGHUP after a change", "error", err)
 	}
-	defer w.Close()
-	// The file may have changed between Open and the watch.
-	_ = k.Reload() // its error is logged, and shown in Status
+	// The file may have changed between Open and the watch. Errors of Reload are logged there.
+	_ = k.Reload()
 	timer := time.NewTimer(settle)
 	timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case ev := <-w.Events:
-			if k.concerns(ev.Name) {
+			return
+		case e := <-events:
+			if k.concerns(e.Name) {
 				timer.Reset(settle)
 			}
-		case err := <-w.Errors:
+		case err := <-errs: // events may have been lost
 			k.log.Warn("watching the experiments' file", "error", err)
 			timer.Reset(settle)
 		case <-timer.C:

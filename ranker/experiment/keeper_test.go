@@ -88,15 +88,11 @@ func TestKeeperFollowsTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
 	hup := make(chan os.Signal)
-	go func() { done <- k.Run(ctx, hup) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	running.Go(func() { k.Run(ctx, hup) })
 	v1 := k.Status()
 	if v1.Error != "" || v1.Version == "" || !strings.Contains(v1.Layers[0].Experiments[0].Arms[1].Problem, "not on the shelf") {
 		t.Errorf("%+v", v1)
@@ -163,14 +159,12 @@ func TestKeeperFollowsAMountedVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- k.Run(ctx, nil) }()
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { k.Run(ctx, nil) })
 	link("..2")
 	eventually(t, "the new volume is read", func() bool { return k.Set().Find("x") != nil })
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
 }
 
 func TestKeeperNeedsAGoodFileToStart(t *testing.T) {
