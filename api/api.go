@@ -20,6 +20,7 @@ import (
 
 	"relish/features/event"
 	"relish/ranker"
+	"relish/ranker/experiment"
 )
 
 // Ranker ranks; ranker.Pipeline is one.
@@ -49,6 +50,12 @@ type Texts interface {
 	Text(ctx context.Context, text string) ([]float32, error)
 }
 
+// Experiments says which experiments are in effect; experiment.Keeper does.
+type Experiments interface {
+	Status() experiment.Status
+	GrowthBook() experiment.Payload
+}
+
 // Check is one line of /health/ready.
 type Check struct {
 	Name   string `json:"name"`
@@ -71,6 +78,7 @@ type Options struct {
 	Users       Users
 	Texts       Texts // nil: /rerank answers 503
 	Models      []string
+	Experiments Experiments // nil: there are none
 	Ready       func() []Check
 	Registry    *prometheus.Registry
 	Keys        []Key // none: open
@@ -142,6 +150,8 @@ func (s *Server) routes() []route {
 		{"POST", "/v2/rerank", "rank", s.limited(s.rerank), docRerank},
 		{"POST", "/rank/:model", "rank", s.limited(s.rankMetarank), docRankMetarank},
 		{"GET", "/models", "admin", s.models, docModels},
+		{"GET", "/experiments", "admin", s.experiments, docExperiments},
+		{"GET", "/experiments/growthbook", "rank", s.growthBook, docGrowthBook},
 		{"GET", "/health/live", "", s.live, docLive},
 		{"GET", "/health/ready", "", s.ready, docReady},
 		{"GET", "/metrics", "", gin.WrapH(promhttp.HandlerFor(s.opt.Registry, promhttp.HandlerOpts{})), docMetrics},

@@ -21,8 +21,8 @@ const (
 	PartDeadline
 )
 
-// part returns the part that a slot's step is.
-func (s Slot) part() Part { return PartFilter << s }
+// Part returns the part that a slot's step is.
+func (s Slot) Part() Part { return PartFilter << s }
 
 // partNames are as experiments.yaml has them.
 var partNames = []string{"bundle", "blend", "text", "rules.filters", "rules.boosts", "rules.diversity", "rules.pins", "rules.exploration", "deadline_ms"}
@@ -65,7 +65,7 @@ func (a *Arm) merge(b *Arm) {
 		a.Deadline = b.Deadline
 	}
 	for s := range a.Steps {
-		if b.Sets&Slot(s).part() != 0 {
+		if b.Sets&Slot(s).Part() != 0 {
 			a.Steps[s] = b.Steps[s]
 		}
 	}

@@ -152,7 +152,7 @@ func (r *ranking) steps(ctx context.Context) {
 		if err := guard(func() error { return s.Apply(ctx, &r.list) }); err != nil {
 			r.errs = append(r.errs, fmt.Errorf("step %s: %w", s.Name(), err))
 			r.list = kept
-			r.fall(Slot(slot).part(), err)
+			r.fall(Slot(slot).Part(), err)
 		}
 	}
 }

@@ -98,7 +98,12 @@ func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() e
 	}
 	serve := serveCmd{MaxInFlight: 256, logFlags: c.logFlags}
 	serve.LogLevel = "error"
-	server, err := serve.server(e, cfg, serve.logger())
+	models, err := priorModels(cfg)
+	if err != nil {
+		e.closeTimed(&err)
+		return nil, "", err
+	}
+	server, err := serve.server(e, models, nil, cfg, serve.logger())
 	if err != nil {
 		e.closeTimed(&err)
 		return nil, "", err

@@ -19,6 +19,7 @@ import (
 	"relish/features/journal"
 	"relish/internal/config"
 	"relish/ranker"
+	"relish/ranker/experiment"
 	"relish/ranker/rerank"
 )
 
@@ -35,6 +36,7 @@ type serveCmd struct {
 	MaxLogBytes int64         `help:"Size of the event log at which /feedback answers 507; 0 = no limit." default:"0"`
 	RetainBytes int64         `help:"Oldest sealed log segments are dropped above this size; 0 keeps all, so that everything can be trained on." default:"0"`
 	RetainAge   time.Duration `help:"Sealed log segments older than this, by arrival, are dropped; 0 keeps all." default:"0"`
+	Experiments string        `help:"File of experiments, see docs/experiments.md. It is read again when it changes, and on SIGHUP; a bad one is refused and the old one stays." type:"path" placeholder:"FILE"`
 	EraseAfter  time.Duration `help:"A forgotten user's events are rewritten out of the log within this time. Longer batches more users into one rewrite." default:"24h"`
 }
 
@@ -65,7 +67,15 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 			log.Warn("more texts lack a vector than the queue holds; relish embed encodes them all", "left", dropped)
 		}
 	}
-	server, err := c.server(e, cfg, log)
+	models, err := priorModels(cfg)
+	if err != nil {
+		return err
+	}
+	keeper, err := c.openExperiments(models, log)
+	if err != nil {
+		return err
+	}
+	server, err := c.server(e, models, keeper, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -74,6 +84,9 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	background.Go(func() { e.tables.Run(ctx) })
+	if keeper != nil {
+		background.Go(func() { followExperiments(ctx, keeper) })
+	}
 	ln, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		return err
@@ -96,11 +109,7 @@ func (c *serveCmd) checkOpen(cfg *config.Config) error {
 	return nil
 }
 
-func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
-	models, err := priorModels(cfg)
-	if err != nil {
-		return nil, err
-	}
+func (c *serveCmd) server(e *engine, models ranker.Models, keeper *experiment.Keeper, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
 	steps, err := rerank.New(cfg.Rules)
 	if err != nil {
 		return nil, err
@@ -108,10 +117,14 @@ func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerEngine(reg, e)
-	pipeline, err := ranker.New(ranker.Options{
+	ropt := ranker.Options{
 		Features: e.store, Vectors: ranksWith(e.vectors), Models: models, Recorder: e.store, Steps: steps,
 		TextSpec: cfg.Text, LogFeatures: c.LogFeatures,
-	})
+	}
+	if keeper != nil {
+		ropt.Experiments = keeper
+	}
+	pipeline, err := ranker.New(ropt)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +139,9 @@ func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api
 	}
 	if e.vectors != nil {
 		opt.Texts = e.vectors
+	}
+	if keeper != nil {
+		opt.Experiments = keeper
 	}
 	return api.New(opt)
 }

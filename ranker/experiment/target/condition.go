@@ -113,6 +113,7 @@ func (c *compiler) condition(n *yaml.Node, key string) node {
 	if n.Kind != yaml.MappingNode {
 		return c.bad(n, key, "must be a mapping of attributes to what they must be")
 	}
+	c.twice(n)
 	out := node{op: opAnd}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, arg := n.Content[i].Value, n.Content[i+1]
@@ -141,6 +142,17 @@ func (c *compiler) condition(n *yaml.Node, key string) node {
 }
 
 func not(n node) node { return node{op: opNot, kids: []node{n}} }
+
+// twice reports members of a mapping that stand twice: the YAML library looks for them in structs only.
+func (c *compiler) twice(n *yaml.Node) {
+	seen := map[string]bool{}
+	for i := 0; i < len(n.Content); i += 2 {
+		if name := n.Content[i].Value; seen[name] {
+			c.bad(n.Content[i], name, "stands twice")
+		}
+		seen[n.Content[i].Value] = true
+	}
+}
 
 // each compiles a list's members.
 func (c *compiler) each(n *yaml.Node, key string, op op, one func(*yaml.Node, string) node) node {
@@ -176,6 +188,7 @@ func (c *compiler) value(n *yaml.Node, key string) node {
 	default:
 		return c.bad(n, key, "mixes operators and names")
 	}
+	c.twice(n)
 	out := node{op: opAnd}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		out.kids = append(out.kids, c.operator(n.Content[i], n.Content[i+1]))

@@ -126,15 +126,17 @@ $xor: []
 $or: {a: 1}
 user.age: {$gt: 1, at: 2}
 hour: {$size: {$most: 3}}
-tags: {$elemMatch: [1], $exists: 1, $type: text, $veq: []}`))
+tags: {$elemMatch: [1], $exists: 1, $type: text, $veq: []}
+session: {$in: [a], $in: [b]}
+session: {$regex: 1}`))
 	var got []string
 	for _, p := range problems {
 		got = append(got, p.Key)
-		if p.Line < 2 || p.Line > 7 || p.Message == "" {
+		if p.Line < 2 || p.Line > 9 || p.Message == "" {
 			t.Errorf("%+v", p)
 		}
 	}
-	want := []string{"$regex", "$ini", "$xor", "$or", "user.age", "$most", "$elemMatch", "$exists", "$type", "$veq"}
+	want := []string{"session", "$regex", "$ini", "$xor", "$or", "user.age", "$most", "$elemMatch", "$exists", "$type", "$veq", "$in", "$regex"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -175,14 +175,14 @@ func (v *Value) at(i int) Value {
 // index, and "length" is how many there are.
 func (v *Value) get(name string) Value {
 	switch {
+	case v.attrs != nil:
+		return v.attrs.get(name)
 	case v.kind == list && name == "length":
 		return Value{kind: number, num: float64(v.len())}
 	case v.kind == list:
 		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < v.len() && name[0] != '+' && (name[0] != '0' || name == "0") {
 			return v.at(i)
 		}
-	case v.attrs != nil:
-		return v.attrs.get(name)
 	case v.fields != nil:
 		return of(v.fields[name])
 	case v.kind == object:
@@ -191,9 +191,10 @@ func (v *Value) get(name string) Value {
 	return Value{}
 }
 
+// path follows one name at least.
 func (v *Value) path(names []string) Value {
-	x := *v
-	for _, name := range names {
+	x := v.get(names[0])
+	for _, name := range names[1:] {
 		x = x.get(name)
 	}
 	return x
