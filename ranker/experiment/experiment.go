@@ -97,7 +97,8 @@ type Arm struct {
 	Change *ranker.Arm
 }
 
-// Guardrail is a metric that an arm may worsen by Margin (a share of control's value) at most.
+// Guardrail is a metric that an arm may worsen by Margin at most: a share of control's value, for degraded
+// a share of the lists.
 type Guardrail struct {
 	Metric string  `yaml:"metric" json:"metric"`
 	Margin float64 `yaml:"margin" json:"margin"`

@@ -28,6 +28,7 @@ type collector struct {
 	opt    Options
 	slots  *slots
 	metric metric
+	guards []metric // aligned with opt.Margins
 
 	index  map[uint64]int32
 	users  []user
@@ -59,9 +60,19 @@ func newCollector(opt Options) (*collector, error) {
 		c.segments = append(c.segments, newNames(maxValues))
 	}
 	var err error
-	c.metric, err = parseMetric(opt.Metric, c.slots)
+	if c.metric, err = parseMetric(opt.Metric, c.slots); err != nil {
+		return nil, err
+	}
 	c.details = c.metric.name == "ndcg"
-	return c, err
+	for _, g := range opt.Margins {
+		m, err := parseMetric(g.Metric, c.slots)
+		if err != nil {
+			return nil, fmt.Errorf("guardrail: %w", err)
+		}
+		c.guards = append(c.guards, m)
+		c.details = c.details || m.name == "ndcg"
+	}
+	return c, nil
 }
 
 func (c *collector) walk(ctx context.Context, src Source) error {

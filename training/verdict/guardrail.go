@@ -15,7 +15,7 @@ type Guardrail struct {
 	// is in the metric's own unit. Positive is better or worse as the metric has it.
 	Change Range   `json:"change"`
 	Margin float64 `json:"margin"`
-	// OfControl says what unit Change and Margin have, see GuardrailSpec.
+	// OfControl: Change and Margin are shares of the control's value; otherwise plain differences.
 	OfControl bool   `json:"of_control"`
 	P         Num    `json:"p_non_inferior"` // of "worse by the margin or more", looked at once
 	Status    Status `json:"status"`
@@ -36,21 +36,18 @@ const (
 // guardrails compares an arm with the control in all guardrails but the metric itself.
 func (k *comparer) guardrails(control, arm int, r *Report) []Guardrail {
 	var out []Guardrail
-	for _, spec := range Guardrails() {
-		if spec.Name == k.metric.name {
+	for i, m := range k.guards {
+		if m.name == k.metric.name {
 			continue
 		}
-		if m, ok := k.opt.Margins[spec.Name]; ok {
-			spec.Margin = m
-		}
-		a, okA := k.measure(spec.metric, control)
-		b, okB := k.measure(spec.metric, arm)
-		g := Guardrail{Name: spec.Name, Control: Num(a.Value), Arm: Num(b.Value), Margin: spec.Margin, OfControl: spec.OfControl, Status: Unknown}
+		a, okA := k.measure(m, control)
+		b, okB := k.measure(m, arm)
+		g := Guardrail{Name: m.name, Control: Num(a.Value), Arm: Num(b.Value), Margin: k.opt.Margins[i].Margin, OfControl: m.ofControl(), Status: Unknown}
 		if !okA || !okB {
 			nan := Num(math.NaN())
 			g.Control, g.Arm, g.P, g.Change = nan, nan, nan, Range{nan, nan, nan, nan, nan}
 		} else {
-			k.judge(&g, a, b, spec, r.Days)
+			k.judge(&g, a, b, m, r.Days)
 		}
 		out = append(out, g)
 	}
@@ -71,39 +68,36 @@ func (k *comparer) measure(m metric, arm int) (stats.Estimate, bool) {
 			moments.Add(x)
 		}
 	}
-	switch m.name {
-	case latency.name:
-		return k.groups.latency(arm, moments.N)
-	case coverage.name:
-		return k.groups.coverage(arm, moments.N)
+	if m.of == nil {
+		return k.groups.measure(m, arm, moments.N)
 	}
 	return moments.Ratio(), moments.N >= 2 && moments.Mean[stats.Den] > 0
 }
 
 // judge decides whether the margin is kept.
-func (k *comparer) judge(g *Guardrail, a, b stats.Estimate, spec GuardrailSpec, days int) {
-	change, rel := difference(a, b, spec.metric)
-	if spec.OfControl {
+func (k *comparer) judge(g *Guardrail, a, b stats.Estimate, m metric, days int) {
+	change, rel := difference(a, b, m)
+	if g.OfControl {
 		change = rel
 	}
 	g.Change = k.rangeOf(change)
 	better := change // positive is better
-	if spec.metric.lower {
+	if m.lower {
 		better.Value = -better.Value
 	}
-	g.P = Num(better.NonInferiority(spec.Margin))
+	g.P = Num(better.NonInferiority(g.Margin))
 	low, high := better.Sequential(k.alpha)
 	switch {
 	case a.Value == b.Value && change.SE == 0: // for example, no list of either was degraded
 		g.Status = Holds
 	case math.IsNaN(low):
 		g.Status = Unknown
-	case low > -spec.Margin:
+	case low > -g.Margin:
 		g.Status = Holds
-	case high < -spec.Margin:
+	case high < -g.Margin:
 		g.Status = Hurt
 	default:
 		g.Status = Undecided
-		g.days = daysToGo(better.UnitsToDecide(better.Value+spec.Margin, k.alpha, k.opt.Power), better.N, days)
+		g.days = daysToGo(better.UnitsToDecide(better.Value+g.Margin, k.alpha, k.opt.Power), better.N, days)
 	}
 }

@@ -30,11 +30,11 @@ func Run(ctx context.Context, src Source, opt Options) (*Report, error) {
 		return nil, fmt.Errorf("no impression of the log is exposed to experiment %q in this time; "+
 			"is the name right, and has it run?", opt.Experiment)
 	}
-	r := &Report{Experiment: opt.Experiment, Mode: "ab", Metric: opt.Metric, Unit: opt.Unit, Alpha: opt.Alpha,
+	r := &Report{Experiment: opt.Experiment, Mode: "ab", Metric: opt.Metric, What: c.metric.what, Unit: opt.Unit, Alpha: opt.Alpha,
 		From: time.UnixMilli(c.first).UTC(), To: time.UnixMilli(c.last).UTC(), Records: c.records, Unmatched: c.unmatched}
 	r.Days = int(dayOf(c.last)-dayOf(c.first)) + 1
 	if c.sides[0] != "" {
-		r.Mode, r.Metric = "interleave", "clicks on each arm's items"
+		r.Mode, r.Metric, r.What = "interleave", "preference", "clicks on each arm's items"
 		c.interleaved(r)
 		return r, nil
 	}
@@ -131,7 +131,7 @@ func (k *comparer) totals(r *Report) {
 func (k *comparer) estimates(r *Report) (plain, adjusted []stats.Estimate, theta float64) {
 	if k.metric.of == nil {
 		for i, arm := range k.order {
-			e, ok := k.groups.latency(arm, float64(r.Arms[i].Users))
+			e, ok := k.groups.measure(k.metric, arm, float64(r.Arms[i].Users))
 			if !ok {
 				e = stats.Estimate{Value: math.NaN(), SE: math.NaN()}
 			}

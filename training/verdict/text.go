@@ -36,7 +36,7 @@ func toRow(cells []string) table.Row {
 
 func (r *Report) headline() string {
 	const minute = "2006-01-02 15:04"
-	return fmt.Sprintf("%s: %s by %s, %d days, %s to %s UTC", r.Experiment, r.Metric, r.Unit, r.Days, r.From.Format(minute), r.To.Format(minute))
+	return fmt.Sprintf("%s: %s (%s) by %s, %d days, %s to %s UTC", r.Experiment, r.Metric, r.What, r.Unit, r.Days, r.From.Format(minute), r.To.Format(minute))
 }
 
 // grid is a table before it is text or HTML.
