@@ -30,6 +30,7 @@ run: build ## load the demo and serve it (ADDR=127.0.0.1:8080)
 
 test-setup: ## fetch what only the tests need
 	@$(FETCH) python
+	@$(FETCH) node
 	@$(FETCH) encoder-fp32
 	@$(FETCH) redis-server
 

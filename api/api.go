@@ -21,6 +21,7 @@ import (
 
 	"relish/features/event"
 	"relish/ranker"
+	"relish/ranker/experiment"
 )
 
 // Ranker ranks; ranker.Pipeline is one.
@@ -50,6 +51,12 @@ type Texts interface {
 	Text(ctx context.Context, text string) ([]float32, error)
 }
 
+// Experiments says which experiments are in effect; experiment.Keeper does.
+type Experiments interface {
+	Status() experiment.Status
+	GrowthBook() experiment.Payload
+}
+
 // Check is one line of /health/ready.
 type Check struct {
 	Name   string `json:"name"`
@@ -72,6 +79,7 @@ type Options struct {
 	Users       Users
 	Texts       Texts // nil: /rerank answers 503
 	Models      Models
+	Experiments Experiments // nil: there are none
 	Ready       func() []Check
 	Registry    *prometheus.Registry
 	Keys        []Key // none: open
@@ -152,6 +160,8 @@ func (s *Server) routes() []route {
 		{"POST", "/models/:version/activate", "admin", s.activate, docActivate},
 		{"POST", "/models/rollback", "admin", s.rollback, docRollback},
 		{"GET", "/models/:version/report", "admin", s.report, docReport},
+		{"GET", "/experiments", "admin", s.experiments, docExperiments},
+		{"GET", "/experiments/growthbook", "rank", s.growthBook, docGrowthBook},
 		{"GET", "/health/live", "", s.live, docLive},
 		{"GET", "/health/ready", "", s.ready, docReady},
 		{"GET", "/metrics", "", gin.WrapH(promhttp.HandlerFor(s.opt.Registry, promhttp.HandlerOpts{})), docMetrics},

@@ -104,7 +104,7 @@ func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() e
 		e.closeTimed(&err)
 		return nil, "", err
 	}
-	server, err := serve.server(e, models, cfg, serve.logger())
+	server, err := serve.server(e, models, nil, cfg, serve.logger())
 	if err != nil {
 		e.closeTimed(&err)
 		return nil, "", err

@@ -20,6 +20,7 @@ import (
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/ranker/bundle"
+	"relish/ranker/experiment"
 	"relish/ranker/rerank"
 )
 
@@ -37,6 +38,7 @@ type serveCmd struct {
 	MaxLogBytes int64         `help:"Size of the event log at which /feedback answers 507; 0 = no limit." default:"0"`
 	RetainBytes int64         `help:"Oldest sealed log segments are dropped above this size; 0 keeps all, so that everything can be trained on." default:"0"`
 	RetainAge   time.Duration `help:"Sealed log segments older than this, by arrival, are dropped; 0 keeps all." default:"0"`
+	Experiments string        `help:"File of experiments, see docs/experiments.md. It is read again when it changes, and on SIGHUP; a bad one is refused and the old one stays." type:"path" placeholder:"FILE"`
 	EraseAfter  time.Duration `help:"A forgotten user's events are rewritten out of the log within this time. Longer batches more users into one rewrite." default:"24h"`
 }
 
@@ -71,7 +73,11 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := c.server(e, models, cfg, log)
+	keeper, err := c.openExperiments(models, log)
+	if err != nil {
+		return err
+	}
+	server, err := c.server(e, models, keeper, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -81,6 +87,9 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	defer stop()
 	background.Go(func() { e.tables.Run(ctx) })
 	background.Go(func() { models.Run(ctx) })
+	if keeper != nil {
+		background.Go(func() { followExperiments(ctx, keeper) })
+	}
 	ln, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		return err
@@ -103,7 +112,7 @@ func (c *serveCmd) checkOpen(cfg *config.Config) error {
 	return nil
 }
 
-func (c *serveCmd) server(e *engine, models *bundle.Registry, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
+func (c *serveCmd) server(e *engine, models *bundle.Registry, keeper *experiment.Keeper, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
 	steps, err := rerank.New(cfg.Rules)
 	if err != nil {
 		return nil, err
@@ -112,10 +121,14 @@ func (c *serveCmd) server(e *engine, models *bundle.Registry, cfg *config.Config
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerEngine(reg, e)
 	registerModels(reg, models)
-	pipeline, err := ranker.New(ranker.Options{
+	ropt := ranker.Options{
 		Features: e.store, Vectors: ranksWith(e.vectors), Models: models, Recorder: e.store, Steps: steps,
 		TextSpec: cfg.Text, LogFeatures: c.LogFeatures,
-	})
+	}
+	if keeper != nil {
+		ropt.Experiments = keeper
+	}
+	pipeline, err := ranker.New(ropt)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +143,9 @@ func (c *serveCmd) server(e *engine, models *bundle.Registry, cfg *config.Config
 	}
 	if e.vectors != nil {
 		opt.Texts = e.vectors
+	}
+	if keeper != nil {
+		opt.Experiments = keeper
 	}
 	return api.New(opt)
 }

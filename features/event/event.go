@@ -64,11 +64,6 @@ type Event struct {
 	Propensity  []float64
 	Model       string
 	Experiments map[string]string
-	// Exposed names the experiments whose arm was reached in this request; nil = all of Experiments.
-	Exposed []string
-	// Teams is set for interleaved lists: the arm that placed each shown item, aligned with Shown, ""
-	// for an item that both would have placed there.
-	Teams []string
 	// Answer is set for impressions that Relish itself recorded.
 	Answer *Answer
 
@@ -92,6 +87,11 @@ type Answer struct {
 	TookMs     float64 // how long the ranking took, in ms; 0 = not measured
 	MatrixHash uint64
 	Matrix     []float32 // rows of Shown, nil mostly
+	// What reports need to know of the experiments; see ranker.Impression.
+	Exposed     []string
+	Fallback    map[string]string
+	Allocation  string
+	Interleaved *ranker.Interleaved
 }
 
 // FromImpression makes the event that records an answered ranking.
@@ -101,7 +101,8 @@ func FromImpression(imp *ranker.Impression) Event {
 		Shown: imp.Items, Scores: imp.Scores, Context: imp.Context, Propensity: imp.Propensity, Model: imp.Model,
 		Experiments: imp.Experiments,
 		Answer: &Answer{SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
-			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: imp.MatrixHash, Matrix: imp.Matrix},
+			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: imp.MatrixHash, Matrix: imp.Matrix, Exposed: imp.Exposed, Fallback: imp.Fallback,
+			Allocation: imp.Allocation, Interleaved: imp.Interleaved},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -34,8 +35,6 @@ func TestDecode(t *testing.T) {
 				Fields: map[string]ranker.Value{"price": ranker.NumberValue(3.5), "on": ranker.BoolValue(true), "kinds": ranker.StringsValue([]string{"x"}), "n": {Kind: ranker.Numbers, Nums: []float64{1, 2}}}}},
 		{"impression", `{"type":"impression","id":"e3","user":"u","items":["a","b"],"propensity":[1,0.5],"context":{"query":"q"}}`,
 			event.Event{Kind: event.Impression, ID: "e3", UserID: "u", Shown: []string{"a", "b"}, Propensity: []float64{1, .5}, Context: map[string]ranker.Value{"query": ranker.StringValue("q")}}},
-		{"impression of an experiment", `{"type":"impression","id":"e3","user":"u","items":["a","b"],"experiments":{"x":"b","y":"c"},"exposed":["x"],"teams":["","b"]}`,
-			event.Event{Kind: event.Impression, ID: "e3", UserID: "u", Shown: []string{"a", "b"}, Experiments: map[string]string{"x": "b", "y": "c"}, Exposed: []string{"x"}, Teams: []string{"", "b"}}},
 		{"interaction", `{"type":"interaction","id":"e4","time":5,"user":"u","item":"i","action":"click","impression":"e3","value":1}`,
 			event.Event{Kind: event.Interaction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3", Value: ptr(1.0)}},
 		{"metarank item", `{"event":"item","id":"m1","timestamp":"1599391467000","item":"i","fields":[{"name":"title","value":"T"},{"name":"overview","value":"O"},{"name":"tags","value":["x"]},{"name":"year","value":2001}]}`,
@@ -92,9 +91,6 @@ func TestRefused(t *testing.T) {
 		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[0]}`, "invalid_field", "/propensity/0: must be above 0 and at most 1"},
 		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[1,1]}`, "invalid_field", "/propensity: must have one entry per item"},
 		{`{"type":"impression","id":"e","user":"u","items":["a"],"experiments":{"x":""}}`, "invalid_field", "/experiments: names and arms " + id},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"experiments":{"x":"b"},"exposed":["y"]}`, "invalid_field", "/exposed/0: must be one of experiments"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"teams":["x","y"]}`, "invalid_field", "/teams: must have one entry per item"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"teams":["\u0000"]}`, "invalid_field", "/teams/0: must be empty or an arm's name: " + id},
 		{`{"event":"dance","id":"e"}`, "invalid_field", `/event: event "dance" is unknown; it is item, user, ranking or interaction`},
 		{`{"event":"user","id":"e","user":"u","fields":[{"name":"x"}]}`, "invalid_field", "/fields/x: has no value"},
 		{`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`, "missing_field", "/user: is required: " + id},
@@ -151,7 +147,11 @@ func TestLogRoundTrip(t *testing.T) {
 			UserID: text.Draw(t, "user"), Shown: rapid.SliceOfN(text, 1, 5).Draw(t, "shown"),
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
 			Answer: &event.Answer{SchemaHash: "ab", StateSeq: rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				TookMs: rapid.Float64Range(0, 1e4).Draw(t, "took"), MatrixHash: rapid.Uint64().Draw(t, "hash"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m")}}
+				TookMs: rapid.Float64Range(0, 1e4).Draw(t, "took"), MatrixHash: rapid.Uint64().Draw(t, "hash"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
+				Exposed: rapid.SliceOfN(text, 1, 3).Draw(t, "exposed"), Allocation: text.Draw(t, "allocation"),
+				Fallback: rapid.MapOfN(text, text, 1, 3).Draw(t, "fallback")}}
+		e.Answer.Interleaved = &ranker.Interleaved{Experiment: text.Draw(t, "experiment"), Arms: [2]string{"control", text.Draw(t, "arm")},
+			Teams: rapid.SliceOfN(rapid.Uint8Max(1), len(e.Shown), len(e.Shown)).Draw(t, "teams")}
 		data, err := event.AppendNative(nil, &e)
 		if err != nil {
 			t.Fatal(err)
@@ -168,6 +168,36 @@ func TestLogRoundTrip(t *testing.T) {
 			t.Fatalf("the same event has two forms:\n%s\n%s", data, again)
 		}
 	})
+}
+
+// What a ranking took is logged in ms.
+func TestTook(t *testing.T) {
+	e := event.FromImpression(&ranker.Impression{ID: "r", User: "u", Items: []string{"a"}, Took: 1500 * time.Microsecond})
+	data, err := event.AppendNative(nil, &e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := event.DecodeLog(data); err != nil || got.Answer.TookMs != 1.5 {
+		t.Errorf("%+v, %v", got.Answer, err)
+	}
+}
+
+// What was logged before there were experiments is read; teams that fit no list are not.
+func TestLoggedArms(t *testing.T) {
+	const record = `{"type":"impression","id":"e","user":"u","items":["a","b"],"answer":{"state_seq":1,"matrix_hash":"00"%s}}`
+	for members, ok := range map[string]bool{
+		``: true,
+		`,"exposed":["x"],"fallback":{"x":"b"},"allocation":"v1"`:                              true,
+		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"ab"}`:            true,
+		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"a"}`:             false,
+		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"ac"}`:            false,
+		`,"interleaved":{"experiment":"x","arms":["control","other","third"],"teams":"ab"}`:    false,
+		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"ab","credit":1}`: false,
+	} {
+		if _, err := event.DecodeLog(fmt.Appendf(nil, record, members)); (err == nil) != ok {
+			t.Errorf("%s: %v", members, err)
+		}
+	}
 }
 
 func read(t *testing.T, data []byte, format string) (lines []event.Line) {

@@ -33,8 +33,6 @@ type outside struct {
 	Propensity  []float64               `json:"propensity,omitzero"`
 	Model       string                  `json:"model,omitzero"`
 	Experiments map[string]string       `json:"experiments,omitzero"`
-	Exposed     []string                `json:"exposed,omitzero"`
-	Teams       []string                `json:"teams,omitzero"`
 	Action      string                  `json:"action,omitzero"`
 	Impression  string                  `json:"impression,omitzero"`
 	Value       *float64                `json:"value,omitzero"`
@@ -58,13 +56,24 @@ type wireAnswer struct {
 	TookMs     float64  `json:"took_ms,omitzero"`
 	MatrixHash string   `json:"matrix_hash"`
 	Matrix     string   `json:"matrix,omitzero"` // base64 of little-endian float32
+
+	Exposed     []string          `json:"exposed,omitzero"`
+	Fallback    map[string]string `json:"fallback,omitzero"`
+	Allocation  string            `json:"allocation,omitzero"`
+	Interleaved *wireInterleaved  `json:"interleaved,omitzero"`
+}
+
+type wireInterleaved struct {
+	Experiment string    `json:"experiment"`
+	Arms       [2]string `json:"arms"`
+	Teams      string    `json:"teams"` // a letter an item: a is the first arm, b the second
 }
 
 // members says which members each outside kind may have, beside type, id and time.
 var members = map[Kind]map[string]bool{
 	Item:        set("item", "title", "text", "tags", "fields"),
 	User:        set("user", "fields"),
-	Impression:  set("user", "session", "items", "context", "propensity", "model", "experiments", "exposed", "teams"),
+	Impression:  set("user", "session", "items", "context", "propensity", "model", "experiments"),
 	Interaction: set("user", "session", "item", "action", "impression", "value"),
 }
 
@@ -117,8 +126,6 @@ func (w *outside) present() []string {
 	add("propensity", w.Propensity != nil)
 	add("model", w.Model != "")
 	add("experiments", w.Experiments != nil)
-	add("exposed", w.Exposed != nil)
-	add("teams", w.Teams != nil)
 	add("action", w.Action != "")
 	add("impression", w.Impression != "")
 	add("value", w.Value != nil)
@@ -148,13 +155,13 @@ func AppendNative(dst []byte, e *Event) ([]byte, error) {
 func fromEvent(e *Event) wire {
 	w := wire{outside: outside{Type: e.Kind, ID: e.ID, Time: stamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
 		Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields, Items: e.Shown, Context: e.Context,
-		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Exposed: e.Exposed,
-		Teams: e.Teams, Action: e.Action,
+		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Action: e.Action,
 		Impression: e.ImpressionID, Value: e.Value}, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash,
 		Table: e.Table, Digest: e.Digest}
 	if a := e.Answer; a != nil {
 		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs,
-			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Matrix: encodeMatrix(a.Matrix)}
+			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Matrix: encodeMatrix(a.Matrix), Exposed: a.Exposed,
+			Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: encodeTeams(a.Interleaved)}
 	}
 	return w
 }
@@ -162,8 +169,7 @@ func fromEvent(e *Event) wire {
 func (w *outside) event() Event {
 	return Event{Kind: w.Type, ID: w.ID, Time: int64(w.Time), ItemID: w.Item, UserID: w.User, Session: w.Session,
 		Title: w.Title, Text: w.Text, Tags: w.Tags, Fields: w.Fields, Shown: w.Items, Context: w.Context,
-		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Exposed: w.Exposed,
-		Teams: w.Teams, Action: w.Action,
+		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Action: w.Action,
 		ImpressionID: w.Impression, Value: w.Value}
 }
 
@@ -179,10 +185,39 @@ func (w *wire) logged() (Event, error) {
 		if err != nil {
 			return e, err
 		}
-		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq,
-			TookMs: a.TookMs, MatrixHash: hash, Matrix: matrix}
+		teams, err := decodeTeams(a.Interleaved, len(e.Shown))
+		if err != nil {
+			return e, err
+		}
+		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs, MatrixHash: hash, Matrix: matrix,
+			Exposed: a.Exposed, Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: teams}
 	}
 	return e, nil
+}
+
+func encodeTeams(in *ranker.Interleaved) *wireInterleaved {
+	if in == nil {
+		return nil
+	}
+	letters := make([]byte, len(in.Teams))
+	for i, t := range in.Teams {
+		letters[i] = 'a' + t
+	}
+	return &wireInterleaved{Experiment: in.Experiment, Arms: in.Arms, Teams: string(letters)}
+}
+
+func decodeTeams(w *wireInterleaved, items int) (*ranker.Interleaved, error) {
+	if w == nil {
+		return nil, nil
+	}
+	if len(w.Teams) != items || strings.Trim(w.Teams, "ab") != "" {
+		return nil, errors.New("answer.interleaved.teams must have an a or a b for every item")
+	}
+	in := &ranker.Interleaved{Experiment: w.Experiment, Arms: w.Arms, Teams: make([]uint8, items)}
+	for i := range in.Teams {
+		in.Teams[i] = w.Teams[i] - 'a'
+	}
+	return in, nil
 }
 
 func encodeMatrix(m []float32) string {

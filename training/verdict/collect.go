@@ -28,16 +28,19 @@ type collector struct {
 	opt    Options
 	slots  *slots
 	metric metric
+	guards []metric // aligned with opt.Margins
 
 	index  map[uint64]int32
 	users  []user
 	counts []float32 // users x periods x slots
 
-	arms, models, degraded *names
-	segments               []*names
-	details                bool // lists keep their content
-	teams                  *names
-	groups                 *groups
+	arms             *names
+	models, degraded *names // of users' first exposures, as are
+	allocations      *names
+	segments         []*names
+	details          bool      // lists keep their content
+	sides            [2]string // the arms that are interleaved
+	groups           *groups
 
 	first, last     int64 // of what counts, Unix ms
 	firstDay, today int32
@@ -49,7 +52,7 @@ type collector struct {
 
 func newCollector(opt Options) (*collector, error) {
 	c := &collector{opt: opt, slots: newSlots(), index: map[uint64]int32{}, arms: newNames(0), models: newNames(maxValues),
-		degraded: newNames(maxValues), teams: newNames(0), groups: newGroups()}
+		degraded: newNames(maxValues), allocations: newNames(maxValues), groups: newGroups()}
 	for _, arm := range slices.Sorted(maps.Keys(opt.Weights)) {
 		c.arms.of(arm)
 	}
@@ -57,9 +60,19 @@ func newCollector(opt Options) (*collector, error) {
 		c.segments = append(c.segments, newNames(maxValues))
 	}
 	var err error
-	c.metric, err = parseMetric(opt.Metric, c.slots)
+	if c.metric, err = parseMetric(opt.Metric, c.slots); err != nil {
+		return nil, err
+	}
 	c.details = c.metric.name == "ndcg"
-	return c, err
+	for _, g := range opt.Margins {
+		m, err := parseMetric(g.Metric, c.slots)
+		if err != nil {
+			return nil, fmt.Errorf("guardrail: %w", err)
+		}
+		c.guards = append(c.guards, m)
+		c.details = c.details || m.name == "ndcg"
+	}
+	return c, nil
 }
 
 func (c *collector) walk(ctx context.Context, src Source) error {
@@ -133,8 +146,8 @@ func (c *collector) impression(e *event.Event, at int64) error {
 		return nil
 	}
 	u := &c.users[i]
-	arm, in := e.Experiments[c.opt.Experiment]
-	exposed := in && (e.Exposed == nil || slices.Contains(e.Exposed, c.opt.Experiment))
+	teams := c.teams(e)
+	arm, exposed := assigned(e, c.opt.Experiment)
 	inWindow := c.opt.From.IsZero() || at >= c.opt.From.UnixMilli()
 	l := list{id: xxhash.Sum64String(e.ID), phase: ignored}
 	if exposed {
@@ -157,14 +170,25 @@ func (c *collector) impression(e *event.Event, at int64) error {
 		c.count(i, l.phase, sDiversity, variety)
 		c.count(i, l.phase, sTagged, 1)
 	}
-	if c.details || e.Teams != nil {
-		var err error
-		if l.what, err = c.content(e); err != nil {
-			return err
-		}
+	if c.details || teams != nil {
+		l.what = newContent(e.Shown, teams)
 	}
 	u.remember(l)
 	return nil
+}
+
+// assigned returns the arm that the impression's user was assigned to, and whether it was reached. Where
+// control stood in for an arm the user still counts for the arm: what is compared is what was meant
+// to be served. What others than Relish recorded says nothing of exposure, and counts.
+func assigned(e *event.Event, experiment string) (arm string, exposed bool) {
+	arm, exposed = e.Experiments[experiment]
+	if e.Answer != nil {
+		if meant, ok := e.Answer.Fallback[experiment]; ok {
+			return meant, true
+		}
+		exposed = exposed && slices.Contains(e.Answer.Exposed, experiment)
+	}
+	return arm, exposed
 }
 
 // expose notes the arm that user i is seen in.
@@ -175,7 +199,7 @@ func (c *collector) expose(i int, arm string, e *event.Event, at int64, inWindow
 	} else if u.arm == noArm {
 		u.arm = int16(n)
 		u.known = slices.ContainsFunc(c.of(i, earlier), func(x float32) bool { return x != 0 })
-	} else if int(u.arm) != n {
+	} else if int(u.arm) != n && c.sides[0] == "" { // who is interleaved has both arms
 		u.crossed = true
 	}
 	if !inWindow || u.inWindow {
@@ -185,7 +209,8 @@ func (c *collector) expose(i int, arm string, e *event.Event, at int64, inWindow
 	u.firstDay = dayOf(at)
 	u.day = u.firstDay
 	u.model = uint8(c.models.of(e.Model))
-	u.degraded = uint8(c.degraded.of(ladder(e)))
+	u.allocation = uint8(c.allocations.of(allocation(e)))
+	u.degraded = uint8(c.degraded.of(ladder(e, c.opt.Experiment)))
 	for k, field := range c.opt.Segments {
 		u.segments[k] = uint8(c.segments[k].of(shown(e.Context[field])))
 	}
@@ -195,9 +220,21 @@ func (c *collector) expose(i int, arm string, e *event.Event, at int64, inWindow
 // maxArms bounds what a wrong log can make grow.
 const maxArms = 64
 
+func allocation(e *event.Event) string {
+	if e.Answer == nil {
+		return ""
+	}
+	return e.Answer.Allocation
+}
+
 // ladder names the worst that was left out of an answer.
-func ladder(e *event.Event) string {
-	if e.Answer == nil || len(e.Answer.Degraded) == 0 {
+func ladder(e *event.Event, experiment string) string {
+	switch {
+	case e.Answer == nil:
+		return "not recorded by the service"
+	case e.Answer.Fallback[experiment] != "":
+		return "control stood in"
+	case len(e.Answer.Degraded) == 0:
 		return "full answer"
 	}
 	for _, worst := range []string{ranker.InputOrder, ranker.BlendFallback} {
@@ -221,27 +258,13 @@ func shown(v ranker.Value) string {
 	return strings.Trim(fmt.Sprint(v), `"`)
 }
 
-func (c *collector) content(e *event.Event) (*content, error) {
-	w := &content{items: make([]uint32, len(e.Shown))}
-	for k, id := range e.Shown {
-		w.items[k] = uint32(xxhash.Sum64String(id))
+// teams returns the teams of an impression that the experiment interleaves, nil for others.
+func (c *collector) teams(e *event.Event) []uint8 {
+	if e.Answer == nil || e.Answer.Interleaved == nil || e.Answer.Interleaved.Experiment != c.opt.Experiment {
+		return nil
 	}
-	if e.Teams == nil || e.Experiments[c.opt.Experiment] == "" {
-		return w, nil
-	}
-	w.teams = make([]int8, len(e.Teams))
-	for k, team := range e.Teams {
-		w.teams[k] = noTeam
-		if team == "" {
-			continue
-		}
-		n := c.teams.of(team)
-		if n > 1 {
-			return nil, fmt.Errorf("experiment %s has more than two teams: %v", c.opt.Experiment, c.teams.list)
-		}
-		w.teams[k] = int8(n)
-	}
-	return w, nil
+	c.sides = e.Answer.Interleaved.Arms
+	return e.Answer.Interleaved.Teams
 }
 
 func (c *collector) interaction(e *event.Event, at int64) {
@@ -292,7 +315,7 @@ func (c *collector) hit(i int, l *list, e *event.Event) {
 	if first {
 		c.count(i, l.phase, sClicked, 1)
 	}
-	if l.phase == counted && l.what.teams != nil && l.what.teams[place] != noTeam {
+	if l.phase == counted && l.what.teams != nil {
 		c.users[i].credit[l.what.teams[place]]++
 	}
 }

@@ -114,11 +114,20 @@ func without(n float64, one func(left int) float64) stats.Estimate {
 	return stats.Estimate{Value: one(-1), SE: stats.Jackknife(values), N: n}
 }
 
+// measure is one of the metrics that are no mean over users, for an arm with that many users; not ok
+// where nothing is known.
+func (g *groups) measure(m metric, arm int, users float64) (stats.Estimate, bool) {
+	if arm >= len(g.arms) {
+		return stats.Estimate{}, false
+	}
+	if m.name == "latency" {
+		return g.latency(arm, users)
+	}
+	return g.coverage(arm, users)
+}
+
 // latency is the arm's 95th percentile in ms; not ok where nothing was measured.
 func (g *groups) latency(arm int, users float64) (e stats.Estimate, ok bool) {
-	if arm >= len(g.arms) {
-		return e, false
-	}
 	e = without(users, func(left int) float64 {
 		all := hdrhistogram.New(1, longest, 2)
 		for k, h := range g.arms[arm].latency {
@@ -135,9 +144,6 @@ func (g *groups) latency(arm int, users float64) (e stats.Estimate, ok bool) {
 // one over the chance that two places hold the same item (Hill 1973's number of order 2, from pairs
 // without repetition, so that it does not depend on how much was shown).
 func (g *groups) coverage(arm int, users float64) (e stats.Estimate, ok bool) {
-	if arm >= len(g.arms) {
-		return e, false
-	}
 	e = without(users, func(left int) float64 {
 		var places, pairs float64
 		for item := range g.of {

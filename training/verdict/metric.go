@@ -42,11 +42,10 @@ func (s *slots) of(action string) int {
 // metric turns a user's counts into a numerator and a denominator; its value in an arm is the ratio of
 // their sums. Those with a nil of are no ratios over users: they come from groups of users.
 type metric struct {
-	name    string
-	what    string // for people
-	of      func(counts []float32) (num, den float64)
-	lower   bool // less is better
-	percent bool // shown as a share
+	name  string
+	what  string // for people
+	of    func(counts []float32) (num, den float64)
+	lower bool // less is better
 }
 
 func per(num, den int) func([]float32) (float64, float64) {
@@ -62,55 +61,40 @@ func parseMetric(spec string, s *slots) (metric, error) {
 		}
 		return metric{name: spec, what: src + " per user", of: func(c []float32) (float64, float64) { return e.eval(c), 1 }}, nil
 	}
-	for _, m := range []metric{
-		{name: "ctr", what: "clicks per list shown", of: per(sClicks, sLists)},
-		{name: "conversion", what: "share of users who purchased", percent: true, of: func(c []float32) (float64, float64) {
-			return min(1, float64(c[sPurchases])), 1
-		}},
-		{name: "ndcg", what: "NDCG@10 of lists with a click", of: per(sNDCG, sClicked)},
-		degraded,
-		latency,
-	} {
+	for _, m := range metrics {
 		if m.name == spec {
 			return m, nil
 		}
 	}
-	return metric{}, fmt.Errorf("metric %q is unknown; it is ctr, conversion, ndcg, reward:EXPR, latency or degraded", spec)
+	return metric{}, fmt.Errorf("metric %q is unknown; it is ctr, conversion, revenue, ndcg, latency, degraded, coverage, diversity or reward:EXPR", spec)
 }
 
-var (
-	degraded  = metric{name: "degraded", what: "share of lists with a degraded answer", of: per(sDegraded, sLists), lower: true, percent: true}
-	diversity = metric{name: "diversity", what: "distinct tags / tags of a list's first ten", of: per(sDiversity, sTagged)}
-	latency   = metric{name: "latency", what: "95th percentile of took_ms", lower: true}
-	coverage  = metric{name: "coverage", what: "items in the first ten places, as if shown equally often"}
-)
-
-// GuardrailSpec is a metric that no arm may hurt by more than its margin.
-type GuardrailSpec struct {
-	Name   string
-	Margin float64 // how much worse is still tolerated
-	// OfControl: Margin is a share of the control's value; otherwise it is in the metric's own unit.
-	OfControl bool
-	metric    metric
+var metrics = []metric{
+	{name: "ctr", what: "clicks per list shown", of: per(sClicks, sLists)},
+	{name: "conversion", what: "share of users who purchased", of: func(c []float32) (float64, float64) {
+		return min(1, float64(c[sPurchases])), 1
+	}},
+	{name: "revenue", what: "value of purchases per user", of: func(c []float32) (float64, float64) { return float64(c[sRevenue]), 1 }},
+	{name: "ndcg", what: "NDCG@10 of lists with a click", of: per(sNDCG, sClicked)},
+	{name: "degraded", what: "share of lists with a degraded answer", of: per(sDegraded, sLists), lower: true},
+	{name: "diversity", what: "distinct tags / tags of a list's first ten", of: per(sDiversity, sTagged)},
+	{name: "latency", what: "95th percentile of took_ms", lower: true},
+	{name: "coverage", what: "number of items in the first ten places, as if shown equally often"},
 }
 
-// Guardrails are the guardrails with their default margins: the 95th percentile of latency may grow by
+// Margin is a guardrail: a metric that no arm may worsen by more than this. It is a share of the control's
+// value; for degraded, which should be 0, it is a share of the lists.
+type Margin struct {
+	Metric string  `json:"metric"`
+	Margin float64 `json:"margin"` // above 0, below 1
+}
+
+// Margins are the guardrails of an experiment that names none: the 95th percentile of latency may grow by
 // a tenth, one list in a hundred more may be degraded, a tenth of the items and a twentieth of the
 // tags' variety may be lost.
-func Guardrails() []GuardrailSpec {
-	return []GuardrailSpec{
-		{"latency", 0.1, true, latency},
-		{"degraded", 0.01, false, degraded},
-		{"coverage", 0.1, true, coverage},
-		{"diversity", 0.05, true, diversity},
-	}
+func Margins() []Margin {
+	return []Margin{{"latency", 0.1}, {"degraded", 0.01}, {"coverage", 0.1}, {"diversity", 0.05}}
 }
 
-func guardrailNamed(name string) (GuardrailSpec, bool) {
-	for _, g := range Guardrails() {
-		if g.Name == name {
-			return g, true
-		}
-	}
-	return GuardrailSpec{}, false
-}
+// ofControl says whether a margin is a share of the control's value.
+func (m *metric) ofControl() bool { return m.name != "degraded" }

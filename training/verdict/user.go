@@ -3,6 +3,8 @@ package verdict
 import (
 	"math"
 	"slices"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // maxSegments bounds the context fields that are looked at; maxValues the values told apart in each,
@@ -27,18 +29,19 @@ const (
 
 // user is what is kept of one unit, beside its counts.
 type user struct {
-	arm      int16 // noArm before the first exposure
-	crossed  bool  // seen in two arms
-	inWindow bool  // has a counted list
-	known    bool  // did something before the first exposure
-	model    uint8 // of the first exposure, as are degraded and segments
-	degraded uint8
-	firstDay int32
-	day      int32 // the day whose counts are open
-	segments [maxSegments]uint8
-	oldest   uint8 // in open, once it is full
-	open     []list
-	credit   [2]float32 // interleaving: clicks on each team's items
+	arm        int16 // noArm before the first exposure
+	crossed    bool  // seen in two arms
+	inWindow   bool  // has a counted list
+	known      bool  // did something before the first exposure
+	model      uint8 // of the first exposure, as are degraded and segments
+	degraded   uint8
+	allocation uint8
+	firstDay   int32
+	day        int32 // the day whose counts are open
+	segments   [maxSegments]uint8
+	oldest     uint8 // in open, once it is full
+	open       []list
+	credit     [2]float32 // interleaving: clicks on each team's items
 }
 
 const noArm = -1
@@ -53,11 +56,17 @@ type list struct {
 // content is what was shown, by hash, and what was clicked of it, by place.
 type content struct {
 	items []uint32
-	teams []int8 // aligned with items: 0, 1, or noTeam; nil without interleaving
+	teams []uint8 // aligned with items; nil without interleaving
 	hits  []uint16
 }
 
-const noTeam = -1
+func newContent(shown []string, teams []uint8) *content {
+	w := &content{items: make([]uint32, len(shown)), teams: teams}
+	for k, id := range shown {
+		w.items[k] = uint32(xxhash.Sum64String(id))
+	}
+	return w
+}
 
 // remember keeps a list in place of the oldest one.
 func (u *user) remember(l list) {

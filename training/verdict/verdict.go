@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"relish/features/event"
+	"relish/internal/stats"
 )
 
 // Source gives the log's records in order of arrival, with eventlog's errors.
@@ -29,7 +30,7 @@ type Source = iter.Seq2[event.Record, error]
 // Options says what to look at. Zero values mean the defaults in brackets.
 type Options struct {
 	Experiment string
-	Metric     string    // ctr, conversion, ndcg, reward:EXPR, latency or degraded [ctr]
+	Metric     string    // ctr, conversion, revenue, ndcg, latency, degraded, coverage, diversity or reward:EXPR [ctr]
 	From, To   time.Time // impressions from From on and before To count [all]
 	// Weights are the arms' configured shares, in any scale, by which the split is judged; nil means
 	// equal shares of the arms that are seen.
@@ -42,10 +43,10 @@ type Options struct {
 	Power float64 // for what is still to come [0.8]
 	// MinEffect is the smallest lift worth having, as a share of the control's value. [0.01]
 	MinEffect float64
-	MinDays   int                // nothing is shipped earlier: weekdays differ [7]
-	Segments  []string           // context fields, at most 3 [surface, device]
-	Margins   map[string]float64 // guardrail -> margin, see Guardrails
-	Progress  func(done int)     // called now and then with the records read, may be nil
+	MinDays   int            // nothing is shipped earlier: weekdays differ [7]
+	Segments  []string       // context fields, at most 3 [surface, device]
+	Margins   []Margin       // the guardrails; nil: those of the function of this name
+	Progress  func(done int) // called now and then with the records read, may be nil
 }
 
 func (o Options) withDefaults() Options {
@@ -65,6 +66,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Unit == "" {
 		o.Unit = "user"
+	}
+	if o.Margins == nil {
+		o.Margins = Margins()
 	}
 	if o.Segments == nil {
 		o.Segments = []string{"surface", "device"}
@@ -87,12 +91,9 @@ func (o *Options) check() error {
 			return fmt.Errorf("%s is %g; it must be above 0 and below 1", name, x)
 		}
 	}
-	for name, m := range o.Margins {
-		if _, ok := guardrailNamed(name); !ok {
-			return fmt.Errorf("guardrail %q is unknown; there are latency, degraded, coverage and diversity", name)
-		}
-		if !(m > 0 && m < 1) {
-			return fmt.Errorf("the margin of %s is %g; it must be above 0 and below 1", name, m)
+	for _, g := range o.Margins {
+		if !(g.Margin > 0 && g.Margin < 1) {
+			return fmt.Errorf("the margin of %s is %g; it must be above 0 and below 1", g.Metric, g.Margin)
 		}
 	}
 	for arm, w := range o.Weights {
@@ -140,17 +141,18 @@ type Arm struct {
 
 // Comparison is one arm against the control.
 type Comparison struct {
-	Arm         string      `json:"arm"`
-	Difference  Range       `json:"difference"`
-	Lift        Range       `json:"lift"` // as a share of the control's value
-	P           Num         `json:"p"`
-	Holm        Num         `json:"p_holm"`       // corrected for the number of arms
-	SequentialP Num         `json:"p_sequential"` // valid at any look, corrected likewise
-	Guardrails  []Guardrail `json:"guardrails"`
-	Novelty     Novelty     `json:"novelty"`
-	Decision    Decision    `json:"decision"`
-	Days        int         `json:"days_to_go,omitempty"` // with KeepRunning: about how many more
-	Why         string      `json:"why"`
+	Arm         string           `json:"arm"`
+	Difference  Range            `json:"difference"`
+	Lift        Range            `json:"lift"` // as a share of the control's value
+	P           Num              `json:"p"`
+	Holm        Num              `json:"p_holm"`       // corrected for the number of arms
+	SequentialP Num              `json:"p_sequential"` // valid at any look, corrected likewise
+	Guardrails  []Guardrail      `json:"guardrails"`
+	Novelty     Novelty          `json:"novelty"`
+	Decision    Decision         `json:"decision"`
+	Days        int              `json:"days_to_go,omitempty"` // with KeepRunning: about how many more
+	Why         string           `json:"why"`
+	raw         stats.Difference // the lift, for planning
 }
 
 // Decision is what to do.
@@ -177,6 +179,7 @@ type Report struct {
 	Experiment  string       `json:"experiment"`
 	Mode        string       `json:"mode"` // "ab" or "interleave"
 	Metric      string       `json:"metric"`
+	What        string       `json:"metric_is"` // the metric in words
 	Unit        string       `json:"unit"`
 	Alpha       float64      `json:"alpha"`
 	From        time.Time    `json:"from"` // the first and the last counted impression
