@@ -57,7 +57,7 @@ func openModels(ctx context.Context, root, encoder string, cfg *config.Config, l
 	if err != nil {
 		return nil, err
 	}
-	return bundle.Open(ctx, bundle.Options{Root: root, Prior: prior, Open: match.Open, Try: tryApart,
+	return bundle.Open(ctx, bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: tryApart,
 		Encoder: encoder, Check: counted(cfg), Log: log})
 }
 
@@ -73,7 +73,7 @@ func loadModel(root, version, encoder string, cfg *config.Config) (*ranker.Model
 		m, err := priorModel(cfg)
 		return m, nil, err
 	}
-	b, err := bundle.Load(filepath.Join(root, version), match.Open)
+	b, err := bundle.Load(filepath.Join(root, version), new(match.Opener).Open)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,7 +102,7 @@ type probeCmd struct {
 
 // Run tries the bundle under limits.
 func (c *probeCmd) Run(ctx context.Context) error {
-	return bundle.Try(ctx, c.Dir, match.Open, trialMemory, trialTime)
+	return bundle.Try(ctx, c.Dir, new(match.Opener).Open, trialMemory, trialTime)
 }
 
 // checkBundles looks at every bundle, tries the active one, and adds what it finds.

@@ -26,7 +26,7 @@ func TestWriteAndLoad(t *testing.T) {
 		t.Fatalf("version %q", v)
 	}
 	dir := filepath.Join(root, v)
-	b, err := bundle.Load(dir, match.Open)
+	b, err := bundle.Load(dir, new(match.Opener).Open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 	refused := func(what string) {
 		t.Helper()
-		if _, err := bundle.Load(dir, match.Open); err == nil {
+		if _, err := bundle.Load(dir, new(match.Opener).Open); err == nil {
 			t.Errorf("loaded with %s", what)
 		}
 	}
@@ -128,14 +128,14 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 	refused("another file")
 	os.Remove(extra)
-	if _, err := bundle.Load(dir, match.Open); err != nil {
+	if _, err := bundle.Load(dir, new(match.Opener).Open); err != nil {
 		t.Errorf("as it was: %v", err)
 	}
 	linked := filepath.Join(t.TempDir(), filepath.Base(dir))
 	if err := os.Symlink(dir, linked); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bundle.Load(linked, match.Open); err == nil {
+	if _, err := bundle.Load(linked, new(match.Opener).Open); err == nil {
 		t.Error("loaded through a link")
 	}
 }
@@ -155,7 +155,7 @@ func TestForgedManifests(t *testing.T) {
 		"negative size":   {`"bytes": `, `"bytes": -`, "bytes"},
 		"huge size":       {`"bytes": `, `"bytes": 99999999999`, "bytes"},
 		"short digest":    {`"sha256": "`, `"sha256": "0`, "64 hex digits"},
-		"unknown matcher": {`"kind": "words"`, `"kind": "oracle"`, "newer relish"},
+		"unknown matcher": {`"kind": "words"`, `"kind": "oracle"`, "oracle"},
 		"no such file":    {`"kind": "words",`, `"kind": "words", "file": "words.bin", "f":`, "f"},
 		"unknown blend":   {`"kind": "prior"`, `"kind": "oracle"`, "newer relish"},
 		"blend's file":    {`"kind": "prior",`, `"kind": "prior", "f":`, "f"},
@@ -166,7 +166,7 @@ func TestForgedManifests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
 			dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), c.old, c.new)
-			if _, err := bundle.Load(dir, match.Open); err == nil || !strings.Contains(err.Error(), c.err) {
+			if _, err := bundle.Load(dir, new(match.Opener).Open); err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%v, want %q", err, c.err)
 			}
 		})
@@ -190,9 +190,8 @@ func TestUnfitParts(t *testing.T) {
 		"bad feature": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: magic}\n")
 		}, "magic"},
-		"no matcher":     {func(m *bundle.Manifest, _ files) { m.Matchers = m.Matchers[:1] }, `"words.history"`},
-		"matcher's file": {func(m *bundle.Manifest, f files) { m.Matchers[0].File = "priors.json" }, "has no file"},
-		"absent file":    {func(m *bundle.Manifest, f files) { m.Matchers[0].File = "text.bin" }, "no such file"},
+		"no matcher":  {func(m *bundle.Manifest, _ files) { m.Matchers = m.Matchers[:1] }, `"words.history"`},
+		"absent file": {func(m *bundle.Manifest, f files) { m.Matchers[0].File = "text.bin" }, "no such file"},
 		"infinite metric": {func(m *bundle.Manifest, _ files) {
 			i := m.Metrics["ndcg@10"]
 			i.High /= 0 * i.Low
@@ -212,7 +211,7 @@ func TestUnfitParts(t *testing.T) {
 			c.change(&m, parts)
 			v, err := bundle.Write(root, m, parts)
 			if err == nil {
-				_, err = bundle.Load(filepath.Join(root, v), match.Open)
+				_, err = bundle.Load(filepath.Join(root, v), new(match.Opener).Open)
 			}
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%v, want %q", err, c.err)
@@ -234,7 +233,7 @@ func TestKilledWhileWriting(t *testing.T) {
 			t.Fatal(listErr)
 		}
 		for _, v := range versions {
-			if _, err := bundle.Load(filepath.Join(root, v), match.Open); err != nil {
+			if _, err := bundle.Load(filepath.Join(root, v), new(match.Opener).Open); err != nil {
 				t.Fatalf("killed at step %d: %v", step, err)
 			}
 		}
@@ -301,7 +300,7 @@ func wantClean(t *testing.T, root string) {
 func TestHostileBundles(t *testing.T) {
 	t.Setenv("BUNDLE_TEST_CHILD", "probe")
 	for kind, want := range map[string]string{
-		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": "newer relish", "exit": "before it was done",
+		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": `"oracle" is unknown`, "exit": "before it was done",
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -321,7 +320,7 @@ func TestHostileBundles(t *testing.T) {
 
 func TestFits(t *testing.T) {
 	root := t.TempDir()
-	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), match.Open)
+	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(match.Opener).Open)
 	if err != nil {
 		t.Fatal(err)
 	}

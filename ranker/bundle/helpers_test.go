@@ -80,7 +80,7 @@ func hostile(kind string, file []byte) (ranker.Matcher, error) {
 	case "crash later":
 		return crasher{}, nil
 	}
-	return match.Open(kind, file)
+	return new(match.Opener).Open(kind, file)
 }
 
 // crasher writes beyond its block.
@@ -124,7 +124,7 @@ func input() *ranker.MatchInput {
 		Query: ranker.NewItemInfo(ranker.Item{Title: "bread"}, ranker.TextSpec{"title"}), QueryVector: []float32{1, 0}}
 	for i := range candidates {
 		item := ranker.NewItemInfo(ranker.Item{ID: fmt.Sprint("i", i), Title: fmt.Sprint("bread ", i), Tags: []string{"a"}}, ranker.DefaultTextSpec)
-		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0})
+		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, New: i == 3})
 		in.State.Items = append(in.State.Items, item)
 		in.ItemVectors = append(in.ItemVectors, []float32{0.6, 0.8})
 	}
@@ -205,7 +205,7 @@ func forge(t testing.TB, dir, old, new string) string {
 
 // inProcess tries a bundle right here.
 func inProcess(ctx context.Context, dir string) error {
-	b, err := bundle.Load(dir, match.Open)
+	b, err := bundle.Load(dir, new(match.Opener).Open)
 	if err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (l *logs) String() string {
 func open(t testing.TB, root string, change func(*bundle.Options)) (*bundle.Registry, *logs) {
 	t.Helper()
 	l := &logs{}
-	opt := bundle.Options{Root: root, Prior: prior, Open: match.Open, Try: inProcess, Encoder: "e1", Poll: time.Hour, Log: slog.New(slog.NewTextHandler(l, nil))}
+	opt := bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: inProcess, Encoder: "e1", Poll: time.Hour, Log: slog.New(slog.NewTextHandler(l, nil))}
 	if change != nil {
 		change(&opt)
 	}

@@ -30,7 +30,7 @@ func recorded(t testing.TB) bundle.ProbeCase {
 func TestProbeRoundTrip(t *testing.T) {
 	got, want := recorded(t), input()
 	want.State.Read = candidates
-	opt := cmp.Options{cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(ranker.ItemInfo{})}
+	opt := cmp.Options{cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(ranker.ItemInfo{}, ranker.MatchInput{})}
 	// A score that a candidate has not is not written.
 	for i := range want.Request.Candidates {
 		if c := &want.Request.Candidates[i]; !c.HasScore {
@@ -48,7 +48,7 @@ func TestProbeRoundTrip(t *testing.T) {
 // Recording leaves its input as it is, and takes a long list's beginning.
 func TestRecord(t *testing.T) {
 	root := t.TempDir()
-	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), match.Open)
+	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(match.Opener).Open)
 	if err != nil {
 		t.Fatal(err)
 	}

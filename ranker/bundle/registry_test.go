@@ -274,7 +274,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	var versions []string
 	for i := range 4 { // more than are kept loaded, so that each time is a load
 		v := write(t, root, float64(i+1)/3, nil)
-		b, err := bundle.Load(filepath.Join(root, v), match.Open)
+		b, err := bundle.Load(filepath.Join(root, v), new(match.Opener).Open)
 		if err != nil {
 			t.Fatal(err)
 		}

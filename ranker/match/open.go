@@ -2,30 +2,70 @@ package match
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
 
 	"relish/ranker"
 )
 
-// Kinds of matchers, as a bundle's manifest names them. These have no file: they learn nothing.
+// Learned is a matcher whose tables were learned from a log: training fills its exported parts, the bundle keeps them
+// as a file of its kind.
+type Learned interface {
+	ranker.Matcher
+	Kind() string
+	Encode() []byte
+}
+
+// The kinds that have nothing to learn, and so no file.
 const (
 	KindText  = "text"
 	KindWords = "words"
 )
 
-// Open makes the matcher of a kind from its file's bytes, which it may keep; nil for a kind without a file. What
-// is in the file is checked: a damaged one is an error and never a panic.
-func Open(kind string, data []byte) (ranker.Matcher, error) {
-	var m ranker.Matcher
+// Opener makes matchers from bundle files. Matchers that know the same items share one table of them. The zero
+// value is ready to use, by any number of goroutines.
+type Opener struct {
+	mu    sync.Mutex
+	items *ranker.ItemTable // of the file opened last
+}
+
+type decoder func(data []byte, shared *ranker.ItemTable) (Learned, *ranker.ItemTable, error)
+
+var decoders = map[string]decoder{
+	KindCooccurrence: decodeCooccurrence,
+	KindFactors:      decodeFactors,
+	KindTaste:        decodeTaste,
+	KindContent:      decodeContent,
+	KindTerms:        decodeTerms,
+}
+
+// Open makes the matcher of the kind; data is its file, nil for a kind without one. Damage is an error, never a panic.
+func (o *Opener) Open(kind string, data []byte) (ranker.Matcher, error) {
 	switch kind {
 	case KindText:
-		m = TextPoolings{}
+		return TextPoolings{}, nil
 	case KindWords:
-		m = TokenOverlap{}
-	default:
-		return nil, fmt.Errorf("matcher kind %q is unknown to this binary: use a newer relish", kind)
+		return TokenOverlap{}, nil
 	}
-	if data != nil {
-		return nil, fmt.Errorf("matcher kind %q has no file", kind)
+	decode, known := decoders[kind]
+	if !known {
+		return nil, fmt.Errorf("matcher kind %q is unknown; this server has %s", kind, strings.Join(Kinds(), ", "))
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	m, items, err := decode(data, o.items)
+	if err != nil {
+		return nil, fmt.Errorf("matcher %s: %w", kind, err)
+	}
+	if items != nil {
+		o.items = items
 	}
 	return m, nil
+}
+
+// Kinds returns the kinds that Open knows, sorted.
+func Kinds() []string {
+	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(decoders)), KindText, KindWords)))
 }
