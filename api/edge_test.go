@@ -236,7 +236,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	one := func(i int) {
 		s.call("GET", fmt.Sprintf("/path-%d", i), "")
 		s.call("GET", fmt.Sprintf("/items/item-%d", i), "")
-		s.call("POST", "/recommend", fmt.Sprintf(`{"user_id":"user-%d","candidates":["item-%d"]}`, i, i))
+		s.call("POST", "/recommend", fmt.Sprintf(`{"user_id":"user-%d","candidates":["item-%d"],"deadline_ms":10000}`, i, i))
 		s.call("POST", fmt.Sprintf("/rank/model-%d", i), `{}`)
 		s.call(fmt.Sprintf("M%d", i), "/recommend", "")
 	}

@@ -2,6 +2,7 @@ package blend
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"math/bits"
 	"slices"
@@ -37,15 +38,22 @@ const (
 	sharedBits = 6   // leaf numbers of several trees share a table up to this size
 )
 
-// numeric is one column's thresholds: its answers are the words from first, one per threshold, for
-// missing values going right, and from left for missing values going left.
+// numeric is thresholds of one column, at most maxKeys: its answers are the words from first, one per
+// threshold, for missing values going right, and from left for missing values going left.
 type numeric struct {
 	column      int
 	missing     missing
-	keys        []int32 // sorted; filled up with the largest key to a power of two less one
-	count       int     // keys that are thresholds
-	first, left int     // left < 0: nobody asks
+	first, left int // left < 0: nobody asks
+	count       int
+	keys        *[2 * (maxKeys + 1)]int32 // the thresholds, sorted, from 1 on, then the largest key
+	begin       *[1 << (32 - beginShift)]uint8
+	half        uint // begin plus a search by steps of half, half/2, ..., 1 finds every place
 }
+
+const (
+	maxKeys    = 255 // more thresholds of a column are further numerics
+	beginShift = 20  // sign, exponent and three bits of a float32
+)
 
 // set is one categorical question; its answer is word first.
 type set struct {
@@ -54,7 +62,7 @@ type set struct {
 	first  int
 }
 
-// group is trees whose leaf numbers together have bits bits, the first tree's the lowest.
+// group is trees whose leaf numbers together have bits bits, the first tree's the highest.
 type group struct {
 	trees []sliced
 	bits  int
@@ -69,11 +77,10 @@ type sliced struct {
 	bits  int
 }
 
-// op is one node: the word that answers it, and its children's slots.
-type op struct {
-	answer      uint32
-	left, right uint8
-}
+// op is one node: the left child's slot, the right one's, and from bit opAnswer the word that answers it.
+type op uint64
+
+const opAnswer = 16
 
 // key maps a float32 to an int32 of the same order. No NaN has a key; largestKey is above all.
 func key(x float32) int32 {
@@ -94,7 +101,7 @@ type compiler struct {
 	program
 	thresholds map[question][]int32
 	askLeft    map[question]bool
-	at         map[question]int // in program.numeric
+	at         map[question]int // the first in program.numeric
 }
 
 func compile(trees []tree, columns int) *program {
@@ -133,45 +140,65 @@ func (c *compiler) gather(t *tree) {
 
 // number gives the numeric questions their words, by column.
 func (c *compiler) number() {
-	for q, keys := range c.thresholds {
-		slices.Sort(keys)
-		keys = slices.Compact(keys)
-		n := numeric{column: int(q.column), missing: q.missing, count: len(keys), left: -1}
-		for len(keys)&(len(keys)+1) != 0 {
-			keys = append(keys, largestKey)
-		}
-		n.keys = keys
-		c.numeric = append(c.numeric, n)
-	}
-	slices.SortFunc(c.numeric, func(a, b numeric) int {
+	questions := slices.SortedFunc(maps.Keys(c.thresholds), func(a, b question) int {
 		return cmp.Or(cmp.Compare(a.column, b.column), cmp.Compare(a.missing, b.missing))
 	})
-	for i := range c.numeric {
-		n := &c.numeric[i]
-		q := question{int32(n.column), n.missing}
-		c.at[q] = i
-		n.first = c.words
-		c.words += n.count + 1 // the last one takes the marks of rows above all thresholds
-		if c.askLeft[q] {
-			n.left = c.words
-			c.words += n.count
+	for _, q := range questions {
+		keys := c.thresholds[q]
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
+		c.thresholds[q] = keys
+		c.at[q] = len(c.numeric)
+		for part := range slices.Chunk(keys, maxKeys) {
+			n := newNumeric(part)
+			n.column, n.missing = int(q.column), q.missing
+			n.first, n.left = c.words, -1
+			c.words += n.count + 1 // the last one takes the marks of rows above all thresholds
+			if c.askLeft[q] {
+				n.left = c.words
+				c.words += n.count
+			}
+			c.numeric = append(c.numeric, n)
 		}
 	}
 }
 
+// newNumeric makes the tables that the thresholds are searched by.
+func newNumeric(keys []int32) numeric {
+	n := numeric{count: len(keys)}
+	n.keys, n.begin = new([2 * (maxKeys + 1)]int32), new([1 << (32 - beginShift)]uint8)
+	for i := 1 + copy(n.keys[1:], keys); i < len(n.keys); i++ {
+		n.keys[i] = largestKey
+	}
+	most := 0
+	for b := range n.begin {
+		low := int32(b << beginShift) // the smallest key with these first bits
+		from, _ := slices.BinarySearch(keys, low)
+		to, found := slices.BinarySearch(keys, low|(1<<beginShift-1))
+		if found {
+			to++
+		}
+		n.begin[b] = uint8(from)
+		most = max(most, to-from)
+	}
+	n.half = 1 << bits.Len(uint(most)) / 2
+	return n
+}
+
 // answer returns the word that answers the split, a new one for a categorical split.
-func (c *compiler) answer(s *split) uint32 {
+func (c *compiler) answer(s *split) op {
 	if s.categories != nil {
 		c.sets = append(c.sets, set{int(s.column), s.categories, c.words})
 		c.words++
-		return uint32(c.words - 1)
+		return op(c.words - 1)
 	}
-	n := &c.numeric[c.at[s.question()]]
-	place, _ := slices.BinarySearch(n.keys[:n.count], key(s.threshold))
+	q := s.question()
+	place, _ := slices.BinarySearch(c.thresholds[q], key(s.threshold))
+	n := &c.numeric[c.at[q]+place/maxKeys]
 	if s.defaultLeft && s.missing != missingNone {
-		return uint32(n.left + place)
+		return op(n.left + place%maxKeys)
 	}
-	return uint32(n.first + place)
+	return op(n.first + place%maxKeys)
 }
 
 // add compiles a tree and puts it into the last group if it fits there, else into a new one.
@@ -181,8 +208,8 @@ func (c *compiler) add(t *tree) {
 		g := &c.groups[n-1]
 		old := slices.Clone(c.tables[g.table:])
 		c.tables = c.tables[:g.table]
-		for _, v := range values {
-			for _, o := range old {
+		for _, o := range old {
+			for _, v := range values {
 				c.tables = append(c.tables, o+v)
 			}
 		}
@@ -205,9 +232,9 @@ func (c *compiler) slice(t *tree) (s sliced, values []float64) {
 		}
 		i := len(s.nodes)
 		n := &t.nodes[at]
-		s.nodes = append(s.nodes, op{answer: c.answer(n)})
-		left := walk(n.left)
-		s.nodes[i].left, s.nodes[i].right = left, walk(n.right)
+		s.nodes = append(s.nodes, c.answer(n)<<opAnswer)
+		s.nodes[i] |= op(walk(n.left))
+		s.nodes[i] |= op(walk(n.right)) << 8
 		return uint8(maxSliced + i)
 	}
 	walk(0)

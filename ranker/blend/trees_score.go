@@ -49,28 +49,15 @@ func (p *program) block(s *scratch, data []float32, columns int, out []float64) 
 
 // answer writes the words of a column.
 func (n *numeric) answer(answers []uint64, data []float32, columns int) {
+	var keys [blockRows]int32
+	rows, odd := read(&keys, data[n.column:], columns)
+	missing := uint64(0)
+	if odd || n.missing == missingZero {
+		missing = n.special(keys[:rows], data[n.column:], columns)
+	}
 	marks := answers[n.first : n.first+n.count+1]
 	clear(marks)
-	missing := uint64(0)
-	keys := n.keys
-	for bit, at := uint64(1), n.column; at < len(data); bit, at = bit<<1, at+columns {
-		x := data[at]
-		k := key(x)
-		if x != x || n.missing == missingZero && x >= -tiny && x <= tiny {
-			k = 0
-			if n.missing != missingNone {
-				k = largestKey
-				missing |= bit
-			}
-		}
-		// The place is the number of keys below k, found without a branch on the data.
-		place := 0
-		for half := (len(keys) + 1) / 2; half > 0; half /= 2 {
-			below := int(int64(keys[place+half-1])-int64(k)) >> 63
-			place += half & below
-		}
-		marks[place] |= bit
-	}
+	n.place(marks, keys[:rows])
 	above := uint64(0)
 	for i, m := range marks {
 		above |= m
@@ -78,9 +65,57 @@ func (n *numeric) answer(answers []uint64, data []float32, columns int) {
 	}
 	if n.left >= 0 {
 		left := answers[n.left : n.left+n.count]
-		for i := range left {
-			left[i] = marks[i] | missing
+		for i, m := range marks[:len(left)] {
+			left[i] = m | missing
 		}
+	}
+}
+
+// read writes the keys of every columns-th cell from the first, at most blockRows of them, and reports
+// whether a NaN or an infinity is among them.
+//
+//go:noinline
+func read(keys *[blockRows]int32, cells []float32, columns int) (rows uint, odd bool) {
+	seen := int32(0)
+	for at := 0; at < len(cells); at += columns {
+		b := int32(math.Float32bits(cells[at]))
+		keys[rows%blockRows] = b ^ b>>31&math.MaxInt32
+		seen |= b&math.MaxInt32 + 1<<23 // overflows to the sign bit if the exponent is all ones
+		rows++
+	}
+	return rows, seen < 0
+}
+
+// special corrects the keys of missing values and returns a bit for each.
+func (n *numeric) special(keys []int32, cells []float32, columns int) (missing uint64) {
+	for row := range keys {
+		x := cells[row*columns]
+		switch {
+		case x != x && n.missing == missingNone:
+			keys[row] = 0
+		case x != x, n.missing == missingZero && x >= -tiny && x <= tiny:
+			keys[row] = largestKey
+			missing |= 1 << row
+		}
+	}
+	return missing
+}
+
+// place marks each row at the number of thresholds below its key. The key's first bits say where to begin,
+// and the rest of the search does not branch on the data.
+//
+//go:noinline
+func (n *numeric) place(marks []uint64, keys []int32) {
+	thresholds, begin, first := n.keys, n.begin, n.half
+	bit := uint64(1)
+	for _, key := range keys {
+		k := int64(key)
+		at := uint(begin[uint32(key)>>beginShift])
+		for half := first; half > 0; half /= 2 {
+			at += half & uint((int64(thresholds[(at+half)%uint(len(thresholds))])-k)>>63)
+		}
+		marks[at] |= bit
+		bit <<= 1
 	}
 }
 
@@ -99,32 +134,60 @@ func (s *scratch) walk(g *group, leaves *[blockRows]uint8) {
 	planes := s.planes[:0]
 	for i := range g.trees {
 		t := &g.trees[i]
-		w := &s.slots
-		w[maxSliced] = math.MaxUint64
-		for i, n := range t.nodes {
-			here, yes := w[uint8(maxSliced+i)], s.answers[n.answer]
-			w[n.left] = here & yes
-			w[n.right] = here &^ yes
-		}
-		clear(w[len(t.nodes)+1 : t.width])
-		// A leaf number's lowest bit is set in the odd leaves. Joining the leaves in pairs halves them, and
-		// the next bit is the lowest.
-		for half := t.width / 2; half > 0; half /= 2 {
-			odd := uint64(0)
-			for i := range half {
-				a, b := w[2*i], w[2*i+1]
-				odd |= b
-				w[i] = a | b
-			}
-			planes = append(planes, odd)
-		}
+		s.descend(t.nodes)
+		planes = fold(s.slots[:len(t.nodes)+1], t.width/2, planes)
 	}
-	for i := 0; i < blockRows; i += 8 {
-		bytes := uint64(0)
-		for k := len(planes) - 1; k >= 0; k-- {
-			bytes = bytes<<1 | spread[uint8(planes[k]>>i)]
+	number(planes, leaves)
+}
+
+// descend leaves in each leaf's slot the rows that end there.
+//
+//go:noinline
+func (s *scratch) descend(nodes []op) {
+	w, answers := &s.slots, s.answers
+	w[maxSliced] = math.MaxUint64
+	at := uint8(maxSliced)
+	for _, n := range nodes {
+		here := w[at]
+		at++
+		left := here & answers[n>>opAnswer]
+		w[uint8(n)] = left
+		w[uint8(n>>8)] = here ^ left
+	}
+}
+
+// fold appends the bits of the leaf numbers, the highest first: it is set in the upper part of the leaves,
+// which has at most half a table's width. Laying it over the lower part leaves the other bits.
+func fold(leaves []uint64, half int, planes []uint64) []uint64 {
+	for ; half > 0; half /= 2 {
+		high := leaves[half:]
+		leaves = leaves[:half]
+		low := leaves[:len(high)]
+		bit := uint64(0)
+		for i, h := range high {
+			bit |= h
+			low[i] |= h
 		}
-		binary.LittleEndian.PutUint64(leaves[i:], bytes)
+		planes = append(planes, bit)
+	}
+	return planes
+}
+
+// number spreads the bits to a byte a row.
+func number(planes []uint64, leaves *[blockRows]uint8) {
+	var b0, b1, b2, b3, b4, b5, b6, b7 uint64
+	for _, p := range planes {
+		b0 = b0<<1 | spread[uint8(p)]
+		b1 = b1<<1 | spread[uint8(p>>8)]
+		b2 = b2<<1 | spread[uint8(p>>16)]
+		b3 = b3<<1 | spread[uint8(p>>24)]
+		b4 = b4<<1 | spread[uint8(p>>32)]
+		b5 = b5<<1 | spread[uint8(p>>40)]
+		b6 = b6<<1 | spread[uint8(p>>48)]
+		b7 = b7<<1 | spread[uint8(p>>56)]
+	}
+	for i, b := range [...]uint64{b0, b1, b2, b3, b4, b5, b6, b7} {
+		binary.LittleEndian.PutUint64(leaves[8*i:], b)
 	}
 }
 

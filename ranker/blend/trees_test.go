@@ -91,18 +91,18 @@ func training(r *rand.Rand, n, columns, categorical int) *trees.Data {
 
 // someModel trains a small model of random shape.
 func someModel(t *testing.T, r *rand.Rand) (model []byte, columns, categorical int, what string) {
-	columns = 1 + r.IntN(9)
+	columns = 1 + r.IntN(8)
 	categorical = r.IntN(min(3, columns))
 	p := trees.Defaults()
 	p.Objective = []string{trees.XENDCG, trees.Lambdarank, trees.Binary}[r.IntN(3)]
 	p.Leaves, p.MaxRounds, p.MinLeaf = 2+r.IntN(40), 1+r.IntN(20), 1+r.IntN(8)
-	p.L2, p.LearningRate, p.Seed = 1, 0.3, r.Uint64()
+	p.L2, p.LearningRate, p.FeatureFraction, p.Seed = 1, 0.3, 1, r.Uint64()
 	for c := range categorical {
 		p.Categorical = append(p.Categorical, c)
 	}
 	p.Extra = [][]string{nil, {"use_missing=false"}, {"zero_as_missing=true"}, {"max_bin=5"}, {"num_leaves=300"},
 		{"boosting=rf"}, {"boosting=dart"}, {"max_cat_to_onehot=1", "cat_smooth=1", "min_data_per_group=1"}, {"objective=regression"},
-		{"objective=regression", "num_leaves=400", "min_data_in_leaf=1", "max_depth=4"}}[r.IntN(10)]
+		{"max_bin=2000", "min_data_in_bin=1", "min_data_in_leaf=1", "num_leaves=100"}}[r.IntN(10)]
 	what = fmt.Sprint(columns, " columns, ", categorical, " categorical, ", p.Objective, " ", p.Extra, " leaves ", p.Leaves)
 	res, err := library(t).Train(context.Background(), training(r, 200+10*r.IntN(60), columns, categorical), nil, p, nil)
 	if err != nil {
@@ -169,4 +169,90 @@ func sameParts(t *testing.T, ours *blend.Trees, m *ranker.Matrix, row int, score
 			t.Fatalf("%s: row %d: column %d of %d adds %g, LightGBM says %g", what, row, c, len(m.Columns), g, w)
 		}
 	}
+}
+
+// Rows are scored alike whatever block they fall into, and nothing is allocated.
+func TestTreesScoreOfAnyLength(t *testing.T) {
+	ours, err := blend.ParseTrees([]byte(golden(t)), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := sample(rand.New(rand.NewPCG(2, 2)), 200, 3, 1)
+	score := func(rows []float32) []float64 {
+		m := &ranker.Matrix{N: len(rows) / 3, Columns: make([]ranker.Column, 3), Data: rows}
+		out := make([]float64, m.N)
+		allocations := testing.AllocsPerRun(20, func() { err = ours.Score(m, out) })
+		if err != nil || allocations != 0 {
+			t.Fatalf("%d rows: %v, %v allocations", m.N, err, allocations)
+		}
+		return out
+	}
+	want := score(all)
+	for _, n := range []int{0, 1, 63, 64, 65, 128, 199} {
+		for i, s := range score(all[:3*n]) {
+			if s != want[i] {
+				t.Fatalf("%d rows: row %d scores %g, among all %g", n, i, s, want[i])
+			}
+		}
+	}
+}
+
+// What a request without texts looks like: whole columns missing. Concurrent use is part of the contract.
+func TestTreesWithoutColumns(t *testing.T) {
+	ours, err := blend.ParseTrees([]byte(golden(t)), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(4, 4))
+	m := &ranker.Matrix{N: 300, Columns: make([]ranker.Column, 3), Data: sample(r, 300, 3, 1)}
+	for i := 2; i < len(m.Data); i += 3 {
+		m.Data[i] = nan
+	}
+	want := make([]float64, m.N)
+	if err := ours.Score(m, want); err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			got, parts := make([]float64, m.N), make([]float64, 3)
+			for row := range m.N {
+				if err := ours.Score(m, got); err != nil {
+					t.Error(err)
+				}
+				base, err := ours.Explain(m, row, parts)
+				if sum := base + parts[0] + parts[1] + parts[2]; err != nil || math.Abs(sum-want[row]) > 1e-9 || got[row] != want[row] {
+					t.Errorf("row %d: %g, explained %g, alone %g: %v", row, got[row], sum, want[row], err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func TestTreesNeedTheirMatrix(t *testing.T) {
+	ours, err := blend.ParseTrees([]byte(golden(t)), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := &ranker.Matrix{N: 2, Columns: make([]ranker.Column, 3), Data: make([]float32, 6)}
+	narrow := &ranker.Matrix{N: 3, Columns: make([]ranker.Column, 2), Data: make([]float32, 6)}
+	short := &ranker.Matrix{N: 2, Columns: make([]ranker.Column, 3), Data: make([]float32, 5)}
+	for name, err := range map[string]error{
+		"narrow":    ours.Score(narrow, make([]float64, 3)),
+		"short":     ours.Score(short, make([]float64, 2)),
+		"few out":   ours.Score(good, make([]float64, 1)),
+		"row":       explainError(ours, good, 2, 3),
+		"few parts": explainError(ours, good, 0, 2),
+		"narrow x":  explainError(ours, narrow, 0, 2),
+	} {
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func explainError(ours *blend.Trees, m *ranker.Matrix, row, parts int) error {
+	_, err := ours.Explain(m, row, make([]float64, parts))
+	return err
 }

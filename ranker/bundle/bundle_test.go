@@ -155,7 +155,7 @@ func TestForgedManifests(t *testing.T) {
 		"negative size":   {`"bytes": `, `"bytes": -`, "bytes"},
 		"huge size":       {`"bytes": `, `"bytes": 99999999999`, "bytes"},
 		"short digest":    {`"sha256": "`, `"sha256": "0`, "64 hex digits"},
-		"unknown matcher": {`"kind": "words"`, `"kind": "oracle"`, "newer relish"},
+		"unknown matcher": {`"kind": "words"`, `"kind": "oracle"`, "oracle"},
 		"no such file":    {`"kind": "words",`, `"kind": "words", "file": "words.bin", "f":`, "f"},
 		"unknown blend":   {`"kind": "prior"`, `"kind": "oracle"`, "newer relish"},
 		"blend's file":    {`"kind": "prior",`, `"kind": "prior", "f":`, "f"},
@@ -190,9 +190,8 @@ func TestUnfitParts(t *testing.T) {
 		"bad feature": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: magic}\n")
 		}, "magic"},
-		"no matcher":     {func(m *bundle.Manifest, _ files) { m.Matchers = m.Matchers[:1] }, `"words.history"`},
-		"matcher's file": {func(m *bundle.Manifest, f files) { m.Matchers[0].File = "priors.json" }, "has no file"},
-		"absent file":    {func(m *bundle.Manifest, f files) { m.Matchers[0].File = "text.bin" }, "no such file"},
+		"no matcher":  {func(m *bundle.Manifest, _ files) { m.Matchers = m.Matchers[:1] }, `"words.history"`},
+		"absent file": {func(m *bundle.Manifest, f files) { m.Matchers[0].File = "text.bin" }, "no such file"},
 		"infinite metric": {func(m *bundle.Manifest, _ files) {
 			i := m.Metrics["ndcg@10"]
 			i.High /= 0 * i.Low
@@ -301,7 +300,7 @@ func wantClean(t *testing.T, root string) {
 func TestHostileBundles(t *testing.T) {
 	t.Setenv("BUNDLE_TEST_CHILD", "probe")
 	for kind, want := range map[string]string{
-		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": "newer relish", "exit": "before it was done",
+		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": `"oracle" is unknown`, "exit": "before it was done",
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

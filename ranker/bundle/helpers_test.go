@@ -124,7 +124,7 @@ func input() *ranker.MatchInput {
 		Query: ranker.NewItemInfo(ranker.Item{Title: "bread"}, ranker.TextSpec{"title"}), QueryVector: []float32{1, 0}}
 	for i := range candidates {
 		item := ranker.NewItemInfo(ranker.Item{ID: fmt.Sprint("i", i), Title: fmt.Sprint("bread ", i), Tags: []string{"a"}}, ranker.DefaultTextSpec)
-		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0})
+		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, New: i == 3})
 		in.State.Items = append(in.State.Items, item)
 		in.ItemVectors = append(in.ItemVectors, []float32{0.6, 0.8})
 	}

@@ -29,18 +29,18 @@ type ProbeCase struct {
 // Record ranks the input's first MaxProbeCandidates candidates with the model, and returns them with their scores as a case.
 // It leaves in as it is; the case shares its items and vectors.
 func Record(ctx context.Context, m *ranker.Model, in *ranker.MatchInput) (ProbeCase, error) {
-	c := ProbeCase{Input: *in}
 	n := min(len(in.Request.Candidates), MaxProbeCandidates)
 	if n == 0 || len(in.State.Items) != len(in.Request.Candidates) || len(in.ItemVectors) != len(in.Request.Candidates) {
-		return c, errors.New("a probe needs candidates, and items and vectors aligned with them")
+		return ProbeCase{}, errors.New("a probe needs candidates, and items and vectors aligned with them")
 	}
 	request, state := *in.Request, *in.State
 	request.Candidates, state.Items = request.Candidates[:n], state.Items[:n]
 	state.Columns = state.Columns[:min(n*len(m.Schema.Columns()), len(state.Columns))]
-	c.Input.Request, c.Input.State, c.Input.ItemVectors = &request, &state, in.ItemVectors[:n]
+	c := ProbeCase{Input: ranker.MatchInput{Request: &request, State: &state, Now: in.Now, ItemVectors: in.ItemVectors[:n],
+		HistoryVectors: in.HistoryVectors, Query: in.Query, QueryVector: in.QueryVector}}
 	_, scores, err := score(ctx, m, &c.Input)
 	if err != nil {
-		return c, fmt.Errorf("probe: %w", err)
+		return ProbeCase{}, fmt.Errorf("probe: %w", err)
 	}
 	c.Scores = scores
 	return c, nil

@@ -81,7 +81,7 @@ func (d *probeDecoder) next(w *probeWire) ProbeCase {
 	s := &ranker.State{UserFields: w.UserFields, Read: n, Columns: d.floats(n * w.Columns)}
 	in := ranker.MatchInput{Request: r, State: s, Now: w.Now}
 	for _, p := range w.Candidates {
-		c := ranker.Candidate{ID: p.ID}
+		c := ranker.Candidate{ID: p.ID, New: p.New}
 		if p.Score != nil {
 			c.Score, c.HasScore = *p.Score, true
 		}

@@ -38,6 +38,7 @@ type probeWire struct {
 
 type probeCandidate struct {
 	ID    string     `json:"id"`
+	New   bool       `json:"new"`
 	Score *float32   `json:"score"`
 	Item  *probeItem `json:"item"`
 	Found bool       `json:"found"` // there is a vector
@@ -107,7 +108,7 @@ func (e *probeEncoder) add(c *ProbeCase) (w probeWire) {
 	e.dim = 0
 	e.floats(s.Columns)
 	for i, cand := range r.Candidates {
-		p := probeCandidate{ID: cand.ID, Item: e.item(s.Items[i]), Found: e.vector(in.ItemVectors[i])}
+		p := probeCandidate{ID: cand.ID, New: cand.New, Item: e.item(s.Items[i]), Found: e.vector(in.ItemVectors[i])}
 		if cand.HasScore {
 			p.Score = &cand.Score
 		}

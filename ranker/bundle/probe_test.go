@@ -30,7 +30,7 @@ func recorded(t testing.TB) bundle.ProbeCase {
 func TestProbeRoundTrip(t *testing.T) {
 	got, want := recorded(t), input()
 	want.State.Read = candidates
-	opt := cmp.Options{cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(ranker.ItemInfo{})}
+	opt := cmp.Options{cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(ranker.ItemInfo{}, ranker.MatchInput{})}
 	// A score that a candidate has not is not written.
 	for i := range want.Request.Candidates {
 		if c := &want.Request.Candidates[i]; !c.HasScore {

@@ -85,3 +85,41 @@ func TestTreesBundle(t *testing.T) {
 		t.Errorf("another model: %v", err)
 	}
 }
+
+// A bundle with a learned matcher: its file makes the column that the trees read.
+func TestLearnedMatcherBundle(t *testing.T) {
+	s, err := ranker.NewSchema([]ranker.Feature{{Name: "with", Kind: ranker.KindMatch, Column: "cooccurrence.with"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	learned := &match.Cooccurrence{Items: ranker.NewItemTable([]string{"i0", "i2", "i9"}), Counts: []float32{4, 4, 4},
+		First: []int32{0, 0, 0, 2}, Neighbour: []int32{0, 1}, Next: []float32{0.1, 3}, With: []float32{0.1, 300}}
+	trees, err := blend.ParseTrees(treesText(1), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := input()
+	in.State.Columns = in.State.Columns[:candidates] // one column, missing before the matcher has written it
+	c, err := bundle.Record(t.Context(), &ranker.Model{Schema: s, Blend: trees, Matchers: []ranker.Matcher{learned}}, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "[-0.5 -0.5 1.25 -0.5 -0.5]"; fmt.Sprint(c.Scores) != want {
+		t.Errorf("recorded %v, want %s", c.Scores, want)
+	}
+	root := t.TempDir()
+	v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
+		m.Blend = bundle.BlendFile{Kind: bundle.BlendTrees, File: "blend.txt"}
+		m.Matchers = []bundle.MatcherFile{{Kind: learned.Kind(), File: "cooccurrence.bin"}}
+		files["blend.txt"], files["cooccurrence.bin"] = treesText(1), learned.Encode()
+		if files[bundle.SchemaFile], err = bundle.FormatSchema(s); err != nil {
+			t.Fatal(err)
+		}
+		if files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := inProcess(t.Context(), filepath.Join(root, v)); err != nil {
+		t.Error(err)
+	}
+}
