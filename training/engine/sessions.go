@@ -97,9 +97,9 @@ func (s *sessions) closeAll() {
 	s.loaded = nil
 }
 
-// count is how many graphs are loaded.
-func (s *sessions) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.loaded)
+// Loaded is how many graphs are loaded now: at most Options.MaxSessions, or those in use if they are more.
+func (b *Backend) Loaded() int {
+	b.sessions.mu.Lock()
+	defer b.sessions.mu.Unlock()
+	return len(b.sessions.loaded)
 }
