@@ -29,8 +29,8 @@ type Input struct {
 // now. A scalar output is a [1].
 //
 // forward is called several times, with the free axes at different sizes; whatever number in the graph then
-// differs must be linear in the size, and is computed from it when the graph runs. A graph whose structure
-// or sizes depend on the batch in another way is an error, as is one that draws random numbers.
+// differs must be linear in the size, or one over that, and is computed from it when the graph runs. A graph
+// that depends on the batch's size in another way is an error, as is one that draws random numbers.
 func Export(ctx *context.Context, inputs []Input, outputs []string, forward func(ctx *context.Context, in []*graph.Node) []*graph.Node) ([]byte, error) {
 	var plans [3]*plan
 	for i, size := range traceSizes {

@@ -127,24 +127,57 @@ func (x *exporter) constant(a, b, c *node) error {
 	if !slices.Equal(a.dims, b.dims) || dtype == dtypes.Bool {
 		return fmt.Errorf("a constant of shape %v grows with the batch; compute it in the graph", a.dims)
 	}
-	va, vb, vc := numbers(a.data), numbers(b.data), numbers(c.data)
-	slope, start := make([]float64, len(va)), make([]float64, len(va))
-	for i := range va {
-		slope[i] = (vb[i] - va[i]) / float64(traceSizes[1]-traceSizes[0])
-		start[i] = va[i] - slope[i]*float64(traceSizes[0])
-		off := math.Abs(slope[i]*float64(traceSizes[2]) + start[i] - vc[i])
-		if off > 1e-6*math.Abs(vc[i]) || dtype.IsInt() && slope[i] != math.Trunc(slope[i]) {
-			return fmt.Errorf("a constant that is %v, %v and %v at batches of %v is not linear in the batch's size", va[i], vb[i], vc[i], traceSizes)
-		}
+	line, inverse := fit(false, a, b, c), false
+	if line == nil && !dtype.IsInt() {
+		line, inverse = fit(true, a, b, c), true
 	}
-	for part, v := range map[string][]float64{"_slope": slope, "_start": start} {
-		x.proto.initializers = append(x.proto.initializers, encodeTensor(name+part, dtype, a.dims, bytesOf(cast(dtype, v))))
+	if line == nil {
+		return fmt.Errorf("a constant that is %v, %v and %v at batches of %v is not linear in the batch's size", a.data, b.data, c.data, traceSizes)
+	}
+	x.proto.initializers = append(x.proto.initializers,
+		encodeTensor(name+"_slope", dtype, a.dims, bytesOf(cast(dtype, line.slope))), encodeTensor(name+"_start", dtype, a.dims, bytesOf(cast(dtype, line.start))))
+	sum := name
+	if inverse {
+		sum += "_inverse"
 	}
 	x.proto.nodes = append(x.proto.nodes,
 		encodeNode("Cast", []string{batchName}, []string{name + "_batch"}, []attr{{"to", int(elementType[dtype])}}),
 		encodeNode("Mul", []string{name + "_batch", name + "_slope"}, []string{name + "_part"}, nil),
-		encodeNode("Add", []string{name + "_part", name + "_start"}, []string{name}, nil))
+		encodeNode("Add", []string{name + "_part", name + "_start"}, []string{sum}, nil))
+	if inverse {
+		x.proto.nodes = append(x.proto.nodes, encodeNode("Reciprocal", []string{sum}, []string{name}, nil))
+	}
 	return nil
+}
+
+// line says how a constant's elements follow from the batch's size: slope times size, plus start.
+type line struct{ slope, start []float64 }
+
+// fit finds the line through a constant's values, or the inverses of them, at the traced sizes; nil if there
+// is none. Its numbers must be whole, as those that count something are: a line through rounded float32
+// would be too far off at the other end.
+func fit(inverse bool, traces ...*node) *line {
+	var at [3][]float64
+	for k, n := range traces {
+		at[k] = numbers(n.data)
+		for i, v := range at[k] {
+			if inverse {
+				at[k][i] = 1 / v
+			}
+		}
+	}
+	l := &line{slope: make([]float64, len(at[0])), start: make([]float64, len(at[0]))}
+	first, last := float64(traceSizes[0]), float64(traceSizes[2])
+	for i := range l.slope {
+		l.slope[i] = math.Round((at[2][i] - at[0][i]) / (last - first))
+		l.start[i] = math.Round(at[0][i] - l.slope[i]*first)
+		for k, size := range traceSizes {
+			if off := l.slope[i]*float64(size) + l.start[i] - at[k][i]; !(math.Abs(off) <= 1e-6*math.Abs(at[k][i])) {
+				return nil
+			}
+		}
+	}
+	return l
 }
 
 func numbers(data any) []float64 {
