@@ -4,7 +4,8 @@
 // The library is opened at run time by dlopen, from the assets folder (lightgbm/lib_lightgbm.so): a
 // binary that only serves starts without it. Columns have positions and no names here; the schema hash
 // of the bundle guards what they mean. LightGBM holds the training rows binned, about one byte a cell,
-// beside the caller's.
+// beside the caller's. Its messages are discarded; a fatal one is returned as an error, and LightGBM
+// prints it to standard error as well.
 package trees
 
 /*
