@@ -2,6 +2,7 @@
 
   arrow.py write FOLDER      writes users.arrow and items.arrow
   arrow.py read SNAPSHOT     prints what pyarrow, and DuckDB over pyarrow, find in a snapshot
+  arrow.py same SNAPSHOT...  prints in what snapshots differ, which replica counted it aside
 """
 import json
 import os
@@ -27,12 +28,25 @@ def write_tables(folder):
         "margin": pa.array([1.5, -2.0], pa.float64())}), compression="zstd")
 
 
-def read_snapshot(folder):
-    def table(name):
-        with pa.OSFile(os.path.join(folder, name)) as f:
-            return ipc.open_file(f).read_all()
+FILES = ("items", "users", "history", "counters")
 
-    items, users, history, counters = (table(n + ".arrow") for n in ("items", "users", "history", "counters"))
+
+def table(folder, name):
+    with pa.OSFile(os.path.join(folder, name + ".arrow")) as f:
+        return ipc.open_file(f).read_all()
+
+
+def compare(first, *others):
+    for name in FILES:
+        for folder in others:
+            a, b = table(first, name), table(folder, name)
+            for column in a.column_names:
+                if column != "replica" and a[column] != b[column]:
+                    print(f"{name}.{column} differs in {folder}")
+
+
+def read_snapshot(folder):
+    items, users, history, counters = (table(folder, n) for n in FILES)
     liked = duckdb.sql("""
         SELECT i.title, count(*) AS n FROM history h JOIN items i ON i.item = h.item
         WHERE h.kind = 'interaction' GROUP BY i.title ORDER BY n DESC, i.title LIMIT 1""").fetchone()
@@ -41,4 +55,4 @@ def read_snapshot(folder):
         "titles": items.column("title").to_pylist()[:1], "liked": liked}))
 
 
-{"write": write_tables, "read": read_snapshot}[sys.argv[1]](sys.argv[2])
+{"write": write_tables, "read": read_snapshot, "same": compare}[sys.argv[1]](*sys.argv[2:])
