@@ -116,6 +116,45 @@ func TestConformance(t *testing.T) {
 	t.Run("cluster", func(t *testing.T) { storetest.Run(t, backend(redistest.StartCluster(t, 3, 0).URL())) })
 }
 
+// A user of Redis who may do no more than docs/operations.md says is enough.
+func TestLeastPrivilege(t *testing.T) {
+	server := redistest.Start(t)
+	server.Do(append([]string{"ACL", "SETUSER", "shop", "on", ">secret"}, strings.Fields("~shop:relish:* +@read +@write +@scripting +@connection -@dangerous +info")...)...)
+	server.Do("ACL", "SETUSER", "default", "off")
+	server.Auth = "none"
+	url := "redis://shop:secret@" + server.Addr + "?prefix=shop"
+	s := open(t, url, t.TempDir(), features.DefaultConfig(), patient)
+	s.flush(t)
+	s.add(t, described("d", "x", "title"), click("e", "u", "x"))
+	if st := s.read(t, query(t, "u", []string{"x"})); st.Stale || len(st.Recent) != 1 || st.Items[0] == nil {
+		t.Errorf("%+v", st)
+	}
+	if err := s.Forget(t.Context(), "u"); err != nil {
+		t.Error(err)
+	}
+	s.close(t)
+	conn, err := redisconn.Open(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	d, err := redis.Dump(t.Context(), conn, s.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range d.Items {
+		if err != nil || r.Item.Title != "title" {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if err := redis.Rebuild(t.Context(), conn, s.cfg, nil, []string{s.dir}, nil); err != nil {
+		t.Error(err)
+	}
+	if n := s.Stats().Outages; n != 0 {
+		t.Errorf("%d outages", n)
+	}
+}
+
 // prefix makes a tenant's name of a folder's.
 func prefix(dir string) string {
 	return strings.NewReplacer("/", "-", "{", "", "}", "").Replace(dir[max(0, len(dir)-40):])

@@ -40,7 +40,7 @@ func Start(t testing.TB, args ...string) *Server {
 // New prepares a server without starting it.
 func New(t testing.TB, args ...string) *Server {
 	t.Helper()
-	port := freePort(t)
+	port := FreePort(t)
 	s := &Server{t: t, Port: port, Addr: fmt.Sprintf("127.0.0.1:%d", port), dir: t.TempDir()}
 	s.args = append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0", "--dir", s.dir, "--daemonize", "no"}, args...)
 	t.Cleanup(s.Kill)
@@ -191,9 +191,10 @@ func (s *Server) Calls(command string) int64 {
 	return 0
 }
 
-// freePort looks below the ports that the kernel gives to outgoing connections, one of which may else take it before
-// the server does; and a cluster node's bus listens on port+10000, which must be there as well.
-func freePort(t testing.TB) int {
+// FreePort returns a port that nobody listens on. It looks below the ports that the kernel gives to outgoing
+// connections, one of which may else take it before the server does; and a cluster node's bus listens on port+10000,
+// which must be there as well.
+func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		port := 10_000 + rand.IntN(12_000)
@@ -278,7 +279,7 @@ func (c *Cluster) URL() string {
 // returns when the sentinel knows both.
 func StartSentinel(t testing.TB, primary *Server) (url string) {
 	t.Helper()
-	port := freePort(t)
+	port := FreePort(t)
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	text := fmt.Sprintf("port %d\nbind 127.0.0.1\nsentinel monitor relish 127.0.0.1 %d 1\nsentinel down-after-milliseconds relish 500\nsentinel failover-timeout relish 2000\n", port, primary.Port)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
