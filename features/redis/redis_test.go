@@ -118,11 +118,24 @@ func TestConformance(t *testing.T) {
 
 // A user of Redis who may do no more than docs/operations.md says is enough.
 func TestLeastPrivilege(t *testing.T) {
-	server := redistest.Start(t)
-	server.Do(append([]string{"ACL", "SETUSER", "shop", "on", ">secret"}, strings.Fields("~shop:relish:* +@read +@write +@scripting +@connection -@dangerous +info")...)...)
-	server.Do("ACL", "SETUSER", "default", "off")
-	server.Auth = "none"
-	url := "redis://shop:secret@" + server.Addr + "?prefix=shop"
+	server, cluster := redistest.Start(t), redistest.StartCluster(t, 3, 0)
+	for name, c := range map[string]struct {
+		url   string
+		nodes []*redistest.Server
+		more  string
+	}{"server": {server.URL(), []*redistest.Server{server}, ""}, "cluster": {cluster.URL(), cluster.Nodes, "+cluster|slots +command"}} {
+		t.Run(name, func(t *testing.T) {
+			for _, n := range c.nodes {
+				rule := strings.Fields("~shop:relish:* +@read +@write +@scripting +@connection -@dangerous +info " + c.more)
+				n.Do(append([]string{"ACL", "SETUSER", "shop", "on", ">secret"}, rule...)...)
+				n.Do("ACL", "SETUSER", "default", "off")
+			}
+			leastPrivilege(t, strings.Replace(c.url, "://", "://shop:secret@", 1)+"?prefix=shop")
+		})
+	}
+}
+
+func leastPrivilege(t *testing.T, url string) {
 	s := open(t, url, t.TempDir(), features.DefaultConfig(), patient)
 	s.flush(t)
 	s.add(t, described("d", "x", "title"), click("e", "u", "x"))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,20 +16,30 @@ import (
 // Row 9: error replies are no answers, and no reason to fail.
 func TestErrorReplies(t *testing.T) {
 	for name, c := range map[string]struct {
-		on, off []string
-		reads   bool // reading goes on
+		on    [][]string
+		off   []string
+		reads bool // reading goes on
 	}{
-		"oom":      {[]string{"CONFIG", "SET", "maxmemory", "1mb"}, []string{"CONFIG", "SET", "maxmemory", "0"}, true},
-		"readonly": {[]string{"REPLICAOF", "127.0.0.1", "1"}, []string{"REPLICAOF", "NO", "ONE"}, true},
-		"noauth":   {[]string{"CONFIG", "SET", "requirepass", "secret"}, []string{"CONFIG", "SET", "requirepass", ""}, false},
+		"oom":        {[][]string{{"CONFIG", "SET", "maxmemory", "1mb"}}, []string{"CONFIG", "SET", "maxmemory", "0"}, true},
+		"readonly":   {[][]string{{"REPLICAOF", "127.0.0.1", "1"}}, []string{"REPLICAOF", "NO", "ONE"}, true},
+		"masterdown": {[][]string{{"CONFIG", "SET", "replica-serve-stale-data", "no"}, {"REPLICAOF", "127.0.0.1", "1"}}, []string{"REPLICAOF", "NO", "ONE"}, false},
+		"noauth":     {[][]string{{"CONFIG", "SET", "requirepass", "secret"}}, []string{"CONFIG", "SET", "requirepass", ""}, false},
+		"busy":       {[][]string{{"CONFIG", "SET", "busy-reply-threshold", "10"}}, []string{"SCRIPT", "KILL"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
 			svc := loaded(t, server.URL())
-			server.Do(c.on...)
-			if name == "noauth" {
+			for _, cmd := range c.on {
+				server.Do(cmd...)
+			}
+			var script sync.WaitGroup
+			switch name {
+			case "noauth":
 				server.Auth = "secret"
 				server.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+			case "busy":
+				script.Go(func() { _, _ = server.Try("EVAL", "while true do end", "0") }) // until it is killed
+				eventually(t, "the server is busy", func() bool { out, err := server.Try("PING"); return err == nil && strings.HasPrefix(out, "-BUSY") })
 			}
 			svc.add(t, click("e", "u", "item-0")) // acknowledged
 			for range 20 {
@@ -46,6 +57,7 @@ func TestErrorReplies(t *testing.T) {
 			}
 			eventually(t, "the answers say that Redis lacks something", func() bool { return slices.Contains(svc.rank(t).degraded, ranker.FeaturesStale) })
 			server.Do(c.off...)
+			script.Wait()
 			server.Auth = ""
 			svc.whole(t)
 			svc.flush(t)
