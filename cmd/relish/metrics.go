@@ -26,6 +26,7 @@ func registerEngine(reg *prometheus.Registry, e *engine) {
 	case *redis.Store:
 		gauge("redis_up", "1 while Redis answers, 0 while the breaker is open.", func() float64 { return boolean(s.Stats().Up) })
 		gauge("redis_behind", "1 while Redis may lack records of this replica's log.", func() float64 { return boolean(s.Stats().Behind) })
+		gauge("redis_behind_seconds", "For how long that has been so: local copies may be that old.", func() float64 { return s.Stats().BehindFor.Seconds() })
 		gauge("redis_lag_records", "Records of the log that Redis has not been given.", func() float64 { return float64(s.Stats().Lag) })
 		gauge("field_values", "Counted field values.", func() float64 { return float64(s.Stats().FieldValues) })
 		counter("redis_outages_total", "How often Redis was found to be away.", func() float64 { return float64(s.Stats().Outages) })
