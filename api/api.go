@@ -104,7 +104,7 @@ func New(opt Options) (*Server, error) {
 	}
 	gin.SetMode(gin.ReleaseMode)
 	s := &Server{opt: opt, engine: gin.New(), inFlight: make(chan struct{}, opt.MaxInFlight),
-		metrics: newMetrics(opt.Registry), limits: limits{rate: opt.RatePerKey}}
+		metrics: newMetrics(opt.Registry, opt.MaxInFlight), limits: limits{rate: opt.RatePerKey}}
 	s.engine.HandleMethodNotAllowed = true
 	if err := s.engine.SetTrustedProxies(nil); err != nil {
 		return nil, err
