@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,5 +35,27 @@ func TestDoctorAsksAService(t *testing.T) {
 		if err == nil || !strings.Contains(string(out), c.want) {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}
+	}
+}
+
+// The runtime's library would report its use to its makers, and keeps an id and what it has not sent yet in the
+// home folder. It does so neither with CI set nor in its own tests, so the environment here is an empty one.
+func TestRuntimeReportsNothing(t *testing.T) {
+	home := t.TempDir()
+	cmd := relish(t, "embed", "--data", filepath.Join(t.TempDir(), "d"))
+	assets, err := filepath.Abs("../../.cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = []string{"RELISH_TEST_MAIN=1", "HOME=" + home, "RELISH_ASSETS=" + assets}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	left, err := os.ReadDir(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) > 0 {
+		t.Errorf("the runtime left %v in the home folder", left)
 	}
 }
