@@ -8,6 +8,8 @@ ARG DEVICE=cpu
 
 FROM golang:1.26-bookworm AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# Debian's packages are not pinned: its security fixes are wanted.
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends make maven python3 python3-pip \
  && rm -rf /var/lib/apt/lists/*
@@ -25,6 +27,7 @@ ARG VERSION=container
 RUN make build VERSION="$VERSION"
 
 FROM debian:bookworm-slim
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates libgomp1 libstdc++6 \
  && rm -rf /var/lib/apt/lists/* \

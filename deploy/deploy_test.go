@@ -6,6 +6,7 @@ package deploy
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -51,16 +52,27 @@ func read(t *testing.T, path string) string {
 	return string(data)
 }
 
-// documents reads all documents of a YAML file into T. A field that T lacks is left out.
+// documents reads all documents of a YAML file into T, by way of JSON, whose names match in either case. What T
+// lacks is left out.
 func documents[T any](t *testing.T, path string) []T {
 	t.Helper()
 	dec := yaml.NewDecoder(strings.NewReader(read(t, path)))
 	var out []T
 	for {
-		var v T
-		if err := dec.Decode(&v); err == io.EOF {
+		var raw any
+		err := dec.Decode(&raw)
+		if err == io.EOF {
 			return out
-		} else if err != nil {
+		}
+		var v T
+		var data []byte
+		if err == nil {
+			data, err = json.Marshal(raw)
+		}
+		if err == nil {
+			err = json.Unmarshal(data, &v)
+		}
+		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
 		out = append(out, v)

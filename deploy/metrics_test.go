@@ -54,12 +54,12 @@ func loadDashboard(t *testing.T) dashboard {
 	return d
 }
 
+// adapter is what is checked of kubernetes/monitoring/adapter.yaml.
 type adapter struct {
 	Rules struct {
 		Custom []struct {
-			SeriesQuery  string `yaml:"seriesQuery"`
-			MetricsQuery string `yaml:"metricsQuery"`
-			Name         struct{ As string }
+			SeriesQuery, MetricsQuery string
+			Name                      struct{ As string }
 		}
 	}
 }
