@@ -114,7 +114,7 @@ func New(opt Options) (*Server, error) {
 	}
 	gin.SetMode(gin.ReleaseMode)
 	s := &Server{opt: opt, engine: gin.New(), inFlight: make(chan struct{}, opt.MaxInFlight),
-		metrics: newMetrics(opt.Registry), limits: limits{rate: opt.RatePerKey}, origins: http.NewCrossOriginProtection()}
+		metrics: newMetrics(opt.Registry, opt.MaxInFlight), limits: limits{rate: opt.RatePerKey}, origins: http.NewCrossOriginProtection()}
 	for _, o := range opt.CORSOrigins {
 		if err := s.origins.AddTrustedOrigin(o); err != nil {
 			return nil, fmt.Errorf("api: origin %q: %w", o, err)
