@@ -35,13 +35,13 @@ func (c *doctorCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if c.URL != "" {
 		found = askReady(ctx, c.URL)
 	} else {
-		found = c.examine(ctx)
+		found = c.examine(ctx, cfg)
 	}
 	return c.tell(found)
 }
 
 // examine looks at the assets and the data folder.
-func (c *doctorCmd) examine(ctx context.Context) (found []finding) {
+func (c *doctorCmd) examine(ctx context.Context, cfg *config.Config) (found []finding) {
 	add := func(what string, err error, format string, args ...any) {
 		f := finding{What: what, OK: err == nil, Detail: fmt.Sprintf(format, args...)}
 		if err != nil {
