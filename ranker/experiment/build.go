@@ -35,6 +35,10 @@ func build(f *file, root place, version string) *Set {
 		s.Holdout = buildHoldout(f.Holdout, root.key("holdout"))
 	}
 	layers := root.key("layers")
+	if !root.has("layers") {
+		// An empty or cut-off file must not end all experiments.
+		layers.bad("is required; write layers: [] for none")
+	}
 	if len(f.Layers) > MaxLayers {
 		layers.bad("%d layers; at most %d are possible", len(f.Layers), MaxLayers)
 	}
