@@ -175,6 +175,35 @@ func TestParseTreesRefuses(t *testing.T) {
 	}
 }
 
+// Thresholds are float64 in the text: a float32 just above one must go right, though it rounds to it.
+func TestTreesThresholdBetweenFloats(t *testing.T) {
+	for _, threshold := range []float64{0.1, -0.1, 0.2, -1e-3, 1e9 + 1, 16777217, 1e300, -1e300} {
+		ours, err := blend.ParseTrees([]byte(single(map[string]string{"threshold": fmt.Sprint("0 ", threshold)})), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near := float32(min(max(threshold, -math.MaxFloat32), math.MaxFloat32))
+		m := &ranker.Matrix{Columns: make([]ranker.Column, 2)}
+		for _, x := range []float32{math.Nextafter32(near, -1e38), near, math.Nextafter32(near, 1e38)} {
+			m.N++
+			m.Data = append(m.Data, 1, x) // category 1 goes left, to the node with the threshold
+		}
+		got := make([]float64, m.N)
+		if err := ours.Score(m, got); err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			want, x := 3.0, m.Data[2*i+1]
+			if float64(x) <= threshold {
+				want = 1
+			}
+			if got[i] != want {
+				t.Errorf("%g <= %g: leaf %g", x, threshold, got[i])
+			}
+		}
+	}
+}
+
 // A chain is the worst shape: deep, and refused where it is absurd.
 func TestTreesChain(t *testing.T) {
 	for _, n := range []int{100, 400, 600} { // leaves: sliced, walked, too deep
