@@ -2,6 +2,7 @@
 //
 // The prior is the blend before any training: a sum of log-odds, each weighed by how much is known of
 // this user and this item. It needs no data to be of use, and gets better as counters fill, by itself.
+// Trees is the blend that was trained, read from LightGBM's text format.
 package blend
 
 import "relish/ranker"
