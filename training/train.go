@@ -56,6 +56,7 @@ type Trained struct {
 	Lists    int    // that the blend learned from
 	Valid    float64
 	Stages   []Stage
+	Probes   []*ranker.MatchInput // a few of the lists, as they were read
 }
 
 // Stage is how long one part of the training took.
@@ -264,7 +265,8 @@ func (t *trainer) replay(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, w.Close()) }()
 	state := features.New(t.State)
 	state.OpenTable = t.OpenTable
-	p, err := ranker.New(ranker.Options{Features: Replayed{state}, Vectors: t.Vectors, Models: blend.Models(&ranker.Model{}), TextSpec: t.Text})
+	reads := &rawColumns{Features: Replayed{state}}
+	p, err := ranker.New(ranker.Options{Features: reads, Vectors: t.Vectors, Models: blend.Models(&ranker.Model{}), TextSpec: t.Text})
 	if err != nil {
 		return err
 	}
@@ -273,10 +275,11 @@ func (t *trainer) replay(ctx context.Context) (err error) {
 		positions := t.shuffle(c)
 		t.hide(c)
 		c.Request.Deadline = Patience
-		m, _, err := p.Matrix(ctx, t.byFold[t.corpus.fold[c.User]], c.Request)
+		m, in, err := p.Matrix(ctx, t.byFold[t.corpus.fold[c.User]], c.Request)
 		if err != nil {
 			return err
 		}
+		t.out.keepProbe(in, reads.columns)
 		return w.Add(c, positions, m)
 	})
 }
