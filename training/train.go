@@ -63,6 +63,7 @@ type Trained struct {
 type Stage struct {
 	Name string
 	Took time.Duration
+	Peak uint64 // memory of the process so far, see PeakMemory
 }
 
 // trainer is one training at work.
@@ -90,7 +91,7 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 		if err := stage.run(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", stage.name, err)
 		}
-		t.out.Stages = append(t.out.Stages, Stage{stage.name, time.Since(start)})
+		t.out.Stages = append(t.out.Stages, Stage{stage.name, time.Since(start), PeakMemory()})
 	}
 	return &t.out, nil
 }
