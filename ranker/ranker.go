@@ -318,6 +318,9 @@ type Impression struct {
 	StateSeq    uint64
 	Took        time.Duration // from the start of the ranking to its record
 	MatrixHash  uint64
+	// Ranked is how many candidates the matrix has, 0 where the record does not say all that was known of them, since some
+	// were described inline: then nobody can make the matrix again.
+	Ranked int
 	// Matrix holds the feature matrix rows of Items for a share of requests, else nil.
 	Matrix []float32
 }

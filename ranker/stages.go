@@ -274,6 +274,9 @@ func (r *ranking) record() {
 	}
 	if r.model != nil {
 		imp.SchemaHash, imp.MatrixHash = r.model.Schema.Hash(), r.matrix.Hash(r.req.Candidates)
+		if inline := func(c Candidate) bool { return c.Inline != nil }; !slices.ContainsFunc(r.req.Candidates, inline) {
+			imp.Ranked = r.matrix.N
+		}
 		if share := float64(xxhash.Sum64String(r.req.ID)>>11) / (1 << 53); share < r.opt.LogFeatures {
 			for _, e := range r.list.Entries[:n] {
 				imp.Matrix = append(imp.Matrix, r.matrix.Row(e.Index)...)

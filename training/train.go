@@ -56,12 +56,14 @@ type Trained struct {
 	Lists    int    // that the blend learned from
 	Valid    float64
 	Stages   []Stage
+	Probes   []*ranker.MatchInput // a few of the lists, as they were read
 }
 
 // Stage is how long one part of the training took.
 type Stage struct {
 	Name string
 	Took time.Duration
+	Peak uint64 // memory of the process so far, see PeakMemory
 }
 
 // trainer is one training at work.
@@ -89,7 +91,7 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 		if err := stage.run(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", stage.name, err)
 		}
-		t.out.Stages = append(t.out.Stages, Stage{stage.name, time.Since(start)})
+		t.out.Stages = append(t.out.Stages, Stage{stage.name, time.Since(start), PeakMemory()})
 	}
 	return &t.out, nil
 }
@@ -264,7 +266,8 @@ func (t *trainer) replay(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, w.Close()) }()
 	state := features.New(t.State)
 	state.OpenTable = t.OpenTable
-	p, err := ranker.New(ranker.Options{Features: Replayed{state}, Vectors: t.Vectors, Models: blend.Models(&ranker.Model{}), TextSpec: t.Text})
+	reads := &rawColumns{Features: Replayed{state}}
+	p, err := ranker.New(ranker.Options{Features: reads, Vectors: t.Vectors, Models: blend.Models(&ranker.Model{}), TextSpec: t.Text})
 	if err != nil {
 		return err
 	}
@@ -273,10 +276,11 @@ func (t *trainer) replay(ctx context.Context) (err error) {
 		positions := t.shuffle(c)
 		t.hide(c)
 		c.Request.Deadline = Patience
-		m, _, err := p.Matrix(ctx, t.byFold[t.corpus.fold[c.User]], c.Request)
+		m, in, err := p.Matrix(ctx, t.byFold[t.corpus.fold[c.User]], c.Request)
 		if err != nil {
 			return err
 		}
+		t.out.keepProbe(in, reads.columns)
 		return w.Add(c, positions, m)
 	})
 }

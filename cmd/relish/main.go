@@ -21,12 +21,13 @@ var version = "dev"
 
 // cli is the whole command line. Every flag is also RELISH_<FLAG> and a key of relish.yaml.
 type cli struct {
-	Config string `help:"File with sections state, rules, text, keys, tables, and any flag by its name." type:"path" placeholder:"FILE"`
+	Config string `help:"File with sections state, rules, text, keys, tables, train, and any flag by its name." type:"path" placeholder:"FILE"`
 
 	Serve      serveCmd      `cmd:"" help:"Run the ranking service."`
 	Import     importCmd     `cmd:"" help:"Read events from files into the data folder."`
 	Ingest     ingestCmd     `cmd:"" help:"Take in events from a Redis stream."`
 	Demo       demoCmd       `cmd:"" help:"Fill a data folder with the built-in catalogue and simulated users."`
+	Train      trainCmd      `cmd:"" help:"Learn to rank from the event log: write a bundle, and activate it if it is not worse than the running one."`
 	Evaluate   evaluateCmd   `cmd:"" help:"Measure ranking quality on the newest part of the log."`
 	Snapshot   snapshotCmd   `cmd:"" help:"Write users, items, counters and histories as Arrow files."`
 	Rebuild    rebuildCmd    `cmd:"" help:"Make the state anew from the event logs or from a snapshot."`

@@ -1,6 +1,6 @@
 // Package config reads relish.yaml.
 //
-// The file has sections for what no flag can say (state, rules, text, keys, tables); every other key is the
+// The file has sections for what no flag can say (state, rules, text, keys, tables, train); every other key is the
 // name of a command-line flag and stands in for it. Precedence: command line, environment
 // (RELISH_...), file, default. Reading is strict: an unknown key, a repeated key or a wrong type is
 // an error, and all problems of the file are reported at once, each with its line.
@@ -25,6 +25,7 @@ import (
 	"relish/ranker"
 	"relish/ranker/blend"
 	"relish/ranker/rerank"
+	"relish/training"
 )
 
 // Scopes are what a key may be allowed to do.
@@ -45,12 +46,13 @@ type Config struct {
 	Keys  []Key           `yaml:"keys"`
 	// Tables are the imported columns that the prior reads.
 	Tables []blend.Table        `yaml:"tables"`
+	Train  training.Config      `yaml:"train"` // complete
 	Flags  map[string]yaml.Node `yaml:",inline"`
 }
 
 // Default returns the configuration of an empty file.
 func Default() *Config {
-	return &Config{State: features.DefaultConfig(), Text: ranker.DefaultTextSpec}
+	return &Config{State: features.DefaultConfig(), Text: ranker.DefaultTextSpec, Train: training.DefaultConfig()}
 }
 
 // Load reads the file at path over the defaults. flags are the names of all command-line flags.
@@ -86,13 +88,14 @@ func (c *Config) parse(data []byte, flags []string) error {
 	for name, node := range c.Flags {
 		switch {
 		case !slices.Contains(flags, name):
-			errs = append(errs, fmt.Errorf("line %d: unknown key %q; sections are state, rules, text, keys, tables, other keys are flags (see relish --help)", node.Line, name))
+			errs = append(errs, fmt.Errorf("line %d: unknown key %q; sections are state, rules, text, keys, tables, train, other keys are flags (see relish --help)", node.Line, name))
 		case node.Kind != yaml.ScalarNode && node.Kind != yaml.SequenceNode:
 			errs = append(errs, fmt.Errorf("line %d: %s is a flag and takes a single value", node.Line, name))
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(append(errs, c.State.Validate(), c.Rules.Validate(), c.checkKeys(), c.checkTables())...)
+	c.Train = c.Train.Complete()
+	return errors.Join(append(errs, c.State.Validate(), c.Rules.Validate(), c.checkKeys(), c.checkTables(), c.Train.Validate())...)
 }
 
 func (c *Config) checkKeys() error {

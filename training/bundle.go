@@ -1,0 +1,101 @@
+package training
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+
+	"relish/ranker"
+	"relish/ranker/bundle"
+)
+
+// treesFile is the blend's file in a bundle.
+const treesFile = "blend.txt"
+
+// Bundle returns the bundle's files of the training, without a report, and the manifest's part that names them. The
+// probe's cases are replayed lists; text says what the items' texts are composed of.
+func (t *Trained) Bundle(ctx context.Context, text ranker.TextSpec) (m bundle.Manifest, files map[string][]byte, err error) {
+	files = map[string][]byte{treesFile: t.Trees.Model}
+	m.Blend = bundle.BlendFile{Kind: bundle.BlendTrees, File: treesFile}
+	for _, x := range t.Matchers {
+		f := bundle.MatcherFile{Kind: x.kind}
+		if x.file != nil {
+			f.File = x.kind + ".bin"
+			files[f.File] = x.file
+		}
+		m.Matchers = append(m.Matchers, f)
+	}
+	if files[bundle.SchemaFile], err = t.features(); err != nil {
+		return m, nil, err
+	}
+	var cases []bundle.ProbeCase
+	for _, in := range t.Probes {
+		c, err := bundle.Record(ctx, t.Model, in)
+		if err != nil {
+			return m, nil, err
+		}
+		cases = append(cases, c)
+	}
+	files[bundle.ProbeFile], err = bundle.EncodeProbe(text, cases)
+	return m, files, err
+}
+
+// Kinds names the matchers that were trained, in their order.
+func (t *Trained) Kinds() (kinds []string) {
+	for _, m := range t.Matchers {
+		kinds = append(kinds, m.kind)
+	}
+	return kinds
+}
+
+// features is features.yaml with the reasons as comments.
+func (t *Trained) features() ([]byte, error) {
+	plain, err := bundle.FormatSchema(t.Model.Schema)
+	if err != nil {
+		return nil, err
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(plain, &doc); err != nil {
+		return nil, err
+	}
+	why := map[string]string{}
+	for _, r := range t.Reasons {
+		why[r.Feature] = r.Why
+	}
+	list := doc.Content[0].Content[1] // the value of the key features
+	for i, f := range t.Model.Schema.Features() {
+		list.Content[i].HeadComment = why[f.Name]
+	}
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	enc.SetIndent(2)
+	err = enc.Encode(&doc)
+	return out.Bytes(), err
+}
+
+// rawColumns notes the columns as they were read, since Assemble works on them in place.
+type rawColumns struct {
+	ranker.Features
+	columns []float32
+}
+
+// Read implements ranker.Features.
+func (r *rawColumns) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error) {
+	s, err := r.Features.Read(ctx, q)
+	if err == nil {
+		r.columns = slices.Clone(s.Columns)
+	}
+	return s, err
+}
+
+// keepProbe keeps the newest lists as probes. They name no user: a bundle outlives whom it learned from.
+func (t *Trained) keepProbe(in *ranker.MatchInput, columns []float32) {
+	request, state := *in.Request, *in.State
+	request.User, request.Session = "", ""
+	state.Columns = columns
+	t.Probes = append(t.Probes, &ranker.MatchInput{Request: &request, State: &state, Now: in.Now, ItemVectors: in.ItemVectors,
+		HistoryVectors: in.HistoryVectors, Query: in.Query, QueryVector: in.QueryVector})
+	t.Probes = t.Probes[max(0, len(t.Probes)-bundle.MaxProbeCases):]
+}
