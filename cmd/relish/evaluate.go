@@ -81,17 +81,24 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 }
 
 func (c *evaluateCmd) options(l *lab) evaluate.Options {
-	train := training.DefaultConfig()
-	opt := evaluate.Options{Last: c.Last, Prequential: c.Prequential, K: c.K, Gains: train.Gains, Negatives: c.Negatives, Seed: c.Seed,
-		Vectors: ranksWith(l.vectors), Progress: func(done, total int) { l.progress.set(done, total) }}
+	train := l.cfg.Train
+	opt := evaluate.Options{Last: c.Last, Prequential: c.Prequential, K: c.K, Gains: train.Gains, Window: int64(train.Window * msPerHour),
+		Negatives: c.Negatives, Seed: c.Seed, Vectors: ranksWith(l.vectors), Progress: func(done, total int) { l.progress.set(done, total) }}
 	if c.HideItems > 0 {
 		opt.Hide = evaluate.HideShare(c.HideItems, c.Seed)
 	}
 	return opt
 }
 
+const msPerHour = 60 * 60 * 1000
+
 // contest says who is measured: the bundle, or what the experiment trains.
 func (c *evaluateCmd) contest(ctx context.Context, part *evaluate.Part, l *lab) (contest evaluate.Contest, err error) {
+	if c.trains() {
+		if err := l.complete(part); err != nil {
+			return contest, err
+		}
+	}
 	switch {
 	case c.HideItems > 0:
 		contest, err = evaluate.Cold(ctx, part, l.train)
