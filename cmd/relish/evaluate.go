@@ -72,7 +72,7 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	out := evaluation{Last: c.Last, Prequential: c.Prequential, InSample: l.inSample, HideItems: c.HideItems, Ablate: c.Ablate, Table: t}
+	out := evaluation{Model: l.model, Last: c.Last, Prequential: c.Prequential, InSample: l.inSample, HideItems: c.HideItems, Ablate: c.Ablate, Table: t}
 	if c.JSON {
 		return printJSON(out)
 	}
@@ -130,13 +130,18 @@ func (c *evaluateCmd) bundle(part *evaluate.Part, l *lab) (contest evaluate.Cont
 			return contest, fmt.Errorf("bundle %s was trained on a part of what would be scored: its figures would say nothing of new data; train with --holdout %g, score less with --last, or say --in-sample", model.Version, c.Last)
 		}
 	}
-	full, err := l.scorer(model.Version, model, true)
+	l.model = model.Version
+	name := "bundle"
+	if manifest == nil {
+		name = ranker.PriorVersion
+	}
+	full, err := l.scorer(name, model, true)
 	if err != nil {
 		return contest, err
 	}
 	contest.Models = []evaluate.Scorer{full}
 	if l.vectors != nil {
-		blind, err := l.scorer(model.Version+" without text", model, false)
+		blind, err := l.scorer(name+" without text", model, false)
 		if err != nil {
 			return contest, err
 		}
@@ -153,7 +158,8 @@ type lab struct {
 	state    *features.State
 	encoder  *onnx.Encoder // nil with --no-text
 	vectors  *embeddings.Service
-	inSample bool
+	model    string // the version that is measured, "" in an experiment
+	inSample bool   // it has seen what is scored
 	progress *progress
 }
 
