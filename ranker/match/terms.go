@@ -45,6 +45,9 @@ const (
 	bm25B  = 0.75
 )
 
+// minIDF keeps the norms of words above 0.
+const minIDF = 1e-12
+
 var termColumns = []string{"terms.history", "terms.max", "terms.query"}
 
 // Kind implements Learned.
@@ -196,17 +199,17 @@ func (t *Terms) Encode() []byte {
 func decodeTerms(data []byte, _ *ranker.ItemTable) (Learned, *ranker.ItemTable, error) {
 	r := newReader(KindTerms, data)
 	raw := r.ints(-1, math.MinInt32, math.MaxInt32+1)
-	idfs, rarest, length := r.floats(len(raw), false), r.number(), r.number()
+	idfs, rarest, length := r.amounts(len(raw), minIDF), r.number(), r.number()
 	if err := r.end(); err != nil {
 		return nil, nil, err
 	}
 	words := make([]uint32, len(raw))
 	for i, x := range raw {
-		if words[i] = uint32(x); i > 0 && words[i] <= words[i-1] || idfs[i] <= 0 {
+		if words[i] = uint32(x); i > 0 && words[i] <= words[i-1] {
 			return nil, nil, errFile
 		}
 	}
-	if length <= 0 || rarest <= 0 {
+	if length <= 0 || rarest < minIDF {
 		return nil, nil, errFile
 	}
 	return NewTerms(words, idfs, rarest, length), nil, nil
