@@ -56,7 +56,7 @@ func TestItemTablesAreShared(t *testing.T) {
 	if pairs.Items != taste.Items {
 		t.Error("two matchers of the same items hold two tables of them")
 	}
-	if next := open(t, &o, match.KindFactors, other.factors.Encode()).(*match.Factors); next.Items == taste.Items || next.Items.Len() != 31 {
+	if next := open(t, &o, match.KindFactors, other.factor.Encode()).(*match.Factors); next.Items == taste.Items || next.Items.Len() != 31 {
 		t.Error("a matcher of other items was given these")
 	}
 }
@@ -280,8 +280,8 @@ func TestFilesThatMakeNoSense(t *testing.T) {
 			w.pairs.First[24] = min(w.pairs.First[24], w.pairs.First[25])
 			return w.pairs
 		}, "rows"},
-		"a weight below nothing": {func(w *world) match.Learned { w.factors.Alpha = -1; return w.factors }, "not what"},
-		"an item twice":          {func(w *world) match.Learned { w.factors.Items.IDs()[3] = "k4"; return w.factors }, "stands twice"},
+		"a weight below nothing": {func(w *world) match.Learned { w.factor.Alpha = -1; return w.factor }, "not what"},
+		"an item twice":          {func(w *world) match.Learned { w.factor.Items.IDs()[3] = "k4"; return w.factor }, "stands twice"},
 	} {
 		w := newWorld(11, 25)
 		m := c.file(w)
@@ -297,7 +297,7 @@ func TestFilesThatMakeNoSense(t *testing.T) {
 	if _, err := new(match.Opener).Open(match.KindTerms, terms.Encode()); err == nil {
 		t.Error("unsorted words were read")
 	}
-	if _, err := new(match.Opener).Open(match.KindTaste, newWorld(1, 3).factors.Encode()); err == nil || !strings.Contains(err.Error(), `kind "factors", not "taste"`) {
+	if _, err := new(match.Opener).Open(match.KindTaste, newWorld(1, 3).factor.Encode()); err == nil || !strings.Contains(err.Error(), `kind "factors", not "taste"`) {
 		t.Errorf("a file of another kind: %v", err)
 	}
 }
@@ -317,22 +317,23 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind uint8, data []byte) { tryFile(t, kinds[int(kind)%len(kinds)], data, in) })
 }
 
+// BenchmarkLearned has tables of the sizes that training makes. "new": nobody has met any candidate.
 func BenchmarkLearned(b *testing.B) {
-	w := newWorld(13, 4000)
+	w := sizedWorld(13, 4000, served)
 	for _, n := range []int{100, 1000} {
 		in := w.input(n, 50, 100)
-		for _, m := range w.all() {
-			b.Run(fmt.Sprintf("%s/%d", m.Kind(), n), func(b *testing.B) {
-				out := make([]float32, n*len(m.Columns()))
-				in.Numbers(w.table) // matchers of one bundle share it
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := m.Match(b.Context(), in, out); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
+		for i := range in.Request.Candidates {
+			in.Request.Candidates[i].New = false
 		}
+		fresh := *in
+		fresh.Request = &ranker.Request{Candidates: slices.Clone(in.Request.Candidates)}
+		for i := range fresh.Request.Candidates {
+			fresh.Request.Candidates[i].New = true
+		}
+		for _, m := range w.all() {
+			benchmark(b, fmt.Sprintf("%s/%d", m.Kind(), n), m, in, w)
+		}
+		benchmark(b, fmt.Sprintf("taste/new/%d", n), w.taste, &fresh, w)
 		b.Run(fmt.Sprintf("numbers/%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -340,4 +341,17 @@ func BenchmarkLearned(b *testing.B) {
 			}
 		})
 	}
+}
+
+func benchmark(b *testing.B, name string, m match.Learned, in *ranker.MatchInput, w *world) {
+	b.Run(name, func(b *testing.B) {
+		out := make([]float32, len(in.Request.Candidates)*len(m.Columns()))
+		in.Numbers(w.table) // matchers of one bundle share it
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := m.Match(b.Context(), in, out); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

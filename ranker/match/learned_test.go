@@ -20,7 +20,7 @@ func TestLearnedMatchersEqualTheirDefinitions(t *testing.T) {
 		plain definition
 	}{
 		{match.KindCooccurrence, func(w *world) match.Learned { return w.pairs }, plainPairs},
-		{match.KindFactors, func(w *world) match.Learned { return w.factors }, plainFactors},
+		{match.KindFactors, func(w *world) match.Learned { return w.factor }, plainFactors},
 		{match.KindTaste, func(w *world) match.Learned { return w.taste }, plainTaste},
 		{match.KindContent, func(w *world) match.Learned { return w.content }, plainContent},
 		{match.KindTerms, func(w *world) match.Learned { return w.terms }, plainTerms},
@@ -165,7 +165,7 @@ func system(dim int, ridge, scale float64, vectors [][]float64) [][]float64 {
 }
 
 func plainFactors(w *world, in *ranker.MatchInput) [][]float64 {
-	f := w.factors
+	f := w.factor
 	out := nans(len(in.State.Items), 2)
 	history := w.taken(in, 100)
 	if len(history) == 0 {
@@ -202,7 +202,7 @@ func (w *world) plainPlace(id string) []float64 {
 	text, field := make([]float64, s.TextDim), make([]float64, s.FieldDim)
 	if vector != nil {
 		for d := range text {
-			text[d] = dot64(wide(s.Text[d*textLen:(d+1)*textLen]), wide(vector)) - float64(s.Shift[d])
+			text[d] = dot64(wide(s.Text[d*w.text:(d+1)*w.text]), wide(vector)) - float64(s.Shift[d])
 		}
 	}
 	if info != nil {
@@ -296,18 +296,19 @@ func plainTaste(w *world, in *ranker.MatchInput) [][]float64 {
 		}
 		return solve(system(dim, noise, 1, z), right)
 	}
-	learned, content := weights(4, t.Learned, t.LearnedNoise), weights(8, t.Places, t.ContentNoise)
+	td, cd := t.Dim, t.Space.Dim()
+	learned, content := weights(td, t.Learned, t.LearnedNoise), weights(cd, t.Places, t.ContentNoise)
 	for i := range in.Request.Candidates {
 		out[i][2] = math.Log1p(evidence)
 		c := &in.Request.Candidates[i]
 		if item := w.number(c); item >= 0 {
-			out[i][0], out[i][1] = dot64(learned, wide(t.Learned[item*4:item*4+4])), dot64(content, wide(t.Places[item*8:item*8+8]))
+			out[i][0], out[i][1] = dot64(learned, wide(t.Learned[item*td:(item+1)*td])), dot64(content, wide(t.Places[item*cd:(item+1)*cd]))
 			continue
 		}
 		if place := w.plainPlace(c.ID); place != nil {
-			predicted := make([]float64, 4)
+			predicted := make([]float64, td)
 			for d := range predicted {
-				predicted[d] = dot64(wide(t.FromText[d*8:d*8+8]), place)
+				predicted[d] = dot64(wide(t.FromText[d*cd:(d+1)*cd]), place)
 			}
 			out[i][0], out[i][1] = dot64(learned, predicted), dot64(content, place)
 		}
@@ -317,7 +318,7 @@ func plainTaste(w *world, in *ranker.MatchInput) [][]float64 {
 
 func plainContent(w *world, in *ranker.MatchInput) [][]float64 {
 	c := w.content
-	out := nans(len(in.State.Items), 1)
+	out, cd := nans(len(in.State.Items), 1), c.Space.Dim()
 	for i := range in.Request.Candidates {
 		id := in.Request.Candidates[i].ID
 		if item := w.table.Number(id); item >= 0 { // as new, too: it is what the others say of it
@@ -339,7 +340,7 @@ func plainContent(w *world, in *ranker.MatchInput) [][]float64 {
 			}
 			squashed := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
 			x := max(-4, min(4, (squashed-float64(c.Centre[k]))*float64(c.Scale[k])))
-			sum += x*float64(c.Weights[8+2*k]) + float64(c.Weights[8+2*k+1])
+			sum += x*float64(c.Weights[cd+2*k]) + float64(c.Weights[cd+2*k+1])
 		}
 		out[i][0] = sum
 	}

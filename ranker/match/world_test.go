@@ -13,6 +13,7 @@ import (
 
 // world is a catalogue with random learned tables over it. Items "k0", "k1", ... are known, "n0", ... are not.
 type world struct {
+	sizes
 	r       *rand.Rand
 	known   int
 	table   *ranker.ItemTable
@@ -20,16 +21,21 @@ type world struct {
 	vectors map[string][]float32
 
 	pairs   *match.Cooccurrence
-	factors *match.Factors
+	factor  *match.Factors
 	taste   *match.Taste
 	content *match.Content
 	terms   *match.Terms
 	idfs    []float32
 }
 
-const (
-	textLen  = 12
-	newItems = 12
+const newItems = 12
+
+// sizes are those of learned tables.
+type sizes struct{ text, textDim, fieldDim, factors, taste, neighbours int }
+
+var (
+	small  = sizes{text: 12, textDim: 5, fieldDim: 3, factors: 16, taste: 4, neighbours: 12}
+	served = sizes{text: 384, textDim: 48, fieldDim: 32, factors: 64, taste: 16, neighbours: 200} // what training makes
 )
 
 func (w *world) floats(n int) []float32 {
@@ -66,12 +72,14 @@ func (w *world) item(id string) {
 	}
 	w.infos[id] = ranker.NewItemInfo(it, nil)
 	if w.r.IntN(6) > 0 {
-		w.vectors[id] = unit(w.r, textLen)
+		w.vectors[id] = unit(w.r, w.text)
 	}
 }
 
-func newWorld(seed uint64, known int) *world {
-	w := &world{r: rand.New(rand.NewPCG(seed, 77)), known: known, infos: map[string]*ranker.ItemInfo{}, vectors: map[string][]float32{}}
+func newWorld(seed uint64, known int) *world { return sizedWorld(seed, known, small) }
+
+func sizedWorld(seed uint64, known int, size sizes) *world {
+	w := &world{sizes: size, r: rand.New(rand.NewPCG(seed, 77)), known: known, infos: map[string]*ranker.ItemInfo{}, vectors: map[string][]float32{}}
 	var ids []string
 	for i := range known {
 		ids = append(ids, fmt.Sprint("k", i))
@@ -90,46 +98,47 @@ func (w *world) learn() {
 	w.pairs = &match.Cooccurrence{Items: w.table, First: []int32{0}}
 	for range n {
 		w.pairs.Counts = append(w.pairs.Counts, float32(w.r.IntN(50)))
-		for _, other := range w.r.Perm(n)[:w.r.IntN(min(n, 12))] {
+		for _, other := range w.r.Perm(n)[:w.r.IntN(min(n, w.neighbours))] {
 			w.pairs.Neighbour = append(w.pairs.Neighbour, int32(other))
 			w.pairs.Next, w.pairs.With = append(w.pairs.Next, w.r.Float32()*5), append(w.pairs.With, w.r.Float32()*9)
 		}
 		w.pairs.First = append(w.pairs.First, int32(len(w.pairs.Neighbour)))
 	}
 
-	const dim = 16
-	w.factors = &match.Factors{Items: w.table, Dim: dim, Vectors: w.floats(n * dim), Gram: make([]float32, dim*dim), Alpha: 10, Lambda: 1}
-	for i := range w.factors.Vectors {
-		w.factors.Vectors[i] *= 0.2
+	dim := w.sizes.factors
+	w.factor = &match.Factors{Items: w.table, Dim: dim, Vectors: w.floats(n * dim), Gram: make([]float32, dim*dim), Alpha: 10, Lambda: 1}
+	for i := range w.factor.Vectors {
+		w.factor.Vectors[i] *= 0.2
 	}
 	for i := range n {
-		v := w.factors.Vector(int32(i))
+		v := w.factor.Vector(int32(i))
 		for a := range dim {
 			for b := range dim {
-				w.factors.Gram[a*dim+b] += v[a] * v[b]
+				w.factor.Gram[a*dim+b] += v[a] * v[b]
 			}
 		}
 	}
 
-	space := &match.Space{TextDim: 5, FieldDim: 3, Text: w.floats(5 * textLen), Shift: w.floats(5)}
+	space := &match.Space{TextDim: w.textDim, FieldDim: w.fieldDim, Text: w.floats(w.textDim * w.text), Shift: w.floats(w.textDim)}
 	for _, f := range []string{"genre", "mood", "place", "tags"} {
 		for _, v := range vocabulary[:10] {
 			space.Keys = append(space.Keys, match.FieldKey(f, v))
 		}
 	}
 	slices.Sort(space.Keys)
-	space.Field = w.floats(3 * len(space.Keys))
+	space.Field = w.floats(w.fieldDim * len(space.Keys))
 
-	w.taste = &match.Taste{Items: w.table, Strength: w.floats(n), Space: space, Places: make([]float32, n*8), Dim: 4, Learned: w.floats(n * 4),
-		FromText: w.floats(4 * 8), LearnedNoise: 0.5 + w.r.Float64(), ContentNoise: 1 + 4*w.r.Float64()}
+	cd, td := space.Dim(), w.sizes.taste
+	w.taste = &match.Taste{Items: w.table, Strength: w.floats(n), Space: space, Places: make([]float32, n*cd), Dim: td, Learned: w.floats(n * td),
+		FromText: w.floats(td * cd), LearnedNoise: 0.5 + w.r.Float64(), ContentNoise: 1 + 4*w.r.Float64()}
 	for i := range n {
 		id := w.table.IDs()[i]
-		space.Place(w.infos[id], w.vectors[id], w.taste.Places[i*8:(i+1)*8])
+		space.Place(w.infos[id], w.vectors[id], w.taste.Places[i*cd:(i+1)*cd])
 	}
 
 	numbers := []string{"price", "used"}
 	w.content = &match.Content{Items: w.table, Known: w.floats(n), Space: space, Numbers: numbers, Centre: w.floats(2),
-		Scale: []float32{0.7, 2}, Weights: w.floats(8 + 4), Constant: w.r.NormFloat64()}
+		Scale: []float32{0.7, 2}, Weights: w.floats(cd + 4), Constant: w.r.NormFloat64()}
 
 	info := ranker.NewItemInfo(ranker.Item{Title: strings.Join(vocabulary[:12], " ")}, nil)
 	var idfs []float32
@@ -140,7 +149,7 @@ func (w *world) learn() {
 }
 
 func (w *world) all() []match.Learned {
-	return []match.Learned{w.pairs, w.factors, w.taste, w.content, w.terms}
+	return []match.Learned{w.pairs, w.factor, w.taste, w.content, w.terms}
 }
 
 // anyID is mostly a known item.
