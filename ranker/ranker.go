@@ -318,6 +318,8 @@ type Impression struct {
 	StateSeq    uint64
 	Took        time.Duration // from the start of the ranking to its record
 	MatrixHash  uint64
+	// Whole: Items are all candidates, and none came with content of its own; so a replay can make the same matrix.
+	Whole bool
 	// Matrix holds the feature matrix rows of Items for a share of requests, else nil.
 	Matrix []float32
 }

@@ -256,10 +256,11 @@ func (r *ranking) record() {
 	n := min(len(r.resp.Items), MaxImpressionItems)
 	imp := &Impression{ID: r.req.ID, Time: r.now, User: r.req.User, Session: r.req.Session, Context: r.req.Context,
 		Model: r.resp.Model, Degraded: r.resp.Degraded, StateSeq: r.state.Seq, Took: time.Since(r.start)}
-	imp.Items = make([]string, n)
+	imp.Items, imp.Whole = make([]string, n), n == len(r.req.Candidates)
 	for i, e := range r.list.Entries[:n] {
 		c := &r.req.Candidates[e.Index]
 		imp.Items[i] = c.ID
+		imp.Whole = imp.Whole && c.Inline == nil
 		if !c.HasScore {
 			continue
 		}

@@ -80,7 +80,9 @@ func (l *Log) newCase(p *Pick, rec *event.Record) *Case {
 	if p.Shown {
 		c.Answer, c.Request.Context = e.Answer, e.Context
 		for i, s := range e.Scores {
-			scores[e.Shown[i]] = s
+			if _, twice := scores[e.Shown[i]]; !twice { // a repeated item keeps its first place, as in a request
+				scores[e.Shown[i]] = s
+			}
 		}
 	}
 	ids := l.Items.IDs()
