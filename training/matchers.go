@@ -80,11 +80,11 @@ func trainMatcher(kind string, c *match.Corpus, known contents, seed uint64) (ma
 			learned = t
 		}
 	case served.KindContent:
-		if known.space.Dim() > 0 {
-			t, err := match.TrainContent(c, known.space)
-			if err != nil {
-				return matcher{}, err
-			}
+		t, err := match.TrainContent(c, known.space)
+		if err != nil {
+			return matcher{}, err
+		}
+		if t != nil {
 			learned = t
 		}
 	}

@@ -59,7 +59,9 @@ func (c *Content) Match(_ context.Context, in *ranker.MatchInput, out []float32)
 			row = make([]float32, len(c.Weights))
 		}
 		c.Row(in.State.Items[i], in.ItemVectors[i], row)
-		out[i] = float32(c.Constant) + vek32.Dot(row, c.Weights)
+		if out[i] = float32(c.Constant); len(row) > 0 {
+			out[i] += vek32.Dot(row, c.Weights)
+		}
 	}
 	return nil
 }
