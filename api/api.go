@@ -8,9 +8,11 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +58,26 @@ type Experiments interface {
 	GrowthBook() experiment.Payload
 }
 
+// Reports makes reports on experiments from the event log.
+type Reports interface {
+	// Report reports on the named experiment by the metric ("" is the experiment's own). Its errors wrap
+	// ErrNoExperiment or ErrReport, or the context's.
+	Report(ctx context.Context, name, metric string, from, to time.Time) (Report, error)
+}
+
+// Report is marshalled as JSON, or writes itself as a page.
+type Report interface {
+	WriteHTML(w io.Writer) error
+}
+
+// Errors of Reports.
+var (
+	// ErrNoExperiment: nobody in the log was exposed to an experiment of this name.
+	ErrNoExperiment = errors.New("no exposure to this experiment is in the log")
+	// ErrReport: what is asked for cannot be reported on; the message says why.
+	ErrReport = errors.New("no report")
+)
+
 // Check is one line of /health/ready.
 type Check struct {
 	Name   string `json:"name"`
@@ -79,6 +101,7 @@ type Options struct {
 	Texts       Texts // nil: /rerank answers 503
 	Models      []string
 	Experiments Experiments // nil: there are none
+	Reports     Reports     // nil: /experiments/{name}/report answers 404
 	Ready       func() []Check
 	Registry    *prometheus.Registry
 	Keys        []Key // none: open
@@ -97,6 +120,7 @@ type Server struct {
 	metrics  *metrics
 	limits   limits
 	draining atomic.Bool
+	reading  sync.Mutex // one report at a time: it reads the whole log
 }
 
 // New returns a server over the given parts.
@@ -152,6 +176,7 @@ func (s *Server) routes() []route {
 		{"GET", "/models", "admin", s.models, docModels},
 		{"GET", "/experiments", "admin", s.experiments, docExperiments},
 		{"GET", "/experiments/growthbook", "rank", s.growthBook, docGrowthBook},
+		{"GET", "/experiments/:name/report", "admin", s.report, docReport},
 		{"GET", "/health/live", "", s.live, docLive},
 		{"GET", "/health/ready", "", s.ready, docReady},
 		{"GET", "/metrics", "", gin.WrapH(promhttp.HandlerFor(s.opt.Registry, promhttp.HandlerOpts{})), docMetrics},

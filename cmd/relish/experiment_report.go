@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"time"
 
@@ -68,30 +67,27 @@ func (c *reportFlags) report(ctx context.Context, name string) (*verdict.Report,
 
 // configured takes over what the file says of the experiment.
 func configured(opt *verdict.Options, set *experiment.Set) error {
-	for _, l := range set.Layers {
-		for _, e := range l.Experiments {
-			if e.Name != opt.Experiment {
-				continue
-			}
-			if e.HashAttribute != experiment.HashUser && e.HashAttribute != experiment.HashSession {
-				return fmt.Errorf("experiment %s assigns by the context field %s; interactions do not carry it, so only experiments by user or session can be reported on", e.Name, e.HashAttribute)
-			}
-			opt.Unit, opt.Metric, opt.Control = e.HashAttribute, e.Metric, e.Arms[0].Name
-			for _, g := range e.Guardrails {
-				opt.Margins = append(opt.Margins, verdict.Margin{Metric: g.Metric, Margin: g.Margin})
-			}
-			weights := map[string]float64{}
-			for _, a := range e.Arms {
-				weights[a.Name] = a.Weight
-			}
-			maps.DeleteFunc(weights, func(_ string, w float64) bool { return w == 0 })
-			if e.Mode == experiment.ModeSplit {
-				opt.Weights = weights
-			}
-			return nil
+	e := set.Find(opt.Experiment)
+	if e == nil {
+		return fmt.Errorf("experiment %q is not in the file; without --experiments it is reported on from the log alone", opt.Experiment)
+	}
+	if e.HashAttribute != experiment.HashUser && e.HashAttribute != experiment.HashSession {
+		return fmt.Errorf("experiment %s assigns by the context field %s; interactions do not carry it, so only experiments by user or session can be reported on", e.Name, e.HashAttribute)
+	}
+	opt.Unit, opt.Metric, opt.Control = e.HashAttribute, e.Metric, e.Arms[0].Name
+	for _, g := range e.Guardrails {
+		opt.Margins = append(opt.Margins, verdict.Margin{Metric: g.Metric, Margin: g.Margin})
+	}
+	if e.Mode == experiment.ModeInterleave {
+		return nil
+	}
+	opt.Weights = map[string]float64{}
+	for _, a := range e.Arms {
+		if a.Weight > 0 {
+			opt.Weights[a.Name] = a.Weight
 		}
 	}
-	return fmt.Errorf("experiment %q is not in the file; without --experiments it is reported on from the log alone", opt.Experiment)
+	return nil
 }
 
 // parseDay reads a day (UTC) or a time; "" is the zero time.

@@ -134,7 +134,7 @@ func (c *serveCmd) server(e *engine, models ranker.Models, keeper *experiment.Ke
 	}
 	opt := api.Options{
 		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store,
-		Ready: func() []api.Check { return readiness(e) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
+		Reports: reports{c.Data, keeper}, Ready: func() []api.Check { return readiness(e) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
 		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, Logger: log, Version: version,
 	}
 	if e.vectors != nil {

@@ -84,7 +84,7 @@ func list(n *yaml.Node) []*yaml.Node {
 // shared reports whether a mapping or its members are written elsewhere too: changing them there would
 // change more than is meant.
 func shared(n *yaml.Node) bool {
-	return n.Kind == yaml.AliasNode || slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return c.Kind == yaml.AliasNode })
+	return n.Kind == yaml.AliasNode || n.Anchor != "" || slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return c.Kind == yaml.AliasNode })
 }
 
 func setMember(m *yaml.Node, key, value string) {

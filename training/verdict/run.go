@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,24 +12,32 @@ import (
 	"relish/internal/stats"
 )
 
+// Errors of Run, beside the log's own and the context's.
+var (
+	// ErrOptions: what is asked for cannot be reported on; the message says why.
+	ErrOptions = errors.New("no report")
+	// ErrUnexposed: nobody in the log was exposed to the experiment in the time asked for.
+	ErrUnexposed = errors.New("no exposure")
+)
+
 // Run reads the log once and reports on one experiment. The error is about the options, the log (its
 // damage too: a report on a part of the log would be a report on another experiment), or about an
 // experiment that the log does not know; what is wrong with the data is in the report.
 func Run(ctx context.Context, src Source, opt Options) (*Report, error) {
 	opt = opt.withDefaults()
 	if err := opt.check(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	c, err := newCollector(opt)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if err := c.walk(ctx, src); err != nil {
 		return nil, err
 	}
 	if c.last == 0 {
-		return nil, fmt.Errorf("no impression of the log is exposed to experiment %q in this time; "+
-			"is the name right, and has it run?", opt.Experiment)
+		return nil, fmt.Errorf("%w: no impression of the log is exposed to experiment %q in this time; "+
+			"is the name right, and has it run?", ErrUnexposed, opt.Experiment)
 	}
 	r := &Report{Experiment: opt.Experiment, Mode: "ab", Metric: opt.Metric, What: c.metric.what, Unit: opt.Unit, Alpha: opt.Alpha,
 		From: time.UnixMilli(c.first).UTC(), To: time.UnixMilli(c.last).UTC(), Records: c.records, Unmatched: c.unmatched}
