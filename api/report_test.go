@@ -54,9 +54,13 @@ func TestReport(t *testing.T) {
 	s := start(t, func(o *api.Options) { o.Reports = &reporting{} })
 	w := s.call("GET", "/experiments/x/report?from=2025-12-31&to=2026-01-02T00:00:00Z", "")
 	var r struct {
-		Experiment string
-		Arms       []struct{ Users int }
-		Verdict    struct{ Decision string }
+		Experiment string `json:"experiment"`
+		Arms       []struct {
+			Users int `json:"users"`
+		} `json:"arms"`
+		Verdict struct {
+			Decision string `json:"decision"`
+		} `json:"verdict"`
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil || w.Code != http.StatusOK || r.Experiment != "x" || r.Arms[1].Users != 50 || r.Verdict.Decision != "keep running" {
 		t.Errorf("%d %s: %v", w.Code, w.Body, err)

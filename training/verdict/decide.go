@@ -63,7 +63,7 @@ func judgeArm(c *Comparison, r *Report, opt *Options, m metric) {
 	few := fewUsers(r, c.Arm)
 	switch {
 	case few || math.IsNaN(float64(better.SeqLow)):
-		c.Decision, c.Days, c.Why = KeepRunning, max(1, opt.MinDays-r.Days), "there are too few users or counts to say anything"
+		c.Decision, c.Days, c.Why = KeepRunning, max(1, opt.MinDays-r.Days), "there are too few users, or nothing happened that the metric counts"
 	case len(hurt) > 0:
 		c.Decision, c.Why = Stop, "it hurts "+strings.Join(hurt, " and ")
 	case float64(better.SeqHigh) < 0:
@@ -171,13 +171,16 @@ func overall(r *Report, m metric) Verdict {
 		}
 	}
 	told := func(c *Comparison) string {
+		if unknown(c.Lift.SeqLow) {
+			return r.Metric + " not to be compared yet"
+		}
 		return fmt.Sprintf("%s %+.2f %% [%+.2f, %+.2f]", r.Metric, 100*float64(c.Lift.Value), 100*float64(c.Lift.SeqLow), 100*float64(c.Lift.SeqHigh))
 	}
 	switch {
 	case ship != nil:
 		return Verdict{Decision: Ship, Arm: ship.Arm, Words: fmt.Sprintf("Ship %s: %s, %s.", ship.Arm, told(ship), ship.Why)}
 	case run != nil:
-		return Verdict{Decision: KeepRunning, Days: run.Days, Words: fmt.Sprintf("Keep running for %s: %s is at %s, but %s.", about(run.Days), run.Arm, told(run), run.Why)}
+		return Verdict{Decision: KeepRunning, Days: run.Days, Words: fmt.Sprintf("Keep running for %s: %s has %s, but %s.", about(run.Days), run.Arm, told(run), run.Why)}
 	}
 	return Verdict{Decision: Stop, Words: "Stop: " + strings.Join(stopped, "; ") + "."}
 }

@@ -40,7 +40,9 @@ func Run(ctx context.Context, src Source, opt Options) (*Report, error) {
 			"is the name right, and has it run?", ErrUnexposed, opt.Experiment)
 	}
 	r := &Report{Experiment: opt.Experiment, Mode: "ab", Metric: opt.Metric, What: c.metric.what, Unit: opt.Unit, Alpha: opt.Alpha,
-		From: time.UnixMilli(c.first).UTC(), To: time.UnixMilli(c.last).UTC(), Records: c.records, Unmatched: c.unmatched}
+		From: time.UnixMilli(c.first).UTC(), To: time.UnixMilli(c.last).UTC(), Records: c.records, Unmatched: c.unmatched,
+		Arms: []Arm{}, Comparisons: []Comparison{}, Series: []DayPoint{}, Segments: []Segment{}, Histogram: []Bin{},
+		Split: Split{Expected: []Num{}, Suspects: []Suspect{}}}
 	r.Days = int(dayOf(c.last)-dayOf(c.first)) + 1
 	if c.sides[0] != "" {
 		r.Mode, r.Metric, r.What = "interleave", "preference", "clicks on each arm's items"
@@ -87,9 +89,9 @@ func (c *collector) compared(r *Report) {
 		r.Comparisons[i].Guardrails = k.guardrails(k.order[0], k.order[i+1], r)
 	}
 	if c.metric.of != nil {
-		r.Series = k.series(r)
-		r.Segments = k.bySegment(r)
-		r.Histogram = k.histogram()
+		r.Series = append(r.Series, k.series(r)...)
+		r.Segments = append(r.Segments, k.bySegment(r)...)
+		r.Histogram = append(r.Histogram, k.histogram()...)
 	}
 	decide(r, &c.opt, c.metric)
 }

@@ -193,7 +193,7 @@ func TestDecisions(t *testing.T) {
 		words    string
 	}{
 		{"a clear gain", crowd{users: 600, days: 8, rate: treated(0.3, 0.5)}, verdict.Options{}, verdict.Ship, "Ship treated"},
-		{"a clear gain, too early", crowd{users: 600, days: 3, rate: treated(0.3, 0.5)}, verdict.Options{}, verdict.KeepRunning, "about 4 days: treated is at ctr +"},
+		{"a clear gain, too early", crowd{users: 600, days: 3, rate: treated(0.3, 0.5)}, verdict.Options{}, verdict.KeepRunning, "about 4 days: treated has ctr +"},
 		{"a clear loss", crowd{users: 600, days: 8, rate: treated(0.5, 0.3)}, verdict.Options{}, verdict.Stop, "it is worse"},
 		{"a difference too small", crowd{users: 400, days: 8, rate: flat(0.5)}, verdict.Options{MinEffect: 0.5}, verdict.Stop, "it cannot be better by the 50 %"},
 		{"open", crowd{users: 400, days: 8, rate: treated(0.30, 0.32)}, verdict.Options{}, verdict.KeepRunning, "its lift may be chance"},
