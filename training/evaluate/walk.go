@@ -20,6 +20,8 @@ type Case struct {
 	Request *ranker.Request // candidates in the order that was shown; Time is the moment it was shown
 	NewUser bool            // the user's first list
 	gains   []float64
+	// propensity is what the log has for each candidate, nil where it has none that can be used.
+	propensity []float64
 }
 
 // Scorer scores the candidates of a case, aligned with Request.Candidates.
@@ -39,6 +41,7 @@ type Options struct {
 	Gains       map[string]float64 // action -> gain; others count 1
 	Negatives   int                // sampled per list where the log has no impressions
 	Seed        uint64
+	unclicked   bool                  // lists without a label are cases too
 	Progress    func(done, total int) // may be nil
 }
 
@@ -158,7 +161,7 @@ func (w *walker) next(rec *event.Record) *Case {
 
 func (w *walker) shown(e *event.Event) *Case {
 	gains := w.labels.gains[e.ID]
-	if len(gains) == 0 {
+	if len(gains) == 0 && !w.opt.unclicked {
 		return nil
 	}
 	c := w.newCase(e)
@@ -175,8 +178,11 @@ func (w *walker) shown(e *event.Event) *Case {
 		c.Request.Candidates = append(c.Request.Candidates, cand)
 		c.gains = append(c.gains, gains[id])
 	}
-	if !slices.ContainsFunc(c.gains, func(g float64) bool { return g > 0 }) {
+	if !w.opt.unclicked && !slices.ContainsFunc(c.gains, func(g float64) bool { return g > 0 }) {
 		return nil // what was clicked was not in the list
+	}
+	if interleaved := e.Answer != nil && e.Answer.Interleaved != nil; !interleaved && len(at) == len(e.Shown) {
+		c.propensity = e.Propensity // of an interleaved list it is given the teams, which says another thing
 	}
 	c.Request.Context = e.Context
 	return c
