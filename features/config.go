@@ -79,7 +79,7 @@ func (c *Config) Validate() error {
 		bad("actions: %q and %q have a meaning of their own", Impression, Any)
 	}
 	for i, h := range c.HalfLives {
-		if _, err := parseHalfLife(h); err != nil {
+		if _, err := ParseHalfLife(h); err != nil {
 			bad("half_lives[%d]: %v", i, err)
 		}
 	}
@@ -103,8 +103,8 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// parseHalfLife reads "all" (0) or a duration with the further unit d.
-func parseHalfLife(s string) (time.Duration, error) {
+// ParseHalfLife reads one of Config.HalfLives: "all" (0) or a duration with the further unit d.
+func ParseHalfLife(s string) (time.Duration, error) {
 	if s == "all" {
 		return 0, nil
 	}

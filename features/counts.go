@@ -24,7 +24,7 @@ type layout struct {
 func newLayout(c *Config) layout {
 	l := layout{kinds: 1 + len(c.Actions), names: c.HalfLives}
 	for _, h := range c.HalfLives {
-		d, _ := parseHalfLife(h) // Validate has checked it
+		d, _ := ParseHalfLife(h) // Validate has checked it
 		rate := 0.0
 		if d > 0 {
 			rate = math.Ln2 / float64(d.Milliseconds())

@@ -93,6 +93,9 @@ func (r *reader) candidate(i int, c *ranker.Candidate, it *ItemState) {
 	if it == nil {
 		it = &unknown
 	}
+	if c.New {
+		it = &ItemState{Content: it.Content, first: r.now}
+	}
 	r.items[i], r.infos[i] = it, it.Info
 	if c.Inline == nil {
 		return

@@ -110,16 +110,7 @@ func (m *Matrix) withinList(how string, at int) {
 		m.rankColumn(at)
 		return
 	}
-	n, sum, squares := 0.0, 0.0, 0.0
-	for i := at; i < len(m.Data); i += w {
-		if x := float64(m.Data[i]); !math.IsNaN(x) {
-			n++
-			sum += x
-			squares += x * x
-		}
-	}
-	mean := sum / n
-	sd := math.Sqrt(max(0, squares/n-mean*mean))
+	mean, sd := m.moments(at)
 	for i := at; i < len(m.Data); i += w {
 		x := float64(m.Data[i])
 		switch {
@@ -134,6 +125,35 @@ func (m *Matrix) withinList(how string, at int) {
 			m.Data[i] = canonicalNaN
 		}
 	}
+}
+
+// moments returns a column's mean and standard deviation over the values that are there. The order of the
+// rows does not matter to the last bit, so that a list replayed in another order has the same columns: values
+// are summed as integers, in steps of 2^-40 of the largest.
+func (m *Matrix) moments(at int) (mean, sd float64) {
+	w := len(m.Columns)
+	n, largest := 0.0, 0.0
+	for i := at; i < len(m.Data); i += w {
+		if x := float64(m.Data[i]); x == x {
+			n++
+			largest = max(largest, math.Abs(x))
+		}
+	}
+	if n == 0 || largest == 0 || math.IsInf(largest, 0) {
+		return 0, 0
+	}
+	_, exp := math.Frexp(largest)
+	step := math.Ldexp(1, exp-40)
+	var sum, squares int64
+	for i := at; i < len(m.Data); i += w {
+		if x := float64(m.Data[i]) / step; x == x {
+			sum += int64(x)
+			squares += int64(x * x / (1 << 40))
+		}
+	}
+	mean = float64(sum) / n
+	sd = math.Sqrt(max(0, float64(squares)*(1<<40)/n-mean*mean))
+	return mean * step, sd * step
 }
 
 // rankColumn puts 0 for the list's largest value up to 1 for its smallest; equal values share the
@@ -168,12 +188,20 @@ func (m *Matrix) rankColumn(at int) {
 	}
 }
 
-// Hash is xxHash64 over the matrix's float32 bits in memory order: what parity is checked by.
-func (m *Matrix) Hash() uint64 {
-	if len(m.Data) == 0 {
+// Hash identifies the matrix, whatever the order of its rows: the sum of xxHash64 over each row's float32 bits,
+// seeded by the item's id. It is what parity between serving and replay is checked by. candidates are the rows'.
+func (m *Matrix) Hash(candidates []Candidate) (sum uint64) {
+	if len(m.Columns) == 0 {
 		return 0
 	}
-	return xxhash.Sum64(unsafe.Slice((*byte)(unsafe.Pointer(&m.Data[0])), 4*len(m.Data)))
+	var d xxhash.Digest
+	for i := range m.N {
+		row := m.Row(i)
+		d.ResetWithSeed(xxhash.Sum64String(candidates[i].ID))
+		_, _ = d.Write(unsafe.Slice((*byte)(unsafe.Pointer(&row[0])), 4*len(row)))
+		sum += d.Sum64()
+	}
+	return sum
 }
 
 // without returns a copy of the matrix with every column of the group missing.

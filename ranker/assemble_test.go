@@ -1,7 +1,9 @@
 package ranker_test
 
 import (
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -80,11 +82,50 @@ func TestRetrievalScoreAndHash(t *testing.T) {
 	if m := build(0, false); m.Data[2] == m.Data[2] {
 		t.Error("no score is missing, not 0")
 	}
-	if one, again := build(3, true), build(3, true); one.Hash() != again.Hash() || one.Hash() == build(4, true).Hash() {
-		t.Error("the hash does not follow the cells")
+	row := func(id string) []ranker.Candidate { return []ranker.Candidate{{ID: id}} }
+	one := build(3, true).Hash(row("a"))
+	if one != build(3, true).Hash(row("a")) || one == build(4, true).Hash(row("a")) || one == build(3, true).Hash(row("b")) {
+		t.Error("the hash does not follow the cells and the items")
 	}
-	if (&ranker.Matrix{}).Hash() != 0 {
+	if (&ranker.Matrix{}).Hash(nil) != 0 {
 		t.Error("hash of nothing")
+	}
+}
+
+// A list in another order has the same cells, to the last bit, and the same hash.
+func TestTheOrderOfTheRowsDoesNotMatter(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	s, err := ranker.NewSchema([]ranker.Feature{
+		{Name: "z", Kind: ranker.KindNumber, Field: "x", WithinList: "zscore"},
+		{Name: "q", Kind: ranker.KindNumber, Field: "x", WithinList: "ratio"},
+		{Name: "r", Kind: ranker.KindNumber, Field: "x", WithinList: "rank"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		n := 1 + rng.IntN(40)
+		scale := math.Pow(10, float64(rng.IntN(12)-6))
+		raw := make([]float32, n)
+		for i := range raw {
+			if raw[i] = float32(rng.NormFloat64() * scale); rng.IntN(10) == 0 {
+				raw[i] = nan
+			}
+		}
+		build := func(order []int) (*ranker.Matrix, []ranker.Candidate) {
+			req := &ranker.Request{}
+			var cells []float32
+			for _, i := range order {
+				req.Candidates = append(req.Candidates, ranker.Candidate{ID: fmt.Sprint(i)})
+				cells = append(cells, raw[i], raw[i], raw[i])
+			}
+			return ranker.Assemble(s, req, &ranker.State{Columns: cells}, nil, nil), req.Candidates
+		}
+		m, ids := build(rng.Perm(n))
+		other, otherIDs := build(rng.Perm(n))
+		if m.Hash(ids) != other.Hash(otherIDs) {
+			t.Fatalf("%v in two orders: two hashes", raw)
+		}
 	}
 }
 

@@ -33,6 +33,9 @@ type Candidate struct {
 	// Score is the retriever's own score, if HasScore.
 	Score    float32
 	HasScore bool
+	// New ranks the candidate as if nobody had met it yet: its own counters are empty and no learned table
+	// knows it; its content stands. Training and the cold-item experiment use it.
+	New bool
 }
 
 // Request is one ranking to be made. Fields are validated by the caller (package api): 1 to 5,000
@@ -198,6 +201,9 @@ type MatchInput struct {
 	HistoryVectors [][]float32
 	Query          *ItemInfo // the search text as an item, nil without one
 	QueryVector    []float32 // nil without one
+
+	numbered *ItemTable // whose numbers numbers holds
+	numbers  *ItemNumbers
 }
 
 // Matcher compares a user's history with the candidates.
@@ -295,7 +301,8 @@ type Impression struct {
 	Time        int64 // event time, Unix ms
 	User        string
 	Session     string
-	Items       []string // the answered order, the first 100 at most
+	Items       []string  // the answered order, the first 100 at most
+	Scores      []float64 // the retriever's, aligned with Items, 0 for none; nil if no candidate had one
 	Context     map[string]Value
 	Propensity  []float64 // aligned with Items; nil = 1 everywhere
 	Model       string

@@ -257,15 +257,23 @@ func (r *ranking) record() {
 	imp := &Impression{ID: r.req.ID, Time: r.now, User: r.req.User, Session: r.req.Session, Context: r.req.Context,
 		Model: r.resp.Model, Degraded: r.resp.Degraded, StateSeq: r.state.Seq, Took: time.Since(r.start)}
 	imp.Items = make([]string, n)
-	for i := range n {
-		imp.Items[i] = r.resp.Items[i].ID
+	for i, e := range r.list.Entries[:n] {
+		c := &r.req.Candidates[e.Index]
+		imp.Items[i] = c.ID
+		if !c.HasScore {
+			continue
+		}
+		if imp.Scores == nil {
+			imp.Scores = make([]float64, n)
+		}
+		imp.Scores[i] = float64(c.Score)
 	}
 	r.recordArms(imp, n)
 	if r.list.Propensity != nil {
 		imp.Propensity = slices.Clone(r.list.Propensity[:n])
 	}
 	if r.model != nil {
-		imp.SchemaHash, imp.MatrixHash = r.model.Schema.Hash(), r.matrix.Hash()
+		imp.SchemaHash, imp.MatrixHash = r.model.Schema.Hash(), r.matrix.Hash(r.req.Candidates)
 		if share := float64(xxhash.Sum64String(r.req.ID)>>11) / (1 << 53); share < r.opt.LogFeatures {
 			for _, e := range r.list.Entries[:n] {
 				imp.Matrix = append(imp.Matrix, r.matrix.Row(e.Index)...)

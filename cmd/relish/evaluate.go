@@ -17,53 +17,74 @@ import (
 	"relish/features/tables"
 	"relish/internal/config"
 	"relish/ranker"
+	"relish/ranker/blend"
 	"relish/training/evaluate"
 )
 
 type evaluateCmd struct {
 	dataFlags
+	bundleFlags
 	encoderFlags
 	logFlags
+	Bundle      string  `help:"Version of the bundle to measure, or prior. Default: the active one." placeholder:"VERSION"`
 	Last        float64 `help:"The newest share of the lists (of the interactions where there are no lists) that is scored." default:"0.1"`
 	Prequential bool    `help:"Rank each list, then feed its clicks: what a live server would have done. Without it the state stands still where the scored part begins."`
 	K           int     `help:"NDCG@K." default:"10"`
 	Negatives   int     `help:"Sampled negatives per list where the log has no impressions." default:"19"`
 	Seed        uint64  `help:"Seed of ties, negatives and intervals." default:"1"`
 	JSON        bool    `help:"Print the table as JSON."`
+	OnPolicyLog bool    `help:"Estimate from logged propensities what the policy would have earned on the scored lists: IPS, SNIPS and doubly robust, on the first K places." name:"on-policy-log"`
+	Policy      string  `help:"With --on-policy-log: version of the bundle, or prior. Default: the active one." placeholder:"VERSION"`
 }
 
 // Run reads the log beside a running server and prints the table.
 func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	log := c.logger()
 	var vectors *embeddings.Service
+	encoder := ""
 	if !c.NoText {
 		enc, err := c.loadEncoder(log)
 		if err != nil {
 			return err
 		}
 		defer enc.Close()
+		encoder = enc.Digest()
 		vectors, err = embeddings.New(enc, embeddings.Options{Dir: filepath.Join(c.Data, "vectors"), ReadOnly: true, CacheBytes: c.CacheBytes, Log: log})
 		if err != nil {
 			return err
 		}
 		defer vectors.Close(ctx)
 	}
-	models, err := priorModels(cfg)
+	if c.Policy != "" && !c.OnPolicyLog {
+		return fmt.Errorf("%w: --policy says what --on-policy-log estimates; --bundle says what is measured", errUsage)
+	}
+	version := c.Bundle
+	if c.OnPolicyLog {
+		version = c.Policy
+	}
+	model, _, err := loadModel(c.root(c.Data), version, encoder, cfg)
 	if err != nil {
 		return err
 	}
 	cfg.State.Text = cfg.Text
 	state := features.New(cfg.State)
 	state.OpenTable = tables.Opener(c.Data, log)
-	scorers, err := c.scorers(state, vectors, models, cfg)
+	scorers, err := c.scorers(state, vectors, model, cfg)
 	if err != nil {
 		return err
 	}
 	p := newProgress("evaluate")
 	src := func() iter.Seq2[event.Record, error] { return eventlog.Read(journal.LogDir(c.Data), 1) }
-	t, err := evaluate.Run(ctx, src, state, evaluate.Options{
-		Last: c.Last, Prequential: c.Prequential, K: c.K, Negatives: c.Negatives, Seed: c.Seed, Progress: p.set,
-	}, scorers...)
+	opt := evaluate.Options{Last: c.Last, Prequential: c.Prequential, K: c.K, Negatives: c.Negatives, Seed: c.Seed, Progress: p.set}
+	if c.OnPolicyLog {
+		r, err := evaluate.Estimate(ctx, src, state, opt, scorers[0])
+		p.end()
+		if err != nil {
+			return err
+		}
+		return c.printEstimate(r)
+	}
+	t, err := evaluate.Run(ctx, src, state, opt, scorers...)
 	p.end()
 	if err != nil {
 		return err
@@ -75,20 +96,21 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-// scorers are the active model with and without its text columns, so that the worth of the text
+// scorers are the model with and without its text columns, so that the worth of the text
 // stands in the table.
-func (c *evaluateCmd) scorers(state *features.State, v *embeddings.Service, models ranker.Models, cfg *config.Config) ([]evaluate.Scorer, error) {
+func (c *evaluateCmd) scorers(state *features.State, v *embeddings.Service, model *ranker.Model, cfg *config.Config) ([]evaluate.Scorer, error) {
+	models := blend.Models(model)
 	withText, err := ranker.New(ranker.Options{Features: replayed{state}, Vectors: ranksWith(v), Models: models, TextSpec: cfg.Text})
 	if err != nil {
 		return nil, err
 	}
-	scorers := []evaluate.Scorer{evaluate.Pipeline("prior", withText)}
+	scorers := []evaluate.Scorer{evaluate.Pipeline(model.Version, withText)}
 	if v != nil {
 		without, err := ranker.New(ranker.Options{Features: replayed{state}, Models: models, TextSpec: cfg.Text})
 		if err != nil {
 			return nil, err
 		}
-		scorers = append(scorers, evaluate.Pipeline("prior without text", without))
+		scorers = append(scorers, evaluate.Pipeline(model.Version+" without text", without))
 	}
 	return scorers, nil
 }

@@ -13,17 +13,17 @@ import (
 	"relish/api"
 	"relish/features/eventlog"
 	"relish/features/journal"
-	"relish/ranker"
+	"relish/ranker/bundle"
 	"relish/ranker/experiment"
 	"relish/training/verdict"
 )
 
 // openExperiments reads the file of --experiments, nil without one.
-func (c *serveCmd) openExperiments(models ranker.Models, log *slog.Logger) (*experiment.Keeper, error) {
+func (c *serveCmd) openExperiments(models *bundle.Registry, log *slog.Logger) (*experiment.Keeper, error) {
 	if c.Experiments == "" {
 		return nil, nil
 	}
-	return experiment.Open(c.Experiments, loaded{models}, log)
+	return experiment.Open(c.Experiments, required{models}, log)
 }
 
 // followExperiments reads the file again as it changes, and on SIGHUP, until the context ends.
@@ -63,16 +63,10 @@ func (r reports) Report(ctx context.Context, name, metric string, from, to time.
 	return report, nil
 }
 
-// loaded are the models that are there, which no arm can ask to be loaded.
-type loaded struct{ models ranker.Models }
+// required keeps the bundles that arms name loaded.
+type required struct{ registry *bundle.Registry }
 
 // Require implements experiment.Bundles.
-func (l loaded) Require(versions []string) map[string]error {
-	missing := map[string]error{}
-	for _, v := range versions {
-		if _, err := l.models.Model(v); err != nil {
-			missing[v] = err
-		}
-	}
-	return missing
+func (r required) Require(versions []string) map[string]error {
+	return r.registry.Require(context.Background(), versions)
 }

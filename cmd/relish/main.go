@@ -25,6 +25,7 @@ type cli struct {
 
 	Serve      serveCmd      `cmd:"" help:"Run the ranking service."`
 	Import     importCmd     `cmd:"" help:"Read events from files into the data folder."`
+	Ingest     ingestCmd     `cmd:"" help:"Take in events from a Redis stream."`
 	Demo       demoCmd       `cmd:"" help:"Fill a data folder with the built-in catalogue and simulated users."`
 	Evaluate   evaluateCmd   `cmd:"" help:"Measure ranking quality on the newest part of the log."`
 	Snapshot   snapshotCmd   `cmd:"" help:"Write users, items, counters and histories as Arrow files."`
@@ -36,6 +37,7 @@ type cli struct {
 	Doctor     doctorCmd     `cmd:"" help:"Check assets and a data folder and say what is wrong."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Convert    convertCmd    `cmd:"" hidden:"" name:"convert-table"`
+	Probe      probeCmd      `cmd:"" hidden:"" name:"probe-bundle"`
 }
 
 // errUsage marks errors that are the caller's: exit status 2.

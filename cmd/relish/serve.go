@@ -19,12 +19,14 @@ import (
 	"relish/features/journal"
 	"relish/internal/config"
 	"relish/ranker"
+	"relish/ranker/bundle"
 	"relish/ranker/experiment"
 	"relish/ranker/rerank"
 )
 
 type serveCmd struct {
 	storeFlags
+	bundleFlags
 	encoderFlags
 	logFlags
 	Addr        string        `help:"Address to listen on. An address other machines reach needs keys in relish.yaml, or --open." default:"127.0.0.1:8080"`
@@ -67,7 +69,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 			log.Warn("more texts lack a vector than the queue holds; relish embed encodes them all", "left", dropped)
 		}
 	}
-	models, err := priorModels(cfg)
+	models, err := openModels(ctx, c.root(c.Data), e.encoderDigest(), cfg, log)
 	if err != nil {
 		return err
 	}
@@ -84,6 +86,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	background.Go(func() { e.tables.Run(ctx) })
+	background.Go(func() { models.Run(ctx) })
 	if keeper != nil {
 		background.Go(func() { followExperiments(ctx, keeper) })
 	}
@@ -109,7 +112,7 @@ func (c *serveCmd) checkOpen(cfg *config.Config) error {
 	return nil
 }
 
-func (c *serveCmd) server(e *engine, models ranker.Models, keeper *experiment.Keeper, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
+func (c *serveCmd) server(e *engine, models *bundle.Registry, keeper *experiment.Keeper, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
 	steps, err := rerank.New(cfg.Rules)
 	if err != nil {
 		return nil, err
@@ -117,6 +120,7 @@ func (c *serveCmd) server(e *engine, models ranker.Models, keeper *experiment.Ke
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerEngine(reg, e)
+	registerModels(reg, models)
 	ropt := ranker.Options{
 		Features: e.store, Vectors: ranksWith(e.vectors), Models: models, Recorder: e.store, Steps: steps,
 		TextSpec: cfg.Text, LogFeatures: c.LogFeatures,
@@ -133,8 +137,8 @@ func (c *serveCmd) server(e *engine, models ranker.Models, keeper *experiment.Ke
 		return nil, err
 	}
 	opt := api.Options{
-		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store,
-		Reports: reports{c.Data, keeper}, Ready: func() []api.Check { return readiness(e) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
+		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store, Models: models,
+		Reports: reports{c.Data, keeper}, Ready: func() []api.Check { return readiness(e, models) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
 		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, Logger: log, Version: version,
 	}
 	if e.vectors != nil {
@@ -159,13 +163,24 @@ func apiKeys(keys []config.Key) ([]api.Key, error) {
 }
 
 // readiness names what a load balancer and a person want to know.
-func readiness(e *engine) []api.Check {
-	checks := []api.Check{storeCheck(e.store)}
+func readiness(e *engine, models *bundle.Registry) []api.Check {
+	checks := []api.Check{storeCheck(e.store), modelCheck(models)}
 	if e.encoder != nil {
-		checks = append(checks, api.Check{Name: "encoder", OK: true, Detail: e.encoder.Device()})
+		check := api.Check{Name: "encoder", OK: true, Detail: e.encoder.Device()}
 		if why := e.encoder.Fallback(); why != "" {
-			checks[1].Detail += " (" + why + ")"
+			check.Detail += " (" + why + ")"
 		}
+		checks = append(checks, check)
 	}
 	return checks
+}
+
+// modelCheck names the active model. With a refused bundle another one ranks, so the service is ready, and says so.
+func modelCheck(models *bundle.Registry) api.Check {
+	st := models.Stats()
+	check := api.Check{Name: "model", OK: true, Detail: st.Active}
+	if st.Refused != "" {
+		check.Detail = "degraded: " + st.Active + " ranks; " + st.Refused
+	}
+	return check
 }

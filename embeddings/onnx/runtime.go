@@ -1,7 +1,8 @@
-// Package onnx runs text encoders on ONNX Runtime. It is the only package that imports the runtime's
-// wrapper, whose objects live outside Go's heap and must be destroyed by hand.
+// Package onnx runs text encoders (Encoder), and any other graph (Program), on ONNX Runtime. It is the only
+// package that imports the runtime's wrapper, whose objects live outside Go's heap and must be destroyed
+// by hand.
 //
-// On a CPU each session has one thread and there are as many sessions as cores: that serves concurrent
+// On a CPU each of an encoder's sessions has one thread and there are as many sessions as cores: that serves concurrent
 // requests better than one session with many threads, and spinning threads would take the cores from
 // everything else.
 package onnx
@@ -40,6 +41,11 @@ func Start(libraryPath string) (*Runtime, error) {
 	}
 	if _, err := os.Stat(libraryPath); err != nil {
 		return nil, fmt.Errorf("onnx: no runtime library: %w; run make build, or name its folder with --assets", err)
+	}
+	// The published library reports its use to its makers, from the moment it starts and with an id that it
+	// leaves in the home folder, unless this is set before. The wrapper's DisableTelemetry comes too late.
+	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
+		return nil, fmt.Errorf("onnx: %w", err)
 	}
 	ort.SetSharedLibraryPath(libraryPath)
 	if err := ort.InitializeEnvironment(ort.WithLogLevelError()); err != nil {
@@ -84,8 +90,9 @@ func (rt *Runtime) hasCUDA() error {
 	return nil
 }
 
-// options makes a session's options for the device; the caller destroys them.
-func options(d device, opt *EncoderOptions) (_ *ort.SessionOptions, err error) {
+// options makes a session's options for the device, with so many threads of its own on a CPU; the caller
+// destroys them.
+func options(d device, threads int, opt *EncoderOptions) (_ *ort.SessionOptions, err error) {
 	so, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, err
@@ -96,7 +103,7 @@ func options(d device, opt *EncoderOptions) (_ *ort.SessionOptions, err error) {
 		}
 	}()
 	for _, set := range []func() error{
-		func() error { return so.SetIntraOpNumThreads(1) },
+		func() error { return so.SetIntraOpNumThreads(threads) },
 		func() error { return so.SetInterOpNumThreads(1) },
 		func() error { return so.SetExecutionMode(ort.ExecutionModeSequential) },
 		func() error { return so.AddSessionConfigEntry("session.intra_op.allow_spinning", "0") },

@@ -28,7 +28,7 @@ type session struct {
 }
 
 func newSession(e *Encoder, d device, opt *EncoderOptions) (*session, error) {
-	so, err := options(d, opt)
+	so, err := options(d, 1, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +111,11 @@ func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
 		return err
 	}
 	defer output.Destroy()
+	return runUntil(ctx, s.ort, inputs, []ort.Value{output})
+}
+
+// runUntil runs the session and stops it when ctx ends.
+func runUntil(ctx context.Context, s *ort.DynamicAdvancedSession, inputs, outputs []ort.Value) error {
 	opts, err := ort.NewRunOptions()
 	if err != nil {
 		return err
@@ -124,7 +129,7 @@ func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
 		_ = opts.Terminate()
 		close(ended)
 	})
-	err = s.ort.RunWithOptions(inputs, []ort.Value{output}, opts)
+	err = s.RunWithOptions(inputs, outputs, opts)
 	if !stop() {
 		<-ended // Terminate is using opts, which are about to be destroyed
 	}

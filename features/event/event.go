@@ -59,7 +59,7 @@ type Event struct {
 	// Impression events. Items, Time, User, Session are taken from the embedded record's fields
 	// above and here: Shown is the order shown.
 	Shown       []string
-	Scores      []float64 // the retriever's score of each shown item (Metarank's relevancy), nil if none
+	Scores      []float64 // the retriever's score of each shown item (Metarank's relevancy), 0 = none; nil if none at all
 	Context     map[string]ranker.Value
 	Propensity  []float64
 	Model       string
@@ -98,7 +98,7 @@ type Answer struct {
 func FromImpression(imp *ranker.Impression) Event {
 	return Event{
 		Kind: Impression, ID: imp.ID, Time: imp.Time, UserID: imp.User, Session: imp.Session,
-		Shown: imp.Items, Context: imp.Context, Propensity: imp.Propensity, Model: imp.Model,
+		Shown: imp.Items, Scores: imp.Scores, Context: imp.Context, Propensity: imp.Propensity, Model: imp.Model,
 		Experiments: imp.Experiments,
 		Answer: &Answer{SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
 			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: imp.MatrixHash, Matrix: imp.Matrix, Exposed: imp.Exposed, Fallback: imp.Fallback,

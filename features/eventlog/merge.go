@@ -7,55 +7,59 @@ import (
 	"relish/features/event"
 )
 
-// Merge reads the logs of several replicas as one, by (arrival, replica, sequence): the order in which
-// shared state is applied. Damage comes in its log's turn. One log is read as by Read.
+// Merge yields the records of several replicas' logs as one, in the order in which state is made: by arrival, then
+// replica, then sequence. Each log's own order is kept. Errors are as for Read.
 func Merge(dirs ...string) iter.Seq2[event.Record, error] {
-	if len(dirs) == 1 {
-		return Read(dirs[0], 1)
-	}
 	return func(yield func(event.Record, error) bool) {
-		heads := make([]*head, 0, len(dirs))
+		var logs []*head
+		defer func() {
+			for _, l := range logs {
+				l.stop()
+			}
+		}()
 		for _, dir := range dirs {
-			next, stop := iter.Pull2(Read(dir, 1))
-			defer stop()
-			if h := (&head{next: next}); h.advance() {
-				heads = append(heads, h)
+			l := &head{}
+			l.next, l.stop = iter.Pull2(Read(dir, 1))
+			if l.pull(); l.ok {
+				logs = append(logs, l)
+			} else {
+				l.stop()
 			}
 		}
-		for len(heads) > 0 {
+		for len(logs) > 0 {
 			first := 0
-			for i, h := range heads {
-				if h.before(heads[first]) {
+			for i := range logs {
+				if logs[i].before(logs[first]) {
 					first = i
 				}
 			}
-			h := heads[first]
-			if !yield(h.rec, h.err) {
+			l := logs[first]
+			if !yield(l.rec, l.err) {
 				return
 			}
-			if !h.advance() {
-				heads = append(heads[:first], heads[first+1:]...)
+			if l.pull(); !l.ok {
+				l.stop()
+				logs = append(logs[:first], logs[first+1:]...)
 			}
 		}
 	}
 }
 
-// head is a log's next record.
+// head is the next record of a log.
 type head struct {
 	next func() (event.Record, error, bool)
+	stop func()
 	rec  event.Record
 	err  error
+	ok   bool
 }
 
-func (h *head) advance() (ok bool) {
-	h.rec, h.err, ok = h.next()
-	return ok
-}
+func (h *head) pull() { h.rec, h.err, h.ok = h.next() }
 
-// before puts damage, which has no place, before all.
+// before says whose record comes first. Damage, which has no arrival, is told at once.
 func (h *head) before(o *head) bool {
-	if (h.err != nil) != (o.err != nil) {
-		return h.err != nil
+	if h.err != nil || o.err != nil {
+		return h.err != nil && o.err == nil
 	}
 	return cmp.Or(cmp.Compare(h.rec.Arrival, o.rec.Arrival), cmp.Compare(h.rec.Replica, o.rec.Replica), cmp.Compare(h.rec.Seq, o.rec.Seq)) < 0
 }

@@ -88,7 +88,11 @@ func (e *Experiment) hashValue(sub *Subject, digits []byte) string {
 		return v.Str
 	case ranker.Number:
 		if abs := math.Abs(v.Num); abs >= 1e-6 && abs < 1e15 {
-			digits = strconv.AppendFloat(digits, v.Num, 'f', -1, 64)
+			if v.Num == math.Trunc(v.Num) {
+				digits = strconv.AppendInt(digits, int64(v.Num), 10)
+			} else {
+				digits = strconv.AppendFloat(digits, v.Num, 'f', -1, 64)
+			}
 			return unsafe.String(&digits[0], len(digits)) // the caller's buffer, which nobody writes to again
 		}
 	}

@@ -35,6 +35,10 @@ func build(f *file, root place, version string) *Set {
 		s.Holdout = buildHoldout(f.Holdout, root.key("holdout"))
 	}
 	layers := root.key("layers")
+	if !root.has("layers") {
+		// An empty or cut-off file must not end all experiments.
+		layers.bad("is required; write layers: [] for none")
+	}
 	if len(f.Layers) > MaxLayers {
 		layers.bad("%d layers; at most %d are possible", len(f.Layers), MaxLayers)
 	}
@@ -224,8 +228,8 @@ func (e *Experiment) buildMetrics(f *experimentForm, p place) {
 	for i, g := range e.Guardrails {
 		q := p.key("guardrails").at(i)
 		checkMetric(q.key("metric"), g.Metric)
-		if !(g.Margin >= 0 && g.Margin < 1) {
-			q.key("margin").bad("%g must be at least 0 and below 1, a share of control's value", g.Margin)
+		if !(g.Margin > 0 && g.Margin < 1) {
+			q.key("margin").bad("%g must be above 0 and below 1, a share of control's value", g.Margin)
 		}
 	}
 	switch e.AutoStop = f.AutoStop == "guardrail"; {

@@ -82,7 +82,6 @@ func Load(path string) (*Set, error) {
 }
 
 // Parse reads a file's text. Reading is strict, and the error lists every problem with its line and key.
-// An empty file is a set without experiments.
 func Parse(data []byte) (*Set, error) {
 	var problems []problem
 	var doc yaml.Node

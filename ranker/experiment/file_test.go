@@ -88,8 +88,13 @@ func TestEveryKeyIsRead(t *testing.T) {
 	if got := s.Bundles(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)); len(got) != 0 {
 		t.Errorf("an ended experiment needs bundles: %v", got)
 	}
-	if s := set(t, ""); len(s.All()) != 0 || len(s.Assign(nil, user(1))) != 0 {
-		t.Error("an empty file has experiments")
+	if s := set(t, "layers: []"); len(s.All()) != 0 || len(s.Assign(nil, user(1))) != 0 {
+		t.Error("a file without experiments has some")
+	}
+	for _, cut := range []string{"", "# only a comment\n", "holdout: {share: 0.1}\n"} {
+		if _, err := experiment.Parse([]byte(cut)); err == nil || !strings.Contains(err.Error(), "layers: is required") {
+			t.Errorf("%q: %v", cut, err)
+		}
 	}
 }
 

@@ -41,14 +41,16 @@ func Bucket(seed, value string) float64 { return bucket(fnv(fnvOffset, seed), va
 
 // bucket is Bucket from the hash state after the seed.
 func bucket(state uint32, value string) float64 {
+	x := fnv(state, value)
+	// The decimal digits, from two chains of divisions that the processor runs side by side.
 	var digits [10]byte
-	at := len(digits)
-	for x := fnv(state, value); ; x /= 10 {
-		at--
-		digits[at] = '0' + byte(x%10)
-		if x < 10 {
-			break
-		}
+	for i, high, low := 4, x/100_000, x%100_000; i >= 0; i-- {
+		digits[i], digits[i+5] = '0'+byte(high%10), '0'+byte(low%10)
+		high, low = high/10, low/10
+	}
+	at := 0
+	for at < 9 && digits[at] == '0' {
+		at++
 	}
 	h := uint32(fnvOffset)
 	for _, c := range digits[at:] {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"relish/features/event"
+	"relish/training/replay"
 )
 
 // counts is the baselines' own simple memory: what they know is independent of the code they are
@@ -17,7 +18,7 @@ func newCounts() *counts {
 	return &counts{clicks: map[string]float64{}, shown: map[string]float64{}}
 }
 
-// Follow implements Follower.
+// Follow implements replay.Follower.
 func (c *counts) Follow(rec *event.Record) {
 	switch e := &rec.Event; e.Kind {
 	case event.Impression:
@@ -33,12 +34,12 @@ func (c *counts) Follow(rec *event.Record) {
 
 type baseline struct {
 	name  string
-	score func(c *Case, i int) float64
+	score func(c *replay.Case, i int) float64
 }
 
 func (b *baseline) Name() string { return b.name }
 
-func (b *baseline) Score(_ context.Context, c *Case) ([]float64, error) {
+func (b *baseline) Score(_ context.Context, c *replay.Case) ([]float64, error) {
 	out := make([]float64, len(c.Request.Candidates))
 	for i := range out {
 		out[i] = b.score(c, i)
@@ -53,14 +54,14 @@ const smoothing = 10
 // Baselines returns the plain scorers that anything worth serving must beat, and the follower that
 // feeds them: chance, the order that was logged, popularity (interactions so far) and the smoothed
 // live click rate.
-func Baselines() ([]Scorer, Follower) {
+func Baselines() ([]Scorer, replay.Follower) {
 	n := newCounts()
-	id := func(c *Case, i int) string { return c.Request.Candidates[i].ID }
+	id := func(c *replay.Case, i int) string { return c.Request.Candidates[i].ID }
 	return []Scorer{
-		&baseline{"random", func(*Case, int) float64 { return 0 }},
-		&baseline{"logged order", func(_ *Case, i int) float64 { return -float64(i) }},
-		&baseline{"popularity", func(c *Case, i int) float64 { return n.clicks[id(c, i)] }},
-		&baseline{"live click rate", func(c *Case, i int) float64 {
+		&baseline{"random", func(*replay.Case, int) float64 { return 0 }},
+		&baseline{"logged order", func(_ *replay.Case, i int) float64 { return -float64(i) }},
+		&baseline{"popularity", func(c *replay.Case, i int) float64 { return n.clicks[id(c, i)] }},
+		&baseline{"live click rate", func(c *replay.Case, i int) float64 {
 			rate := 0.0
 			if n.allShown > 0 {
 				rate = n.allClicks / n.allShown

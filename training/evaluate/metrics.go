@@ -1,7 +1,7 @@
 // Package evaluate measures how well something ranks: lists with known labels go in, NDCG and MRR with
 // confidence intervals come out, next to plain baselines.
 //
-// The walk over the log (Prequential) ranks each list with the state as it was when the list was
+// Run walks over the log (package replay) and ranks each list with the state as it was when the list was
 // shown, and only then feeds the list and its clicks into the state: what is measured is what a live
 // server would have done. Ties are broken at random, never by the order of a file: a constant score
 // must measure like chance.

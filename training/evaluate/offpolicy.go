@@ -10,6 +10,7 @@ import (
 
 	"relish/features"
 	"relish/internal/stats"
+	"relish/training/replay"
 )
 
 // OffPolicy says what a ranker would have earned on lists that another one served, with some exploration.
@@ -67,7 +68,7 @@ type logged struct {
 // offPolicy gathers the lists.
 type offPolicy struct {
 	OffPolicy
-	items       map[string]int32
+	items       int
 	lists       []logged
 	unsupported int
 	rng         *rand.Rand
@@ -76,16 +77,24 @@ type offPolicy struct {
 // Estimate walks the log as Run does and estimates the policy's value on the lists of the scored part,
 // clicked or not. Intervals are 95 %, clustered by user. The error is about the log or the policy; too
 // little overlap is no error but a refusal in the result.
-func Estimate(ctx context.Context, src Source, state *features.State, opt Options, policy Scorer) (*OffPolicy, error) {
+func Estimate(ctx context.Context, src replay.Source, state *features.State, opt Options, policy Scorer) (*OffPolicy, error) {
 	if opt.Last <= 0 || opt.Last > 1 {
 		return nil, fmt.Errorf("the share of the newest lists is %g; it must be above 0 and at most 1", opt.Last)
 	}
 	if opt.K == 0 {
 		opt.K = 10
 	}
-	opt.unclicked = true
-	o := &offPolicy{OffPolicy: OffPolicy{Policy: policy.Name(), K: opt.K}, items: map[string]int32{}, rng: rand.New(rand.NewPCG(opt.Seed, 4))}
-	err := Walk(ctx, src, state, opt, nil, func(c *Case) error { return o.add(ctx, c, policy) })
+	log, err := replay.Scan(ctx, src, replay.Options{State: state.Config(), Gains: opt.Gains})
+	if err != nil {
+		return nil, err
+	}
+	from, err := log.Newest(opt.Last)
+	if err != nil {
+		return nil, err
+	}
+	o := &offPolicy{OffPolicy: OffPolicy{Policy: policy.Name(), K: opt.K}, items: log.Items.Len(), rng: rand.New(rand.NewPCG(opt.Seed, 4))}
+	walk := replay.WalkOptions{Frozen: !opt.Prequential, Progress: opt.Progress}
+	err = log.Walk(ctx, src, state, log.Impressions(from, math.MaxUint64), walk, func(c *replay.Case) error { return o.add(ctx, c, policy) })
 	if err != nil {
 		return nil, err
 	}
@@ -96,8 +105,12 @@ func Estimate(ctx context.Context, src Source, state *features.State, opt Option
 }
 
 // add weighs one list.
-func (o *offPolicy) add(ctx context.Context, c *Case, policy Scorer) error {
-	x, whole := recoverLuce(c.propensity)
+func (o *offPolicy) add(ctx context.Context, c *replay.Case, policy Scorer) error {
+	propensity := c.Propensity
+	if c.Answer != nil && c.Answer.Interleaved != nil {
+		propensity = nil // it is given the teams, which says another thing
+	}
+	x, whole := recoverLuce(propensity)
 	switch {
 	case len(x.places) == 0:
 		o.Unexplored++
@@ -121,7 +134,7 @@ func (o *offPolicy) add(ctx context.Context, c *Case, policy Scorer) error {
 	l := logged{user: xxhash.Sum64String(c.Request.User)}
 	for place := range min(o.K, len(order)) {
 		wanted := order[place] // the candidates are in the order shown: also a place
-		ch := choice{shown: o.item(c, place), wanted: o.item(c, wanted), gain: c.gains[place]}
+		ch := choice{shown: c.Items[place], wanted: c.Items[wanted], gain: float64(c.Gains[place])}
 		k, random := drawn[place]
 		switch _, other := drawn[wanted]; {
 		case random != other, !random && wanted != place:
@@ -135,16 +148,6 @@ func (o *offPolicy) add(ctx context.Context, c *Case, policy Scorer) error {
 	}
 	o.lists = append(o.lists, l)
 	return nil
-}
-
-func (o *offPolicy) item(c *Case, i int) int32 {
-	id := c.Request.Candidates[i].ID
-	n, ok := o.items[id]
-	if !ok {
-		n = int32(len(o.items))
-		o.items[id] = n
-	}
-	return n
 }
 
 // refusal judges the overlap.
@@ -184,7 +187,7 @@ func (o *offPolicy) refusal() string {
 
 // estimate fills in the estimates.
 func (o *offPolicy) estimate() {
-	model := fitGains(o.lists, len(o.items), o.K)
+	model := fitGains(o.lists, o.items, o.K)
 	var weights, gains []float64 // by place: sums for SNIPS
 	for range o.K {
 		weights, gains = append(weights, 0), append(gains, 0)

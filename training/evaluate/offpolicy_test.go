@@ -14,6 +14,7 @@ import (
 	"relish/features/event"
 	"relish/internal/demo"
 	"relish/training/evaluate"
+	"relish/training/replay"
 )
 
 // oracle ranks by what the world knows, or by the opposite of it.
@@ -25,7 +26,7 @@ type oracle struct {
 
 func (o *oracle) Name() string { return "oracle" }
 
-func (o *oracle) Score(_ context.Context, c *evaluate.Case) ([]float64, error) {
+func (o *oracle) Score(_ context.Context, c *replay.Case) ([]float64, error) {
 	scores := make([]float64, len(c.Request.Candidates))
 	for i, cand := range c.Request.Candidates {
 		scores[i] = o.sign * o.world.ClickProbability(c.Request.User, cand.ID)
@@ -37,7 +38,7 @@ func (o *oracle) Score(_ context.Context, c *evaluate.Case) ([]float64, error) {
 	return scores, nil
 }
 
-func worldLog(w *demo.World, change func(*event.Event)) evaluate.Source {
+func worldLog(w *demo.World, change func(*event.Event)) replay.Source {
 	return func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) {
 			seq := uint64(0)
@@ -54,7 +55,7 @@ func worldLog(w *demo.World, change func(*event.Event)) evaluate.Source {
 	}
 }
 
-func estimate(t *testing.T, src evaluate.Source, s evaluate.Scorer) *evaluate.OffPolicy {
+func estimate(t *testing.T, src replay.Source, s evaluate.Scorer) *evaluate.OffPolicy {
 	t.Helper()
 	r, err := evaluate.Estimate(context.Background(), src, features.New(features.DefaultConfig()), evaluate.Options{Last: 1, Prequential: true, K: 10, Seed: 1}, s)
 	if err != nil {
@@ -159,6 +160,6 @@ type failing struct{}
 
 func (failing) Name() string { return "failing" }
 
-func (failing) Score(context.Context, *evaluate.Case) ([]float64, error) {
+func (failing) Score(context.Context, *replay.Case) ([]float64, error) {
 	return nil, fmt.Errorf("out of order")
 }

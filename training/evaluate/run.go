@@ -3,12 +3,14 @@ package evaluate
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
 	"relish/features"
 	"relish/internal/stats"
 	"relish/ranker"
+	"relish/training/replay"
 )
 
 // Row is one scorer's result over one slice of the lists.
@@ -33,9 +35,27 @@ const (
 	KnownUsers = "user seen before"
 )
 
-// Run scores the newest part of the log with the baselines and the given scorers, in one walk, so
-// that all of them see the same lists with the same knowledge.
-func Run(ctx context.Context, src Source, state *features.State, opt Options, scorers ...Scorer) (*Table, error) {
+// Scorer scores the candidates of a case, aligned with its items. It must not look at the case's gains.
+type Scorer interface {
+	Name() string
+	Score(ctx context.Context, c *replay.Case) ([]float64, error)
+}
+
+// Options says what to score. The zero value of K and Negatives means 10 and 19.
+type Options struct {
+	Last        float64            // the newest share of the lists that is scored, 0 < Last <= 1
+	Prequential bool               // false: state stands still where the scored part begins
+	K           int                // NDCG@K
+	Gains       map[string]float64 // action -> gain; others count 1
+	Negatives   int                // sampled per list where the log has no impressions
+	Seed        uint64
+	Progress    func(done, total int) // may be nil
+}
+
+// Run scores the newest part of the log with the baselines and the given scorers, in one walk, so that all of them see
+// the same lists with the same knowledge. Each list is scored with the state just before it; lists without a gain are
+// passed over, since they say nothing of an order.
+func Run(ctx context.Context, src replay.Source, state *features.State, opt Options, scorers ...Scorer) (*Table, error) {
 	if opt.Last <= 0 || opt.Last > 1 {
 		return nil, fmt.Errorf("the share of the newest lists is %g; it must be above 0 and at most 1", opt.Last)
 	}
@@ -45,11 +65,28 @@ func Run(ctx context.Context, src Source, state *features.State, opt Options, sc
 	if opt.Negatives == 0 {
 		opt.Negatives = 19
 	}
+	log, err := replay.Scan(ctx, src, replay.Options{State: state.Config(), Gains: opt.Gains})
+	if err != nil {
+		return nil, err
+	}
+	from, err := log.Newest(opt.Last)
+	if err != nil {
+		return nil, err
+	}
+	picks := log.Shown(from, math.MaxUint64)
+	if len(log.Lists) == 0 {
+		picks = log.Made(from, math.MaxUint64, replay.Negatives{Count: opt.Negatives}, 0, rand.New(rand.NewPCG(opt.Seed, 1)))
+	}
 	plain, follower := Baselines()
 	all := append(plain, scorers...)
 	acc := newAccumulator(len(all))
 	rng := rand.New(rand.NewPCG(opt.Seed, 2))
-	err := Walk(ctx, src, state, opt, []Follower{follower}, func(c *Case) error {
+	walk := replay.WalkOptions{Frozen: !opt.Prequential, Followers: []replay.Follower{follower}, Progress: opt.Progress}
+	err = log.Walk(ctx, src, state, picks, walk, func(c *replay.Case) error {
+		gains := make([]float64, len(c.Gains))
+		for i, g := range c.Gains {
+			gains[i] = float64(g)
+		}
 		for i, s := range all {
 			scores, err := s.Score(ctx, c)
 			if err != nil {
@@ -59,7 +96,7 @@ func Run(ctx context.Context, src Source, state *features.State, opt Options, sc
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.Name(), err)
 			}
-			acc.add(i, c, NDCG(order, c.gains, opt.K), MRR(order, c.gains))
+			acc.add(i, c.NewUser, NDCG(order, gains, opt.K), MRR(order, gains))
 		}
 		return nil
 	})
@@ -81,9 +118,9 @@ func newAccumulator(n int) *accumulator {
 	return a
 }
 
-func (a *accumulator) add(scorer int, c *Case, ndcg, mrr float64) {
+func (a *accumulator) add(scorer int, newUser bool, ndcg, mrr float64) {
 	slice := KnownUsers
-	if c.NewUser {
+	if newUser {
 		slice = NewUsers
 	}
 	for _, name := range []string{AllLists, slice} {
@@ -132,7 +169,7 @@ const patience = time.Minute
 
 func (s *pipelineScorer) Name() string { return s.name }
 
-func (s *pipelineScorer) Score(ctx context.Context, c *Case) ([]float64, error) {
+func (s *pipelineScorer) Score(ctx context.Context, c *replay.Case) ([]float64, error) {
 	req := *c.Request
 	req.Deadline = patience
 	resp, err := s.p.Rank(ctx, &req)

@@ -11,11 +11,13 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
+	"relish/ranker/blend"
 	"relish/training/evaluate"
+	"relish/training/replay"
 )
 
 // source makes a log of the events, arriving one a second.
-func source(events ...event.Event) evaluate.Source {
+func source(events ...event.Event) replay.Source {
 	return func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) {
 			for i, e := range events {
@@ -48,14 +50,14 @@ type spy struct {
 
 func (s *spy) Name() string { return "spy" }
 
-func (s *spy) Score(_ context.Context, c *evaluate.Case) ([]float64, error) {
+func (s *spy) Score(_ context.Context, c *replay.Case) ([]float64, error) {
 	s.cases = append(s.cases, c.Request.ID)
 	s.news = append(s.news, c.NewUser)
 	s.seqs = append(s.seqs, s.state.Seq())
 	return make([]float64, len(c.Request.Candidates)), nil
 }
 
-func run(t *testing.T, src evaluate.Source, opt evaluate.Options) (*evaluate.Table, *spy) {
+func run(t *testing.T, src replay.Source, opt evaluate.Options) (*evaluate.Table, *spy) {
 	t.Helper()
 	state := features.New(features.DefaultConfig())
 	s := &spy{state: state}
@@ -104,35 +106,58 @@ func TestFrozen(t *testing.T) {
 	}
 }
 
+// noter notes what a scorer made of each list.
+type noter struct {
+	evaluate.Scorer
+	seen map[string][]float64
+}
+
+func (n *noter) Score(ctx context.Context, c *replay.Case) ([]float64, error) {
+	out, err := n.Scorer.Score(ctx, c)
+	n.seen[c.Request.ID] = out
+	return out, err
+}
+
 // What happens after a list changes nothing about it.
 func TestNoLeak(t *testing.T) {
-	base := log()
-	ndcg := func(events []event.Event) map[string]float64 {
-		out := map[string]float64{}
-		plain, follower := evaluate.Baselines()
+	scores := func(events []event.Event) map[string][]float64 {
 		state := features.New(features.DefaultConfig())
-		err := evaluate.Walk(t.Context(), source(events...), state, evaluate.Options{Last: 1, Prequential: true}, []evaluate.Follower{follower}, func(c *evaluate.Case) error {
-			for _, b := range plain {
-				scores, err := b.Score(t.Context(), c)
-				if err != nil {
-					return err
-				}
-				out[fmt.Sprint(b.Name(), " ", c.Request.ID)] = scores[len(scores)-1]
-			}
-			return nil
-		})
+		schema, err := blend.PriorSchema(state.Config().Fields, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return out
+		prior, err := blend.NewPrior(schema, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := ranker.New(ranker.Options{Features: reading{state}, Models: blend.Models(&ranker.Model{Version: "prior", Schema: schema, Blend: prior})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := &noter{evaluate.Pipeline("prior", p), map[string][]float64{}}
+		if _, err := evaluate.Run(t.Context(), source(events...), state, evaluate.Options{Last: 1, Prequential: true}, n); err != nil {
+			t.Fatal(err)
+		}
+		return n.seen
 	}
-	before := ndcg(base)
-	after := ndcg(append(slices.Clone(base), shown("l5", "w", "a", "b"), did("c6", "w", "click", "a", "l5"), did("c7", "w", "click", "b", "l5")))
-	for key, x := range before {
-		if after[key] != x {
-			t.Errorf("%s: %g became %g", key, x, after[key])
+	base := log()
+	before := scores(base)
+	after := scores(append(slices.Clone(base), shown("l5", "w", "a", "b"), did("c6", "w", "click", "a", "l5"), did("c7", "w", "click", "b", "l5")))
+	if len(before) != 3 {
+		t.Fatalf("%d lists were scored", len(before))
+	}
+	for id, x := range before {
+		if !slices.Equal(after[id], x) {
+			t.Errorf("%s: %v became %v", id, x, after[id])
 		}
 	}
+}
+
+// reading lets a pipeline read a state.
+type reading struct{ state *features.State }
+
+func (r reading) Read(_ context.Context, q *ranker.Query) (*ranker.State, error) {
+	return r.state.Read(q)
 }
 
 func TestBaselines(t *testing.T) {
@@ -144,7 +169,7 @@ func TestBaselines(t *testing.T) {
 	for rec := range source(shown("1", "u", "a", "b", "c"), shown("2", "u", "a", "b"), did("3", "u", "click", "b", "1"), did("4", "u", "view", "a", "1"), did("5", "u", "click", "b", "2"))() {
 		follower.Follow(&rec)
 	}
-	c := &evaluate.Case{Request: &ranker.Request{Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}, {ID: "new"}}}}
+	c := &replay.Case{Request: &ranker.Request{Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}, {ID: "new"}}}}
 	rate := 3.0 / 5 // three interactions, five times shown
 	for name, want := range map[string][]float64{
 		"random": {0, 0, 0}, "logged order": {0, -1, -2}, "popularity": {1, 2, 0},
@@ -172,19 +197,24 @@ func TestBareLog(t *testing.T) {
 	for i := range 20 {
 		events = append(events, did(fmt.Sprint("a", i), "u", "click", fmt.Sprint(i%15), ""))
 	}
-	var sizes []int
+	sizes := sizer{}
 	state := features.New(features.DefaultConfig())
-	err := evaluate.Walk(t.Context(), source(events...), state, evaluate.Options{Last: 1, Prequential: true, Negatives: 9}, nil, func(c *evaluate.Case) error {
-		sizes = append(sizes, len(c.Request.Candidates))
-		return nil
-	})
-	if err != nil {
+	if _, err := evaluate.Run(t.Context(), source(events...), state, evaluate.Options{Last: 1, Prequential: true, Negatives: 9}, &sizes); err != nil {
 		t.Fatal(err)
 	}
 	// The first interaction has no history before it, the last five repeat.
 	if len(sizes) != 14 || slices.Min(sizes) != 10 || slices.Max(sizes) != 10 {
 		t.Errorf("lists of %v", sizes)
 	}
+}
+
+type sizer []int
+
+func (s *sizer) Name() string { return "sizes" }
+
+func (s *sizer) Score(_ context.Context, c *replay.Case) ([]float64, error) {
+	*s = append(*s, len(c.Request.Candidates))
+	return make([]float64, len(c.Request.Candidates)), nil
 }
 
 // A scorer that knows nothing measures like chance, wherever the clicked item stands in the file.
@@ -206,7 +236,7 @@ func TestAConstantScoreIsChance(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	state := features.New(features.DefaultConfig())
 	for name, c := range map[string]struct {
-		src evaluate.Source
+		src replay.Source
 		opt evaluate.Options
 	}{
 		"no share":  {source(log()...), evaluate.Options{}},

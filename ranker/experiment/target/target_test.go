@@ -3,6 +3,7 @@ package target_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -142,6 +143,22 @@ session: {$regex: 1}`))
 	}
 }
 
+func TestSizeIsBounded(t *testing.T) {
+	bomb := "{a: &a0 [x, x, x, x, x, x, x, x]"
+	for i := range 8 {
+		bomb += fmt.Sprintf(", b%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]", i, i+1, i, i, i, i, i, i, i, i)
+	}
+	for what, text := range map[string]string{
+		"itself": "&a {x: {$not: *a}}",
+		"many":   bomb + "}",
+		"deep":   strings.Repeat("{$not: ", 40) + "{a: 1}" + strings.Repeat("}", 40),
+	} {
+		if _, problems := target.Compile(parse(t, text)); len(problems) != 1 || !strings.Contains(problems[0].Message, "nested more than") {
+			t.Errorf("%s: %v", what, problems)
+		}
+	}
+}
+
 func TestNamesAndJSON(t *testing.T) {
 	c, problems := target.Compile(parse(t, `{user.country: de, $or: [{device: {$in: [a, 1, true, null]}}, {user.tags: {$elemMatch: {x: 1}}}]}`))
 	if problems != nil {
@@ -171,7 +188,7 @@ func TestMeetingDoesNotAllocate(t *testing.T) {
 
 // Whatever the condition, compiling it ends with a condition or with problems, and meeting it ends.
 func FuzzCompile(f *testing.F) {
-	for _, s := range []string{`{a: {$gt: 1}}`, `{$and: [{a: 1}, {$not: {b: [x]}}]}`, `{a: {$elemMatch: {$in: [1]}}}`, `{a: &x {b: 1}, c: *x}`, `[]`, `{a.0.length: {$vlt: v1.2-a+b}}`} {
+	for _, s := range []string{`{a: {$gt: 1}}`, `{$and: [{a: 1}, {$not: {b: [x]}}]}`, `{a: {$elemMatch: {$in: [1]}}}`, `{a: &x {b: 1}, c: *x}`, `[]`, `{a.0.length: {$vlt: v1.2-a+b}}`, `&a {x: *a}`} {
 		f.Add(s)
 	}
 	a := target.Attributes{ID: "u", Context: map[string]ranker.Value{"a": ranker.StringsValue([]string{"x", "1.2.3"})}}

@@ -194,8 +194,8 @@ func (v *Value) get(name string) Value {
 // path follows one name at least.
 func (v *Value) path(names []string) Value {
 	x := v.get(names[0])
-	for _, name := range names[1:] {
-		x = x.get(name)
+	for i := 1; i < len(names); i++ {
+		x = x.get(names[i])
 	}
 	return x
 }

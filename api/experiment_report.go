@@ -15,9 +15,9 @@ import (
 // reportTime is how long a report may take; the server's write timeout comes after it.
 const reportTime = 25 * time.Second
 
-// report answers with an experiment's report, as JSON, or as a page where format is html or the client
+// experimentReport answers with an experiment's report, as JSON, or as a page where format is html or the client
 // accepts pages first. Reports read the whole log, so they are made one at a time.
-func (s *Server) report(c *gin.Context) {
+func (s *Server) experimentReport(c *gin.Context) {
 	if s.opt.Reports == nil {
 		fail(c, errExperiment)
 		return
@@ -78,4 +78,4 @@ func queryTime(c *gin.Context, key string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%s must be 2026-05-01 (UTC) or 2026-05-01T10:00:00Z", key)
 }
 
-var docReport = operation{summary: "An experiment's report: verdict, arms, intervals, guardrails (query: metric, from, to, format=json|html)", answer: free()}
+var docExperimentReport = operation{summary: "An experiment's report: verdict, arms, intervals, guardrails (query: metric, from, to, format=json|html)", answer: free()}

@@ -1,0 +1,125 @@
+package onnx
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// sumModel adds two float vectors of any length and, besides, negates a condition: a graph with two outputs
+// and two types of elements.
+func sumModel() []byte {
+	field := func(b []byte, n protowire.Number, v ...[]byte) []byte {
+		for _, part := range v {
+			b = protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), part)
+		}
+		return b
+	}
+	num := func(n protowire.Number, v uint64) []byte {
+		return protowire.AppendVarint(protowire.AppendTag(nil, n, protowire.VarintType), v)
+	}
+	name := func(s string) []byte { return []byte(s) }
+	value := func(s string, elem uint64) []byte {
+		shape := field(nil, 1, field(nil, 2, name("n")))
+		return field(field(nil, 1, name(s)), 2, field(nil, 1, field(num(1, elem), 2, shape)))
+	}
+	node := func(op, out string, in ...string) []byte {
+		var b []byte
+		for _, i := range in {
+			b = field(b, 1, name(i))
+		}
+		return field(field(b, 2, name(out)), 4, name(op))
+	}
+	graph := field(nil, 1, node("Add", "sum", "x", "y"), node("Not", "no", "yes"))
+	graph = field(graph, 2, name("g"))
+	graph = field(graph, 11, value("x", 1), value("y", 1), value("yes", 9))
+	graph = field(graph, 12, value("sum", 1), value("no", 9))
+	return field(field(num(1, 10), 7, graph), 8, num(2, 21))
+}
+
+func TestProgram(t *testing.T) {
+	p, err := start(t).Compile(sumModel(), ProgramOptions{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if got := strings.Join(append(p.Inputs(), p.Outputs()...), " "); got != "x y yes sum no" {
+		t.Errorf("inputs and outputs: %s", got)
+	}
+	for _, n := range []int64{1, 3} { // another length on each run
+		vec := func(v float32) Tensor {
+			data := make([]float32, n)
+			for i := range data {
+				data[i] = v + float32(i)
+			}
+			return Tensor{Shape: []int64{n}, Data: data}
+		}
+		flags := func(v bool) Tensor {
+			data := make([]bool, n)
+			for i := range data {
+				data[i] = v
+			}
+			return Tensor{Shape: []int64{n}, Data: data}
+		}
+		sum, no := vec(0), flags(true)
+		if err := p.Run(t.Context(), []Tensor{vec(1), vec(10), flags(true)}, []Tensor{sum, no}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			if sum.Data.([]float32)[i] != float32(11+2*i) || no.Data.([]bool)[i] {
+				t.Errorf("n %d: %v, %v", n, sum.Data, no.Data)
+			}
+		}
+	}
+}
+
+func TestProgramRefuses(t *testing.T) {
+	rt := start(t)
+	p, err := rt.Compile(sumModel(), ProgramOptions{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	one, yes := Tensor{Shape: []int64{1}, Data: []float32{1}}, Tensor{Shape: []int64{1}, Data: []bool{true}}
+	out := []Tensor{{Shape: []int64{1}, Data: make([]float32, 1)}, {Shape: []int64{1}, Data: make([]bool, 1)}}
+	for _, c := range []struct {
+		name, want string
+		x          Tensor
+		out        []Tensor
+	}{
+		{"too few outputs", "1 outputs", one, out[:1]},
+		{"a scalar", "[1]", Tensor{Data: []float32{1}}, out},
+		{"no element", "no element", Tensor{Shape: []int64{0}, Data: []float32{}}, out},
+		{"a wrong count", "2 elements", Tensor{Shape: []int64{1}, Data: []float32{1, 2}}, out},
+		{"a type that is none", "string", Tensor{Shape: []int64{1}, Data: []string{"a"}}, out},
+		{"another type", "input", Tensor{Shape: []int64{1}, Data: []int64{1}}, out},
+		{"an output of another shape", "shape", one, []Tensor{{Shape: []int64{2}, Data: make([]float32, 2)}, out[1]}},
+	} {
+		err := p.Run(t.Context(), []Tensor{c.x, one, yes}, c.out)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want an error with %q", c.name, err, c.want)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Run(ended, []Tensor{one, one, yes}, out); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of the context: %v", err)
+	}
+	for _, c := range []struct {
+		want  string
+		model []byte
+		opt   ProgramOptions
+	}{
+		{"reading the graph", []byte("no graph"), ProgramOptions{}},
+		{"at least one input", sumModel(), ProgramOptions{Inputs: []string{}, Outputs: []string{"sum"}}},
+		{"unknown", sumModel(), ProgramOptions{Device: "tpu"}},
+		{"no GPU", sumModel(), ProgramOptions{Device: "cuda"}},
+	} {
+		if p, err := rt.Compile(c.model, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, %v, want an error with %q", p, err, c.want)
+		}
+	}
+}

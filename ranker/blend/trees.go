@@ -1,0 +1,145 @@
+package blend
+
+import (
+	"fmt"
+	"math"
+	"sync"
+
+	"relish/ranker"
+)
+
+// Trees is a trained blend: gradient-boosted regression trees as LightGBM writes them, read by
+// ParseTrees. Its score is the raw one, the sum of one leaf of each tree, before any sigmoid. It is
+// immutable and safe for concurrent use.
+//
+// A missing cell (NaN) takes the way that the training chose for it at each split, so that a matrix with
+// whole groups of columns missing is scored like any other.
+type Trees struct {
+	columns int
+	trees   []tree
+	base    float64 // what the score is on the training's rows in the mean
+	deepest int     // the most splits on one path
+	program *program
+	scratch sync.Pool // of *scratch, for Score
+	paths   sync.Pool // of *[]step, for Explain
+}
+
+var _ ranker.Blend = (*Trees)(nil)
+
+// tree is one tree of the model, as the text has it but checked: node 0 is the root, every node and leaf
+// is reached from it exactly once. A single leaf has no nodes.
+type tree struct {
+	nodes  []split
+	leaves []leaf
+}
+
+// split sends a row to the left or to the right. A child c >= 0 is a node, c < 0 is leaf ^c.
+type split struct {
+	column      int32
+	left, right int32
+	threshold   float32  // left if x <= threshold
+	categories  []uint32 // bit set of the categories that go left; nil where the split is numerical
+	missing     missing
+	defaultLeft bool    // the way of a missing value
+	weight      float64 // the training's rows that came by
+}
+
+type leaf struct {
+	value  float64
+	weight float64
+}
+
+// missing says which values of a column count as missing, as LightGBM numbers it.
+type missing uint8
+
+const (
+	missingNone missing = iota // nothing does; NaN is read as 0
+	missingZero                // 0 and NaN
+	missingNaN                 // NaN
+)
+
+// tiny is the largest magnitude that LightGBM takes for zero.
+const tiny = 1e-35
+
+// goesLeft is the split's decision on a cell.
+func (s *split) goesLeft(x float32) bool {
+	if s.categories != nil {
+		return holds(s.categories, x)
+	}
+	if x != x || s.missing == missingZero && x >= -tiny && x <= tiny {
+		if s.missing != missingNone {
+			return s.defaultLeft
+		}
+		x = 0
+	}
+	return x <= s.threshold
+}
+
+// holds reports whether the set has the category x, which is cut to an integer. NaN and what is negative
+// are in no set.
+func holds(set []uint32, x float32) bool {
+	if !(x > -1 && x < float32(32*len(set))) {
+		return false
+	}
+	c := int(x)
+	return set[c>>5]>>(c&31)&1 == 1
+}
+
+// floor32 is the largest float32 that is <= t, so that x <= floor32(t) is x <= t for every float32 x. As
+// LightGBM's predictor reads x as 0 where it is tiny, a threshold among the tiny ones moves to their edge.
+func floor32(t float64) float32 {
+	f := float32(t)
+	if float64(f) > t {
+		f = math.Nextafter32(f, float32(math.Inf(-1)))
+	}
+	switch {
+	case f >= 0 && f < tiny:
+		f = tiny
+	case f >= -tiny && f < 0:
+		f = math.Nextafter32(-tiny, -1)
+	}
+	return f
+}
+
+// leafOf walks the row down the tree.
+func (t *tree) leafOf(row []float32) *leaf {
+	at := int32(0)
+	if len(t.nodes) == 0 {
+		at = ^at
+	}
+	for at >= 0 {
+		n := &t.nodes[at]
+		if n.goesLeft(row[n.column]) {
+			at = n.left
+		} else {
+			at = n.right
+		}
+	}
+	return &t.leaves[^at]
+}
+
+// Score implements ranker.Blend. It allocates nothing.
+func (t *Trees) Score(m *ranker.Matrix, out []float64) error {
+	if err := t.fits(m); err != nil {
+		return err
+	}
+	if len(out) != m.N {
+		return fmt.Errorf("trees: room for %d scores, the matrix has %d rows", len(out), m.N)
+	}
+	s := t.scratch.Get().(*scratch)
+	defer t.scratch.Put(s)
+	t.program.score(s, m.Data, t.columns, out)
+	for _, i := range t.program.walked {
+		for row := range out {
+			out[row] += t.trees[i].leafOf(m.Row(row)).value
+		}
+	}
+	return nil
+}
+
+func (t *Trees) fits(m *ranker.Matrix) error {
+	if len(m.Columns) != t.columns || len(m.Data) != m.N*t.columns {
+		return fmt.Errorf("trees: a matrix of %d x %d with %d cells; the model reads %d columns", m.N, len(m.Columns), len(m.Data), t.columns)
+	}
+	return nil
+}

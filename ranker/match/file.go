@@ -1,0 +1,226 @@
+package match
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"relish/ranker"
+)
+
+// A matcher's file is flat and little-endian: the magic, the kind, a format version, and then its parts in a fixed
+// order, each a count (uint64) with that many values. The bundle's manifest has its digest, so what is read here was
+// written by Write below; the reader still trusts no count.
+const (
+	fileMagic   = "RLMT"
+	fileVersion = 1
+)
+
+var errFile = errors.New("the matcher's file is not what this version writes")
+
+type writer struct{ buf []byte }
+
+func newWriter(kind string) *writer {
+	w := &writer{buf: []byte(fileMagic)}
+	w.text(kind)
+	w.count(fileVersion)
+	return w
+}
+
+func (w *writer) count(n int) { w.buf = binary.LittleEndian.AppendUint64(w.buf, uint64(n)) }
+
+func (w *writer) text(s string) {
+	w.count(len(s))
+	w.buf = append(w.buf, s...)
+}
+
+func (w *writer) texts(list []string) {
+	w.count(len(list))
+	for _, s := range list {
+		w.text(s)
+	}
+}
+
+func (w *writer) number(x float64) {
+	w.buf = binary.LittleEndian.AppendUint64(w.buf, math.Float64bits(x))
+}
+
+func (w *writer) floats(x []float32) {
+	w.count(len(x))
+	for _, v := range x {
+		w.buf = binary.LittleEndian.AppendUint32(w.buf, math.Float32bits(v))
+	}
+}
+
+func (w *writer) ints(x []int32) {
+	w.count(len(x))
+	for _, v := range x {
+		w.buf = binary.LittleEndian.AppendUint32(w.buf, uint32(v))
+	}
+}
+
+type reader struct {
+	data []byte
+	err  error
+}
+
+func newReader(kind string, data []byte) *reader {
+	rest, ok := strings.CutPrefix(string(data[:min(len(data), len(fileMagic))]), fileMagic)
+	r := &reader{data: data[min(len(data), len(fileMagic)):]}
+	if !ok || rest != "" {
+		r.err = errFile
+		return r
+	}
+	if got := r.text(); r.err == nil && got != kind {
+		r.err = fmt.Errorf("%w: it is of kind %q, not %q", errFile, got, kind)
+	}
+	if v := r.count(1); r.err == nil && v != fileVersion {
+		r.err = fmt.Errorf("%w: its format is %d, this server reads %d", errFile, v, fileVersion)
+	}
+	return r
+}
+
+// take returns the next n bytes.
+func (r *reader) take(n int) []byte {
+	if r.err == nil && n > len(r.data) {
+		r.err = fmt.Errorf("%w: it is cut off", errFile)
+	}
+	if r.err != nil {
+		return nil
+	}
+	out := r.data[:n]
+	r.data = r.data[n:]
+	return out
+}
+
+// count reads a count of values of at least size bytes each.
+func (r *reader) count(size int) int {
+	raw := r.take(8)
+	if raw == nil {
+		return 0
+	}
+	n := binary.LittleEndian.Uint64(raw)
+	if size > 1 && n > uint64(len(r.data)/size) || n > math.MaxInt32 {
+		r.err = fmt.Errorf("%w: a count of %d", errFile, n)
+		return 0
+	}
+	return int(n)
+}
+
+func (r *reader) text() string { return string(r.take(r.count(1))) }
+
+func (r *reader) texts() []string {
+	out := make([]string, r.count(8))
+	for i := range out {
+		out[i] = r.text()
+	}
+	return out
+}
+
+func (r *reader) number() float64 {
+	raw := r.take(8)
+	if raw == nil {
+		return 0
+	}
+	x := math.Float64frombits(binary.LittleEndian.Uint64(raw))
+	if x-x != 0 {
+		r.err = fmt.Errorf("%w: a number is not finite", errFile)
+	}
+	return x
+}
+
+// floats reads values, want of them unless that is negative; each must be finite, or NaN where nan says so.
+func (r *reader) floats(want int, nan bool) []float32 {
+	n := r.count(4)
+	raw := r.take(4 * n)
+	if r.err == nil && want >= 0 && n != want {
+		r.err = fmt.Errorf("%w: %d values where %d belong", errFile, n, want)
+	}
+	if r.err != nil {
+		return nil
+	}
+	out := make([]float32, n)
+	for i := range out {
+		x := math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		if x-x != 0 && (!nan || x == x) {
+			r.err = fmt.Errorf("%w: a value is not finite", errFile)
+		}
+		out[i] = x
+	}
+	return out
+}
+
+// ints reads values from lowest to below limit.
+func (r *reader) ints(want, lowest, limit int) []int32 {
+	n := r.count(4)
+	raw := r.take(4 * n)
+	if r.err == nil && want >= 0 && n != want {
+		r.err = fmt.Errorf("%w: %d values where %d belong", errFile, n, want)
+	}
+	if r.err != nil {
+		return nil
+	}
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = int32(binary.LittleEndian.Uint32(raw[4*i:]))
+		if int(out[i]) < lowest || int(out[i]) >= limit {
+			r.err = fmt.Errorf("%w: a value is out of range", errFile)
+		}
+	}
+	return out
+}
+
+// rows reads where each of n rows of a sparse table with the given number of entries starts.
+func (r *reader) rows(n, entries int) []int32 {
+	first := r.ints(n+1, 0, entries+1)
+	for i := 1; r.err == nil && i < len(first); i++ {
+		if first[i] < first[i-1] {
+			r.err = fmt.Errorf("%w: its rows are out of order", errFile)
+		}
+	}
+	if r.err == nil && (first[0] != 0 || int(first[n]) != entries) {
+		r.err = fmt.Errorf("%w: its rows do not cover their entries", errFile)
+	}
+	return first
+}
+
+// items reads the ids of a table, which are distinct.
+func (r *reader) items(shared *ranker.ItemTable) *ranker.ItemTable {
+	ids := r.texts()
+	if r.err != nil {
+		return ranker.NewItemTable(nil)
+	}
+	if shared != nil && sameIDs(shared.IDs(), ids) {
+		return shared
+	}
+	seen := make(map[string]struct{}, len(ids))
+	for _, id := range ids {
+		if _, twice := seen[id]; twice {
+			r.err = fmt.Errorf("%w: an item stands twice", errFile)
+		}
+		seen[id] = struct{}{}
+	}
+	return ranker.NewItemTable(ids)
+}
+
+func sameIDs(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// end checks that nothing is left.
+func (r *reader) end() error {
+	if r.err == nil && len(r.data) > 0 {
+		r.err = fmt.Errorf("%w: %d bytes follow its end", errFile, len(r.data))
+	}
+	return r.err
+}

@@ -1,0 +1,223 @@
+package match
+
+import (
+	"context"
+	"math"
+
+	"github.com/viterin/vek/vek32"
+
+	"relish/ranker"
+)
+
+// Taste matches by what the user was shown lately, and did or did not click. Each shown item leaves a residual: 1 or 0
+// for the click, less the chance of a click that the item's strength gave it among the items of its list. What is
+// left over is taste, and is spread to the candidates by how alike the items are:
+//
+//	taste.learned   likeness as it was learned from all users' residuals (factor analysis; an item without enough of
+//	                its own gets the place that its content predicts)
+//	taste.content   likeness of texts and field values
+//	taste.evidence  how much the residuals can tell: the sum of p (1 - p), log1p
+//
+// Both scores are the posterior mean of a Gaussian process over items (Rasmussen and Williams 2006, chapter 2), whose
+// kernel is the product of the items' places; it is solved as a linear regression in the place's few dimensions.
+// The columns are missing for a user whose shown items say nothing.
+type Taste struct {
+	Items    *ranker.ItemTable
+	Strength []float32 // by item: log-odds of a click, of an average list
+	Space    *Space
+	Places   []float32 // items x Space.Dim(): by content
+	Dim      int       // of the learned places
+	Learned  []float32 // items x Dim
+	FromText []float32 // Dim x Space.Dim(): predicts a learned place from the content
+	// LearnedNoise and ContentNoise are the variances of a residual around what the places explain.
+	LearnedNoise, ContentNoise float64
+}
+
+var _ Learned = (*Taste)(nil)
+
+// KindTaste is the kind of Taste's file.
+const KindTaste = "taste"
+
+// tasteSteps are the steps of conjugate gradients; the residual is then a few thousandths.
+const tasteSteps = 8
+
+var tasteColumns = []string{"taste.learned", "taste.content", "taste.evidence"}
+
+// Kind implements Learned.
+func (*Taste) Kind() string { return KindTaste }
+
+// Columns implements ranker.Matcher.
+func (*Taste) Columns() []string { return tasteColumns }
+
+// Match implements ranker.Matcher.
+func (t *Taste) Match(_ context.Context, in *ranker.MatchInput, out []float32) error {
+	for i := range out {
+		out[i] = missing
+	}
+	n := in.Numbers(t.Items)
+	items, residuals, evidence := t.Residuals(in.State.Shown, n.Shown)
+	if len(items) == 0 {
+		return nil
+	}
+	cd := t.Space.Dim()
+	learned := regress(t.Learned, t.Dim, items, residuals, float32(t.LearnedNoise))
+	content := t.RegressContent(items, residuals)
+	known := float32(math.Log1p(evidence))
+	place, predicted := make([]float32, cd), make([]float32, t.Dim)
+	for i, item := range n.Candidates {
+		row := out[3*i : 3*i+3]
+		row[2] = known
+		if item >= 0 {
+			row[0] = vek32.Dot(learned, t.learned(item))
+			row[1] = vek32.Dot(content, t.place(item))
+			continue
+		}
+		if t.Space.Place(in.State.Items[i], in.ItemVectors[i], place) {
+			row[0] = vek32.Dot(learned, t.Predict(place, predicted))
+			row[1] = vek32.Dot(content, place)
+		}
+	}
+	return nil
+}
+
+func (t *Taste) learned(item int32) []float32 {
+	return t.Learned[int(item)*t.Dim : (int(item)+1)*t.Dim]
+}
+
+func (t *Taste) place(item int32) []float32 {
+	d := t.Space.Dim()
+	return t.Places[int(item)*d : (int(item)+1)*d]
+}
+
+// Predict writes to out the learned place that a place by content predicts, and returns it.
+func (t *Taste) Predict(place, out []float32) []float32 {
+	for d := range out {
+		out[d] = vek32.Dot(t.FromText[d*len(place):(d+1)*len(place)], place)
+	}
+	return out
+}
+
+// Residuals returns the residuals of the shown items that the table knows, and their evidence. numbers are the
+// items'. Items shown at one time are one list; a list without a click, or with nothing else, tells nothing of taste.
+func (t *Taste) Residuals(shown []ranker.Shown, numbers []int32) (items []int32, residuals []float32, evidence float64) {
+	for from := 0; from < len(shown); {
+		to := from + 1
+		for to < len(shown) && shown[to].Time == shown[from].Time {
+			to++
+		}
+		items, residuals, evidence = t.list(shown[from:to], numbers[from:to], items, residuals, evidence)
+		from = to
+	}
+	return items, residuals, evidence
+}
+
+func (t *Taste) list(shown []ranker.Shown, numbers, items []int32, residuals []float32, evidence float64) ([]int32, []float32, float64) {
+	first, clicks := len(items), 0
+	for k := range shown {
+		if numbers[k] < 0 {
+			continue
+		}
+		items = append(items, numbers[k])
+		r := float32(0)
+		if shown[k].Clicked {
+			r = 1
+			clicks++
+		}
+		residuals = append(residuals, r)
+	}
+	if clicks == 0 || clicks == len(items)-first {
+		return items[:first], residuals[:first], evidence
+	}
+	level := Level(t.Strength, items[first:], clicks)
+	for k, item := range items[first:] {
+		p := Chance(float64(t.Strength[item]) + level)
+		residuals[first+k] -= float32(p)
+		evidence += p * (1 - p)
+	}
+	return items, residuals, evidence
+}
+
+// Chance is the probability of these log-odds.
+func Chance(logOdds float64) float64 { return 1 / (1 + math.Exp(-logOdds)) }
+
+// Level returns what to add to the strengths of a list's items so that their chances add up to the clicks,
+// 0 < clicks < len(items), by Newton's method.
+func Level(strength []float32, items []int32, clicks int) float64 {
+	level := 0.0
+	for range 6 {
+		sum, slope := 0.0, 1e-9
+		for _, item := range items {
+			p := Chance(float64(strength[item]) + level)
+			sum += p
+			slope += p * (1 - p)
+		}
+		level += max(-2, min(2, (float64(clicks)-sum)/slope))
+	}
+	return level
+}
+
+// regress solves (Z^T Z + noise I) w = Z^T y for the places Z of the items, by conjugate gradients.
+func regress(places []float32, dim int, items []int32, y []float32, noise float32) []float32 {
+	w, r := make([]float32, dim), make([]float32, dim)
+	at := func(k int) []float32 { return places[int(items[k])*dim : (int(items[k])+1)*dim] }
+	for k := range items {
+		addScaled(r, at(k), y[k])
+	}
+	p, ap := append([]float32(nil), r...), make([]float32, dim)
+	rr := vek32.Dot(r, r)
+	for range tasteSteps {
+		if rr < 1e-12 {
+			break
+		}
+		for d := range ap {
+			ap[d] = noise * p[d]
+		}
+		for k := range items {
+			addScaled(ap, at(k), vek32.Dot(at(k), p))
+		}
+		step := rr / vek32.Dot(p, ap)
+		addScaled(w, p, step)
+		addScaled(r, ap, -step)
+		before := rr
+		rr = vek32.Dot(r, r)
+		for d := range p {
+			p[d] = r[d] + rr/before*p[d]
+		}
+	}
+	return w
+}
+
+// RegressContent returns the direction of taste that residuals y of items show by content alone, of length
+// Space.Dim().
+func (t *Taste) RegressContent(items []int32, y []float32) []float32 {
+	return regress(t.Places, t.Space.Dim(), items, y, float32(t.ContentNoise))
+}
+
+// Encode implements Learned.
+func (t *Taste) Encode() []byte {
+	w := newWriter(KindTaste)
+	w.texts(t.Items.IDs())
+	w.floats(t.Strength)
+	t.Space.encode(w)
+	w.floats(t.Places)
+	w.count(t.Dim)
+	w.floats(t.Learned)
+	w.floats(t.FromText)
+	w.number(t.LearnedNoise)
+	w.number(t.ContentNoise)
+	return w.buf
+}
+
+func decodeTaste(data []byte, shared *ranker.ItemTable) (Learned, *ranker.ItemTable, error) {
+	r := newReader(KindTaste, data)
+	t := &Taste{Items: r.items(shared)}
+	n := t.Items.Len()
+	t.Strength, t.Space = r.floats(n, false), r.space()
+	t.Places, t.Dim = r.floats(n*t.Space.Dim(), false), r.dim()
+	t.Learned, t.FromText = r.floats(n*t.Dim, false), r.floats(t.Dim*t.Space.Dim(), false)
+	t.LearnedNoise, t.ContentNoise = r.number(), r.number()
+	if r.err == nil && (t.LearnedNoise <= 0 || t.ContentNoise <= 0) {
+		return nil, nil, errFile
+	}
+	return t, t.Items, r.end()
+}

@@ -1,0 +1,147 @@
+package training
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"relish/ranker"
+	"relish/ranker/match"
+	"relish/training/trees"
+)
+
+// Config is section train: of relish.yaml. The zero value of a field means its default.
+type Config struct {
+	Gains map[string]float64 `yaml:"gains"` // action -> gain of a list's item; the highest counts
+	// Window is how long after an impression an interaction that names it still counts as its follow-up, in hours.
+	Window    float64   `yaml:"window_hours"`
+	Negatives Negatives `yaml:"negatives"`
+	Matchers  []string  `yaml:"matchers"`  // learned and plain kinds, in order
+	MaxLists  int       `yaml:"max_lists"` // that the blend learns from, the newest
+	// Dropout is the share of the lists in which behaviour is hidden in training: of half the items in half of them, of
+	// the user in the other half. It teaches the blend to go by text where behaviour is missing.
+	Dropout *float64 `yaml:"dropout"`
+	// HalfLife weighs lists by age: one of this many days counts half. 0 = all alike.
+	HalfLife float64          `yaml:"half_life_days"`
+	Features []ranker.Feature `yaml:"features"` // [written from the log]
+	// Monotone has +1 or -1 by feature name: prior knowledge that the score must not fall, or rise, with the feature.
+	Monotone map[string]int `yaml:"monotone"`
+	Blend    Blend          `yaml:"blend"`
+	Seed     uint64         `yaml:"seed"`
+}
+
+// Negatives make lists where a log has no impressions.
+type Negatives struct {
+	Count   int     `yaml:"count"`
+	Popular float64 `yaml:"popular"` // share drawn by popularity, 0 to 1; the rest are drawn from all items alike
+}
+
+// Blend are LambdaMART's parameters.
+type Blend struct {
+	Objective    string  `yaml:"objective"`
+	Leaves       []int   `yaml:"leaves"` // each is tried; the validation part chooses
+	Rounds       int     `yaml:"rounds"`
+	LearningRate float64 `yaml:"learning_rate"`
+	// Position learns how much a place adds to a click and takes it out.
+	Position *bool `yaml:"position"`
+}
+
+// Defaults of Config.
+const (
+	defaultWindow    = 24
+	defaultNegatives = 19
+	defaultMaxLists  = 20_000
+	defaultDropout   = 0.2
+)
+
+// defaultGains: a purchase says more than a click, a comment something between.
+var defaultGains = map[string]float64{"view": 1, "click": 1, "comment": 2, "purchase": 5}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	dropout, position := defaultDropout, false
+	p := trees.Defaults()
+	return Config{
+		Gains: defaultGains, Window: defaultWindow, Negatives: Negatives{Count: defaultNegatives}, Matchers: match.Kinds(),
+		MaxLists: defaultMaxLists, Dropout: &dropout, Seed: 1,
+		Blend: Blend{Objective: p.Objective, Leaves: []int{7, 15, 31}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
+	}
+}
+
+// Complete returns the config with defaults in place of what is not set.
+func (c Config) Complete() Config {
+	d := DefaultConfig()
+	if c.Gains == nil {
+		c.Gains = d.Gains
+	}
+	set(&c.Window, d.Window)
+	set(&c.Negatives.Count, d.Negatives.Count)
+	set(&c.MaxLists, d.MaxLists)
+	set(&c.Seed, d.Seed)
+	set(&c.Blend.Objective, d.Blend.Objective)
+	set(&c.Blend.Rounds, d.Blend.Rounds)
+	set(&c.Blend.LearningRate, d.Blend.LearningRate)
+	set(&c.Dropout, d.Dropout)
+	set(&c.Blend.Position, d.Blend.Position)
+	if c.Matchers == nil {
+		c.Matchers = d.Matchers
+	}
+	if c.Blend.Leaves == nil {
+		c.Blend.Leaves = d.Blend.Leaves
+	}
+	return c
+}
+
+func set[T comparable](field *T, to T) {
+	if zero := *new(T); *field == zero {
+		*field = to
+	}
+}
+
+// Validate returns every problem of a complete config.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("train."+format, args...)) }
+	for action, g := range c.Gains {
+		if !(g >= 0 && g <= 1000) {
+			bad("gains.%s: %g is outside 0 to 1000", action, g)
+		}
+	}
+	within := func(name string, x, low, high float64) {
+		if !(x >= low && x <= high) {
+			bad("%s: %g is outside %g to %g", name, x, low, high)
+		}
+	}
+	within("window_hours", c.Window, 0.01, 24*365)
+	within("negatives.count", float64(c.Negatives.Count), 1, 1000)
+	within("negatives.popular", c.Negatives.Popular, 0, 1)
+	within("max_lists", float64(c.MaxLists), 100, 10_000_000)
+	within("dropout", *c.Dropout, 0, 0.9)
+	within("half_life_days", c.HalfLife, 0, 36500)
+	within("blend.rounds", float64(c.Blend.Rounds), 1, 10_000)
+	within("blend.learning_rate", c.Blend.LearningRate, 1e-4, 1)
+	for _, l := range c.Blend.Leaves {
+		within("blend.leaves", float64(l), 2, 128)
+	}
+	for _, kind := range c.Matchers {
+		if !slices.Contains(match.Kinds(), kind) {
+			bad("matchers: %q is unknown; there are %s", kind, strings.Join(match.Kinds(), ", "))
+		}
+	}
+	for name, sign := range c.Monotone {
+		if sign != 1 && sign != -1 {
+			bad("monotone.%s: %d is neither 1 nor -1", name, sign)
+		}
+	}
+	if len(c.Features) > 0 {
+		if _, err := ranker.NewSchema(c.Features); err != nil {
+			bad("features: %w", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// windowMS is the window in ms.
+func (c *Config) windowMS() int64 { return int64(math.Round(c.Window * 60 * 60 * 1000)) }

@@ -1,0 +1,124 @@
+package engine_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/gomlx/gomlx/backends"
+	"github.com/gomlx/gomlx/backends/simplego"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/tensors"
+
+	"relish/embeddings/onnx"
+	"relish/training/engine"
+)
+
+func start(t testing.TB) *onnx.Runtime {
+	t.Helper()
+	rt, err := onnx.Start(filepath.Join("..", "..", ".cache", "onnxruntime", "libonnxruntime.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt
+}
+
+func open(t testing.TB, opt engine.Options) *engine.Backend {
+	t.Helper()
+	b, err := engine.New(start(t), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Finalize)
+	return b
+}
+
+func simple(t testing.TB) backends.Backend {
+	t.Helper()
+	b, err := simplego.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// run runs a graph function once and gives its outputs.
+func run(t testing.TB, b backends.Backend, fn func(in []*Node) []*Node, in ...any) []*tensors.Tensor {
+	t.Helper()
+	out, err := try(b, fn, in...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func try(b backends.Backend, fn func(in []*Node) []*Node, in ...any) ([]*tensors.Tensor, error) {
+	in = slices.Clone(in)
+	e, err := NewExec(b, fn)
+	if err != nil {
+		return nil, err
+	}
+	defer e.Finalize()
+	for i, v := range in { // a tensor stays with the first backend that it meets
+		if x, ok := v.(*tensors.Tensor); ok {
+			if in[i], err = x.LocalClone(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return e.Exec(in...)
+}
+
+// values gives a tensor's elements as numbers; false is 0 and true 1.
+func values(t testing.TB, x *tensors.Tensor) (out []float64) {
+	t.Helper()
+	err := x.ConstFlatData(func(flat any) {
+		v := reflect.ValueOf(flat)
+		for i := range v.Len() {
+			switch e := v.Index(i); {
+			case e.Kind() == reflect.Bool && e.Bool():
+				out = append(out, 1)
+			case e.Kind() == reflect.Bool:
+				out = append(out, 0)
+			default:
+				out = append(out, e.Convert(reflect.TypeFor[float64]()).Float())
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// same tells whether two lists of numbers are equal up to tolerance, absolute and relative.
+func same(got, want []float64, tolerance float64) bool {
+	if len(got) != len(want) {
+		return false
+	}
+	for i := range got {
+		if math.IsNaN(got[i]) != math.IsNaN(want[i]) {
+			return false
+		}
+		if got[i] != want[i] && !math.IsNaN(got[i]) && math.Abs(got[i]-want[i]) > tolerance*(1+math.Abs(want[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+// noise is a tensor of normal random numbers.
+func noise(r *rand.Rand, dims ...int) *tensors.Tensor {
+	n := 1
+	for _, d := range dims {
+		n *= d
+	}
+	flat := make([]float32, n)
+	for i := range flat {
+		flat[i] = float32(r.NormFloat64())
+	}
+	return tensors.FromFlatDataAndDimensions(flat, dims...)
+}

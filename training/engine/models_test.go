@@ -1,0 +1,134 @@
+package engine_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/gomlx/gomlx/backends"
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	. "github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+	"github.com/gomlx/gomlx/pkg/core/tensors"
+	"github.com/gomlx/gomlx/pkg/ml/context"
+	"github.com/gomlx/gomlx/pkg/ml/train/optimizers"
+)
+
+// weights makes variables with values of their own generator, so that every backend starts from the same.
+type weights struct {
+	ctx *context.Context
+	r   *rand.Rand
+}
+
+func (w weights) get(g *Graph, name string, scale float64, dims ...int) *Node {
+	if v := w.ctx.GetVariableByScopeAndName(w.ctx.Scope(), name); v != nil {
+		return v.ValueGraph(g)
+	}
+	n := 1
+	for _, d := range dims {
+		n *= d
+	}
+	flat := make([]float32, n)
+	for i := range flat {
+		flat[i] = float32(w.r.NormFloat64() * scale)
+	}
+	return w.ctx.VariableWithValue(name, tensors.FromFlatDataAndDimensions(flat, dims...)).ValueGraph(g)
+}
+
+func newWeights(seed uint64) weights {
+	return weights{context.New().Checked(false), rand.New(rand.NewPCG(seed, 0))}
+}
+
+// mlp is two hidden layers and a softmax over classes; the loss is the cross entropy.
+func mlp(w weights, x, class *Node, sizes ...int) *Node {
+	g := x.Graph()
+	for i := 1; i < len(sizes); i++ {
+		x = Add(Dot(x, w.get(g, "w"+string(rune('0'+i)), 1/math.Sqrt(float64(sizes[i-1])), sizes[i-1], sizes[i])), InsertAxes(w.get(g, "b"+string(rune('0'+i)), 0, sizes[i]), 0))
+		if i < len(sizes)-1 {
+			x = MaxScalar(x, 0)
+		}
+	}
+	hit := OneHot(class, sizes[len(sizes)-1], dtypes.Float32)
+	return Neg(ReduceAllMean(ReduceSum(Mul(hit, LogSoftmax(x)), -1)))
+}
+
+type transformer struct{ layers, dim, heads, length, items int }
+
+// states encodes sequences of items, [batch, length], causally: pre-norm attention and feed-forward.
+func (m transformer) states(w weights, items *Node) *Node {
+	g := items.Graph()
+	table := w.get(g, "items", .1, m.items, m.dim)
+	x := Gather(table, InsertAxes(items, -1))
+	x = Add(x, InsertAxes(w.get(g, "places", .1, m.length, m.dim), 0))
+	above := GreaterThan(Iota(g, shapes.Make(dtypes.Int32, m.length, m.length), 1), Iota(g, shapes.Make(dtypes.Int32, m.length, m.length), 0))
+	mask := MulScalar(ConvertDType(above, dtypes.Float32), -1e9)
+	s := 1 / math.Sqrt(float64(m.dim))
+	for l := range m.layers {
+		name := func(part string) string { return part + string(rune('0'+l)) }
+		h := norm(x)
+		split := func(part string) *Node {
+			y := Einsum("bsd,de->bse", h, w.get(g, name(part), s, m.dim, m.dim))
+			return Reshape(y, y.Shape().Dimensions[0], m.length, m.heads, m.dim/m.heads)
+		}
+		score := MulScalar(Einsum("bqhd,bkhd->bhqk", split("q"), split("k")), 1/math.Sqrt(float64(m.dim/m.heads)))
+		share := Softmax(Add(score, InsertAxes(mask, 0, 0)), -1)
+		mixed := Reshape(Einsum("bhqk,bkhd->bqhd", share, split("v")), x.Shape().Dimensions...)
+		x = Add(x, Einsum("bsd,de->bse", mixed, w.get(g, name("o"), s, m.dim, m.dim)))
+		up := MaxScalar(Einsum("bsd,de->bse", norm(x), w.get(g, name("up"), s, m.dim, 2*m.dim)), 0)
+		x = Add(x, Einsum("bsd,de->bse", up, w.get(g, name("down"), s, 2*m.dim, m.dim)))
+	}
+	return norm(x)
+}
+
+// loss is softmax over sampled items, [negatives], and each place's own next item, [batch, length].
+func (m transformer) loss(w weights, items, next, negatives *Node) *Node {
+	x := m.states(w, items)
+	table := w.get(x.Graph(), "items", .1, m.items, m.dim)
+	own := ReduceSum(Mul(x, Gather(table, InsertAxes(next, -1))), -1)
+	others := Einsum("bsd,nd->bsn", x, Gather(table, InsertAxes(negatives, -1)))
+	all := Concatenate([]*Node{InsertAxes(own, -1), others}, -1)
+	top := StopGradient(ReduceAndKeep(all, ReduceMax, -1))
+	return ReduceAllMean(Sub(Add(Log(ReduceSum(Exp(Sub(all, top)), -1)), Squeeze(top, -1)), own))
+}
+
+func norm(x *Node) *Node {
+	centred := Sub(x, ReduceAndKeep(x, ReduceMean, -1))
+	return Div(centred, Sqrt(AddScalar(ReduceAndKeep(Square(centred), ReduceMean, -1), 1e-6)))
+}
+
+// stepper trains with Adam: each call makes one step and gives the loss before it.
+func stepper(t testing.TB, b backends.Backend, w weights, loss func(in []*Node) *Node) func(in ...any) float64 {
+	t.Helper()
+	adam := optimizers.Adam().LearningRate(1e-2).Done()
+	e, err := context.NewExec(b, w.ctx, func(ctx *context.Context, in []*Node) *Node {
+		g := in[0].Graph()
+		ctx.SetTraining(g, true)
+		l := loss(in)
+		adam.UpdateGraph(ctx, g, l)
+		return l
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Finalize)
+	return func(in ...any) float64 {
+		out, err := e.Exec(in...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return values(t, out[0])[0]
+	}
+}
+
+// draw gives n random items as a tensor's data.
+func pick(r *rand.Rand, items int, dims ...int) *tensors.Tensor {
+	n := 1
+	for _, d := range dims {
+		n *= d
+	}
+	flat := make([]int32, n)
+	for i := range flat {
+		flat[i] = int32(r.IntN(items))
+	}
+	return tensors.FromFlatDataAndDimensions(flat, dims...)
+}

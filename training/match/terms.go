@@ -1,0 +1,36 @@
+package match
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"relish/ranker/match"
+)
+
+// TrainTerms learns how rare each word of the catalogue is; nil if no item has a word.
+func TrainTerms(c *Corpus) *match.Terms {
+	df := map[uint32]int{}
+	docs, words := 0, 0
+	for _, it := range c.Infos {
+		if it == nil || len(it.Words) == 0 {
+			continue
+		}
+		docs++
+		words += len(it.Words)
+		for _, w := range it.Words {
+			df[w]++
+		}
+	}
+	if docs == 0 {
+		return nil
+	}
+	// BM25's inverse document frequency, which is never negative.
+	idf := func(n int) float64 { return math.Log1p((float64(docs-n) + 0.5) / (float64(n) + 0.5)) }
+	list := slices.Sorted(maps.Keys(df))
+	idfs := make([]float32, len(list))
+	for i, w := range list {
+		idfs[i] = float32(idf(df[w]))
+	}
+	return match.NewTerms(list, idfs, idf(0), float64(words)/float64(docs))
+}

@@ -1,0 +1,307 @@
+// Package replay walks the event log again as the server met it, for training and for measuring.
+//
+// Scan is one pass that notes who did what with which item, which lists were shown and what followed them
+// (Log). Picks are the lists chosen from it. Walk is a second pass, in the order of arrival, through the very
+// state code that serves: at each picked list the state is what it was just before it was shown.
+//
+// Where a log has no impressions, lists are made from its interactions: the next item of a user among sampled ones.
+package replay
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// Source gives the log's records in the order of arrival; it is walked several times.
+type Source func() iter.Seq2[event.Record, error]
+
+// Options of Scan. Zero values mean the defaults in brackets.
+type Options struct {
+	State features.Config    // what is counted
+	Gains map[string]float64 // action -> gain [1]; the highest of an item's counts
+	Until int64              // records from this arrival on are left out, Unix ms [all are taken]
+	// Window is how long after an impression's arrival, or before it, an interaction that names it still counts as
+	// its follow-up, ms [24 h].
+	Window int64
+	// MaxLists bounds the lists that are kept, the newest [1,000,000].
+	MaxLists int
+}
+
+func (o *Options) defaults() {
+	if o.Window == 0 {
+		o.Window = 24 * 60 * 60 * 1000
+	}
+	if o.MaxLists == 0 {
+		o.MaxLists = 1_000_000
+	}
+}
+
+func (o *Options) gain(action string) float32 {
+	if g, ok := o.Gains[action]; ok {
+		return float32(g)
+	}
+	return 1
+}
+
+// Step is one interaction of a counted action.
+type Step struct {
+	Seq        uint64
+	User, Item int32
+	Gain       float32
+	List       bool // it named its impression
+}
+
+// List is one impression.
+type List struct {
+	Seq     uint64
+	Arrival int64
+	User    int32
+	Items   []int32   // as they were shown, without repeats
+	Gains   []float32 // aligned with Items
+	Model   string    // that ranked it, "" if it was not Relish
+}
+
+// Log is what a pass over the event log found. It is only read.
+type Log struct {
+	Users, Items *IDs
+	Steps        []Step // in the order of arrival
+	Lists        []List // in the order of arrival, the newest Options.MaxLists
+	Dropped      int    // lists that were too old to be kept
+	Clicked      int    // of Lists: with a gain
+	// Catalogue is the items' content at the end.
+	Catalogue *features.State
+	Counts    map[event.Kind]int
+	First     event.Record // without its event; the zero Record for an empty log
+	Last      event.Record
+	Actions   map[string]int // counted actions -> how many interactions
+	Scores    int            // impressions that came with retrieval scores
+	Contexts  map[string]Context
+	Late      int // follow-ups outside the window
+
+	erased map[string]bool // users who were forgotten
+	lists  map[uint64]int  // impression id -> its place among all lists
+	early  map[uint64][]early
+	opt    Options
+}
+
+// Context says what a context field held.
+type Context struct {
+	Count, Numbers int
+	Values         map[string]int // at most maxContextValues
+}
+
+const (
+	maxContextValues = 50
+	maxContextFields = 64
+)
+
+// early is an interaction that arrived before the impression it names.
+type early struct {
+	item    int32
+	gain    float32
+	arrival int64
+}
+
+// maxEarly bounds how many impressions may be waited for.
+const maxEarly = 1_000_000
+
+// Scan reads the log up to Options.Until.
+func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
+	opt.defaults()
+	l := &Log{Users: newIDs(), Items: newIDs(), Catalogue: features.New(opt.State), Counts: map[event.Kind]int{}, Actions: map[string]int{},
+		Contexts: map[string]Context{}, erased: map[string]bool{}, lists: map[uint64]int{}, early: map[uint64][]early{}, opt: opt}
+	counted := map[string]bool{}
+	for _, a := range opt.State.Actions {
+		counted[a] = true
+	}
+	for rec, err := range src() {
+		if err != nil {
+			return nil, err
+		}
+		if opt.Until > 0 && rec.Arrival >= opt.Until {
+			break
+		}
+		if rec.Seq%4096 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		l.take(&rec, counted)
+	}
+	l.forget()
+	l.early, l.lists = nil, nil
+	for i := range l.Lists {
+		if slices.Max(append(l.Lists[i].Gains, 0)) > 0 {
+			l.Clicked++
+		}
+	}
+	return l, nil
+}
+
+func (l *Log) take(rec *event.Record, counted map[string]bool) {
+	place := *rec
+	place.Event = event.Event{}
+	if l.Last = place; l.First.Seq == 0 {
+		l.First = place
+	}
+	e := &rec.Event
+	l.Counts[e.Kind]++
+	switch e.Kind {
+	case event.Item, event.Delete:
+		if e.Kind == event.Item {
+			l.Items.number(e.ItemID)
+		}
+		l.Catalogue.Apply(rec)
+	case event.Impression:
+		l.shown(rec)
+	case event.Interaction:
+		if counted[e.Action] {
+			l.Actions[e.Action]++
+			l.did(rec)
+		}
+	case event.Erase:
+		l.erased[e.UserHash] = true
+	}
+}
+
+func (l *Log) shown(rec *event.Record) {
+	e := &rec.Event
+	list := List{Seq: rec.Seq, Arrival: rec.Arrival, User: l.Users.number(e.UserID)}
+	if e.Answer != nil {
+		list.Model = e.Model
+	}
+	for _, id := range e.Shown {
+		if item := l.Items.number(id); !slices.Contains(list.Items, item) {
+			list.Items = append(list.Items, item)
+		}
+	}
+	list.Gains = make([]float32, len(list.Items))
+	if e.Scores != nil {
+		l.Scores++
+	}
+	l.context(e.Context)
+	key := xxhash.Sum64String(e.ID)
+	l.lists[key] = l.Dropped + len(l.Lists)
+	l.Lists = append(l.Lists, list)
+	for _, x := range l.early[key] {
+		l.join(&l.Lists[len(l.Lists)-1], x.item, x.gain, rec.Arrival-x.arrival)
+	}
+	delete(l.early, key)
+	if len(l.Lists) >= 2*l.opt.MaxLists { // the oldest go together, so that dropping costs little
+		drop := len(l.Lists) - l.opt.MaxLists
+		l.Dropped += drop
+		l.Lists = append(make([]List, 0, 2*l.opt.MaxLists), l.Lists[drop:]...)
+		for id, at := range l.lists {
+			if at < l.Dropped {
+				delete(l.lists, id)
+			}
+		}
+	}
+}
+
+func (l *Log) context(fields map[string]ranker.Value) {
+	for name, v := range fields {
+		c, known := l.Contexts[name]
+		if !known && len(l.Contexts) >= maxContextFields {
+			continue
+		}
+		c.Count++
+		if v.Kind == ranker.Number || v.Kind == ranker.Bool {
+			c.Numbers++
+		} else {
+			if c.Values == nil {
+				c.Values = map[string]int{}
+			}
+			for _, w := range v.Words() {
+				if _, seen := c.Values[w]; seen || len(c.Values) < maxContextValues {
+					c.Values[w]++
+				}
+			}
+		}
+		l.Contexts[name] = c
+	}
+}
+
+func (l *Log) did(rec *event.Record) {
+	e := &rec.Event
+	s := Step{Seq: rec.Seq, User: l.Users.number(e.UserID), Item: l.Items.number(e.ItemID), Gain: l.opt.gain(e.Action), List: e.ImpressionID != ""}
+	l.Steps = append(l.Steps, s)
+	if !s.List {
+		return
+	}
+	key := xxhash.Sum64String(e.ImpressionID)
+	switch at, known := l.lists[key]; {
+	case known && at >= l.Dropped:
+		list := &l.Lists[at-l.Dropped]
+		l.join(list, s.Item, s.Gain, rec.Arrival-list.Arrival)
+	case !known && len(l.early) < maxEarly:
+		l.early[key] = append(l.early[key], early{s.Item, s.Gain, rec.Arrival})
+	}
+}
+
+// join counts a follow-up that arrived apart ms from its impression.
+func (l *Log) join(list *List, item int32, gain float32, apart int64) {
+	if apart > l.opt.Window {
+		l.Late++
+		return
+	}
+	if at := slices.Index(list.Items, item); at >= 0 {
+		list.Gains[at] = max(list.Gains[at], gain)
+	}
+}
+
+// forget drops what forgotten users did and saw before the log was rewritten.
+func (l *Log) forget() {
+	if len(l.erased) == 0 {
+		return
+	}
+	gone := map[int32]bool{}
+	for i, id := range l.Users.IDs() {
+		if l.erased[features.UserHash(id)] {
+			gone[int32(i)] = true
+		}
+	}
+	l.Steps = slices.DeleteFunc(l.Steps, func(s Step) bool { return gone[s.User] })
+	l.Lists = slices.DeleteFunc(l.Lists, func(x List) bool { return gone[x.User] })
+}
+
+// IDs numbers ids from 0, in the order in which they came.
+type IDs struct {
+	ids   []string
+	index map[string]int32
+}
+
+func newIDs() *IDs { return &IDs{index: map[string]int32{}} }
+
+func (n *IDs) number(id string) int32 {
+	if i, ok := n.index[id]; ok {
+		return i
+	}
+	i := int32(len(n.ids))
+	n.ids = append(n.ids, id)
+	n.index[id] = i
+	return i
+}
+
+// IDs returns the ids by number; the slice must not be changed.
+func (n *IDs) IDs() []string { return n.ids }
+
+// Len returns how many there are.
+func (n *IDs) Len() int { return len(n.ids) }
+
+// Number returns an id's number, -1 for an unknown one.
+func (n *IDs) Number(id string) int32 {
+	if i, ok := n.index[id]; ok {
+		return i
+	}
+	return -1
+}
+
+// errEmpty says that nothing can be learned or measured.
+var errEmpty = fmt.Errorf("the log holds neither impressions nor interactions of a counted action: import some events first")

@@ -1,0 +1,101 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// Case is a picked list at the moment it was shown.
+type Case struct {
+	*Pick
+	Index   int             // of the pick
+	Request *ranker.Request // aligned with Pick.Items; Time is the moment it was shown
+	NewUser bool            // the user's first list
+	// Answer is what the server noted when it ranked the list itself, nil for a list from elsewhere or made here.
+	Answer *event.Answer
+	// Propensity is what the log has for each item: P(it at its place | the places above it); nil where it has nothing
+	// for them one by one, as for a list that holds an item twice.
+	Propensity []float64
+}
+
+// Follower has its own memory of the log.
+type Follower interface{ Follow(rec *event.Record) }
+
+// WalkOptions of Walk.
+type WalkOptions struct {
+	Frozen    bool // the state stands still from the first pick on
+	Followers []Follower
+	Progress  func(done, total int) // may be nil
+}
+
+// Walk applies the log's records to state, and hands every picked list to each before its own record is applied. picks
+// are in ascending order of their sequences. The walk ends after the last of them.
+func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks []Pick, opt WalkOptions, each func(*Case) error) error {
+	if len(picks) == 0 {
+		return nil
+	}
+	next := 0
+	seen := make([]bool, l.Users.Len())
+	for rec, err := range src() {
+		if err != nil {
+			return err
+		}
+		if rec.Seq%4096 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for next < len(picks) && picks[next].Seq == rec.Seq {
+			p := &picks[next]
+			c := l.newCase(p, &rec)
+			c.Index, c.NewUser = next, p.Shown && !seen[p.User]
+			if err := each(c); err != nil {
+				return fmt.Errorf("list at sequence %d: %w", p.Seq, err)
+			}
+			if next++; opt.Progress != nil {
+				opt.Progress(next, len(picks))
+			}
+		}
+		if next == len(picks) {
+			return nil
+		}
+		if next == 0 || !opt.Frozen {
+			state.Apply(&rec)
+			for _, f := range opt.Followers {
+				f.Follow(&rec)
+			}
+		}
+		if rec.Event.Kind == event.Impression {
+			if u := l.Users.Number(rec.Event.UserID); u >= 0 {
+				seen[u] = true
+			}
+		}
+	}
+	return fmt.Errorf("the log ends before the list at sequence %d", picks[next].Seq)
+}
+
+func (l *Log) newCase(p *Pick, rec *event.Record) *Case {
+	e := &rec.Event
+	c := &Case{Pick: p, Request: &ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time}}
+	scores := map[string]float64{}
+	if p.Shown {
+		c.Answer, c.Request.Context = e.Answer, e.Context
+		if len(e.Propensity) == len(p.Items) {
+			c.Propensity = e.Propensity
+		}
+		for i, s := range e.Scores {
+			scores[e.Shown[i]] = s
+		}
+	}
+	ids := l.Items.IDs()
+	for _, item := range p.Items {
+		cand := ranker.Candidate{ID: ids[item]}
+		if s := scores[cand.ID]; s != 0 {
+			cand.Score, cand.HasScore = float32(s), true
+		}
+		c.Request.Candidates = append(c.Request.Candidates, cand)
+	}
+	return c
+}
