@@ -83,7 +83,7 @@ layers:
 		{promoted, "none", "wide", `experiment "none" is not in the file`},
 		{promoted, "diverse", "narrow", `has no arm "narrow"`},
 		{"layers: 5", "diverse", "wide", "line 1"},
-		{"", "diverse", "wide", "is not in the file"},
+		{"", "diverse", "wide", "line 1"},
 		{aliased, "other", "wide", "YAML aliases"},
 		{aliased, "one", "loud", "YAML aliases"},
 	} {

@@ -166,6 +166,9 @@ func (c *collector) impression(e *event.Event, at int64) error {
 	if e.Answer != nil && len(e.Answer.Degraded) > 0 {
 		c.count(i, l.phase, sDegraded, 1)
 	}
+	if e.Answer != nil && e.Answer.Fallback[c.opt.Experiment] != "" {
+		c.count(i, l.phase, sFallback, 1)
+	}
 	if variety, ok := c.groups.variety(e.Shown); ok {
 		c.count(i, l.phase, sDiversity, variety)
 		c.count(i, l.phase, sTagged, 1)

@@ -49,8 +49,16 @@ func broken(r *Report) string {
 		return fmt.Sprintf("%.1f %% of the users were seen in more than one arm. Were weights or seed changed, "+
 			"or is the unit not the one that is assigned?", 100*s.crossedShare(r.Arms))
 	}
+	for _, a := range r.Arms {
+		if share := a.Fallbacks / math.Max(1, a.Impressions); share > maxFallback {
+			return fmt.Sprintf("control stood in for %s in %.0f %% of its lists; GET /experiments says what the arm lacks.", a.Name, 100*share)
+		}
+	}
 	return ""
 }
+
+// maxFallback is the share of an arm's lists above which it was not the arm that was measured.
+const maxFallback = 0.05
 
 // judgeArm decides about one arm.
 func judgeArm(c *Comparison, r *Report, opt *Options, m metric) {

@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// expression is a reward: numbers, names of actions, + - * / and parentheses, min(a, b) and max(a, b),
-// over one user's counts. It can do nothing but arithmetic and always ends.
+// expression is a reward: numbers, names of actions, + - * / and parentheses, over one user's counts. It can
+// do nothing but arithmetic and always ends.
 type expression struct {
 	eval    func(counts []float32) float64
 	actions []string
@@ -130,36 +130,11 @@ func (p *parser) factor() (evaluator, error) {
 		return func([]float32) float64 { return x }, nil
 	case token == "_" || unicode.IsLetter([]rune(token)[0]) || token[0] == '_':
 		p.next()
-		if p.token == "(" {
-			return p.call(token)
-		}
 		p.actions = append(p.actions, token)
 		i := p.slot(token)
 		return func(c []float32) float64 { return float64(c[i]) }, nil
 	}
 	return nil, p.unexpected("a number or an action")
-}
-
-func (p *parser) call(name string) (evaluator, error) {
-	if name != "min" && name != "max" {
-		return nil, fmt.Errorf("function %s is unknown; there are min and max", name)
-	}
-	p.next()
-	a, err := p.sum()
-	if err == nil {
-		err = p.expect(",")
-	}
-	if err != nil {
-		return nil, err
-	}
-	b, err := p.sum()
-	if err == nil {
-		err = p.expect(")")
-	}
-	if name == "min" {
-		return func(c []float32) float64 { return min(a(c), b(c)) }, err
-	}
-	return func(c []float32) float64 { return max(a(c), b(c)) }, err
 }
 
 func (p *parser) expect(token string) error {

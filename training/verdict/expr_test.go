@@ -28,17 +28,16 @@ func reward(expr string) (float64, error) {
 
 func TestReward(t *testing.T) {
 	for expr, want := range map[string]float64{
-		"click":                            3,
-		"click + 5*purchase":               13,
-		"click - purchase - share_it":      0,
-		"2*(click+purchase)/5":             2,
-		"-click + 10":                      7,
-		"revenue/click":                    20.0 / 3,
-		"click/never":                      0,
-		"min(purchase, 1) + max(click, 9)": 10,
-		".5*click":                         1.5,
-		"1e1*click":                        30,
-		"click--purchase":                  5,
+		"click":                       3,
+		"click + 5*purchase":          13,
+		"click - purchase - share_it": 0,
+		"2*(click+purchase)/5":        2,
+		"-click + 10":                 7,
+		"revenue/click":               20.0 / 3,
+		"click/never":                 0,
+		".5*click":                    1.5,
+		"1e1*click":                   30,
+		"click--purchase":             5,
 	} {
 		if got, err := reward(expr); err != nil || math.Abs(got-want) > 1e-9 {
 			t.Errorf("%s: %g, %v; want %g", expr, got, err, want)
@@ -49,9 +48,8 @@ func TestReward(t *testing.T) {
 		"5":                                 "it names no action",
 		"click +":                           "it ends where a number or an action should be",
 		"click purchase":                    `"purchase" stands where the end should be`,
+		"sum(click)":                        `"(" stands where the end should be`,
 		"(click":                            `it ends where ")" should be`,
-		"sum(click)":                        "function sum is unknown; there are min and max",
-		"min(click)":                        `")" stands where "," should be`,
 		"5x*click":                          `"5x" is no number`,
 		"click; click":                      `";" stands where the end should be`,
 		strings.Repeat("(", 2000) + "click": "too long",
@@ -64,7 +62,7 @@ func TestReward(t *testing.T) {
 
 // Whatever an expression is, it is refused or gives a number, soon.
 func FuzzReward(f *testing.F) {
-	for _, seed := range []string{"click + 5*purchase", "min(click, 3)/0", "((((", "-", "1..2", "ä*é", "a(b,c)"} {
+	for _, seed := range []string{"click + 5*purchase", "((((", "-", "1..2", "ä*é", "a(b,c)"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, expr string) {

@@ -79,6 +79,7 @@ type crowd struct {
 	took        func(user, day int, arm string) float64
 	degraded    func(user, day int, arm string) bool
 	items       func(user, day int, arm string) []string
+	fallback    bool // for a tenth of the treated lists
 }
 
 func (c crowd) log() log {
@@ -97,6 +98,9 @@ func (c crowd) log() log {
 			}
 			if c.degraded != nil && c.degraded(u, d, arm) {
 				e.Answer.Degraded = []string{ranker.BlendFallback}
+			}
+			if c.fallback && arm == "treated" && (u/2+d)%10 == 0 {
+				e.Experiments[name], e.Answer.Exposed, e.Answer.Fallback = "control", nil, map[string]string{name: arm}
 			}
 			if c.items != nil {
 				e.Shown = c.items(u, d, arm)

@@ -132,6 +132,7 @@ func (k *comparer) totals(r *Report) {
 		a, counts := at[u.arm], k.of(i, since)
 		a.Users++
 		a.Impressions += float64(counts[sLists])
+		a.Fallbacks += float64(counts[sFallback])
 		a.Clicks += float64(counts[sClicks])
 		a.Conversions += float64(counts[sPurchases])
 		a.Revenue += float64(counts[sRevenue])

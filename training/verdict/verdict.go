@@ -130,6 +130,7 @@ type Arm struct {
 	Name        string  `json:"name"`
 	Users       int     `json:"users"`
 	Impressions float64 `json:"impressions"`
+	Fallbacks   float64 `json:"fallbacks"` // of them: control stood in, as the arm could not be served
 	Clicks      float64 `json:"clicks"`
 	Conversions float64 `json:"conversions"` // purchases
 	Revenue     float64 `json:"revenue"`     // the sum of the purchases' values

@@ -125,8 +125,8 @@ func TestMetrics(t *testing.T) {
 		for metric, want := range map[string]float64{
 			"ndcg":                   mean(ndcg[arm]),
 			"revenue":                spent[arm] / 30,
-			"reward:click + 3*share": wins[arm] / 30,
-			"reward: revenue / 2":    spent[arm] / 60,
+			"reward:click + 3*share": wins[arm] / 120,
+			"reward: revenue / 2":    spent[arm] / 240,
 			"degraded":               degraded[arm] / 120,
 			"conversion":             float64(len(purchasers[arm])) / 30,
 		} {
@@ -225,6 +225,7 @@ func TestDecisions(t *testing.T) {
 			verdict.Options{}, verdict.Broken, "not split as configured"},
 		{"an arm without a weight", crowd{users: 100, days: 8}, verdict.Options{Weights: map[string]float64{"control": 1}}, verdict.Broken, `arm "treated" is in the log and has no weight`},
 		{"an arm that nobody sees", crowd{users: 100, days: 8}, verdict.Options{Weights: map[string]float64{"control": 1, "treated": 1, "third": 1}}, verdict.Broken, "not split"},
+		{"control stood in", crowd{users: 600, days: 8, rate: treated(0.3, 0.5), fallback: true}, verdict.Options{}, verdict.Broken, "control stood in for treated in 10 % of its lists"},
 		{"one arm", crowd{users: 100, days: 8, arm: func(int) string { return "control" }}, verdict.Options{}, verdict.Broken, "only arm"},
 	} {
 		r := c.crowd.log().report(t, c.opt)
