@@ -3,9 +3,12 @@ package verdict_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"math"
 	"strings"
 	"testing"
@@ -437,6 +440,12 @@ func TestForms(t *testing.T) {
 		if strings.Contains(page.String(), bad) {
 			t.Errorf("the page holds %q", bad)
 		}
+	}
+	_, css, _ := strings.Cut(page.String(), "<style>")
+	css, _, _ = strings.Cut(css, "</style>")
+	sum := sha256.Sum256([]byte(css))
+	if policy := "style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; !strings.Contains(html.UnescapeString(page.String()), policy) {
+		t.Error("the page's policy does not allow its own style")
 	}
 	// The last day's standing is the report's own lift.
 	if last := r.Series[len(r.Series)-1].Total[0]; last != r.Comparisons[0].Lift {
