@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // expression is a reward: numbers, names of actions, + - * / and parentheses, over one user's counts. It can
@@ -58,7 +59,7 @@ func (p *parser) next() {
 	case end < 0:
 		end = len(rest)
 	case end == 0:
-		end = len(string([]rune(rest)[:1]))
+		_, end = utf8.DecodeRuneInString(rest)
 	}
 	p.token, p.at = rest[:end], p.at+end
 }
@@ -128,13 +129,19 @@ func (p *parser) factor() (evaluator, error) {
 			return nil, fmt.Errorf("%q is no number", token)
 		}
 		return func([]float32) float64 { return x }, nil
-	case token == "_" || unicode.IsLetter([]rune(token)[0]) || token[0] == '_':
+	case named(token):
 		p.next()
 		p.actions = append(p.actions, token)
 		i := p.slot(token)
 		return func(c []float32) float64 { return float64(c[i]) }, nil
 	}
 	return nil, p.unexpected("a number or an action")
+}
+
+// named reports whether a token begins like a name.
+func named(token string) bool {
+	first, _ := utf8.DecodeRuneInString(token)
+	return first == '_' || unicode.IsLetter(first)
 }
 
 func (p *parser) expect(token string) error {
