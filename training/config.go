@@ -67,7 +67,7 @@ func DefaultConfig() Config {
 	return Config{
 		Gains: defaultGains, Window: defaultWindow, Negatives: Negatives{Count: defaultNegatives}, Matchers: match.Kinds(),
 		MaxLists: defaultMaxLists, Dropout: &dropout, Seed: 1,
-		Blend: Blend{Objective: p.Objective, Leaves: []int{7, 15, 31}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
+		Blend: Blend{Objective: p.Objective, Leaves: []int{7, 15}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
 	}
 }
 

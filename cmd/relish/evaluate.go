@@ -33,6 +33,8 @@ type evaluateCmd struct {
 	Negatives   int     `help:"Sampled negatives per list where the log has no impressions." default:"19"`
 	Seed        uint64  `help:"Seed of ties, negatives and intervals." default:"1"`
 	JSON        bool    `help:"Print the table as JSON."`
+	OnPolicyLog bool    `help:"Estimate from logged propensities what the policy would have earned on the scored lists: IPS, SNIPS and doubly robust, on the first K places." name:"on-policy-log"`
+	Policy      string  `help:"With --on-policy-log: version of the bundle, or prior. Default: the active one." placeholder:"VERSION"`
 }
 
 // Run reads the log beside a running server and prints the table.
@@ -53,7 +55,14 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 		}
 		defer vectors.Close(ctx)
 	}
-	model, _, err := loadModel(c.root(c.Data), c.Bundle, encoder, cfg)
+	if c.Policy != "" && !c.OnPolicyLog {
+		return fmt.Errorf("%w: --policy says what --on-policy-log estimates; --bundle says what is measured", errUsage)
+	}
+	version := c.Bundle
+	if c.OnPolicyLog {
+		version = c.Policy
+	}
+	model, _, err := loadModel(c.root(c.Data), version, encoder, cfg)
 	if err != nil {
 		return err
 	}
@@ -66,9 +75,16 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	}
 	p := newProgress("evaluate")
 	src := func() iter.Seq2[event.Record, error] { return eventlog.Read(journal.LogDir(c.Data), 1) }
-	t, err := evaluate.Run(ctx, src, state, evaluate.Options{
-		Last: c.Last, Prequential: c.Prequential, K: c.K, Negatives: c.Negatives, Seed: c.Seed, Progress: p.set,
-	}, scorers...)
+	opt := evaluate.Options{Last: c.Last, Prequential: c.Prequential, K: c.K, Negatives: c.Negatives, Seed: c.Seed, Progress: p.set}
+	if c.OnPolicyLog {
+		r, err := evaluate.Estimate(ctx, src, state, opt, scorers[0])
+		p.end()
+		if err != nil {
+			return err
+		}
+		return c.printEstimate(r)
+	}
+	t, err := evaluate.Run(ctx, src, state, opt, scorers...)
 	p.end()
 	if err != nil {
 		return err
