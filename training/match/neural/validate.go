@@ -38,7 +38,7 @@ func newValidation(backend backends.Backend, m *model, users []held) (*validatio
 	var err error
 	v.state, err = mlcontext.NewExec(backend, m.ctx, func(_ *mlcontext.Context, items, last *Node) *Node {
 		vec, _ := m.vectors(items)
-		return Einsum("bl,bld->bd", last, m.states(vec))
+		return m.read(vec, last)
 	})
 	if err != nil {
 		return nil, err
