@@ -247,27 +247,48 @@ func (m *model) dropout(x *Node, rate float64) *Node {
 	return Mul(x, MulScalar(keep, 1/(1-rate)))
 }
 
-// loss is the weighted mean, over all places, of how surprised the model is at what came next: the softmax
-// of that item's score among negatives (shared by the batch) and skipped (places x n). A negative that is
-// the very item is left out. shift, per negative and per skipped one, is subtracted from their scores.
-func (m *model) loss(items, next, weight, negatives, negativeShift *Node, skipped, skippedShift *Node) *Node {
-	vec, _ := m.vectors(items)
-	state := Reshape(m.states(vec), -1, m.cfg.Dim)
-	next = Reshape(next, -1)
-	nextVec, nextBias := m.vectors(next)
-	own := Add(ReduceSum(Mul(state, nextVec), -1), nextBias)
-	negVec, negBias := m.vectors(negatives)
-	others := Add(Einsum("td,nd->tn", state, negVec), InsertAxes(Sub(negBias, negativeShift), 0))
-	others = hide(others, Equal(InsertAxes(next, -1), InsertAxes(negatives, 0)))
-	if skipped != nil {
-		skipVec, skipBias := m.vectors(skipped)
-		beside := Add(Einsum("td,tnd->tn", state, skipVec), Sub(skipBias, skippedShift))
-		others = Concatenate([]*Node{others, hide(beside, Equal(InsertAxes(next, -1), skipped))}, -1)
+// batch is what a training step is given. Shapes: b sequences of l places, n negatives, k skipped items per place.
+type batch struct {
+	items, next, weight      *Node // b x l
+	negatives, negativeShift *Node // n
+	skipped, skippedShift    *Node // b l x k, nil if the data has none
+}
+
+// loss is the weighted mean, over all places, of how surprised the model is at what came next: the softmax of that
+// item's score among the negatives, which all places share, and those skipped there. A negative that is the very item
+// is left out. The shifts are subtracted from the negatives' scores.
+func (m *model) loss(in *batch) *Node {
+	parts := []*Node{Reshape(in.items, -1), Reshape(in.next, -1), in.negatives}
+	if in.skipped != nil {
+		parts = append(parts, Reshape(in.skipped, -1))
+	}
+	// All items are looked up at once: the gradient of each look-up is as large as the table.
+	vec, bias := m.vectors(Concatenate(parts, 0))
+	at := 0
+	next := func(like *Node) (v, b *Node) {
+		n := like.Shape().Size()
+		v, b = Slice(vec, AxisRange(at, at+n)), Slice(bias, AxisRange(at, at+n))
+		at += n
+		dims := like.Shape().Dimensions
+		return Reshape(v, append(slices.Clone(dims), m.cfg.Dim)...), Reshape(b, dims...)
+	}
+	itemVec, _ := next(in.items)
+	state := Reshape(m.states(itemVec), -1, m.cfg.Dim)
+	target := Reshape(in.next, -1)
+	targetVec, targetBias := next(target)
+	own := Add(ReduceSum(Mul(state, targetVec), -1), targetBias)
+	negVec, negBias := next(in.negatives)
+	others := Add(Einsum("td,nd->tn", state, negVec), InsertAxes(Sub(negBias, in.negativeShift), 0))
+	others = hide(others, Equal(InsertAxes(target, -1), InsertAxes(in.negatives, 0)))
+	if in.skipped != nil {
+		skipVec, skipBias := next(in.skipped)
+		beside := Add(Einsum("td,tkd->tk", state, skipVec), Sub(skipBias, in.skippedShift))
+		others = Concatenate([]*Node{others, hide(beside, Equal(InsertAxes(target, -1), in.skipped))}, -1)
 	}
 	top := StopGradient(Max(own, ReduceMax(others, -1)))
 	sum := Add(Exp(Sub(own, top)), ReduceSum(Exp(Sub(others, InsertAxes(top, -1))), -1))
 	surprise := Sub(Add(Log(sum), top), own)
-	weight = Reshape(weight, -1)
+	weight := Reshape(in.weight, -1)
 	return Div(ReduceAllSum(Mul(surprise, weight)), ReduceAllSum(weight))
 }
 

@@ -88,11 +88,11 @@ func newTrainer(backend backends.Backend, corpus *match.Corpus, cfg *Config) (*t
 	t.step, err = mlcontext.NewExec(backend, t.model.ctx, func(ctx *mlcontext.Context, in []*Node) *Node {
 		g := in[0].Graph()
 		ctx.SetTraining(g, true)
-		var skipped, shift *Node
+		b := &batch{items: in[0], next: in[1], weight: in[2], negatives: in[3], negativeShift: in[4]}
 		if t.skipped > 0 {
-			skipped, shift = in[5], in[6]
+			b.skipped, b.skippedShift = in[5], in[6]
 		}
-		loss := t.model.loss(in[0], in[1], in[2], in[3], in[4], skipped, shift)
+		loss := t.model.loss(b)
 		adam.UpdateGraph(ctx, g, loss)
 		return loss
 	})
