@@ -52,7 +52,7 @@ func analyse(text [][]float32, want int) (*components, error) {
 	values := eigen.Values(nil) // ascending
 	var vectors mat.Dense
 	eigen.VectorsTo(&vectors)
-	for c.n > 0 && values[c.dim-c.n] < 1e-9*values[c.dim-1] {
+	for c.n > 0 && values[c.dim-c.n] <= max(1e-12, 1e-9*values[c.dim-1]) {
 		c.n-- // directions in which the texts do not differ
 	}
 	total := 0.0
