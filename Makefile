@@ -9,15 +9,17 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LINTER  := .cache/bin/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help build encoder-fp32 run test-setup test lint bench cover clean
+.PHONY: help fetch build encoder-fp32 run test-setup test lint bench cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-build: ## fetch runtime, trainer and encoder once, build bin/relish
+fetch: ## fetch what bin/relish needs, once
 	@$(FETCH) onnxruntime
 	@$(FETCH) lightgbm
 	@$(FETCH) encoder-int8
+
+build: fetch ## fetch runtime, trainer and encoder once, build bin/relish
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/relish ./cmd/relish
 
 encoder-fp32: ## fetch the fp32 encoder (83 MB; use it with --encoder fp32)
@@ -30,8 +32,10 @@ run: build ## load the demo and serve it (ADDR=127.0.0.1:8080)
 
 test-setup: ## fetch what only the tests need
 	@$(FETCH) python
+	@$(FETCH) node
 	@$(FETCH) encoder-fp32
 	@$(FETCH) redis-server
+	@$(FETCH) promtool
 
 test: build test-setup ## run all tests
 	go vet ./...

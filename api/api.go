@@ -8,6 +8,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 
 	"relish/features/event"
 	"relish/ranker"
+	"relish/ranker/experiment"
 )
 
 // Ranker ranks; ranker.Pipeline is one.
@@ -49,6 +51,12 @@ type Texts interface {
 	Text(ctx context.Context, text string) ([]float32, error)
 }
 
+// Experiments says which experiments are in effect; experiment.Keeper does.
+type Experiments interface {
+	Status() experiment.Status
+	GrowthBook() experiment.Payload
+}
+
 // Check is one line of /health/ready.
 type Check struct {
 	Name   string `json:"name"`
@@ -63,14 +71,15 @@ type Key struct {
 	Scopes []string
 }
 
-// Options of a Server. Ranker, Events, Catalogue, Users and Registry are required.
+// Options of a Server. Ranker, Events, Catalogue, Users, Models and Registry are required.
 type Options struct {
 	Ranker      Ranker
 	Events      Events
 	Catalogue   Catalogue
 	Users       Users
 	Texts       Texts // nil: /rerank answers 503
-	Models      []string
+	Models      Models
+	Experiments Experiments // nil: there are none
 	Ready       func() []Check
 	Registry    *prometheus.Registry
 	Keys        []Key // none: open
@@ -88,13 +97,14 @@ type Server struct {
 	inFlight chan struct{}
 	metrics  *metrics
 	limits   limits
+	origins  *http.CrossOriginProtection // of pages that may change what is active
 	draining atomic.Bool
 }
 
 // New returns a server over the given parts.
 func New(opt Options) (*Server, error) {
-	if opt.Ranker == nil || opt.Events == nil || opt.Catalogue == nil || opt.Users == nil || opt.Registry == nil {
-		return nil, errors.New("api: Ranker, Events, Catalogue, Users and Registry are required")
+	if opt.Ranker == nil || opt.Events == nil || opt.Catalogue == nil || opt.Users == nil || opt.Models == nil || opt.Registry == nil {
+		return nil, errors.New("api: Ranker, Events, Catalogue, Users, Models and Registry are required")
 	}
 	if opt.MaxInFlight == 0 {
 		opt.MaxInFlight = 256
@@ -104,7 +114,12 @@ func New(opt Options) (*Server, error) {
 	}
 	gin.SetMode(gin.ReleaseMode)
 	s := &Server{opt: opt, engine: gin.New(), inFlight: make(chan struct{}, opt.MaxInFlight),
-		metrics: newMetrics(opt.Registry), limits: limits{rate: opt.RatePerKey}}
+		metrics: newMetrics(opt.Registry, opt.MaxInFlight), limits: limits{rate: opt.RatePerKey}, origins: http.NewCrossOriginProtection()}
+	for _, o := range opt.CORSOrigins {
+		if err := s.origins.AddTrustedOrigin(o); err != nil {
+			return nil, fmt.Errorf("api: origin %q: %w", o, err)
+		}
+	}
 	s.engine.HandleMethodNotAllowed = true
 	if err := s.engine.SetTrustedProxies(nil); err != nil {
 		return nil, err
@@ -142,6 +157,11 @@ func (s *Server) routes() []route {
 		{"POST", "/v2/rerank", "rank", s.limited(s.rerank), docRerank},
 		{"POST", "/rank/:model", "rank", s.limited(s.rankMetarank), docRankMetarank},
 		{"GET", "/models", "admin", s.models, docModels},
+		{"POST", "/models/:version/activate", "admin", s.activate, docActivate},
+		{"POST", "/models/rollback", "admin", s.rollback, docRollback},
+		{"GET", "/models/:version/report", "admin", s.report, docReport},
+		{"GET", "/experiments", "admin", s.experiments, docExperiments},
+		{"GET", "/experiments/growthbook", "rank", s.growthBook, docGrowthBook},
 		{"GET", "/health/live", "", s.live, docLive},
 		{"GET", "/health/ready", "", s.ready, docReady},
 		{"GET", "/metrics", "", gin.WrapH(promhttp.HandlerFor(s.opt.Registry, promhttp.HandlerOpts{})), docMetrics},
@@ -204,8 +224,4 @@ func (s *Server) ready(c *gin.Context) {
 		word = "draining"
 	}
 	c.JSON(status, gin.H{"status": word, "version": s.opt.Version, "checks": checks})
-}
-
-func (s *Server) models(c *gin.Context) {
-	c.JSON(http.StatusOK, gin.H{"models": s.opt.Models})
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func TestOpenAPI(t *testing.T) {
 	// Every documented operation is there: none answers as an unknown route or method would.
 	for path, item := range doc.Paths.Map() {
 		for method := range item.Operations() {
-			w := s.call(method, strings.ReplaceAll(path, "{id}", "x"), "")
+			w := s.call(method, pathParam.ReplaceAllString(path, "x"), "")
 			var f failure
 			_ = json.Unmarshal(w.Body.Bytes(), &f)
 			if f.Error.Code == "method_not_allowed" || strings.Contains(f.Error.Message, "no such route") {
@@ -62,6 +63,8 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 }
+
+var pathParam = regexp.MustCompile(`{\w+}`)
 
 // Answers are what the specification says they are.
 func TestAnswersFollowTheSpecification(t *testing.T) {
@@ -74,6 +77,8 @@ func TestAnswersFollowTheSpecification(t *testing.T) {
 		{"PUT", "/items", "/items", `{"id":"c","title":"t","tags":["x"],"fields":{"price":3.5,"on":true,"list":["a"],"nums":[1,2]}}`},
 		{"GET", "/items/c", "/items/{id}", ``},
 		{"GET", "/models", "/models", ``},
+		{"POST", "/models/v1/activate", "/models/{version}/activate", ``},
+		{"POST", "/models/rollback", "/models/rollback", ``},
 		{"GET", "/health/live", "/health/live", ``},
 		{"GET", "/health/ready", "/health/ready", ``},
 		{"POST", "/rerank", "/rerank", `{"query":"q","texts":["a","b"]}`},
@@ -307,7 +312,7 @@ func TestBugsAreAnswered(t *testing.T) {
 
 func TestModelsAndPages(t *testing.T) {
 	s := start(t, nil)
-	if w := s.call("GET", "/models", ""); w.Body.String() != `{"models":["prior"]}` {
+	if w := s.call("GET", "/models", ""); w.Body.String() != `{"models":[{"version":"prior","state":"active"}]}` {
 		t.Error(w.Body)
 	}
 	for _, path := range []string{"/", "/docs"} {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -236,7 +237,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	one := func(i int) {
 		s.call("GET", fmt.Sprintf("/path-%d", i), "")
 		s.call("GET", fmt.Sprintf("/items/item-%d", i), "")
-		s.call("POST", "/recommend", fmt.Sprintf(`{"user_id":"user-%d","candidates":["item-%d"]}`, i, i))
+		s.call("POST", "/recommend", fmt.Sprintf(`{"user_id":"user-%d","candidates":["item-%d"],"deadline_ms":10000}`, i, i))
 		s.call("POST", fmt.Sprintf("/rank/model-%d", i), `{}`)
 		s.call(fmt.Sprintf("M%d", i), "/recommend", "")
 	}
@@ -278,8 +279,32 @@ func TestOverloadIsRefusedAtOnce(t *testing.T) {
 	if w := s.call("POST", "/feedback", "[]"); w.Code != 200 {
 		t.Error("feedback is refused with the rankings")
 	}
+	for name, want := range map[string]float64{"relish_ranking_slots": 2, "relish_rankings_in_flight": 2, "relish_rankings_refused_total": 1, "relish_ranking_slot_seconds_total": 0} {
+		if got := s.metric(t, name); got != want {
+			t.Errorf("%s is %g, not %g, while both slots are taken", name, got, want)
+		}
+	}
 	close(hold)
 	wg.Wait()
+	if s.metric(t, "relish_rankings_in_flight") != 0 || s.metric(t, "relish_ranking_slot_seconds_total") <= 0 {
+		t.Error("what the slots were held for is not counted when they are free again")
+	}
+}
+
+// metric returns the value of a metric without labels.
+func (s *service) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	for line := range strings.Lines(s.call("GET", "/metrics", "").Body.String()) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			x, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return x
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
 }
 
 // listen serves on a real socket; drain ends it and returns Serve's error.

@@ -18,6 +18,7 @@ type apiError struct {
 	message string
 	pointer string // JSON pointer into the body
 	retry   int    // Retry-After in seconds, 0 = none
+	cause   error  // for the log, not for the client; nil = none
 }
 
 // Error implements error.
@@ -33,6 +34,9 @@ var (
 	errNoRoute     = &apiError{status: http.StatusNotFound, code: "not_found", message: "there is no such route; see /docs"}
 	errNoItem      = &apiError{status: http.StatusNotFound, code: "not_found", message: "this item is unknown"}
 	errNoModel     = &apiError{status: http.StatusNotFound, code: "unknown_model", message: "no model of this name is loaded; see GET /models", pointer: "/model"}
+	errNoBundle    = &apiError{status: http.StatusNotFound, code: "unknown_model", message: "there is no such bundle, or it has no report; see GET /models"}
+	errNoPrevious  = &apiError{status: http.StatusConflict, code: "no_previous", message: "no other model was active before this one"}
+	errRefused     = &apiError{status: http.StatusConflict, code: "bundle_refused"}
 	errMethod      = &apiError{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "this route has other methods; see /docs"}
 	errSlowBody    = &apiError{status: http.StatusRequestTimeout, code: "body_timeout", message: "the body did not arrive within 5 seconds"}
 	errTooLarge    = &apiError{status: http.StatusRequestEntityTooLarge, code: "body_too_large", message: "the body is larger than 8 MiB; send less at once"}
@@ -42,6 +46,7 @@ var (
 	errOverload    = &apiError{status: http.StatusServiceUnavailable, code: "overloaded", message: "too many rankings at once; try again", retry: 1}
 	errUnavailable = &apiError{status: http.StatusServiceUnavailable, code: "log_unavailable", message: "the event log cannot take events now; nothing was stored, try again", retry: 1}
 	errNoText      = &apiError{status: http.StatusServiceUnavailable, code: "no_text_model", message: "the service runs without a text encoder, or it did not answer in time", retry: 1}
+	errBundles     = &apiError{status: http.StatusServiceUnavailable, code: "bundles_unavailable", message: "the folder of bundles cannot be read or written now; what is active stays, and the log says why", retry: 1}
 	errFull        = &apiError{status: http.StatusInsufficientStorage, code: "log_full", message: "the event log is at its limit; nothing was stored"}
 	errInternal    = &apiError{status: http.StatusInternalServerError, code: "internal", message: "this is a bug; its trace is in the log under the request id"}
 )
@@ -50,6 +55,13 @@ var (
 func (e *apiError) with(message, pointer string) *apiError {
 	c := *e
 	c.message, c.pointer = message, pointer
+	return &c
+}
+
+// because returns a copy of the entry that keeps its cause for the log.
+func (e *apiError) because(err error) *apiError {
+	c := *e
+	c.cause = err
 	return &c
 }
 
@@ -78,6 +90,9 @@ func fail(c *gin.Context, err error) {
 	if e == nil {
 		e = errInternal
 		_ = c.Error(err) // for the log
+	}
+	if e.cause != nil {
+		_ = c.Error(e.cause)
 	}
 	if e.retry > 0 {
 		c.Header("Retry-After", strconv.Itoa(e.retry))

@@ -64,6 +64,30 @@ func (e *events) Append(ctx context.Context, list []event.Event) ([]event.Outcom
 	return e.Store.Append(ctx, list)
 }
 
+// models remembers what it was asked for, and fails when told to.
+type models struct {
+	list   []ranker.ModelStatus
+	err    error
+	asked  []string
+	report string
+}
+
+func (m *models) List() ([]ranker.ModelStatus, error) {
+	return append([]ranker.ModelStatus{{Version: "prior", State: ranker.ModelActive}}, m.list...), m.err
+}
+
+func (m *models) Activate(_ context.Context, version, by, why string) error {
+	m.asked = append(m.asked, "activate "+version+" by "+by)
+	return m.err
+}
+
+func (m *models) Rollback(_ context.Context, by, why string) (string, error) {
+	m.asked = append(m.asked, "rollback by "+by)
+	return "before", m.err
+}
+
+func (m *models) Report(version string) ([]byte, error) { return []byte(m.report + version), m.err }
+
 // rankFunc stands in for the pipeline where a test wants its own.
 type rankFunc func(context.Context, *ranker.Request) (*ranker.Response, error)
 
@@ -119,7 +143,7 @@ func start(t testing.TB, change func(*api.Options)) *service {
 		t.Fatal(err)
 	}
 	s := &service{store: store, events: &events{Store: store}, logs: logs}
-	opt := api.Options{Ranker: pipeline, Events: s.events, Catalogue: store, Users: store, Texts: texts{}, Models: []string{"prior"},
+	opt := api.Options{Ranker: pipeline, Events: s.events, Catalogue: store, Users: store, Texts: texts{}, Models: &models{},
 		Registry: prometheus.NewRegistry(), Version: "test",
 		Logger: slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if change != nil {

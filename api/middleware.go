@@ -137,13 +137,16 @@ func (s *Server) limited(handle gin.HandlerFunc) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		select {
 		case s.inFlight <- struct{}{}:
+			start := time.Now()
 			s.metrics.inFlight.Inc()
 			defer func() {
 				s.metrics.inFlight.Dec()
+				s.metrics.held.Add(time.Since(start).Seconds())
 				<-s.inFlight
 			}()
 			handle(c)
 		default:
+			s.metrics.refused.Inc()
 			fail(c, errOverload)
 		}
 	}

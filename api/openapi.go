@@ -6,6 +6,8 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/gin-gonic/gin"
+
+	"relish/ranker"
 )
 
 // operation documents a route. Schemas are made by the functions below; nil means none.
@@ -72,12 +74,20 @@ var (
 	docDeleteUser   = operation{summary: "Forget a user: his state at once, his events in the log within the configured time"}
 	docRerank       = operation{summary: "Rank texts for a query: TEI's shape with texts, Jina's with documents, Cohere's under /v2", body: free(), answer: either(free(), list(free()))}
 	docRankMetarank = operation{summary: "Metarank's ranking call", body: free(), answer: free()}
-	docModels       = operation{summary: "Loaded models", answer: obj("models", map[string]*openapi3.Schema{"models": list(text())})}
-	docLive         = operation{summary: "The process runs", answer: free()}
-	docReady        = operation{summary: "It can rank; 503 while it cannot or drains", answer: free()}
-	docMetrics      = operation{summary: "Prometheus metrics", answer: text(), text: "text/plain"}
-	docOpenAPI      = operation{summary: "This document", answer: free()}
-	docPage         = operation{summary: "A page for people", answer: text(), text: "text/html"}
+	docModels       = operation{summary: "What there is to rank with: the prior and the newest bundles, and why one is refused",
+		answer: obj("models", map[string]*openapi3.Schema{"models": list(obj("version state", map[string]*openapi3.Schema{"version": text(),
+			"state":  openapi3.NewStringSchema().WithEnum(ranker.ModelActive, ranker.ModelPrevious, ranker.ModelLoaded, ranker.ModelAvailable, ranker.ModelRefused),
+			"reason": text(), "created": text(), "parent": text(), "forced": text(),
+			"metrics": dict(obj("mean low high n", map[string]*openapi3.Schema{"mean": number(), "low": number(), "high": number(), "n": whole()}))}))})}
+	activeAnswer = obj("active", map[string]*openapi3.Schema{"active": text()})
+	docActivate  = operation{summary: "Try a bundle, load it, and make it the active one; the version prior goes back to the prior", answer: activeAnswer}
+	docRollback  = operation{summary: "Make active again what was active before", answer: activeAnswer}
+	docReport    = operation{summary: "A bundle's report, a page for people", answer: text(), text: "text/html"}
+	docLive      = operation{summary: "The process runs", answer: free()}
+	docReady     = operation{summary: "It can rank; 503 while it cannot or drains", answer: free()}
+	docMetrics   = operation{summary: "Prometheus metrics", answer: text(), text: "text/plain"}
+	docOpenAPI   = operation{summary: "This document", answer: free()}
+	docPage      = operation{summary: "A page for people", answer: text(), text: "text/html"}
 )
 
 var errorSchema = obj("error", map[string]*openapi3.Schema{

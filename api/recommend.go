@@ -152,7 +152,7 @@ func (m *moment) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // request checks the body and makes the pipeline's request of it.
 func (b *recommendBody) request(id string) (*ranker.Request, error) {
 	r := &ranker.Request{ID: id, User: b.UserID, Session: b.Session, Context: b.Context, Explain: int(b.Explain), Model: b.Model,
-		Record: b.Record == nil || *b.Record, Time: int64(b.Time), Deadline: ranker.DefaultDeadline}
+		Record: b.Record == nil || *b.Record, Time: int64(b.Time)}
 	if b.UserID == "" {
 		return nil, errInvalid.with("is required; for an anonymous user send the session id", "/user_id")
 	}

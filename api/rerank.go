@@ -199,8 +199,7 @@ func (s *Server) rankMetarank(c *gin.Context) {
 		if len(e.Shown) > maxCandidates {
 			return errTooMany
 		}
-		req = &ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Context, Model: c.Param("model"),
-			Deadline: ranker.DefaultDeadline, Record: true}
+		req = &ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Context, Model: c.Param("model"), Record: true}
 		for i, id := range e.Shown {
 			cand := ranker.Candidate{ID: id}
 			if e.Scores != nil && e.Scores[i] != 0 {

@@ -43,12 +43,10 @@ func TestExplanationAddsUp(t *testing.T) {
 func TestRankWithoutText(t *testing.T) {
 	w := newWorld(t, 30)
 	// A rule removes items; the places are counted among what is left.
-	w.opt.Steps = func(*ranker.Request) []ranker.Step {
-		return []ranker.Step{stepFunc(func(l *ranker.List) error {
-			l.Entries = slices.DeleteFunc(l.Entries, func(e ranker.Entry) bool { return e.Index%3 == 0 })
-			return nil
-		})}
-	}
+	w.opt.Steps[ranker.SlotFilter] = stepFunc(func(l *ranker.List) error {
+		l.Entries = slices.DeleteFunc(l.Entries, func(e ranker.Entry) bool { return e.Index%3 == 0 })
+		return nil
+	})
 	req := w.request(30)
 	req.Explain = 30
 	with := w.rank(t, req)
@@ -71,13 +69,11 @@ func TestRankWithoutText(t *testing.T) {
 
 func TestMovedByIsExplained(t *testing.T) {
 	w := newWorld(t, 5)
-	w.opt.Steps = func(*ranker.Request) []ranker.Step {
-		return []ranker.Step{stepFunc(func(l *ranker.List) error {
-			slices.Reverse(l.Entries)
-			l.Entries[0].MovedBy = append(l.Entries[0].MovedBy, "test step")
-			return nil
-		})}
-	}
+	w.opt.Steps[ranker.SlotDiversity] = stepFunc(func(l *ranker.List) error {
+		slices.Reverse(l.Entries)
+		l.Entries[0].MovedBy = append(l.Entries[0].MovedBy, "test step")
+		return nil
+	})
 	req := w.request(5)
 	req.Explain = 2
 	resp := w.rank(t, req)
@@ -89,9 +85,7 @@ func TestMovedByIsExplained(t *testing.T) {
 func TestExplanationWithoutTimeIsPartial(t *testing.T) {
 	cases := map[string]func(*world){
 		"no time": func(w *world) {
-			w.opt.Steps = func(*ranker.Request) []ranker.Step {
-				return []ranker.Step{stepFunc(func(*ranker.List) error { time.Sleep(30 * time.Millisecond); return nil })}
-			}
+			w.opt.Steps[ranker.SlotFilter] = stepFunc(func(*ranker.List) error { time.Sleep(30 * time.Millisecond); return nil })
 		},
 		"nothing to explain": func(w *world) { w.models.main.Blend = sum{before: func() error { return errBroken }} },
 	}

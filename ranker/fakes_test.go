@@ -102,10 +102,16 @@ func (s sum) Explain(m *ranker.Matrix, row int, out []float64) (float64, error) 
 	return s.base, nil
 }
 
-// models serves "main" with a fallback "previous".
-type models struct{ main, previous *ranker.Model }
+// models serves "main" with a fallback "previous", and others by their names.
+type models struct {
+	main, previous *ranker.Model
+	others         map[string]*ranker.Model
+}
 
 func (m models) Model(name string) (*ranker.Model, error) {
+	if other := m.others[name]; other != nil {
+		return other, nil
+	}
 	if name != "" && name != m.main.Version {
 		return nil, fmt.Errorf("%w %q", ranker.ErrUnknownModel, name)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -15,6 +16,7 @@ import (
 // replaced by its stand-in. Features come first and cost a memory read or one round trip; vectors may
 // have to be encoded and get the most; matching, blending and answering need what is left.
 const (
+	userBy     = 0.2 // only where an experiment asks for the user's fields
 	featuresBy = 0.4
 	vectorsBy  = 0.75
 	matchBy    = 0.85
@@ -27,10 +29,12 @@ type Options struct {
 	Features Features
 	Vectors  Vectors // nil: rank without text; coverage.text is then 1, since text is no part of the ranking
 	Models   Models
-	Recorder Recorder              // nil: nothing is recorded
-	Steps    func(*Request) []Step // nil: none
-	TextSpec TextSpec
-	Clock    func() time.Time // nil: time.Now
+	Recorder Recorder // nil: nothing is recorded
+	Steps    Steps
+	// Experiments assigns arms, which change parts of the above; nil: there are none.
+	Experiments Experiments
+	TextSpec    TextSpec
+	Clock       func() time.Time // nil: time.Now
 	// LogFeatures is the share of requests, 0 to 1, whose matrix is recorded whole.
 	LogFeatures float64
 	// Observe hears of every finished request; it must not block. nil: nobody does.
@@ -58,17 +62,21 @@ func New(opt Options) (*Pipeline, error) {
 // wrong is named in Response.Degraded, and every candidate that rules and limit leave is in the
 // answer exactly once.
 func (p *Pipeline) Rank(ctx context.Context, req *Request) (*Response, error) {
-	model, err := p.opt.Models.Model(req.Model)
+	r := p.begin(req)
+	r.assign(ctx)
+	model, err := r.choose()
 	if err != nil {
 		return nil, err
 	}
-	r := p.begin(req)
 	ctx, cancel := context.WithDeadline(ctx, r.start.Add(r.deadline))
 	defer cancel()
 	r.score(ctx, model)
 	r.order()
+	r.reach()
 	r.steps(ctx)
+	r.interleave(ctx)
 	r.answer()
+	r.tell()
 	r.explain(ctx)
 	r.timing(StageTotal, r.start)
 	r.record()
@@ -88,13 +96,26 @@ type ranking struct {
 	now      int64
 	seed     uint64
 
+	trials     []Trial
+	allocation string // version of the experiments' configuration
+	plan       Arm    // what the arms in effect make of the service's own way
+	reached    Part
+
 	model   *Model // the one whose scores are used; nil: input order
 	state   *State
-	matrix  *Matrix
+	in      *MatchInput
+	columns []float32   // the state's raw columns, kept for the other side of an interleaving
+	matrix  *Matrix     // all columns, as the record has them
+	blended *Matrix     // what the blend saw: without the text columns where an arm says so
 	vectors [][]float32 // of the candidates
 	scores  []float64
 	list    List
+	places  []int // without the text columns, nil until asked for
 	errs    []error
+
+	control *ranking // on the other side of an interleaving: the side that was ranked before
+	other   *ranking // the other side of an interleaving, nil without one
+	teams   []uint8  // aligned with list.Entries: 0 this side, 1 the other
 }
 
 func (p *Pipeline) begin(req *Request) *ranking {
@@ -102,6 +123,7 @@ func (p *Pipeline) begin(req *Request) *ranking {
 	if r.deadline == 0 {
 		r.deadline = DefaultDeadline
 	}
+	r.plan = Arm{Text: true, Steps: p.opt.Steps}
 	if r.now == 0 {
 		r.now = p.opt.Clock().UnixMilli()
 	}
@@ -171,20 +193,27 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// score tries the model, then its fallbacks, then the order of the input.
+// errNothingScored: no model gave scores, so that the list is in the order of the input.
+var errNothingScored = errors.New("no model scored the candidates")
+
+// score tries the model, control's where it was an arm's, then its fallbacks, then the order of the input.
 func (r *ranking) score(ctx context.Context, model *Model) {
-	for i, m := range append([]*Model{model}, r.opt.Models.Fallbacks(model.Version)...) {
-		if i > 0 {
-			r.degrade(BlendFallback)
+	err := r.try(ctx, model)
+	for err != nil && r.req.Model == "" && r.fall(PartModel|PartBlend, err) {
+		r.degrade(BlendFallback)
+		if model, err = r.choose(); err == nil {
+			err = r.try(ctx, model)
 		}
-		err := r.scoreWith(ctx, m)
-		if err == nil {
-			r.model, r.resp.Model = m, m.Version
-			return
-		}
-		r.errs = append(r.errs, fmt.Errorf("model %s: %w", m.Version, err))
+	}
+	if err == nil {
+		return
 	}
 	r.degrade(BlendFallback)
+	for _, m := range r.opt.Models.Fallbacks(model.Version) {
+		if r.try(ctx, m) == nil {
+			return
+		}
+	}
 	r.degrade(InputOrder)
 	r.scores = make([]float64, len(r.req.Candidates))
 	for i := range r.scores {
@@ -192,22 +221,36 @@ func (r *ranking) score(ctx context.Context, model *Model) {
 	}
 }
 
+// try ranks by one model.
+func (r *ranking) try(ctx context.Context, m *Model) error {
+	err := r.scoreWith(ctx, m)
+	if err != nil {
+		err = fmt.Errorf("model %s: %w", m.Version, err)
+		r.errs = append(r.errs, err)
+		return err
+	}
+	r.model, r.resp.Model = m, m.Version
+	return nil
+}
+
 // scoreWith reads, matches and blends for one model. Matchers and blend share one goroutine: handing
 // over to another costs as much as a matcher does.
 func (r *ranking) scoreWith(ctx context.Context, m *Model) error {
-	r.readState(ctx, m.Schema)
-	in := r.matchInput(ctx)
+	in := r.input(ctx, m.Schema)
 	ctx, cancel := r.slice(ctx, blendBy)
 	defer cancel()
-	req, matchUntil := r.req, r.start.Add(time.Duration(matchBy*float64(r.deadline)))
+	req, text, matchUntil := r.req, r.plan.Text, r.start.Add(time.Duration(matchBy*float64(r.deadline)))
 	done, err := within(ctx, func(ctx context.Context) (s scored, err error) {
 		start := time.Now()
 		blocks, errs := match(ctx, matchUntil, m.Matchers, in)
 		s.errs, s.matched = errs, time.Since(start)
 		start = time.Now()
 		s.matrix = Assemble(m.Schema, req, in.State, m.Matchers, blocks)
-		s.scores = make([]float64, s.matrix.N)
-		if err := m.Blend.Score(s.matrix, s.scores); err != nil {
+		s.blended, s.scores = s.matrix, make([]float64, s.matrix.N)
+		if !text {
+			s.blended = s.matrix.without(GroupText)
+		}
+		if err := m.Blend.Score(s.blended, s.scores); err != nil {
 			return s, err
 		}
 		for _, x := range s.scores {
@@ -215,27 +258,44 @@ func (r *ranking) scoreWith(ctx context.Context, m *Model) error {
 				return s, errors.New("a score is not finite")
 			}
 		}
-		s.blended = time.Since(start)
+		s.took = time.Since(start)
 		return s, nil
 	})
 	r.errs = append(r.errs, done.errs...)
 	if len(done.errs) > 0 {
 		r.degrade(BlendFallback)
 	}
-	r.resp.Timings = append(r.resp.Timings, Timing{StageMatch, done.matched}, Timing{StageBlend, done.blended})
+	r.resp.Timings = append(r.resp.Timings, Timing{StageMatch, done.matched}, Timing{StageBlend, done.took})
 	if err != nil {
 		return err
 	}
-	r.matrix, r.scores = done.matrix, done.scores
+	r.matrix, r.blended, r.scores = done.matrix, done.blended, done.scores
 	return nil
 }
 
 // scored is what one model makes of a request.
 type scored struct {
-	matrix           *Matrix
-	scores           []float64
-	errs             []error // of matchers, whose columns are missing
-	matched, blended time.Duration
+	matrix, blended *Matrix
+	scores          []float64
+	errs            []error // of matchers, whose columns are missing
+	matched, took   time.Duration
+}
+
+// input reads state and vectors. The second side of an interleaving takes over what the first has read,
+// unless its schema has other columns.
+func (r *ranking) input(ctx context.Context, schema *Schema) *MatchInput {
+	if c := r.control; c != nil && c.model.Schema.Hash() == schema.Hash() {
+		state, in := *c.state, *c.in
+		state.Columns = slices.Clone(c.columns)
+		r.state, in.State = &state, &state
+		return &in
+	}
+	r.readState(ctx, schema)
+	if r.interleaved() != nil {
+		r.columns = slices.Clone(r.state.Columns) // Assemble takes over the state's own
+	}
+	r.in = r.matchInput(ctx)
+	return r.in
 }
 
 // readState reads user and candidates; without an answer in time the ranking goes on with what the

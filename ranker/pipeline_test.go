@@ -258,11 +258,9 @@ func TestInlineItemStandsInWhenFeaturesAreGone(t *testing.T) {
 func TestFailedStepLeavesTheListAsItWas(t *testing.T) {
 	w := newWorld(t, 10)
 	want := w.rank(t, w.request(10)).Items
-	w.opt.Steps = func(*ranker.Request) []ranker.Step {
-		return []ranker.Step{
-			stepFunc(func(l *ranker.List) error { slices.Reverse(l.Entries); l.Entries = l.Entries[:3]; return errBroken }),
-			stepFunc(func(l *ranker.List) error { l.Entries = nil; panic("boom") }),
-		}
+	w.opt.Steps = ranker.Steps{
+		ranker.SlotFilter: stepFunc(func(l *ranker.List) error { slices.Reverse(l.Entries); l.Entries = l.Entries[:3]; return errBroken }),
+		ranker.SlotBoost:  stepFunc(func(l *ranker.List) error { l.Entries = nil; panic("boom") }),
 	}
 	if got := w.rank(t, w.request(10)).Items; !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
@@ -287,7 +285,7 @@ func TestImpressionRecord(t *testing.T) {
 		t.Errorf("items %v", imp.Items)
 	}
 	if imp.ID != req.ID || imp.User != "u1" || imp.Session != "s" || imp.StateSeq != 42 || imp.Model != "main" ||
-		imp.Time != 1_700_000_000_000 || imp.SchemaHash != w.models.main.Schema.Hash() || imp.MatrixHash == 0 {
+		imp.Time != 1_700_000_000_000 || imp.SchemaHash != w.models.main.Schema.Hash() || imp.MatrixHash == 0 || imp.Took <= 0 {
 		t.Errorf("%+v", imp)
 	}
 	if len(imp.Matrix) != 100*3 {

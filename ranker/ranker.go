@@ -1,7 +1,7 @@
 // Package ranker is Relish's vocabulary and its pipeline: a user and a list of candidates go in, the
 // list comes out in the order this user will like best.
 //
-// The story of one request: assign the model (Models), read user and candidates in one round trip
+// The story of one request: assign its arms (Experiments) and the model (Models), read user and candidates in one round trip
 // (Features) while the item vectors are fetched (Vectors), let the matchers compare the user's
 // history with every candidate (Matcher), assemble one float32 matrix of all columns (Assemble),
 // score it (Blend), apply the post-steps (Step), answer, and hand the impression to the log
@@ -47,7 +47,7 @@ type Request struct {
 	Candidates []Candidate
 	Context    map[string]Value // scalar values only; "query" is the search text
 	Limit      int              // 0 = all
-	Deadline   time.Duration    // 0 = DefaultDeadline
+	Deadline   time.Duration    // 0 = an arm's, or DefaultDeadline
 	Explain    int              // explain the first N of the answer, 0 = none
 	Model      string           // "" = the active one
 	Seed       uint64           // for ties and exploration
@@ -279,6 +279,22 @@ type Step interface {
 	Apply(ctx context.Context, l *List) error
 }
 
+// Slot is a post-step's place in the order in which they are applied.
+type Slot int
+
+// The slots, in their order.
+const (
+	SlotFilter Slot = iota
+	SlotBoost
+	SlotDiversity
+	SlotPin
+	SlotExploration
+	slots
+)
+
+// Steps are the post-steps of a ranking by slot, nil where there is none.
+type Steps [slots]Step
+
 // Impression is the record of one answered ranking.
 type Impression struct {
 	ID          string
@@ -290,10 +306,17 @@ type Impression struct {
 	Context     map[string]Value
 	Propensity  []float64 // aligned with Items; nil = 1 everywhere
 	Model       string
-	Experiments map[string]string
+	Experiments map[string]string // experiment -> arm, as served
+	// Exposed names the experiments one of whose parts was reached (Trial.Parts), sorted; Fallback
+	// the arms that were assigned and for which control stood in, by experiment.
+	Exposed     []string
+	Fallback    map[string]string
+	Allocation  string       // version of the experiments' configuration, "" without one
+	Interleaved *Interleaved // nil mostly
 	SchemaHash  string
 	Degraded    []string
 	StateSeq    uint64
+	Took        time.Duration // from the start of the ranking to its record
 	MatrixHash  uint64
 	// Matrix holds the feature matrix rows of Items for a share of requests, else nil.
 	Matrix []float32

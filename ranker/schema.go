@@ -88,10 +88,7 @@ func NewSchema(features []Feature) (*Schema, error) {
 	d := xxhash.New()
 	for _, f := range features {
 		s.first = append(s.first, len(s.columns))
-		group := f.Group
-		if group == "" {
-			group = defaultGroup(f.Kind, f.Scope)
-		}
+		group := GroupOf(&f)
 		for _, name := range columnNames(&f) {
 			s.columns = append(s.columns, Column{Name: name, Group: group})
 		}
@@ -113,6 +110,14 @@ func (s *Schema) First(i int) int { return s.first[i] }
 
 // Hash identifies the schema: 16 hex digits over everything that decides a column's meaning.
 func (s *Schema) Hash() string { return s.hash }
+
+// GroupOf returns the group of a feature's columns.
+func GroupOf(f *Feature) string {
+	if f.Group != "" {
+		return f.Group
+	}
+	return defaultGroup(f)
+}
 
 // FromState reports whether package features computes the kind (rather than a matcher or the request).
 func FromState(kind string) bool {
@@ -145,12 +150,12 @@ func columnNames(f *Feature) []string {
 	return names
 }
 
-func defaultGroup(kind, scope string) string {
-	switch kind {
+func defaultGroup(f *Feature) string {
+	switch f.Kind {
 	case KindMatch:
 		return GroupText
 	case KindCount, KindRate, KindInteracted, KindHistory:
-		if scope == ScopeUser || kind == KindHistory {
+		if f.Scope == ScopeUser || f.Kind == KindHistory {
 			return "user"
 		}
 		return "behaviour"

@@ -137,17 +137,22 @@ func (r *ranking) order() {
 
 // steps applies the post-steps; one that fails leaves the list as it was.
 func (r *ranking) steps(ctx context.Context) {
-	if r.opt.Steps == nil {
+	if r.plan.Steps == (Steps{}) {
 		return
 	}
 	start := time.Now()
 	defer func() { r.timing(StageRerank, start) }()
-	for _, s := range r.opt.Steps(r.req) {
+	for slot := range r.plan.Steps {
+		s := r.plan.Steps[slot] // not ranged over: an arm that falls takes its later steps along
+		if s == nil {
+			continue
+		}
 		kept := r.list
 		kept.Entries = slices.Clone(r.list.Entries)
 		if err := guard(func() error { return s.Apply(ctx, &r.list) }); err != nil {
 			r.errs = append(r.errs, fmt.Errorf("step %s: %w", s.Name(), err))
 			r.list = kept
+			r.fall(Slot(slot).Part(), err)
 		}
 	}
 }
@@ -159,7 +164,7 @@ func (r *ranking) answer() {
 	}
 	r.resp.Items = make([]Ranked, n)
 	for i, e := range r.list.Entries[:n] {
-		r.resp.Items[i] = Ranked{ID: r.req.Candidates[e.Index].ID, Rank: i + 1, Score: r.scores[e.Index]}
+		r.resp.Items[i] = Ranked{ID: r.req.Candidates[e.Index].ID, Rank: i + 1, Score: r.side(i).scores[e.Index]}
 	}
 }
 
@@ -176,20 +181,11 @@ func (r *ranking) explain(ctx context.Context) {
 		r.degrade(ExplainPartial)
 		return
 	}
-	var places []int
-	err := guard(func() (err error) {
-		places, err = r.placesWithoutText()
-		return err
-	})
-	parts := make([]float64, len(r.matrix.Columns))
 	for i := range r.resp.Items[:min(r.req.Explain, len(r.resp.Items))] {
-		e := r.list.Entries[i]
-		if err == nil {
-			err = ctx.Err()
-		}
+		err := ctx.Err()
 		if err == nil {
 			err = guard(func() (err error) {
-				r.resp.Items[i].Explain, err = r.explainOne(e, parts)
+				r.resp.Items[i].Explain, err = r.side(i).explainOne(r.list.Entries[i])
 				return err
 			})
 		}
@@ -198,13 +194,15 @@ func (r *ranking) explain(ctx context.Context) {
 			r.degrade(ExplainPartial)
 			return
 		}
-		r.resp.Items[i].Explain.RankWithoutText = places[e.Index]
 	}
 }
 
 // placesWithoutText returns each candidate's place, among those that the rules left, when every text
-// column is missing.
+// column is missing. It is computed once.
 func (r *ranking) placesWithoutText() ([]int, error) {
+	if r.places != nil {
+		return r.places, nil
+	}
 	scores := make([]float64, len(r.scores))
 	if err := r.model.Blend.Score(r.matrix.without(GroupText), scores); err != nil {
 		return nil, err
@@ -221,20 +219,25 @@ func (r *ranking) placesWithoutText() ([]int, error) {
 			places[i] = place
 		}
 	}
+	r.places = places
 	return places, nil
 }
 
-func (r *ranking) explainOne(e Entry, parts []float64) (*Explanation, error) {
-	clear(parts)
-	base, err := r.model.Blend.Explain(r.matrix, e.Index, parts)
+func (r *ranking) explainOne(e Entry) (*Explanation, error) {
+	places, err := r.placesWithoutText()
 	if err != nil {
 		return nil, err
 	}
-	x := &Explanation{Base: base, MovedBy: e.MovedBy}
-	row := r.matrix.Row(e.Index)
+	parts := make([]float64, len(r.blended.Columns))
+	base, err := r.model.Blend.Explain(r.blended, e.Index, parts)
+	if err != nil {
+		return nil, err
+	}
+	x := &Explanation{Base: base, MovedBy: e.MovedBy, RankWithoutText: places[e.Index]}
+	row := r.blended.Row(e.Index)
 	for c, part := range parts {
 		if part != 0 {
-			col := r.matrix.Columns[c]
+			col := r.blended.Columns[c]
 			x.Contributions = append(x.Contributions, Contribution{col.Name, col.Group, float64(row[c]), part})
 		}
 	}
@@ -252,7 +255,7 @@ func (r *ranking) record() {
 	}
 	n := min(len(r.resp.Items), MaxImpressionItems)
 	imp := &Impression{ID: r.req.ID, Time: r.now, User: r.req.User, Session: r.req.Session, Context: r.req.Context,
-		Model: r.resp.Model, Experiments: r.resp.Experiments, Degraded: r.resp.Degraded, StateSeq: r.state.Seq}
+		Model: r.resp.Model, Degraded: r.resp.Degraded, StateSeq: r.state.Seq, Took: time.Since(r.start)}
 	imp.Items = make([]string, n)
 	for i, e := range r.list.Entries[:n] {
 		c := &r.req.Candidates[e.Index]
@@ -265,6 +268,7 @@ func (r *ranking) record() {
 		}
 		imp.Scores[i] = float64(c.Score)
 	}
+	r.recordArms(imp, n)
 	if r.list.Propensity != nil {
 		imp.Propensity = slices.Clone(r.list.Propensity[:n])
 	}

@@ -9,6 +9,7 @@ import (
 
 	"relish/features"
 	"relish/ranker"
+	"relish/ranker/match"
 	"relish/training/replay"
 )
 
@@ -34,7 +35,7 @@ func WriteSchema(l *replay.Log, state features.Config, columns, tables []string)
 		w.add(ranker.Feature{Name: "table." + c, Kind: ranker.KindTable, Column: c}, "an imported table has the column")
 	}
 	for _, c := range columns {
-		w.add(ranker.Feature{Name: c, Kind: ranker.KindMatch, Column: c}, "a matcher gives the column")
+		w.add(ranker.Feature{Name: c, Kind: ranker.KindMatch, Group: match.Group(c), Column: c}, "a matcher gives the column")
 	}
 	return w.features, w.reasons
 }

@@ -49,7 +49,7 @@ func TestImportedTables(t *testing.T) {
 	script(t, "write", files)
 	output(t, "import", "--data", dir, "--format", "arrow", "--name", "people", filepath.Join(files, "users.arrow"))
 
-	const ask = `{"user_id":"reader","candidates":["film-001","book-001","book-002"],"explain":1}`
+	const ask = `{"user_id":"reader","candidates":["film-001","book-001","book-002"],"explain":1,"deadline_ms":10000}`
 	s := serve(t, "--data", dir, "--no-text", "--config", config)
 	status, before := s.post(t, "/recommend", ask)
 	if value, part, ok := contribution(before, "table.people.loyalty"); status != http.StatusOK || !ok || value != 0.75 || part != 0.375 {
@@ -95,7 +95,7 @@ func TestMangledTables(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 60 {
+		for range 25 {
 			data := append([]byte(nil), whole...)
 			for range 1 + rng.IntN(4) {
 				data[rng.IntN(len(data))] ^= 1 << rng.IntN(8)
@@ -147,18 +147,12 @@ func TestSnapshotIsReadElsewhere(t *testing.T) {
 	if liked, ok := got["liked"].([]any); !ok || liked[0] == "" {
 		t.Errorf("DuckDB's join found %v", got["liked"])
 	}
-	// An embedded store that starts from it has the same state.
+	// An embedded store that starts from it has the same state; it is another replica that counts on.
 	other := filepath.Join(t.TempDir(), "other")
 	output(t, "rebuild", "--from", snap, "--data", other)
 	again := filepath.Join(t.TempDir(), "again")
 	output(t, "snapshot", "--data", other, "--out", again)
-	for _, f := range m.Files {
-		a, err := os.ReadFile(filepath.Join(snap, f.Name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b, err := os.ReadFile(filepath.Join(again, f.Name)); err != nil || string(a) != string(b) {
-			t.Errorf("%s is another file after a rebuild (%v)", f.Name, err)
-		}
+	if diff := script(t, "same", snap, again); diff != "" {
+		t.Errorf("after a rebuild:\n%s", diff)
 	}
 }

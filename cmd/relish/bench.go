@@ -22,6 +22,7 @@ import (
 
 type benchCmd struct {
 	storeFlags
+	bundleFlags
 	encoderFlags
 	logFlags
 	URL        string        `help:"A running service to measure. Without it the service is started here, on the data folder." placeholder:"URL"`
@@ -98,7 +99,12 @@ func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() e
 	}
 	serve := serveCmd{MaxInFlight: 256, logFlags: c.logFlags}
 	serve.LogLevel = "error"
-	server, err := serve.server(e, cfg, serve.logger())
+	models, err := openModels(ctx, c.root(c.Data), e.encoderDigest(), cfg, serve.logger())
+	if err != nil {
+		e.closeTimed(&err)
+		return nil, "", err
+	}
+	server, err := serve.server(e, models, nil, cfg, serve.logger())
 	if err != nil {
 		e.closeTimed(&err)
 		return nil, "", err

@@ -14,9 +14,11 @@ import (
 
 type doctorCmd struct {
 	dataFlags
+	bundleFlags
 	encoderFlags
 	logFlags
-	JSON bool `help:"Print the findings as JSON."`
+	URL  string `help:"Ask the service at this address whether it is ready, instead of looking at the folder. It needs no key." name:"url" placeholder:"URL"`
+	JSON bool   `help:"Print the findings as JSON."`
 }
 
 // finding is one thing doctor looked at.
@@ -26,10 +28,20 @@ type finding struct {
 	Detail string `json:"detail"`
 }
 
-// Run looks at the assets and, beside a running server, at the data folder. Exit status 1 when
-// something is wrong.
+// Run looks at the assets and, beside a running server, at the data folder, or asks a service. Exit
+// status 1 when something is wrong.
 func (c *doctorCmd) Run(ctx context.Context, cfg *config.Config) error {
 	var found []finding
+	if c.URL != "" {
+		found = askReady(ctx, c.URL)
+	} else {
+		found = c.examine(ctx, cfg)
+	}
+	return c.tell(found)
+}
+
+// examine looks at the assets and the data folder.
+func (c *doctorCmd) examine(ctx context.Context, cfg *config.Config) (found []finding) {
 	add := func(what string, err error, format string, args ...any) {
 		f := finding{What: what, OK: err == nil, Detail: fmt.Sprintf(format, args...)}
 		if err != nil {
@@ -45,9 +57,14 @@ func (c *doctorCmd) Run(ctx context.Context, cfg *config.Config) error {
 	add("event log", err, "%d records, sequence without gaps, checksums good", events)
 	pending, err := journal.Pending(c.Data)
 	add("erasures", err, "%d users' events still to be rewritten out of the log", pending)
+	checkBundles(ctx, c.root(c.Data), cfg, add)
 	holder := journal.Holder(c.Data)
 	add("lock", nil, "%s", map[bool]string{true: "free", false: "held by process " + holder}[holder == ""])
+	return found
+}
 
+// tell prints the findings, and fails if one is bad.
+func (c *doctorCmd) tell(found []finding) error {
 	bad := 0
 	for _, f := range found {
 		if !f.OK {

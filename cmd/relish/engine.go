@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 
@@ -16,8 +15,6 @@ import (
 	"relish/internal/config"
 	"relish/internal/redisconn"
 	"relish/ranker"
-	"relish/ranker/blend"
-	"relish/ranker/match"
 )
 
 // engine is everything behind the HTTP edge: the store, the vectors, and what they were opened with.
@@ -104,22 +101,12 @@ func (e *engine) closeTimed(err *error) {
 	*err = errors.Join(*err, e.close(ctx))
 }
 
-// priorModels serves the prior over the configured actions and fields.
-func priorModels(cfg *config.Config) (ranker.Models, error) {
-	schema, err := blend.PriorSchema(cfg.State.Fields, cfg.Tables)
-	if err != nil {
-		return nil, fmt.Errorf("prior: %w", err)
+// encoderDigest names the text encoder, "" without one.
+func (e *engine) encoderDigest() string {
+	if e.encoder == nil {
+		return ""
 	}
-	prior, err := blend.NewPrior(schema, cfg.Tables)
-	if err != nil {
-		return nil, fmt.Errorf("prior: %w", err)
-	}
-	return blend.Models(&ranker.Model{
-		Version:  "prior",
-		Schema:   schema,
-		Matchers: []ranker.Matcher{match.TextPoolings{}, match.TokenOverlap{}},
-		Blend:    prior,
-	}), nil
+	return e.encoder.Digest()
 }
 
 // ranksWith returns v as the pipeline's interface, nil when there is no text model.

@@ -17,13 +17,16 @@ import (
 	"relish/features/tables"
 	"relish/internal/config"
 	"relish/ranker"
+	"relish/ranker/blend"
 	"relish/training/evaluate"
 )
 
 type evaluateCmd struct {
 	dataFlags
+	bundleFlags
 	encoderFlags
 	logFlags
+	Bundle      string  `help:"Version of the bundle to measure, or prior. Default: the active one." placeholder:"VERSION"`
 	Last        float64 `help:"The newest share of the lists (of the interactions where there are no lists) that is scored." default:"0.1"`
 	Prequential bool    `help:"Rank each list, then feed its clicks: what a live server would have done. Without it the state stands still where the scored part begins."`
 	K           int     `help:"NDCG@K." default:"10"`
@@ -36,26 +39,28 @@ type evaluateCmd struct {
 func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	log := c.logger()
 	var vectors *embeddings.Service
+	encoder := ""
 	if !c.NoText {
 		enc, err := c.loadEncoder(log)
 		if err != nil {
 			return err
 		}
 		defer enc.Close()
+		encoder = enc.Digest()
 		vectors, err = embeddings.New(enc, embeddings.Options{Dir: filepath.Join(c.Data, "vectors"), ReadOnly: true, CacheBytes: c.CacheBytes, Log: log})
 		if err != nil {
 			return err
 		}
 		defer vectors.Close(ctx)
 	}
-	models, err := priorModels(cfg)
+	model, _, err := loadModel(c.root(c.Data), c.Bundle, encoder, cfg)
 	if err != nil {
 		return err
 	}
 	cfg.State.Text = cfg.Text
 	state := features.New(cfg.State)
 	state.OpenTable = tables.Opener(c.Data, log)
-	scorers, err := c.scorers(state, vectors, models, cfg)
+	scorers, err := c.scorers(state, vectors, model, cfg)
 	if err != nil {
 		return err
 	}
@@ -75,20 +80,21 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-// scorers are the active model with and without its text columns, so that the worth of the text
+// scorers are the model with and without its text columns, so that the worth of the text
 // stands in the table.
-func (c *evaluateCmd) scorers(state *features.State, v *embeddings.Service, models ranker.Models, cfg *config.Config) ([]evaluate.Scorer, error) {
+func (c *evaluateCmd) scorers(state *features.State, v *embeddings.Service, model *ranker.Model, cfg *config.Config) ([]evaluate.Scorer, error) {
+	models := blend.Models(model)
 	withText, err := ranker.New(ranker.Options{Features: replayed{state}, Vectors: ranksWith(v), Models: models, TextSpec: cfg.Text})
 	if err != nil {
 		return nil, err
 	}
-	scorers := []evaluate.Scorer{evaluate.Pipeline("prior", withText)}
+	scorers := []evaluate.Scorer{evaluate.Pipeline(model.Version, withText)}
 	if v != nil {
 		without, err := ranker.New(ranker.Options{Features: replayed{state}, Models: models, TextSpec: cfg.Text})
 		if err != nil {
 			return nil, err
 		}
-		scorers = append(scorers, evaluate.Pipeline("prior without text", without))
+		scorers = append(scorers, evaluate.Pipeline(model.Version+" without text", without))
 	}
 	return scorers, nil
 }

@@ -1,22 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"relish/features/arrowio"
 	"relish/features/event"
 	"relish/features/journal"
 	"relish/features/tables"
+	"relish/internal/apart"
 	"relish/internal/config"
 )
 
@@ -96,27 +93,20 @@ func (c *importCmd) await(ctx context.Context, v tables.Version) error {
 	}
 }
 
+// convertPatience is how long a conversion may take.
+const convertPatience = time.Hour
+
 // convertApart converts a file in a process of its own: the Arrow library trusts the lengths that a file
 // declares, and what it does to a damaged one must not happen to anybody else.
 func convertApart(ctx context.Context, in, out string) (info arrowio.File, err error) {
 	if _, err := os.Stat(in); err != nil {
 		return info, err
 	}
-	self, err := os.Executable()
+	answer, err := apart.Run(ctx, convertPatience, "convert-table", in, out)
 	if err != nil {
 		return info, err
 	}
-	cmd := exec.CommandContext(ctx, self, "convert-table", in, out)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err = cmd.Run()
-	if err == nil {
-		return info, json.Unmarshal(stdout.Bytes(), &info)
-	}
-	if reason, ok := strings.CutPrefix(stderr.String(), "relish: "); ok {
-		return info, errors.New(strings.TrimSpace(reason))
-	}
-	return info, errors.New("the Arrow library failed on it: the file is damaged, or far too large")
+	return info, json.Unmarshal(answer, &info)
 }
 
 // convertCmd is the process that convertApart starts.
@@ -137,8 +127,7 @@ func (c *convertCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	limit := uint64(convertBase + convertTimes*st.Size())
-	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+	if err := apart.Limit(uint64(convertBase+convertTimes*st.Size()), 0); err != nil {
 		return err
 	}
 	info, err := arrowio.ConvertTable(c.In, c.Out)

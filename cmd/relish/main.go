@@ -23,18 +23,21 @@ var version = "dev"
 type cli struct {
 	Config string `help:"File with sections state, rules, text, keys, tables, and any flag by its name." type:"path" placeholder:"FILE"`
 
-	Serve    serveCmd    `cmd:"" help:"Run the ranking service."`
-	Import   importCmd   `cmd:"" help:"Read events from files into the data folder."`
-	Demo     demoCmd     `cmd:"" help:"Fill a data folder with the built-in catalogue and simulated users."`
-	Evaluate evaluateCmd `cmd:"" help:"Measure ranking quality on the newest part of the log."`
-	Snapshot snapshotCmd `cmd:"" help:"Write users, items, counters and histories as Arrow files."`
-	Rebuild  rebuildCmd  `cmd:"" help:"Make the state anew from the event logs or from a snapshot."`
-	Embed    embedCmd    `cmd:"" help:"Encode the texts of all items that have no vector yet."`
-	Encoder  encoderCmd  `cmd:"" help:"Fetch text encoders."`
-	Bench    benchCmd    `cmd:"" help:"Measure latency under an open-loop load."`
-	Doctor   doctorCmd   `cmd:"" help:"Check assets and a data folder and say what is wrong."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
-	Convert  convertCmd  `cmd:"" hidden:"" name:"convert-table"`
+	Serve      serveCmd      `cmd:"" help:"Run the ranking service."`
+	Import     importCmd     `cmd:"" help:"Read events from files into the data folder."`
+	Ingest     ingestCmd     `cmd:"" help:"Take in events from a Redis stream."`
+	Demo       demoCmd       `cmd:"" help:"Fill a data folder with the built-in catalogue and simulated users."`
+	Evaluate   evaluateCmd   `cmd:"" help:"Measure ranking quality on the newest part of the log."`
+	Snapshot   snapshotCmd   `cmd:"" help:"Write users, items, counters and histories as Arrow files."`
+	Rebuild    rebuildCmd    `cmd:"" help:"Make the state anew from the event logs or from a snapshot."`
+	Experiment experimentCmd `cmd:"" help:"Check experiments."`
+	Embed      embedCmd      `cmd:"" help:"Encode the texts of all items that have no vector yet."`
+	Encoder    encoderCmd    `cmd:"" help:"Fetch text encoders."`
+	Bench      benchCmd      `cmd:"" help:"Measure latency under an open-loop load."`
+	Doctor     doctorCmd     `cmd:"" help:"Check assets and a data folder and say what is wrong."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Convert    convertCmd    `cmd:"" hidden:"" name:"convert-table"`
+	Probe      probeCmd      `cmd:"" hidden:"" name:"probe-bundle"`
 }
 
 // errUsage marks errors that are the caller's: exit status 2.

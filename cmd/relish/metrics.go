@@ -6,6 +6,7 @@ import (
 	"relish/features/journal"
 	"relish/features/memory"
 	"relish/features/redis"
+	"relish/ranker/bundle"
 )
 
 // registerEngine exposes the gauges and counters that store and vectors keep of themselves.
@@ -25,6 +26,7 @@ func registerEngine(reg *prometheus.Registry, e *engine) {
 	case *redis.Store:
 		gauge("redis_up", "1 while Redis answers, 0 while the breaker is open.", func() float64 { return boolean(s.Stats().Up) })
 		gauge("redis_behind", "1 while Redis may lack records of this replica's log.", func() float64 { return boolean(s.Stats().Behind) })
+		gauge("redis_behind_seconds", "For how long that has been so: local copies may be that old.", func() float64 { return s.Stats().BehindFor.Seconds() })
 		gauge("redis_lag_records", "Records of the log that Redis has not been given.", func() float64 { return float64(s.Stats().Lag) })
 		gauge("field_values", "Counted field values.", func() float64 { return float64(s.Stats().FieldValues) })
 		counter("redis_outages_total", "How often Redis was found to be away.", func() float64 { return float64(s.Stats().Outages) })
@@ -44,6 +46,28 @@ func registerEngine(reg *prometheus.Registry, e *engine) {
 		counter("encoder_runs_total", "Runs of the encoder.", func() float64 { return float64(v.Stats().Runs) })
 		gauge("encode_queue", "Texts waiting for the encoder.", func() float64 { return float64(v.Stats().Queued) })
 	}
+}
+
+// registerModels exposes what is ranked with, and what was refused.
+func registerModels(reg *prometheus.Registry, models *bundle.Registry) {
+	reg.MustRegister(activeModel{models},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "relish_bundle_loads_total", Help: "Bundles loaded."}, func() float64 { return float64(models.Stats().Loads) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "relish_bundle_refusals_total", Help: "Bundles refused: see GET /models for the reason."}, func() float64 { return float64(models.Stats().Refusals) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "relish_bundle_refused", Help: "1 while the bundle that should be active is refused."}, func() float64 { return boolean(models.Stats().Refused != "") }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "relish_bundles_loaded", Help: "Bundles in memory."}, func() float64 { return float64(models.Stats().Loaded) }))
+}
+
+// activeModel names the active model in a label: one series, whatever was active before.
+type activeModel struct{ models *bundle.Registry }
+
+var activeDesc = prometheus.NewDesc("relish_active_model_info", "1 for the model that is active.", []string{"version"}, nil)
+
+// Describe implements prometheus.Collector.
+func (a activeModel) Describe(ch chan<- *prometheus.Desc) { ch <- activeDesc }
+
+// Collect implements prometheus.Collector.
+func (a activeModel) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(activeDesc, prometheus.GaugeValue, 1, a.models.Stats().Active)
 }
 
 // metric registers a value under relish_<name>.

@@ -19,11 +19,14 @@ import (
 	"relish/features/journal"
 	"relish/internal/config"
 	"relish/ranker"
+	"relish/ranker/bundle"
+	"relish/ranker/experiment"
 	"relish/ranker/rerank"
 )
 
 type serveCmd struct {
 	storeFlags
+	bundleFlags
 	encoderFlags
 	logFlags
 	Addr        string        `help:"Address to listen on. An address other machines reach needs keys in relish.yaml, or --open." default:"127.0.0.1:8080"`
@@ -35,6 +38,7 @@ type serveCmd struct {
 	MaxLogBytes int64         `help:"Size of the event log at which /feedback answers 507; 0 = no limit." default:"0"`
 	RetainBytes int64         `help:"Oldest sealed log segments are dropped above this size; 0 keeps all, so that everything can be trained on." default:"0"`
 	RetainAge   time.Duration `help:"Sealed log segments older than this, by arrival, are dropped; 0 keeps all." default:"0"`
+	Experiments string        `help:"File of experiments, see docs/experiments.md. It is read again when it changes, and on SIGHUP; a bad one is refused and the old one stays." type:"path" placeholder:"FILE"`
 	EraseAfter  time.Duration `help:"A forgotten user's events are rewritten out of the log within this time. Longer batches more users into one rewrite." default:"24h"`
 }
 
@@ -65,7 +69,15 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 			log.Warn("more texts lack a vector than the queue holds; relish embed encodes them all", "left", dropped)
 		}
 	}
-	server, err := c.server(e, cfg, log)
+	models, err := openModels(ctx, c.root(c.Data), e.encoderDigest(), cfg, log)
+	if err != nil {
+		return err
+	}
+	keeper, err := c.openExperiments(models, log)
+	if err != nil {
+		return err
+	}
+	server, err := c.server(e, models, keeper, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -74,6 +86,10 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	background.Go(func() { e.tables.Run(ctx) })
+	background.Go(func() { models.Run(ctx) })
+	if keeper != nil {
+		background.Go(func() { followExperiments(ctx, keeper) })
+	}
 	ln, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		return err
@@ -96,11 +112,7 @@ func (c *serveCmd) checkOpen(cfg *config.Config) error {
 	return nil
 }
 
-func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
-	models, err := priorModels(cfg)
-	if err != nil {
-		return nil, err
-	}
+func (c *serveCmd) server(e *engine, models *bundle.Registry, keeper *experiment.Keeper, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
 	steps, err := rerank.New(cfg.Rules)
 	if err != nil {
 		return nil, err
@@ -108,10 +120,15 @@ func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerEngine(reg, e)
-	pipeline, err := ranker.New(ranker.Options{
+	registerModels(reg, models)
+	ropt := ranker.Options{
 		Features: e.store, Vectors: ranksWith(e.vectors), Models: models, Recorder: e.store, Steps: steps,
 		TextSpec: cfg.Text, LogFeatures: c.LogFeatures,
-	})
+	}
+	if keeper != nil {
+		ropt.Experiments = keeper
+	}
+	pipeline, err := ranker.New(ropt)
 	if err != nil {
 		return nil, err
 	}
@@ -120,12 +137,15 @@ func (c *serveCmd) server(e *engine, cfg *config.Config, log *slog.Logger) (*api
 		return nil, err
 	}
 	opt := api.Options{
-		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store,
-		Ready: func() []api.Check { return readiness(e) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
+		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store, Models: models,
+		Ready: func() []api.Check { return readiness(e, models) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
 		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, Logger: log, Version: version,
 	}
 	if e.vectors != nil {
 		opt.Texts = e.vectors
+	}
+	if keeper != nil {
+		opt.Experiments = keeper
 	}
 	return api.New(opt)
 }
@@ -143,13 +163,24 @@ func apiKeys(keys []config.Key) ([]api.Key, error) {
 }
 
 // readiness names what a load balancer and a person want to know.
-func readiness(e *engine) []api.Check {
-	checks := []api.Check{storeCheck(e.store)}
+func readiness(e *engine, models *bundle.Registry) []api.Check {
+	checks := []api.Check{storeCheck(e.store), modelCheck(models)}
 	if e.encoder != nil {
-		checks = append(checks, api.Check{Name: "encoder", OK: true, Detail: e.encoder.Device()})
+		check := api.Check{Name: "encoder", OK: true, Detail: e.encoder.Device()}
 		if why := e.encoder.Fallback(); why != "" {
-			checks[1].Detail += " (" + why + ")"
+			check.Detail += " (" + why + ")"
 		}
+		checks = append(checks, check)
 	}
 	return checks
+}
+
+// modelCheck names the active model. With a refused bundle another one ranks, so the service is ready, and says so.
+func modelCheck(models *bundle.Registry) api.Check {
+	st := models.Stats()
+	check := api.Check{Name: "model", OK: true, Detail: st.Active}
+	if st.Refused != "" {
+		check.Detail = "degraded: " + st.Active + " ranks; " + st.Refused
+	}
+	return check
 }

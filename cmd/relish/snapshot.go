@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"relish/features"
 	"relish/features/arrowio"
@@ -133,43 +132,29 @@ func (c *rebuildCmd) shared(ctx context.Context, cfg *config.Config, d *features
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if d != nil {
-		p := newProgress("to Redis")
-		err = redis.Restore(ctx, conn, d, func(done int) { p.set(done, 0) })
-		p.end()
-	} else {
-		err = redis.Drop(ctx, conn)
-	}
-	if err != nil {
-		return err
-	}
+	var folders []string
 	for _, dir := range append([]string{c.Data}, c.Log...) {
-		if err := c.bringIn(ctx, cfg, dir); err != nil {
-			return fmt.Errorf("%s: %w", dir, err)
+		if _, err := os.Stat(journal.LogDir(dir)); err != nil {
+			fmt.Printf("%s: no log\n", dir)
+			continue
 		}
+		if pid := journal.Holder(dir); pid != "" {
+			fmt.Printf("%s: its replica is running (process %s) and brings in its log\n", dir, pid)
+			continue
+		}
+		unlock, err := journal.Lock(dir)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		folders = append(folders, dir)
 	}
-	return nil
-}
-
-// bringIn applies one replica's log, unless the replica is there to do it itself.
-func (c *rebuildCmd) bringIn(ctx context.Context, cfg *config.Config, dir string) (err error) {
-	if pid := journal.Holder(dir); pid != "" {
-		fmt.Printf("%s: its replica is running (process %s) and brings in its log\n", dir, pid)
-		return nil
-	}
-	if _, err := os.Stat(filepath.Join(dir, "log")); err != nil {
-		fmt.Printf("%s: no log\n", dir)
-		return nil
-	}
-	flags := storeFlags{dataFlags: dataFlags{Data: dir}, Redis: c.Redis, StateCacheBytes: c.StateCacheBytes}
-	e, err := openEngine(flags, &encoderFlags{NoText: true}, cfg, storeOptions{onItem: noHook}, c.logger())
+	p, n := newProgress("to Redis"), 0
+	err = redis.Rebuild(ctx, conn, cfg.State, d, folders, func(done int) { n = done; p.set(done, 0) })
+	p.end()
 	if err != nil {
 		return err
 	}
-	defer e.closeTimed(&err)
-	if err := flushStore(ctx, e.store); err != nil {
-		return err
-	}
-	fmt.Printf("%s: in Redis\n", dir)
+	fmt.Printf("%d users and items in Redis\n", n)
 	return nil
 }

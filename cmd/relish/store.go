@@ -39,6 +39,7 @@ type store interface {
 	UseTable(name string, c *features.Columns)
 	Flush(ctx context.Context) error
 	PendingErasures() int
+	Replica() string
 	Close() error
 }
 

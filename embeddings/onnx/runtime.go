@@ -42,6 +42,11 @@ func Start(libraryPath string) (*Runtime, error) {
 	if _, err := os.Stat(libraryPath); err != nil {
 		return nil, fmt.Errorf("onnx: no runtime library: %w; run make build, or name its folder with --assets", err)
 	}
+	// The published library reports its use to its makers, from the moment it starts and with an id that it
+	// leaves in the home folder, unless this is set before. The wrapper's DisableTelemetry comes too late.
+	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
+		return nil, fmt.Errorf("onnx: %w", err)
+	}
 	ort.SetSharedLibraryPath(libraryPath)
 	if err := ort.InitializeEnvironment(ort.WithLogLevelError()); err != nil {
 		return nil, fmt.Errorf("onnx: loading %s: %w", libraryPath, err)

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +52,10 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if len(m.Files) != 4 || m.Replicas[replica] != s.Seq() {
 		t.Errorf("manifest %+v", m)
+	}
+	again, err := arrowio.Write(dir+"2", s.Dump(replica))
+	if err != nil || !slices.Equal(m.Files, again.Files) {
+		t.Errorf("the same state gave other files: %+v, %+v, %v", m.Files, again.Files, err)
 	}
 	d, err := arrowio.Load(dir, s.Config())
 	if err != nil {

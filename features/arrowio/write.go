@@ -146,7 +146,7 @@ func (w *writer) str(i int, v string) { w.Field(i).(*array.StringBuilder).Append
 func (w *writer) num(i int, v int64)  { w.Field(i).(*array.Int64Builder).Append(v) }
 func (w *writer) flag(i int, v bool)  { w.Field(i).(*array.BooleanBuilder).Append(v) }
 func (w *writer) json(i int, v any) error {
-	data, err := json.Marshal(v)
+	data, err := json.Marshal(v, json.Deterministic(true)) // the same state is the same file
 	w.str(i, string(data))
 	return err
 }

@@ -84,8 +84,14 @@ type Answer struct {
 	SchemaHash string
 	Degraded   []string
 	StateSeq   uint64
+	TookMs     float64 // how long the ranking took, in ms; 0 = not measured
 	MatrixHash uint64
 	Matrix     []float32 // rows of Shown, nil mostly
+	// What reports need to know of the experiments; see ranker.Impression.
+	Exposed     []string
+	Fallback    map[string]string
+	Allocation  string
+	Interleaved *ranker.Interleaved
 }
 
 // FromImpression makes the event that records an answered ranking.
@@ -95,7 +101,8 @@ func FromImpression(imp *ranker.Impression) Event {
 		Shown: imp.Items, Scores: imp.Scores, Context: imp.Context, Propensity: imp.Propensity, Model: imp.Model,
 		Experiments: imp.Experiments,
 		Answer: &Answer{SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
-			MatrixHash: imp.MatrixHash, Matrix: imp.Matrix},
+			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: imp.MatrixHash, Matrix: imp.Matrix, Exposed: imp.Exposed, Fallback: imp.Fallback,
+			Allocation: imp.Allocation, Interleaved: imp.Interleaved},
 	}
 }
 

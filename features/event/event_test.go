@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -146,7 +147,11 @@ func TestLogRoundTrip(t *testing.T) {
 			UserID: text.Draw(t, "user"), Shown: rapid.SliceOfN(text, 1, 5).Draw(t, "shown"),
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
 			Answer: &event.Answer{SchemaHash: "ab", StateSeq: rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				MatrixHash: rapid.Uint64().Draw(t, "hash"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m")}}
+				TookMs: rapid.Float64Range(0, 1e4).Draw(t, "took"), MatrixHash: rapid.Uint64().Draw(t, "hash"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
+				Exposed: rapid.SliceOfN(text, 1, 3).Draw(t, "exposed"), Allocation: text.Draw(t, "allocation"),
+				Fallback: rapid.MapOfN(text, text, 1, 3).Draw(t, "fallback")}}
+		e.Answer.Interleaved = &ranker.Interleaved{Experiment: text.Draw(t, "experiment"), Arms: [2]string{"control", text.Draw(t, "arm")},
+			Teams: rapid.SliceOfN(rapid.Uint8Max(1), len(e.Shown), len(e.Shown)).Draw(t, "teams")}
 		data, err := event.AppendNative(nil, &e)
 		if err != nil {
 			t.Fatal(err)
@@ -163,6 +168,36 @@ func TestLogRoundTrip(t *testing.T) {
 			t.Fatalf("the same event has two forms:\n%s\n%s", data, again)
 		}
 	})
+}
+
+// What a ranking took is logged in ms.
+func TestTook(t *testing.T) {
+	e := event.FromImpression(&ranker.Impression{ID: "r", User: "u", Items: []string{"a"}, Took: 1500 * time.Microsecond})
+	data, err := event.AppendNative(nil, &e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := event.DecodeLog(data); err != nil || got.Answer.TookMs != 1.5 {
+		t.Errorf("%+v, %v", got.Answer, err)
+	}
+}
+
+// What was logged before there were experiments is read; teams that fit no list are not.
+func TestLoggedArms(t *testing.T) {
+	const record = `{"type":"impression","id":"e","user":"u","items":["a","b"],"answer":{"state_seq":1,"matrix_hash":"00"%s}}`
+	for members, ok := range map[string]bool{
+		``: true,
+		`,"exposed":["x"],"fallback":{"x":"b"},"allocation":"v1"`:                              true,
+		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"ab"}`:            true,
+		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"a"}`:             false,
+		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"ac"}`:            false,
+		`,"interleaved":{"experiment":"x","arms":["control","other","third"],"teams":"ab"}`:    false,
+		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"ab","credit":1}`: false,
+	} {
+		if _, err := event.DecodeLog(fmt.Appendf(nil, record, members)); (err == nil) != ok {
+			t.Errorf("%s: %v", members, err)
+		}
+	}
 }
 
 func read(t *testing.T, data []byte, format string) (lines []event.Line) {

@@ -53,8 +53,20 @@ type wireAnswer struct {
 	SchemaHash string   `json:"schema,omitzero"`
 	Degraded   []string `json:"degraded,omitzero"`
 	StateSeq   uint64   `json:"state_seq"`
+	TookMs     float64  `json:"took_ms,omitzero"`
 	MatrixHash string   `json:"matrix_hash"`
 	Matrix     string   `json:"matrix,omitzero"` // base64 of little-endian float32
+
+	Exposed     []string          `json:"exposed,omitzero"`
+	Fallback    map[string]string `json:"fallback,omitzero"`
+	Allocation  string            `json:"allocation,omitzero"`
+	Interleaved *wireInterleaved  `json:"interleaved,omitzero"`
+}
+
+type wireInterleaved struct {
+	Experiment string    `json:"experiment"`
+	Arms       [2]string `json:"arms"`
+	Teams      string    `json:"teams"` // a letter an item: a is the first arm, b the second
 }
 
 // members says which members each outside kind may have, beside type, id and time.
@@ -147,8 +159,9 @@ func fromEvent(e *Event) wire {
 		Impression: e.ImpressionID, Value: e.Value}, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash,
 		Table: e.Table, Digest: e.Digest}
 	if a := e.Answer; a != nil {
-		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq,
-			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Matrix: encodeMatrix(a.Matrix)}
+		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs,
+			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Matrix: encodeMatrix(a.Matrix), Exposed: a.Exposed,
+			Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: encodeTeams(a.Interleaved)}
 	}
 	return w
 }
@@ -172,9 +185,39 @@ func (w *wire) logged() (Event, error) {
 		if err != nil {
 			return e, err
 		}
-		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, MatrixHash: hash, Matrix: matrix}
+		teams, err := decodeTeams(a.Interleaved, len(e.Shown))
+		if err != nil {
+			return e, err
+		}
+		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs, MatrixHash: hash, Matrix: matrix,
+			Exposed: a.Exposed, Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: teams}
 	}
 	return e, nil
+}
+
+func encodeTeams(in *ranker.Interleaved) *wireInterleaved {
+	if in == nil {
+		return nil
+	}
+	letters := make([]byte, len(in.Teams))
+	for i, t := range in.Teams {
+		letters[i] = 'a' + t
+	}
+	return &wireInterleaved{Experiment: in.Experiment, Arms: in.Arms, Teams: string(letters)}
+}
+
+func decodeTeams(w *wireInterleaved, items int) (*ranker.Interleaved, error) {
+	if w == nil {
+		return nil, nil
+	}
+	if len(w.Teams) != items || strings.Trim(w.Teams, "ab") != "" {
+		return nil, errors.New("answer.interleaved.teams must have an a or a b for every item")
+	}
+	in := &ranker.Interleaved{Experiment: w.Experiment, Arms: w.Arms, Teams: make([]uint8, items)}
+	for i := range in.Teams {
+		in.Teams[i] = w.Teams[i] - 'a'
+	}
+	return in, nil
 }
 
 func encodeMatrix(m []float32) string {

@@ -86,3 +86,19 @@ func (r *recentIDs) read(in io.Reader) error {
 	}
 	return nil
 }
+
+// Seen tells duplicates among records that are read in the order of arrival, as a journal does among the ones that
+// it takes: it remembers the last ids. It is for one goroutine.
+type Seen struct{ ids *recentIDs }
+
+// NewSeen remembers up to max ids.
+func NewSeen(max int) *Seen { return &Seen{newRecentIDs(max)} }
+
+// Add remembers an id and reports whether it is new.
+func (s *Seen) Add(id string) bool {
+	if !s.ids.admit(id) {
+		return false
+	}
+	s.ids.commit(id)
+	return true
+}

@@ -26,7 +26,7 @@ type batch struct {
 	state    *features.State // the entities loaded; its tables are the replica's own part
 	entities map[entityKey]*entity
 	changed  map[string]*ranker.ItemInfo // items with new content, told to OnItem
-	moved    map[entityKey]bool          // contents and users that other replicas' copies are behind of
+	moved    map[entityKey]bool          // what other replicas' copies are behind of; true: it is gone
 }
 
 // entity is a user or item of a batch.
@@ -123,7 +123,7 @@ func (b *batch) claim(ctx context.Context) error {
 	cmds := make([]*redis.StatusCmd, len(b.records))
 	mine := make([]string, len(b.records))
 	for i := range b.records {
-		mine[i] = fmt.Sprintf("%x:%d", b.part.replica, b.records[i].Seq)
+		mine[i] = claimOf(b.part.name(), b.records[i].Seq)
 		cmds[i] = pipe.SetArgs(ctx, b.s.keys.claim(b.records[i].Event.ID), mine[i], redis.SetArgs{Mode: "NX", Get: true, TTL: b.s.opt.ClaimTTL})
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
@@ -140,6 +140,9 @@ func (b *batch) claim(ctx context.Context) error {
 	b.records = kept
 	return nil
 }
+
+// claimOf says who counted an event.
+func claimOf(replica string, seq uint64) string { return fmt.Sprintf("%s:%d", replica, seq) }
 
 // load reads the entities' values and their contents; a damaged one counts as missing.
 func (b *batch) load(ctx context.Context, list []*entity) error {
@@ -253,7 +256,7 @@ func (b *batch) one(rec *event.Record, skip features.Skip, open []*entity) {
 	}
 	if info := b.state.ApplyRest(rec, skip); info != nil && !skip.Items[info.ID] {
 		b.changed[info.ID] = info
-		b.moved[itemKey(info.ID)] = true
+		b.moved[itemKey(info.ID)] = false
 	}
 	for _, e := range open {
 		e.val.include(b.part.replica, rec.Seq)
@@ -345,9 +348,9 @@ func (b *batch) pack(e *entity, ttl int64) (keys []string, args []any) {
 func (b *batch) announce(ctx context.Context) error {
 	if len(b.moved) > 0 {
 		keys := make([]any, 0, 2*len(b.moved))
-		for k := range b.moved {
-			b.s.local.drop(k)
-			keys = append(keys, b.s.keys.of(k), "")
+		for k, gone := range b.moved {
+			b.s.local.moved(k, gone)
+			keys = append(keys, b.s.keys.of(k), map[bool]string{true: changeGone}[gone])
 		}
 		pipe := b.s.conn.Pipeline()
 		for part := range slices.Chunk(keys, 1000) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -124,10 +125,10 @@ func (s *Store) itemRows(ctx context.Context) iter.Seq2[features.ItemRow, error]
 // restoreBatch is how many users or items are written in one pipeline.
 const restoreBatch = 2000
 
-// Restore replaces all that Redis holds for the tenant with the dump. Replicas that are running bring in
-// what the dump lacks of their logs.
+// Restore replaces all users, items and counters that Redis holds for the tenant with the dump. Replicas that are
+// running bring in what the dump lacks of their logs.
 func Restore(ctx context.Context, conn *redisconn.Conn, d *features.Dump, progress func(done int)) error {
-	if err := Drop(ctx, conn); err != nil {
+	if err := drop(ctx, conn); err != nil {
 		return err
 	}
 	t := features.NewTables(d.Config)
@@ -159,6 +160,23 @@ func Restore(ctx context.Context, conn *redisconn.Conn, d *features.Dump, progre
 	for _, p := range d.Parts {
 		if err := s.restorePart(ctx, p); err != nil {
 			return err
+		}
+	}
+	return s.dropOthers(ctx, d.Parts)
+}
+
+// dropOthers removes the parts of replicas that published one during the restoring: of what they wrote until now some
+// was written over. Without its part a replica applies its whole log again.
+func (s *Store) dropOthers(ctx context.Context, parts []features.Part) error {
+	names, err := s.conn.SMembers(ctx, s.keys.replicas()).Result()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(parts, func(p features.Part) bool { return p.Replica == name }) {
+			if err := s.conn.Unlink(ctx, s.keys.part(name)).Err(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -6,20 +6,27 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"relish/features"
 	"relish/features/arrowio"
+	"relish/features/event"
 	"relish/features/redis"
 	"relish/features/storetest"
 	"relish/internal/redisconn"
 	"relish/internal/redistest"
 )
 
-// Row 16 and rebuilding: what replicas have in Redis, written out and restored into an empty Redis, or made anew
-// from their logs, is the same; and what comes after counts on.
+// Row 16 and rebuilding: what replicas have in Redis, written out and restored, or made anew from their logs by
+// themselves or all at once, is the same; and what comes after counts on.
 func TestDumpRestoreRebuild(t *testing.T) {
-	for name, url := range map[string]string{"server": redistest.Start(t).URL(), "cluster": redistest.StartCluster(t, 3, 0).URL()} {
+	cluster, server := redistest.StartCluster(t, 3, 0), redistest.Start(t)
+	for name, c := range map[string]struct {
+		url   string
+		nodes []*redistest.Server
+	}{"server": {server.URL(), []*redistest.Server{server}}, "cluster": {cluster.URL(), cluster.Nodes}} {
 		t.Run(name, func(t *testing.T) {
+			url := c.url
 			evs := storetest.Events(rand.New(rand.NewPCG(9, 9)), 300)
 			r := replicas(t, url, 2)
 			r[0].add(t, slices.Clone(evs[:100])...)
@@ -90,10 +97,48 @@ func TestDumpRestoreRebuild(t *testing.T) {
 				t.Fatal(err)
 			}
 			reopen("restored")
-			if err := redis.Drop(t.Context(), conn); err != nil {
+			for _, n := range c.nodes {
+				n.Do("FLUSHALL")
+			}
+			reopen("emptied")
+			if err := redis.Rebuild(t.Context(), conn, features.DefaultConfig(), nil, []string{r[0].dir, r[1].dir}, nil); err != nil {
 				t.Fatal(err)
 			}
 			reopen("rebuilt")
+			if err := redis.Rebuild(t.Context(), conn, features.DefaultConfig(), loaded, []string{r[0].dir, r[1].dir}, nil); err != nil {
+				t.Fatal(err)
+			}
+			reopen("rebuilt from a snapshot and logs")
 		})
+	}
+}
+
+// A rebuild beside a running replica: it brings in its own log, whatever it wrote meanwhile, and what it has in common
+// with a replica that was rebuilt counts once.
+func TestRebuildBesideReplica(t *testing.T) {
+	server := redistest.Start(t)
+	r := replicas(t, server.URL(), 2)
+	evs := storetest.Events(rand.New(rand.NewPCG(4, 4)), 300)
+	r[0].add(t, slices.Clone(evs[:200])...)
+	r[1].add(t, slices.Clone(evs[150:])...) // a sixth was sent to both
+	r[0].close(t)
+	want := features.New(features.DefaultConfig())
+	for i := range evs {
+		want.Apply(&event.Record{Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: evs[i]})
+	}
+	conn, err := redisconn.Open(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	sch := storetest.WideSchema(t)
+	for i := range 3 {
+		if err := redis.Rebuild(t.Context(), conn, features.DefaultConfig(), nil, []string{r[0].dir}, nil); err != nil {
+			t.Fatal(err)
+		}
+		ev := click(fmt.Sprint("meanwhile", i), "u0", "it0")
+		r[1].add(t, ev)
+		want.Apply(&event.Record{Seq: uint64(len(evs) + i + 1), Arrival: time.Now().UnixMilli(), Event: ev})
+		eventually(t, "the running replica has brought in its log", func() bool { return !r[1].Stats().Behind && sameState(t, sch, want, r[1]) })
 	}
 }

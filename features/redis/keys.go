@@ -51,8 +51,8 @@ func (k *keys) pattern(kind string) string {
 	return escape(strings.TrimSuffix(k.tag[0], "{00}")) + "{*}" + kind + "*"
 }
 
-// allPattern matches all keys of a tenant.
-func allPattern(prefix string) string { return escape(tenant(prefix)) + "*" }
+// statePattern matches all keys of a tenant, whatever the configuration, but for who counted which event.
+func statePattern(prefix string) string { return escape(tenant(prefix)) + "????????:{??}[^d]*" }
 
 func tenant(prefix string) string {
 	if prefix != "" {

@@ -15,7 +15,7 @@ import (
 type local struct {
 	cache *ristretto.Cache[string, *held]
 	epoch atomic.Uint64 // contents of an older epoch may have changed unheard
-	drops atomic.Uint64 // how often something was dropped
+	drops atomic.Uint64 // how often something was dropped or outdated
 }
 
 // held is one entity's newest copy. What it points to is immutable.
@@ -81,11 +81,19 @@ func (h *held) copy() *seen {
 	return h.now.Load()
 }
 
-// put keeps a newer copy.
-func (l *local) put(e entityKey, key string, s *seen) {
+// put keeps a newer copy. since is what drops said before it was asked for: if something was dropped or outdated
+// since, this may be it.
+func (l *local) put(e entityKey, key string, s *seen, since uint64) {
 	s.epoch = l.epoch.Load()
+	moved := l.drops.Load() != since
+	if moved {
+		s.epoch = unwatched
+	}
 	if h := l.get(e); h != nil {
 		h.now.Store(s)
+		return
+	}
+	if moved {
 		return
 	}
 	h := &held{key: key}
@@ -100,13 +108,39 @@ func (l *local) put(e entityKey, key string, s *seen) {
 	l.cache.Set(e.name(), h, cost)
 }
 
+// drop forgets an entity.
 func (l *local) drop(e entityKey) {
-	l.cache.Del(e.name())
 	l.drops.Add(1)
+	l.cache.Del(e.name())
 }
 
-// outdate makes all contents count as unwatched.
-func (l *local) outdate() {
+// unwatched is the epoch of a copy whose content may have changed.
+const unwatched = ^uint64(0)
+
+// outdate makes an entity's content count as unwatched. The copy stays: while Redis is away it is better than
+// nothing.
+func (l *local) outdate(e entityKey) {
+	l.drops.Add(1)
+	h := l.get(e)
+	if old := h.copy(); old != nil {
+		h.now.CompareAndSwap(old, &seen{rev: old.rev, epoch: unwatched, user: old.user, item: old.item})
+	}
+}
+
+// changeGone is what the stream of changes says of an entity that was forgotten or deleted.
+const changeGone = "gone"
+
+// moved takes in that an entity has another content, or is gone.
+func (l *local) moved(e entityKey, gone bool) {
+	if gone {
+		l.drop(e)
+	} else {
+		l.outdate(e)
+	}
+}
+
+// outdateAll makes all contents count as unwatched.
+func (l *local) outdateAll() {
 	l.epoch.Add(1)
 	l.drops.Add(1)
 }

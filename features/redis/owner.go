@@ -96,7 +96,7 @@ func (o *owner) live(ctx context.Context) {
 
 // mark says how far the log was tried, and what Redis is known to have.
 func (o *owner) mark(last uint64) {
-	o.s.behind.Store(o.redo != 0 || o.part == nil || o.suspect)
+	o.s.setBehind(o.redo != 0 || o.part == nil || o.suspect)
 	o.s.redo.Store(o.redo)
 	if o.part != nil && o.redo == 0 {
 		o.part.done = max(o.part.done, last)
@@ -126,14 +126,14 @@ func (o *owner) failed(what string, err error) {
 		o.s.log.Warn("Redis failed; rankings use local copies, events wait in the log", "doing", what, "reason", err)
 	}
 	o.suspect = true
-	o.s.behind.Store(true)
+	o.s.setBehind(true)
 }
 
 // tick publishes and refreshes.
 func (o *owner) tick(ctx context.Context) {
 	if !o.s.conn.Up() {
 		o.suspect = true
-		o.s.behind.Store(true)
+		o.s.setBehind(true)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
@@ -148,7 +148,7 @@ func (o *owner) tick(ctx context.Context) {
 		}
 	}
 	o.s.conn.Report(nil)
-	o.s.behind.Store(o.redo != 0)
+	o.s.setBehind(o.redo != 0)
 }
 
 // check finds out whether Redis still has what this replica wrote.

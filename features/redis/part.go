@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strconv"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/redis/go-redis/v9"
@@ -124,7 +125,9 @@ func loadChunk(t *features.Tables, raw string) (values []features.Value, err err
 
 // publish writes the manifest and the chunks that changed.
 func (s *Store) publish(ctx context.Context, p *part) error {
-	p.version++
+	// Also where the count begins anew (the part was lost, or restored) no version comes twice: whoever holds an older
+	// one sees that this is another.
+	p.version = max(p.version+1, uint64(time.Now().UnixMicro()))
 	key := s.keys.part(p.name())
 	var values []features.Value
 	if len(p.dirty) > 0 {

@@ -26,6 +26,8 @@ type reading struct {
 	past  map[string]*seen // what the user's history lacked, as it was read
 	e     features.Entities
 	stale bool
+	fair  bool   // Redis is given the time that it may take
+	drops uint64 // of local copies, at the start
 }
 
 // Read implements ranker.Features: see the package's comment. What Redis does not answer in time comes from
@@ -35,7 +37,10 @@ func (s *Store) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error
 		return nil, err
 	}
 	r := s.reading(q)
-	ctx, cancel := context.WithTimeout(ctx, s.opt.ReadTimeout+s.opt.ReadTimeout*time.Duration(len(r.keys))/1000)
+	slice := s.opt.ReadTimeout + s.opt.ReadTimeout*time.Duration(len(r.keys))/1000
+	end, bounded := ctx.Deadline()
+	r.fair = !bounded || time.Until(end) >= slice/2
+	ctx, cancel := context.WithTimeout(ctx, slice)
 	defer cancel()
 	if s.conn.Up() {
 		r.fetch(ctx)
@@ -51,7 +56,7 @@ func (s *Store) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error
 	if known == 0 && len(q.Candidates) > 0 {
 		return nil, errAway
 	}
-	out.Seq, out.Read, out.Stale = seq, known, r.stale || s.behind.Load()
+	out.Seq, out.Read, out.Stale = seq, known, r.stale || s.isBehind()
 	if out.Stale {
 		s.stats.stale.Add(1)
 	}
@@ -60,7 +65,7 @@ func (s *Store) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error
 
 func (s *Store) reading(q *ranker.Query) *reading {
 	n := 1 + len(q.Candidates)
-	r := &reading{s: s, q: q, keys: make([]string, n), held: make([]*seen, n), read: make([]bool, n)}
+	r := &reading{s: s, q: q, keys: make([]string, n), held: make([]*seen, n), read: make([]bool, n), drops: s.local.drops.Load()}
 	for i := range r.keys {
 		e := r.entity(i)
 		if h := s.local.get(e); h != nil {
@@ -111,11 +116,19 @@ func (r *reading) fetch(ctx context.Context) {
 	r.second(ctx, newer, r.missingHistory())
 }
 
-// ask is one round trip, reported to the breaker.
+// ask is one round trip, reported to the breaker. Who does not get his turn in time, or had hardly any time, or went
+// away, has learned nothing about Redis.
 func (r *reading) ask(ctx context.Context, keys []string) []any {
+	select {
+	case r.s.turns <- struct{}{}:
+		defer func() { <-r.s.turns }()
+	case <-ctx.Done():
+		r.stale = true
+		return redisconn.AllUnread(len(keys))
+	}
 	r.s.stats.trips.Add(1)
 	vals, err := r.s.conn.Values(ctx, keys)
-	if err == nil || !errors.Is(ctx.Err(), context.Canceled) {
+	if err == nil || r.fair && !errors.Is(ctx.Err(), context.Canceled) {
 		r.s.conn.Report(err)
 	}
 	if err != nil {
@@ -142,7 +155,7 @@ func (r *reading) takeUser(val any) {
 		}
 	}
 	r.held[0] = now
-	r.s.keep(r.entity(0), now)
+	r.s.keep(r.entity(0), now, r.drops)
 }
 
 // takeItem takes what Redis said of candidate i; false if its content is still needed.
@@ -168,7 +181,7 @@ func (r *reading) takeItem(i int, val, content any) bool {
 			return false
 		}
 	}
-	r.s.keep(r.entity(i+1), now)
+	r.s.keep(r.entity(i+1), now, r.drops)
 	return true
 }
 
@@ -189,7 +202,7 @@ func (r *reading) second(ctx context.Context, newer []int, history []string) {
 		now := r.held[i+1]
 		if c := r.s.decodeContent(vals[n]); c != nil {
 			now.item.Content = *c // it may be newer still than the state
-			r.s.keep(r.entity(i+1), now)
+			r.s.keep(r.entity(i+1), now, r.drops)
 		}
 	}
 	vals = vals[len(newer):]
@@ -203,7 +216,7 @@ func (r *reading) second(ctx context.Context, newer []int, history []string) {
 			now.item.Content = *c
 		}
 		r.past[id] = now
-		r.s.local.put(itemKey(id), r.s.keys.item(id), now)
+		r.s.local.put(itemKey(id), r.s.keys.item(id), now, r.drops)
 	}
 }
 
@@ -232,7 +245,7 @@ func (r *reading) history() []*features.Content {
 	if p := u.past.Load(); r.s.local.holds(p) {
 		return p.contents
 	}
-	now := &past{drops: r.s.local.drops.Load()}
+	now := &past{drops: r.drops}
 	complete := true
 	for _, id := range u.user.History() {
 		c, h := &features.Content{}, r.past[id]
@@ -272,9 +285,9 @@ func (r *reading) entities() (known int) {
 
 // keep holds a copy of something that is there, and of nothing else: names that callers make up must not
 // push out what is known.
-func (s *Store) keep(e entityKey, now *seen) {
+func (s *Store) keep(e entityKey, now *seen, since uint64) {
 	if now.item != nil || now.user != nil {
-		s.local.put(e, s.keys.of(e), now)
+		s.local.put(e, s.keys.of(e), now, since)
 	} else if s.local.get(e) != nil {
 		s.local.drop(e)
 	}
@@ -335,7 +348,7 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), itemTimeout)
 	defer cancel()
 	key := s.keys.item(id)
-	now := s.local.get(itemKey(id)).copy()
+	now, drops := s.local.get(itemKey(id)).copy(), s.local.drops.Load()
 	if s.conn.Up() {
 		vals, err := s.conn.Values(ctx, []string{key, s.keys.content(id)})
 		s.conn.Report(err)
@@ -345,7 +358,7 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 			if c := s.decodeContent(vals[1]); c != nil && now.item != nil && c.Hash == now.item.Hash {
 				now.item.Content = *c
 			}
-			s.keep(itemKey(id), now)
+			s.keep(itemKey(id), now, drops)
 		}
 	}
 	if now == nil || now.item == nil || now.item.Info == nil {

@@ -44,6 +44,9 @@ type Options struct {
 	ReadTimeout time.Duration
 	LocalBytes  int64         // for local copies; 0 = 256 MiB
 	ClaimTTL    time.Duration // an event sent to two replicas within it counts once; 0 = 1 h
+	// Settle is how long an acknowledgement waits for its events to be in Redis. It is not needed for their
+	// safety, only for the next ranking to see them. 0 = 50 ms.
+	Settle time.Duration
 }
 
 // Store is an open store. All methods are safe for concurrent use.
@@ -56,6 +59,7 @@ type Store struct {
 	conn    *redisconn.Conn
 	keys    *keys
 	local   *local
+	turns   chan struct{} // holds one element for each ranking that is asking Redis
 	replica uint64
 
 	mu     sync.RWMutex // guards tables: read by requests, written by the owner
@@ -63,7 +67,7 @@ type Store struct {
 
 	queue   queue
 	applied watermark
-	behind  atomic.Bool   // records of the log are not in Redis
+	behind  atomic.Int64  // since when (Unix ns) Redis may lack records of the log, 0: it has them all
 	redo    atomic.Uint64 // the first of them, 0 for none that is known
 
 	stats struct{ conflicts, invalid, trips, stale atomic.Int64 }
@@ -81,11 +85,11 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 	tables := features.NewTables(cfg)
 	s := &Store{
 		dir: dir, opt: opt, cfg: cfg, log: opt.Journal.Log, conn: conn, tables: tables,
-		keys: newKeys(conn.Prefix, tables.Hash()),
+		keys: newKeys(conn.Prefix, tables.Hash()), turns: make(chan struct{}, turns),
 	}
 	s.queue.init()
 	s.applied.init()
-	s.behind.Store(true)
+	s.setBehind(true)
 	var err error
 	if s.local, err = newLocal(opt.LocalBytes); err != nil {
 		return nil, err
@@ -114,18 +118,24 @@ func (o *Options) defaults() {
 		o.LocalBytes = 256 << 20
 	}
 	if o.ClaimTTL == 0 {
-		o.ClaimTTL = time.Hour
+		o.ClaimTTL = claimTTL
+	}
+	if o.Settle == 0 {
+		o.Settle = 50 * time.Millisecond
 	}
 	if o.Journal.Log == nil {
 		o.Journal.Log = quietLog
 	}
 }
 
-var quietLog = slog.New(slog.DiscardHandler)
+const claimTTL = time.Hour
 
-// readYourWrites is how long an acknowledgement waits for its events to be in Redis. It is not needed for
-// their safety, only for the next ranking to see them.
-const readYourWrites = 50 * time.Millisecond
+// turns is how many rankings ask Redis at once. It has one thread: more of them would only make each other
+// wait, and run into their timeouts with their questions half answered. The connections that are left are the
+// owner's.
+const turns = 16
+
+var quietLog = slog.New(slog.DiscardHandler)
 
 // Append is the journal's, and then waits a little for the events to be seen by rankings.
 func (s *Store) Append(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
@@ -163,7 +173,7 @@ func (s *Store) settle(ctx context.Context) {
 	if !s.conn.Up() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, readYourWrites)
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Settle)
 	defer cancel()
 	s.applied.wait(ctx, s.LastSeq())
 }
@@ -173,7 +183,7 @@ func (s *Store) UseTable(name string, c *features.Columns) { s.tables.UseTable(n
 
 // Flush waits until Redis has everything that the log has, or ctx ends.
 func (s *Store) Flush(ctx context.Context) error {
-	for s.behind.Load() || s.applied.value() < s.LastSeq() {
+	for s.isBehind() || s.applied.value() < s.LastSeq() {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -189,12 +199,13 @@ type Stats struct {
 	FieldValues int
 	Lag         uint64 // records of the log that Redis has not been given
 	Up          bool
-	Behind      bool  // Redis may lack records of the log
-	Outages     int64 // how often Redis was found to be away
-	Trips       int64 // round trips for rankings
-	StaleReads  int64 // rankings made from local copies
-	Conflicts   int64 // compare-and-sets that another replica won
-	Invalid     int64 // values in Redis that were damaged
+	Behind      bool          // Redis may lack records of the log
+	BehindFor   time.Duration // since when; local copies may be that old
+	Outages     int64         // how often Redis was found to be away
+	Trips       int64         // round trips for rankings
+	StaleReads  int64         // rankings made from local copies
+	Conflicts   int64         // compare-and-sets that another replica won
+	Invalid     int64         // values in Redis that were damaged
 }
 
 // Stats returns them as of now.
@@ -203,8 +214,11 @@ func (s *Store) Stats() Stats {
 	values := s.tables.Len()
 	s.mu.RUnlock()
 	st := Stats{
-		Stats: s.Journal.Stats(), FieldValues: values, Up: s.conn.Up(), Behind: s.behind.Load(), Outages: s.conn.Opened(),
+		Stats: s.Journal.Stats(), FieldValues: values, Up: s.conn.Up(), Behind: s.isBehind(), Outages: s.conn.Opened(),
 		Trips: s.stats.trips.Load(), StaleReads: s.stats.stale.Load(), Conflicts: s.stats.conflicts.Load(), Invalid: s.stats.invalid.Load(),
+	}
+	if at := s.behind.Load(); at != 0 {
+		st.BehindFor = time.Since(time.Unix(0, at))
 	}
 	done := s.applied.value()
 	if redo := s.redo.Load(); redo != 0 {
@@ -214,6 +228,16 @@ func (s *Store) Stats() Stats {
 		st.Lag = last - done
 	}
 	return st
+}
+
+func (s *Store) isBehind() bool { return s.behind.Load() != 0 }
+
+func (s *Store) setBehind(b bool) {
+	if !b {
+		s.behind.Store(0)
+	} else {
+		s.behind.CompareAndSwap(0, time.Now().UnixNano())
+	}
 }
 
 // Close writes what is queued to the log and to Redis, publishes this replica's part of the tables, and

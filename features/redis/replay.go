@@ -21,7 +21,7 @@ func (o *owner) again(first, last uint64) {
 	}
 	o.upTo = max(o.upTo, last)
 	o.s.redo.Store(o.redo)
-	o.s.behind.Store(true)
+	o.s.setBehind(true)
 }
 
 func (o *owner) endReplay() {

@@ -38,10 +38,10 @@ func (s *Store) Items(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 	}
 }
 
-// Drop removes everything that any configuration of this tenant keeps in Redis. The replicas that are running
-// see it and fill Redis again from their logs.
-func Drop(ctx context.Context, conn *redisconn.Conn) error {
-	return scan(ctx, conn, allPattern(conn.Prefix), func(keys []string) error {
+// drop removes what any configuration of this tenant keeps of users, items and counters. Who counted which event
+// stays known for its hour, and so do imported tables and vectors, which are not made of events.
+func drop(ctx context.Context, conn *redisconn.Conn) error {
+	return scan(ctx, conn, statePattern(conn.Prefix), func(keys []string) error {
 		pipe := conn.Pipeline()
 		for _, k := range keys {
 			pipe.Unlink(ctx, k)

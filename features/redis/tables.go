@@ -100,8 +100,8 @@ func (o *owner) changes(ctx context.Context) error {
 			break
 		}
 		for _, m := range streams[0].Messages {
-			for name := range m.Values {
-				o.s.local.drop(entityOf(name))
+			for name, how := range m.Values {
+				o.s.local.moved(entityOf(name), how == changeGone)
 			}
 			o.change = m.ID
 		}
@@ -111,7 +111,7 @@ func (o *owner) changes(ctx context.Context) error {
 	}
 	// The stream is trimmed: after a long silence, or a flood, some messages may have been missed.
 	if seen >= maxChanges || time.Since(o.refreshed) > 20*tick {
-		o.s.local.outdate()
+		o.s.local.outdateAll()
 	}
 	o.refreshed = time.Now()
 	return nil

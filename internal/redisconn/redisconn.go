@@ -10,10 +10,12 @@ package redisconn
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +26,7 @@ import (
 )
 
 // Forms is what Open understands, for messages and help.
-const Forms = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], redis-cluster://HOST[:PORT],HOST..., redis-sentinel://HOST[:PORT],HOST.../MASTER[/DB]; rediss... for TLS; ?prefix=TENANT puts all keys under a prefix"
+const Forms = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], redis-cluster://HOST[:PORT],HOST..., redis-sentinel://HOST[:PORT],HOST.../MASTER[/DB]; rediss... for TLS, ?ca=FILE if the server's certificate is not a public one; ?prefix=TENANT puts all keys under a prefix; for sentinels of their own accounts ?sentinel_user=, ?sentinel_password="
 
 // Limits of every client. Contexts are shorter on the request path; these hold for whatever has none.
 const (
@@ -200,6 +202,10 @@ func query(o *redis.UniversalOptions, q url.Values) (prefix string, err error) {
 			if prefix = v[0]; strings.ContainsAny(prefix, "{}") || len(prefix) > 64 {
 				return "", errors.New("prefix has at most 64 bytes and no braces")
 			}
+		case "ca":
+			if err := trust(o, v[0]); err != nil {
+				return "", err
+			}
 		case "sentinel_user":
 			o.SentinelUsername = v[0]
 		case "sentinel_password":
@@ -209,4 +215,20 @@ func query(o *redis.UniversalOptions, q url.Values) (prefix string, err error) {
 		}
 	}
 	return prefix, nil
+}
+
+// trust takes only certificates that the file's sign.
+func trust(o *redis.UniversalOptions, file string) error {
+	if o.TLSConfig == nil {
+		return errors.New("ca is for rediss://")
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("ca: %w", err)
+	}
+	o.TLSConfig.RootCAs = x509.NewCertPool()
+	if !o.TLSConfig.RootCAs.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("ca: %s holds no certificate in PEM form", file)
+	}
+	return nil
 }

@@ -22,10 +22,7 @@ func (c *Conn) Values(ctx context.Context, keys []string) ([]any, error) {
 			err = errors.New("redis: MGET answered another number of values")
 		}
 		if err != nil {
-			vals = make([]any, len(keys))
-			for i := range vals {
-				vals[i] = Unread{}
-			}
+			vals = AllUnread(len(keys))
 		}
 		return vals, err
 	}
@@ -59,6 +56,15 @@ func (c *Conn) Values(ctx context.Context, keys []string) ([]any, error) {
 		}
 	}
 	return out, first
+}
+
+// AllUnread is the answer for n keys when none could be read.
+func AllUnread(n int) []any {
+	vals := make([]any, n)
+	for i := range vals {
+		vals[i] = Unread{}
+	}
+	return vals
 }
 
 // tag returns a key up to the end of its hash tag: keys alike so far lie on one node.

@@ -5,6 +5,7 @@ package redistest
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -39,7 +40,7 @@ func Start(t testing.TB, args ...string) *Server {
 // New prepares a server without starting it.
 func New(t testing.TB, args ...string) *Server {
 	t.Helper()
-	port := freePort(t)
+	port := FreePort(t)
 	s := &Server{t: t, Port: port, Addr: fmt.Sprintf("127.0.0.1:%d", port), dir: t.TempDir()}
 	s.args = append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0", "--dir", s.dir, "--daemonize", "no"}, args...)
 	t.Cleanup(s.Kill)
@@ -62,7 +63,7 @@ func (s *Server) Start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		if out, err := s.Try("PING"); err == nil && (strings.HasPrefix(out, "+PONG") || strings.HasPrefix(out, "-NOAUTH")) {
 			return
@@ -190,21 +191,20 @@ func (s *Server) Calls(command string) int64 {
 	return 0
 }
 
-func freePort(t testing.TB) int {
+// FreePort returns a port that nobody listens on. It looks below the ports that the kernel gives to outgoing
+// connections, one of which may else take it before the server does; and a cluster node's bus listens on port+10000,
+// which must be there as well.
+func FreePort(t testing.TB) int {
 	t.Helper()
-	// A cluster node's bus listens on port+10000, which must be a port as well.
 	for range 100 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := ln.Addr().(*net.TCPAddr).Port
-		_ = ln.Close()
-		if port < 55000 {
+		port := 10_000 + rand.IntN(12_000)
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = ln.Close()
 			return port
 		}
 	}
-	t.Fatal("no free port below 55000")
+	t.Fatal("no free port between 10000 and 22000")
 	return 0
 }
 
@@ -225,16 +225,16 @@ func StartCluster(t testing.TB, n, replicas int) *Cluster {
 	for _, node := range c.Nodes[1:] {
 		node.Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(c.Nodes[0].Port))
 	}
-	c.wait(t, func() bool { return c.known() })
+	waitFor(t, "cluster nodes know each other", c.known)
 	for i, node := range c.Nodes[n:] {
 		id := strings.Split(c.Nodes[i%n].Do("CLUSTER", "MYID"), "\r\n")[1]
-		c.wait(t, func() bool {
+		waitFor(t, "a node replicates", func() bool {
 			out, err := node.Try("CLUSTER", "REPLICATE", id)
 			return err == nil && strings.HasPrefix(out, "+")
 		})
-		c.wait(t, func() bool { return strings.Contains(node.Do("INFO", "replication"), "master_link_status:up") })
+		waitFor(t, "a replica is connected", func() bool { return strings.Contains(node.Do("INFO", "replication"), "master_link_status:up") })
 	}
-	c.wait(t, func() bool { return c.ok() })
+	waitFor(t, "the cluster comes up", c.ok)
 	return c
 }
 
@@ -257,11 +257,11 @@ func (c *Cluster) ok() bool {
 	return true
 }
 
-func (c *Cluster) wait(t testing.TB, ready func() bool) {
+func waitFor(t testing.TB, what string, ready func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ready(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ready(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the cluster does not come up")
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
@@ -275,10 +275,11 @@ func (c *Cluster) URL() string {
 	return "redis-cluster://" + strings.Join(hosts, ",")
 }
 
-// StartSentinel runs a sentinel that watches the primary under the name "relish".
+// StartSentinel runs a sentinel that watches the primary, which has one connected replica, under the name "relish". It
+// returns when the sentinel knows both.
 func StartSentinel(t testing.TB, primary *Server) (url string) {
 	t.Helper()
-	port := freePort(t)
+	port := FreePort(t)
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	text := fmt.Sprintf("port %d\nbind 127.0.0.1\nsentinel monitor relish 127.0.0.1 %d 1\nsentinel down-after-milliseconds relish 500\nsentinel failover-timeout relish 2000\n", port, primary.Port)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
@@ -292,5 +293,10 @@ func StartSentinel(t testing.TB, primary *Server) (url string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	return fmt.Sprintf("redis-sentinel://127.0.0.1:%d/relish", port)
+	s := &Server{t: t, Addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	waitFor(t, "the sentinel knows the replica", func() bool {
+		out, err := s.Try("SENTINEL", "REPLICAS", "relish")
+		return err == nil && strings.HasPrefix(out, "*1\r\n")
+	})
+	return fmt.Sprintf("redis-sentinel://%s/relish", s.Addr)
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fetches what Relish needs at run time and in tests into the cache folder, once.
 #
-#   fetch.sh onnxruntime | lightgbm | encoder-int8 | encoder-fp32 | python | redis-server
+#   fetch.sh onnxruntime | onnxruntime-cuda | cuda | lightgbm | encoder-int8 | encoder-fp32 | python | node |
+#            redis-server | promtool
 #
 # Every file is pinned by version and SHA-256, checked before it is moved into place by a rename, and
 # not fetched again when it is there.
@@ -79,6 +80,49 @@ lightgbm() {
   place "$lib" "$to"
 }
 
+# The same runtime with the CUDA provider beside it, in the place of the CPU's: built for CUDA 13 and cuDNN 9,
+# which a machine with a GPU has, or the target cuda brings. Removing the folder and make build go back.
+onnxruntime_cuda() {
+  local to=$cache/onnxruntime lib
+  [ -f "$to/libonnxruntime_providers_cuda.so" ] && return
+  begin "ONNX Runtime 1.31.1 for CUDA (256 MB)"
+  wheel onnxruntime-gpu==1.31.1
+  lib=$work/wheel/onnxruntime/capi
+  check "$lib/libonnxruntime.so.1.31.1" 5104254339ecadae808da771bd0b63b240f0dbd466514234905e54372435c303
+  check "$lib/libonnxruntime_providers_shared.so" 086ec1d5388f64153d9c63470d126693db9a182c8ce236d3a1119068471b8a0d
+  check "$lib/libonnxruntime_providers_cuda.so" d5290158115fa5569a3fe8f1f4037ee9b0e86658a96e52f852bbb7039aa88137
+  mkdir "$work/runtime"
+  mv "$lib/libonnxruntime.so.1.31.1" "$work/runtime/libonnxruntime.so"
+  mv "$lib"/libonnxruntime_providers_{shared,cuda}.so "$work/runtime/"
+  rm -rf "$to" # the three files fit only each other, so the folder changes as a whole
+  mv "$work/runtime" "$to"
+}
+
+# CUDA 13 and cuDNN 9, what of them the runtime loads; the driver is the machine's own. Whoever runs relish
+# names the folder in LD_LIBRARY_PATH.
+cuda() {
+  local to=$cache/cuda
+  [ -d "$to" ] && return
+  begin "the CUDA libraries (1.2 GB)"
+  python3 -m pip --disable-pip-version-check download -q --no-deps --only-binary=:all: --require-hashes --dest "$work" -r /dev/stdin <<'WHEELS'
+nvidia-cuda-runtime==13.0.96 --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
+nvidia-cuda-nvrtc==13.0.88 --hash=sha256:ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575
+nvidia-nvjitlink==13.0.88 --hash=sha256:13a74f429e23b921c1109976abefacc69835f2f433ebd323d3946e11d804e47b
+nvidia-cublas==13.1.0.3 --hash=sha256:ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171
+nvidia-cufft==12.0.0.61 --hash=sha256:6c44f692dce8fd5ffd3e3df134b6cdb9c2f72d99cf40b62c32dde45eea9ddad3
+nvidia-curand==10.4.0.35 --hash=sha256:1aee33a5da6e1db083fe2b90082def8915f30f3248d5896bcec36a579d941bfc
+nvidia-cudnn-cu13==9.20.0.48 --hash=sha256:0c45dd8eeb50b603f07995b1b300c62ffe6a1980482b82b3bcf94a4ca9d49304
+WHEELS
+  local w
+  for w in "$work"/*.whl; do
+    python3 -m zipfile -e "$w" "$work/wheel"
+    rm "$w"
+  done
+  mkdir "$work/cuda"
+  mv "$work"/wheel/nvidia/*/lib/*.so* "$work/cuda/"
+  mv "$work/cuda" "$to"
+}
+
 # encoder NAME ARTIFACT MODEL SHA256
 encoder() {
   local to=$cache/encoder/$1
@@ -106,6 +150,17 @@ python() {
   touch "$to/tokenizers-0.23.3-pyarrow-26.0.1-duckdb-1.5.6"
 }
 
+# A module of JavaScript that the tests run in Node: GrowthBook's SDK, which must find the same arms.
+node() {
+  local to=$cache/node/growthbook.mjs
+  [ -f "$to" ] && return
+  begin "GrowthBook's JavaScript SDK 1.8.0 (1 MB)"
+  (cd "$work" && npm pack --silent --ignore-scripts @growthbook/growthbook@1.8.0 >/dev/null)
+  tar -xzf "$work"/*.tgz -C "$work"
+  check "$work/package/dist/bundles/esm.min.js" 3d419dc8040fdba3bc8d076cbfa577f95b55d50f967f03d6d30794d8e02b1004
+  place "$work/package/dist/bundles/esm.min.js" "$to"
+}
+
 # The tests run real Redis servers, of the distribution's package. Nothing is started by it here.
 redis() {
   command -v redis-server >/dev/null && return
@@ -114,12 +169,26 @@ redis() {
   RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >&2
 }
 
+# promtool checks the alert rules and runs their tests. Of the distribution's package only the program is taken.
+promtool() {
+  [ -x "$cache/bin/promtool" ] && return
+  begin "promtool (19 MB)"
+  apt-get update -qq
+  (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root prometheus >&2)
+  dpkg-deb -x "$work"/prometheus_*.deb "$work/package"
+  place "$work/package/usr/bin/promtool" "$cache/bin/promtool"
+}
+
 case "${1-}" in
   onnxruntime) onnxruntime ;;
   lightgbm) lightgbm ;;
+  onnxruntime-cuda) onnxruntime_cuda ;;
+  cuda) cuda ;;
   encoder-int8) encoder int8 all-minilm-l6-v2-q all-minilm-l6-v2-q afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1 ;;
   encoder-fp32) encoder fp32 all-minilm-l6-v2 all-minilm-l6-v2 ca46f1a88a9c6e61b918af1ab38be3e7903b986616551f0a6f10a7ecc5730cd4 ;;
   python) python ;;
+  node) node ;;
   redis-server) redis ;;
-  *) say "usage: fetch.sh onnxruntime|lightgbm|encoder-int8|encoder-fp32|python|redis-server"; exit 2 ;;
+  promtool) promtool ;;
+  *) say "usage: fetch.sh onnxruntime|onnxruntime-cuda|cuda|lightgbm|encoder-int8|encoder-fp32|python|node|redis-server|promtool"; exit 2 ;;
 esac

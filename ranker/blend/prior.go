@@ -47,6 +47,7 @@ const (
 )
 
 type term struct {
+	name   string // of its column
 	column int
 	weight float64
 	gate   gate
@@ -79,18 +80,18 @@ func NewPrior(schema *ranker.Schema, tables []Table) (*Prior, error) {
 		switch {
 		case strings.HasPrefix(c.Name, fieldRate):
 			p.fields = append(p.fields, i)
-			p.terms = append(p.terms, term{i, wRate, byColdPart})
+			p.terms = append(p.terms, term{c.Name, i, wRate, byColdPart})
 		case strings.HasPrefix(c.Name, userFieldRate):
-			p.terms = append(p.terms, term{i, wUserField, always}) // the rate is shrunk already
+			p.terms = append(p.terms, term{c.Name, i, wUserField, always}) // the rate is shrunk already
 		default:
 			if t, ok := single[c.Name]; ok {
-				t.column = i
+				t.name, t.column = c.Name, i
 				p.terms = append(p.terms, t)
 			}
 		}
 	}
 	for _, t := range tables {
-		p.terms = append(p.terms, term{at[tableColumn+t.Column], t.Weight, always})
+		p.terms = append(p.terms, term{tableColumn + t.Column, at[tableColumn+t.Column], t.Weight, always})
 	}
 	return p, nil
 }

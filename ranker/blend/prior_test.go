@@ -184,3 +184,34 @@ func BenchmarkPrior(b *testing.B) {
 		})
 	}
 }
+
+func TestPriorTunes(t *testing.T) {
+	p, m := rows(t, map[string]float32{"text.mean": 1, "user.history": log1p(20), "user_field.rate.kind": 2})
+	explain := func(b ranker.Blend) map[string]float64 {
+		parts := make([]float64, len(m.Columns))
+		if _, err := b.Explain(m, 0, parts); err != nil {
+			t.Fatal(err)
+		}
+		by := map[string]float64{}
+		for i, c := range m.Columns {
+			by[c.Name] = parts[i]
+		}
+		return by
+	}
+	before := explain(p)
+	tuned, err := p.Tune(map[string]float64{"text.mean": 0, "user_field.rate": 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := explain(tuned); got["text.mean"] != 0 || got["user_field.rate.kind"] != 3*before["user_field.rate.kind"] {
+		t.Errorf("tuned: %v, before: %v", got, before)
+	}
+	if after := explain(p); after["text.mean"] != before["text.mean"] {
+		t.Error("the blend itself has changed")
+	}
+	for name, bad := range map[string]map[string]float64{"unknown": {"nope": 1}, "part of a name": {"text.me": 1}, "not a number": {"text.mean": math.NaN()}} {
+		if _, err := p.Tune(bad); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

@@ -2,6 +2,7 @@
 //
 // The prior is the blend before any training: a sum of log-odds, each weighed by how much is known of
 // this user and this item. It needs no data to be of use, and gets better as counters fill, by itself.
+// Trees is the blend that was trained, read from LightGBM's text format.
 package blend
 
 import "relish/ranker"
@@ -27,8 +28,8 @@ const (
 
 // A Table gives a column of an imported table a say in the prior.
 type Table struct {
-	Column string  `yaml:"column"` // TABLE.COLUMN
-	Weight float64 `yaml:"weight"` // log-odds per unit of the column; 0 = shown to explanations and trainings only
+	Column string  `yaml:"column" json:"column"` // TABLE.COLUMN
+	Weight float64 `yaml:"weight" json:"weight"` // log-odds per unit of the column; 0 = shown to explanations and trainings only
 }
 
 // PriorSchema returns the features that the prior reads, over the counted item fields and imported columns.

@@ -18,6 +18,8 @@ type scratch struct {
 	leaves  [batch][blockRows]uint8
 }
 
+// The loops that matter stand in functions that are not inlined: inlined, they run out of registers.
+
 // score writes the sliced trees' sums for rows of the given width.
 func (p *program) score(s *scratch, data []float32, columns int, out []float64) {
 	for len(out) > 0 {

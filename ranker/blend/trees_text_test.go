@@ -175,29 +175,65 @@ func TestParseTreesRefuses(t *testing.T) {
 	}
 }
 
+// Thresholds are float64 in the text: a float32 just above one must go right, though it rounds to it.
+func TestTreesThresholdBetweenFloats(t *testing.T) {
+	for _, threshold := range []float64{0.1, -0.1, 0.2, -1e-3, 1e9 + 1, 16777217, 1e300, -1e300} {
+		ours, err := blend.ParseTrees([]byte(single(map[string]string{"threshold": fmt.Sprint("0 ", threshold)})), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near := float32(min(max(threshold, -math.MaxFloat32), math.MaxFloat32))
+		m := &ranker.Matrix{Columns: make([]ranker.Column, 2)}
+		for _, x := range []float32{math.Nextafter32(near, -1e38), near, math.Nextafter32(near, 1e38)} {
+			m.N++
+			m.Data = append(m.Data, 1, x) // category 1 goes left, to the node with the threshold
+		}
+		got := make([]float64, m.N)
+		if err := ours.Score(m, got); err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			want, x := 3.0, m.Data[2*i+1]
+			if float64(x) <= threshold {
+				want = 1
+			}
+			if got[i] != want {
+				t.Errorf("%g <= %g: leaf %g", x, threshold, got[i])
+			}
+		}
+	}
+}
+
+// list joins the n values of a field.
+func list(n int, value func(i int) int) string {
+	parts := make([]string, n)
+	for i := range parts {
+		parts[i] = strconv.Itoa(value(i))
+	}
+	return strings.Join(parts, " ")
+}
+
+// chain is the fields of a tree of n leaves that is one long path: node i sends x <= threshold(i) of a
+// column to leaf i, whose value is i, and the rest on.
+func chain(n int, column, threshold func(i int) int) map[string]string {
+	return map[string]string{"num_leaves": strconv.Itoa(n), "num_cat": "0",
+		"split_feature": list(n-1, column), "threshold": list(n-1, threshold),
+		"decision_type": list(n-1, func(int) int { return 2 }),
+		"left_child":    list(n-1, func(i int) int { return ^i }),
+		"right_child": list(n-1, func(i int) int {
+			if i == n-2 {
+				return -n
+			}
+			return i + 1
+		}),
+		"leaf_value": list(n, func(i int) int { return i }), "leaf_count": list(n, func(int) int { return 1 }),
+		"internal_count": list(n-1, func(i int) int { return n - i })}
+}
+
 // A chain is the worst shape: deep, and refused where it is absurd.
 func TestTreesChain(t *testing.T) {
 	for _, n := range []int{100, 400, 600} { // leaves: sliced, walked, too deep
-		join := func(f func(i int) string, n int) string {
-			parts := make([]string, n)
-			for i := range parts {
-				parts[i] = f(i)
-			}
-			return strings.Join(parts, " ")
-		}
-		text := single(map[string]string{"num_leaves": strconv.Itoa(n), "num_cat": "0",
-			"split_feature": join(func(i int) string { return strconv.Itoa(i % 2) }, n-1),
-			"threshold":     join(func(i int) string { return strconv.Itoa(i / 2) }, n-1),
-			"decision_type": join(func(int) string { return "2" }, n-1),
-			"left_child":    join(func(i int) string { return strconv.Itoa(^i) }, n-1),
-			"right_child": join(func(i int) string {
-				if i == n-2 {
-					return strconv.Itoa(-n)
-				}
-				return strconv.Itoa(i + 1)
-			}, n-1),
-			"leaf_value": join(strconv.Itoa, n), "leaf_count": join(func(int) string { return "1" }, n),
-			"internal_count": join(func(i int) string { return strconv.Itoa(n - i) }, n-1)})
+		text := single(chain(n, func(i int) int { return i % 2 }, func(i int) int { return i / 2 }))
 		ours, err := blend.ParseTrees([]byte(text), 2)
 		if n == 600 {
 			if err == nil || !strings.Contains(err.Error(), "a path of more than") {
@@ -221,6 +257,35 @@ func TestTreesChain(t *testing.T) {
 		base, err := ours.Explain(m, 1, parts)
 		if sum := base + parts[0] + parts[1]; err != nil || math.Abs(sum-16) > 1e-6 {
 			t.Errorf("%d leaves: the parts add up to %g: %v", n, sum, err)
+		}
+	}
+}
+
+// A model that was trained on and on asks a column about more thresholds than one table of them holds.
+func TestTreesManyThresholds(t *testing.T) {
+	const trees, leaves = 7, 101
+	text := ""
+	for k := range trees {
+		one := single(chain(leaves, func(int) int { return 1 }, func(i int) int { return 100*k + i }))
+		body := one[strings.Index(one, "Tree=0")+len("Tree=0") : strings.Index(one, "end of trees")]
+		text += "Tree=" + strconv.Itoa(k) + body
+	}
+	head, _, _ := strings.Cut(single(map[string]string{"tree_sizes": list(trees, func(int) int { return 1 })}), "Tree=0")
+	ours, err := blend.ParseTrees([]byte(head+text+"end of trees\n"), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &ranker.Matrix{N: 750, Columns: make([]ranker.Column, 2), Data: make([]float32, 1500)}
+	for row := range m.N {
+		m.Data[2*row+1] = float32(row) - 20.5
+	}
+	got := make([]float64, m.N)
+	if err := ours.Score(m, got); err != nil {
+		t.Fatal(err)
+	}
+	for row, s := range got { // the trees' chains follow each other: together they count the thresholds below x
+		if want := float64(min(max(row-20, 0), 100*trees)); s != want {
+			t.Fatalf("%g scores %g, not %g", m.Data[2*row+1], s, want)
 		}
 	}
 }

@@ -44,11 +44,11 @@ var decoders = map[string]decoder{
 
 // Open makes the matcher of the kind; data is its file, nil for a kind without one. Damage is an error, never a panic.
 func (o *Opener) Open(kind string, data []byte) (ranker.Matcher, error) {
-	switch kind {
-	case KindText:
-		return TextPoolings{}, nil
-	case KindWords:
-		return TokenOverlap{}, nil
+	if plain := map[string]ranker.Matcher{KindText: TextPoolings{}, KindWords: TokenOverlap{}}[kind]; plain != nil {
+		if data != nil {
+			return nil, fmt.Errorf("matcher kind %q has no file", kind)
+		}
+		return plain, nil
 	}
 	decode, known := decoders[kind]
 	if !known {
@@ -69,4 +69,14 @@ func (o *Opener) Open(kind string, data []byte) (ranker.Matcher, error) {
 // Kinds returns the kinds that Open knows, sorted.
 func Kinds() []string {
 	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(decoders)), KindText, KindWords)))
+}
+
+// Group returns the group of a matcher's column: that of text for what reads the items' content, of behaviour for what
+// reads who took what.
+func Group(column string) string {
+	kind, _, _ := strings.Cut(column, ".")
+	if kind == KindCooccurrence || kind == KindFactors || kind == KindTaste && column != tasteColumns[1] {
+		return "behaviour"
+	}
+	return ranker.GroupText
 }

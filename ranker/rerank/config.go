@@ -106,27 +106,26 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// New returns the steps of a valid configuration, in their order: filters, boosts, diversity, pins,
-// exploration (which leaves pinned items where they are).
-func New(c Config) (func(*ranker.Request) []ranker.Step, error) {
+// New returns the steps of a valid configuration. Pins come after diversity and before exploration, which
+// leaves pinned items where they are.
+func New(c Config) (steps ranker.Steps, err error) {
 	if err := c.Validate(); err != nil {
-		return nil, err
+		return steps, err
 	}
-	var steps []ranker.Step
 	if c.FilterSeen != nil || len(c.Filters) > 0 {
-		steps = append(steps, &filter{seen: c.FilterSeen, conditions: c.Filters})
+		steps[ranker.SlotFilter] = &filter{seen: c.FilterSeen, conditions: c.Filters}
 	}
 	if len(c.Boosts) > 0 {
-		steps = append(steps, &boost{c.Boosts})
+		steps[ranker.SlotBoost] = &boost{c.Boosts}
 	}
 	if c.Diversity != nil {
-		steps = append(steps, &diversity{*c.Diversity})
+		steps[ranker.SlotDiversity] = &diversity{*c.Diversity}
 	}
 	if len(c.Pins) > 0 {
-		steps = append(steps, &pin{c.Pins})
+		steps[ranker.SlotPin] = &pin{c.Pins}
 	}
 	if c.Exploration != nil {
-		steps = append(steps, &exploration{*c.Exploration})
+		steps[ranker.SlotExploration] = &exploration{*c.Exploration}
 	}
-	return func(*ranker.Request) []ranker.Step { return steps }, nil
+	return steps, nil
 }

@@ -46,7 +46,10 @@ func apply(t testing.TB, c rerank.Config, l *ranker.List) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range steps(l.Request) {
+	for _, s := range steps {
+		if s == nil {
+			continue
+		}
 		if err := s.Apply(context.Background(), l); err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +269,7 @@ func BenchmarkDiversity(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		copy(l.Entries, entries)
-		if err := steps(l.Request)[0].Apply(context.Background(), l); err != nil {
+		if err := steps[ranker.SlotDiversity].Apply(context.Background(), l); err != nil {
 			b.Fatal(err)
 		}
 	}

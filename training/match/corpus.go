@@ -70,3 +70,13 @@ func parallel(n int, f func(worker, i int)) {
 	}
 	wg.Wait()
 }
+
+// HasPairs reports whether any user took two items.
+func (c *Corpus) HasPairs() bool {
+	for _, u := range c.Users {
+		if len(u.Steps) > 1 {
+			return true
+		}
+	}
+	return false
+}

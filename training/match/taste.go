@@ -12,7 +12,7 @@ import (
 // Of taste.
 const (
 	tasteDim    = 16
-	tasteRounds = 25
+	tasteRounds = 12
 	tasteUsers  = 50_000 // that the learned places are learned from, the newest
 	tasteMemory = 200    // residuals per user, the newest
 	fewShown    = 5      // shown less often, an item gets the place that its content predicts
@@ -39,9 +39,12 @@ func TrainTaste(c *Corpus, space *match.Space, seed uint64) (*match.Taste, error
 		return nil, nil
 	}
 	a := newAnalysis(out, users, rand.New(rand.NewPCG(seed, 0x7a57e)))
-	for range tasteRounds {
+	for round := range tasteRounds {
 		if err := a.round(); err != nil {
 			return nil, err
+		}
+		if round%3 == 2 { // they move slowly, and cost as much as all else
+			a.fitVariances()
 		}
 	}
 	a.finish()
@@ -133,7 +136,7 @@ func newAnalysis(t *match.Taste, users [][]residual, rng *rand.Rand) *analysis {
 	return a
 }
 
-// round updates users, items, the prediction and both variances, in this order.
+// round updates users, items and the prediction, in this order.
 func (a *analysis) round() error {
 	failed := make([]bool, len(a.users)+len(a.place))
 	parallel(len(a.users), func(_, u int) { failed[u] = !a.solveUser(u) })
@@ -143,19 +146,15 @@ func (a *analysis) round() error {
 			return errNumeric
 		}
 	}
-	if err := a.fitPrediction(); err != nil {
-		return err
-	}
-	a.fitVariances()
-	return nil
+	return a.fitPrediction()
 }
 
 func (a *analysis) solveUser(u int) bool {
-	g := newGaussian(1)
+	g := newGaussian()
 	for _, x := range a.users[u] {
-		g.observe(a.place[x.item], a.spread[x.item], x.r, a.noise)
+		g.observe(a.place[x.item], a.spread[x.item], x.r)
 	}
-	a.user[u], a.uspread[u] = g.solve()
+	a.user[u], a.uspread[u] = g.solve(a.noise, nil, 1)
 	return a.user[u] != nil
 }
 
@@ -164,14 +163,11 @@ func (a *analysis) solveItem(i int) bool {
 		a.place[i], a.spread[i] = a.prior(i), nil
 		return true
 	}
-	g := newGaussian(a.tightness)
-	for d, x := range a.prior(i) {
-		g.right[d] += a.tightness * x
-	}
+	g := newGaussian()
 	for _, s := range a.ofItem[i] {
-		g.observe(a.user[s.user], a.uspread[s.user], s.r, a.noise)
+		g.observe(a.user[s.user], a.uspread[s.user], s.r)
 	}
-	a.place[i], a.spread[i] = g.solve()
+	a.place[i], a.spread[i] = g.solve(a.noise, a.prior(i), a.tightness)
 	return a.place[i] != nil
 }
 
@@ -222,14 +218,19 @@ func (a *analysis) fitPrediction() error {
 }
 
 func (a *analysis) fitVariances() {
-	sum, n := 0.0, 0.0
-	for u, list := range a.users {
-		for _, x := range list {
-			f, m := a.place[x.item], a.user[u]
+	sums := make([]float64, len(a.users))
+	parallel(len(a.users), func(_, u int) {
+		m, spread := a.user[u], a.uspread[u]
+		for _, x := range a.users[u] {
+			f := a.place[x.item]
 			e := x.r - dot(f, m)
-			sum += e*e + quadratic(a.uspread[u], f) + quadratic(a.spread[x.item], m) + trace(a.uspread[u], a.spread[x.item])
-			n++
+			sums[u] += e*e + quadratic(spread, f) + quadratic(a.spread[x.item], m) + trace(spread, a.spread[x.item])
 		}
+	})
+	sum, n := 0.0, 0.0
+	for u, x := range sums { // in the order of users, so that rounding is the same each time
+		sum += x
+		n += float64(len(a.users[u]))
 	}
 	a.noise = sum / n
 	around, items := 0.0, 0.0
@@ -264,43 +265,54 @@ func (a *analysis) finish() {
 	a.t.LearnedNoise = a.noise
 }
 
-// gaussian gathers a normal posterior: precision and precision times mean.
+// gaussian gathers a normal posterior: what was observed, as precision and precision times mean in units of the noise.
 type gaussian struct {
-	precision []float64
+	precision []float64 // the lower triangle only
 	right     []float64
 }
 
-func newGaussian(prior float64) *gaussian {
-	g := &gaussian{make([]float64, tasteDim*tasteDim), make([]float64, tasteDim)}
-	for d := range tasteDim {
-		g.precision[d*tasteDim+d] = prior
-	}
-	return g
+func newGaussian() *gaussian {
+	return &gaussian{make([]float64, tasteDim*tasteDim), make([]float64, tasteDim)}
 }
 
 // observe takes y = product with x plus noise, x having the covariance spread, nil for none.
-func (g *gaussian) observe(x, spread []float64, y, noise float64) {
+func (g *gaussian) observe(x, spread []float64, y float64) {
 	for d, xd := range x {
-		g.right[d] += xd * y / noise
-		row := g.precision[d*tasteDim : (d+1)*tasteDim]
-		for e, xe := range x {
-			row[e] += xd * xe / noise
+		g.right[d] += xd * y
+		row := g.precision[d*tasteDim : d*tasteDim+d+1]
+		for e := range row {
+			row[e] += xd * x[e]
 		}
-	}
-	for k, s := range spread {
-		g.precision[k] += s / noise
+		if spread != nil {
+			for e, s := range spread[d*tasteDim : d*tasteDim+d+1] {
+				row[e] += s
+			}
+		}
 	}
 }
 
-// solve returns mean and covariance, nil if the numbers do not allow it.
-func (g *gaussian) solve() (mean, spread []float64) {
+// solve returns mean and covariance under noise of this variance and a prior around mean of this precision; nil if the
+// numbers do not allow it. mean may be nil for zero.
+func (g *gaussian) solve(noise float64, prior []float64, precision float64) (mean, spread []float64) {
+	full := mat.NewSymDense(tasteDim, nil)
+	right := mat.NewVecDense(tasteDim, nil)
+	for d := range tasteDim {
+		for e := range d + 1 {
+			full.SetSym(d, e, g.precision[d*tasteDim+e]/noise)
+		}
+		full.SetSym(d, d, full.At(d, d)+precision)
+		right.SetVec(d, g.right[d]/noise)
+		if prior != nil {
+			right.SetVec(d, right.AtVec(d)+precision*prior[d])
+		}
+	}
 	var chol mat.Cholesky
-	if !chol.Factorize(mat.NewSymDense(tasteDim, g.precision)) {
+	if !chol.Factorize(full) {
 		return nil, nil
 	}
 	var m mat.VecDense
 	var inverse mat.SymDense
-	if chol.SolveVecTo(&m, mat.NewVecDense(tasteDim, g.right)) != nil || chol.InverseTo(&inverse) != nil {
+	if chol.SolveVecTo(&m, right) != nil || chol.InverseTo(&inverse) != nil {
 		return nil, nil
 	}
 	spread = make([]float64, tasteDim*tasteDim)

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 )
@@ -79,13 +80,13 @@ func (l *Log) Made(from, to uint64, n Negatives, perUser int, rng *rand.Rand) []
 			}
 		}
 	}
-	slices.SortFunc(picks, func(a, b Pick) int {
-		if a.Seq < b.Seq {
-			return -1
-		}
-		return 1
-	})
+	SortPicks(picks)
 	return picks
+}
+
+// SortPicks puts picks in the order in which Walk takes them.
+func SortPicks(picks []Pick) {
+	slices.SortFunc(picks, func(a, b Pick) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
 // byUser returns each user's places in Steps.

@@ -2,8 +2,10 @@
 
   arrow.py write FOLDER      writes users.arrow and items.arrow
   arrow.py read SNAPSHOT     prints what pyarrow, and DuckDB over pyarrow, find in a snapshot
+  arrow.py same SNAPSHOT...  prints in what snapshots differ, the order of rows and who counted aside
 """
 import json
+import math
 import os
 import sys
 
@@ -27,12 +29,44 @@ def write_tables(folder):
         "margin": pa.array([1.5, -2.0], pa.float64())}), compression="zstd")
 
 
-def read_snapshot(folder):
-    def table(name):
-        with pa.OSFile(os.path.join(folder, name)) as f:
-            return ipc.open_file(f).read_all()
+FILES = ("items", "users", "history", "counters")
 
-    items, users, history, counters = (table(n + ".arrow") for n in ("items", "users", "history", "counters"))
+
+def table(folder, name):
+    with pa.OSFile(os.path.join(folder, name + ".arrow")) as f:
+        return ipc.open_file(f).read_all()
+
+
+def rows(folder, name):
+    """A table's rows in an order of their own; of equal times in a history the file's order counts."""
+    keys = {"history": ("user", "kind")}.get(name, ("scope", "item", "user", "id", "field", "value", "replica"))
+    found = sorted(table(folder, name).to_pylist(), key=lambda r: [str(r.get(k)) for k in keys])
+    for r in found:
+        r.pop("replica", None)
+    return found
+
+
+def close(a, b):
+    """Decayed sums agree to 1e-9, everything else exactly."""
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+    return a == b
+
+
+def compare(first, *others):
+    for name in FILES:
+        for folder in others:
+            a, b = rows(first, name), rows(folder, name)
+            if len(a) != len(b):
+                print(f"{name} has {len(a)} rows, {len(b)} in {folder}")
+            for x, y in zip(a, b):
+                if not all(close(x[c], y[c]) for c in x):
+                    print(f"{name}: {x}\nin {folder}: {y}")
+                    break
+
+
+def read_snapshot(folder):
+    items, users, history, counters = (table(folder, n) for n in FILES)
     liked = duckdb.sql("""
         SELECT i.title, count(*) AS n FROM history h JOIN items i ON i.item = h.item
         WHERE h.kind = 'interaction' GROUP BY i.title ORDER BY n DESC, i.title LIMIT 1""").fetchone()
@@ -41,4 +75,4 @@ def read_snapshot(folder):
         "titles": items.column("title").to_pylist()[:1], "liked": liked}))
 
 
-{"write": write_tables, "read": read_snapshot}[sys.argv[1]](sys.argv[2])
+{"write": write_tables, "read": read_snapshot, "same": compare}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"relish/ranker/experiment"
+)
+
+type experimentCheckCmd struct {
+	File string `arg:"" help:"The file that serve would get as --experiments." type:"path"`
+	JSON bool   `help:"Print what the file does as JSON."`
+}
+
+// Run reads the file as serve would. Exit status 1 when it would be refused.
+func (c *experimentCheckCmd) Run() error {
+	set, err := experiment.Load(c.File)
+	if err != nil {
+		return err
+	}
+	status := set.Status(time.Now(), nil)
+	if c.JSON {
+		return printJSON(status)
+	}
+	w := table.NewWriter()
+	w.SetOutputMirror(os.Stdout)
+	w.SetTitle("version %s, holdout %.4g %%", status.Version, 100*status.Holdout)
+	w.AppendHeader(table.Row{"layer", "experiment", "state", "by", "users", "arm", "weight", "changes"})
+	for _, l := range status.Layers {
+		for _, e := range l.Experiments {
+			for i, a := range e.Arms {
+				row := table.Row{"", "", "", "", "", a.Name, fmt.Sprintf("%.4g %%", 100*a.Weight), strings.Join(a.Changes, ", ")}
+				if e.Mode == experiment.ModeInterleave {
+					row[6] = "both"
+				}
+				if i == 0 {
+					row[0], row[1], row[2], row[3], row[4] = l.Name, e.Name, e.Status, e.HashAttribute, share(e)
+				}
+				w.AppendRow(row)
+			}
+			w.AppendSeparator()
+		}
+	}
+	w.Render()
+	return nil
+}
+
+// share says who takes part.
+func share(e experiment.ExperimentStatus) string {
+	out := fmt.Sprintf("%.4g %%", 100*e.Coverage)
+	if n, ok := e.Namespace.([]any); ok {
+		out += fmt.Sprintf(" of %v %v-%v", n...)
+	}
+	if e.Condition != nil {
+		out += ", on condition"
+	}
+	return out
+}

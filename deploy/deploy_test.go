@@ -1,0 +1,162 @@
+// Package deploy holds no code, only what Relish is run by: compose.yaml, the Kubernetes manifests, alert rules,
+// dashboard. Its tests hold these against the real binary and against each other: every flag exists, every
+// metric is exposed, every name that one file uses is declared in another.
+package deploy
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"relish/internal/redistest"
+)
+
+// binary is relish, built once for all tests.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(build(m)) }
+
+func build(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "deploy")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "relish")
+	if out, err := exec.Command("go", "build", "-o", binary, "relish/cmd/relish").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building relish: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// documents reads all documents of a YAML file into T, by way of JSON, whose names match in either case. What T
+// lacks is left out.
+func documents[T any](t *testing.T, path string) []T {
+	t.Helper()
+	dec := yaml.NewDecoder(strings.NewReader(read(t, path)))
+	var out []T
+	for {
+		var raw any
+		err := dec.Decode(&raw)
+		if err == io.EOF {
+			return out
+		}
+		var v T
+		var data []byte
+		if err == nil {
+			data, err = json.Marshal(raw)
+		}
+		if err == nil {
+			err = json.Unmarshal(data, &v)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		out = append(out, v)
+	}
+}
+
+// server is a running relish serve with the environment that the manifests give it.
+type server struct {
+	url   string
+	redis *redistest.Server
+}
+
+var listening = regexp.MustCompile(`serves on (http://[^ ]+)`)
+
+// start runs relish serve on a fresh folder and a Redis of its own.
+func start(t *testing.T, environment map[string]string) *server {
+	t.Helper()
+	s := &server{redis: redistest.Start(t)}
+	assets, err := filepath.Abs("../.cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "serve", "--addr", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), "d"), "--redis", s.redis.URL(),
+		"--assets", assets, "--device", "cpu", "--max-log-bytes", "100000")
+	cmd.Env = os.Environ()
+	for k, v := range environment {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	var said bytes.Buffer
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+			s.url = m[1]
+			go func() { _, _ = io.Copy(io.Discard, stderr) }()
+			return s
+		}
+		said.WriteString(lines.Text() + "\n")
+	}
+	t.Fatalf("serve ended before it listened:\n%s", said.String())
+	return nil
+}
+
+func (s *server) get(t *testing.T, path string) (status int, body string) {
+	t.Helper()
+	resp, err := http.Get(s.url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(data)
+}
+
+func (s *server) post(t *testing.T, path, body string) (status int, answer string) {
+	t.Helper()
+	resp, err := http.Post(s.url+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(data)
+}
+
+// eventually waits for what happens in the background.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within half a minute: %s", what)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package chart
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Axis says what a picture's axis measures.
+type Axis struct {
+	Label string
+	// Min and Max bound it; both 0 = from the data, with a little air.
+	Min, Max float64
+	// Zero widens an axis that is fitted to the data so that 0 is on it.
+	Zero bool
+}
+
+// span is the range of an axis over the values, ready to draw: never empty.
+func (a Axis) span(values []float64) (lo, hi float64, ok bool) {
+	if a.Min != 0 || a.Max != 0 {
+		return a.Min, max(a.Max, math.Nextafter(a.Min, math.Inf(1))), true
+	}
+	lo, hi = math.Inf(1), math.Inf(-1)
+	for _, v := range values {
+		if finite(v) {
+			lo, hi, ok = min(lo, v), max(hi, v), true
+		}
+	}
+	if !ok {
+		return 0, 1, false
+	}
+	low, high := lo, hi
+	if a.Zero {
+		lo, hi = min(lo, 0), max(hi, 0)
+	}
+	air := (hi - lo) * 0.04
+	if air < math.Abs(lo)*1e-9 || air < 1e-300 { // one value: stand it in the middle
+		air = math.Abs(lo) * 0.1
+		if air < 1e-300 {
+			air = 1
+		}
+		return lo - air, hi + air, true
+	}
+	if !a.Zero || low < 0 { // an axis that begins or ends at 0 needs no air there
+		lo -= air
+	}
+	if !a.Zero || high > 0 {
+		hi += air
+	}
+	return lo, hi, true
+}
+
+// scale maps lo..hi to the pixels from..to.
+type scale struct{ lo, hi, from, to float64 }
+
+func (s scale) at(v float64) float64 {
+	v = min(max(v, s.lo), s.hi)
+	return s.from + (v-s.lo)/(s.hi-s.lo)*(s.to-s.from)
+}
+
+// Ticks returns about n round numbers (1, 2 or 5 times a power of ten apart) within lo..hi, after
+// Heckbert, Nice numbers for graph labels, Graphics Gems 1990; and the decimals that tell them apart.
+// It returns none where lo..hi is no range.
+func Ticks(lo, hi float64, n int) (at []float64, decimals int) {
+	if !finite(lo) || !finite(hi) || hi <= lo || n < 1 {
+		return nil, 0
+	}
+	raw := (hi - lo) / float64(n)
+	power := math.Floor(math.Log10(raw))
+	step := math.Pow(10, power)
+	switch f := raw / step; {
+	case f < 1.5:
+	case f < 3:
+		step *= 2
+	case f < 7:
+		step *= 5
+	default:
+		step *= 10
+		power++
+	}
+	if step == 0 || math.IsInf(step, 0) || lo+step == lo || hi-step == hi {
+		return nil, 0 // too narrow for float64 to step through
+	}
+	for k := math.Ceil(lo/step - 1e-9); k*step <= hi+step*1e-9; k++ {
+		at = append(at, k*step+0)
+	}
+	return at, int(max(0, -power))
+}
+
+// tickText prints a tick, large ones with a unit.
+func tickText(v float64, decimals int) string {
+	if a := math.Abs(v); a >= 1e15 || decimals > 9 {
+		return strconv.FormatFloat(v, 'g', 3, 64)
+	}
+	if a := math.Abs(v); a >= 10000 {
+		return Number(v)
+	}
+	return strconv.FormatFloat(v, 'f', decimals, 64)
+}
+
+// Number prints a value for people: three or four figures, thousands apart, a unit beyond a million,
+// a dash for what is not finite.
+func Number(v float64) string {
+	a := math.Abs(v)
+	switch {
+	case !finite(v):
+		return "–"
+	case a >= 1e15 || a > 0 && a < 1e-4:
+		return strconv.FormatFloat(v, 'g', 3, 64)
+	case a >= 1e9:
+		return trim(v/1e9, 2) + " G"
+	case a >= 1e6:
+		return trim(v/1e6, 2) + " M"
+	case a >= 100:
+		return thousands(strconv.FormatFloat(v, 'f', 0, 64))
+	case a >= 10:
+		return trim(v, 1)
+	case a >= 1:
+		return trim(v, 2)
+	default:
+		return trim(v, 4)
+	}
+}
+
+// figures prints values that are compared on one axis alike: to about a hundredth of its range.
+func figures(v, lo, hi float64) string {
+	decimals := int(math.Ceil(-math.Log10((hi - lo) / 80)))
+	if !finite(v) || decimals > 6 || math.Abs(v) >= 10000 {
+		return Number(v)
+	}
+	return strconv.FormatFloat(v+0, 'f', max(decimals, 0), 64)
+}
+
+func trim(v float64, decimals int) string {
+	s := strconv.FormatFloat(v, 'f', decimals, 64)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	if s == "-0" {
+		return "0"
+	}
+	return s
+}
+
+func thousands(s string) string {
+	sign := ""
+	if strings.HasPrefix(s, "-") {
+		sign, s = "-", s[1:]
+	}
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return sign + s
+}
+
+// bottomAxis draws grid, ticks and label of a horizontal axis below y, over the height from top.
+func (c *canvas) bottomAxis(a Axis, s scale, top, y float64) {
+	ticks, decimals := Ticks(s.lo, s.hi, int(max(2, (s.to-s.from)/58)))
+	for _, t := range ticks {
+		x, label := s.at(t), tickText(t, decimals)
+		half := textWidth(label) / 2
+		c.line("grid", x, top, x, y)
+		c.text("dim mid", min(max(x, half), c.w-half), y+15, 80, label)
+	}
+	c.line("axis", s.from, y, s.to, y)
+	if a.Label != "" {
+		c.text("dim end", s.to, y+15+lineSkip, c.w-pad, a.Label)
+	}
+}
+
+// below is the height that bottomAxis needs.
+func (a Axis) below() float64 {
+	if a.Label != "" {
+		return 22 + lineSkip
+	}
+	return 22
+}

@@ -1,0 +1,120 @@
+package chart
+
+import "html/template"
+
+// Bar is one row of Bars. Color is as in Series.
+type Bar struct {
+	Label string
+	Value float64
+	Color int
+}
+
+// Bars is a chart of horizontal bars from 0, signed values to either side.
+type Bars struct {
+	About
+	X    Axis
+	Rows []Bar
+}
+
+// SVG implements Chart.
+func (b *Bars) SVG() template.HTML {
+	var values []float64
+	var labels []string
+	for _, r := range b.Rows {
+		values, labels = append(values, r.Value), append(labels, r.Label)
+	}
+	axis := b.X
+	axis.Zero = true
+	lo, hi, ok := axis.span(values)
+	if !ok {
+		return nothing(b.About)
+	}
+	left, bottom := labelRoom(labels, width), 4+rowHeight*float64(len(b.Rows))
+	x := scale{lo, hi, left + 6, width - 56}
+	c := newCanvas(b.About, width, bottom+b.X.below())
+	c.bottomAxis(b.X, x, 4, bottom)
+	for i, r := range b.Rows {
+		y := 4 + rowHeight*float64(i)
+		c.text("", 0, y+rowHeight/2+4, left, r.Label)
+		c.text("dim end", width, y+rowHeight/2+4, 56, figures(r.Value, lo, hi))
+		if !finite(r.Value) {
+			continue
+		}
+		from, to := x.at(min(r.Value, 0)), x.at(max(r.Value, 0))
+		c.open("g", "class", shade(r.Color))
+		c.shape(r.Label+": "+Number(r.Value), "rect", "class", "fill", "x", from, "y", y+4, "width", max(to-from, 0.5), "height", rowHeight-8, "rx", 2.0)
+		c.close("g")
+	}
+	return c.done()
+}
+
+// Table implements Chart.
+func (b *Bars) Table() (head []string, rows [][]string) {
+	head = []string{"", b.X.Label}
+	for _, r := range b.Rows {
+		rows = append(rows, []string{r.Label, Number(r.Value)})
+	}
+	return head, rows
+}
+
+// Histogram counts values in bins: bin i holds Counts[i] values from Edges[i] to Edges[i+1], so there
+// is one edge more than counts; more or fewer draw nothing.
+type Histogram struct {
+	About
+	X      Axis
+	Edges  []float64
+	Counts []float64
+	Color  int
+}
+
+func (h *Histogram) valid() bool {
+	if len(h.Counts) == 0 || len(h.Edges) != len(h.Counts)+1 {
+		return false
+	}
+	for i, n := range h.Counts {
+		if !finite(n) || n < 0 || !finite(h.Edges[i]) || !(h.Edges[i+1] > h.Edges[i]) || !finite(h.Edges[i+1]) {
+			return false
+		}
+	}
+	return true
+}
+
+// SVG implements Chart. Bins of unequal width are drawn by their count, not their density: short
+// ranges are told by the axis.
+func (h *Histogram) SVG() template.HTML {
+	if !h.valid() {
+		return nothing(h.About)
+	}
+	const height = 110.0
+	most := 0.0
+	for _, n := range h.Counts {
+		most = max(most, n)
+	}
+	top := lineSkip + 6
+	x := scale{h.Edges[0], h.Edges[len(h.Edges)-1], pad, width - pad}
+	y := scale{0, max(most, 1), top + height, top}
+	c := newCanvas(h.About, width, top+height+h.X.below())
+	c.text("dim", 0, 11, width, "most in a bin: "+Number(most))
+	c.bottomAxis(h.X, x, top, top+height)
+	c.open("g", "class", shade(h.Color))
+	for i, n := range h.Counts {
+		from, to := x.at(h.Edges[i]), x.at(h.Edges[i+1])
+		c.shape(h.bin(i)+": "+Number(n), "rect", "class", "fill", "x", from+0.5, "y", y.at(n), "width", max(to-from-1, 0.5), "height", y.from-y.at(n))
+	}
+	c.close("g")
+	return c.done()
+}
+
+func (h *Histogram) bin(i int) string { return Number(h.Edges[i]) + " to " + Number(h.Edges[i+1]) }
+
+// Table implements Chart.
+func (h *Histogram) Table() (head []string, rows [][]string) {
+	head = []string{h.X.Label, "count"}
+	if !h.valid() {
+		return head, nil
+	}
+	for i, n := range h.Counts {
+		rows = append(rows, []string{h.bin(i), Number(n)})
+	}
+	return head, rows
+}

@@ -1,0 +1,347 @@
+package bundle_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"relish/ranker"
+	"relish/ranker/blend"
+	"relish/ranker/bundle"
+	"relish/ranker/match"
+)
+
+func TestWriteAndLoad(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "new", "bundles")
+	v := write(t, root, 2, nil)
+	if !bundle.IsVersion(v) {
+		t.Fatalf("version %q", v)
+	}
+	dir := filepath.Join(root, v)
+	b, err := bundle.Load(dir, new(match.Opener).Open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+	want, files := parts(2)
+	want.Format, want.Created, want.Files, want.Schema = 1, b.Manifest.Created, b.Manifest.Files, schema().Hash()
+	if diff := cmp.Diff(&want, b.Manifest); diff != "" {
+		t.Error(diff)
+	}
+	if len(b.Manifest.Files) != len(files) || b.Model.Version != v {
+		t.Errorf("files %v, version %s", b.Manifest.Files, b.Model.Version)
+	}
+	_, scores, err := rank(blend.Models(b.Model), "")
+	if err != nil || scores["i0"] != 2 || scores["i1"] != 1 {
+		t.Errorf("scores %v, %v", scores, err)
+	}
+	if _, err := bundle.Verify(dir); err != nil {
+		t.Error(err)
+	}
+	// The same again is another bundle or refused, never an overwritten one.
+	m, files := parts(2)
+	m.Created = b.Manifest.Created
+	if _, err := bundle.Write(root, m, files); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("written twice: %v", err)
+	}
+}
+
+// Whatever is done to any byte of a bundle, it is refused.
+func TestEveryByteCounts(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, write(t, root, 1, nil))
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(what string) {
+		t.Helper()
+		if _, err := bundle.Load(dir, new(match.Opener).Open); err == nil {
+			t.Errorf("loaded with %s", what)
+		}
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := func(data []byte) {
+			if err := os.WriteFile(path, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := func(i int, b byte) {
+			if _, err := f.WriteAt([]byte{b}, int64(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, b := range data {
+			at(i, b^1<<(i%8))
+			refused(fmt.Sprintf("a flipped bit in byte %d of %s", i, e.Name()))
+			at(i, b)
+		}
+		f.Close()
+		for _, n := range []int{0, 1, len(data) / 2, len(data) - 1} {
+			put(data[:n])
+			refused(fmt.Sprintf("%d bytes of %s", n, e.Name()))
+		}
+		put(append(data[:len(data):len(data)], '\n'))
+		refused("a longer " + e.Name())
+		os.Remove(path)
+		refused("no " + e.Name())
+		if err := os.Mkdir(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		refused("a folder for " + e.Name())
+		os.Remove(path)
+		if err := syscall.Mkfifo(path, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		refused("a pipe for " + e.Name())
+		os.Remove(path)
+		elsewhere := filepath.Join(root, "elsewhere")
+		if err := errors.Join(os.WriteFile(elsewhere, data, 0o644), os.Symlink(elsewhere, path)); err != nil {
+			t.Fatal(err)
+		}
+		refused("a link for " + e.Name())
+		os.Remove(path)
+		put(data)
+	}
+	extra := filepath.Join(dir, "extra")
+	if err := os.WriteFile(extra, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refused("another file")
+	os.Remove(extra)
+	if _, err := bundle.Load(dir, new(match.Opener).Open); err != nil {
+		t.Errorf("as it was: %v", err)
+	}
+	linked := filepath.Join(t.TempDir(), filepath.Base(dir))
+	if err := os.Symlink(dir, linked); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.Load(linked, new(match.Opener).Open); err == nil {
+		t.Error("loaded through a link")
+	}
+}
+
+// Manifests that somebody has made with care: their digests hold.
+func TestForgedManifests(t *testing.T) {
+	for name, c := range map[string]struct{ old, new, err string }{
+		"unknown key":     {`"format":`, `"colour": "red", "format":`, "colour"},
+		"repeated key":    {`"parent":`, `"parent": "", "parent":`, "parent"},
+		"another case":    {`"parent":`, `"Parent":`, "Parent"},
+		"newer":           {`"format": 1`, `"format": 2`, "newer relish"},
+		"no format":       {`"format": 1`, `"format": 0`, "format is 0"},
+		"schema hash":     {`"schema": "`, `"schema": "f`, "schema hash"},
+		"escape":          {`"name": "priors.json"`, `"name": "../priors.json"`, "no name for a file"},
+		"absolute":        {`"name": "priors.json"`, `"name": "/etc/passwd"`, "no name for a file"},
+		"twice":           {`"name": "priors.json"`, `"name": "probe.bin"`, "stands twice"},
+		"negative size":   {`"bytes": `, `"bytes": -`, "bytes"},
+		"huge size":       {`"bytes": `, `"bytes": 99999999999`, "bytes"},
+		"short digest":    {`"sha256": "`, `"sha256": "0`, "64 hex digits"},
+		"unknown matcher": {`"kind": "words"`, `"kind": "oracle"`, "oracle"},
+		"no such file":    {`"kind": "words",`, `"kind": "words", "file": "words.bin", "f":`, "f"},
+		"unknown blend":   {`"kind": "prior"`, `"kind": "oracle"`, "newer relish"},
+		"blend's file":    {`"kind": "prior",`, `"kind": "prior", "f":`, "f"},
+		"holdout":         {`"holdout": 0.1`, `"holdout": 1.1`, "holdout"},
+		"two matchers":    {`"kind": "words"`, `"kind": "text"`, `two matchers write the column "text.mean"`},
+		"text after it":   {"}\n", "}\n{}\n", bundle.ManifestFile},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), c.old, c.new)
+			if _, err := bundle.Load(dir, new(match.Opener).Open); err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%v, want %q", err, c.err)
+			}
+		})
+	}
+}
+
+// What does not fit together is refused with the reason, by Write or by Load.
+func TestUnfitParts(t *testing.T) {
+	type files = map[string][]byte
+	for name, c := range map[string]struct {
+		change func(*bundle.Manifest, files)
+		err    string
+	}{
+		"no probe":           {func(_ *bundle.Manifest, f files) { delete(f, bundle.ProbeFile) }, bundle.ProbeFile},
+		"no schema":          {func(_ *bundle.Manifest, f files) { delete(f, bundle.SchemaFile) }, bundle.SchemaFile},
+		"unknown schema key": {func(_ *bundle.Manifest, f files) { f[bundle.SchemaFile] = append(f[bundle.SchemaFile], "x: 1\n"...) }, "x"},
+		"two documents": {func(_ *bundle.Manifest, f files) {
+			f[bundle.SchemaFile] = append(f[bundle.SchemaFile], "---\nx: 1\n"...)
+		}, "follows"},
+		"empty schema": {func(_ *bundle.Manifest, f files) { f[bundle.SchemaFile] = []byte("features: []\n") }, "empty"},
+		"bad feature": {func(_ *bundle.Manifest, f files) {
+			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: magic}\n")
+		}, "magic"},
+		"no matcher":  {func(m *bundle.Manifest, _ files) { m.Matchers = m.Matchers[:1] }, `"words.history"`},
+		"absent file": {func(m *bundle.Manifest, f files) { m.Matchers[0].File = "text.bin" }, "no such file"},
+		"infinite metric": {func(m *bundle.Manifest, _ files) {
+			i := m.Metrics["ndcg@10"]
+			i.High /= 0 * i.Low
+			m.Metrics["ndcg@10"] = i
+		}, "ndcg@10"},
+		"priors":        {func(_ *bundle.Manifest, f files) { f["priors.json"] = []byte(`{"tables":[],"x":1}`) }, "x"},
+		"damaged probe": {func(_ *bundle.Manifest, f files) { f[bundle.ProbeFile] = f[bundle.ProbeFile][:40] }, "cut off"},
+		"name":          {func(_ *bundle.Manifest, f files) { f["../x"] = nil }, "no name for a file"},
+		"hidden":        {func(_ *bundle.Manifest, f files) { f[".x"] = nil }, "no name for a file"},
+		"other schema": {func(_ *bundle.Manifest, f files) {
+			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: age}\n")
+		}, "lacks"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			m, parts := parts(1)
+			c.change(&m, parts)
+			v, err := bundle.Write(root, m, parts)
+			if err == nil {
+				_, err = bundle.Load(filepath.Join(root, v), new(match.Opener).Open)
+			}
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%v, want %q", err, c.err)
+			}
+		})
+	}
+}
+
+// A process that is killed at any moment leaves no half bundle to be seen, and the next Write clears up.
+func TestKilledWhileWriting(t *testing.T) {
+	root := t.TempDir()
+	died := 0
+	for step := 1; ; step++ {
+		cmd := exec.Command(os.Args[0], root, fmt.Sprint(step))
+		cmd.Env = append(os.Environ(), "BUNDLE_TEST_CHILD=write")
+		out, err := cmd.CombinedOutput()
+		versions, listErr := bundle.Versions(root)
+		if listErr != nil {
+			t.Fatal(listErr)
+		}
+		for _, v := range versions {
+			if _, err := bundle.Load(filepath.Join(root, v), new(match.Opener).Open); err != nil {
+				t.Fatalf("killed at step %d: %v", step, err)
+			}
+		}
+		if err == nil {
+			break
+		}
+		if !strings.Contains(err.Error(), "killed") {
+			t.Fatalf("step %d: %v: %s", step, err, out)
+		}
+		died++
+	}
+	if died < 12 {
+		t.Errorf("there were only %d steps", died)
+	}
+	write(t, root, 2, nil)
+	wantClean(t, root)
+}
+
+// An error at any step leaves nothing behind.
+func TestFailedWrite(t *testing.T) {
+	root := t.TempDir()
+	m, files := parts(1)
+	steps := 0
+	for fail := 1; ; fail++ {
+		n := 0
+		_, err := bundle.WriteStopping(root, m, files, func(step string) error {
+			if n++; n == fail {
+				return errors.New("the disk is gone at: " + step)
+			}
+			return nil
+		})
+		if err == nil {
+			break
+		}
+		steps++
+		if strings.Contains(err.Error(), "sync root") { // it is there by then, but a power cut might undo that
+			continue
+		}
+		if v, _ := bundle.Versions(root); len(v) > 0 {
+			t.Fatalf("%v: %v is to be seen", err, v)
+		}
+		wantClean(t, root)
+	}
+	if steps < 12 {
+		t.Errorf("there were only %d steps", steps)
+	}
+}
+
+// wantClean checks that nothing but bundles and the lock lies in root.
+func wantClean(t *testing.T, root string) {
+	t.Helper()
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !bundle.IsVersion(e.Name()) && e.Name() != ".lock" {
+			t.Errorf("%s is left over", e.Name())
+		}
+	}
+}
+
+// A bundle may do to the process that tries it whatever it likes.
+func TestHostileBundles(t *testing.T) {
+	t.Setenv("BUNDLE_TEST_CHILD", "probe")
+	for kind, want := range map[string]string{
+		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": `"oracle" is unknown`, "exit": "before it was done",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			v := write(t, root, 1, func(m *bundle.Manifest, _ map[string][]byte) {
+				if kind != "" {
+					m.Matchers = append(m.Matchers, bundle.MatcherFile{Kind: kind})
+				}
+			})
+			err := bundle.TryApart(t.Context(), filepath.Join(root, v), time.Minute)
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		})
+	}
+}
+
+func TestFits(t *testing.T) {
+	root := t.TempDir()
+	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(match.Opener).Open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	no := errors.New(`needs "buy" of state.actions`)
+	for _, c := range []struct {
+		encoder string
+		check   func(*ranker.Schema) error
+		err     string
+	}{
+		{"e1", nil, ""},
+		{"", nil, ""},
+		{"e2", nil, "--encoder"},
+		{"e1", func(s *ranker.Schema) error {
+			if s.Hash() != schema().Hash() {
+				t.Error("another schema")
+			}
+			return no
+		}, no.Error()},
+	} {
+		if err := b.Fits(c.encoder, c.check); c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("%v, want %q", err, c.err)
+		}
+	}
+}

@@ -1,0 +1,347 @@
+package bundle_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"relish/internal/stats"
+	"relish/ranker"
+	"relish/ranker/blend"
+	"relish/ranker/bundle"
+	"relish/ranker/match"
+)
+
+// The test binary is also the child that tries bundles, and the one that dies while it writes one.
+func TestMain(m *testing.M) {
+	var err error
+	switch os.Getenv("BUNDLE_TEST_CHILD") {
+	case "":
+		goleak.VerifyTestMain(m)
+		return
+	case "probe":
+		err = bundle.Try(context.Background(), os.Args[1], hostile, 2<<30, time.Second)
+	case "write":
+		err = writeUntil(os.Args[1], os.Args[2])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "relish:", err)
+		os.Exit(1)
+	}
+}
+
+// writeUntil writes a bundle and dies by kill -9 before the step of that number.
+func writeUntil(root, number string) error {
+	die, err := strconv.Atoi(number)
+	if err != nil {
+		return err
+	}
+	m, files := parts(1)
+	_, err = bundle.WriteStopping(root, m, files, func(string) error {
+		if die--; die == 0 {
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+		return nil
+	})
+	return err
+}
+
+var sink [][]byte
+
+// hostile opens the real matchers, and some that do harm to the process that opens them.
+func hostile(kind string, file []byte) (ranker.Matcher, error) {
+	switch kind {
+	case "memory":
+		for {
+			sink = append(sink, make([]byte, 512<<20))
+		}
+	case "processor":
+		for {
+		}
+	case "exit":
+		os.Exit(0)
+	case "crash":
+		panic("a damaged file")
+	case "crash later":
+		return crasher{}, nil
+	}
+	return new(match.Opener).Open(kind, file)
+}
+
+// crasher writes beyond its block.
+type crasher struct{}
+
+func (crasher) Columns() []string { return []string{"x"} }
+
+func (crasher) Match(_ context.Context, in *ranker.MatchInput, out []float32) error {
+	out[len(in.ItemVectors)+1] = 1
+	return nil
+}
+
+// candidates of the tests, in the order of the column that the bundles weigh.
+const candidates = 5
+
+// schema is the prior's, over one imported column.
+func schema() *ranker.Schema {
+	s, err := blend.PriorSchema(nil, []blend.Table{{Column: "t.x"}})
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// columns are the cells of n candidates, missing all but the imported one.
+func columns(s *ranker.Schema, n int) []float32 {
+	out := make([]float32, n*len(s.Columns()))
+	for i := range out {
+		out[i] = float32(math.NaN())
+		if s.Columns()[i%len(s.Columns())].Name == "table.t.x" {
+			out[i] = 1 / float32(1+i/len(s.Columns()))
+		}
+	}
+	return out
+}
+
+// input is one ranking of the candidates.
+func input() *ranker.MatchInput {
+	in := &ranker.MatchInput{Request: &ranker.Request{User: "u", Context: map[string]ranker.Value{"n": ranker.NumberValue(0.1)}},
+		State: &ranker.State{Columns: columns(schema(), candidates)}, Now: 1_800_000_000_000,
+		Query: ranker.NewItemInfo(ranker.Item{Title: "bread"}, ranker.TextSpec{"title"}), QueryVector: []float32{1, 0}}
+	for i := range candidates {
+		item := ranker.NewItemInfo(ranker.Item{ID: fmt.Sprint("i", i), Title: fmt.Sprint("bread ", i), Tags: []string{"a"}}, ranker.DefaultTextSpec)
+		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, New: i == 3})
+		in.State.Items = append(in.State.Items, item)
+		in.ItemVectors = append(in.ItemVectors, []float32{0.6, 0.8})
+	}
+	in.State.Items[1], in.ItemVectors[1] = nil, nil
+	in.State.Recent = []ranker.Interaction{{Item: "i9", Action: "click", Time: 5, Value: 1}, {Item: "gone"}}
+	in.State.History = []*ranker.ItemInfo{ranker.NewItemInfo(ranker.Item{ID: "i9", Title: "rye bread"}, ranker.DefaultTextSpec), nil}
+	in.HistoryVectors = [][]float32{{0, 1}, nil}
+	in.State.Shown = []ranker.Shown{{Item: "i9", Time: 4, Clicked: true}}
+	in.State.UserFields = map[string]ranker.Value{"age": ranker.NumberValue(7), "likes": ranker.StringsValue([]string{"a", "b"})}
+	return in
+}
+
+// parts are what makes a bundle that scores a candidate by weight times its column.
+func parts(weight float64) (bundle.Manifest, map[string][]byte) {
+	must := func(data []byte, err error) []byte {
+		if err != nil {
+			panic(err)
+		}
+		return data
+	}
+	s, tables := schema(), []blend.Table{{Column: "t.x", Weight: weight}}
+	prior, err := blend.NewPrior(s, tables)
+	must(nil, err)
+	model := &ranker.Model{Schema: s, Blend: prior, Matchers: []ranker.Matcher{match.TextPoolings{}, match.TokenOverlap{}}}
+	c, err := bundle.Record(context.Background(), model, input())
+	must(nil, err)
+	files := map[string][]byte{
+		bundle.SchemaFile: must(bundle.FormatSchema(s)),
+		bundle.ProbeFile:  must(bundle.EncodeProbe(ranker.DefaultTextSpec, []bundle.ProbeCase{c})),
+		"priors.json":     fmt.Appendf(nil, `{"tables":[{"column":"t.x","weight":%g}]}`, weight),
+		bundle.ReportFile: fmt.Appendf(nil, "<title>weight %g</title>", weight),
+	}
+	return bundle.Manifest{
+		Matchers: []bundle.MatcherFile{{Kind: "text"}, {Kind: "words"}}, Blend: bundle.BlendFile{Kind: bundle.BlendPrior, File: "priors.json"},
+		Encoder: bundle.Encoder{ID: "test", Digest: "e1"}, Revision: "abc",
+		Data: bundle.Data{Logs: []bundle.LogRange{{Replica: "r", First: bundle.Position{Seq: 1, Arrival: 10}, Last: bundle.Position{Seq: 9, Arrival: 90}}},
+			Holdout: 0.1, Counts: map[string]int64{"items": 3}},
+		Metrics: map[string]stats.Interval{"ndcg@10": {Mean: 0.6, Low: 0.5, High: 0.7, N: 100}},
+	}, files
+}
+
+// write writes a bundle that scores by weight, and that change, if not nil, has changed.
+func write(t testing.TB, root string, weight float64, change func(*bundle.Manifest, map[string][]byte)) string {
+	t.Helper()
+	m, files := parts(weight)
+	if change != nil {
+		change(&m, files)
+	}
+	v, err := bundle.Write(root, m, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// forge changes a manifest's text, and names the folder as the new text wants it.
+func forge(t testing.TB, dir, old, new string) string {
+	t.Helper()
+	path := filepath.Join(dir, bundle.ManifestFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(data, []byte(old)) {
+		t.Fatalf("the manifest has no %q:\n%s", old, data)
+	}
+	data = bytes.Replace(data, []byte(old), []byte(new), 1)
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stamp, _, _ := strings.Cut(filepath.Base(dir), "-")
+	to := filepath.Join(filepath.Dir(dir), fmt.Sprintf("%s-%.6x", stamp, sha256.Sum256(data)))
+	if err := os.Rename(dir, to); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// inProcess tries a bundle right here.
+func inProcess(ctx context.Context, dir string) error {
+	b, err := bundle.Load(dir, new(match.Opener).Open)
+	if err != nil {
+		return err
+	}
+	return b.Probe(ctx)
+}
+
+var prior = func() *ranker.Model {
+	s := schema()
+	b, err := blend.NewPrior(s, nil)
+	if err != nil {
+		panic(err)
+	}
+	return &ranker.Model{Version: ranker.PriorVersion, Schema: s, Blend: b}
+}()
+
+// logs keeps what was logged.
+type logs struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// open returns a registry over root, whose options change, if not nil, has changed.
+func open(t testing.TB, root string, change func(*bundle.Options)) (*bundle.Registry, *logs) {
+	t.Helper()
+	l := &logs{}
+	opt := bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: inProcess, Encoder: "e1", Poll: time.Hour, Log: slog.New(slog.NewTextHandler(l, nil))}
+	if change != nil {
+		change(&opt)
+	}
+	r, err := bundle.Open(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, l
+}
+
+// follow runs the registry until the test ends.
+func follow(t testing.TB, r *bundle.Registry) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// eventually waits until ok, half a minute at most.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// states returns the listed versions with their states, and the reasons.
+func states(t testing.TB, r *bundle.Registry) (map[string]string, map[string]string) {
+	t.Helper()
+	list, err := r.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, reason := map[string]string{}, map[string]string{}
+	for _, m := range list {
+		state[m.Version], reason[m.Version] = m.State, m.Reason
+	}
+	return state, reason
+}
+
+// wantActive checks what requests get, and what stands in for it.
+func wantActive(t testing.TB, r *bundle.Registry, active string, fallbacks ...string) {
+	t.Helper()
+	m, err := r.Model("")
+	if err != nil || m.Version != active {
+		t.Fatalf("active is %v (%v), want %s", m, err, active)
+	}
+	var got []string
+	for _, f := range r.Fallbacks(active) {
+		got = append(got, f.Version)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(fallbacks) {
+		t.Fatalf("the stand-ins of %s are %v, want %v", active, got, fallbacks)
+	}
+}
+
+// table gives the pipeline the candidates' columns.
+type table struct{}
+
+func (table) Read(_ context.Context, q *ranker.Query) (*ranker.State, error) {
+	return &ranker.State{Columns: columns(q.Schema, len(q.Candidates)), Items: make([]*ranker.ItemInfo, len(q.Candidates)), Read: len(q.Candidates)}, nil
+}
+
+// rank ranks the candidates and returns the model's version and the scores by candidate.
+func rank(models ranker.Models, model string) (string, map[string]float64, error) {
+	p, err := ranker.New(ranker.Options{Features: table{}, Models: models})
+	if err != nil {
+		return "", nil, err
+	}
+	req := &ranker.Request{User: "u", Model: model, Deadline: time.Minute}
+	for i := range candidates {
+		req.Candidates = append(req.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i)})
+	}
+	resp, err := p.Rank(context.Background(), req)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(resp.Degraded) > 0 || len(resp.Items) != candidates {
+		return "", nil, errors.New("degraded")
+	}
+	scores := map[string]float64{}
+	for _, it := range resp.Items {
+		scores[it.ID] = it.Score
+	}
+	return resp.Model, scores, nil
+}
+
+func mustJSON(t testing.TB, data []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(data, v); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,147 @@
+package bundle
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"relish/ranker"
+)
+
+// maxListed is how many bundles are listed, newest first.
+const maxListed = 100
+
+// maxReport bounds a report's size.
+const maxReport = 32 << 20
+
+// Versions returns the bundles in root, newest first.
+func Versions(root string) ([]string, error) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range slices.Backward(entries) {
+		if IsVersion(e.Name()) {
+			out = append(out, e.Name())
+		}
+	}
+	return out, nil
+}
+
+// Prune removes the oldest bundles of root, so that keep are left. It spares the active one, the one before it, and the given
+// versions, as experiments name them; those count. Servers go on with what they have loaded.
+func Prune(root string, keep int, spare ...string) (removed []string, err error) {
+	unlock, err := lock(root)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	versions, err := Versions(root)
+	if err != nil {
+		return nil, err
+	}
+	h, err := readHistory(root)
+	if err != nil {
+		return nil, err
+	}
+	spare = append([]string{h.active, h.before(h.active)}, spare...)
+	left := len(versions)
+	for _, v := range slices.Backward(versions) {
+		if left <= keep {
+			break
+		}
+		if slices.Contains(spare, v) {
+			continue
+		}
+		gone := filepath.Join(root, temporary+v) // half of a bundle must not be seen
+		if err := os.Rename(filepath.Join(root, v), gone); err != nil {
+			return removed, err
+		}
+		removed, left = append(removed, v), left-1
+		if err := os.RemoveAll(gone); err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
+// List returns what there is to rank with: the prior, and the newest 100 bundles, newest first. Of a bundle that is not loaded
+// no more than the manifest is checked.
+func (r *Registry) List() ([]ranker.ModelStatus, error) {
+	versions, err := Versions(r.opt.Root)
+	if err != nil {
+		return nil, err
+	}
+	v := r.now.Load()
+	list := []ranker.ModelStatus{{Version: ranker.PriorVersion, State: v.state(ranker.PriorVersion)}}
+	for _, version := range versions[:min(len(versions), maxListed)] {
+		s := ranker.ModelStatus{Version: version, State: v.state(version)}
+		m, err := ReadManifest(filepath.Join(r.opt.Root, version))
+		if err == nil {
+			s.Created, s.Parent, s.Forced, s.Metrics = m.Created, m.Parent, m.Forced, m.Metrics
+		}
+		switch why := r.refused.why(version); {
+		case s.State != ranker.ModelAvailable:
+		case err != nil:
+			s.State, s.Reason = ranker.ModelRefused, err.Error()
+		case why != "":
+			s.State, s.Reason = ranker.ModelRefused, why
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func (v *view) state(version string) string {
+	switch {
+	case v.active.Version == version:
+		return ranker.ModelActive
+	case v.previous != nil && v.previous.Version == version:
+		return ranker.ModelPrevious
+	case v.models[version] != nil:
+		return ranker.ModelLoaded
+	}
+	return ranker.ModelAvailable
+}
+
+// Report returns a bundle's report.html. Errors wrap ranker.ErrUnknownModel, also where the bundle has no report,
+// or ranker.ErrModelRefused.
+func (r *Registry) Report(version string) ([]byte, error) {
+	if err := exists(r.opt.Root, version); err != nil {
+		return nil, err
+	}
+	if version == ranker.PriorVersion {
+		return nil, fmt.Errorf("%w: the prior was not trained and has no report", ranker.ErrUnknownModel)
+	}
+	page, err := readReport(filepath.Join(r.opt.Root, version))
+	if err != nil && !errors.Is(err, ranker.ErrUnknownModel) {
+		err = fmt.Errorf("%w: %w", ranker.ErrModelRefused, err)
+	}
+	return page, err
+}
+
+func readReport(dir string) ([]byte, error) {
+	root, m, err := openFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f := m.file(ReportFile)
+	if f == nil {
+		return nil, fmt.Errorf("%w: the bundle has no report", ranker.ErrUnknownModel)
+	}
+	if f.Bytes > maxReport {
+		return nil, fmt.Errorf("%s has more than %d bytes", ReportFile, maxReport)
+	}
+	var page bytes.Buffer
+	err = readFile(root, f, func(_ *File, r io.Reader) error {
+		_, err := page.ReadFrom(r)
+		return err
+	})
+	return page.Bytes(), err
+}

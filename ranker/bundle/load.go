@@ -1,0 +1,236 @@
+package bundle
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/go-json-experiment/json"
+
+	"relish/ranker"
+	"relish/ranker/blend"
+)
+
+// Load reads the bundle in dir, whose name is its version: it checks that the folder holds the manifest's files and
+// nothing else, every size and digest, and the schema's hash, and makes the model. What nobody vouches
+// for is loaded in a process of its own first, see TryApart.
+func Load(dir string, open Opener) (*Bundle, error) {
+	files := map[string][]byte{}
+	m, err := read(dir, func(f *File, r io.Reader) (err error) {
+		if f.Name == ReportFile {
+			_, err = io.Copy(io.Discard, r)
+			return err
+		}
+		// The size is bounded by the manifest, and has been checked against the file's own.
+		data := bytes.NewBuffer(make([]byte, 0, f.Bytes+bytes.MinRead))
+		_, err = data.ReadFrom(r)
+		files[f.Name] = data.Bytes()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	b, err := assemble(filepath.Base(dir), m, files, open)
+	if err != nil {
+		return nil, fmt.Errorf("bundle %s: %w", filepath.Base(dir), err)
+	}
+	return b, nil
+}
+
+// Verify checks every byte of the bundle in dir, and interprets none but the manifest's.
+func Verify(dir string) (*Manifest, error) {
+	return read(dir, func(_ *File, r io.Reader) error {
+		_, err := io.Copy(io.Discard, r)
+		return err
+	})
+}
+
+// ReadManifest reads the manifest of the bundle in dir, and checks no other file.
+func ReadManifest(dir string) (*Manifest, error) {
+	root, m, err := openFolder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("bundle %s: %w", filepath.Base(dir), err)
+	}
+	return m, root.Close()
+}
+
+// read checks the bundle in dir and hands each file to use, which reads it to its end and keeps nothing of it
+// unless read returns no error.
+func read(dir string, use func(*File, io.Reader) error) (*Manifest, error) {
+	name := filepath.Base(dir)
+	root, m, err := openFolder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("bundle %s: %w", name, err)
+	}
+	defer root.Close()
+	if err := checkNames(root, m); err != nil {
+		return nil, fmt.Errorf("bundle %s: %w", name, err)
+	}
+	for i := range m.Files {
+		if err := readFile(root, &m.Files[i], use); err != nil {
+			return nil, fmt.Errorf("bundle %s: %s: %w", name, m.Files[i].Name, err)
+		}
+	}
+	return m, nil
+}
+
+// openFolder opens a bundle's folder and reads its manifest. Nothing outside the folder can be reached through root.
+func openFolder(dir string) (root *os.Root, m *Manifest, err error) {
+	name := filepath.Base(dir)
+	if !IsVersion(name) {
+		return nil, nil, fmt.Errorf("%q is no version", name)
+	}
+	if st, err := os.Lstat(dir); err != nil {
+		return nil, nil, err
+	} else if !st.IsDir() {
+		return nil, nil, errors.New("it is not a folder")
+	}
+	if root, err = os.OpenRoot(dir); err != nil {
+		return nil, nil, err
+	}
+	f, err := openFile(root, ManifestFile)
+	if err != nil {
+		return nil, nil, errors.Join(err, root.Close())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	f.Close()
+	if err == nil && len(data) > maxManifest {
+		err = fmt.Errorf("%s has more than %d bytes", ManifestFile, maxManifest)
+	}
+	if err == nil {
+		m, err = decodeManifest(name, data)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, root.Close())
+	}
+	return root, m, nil
+}
+
+// openFile opens a plain file. A link could lead anywhere and a pipe would block.
+func openFile(root *os.Root, name string) (*os.File, error) {
+	st, err := root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is missing", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a plain file", name)
+	}
+	return root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+// checkNames refuses what the manifest does not know.
+func checkNames(root *os.Root, m *Manifest) error {
+	dir, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(maxFiles + 2)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != ManifestFile && m.file(e.Name()) == nil {
+			return fmt.Errorf("%q is not in the manifest", e.Name())
+		}
+	}
+	return nil
+}
+
+func readFile(root *os.Root, want *File, use func(*File, io.Reader) error) error {
+	f, err := openFile(root, want.Name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if st.Size() != want.Bytes {
+		return fmt.Errorf("it has %d bytes, the manifest says %d", st.Size(), want.Bytes)
+	}
+	hash := sha256.New()
+	if err := use(want, io.TeeReader(io.LimitReader(f, want.Bytes), hash)); err != nil {
+		return err
+	}
+	if hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
+		return errors.New("its digest is not the manifest's: the file is damaged")
+	}
+	return nil
+}
+
+// assemble makes the model of the files.
+func assemble(version string, m *Manifest, files map[string][]byte, open Opener) (*Bundle, error) {
+	schema, err := ParseSchema(files[SchemaFile])
+	if err != nil {
+		return nil, err
+	}
+	if schema.Hash() != m.Schema {
+		return nil, fmt.Errorf("%s has the schema hash %s, the manifest says %s", SchemaFile, schema.Hash(), m.Schema)
+	}
+	b := &Bundle{Manifest: m, Model: &ranker.Model{Version: version, Schema: schema}}
+	for i, f := range m.Matchers {
+		matcher, err := open(f.Kind, files[f.File]) // nil for no file
+		if err != nil {
+			return nil, fmt.Errorf("matchers[%d] %s: %w", i, f.Kind, err)
+		}
+		b.Model.Matchers = append(b.Model.Matchers, matcher)
+	}
+	if err := checkColumns(b.Model); err != nil {
+		return nil, err
+	}
+	if b.Model.Blend, err = openBlend(m.Blend.Kind, files[m.Blend.File], schema); err != nil {
+		return nil, fmt.Errorf("blend %s: %w", m.Blend.Kind, err)
+	}
+	if b.probe, err = DecodeProbe(files[ProbeFile]); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// checkColumns sees to it that each match feature is written by one matcher.
+func checkColumns(m *ranker.Model) error {
+	var have []string
+	for _, matcher := range m.Matchers {
+		for _, c := range matcher.Columns() {
+			if slices.Contains(have, c) {
+				return fmt.Errorf("two matchers write the column %q", c)
+			}
+			have = append(have, c)
+		}
+	}
+	for _, f := range m.Schema.Features() {
+		if f.Kind == ranker.KindMatch && !slices.Contains(have, f.Column) {
+			return fmt.Errorf("feature %q needs the column %q, which none of its matchers writes", f.Name, f.Column)
+		}
+	}
+	return nil
+}
+
+func openBlend(kind string, data []byte, schema *ranker.Schema) (ranker.Blend, error) {
+	switch kind {
+	case BlendPrior:
+		var priors struct {
+			Tables []blend.Table `json:"tables"`
+		}
+		if err := json.Unmarshal(data, &priors, json.RejectUnknownMembers(true)); err != nil {
+			return nil, err
+		}
+		return blend.NewPrior(schema, priors.Tables)
+	case BlendTrees:
+		return blend.ParseTrees(data, len(schema.Columns()))
+	}
+	return nil, errors.New("this kind is unknown to this binary: use a newer relish")
+}

@@ -1,0 +1,162 @@
+package bundle
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/go-json-experiment/json"
+
+	"relish/ranker"
+)
+
+// probe.bin: the magic, the length of a JSON document (uint32), the document, and then without a gap every case's
+// numbers: columns and vectors as float32, scores as float64. All numbers are little-endian.
+const probeMagic = "RLPROBE1"
+
+type probeDocument struct {
+	Text  ranker.TextSpec `json:"text"` // what the items' texts are composed of
+	Cases []probeWire     `json:"cases"`
+}
+
+type probeWire struct {
+	User       string                  `json:"user"`
+	Session    string                  `json:"session"`
+	Context    map[string]ranker.Value `json:"context"`
+	Now        int64                   `json:"now"`
+	UserFields map[string]ranker.Value `json:"user_fields"`
+	Candidates []probeCandidate        `json:"candidates"`
+	Recent     []probeInteraction      `json:"recent"`
+	Shown      []probeShown            `json:"shown"`
+	Query      string                  `json:"query"`
+	QueryIsSet bool                    `json:"query_is_set"`
+	QueryFound bool                    `json:"query_found"` // there is a vector
+	Columns    int                     `json:"columns"`     // of one candidate
+	Dim        int                     `json:"dim"`         // of a vector
+}
+
+type probeCandidate struct {
+	ID    string     `json:"id"`
+	New   bool       `json:"new"`
+	Score *float32   `json:"score"`
+	Item  *probeItem `json:"item"`
+	Found bool       `json:"found"` // there is a vector
+}
+
+type probeInteraction struct {
+	Item   string     `json:"item"`
+	Action string     `json:"action"`
+	Time   int64      `json:"time"`
+	Value  float32    `json:"value"`
+	Known  *probeItem `json:"known"`
+	Found  bool       `json:"found"`
+}
+
+type probeShown struct {
+	Item    string `json:"item"`
+	Time    int64  `json:"time"`
+	Clicked bool   `json:"clicked"`
+}
+
+type probeItem struct {
+	ID     string                  `json:"id"`
+	Title  string                  `json:"title"`
+	Text   string                  `json:"text"`
+	Tags   []string                `json:"tags"`
+	Fields map[string]ranker.Value `json:"fields"`
+}
+
+// EncodeProbe writes probe.bin. The items' texts are composed by spec.
+func EncodeProbe(spec ranker.TextSpec, cases []ProbeCase) ([]byte, error) {
+	doc := probeDocument{Text: spec}
+	e := &probeEncoder{spec: spec}
+	for i := range cases {
+		doc.Cases = append(doc.Cases, e.add(&cases[i]))
+		if e.err != nil {
+			return nil, fmt.Errorf("probe %d: %w", i, e.err)
+		}
+	}
+	head, err := json.Marshal(&doc, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("probe: %w", err)
+	}
+	out := binary.LittleEndian.AppendUint32([]byte(probeMagic), uint32(len(head)))
+	out = append(append(out, head...), e.numbers...)
+	if _, err := DecodeProbe(out); err != nil { // the bounds are one piece of code
+		return nil, err
+	}
+	return out, nil
+}
+
+type probeEncoder struct {
+	spec    ranker.TextSpec
+	numbers []byte
+	dim     int   // of this case's vectors, 0 before the first
+	err     error // the first one
+}
+
+func (e *probeEncoder) add(c *ProbeCase) (w probeWire) {
+	in, s, r := &c.Input, c.Input.State, c.Input.Request
+	n, h := len(r.Candidates), len(s.Recent)
+	if n == 0 || len(s.Items) != n || len(in.ItemVectors) != n || len(c.Scores) != n || len(s.Columns)%n != 0 ||
+		len(s.History) != h || len(in.HistoryVectors) != h {
+		e.err = errors.New("items, vectors, scores and columns must be aligned with the candidates, known items and vectors with the history")
+		return w
+	}
+	w = probeWire{User: r.User, Session: r.Session, Context: r.Context, Now: in.Now, UserFields: s.UserFields, Columns: len(s.Columns) / n}
+	e.dim = 0
+	e.floats(s.Columns)
+	for i, cand := range r.Candidates {
+		p := probeCandidate{ID: cand.ID, New: cand.New, Item: e.item(s.Items[i]), Found: e.vector(in.ItemVectors[i])}
+		if cand.HasScore {
+			p.Score = &cand.Score
+		}
+		w.Candidates = append(w.Candidates, p)
+	}
+	for i, a := range s.Recent {
+		w.Recent = append(w.Recent, probeInteraction{Item: a.Item, Action: a.Action, Time: a.Time, Value: a.Value,
+			Known: e.item(s.History[i]), Found: e.vector(in.HistoryVectors[i])})
+	}
+	for _, x := range s.Shown {
+		w.Shown = append(w.Shown, probeShown(x))
+	}
+	if in.Query != nil {
+		w.Query, w.QueryIsSet = in.Query.Title, true
+	}
+	w.QueryFound = e.vector(in.QueryVector)
+	for _, x := range c.Scores {
+		e.numbers = binary.LittleEndian.AppendUint64(e.numbers, math.Float64bits(x))
+	}
+	w.Dim = e.dim
+	return w
+}
+
+func (e *probeEncoder) item(it *ranker.ItemInfo) *probeItem {
+	if it == nil {
+		return nil
+	}
+	if ranker.NewItemInfo(it.Item, e.spec).TextKey != it.TextKey && e.err == nil {
+		e.err = errors.New("an item's text is not composed by the given spec")
+	}
+	return &probeItem{it.ID, it.Title, it.Text, it.Tags, it.Fields}
+}
+
+// vector writes a vector that is there, and reports whether it is.
+func (e *probeEncoder) vector(v []float32) bool {
+	if v == nil {
+		return false
+	}
+	if e.dim != 0 && len(v) != e.dim && e.err == nil {
+		e.err = fmt.Errorf("vectors have %d and %d dimensions", e.dim, len(v))
+	}
+	e.dim = len(v)
+	e.floats(v)
+	return true
+}
+
+func (e *probeEncoder) floats(xs []float32) {
+	for _, x := range xs {
+		e.numbers = binary.LittleEndian.AppendUint32(e.numbers, math.Float32bits(x))
+	}
+}

@@ -1,0 +1,186 @@
+package bundle_test
+
+import (
+	"bytes"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"relish/ranker"
+	"relish/ranker/bundle"
+	"relish/ranker/match"
+)
+
+// recorded returns the case that a bundle of weight 1 has.
+func recorded(t testing.TB) bundle.ProbeCase {
+	t.Helper()
+	_, files := parts(1)
+	cases, err := bundle.DecodeProbe(files[bundle.ProbeFile])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cases[0]
+}
+
+// What was recorded is what is tried: nothing is lost on the way to the file and back.
+func TestProbeRoundTrip(t *testing.T) {
+	got, want := recorded(t), input()
+	want.State.Read = candidates
+	opt := cmp.Options{cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(ranker.ItemInfo{}, ranker.MatchInput{})}
+	// A score that a candidate has not is not written.
+	for i := range want.Request.Candidates {
+		if c := &want.Request.Candidates[i]; !c.HasScore {
+			c.Score = 0
+		}
+	}
+	if diff := cmp.Diff(want, &got.Input, opt); diff != "" {
+		t.Error(diff)
+	}
+	if len(got.Scores) != candidates {
+		t.Errorf("scores %v", got.Scores)
+	}
+}
+
+// Recording leaves its input as it is, and takes a long list's beginning.
+func TestRecord(t *testing.T) {
+	root := t.TempDir()
+	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(match.Opener).Open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := input()
+	for range bundle.MaxProbeCandidates {
+		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: "more"})
+		in.State.Items, in.ItemVectors = append(in.State.Items, nil), append(in.ItemVectors, nil)
+	}
+	in.State.Columns = columns(schema(), len(in.Request.Candidates))
+	before := append([]float32(nil), in.State.Columns...)
+	c, err := bundle.Record(t.Context(), b.Model, in)
+	if err != nil || len(c.Scores) != bundle.MaxProbeCandidates || len(c.Input.State.Items) != bundle.MaxProbeCandidates {
+		t.Errorf("%d scores, %v", len(c.Scores), err)
+	}
+	if !cmp.Equal(before, in.State.Columns, cmpopts.EquateNaNs()) || len(in.Request.Candidates) != candidates+bundle.MaxProbeCandidates {
+		t.Error("the input was changed")
+	}
+	if _, err := bundle.EncodeProbe(ranker.DefaultTextSpec, []bundle.ProbeCase{c}); err != nil {
+		t.Error(err)
+	}
+	for name, spoil := range map[string]func(*ranker.MatchInput){
+		"no candidates": func(in *ranker.MatchInput) { in.Request.Candidates = nil },
+		"vectors":       func(in *ranker.MatchInput) { in.ItemVectors = in.ItemVectors[1:] },
+		"columns":       func(in *ranker.MatchInput) { in.State.Columns = in.State.Columns[1:] },
+		"infinite":      func(in *ranker.MatchInput) { in.State.Columns[len(schema().Columns())-1] = float32(math.Inf(1)) },
+	} {
+		in := input()
+		spoil(in)
+		if _, err := bundle.Record(t.Context(), b.Model, in); err == nil {
+			t.Errorf("%s: recorded", name)
+		}
+	}
+}
+
+// A bundle that gives other scores than it was made with is refused, as is one whose scores are no numbers.
+func TestProbeRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(*bundle.ProbeCase)
+		err   string
+	}{
+		"as it was":    {func(*bundle.ProbeCase) {}, ""},
+		"rounding":     {func(c *bundle.ProbeCase) { c.Scores[2] *= 1 + 1e-7 }, ""},
+		"another":      {func(c *bundle.ProbeCase) { c.Scores[2] += 1e-4 }, "candidate 2 has the score"},
+		"expected NaN": {func(c *bundle.ProbeCase) { c.Scores[0] = math.NaN() }, "candidate 0 has the score"},
+		"not finite": {func(c *bundle.ProbeCase) {
+			c.Input.State.Columns[len(schema().Columns())-1] = float32(math.Inf(1))
+		}, "not finite"},
+		"another width": {func(c *bundle.ProbeCase) { c.Input.State.Columns = c.Input.State.Columns[:candidates] }, "feature cells"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			v := write(t, root, 1, func(_ *bundle.Manifest, files map[string][]byte) {
+				one := recorded(t)
+				c.spoil(&one)
+				data, err := bundle.EncodeProbe(ranker.DefaultTextSpec, []bundle.ProbeCase{one})
+				if err != nil {
+					t.Fatal(err)
+				}
+				files[bundle.ProbeFile] = data
+			})
+			err := inProcess(t.Context(), filepath.Join(root, v))
+			if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+				t.Errorf("%v, want %q", err, c.err)
+			}
+		})
+	}
+}
+
+func TestEncodeProbeRefuses(t *testing.T) {
+	one := recorded(t)
+	long := one
+	long.Input.ItemVectors = append([][]float32{{1, 2, 3}}, long.Input.ItemVectors[1:]...)
+	short := one
+	short.Scores = short.Scores[1:]
+	for name, c := range map[string]struct {
+		spec  ranker.TextSpec
+		cases []bundle.ProbeCase
+	}{
+		"none":         {nil, nil},
+		"too many":     {nil, make([]bundle.ProbeCase, 0, 9)},
+		"another text": {ranker.TextSpec{"text"}, []bundle.ProbeCase{one}},
+		"dimensions":   {nil, []bundle.ProbeCase{long}},
+		"scores":       {nil, []bundle.ProbeCase{short}},
+	} {
+		for len(c.cases) < cap(c.cases) {
+			c.cases = append(c.cases, one)
+		}
+		if _, err := bundle.EncodeProbe(c.spec, c.cases); err == nil {
+			t.Errorf("%s: encoded", name)
+		}
+	}
+}
+
+// Cut anywhere, or with something behind it, a probe is refused.
+func TestProbeIsWhole(t *testing.T) {
+	_, files := parts(1)
+	data := files[bundle.ProbeFile]
+	for n := range data {
+		if _, err := bundle.DecodeProbe(data[:n]); err == nil {
+			t.Fatalf("the first %d of %d bytes were decoded", n, len(data))
+		}
+	}
+	if _, err := bundle.DecodeProbe(append(bytes.Clone(data), 0)); err == nil {
+		t.Error("decoded with a byte behind it")
+	}
+}
+
+// Whatever the bytes, decoding ends, and what it gives can be ranked without harm.
+func FuzzDecodeProbe(f *testing.F) {
+	_, files := parts(1)
+	data := files[bundle.ProbeFile]
+	f.Add(data)
+	f.Add(data[:len(data)-8])
+	f.Add([]byte("RLPROBE1\x02\x00\x00\x00{}"))
+	f.Add([]byte("RLPROBE1\xff\xff\xff\xff{}"))
+	f.Add(bytes.Replace(data, []byte(`"dim":2`), []byte(`"dim":8`), 1))
+	f.Add(bytes.Replace(data, []byte(`"columns":`), []byte(`"columns":1`), 1))
+	matchers := []ranker.Matcher{match.TextPoolings{}, match.TokenOverlap{}}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cases, err := bundle.DecodeProbe(data)
+		if err != nil {
+			return
+		}
+		for _, c := range cases {
+			if len(c.Scores) != len(c.Input.Request.Candidates) || len(c.Input.ItemVectors) != len(c.Scores) {
+				t.Fatal("not aligned")
+			}
+			for _, m := range matchers {
+				if err := m.Match(t.Context(), &c.Input, make([]float32, len(c.Scores)*len(m.Columns()))); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}

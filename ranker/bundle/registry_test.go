@@ -1,0 +1,442 @@
+package bundle_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"relish/ranker"
+	"relish/ranker/blend"
+	"relish/ranker/bundle"
+	"relish/ranker/match"
+)
+
+func TestActivateAndRollBack(t *testing.T) {
+	root := t.TempDir()
+	a, b, c := write(t, root, 1, nil), write(t, root, 2, nil), write(t, root, 3, nil)
+	r, _ := open(t, root, nil)
+	wantActive(t, r, "prior")
+	activate := func(v string) {
+		t.Helper()
+		if err := r.Activate(t.Context(), v, "tester", "a test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	back := func(want string) {
+		t.Helper()
+		if v, err := r.Rollback(t.Context(), "tester", ""); err != nil || v != want {
+			t.Fatalf("back to %q (%v), want %s", v, err, want)
+		}
+	}
+	activate(a)
+	wantActive(t, r, a, "prior")
+	activate(b)
+	wantActive(t, r, b, a, "prior")
+	activate(b) // it is already
+	wantActive(t, r, b, a, "prior")
+	activate(c)
+	wantActive(t, r, c, b, "prior")
+	state, _ := states(t, r)
+	for v, want := range map[string]string{"prior": "loaded", a: "available", b: "previous", c: "active"} {
+		if state[v] != want {
+			t.Errorf("%s is %s, want %s", v, state[v], want)
+		}
+	}
+	if _, err := r.Model(a); !errors.Is(err, ranker.ErrUnknownModel) {
+		t.Errorf("a bundle that is not loaded: %v", err)
+	}
+	if v, _, err := rank(r, b); err != nil || v != b {
+		t.Errorf("the previous one by name: %s, %v", v, err)
+	}
+	back(b)
+	wantActive(t, r, b, a, "prior") // what was rolled back from is no stand-in
+	activate("prior")
+	wantActive(t, r, "prior")
+	back(b)
+	back(a)
+	back("prior")
+	wantActive(t, r, "prior")
+	if _, err := r.Rollback(t.Context(), "tester", ""); !errors.Is(err, ranker.ErrNoPrevious) {
+		t.Errorf("further back: %v", err)
+	}
+	// All of it is written down.
+	data, err := os.ReadFile(filepath.Join(root, "activations"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	var first bundle.Activation
+	mustJSON(t, []byte(lines[0]), &first)
+	if len(lines) != 8 || first.Version != a || first.By != "tester" || first.Why != "a test" || time.Since(first.Time) > time.Hour {
+		t.Errorf("the history has %d lines: %s", len(lines), data)
+	}
+	if st := r.Stats(); st.Active != "prior" || st.Refusals != 0 || st.Refused != "" || st.Loaded != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// What is refused leaves the old one serving, and the reason is to be seen.
+func TestRefusedBundleChangesNothing(t *testing.T) {
+	root := t.TempDir()
+	good, bad := write(t, root, 1, nil), write(t, root, 2, nil)
+	r, log := open(t, root, nil)
+	follow(t, r)
+	if err := r.Activate(t.Context(), good, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	priors := filepath.Join(root, bad, "priors.json")
+	if err := os.WriteFile(priors, []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err := r.Activate(t.Context(), bad, "", "")
+	if !errors.Is(err, ranker.ErrModelRefused) || !strings.Contains(err.Error(), "priors.json") {
+		t.Errorf("activated: %v", err)
+	}
+	check := func() {
+		t.Helper()
+		wantActive(t, r, good, "prior")
+		state, reason := states(t, r)
+		if state[bad] != "refused" || !strings.Contains(reason[bad], "priors.json") || state[good] != "active" {
+			t.Errorf("%v %v", state, reason)
+		}
+		if !strings.Contains(log.String(), "priors.json") {
+			t.Error("the log says nothing")
+		}
+	}
+	check()
+	if v, err := bundle.Active(root); err != nil || v != good {
+		t.Errorf("the folder says %s, %v", v, err)
+	}
+	// Another process says it is active all the same.
+	if err := bundle.Activate(root, bad, "another", ""); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the refusal shows", func() bool { return r.Stats().Refused != "" })
+	check()
+	if st := r.Stats(); st.Active != good || !strings.Contains(st.Refused, bad) || st.Refusals == 0 {
+		t.Errorf("%+v", st)
+	}
+	// Once it is as it was written, it is served as soon as somebody asks.
+	_, files := parts(2)
+	if err := os.WriteFile(priors, files["priors.json"], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Activate(t.Context(), bad, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	wantActive(t, r, bad, good, "prior")
+	if r.Stats().Refused != "" {
+		t.Errorf("%+v", r.Stats())
+	}
+}
+
+func TestActivateUnknown(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, 1, nil)
+	r, _ := open(t, root, nil)
+	for _, v := range []string{"x", "..", "../" + filepath.Base(root), "20260101T000000000Z-000000000000", "active"} {
+		if err := r.Activate(t.Context(), v, "", ""); !errors.Is(err, ranker.ErrUnknownModel) {
+			t.Errorf("%q: %v", v, err)
+		}
+		if err := bundle.Activate(root, v, "", ""); !errors.Is(err, ranker.ErrUnknownModel) {
+			t.Errorf("%q: %v", v, err)
+		}
+	}
+	wantActive(t, r, "prior")
+}
+
+// A restart goes on with what was active; if that cannot be served, with what was before, and at last with the prior.
+func TestRestart(t *testing.T) {
+	root := t.TempDir()
+	a, b := write(t, root, 1, nil), write(t, root, 2, nil)
+	for _, v := range []string{a, b} {
+		if err := bundle.Activate(root, v, "train", "better"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, _ := open(t, root, nil)
+	wantActive(t, r, b, a, "prior")
+	spoil := func(v string) {
+		if err := os.Remove(filepath.Join(root, v, bundle.ProbeFile)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spoil(b)
+	r, _ = open(t, root, nil)
+	wantActive(t, r, a, "prior")
+	if !strings.Contains(r.Stats().Refused, bundle.ProbeFile) {
+		t.Errorf("%+v", r.Stats())
+	}
+	spoil(a)
+	r, _ = open(t, root, nil)
+	wantActive(t, r, "prior")
+
+	// A damaged history costs the way back, a damaged active file is said.
+	if err := os.WriteFile(filepath.Join(root, "activations"), []byte("{\n\x00"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := write(t, root, 3, nil)
+	if err := bundle.Activate(root, c, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	r, _ = open(t, root, nil)
+	wantActive(t, r, c, "prior")
+	if err := os.WriteFile(filepath.Join(root, "active"), []byte("../../etc"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, log := open(t, root, nil)
+	wantActive(t, r, "prior")
+	if !strings.Contains(log.String(), "no version") {
+		t.Error(log)
+	}
+	if err := r.Activate(t.Context(), c, "", ""); err != nil {
+		t.Error(err)
+	}
+	wantActive(t, r, c, "prior")
+}
+
+// A server follows what others activate: by notification, and where none comes, by looking now and then.
+func TestFollows(t *testing.T) {
+	root := t.TempDir()
+	a, b := write(t, root, 1, nil), write(t, root, 2, nil)
+	notified, _ := open(t, root, nil)
+	polling, _ := open(t, root, func(o *bundle.Options) { o.Poll = 10 * time.Millisecond })
+	follow(t, notified)
+	follow(t, polling)
+	activate := func(v string, r *bundle.Registry) {
+		t.Helper()
+		if err := bundle.Activate(root, v, "another", ""); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, v+" is served", func() bool { return r.Stats().Active == v })
+	}
+	activate(a, notified)
+	activate(b, notified)
+	// Another folder under the same name sends no notifications.
+	moved := root + "-moved"
+	if err := errors.Join(os.Rename(root, moved), os.CopyFS(root, os.DirFS(moved))); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(moved) })
+	activate(a, polling)
+}
+
+// A server that stops while it tries a bundle stops at once, and holds nothing against the bundle.
+func TestStopsWhileTrying(t *testing.T) {
+	root := t.TempDir()
+	v := write(t, root, 1, nil)
+	started := make(chan struct{})
+	r, _ := open(t, root, func(o *bundle.Options) {
+		o.Try = func(ctx context.Context, _ string) error {
+			close(started)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	})
+	if err := bundle.Activate(root, v, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	<-started
+	if err := r.Activate(canceled(t), v, "", ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("another one does not wait its turn: %v", err)
+	}
+	wantActive(t, r, "prior") // and requests do not wait at all
+	cancel()
+	<-done
+	if st := r.Stats(); st.Refusals != 0 || st.Active != "prior" {
+		t.Errorf("%+v", st)
+	}
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+// Reloading a hundred times under load fails no request, and each is ranked by one version as that version does.
+func TestReloadUnderLoad(t *testing.T) {
+	root := t.TempDir()
+	want := map[string]map[string]float64{}
+	var versions []string
+	for i := range 4 { // more than are kept loaded, so that each time is a load
+		v := write(t, root, float64(i+1)/3, nil)
+		b, err := bundle.Load(filepath.Join(root, v), new(match.Opener).Open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, scores, err := rank(blend.Models(b.Model), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions, want[v] = append(versions, v), scores
+	}
+	r, _ := open(t, root, nil)
+	follow(t, r)
+	if err := r.Activate(t.Context(), versions[3], "", ""); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	var requests atomic.Int64
+	for range 2 {
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				v, scores, err := rank(r, "")
+				if err != nil || fmt.Sprint(scores) != fmt.Sprint(want[v]) {
+					t.Errorf("version %q: %v, %v", v, scores, err)
+					return
+				}
+				requests.Add(1)
+			}
+		})
+	}
+	for i := range 100 {
+		before := requests.Load()
+		if err := r.Activate(t.Context(), versions[i%4], "", ""); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "requests go on", func() bool { return requests.Load() > before || t.Failed() })
+	}
+	close(stop)
+	load.Wait()
+	if st := r.Stats(); st.Loads != 101 || st.Loaded != 2 || st.Refusals != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// Any number of activations at once end with one of them, the same for all servers.
+func TestConcurrentActivations(t *testing.T) {
+	root := t.TempDir()
+	var versions []string
+	for i := range 3 {
+		versions = append(versions, write(t, root, float64(i), nil))
+	}
+	one, _ := open(t, root, nil)
+	two, _ := open(t, root, nil)
+	follow(t, one)
+	follow(t, two)
+	var all sync.WaitGroup
+	for i := range 24 {
+		all.Go(func() {
+			r := []*bundle.Registry{one, two}[i%2]
+			if err := r.Activate(t.Context(), versions[i%3], "", ""); err != nil {
+				t.Error(err)
+			}
+			if i%6 == 0 {
+				_, _ = r.Rollback(t.Context(), "", "") // may find that another was faster
+			}
+		})
+	}
+	all.Wait()
+	active, err := bundle.Active(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both serve "+active, func() bool { return one.Stats().Active == active && two.Stats().Active == active })
+}
+
+func TestRequire(t *testing.T) {
+	root := t.TempDir()
+	var v []string
+	for i := range bundle.MaxRequired + 2 {
+		v = append(v, write(t, root, float64(i), nil))
+	}
+	r, _ := open(t, root, nil)
+	if err := r.Activate(t.Context(), v[0], "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if failed := r.Require(t.Context(), []string{v[1], "prior", v[1], v[0]}); len(failed) > 0 {
+		t.Error(failed)
+	}
+	if got, _, err := rank(r, v[1]); err != nil || got != v[1] {
+		t.Errorf("%s %v", got, err)
+	}
+	var chain []string
+	for _, m := range r.Fallbacks(v[1]) {
+		chain = append(chain, m.Version)
+	}
+	if fmt.Sprint(chain) != fmt.Sprint([]string{v[0], "prior"}) {
+		t.Errorf("stand-ins %v", chain)
+	}
+	if state, _ := states(t, r); state[v[1]] != "loaded" {
+		t.Errorf("%v", state)
+	}
+	// The next call replaces the last one's; each that cannot be had is named.
+	os.Remove(filepath.Join(root, v[2], "priors.json"))
+	failed := r.Require(t.Context(), []string{v[2], "20260101T000000000Z-000000000000"})
+	if !errors.Is(failed[v[2]], ranker.ErrModelRefused) || !errors.Is(failed["20260101T000000000Z-000000000000"], ranker.ErrUnknownModel) || len(failed) != 2 {
+		t.Error(failed)
+	}
+	if _, err := r.Model(v[1]); !errors.Is(err, ranker.ErrUnknownModel) {
+		t.Errorf("it is still there: %v", err)
+	}
+	failed = r.Require(t.Context(), v[1:])
+	if len(failed) != 2 || failed[v[2]] == nil || failed[v[len(v)-1]] == nil {
+		t.Errorf("%d: %v", len(failed), failed)
+	}
+	wantActive(t, r, v[0], "prior")
+	if st := r.Stats(); st.Loaded > bundle.MaxRequired+1 {
+		t.Errorf("%+v", st)
+	}
+	if failed := r.Require(canceled(t), v[:1]); len(failed) > 0 && !errors.Is(failed[v[0]], context.Canceled) {
+		t.Errorf("cancelled: %v", failed)
+	}
+}
+
+// A server that counts or encodes something else than the bundle needs says so by name.
+func TestUnfitForTheServer(t *testing.T) {
+	root := t.TempDir()
+	v := write(t, root, 1, nil)
+	for want, change := range map[string]func(*bundle.Options){
+		"--encoder": func(o *bundle.Options) { o.Encoder = "e2" },
+		"state.actions": func(o *bundle.Options) {
+			o.Check = func(*ranker.Schema) error { return errors.New(`needs "buy" of state.actions`) }
+		},
+	} {
+		r, _ := open(t, root, change)
+		if err := r.Activate(t.Context(), v, "", ""); !errors.Is(err, ranker.ErrModelRefused) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		wantActive(t, r, "prior")
+	}
+}
+
+// A bundle that kills the process that reads it costs the server nothing.
+func TestHostileBundleIsTriedApart(t *testing.T) {
+	t.Setenv("BUNDLE_TEST_CHILD", "probe")
+	root := t.TempDir()
+	good := write(t, root, 1, nil)
+	bomb := write(t, root, 1, func(m *bundle.Manifest, _ map[string][]byte) {
+		m.Matchers = append(m.Matchers, bundle.MatcherFile{Kind: "crash later"})
+	})
+	r, _ := open(t, root, func(o *bundle.Options) {
+		o.Open = hostile
+		o.Try = func(ctx context.Context, dir string) error { return bundle.TryApart(ctx, dir, time.Minute) }
+	})
+	if err := r.Activate(t.Context(), good, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Activate(t.Context(), bomb, "", ""); !errors.Is(err, ranker.ErrModelRefused) || !strings.Contains(err.Error(), "crashed") {
+		t.Errorf("activated: %v", err)
+	}
+	wantActive(t, r, good, "prior")
+}

@@ -1,0 +1,44 @@
+package bundle
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"go.yaml.in/yaml/v3"
+
+	"relish/ranker"
+)
+
+// schemaForm is the document in features.yaml.
+type schemaForm struct {
+	Features []ranker.Feature `yaml:"features"`
+}
+
+// FormatSchema writes a schema as features.yaml has it.
+func FormatSchema(s *ranker.Schema) ([]byte, error) {
+	return yaml.Marshal(schemaForm{s.Features()})
+}
+
+// ParseSchema reads features.yaml: one document with the key features, a list of ranker.Feature. Unknown and repeated
+// keys are errors.
+func ParseSchema(data []byte) (*ranker.Schema, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	var form schemaForm
+	if err := dec.Decode(&form); err != nil {
+		return nil, fmt.Errorf("%s: %w", SchemaFile, err)
+	}
+	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: something follows the document", SchemaFile)
+	}
+	if len(form.Features) == 0 {
+		return nil, fmt.Errorf("%s: features is empty", SchemaFile)
+	}
+	s, err := ranker.NewSchema(form.Features)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", SchemaFile, err)
+	}
+	return s, nil
+}

@@ -1,0 +1,125 @@
+package bundle_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"relish/ranker"
+	"relish/ranker/blend"
+	"relish/ranker/bundle"
+	"relish/ranker/match"
+)
+
+// treesText is a model of one split, on the last column.
+func treesText(columns int) []byte {
+	return fmt.Appendf(nil, `tree
+version=v4
+num_class=1
+num_tree_per_iteration=1
+label_index=0
+max_feature_idx=%d
+objective=lambdarank
+tree_sizes=300
+
+Tree=0
+num_leaves=2
+num_cat=0
+split_feature=%d
+split_gain=1
+threshold=0.4
+decision_type=10
+left_child=-1
+right_child=-2
+leaf_value=-0.5 1.25
+leaf_weight=1 1
+leaf_count=3 2
+internal_value=0
+internal_weight=0
+internal_count=5
+is_linear=0
+shrinkage=1
+
+end of trees
+`, columns-1, columns-1)
+}
+
+// A bundle of trees is loaded, gives the scores it was made with, and is refused over another schema.
+func TestTreesBundle(t *testing.T) {
+	s := schema()
+	trees, err := blend.ParseTrees(treesText(len(s.Columns())), len(s.Columns()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	model := &ranker.Model{Schema: s, Blend: trees, Matchers: []ranker.Matcher{match.TextPoolings{}, match.TokenOverlap{}}}
+	c, err := bundle.Record(t.Context(), model, input())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "[1.25 1.25 -0.5 -0.5 -0.5]"; fmt.Sprint(c.Scores) != want {
+		t.Errorf("recorded %v, want %s", c.Scores, want)
+	}
+	for width, want := range map[int]string{len(s.Columns()): "", len(s.Columns()) + 1: "the schema has"} {
+		root := t.TempDir()
+		v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
+			m.Blend = bundle.BlendFile{Kind: bundle.BlendTrees, File: "blend.txt"}
+			files["blend.txt"] = treesText(width)
+			if files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		err := inProcess(t.Context(), filepath.Join(root, v))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d columns: %v, want %q", width, err, want)
+		}
+	}
+	// Trees that give other scores than were recorded are found out.
+	root := t.TempDir()
+	v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
+		m.Blend = bundle.BlendFile{Kind: bundle.BlendTrees, File: "blend.txt"}
+		files["blend.txt"] = []byte(strings.Replace(string(treesText(len(s.Columns()))), "threshold=0.4", "threshold=0.6", 1))
+		files[bundle.ProbeFile], _ = bundle.EncodeProbe(nil, []bundle.ProbeCase{c})
+	})
+	if err := inProcess(t.Context(), filepath.Join(root, v)); err == nil || !strings.Contains(err.Error(), "candidate 1 has the score -0.5, expected was 1.25") {
+		t.Errorf("another model: %v", err)
+	}
+}
+
+// A bundle with a learned matcher: its file makes the column that the trees read.
+func TestLearnedMatcherBundle(t *testing.T) {
+	s, err := ranker.NewSchema([]ranker.Feature{{Name: "with", Kind: ranker.KindMatch, Column: "cooccurrence.with"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	learned := &match.Cooccurrence{Items: ranker.NewItemTable([]string{"i0", "i2", "i9"}), Counts: []float32{4, 4, 4},
+		First: []int32{0, 0, 0, 2}, Neighbour: []int32{0, 1}, Next: []float32{0.1, 3}, With: []float32{0.1, 300}}
+	trees, err := blend.ParseTrees(treesText(1), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := input()
+	in.State.Columns = in.State.Columns[:candidates] // one column, missing before the matcher has written it
+	c, err := bundle.Record(t.Context(), &ranker.Model{Schema: s, Blend: trees, Matchers: []ranker.Matcher{learned}}, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "[-0.5 -0.5 1.25 -0.5 -0.5]"; fmt.Sprint(c.Scores) != want {
+		t.Errorf("recorded %v, want %s", c.Scores, want)
+	}
+	root := t.TempDir()
+	v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
+		m.Blend = bundle.BlendFile{Kind: bundle.BlendTrees, File: "blend.txt"}
+		m.Matchers = []bundle.MatcherFile{{Kind: learned.Kind(), File: "cooccurrence.bin"}}
+		files["blend.txt"], files["cooccurrence.bin"] = treesText(1), learned.Encode()
+		if files[bundle.SchemaFile], err = bundle.FormatSchema(s); err != nil {
+			t.Fatal(err)
+		}
+		if files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := inProcess(t.Context(), filepath.Join(root, v)); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,156 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// temporary begins the names of what is not yet whole. No version and no file of a bundle begins with a dot.
+const temporary = ".part-"
+
+// Write writes a bundle into root, the folder of bundles, which it makes if need be, and returns its version. files
+// are its files by name, without the manifest; m says what they are, see Manifest for what Write fills in. The bundle
+// appears under its version when it is whole and on disk; if the process dies before, nothing of it is to be
+// seen, and the next Write clears away what is left. It waits while another process writes into root.
+func Write(root string, m Manifest, files map[string][]byte) (version string, err error) {
+	return (&writer{}).write(root, m, files)
+}
+
+// writer writes one bundle. Tests end it between two steps.
+type writer struct {
+	between func(step string) error
+}
+
+// do takes one step.
+func (w *writer) do(step string, f func() error) error {
+	if w.between != nil {
+		if err := w.between(step); err != nil {
+			return err
+		}
+	}
+	return f()
+}
+
+func (w *writer) write(root string, m Manifest, files map[string][]byte) (name string, err error) {
+	manifest, err := complete(&m, files)
+	if err != nil {
+		return "", fmt.Errorf("bundle: %w", err)
+	}
+	unlock, err := lock(root)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	name = version(m.Created, manifest)
+	if _, err := os.Lstat(filepath.Join(root, name)); err == nil {
+		return "", fmt.Errorf("bundle %s is there already", name)
+	}
+	tmp := filepath.Join(root, temporary+name)
+	if err := w.do("make folder", func() error { return os.Mkdir(tmp, 0o755) }); err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(tmp))
+		}
+	}()
+	for _, f := range slices.Sorted(maps.Keys(files)) {
+		if err := w.file(tmp, f, files[f]); err != nil {
+			return "", err
+		}
+	}
+	if err := w.file(tmp, ManifestFile, manifest); err != nil {
+		return "", err
+	}
+	if err := w.do("sync folder", func() error { return syncPath(tmp) }); err != nil {
+		return "", err
+	}
+	if err := w.do("rename", func() error { return os.Rename(tmp, filepath.Join(root, name)) }); err != nil {
+		return "", err
+	}
+	return name, w.do("sync root", func() error { return syncPath(root) })
+}
+
+// complete fills in what follows from the files and returns the manifest as it is written.
+func complete(m *Manifest, files map[string][]byte) ([]byte, error) {
+	m.Format = format
+	if m.Created.IsZero() {
+		m.Created = time.Now()
+	}
+	m.Created = m.Created.UTC().Truncate(time.Millisecond)
+	m.Files = nil
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		m.Files = append(m.Files, File{Name: name, Bytes: int64(len(files[name])), SHA256: digest(files[name])})
+	}
+	schema, err := ParseSchema(files[SchemaFile])
+	if err != nil {
+		return nil, err
+	}
+	m.Schema = schema.Hash()
+	return m.encode()
+}
+
+func (w *writer) file(dir, name string, data []byte) error {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	err = w.do("write "+name, func() error {
+		_, err := f.Write(data)
+		return err
+	})
+	if err == nil {
+		err = w.do("sync "+name, f.Sync)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// syncPath makes a folder's names durable.
+func syncPath(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// lock makes this process the one that writes into root, and clears away what one that died has left.
+func lock(root string) (unlock func(), err error) {
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, err
+	}
+	l := flock.New(filepath.Join(root, ".lock"), flock.SetPermissions(0o644))
+	if err := l.Lock(); err != nil {
+		return nil, fmt.Errorf("locking %s: %w", root, err)
+	}
+	entries, err := os.ReadDir(root)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporary) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(root, e.Name())))
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Unlock())
+	}
+	return func() { _ = l.Unlock() }, nil
+}
+
+// replace puts data in place of root's file name, whole or not at all. The caller holds the lock.
+func replace(root, name string, data []byte) error {
+	tmp := temporary + name
+	if err := (&writer{}).file(root, tmp, data); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(root, tmp), filepath.Join(root, name)); err != nil {
+		return err
+	}
+	return syncPath(root)
+}

@@ -1,0 +1,163 @@
+package experiment
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"relish/ranker"
+)
+
+// Bundles keeps the bundles that arms name ready to rank.
+type Bundles interface {
+	// Require says which versions are needed from now on, in place of what was said before, and returns
+	// why those that cannot be served cannot. It may load what is not loaded yet.
+	Require(versions []string) map[string]error
+}
+
+// settle is how long the file must be left alone before it is read: editors and copies write in steps.
+const settle = 200 * time.Millisecond
+
+// Keeper holds the file in effect. Its methods are safe for concurrent use; Run is its one goroutine.
+type Keeper struct {
+	path    string
+	bundles Bundles
+	log     *slog.Logger
+
+	reading sync.Mutex // one reading at a time
+	now     atomic.Pointer[effect]
+}
+
+// effect is what a reading left: the set in effect and why a newer file is not.
+type effect struct {
+	set     *Set
+	loaded  time.Time
+	refused string
+	missing map[string]error
+}
+
+var _ ranker.Experiments = (*Keeper)(nil)
+
+// Open reads the file, which must be good. bundles may be nil where no arm names one.
+func Open(path string, bundles Bundles, log *slog.Logger) (*Keeper, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("experiments: %w", err)
+	}
+	k := &Keeper{path: path, bundles: bundles, log: log}
+	return k, k.Reload()
+}
+
+// Reload reads the file again. A bad one is refused, and what was in effect stays so.
+func (k *Keeper) Reload() error {
+	k.reading.Lock()
+	defer k.reading.Unlock()
+	old := k.now.Load()
+	set, err := Load(k.path)
+	if err != nil {
+		if old != nil {
+			kept := *old
+			kept.refused = err.Error()
+			k.now.Store(&kept)
+			if kept.refused != old.refused {
+				k.log.Error("the experiments' file is refused; what was in effect stays", "version", old.set.Version, "reasons", kept.refused)
+			}
+		}
+		return err
+	}
+	next := &effect{set: set, loaded: time.Now(), missing: k.require(set)}
+	if old != nil && old.set.Version == set.Version {
+		next.loaded = old.loaded
+	}
+	k.now.Store(next)
+	if old == nil || old.set.Version != set.Version || !sameMissing(old.missing, next.missing) {
+		k.log.Info("experiments in effect", "version", set.Version, "experiments", len(set.All()))
+		for version, err := range next.missing {
+			k.log.Error("an arm's bundle cannot be served; control stands in for it", "bundle", version, "reason", err)
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) require(set *Set) map[string]error {
+	if k.bundles == nil {
+		return nil
+	}
+	return k.bundles.Require(set.Bundles(time.Now()))
+}
+
+// Run reads the file again whenever it changes or again says so, until ctx ends. The folder is watched,
+// not the file: an editor puts a new file in the old one's place. Where it cannot be watched, which is
+// logged, again is what is left.
+func (k *Keeper) Run(ctx context.Context, again <-chan os.Signal) {
+	var events chan fsnotify.Event
+	var errs chan error
+	w, err := fsnotify.NewWatcher()
+	if err == nil {
+		defer w.Close()
+		err = w.Add(filepath.Dir(k.path))
+		events, errs = w.Events, w.Errors
+	}
+	if err != nil {
+		k.log.Error("the folder of the experiments' file cannot be watched; send SIGHUP after a change", "error", err)
+	}
+	// The file may have changed between Open and the watch. Errors of Reload are logged there.
+	_ = k.Reload()
+	timer := time.NewTimer(settle)
+	timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-events:
+			if k.concerns(e.Name) {
+				timer.Reset(settle)
+			}
+		case err := <-errs: // events may have been lost
+			k.log.Warn("watching the experiments' file", "error", err)
+			timer.Reset(settle)
+		case <-timer.C:
+			_ = k.Reload()
+		case <-again:
+			_ = k.Reload()
+		}
+	}
+}
+
+// concerns reports whether a change of that name in the folder may be one of the file. A mounted volume
+// (Kubernetes) changes by a link called ..data, through which all its files are reached.
+func (k *Keeper) concerns(name string) bool {
+	base := filepath.Base(name)
+	return base == filepath.Base(k.path) || strings.HasPrefix(base, "..")
+}
+
+// Set returns the set in effect.
+func (k *Keeper) Set() *Set { return k.now.Load().set }
+
+// Assign implements ranker.Experiments.
+func (k *Keeper) Assign(req *ranker.Request, user map[string]ranker.Value, now int64) ([]ranker.Trial, string) {
+	s := k.Set()
+	return s.Trials(req, user, now), s.Version
+}
+
+// ReadsUser implements ranker.Experiments.
+func (k *Keeper) ReadsUser() bool { return k.Set().ReadsUser() }
+
+// Status describes what is in effect.
+func (k *Keeper) Status() Status {
+	e := k.now.Load()
+	s := e.set.Status(time.Now(), e.missing)
+	s.Loaded, s.Error = e.loaded, e.refused
+	return s
+}
+
+// GrowthBook returns the running experiments as a GrowthBook SDK payload.
+func (k *Keeper) GrowthBook() Payload { return k.Set().GrowthBook(time.Now()) }

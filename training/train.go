@@ -1,0 +1,319 @@
+// Package training turns the event log into a model that ranks better: from the log to lists with labels and features
+// (package replay), to the matchers' learned tables (package match), to the blend (package trees).
+//
+// The lists that the blend learns from are replayed through the code that serves. Each list's matchers were
+// trained without its user, so that no label comes back as a feature; for serving the matchers are trained
+// again on everyone, with the blend left as it is.
+package training
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"relish/features"
+	"relish/ranker"
+	"relish/ranker/blend"
+	"relish/training/replay"
+	"relish/training/trees"
+)
+
+// Inputs of a training. Source, Library and Dir are required.
+type Inputs struct {
+	Source    replay.Source
+	State     features.Config
+	OpenTable func(name, digest string) *features.Columns // see features.State.OpenTable
+	Vectors   ranker.Vectors                              // with all texts at hand; nil: train without text
+	Text      ranker.TextSpec
+	Tables    []string // imported columns that may be used, "TABLE.COLUMN"
+	Library   *trees.Library
+	Dir       string // for the dataset, which is left there
+	Config    Config // complete and valid
+	Holdout   float64
+	Until     int64 // arrival, Unix ms; 0 = all
+	// Hidden items are ranked as new throughout, and nothing is learned from what users did with them: the cold-item
+	// experiment. nil = none.
+	Hidden func(id string) bool
+	// Without leaves out matchers, features or groups of features, by name.
+	Without  []string
+	Progress func(stage string, done, total int) // may be nil
+}
+
+// Trained is a finished training.
+type Trained struct {
+	Model    *ranker.Model // without a version
+	Reasons  []Reason      // why a feature is in the schema; empty where it was given
+	Matchers []matcher
+	Trees    *trees.Result
+	Leaves   int // that the validation part chose
+	Log      *replay.Log
+	Cut      uint64 // sequences from here on were left out
+	Lists    int    // that the blend learned from
+	Valid    float64
+	Stages   []Stage
+}
+
+// Stage is how long one part of the training took.
+type Stage struct {
+	Name string
+	Took time.Duration
+}
+
+// trainer is one training at work.
+type trainer struct {
+	Inputs
+	rng    *rand.Rand
+	log    *replay.Log
+	cut    uint64
+	picks  []replay.Pick
+	corpus *corpora
+	out    Trained
+	schema *ranker.Schema
+	final  []matcher
+	byFold map[int]*ranker.Model
+}
+
+// Train trains. It stops soon after ctx ends.
+func Train(ctx context.Context, in Inputs) (*Trained, error) {
+	t := &trainer{Inputs: in, rng: rand.New(rand.NewPCG(in.Config.Seed, 0x7ea1)), cut: math.MaxUint64, byFold: map[int]*ranker.Model{}}
+	for _, stage := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"read", t.read}, {"matchers", t.matchers}, {"replay", t.replay}, {"blend", t.blend}} {
+		start := time.Now()
+		if err := stage.run(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", stage.name, err)
+		}
+		t.out.Stages = append(t.out.Stages, Stage{stage.name, time.Since(start)})
+	}
+	return &t.out, nil
+}
+
+func (t *trainer) progress(stage string, done, total int) {
+	if t.Progress != nil {
+		t.Progress(stage, done, total)
+	}
+}
+
+// fewLists is when a log's own lists are too few, and lists are made from the interactions beside them.
+const fewLists = 500
+
+// read finds the lists that the blend learns from.
+func (t *trainer) read(ctx context.Context) (err error) {
+	t.log, err = replay.Scan(ctx, t.Source, replay.Options{State: t.State, Gains: t.Config.Gains, Until: t.Until, Window: t.Config.windowMS()})
+	if err != nil {
+		return err
+	}
+	if t.Holdout > 0 {
+		if t.cut, err = t.log.Newest(t.Holdout); err != nil {
+			return err
+		}
+	}
+	t.picks = t.log.Shown(0, t.cut)
+	if len(t.picks) < fewLists {
+		t.picks = append(t.picks, t.made()...)
+		replay.SortPicks(t.picks)
+	}
+	t.picks = t.chooseFolds(t.picks)
+	if len(t.picks) < minLists {
+		return fmt.Errorf("the log has %d lists that say what users like better; training needs %d at least: let the service run on, or import more events", len(t.picks), minLists)
+	}
+	t.out.Log, t.out.Cut, t.out.Lists = t.log, t.cut, len(t.picks)
+	return nil
+}
+
+// minLists is below which nothing can be learned that would hold.
+const minLists = 50
+
+// madePerUser is how many lists are made for one user, from his newest interactions: they are most like the next one.
+const madePerUser = 2
+
+// made makes lists from the newer half of the interactions, whose counters are most like those in serving.
+func (t *trainer) made() []replay.Pick {
+	steps := 0
+	for _, s := range t.log.Steps {
+		if s.Seq < t.cut {
+			steps++
+		}
+	}
+	if steps == 0 {
+		return nil
+	}
+	n := replay.Negatives{Count: t.Config.Negatives.Count, Popular: t.Config.Negatives.Popular}
+	return t.log.Made(t.log.Steps[steps/2].Seq, t.cut, n, madePerUser, t.rng)
+}
+
+// chooseFolds keeps the newest lists of as few folds as give enough: each fold costs a training of the matchers.
+func (t *trainer) chooseFolds(picks []replay.Pick) []replay.Pick {
+	used := min(folds, 1+t.Config.MaxLists*folds/max(1, len(picks)))
+	ids := t.log.Users.IDs()
+	var out []replay.Pick
+	for _, p := range picks {
+		if foldOf(ids[p.User]) < used {
+			out = append(out, p)
+		}
+	}
+	return out[max(0, len(out)-t.Config.MaxLists):]
+}
+
+// matchers trains them for every fold, and for serving.
+func (t *trainer) matchers(ctx context.Context) (err error) {
+	hidden := map[int32]bool{}
+	if t.Hidden != nil {
+		for i, id := range t.log.Items.IDs() {
+			hidden[int32(i)] = t.Hidden(id)
+		}
+	}
+	t.corpus = newCorpora(t.log, t.Vectors, hidden, t.cut)
+	var kinds []string
+	for _, k := range t.Config.Matchers {
+		if !t.without(k) {
+			kinds = append(kinds, k)
+		}
+	}
+	everyone := t.corpus.without(all)
+	known, err := trainContents(everyone, kinds, t.Config.Seed)
+	if err != nil {
+		return err
+	}
+	if t.final, err = trainMatchers(everyone, kinds, known, t.Config.Seed); err != nil {
+		return err
+	}
+	if err := t.makeSchema(); err != nil {
+		return err
+	}
+	need := map[int]bool{}
+	for _, p := range t.picks {
+		need[t.corpus.fold[p.User]] = true
+	}
+	done := 1
+	for fold := range folds {
+		if !need[fold] {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		t.progress("matchers", done, len(need)+1)
+		ms, err := trainMatchers(t.corpus.without(fold), kinds, known, t.Config.Seed)
+		if err != nil {
+			return err
+		}
+		t.byFold[fold] = &ranker.Model{Schema: t.schema, Matchers: rankersOf(ms)}
+		done++
+	}
+	t.out.Matchers = t.final
+	return nil
+}
+
+func (t *trainer) makeSchema() error {
+	list := t.Config.Features
+	if len(list) == 0 {
+		list, t.out.Reasons = WriteSchema(t.log, t.State, columnsOf(t.final), t.Tables)
+	}
+	var kept []ranker.Feature
+	for _, f := range list {
+		if !t.without(f.Name) && !t.without(ranker.GroupOf(&f)) {
+			kept = append(kept, f)
+		}
+	}
+	var err error
+	if t.schema, err = ranker.NewSchema(kept); err != nil {
+		return err
+	}
+	return features.CheckSchema(&t.State, t.schema)
+}
+
+func (t *trainer) without(name string) bool {
+	for _, w := range t.Without {
+		if w == name {
+			return true
+		}
+	}
+	return false
+}
+
+// DatasetFile is the name of the dataset in Inputs.Dir.
+const DatasetFile = "dataset.arrow"
+
+// Replayed reads a state that a walk has replayed so far; it implements ranker.Features.
+type Replayed struct{ State *features.State }
+
+// Read implements ranker.Features.
+func (r Replayed) Read(_ context.Context, q *ranker.Query) (*ranker.State, error) {
+	return r.State.Read(q)
+}
+
+// Patience is the deadline of an offline ranking: long, so that nothing is left out.
+const Patience = time.Minute
+
+// replay writes the dataset.
+func (t *trainer) replay(ctx context.Context) (err error) {
+	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+		return err
+	}
+	w, err := replay.CreateDataset(filepath.Join(t.Dir, DatasetFile), t.schema.Columns())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	state := features.New(t.State)
+	state.OpenTable = t.OpenTable
+	p, err := ranker.New(ranker.Options{Features: Replayed{state}, Vectors: t.Vectors, Models: blend.Models(&ranker.Model{}), TextSpec: t.Text})
+	if err != nil {
+		return err
+	}
+	walk := replay.WalkOptions{Progress: func(done, total int) { t.progress("replay", done, total) }}
+	return t.log.Walk(ctx, t.Source, state, t.picks, walk, func(c *replay.Case) error {
+		positions := t.shuffle(c)
+		t.hide(c)
+		c.Request.Deadline = Patience
+		m, _, err := p.Matrix(ctx, t.byFold[t.corpus.fold[c.User]], c.Request)
+		if err != nil {
+			return err
+		}
+		return w.Add(c, positions, m)
+	})
+}
+
+// shuffle puts the case's items in random order, since a trainer may favour the first among ties, and returns where they
+// were shown.
+func (t *trainer) shuffle(c *replay.Case) []int32 {
+	positions := make([]int32, len(c.Items))
+	gains := append([]float32(nil), c.Gains...)
+	pick := *c.Pick
+	c.Pick = &pick
+	c.Gains = gains
+	for i := range positions {
+		if positions[i] = int32(i); !c.Shown {
+			positions[i] = -1
+		}
+	}
+	t.rng.Shuffle(len(positions), func(i, j int) {
+		positions[i], positions[j] = positions[j], positions[i]
+		gains[i], gains[j] = gains[j], gains[i]
+		cand := c.Request.Candidates
+		cand[i], cand[j] = cand[j], cand[i]
+	})
+	return positions
+}
+
+// hide takes behaviour away: of hidden items, and at random so that the blend learns what to do without.
+func (t *trainer) hide(c *replay.Case) {
+	x := t.rng.Float64() / max(1e-9, *t.Config.Dropout)
+	for i := range c.Request.Candidates {
+		cand := &c.Request.Candidates[i]
+		cand.New = t.Hidden != nil && t.Hidden(cand.ID) || x < 0.5 && t.rng.Float64() < 0.5
+	}
+	if x >= 0.5 && x < 1 {
+		c.Request.User = nobody
+	}
+}
+
+// nobody is a user whom no log can name: ids have no control characters.
+const nobody = "\x00"
