@@ -130,7 +130,7 @@ func decodeNeural(data []byte, shared *ranker.ItemTable) (Learned, *ranker.ItemT
 	}
 	w.Blocks = make([]Block, w.Layers)
 	for _, p := range w.parts() {
-		*p.list = r.floats(p.want, false)
+		*p.list = r.floats(p.want)
 	}
 	if err := r.end(); err != nil {
 		return nil, nil, err
