@@ -18,6 +18,8 @@ type demoCmd struct {
 	Seed  uint64 `help:"Same seed, same events." default:"1"`
 	Users int    `help:"Simulated users." default:"200"`
 	Lists int    `help:"Simulated lists shown, over all users." default:"3000"`
+
+	PlantedLift float64 `help:"Multiply the odds of a click by 1 + this for every second user, as the treated arm of an experiment called planted-lift: something for relish experiment report to find. 0 = no experiment." placeholder:"SHARE"`
 }
 
 // Run fills an empty data folder with the built-in catalogue and what simulated users did.
@@ -32,7 +34,7 @@ func (c *demoCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	defer e.closeTimed(&err)
-	world := demo.New(demo.Options{Seed: c.Seed, Users: c.Users, Lists: c.Lists})
+	world := demo.New(demo.Options{Seed: c.Seed, Users: c.Users, Lists: c.Lists, PlantedLift: c.PlantedLift})
 	im := &importer{store: e.store, strict: true, progress: newProgress("demo"), name: "demo"}
 	for ev := range world.Events() {
 		im.batch, im.lines = append(im.batch, ev), append(im.lines, im.counts.Accepted+len(im.batch)+1)

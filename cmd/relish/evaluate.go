@@ -30,6 +30,8 @@ type evaluateCmd struct {
 	K           int      `help:"The K of NDCG@K, MAP@K and HR@K." default:"10"`
 	Negatives   int      `help:"Sampled negatives per list where the log has no impressions." default:"19"`
 	Seed        uint64   `help:"Seed of ties, negatives, hidden items and intervals." default:"1"`
+	OnPolicyLog bool     `help:"Estimate from logged propensities what the policy would have earned on the scored lists: IPS, SNIPS and doubly robust, on the first K places." name:"on-policy-log"`
+	Policy      string   `help:"With --on-policy-log: version of the bundle, or prior. Default: the active one." placeholder:"VERSION"`
 	JSON        bool     `help:"Print everything as JSON: all slices, intervals, comparisons and calibration."`
 }
 
@@ -41,6 +43,10 @@ func (c *evaluateCmd) check() error {
 		return fmt.Errorf("%w: --hide-items and --ablate are two experiments: run one after the other", errUsage)
 	case c.trains() && (c.Bundle != "" || c.InSample):
 		return fmt.Errorf("%w: --hide-items and --ablate train bundles of their own: leave out --bundle and --in-sample", errUsage)
+	case c.OnPolicyLog && c.trains():
+		return fmt.Errorf("%w: --on-policy-log estimates a bundle that is there: leave out --hide-items and --ablate", errUsage)
+	case c.Policy != "" && !c.OnPolicyLog:
+		return fmt.Errorf("%w: --policy says what --on-policy-log estimates; --bundle says what is measured", errUsage)
 	}
 	return nil
 }
@@ -58,6 +64,9 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer l.close()
+	if c.OnPolicyLog {
+		return c.estimate(ctx, l)
+	}
 	part, err := evaluate.Choose(ctx, logSource(c.Data), cfg.State, c.options(l))
 	if err != nil {
 		return err
@@ -66,7 +75,6 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	l.progress = newProgress("evaluate")
 	t, err := part.Run(ctx, l.state, contest)
 	l.progress.end()
 	if err != nil {
@@ -166,7 +174,7 @@ type lab struct {
 func (c *evaluateCmd) openLab(cfg *config.Config) (*lab, error) {
 	log := c.logger()
 	cfg.State.Text = cfg.Text
-	l := &lab{cfg: cfg, cmd: c, state: features.New(cfg.State)}
+	l := &lab{cfg: cfg, cmd: c, state: features.New(cfg.State), progress: newProgress("evaluate")}
 	l.state.OpenTable = tables.Opener(c.Data, log)
 	if c.NoText {
 		return l, nil
