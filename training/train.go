@@ -41,6 +41,7 @@ type Inputs struct {
 	Hidden func(id string) bool
 	// Without leaves out matchers, features or groups of features, by name.
 	Without  []string
+	Parent   *Parent                             // that is trained on; nil: from nothing
 	Progress func(stage string, done, total int) // may be nil
 }
 
@@ -57,6 +58,7 @@ type Trained struct {
 	Valid    float64
 	Stages   []Stage
 	Probes   []*ranker.MatchInput // a few of the lists, as they were read
+	Old      []OldList            // in a training from a parent
 }
 
 // Stage is how long one part of the training took.
@@ -78,6 +80,9 @@ type trainer struct {
 	schema *ranker.Schema
 	final  []matcher
 	byFold map[int]*ranker.Model
+
+	oldFold int            // whose users' old lists are learned from again, in a training from a parent
+	oldPart map[uint64]int // of those lists, by sequence, see oldParts
 }
 
 // Train trains. It stops soon after ctx ends.
@@ -115,6 +120,9 @@ func (t *trainer) read(ctx context.Context) (err error) {
 		if t.cut, err = t.log.Newest(t.Holdout); err != nil {
 			return err
 		}
+	}
+	if t.Parent != nil {
+		return t.readOn()
 	}
 	t.picks = t.log.Shown(0, t.cut)
 	if len(t.picks) < fewLists {
@@ -189,6 +197,9 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 	if err := t.makeSchema(); err != nil {
 		return err
 	}
+	if t.out.Matchers = t.final; t.Parent != nil {
+		return t.matchersOn(kinds, known)
+	}
 	need := map[int]bool{}
 	for _, p := range t.picks {
 		need[t.corpus.fold[p.User]] = true
@@ -209,7 +220,6 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 		t.byFold[fold] = &ranker.Model{Schema: t.schema, Matchers: rankersOf(ms)}
 		done++
 	}
-	t.out.Matchers = t.final
 	return nil
 }
 

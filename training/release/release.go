@@ -114,6 +114,9 @@ func (r *run) do(ctx context.Context) (*Outcome, error) {
 		return nil, err
 	}
 	measured, err := r.train(ctx, plan.measured)
+	if nothing := new(training.NothingNew); errors.As(err, nothing) {
+		return &Outcome{Reason: nothing.Error()}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
