@@ -3,21 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
-	"iter"
-	"os"
 	"path/filepath"
 
-	"github.com/jedib0t/go-pretty/v6/table"
-
 	"relish/embeddings"
+	"relish/embeddings/onnx"
 	"relish/features"
-	"relish/features/event"
-	"relish/features/eventlog"
-	"relish/features/journal"
 	"relish/features/tables"
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/ranker/blend"
+	"relish/training"
 	"relish/training/evaluate"
 )
 
@@ -26,99 +21,178 @@ type evaluateCmd struct {
 	bundleFlags
 	encoderFlags
 	logFlags
-	Bundle      string  `help:"Version of the bundle to measure, or prior. Default: the active one." placeholder:"VERSION"`
-	Last        float64 `help:"The newest share of the lists (of the interactions where there are no lists) that is scored." default:"0.1"`
-	Prequential bool    `help:"Rank each list, then feed its clicks: what a live server would have done. Without it the state stands still where the scored part begins."`
-	K           int     `help:"NDCG@K." default:"10"`
-	Negatives   int     `help:"Sampled negatives per list where the log has no impressions." default:"19"`
-	Seed        uint64  `help:"Seed of ties, negatives and intervals." default:"1"`
-	JSON        bool    `help:"Print the table as JSON."`
+	Bundle      string   `help:"Version of the bundle to measure, or prior. Default: the active one." placeholder:"VERSION"`
+	Last        float64  `help:"The newest share of the lists (of the interactions where there are no lists) that is scored." default:"0.1"`
+	Prequential bool     `help:"Rank each list, then feed its clicks: what a live server would have done. Without it the state stands still where the scored part begins."`
+	InSample    bool     `help:"Measure a bundle also on what it was trained on; the table says so."`
+	HideItems   float64  `help:"The cold-item experiment: hide what was done with this share of the items, train without it on what came before the scored part, and rank among the hidden items." placeholder:"SHARE"`
+	Ablate      []string `help:"Train on what came before the scored part, with everything and without each of these matchers, features and groups of features; text stands for all reading of text." placeholder:"NAME"`
+	K           int      `help:"The K of NDCG@K, MAP@K and HR@K." default:"10"`
+	Negatives   int      `help:"Sampled negatives per list where the log has no impressions." default:"19"`
+	Seed        uint64   `help:"Seed of ties, negatives, hidden items and intervals." default:"1"`
+	JSON        bool     `help:"Print everything as JSON: all slices, intervals, comparisons and calibration."`
 }
 
-// Run reads the log beside a running server and prints the table.
-func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
-	log := c.logger()
-	var vectors *embeddings.Service
-	encoder := ""
-	if !c.NoText {
-		enc, err := c.loadEncoder(log)
-		if err != nil {
-			return err
-		}
-		defer enc.Close()
-		encoder = enc.Digest()
-		vectors, err = embeddings.New(enc, embeddings.Options{Dir: filepath.Join(c.Data, "vectors"), ReadOnly: true, CacheBytes: c.CacheBytes, Log: log})
-		if err != nil {
-			return err
-		}
-		defer vectors.Close(ctx)
+func (c *evaluateCmd) check() error {
+	switch {
+	case c.HideItems < 0 || c.HideItems >= 1:
+		return fmt.Errorf("%w: --hide-items %g: it is a share above 0 and below 1", errUsage, c.HideItems)
+	case c.HideItems > 0 && len(c.Ablate) > 0:
+		return fmt.Errorf("%w: --hide-items and --ablate are two experiments: run one after the other", errUsage)
+	case c.trains() && (c.Bundle != "" || c.InSample):
+		return fmt.Errorf("%w: --hide-items and --ablate train bundles of their own: leave out --bundle and --in-sample", errUsage)
 	}
-	model, _, err := loadModel(c.root(c.Data), c.Bundle, encoder, cfg)
-	if err != nil {
-		return err
-	}
-	cfg.State.Text = cfg.Text
-	state := features.New(cfg.State)
-	state.OpenTable = tables.Opener(c.Data, log)
-	scorers, err := c.scorers(state, vectors, model, cfg)
-	if err != nil {
-		return err
-	}
-	p := newProgress("evaluate")
-	src := func() iter.Seq2[event.Record, error] { return eventlog.Read(journal.LogDir(c.Data), 1) }
-	t, err := evaluate.Run(ctx, src, state, evaluate.Options{
-		Last: c.Last, Prequential: c.Prequential, K: c.K, Negatives: c.Negatives, Seed: c.Seed, Progress: p.set,
-	}, scorers...)
-	p.end()
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return printJSON(t)
-	}
-	c.print(t)
 	return nil
 }
 
-// scorers are the model with and without its text columns, so that the worth of the text
-// stands in the table.
-func (c *evaluateCmd) scorers(state *features.State, v *embeddings.Service, model *ranker.Model, cfg *config.Config) ([]evaluate.Scorer, error) {
-	models := blend.Models(model)
-	withText, err := ranker.New(ranker.Options{Features: replayed{state}, Vectors: ranksWith(v), Models: models, TextSpec: cfg.Text})
+// trains reports whether the command measures models that it trains itself.
+func (c *evaluateCmd) trains() bool { return c.HideItems > 0 || len(c.Ablate) > 0 }
+
+// Run reads the log beside a running server and prints the table.
+func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	l, err := c.openLab(cfg)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	part, err := evaluate.Choose(ctx, logSource(c.Data), cfg.State, c.options(l))
+	if err != nil {
+		return err
+	}
+	contest, err := c.contest(ctx, part, l)
+	if err != nil {
+		return err
+	}
+	l.progress = newProgress("evaluate")
+	t, err := part.Run(ctx, l.state, contest)
+	l.progress.end()
+	if err != nil {
+		return err
+	}
+	out := evaluation{Last: c.Last, Prequential: c.Prequential, InSample: l.inSample, HideItems: c.HideItems, Ablate: c.Ablate, Table: t}
+	if c.JSON {
+		return printJSON(out)
+	}
+	out.print()
+	return nil
+}
+
+func (c *evaluateCmd) options(l *lab) evaluate.Options {
+	train := training.DefaultConfig()
+	opt := evaluate.Options{Last: c.Last, Prequential: c.Prequential, K: c.K, Gains: train.Gains, Negatives: c.Negatives, Seed: c.Seed,
+		Vectors: ranksWith(l.vectors), Progress: func(done, total int) { l.progress.set(done, total) }}
+	if c.HideItems > 0 {
+		opt.Hide = evaluate.HideShare(c.HideItems, c.Seed)
+	}
+	return opt
+}
+
+// contest says who is measured: the bundle, or what the experiment trains.
+func (c *evaluateCmd) contest(ctx context.Context, part *evaluate.Part, l *lab) (contest evaluate.Contest, err error) {
+	switch {
+	case c.HideItems > 0:
+		contest, err = evaluate.Cold(ctx, part, l.train)
+	case len(c.Ablate) > 0:
+		contest, err = evaluate.Ablate(ctx, part, c.Ablate, l.train)
+	default:
+		contest, err = c.bundle(part, l)
+	}
+	if err != nil || l.vectors == nil {
+		return contest, err
+	}
+	text, err := evaluate.TextOnly()
+	if err != nil {
+		return contest, err
+	}
+	plain, err := l.scorer(text.Version, text, true)
+	contest.Plain = append(contest.Plain, plain)
+	return contest, err
+}
+
+// bundle is the model with and without its text columns, so that the worth of the text stands in the table.
+func (c *evaluateCmd) bundle(part *evaluate.Part, l *lab) (contest evaluate.Contest, err error) {
+	model, manifest, err := loadModel(c.root(c.Data), c.Bundle, l.digest(), l.cfg)
+	if err != nil {
+		return contest, err
+	}
+	if manifest != nil && part.Seen(manifest.Data.Logs) {
+		if l.inSample = true; !c.InSample {
+			return contest, fmt.Errorf("bundle %s was trained on a part of what would be scored: its figures would say nothing of new data; train with --holdout %g, score less with --last, or say --in-sample", model.Version, c.Last)
+		}
+	}
+	full, err := l.scorer(model.Version, model, true)
+	if err != nil {
+		return contest, err
+	}
+	contest.Models = []evaluate.Scorer{full}
+	if l.vectors != nil {
+		blind, err := l.scorer(model.Version+" without text", model, false)
+		if err != nil {
+			return contest, err
+		}
+		contest.Models = append(contest.Models, blind)
+		contest.Pairs = []evaluate.Pair{{Scorer: full.Name(), Against: blind.Name()}}
+	}
+	return contest, nil
+}
+
+// lab is what models are measured on.
+type lab struct {
+	cfg      *config.Config
+	cmd      *evaluateCmd
+	state    *features.State
+	encoder  *onnx.Encoder // nil with --no-text
+	vectors  *embeddings.Service
+	inSample bool
+	progress *progress
+}
+
+func (c *evaluateCmd) openLab(cfg *config.Config) (*lab, error) {
+	log := c.logger()
+	cfg.State.Text = cfg.Text
+	l := &lab{cfg: cfg, cmd: c, state: features.New(cfg.State)}
+	l.state.OpenTable = tables.Opener(c.Data, log)
+	if c.NoText {
+		return l, nil
+	}
+	var err error
+	if l.encoder, err = c.loadEncoder(log); err != nil {
+		return nil, err
+	}
+	l.vectors, err = embeddings.New(l.encoder, embeddings.Options{Dir: filepath.Join(c.Data, "vectors"), ReadOnly: true, CacheBytes: c.CacheBytes, Log: log})
+	if err != nil {
+		l.encoder.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *lab) close() {
+	if l.vectors != nil {
+		_ = l.vectors.Close(context.Background()) // it wrote nothing
+		l.encoder.Close()
+	}
+}
+
+func (l *lab) digest() string {
+	if l.encoder == nil {
+		return ""
+	}
+	return l.encoder.Digest()
+}
+
+// scorer ranks with the model as a server would, with what the walk has replayed so far.
+func (l *lab) scorer(name string, m *ranker.Model, text bool) (evaluate.Scorer, error) {
+	opt := ranker.Options{Features: training.Replayed{State: l.state}, Models: blend.Models(m), TextSpec: l.cfg.Text}
+	if text {
+		opt.Vectors = ranksWith(l.vectors)
+	}
+	p, err := ranker.New(opt)
 	if err != nil {
 		return nil, err
 	}
-	scorers := []evaluate.Scorer{evaluate.Pipeline(model.Version, withText)}
-	if v != nil {
-		without, err := ranker.New(ranker.Options{Features: replayed{state}, Models: models, TextSpec: cfg.Text})
-		if err != nil {
-			return nil, err
-		}
-		scorers = append(scorers, evaluate.Pipeline(model.Version+" without text", without))
-	}
-	return scorers, nil
-}
-
-// replayed lets the pipeline read the state that the walk has replayed so far.
-type replayed struct{ state *features.State }
-
-// Read implements ranker.Features.
-func (r replayed) Read(_ context.Context, q *ranker.Query) (*ranker.State, error) {
-	return r.state.Read(q)
-}
-
-func (c *evaluateCmd) print(t *evaluate.Table) {
-	w := table.NewWriter()
-	w.SetOutputMirror(os.Stdout)
-	w.SetTitle(fmt.Sprintf("%d lists with clicks, the newest %g of the log, %s", t.Lists, c.Last, map[bool]string{true: "prequential", false: "state frozen at the split"}[c.Prequential]))
-	w.AppendHeader(table.Row{"scorer", "lists", "n", fmt.Sprintf("NDCG@%d [95 %%]", t.K), "MRR [95 %]"})
-	slice := ""
-	for _, r := range t.Rows {
-		if slice != "" && slice != r.Slice {
-			w.AppendSeparator()
-		}
-		slice = r.Slice
-		w.AppendRow(table.Row{r.Scorer, r.Slice, r.NDCG.N, r.NDCG, r.MRR})
-	}
-	w.Render()
+	return evaluate.Pipeline(name, p), nil
 }

@@ -8,14 +8,15 @@ import (
 )
 
 // counts is the baselines' own simple memory: what they know is independent of the code they are
-// compared with.
+// compared with. It knows as much as the state: where that stands still, so does this.
 type counts struct {
 	clicks, shown       map[string]float64
+	history             map[string]int // interactions by user
 	allClicks, allShown float64
 }
 
 func newCounts() *counts {
-	return &counts{clicks: map[string]float64{}, shown: map[string]float64{}}
+	return &counts{clicks: map[string]float64{}, shown: map[string]float64{}, history: map[string]int{}}
 }
 
 // Follow implements replay.Follower.
@@ -29,6 +30,7 @@ func (c *counts) Follow(rec *event.Record) {
 	case event.Interaction:
 		c.clicks[e.ItemID]++
 		c.allClicks++
+		c.history[e.UserID]++
 	}
 }
 
@@ -51,22 +53,37 @@ func (b *baseline) Score(_ context.Context, c *replay.Case) ([]float64, error) {
 // 40 make no difference to its NDCG.
 const smoothing = 10
 
-// Baselines returns the plain scorers that anything worth serving must beat, and the follower that
-// feeds them: chance, the order that was logged, popularity (interactions so far) and the smoothed
-// live click rate.
-func Baselines() ([]Scorer, replay.Follower) {
-	n := newCounts()
+// baselines returns the plain scorers that anything worth serving must beat, fed by n: chance, the order that was
+// logged, popularity (interactions so far) and the smoothed live click rate. Three of them know nothing of some logs and
+// are left out there: the order of lists that nobody showed, the click rate of items that nobody was shown, and what was
+// counted of items whose behaviour is hidden.
+func (p *Part) baselines(n *counts) []Scorer {
 	id := func(c *replay.Case, i int) string { return c.Request.Candidates[i].ID }
-	return []Scorer{
-		&baseline{"random", func(*replay.Case, int) float64 { return 0 }},
-		&baseline{"logged order", func(_ *replay.Case, i int) float64 { return -float64(i) }},
-		&baseline{"popularity", func(c *replay.Case, i int) float64 { return n.clicks[id(c, i)] }},
-		&baseline{"live click rate", func(c *replay.Case, i int) float64 {
+	out := []Scorer{&baseline{"random", func(*replay.Case, int) float64 { return 0 }}}
+	if p.opt.Hide != nil {
+		return out
+	}
+	if p.picks[0].Shown {
+		out = append(out, &baseline{"logged order", func(_ *replay.Case, i int) float64 { return -float64(i) }})
+	}
+	out = append(out, &baseline{"popularity", func(c *replay.Case, i int) float64 { return n.clicks[id(c, i)] }})
+	if p.rated() {
+		out = append(out, &baseline{"live click rate", func(c *replay.Case, i int) float64 {
 			rate := 0.0
 			if n.allShown > 0 {
 				rate = n.allClicks / n.allShown
 			}
 			return (n.clicks[id(c, i)] + smoothing*rate) / (n.shown[id(c, i)] + smoothing)
-		}},
-	}, n
+		}})
+	}
+	return out
+}
+
+// rated reports whether scorers get to know an impression before the last list.
+func (p *Part) rated() bool {
+	known := p.picks[0].Seq
+	if p.opt.Prequential {
+		known = p.picks[len(p.picks)-1].Seq
+	}
+	return len(p.Log.Lists) > 0 && p.Log.Lists[0].Seq < known
 }

@@ -1,5 +1,11 @@
 package evaluate
 
+import (
+	"math"
+
+	"relish/training/replay"
+)
+
 // Slice is a named part of the scored lists, told from what is known of each, of type T: new users,
 // rare items, long histories. Slices may overlap, and a list may be in none.
 type Slice[T any] struct {
@@ -28,4 +34,47 @@ func Pick(values []float64, at []int) []float64 {
 		out[i] = values[k]
 	}
 	return out
+}
+
+// The slices of a table.
+const (
+	AllLists    = "all"
+	NewUsers    = "first list of a user"  // of whom nothing is known
+	KnownUsers  = "user seen before"      // shown something, or did something
+	LongHistory = "long history"          // longHistory interactions of the user before
+	NewItems    = "a new item is wanted"  // the least known relevant item was shown or taken less than newItem times before
+	RareItems   = "a rare item is wanted" // it was so less than rareItem times, and is not new
+)
+
+const (
+	longHistory = 10
+	newItem     = 5
+	rareItem    = 20
+)
+
+// facts are what is known of a list before it is shown, and how well known what is wanted of it is.
+type facts struct {
+	newUser bool
+	history int     // interactions of the user
+	known   float64 // how often the least known relevant item was shown or taken
+}
+
+func (c *counts) facts(l *replay.Case) facts {
+	f := facts{history: c.history[l.Request.User], known: math.Inf(1)}
+	f.newUser = l.NewUser && f.history == 0
+	for i, g := range l.Gains {
+		if id := l.Request.Candidates[i].ID; g > 0 {
+			f.known = min(f.known, c.shown[id]+c.clicks[id])
+		}
+	}
+	return f
+}
+
+var parts = []Slice[facts]{
+	{AllLists, func(facts) bool { return true }},
+	{NewUsers, func(f facts) bool { return f.newUser }},
+	{KnownUsers, func(f facts) bool { return !f.newUser }},
+	{LongHistory, func(f facts) bool { return f.history >= longHistory }},
+	{NewItems, func(f facts) bool { return f.known < newItem }},
+	{RareItems, func(f facts) bool { return f.known >= newItem && f.known < rareItem }},
 }

@@ -1,0 +1,82 @@
+package evaluate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"relish/ranker"
+	"relish/ranker/match"
+	"relish/training/replay"
+)
+
+// pipelineScorer scores through the whole online path.
+type pipelineScorer struct {
+	name string
+	p    *ranker.Pipeline
+}
+
+// Pipeline returns a scorer that ranks through p, the path that serves; p must write nothing
+// (its requests carry a time).
+func Pipeline(name string, p *ranker.Pipeline) Scorer { return &pipelineScorer{name, p} }
+
+// patience is the deadline of an offline ranking: long, so that nothing is left out.
+const patience = time.Minute
+
+func (s *pipelineScorer) Name() string { return s.name }
+
+func (s *pipelineScorer) Score(ctx context.Context, c *replay.Case) ([]float64, error) {
+	req := *c.Request
+	req.Deadline = patience
+	resp, err := s.p.Rank(ctx, &req)
+	if err != nil {
+		return nil, err
+	}
+	if len(resp.Degraded) > 0 {
+		return nil, fmt.Errorf("the ranking was degraded (%v): it would not measure the model", resp.Degraded)
+	}
+	byID := make(map[string]float64, len(resp.Items))
+	for _, it := range resp.Items {
+		byID[it.ID] = it.Score
+	}
+	out := make([]float64, len(c.Request.Candidates))
+	for i, cand := range c.Request.Candidates {
+		score, ok := byID[cand.ID]
+		if !ok {
+			return nil, fmt.Errorf("candidate %d is missing in the answer", i)
+		}
+		out[i] = score
+	}
+	return out, nil
+}
+
+// TextOnly is the plain baseline of text, as a model for the pipeline: the cosine of a candidate's text to the
+// recency-weighted mean of the user's history (text.mean of package match), and nothing else. What has no text, or whose
+// user has no history, gets 0.
+func TextOnly() (*ranker.Model, error) {
+	zero := 0.0
+	m := match.TextPoolings{}
+	column := m.Columns()[0]
+	schema, err := ranker.NewSchema([]ranker.Feature{{Name: column, Kind: ranker.KindMatch, Column: column, Default: &zero}})
+	if err != nil {
+		return nil, err
+	}
+	return &ranker.Model{Version: "text only", Schema: schema, Matchers: []ranker.Matcher{m}, Blend: onlyColumn{}}, nil
+}
+
+// onlyColumn is the blend of a matrix of one column: its value.
+type onlyColumn struct{}
+
+// Score implements ranker.Blend.
+func (onlyColumn) Score(m *ranker.Matrix, out []float64) error {
+	for i := range out {
+		out[i] = float64(m.Row(i)[0])
+	}
+	return nil
+}
+
+// Explain implements ranker.Blend.
+func (onlyColumn) Explain(m *ranker.Matrix, row int, out []float64) (base float64, err error) {
+	out[0] = float64(m.Row(row)[0])
+	return 0, nil
+}
