@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"relish/features/event"
+	"relish/internal/demo"
+	"relish/ranker/bundle"
+	"relish/training/report"
+)
+
+// outcome is what relish train prints.
+type outcome struct {
+	Version   string
+	Activated bool
+	Reason    string
+}
+
+// train trains on a folder without text, and returns what came of it with the folder of the new bundle.
+func train(t *testing.T, data string, args ...string) (out outcome, dir string) {
+	t.Helper()
+	args = append([]string{"train", "--data", data, "--no-text", "--json"}, args...)
+	if err := json.Unmarshal([]byte(output(t, args...)), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out, filepath.Join(data, "bundles", out.Version)
+}
+
+// quick is a configuration that trains in a second: tests of what surrounds a training need no good one.
+func quick(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "relish.yaml")
+	text := "train: {matchers: [words, cooccurrence], blend: {leaves: [7], rounds: 30}}\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func readData(t *testing.T, dir string) *report.Data {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d report.Data
+	if err := json.Unmarshal(data, &d); err != nil {
+		t.Fatal(err)
+	}
+	return &d
+}
+
+// lines writes events as NDJSON.
+func lines(t *testing.T, events []event.Event) []byte {
+	t.Helper()
+	var out []byte
+	for i := range events {
+		var err error
+		if out, err = event.AppendNative(out, &events[i]); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, '\n')
+	}
+	return out
+}
+
+// imported makes a data folder of events.
+func imported(t *testing.T, events []event.Event) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "events.jsonl")
+	if err := os.WriteFile(file, lines(t, events), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "d")
+	output(t, "import", "--data", data, "--no-text", "--strict", file)
+	return data
+}
+
+// What was learned beats every plain baseline on lists that it has not seen, and comes closer to the order that only the
+// simulator knows than the prior does.
+func TestLearnedBeatsBaselines(t *testing.T) {
+	for _, seed := range []string{"1", "2"} {
+		data := filepath.Join(t.TempDir(), "d")
+		output(t, "demo", "--data", data, "--no-text", "--seed", seed, "--users", "40", "--lists", "2500")
+		out, dir := train(t, data, "--holdout", "0.2")
+		if !out.Activated || !strings.HasPrefix(out.Reason, "better than prior") {
+			t.Errorf("seed %s: %+v", seed, out)
+		}
+		this, margins := 0.0, map[string]float64{"random": 0.1, "popularity": 0.02, "live click rate": 0.02, "logged order": 0}
+		for _, s := range readData(t, dir).Scores {
+			if s.Metric != "NDCG@10" || s.Slice != "all" {
+				continue
+			}
+			if s.Role == report.This {
+				this = s.Value.Mean
+			}
+			margins[s.Scorer] += s.Value.Mean
+		}
+		delete(margins, "this bundle")
+		if len(margins) != 5 {
+			t.Fatalf("seed %s: scorers %v", seed, margins)
+		}
+		for name, least := range margins {
+			if this <= least {
+				t.Errorf("seed %s: NDCG@10 %.3f, %s with its margin %.3f", seed, this, name, least)
+			}
+		}
+		var sim struct {
+			Rows []reached
+		}
+		if err := json.Unmarshal([]byte(output(t, "demo", "--data", data, "--no-text", "--simulate", "--json", "--visits", "400")), &sim); err != nil {
+			t.Fatal(err)
+		}
+		if len(sim.Rows) != 3 || sim.Rows[1].Share.Mean < sim.Rows[0].Share.High || sim.Rows[2].Share.Low < sim.Rows[1].Share.Mean+0.01 || sim.Rows[2].Share.High > 1 {
+			t.Errorf("seed %s: shares %+v", seed, sim.Rows)
+		}
+	}
+}
+
+// The loop: train beside a running server, which changes over; what it ranks is explained and logged; more events come, and
+// the bundle is trained on.
+func TestTrainServeTrainOn(t *testing.T) {
+	events := slices.Collect(demo.New(demo.Options{Seed: 1, Users: 40, Lists: 2500}).Events())
+	early := len(events) * 7 / 10
+	data := imported(t, events[:early])
+	s := serve(t, "--data", data, "--no-text")
+	first, dir := train(t, data)
+	if !first.Activated {
+		t.Fatalf("%+v", first)
+	}
+	for end := time.Now().Add(30 * time.Second); s.model(t) != first.Version; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the server does not change over")
+		}
+	}
+	if status, text := s.get(t, "/models"); status != 200 || !strings.Contains(text, first.Version) || !strings.Contains(text, "ndcg@10") {
+		t.Errorf("%d %s", status, text)
+	}
+	if status, page := s.get(t, "/models/"+first.Version+"/report"); status != 200 || !strings.Contains(page, "Before activating") || !strings.Contains(page, first.Reason[:20]) {
+		t.Errorf("%d: no report", status)
+	}
+	for _, e := range events[early-200 : early] {
+		if e.Kind == event.Impression {
+			s.explained(t, e.UserID, e.Shown)
+		}
+	}
+	for part := range slices.Chunk(events[early:], 1000) {
+		if status, answer := s.post(t, "/feedback", string(lines(t, part))); status != 200 || len(answer["rejected"].([]any)) > 0 {
+			t.Fatalf("%d %v", status, answer)
+		}
+	}
+
+	second, next := train(t, data, "--from", "previous")
+	m, err := bundle.Verify(next)
+	if err != nil || m.Parent != first.Version || m.Data.Holdout == 0 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	old, err := os.ReadFile(filepath.Join(dir, "blend.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blend, err := os.ReadFile(filepath.Join(next, "blend.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trees := []byte("\nTree=")
+	if before, now := bytes.Count(old, trees), bytes.Count(blend, trees); now < before {
+		t.Errorf("%d trees became %d", before, now)
+	}
+	d := readData(t, next)
+	if d.Log.ParityChecked < 20 || d.Log.ParityDiffering != 0 {
+		t.Errorf("%d of %d served matrices differ from the replay's", d.Log.ParityDiffering, d.Log.ParityChecked)
+	}
+	if d.Previous != first.Version || len(d.Tables) == 0 || d.Tables[0].Title != "What it has forgotten" {
+		t.Errorf("compared with %s, tables %v", d.Previous, d.Tables)
+	}
+	if third, _ := train(t, data, "--from", second.Version, "--until", "1000"); third.Version != "" || third.Activated || !strings.Contains(third.Reason, "new lists") {
+		t.Errorf("nothing is new, and yet %+v", third)
+	}
+	s.stop(t)
+}
+
+// explained ranks and checks that explanations add up.
+func (s *service) explained(t *testing.T, user string, items []string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"user_id": user, "candidates": items, "explain": 2, "deadline_ms": 5000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, answer := s.post(t, "/recommend", string(body))
+	if status != http.StatusOK || len(answer["degraded"].([]any)) > 0 {
+		t.Fatalf("%d %v", status, answer)
+	}
+	for _, it := range answer["items"].([]any)[:2] {
+		item := it.(map[string]any)
+		explain := item["explain"].(map[string]any)
+		sum := explain["base"].(float64)
+		parts := explain["contributions"].([]any)
+		for _, c := range parts {
+			sum += c.(map[string]any)["contribution"].(float64)
+		}
+		if score := item["score"].(float64); len(parts) == 0 || math.Abs(sum-score) > 1e-6*max(1, math.Abs(score)) {
+			t.Errorf("%d contributions add up to %g, the score is %g", len(parts), sum, score)
+		}
+	}
+}
