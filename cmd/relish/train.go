@@ -160,6 +160,9 @@ func (c *trainCmd) tell(d *report.Data) {
 			fmt.Fprintf(os.Stderr, "  %-40s %s\n", s.Scorer, s.Value)
 		}
 	}
+	if d.Log.ParityChecked > 0 {
+		fmt.Fprintf(os.Stderr, "served matrices that differ from the replay's: %d of %d\n", d.Log.ParityDiffering, d.Log.ParityChecked)
+	}
 	for _, w := range report.Check(d) {
 		fmt.Fprintln(os.Stderr, "look:", w.Text)
 	}

@@ -129,8 +129,7 @@ func TestGateKeepsTheOldOne(t *testing.T) {
 	}
 }
 
-// The same log and seed make the same bundle, but for the report, which tells times. The logs of two replicas that add up to
-// the same make one as well.
+// The same log and seed make the same bundle, but for the report, which tells times.
 func TestSameBytes(t *testing.T) {
 	data, config := imported(t, world(1)), quick(t)
 	_, a := train(t, data, "--config", config)
@@ -152,6 +151,17 @@ func TestSameBytes(t *testing.T) {
 	yaml, err := os.ReadFile(filepath.Join(a, bundle.SchemaFile))
 	if err != nil || !strings.Contains(string(yaml), "# popularity: the log has") {
 		t.Errorf("features.yaml gives no reasons: %s", yaml)
+	}
+}
+
+// Without anything new there is nothing to train on, and that is no failure.
+func TestNothingNew(t *testing.T) {
+	data, config := imported(t, world(1)), quick(t)
+	if first, _ := train(t, data, "--config", config, "--force", "the first one", "--from", "previous"); !first.Activated {
+		t.Fatalf("%+v: without a bundle, previous trains anew", first)
+	}
+	if again, _ := train(t, data, "--config", config, "--from", "previous"); again.Version != "" || again.Activated || !strings.Contains(again.Reason, "0 new lists") {
+		t.Errorf("%+v", again)
 	}
 }
 
