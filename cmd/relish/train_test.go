@@ -211,3 +211,80 @@ func (s *service) explained(t *testing.T, user string, items []string) {
 		}
 	}
 }
+
+// What a server noted of its rankings is compared with the replay, and a server that counts otherwise is found out. What the
+// log does not say all of is left out.
+func TestParityIsChecked(t *testing.T) {
+	data, config := imported(t, world(1)), quick(t)
+	s := serve(t, "--data", data, "--no-text")
+	rank := func(more string) {
+		body := `{"user_id":"user-0001","deadline_ms":5000,"candidates":["film-001","book-001",{"id":"book-002"` + more
+		if status, answer := s.post(t, "/recommend", body); status != http.StatusOK || len(answer["degraded"].([]any)) > 0 {
+			t.Fatalf("%d %v", status, answer)
+		}
+	}
+	for i := range 40 {
+		rank("}]}")
+		if i%4 == 0 {
+			rank(`}],"limit":1}`)
+			rank(`,"title":"Another one"}]}`)
+		}
+	}
+	s.stop(t)
+	_, dir := train(t, data, "--config", config)
+	if l := readData(t, dir).Log; l.ParityChecked != 40 || l.ParityDiffering != 0 {
+		t.Errorf("%d of %d matrices differ", l.ParityDiffering, l.ParityChecked)
+	}
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, append(text, "state: {recent: 1}\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := relish(t, "train", "--data", data, "--no-text", "--config", config).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "replay's: 40 of 40") || !strings.Contains(string(out), "what is trained on is not what is served") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// Texts that have no vector yet are encoded in memory; the bundle names the encoder, and a server with it ranks.
+func TestTrainWithText(t *testing.T) {
+	data, config := filepath.Join(t.TempDir(), "d"), quick(t)
+	output(t, "demo", "--data", data, "--users", "20", "--lists", "300")
+	if err := os.RemoveAll(filepath.Join(data, "vectors")); err != nil {
+		t.Fatal(err)
+	}
+	text := "train: {matchers: [text], blend: {leaves: [7], rounds: 30}}\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out outcome
+	if err := json.Unmarshal([]byte(output(t, "train", "--data", data, "--json", "--config", config, "--force", "a test")), &out); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(data, "bundles", out.Version)
+	m, err := bundle.Verify(dir)
+	if err != nil || m.Encoder.Digest == "" || m.Encoder.ID == "" {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	if _, err := os.Stat(filepath.Join(data, "vectors")); err == nil {
+		if left, err := filepath.Glob(filepath.Join(data, "vectors", "*")); err != nil || len(left) > 0 {
+			t.Errorf("training wrote vectors: %v, %v", left, err)
+		}
+	}
+	columns := 0
+	for _, f := range readData(t, dir).Features {
+		if f.Kind == "match" && f.Missing < 1 {
+			columns++
+		}
+	}
+	if columns == 0 {
+		t.Error("the text's columns are missing throughout")
+	}
+	s := serve(t, "--data", data)
+	if got := s.model(t); got != out.Version {
+		t.Errorf("%s ranks", got)
+	}
+	s.stop(t)
+}
