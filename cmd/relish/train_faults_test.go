@@ -264,3 +264,46 @@ func TestTrainEvery(t *testing.T) {
 		t.Errorf("%d trainings of one log: %s", n, stdout.String())
 	}
 }
+
+// The gate prefers lists that the running bundle has not learned from, and says so where there are too few.
+func TestGateAsksForUnseenLists(t *testing.T) {
+	events, config := world(1), quick(t)
+	early := len(events) * 3 / 4
+	data := imported(t, events[:early])
+	train(t, data, "--config", config, "--force", "the first one")
+	const flattered = "the running bundle had learned from"
+	if out, _ := train(t, data, "--config", config); !strings.Contains(out.Reason, flattered) {
+		t.Errorf("the same log: %+v", out)
+	}
+	file := filepath.Join(t.TempDir(), "more.jsonl")
+	if err := os.WriteFile(file, lines(t, events[early:]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, "import", "--data", data, "--no-text", "--strict", file)
+	out, dir := train(t, data, "--config", config)
+	if strings.Contains(out.Reason, flattered) {
+		t.Errorf("with new lists: %+v", out)
+	}
+	fresh := 0
+	for _, e := range events[early:] {
+		if e.Kind == event.Impression {
+			fresh++
+		}
+	}
+	if parts := readData(t, dir).Parts; len(parts) != 2 || parts[1].Lists > fresh {
+		t.Errorf("%d lists are new, parts %+v", fresh, parts)
+	}
+}
+
+// Old bundles are removed, but for those that are needed.
+func TestOldBundlesAreRemoved(t *testing.T) {
+	data, config := imported(t, world(1)), quick(t)
+	first, _ := train(t, data, "--config", config, "--force", "the first one")
+	for range 2 {
+		train(t, data, "--config", config, "--keep", "2")
+	}
+	versions, err := bundle.Versions(filepath.Join(data, "bundles"))
+	if err != nil || len(versions) != 2 || versions[1] != first.Version {
+		t.Errorf("left are %v, active is %s, %v", versions, first.Version, err)
+	}
+}
