@@ -4,12 +4,14 @@ SHELL := /bin/bash
 
 DATA    ?= .cache/demo
 ADDR    ?= 127.0.0.1:8080
+SET     ?= ranklens
+STEP    ?= all
 FETCH   := internal/setup/fetch.sh
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LINTER  := .cache/bin/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help fetch build encoder-fp32 run test-setup test lint bench cover clean
+.PHONY: help fetch build encoder-fp32 run test-setup test lint bench quality cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +51,9 @@ $(LINTER):
 
 bench: build ## benchmarks of the hot stages, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
+
+quality: build ## the tables of docs/quality.md, resumable (SET=ranklens|games|beauty STEP=import|train|evaluate|cold|ablate|all)
+	@internal/setup/quality.sh "$(SET)" "$(STEP)"
 
 cover: build test-setup ## coverage by package, coverage.html
 	go test -coverprofile=coverage.out ./...

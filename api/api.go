@@ -9,9 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +59,26 @@ type Experiments interface {
 	GrowthBook() experiment.Payload
 }
 
+// Reports makes reports on experiments from the event log.
+type Reports interface {
+	// Report reports on the named experiment by the metric ("" is the experiment's own). Its errors wrap
+	// ErrNoExperiment or ErrReport, or the context's.
+	Report(ctx context.Context, name, metric string, from, to time.Time) (Report, error)
+}
+
+// Report is marshalled as JSON, or writes itself as a page.
+type Report interface {
+	WriteHTML(w io.Writer) error
+}
+
+// Errors of Reports.
+var (
+	// ErrNoExperiment: nobody in the log was exposed to an experiment of this name.
+	ErrNoExperiment = errors.New("no exposure to this experiment is in the log")
+	// ErrReport: what is asked for cannot be reported on; the message says why.
+	ErrReport = errors.New("no report")
+)
+
 // Check is one line of /health/ready.
 type Check struct {
 	Name   string `json:"name"`
@@ -80,6 +102,7 @@ type Options struct {
 	Texts       Texts // nil: /rerank answers 503
 	Models      Models
 	Experiments Experiments // nil: there are none
+	Reports     Reports     // nil: /experiments/{name}/report answers 404
 	Ready       func() []Check
 	Registry    *prometheus.Registry
 	Keys        []Key // none: open
@@ -99,6 +122,7 @@ type Server struct {
 	limits   limits
 	origins  *http.CrossOriginProtection // of pages that may change what is active
 	draining atomic.Bool
+	reading  sync.Mutex // one report at a time: it reads the whole log
 }
 
 // New returns a server over the given parts.
@@ -162,6 +186,7 @@ func (s *Server) routes() []route {
 		{"GET", "/models/:version/report", "admin", s.report, docReport},
 		{"GET", "/experiments", "admin", s.experiments, docExperiments},
 		{"GET", "/experiments/growthbook", "rank", s.growthBook, docGrowthBook},
+		{"GET", "/experiments/:name/report", "admin", s.experimentReport, docExperimentReport},
 		{"GET", "/health/live", "", s.live, docLive},
 		{"GET", "/health/ready", "", s.ready, docReady},
 		{"GET", "/metrics", "", gin.WrapH(promhttp.HandlerFor(s.opt.Registry, promhttp.HandlerOpts{})), docMetrics},

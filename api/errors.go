@@ -34,6 +34,7 @@ var (
 	errNoRoute     = &apiError{status: http.StatusNotFound, code: "not_found", message: "there is no such route; see /docs"}
 	errNoItem      = &apiError{status: http.StatusNotFound, code: "not_found", message: "this item is unknown"}
 	errNoModel     = &apiError{status: http.StatusNotFound, code: "unknown_model", message: "no model of this name is loaded; see GET /models", pointer: "/model"}
+	errExperiment  = &apiError{status: http.StatusNotFound, code: "not_found", message: "nobody in the log was exposed to an experiment of this name"}
 	errNoBundle    = &apiError{status: http.StatusNotFound, code: "unknown_model", message: "there is no such bundle, or it has no report; see GET /models"}
 	errNoPrevious  = &apiError{status: http.StatusConflict, code: "no_previous", message: "no other model was active before this one"}
 	errRefused     = &apiError{status: http.StatusConflict, code: "bundle_refused"}
@@ -44,6 +45,8 @@ var (
 	errMediaType   = &apiError{status: http.StatusUnsupportedMediaType, code: "unsupported_media_type"}
 	errRate        = &apiError{status: http.StatusTooManyRequests, code: "rate_limited", message: "this key sends more than it may", retry: 1}
 	errOverload    = &apiError{status: http.StatusServiceUnavailable, code: "overloaded", message: "too many rankings at once; try again", retry: 1}
+	errReporting   = &apiError{status: http.StatusServiceUnavailable, code: "overloaded", message: "another report is being made; try again", retry: 5}
+	errReportTime  = &apiError{status: http.StatusServiceUnavailable, code: "overloaded", message: "the log is too large for an answer in 25 seconds; use relish experiment report", retry: 60}
 	errUnavailable = &apiError{status: http.StatusServiceUnavailable, code: "log_unavailable", message: "the event log cannot take events now; nothing was stored, try again", retry: 1}
 	errNoText      = &apiError{status: http.StatusServiceUnavailable, code: "no_text_model", message: "the service runs without a text encoder, or it did not answer in time", retry: 1}
 	errBundles     = &apiError{status: http.StatusServiceUnavailable, code: "bundles_unavailable", message: "the folder of bundles cannot be read or written now; what is active stays, and the log says why", retry: 1}
@@ -76,6 +79,10 @@ func fromError(err error) *apiError {
 		return errInvalid.with(one.Message, one.Pointer)
 	case errors.Is(err, ranker.ErrUnknownModel):
 		return errNoModel
+	case errors.Is(err, ErrNoExperiment):
+		return errExperiment
+	case errors.Is(err, ErrReport):
+		return errInvalid.with(err.Error(), "")
 	case errors.Is(err, event.ErrFull):
 		return errFull
 	case errors.Is(err, event.ErrUnavailable):

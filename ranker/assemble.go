@@ -23,7 +23,7 @@ func Assemble(schema *Schema, req *Request, state *State, matchers []Matcher, bl
 			m.fillMatch(f.Column, at, matchers, blocks)
 		case KindRetrieval:
 			for row := range m.N {
-				if c := &req.Candidates[row]; c.HasScore {
+				if c := &req.Candidates[row]; c.HasScore && c.Score != 0 { // 0 is none in the log, and so here
 					m.Data[row*len(m.Columns)+at] = c.Score
 				}
 			}

@@ -285,7 +285,7 @@ func TestImpressionRecord(t *testing.T) {
 		t.Errorf("items %v", imp.Items)
 	}
 	if imp.ID != req.ID || imp.User != "u1" || imp.Session != "s" || imp.StateSeq != 42 || imp.Model != "main" ||
-		imp.Time != 1_700_000_000_000 || imp.SchemaHash != w.models.main.Schema.Hash() || imp.MatrixHash == 0 || imp.Ranked != 150 || imp.Took <= 0 {
+		imp.Time != 1_700_000_000_000 || imp.SchemaHash != w.models.main.Schema.Hash() || imp.MatrixHash == 0 || imp.Took <= 0 {
 		t.Errorf("%+v", imp)
 	}
 	if len(imp.Matrix) != 100*3 {

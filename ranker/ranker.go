@@ -318,9 +318,8 @@ type Impression struct {
 	StateSeq    uint64
 	Took        time.Duration // from the start of the ranking to its record
 	MatrixHash  uint64
-	// Ranked is how many candidates the matrix has, 0 where the record does not say all that was known of them, since some
-	// were described inline: then nobody can make the matrix again.
-	Ranked int
+	// Whole: Items are all candidates, and none came with content of its own; so a replay can make the same matrix.
+	Whole bool
 	// Matrix holds the feature matrix rows of Items for a share of requests, else nil.
 	Matrix []float32
 }

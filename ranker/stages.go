@@ -256,10 +256,11 @@ func (r *ranking) record() {
 	n := min(len(r.resp.Items), MaxImpressionItems)
 	imp := &Impression{ID: r.req.ID, Time: r.now, User: r.req.User, Session: r.req.Session, Context: r.req.Context,
 		Model: r.resp.Model, Degraded: r.resp.Degraded, StateSeq: r.state.Seq, Took: time.Since(r.start)}
-	imp.Items = make([]string, n)
+	imp.Items, imp.Whole = make([]string, n), n == len(r.req.Candidates)
 	for i, e := range r.list.Entries[:n] {
 		c := &r.req.Candidates[e.Index]
 		imp.Items[i] = c.ID
+		imp.Whole = imp.Whole && c.Inline == nil
 		if !c.HasScore {
 			continue
 		}
@@ -274,9 +275,6 @@ func (r *ranking) record() {
 	}
 	if r.model != nil {
 		imp.SchemaHash, imp.MatrixHash = r.model.Schema.Hash(), r.matrix.Hash(r.req.Candidates)
-		if inline := func(c Candidate) bool { return c.Inline != nil }; !slices.ContainsFunc(r.req.Candidates, inline) {
-			imp.Ranked = r.matrix.N
-		}
 		if share := float64(xxhash.Sum64String(r.req.ID)>>11) / (1 << 53); share < r.opt.LogFeatures {
 			for _, e := range r.list.Entries[:n] {
 				imp.Matrix = append(imp.Matrix, r.matrix.Row(e.Index)...)

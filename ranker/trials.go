@@ -172,12 +172,13 @@ func (r *ranking) recordArms(imp *Impression, n int) {
 	for i := range r.trials {
 		t := &r.trials[i]
 		switch {
+		case t.Forced: // a person who tests counts for nothing
 		case t.fallen:
 			if imp.Fallback == nil {
 				imp.Fallback = map[string]string{}
 			}
 			imp.Fallback[t.Experiment] = t.Arm.Name
-		case !t.Forced && (t.Parts == 0 || t.Parts&r.reached != 0):
+		case t.Parts == 0 || t.Parts&r.reached != 0:
 			imp.Exposed = append(imp.Exposed, t.Experiment)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"relish/ranker"
 	"relish/ranker/blend"
@@ -82,7 +83,8 @@ func (t *trainer) data(path string, keep func(seq uint64) bool) (*trees.Data, er
 		return nil, err
 	}
 	d := &trees.Data{Rows: rows.Cells, Features: rows.Width, Labels: rows.Gains, Groups: rows.Lists}
-	if *t.Config.Blend.Position && t.picks[0].Shown {
+	made := slices.ContainsFunc(t.picks, func(p replay.Pick) bool { return !p.Shown }) // at no place
+	if *t.Config.Blend.Position && !made {
 		d.Position = rows.Position
 	}
 	if t.Config.HalfLife > 0 {

@@ -3,6 +3,7 @@ package training
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -26,7 +27,7 @@ type Config struct {
 	// HalfLife weighs lists by age: one of this many days counts half. 0 = all alike.
 	HalfLife float64          `yaml:"half_life_days"`
 	Features []ranker.Feature `yaml:"features"` // [written from the log]
-	// Monotone has +1 or -1 by feature name: prior knowledge that the score must not fall, or rise, with the feature.
+	// Monotone has +1 or -1 by column name: prior knowledge that the score must not fall, or rise, with the feature.
 	Monotone map[string]int `yaml:"monotone"`
 	Blend    Blend          `yaml:"blend"`
 	Seed     uint64         `yaml:"seed"`
@@ -66,7 +67,7 @@ func DefaultConfig() Config {
 	return Config{
 		Gains: defaultGains, Window: defaultWindow, Negatives: Negatives{Count: defaultNegatives}, Matchers: match.Kinds(),
 		MaxLists: defaultMaxLists, Dropout: &dropout, Seed: 1,
-		Blend: Blend{Objective: p.Objective, Leaves: []int{7, 15, 31}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
+		Blend: Blend{Objective: p.Objective, Leaves: []int{7, 15}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
 	}
 }
 
@@ -122,10 +123,19 @@ func (c *Config) Validate() error {
 	within("half_life_days", c.HalfLife, 0, 36500)
 	within("blend.rounds", float64(c.Blend.Rounds), 1, 10_000)
 	within("blend.learning_rate", c.Blend.LearningRate, 1e-4, 1)
+	if o := []string{trees.XENDCG, trees.Lambdarank, trees.Binary}; !slices.Contains(o, c.Blend.Objective) {
+		bad("blend.objective: %q is unknown; there are %s", c.Blend.Objective, strings.Join(o, ", "))
+	}
+	if len(c.Blend.Leaves) == 0 {
+		bad("blend.leaves: name at least one size")
+	}
 	for _, l := range c.Blend.Leaves {
 		within("blend.leaves", float64(l), 2, 128)
 	}
-	for _, kind := range c.Matchers {
+	for i, kind := range c.Matchers {
+		if slices.Index(c.Matchers, kind) != i {
+			bad("matchers: %q stands twice", kind)
+		}
 		if !slices.Contains(match.Kinds(), kind) {
 			bad("matchers: %q is unknown; there are %s", kind, strings.Join(match.Kinds(), ", "))
 		}
@@ -141,6 +151,20 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkMonotone refuses constraints on what is no column of the features.
+func (c *Config) checkMonotone(list []ranker.Feature) error {
+	schema, err := ranker.NewSchema(list)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Monotone)) {
+		if !slices.ContainsFunc(schema.Columns(), func(col ranker.Column) bool { return col.Name == name }) {
+			return fmt.Errorf("train.monotone.%s: there is no such column; features.yaml of a bundle names them", name)
+		}
+	}
+	return nil
 }
 
 // windowMS is the window in ms.

@@ -1,6 +1,7 @@
 package training
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -35,9 +36,12 @@ func trainContents(c *match.Corpus, kinds []string, seed uint64) (out contents, 
 }
 
 // trainMatchers trains the kinds that the corpus can feed, in the order of kinds.
-func trainMatchers(c *match.Corpus, kinds []string, known contents, seed uint64) ([]matcher, error) {
+func trainMatchers(ctx context.Context, c *match.Corpus, kinds []string, known contents, seed uint64) ([]matcher, error) {
 	var out []matcher
 	for _, kind := range kinds {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		m, err := trainMatcher(kind, c, known, seed)
 		if err != nil {
 			return nil, fmt.Errorf("matcher %s: %w", kind, err)
@@ -80,11 +84,11 @@ func trainMatcher(kind string, c *match.Corpus, known contents, seed uint64) (ma
 			learned = t
 		}
 	case served.KindContent:
-		if known.space.Dim() > 0 {
-			t, err := match.TrainContent(c, known.space)
-			if err != nil {
-				return matcher{}, err
-			}
+		t, err := match.TrainContent(c, known.space)
+		if err != nil {
+			return matcher{}, err
+		}
+		if t != nil {
 			learned = t
 		}
 	}

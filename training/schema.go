@@ -56,7 +56,11 @@ type schemaWriter struct {
 // maxCounted bounds the distinct values of a field that are looked at.
 const maxCounted = 1000
 
+// add gives the feature a name of its own: an item's field may be called as a counter is, or hold numbers and words.
 func (w *schemaWriter) add(f ranker.Feature, why string, args ...any) {
+	for slices.ContainsFunc(w.features, func(have ranker.Feature) bool { return have.Name == f.Name }) {
+		f.Name += "." + f.Kind
+	}
 	w.features = append(w.features, f)
 	w.reasons = append(w.reasons, Reason{f.Name, fmt.Sprintf(why, args...)})
 }
@@ -117,8 +121,12 @@ func (w *schemaWriter) halfLives() []string {
 
 func (w *schemaWriter) behaviour() {
 	actions := w.actions()
+	counts := maps.Clone(w.log.Actions)
 	if len(actions) > 1 {
 		actions = append([]string{features.Any}, actions...)
+		for _, n := range w.log.Actions {
+			counts[features.Any] += n
+		}
 	}
 	for _, h := range w.halfLives() {
 		suffix := ""
@@ -127,7 +135,7 @@ func (w *schemaWriter) behaviour() {
 		}
 		for _, a := range actions {
 			w.add(ranker.Feature{Name: "item.count." + a + suffix, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: a, HalfLife: h},
-				"popularity: the log has %d interactions %q", w.log.Actions[a], a)
+				"popularity: the log has %d interactions %q", counts[a], a)
 			if w.impressions {
 				w.add(ranker.Feature{Name: "item.rate." + a + suffix, Kind: ranker.KindRate, Scope: ranker.ScopeItem, Action: a, HalfLife: h},
 					"how often being shown leads to it: the log has %d impressions", len(w.log.Lists))

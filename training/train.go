@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"relish/features"
@@ -191,7 +192,7 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if t.final, err = trainMatchers(everyone, kinds, known, t.Config.Seed); err != nil {
+	if t.final, err = trainMatchers(ctx, everyone, kinds, known, t.Config.Seed); err != nil {
 		return err
 	}
 	if err := t.makeSchema(); err != nil {
@@ -209,11 +210,8 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 		if !need[fold] {
 			continue
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		t.progress("matchers", done, len(need)+1)
-		ms, err := trainMatchers(t.corpus.without(fold), kinds, known, t.Config.Seed)
+		ms, err := trainMatchers(ctx, t.corpus.without(fold), kinds, known, t.Config.Seed)
 		if err != nil {
 			return err
 		}
@@ -234,6 +232,9 @@ func (t *trainer) makeSchema() error {
 			kept = append(kept, f)
 		}
 	}
+	if err := t.Config.checkMonotone(list); err != nil {
+		return err
+	}
 	var err error
 	if t.schema, err = ranker.NewSchema(kept); err != nil {
 		return err
@@ -241,14 +242,7 @@ func (t *trainer) makeSchema() error {
 	return features.CheckSchema(&t.State, t.schema)
 }
 
-func (t *trainer) without(name string) bool {
-	for _, w := range t.Without {
-		if w == name {
-			return true
-		}
-	}
-	return false
-}
+func (t *trainer) without(name string) bool { return slices.Contains(t.Without, name) }
 
 // DatasetFile is the name of the dataset in Inputs.Dir.
 const DatasetFile = "dataset.arrow"
@@ -299,10 +293,9 @@ func (t *trainer) replay(ctx context.Context) (err error) {
 // were shown.
 func (t *trainer) shuffle(c *replay.Case) []int32 {
 	positions := make([]int32, len(c.Items))
-	gains := append([]float32(nil), c.Gains...)
 	pick := *c.Pick
 	c.Pick = &pick
-	c.Gains = gains
+	c.Items, c.Gains = slices.Clone(c.Items), slices.Clone(c.Gains)
 	for i := range positions {
 		if positions[i] = int32(i); !c.Shown {
 			positions[i] = -1
@@ -310,7 +303,8 @@ func (t *trainer) shuffle(c *replay.Case) []int32 {
 	}
 	t.rng.Shuffle(len(positions), func(i, j int) {
 		positions[i], positions[j] = positions[j], positions[i]
-		gains[i], gains[j] = gains[j], gains[i]
+		c.Items[i], c.Items[j] = c.Items[j], c.Items[i]
+		c.Gains[i], c.Gains[j] = c.Gains[j], c.Gains[i]
 		cand := c.Request.Candidates
 		cand[i], cand[j] = cand[j], cand[i]
 	})

@@ -23,6 +23,8 @@ type demoCmd struct {
 	Simulate bool `help:"Then have users come back, and say which share of the best order's clicks, which only the simulator knows, the prior and the active bundle reach. Where the demo is there already, nothing else is done."`
 	Visits   int  `help:"How many visits --simulate makes." default:"1000"`
 	JSON     bool `help:"Print what --simulate found as JSON."`
+
+	PlantedLift float64 `help:"Multiply the odds of a click by 1 + this for every second user, as the treated arm of an experiment called planted-lift: something for relish experiment report to find. 0 = no experiment." placeholder:"SHARE"`
 }
 
 // Run fills an empty data folder with the built-in catalogue and what simulated users did.
@@ -38,7 +40,7 @@ func (c *demoCmd) Run(ctx context.Context, cfg *config.Config) error {
 		fmt.Printf("the demo is already in %s\n", c.Data)
 		return nil
 	case !there:
-		world = demo.Options{Seed: c.Seed, Users: c.Users, Lists: c.Lists}
+		world = demo.Options{Seed: c.Seed, Users: c.Users, Lists: c.Lists, PlantedLift: c.PlantedLift}
 		if err := c.fill(ctx, cfg, world); err != nil {
 			return err
 		}

@@ -30,6 +30,8 @@ type evaluateCmd struct {
 	K           int      `help:"The K of NDCG@K, MAP@K and HR@K." default:"10"`
 	Negatives   int      `help:"Sampled negatives per list where the log has no impressions." default:"19"`
 	Seed        uint64   `help:"Seed of ties, negatives, hidden items and intervals." default:"1"`
+	OnPolicyLog bool     `help:"Estimate from logged propensities what the policy would have earned on the scored lists: IPS, SNIPS and doubly robust, on the first K places." name:"on-policy-log"`
+	Policy      string   `help:"With --on-policy-log: version of the bundle, or prior. Default: the active one." placeholder:"VERSION"`
 	JSON        bool     `help:"Print everything as JSON: all slices, intervals, comparisons and calibration."`
 }
 
@@ -41,6 +43,10 @@ func (c *evaluateCmd) check() error {
 		return fmt.Errorf("%w: --hide-items and --ablate are two experiments: run one after the other", errUsage)
 	case c.trains() && (c.Bundle != "" || c.InSample):
 		return fmt.Errorf("%w: --hide-items and --ablate train bundles of their own: leave out --bundle and --in-sample", errUsage)
+	case c.OnPolicyLog && c.trains():
+		return fmt.Errorf("%w: --on-policy-log estimates a bundle that is there: leave out --hide-items and --ablate", errUsage)
+	case c.Policy != "" && !c.OnPolicyLog:
+		return fmt.Errorf("%w: --policy says what --on-policy-log estimates; --bundle says what is measured", errUsage)
 	}
 	return nil
 }
@@ -58,6 +64,9 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer l.close()
+	if c.OnPolicyLog {
+		return c.estimate(ctx, l)
+	}
 	part, err := evaluate.Choose(ctx, logSource(c.Data), cfg.State, c.options(l))
 	if err != nil {
 		return err
@@ -66,13 +75,12 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	l.progress = newProgress("evaluate")
 	t, err := part.Run(ctx, l.state, contest)
 	l.progress.end()
 	if err != nil {
 		return err
 	}
-	out := evaluation{Last: c.Last, Prequential: c.Prequential, InSample: l.inSample, HideItems: c.HideItems, Ablate: c.Ablate, Table: t}
+	out := evaluation{Model: l.model, Last: c.Last, Prequential: c.Prequential, InSample: l.inSample, HideItems: c.HideItems, Ablate: c.Ablate, Table: t}
 	if c.JSON {
 		return printJSON(out)
 	}
@@ -81,17 +89,24 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 }
 
 func (c *evaluateCmd) options(l *lab) evaluate.Options {
-	train := training.DefaultConfig()
-	opt := evaluate.Options{Last: c.Last, Prequential: c.Prequential, K: c.K, Gains: train.Gains, Negatives: c.Negatives, Seed: c.Seed,
-		Vectors: ranksWith(l.vectors), Progress: func(done, total int) { l.progress.set(done, total) }}
+	train := l.cfg.Train
+	opt := evaluate.Options{Last: c.Last, Prequential: c.Prequential, K: c.K, Gains: train.Gains, Window: int64(train.Window * msPerHour),
+		Negatives: c.Negatives, Seed: c.Seed, Vectors: ranksWith(l.vectors), Progress: func(done, total int) { l.progress.set(done, total) }}
 	if c.HideItems > 0 {
 		opt.Hide = evaluate.HideShare(c.HideItems, c.Seed)
 	}
 	return opt
 }
 
+const msPerHour = 60 * 60 * 1000
+
 // contest says who is measured: the bundle, or what the experiment trains.
 func (c *evaluateCmd) contest(ctx context.Context, part *evaluate.Part, l *lab) (contest evaluate.Contest, err error) {
+	if c.trains() {
+		if err := l.complete(part); err != nil {
+			return contest, err
+		}
+	}
 	switch {
 	case c.HideItems > 0:
 		contest, err = evaluate.Cold(ctx, part, l.train)
@@ -123,13 +138,18 @@ func (c *evaluateCmd) bundle(part *evaluate.Part, l *lab) (contest evaluate.Cont
 			return contest, fmt.Errorf("bundle %s was trained on a part of what would be scored: its figures would say nothing of new data; train with --holdout %g, score less with --last, or say --in-sample", model.Version, c.Last)
 		}
 	}
-	full, err := l.scorer(model.Version, model, true)
+	l.model = model.Version
+	name := "bundle"
+	if manifest == nil {
+		name = ranker.PriorVersion
+	}
+	full, err := l.scorer(name, model, true)
 	if err != nil {
 		return contest, err
 	}
 	contest.Models = []evaluate.Scorer{full}
 	if l.vectors != nil {
-		blind, err := l.scorer(model.Version+" without text", model, false)
+		blind, err := l.scorer(name+" without text", model, false)
 		if err != nil {
 			return contest, err
 		}
@@ -146,14 +166,15 @@ type lab struct {
 	state    *features.State
 	encoder  *onnx.Encoder // nil with --no-text
 	vectors  *embeddings.Service
-	inSample bool
+	model    string // the version that is measured, "" in an experiment
+	inSample bool   // it has seen what is scored
 	progress *progress
 }
 
 func (c *evaluateCmd) openLab(cfg *config.Config) (*lab, error) {
 	log := c.logger()
 	cfg.State.Text = cfg.Text
-	l := &lab{cfg: cfg, cmd: c, state: features.New(cfg.State)}
+	l := &lab{cfg: cfg, cmd: c, state: features.New(cfg.State), progress: newProgress("evaluate")}
 	l.state.OpenTable = tables.Opener(c.Data, log)
 	if c.NoText {
 		return l, nil

@@ -13,6 +13,7 @@ import (
 
 // evaluation is a finished evaluation with what was asked for.
 type evaluation struct {
+	Model       string   `json:"model,omitempty"` // the version that was measured, "" in an experiment
 	Last        float64  `json:"last"`
 	Prequential bool     `json:"prequential"`
 	InSample    bool     `json:"in_sample"`
@@ -24,6 +25,9 @@ type evaluation struct {
 func (e *evaluation) title() string {
 	t := fmt.Sprintf("%d lists with clicks, the newest %g of the log, %s", e.Lists, e.Last,
 		map[bool]string{true: "prequential", false: "state frozen at the split"}[e.Prequential])
+	if e.Model != "" {
+		t = e.Model + ": " + t
+	}
 	if e.HideItems > 0 {
 		t = fmt.Sprintf("ranking among the hidden %g of the items: %s", e.HideItems, t)
 	}

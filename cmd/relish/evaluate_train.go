@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"relish/features"
 	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/features/journal"
@@ -41,9 +43,9 @@ func (l *lab) train(ctx context.Context, name string, on replay.Source, without 
 	}
 	defer os.RemoveAll(dir)
 	in := training.Inputs{Source: on, State: l.cfg.State, OpenTable: tables.Opener(l.cmd.Data, l.cmd.logger()), Vectors: ranksWith(l.vectors),
-		Text: l.cfg.Text, Library: library, Dir: dir, Config: training.DefaultConfig(), Without: without}
-	for _, t := range l.cfg.Tables {
-		in.Tables = append(in.Tables, t.Column)
+		Text: l.cfg.Text, Library: library, Dir: dir, Config: l.cfg.Train, Without: without}
+	if in.Tables, err = tableColumns(on, in.OpenTable); err != nil {
+		return nil, nil, err
 	}
 	text := !slices.Contains(without, evaluate.Text)
 	if !text {
@@ -59,6 +61,39 @@ func (l *lab) train(ctx context.Context, name string, on replay.Source, without 
 	}
 	s, err := l.scorer(name, trained.Model, text)
 	return s, trained.Model.Schema, err
+}
+
+// tableColumns are the columns of the imported tables' newest versions, "TABLE.COLUMN".
+func tableColumns(on replay.Source, open func(name, digest string) *features.Columns) (names []string, err error) {
+	newest := map[string]string{}
+	for rec, err := range on() {
+		if err != nil {
+			return nil, err
+		}
+		if rec.Event.Kind == event.Table {
+			newest[rec.Event.Table] = rec.Event.Digest
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(newest)) {
+		if t := open(name, newest[name]); t != nil {
+			for _, column := range t.Names() {
+				names = append(names, name+"."+column)
+			}
+		}
+	}
+	return names, nil
+}
+
+// complete is an error where a text has no vector yet: a training learns from all of them, and would do without.
+func (l *lab) complete(part *evaluate.Part) error {
+	if l.vectors == nil {
+		return nil
+	}
+	items := part.Log.Catalogue.Items()
+	if n := l.vectors.Lookup(items, make([][]float32, len(items))); n > 0 {
+		return fmt.Errorf("%d texts have no vector yet: run relish embed on the folder first, or measure with --no-text", n)
+	}
+	return nil
 }
 
 // stageProgress shows one progress per stage of a training.

@@ -2,13 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
+	"relish/api"
+	"relish/features/eventlog"
+	"relish/features/journal"
 	"relish/ranker/bundle"
 	"relish/ranker/experiment"
+	"relish/training/verdict"
 )
 
 // openExperiments reads the file of --experiments, nil without one.
@@ -25,6 +32,35 @@ func followExperiments(ctx context.Context, keeper *experiment.Keeper) {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	keeper.Run(ctx, hup)
+}
+
+// reports makes reports beside the server that writes the log. keeper may be nil: then the log alone tells.
+type reports struct {
+	data   string
+	keeper *experiment.Keeper
+}
+
+// Report implements api.Reports.
+func (r reports) Report(ctx context.Context, name, metric string, from, to time.Time) (api.Report, error) {
+	opt := verdict.Options{Experiment: name, From: from, To: to}
+	if r.keeper != nil && r.keeper.Set().Find(name) != nil {
+		if err := configured(&opt, r.keeper.Set()); err != nil {
+			return nil, fmt.Errorf("%w: %w", api.ErrReport, err)
+		}
+	}
+	if metric != "" {
+		opt.Metric = metric
+	}
+	report, err := verdict.Run(ctx, eventlog.Read(journal.LogDir(r.data), 1), opt)
+	switch {
+	case errors.Is(err, verdict.ErrUnexposed):
+		return nil, fmt.Errorf("%w: %w", api.ErrNoExperiment, err)
+	case errors.Is(err, verdict.ErrOptions):
+		return nil, fmt.Errorf("%w: %w", api.ErrReport, err)
+	case err != nil:
+		return nil, err
+	}
+	return report, nil
 }
 
 // required keeps the bundles that arms name loaded.

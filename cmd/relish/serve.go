@@ -138,7 +138,7 @@ func (c *serveCmd) server(e *engine, models *bundle.Registry, keeper *experiment
 	}
 	opt := api.Options{
 		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store, Models: models,
-		Ready: func() []api.Check { return readiness(e, models) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
+		Reports: reports{c.Data, keeper}, Ready: func() []api.Check { return readiness(e, models) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
 		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, Logger: log, Version: version,
 	}
 	if e.vectors != nil {

@@ -25,13 +25,16 @@ const (
 	tail    = 4
 )
 
-// timeout bounds one question or offer: the encoder would have made a batch in about as long.
-const timeout = 100 * time.Millisecond
+// defaultTimeout: the encoder would have made a batch in about as long.
+const defaultTimeout = 100 * time.Millisecond
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Vectors is the shared level for one encoder. It implements embeddings.Shared.
 type Vectors struct {
+	// Timeout bounds one question or offer, 0.1 s unless it is changed before the first one.
+	Timeout time.Duration
+
 	conn   *redisconn.Conn
 	prefix string
 	dim    int
@@ -46,7 +49,7 @@ func New(conn *redisconn.Conn, digest string, dim int, ttl time.Duration) *Vecto
 	if conn.Prefix != "" {
 		prefix = conn.Prefix + ":" + prefix
 	}
-	return &Vectors{conn: conn, prefix: prefix, dim: dim, ttl: ttl}
+	return &Vectors{Timeout: defaultTimeout, conn: conn, prefix: prefix, dim: dim, ttl: ttl}
 }
 
 // buckets is how many places of a cluster the vectors are spread over.
@@ -62,14 +65,15 @@ func (v *Vectors) Get(ctx context.Context, keys []uint64, out [][]float32) {
 	if !v.conn.Up() || len(keys) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	asked := ctx
+	ctx, cancel := context.WithTimeout(ctx, v.Timeout)
 	defer cancel()
 	names := make([]string, len(keys))
 	for i, k := range keys {
 		names[i] = v.key(k)
 	}
 	vals, err := v.conn.Values(ctx, names)
-	v.conn.Report(err)
+	v.report(asked, err)
 	for i, val := range vals {
 		if raw, ok := val.(string); ok {
 			if out[i] = v.decode(keys[i], raw); out[i] == nil {
@@ -84,14 +88,22 @@ func (v *Vectors) Put(ctx context.Context, keys []uint64, vecs [][]float32) {
 	if !v.conn.Up() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	asked := ctx
+	ctx, cancel := context.WithTimeout(ctx, v.Timeout)
 	defer cancel()
 	pipe := v.conn.Pipeline()
 	for i, k := range keys {
 		pipe.Set(ctx, v.key(k), encode(k, vecs[i]), v.ttl)
 	}
 	_, err := pipe.Exec(ctx)
-	v.conn.Report(err)
+	v.report(asked, err)
+}
+
+// report tells the breaker, unless the caller has gone, which says nothing about Redis.
+func (v *Vectors) report(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		v.conn.Report(err)
+	}
 }
 
 func sum(key uint64, body []byte) uint32 {

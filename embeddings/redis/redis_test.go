@@ -35,7 +35,9 @@ func level(t *testing.T, url, digest string, dim int) *redis.Vectors {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return redis.New(conn, digest, dim, time.Hour)
+	v := redis.New(conn, digest, dim, time.Hour)
+	v.Timeout = time.Minute // what is tested is not how busy the machine is
+	return v
 }
 
 func vector(seed float32) []float32 {

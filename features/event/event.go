@@ -86,7 +86,7 @@ type Answer struct {
 	StateSeq   uint64
 	TookMs     float64 // how long the ranking took, in ms; 0 = not measured
 	MatrixHash uint64
-	Ranked     int       // candidates of the matrix; see ranker.Impression
+	Whole      bool      // a replay can make the same matrix; see ranker.Impression
 	Matrix     []float32 // rows of Shown, nil mostly
 	// What reports need to know of the experiments; see ranker.Impression.
 	Exposed     []string
@@ -102,7 +102,7 @@ func FromImpression(imp *ranker.Impression) Event {
 		Shown: imp.Items, Scores: imp.Scores, Context: imp.Context, Propensity: imp.Propensity, Model: imp.Model,
 		Experiments: imp.Experiments,
 		Answer: &Answer{SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
-			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: imp.MatrixHash, Ranked: imp.Ranked, Matrix: imp.Matrix, Exposed: imp.Exposed, Fallback: imp.Fallback,
+			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: imp.MatrixHash, Whole: imp.Whole, Matrix: imp.Matrix, Exposed: imp.Exposed, Fallback: imp.Fallback,
 			Allocation: imp.Allocation, Interleaved: imp.Interleaved},
 	}
 }

@@ -147,7 +147,7 @@ func TestLogRoundTrip(t *testing.T) {
 			UserID: text.Draw(t, "user"), Shown: rapid.SliceOfN(text, 1, 5).Draw(t, "shown"),
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
 			Answer: &event.Answer{SchemaHash: "ab", StateSeq: rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				TookMs: rapid.Float64Range(0, 1e4).Draw(t, "took"), MatrixHash: rapid.Uint64().Draw(t, "hash"), Ranked: rapid.IntRange(0, 5000).Draw(t, "ranked"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
+				TookMs: rapid.Float64Range(0, 1e4).Draw(t, "took"), MatrixHash: rapid.Uint64().Draw(t, "hash"), Whole: rapid.Bool().Draw(t, "whole"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
 				Exposed: rapid.SliceOfN(text, 1, 3).Draw(t, "exposed"), Allocation: text.Draw(t, "allocation"),
 				Fallback: rapid.MapOfN(text, text, 1, 3).Draw(t, "fallback")}}
 		e.Answer.Interleaved = &ranker.Interleaved{Experiment: text.Draw(t, "experiment"), Arms: [2]string{"control", text.Draw(t, "arm")},

@@ -55,7 +55,7 @@ type wireAnswer struct {
 	StateSeq   uint64   `json:"state_seq"`
 	TookMs     float64  `json:"took_ms,omitzero"`
 	MatrixHash string   `json:"matrix_hash"`
-	Ranked     int      `json:"ranked,omitzero"`
+	Whole      bool     `json:"whole,omitzero"`
 	Matrix     string   `json:"matrix,omitzero"` // base64 of little-endian float32
 
 	Exposed     []string          `json:"exposed,omitzero"`
@@ -161,7 +161,7 @@ func fromEvent(e *Event) wire {
 		Table: e.Table, Digest: e.Digest}
 	if a := e.Answer; a != nil {
 		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs,
-			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Ranked: a.Ranked, Matrix: encodeMatrix(a.Matrix), Exposed: a.Exposed,
+			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Whole: a.Whole, Matrix: encodeMatrix(a.Matrix), Exposed: a.Exposed,
 			Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: encodeTeams(a.Interleaved)}
 	}
 	return w
@@ -190,7 +190,7 @@ func (w *wire) logged() (Event, error) {
 		if err != nil {
 			return e, err
 		}
-		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs, MatrixHash: hash, Ranked: a.Ranked, Matrix: matrix,
+		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs, MatrixHash: hash, Whole: a.Whole, Matrix: matrix,
 			Exposed: a.Exposed, Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: teams}
 	}
 	return e, nil

@@ -123,6 +123,8 @@ func (r *reading) ask(ctx context.Context, keys []string) []any {
 	case r.s.turns <- struct{}{}:
 		defer func() { <-r.s.turns }()
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		r.stale = true
 		return redisconn.AllUnread(len(keys))
 	}

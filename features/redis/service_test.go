@@ -145,12 +145,13 @@ func (s *service) whole(t *testing.T) {
 	eventually(t, "answers are whole", func() bool { return len(s.rank(t).degraded) == 0 })
 }
 
-// copied waits until local copies would serve: they are kept in the background. It asks with too little time for
-// Redis.
+// copied ranks until local copies would serve: they are kept in the background, and not where something changed
+// meanwhile. It finds out by asking with too little time for Redis.
 func (s *service) copied(t *testing.T) {
 	t.Helper()
 	q := query(t, "u", s.ids)
 	eventually(t, "local copies", func() bool {
+		s.rank(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Microsecond)
 		defer cancel()
 		st, err := s.Read(ctx, q)

@@ -103,12 +103,18 @@ func Open(data string, shelf Shelf, store Store, log *slog.Logger) (*Keeper, err
 	return k, nil
 }
 
-// Run looks at the shelf until ctx ends.
+// Run looks at the shelf until ctx ends. What is wrong for a while is said once.
 func (k *Keeper) Run(ctx context.Context) {
 	t := time.NewTicker(every)
 	defer t.Stop()
+	said := ""
 	for {
-		if err := k.Sync(ctx); err != nil && ctx.Err() == nil {
+		err := k.Sync(ctx)
+		switch {
+		case err == nil:
+			said = ""
+		case ctx.Err() == nil && err.Error() != said:
+			said = err.Error()
 			k.log.Warn("imported tables are as before", "reason", err)
 		}
 		select {

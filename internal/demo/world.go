@@ -20,7 +20,7 @@ type Options struct {
 	Lists    int // lists shown, over all users [3000]
 	ListSize int // items a list [24]
 	// PlantedLift multiplies the odds of a click in lists that Treated says are treated: the planted
-	// effect that an experiment's report must find.
+	// effect that an experiment's report must find. Lists then name the experiment and the arm.
 	PlantedLift float64
 }
 
@@ -212,7 +212,11 @@ func (s *simulation) list(n int) {
 	for k, i := range shown {
 		ids[k] = s.items[i].ID
 	}
-	s.emit(event.Event{Kind: event.Impression, ID: id, Time: at, UserID: userID(u), Session: fmt.Sprintf("session-%06d", n), Shown: ids, Propensity: propensity})
+	e := event.Event{Kind: event.Impression, ID: id, Time: at, UserID: userID(u), Session: fmt.Sprintf("session-%06d", n), Shown: ids, Propensity: propensity}
+	if s.opt.PlantedLift > 0 {
+		e.Experiments = map[string]string{PlantedExperiment: PlantedArm(e.UserID)}
+	}
+	s.emit(e)
 	for place, i := range shown {
 		if s.rng.Float64() >= Examination(place) {
 			continue
@@ -287,6 +291,17 @@ func (s *simulation) order(left []int) (shown []int, propensity []float64) {
 		left = slices.Delete(left, k, k+1)
 	}
 	return shown, propensity
+}
+
+// PlantedExperiment is the experiment that lists of a world with a planted lift are in.
+const PlantedExperiment = "planted-lift"
+
+// PlantedArm is a user's arm in it: treated or control.
+func PlantedArm(user string) string {
+	if Treated(user) {
+		return "treated"
+	}
+	return "control"
 }
 
 // Treated says whether a user is in the arm with the planted lift: every second one.

@@ -14,7 +14,8 @@ import (
 //	content.strength  log-odds of a click; of a log without impressions, log1p of the interactions
 //
 // It is a ridge regression over the item's place by content and its numeric fields. An item that the training knew has
-// the value that the other items predict for it (leave-one-out): its own clicks must not come back as content.
+// the value that the other items predict for it (leave-one-out), even where it is ranked as new: its own clicks must not
+// come back as content, and that is what the regression would say of it if nobody had met it.
 type Content struct {
 	Items    *ranker.ItemTable
 	Known    []float32 // by item: the leave-one-out prediction
@@ -44,6 +45,9 @@ func (c *Content) Match(_ context.Context, in *ranker.MatchInput, out []float32)
 	n := in.Numbers(c.Items)
 	var row []float32
 	for i, item := range n.Candidates {
+		if cand := &in.Request.Candidates[i]; cand.New {
+			item = c.Items.Number(cand.ID)
+		}
 		if item >= 0 {
 			out[i] = c.Known[item]
 			continue
@@ -55,7 +59,9 @@ func (c *Content) Match(_ context.Context, in *ranker.MatchInput, out []float32)
 			row = make([]float32, len(c.Weights))
 		}
 		c.Row(in.State.Items[i], in.ItemVectors[i], row)
-		out[i] = float32(c.Constant) + vek32.Dot(row, c.Weights)
+		if out[i] = float32(c.Constant); len(row) > 0 {
+			out[i] += vek32.Dot(row, c.Weights)
+		}
 	}
 	return nil
 }
@@ -95,9 +101,9 @@ func (c *Content) Encode() []byte {
 func decodeContent(data []byte, shared *ranker.ItemTable) (Learned, *ranker.ItemTable, error) {
 	r := newReader(KindContent, data)
 	c := &Content{Items: r.items(shared)}
-	c.Known, c.Space, c.Numbers = r.floats(c.Items.Len(), false), r.space(), r.texts()
+	c.Known, c.Space, c.Numbers = r.floats(c.Items.Len()), r.space(), r.texts()
 	k := len(c.Numbers)
-	c.Centre, c.Scale = r.floats(k, false), r.floats(k, false)
-	c.Weights, c.Constant = r.floats(c.Space.Dim()+2*k, false), r.number()
+	c.Centre, c.Scale = r.floats(k), r.floats(k)
+	c.Weights, c.Constant = r.floats(c.Space.Dim()+2*k), r.number()
 	return c, c.Items, r.end()
 }

@@ -50,9 +50,7 @@ func (*Cooccurrence) Columns() []string { return pairColumns }
 
 // Match implements ranker.Matcher.
 func (c *Cooccurrence) Match(_ context.Context, in *ranker.MatchInput, out []float32) error {
-	for i := range out {
-		out[i] = missing
-	}
+	clearMissing(out)
 	n := in.Numbers(c.Items)
 	history := knownItems(n.Recent, pairItems)
 	if len(history) == 0 {
@@ -108,11 +106,11 @@ func decodeCooccurrence(data []byte, shared *ranker.ItemTable) (Learned, *ranker
 	r := newReader(KindCooccurrence, data)
 	c := &Cooccurrence{Items: r.items(shared)}
 	n := c.Items.Len()
-	c.Counts = r.floats(n, false)
+	c.Counts = r.amounts(n, 0)
 	c.Neighbour = r.ints(-1, 0, n)
 	c.First = r.rows(n, len(c.Neighbour))
-	c.Next = r.floats(len(c.Neighbour), false)
-	c.With = r.floats(len(c.Neighbour), false)
+	c.Next = r.amounts(len(c.Neighbour), 0)
+	c.With = r.amounts(len(c.Neighbour), 0)
 	return c, c.Items, r.end()
 }
 

@@ -51,9 +51,7 @@ func (f *Factors) Vector(item int32) []float32 {
 
 // Match implements ranker.Matcher.
 func (f *Factors) Match(_ context.Context, in *ranker.MatchInput, out []float32) error {
-	for i := range out {
-		out[i] = missing
-	}
+	clearMissing(out)
 	n := in.Numbers(f.Items)
 	user := f.Fold(knownItems(n.Recent, factorItems))
 	if user == nil {
@@ -80,42 +78,20 @@ func (f *Factors) Fold(history []int32) []float32 {
 	if len(history) == 0 {
 		return nil
 	}
-	x, r := make([]float32, f.Dim), make([]float32, f.Dim)
+	ridge, alpha := float32(f.Lambda*float64(len(history))), float32(f.Alpha)
+	right := make([]float32, f.Dim)
 	for _, h := range history {
-		addScaled(r, f.Vector(h), float32(1+f.Alpha))
+		addScaled(right, f.Vector(h), 1+alpha)
 	}
-	ridge := float32(f.Lambda * float64(len(history)))
-	p, ap := append([]float32(nil), r...), make([]float32, f.Dim)
-	rr := vek32.Dot(r, r)
-	for range foldSteps {
-		if rr < 1e-12 {
-			break
-		}
-		for d := range ap {
-			ap[d] = ridge*p[d] + vek32.Dot(f.Gram[d*f.Dim:(d+1)*f.Dim], p)
+	return conjugate(right, foldSteps, func(p, out []float32) {
+		for d := range out {
+			out[d] = ridge*p[d] + vek32.Dot(f.Gram[d*f.Dim:(d+1)*f.Dim], p)
 		}
 		for _, h := range history {
 			v := f.Vector(h)
-			addScaled(ap, v, float32(f.Alpha)*vek32.Dot(v, p))
+			addScaled(out, v, alpha*vek32.Dot(v, p))
 		}
-		step := rr / vek32.Dot(p, ap)
-		addScaled(x, p, step)
-		addScaled(r, ap, -step)
-		before := rr
-		rr = vek32.Dot(r, r)
-		for d := range p {
-			p[d] = r[d] + rr/before*p[d]
-		}
-	}
-	return x
-}
-
-// addScaled adds s x to y.
-func addScaled(y, x []float32, s float32) {
-	_ = y[len(x)-1]
-	for i, v := range x {
-		y[i] += s * v
-	}
+	})
 }
 
 // Encode implements Learned.
@@ -133,10 +109,10 @@ func (f *Factors) Encode() []byte {
 func decodeFactors(data []byte, shared *ranker.ItemTable) (Learned, *ranker.ItemTable, error) {
 	r := newReader(KindFactors, data)
 	f := &Factors{Items: r.items(shared), Dim: r.count(1), Alpha: r.number(), Lambda: r.number()}
-	if r.err == nil && (f.Dim < 1 || f.Dim > 1024) {
+	if r.err == nil && (f.Dim < 1 || f.Dim > maxDim || f.Alpha < 0 || f.Lambda < 0) {
 		return nil, nil, errFile
 	}
-	f.Vectors = r.floats(f.Items.Len()*f.Dim, false)
-	f.Gram = r.floats(f.Dim*f.Dim, false)
+	f.Vectors = r.floats(f.Items.Len() * f.Dim)
+	f.Gram = r.floats(f.Dim * f.Dim)
 	return f, f.Items, r.end()
 }

@@ -1,18 +1,19 @@
 package match
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
-	"strings"
+	"slices"
 
 	"relish/ranker"
 )
 
 // A matcher's file is flat and little-endian: the magic, the kind, a format version, and then its parts in a fixed
 // order, each a count (uint64) with that many values. The bundle's manifest has its digest, so what is read here was
-// written by Write below; the reader still trusts no count.
+// written by Encode; the reader still trusts no count and no value.
 const (
 	fileMagic   = "RLMT"
 	fileVersion = 1
@@ -67,9 +68,9 @@ type reader struct {
 }
 
 func newReader(kind string, data []byte) *reader {
-	rest, ok := strings.CutPrefix(string(data[:min(len(data), len(fileMagic))]), fileMagic)
-	r := &reader{data: data[min(len(data), len(fileMagic)):]}
-	if !ok || rest != "" {
+	rest, ok := bytes.CutPrefix(data, []byte(fileMagic))
+	r := &reader{data: rest}
+	if !ok {
 		r.err = errFile
 		return r
 	}
@@ -131,8 +132,8 @@ func (r *reader) number() float64 {
 	return x
 }
 
-// floats reads values, want of them unless that is negative; each must be finite, or NaN where nan says so.
-func (r *reader) floats(want int, nan bool) []float32 {
+// floats reads finite values, want of them unless that is negative.
+func (r *reader) floats(want int) []float32 {
 	n := r.count(4)
 	raw := r.take(4 * n)
 	if r.err == nil && want >= 0 && n != want {
@@ -144,7 +145,7 @@ func (r *reader) floats(want int, nan bool) []float32 {
 	out := make([]float32, n)
 	for i := range out {
 		x := math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-		if x-x != 0 && (!nan || x == x) {
+		if x-x != 0 {
 			r.err = fmt.Errorf("%w: a value is not finite", errFile)
 		}
 		out[i] = x
@@ -152,7 +153,18 @@ func (r *reader) floats(want int, nan bool) []float32 {
 	return out
 }
 
-// ints reads values from lowest to below limit.
+// amounts reads as floats does; no value may be below least.
+func (r *reader) amounts(want int, least float32) []float32 {
+	out := r.floats(want)
+	for _, x := range out {
+		if x < least {
+			r.err = fmt.Errorf("%w: a value of %g, where %g is the least", errFile, x, least)
+		}
+	}
+	return out
+}
+
+// ints reads values from lowest to below limit, want of them unless that is negative.
 func (r *reader) ints(want, lowest, limit int) []int32 {
 	n := r.count(4)
 	raw := r.take(4 * n)
@@ -192,7 +204,7 @@ func (r *reader) items(shared *ranker.ItemTable) *ranker.ItemTable {
 	if r.err != nil {
 		return ranker.NewItemTable(nil)
 	}
-	if shared != nil && sameIDs(shared.IDs(), ids) {
+	if shared != nil && slices.Equal(shared.IDs(), ids) {
 		return shared
 	}
 	seen := make(map[string]struct{}, len(ids))
@@ -203,18 +215,6 @@ func (r *reader) items(shared *ranker.ItemTable) *ranker.ItemTable {
 		seen[id] = struct{}{}
 	}
 	return ranker.NewItemTable(ids)
-}
-
-func sameIDs(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // end checks that nothing is left.

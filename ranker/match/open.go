@@ -39,6 +39,7 @@ var decoders = map[string]decoder{
 	KindTaste:        decodeTaste,
 	KindContent:      decodeContent,
 	KindTerms:        decodeTerms,
+	KindNeural:       decodeNeural,
 }
 
 // Open makes the matcher of the kind; data is its file, nil for a kind without one. Damage is an error, never a panic.

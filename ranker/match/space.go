@@ -37,21 +37,37 @@ func (s *Space) Place(info *ranker.ItemInfo, vector, out []float32) (any bool) {
 		return any
 	}
 	field := out[s.TextDim:]
-	for name, v := range info.Fields {
-		s.add(field, name, v.Words(), v.Kind)
+	var room [64]int32
+	for _, k := range KnownValues(info, s.Keys, room[:0]) {
+		at := int(k) * s.FieldDim
+		addScaled(field, s.Field[at:at+s.FieldDim], 1)
 	}
-	s.add(field, "tags", info.Tags, ranker.Strings)
 	return normalise(field) || any
 }
 
-func (s *Space) add(to []float32, field string, values []string, kind ranker.ValueKind) {
-	if kind != ranker.String && kind != ranker.Strings {
-		return
-	}
-	for _, v := range values {
-		if at, ok := slices.BinarySearch(s.Keys, FieldKey(field, v)); ok {
-			addScaled(to, s.Field[at*s.FieldDim:(at+1)*s.FieldDim], 1)
+// KnownValues appends to list the places in keys of the values that the item's fields of words and its tags have, in
+// ascending order: fields are a map, and no sum may depend on the order of one.
+func KnownValues(info *ranker.ItemInfo, keys []string, list []int32) []int32 {
+	EachField(info, func(name string, values []string) {
+		for _, v := range values {
+			if at, ok := slices.BinarySearch(keys, FieldKey(name, v)); ok {
+				list = append(list, int32(at))
+			}
 		}
+	})
+	slices.Sort(list)
+	return list
+}
+
+// EachField gives the item's fields of words, in no order, and its tags as one more.
+func EachField(info *ranker.ItemInfo, f func(name string, values []string)) {
+	for name, v := range info.Fields {
+		if v.Kind == ranker.String || v.Kind == ranker.Strings {
+			f(name, v.Words())
+		}
+	}
+	if len(info.Tags) > 0 {
+		f("tags", info.Tags)
 	}
 }
 
@@ -91,10 +107,10 @@ func (r *reader) dim() int {
 
 func (r *reader) space() *Space {
 	s := &Space{TextDim: r.dim(), FieldDim: r.dim()}
-	s.Shift, s.Text = r.floats(s.TextDim, false), r.floats(-1, false)
+	s.Shift, s.Text = r.floats(s.TextDim), r.floats(-1)
 	s.Keys = r.texts()
-	s.Field = r.floats(len(s.Keys)*s.FieldDim, false)
-	if r.err == nil && !slices.IsSorted(s.Keys) {
+	s.Field = r.floats(len(s.Keys) * s.FieldDim)
+	if r.err == nil && (!slices.IsSorted(s.Keys) || s.TextDim == 0 && len(s.Text) > 0 || s.TextDim > 0 && len(s.Text)%s.TextDim != 0) {
 		r.err = errFile
 	}
 	return s

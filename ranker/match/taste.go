@@ -20,7 +20,7 @@ import (
 //
 // Both scores are the posterior mean of a Gaussian process over items (Rasmussen and Williams 2006, chapter 2), whose
 // kernel is the product of the items' places; it is solved as a linear regression in the place's few dimensions.
-// The columns are missing for a user whose shown items say nothing.
+// The columns are missing for a user whose shown items say nothing, and taste.content where no item has content.
 type Taste struct {
 	Items    *ranker.ItemTable
 	Strength []float32 // by item: log-odds of a click, of an average list
@@ -51,9 +51,7 @@ func (*Taste) Columns() []string { return tasteColumns }
 
 // Match implements ranker.Matcher.
 func (t *Taste) Match(_ context.Context, in *ranker.MatchInput, out []float32) error {
-	for i := range out {
-		out[i] = missing
-	}
+	clearMissing(out)
 	n := in.Numbers(t.Items)
 	items, residuals, evidence := t.Residuals(in.State.Shown, n.Shown)
 	if len(items) == 0 {
@@ -69,7 +67,9 @@ func (t *Taste) Match(_ context.Context, in *ranker.MatchInput, out []float32) e
 		row[2] = known
 		if item >= 0 {
 			row[0] = vek32.Dot(learned, t.learned(item))
-			row[1] = vek32.Dot(content, t.place(item))
+			if cd > 0 {
+				row[1] = vek32.Dot(content, t.place(item))
+			}
 			continue
 		}
 		if t.Space.Place(in.State.Items[i], in.ItemVectors[i], place) {
@@ -158,33 +158,19 @@ func Level(strength []float32, items []int32, clicks int) float64 {
 
 // regress solves (Z^T Z + noise I) w = Z^T y for the places Z of the items, by conjugate gradients.
 func regress(places []float32, dim int, items []int32, y []float32, noise float32) []float32 {
-	w, r := make([]float32, dim), make([]float32, dim)
 	at := func(k int) []float32 { return places[int(items[k])*dim : (int(items[k])+1)*dim] }
+	right := make([]float32, dim)
 	for k := range items {
-		addScaled(r, at(k), y[k])
+		addScaled(right, at(k), y[k])
 	}
-	p, ap := append([]float32(nil), r...), make([]float32, dim)
-	rr := vek32.Dot(r, r)
-	for range tasteSteps {
-		if rr < 1e-12 {
-			break
-		}
-		for d := range ap {
-			ap[d] = noise * p[d]
+	return conjugate(right, tasteSteps, func(p, out []float32) {
+		for d := range out {
+			out[d] = noise * p[d]
 		}
 		for k := range items {
-			addScaled(ap, at(k), vek32.Dot(at(k), p))
+			addScaled(out, at(k), vek32.Dot(at(k), p))
 		}
-		step := rr / vek32.Dot(p, ap)
-		addScaled(w, p, step)
-		addScaled(r, ap, -step)
-		before := rr
-		rr = vek32.Dot(r, r)
-		for d := range p {
-			p[d] = r[d] + rr/before*p[d]
-		}
-	}
-	return w
+	})
 }
 
 // RegressContent returns the direction of taste that residuals y of items show by content alone, of length
@@ -212,11 +198,11 @@ func decodeTaste(data []byte, shared *ranker.ItemTable) (Learned, *ranker.ItemTa
 	r := newReader(KindTaste, data)
 	t := &Taste{Items: r.items(shared)}
 	n := t.Items.Len()
-	t.Strength, t.Space = r.floats(n, false), r.space()
-	t.Places, t.Dim = r.floats(n*t.Space.Dim(), false), r.dim()
-	t.Learned, t.FromText = r.floats(n*t.Dim, false), r.floats(t.Dim*t.Space.Dim(), false)
+	t.Strength, t.Space = r.floats(n), r.space()
+	t.Places, t.Dim = r.floats(n*t.Space.Dim()), r.dim()
+	t.Learned, t.FromText = r.floats(n*t.Dim), r.floats(t.Dim*t.Space.Dim())
 	t.LearnedNoise, t.ContentNoise = r.number(), r.number()
-	if r.err == nil && (t.LearnedNoise <= 0 || t.ContentNoise <= 0) {
+	if r.err == nil && (t.Dim < 1 || t.LearnedNoise <= 0 || t.ContentNoise <= 0) {
 		return nil, nil, errFile
 	}
 	return t, t.Items, r.end()

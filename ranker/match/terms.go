@@ -26,8 +26,8 @@ type Terms struct {
 
 // NewTerms returns the matcher over words (hashes, ascending, distinct) with their inverse document frequencies, all
 // above 0; rarest is that of any other word, length the mean number of words of an item. It keeps the slices.
-func NewTerms(words []uint32, idfs []float32, rarest, length float64) *Terms {
-	t := &Terms{words: words, idfs: idfs, rarest: float32(rarest), length: float32(length), table: newBag(len(words))}
+func NewTerms(words []uint32, idfs []float32, rarest, length float32) *Terms {
+	t := &Terms{words: words, idfs: idfs, rarest: rarest, length: length, table: newBag(len(words))}
 	for i, w := range words {
 		t.table.add(w, idfs[i])
 	}
@@ -44,6 +44,9 @@ const (
 	bm25K1 = 1.2
 	bm25B  = 0.75
 )
+
+// minIDF keeps the norms of words above 0.
+const minIDF = 1e-12
 
 var termColumns = []string{"terms.history", "terms.max", "terms.query"}
 
@@ -188,26 +191,22 @@ func (t *Terms) Encode() []byte {
 	}
 	w.ints(words)
 	w.floats(t.idfs)
-	w.number(float64(t.rarest))
-	w.number(float64(t.length))
+	w.floats([]float32{t.rarest, t.length})
 	return w.buf
 }
 
 func decodeTerms(data []byte, _ *ranker.ItemTable) (Learned, *ranker.ItemTable, error) {
 	r := newReader(KindTerms, data)
 	raw := r.ints(-1, math.MinInt32, math.MaxInt32+1)
-	idfs, rarest, length := r.floats(len(raw), false), r.number(), r.number()
+	idfs, rest := r.amounts(len(raw), minIDF), r.amounts(2, minIDF)
 	if err := r.end(); err != nil {
 		return nil, nil, err
 	}
 	words := make([]uint32, len(raw))
 	for i, x := range raw {
-		if words[i] = uint32(x); i > 0 && words[i] <= words[i-1] || idfs[i] <= 0 {
+		if words[i] = uint32(x); i > 0 && words[i] <= words[i-1] {
 			return nil, nil, errFile
 		}
 	}
-	if length <= 0 || rarest <= 0 {
-		return nil, nil, errFile
-	}
-	return NewTerms(words, idfs, rarest, length), nil, nil
+	return NewTerms(words, idfs, rest[0], rest[1]), nil, nil
 }

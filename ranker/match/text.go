@@ -25,6 +25,12 @@ const (
 
 var missing = float32(math.NaN())
 
+func clearMissing(out []float32) {
+	for i := range out {
+		out[i] = missing
+	}
+}
+
 // TextPoolings matches the texts of the user's history, and the query's, with the candidates' texts
 // by cosine similarity of their vectors:
 //

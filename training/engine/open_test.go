@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/gomlx/gomlx/backends"
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
 
 	"relish/training/engine"
 )
@@ -64,10 +66,54 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// What Capabilities lists is what can be built, and nothing else is.
 func TestCapabilities(t *testing.T) {
 	c := open(t, engine.Options{}).Capabilities()
-	if !c.Operations[backends.OpTypeScatterSum] || c.Operations[backends.OpTypeFFT] {
-		t.Errorf("operations %v", c.Operations)
+	if !c.Operations[backends.OpTypeScatterSum] || c.Operations[backends.OpTypeFFT] || !c.DTypes[dtypes.Float32] || c.DTypes[dtypes.Complex64] {
+		t.Errorf("%v", c)
 	}
+}
+
+// Buffers are Go memory: the same slice goes in and comes out, is used again when it is freed, and not after that.
+func TestBuffers(t *testing.T) {
+	b := open(t, engine.Options{})
+	shape := shapes.Make(dtypes.Float32, 2, 3)
+	buf, err := b.BufferFromFlatData(0, []float32{1, 2, 3, 4, 5, 6}, shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := make([]float32, 6)
+	if err := b.BufferToFlatData(buf, back); err != nil || back[5] != 6 {
+		t.Errorf("got back %v, %v", back, err)
+	}
+	data, err := b.BufferData(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.BufferFinalize(buf); err != nil {
+		t.Fatal(err)
+	}
+	_, again, err := b.NewSharedBuffer(0, shape)
+	if err != nil || &again.([]float32)[0] != &data.([]float32)[0] {
+		t.Errorf("freed memory was not used again: %v", err)
+	}
+	_, shapeErr := b.BufferShape(buf)
+	_, deviceErr := b.BufferCopyToDevice(buf, 1)
+	_, _, sharedErr := b.NewSharedBuffer(1, shape)
+	for name, err := range map[string]error{
+		"twice freed": b.BufferFinalize(buf), "shape of a freed one": shapeErr, "another device": deviceErr, "made on another device": sharedErr,
+		"another length": b.BufferToFlatData(must(t, b, shape), make([]float32, 5)), "not ours": b.BufferFinalize("x"),
+	} {
+		if err == nil || !strings.HasPrefix(err.Error(), "engine: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func must(t *testing.T, b *engine.Backend, shape shapes.Shape) backends.Buffer {
+	t.Helper()
+	buf, _, err := b.NewSharedBuffer(0, shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return buf
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gomlx/gomlx/backends"
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
@@ -251,5 +250,3 @@ func TestDotGeneralAgainstSimpleGo(t *testing.T) {
 		}
 	}
 }
-
-var _ backends.Backend = (*engine.Backend)(nil)

@@ -160,29 +160,57 @@ func (r reading) Read(_ context.Context, q *ranker.Query) (*ranker.State, error)
 	return r.state.Read(q)
 }
 
+// What the plain scorers say of the last list: one item was clicked often because it was shown often, another one always.
 func TestBaselines(t *testing.T) {
-	plain, follower := evaluate.Baselines()
-	byName := map[string]evaluate.Scorer{}
-	for _, b := range plain {
-		byName[b.Name()] = b
-	}
-	for rec := range source(shown("1", "u", "a", "b", "c"), shown("2", "u", "a", "b"), did("3", "u", "click", "b", "1"), did("4", "u", "view", "a", "1"), did("5", "u", "click", "b", "2"))() {
-		follower.Follow(&rec)
-	}
-	c := &replay.Case{Request: &ranker.Request{Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}, {ID: "new"}}}}
-	rate := 3.0 / 5 // three interactions, five times shown
-	for name, want := range map[string][]float64{
-		"random": {0, 0, 0}, "logged order": {0, -1, -2}, "popularity": {1, 2, 0},
-		"live click rate": {(1 + 10*rate) / 12, (2 + 10*rate) / 12, rate},
-	} {
-		got, err := byName[name].Score(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
+	var events []event.Event
+	for i := range 20 {
+		events = append(events, shown(fmt.Sprint("l", i), "u", "often"))
+		if i%2 == 0 {
+			events = append(events, did(fmt.Sprint("c", i), "u", "click", "often", fmt.Sprint("l", i)))
 		}
-		for i := range want {
-			if math.Abs(got[i]-want[i]) > 1e-12 {
-				t.Errorf("%s: %v, want %v", name, got, want)
+	}
+	for i := range 5 {
+		events = append(events, shown(fmt.Sprint("m", i), "u", "always"), did(fmt.Sprint("d", i), "u", "click", "always", fmt.Sprint("m", i)))
+	}
+	events = append(events, shown("last", "v", "new", "often", "always"), did("e", "v", "click", "always", "last"))
+	table, _ := run(t, source(events...), evaluate.Options{Last: 1 / 26.0})
+	if table.Lists != 1 {
+		t.Fatalf("%d lists were scored", table.Lists)
+	}
+	for name, want := range map[string]float64{"logged order": 1 / 3.0, "popularity": 1 / 2.0, "live click rate": 1} {
+		if row, ok := table.Row(name, evaluate.AllLists); !ok || !row.Plain || row.MRR.Mean != want {
+			t.Errorf("%s: %+v, want MRR %g", name, row, want)
+		}
+	}
+	if table.Baseline != "live click rate" {
+		t.Errorf("the best is %s", table.Baseline)
+	}
+	if d, ok := table.Difference("spy", "live click rate", evaluate.AllLists); !ok || d.NDCG.Mean >= 0 {
+		t.Errorf("chance is better by %v", d.NDCG)
+	}
+}
+
+// A baseline that a log cannot feed is not there.
+func TestBaselinesThatKnowNothing(t *testing.T) {
+	bare := []event.Event{did("a", "u", "click", "1", ""), did("b", "u", "click", "2", ""), did("c", "u", "click", "3", ""), did("d", "v", "click", "4", "")}
+	for name, c := range map[string]struct {
+		events []event.Event
+		opt    evaluate.Options
+		want   []string
+	}{
+		"live":   {log(), evaluate.Options{Last: 1, Prequential: true}, []string{"random", "logged order", "popularity", "live click rate", "spy"}},
+		"frozen": {log(), evaluate.Options{Last: 1}, []string{"random", "logged order", "popularity", "spy"}},
+		"bare":   {bare, evaluate.Options{Last: 1, Prequential: true}, []string{"random", "popularity", "spy"}},
+	} {
+		table, _ := run(t, source(c.events...), c.opt)
+		var got []string
+		for _, r := range table.Rows {
+			if r.Slice == evaluate.AllLists {
+				got = append(got, r.Scorer)
 			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
 }

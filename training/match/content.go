@@ -66,12 +66,16 @@ func (c *Corpus) popularity() (strength []float32, weight []float64) {
 	return strength, weight
 }
 
-// TrainContent learns an item's strength from its content. An item's weight grows with its impressions.
+// TrainContent learns an item's strength from its content; nil if no item has any. An item's weight grows with its
+// impressions.
 func TrainContent(c *Corpus, space *match.Space) (*match.Content, error) {
 	out := &match.Content{Items: c.Items, Space: space, Known: make([]float32, c.Items.Len())}
 	c.numbers(out)
 	strength, shown := c.Strengths()
 	dim := space.Dim() + 2*len(out.Numbers)
+	if dim == 0 {
+		return nil, nil
+	}
 	out.Weights = make([]float32, dim)
 	// The last entry is the constant, which is not shrunk.
 	gram, right := mat.NewSymDense(dim+1, nil), mat.NewVecDense(dim+1, nil)

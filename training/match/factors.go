@@ -86,6 +86,9 @@ func gram(f *match.Factors) []float32 {
 	d := f.Dim
 	out := make([]float32, d*d)
 	n := len(f.Vectors) / d
+	if n == 0 {
+		return out
+	}
 	column := make([][]float32, d)
 	for k := range column {
 		column[k] = make([]float32, n)

@@ -9,7 +9,6 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 
-	"relish/ranker"
 	"relish/ranker/match"
 )
 
@@ -94,13 +93,9 @@ func trainFields(s *match.Space, c *Corpus, rng *rand.Rand) {
 	s.Keys, s.FieldDim = keys, dim
 	rows := make([][]int32, 0, len(c.Infos))
 	for _, it := range c.Infos {
-		var row []int32
-		for _, key := range keysOf(it) {
-			if at, ok := slices.BinarySearch(keys, key); ok {
-				row = append(row, int32(at))
-			}
+		if it != nil {
+			rows = append(rows, match.KnownValues(it, keys, nil))
 		}
-		rows = append(rows, row)
 	}
 	basis := make([][]float64, dim) // by direction
 	for k := range basis {
@@ -133,7 +128,7 @@ func fieldWeights(c *Corpus) (keys []string, weights []float64) {
 			continue
 		}
 		docs++
-		eachField(it, func(name string, list []string) {
+		match.EachField(it, func(name string, list []string) {
 			items[name]++
 			values[name] += float64(len(list))
 			for _, v := range list {
@@ -156,28 +151,6 @@ func fieldWeights(c *Corpus) (keys []string, weights []float64) {
 		weights = append(weights, math.Log(docs/float64(df[key]))/math.Sqrt(values[name]/items[name]))
 	}
 	return keys, weights
-}
-
-func eachField(it *ranker.ItemInfo, f func(name string, values []string)) {
-	for _, name := range slices.Sorted(maps.Keys(it.Fields)) {
-		if v := it.Fields[name]; v.Kind == ranker.String || v.Kind == ranker.Strings {
-			f(name, v.Words())
-		}
-	}
-	if len(it.Tags) > 0 {
-		f("tags", it.Tags)
-	}
-}
-
-func keysOf(it *ranker.ItemInfo) (keys []string) {
-	if it != nil {
-		eachField(it, func(name string, values []string) {
-			for _, v := range values {
-				keys = append(keys, match.FieldKey(name, v))
-			}
-		})
-	}
-	return keys
 }
 
 // throughItems is the product of M^T M with x, M being items by values.

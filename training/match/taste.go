@@ -346,6 +346,9 @@ func trace(a, b []float64) float64 {
 func contentNoise(t *match.Taste, users [][]residual) float64 {
 	const last, enough = 24, 2000
 	best, bestGain := 8.0, 0.0
+	if t.Space.Dim() == 0 {
+		return best
+	}
 	for _, noise := range []float64{1, 2, 4, 8, 16, 32, 64} {
 		t.ContentNoise = noise
 		gain := 0.0

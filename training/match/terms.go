@@ -26,11 +26,11 @@ func TrainTerms(c *Corpus) *match.Terms {
 		return nil
 	}
 	// BM25's inverse document frequency, which is never negative.
-	idf := func(n int) float64 { return math.Log1p((float64(docs-n) + 0.5) / (float64(n) + 0.5)) }
+	idf := func(n int) float32 { return float32(math.Log1p((float64(docs-n) + 0.5) / (float64(n) + 0.5))) }
 	list := slices.Sorted(maps.Keys(df))
 	idfs := make([]float32, len(list))
 	for i, w := range list {
-		idfs[i] = float32(idf(df[w]))
+		idfs[i] = idf(df[w])
 	}
-	return match.NewTerms(list, idfs, idf(0), float64(words)/float64(docs))
+	return match.NewTerms(list, idfs, idf(0), float32(words)/float32(docs))
 }

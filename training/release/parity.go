@@ -84,7 +84,7 @@ func (p *parity) check(ctx context.Context, pipeline *ranker.Pipeline, a *answer
 func (r *run) answered(models map[string]*ranker.Model) (list []answered, err error) {
 	err = r.source.each(func(rec *event.Record, number uint64) bool {
 		e := &rec.Event
-		if e.Kind != event.Impression || e.Answer == nil || len(e.Answer.Degraded) > 0 || e.Answer.Interleaved != nil || e.Answer.Ranked != len(e.Shown) {
+		if e.Kind != event.Impression || e.Answer == nil || len(e.Answer.Degraded) > 0 || e.Answer.Interleaved != nil || !e.Answer.Whole {
 			return true
 		}
 		m, tried := models[e.Model]

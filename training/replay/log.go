@@ -9,7 +9,7 @@ package replay
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"iter"
 	"slices"
 
@@ -86,9 +86,9 @@ type Log struct {
 	Contexts  map[string]Context
 	Late      int // follow-ups outside the window
 
-	erased map[string]bool // users who were forgotten
-	lists  map[uint64]int  // impression id -> its place among all lists
-	early  map[uint64][]early
+	erased map[string]uint64 // user hash -> sequence of the last order to forget him
+	lists  map[uint64]int    // impression id -> its place among all lists
+	early  [2]map[uint64][]early
 	opt    Options
 }
 
@@ -110,14 +110,16 @@ type early struct {
 	arrival int64
 }
 
-// maxEarly bounds how many impressions may be waited for.
-const maxEarly = 1_000_000
+// maxEarly bounds how many impressions are waited for: when the newer half of them is full, the older is given up.
+const maxEarly = 500_000
 
 // Scan reads the log up to Options.Until.
 func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 	opt.defaults()
-	l := &Log{Users: newIDs(), Items: newIDs(), Catalogue: features.New(opt.State), Counts: map[event.Kind]int{}, Actions: map[string]int{},
-		Contexts: map[string]Context{}, erased: map[string]bool{}, lists: map[uint64]int{}, early: map[uint64][]early{}, opt: opt}
+	catalogue := opt.State
+	catalogue.MaxAge = "36500d" // it sees no interactions, which would keep an item from expiring
+	l := &Log{Users: newIDs(), Items: newIDs(), Catalogue: features.New(catalogue), Counts: map[event.Kind]int{}, Actions: map[string]int{},
+		Contexts: map[string]Context{}, erased: map[string]uint64{}, lists: map[uint64]int{}, opt: opt}
 	counted := map[string]bool{}
 	for _, a := range opt.State.Actions {
 		counted[a] = true
@@ -134,10 +136,11 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 		}
 		l.take(&rec, counted)
 	}
+	l.dropOldest()
 	l.forget()
-	l.early, l.lists = nil, nil
+	l.early, l.lists = [2]map[uint64][]early{}, nil
 	for i := range l.Lists {
-		if slices.Max(append(l.Lists[i].Gains, 0)) > 0 {
+		if slices.ContainsFunc(l.Lists[i].Gains, func(g float32) bool { return g > 0 }) {
 			l.Clicked++
 		}
 	}
@@ -166,7 +169,7 @@ func (l *Log) take(rec *event.Record, counted map[string]bool) {
 			l.did(rec)
 		}
 	case event.Erase:
-		l.erased[e.UserHash] = true
+		l.erased[e.UserHash] = rec.Seq
 	}
 }
 
@@ -189,18 +192,27 @@ func (l *Log) shown(rec *event.Record) {
 	key := xxhash.Sum64String(e.ID)
 	l.lists[key] = l.Dropped + len(l.Lists)
 	l.Lists = append(l.Lists, list)
-	for _, x := range l.early[key] {
-		l.join(&l.Lists[len(l.Lists)-1], x.item, x.gain, rec.Arrival-x.arrival)
+	for _, waiting := range l.early {
+		for _, x := range waiting[key] {
+			l.join(&l.Lists[len(l.Lists)-1], x.item, x.gain, rec.Arrival-x.arrival)
+		}
+		delete(waiting, key)
 	}
-	delete(l.early, key)
-	if len(l.Lists) >= 2*l.opt.MaxLists { // the oldest go together, so that dropping costs little
-		drop := len(l.Lists) - l.opt.MaxLists
-		l.Dropped += drop
-		l.Lists = append(make([]List, 0, 2*l.opt.MaxLists), l.Lists[drop:]...)
-		for id, at := range l.lists {
-			if at < l.Dropped {
-				delete(l.lists, id)
-			}
+	if len(l.Lists) >= l.opt.MaxLists+l.opt.MaxLists/4+1 { // some go together, so that dropping costs little
+		l.dropOldest()
+	}
+}
+
+// dropOldest keeps the newest Options.MaxLists.
+func (l *Log) dropOldest() {
+	drop := max(0, len(l.Lists)-l.opt.MaxLists)
+	copy(l.Lists, l.Lists[drop:])
+	clear(l.Lists[len(l.Lists)-drop:])
+	l.Lists = l.Lists[:len(l.Lists)-drop]
+	l.Dropped += drop
+	for id, at := range l.lists {
+		if at < l.Dropped {
+			delete(l.lists, id)
 		}
 	}
 }
@@ -240,8 +252,14 @@ func (l *Log) did(rec *event.Record) {
 	case known && at >= l.Dropped:
 		list := &l.Lists[at-l.Dropped]
 		l.join(list, s.Item, s.Gain, rec.Arrival-list.Arrival)
-	case !known && len(l.early) < maxEarly:
-		l.early[key] = append(l.early[key], early{s.Item, s.Gain, rec.Arrival})
+	case !known:
+		if len(l.early[0]) >= maxEarly {
+			l.early[1], l.early[0] = l.early[0], nil
+		}
+		if l.early[0] == nil {
+			l.early[0] = map[uint64][]early{}
+		}
+		l.early[0][key] = append(l.early[0][key], early{s.Item, s.Gain, rec.Arrival})
 	}
 }
 
@@ -256,19 +274,20 @@ func (l *Log) join(list *List, item int32, gain float32, apart int64) {
 	}
 }
 
-// forget drops what forgotten users did and saw before the log was rewritten.
+// forget drops what users did and saw before they were forgotten, as long as the log still has it. What they do
+// afterwards is new.
 func (l *Log) forget() {
 	if len(l.erased) == 0 {
 		return
 	}
-	gone := map[int32]bool{}
+	until := map[int32]uint64{}
 	for i, id := range l.Users.IDs() {
-		if l.erased[features.UserHash(id)] {
-			gone[int32(i)] = true
+		if seq, gone := l.erased[features.UserHash(id)]; gone {
+			until[int32(i)] = seq
 		}
 	}
-	l.Steps = slices.DeleteFunc(l.Steps, func(s Step) bool { return gone[s.User] })
-	l.Lists = slices.DeleteFunc(l.Lists, func(x List) bool { return gone[x.User] })
+	l.Steps = slices.DeleteFunc(l.Steps, func(s Step) bool { return s.Seq < until[s.User] })
+	l.Lists = slices.DeleteFunc(l.Lists, func(x List) bool { return x.Seq < until[x.User] })
 }
 
 // IDs numbers ids from 0, in the order in which they came.
@@ -304,4 +323,4 @@ func (n *IDs) Number(id string) int32 {
 }
 
 // errEmpty says that nothing can be learned or measured.
-var errEmpty = fmt.Errorf("the log holds neither impressions nor interactions of a counted action: import some events first")
+var errEmpty = errors.New("the log holds neither impressions nor interactions of a counted action: import some events first")

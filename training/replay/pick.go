@@ -40,12 +40,15 @@ func (l *Log) Newest(share float64) (seq uint64, err error) {
 }
 
 // Shown returns the clicked impressions with from <= sequence < to.
-func (l *Log) Shown(from, to uint64) (picks []Pick) {
+func (l *Log) Shown(from, to uint64) []Pick {
+	return slices.DeleteFunc(l.Impressions(from, to), func(p Pick) bool { return !p.clicked() })
+}
+
+// Impressions returns all impressions with from <= sequence < to, clicked or not.
+func (l *Log) Impressions(from, to uint64) (picks []Pick) {
 	for i := range l.Lists {
-		x := &l.Lists[i]
-		p := Pick{Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Shown: true}
-		if x.Seq >= from && x.Seq < to && p.clicked() {
-			picks = append(picks, p)
+		if x := &l.Lists[i]; x.Seq >= from && x.Seq < to {
+			picks = append(picks, Pick{Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Shown: true})
 		}
 	}
 	return picks

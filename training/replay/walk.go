@@ -17,6 +17,9 @@ type Case struct {
 	NewUser bool            // the user's first list
 	// Answer is what the server noted when it ranked the list itself, nil for a list from elsewhere or made here.
 	Answer *event.Answer
+	// Propensity is what the log has for each item: P(it at its place | the places above it); nil where it has nothing
+	// for them one by one, as for a list that holds an item twice.
+	Propensity []float64
 }
 
 // Follower has its own memory of the log.
@@ -79,8 +82,13 @@ func (l *Log) newCase(p *Pick, rec *event.Record) *Case {
 	scores := map[string]float64{}
 	if p.Shown {
 		c.Answer, c.Request.Context = e.Answer, e.Context
+		if len(e.Propensity) == len(p.Items) {
+			c.Propensity = e.Propensity
+		}
 		for i, s := range e.Scores {
-			scores[e.Shown[i]] = s
+			if _, twice := scores[e.Shown[i]]; !twice { // a repeated item keeps its first place, as in a request
+				scores[e.Shown[i]] = s
+			}
 		}
 	}
 	ids := l.Items.IDs()

@@ -47,7 +47,7 @@ type Params struct {
 // Defaults returns parameters that suit logs of ten thousand to some million rows: small trees, slowly
 // added, strongly regularised, since behaviour columns are noisy.
 func Defaults() Params {
-	return Params{Objective: XENDCG, Leaves: 15, MaxRounds: 500, MinLeaf: 50, LearningRate: 0.07, L2: 5,
+	return Params{Objective: Lambdarank, Leaves: 15, MaxRounds: 500, MinLeaf: 50, LearningRate: 0.07, L2: 5,
 		FeatureFraction: 0.6, Bagging: 0.8, Patience: 30, Seed: 1}
 }
 

@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
 	"relish/features/event"
 	"relish/internal/stats"
-	"relish/ranker"
 )
 
 // The periods of a user's counts.
@@ -166,6 +164,9 @@ func (c *collector) impression(e *event.Event, at int64) error {
 	if e.Answer != nil && len(e.Answer.Degraded) > 0 {
 		c.count(i, l.phase, sDegraded, 1)
 	}
+	if e.Answer != nil && e.Answer.Fallback[c.opt.Experiment] != "" {
+		c.count(i, l.phase, sFallback, 1)
+	}
 	if variety, ok := c.groups.variety(e.Shown); ok {
 		c.count(i, l.phase, sDiversity, variety)
 		c.count(i, l.phase, sTagged, 1)
@@ -175,87 +176,6 @@ func (c *collector) impression(e *event.Event, at int64) error {
 	}
 	u.remember(l)
 	return nil
-}
-
-// assigned returns the arm that the impression's user was assigned to, and whether it was reached. Where
-// control stood in for an arm the user still counts for the arm: what is compared is what was meant
-// to be served. What others than Relish recorded says nothing of exposure, and counts.
-func assigned(e *event.Event, experiment string) (arm string, exposed bool) {
-	arm, exposed = e.Experiments[experiment]
-	if e.Answer != nil {
-		if meant, ok := e.Answer.Fallback[experiment]; ok {
-			return meant, true
-		}
-		exposed = exposed && slices.Contains(e.Answer.Exposed, experiment)
-	}
-	return arm, exposed
-}
-
-// expose notes the arm that user i is seen in.
-func (c *collector) expose(i int, arm string, e *event.Event, at int64, inWindow bool) error {
-	u := &c.users[i]
-	if n := c.arms.of(arm); n > maxArms {
-		return fmt.Errorf("experiment %s has more than %d arms in the log", c.opt.Experiment, maxArms)
-	} else if u.arm == noArm {
-		u.arm = int16(n)
-		u.known = slices.ContainsFunc(c.of(i, earlier), func(x float32) bool { return x != 0 })
-	} else if int(u.arm) != n && c.sides[0] == "" { // who is interleaved has both arms
-		u.crossed = true
-	}
-	if !inWindow || u.inWindow {
-		return nil
-	}
-	u.inWindow = true
-	u.firstDay = dayOf(at)
-	u.day = u.firstDay
-	u.model = uint8(c.models.of(e.Model))
-	u.allocation = uint8(c.allocations.of(allocation(e)))
-	u.degraded = uint8(c.degraded.of(ladder(e, c.opt.Experiment)))
-	for k, field := range c.opt.Segments {
-		u.segments[k] = uint8(c.segments[k].of(shown(e.Context[field])))
-	}
-	return nil
-}
-
-// maxArms bounds what a wrong log can make grow.
-const maxArms = 64
-
-func allocation(e *event.Event) string {
-	if e.Answer == nil {
-		return ""
-	}
-	return e.Answer.Allocation
-}
-
-// ladder names the worst that was left out of an answer.
-func ladder(e *event.Event, experiment string) string {
-	switch {
-	case e.Answer == nil:
-		return "not recorded by the service"
-	case e.Answer.Fallback[experiment] != "":
-		return "control stood in"
-	case len(e.Answer.Degraded) == 0:
-		return "full answer"
-	}
-	for _, worst := range []string{ranker.InputOrder, ranker.BlendFallback} {
-		if slices.Contains(e.Answer.Degraded, worst) {
-			return worst
-		}
-	}
-	return e.Answer.Degraded[len(e.Answer.Degraded)-1]
-}
-
-func shown(v ranker.Value) string {
-	switch v.Kind {
-	case ranker.NoValue:
-		return "none"
-	case ranker.String:
-		if len(v.Str) > 40 {
-			return other
-		}
-		return v.Str
-	}
-	return strings.Trim(fmt.Sprint(v), `"`)
 }
 
 // teams returns the teams of an impression that the experiment interleaves, nil for others.

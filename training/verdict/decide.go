@@ -49,8 +49,16 @@ func broken(r *Report) string {
 		return fmt.Sprintf("%.1f %% of the users were seen in more than one arm. Were weights or seed changed, "+
 			"or is the unit not the one that is assigned?", 100*s.crossedShare(r.Arms))
 	}
+	for _, a := range r.Arms {
+		if share := a.Fallbacks / math.Max(1, a.Impressions); share > maxFallback {
+			return fmt.Sprintf("control stood in for %s in %.0f %% of its lists; GET /experiments says what the arm lacks.", a.Name, 100*share)
+		}
+	}
 	return ""
 }
+
+// maxFallback is the share of an arm's lists above which it was not the arm that was measured.
+const maxFallback = 0.05
 
 // judgeArm decides about one arm.
 func judgeArm(c *Comparison, r *Report, opt *Options, m metric) {
@@ -63,7 +71,7 @@ func judgeArm(c *Comparison, r *Report, opt *Options, m metric) {
 	few := fewUsers(r, c.Arm)
 	switch {
 	case few || math.IsNaN(float64(better.SeqLow)):
-		c.Decision, c.Days, c.Why = KeepRunning, max(1, opt.MinDays-r.Days), "there are too few users or counts to say anything"
+		c.Decision, c.Days, c.Why = KeepRunning, max(1, opt.MinDays-r.Days), "there are too few users, or nothing happened that the metric counts"
 	case len(hurt) > 0:
 		c.Decision, c.Why = Stop, "it hurts "+strings.Join(hurt, " and ")
 	case float64(better.SeqHigh) < 0:
@@ -171,13 +179,16 @@ func overall(r *Report, m metric) Verdict {
 		}
 	}
 	told := func(c *Comparison) string {
+		if unknown(c.Lift.SeqLow) {
+			return r.Metric + " not to be compared yet"
+		}
 		return fmt.Sprintf("%s %+.2f %% [%+.2f, %+.2f]", r.Metric, 100*float64(c.Lift.Value), 100*float64(c.Lift.SeqLow), 100*float64(c.Lift.SeqHigh))
 	}
 	switch {
 	case ship != nil:
 		return Verdict{Decision: Ship, Arm: ship.Arm, Words: fmt.Sprintf("Ship %s: %s, %s.", ship.Arm, told(ship), ship.Why)}
 	case run != nil:
-		return Verdict{Decision: KeepRunning, Days: run.Days, Words: fmt.Sprintf("Keep running for %s: %s is at %s, but %s.", about(run.Days), run.Arm, told(run), run.Why)}
+		return Verdict{Decision: KeepRunning, Days: run.Days, Words: fmt.Sprintf("Keep running for %s: %s has %s, but %s.", about(run.Days), run.Arm, told(run), run.Why)}
 	}
 	return Verdict{Decision: Stop, Words: "Stop: " + strings.Join(stopped, "; ") + "."}
 }

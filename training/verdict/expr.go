@@ -5,10 +5,11 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
-// expression is a reward: numbers, names of actions, + - * / and parentheses, min(a, b) and max(a, b),
-// over one user's counts. It can do nothing but arithmetic and always ends.
+// expression is a reward: numbers, names of actions, + - * / and parentheses, over one user's counts. It can
+// do nothing but arithmetic and always ends.
 type expression struct {
 	eval    func(counts []float32) float64
 	actions []string
@@ -58,7 +59,7 @@ func (p *parser) next() {
 	case end < 0:
 		end = len(rest)
 	case end == 0:
-		end = len(string([]rune(rest)[:1]))
+		_, end = utf8.DecodeRuneInString(rest)
 	}
 	p.token, p.at = rest[:end], p.at+end
 }
@@ -128,11 +129,8 @@ func (p *parser) factor() (evaluator, error) {
 			return nil, fmt.Errorf("%q is no number", token)
 		}
 		return func([]float32) float64 { return x }, nil
-	case token == "_" || unicode.IsLetter([]rune(token)[0]) || token[0] == '_':
+	case named(token):
 		p.next()
-		if p.token == "(" {
-			return p.call(token)
-		}
 		p.actions = append(p.actions, token)
 		i := p.slot(token)
 		return func(c []float32) float64 { return float64(c[i]) }, nil
@@ -140,26 +138,10 @@ func (p *parser) factor() (evaluator, error) {
 	return nil, p.unexpected("a number or an action")
 }
 
-func (p *parser) call(name string) (evaluator, error) {
-	if name != "min" && name != "max" {
-		return nil, fmt.Errorf("function %s is unknown; there are min and max", name)
-	}
-	p.next()
-	a, err := p.sum()
-	if err == nil {
-		err = p.expect(",")
-	}
-	if err != nil {
-		return nil, err
-	}
-	b, err := p.sum()
-	if err == nil {
-		err = p.expect(")")
-	}
-	if name == "min" {
-		return func(c []float32) float64 { return min(a(c), b(c)) }, err
-	}
-	return func(c []float32) float64 { return max(a(c), b(c)) }, err
+// named reports whether a token begins like a name.
+func named(token string) bool {
+	first, _ := utf8.DecodeRuneInString(token)
+	return first == '_' || unicode.IsLetter(first)
 }
 
 func (p *parser) expect(token string) error {

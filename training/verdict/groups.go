@@ -1,6 +1,8 @@
 package verdict
 
 import (
+	"math"
+
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/cespare/xxhash/v2"
 
@@ -79,8 +81,12 @@ func (g *groups) variety(shown []string) (share float64, ok bool) {
 	return float64(distinct) / float64(max(1, tags)), tags > 0
 }
 
-// longest is the longest latency that is told apart, in us.
-const longest = 600_000_000
+// longest is the longest latency that is told apart, in us; digits how finely. A coarser scale than the
+// differences that matter would jump when a group is left out, and make them look like noise.
+const (
+	longest = 600_000_000
+	digits  = 3
+)
 
 // show counts a list of user i.
 func (g *groups) show(arm, i int, e *event.Event) {
@@ -90,7 +96,7 @@ func (g *groups) show(arm, i int, e *event.Event) {
 	a, group := g.arms[arm], i%groupCount
 	if e.Answer != nil && e.Answer.TookMs > 0 {
 		if a.latency[group] == nil {
-			a.latency[group] = hdrhistogram.New(1, longest, 2)
+			a.latency[group] = hdrhistogram.New(1, longest, digits)
 		}
 		// Within its bounds by construction.
 		_ = a.latency[group].RecordValue(max(1, min(longest, int64(e.Answer.TookMs*1000))))
@@ -129,7 +135,7 @@ func (g *groups) measure(m metric, arm int, users float64) (stats.Estimate, bool
 // latency is the arm's 95th percentile in ms; not ok where nothing was measured.
 func (g *groups) latency(arm int, users float64) (e stats.Estimate, ok bool) {
 	e = without(users, func(left int) float64 {
-		all := hdrhistogram.New(1, longest, 2)
+		all := hdrhistogram.New(1, longest, digits)
 		for k, h := range g.arms[arm].latency {
 			if h != nil && k != left {
 				all.Merge(h)
@@ -157,5 +163,5 @@ func (g *groups) coverage(arm int, users float64) (e stats.Estimate, ok bool) {
 		}
 		return places * (places - 1) / pairs
 	})
-	return e, e.Value > 0 && e.Value <= float64(len(g.of))
+	return e, !math.IsInf(e.Value, 1) && !math.IsNaN(e.Value) // not for no two places with the same item
 }

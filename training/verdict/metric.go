@@ -16,6 +16,7 @@ const (
 	sDegraded         // lists whose answer was degraded
 	sDiversity        // sum over lists whose items have tags
 	sTagged           // lists whose items have tags
+	sFallback         // lists in which control stood in for the arm
 	fixedSlots
 )
 
@@ -59,7 +60,9 @@ func parseMetric(spec string, s *slots) (metric, error) {
 		if err != nil {
 			return metric{}, err
 		}
-		return metric{name: spec, what: src + " per user", of: func(c []float32) (float64, float64) { return e.eval(c), 1 }}, nil
+		return metric{name: spec, what: src + " per list shown", of: func(c []float32) (float64, float64) {
+			return e.eval(c), float64(c[sLists])
+		}}, nil
 	}
 	for _, m := range metrics {
 		if m.name == spec {

@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,27 +12,37 @@ import (
 	"relish/internal/stats"
 )
 
+// Errors of Run, beside the log's own and the context's.
+var (
+	// ErrOptions: what is asked for cannot be reported on; the message says why.
+	ErrOptions = errors.New("no report")
+	// ErrUnexposed: nobody in the log was exposed to the experiment in the time asked for.
+	ErrUnexposed = errors.New("no exposure")
+)
+
 // Run reads the log once and reports on one experiment. The error is about the options, the log (its
 // damage too: a report on a part of the log would be a report on another experiment), or about an
 // experiment that the log does not know; what is wrong with the data is in the report.
 func Run(ctx context.Context, src Source, opt Options) (*Report, error) {
 	opt = opt.withDefaults()
 	if err := opt.check(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	c, err := newCollector(opt)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if err := c.walk(ctx, src); err != nil {
 		return nil, err
 	}
 	if c.last == 0 {
-		return nil, fmt.Errorf("no impression of the log is exposed to experiment %q in this time; "+
-			"is the name right, and has it run?", opt.Experiment)
+		return nil, fmt.Errorf("%w: no impression of the log is exposed to experiment %q in this time; "+
+			"is the name right, and has it run?", ErrUnexposed, opt.Experiment)
 	}
 	r := &Report{Experiment: opt.Experiment, Mode: "ab", Metric: opt.Metric, What: c.metric.what, Unit: opt.Unit, Alpha: opt.Alpha,
-		From: time.UnixMilli(c.first).UTC(), To: time.UnixMilli(c.last).UTC(), Records: c.records, Unmatched: c.unmatched}
+		From: time.UnixMilli(c.first).UTC(), To: time.UnixMilli(c.last).UTC(), Records: c.records, Unmatched: c.unmatched,
+		Arms: []Arm{}, Comparisons: []Comparison{}, Series: []DayPoint{}, Segments: []Segment{}, Histogram: []Bin{},
+		Split: Split{Expected: []Num{}, Suspects: []Suspect{}}}
 	r.Days = int(dayOf(c.last)-dayOf(c.first)) + 1
 	if c.sides[0] != "" {
 		r.Mode, r.Metric, r.What = "interleave", "preference", "clicks on each arm's items"
@@ -78,9 +89,9 @@ func (c *collector) compared(r *Report) {
 		r.Comparisons[i].Guardrails = k.guardrails(k.order[0], k.order[i+1], r)
 	}
 	if c.metric.of != nil {
-		r.Series = k.series(r)
-		r.Segments = k.bySegment(r)
-		r.Histogram = k.histogram()
+		r.Series = append(r.Series, k.series(r)...)
+		r.Segments = append(r.Segments, k.bySegment(r)...)
+		r.Histogram = append(r.Histogram, k.histogram()...)
 	}
 	decide(r, &c.opt, c.metric)
 }
@@ -121,6 +132,7 @@ func (k *comparer) totals(r *Report) {
 		a, counts := at[u.arm], k.of(i, since)
 		a.Users++
 		a.Impressions += float64(counts[sLists])
+		a.Fallbacks += float64(counts[sFallback])
 		a.Clicks += float64(counts[sClicks])
 		a.Conversions += float64(counts[sPurchases])
 		a.Revenue += float64(counts[sRevenue])

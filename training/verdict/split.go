@@ -39,7 +39,7 @@ const mismatch = 0.001
 const maxCrossed = 0.01
 
 func (k *comparer) split() Split {
-	s := Split{Assumed: k.opt.Weights == nil}
+	s := Split{Assumed: k.opt.Weights == nil, Suspects: []Suspect{}}
 	weights := make([]float64, len(k.order))
 	for i, arm := range k.order {
 		weights[i] = 1
@@ -147,7 +147,7 @@ func day(d int32) string {
 // suspects tests every slice by itself. A slice that only one arm has is that arm's doing, as its own
 // bundle is, and no suspect.
 func (k *comparer) suspects(by map[slice][]float64, weights []float64) []Suspect {
-	var out []Suspect
+	out := []Suspect{}
 	var ps []float64
 	for name, counts := range by {
 		users, arms := make([]int, len(counts)), 0

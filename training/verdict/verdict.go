@@ -6,10 +6,10 @@
 // moments each arm's value and its difference to the control: by the delta method, since the user was
 // drawn and not the impression; less noisy by what is known of him from before (CUPED); with intervals
 // that may be looked at every day. Then come the doubts: were users split as configured, does a
-// guardrail hurt, does the effect wear off, does one test stand for many. Decide puts it into words.
+// guardrail hurt, does the effect wear off, does one test stand for many. A verdict puts it into words.
 //
 // Days are UTC days of event time, in the order of arrival: an event that comes late counts on the day
-// that is open for its user. Memory grows with users and items: some 300 bytes a user, with ndcg or
+// that is open for its user. Memory grows with users and items: some 800 bytes a user, with ndcg or
 // interleaving some 100 bytes for each of his last lists besides.
 package verdict
 
@@ -130,6 +130,7 @@ type Arm struct {
 	Name        string  `json:"name"`
 	Users       int     `json:"users"`
 	Impressions float64 `json:"impressions"`
+	Fallbacks   float64 `json:"fallbacks"` // of them: control stood in, as the arm could not be served
 	Clicks      float64 `json:"clicks"`
 	Conversions float64 `json:"conversions"` // purchases
 	Revenue     float64 `json:"revenue"`     // the sum of the purchases' values

@@ -2,10 +2,23 @@ package simulate_test
 
 import (
 	"context"
+	"errors"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"relish/training/verdict/simulate"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := simulate.AA(ctx, 50, 1, simulate.Traffic{Users: 2000, Days: 10}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want the context's error", err)
+	}
+}
 
 func check(t *testing.T, counts []simulate.Count, err error) {
 	t.Helper()
@@ -21,12 +34,12 @@ func check(t *testing.T, counts []simulate.Count, err error) {
 }
 
 func TestAA(t *testing.T) {
-	counts, err := simulate.AA(context.Background(), 300, 1, simulate.Traffic{Users: 500, Days: 10, Past: 3})
+	counts, err := simulate.AA(context.Background(), 200, 1, simulate.Traffic{Users: 400, Days: 10, Past: 3})
 	check(t, counts, err)
 }
 
 func TestAB(t *testing.T) {
-	counts, err := simulate.AB(context.Background(), 200, 1, simulate.Traffic{Users: 800, Days: 10, Past: 5, Lift: 0.12})
+	counts, err := simulate.AB(context.Background(), 150, 1, simulate.Traffic{Users: 700, Days: 10, Past: 5, Lift: 0.12})
 	check(t, counts, err)
 }
 

@@ -1,0 +1,140 @@
+package evaluate_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"testing"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/training/evaluate"
+	"relish/training/replay"
+)
+
+// knows scores an item by a number of its own.
+type knows struct {
+	name  string
+	score func(id string) float64
+}
+
+func (k knows) Name() string { return k.name }
+
+func (k knows) Score(_ context.Context, c *replay.Case) ([]float64, error) {
+	out := make([]float64, len(c.Request.Candidates))
+	for i := range out {
+		out[i] = k.score(c.Request.Candidates[i].ID)
+	}
+	return out, nil
+}
+
+// best puts item b first, worst last.
+var (
+	best  = knows{"best", func(id string) float64 { return map[string]float64{"b": 2, "c": 1}[id] }}
+	worst = knows{"worst", func(id string) float64 { return map[string]float64{"b": -2, "c": -1}[id] }}
+)
+
+// users makes lists of a, b, c, d in which b is clicked: each user's first, and n more.
+func users(count, n int) (events []event.Event) {
+	for round := range n + 1 {
+		for u := range count {
+			id := fmt.Sprintf("%d-%d", u, round)
+			user := fmt.Sprint("u", u)
+			events = append(events, shown("l"+id, user, "a", "b", "c", "d"), did("c"+id, user, "click", "b", "l"+id))
+		}
+	}
+	return events
+}
+
+func contest(t *testing.T, events []event.Event, opt evaluate.Options, c evaluate.Contest) *evaluate.Table {
+	t.Helper()
+	state := features.New(features.DefaultConfig())
+	p, err := evaluate.Choose(t.Context(), source(events...), state.Config(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := p.Run(t.Context(), state, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func TestTable(t *testing.T) {
+	// 10 users with 13 lists each; the first 5 of 130 lists want an item that was met less than 5 times.
+	table := contest(t, users(10, 12), evaluate.Options{Last: 1, Prequential: true, K: 2},
+		evaluate.Contest{Models: []evaluate.Scorer{best, worst}, Pairs: []evaluate.Pair{{Scorer: "best", Against: "worst"}}})
+	for slice, n := range map[string]int{evaluate.AllLists: 130, evaluate.NewUsers: 10, evaluate.KnownUsers: 120, evaluate.LongHistory: 30,
+		evaluate.NewItems: 3, evaluate.RareItems: 7} {
+		b, ok := table.Row("best", slice)
+		if !ok || b.NDCG.N != n || b.NDCG.Mean != 1 || b.MRR.Mean != 1 || b.MAP.Mean != 1 || b.HitRate.Mean != 1 || b.AUC.Mean != 1 || b.Plain {
+			t.Errorf("%s: %+v, want %d lists in the best order", slice, b, n)
+		}
+		w, _ := table.Row("worst", slice)
+		if w.NDCG.Mean != 0 || w.MRR.Mean != 0.25 || w.MAP.Mean != 0 || w.HitRate.Mean != 0 || w.AUC.Mean != 0 {
+			t.Errorf("%s: %+v", slice, w)
+		}
+		if d, ok := table.Difference("best", "worst", slice); !ok || d.NDCG.Mean != 1 || d.NDCG.N != n || d.MRR.Low != 0.75 {
+			t.Errorf("%s: better by %+v", slice, d)
+		}
+	}
+	for _, o := range table.Overall {
+		if o.Scorer != "best" {
+			continue
+		}
+		if o.Coverage != 0.5 { // b and c, of four
+			t.Errorf("coverage %g", o.Coverage)
+		}
+		if *o.AUC != 1 || o.Calibration == nil || o.Calibration.Error > 0.05 {
+			t.Errorf("%+v", o)
+		}
+		if o.Diversity != nil {
+			t.Errorf("diversity %v of items of which nothing is known", o.Diversity)
+		}
+	}
+	if _, err := json.Marshal(table); err != nil {
+		t.Errorf("a table is no JSON: %v", err)
+	}
+}
+
+// Slices that hold every list or none are no rows.
+func TestSlicesThatSayNothing(t *testing.T) {
+	table := contest(t, users(10, 0), evaluate.Options{Last: 0.5, Prequential: true}, evaluate.Contest{Models: []evaluate.Scorer{best}})
+	for _, r := range table.Rows {
+		if r.Slice == evaluate.NewUsers || r.Slice == evaluate.KnownUsers || r.Slice == evaluate.LongHistory {
+			t.Errorf("the row %+v repeats all lists, or is of none", r)
+		}
+	}
+}
+
+func TestDiversityByTags(t *testing.T) {
+	var events []event.Event
+	for id, tags := range map[string][]string{"a": {"x"}, "b": {"x", "y"}, "c": {"z"}, "d": nil} {
+		events = append(events, event.Event{Kind: event.Item, ID: "i" + id, ItemID: id, Tags: tags})
+	}
+	table := contest(t, append(events, users(3, 0)...), evaluate.Options{Last: 1, K: 2}, evaluate.Contest{Models: []evaluate.Scorer{best}})
+	last := table.Overall[len(table.Overall)-1]
+	if last.Diversity == nil || last.Diversity.Mean != 1 { // b and c share nothing
+		t.Errorf("%+v", last)
+	}
+}
+
+// A score that is no number, and a comparison with nobody, are errors.
+func TestContestRefusals(t *testing.T) {
+	bad := func(x float64) evaluate.Contest {
+		return evaluate.Contest{Models: []evaluate.Scorer{knows{"bad", func(string) float64 { return x }}}}
+	}
+	for name, c := range map[string]evaluate.Contest{
+		"NaN": bad(math.NaN()), "infinite": bad(math.Inf(1)), "nobody": {Pairs: []evaluate.Pair{{Scorer: "random", Against: "nobody"}}},
+	} {
+		state := features.New(features.DefaultConfig())
+		p, err := evaluate.Choose(t.Context(), source(users(2, 0)...), state.Config(), evaluate.Options{Last: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Run(t.Context(), state, c); err == nil {
+			t.Errorf("%s: measured", name)
+		}
+	}
+}

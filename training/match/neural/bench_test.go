@@ -1,0 +1,31 @@
+package neural_test
+
+import (
+	"fmt"
+	"testing"
+
+	"relish/training/match/neural"
+)
+
+// BenchmarkGames trains on Games as it comes and measures on its validation lists: 20 candidates, ties in random
+// order. It takes some minutes, most of it training; run it with -benchtime 1x.
+func BenchmarkGames(b *testing.B) {
+	g := readGames(b, "../../../../shared/data/games")
+	vectors := encode(b, g.titles)
+	for _, layers := range []int{1, 0} {
+		b.Run(fmt.Sprintf("layers=%d", layers), func(b *testing.B) {
+			for b.Loop() {
+				cfg := neural.Default()
+				cfg.Layers = layers
+				cfg.Progress = func(e neural.Epoch) { b.Logf("%+v", e) }
+				res, err := neural.Train(b.Context(), backend(b, 0), g.corpus(vectors), cfg)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(100*ndcg(b, g, res.Model, vectors, false), "ndcg@10-%")
+				b.ReportMetric(100*ndcg(b, g, res.Model, vectors, true), "as-new-%")
+				b.ReportMetric(float64(res.Best), "epochs")
+			}
+		})
+	}
+}

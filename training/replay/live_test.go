@@ -1,0 +1,452 @@
+package replay_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/features/eventlog"
+	"relish/features/journal"
+	"relish/features/memory"
+	"relish/ranker"
+	"relish/ranker/blend"
+	served "relish/ranker/match"
+	"relish/training/match"
+	"relish/training/replay"
+)
+
+// counted is what the server of these tests counts; its bounds are small, so that they bite.
+func counted() features.Config {
+	cfg := features.DefaultConfig()
+	cfg.Actions, cfg.Fields, cfg.HalfLives = []string{"view", "click", "purchase"}, []string{"tags", "genre", "brand"}, []string{"all", "1h", "7d"}
+	cfg.Recent, cfg.Shown, cfg.UserValues, cfg.FieldValues, cfg.MaxAge = 12, 20, 5, 9, "30d"
+	return cfg
+}
+
+// columns are every kind of feature, each in every scope, and every column of the matchers.
+func columns(t testing.TB, matchers []ranker.Matcher) *ranker.Schema {
+	t.Helper()
+	low, high, fill := -1.5, 40.0, 7.0
+	list := []ranker.Feature{
+		{Kind: ranker.KindNumber, Field: "price", Min: &low, Max: &high, Missing: true},
+		{Kind: ranker.KindNumber, Field: "price", Default: &fill},
+		{Kind: ranker.KindNumber, Field: "user.age"},
+		{Kind: ranker.KindBoolean, Field: "used"},
+		{Kind: ranker.KindCategory, Field: "genre", Values: []string{"sea", "jazz"}, Missing: true},
+		{Kind: ranker.KindCategory, Field: "brand", Values: []string{"b0", "b1"}, Encode: "index"},
+		{Kind: ranker.KindWordCount, Field: "title"}, {Kind: ranker.KindWordCount, Field: "text"},
+		{Kind: ranker.KindAge}, {Kind: ranker.KindAge, Field: "released"},
+		{Kind: ranker.KindInteracted, Field: "genre"}, {Kind: ranker.KindInteracted, Field: "tags", Action: "purchase"},
+		{Kind: ranker.KindTimeOfDay}, {Kind: ranker.KindHistory}, {Kind: ranker.KindPosition},
+		{Kind: ranker.KindContext, Field: "hour"}, {Kind: ranker.KindContext, Field: "device", Values: []string{"phone", "tv"}},
+		{Kind: ranker.KindTable, Column: "ofitems.score"}, {Kind: ranker.KindTable, Column: "ofusers.score"},
+		{Kind: ranker.KindRetrieval}, {Kind: ranker.KindRetrieval, Missing: true},
+	}
+	for _, kind := range []string{ranker.KindCount, ranker.KindRate} {
+		for _, scope := range []string{ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal} {
+			for i, action := range []string{"click", "purchase", features.Any, features.Impression} {
+				list = append(list, ranker.Feature{Kind: kind, Scope: scope, Field: "genre", Action: action, HalfLife: []string{"all", "1h", "7d"}[i%3]})
+			}
+		}
+	}
+	for _, m := range matchers {
+		for _, c := range m.Columns() {
+			list = append(list, ranker.Feature{Kind: ranker.KindMatch, Column: c})
+		}
+	}
+	// Every feature again as its standing in the list, in turns.
+	for i, f := range slices.Clone(list) {
+		if f.Values == nil || f.Encode != "" {
+			f.WithinList = []string{"rank", "zscore", "ratio"}[i%3]
+			list = append(list, f)
+		}
+	}
+	for i := range list {
+		list[i].Name = fmt.Sprint("f", i)
+	}
+	s, err := ranker.NewSchema(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// vectors gives every text a direction of its own.
+type vectors struct{}
+
+func (vectors) Lookup(items []*ranker.ItemInfo, out [][]float32) int {
+	for i, it := range items {
+		if out[i] = nil; it != nil && it.TextKey != 0 {
+			out[i] = direction(it.TextKey)
+		}
+	}
+	return 0
+}
+
+func (v vectors) Vectors(_ context.Context, items []*ranker.ItemInfo, out [][]float32) {
+	v.Lookup(items, out)
+}
+
+func direction(key uint64) []float32 {
+	r := rand.New(rand.NewPCG(key, 8))
+	v, sum := make([]float32, 16), 0.0
+	for i := range v {
+		v[i] = float32(r.NormFloat64())
+		sum += float64(v[i]) * float64(v[i])
+	}
+	for i := range v {
+		v[i] /= float32(math.Sqrt(sum))
+	}
+	return v
+}
+
+// total scores a row by the sum of its cells.
+type total struct{}
+
+func (total) Score(m *ranker.Matrix, out []float64) error {
+	for i := range out {
+		out[i] = 0
+		for _, x := range m.Row(i) {
+			if x == x {
+				out[i] += float64(x)
+			}
+		}
+	}
+	return nil
+}
+
+func (total) Explain(*ranker.Matrix, int, []float64) (float64, error) { return 0, nil }
+
+const (
+	liveItems = 30
+	liveUsers = 8
+)
+
+func itemID(r *rand.Rand) string { return fmt.Sprint("i", r.IntN(liveItems)) }
+func userID(r *rand.Rand) string { return fmt.Sprint("u", r.IntN(liveUsers)) }
+
+// described is a random description.
+func described(r *rand.Rand, id string) event.Event {
+	words := strings.Fields("sea bread jazz moon ghost garden war cat river clock")
+	pick := func(n int) []string {
+		out := []string{}
+		for range r.IntN(n) {
+			out = append(out, words[r.IntN(len(words))])
+		}
+		return out
+	}
+	e := event.Event{Kind: event.Item, ItemID: id, Replace: r.IntN(3) == 0, Fields: map[string]ranker.Value{"genre": ranker.StringsValue(append(pick(4), "sea"))}}
+	if r.IntN(4) > 0 {
+		title := strings.Join(append(pick(4), "a"), " ")
+		e.Title = &title
+	}
+	if r.IntN(2) == 0 {
+		e.Tags = pick(3)
+		text := strings.Join(pick(9), " ")
+		e.Text = &text
+	}
+	e.Fields["brand"] = ranker.StringValue(fmt.Sprint("b", r.IntN(4)))
+	if r.IntN(2) == 0 {
+		e.Fields["price"] = ranker.NumberValue(r.NormFloat64() * 50)
+		e.Fields["used"] = ranker.BoolValue(r.IntN(2) == 0)
+	}
+	if r.IntN(2) == 0 {
+		e.Fields["released"] = ranker.NumberValue(float64(1_600_000_000 + r.IntN(200_000_000)))
+	}
+	return e
+}
+
+// learned are matchers from a small training on made-up users.
+func learned(t testing.TB, r *rand.Rand) (out []ranker.Matcher) {
+	t.Helper()
+	c := &match.Corpus{}
+	var ids []string
+	for i := range liveItems {
+		ids = append(ids, fmt.Sprint("i", i))
+		e := described(r, ids[i])
+		it := ranker.Item{ID: ids[i], Tags: e.Tags, Fields: e.Fields}
+		if e.Title != nil {
+			it.Title = *e.Title
+		}
+		c.Infos = append(c.Infos, ranker.NewItemInfo(it, nil))
+	}
+	c.Items, c.Vectors = ranker.NewItemTable(ids[:liveItems-6]), make([][]float32, liveItems-6) // some are new
+	c.Infos = c.Infos[:liveItems-6]
+	vectors{}.Lookup(c.Infos, c.Vectors)
+	for range 40 {
+		var u match.User
+		for range 6 {
+			u.Steps = append(u.Steps, match.Step{Item: int32(r.IntN(c.Items.Len())), Gain: 1})
+			l := match.List{Gains: make([]float32, 8)}
+			for _, item := range r.Perm(c.Items.Len())[:8] {
+				l.Items = append(l.Items, int32(item))
+			}
+			l.Gains[r.IntN(8)] = 1
+			u.Lists = append(u.Lists, l)
+		}
+		c.Users = append(c.Users, u)
+	}
+	space, err := match.TrainSpace(c, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taste, err := match.TrainTaste(c, space, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := match.TrainContent(c, space)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []ranker.Matcher{served.TextPoolings{}, served.TokenOverlap{}, match.TrainTerms(c), match.TrainCooccurrence(c),
+		match.TrainFactors(c, match.FactorOptions{Dim: 8, Seed: 1}), taste, content}
+}
+
+// live is a server at work, with a clock of its own.
+type live struct {
+	testing.TB
+	r      *rand.Rand
+	dir    string
+	store  *memory.Store
+	p      *ranker.Pipeline
+	model  *ranker.Model
+	now    time.Time
+	events int
+	tables map[string]*features.Columns // by name and digest
+	used   map[string]*features.Columns // by name
+	ranked []string
+}
+
+func newLive(t testing.TB, seed uint64) *live {
+	l := &live{TB: t, r: rand.New(rand.NewPCG(seed, 5)), dir: t.TempDir(), now: time.UnixMilli(1_700_000_000_000),
+		tables: map[string]*features.Columns{}, used: map[string]*features.Columns{}}
+	matchers := learned(t, rand.New(rand.NewPCG(99, 5))) // the same for every seed
+	l.model = &ranker.Model{Version: "m", Schema: columns(t, matchers), Matchers: matchers, Blend: total{}}
+	l.open()
+	return l
+}
+
+func (l *live) clock() time.Time { return l.now }
+
+// later is the log's clock: a record arrives a little after what it tells of.
+func (l *live) later() time.Time { return l.now.Add(700 * time.Millisecond) }
+
+func (l *live) open() {
+	l.Helper()
+	var err error
+	if l.store, err = memory.Open(l.dir, counted(), memory.Options{Journal: journal.Options{Clock: l.later}}); err != nil {
+		l.Fatal(err)
+	}
+	for name, c := range l.used {
+		l.store.UseTable(name, c)
+	}
+	l.p, err = ranker.New(ranker.Options{Features: l.store, Vectors: vectors{}, Models: blend.Models(l.model), Recorder: l.store, Clock: l.clock})
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+func (l *live) close() {
+	l.Helper()
+	if err := l.store.Close(); err != nil {
+		l.Fatal(err)
+	}
+}
+
+// append makes events durable, with event times that are now and then odd.
+func (l *live) append(events ...event.Event) {
+	l.Helper()
+	for i := range events {
+		l.events++
+		if events[i].ID == "" {
+			events[i].ID = fmt.Sprint("e", l.events)
+		}
+		if l.r.IntN(6) == 0 {
+			events[i].Time = l.now.UnixMilli() + l.r.Int64N(30*hour) - 20*hour
+			events[i].Time = min(events[i].Time, l.now.UnixMilli()+23*hour)
+		}
+	}
+	out, err := l.store.Append(l.Context(), events)
+	if err != nil {
+		l.Fatal(err)
+	}
+	for i, o := range out {
+		if o.Err != nil {
+			l.Fatalf("%+v: %v", events[i], o.Err)
+		}
+	}
+}
+
+// happen appends a few random events.
+func (l *live) happen() {
+	l.Helper()
+	var events []event.Event
+	for range 1 + l.r.IntN(8) {
+		e := event.Event{Kind: event.Interaction, UserID: userID(l.r), ItemID: itemID(l.r), Action: []string{"view", "click", "click", "purchase", "like"}[l.r.IntN(5)]}
+		switch l.r.IntN(12) {
+		case 0, 1, 2:
+			e = described(l.r, itemID(l.r))
+		case 3:
+			e = event.Event{Kind: event.User, UserID: userID(l.r), Fields: map[string]ranker.Value{"age": ranker.NumberValue(float64(l.r.IntN(80)))}}
+		case 4: // a list from elsewhere
+			e = event.Event{Kind: event.Impression, UserID: userID(l.r), Shown: []string{itemID(l.r), itemID(l.r), itemID(l.r)}}
+		case 5:
+			e = event.Event{Kind: event.Delete, ItemID: itemID(l.r)}
+		case 6:
+			if l.r.IntN(8) == 0 {
+				e = event.Event{Kind: event.Erase, UserHash: features.UserHash(userID(l.r))}
+			}
+		default:
+			if len(l.ranked) > 0 && l.r.IntN(2) == 0 {
+				e.ImpressionID = l.ranked[max(0, len(l.ranked)-1-l.r.IntN(4))]
+			}
+		}
+		events = append(events, e)
+	}
+	l.append(events...)
+	if l.r.IntN(10) == 0 {
+		l.importTable()
+	}
+}
+
+func (l *live) importTable() {
+	l.Helper()
+	name, key, ids := "ofitems", features.KeyItem, []string(nil)
+	for range 5 {
+		ids = append(ids, itemID(l.r))
+	}
+	if l.r.IntN(2) == 0 {
+		name, key, ids = "ofusers", features.KeyUser, []string{features.UserHash("u0"), features.UserHash("u1")}
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	values := make([]float32, len(ids))
+	for i := range values {
+		values[i] = l.r.Float32()
+	}
+	c, err := features.NewColumns(key, ids, []string{"score"}, [][]float32{values})
+	if err != nil {
+		l.Fatal(err)
+	}
+	digest := fmt.Sprintf("%064x", l.r.Uint64())
+	l.append(event.Event{Kind: event.Table, Table: name, Digest: digest})
+	l.tables[name+digest], l.used[name] = c, c
+	l.store.UseTable(name, c)
+}
+
+// rank asks for a random list and waits until it is recorded.
+func (l *live) rank() {
+	l.Helper()
+	req := &ranker.Request{ID: fmt.Sprint("r", len(l.ranked)), User: userID(l.r), Record: true, Deadline: time.Minute, Context: map[string]ranker.Value{}}
+	for _, i := range l.r.Perm(liveItems + 3)[:1+l.r.IntN(20)] {
+		c := ranker.Candidate{ID: fmt.Sprint("i", i), HasScore: l.r.IntN(3) > 0}
+		if c.HasScore && l.r.IntN(4) > 0 {
+			c.Score = float32(l.r.NormFloat64())
+		}
+		req.Candidates = append(req.Candidates, c)
+	}
+	if l.r.IntN(2) == 0 {
+		req.Context["hour"], req.Context["device"] = ranker.NumberValue(l.r.Float64()*24), ranker.StringValue([]string{"phone", "tv", "fridge"}[l.r.IntN(3)])
+		req.Context["query"] = ranker.StringValue("sea cat bread")
+	}
+	before := l.store.LastSeq()
+	resp, err := l.p.Rank(l.Context(), req)
+	if err != nil || len(resp.Degraded) > 0 {
+		l.Fatalf("ranked %v, %v", resp, err)
+	}
+	l.ranked = append(l.ranked, req.ID)
+	for end := time.Now().Add(time.Minute); l.store.Stats().Seq == before; time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(end) {
+			l.Fatal("the impression was not recorded")
+		}
+	}
+}
+
+// run lets the server work for a while; it is stopped and started again in between.
+func (l *live) run(lists int) {
+	l.Helper()
+	for i := range liveItems / 2 {
+		l.append(described(l.r, fmt.Sprint("i", i)))
+	}
+	for i := range lists {
+		l.now = l.now.Add(time.Duration(l.r.IntN(3000)) * time.Millisecond)
+		if l.r.IntN(20) == 0 {
+			l.now = l.now.Add(time.Duration(l.r.IntN(400)) * time.Hour)
+		}
+		l.happen()
+		l.rank()
+		if i == lists/2 {
+			l.close()
+			l.open()
+		}
+	}
+	l.close()
+}
+
+// records is the log that it left.
+func (l *live) records() (out []event.Record) {
+	l.Helper()
+	for rec, err := range eventlog.Read(journal.LogDir(l.dir), 1) {
+		if err != nil {
+			l.Fatal(err)
+		}
+		out = append(out, rec)
+	}
+	return out
+}
+
+// made is what a replay makes of one recorded list.
+type made struct {
+	answer   *event.Answer
+	stateSeq uint64
+	hash     uint64
+	matrix   *ranker.Matrix
+}
+
+// replayed makes the matrices of all lists of the records up to a sequence.
+func (l *live) replayed(records []event.Record, to uint64) map[uint64]made {
+	l.Helper()
+	log, err := replay.Scan(l.Context(), source(records), replay.Options{State: counted()})
+	if err != nil {
+		l.Fatal(err)
+	}
+	var picks []replay.Pick
+	for _, x := range log.Lists {
+		if x.Seq < to {
+			picks = append(picks, replay.Pick{Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Shown: true})
+		}
+	}
+	state := features.New(counted())
+	state.OpenTable = func(name, digest string) *features.Columns { return l.tables[name+digest] }
+	p, err := ranker.New(ranker.Options{Features: reading{state}, Vectors: vectors{}, Models: blend.Models(l.model)})
+	if err != nil {
+		l.Fatal(err)
+	}
+	out := map[uint64]made{}
+	err = log.Walk(l.Context(), source(records), state, picks, replay.WalkOptions{}, func(c *replay.Case) error {
+		c.Request.Deadline = time.Minute
+		m, _, err := p.Matrix(l.Context(), l.model, c.Request)
+		if err == nil {
+			out[c.Seq] = made{c.Answer, state.Seq(), m.Hash(c.Request.Candidates), m}
+		}
+		return err
+	})
+	if err != nil {
+		l.Fatal(err)
+	}
+	return out
+}
+
+// reading lets a pipeline read a state.
+type reading struct{ state *features.State }
+
+func (r reading) Read(_ context.Context, q *ranker.Query) (*ranker.State, error) {
+	return r.state.Read(q)
+}

@@ -1,0 +1,261 @@
+package replay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+	"relish/training/replay"
+)
+
+const (
+	second = int64(1000)
+	hour   = 60 * 60 * second
+)
+
+// tape is a log in memory.
+type tape struct {
+	records []event.Record
+	now     int64
+}
+
+// add appends events, a second apart.
+func (t *tape) add(events ...event.Event) *tape {
+	for _, e := range events {
+		t.now += second
+		if e.Time == 0 {
+			e.Time = t.now
+		}
+		t.records = append(t.records, event.Record{Seq: uint64(len(t.records) + 1), Arrival: t.now, Event: e})
+	}
+	return t
+}
+
+// wait lets time pass.
+func (t *tape) wait(ms int64) *tape {
+	t.now += ms
+	return t
+}
+
+func (t *tape) source() replay.Source { return source(t.records) }
+
+func source(records []event.Record) replay.Source {
+	return func() iter.Seq2[event.Record, error] {
+		return func(yield func(event.Record, error) bool) {
+			for _, r := range records {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func list(id, user string, items ...string) event.Event {
+	return event.Event{Kind: event.Impression, ID: id, UserID: user, Shown: items}
+}
+
+func did(user, action, item, impression string) event.Event {
+	return event.Event{Kind: event.Interaction, ID: fmt.Sprint(user, action, item, impression), UserID: user, ItemID: item, Action: action, ImpressionID: impression}
+}
+
+func item(id string) event.Event {
+	return event.Event{Kind: event.Item, ID: "item " + id, ItemID: id, Title: &id}
+}
+
+func forget(user string) event.Event {
+	return event.Event{Kind: event.Erase, ID: "forget " + user, UserHash: features.UserHash(user)}
+}
+
+func scan(t testing.TB, tp *tape, opt replay.Options) *replay.Log {
+	t.Helper()
+	opt.State = features.DefaultConfig()
+	if opt.Gains == nil {
+		opt.Gains = map[string]float64{"view": 1, "purchase": 5, "comment": 0}
+	}
+	log, err := replay.Scan(t.Context(), tp.source(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+// A follow-up counts for the list that it names, wherever it stands in the log, within the window.
+func TestFollowUps(t *testing.T) {
+	for name, c := range map[string]struct {
+		tape    *tape
+		gains   []float32 // of the items a, b, c
+		late    int
+		clicked int
+	}{
+		"at once":                 {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
+		"late":                    {new(tape).add(list("l", "u", "a", "b", "c")).wait(23 * hour).add(did("u", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
+		"too late":                {new(tape).add(list("l", "u", "a", "b", "c")).wait(24 * hour).add(did("u", "click", "b", "l")), []float32{0, 0, 0}, 1, 0},
+		"early":                   {new(tape).add(did("u", "click", "b", "l")).wait(hour).add(list("l", "u", "a", "b", "c")), []float32{0, 1, 0}, 0, 1},
+		"too early":               {new(tape).add(did("u", "click", "b", "l")).wait(24 * hour).add(list("l", "u", "a", "b", "c")), []float32{0, 0, 0}, 1, 0},
+		"early and late":          {new(tape).add(did("u", "click", "b", "l"), list("l", "u", "a", "b", "c"), did("u", "click", "c", "l")), []float32{0, 1, 1}, 0, 1},
+		"twice":                   {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "l"), did("u", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
+		"the highest counts":      {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "purchase", "b", "l"), did("u", "view", "b", "l")), []float32{0, 5, 0}, 0, 1},
+		"an action without gain":  {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "comment", "b", "l")), []float32{0, 0, 0}, 0, 0},
+		"an uncounted action":     {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "like", "b", "l")), []float32{0, 0, 0}, 0, 0},
+		"another item":            {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "d", "l")), []float32{0, 0, 0}, 0, 0},
+		"another list":            {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "m")), []float32{0, 0, 0}, 0, 0},
+		"no list":                 {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "")), []float32{0, 0, 0}, 0, 0},
+		"an item shown twice":     {new(tape).add(list("l", "u", "a", "b", "a", "c"), did("u", "click", "c", "l")), []float32{0, 0, 1}, 0, 1},
+		"a click by someone else": {new(tape).add(list("l", "u", "a", "b", "c"), did("session", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
+	} {
+		log := scan(t, c.tape, replay.Options{})
+		if len(log.Lists) != 1 || !slices.Equal(log.Lists[0].Gains, c.gains) || log.Late != c.late || log.Clicked != c.clicked {
+			t.Errorf("%s: %+v, %d late, %d clicked; want gains %v", name, log.Lists, log.Late, log.Clicked, c.gains)
+		}
+	}
+}
+
+// The window is the caller's; so is where the log ends.
+func TestWindowAndUntil(t *testing.T) {
+	tp := new(tape).add(list("l", "u", "a", "b")).wait(hour).add(did("u", "click", "b", "l"))
+	if log := scan(t, tp, replay.Options{Window: hour}); log.Clicked != 0 || log.Late != 1 {
+		t.Errorf("%d clicked, %d late", log.Clicked, log.Late)
+	}
+	if log := scan(t, tp, replay.Options{Until: tp.now}); len(log.Lists) != 1 || len(log.Steps) != 0 || log.Last.Seq != 1 {
+		t.Errorf("until the last record: %d lists, %d steps", len(log.Lists), len(log.Steps))
+	}
+}
+
+// What is counted of a log as a whole.
+func TestScanCounts(t *testing.T) {
+	withScores := list("l2", "u", "a", "b")
+	withScores.Scores = []float64{1, 0}
+	withScores.Context = map[string]ranker.Value{"device": ranker.StringValue("phone"), "hour": ranker.NumberValue(7)}
+	log := scan(t, new(tape).add(item("x"), list("l1", "v", "b", "a"), withScores, did("u", "click", "a", "l2"), did("u", "like", "a", ""), did("u", "view", "c", "")), replay.Options{})
+	if want := []string{"x", "b", "a", "c"}; !slices.Equal(log.Items.IDs(), want) || log.Items.Number("c") != 3 || log.Items.Number("?") != -1 {
+		t.Errorf("items %v, want %v", log.Items.IDs(), want)
+	}
+	if len(log.Steps) != 2 || !log.Steps[0].List || log.Steps[1].List || log.Actions["click"] != 1 || log.Actions["like"] != 0 {
+		t.Errorf("steps %+v, actions %v", log.Steps, log.Actions)
+	}
+	if log.Scores != 1 || log.Contexts["device"].Values["phone"] != 1 || log.Contexts["hour"].Numbers != 1 || log.First.Seq != 1 || log.Last.Seq != 6 {
+		t.Errorf("scores %d, contexts %v, from %d to %d", log.Scores, log.Contexts, log.First.Seq, log.Last.Seq)
+	}
+	if log.Catalogue.Item("x") == nil || log.Catalogue.Item("a") != nil {
+		t.Error("the catalogue is not what was described")
+	}
+}
+
+// An item that was described long ago, and is used still, keeps its content.
+func TestOldContentStays(t *testing.T) {
+	tp := new(tape).add(item("x"))
+	for range 30 {
+		tp.wait(30*24*hour).add(did("u", "click", "x", ""), item("y"))
+	}
+	if log := scan(t, tp, replay.Options{}); log.Catalogue.Item("x") == nil {
+		t.Error("the item's content is gone")
+	}
+}
+
+// Who was forgotten has left nothing; what he does afterwards is new.
+func TestForgottenUsersVanish(t *testing.T) {
+	log := scan(t, new(tape).add(list("l1", "u", "a", "b"), did("u", "click", "a", "l1"), did("v", "click", "a", ""), list("l2", "v", "a", "b"),
+		forget("u"), list("l3", "u", "b", "c"), did("u", "click", "c", "l3")), replay.Options{})
+	users := func() (out []string) {
+		for _, s := range log.Steps {
+			out = append(out, fmt.Sprint(log.Users.IDs()[s.User], s.Seq))
+		}
+		for _, l := range log.Lists {
+			out = append(out, fmt.Sprint(log.Users.IDs()[l.User], l.Seq))
+		}
+		return out
+	}()
+	if want := []string{"v3", "u7", "v4", "u6"}; !slices.Equal(users, want) {
+		t.Errorf("steps and lists %v, want %v", users, want)
+	}
+}
+
+// The newest lists are kept, and clicks still find them.
+func TestListsAreBounded(t *testing.T) {
+	tp := new(tape)
+	for i := range 100 {
+		tp.add(list(fmt.Sprint("l", i), "u", "a", "b"))
+		if i > 20 {
+			tp.add(did("u", "click", "b", fmt.Sprint("l", i-3)))
+		}
+	}
+	log := scan(t, tp, replay.Options{MaxLists: 10})
+	if len(log.Lists) != 10 || log.Dropped != 90 || log.Lists[9].Seq != uint64(len(tp.records)-1) || log.Clicked != 7 {
+		t.Fatalf("%d lists, %d dropped, %d clicked", len(log.Lists), log.Dropped, log.Clicked)
+	}
+	// The newest fifth of all 100 would begin before what is kept, the newest twentieth within it.
+	for share, want := range map[float64]uint64{0.2: log.Lists[0].Seq, 0.05: log.Lists[5].Seq} {
+		if seq, err := log.Newest(share); err != nil || seq != want {
+			t.Errorf("the newest %g begins at %d, want %d", share, seq, want)
+		}
+	}
+}
+
+func TestNewest(t *testing.T) {
+	lists := new(tape).add(list("1", "u", "a"), did("u", "click", "a", "1"), list("2", "u", "a"), list("3", "u", "a"), list("4", "u", "a"))
+	bare := new(tape).add(did("u", "click", "a", ""), did("u", "click", "b", ""), item("x"))
+	for name, c := range map[string]struct {
+		tape  *tape
+		share float64
+		want  uint64
+	}{
+		"half of the lists":        {lists, 0.5, 4},
+		"all lists":                {lists, 1, 1},
+		"none":                     {lists, 0, 6},
+		"half of the interactions": {bare, 0.5, 2},
+		"no interaction":           {bare, 0, 4},
+	} {
+		if got, err := scan(t, c.tape, replay.Options{}).Newest(c.share); err != nil || got != c.want {
+			t.Errorf("%s: from %d (%v), want %d", name, got, err, c.want)
+		}
+	}
+	if _, err := scan(t, new(tape).add(item("x")), replay.Options{}).Newest(0.5); err == nil || !strings.Contains(err.Error(), "import some events first") {
+		t.Errorf("an empty log: %v", err)
+	}
+}
+
+var errBroken = errors.New("the disk is broken")
+
+// A log that cannot be read, or a caller that gives up, ends both passes.
+func TestEnds(t *testing.T) {
+	tp := new(tape)
+	for i := range 5000 {
+		tp.add(list(fmt.Sprint(i), "u", "a", "b"), did("u", "click", "a", fmt.Sprint(i)))
+	}
+	opt := replay.Options{State: features.DefaultConfig()}
+	log := scan(t, tp, opt)
+	picks := log.Shown(0, 1e9)
+	each := func(*replay.Case) error { return nil }
+	broken := func() iter.Seq2[event.Record, error] {
+		return func(yield func(event.Record, error) bool) { yield(event.Record{}, errBroken) }
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		src  replay.Source
+		want error
+	}{"broken": {t.Context(), broken, errBroken}, "cancelled": {ended, tp.source(), context.Canceled}} {
+		if _, err := replay.Scan(c.ctx, c.src, opt); !errors.Is(err, c.want) {
+			t.Errorf("%s: Scan: %v", name, err)
+		}
+		if err := log.Walk(c.ctx, c.src, features.New(opt.State), picks, replay.WalkOptions{}, each); !errors.Is(err, c.want) {
+			t.Errorf("%s: Walk: %v", name, err)
+		}
+	}
+	short := source(tp.records[:100])
+	if err := log.Walk(t.Context(), short, features.New(opt.State), picks, replay.WalkOptions{}, each); err == nil || !strings.Contains(err.Error(), "the log ends before the list at sequence 101") {
+		t.Errorf("a log that lost its end: %v", err)
+	}
+	if err := log.Walk(t.Context(), tp.source(), features.New(opt.State), picks, replay.WalkOptions{}, func(*replay.Case) error { return errBroken }); !errors.Is(err, errBroken) {
+		t.Errorf("a failing caller: %v", err)
+	}
+}
