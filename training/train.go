@@ -199,7 +199,7 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 		return err
 	}
 	if t.out.Matchers = t.final; t.Parent != nil {
-		return t.matchersOn(kinds, known)
+		return t.matchersOn(ctx, kinds, known)
 	}
 	need := map[int]bool{}
 	for _, p := range t.picks {

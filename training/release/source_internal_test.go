@@ -50,9 +50,9 @@ func numbers(s *source) (out []uint64, err error) {
 func TestSourceNumbersSeveralLogs(t *testing.T) {
 	dirs := []string{written(t, 5000), written(t, 3000)}
 	s := &source{dirs: dirs}
-	all, err := s.ranges(1 << 60)
-	if err != nil || len(all) != 2 || all[0].Last.Seq+all[1].Last.Seq != 8000 {
-		t.Fatalf("%+v, %v", all, err)
+	all, counts, err := s.ranges(1 << 60)
+	if err != nil || len(all) != 2 || all[0].Last.Seq+all[1].Last.Seq != 8000 || counts[event.Interaction] != 8000 {
+		t.Fatalf("%+v, %v, %v", all, counts, err)
 	}
 	s.bound(all)
 	appended(t, dirs[0], 5000, 5100)
@@ -62,7 +62,7 @@ func TestSourceNumbersSeveralLogs(t *testing.T) {
 			t.Fatalf("%d records, %v", len(got), err)
 		}
 	}
-	some, err := s.ranges(6001)
+	some, _, err := s.ranges(6001)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,9 @@ func (r *run) report(ctx context.Context, s *story) (*report.Data, error) {
 	if err := r.tellMatchers(ctx, d, s); err != nil {
 		return nil, err
 	}
+	if b := r.running.bundle; b != nil && b.Manifest.Encoder.Digest != "" && r.vectors == nil {
+		d.Warnings = append(d.Warnings, report.Warning{Serious: true, Text: "The running bundle reads texts, and was compared without any, as this one was trained: the comparison says nothing of a service with a text encoder."})
+	}
 	d.Settings = settings(s.plan.measured.Config)
 	d.Changes = changes(r.running.report, d)
 	if s.plan.anew != "" {
