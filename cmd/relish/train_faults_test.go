@@ -95,8 +95,7 @@ func TestOneUser(t *testing.T) {
 
 // A training on labels that are wrong is not activated, unless it is forced, and then everybody can read why.
 func TestGateKeepsTheOldOne(t *testing.T) {
-	w := demo.New(demo.Options{Seed: 3, Users: 40, Lists: 1500})
-	events := slices.Collect(w.Events())
+	events, config := world(3), quick(t)
 	rng := rand.New(rand.NewPCG(1, 1))
 	shown := map[string][]string{}
 	lists := 0
@@ -106,19 +105,19 @@ func TestGateKeepsTheOldOne(t *testing.T) {
 			lists++
 			shown[e.ID] = e.Shown
 		}
-		if items := shown[e.ImpressionID]; items != nil && lists < 1200 {
+		if items := shown[e.ImpressionID]; items != nil && lists < 720 {
 			e.ItemID = items[rng.IntN(len(items))] // the newest lists' labels stay as they are
 		}
 	}
 	data := imported(t, events)
-	out, dir := train(t, data, "--holdout", "0.2")
+	out, dir := train(t, data, "--config", config, "--holdout", "0.2")
 	if out.Activated || !strings.HasPrefix(out.Reason, "worse than prior") {
 		t.Fatalf("%+v", out)
 	}
 	if active, err := bundle.Active(filepath.Dir(dir)); err != nil || active != "prior" {
 		t.Errorf("%s is active, %v", active, err)
 	}
-	out, dir = train(t, data, "--holdout", "0.2", "--force", "a drill")
+	out, dir = train(t, data, "--config", config, "--holdout", "0.2", "--force", "a drill")
 	m, err := bundle.ReadManifest(dir)
 	if err != nil || !out.Activated || !strings.Contains(m.Forced, "a drill") {
 		t.Errorf("%+v, %+v, %v", out, m, err)

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"relish/features/event"
-	"relish/internal/demo"
 	"relish/ranker/bundle"
 	"relish/training/report"
 )
@@ -130,11 +129,11 @@ func TestLearnedBeatsBaselines(t *testing.T) {
 // The loop: train beside a running server, which changes over; what it ranks is explained and logged; more events come, and
 // the bundle is trained on.
 func TestTrainServeTrainOn(t *testing.T) {
-	events := slices.Collect(demo.New(demo.Options{Seed: 1, Users: 40, Lists: 2500}).Events())
+	events, config := world(1), quick(t)
 	early := len(events) * 7 / 10
 	data := imported(t, events[:early])
 	s := serve(t, "--data", data, "--no-text")
-	first, dir := train(t, data)
+	first, dir := train(t, data, "--config", config, "--force", "to see it serve")
 	if !first.Activated {
 		t.Fatalf("%+v", first)
 	}
@@ -146,7 +145,7 @@ func TestTrainServeTrainOn(t *testing.T) {
 	if status, text := s.get(t, "/models"); status != 200 || !strings.Contains(text, first.Version) || !strings.Contains(text, "ndcg@10") {
 		t.Errorf("%d %s", status, text)
 	}
-	if status, page := s.get(t, "/models/"+first.Version+"/report"); status != 200 || !strings.Contains(page, "Before activating") || !strings.Contains(page, first.Reason[:20]) {
+	if status, page := s.get(t, "/models/"+first.Version+"/report"); status != 200 || !strings.Contains(page, "Before activating") || !strings.Contains(page, "newest lists with clicks") {
 		t.Errorf("%d: no report", status)
 	}
 	for _, e := range events[early-200 : early] {
@@ -160,7 +159,7 @@ func TestTrainServeTrainOn(t *testing.T) {
 		}
 	}
 
-	_, next := train(t, data, "--from", "previous")
+	_, next := train(t, data, "--config", config, "--from", "previous")
 	m, err := bundle.Verify(next)
 	if err != nil || m.Parent != first.Version || m.Data.Holdout == 0 {
 		t.Fatalf("%+v, %v", m, err)
