@@ -10,6 +10,7 @@ import (
 
 	"relish/ranker"
 	"relish/ranker/match"
+	"relish/training/match/neural"
 	"relish/training/trees"
 )
 
@@ -29,6 +30,7 @@ type Config struct {
 	Features []ranker.Feature `yaml:"features"` // [written from the log]
 	// Monotone has +1 or -1 by column name: prior knowledge that the score must not fall, or rise, with the feature.
 	Monotone map[string]int `yaml:"monotone"`
+	Match    Match          `yaml:"match"`
 	Blend    Blend          `yaml:"blend"`
 	Seed     uint64         `yaml:"seed"`
 }
@@ -37,6 +39,13 @@ type Config struct {
 type Negatives struct {
 	Count   int     `yaml:"count"`
 	Popular float64 `yaml:"popular"` // share drawn by popularity, 0 to 1; the rest are drawn from all items alike
+}
+
+// Match are the match model's parameters.
+type Match struct {
+	Layers  *int    `yaml:"layers"` // 0: pooling, faster and somewhat worse; else blocks of attention
+	Epochs  int     `yaml:"epochs"`
+	Minutes float64 `yaml:"minutes"` // one training may take; it is done twice at least, see Train
 }
 
 // Blend are LambdaMART's parameters.
@@ -62,11 +71,12 @@ var defaultGains = map[string]float64{"view": 1, "click": 1, "comment": 2, "purc
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	dropout, position := defaultDropout, false
+	dropout, position, layers := defaultDropout, false, neural.Default().Layers
 	p := trees.Defaults()
 	return Config{
 		Gains: defaultGains, Window: defaultWindow, Negatives: Negatives{Count: defaultNegatives}, Matchers: match.Kinds(),
 		MaxLists: defaultMaxLists, Dropout: &dropout, Seed: 1,
+		Match: Match{Layers: &layers, Epochs: neural.Default().Epochs, Minutes: 6},
 		Blend: Blend{Objective: p.Objective, Leaves: []int{7, 15}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
 	}
 }
@@ -85,6 +95,9 @@ func (c Config) Complete() Config {
 	set(&c.Blend.Rounds, d.Blend.Rounds)
 	set(&c.Blend.LearningRate, d.Blend.LearningRate)
 	set(&c.Dropout, d.Dropout)
+	set(&c.Match.Layers, d.Match.Layers)
+	set(&c.Match.Epochs, d.Match.Epochs)
+	set(&c.Match.Minutes, d.Match.Minutes)
 	set(&c.Blend.Position, d.Blend.Position)
 	if c.Matchers == nil {
 		c.Matchers = d.Matchers
@@ -121,6 +134,9 @@ func (c *Config) Validate() error {
 	within("max_lists", float64(c.MaxLists), 100, 10_000_000)
 	within("dropout", *c.Dropout, 0, 0.9)
 	within("half_life_days", c.HalfLife, 0, 36500)
+	within("match.layers", float64(*c.Match.Layers), 0, 4)
+	within("match.epochs", float64(c.Match.Epochs), 1, 1000)
+	within("match.minutes", c.Match.Minutes, 0.01, 24*60)
 	within("blend.rounds", float64(c.Blend.Rounds), 1, 10_000)
 	within("blend.learning_rate", c.Blend.LearningRate, 1e-4, 1)
 	if o := []string{trees.XENDCG, trees.Lambdarank, trees.Binary}; !slices.Contains(o, c.Blend.Objective) {

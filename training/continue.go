@@ -83,10 +83,10 @@ func (t *trainer) readOn() error {
 }
 
 // matchersOn trains those that score the blend's lists.
-func (t *trainer) matchersOn(ctx context.Context, kinds []string, known contents) error {
+func (t *trainer) matchersOn(ctx context.Context, m *matcherTrainer) error {
 	before := *t.corpus
 	before.until = min(t.Parent.Since, t.cut)
-	ms, err := trainMatchers(ctx, before.without(t.oldFold), kinds, known, t.Config.Seed)
+	ms, err := m.train(ctx, before.without(t.oldFold))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package training
 
 import (
+	"math"
+
 	"github.com/cespare/xxhash/v2"
 
 	"relish/ranker"
@@ -8,8 +10,13 @@ import (
 	"relish/training/replay"
 )
 
-// folds is into how many parts users fall. Matchers that score a part's lists are trained on the other parts.
+// folds is into how many parts users fall at most. Matchers that score a part's lists are trained without what its users
+// did from their first list on.
 const folds = 5
+
+// onePart is the share of all steps and lists that may be left out at once. Where the blend's lists are few beside the
+// log, all users are one part: one training of the matchers then scores them all.
+const onePart = 0.2
 
 // foldOf is a user's part, by a hash: neither the order of users nor their ids say anything.
 func foldOf(id string) int { return int(xxhash.Sum64String("fold "+id) % folds) }
@@ -21,6 +28,7 @@ type corpora struct {
 	infos  []*ranker.ItemInfo
 	vecs   [][]float32
 	fold   []int          // by user
+	first  []uint64       // by user: the sequence of his first list that the blend learns from
 	hidden map[int32]bool // items whose behaviour nobody may see
 	until  uint64         // sequences from here on are not learned from
 }
@@ -28,10 +36,10 @@ type corpora struct {
 // lookupChunk bounds how many vectors are asked for at once.
 const lookupChunk = 4096
 
-func newCorpora(log *replay.Log, vectors ranker.Vectors, hidden map[int32]bool, until uint64) *corpora {
+func newCorpora(log *replay.Log, picks []replay.Pick, vectors ranker.Vectors, hidden map[int32]bool, until uint64) *corpora {
 	ids := log.Items.IDs()
 	c := &corpora{log: log, items: ranker.NewItemTable(ids), infos: make([]*ranker.ItemInfo, len(ids)), vecs: make([][]float32, len(ids)),
-		fold: make([]int, log.Users.Len()), hidden: hidden, until: until}
+		fold: make([]int, log.Users.Len()), first: make([]uint64, log.Users.Len()), hidden: hidden, until: until}
 	for i, id := range ids {
 		c.infos[i] = log.Catalogue.Item(id)
 	}
@@ -40,39 +48,56 @@ func newCorpora(log *replay.Log, vectors ranker.Vectors, hidden map[int32]bool, 
 		vectors.Lookup(c.infos[from:to], c.vecs[from:to])
 	}
 	for u, id := range log.Users.IDs() {
-		c.fold[u] = foldOf(id)
+		c.fold[u], c.first[u] = foldOf(id), math.MaxUint64
+	}
+	for _, p := range picks {
+		c.first[p.User] = min(c.first[p.User], p.Seq)
 	}
 	return c
+}
+
+// unite makes all users one part if that leaves enough to learn from.
+func (c *corpora) unite() {
+	total, out := 0, 0
+	count := func(user int32, seq uint64) {
+		if seq < c.until {
+			total++
+		}
+		if seq < c.until && seq >= c.first[user] {
+			out++
+		}
+	}
+	for i := range c.log.Steps {
+		count(c.log.Steps[i].User, c.log.Steps[i].Seq)
+	}
+	for i := range c.log.Lists {
+		count(c.log.Lists[i].User, c.log.Lists[i].Seq)
+	}
+	if float64(out) <= onePart*float64(total) {
+		clear(c.fold)
+	}
 }
 
 // all leaves no part out.
 const all = -1
 
-// without returns the corpus of all users but those of a fold.
+// without returns the corpus without what users of the fold did from their first list on.
 func (c *corpora) without(fold int) *match.Corpus {
-	out := &match.Corpus{Items: c.items, Infos: c.infos, Vectors: c.vecs}
-	at := make([]int32, len(c.fold))
-	for u := range at {
-		if at[u] = -1; c.fold[u] != fold {
-			at[u] = int32(len(out.Users))
-			out.Users = append(out.Users, match.User{})
-		}
+	out := &match.Corpus{Items: c.items, Infos: c.infos, Vectors: c.vecs, Users: make([]match.User, len(c.fold))}
+	seen := func(user int32, seq uint64) bool {
+		return seq < c.until && (c.fold[user] != fold || seq < c.first[user])
 	}
 	for i := range c.log.Steps {
-		s := &c.log.Steps[i]
-		if s.Seq >= c.until || at[s.User] < 0 || c.hidden[s.Item] {
-			continue
+		if s := &c.log.Steps[i]; seen(s.User, s.Seq) && !c.hidden[s.Item] {
+			u := &out.Users[s.User]
+			u.Steps = append(u.Steps, match.Step{Item: s.Item, Gain: s.Gain})
 		}
-		u := &out.Users[at[s.User]]
-		u.Steps = append(u.Steps, match.Step{Item: s.Item, Gain: s.Gain})
 	}
 	for i := range c.log.Lists {
-		l := &c.log.Lists[i]
-		if l.Seq >= c.until || at[l.User] < 0 {
-			continue
+		if l := &c.log.Lists[i]; seen(l.User, l.Seq) {
+			u := &out.Users[l.User]
+			u.Lists = append(u.Lists, match.List{Items: c.visible(l.Items), Gains: l.Gains})
 		}
-		u := &out.Users[at[l.User]]
-		u.Lists = append(u.Lists, match.List{Items: c.visible(l.Items), Gains: l.Gains})
 	}
 	return out
 }

@@ -82,6 +82,7 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 func TestShuffleKeepsGainsWithItems(t *testing.T) {
 	records := demoLog()[:2000]
 	in := inputs(t, records)
+	in.Config.Matchers = quick
 	in.Config.Blend.Rounds = 2
 	low := 0.0
 	in.Config.Features = []ranker.Feature{{Name: "price", Kind: ranker.KindNumber, Field: "price", Default: &low}, {Name: "count", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"}}

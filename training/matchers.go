@@ -2,12 +2,17 @@ package training
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	"github.com/gomlx/gomlx/backends"
 
 	"relish/ranker"
 	served "relish/ranker/match"
 	"relish/training/match"
+	"relish/training/match/neural"
 )
 
 // matcher is one trained matcher; file is nil for a kind that learns nothing.
@@ -35,14 +40,24 @@ func trainContents(c *match.Corpus, kinds []string, seed uint64) (out contents, 
 	return out, nil
 }
 
-// trainMatchers trains the kinds that the corpus can feed, in the order of kinds.
-func trainMatchers(ctx context.Context, c *match.Corpus, kinds []string, known contents, seed uint64) ([]matcher, error) {
+// matcherTrainer trains matchers of the same kinds on several corpora.
+type matcherTrainer struct {
+	kinds    []string
+	known    contents
+	backend  backends.Backend
+	config   *Config
+	progress func(stage string, done, total int)
+	epochs   []neural.Epoch // of the match model trained last
+}
+
+// train trains the kinds that the corpus can feed, in their order.
+func (t *matcherTrainer) train(ctx context.Context, c *match.Corpus) ([]matcher, error) {
 	var out []matcher
-	for _, kind := range kinds {
+	for _, kind := range t.kinds {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		m, err := trainMatcher(kind, c, known, seed)
+		m, err := t.one(ctx, kind, c)
 		if err != nil {
 			return nil, fmt.Errorf("matcher %s: %w", kind, err)
 		}
@@ -53,7 +68,7 @@ func trainMatchers(ctx context.Context, c *match.Corpus, kinds []string, known c
 	return out, nil
 }
 
-func trainMatcher(kind string, c *match.Corpus, known contents, seed uint64) (matcher, error) {
+func (t *matcherTrainer) one(ctx context.Context, kind string, c *match.Corpus) (matcher, error) {
 	var learned served.Learned
 	switch kind {
 	case served.KindText:
@@ -64,8 +79,8 @@ func trainMatcher(kind string, c *match.Corpus, known contents, seed uint64) (ma
 	case served.KindWords:
 		return matcher{kind: kind, Matcher: served.TokenOverlap{}}, nil
 	case served.KindTerms:
-		if known.terms != nil {
-			learned = known.terms
+		if t.known.terms != nil {
+			learned = t.known.terms
 		}
 	case served.KindCooccurrence:
 		if c.HasPairs() {
@@ -73,29 +88,57 @@ func trainMatcher(kind string, c *match.Corpus, known contents, seed uint64) (ma
 		}
 	case served.KindFactors:
 		if c.HasPairs() {
-			learned = match.TrainFactors(c, match.FactorOptions{Seed: seed})
+			learned = match.TrainFactors(c, match.FactorOptions{Seed: t.config.Seed})
 		}
 	case served.KindTaste:
-		t, err := match.TrainTaste(c, known.space, seed)
+		taste, err := match.TrainTaste(c, t.known.space, t.config.Seed)
 		if err != nil {
 			return matcher{}, err
 		}
-		if t != nil {
-			learned = t
+		if taste != nil {
+			learned = taste
 		}
 	case served.KindContent:
-		t, err := match.TrainContent(c, known.space)
+		content, err := match.TrainContent(c, t.known.space)
 		if err != nil {
 			return matcher{}, err
 		}
-		if t != nil {
-			learned = t
+		if content != nil {
+			learned = content
+		}
+	case served.KindNeural:
+		model, err := t.neural(ctx, c)
+		if err != nil {
+			return matcher{}, err
+		}
+		if model != nil {
+			learned = model
 		}
 	}
 	if learned == nil {
 		return matcher{}, nil
 	}
 	return matcher{kind, learned, learned.Encode()}, nil
+}
+
+// neural trains the match model; nil where nothing can be learned, or nothing is there to train it with.
+func (t *matcherTrainer) neural(ctx context.Context, c *match.Corpus) (*served.Neural, error) {
+	if t.backend == nil {
+		return nil, nil
+	}
+	cfg := neural.Default()
+	cfg.Layers, cfg.Epochs, cfg.Seed = *t.config.Match.Layers, t.config.Match.Epochs, t.config.Seed
+	cfg.TimeLimit = time.Duration(t.config.Match.Minutes * float64(time.Minute))
+	cfg.Progress = func(e neural.Epoch) { t.progress("match model", e.Number, e.Of) }
+	r, err := neural.Train(ctx, t.backend, c, cfg)
+	if errors.Is(err, neural.ErrNothing) || errors.Is(err, neural.ErrFewer) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.epochs = r.Epochs
+	return r.Model, nil
 }
 
 func columnsOf(ms []matcher) (names []string) {

@@ -23,10 +23,16 @@ const (
 	categoryShare = 0.01 // of the items must have a value, for it to be a column
 )
 
-// WriteSchema returns the features that the log can feed, each with its reason, in a fixed order. columns are the
+// WriteSchema returns the features that the log before until can feed, each with its reason, in a fixed order. columns are the
 // matchers' columns; tables the imported ones ("TABLE.COLUMN").
-func WriteSchema(l *replay.Log, state features.Config, columns, tables []string) ([]ranker.Feature, []Reason) {
-	w := &schemaWriter{log: l, state: state, impressions: len(l.Lists) > 0}
+func WriteSchema(l *replay.Log, until uint64, state features.Config, columns, tables []string) ([]ranker.Feature, []Reason) {
+	w := &schemaWriter{log: l, state: state}
+	for i := range l.Lists {
+		if l.Lists[i].Seq < until {
+			w.lists++
+		}
+	}
+	w.impressions = w.lists > 0
 	w.describe()
 	w.behaviour()
 	w.content()
@@ -41,6 +47,7 @@ func WriteSchema(l *replay.Log, state features.Config, columns, tables []string)
 }
 
 type schemaWriter struct {
+	lists       int // that are learned from
 	log         *replay.Log
 	state       features.Config
 	impressions bool
@@ -138,7 +145,7 @@ func (w *schemaWriter) behaviour() {
 				"popularity: the log has %d interactions %q", counts[a], a)
 			if w.impressions {
 				w.add(ranker.Feature{Name: "item.rate." + a + suffix, Kind: ranker.KindRate, Scope: ranker.ScopeItem, Action: a, HalfLife: h},
-					"how often being shown leads to it: the log has %d impressions", len(w.log.Lists))
+					"how often being shown leads to it: the log has %d impressions", w.lists)
 			}
 		}
 		if len(actions) > 0 {
@@ -201,13 +208,13 @@ func (w *schemaWriter) content() {
 }
 
 func (w *schemaWriter) request() {
-	if len(w.log.Lists) > 0 && 2*w.log.Scores > len(w.log.Lists) {
-		w.add(ranker.Feature{Name: "retrieval", Kind: ranker.KindRetrieval}, "%d of %d lists came with retrieval scores", w.log.Scores, len(w.log.Lists))
+	if w.impressions && 2*w.log.Scores > w.lists {
+		w.add(ranker.Feature{Name: "retrieval", Kind: ranker.KindRetrieval}, "%d of %d lists came with retrieval scores", w.log.Scores, w.lists)
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.log.Contexts)) {
 		c := w.log.Contexts[name]
 		switch {
-		case name == "query" || 10*c.Count < len(w.log.Lists):
+		case name == "query" || 10*c.Count < w.lists:
 		case 2*c.Numbers > c.Count:
 			w.add(ranker.Feature{Name: "context." + name, Kind: ranker.KindContext, Field: name}, "%d requests carry the number", c.Count)
 		case len(c.Values) <= maxCategories:

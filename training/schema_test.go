@@ -2,6 +2,7 @@ package training_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -48,7 +49,7 @@ func written(t *testing.T, apart time.Duration, events []event.Event, columns, t
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, reasons := training.WriteSchema(log, cfg, columns, tables)
+	list, reasons := training.WriteSchema(log, math.MaxUint64, cfg, columns, tables)
 	schema, err := ranker.NewSchema(list)
 	if err != nil {
 		t.Fatalf("the schema is none: %v", err)

@@ -17,9 +17,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gomlx/gomlx/backends"
+
 	"relish/features"
 	"relish/ranker"
 	"relish/ranker/blend"
+	"relish/training/match/neural"
 	"relish/training/replay"
 	"relish/training/trees"
 )
@@ -33,8 +36,9 @@ type Inputs struct {
 	Text      ranker.TextSpec
 	Tables    []string // imported columns that may be used, "TABLE.COLUMN"
 	Library   *trees.Library
-	Dir       string // for the dataset, which is left there
-	Config    Config // complete and valid
+	Backend   backends.Backend // trains the match model; nil: there is none
+	Dir       string           // for the dataset, which is left there
+	Config    Config           // complete and valid
 	Holdout   float64
 	Until     int64 // arrival, Unix ms; 0 = all
 	// Hidden items are ranked as new throughout, and nothing is learned from what users did with them: the cold-item
@@ -60,6 +64,7 @@ type Trained struct {
 	Stages   []Stage
 	Probes   []*ranker.MatchInput // a few of the lists, as they were read
 	Old      []OldList            // in a training from a parent
+	Epochs   []neural.Epoch       // of the match model, as it is served
 }
 
 // Stage is how long one part of the training took.
@@ -130,7 +135,7 @@ func (t *trainer) read(ctx context.Context) (err error) {
 		t.picks = append(t.picks, t.made()...)
 		replay.SortPicks(t.picks)
 	}
-	t.picks = t.chooseFolds(t.picks)
+	t.picks = t.picks[max(0, len(t.picks)-t.Config.MaxLists):]
 	if len(t.picks) < minLists {
 		return fmt.Errorf("the log has %d lists that say what users like better; training needs %d at least: let the service run on, or import more events", len(t.picks), minLists)
 	}
@@ -142,9 +147,10 @@ func (t *trainer) read(ctx context.Context) (err error) {
 const minLists = 50
 
 // madePerUser is how many lists are made for one user, from his newest interactions: they are most like the next one.
-const madePerUser = 2
+const madePerUser = 1
 
-// made makes lists from the newer half of the interactions, whose counters are most like those in serving.
+// made makes lists from the newer half of the interactions, whose counters are most like those in serving; at random as
+// many as the blend takes.
 func (t *trainer) made() []replay.Pick {
 	steps := 0
 	for _, s := range t.log.Steps {
@@ -156,20 +162,9 @@ func (t *trainer) made() []replay.Pick {
 		return nil
 	}
 	n := replay.Negatives{Count: t.Config.Negatives.Count, Popular: t.Config.Negatives.Popular}
-	return t.log.Made(t.log.Steps[steps/2].Seq, t.cut, n, madePerUser, t.rng)
-}
-
-// chooseFolds keeps the newest lists of as few folds as give enough: each fold costs a training of the matchers.
-func (t *trainer) chooseFolds(picks []replay.Pick) []replay.Pick {
-	used := min(folds, 1+t.Config.MaxLists*folds/max(1, len(picks)))
-	ids := t.log.Users.IDs()
-	var out []replay.Pick
-	for _, p := range picks {
-		if foldOf(ids[p.User]) < used {
-			out = append(out, p)
-		}
-	}
-	return out[max(0, len(out)-t.Config.MaxLists):]
+	picks := t.log.Made(t.log.Steps[steps/2].Seq, t.cut, n, madePerUser, t.rng)
+	t.rng.Shuffle(len(picks), func(i, j int) { picks[i], picks[j] = picks[j], picks[i] })
+	return picks[:min(len(picks), t.Config.MaxLists)]
 }
 
 // matchers trains them for every fold, and for serving.
@@ -180,7 +175,10 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 			hidden[int32(i)] = t.Hidden(id)
 		}
 	}
-	t.corpus = newCorpora(t.log, t.Vectors, hidden, t.cut)
+	t.corpus = newCorpora(t.log, t.picks, t.Vectors, hidden, t.cut)
+	if t.Parent == nil {
+		t.corpus.unite()
+	}
 	var kinds []string
 	for _, k := range t.Config.Matchers {
 		if !t.without(k) {
@@ -192,14 +190,16 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if t.final, err = trainMatchers(ctx, everyone, kinds, known, t.Config.Seed); err != nil {
+	m := &matcherTrainer{kinds: kinds, known: known, backend: t.Backend, config: &t.Config, progress: t.progress}
+	if t.final, err = m.train(ctx, everyone); err != nil {
 		return err
 	}
+	t.out.Epochs = m.epochs
 	if err := t.makeSchema(); err != nil {
 		return err
 	}
 	if t.out.Matchers = t.final; t.Parent != nil {
-		return t.matchersOn(ctx, kinds, known)
+		return t.matchersOn(ctx, m)
 	}
 	need := map[int]bool{}
 	for _, p := range t.picks {
@@ -211,7 +211,7 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 			continue
 		}
 		t.progress("matchers", done, len(need)+1)
-		ms, err := trainMatchers(ctx, t.corpus.without(fold), kinds, known, t.Config.Seed)
+		ms, err := m.train(ctx, t.corpus.without(fold))
 		if err != nil {
 			return err
 		}
@@ -224,7 +224,7 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 func (t *trainer) makeSchema() error {
 	list := t.Config.Features
 	if len(list) == 0 {
-		list, t.out.Reasons = WriteSchema(t.log, t.State, columnsOf(t.final), t.Tables)
+		list, t.out.Reasons = WriteSchema(t.log, t.cut, t.State, columnsOf(t.final), t.Tables)
 	}
 	var kept []ranker.Feature
 	for _, f := range list {

@@ -320,9 +320,9 @@ func BenchmarkNeural(b *testing.B) {
 			}
 			out := make([]float32, 2*n)
 			b.Run(fmt.Sprintf("layers=%d/candidates=%d", layers, n), func(b *testing.B) {
+				in := neuralInput(history, candidates, texts)
 				b.ReportAllocs()
 				for b.Loop() {
-					in := neuralInput(history, candidates, texts)
 					if err := m.Match(b.Context(), in, out); err != nil {
 						b.Fatal(err)
 					}

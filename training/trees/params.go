@@ -24,7 +24,7 @@ type Params struct {
 	LearningRate    float64 // what a tree's say is multiplied with, above 0 to 1
 	L2              float64 // regularisation of the leaves' values, from 0
 	FeatureFraction float64 // share of the columns that a tree may use, above 0 to 1
-	Bagging         float64 // share of the lists (of the rows, for Binary) that a tree is made from, above 0 to 1
+	Bagging         float64 // share of the rows that a tree is made from, above 0 to 1
 	// Patience is after how many rounds without a better validation NDCG@10 the training ends. The best
 	// round's trees are kept. Without a validation set all MaxRounds are trained.
 	Patience int
@@ -104,7 +104,7 @@ func (p *Params) text(columns int, gains []float32) string {
 	if p.Bagging < 1 {
 		set("bagging_fraction", p.Bagging)
 		set("bagging_freq", 1)
-		set("bagging_by_query", p.Objective != Binary)
+		// Not bagging_by_query: with two threads on a busy machine it gave one seed several models.
 	}
 	set("seed", p.Seed%(1<<31))
 	set("deterministic", true)

@@ -12,18 +12,26 @@ import (
 func BenchmarkGames(b *testing.B) {
 	g := readGames(b, "../../../../shared/data/games")
 	vectors := encode(b, g.titles)
-	for _, layers := range []int{1, 0} {
-		b.Run(fmt.Sprintf("layers=%d", layers), func(b *testing.B) {
+	for _, c := range []struct {
+		layers int
+		text   bool
+	}{{1, true}, {0, true}, {1, false}} {
+		b.Run(fmt.Sprintf("layers=%d/text=%v", c.layers, c.text), func(b *testing.B) {
 			for b.Loop() {
 				cfg := neural.Default()
-				cfg.Layers = layers
+				cfg.Layers = c.layers
+				if !c.text {
+					cfg.Components = 0
+				}
 				cfg.Progress = func(e neural.Epoch) { b.Logf("%+v", e) }
 				res, err := neural.Train(b.Context(), backend(b, 0), g.corpus(vectors), cfg)
 				if err != nil {
 					b.Fatal(err)
 				}
 				b.ReportMetric(100*ndcg(b, g, res.Model, vectors, false), "ndcg@10-%")
-				b.ReportMetric(100*ndcg(b, g, res.Model, vectors, true), "as-new-%")
+				if c.text {
+					b.ReportMetric(100*ndcg(b, g, res.Model, vectors, true), "as-new-%")
+				}
 				b.ReportMetric(float64(res.Best), "epochs")
 			}
 		})
