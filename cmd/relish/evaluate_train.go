@@ -29,29 +29,20 @@ func logSource(data string) replay.Source {
 
 // train implements evaluate.Trainer: nothing of what is trained stays but the model in memory.
 func (l *lab) train(ctx context.Context, name string, on replay.Source, without []string) (evaluate.Scorer, *ranker.Schema, error) {
-	assets, err := l.cmd.assets()
+	in, err := l.inputs(on, without)
 	if err != nil {
 		return nil, nil, err
 	}
-	library, err := trees.Open(filepath.Join(assets, "lightgbm", "lib_lightgbm.so"))
+	backend, err := l.cmd.openBackend()
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, err := os.MkdirTemp("", "relish-evaluate-*")
-	if err != nil {
+	defer backend.Finalize()
+	in.Backend = backend
+	if in.Dir, err = os.MkdirTemp("", "relish-evaluate-*"); err != nil {
 		return nil, nil, err
 	}
-	defer os.RemoveAll(dir)
-	in := training.Inputs{Source: on, State: l.cfg.State, OpenTable: tables.Opener(l.cmd.Data, l.cmd.logger()), Vectors: ranksWith(l.vectors),
-		Text: l.cfg.Text, Library: library, Dir: dir, Config: l.cfg.Train, Without: without}
-	if in.Tables, err = tableColumns(on, in.OpenTable); err != nil {
-		return nil, nil, err
-	}
-	text := !slices.Contains(without, evaluate.Text)
-	if !text {
-		in.Vectors = nil
-		in.Without = append(slices.DeleteFunc(slices.Clone(without), func(w string) bool { return w == evaluate.Text }), match.KindWords, match.KindTerms)
-	}
+	defer os.RemoveAll(in.Dir)
 	stages := stageProgress{what: name}
 	in.Progress = stages.set
 	trained, err := training.Train(ctx, in)
@@ -59,8 +50,34 @@ func (l *lab) train(ctx context.Context, name string, on replay.Source, without 
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := l.scorer(name, trained.Model, text)
+	s, err := l.scorer(name, trained.Model, in.Vectors != nil)
 	return s, trained.Model.Schema, err
+}
+
+// inputs are a training's. Without text it gets neither vectors nor words.
+func (l *lab) inputs(on replay.Source, without []string) (in training.Inputs, err error) {
+	assets, err := l.cmd.assets()
+	if err != nil {
+		return in, err
+	}
+	in = training.Inputs{Source: on, State: l.cfg.State, OpenTable: tables.Opener(l.cmd.Data, l.cmd.logger()), Text: l.cfg.Text, Config: l.cfg.Train}
+	if in.Library, err = trees.Open(filepath.Join(assets, "lightgbm", "lib_lightgbm.so")); err != nil {
+		return in, err
+	}
+	if in.Tables, err = tableColumns(on, in.OpenTable); err != nil {
+		return in, err
+	}
+	for _, name := range without {
+		if name == evaluate.Text {
+			in.Without = append(in.Without, match.KindWords, match.KindTerms)
+		} else {
+			in.Without = append(in.Without, name)
+		}
+	}
+	if !slices.Contains(without, evaluate.Text) {
+		in.Vectors = ranksWith(l.vectors)
+	}
+	return in, nil
 }
 
 // tableColumns are the columns of the imported tables' newest versions, "TABLE.COLUMN".

@@ -56,6 +56,10 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 		defer encoder.Close()
 		opt.Encoder = bundle.Encoder{ID: filepath.Base(c.encoderDir(c.Assets)), Digest: encoder.Digest()}
 	}
+	if opt.Backend, err = c.openBackend(); err != nil {
+		return err
+	}
+	defer opt.Backend.Finalize()
 	digest := opt.Encoder.Digest
 	opt.Fits = func(b *bundle.Bundle) error { return b.Fits(digest, counted(cfg)) }
 	if c.Every > 0 {

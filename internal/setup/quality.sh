@@ -48,7 +48,13 @@ train() {
   echo "seconds: $((SECONDS - start))"
 }
 
-evaluate() { bin/relish evaluate --data "$data" "${part[@]}"; }
+# evaluate measures the bundle, whether or not the gate activated it, and the prior.
+evaluate() {
+  local version
+  version=$(grep -o '"version":"[^"]*"' "$results/train.txt" | cut -d'"' -f4)
+  bin/relish evaluate --data "$data" "${part[@]}" --bundle "$version"
+  bin/relish evaluate --data "$data" "${part[@]}" --bundle prior
+}
 cold() { bin/relish evaluate --data "$data" "${part[@]}" --hide-items 0.2; }
 ablate() { bin/relish evaluate --data "$data" "${part[@]}" --ablate "${ABLATE:-$ablate}"; }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/cespare/xxhash/v2"
+
 	"relish/features"
 	"relish/ranker"
 	"relish/training/replay"
@@ -42,8 +44,7 @@ func Run(ctx context.Context, src replay.Source, state *features.State, opt Opti
 func (p *Part) Run(ctx context.Context, state *features.State, c Contest) (*Table, error) {
 	known := newCounts()
 	plain := append(p.baselines(known), c.Plain...)
-	run := &run{part: p, known: known, scorers: append(plain, c.Models...), plain: len(plain), pairs: c.Pairs,
-		rng: rand.New(rand.NewPCG(p.opt.Seed, 2))}
+	run := &run{part: p, known: known, scorers: append(plain, c.Models...), plain: len(plain), pairs: c.Pairs}
 	run.begin()
 	walk := replay.WalkOptions{Frozen: !p.opt.Prequential, Followers: []replay.Follower{known}, Progress: p.opt.Progress}
 	if err := p.Log.Walk(ctx, p.src, state, p.picks, walk, func(c *replay.Case) error { return run.score(ctx, c) }); err != nil {
@@ -59,7 +60,6 @@ type run struct {
 	scorers []Scorer
 	plain   int // how many of them
 	pairs   []Pair
-	rng     *rand.Rand
 	lists   []facts
 	results []result // by scorer
 	distant func(candidates []ranker.Candidate) Distance
@@ -67,13 +67,15 @@ type run struct {
 
 // result is what one scorer reached, by list, and what is told of it over all lists.
 type result struct {
+	rng    *rand.Rand // of its ties: of its own, so that its figures do not hang on who else is measured
 	values [metrics][]float64
 	spread spread
 }
 
 func (r *run) begin() {
 	r.results = make([]result, len(r.scorers))
-	for i := range r.results {
+	for i, s := range r.scorers {
+		r.results[i].rng = rand.New(rand.NewPCG(r.part.opt.Seed, xxhash.Sum64String(s.Name())))
 		r.results[i].spread.coverage = NewCoverage(r.part.Log.Items.IDs())
 	}
 	r.distant = r.part.distances()
@@ -94,7 +96,7 @@ func (r *run) score(ctx context.Context, c *replay.Case) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.Name(), err)
 		}
-		order, err := Order(scores, r.rng)
+		order, err := Order(scores, r.results[i].rng)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.Name(), err)
 		}

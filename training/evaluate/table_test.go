@@ -98,6 +98,18 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// Who else is measured changes no figure, not even that of chance.
+func TestScorersAreApart(t *testing.T) {
+	opt := evaluate.Options{Last: 1, Prequential: true, Seed: 3}
+	alone := contest(t, users(10, 5), opt, evaluate.Contest{})
+	beside := contest(t, users(10, 5), opt, evaluate.Contest{Plain: []evaluate.Scorer{worst}, Models: []evaluate.Scorer{best}})
+	for _, row := range alone.Rows {
+		if got, ok := beside.Row(row.Scorer, row.Slice); !ok || got.NDCG != row.NDCG || got.MRR != row.MRR {
+			t.Errorf("%+v became %+v", row, got)
+		}
+	}
+}
+
 // Slices that hold every list or none are no rows.
 func TestSlicesThatSayNothing(t *testing.T) {
 	table := contest(t, users(10, 0), evaluate.Options{Last: 0.5, Prequential: true}, evaluate.Contest{Models: []evaluate.Scorer{best}})

@@ -2,12 +2,14 @@ package release
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 
 	"relish/internal/stats"
 	"relish/training"
 	"relish/training/evaluate"
+	"relish/training/match/neural"
 	"relish/training/report"
 )
 
@@ -53,6 +55,30 @@ func (r *run) tellScores(d *report.Data, s *story) {
 	}
 	if len(curve.X) > 0 {
 		d.Curves = []report.Curve{{Name: "Blend", X: "tree", Y: "NDCG@10", Series: []report.Series{curve}, Kept: &kept}}
+	}
+	tellEpochs(d, s.measured.Epochs)
+}
+
+// tellEpochs shows how the match model's training went.
+func tellEpochs(d *report.Data, epochs []neural.Epoch) {
+	loss, ndcg := report.Series{Name: "training loss"}, report.Series{Name: "held-out steps"}
+	best, kept := math.Inf(-1), 0.0
+	for _, e := range epochs {
+		x := float64(e.Number)
+		loss.X, loss.Y = append(loss.X, x), append(loss.Y, e.Loss)
+		if math.IsNaN(e.NDCG) {
+			continue
+		}
+		ndcg.X, ndcg.Y = append(ndcg.X, x), append(ndcg.Y, e.NDCG)
+		if e.NDCG > best {
+			best, kept = e.NDCG, x
+		}
+	}
+	if len(loss.X) > 0 {
+		d.Curves = append(d.Curves, report.Curve{Name: "Match model: loss", X: "epoch", Y: "softmax loss", Series: []report.Series{loss}})
+	}
+	if len(ndcg.X) > 0 {
+		d.Curves = append(d.Curves, report.Curve{Name: "Match model", X: "epoch", Y: "NDCG@10", Series: []report.Series{ndcg}, Kept: &kept})
 	}
 }
 
