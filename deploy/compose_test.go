@@ -45,7 +45,7 @@ func (c compose) replicas() []string {
 // instruction returns what stands behind a Dockerfile's instruction, its last one.
 func instruction(t *testing.T, name string) string {
 	t.Helper()
-	all := regexp.MustCompile(`(?m)^` + name + ` ((?:.*\\\n)*.+)`).FindAllStringSubmatch(read(t, "../Dockerfile"), -1)
+	all := regexp.MustCompile(`(?m)^`+name+` ((?:.*\\\n)*.+)`).FindAllStringSubmatch(read(t, "../Dockerfile"), -1)
 	if all == nil {
 		t.Fatalf("the Dockerfile has no %s", name)
 	}
@@ -61,16 +61,9 @@ func flags(command string) []string {
 	return regexp.MustCompile(`RELISH_[A-Z_]+`).FindAllString(string(out), -1)
 }
 
-// agreed are flags that the manifests use of what the command line promises; a binary that has the command
-// answers for itself.
-var agreed = map[string][]string{
-	"train": {"RELISH_DATA", "RELISH_LOG", "RELISH_CONFIG"},
-	"serve": {"RELISH_BUNDLES"},
-}
-
 func checkFlags(t *testing.T, where, command string, used []string) {
 	t.Helper()
-	known := slices.Concat(flags(command), agreed[command])
+	known := flags(command)
 	for _, name := range used {
 		if strings.HasPrefix(name, "RELISH_") && !slices.Contains(known, name) {
 			t.Errorf("%s: relish %s knows no %s", where, command, name)

@@ -18,6 +18,9 @@ const validShare = 0.15
 // blend trains LambdaMART on the dataset: for each size of trees with early stopping on the newest lists, and then with
 // the best of them on all lists.
 func (t *trainer) blend(ctx context.Context) error {
+	if t.Parent != nil {
+		return t.blendOn(ctx)
+	}
 	path := filepath.Join(t.Dir, DatasetFile)
 	split := t.picks[int((1-validShare)*float64(len(t.picks)))].Seq
 	train, err := t.data(path, func(seq uint64) bool { return seq < split })

@@ -9,10 +9,15 @@ import (
 
 	"relish/ranker"
 	"relish/ranker/bundle"
+	served "relish/ranker/match"
+	"relish/training/match/neural"
 )
 
 // treesFile is the blend's file in a bundle.
 const treesFile = "blend.txt"
+
+// neuralFile is the match model's user half, for other runtimes.
+const neuralFile = "match.onnx"
 
 // Bundle returns the bundle's files of the training, without a report, and the manifest's part that names them. The
 // probe's cases are replayed lists; text says what the items' texts are composed of.
@@ -24,6 +29,11 @@ func (t *Trained) Bundle(ctx context.Context, text ranker.TextSpec) (m bundle.Ma
 		if x.file != nil {
 			f.File = x.kind + ".bin"
 			files[f.File] = x.file
+		}
+		if n, ok := x.Matcher.(*served.Neural); ok {
+			if files[neuralFile], err = neural.Export(n); err != nil {
+				return m, nil, err
+			}
 		}
 		m.Matchers = append(m.Matchers, f)
 	}

@@ -46,6 +46,7 @@ type Inputs struct {
 	Hidden func(id string) bool
 	// Without leaves out matchers, features or groups of features, by name.
 	Without  []string
+	Parent   *Parent                             // that is trained on; nil: from nothing
 	Progress func(stage string, done, total int) // may be nil
 }
 
@@ -62,6 +63,7 @@ type Trained struct {
 	Valid    float64
 	Stages   []Stage
 	Probes   []*ranker.MatchInput // a few of the lists, as they were read
+	Old      []OldList            // in a training from a parent
 	Epochs   []neural.Epoch       // of the match model, as it is served
 }
 
@@ -84,6 +86,9 @@ type trainer struct {
 	schema *ranker.Schema
 	final  []matcher
 	byFold map[int]*ranker.Model
+
+	oldFold int            // whose users' old lists are learned from again, in a training from a parent
+	oldPart map[uint64]int // of those lists, by sequence, see oldParts
 }
 
 // Train trains. It stops soon after ctx ends.
@@ -121,6 +126,9 @@ func (t *trainer) read(ctx context.Context) (err error) {
 		if t.cut, err = t.log.Newest(t.Holdout); err != nil {
 			return err
 		}
+	}
+	if t.Parent != nil {
+		return t.readOn()
 	}
 	t.picks = t.log.Shown(0, t.cut)
 	if len(t.picks) < fewLists {
@@ -168,7 +176,9 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 		}
 	}
 	t.corpus = newCorpora(t.log, t.picks, t.Vectors, hidden, t.cut)
-	t.corpus.unite()
+	if t.Parent == nil {
+		t.corpus.unite()
+	}
 	var kinds []string
 	for _, k := range t.Config.Matchers {
 		if !t.without(k) {
@@ -188,6 +198,9 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 	if err := t.makeSchema(); err != nil {
 		return err
 	}
+	if t.out.Matchers = t.final; t.Parent != nil {
+		return t.matchersOn(ctx, m)
+	}
 	need := map[int]bool{}
 	for _, p := range t.picks {
 		need[t.corpus.fold[p.User]] = true
@@ -205,7 +218,6 @@ func (t *trainer) matchers(ctx context.Context) (err error) {
 		t.byFold[fold] = &ranker.Model{Schema: t.schema, Matchers: rankersOf(ms)}
 		done++
 	}
-	t.out.Matchers = t.final
 	return nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"relish/features/tables"
 	"relish/internal/config"
 	"relish/ranker/bundle"
+	"relish/ranker/experiment"
 	"relish/ranker/match"
 	"relish/training/release"
 	"relish/training/report"
@@ -34,7 +36,10 @@ type trainCmd struct {
 	From    string        `help:"Train on from this bundle, or from the active one (previous): the new part of the log and a sample of the old one. Where no bundle is active, previous trains anew." placeholder:"previous|VERSION"`
 	Force   string        `help:"Activate the bundle even if it is worse than the running one, for this reason, which is written down." placeholder:"REASON"`
 	Every   time.Duration `help:"Train again and again, with so much time from one start to the next; a turn is left out while nothing has come. Ends on SIGTERM." placeholder:"DURATION"`
-	JSON    bool          `help:"Print nothing but the line of JSON, without scores and warnings on standard error."`
+	Keep    int           `help:"Bundles that are kept in the folder, the newest. The active one, the one before it and those that experiments name stay in any case." default:"30"`
+	// Experiments has the name that serve gives it, so that one setting is for both.
+	Experiments string `help:"File of experiments, whose bundles are kept." type:"path" placeholder:"FILE"`
+	JSON        bool   `help:"Print nothing but the line of JSON, without scores and warnings on standard error."`
 }
 
 // Run trains once, or until the context ends.
@@ -51,6 +56,10 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 		defer encoder.Close()
 		opt.Encoder = bundle.Encoder{ID: filepath.Base(c.encoderDir(c.Assets)), Digest: encoder.Digest()}
 	}
+	if opt.Backend, err = c.openBackend(); err != nil {
+		return err
+	}
+	defer opt.Backend.Finalize()
 	digest := opt.Encoder.Digest
 	opt.Fits = func(b *bundle.Bundle) error { return b.Fits(digest, counted(cfg)) }
 	if c.Every > 0 {
@@ -66,6 +75,9 @@ func (c *trainCmd) options(cfg *config.Config) (*release.Options, error) {
 	}
 	if c.Every < 0 || c.Every > 0 && c.Until != "" {
 		return nil, fmt.Errorf("%w: --every takes a positive time, and no --until", errUsage)
+	}
+	if c.Keep < 1 {
+		return nil, fmt.Errorf("%w: --keep %d: it is at least 1", errUsage, c.Keep)
 	}
 	until, err := parseTime(c.Until)
 	if err != nil {
@@ -145,7 +157,24 @@ func (c *trainCmd) once(ctx context.Context, opt release.Options, encoder *onnx.
 	if !c.JSON && out.Report != nil {
 		c.tell(out.Report)
 	}
-	return printJSON(out)
+	return errors.Join(printJSON(out), c.prune(opt.Root))
+}
+
+// prune removes the oldest bundles, so that trainings do not fill the disk.
+func (c *trainCmd) prune(root string) error {
+	var named []string
+	if c.Experiments != "" {
+		set, err := experiment.Load(c.Experiments)
+		if err != nil {
+			return fmt.Errorf("old bundles are kept, since nobody knows which ones experiments name: %w", err)
+		}
+		named = set.Bundles(time.Now())
+	}
+	removed, err := bundle.Prune(root, c.Keep, named...)
+	if len(removed) > 0 {
+		c.logger().Info("old bundles were removed", "versions", removed)
+	}
+	return err
 }
 
 // tell prints the scores and what to look at.
@@ -159,6 +188,9 @@ func (c *trainCmd) tell(d *report.Data) {
 		if s.Metric == metric && s.Slice == d.Scores[0].Slice {
 			fmt.Fprintf(os.Stderr, "  %-40s %s\n", s.Scorer, s.Value)
 		}
+	}
+	if d.Log.ParityChecked > 0 {
+		fmt.Fprintf(os.Stderr, "served matrices that differ from the replay's: %d of %d\n", d.Log.ParityDiffering, d.Log.ParityChecked)
 	}
 	for _, w := range report.Check(d) {
 		fmt.Fprintln(os.Stderr, "look:", w.Text)

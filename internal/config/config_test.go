@@ -3,6 +3,8 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -40,5 +42,36 @@ func TestLoadReportsEveryProblem(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
+	}
+}
+
+// Section train is as strict as the others, what it leaves out has its default, and what docs/training.md shows are the
+// defaults.
+func TestTrainSection(t *testing.T) {
+	c, err := config.Load(write(t, "train: {max_lists: 500, blend: {rounds: 20}}\n"), nil)
+	if err != nil || c.Train.MaxLists != 500 || c.Train.Blend.Rounds != 20 || len(c.Train.Matchers) == 0 || c.Train.Window != 24 {
+		t.Errorf("%+v, %v", c.Train, err)
+	}
+	_, err = config.Load(write(t, "train: {max_list: 1, dropout: 2, matchers: [nonsense], monotone: {x: 5}}\n"), nil)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"max_list", "dropout", "nonsense", "monotone.x"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+	page, err := os.ReadFile("../../docs/training.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := regexp.MustCompile(`(?m)^    train:\n(?:      .*\n)+`).FindString(string(page))
+	shown, err := config.Load(write(t, strings.ReplaceAll("\n"+section, "\n    ", "\n")), nil)
+	if err != nil || section == "" {
+		t.Fatalf("%v: %s", err, section)
+	}
+	shown.Train.Monotone, shown.Train.Features = nil, nil // examples
+	if want := config.Default().Train; !reflect.DeepEqual(shown.Train, want) {
+		t.Errorf("docs/training.md shows %+v, the defaults are %+v", shown.Train, want)
 	}
 }

@@ -118,6 +118,9 @@ func (t *tree) leafOf(row []float32) *leaf {
 	return &t.leaves[^at]
 }
 
+// Len returns how many trees there are.
+func (t *Trees) Len() int { return len(t.trees) }
+
 // Score implements ranker.Blend. It allocates nothing.
 func (t *Trees) Score(m *ranker.Matrix, out []float64) error {
 	if err := t.fits(m); err != nil {

@@ -25,7 +25,7 @@ func (r *run) decide(s *results) (*report.Gate, error) {
 	case !g.Activated:
 		word = "worse"
 	}
-	g.Reason = fmt.Sprintf("%s than %s by %+.3f NDCG@%d [%+.3f, %+.3f] on the %d newest lists with clicks", word, r.version(), d.NDCG.Mean, s.table.K,
+	g.Reason = fmt.Sprintf("%s than %s: %+.3f NDCG@%d [%+.3f, %+.3f] on the %d newest lists with clicks", word, r.version(), d.NDCG.Mean, s.table.K,
 		d.NDCG.Low, d.NDCG.High, s.table.Lists)
 	if s.seen {
 		g.Reason += ", some of which the running bundle had learned from, which flatters it"

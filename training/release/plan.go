@@ -2,7 +2,12 @@ package release
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 
+	"relish/ranker/blend"
+	"relish/ranker/bundle"
 	"relish/training"
 )
 
@@ -10,6 +15,7 @@ import (
 type plan struct {
 	measured training.Inputs // leaves out the part that is measured on
 	again    bool            // and then once more, with nothing left out
+	anew     string          // why it is not trained on from the parent, "" where it is or there is none
 	// seen reports that the running bundle has learned from a part of the lists that are measured on.
 	seen bool
 }
@@ -35,6 +41,11 @@ func (r *run) plan() (*plan, error) {
 		return nil, errEmpty
 	}
 	p := &plan{}
+	if r.parent != nil {
+		if p.anew = full(r.parent); p.anew != "" {
+			r.parent = nil
+		}
+	}
 	share := r.Holdout
 	switch {
 	case share > 0:
@@ -51,5 +62,43 @@ func (r *run) plan() (*plan, error) {
 		}
 	}
 	p.measured = r.inputs(share)
+	if r.parent != nil {
+		var err error
+		if p.measured.Parent, err = r.trainOn(); err != nil {
+			return nil, err
+		}
+	}
 	return p, nil
+}
+
+// trainOn is the parent as a training takes it. It has been verified by its load.
+func (r *run) trainOn() (*training.Parent, error) {
+	version, m := r.parent.Model.Version, r.parent.Manifest
+	p := &training.Parent{Features: r.parent.Model.Schema.Features(), Since: r.found.parentEnd}
+	for _, f := range m.Matchers {
+		p.Kinds = append(p.Kinds, f.Kind)
+	}
+	if d := readReport(filepath.Join(r.Root, version)); d != nil {
+		for _, f := range d.Features {
+			p.Reasons = append(p.Reasons, training.Reason{Feature: f.Name, Why: f.Reason})
+		}
+	}
+	var err error
+	p.Trees, err = os.ReadFile(filepath.Join(r.Root, version, m.Blend.File))
+	return p, err
+}
+
+// mostTrees is how many trees a bundle that is trained on may have: each training adds some, and each costs time at every
+// request.
+const mostTrees = 1000
+
+// full reports why a bundle is not trained on although it could be, "" where it is.
+func full(b *bundle.Bundle) string {
+	if b.Manifest.Blend.Kind != bundle.BlendTrees {
+		return "its blend is no trained one"
+	}
+	if n := b.Model.Blend.(*blend.Trees).Len(); n > mostTrees {
+		return fmt.Sprintf("it has %d trees, more than %d", n, mostTrees)
+	}
+	return ""
 }

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/gomlx/gomlx/backends"
+
 	"relish/features"
 	"relish/features/journal"
 	"relish/ranker"
@@ -31,7 +33,8 @@ type Options struct {
 	OpenTable func(name, digest string) *features.Columns // see features.State.OpenTable
 	Config    training.Config                             // complete and valid
 	Library   *trees.Library
-	Vectors   ranker.Vectors // what lacks a vector is encoded and kept in memory; nil: train without text
+	Backend   backends.Backend // trains the match model; nil: there is none
+	Vectors   ranker.Vectors   // what lacks a vector is encoded and kept in memory; nil: train without text
 	Encoder   bundle.Encoder
 
 	Root  string // the folder of bundles
@@ -114,6 +117,9 @@ func (r *run) do(ctx context.Context) (*Outcome, error) {
 		return nil, err
 	}
 	measured, err := r.train(ctx, plan.measured)
+	if nothing := new(training.NothingNew); errors.As(err, nothing) {
+		return &Outcome{Reason: nothing.Error()}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

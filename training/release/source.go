@@ -94,16 +94,17 @@ func (s *source) bound(ranges []bundle.LogRange) {
 	}
 }
 
-// ranges returns which part of each log lies before a number.
-func (s *source) ranges(before uint64) ([]bundle.LogRange, error) {
-	var out rangeList
-	err := s.each(func(rec *event.Record, number uint64) bool {
+// ranges returns which part of each log lies before a number, and how many events of each kind are in it.
+func (s *source) ranges(before uint64) (out rangeList, counts map[event.Kind]int64, err error) {
+	counts = map[event.Kind]int64{}
+	err = s.each(func(rec *event.Record, number uint64) bool {
 		if number < before {
 			out.add(rec)
+			counts[rec.Event.Kind]++
 		}
 		return number < before
 	})
-	return out, err
+	return out, counts, err
 }
 
 // rangeList are parts of logs, in the order in which replicas were met.

@@ -126,7 +126,7 @@ func (r *run) tableColumns() (names []string) {
 // inputs are a training's on the bounded source.
 func (r *run) inputs(holdout float64) training.Inputs {
 	in := training.Inputs{Source: r.source.Records, State: r.State, OpenTable: r.OpenTable, Text: r.State.Text, Tables: r.tableColumns(),
-		Library: r.Library, Dir: r.work, Config: r.Config, Holdout: holdout, Progress: r.Progress}
+		Library: r.Library, Backend: r.Backend, Dir: r.work, Config: r.Config, Holdout: holdout, Progress: r.Progress}
 	if r.vectors != nil {
 		in.Vectors = r.vectors
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,17 +69,12 @@ func (r *run) write(ctx context.Context, s *story) (version string, d *report.Da
 
 // data says what was learned from.
 func (r *run) data(t *training.Trained) (d bundle.Data, err error) {
-	d.Logs = r.found.ranges
-	if t.Cut != math.MaxUint64 {
-		if d.Logs, err = r.source.ranges(t.Cut); err != nil {
-			return d, err
-		}
+	ranges, counts, err := r.source.ranges(t.Cut)
+	d.Logs, d.Counts = ranges, map[string]int64{"lists": int64(t.Lists)}
+	for kind, n := range counts {
+		d.Counts["events "+string(kind)] = n
 	}
-	d.Counts = map[string]int64{"lists": int64(t.Lists), "users": int64(t.Log.Users.Len()), "items": int64(t.Log.Items.Len())}
-	for kind, n := range t.Log.Counts {
-		d.Counts["events "+string(kind)] = int64(n)
-	}
-	return d, nil
+	return d, err
 }
 
 // metricsOf are the new bundle's results on the lists that were left out.

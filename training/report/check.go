@@ -16,6 +16,7 @@ const (
 	leakScore      = 0.98 // no honest ranker of clicks is this good
 	missingDrift   = 0.1  // change of a feature's share of missing values
 	maxCalibration = 0.05
+	fewPairs       = 20 // the bootstrap's interval of fewer differences is too narrow
 )
 
 // Check returns what to look at before the bundle is activated, the serious first: what follows from
@@ -54,7 +55,7 @@ func checkGate(d *Data, warn func(bool, string, ...any)) {
 		}
 	}
 	for _, diff := range d.Differences {
-		if diff.Value.N > 0 && diff.Value.High < 0 {
+		if diff.Value.N >= fewPairs && diff.Value.High < 0 {
 			warn(diff.Slice == evaluate.AllLists, "Worse than %s by %.3f %s on the slice %q, and not by chance (%s).",
 				diff.Against, -diff.Value.Mean, diff.Metric, diff.Slice, diff.Value)
 		}

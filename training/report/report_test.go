@@ -200,6 +200,11 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", name, got, c.want)
 		}
 	}
+	few := clean()
+	few.Differences[2].Value = iv(-0.02, 0, 19)
+	if got := report.Check(few); len(got) != 0 {
+		t.Errorf("19 lists tell nothing of a slice: %v", got)
+	}
 	d := clean()
 	d.Warnings = []report.Warning{{Text: "minor"}, {Serious: true, Text: "major"}}
 	if got := report.Check(d); got[0].Text != "major" {
