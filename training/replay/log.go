@@ -67,6 +67,7 @@ type List struct {
 	Items   []int32   // as they were shown, without repeats
 	Gains   []float32 // aligned with Items
 	Model   string    // that ranked it, "" if it was not Relish
+	Early   []uint64  // sequences of its follow-ups that arrived before it; nil mostly
 }
 
 // Log is what a pass over the event log found. It is only read.
@@ -105,6 +106,7 @@ const (
 
 // early is an interaction that arrived before the impression it names.
 type early struct {
+	seq     uint64
 	item    int32
 	gain    float32
 	arrival int64
@@ -194,7 +196,10 @@ func (l *Log) shown(rec *event.Record) {
 	l.Lists = append(l.Lists, list)
 	for _, waiting := range l.early {
 		for _, x := range waiting[key] {
-			l.join(&l.Lists[len(l.Lists)-1], x.item, x.gain, rec.Arrival-x.arrival)
+			last := &l.Lists[len(l.Lists)-1]
+			if l.join(last, x.item, x.gain, rec.Arrival-x.arrival) {
+				last.Early = append(last.Early, x.seq)
+			}
 		}
 		delete(waiting, key)
 	}
@@ -259,19 +264,20 @@ func (l *Log) did(rec *event.Record) {
 		if l.early[0] == nil {
 			l.early[0] = map[uint64][]early{}
 		}
-		l.early[0][key] = append(l.early[0][key], early{s.Item, s.Gain, rec.Arrival})
+		l.early[0][key] = append(l.early[0][key], early{s.Seq, s.Item, s.Gain, rec.Arrival})
 	}
 }
 
-// join counts a follow-up that arrived apart ms from its impression.
-func (l *Log) join(list *List, item int32, gain float32, apart int64) {
+// join counts a follow-up that arrived apart ms from its impression, and reports whether that is within the window.
+func (l *Log) join(list *List, item int32, gain float32, apart int64) bool {
 	if apart > l.opt.Window {
 		l.Late++
-		return
+		return false
 	}
 	if at := slices.Index(list.Items, item); at >= 0 {
 		list.Gains[at] = max(list.Gains[at], gain)
 	}
+	return true
 }
 
 // forget drops what users did and saw before they were forgotten, as long as the log still has it. What they do

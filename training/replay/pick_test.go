@@ -192,6 +192,33 @@ func TestWalk(t *testing.T) {
 	}
 }
 
+// A click that arrived before its list is not known when the list is replayed, and is afterwards; one of another list
+// is known at once.
+func TestEarlyFollowUpsWaitForTheirList(t *testing.T) {
+	tp := new(tape).add(did("u", "click", "a", "1"), did("u", "view", "b", "0"), list("1", "u", "a", "b"), list("2", "u", "a", "b"), did("u", "click", "a", "2"))
+	log := scan(t, tp, replay.Options{})
+	state := features.New(features.DefaultConfig())
+	var known []string
+	err := log.Walk(t.Context(), tp.source(), state, log.Shown(0, math.MaxUint64), replay.WalkOptions{}, func(c *replay.Case) error {
+		schema, err := ranker.NewSchema([]ranker.Feature{{Name: "x", Kind: ranker.KindHistory}})
+		if err != nil {
+			return err
+		}
+		st, err := state.Read(&ranker.Query{User: "u", Candidates: c.Request.Candidates, Schema: schema})
+		if err == nil {
+			var items []string
+			for _, in := range st.Recent {
+				items = append(items, in.Action+" "+in.Item)
+			}
+			known = append(known, strings.Join(items, ", "))
+		}
+		return err
+	})
+	if want := []string{"view b", "view b, click a"}; err != nil || !slices.Equal(known, want) {
+		t.Errorf("known of the user %q, want %q (%v)", known, want, err)
+	}
+}
+
 // A dataset gives back what was written: lists whole and in order, missing cells missing, over any number of batches.
 func TestDataset(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "dataset.arrow")

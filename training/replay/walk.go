@@ -34,11 +34,23 @@ type WalkOptions struct {
 
 // Walk applies the log's records to state, and hands every picked list to each before its own record is applied. picks
 // are in ascending order of their sequences. The walk ends after the last of them.
+//
+// A follow-up that arrived before its list is applied after it: when the list was ranked it had not happened, and a
+// state that has it knows the answer.
 func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks []Pick, opt WalkOptions, each func(*Case) error) error {
 	if len(picks) == 0 {
 		return nil
 	}
-	next := 0
+	next, held, waiting := 0, l.held(), map[uint64][]event.Record{}
+	apply := func(rec *event.Record) {
+		if next > 0 && opt.Frozen {
+			return
+		}
+		state.Apply(rec)
+		for _, f := range opt.Followers {
+			f.Follow(rec)
+		}
+	}
 	seen := make([]bool, l.Users.Len())
 	for rec, err := range src() {
 		if err != nil {
@@ -46,6 +58,10 @@ func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks
 		}
 		if rec.Seq%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if list, early := held[rec.Seq]; early {
+			waiting[list] = append(waiting[list], rec)
+			continue
 		}
 		for next < len(picks) && picks[next].Seq == rec.Seq {
 			p := &picks[next]
@@ -61,12 +77,11 @@ func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks
 		if next == len(picks) {
 			return nil
 		}
-		if next == 0 || !opt.Frozen {
-			state.Apply(&rec)
-			for _, f := range opt.Followers {
-				f.Follow(&rec)
-			}
+		apply(&rec)
+		for _, early := range waiting[rec.Seq] {
+			apply(&early)
 		}
+		delete(waiting, rec.Seq)
 		if rec.Event.Kind == event.Impression {
 			if u := l.Users.Number(rec.Event.UserID); u >= 0 {
 				seen[u] = true
@@ -74,6 +89,17 @@ func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks
 		}
 	}
 	return fmt.Errorf("the log ends before the list at sequence %d", picks[next].Seq)
+}
+
+// held has the lists of the follow-ups that arrived before them, by the follow-ups' sequences.
+func (l *Log) held() map[uint64]uint64 {
+	out := map[uint64]uint64{}
+	for i := range l.Lists {
+		for _, seq := range l.Lists[i].Early {
+			out[seq] = l.Lists[i].Seq
+		}
+	}
+	return out
 }
 
 func (l *Log) newCase(p *Pick, rec *event.Record) *Case {
