@@ -187,23 +187,31 @@ func (s *State) applyImpression(rec *event.Record) {
 	for _, id := range e.Shown {
 		it := s.item(id, rec)
 		s.count(u, it, 0, rec)
-		s.addShown(u, id, e.Time)
+		s.addShown(u, it.shared(id), e.Time)
 	}
+}
+
+// shared is the item's id as its description has it: users' histories are full of ids, which need not be there many times.
+func (it *ItemState) shared(id string) string {
+	if it.Info != nil {
+		return it.Info.ID
+	}
+	return id
 }
 
 func (s *State) applyInteraction(rec *event.Record) {
 	e := &rec.Event
-	kind, counted := s.cfg.kind(e.Action)
-	if !counted {
+	action := slices.Index(s.cfg.Actions, e.Action) // not kind: "any" and "impression" are no actions
+	if action < 0 {
 		return
 	}
 	u, it := s.user(e.UserID, rec), s.item(e.ItemID, rec)
-	s.count(u, it, kind, rec)
+	s.count(u, it, action+1, rec)
 	value := float32(1)
 	if e.Value != nil {
 		value = float32(*e.Value)
 	}
-	in := ranker.Interaction{Item: e.ItemID, Action: e.Action, Time: e.Time, Value: value}
+	in := ranker.Interaction{Item: it.shared(e.ItemID), Action: s.cfg.Actions[action], Time: e.Time, Value: value}
 	u.recent = insert(u.recent, in, s.cfg.Recent, func(a ranker.Interaction) int64 { return a.Time })
 	for i := range u.shown {
 		if sh := &u.shown[i]; sh.Item == e.ItemID && follows(sh.Time, e.Time) {

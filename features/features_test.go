@@ -178,6 +178,17 @@ func TestAnswersDoNotChange(t *testing.T) {
 	}
 }
 
+// Words that schemas have for counters are no actions: a client who sends them counts nothing.
+func TestWordsOfSchemasAreNoActions(t *testing.T) {
+	f := newFeed(features.DefaultConfig())
+	f.add(item("a"), did("u", features.Any, "a", t0), did("u", features.Impression, "a", t0))
+	sch := schemaOf(t, ranker.Feature{Name: "shown", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.Impression},
+		ranker.Feature{Name: "any", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.Any}, ranker.Feature{Name: "history", Kind: ranker.KindHistory})
+	if got := read(t, f.State, sch, t0, "u", "a").Columns; !slices.Equal(got, []float32{0, 0, 0}) {
+		t.Errorf("counters %v", got)
+	}
+}
+
 func TestContextFeatures(t *testing.T) {
 	sch := schemaOf(t,
 		ranker.Feature{Kind: ranker.KindContext, Field: "n"},

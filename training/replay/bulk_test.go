@@ -24,7 +24,7 @@ var events = flag.Int("events", 200_000, "events of BenchmarkBulk's generated lo
 // generated is a log of n events that is made as it is read: a thousandth are items, and each list of ten is followed by
 // a click and a purchase on average. Users and items grow with the root of the log's length.
 func generated(n int) replay.Source {
-	users, items := int(40*math.Sqrt(float64(n))), max(1000, n/1000)
+	users, items := int(25*math.Sqrt(float64(n))), max(1000, n/1000)
 	return func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) {
 			r := rand.New(rand.NewPCG(1, 20))
