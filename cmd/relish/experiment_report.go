@@ -33,12 +33,23 @@ type reportFlags struct {
 // report reads the log beside a running server.
 func (c *reportFlags) report(ctx context.Context, name string) (*verdict.Report, error) {
 	opt := verdict.Options{Experiment: name, MinEffect: c.MinEffect, MinDays: c.MinDays, Alpha: c.Alpha, Segments: c.Segment}
+	var err error
+	if opt.From, err = parseDay(c.From); err != nil {
+		return nil, fmt.Errorf("%w: --from: %v", errUsage, err)
+	}
+	if opt.To, err = parseDay(c.To); err != nil {
+		return nil, fmt.Errorf("%w: --to: %v", errUsage, err)
+	}
 	if c.Experiments != "" {
 		set, err := experiment.Load(c.Experiments)
 		if err != nil {
 			return nil, err
 		}
-		if err := configured(&opt, set); err != nil {
+		stops, err := experiment.ReadStops(stopsFile(c.Data))
+		if err != nil {
+			return nil, err
+		}
+		if err := configured(&opt, set, stops); err != nil {
 			return nil, err
 		}
 	}
@@ -47,13 +58,6 @@ func (c *reportFlags) report(ctx context.Context, name string) (*verdict.Report,
 	}
 	if c.Control != "" {
 		opt.Control = c.Control
-	}
-	var err error
-	if opt.From, err = parseDay(c.From); err != nil {
-		return nil, fmt.Errorf("%w: --from: %v", errUsage, err)
-	}
-	if opt.To, err = parseDay(c.To); err != nil {
-		return nil, fmt.Errorf("%w: --to: %v", errUsage, err)
 	}
 	p := newProgress("records")
 	defer p.end()
@@ -65,14 +69,18 @@ func (c *reportFlags) report(ctx context.Context, name string) (*verdict.Report,
 	return verdict.Run(ctx, eventlog.Merge(logs...), opt)
 }
 
-// configured takes over what the file says of the experiment.
-func configured(opt *verdict.Options, set *experiment.Set) error {
+// configured takes over what the file says of the experiment. Once an arm was stopped its users are missing, so that the
+// report ends there, unless another end was asked for.
+func configured(opt *verdict.Options, set *experiment.Set, stops []experiment.Stop) error {
 	e := set.Find(opt.Experiment)
 	if e == nil {
 		return fmt.Errorf("experiment %q is not in the file; without --experiments it is reported on from the log alone", opt.Experiment)
 	}
 	if e.HashAttribute != experiment.HashUser && e.HashAttribute != experiment.HashSession {
 		return fmt.Errorf("experiment %s assigns by the context field %s; interactions do not carry it, so only experiments by user or session can be reported on", e.Name, e.HashAttribute)
+	}
+	if mine := e.Stopped(stops); len(mine) > 0 && opt.To.IsZero() {
+		opt.To = mine[0].At
 	}
 	opt.Unit, opt.Metric, opt.Control = e.HashAttribute, e.Metric, e.Arms[0].Name
 	for _, g := range e.Guardrails {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -23,8 +24,15 @@ func (c *serveCmd) openExperiments(models *bundle.Registry, log *slog.Logger) (*
 	if c.Experiments == "" {
 		return nil, nil
 	}
-	return experiment.Open(c.Experiments, required{models}, log)
+	keeper, err := experiment.Open(c.Experiments, required{models}, log)
+	if err != nil {
+		return nil, err
+	}
+	return keeper, keeper.KeepStops(stopsFile(c.Data))
 }
+
+// stopsFile is where a data folder remembers the arms that were stopped.
+func stopsFile(data string) string { return filepath.Join(data, "experiments.stopped.json") }
 
 // followExperiments reads the file again as it changes, and on SIGHUP, until the context ends.
 func followExperiments(ctx context.Context, keeper *experiment.Keeper) {
@@ -42,16 +50,7 @@ type reports struct {
 
 // Report implements api.Reports.
 func (r reports) Report(ctx context.Context, name, metric string, from, to time.Time) (api.Report, error) {
-	opt := verdict.Options{Experiment: name, From: from, To: to}
-	if r.keeper != nil && r.keeper.Set().Find(name) != nil {
-		if err := configured(&opt, r.keeper.Set()); err != nil {
-			return nil, fmt.Errorf("%w: %w", api.ErrReport, err)
-		}
-	}
-	if metric != "" {
-		opt.Metric = metric
-	}
-	report, err := verdict.Run(ctx, eventlog.Read(journal.LogDir(r.data), 1), opt)
+	report, err := r.run(ctx, name, metric, from, to)
 	switch {
 	case errors.Is(err, verdict.ErrUnexposed):
 		return nil, fmt.Errorf("%w: %w", api.ErrNoExperiment, err)
@@ -61,6 +60,20 @@ func (r reports) Report(ctx context.Context, name, metric string, from, to time.
 		return nil, err
 	}
 	return report, nil
+}
+
+// run reports on an experiment; what cannot be asked for is verdict.ErrOptions.
+func (r reports) run(ctx context.Context, name, metric string, from, to time.Time) (*verdict.Report, error) {
+	opt := verdict.Options{Experiment: name, From: from, To: to}
+	if r.keeper != nil && r.keeper.Set().Find(name) != nil {
+		if err := configured(&opt, r.keeper.Set(), r.keeper.Stops()); err != nil {
+			return nil, fmt.Errorf("%w: %w", verdict.ErrOptions, err)
+		}
+	}
+	if metric != "" {
+		opt.Metric = metric
+	}
+	return verdict.Run(ctx, eventlog.Read(journal.LogDir(r.data), 1), opt)
 }
 
 // required keeps the bundles that arms name loaded.

@@ -89,6 +89,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	background.Go(func() { models.Run(ctx) })
 	if keeper != nil {
 		background.Go(func() { followExperiments(ctx, keeper) })
+		background.Go(func() { stopHarmful(ctx, keeper, c.Data, log) })
 	}
 	ln, err := net.Listen("tcp", c.Addr)
 	if err != nil {

@@ -34,6 +34,9 @@ type Keeper struct {
 
 	reading sync.Mutex // one reading at a time
 	now     atomic.Pointer[effect]
+
+	stopsPath string
+	stops     atomic.Pointer[[]Stop]
 }
 
 // effect is what a reading left: the set in effect and why a newer file is not.
@@ -145,7 +148,11 @@ func (k *Keeper) Set() *Set { return k.now.Load().set }
 // Assign implements ranker.Experiments.
 func (k *Keeper) Assign(req *ranker.Request, user map[string]ranker.Value, now int64) ([]ranker.Trial, string) {
 	s := k.Set()
-	return s.Trials(req, user, now), s.Version
+	trials := s.Trials(req, user, now)
+	if stops := k.Stops(); len(stops) > 0 {
+		s.withoutStopped(trials, stops)
+	}
+	return trials, s.Version
 }
 
 // ReadsUser implements ranker.Experiments.
@@ -156,8 +163,21 @@ func (k *Keeper) Status() Status {
 	e := k.now.Load()
 	s := e.set.Status(time.Now(), e.missing)
 	s.Loaded, s.Error = e.loaded, e.refused
+	for _, stop := range k.Stops() {
+		s.mark(stop)
+	}
 	return s
 }
 
-// GrowthBook returns the running experiments as a GrowthBook SDK payload.
-func (k *Keeper) GrowthBook() Payload { return k.Set().GrowthBook(time.Now()) }
+// GrowthBook returns the running experiments as a GrowthBook SDK payload. One with a stopped arm is left out: its
+// frontends go on without it.
+func (k *Keeper) GrowthBook() Payload {
+	set := k.Set()
+	p := set.GrowthBook(time.Now())
+	for _, stop := range k.Stops() {
+		if e := set.Find(stop.Experiment); e != nil && e.Seed == stop.Seed {
+			delete(p.Features, stop.Experiment)
+		}
+	}
+	return p
+}

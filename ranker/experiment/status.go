@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -66,6 +67,19 @@ func (s *Set) Status(now time.Time, missing map[string]error) Status {
 		out.Layers = append(out.Layers, layer)
 	}
 	return out
+}
+
+// mark says of a stopped arm that it is, and why.
+func (s *Status) mark(stop Stop) {
+	for _, l := range s.Layers {
+		for _, e := range l.Experiments {
+			for i := range e.Arms {
+				if e.Name == stop.Experiment && e.Seed == stop.Seed && e.Arms[i].Name == stop.Arm {
+					e.Arms[i].Problem = fmt.Sprintf("stopped %s: %s", stop.At.Format(time.RFC3339), stop.Why)
+				}
+			}
+		}
+	}
 }
 
 func (e *Experiment) describe(now time.Time, missing map[string]error) ExperimentStatus {

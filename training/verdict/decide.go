@@ -196,16 +196,18 @@ func overall(r *Report, m metric) Verdict {
 // better says whether lift a is better than b.
 func (m *metric) better(a, b float64) bool { return (a > b) != m.lower }
 
+// Harm is an arm that hurts, and by what.
+type Harm struct{ Arm, Why string }
+
 // Harmful names the arms that an automatic stop may end: a guardrail is hurt beyond its margin, by an
 // interval that holds at any look. Nothing is harmful in data that are broken.
-func (r *Report) Harmful() []string {
-	var out []string
+func (r *Report) Harmful() (out []Harm) {
 	if r.Verdict.Decision == Broken {
 		return nil
 	}
 	for _, c := range r.Comparisons {
 		if hurt, _ := guards(c.Guardrails); len(hurt) > 0 {
-			out = append(out, c.Arm)
+			out = append(out, Harm{c.Arm, "guardrail " + strings.Join(hurt, ", ") + " is hurt beyond its margin"})
 		}
 	}
 	return out

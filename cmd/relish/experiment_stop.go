@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"relish/ranker/experiment"
+	"relish/training/verdict"
+)
+
+// How often running experiments with auto_stop are looked at, and how long one look may take. What is looked for
+// holds at any look, so that looking often costs no certainty.
+const (
+	stopEvery = 10 * time.Minute
+	stopTime  = 2 * time.Minute
+)
+
+// stopHarmful ends arms that hurt a guardrail, until ctx ends.
+func stopHarmful(ctx context.Context, keeper *experiment.Keeper, data string, log *slog.Logger) {
+	t := time.NewTicker(stopEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			if err := stopNow(ctx, keeper, data, now); err != nil && ctx.Err() == nil {
+				log.Warn("experiments could not be looked at for harm", "reason", err)
+			}
+		}
+	}
+}
+
+// stopNow looks once at every running experiment that asks for it.
+func stopNow(ctx context.Context, keeper *experiment.Keeper, data string, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	var errs []error
+	for _, e := range keeper.Set().All() {
+		if !e.AutoStop || e.Status(now) != experiment.StatusRunning || len(e.Stopped(keeper.Stops())) >= len(e.Arms)-1 {
+			continue
+		}
+		r, err := reports{data, keeper}.run(ctx, e.Name, "", time.Time{}, time.Time{})
+		if errors.Is(err, verdict.ErrUnexposed) {
+			continue // nobody has met it yet
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, h := range r.Harmful() {
+			errs = append(errs, keeper.Stop(e.Name, h.Arm, h.Why, now))
+		}
+	}
+	return errors.Join(errs...)
+}
