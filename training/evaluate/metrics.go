@@ -1,10 +1,14 @@
-// Package evaluate measures how well something ranks: lists with known labels go in, NDCG and MRR with
-// confidence intervals come out, next to plain baselines.
+// Package evaluate measures how well something ranks: lists with known labels go in; NDCG, MRR and more come out, with
+// confidence intervals, by slice, next to plain baselines.
 //
-// Run walks over the log (package replay) and ranks each list with the state as it was when the list was
-// shown, and only then feeds the list and its clicks into the state: what is measured is what a live
-// server would have done. Ties are broken at random, never by the order of a file: a constant score
-// must measure like chance.
+// Choose takes the newest part of a log. Part.Run walks over the log (package replay) and ranks each list of the part with the
+// state as it was when the list was shown, and only then feeds the list and its clicks into the state: what is
+// measured is what a live server would have done. All scorers of a Contest rank the same lists in the same walk, so
+// that they can be compared list by list. Ties are broken at random, never by the order of a file: a constant
+// score must measure like chance.
+//
+// Ablate and Cold are experiments that train their own models on what came before the part. Estimate says what a ranker
+// would have earned on lists that another one explored.
 package evaluate
 
 import (
