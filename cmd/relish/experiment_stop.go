@@ -10,11 +10,11 @@ import (
 	"relish/training/verdict"
 )
 
-// How often running experiments with auto_stop are looked at, and how long one look may take. What is looked for
-// holds at any look, so that looking often costs no certainty.
+// How often running experiments with auto_stop are looked at, and how long the report on one may take: some minutes for
+// ten million events. What is looked for holds at any look, so that looking often costs no certainty.
 const (
 	stopEvery = 10 * time.Minute
-	stopTime  = 2 * time.Minute
+	stopTime  = 8 * time.Minute
 )
 
 // stopHarmful ends arms that hurt a guardrail, until ctx ends.
@@ -35,14 +35,14 @@ func stopHarmful(ctx context.Context, keeper *experiment.Keeper, data string, lo
 
 // stopNow looks once at every running experiment that asks for it.
 func stopNow(ctx context.Context, keeper *experiment.Keeper, data string, now time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, stopTime)
-	defer cancel()
 	var errs []error
 	for _, e := range keeper.Set().All() {
 		if !e.AutoStop || e.Status(now) != experiment.StatusRunning || len(e.Stopped(keeper.Stops())) >= len(e.Arms)-1 {
 			continue
 		}
+		ctx, cancel := context.WithTimeout(ctx, stopTime)
 		r, err := reports{data, keeper}.run(ctx, e.Name, "", time.Time{}, time.Time{})
+		cancel()
 		if errors.Is(err, verdict.ErrUnexposed) {
 			continue // nobody has met it yet
 		}

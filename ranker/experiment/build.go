@@ -237,5 +237,9 @@ func (e *Experiment) buildMetrics(f *experimentForm, p place) {
 		p.key("auto_stop").bad("%.40q is unknown; it is guardrail", f.AutoStop)
 	case e.AutoStop && len(e.Guardrails) == 0:
 		p.key("auto_stop").bad("there are no guardrails to stop at")
+	case e.AutoStop && e.Mode == ModeInterleave:
+		p.key("auto_stop").bad("both arms share one list, which tells of no guardrail")
+	case e.AutoStop && e.HashAttribute != HashUser && e.HashAttribute != HashSession:
+		p.key("auto_stop").bad("only experiments by user or session can be reported on")
 	}
 }

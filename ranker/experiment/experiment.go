@@ -128,9 +128,11 @@ func (s *Set) All() []*Experiment {
 
 // Find returns the experiment of that name, nil without one.
 func (s *Set) Find(name string) *Experiment {
-	for _, e := range s.All() {
-		if e.Name == name {
-			return e
+	for _, l := range s.Layers {
+		for _, e := range l.Experiments {
+			if e.Name == name {
+				return e
+			}
 		}
 	}
 	return nil

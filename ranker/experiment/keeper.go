@@ -163,8 +163,10 @@ func (k *Keeper) Status() Status {
 	e := k.now.Load()
 	s := e.set.Status(time.Now(), e.missing)
 	s.Loaded, s.Error = e.loaded, e.refused
-	for _, stop := range k.Stops() {
-		s.mark(stop)
+	for _, x := range e.set.All() {
+		for _, stop := range x.Stopped(k.Stops()) {
+			s.mark(stop)
+		}
 	}
 	return s
 }
@@ -174,9 +176,9 @@ func (k *Keeper) Status() Status {
 func (k *Keeper) GrowthBook() Payload {
 	set := k.Set()
 	p := set.GrowthBook(time.Now())
-	for _, stop := range k.Stops() {
-		if e := set.Find(stop.Experiment); e != nil && e.Seed == stop.Seed {
-			delete(p.Features, stop.Experiment)
+	for _, e := range set.All() {
+		if len(e.Stopped(k.Stops())) > 0 {
+			delete(p.Features, e.Name)
 		}
 	}
 	return p

@@ -10,7 +10,7 @@ import (
 )
 
 // Promote returns the file's text with one arm of an experiment made the default: the arm gets every
-// user that the experiment can take (weight 1 of coverage 1, no end; an interleaving becomes a
+// user that the experiment can take (weight 1 of coverage 1, no end or auto_stop; an interleaving becomes a
 // split), and note stands above the experiment as a comment. Seed, namespace, condition and forced
 // users stay, as does the holdout, so the change is undone by the weights alone. Comments are kept; the
 // layout becomes the YAML library's. The result is a file that Parse takes.
@@ -40,7 +40,7 @@ func Promote(data []byte, name, arm, note string) ([]byte, error) {
 	if !winner {
 		return nil, fmt.Errorf("experiment %q has no arm %q", name, arm)
 	}
-	for _, key := range []string{"mode", "coverage", "end"} {
+	for _, key := range []string{"mode", "coverage", "end", "auto_stop"} {
 		removeMember(e, key)
 	}
 	e.HeadComment = strings.TrimSpace(e.HeadComment + "\n# " + strings.Join(strings.Fields(note), " "))

@@ -69,12 +69,12 @@ func (s *Set) Status(now time.Time, missing map[string]error) Status {
 	return out
 }
 
-// mark says of a stopped arm that it is, and why.
+// mark says of an arm that a stop is about that it is stopped, and why.
 func (s *Status) mark(stop Stop) {
 	for _, l := range s.Layers {
 		for _, e := range l.Experiments {
 			for i := range e.Arms {
-				if e.Name == stop.Experiment && e.Seed == stop.Seed && e.Arms[i].Name == stop.Arm {
+				if e.Name == stop.Experiment && e.Arms[i].Name == stop.Arm {
 					e.Arms[i].Problem = fmt.Sprintf("stopped %s: %s", stop.At.Format(time.RFC3339), stop.Why)
 				}
 			}

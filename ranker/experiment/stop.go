@@ -40,8 +40,12 @@ func ReadStops(path string) ([]Stop, error) {
 	return out, nil
 }
 
-// Stopped returns the experiment's stops, the oldest first.
+// Stopped returns the experiment's stops, the oldest first. Without AutoStop there are none: a person has decided
+// otherwise since.
 func (e *Experiment) Stopped(all []Stop) (mine []Stop) {
+	if !e.AutoStop {
+		return nil
+	}
 	for _, s := range all {
 		if s.Experiment == e.Name && s.Seed == e.Seed {
 			mine = append(mine, s)
@@ -64,7 +68,7 @@ func (k *Keeper) KeepStops(path string) error {
 }
 
 // Stop ends an arm of an experiment in effect, for good: its users get control's ranking and take no part any more.
-// It is on disk when Stop returns. An arm that is stopped already, or not there, is left alone.
+// It is on disk when Stop returns no error; in effect in any case. An arm that is stopped already, or not there, is left alone.
 func (k *Keeper) Stop(name, arm, why string, at time.Time) error {
 	k.reading.Lock()
 	defer k.reading.Unlock()
@@ -81,11 +85,11 @@ func (k *Keeper) Stop(name, arm, why string, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(k.stopsPath, append(data, '\n'), 0o644); err != nil {
-		return fmt.Errorf("stopping arm %s of %s: %w", arm, name, err)
-	}
-	k.stops.Store(&stops)
+	k.stops.Store(&stops) // first: a full disk is no reason to go on hurting
 	k.log.Warn("an arm hurts and is stopped; control stands in for it", "experiment", name, "arm", arm, "reason", why)
+	if err := renameio.WriteFile(k.stopsPath, append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("arm %s of %s is stopped until the next start only: %w", arm, name, err)
+	}
 	return nil
 }
 

@@ -200,13 +200,13 @@ func (m *metric) better(a, b float64) bool { return (a > b) != m.lower }
 type Harm struct{ Arm, Why string }
 
 // Harmful names the arms that an automatic stop may end: a guardrail is hurt beyond its margin, by an
-// interval that holds at any look. Nothing is harmful in data that are broken.
+// interval that holds at any look, given the users that it takes. Nothing is harmful in data that are broken.
 func (r *Report) Harmful() (out []Harm) {
 	if r.Verdict.Decision == Broken {
 		return nil
 	}
 	for _, c := range r.Comparisons {
-		if hurt, _ := guards(c.Guardrails); len(hurt) > 0 {
+		if hurt, _ := guards(c.Guardrails); len(hurt) > 0 && !fewUsers(r, c.Arm) {
 			out = append(out, Harm{c.Arm, "guardrail " + strings.Join(hurt, ", ") + " is hurt beyond its margin"})
 		}
 	}

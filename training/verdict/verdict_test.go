@@ -452,3 +452,14 @@ func TestForms(t *testing.T) {
 		t.Errorf("the last day stands at %+v, the report at %+v", last, r.Comparisons[0].Lift)
 	}
 }
+
+// What is hurt by the interval is ended with enough users only: intervals are asymptotic.
+func TestHarmNeedsUsers(t *testing.T) {
+	worse := func(_, _ int, arm string) float64 { return map[string]float64{"control": 0.9, "treated": 0.1}[arm] }
+	for users, harm := range map[int]int{56: 0, 200: 1} {
+		r := crowd{users: users, days: 8, rate: worse}.log().report(t, verdict.Options{Metric: "conversion", Margins: []verdict.Margin{{Metric: "ctr", Margin: 0.05}}})
+		if status := r.Comparisons[0].Guardrails[0].Status; status != verdict.Hurt || len(r.Harmful()) != harm {
+			t.Errorf("%d users: the guardrail is %s, harmful %+v", users, status, r.Harmful())
+		}
+	}
+}
