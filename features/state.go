@@ -17,7 +17,6 @@ import (
 	"maps"
 	"slices"
 
-	"relish/features/event"
 	"relish/ranker"
 )
 
@@ -114,11 +113,6 @@ func (s *State) Items() []*ranker.ItemInfo {
 func UserHash(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:16])
-}
-
-// Names reports whether the event names the user whose hash is given, as user or as session.
-func Names(e *event.Event, hash string) bool {
-	return e.UserID != "" && UserHash(e.UserID) == hash || e.Session != "" && UserHash(e.Session) == hash
 }
 
 // expire drops what had no event for Config.MaxAge. It looks at the ticks of a clock that runs on arrival

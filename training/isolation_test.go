@@ -142,7 +142,7 @@ func TestNewLooksNew(t *testing.T) {
 	for i := range known {
 		req.Candidates = append(req.Candidates, ranker.Candidate{ID: "twin of " + req.Candidates[i].ID}, ranker.Candidate{ID: req.Candidates[i].ID + " is nowhere"})
 	}
-	req.User, req.Time, req.Deadline = demoLog()[len(demoLog())-1].Event.UserID, now, training.Patience
+	req.User, req.Time, req.Deadline = demoLog()[len(demoLog())-1].Event.UserID, now, replay.Patience
 	p, err := ranker.New(ranker.Options{Features: training.Replayed{State: st}, Models: blend.Models(out.Model)})
 	if err != nil {
 		t.Fatal(err)

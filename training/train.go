@@ -255,9 +255,6 @@ func (r Replayed) Read(_ context.Context, q *ranker.Query) (*ranker.State, error
 	return r.State.Read(q)
 }
 
-// Patience is the deadline of an offline ranking: long, so that nothing is left out.
-const Patience = time.Minute
-
 // replay writes the dataset.
 func (t *trainer) replay(ctx context.Context) (err error) {
 	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
@@ -279,7 +276,7 @@ func (t *trainer) replay(ctx context.Context) (err error) {
 	return t.log.Walk(ctx, t.Source, state, t.picks, walk, func(c *replay.Case) error {
 		positions := t.shuffle(c)
 		t.hide(c)
-		c.Request.Deadline = Patience
+		c.Request.Deadline = replay.Patience
 		m, in, err := p.Matrix(ctx, t.byFold[t.corpus.fold[c.User]], c.Request)
 		if err != nil {
 			return err

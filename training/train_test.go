@@ -121,7 +121,7 @@ func ndcg(t testing.TB, records []event.Record, model *ranker.Model, from uint64
 	columns = make([]float64, len(model.Schema.Columns()))
 	rng := rand.New(rand.NewPCG(1, 1))
 	err = log.Walk(t.Context(), source(records), st, picks, replay.WalkOptions{}, func(c *replay.Case) error {
-		c.Request.Deadline = training.Patience
+		c.Request.Deadline = replay.Patience
 		m, _, err := p.Matrix(t.Context(), model, c.Request)
 		if err != nil {
 			return err

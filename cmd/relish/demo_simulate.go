@@ -19,6 +19,7 @@ import (
 	"relish/ranker"
 	"relish/ranker/blend"
 	"relish/training"
+	"relish/training/replay"
 )
 
 // donePath is the file that says which world a data folder was filled from.
@@ -107,7 +108,7 @@ func shareOf(ctx context.Context, opt ranker.Options, world *demo.World, visits 
 	}
 	shares := make([]float64, len(visits))
 	for i, v := range visits {
-		req := &ranker.Request{User: v.User, Time: v.Time, Deadline: training.Patience}
+		req := &ranker.Request{User: v.User, Time: v.Time, Deadline: replay.Patience}
 		for _, id := range v.Items {
 			req.Candidates = append(req.Candidates, ranker.Candidate{ID: id})
 		}

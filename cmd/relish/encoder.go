@@ -12,13 +12,18 @@ import (
 	"relish/embeddings/onnx"
 )
 
+// startRuntime starts ONNX Runtime out of the assets folder, which it returns too.
+func (f *encoderFlags) startRuntime() (rt *onnx.Runtime, assets string, err error) {
+	if assets, err = f.assets(); err != nil {
+		return nil, "", err
+	}
+	rt, err = onnx.Start(filepath.Join(assets, "onnxruntime", "libonnxruntime.so"))
+	return rt, assets, err
+}
+
 // loadEncoder starts the runtime and loads the chosen encoder. The caller closes it.
 func (f *encoderFlags) loadEncoder(log *slog.Logger) (*onnx.Encoder, error) {
-	assets, err := f.assets()
-	if err != nil {
-		return nil, err
-	}
-	rt, err := onnx.Start(filepath.Join(assets, "onnxruntime", "libonnxruntime.so"))
+	rt, assets, err := f.startRuntime()
 	if err != nil {
 		return nil, err
 	}

@@ -132,8 +132,8 @@ func (r *reader) number() float64 {
 	return x
 }
 
-// floats reads finite values, want of them unless that is negative.
-func (r *reader) floats(want int) []float32 {
+// list reads the bytes of values of four bytes each, want of them unless that is negative; none after an error.
+func (r *reader) list(want int) []byte {
 	n := r.count(4)
 	raw := r.take(4 * n)
 	if r.err == nil && want >= 0 && n != want {
@@ -142,7 +142,13 @@ func (r *reader) floats(want int) []float32 {
 	if r.err != nil {
 		return nil
 	}
-	out := make([]float32, n)
+	return raw
+}
+
+// floats reads finite values, want of them unless that is negative.
+func (r *reader) floats(want int) []float32 {
+	raw := r.list(want)
+	out := make([]float32, len(raw)/4)
 	for i := range out {
 		x := math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
 		if x-x != 0 {
@@ -166,15 +172,8 @@ func (r *reader) amounts(want int, least float32) []float32 {
 
 // ints reads values from lowest to below limit, want of them unless that is negative.
 func (r *reader) ints(want, lowest, limit int) []int32 {
-	n := r.count(4)
-	raw := r.take(4 * n)
-	if r.err == nil && want >= 0 && n != want {
-		r.err = fmt.Errorf("%w: %d values where %d belong", errFile, n, want)
-	}
-	if r.err != nil {
-		return nil
-	}
-	out := make([]int32, n)
+	raw := r.list(want)
+	out := make([]int32, len(raw)/4)
 	for i := range out {
 		out[i] = int32(binary.LittleEndian.Uint32(raw[4*i:]))
 		if int(out[i]) < lowest || int(out[i]) >= limit {

@@ -116,14 +116,7 @@ type termHistory struct {
 }
 
 func (t *Terms) history(in *ranker.MatchInput) *termHistory {
-	var items []*ranker.ItemInfo
-	words := 0
-	for _, it := range in.State.History {
-		if it != nil && len(it.Words) > 0 && len(items) < meanItems {
-			items = append(items, it)
-			words += len(it.Words)
-		}
-	}
+	items, words := wordy(in)
 	if len(items) == 0 {
 		return nil
 	}

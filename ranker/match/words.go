@@ -47,16 +47,20 @@ func (TokenOverlap) Match(_ context.Context, in *ranker.MatchInput, out []float3
 	return nil
 }
 
-// bagOf weighs the words of the last items of the history; nil when there are none.
-func bagOf(in *ranker.MatchInput) *bag {
-	var items []*ranker.ItemInfo
-	words := 0
+// wordy returns the last items of the history that have words, newest first, and how many words they have together.
+func wordy(in *ranker.MatchInput) (items []*ranker.ItemInfo, words int) {
 	for _, it := range in.State.History {
 		if it != nil && len(it.Words) > 0 && len(items) < meanItems {
 			items = append(items, it)
 			words += len(it.Words)
 		}
 	}
+	return items, words
+}
+
+// bagOf weighs the words of the last items of the history; nil when there are none.
+func bagOf(in *ranker.MatchInput) *bag {
+	items, words := wordy(in)
 	if words == 0 {
 		return nil
 	}

@@ -3,7 +3,6 @@ package evaluate
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"relish/ranker"
 	"relish/ranker/match"
@@ -20,14 +19,11 @@ type pipelineScorer struct {
 // (its requests carry a time).
 func Pipeline(name string, p *ranker.Pipeline) Scorer { return &pipelineScorer{name, p} }
 
-// patience is the deadline of an offline ranking: long, so that nothing is left out.
-const patience = time.Minute
-
 func (s *pipelineScorer) Name() string { return s.name }
 
 func (s *pipelineScorer) Score(ctx context.Context, c *replay.Case) ([]float64, error) {
 	req := *c.Request
-	req.Deadline = patience
+	req.Deadline = replay.Patience
 	resp, err := s.p.Rank(ctx, &req)
 	if err != nil {
 		return nil, err

@@ -91,7 +91,7 @@ func (s *scorer) Name() string { return s.name }
 // Score implements evaluate.Scorer.
 func (s *scorer) Score(ctx context.Context, c *replay.Case) ([]float64, error) {
 	req := *c.Request
-	req.Deadline = training.Patience
+	req.Deadline = replay.Patience
 	m, _, err := s.pipeline.Matrix(ctx, s.model, &req)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"relish/ranker"
 	"relish/ranker/blend"
 	"relish/training"
+	"relish/training/replay"
 )
 
 // parity says whether what was served is what a replay makes of the log: the hash of each matrix that the server noted,
@@ -96,7 +97,7 @@ func (r *run) answered(models map[string]*ranker.Model) (list []answered, err er
 			return true
 		}
 		a := answered{Answer: *e.Answer, model: e.Model, request: ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time,
-			Context: e.Context, Deadline: training.Patience}}
+			Context: e.Context, Deadline: replay.Patience}}
 		a.Matrix = nil
 		for i, id := range e.Shown {
 			c := ranker.Candidate{ID: id}

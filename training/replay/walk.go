@@ -3,11 +3,15 @@ package replay
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
 )
+
+// Patience is the deadline of an offline ranking: long, so that nothing is left out.
+const Patience = time.Minute
 
 // Case is a picked list at the moment it was shown.
 type Case struct {
