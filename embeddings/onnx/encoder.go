@@ -27,7 +27,7 @@ type EncoderOptions struct {
 // runs beyond the number of sessions wait for one.
 type Encoder struct {
 	tok       *wordpiece.Tokenizer
-	folder    *folder
+	files     *Files
 	digest    string
 	dim       int
 	inputs    []string // of input_ids, attention_mask and token_type_ids, in the model's order
@@ -45,36 +45,42 @@ var _ embeddings.Model = (*Encoder)(nil)
 // LoadEncoder loads the encoder in dir. auto and cuda fall back to the CPU where there is no usable
 // GPU; Fallback says why.
 func (rt *Runtime) LoadEncoder(dir string, opt EncoderOptions) (*Encoder, error) {
+	f, err := ReadFiles(dir, opt.MaxTokens)
+	if err != nil {
+		return nil, err
+	}
+	e, err := rt.NewEncoder(f, opt)
+	if err != nil {
+		return nil, fmt.Errorf("encoder %s: %w", dir, err)
+	}
+	return e, nil
+}
+
+// NewEncoder loads an encoder from its files, as LoadEncoder does; their MaxTokens counts, not the options'.
+func (rt *Runtime) NewEncoder(f *Files, opt EncoderOptions) (*Encoder, error) {
 	d, err := parseDevice(opt.Device)
 	if err != nil {
 		return nil, err
 	}
-	if opt.MaxTokens == 0 {
-		opt.MaxTokens = 128
+	if f.MaxTokens < 8 || f.MaxTokens > 8192 {
+		return nil, fmt.Errorf("onnx: the longest text is %d tokens; it is 8 to 8192", f.MaxTokens)
 	}
-	if opt.MaxTokens < 8 || opt.MaxTokens > 8192 {
-		return nil, fmt.Errorf("onnx: the longest text is %d tokens; it is 8 to 8192", opt.MaxTokens)
-	}
-	f, err := readFolder(dir, opt.MaxTokens)
-	if err != nil {
+	e := &Encoder{files: f, digest: f.Digest(), maxTokens: f.MaxTokens}
+	if e.tok, err = wordpiece.Load(f.Tokenizer); err != nil {
 		return nil, err
 	}
-	e := &Encoder{folder: f, digest: f.digest(), maxTokens: f.maxTokens}
-	if e.tok, err = wordpiece.Load(f.tokenizer); err != nil {
-		return nil, fmt.Errorf("encoder %s: %w", dir, err)
-	}
 	if err := e.inspect(); err != nil {
-		return nil, fmt.Errorf("encoder %s: model.onnx: %w", dir, err)
+		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
 	if err := e.open(rt, d, &opt); err != nil {
-		return nil, fmt.Errorf("encoder %s: model.onnx: %w", dir, err)
+		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
 	return e, nil
 }
 
 // inspect finds the model's inputs and output.
 func (e *Encoder) inspect() error {
-	ins, outs, err := ort.GetInputOutputInfoWithONNXData(e.folder.model)
+	ins, outs, err := ort.GetInputOutputInfoWithONNXData(e.files.Model)
 	if err != nil {
 		return err
 	}
@@ -149,8 +155,8 @@ func (e *Encoder) Tokenize(dst []int32, text string) []int32 {
 	if strings.TrimSpace(text) == "" {
 		return dst
 	}
-	if e.folder.prompt != "" {
-		text = e.folder.prompt + text
+	if e.files.Prompt != "" {
+		text = e.files.Prompt + text
 	}
 	start := len(dst)
 	dst = e.tok.Encode(dst, text, e.maxTokens)
@@ -214,7 +220,7 @@ func (e *Encoder) BatchTokens() int {
 	switch {
 	case e.device.cuda:
 		return tokensCUDA
-	case e.folder.isInt8():
+	case e.files.isInt8():
 		return tokensInt8
 	}
 	return tokensFP32

@@ -12,13 +12,13 @@ import (
 	"strings"
 )
 
-// folder is an encoder's folder, read: model.onnx and tokenizer.json, and what sentence-transformers'
-// own files say where they are present.
-type folder struct {
-	model, tokenizer []byte
-	pooling          string // mean or cls
-	maxTokens        int
-	prompt           string // put before every text
+// Files are all that makes an encoder: what is in its folder's model.onnx and tokenizer.json, and what
+// sentence-transformers' own files say where they are present. Nothing is changed once it is made.
+type Files struct {
+	Model, Tokenizer []byte
+	Pooling          string // "mean" or "cls"
+	MaxTokens        int    // longest text, special tokens included
+	Prompt           string // put before every text
 }
 
 // sentence-transformers' files, the parts that matter here.
@@ -37,13 +37,17 @@ type promptsFile struct {
 	Default string            `json:"default_prompt_name"`
 }
 
-func readFolder(dir string, maxTokens int) (*folder, error) {
-	f := &folder{pooling: "mean", maxTokens: maxTokens}
+// ReadFiles reads the encoder in dir. Texts are cut at maxTokens (0 = 128), or where the encoder says, if that is less.
+func ReadFiles(dir string, maxTokens int) (*Files, error) {
+	if maxTokens == 0 {
+		maxTokens = 128
+	}
+	f := &Files{Pooling: "mean", MaxTokens: maxTokens}
 	var err error
-	if f.model, err = readInside(dir, "model.onnx"); err != nil {
+	if f.Model, err = readInside(dir, "model.onnx"); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w; run make build, or relish encoder pull NAME", dir, err)
 	}
-	if f.tokenizer, err = readInside(dir, "tokenizer.json"); err != nil {
+	if f.Tokenizer, err = readInside(dir, "tokenizer.json"); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w", dir, err)
 	}
 	var pooling poolingFile
@@ -52,7 +56,7 @@ func readFolder(dir string, maxTokens int) (*folder, error) {
 	} else if found {
 		switch {
 		case pooling.CLS && !pooling.Mean && !pooling.Max:
-			f.pooling = "cls"
+			f.Pooling = "cls"
 		case pooling.Mean && !pooling.CLS && !pooling.Max:
 		default:
 			return nil, fmt.Errorf("encoder %s: its pooling is neither mean nor cls alone, which is not supported", dir)
@@ -63,13 +67,13 @@ func readFolder(dir string, maxTokens int) (*folder, error) {
 		return nil, err
 	}
 	if bert.MaxSeqLength > 0 {
-		f.maxTokens = min(f.maxTokens, bert.MaxSeqLength)
+		f.MaxTokens = min(f.MaxTokens, bert.MaxSeqLength)
 	}
 	var prompts promptsFile
 	if _, err := readJSON(dir, "config_sentence_transformers.json", &prompts); err != nil {
 		return nil, err
 	}
-	f.prompt = prompts.Prompts[prompts.Default]
+	f.Prompt = prompts.Prompts[prompts.Default]
 	return f, nil
 }
 
@@ -100,10 +104,10 @@ func readJSON(dir, name string, into any) (found bool, err error) {
 	return true, nil
 }
 
-// digest covers everything that decides a vector.
-func (f *folder) digest() string {
+// Digest names, by its SHA-256, everything that decides a vector.
+func (f *Files) Digest() string {
 	d := sha256.New()
-	for _, part := range [][]byte{f.model, f.tokenizer, []byte(fmt.Sprintf("%s|%d|%s", f.pooling, f.maxTokens, f.prompt))} {
+	for _, part := range [][]byte{f.Model, f.Tokenizer, []byte(fmt.Sprintf("%s|%d|%s", f.Pooling, f.MaxTokens, f.Prompt))} {
 		fmt.Fprintf(d, "%d|", len(part))
 		d.Write(part)
 	}
@@ -111,6 +115,6 @@ func (f *folder) digest() string {
 }
 
 // isInt8 tells a quantised model by the operators that only such a model has.
-func (f *folder) isInt8() bool {
-	return strings.Contains(string(f.model), "MatMulInteger") || strings.Contains(string(f.model), "QLinearMatMul")
+func (f *Files) isInt8() bool {
+	return strings.Contains(string(f.Model), "MatMulInteger") || strings.Contains(string(f.Model), "QLinearMatMul")
 }

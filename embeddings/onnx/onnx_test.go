@@ -213,15 +213,15 @@ func TestFolderFiles(t *testing.T) {
 		"sentence_bert_config.json":         `{"max_seq_length":64}`,
 		"config_sentence_transformers.json": `{"prompts":{"query":"q: "},"default_prompt_name":"query"}`,
 	})
-	f, err := readFolder(dir, 128)
-	if err != nil || f.pooling != "cls" || f.maxTokens != 64 || f.prompt != "q: " {
+	f, err := ReadFiles(dir, 128)
+	if err != nil || f.Pooling != "cls" || f.MaxTokens != 64 || f.Prompt != "q: " {
 		t.Errorf("%+v, %v", f, err)
 	}
-	plain, err := readFolder(copyEncoder(t, []byte("x"), nil), 128)
-	if err != nil || plain.pooling != "mean" || plain.digest() == f.digest() {
+	plain, err := ReadFiles(copyEncoder(t, []byte("x"), nil), 128)
+	if err != nil || plain.Pooling != "mean" || plain.Digest() == f.Digest() {
 		t.Errorf("%+v, %v", plain, err)
 	}
-	if _, err := readFolder(copyEncoder(t, []byte("x"), map[string]string{"1_Pooling/config.json": `{"pooling_mode_max_tokens":true}`}), 128); err == nil {
+	if _, err := ReadFiles(copyEncoder(t, []byte("x"), map[string]string{"1_Pooling/config.json": `{"pooling_mode_max_tokens":true}`}), 128); err == nil {
 		t.Error("max pooling was taken")
 	}
 }

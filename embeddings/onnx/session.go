@@ -34,7 +34,7 @@ func newSession(e *Encoder, d device, opt *EncoderOptions) (*session, error) {
 	}
 	defer so.Destroy()
 	// From bytes rather than from the path: what was hashed is what is loaded.
-	s, err := ort.NewDynamicAdvancedSessionWithONNXData(e.folder.model, e.inputs, []string{e.output}, so)
+	s, err := ort.NewDynamicAdvancedSessionWithONNXData(e.files.Model, e.inputs, []string{e.output}, so)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (s *session) pool(i, tokens, length int, vec []float32) error {
 	switch {
 	case s.e.pooled:
 		copy(vec, s.out[i*dim:(i+1)*dim])
-	case s.e.folder.pooling == "cls":
+	case s.e.files.Pooling == "cls":
 		copy(vec, s.out[i*length*dim:][:dim])
 	default:
 		states := s.out[i*length*dim:]
