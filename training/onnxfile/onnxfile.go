@@ -1,0 +1,286 @@
+// Package onnxfile reads an ONNX model as a list of nodes and weights, lets both be changed, and writes it back. What
+// it does not understand passes through byte for byte.
+//
+// It is how a trained text encoder leaves training: the new weights take the old ones' places in the file that the
+// encoder came in (SetFloats), and Quantise makes the file that a CPU serves fastest.
+package onnxfile
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Model is a model file, taken apart. It is not safe for concurrent use.
+type Model struct {
+	Nodes []*Node // in the order of the file, in which each comes after what it reads
+
+	weights   []*weight
+	byName    map[string]*weight
+	graphRest []byte // the graph's other fields
+	rest      []byte // the model's other fields
+}
+
+// Node is one operation. Inputs and Outputs are names of values.
+type Node struct {
+	Op              string
+	Inputs, Outputs []string
+
+	rest []byte // name, attributes and what else there is
+}
+
+// weight is an initializer.
+type weight struct {
+	name string
+	dims []int
+	kind uint64 // ONNX's number of the element type
+	data []byte // little endian
+}
+
+// ONNX's numbers of element types, and of the fields that are read.
+const (
+	float32Type = 1
+	int8Type    = 3
+
+	modelGraph = 7
+
+	graphNode        = 1
+	graphInitializer = 5
+
+	nodeInput  = 1
+	nodeOutput = 2
+	nodeOp     = 4
+
+	tensorDims      = 1
+	tensorType      = 2
+	tensorFloats    = 4
+	tensorName      = 8
+	tensorRaw       = 9
+	tensorElsewhere = 14
+)
+
+// Parse reads a model. The data must not change while the model is used.
+func Parse(data []byte) (*Model, error) {
+	m := &Model{byName: map[string]*weight{}}
+	found := false
+	err := fields(data, func(n protowire.Number, whole, value []byte) error {
+		if n != modelGraph {
+			m.rest = append(m.rest, whole...)
+			return nil
+		}
+		found = true
+		return m.parseGraph(value)
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("onnxfile: %w", err)
+	case !found:
+		return nil, errors.New("onnxfile: there is no graph in the file")
+	}
+	return m, nil
+}
+
+// fields walks a message: whole is a field with its tag, value the bytes of a length-delimited one, else nil.
+func fields(b []byte, use func(n protowire.Number, whole, value []byte) error) error {
+	for len(b) > 0 {
+		n, kind, head := protowire.ConsumeTag(b)
+		if head < 0 {
+			return protowire.ParseError(head)
+		}
+		size := protowire.ConsumeFieldValue(n, kind, b[head:])
+		if size < 0 {
+			return protowire.ParseError(size)
+		}
+		var value []byte
+		if kind == protowire.BytesType {
+			value, _ = protowire.ConsumeBytes(b[head:])
+		}
+		if err := use(n, b[:head+size:head+size], value); err != nil {
+			return err
+		}
+		b = b[head+size:]
+	}
+	return nil
+}
+
+func (m *Model) parseGraph(b []byte) error {
+	return fields(b, func(n protowire.Number, whole, value []byte) error {
+		switch n {
+		case graphNode:
+			node := &Node{}
+			m.Nodes = append(m.Nodes, node)
+			return node.parse(value)
+		case graphInitializer:
+			w := &weight{}
+			if err := w.parse(value); err != nil {
+				return fmt.Errorf("weight %q: %w", w.name, err)
+			}
+			m.weights, m.byName[w.name] = append(m.weights, w), w
+		default:
+			m.graphRest = append(m.graphRest, whole...)
+		}
+		return nil
+	})
+}
+
+func (n *Node) parse(b []byte) error {
+	return fields(b, func(f protowire.Number, whole, value []byte) error {
+		switch f {
+		case nodeInput:
+			n.Inputs = append(n.Inputs, string(value))
+		case nodeOutput:
+			n.Outputs = append(n.Outputs, string(value))
+		case nodeOp:
+			n.Op = string(value)
+		default:
+			n.rest = append(n.rest, whole...)
+		}
+		return nil
+	})
+}
+
+func (w *weight) parse(b []byte) error {
+	var floats []byte
+	err := fields(b, func(n protowire.Number, whole, value []byte) error {
+		switch n {
+		case tensorDims:
+			dims, err := integers(whole, value)
+			w.dims = append(w.dims, dims...)
+			return err
+		case tensorType:
+			kind, err := integers(whole, value)
+			if err == nil && len(kind) == 1 {
+				w.kind = uint64(kind[0])
+			}
+			return err
+		case tensorFloats:
+			if value == nil { // not packed: a tag and a number of four bytes
+				if len(whole) != 5 {
+					return errors.New("its numbers are damaged")
+				}
+				value = whole[1:]
+			}
+			floats = append(floats, value...)
+		case tensorName:
+			w.name = string(value)
+		case tensorRaw:
+			w.data = value
+		case tensorElsewhere:
+			if where, err := integers(whole, value); err != nil || len(where) == 1 && where[0] != 0 {
+				return errors.New("it is in a file of its own, which is not supported")
+			}
+		case tensorRaw + 4: // a description
+		default:
+			return fmt.Errorf("its numbers are in field %d, which is not supported", n)
+		}
+		return nil
+	})
+	if floats != nil {
+		w.data = floats
+	}
+	return err
+}
+
+// integers reads a field of one integer, or of packed ones.
+func integers(whole, packed []byte) (out []int, err error) {
+	if packed == nil {
+		_, _, head := protowire.ConsumeTag(whole)
+		packed = whole[head:]
+	}
+	for len(packed) > 0 {
+		v, n := protowire.ConsumeVarint(packed)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		out, packed = append(out, int(v)), packed[n:]
+	}
+	return out, nil
+}
+
+// Bytes writes the model.
+func (m *Model) Bytes() []byte {
+	var graph []byte
+	for _, n := range m.Nodes {
+		graph = message(graph, graphNode, n.bytes())
+	}
+	for _, w := range m.weights {
+		graph = message(graph, graphInitializer, w.bytes())
+	}
+	graph = append(graph, m.graphRest...)
+	return message(slices.Clone(m.rest), modelGraph, graph)
+}
+
+func message(b []byte, n protowire.Number, value []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), value)
+}
+
+func (n *Node) bytes() (b []byte) {
+	for _, s := range n.Inputs {
+		b = message(b, nodeInput, []byte(s))
+	}
+	for _, s := range n.Outputs {
+		b = message(b, nodeOutput, []byte(s))
+	}
+	return append(message(b, nodeOp, []byte(n.Op)), n.rest...)
+}
+
+func (w *weight) bytes() (b []byte) {
+	for _, d := range w.dims {
+		b = protowire.AppendVarint(protowire.AppendTag(b, tensorDims, protowire.VarintType), uint64(d))
+	}
+	b = protowire.AppendVarint(protowire.AppendTag(b, tensorType, protowire.VarintType), w.kind)
+	return message(message(b, tensorName, []byte(w.name)), tensorRaw, w.data)
+}
+
+// Names lists the model's weights, in the order of the file.
+func (m *Model) Names() []string {
+	names := make([]string, len(m.weights))
+	for i, w := range m.weights {
+		names[i] = w.name
+	}
+	return names
+}
+
+// Floats returns a copy of a weight of 32-bit floats with its shape, nil where the model has no such weight.
+func (m *Model) Floats(name string) (values []float32, dims []int) {
+	w := m.byName[name]
+	if w == nil || w.kind != float32Type || len(w.data)%4 != 0 {
+		return nil, nil
+	}
+	values = make([]float32, len(w.data)/4)
+	for i := range values {
+		values[i] = math.Float32frombits(binary.LittleEndian.Uint32(w.data[4*i:]))
+	}
+	size := 1
+	for _, d := range w.dims {
+		if size *= d; d < 1 || size > len(values) {
+			return nil, nil
+		}
+	}
+	if size != len(values) {
+		return nil, nil
+	}
+	return values, slices.Clone(w.dims)
+}
+
+// SetFloats gives a weight new values; there must be as many as it has.
+func (m *Model) SetFloats(name string, values []float32) error {
+	w := m.byName[name]
+	if w == nil || w.kind != float32Type || len(w.data) != 4*len(values) {
+		return fmt.Errorf("onnxfile: the model has no weight %q of %d floats", name, len(values))
+	}
+	w.data = floatBytes(values)
+	return nil
+}
+
+func floatBytes(values []float32) []byte {
+	b := make([]byte, 0, 4*len(values))
+	for _, v := range values {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	return b
+}
