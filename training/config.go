@@ -7,9 +7,11 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"relish/ranker"
 	"relish/ranker/match"
+	"relish/training/encoder"
 	"relish/training/match/neural"
 	"relish/training/trees"
 )
@@ -31,6 +33,7 @@ type Config struct {
 	// Monotone has +1 or -1 by column name: prior knowledge that the score must not fall, or rise, with the feature.
 	Monotone map[string]int `yaml:"monotone"`
 	Match    Match          `yaml:"match"`
+	Encoder  Encoder        `yaml:"encoder"`
 	Blend    Blend          `yaml:"blend"`
 	Seed     uint64         `yaml:"seed"`
 }
@@ -46,6 +49,42 @@ type Match struct {
 	Layers  *int    `yaml:"layers"` // 0: pooling, faster and somewhat worse; else blocks of attention
 	Epochs  int     `yaml:"epochs"`
 	Minutes float64 `yaml:"minutes"` // one training may take; it is done twice at least, see Train
+}
+
+// When the text encoder is tuned.
+const (
+	TuneAuto = "auto" // when the log has enough to learn from, see EnoughToTune
+	TuneOn   = "on"
+	TuneOff  = "off"
+)
+
+// Encoder are the tuning of the text encoder's parameters.
+type Encoder struct {
+	Tune       string  `yaml:"tune"`
+	Objective  string  `yaml:"objective"`  // see encoder.Objectives
+	Layers     int     `yaml:"layers"`     // trained, from the top; 0 = all
+	Rank       int     `yaml:"rank"`       // of corrections to the matrices, 0 = the matrices themselves
+	Popularity float64 `yaml:"popularity"` // 0: the text's score leaves it out, 1: it is in it
+	Minutes    float64 `yaml:"minutes"`    // at most
+	Begin      string  `yaml:"begin"`      // BeginBase or BeginRunning
+}
+
+// What tuning begins with.
+const (
+	BeginBase    = "base"    // the encoder as it comes: nothing is forgotten, since all is learned again
+	BeginRunning = "running" // the running bundle's, if it has one of its own; half of what is learned from is then new
+)
+
+// EnoughToTune is from how many steps on, from one text to the next, an encoder is tuned without being told to: with fewer,
+// what it gains on items that it has not seen is within the noise, see docs/quality.md.
+const EnoughToTune = 10_000
+
+// Tuning returns the parameters as package encoder takes them.
+func (c *Config) Tuning() encoder.Config {
+	out := encoder.Default()
+	out.Objective, out.Layers, out.Rank, out.LogQ, out.Seed = c.Encoder.Objective, c.Encoder.Layers, c.Encoder.Rank, c.Encoder.Popularity, c.Seed
+	out.TimeLimit = time.Duration(c.Encoder.Minutes * float64(time.Minute))
+	return out
 }
 
 // Blend are LambdaMART's parameters.
@@ -76,8 +115,9 @@ func DefaultConfig() Config {
 	return Config{
 		Gains: defaultGains, Window: defaultWindow, Negatives: Negatives{Count: defaultNegatives}, Matchers: match.Kinds(),
 		MaxLists: defaultMaxLists, Dropout: &dropout, Seed: 1,
-		Match: Match{Layers: &layers, Epochs: neural.Default().Epochs, Minutes: 6},
-		Blend: Blend{Objective: p.Objective, Leaves: []int{7, 15}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
+		Match:   Match{Layers: &layers, Epochs: neural.Default().Epochs, Minutes: 6},
+		Encoder: Encoder{Tune: TuneAuto, Objective: encoder.NextItem, Minutes: encoder.Default().TimeLimit.Minutes(), Begin: BeginBase},
+		Blend:   Blend{Objective: p.Objective, Leaves: []int{7, 15}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
 	}
 }
 
@@ -99,6 +139,10 @@ func (c Config) Complete() Config {
 	set(&c.Match.Epochs, d.Match.Epochs)
 	set(&c.Match.Minutes, d.Match.Minutes)
 	set(&c.Blend.Position, d.Blend.Position)
+	set(&c.Encoder.Tune, d.Encoder.Tune)
+	set(&c.Encoder.Objective, d.Encoder.Objective)
+	set(&c.Encoder.Minutes, d.Encoder.Minutes)
+	set(&c.Encoder.Begin, d.Encoder.Begin)
 	if c.Matchers == nil {
 		c.Matchers = d.Matchers
 	}
@@ -137,11 +181,21 @@ func (c *Config) Validate() error {
 	within("match.layers", float64(*c.Match.Layers), 0, 4)
 	within("match.epochs", float64(c.Match.Epochs), 1, 1000)
 	within("match.minutes", c.Match.Minutes, 0.01, 24*60)
+	within("encoder.layers", float64(c.Encoder.Layers), 0, 100)
+	within("encoder.rank", float64(c.Encoder.Rank), 0, 256)
+	within("encoder.popularity", c.Encoder.Popularity, 0, 1)
+	within("encoder.minutes", c.Encoder.Minutes, 0.01, 7*24*60)
+	among := func(name, value string, known ...string) {
+		if !slices.Contains(known, value) {
+			bad("%s: %q is unknown; there are %s", name, value, strings.Join(known, ", "))
+		}
+	}
+	among("encoder.tune", c.Encoder.Tune, TuneAuto, TuneOn, TuneOff)
+	among("encoder.objective", c.Encoder.Objective, encoder.Objectives...)
+	among("encoder.begin", c.Encoder.Begin, BeginBase, BeginRunning)
 	within("blend.rounds", float64(c.Blend.Rounds), 1, 10_000)
 	within("blend.learning_rate", c.Blend.LearningRate, 1e-4, 1)
-	if o := []string{trees.XENDCG, trees.Lambdarank, trees.Binary}; !slices.Contains(o, c.Blend.Objective) {
-		bad("blend.objective: %q is unknown; there are %s", c.Blend.Objective, strings.Join(o, ", "))
-	}
+	among("blend.objective", c.Blend.Objective, trees.XENDCG, trees.Lambdarank, trees.Binary)
 	if len(c.Blend.Leaves) == 0 {
 		bad("blend.leaves: name at least one size")
 	}

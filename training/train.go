@@ -50,6 +50,11 @@ type Inputs struct {
 	Progress func(stage string, done, total int) // may be nil
 }
 
+// Scan reads the log as the training does.
+func (in *Inputs) Scan(ctx context.Context) (*replay.Log, error) {
+	return replay.Scan(ctx, in.Source, replay.Options{State: in.State, Gains: in.Config.Gains, Until: in.Until, Window: in.Config.windowMS()})
+}
+
 // Trained is a finished training.
 type Trained struct {
 	Model    *ranker.Model // without a version
@@ -91,9 +96,12 @@ type trainer struct {
 	oldPart map[uint64]int // of those lists, by sequence, see oldParts
 }
 
+// rngOfLists tells the random numbers of the lists from others with the same seed.
+const rngOfLists = 0x7ea1
+
 // Train trains. It stops soon after ctx ends.
 func Train(ctx context.Context, in Inputs) (*Trained, error) {
-	t := &trainer{Inputs: in, rng: rand.New(rand.NewPCG(in.Config.Seed, 0x7ea1)), cut: math.MaxUint64, byFold: map[int]*ranker.Model{}}
+	t := &trainer{Inputs: in, rng: rand.New(rand.NewPCG(in.Config.Seed, rngOfLists)), cut: math.MaxUint64, byFold: map[int]*ranker.Model{}}
 	for _, stage := range []struct {
 		name string
 		run  func(context.Context) error
@@ -113,13 +121,9 @@ func (t *trainer) progress(stage string, done, total int) {
 	}
 }
 
-// fewLists is when a log's own lists are too few, and lists are made from the interactions beside them.
-const fewLists = 500
-
 // read finds the lists that the blend learns from.
 func (t *trainer) read(ctx context.Context) (err error) {
-	t.log, err = replay.Scan(ctx, t.Source, replay.Options{State: t.State, Gains: t.Config.Gains, Until: t.Until, Window: t.Config.windowMS()})
-	if err != nil {
+	if t.log, err = t.Scan(ctx); err != nil {
 		return err
 	}
 	if t.Holdout > 0 {
@@ -130,12 +134,7 @@ func (t *trainer) read(ctx context.Context) (err error) {
 	if t.Parent != nil {
 		return t.readOn()
 	}
-	t.picks = t.log.Shown(0, t.cut)
-	if len(t.picks) < fewLists {
-		t.picks = append(t.picks, t.made()...)
-		replay.SortPicks(t.picks)
-	}
-	t.picks = t.picks[max(0, len(t.picks)-t.Config.MaxLists):]
+	t.picks = choose(t.log, t.cut, &t.Config, t.rng)
 	if len(t.picks) < minLists {
 		return fmt.Errorf("the log has %d lists that say what users like better; training needs %d at least: let the service run on, or import more events", len(t.picks), minLists)
 	}
@@ -145,27 +144,6 @@ func (t *trainer) read(ctx context.Context) (err error) {
 
 // minLists is below which nothing can be learned that would hold.
 const minLists = 50
-
-// madePerUser is how many lists are made for one user, from his newest interactions: they are most like the next one.
-const madePerUser = 1
-
-// made makes lists from the newer half of the interactions, whose counters are most like those in serving; at random as
-// many as the blend takes.
-func (t *trainer) made() []replay.Pick {
-	steps := 0
-	for _, s := range t.log.Steps {
-		if s.Seq < t.cut {
-			steps++
-		}
-	}
-	if steps == 0 {
-		return nil
-	}
-	n := replay.Negatives{Count: t.Config.Negatives.Count, Popular: t.Config.Negatives.Popular}
-	picks := t.log.Made(t.log.Steps[steps/2].Seq, t.cut, n, madePerUser, t.rng)
-	t.rng.Shuffle(len(picks), func(i, j int) { picks[i], picks[j] = picks[j], picks[i] })
-	return picks[:min(len(picks), t.Config.MaxLists)]
-}
 
 // matchers trains them for every fold, and for serving.
 func (t *trainer) matchers(ctx context.Context) (err error) {

@@ -1,0 +1,274 @@
+package encoder_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/gomlx/backends"
+	"github.com/viterin/vek/vek32"
+
+	"relish/embeddings/onnx"
+	"relish/ranker"
+	"relish/training/encoder"
+	"relish/training/engine"
+	"relish/training/match"
+	"relish/training/onnxfile"
+)
+
+const cache = "../../.cache"
+
+func start(t testing.TB) *onnx.Runtime {
+	t.Helper()
+	rt, err := onnx.Start(filepath.Join(cache, "onnxruntime", "libonnxruntime.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt
+}
+
+func backend(t testing.TB, threads int) backends.Backend {
+	t.Helper()
+	b, err := engine.New(start(t), engine.Options{Threads: threads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Finalize)
+	return b
+}
+
+func files(t testing.TB, name string) *onnx.Files {
+	t.Helper()
+	f, err := onnx.ReadFiles(filepath.Join(cache, "encoder", name), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Words that belong together in the planted world, and only there.
+var topics = [][2][]string{
+	{{"violin", "cello", "trumpet"}, {"tent", "backpack", "lantern"}},
+	{{"pepper", "saffron", "basil"}, {"saddle", "stirrup", "bridle"}},
+	{{"hammer", "chisel", "drill"}, {"poem", "sonnet", "novel"}},
+	{{"orbit", "comet", "nebula"}, {"skillet", "ladle", "whisk"}},
+	{{"glacier", "fjord", "tundra"}, {"ledger", "invoice", "audit"}},
+	{{"terrier", "spaniel", "poodle"}, {"modem", "router", "switch"}},
+}
+
+// planted is a world in which users take what belongs to their topic, whose two halves have nothing in common as words go.
+func planted(users int) *match.Corpus {
+	r := rand.New(rand.NewPCG(7, 7))
+	c := &match.Corpus{}
+	var ids []string
+	of := make([][]int32, len(topics))
+	for k, halves := range topics {
+		for i := range 60 {
+			half := halves[i%2]
+			title := fmt.Sprintf("%s %s %d", half[r.IntN(3)], half[r.IntN(3)], r.IntN(900)+100)
+			of[k] = append(of[k], int32(len(ids)))
+			it := ranker.Item{ID: strconv.Itoa(len(ids)), Title: title, Text: halves[1-i%2][r.IntN(3)] + " " + strconv.Itoa(i)}
+			ids, c.Infos = append(ids, it.ID), append(c.Infos, ranker.NewItemInfo(it, ranker.TextSpec{"title"}))
+		}
+	}
+	c.Items = ranker.NewItemTable(ids)
+	for range users {
+		mine := of[r.IntN(len(of))]
+		var u match.User
+		for range 3 + r.IntN(5) {
+			u.Steps = append(u.Steps, match.Step{Item: mine[r.IntN(len(mine))], Gain: 1})
+		}
+		c.Users = append(c.Users, u)
+	}
+	return c
+}
+
+// quick is a configuration that a test can wait for.
+func quick() encoder.Config {
+	cfg := encoder.Default()
+	cfg.Slots, cfg.Steps, cfg.Every, cfg.LearningRate, cfg.WarmUp, cfg.Averaging, cfg.TimeLimit = 256, 30, 15, 2e-4, 5, 0.9, 0
+	cfg.HoldOut = 0.2
+	return cfg
+}
+
+func tune(t testing.TB, threads int, c *match.Corpus, cfg encoder.Config) *encoder.Result {
+	t.Helper()
+	res, err := encoder.Tune(t.Context(), encoder.Input{Runtime: start(t), Backend: backend(t, threads), Files: files(t, "fp32"), Corpus: c}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func vectors(t testing.TB, f *onnx.Files, texts ...string) [][]float32 {
+	t.Helper()
+	e, err := start(t).NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	out := make([][]float32, len(texts))
+	for i, s := range texts {
+		out[i] = make([]float32, e.Dim())
+		if err := e.Run(t.Context(), [][]int32{e.Tokenize(nil, s)}, out[i:i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// What users did together comes together, in texts that took no part as well; the file with 8-bit integers says the same.
+func TestTune(t *testing.T) {
+	var points []encoder.Point
+	cfg := quick()
+	cfg.Progress = func(p encoder.Point) { points = append(points, p) }
+	res := tune(t, 0, planted(300), cfg)
+	if !res.Guard.Better() || res.Guard.Difference.Mean < 0.1 {
+		t.Errorf("the guard saw %+v", res.Guard)
+	}
+	if len(res.Curve) != 3 || !slices.EqualFunc(points, res.Curve, func(a, b encoder.Point) bool { return a.Step == b.Step && a.NDCG == b.NDCG }) {
+		t.Errorf("curve %v, told %v", res.Curve, points)
+	}
+	if res.Pairs < 500 || res.Texts < 300 || res.Steps == 0 {
+		t.Errorf("%d pairs, %d texts, %d steps", res.Pairs, res.Texts, res.Steps)
+	}
+	near := func(f *onnx.Files) float32 {
+		v := vectors(t, f, "violin", "lantern")
+		return vek32.Dot(v[0], v[1])
+	}
+	if before, after := near(files(t, "fp32")), near(res.FP32); after < before+0.1 {
+		t.Errorf("violin and lantern, which the same users take, are at %.3f; before at %.3f", after, before)
+	}
+	q := res.Quantised
+	if q.LeastCosine < 0.95 || q.MeanCosine < 0.98 || q.Difference.Low < -0.1 || q.Bytes*3 > q.BytesFP32 || q.Texts <= 0 || q.TextsFP32 <= 0 {
+		t.Errorf("as 8-bit integers: %+v", q)
+	}
+	if res.Int8.Digest() == res.FP32.Digest() || res.FP32.Digest() == files(t, "fp32").Digest() {
+		t.Error("two encoders have one digest")
+	}
+}
+
+// The same seed gives the same weights, on one thread.
+func TestSeed(t *testing.T) {
+	cfg := quick()
+	cfg.Steps, cfg.Every = 4, 2
+	a, b := tune(t, 1, planted(200), cfg), tune(t, 1, planted(200), cfg)
+	if a.FP32.Digest() != b.FP32.Digest() {
+		t.Error("two runs with one seed differ")
+	}
+}
+
+// changed lists the weights that differ from the encoder's as it comes.
+func changed(t *testing.T, f *onnx.Files) (names []string) {
+	t.Helper()
+	before, err := onnxfile.Parse(files(t, "fp32").Model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := onnxfile.Parse(f.Model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range before.Names() {
+		a, _ := before.Floats(name)
+		if b, _ := after.Floats(name); !slices.Equal(a, b) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Part of the network, or corrections of low rank, can be trained alone; all begin where the whole encoder is.
+func TestParts(t *testing.T) {
+	begin := map[string]float64{}
+	for _, c := range []struct {
+		name         string
+		layers, rank int
+		check        func(name string) bool // whether the weight may change
+	}{
+		{"all", 0, 0, func(string) bool { return true }},
+		{"top two layers", 2, 0, func(name string) bool {
+			return !strings.Contains(name, "embeddings") && !strings.Contains(name, "layer.0.") && !strings.Contains(name, "layer.3.")
+		}},
+		{"rank 4", 0, 4, func(name string) bool { return strings.Contains(name, "MatMul") }},
+		{"rank 4 of the top layer", 1, 4, func(name string) bool { return strings.Contains(name, "MatMul") }},
+	} {
+		cfg := quick()
+		cfg.Layers, cfg.Rank, cfg.Steps, cfg.Every, cfg.LearningRate = c.layers, c.rank, 6, 6, 1e-3
+		res := tune(t, 0, planted(200), cfg)
+		begin[c.name] = res.Curve[0].NDCG
+		names := changed(t, res.FP32)
+		for _, name := range names {
+			if !c.check(name) {
+				t.Errorf("%s: %s has changed", c.name, name)
+			}
+		}
+		if res.Steps > 0 && len(names) == 0 {
+			t.Errorf("%s: nothing has changed", c.name)
+		}
+	}
+	for name, ndcg := range begin {
+		if d := ndcg - begin["all"]; d > 1e-3 || d < -1e-3 {
+			t.Errorf("%s begins at %v, the whole encoder at %v", name, ndcg, begin["all"])
+		}
+	}
+}
+
+// Without users, titles learn to point at the rest of their items' texts.
+func TestTitleText(t *testing.T) {
+	cfg := quick()
+	cfg.Objective = encoder.TitleText
+	c := planted(0)
+	res := tune(t, 0, c, cfg)
+	if !res.Guard.Better() {
+		t.Errorf("%+v", res.Guard)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	in := func(change func(in *encoder.Input, cfg *encoder.Config)) error {
+		x, cfg := encoder.Input{Runtime: start(t), Backend: backend(t, 1), Files: files(t, "fp32"), Corpus: planted(200)}, quick()
+		change(&x, &cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if cfg.Steps == 1000 {
+			cfg.Progress = func(p encoder.Point) { cancel() }
+		}
+		_, err := encoder.Tune(ctx, x, cfg)
+		return err
+	}
+	for _, c := range []struct {
+		name   string
+		change func(in *encoder.Input, cfg *encoder.Config)
+		is     error
+		says   string
+	}{
+		{"no users", func(in *encoder.Input, _ *encoder.Config) { in.Corpus = planted(0) }, encoder.ErrFew, "at least"},
+		{"one user", func(in *encoder.Input, _ *encoder.Config) { in.Corpus = planted(1) }, encoder.ErrFew, "at least"},
+		{"one item", func(in *encoder.Input, _ *encoder.Config) {
+			in.Corpus = planted(200)
+			for u := range in.Corpus.Users {
+				for i := range in.Corpus.Users[u].Steps {
+					in.Corpus.Users[u].Steps[i].Item = 0
+				}
+			}
+		}, encoder.ErrFew, "at least"},
+		{"8-bit weights", func(in *encoder.Input, _ *encoder.Config) { in.Files = files(t, "int8") }, nil, "32-bit"},
+		{"no model", func(in *encoder.Input, _ *encoder.Config) { f := *in.Files; f.Model = []byte("x"); in.Files = &f }, nil, "onnxfile"},
+		{"too many layers", func(_ *encoder.Input, cfg *encoder.Config) { cfg.Layers = 7 }, nil, "7 layers"},
+		{"bad numbers", func(_ *encoder.Input, cfg *encoder.Config) { cfg.Temperature, cfg.Objective = 0, "x" }, nil, "Temperature"},
+		{"given up", func(_ *encoder.Input, cfg *encoder.Config) { cfg.Steps = 1000 }, context.Canceled, "canceled"},
+		{"a rate that breaks it", func(_ *encoder.Input, cfg *encoder.Config) { cfg.LearningRate, cfg.Clip, cfg.WarmUp = 1, 1e6, 0 }, nil, "the loss became"},
+	} {
+		err := in(c.change)
+		if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package encoder
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/viterin/vek/vek32"
+
+	"relish/embeddings/onnx"
+	"relish/internal/stats"
+)
+
+// finish writes the best weights as files and measures these as they are served.
+func (t *tuner) finish(ctx context.Context) (*Result, error) {
+	res := &Result{Curve: t.curve, Steps: t.bestAt, Pairs: t.corpus.pairs(), Texts: len(t.corpus.tokens)}
+	model, err := t.net.write(t.best)
+	if err != nil {
+		return nil, err
+	}
+	small, err := model.Quantise()
+	if err != nil {
+		return nil, err
+	}
+	with := func(model []byte) *onnx.Files {
+		f := *t.in.Files
+		f.Model = model
+		return &f
+	}
+	res.FP32, res.Int8 = with(model.Bytes()), with(small)
+	return res, t.judge(ctx, res)
+}
+
+// judge compares the encoder that tuning began with, the tuned one, and its 8-bit form.
+func (t *tuner) judge(ctx context.Context, res *Result) error {
+	texts := textsOf(t.guard.judge)
+	var ndcg [3][]float64
+	var vectors [3][][]float32
+	var speed [3]float64
+	for i, f := range []*onnx.Files{t.in.Files, res.FP32, res.Int8} {
+		start := time.Now()
+		var err error
+		if vectors[i], err = t.served(ctx, f, texts); err != nil {
+			return err
+		}
+		speed[i] = float64(len(texts)) / time.Since(start).Seconds()
+		ndcg[i], err = score(ctx, t.guard.judge, func(context.Context, []int32) ([][]float32, error) { return vectors[i], nil }, t.cfg)
+		if err != nil {
+			return err
+		}
+	}
+	g, q := &res.Guard, &res.Quantised
+	g.Cases = len(t.guard.judge)
+	q.LeastCosine, q.Bytes, q.BytesFP32, q.Texts, q.TextsFP32 = 1, int64(len(res.Int8.Model)), int64(len(res.FP32.Model)), speed[2], speed[1]
+	for i := range texts {
+		c := float64(vek32.Dot(vectors[1][i], vectors[2][i]))
+		q.LeastCosine = min(q.LeastCosine, c)
+		q.MeanCosine += c / float64(len(texts))
+	}
+	return t.intervals(ndcg, g, q)
+}
+
+func (t *tuner) intervals(ndcg [3][]float64, g *Guard, q *Quantised) (err error) {
+	for _, x := range []struct {
+		into *stats.Interval
+		a, b []float64
+	}{{&g.Before, ndcg[0], nil}, {&g.After, ndcg[1], nil}, {&g.Difference, ndcg[1], ndcg[0]}, {&q.Difference, ndcg[2], ndcg[1]}} {
+		if x.b == nil {
+			*x.into, err = stats.Bootstrap(x.a, t.cfg.Seed)
+		} else {
+			*x.into, err = stats.PairedBootstrap(x.a, x.b, t.cfg.Seed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// perRun is how many texts are encoded at once, of about one length each.
+const perRun = 16
+
+// served encodes texts by an encoder as it is served on a CPU, on one thread.
+func (t *tuner) served(ctx context.Context, f *onnx.Files, texts []int32) ([][]float32, error) {
+	enc, err := t.in.Runtime.NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
+	if err != nil {
+		return nil, fmt.Errorf("encoder: the tuned model does not load: %w", err)
+	}
+	defer enc.Close()
+	order := make([]int, len(texts))
+	for i := range order {
+		order[i] = i
+	}
+	length := func(i int) int { return len(t.corpus.tokens[texts[i]]) }
+	slices.SortStableFunc(order, func(a, b int) int { return length(a) - length(b) })
+	out := make([][]float32, len(texts))
+	for part := range slices.Chunk(order, perRun) {
+		var batch [][]int32
+		var into [][]float32
+		for _, i := range part {
+			out[i] = make([]float32, enc.Dim())
+			batch, into = append(batch, t.corpus.ids(texts[i])), append(into, out[i])
+		}
+		if err := enc.Run(ctx, batch, into); err != nil {
+			return nil, fmt.Errorf("encoder: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// ids are a text's tokens as the encoder's own vocabulary numbers them.
+func (c *corpus) ids(text int32) []int32 {
+	out := make([]int32, len(c.tokens[text]))
+	for k, token := range c.tokens[text] {
+		out[k] = c.vocab[token]
+	}
+	return out
+}
