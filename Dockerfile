@@ -18,7 +18,7 @@ WORKDIR /src
 COPY Makefile ./
 COPY internal/setup/ internal/setup/
 ARG DEVICE
-RUN if [ "$DEVICE" = cuda ]; then for part in onnxruntime-cuda cuda encoder-fp32; do internal/setup/fetch.sh "$part"; done; fi \
+RUN if [ "$DEVICE" = cuda ]; then for part in onnxruntime-cuda cuda; do internal/setup/fetch.sh "$part"; done; fi \
  && make fetch
 COPY go.mod go.sum ./
 RUN go mod download

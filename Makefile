@@ -11,7 +11,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LINTER  := .cache/bin/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help fetch build encoder-fp32 run test-setup test lint bench quality cover clean
+.PHONY: help fetch build run test-setup test lint bench quality cover clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,12 +20,10 @@ fetch: ## fetch what bin/relish needs, once
 	@$(FETCH) onnxruntime
 	@$(FETCH) lightgbm
 	@$(FETCH) encoder-int8
+	@$(FETCH) encoder-fp32
 
 build: fetch ## fetch runtime, trainer and encoder once, build bin/relish
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/relish ./cmd/relish
-
-encoder-fp32: ## fetch the fp32 encoder (83 MB; use it with --encoder fp32)
-	@$(FETCH) encoder-fp32
 
 run: build ## load the demo and serve it (ADDR=127.0.0.1:8080)
 	@bin/relish demo --data $(DATA)
@@ -35,7 +33,6 @@ run: build ## load the demo and serve it (ADDR=127.0.0.1:8080)
 test-setup: ## fetch what only the tests need
 	@$(FETCH) python
 	@$(FETCH) node
-	@$(FETCH) encoder-fp32
 	@$(FETCH) redis-server
 	@$(FETCH) promtool
 

@@ -76,7 +76,7 @@ var (
 	docRankMetarank = operation{summary: "Metarank's ranking call", body: free(), answer: free()}
 	docModels       = operation{summary: "What there is to rank with: the prior and the newest bundles, and why one is refused",
 		answer: obj("models", map[string]*openapi3.Schema{"models": list(obj("version state", map[string]*openapi3.Schema{"version": text(),
-			"state":  openapi3.NewStringSchema().WithEnum(ranker.ModelActive, ranker.ModelPrevious, ranker.ModelLoaded, ranker.ModelAvailable, ranker.ModelRefused),
+			"state":  openapi3.NewStringSchema().WithEnum(ranker.ModelActive, ranker.ModelPrevious, ranker.ModelLoaded, ranker.ModelWaiting, ranker.ModelAvailable, ranker.ModelRefused),
 			"reason": text(), "created": text(), "parent": text(), "forced": text(),
 			"metrics": dict(obj("mean low high n", map[string]*openapi3.Schema{"mean": number(), "low": number(), "high": number(), "n": whole()}))}))})}
 	activeAnswer = obj("active", map[string]*openapi3.Schema{"active": text()})

@@ -23,6 +23,7 @@ const (
 	ModelActive    = "active"    // what requests get that name none
 	ModelPrevious  = "previous"  // loaded: the active one's first stand-in
 	ModelLoaded    = "loaded"    // loaded: an experiment's, or the prior
+	ModelWaiting   = "waiting"   // loaded; Reason says what it waits for before it is used
 	ModelAvailable = "available" // on disk
 	ModelRefused   = "refused"   // on disk; Reason says why it must not be served
 )

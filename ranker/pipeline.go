@@ -236,7 +236,7 @@ func (r *ranking) try(ctx context.Context, m *Model) error {
 // scoreWith reads, matches and blends for one model. Matchers and blend share one goroutine: handing
 // over to another costs as much as a matcher does.
 func (r *ranking) scoreWith(ctx context.Context, m *Model) error {
-	in := r.input(ctx, m.Schema)
+	in := r.input(ctx, m)
 	ctx, cancel := r.slice(ctx, blendBy)
 	defer cancel()
 	req, text, matchUntil := r.req, r.plan.Text, r.start.Add(time.Duration(matchBy*float64(r.deadline)))
@@ -282,19 +282,19 @@ type scored struct {
 }
 
 // input reads state and vectors. The second side of an interleaving takes over what the first has read,
-// unless its schema has other columns.
-func (r *ranking) input(ctx context.Context, schema *Schema) *MatchInput {
-	if c := r.control; c != nil && c.model.Schema.Hash() == schema.Hash() {
+// unless its schema has other columns or its encoder is another one.
+func (r *ranking) input(ctx context.Context, m *Model) *MatchInput {
+	if c := r.control; c != nil && c.model.Schema.Hash() == m.Schema.Hash() && c.model.Vectors == m.Vectors {
 		state, in := *c.state, *c.in
 		state.Columns = slices.Clone(c.columns)
 		r.state, in.State = &state, &state
 		return &in
 	}
-	r.readState(ctx, schema)
+	r.readState(ctx, m.Schema)
 	if r.interleaved() != nil {
 		r.columns = slices.Clone(r.state.Columns) // Assemble takes over the state's own
 	}
-	r.in = r.matchInput(ctx)
+	r.in = r.matchInput(ctx, m)
 	return r.in
 }
 

@@ -244,6 +244,8 @@ type Model struct {
 	Schema   *Schema
 	Matchers []Matcher
 	Blend    Blend
+	// Vectors are by the text encoder that the model was trained with, where that is one of its own; nil: the pipeline's.
+	Vectors Vectors
 }
 
 // Models finds models by name.

@@ -17,7 +17,7 @@ func (p *Pipeline) Matrix(ctx context.Context, model *Model, req *Request) (*Mat
 	ctx, cancel := context.WithDeadline(ctx, r.start.Add(r.deadline))
 	defer cancel()
 	r.readState(ctx, model.Schema)
-	in := r.matchInput(ctx)
+	in := r.matchInput(ctx, model)
 	blocks, errs := match(ctx, r.start.Add(r.deadline), model.Matchers, in)
 	if errs = append(r.errs, errs...); len(errs) > 0 || len(r.resp.Degraded) > 0 {
 		return nil, nil, fmt.Errorf("%w (%v): %w", ErrPartial, r.resp.Degraded, errors.Join(errs...))

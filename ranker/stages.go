@@ -11,20 +11,29 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// matchInput gathers the vectors of candidates, history and query: those at hand at once, and what is
-// missing for as long as the deadline's slice lasts.
-func (r *ranking) matchInput(ctx context.Context) *MatchInput {
+// matchInput gathers the vectors of candidates, history and query, by the model's encoder: those at hand at once,
+// and what is missing for as long as the deadline's slice lasts.
+func (r *ranking) matchInput(ctx context.Context, model *Model) *MatchInput {
 	start := time.Now()
 	defer func() { r.timing(StageVectors, start) }()
 	n, h := len(r.req.Candidates), len(r.state.History)
 	in := &MatchInput{Request: r.req, State: r.state, Now: r.now, Query: r.query()}
 	items := make([]*ItemInfo, 0, n+h+1)
 	items = append(append(append(items, r.state.Items...), r.state.History...), in.Query)
-	vectors := r.fetch(ctx, items)
+	texts := r.texts(model)
+	vectors := r.fetch(ctx, texts, items)
 	in.ItemVectors, in.HistoryVectors, in.QueryVector = vectors[:n:n], vectors[n:n+h:n+h], vectors[n+h]
 	r.vectors = in.ItemVectors
-	r.cover()
+	r.cover(texts != nil)
 	return in
+}
+
+// texts are the vectors of the encoder that a model was trained with.
+func (r *ranking) texts(m *Model) Vectors {
+	if m.Vectors != nil {
+		return m.Vectors
+	}
+	return r.opt.Vectors
 }
 
 // query is the request's search text as an item, nil without one.
@@ -36,32 +45,32 @@ func (r *ranking) query() *ItemInfo {
 	return NewItemInfo(Item{Title: q.Str}, TextSpec{"title"})
 }
 
-func (r *ranking) fetch(ctx context.Context, items []*ItemInfo) [][]float32 {
+func (r *ranking) fetch(ctx context.Context, texts Vectors, items []*ItemInfo) [][]float32 {
 	vectors := make([][]float32, len(items))
-	if r.opt.Vectors == nil || r.opt.Vectors.Lookup(items, vectors) == 0 {
+	if texts == nil || texts.Lookup(items, vectors) == 0 {
 		return vectors
 	}
 	ctx, cancel := r.slice(ctx, vectorsBy)
 	defer cancel()
 	fetched, err := within(ctx, func(ctx context.Context) ([][]float32, error) {
 		out := make([][]float32, len(items))
-		r.opt.Vectors.Vectors(ctx, items, out)
+		texts.Vectors(ctx, items, out)
 		return out, nil
 	})
 	if err != nil {
 		// Vectors returns when its context ends; this is the race between the two, or a fault.
 		r.errs = append(r.errs, fmt.Errorf("vectors: %w", err))
-		r.opt.Vectors.Lookup(items, vectors)
+		texts.Lookup(items, vectors)
 		return vectors
 	}
 	return fetched
 }
 
 // cover sets coverage.text, and names embeddings_partial exactly when it is below 1.
-func (r *ranking) cover() {
+func (r *ranking) cover(read bool) {
 	texts, found := 0, 0
 	for i, it := range r.state.Items {
-		if it == nil || it.TextKey == 0 || r.opt.Vectors == nil {
+		if it == nil || it.TextKey == 0 || !read {
 			continue
 		}
 		texts++

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"relish/embeddings/own"
 	"relish/features"
 	"relish/internal/config"
 	"relish/ranker"
@@ -51,18 +52,19 @@ func counted(cfg *config.Config) func(*ranker.Schema) error {
 	return func(s *ranker.Schema) error { return features.CheckSchema(&cfg.State, s) }
 }
 
-// openModels opens the models that a server ranks with. encoder is the digest of its text encoder, "" without one.
-func openModels(ctx context.Context, root, encoder string, cfg *config.Config, log *slog.Logger) (*bundle.Registry, error) {
+// openModels opens the models that a server ranks with, with the engine's encoder and those that bundles bring along.
+func (f *encoderFlags) openModels(ctx context.Context, root string, e *engine, cfg *config.Config, log *slog.Logger) (*bundle.Registry, error) {
 	prior, err := priorModel(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return bundle.Open(ctx, bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: tryApart,
-		Encoder: encoder, Check: counted(cfg), Log: log})
+	return bundle.Open(ctx, bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: f.tryApart,
+		Encoder: e.encoderDigest(), Check: counted(cfg), Texts: e.texts(), Log: log})
 }
 
-// loadModel returns a version's model, with its manifest, which the prior has not. The version "" is the active one.
-func loadModel(root, version, encoder string, cfg *config.Config) (*ranker.Model, *bundle.Manifest, error) {
+// loadModel returns a version's model, with its manifest, which the prior has not. The version "" is the active one. texts
+// may be nil.
+func loadModel(root, version, encoder string, texts *ownTexts, cfg *config.Config) (*ranker.Model, *bundle.Manifest, error) {
 	if version == "" {
 		var err error
 		if version, err = bundle.Active(root); err != nil {
@@ -73,11 +75,15 @@ func loadModel(root, version, encoder string, cfg *config.Config) (*ranker.Model
 		m, err := priorModel(cfg)
 		return m, nil, err
 	}
-	b, err := bundle.Load(filepath.Join(root, version), new(match.Opener).Open)
+	dir := filepath.Join(root, version)
+	b, err := bundle.Load(dir, new(match.Opener).Open)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := b.Fits(encoder, counted(cfg)); err != nil {
+	if err = b.Fits(encoder, counted(cfg)); err == nil {
+		err = texts.attach(dir, b)
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("bundle %s: %w", version, err)
 	}
 	return b.Model, b.Manifest, nil
@@ -91,22 +97,34 @@ const (
 )
 
 // tryApart tries a bundle in a process of its own.
-func tryApart(ctx context.Context, dir string) error {
-	return bundle.TryApart(ctx, dir, trialPatience, "probe-bundle")
+func (f *encoderFlags) tryApart(ctx context.Context, dir string) error {
+	assets, err := f.assets()
+	if err != nil {
+		return err
+	}
+	return bundle.TryApart(ctx, dir, trialPatience, "probe-bundle", "--assets", assets)
 }
 
 // probeCmd is the process that tryApart starts.
 type probeCmd struct {
-	Dir string `arg:""`
+	Assets string
+	Dir    string `arg:""`
 }
 
 // Run tries the bundle under limits.
 func (c *probeCmd) Run(ctx context.Context) error {
-	return bundle.Try(ctx, c.Dir, new(match.Opener).Open, trialMemory, trialTime)
+	encoder := func(ctx context.Context, dir string) error {
+		rt, _, err := (&encoderFlags{Assets: c.Assets}).startRuntime()
+		if err != nil {
+			return err
+		}
+		return own.Try(ctx, rt, dir)
+	}
+	return bundle.Try(ctx, c.Dir, new(match.Opener).Open, encoder, trialMemory, trialTime)
 }
 
 // checkBundles looks at every bundle, tries the active one, and adds what it finds.
-func checkBundles(ctx context.Context, root string, cfg *config.Config, add func(what string, err error, format string, args ...any)) {
+func (f *encoderFlags) checkBundles(ctx context.Context, root string, cfg *config.Config, add func(what string, err error, format string, args ...any)) {
 	versions, err := bundle.Versions(root)
 	if os.IsNotExist(err) {
 		add("bundles", nil, "none: the prior is served")
@@ -124,10 +142,10 @@ func checkBundles(ctx context.Context, root string, cfg *config.Config, add func
 		if v == active {
 			found = true
 			if err == nil {
-				err = tryApart(ctx, filepath.Join(root, v))
+				err = f.tryApart(ctx, filepath.Join(root, v))
 			}
 			if err == nil {
-				_, _, err = loadModel(root, v, "", cfg)
+				_, _, err = loadModel(root, v, "", nil, cfg)
 			}
 			state = "active; it gives the scores that it was made with"
 		}

@@ -56,6 +56,7 @@ func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, options demo
 	}
 	opt := ranker.Options{Features: training.Replayed{State: state}, TextSpec: cfg.Text}
 	encoder := ""
+	var texts *ownTexts
 	if !c.NoText {
 		enc, err := c.loadEncoder(c.logger())
 		if err != nil {
@@ -69,6 +70,10 @@ func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, options demo
 		}
 		defer vectors.Close(ctx)
 		opt.Vectors = vectors
+		if texts, err = c.openOwnTexts(c.Data, enc); err != nil {
+			return err
+		}
+		defer texts.close()
 	}
 	world := demo.New(options)
 	visits := world.Visits(c.Visits, options.Seed)
@@ -83,7 +88,7 @@ func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, options demo
 		return err
 	}
 	for _, version := range []string{ranker.PriorVersion, ""} {
-		model, _, err := loadModel(c.root(c.Data), version, encoder, cfg)
+		model, _, err := loadModel(c.root(c.Data), version, encoder, texts, cfg)
 		if err != nil {
 			return err
 		}

@@ -57,7 +57,7 @@ func (c *doctorCmd) examine(ctx context.Context, cfg *config.Config) (found []fi
 	add("event log", err, "%d records, sequence without gaps, checksums good", events)
 	pending, err := journal.Pending(c.Data)
 	add("erasures", err, "%d users' events still to be rewritten out of the log", pending)
-	checkBundles(ctx, c.root(c.Data), cfg, add)
+	c.checkBundles(ctx, c.root(c.Data), cfg, add)
 	holder := journal.Holder(c.Data)
 	add("lock", nil, "%s", map[bool]string{true: "free", false: "held by process " + holder}[holder == ""])
 	return found

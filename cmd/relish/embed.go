@@ -26,7 +26,7 @@ func (c *embedCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if e.vectors == nil {
 		return fmt.Errorf("%w: embed needs a text encoder; leave out --no-text", errUsage)
 	}
-	n, err := embedAll(ctx, e)
+	n, err := embedAll(ctx, e, &c.encoderFlags, c.Data)
 	if err != nil {
 		return err
 	}
@@ -40,8 +40,9 @@ func (c *embedCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 // noHook leaves new items to embedAll, which waits for them.
 func noHook([]*ranker.ItemInfo) {}
 
-// embedAll encodes every item's text that has no vector and returns how many it encoded.
-func embedAll(ctx context.Context, e *engine) (encoded int, err error) {
+// embedAll encodes every item's text that has no vector, also by the active bundle's own encoder, and returns how many
+// vectors it made.
+func embedAll(ctx context.Context, e *engine, f *encoderFlags, data string) (encoded int, err error) {
 	if e.vectors == nil {
 		return 0, nil
 	}
@@ -59,5 +60,10 @@ func embedAll(ctx context.Context, e *engine) (encoded int, err error) {
 		encoded = n
 		p.set(done, 0)
 	})
-	return encoded, errors.Join(failed, err)
+	p.end()
+	if err := errors.Join(failed, err); err != nil {
+		return encoded, err
+	}
+	n, err := embedOwn(ctx, e, f, data, items)
+	return encoded + n, errors.Join(failed, err)
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
+	"relish/embeddings/own"
 	vectors "relish/embeddings/redis"
 	"relish/features/journal"
 	"relish/features/redis"
@@ -15,6 +17,7 @@ import (
 	"relish/internal/config"
 	"relish/internal/redisconn"
 	"relish/ranker"
+	"relish/ranker/bundle"
 )
 
 // engine is everything behind the HTTP edge: the store, the vectors, and what they were opened with.
@@ -24,6 +27,8 @@ type engine struct {
 	tables  *tables.Keeper
 	vectors *embeddings.Service // nil with --no-text
 	encoder *onnx.Encoder
+	own     atomic.Pointer[own.Keeper]                     // of bundles' encoders, nil until a server asks for it
+	shared  func(digest string, dim int) embeddings.Shared // the vectors that replicas share, nil without --redis
 	unlock  func()
 }
 
@@ -48,7 +53,10 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 		}
 		vopt := embeddings.Options{Dir: filepath.Join(data.Data, "vectors"), CacheBytes: enc.CacheBytes, Log: log}
 		if e.conn != nil {
-			vopt.Shared = vectors.New(e.conn, e.encoder.Digest(), e.encoder.Dim(), cfg.State.Age())
+			e.shared = func(digest string, dim int) embeddings.Shared {
+				return vectors.New(e.conn, digest, dim, cfg.State.Age())
+			}
+			vopt.Shared = e.shared(e.encoder.Digest(), e.encoder.Dim())
 		}
 		e.vectors, err = embeddings.New(e.encoder, vopt)
 		if err != nil {
@@ -56,13 +64,43 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 		}
 	}
 	if opt.onItem == nil && e.vectors != nil {
-		opt.onItem = func(items []*ranker.ItemInfo) { e.vectors.Enqueue(items) }
+		opt.onItem = e.enqueue
 	}
 	if e.store, err = openStore(&data, e.conn, cfg, opt, log); err != nil {
 		return nil, err
 	}
 	e.tables, err = tables.Open(data.Data, shelf(data.Data, e.conn, cfg), e.store, log)
 	return e, err
+}
+
+// enqueue has new and changed items encoded by every encoder in use.
+func (e *engine) enqueue(items []*ranker.ItemInfo) {
+	e.vectors.Enqueue(items)
+	if k := e.own.Load(); k != nil {
+		k.Enqueue(items)
+	}
+}
+
+// keepOwn opens the keeper of the encoders that bundles bring along, where there is text.
+func (e *engine) keepOwn(data string, f *encoderFlags, log *slog.Logger) error {
+	if e.vectors == nil {
+		return nil
+	}
+	opt, err := f.ownOptions(e.encoder, embeddings.Options{Dir: ownVectors(data), CacheBytes: f.CacheBytes, Log: log})
+	if err != nil {
+		return err
+	}
+	opt.Shared = e.shared
+	e.own.Store(own.NewKeeper(opt, e.store.Items))
+	return nil
+}
+
+// texts are the bundles' own encoders for a registry, nil without any text.
+func (e *engine) texts() bundle.Texts {
+	if k := e.own.Load(); k != nil {
+		return k
+	}
+	return nil
 }
 
 // shelf is where imported tables come from.
@@ -76,6 +114,9 @@ func shelf(data string, conn *redisconn.Conn, cfg *config.Config) tables.Shelf {
 // close releases everything, in the reverse order of opening.
 func (e *engine) close(ctx context.Context) error {
 	var errs []error
+	if k := e.own.Load(); k != nil {
+		errs = append(errs, k.Close(ctx))
+	}
 	if e.store != nil {
 		errs = append(errs, e.store.Close())
 	}

@@ -129,7 +129,7 @@ func (c *evaluateCmd) contest(ctx context.Context, part *evaluate.Part, l *lab) 
 
 // bundle is the model with and without its text columns, so that the worth of the text stands in the table.
 func (c *evaluateCmd) bundle(part *evaluate.Part, l *lab) (contest evaluate.Contest, err error) {
-	model, manifest, err := loadModel(c.root(c.Data), c.Bundle, l.digest(), l.cfg)
+	model, manifest, err := loadModel(c.root(c.Data), c.Bundle, l.digest(), l.own, l.cfg)
 	if err != nil {
 		return contest, err
 	}
@@ -166,8 +166,9 @@ type lab struct {
 	state    *features.State
 	encoder  *onnx.Encoder // nil with --no-text
 	vectors  *embeddings.Service
-	model    string // the version that is measured, "" in an experiment
-	inSample bool   // it has seen what is scored
+	own      *ownTexts // of bundles, nil with --no-text
+	model    string    // the version that is measured, "" in an experiment
+	inSample bool      // it has seen what is scored
 	progress *progress
 }
 
@@ -188,10 +189,12 @@ func (c *evaluateCmd) openLab(cfg *config.Config) (*lab, error) {
 		l.encoder.Close()
 		return nil, err
 	}
-	return l, nil
+	l.own, err = c.openOwnTexts(c.Data, l.encoder)
+	return l, err
 }
 
 func (l *lab) close() {
+	l.own.close()
 	if l.vectors != nil {
 		_ = l.vectors.Close(context.Background()) // it wrote nothing
 		l.encoder.Close()
@@ -210,6 +213,10 @@ func (l *lab) scorer(name string, m *ranker.Model, text bool) (evaluate.Scorer, 
 	opt := ranker.Options{Features: training.Replayed{State: l.state}, Models: blend.Models(m), TextSpec: l.cfg.Text}
 	if text {
 		opt.Vectors = ranksWith(l.vectors)
+	} else {
+		blind := *m
+		blind.Vectors, m = nil, &blind
+		opt.Models = blend.Models(m)
 	}
 	p, err := ranker.New(opt)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 // estimate says what a policy would have earned on lists that another one served.
 func (c *evaluateCmd) estimate(ctx context.Context, l *lab) error {
-	model, _, err := loadModel(c.root(c.Data), c.Policy, l.digest(), l.cfg)
+	model, _, err := loadModel(c.root(c.Data), c.Policy, l.digest(), l.own, l.cfg)
 	if err != nil {
 		return err
 	}

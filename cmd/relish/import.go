@@ -52,7 +52,7 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if err := flushStore(ctx, e.store); err != nil {
 		return err
 	}
-	if im.counts.Encoded, err = embedAll(ctx, e); err != nil {
+	if im.counts.Encoded, err = embedAll(ctx, e, &c.encoderFlags, c.Data); err != nil {
 		return err
 	}
 	if c.JSON {

@@ -57,7 +57,7 @@ func (c *ingestCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		if err := flushStore(ctx, e.store); err != nil {
 			return err
 		}
-		if _, err := embedAll(ctx, e); err != nil {
+		if _, err := embedAll(ctx, e, &c.encoderFlags, c.Data); err != nil {
 			return err
 		}
 	}

@@ -69,7 +69,17 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 			log.Warn("more texts lack a vector than the queue holds; relish embed encodes them all", "left", dropped)
 		}
 	}
-	models, err := openModels(ctx, c.root(c.Data), e.encoderDigest(), cfg, log)
+	removed, err := dropOwnVectors(c.Data, c.root(c.Data))
+	if err != nil {
+		log.Warn("vectors of encoders that are gone stay on the disk", "reason", err)
+	}
+	if len(removed) > 0 {
+		log.Info("vectors of encoders that no bundle has any more were removed", "tables", removed)
+	}
+	if err := e.keepOwn(c.Data, &c.encoderFlags, log); err != nil {
+		return err
+	}
+	models, err := c.openModels(ctx, c.root(c.Data), e, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -171,6 +181,9 @@ func readiness(e *engine, models *bundle.Registry) []api.Check {
 		if why := e.encoder.Fallback(); why != "" {
 			check.Detail += " (" + why + ")"
 		}
+		if k := e.own.Load(); k != nil && len(k.Digests()) > 0 {
+			check.Detail += fmt.Sprintf("; beside it %d of bundles", len(k.Digests()))
+		}
 		checks = append(checks, check)
 	}
 	return checks
@@ -180,8 +193,11 @@ func readiness(e *engine, models *bundle.Registry) []api.Check {
 func modelCheck(models *bundle.Registry) api.Check {
 	st := models.Stats()
 	check := api.Check{Name: "model", OK: true, Detail: st.Active}
-	if st.Refused != "" {
+	switch {
+	case st.Refused != "":
 		check.Detail = "degraded: " + st.Active + " ranks; " + st.Refused
+	case st.Waiting != "":
+		check.Detail = st.Active + " ranks; " + st.Waiting
 	}
 	return check
 }

@@ -20,6 +20,7 @@ import (
 	"relish/ranker/bundle"
 	"relish/ranker/experiment"
 	"relish/ranker/match"
+	"relish/training"
 	"relish/training/release"
 	"relish/training/report"
 	"relish/training/trees"
@@ -30,13 +31,17 @@ type trainCmd struct {
 	bundleFlags
 	encoderFlags
 	logFlags
-	Log     []string      `help:"Further data folders whose logs are learned from: those of the other replicas." type:"path" placeholder:"DIR"`
-	Holdout float64       `help:"The newest share of the lists (of the interactions where there are no lists) that the bundle does not learn from and is measured on. Without it the newest part is left out of a first training, which is measured, and the bundle is trained again on everything." placeholder:"SHARE"`
-	Until   string        `help:"Leave out what arrived from this time on: RFC 3339 or Unix ms." placeholder:"TIME"`
-	From    string        `help:"Train on from this bundle, or from the active one (previous): the new part of the log and a sample of the old one. Where no bundle is active, previous trains anew." placeholder:"previous|VERSION"`
-	Force   string        `help:"Activate the bundle even if it is worse than the running one, for this reason, which is written down." placeholder:"REASON"`
-	Every   time.Duration `help:"Train again and again, with so much time from one start to the next; a turn is left out while nothing has come. Ends on SIGTERM." placeholder:"DURATION"`
-	Keep    int           `help:"Bundles that are kept in the folder, the newest. The active one, the one before it and those that experiments name stay in any case." default:"30"`
+	Log     []string `help:"Further data folders whose logs are learned from: those of the other replicas." type:"path" placeholder:"DIR"`
+	Holdout float64  `help:"The newest share of the lists (of the interactions where there are no lists) that the bundle does not learn from and is measured on. Without it the newest part is left out of a first training, which is measured, and the bundle is trained again on everything." placeholder:"SHARE"`
+	Until   string   `help:"Leave out what arrived from this time on: RFC 3339 or Unix ms." placeholder:"TIME"`
+	From    string   `help:"Train on from this bundle, or from the active one (previous): the new part of the log and a sample of the old one. Where no bundle is active, previous trains anew." placeholder:"previous|VERSION"`
+	// TuneEncoder is nil for what the configuration says.
+	TuneEncoder *bool         `help:"Whether the text encoder itself is trained on what users did next, and kept if it is better on items that took no part: the largest gain for new and rare items. Without it, when the log has enough to learn from (10,000 steps beside the blend's own); --tune-encoder=false never does." placeholder:"true|false"`
+	Objective   string        `help:"What the encoder is tuned for: next-item, what a user does next; or title-text, which title goes with which text, which needs no clicks. Default: train.encoder.objective, which is next-item." placeholder:"NAME"`
+	MaxMinutes  float64       `help:"How long the encoder may be tuned. Most of the gain comes in the first 5 minutes, and it still rises slowly after 15. Default: train.encoder.minutes, which is 10." placeholder:"MINUTES"`
+	Force       string        `help:"Activate the bundle even if it is worse than the running one, for this reason, which is written down." placeholder:"REASON"`
+	Every       time.Duration `help:"Train again and again, with so much time from one start to the next; a turn is left out while nothing has come. Ends on SIGTERM." placeholder:"DURATION"`
+	Keep        int           `help:"Bundles that are kept in the folder, the newest. The active one, the one before it and those that experiments name stay in any case." default:"30"`
 	// Experiments has the name that serve gives it, so that one setting is for both.
 	Experiments string `help:"File of experiments, whose bundles are kept." type:"path" placeholder:"FILE"`
 	JSON        bool   `help:"Print nothing but the line of JSON, without scores and warnings on standard error."`
@@ -44,6 +49,9 @@ type trainCmd struct {
 
 // Run trains once, or until the context ends.
 func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
+	if err := c.configure(&cfg.Train); err != nil {
+		return err
+	}
 	opt, err := c.options(cfg)
 	if err != nil {
 		return err
@@ -55,6 +63,9 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 		}
 		defer encoder.Close()
 		opt.Encoder = bundle.Encoder{ID: filepath.Base(c.encoderDir(c.Assets)), Digest: encoder.Digest()}
+		if opt.Tuner, err = c.tuner(encoder); err != nil {
+			return err
+		}
 	}
 	if opt.Backend, err = c.openBackend(); err != nil {
 		return err
@@ -66,6 +77,54 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 		return c.again(ctx, opt, encoder)
 	}
 	return c.once(ctx, *opt, encoder)
+}
+
+// configure puts the flags in the configuration's place.
+func (c *trainCmd) configure(cfg *training.Config) error {
+	e := &cfg.Encoder
+	if c.TuneEncoder != nil {
+		if e.Tune = training.TuneOff; *c.TuneEncoder {
+			e.Tune = training.TuneOn
+		}
+	}
+	if c.Objective != "" {
+		e.Objective = c.Objective
+	}
+	if c.MaxMinutes != 0 {
+		e.Minutes = c.MaxMinutes
+	}
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return nil
+}
+
+// tuner is what the text encoder is tuned with: from the chosen encoder, or, since one with 8-bit weights cannot be, from
+// the same with 32-bit weights.
+func (c *trainCmd) tuner(encoder *onnx.Encoder) (*release.Tuner, error) {
+	opt, err := c.ownOptions(encoder, embeddings.Options{CacheBytes: c.CacheBytes, Log: c.logger()})
+	if err != nil {
+		return nil, err
+	}
+	files := func() (*onnx.Files, error) {
+		assets, err := c.assets()
+		if err != nil {
+			return nil, err
+		}
+		dir, base := c.encoderDir(assets), filepath.Join(assets, "encoder")
+		f, err := onnx.ReadFiles(dir, c.MaxTokens)
+		if err != nil || !f.Quantised() {
+			return f, err
+		}
+		if dir != filepath.Join(base, "int8") {
+			return nil, fmt.Errorf("the encoder %s has 8-bit weights, and only 32-bit ones can be tuned: name it with those by --encoder", dir)
+		}
+		if f, err = onnx.ReadFiles(filepath.Join(base, "fp32"), c.MaxTokens); err != nil {
+			return nil, fmt.Errorf("the encoder with 32-bit weights is not there, which tuning begins with; make build fetches it: %w", err)
+		}
+		return f, nil
+	}
+	return &release.Tuner{Runtime: opt.Runtime, Files: files, Own: opt}, nil
 }
 
 // options are what does not change from one training to the next.
@@ -97,7 +156,7 @@ func (c *trainCmd) options(cfg *config.Config) (*release.Options, error) {
 		return nil, err
 	}
 	opt := &release.Options{State: cfg.State, Config: cfg.Train, Library: library, Root: c.root(c.Data), Prior: prior, Open: new(match.Opener).Open,
-		Try: tryApart, Holdout: c.Holdout, Until: until, From: c.From, Force: c.Force, Revision: version, Command: c.command()}
+		Try: c.tryApart, Holdout: c.Holdout, Until: until, From: c.From, Force: c.Force, Revision: version, Command: c.command()}
 	folders := append([]string{c.Data}, c.Log...)
 	for _, dir := range folders {
 		opt.Logs = append(opt.Logs, journal.LogDir(dir))
@@ -119,6 +178,15 @@ func (c *trainCmd) command() string {
 	}
 	if c.NoText {
 		line += " --no-text"
+	}
+	if c.TuneEncoder != nil {
+		line += fmt.Sprintf(" --tune-encoder=%v", *c.TuneEncoder)
+	}
+	if c.Objective != "" {
+		line += " --objective " + c.Objective
+	}
+	if c.MaxMinutes != 0 {
+		line += fmt.Sprintf(" --max-minutes %g", c.MaxMinutes)
 	}
 	return line
 }
@@ -146,6 +214,12 @@ func (c *trainCmd) once(ctx context.Context, opt release.Options, encoder *onnx.
 		}
 		defer vectors.Close(ctx)
 		opt.Vectors = vectors
+		own, err := c.openOwnTexts(c.Data, encoder)
+		if err != nil {
+			return err
+		}
+		defer own.close()
+		opt.Attach = own.attach
 	}
 	stages := stageProgress{what: "train"}
 	opt.Progress = stages.set

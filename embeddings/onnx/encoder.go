@@ -220,7 +220,7 @@ func (e *Encoder) BatchTokens() int {
 	switch {
 	case e.device.cuda:
 		return tokensCUDA
-	case e.files.isInt8():
+	case e.files.Quantised():
 		return tokensInt8
 	}
 	return tokensFP32

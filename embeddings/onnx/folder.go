@@ -114,7 +114,7 @@ func (f *Files) Digest() string {
 	return hex.EncodeToString(d.Sum(nil))
 }
 
-// isInt8 tells a quantised model by the operators that only such a model has.
-func (f *Files) isInt8() bool {
+// Quantised tells a quantised model by the operators that only such a model has.
+func (f *Files) Quantised() bool {
 	return strings.Contains(string(f.Model), "MatMulInteger") || strings.Contains(string(f.Model), "QLinearMatMul")
 }

@@ -7,6 +7,7 @@
 //	features.yaml   the feature schema
 //	probe.bin       a few recorded rankings with the scores that this bundle gives them (ProbeCase)
 //	the blend's file, the matchers' files, and report.html for people
+//	a text encoder, where the bundle was trained with one of its own (EncoderFiles)
 //
 // The digest in the version is the manifest's own, and the manifest holds the digests of all other files: who
 // names a version names every bit of it. There is no signature. Whoever can write the folder of bundles decides what
@@ -57,10 +58,10 @@ var versionForm = regexp.MustCompile(`^\d{8}T\d{9}Z-[0-9a-f]{12}$`)
 func IsVersion(s string) bool { return versionForm.MatchString(s) }
 
 // Fits reports why a server cannot serve the bundle: it was trained on vectors of another encoder than encoder (a
-// digest; "" = without text, which every bundle can do without), or check, which may be nil, has something
-// against its schema.
+// digest; "" = without text, which every bundle can do without) and does not bring it along, or check, which may be
+// nil, has something against its schema.
 func (b *Bundle) Fits(encoder string, check func(*ranker.Schema) error) error {
-	if e := b.Manifest.Encoder; e.Digest != "" && encoder != "" && e.Digest != encoder {
+	if e := b.Manifest.Encoder; !e.Own && e.Digest != "" && encoder != "" && e.Digest != encoder {
 		return fmt.Errorf("it was trained with the encoder %s (digest %.12s), this process uses another one (digest %.12s): choose the same with --encoder, or train anew", e.ID, e.Digest, encoder)
 	}
 	if check == nil {

@@ -34,7 +34,7 @@ func TestWriteAndLoad(t *testing.T) {
 		t.Error(err)
 	}
 	want, files := parts(2)
-	want.Format, want.Created, want.Files, want.Schema = 1, b.Manifest.Created, b.Manifest.Files, schema().Hash()
+	want.Format, want.Created, want.Files, want.Schema = 2, b.Manifest.Created, b.Manifest.Files, schema().Hash()
 	if diff := cmp.Diff(&want, b.Manifest); diff != "" {
 		t.Error(diff)
 	}
@@ -146,8 +146,8 @@ func TestForgedManifests(t *testing.T) {
 		"unknown key":     {`"format":`, `"colour": "red", "format":`, "colour"},
 		"repeated key":    {`"parent":`, `"parent": "", "parent":`, "parent"},
 		"another case":    {`"parent":`, `"Parent":`, "Parent"},
-		"newer":           {`"format": 1`, `"format": 2`, "newer relish"},
-		"no format":       {`"format": 1`, `"format": 0`, "format is 0"},
+		"newer":           {`"format": 2`, `"format": 3`, "newer relish"},
+		"no format":       {`"format": 2`, `"format": 0`, "format is 0"},
 		"schema hash":     {`"schema": "`, `"schema": "f`, "schema hash"},
 		"escape":          {`"name": "priors.json"`, `"name": "../priors.json"`, "no name for a file"},
 		"absolute":        {`"name": "priors.json"`, `"name": "/etc/passwd"`, "no name for a file"},
@@ -173,6 +173,15 @@ func TestForgedManifests(t *testing.T) {
 	}
 }
 
+// A bundle of the format before this one is read.
+func TestPreviousFormat(t *testing.T) {
+	root := t.TempDir()
+	dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), `"format": 2`, `"format": 1`)
+	if b, err := bundle.Load(dir, new(match.Opener).Open); err != nil || b.Manifest.Format != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
 // What does not fit together is refused with the reason, by Write or by Load.
 func TestUnfitParts(t *testing.T) {
 	type files = map[string][]byte
@@ -180,6 +189,15 @@ func TestUnfitParts(t *testing.T) {
 		change func(*bundle.Manifest, files)
 		err    string
 	}{
+		"half an encoder": {func(m *bundle.Manifest, f files) {
+			ownEncoder(m, f)
+			delete(f, bundle.EncoderTokenizerFile)
+		}, bundle.EncoderTokenizerFile},
+		"an encoder that is not said to be there": {func(_ *bundle.Manifest, f files) { f[bundle.EncoderInt8File] = nil }, bundle.EncoderInt8File},
+		"an encoder without a digest": {func(m *bundle.Manifest, f files) {
+			ownEncoder(m, f)
+			m.Encoder.DigestFP32 = ""
+		}, "digest_fp32"},
 		"no probe":           {func(_ *bundle.Manifest, f files) { delete(f, bundle.ProbeFile) }, bundle.ProbeFile},
 		"no schema":          {func(_ *bundle.Manifest, f files) { delete(f, bundle.SchemaFile) }, bundle.SchemaFile},
 		"unknown schema key": {func(_ *bundle.Manifest, f files) { f[bundle.SchemaFile] = append(f[bundle.SchemaFile], "x: 1\n"...) }, "x"},

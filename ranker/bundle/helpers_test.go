@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 		return
 	case "probe":
-		err = bundle.Try(context.Background(), os.Args[1], hostile, 2<<30, time.Second)
+		err = bundle.Try(context.Background(), os.Args[1], hostile, noEncoder, 2<<30, time.Second)
 	case "write":
 		err = writeUntil(os.Args[1], os.Args[2])
 	}
@@ -345,3 +345,6 @@ func mustJSON(t testing.TB, data []byte, v any) {
 		t.Fatal(err)
 	}
 }
+
+// noEncoder tries the encoder of a bundle that has one in name only.
+func noEncoder(context.Context, string) error { return errors.New("it is none") }

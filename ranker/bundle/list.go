@@ -86,6 +86,8 @@ func (r *Registry) List() ([]ranker.ModelStatus, error) {
 			s.Created, s.Parent, s.Forced, s.Metrics = m.Created, m.Parent, m.Forced, m.Metrics
 		}
 		switch why := r.refused.why(version); {
+		case v.waits[version] != nil:
+			s.State, s.Reason = ranker.ModelWaiting, v.waits[version]()
 		case s.State != ranker.ModelAvailable:
 		case err != nil:
 			s.State, s.Reason = ranker.ModelRefused, err.Error()

@@ -25,7 +25,7 @@ import (
 func Load(dir string, open Opener) (*Bundle, error) {
 	files := map[string][]byte{}
 	m, err := read(dir, func(f *File, r io.Reader) (err error) {
-		if f.Name == ReportFile {
+		if f.Name == ReportFile || slices.Contains(EncoderFiles, f.Name) { // these are others' to use
 			_, err = io.Copy(io.Discard, r)
 			return err
 		}

@@ -16,8 +16,12 @@ import (
 	"relish/internal/stats"
 )
 
-// format is the version of the bundle's format that is written and read.
-const format = 1
+// format is the version of the bundle's format that is written. oldest is the oldest one that is read: it knew no
+// encoders of a bundle's own.
+const (
+	format = 2
+	oldest = 1
+)
 
 // Bounds of a bundle, so that a hostile one is refused before it costs anything.
 const (
@@ -48,7 +52,22 @@ type Manifest struct {
 type Encoder struct {
 	ID     string `json:"id"`
 	Digest string `json:"digest"`
+	// Own: the encoder is in the bundle (EncoderFiles), once with 8-bit weights, whose digest Digest is, and once with
+	// 32-bit weights.
+	Own        bool   `json:"own,omitzero"`
+	DigestFP32 string `json:"digest_fp32,omitzero"`
 }
+
+// Files of a bundle's own text encoder; package embeddings/own reads and writes them.
+const (
+	EncoderInt8File      = "encoder_int8.onnx"
+	EncoderFP32File      = "encoder_fp32.onnx"
+	EncoderTokenizerFile = "encoder_tokenizer.json"
+	EncoderSettingsFile  = "encoder.json"
+)
+
+// EncoderFiles are all of them. They are there together or not at all.
+var EncoderFiles = []string{EncoderInt8File, EncoderFP32File, EncoderTokenizerFile, EncoderSettingsFile}
 
 // MatcherFile is one matcher: its kind, and its file for a kind that has learned something.
 type MatcherFile struct {
@@ -148,8 +167,8 @@ func decodeManifest(name string, data []byte) (*Manifest, error) {
 func (m *Manifest) validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if m.Format != format {
-		bad("format is %d; it is %d", m.Format, format)
+	if m.Format < oldest || m.Format > format {
+		bad("format is %d; it is %d to %d", m.Format, oldest, format)
 	}
 	if m.Created.IsZero() {
 		bad("created is missing")
@@ -167,6 +186,14 @@ func (m *Manifest) validate() error {
 		if !files[name] {
 			bad("files lacks %q, which a bundle needs", name)
 		}
+	}
+	for _, name := range EncoderFiles {
+		if files[name] != m.Encoder.Own {
+			bad("encoder.own is %v, and %s among the files: %v", m.Encoder.Own, name, files[name])
+		}
+	}
+	if m.Encoder.Own && (m.Encoder.Digest == "" || m.Encoder.DigestFP32 == "") {
+		bad("encoder: one of the bundle's own needs digest and digest_fp32")
 	}
 	if !(m.Data.Holdout >= 0 && m.Data.Holdout <= 1) {
 		bad("data.holdout is %g; it is a share, 0 to 1", m.Data.Holdout)

@@ -28,9 +28,22 @@ type Options struct {
 	// Encoder and Check are what Bundle.Fits asks for.
 	Encoder string
 	Check   func(*ranker.Schema) error
+	// Texts opens the text encoders that bundles bring along; nil: none is used, as in a service without text.
+	Texts Texts
 	// Poll is the time between looks at the active file where no notification comes, as over a network; 0 = 10 s.
 	Poll time.Duration
 	Log  *slog.Logger
+}
+
+// Texts gives the vectors of bundles' own text encoders. It is safe for concurrent use.
+type Texts interface {
+	// Open returns the vectors of the encoder of the bundle in dir, and sees to it that every item's text gets one. They are
+	// let go when nothing holds them any more.
+	Open(dir string, m *Manifest) (ranker.Vectors, error)
+	// Waiting says what is still to be encoded, "" when nothing is.
+	Waiting(ranker.Vectors) string
+	// Changed is told when nothing is to be encoded any more for one of them.
+	Changed() <-chan struct{}
 }
 
 // Registry is the models that a server ranks with. It follows what is active in its folder: what becomes active is tried in
@@ -59,6 +72,7 @@ type view struct {
 	previous  *ranker.Model            // nil without one
 	models    map[string]*ranker.Model // by version
 	fallbacks map[string][]*ranker.Model
+	waits     map[string]func() string // what loaded ones wait for that are not used yet
 }
 
 // Open returns a registry that serves what is active in the folder, or, when that is refused, what was active
@@ -105,8 +119,12 @@ func (r *Registry) Fallbacks(version string) []*ranker.Model {
 // show makes what is loaded visible to requests. The caller has the turn, or is the only one.
 func (r *Registry) show(wanted, previous string) {
 	v := &view{wanted: wanted, active: r.opt.Prior, models: map[string]*ranker.Model{ranker.PriorVersion: r.opt.Prior},
-		fallbacks: map[string][]*ranker.Model{}}
+		fallbacks: map[string][]*ranker.Model{}, waits: map[string]func() string{}}
 	for version, b := range r.loaded {
+		if version != r.serving && version != previous && r.waiting(b) != "" {
+			v.waits[version] = func() string { return r.waiting(b) }
+			continue
+		}
 		v.models[version] = b.Model
 	}
 	if b := r.loaded[r.serving]; b != nil {
@@ -142,8 +160,9 @@ func (r *Registry) take(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// Activate loads a version and makes it the active one, here at once and for all that share the folder. by and why are
-// written down. Errors wrap ranker.ErrUnknownModel or ranker.ErrModelRefused; any other means that the folder could not be written.
+// Activate loads a version and makes it the active one, for all that share the folder, and here at once, unless it has
+// a text encoder of its own by which texts are still to be encoded: then what was served goes on until they are. by and why
+// are written down. Errors wrap ranker.ErrUnknownModel or ranker.ErrModelRefused; any other means that the folder could not be written.
 func (r *Registry) Activate(ctx context.Context, version, by, why string) error {
 	return r.change(ctx, func() (Activation, string, error) {
 		return Activation{Version: version, By: by, Why: why}, "", nil
@@ -215,10 +234,19 @@ func (r *Registry) Require(ctx context.Context, versions []string) (failed map[s
 	return failed
 }
 
+// waiting says what the texts of a bundle's own encoder wait for, "" for nothing.
+func (r *Registry) waiting(b *Bundle) string {
+	if b.Model.Vectors == nil {
+		return ""
+	}
+	return r.opt.Texts.Waiting(b.Model.Vectors)
+}
+
 // Stats are a registry's own numbers.
 type Stats struct {
 	Active   string // the version that is served
-	Refused  string // why it is not the one that the folder says is active, "" when it is
+	Waiting  string // what the one that the folder says is active waits for before it is served, "" when it does not
+	Refused  string // why it is not served, "" when it is or waits
 	Loaded   int    // bundles in memory
 	Loads    uint64
 	Refusals uint64
@@ -228,7 +256,11 @@ type Stats struct {
 func (r *Registry) Stats() Stats {
 	v := r.now.Load()
 	s := Stats{Active: v.active.Version, Loaded: len(v.models) - 1, Loads: r.loads.Load(), Refusals: r.refusals.Load()}
-	if v.wanted != v.active.Version {
+	switch {
+	case v.wanted == v.active.Version:
+	case v.waits[v.wanted] != nil:
+		s.Waiting = fmt.Sprintf("bundle %s is being prepared: %s", v.wanted, v.waits[v.wanted]())
+	default:
 		s.Refused = fmt.Sprintf("bundle %s is refused: %s", v.wanted, r.refused.why(v.wanted))
 	}
 	return s

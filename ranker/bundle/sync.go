@@ -27,7 +27,7 @@ func (r *Registry) sync(ctx context.Context) error {
 	_ = r.load(ctx, h.active, false) // the reason is kept and logged
 	before := r.serving
 	for _, v := range []string{h.active, r.serving, h.before(h.active), ranker.PriorVersion} {
-		if v == ranker.PriorVersion || r.loaded[v] != nil || v != "" && v != h.active && r.load(ctx, v, false) == nil {
+		if v == ranker.PriorVersion || r.serves(v) || v != "" && v != h.active && r.load(ctx, v, false) == nil {
 			r.serving = v
 			break
 		}
@@ -39,12 +39,19 @@ func (r *Registry) sync(ctx context.Context) error {
 	for _, v := range append([]string{previous}, r.required...) {
 		_ = r.load(ctx, v, false)
 	}
-	r.keepOnly(append([]string{r.serving, previous}, r.required...)...)
+	r.keepOnly(append([]string{h.active, r.serving, previous}, r.required...)...)
 	r.show(h.active, previous)
 	if before != r.serving {
 		r.opt.Log.Info("active model", "version", r.serving, "before", before)
 	}
 	return nil
+}
+
+// serves reports whether a version is in memory and can be served: its texts are encoded, or it is served already, or
+// there is nothing that could go on meanwhile, as at the start.
+func (r *Registry) serves(version string) bool {
+	b := r.loaded[version]
+	return b != nil && (r.serving == "" || version == r.serving || r.waiting(b) == "")
 }
 
 // load sees to it that a version is in memory. One that was refused lately is tried again only if somebody
@@ -87,7 +94,13 @@ func (r *Registry) read(ctx context.Context, version string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, b.Fits(r.opt.Encoder, r.opt.Check)
+	if err := b.Fits(r.opt.Encoder, r.opt.Check); err != nil {
+		return nil, err
+	}
+	if b.Manifest.Encoder.Own && r.opt.Texts != nil {
+		b.Model.Vectors, err = r.opt.Texts.Open(dir, b.Manifest)
+	}
+	return b, err
 }
 
 // settle is how long the folder must be quiet before it is looked at: an activation touches it several times.
@@ -99,6 +112,10 @@ func (r *Registry) Run(ctx context.Context) {
 	defer poll.Stop()
 	quiet := time.NewTimer(0) // look once: something may have happened since Open
 	defer quiet.Stop()
+	var encoded <-chan struct{}
+	if r.opt.Texts != nil {
+		encoded = r.opt.Texts.Changed()
+	}
 	var events chan fsnotify.Event
 	var errs chan error
 	if w, err := r.watch(); err != nil {
@@ -116,6 +133,7 @@ func (r *Registry) Run(ctx context.Context) {
 				quiet.Reset(settle)
 			}
 			continue
+		case <-encoded:
 		case <-errs: // notifications were lost
 		case <-poll.C:
 		case <-quiet.C:

@@ -29,9 +29,9 @@ func TryApart(ctx context.Context, dir string, patience time.Duration, args ...s
 }
 
 // Try is the work of the process that TryApart starts, and of no other: it limits the process for good. A bundle may take memory
-// bytes and 4 times its files' size, and cpu of processor time and as much again for every GiB of files. If it does
-// what it did where it was made, its version is printed.
-func Try(ctx context.Context, dir string, open Opener, memory uint64, cpu time.Duration) error {
+// bytes and 4 times its files' size, and cpu of processor time and as much again for every GiB of files. encoder tries
+// the bundle's own text encoder, where it has one. If all does what it did where it was made, its version is printed.
+func Try(ctx context.Context, dir string, open Opener, encoder func(ctx context.Context, dir string) error, memory uint64, cpu time.Duration) error {
 	m, err := ReadManifest(dir)
 	if err != nil {
 		return err
@@ -46,6 +46,11 @@ func Try(ctx context.Context, dir string, open Opener, memory uint64, cpu time.D
 	}
 	if err := b.Probe(ctx); err != nil {
 		return err
+	}
+	if m.Encoder.Own {
+		if err := encoder(ctx, dir); err != nil {
+			return fmt.Errorf("its text encoder: %w", err)
+		}
 	}
 	_, err = fmt.Fprintln(os.Stdout, b.Model.Version)
 	return err

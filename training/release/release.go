@@ -36,12 +36,15 @@ type Options struct {
 	Backend   backends.Backend // trains the match model; nil: there is none
 	Vectors   ranker.Vectors   // what lacks a vector is encoded and kept in memory; nil: train without text
 	Encoder   bundle.Encoder
+	Tuner     *Tuner // nil: the text encoder is not tuned, as without Vectors
 
 	Root  string // the folder of bundles
 	Prior *ranker.Model
 	Open  bundle.Opener
-	Fits  func(*bundle.Bundle) error                  // why a bundle cannot rank here
-	Try   func(ctx context.Context, dir string) error // why a bundle must not be served
+	Fits  func(*bundle.Bundle) error // why a bundle cannot rank here
+	// Attach gives a bundle with a text encoder of its own, in dir, that encoder's vectors; nil without Vectors.
+	Attach func(dir string, b *bundle.Bundle) error
+	Try    func(ctx context.Context, dir string) error // why a bundle must not be served
 
 	Holdout float64 // the newest share of the lists that is left out
 	Until   int64   // records that arrived from here on take no part, Unix ms; 0 = all do
@@ -91,10 +94,13 @@ type run struct {
 	created time.Time
 	source  *source
 	found   *found
-	vectors *vectors
-	parent  *bundle.Bundle // that is trained on from, nil for none
-	running *running
-	stages  []report.Stage
+	vectors *vectors // that is trained on
+	tuned   *tuned
+	// encoderOf is the bundle whose own encoder is read, "" for the process's or the tuned one.
+	encoderOf string
+	parent    *bundle.Bundle // that is trained on from, nil for none
+	running   *running
+	stages    []report.Stage
 }
 
 // running is what ranks now.
@@ -105,15 +111,20 @@ type running struct {
 	unknown error          // why the active bundle could not be had, and the prior stands in
 }
 
-func (r *run) do(ctx context.Context) (*Outcome, error) {
+func (r *run) do(ctx context.Context) (_ *Outcome, err error) {
 	if err := r.find(); err != nil {
 		return nil, err
 	}
+	r.readAsParent()
 	if err := r.stage("survey", func() error { return r.survey(ctx) }); err != nil {
 		return nil, err
 	}
 	plan, err := r.plan()
 	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.closeTuned()) }()
+	if err := r.stage("tune the text encoder", func() error { return r.tune(ctx, plan) }); err != nil {
 		return nil, err
 	}
 	measured, err := r.train(ctx, plan.measured)
@@ -186,7 +197,30 @@ func (r *run) load(version string) (*bundle.Bundle, error) {
 	if err := r.Fits(b); err != nil {
 		return nil, fmt.Errorf("bundle %s: %w", version, err)
 	}
+	if b.Manifest.Encoder.Own && r.Attach != nil {
+		if err := r.Attach(filepath.Join(r.Root, version), b); err != nil {
+			return nil, fmt.Errorf("bundle %s: %w", version, err)
+		}
+	}
 	return b, nil
+}
+
+// readAsParent has a training from a bundle read texts by the encoder that it brings along.
+func (r *run) readAsParent() {
+	if r.parent == nil || r.parent.Model.Vectors == nil {
+		return
+	}
+	r.pin(r.Vectors)
+	r.Vectors, r.Encoder, r.encoderOf = r.parent.Model.Vectors, r.parent.Manifest.Encoder, r.parent.Model.Version
+}
+
+// pin leaves what ranks now with the vectors that it was trained on, whatever is trained on from here on.
+func (r *run) pin(vectors ranker.Vectors) {
+	if r.running.model.Vectors == nil {
+		with := *r.running.model
+		with.Vectors = vectors
+		r.running.model = &with
+	}
 }
 
 // train runs one training and takes over its stages.

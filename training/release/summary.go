@@ -24,6 +24,7 @@ func (r *run) report(ctx context.Context, s *story) (*report.Data, error) {
 	if err := tellOld(d, s.measured.Old, r.Config.Seed); err != nil {
 		return nil, err
 	}
+	r.tellEncoder(d)
 	r.tellModel(d, s)
 	if err := r.tellMatchers(ctx, d, s); err != nil {
 		return nil, err

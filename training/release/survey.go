@@ -24,7 +24,7 @@ type found struct {
 	all    tally
 	// What came after what the parent, or the running bundle, has learned from; all where there is none.
 	sinceParent, sinceRunning tally
-	parentEnd                 uint64 // the first number that the parent has not learned from
+	parentEnd, runningEnd     uint64 // the first number that the parent, or the running bundle, has not learned from
 }
 
 // tally counts lists, and what lists can be made of.
@@ -57,7 +57,7 @@ func (t *tally) lists() int {
 // what is new since the parent.
 func (r *run) survey(ctx context.Context) error {
 	r.source = &source{dirs: r.Logs, until: r.Until}
-	f := &found{tables: map[string]string{}, parentEnd: math.MaxUint64}
+	f := &found{tables: map[string]string{}, parentEnd: math.MaxUint64, runningEnd: math.MaxUint64}
 	f.sinceRunning.clicked = map[uint64]struct{}{}
 	parent, running := learned(r.parent), learned(r.running.bundle)
 	if r.Vectors != nil {
@@ -80,6 +80,7 @@ func (r *run) survey(ctx context.Context) error {
 			f.sinceParent.add(&rec.Event, counted)
 		}
 		if !running.holds(rec) {
+			f.runningEnd = min(f.runningEnd, number)
 			f.sinceRunning.add(&rec.Event, counted)
 		}
 		switch rec.Event.Kind {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,13 @@ func (r *run) write(ctx context.Context, s *story) (version string, d *report.Da
 	m.Created, m.Revision, m.Encoder = r.created, r.Revision, r.Encoder
 	if r.vectors == nil {
 		m.Encoder = bundle.Encoder{}
+	}
+	if m.Encoder.Own {
+		encoder, err := r.encoderFiles(ctx)
+		if err != nil {
+			return "", nil, err
+		}
+		maps.Copy(files, encoder)
 	}
 	if r.parent != nil {
 		m.Parent = r.parent.Model.Version

@@ -1,0 +1,230 @@
+package own
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"relish/embeddings"
+	"relish/ranker"
+	"relish/ranker/bundle"
+)
+
+// Keeper gives a server the vectors of the bundles that it has loaded: one service for each encoder, however many bundles
+// bring it, opened with the first and closed after the last request of the last. As soon as one is open it encodes,
+// in the background, what texts of the catalogue have no vector yet. It implements bundle.Texts and is safe for concurrent use.
+type Keeper struct {
+	opt     Options
+	items   func(context.Context) iter.Seq2[*ranker.ItemInfo, error]
+	log     *slog.Logger
+	changed chan struct{}
+	ctx     context.Context
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+
+	mu     sync.Mutex
+	open   map[string]*entry // by digest
+	closed bool
+}
+
+// entry is one encoder in use.
+type entry struct {
+	*Texts
+	handles int // models that hold it; guarded by Keeper.mu
+
+	mu          sync.Mutex
+	done, known int // items seen to, and items of the catalogue as far as they were counted
+	whole       bool
+}
+
+// handle is what one model holds. When nothing refers to it any more, the model's last request is answered.
+type handle struct {
+	*Texts
+	entry *entry
+}
+
+// closeTime bounds how long closing one encoder's vectors may take.
+const closeTime = 15 * time.Second
+
+// NewKeeper returns a keeper whose encoders encode the items of the catalogue, walked from the start each time. The caller
+// closes it.
+func NewKeeper(opt Options, items func(context.Context) iter.Seq2[*ranker.ItemInfo, error]) *Keeper {
+	k := &Keeper{opt: opt, items: items, log: opt.Vectors.Log, changed: make(chan struct{}, 1), open: map[string]*entry{}}
+	if k.log == nil {
+		k.log = slog.Default()
+	}
+	k.ctx, k.stop = context.WithCancel(context.Background())
+	return k
+}
+
+// Open implements bundle.Texts.
+func (k *Keeper) Open(dir string, m *bundle.Manifest) (ranker.Vectors, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return nil, embeddings.ErrClosed
+	}
+	digest := m.Encoder.Digest
+	e := k.open[digest]
+	if e == nil {
+		texts, err := Open(dir, m, k.opt)
+		if err != nil {
+			return nil, err
+		}
+		e = &entry{Texts: texts}
+		k.open[digest] = e
+		k.work.Go(func() { k.fill(e, digest) })
+	}
+	e.handles++
+	h := &handle{e.Texts, e}
+	runtime.AddCleanup(h, func(e *entry) { k.release(e, digest) }, e)
+	return h, nil
+}
+
+// release lets go of an encoder that no model holds any more.
+func (k *Keeper) release(e *entry, digest string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e.handles--; e.handles > 0 || k.closed {
+		return
+	}
+	delete(k.open, digest)
+	k.work.Go(func() { k.shut(e) }) // cleanups must not wait
+}
+
+func (k *Keeper) shut(e *entry) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	if err := e.Close(ctx); err != nil {
+		k.log.Warn("closing the vectors of a bundle's text encoder", "error", err)
+	}
+}
+
+// Waiting implements bundle.Texts.
+func (k *Keeper) Waiting(v ranker.Vectors) string {
+	h, ok := v.(*handle)
+	if !ok {
+		return ""
+	}
+	e := h.entry
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.whole:
+		return ""
+	case e.known == 0:
+		return fmt.Sprintf("%d texts encoded by its own encoder", e.done)
+	}
+	return fmt.Sprintf("%d of %d texts encoded by its own encoder", e.done, e.known)
+}
+
+// Changed implements bundle.Texts.
+func (k *Keeper) Changed() <-chan struct{} { return k.changed }
+
+// retry is how long the keeper waits when the catalogue could not be read.
+const retry = 5 * time.Second
+
+// fill encodes the catalogue by an encoder, until all of it has vectors.
+func (k *Keeper) fill(e *entry, digest string) {
+	start := time.Now()
+	for {
+		encoded, err := k.encodeAll(e)
+		switch {
+		case k.ctx.Err() != nil || errors.Is(err, embeddings.ErrClosed):
+			return
+		case err == nil || errors.Is(err, embeddings.ErrNotEncoded):
+			if err != nil {
+				k.log.Warn("a bundle's text encoder failed on some texts, which rank without", "encoder", digest[:12], "reason", err)
+			}
+			e.mu.Lock()
+			e.whole = true
+			e.mu.Unlock()
+			k.log.Info("the texts have vectors by a bundle's own encoder", "encoder", digest[:12], "encoded", encoded, "took", time.Since(start).Round(time.Millisecond))
+			select {
+			case k.changed <- struct{}{}:
+			default:
+			}
+			return
+		}
+		k.log.Warn("the catalogue could not be read for a bundle's text encoder; it is tried again", "encoder", digest[:12], "reason", err)
+		select {
+		case <-k.ctx.Done():
+			return
+		case <-time.After(retry):
+		}
+	}
+}
+
+func (k *Keeper) encodeAll(e *entry) (encoded int, err error) {
+	if e.known, err = k.count(); err != nil {
+		return 0, err
+	}
+	var failed error
+	items := func(yield func(*ranker.ItemInfo) bool) {
+		for it, err := range k.items(k.ctx) {
+			if failed = err; err != nil || !yield(it) {
+				return
+			}
+		}
+	}
+	err = e.EncodeAll(k.ctx, items, func(done, n int) {
+		e.mu.Lock()
+		e.done, encoded = done, n
+		e.mu.Unlock()
+	})
+	if failed != nil {
+		return encoded, failed
+	}
+	return encoded, err
+}
+
+// count is how many items there are.
+func (k *Keeper) count() (n int, err error) {
+	for _, err := range k.items(k.ctx) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// Enqueue has new or changed items encoded by every encoder in use.
+func (k *Keeper) Enqueue(items []*ranker.ItemInfo) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range k.open {
+		e.Enqueue(items)
+	}
+}
+
+// Digests names the encoders in use.
+func (k *Keeper) Digests() (digests []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for d := range k.open {
+		digests = append(digests, d)
+	}
+	return digests
+}
+
+// Close ends all work and closes all vectors, in the time that ctx leaves. No Open or ranking may be under way.
+func (k *Keeper) Close(ctx context.Context) error {
+	k.mu.Lock()
+	k.closed = true
+	open := k.open
+	k.open = nil
+	k.mu.Unlock()
+	k.stop()
+	var errs []error
+	for _, e := range open {
+		errs = append(errs, e.Close(ctx))
+	}
+	k.work.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,58 @@
+package release
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"relish/training/report"
+)
+
+// costly is how much NDCG the 8-bit file may lose to the one with 32-bit weights before the report warns.
+const costly = 0.01
+
+// tellEncoder says what became of the tuning of the text encoder.
+func (r *run) tellEncoder(d *report.Data) {
+	t := report.Table{Title: "Text encoder", Note: "It was not tuned: " + r.tuned.why + ".", Head: []string{"", ""}}
+	res := r.tuned.result
+	if res == nil {
+		if r.vectors != nil {
+			d.Tables = append(d.Tables, t)
+		}
+		return
+	}
+	t.Note = "The tuned encoder takes the place of the one that it came from: all that is learned from texts was learned from its vectors."
+	if r.tuned.texts == nil {
+		t.Note = "The tuned encoder is not used: " + r.tuned.why + "."
+	}
+	g, q := &res.Guard, &res.Quantised
+	t.Head = []string{"what", "figure"}
+	t.Rows = [][]string{
+		{"objective", r.Config.Encoder.Objective},
+		{"learned from", fmt.Sprintf("%d steps from one text to the next, %d texts", res.Pairs, res.Texts)},
+		{"training steps, time", fmt.Sprintf("%d, %s", res.Steps, res.Took.Round(time.Second))},
+		{"held-out texts: NDCG@10 of the text that came next, by text alone, before", g.Before.String()},
+		{"the same, after", g.After.String()},
+		{"difference", g.Difference.String()},
+		{"8-bit against 32-bit: difference of that NDCG", q.Difference.String()},
+		{"8-bit against 32-bit: cosine of a text's vectors, mean and least", fmt.Sprintf("%.4f, %.4f", q.MeanCosine, q.LeastCosine)},
+		{"8-bit and 32-bit: size", fmt.Sprintf("%.1f MB, %.1f MB", float64(q.Bytes)/1e6, float64(q.BytesFP32)/1e6)},
+		{"8-bit and 32-bit: texts encoded in a second on one thread", fmt.Sprintf("%.0f, %.0f", q.Texts, q.TextsFP32)},
+	}
+	d.Tables = append(d.Tables, t)
+	if q.Difference.High < -costly {
+		d.Warnings = append(d.Warnings, report.Warning{Text: fmt.Sprintf("The tuned encoder loses %.3f NDCG@10 as 8-bit integers: serve it with 32-bit weights, on a GPU, or leave it out by --tune-encoder=false.", -q.Difference.Mean)})
+	}
+	ndcg, loss := report.Series{Name: "held-out texts"}, report.Series{Name: "training loss"}
+	for _, p := range res.Curve {
+		ndcg.X, ndcg.Y = append(ndcg.X, float64(p.Step)), append(ndcg.Y, p.NDCG)
+		if !math.IsNaN(p.Loss) {
+			loss.X, loss.Y = append(loss.X, float64(p.Step)), append(loss.Y, p.Loss)
+		}
+	}
+	kept := float64(res.Steps)
+	d.Curves = append(d.Curves, report.Curve{Name: "Text encoder", X: "step", Y: "NDCG@10", Series: []report.Series{ndcg}, Kept: &kept})
+	if len(loss.X) > 0 {
+		d.Curves = append(d.Curves, report.Curve{Name: "Text encoder: loss", X: "step", Y: "softmax loss", Series: []report.Series{loss}})
+	}
+}

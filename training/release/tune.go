@@ -1,0 +1,220 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"relish/embeddings/onnx"
+	"relish/embeddings/own"
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+	"relish/ranker/bundle"
+	"relish/training"
+	"relish/training/encoder"
+	"relish/training/match"
+)
+
+// Tuner is what the text encoder is tuned with.
+type Tuner struct {
+	Runtime *onnx.Runtime
+	// Files is the encoder that tuning begins with, with 32-bit weights; an error says why there is none.
+	Files func() (*onnx.Files, error)
+	// Own opens the tuned encoder's vectors. Its Vectors.Dir is not read.
+	Own own.Options
+}
+
+// tuned is what became of the tuning.
+type tuned struct {
+	why    string          // the encoder was not tuned, or is not used although it was
+	result *encoder.Result // nil where it was not tuned
+	texts  *own.Texts      // the tuned encoder's vectors, nil where it is not used
+}
+
+// tune tunes the text encoder where there is enough to learn from, and puts it in the base encoder's place if it is better on
+// texts that took no part.
+func (r *run) tune(ctx context.Context, p *plan) error {
+	r.tuned = &tuned{}
+	forced := r.Config.Encoder.Tune == training.TuneOn
+	err := r.learnTexts(ctx, p)
+	few := new(untuned)
+	switch {
+	case errors.As(err, few) && !forced, errors.As(err, few) && few.kept:
+		r.tuned.why = few.Error()
+		return nil
+	case err != nil:
+		return err
+	}
+	return r.adopt(ctx, p)
+}
+
+// untuned says why the encoder stays as it is.
+type untuned struct {
+	why  string
+	kept bool // whatever was asked for
+}
+
+// Error implements error.
+func (u untuned) Error() string { return u.why }
+
+func (r *run) learnTexts(ctx context.Context, p *plan) error {
+	mode := r.Config.Encoder
+	switch {
+	case mode.Tune == training.TuneOff:
+		return untuned{"--tune-encoder=false, or train.encoder.tune, says so", true}
+	case r.vectors == nil:
+		return untuned{"nothing reads texts", true}
+	case r.parent != nil:
+		return untuned{"a bundle that is trained on keeps its encoder", true}
+	}
+	files, err := r.Tuner.Files()
+	if err == nil && mode.Begin == training.BeginRunning {
+		files, err = r.runningFiles(files)
+	}
+	if err != nil {
+		return untuned{err.Error(), false}
+	}
+	in := encoder.Input{Runtime: r.Tuner.Runtime, Backend: r.Backend, Files: files}
+	if in.Corpus, in.Fresh, err = r.spared(ctx, p); err != nil {
+		return err
+	}
+	cfg := r.Config.Tuning()
+	if n := steps(in.Corpus); mode.Tune == training.TuneAuto && cfg.Objective == encoder.NextItem && n < training.EnoughToTune {
+		return untuned{fmt.Sprintf("beside the lists that the blend learns from, the log has %d steps of users from one text to the next; from %d on it is tuned, or with --tune-encoder", n, training.EnoughToTune), false}
+	}
+	cfg.Progress = func(p encoder.Point) {
+		share := max(float64(p.Step)/float64(cfg.Steps), float64(p.Took)/float64(cfg.TimeLimit))
+		r.Progress("tune the text encoder", int(1000*min(1, share)), 1000)
+	}
+	res, err := encoder.Tune(ctx, in, cfg)
+	if errors.Is(err, encoder.ErrFew) {
+		return untuned{err.Error(), false}
+	}
+	if err != nil {
+		return err
+	}
+	r.tuned.result = res
+	if !res.Guard.Better() {
+		return untuned{fmt.Sprintf("on texts that took no part it is not better: %s NDCG@10", res.Guard.Difference), true}
+	}
+	return nil
+}
+
+// spared is what may be learned from, and which users did something since the running bundle was trained.
+func (r *run) spared(ctx context.Context, p *plan) (c *match.Corpus, fresh []bool, err error) {
+	in := &p.measured
+	log, err := in.Scan(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	cut, err := log.Newest(in.Holdout)
+	if err != nil {
+		return nil, nil, err
+	}
+	cuts := []uint64{cut}
+	if p.again {
+		cuts = append(cuts, math.MaxUint64)
+	}
+	if r.Config.Encoder.Begin == training.BeginRunning && r.running.bundle != nil {
+		fresh = make([]bool, log.Users.Len())
+		for _, s := range log.Steps {
+			fresh[s.User] = fresh[s.User] || s.Seq >= r.found.runningEnd
+		}
+	}
+	return training.Spared(log, cuts, &in.Config), fresh, nil
+}
+
+// steps counts what tuning on histories learns from, about: from one text to the next.
+func steps(c *match.Corpus) (n int) {
+	for i := range c.Users {
+		texts := 0
+		for _, s := range c.Users[i].Steps {
+			if info := c.Infos[s.Item]; info != nil && info.TextKey != 0 {
+				texts++
+			}
+		}
+		n += max(0, texts-1)
+	}
+	return n
+}
+
+// runningFiles is the running bundle's own encoder, the given one where it has none.
+func (r *run) runningFiles(base *onnx.Files) (*onnx.Files, error) {
+	b := r.running.bundle
+	if b == nil || !b.Manifest.Encoder.Own {
+		return base, nil
+	}
+	return own.Read(filepath.Join(r.Root, b.Model.Version), true)
+}
+
+// adopt has every text encoded by the tuned encoder, from which all that is trained then learns. What ranks now goes on
+// reading what it was trained on.
+func (r *run) adopt(ctx context.Context, p *plan) (err error) {
+	res := r.tuned.result
+	opt, files := r.Tuner.Own, res.Int8
+	if opt.GPU {
+		files = res.FP32
+	}
+	opt.Vectors.Dir = filepath.Join(r.work, vectorsFolder)
+	if err := os.RemoveAll(opt.Vectors.Dir); err != nil { // of a training that died
+		return err
+	}
+	if r.tuned.texts, err = own.New(files, opt); err != nil {
+		return err
+	}
+	if err := r.encodeAnew(ctx); err != nil {
+		return err
+	}
+	r.pin(r.vectors)
+	r.vectors = &vectors{service: r.tuned.texts, extra: map[uint64][]float32{}, seen: map[uint64]struct{}{}}
+	p.measured.Vectors = r.vectors
+	r.Encoder = bundle.Encoder{ID: r.Encoder.ID + ", tuned", Digest: res.Int8.Digest(), Own: true, DigestFP32: res.FP32.Digest()}
+	return nil
+}
+
+// vectorsFolder is where the tuned encoder's vectors are while it is trained on, in the working folder.
+const vectorsFolder = "vectors"
+
+// encodeAnew has the tuned encoder encode every text that any item ever had.
+func (r *run) encodeAnew(ctx context.Context) error {
+	items := features.New(r.State)
+	var failed error
+	texts := func(yield func(*ranker.ItemInfo) bool) {
+		failed = r.source.each(func(rec *event.Record, _ uint64) bool {
+			if rec.Event.Kind != event.Item && rec.Event.Kind != event.Delete {
+				return true
+			}
+			info := items.Apply(rec)
+			return info == nil || yield(info)
+		})
+	}
+	err := r.tuned.texts.EncodeAll(ctx, texts, func(_, encoded int) { r.Progress("encode texts by the tuned encoder", encoded, len(r.vectors.seen)) })
+	return errors.Join(failed, err)
+}
+
+// close gives back what the tuned encoder holds.
+func (r *run) closeTuned() error {
+	if r.tuned == nil || r.tuned.texts == nil {
+		return nil
+	}
+	return errors.Join(r.tuned.texts.Close(context.Background()), os.RemoveAll(filepath.Join(r.work, vectorsFolder)))
+}
+
+// encoderFiles are the files of the bundle's own encoder: the tuned one, or the one of what it was trained on from.
+func (r *run) encoderFiles(ctx context.Context) (map[string][]byte, error) {
+	if r.tuned.texts != nil {
+		return own.Files(ctx, r.Tuner.Runtime, r.tuned.result.Int8, r.tuned.result.FP32)
+	}
+	files := map[string][]byte{}
+	for _, name := range bundle.EncoderFiles {
+		var err error
+		if files[name], err = os.ReadFile(filepath.Join(r.Root, r.encoderOf, name)); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
