@@ -127,7 +127,7 @@ func (k *Keeper) Waiting(v ranker.Vectors) string {
 func (k *Keeper) Changed() <-chan struct{} { return k.changed }
 
 // retry is how long the keeper waits when the catalogue could not be read.
-const retry = 5 * time.Second
+const retry = time.Second
 
 // fill encodes the catalogue by an encoder, until all of it has vectors.
 func (k *Keeper) fill(e *entry, digest string) {
@@ -161,9 +161,13 @@ func (k *Keeper) fill(e *entry, digest string) {
 }
 
 func (k *Keeper) encodeAll(e *entry) (encoded int, err error) {
-	if e.known, err = k.count(); err != nil {
+	known, err := k.count()
+	if err != nil {
 		return 0, err
 	}
+	e.mu.Lock()
+	e.known = known
+	e.mu.Unlock()
 	var failed error
 	items := func(yield func(*ranker.ItemInfo) bool) {
 		for it, err := range k.items(k.ctx) {
