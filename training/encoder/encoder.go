@@ -66,7 +66,7 @@ func Default() Config {
 	return Config{
 		Objective: NextItem,
 		Slots:     1536, History: 10, Decay: 0.8, Temperature: 0.05,
-		LearningRate: 5e-5, WarmUp: 20, Clip: 1, Averaging: 0.99,
+		LearningRate: 1.5e-4, WarmUp: 20, Clip: 1, Averaging: 0.99,
 		HoldOut: 0.1, Every: 100, Patience: 3, Steps: 2000, TimeLimit: 10 * time.Minute, Seed: 1,
 	}
 }

@@ -78,21 +78,21 @@ func (r *run) learnTexts(ctx context.Context, p *plan) error {
 	if err != nil {
 		return untuned{err.Error(), false}
 	}
-	in := encoder.Input{Runtime: r.Tuner.Runtime, Backend: r.Backend, Files: files}
-	if in.Corpus, in.Fresh, err = r.spared(ctx, p); err != nil {
+	on := encoder.Input{Runtime: r.Tuner.Runtime, Backend: r.Backend, Files: files}
+	if on.Corpus, on.Fresh, err = r.spared(ctx, p); err != nil {
 		return err
 	}
 	cfg := r.Config.Tuning()
-	if n := steps(in.Corpus); mode.Tune == training.TuneAuto && cfg.Objective == encoder.NextItem && n < training.EnoughToTune {
+	if n := steps(on.Corpus); mode.Tune == training.TuneAuto && cfg.Objective == encoder.NextItem && n < training.EnoughToTune {
 		return untuned{fmt.Sprintf("beside the lists that the blend learns from, the log has %d steps of users from one text to the next; from %d on it is tuned, or with --tune-encoder", n, training.EnoughToTune), false}
 	}
 	cfg.Progress = func(p encoder.Point) {
 		share := max(float64(p.Step)/float64(cfg.Steps), float64(p.Took)/float64(cfg.TimeLimit))
 		r.Progress("tune the text encoder", int(1000*min(1, share)), 1000)
 	}
-	res, err := encoder.Tune(ctx, in, cfg)
+	res, err := encoder.Tune(ctx, on, cfg)
 	if errors.Is(err, encoder.ErrFew) {
-		return untuned{err.Error(), false}
+		return untuned{fmt.Sprintf("%v; what users did from the first of the %d newest lists on is left to the blend: a smaller train.max_lists leaves more to the encoder, and --objective %s needs no users", err, r.Config.MaxLists, encoder.TitleText), false}
 	}
 	if err != nil {
 		return err
