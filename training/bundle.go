@@ -16,9 +16,6 @@ import (
 // treesFile is the blend's file in a bundle.
 const treesFile = "blend.txt"
 
-// neuralFile is the match model's user half, for other runtimes.
-const neuralFile = "match.onnx"
-
 // Bundle returns the bundle's files of the training, without a report, and the manifest's part that names them. The
 // probe's cases are replayed lists; text says what the items' texts are composed of.
 func (t *Trained) Bundle(ctx context.Context, text ranker.TextSpec) (m bundle.Manifest, files map[string][]byte, err error) {
@@ -31,7 +28,7 @@ func (t *Trained) Bundle(ctx context.Context, text ranker.TextSpec) (m bundle.Ma
 			files[f.File] = x.file
 		}
 		if n, ok := x.Matcher.(*served.Neural); ok {
-			if files[neuralFile], err = neural.Export(n); err != nil {
+			if files[served.GraphFile], err = neural.Export(n); err != nil {
 				return m, nil, err
 			}
 		}

@@ -58,8 +58,16 @@ func (f *encoderFlags) openModels(ctx context.Context, root string, e *engine, c
 	if err != nil {
 		return nil, err
 	}
-	return bundle.Open(ctx, bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: f.tryApart,
-		Encoder: e.encoderDigest(), Check: counted(cfg), Texts: e.texts(), Log: log})
+	opt := bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: f.tryApart,
+		Encoder: e.encoderDigest(), Check: counted(cfg), Texts: e.texts(), Log: log}
+	if e.encoder != nil {
+		rt, _, err := f.startRuntime()
+		if err != nil {
+			return nil, err
+		}
+		opt.Prepare = onDevice(rt, e.encoder.Device(), log)
+	}
+	return bundle.Open(ctx, opt)
 }
 
 // loadModel returns a version's model, with its manifest, which the prior has not. The version "" is the active one. texts

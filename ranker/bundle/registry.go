@@ -28,6 +28,9 @@ type Options struct {
 	// Encoder and Check are what Bundle.Fits asks for.
 	Encoder string
 	Check   func(*ranker.Schema) error
+	// Prepare, if not nil, may give parts of a bundle's model to other hands before it is served, as to a GPU; an error
+	// refuses the bundle.
+	Prepare func(dir string, b *Bundle) error
 	// Texts opens the text encoders that bundles bring along; nil: none is used, as in a service without text.
 	Texts Texts
 	// Poll is the time between looks at the active file where no notification comes, as over a network; 0 = 10 s.

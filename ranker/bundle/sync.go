@@ -97,6 +97,11 @@ func (r *Registry) read(ctx context.Context, version string) (*Bundle, error) {
 	if err := b.Fits(r.opt.Encoder, r.opt.Check); err != nil {
 		return nil, err
 	}
+	if r.opt.Prepare != nil {
+		if err := r.opt.Prepare(dir, b); err != nil {
+			return nil, err
+		}
+	}
 	if b.Manifest.Encoder.Own && r.opt.Texts != nil {
 		b.Model.Vectors, err = r.opt.Texts.Open(dir, b.Manifest)
 	}

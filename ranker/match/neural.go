@@ -54,6 +54,11 @@ func (m *Neural) Weights() *Weights { return &m.w }
 // Match implements ranker.Matcher. Vectors of another length than the model's texts have are an error: they are of
 // another encoder.
 func (m *Neural) Match(_ context.Context, in *ranker.MatchInput, out []float32) error {
+	return m.match(in, out, m.User)
+}
+
+// match matches with the user's vector that user makes of a history.
+func (m *Neural) match(in *ranker.MatchInput, out []float32, user func(history [][]float32) []float32) error {
 	for i := range out {
 		out[i] = missing
 	}
@@ -67,15 +72,15 @@ func (m *Neural) Match(_ context.Context, in *ranker.MatchInput, out []float32) 
 	if len(history) == 0 {
 		return nil
 	}
-	user := m.User(history)
-	text, base := m.byText(user)
+	who := user(history)
+	text, base := m.byText(who)
 	for i, item := range n.Candidates {
 		row := out[2*i : 2*i+2]
 		if v := in.ItemVectors[i]; v != nil && text != nil {
 			row[1] = vek32.Dot(text, v) + base
 		}
 		if row[0] = row[1]; item >= 0 && !ownText(&in.Request.Candidates[i]) {
-			row[0] = vek32.Dot(user, m.vector(item)) + m.w.Bias[item]
+			row[0] = vek32.Dot(who, m.vector(item)) + m.w.Bias[item]
 		}
 	}
 	return nil
