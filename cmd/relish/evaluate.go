@@ -124,7 +124,16 @@ func (c *evaluateCmd) contest(ctx context.Context, part *evaluate.Part, l *lab) 
 	}
 	plain, err := l.scorer(text.Version, text, true)
 	contest.Plain = append(contest.Plain, plain)
-	return contest, err
+	if err != nil || l.tuned == nil {
+		return contest, err
+	}
+	own := *text
+	own.Vectors = l.tuned
+	if plain, err = l.scorer(text.Version+", its own encoder", &own, true); err != nil {
+		return contest, err
+	}
+	contest.Plain = append(contest.Plain, plain)
+	return contest, nil
 }
 
 // bundle is the model with and without its text columns, so that the worth of the text stands in the table.
@@ -138,7 +147,7 @@ func (c *evaluateCmd) bundle(part *evaluate.Part, l *lab) (contest evaluate.Cont
 			return contest, fmt.Errorf("bundle %s was trained on a part of what would be scored: its figures would say nothing of new data; train with --holdout %g, score less with --last, or say --in-sample", model.Version, c.Last)
 		}
 	}
-	l.model = model.Version
+	l.model, l.tuned = model.Version, model.Vectors
 	name := "bundle"
 	if manifest == nil {
 		name = ranker.PriorVersion
@@ -166,9 +175,10 @@ type lab struct {
 	state    *features.State
 	encoder  *onnx.Encoder // nil with --no-text
 	vectors  *embeddings.Service
-	own      *ownTexts // of bundles, nil with --no-text
-	model    string    // the version that is measured, "" in an experiment
-	inSample bool      // it has seen what is scored
+	own      *ownTexts      // of bundles, nil with --no-text
+	tuned    ranker.Vectors // of the bundle's own encoder, nil where it has none
+	model    string         // the version that is measured, "" in an experiment
+	inSample bool           // it has seen what is scored
 	progress *progress
 }
 

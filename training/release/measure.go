@@ -59,6 +59,11 @@ func (r *run) measure(ctx context.Context, t *training.Trained, p *plan) (*resul
 			return nil, err
 		}
 		contest.Plain = append(contest.Plain, &scorer{name: text.Version, model: text, pipeline: pipeline})
+		if r.tuned.texts != nil { // what tuning was worth
+			before := *text
+			before.Vectors = r.running.model.Vectors
+			contest.Plain = append(contest.Plain, &scorer{name: text.Version + ", encoder as before", model: &before, pipeline: pipeline})
+		}
 	}
 	for i, kind := range out.matchers {
 		contest.Models = append(contest.Models, &masked{name: withoutStart + kind, of: this, columns: columnsOf(t.Model, i)})

@@ -4,14 +4,18 @@ import (
 	"fmt"
 	"testing"
 
+	"relish/training/match/games"
 	"relish/training/match/neural"
 )
 
 // BenchmarkGames trains on Games as it comes and measures on its validation lists: 20 candidates, ties in random
 // order. It takes some minutes, most of it training; run it with -benchtime 1x.
 func BenchmarkGames(b *testing.B) {
-	g := readGames(b, "../../../../shared/data/games")
-	vectors := encode(b, g.titles)
+	g, err := games.Read("../../../../shared/data/games")
+	if err != nil {
+		b.Fatal(err)
+	}
+	vectors := encode(b, g.Titles)
 	for _, c := range []struct {
 		layers int
 		text   bool
@@ -24,7 +28,7 @@ func BenchmarkGames(b *testing.B) {
 					cfg.Components = 0
 				}
 				cfg.Progress = func(e neural.Epoch) { b.Logf("%+v", e) }
-				res, err := neural.Train(b.Context(), backend(b, 0), g.corpus(vectors), cfg)
+				res, err := neural.Train(b.Context(), backend(b, 0), g.Corpus(vectors), cfg)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -1,0 +1,120 @@
+package training_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"relish/features/event"
+	"relish/training"
+)
+
+// bareLog is purchases without impressions.
+func bareLog(users, each, items int) []event.Record {
+	r := rand.New(rand.NewPCG(5, 5))
+	var events []event.Event
+	now := int64(1_750_000_000_000)
+	add := func(e event.Event) {
+		now += 1000
+		e.ID, e.Time = fmt.Sprint("e", len(events)), now
+		events = append(events, e)
+	}
+	for i := range items {
+		title := fmt.Sprint("item ", i)
+		add(event.Event{Kind: event.Item, ItemID: fmt.Sprint("i", i), Title: &title})
+	}
+	for range users * each {
+		add(event.Event{Kind: event.Interaction, UserID: fmt.Sprint("u", r.IntN(users)), ItemID: fmt.Sprint("i", r.IntN(items)), Action: "purchase"})
+	}
+	return logOf(events)
+}
+
+// What the text encoder may learn from holds no step that is a label, or comes after one, in any of the trainings of a
+// run, nor anything of the part that is measured on, and all the rest.
+func TestSparedHoldsNoLabels(t *testing.T) {
+	for name, records := range map[string][]event.Record{"made lists": bareLog(300, 12, 80), "shown lists": demoLog()} {
+		in := inputs(t, records)
+		in.Config.Matchers, in.Config.Blend.Rounds, in.Config.MaxLists = quick, 2, 120
+		log, err := in.Scan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut, err := log.Newest(0.1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := map[string]uint64{} // by user: the first sequence that is not to be seen
+		for _, holdout := range []float64{0.1, 0} {
+			in.Holdout = holdout
+			train(t, in)
+			for _, seq := range dataset(t, in).Seqs {
+				user := records[seq-1].Event.UserID
+				if before, ok := first[user]; !ok || seq < before {
+					first[user] = seq
+				}
+			}
+		}
+		want, total, steps := map[string]int{}, 0, 0
+		for _, s := range log.Steps {
+			user := log.Users.IDs()[s.User]
+			steps++
+			if limit, ok := first[user]; s.Seq < cut && (!ok || s.Seq < limit) {
+				want[user]++
+				total++
+			}
+		}
+		spared := training.Spared(log, []uint64{cut, math.MaxUint64}, &in.Config)
+		for u := range spared.Users {
+			user := log.Users.IDs()[u]
+			if got := len(spared.Users[u].Steps); got != want[user] || spared.Users[u].Lists != nil {
+				t.Errorf("%s: %s has %d steps, want %d", name, user, got, want[user])
+			}
+		}
+		if total == 0 || total > steps*9/10 || len(first) < 50 {
+			t.Errorf("%s: %d of %d steps are spared, %d users have lists: the test sees nothing", name, total, steps, len(first))
+		}
+	}
+}
+
+// The users whose newest interactions are labels are the same ones in every training, whatever else the log holds by then.
+func TestMadeListsAreOfTheSameUsers(t *testing.T) {
+	records := bareLog(300, 12, 80)
+	users := func(records []event.Record) map[string]bool {
+		in := inputs(t, records)
+		in.Config.Matchers, in.Config.Blend.Rounds, in.Config.MaxLists = quick, 2, 120
+		train(t, in)
+		out := map[string]bool{}
+		for _, seq := range dataset(t, in).Seqs {
+			out[records[seq-1].Event.UserID] = true
+		}
+		return out
+	}
+	before, after := users(records[:len(records)*9/10]), users(records)
+	same := 0
+	for u := range after {
+		if before[u] {
+			same++
+		}
+	}
+	if len(after) != 120 || same < 110 {
+		t.Errorf("%d of %d users were labels before", same, len(after))
+	}
+}
+
+// Every wrong value of the encoder's section is named.
+func TestEncoderConfig(t *testing.T) {
+	c := training.DefaultConfig()
+	c.Encoder = training.Encoder{Tune: "maybe", Objective: "fame", Layers: -1, Rank: 1000, Popularity: 2, Minutes: -1, Begin: "middle"}
+	err := c.Validate()
+	for _, name := range []string{"tune", "objective", "layers", "rank", "popularity", "minutes", "begin"} {
+		if err == nil || !strings.Contains(err.Error(), "train.encoder."+name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	d := training.DefaultConfig()
+	if got := d.Tuning(); got.TimeLimit.Minutes() != 10 || got.Objective != "next-item" || got.LogQ != 0 {
+		t.Errorf("%+v", got)
+	}
+}
