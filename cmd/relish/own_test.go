@@ -88,6 +88,10 @@ func TestTunedEncoder(t *testing.T) {
 	if m.Encoder.Own {
 		t.Fatal("a log of 1,440 purchases had the encoder tuned without being told to")
 	}
+	kept, m := train("--tune-encoder", "--max-minutes", "0.01") // no step fits into that
+	if m.Encoder.Own || !strings.Contains(readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html")), "took no part it is not better") {
+		t.Errorf("an encoder that is no better is used: %+v", m.Encoder)
+	}
 	server := serve(t, "--data", data, "--config", config)
 	tuned, m := train("--tune-encoder", "--max-minutes", "0.4")
 	if !m.Encoder.Own || !tuned.Activated || !slices.ContainsFunc(m.Files, func(f bundle.File) bool { return f.Name == bundle.EncoderFP32File }) {

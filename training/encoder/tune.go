@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/gomlx/gomlx/backends"
@@ -172,7 +171,7 @@ func (t *tuner) run(ctx context.Context) error {
 		if err := t.look(ctx, loss); err != nil {
 			return err
 		}
-		if t.made >= t.cfg.Steps || len(t.curve)-1-t.bestLook() > t.cfg.Patience && t.cfg.Patience > 0 || t.late() {
+		if t.made >= t.cfg.Steps || t.late() || t.cfg.Patience > 0 && len(t.curve)-1-t.bestLook() >= t.cfg.Patience {
 			return nil
 		}
 		sum := 0.0
@@ -231,14 +230,13 @@ func (t *tuner) look(ctx context.Context, loss float64) error {
 }
 
 // bestLook is the first of the best points.
-func (t *tuner) bestLook() int {
-	best := slices.MaxFunc(t.curve, func(a, b Point) int {
-		if a.NDCG < b.NDCG {
-			return -1
+func (t *tuner) bestLook() (best int) {
+	for i, p := range t.curve {
+		if p.NDCG > t.curve[best].NDCG {
+			best = i
 		}
-		return 1
-	})
-	return slices.IndexFunc(t.curve, func(p Point) bool { return p.NDCG == best.NDCG })
+	}
+	return best
 }
 
 func mean(x []float64) float64 {

@@ -47,7 +47,10 @@ func (r *run) checkParity(ctx context.Context) (*parity, error) {
 	state := features.New(r.State)
 	state.OpenTable = r.OpenTable
 	opt := ranker.Options{Features: training.Replayed{State: state}, Models: blend.Models(&ranker.Model{}), TextSpec: r.State.Text}
-	if r.vectors != nil {
+	switch {
+	case r.base != nil:
+		opt.Vectors = r.base
+	case r.vectors != nil:
 		opt.Vectors = r.vectors
 	}
 	pipeline, err := ranker.New(opt)

@@ -96,6 +96,8 @@ type run struct {
 	found   *found
 	vectors *vectors // that is trained on
 	tuned   *tuned
+	// base are the vectors of models without an encoder of their own, where those that are trained on are others.
+	base ranker.Vectors
 	// encoderOf is the bundle whose own encoder is read, "" for the process's or the tuned one.
 	encoderOf string
 	parent    *bundle.Bundle // that is trained on from, nil for none
@@ -216,6 +218,7 @@ func (r *run) readAsParent() {
 
 // pin leaves what ranks now with the vectors that it was trained on, whatever is trained on from here on.
 func (r *run) pin(vectors ranker.Vectors) {
+	r.base = vectors
 	if r.running.model.Vectors == nil {
 		with := *r.running.model
 		with.Vectors = vectors
