@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// randomCorpus has texts of 3 to 40 tokens, histories over them, and a tenth held out.
+// randomCorpus has texts of 3 to 20 tokens, histories over them, and a tenth held out.
 func randomCorpus(seed uint64, texts, users int) *corpus {
 	r := rand.New(rand.NewPCG(seed, 0))
 	c := &corpus{length: 64, held: make([]bool, texts)}
 	for i := range texts {
-		t := make([]int32, 3+r.IntN(38))
+		t := make([]int32, 3+r.IntN(18))
 		for k := range t {
 			t[k] = int32(r.IntN(500))
 		}

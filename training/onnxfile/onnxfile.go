@@ -38,7 +38,8 @@ type weight struct {
 	name string
 	dims []int
 	kind uint64 // ONNX's number of the element type
-	data []byte // little endian
+	data []byte // little endian, nil where the numbers are in rest
+	rest []byte // other fields: what it is for, and numbers in another form
 }
 
 // ONNX's numbers of element types, and of the fields that are read.
@@ -173,9 +174,8 @@ func (w *weight) parse(b []byte) error {
 			if where, err := integers(whole, value); err != nil || len(where) == 1 && where[0] != 0 {
 				return errors.New("it is in a file of its own, which is not supported")
 			}
-		case tensorRaw + 4: // a description
 		default:
-			return fmt.Errorf("its numbers are in field %d, which is not supported", n)
+			w.rest = append(w.rest, whole...)
 		}
 		return nil
 	})
@@ -233,7 +233,11 @@ func (w *weight) bytes() (b []byte) {
 		b = protowire.AppendVarint(protowire.AppendTag(b, tensorDims, protowire.VarintType), uint64(d))
 	}
 	b = protowire.AppendVarint(protowire.AppendTag(b, tensorType, protowire.VarintType), w.kind)
-	return message(message(b, tensorName, []byte(w.name)), tensorRaw, w.data)
+	b = message(b, tensorName, []byte(w.name))
+	if w.data != nil {
+		b = message(b, tensorRaw, w.data)
+	}
+	return append(b, w.rest...)
 }
 
 // Names lists the model's weights, in the order of the file.
