@@ -103,7 +103,7 @@ func dropOwnVectors(data, root string) (removed []string, err error) {
 		return nil, err
 	}
 	versions, err := bundle.Versions(root)
-	if err != nil {
+	if err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
 	var used []string
