@@ -59,7 +59,7 @@ func Spared(log *replay.Log, cuts []uint64, cfg *Config) *match.Corpus {
 	for _, cut := range cuts {
 		picks = append(picks, choose(log, cut, cfg, rand.New(rand.NewPCG(cfg.Seed, rngOfLists)))...)
 	}
-	c := newCorpora(log, picks, nil, nil, slices.Min(cuts))
+	c := newCorpora(log, picks, nil, slices.Min(cuts))
 	clear(c.fold)
 	corpus := c.without(0)
 	for u := range corpus.Users {

@@ -23,23 +23,22 @@ func foldOf(id string) int { return int(xxhash.Sum64String("fold "+id) % folds) 
 
 // corpora makes what matchers learn from, out of one log.
 type corpora struct {
-	log    *replay.Log
-	items  *ranker.ItemTable
-	infos  []*ranker.ItemInfo
-	vecs   [][]float32
-	fold   []int          // by user
-	first  []uint64       // by user: the sequence of his first list that the blend learns from
-	hidden map[int32]bool // items whose behaviour nobody may see
-	until  uint64         // sequences from here on are not learned from
+	log   *replay.Log
+	items *ranker.ItemTable
+	infos []*ranker.ItemInfo
+	vecs  [][]float32
+	fold  []int    // by user
+	first []uint64 // by user: the sequence of his first list that the blend learns from
+	until uint64   // sequences from here on are not learned from
 }
 
 // lookupChunk bounds how many vectors are asked for at once.
 const lookupChunk = 4096
 
-func newCorpora(log *replay.Log, picks []replay.Pick, vectors ranker.Vectors, hidden map[int32]bool, until uint64) *corpora {
+func newCorpora(log *replay.Log, picks []replay.Pick, vectors ranker.Vectors, until uint64) *corpora {
 	ids := log.Items.IDs()
 	c := &corpora{log: log, items: ranker.NewItemTable(ids), infos: make([]*ranker.ItemInfo, len(ids)), vecs: make([][]float32, len(ids)),
-		fold: make([]int, log.Users.Len()), first: make([]uint64, log.Users.Len()), hidden: hidden, until: until}
+		fold: make([]int, log.Users.Len()), first: make([]uint64, log.Users.Len()), until: until}
 	for i, id := range ids {
 		c.infos[i] = log.Catalogue.Item(id)
 	}
@@ -88,7 +87,7 @@ func (c *corpora) without(fold int) *match.Corpus {
 		return seq < c.until && (c.fold[user] != fold || seq < c.first[user])
 	}
 	for i := range c.log.Steps {
-		if s := &c.log.Steps[i]; seen(s.User, s.Seq) && !c.hidden[s.Item] {
+		if s := &c.log.Steps[i]; seen(s.User, s.Seq) {
 			u := &out.Users[s.User]
 			u.Steps = append(u.Steps, match.Step{Item: s.Item, Gain: s.Gain})
 		}
@@ -96,21 +95,7 @@ func (c *corpora) without(fold int) *match.Corpus {
 	for i := range c.log.Lists {
 		if l := &c.log.Lists[i]; seen(l.User, l.Seq) {
 			u := &out.Users[l.User]
-			u.Lists = append(u.Lists, match.List{Items: c.visible(l.Items), Gains: l.Gains})
-		}
-	}
-	return out
-}
-
-// visible puts -1 in place of hidden items.
-func (c *corpora) visible(items []int32) []int32 {
-	if len(c.hidden) == 0 {
-		return items
-	}
-	out := make([]int32, len(items))
-	for i, item := range items {
-		if out[i] = item; c.hidden[item] {
-			out[i] = -1
+			u.Lists = append(u.Lists, match.List{Items: l.Items, Gains: l.Gains})
 		}
 	}
 	return out

@@ -41,9 +41,6 @@ type Inputs struct {
 	Config    Config           // complete and valid
 	Holdout   float64
 	Until     int64 // arrival, Unix ms; 0 = all
-	// Hidden items are ranked as new throughout, and nothing is learned from what users did with them: the cold-item
-	// experiment. nil = none.
-	Hidden func(id string) bool
 	// Without leaves out matchers, features or groups of features, by name.
 	Without  []string
 	Parent   *Parent                             // that is trained on; nil: from nothing
@@ -147,13 +144,7 @@ const minLists = 50
 
 // matchers trains them for every fold, and for serving.
 func (t *trainer) matchers(ctx context.Context) (err error) {
-	hidden := map[int32]bool{}
-	if t.Hidden != nil {
-		for i, id := range t.log.Items.IDs() {
-			hidden[int32(i)] = t.Hidden(id)
-		}
-	}
-	t.corpus = newCorpora(t.log, t.picks, t.Vectors, hidden, t.cut)
+	t.corpus = newCorpora(t.log, t.picks, t.Vectors, t.cut)
 	if t.Parent == nil {
 		t.corpus.unite()
 	}
@@ -286,12 +277,12 @@ func (t *trainer) shuffle(c *replay.Case) []int32 {
 	return positions
 }
 
-// hide takes behaviour away: of hidden items, and at random so that the blend learns what to do without.
+// hide takes behaviour away at random, so that the blend learns what to do without.
 func (t *trainer) hide(c *replay.Case) {
 	x := t.rng.Float64() / max(1e-9, *t.Config.Dropout)
 	for i := range c.Request.Candidates {
 		cand := &c.Request.Candidates[i]
-		cand.New = t.Hidden != nil && t.Hidden(cand.ID) || x < 0.5 && t.rng.Float64() < 0.5
+		cand.New = x < 0.5 && t.rng.Float64() < 0.5
 	}
 	if x >= 0.5 && x < 1 {
 		c.Request.User = nobody

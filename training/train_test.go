@@ -234,23 +234,13 @@ func TestTrainingWithoutImpressions(t *testing.T) {
 	}
 }
 
-// What may not be used is not: hidden items give no behaviour to learn from, and Without leaves out what it names.
-func TestHiddenAndWithout(t *testing.T) {
+// Without leaves out what it names.
+func TestWithout(t *testing.T) {
 	in := inputs(t, demoLog()[:2400])
 	in.Config.Matchers = quick
 	in.Config.Blend.Rounds = 2
-	hidden := func(id string) bool { return strings.HasSuffix(id, "3") }
-	in.Hidden, in.Without = hidden, []string{match.KindTerms, match.KindWords, "user"}
+	in.Without = []string{match.KindTerms, match.KindWords, "user"}
 	out := train(t, in)
-	for _, m := range out.Model.Matchers {
-		if c, ok := m.(*match.Cooccurrence); ok {
-			for i, id := range c.Items.IDs() {
-				if hidden(id) && (c.Counts[i] != 0 || c.First[i+1] != c.First[i]) {
-					t.Errorf("something was learned of %s", id)
-				}
-			}
-		}
-	}
 	for _, c := range out.Model.Schema.Columns() {
 		if strings.HasPrefix(c.Name, "terms.") || strings.HasPrefix(c.Name, "words.") || c.Group == "user" {
 			t.Errorf("%s of group %s was left out", c.Name, c.Group)

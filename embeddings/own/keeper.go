@@ -27,15 +27,19 @@ type Keeper struct {
 	stop    context.CancelFunc
 	work    sync.WaitGroup
 
-	mu     sync.Mutex
-	open   map[string]*entry // by digest
-	closed bool
+	opening sync.Mutex // held while an encoder is loaded, which takes a while; before mu
+
+	mu      sync.Mutex
+	open    map[string]*entry // by digest
+	closing map[string]*entry // by digest: their tables are still locked
+	closed  bool
 }
 
 // entry is one encoder in use.
 type entry struct {
 	*Texts
-	handles int // models that hold it; guarded by Keeper.mu
+	handles int           // models that hold it; guarded by Keeper.mu
+	shut    chan struct{} // closed when all of it is
 
 	mu          sync.Mutex
 	done, known int // items seen to, and items of the catalogue as far as they were counted
@@ -54,7 +58,7 @@ const closeTime = 15 * time.Second
 // NewKeeper returns a keeper whose encoders encode the items of the catalogue, walked from the start each time. The caller
 // closes it.
 func NewKeeper(opt Options, items func(context.Context) iter.Seq2[*ranker.ItemInfo, error]) *Keeper {
-	k := &Keeper{opt: opt, items: items, log: opt.Vectors.Log, changed: make(chan struct{}, 1), open: map[string]*entry{}}
+	k := &Keeper{opt: opt, items: items, log: opt.Vectors.Log, changed: make(chan struct{}, 1), open: map[string]*entry{}, closing: map[string]*entry{}}
 	if k.log == nil {
 		k.log = slog.Default()
 	}
@@ -64,24 +68,44 @@ func NewKeeper(opt Options, items func(context.Context) iter.Seq2[*ranker.ItemIn
 
 // Open implements bundle.Texts.
 func (k *Keeper) Open(dir string, m *bundle.Manifest) (ranker.Vectors, error) {
+	k.opening.Lock()
+	defer k.opening.Unlock()
+	digest := m.Encoder.Digest
+	h, before := k.hold(digest)
+	if h != nil {
+		return h, nil
+	}
+	if before != nil {
+		<-before.shut
+	}
+	texts, err := Open(dir, m, k.opt)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{Texts: texts, shut: make(chan struct{})}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.closed {
+		k.mu.Unlock()
+		k.close(e)
 		return nil, embeddings.ErrClosed
 	}
-	digest := m.Encoder.Digest
+	k.open[digest] = e
+	k.work.Go(func() { k.fill(e, digest) })
+	k.mu.Unlock()
+	h, _ = k.hold(digest)
+	return h, nil
+}
+
+// hold gives a handle on an encoder that is open, nil where it is not; before is the same encoder on its way out.
+func (k *Keeper) hold(digest string) (h *handle, before *entry) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	e := k.open[digest]
 	if e == nil {
-		texts, err := Open(dir, m, k.opt)
-		if err != nil {
-			return nil, err
-		}
-		e = &entry{Texts: texts}
-		k.open[digest] = e
-		k.work.Go(func() { k.fill(e, digest) })
+		return nil, k.closing[digest]
 	}
 	e.handles++
-	h := &handle{e.Texts, e}
+	h = &handle{e.Texts, e}
 	runtime.AddCleanup(h, func(e *entry) { k.release(e, digest) }, e)
 	return h, nil
 }
@@ -94,10 +118,17 @@ func (k *Keeper) release(e *entry, digest string) {
 		return
 	}
 	delete(k.open, digest)
-	k.work.Go(func() { k.shut(e) }) // cleanups must not wait
+	k.closing[digest] = e
+	k.work.Go(func() { // cleanups must not wait
+		k.close(e)
+		k.mu.Lock()
+		delete(k.closing, digest)
+		k.mu.Unlock()
+	})
 }
 
-func (k *Keeper) shut(e *entry) {
+func (k *Keeper) close(e *entry) {
+	defer close(e.shut)
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	if err := e.Close(ctx); err != nil {

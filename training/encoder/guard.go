@@ -14,7 +14,7 @@ const (
 	rivals      = 99 // beside the right text
 	mostWatched = 500
 	mostJudged  = 1000
-	judgeLooks  = 2 // about what the end costs, in looks
+	judgeLooks  = 6 // about what the end costs, in looks
 )
 
 // turn is a case of the guard: a history and the text that came next, which took no part in training.

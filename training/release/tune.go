@@ -66,7 +66,7 @@ func (r *run) learnTexts(ctx context.Context, p *plan) error {
 	switch {
 	case mode.Tune == training.TuneOff:
 		return untuned{"--tune-encoder=false, or train.encoder.tune, says so", true}
-	case r.vectors == nil:
+	case r.vectors == nil || r.Tuner == nil:
 		return untuned{"nothing reads texts", true}
 	case r.parent != nil:
 		return untuned{"a bundle that is trained on keeps its encoder", true}
