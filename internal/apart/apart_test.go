@@ -41,8 +41,7 @@ func child(fate string) {
 		fmt.Fprintln(os.Stderr, "relish: the file is bad")
 		os.Exit(1)
 	case "panics":
-		var m map[string]int
-		m["x"] = 1
+		panic("a fault")
 	case "memory":
 		for {
 			b := make([]byte, 64<<20)
@@ -52,7 +51,8 @@ func child(fate string) {
 			sink = append(sink, b)
 		}
 	case "processor":
-		for {
+		for i := 0; ; i++ {
+			sink = append(sink[:0], []byte{byte(i)})
 		}
 	case "waits":
 		select {}

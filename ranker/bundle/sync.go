@@ -139,7 +139,8 @@ func (r *Registry) Run(ctx context.Context) {
 			}
 			continue
 		case <-encoded:
-		case <-errs: // notifications were lost
+		case err := <-errs:
+			r.opt.Log.Warn("notifications of the folder of bundles were lost; it is looked at", "reason", err)
 		case <-poll.C:
 		case <-quiet.C:
 		}

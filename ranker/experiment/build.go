@@ -5,6 +5,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -214,7 +215,7 @@ func (e *Experiment) buildForced(force map[string]any, p place) {
 var metrics = []string{"ctr", "conversion", "revenue", "ndcg", "latency", "degraded", "coverage", "diversity"}
 
 func checkMetric(p place, name string) {
-	if !slices.Contains(metrics, name) && !(len(name) > 7 && name[:7] == "reward:") {
+	if expr, reward := strings.CutPrefix(name, "reward:"); !slices.Contains(metrics, name) && (!reward || expr == "") {
 		p.bad("%.40q is unknown; it is one of %v, or reward:EXPR", name, metrics)
 	}
 }

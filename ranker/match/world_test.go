@@ -105,7 +105,7 @@ func (w *world) learn() {
 		w.pairs.First = append(w.pairs.First, int32(len(w.pairs.Neighbour)))
 	}
 
-	dim := w.sizes.factors
+	dim := w.factors
 	w.factor = &match.Factors{Items: w.table, Dim: dim, Vectors: w.floats(n * dim), Gram: make([]float32, dim*dim), Alpha: 10, Lambda: 1}
 	for i := range w.factor.Vectors {
 		w.factor.Vectors[i] *= 0.2

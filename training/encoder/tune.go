@@ -197,7 +197,10 @@ func (t *tuner) train(ctx context.Context) (float64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	t.rate.MustSetValue(tensors.FromScalar(float32(t.cfg.LearningRate * min(1, float64(t.made+1)/float64(max(1, t.cfg.WarmUp))))))
+	rate := t.cfg.LearningRate * min(1, float64(t.made+1)/float64(max(1, t.cfg.WarmUp)))
+	if err := t.rate.SetValue(tensors.FromScalar(float32(rate))); err != nil {
+		return 0, fmt.Errorf("encoder: %w", err)
+	}
 	out, err := t.step.Exec(t.lessons.next().tensors()...)
 	if err != nil {
 		return 0, fmt.Errorf("encoder: %w", err)

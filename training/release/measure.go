@@ -22,7 +22,6 @@ const (
 // results are what the lists that nobody trained on say.
 type results struct {
 	table    *evaluate.Table
-	lists    int // of the log's, in the measured part
 	parts    *evaluate.Part
 	sample   *sample
 	running  string // the running model's scorer
@@ -150,7 +149,6 @@ type sample struct {
 	every, lists  int // every so-manieth list is explained
 	rows          int
 	missing       []int // by feature
-	explained     int   // rows
 	contributions []float64
 	points        []point
 }

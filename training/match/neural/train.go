@@ -166,7 +166,9 @@ func (t *trainer) epoch(ctx context.Context, epochs int) (float64, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		t.rate.MustSetValue(tensors.FromScalar(float32(t.learningRate(t.steps, epochs*len(batches)))))
+		if err := t.rate.SetValue(tensors.FromScalar(float32(t.learningRate(t.steps, epochs*len(batches))))); err != nil {
+			return 0, err
+		}
 		out, err := t.step.Exec(t.inputs(p)...)
 		if err != nil {
 			return 0, err
