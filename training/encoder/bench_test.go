@@ -23,6 +23,7 @@ var (
 	benchRank    = flag.Int("rank", 0, "rank of corrections, 0 = the matrices")
 	benchLogQ    = flag.Float64("logq", 0, "popularity in the score")
 	benchMinutes = flag.Float64("minutes", 10, "at most")
+	benchRate    = flag.Float64("rate", encoder.Default().LearningRate, "learning rate")
 	benchShare   = flag.Float64("share", 1, "of the users that is learned from")
 	benchOut     = flag.String("out", "", "folder that the tuned encoder is written to")
 	benchEncoder = flag.String("encoder", "", "measure the encoders in these folders, separated by commas, and train none")
@@ -52,7 +53,7 @@ func BenchmarkGames(b *testing.B) {
 	}
 	for b.Loop() {
 		cfg := encoder.Default()
-		cfg.Layers, cfg.Rank, cfg.LogQ, cfg.TimeLimit = *benchLayers, *benchRank, *benchLogQ, time.Duration(*benchMinutes*float64(time.Minute))
+		cfg.Layers, cfg.Rank, cfg.LogQ, cfg.LearningRate, cfg.TimeLimit = *benchLayers, *benchRank, *benchLogQ, *benchRate, time.Duration(*benchMinutes*float64(time.Minute))
 		cfg.Progress = func(p encoder.Point) { b.Logf("%+v", p) }
 		c := g.Corpus(nil)
 		c.Users = c.Users[:int(*benchShare*float64(len(c.Users)))]
