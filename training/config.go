@@ -75,9 +75,9 @@ const (
 	BeginRunning = "running" // the running bundle's, if it has one of its own; half of what is learned from is then new
 )
 
-// EnoughToTune is from how many steps on, from one text to the next, an encoder is tuned without being told to: with fewer,
-// what it gains on items that it has not seen is within the noise, see docs/quality.md.
-const EnoughToTune = 10_000
+// EnoughToTune is from how many steps on, from one text to the next, an encoder is tuned without being told to. On Games it
+// gained clearly from 1,730 on, see docs/quality.md; another log's steps may say less.
+const EnoughToTune = 5_000
 
 // Tuning returns the parameters as package encoder takes them.
 func (c *Config) Tuning() encoder.Config {

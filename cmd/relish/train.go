@@ -35,7 +35,7 @@ type trainCmd struct {
 	Until   string   `help:"Leave out what arrived from this time on: RFC 3339 or Unix ms." placeholder:"TIME"`
 	From    string   `help:"Train on from this bundle, or from the active one (previous): the new part of the log and a sample of the old one. Where no bundle is active, previous trains anew." placeholder:"previous|VERSION"`
 	// TuneEncoder is nil for what the configuration says.
-	TuneEncoder *bool         `help:"Whether the text encoder itself is trained on what users did next, and kept if it is better on items that took no part: the largest gain for new and rare items. Without it, when the log has enough to learn from (10,000 steps beside the blend's own); --tune-encoder=false never does." placeholder:"true|false"`
+	TuneEncoder *bool         `help:"Whether the text encoder itself is trained on what users did next, and kept if it is better on items that took no part: the largest gain for new and rare items. Without it, when the log has enough to learn from (5,000 steps beside what the blend learns from); --tune-encoder=false never does." placeholder:"true|false"`
 	Objective   string        `help:"What the encoder is tuned for: next-item, what a user does next; or title-text, which title goes with which text, which needs no clicks. Default: train.encoder.objective, which is next-item." placeholder:"NAME"`
 	MaxMinutes  float64       `help:"How long the encoder may be tuned. Most of the gain comes in the first 5 minutes, and it still rises slowly after 15. Default: train.encoder.minutes, which is 10." placeholder:"MINUTES"`
 	Force       string        `help:"Activate the bundle even if it is worse than the running one, for this reason, which is written down." placeholder:"REASON"`
