@@ -129,7 +129,9 @@ func (t *matcherTrainer) neural(ctx context.Context, c *match.Corpus) (*served.N
 	cfg := neural.Default()
 	cfg.Layers, cfg.Epochs, cfg.Seed = *t.config.Match.Layers, t.config.Match.Epochs, t.config.Seed
 	cfg.TimeLimit = time.Duration(t.config.Match.Minutes * float64(time.Minute))
-	cfg.Progress = func(e neural.Epoch) { t.progress("match model", e.Number, e.Of) }
+	cfg.Progress = func(e neural.Epoch) {
+		t.progress(fmt.Sprintf("match model, loss %.3f, held-out NDCG@10 %.3f, epoch", e.Loss, e.NDCG), e.Number, e.Of)
+	}
 	r, err := neural.Train(ctx, t.backend, c, cfg)
 	if errors.Is(err, neural.ErrNothing) || errors.Is(err, neural.ErrFewer) {
 		return nil, nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"relish/features"
 	"relish/features/event"
@@ -113,7 +114,8 @@ func (l *lab) complete(part *evaluate.Part) error {
 	return nil
 }
 
-// stageProgress shows one progress per stage of a training.
+// stageProgress shows one progress per stage of a training, whose first word comes at once: a stage may say in its name how
+// well it goes.
 type stageProgress struct {
 	what, stage string
 	at          *progress
@@ -123,6 +125,7 @@ func (s *stageProgress) set(stage string, done, total int) {
 	if stage != s.stage {
 		s.end()
 		s.stage, s.at = stage, newProgress(fmt.Sprintf("%s: %s", s.what, stage))
+		s.at.last = time.Time{}
 	}
 	s.at.set(done, total)
 }

@@ -88,11 +88,18 @@ func (r *run) learnTexts(ctx context.Context, p *plan) error {
 	}
 	cfg.Progress = func(p encoder.Point) {
 		share := max(float64(p.Step)/float64(cfg.Steps), float64(p.Took)/float64(cfg.TimeLimit))
-		r.Progress("tune the text encoder", int(1000*min(1, share)), 1000)
+		loss := ""
+		if p.Step > 0 {
+			loss = fmt.Sprintf(" loss %.3f,", p.Loss)
+		}
+		r.Progress(fmt.Sprintf("text encoder, step %d,%s held-out NDCG@10 %.3f, per mille", p.Step, loss, p.NDCG), int(1000*min(1, share)), 1000)
 	}
 	res, err := encoder.Tune(ctx, on, cfg)
 	if errors.Is(err, encoder.ErrFew) {
 		return untuned{fmt.Sprintf("%v; what users did from the first of the %d newest lists on is left to the blend: a smaller train.max_lists leaves more to the encoder, and --objective %s needs no users", err, r.Config.MaxLists, encoder.TitleText), false}
+	}
+	if err != nil && ctx.Err() == nil {
+		return untuned{err.Error(), false}
 	}
 	if err != nil {
 		return err
