@@ -80,6 +80,45 @@ func TestSparedHoldsNoLabels(t *testing.T) {
 	}
 }
 
+// A training from a parent learns old lists again, and none that the parent's text encoder may have learned from.
+func TestOldListsAreNotTheEncoders(t *testing.T) {
+	records := demoLog()
+	in := inputs(t, records)
+	in.Config.Matchers, in.Config.Blend.Rounds, in.Config.MaxLists = quick, 5, 200
+	log, err := in.Scan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	since, err := log.Newest(0.3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Holdout = 0.3
+	first := train(t, in)
+	in.Holdout = 0
+	in.Parent = &training.Parent{Trees: first.Trees.Model, Features: first.Model.Schema.Features(), Kinds: first.Kinds(), Since: since}
+	train(t, in)
+	spared, old := training.Spared(log, []uint64{since}, &in.Config), 0
+	steps := map[int32][]uint64{}
+	for _, s := range log.Steps {
+		steps[s.User] = append(steps[s.User], s.Seq)
+	}
+	for _, seq := range dataset(t, in).Seqs {
+		if seq >= since {
+			continue
+		}
+		old++
+		for u, id := range log.Users.IDs() {
+			if n := len(spared.Users[u].Steps); id == records[seq-1].Event.UserID && n > 0 && steps[int32(u)][n-1] > seq {
+				t.Errorf("the list at %d is older than a step that its user's encoder learned from", seq)
+			}
+		}
+	}
+	if old < 10 {
+		t.Errorf("only %d old lists were learned again: the test sees nothing", old)
+	}
+}
+
 // The users whose newest interactions are labels are the same ones in every training, whatever else the log holds by then.
 func TestMadeListsAreOfTheSameUsers(t *testing.T) {
 	records := bareLog(300, 12, 80)

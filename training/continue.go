@@ -51,11 +51,11 @@ const (
 func (t *trainer) readOn() error {
 	since := t.Parent.Since
 	fresh := t.log.Shown(since, t.cut)
-	old := t.log.Shown(0, min(since, t.cut))
+	// As the parent's own training chose them: what its text encoder may have learned from is none of these (Spared).
+	old := choose(t.log, min(since, t.cut), &t.Config, t.rng)
 	if len(t.log.Lists) == 0 {
 		n := replay.Negatives{Count: t.Config.Negatives.Count, Popular: t.Config.Negatives.Popular}
 		fresh = t.log.Made(since, t.cut, n, madePerUser, t.rng)
-		old = t.log.Made(0, min(since, t.cut), n, madePerUser, t.rng)
 	}
 	if len(fresh) < minLists {
 		return NothingNew{len(fresh)}

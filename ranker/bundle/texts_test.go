@@ -124,7 +124,7 @@ func TestOwnEncoderSwapsWhenItsVectorsAreThere(t *testing.T) {
 	if m, err := r.Model(""); err != nil || m.Vectors.(*vectors).of != "own8" {
 		t.Errorf("%+v, %v", m, err)
 	}
-	// Back is at once, and so is forward: both are loaded.
+	// Back is at once.
 	if v, err := r.Rollback(t.Context(), "", ""); err != nil || v != old {
 		t.Fatalf("%s, %v", v, err)
 	}

@@ -96,10 +96,11 @@ type Guard struct {
 	Cases         int
 	Before, After stats.Interval // of the encoder that it began with, and of the tuned one
 	Difference    stats.Interval // paired
+	Int8          stats.Interval // paired, of the tuned one's 8-bit form to the one that it began with
 }
 
-// Better reports whether the tuned encoder is worth having.
-func (g *Guard) Better() bool { return g.Difference.Low > 0 }
+// Better reports whether the tuned encoder is worth having, in both of its forms.
+func (g *Guard) Better() bool { return g.Difference.Low > 0 && g.Int8.Low > 0 }
 
 // Quantised says what the 8-bit file loses and gains.
 type Quantised struct {

@@ -65,7 +65,7 @@ func (t *tuner) intervals(ndcg [3][]float64, g *Guard, q *Quantised) (err error)
 	for _, x := range []struct {
 		into *stats.Interval
 		a, b []float64
-	}{{&g.Before, ndcg[0], nil}, {&g.After, ndcg[1], nil}, {&g.Difference, ndcg[1], ndcg[0]}, {&q.Difference, ndcg[2], ndcg[1]}} {
+	}{{&g.Before, ndcg[0], nil}, {&g.After, ndcg[1], nil}, {&g.Difference, ndcg[1], ndcg[0]}, {&g.Int8, ndcg[2], ndcg[0]}, {&q.Difference, ndcg[2], ndcg[1]}} {
 		if x.b == nil {
 			*x.into, err = stats.Bootstrap(x.a, t.cfg.Seed)
 		} else {

@@ -128,10 +128,10 @@ func score(ctx context.Context, turns []turn, by encode, cfg *Config) ([]float64
 		own, above := vek32.Dot(query, of[t.next]), 0.0
 		for _, rival := range t.rivals {
 			switch s := vek32.Dot(query, of[rival]); {
-			case s > own:
-				above++
 			case s == own:
 				above += 0.5
+			case !(s < own): // also where one of them is no number
+				above++
 			}
 		}
 		if above < 10 {

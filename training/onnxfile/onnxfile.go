@@ -261,9 +261,10 @@ func (m *Model) Floats(name string) (values []float32, dims []int) {
 	}
 	size := 1
 	for _, d := range w.dims {
-		if size *= d; d < 1 || size > len(values) {
+		if d < 1 || d > len(values)/size {
 			return nil, nil
 		}
+		size *= d
 	}
 	if size != len(values) {
 		return nil, nil

@@ -218,7 +218,9 @@ func (r *run) readAsParent() {
 
 // pin leaves what ranks now with the vectors that it was trained on, whatever is trained on from here on.
 func (r *run) pin(vectors ranker.Vectors) {
-	r.base = vectors
+	if r.base == nil {
+		r.base = vectors
+	}
 	if r.running.model.Vectors == nil {
 		with := *r.running.model
 		with.Vectors = vectors

@@ -45,11 +45,24 @@ func (r *run) tune(ctx context.Context, p *plan) error {
 	switch {
 	case errors.As(err, few) && !forced, errors.As(err, few) && few.kept:
 		r.tuned.why = few.Error()
+		r.keepRunning(p)
 		return nil
 	case err != nil:
 		return err
 	}
 	return r.adopt(ctx, p)
+}
+
+// keepRunning has a training that was to go on from the running bundle's own encoder read by it as it is.
+func (r *run) keepRunning(p *plan) {
+	b := r.running.bundle
+	if r.Config.Encoder.Begin != training.BeginRunning || r.parent != nil || r.vectors == nil || b == nil || b.Model.Vectors == nil {
+		return
+	}
+	r.pin(r.vectors)
+	r.vectors = &vectors{service: b.Model.Vectors, extra: map[uint64][]float32{}, seen: map[uint64]struct{}{}}
+	p.measured.Vectors = r.vectors
+	r.Encoder, r.encoderOf = b.Manifest.Encoder, b.Model.Version
 }
 
 // untuned says why the encoder stays as it is.
