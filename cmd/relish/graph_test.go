@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"relish/embeddings/onnx"
+	"relish/internal/onnxtest"
 	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/ranker/match"
@@ -42,15 +42,6 @@ func matchModel(t *testing.T, seed uint64) *match.Neural {
 	return n
 }
 
-func graphRuntime(t *testing.T) *onnx.Runtime {
-	t.Helper()
-	rt, err := onnx.Start("../../.cache/onnxruntime/libonnxruntime.so")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rt
-}
-
 // What a GPU would compute, on the CPU: the graph gives what plain Go gives, for many requests at once.
 func TestGraphServesTheMatchModel(t *testing.T) {
 	n, dir := matchModel(t, 1), t.TempDir()
@@ -62,7 +53,7 @@ func TestGraphServesTheMatchModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &bundle.Bundle{Model: &ranker.Model{Matchers: []ranker.Matcher{match.TextPoolings{}, n}}}
-	if err := giveAway(graphRuntime(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err != nil {
+	if err := giveAway(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := b.Model.Matchers[1].(*match.Elsewhere); !ok {
@@ -117,11 +108,11 @@ func TestGraphRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := &bundle.Bundle{Model: &ranker.Model{Matchers: []ranker.Matcher{wide}}}
-		if err := giveAway(graphRuntime(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), match.GraphFile) {
+		if err := giveAway(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), match.GraphFile) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if onDevice(graphRuntime(t), "cpu", nil) != nil {
+	if onDevice(onnxtest.Start(t), "cpu", nil) != nil {
 		t.Error("a CPU's model is given away")
 	}
 }

@@ -185,6 +185,34 @@ func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) err
 	}
 }
 
+// perRun is how many texts Vectors runs at once.
+const perRun = 16
+
+// Vectors encodes any number of tokenized texts, those of about one length together, and gives their unit vectors; nil for a
+// text without tokens. It is for work that nobody waits for: package embeddings serves requests.
+func (e *Encoder) Vectors(ctx context.Context, texts [][]int32) ([][]float32, error) {
+	var order []int
+	for i := range texts {
+		if len(texts[i]) > 0 {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return len(texts[a]) - len(texts[b]) })
+	out := make([][]float32, len(texts))
+	for part := range slices.Chunk(order, perRun) {
+		var batch [][]int32
+		var into [][]float32
+		for _, i := range part {
+			out[i] = make([]float32, e.dim)
+			batch, into = append(batch, texts[i]), append(into, out[i])
+		}
+		if err := e.Run(ctx, batch, into); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // buckets are the padded lengths: fine steps where most titles are, so that little is padded.
 var buckets = []int{8, 12, 16, 24, 32, 48, 64, 96, 128}
 

@@ -58,8 +58,11 @@ func encode(ctx context.Context, rt *onnx.Runtime, f *onnx.Files, text string) (
 		return nil, err
 	}
 	defer enc.Close()
-	vec := make([]float32, enc.Dim())
-	return vec, enc.Run(ctx, [][]int32{enc.Tokenize(nil, text)}, [][]float32{vec})
+	vectors, err := enc.Vectors(ctx, [][]int32{enc.Tokenize(nil, text)})
+	if err != nil {
+		return nil, err
+	}
+	return vectors[0], nil
 }
 
 // Read reads the encoder of the bundle in dir, whose bytes bundle.Load or bundle.Verify has checked.

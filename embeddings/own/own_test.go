@@ -22,30 +22,17 @@ import (
 	"relish/embeddings"
 	"relish/embeddings/onnx"
 	"relish/embeddings/own"
+	"relish/internal/onnxtest"
 	"relish/ranker"
 	"relish/ranker/bundle"
 )
 
-const cache = "../../.cache"
-
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func start(t testing.TB) *onnx.Runtime {
-	t.Helper()
-	rt, err := onnx.Start(filepath.Join(cache, "onnxruntime", "libonnxruntime.so"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rt
-}
 
 // files is an encoder that no other test has: the prompt is part of every text, and of the digest.
 func files(t testing.TB, form, prompt string) *onnx.Files {
 	t.Helper()
-	f, err := onnx.ReadFiles(filepath.Join(cache, "encoder", form), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := onnxtest.Files(t, form)
 	f.Prompt = prompt
 	return f
 }
@@ -54,7 +41,7 @@ func files(t testing.TB, form, prompt string) *onnx.Files {
 func write(t testing.TB, prompt string) (dir string, m *bundle.Manifest) {
 	t.Helper()
 	small, whole := files(t, "int8", prompt), files(t, "fp32", prompt)
-	parts, err := own.Files(t.Context(), start(t), small, whole)
+	parts, err := own.Files(t.Context(), onnxtest.Start(t), small, whole)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,11 +63,11 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%s: %v", form, err)
 		}
 	}
-	if err := own.Try(t.Context(), start(t), dir); err != nil {
+	if err := own.Try(t.Context(), onnxtest.Start(t), dir); err != nil {
 		t.Error(err)
 	}
 	m.Encoder.Digest = strings.Repeat("0", 64)
-	if _, err := own.Open(dir, m, own.Options{Runtime: start(t)}); err == nil || !strings.Contains(err.Error(), "the manifest says 000000000000") {
+	if _, err := own.Open(dir, m, own.Options{Runtime: onnxtest.Start(t)}); err == nil || !strings.Contains(err.Error(), "the manifest says 000000000000") {
 		t.Errorf("another digest: %v", err)
 	}
 }
@@ -122,7 +109,7 @@ func TestTry(t *testing.T) {
 			if err := os.WriteFile(path, damage.change(data), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := own.Try(t.Context(), start(t), dir); err == nil || !strings.Contains(err.Error(), damage.says) {
+			if err := own.Try(t.Context(), onnxtest.Start(t), dir); err == nil || !strings.Contains(err.Error(), damage.says) {
 				t.Errorf("%v, want %q", err, damage.says)
 			}
 		})
@@ -174,7 +161,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 
 func keeper(t testing.TB, c *catalogue, dir string) *own.Keeper {
 	t.Helper()
-	opt := own.Options{Runtime: start(t), Encoder: onnx.EncoderOptions{Device: "cpu", Sessions: 1},
+	opt := own.Options{Runtime: onnxtest.Start(t), Encoder: onnx.EncoderOptions{Device: "cpu", Sessions: 1},
 		Vectors: embeddings.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)}}
 	return own.NewKeeper(opt, c.all)
 }
@@ -200,15 +187,7 @@ func TestKeeper(t *testing.T) {
 	if missing := v.Lookup(c.items, out); missing != 0 {
 		t.Errorf("%d vectors are missing", missing)
 	}
-	plain, err := start(t).NewEncoder(files(t, "int8", ""), onnx.EncoderOptions{Device: "cpu", Sessions: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plain.Close()
-	base := make([]float32, plain.Dim())
-	if err := plain.Run(t.Context(), [][]int32{plain.Tokenize(nil, c.items[0].Body())}, [][]float32{base}); err != nil {
-		t.Fatal(err)
-	}
+	base := onnxtest.Vectors(t, files(t, "int8", ""), c.items[0].Body())[0]
 	if vek32.Dot(base, out[0]) > 0.9999 {
 		t.Error("the vector is the base encoder's")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/viterin/vek/vek32"
 
 	"relish/embeddings/onnx"
+	"relish/internal/onnxtest"
 	"relish/training/encoder"
 	"relish/training/match/games"
 )
@@ -57,7 +58,7 @@ func BenchmarkGames(b *testing.B) {
 		cfg.Progress = func(p encoder.Point) { b.Logf("%+v", p) }
 		c := g.Corpus(nil)
 		c.Users = c.Users[:int(*benchShare*float64(len(c.Users)))]
-		res, err := encoder.Tune(b.Context(), encoder.Input{Runtime: start(b), Backend: backend(b, 0), Files: files(b, "fp32"), Corpus: c}, cfg)
+		res, err := encoder.Tune(b.Context(), encoder.Input{Runtime: onnxtest.Start(b), Backend: onnxtest.Backend(b, 0), Files: onnxtest.Files(b, "fp32"), Corpus: c}, cfg)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -122,7 +123,7 @@ func report(b *testing.B, g *games.Set, f *onnx.Files, name string) {
 // titles encodes the titles as a server on a CPU does.
 func titles(b *testing.B, g *games.Set, f *onnx.Files) [][]float32 {
 	b.Helper()
-	e, err := start(b).NewEncoder(f, onnx.EncoderOptions{Device: "cpu"})
+	e, err := onnxtest.Start(b).NewEncoder(f, onnx.EncoderOptions{Device: "cpu"})
 	if err != nil {
 		b.Fatal(err)
 	}

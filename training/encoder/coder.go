@@ -11,8 +11,6 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/tensors"
 	mlcontext "github.com/gomlx/gomlx/pkg/ml/context"
 	"github.com/viterin/vek/vek32"
-
-	"relish/embeddings/onnx"
 )
 
 // coder encodes texts by a network as it is now.
@@ -27,14 +25,13 @@ func newCoder(backend backends.Backend, n *network, s shape, c *corpus, lower []
 	exec, err := mlcontext.NewExec(backend, n.ctx, func(_ *mlcontext.Context, in []*Node) *Node {
 		return n.vectors(&input{in[0], in[1], in[2], in[3]}, true)
 	})
-	return &coder{shape: s, corpus: c, lower: lower, exec: exec}, err
+	if err != nil {
+		return nil, err
+	}
+	return &coder{shape: s, corpus: c, lower: lower, exec: exec}, nil
 }
 
-func (c *coder) close() {
-	if c != nil {
-		c.exec.Finalize()
-	}
-}
+func (c *coder) close() { c.exec.Finalize() }
 
 // encode gives the texts' unit vectors.
 func (c *coder) encode(ctx context.Context, texts []int32) ([][]float32, error) {
@@ -78,19 +75,13 @@ const likeness = 0.9999
 // findHeads finds how wide an attention head is, which the file does not say, by what gives the vectors that the encoder
 // gives. Where nothing does, the encoder is built in a way that the network is not.
 func (t *tuner) findHeads(ctx context.Context, s shape) error {
-	enc, err := t.in.Runtime.NewEncoder(t.in.Files, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
-	if err != nil {
-		return err
-	}
-	defer enc.Close()
 	texts := make([]int32, min(8, len(t.corpus.tokens)))
-	want := make([][]float32, len(texts))
 	for i := range texts {
 		texts[i] = int32(i)
-		want[i] = make([]float32, enc.Dim())
-		if err := enc.Run(ctx, [][]int32{t.corpus.ids(texts[i])}, want[i:i+1]); err != nil {
-			return err
-		}
+	}
+	want, err := t.served(ctx, t.in.Files, texts)
+	if err != nil {
+		return err
 	}
 	for _, width := range headWidths {
 		if t.net.dim%width != 0 {
@@ -110,7 +101,7 @@ func (t *tuner) findHeads(ctx context.Context, s shape) error {
 
 func (t *tuner) alike(ctx context.Context, s shape, texts []int32, want [][]float32) (bool, error) {
 	t.net.prepare(t.corpus.vocab, 0, 0, 0)
-	defer t.net.ctx.Finalize()
+	defer t.net.drop()
 	c, err := newCoder(t.in.Backend, t.net, s, t.corpus, nil)
 	if err != nil {
 		return false, err
@@ -146,7 +137,7 @@ func (t *tuner) lower(ctx context.Context, s shape) ([][]float32, error) {
 	below := *t.net
 	below.layers = t.first()
 	below.prepare(t.corpus.vocab, 0, 0, 0)
-	defer below.ctx.Finalize()
+	defer below.drop()
 	exec, err := mlcontext.NewExec(t.in.Backend, below.ctx, func(_ *mlcontext.Context, in []*Node) *Node {
 		return below.states(&input{in[0], in[1], in[2], nil}, false)
 	})

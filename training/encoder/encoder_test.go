@@ -6,53 +6,21 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/gomlx/gomlx/backends"
 	"github.com/viterin/vek/vek32"
 
 	"relish/embeddings/onnx"
 	"relish/embeddings/wordpiece"
+	"relish/internal/onnxtest"
 	"relish/ranker"
 	"relish/training/encoder"
-	"relish/training/engine"
 	"relish/training/match"
 	"relish/training/onnxfile"
 )
-
-const cache = "../../.cache"
-
-func start(t testing.TB) *onnx.Runtime {
-	t.Helper()
-	rt, err := onnx.Start(filepath.Join(cache, "onnxruntime", "libonnxruntime.so"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rt
-}
-
-func backend(t testing.TB, threads int) backends.Backend {
-	t.Helper()
-	b, err := engine.New(start(t), engine.Options{Threads: threads})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Finalize)
-	return b
-}
-
-func files(t testing.TB, name string) *onnx.Files {
-	t.Helper()
-	f, err := onnx.ReadFiles(filepath.Join(cache, "encoder", name), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
 
 // Words that belong together in the planted world, and only there.
 var topics = [][2][]string{
@@ -101,28 +69,11 @@ func quick() encoder.Config {
 
 func tune(t testing.TB, threads int, c *match.Corpus, cfg encoder.Config) *encoder.Result {
 	t.Helper()
-	res, err := encoder.Tune(t.Context(), encoder.Input{Runtime: start(t), Backend: backend(t, threads), Files: files(t, "fp32"), Corpus: c}, cfg)
+	res, err := encoder.Tune(t.Context(), encoder.Input{Runtime: onnxtest.Start(t), Backend: onnxtest.Backend(t, threads), Files: onnxtest.Files(t, "fp32"), Corpus: c}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return res
-}
-
-func vectors(t testing.TB, f *onnx.Files, texts ...string) [][]float32 {
-	t.Helper()
-	e, err := start(t).NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	out := make([][]float32, len(texts))
-	for i, s := range texts {
-		out[i] = make([]float32, e.Dim())
-		if err := e.Run(t.Context(), [][]int32{e.Tokenize(nil, s)}, out[i:i+1]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return out
 }
 
 // What users did together comes together, in texts that took no part as well; the file with 8-bit integers says the same.
@@ -141,17 +92,17 @@ func TestTune(t *testing.T) {
 		t.Errorf("%d pairs, %d texts, %d steps", res.Pairs, res.Texts, res.Steps)
 	}
 	near := func(f *onnx.Files) float32 {
-		v := vectors(t, f, "violin", "lantern")
+		v := onnxtest.Vectors(t, f, "violin", "lantern")
 		return vek32.Dot(v[0], v[1])
 	}
-	if before, after := near(files(t, "fp32")), near(res.FP32); after < before+0.1 {
+	if before, after := near(onnxtest.Files(t, "fp32")), near(res.FP32); after < before+0.1 {
 		t.Errorf("violin and lantern, which the same users take, are at %.3f; before at %.3f", after, before)
 	}
 	q := res.Quantised
 	if q.LeastCosine < 0.95 || q.MeanCosine < 0.98 || q.Difference.Low < -0.1 || q.Bytes*3 > q.BytesFP32 || q.Texts <= 0 || q.TextsFP32 <= 0 {
 		t.Errorf("as 8-bit integers: %+v", q)
 	}
-	if res.Int8.Digest() == res.FP32.Digest() || res.FP32.Digest() == files(t, "fp32").Digest() {
+	if res.Int8.Digest() == res.FP32.Digest() || res.FP32.Digest() == onnxtest.Files(t, "fp32").Digest() {
 		t.Error("two encoders have one digest")
 	}
 }
@@ -169,7 +120,7 @@ func TestSeed(t *testing.T) {
 // changed lists the weights that differ from the encoder's as it comes.
 func changed(t *testing.T, f *onnx.Files) (names []string) {
 	t.Helper()
-	before, err := onnxfile.Parse(files(t, "fp32").Model)
+	before, err := onnxfile.Parse(onnxtest.Files(t, "fp32").Model)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +208,7 @@ func spoiled(t *testing.T, f *onnx.Files, word string) *onnx.Files {
 
 func TestErrors(t *testing.T) {
 	in := func(change func(in *encoder.Input, cfg *encoder.Config)) error {
-		x, cfg := encoder.Input{Runtime: start(t), Backend: backend(t, 1), Files: files(t, "fp32"), Corpus: planted(200)}, quick()
+		x, cfg := encoder.Input{Runtime: onnxtest.Start(t), Backend: onnxtest.Backend(t, 1), Files: onnxtest.Files(t, "fp32"), Corpus: planted(200)}, quick()
 		change(&x, &cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -283,7 +234,7 @@ func TestErrors(t *testing.T) {
 				}
 			}
 		}, encoder.ErrFew, "at least"},
-		{"8-bit weights", func(in *encoder.Input, _ *encoder.Config) { in.Files = files(t, "int8") }, nil, "32-bit"},
+		{"8-bit weights", func(in *encoder.Input, _ *encoder.Config) { in.Files = onnxtest.Files(t, "int8") }, nil, "32-bit"},
 		{"no model", func(in *encoder.Input, _ *encoder.Config) { f := *in.Files; f.Model = []byte("x"); in.Files = &f }, nil, "onnxfile"},
 		{"too many layers", func(_ *encoder.Input, cfg *encoder.Config) { cfg.Layers = 7 }, nil, "7 layers"},
 		{"bad numbers", func(_ *encoder.Input, cfg *encoder.Config) { cfg.Temperature, cfg.Objective = 0, "x" }, nil, "Temperature"},

@@ -3,7 +3,6 @@ package encoder
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/viterin/vek/vek32"
@@ -78,35 +77,22 @@ func (t *tuner) intervals(ndcg [3][]float64, g *Guard, q *Quantised) (err error)
 	return nil
 }
 
-// perRun is how many texts are encoded at once, of about one length each.
-const perRun = 16
-
 // served encodes texts by an encoder as it is served on a CPU, on one thread.
 func (t *tuner) served(ctx context.Context, f *onnx.Files, texts []int32) ([][]float32, error) {
 	enc, err := t.in.Runtime.NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
-		return nil, fmt.Errorf("encoder: the tuned model does not load: %w", err)
+		return nil, fmt.Errorf("encoder: the model does not load: %w", err)
 	}
 	defer enc.Close()
-	order := make([]int, len(texts))
-	for i := range order {
-		order[i] = i
+	ids := make([][]int32, len(texts))
+	for i, text := range texts {
+		ids[i] = t.corpus.ids(text)
 	}
-	length := func(i int) int { return len(t.corpus.tokens[texts[i]]) }
-	slices.SortStableFunc(order, func(a, b int) int { return length(a) - length(b) })
-	out := make([][]float32, len(texts))
-	for part := range slices.Chunk(order, perRun) {
-		var batch [][]int32
-		var into [][]float32
-		for _, i := range part {
-			out[i] = make([]float32, enc.Dim())
-			batch, into = append(batch, t.corpus.ids(texts[i])), append(into, out[i])
-		}
-		if err := enc.Run(ctx, batch, into); err != nil {
-			return nil, fmt.Errorf("encoder: %w", err)
-		}
+	vectors, err := enc.Vectors(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("encoder: %w", err)
 	}
-	return out, nil
+	return vectors, nil
 }
 
 // ids are a text's tokens as the encoder's own vocabulary numbers them.

@@ -27,7 +27,6 @@ type turn struct {
 // guard compares encoders on texts that took no part. Half of these are for choosing when to stop (watch), the other half
 // for saying what came of it (judge).
 type guard struct {
-	cfg          *Config
 	watch, judge []turn
 	took         time.Duration // of the last look
 }
@@ -58,7 +57,7 @@ func newGuard(c *corpus, cfg *Config) *guard {
 		}
 		turns[k] = slices.DeleteFunc(turns[k], func(t turn) bool { return len(t.rivals) == 0 })
 	}
-	return &guard{cfg: cfg, watch: turns[0], judge: turns[1]}
+	return &guard{watch: turns[0], judge: turns[1]}
 }
 
 // draw takes texts out of the pool that the case does not hold, all different.
@@ -80,10 +79,6 @@ func draw(r *rand.Rand, pool []int32, t *turn) (out []int32) {
 
 // encode gives the unit vectors of texts.
 type encode func(ctx context.Context, texts []int32) ([][]float32, error)
-
-func (g *guard) look(ctx context.Context, by encode) ([]float64, error) {
-	return score(ctx, g.watch, by, g.cfg)
-}
 
 // textsOf are the texts that the cases need, each once.
 func textsOf(turns []turn) (out []int32) {
@@ -118,13 +113,11 @@ func score(ctx context.Context, turns []turn, by encode, cfg *Config) ([]float64
 	for i := range turns {
 		t := &turns[i]
 		query := make([]float32, len(vectors[0]))
-		weight := float32(1)
-		for k := len(t.history) - 1; k >= 0; k-- {
-			for j, x := range of[t.history[k]] {
+		weigh(t.history, cfg, func(text int32, weight float32) {
+			for j, x := range of[text] {
 				query[j] += weight * x
 			}
-			weight *= float32(cfg.Decay)
-		}
+		})
 		own, above := vek32.Dot(query, of[t.next]), 0.0
 		for _, rival := range t.rivals {
 			switch s := vek32.Dot(query, of[rival]); {

@@ -71,7 +71,7 @@ func open(model []byte) (*network, error) {
 		return nil, errors.New("encoder: its token table has an unknown name, so that it cannot be tuned: only BERT-family encoders as PyTorch exports them, with 32-bit weights, can")
 	}
 	for _, name := range []string{wordTable, placeTable, typeTable, firstNorm + weightOf, firstNorm + biasOf} {
-		if _, err := n.take(name, n.prefix+name); err != nil {
+		if err := n.take(name, n.prefix+name); err != nil {
 			return nil, err
 		}
 	}
@@ -111,17 +111,17 @@ func (n *network) products() map[string]string {
 func (n *network) takeLayer(layer int, products map[string]string) error {
 	for _, part := range []string{queryPart, keyPart, valuePart, mixPart, widePart, narrowPart} {
 		name := layerPart(layer, part)
-		if _, err := n.take(name+biasOf, n.prefix+name+biasOf); err != nil {
+		if err := n.take(name+biasOf, n.prefix+name+biasOf); err != nil {
 			return err
 		}
-		if _, err := n.take(name+weightOf, products[n.prefix+name+biasOf]); err != nil {
+		if err := n.take(name+weightOf, products[n.prefix+name+biasOf]); err != nil {
 			return err
 		}
 	}
 	for _, part := range []string{mixNorm, layerNorm} {
 		for _, of := range []string{weightOf, biasOf} {
 			name := layerPart(layer, part) + of
-			if _, err := n.take(name, n.prefix+name); err != nil {
+			if err := n.take(name, n.prefix+name); err != nil {
 				return err
 			}
 		}
@@ -130,12 +130,12 @@ func (n *network) takeLayer(layer int, products map[string]string) error {
 }
 
 // take notes that a variable has its values from a weight.
-func (n *network) take(variable, weight string) (dims []int, err error) {
-	if _, dims = n.file.Floats(weight); dims == nil {
-		return nil, fmt.Errorf("encoder: its %s is not where BERT-family encoders have it, so that it cannot be tuned", variable)
+func (n *network) take(variable, weight string) error {
+	if _, dims := n.file.Floats(weight); dims == nil {
+		return fmt.Errorf("encoder: its %s is not where BERT-family encoders have it, so that it cannot be tuned", variable)
 	}
 	n.source[variable] = weight
-	return dims, nil
+	return nil
 }
 
 // headWidths are the widths of an attention head that are tried, the commonest of small encoders first: a file does not
@@ -152,9 +152,8 @@ func (n *network) prepare(vocab []int32, first, rank int, seed uint64) {
 		if name == wordTable {
 			values, dims = rowsOf(values, dims[1], vocab), []int{len(vocab), dims[1]}
 		}
-		matrix := len(dims) == 2 && n.isProduct(name)
 		n.put(name, values, dims...).SetTrainable(rank == 0)
-		if rank > 0 && matrix {
+		if rank > 0 && n.isProduct(name) {
 			left := make([]float32, dims[0]*rank)
 			for i := range left {
 				left[i] = float32(r.NormFloat64() / math.Sqrt(float64(dims[0])))
@@ -162,6 +161,14 @@ func (n *network) prepare(vocab []int32, first, rank int, seed uint64) {
 			n.put(name+leftFactor, left, dims[0], rank)
 			n.put(name+rightFactor, make([]float32, rank*dims[1]), rank, dims[1])
 		}
+	}
+}
+
+// drop frees the variables, if there are any.
+func (n *network) drop() {
+	if n.ctx != nil {
+		n.ctx.Finalize()
+		n.ctx = nil
 	}
 }
 

@@ -138,15 +138,15 @@ func (l *lessons) ask(b *batch, window, all []int32) {
 		for number := len(b.texts); number < n; number++ {
 			b.shift[row+number] = outOfReach
 		}
-		mix(b.mix[row:row+n], window[:place], b.number, l.cfg)
+		weigh(window[:place], l.cfg, func(text int32, weight float32) { b.mix[row+b.number[text]] += weight })
 	}
 }
 
-// mix writes what the texts of a history, oldest first, weigh.
-func mix(row []float32, history []int32, number map[int32]int, cfg *Config) {
+// weigh tells what the newest texts of a history, oldest first, weigh in a query: each less than the next newer one.
+func weigh(history []int32, cfg *Config, use func(text int32, weight float32)) {
 	weight := float32(1)
 	for k := len(history) - 1; k >= max(0, len(history)-cfg.History); k-- {
-		row[number[history[k]]] += weight
+		use(history[k], weight)
 		weight *= float32(cfg.Decay)
 	}
 }

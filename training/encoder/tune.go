@@ -14,6 +14,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/ml/train/optimizers"
 
 	"relish/embeddings/onnx"
+	"relish/internal/stats"
 	"relish/training/match"
 )
 
@@ -36,12 +37,11 @@ func Tune(ctx context.Context, in Input, cfg Config) (*Result, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	t, err := newTuner(ctx, &in, &cfg, start)
-	if err != nil {
+	t := &tuner{in: &in, cfg: &cfg, start: time.Now()}
+	defer t.close()
+	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
-	defer t.close()
 	if err := t.run(ctx); err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func Tune(ctx context.Context, in Input, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res.Took = time.Since(start)
+	res.Took = time.Since(t.start)
 	return res, nil
 }
 
@@ -71,38 +71,40 @@ type tuner struct {
 	bestAt  int
 }
 
-func newTuner(ctx context.Context, in *Input, cfg *Config, start time.Time) (*tuner, error) {
-	c, err := read(in, cfg)
-	if err != nil {
-		return nil, err
+// prepare makes all that training needs. What it has made, close frees, also where it fails.
+func (t *tuner) prepare(ctx context.Context) (err error) {
+	in, cfg := t.in, t.cfg
+	if t.corpus, err = read(in, cfg); err != nil {
+		return err
 	}
-	t := &tuner{in: in, cfg: cfg, start: start, corpus: c, guard: newGuard(c, cfg)}
+	c := t.corpus
+	t.guard = newGuard(c, cfg)
 	if c.pairs() < fewestPairs || len(t.guard.watch) < fewestCases || len(t.guard.judge) < fewestCases {
-		return nil, fmt.Errorf("%w: %d steps from one text to the next, and %d that lead to texts held out for the comparison; at least %d and %d are needed",
+		return fmt.Errorf("%w: %d steps from one text to the next, and %d that lead to texts held out for the comparison; at least %d and %d are needed",
 			ErrFew, c.pairs(), len(t.guard.watch)+len(t.guard.judge), fewestPairs, 2*fewestCases)
 	}
 	if t.net, err = open(in.Files.Model); err != nil {
-		return nil, err
+		return err
 	}
 	if cfg.Layers > t.net.layers {
-		return nil, fmt.Errorf("encoder: %d layers are to be trained, and it has %d", cfg.Layers, t.net.layers)
+		return fmt.Errorf("encoder: %d layers are to be trained, and it has %d", cfg.Layers, t.net.layers)
 	}
 	s := shape{rows: cfg.Slots / c.length, length: c.length, dim: t.net.dim, first: in.Files.Pooling == "cls"}
 	s.texts = s.slots() / slotsPerText
 	if err := t.findHeads(ctx, s); err != nil {
-		return nil, err
+		return err
 	}
 	lower, err := t.lower(ctx, s)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	t.net.prepare(c.vocab, t.first(), cfg.Rank, cfg.Seed)
 	t.net.average()
 	t.lessons = newLessons(c, cfg, s, lower)
 	if t.coder, err = newCoder(in.Backend, t.net, s, c, lower); err != nil {
-		return nil, err
+		return err
 	}
-	return t, t.compile()
+	return t.compile()
 }
 
 // What tuning needs at the very least to say anything: see release for what it needs to be worth its time.
@@ -160,8 +162,12 @@ func (t *tuner) close() {
 	if t.step != nil {
 		t.step.Finalize()
 	}
-	t.coder.close()
-	t.net.ctx.Finalize()
+	if t.coder != nil {
+		t.coder.close()
+	}
+	if t.net != nil {
+		t.net.drop()
+	}
 }
 
 // run trains, with a look at the guard now and then.
@@ -216,12 +222,12 @@ func (t *tuner) train(ctx context.Context) (float64, error) {
 // look asks the guard, and keeps the averaged weights if they are the best so far.
 func (t *tuner) look(ctx context.Context, loss float64) error {
 	began := time.Now()
-	ndcg, err := t.guard.look(ctx, t.coder.encode)
+	ndcg, err := score(ctx, t.guard.watch, t.coder.encode, t.cfg)
 	if err != nil {
 		return err
 	}
 	t.guard.took = time.Since(began)
-	p := Point{Step: t.made, Loss: loss, NDCG: mean(ndcg), Took: time.Since(t.start)}
+	p := Point{Step: t.made, Loss: loss, NDCG: stats.Mean(ndcg), Took: time.Since(t.start)}
 	t.curve = append(t.curve, p)
 	if t.cfg.Progress != nil {
 		t.cfg.Progress(p)
@@ -240,12 +246,4 @@ func (t *tuner) bestLook() (best int) {
 		}
 	}
 	return best
-}
-
-func mean(x []float64) float64 {
-	sum := 0.0
-	for _, v := range x {
-		sum += v
-	}
-	return sum / float64(len(x))
 }

@@ -3,7 +3,6 @@ package engine_test
 import (
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -13,22 +12,13 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/tensors"
 
-	"relish/embeddings/onnx"
+	"relish/internal/onnxtest"
 	"relish/training/engine"
 )
 
-func start(t testing.TB) *onnx.Runtime {
-	t.Helper()
-	rt, err := onnx.Start(filepath.Join("..", "..", ".cache", "onnxruntime", "libonnxruntime.so"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rt
-}
-
 func open(t testing.TB, opt engine.Options) *engine.Backend {
 	t.Helper()
-	b, err := engine.New(start(t), opt)
+	b, err := engine.New(onnxtest.Start(t), opt)
 	if err != nil {
 		t.Fatal(err)
 	}

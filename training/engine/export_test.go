@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/ml/context"
 
 	"relish/embeddings/onnx"
+	"relish/internal/onnxtest"
 	"relish/training/engine"
 )
 
@@ -35,7 +36,7 @@ func TestExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := start(t).Compile(model, onnx.ProgramOptions{})
+	p, err := onnxtest.Start(t).Compile(model, onnx.ProgramOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

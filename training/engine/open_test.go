@@ -11,11 +11,12 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 
+	"relish/internal/onnxtest"
 	"relish/training/engine"
 )
 
 func TestOpen(t *testing.T) {
-	rt := start(t)
+	rt := onnxtest.Start(t)
 	empty, broken := t.TempDir(), t.TempDir()
 	t.Setenv("HOME", empty)
 	if err := os.WriteFile(filepath.Join(broken, "xla_cuda_plugin.so"), []byte("no library"), 0o600); err != nil {
@@ -60,7 +61,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("without a runtime: %v", err)
 	}
 	for _, opt := range []engine.Options{{Threads: -1}, {MaxSessions: -1}} {
-		if _, err := engine.New(start(t), opt); err == nil || !strings.Contains(err.Error(), "negative") {
+		if _, err := engine.New(onnxtest.Start(t), opt); err == nil || !strings.Contains(err.Error(), "negative") {
 			t.Errorf("%+v: %v", opt, err)
 		}
 	}

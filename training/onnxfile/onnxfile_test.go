@@ -11,23 +11,13 @@ import (
 	"github.com/viterin/vek/vek32"
 
 	"relish/embeddings/onnx"
+	"relish/internal/onnxtest"
 	"relish/training/onnxfile"
 )
-
-const cache = "../../.cache"
 
 var texts = []string{
 	"Super Mario Odyssey. platform game for the whole family", "wireless controller, black", "a quiet farm, fishing and friends",
 	"first-person shooter in the trenches of the great war", "replacement battery for a handheld", "x", "Zelda: Breath of the Wild",
-}
-
-func files(t testing.TB) *onnx.Files {
-	t.Helper()
-	f, err := onnx.ReadFiles(filepath.Join(cache, "encoder", "fp32"), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
 }
 
 func parse(t testing.TB, data []byte) *onnxfile.Model {
@@ -42,30 +32,14 @@ func parse(t testing.TB, data []byte) *onnxfile.Model {
 // encode gives the texts' vectors by an encoder with the given model.
 func encode(t testing.TB, f *onnx.Files, model []byte) [][]float32 {
 	t.Helper()
-	rt, err := onnx.Start(filepath.Join(cache, "onnxruntime", "libonnxruntime.so"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	changed := *f
 	changed.Model = model
-	e, err := rt.NewEncoder(&changed, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	out := make([][]float32, len(texts))
-	for i, s := range texts {
-		out[i] = make([]float32, e.Dim())
-		if err := e.Run(t.Context(), [][]int32{e.Tokenize(nil, s)}, out[i:i+1]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return out
+	return onnxtest.Vectors(t, &changed, texts...)
 }
 
 // A model that is read and written gives the same vectors, bit for bit; with a weight changed, others.
 func TestRoundTrip(t *testing.T) {
-	f := files(t)
+	f := onnxtest.Files(t, "fp32")
 	m := parse(t, f.Model)
 	want := encode(t, f, f.Model)
 	again := m.Bytes()
@@ -96,7 +70,7 @@ func TestRoundTrip(t *testing.T) {
 
 // A quantised model is a quarter of the size, and gives nearly the same vectors.
 func TestQuantise(t *testing.T) {
-	f := files(t)
+	f := onnxtest.Files(t, "fp32")
 	m := parse(t, f.Model)
 	small, err := m.Quantise()
 	if err != nil {
@@ -120,7 +94,7 @@ func TestQuantise(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	m := parse(t, files(t).Model)
+	m := parse(t, onnxtest.Files(t, "fp32").Model)
 	for name, err := range map[string]error{
 		"no such weight": m.SetFloats("nothing", []float32{1}), "too few": m.SetFloats("embeddings.LayerNorm.bias", []float32{1}),
 	} {
@@ -138,7 +112,7 @@ func TestErrors(t *testing.T) {
 
 // FuzzParse: no bytes make the parser panic, and what it takes it can write and read again.
 func FuzzParse(f *testing.F) {
-	whole, err := os.ReadFile(filepath.Join(cache, "encoder", "fp32", "model.onnx"))
+	whole, err := os.ReadFile(filepath.Join(onnxtest.Cache(), "encoder", "fp32", "model.onnx"))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"relish/embeddings/onnx"
+	"relish/internal/onnxtest"
 	"relish/ranker"
 	"relish/ranker/blend"
 	"relish/training/trees"
@@ -79,11 +80,7 @@ func beside(b *testing.B, rounds, leaves, n int) {
 		b.Fatal(err)
 	}
 	defer theirs.Close()
-	rt, err := onnx.Start("../../.cache/onnxruntime/libonnxruntime.so")
-	if err != nil {
-		b.Fatal(err)
-	}
-	ensemble, err := rt.Compile(treeEnsemble(b, string(r.Model)), onnx.ProgramOptions{Threads: 1})
+	ensemble, err := onnxtest.Start(b).Compile(treeEnsemble(b, string(r.Model)), onnx.ProgramOptions{Threads: 1})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"relish/internal/onnxtest"
 	"relish/training/match/games"
 	"relish/training/match/neural"
 )
@@ -28,7 +29,7 @@ func BenchmarkGames(b *testing.B) {
 					cfg.Components = 0
 				}
 				cfg.Progress = func(e neural.Epoch) { b.Logf("%+v", e) }
-				res, err := neural.Train(b.Context(), backend(b, 0), g.Corpus(vectors), cfg)
+				res, err := neural.Train(b.Context(), onnxtest.Backend(b, 0), g.Corpus(vectors), cfg)
 				if err != nil {
 					b.Fatal(err)
 				}

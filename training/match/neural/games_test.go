@@ -1,53 +1,31 @@
 package neural_test
 
 import (
-	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 
 	"relish/embeddings/onnx"
+	"relish/internal/onnxtest"
 	"relish/ranker"
 	serving "relish/ranker/match"
 	"relish/training/match/games"
 )
 
-const cache = "../../../.cache"
-
-func start(t testing.TB) *onnx.Runtime {
-	t.Helper()
-	rt, err := onnx.Start(filepath.Join(cache, "onnxruntime", "libonnxruntime.so"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rt
-}
-
 // encode gives the titles' vectors, by the encoder that serving starts with.
 func encode(t testing.TB, titles []string) [][]float32 {
 	t.Helper()
-	e, err := start(t).LoadEncoder(filepath.Join(cache, "encoder", "int8"), onnx.EncoderOptions{Device: "cpu"})
+	e, err := onnxtest.Start(t).NewEncoder(onnxtest.Files(t, "int8"), onnx.EncoderOptions{Device: "cpu"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	out, tokens, order := make([][]float32, len(titles)), make([][]int32, len(titles)), []int{}
+	tokens := make([][]int32, len(titles))
 	for i, s := range titles {
-		if tokens[i] = e.Tokenize(nil, s); len(tokens[i]) > 0 {
-			out[i] = make([]float32, e.Dim())
-			order = append(order, i)
-		}
+		tokens[i] = e.Tokenize(nil, s)
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return len(tokens[a]) - len(tokens[b]) })
-	for part := range slices.Chunk(order, 16) {
-		var batch [][]int32
-		var into [][]float32
-		for _, i := range part {
-			batch, into = append(batch, tokens[i]), append(into, out[i])
-		}
-		if err := e.Run(t.Context(), batch, into); err != nil {
-			t.Fatal(err)
-		}
+	out, err := e.Vectors(t.Context(), tokens)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return out
 }

@@ -13,22 +13,12 @@ import (
 	"time"
 
 	"relish/embeddings/onnx"
+	"relish/internal/onnxtest"
 	"relish/ranker"
 	serving "relish/ranker/match"
-	"relish/training/engine"
 	"relish/training/match"
 	"relish/training/match/neural"
 )
-
-func backend(t testing.TB, threads int) *engine.Backend {
-	t.Helper()
-	b, err := engine.New(start(t), engine.Options{Threads: threads})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Finalize)
-	return b
-}
 
 const kinds, perKind, textDim = 4, 12, 10
 
@@ -72,7 +62,7 @@ func config(layers int) neural.Config {
 
 func train(t testing.TB, c *match.Corpus, cfg neural.Config) *neural.Result {
 	t.Helper()
-	res, err := neural.Train(t.Context(), backend(t, 1), c, cfg)
+	res, err := neural.Train(t.Context(), onnxtest.Backend(t, 1), c, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +216,7 @@ func TestStops(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := neural.Train(ended, backend(t, 1), c, cfg); !errors.Is(err, context.Canceled) {
+	if _, err := neural.Train(ended, onnxtest.Backend(t, 1), c, cfg); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end of the context: %v", err)
 	}
 }
@@ -260,7 +250,7 @@ func TestRefuses(t *testing.T) {
 	} {
 		corpus, cfg := good(), config(0)
 		c.change(corpus, &cfg)
-		if _, err := neural.Train(t.Context(), backend(t, 1), corpus, cfg); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := neural.Train(t.Context(), onnxtest.Backend(t, 1), corpus, cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", c.name, err, c.want)
 		}
 	}
@@ -286,7 +276,7 @@ func TestExport(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := start(t).Compile(file, onnx.ProgramOptions{Inputs: []string{neural.InputHistory, neural.InputNewest}, Outputs: []string{neural.OutputUser}})
+		p, err := onnxtest.Start(t).Compile(file, onnx.ProgramOptions{Inputs: []string{neural.InputHistory, neural.InputNewest}, Outputs: []string{neural.OutputUser}})
 		if err != nil {
 			t.Fatal(err)
 		}

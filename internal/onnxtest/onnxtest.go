@@ -1,0 +1,69 @@
+// Package onnxtest gives tests the real runtime, the real encoders and a backend that trains, out of the cache folder that
+// make test fills.
+package onnxtest
+
+import (
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/gomlx/gomlx/backends"
+
+	"relish/embeddings/onnx"
+	"relish/training/engine"
+)
+
+// Cache is the cache folder, wherever the test runs.
+func Cache() string {
+	_, here, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(here), "..", "..", ".cache")
+}
+
+// Start starts the runtime, once for all tests of a binary.
+func Start(t testing.TB) *onnx.Runtime {
+	t.Helper()
+	rt, err := onnx.Start(filepath.Join(Cache(), "onnxruntime", "libonnxruntime.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt
+}
+
+// Backend trains on the CPU, on so many threads (0: as many as there are cores), until the test ends.
+func Backend(t testing.TB, threads int) backends.Backend {
+	t.Helper()
+	b, err := engine.New(Start(t), engine.Options{Threads: threads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Finalize)
+	return b
+}
+
+// Files reads the encoder of that name: int8 or fp32.
+func Files(t testing.TB, name string) *onnx.Files {
+	t.Helper()
+	f, err := onnx.ReadFiles(filepath.Join(Cache(), "encoder", name), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Vectors encodes texts, each by itself, by an encoder of these files; nil for a text without tokens.
+func Vectors(t testing.TB, f *onnx.Files, texts ...string) (out [][]float32) {
+	t.Helper()
+	e, err := Start(t).NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for _, s := range texts {
+		alone, err := e.Vectors(t.Context(), [][]int32{e.Tokenize(nil, s)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, alone[0])
+	}
+	return out
+}
