@@ -202,7 +202,7 @@ func TestRequestsGoBeforeImportsBeforeBackground(t *testing.T) {
 	s.Enqueue(background)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := s.EncodeAll(context.Background(), slices.Values(bulk), nil); err != nil {
+		if err := s.EncodeAll(context.Background(), each(bulk), nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -278,12 +278,12 @@ func TestEncodeAllStops(t *testing.T) {
 	release := occupy(t, m, s)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var endless iter.Seq[*ranker.ItemInfo] = func(yield func(*ranker.ItemInfo) bool) {
+	var endless iter.Seq2[*ranker.ItemInfo, error] = func(yield func(*ranker.ItemInfo, error) bool) {
 		for i := 0; ; i++ {
 			if i == 700 {
 				cancel()
 			}
-			if !yield(items("e", 1, 8)[0]) {
+			if !yield(items("e", 1, 8)[0], nil) {
 				return
 			}
 		}
@@ -309,7 +309,7 @@ func TestClose(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.Vectors(context.Background(), its, out) })
 	wg.Go(func() {
-		err := s.EncodeAll(context.Background(), slices.Values(items("b", 40, 8)), nil)
+		err := s.EncodeAll(context.Background(), each(items("b", 40, 8)), nil)
 		if !errors.Is(err, embeddings.ErrClosed) {
 			t.Errorf("EncodeAll: %v", err)
 		}
@@ -359,7 +359,7 @@ func TestConcurrentUse(t *testing.T) {
 						t.Error(err)
 					}
 				case 3:
-					_ = s.EncodeAll(ctx, slices.Values(part), nil)
+					_ = s.EncodeAll(ctx, each(part), nil)
 				default:
 					s.Vectors(ctx, part, out)
 					for j, it := range part {

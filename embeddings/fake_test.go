@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -162,6 +163,17 @@ func (f *fake) check(t testing.TB, its []*ranker.ItemInfo, out [][]float32) {
 		table.Round(want)
 		if !slices.Equal(out[i], want) {
 			t.Fatalf("item %d: wrong vector (nil: %t)", i, out[i] == nil)
+		}
+	}
+}
+
+// each gives the items as a store does, none of which it fails to read.
+func each(its []*ranker.ItemInfo) iter.Seq2[*ranker.ItemInfo, error] {
+	return func(yield func(*ranker.ItemInfo, error) bool) {
+		for _, it := range its {
+			if !yield(it, nil) {
+				return
+			}
 		}
 	}
 }

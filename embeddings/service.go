@@ -141,8 +141,13 @@ func (s *Service) Dim() int { return s.model.Dim() }
 func (s *Service) Digest() string { return s.model.Digest() }
 
 // Flush returns once every item vector computed so far is durable in the table, or with the reason
-// why one is not. Without a table it does nothing.
+// why one is not; ErrClosed after Close. Without a table it does nothing.
 func (s *Service) Flush() error {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
 	if !s.keeps {
 		return nil
 	}

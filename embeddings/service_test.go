@@ -101,7 +101,7 @@ func TestRestartEncodesNothing(t *testing.T) {
 	m := newFake()
 	s := start(t, m, embeddings.Options{Dir: dir})
 	var done, encoded int
-	if err := s.EncodeAll(context.Background(), slices.Values(its), func(d, e int) { done, encoded = d, e }); err != nil {
+	if err := s.EncodeAll(context.Background(), each(its), func(d, e int) { done, encoded = d, e }); err != nil {
 		t.Fatal(err)
 	}
 	if done != 300 || encoded != 300 {
@@ -123,7 +123,7 @@ func TestRestartEncodesNothing(t *testing.T) {
 			t.Fatalf("vector %d has other bits after a restart", i)
 		}
 	}
-	if err := s.EncodeAll(context.Background(), slices.Values(its), nil); err != nil {
+	if err := s.EncodeAll(context.Background(), each(its), nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(m.runs()); n != 0 {
@@ -184,7 +184,7 @@ func TestReadBesideTheWriter(t *testing.T) {
 	if got := other.runs(); len(got) != 1 || len(got[0]) != 1 {
 		t.Errorf("the reader ran %v", got)
 	}
-	if err := beside.EncodeAll(context.Background(), slices.Values(more), nil); err != nil {
+	if err := beside.EncodeAll(context.Background(), each(more), nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -227,7 +227,7 @@ func TestPoisonSinksNobodyElse(t *testing.T) {
 		if st := s.Stats(); st.Failed != 1 || st.Dropped != 0 {
 			t.Errorf("stats %+v", st)
 		}
-		err := s.EncodeAll(context.Background(), slices.Values(its), nil)
+		err := s.EncodeAll(context.Background(), each(its), nil)
 		if !errors.Is(err, embeddings.ErrNotEncoded) || !strings.Contains(err.Error(), "1 of 8") {
 			t.Errorf("EncodeAll: %v", err)
 		}
@@ -256,5 +256,31 @@ func TestOptionsAreChecked(t *testing.T) {
 		if _, err := f(); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// What a store cannot read ends the items, after what came before is stored; a closed service says that it is closed.
+func TestEncodeAllOfWhatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, newFake(), embeddings.Options{Dir: dir})
+	its, gone := items("u", 5, 8), errors.New("the disk is gone")
+	err := s.EncodeAll(t.Context(), func(yield func(*ranker.ItemInfo, error) bool) {
+		for _, it := range its {
+			if !yield(it, nil) {
+				return
+			}
+		}
+		if yield(nil, gone) {
+			t.Error("the walk goes on after an error")
+		}
+	}, nil)
+	if !errors.Is(err, gone) || present(vectors(s, its)) != len(its) || s.Stats().Table.Rows != len(its) {
+		t.Errorf("%v, %d rows", err, s.Stats().Table.Rows)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.EncodeAll(t.Context(), each(items("v", 3, 8)), nil); !errors.Is(err, embeddings.ErrClosed) {
+		t.Errorf("after the end: %v", err)
 	}
 }

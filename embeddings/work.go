@@ -159,9 +159,11 @@ type chunk struct {
 // EncodeAll encodes the items' texts that have no vector yet and returns when all are durable in the
 // table. Requests go first. progress (nil is fine) is called from the caller's goroutine with the
 // items seen to so far and the texts encoded among them. When the encoder fails on some texts the
-// rest is encoded all the same and the error is ErrNotEncoded with their number.
-func (s *Service) EncodeAll(ctx context.Context, items iter.Seq[*ranker.ItemInfo], progress func(done, encoded int)) error {
+// rest is encoded all the same and the error is ErrNotEncoded with their number. An error among the items
+// ends them: what came before is encoded, and that error is returned.
+func (s *Service) EncodeAll(ctx context.Context, items iter.Seq2[*ranker.ItemInfo, error], progress func(done, encoded int)) error {
 	var done, encoded, failed int
+	var unread error
 	var before *chunk
 	settle := func(c *chunk) error {
 		if c == nil {
@@ -201,7 +203,10 @@ func (s *Service) EncodeAll(ctx context.Context, items iter.Seq[*ranker.ItemInfo
 		before = c
 		return err
 	}
-	for it := range items {
+	for it, err := range items {
+		if unread = err; err != nil {
+			break
+		}
 		if part = append(part, it); len(part) == bulkChunk {
 			if err := hand(); err != nil {
 				return err
@@ -216,6 +221,9 @@ func (s *Service) EncodeAll(ctx context.Context, items iter.Seq[*ranker.ItemInfo
 	}
 	if err := s.Flush(); err != nil {
 		return err
+	}
+	if unread != nil {
+		return unread
 	}
 	if failed > 0 {
 		return fmt.Errorf("%w: %d of %d items; they are ranked without their text", ErrNotEncoded, failed, done)

@@ -248,6 +248,13 @@ type Model struct {
 	Vectors Vectors
 }
 
+// ReadBy is the same model with other vectors.
+func (m *Model) ReadBy(v Vectors) *Model {
+	with := *m
+	with.Vectors = v
+	return &with
+}
+
 // Models finds models by name.
 type Models interface {
 	// Model returns the named model, the active one for "", or ErrUnknownModel.

@@ -147,15 +147,15 @@ func TestMadeListsAreOfTheSameUsers(t *testing.T) {
 // Every wrong value of the encoder's section is named.
 func TestEncoderConfig(t *testing.T) {
 	c := training.DefaultConfig()
-	c.Encoder = training.Encoder{Tune: "maybe", Objective: "fame", Layers: -1, Rank: 1000, Popularity: 2, Minutes: -1, Begin: "middle"}
+	c.Encoder = training.Encoder{Tune: "maybe", Objective: "fame", Layers: -1, Rank: 1000, Popularity: 2, Steps: -1, Minutes: -1, Begin: "middle"}
 	err := c.Validate()
-	for _, name := range []string{"tune", "objective", "layers", "rank", "popularity", "minutes", "begin"} {
+	for _, name := range []string{"tune", "objective", "layers", "rank", "popularity", "steps", "minutes", "begin"} {
 		if err == nil || !strings.Contains(err.Error(), "train.encoder."+name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	d := training.DefaultConfig()
-	if got := d.Tuning(); got.TimeLimit.Minutes() != 10 || got.Objective != "next-item" || got.LogQ != 0 {
+	if got := d.Tuning(); got.TimeLimit.Minutes() != 10 || got.Steps != 2000 || got.Objective != "next-item" || got.LogQ != 0 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -65,7 +65,8 @@ type Encoder struct {
 	Layers     int     `yaml:"layers"`     // trained, from the top; 0 = all
 	Rank       int     `yaml:"rank"`       // of corrections to the matrices, 0 = the matrices themselves
 	Popularity float64 `yaml:"popularity"` // 0: the text's score leaves it out, 1: it is in it
-	Minutes    float64 `yaml:"minutes"`    // at most
+	Steps      int     `yaml:"steps"`      // at most
+	Minutes    float64 `yaml:"minutes"`    // at most, whatever Steps says
 	Begin      string  `yaml:"begin"`      // BeginBase or BeginRunning
 }
 
@@ -83,7 +84,7 @@ const EnoughToTune = 5_000
 func (c *Config) Tuning() encoder.Config {
 	out := encoder.Default()
 	out.Objective, out.Layers, out.Rank, out.LogQ, out.Seed = c.Encoder.Objective, c.Encoder.Layers, c.Encoder.Rank, c.Encoder.Popularity, c.Seed
-	out.TimeLimit = time.Duration(c.Encoder.Minutes * float64(time.Minute))
+	out.Steps, out.TimeLimit = c.Encoder.Steps, time.Duration(c.Encoder.Minutes*float64(time.Minute))
 	return out
 }
 
@@ -116,7 +117,7 @@ func DefaultConfig() Config {
 		Gains: defaultGains, Window: defaultWindow, Negatives: Negatives{Count: defaultNegatives}, Matchers: match.Kinds(),
 		MaxLists: defaultMaxLists, Dropout: &dropout, Seed: 1,
 		Match:   Match{Layers: &layers, Epochs: neural.Default().Epochs, Minutes: 6},
-		Encoder: Encoder{Tune: TuneAuto, Objective: encoder.NextItem, Minutes: encoder.Default().TimeLimit.Minutes(), Begin: BeginBase},
+		Encoder: Encoder{Tune: TuneAuto, Objective: encoder.NextItem, Steps: encoder.Default().Steps, Minutes: encoder.Default().TimeLimit.Minutes(), Begin: BeginBase},
 		Blend:   Blend{Objective: p.Objective, Leaves: []int{7, 15}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
 	}
 }
@@ -141,6 +142,7 @@ func (c Config) Complete() Config {
 	set(&c.Blend.Position, d.Blend.Position)
 	set(&c.Encoder.Tune, d.Encoder.Tune)
 	set(&c.Encoder.Objective, d.Encoder.Objective)
+	set(&c.Encoder.Steps, d.Encoder.Steps)
 	set(&c.Encoder.Minutes, d.Encoder.Minutes)
 	set(&c.Encoder.Begin, d.Encoder.Begin)
 	if c.Matchers == nil {
@@ -184,6 +186,7 @@ func (c *Config) Validate() error {
 	within("encoder.layers", float64(c.Encoder.Layers), 0, 100)
 	within("encoder.rank", float64(c.Encoder.Rank), 0, 256)
 	within("encoder.popularity", c.Encoder.Popularity, 0, 1)
+	within("encoder.steps", float64(c.Encoder.Steps), 1, 1e7)
 	within("encoder.minutes", c.Encoder.Minutes, 0.01, 7*24*60)
 	among := func(name, value string, known ...string) {
 		if !slices.Contains(known, value) {

@@ -93,16 +93,12 @@ func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() e
 	if err != nil {
 		return nil, "", err
 	}
-	if _, err := embedAll(ctx, e, &c.encoderFlags, c.Data); err != nil {
+	if _, err := embedAll(ctx, e, c.root(c.Data)); err != nil {
 		e.closeTimed(&err)
 		return nil, "", err
 	}
 	serve := serveCmd{MaxInFlight: 256, logFlags: c.logFlags}
 	serve.LogLevel = "error"
-	if err := e.keepOwn(c.Data, &c.encoderFlags, log); err != nil {
-		e.closeTimed(&err)
-		return nil, "", err
-	}
 	models, err := c.openModels(ctx, c.root(c.Data), e, cfg, serve.logger())
 	if err != nil {
 		e.closeTimed(&err)

@@ -59,13 +59,9 @@ func (f *encoderFlags) openModels(ctx context.Context, root string, e *engine, c
 		return nil, err
 	}
 	opt := bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: f.tryApart,
-		Encoder: e.encoderDigest(), Check: counted(cfg), Texts: e.texts(), Log: log}
+		Encoder: e.encoderDigest(), Check: counted(cfg), Log: log}
 	if e.encoder != nil {
-		rt, _, err := f.startRuntime()
-		if err != nil {
-			return nil, err
-		}
-		opt.Prepare = onDevice(rt, e.encoder.Device(), log)
+		opt.Texts, opt.Prepare = e.own, onDevice(e.ownOpt.Runtime, e.encoder.Device(), log)
 	}
 	return bundle.Open(ctx, opt)
 }

@@ -71,7 +71,7 @@ func (c *demoCmd) fill(ctx context.Context, cfg *config.Config, options demo.Opt
 		return err
 	}
 	im.progress.end()
-	n, err := embedAll(ctx, e, &c.encoderFlags, c.Data)
+	n, err := embedAll(ctx, e, c.root(c.Data))
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"path/filepath"
-	"sync/atomic"
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
@@ -17,7 +17,6 @@ import (
 	"relish/internal/config"
 	"relish/internal/redisconn"
 	"relish/ranker"
-	"relish/ranker/bundle"
 )
 
 // engine is everything behind the HTTP edge: the store, the vectors, and what they were opened with.
@@ -27,8 +26,8 @@ type engine struct {
 	tables  *tables.Keeper
 	vectors *embeddings.Service // nil with --no-text
 	encoder *onnx.Encoder
-	own     atomic.Pointer[own.Keeper]                     // of bundles' encoders, nil until a server asks for it
-	shared  func(digest string, dim int) embeddings.Shared // the vectors that replicas share, nil without --redis
+	ownOpt  own.Options // how the encoders that bundles bring along are opened
+	own     *own.Keeper // of those in use, nil with --no-text
 	unlock  func()
 }
 
@@ -52,16 +51,21 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 			return nil, err
 		}
 		vopt := embeddings.Options{Dir: filepath.Join(data.Data, "vectors"), CacheBytes: enc.CacheBytes, Log: log}
+		e.ownOpt, err = enc.ownOptions(e.encoder, embeddings.Options{Dir: ownVectors(data.Data), CacheBytes: enc.CacheBytes, Log: log})
+		if err != nil {
+			return nil, err
+		}
 		if e.conn != nil {
-			e.shared = func(digest string, dim int) embeddings.Shared {
+			e.ownOpt.Shared = func(digest string, dim int) embeddings.Shared {
 				return vectors.New(e.conn, digest, dim, cfg.State.Age())
 			}
-			vopt.Shared = e.shared(e.encoder.Digest(), e.encoder.Dim())
+			vopt.Shared = e.ownOpt.Shared(e.encoder.Digest(), e.encoder.Dim())
 		}
 		e.vectors, err = embeddings.New(e.encoder, vopt)
 		if err != nil {
 			return nil, err
 		}
+		e.own = own.NewKeeper(e.ownOpt, func(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] { return e.store.Items(ctx) })
 	}
 	if opt.onItem == nil && e.vectors != nil {
 		opt.onItem = e.enqueue
@@ -76,31 +80,7 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 // enqueue has new and changed items encoded by every encoder in use.
 func (e *engine) enqueue(items []*ranker.ItemInfo) {
 	e.vectors.Enqueue(items)
-	if k := e.own.Load(); k != nil {
-		k.Enqueue(items)
-	}
-}
-
-// keepOwn opens the keeper of the encoders that bundles bring along, where there is text.
-func (e *engine) keepOwn(data string, f *encoderFlags, log *slog.Logger) error {
-	if e.vectors == nil {
-		return nil
-	}
-	opt, err := f.ownOptions(e.encoder, embeddings.Options{Dir: ownVectors(data), CacheBytes: f.CacheBytes, Log: log})
-	if err != nil {
-		return err
-	}
-	opt.Shared = e.shared
-	e.own.Store(own.NewKeeper(opt, e.store.Items))
-	return nil
-}
-
-// texts are the bundles' own encoders for a registry, nil without any text.
-func (e *engine) texts() bundle.Texts {
-	if k := e.own.Load(); k != nil {
-		return k
-	}
-	return nil
+	e.own.Enqueue(items)
 }
 
 // shelf is where imported tables come from.
@@ -114,8 +94,8 @@ func shelf(data string, conn *redisconn.Conn, cfg *config.Config) tables.Shelf {
 // close releases everything, in the reverse order of opening.
 func (e *engine) close(ctx context.Context) error {
 	var errs []error
-	if k := e.own.Load(); k != nil {
-		errs = append(errs, k.Close(ctx))
+	if e.own != nil {
+		errs = append(errs, e.own.Close(ctx))
 	}
 	if e.store != nil {
 		errs = append(errs, e.store.Close())

@@ -127,13 +127,9 @@ func (c *evaluateCmd) contest(ctx context.Context, part *evaluate.Part, l *lab) 
 	if err != nil || l.tuned == nil {
 		return contest, err
 	}
-	own := *text
-	own.Vectors = l.tuned
-	if plain, err = l.scorer(text.Version+", its own encoder", &own, true); err != nil {
-		return contest, err
-	}
+	plain, err = l.scorer(text.Version+", its own encoder", text.ReadBy(l.tuned), true)
 	contest.Plain = append(contest.Plain, plain)
-	return contest, nil
+	return contest, err
 }
 
 // bundle is the model with and without its text columns, so that the worth of the text stands in the table.
@@ -220,14 +216,13 @@ func (l *lab) digest() string {
 
 // scorer ranks with the model as a server would, with what the walk has replayed so far.
 func (l *lab) scorer(name string, m *ranker.Model, text bool) (evaluate.Scorer, error) {
-	opt := ranker.Options{Features: training.Replayed{State: l.state}, Models: blend.Models(m), TextSpec: l.cfg.Text}
+	opt := ranker.Options{Features: training.Replayed{State: l.state}, TextSpec: l.cfg.Text}
 	if text {
 		opt.Vectors = ranksWith(l.vectors)
 	} else {
-		blind := *m
-		blind.Vectors, m = nil, &blind
-		opt.Models = blend.Models(m)
+		m = m.ReadBy(nil)
 	}
+	opt.Models = blend.Models(m)
 	p, err := ranker.New(opt)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 
 type importCmd struct {
 	storeFlags
+	bundleFlags
 	encoderFlags
 	logFlags
 	Format  string   `help:"native, metarank or csv (a header row naming user,item,action,time...), where gz and zst are known by their first bytes; or arrow: one Arrow IPC file of feature columns for users or items, beside a running service too." enum:"native,metarank,csv,arrow" default:"native"`
@@ -52,7 +53,7 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if err := flushStore(ctx, e.store); err != nil {
 		return err
 	}
-	if im.counts.Encoded, err = embedAll(ctx, e, &c.encoderFlags, c.Data); err != nil {
+	if im.counts.Encoded, err = embedAll(ctx, e, c.root(c.Data)); err != nil {
 		return err
 	}
 	if c.JSON {

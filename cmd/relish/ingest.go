@@ -13,6 +13,7 @@ import (
 
 type ingestCmd struct {
 	storeFlags
+	bundleFlags
 	encoderFlags
 	logFlags
 	Stream     string        `help:"Key of the stream. Each message has a field event with one event as JSON, as POST /feedback takes it." required:"" placeholder:"KEY"`
@@ -57,7 +58,7 @@ func (c *ingestCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		if err := flushStore(ctx, e.store); err != nil {
 			return err
 		}
-		if _, err := embedAll(ctx, e, &c.encoderFlags, c.Data); err != nil {
+		if _, err := embedAll(ctx, e, c.root(c.Data)); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"relish/embeddings/onnx"
 	"relish/embeddings/own"
 	"relish/embeddings/table"
-	"relish/ranker"
 	"relish/ranker/bundle"
 )
 
@@ -63,36 +61,6 @@ func (o *ownTexts) close() {
 	for _, t := range o.open {
 		_ = t.Close(context.Background()) // nothing was written
 	}
-}
-
-// embedOwn encodes what has no vector by the active bundle's own encoder, if it has one.
-func embedOwn(ctx context.Context, e *engine, f *encoderFlags, data string, items func(func(*ranker.ItemInfo) bool)) (encoded int, err error) {
-	root := (&bundleFlags{}).root(data)
-	version, err := bundle.Active(root)
-	if err != nil || version == ranker.PriorVersion {
-		return 0, err
-	}
-	dir := filepath.Join(root, version)
-	m, err := bundle.Verify(dir)
-	if err != nil || !m.Encoder.Own {
-		return 0, err
-	}
-	opt, err := f.ownOptions(e.encoder, embeddings.Options{Dir: ownVectors(data), CacheBytes: f.CacheBytes})
-	if err != nil {
-		return 0, err
-	}
-	opt.Shared = e.shared
-	texts, err := own.Open(dir, m, opt)
-	if err != nil {
-		return 0, err
-	}
-	p := newProgress("encode texts by the active bundle's encoder")
-	defer p.end()
-	err = texts.EncodeAll(ctx, items, func(done, n int) {
-		encoded = n
-		p.set(done, 0)
-	})
-	return encoded, errors.Join(err, texts.Close(ctx))
 }
 
 // dropOwnVectors removes the vectors of encoders that no bundle in the folder brings along any more. Some bundle that cannot

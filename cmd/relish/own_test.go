@@ -70,7 +70,7 @@ func TestTunedEncoder(t *testing.T) {
 	}
 	output(t, "import", "--data", data, "--strict", file)
 	config := filepath.Join(dir, "relish.yaml")
-	if err := os.WriteFile(config, []byte("train: {matchers: [text, words], blend: {leaves: [7], rounds: 40}}\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("train: {matchers: [text, words], blend: {leaves: [7], rounds: 40}, encoder: {layers: 2, steps: 100, minutes: 30}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	train := func(args ...string) (out outcome, m *bundle.Manifest) {
@@ -93,7 +93,7 @@ func TestTunedEncoder(t *testing.T) {
 		t.Errorf("an encoder that is no better is used: %+v", m.Encoder)
 	}
 	server := serve(t, "--data", data, "--config", config)
-	tuned, m := train("--tune-encoder", "--max-minutes", "0.4")
+	tuned, m := train("--tune-encoder")
 	if !m.Encoder.Own || !tuned.Activated || !slices.ContainsFunc(m.Files, func(f bundle.File) bool { return f.Name == bundle.EncoderFP32File }) {
 		t.Fatalf("%+v, %+v", tuned, m.Encoder)
 	}
@@ -168,16 +168,20 @@ func (s *service) byText(t *testing.T, model string) {
 		if got := order(t, answer); got[0] != first || answer["model"] != model {
 			t.Errorf("%s is shown %v by %v", user, got, answer["model"])
 		}
-		text := 0.0
-		for _, c := range answer["items"].([]any)[0].(map[string]any)["explain"].(map[string]any)["contributions"].([]any) {
-			if c := c.(map[string]any); c["group"] == "text" {
-				text += c["contribution"].(float64)
-			}
-		}
-		if text <= 0 {
-			t.Errorf("%s: the text contributes %v to the first item", user, text)
+		if by := textOf(answer, 0) - textOf(answer, 1); by <= 0 {
+			t.Errorf("%s: the text speaks for the second item by %v", user, -by)
 		}
 	}
+}
+
+// textOf is what the text contributes to the score of the item at a place of the answer.
+func textOf(answer map[string]any, place int) (sum float64) {
+	for _, c := range answer["items"].([]any)[place].(map[string]any)["explain"].(map[string]any)["contributions"].([]any) {
+		if c := c.(map[string]any); c["group"] == "text" {
+			sum += c["contribution"].(float64)
+		}
+	}
+	return sum
 }
 
 // anyModel is which model ranks.

@@ -76,9 +76,6 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if len(removed) > 0 {
 		log.Info("vectors of encoders that no bundle has any more were removed", "tables", removed)
 	}
-	if err := e.keepOwn(c.Data, &c.encoderFlags, log); err != nil {
-		return err
-	}
 	models, err := c.openModels(ctx, c.root(c.Data), e, cfg, log)
 	if err != nil {
 		return err
@@ -181,8 +178,8 @@ func readiness(e *engine, models *bundle.Registry) []api.Check {
 		if why := e.encoder.Fallback(); why != "" {
 			check.Detail += " (" + why + ")"
 		}
-		if k := e.own.Load(); k != nil && len(k.Digests()) > 0 {
-			check.Detail += fmt.Sprintf("; beside it %d of bundles", len(k.Digests()))
+		if n := len(e.own.Digests()); n > 0 {
+			check.Detail += fmt.Sprintf("; beside it %d of bundles", n)
 		}
 		checks = append(checks, check)
 	}

@@ -157,7 +157,7 @@ func (k *Keeper) Waiting(v ranker.Vectors) string {
 // Changed implements bundle.Texts.
 func (k *Keeper) Changed() <-chan struct{} { return k.changed }
 
-// retry is how long the keeper waits when the catalogue could not be read.
+// retry is how long the keeper waits when the catalogue could not be read, or its vectors not be kept.
 const retry = time.Second
 
 // fill encodes the catalogue by an encoder, until all of it has vectors.
@@ -182,7 +182,7 @@ func (k *Keeper) fill(e *entry, digest string) {
 			}
 			return
 		}
-		k.log.Warn("the catalogue could not be read for a bundle's text encoder; it is tried again", "encoder", digest[:12], "reason", err)
+		k.log.Warn("a bundle's text encoder could not encode the catalogue; it is tried again", "encoder", digest[:12], "reason", err)
 		select {
 		case <-k.ctx.Done():
 			return
@@ -199,22 +199,11 @@ func (k *Keeper) encodeAll(e *entry) (encoded int, err error) {
 	e.mu.Lock()
 	e.known = known
 	e.mu.Unlock()
-	var failed error
-	items := func(yield func(*ranker.ItemInfo) bool) {
-		for it, err := range k.items(k.ctx) {
-			if failed = err; err != nil || !yield(it) {
-				return
-			}
-		}
-	}
-	err = e.EncodeAll(k.ctx, items, func(done, n int) {
+	err = e.EncodeAll(k.ctx, k.items(k.ctx), func(done, n int) {
 		e.mu.Lock()
 		e.done, encoded = done, n
 		e.mu.Unlock()
 	})
-	if failed != nil {
-		return encoded, failed
-	}
 	return encoded, err
 }
 

@@ -155,7 +155,13 @@ func TestNewReplicaEncodesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close(context.Background())
-		if err := s.EncodeAll(t.Context(), slices.Values(items), nil); err != nil {
+		if err := s.EncodeAll(t.Context(), func(yield func(*ranker.ItemInfo, error) bool) {
+			for _, it := range items {
+				if !yield(it, nil) {
+					return
+				}
+			}
+		}, nil); err != nil {
 			t.Fatal(err)
 		}
 		vecs = make([][]float32, len(items))

@@ -269,6 +269,30 @@ func follow(t testing.TB, r *bundle.Registry) {
 	})
 }
 
+// underLoad asks without a pause, from several goroutines, until stop is called or a request fails.
+func underLoad(goroutines int, ask func() (ok bool)) (stop func()) {
+	ended := make(chan struct{})
+	var load sync.WaitGroup
+	for range goroutines {
+		load.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				if !ask() {
+					return
+				}
+			}
+		})
+	}
+	return func() {
+		close(ended)
+		load.Wait()
+	}
+}
+
 // eventually waits until ok, half a minute at most.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

@@ -289,26 +289,16 @@ func TestReloadUnderLoad(t *testing.T) {
 	if err := r.Activate(t.Context(), versions[3], "", ""); err != nil {
 		t.Fatal(err)
 	}
-	stop := make(chan struct{})
-	var load sync.WaitGroup
 	var requests atomic.Int64
-	for range 2 {
-		load.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				v, scores, err := rank(r, "")
-				if err != nil || fmt.Sprint(scores) != fmt.Sprint(want[v]) {
-					t.Errorf("version %q: %v, %v", v, scores, err)
-					return
-				}
-				requests.Add(1)
-			}
-		})
-	}
+	stop := underLoad(2, func() bool {
+		v, scores, err := rank(r, "")
+		if err != nil || fmt.Sprint(scores) != fmt.Sprint(want[v]) {
+			t.Errorf("version %q: %v, %v", v, scores, err)
+			return false
+		}
+		requests.Add(1)
+		return true
+	})
 	for i := range 100 {
 		before := requests.Load()
 		if err := r.Activate(t.Context(), versions[i%4], "", ""); err != nil {
@@ -316,8 +306,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 		eventually(t, "requests go on", func() bool { return requests.Load() > before || t.Failed() })
 	}
-	close(stop)
-	load.Wait()
+	stop()
 	if st := r.Stats(); st.Loads != 101 || st.Loaded != 2 || st.Refusals != 0 {
 		t.Errorf("%+v", st)
 	}

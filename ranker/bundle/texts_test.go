@@ -82,23 +82,14 @@ func TestOwnEncoderSwapsWhenItsVectorsAreThere(t *testing.T) {
 	if err := r.Activate(t.Context(), old, "", ""); err != nil {
 		t.Fatal(err)
 	}
-	stop := make(chan struct{})
-	var load sync.WaitGroup
-	for range 4 {
-		load.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if v, _, err := rank(r, ""); err != nil || v != old && v != tuned {
-					t.Errorf("ranked by %s, %v", v, err)
-					return
-				}
-			}
-		})
-	}
+	stop := underLoad(4, func() bool {
+		v, _, err := rank(r, "")
+		if err != nil || v != old && v != tuned {
+			t.Errorf("ranked by %s, %v", v, err)
+			return false
+		}
+		return true
+	})
 	if err := r.Activate(t.Context(), tuned, "", ""); err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +109,7 @@ func TestOwnEncoderSwapsWhenItsVectorsAreThere(t *testing.T) {
 	}
 	x.done()
 	eventually(t, "the tuned one is served", func() bool { return r.Stats().Active == tuned })
-	close(stop)
-	load.Wait()
+	stop()
 	wantActive(t, r, tuned, old, "prior")
 	if m, err := r.Model(""); err != nil || m.Vectors.(*vectors).of != "own8" {
 		t.Errorf("%+v, %v", m, err)

@@ -59,9 +59,7 @@ func (r *run) measure(ctx context.Context, t *training.Trained, p *plan) (*resul
 		}
 		contest.Plain = append(contest.Plain, &scorer{name: text.Version, model: text, pipeline: pipeline})
 		if r.tuned.texts != nil { // what tuning was worth
-			before := *text
-			before.Vectors = r.running.model.Vectors
-			contest.Plain = append(contest.Plain, &scorer{name: text.Version + ", encoder as before", model: &before, pipeline: pipeline})
+			contest.Plain = append(contest.Plain, &scorer{name: text.Version + ", encoder as before", model: text.ReadBy(r.running.model.Vectors), pipeline: pipeline})
 		}
 	}
 	for i, kind := range out.matchers {

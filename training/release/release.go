@@ -222,9 +222,7 @@ func (r *run) pin(vectors ranker.Vectors) {
 		r.base = vectors
 	}
 	if r.running.model.Vectors == nil {
-		with := *r.running.model
-		with.Vectors = vectors
-		r.running.model = &with
+		r.running.model = r.running.model.ReadBy(vectors)
 	}
 }
 

@@ -61,7 +61,7 @@ func (r *run) survey(ctx context.Context) error {
 	f.sinceRunning.clicked = map[uint64]struct{}{}
 	parent, running := learned(r.parent), learned(r.running.bundle)
 	if r.Vectors != nil {
-		r.vectors = &vectors{service: r.Vectors, extra: map[uint64][]float32{}, seen: map[uint64]struct{}{}}
+		r.vectors = newVectors(r.Vectors)
 	}
 	items := features.New(r.State)
 	var failed error
@@ -140,6 +140,10 @@ type vectors struct {
 	extra   map[uint64][]float32
 	seen    map[uint64]struct{}
 	waiting []*ranker.ItemInfo
+}
+
+func newVectors(service ranker.Vectors) *vectors {
+	return &vectors{service: service, extra: map[uint64][]float32{}, seen: map[uint64]struct{}{}}
 }
 
 // encodeChunk is how many texts are handed to the encoder at once.

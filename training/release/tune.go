@@ -59,10 +59,15 @@ func (r *run) keepRunning(p *plan) {
 	if r.Config.Encoder.Begin != training.BeginRunning || r.parent != nil || r.vectors == nil || b == nil || b.Model.Vectors == nil {
 		return
 	}
-	r.pin(r.vectors)
-	r.vectors = &vectors{service: b.Model.Vectors, extra: map[uint64][]float32{}, seen: map[uint64]struct{}{}}
-	p.measured.Vectors = r.vectors
+	r.trainBy(b.Model.Vectors, p)
 	r.Encoder, r.encoderOf = b.Manifest.Encoder, b.Model.Version
+}
+
+// trainBy has everything from here on trained on these vectors.
+func (r *run) trainBy(service ranker.Vectors, p *plan) {
+	r.pin(r.vectors)
+	r.vectors = newVectors(service)
+	p.measured.Vectors = r.vectors
 }
 
 // untuned says why the encoder stays as it is.
@@ -119,7 +124,7 @@ func (r *run) learnTexts(ctx context.Context, p *plan) error {
 	}
 	r.tuned.result = res
 	if !res.Guard.Better() {
-		return untuned{fmt.Sprintf("on texts that took no part it is not better: %s NDCG@10", res.Guard.Difference), true}
+		return untuned{fmt.Sprintf("on texts that took no part it is not better, or not in 8 bits: %s NDCG@10, %s in 8 bits", res.Guard.Difference, res.Guard.Int8), true}
 	}
 	return nil
 }
@@ -189,9 +194,7 @@ func (r *run) adopt(ctx context.Context, p *plan) (err error) {
 	if err := r.encodeAnew(ctx); err != nil {
 		return err
 	}
-	r.pin(r.vectors)
-	r.vectors = &vectors{service: r.tuned.texts, extra: map[uint64][]float32{}, seen: map[uint64]struct{}{}}
-	p.measured.Vectors = r.vectors
+	r.trainBy(r.tuned.texts, p)
 	r.Encoder = bundle.Encoder{ID: r.Encoder.ID + ", tuned", Digest: res.Int8.Digest(), Own: true, DigestFP32: res.FP32.Digest()}
 	return nil
 }
@@ -202,21 +205,22 @@ const vectorsFolder = "vectors"
 // encodeAnew has the tuned encoder encode every text that any item ever had.
 func (r *run) encodeAnew(ctx context.Context) error {
 	items := features.New(r.State)
-	var failed error
-	texts := func(yield func(*ranker.ItemInfo) bool) {
-		failed = r.source.each(func(rec *event.Record, _ uint64) bool {
+	texts := func(yield func(*ranker.ItemInfo, error) bool) {
+		err := r.source.each(func(rec *event.Record, _ uint64) bool {
 			if rec.Event.Kind != event.Item && rec.Event.Kind != event.Delete {
 				return true
 			}
 			info := items.Apply(rec)
-			return info == nil || yield(info)
+			return info == nil || yield(info, nil)
 		})
+		if err != nil { // the walk's own: yield ends it without one
+			yield(nil, err)
+		}
 	}
-	err := r.tuned.texts.EncodeAll(ctx, texts, func(_, encoded int) { r.Progress("encode texts by the tuned encoder", encoded, len(r.vectors.seen)) })
-	return errors.Join(failed, err)
+	return r.tuned.texts.EncodeAll(ctx, texts, func(_, encoded int) { r.Progress("encode texts by the tuned encoder", encoded, len(r.vectors.seen)) })
 }
 
-// close gives back what the tuned encoder holds.
+// closeTuned gives back what the tuned encoder holds.
 func (r *run) closeTuned() error {
 	if r.tuned == nil || r.tuned.texts == nil {
 		return nil
