@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"unique"
 
 	"relish/features/event"
 	"relish/ranker"
@@ -169,13 +170,15 @@ func (it *ItemState) mergeItem(content *ranker.Item, e *event.Event) {
 }
 
 // valuesOf returns the item's values of each counted field.
-func valuesOf(info *ranker.ItemInfo, fields []string) [][]string {
-	out := make([][]string, len(fields))
+func valuesOf(info *ranker.ItemInfo, fields []string) [][]word {
+	out := make([][]word, len(fields))
 	for i, f := range fields {
-		if v, ok := info.Fields[f]; ok {
-			out[i] = v.Words()
-		} else if f == "tags" {
-			out[i] = info.Tags
+		if v, ok := fieldOf(info, f); ok {
+			words := v.Words()
+			out[i] = make([]word, len(words))
+			for k, w := range words {
+				out[i][k] = unique.Make(w)
+			}
 		}
 	}
 	return out
@@ -264,7 +267,7 @@ func (s *State) count(u *UserState, it *ItemState, kind int, rec *event.Record) 
 	for f, values := range it.values {
 		for _, v := range values {
 			if !s.skip.Tables {
-				s.countValue(f, v, kind, t)
+				s.countValue(f, v.Value(), kind, t)
 			}
 			s.layout.add(s.userValue(u, f, v, rec), kind, t)
 		}
@@ -273,7 +276,7 @@ func (s *State) count(u *UserState, it *ItemState, kind int, rec *event.Record) 
 
 // userValue finds a user's counters for a value; a new value takes the place of the one longest
 // untouched when there is no room.
-func (s *State) userValue(u *UserState, field int, v string, rec *event.Record) *counts {
+func (s *State) userValue(u *UserState, field int, v word, rec *event.Record) *counts {
 	list := u.values[field]
 	for i := range list {
 		if list[i].value == v {

@@ -74,7 +74,6 @@ func (t *Tables) table(name string) *Columns {
 func (t *Tables) tableFill(f *ranker.Feature) filler {
 	name, column, _ := strings.Cut(f.Column, ".")
 	return func(r *reader) fill {
-		nothing := func(int, []float32) {}
 		c := t.table(name)
 		if c == nil {
 			return nothing

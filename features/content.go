@@ -10,26 +10,44 @@ import (
 	"relish/ranker"
 )
 
-func numberFill(name string) filler {
-	return func(r *reader) fill {
-		return func(i int, row []float32) {
-			if v, ok := r.field(i, name); ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool) {
-				row[0] = float32(v.Num)
-			}
+// setter sets a feature's cells to what a field's value says.
+type setter func(v ranker.Value, row []float32)
+
+func setNumber(v ranker.Value, row []float32) {
+	if v.Kind == ranker.Number || v.Kind == ranker.Bool {
+		row[0] = float32(v.Num)
+	}
+}
+
+func setCategory(f *ranker.Feature) setter {
+	values, index := f.Values, f.Encode == "index"
+	return func(v ranker.Value, row []float32) { oneHot(v.Words(), values, index, row) }
+}
+
+// ofItem sets cells by a field of the item.
+func ofItem(name string, set setter) func(*ranker.ItemInfo, []float32) {
+	return func(info *ranker.ItemInfo, row []float32) {
+		if v, ok := fieldOf(info, name); ok {
+			set(v, row)
 		}
 	}
 }
 
-func categoryFill(f *ranker.Feature) filler {
-	name, values, index := f.Field, f.Values, f.Encode == "index"
+// ofUser sets cells by a field of the user, alike for all candidates. name begins with userPrefix.
+func ofUser(name string, set setter) filler {
+	name, _ = userField(name)
 	return func(r *reader) fill {
-		return func(i int, row []float32) {
-			if v, ok := r.field(i, name); ok {
-				oneHot(v.Words(), values, index, row)
+		if r.user != nil {
+			if v, ok := r.user.fields[name]; ok {
+				return func(_ int, row []float32) { set(v, row) }
 			}
 		}
+		return nothing
 	}
 }
+
+// nothing leaves all rows missing.
+func nothing(int, []float32) {}
 
 func contextFill(f *ranker.Feature) filler {
 	name, values, index := f.Field, f.Values, f.Encode == "index"
@@ -42,7 +60,7 @@ func contextFill(f *ranker.Feature) filler {
 		case ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool):
 			return same(v.Num)
 		}
-		return func(int, []float32) {}
+		return nothing
 	}
 }
 
@@ -65,14 +83,8 @@ func oneHot(words, values []string, index bool, row []float32) {
 	}
 }
 
-func wordCountFill(name string) filler {
-	return func(r *reader) fill {
-		return func(i int, row []float32) {
-			if r.infos[i] != nil {
-				row[0] = float32(wordCount(r.infos[i], name))
-			}
-		}
-	}
+func wordCountOf(name string) func(*ranker.ItemInfo, []float32) {
+	return func(info *ranker.ItemInfo, row []float32) { row[0] = float32(wordCount(info, name)) }
 }
 
 func wordCount(info *ranker.ItemInfo, name string) (n int) {
@@ -164,8 +176,8 @@ func interactedFill(field int, action string) filler {
 }
 
 // historySet is the values of the field that the items of the user's recent interactions have.
-func (r *reader) historySet(field int, action string) map[string]bool {
-	set := map[string]bool{}
+func (r *reader) historySet(field int, action string) map[word]bool {
+	set := map[word]bool{}
 	if r.user == nil {
 		return set
 	}

@@ -31,15 +31,13 @@ func (t *Tables) counter(f *ranker.Feature) *counter {
 
 // read returns actions and impressions of one set of counters.
 func (c *counter) read(r *reader, n *counts) (actions, shown float64) {
-	l := &r.t.layout
-	return l.value(n, c.kind, c.half, r.now), l.value(n, 0, c.half, r.now)
+	return r.t.layout.both(n, c.kind, c.half, r.now)
 }
 
 // logs fills ln(1 + count); over an item's values, their mean.
 func (c *counter) logs(r *reader) fill {
 	one := func(n *counts) float64 {
-		actions, _ := c.read(r, n)
-		return math.Log1p(actions)
+		return math.Log1p(r.t.layout.value(n, c.kind, c.half, r.now))
 	}
 	switch c.scope {
 	case ranker.ScopeItem:
@@ -52,9 +50,9 @@ func (c *counter) logs(r *reader) fill {
 	case ranker.ScopeGlobal:
 		return same(one(&r.t.global))
 	case ranker.ScopeField:
-		return c.means(r, func(v string) float64 { return one(r.t.values[c.field][v]) })
+		return c.fieldLogs(r, one)
 	}
-	return c.means(r, c.ofUser(r, func(_ string, n *counts) float64 { return one(n) }))
+	return c.means(r, c.ofUser(r, func(_ word, n *counts) float64 { return one(n) }))
 }
 
 // rates fills the log-odds of the smoothed action rate, relative to what it is smoothed towards: the
@@ -80,24 +78,37 @@ func (c *counter) rates(r *reader) fill {
 	case ranker.ScopeField:
 		return c.fieldRates(r, global, odds)
 	}
-	return c.means(r, c.ofUser(r, func(v string, n *counts) float64 {
-		prior := c.smoothed(r, r.t.values[c.field][v], global)
+	return c.means(r, c.ofUser(r, func(v word, n *counts) float64 {
+		prior := c.smoothed(r, r.t.values[c.field][v.Value()], global)
 		return c.relative(r, n, prior, logOdds(prior))
 	}))
+}
+
+// fieldLogs fills the mean over an item's values.
+func (c *counter) fieldLogs(r *reader, one func(*counts) float64) fill {
+	return func(i int, row []float32) {
+		values := r.entries(i, c.field)
+		if len(values) == 0 {
+			return
+		}
+		sum := 0.0
+		for _, n := range values {
+			sum += one(n)
+		}
+		row[0] = float32(sum / float64(len(values)))
+	}
 }
 
 // fieldRates fills the mean over an item's values. The mean of log-odds is taken as one logarithm of a
 // product of odds, since logarithms are most of the cost.
 func (c *counter) fieldRates(r *reader, global, odds float64) fill {
-	counted := r.t.values[c.field]
 	return func(i int, row []float32) {
-		values := r.values(i, c.field)
+		values := r.entries(i, c.field)
 		if len(values) == 0 {
 			return
 		}
 		sum, product := 0.0, 1.0
-		for _, v := range values {
-			n := counted[v]
+		for _, n := range values {
 			if n == nil {
 				continue
 			}
@@ -120,16 +131,16 @@ func same(x float64) fill {
 
 // ofUser computes what the user's counters say, once for each value he has, since he has few and the
 // candidates share them; 0 for any other.
-func (c *counter) ofUser(r *reader, compute func(string, *counts) float64) func(string) float64 {
+func (c *counter) ofUser(r *reader, compute func(word, *counts) float64) func(word) float64 {
 	if r.user == nil || len(r.user.values[c.field]) == 0 {
-		return func(string) float64 { return 0 }
+		return func(word) float64 { return 0 }
 	}
 	list := r.user.values[c.field]
-	known := make(map[string]float64, len(list))
+	known := make(map[word]float64, len(list))
 	for k := range list {
 		known[list[k].value] = compute(list[k].value, &list[k].counts)
 	}
-	return func(v string) float64 { return known[v] }
+	return func(v word) float64 { return known[v] }
 }
 
 // smoothed is (actions + w prior) / (impressions + w), the mean of a Beta posterior.
@@ -147,7 +158,7 @@ func (c *counter) relative(r *reader, n *counts, prior, odds float64) float64 {
 }
 
 // means averages over a candidate's values of the field, missing without any.
-func (c *counter) means(r *reader, value func(string) float64) fill {
+func (c *counter) means(r *reader, value func(word) float64) fill {
 	return func(i int, row []float32) {
 		values := r.values(i, c.field)
 		if len(values) == 0 {

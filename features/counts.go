@@ -91,17 +91,32 @@ func (l *layout) value(c *counts, kind, half int, now int64) float64 {
 	if c == nil || c.n == nil {
 		return 0
 	}
-	h := len(l.rates)
-	v := 0.0
-	if kind == anyAction {
-		for k := h + half; k < len(c.n); k += h {
-			v += c.n[k]
-		}
-	} else {
-		v = c.n[kind*h+half]
-	}
+	v := c.sum(kind, half, len(l.rates))
 	if rate := l.rates[half]; rate != 0 && now > c.ref && v != 0 {
 		v *= math.Exp(-rate * float64(now-c.ref))
+	}
+	return v
+}
+
+// both returns the kind's counter and that of being shown, as value does.
+func (l *layout) both(c *counts, kind, half int, now int64) (actions, shown float64) {
+	if c == nil || c.n == nil {
+		return 0, 0
+	}
+	h, decay := len(l.rates), 1.0
+	if rate := l.rates[half]; rate != 0 && now > c.ref {
+		decay = math.Exp(-rate * float64(now-c.ref))
+	}
+	return c.sum(kind, half, h) * decay, c.n[half] * decay
+}
+
+// sum is the counter of the kind as of ref, h being the number of half-lives.
+func (c *counts) sum(kind, half, h int) (v float64) {
+	if kind != anyAction {
+		return c.n[kind*h+half]
+	}
+	for k := h + half; k < len(c.n); k += h {
+		v += c.n[k]
 	}
 	return v
 }

@@ -233,25 +233,28 @@ func TestSchemaNeedsWhatIsCounted(t *testing.T) {
 
 // random applies n random events over few users and items.
 func random(f *feed, r *rand.Rand, n int) {
-	words := []string{"sea", "bread", "jazz", "moon", "ghost", "ü"}
 	for range n {
-		user, id := fmt.Sprint("u", r.IntN(5)), fmt.Sprint("i", r.IntN(12))
-		at := t0 - r.Int64N(60*day)
-		switch r.IntN(6) {
-		case 0:
-			e := item(id, words[r.IntN(6)], words[r.IntN(6)])
-			e.Time, e.Replace = at, r.IntN(4) == 0
-			e.Fields = map[string]ranker.Value{"price": ranker.NumberValue(r.Float64()), "genres": ranker.StringsValue([]string{words[r.IntN(6)]}),
-				"on": ranker.BoolValue(r.IntN(2) == 0), "nums": {Kind: ranker.Numbers, Nums: []float64{1, r.Float64()}}}
-			f.add(e)
-		case 1:
-			f.add(event.Event{Kind: event.User, ID: "e", UserID: user, Time: at, Fields: map[string]ranker.Value{words[r.IntN(6)]: ranker.StringValue("v")}})
-		case 2, 3:
-			f.add(shown(user, at, id, fmt.Sprint("i", r.IntN(12)), fmt.Sprint("i", r.IntN(12))))
-		default:
-			f.add(did(user, []string{"view", "click", "purchase", "dance"}[r.IntN(4)], id, at))
-		}
+		f.add(randomEvent(r))
 	}
+}
+
+func randomEvent(r *rand.Rand) event.Event {
+	words := []string{"sea", "bread", "jazz", "moon", "ghost", "ü"}
+	user, id := fmt.Sprint("u", r.IntN(5)), fmt.Sprint("i", r.IntN(12))
+	at := t0 - r.Int64N(60*day)
+	switch r.IntN(6) {
+	case 0:
+		e := item(id, words[r.IntN(6)], words[r.IntN(6)])
+		e.Time, e.Replace = at, r.IntN(4) == 0
+		e.Fields = map[string]ranker.Value{"price": ranker.NumberValue(r.Float64()), "genres": ranker.StringsValue([]string{words[r.IntN(6)]}),
+			"on": ranker.BoolValue(r.IntN(2) == 0), "nums": {Kind: ranker.Numbers, Nums: []float64{1, r.Float64()}}}
+		return e
+	case 1:
+		return event.Event{Kind: event.User, ID: "e", UserID: user, Time: at, Fields: map[string]ranker.Value{words[r.IntN(6)]: ranker.StringValue("v")}}
+	case 2, 3:
+		return shown(user, at, id, fmt.Sprint("i", r.IntN(12)), fmt.Sprint("i", r.IntN(12)))
+	}
+	return did(user, []string{"view", "click", "purchase", "dance"}[r.IntN(4)], id, at)
 }
 
 // wide asks for everything that is counted.

@@ -1,6 +1,8 @@
 package features
 
 import (
+	"unique"
+
 	"github.com/cespare/xxhash/v2"
 
 	"relish/ranker"
@@ -137,7 +139,7 @@ func (t *Tables) AppendUser(dst []byte, id string, u *UserState) []byte {
 	for _, list := range u.values {
 		e.uint(uint64(len(list)))
 		for i := range list {
-			e.string(list[i].value)
+			e.string(list[i].value.Value())
 			e.int(list[i].seen)
 			e.counts(&list[i].counts)
 		}
@@ -162,7 +164,7 @@ func (t *Tables) DecodeUser(data []byte) (id string, u *UserState, err error) {
 	u.counts = d.counts(&t.layout)
 	for f := range u.values {
 		u.values[f] = decodeList(&d, func() userValue {
-			return userValue{value: d.string(), seen: d.int(), counts: d.counts(&t.layout)}
+			return userValue{value: unique.Make(d.string()), seen: d.int(), counts: d.counts(&t.layout)}
 		})
 	}
 	return id, u, d.done()
@@ -219,7 +221,12 @@ func (t *Tables) Load(data []byte) (Value, error) {
 	case data[0] != kindValue || field < 0 || field >= int64(len(t.values)):
 		return Value{}, ErrCorrupt
 	default:
+		if known := t.values[field][value]; known != nil {
+			*known = c
+			break
+		}
 		t.values[field][value] = &c
+		t.made++
 	}
 	return v, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"relish/internal/parallel"
 	"relish/ranker"
 )
 
@@ -13,6 +14,10 @@ import (
 type program struct {
 	width int
 	steps []step
+
+	fixed      []fixed // what the candidates' contents decide
+	fixedWidth int     // of their columns together
+	spans      []span  // where these are
 }
 
 // step fills one feature's columns, from column at on.
@@ -48,9 +53,7 @@ func (t *Tables) program(schema *ranker.Schema) (*program, error) {
 	p := &program{width: len(schema.Columns())}
 	for i, f := range schema.Features() {
 		if ranker.FromState(f.Kind) {
-			if fill := t.compile(&f); fill != nil {
-				p.steps = append(p.steps, step{schema.First(i), fill})
-			}
+			p.add(t, &f, schema.First(i))
 		}
 	}
 	if t.programs.byHash == nil {
@@ -62,18 +65,49 @@ func (t *Tables) program(schema *ranker.Schema) (*program, error) {
 	return p, nil
 }
 
+// add compiles a feature whose columns begin at at.
+func (p *program) add(t *Tables, f *ranker.Feature, at int) {
+	if fill, width := compileFixed(f); fill != nil {
+		p.fixed = append(p.fixed, fixed{at, width, fill})
+		if k := len(p.spans) - 1; k >= 0 && p.spans[k].at+p.spans[k].width == at {
+			p.spans[k].width += width
+		} else {
+			p.spans = append(p.spans, span{p.fixedWidth, at, width})
+		}
+		p.fixedWidth += width
+	} else if fill := t.compile(f); fill != nil {
+		p.steps = append(p.steps, step{at, fill})
+	}
+}
+
+// run goes candidate by candidate, so that what is known of one is fetched into the processor's caches once.
 func (p *program) run(r *reader) []float32 {
 	n := len(r.items)
-	out := make([]float32, n*p.width)
-	missing := float32(nan)
+	out := blank(n * p.width)
+	fills := make([]fill, len(p.steps))
+	for k, st := range p.steps {
+		fills[k] = st.fill(r)
+	}
+	parallel.Rows(n, leastRows, func(from, to int) {
+		for i := from; i < to; i++ {
+			row := out[i*p.width : (i+1)*p.width]
+			p.fix(r, i, row)
+			for k, fill := range fills {
+				fill(i, row[p.steps[k].at:])
+			}
+		}
+	})
+	return out
+}
+
+// leastRows are filled on one processor: to wake another would take longer.
+const leastRows = 32
+
+// blank returns n missing cells.
+func blank(n int) []float32 {
+	out, missing := make([]float32, n), float32(nan)
 	for i := range out {
 		out[i] = missing
-	}
-	for _, st := range p.steps {
-		fill := st.fill(r)
-		for i := range n {
-			fill(i, out[i*p.width+st.at:(i+1)*p.width])
-		}
 	}
 	return out
 }
@@ -112,17 +146,36 @@ func halfLife(f *ranker.Feature) string {
 	return f.HalfLife
 }
 
+// compileFixed returns what fills the columns of a feature that the item's content alone decides, and how many they are;
+// nil for any other.
+func compileFixed(f *ranker.Feature) (fill func(*ranker.ItemInfo, []float32), width int) {
+	if f.Kind == ranker.KindWordCount {
+		return wordCountOf(f.Field), 1
+	}
+	if _, ok := userField(f.Field); ok {
+		return nil, 0
+	}
+	switch f.Kind {
+	case ranker.KindNumber, ranker.KindBoolean:
+		return ofItem(f.Field, setNumber), 1
+	case ranker.KindCategory:
+		if f.Encode == "index" {
+			return ofItem(f.Field, setCategory(f)), 1
+		}
+		return ofItem(f.Field, setCategory(f)), len(f.Values)
+	}
+	return nil, 0
+}
+
 // compile returns what fills the feature's columns, nil for one that nothing here can fill.
 func (t *Tables) compile(f *ranker.Feature) filler {
 	switch f.Kind {
 	case ranker.KindNumber, ranker.KindBoolean:
-		return numberFill(f.Field)
+		return ofUser(f.Field, setNumber)
 	case ranker.KindCategory:
-		return categoryFill(f)
+		return ofUser(f.Field, setCategory(f))
 	case ranker.KindContext:
 		return contextFill(f)
-	case ranker.KindWordCount:
-		return wordCountFill(f.Field)
 	case ranker.KindAge:
 		return ageFill(f.Field)
 	case ranker.KindTimeOfDay:

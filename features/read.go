@@ -85,7 +85,7 @@ type reader struct {
 	history []*Content // aligned with user.recent
 	items   []*ItemState
 	infos   []*ranker.ItemInfo
-	inline  map[int][][]string // counted values of candidates with an inline item
+	inline  map[int][][]word // counted values of candidates with an inline item
 }
 
 // candidate takes one candidate's state, nil for an unknown one, and merges what the request says of it.
@@ -108,7 +108,7 @@ func (r *reader) candidate(i int, c *ranker.Candidate, it *ItemState) {
 	}
 	r.infos[i] = ranker.NewItemInfo(merged, r.t.cfg.Text)
 	if r.inline == nil {
-		r.inline = map[int][][]string{}
+		r.inline = map[int][][]word{}
 	}
 	r.inline[i] = valuesOf(r.infos[i], r.t.cfg.Fields)
 }
@@ -138,7 +138,7 @@ func overlay(it, over *ranker.Item) {
 }
 
 // values returns candidate i's values of a counted field.
-func (r *reader) values(i, field int) []string {
+func (r *reader) values(i, field int) []word {
 	if v, ok := r.inline[i]; ok {
 		return v[field]
 	}
@@ -160,11 +160,16 @@ func (r *reader) field(i int, name string) (ranker.Value, bool) {
 	if r.infos[i] == nil {
 		return ranker.Value{}, false
 	}
-	if v, ok := r.infos[i].Fields[name]; ok {
+	return fieldOf(r.infos[i], name)
+}
+
+// fieldOf returns an item's field; its tags are one.
+func fieldOf(info *ranker.ItemInfo, name string) (ranker.Value, bool) {
+	if v, ok := info.Fields[name]; ok {
 		return v, true
 	}
-	if name == "tags" && r.infos[i].Tags != nil {
-		return ranker.StringsValue(r.infos[i].Tags), true
+	if name == "tags" && info.Tags != nil {
+		return ranker.StringsValue(info.Tags), true
 	}
 	return ranker.Value{}, false
 }

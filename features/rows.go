@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"unique"
 
 	"relish/ranker"
 )
@@ -88,7 +89,7 @@ func (t *Tables) UserRow(id string, u *UserState) UserRow {
 	r := UserRow{ID: id, Fields: u.fields, Times: u.times, Recent: u.recent, Shown: u.shown, Seen: u.seen, Counters: u.counts.row()}
 	for f, list := range u.values {
 		for i := range list {
-			r.Values = append(r.Values, UserValueRow{Value{f, list[i].value}, list[i].seen, list[i].row()})
+			r.Values = append(r.Values, UserValueRow{Value{f, list[i].value.Value()}, list[i].seen, list[i].row()})
 		}
 	}
 	return r
@@ -109,7 +110,7 @@ func (t *Tables) UserFromRow(r *UserRow) (*UserState, error) {
 		if c, err = t.counts(v.Counters); err != nil {
 			return nil, err
 		}
-		u.values[v.Field] = append(u.values[v.Field], userValue{value: v.Value.Value, seen: v.Seen, counts: c})
+		u.values[v.Field] = append(u.values[v.Field], userValue{value: unique.Make(v.Value.Value), seen: v.Seen, counts: c})
 	}
 	return u, nil
 }

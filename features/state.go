@@ -60,7 +60,7 @@ type UserState struct {
 
 // userValue are a user's counters for one value of an item field.
 type userValue struct {
-	value string
+	value word
 	seen  int64
 	counts
 }

@@ -3,6 +3,7 @@ package features
 import (
 	"cmp"
 	"slices"
+	"unique"
 
 	"relish/ranker"
 )
@@ -15,6 +16,7 @@ type Tables struct {
 	layout layout
 	values []map[string]*counts // by counted field
 	global counts
+	made   uint64 // how many entries of values were ever made; none is removed or moved
 
 	changed  map[Value]struct{} // since TakeChanged, nil while nobody asked for it
 	programs programs
@@ -68,6 +70,7 @@ func (t *Tables) entry(v Value) *counts {
 	if c == nil && len(t.values[v.Field]) < t.cfg.FieldValues {
 		c = &counts{}
 		t.values[v.Field][v.Value] = c
+		t.made++
 	}
 	return c
 }
@@ -131,16 +134,21 @@ func (t *Tables) lookup(v Value) *counts {
 	return t.values[v.Field][v.Value]
 }
 
+// word is a value of a counted field, which many items share: it is there once, and is compared by its place.
+type word = unique.Handle[string]
+
 // Content is an item's content as it is read: shared and immutable.
 type Content struct {
 	Info   *ranker.ItemInfo // nil: nobody has described the item
 	Hash   uint64           // of the packed content, 0 without Info or where nobody asked for it
-	values [][]string       // by counted field: the item's values, aliasing Info
+	values [][]word         // by counted field: the item's values
+
+	prepared *prepared // nil without Info
 }
 
 func (t *Tables) content(item ranker.Item) Content {
 	info := ranker.NewItemInfo(item, t.cfg.Text)
-	return Content{Info: info, values: valuesOf(info, t.cfg.Fields)}
+	return Content{Info: info, values: valuesOf(info, t.cfg.Fields), prepared: &prepared{}}
 }
 
 // Hash identifies what is counted: state under another hash cannot be read.

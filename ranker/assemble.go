@@ -33,7 +33,7 @@ func Assemble(schema *Schema, req *Request, state *State, matchers []Matcher, bl
 				m.Data[row*len(m.Columns)+at] = 0
 			}
 		}
-		m.finish(f, at)
+		m.finish(f, at, schema.width(i))
 	}
 	return m
 }
@@ -51,13 +51,34 @@ func (m *Matrix) fillMatch(column string, at int, matchers []Matcher, blocks [][
 	}
 }
 
-// finish applies the feature's options to its columns.
-func (m *Matrix) finish(f *Feature, at int) {
-	width := len(columnNames(f))
+// finish applies the feature's options to its columns, width of them from at on.
+func (m *Matrix) finish(f *Feature, at, width int) {
 	values := width
 	if f.Missing {
 		values--
 	}
+	w := len(m.Columns)
+	if f.Min != nil || f.Max != nil || f.Missing {
+		m.limit(f, at, width, values)
+	}
+	if f.WithinList != "" {
+		m.withinList(f.WithinList, at)
+	}
+	fill := canonicalNaN
+	if f.Default != nil {
+		fill = float32(*f.Default)
+	}
+	for row := range m.N {
+		for i := range values {
+			if cell := &m.Data[row*w+at+i]; isNaN(*cell) {
+				*cell = fill
+			}
+		}
+	}
+}
+
+// limit clamps the columns of values to the feature's range, and says where all of them are missing.
+func (m *Matrix) limit(f *Feature, at, width, values int) {
 	w := len(m.Columns)
 	for row := range m.N {
 		cells := m.Data[row*w+at : row*w+at+width]
@@ -79,20 +100,6 @@ func (m *Matrix) finish(f *Feature, at int) {
 			cells[values] = 0
 			if missing {
 				cells[values] = 1
-			}
-		}
-	}
-	if f.WithinList != "" {
-		m.withinList(f.WithinList, at)
-	}
-	fill := canonicalNaN
-	if f.Default != nil {
-		fill = float32(*f.Default)
-	}
-	for row := range m.N {
-		for i := range values {
-			if cell := &m.Data[row*w+at+i]; isNaN(*cell) {
-				*cell = fill
 			}
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"relish/internal/parallel"
 )
 
 // Slices of the deadline, as shares of it from its start. A stage that is not done by then is
@@ -184,13 +186,20 @@ func guard(f func() error) (err error) {
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
-		case runtime.Error:
-			err = fmt.Errorf("panic: %w\n%s", p, debug.Stack())
+		case *parallel.Panic:
+			err = panicked(p.Value, p.Stack)
 		default:
-			err = fmt.Errorf("panic with a %T\n%s", p, debug.Stack())
+			err = panicked(p, debug.Stack())
 		}
 	}()
 	return f()
+}
+
+func panicked(value any, stack []byte) error {
+	if err, ok := value.(runtime.Error); ok {
+		return fmt.Errorf("panic: %w\n%s", err, stack)
+	}
+	return fmt.Errorf("panic with a %T\n%s", value, stack)
 }
 
 // errNothingScored: no model gave scores, so that the list is in the order of the input.

@@ -202,8 +202,7 @@ type MatchInput struct {
 	Query          *ItemInfo // the search text as an item, nil without one
 	QueryVector    []float32 // nil without one
 
-	numbered *ItemTable // whose numbers numbers holds
-	numbers  *ItemNumbers
+	numbers *numbersMemo // nil: nothing is kept
 }
 
 // Matcher compares a user's history with the candidates.

@@ -108,6 +108,14 @@ func (s *Schema) Columns() []Column { return s.columns }
 // First returns the first column of feature i.
 func (s *Schema) First(i int) int { return s.first[i] }
 
+// width is how many columns feature i has.
+func (s *Schema) width(i int) int {
+	if i+1 < len(s.first) {
+		return s.first[i+1] - s.first[i]
+	}
+	return len(s.columns) - s.first[i]
+}
+
 // Hash identifies the schema: 16 hex digits over everything that decides a column's meaning.
 func (s *Schema) Hash() string { return s.hash }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"relish/internal/parallel"
 )
 
 // matchInput gathers the vectors of candidates, history and query, by the model's encoder: those at hand at once,
@@ -17,7 +19,7 @@ func (r *ranking) matchInput(ctx context.Context, model *Model) *MatchInput {
 	start := time.Now()
 	defer func() { r.timing(StageVectors, start) }()
 	n, h := len(r.req.Candidates), len(r.state.History)
-	in := &MatchInput{Request: r.req, State: r.state, Now: r.now, Query: r.query()}
+	in := &MatchInput{Request: r.req, State: r.state, Now: r.now, Query: r.query(), numbers: &numbersMemo{}}
 	items := make([]*ItemInfo, 0, n+h+1)
 	items = append(append(append(items, r.state.Items...), r.state.History...), in.Query)
 	texts := r.texts(model)
@@ -85,20 +87,31 @@ func (r *ranking) cover(read bool) {
 	}
 }
 
-// match runs the matchers; the columns of one that fails or is late are missing (its block is nil).
+// fewCandidates are matched on one processor: to wake another would take longer.
+const fewCandidates = 32
+
+// match runs the matchers, several at once; the columns of one that fails or is late are missing (its block is nil).
 func match(ctx context.Context, until time.Time, matchers []Matcher, in *MatchInput) (blocks [][]float32, errs []error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	blocks = make([][]float32, len(matchers))
-	for k, m := range matchers {
+	blocks, errs = make([][]float32, len(matchers)), make([]error, len(matchers))
+	one := func(k int) {
+		m := matchers[k]
 		block := make([]float32, len(in.ItemVectors)*len(m.Columns()))
 		if err := guard(func() error { return m.Match(ctx, in, block) }); err != nil {
-			errs = append(errs, fmt.Errorf("matcher %v: %w", m.Columns(), err))
-			continue
+			errs[k] = fmt.Errorf("matcher %v: %w", m.Columns(), err)
+			return
 		}
 		blocks[k] = block
 	}
-	return blocks, errs
+	if len(in.ItemVectors) < fewCandidates {
+		for k := range matchers {
+			one(k)
+		}
+	} else {
+		parallel.Each(len(matchers), one)
+	}
+	return blocks, slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
 // tie is what equal scores are ordered by: a hash of item and seed, so that neither the input's order

@@ -1,5 +1,7 @@
 package ranker
 
+import "sync"
+
 // ItemTable numbers the items that the learned tables of a model know, from 0. It is immutable and safe for
 // concurrent use.
 type ItemTable struct {
@@ -37,12 +39,29 @@ type ItemNumbers struct {
 	Shown      []int32 // aligned with State.Shown
 }
 
+// numbersMemo keeps the last table's answer for the matchers of a request, which share it.
+type numbersMemo struct {
+	mu      sync.Mutex
+	of      *ItemTable
+	numbers *ItemNumbers
+}
+
 // Numbers looks up all items. Matchers that share a table share the work: the last table's answer is
-// kept. It must not be called from two goroutines at once.
+// kept while a request is ranked. It may be called from several goroutines at once.
 func (in *MatchInput) Numbers(t *ItemTable) *ItemNumbers {
-	if in.numbered == t {
-		return in.numbers
+	m := in.numbers
+	if m == nil {
+		return in.number(t)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.of != t {
+		m.of, m.numbers = t, in.number(t)
+	}
+	return m.numbers
+}
+
+func (in *MatchInput) number(t *ItemTable) *ItemNumbers {
 	n := &ItemNumbers{
 		Candidates: make([]int32, len(in.Request.Candidates)),
 		Recent:     make([]int32, len(in.State.Recent)),
@@ -60,6 +79,5 @@ func (in *MatchInput) Numbers(t *ItemTable) *ItemNumbers {
 	for i := range in.State.Shown {
 		n.Shown[i] = t.Number(in.State.Shown[i].Item)
 	}
-	in.numbered, in.numbers = t, n
 	return n
 }

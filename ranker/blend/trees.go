@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 
+	"relish/internal/parallel"
 	"relish/ranker"
 )
 
@@ -121,7 +122,7 @@ func (t *tree) leafOf(row []float32) *leaf {
 // Len returns how many trees there are.
 func (t *Trees) Len() int { return len(t.trees) }
 
-// Score implements ranker.Blend. It allocates nothing.
+// Score implements ranker.Blend, on several processors where there are many rows.
 func (t *Trees) Score(m *ranker.Matrix, out []float64) error {
 	if err := t.fits(m); err != nil {
 		return err
@@ -129,15 +130,23 @@ func (t *Trees) Score(m *ranker.Matrix, out []float64) error {
 	if len(out) != m.N {
 		return fmt.Errorf("trees: room for %d scores, the matrix has %d rows", len(out), m.N)
 	}
+	parallel.Rows(m.N, leastRows, func(from, to int) { t.score(m, from, out[from:to]) })
+	return nil
+}
+
+// leastRows are scored on one processor: to wake another would take longer.
+const leastRows = 2 * blockRows
+
+// score writes the scores of the rows from from on.
+func (t *Trees) score(m *ranker.Matrix, from int, out []float64) {
 	s := t.scratch.Get().(*scratch)
 	defer t.scratch.Put(s)
-	t.program.score(s, m.Data, t.columns, out)
+	t.program.score(s, m.Data[from*t.columns:(from+len(out))*t.columns], t.columns, out)
 	for _, i := range t.program.walked {
 		for row := range out {
-			out[row] += t.trees[i].leafOf(m.Row(row)).value
+			out[row] += t.trees[i].leafOf(m.Row(from + row)).value
 		}
 	}
-	return nil
 }
 
 func (t *Trees) fits(m *ranker.Matrix) error {

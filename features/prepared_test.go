@@ -1,0 +1,62 @@
+package features_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// contents asks for what follows from the content alone, and for the entries of its values, in an order of its own.
+func contents(t testing.TB, turn int) *ranker.Schema {
+	f := []ranker.Feature{
+		{Kind: ranker.KindNumber, Field: "price"}, {Kind: ranker.KindBoolean, Field: "on"}, {Kind: ranker.KindWordCount, Field: "title"},
+		{Kind: ranker.KindHistory}, {Kind: ranker.KindCategory, Field: "genres", Values: []string{"sea", "moon", "ghost"}, Missing: true},
+		{Kind: ranker.KindCategory, Field: "tags", Values: []string{"jazz", "sea"}, Encode: "index"}, {Kind: ranker.KindNumber, Field: "user.sea"},
+		{Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click", Field: "tags"},
+		{Kind: ranker.KindCount, Scope: ranker.ScopeField, Action: "any", Field: "genres"},
+	}
+	return schemaOf(t, append(f[turn:], f[:turn]...)...)
+}
+
+// What a read prepares for the next changes no answer, whatever happens in between and whichever schemas take turns: a state
+// that was read all the time, by several at once, answers as one that never was.
+func TestPreparedChangesNothing(t *testing.T) {
+	schemas := []*ranker.Schema{contents(t, 0), contents(t, 3), contents(t, 5), wide(t)}
+	q := ranker.Query{User: "u1", Now: t0}
+	for i := range 14 { // two of them nobody knows
+		q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i), New: i == 3})
+	}
+	q.Candidates[5].Inline = &ranker.Item{Tags: []string{"jazz", "new"}, Fields: map[string]ranker.Value{"price": ranker.NumberValue(7)}}
+	ask := func(f *feed, schema *ranker.Schema) string {
+		q := q
+		q.Schema = schema
+		st, err := f.Read(&q)
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		return fmt.Sprint(st.Columns)
+	}
+	r := rand.New(rand.NewPCG(7, 7))
+	often, events := newFeed(features.DefaultConfig()), []event.Event(nil)
+	for step := range 60 {
+		events = append(events, randomEvent(r), randomEvent(r), randomEvent(r))
+		often.add(events[3*step:]...)
+		never := newFeed(features.DefaultConfig())
+		never.add(events...)
+		var readers sync.WaitGroup
+		for k, schema := range schemas {
+			readers.Go(func() {
+				if got, want := ask(often, schema), ask(never, schema); got != want {
+					t.Errorf("step %d, schema %d:\n%s, without reads before\n%s", step, k, got, want)
+				}
+			})
+		}
+		readers.Wait()
+	}
+}
