@@ -212,6 +212,17 @@ type Stats struct {
 	Table      table.Stats
 }
 
+// Plus adds the figures of another service, but for its table's.
+func (s Stats) Plus(o Stats) Stats {
+	s.Hits, s.TableHits, s.Misses, s.SharedHits = s.Hits+o.Hits, s.TableHits+o.TableHits, s.Misses+o.Misses, s.SharedHits+o.SharedHits
+	s.Encodes, s.Failed, s.Runs = s.Encodes+o.Encodes, s.Failed+o.Failed, s.Runs+o.Runs
+	s.PaddedTokens, s.RealTokens = s.PaddedTokens+o.PaddedTokens, s.RealTokens+o.RealTokens
+	s.Abandoned, s.Dropped, s.CacheSetsLost = s.Abandoned+o.Abandoned, s.Dropped+o.Dropped, s.CacheSetsLost+o.CacheSetsLost
+	s.Queued, s.Background = s.Queued+o.Queued, s.Background+o.Background
+	s.CacheBytes, s.CacheLimit = s.CacheBytes+o.CacheBytes, s.CacheLimit+o.CacheLimit
+	return s
+}
+
 // Stats returns current figures.
 func (s *Service) Stats() Stats {
 	c := &s.count

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"relish/embeddings"
 	"relish/features/journal"
 	"relish/features/memory"
 	"relish/features/redis"
@@ -37,14 +38,17 @@ func registerEngine(reg *prometheus.Registry, e *engine) {
 		registerJournal(gauge, counter, func() journal.Stats { return s.Stats().Stats })
 	}
 	gauge("erasures_pending", "Forgotten users whose events still stand in log segments.", func() float64 { return float64(e.store.PendingErasures()) })
-	if v := e.vectors; v != nil {
-		counter("vector_cache_hits_total", "Vectors found in memory.", func() float64 { return float64(v.Stats().Hits) })
-		counter("vector_table_hits_total", "Vectors read from the vector table.", func() float64 { return float64(v.Stats().TableHits) })
-		counter("vector_shared_hits_total", "Vectors that another replica had encoded.", func() float64 { return float64(v.Stats().SharedHits) })
-		counter("vector_misses_total", "Vectors that had to be encoded.", func() float64 { return float64(v.Stats().Misses) })
-		counter("encoder_texts_total", "Texts encoded.", func() float64 { return float64(v.Stats().Encodes) })
-		counter("encoder_runs_total", "Runs of the encoder.", func() float64 { return float64(v.Stats().Runs) })
-		gauge("encode_queue", "Texts waiting for the encoder.", func() float64 { return float64(v.Stats().Queued) })
+	if e.vectors != nil { // by the server's encoder and by those that bundles bring along
+		stats := func() embeddings.Stats { return e.vectors.Stats().Plus(e.own.Stats()) }
+		gauge("bundle_encoders", "Text encoders in use that bundles brought along.", func() float64 { return float64(len(e.own.Digests())) })
+		counter("encoder_failed_texts_total", "Texts that an encoder failed on; their items rank without.", func() float64 { return float64(stats().Failed) })
+		counter("vector_cache_hits_total", "Vectors found in memory.", func() float64 { return float64(stats().Hits) })
+		counter("vector_table_hits_total", "Vectors read from the vector table.", func() float64 { return float64(stats().TableHits) })
+		counter("vector_shared_hits_total", "Vectors that another replica had encoded.", func() float64 { return float64(stats().SharedHits) })
+		counter("vector_misses_total", "Vectors that had to be encoded.", func() float64 { return float64(stats().Misses) })
+		counter("encoder_texts_total", "Texts encoded.", func() float64 { return float64(stats().Encodes) })
+		counter("encoder_runs_total", "Runs of the encoder.", func() float64 { return float64(stats().Runs) })
+		gauge("encode_queue", "Texts waiting for the encoder.", func() float64 { return float64(stats().Queued) })
 	}
 }
 

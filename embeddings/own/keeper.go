@@ -32,6 +32,7 @@ type Keeper struct {
 	mu      sync.Mutex
 	open    map[string]*entry // by digest
 	closing map[string]*entry // by digest: their tables are still locked
+	gone    embeddings.Stats  // what those counted that are closed
 	closed  bool
 }
 
@@ -122,8 +123,9 @@ func (k *Keeper) release(e *entry, digest string) {
 	k.work.Go(func() { // cleanups must not wait
 		k.close(e)
 		k.mu.Lock()
+		defer k.mu.Unlock()
 		delete(k.closing, digest)
-		k.mu.Unlock()
+		k.gone = k.gone.Plus(e.Stats())
 	})
 }
 
@@ -235,6 +237,19 @@ func (k *Keeper) Digests() (digests []string) {
 		digests = append(digests, d)
 	}
 	return digests
+}
+
+// Stats returns the sum of all encoders' figures, of those too that are not in use any more: what counts never falls.
+func (k *Keeper) Stats() embeddings.Stats {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	sum := k.gone
+	for _, entries := range []map[string]*entry{k.open, k.closing} {
+		for _, e := range entries {
+			sum = sum.Plus(e.Stats())
+		}
+	}
+	return sum
 }
 
 // Close ends all work and closes all vectors, in the time that ctx leaves. No Open or ranking may be under way.

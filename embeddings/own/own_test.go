@@ -222,7 +222,12 @@ func TestKeeperLetsGo(t *testing.T) {
 		t.Error("it was let go while a model holds it")
 	}
 	runtime.KeepAlive(w)
+	before := k.Stats()
 	eventually(t, "the encoder is let go", func() bool { runtime.GC(); return len(k.Digests()) == 0 })
+	eventually(t, "it takes no memory", func() bool { return k.Stats().CacheLimit == 0 })
+	if after := k.Stats(); before.Encodes != 20 || after.Encodes != 20 || after.Hits < before.Hits {
+		t.Errorf("figures fell from %+v to %+v", before, after)
+	}
 	if err := k.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -79,17 +79,17 @@ func (f *Factors) Fold(history []int32) []float32 {
 		return nil
 	}
 	ridge, alpha := float32(f.Lambda*float64(len(history))), float32(f.Alpha)
-	right, spare := make([]float32, f.Dim), make([]float32, f.Dim)
+	right := make([]float32, f.Dim)
 	for _, h := range history {
-		addScaled(right, f.Vector(h), 1+alpha, spare)
+		addScaled(right, f.Vector(h), 1+alpha)
 	}
-	return conjugate(right, foldSteps, func(p, out, spare []float32) {
+	return conjugate(right, foldSteps, func(p, out []float32) {
 		for d := range out {
 			out[d] = ridge*p[d] + vek32.Dot(f.Gram[d*f.Dim:(d+1)*f.Dim], p)
 		}
 		for _, h := range history {
 			v := f.Vector(h)
-			addScaled(out, v, alpha*vek32.Dot(v, p), spare)
+			addScaled(out, v, alpha*vek32.Dot(v, p))
 		}
 	})
 }

@@ -40,7 +40,7 @@ func (s *Space) Place(info *ranker.ItemInfo, vector, out []float32) (any bool) {
 	var room [64]int32
 	for _, k := range KnownValues(info, s.Keys, room[:0]) {
 		at := int(k) * s.FieldDim
-		vek32.Add_Inplace(field, s.Field[at:at+s.FieldDim])
+		addScaled(field, s.Field[at:at+s.FieldDim], 1)
 	}
 	return normalise(field) || any
 }

@@ -159,16 +159,16 @@ func Level(strength []float32, items []int32, clicks int) float64 {
 // regress solves (Z^T Z + noise I) w = Z^T y for the places Z of the items, by conjugate gradients.
 func regress(places []float32, dim int, items []int32, y []float32, noise float32) []float32 {
 	at := func(k int) []float32 { return places[int(items[k])*dim : (int(items[k])+1)*dim] }
-	right, spare := make([]float32, dim), make([]float32, dim)
+	right := make([]float32, dim)
 	for k := range items {
-		addScaled(right, at(k), y[k], spare)
+		addScaled(right, at(k), y[k])
 	}
-	return conjugate(right, tasteSteps, func(p, out, spare []float32) {
+	return conjugate(right, tasteSteps, func(p, out []float32) {
 		for d := range out {
 			out[d] = noise * p[d]
 		}
 		for k := range items {
-			addScaled(out, at(k), vek32.Dot(at(k), p), spare)
+			addScaled(out, at(k), vek32.Dot(at(k), p))
 		}
 	})
 }

@@ -46,7 +46,7 @@ func (m *Neural) pool(history [][]float32) []float32 {
 	softmax(share)
 	out := make([]float32, m.w.Dim)
 	for k, v := range history {
-		addScaled(out, v, share[k], normed)
+		addScaled(out, v, share[k])
 	}
 	return out
 }
@@ -102,7 +102,7 @@ func (l *layer) run(x [][]float32, from int) {
 func (l *layer) attend(h [][]float32, out []float32) {
 	d, wide := l.dim, l.dim/l.heads
 	last := len(h) - 1
-	query, seen, spare, share := make([]float32, d), make([]float32, d), make([]float32, d), make([]float32, len(h))
+	query, seen, share := make([]float32, d), make([]float32, d), make([]float32, len(h))
 	apply(l.query, h[last], query)
 	for head := range l.heads {
 		own := query[head*wide : (head+1)*wide]
@@ -115,7 +115,7 @@ func (l *layer) attend(h [][]float32, out []float32) {
 		softmax(share)
 		clear(seen)
 		for k, v := range h {
-			addScaled(seen, v, share[k], spare)
+			addScaled(seen, v, share[k])
 		}
 		for i := head * wide; i < (head+1)*wide; i++ {
 			out[i] = vek32.Dot(l.value[i*d:(i+1)*d], seen)

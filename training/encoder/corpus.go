@@ -27,6 +27,7 @@ const (
 	shortestRow = 64
 	rowStep     = 32
 	uncut       = 0.98 // share of the texts
+	fewestRows  = 4    // of a batch
 )
 
 // read takes the corpus apart, for the objective.
@@ -134,7 +135,7 @@ func (r *reader) finish() *corpus {
 	if n := len(lengths); n > 0 {
 		c.length = max(c.length, (lengths[int(uncut*float64(n-1))]+rowStep-1)/rowStep*rowStep)
 	}
-	c.length = min(c.length, r.files.MaxTokens, r.cfg.Slots)
+	c.length = min(c.length, r.files.MaxTokens, max(8, r.cfg.Slots/fewestRows))
 	number := map[int32]int32{}
 	for i, t := range c.tokens {
 		if len(t) > c.length {
@@ -151,6 +152,15 @@ func (r *reader) finish() *corpus {
 		c.tokens[i] = t
 	}
 	return c
+}
+
+// tokensOfText is how many tokens a text has in the mean.
+func (c *corpus) tokensOfText() int {
+	sum := 0
+	for _, t := range c.tokens {
+		sum += len(t)
+	}
+	return max(1, sum/max(1, len(c.tokens)))
 }
 
 // pairs counts what there is to learn from: places with something before them, without the texts held out.

@@ -83,7 +83,7 @@ type Point struct {
 type Result struct {
 	FP32, Int8 *onnx.Files
 	Curve      []Point
-	Steps      int // the weights' age: the best look's
+	Steps      int // the weights' age
 	Pairs      int // queries with a target that training had
 	Texts      int // distinct ones
 	Guard      Guard

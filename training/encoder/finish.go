@@ -11,10 +11,10 @@ import (
 	"relish/internal/stats"
 )
 
-// finish writes the best weights as files and measures these as they are served.
+// finish writes the weights that are kept as files and measures these as they are served.
 func (t *tuner) finish(ctx context.Context) (*Result, error) {
-	res := &Result{Curve: t.curve, Steps: t.bestAt, Pairs: t.corpus.pairs(), Texts: len(t.corpus.tokens)}
-	model, err := t.net.write(t.best)
+	res := &Result{Curve: t.curve, Steps: t.keptAt, Pairs: t.corpus.pairs(), Texts: len(t.corpus.tokens)}
+	model, err := t.net.write(t.kept)
 	if err != nil {
 		return nil, err
 	}

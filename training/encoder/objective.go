@@ -29,6 +29,7 @@ type lessons struct {
 	lower      [][]float32
 	all, fresh deck
 	shift      []float32 // by text
+	longest    int       // window
 	r          *rand.Rand
 }
 
@@ -53,6 +54,7 @@ const freshShare = 0.5
 
 func newLessons(c *corpus, cfg *Config, s shape, lower [][]float32) *lessons {
 	l := &lessons{corpus: c, cfg: cfg, shape: s, lower: lower, r: rand.New(rand.NewPCG(cfg.Seed, 0x1e550))}
+	l.longest = min(cfg.History, max(2, s.slots()/c.tokensOfText()/fewestUsers))
 	often := make([]float64, len(c.tokens))
 	total := 0.0
 	for i, seq := range c.sequences {
@@ -107,13 +109,16 @@ func (l *lessons) next() *batch {
 	return b
 }
 
+// fewestUsers share a batch, about: where texts are so long that few fit in, less of each history is read.
+const fewestUsers = 4
+
 // window is a part of a sequence that is not too long, at random.
 func (l *lessons) window(seq []int32) []int32 {
-	if len(seq) <= l.cfg.History {
+	if len(seq) <= l.longest {
 		return seq
 	}
-	from := l.r.IntN(len(seq) - l.cfg.History + 1)
-	return seq[from : from+l.cfg.History]
+	from := l.r.IntN(len(seq) - l.longest + 1)
+	return seq[from : from+l.longest]
 }
 
 // ask makes a query of each place of a window but the first. Nothing else that the user did is a negative for him.

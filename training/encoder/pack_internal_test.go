@@ -117,6 +117,31 @@ func TestLessons(t *testing.T) {
 	}
 }
 
+// Where few texts fit into a batch, it holds several users all the same, so that there is something to tell apart.
+func TestLongTexts(t *testing.T) {
+	cfg := Default()
+	c := randomCorpus(3, 300, 200)
+	c.length = cfg.Slots / fewestRows
+	for i := range c.tokens {
+		c.tokens[i] = slices.Repeat([]int32{1}, 100+i%(c.length-100))
+	}
+	s := shape{rows: fewestRows, length: c.length, texts: cfg.Slots / slotsPerText}
+	l, asked, alone := newLessons(c, &cfg, s, nil), 0, 0
+	for range 50 {
+		b := l.next()
+		for q := range b.queries {
+			asked++
+			shift, target := b.shift[q*s.texts:(q+1)*s.texts], b.target[q*s.texts:(q+1)*s.texts]
+			if rivals := slices.IndexFunc(shift, func(x float32) bool { return x == 0 }); rivals < 0 || target[rivals] == 1 && !slices.Contains(shift[rivals+1:], 0) {
+				alone++
+			}
+		}
+	}
+	if asked < 50 || alone > asked/20 {
+		t.Errorf("%d of %d queries have nothing to tell their target from", alone, asked)
+	}
+}
+
 // Where some users have something new, half of the lessons are theirs.
 func TestFresh(t *testing.T) {
 	cfg := Default()

@@ -30,9 +30,9 @@ type Input struct {
 }
 
 // Tune tunes an encoder. It ends after Config.Steps, when Config.TimeLimit is over, when the guard has not become better
-// for Config.Patience looks, or with ctx's error; the weights are those of the best look. A loss that is not
-// finite is an error, and so is too little to learn from (ErrFew). With a backend of one thread the same input and
-// configuration give the same weights, unless the time limit bites.
+// for Config.Patience looks, or with ctx's error; the weights are those of the last look that was not clearly worse than
+// the best. A loss that is not finite is an error, and so is too little to learn from (ErrFew). With a backend of one
+// thread the same input and configuration give the same weights, unless the time limit bites.
 func Tune(ctx context.Context, in Input, cfg Config) (*Result, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -67,8 +67,9 @@ type tuner struct {
 	rate    *mlcontext.Variable
 	made    int // steps
 	curve   []Point
-	best    map[string][]float32 // the averaged weights of the best look, nil before it
-	bestAt  int
+	best    []float64            // the best look's NDCG, by case
+	kept    map[string][]float32 // the averaged weights that are kept, nil before the first look
+	keptAt  int                  // step
 }
 
 // prepare makes all that training needs. What it has made, close frees, also where it fails.
@@ -219,7 +220,9 @@ func (t *tuner) train(ctx context.Context) (float64, error) {
 	return loss, nil
 }
 
-// look asks the guard, and keeps the averaged weights if they are the best so far.
+// look asks the guard, and keeps the averaged weights unless they are clearly worse than the best so far: by more than one
+// standard error of the difference. A look is a sample, so that the best of several looks is partly luck, while what has been
+// trained longer has seen more of the texts that the guard leaves out.
 func (t *tuner) look(ctx context.Context, loss float64) error {
 	began := time.Now()
 	ndcg, err := score(ctx, t.guard.watch, t.coder.encode, t.cfg)
@@ -233,9 +236,24 @@ func (t *tuner) look(ctx context.Context, loss float64) error {
 		t.cfg.Progress(p)
 	}
 	if t.bestLook() == len(t.curve)-1 {
-		t.best, t.bestAt = t.net.averages(), t.made
+		t.best = ndcg
+	}
+	if !clearlyWorse(ndcg, t.best) {
+		t.kept, t.keptAt = t.net.averages(), t.made
 	}
 	return nil
+}
+
+// clearlyWorse reports whether a is below b, case by case, by more than one standard error.
+func clearlyWorse(a, b []float64) bool {
+	n, sum, squares := float64(len(a)), 0.0, 0.0
+	for i := range a {
+		d := a[i] - b[i]
+		sum += d
+		squares += d * d
+	}
+	mean := sum / n
+	return mean < -math.Sqrt(max(0, squares/n-mean*mean)/n)
 }
 
 // bestLook is the first of the best points.

@@ -64,6 +64,7 @@ type Outcome struct {
 	Version   string `json:"version"` // "" where nothing was written, since nothing is new
 	Activated bool   `json:"activated"`
 	Reason    string `json:"reason"`
+	Encoder   string `json:"encoder,omitempty"` // what became of the tuning of the text encoder
 	// Report is what the bundle's report shows, nil without one.
 	Report *report.Data `json:"-"`
 }
@@ -262,7 +263,7 @@ func (r *run) release(ctx context.Context, s *story) (*Outcome, error) {
 	if err := r.Try(ctx, filepath.Join(r.Root, version)); err != nil {
 		return nil, fmt.Errorf("bundle %s does not give the scores that it was made with, and is not activated: %w", version, err)
 	}
-	out := &Outcome{Version: version, Activated: s.gate.Activated, Reason: s.gate.Reason, Report: d}
+	out := &Outcome{Version: version, Activated: s.gate.Activated, Reason: s.gate.Reason, Encoder: r.tuned.note(), Report: d}
 	if !out.Activated {
 		return out, nil
 	}

@@ -11,19 +11,29 @@ import (
 // costly is how much NDCG the 8-bit file may lose to the one with 32-bit weights before the report warns.
 const costly = 0.01
 
+// note says in a sentence what became of the tuning.
+func (t *tuned) note() string {
+	switch {
+	case t.texts != nil:
+		return "The tuned encoder takes the place of the one that it came from: all that is learned from texts was learned from its vectors."
+	case t.result != nil:
+		return "The tuned encoder is not used: " + t.why + "."
+	}
+	return "It was not tuned: " + t.why + "."
+}
+
 // tellEncoder says what became of the tuning of the text encoder.
 func (r *run) tellEncoder(d *report.Data) {
-	t := report.Table{Title: "Text encoder", Note: "It was not tuned: " + r.tuned.why + ".", Head: []string{"", ""}}
+	t := report.Table{Title: "Text encoder", Note: r.tuned.note(), Head: []string{"", ""}}
+	if r.tuned.failed {
+		d.Warnings = append(d.Warnings, report.Warning{Text: "The text encoder could not be tuned: " + r.tuned.why + "."})
+	}
 	res := r.tuned.result
 	if res == nil {
 		if r.vectors != nil {
 			d.Tables = append(d.Tables, t)
 		}
 		return
-	}
-	t.Note = "The tuned encoder takes the place of the one that it came from: all that is learned from texts was learned from its vectors."
-	if r.tuned.texts == nil {
-		t.Note = "The tuned encoder is not used: " + r.tuned.why + "."
 	}
 	g, q := &res.Guard, &res.Quantised
 	t.Head = []string{"what", "figure"}

@@ -31,6 +31,7 @@ type Tuner struct {
 // tuned is what became of the tuning.
 type tuned struct {
 	why    string          // the encoder was not tuned, or is not used although it was
+	failed bool            // that is not how it should be
 	result *encoder.Result // nil where it was not tuned
 	texts  *own.Texts      // the tuned encoder's vectors, nil where it is not used
 }
@@ -44,7 +45,7 @@ func (r *run) tune(ctx context.Context, p *plan) error {
 	few := new(untuned)
 	switch {
 	case errors.As(err, few) && !forced, errors.As(err, few) && few.kept:
-		r.tuned.why = few.Error()
+		r.tuned.why, r.tuned.failed = few.why, few.failed
 		r.keepRunning(p)
 		return nil
 	case err != nil:
@@ -72,8 +73,9 @@ func (r *run) trainBy(service ranker.Vectors, p *plan) {
 
 // untuned says why the encoder stays as it is.
 type untuned struct {
-	why  string
-	kept bool // whatever was asked for
+	why    string
+	kept   bool // whatever was asked for
+	failed bool
 }
 
 // Error implements error.
@@ -83,18 +85,18 @@ func (r *run) learnTexts(ctx context.Context, p *plan) error {
 	mode := r.Config.Encoder
 	switch {
 	case mode.Tune == training.TuneOff:
-		return untuned{"--tune-encoder=false, or train.encoder.tune, says so", true}
+		return untuned{why: "--tune-encoder=false, or train.encoder.tune, says so", kept: true}
 	case r.vectors == nil || r.Tuner == nil:
-		return untuned{"nothing reads texts", true}
+		return untuned{why: "nothing reads texts", kept: true}
 	case r.parent != nil:
-		return untuned{"a bundle that is trained on keeps its encoder", true}
+		return untuned{why: "a bundle that is trained on keeps its encoder", kept: true}
 	}
 	files, err := r.Tuner.Files()
 	if err == nil && mode.Begin == training.BeginRunning {
 		files, err = r.runningFiles(files)
 	}
 	if err != nil {
-		return untuned{err.Error(), false}
+		return untuned{why: err.Error(), failed: true}
 	}
 	on := encoder.Input{Runtime: r.Tuner.Runtime, Backend: r.Backend, Files: files}
 	if on.Corpus, on.Fresh, err = r.spared(ctx, p); err != nil {
@@ -102,7 +104,7 @@ func (r *run) learnTexts(ctx context.Context, p *plan) error {
 	}
 	cfg := r.Config.Tuning()
 	if n := steps(on.Corpus); mode.Tune == training.TuneAuto && cfg.Objective == encoder.NextItem && n < training.EnoughToTune {
-		return untuned{fmt.Sprintf("beside the lists that the blend learns from, the log has %d steps of users from one text to the next; from %d on it is tuned, or with --tune-encoder", n, training.EnoughToTune), false}
+		return untuned{why: fmt.Sprintf("beside the lists that the blend learns from, the log has %d steps of users from one text to the next; from %d on it is tuned, or with --tune-encoder", n, training.EnoughToTune)}
 	}
 	cfg.Progress = func(p encoder.Point) {
 		share := max(float64(p.Step)/float64(cfg.Steps), float64(p.Took)/float64(cfg.TimeLimit))
@@ -114,17 +116,17 @@ func (r *run) learnTexts(ctx context.Context, p *plan) error {
 	}
 	res, err := encoder.Tune(ctx, on, cfg)
 	if errors.Is(err, encoder.ErrFew) {
-		return untuned{fmt.Sprintf("%v; what users did from the first of the %d newest lists on is left to the blend: a smaller train.max_lists leaves more to the encoder, and --objective %s needs no users", err, r.Config.MaxLists, encoder.TitleText), false}
+		return untuned{why: fmt.Sprintf("%v; what users did from the first of the %d newest lists on is left to the blend: a smaller train.max_lists leaves more to the encoder, and --objective %s needs no users", err, r.Config.MaxLists, encoder.TitleText)}
 	}
 	if err != nil && ctx.Err() == nil {
-		return untuned{err.Error(), false}
+		return untuned{why: err.Error(), failed: true}
 	}
 	if err != nil {
 		return err
 	}
 	r.tuned.result = res
 	if !res.Guard.Better() {
-		return untuned{fmt.Sprintf("on texts that took no part it is not better, or not in 8 bits: %s NDCG@10, %s in 8 bits", res.Guard.Difference, res.Guard.Int8), true}
+		return untuned{why: fmt.Sprintf("on texts that took no part it is not better, or not in 8 bits: %s NDCG@10, %s in 8 bits", res.Guard.Difference, res.Guard.Int8), kept: true}
 	}
 	return nil
 }
