@@ -50,9 +50,9 @@ func (c *counter) logs(r *reader) fill {
 	case ranker.ScopeGlobal:
 		return same(one(&r.t.global))
 	case ranker.ScopeField:
-		return c.fieldLogs(r, one)
+		return means(r.entries, c.field, one)
 	}
-	return c.means(r, c.ofUser(r, func(_ word, n *counts) float64 { return one(n) }))
+	return means(r.values, c.field, c.ofUser(r, func(_ word, n *counts) float64 { return one(n) }))
 }
 
 // rates fills the log-odds of the smoothed action rate, relative to what it is smoothed towards: the
@@ -78,25 +78,10 @@ func (c *counter) rates(r *reader) fill {
 	case ranker.ScopeField:
 		return c.fieldRates(r, global, odds)
 	}
-	return c.means(r, c.ofUser(r, func(v word, n *counts) float64 {
+	return means(r.values, c.field, c.ofUser(r, func(v word, n *counts) float64 {
 		prior := c.smoothed(r, r.t.values[c.field][v.Value()], global)
 		return c.relative(r, n, prior, logOdds(prior))
 	}))
-}
-
-// fieldLogs fills the mean over an item's values.
-func (c *counter) fieldLogs(r *reader, one func(*counts) float64) fill {
-	return func(i int, row []float32) {
-		values := r.entries(i, c.field)
-		if len(values) == 0 {
-			return
-		}
-		sum := 0.0
-		for _, n := range values {
-			sum += one(n)
-		}
-		row[0] = float32(sum / float64(len(values)))
-	}
 }
 
 // fieldRates fills the mean over an item's values. The mean of log-odds is taken as one logarithm of a
@@ -157,10 +142,10 @@ func (c *counter) relative(r *reader, n *counts, prior, odds float64) float64 {
 	return logOdds(c.smoothed(r, n, prior)) - odds
 }
 
-// means averages over a candidate's values of the field, missing without any.
-func (c *counter) means(r *reader, value func(word) float64) fill {
+// means averages over a candidate's values of the field, missing without any. of gives the values, or what stands for them.
+func means[T any](of func(i, field int) []T, field int, value func(T) float64) fill {
 	return func(i int, row []float32) {
-		values := r.values(i, c.field)
+		values := of(i, field)
 		if len(values) == 0 {
 			return
 		}

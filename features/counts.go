@@ -91,11 +91,7 @@ func (l *layout) value(c *counts, kind, half int, now int64) float64 {
 	if c == nil || c.n == nil {
 		return 0
 	}
-	v := c.sum(kind, half, len(l.rates))
-	if rate := l.rates[half]; rate != 0 && now > c.ref && v != 0 {
-		v *= math.Exp(-rate * float64(now-c.ref))
-	}
-	return v
+	return c.sum(kind, half, len(l.rates)) * l.decay(c, half, now)
 }
 
 // both returns the kind's counter and that of being shown, as value does.
@@ -103,11 +99,16 @@ func (l *layout) both(c *counts, kind, half int, now int64) (actions, shown floa
 	if c == nil || c.n == nil {
 		return 0, 0
 	}
-	h, decay := len(l.rates), 1.0
+	decay := l.decay(c, half, now)
+	return c.sum(kind, half, len(l.rates)) * decay, c.n[half] * decay
+}
+
+// decay is what the counters of a half-life are worth now of what they were at ref.
+func (l *layout) decay(c *counts, half int, now int64) float64 {
 	if rate := l.rates[half]; rate != 0 && now > c.ref {
-		decay = math.Exp(-rate * float64(now-c.ref))
+		return math.Exp(-rate * float64(now-c.ref))
 	}
-	return c.sum(kind, half, h) * decay, c.n[half] * decay
+	return 1
 }
 
 // sum is the counter of the kind as of ref, h being the number of half-lives.

@@ -50,14 +50,14 @@ func (p *program) fix(r *reader, i int, row []float32) {
 		}
 		return
 	}
-	cells := it.prepared.of(p, info)
+	cells := it.prepared.cellsOf(p, info)
 	for _, s := range p.spans {
 		copy(row[s.at:s.at+s.width], cells[s.from:s.from+s.width])
 	}
 }
 
-// of returns the program's fixed cells, made if need be.
-func (c *prepared) of(p *program, info *ranker.ItemInfo) []float32 {
+// cellsOf returns the program's fixed cells, made if need be.
+func (c *prepared) cellsOf(p *program, info *ranker.ItemInfo) []float32 {
 	last := c.cells.Load()
 	for x := last; x != nil; x = x.other {
 		if x.of == p {
