@@ -219,7 +219,7 @@ func TestItemsAndUsers(t *testing.T) {
 	if w := s.call("DELETE", "/users/u", ""); w.Code != 204 {
 		t.Error(w.Code, w.Body)
 	}
-	st, err := s.store.Read(t.Context(), &ranker.Query{User: "u", Schema: must(ranker.NewSchema(nil))})
+	st, err := s.store.Read(t.Context(), &ranker.FeatureQuery{User: "u", Schema: must(ranker.NewSchema(nil))})
 	if err != nil || len(st.Recent) != 0 || len(st.UserFields) != 0 {
 		t.Errorf("the forgotten user has %+v (%v)", st, err)
 	}
@@ -280,9 +280,9 @@ func TestFeedbackShapes(t *testing.T) {
 func TestStorageErrors(t *testing.T) {
 	s := start(t, nil)
 	const e = `{"type":"interaction","id":"1","user":"u","item":"a","action":"click"}`
-	s.events.err = fmt.Errorf("%w: of a test", event.ErrFull)
+	s.events.err = fmt.Errorf("%w: of a test", event.ErrLogFull)
 	wantError(t, s.call("POST", "/feedback", e), 507, "log_full", "")
-	s.events.err = fmt.Errorf("%w: of a test", event.ErrUnavailable)
+	s.events.err = fmt.Errorf("%w: of a test", event.ErrLogUnavailable)
 	w := s.call("POST", "/feedback", e)
 	wantError(t, w, 503, "log_unavailable", "")
 	if w.Header().Get("Retry-After") == "" {
@@ -324,12 +324,12 @@ func TestModelsAndPages(t *testing.T) {
 }
 
 func TestReadiness(t *testing.T) {
-	checks := []api.Check{{Name: "store", OK: true}}
-	s := start(t, func(o *api.Options) { o.Ready = func() []api.Check { return slices.Clone(checks) } })
+	checks := []api.ReadinessCheck{{Name: "store", OK: true}}
+	s := start(t, func(o *api.Options) { o.Readiness = func() []api.ReadinessCheck { return slices.Clone(checks) } })
 	if w := s.call("GET", "/health/ready", ""); w.Code != 200 {
 		t.Error(w.Body)
 	}
-	checks[0] = api.Check{Name: "store", Detail: "gone"}
+	checks[0] = api.ReadinessCheck{Name: "store", Detail: "gone"}
 	if w := s.call("GET", "/health/ready", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "gone") {
 		t.Error(w.Code, w.Body)
 	}

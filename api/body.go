@@ -17,30 +17,30 @@ import (
 )
 
 const (
-	maxBody  = 8 << 20
-	maxDepth = 32
+	maxBodyBytes = 8 << 20
+	maxDepth     = 32
 )
 
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // readBody reads the whole body within the size and time limits and hands it to use; the bytes are not
 // valid afterwards.
 func readBody(c *gin.Context, types []string, use func(data []byte) error) error {
-	if err := checkHeaders(c.Request, types); err != nil {
+	if err := checkContentType(c.Request, types); err != nil {
 		return err
 	}
 	// Not every writer can set a deadline (a test recorder cannot); then there is no slow client either.
 	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
-	buf := bodies.Get().(*bytes.Buffer)
-	defer bodies.Put(buf)
+	buf := bodyBuffers.Get().(*bytes.Buffer)
+	defer bodyBuffers.Put(buf)
 	buf.Reset()
-	_, err := buf.ReadFrom(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+	_, err := buf.ReadFrom(http.MaxBytesReader(c.Writer, c.Request.Body, maxBodyBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return errTooLarge
+		return errBodyTooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errSlowBody
+		return errBodyTimeout
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errMalformed.with("the body ends early", "")
 	case err != nil:
@@ -49,9 +49,9 @@ func readBody(c *gin.Context, types []string, use func(data []byte) error) error
 	return use(buf.Bytes())
 }
 
-var jsonType = []string{"application/json"}
+var jsonMediaType = []string{"application/json"}
 
-func checkHeaders(r *http.Request, types []string) error {
+func checkContentType(r *http.Request, types []string) error {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return errMediaType.with("send the body without Content-Encoding", "")
 	}
@@ -105,13 +105,13 @@ func decodeError(err error) error {
 	var syn *jsontext.SyntacticError
 	switch {
 	case errors.As(err, &sem) && errors.Is(sem.Err, json.ErrUnknownName):
-		return errUnknown.with("this member is unknown; names are lower case, see /docs", string(sem.JSONPointer))
+		return errUnknownField.with("this member is unknown; names are lower case, see /docs", string(sem.JSONPointer))
 	case errors.As(err, &sem):
 		message := "must not be a JSON " + sem.JSONKind.String()
 		if sem.Err != nil {
 			message = sem.Err.Error()
 		}
-		return errInvalid.with(message, string(sem.JSONPointer))
+		return errInvalidField.with(message, string(sem.JSONPointer))
 	case errors.As(err, &syn) && errors.Is(syn.Err, jsontext.ErrDuplicateName):
 		return errMalformed.with("this member stands twice", string(syn.JSONPointer))
 	case errors.As(err, &syn):

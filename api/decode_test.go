@@ -67,7 +67,7 @@ func TestRecommendIsStrict(t *testing.T) {
 		"an object in context":   {`{"user_id":"u","candidates":["a"],"context":{"x":{}}}`, 400, "invalid_field", "/context/x"},
 		"too much context":       {manyContext, 400, "invalid_field", "/context"},
 		"an unknown model":       {`{"user_id":"u","candidates":["a"],"model":"best"}`, 404, "unknown_model", "/model"},
-		"too many candidates":    {`{"user_id":"u","candidates":` + candidates(5001) + `}`, 413, "too_many_items", "/candidates"},
+		"too many candidates":    {`{"user_id":"u","candidates":` + candidateList(5001) + `}`, 413, "too_many_items", "/candidates"},
 		"too large":              {`{"user_id":"` + strings.Repeat("x", 9<<20) + `"}`, 413, "body_too_large", ""},
 		"text of a candidate":    {`{"user_id":"u","candidates":[{"id":"a","text":"` + strings.Repeat("x", 70_000) + `"}]}`, 400, "invalid_field", "/candidates/0"},
 	} {
@@ -82,7 +82,7 @@ func TestRecommendTakes(t *testing.T) {
 		items int
 	}{
 		"ids":                    {`{"user_id":"u","candidates":["a","b"]}`, 2},
-		"5,000":                  {`{"user_id":"u","candidates":` + candidates(5000) + `,"deadline_ms":10000}`, 5000},
+		"5,000":                  {`{"user_id":"u","candidates":` + candidateList(5000) + `,"deadline_ms":10000}`, 5000},
 		"a repeated id":          {`{"user_id":"u","candidates":["a","b","a"]}`, 2},
 		"objects and ids":        {`{"user_id":"u","candidates":[{"id":"a","title":"t","tags":["x"],"fields":{"price":3},"score":0.5},"b"]}`, 2},
 		"every member":           {`{"user_id":"ü","session":"s","candidates":["a"],"context":{"query":"q","n":1,"b":true},"limit":5,"deadline_ms":50,"explain":true,"model":"prior","seed":-3,"record":false,"time":"2026-05-01T10:00:00Z"}`, 1},
@@ -162,7 +162,7 @@ func FuzzRecommend(f *testing.F) {
 
 func BenchmarkRecommend(b *testing.B) {
 	s := start(b, nil)
-	body := `{"user_id":"u","record":false,"candidates":` + candidates(100) + `}`
+	body := `{"user_id":"u","record":false,"candidates":` + candidateList(100) + `}`
 	b.ReportAllocs()
 	for b.Loop() {
 		if w := s.call("POST", "/recommend", body); w.Code != 200 {

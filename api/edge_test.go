@@ -166,8 +166,8 @@ func TestRerankShapes(t *testing.T) {
 	}
 	many := `{"query":"q","texts":[` + strings.TrimSuffix(strings.Repeat(`"a",`, 1001), ",") + `]}`
 	wantError(t, s.call("POST", "/rerank", many), 413, "too_many_items", "/documents")
-	for name, broken := range map[string]api.Texts{"none": nil, "failing": texts{errors.New("no encoder")}} {
-		s := start(t, func(o *api.Options) { o.Texts = broken })
+	for name, broken := range map[string]api.TextEncoder{"none": nil, "failing": texts{errors.New("no encoder")}} {
+		s := start(t, func(o *api.Options) { o.TextEncoder = broken })
 		t.Run(name, func(t *testing.T) {
 			wantError(t, s.call("POST", "/rerank", `{"query":"q","texts":["a"]}`), 503, "no_text_model", "")
 		})

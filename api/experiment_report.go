@@ -12,20 +12,20 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// reportTime is how long a report may take; the server's write timeout comes after it.
-const reportTime = 25 * time.Second
+// reportTimeout is how long a report may take; the server's write timeout comes after it.
+const reportTimeout = 25 * time.Second
 
 // experimentReport answers with an experiment's report, as JSON, or as a page where format is html or the client
 // accepts pages first. Reports read the whole log, so they are made one at a time.
 func (s *Server) experimentReport(c *gin.Context) {
-	if s.opt.Reports == nil {
-		fail(c, errExperiment)
+	if s.opt.ExperimentReporter == nil {
+		fail(c, errUnknownExperiment)
 		return
 	}
 	from, err := queryTime(c, "from")
 	to, errTo := queryTime(c, "to")
 	if err = errors.Join(err, errTo); err != nil {
-		fail(c, errInvalid.with(err.Error(), ""))
+		fail(c, errInvalidField.with(err.Error(), ""))
 		return
 	}
 	page := strings.HasPrefix(c.GetHeader("Accept"), "text/html")
@@ -34,19 +34,19 @@ func (s *Server) experimentReport(c *gin.Context) {
 	case "html", "json":
 		page = format == "html"
 	default:
-		fail(c, errInvalid.with("format must be json or html", ""))
+		fail(c, errInvalidField.with("format must be json or html", ""))
 		return
 	}
-	if !s.reading.TryLock() {
-		fail(c, errReporting)
+	if !s.reportLock.TryLock() {
+		fail(c, errReportBusy)
 		return
 	}
-	defer s.reading.Unlock()
-	ctx, cancel := context.WithTimeout(c.Request.Context(), reportTime)
+	defer s.reportLock.Unlock()
+	ctx, cancel := context.WithTimeout(c.Request.Context(), reportTimeout)
 	defer cancel()
-	r, err := s.opt.Reports.Report(ctx, c.Param("name"), c.Query("metric"), from, to)
+	r, err := s.opt.ExperimentReporter.Report(ctx, c.Param("name"), c.Query("metric"), from, to)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = errReportTime
+		err = errReportTimeout
 	}
 	if err != nil {
 		fail(c, err)
@@ -78,4 +78,4 @@ func queryTime(c *gin.Context, key string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%s must be 2026-05-01 (UTC) or 2026-05-01T10:00:00Z", key)
 }
 
-var docExperimentReport = operation{summary: "An experiment's report: verdict, arms, intervals, guardrails (query: metric, from, to, format=json|html)", answer: free()}
+var docExperimentReport = operation{summary: "An experiment's report: verdict, arms, intervals, guardrails (query: metric, from, to, format=json|html)", answer: anyObject()}

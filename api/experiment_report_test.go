@@ -12,8 +12,8 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"relish/api"
+	"relish/experiment/analysis"
 	"relish/features/event"
-	"relish/training/verdict"
 )
 
 // reporting makes real reports from a made-up log.
@@ -23,7 +23,7 @@ type reporting struct {
 	err     error
 }
 
-func (r *reporting) Report(ctx context.Context, name, metric string, from, to time.Time) (api.Report, error) {
+func (r *reporting) Report(ctx context.Context, name, metric string, from, to time.Time) (api.ExperimentReport, error) {
 	if r.entered != nil {
 		r.entered <- struct{}{}
 		<-r.release
@@ -33,25 +33,25 @@ func (r *reporting) Report(ctx context.Context, name, metric string, from, to ti
 	}
 	log := func(yield func(event.Record, error) bool) {
 		for u := range 100 {
-			e := event.Event{Kind: event.Impression, ID: fmt.Sprint("l", u), Time: 1_767_225_600_000, UserID: fmt.Sprint("u", u), Shown: []string{"a"},
+			e := event.Event{Kind: event.EventImpression, ID: fmt.Sprint("l", u), Time: 1_767_225_600_000, UserID: fmt.Sprint("u", u), Shown: []string{"a"},
 				Experiments: map[string]string{"x": []string{"control", "treated"}[u%2]}}
 			if !yield(event.Record{Event: e}, nil) {
 				return
 			}
 		}
 	}
-	report, err := verdict.Run(ctx, log, verdict.Options{Experiment: name, Metric: metric, From: from, To: to})
+	report, err := analysis.Run(ctx, log, analysis.Options{Experiment: name, Metric: metric, From: from, To: to})
 	switch {
-	case errors.Is(err, verdict.ErrUnexposed):
-		return nil, fmt.Errorf("%w: %w", api.ErrNoExperiment, err)
+	case errors.Is(err, analysis.ErrNoExposure):
+		return nil, fmt.Errorf("%w: %w", api.ErrUnknownExperiment, err)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", api.ErrReport, err)
+		return nil, fmt.Errorf("%w: %w", api.ErrInvalidReport, err)
 	}
 	return report, nil
 }
 
 func TestReport(t *testing.T) {
-	s := start(t, func(o *api.Options) { o.Reports = &reporting{} })
+	s := start(t, func(o *api.Options) { o.ExperimentReporter = &reporting{} })
 	w := s.call("GET", "/experiments/x/report?from=2025-12-31&to=2026-01-02T00:00:00Z", "")
 	var r struct {
 		Experiment string `json:"experiment"`
@@ -76,14 +76,16 @@ func TestReport(t *testing.T) {
 	wantError(t, s.call("GET", "/experiments/x/report?to=2025-01-01", ""), http.StatusNotFound, "not_found", "")
 	wantError(t, s.call("GET", "/experiments/x/report?format=pdf", ""), http.StatusBadRequest, "invalid_field", "")
 	wantError(t, start(t, nil).call("GET", "/experiments/x/report", ""), http.StatusNotFound, "not_found", "")
-	slow := start(t, func(o *api.Options) { o.Reports = &reporting{err: fmt.Errorf("reading: %w", context.DeadlineExceeded)} })
+	slow := start(t, func(o *api.Options) {
+		o.ExperimentReporter = &reporting{err: fmt.Errorf("reading: %w", context.DeadlineExceeded)}
+	})
 	wantError(t, slow.call("GET", "/experiments/x/report", ""), http.StatusServiceUnavailable, "overloaded", "")
 }
 
 // A report reads the whole log, so that a second one at a time is put off.
 func TestOneReportAtATime(t *testing.T) {
 	slow := &reporting{entered: make(chan struct{}), release: make(chan struct{})}
-	s := start(t, func(o *api.Options) { o.Reports = slow })
+	s := start(t, func(o *api.Options) { o.ExperimentReporter = slow })
 	first := make(chan int)
 	go func() { first <- s.call("GET", "/experiments/x/report", "").Code }()
 	<-slow.entered

@@ -4,12 +4,12 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/gin-gonic/gin"
 
-	"relish/ranker/experiment"
+	"relish/experiment"
 )
 
-// experiments answers with what is in effect. It needs the admin scope: seeds and conditions say who gets
+// listExperiments answers with what is in effect. It needs the admin scope: seeds and conditions say who gets
 // what, and tests of prices are nobody's business. Who is forced is not even told here.
-func (s *Server) experiments(c *gin.Context) {
+func (s *Server) listExperiments(c *gin.Context) {
 	if s.opt.Experiments == nil {
 		writeJSON(c, experiment.Status{Layers: []experiment.LayerStatus{}})
 		return
@@ -28,13 +28,13 @@ func (s *Server) growthBook(c *gin.Context) {
 
 var (
 	docExperiments = operation{summary: "The experiments in effect, with their version and why a newer file was refused",
-		answer: obj("version loaded error holdout layers", map[string]*openapi3.Schema{"version": text(), "loaded": text(), "error": text(), "holdout": number(),
-			"layers": list(obj("name experiments", map[string]*openapi3.Schema{"name": text(), "experiments": list(docExperiment)}))})}
-	docExperiment = obj("name description status mode hash_attribute seed coverage namespace start end condition forced metric guardrails arms", map[string]*openapi3.Schema{
-		"name": text(), "description": text(), "status": text(), "mode": text(), "hash_attribute": text(), "seed": text(), "coverage": number(),
-		"namespace": orNull(list(either(text(), number()))), "start": orNull(text()), "end": orNull(text()), "condition": orNull(free()), "forced": whole(), "metric": text(),
-		"guardrails": list(obj("metric margin", map[string]*openapi3.Schema{"metric": text(), "margin": number()})),
-		"arms": list(obj("name weight changes bundle problem", map[string]*openapi3.Schema{"name": text(), "weight": number(), "changes": list(text()),
-			"bundle": text(), "problem": text()}))})
-	docGrowthBook = operation{summary: "The running experiments as a GrowthBook SDK payload", answer: obj("features", map[string]*openapi3.Schema{"features": dict(free())})}
+		answer: objectOf("version loaded error holdout layers", map[string]*openapi3.Schema{"version": stringSchema(), "loaded": stringSchema(), "error": stringSchema(), "holdout": numberSchema(),
+			"layers": arrayOf(objectOf("name experiments", map[string]*openapi3.Schema{"name": stringSchema(), "experiments": arrayOf(docExperiment)}))})}
+	docExperiment = objectOf("name description status mode hash_attribute seed coverage namespace start end condition forced metric guardrails arms", map[string]*openapi3.Schema{
+		"name": stringSchema(), "description": stringSchema(), "status": stringSchema(), "mode": stringSchema(), "hash_attribute": stringSchema(), "seed": stringSchema(), "coverage": numberSchema(),
+		"namespace": nullable(arrayOf(anyOf(stringSchema(), numberSchema()))), "start": nullable(stringSchema()), "end": nullable(stringSchema()), "condition": nullable(anyObject()), "forced": integerSchema(), "metric": stringSchema(),
+		"guardrails": arrayOf(objectOf("metric margin", map[string]*openapi3.Schema{"metric": stringSchema(), "margin": numberSchema()})),
+		"arms": arrayOf(objectOf("name weight changes bundle problem", map[string]*openapi3.Schema{"name": stringSchema(), "weight": numberSchema(), "changes": arrayOf(stringSchema()),
+			"bundle": stringSchema(), "problem": stringSchema()}))})
+	docGrowthBook = operation{summary: "The running experiments as a GrowthBook SDK payload", answer: objectOf("features", map[string]*openapi3.Schema{"features": mapOf(anyObject())})}
 )

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"relish/api"
-	"relish/ranker/experiment"
+	"relish/experiment"
 )
 
 const experiments = `

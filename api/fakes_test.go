@@ -19,11 +19,11 @@ import (
 
 	"relish/api"
 	"relish/features"
+	"relish/features/embedded"
 	"relish/features/event"
-	"relish/features/memory"
 	"relish/ranker"
-	"relish/ranker/blend"
-	"relish/ranker/match"
+	"relish/ranker/scorer"
+	"relish/ranker/signals"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -53,11 +53,11 @@ func (t texts) Text(ctx context.Context, text string) ([]float32, error) {
 
 // events forwards to the store unless it is told to fail.
 type events struct {
-	*memory.Store
+	*embedded.Store
 	err error
 }
 
-func (e *events) Append(ctx context.Context, list []event.Event) ([]event.Outcome, error) {
+func (e *events) Append(ctx context.Context, list []event.Event) ([]event.EventOutcome, error) {
 	if e.err != nil {
 		return nil, e.err
 	}
@@ -98,7 +98,7 @@ func (f rankFunc) Rank(ctx context.Context, r *ranker.Request) (*ranker.Response
 // service is the edge over a real store and a real pipeline.
 type service struct {
 	*api.Server
-	store  *memory.Store
+	store  *embedded.Store
 	events *events
 	logs   *lockedBuffer
 }
@@ -123,27 +123,27 @@ func (l *lockedBuffer) String() string {
 func start(t testing.TB, change func(*api.Options)) *service {
 	t.Helper()
 	cfg := features.DefaultConfig()
-	store, err := memory.Open(t.TempDir(), cfg, memory.Options{})
+	store, err := embedded.Open(t.TempDir(), cfg, embedded.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	schema, err := blend.PriorSchema(cfg.Fields, nil)
+	schema, err := scorer.PriorSchema(cfg.Fields, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	prior, err := blend.NewPrior(schema, nil)
+	prior, err := scorer.NewPrior(schema, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	logs := &lockedBuffer{}
-	pipeline, err := ranker.New(ranker.Options{Features: store, Recorder: store, Models: blend.Models(&ranker.Model{
-		Version: "prior", Schema: schema, Matchers: []ranker.Matcher{match.TokenOverlap{}}, Blend: prior})})
+	pipeline, err := ranker.New(ranker.Options{Features: store, Recorder: store, Models: scorer.SingleModel(&ranker.Model{
+		Version: "prior", Schema: schema, Signals: []ranker.Signal{signals.TokenOverlap{}}, Scorer: prior})})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &service{store: store, events: &events{Store: store}, logs: logs}
-	opt := api.Options{Ranker: pipeline, Events: s.events, Catalogue: store, Users: store, Texts: texts{}, Models: &models{},
+	opt := api.Options{Ranker: pipeline, EventSink: s.events, Catalogue: store, UserEraser: store, TextEncoder: texts{}, Models: &models{},
 		Registry: prometheus.NewRegistry(), Version: "test",
 		Logger: slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if change != nil {
@@ -229,8 +229,8 @@ func (s *service) recommend(t testing.TB, body string) answer {
 	return a
 }
 
-// candidates returns the JSON of n ids.
-func candidates(n int) string {
+// candidateList returns the JSON of n ids.
+func candidateList(n int) string {
 	ids := make([]string, n)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("%q", fmt.Sprintf("i%d", i))

@@ -22,8 +22,8 @@ type rejection struct {
 	Pointer string `json:"pointer"`
 }
 
-// feedbackAnswer is what /feedback and PUT /items answer.
-type feedbackAnswer struct {
+// feedbackResponse is what /feedback and PUT /items answer.
+type feedbackResponse struct {
 	Accepted   int         `json:"accepted"`
 	Duplicates int         `json:"duplicates"`
 	Rejected   []rejection `json:"rejected"`
@@ -32,10 +32,10 @@ type feedbackAnswer struct {
 // maxEvents bounds one body; 8 MiB hold no more sensible ones.
 const maxEvents = 50_000
 
-var eventTypes = []string{"application/json", "application/x-ndjson", "text/plain"}
+var eventMediaTypes = []string{"application/json", "application/x-ndjson", "text/plain"}
 
-// eachValue calls f with every event of a body: one object, an array of them, or one after another.
-func eachValue(data []byte, f func(value jsontext.Value)) error {
+// forEachValue calls f with every event of a body: one object, an array of them, or one after another.
+func forEachValue(data []byte, f func(value jsontext.Value)) error {
 	if err := checkDepth(data); err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func eachValue(data []byte, f func(value jsontext.Value)) error {
 			return decodeError(err)
 		}
 		if n == maxEvents {
-			return errTooLarge.with("more than 50,000 events in one body", "")
+			return errBodyTooLarge.with("more than 50,000 events in one body", "")
 		}
 		f(value)
 	}
@@ -72,19 +72,19 @@ func eachValue(data []byte, f func(value jsontext.Value)) error {
 	return nil
 }
 
-func (s *Server) feedback(c *gin.Context) { s.takeEvents(c, eventTypes, event.Decode) }
+func (s *Server) feedback(c *gin.Context) { s.ingestEvents(c, eventMediaTypes, event.Decode) }
 
-// takeEvents decodes a body's events, stores the good ones and answers with each one's outcome.
-func (s *Server) takeEvents(c *gin.Context, types []string, read func([]byte) (event.Event, *event.Error)) {
+// ingestEvents decodes a body's events, stores the good ones and answers with each one's outcome.
+func (s *Server) ingestEvents(c *gin.Context, types []string, read func([]byte) (event.Event, *event.EventError)) {
 	var events []event.Event
 	var index []int // each event's place in the body
-	answer := feedbackAnswer{Rejected: []rejection{}}
-	reject := func(i int, e *event.Error) {
+	answer := feedbackResponse{Rejected: []rejection{}}
+	reject := func(i int, e *event.EventError) {
 		answer.Rejected = append(answer.Rejected, rejection{i, e.Code, e.Message, e.Pointer})
 	}
 	err := readBody(c, types, func(data []byte) error {
 		n := 0
-		return eachValue(data, func(value jsontext.Value) {
+		return forEachValue(data, func(value jsontext.Value) {
 			e, bad := read(value)
 			if bad == nil {
 				bad = e.Validate()
@@ -98,8 +98,8 @@ func (s *Server) takeEvents(c *gin.Context, types []string, read func([]byte) (e
 		})
 	})
 	if err == nil && len(events) > 0 {
-		var outcomes []event.Outcome
-		outcomes, err = s.opt.Events.Append(c.Request.Context(), events)
+		var outcomes []event.EventOutcome
+		outcomes, err = s.opt.EventSink.Append(c.Request.Context(), events)
 		for i, o := range outcomes {
 			switch {
 			case o.Err != nil:
@@ -123,31 +123,31 @@ func (s *Server) takeEvents(c *gin.Context, types []string, read func([]byte) (e
 
 // itemBody is an item as PUT /items takes and GET /items/{id} gives it.
 type itemBody struct {
-	ID     string                  `json:"id"`
-	Title  string                  `json:"title,omitzero"`
-	Text   string                  `json:"text,omitzero"`
-	Tags   []string                `json:"tags,omitzero"`
-	Fields map[string]ranker.Value `json:"fields,omitzero"`
+	ID     string                       `json:"id"`
+	Title  string                       `json:"title,omitzero"`
+	Text   string                       `json:"text,omitzero"`
+	Tags   []string                     `json:"tags,omitzero"`
+	Fields map[string]ranker.FieldValue `json:"fields,omitzero"`
 }
 
 func (s *Server) putItems(c *gin.Context) {
-	s.takeEvents(c, eventTypes[:2], func(data []byte) (event.Event, *event.Error) {
+	s.ingestEvents(c, eventMediaTypes[:2], func(data []byte) (event.Event, *event.EventError) {
 		var b itemBody
 		if err := decode(data, &b); err != nil {
 			e := fromError(err)
-			return event.Event{}, &event.Error{Code: e.code, Message: e.message, Pointer: e.pointer}
+			return event.Event{}, &event.EventError{Code: e.code, Message: e.message, Pointer: e.pointer}
 		}
 		if err := event.CheckID(b.ID); err != nil {
-			return event.Event{}, &event.Error{Code: "invalid_field", Message: err.Error(), Pointer: "/id"}
+			return event.Event{}, &event.EventError{Code: "invalid_field", Message: err.Error(), Pointer: "/id"}
 		}
-		return event.Event{Kind: event.Item, ID: uuid.NewString(), ItemID: b.ID, Title: &b.Title, Text: &b.Text, Tags: b.Tags, Fields: b.Fields, Replace: true}, nil
+		return event.Event{Kind: event.EventItem, ID: uuid.NewString(), ItemID: b.ID, Title: &b.Title, Text: &b.Text, Tags: b.Tags, Fields: b.Fields, Replace: true}, nil
 	})
 }
 
 func (s *Server) getItem(c *gin.Context) {
 	it, ok := s.opt.Catalogue.Item(c.Param("id"))
 	if !ok {
-		fail(c, errNoItem)
+		fail(c, errUnknownItem)
 		return
 	}
 	writeJSON(c, itemBody{ID: it.ID, Title: it.Title, Text: it.Text, Tags: it.Tags, Fields: it.Fields})
@@ -159,7 +159,7 @@ func (s *Server) deleteItem(c *gin.Context) {
 	case err != nil:
 		fail(c, err)
 	case !known:
-		fail(c, errNoItem)
+		fail(c, errUnknownItem)
 	default:
 		c.Status(http.StatusNoContent)
 	}
@@ -167,12 +167,12 @@ func (s *Server) deleteItem(c *gin.Context) {
 
 // userBody is the body of PUT /users/{id}.
 type userBody struct {
-	Fields map[string]ranker.Value `json:"fields"`
+	Fields map[string]ranker.FieldValue `json:"fields"`
 }
 
 func (s *Server) putUser(c *gin.Context) {
-	e := event.Event{Kind: event.User, ID: uuid.NewString(), UserID: c.Param("id")}
-	err := readBody(c, jsonType, func(data []byte) error {
+	e := event.Event{Kind: event.EventUser, ID: uuid.NewString(), UserID: c.Param("id")}
+	err := readBody(c, jsonMediaType, func(data []byte) error {
 		var b userBody
 		err := decode(data, &b)
 		e.Fields = b.Fields
@@ -184,8 +184,8 @@ func (s *Server) putUser(c *gin.Context) {
 		}
 	}
 	if err == nil {
-		var out []event.Outcome
-		if out, err = s.opt.Events.Append(c.Request.Context(), []event.Event{e}); err == nil && out[0].Err != nil {
+		var out []event.EventOutcome
+		if out, err = s.opt.EventSink.Append(c.Request.Context(), []event.Event{e}); err == nil && out[0].Err != nil {
 			err = out[0].Err
 		}
 	}
@@ -199,10 +199,10 @@ func (s *Server) putUser(c *gin.Context) {
 func (s *Server) deleteUser(c *gin.Context) {
 	id := c.Param("id")
 	if err := event.CheckID(id); err != nil {
-		fail(c, errInvalid.with("the user id "+err.Error(), ""))
+		fail(c, errInvalidField.with("the user id "+err.Error(), ""))
 		return
 	}
-	if err := s.opt.Users.Forget(c.Request.Context(), id); err != nil {
+	if err := s.opt.UserEraser.Forget(c.Request.Context(), id); err != nil {
 		fail(c, err)
 		return
 	}

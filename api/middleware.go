@@ -20,10 +20,10 @@ import (
 )
 
 const (
-	keyRequestID  = "request_id"
-	keyCandidates = "candidates"
-	headerID      = "X-Request-Id"
-	maxRequestID  = 128
+	contextRequestID  = "request_id"
+	contextCandidates = "candidates"
+	requestIDHeader   = "X-Request-Id"
+	maxRequestID      = 128
 )
 
 // observe measures and logs every request, by its route's template.
@@ -41,7 +41,7 @@ func (s *Server) observe(c *gin.Context) {
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{slog.String("route", route), slog.Int("status", c.Writer.Status()), slog.Float64("ms", float64(took.Microseconds())/1000),
-		slog.String("request_id", c.GetString(keyRequestID)), slog.Int("candidates", c.GetInt(keyCandidates))}
+		slog.String("request_id", c.GetString(contextRequestID)), slog.Int("candidates", c.GetInt(contextCandidates))}
 	for _, err := range c.Errors {
 		attrs = append(attrs, slog.String("error", err.Error()))
 		level = slog.LevelError
@@ -52,7 +52,7 @@ func (s *Server) observe(c *gin.Context) {
 func (s *Server) recoverPanic(c *gin.Context) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.opt.Logger.Error("panic", "request_id", c.GetString(keyRequestID), "route", c.FullPath(), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			s.opt.Logger.Error("panic", "request_id", c.GetString(contextRequestID), "route", c.FullPath(), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			if !c.Writer.Written() {
 				fail(c, errInternal)
 			}
@@ -64,12 +64,12 @@ func (s *Server) recoverPanic(c *gin.Context) {
 
 // requestID takes over a valid X-Request-Id, or makes one, and sends it back.
 func (s *Server) requestID(c *gin.Context) {
-	id := c.GetHeader(headerID)
+	id := c.GetHeader(requestIDHeader)
 	if len(id) > maxRequestID || event.CheckID(id) != nil {
 		id = uuid.NewString()
 	}
-	c.Set(keyRequestID, id)
-	c.Header(headerID, id)
+	c.Set(contextRequestID, id)
+	c.Header(requestIDHeader, id)
 	c.Next()
 }
 
@@ -82,7 +82,7 @@ func (s *Server) cors(c *gin.Context) {
 	h := c.Writer.Header()
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Add("Vary", "Origin")
-	h.Set("Access-Control-Expose-Headers", headerID)
+	h.Set("Access-Control-Expose-Headers", requestIDHeader)
 	if c.Request.Method == http.MethodOptions {
 		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key, X-Request-Id")
@@ -93,31 +93,31 @@ func (s *Server) cors(c *gin.Context) {
 	c.Next()
 }
 
-// guard checks the key's scope and rate.
-func (s *Server) guard(scope string) gin.HandlerFunc {
+// authorize checks the key's scope and rate.
+func (s *Server) authorize(scope string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if scope == "" || len(s.opt.Keys) == 0 {
-			if scope != "" && !s.limits.allow("") {
-				fail(c, errRate)
+			if scope != "" && !s.rateLimiters.allow("") {
+				fail(c, errRateLimited)
 			}
 			return
 		}
-		key := s.key(c.Request)
+		key := s.findKey(c.Request)
 		switch {
 		case key == nil:
 			c.Header("WWW-Authenticate", "Bearer")
-			fail(c, errNoKey)
+			fail(c, errUnauthorized)
 		case !slices.Contains(key.Scopes, scope):
-			fail(c, errScope.with("this key may not do that; it needs the scope "+scope, ""))
-		case !s.limits.allow(key.Name):
-			fail(c, errRate)
+			fail(c, errForbidden.with("this key may not do that; it needs the scope "+scope, ""))
+		case !s.rateLimiters.allow(key.Name):
+			fail(c, errRateLimited)
 		}
 	}
 }
 
-// key finds the request's key. Every known key is compared, in constant time over hashes, so that the
+// findKey finds the request's key. Every known key is compared, in constant time over hashes, so that the
 // time tells nothing.
-func (s *Server) key(r *http.Request) *Key {
+func (s *Server) findKey(r *http.Request) *Key {
 	sent := r.Header.Get("X-API-Key")
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		sent = bearer
@@ -132,46 +132,46 @@ func (s *Server) key(r *http.Request) *Key {
 	return found
 }
 
-// limited admits a ranking if there is room: tried, never awaited, since waiting only adds latency.
-func (s *Server) limited(handle gin.HandlerFunc) gin.HandlerFunc {
+// withRankingSlot admits a ranking if there is room: tried, never awaited, since waiting only adds latency.
+func (s *Server) withRankingSlot(handle gin.HandlerFunc) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		select {
-		case s.inFlight <- struct{}{}:
+		case s.rankingSlots <- struct{}{}:
 			start := time.Now()
 			s.metrics.inFlight.Inc()
 			defer func() {
 				s.metrics.inFlight.Dec()
-				s.metrics.held.Add(time.Since(start).Seconds())
-				<-s.inFlight
+				s.metrics.slotSeconds.Add(time.Since(start).Seconds())
+				<-s.rankingSlots
 			}()
 			handle(c)
 		default:
-			s.metrics.refused.Inc()
-			fail(c, errOverload)
+			s.metrics.refusedRankings.Inc()
+			fail(c, errOverloaded)
 		}
 	}
 }
 
-// limits are token buckets by key name; there are as many as keys.
-type limits struct {
-	rate float64
-	mu   sync.Mutex
-	by   map[string]*rate.Limiter
+// rateLimiters are token buckets by key name; there are as many as keys.
+type rateLimiters struct {
+	rate  float64
+	mu    sync.Mutex
+	byKey map[string]*rate.Limiter
 }
 
-func (l *limits) allow(name string) bool {
+func (l *rateLimiters) allow(name string) bool {
 	if l.rate <= 0 {
 		return true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.by == nil {
-		l.by = map[string]*rate.Limiter{}
+	if l.byKey == nil {
+		l.byKey = map[string]*rate.Limiter{}
 	}
-	lim := l.by[name]
+	lim := l.byKey[name]
 	if lim == nil {
 		lim = rate.NewLimiter(rate.Limit(l.rate), max(1, int(l.rate)))
-		l.by[name] = lim
+		l.byKey[name] = lim
 	}
 	return lim.Allow()
 }

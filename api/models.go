@@ -23,13 +23,13 @@ type Models interface {
 	Report(version string) ([]byte, error)
 }
 
-// activationTime bounds an activation: the bundle is tried in a process of its own before it is used.
-const activationTime = 3 * time.Minute
+// activationTimeout bounds an activation: the bundle is tried in a process of its own before it is used.
+const activationTimeout = 3 * time.Minute
 
 // reportPolicy lets a report show itself and do nothing: it comes out of a bundle.
 const reportPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 
-type modelAnswer struct {
+type modelResponse struct {
 	Version string                    `json:"version"`
 	State   string                    `json:"state"`
 	Reason  string                    `json:"reason,omitzero"`
@@ -39,45 +39,45 @@ type modelAnswer struct {
 	Metrics map[string]stats.Interval `json:"metrics,omitempty"`
 }
 
-func (s *Server) models(c *gin.Context) {
+func (s *Server) listModels(c *gin.Context) {
 	list, err := s.opt.Models.List()
 	if err != nil {
-		fail(c, errBundles.because(err))
+		fail(c, errBundlesUnavailable.because(err))
 		return
 	}
-	out := make([]modelAnswer, len(list))
+	out := make([]modelResponse, len(list))
 	for i, m := range list {
-		out[i] = modelAnswer(m)
+		out[i] = modelResponse(m)
 	}
 	c.JSON(http.StatusOK, gin.H{"models": out})
 }
 
-func (s *Server) activate(c *gin.Context) {
-	s.change(c, func(ctx context.Context, by string) (string, error) {
+func (s *Server) activateModel(c *gin.Context) {
+	s.changeModel(c, func(ctx context.Context, by string) (string, error) {
 		version := c.Param("version")
 		return version, s.opt.Models.Activate(ctx, version, by, "POST /models/{version}/activate")
 	})
 }
 
-func (s *Server) rollback(c *gin.Context) {
-	s.change(c, func(ctx context.Context, by string) (string, error) {
+func (s *Server) rollbackModel(c *gin.Context) {
+	s.changeModel(c, func(ctx context.Context, by string) (string, error) {
 		return s.opt.Models.Rollback(ctx, by, "POST /models/rollback")
 	})
 }
 
-// change changes the active model. Only the service's own pages and what is no browser may ask for it: the
+// changeModel changes the active model. Only the service's own pages and what is no browser may ask for it: the
 // request has no body whose type would make a browser ask first.
-func (s *Server) change(c *gin.Context, do func(ctx context.Context, by string) (string, error)) {
-	if s.origins.Check(c.Request) != nil {
-		fail(c, errScope.with("a page of another origin may not do that; see --cors-origin", ""))
+func (s *Server) changeModel(c *gin.Context, do func(ctx context.Context, by string) (string, error)) {
+	if s.crossOrigin.Check(c.Request) != nil {
+		fail(c, errForbidden.with("a page of another origin may not do that; see --cors-origin", ""))
 		return
 	}
 	// Not every writer can set a deadline (a test recorder cannot); then it has none.
-	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(activationTime + time.Second))
-	ctx, cancel := context.WithTimeout(c.Request.Context(), activationTime)
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(activationTimeout + time.Second))
+	ctx, cancel := context.WithTimeout(c.Request.Context(), activationTimeout)
 	defer cancel()
 	by := "api"
-	if key := s.key(c.Request); key != nil {
+	if key := s.findKey(c.Request); key != nil {
 		by = "key " + key.Name
 	}
 	version, err := do(ctx, by)
@@ -88,7 +88,7 @@ func (s *Server) change(c *gin.Context, do func(ctx context.Context, by string) 
 	c.JSON(http.StatusOK, gin.H{"active": version})
 }
 
-func (s *Server) report(c *gin.Context) {
+func (s *Server) modelReport(c *gin.Context) {
 	page, err := s.opt.Models.Report(c.Param("version"))
 	if err != nil {
 		fail(c, modelError(err))
@@ -103,11 +103,11 @@ func (s *Server) report(c *gin.Context) {
 func modelError(err error) error {
 	switch {
 	case errors.Is(err, ranker.ErrUnknownModel):
-		return errNoBundle
+		return errUnknownBundle
 	case errors.Is(err, ranker.ErrModelRefused):
-		return errRefused.with(err.Error(), "")
-	case errors.Is(err, ranker.ErrNoPrevious):
-		return errNoPrevious
+		return errBundleRefused.with(err.Error(), "")
+	case errors.Is(err, ranker.ErrNoPreviousModel):
+		return errNoPreviousModel
 	}
-	return errBundles.because(err)
+	return errBundlesUnavailable.because(err)
 }

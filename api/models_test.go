@@ -69,7 +69,7 @@ func TestModelErrors(t *testing.T) {
 	}{
 		{fmt.Errorf("%w: v", ranker.ErrUnknownModel), 404, "unknown_model"},
 		{fmt.Errorf("%w: NaN", ranker.ErrModelRefused), 409, "bundle_refused"},
-		{ranker.ErrNoPrevious, 409, "no_previous"},
+		{ranker.ErrNoPreviousModel, 409, "no_previous"},
 		{errors.New("the disk is gone"), 503, "bundles_unavailable"},
 	} {
 		fake.err = c.err

@@ -18,80 +18,84 @@ type operation struct {
 	text    string           // media type of a 200 that is not JSON
 }
 
-func obj(required string, members map[string]*openapi3.Schema) *openapi3.Schema {
+func objectOf(required string, members map[string]*openapi3.Schema) *openapi3.Schema {
 	s := openapi3.NewObjectSchema().WithProperties(members).WithoutAdditionalProperties()
 	s.Required = strings.Fields(required)
 	return s
 }
 
-func list(of *openapi3.Schema) *openapi3.Schema { return openapi3.NewArraySchema().WithItems(of) }
+func arrayOf(of *openapi3.Schema) *openapi3.Schema { return openapi3.NewArraySchema().WithItems(of) }
 
-func dict(of *openapi3.Schema) *openapi3.Schema {
+func mapOf(of *openapi3.Schema) *openapi3.Schema {
 	return openapi3.NewObjectSchema().WithAdditionalProperties(of)
 }
 
-func either(s ...*openapi3.Schema) *openapi3.Schema { return openapi3.NewAnyOfSchema(s...) }
+func anyOf(s ...*openapi3.Schema) *openapi3.Schema { return openapi3.NewAnyOfSchema(s...) }
 
-func text() *openapi3.Schema   { return openapi3.NewStringSchema() }
-func id() *openapi3.Schema     { return openapi3.NewStringSchema().WithMinLength(1).WithMaxLength(256) }
-func number() *openapi3.Schema { return openapi3.NewFloat64Schema() }
-func whole() *openapi3.Schema  { return openapi3.NewIntegerSchema() }
-func yes() *openapi3.Schema    { return openapi3.NewBoolSchema() }
-func scalar() *openapi3.Schema { return either(text(), number(), yes()) }
-func value() *openapi3.Schema  { return either(text(), number(), yes(), list(text()), list(number())) }
-func when() *openapi3.Schema   { return either(text(), whole()) }
-func free() *openapi3.Schema   { return openapi3.NewObjectSchema().WithAnyAdditionalProperties() }
-func orNull(s *openapi3.Schema) *openapi3.Schema {
+func stringSchema() *openapi3.Schema { return openapi3.NewStringSchema() }
+func idSchema() *openapi3.Schema {
+	return openapi3.NewStringSchema().WithMinLength(1).WithMaxLength(256)
+}
+func numberSchema() *openapi3.Schema  { return openapi3.NewFloat64Schema() }
+func integerSchema() *openapi3.Schema { return openapi3.NewIntegerSchema() }
+func booleanSchema() *openapi3.Schema { return openapi3.NewBoolSchema() }
+func scalarSchema() *openapi3.Schema  { return anyOf(stringSchema(), numberSchema(), booleanSchema()) }
+func valueSchema() *openapi3.Schema {
+	return anyOf(stringSchema(), numberSchema(), booleanSchema(), arrayOf(stringSchema()), arrayOf(numberSchema()))
+}
+func timeSchema() *openapi3.Schema { return anyOf(stringSchema(), integerSchema()) }
+func anyObject() *openapi3.Schema  { return openapi3.NewObjectSchema().WithAnyAdditionalProperties() }
+func nullable(s *openapi3.Schema) *openapi3.Schema {
 	s.Nullable = true
 	return s
 }
 
-var itemSchema = obj("id", map[string]*openapi3.Schema{"id": id(), "title": text(), "text": text(), "tags": list(text()), "fields": dict(value())})
+var itemSchema = objectOf("id", map[string]*openapi3.Schema{"id": idSchema(), "title": stringSchema(), "text": stringSchema(), "tags": arrayOf(stringSchema()), "fields": mapOf(valueSchema())})
 
-var eventAnswer = obj("accepted duplicates rejected", map[string]*openapi3.Schema{"accepted": whole(), "duplicates": whole(),
-	"rejected": list(obj("index code message pointer", map[string]*openapi3.Schema{"index": whole(), "code": text(), "message": text(), "pointer": text()}))})
+var feedbackSchema = objectOf("accepted duplicates rejected", map[string]*openapi3.Schema{"accepted": integerSchema(), "duplicates": integerSchema(),
+	"rejected": arrayOf(objectOf("index code message pointer", map[string]*openapi3.Schema{"index": integerSchema(), "code": stringSchema(), "message": stringSchema(), "pointer": stringSchema()}))})
 
 var (
 	docRecommend = operation{
 		summary: "Rank the candidates for a user",
-		body: obj("user_id candidates", map[string]*openapi3.Schema{
-			"user_id": id(), "session": id(), "context": dict(scalar()), "limit": whole().WithMin(1), "deadline_ms": whole().WithMin(1).WithMax(10000),
-			"explain": either(yes(), whole().WithMin(1).WithMax(100)), "model": text(), "seed": whole(), "record": yes(), "time": when(),
-			"candidates": list(either(id(), obj("id", map[string]*openapi3.Schema{"id": id(), "title": text(), "text": text(), "tags": list(text()),
-				"fields": dict(value()), "score": number()}))).WithMinItems(1).WithMaxItems(maxCandidates)}),
-		answer: obj("request_id items model experiments coverage degraded timings_ms", map[string]*openapi3.Schema{
-			"request_id": text(), "model": text(), "experiments": dict(text()), "degraded": list(text()), "timings_ms": dict(number()),
-			"coverage": obj("text features", map[string]*openapi3.Schema{"text": number(), "features": number()}),
-			"items": list(obj("id rank score", map[string]*openapi3.Schema{"id": id(), "rank": whole(), "score": number(),
-				"explain": obj("base contributions rank_without_text moved_by", map[string]*openapi3.Schema{"base": number(), "rank_without_text": whole(), "moved_by": list(text()),
-					"contributions": list(obj("feature group value contribution", map[string]*openapi3.Schema{"feature": text(), "group": text(), "value": orNull(number()), "contribution": number()}))})}))}),
+		body: objectOf("user_id candidates", map[string]*openapi3.Schema{
+			"user_id": idSchema(), "session": idSchema(), "context": mapOf(scalarSchema()), "limit": integerSchema().WithMin(1), "deadline_ms": integerSchema().WithMin(1).WithMax(10000),
+			"explain": anyOf(booleanSchema(), integerSchema().WithMin(1).WithMax(100)), "model": stringSchema(), "seed": integerSchema(), "record": booleanSchema(), "time": timeSchema(),
+			"candidates": arrayOf(anyOf(idSchema(), objectOf("id", map[string]*openapi3.Schema{"id": idSchema(), "title": stringSchema(), "text": stringSchema(), "tags": arrayOf(stringSchema()),
+				"fields": mapOf(valueSchema()), "score": numberSchema()}))).WithMinItems(1).WithMaxItems(maxCandidates)}),
+		answer: objectOf("request_id items model experiments coverage degraded timings_ms", map[string]*openapi3.Schema{
+			"request_id": stringSchema(), "model": stringSchema(), "experiments": mapOf(stringSchema()), "degraded": arrayOf(stringSchema()), "timings_ms": mapOf(numberSchema()),
+			"coverage": objectOf("text features", map[string]*openapi3.Schema{"text": numberSchema(), "features": numberSchema()}),
+			"items": arrayOf(objectOf("id rank score", map[string]*openapi3.Schema{"id": idSchema(), "rank": integerSchema(), "score": numberSchema(),
+				"explain": objectOf("base contributions rank_without_text moved_by", map[string]*openapi3.Schema{"base": numberSchema(), "rank_without_text": integerSchema(), "moved_by": arrayOf(stringSchema()),
+					"contributions": arrayOf(objectOf("feature group value contribution", map[string]*openapi3.Schema{"feature": stringSchema(), "group": stringSchema(), "value": nullable(numberSchema()), "contribution": numberSchema()}))})}))}),
 	}
-	docFeedback     = operation{summary: "Take events: one, an array, or one a line; native or Metarank shape. Durable on answer", body: either(free(), list(free())), answer: eventAnswer}
-	docPutItems     = operation{summary: "Put items in place of what is known of them: one, an array, or one a line", body: either(itemSchema, list(itemSchema)), answer: eventAnswer}
+	docFeedback     = operation{summary: "Take events: one, an array, or one a line; native or Metarank shape. Durable on answer", body: anyOf(anyObject(), arrayOf(anyObject())), answer: feedbackSchema}
+	docPutItems     = operation{summary: "Put items in place of what is known of them: one, an array, or one a line", body: anyOf(itemSchema, arrayOf(itemSchema)), answer: feedbackSchema}
 	docGetItem      = operation{summary: "What is known of an item", answer: itemSchema}
 	docDeleteItem   = operation{summary: "Forget an item"}
-	docPutUser      = operation{summary: "Set a user's fields", body: obj("fields", map[string]*openapi3.Schema{"fields": dict(value())})}
+	docPutUser      = operation{summary: "Set a user's fields", body: objectOf("fields", map[string]*openapi3.Schema{"fields": mapOf(valueSchema())})}
 	docDeleteUser   = operation{summary: "Forget a user: his state at once, his events in the log within the configured time"}
-	docRerank       = operation{summary: "Rank texts for a query: TEI's shape with texts, Jina's with documents, Cohere's under /v2", body: free(), answer: either(free(), list(free()))}
-	docRankMetarank = operation{summary: "Metarank's ranking call", body: free(), answer: free()}
+	docRerank       = operation{summary: "Rank texts for a query: TEI's shape with texts, Jina's with documents, Cohere's under /v2", body: anyObject(), answer: anyOf(anyObject(), arrayOf(anyObject()))}
+	docRankMetarank = operation{summary: "Metarank's ranking call", body: anyObject(), answer: anyObject()}
 	docModels       = operation{summary: "What there is to rank with: the prior and the newest bundles, and why one is refused",
-		answer: obj("models", map[string]*openapi3.Schema{"models": list(obj("version state", map[string]*openapi3.Schema{"version": text(),
+		answer: objectOf("models", map[string]*openapi3.Schema{"models": arrayOf(objectOf("version state", map[string]*openapi3.Schema{"version": stringSchema(),
 			"state":  openapi3.NewStringSchema().WithEnum(ranker.ModelActive, ranker.ModelPrevious, ranker.ModelLoaded, ranker.ModelWaiting, ranker.ModelAvailable, ranker.ModelRefused),
-			"reason": text(), "created": text(), "parent": text(), "forced": text(),
-			"metrics": dict(obj("mean low high n", map[string]*openapi3.Schema{"mean": number(), "low": number(), "high": number(), "n": whole()}))}))})}
-	activeAnswer = obj("active", map[string]*openapi3.Schema{"active": text()})
-	docActivate  = operation{summary: "Try a bundle, load it, and make it the active one; the version prior goes back to the prior", answer: activeAnswer}
-	docRollback  = operation{summary: "Make active again what was active before", answer: activeAnswer}
-	docReport    = operation{summary: "A bundle's report, a page for people", answer: text(), text: "text/html"}
-	docLive      = operation{summary: "The process runs", answer: free()}
-	docReady     = operation{summary: "It can rank; 503 while it cannot or drains", answer: free()}
-	docMetrics   = operation{summary: "Prometheus metrics", answer: text(), text: "text/plain"}
-	docOpenAPI   = operation{summary: "This document", answer: free()}
-	docPage      = operation{summary: "A page for people", answer: text(), text: "text/html"}
+			"reason": stringSchema(), "created": stringSchema(), "parent": stringSchema(), "forced": stringSchema(),
+			"metrics": mapOf(objectOf("mean low high n", map[string]*openapi3.Schema{"mean": numberSchema(), "low": numberSchema(), "high": numberSchema(), "n": integerSchema()}))}))})}
+	activeSchema = objectOf("active", map[string]*openapi3.Schema{"active": stringSchema()})
+	docActivate  = operation{summary: "Try a bundle, load it, and make it the active one; the version prior goes back to the prior", answer: activeSchema}
+	docRollback  = operation{summary: "Make active again what was active before", answer: activeSchema}
+	docReport    = operation{summary: "A bundle's report, a page for people", answer: stringSchema(), text: "text/html"}
+	docLive      = operation{summary: "The process runs", answer: anyObject()}
+	docReady     = operation{summary: "It can rank; 503 while it cannot or drains", answer: anyObject()}
+	docMetrics   = operation{summary: "Prometheus metrics", answer: stringSchema(), text: "text/plain"}
+	docOpenAPI   = operation{summary: "This document", answer: anyObject()}
+	docPage      = operation{summary: "A page for people", answer: stringSchema(), text: "text/html"}
 )
 
-var errorSchema = obj("error", map[string]*openapi3.Schema{
-	"error": obj("code message pointer", map[string]*openapi3.Schema{"code": text(), "message": text(), "pointer": text()})})
+var errorSchema = objectOf("error", map[string]*openapi3.Schema{
+	"error": objectOf("code message pointer", map[string]*openapi3.Schema{"code": stringSchema(), "message": stringSchema(), "pointer": stringSchema()})})
 
 var pathParam = regexp.MustCompile(`:(\w+)`)
 
@@ -117,7 +121,7 @@ func (r *route) operation() *openapi3.Operation {
 		op.Description = "Scope of the key, where keys are configured: " + r.scope
 	}
 	for _, m := range pathParam.FindAllStringSubmatch(r.path, -1) {
-		op.AddParameter(openapi3.NewPathParameter(m[1]).WithSchema(id()))
+		op.AddParameter(openapi3.NewPathParameter(m[1]).WithSchema(idSchema()))
 	}
 	if r.doc.body != nil {
 		op.RequestBody = &openapi3.RequestBodyRef{Value: openapi3.NewRequestBody().WithRequired(true).WithJSONSchema(r.doc.body)}

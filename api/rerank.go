@@ -22,48 +22,48 @@ import (
 
 // rerankBody takes the requests of TEI (texts), Jina (/v1) and Cohere (/v2).
 type rerankBody struct {
-	Query               string     `json:"query"`
-	Texts               []string   `json:"texts"`
-	Documents           []document `json:"documents"`
-	Model               string     `json:"model"`
-	TopN                *int       `json:"top_n"`
-	ReturnDocuments     bool       `json:"return_documents"`
-	ReturnText          bool       `json:"return_text"`
-	RawScores           bool       `json:"raw_scores"`
-	Truncate            *bool      `json:"truncate"`
-	TruncationDirection string     `json:"truncation_direction"`
-	MaxTokensPerDoc     *int       `json:"max_tokens_per_doc"`
-	MaxChunksPerDoc     *int       `json:"max_chunks_per_doc"`
-	RankFields          []string   `json:"rank_fields"`
-	Priority            *int       `json:"priority"`
+	Query               string         `json:"query"`
+	Texts               []string       `json:"texts"`
+	Documents           []documentText `json:"documents"`
+	Model               string         `json:"model"`
+	TopN                *int           `json:"top_n"`
+	ReturnDocuments     bool           `json:"return_documents"`
+	ReturnText          bool           `json:"return_text"`
+	RawScores           bool           `json:"raw_scores"`
+	Truncate            *bool          `json:"truncate"`
+	TruncationDirection string         `json:"truncation_direction"`
+	MaxTokensPerDoc     *int           `json:"max_tokens_per_doc"`
+	MaxChunksPerDoc     *int           `json:"max_chunks_per_doc"`
+	RankFields          []string       `json:"rank_fields"`
+	Priority            *int           `json:"priority"`
 }
 
-// document is a text, or an object with one.
-type document string
+// documentText is a text, or an object with one.
+type documentText string
 
 // UnmarshalJSONFrom implements json's interface.
-func (d *document) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+func (d *documentText) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if dec.PeekKind() == '{' {
 		var o struct {
 			Text string `json:"text"`
 		}
 		err := json.UnmarshalDecode(dec, &o)
-		*d = document(o.Text)
+		*d = documentText(o.Text)
 		return err
 	}
 	var s string
 	err := json.UnmarshalDecode(dec, &s)
-	*d = document(s)
+	*d = documentText(s)
 	return err
 }
 
 const (
-	maxRerank     = 1000
-	rerankTimeout = 20 * time.Second
+	maxRerankTexts = 1000
+	rerankTimeout  = 20 * time.Second
 )
 
-// scored is one text with its score.
-type scored struct {
+// scoredText is one text with its score.
+type scoredText struct {
 	index int
 	score float64
 	text  string
@@ -71,7 +71,7 @@ type scored struct {
 
 func (s *Server) rerank(c *gin.Context) {
 	var b rerankBody
-	if err := readBody(c, jsonType, func(data []byte) error { return decode(data, &b) }); err != nil {
+	if err := readBody(c, jsonMediaType, func(data []byte) error { return decode(data, &b) }); err != nil {
 		fail(c, err)
 		return
 	}
@@ -81,43 +81,43 @@ func (s *Server) rerank(c *gin.Context) {
 			texts = append(texts, string(d))
 		}
 	}
-	c.Set(keyCandidates, len(texts))
-	list, err := s.similarities(c.Request.Context(), &b, texts)
+	c.Set(contextCandidates, len(texts))
+	list, err := s.scoreTexts(c.Request.Context(), &b, texts)
 	if err != nil {
 		fail(c, err)
 		return
 	}
 	switch {
 	case tei:
-		writeJSON(c, teiAnswer(list, b.ReturnText))
+		writeJSON(c, teiResponse(list, b.ReturnText))
 	case strings.HasPrefix(c.FullPath(), "/v2"):
-		writeJSON(c, cohereAnswer(list))
+		writeJSON(c, cohereResponse(list))
 	default:
-		writeJSON(c, jinaAnswer(list, &b, texts))
+		writeJSON(c, jinaResponse(list, &b, texts))
 	}
 }
 
-// similarities scores every text against the query, best first.
-func (s *Server) similarities(ctx context.Context, b *rerankBody, texts []string) ([]scored, error) {
+// scoreTexts scores every text against the query, best first.
+func (s *Server) scoreTexts(ctx context.Context, b *rerankBody, texts []string) ([]scoredText, error) {
 	switch {
 	case strings.TrimSpace(b.Query) == "":
-		return nil, errInvalid.with("is required", "/query")
+		return nil, errInvalidField.with("is required", "/query")
 	case len(texts) == 0:
-		return nil, errInvalid.with("must hold at least one text", "/documents")
-	case len(texts) > maxRerank:
-		return nil, errTooMany.with("more than 1,000 texts", "/documents")
+		return nil, errInvalidField.with("must hold at least one text", "/documents")
+	case len(texts) > maxRerankTexts:
+		return nil, errTooManyItems.with("more than 1,000 texts", "/documents")
 	case b.TopN != nil && *b.TopN < 1:
-		return nil, errInvalid.with("must be at least 1", "/top_n")
-	case s.opt.Texts == nil:
-		return nil, errNoText
+		return nil, errInvalidField.with("must be at least 1", "/top_n")
+	case s.opt.TextEncoder == nil:
+		return nil, errNoTextEncoder
 	}
 	ctx, cancel := context.WithTimeout(ctx, rerankTimeout)
 	defer cancel()
-	vectors, err := s.vectors(ctx, append([]string{b.Query}, texts...))
+	vectors, err := s.encodeTexts(ctx, append([]string{b.Query}, texts...))
 	if err != nil {
-		return nil, errNoText
+		return nil, errNoTextEncoder
 	}
-	list := make([]scored, len(texts))
+	list := make([]scoredText, len(texts))
 	for i, t := range texts {
 		score := 0.0
 		for k, x := range vectors[i+1] { // none for a text without a visible character
@@ -126,27 +126,27 @@ func (s *Server) similarities(ctx context.Context, b *rerankBody, texts []string
 		if !b.RawScores {
 			score = (score + 1) / 2
 		}
-		list[i] = scored{index: i, text: t, score: score}
+		list[i] = scoredText{index: i, text: t, score: score}
 	}
-	slices.SortStableFunc(list, func(a, b scored) int { return cmp.Compare(b.score, a.score) })
+	slices.SortStableFunc(list, func(a, b scoredText) int { return cmp.Compare(b.score, a.score) })
 	if b.TopN != nil {
 		list = list[:min(*b.TopN, len(list))]
 	}
 	return list, nil
 }
 
-// vectors asks for all texts at once, so that the encoder can batch them.
-func (s *Server) vectors(ctx context.Context, texts []string) ([][]float32, error) {
+// encodeTexts asks for all texts at once, so that the encoder can batch them.
+func (s *Server) encodeTexts(ctx context.Context, texts []string) ([][]float32, error) {
 	out, errs := make([][]float32, len(texts)), make([]error, len(texts))
 	var wg sync.WaitGroup
 	for i, t := range texts {
-		wg.Go(func() { out[i], errs[i] = s.opt.Texts.Text(ctx, t) })
+		wg.Go(func() { out[i], errs[i] = s.opt.TextEncoder.Text(ctx, t) })
 	}
 	wg.Wait()
 	return out, errors.Join(errs...)
 }
 
-func teiAnswer(list []scored, withText bool) any {
+func teiResponse(list []scoredText, withText bool) any {
 	out := make([]gin.H, len(list))
 	for i, s := range list {
 		out[i] = gin.H{"index": s.index, "score": s.score}
@@ -157,7 +157,7 @@ func teiAnswer(list []scored, withText bool) any {
 	return out
 }
 
-func cohereAnswer(list []scored) any {
+func cohereResponse(list []scoredText) any {
 	out := make([]gin.H, len(list))
 	for i, s := range list {
 		out[i] = gin.H{"index": s.index, "relevance_score": s.score}
@@ -166,7 +166,7 @@ func cohereAnswer(list []scored) any {
 		"api_version": gin.H{"version": "2", "is_experimental": false}, "billed_units": gin.H{"search_units": 1}}}
 }
 
-func jinaAnswer(list []scored, b *rerankBody, texts []string) any {
+func jinaResponse(list []scoredText, b *rerankBody, texts []string) any {
 	words := len(strings.Fields(b.Query)) * len(texts)
 	for _, t := range texts {
 		words += len(strings.Fields(t))
@@ -185,7 +185,7 @@ func jinaAnswer(list []scored, b *rerankBody, texts []string) any {
 func (s *Server) rankMetarank(c *gin.Context) {
 	start := time.Now()
 	var req *ranker.Request
-	err := readBody(c, jsonType, func(data []byte) error {
+	err := readBody(c, jsonMediaType, func(data []byte) error {
 		if err := checkDepth(data); err != nil {
 			return err
 		}
@@ -193,11 +193,11 @@ func (s *Server) rankMetarank(c *gin.Context) {
 		if bad != nil {
 			return bad
 		}
-		if e.Kind != event.Impression {
-			return errInvalid.with("must be a ranking", "/event")
+		if e.Kind != event.EventImpression {
+			return errInvalidField.with("must be a ranking", "/event")
 		}
 		if len(e.Shown) > maxCandidates {
-			return errTooMany
+			return errTooManyItems
 		}
 		req = &ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Context, Model: c.Param("model"), Record: true}
 		for i, id := range e.Shown {
@@ -208,13 +208,13 @@ func (s *Server) rankMetarank(c *gin.Context) {
 			req.Candidates = append(req.Candidates, cand)
 		}
 		if req.ID == "" {
-			req.ID = c.GetString(keyRequestID)
+			req.ID = c.GetString(contextRequestID)
 		}
 		if req.User == "" {
-			return errInvalid.with("user or session is required", "/user")
+			return errInvalidField.with("user or session is required", "/user")
 		}
 		var err error
-		req.Candidates, err = distinct(req.Candidates)
+		req.Candidates, err = deduplicate(req.Candidates)
 		return err
 	})
 	if err != nil {
@@ -224,7 +224,7 @@ func (s *Server) rankMetarank(c *gin.Context) {
 	if c.Query("explain") == "true" {
 		req.Explain = maxExplain
 	}
-	resp, err := s.rank(c, req)
+	resp, err := s.runRanking(c, req)
 	if err != nil {
 		fail(c, err)
 		return

@@ -62,7 +62,7 @@ func mergedTimings(in []ranker.Timing) []ranker.Timing {
 	return out
 }
 
-func appendItem(b []byte, it *ranker.Ranked) []byte {
+func appendItem(b []byte, it *ranker.RankedItem) []byte {
 	b = append(b, `{"id":`...)
 	b = appendString(b, it.ID)
 	b = append(b, `,"rank":`...)

@@ -102,7 +102,7 @@ func TestDeadlineReturnsWhatIsThere(t *testing.T) {
 	out := make([][]float32, len(its))
 	returned := make(chan struct{})
 	go func() {
-		s.Vectors(ctx, its, out)
+		s.Fetch(ctx, its, out)
 		close(returned)
 	}()
 	until(t, "the texts are queued", func() bool { return s.Stats().Queued == 21 })
@@ -134,7 +134,7 @@ func TestDeadContextOnlyQueues(t *testing.T) {
 	cancel()
 	its := items("a", 10, 8)
 	out := make([][]float32, 10)
-	s.Vectors(ctx, its, out)
+	s.Fetch(ctx, its, out)
 	if present(out) != 0 {
 		t.Error("waited with a dead context")
 	}
@@ -151,7 +151,7 @@ func TestLeaderGivesUpFollowersStay(t *testing.T) {
 	its := items("a", 10, 8)
 	ctx, cancel := context.WithCancel(context.Background())
 	var leader, follower sync.WaitGroup
-	leader.Go(func() { s.Vectors(ctx, its, make([][]float32, 10)) })
+	leader.Go(func() { s.Fetch(ctx, its, make([][]float32, 10)) })
 	until(t, "the leader queued", func() bool { return s.Stats().Misses == 10 && s.Stats().Queued == 11 })
 	follower.Go(func() { m.check(t, its, vectors(s, its)) })
 	until(t, "the follower joined", func() bool { return s.Stats().Misses == 20 })
@@ -242,7 +242,7 @@ func TestRequestsGoBeforeImportsBeforeBackground(t *testing.T) {
 
 func TestBackgroundIsBounded(t *testing.T) {
 	m := newFake()
-	s := start(t, m, embeddings.Options{Background: 50})
+	s := start(t, m, embeddings.Options{BackgroundLimit: 50})
 	release := occupy(t, m, s)
 	its := items("a", 400, 8)
 	// Up to a window of texts may be tokenized ahead of the queue.
@@ -260,7 +260,7 @@ func TestBackgroundIsBounded(t *testing.T) {
 	for i := range 5 {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
 		its := items(string(rune('b'+i)), 300, 8)
-		s.Vectors(ctx, its, make([][]float32, len(its)))
+		s.Fetch(ctx, its, make([][]float32, len(its)))
 		cancel()
 	}
 	if st := s.Stats(); st.Background > 50+144 {
@@ -307,7 +307,7 @@ func TestClose(t *testing.T) {
 	its := items("a", 40, 8)
 	out := make([][]float32, 40)
 	var wg sync.WaitGroup
-	wg.Go(func() { s.Vectors(context.Background(), its, out) })
+	wg.Go(func() { s.Fetch(context.Background(), its, out) })
 	wg.Go(func() {
 		err := s.EncodeAll(context.Background(), each(items("b", 40, 8)), nil)
 		if !errors.Is(err, embeddings.ErrClosed) {
@@ -339,7 +339,7 @@ func TestClose(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	m := newFake()
 	m.parallel = 3
-	s := start(t, m, embeddings.Options{Dir: t.TempDir(), CacheBytes: 64 << 10, Background: 100})
+	s := start(t, m, embeddings.Options{Dir: t.TempDir(), CacheBytes: 64 << 10, BackgroundLimit: 100})
 	pool := slices.Concat(items("a", 200, 8), items("b", 100, 40), items("poison", 3, 12))
 	var wg sync.WaitGroup
 	for g := range 8 {
@@ -361,7 +361,7 @@ func TestConcurrentUse(t *testing.T) {
 				case 3:
 					_ = s.EncodeAll(ctx, each(part), nil)
 				default:
-					s.Vectors(ctx, part, out)
+					s.Fetch(ctx, part, out)
 					for j, it := range part {
 						if out[j] != nil {
 							m.check(t, part[j:j+1], out[j:j+1])

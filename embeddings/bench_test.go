@@ -71,6 +71,6 @@ func BenchmarkBatcher(b *testing.B) {
 		b.StopTimer()
 		its := items(fmt.Sprint(i, "-"), 100, 12)
 		b.StartTimer()
-		s.Vectors(ctx, its, out)
+		s.Fetch(ctx, its, out)
 	}
 }

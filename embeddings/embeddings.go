@@ -32,10 +32,10 @@ type Model interface {
 	Digest() string
 }
 
-// Shared is a level of vectors that several services use, for one encoder. It is only a cache: an
+// SharedCache is a level of vectors that several services use, for one encoder. It is only a cache: an
 // implementation that fails answers that it has nothing. Implementations are safe for concurrent use and
 // bound their own time.
-type Shared interface {
+type SharedCache interface {
 	// Get fills out[i], of nil, with a vector for keys[i] if there is one. Each is the caller's.
 	Get(ctx context.Context, keys []uint64, out [][]float32)
 	// Put offers vectors, which are float16 values and not kept after the call.

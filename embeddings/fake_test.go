@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"relish/embeddings"
-	"relish/embeddings/table"
+	"relish/embeddings/vectortable"
 	"relish/ranker"
 )
 
@@ -160,7 +160,7 @@ func (f *fake) check(t testing.TB, its []*ranker.ItemInfo, out [][]float32) {
 	t.Helper()
 	for i, it := range its {
 		want := f.vector(it.Body())
-		table.Round(want)
+		vectortable.RoundToFloat16(want)
 		if !slices.Equal(out[i], want) {
 			t.Fatalf("item %d: wrong vector (nil: %t)", i, out[i] == nil)
 		}
@@ -181,7 +181,7 @@ func each(its []*ranker.ItemInfo) iter.Seq2[*ranker.ItemInfo, error] {
 // vectors asks without a deadline.
 func vectors(s *embeddings.Service, its []*ranker.ItemInfo) [][]float32 {
 	out := make([][]float32, len(its))
-	s.Vectors(context.Background(), its, out)
+	s.Fetch(context.Background(), its, out)
 	return out
 }
 

@@ -11,15 +11,15 @@ import (
 // Lookup fills out with the vectors that are in the cache or the table, nil elsewhere, and returns
 // how many items with a text have none. It never waits for the encoder and queues nothing.
 func (s *Service) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int) {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	var hits, stored int
 	for i, it := range items {
 		out[i] = nil
 		if it == nil || it.TextKey == 0 {
 			continue
 		}
-		vec, fromTable := s.find(it.TextKey)
+		vec, fromTable := s.atHand(it.TextKey)
 		out[i] = vec
 		switch {
 		case vec == nil:
@@ -36,8 +36,8 @@ func (s *Service) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int
 	return missing
 }
 
-// find returns the vector at hand for a key, nil if there is none. Callers hold the gate.
-func (s *Service) find(key uint64) (vec []float32, fromTable bool) {
+// atHand returns the vector at hand for a key, nil if there is none. Callers hold the gate.
+func (s *Service) atHand(key uint64) (vec []float32, fromTable bool) {
 	if s.closed {
 		return nil, false
 	}
@@ -51,26 +51,26 @@ func (s *Service) find(key uint64) (vec []float32, fromTable bool) {
 	if !s.table.Read(key, vec) {
 		return nil, false
 	}
-	s.put(key, vec)
+	s.cacheVector(key, vec)
 	return vec, true
 }
 
-func (s *Service) put(key uint64, vec []float32) {
-	if !s.cache.Set(key, vec, s.cost()) {
+func (s *Service) cacheVector(key uint64, vec []float32) {
+	if !s.cache.Set(key, vec, s.vectorCost()) {
 		s.count.setsLost.Add(1)
 	}
 }
 
-// Vectors fills out as ranker.Vectors says: what Lookup does not find is encoded ahead of all work
+// Fetch fills out as ranker.Vectors says: what Lookup does not find is encoded ahead of all work
 // that no request waits for, until ctx ends; the rest goes to the background queue.
-func (s *Service) Vectors(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
+func (s *Service) Fetch(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
 	if s.Lookup(items, out) == 0 {
 		return
 	}
 	w := &waiter{done: make(chan struct{})}
-	lane := laneRequest
+	lane := priorityRequest
 	if ctx.Err() != nil {
-		w, lane = nil, laneBackground
+		w, lane = nil, priorityBackground
 	}
 	flights, at := s.join(w, lane, items, out)
 	if w == nil || len(flights) == 0 {
@@ -88,9 +88,9 @@ func (s *Service) Vectors(ctx context.Context, items []*ranker.ItemInfo, out [][
 
 // join takes part in a flight for every item that has a text and no vector in out. A vector that
 // came to hand since the caller looked goes into out. at holds the flights' places in out.
-func (s *Service) join(w *waiter, lane int, items []*ranker.ItemInfo, out [][]float32) (flights []*flight, at []int) {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+func (s *Service) join(w *waiter, lane int, items []*ranker.ItemInfo, out [][]float32) (flights []*job, at []int) {
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	q := s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -99,8 +99,8 @@ func (s *Service) join(w *waiter, lane int, items []*ranker.ItemInfo, out [][]fl
 			continue
 		}
 		// A flight ends after its vector is at hand: without one, the second look settles it.
-		if q.flights[it.TextKey] == nil {
-			if out[i], _ = s.find(it.TextKey); out[i] != nil {
+		if q.jobs[it.TextKey] == nil {
+			if out[i], _ = s.atHand(it.TextKey); out[i] != nil {
 				continue
 			}
 		}
@@ -113,7 +113,7 @@ func (s *Service) join(w *waiter, lane int, items []*ranker.ItemInfo, out [][]fl
 }
 
 // await waits for all flights of w, or leaves them when ctx ends.
-func (s *Service) await(ctx context.Context, w *waiter, flights []*flight) {
+func (s *Service) await(ctx context.Context, w *waiter, flights []*job) {
 	select {
 	case <-w.done:
 	case <-ctx.Done():
@@ -135,14 +135,14 @@ func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 	case vec != nil:
 		return vec, nil
 	case f == nil:
-		s.gate.RLock()
-		defer s.gate.RUnlock()
+		s.closeLock.RLock()
+		defer s.closeLock.RUnlock()
 		if s.closed {
 			return nil, ErrClosed
 		}
 		return nil, ErrNotEncoded
 	}
-	s.await(ctx, w, []*flight{f})
+	s.await(ctx, w, []*job{f})
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
 	if !f.done || errors.Is(f.err, errGivenUp) {
@@ -151,31 +151,31 @@ func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 	return f.vec, f.err
 }
 
-func (s *Service) joinText(w *waiter, key uint64, text string) ([]float32, *flight) {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+func (s *Service) joinText(w *waiter, key uint64, text string) ([]float32, *job) {
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
-	if s.queue.flights[key] == nil {
-		if vec, _ := s.find(key); vec != nil {
+	if s.queue.jobs[key] == nil {
+		if vec, _ := s.atHand(key); vec != nil {
 			return vec, nil
 		}
 	}
-	f, _ := s.queue.join(w, laneRequest, key, nil, text)
+	f, _ := s.queue.join(w, priorityRequest, key, nil, text)
 	return nil, f
 }
 
 // Enqueue has the items' texts encoded in the background, those not at hand and not on their way,
 // and returns how many were dropped because the queue is full.
 func (s *Service) Enqueue(items []*ranker.ItemInfo) (dropped int) {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	for _, it := range items {
 		if it == nil || it.TextKey == 0 || s.stored(it.TextKey) {
 			continue
 		}
 		s.queue.mu.Lock()
-		_, full := s.queue.join(nil, laneBackground, it.TextKey, it, "")
+		_, full := s.queue.join(nil, priorityBackground, it.TextKey, it, "")
 		s.queue.mu.Unlock()
 		if full {
 			dropped++
@@ -194,7 +194,7 @@ func (s *Service) stored(key uint64) bool {
 		return true
 	}
 	vec, ok := s.cache.Get(key)
-	if ok && s.keeps {
+	if ok && s.writable {
 		return s.table.Append([]uint64{key}, [][]float32{vec}) == nil
 	}
 	return ok

@@ -11,7 +11,7 @@ import (
 
 	"github.com/dgraph-io/ristretto/v2"
 
-	"relish/embeddings/table"
+	"relish/embeddings/vectortable"
 	"relish/ranker"
 )
 
@@ -43,34 +43,34 @@ type Options struct {
 	// ReadOnly reads the table beside the process that writes it; new vectors stay in memory.
 	ReadOnly bool
 	// Shared is asked before the encoder, and given what the encoder made; nil: there is none.
-	Shared Shared
+	Shared SharedCache
 	// CacheBytes bounds the float32 vectors held in memory, overhead included; 0 means 256 MiB.
 	CacheBytes int64
-	// Background bounds the texts that wait to be encoded without a caller; 0 means 100,000.
-	Background int
-	Log        *slog.Logger // nil means slog.Default
+	// BackgroundLimit bounds the texts that wait to be encoded without a caller; 0 means 100,000.
+	BackgroundLimit int
+	Log             *slog.Logger // nil means slog.Default
 }
 
 // Service gives text vectors: from the cache, the table or the encoder. All methods are safe for
 // concurrent use. A text's vector has the same bits wherever it comes from, since it is rounded to
 // the table's float16 once, when it is encoded.
 type Service struct {
-	model Model
-	log   *slog.Logger
-	cache *ristretto.Cache[uint64, []float32]
-	table *table.Table // nil: memory only
-	keeps bool         // the table takes new vectors
-	share Shared       // nil: none
-	queue *queue
+	model    Model
+	log      *slog.Logger
+	cache    *ristretto.Cache[uint64, []float32]
+	table    *vectortable.Table // nil: memory only
+	writable bool               // the table takes new vectors
+	shared   SharedCache        // nil: none
+	queue    *queue
 
-	// gate is held for reading by whoever touches cache and table, so that Close can end both.
-	gate   sync.RWMutex
-	closed bool
+	// closeLock is held for reading by whoever touches cache and table, so that Close can end both.
+	closeLock sync.RWMutex
+	closed    bool
 
-	stop    context.CancelFunc // ends runs
-	ctx     context.Context
-	workers sync.WaitGroup
-	once    sync.Once
+	stop      context.CancelFunc // ends runs
+	ctx       context.Context
+	workers   sync.WaitGroup
+	closeOnce sync.Once
 
 	count counters
 }
@@ -91,26 +91,26 @@ func New(model Model, opt Options) (*Service, error) {
 	if opt.CacheBytes == 0 {
 		opt.CacheBytes = defaultCacheBytes
 	}
-	if opt.Background == 0 {
-		opt.Background = defaultBackground
+	if opt.BackgroundLimit == 0 {
+		opt.BackgroundLimit = defaultBackground
 	}
-	if opt.CacheBytes < 0 || opt.Background < 0 {
-		return nil, fmt.Errorf("cache bytes %d and background %d must not be negative", opt.CacheBytes, opt.Background)
+	if opt.CacheBytes < 0 || opt.BackgroundLimit < 0 {
+		return nil, fmt.Errorf("cache bytes %d and background %d must not be negative", opt.CacheBytes, opt.BackgroundLimit)
 	}
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
-	s := &Service{model: model, log: opt.Log, share: opt.Shared, queue: newQueue(model, opt.Background)}
+	s := &Service{model: model, log: opt.Log, shared: opt.Shared, queue: newQueue(model, opt.BackgroundLimit)}
 	var err error
 	if opt.Dir != "" {
-		s.table, err = table.Open(opt.Dir, model.Digest(), model.Dim(), table.Options{ReadOnly: opt.ReadOnly, Log: opt.Log})
+		s.table, err = vectortable.Open(opt.Dir, model.Digest(), model.Dim(), vectortable.Options{ReadOnly: opt.ReadOnly, Log: opt.Log})
 		if err != nil {
 			return nil, err
 		}
-		s.keeps = !opt.ReadOnly
+		s.writable = !opt.ReadOnly
 	}
 	s.cache, err = ristretto.NewCache(&ristretto.Config[uint64, []float32]{
-		NumCounters:        max(10*opt.CacheBytes/s.cost(), 100),
+		NumCounters:        max(10*opt.CacheBytes/s.vectorCost(), 100),
 		MaxCost:            opt.CacheBytes,
 		BufferItems:        getBuffer,
 		IgnoreInternalCost: true, // cost counts it
@@ -126,13 +126,13 @@ func New(model Model, opt Options) (*Service, error) {
 	// As many workers as runs make sense at once, and on a device that runs one at a time the other
 	// cores' workers tokenize.
 	for range max(s.queue.parallel, runtime.GOMAXPROCS(0)) {
-		s.workers.Go(s.work)
+		s.workers.Go(s.worker)
 	}
 	return s, nil
 }
 
-// cost is what one cached vector takes, in bytes.
-func (s *Service) cost() int64 { return int64(4*s.model.Dim() + entryOverhead) }
+// vectorCost is what one cached vector takes, in bytes.
+func (s *Service) vectorCost() int64 { return int64(4*s.model.Dim() + entryOverhead) }
 
 // Dim is the number of components of a vector.
 func (s *Service) Dim() int { return s.model.Dim() }
@@ -143,12 +143,12 @@ func (s *Service) Digest() string { return s.model.Digest() }
 // Flush returns once every item vector computed so far is durable in the table, or with the reason
 // why one is not; ErrClosed after Close. Without a table it does nothing.
 func (s *Service) Flush() error {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	if s.closed {
 		return ErrClosed
 	}
-	if !s.keeps {
+	if !s.writable {
 		return nil
 	}
 	return s.table.Sync()
@@ -176,14 +176,14 @@ func (s *Service) Compact(live func(key uint64) bool) (dropped int, err error) {
 // Close drops what waits, lets running batches finish, or cancels them when ctx ends, and makes the
 // table durable. Waiting callers return with what they have. Lookups after it find nothing.
 func (s *Service) Close(ctx context.Context) (err error) {
-	s.once.Do(func() {
-		s.queue.close()
+	s.closeOnce.Do(func() {
+		s.queue.shutDown()
 		unhook := context.AfterFunc(ctx, s.stop)
 		s.workers.Wait()
 		unhook()
 		s.stop()
-		s.gate.Lock()
-		defer s.gate.Unlock()
+		s.closeLock.Lock()
+		defer s.closeLock.Unlock()
 		s.closed = true
 		s.cache.Close()
 		if s.table != nil {
@@ -209,7 +209,7 @@ type Stats struct {
 	Background int // of these, texts waiting that no caller waits for
 	CacheBytes int64
 	CacheLimit int64
-	Table      table.Stats
+	Table      vectortable.Stats
 }
 
 // Plus adds the figures of another service, but for its table's.
@@ -231,11 +231,11 @@ func (s *Service) Stats() Stats {
 		PaddedTokens: c.padded.Load(), RealTokens: c.real.Load(), CacheSetsLost: c.setsLost.Load()}
 	q := s.queue
 	q.mu.Lock()
-	bg := &q.lanes[laneBackground]
-	st.Abandoned, st.Dropped, st.Queued, st.Background = q.abandoned, q.dropped, len(q.flights), bg.raw.Len()+bg.waiting
+	bg := &q.lists[priorityBackground]
+	st.Abandoned, st.Dropped, st.Queued, st.Background = q.abandoned, q.dropped, len(q.jobs), bg.untokenized.Len()+bg.waiting
 	q.mu.Unlock()
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	if !s.closed {
 		st.CacheLimit = s.cache.MaxCost()
 		st.CacheBytes = st.CacheLimit - s.cache.RemainingCost()

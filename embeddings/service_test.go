@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"relish/embeddings"
-	"relish/embeddings/table"
+	"relish/embeddings/vectortable"
 	"relish/ranker"
 )
 
@@ -159,7 +159,7 @@ func TestChangedEncoderMeetsNoOldVectors(t *testing.T) {
 	second.digest = strings.Repeat("1e", 32)
 	s = start(t, second, embeddings.Options{Dir: dir})
 	second.check(t, its, vectors(s, its))
-	stale, err := table.Stale(dir, second.digest)
+	stale, err := vectortable.Stale(dir, second.digest)
 	if err != nil || len(stale) != 1 {
 		t.Errorf("stale tables %v, %v", stale, err)
 	}
@@ -174,7 +174,7 @@ func TestReadBesideTheWriter(t *testing.T) {
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := embeddings.New(newFake(), embeddings.Options{Dir: dir}); !errors.Is(err, table.ErrLocked) {
+	if _, err := embeddings.New(newFake(), embeddings.Options{Dir: dir}); !errors.Is(err, vectortable.ErrLocked) {
 		t.Errorf("second writer: %v", err)
 	}
 	other := newFake()
@@ -249,7 +249,7 @@ func TestOptionsAreChecked(t *testing.T) {
 			return embeddings.New(newFake(), embeddings.Options{CacheBytes: -1})
 		},
 		"negative queue": func() (*embeddings.Service, error) {
-			return embeddings.New(newFake(), embeddings.Options{Background: -1})
+			return embeddings.New(newFake(), embeddings.Options{BackgroundLimit: -1})
 		},
 		"digest is no id": func() (*embeddings.Service, error) { return embeddings.New(bad, embeddings.Options{Dir: t.TempDir()}) },
 	} {

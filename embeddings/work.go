@@ -6,40 +6,40 @@ import (
 	"fmt"
 	"iter"
 
-	"relish/embeddings/table"
+	"relish/embeddings/vectortable"
 	"relish/ranker"
 )
 
-// work is one worker: it tokenizes and runs what the queue gives it, until the queue is closed.
-func (s *Service) work() {
+// worker is one worker: it tokenizes and runs what the queue gives it, until the queue is closed.
+func (s *Service) worker() {
 	for {
 		t, ok := s.queue.next()
 		switch {
 		case !ok:
 			return
 		case t.run:
-			s.encode(t.flights)
-			s.queue.ran(t)
+			s.encodeBatch(t.jobs)
+			s.queue.runDone(t)
 		default:
-			for _, f := range t.flights {
+			for _, f := range t.jobs {
 				f.tokens = s.model.Tokenize(nil, f.body())
 			}
-			s.queue.tokenized(t)
+			s.queue.tokenizeDone(t)
 		}
 	}
 }
 
-// encode fills in the vectors of one batch, those that the shared level has from there, and puts them into
+// encodeBatch fills in the vectors of one batch, those that the shared level has from there, and puts them into
 // cache and table.
-func (s *Service) encode(fs []*flight) {
-	fresh := s.fetch(fs)
-	if len(fresh) > 0 && !s.make(fresh) {
+func (s *Service) encodeBatch(fs []*job) {
+	fresh := s.fetchShared(fs)
+	if len(fresh) > 0 && !s.encodeMissing(fresh) {
 		for _, f := range fs {
 			f.vec, f.err = nil, ErrClosed
 		}
 		return
 	}
-	s.offer(fresh)
+	s.offerShared(fresh)
 	keys := make([]uint64, 0, len(fs))
 	vecs := make([][]float32, 0, len(fs))
 	s.queue.mu.Lock()
@@ -50,23 +50,23 @@ func (s *Service) encode(fs []*flight) {
 		}
 	}
 	s.queue.mu.Unlock()
-	if s.keeps {
+	if s.writable {
 		if err := s.table.Append(keys, vecs); err != nil {
 			s.log.Warn("vectors stay in memory only", "error", err)
 		}
 	}
 	for _, f := range fs {
 		if f.err == nil {
-			s.put(f.key, f.vec)
+			s.cacheVector(f.key, f.vec)
 		}
 	}
 	s.cache.Wait() // sets are asynchronous; after its flight ends, a text must be found
 }
 
-// make runs the encoder. When the batch fails, each text gets one try alone, so that one bad text costs its
+// encodeMissing runs the encoder. When the batch fails, each text gets one try alone, so that one bad text costs its
 // neighbours nothing. It returns false when the service is closing.
-func (s *Service) make(fs []*flight) bool {
-	err := s.run(fs)
+func (s *Service) encodeMissing(fs []*job) bool {
+	err := s.runModel(fs)
 	if err != nil && s.ctx.Err() != nil {
 		return false
 	}
@@ -74,7 +74,7 @@ func (s *Service) make(fs []*flight) bool {
 		return true
 	}
 	for i, f := range fs {
-		if f.err = s.run(fs[i : i+1]); f.err != nil {
+		if f.err = s.runModel(fs[i : i+1]); f.err != nil {
 			f.vec = nil
 			s.count.failed.Add(1)
 		}
@@ -83,16 +83,16 @@ func (s *Service) make(fs []*flight) bool {
 	return true
 }
 
-// fetch takes what the shared level has and returns the flights that are left.
-func (s *Service) fetch(fs []*flight) (left []*flight) {
-	if s.share == nil {
+// fetchShared takes what the shared level has and returns the flights that are left.
+func (s *Service) fetchShared(fs []*job) (left []*job) {
+	if s.shared == nil {
 		return fs
 	}
 	keys, vecs := make([]uint64, len(fs)), make([][]float32, len(fs))
 	for i, f := range fs {
 		keys[i] = f.key
 	}
-	s.share.Get(s.ctx, keys, vecs)
+	s.shared.Get(s.ctx, keys, vecs)
 	for i, f := range fs {
 		if vecs[i] == nil {
 			left = append(left, f)
@@ -104,9 +104,9 @@ func (s *Service) fetch(fs []*flight) (left []*flight) {
 	return left
 }
 
-// offer gives the shared level what the encoder made of items' texts; queries are of no use to others.
-func (s *Service) offer(fs []*flight) {
-	if s.share == nil {
+// offerShared gives the shared level what the encoder made of items' texts; queries are of no use to others.
+func (s *Service) offerShared(fs []*job) {
+	if s.shared == nil {
 		return
 	}
 	var keys []uint64
@@ -117,12 +117,12 @@ func (s *Service) offer(fs []*flight) {
 		}
 	}
 	if len(keys) > 0 {
-		s.share.Put(s.ctx, keys, vecs)
+		s.shared.Put(s.ctx, keys, vecs)
 	}
 }
 
-// run is one forward pass over the flights' tokens.
-func (s *Service) run(fs []*flight) error {
+// runModel is one forward pass over the flights' tokens.
+func (s *Service) runModel(fs []*job) error {
 	batch := make([][]int32, len(fs))
 	out := make([][]float32, len(fs))
 	longest, tokens := 0, 0
@@ -139,21 +139,21 @@ func (s *Service) run(fs []*flight) error {
 		return err
 	}
 	for i, f := range fs {
-		table.Round(out[i])
+		vectortable.RoundToFloat16(out[i])
 		f.vec = out[i]
 	}
 	s.count.encodes.Add(uint64(len(fs)))
 	return nil
 }
 
-// bulkChunk is how many texts EncodeAll hands over at a time; two chunks are under way at once.
-const bulkChunk = 512
+// bulkChunkSize is how many texts EncodeAll hands over at a time; two chunks are under way at once.
+const bulkChunkSize = 512
 
 // chunk is a part of EncodeAll's items.
 type chunk struct {
-	w       *waiter
-	flights []*flight
-	items   int
+	w     *waiter
+	jobs  []*job
+	items int
 }
 
 // EncodeAll encodes the items' texts that have no vector yet and returns when all are durable in the
@@ -169,13 +169,13 @@ func (s *Service) EncodeAll(ctx context.Context, items iter.Seq2[*ranker.ItemInf
 		if c == nil {
 			return nil
 		}
-		if len(c.flights) > 0 {
-			s.await(ctx, c.w, c.flights)
+		if len(c.jobs) > 0 {
+			s.await(ctx, c.w, c.jobs)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		for _, f := range c.flights {
+		for _, f := range c.jobs {
 			switch {
 			case f.vec != nil:
 				encoded++
@@ -191,14 +191,14 @@ func (s *Service) EncodeAll(ctx context.Context, items iter.Seq2[*ranker.ItemInf
 		}
 		return nil
 	}
-	part := make([]*ranker.ItemInfo, 0, bulkChunk)
+	part := make([]*ranker.ItemInfo, 0, bulkChunkSize)
 	hand := func() error {
-		c, refused := s.bulk(part)
+		c, refused := s.submitBulk(part)
 		failed += refused
 		part = part[:0]
 		err := settle(before)
 		if err != nil {
-			s.queue.abandon(c.w, c.flights)
+			s.queue.abandon(c.w, c.jobs)
 		}
 		before = c
 		return err
@@ -207,7 +207,7 @@ func (s *Service) EncodeAll(ctx context.Context, items iter.Seq2[*ranker.ItemInf
 		if unread = err; err != nil {
 			break
 		}
-		if part = append(part, it); len(part) == bulkChunk {
+		if part = append(part, it); len(part) == bulkChunkSize {
 			if err := hand(); err != nil {
 				return err
 			}
@@ -231,25 +231,25 @@ func (s *Service) EncodeAll(ctx context.Context, items iter.Seq2[*ranker.ItemInf
 	return nil
 }
 
-// bulk hands over the texts of a chunk that are not stored yet, each once. refused counts those that
+// submitBulk hands over the texts of a chunk that are not stored yet, each once. refused counts those that
 // failed lately.
-func (s *Service) bulk(items []*ranker.ItemInfo) (c *chunk, refused int) {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+func (s *Service) submitBulk(items []*ranker.ItemInfo) (c *chunk, refused int) {
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	c = &chunk{w: &waiter{done: make(chan struct{})}, items: len(items)}
 	q := s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, it := range items {
-		if it == nil || it.TextKey == 0 || q.flights[it.TextKey] == nil && s.stored(it.TextKey) {
+		if it == nil || it.TextKey == 0 || q.jobs[it.TextKey] == nil && s.stored(it.TextKey) {
 			continue
 		}
 		before := c.w.left
-		switch f, _ := q.join(c.w, laneBulk, it.TextKey, it, ""); {
+		switch f, _ := q.join(c.w, priorityBulk, it.TextKey, it, ""); {
 		case f == nil:
 			refused++
 		case c.w.left > before:
-			c.flights = append(c.flights, f)
+			c.jobs = append(c.jobs, f)
 		}
 	}
 	return c, refused

@@ -10,22 +10,22 @@ import (
 	"relish/ranker"
 )
 
-// Skip names the parts of the state that have a record already. A store that writes its users and items
+// AppliedParts names the parts of the state that have a record already. A store that writes its users and items
 // one by one may have been cut off in between: what it does again must not count twice.
-type Skip struct {
-	User, Tables bool
-	Items        map[string]bool
+type AppliedParts struct {
+	User, Counters bool
+	Items          map[string]bool
 }
 
-// ApplyRest applies the record to all parts of the state but those of skip.
-func (s *State) ApplyRest(rec *event.Record, skip Skip) (changed *ranker.ItemInfo) {
-	s.skip = skip
-	defer func() { s.skip = Skip{} }()
+// ApplyRemaining applies the record to all parts of the state but those of skip.
+func (s *State) ApplyRemaining(rec *event.Record, skip AppliedParts) (changed *ranker.ItemInfo) {
+	s.applied = skip
+	defer func() { s.applied = AppliedParts{} }()
 	return s.Apply(rec)
 }
 
-// joinWindow is how long after being shown an interaction still counts as its follow-up.
-const joinWindow = 24 * 60 * 60 * 1000 // ms
+// followUpWindow is how long after being shown an interaction still counts as its follow-up.
+const followUpWindow = 24 * 60 * 60 * 1000 // ms
 
 // Apply takes one record into the state. Records come in the order of the log; event times may be
 // in any order, and the result does not depend on it (decayed sums up to rounding). It returns the
@@ -35,24 +35,24 @@ func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
 	s.seq, s.arrival = rec.Seq, max(s.arrival, rec.Arrival)
 	e := &rec.Event
 	switch e.Kind {
-	case event.Item:
+	case event.EventItem:
 		return s.applyItem(rec)
-	case event.User:
+	case event.EventUser:
 		u := s.user(e.UserID, rec)
 		mergeFields(&u.fields, &u.times, e.Fields, e.Time)
-	case event.Impression:
+	case event.EventImpression:
 		s.applyImpression(rec)
-	case event.Interaction:
+	case event.EventInteraction:
 		s.applyInteraction(rec)
-	case event.Delete:
+	case event.EventDelete:
 		delete(s.items, e.ItemID)
-	case event.Erase:
+	case event.EventErase:
 		for id := range s.users {
 			if UserHash(id) == e.UserHash {
 				delete(s.users, id)
 			}
 		}
-	case event.Table:
+	case event.EventTable:
 		if s.OpenTable != nil {
 			s.UseTable(e.Table, s.OpenTable(e.Table, e.Digest))
 		}
@@ -62,13 +62,13 @@ func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
 
 // mergeFields lets each field's newest event time win, ties by arrival. The map is replaced, not
 // changed: readers may hold the old one.
-func mergeFields(fields *map[string]ranker.Value, times *map[string]int64, add map[string]ranker.Value, t int64) {
+func mergeFields(fields *map[string]ranker.FieldValue, times *map[string]int64, add map[string]ranker.FieldValue, t int64) {
 	if len(add) == 0 {
 		return
 	}
 	merged := maps.Clone(*fields)
 	if merged == nil {
-		merged = make(map[string]ranker.Value, len(add))
+		merged = make(map[string]ranker.FieldValue, len(add))
 	}
 	if *times == nil {
 		*times = map[string]int64{}
@@ -91,10 +91,10 @@ func (s *State) applyItem(rec *event.Record) *ranker.ItemInfo {
 			return nil
 		}
 		it.times = nil
-		takeItem(&content, e)
+		setContent(&content, e)
 		it.time = e.Time
 	case it.Info == nil:
-		takeItem(&content, e)
+		setContent(&content, e)
 		it.time = e.Time
 	default:
 		content = it.Info.Item
@@ -104,7 +104,7 @@ func (s *State) applyItem(rec *event.Record) *ranker.ItemInfo {
 	return it.Info
 }
 
-func takeItem(to *ranker.Item, e *event.Event) {
+func setContent(to *ranker.Item, e *event.Event) {
 	if e.Title != nil {
 		to.Title = *e.Title
 	}
@@ -159,7 +159,7 @@ func (it *ItemState) mergeItem(content *ranker.Item, e *event.Event) {
 	}
 	fields := maps.Clone(content.Fields)
 	if fields == nil {
-		fields = map[string]ranker.Value{}
+		fields = map[string]ranker.FieldValue{}
 	}
 	for name, v := range e.Fields {
 		if _, known := fields[name]; wins("."+name, known) {
@@ -169,13 +169,13 @@ func (it *ItemState) mergeItem(content *ranker.Item, e *event.Event) {
 	content.Fields = fields
 }
 
-// valuesOf returns the item's values of each counted field.
-func valuesOf(info *ranker.ItemInfo, fields []string) [][]word {
-	out := make([][]word, len(fields))
+// fieldValuesOf returns the item's values of each counted field.
+func fieldValuesOf(info *ranker.ItemInfo, fields []string) [][]fieldValue {
+	out := make([][]fieldValue, len(fields))
 	for i, f := range fields {
 		if v, ok := fieldOf(info, f); ok {
-			words := v.Words()
-			out[i] = make([]word, len(words))
+			words := v.AsStrings()
+			out[i] = make([]fieldValue, len(words))
 			for k, w := range words {
 				out[i][k] = unique.Make(w)
 			}
@@ -189,13 +189,13 @@ func (s *State) applyImpression(rec *event.Record) {
 	u := s.user(e.UserID, rec)
 	for _, id := range e.Shown {
 		it := s.item(id, rec)
-		s.count(u, it, 0, rec)
-		s.addShown(u, it.shared(id), e.Time)
+		s.countForAll(u, it, 0, rec)
+		s.addShown(u, it.sharedID(id), e.Time)
 	}
 }
 
-// shared is the item's id as its description has it: users' histories are full of ids, which need not be there many times.
-func (it *ItemState) shared(id string) string {
+// sharedID is the item's id as its description has it: users' histories are full of ids, which need not be there many times.
+func (it *ItemState) sharedID(id string) string {
 	if it.Info != nil {
 		return it.Info.ID
 	}
@@ -209,12 +209,12 @@ func (s *State) applyInteraction(rec *event.Record) {
 		return
 	}
 	u, it := s.user(e.UserID, rec), s.item(e.ItemID, rec)
-	s.count(u, it, action+1, rec)
+	s.countForAll(u, it, action+1, rec)
 	value := float32(1)
 	if e.Value != nil {
 		value = float32(*e.Value)
 	}
-	in := ranker.Interaction{Item: it.shared(e.ItemID), Action: s.cfg.Actions[action], Time: e.Time, Value: value}
+	in := ranker.Interaction{Item: it.sharedID(e.ItemID), Action: s.cfg.Actions[action], Time: e.Time, Value: value}
 	u.recent = insert(u.recent, in, s.cfg.Recent, func(a ranker.Interaction) int64 { return a.Time })
 	for i := range u.shown {
 		if sh := &u.shown[i]; sh.Item == e.ItemID && follows(sh.Time, e.Time) {
@@ -224,7 +224,7 @@ func (s *State) applyInteraction(rec *event.Record) {
 }
 
 // follows reports whether something at t may be the follow-up of being shown at shown.
-func follows(shown, t int64) bool { return t >= shown && t-shown <= joinWindow }
+func follows(shown, t int64) bool { return t >= shown && t-shown <= followUpWindow }
 
 func (s *State) addShown(u *UserState, id string, t int64) {
 	sh := ranker.Shown{Item: id, Time: t}
@@ -254,40 +254,40 @@ func insert[T any](list []T, x T, bound int, time func(T) int64) []T {
 	return slices.Insert(list, at, x)
 }
 
-// count counts one event of the kind for the item, the user, the item's field values, the user with
+// countForAll counts one event of the kind for the item, the user, the item's field values, the user with
 // them, and everything together.
-func (s *State) count(u *UserState, it *ItemState, kind int, rec *event.Record) {
+func (s *State) countForAll(u *UserState, it *ItemState, kind int, rec *event.Record) {
 	t := rec.Event.Time
-	if !s.skip.Tables {
+	if !s.applied.Counters {
 		s.layout.add(&s.global, kind, t)
-		s.touch(everything)
+		s.markChanged(globalKey)
 	}
 	s.layout.add(&it.counts, kind, t)
 	s.layout.add(&u.counts, kind, t)
 	for f, values := range it.values {
 		for _, v := range values {
-			if !s.skip.Tables {
+			if !s.applied.Counters {
 				s.countValue(f, v.Value(), kind, t)
 			}
-			s.layout.add(s.userValue(u, f, v, rec), kind, t)
+			s.layout.add(s.userFieldCountsOf(u, f, v, rec), kind, t)
 		}
 	}
 }
 
-// userValue finds a user's counters for a value; a new value takes the place of the one longest
+// userFieldCountsOf finds a user's counters for a value; a new value takes the place of the one longest
 // untouched when there is no room.
-func (s *State) userValue(u *UserState, field int, v word, rec *event.Record) *counts {
+func (s *State) userFieldCountsOf(u *UserState, field int, v fieldValue, rec *event.Record) *decayedCounts {
 	list := u.values[field]
 	for i := range list {
 		if list[i].value == v {
 			list[i].seen = rec.Arrival
-			return &list[i].counts
+			return &list[i].decayedCounts
 		}
 	}
-	fresh := userValue{value: v, seen: rec.Arrival}
+	fresh := userFieldCounts{value: v, seen: rec.Arrival}
 	if len(list) < s.cfg.UserValues {
 		u.values[field] = append(list, fresh)
-		return &u.values[field][len(list)].counts
+		return &u.values[field][len(list)].decayedCounts
 	}
 	oldest := 0
 	for i := range list {
@@ -296,5 +296,5 @@ func (s *State) userValue(u *UserState, field int, v word, rec *event.Record) *c
 		}
 	}
 	list[oldest] = fresh
-	return &list[oldest].counts
+	return &list[oldest].decayedCounts
 }

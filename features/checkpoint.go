@@ -14,7 +14,7 @@ import (
 const (
 	checkpointMagic   = "RLCP"
 	checkpointVersion = 1
-	maxPacked         = 64 << 20
+	maxPackedBytes    = 64 << 20
 )
 
 // WriteCheckpoint writes the whole state to w.
@@ -49,8 +49,8 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 			return err
 		}
 	}
-	for _, v := range s.Values() {
-		if err := put(s.Append(buf[:0], v)); err != nil {
+	for _, v := range s.Keys() {
+		if err := put(s.AppendCounts(buf[:0], v)); err != nil {
 			return err
 		}
 	}
@@ -80,7 +80,7 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	var buf []byte
 	for n := uint64(0); ; n++ {
 		size, err := binary.ReadUvarint(br)
-		if err != nil || size > maxPacked {
+		if err != nil || size > maxPackedBytes {
 			return nil, ErrCorrupt
 		}
 		if size == 0 {
@@ -117,6 +117,6 @@ func (s *State) load(packed []byte) error {
 		}
 		return err
 	}
-	_, err := s.Load(packed)
+	_, err := s.LoadCounts(packed)
 	return err
 }

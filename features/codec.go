@@ -62,16 +62,16 @@ func (e *encoder) strings(l []string) {
 }
 
 // counts writes zero counters, the most of them, as one bit each.
-func (e *encoder) counts(c *counts) {
-	e.uint(uint64(len(c.n)))
-	if len(c.n) == 0 {
+func (e *encoder) counts(c *decayedCounts) {
+	e.uint(uint64(len(c.values)))
+	if len(c.values) == 0 {
 		return
 	}
 	e.int(c.ref)
 	var mask uint64
-	for i := 0; i < len(c.n); i += 64 {
+	for i := 0; i < len(c.values); i += 64 {
 		mask = 0
-		part := c.n[i:min(i+64, len(c.n))]
+		part := c.values[i:min(i+64, len(c.values))]
 		for k, v := range part {
 			if v != 0 {
 				mask |= 1 << k
@@ -86,7 +86,7 @@ func (e *encoder) counts(c *counts) {
 	}
 }
 
-func (e *encoder) value(v ranker.Value) {
+func (e *encoder) value(v ranker.FieldValue) {
 	e.b = append(e.b, byte(v.Kind))
 	switch v.Kind {
 	case ranker.Number, ranker.Bool:
@@ -103,7 +103,7 @@ func (e *encoder) value(v ranker.Value) {
 	}
 }
 
-func (e *encoder) fields(m map[string]ranker.Value) {
+func (e *encoder) fields(m map[string]ranker.FieldValue) {
 	e.uint(uint64(len(m)))
 	for _, name := range sortedKeys(m) {
 		e.string(name)
@@ -157,9 +157,9 @@ func (d *decoder) open(kind byte, layout uint64) {
 	d.b = body[head:]
 }
 
-func (d *decoder) fail() { d.b, d.err = nil, cmpErr(d.err) }
+func (d *decoder) fail() { d.b, d.err = nil, firstError(d.err) }
 
-func cmpErr(err error) error {
+func firstError(err error) error {
 	if err != nil {
 		return err
 	}
@@ -242,7 +242,7 @@ func (d *decoder) strings() []string {
 	return out
 }
 
-func (d *decoder) counts(l *layout) (c counts) {
+func (d *decoder) counts(l *counterLayout) (c decayedCounts) {
 	n := d.uint()
 	if n == 0 {
 		return c
@@ -252,19 +252,19 @@ func (d *decoder) counts(l *layout) (c counts) {
 		return c
 	}
 	c.ref = d.int()
-	c.n = make([]float64, n)
-	for i := 0; i < len(c.n); i += 64 {
+	c.values = make([]float64, n)
+	for i := 0; i < len(c.values); i += 64 {
 		mask := d.uint()
-		for k := i; k < min(i+64, len(c.n)); k++ {
+		for k := i; k < min(i+64, len(c.values)); k++ {
 			if mask&(1<<(k-i)) != 0 {
-				c.n[k] = d.float()
+				c.values[k] = d.float()
 			}
 		}
 	}
 	return c
 }
 
-func (d *decoder) value() (v ranker.Value) {
+func (d *decoder) value() (v ranker.FieldValue) {
 	v.Kind = ranker.ValueKind(d.byte())
 	switch v.Kind {
 	case ranker.NoValue:
@@ -284,12 +284,12 @@ func (d *decoder) value() (v ranker.Value) {
 	return v
 }
 
-func (d *decoder) fields() map[string]ranker.Value {
+func (d *decoder) fields() map[string]ranker.FieldValue {
 	n := d.length()
 	if n == 0 {
 		return nil
 	}
-	m := make(map[string]ranker.Value, n)
+	m := make(map[string]ranker.FieldValue, n)
 	for range n {
 		name := d.string()
 		m[name] = d.value()

@@ -85,17 +85,17 @@ func packedParts(t testing.TB) (whole, state, content []byte) {
 	return f.AppendItem(nil, "i1", it), f.AppendItemState(nil, "i1", it), content
 }
 
-func loadUser(t *features.Tables, data []byte) error {
+func loadUser(t *features.Counters, data []byte) error {
 	_, _, err := t.DecodeUser(data)
 	return err
 }
 
-func loadItem(t *features.Tables, data []byte) error {
+func loadItem(t *features.Counters, data []byte) error {
 	_, _, err := t.DecodeItem(data)
 	return err
 }
 
-func loadContent(t *features.Tables, data []byte) error {
+func loadContent(t *features.Counters, data []byte) error {
 	_, err := t.DecodeContent(data)
 	return err
 }
@@ -103,7 +103,7 @@ func loadContent(t *features.Tables, data []byte) error {
 // An item in two parts is the item in one.
 func TestContentBeside(t *testing.T) {
 	whole, state, content := packedParts(t)
-	tables := features.NewTables(features.DefaultConfig())
+	tables := features.NewCounters(features.DefaultConfig())
 	id, got, err := tables.DecodeItem(state)
 	if err != nil || got.Info != nil || got.Hash == 0 {
 		t.Fatalf("%v %+v", err, got)
@@ -125,10 +125,10 @@ func TestDamageIsRefused(t *testing.T) {
 	_, state, content := packedParts(t)
 	for name, c := range map[string]struct {
 		good []byte
-		load func(*features.Tables, []byte) error
+		load func(*features.Counters, []byte) error
 	}{"user": {user, loadUser}, "item": {it, loadItem}, "state": {state, loadItem}, "content": {content, loadContent}} {
 		t.Run(name, func(t *testing.T) {
-			s := features.NewTables(cfg)
+			s := features.NewCounters(cfg)
 			for n := range c.good {
 				if c.load(s, c.good[:n]) == nil {
 					t.Fatalf("cut at %d of %d", n, len(c.good))
@@ -155,11 +155,11 @@ func TestOtherVersionsAndConfigurations(t *testing.T) {
 	cfg, user, _ := packedUser(t)
 	newer := bytes.Clone(user)
 	newer[1] = 99
-	if err := loadUser(features.NewTables(cfg), newer); err == nil || !strings.Contains(err.Error(), "newer relish") {
+	if err := loadUser(features.NewCounters(cfg), newer); err == nil || !strings.Contains(err.Error(), "newer relish") {
 		t.Errorf("a newer version: %v", err)
 	}
 	cfg.Actions = append(cfg.Actions, "share")
-	if err := loadUser(features.NewTables(cfg), user); !errors.Is(err, features.ErrLayout) {
+	if err := loadUser(features.NewCounters(cfg), user); !errors.Is(err, features.ErrLayout) {
 		t.Errorf("another configuration: %v", err)
 	}
 }
@@ -222,18 +222,18 @@ func FuzzLoad(f *testing.F) {
 	f.Add(it)
 	f.Add([]byte("RLCP\x01"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s := features.NewTables(cfg)
+		s := features.NewCounters(cfg)
 		_ = loadUser(s, data)
 		_ = loadItem(s, data)
 		_ = loadContent(s, data)
-		_, _ = s.Load(data)
+		_, _ = s.LoadCounts(data)
 		_, _ = features.ReadCheckpoint(cfg, bytes.NewReader(data))
 	})
 }
 
 func BenchmarkPacked(b *testing.B) {
 	cfg, user, it := packedUser(b)
-	s := features.NewTables(cfg)
+	s := features.NewCounters(cfg)
 	b.Run(fmt.Sprintf("DecodeUser/%dB", len(user)), func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

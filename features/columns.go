@@ -16,18 +16,18 @@ const (
 	KeyItem = "item"
 )
 
-// Columns are feature columns that were computed elsewhere, one row per user or item. They are immutable.
-type Columns struct {
+// ExternalTable are feature columns that were computed elsewhere, one row per user or item. They are immutable.
+type ExternalTable struct {
 	key    string
 	names  []string
 	rows   map[string]int
 	values [][]float32 // by column; NaN = missing
 }
 
-// NewColumns takes columns of len(ids) values each; NaN is a missing one. ids are items' ids, or
+// NewExternalTable takes columns of len(ids) values each; NaN is a missing one. ids are items' ids, or
 // users' as UserHash writes them, so that what is kept names nobody. It owns its arguments.
-func NewColumns(key string, ids, names []string, values [][]float32) (*Columns, error) {
-	c := &Columns{key: key, names: names, rows: make(map[string]int, len(ids)), values: values}
+func NewExternalTable(key string, ids, names []string, values [][]float32) (*ExternalTable, error) {
+	c := &ExternalTable{key: key, names: names, rows: make(map[string]int, len(ids)), values: values}
 	for i, id := range ids {
 		if first, twice := c.rows[id]; twice {
 			return nil, fmt.Errorf("rows %d and %d are of the same %s; there must be one row each", first, i, key)
@@ -38,43 +38,43 @@ func NewColumns(key string, ids, names []string, values [][]float32) (*Columns, 
 }
 
 // Key returns KeyUser or KeyItem.
-func (c *Columns) Key() string { return c.key }
+func (c *ExternalTable) Key() string { return c.key }
 
 // Names returns the columns' names; the slice must not be changed.
-func (c *Columns) Names() []string { return c.names }
+func (c *ExternalTable) Names() []string { return c.names }
 
 // Len returns the number of rows.
-func (c *Columns) Len() int { return len(c.rows) }
+func (c *ExternalTable) Len() int { return len(c.rows) }
 
-// imported are the current columns by their table's name.
-type imported struct {
-	current atomic.Pointer[map[string]*Columns]
+// externalTables are the current columns by their table's name.
+type externalTables struct {
+	current atomic.Pointer[map[string]*ExternalTable]
 }
 
 // UseTable makes c the current version of the named table, for whatever is read from now on; nil removes the
 // table. Calls must not overlap each other, but may overlap reads.
-func (t *Tables) UseTable(name string, c *Columns) {
-	next := map[string]*Columns{}
-	if now := t.imported.current.Load(); now != nil {
+func (t *Counters) UseTable(name string, c *ExternalTable) {
+	next := map[string]*ExternalTable{}
+	if now := t.external.current.Load(); now != nil {
 		maps.Copy(next, *now)
 	}
 	next[name] = c
-	t.imported.current.Store(&next)
+	t.external.current.Store(&next)
 }
 
-// table returns the current version of the named table, nil if there is none.
-func (t *Tables) table(name string) *Columns {
-	if now := t.imported.current.Load(); now != nil {
+// externalTable returns the current version of the named table, nil if there is none.
+func (t *Counters) externalTable(name string) *ExternalTable {
+	if now := t.external.current.Load(); now != nil {
 		return (*now)[name]
 	}
 	return nil
 }
 
-// tableFill fills from the imported column "TABLE.COLUMN"; it stays missing while nobody has imported it.
-func (t *Tables) tableFill(f *ranker.Feature) filler {
+// externalFill fills from the imported column "TABLE.COLUMN"; it stays missing while nobody has imported it.
+func (t *Counters) externalFill(f *ranker.Feature) filler {
 	name, column, _ := strings.Cut(f.Column, ".")
 	return func(r *reader) fill {
-		c := t.table(name)
+		c := t.externalTable(name)
 		if c == nil {
 			return nothing
 		}

@@ -48,8 +48,8 @@ func DefaultConfig() Config {
 
 // Pseudo-actions that schemas may name beside the configured ones.
 const (
-	Impression = "impression" // being shown
-	Any        = "any"        // every configured action
+	ActionImpression = "impression" // being shown
+	ActionAny        = "any"        // every configured action
 )
 
 // Validate returns every problem, each with what to do.
@@ -75,8 +75,8 @@ func (c *Config) Validate() error {
 	if len(c.Actions) == 0 {
 		bad("actions: name at least one")
 	}
-	if slices.Contains(c.Actions, Impression) || slices.Contains(c.Actions, Any) {
-		bad("actions: %q and %q have a meaning of their own", Impression, Any)
+	if slices.Contains(c.Actions, ActionImpression) || slices.Contains(c.Actions, ActionAny) {
+		bad("actions: %q and %q have a meaning of their own", ActionImpression, ActionAny)
 	}
 	for i, h := range c.HalfLives {
 		if _, err := ParseHalfLife(h); err != nil {
@@ -128,8 +128,8 @@ func parseDuration(s string) (time.Duration, error) {
 	return time.Duration(n * 24 * float64(time.Hour)), nil
 }
 
-// Age is how long an item or user without an event is kept.
-func (c *Config) Age() time.Duration {
+// MaxAgeDuration is how long an item or user without an event is kept.
+func (c *Config) MaxAgeDuration() time.Duration {
 	d, _ := parseDuration(c.MaxAge) // Validate has checked it
 	return d
 }

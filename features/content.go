@@ -11,9 +11,9 @@ import (
 )
 
 // setter sets a feature's cells to what a field's value says.
-type setter func(v ranker.Value, row []float32)
+type setter func(v ranker.FieldValue, row []float32)
 
-func setNumber(v ranker.Value, row []float32) {
+func setNumber(v ranker.FieldValue, row []float32) {
 	if v.Kind == ranker.Number || v.Kind == ranker.Bool {
 		row[0] = float32(v.Num)
 	}
@@ -21,7 +21,7 @@ func setNumber(v ranker.Value, row []float32) {
 
 func setCategory(f *ranker.Feature) setter {
 	values, index := f.Values, f.Encode == "index"
-	return func(v ranker.Value, row []float32) { oneHot(v.Words(), values, index, row) }
+	return func(v ranker.FieldValue, row []float32) { oneHot(v.AsStrings(), values, index, row) }
 }
 
 // ofItem sets cells by a field of the item.
@@ -55,7 +55,7 @@ func contextFill(f *ranker.Feature) filler {
 		v, ok := r.q.Context[name]
 		switch {
 		case ok && len(values) > 0:
-			words := v.Words()
+			words := v.AsStrings()
 			return func(_ int, row []float32) { oneHot(words, values, index, row) }
 		case ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool):
 			return same(v.Num)
@@ -95,7 +95,7 @@ func wordCount(info *ranker.ItemInfo, name string) (n int) {
 	case "text":
 		text = info.Text
 	default:
-		text = strings.Join(info.Fields[name].Words(), " ")
+		text = strings.Join(info.Fields[name].AsStrings(), " ")
 	}
 	for range strings.FieldsSeq(text) {
 		n++
@@ -111,7 +111,7 @@ func ageFill(name string) filler {
 	return func(r *reader) fill {
 		return func(i int, row []float32) {
 			at := r.items[i].first
-			known := r.items[i] != &unknown
+			known := r.items[i] != &unknownItem
 			if name != "" {
 				v, ok := r.field(i, name)
 				at, known = fieldTime(v)
@@ -127,7 +127,7 @@ func ageFill(name string) filler {
 // msFrom is where a number starts to mean milliseconds: as seconds it would be the year 5138.
 const msFrom = 1e11
 
-func fieldTime(v ranker.Value) (ms int64, ok bool) {
+func fieldTime(v ranker.FieldValue) (ms int64, ok bool) {
 	switch v.Kind {
 	case ranker.Number:
 		if math.Abs(v.Num) < msFrom {
@@ -176,14 +176,14 @@ func interactedFill(field int, action string) filler {
 }
 
 // historySet is the values of the field that the items of the user's recent interactions have.
-func (r *reader) historySet(field int, action string) map[word]bool {
-	set := map[word]bool{}
+func (r *reader) historySet(field int, action string) map[fieldValue]bool {
+	set := map[fieldValue]bool{}
 	if r.user == nil {
 		return set
 	}
 	for k := range r.user.recent {
 		in := &r.user.recent[k]
-		if it := r.history[k]; it.values != nil && (action == "" || action == Any || in.Action == action) {
+		if it := r.history[k]; it.values != nil && (action == "" || action == ActionAny || in.Action == action) {
 			for _, v := range it.values[field] {
 				set[v] = true
 			}

@@ -7,8 +7,8 @@ import (
 	"relish/ranker"
 )
 
-// counter computes a count or rate feature.
-type counter struct {
+// counterFeature computes a count or rate feature.
+type counterFeature struct {
 	scope  string
 	kind   int // action
 	half   int
@@ -20,9 +20,9 @@ type counter struct {
 // outweighs the prior after ten. From 0.5 to 40 it makes no difference to the ranking of warm items.
 const defaultWeight = 10
 
-func (t *Tables) counter(f *ranker.Feature) *counter {
-	c := &counter{scope: f.Scope, half: slices.Index(t.cfg.HalfLives, halfLife(f)), field: slices.Index(t.cfg.Fields, f.Field), weight: f.Weight}
-	c.kind, _ = t.cfg.kind(f.Action)
+func (t *Counters) counter(f *ranker.Feature) *counterFeature {
+	c := &counterFeature{scope: f.Scope, half: slices.Index(t.cfg.HalfLives, halfLife(f)), field: slices.Index(t.cfg.Fields, f.Field), weight: f.Weight}
+	c.kind, _ = t.cfg.counterIndex(f.Action)
 	if c.weight == 0 {
 		c.weight = defaultWeight
 	}
@@ -30,13 +30,13 @@ func (t *Tables) counter(f *ranker.Feature) *counter {
 }
 
 // read returns actions and impressions of one set of counters.
-func (c *counter) read(r *reader, n *counts) (actions, shown float64) {
-	return r.t.layout.both(n, c.kind, c.half, r.now)
+func (c *counterFeature) read(r *reader, n *decayedCounts) (actions, shown float64) {
+	return r.t.layout.actionsAndImpressions(n, c.kind, c.half, r.now)
 }
 
 // logs fills ln(1 + count); over an item's values, their mean.
-func (c *counter) logs(r *reader) fill {
-	one := func(n *counts) float64 {
+func (c *counterFeature) logs(r *reader) fill {
+	one := func(n *decayedCounts) float64 {
 		return math.Log1p(r.t.layout.value(n, c.kind, c.half, r.now))
 	}
 	switch c.scope {
@@ -52,13 +52,13 @@ func (c *counter) logs(r *reader) fill {
 	case ranker.ScopeField:
 		return means(r.entries, c.field, one)
 	}
-	return means(r.values, c.field, c.ofUser(r, func(_ word, n *counts) float64 { return one(n) }))
+	return means(r.values, c.field, c.ofUser(r, func(_ fieldValue, n *decayedCounts) float64 { return one(n) }))
 }
 
 // rates fills the log-odds of the smoothed action rate, relative to what it is smoothed towards: the
 // global rate, and for a user with a value that value's own rate. It is missing where nothing at all
 // has been shown.
-func (c *counter) rates(r *reader) fill {
+func (c *counterFeature) rates(r *reader) fill {
 	actions, shown := c.read(r, &r.t.global)
 	if shown == 0 {
 		return same(nan)
@@ -78,7 +78,7 @@ func (c *counter) rates(r *reader) fill {
 	case ranker.ScopeField:
 		return c.fieldRates(r, global, odds)
 	}
-	return means(r.values, c.field, c.ofUser(r, func(v word, n *counts) float64 {
+	return means(r.values, c.field, c.ofUser(r, func(v fieldValue, n *decayedCounts) float64 {
 		prior := c.smoothed(r, r.t.values[c.field][v.Value()], global)
 		return c.relative(r, n, prior, logOdds(prior))
 	}))
@@ -86,7 +86,7 @@ func (c *counter) rates(r *reader) fill {
 
 // fieldRates fills the mean over an item's values. The mean of log-odds is taken as one logarithm of a
 // product of odds, since logarithms are most of the cost.
-func (c *counter) fieldRates(r *reader, global, odds float64) fill {
+func (c *counterFeature) fieldRates(r *reader, global, odds float64) fill {
 	return func(i int, row []float32) {
 		values := r.entries(i, c.field)
 		if len(values) == 0 {
@@ -116,27 +116,27 @@ func same(x float64) fill {
 
 // ofUser computes what the user's counters say, once for each value he has, since he has few and the
 // candidates share them; 0 for any other.
-func (c *counter) ofUser(r *reader, compute func(word, *counts) float64) func(word) float64 {
+func (c *counterFeature) ofUser(r *reader, compute func(fieldValue, *decayedCounts) float64) func(fieldValue) float64 {
 	if r.user == nil || len(r.user.values[c.field]) == 0 {
-		return func(word) float64 { return 0 }
+		return func(fieldValue) float64 { return 0 }
 	}
 	list := r.user.values[c.field]
-	known := make(map[word]float64, len(list))
+	known := make(map[fieldValue]float64, len(list))
 	for k := range list {
-		known[list[k].value] = compute(list[k].value, &list[k].counts)
+		known[list[k].value] = compute(list[k].value, &list[k].decayedCounts)
 	}
-	return func(v word) float64 { return known[v] }
+	return func(v fieldValue) float64 { return known[v] }
 }
 
 // smoothed is (actions + w prior) / (impressions + w), the mean of a Beta posterior.
-func (c *counter) smoothed(r *reader, n *counts, prior float64) float64 {
+func (c *counterFeature) smoothed(r *reader, n *decayedCounts, prior float64) float64 {
 	actions, shown := c.read(r, n)
 	return min(max((actions+c.weight*prior)/(max(shown, actions)+c.weight), minRate), maxRate)
 }
 
 // relative is the log-odds of the smoothed rate over the prior's, which is odds.
-func (c *counter) relative(r *reader, n *counts, prior, odds float64) float64 {
-	if n == nil || n.n == nil {
+func (c *counterFeature) relative(r *reader, n *decayedCounts, prior, odds float64) float64 {
+	if n == nil || n.values == nil {
 		return 0
 	}
 	return logOdds(c.smoothed(r, n, prior)) - odds

@@ -11,7 +11,7 @@ import (
 // item finds the item that rec names, made if need be; a copy that is thrown away if rec is to skip it.
 func (s *State) item(id string, rec *event.Record) *ItemState {
 	it := s.items[id]
-	if s.skip.Items[id] {
+	if s.applied.Items[id] {
 		return it.scratch()
 	}
 	if it == nil {
@@ -27,11 +27,11 @@ func (s *State) item(id string, rec *event.Record) *ItemState {
 // user does the same for a user.
 func (s *State) user(id string, rec *event.Record) *UserState {
 	u := s.users[id]
-	if s.skip.User {
+	if s.applied.User {
 		return u.scratch(len(s.cfg.Fields))
 	}
 	if u == nil {
-		u = &UserState{values: make([][]userValue, len(s.cfg.Fields))}
+		u = &UserState{values: make([][]userFieldCounts, len(s.cfg.Fields))}
 		s.users[id] = u
 		s.evictUsers()
 	}
@@ -51,15 +51,15 @@ func (it *ItemState) scratch() *ItemState {
 
 func (u *UserState) scratch(fields int) *UserState {
 	if u == nil {
-		return &UserState{values: make([][]userValue, fields)}
+		return &UserState{values: make([][]userFieldCounts, fields)}
 	}
 	c := *u
 	c.times, c.recent, c.shown, c.counts = maps.Clone(u.times), slices.Clone(u.recent), slices.Clone(u.shown), u.counts.clone()
-	c.values = make([][]userValue, len(u.values))
+	c.values = make([][]userFieldCounts, len(u.values))
 	for f, list := range u.values {
 		c.values[f] = slices.Clone(list)
 		for i := range list {
-			c.values[f][i].counts = list[i].clone()
+			c.values[f][i].decayedCounts = list[i].clone()
 		}
 	}
 	return &c

@@ -37,16 +37,16 @@ func (f *feed) add(events ...event.Event) {
 }
 
 func did(user, action, item string, at int64) event.Event {
-	return event.Event{Kind: event.Interaction, ID: "e", UserID: user, ItemID: item, Action: action, Time: at}
+	return event.Event{Kind: event.EventInteraction, ID: "e", UserID: user, ItemID: item, Action: action, Time: at}
 }
 
 func shown(user string, at int64, items ...string) event.Event {
-	return event.Event{Kind: event.Impression, ID: "e", UserID: user, Shown: items, Time: at}
+	return event.Event{Kind: event.EventImpression, ID: "e", UserID: user, Shown: items, Time: at}
 }
 
 func item(id string, tags ...string) event.Event {
 	title := "title of " + id
-	return event.Event{Kind: event.Item, ID: "e", ItemID: id, Title: &title, Tags: tags, Time: t0}
+	return event.Event{Kind: event.EventItem, ID: "e", ItemID: id, Title: &title, Tags: tags, Time: t0}
 }
 
 func schemaOf(t testing.TB, f ...ranker.Feature) *ranker.Schema {
@@ -63,9 +63,9 @@ func schemaOf(t testing.TB, f ...ranker.Feature) *ranker.Schema {
 	return s
 }
 
-func read(t testing.TB, s *features.State, sch *ranker.Schema, now int64, user string, items ...string) *ranker.State {
+func read(t testing.TB, s *features.State, sch *ranker.Schema, now int64, user string, items ...string) *ranker.RequestState {
 	t.Helper()
-	q := &ranker.Query{User: user, Now: now, Schema: sch}
+	q := &ranker.FeatureQuery{User: user, Now: now, Schema: sch}
 	for _, id := range items {
 		q.Candidates = append(q.Candidates, ranker.Candidate{ID: id})
 	}
@@ -163,15 +163,15 @@ func TestAge(t *testing.T) {
 // Reading shares nothing with the state: what comes later changes no answer given before.
 func TestAnswersDoNotChange(t *testing.T) {
 	s := newFeed(features.DefaultConfig())
-	s.add(item("a", "x"), event.Event{Kind: event.User, ID: "e", UserID: "u", Fields: map[string]ranker.Value{"n": ranker.NumberValue(1)}},
+	s.add(item("a", "x"), event.Event{Kind: event.EventUser, ID: "e", UserID: "u", Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(1)}},
 		shown("u", t0, "a"), did("u", "click", "a", t0))
 	sch := schemaOf(t, ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"})
 	before := read(t, s.State, sch, t0, "u", "a")
 	columns, recent, shownBefore, title := slices.Clone(before.Columns), slices.Clone(before.Recent), slices.Clone(before.Shown), before.Items[0].Title
 	other := "another title"
 	s.add(did("u", "click", "b", t0+1), did("u", "click", "a", t0-1), shown("u", t0+2, "b", "a"),
-		event.Event{Kind: event.Item, ID: "e", ItemID: "a", Title: &other, Time: t0 + 9},
-		event.Event{Kind: event.User, ID: "e", UserID: "u", Time: t0 + 9, Fields: map[string]ranker.Value{"n": ranker.NumberValue(2)}})
+		event.Event{Kind: event.EventItem, ID: "e", ItemID: "a", Title: &other, Time: t0 + 9},
+		event.Event{Kind: event.EventUser, ID: "e", UserID: "u", Time: t0 + 9, Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(2)}})
 	if !slices.Equal(before.Columns, columns) || !slices.Equal(before.Recent, recent) || !slices.Equal(before.Shown, shownBefore) ||
 		before.Items[0].Title != title || before.UserFields["n"].Num != 1 {
 		t.Errorf("the answer became %+v", before)
@@ -181,9 +181,9 @@ func TestAnswersDoNotChange(t *testing.T) {
 // Words that schemas have for counters are no actions: a client who sends them counts nothing.
 func TestWordsOfSchemasAreNoActions(t *testing.T) {
 	f := newFeed(features.DefaultConfig())
-	f.add(item("a"), did("u", features.Any, "a", t0), did("u", features.Impression, "a", t0))
-	sch := schemaOf(t, ranker.Feature{Name: "shown", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.Impression},
-		ranker.Feature{Name: "any", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.Any}, ranker.Feature{Name: "history", Kind: ranker.KindHistory})
+	f.add(item("a"), did("u", features.ActionAny, "a", t0), did("u", features.ActionImpression, "a", t0))
+	sch := schemaOf(t, ranker.Feature{Name: "shown", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression},
+		ranker.Feature{Name: "any", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionAny}, ranker.Feature{Name: "history", Kind: ranker.KindHistory})
 	if got := read(t, f.State, sch, t0, "u", "a").Columns; !slices.Equal(got, []float32{0, 0, 0}) {
 		t.Errorf("counters %v", got)
 	}
@@ -195,8 +195,8 @@ func TestContextFeatures(t *testing.T) {
 		ranker.Feature{Kind: ranker.KindContext, Field: "device", Values: []string{"phone", "desk"}},
 		ranker.Feature{Kind: ranker.KindContext, Field: "on"})
 	s := newFeed(features.DefaultConfig())
-	q := &ranker.Query{User: "u", Now: t0, Schema: sch, Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}},
-		Context: map[string]ranker.Value{"n": ranker.NumberValue(7), "device": ranker.StringValue("desk"), "on": ranker.BoolValue(true)}}
+	q := &ranker.FeatureQuery{User: "u", Now: t0, Schema: sch, Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}},
+		Context: map[string]ranker.FieldValue{"n": ranker.NumberValue(7), "device": ranker.StringValue("desk"), "on": ranker.BoolValue(true)}}
 	st, err := s.Read(q)
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func TestSchemaNeedsWhatIsCounted(t *testing.T) {
 		{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click", HalfLife: "3d"},
 		{Kind: ranker.KindInteracted, Field: "colour"},
 	} {
-		if _, err := s.Read(&ranker.Query{User: "u", Schema: schemaOf(t, f)}); err == nil {
+		if _, err := s.Read(&ranker.FeatureQuery{User: "u", Schema: schemaOf(t, f)}); err == nil {
 			t.Errorf("%+v was read", f)
 		}
 	}
@@ -246,11 +246,11 @@ func randomEvent(r *rand.Rand) event.Event {
 	case 0:
 		e := item(id, words[r.IntN(6)], words[r.IntN(6)])
 		e.Time, e.Replace = at, r.IntN(4) == 0
-		e.Fields = map[string]ranker.Value{"price": ranker.NumberValue(r.Float64()), "genres": ranker.StringsValue([]string{words[r.IntN(6)]}),
+		e.Fields = map[string]ranker.FieldValue{"price": ranker.NumberValue(r.Float64()), "genres": ranker.StringsValue([]string{words[r.IntN(6)]}),
 			"on": ranker.BoolValue(r.IntN(2) == 0), "nums": {Kind: ranker.Numbers, Nums: []float64{1, r.Float64()}}}
 		return e
 	case 1:
-		return event.Event{Kind: event.User, ID: "e", UserID: user, Time: at, Fields: map[string]ranker.Value{words[r.IntN(6)]: ranker.StringValue("v")}}
+		return event.Event{Kind: event.EventUser, ID: "e", UserID: user, Time: at, Fields: map[string]ranker.FieldValue{words[r.IntN(6)]: ranker.StringValue("v")}}
 	case 2, 3:
 		return shown(user, at, id, fmt.Sprint("i", r.IntN(12)), fmt.Sprint("i", r.IntN(12)))
 	}
@@ -287,7 +287,7 @@ func BenchmarkRead(b *testing.B) {
 	sch := wide(b)
 	for _, n := range []int{100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			q := &ranker.Query{User: "u", Now: t0, Schema: sch}
+			q := &ranker.FeatureQuery{User: "u", Now: t0, Schema: sch}
 			for i := range n {
 				q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i)})
 			}
@@ -307,7 +307,7 @@ func TestReadAllocations(t *testing.T) {
 	random(f, rand.New(rand.NewPCG(1, 1)), 500)
 	sch := wide(t)
 	allocations := func(n int) float64 {
-		q := &ranker.Query{User: "u1", Now: t0, Schema: sch}
+		q := &ranker.FeatureQuery{User: "u1", Now: t0, Schema: sch}
 		for i := range n {
 			q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i%12)})
 		}

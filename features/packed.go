@@ -10,20 +10,20 @@ import (
 
 // Where an item's content stands, in its packed state.
 const (
-	contentNone   = 0
-	contentInside = 1
-	contentBeside = 2 // in a packed value of its own; here is its hash
+	contentAbsent   = 0
+	contentInline   = 1
+	contentSeparate = 2 // in a packed value of its own; here is its hash
 )
 
 // AppendItem appends an item's packed state, content included.
-func (t *Tables) AppendItem(dst []byte, id string, it *ItemState) []byte {
+func (t *Counters) AppendItem(dst []byte, id string, it *ItemState) []byte {
 	e := encoder{dst}
-	e.begin(kindItem, t.hash)
+	e.begin(kindItem, t.layoutHash)
 	e.string(id)
 	if it.Info == nil {
-		e.uint(contentNone)
+		e.uint(contentAbsent)
 	} else {
-		e.uint(contentInside)
+		e.uint(contentInline)
 		e.content(&it.Info.Item)
 	}
 	return e.itemRest(it, len(dst))
@@ -31,14 +31,14 @@ func (t *Tables) AppendItem(dst []byte, id string, it *ItemState) []byte {
 
 // AppendItemState appends an item's packed state with no more of its content than the hash, which
 // AppendContent has set.
-func (t *Tables) AppendItemState(dst []byte, id string, it *ItemState) []byte {
+func (t *Counters) AppendItemState(dst []byte, id string, it *ItemState) []byte {
 	e := encoder{dst}
-	e.begin(kindItem, t.hash)
+	e.begin(kindItem, t.layoutHash)
 	e.string(id)
 	if it.Hash == 0 {
-		e.uint(contentNone)
+		e.uint(contentAbsent)
 	} else {
-		e.uint(contentBeside)
+		e.uint(contentSeparate)
 		e.uint64(it.Hash)
 	}
 	return e.itemRest(it, len(dst))
@@ -67,15 +67,15 @@ func (d *decoder) content(id string) ranker.Item {
 
 // DecodeItem reads what AppendItem or AppendItemState wrote; of the latter, the content has its hash
 // only, and the caller sets the rest. Errors are ErrCorrupt, ErrLayout, or one that names a newer version.
-func (t *Tables) DecodeItem(data []byte) (id string, it *ItemState, err error) {
+func (t *Counters) DecodeItem(data []byte) (id string, it *ItemState, err error) {
 	d := decoder{b: data}
-	d.open(kindItem, t.hash)
+	d.open(kindItem, t.layoutHash)
 	it, id = &ItemState{}, d.string()
 	switch d.uint() {
-	case contentNone:
-	case contentInside:
+	case contentAbsent:
+	case contentInline:
 		it.Content = t.content(d.content(id))
-	case contentBeside:
+	case contentSeparate:
 		it.Hash = d.uint64()
 	default:
 		d.fail()
@@ -86,10 +86,10 @@ func (t *Tables) DecodeItem(data []byte) (id string, it *ItemState, err error) {
 }
 
 // AppendContent appends the packed content of an item that has one, and sets its hash.
-func (t *Tables) AppendContent(dst []byte, it *ItemState) []byte {
+func (t *Counters) AppendContent(dst []byte, it *ItemState) []byte {
 	e := encoder{dst}
 	start := len(dst)
-	e.begin(kindContent, t.hash)
+	e.begin(kindContent, t.layoutHash)
 	e.string(it.Info.ID)
 	e.content(&it.Info.Item)
 	e.seal(start)
@@ -101,9 +101,9 @@ func (t *Tables) AppendContent(dst []byte, it *ItemState) []byte {
 func contentHash(packed []byte) uint64 { return max(1, xxhash.Sum64(packed)) }
 
 // DecodeContent reads what AppendContent wrote, with DecodeItem's errors.
-func (t *Tables) DecodeContent(data []byte) (*Content, error) {
+func (t *Counters) DecodeContent(data []byte) (*Content, error) {
 	d := decoder{b: data}
-	d.open(kindContent, t.hash)
+	d.open(kindContent, t.layoutHash)
 	item := d.content(d.string())
 	if err := d.done(); err != nil {
 		return nil, err
@@ -114,10 +114,10 @@ func (t *Tables) DecodeContent(data []byte) (*Content, error) {
 }
 
 // AppendUser appends a user's packed state.
-func (t *Tables) AppendUser(dst []byte, id string, u *UserState) []byte {
+func (t *Counters) AppendUser(dst []byte, id string, u *UserState) []byte {
 	e := encoder{dst}
 	start := len(dst)
-	e.begin(kindUser, t.hash)
+	e.begin(kindUser, t.layoutHash)
 	e.string(id)
 	e.fields(u.fields)
 	e.times(u.times)
@@ -132,7 +132,7 @@ func (t *Tables) AppendUser(dst []byte, id string, u *UserState) []byte {
 	for _, sh := range u.shown {
 		e.string(sh.Item)
 		e.int(sh.Time)
-		e.uint(uint64(btoi(sh.Clicked)))
+		e.uint(uint64(boolToInt(sh.Clicked)))
 	}
 	e.int(u.seen)
 	e.counts(&u.counts)
@@ -141,7 +141,7 @@ func (t *Tables) AppendUser(dst []byte, id string, u *UserState) []byte {
 		for i := range list {
 			e.string(list[i].value.Value())
 			e.int(list[i].seen)
-			e.counts(&list[i].counts)
+			e.counts(&list[i].decayedCounts)
 		}
 	}
 	e.seal(start)
@@ -149,11 +149,11 @@ func (t *Tables) AppendUser(dst []byte, id string, u *UserState) []byte {
 }
 
 // DecodeUser reads what AppendUser wrote, with DecodeItem's errors.
-func (t *Tables) DecodeUser(data []byte) (id string, u *UserState, err error) {
+func (t *Counters) DecodeUser(data []byte) (id string, u *UserState, err error) {
 	d := decoder{b: data}
-	d.open(kindUser, t.hash)
+	d.open(kindUser, t.layoutHash)
 	id = d.string()
-	u = &UserState{fields: d.fields(), times: d.times(), values: make([][]userValue, len(t.cfg.Fields))}
+	u = &UserState{fields: d.fields(), times: d.times(), values: make([][]userFieldCounts, len(t.cfg.Fields))}
 	u.recent = decodeList(&d, func() ranker.Interaction {
 		return ranker.Interaction{Item: d.string(), Action: d.string(), Time: d.int(), Value: float32(d.float())}
 	})
@@ -163,8 +163,8 @@ func (t *Tables) DecodeUser(data []byte) (id string, u *UserState, err error) {
 	u.seen = d.int()
 	u.counts = d.counts(&t.layout)
 	for f := range u.values {
-		u.values[f] = decodeList(&d, func() userValue {
-			return userValue{value: unique.Make(d.string()), seen: d.int(), counts: d.counts(&t.layout)}
+		u.values[f] = decodeList(&d, func() userFieldCounts {
+			return userFieldCounts{value: unique.Make(d.string()), seen: d.int(), decayedCounts: d.counts(&t.layout)}
 		})
 	}
 	return id, u, d.done()
@@ -183,18 +183,18 @@ func decodeList[T any](d *decoder, one func() T) []T {
 	return list
 }
 
-// Append appends the packed entry of the tables to dst, zero counters for an unknown one.
-func (t *Tables) Append(dst []byte, v Value) []byte {
+// AppendCounts appends the packed entry of the tables to dst, zero counters for an unknown one.
+func (t *Counters) AppendCounts(dst []byte, v CounterKey) []byte {
 	c := t.lookup(v)
 	if c == nil {
-		c = &counts{}
+		c = &decayedCounts{}
 	}
 	kind := byte(kindValue)
 	if v.Field < 0 {
 		kind = kindGlobal
 	}
 	e := encoder{dst}
-	e.begin(kind, t.hash)
+	e.begin(kind, t.layoutHash)
 	e.int(int64(v.Field))
 	e.string(v.Value)
 	e.counts(c)
@@ -202,36 +202,36 @@ func (t *Tables) Append(dst []byte, v Value) []byte {
 	return e.b
 }
 
-// Load puts a packed entry in place and returns which it was, with DecodeItem's errors.
-func (t *Tables) Load(data []byte) (Value, error) {
+// LoadCounts puts a packed entry in place and returns which it was, with DecodeItem's errors.
+func (t *Counters) LoadCounts(data []byte) (CounterKey, error) {
 	if len(data) == 0 {
-		return Value{}, ErrCorrupt
+		return CounterKey{}, ErrCorrupt
 	}
 	d := decoder{b: data}
-	d.open(data[0], t.hash)
+	d.open(data[0], t.layoutHash)
 	field, value, c := d.int(), d.string(), d.counts(&t.layout)
 	if err := d.done(); err != nil {
-		return Value{}, err
+		return CounterKey{}, err
 	}
-	v := Value{int(field), value}
+	v := CounterKey{int(field), value}
 	switch {
 	case data[0] == kindGlobal:
-		v = everything
+		v = globalKey
 		t.global = c
 	case data[0] != kindValue || field < 0 || field >= int64(len(t.values)):
-		return Value{}, ErrCorrupt
+		return CounterKey{}, ErrCorrupt
 	default:
 		if known := t.values[field][value]; known != nil {
 			*known = c
 			break
 		}
 		t.values[field][value] = &c
-		t.made++
+		t.created++
 	}
 	return v, nil
 }
 
-func btoi(b bool) int {
+func boolToInt(b bool) int {
 	if b {
 		return 1
 	}

@@ -23,10 +23,10 @@ type preparedCells struct {
 
 // preparedEntries are the tables' entries of an item's values, by counted field; nil for a value that has none.
 type preparedEntries struct {
-	of     *Tables
+	of     *Counters
 	made   uint64 // Tables.made at the time
 	whole  bool   // none is nil: entries are never removed, so this then holds for good
-	counts [][]*counts
+	counts [][]*decayedCounts
 }
 
 // fixed is a feature whose columns follow from the item's content alone.
@@ -78,7 +78,7 @@ func (c *prepared) cellsOf(p *program, info *ranker.ItemInfo) []float32 {
 }
 
 // entries returns the tables' entries of candidate i's values of a counted field, aligned with r.values.
-func (r *reader) entries(i, field int) []*counts {
+func (r *reader) entries(i, field int) []*decayedCounts {
 	if values, ok := r.inline[i]; ok {
 		return r.t.resolve(field, values[field])
 	}
@@ -87,15 +87,15 @@ func (r *reader) entries(i, field int) []*counts {
 		return nil
 	}
 	e := it.prepared.entries.Load()
-	if e == nil || e.of != r.t || !e.whole && e.made != r.t.made {
+	if e == nil || e.of != r.t || !e.whole && e.made != r.t.created {
 		e = r.t.prepare(it.values)
 		it.prepared.entries.Store(e)
 	}
 	return e.counts[field]
 }
 
-func (t *Tables) prepare(values [][]word) *preparedEntries {
-	e := &preparedEntries{of: t, made: t.made, whole: true, counts: make([][]*counts, len(values))}
+func (t *Counters) prepare(values [][]fieldValue) *preparedEntries {
+	e := &preparedEntries{of: t, made: t.created, whole: true, counts: make([][]*decayedCounts, len(values))}
 	for field := range values {
 		e.counts[field] = t.resolve(field, values[field])
 		for _, c := range e.counts[field] {
@@ -105,11 +105,11 @@ func (t *Tables) prepare(values [][]word) *preparedEntries {
 	return e
 }
 
-func (t *Tables) resolve(field int, values []word) []*counts {
+func (t *Counters) resolve(field int, values []fieldValue) []*decayedCounts {
 	if len(values) == 0 {
 		return nil
 	}
-	out := make([]*counts, len(values))
+	out := make([]*decayedCounts, len(values))
 	for k, v := range values {
 		out[k] = t.values[field][v.Value()]
 	}

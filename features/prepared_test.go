@@ -27,11 +27,11 @@ func contents(t testing.TB, turn int) *ranker.Schema {
 // that was read all the time, by several at once, answers as one that never was.
 func TestPreparedChangesNothing(t *testing.T) {
 	schemas := []*ranker.Schema{contents(t, 0), contents(t, 3), contents(t, 5), wide(t)}
-	q := ranker.Query{User: "u1", Now: t0}
+	q := ranker.FeatureQuery{User: "u1", Now: t0}
 	for i := range 14 { // two of them nobody knows
-		q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i), New: i == 3})
+		q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i), ColdStart: i == 3})
 	}
-	q.Candidates[5].Inline = &ranker.Item{Tags: []string{"jazz", "new"}, Fields: map[string]ranker.Value{"price": ranker.NumberValue(7)}}
+	q.Candidates[5].Inline = &ranker.Item{Tags: []string{"jazz", "new"}, Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(7)}}
 	ask := func(f *feed, schema *ranker.Schema) string {
 		q := q
 		q.Schema = schema

@@ -41,7 +41,7 @@ type programs struct {
 // maxPrograms bounds the cache; the rare schema above it is compiled anew each time.
 const maxPrograms = 32
 
-func (t *Tables) program(schema *ranker.Schema) (*program, error) {
+func (t *Counters) program(schema *ranker.Schema) (*program, error) {
 	t.programs.mu.Lock()
 	defer t.programs.mu.Unlock()
 	if p := t.programs.byHash[schema.Hash()]; p != nil {
@@ -52,8 +52,8 @@ func (t *Tables) program(schema *ranker.Schema) (*program, error) {
 	}
 	p := &program{width: len(schema.Columns())}
 	for i, f := range schema.Features() {
-		if ranker.FromState(f.Kind) {
-			p.add(t, &f, schema.First(i))
+		if ranker.IsStateKind(f.Kind) {
+			p.add(t, &f, schema.FirstColumn(i))
 		}
 	}
 	if t.programs.byHash == nil {
@@ -66,7 +66,7 @@ func (t *Tables) program(schema *ranker.Schema) (*program, error) {
 }
 
 // add compiles a feature whose columns begin at at.
-func (p *program) add(t *Tables, f *ranker.Feature, at int) {
+func (p *program) add(t *Counters, f *ranker.Feature, at int) {
 	if fill, width := compileFixed(f); fill != nil {
 		p.fixed = append(p.fixed, fixed{at, width, fill})
 		if k := len(p.spans) - 1; k >= 0 && p.spans[k].at+p.spans[k].width == at {
@@ -126,7 +126,7 @@ func CheckSchema(cfg *Config, schema *ranker.Schema) error {
 			}
 		}
 		if f.Kind != ranker.KindInteracted || f.Action != "" {
-			_, ok := cfg.kind(f.Action)
+			_, ok := cfg.counterIndex(f.Action)
 			need("actions", f.Action, ok)
 		}
 		if f.Kind == ranker.KindInteracted || f.Scope == ranker.ScopeField || f.Scope == ranker.ScopeUserField {
@@ -168,7 +168,7 @@ func compileFixed(f *ranker.Feature) (fill func(*ranker.ItemInfo, []float32), wi
 }
 
 // compile returns what fills the feature's columns, nil for one that nothing here can fill.
-func (t *Tables) compile(f *ranker.Feature) filler {
+func (t *Counters) compile(f *ranker.Feature) filler {
 	switch f.Kind {
 	case ranker.KindNumber, ranker.KindBoolean:
 		return ofUser(f.Field, setNumber)
@@ -185,7 +185,7 @@ func (t *Tables) compile(f *ranker.Feature) filler {
 	case ranker.KindInteracted:
 		return interactedFill(slices.Index(t.cfg.Fields, f.Field), f.Action)
 	case ranker.KindTable:
-		return t.tableFill(f)
+		return t.externalFill(f)
 	case ranker.KindCount:
 		return t.counter(f).logs
 	case ranker.KindRate:

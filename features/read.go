@@ -11,7 +11,7 @@ import (
 // Read returns what is known of the query's user and candidates, with the schema's feature columns.
 // The answer shares nothing mutable with the state. It fails only when the schema needs what the
 // state does not count.
-func (s *State) Read(q *ranker.Query) (*ranker.State, error) {
+func (s *State) Read(q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 	e := Entities{User: s.users[q.User], Candidates: make([]*ItemState, len(q.Candidates))}
 	for i := range q.Candidates {
 		e.Candidates[i] = s.items[q.Candidates[i].ID]
@@ -19,7 +19,7 @@ func (s *State) Read(q *ranker.Query) (*ranker.State, error) {
 	for _, id := range e.User.History() {
 		e.History = append(e.History, &s.known(id).Content)
 	}
-	out, err := s.Tables.Read(q, &e)
+	out, err := s.Counters.Read(q, &e)
 	if err == nil {
 		out.Seq = s.seq
 	}
@@ -30,7 +30,7 @@ func (s *State) known(id string) *ItemState {
 	if it := s.items[id]; it != nil {
 		return it
 	}
-	return &unknown
+	return &unknownItem
 }
 
 // Entities are one query's share of a state. They are only read.
@@ -53,13 +53,13 @@ func (u *UserState) History() []string {
 }
 
 // Read returns State.Read's answer for entities that come from elsewhere; Seq is left to the caller.
-func (t *Tables) Read(q *ranker.Query, e *Entities) (*ranker.State, error) {
+func (t *Counters) Read(q *ranker.FeatureQuery, e *Entities) (*ranker.RequestState, error) {
 	p, err := t.program(q.Schema)
 	if err != nil {
 		return nil, err
 	}
 	n := len(q.Candidates)
-	out := &ranker.State{Items: make([]*ranker.ItemInfo, n), Read: n}
+	out := &ranker.RequestState{Items: make([]*ranker.ItemInfo, n), ItemsRead: n}
 	r := &reader{t: t, q: q, now: q.Now, user: e.User, history: e.History, items: make([]*ItemState, n), infos: out.Items}
 	for i := range q.Candidates {
 		r.candidate(i, &q.Candidates[i], e.Candidates[i])
@@ -67,9 +67,9 @@ func (t *Tables) Read(q *ranker.Query, e *Entities) (*ranker.State, error) {
 	if u := r.user; u != nil {
 		out.UserFields = u.fields
 		out.Recent, out.Shown = slices.Clone(u.recent), slices.Clone(u.shown)
-		out.History = make([]*ranker.ItemInfo, len(u.recent))
+		out.RecentItems = make([]*ranker.ItemInfo, len(u.recent))
 		for i, c := range e.History {
-			out.History[i] = c.Info
+			out.RecentItems[i] = c.Info
 		}
 	}
 	out.Columns = p.run(r)
@@ -78,22 +78,22 @@ func (t *Tables) Read(q *ranker.Query, e *Entities) (*ranker.State, error) {
 
 // reader is one Read at work.
 type reader struct {
-	t       *Tables
-	q       *ranker.Query
+	t       *Counters
+	q       *ranker.FeatureQuery
 	now     int64
 	user    *UserState // nil: unknown
 	history []*Content // aligned with user.recent
 	items   []*ItemState
 	infos   []*ranker.ItemInfo
-	inline  map[int][][]word // counted values of candidates with an inline item
+	inline  map[int][][]fieldValue // counted values of candidates with an inline item
 }
 
 // candidate takes one candidate's state, nil for an unknown one, and merges what the request says of it.
 func (r *reader) candidate(i int, c *ranker.Candidate, it *ItemState) {
 	if it == nil {
-		it = &unknown
+		it = &unknownItem
 	}
-	if c.New {
+	if c.ColdStart {
 		it = &ItemState{Content: it.Content, first: r.now}
 	}
 	r.items[i], r.infos[i] = it, it.Info
@@ -108,13 +108,13 @@ func (r *reader) candidate(i int, c *ranker.Candidate, it *ItemState) {
 	}
 	r.infos[i] = ranker.NewItemInfo(merged, r.t.cfg.Text)
 	if r.inline == nil {
-		r.inline = map[int][][]word{}
+		r.inline = map[int][][]fieldValue{}
 	}
-	r.inline[i] = valuesOf(r.infos[i], r.t.cfg.Fields)
+	r.inline[i] = fieldValuesOf(r.infos[i], r.t.cfg.Fields)
 }
 
-// unknown is the state of an item that nobody has named.
-var unknown ItemState
+// unknownItem is the state of an item that nobody has named.
+var unknownItem ItemState
 
 // overlay puts the set parts of over in place of it's.
 func overlay(it, over *ranker.Item) {
@@ -130,7 +130,7 @@ func overlay(it, over *ranker.Item) {
 	if len(over.Fields) > 0 {
 		fields := maps.Clone(it.Fields)
 		if fields == nil {
-			fields = map[string]ranker.Value{}
+			fields = map[string]ranker.FieldValue{}
 		}
 		maps.Copy(fields, over.Fields)
 		it.Fields = fields
@@ -138,7 +138,7 @@ func overlay(it, over *ranker.Item) {
 }
 
 // values returns candidate i's values of a counted field.
-func (r *reader) values(i, field int) []word {
+func (r *reader) values(i, field int) []fieldValue {
 	if v, ok := r.inline[i]; ok {
 		return v[field]
 	}
@@ -149,29 +149,29 @@ func (r *reader) values(i, field int) []word {
 }
 
 // field returns a candidate's field, or the user's for a name that begins with "user.".
-func (r *reader) field(i int, name string) (ranker.Value, bool) {
+func (r *reader) field(i int, name string) (ranker.FieldValue, bool) {
 	if rest, ok := userField(name); ok {
 		if r.user == nil {
-			return ranker.Value{}, false
+			return ranker.FieldValue{}, false
 		}
 		v, ok := r.user.fields[rest]
 		return v, ok
 	}
 	if r.infos[i] == nil {
-		return ranker.Value{}, false
+		return ranker.FieldValue{}, false
 	}
 	return fieldOf(r.infos[i], name)
 }
 
 // fieldOf returns an item's field; its tags are one.
-func fieldOf(info *ranker.ItemInfo, name string) (ranker.Value, bool) {
+func fieldOf(info *ranker.ItemInfo, name string) (ranker.FieldValue, bool) {
 	if v, ok := info.Fields[name]; ok {
 		return v, true
 	}
 	if name == "tags" && info.Tags != nil {
 		return ranker.StringsValue(info.Tags), true
 	}
-	return ranker.Value{}, false
+	return ranker.FieldValue{}, false
 }
 
 const userPrefix = "user."

@@ -9,11 +9,11 @@ import (
 	"relish/ranker"
 )
 
-// Counters are one thing's counters as of Ref, a Unix ms: N in the order of Tables.CounterNames, nil for
+// CounterRow are one thing's counters as of Ref, a Unix ms: N in the order of Tables.CounterNames, nil for
 // none.
-type Counters struct {
-	Ref int64
-	N   []float64
+type CounterRow struct {
+	Ref    int64
+	Values []float64
 }
 
 // ItemRow is all that is known of one item, for snapshots. It shares nothing mutable with the state.
@@ -23,32 +23,32 @@ type ItemRow struct {
 	Time        int64            // event time of the parts that Times does not name
 	Times       map[string]int64 // by part: title, text, tags, and fields as "." and their name
 	First, Seen int64            // event time of the first event, arrival of the last
-	Counters    Counters
+	Counters    CounterRow
 }
 
 // UserRow is all that is known of one user.
 type UserRow struct {
 	ID       string
-	Fields   map[string]ranker.Value
+	Fields   map[string]ranker.FieldValue
 	Times    map[string]int64     // event times of the fields
 	Recent   []ranker.Interaction // newest first
 	Shown    []ranker.Shown       // newest first
 	Seen     int64                // arrival of the last event
-	Counters Counters
+	Counters CounterRow
 	Values   []UserValueRow
 }
 
 // UserValueRow are a user's counters for a value of the counted field with that index.
 type UserValueRow struct {
-	Value
+	CounterKey
 	Seen     int64
-	Counters Counters
+	Counters CounterRow
 }
 
 // CounterNames names what Counters.N holds: "impression:all", "click:7d" and so on.
-func (t *Tables) CounterNames() []string {
+func (t *Counters) CounterNames() []string {
 	var names []string
-	for _, action := range append([]string{Impression}, t.cfg.Actions...) {
+	for _, action := range append([]string{ActionImpression}, t.cfg.Actions...) {
 		for _, half := range t.cfg.HalfLives {
 			names = append(names, action+":"+half)
 		}
@@ -56,17 +56,17 @@ func (t *Tables) CounterNames() []string {
 	return names
 }
 
-func (c *counts) row() Counters { return Counters{c.ref, slices.Clone(c.n)} }
+func (c *decayedCounts) row() CounterRow { return CounterRow{c.ref, slices.Clone(c.values)} }
 
-func (t *Tables) counts(r Counters) (counts, error) {
-	if r.N != nil && len(r.N) != t.layout.kinds*len(t.layout.rates) {
-		return counts{}, fmt.Errorf("%d counters, want %d: %w", len(r.N), t.layout.kinds*len(t.layout.rates), ErrLayout)
+func (t *Counters) countsFromRow(r CounterRow) (decayedCounts, error) {
+	if r.Values != nil && len(r.Values) != t.layout.kinds*len(t.layout.rates) {
+		return decayedCounts{}, fmt.Errorf("%d counters, want %d: %w", len(r.Values), t.layout.kinds*len(t.layout.rates), ErrLayout)
 	}
-	return counts{ref: r.Ref, n: slices.Clone(r.N)}, nil
+	return decayedCounts{ref: r.Ref, values: slices.Clone(r.Values)}, nil
 }
 
 // ItemRow returns an item's row, and ItemFromRow an item's state.
-func (t *Tables) ItemRow(id string, it *ItemState) ItemRow {
+func (t *Counters) ItemRow(id string, it *ItemState) ItemRow {
 	r := ItemRow{Item: ranker.Item{ID: id}, Time: it.time, Times: it.times, First: it.first, Seen: it.seen, Counters: it.counts.row()}
 	if it.Info != nil {
 		r.Item, r.Described = it.Info.Item, true
@@ -75,8 +75,8 @@ func (t *Tables) ItemRow(id string, it *ItemState) ItemRow {
 }
 
 // ItemFromRow see ItemRow. It fails for another configuration's counters.
-func (t *Tables) ItemFromRow(r *ItemRow) (*ItemState, error) {
-	c, err := t.counts(r.Counters)
+func (t *Counters) ItemFromRow(r *ItemRow) (*ItemState, error) {
+	c, err := t.countsFromRow(r.Counters)
 	it := &ItemState{time: r.Time, times: r.Times, first: r.First, seen: r.Seen, counts: c}
 	if r.Described {
 		it.Content = t.content(r.Item)
@@ -85,54 +85,54 @@ func (t *Tables) ItemFromRow(r *ItemRow) (*ItemState, error) {
 }
 
 // UserRow returns a user's row, and UserFromRow a user's state.
-func (t *Tables) UserRow(id string, u *UserState) UserRow {
+func (t *Counters) UserRow(id string, u *UserState) UserRow {
 	r := UserRow{ID: id, Fields: u.fields, Times: u.times, Recent: u.recent, Shown: u.shown, Seen: u.seen, Counters: u.counts.row()}
 	for f, list := range u.values {
 		for i := range list {
-			r.Values = append(r.Values, UserValueRow{Value{f, list[i].value.Value()}, list[i].seen, list[i].row()})
+			r.Values = append(r.Values, UserValueRow{CounterKey{f, list[i].value.Value()}, list[i].seen, list[i].row()})
 		}
 	}
 	return r
 }
 
 // UserFromRow see UserRow. It fails for another configuration's counters or fields.
-func (t *Tables) UserFromRow(r *UserRow) (*UserState, error) {
-	c, err := t.counts(r.Counters)
+func (t *Counters) UserFromRow(r *UserRow) (*UserState, error) {
+	c, err := t.countsFromRow(r.Counters)
 	if err != nil {
 		return nil, err
 	}
-	u := &UserState{fields: r.Fields, times: r.Times, recent: r.Recent, shown: r.Shown, seen: r.Seen, counts: c, values: make([][]userValue, len(t.cfg.Fields))}
+	u := &UserState{fields: r.Fields, times: r.Times, recent: r.Recent, shown: r.Shown, seen: r.Seen, counts: c, values: make([][]userFieldCounts, len(t.cfg.Fields))}
 	for i := range r.Values {
 		v := &r.Values[i]
 		if v.Field < 0 || v.Field >= len(u.values) {
 			return nil, fmt.Errorf("field %d of %d: %w", v.Field, len(u.values), ErrLayout)
 		}
-		if c, err = t.counts(v.Counters); err != nil {
+		if c, err = t.countsFromRow(v.Counters); err != nil {
 			return nil, err
 		}
-		u.values[v.Field] = append(u.values[v.Field], userValue{value: unique.Make(v.Value.Value), seen: v.Seen, counts: c})
+		u.values[v.Field] = append(u.values[v.Field], userFieldCounts{value: unique.Make(v.CounterKey.Value), seen: v.Seen, decayedCounts: c})
 	}
 	return u, nil
 }
 
-// Counters returns an entry's counters, and SetCounters puts them in place.
-func (t *Tables) Counters(v Value) Counters {
+// Row returns an entry's counters, and SetCounters puts them in place.
+func (t *Counters) Row(v CounterKey) CounterRow {
 	if c := t.lookup(v); c != nil {
 		return c.row()
 	}
-	return Counters{}
+	return CounterRow{}
 }
 
-// SetCounters see Counters. It fails for another configuration's counters or fields.
-func (t *Tables) SetCounters(v Value, r Counters) error {
-	c, err := t.counts(r)
+// SetRow see Counters. It fails for another configuration's counters or fields.
+func (t *Counters) SetRow(v CounterKey, r CounterRow) error {
+	c, err := t.countsFromRow(r)
 	if err != nil {
 		return err
 	}
 	if v.Field < -1 || v.Field >= len(t.values) {
 		return fmt.Errorf("field %d of %d: %w", v.Field, len(t.values), ErrLayout)
 	}
-	if to := t.entry(v); to != nil {
+	if to := t.getOrCreate(v); to != nil {
 		*to = c
 	}
 	return nil
@@ -141,29 +141,29 @@ func (t *Tables) SetCounters(v Value, r Counters) error {
 // Dump is a whole state on its way out of a store. Items and Users end with their first error.
 type Dump struct {
 	Config  Config
-	Arrival int64  // of the newest record it includes, Unix ms; 0: unknown
-	Parts   []Part // what each replica counted for the tables
+	Arrival int64         // of the newest record it includes, Unix ms; 0: unknown
+	Parts   []CounterPart // what each replica counted for the tables
 	Items   iter.Seq2[ItemRow, error]
 	Users   iter.Seq2[UserRow, error]
 }
 
-// Part is what one replica counted for the tables, and the last of its records that the state includes.
-type Part struct {
-	Replica string // 16 hex digits; all zero for what has no log
-	Seq     uint64
-	Tables  *Tables
+// CounterPart is what one replica counted for the tables, and the last of its records that the state includes.
+type CounterPart struct {
+	Replica  string // 16 hex digits; all zero for what has no log
+	Seq      uint64
+	Counters *Counters
 }
 
-// nobody is the replica of what has no log.
-const nobody = "0000000000000000"
+// noReplica is the replica of what has no log.
+const noReplica = "0000000000000000"
 
 // Dump returns the whole state as a dump of one replica's. The state must not change while it is read.
 func (s *State) Dump(replica string) *Dump {
 	if replica == "" {
-		replica = nobody
+		replica = noReplica
 	}
 	return &Dump{
-		Config: s.cfg, Arrival: s.arrival, Parts: []Part{{replica, s.seq, s.Tables}},
+		Config: s.cfg, Arrival: s.arrival, Parts: []CounterPart{{replica, s.seq, s.Counters}},
 		Items: func(yield func(ItemRow, error) bool) {
 			for _, id := range sortedKeys(s.items) {
 				if !yield(s.ItemRow(id, s.items[id]), nil) {
@@ -205,16 +205,16 @@ func (d *Dump) State(replica string) (*State, error) {
 		}
 		s.users[r.ID] = u
 	}
-	var tables []*Tables
+	var tables []*Counters
 	seq := uint64(0)
 	for _, p := range d.Parts {
-		tables = append(tables, p.Tables)
+		tables = append(tables, p.Counters)
 		if p.Replica == replica && replica != "" {
 			seq = p.Seq
 		}
 	}
 	for _, t := range tables {
-		for _, v := range t.Values() {
+		for _, v := range t.Keys() {
 			s.SetSum(v, tables...)
 		}
 	}

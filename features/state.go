@@ -23,18 +23,18 @@ import (
 // State is the state of one server or one replay. It is not safe for concurrent use, except that any
 // number of Reads may run at once while nothing is applied.
 type State struct {
-	*Tables
+	*Counters
 	// OpenTable returns the imported columns that a record in the log names. It is for replays, which see
 	// each version from its record on; nil = records of imports change nothing, the owner calls UseTable.
-	OpenTable func(name, digest string) *Columns
+	OpenTable func(name, digest string) *ExternalTable
 
 	items map[string]*ItemState
 	users map[string]*UserState
 
-	seq     uint64
-	arrival int64
-	tick    int64 // ms between looks for what has expired
-	skip    Skip
+	seq            uint64
+	arrival        int64
+	expiryInterval int64 // ms between looks for what has expired
+	applied        AppliedParts
 }
 
 // ItemState is what is known of one item. It is read-only outside Apply.
@@ -44,37 +44,37 @@ type ItemState struct {
 	times   map[string]int64
 	first   int64 // event time of the first event that named it
 	seen    int64 // arrival of the last
-	counts  counts
+	counts  decayedCounts
 }
 
 // UserState is what is known of one user. It is read-only outside Apply.
 type UserState struct {
-	fields map[string]ranker.Value
+	fields map[string]ranker.FieldValue
 	times  map[string]int64
 	recent []ranker.Interaction // newest first
 	shown  []ranker.Shown       // newest first
-	counts counts
-	values [][]userValue // by counted field
-	seen   int64         // arrival of the last event
+	counts decayedCounts
+	values [][]userFieldCounts // by counted field
+	seen   int64               // arrival of the last event
 }
 
-// userValue are a user's counters for one value of an item field.
-type userValue struct {
-	value word
+// userFieldCounts are a user's counters for one value of an item field.
+type userFieldCounts struct {
+	value fieldValue
 	seen  int64
-	counts
+	decayedCounts
 }
 
 // New returns an empty state. cfg must be valid.
-func New(cfg Config) *State { return NewTables(cfg).NewState() }
+func New(cfg Config) *State { return NewCounters(cfg).NewState() }
 
-// ticks is how often within Config.MaxAge the state looks for what has expired.
-const ticks = 64
+// expiryChecks is how often within Config.MaxAge the state looks for what has expired.
+const expiryChecks = 64
 
 // NewState returns a state without users and items whose tables are t: what is applied to it counts
 // there.
-func (t *Tables) NewState() *State {
-	return &State{Tables: t, items: map[string]*ItemState{}, users: map[string]*UserState{}, tick: t.cfg.Age().Milliseconds() / ticks}
+func (t *Counters) NewState() *State {
+	return &State{Counters: t, items: map[string]*ItemState{}, users: map[string]*UserState{}, expiryInterval: t.cfg.MaxAgeDuration().Milliseconds() / expiryChecks}
 }
 
 // Seq returns the sequence of the last record applied.
@@ -118,17 +118,17 @@ func UserHash(id string) string {
 // expire drops what had no event for Config.MaxAge. It looks at the ticks of a clock that runs on arrival
 // times, so that every replay drops the same at the same record.
 func (s *State) expire(arrival int64) {
-	if arrival/s.tick <= s.arrival/s.tick || s.arrival == 0 {
+	if arrival/s.expiryInterval <= s.arrival/s.expiryInterval || s.arrival == 0 {
 		return
 	}
-	oldest := arrival - s.cfg.Age().Milliseconds()
+	oldest := arrival - s.cfg.MaxAgeDuration().Milliseconds()
 	maps.DeleteFunc(s.items, func(_ string, it *ItemState) bool { return it.seen < oldest })
 	maps.DeleteFunc(s.users, func(_ string, u *UserState) bool { return u.seen < oldest })
 }
 
-// slack lets a map grow over its bound before the oldest are dropped together, so that dropping costs
+// evictionSlack lets a map grow over its bound before the oldest are dropped together, so that dropping costs
 // little per event.
-const slack = 64
+const evictionSlack = 64
 
 func (s *State) evictItems() {
 	evict(s.items, s.cfg.MaxItems, func(it *ItemState) int64 { return it.seen })
@@ -141,7 +141,7 @@ func (s *State) evictUsers() {
 // evict drops the entries longest untouched, by arrival, down to the bound; ties go by key, so that
 // every replay drops the same.
 func evict[T any](m map[string]T, bound int, seen func(T) int64) {
-	if len(m) <= bound+max(1, bound/slack) {
+	if len(m) <= bound+max(1, bound/evictionSlack) {
 		return
 	}
 	keys := slices.SortedFunc(maps.Keys(m), func(a, b string) int {

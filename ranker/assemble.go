@@ -13,14 +13,14 @@ import (
 // replay. It takes over state.Columns, fills in what the matchers found (blocks is aligned with
 // matchers; each N x its columns, nil = missing) and the request's own columns, and finishes every
 // feature: clamp to its range, missing indicator, standing within the list, default.
-func Assemble(schema *Schema, req *Request, state *State, matchers []Matcher, blocks [][]float32) *Matrix {
+func Assemble(schema *Schema, req *Request, state *RequestState, matchers []Signal, blocks [][]float32) *Matrix {
 	m := &Matrix{N: len(req.Candidates), Columns: schema.Columns(), Data: state.Columns}
 	for i := range schema.features {
 		f := &schema.features[i]
-		at := schema.first[i]
+		at := schema.firstColumn[i]
 		switch f.Kind {
-		case KindMatch:
-			m.fillMatch(f.Column, at, matchers, blocks)
+		case KindSignal:
+			m.fillSignal(f.Column, at, matchers, blocks)
 		case KindRetrieval:
 			for row := range m.N {
 				if c := &req.Candidates[row]; c.HasScore && c.Score != 0 { // 0 is none in the log, and so here
@@ -33,12 +33,12 @@ func Assemble(schema *Schema, req *Request, state *State, matchers []Matcher, bl
 				m.Data[row*len(m.Columns)+at] = 0
 			}
 		}
-		m.finish(f, at, schema.width(i))
+		m.finishFeature(f, at, schema.width(i))
 	}
 	return m
 }
 
-func (m *Matrix) fillMatch(column string, at int, matchers []Matcher, blocks [][]float32) {
+func (m *Matrix) fillSignal(column string, at int, matchers []Signal, blocks [][]float32) {
 	for k, matcher := range matchers {
 		names := matcher.Columns()
 		from := slices.Index(names, column)
@@ -51,15 +51,15 @@ func (m *Matrix) fillMatch(column string, at int, matchers []Matcher, blocks [][
 	}
 }
 
-// finish applies the feature's options to its columns, width of them from at on.
-func (m *Matrix) finish(f *Feature, at, width int) {
+// finishFeature applies the feature's options to its columns, width of them from at on.
+func (m *Matrix) finishFeature(f *Feature, at, width int) {
 	values := width
 	if f.Missing {
 		values--
 	}
 	w := len(m.Columns)
 	if f.Min != nil || f.Max != nil || f.Missing {
-		m.limit(f, at, width, values)
+		m.clampColumns(f, at, width, values)
 	}
 	if f.WithinList != "" {
 		m.withinList(f.WithinList, at)
@@ -77,8 +77,8 @@ func (m *Matrix) finish(f *Feature, at, width int) {
 	}
 }
 
-// limit clamps the columns of values to the feature's range, and says where all of them are missing.
-func (m *Matrix) limit(f *Feature, at, width, values int) {
+// clampColumns clamps the columns of values to the feature's range, and says where all of them are missing.
+func (m *Matrix) clampColumns(f *Feature, at, width, values int) {
 	w := len(m.Columns)
 	for row := range m.N {
 		cells := m.Data[row*w+at : row*w+at+width]
@@ -211,8 +211,8 @@ func (m *Matrix) Hash(candidates []Candidate) (sum uint64) {
 	return sum
 }
 
-// without returns a copy of the matrix with every column of the group missing.
-func (m *Matrix) without(group string) *Matrix {
+// withoutGroup returns a copy of the matrix with every column of the group missing.
+func (m *Matrix) withoutGroup(group string) *Matrix {
 	out := &Matrix{N: m.N, Columns: m.Columns, Data: slices.Clone(m.Data)}
 	w := len(m.Columns)
 	for c, col := range m.Columns {

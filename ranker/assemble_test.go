@@ -24,7 +24,7 @@ func assemble(t *testing.T, f ranker.Feature, raw ...float32) *ranker.Matrix {
 	}
 	n := len(raw) / len(s.Columns())
 	req := &ranker.Request{Candidates: make([]ranker.Candidate, n)}
-	return ranker.Assemble(s, req, &ranker.State{Columns: slices.Clone(raw)}, nil, nil)
+	return ranker.Assemble(s, req, &ranker.RequestState{Columns: slices.Clone(raw)}, nil, nil)
 }
 
 func TestFeatureOptions(t *testing.T) {
@@ -74,7 +74,7 @@ func TestRetrievalScoreAndHash(t *testing.T) {
 	build := func(score float32, has bool) *ranker.Matrix {
 		raw := []float32{1, nan, nan}
 		return ranker.Assemble(s, &ranker.Request{Candidates: []ranker.Candidate{{ID: "a", Score: score, HasScore: has}}},
-			&ranker.State{Columns: raw}, nil, nil)
+			&ranker.RequestState{Columns: raw}, nil, nil)
 	}
 	if m := build(3, true); m.Data[2] != 3 {
 		t.Errorf("%v", m.Data)
@@ -119,7 +119,7 @@ func TestTheOrderOfTheRowsDoesNotMatter(t *testing.T) {
 				req.Candidates = append(req.Candidates, ranker.Candidate{ID: fmt.Sprint(i)})
 				cells = append(cells, raw[i], raw[i], raw[i])
 			}
-			return ranker.Assemble(s, req, &ranker.State{Columns: cells}, nil, nil), req.Candidates
+			return ranker.Assemble(s, req, &ranker.RequestState{Columns: cells}, nil, nil), req.Candidates
 		}
 		m, ids := build(rng.Perm(n))
 		other, otherIDs := build(rng.Perm(n))
@@ -136,7 +136,7 @@ func TestSchemaErrorsNameEveryProblem(t *testing.T) {
 		{Name: "b", Kind: ranker.KindNumber},
 		{Name: "b", Kind: ranker.KindCount, Scope: "cosmos", Action: "click"},
 		{Name: "c", Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click"},
-		{Name: "d", Kind: ranker.KindMatch},
+		{Name: "d", Kind: ranker.KindSignal},
 		{Name: "e", Kind: ranker.KindAge, WithinList: "median", Encode: "hash", Min: ptr(2), Max: ptr(1), Weight: -1},
 		{Name: "f", Kind: ranker.KindCategory, Field: "g", Values: []string{"x", "y"}, WithinList: "rank"},
 	})
@@ -157,7 +157,7 @@ func TestSchemaColumnsAndHash(t *testing.T) {
 			{Name: "kind", Kind: ranker.KindCategory, Field: "kind", Values: []string{"book", "film"}, Missing: true},
 			{Name: "kind.index", Kind: ranker.KindCategory, Field: "kind", Values: []string{"book", "film"}, Encode: "index"},
 			{Name: "ctr", Kind: ranker.KindRate, Scope: ranker.ScopeUser, Action: "click"},
-			{Name: "text", Kind: ranker.KindMatch, Column: "text"},
+			{Name: "text", Kind: ranker.KindSignal, Column: "text"},
 		}
 	}
 	s, err := ranker.NewSchema(features())
@@ -166,7 +166,7 @@ func TestSchemaColumnsAndHash(t *testing.T) {
 	}
 	want := []ranker.Column{{"kind=book", "item"}, {"kind=film", "item"}, {"kind.missing", "item"}, {"kind.index", "item"},
 		{"ctr", "user"}, {"text", ranker.GroupText}}
-	if !slices.Equal(s.Columns(), want) || s.First(1) != 3 || s.First(3) != 5 {
+	if !slices.Equal(s.Columns(), want) || s.FirstColumn(1) != 3 || s.FirstColumn(3) != 5 {
 		t.Errorf("columns %v", s.Columns())
 	}
 	for i, change := range []func([]ranker.Feature){

@@ -8,7 +8,7 @@ import (
 )
 
 var kinds = []string{KindNumber, KindBoolean, KindCategory, KindWordCount, KindAge, KindCount, KindRate, KindInteracted,
-	KindTimeOfDay, KindContext, KindTable, KindHistory, KindMatch, KindRetrieval, KindPosition}
+	KindTimeOfDay, KindContext, KindTable, KindHistory, KindSignal, KindRetrieval, KindPosition}
 
 // checkFeatures returns every problem of the entries, joined.
 func checkFeatures(features []Feature) error {
@@ -51,7 +51,7 @@ func checkOptions(f *Feature, bad func(string, ...any)) {
 		if f.Scope == ScopeField || f.Scope == ScopeUserField {
 			need("field", f.Field)
 		}
-	case KindMatch:
+	case KindSignal:
 		need("column", f.Column)
 	case KindTable:
 		if table, column, ok := strings.Cut(f.Column, "."); !ok || table == "" || column == "" {

@@ -12,7 +12,7 @@ import (
 
 func TestExplanationAddsUp(t *testing.T) {
 	w := newWorld(t, 30)
-	w.models.main.Blend = sum{base: 0.5}
+	w.models.main.Scorer = sum{base: 0.5}
 	req := w.request(30)
 	req.Explain = 12
 	resp := w.rank(t, req)
@@ -43,7 +43,7 @@ func TestExplanationAddsUp(t *testing.T) {
 func TestRankWithoutText(t *testing.T) {
 	w := newWorld(t, 30)
 	// A rule removes items; the places are counted among what is left.
-	w.opt.Steps[ranker.SlotFilter] = stepFunc(func(l *ranker.List) error {
+	w.opt.Rules[ranker.RuleFilter] = stepFunc(func(l *ranker.List) error {
 		l.Entries = slices.DeleteFunc(l.Entries, func(e ranker.Entry) bool { return e.Index%3 == 0 })
 		return nil
 	})
@@ -69,7 +69,7 @@ func TestRankWithoutText(t *testing.T) {
 
 func TestMovedByIsExplained(t *testing.T) {
 	w := newWorld(t, 5)
-	w.opt.Steps[ranker.SlotDiversity] = stepFunc(func(l *ranker.List) error {
+	w.opt.Rules[ranker.RuleDiversity] = stepFunc(func(l *ranker.List) error {
 		slices.Reverse(l.Entries)
 		l.Entries[0].MovedBy = append(l.Entries[0].MovedBy, "test step")
 		return nil
@@ -85,9 +85,9 @@ func TestMovedByIsExplained(t *testing.T) {
 func TestExplanationWithoutTimeIsPartial(t *testing.T) {
 	cases := map[string]func(*world){
 		"no time": func(w *world) {
-			w.opt.Steps[ranker.SlotFilter] = stepFunc(func(*ranker.List) error { time.Sleep(30 * time.Millisecond); return nil })
+			w.opt.Rules[ranker.RuleFilter] = stepFunc(func(*ranker.List) error { time.Sleep(30 * time.Millisecond); return nil })
 		},
-		"nothing to explain": func(w *world) { w.models.main.Blend = sum{before: func() error { return errBroken }} },
+		"nothing to explain": func(w *world) { w.models.main.Scorer = sum{before: func() error { return errBroken }} },
 	}
 	for name, breakIt := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -19,15 +19,17 @@ var errBroken = errors.New("broken")
 
 // The parts are functions, so that each case says only what is different about it.
 type (
-	readFunc    func(context.Context, *ranker.Query) (*ranker.State, error)
+	readFunc    func(context.Context, *ranker.FeatureQuery) (*ranker.RequestState, error)
 	vectorsFunc func(context.Context, []*ranker.ItemInfo, [][]float32)
 	recordFunc  func(*ranker.Impression)
 	stepFunc    func(*ranker.List) error
 )
 
-func (f readFunc) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error) { return f(ctx, q) }
+func (f readFunc) Read(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
+	return f(ctx, q)
+}
 
-func (f vectorsFunc) Vectors(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
+func (f vectorsFunc) Fetch(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
 	f(ctx, items, out)
 }
 
@@ -55,7 +57,7 @@ type matcher struct {
 
 func (matcher) Columns() []string { return []string{"text"} }
 
-func (m matcher) Match(ctx context.Context, in *ranker.MatchInput, out []float32) error {
+func (m matcher) Compute(ctx context.Context, in *ranker.SignalInput, out []float32) error {
 	if m.before != nil {
 		if err := m.before(ctx); err != nil {
 			return err
@@ -129,7 +131,7 @@ func schema(t testing.TB) *ranker.Schema {
 	t.Helper()
 	s, err := ranker.NewSchema([]ranker.Feature{
 		{Name: "quality", Kind: ranker.KindNumber, Field: "quality"},
-		{Name: "text", Kind: ranker.KindMatch, Column: "text"},
+		{Name: "text", Kind: ranker.KindSignal, Column: "text"},
 		{Name: "retrieval", Kind: ranker.KindRetrieval},
 	})
 	if err != nil {
@@ -154,12 +156,12 @@ func newWorld(t testing.TB, n int) *world {
 	for i := range n {
 		id := fmt.Sprintf("i%03d", i)
 		it := ranker.NewItemInfo(ranker.Item{ID: id, Title: "title of " + id,
-			Fields: map[string]ranker.Value{"quality": ranker.NumberValue(float64(i) / float64(n))}}, nil)
+			Fields: map[string]ranker.FieldValue{"quality": ranker.NumberValue(float64(i) / float64(n))}}, nil)
 		w.items[id] = it
 		w.text[it.TextKey] = float32((i * 7) % n)
 	}
 	s := schema(t)
-	w.models.main = &ranker.Model{Version: "main", Schema: s, Matchers: []ranker.Matcher{matcher{}}, Blend: sum{}}
+	w.models.main = &ranker.Model{Version: "main", Schema: s, Signals: []ranker.Signal{matcher{}}, Scorer: sum{}}
 	w.opt = ranker.Options{
 		Features: readFunc(w.read),
 		Vectors:  vectorsFunc(w.vectors),
@@ -169,9 +171,9 @@ func newWorld(t testing.TB, n int) *world {
 	return w
 }
 
-func (w *world) read(_ context.Context, q *ranker.Query) (*ranker.State, error) {
+func (w *world) read(_ context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 	width := len(q.Schema.Columns())
-	st := &ranker.State{Seq: 42, Items: make([]*ranker.ItemInfo, len(q.Candidates)), Read: len(q.Candidates),
+	st := &ranker.RequestState{Seq: 42, Items: make([]*ranker.ItemInfo, len(q.Candidates)), ItemsRead: len(q.Candidates),
 		Columns: make([]float32, len(q.Candidates)*width)}
 	for i := range st.Columns {
 		st.Columns[i] = float32(math.NaN())

@@ -24,7 +24,7 @@ func (r *ranking) interleave(ctx context.Context) {
 	}
 	other := *r
 	other.control, other.errs, other.trials = r, nil, slices.Clone(r.trials)
-	other.interleaved().now = t.Arm
+	other.interleaved().inEffect = t.Arm
 	other.fold()
 	if !other.scoresLike(r) {
 		other.scoreOther(ctx)
@@ -35,7 +35,7 @@ func (r *ranking) interleave(ctx context.Context) {
 	}
 	r.errs = append(r.errs, other.errs...)
 	for i := range r.trials {
-		r.trials[i].fallen = r.trials[i].fallen || other.trials[i].fallen
+		r.trials[i].fellBack = r.trials[i].fellBack || other.trials[i].fellBack
 	}
 	if r.interleaved() != nil {
 		r.other = &other
@@ -59,14 +59,14 @@ func (r *ranking) scoreOther(ctx context.Context) {
 // fallInterleaved gives up the interleaving.
 func (r *ranking) fallInterleaved(why error) {
 	if t := r.interleaved(); t != nil {
-		t.fallen = true
+		t.fellBack = true
 		r.errs = append(r.errs, fmt.Errorf("experiment %s: %w", t.Experiment, why))
 	}
 }
 
 // scoresLike reports whether both rankings give every candidate the same score.
 func (r *ranking) scoresLike(b *ranking) bool {
-	return r.plan.Model == b.plan.Model && r.plan.Blend == nil && b.plan.Blend == nil && r.plan.Text == b.plan.Text
+	return r.plan.Model == b.plan.Model && r.plan.ScorerParams == nil && b.plan.ScorerParams == nil && r.plan.Text == b.plan.Text
 }
 
 // draft merges the two lists by team draft (Radlinski, Kurup, Joachims: How does clickthrough data

@@ -20,7 +20,7 @@ func (w *world) mix(arm ranker.Arm) *trials {
 // negated is a model under another version whose order is the reverse.
 func (w *world) negated() *ranker.Model {
 	m := *w.models.main
-	m.Version, m.Blend = "second", tunable{times: -1}
+	m.Version, m.Scorer = "second", tunable{times: -1}
 	w.models.others = map[string]*ranker.Model{"second": &m}
 	return &m
 }
@@ -63,7 +63,7 @@ func checkDraft(t *testing.T, a, b []string, resp *ranker.Response, imp *ranker.
 }
 
 func TestInterleaving(t *testing.T) {
-	drop := func(rest int) ranker.Step {
+	drop := func(rest int) ranker.Rule {
 		return stepFunc(func(l *ranker.List) error {
 			l.Entries = slices.DeleteFunc(l.Entries, func(e ranker.Entry) bool { return e.Index%3 == rest })
 			return nil
@@ -71,10 +71,10 @@ func TestInterleaving(t *testing.T) {
 	}
 	for name, arm := range map[string]ranker.Arm{
 		"two models":         {Sets: ranker.PartModel, Model: "second"},
-		"two orders":         {Sets: ranker.PartDiversity, Steps: ranker.Steps{ranker.SlotDiversity: reversed}},
+		"two orders":         {Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}},
 		"with and no text":   {Sets: ranker.PartText},
 		"the same twice":     {Sets: ranker.PartModel, Model: "main"},
-		"a filter on a side": {Sets: ranker.PartFilter, Steps: ranker.Steps{ranker.SlotFilter: drop(1)}},
+		"a filter on a side": {Sets: ranker.PartFilter, Rules: ranker.RuleSet{ranker.RuleFilter: drop(1)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 30)
@@ -117,7 +117,7 @@ func TestInterleaving(t *testing.T) {
 // The coin is fair: each arm has the first place in half of the answers.
 func TestTeamsTakeTurns(t *testing.T) {
 	w := newWorld(t, 4)
-	w.mix(ranker.Arm{Sets: ranker.PartDiversity, Steps: ranker.Steps{ranker.SlotDiversity: reversed}})
+	w.mix(ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}})
 	const n = 2000
 	first, places := 0, [4]int{}
 	for i := range n {
@@ -147,7 +147,7 @@ func TestInterleavingSharesItsWork(t *testing.T) {
 		schema                 *ranker.Schema
 		reads, vectors, scores int
 	}{
-		"the same model":   {ranker.Arm{Sets: ranker.PartDiversity, Steps: ranker.Steps{ranker.SlotDiversity: reversed}}, nil, 1, 1, 1},
+		"the same model":   {ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}, nil, 1, 1, 1},
 		"the same columns": {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, nil, 1, 1, 2},
 		"other columns":    {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, other, 2, 2, 2},
 	} {
@@ -155,13 +155,16 @@ func TestInterleavingSharesItsWork(t *testing.T) {
 			w := newWorld(t, 10)
 			reads, vectors, scores := 0, 0, 0
 			count := sum{before: func() error { scores++; return nil }}
-			w.models.main.Blend = count
+			w.models.main.Scorer = count
 			second := w.negated()
-			second.Blend = count
+			second.Scorer = count
 			if c.schema != nil {
 				second.Schema = c.schema
 			}
-			w.opt.Features = readFunc(func(ctx context.Context, q *ranker.Query) (*ranker.State, error) { reads++; return w.read(ctx, q) })
+			w.opt.Features = readFunc(func(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
+				reads++
+				return w.read(ctx, q)
+			})
 			w.opt.Vectors = vectorsFunc(func(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
 				vectors++
 				w.vectors(ctx, items, out)
@@ -183,9 +186,9 @@ func TestInterleavingFallsToControl(t *testing.T) {
 		breakIt func(*world)
 	}{
 		"no such bundle":   {ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, nil},
-		"its bundle fails": {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, func(w *world) { w.negated().Blend = sum{before: func() error { return errBroken }} }},
-		"its step fails":   {ranker.Arm{Sets: ranker.PartDiversity, Steps: ranker.Steps{ranker.SlotDiversity: fails}}, nil},
-		"nothing scores":   {ranker.Arm{Sets: ranker.PartDiversity, Steps: ranker.Steps{ranker.SlotDiversity: reversed}}, func(w *world) { w.models.main.Blend = sum{before: func() error { return errBroken }} }},
+		"its bundle fails": {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, func(w *world) { w.negated().Scorer = sum{before: func() error { return errBroken }} }},
+		"its step fails":   {ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: fails}}, nil},
+		"nothing scores":   {ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}, func(w *world) { w.models.main.Scorer = sum{before: func() error { return errBroken }} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 10)
@@ -206,12 +209,12 @@ func TestInterleavingFallsToControl(t *testing.T) {
 // The draft explores, so the service's own exploration rests, and does not count as reached.
 func TestInterleavingDoesNotExplore(t *testing.T) {
 	w := newWorld(t, 10)
-	w.opt.Steps[ranker.SlotExploration] = reversed
+	w.opt.Rules[ranker.RuleExploration] = reversed
 	e := w.mix(ranker.Arm{Sets: ranker.PartModel, Model: "main"})
-	e.list = append(e.list, ranker.Trial{Experiment: "y", Parts: ranker.PartExploration, Control: &ranker.Arm{Name: "control"},
+	e.list = append(e.list, ranker.Assignment{Experiment: "y", Parts: ranker.PartExploration, Control: &ranker.Arm{Name: "control"},
 		Arm: &ranker.Arm{Name: "none", Sets: ranker.PartExploration}})
 	got := w.rank(t, w.request(10))
-	w.opt.Experiments, w.opt.Steps = nil, ranker.Steps{}
+	w.opt.Experiments, w.opt.Rules = nil, ranker.RuleSet{}
 	if plain := w.rank(t, w.request(10)); !slices.Equal(ids(got), ids(plain)) || !slices.Equal(w.records[0].Exposed, []string{"x"}) {
 		t.Errorf("%v, want %v; exposed %v", ids(got), ids(plain), w.records[0].Exposed)
 	}

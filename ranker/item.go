@@ -20,9 +20,9 @@ const (
 	Numbers
 )
 
-// Value is one field's value: a number, a boolean, a string, or a list of strings or numbers.
+// FieldValue is one field's value: a number, a boolean, a string, or a list of strings or numbers.
 // Exactly the member named by Kind is set; Bool is held in Num as 0 or 1.
-type Value struct {
+type FieldValue struct {
 	Kind ValueKind
 	Num  float64
 	Str  string
@@ -31,25 +31,25 @@ type Value struct {
 }
 
 // NumberValue, BoolValue, StringValue and StringsValue build values of their kinds.
-func NumberValue(x float64) Value { return Value{Kind: Number, Num: x} }
+func NumberValue(x float64) FieldValue { return FieldValue{Kind: Number, Num: x} }
 
 // BoolValue returns a boolean value.
-func BoolValue(b bool) Value {
+func BoolValue(b bool) FieldValue {
 	if b {
-		return Value{Kind: Bool, Num: 1}
+		return FieldValue{Kind: Bool, Num: 1}
 	}
-	return Value{Kind: Bool}
+	return FieldValue{Kind: Bool}
 }
 
 // StringValue returns a string value.
-func StringValue(s string) Value { return Value{Kind: String, Str: s} }
+func StringValue(s string) FieldValue { return FieldValue{Kind: String, Str: s} }
 
 // StringsValue returns a list-of-strings value, which keeps the slice it is given.
-func StringsValue(s []string) Value { return Value{Kind: Strings, List: s} }
+func StringsValue(s []string) FieldValue { return FieldValue{Kind: Strings, List: s} }
 
-// Words returns the value as words of text: a string itself, a list's members, a number in its
+// AsStrings returns the value as words of text: a string itself, a list's members, a number in its
 // shortest decimal form. It is what category features compare and what a text is composed of.
-func (v Value) Words() []string {
+func (v FieldValue) AsStrings() []string {
 	switch v.Kind {
 	case String:
 		return []string{v.Str}
@@ -69,7 +69,7 @@ type Item struct {
 	Title  string
 	Text   string
 	Tags   []string
-	Fields map[string]Value
+	Fields map[string]FieldValue
 }
 
 // TextSpec names the parts of an item that make its text, in order. "title", "text" and "tags" are
@@ -97,7 +97,7 @@ func (s TextSpec) Compose(it *Item) string {
 		case "tags":
 			part = strings.Join(it.Tags, ", ")
 		default:
-			part = strings.Join(it.Fields[name].Words(), ", ")
+			part = strings.Join(it.Fields[name].AsStrings(), ", ")
 		}
 		part = strings.TrimSpace(part)
 		if part == "" {
@@ -117,9 +117,9 @@ type ItemInfo struct {
 	Item
 	// TextKey is the content hash of the composed text, 0 exactly when the text is empty.
 	TextKey uint64
-	// Words holds the sorted, distinct hashes of the lower-cased words of title and tags,
+	// Tokens holds the sorted, distinct hashes of the lower-cased words of title and tags,
 	// at most MaxWords of them: the input of the token-overlap matcher.
-	Words []uint32
+	Tokens []uint32
 
 	spec TextSpec
 }
@@ -131,7 +131,7 @@ func NewItemInfo(it Item, spec TextSpec) *ItemInfo {
 	if body := info.Body(); body != "" {
 		info.TextKey = TextKey(body)
 	}
-	info.Words = wordHashes(&it)
+	info.Tokens = tokenHashes(&it)
 	return info
 }
 

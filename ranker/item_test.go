@@ -11,7 +11,7 @@ import (
 
 func TestCompose(t *testing.T) {
 	it := ranker.Item{Title: " Sea Bread ", Text: "On a boat.", Tags: []string{"bread", "sea"},
-		Fields: map[string]ranker.Value{"author": ranker.StringsValue([]string{"A", "B"}), "year": ranker.NumberValue(2020)}}
+		Fields: map[string]ranker.FieldValue{"author": ranker.StringsValue([]string{"A", "B"}), "year": ranker.NumberValue(2020)}}
 	for want, spec := range map[string]ranker.TextSpec{
 		"Sea Bread. bread, sea. On a boat.": nil,
 		"On a boat.. Sea Bread":             {"text", "title"},
@@ -37,14 +37,14 @@ func TestTextKeyFollowsTheText(t *testing.T) {
 
 func TestWordsAreSortedAndDistinct(t *testing.T) {
 	a := ranker.NewItemInfo(ranker.Item{Title: "The Sea, the SEA!", Tags: []string{"sea side"}}, nil)
-	if len(a.Words) != 3 || !slices.IsSorted(a.Words) {
-		t.Errorf("words %v", a.Words)
+	if len(a.Tokens) != 3 || !slices.IsSorted(a.Tokens) {
+		t.Errorf("words %v", a.Tokens)
 	}
 }
 
 func TestValueJSON(t *testing.T) {
 	for _, text := range []string{`1.5`, `true`, `"word"`, `["a","b"]`, `[1,2.5]`} {
-		var v ranker.Value
+		var v ranker.FieldValue
 		if err := json.Unmarshal([]byte(text), &v); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
@@ -53,7 +53,7 @@ func TestValueJSON(t *testing.T) {
 		}
 	}
 	for _, text := range []string{`{}`, `[1,"a"]`, `[[1]]`, `[true]`} {
-		var v ranker.Value
+		var v ranker.FieldValue
 		if err := json.Unmarshal([]byte(text), &v); err == nil {
 			t.Errorf("%s was read as %+v", text, v)
 		}

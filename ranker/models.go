@@ -14,8 +14,8 @@ const PriorVersion = "prior"
 var (
 	// ErrModelRefused: the model is there and must not be served; the error it is wrapped with says why.
 	ErrModelRefused = errors.New("the bundle is refused")
-	// ErrNoPrevious: there is nothing to roll back to.
-	ErrNoPrevious = errors.New("no model was active before this one")
+	// ErrNoPreviousModel: there is nothing to roll back to.
+	ErrNoPreviousModel = errors.New("no model was active before this one")
 )
 
 // States of a model.

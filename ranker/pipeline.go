@@ -32,7 +32,7 @@ type Options struct {
 	Vectors  Vectors // nil: rank without text; coverage.text is then 1, since text is no part of the ranking
 	Models   Models
 	Recorder Recorder // nil: nothing is recorded
-	Steps    Steps
+	Rules    RuleSet
 	// Experiments assigns arms, which change parts of the above; nil: there are none.
 	Experiments Experiments
 	TextSpec    TextSpec
@@ -98,14 +98,14 @@ type ranking struct {
 	now      int64
 	seed     uint64
 
-	trials     []Trial
+	trials     []Assignment
 	allocation string // version of the experiments' configuration
 	plan       Arm    // what the arms in effect make of the service's own way
-	reached    Part
+	reached    RankingPart
 
 	model   *Model // the one whose scores are used; nil: input order
-	state   *State
-	in      *MatchInput
+	state   *RequestState
+	in      *SignalInput
 	columns []float32   // the state's raw columns, kept for the other side of an interleaving
 	matrix  *Matrix     // all columns, as the record has them
 	blended *Matrix     // what the blend saw: without the text columns where an arm says so
@@ -125,7 +125,7 @@ func (p *Pipeline) begin(req *Request) *ranking {
 	if r.deadline == 0 {
 		r.deadline = DefaultDeadline
 	}
-	r.plan = Arm{Text: true, Steps: p.opt.Steps}
+	r.plan = Arm{Text: true, Rules: p.opt.Rules}
 	if r.now == 0 {
 		r.now = p.opt.Clock().UnixMilli()
 	}
@@ -208,8 +208,8 @@ var errNothingScored = errors.New("no model scored the candidates")
 // score tries the model, control's where it was an arm's, then its fallbacks, then the order of the input.
 func (r *ranking) score(ctx context.Context, model *Model) {
 	err := r.try(ctx, model)
-	for err != nil && r.req.Model == "" && r.fall(PartModel|PartBlend, err) {
-		r.degrade(BlendFallback)
+	for err != nil && r.req.Model == "" && r.fall(PartModel|PartScorer, err) {
+		r.degrade(ScorerFallback)
 		if model, err = r.choose(); err == nil {
 			err = r.try(ctx, model)
 		}
@@ -217,7 +217,7 @@ func (r *ranking) score(ctx context.Context, model *Model) {
 	if err == nil {
 		return
 	}
-	r.degrade(BlendFallback)
+	r.degrade(ScorerFallback)
 	for _, m := range r.opt.Models.Fallbacks(model.Version) {
 		if r.try(ctx, m) == nil {
 			return
@@ -251,15 +251,15 @@ func (r *ranking) scoreWith(ctx context.Context, m *Model) error {
 	req, text, matchUntil := r.req, r.plan.Text, r.start.Add(time.Duration(matchBy*float64(r.deadline)))
 	done, err := within(ctx, func(ctx context.Context) (s scored, err error) {
 		start := time.Now()
-		blocks, errs := match(ctx, matchUntil, m.Matchers, in)
+		blocks, errs := match(ctx, matchUntil, m.Signals, in)
 		s.errs, s.matched = errs, time.Since(start)
 		start = time.Now()
-		s.matrix = Assemble(m.Schema, req, in.State, m.Matchers, blocks)
+		s.matrix = Assemble(m.Schema, req, in.State, m.Signals, blocks)
 		s.blended, s.scores = s.matrix, make([]float64, s.matrix.N)
 		if !text {
-			s.blended = s.matrix.without(GroupText)
+			s.blended = s.matrix.withoutGroup(GroupText)
 		}
-		if err := m.Blend.Score(s.blended, s.scores); err != nil {
+		if err := m.Scorer.Score(s.blended, s.scores); err != nil {
 			return s, err
 		}
 		for _, x := range s.scores {
@@ -272,9 +272,9 @@ func (r *ranking) scoreWith(ctx context.Context, m *Model) error {
 	})
 	r.errs = append(r.errs, done.errs...)
 	if len(done.errs) > 0 {
-		r.degrade(BlendFallback)
+		r.degrade(ScorerFallback)
 	}
-	r.resp.Timings = append(r.resp.Timings, Timing{StageMatch, done.matched}, Timing{StageBlend, done.took})
+	r.resp.Timings = append(r.resp.Timings, Timing{StageSignals, done.matched}, Timing{StageScorer, done.took})
 	if err != nil {
 		return err
 	}
@@ -292,7 +292,7 @@ type scored struct {
 
 // input reads state and vectors. The second side of an interleaving takes over what the first has read,
 // unless its schema has other columns or its encoder is another one.
-func (r *ranking) input(ctx context.Context, m *Model) *MatchInput {
+func (r *ranking) input(ctx context.Context, m *Model) *SignalInput {
 	if c := r.control; c != nil && c.model.Schema.Hash() == m.Schema.Hash() && c.model.Vectors == m.Vectors {
 		state, in := *c.state, *c.in
 		state.Columns = slices.Clone(c.columns)
@@ -314,8 +314,8 @@ func (r *ranking) readState(ctx context.Context, schema *Schema) {
 	defer func() { r.timing(StageFeatures, start) }()
 	ctx, cancel := r.slice(ctx, featuresBy)
 	defer cancel()
-	q := &Query{User: r.req.User, Candidates: r.req.Candidates, Context: r.req.Context, Now: r.now, Schema: schema}
-	state, err := within(ctx, func(ctx context.Context) (*State, error) { return r.opt.Features.Read(ctx, q) })
+	q := &FeatureQuery{User: r.req.User, Candidates: r.req.Candidates, Context: r.req.Context, Now: r.now, Schema: schema}
+	state, err := within(ctx, func(ctx context.Context) (*RequestState, error) { return r.opt.Features.Read(ctx, q) })
 	n := len(r.req.Candidates)
 	if err != nil {
 		r.errs = append(r.errs, fmt.Errorf("features: %w", err))
@@ -324,17 +324,17 @@ func (r *ranking) readState(ctx context.Context, schema *Schema) {
 	if state.Stale {
 		r.degrade(FeaturesStale)
 	}
-	if state.Read < n {
+	if state.ItemsRead < n {
 		r.degrade(FeaturesMissing)
 	}
 	r.state = state
-	r.resp.Coverage.Features = float64(state.Read) / float64(max(1, n))
+	r.resp.Coverage.Features = float64(state.ItemsRead) / float64(max(1, n))
 }
 
 // bareState is what a request says of itself.
-func (r *ranking) bareState(schema *Schema) *State {
+func (r *ranking) bareState(schema *Schema) *RequestState {
 	n := len(r.req.Candidates)
-	s := &State{Items: make([]*ItemInfo, n), Columns: make([]float32, n*len(schema.Columns()))}
+	s := &RequestState{Items: make([]*ItemInfo, n), Columns: make([]float32, n*len(schema.Columns()))}
 	for i := range s.Columns {
 		s.Columns[i] = canonicalNaN
 	}

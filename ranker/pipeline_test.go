@@ -36,7 +36,7 @@ func TestBestFirst(t *testing.T) {
 	req := w.request(50)
 	resp := w.rank(t, req)
 	complete(t, req, resp)
-	if !slices.IsSortedFunc(resp.Items, func(a, b ranker.Ranked) int { return -cmpFloat(a.Score, b.Score) }) {
+	if !slices.IsSortedFunc(resp.Items, func(a, b ranker.RankedItem) int { return -cmpFloat(a.Score, b.Score) }) {
 		t.Error("not sorted by score")
 	}
 	if len(resp.Degraded) != 0 || resp.Coverage != (ranker.Coverage{Text: 1, Features: 1}) || resp.Model != "main" {
@@ -77,39 +77,39 @@ func TestLadder(t *testing.T) {
 		"no vectors at all is a choice": {func(w *world) { w.opt.Vectors = nil },
 			nil, ranker.Coverage{Text: 1, Features: 1}, "main", false},
 		"stale features": {func(w *world) {
-			w.opt.Features = readFunc(func(ctx context.Context, q *ranker.Query) (*ranker.State, error) {
+			w.opt.Features = readFunc(func(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 				st, err := w.read(ctx, q)
 				st.Stale = true
 				return st, err
 			})
 		}, []string{ranker.FeaturesStale}, ranker.Coverage{Text: 1, Features: 1}, "main", false},
 		"some features unread": {func(w *world) {
-			w.opt.Features = readFunc(func(ctx context.Context, q *ranker.Query) (*ranker.State, error) {
+			w.opt.Features = readFunc(func(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 				st, err := w.read(ctx, q)
-				st.Read = 4
+				st.ItemsRead = 4
 				return st, err
 			})
 		}, []string{ranker.FeaturesMissing}, ranker.Coverage{Text: 1, Features: 0.4}, "main", false},
 		"features fail": {func(w *world) {
-			w.opt.Features = readFunc(func(context.Context, *ranker.Query) (*ranker.State, error) { return nil, errBroken })
+			w.opt.Features = readFunc(func(context.Context, *ranker.FeatureQuery) (*ranker.RequestState, error) { return nil, errBroken })
 		}, []string{ranker.FeaturesMissing}, ranker.Coverage{Text: 1, Features: 0}, "main", true},
 		"features panic": {func(w *world) {
-			w.opt.Features = readFunc(func(context.Context, *ranker.Query) (*ranker.State, error) { panic("boom") })
+			w.opt.Features = readFunc(func(context.Context, *ranker.FeatureQuery) (*ranker.RequestState, error) { panic("boom") })
 		}, []string{ranker.FeaturesMissing}, ranker.Coverage{Text: 1, Features: 0}, "main", true},
-		"a matcher fails": {func(w *world) { w.models.main.Matchers = []ranker.Matcher{matcher{fail}} },
-			[]string{ranker.BlendFallback}, ranker.Coverage{Text: 1, Features: 1}, "main", true},
+		"a matcher fails": {func(w *world) { w.models.main.Signals = []ranker.Signal{matcher{fail}} },
+			[]string{ranker.ScorerFallback}, ranker.Coverage{Text: 1, Features: 1}, "main", true},
 		"the blend fails": {func(w *world) {
-			w.models.previous = &ranker.Model{Version: "previous", Schema: w.models.main.Schema, Blend: sum{}}
-			w.models.main.Blend = sum{before: func() error { return errBroken }}
-		}, []string{ranker.BlendFallback}, ranker.Coverage{Text: 1, Features: 1}, "previous", true},
+			w.models.previous = &ranker.Model{Version: "previous", Schema: w.models.main.Schema, Scorer: sum{}}
+			w.models.main.Scorer = sum{before: func() error { return errBroken }}
+		}, []string{ranker.ScorerFallback}, ranker.Coverage{Text: 1, Features: 1}, "previous", true},
 		"the blend gives nonsense": {func(w *world) {
-			w.models.previous = &ranker.Model{Version: "previous", Schema: w.models.main.Schema, Blend: sum{}}
-			w.models.main.Blend = sum{base: math.Inf(1)}
-		}, []string{ranker.BlendFallback}, ranker.Coverage{Text: 1, Features: 1}, "previous", true},
+			w.models.previous = &ranker.Model{Version: "previous", Schema: w.models.main.Schema, Scorer: sum{}}
+			w.models.main.Scorer = sum{base: math.Inf(1)}
+		}, []string{ranker.ScorerFallback}, ranker.Coverage{Text: 1, Features: 1}, "previous", true},
 		"every blend panics": {func(w *world) {
-			w.models.previous = &ranker.Model{Version: "previous", Schema: w.models.main.Schema, Blend: sum{before: boom}}
-			w.models.main.Blend = sum{before: boom}
-		}, []string{ranker.BlendFallback, ranker.InputOrder}, ranker.Coverage{Text: 1, Features: 1}, "", true},
+			w.models.previous = &ranker.Model{Version: "previous", Schema: w.models.main.Schema, Scorer: sum{before: boom}}
+			w.models.main.Scorer = sum{before: boom}
+		}, []string{ranker.ScorerFallback, ranker.InputOrder}, ranker.Coverage{Text: 1, Features: 1}, "", true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -149,16 +149,19 @@ func TestHangingPartIsNotWaitedFor(t *testing.T) {
 		degraded string
 	}{
 		"features": {func(w *world) {
-			w.opt.Features = readFunc(func(context.Context, *ranker.Query) (*ranker.State, error) { stuck(); return nil, errBroken })
+			w.opt.Features = readFunc(func(context.Context, *ranker.FeatureQuery) (*ranker.RequestState, error) {
+				stuck()
+				return nil, errBroken
+			})
 		}, ranker.FeaturesMissing},
 		"vectors": {func(w *world) {
 			w.opt.Vectors = vectorsFunc(func(context.Context, []*ranker.ItemInfo, [][]float32) { stuck() })
 		}, ranker.EmbeddingsPartial},
 		"matcher": {func(w *world) {
-			w.models.main.Matchers = []ranker.Matcher{matcher{func(context.Context) error { stuck(); return errBroken }}}
-		}, ranker.BlendFallback},
+			w.models.main.Signals = []ranker.Signal{matcher{func(context.Context) error { stuck(); return errBroken }}}
+		}, ranker.ScorerFallback},
 		"blend": {func(w *world) {
-			w.models.main.Blend = sum{before: func() error { stuck(); return errBroken }}
+			w.models.main.Scorer = sum{before: func() error { stuck(); return errBroken }}
 		}, ranker.InputOrder},
 	}
 	started := 0
@@ -191,7 +194,7 @@ func TestHangingPartIsNotWaitedFor(t *testing.T) {
 // different seed changes the order.
 func TestTiesByHashOfIDAndSeed(t *testing.T) {
 	w := newWorld(t, 40)
-	w.opt.Features = readFunc(func(ctx context.Context, q *ranker.Query) (*ranker.State, error) {
+	w.opt.Features = readFunc(func(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 		st, err := w.read(ctx, q)
 		for i := range st.Columns {
 			st.Columns[i] = 1
@@ -242,7 +245,7 @@ func TestLimitAndUnknownModel(t *testing.T) {
 
 func TestInlineItemStandsInWhenFeaturesAreGone(t *testing.T) {
 	w := newWorld(t, 4)
-	w.opt.Features = readFunc(func(context.Context, *ranker.Query) (*ranker.State, error) { return nil, errBroken })
+	w.opt.Features = readFunc(func(context.Context, *ranker.FeatureQuery) (*ranker.RequestState, error) { return nil, errBroken })
 	req := w.request(4)
 	inline := &ranker.Item{Title: "title of i003"}
 	req.Candidates[2].Inline = inline
@@ -258,9 +261,9 @@ func TestInlineItemStandsInWhenFeaturesAreGone(t *testing.T) {
 func TestFailedStepLeavesTheListAsItWas(t *testing.T) {
 	w := newWorld(t, 10)
 	want := w.rank(t, w.request(10)).Items
-	w.opt.Steps = ranker.Steps{
-		ranker.SlotFilter: stepFunc(func(l *ranker.List) error { slices.Reverse(l.Entries); l.Entries = l.Entries[:3]; return errBroken }),
-		ranker.SlotBoost:  stepFunc(func(l *ranker.List) error { l.Entries = nil; panic("boom") }),
+	w.opt.Rules = ranker.RuleSet{
+		ranker.RuleFilter: stepFunc(func(l *ranker.List) error { slices.Reverse(l.Entries); l.Entries = l.Entries[:3]; return errBroken }),
+		ranker.RuleBoost:  stepFunc(func(l *ranker.List) error { l.Entries = nil; panic("boom") }),
 	}
 	if got := w.rank(t, w.request(10)).Items; !slices.Equal(got, want) {
 		t.Errorf("got %v", got)

@@ -33,9 +33,9 @@ type Candidate struct {
 	// Score is the retriever's own score, if HasScore.
 	Score    float32
 	HasScore bool
-	// New ranks the candidate as if nobody had met it yet: its own counters are empty and no learned table
+	// ColdStart ranks the candidate as if nobody had met it yet: its own counters are empty and no learned table
 	// knows it; its content stands. Training and the cold-item experiment use it.
-	New bool
+	ColdStart bool
 }
 
 // Request is one ranking to be made. Fields are validated by the caller (package api): 1 to 5,000
@@ -45,21 +45,21 @@ type Request struct {
 	User       string
 	Session    string
 	Candidates []Candidate
-	Context    map[string]Value // scalar values only; "query" is the search text
-	Limit      int              // 0 = all
-	Deadline   time.Duration    // 0 = an arm's, or DefaultDeadline
-	Explain    int              // explain the first N of the answer, 0 = none
-	Model      string           // "" = the active one
-	Seed       uint64           // for ties and exploration
-	Record     bool             // false: nothing is written or counted
-	Time       int64            // the clock of ages and decay, Unix ms; 0 = now
+	Context    map[string]FieldValue // scalar values only; "query" is the search text
+	Limit      int                   // 0 = all
+	Deadline   time.Duration         // 0 = an arm's, or DefaultDeadline
+	Explain    int                   // explain the first N of the answer, 0 = none
+	Model      string                // "" = the active one
+	Seed       uint64                // for ties and exploration
+	Record     bool                  // false: nothing is written or counted
+	Time       int64                 // the clock of ages and decay, Unix ms; 0 = now
 }
 
 // DefaultDeadline is used where a request names none.
 const DefaultDeadline = 100 * time.Millisecond
 
-// Ranked is one item of an answer.
-type Ranked struct {
+// RankedItem is one item of an answer.
+type RankedItem struct {
 	ID      string
 	Rank    int     // from 1
 	Score   float64 // the blend's raw score, before post-steps
@@ -95,7 +95,7 @@ const (
 	EmbeddingsPartial = "embeddings_partial"
 	FeaturesStale     = "features_stale"
 	FeaturesMissing   = "features_missing"
-	BlendFallback     = "blend_fallback"
+	ScorerFallback    = "scorer_fallback"
 	InputOrder        = "input_order"
 	ExplainPartial    = "explain_partial"
 )
@@ -104,9 +104,9 @@ const (
 const (
 	StageFeatures = "features"
 	StageVectors  = "vectors"
-	StageMatch    = "match"
-	StageBlend    = "blend"
-	StageRerank   = "rerank"
+	StageSignals  = "signals"
+	StageScorer   = "scorer"
+	StageRules    = "rules"
 	StageExplain  = "explain"
 	StageTotal    = "total"
 )
@@ -114,7 +114,7 @@ const (
 // Response is a finished ranking.
 type Response struct {
 	RequestID   string
-	Items       []Ranked
+	Items       []RankedItem
 	Model       string
 	Experiments map[string]string // experiment -> arm; never nil
 	Coverage    Coverage
@@ -143,25 +143,25 @@ type Shown struct {
 	Clicked bool // an interaction with it followed
 }
 
-// Query is what Features.Read is asked for.
-type Query struct {
+// FeatureQuery is what Features.Read is asked for.
+type FeatureQuery struct {
 	User       string
 	Candidates []Candidate
-	Context    map[string]Value
+	Context    map[string]FieldValue
 	Now        int64 // Unix ms
 	Schema     *Schema
 }
 
-// State is what is known of a user and the candidates, at one moment. It is the reader's own and
+// RequestState is what is known of a user and the candidates, at one moment. It is the reader's own and
 // shares nothing mutable with the store.
-type State struct {
+type RequestState struct {
 	Seq uint64 // the last event that the state includes
 	// UserFields, Recent and Shown are the user's; Recent and Shown newest first.
-	UserFields map[string]Value
+	UserFields map[string]FieldValue
 	Recent     []Interaction
 	Shown      []Shown
-	// History is aligned with Recent: what is known of those items, nil for an unknown one.
-	History []*ItemInfo
+	// RecentItems is aligned with Recent: what is known of those items, nil for an unknown one.
+	RecentItems []*ItemInfo
 	// Items is aligned with the query's candidates, inline parts merged in; nil for an item that is
 	// neither known nor given inline.
 	Items []*ItemInfo
@@ -169,49 +169,49 @@ type State struct {
 	// which FromState holds (before clamping, defaults, missing indicators and within-list
 	// transforms, which Assemble applies); every other cell is NaN.
 	Columns []float32
-	// Read is how many candidates' state could be read (known or certainly unknown).
-	Read  int
-	Stale bool // served from an older copy
+	// ItemsRead is how many candidates' state could be read (known or certainly unknown).
+	ItemsRead int
+	Stale     bool // served from an older copy
 }
 
 // Features reads user and item state.
 type Features interface {
 	// Read returns the state for q in one round trip, or an error when it cannot within ctx.
 	// Safe for concurrent use.
-	Read(ctx context.Context, q *Query) (*State, error)
+	Read(ctx context.Context, q *FeatureQuery) (*RequestState, error)
 }
 
 // Vectors gives unit-length text vectors.
 type Vectors interface {
-	// Vectors fills out[i] with the vector of items[i]'s text, nil where the item is nil, has no
+	// Fetch fills out[i] with the vector of items[i]'s text, nil where the item is nil, has no
 	// text, or could not be had before ctx ended; what was missed is encoded in the background.
 	// The vectors are shared and must not be changed. Safe for concurrent use.
-	Vectors(ctx context.Context, items []*ItemInfo, out [][]float32)
+	Fetch(ctx context.Context, items []*ItemInfo, out [][]float32)
 	// Lookup fills out with the vectors that are at hand, without waiting or queueing anything, and
 	// returns how many items with a text have none.
 	Lookup(items []*ItemInfo, out [][]float32) (missing int)
 }
 
-// MatchInput is what a matcher sees. All slices are aligned with State.Items or State.History.
-type MatchInput struct {
-	Request        *Request
-	State          *State
-	Now            int64
-	ItemVectors    [][]float32 // nil entries: no vector
-	HistoryVectors [][]float32
-	Query          *ItemInfo // the search text as an item, nil without one
-	QueryVector    []float32 // nil without one
+// SignalInput is what a matcher sees. All slices are aligned with State.Items or State.History.
+type SignalInput struct {
+	Request       *Request
+	State         *RequestState
+	Now           int64
+	ItemVectors   [][]float32 // nil entries: no vector
+	RecentVectors [][]float32
+	Query         *ItemInfo // the search text as an item, nil without one
+	QueryVector   []float32 // nil without one
 
-	numbers *numbersMemo // nil: nothing is kept
+	indexCache *itemIndexCache // nil: nothing is kept
 }
 
-// Matcher compares a user's history with the candidates.
-type Matcher interface {
+// Signal compares a user's history with the candidates.
+type Signal interface {
 	// Columns names the columns that Match writes, as features.yaml may use them (kind "match").
 	Columns() []string
-	// Match writes N x len(Columns()) values row-major into out; a missing value is NaN.
+	// Compute writes N x len(Columns()) values row-major into out; a missing value is NaN.
 	// It must not keep in. Safe for concurrent use.
-	Match(ctx context.Context, in *MatchInput, out []float32) error
+	Compute(ctx context.Context, in *SignalInput, out []float32) error
 }
 
 // Matrix is the feature matrix of one request: N rows (candidates) by len(Columns), row-major.
@@ -228,8 +228,8 @@ func (m *Matrix) Row(i int) []float32 {
 	return m.Data[i*w : (i+1)*w : (i+1)*w]
 }
 
-// Blend turns a matrix into scores.
-type Blend interface {
+// Scorer turns a matrix into scores.
+type Scorer interface {
 	// Score writes one finite score per row into out. Safe for concurrent use.
 	Score(m *Matrix, out []float64) error
 	// Explain writes each column's signed contribution to row's score into out (len(m.Columns)) and
@@ -239,16 +239,16 @@ type Blend interface {
 
 // Model is one way to rank: a schema, its matchers and the blend over their columns.
 type Model struct {
-	Version  string
-	Schema   *Schema
-	Matchers []Matcher
-	Blend    Blend
+	Version string
+	Schema  *Schema
+	Signals []Signal
+	Scorer  Scorer
 	// Vectors are by the text encoder that the model was trained with, where that is one of its own; nil: the pipeline's.
 	Vectors Vectors
 }
 
-// ReadBy is the same model with other vectors.
-func (m *Model) ReadBy(v Vectors) *Model {
+// WithVectors is the same model with other vectors.
+func (m *Model) WithVectors(v Vectors) *Model {
 	with := *m
 	with.Vectors = v
 	return &with
@@ -273,7 +273,7 @@ type Entry struct {
 // it and shorten it, and names itself in MovedBy of the entries whose place it changed on purpose.
 type List struct {
 	Request *Request
-	State   *State
+	State   *RequestState
 	Vectors [][]float32 // aligned with Request.Candidates, nil entries possible
 	Entries []Entry
 	// Propensity is aligned with Entries once an exploring step has set it: P(item at this place |
@@ -281,27 +281,27 @@ type List struct {
 	Propensity []float64
 }
 
-// Step is one post-step: a rule, diversity, exploration.
-type Step interface {
+// Rule is one post-step: a rule, diversity, exploration.
+type Rule interface {
 	Name() string
 	Apply(ctx context.Context, l *List) error
 }
 
-// Slot is a post-step's place in the order in which they are applied.
-type Slot int
+// RuleKind is a post-step's place in the order in which they are applied.
+type RuleKind int
 
 // The slots, in their order.
 const (
-	SlotFilter Slot = iota
-	SlotBoost
-	SlotDiversity
-	SlotPin
-	SlotExploration
-	slots
+	RuleFilter RuleKind = iota
+	RuleBoost
+	RuleDiversity
+	RulePin
+	RuleExploration
+	ruleKinds
 )
 
-// Steps are the post-steps of a ranking by slot, nil where there is none.
-type Steps [slots]Step
+// RuleSet are the post-steps of a ranking by slot, nil where there is none.
+type RuleSet [ruleKinds]Rule
 
 // Impression is the record of one answered ranking.
 type Impression struct {
@@ -311,23 +311,23 @@ type Impression struct {
 	Session     string
 	Items       []string  // the answered order, the first 100 at most
 	Scores      []float64 // the retriever's, aligned with Items, 0 for none; nil if no candidate had one
-	Context     map[string]Value
+	Context     map[string]FieldValue
 	Propensity  []float64 // aligned with Items; nil = 1 everywhere
 	Model       string
 	Experiments map[string]string // experiment -> arm, as served
 	// Exposed names the experiments one of whose parts was reached (Trial.Parts), sorted; Fallback
 	// the arms that were assigned and for which control stood in, by experiment.
-	Exposed     []string
-	Fallback    map[string]string
-	Allocation  string       // version of the experiments' configuration, "" without one
-	Interleaved *Interleaved // nil mostly
-	SchemaHash  string
-	Degraded    []string
-	StateSeq    uint64
-	Took        time.Duration // from the start of the ranking to its record
-	MatrixHash  uint64
-	// Whole: Items are all candidates, and none came with content of its own; so a replay can make the same matrix.
-	Whole bool
+	Exposed            []string
+	Fallback           map[string]string
+	ExperimentsVersion string       // version of the experiments' configuration, "" without one
+	Interleaved        *Interleaved // nil mostly
+	SchemaHash         string
+	Degraded           []string
+	StateSeq           uint64
+	Took               time.Duration // from the start of the ranking to its record
+	MatrixHash         uint64
+	// Replayable: Items are all candidates, and none came with content of its own; so a replay can make the same matrix.
+	Replayable bool
 	// Matrix holds the feature matrix rows of Items for a share of requests, else nil.
 	Matrix []float32
 }

@@ -21,7 +21,7 @@ const (
 	KindContext    = "context"     // a request context field: number, or one-hot over Values
 	KindTable      = "table"       // a column of an imported table
 	KindHistory    = "history"     // log1p of the user's recent interactions: how much is known of him
-	KindMatch      = "match"       // a matcher's column
+	KindSignal     = "signal"      // a matcher's column
 	KindRetrieval  = "retrieval_score"
 	KindPosition   = "position" // training only, constant when serving
 )
@@ -72,10 +72,10 @@ const GroupText = "text"
 
 // Schema is an ordered list of features and the columns they make.
 type Schema struct {
-	features []Feature
-	columns  []Column
-	first    []int // first column of each feature
-	hash     string
+	features    []Feature
+	columns     []Column
+	firstColumn []int // first column of each feature
+	hash        string
 }
 
 // NewSchema checks the features (distinct names, known kinds and options) and lays out the columns.
@@ -87,7 +87,7 @@ func NewSchema(features []Feature) (*Schema, error) {
 	s := &Schema{features: features}
 	d := xxhash.New()
 	for _, f := range features {
-		s.first = append(s.first, len(s.columns))
+		s.firstColumn = append(s.firstColumn, len(s.columns))
 		group := GroupOf(&f)
 		for _, name := range columnNames(&f) {
 			s.columns = append(s.columns, Column{Name: name, Group: group})
@@ -105,15 +105,15 @@ func (s *Schema) Features() []Feature { return s.features }
 // Columns returns the matrix columns; the slice must not be changed.
 func (s *Schema) Columns() []Column { return s.columns }
 
-// First returns the first column of feature i.
-func (s *Schema) First(i int) int { return s.first[i] }
+// FirstColumn returns the first column of feature i.
+func (s *Schema) FirstColumn(i int) int { return s.firstColumn[i] }
 
 // width is how many columns feature i has.
 func (s *Schema) width(i int) int {
-	if i+1 < len(s.first) {
-		return s.first[i+1] - s.first[i]
+	if i+1 < len(s.firstColumn) {
+		return s.firstColumn[i+1] - s.firstColumn[i]
 	}
-	return len(s.columns) - s.first[i]
+	return len(s.columns) - s.firstColumn[i]
 }
 
 // Hash identifies the schema: 16 hex digits over everything that decides a column's meaning.
@@ -127,10 +127,10 @@ func GroupOf(f *Feature) string {
 	return defaultGroup(f)
 }
 
-// FromState reports whether package features computes the kind (rather than a matcher or the request).
-func FromState(kind string) bool {
+// IsStateKind reports whether package features computes the kind (rather than a matcher or the request).
+func IsStateKind(kind string) bool {
 	switch kind {
-	case KindMatch, KindRetrieval, KindPosition:
+	case KindSignal, KindRetrieval, KindPosition:
 		return false
 	}
 	return true
@@ -160,7 +160,7 @@ func columnNames(f *Feature) []string {
 
 func defaultGroup(f *Feature) string {
 	switch f.Kind {
-	case KindMatch:
+	case KindSignal:
 		return GroupText
 	case KindCount, KindRate, KindInteracted, KindHistory:
 		if f.Scope == ScopeUser || f.Kind == KindHistory {

@@ -15,16 +15,16 @@ import (
 
 // matchInput gathers the vectors of candidates, history and query, by the model's encoder: those at hand at once,
 // and what is missing for as long as the deadline's slice lasts.
-func (r *ranking) matchInput(ctx context.Context, model *Model) *MatchInput {
+func (r *ranking) matchInput(ctx context.Context, model *Model) *SignalInput {
 	start := time.Now()
 	defer func() { r.timing(StageVectors, start) }()
-	n, h := len(r.req.Candidates), len(r.state.History)
-	in := &MatchInput{Request: r.req, State: r.state, Now: r.now, Query: r.query(), numbers: &numbersMemo{}}
+	n, h := len(r.req.Candidates), len(r.state.RecentItems)
+	in := &SignalInput{Request: r.req, State: r.state, Now: r.now, Query: r.query(), indexCache: &itemIndexCache{}}
 	items := make([]*ItemInfo, 0, n+h+1)
-	items = append(append(append(items, r.state.Items...), r.state.History...), in.Query)
+	items = append(append(append(items, r.state.Items...), r.state.RecentItems...), in.Query)
 	texts := r.texts(model)
 	vectors := r.fetch(ctx, texts, items)
-	in.ItemVectors, in.HistoryVectors, in.QueryVector = vectors[:n:n], vectors[n:n+h:n+h], vectors[n+h]
+	in.ItemVectors, in.RecentVectors, in.QueryVector = vectors[:n:n], vectors[n:n+h:n+h], vectors[n+h]
 	r.vectors = in.ItemVectors
 	r.cover(texts != nil)
 	return in
@@ -56,7 +56,7 @@ func (r *ranking) fetch(ctx context.Context, texts Vectors, items []*ItemInfo) [
 	defer cancel()
 	fetched, err := within(ctx, func(ctx context.Context) ([][]float32, error) {
 		out := make([][]float32, len(items))
-		texts.Vectors(ctx, items, out)
+		texts.Fetch(ctx, items, out)
 		return out, nil
 	})
 	if err != nil {
@@ -91,14 +91,14 @@ func (r *ranking) cover(read bool) {
 const fewCandidates = 32
 
 // match runs the matchers, several at once; the columns of one that fails or is late are missing (its block is nil).
-func match(ctx context.Context, until time.Time, matchers []Matcher, in *MatchInput) (blocks [][]float32, errs []error) {
+func match(ctx context.Context, until time.Time, matchers []Signal, in *SignalInput) (blocks [][]float32, errs []error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	blocks, errs = make([][]float32, len(matchers)), make([]error, len(matchers))
 	one := func(k int) {
 		m := matchers[k]
 		block := make([]float32, len(in.ItemVectors)*len(m.Columns()))
-		if err := guard(func() error { return m.Match(ctx, in, block) }); err != nil {
+		if err := guard(func() error { return m.Compute(ctx, in, block) }); err != nil {
 			errs[k] = fmt.Errorf("matcher %v: %w", m.Columns(), err)
 			return
 		}
@@ -114,9 +114,9 @@ func match(ctx context.Context, until time.Time, matchers []Matcher, in *MatchIn
 	return blocks, slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
-// tie is what equal scores are ordered by: a hash of item and seed, so that neither the input's order
+// tieBreak is what equal scores are ordered by: a hash of item and seed, so that neither the input's order
 // nor the id itself decides.
-func tie(id string, seed uint64) uint64 {
+func tieBreak(id string, seed uint64) uint64 {
 	var d xxhash.Digest
 	d.ResetWithSeed(seed)
 	_, _ = d.WriteString(id)
@@ -132,7 +132,7 @@ func (r *ranking) sortByScore(scores []float64) []int {
 	}
 	keys := make([]key, len(scores))
 	for i, s := range scores {
-		keys[i] = key{s, tie(r.req.Candidates[i].ID, r.seed), i}
+		keys[i] = key{s, tieBreak(r.req.Candidates[i].ID, r.seed), i}
 	}
 	slices.SortFunc(keys, func(a, b key) int {
 		if a.score != b.score {
@@ -159,13 +159,13 @@ func (r *ranking) order() {
 
 // steps applies the post-steps; one that fails leaves the list as it was.
 func (r *ranking) steps(ctx context.Context) {
-	if r.plan.Steps == (Steps{}) {
+	if r.plan.Rules == (RuleSet{}) {
 		return
 	}
 	start := time.Now()
-	defer func() { r.timing(StageRerank, start) }()
-	for slot := range r.plan.Steps {
-		s := r.plan.Steps[slot] // not ranged over: an arm that falls takes its later steps along
+	defer func() { r.timing(StageRules, start) }()
+	for slot := range r.plan.Rules {
+		s := r.plan.Rules[slot] // not ranged over: an arm that falls takes its later steps along
 		if s == nil {
 			continue
 		}
@@ -174,7 +174,7 @@ func (r *ranking) steps(ctx context.Context) {
 		if err := guard(func() error { return s.Apply(ctx, &r.list) }); err != nil {
 			r.errs = append(r.errs, fmt.Errorf("step %s: %w", s.Name(), err))
 			r.list = kept
-			r.fall(Slot(slot).Part(), err)
+			r.fall(RuleKind(slot).Part(), err)
 		}
 	}
 }
@@ -184,9 +184,9 @@ func (r *ranking) answer() {
 	if r.req.Limit > 0 {
 		n = min(n, r.req.Limit)
 	}
-	r.resp.Items = make([]Ranked, n)
+	r.resp.Items = make([]RankedItem, n)
 	for i, e := range r.list.Entries[:n] {
-		r.resp.Items[i] = Ranked{ID: r.req.Candidates[e.Index].ID, Rank: i + 1, Score: r.side(i).scores[e.Index]}
+		r.resp.Items[i] = RankedItem{ID: r.req.Candidates[e.Index].ID, Rank: i + 1, Score: r.side(i).scores[e.Index]}
 	}
 }
 
@@ -226,7 +226,7 @@ func (r *ranking) placesWithoutText() ([]int, error) {
 		return r.places, nil
 	}
 	scores := make([]float64, len(r.scores))
-	if err := r.model.Blend.Score(r.matrix.without(GroupText), scores); err != nil {
+	if err := r.model.Scorer.Score(r.matrix.withoutGroup(GroupText), scores); err != nil {
 		return nil, err
 	}
 	left := make([]bool, len(scores))
@@ -251,7 +251,7 @@ func (r *ranking) explainOne(e Entry) (*Explanation, error) {
 		return nil, err
 	}
 	parts := make([]float64, len(r.blended.Columns))
-	base, err := r.model.Blend.Explain(r.blended, e.Index, parts)
+	base, err := r.model.Scorer.Explain(r.blended, e.Index, parts)
 	if err != nil {
 		return nil, err
 	}
@@ -278,11 +278,11 @@ func (r *ranking) record() {
 	n := min(len(r.resp.Items), MaxImpressionItems)
 	imp := &Impression{ID: r.req.ID, Time: r.now, User: r.req.User, Session: r.req.Session, Context: r.req.Context,
 		Model: r.resp.Model, Degraded: r.resp.Degraded, StateSeq: r.state.Seq, Took: time.Since(r.start)}
-	imp.Items, imp.Whole = make([]string, n), n == len(r.req.Candidates)
+	imp.Items, imp.Replayable = make([]string, n), n == len(r.req.Candidates)
 	for i, e := range r.list.Entries[:n] {
 		c := &r.req.Candidates[e.Index]
 		imp.Items[i] = c.ID
-		imp.Whole = imp.Whole && c.Inline == nil
+		imp.Replayable = imp.Replayable && c.Inline == nil
 		if !c.HasScore {
 			continue
 		}

@@ -15,15 +15,15 @@ func (r *ranking) assign(ctx context.Context) {
 	if e == nil {
 		return
 	}
-	var user map[string]Value
+	var user map[string]FieldValue
 	if e.ReadsUser() {
 		user = r.userFields(ctx)
 	}
 	r.trials, r.allocation = e.Assign(r.req, user, r.opt.Clock().UnixMilli())
 	for i := range r.trials {
 		t := &r.trials[i]
-		if t.now = t.Arm; t.Interleave {
-			t.now = t.Control
+		if t.inEffect = t.Arm; t.Interleave {
+			t.inEffect = t.Control
 		}
 	}
 	r.fold()
@@ -33,7 +33,7 @@ func (r *ranking) assign(ctx context.Context) {
 }
 
 // userFields reads the user without any candidate.
-func (r *ranking) userFields(ctx context.Context) map[string]Value {
+func (r *ranking) userFields(ctx context.Context) map[string]FieldValue {
 	start := time.Now()
 	defer func() { r.timing(StageFeatures, start) }()
 	active, err := r.opt.Models.Model("")
@@ -42,8 +42,8 @@ func (r *ranking) userFields(ctx context.Context) map[string]Value {
 	}
 	ctx, cancel := r.slice(ctx, userBy)
 	defer cancel()
-	q := &Query{User: r.req.User, Context: r.req.Context, Now: r.now, Schema: active.Schema}
-	state, err := within(ctx, func(ctx context.Context) (*State, error) { return r.opt.Features.Read(ctx, q) })
+	q := &FeatureQuery{User: r.req.User, Context: r.req.Context, Now: r.now, Schema: active.Schema}
+	state, err := within(ctx, func(ctx context.Context) (*RequestState, error) { return r.opt.Features.Read(ctx, q) })
 	if err != nil {
 		r.errs = append(r.errs, fmt.Errorf("features: %w", err))
 		return nil
@@ -53,32 +53,32 @@ func (r *ranking) userFields(ctx context.Context) map[string]Value {
 
 // fold makes the plan of the request out of the arms in effect.
 func (r *ranking) fold() {
-	r.plan = Arm{Text: true, Steps: r.opt.Steps}
+	r.plan = Arm{Text: true, Rules: r.opt.Rules}
 	for i := range r.trials {
-		if now := r.trials[i].now; now != nil {
+		if now := r.trials[i].inEffect; now != nil {
 			r.plan.merge(now)
 		}
 	}
 	if r.interleaved() != nil {
-		r.plan.Steps[SlotExploration] = nil // the draft is the exploration
+		r.plan.Rules[RuleExploration] = nil // the draft is the exploration
 	}
 }
 
 // fall gives up the arms that set one of the parts and puts control in their place; it reports
 // whether there was one. Control itself gives way to the service's own ranking.
-func (r *ranking) fall(parts Part, why error) bool {
+func (r *ranking) fall(parts RankingPart, why error) bool {
 	fell := false
 	for i := range r.trials {
 		t := &r.trials[i]
-		if t.now == nil || t.now.Sets&parts == 0 {
+		if t.inEffect == nil || t.inEffect.Sets&parts == 0 {
 			continue
 		}
-		r.errs = append(r.errs, fmt.Errorf("experiment %s: arm %s: %w", t.Experiment, t.now.Name, why))
-		fell, t.fallen = true, true
-		if t.now != t.Control {
-			t.now = t.Control
+		r.errs = append(r.errs, fmt.Errorf("experiment %s: arm %s: %w", t.Experiment, t.inEffect.Name, why))
+		fell, t.fellBack = true, true
+		if t.inEffect != t.Control {
+			t.inEffect = t.Control
 		} else {
-			t.now = nil
+			t.inEffect = nil
 		}
 	}
 	if fell {
@@ -88,9 +88,9 @@ func (r *ranking) fall(parts Part, why error) bool {
 }
 
 // interleaved returns the trial whose two arms are drafted from, nil mostly.
-func (r *ranking) interleaved() *Trial {
+func (r *ranking) interleaved() *Assignment {
 	for i := range r.trials {
-		if t := &r.trials[i]; t.Interleave && !t.fallen {
+		if t := &r.trials[i]; t.Interleave && !t.fellBack {
 			return t
 		}
 	}
@@ -111,19 +111,19 @@ func (r *ranking) choose() (*Model, error) {
 			}
 			return nil, err
 		}
-		if r.plan.Blend == nil {
+		if r.plan.ScorerParams == nil {
 			return m, nil
 		}
-		tuned, err := tune(m, r.plan.Blend)
+		tuned, err := tune(m, r.plan.ScorerParams)
 		if err == nil {
 			return tuned, nil
 		}
-		r.fall(PartBlend, err)
+		r.fall(PartScorer, err)
 	}
 }
 
 func tune(m *Model, params map[string]float64) (*Model, error) {
-	blend, ok := m.Blend.(Tunable)
+	blend, ok := m.Scorer.(Tunable)
 	if !ok {
 		return nil, fmt.Errorf("the blend of model %s has no parameters", m.Version)
 	}
@@ -132,7 +132,7 @@ func tune(m *Model, params map[string]float64) (*Model, error) {
 		return nil, err
 	}
 	tuned := *m
-	tuned.Blend = b
+	tuned.Scorer = b
 	return &tuned, nil
 }
 
@@ -143,7 +143,7 @@ func (r *ranking) reach() {
 		r.reached |= PartDeadline
 	}
 	if r.model != nil && r.req.Model == "" {
-		r.reached |= PartModel | PartBlend
+		r.reached |= PartModel | PartScorer
 	}
 	if r.model != nil && slices.ContainsFunc(r.state.Items, func(it *ItemInfo) bool { return it != nil && it.TextKey != 0 }) {
 		r.reached |= PartText
@@ -162,18 +162,18 @@ func (r *ranking) reach() {
 // tell puts the arms into the answer.
 func (r *ranking) tell() {
 	for i := range r.trials {
-		r.resp.Experiments[r.trials[i].Experiment] = r.trials[i].served()
+		r.resp.Experiments[r.trials[i].Experiment] = r.trials[i].servedArm()
 	}
 }
 
 // recordArms writes what a report needs to know of the request's n recorded items.
 func (r *ranking) recordArms(imp *Impression, n int) {
-	imp.Allocation = r.allocation
+	imp.ExperimentsVersion = r.allocation
 	for i := range r.trials {
 		t := &r.trials[i]
 		switch {
 		case t.Forced: // a person who tests counts for nothing
-		case t.fallen:
+		case t.fellBack:
 			if imp.Fallback == nil {
 				imp.Fallback = map[string]string{}
 			}

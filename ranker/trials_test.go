@@ -14,12 +14,12 @@ import (
 
 // trials assigns always the same.
 type trials struct {
-	list      []ranker.Trial
+	list      []ranker.Assignment
 	readsUser bool
-	user      map[string]ranker.Value // what Assign was given
+	user      map[string]ranker.FieldValue // what Assign was given
 }
 
-func (e *trials) Assign(_ *ranker.Request, user map[string]ranker.Value, _ int64) ([]ranker.Trial, string) {
+func (e *trials) Assign(_ *ranker.Request, user map[string]ranker.FieldValue, _ int64) ([]ranker.Assignment, string) {
 	e.user = user
 	return slices.Clone(e.list), "v1"
 }
@@ -29,7 +29,7 @@ func (e *trials) ReadsUser() bool { return e.readsUser }
 // try assigns an arm of experiment "x", whose control changes nothing.
 func (w *world) try(arm ranker.Arm) *trials {
 	arm.Name = "other"
-	e := &trials{list: []ranker.Trial{{Experiment: "x", Parts: arm.Sets, Control: &ranker.Arm{Name: "control"}, Arm: &arm}}}
+	e := &trials{list: []ranker.Assignment{{Experiment: "x", Parts: arm.Sets, Control: &ranker.Arm{Name: "control"}, Arm: &arm}}}
 	w.opt.Experiments = e
 	return e
 }
@@ -53,7 +53,7 @@ type tunable struct {
 	times float64
 }
 
-func (b tunable) Tune(params map[string]float64) (ranker.Blend, error) {
+func (b tunable) Tune(params map[string]float64) (ranker.Scorer, error) {
 	x, ok := params["times"]
 	if !ok {
 		return nil, errBroken
@@ -74,7 +74,7 @@ func (b tunable) Score(m *ranker.Matrix, out []float64) error {
 func TestArmsChangeTheirPart(t *testing.T) {
 	second := func(w *world) *ranker.Model {
 		m := *w.models.main
-		m.Version, m.Blend = "second", tunable{times: -1}
+		m.Version, m.Scorer = "second", tunable{times: -1}
 		return &m
 	}
 	for name, c := range map[string]struct {
@@ -83,14 +83,14 @@ func TestArmsChangeTheirPart(t *testing.T) {
 		changed func(plain, got *ranker.Response) bool
 	}{
 		"model": {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, nil, func(plain, got *ranker.Response) bool { return got.Model == "second" && plain.Model == "main" }},
-		"blend": {ranker.Arm{Sets: ranker.PartBlend, Blend: map[string]float64{"times": -1}},
-			func(w *world) { w.models.main.Blend = tunable{times: 1} },
+		"blend": {ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"times": -1}},
+			func(w *world) { w.models.main.Scorer = tunable{times: 1} },
 			func(plain, got *ranker.Response) bool { return got.Items[0].ID == plain.Items[len(plain.Items)-1].ID }},
 		"text": {ranker.Arm{Sets: ranker.PartText, Text: false}, nil, func(plain, got *ranker.Response) bool { return !slices.Equal(ids(plain), ids(got)) }},
-		"a step": {ranker.Arm{Sets: ranker.PartDiversity, Steps: ranker.Steps{ranker.SlotDiversity: reversed}}, nil,
+		"a step": {ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}, nil,
 			func(plain, got *ranker.Response) bool { return got.Items[0].ID == plain.Items[len(plain.Items)-1].ID }},
 		"no step": {ranker.Arm{Sets: ranker.PartBoost},
-			func(w *world) { w.opt.Steps[ranker.SlotBoost] = reversed },
+			func(w *world) { w.opt.Rules[ranker.RuleBoost] = reversed },
 			func(plain, got *ranker.Response) bool { return got.Items[0].ID == plain.Items[len(plain.Items)-1].ID }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestArmsChangeTheirPart(t *testing.T) {
 				c.prepare(w)
 			}
 			plain := w.rank(t, w.request(12))
-			if len(plain.Experiments) != 0 || w.records[0].Exposed != nil || w.records[0].Allocation != "" {
+			if len(plain.Experiments) != 0 || w.records[0].Exposed != nil || w.records[0].ExperimentsVersion != "" {
 				t.Errorf("without experiments: %+v", w.records[0])
 			}
 			e := w.try(c.arm)
@@ -110,7 +110,7 @@ func TestArmsChangeTheirPart(t *testing.T) {
 				t.Errorf("nothing has changed: %v", ids(got))
 			}
 			imp := w.records[1]
-			if got.Experiments["x"] != "other" || imp.Experiments["x"] != "other" || !slices.Equal(imp.Exposed, []string{"x"}) || imp.Fallback != nil || imp.Allocation != "v1" || len(w.errs) != 0 {
+			if got.Experiments["x"] != "other" || imp.Experiments["x"] != "other" || !slices.Equal(imp.Exposed, []string{"x"}) || imp.Fallback != nil || imp.ExperimentsVersion != "v1" || len(w.errs) != 0 {
 				t.Errorf("answer %v, record %+v, errors %v", got.Experiments, imp, w.errs)
 			}
 			// Control ranks as the service does, and is exposed by the same rule.
@@ -127,20 +127,20 @@ func TestArmsChangeTheirPart(t *testing.T) {
 func TestArmsFallToControl(t *testing.T) {
 	broken := func(w *world) {
 		m := *w.models.main
-		m.Version, m.Blend = "second", sum{before: func() error { return errBroken }}
+		m.Version, m.Scorer = "second", sum{before: func() error { return errBroken }}
 		w.models.others = map[string]*ranker.Model{"second": &m}
 	}
-	failing := ranker.Steps{ranker.SlotDiversity: stepFunc(func(l *ranker.List) error { l.Entries = nil; return errBroken }), ranker.SlotPin: reversed}
+	failing := ranker.RuleSet{ranker.RuleDiversity: stepFunc(func(l *ranker.List) error { l.Entries = nil; return errBroken }), ranker.RulePin: reversed}
 	for name, c := range map[string]struct {
 		arm      ranker.Arm
 		prepare  func(*world)
 		degraded []string
 	}{
-		"its bundle is missing":    {ranker.Arm{Sets: ranker.PartModel | ranker.PartDiversity, Model: "gone", Steps: ranker.Steps{ranker.SlotDiversity: reversed}}, nil, nil},
-		"its bundle fails":         {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, broken, []string{ranker.BlendFallback}},
-		"a blend that is fixed":    {ranker.Arm{Sets: ranker.PartBlend, Blend: map[string]float64{"times": 2}}, nil, nil},
-		"an unknown parameter":     {ranker.Arm{Sets: ranker.PartBlend, Blend: map[string]float64{"nope": 2}}, func(w *world) { w.models.main.Blend = tunable{times: 1} }, nil},
-		"its step fails":           {ranker.Arm{Sets: ranker.PartDiversity | ranker.PartPin, Steps: failing}, nil, nil},
+		"its bundle is missing":    {ranker.Arm{Sets: ranker.PartModel | ranker.PartDiversity, Model: "gone", Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}, nil, nil},
+		"its bundle fails":         {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, broken, []string{ranker.ScorerFallback}},
+		"a blend that is fixed":    {ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"times": 2}}, nil, nil},
+		"an unknown parameter":     {ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"nope": 2}}, func(w *world) { w.models.main.Scorer = tunable{times: 1} }, nil},
+		"its step fails":           {ranker.Arm{Sets: ranker.PartDiversity | ranker.PartPin, Rules: failing}, nil, nil},
 		"control's bundle as well": {ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, func(w *world) {}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestArmsFallToControl(t *testing.T) {
 
 // Exposure is about what was reached, whichever arm was assigned.
 func TestExposure(t *testing.T) {
-	diverse := ranker.Arm{Sets: ranker.PartDiversity, Steps: ranker.Steps{ranker.SlotDiversity: reversed}}
+	diverse := ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}
 	untexted := ranker.Arm{Sets: ranker.PartText}
 	for name, c := range map[string]struct {
 		arm     ranker.Arm
@@ -181,7 +181,7 @@ func TestExposure(t *testing.T) {
 		"the request names none":         {ranker.Arm{Sets: ranker.PartDeadline, Deadline: time.Second}, func(_ *world, r *ranker.Request, _ *trials) { r.Deadline = 0 }, true},
 		"no candidate has a text":        {untexted, func(w *world, _ *ranker.Request, _ *trials) { clear(w.items) }, false},
 		"nothing was scored": {untexted, func(w *world, _ *ranker.Request, _ *trials) {
-			w.models.main.Blend = sum{before: func() error { return errBroken }}
+			w.models.main.Scorer = sum{before: func() error { return errBroken }}
 		}, false},
 		"an A/A test, which changes nothing": {ranker.Arm{}, nil, true},
 		"a forced arm":                       {diverse, func(_ *world, _ *ranker.Request, e *trials) { e.list[0].Forced = true }, false},
@@ -238,8 +238,8 @@ func TestLayersAddUp(t *testing.T) {
 	w.try(ranker.Arm{Sets: ranker.PartText})
 	plain := w.rank(t, w.request(12))
 	e := w.try(ranker.Arm{Sets: ranker.PartText})
-	e.list = append(e.list, ranker.Trial{Experiment: "a", Parts: ranker.PartPin, Control: &ranker.Arm{Name: "control"},
-		Arm: &ranker.Arm{Name: "pinned", Sets: ranker.PartPin, Steps: ranker.Steps{ranker.SlotPin: reversed}}})
+	e.list = append(e.list, ranker.Assignment{Experiment: "a", Parts: ranker.PartPin, Control: &ranker.Arm{Name: "control"},
+		Arm: &ranker.Arm{Name: "pinned", Sets: ranker.PartPin, Rules: ranker.RuleSet{ranker.RulePin: reversed}}})
 	got := w.rank(t, w.request(12))
 	want := ids(plain)
 	slices.Reverse(want)
@@ -253,10 +253,10 @@ func TestUserFieldsAreReadWhenAskedFor(t *testing.T) {
 	w := newWorld(t, 5)
 	reads := []int{}
 	var fail error
-	w.opt.Features = readFunc(func(ctx context.Context, q *ranker.Query) (*ranker.State, error) {
+	w.opt.Features = readFunc(func(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 		reads = append(reads, len(q.Candidates))
 		s, err := w.read(ctx, q)
-		s.UserFields = map[string]ranker.Value{"country": ranker.StringValue("de")}
+		s.UserFields = map[string]ranker.FieldValue{"country": ranker.StringValue("de")}
 		return s, errors.Join(err, fail)
 	})
 	e := w.try(ranker.Arm{Sets: ranker.PartText})
@@ -277,7 +277,7 @@ func TestUserFieldsAreReadWhenAskedFor(t *testing.T) {
 }
 
 func TestPartNames(t *testing.T) {
-	if got, want := fmt.Sprint(ranker.PartModel|ranker.SlotExploration.Part()|ranker.SlotFilter.Part()|ranker.PartDeadline), "bundle, rules.filters, rules.exploration, deadline_ms"; got != want {
+	if got, want := fmt.Sprint(ranker.PartModel|ranker.RuleExploration.Part()|ranker.RuleFilter.Part()|ranker.PartDeadline), "bundle, rules.filters, rules.exploration, deadline_ms"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

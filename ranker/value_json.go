@@ -7,11 +7,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// errValue is what a JSON value that no Value can hold is refused with.
-var errValue = errors.New("must be a number, a boolean, a string, or a list of strings or of numbers")
+// errUnsupportedValue is what a JSON value that no Value can hold is refused with.
+var errUnsupportedValue = errors.New("must be a number, a boolean, a string, or a list of strings or of numbers")
 
 // MarshalJSONTo writes the value as the JSON it came from.
-func (v Value) MarshalJSONTo(enc *jsontext.Encoder) error {
+func (v FieldValue) MarshalJSONTo(enc *jsontext.Encoder) error {
 	switch v.Kind {
 	case Number:
 		return enc.WriteToken(jsontext.Float(v.Num))
@@ -40,7 +40,7 @@ func (v Value) MarshalJSONTo(enc *jsontext.Encoder) error {
 
 // UnmarshalJSONFrom reads a number, a boolean, a string, or a list of strings or of numbers. An empty
 // list is an empty list of strings. Anything else is an error.
-func (v *Value) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+func (v *FieldValue) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	tok, err := dec.ReadToken()
 	if err != nil {
 		return err
@@ -57,12 +57,12 @@ func (v *Value) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	case '[':
 		return v.readList(dec)
 	default:
-		return errValue
+		return errUnsupportedValue
 	}
 	return nil
 }
 
-func (v *Value) readList(dec *jsontext.Decoder) error {
+func (v *FieldValue) readList(dec *jsontext.Decoder) error {
 	*v = StringsValue([]string{})
 	for dec.PeekKind() != ']' {
 		tok, err := dec.ReadToken()
@@ -80,7 +80,7 @@ func (v *Value) readList(dec *jsontext.Decoder) error {
 			v.Kind, v.List = Numbers, nil
 			v.Nums = append(v.Nums, x)
 		default:
-			return fmt.Errorf("list %w", errValue)
+			return fmt.Errorf("list %w", errUnsupportedValue)
 		}
 	}
 	_, err := dec.ReadToken()

@@ -15,7 +15,7 @@ type own struct {
 	asked int
 }
 
-func (o *own) Vectors(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
+func (o *own) Fetch(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
 	o.world.vectors(ctx, items, out)
 	for _, v := range out {
 		if v != nil {
@@ -54,13 +54,13 @@ func TestVectorsGoWithTheModel(t *testing.T) {
 	if got := w.rank(t, w.request(n)); !slices.Equal(ids(got), down) || got.Model != "tuned" || got.Coverage.Text != 1 || len(got.Degraded) > 0 {
 		t.Errorf("by its own vectors: %v, %v", ids(got), got.Degraded)
 	}
-	tuned.Blend = sum{before: func() error { return errors.New("broken") }}
+	tuned.Scorer = sum{before: func() error { return errors.New("broken") }}
 	got := w.rank(t, w.request(n))
-	if !slices.Equal(ids(got), up) || got.Model != "main" || !slices.Contains(got.Degraded, ranker.BlendFallback) {
+	if !slices.Equal(ids(got), up) || got.Model != "main" || !slices.Contains(got.Degraded, ranker.ScorerFallback) {
 		t.Errorf("after a fall: %v by %s, %v", ids(got), got.Model, got.Degraded)
 	}
 	// A list that diversity compares holds vectors of one encoder: those of the scores.
-	w.opt.Steps[ranker.SlotDiversity] = stepFunc(func(l *ranker.List) error {
+	w.opt.Rules[ranker.RuleDiversity] = stepFunc(func(l *ranker.List) error {
 		for i, v := range l.Vectors {
 			if v[0] < 0 {
 				t.Errorf("candidate %d has a vector of the model that failed", i)

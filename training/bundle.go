@@ -9,37 +9,37 @@ import (
 
 	"relish/ranker"
 	"relish/ranker/bundle"
-	served "relish/ranker/match"
-	"relish/training/match/neural"
+	served "relish/ranker/signals"
+	"relish/training/twotower"
 )
 
-// treesFile is the blend's file in a bundle.
-const treesFile = "blend.txt"
+// gbdtFile is the blend's file in a bundle.
+const gbdtFile = "gbdt.txt"
 
 // Bundle returns the bundle's files of the training, without a report, and the manifest's part that names them. The
 // probe's cases are replayed lists; text says what the items' texts are composed of.
 func (t *Trained) Bundle(ctx context.Context, text ranker.TextSpec) (m bundle.Manifest, files map[string][]byte, err error) {
-	files = map[string][]byte{treesFile: t.Trees.Model}
-	m.Blend = bundle.BlendFile{Kind: bundle.BlendTrees, File: treesFile}
-	for _, x := range t.Matchers {
-		f := bundle.MatcherFile{Kind: x.kind}
+	files = map[string][]byte{gbdtFile: t.Trees.Model}
+	m.Scorer = bundle.ScorerFile{Kind: bundle.ScorerGBDT, File: gbdtFile}
+	for _, x := range t.Signals {
+		f := bundle.SignalFile{Kind: x.kind}
 		if x.file != nil {
 			f.File = x.kind + ".bin"
 			files[f.File] = x.file
 		}
-		if n, ok := x.Matcher.(*served.Neural); ok {
-			if files[served.GraphFile], err = neural.Export(n); err != nil {
+		if n, ok := x.Signal.(*served.TwoTower); ok {
+			if files[served.UserTowerFile], err = twotower.ExportUserTower(n); err != nil {
 				return m, nil, err
 			}
 		}
-		m.Matchers = append(m.Matchers, f)
+		m.Signals = append(m.Signals, f)
 	}
-	if files[bundle.SchemaFile], err = t.features(); err != nil {
+	if files[bundle.SchemaFile], err = t.schemaFile(); err != nil {
 		return m, nil, err
 	}
 	var cases []bundle.ProbeCase
 	for _, in := range t.Probes {
-		c, err := bundle.Record(ctx, t.Model, in)
+		c, err := bundle.RecordProbe(ctx, t.Model, in)
 		if err != nil {
 			return m, nil, err
 		}
@@ -49,16 +49,16 @@ func (t *Trained) Bundle(ctx context.Context, text ranker.TextSpec) (m bundle.Ma
 	return m, files, err
 }
 
-// Kinds names the matchers that were trained, in their order.
-func (t *Trained) Kinds() (kinds []string) {
-	for _, m := range t.Matchers {
+// SignalKinds names the matchers that were trained, in their order.
+func (t *Trained) SignalKinds() (kinds []string) {
+	for _, m := range t.Signals {
 		kinds = append(kinds, m.kind)
 	}
 	return kinds
 }
 
-// features is features.yaml with the reasons as comments.
-func (t *Trained) features() ([]byte, error) {
+// schemaFile is features.yaml with the reasons as comments.
+func (t *Trained) schemaFile() ([]byte, error) {
 	plain, err := bundle.FormatSchema(t.Model.Schema)
 	if err != nil {
 		return nil, err
@@ -82,14 +82,14 @@ func (t *Trained) features() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// rawColumns notes the columns as they were read, since Assemble works on them in place.
-type rawColumns struct {
+// columnRecorder notes the columns as they were read, since Assemble works on them in place.
+type columnRecorder struct {
 	ranker.Features
 	columns []float32
 }
 
 // Read implements ranker.Features.
-func (r *rawColumns) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error) {
+func (r *columnRecorder) Read(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 	s, err := r.Features.Read(ctx, q)
 	if err == nil {
 		r.columns = slices.Clone(s.Columns)
@@ -97,12 +97,12 @@ func (r *rawColumns) Read(ctx context.Context, q *ranker.Query) (*ranker.State, 
 	return s, err
 }
 
-// keepProbe keeps the newest lists as probes. They name no user: a bundle outlives whom it learned from.
-func (t *Trained) keepProbe(in *ranker.MatchInput, columns []float32) {
+// addProbe keeps the newest lists as probes. They name no user: a bundle outlives whom it learned from.
+func (t *Trained) addProbe(in *ranker.SignalInput, columns []float32) {
 	request, state := *in.Request, *in.State
 	request.User, request.Session = "", ""
 	state.Columns = columns
-	t.Probes = append(t.Probes, &ranker.MatchInput{Request: &request, State: &state, Now: in.Now, ItemVectors: in.ItemVectors,
-		HistoryVectors: in.HistoryVectors, Query: in.Query, QueryVector: in.QueryVector})
+	t.Probes = append(t.Probes, &ranker.SignalInput{Request: &request, State: &state, Now: in.Now, ItemVectors: in.ItemVectors,
+		RecentVectors: in.RecentVectors, Query: in.Query, QueryVector: in.QueryVector})
 	t.Probes = t.Probes[max(0, len(t.Probes)-bundle.MaxProbeCases):]
 }

@@ -23,12 +23,12 @@ func bareLog(users, each, items int) []event.Record {
 	}
 	for i := range items {
 		title := fmt.Sprint("item ", i)
-		add(event.Event{Kind: event.Item, ItemID: fmt.Sprint("i", i), Title: &title})
+		add(event.Event{Kind: event.EventItem, ItemID: fmt.Sprint("i", i), Title: &title})
 	}
 	for range users * each {
 		u := r.IntN(users)
 		item := u%5 + 5*min(r.IntN(items/5), r.IntN(items/5))
-		add(event.Event{Kind: event.Interaction, UserID: fmt.Sprint("u", u), ItemID: fmt.Sprint("i", item), Action: "purchase"})
+		add(event.Event{Kind: event.EventInteraction, UserID: fmt.Sprint("u", u), ItemID: fmt.Sprint("i", item), Action: "purchase"})
 	}
 	return logOf(events)
 }
@@ -38,12 +38,12 @@ func bareLog(users, each, items int) []event.Record {
 func TestSparedHoldsNoLabels(t *testing.T) {
 	for name, records := range map[string][]event.Record{"made lists": bareLog(300, 12, 80), "shown lists": demoLog()} {
 		in := inputs(t, records)
-		in.Config.Matchers, in.Config.Blend.Rounds, in.Config.MaxLists = quick, 2, 120
+		in.Config.Signals, in.Config.Scorer.Rounds, in.Config.MaxLists = quick, 2, 120
 		log, err := in.Scan(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		cut, err := log.Newest(0.1)
+		cut, err := log.HoldoutStart(0.1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func TestSparedHoldsNoLabels(t *testing.T) {
 		for _, holdout := range []float64{0.1, 0} {
 			in.Holdout = holdout
 			train(t, in)
-			for _, seq := range dataset(t, in).Seqs {
+			for _, seq := range dataset(t, in).ListSeqs {
 				user := records[seq-1].Event.UserID
 				if before, ok := first[user]; !ok || seq < before {
 					first[user] = seq
@@ -59,7 +59,7 @@ func TestSparedHoldsNoLabels(t *testing.T) {
 			}
 		}
 		want, total, steps := map[string]int{}, 0, 0
-		for _, s := range log.Steps {
+		for _, s := range log.Interactions {
 			user := log.Users.IDs()[s.User]
 			steps++
 			if limit, ok := first[user]; s.Seq < cut && (!ok || s.Seq < limit) {
@@ -67,10 +67,10 @@ func TestSparedHoldsNoLabels(t *testing.T) {
 				total++
 			}
 		}
-		spared := training.Spared(log, []uint64{cut, math.MaxUint64}, &in.Config)
+		spared := training.EncoderSplit(log, []uint64{cut, math.MaxUint64}, &in.Config)
 		for u := range spared.Users {
 			user := log.Users.IDs()[u]
-			if got := len(spared.Users[u].Steps); got != want[user] || spared.Users[u].Lists != nil {
+			if got := len(spared.Users[u].Interactions); got != want[user] || spared.Users[u].Lists != nil {
 				t.Errorf("%s: %s has %d steps, want %d", name, user, got, want[user])
 			}
 		}
@@ -84,32 +84,32 @@ func TestSparedHoldsNoLabels(t *testing.T) {
 func TestOldListsAreNotTheEncoders(t *testing.T) {
 	records := demoLog()
 	in := inputs(t, records)
-	in.Config.Matchers, in.Config.Blend.Rounds, in.Config.MaxLists = quick, 5, 200
+	in.Config.Signals, in.Config.Scorer.Rounds, in.Config.MaxLists = quick, 5, 200
 	log, err := in.Scan(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	since, err := log.Newest(0.3)
+	since, err := log.HoldoutStart(0.3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in.Holdout = 0.3
 	first := train(t, in)
 	in.Holdout = 0
-	in.Parent = &training.Parent{Trees: first.Trees.Model, Features: first.Model.Schema.Features(), Kinds: first.Kinds(), Since: since}
+	in.Parent = &training.Parent{Trees: first.Trees.Model, Features: first.Model.Schema.Features(), SignalKinds: first.SignalKinds(), LearnedUntil: since}
 	train(t, in)
-	spared, old := training.Spared(log, []uint64{since}, &in.Config), 0
+	spared, old := training.EncoderSplit(log, []uint64{since}, &in.Config), 0
 	steps := map[int32][]uint64{}
-	for _, s := range log.Steps {
+	for _, s := range log.Interactions {
 		steps[s.User] = append(steps[s.User], s.Seq)
 	}
-	for _, seq := range dataset(t, in).Seqs {
+	for _, seq := range dataset(t, in).ListSeqs {
 		if seq >= since {
 			continue
 		}
 		old++
 		for u, id := range log.Users.IDs() {
-			if n := len(spared.Users[u].Steps); id == records[seq-1].Event.UserID && n > 0 && steps[int32(u)][n-1] > seq {
+			if n := len(spared.Users[u].Interactions); id == records[seq-1].Event.UserID && n > 0 && steps[int32(u)][n-1] > seq {
 				t.Errorf("the list at %d is older than a step that its user's encoder learned from", seq)
 			}
 		}
@@ -124,10 +124,10 @@ func TestMadeListsAreOfTheSameUsers(t *testing.T) {
 	records := bareLog(300, 12, 80)
 	users := func(records []event.Record) map[string]bool {
 		in := inputs(t, records)
-		in.Config.Matchers, in.Config.Blend.Rounds, in.Config.MaxLists = quick, 2, 120
+		in.Config.Signals, in.Config.Scorer.Rounds, in.Config.MaxLists = quick, 2, 120
 		train(t, in)
 		out := map[string]bool{}
-		for _, seq := range dataset(t, in).Seqs {
+		for _, seq := range dataset(t, in).ListSeqs {
 			out[records[seq-1].Event.UserID] = true
 		}
 		return out
@@ -147,7 +147,7 @@ func TestMadeListsAreOfTheSameUsers(t *testing.T) {
 // Every wrong value of the encoder's section is named.
 func TestEncoderConfig(t *testing.T) {
 	c := training.DefaultConfig()
-	c.Encoder = training.Encoder{Tune: "maybe", Objective: "fame", Layers: -1, Rank: 1000, Popularity: 2, Steps: -1, Minutes: -1, Begin: "middle"}
+	c.Encoder = training.EncoderConfig{Tune: "maybe", Objective: "fame", Layers: -1, Rank: 1000, Popularity: 2, Steps: -1, Minutes: -1, Begin: "middle"}
 	err := c.Validate()
 	for _, name := range []string{"tune", "objective", "layers", "rank", "popularity", "steps", "minutes", "begin"} {
 		if err == nil || !strings.Contains(err.Error(), "train.encoder."+name) {
@@ -155,7 +155,7 @@ func TestEncoderConfig(t *testing.T) {
 		}
 	}
 	d := training.DefaultConfig()
-	if got := d.Tuning(); got.TimeLimit.Minutes() != 10 || got.Steps != 2000 || got.Objective != "next-item" || got.LogQ != 0 {
+	if got := d.Finetune(); got.TimeLimit.Minutes() != 10 || got.MaxSteps != 2000 || got.Objective != "next-item" || got.LogQ != 0 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -10,42 +10,42 @@ import (
 	"time"
 
 	"relish/ranker"
-	"relish/ranker/match"
-	"relish/training/encoder"
-	"relish/training/match/neural"
-	"relish/training/trees"
+	"relish/ranker/signals"
+	"relish/training/finetune"
+	"relish/training/gbdt"
+	"relish/training/twotower"
 )
 
 // Config is section train: of relish.yaml. The zero value of a field means its default.
 type Config struct {
 	Gains map[string]float64 `yaml:"gains"` // action -> gain of a list's item; the highest counts
-	// Window is how long after an impression an interaction that names it still counts as its follow-up, in hours.
-	Window    float64   `yaml:"window_hours"`
-	Negatives Negatives `yaml:"negatives"`
-	Matchers  []string  `yaml:"matchers"`  // learned and plain kinds, in order
-	MaxLists  int       `yaml:"max_lists"` // that the blend learns from, the newest
+	// FollowUpHours is how long after an impression an interaction that names it still counts as its follow-up, in hours.
+	FollowUpHours float64         `yaml:"follow_up_hours"`
+	Negatives     NegativesConfig `yaml:"negatives"`
+	Signals       []string        `yaml:"signals"`   // learned and plain kinds, in order
+	MaxLists      int             `yaml:"max_lists"` // that the blend learns from, the newest
 	// Dropout is the share of the lists in which behaviour is hidden in training: of half the items in half of them, of
 	// the user in the other half. It teaches the blend to go by text where behaviour is missing.
 	Dropout *float64 `yaml:"dropout"`
-	// HalfLife weighs lists by age: one of this many days counts half. 0 = all alike.
-	HalfLife float64          `yaml:"half_life_days"`
-	Features []ranker.Feature `yaml:"features"` // [written from the log]
+	// HalfLifeDays weighs lists by age: one of this many days counts half. 0 = all alike.
+	HalfLifeDays float64          `yaml:"half_life_days"`
+	Features     []ranker.Feature `yaml:"features"` // [written from the log]
 	// Monotone has +1 or -1 by column name: prior knowledge that the score must not fall, or rise, with the feature.
 	Monotone map[string]int `yaml:"monotone"`
-	Match    Match          `yaml:"match"`
-	Encoder  Encoder        `yaml:"encoder"`
-	Blend    Blend          `yaml:"blend"`
+	TwoTower TwoTowerConfig `yaml:"two_tower"`
+	Encoder  EncoderConfig  `yaml:"encoder"`
+	Scorer   ScorerConfig   `yaml:"scorer"`
 	Seed     uint64         `yaml:"seed"`
 }
 
-// Negatives make lists where a log has no impressions.
-type Negatives struct {
+// NegativesConfig make lists where a log has no impressions.
+type NegativesConfig struct {
 	Count   int     `yaml:"count"`
 	Popular float64 `yaml:"popular"` // share drawn by popularity, 0 to 1; the rest are drawn from all items alike
 }
 
-// Match are the match model's parameters.
-type Match struct {
+// TwoTowerConfig are the match model's parameters.
+type TwoTowerConfig struct {
 	Layers  *int    `yaml:"layers"` // 0: pooling, faster and somewhat worse; else blocks of attention
 	Epochs  int     `yaml:"epochs"`
 	Minutes float64 `yaml:"minutes"` // one training may take; it is done twice at least, see Train
@@ -58,8 +58,8 @@ const (
 	TuneOff  = "off"
 )
 
-// Encoder are the tuning of the text encoder's parameters.
-type Encoder struct {
+// EncoderConfig are the tuning of the text encoder's parameters.
+type EncoderConfig struct {
 	Tune       string  `yaml:"tune"`
 	Objective  string  `yaml:"objective"`  // see encoder.Objectives
 	Layers     int     `yaml:"layers"`     // trained, from the top; 0 = all
@@ -72,24 +72,24 @@ type Encoder struct {
 
 // What tuning begins with.
 const (
-	BeginBase    = "base"    // the encoder as it comes: nothing is forgotten, since all is learned again
-	BeginRunning = "running" // the running bundle's, if it has one of its own; half of what is learned from is then new
+	BeginBase   = "base"   // the encoder as it comes: nothing is forgotten, since all is learned again
+	BeginActive = "active" // the running bundle's, if it has one of its own; half of what is learned from is then new
 )
 
-// EnoughToTune is from how many steps on, from one text to the next, an encoder is tuned without being told to. On Games it
+// MinTuningSteps is from how many steps on, from one text to the next, an encoder is tuned without being told to. On Games it
 // gained clearly from 1,730 on, see docs/quality.md; another log's steps may say less.
-const EnoughToTune = 5_000
+const MinTuningSteps = 5_000
 
-// Tuning returns the parameters as package encoder takes them.
-func (c *Config) Tuning() encoder.Config {
-	out := encoder.Default()
-	out.Objective, out.Layers, out.Rank, out.LogQ, out.Seed = c.Encoder.Objective, c.Encoder.Layers, c.Encoder.Rank, c.Encoder.Popularity, c.Seed
-	out.Steps, out.TimeLimit = c.Encoder.Steps, time.Duration(c.Encoder.Minutes*float64(time.Minute))
+// Finetune returns the parameters as package encoder takes them.
+func (c *Config) Finetune() finetune.Config {
+	out := finetune.DefaultConfig()
+	out.Objective, out.Layers, out.LoRARank, out.LogQ, out.Seed = c.Encoder.Objective, c.Encoder.Layers, c.Encoder.Rank, c.Encoder.Popularity, c.Seed
+	out.MaxSteps, out.TimeLimit = c.Encoder.Steps, time.Duration(c.Encoder.Minutes*float64(time.Minute))
 	return out
 }
 
-// Blend are LambdaMART's parameters.
-type Blend struct {
+// ScorerConfig are LambdaMART's parameters.
+type ScorerConfig struct {
 	Objective    string  `yaml:"objective"`
 	Leaves       []int   `yaml:"leaves"` // each is tried; the validation part chooses
 	Rounds       int     `yaml:"rounds"`
@@ -100,10 +100,10 @@ type Blend struct {
 
 // Defaults of Config.
 const (
-	defaultWindow    = 24
-	defaultNegatives = 19
-	defaultMaxLists  = 20_000
-	defaultDropout   = 0.2
+	defaultFollowUpHours = 24
+	defaultNegatives     = 19
+	defaultMaxLists      = 20_000
+	defaultDropout       = 0.2
 )
 
 // defaultGains: a purchase says more than a click, a comment something between.
@@ -111,14 +111,14 @@ var defaultGains = map[string]float64{"view": 1, "click": 1, "comment": 2, "purc
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	dropout, position, layers := defaultDropout, false, neural.Default().Layers
-	p := trees.Defaults()
+	dropout, position, layers := defaultDropout, false, twotower.DefaultConfig().Layers
+	p := gbdt.DefaultParams()
 	return Config{
-		Gains: defaultGains, Window: defaultWindow, Negatives: Negatives{Count: defaultNegatives}, Matchers: match.Kinds(),
+		Gains: defaultGains, FollowUpHours: defaultFollowUpHours, Negatives: NegativesConfig{Count: defaultNegatives}, Signals: signals.Kinds(),
 		MaxLists: defaultMaxLists, Dropout: &dropout, Seed: 1,
-		Match:   Match{Layers: &layers, Epochs: neural.Default().Epochs, Minutes: 6},
-		Encoder: Encoder{Tune: TuneAuto, Objective: encoder.NextItem, Steps: encoder.Default().Steps, Minutes: encoder.Default().TimeLimit.Minutes(), Begin: BeginBase},
-		Blend:   Blend{Objective: p.Objective, Leaves: []int{7, 15}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
+		TwoTower: TwoTowerConfig{Layers: &layers, Epochs: twotower.DefaultConfig().Epochs, Minutes: 6},
+		Encoder:  EncoderConfig{Tune: TuneAuto, Objective: finetune.NextItem, Steps: finetune.DefaultConfig().MaxSteps, Minutes: finetune.DefaultConfig().TimeLimit.Minutes(), Begin: BeginBase},
+		Scorer:   ScorerConfig{Objective: p.Objective, Leaves: []int{7, 15}, Rounds: p.MaxRounds, LearningRate: p.LearningRate, Position: &position},
 	}
 }
 
@@ -128,33 +128,33 @@ func (c Config) Complete() Config {
 	if c.Gains == nil {
 		c.Gains = d.Gains
 	}
-	set(&c.Window, d.Window)
-	set(&c.Negatives.Count, d.Negatives.Count)
-	set(&c.MaxLists, d.MaxLists)
-	set(&c.Seed, d.Seed)
-	set(&c.Blend.Objective, d.Blend.Objective)
-	set(&c.Blend.Rounds, d.Blend.Rounds)
-	set(&c.Blend.LearningRate, d.Blend.LearningRate)
-	set(&c.Dropout, d.Dropout)
-	set(&c.Match.Layers, d.Match.Layers)
-	set(&c.Match.Epochs, d.Match.Epochs)
-	set(&c.Match.Minutes, d.Match.Minutes)
-	set(&c.Blend.Position, d.Blend.Position)
-	set(&c.Encoder.Tune, d.Encoder.Tune)
-	set(&c.Encoder.Objective, d.Encoder.Objective)
-	set(&c.Encoder.Steps, d.Encoder.Steps)
-	set(&c.Encoder.Minutes, d.Encoder.Minutes)
-	set(&c.Encoder.Begin, d.Encoder.Begin)
-	if c.Matchers == nil {
-		c.Matchers = d.Matchers
+	setDefault(&c.FollowUpHours, d.FollowUpHours)
+	setDefault(&c.Negatives.Count, d.Negatives.Count)
+	setDefault(&c.MaxLists, d.MaxLists)
+	setDefault(&c.Seed, d.Seed)
+	setDefault(&c.Scorer.Objective, d.Scorer.Objective)
+	setDefault(&c.Scorer.Rounds, d.Scorer.Rounds)
+	setDefault(&c.Scorer.LearningRate, d.Scorer.LearningRate)
+	setDefault(&c.Dropout, d.Dropout)
+	setDefault(&c.TwoTower.Layers, d.TwoTower.Layers)
+	setDefault(&c.TwoTower.Epochs, d.TwoTower.Epochs)
+	setDefault(&c.TwoTower.Minutes, d.TwoTower.Minutes)
+	setDefault(&c.Scorer.Position, d.Scorer.Position)
+	setDefault(&c.Encoder.Tune, d.Encoder.Tune)
+	setDefault(&c.Encoder.Objective, d.Encoder.Objective)
+	setDefault(&c.Encoder.Steps, d.Encoder.Steps)
+	setDefault(&c.Encoder.Minutes, d.Encoder.Minutes)
+	setDefault(&c.Encoder.Begin, d.Encoder.Begin)
+	if c.Signals == nil {
+		c.Signals = d.Signals
 	}
-	if c.Blend.Leaves == nil {
-		c.Blend.Leaves = d.Blend.Leaves
+	if c.Scorer.Leaves == nil {
+		c.Scorer.Leaves = d.Scorer.Leaves
 	}
 	return c
 }
 
-func set[T comparable](field *T, to T) {
+func setDefault[T comparable](field *T, to T) {
 	if zero := *new(T); *field == zero {
 		*field = to
 	}
@@ -174,15 +174,15 @@ func (c *Config) Validate() error {
 			bad("%s: %g is outside %g to %g", name, x, low, high)
 		}
 	}
-	within("window_hours", c.Window, 0.01, 24*365)
+	within("follow_up_hours", c.FollowUpHours, 0.01, 24*365)
 	within("negatives.count", float64(c.Negatives.Count), 1, 1000)
 	within("negatives.popular", c.Negatives.Popular, 0, 1)
 	within("max_lists", float64(c.MaxLists), 100, 10_000_000)
 	within("dropout", *c.Dropout, 0, 0.9)
-	within("half_life_days", c.HalfLife, 0, 36500)
-	within("match.layers", float64(*c.Match.Layers), 0, 4)
-	within("match.epochs", float64(c.Match.Epochs), 1, 1000)
-	within("match.minutes", c.Match.Minutes, 0.01, 24*60)
+	within("half_life_days", c.HalfLifeDays, 0, 36500)
+	within("two_tower.layers", float64(*c.TwoTower.Layers), 0, 4)
+	within("two_tower.epochs", float64(c.TwoTower.Epochs), 1, 1000)
+	within("two_tower.minutes", c.TwoTower.Minutes, 0.01, 24*60)
 	within("encoder.layers", float64(c.Encoder.Layers), 0, 100)
 	within("encoder.rank", float64(c.Encoder.Rank), 0, 256)
 	within("encoder.popularity", c.Encoder.Popularity, 0, 1)
@@ -194,23 +194,23 @@ func (c *Config) Validate() error {
 		}
 	}
 	among("encoder.tune", c.Encoder.Tune, TuneAuto, TuneOn, TuneOff)
-	among("encoder.objective", c.Encoder.Objective, encoder.Objectives...)
-	among("encoder.begin", c.Encoder.Begin, BeginBase, BeginRunning)
-	within("blend.rounds", float64(c.Blend.Rounds), 1, 10_000)
-	within("blend.learning_rate", c.Blend.LearningRate, 1e-4, 1)
-	among("blend.objective", c.Blend.Objective, trees.XENDCG, trees.Lambdarank, trees.Binary)
-	if len(c.Blend.Leaves) == 0 {
-		bad("blend.leaves: name at least one size")
+	among("encoder.objective", c.Encoder.Objective, finetune.Objectives...)
+	among("encoder.begin", c.Encoder.Begin, BeginBase, BeginActive)
+	within("scorer.rounds", float64(c.Scorer.Rounds), 1, 10_000)
+	within("scorer.learning_rate", c.Scorer.LearningRate, 1e-4, 1)
+	among("scorer.objective", c.Scorer.Objective, gbdt.XENDCG, gbdt.Lambdarank, gbdt.Binary)
+	if len(c.Scorer.Leaves) == 0 {
+		bad("scorer.leaves: name at least one size")
 	}
-	for _, l := range c.Blend.Leaves {
-		within("blend.leaves", float64(l), 2, 128)
+	for _, l := range c.Scorer.Leaves {
+		within("scorer.leaves", float64(l), 2, 128)
 	}
-	for i, kind := range c.Matchers {
-		if slices.Index(c.Matchers, kind) != i {
-			bad("matchers: %q stands twice", kind)
+	for i, kind := range c.Signals {
+		if slices.Index(c.Signals, kind) != i {
+			bad("signals: %q stands twice", kind)
 		}
-		if !slices.Contains(match.Kinds(), kind) {
-			bad("matchers: %q is unknown; there are %s", kind, strings.Join(match.Kinds(), ", "))
+		if !slices.Contains(signals.Kinds(), kind) {
+			bad("signals: %q is unknown; there are %s", kind, strings.Join(signals.Kinds(), ", "))
 		}
 	}
 	for name, sign := range c.Monotone {
@@ -240,5 +240,5 @@ func (c *Config) checkMonotone(list []ranker.Feature) error {
 	return nil
 }
 
-// windowMS is the window in ms.
-func (c *Config) windowMS() int64 { return int64(math.Round(c.Window * 60 * 60 * 1000)) }
+// followUpMillis is the window in ms.
+func (c *Config) followUpMillis() int64 { return int64(math.Round(c.FollowUpHours * 60 * 60 * 1000)) }

@@ -6,8 +6,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"relish/ranker"
-	"relish/training/match"
 	"relish/training/replay"
+	"relish/training/signals"
 )
 
 // folds is into how many parts users fall at most. Matchers that score a part's lists are trained without what its users
@@ -35,7 +35,7 @@ type corpora struct {
 // lookupChunk bounds how many vectors are asked for at once.
 const lookupChunk = 4096
 
-func newCorpora(log *replay.Log, picks []replay.Pick, vectors ranker.Vectors, until uint64) *corpora {
+func newCorpora(log *replay.Log, picks []replay.RankingList, vectors ranker.Vectors, until uint64) *corpora {
 	ids := log.Items.IDs()
 	c := &corpora{log: log, items: ranker.NewItemTable(ids), infos: make([]*ranker.ItemInfo, len(ids)), vecs: make([][]float32, len(ids)),
 		fold: make([]int, log.Users.Len()), first: make([]uint64, log.Users.Len()), until: until}
@@ -66,8 +66,8 @@ func (c *corpora) unite() {
 			out++
 		}
 	}
-	for i := range c.log.Steps {
-		count(c.log.Steps[i].User, c.log.Steps[i].Seq)
+	for i := range c.log.Interactions {
+		count(c.log.Interactions[i].User, c.log.Interactions[i].Seq)
 	}
 	for i := range c.log.Lists {
 		count(c.log.Lists[i].User, c.log.Lists[i].Seq)
@@ -81,21 +81,21 @@ func (c *corpora) unite() {
 const all = -1
 
 // without returns the corpus without what users of the fold did from their first list on.
-func (c *corpora) without(fold int) *match.Corpus {
-	out := &match.Corpus{Items: c.items, Infos: c.infos, Vectors: c.vecs, Users: make([]match.User, len(c.fold))}
+func (c *corpora) without(fold int) *signals.Corpus {
+	out := &signals.Corpus{Items: c.items, ItemInfos: c.infos, Vectors: c.vecs, Users: make([]signals.UserHistory, len(c.fold))}
 	seen := func(user int32, seq uint64) bool {
 		return seq < c.until && (c.fold[user] != fold || seq < c.first[user])
 	}
-	for i := range c.log.Steps {
-		if s := &c.log.Steps[i]; seen(s.User, s.Seq) {
+	for i := range c.log.Interactions {
+		if s := &c.log.Interactions[i]; seen(s.User, s.Seq) {
 			u := &out.Users[s.User]
-			u.Steps = append(u.Steps, match.Step{Item: s.Item, Gain: s.Gain})
+			u.Interactions = append(u.Interactions, signals.Interaction{Item: s.Item, Gain: s.Gain})
 		}
 	}
 	for i := range c.log.Lists {
 		if l := &c.log.Lists[i]; seen(l.User, l.Seq) {
 			u := &out.Users[l.User]
-			u.Lists = append(u.Lists, match.List{Items: l.Items, Gains: l.Gains})
+			u.Lists = append(u.Lists, signals.List{Items: l.Items, Gains: l.Gains})
 		}
 	}
 	return out

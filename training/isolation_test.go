@@ -10,7 +10,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
-	"relish/ranker/blend"
+	"relish/ranker/scorer"
 	"relish/training"
 	"relish/training/replay"
 )
@@ -21,8 +21,8 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 	records := demoLog()[:2400]
 	user, last := "", event.Event{}
 	for i := len(records) - 300; user == ""; i-- { // somebody's last list, with a click
-		if e := records[i].Event; e.Kind == event.Interaction && e.ImpressionID != "" && !slices.ContainsFunc(records[i:], func(r event.Record) bool {
-			return r.Event.UserID == e.UserID && r.Event.Kind == event.Impression
+		if e := records[i].Event; e.Kind == event.EventInteraction && e.ImpressionID != "" && !slices.ContainsFunc(records[i:], func(r event.Record) bool {
+			return r.Event.UserID == e.UserID && r.Event.Kind == event.EventImpression
 		}) {
 			user, last = e.UserID, e
 		}
@@ -33,18 +33,18 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 		if r.Event.ID == last.ImpressionID {
 			shown = r.Event.Shown
 		}
-		if r.Event.Kind == event.Interaction && r.Event.ImpressionID == last.ImpressionID {
+		if r.Event.Kind == event.EventInteraction && r.Event.ImpressionID == last.ImpressionID {
 			changed[i].Event.ItemID = shown[(slices.Index(shown, r.Event.ItemID)+7)%len(shown)]
 		}
 	}
 	cells := func(records []event.Record) (mine, others map[uint64][]float32, gains map[uint64][]float32) {
 		in := inputs(t, records)
-		in.Config.Blend.Rounds = 2
+		in.Config.Scorer.Rounds = 2
 		out, rows := train(t, in), dataset(t, in)
 		mine, others, gains = map[uint64][]float32{}, map[uint64][]float32{}, map[uint64][]float32{}
 		at := 0
-		for i, seq := range rows.Seqs {
-			n := int(rows.Lists[i])
+		for i, seq := range rows.ListSeqs {
+			n := int(rows.ListSizes[i])
 			to := others
 			if records[seq-1].Event.UserID == user {
 				to = mine
@@ -82,8 +82,8 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 func TestShuffleKeepsGainsWithItems(t *testing.T) {
 	records := demoLog()[:2000]
 	in := inputs(t, records)
-	in.Config.Matchers = quick
-	in.Config.Blend.Rounds = 2
+	in.Config.Signals = quick
+	in.Config.Scorer.Rounds = 2
 	low := 0.0
 	in.Config.Features = []ranker.Feature{{Name: "price", Kind: ranker.KindNumber, Field: "price", Default: &low}, {Name: "count", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"}}
 	train(t, in)
@@ -93,15 +93,15 @@ func TestShuffleKeepsGainsWithItems(t *testing.T) {
 	}
 	rows := dataset(t, in)
 	at, inOrder := 0, 0
-	for i, seq := range rows.Seqs {
-		k := slices.IndexFunc(log.Lists, func(l replay.List) bool { return l.Seq == seq })
-		n := int(rows.Lists[i])
+	for i, seq := range rows.ListSeqs {
+		k := slices.IndexFunc(log.Lists, func(l replay.LoggedList) bool { return l.Seq == seq })
+		n := int(rows.ListSizes[i])
 		if n != len(log.Lists[k].Items) {
 			t.Fatalf("list %d has %d rows", seq, n)
 		}
 		seen := make([]bool, n)
 		for r := range n {
-			place := rows.Position[at+r]
+			place := rows.Positions[at+r]
 			item := log.Items.IDs()[log.Lists[k].Items[place]]
 			want := 0.0
 			if info := log.Catalogue.Item(item); info != nil {
@@ -125,7 +125,7 @@ func TestShuffleKeepsGainsWithItems(t *testing.T) {
 // says of it comes from the others alone.
 func TestNewLooksNew(t *testing.T) {
 	in := inputs(t, demoLog())
-	in.Config.Blend.Rounds = 2
+	in.Config.Scorer.Rounds = 2
 	out := train(t, in)
 	st := features.New(state())
 	for _, rec := range demoLog() {
@@ -135,15 +135,15 @@ func TestNewLooksNew(t *testing.T) {
 	const known = 40
 	var req ranker.Request
 	for i, it := range st.Items()[:known] {
-		e := event.Event{Kind: event.Item, ID: fmt.Sprint("twin", i), Time: now, ItemID: "twin of " + it.ID, Title: &it.Title, Text: &it.Text, Tags: it.Tags, Fields: it.Fields}
+		e := event.Event{Kind: event.EventItem, ID: fmt.Sprint("twin", i), Time: now, ItemID: "twin of " + it.ID, Title: &it.Title, Text: &it.Text, Tags: it.Tags, Fields: it.Fields}
 		st.Apply(&event.Record{Seq: st.Seq() + 1, Arrival: now, Event: e})
-		req.Candidates = append(req.Candidates, ranker.Candidate{ID: it.ID, New: true})
+		req.Candidates = append(req.Candidates, ranker.Candidate{ID: it.ID, ColdStart: true})
 	}
 	for i := range known {
 		req.Candidates = append(req.Candidates, ranker.Candidate{ID: "twin of " + req.Candidates[i].ID}, ranker.Candidate{ID: req.Candidates[i].ID + " is nowhere"})
 	}
-	req.User, req.Time, req.Deadline = demoLog()[len(demoLog())-1].Event.UserID, now, replay.Patience
-	p, err := ranker.New(ranker.Options{Features: training.Replayed{State: st}, Models: blend.Models(out.Model)})
+	req.User, req.Time, req.Deadline = demoLog()[len(demoLog())-1].Event.UserID, now, replay.OfflineDeadline
+	p, err := ranker.New(ranker.Options{Features: training.ReplayedState{State: st}, Models: scorer.SingleModel(out.Model)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestNewLooksNew(t *testing.T) {
 	for i := range known {
 		for k, col := range m.Columns {
 			a, b := m.Row(i)[k], m.Row(known + 2*i)[k]
-			if col.Name != "content.strength" && math.Float32bits(a) != math.Float32bits(b) {
+			if col.Name != "content_prior.strength" && math.Float32bits(a) != math.Float32bits(b) {
 				t.Errorf("item %d: %s is %g, of its twin %g", i, col.Name, a, b)
 			}
 			if col.Group == "behaviour" && strings.HasPrefix(col.Name, "item.count") && a == 0 {

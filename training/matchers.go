@@ -10,130 +10,130 @@ import (
 	"github.com/gomlx/gomlx/backends"
 
 	"relish/ranker"
-	served "relish/ranker/match"
-	"relish/training/match"
-	"relish/training/match/neural"
+	served "relish/ranker/signals"
+	"relish/training/signals"
+	"relish/training/twotower"
 )
 
-// matcher is one trained matcher; file is nil for a kind that learns nothing.
-type matcher struct {
+// trainedSignal is one trained matcher; file is nil for a kind that learns nothing.
+type trainedSignal struct {
 	kind string
-	ranker.Matcher
+	ranker.Signal
 	file []byte
 }
 
-// contents are what matchers learn of the catalogue alone: no user has a part in it, so it is learned once.
-type contents struct {
-	space *served.Space // nil where no kind needs it
-	terms *served.Terms
+// catalogueModels are what matchers learn of the catalogue alone: no user has a part in it, so it is learned once.
+type catalogueModels struct {
+	projection *served.Projection // nil where no kind needs it
+	lexical    *served.Lexical
 }
 
-func trainContents(c *match.Corpus, kinds []string, seed uint64) (out contents, err error) {
-	if slices.Contains(kinds, served.KindTaste) || slices.Contains(kinds, served.KindContent) {
-		if out.space, err = match.TrainSpace(c, seed); err != nil {
+func trainCatalogueModels(c *signals.Corpus, kinds []string, seed uint64) (out catalogueModels, err error) {
+	if slices.Contains(kinds, served.KindResidualGP) || slices.Contains(kinds, served.KindContentPrior) {
+		if out.projection, err = signals.TrainProjection(c, seed); err != nil {
 			return out, err
 		}
 	}
-	if slices.Contains(kinds, served.KindTerms) {
-		out.terms = match.TrainTerms(c)
+	if slices.Contains(kinds, served.KindLexical) {
+		out.lexical = signals.TrainLexical(c)
 	}
 	return out, nil
 }
 
-// matcherTrainer trains matchers of the same kinds on several corpora.
-type matcherTrainer struct {
-	kinds    []string
-	known    contents
-	backend  backends.Backend
-	config   *Config
-	progress func(stage string, done, total int)
-	epochs   []neural.Epoch // of the match model trained last
+// signalTrainer trains matchers of the same kinds on several corpora.
+type signalTrainer struct {
+	kinds     []string
+	catalogue catalogueModels
+	backend   backends.Backend
+	config    *Config
+	progress  func(stage string, done, total int)
+	epochs    []twotower.Epoch // of the match model trained last
 }
 
 // train trains the kinds that the corpus can feed, in their order.
-func (t *matcherTrainer) train(ctx context.Context, c *match.Corpus) ([]matcher, error) {
-	var out []matcher
+func (t *signalTrainer) train(ctx context.Context, c *signals.Corpus) ([]trainedSignal, error) {
+	var out []trainedSignal
 	for _, kind := range t.kinds {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		m, err := t.one(ctx, kind, c)
+		m, err := t.trainKind(ctx, kind, c)
 		if err != nil {
 			return nil, fmt.Errorf("matcher %s: %w", kind, err)
 		}
-		if m.Matcher != nil {
+		if m.Signal != nil {
 			out = append(out, m)
 		}
 	}
 	return out, nil
 }
 
-func (t *matcherTrainer) one(ctx context.Context, kind string, c *match.Corpus) (matcher, error) {
-	var learned served.Learned
+func (t *signalTrainer) trainKind(ctx context.Context, kind string, c *signals.Corpus) (trainedSignal, error) {
+	var learned served.TrainedSignal
 	switch kind {
 	case served.KindText:
 		if !slices.ContainsFunc(c.Vectors, func(v []float32) bool { return v != nil }) {
-			return matcher{}, nil
+			return trainedSignal{}, nil
 		}
-		return matcher{kind: kind, Matcher: served.TextPoolings{}}, nil
-	case served.KindWords:
-		return matcher{kind: kind, Matcher: served.TokenOverlap{}}, nil
-	case served.KindTerms:
-		if t.known.terms != nil {
-			learned = t.known.terms
+		return trainedSignal{kind: kind, Signal: served.TextSimilarity{}}, nil
+	case served.KindTokenOverlap:
+		return trainedSignal{kind: kind, Signal: served.TokenOverlap{}}, nil
+	case served.KindLexical:
+		if t.catalogue.lexical != nil {
+			learned = t.catalogue.lexical
 		}
 	case served.KindCooccurrence:
 		if c.HasPairs() {
-			learned = match.TrainCooccurrence(c)
+			learned = signals.TrainCooccurrence(c)
 		}
-	case served.KindFactors:
+	case served.KindMatrixFactorization:
 		if c.HasPairs() {
-			learned = match.TrainFactors(c, match.FactorOptions{Seed: t.config.Seed})
+			learned = signals.TrainMatrixFactorization(c, signals.FactorizationOptions{Seed: t.config.Seed})
 		}
-	case served.KindTaste:
-		taste, err := match.TrainTaste(c, t.known.space, t.config.Seed)
+	case served.KindResidualGP:
+		taste, err := signals.TrainResidualGP(c, t.catalogue.projection, t.config.Seed)
 		if err != nil {
-			return matcher{}, err
+			return trainedSignal{}, err
 		}
 		if taste != nil {
 			learned = taste
 		}
-	case served.KindContent:
-		content, err := match.TrainContent(c, t.known.space)
+	case served.KindContentPrior:
+		content, err := signals.TrainContentPrior(c, t.catalogue.projection)
 		if err != nil {
-			return matcher{}, err
+			return trainedSignal{}, err
 		}
 		if content != nil {
 			learned = content
 		}
-	case served.KindNeural:
-		model, err := t.neural(ctx, c)
+	case served.KindTwoTower:
+		model, err := t.trainTwoTower(ctx, c)
 		if err != nil {
-			return matcher{}, err
+			return trainedSignal{}, err
 		}
 		if model != nil {
 			learned = model
 		}
 	}
 	if learned == nil {
-		return matcher{}, nil
+		return trainedSignal{}, nil
 	}
-	return matcher{kind, learned, learned.Encode()}, nil
+	return trainedSignal{kind, learned, learned.Encode()}, nil
 }
 
-// neural trains the match model; nil where nothing can be learned, or nothing is there to train it with.
-func (t *matcherTrainer) neural(ctx context.Context, c *match.Corpus) (*served.Neural, error) {
+// trainTwoTower trains the match model; nil where nothing can be learned, or nothing is there to train it with.
+func (t *signalTrainer) trainTwoTower(ctx context.Context, c *signals.Corpus) (*served.TwoTower, error) {
 	if t.backend == nil {
 		return nil, nil
 	}
-	cfg := neural.Default()
-	cfg.Layers, cfg.Epochs, cfg.Seed = *t.config.Match.Layers, t.config.Match.Epochs, t.config.Seed
-	cfg.TimeLimit = time.Duration(t.config.Match.Minutes * float64(time.Minute))
-	cfg.Progress = func(e neural.Epoch) {
-		t.progress(fmt.Sprintf("match model, loss %.3f, held-out NDCG@10 %.3f, epoch", e.Loss, e.NDCG), e.Number, e.Of)
+	cfg := twotower.DefaultConfig()
+	cfg.Layers, cfg.Epochs, cfg.Seed = *t.config.TwoTower.Layers, t.config.TwoTower.Epochs, t.config.Seed
+	cfg.TimeLimit = time.Duration(t.config.TwoTower.Minutes * float64(time.Minute))
+	cfg.Progress = func(e twotower.Epoch) {
+		t.progress(fmt.Sprintf("match model, loss %.3f, held-out NDCG@10 %.3f, epoch", e.Loss, e.NDCG), e.Number, e.Planned)
 	}
-	r, err := neural.Train(ctx, t.backend, c, cfg)
-	if errors.Is(err, neural.ErrNothing) || errors.Is(err, neural.ErrFewer) {
+	r, err := twotower.Train(ctx, t.backend, c, cfg)
+	if errors.Is(err, twotower.ErrNoSequences) || errors.Is(err, twotower.ErrTooFewItems) {
 		return nil, nil
 	}
 	if err != nil {
@@ -143,16 +143,16 @@ func (t *matcherTrainer) neural(ctx context.Context, c *match.Corpus) (*served.N
 	return r.Model, nil
 }
 
-func columnsOf(ms []matcher) (names []string) {
+func signalColumns(ms []trainedSignal) (names []string) {
 	for _, m := range ms {
 		names = append(names, m.Columns()...)
 	}
 	return names
 }
 
-func rankersOf(ms []matcher) (out []ranker.Matcher) {
+func rankerSignals(ms []trainedSignal) (out []ranker.Signal) {
 	for _, m := range ms {
-		out = append(out, m.Matcher)
+		out = append(out, m.Signal)
 	}
 	return out
 }

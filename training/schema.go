@@ -9,7 +9,7 @@ import (
 
 	"relish/features"
 	"relish/ranker"
-	"relish/ranker/match"
+	"relish/ranker/signals"
 	"relish/training/replay"
 )
 
@@ -23,30 +23,30 @@ const (
 	categoryShare = 0.01 // of the items must have a value, for it to be a column
 )
 
-// WriteSchema returns the features that the log before until can feed, each with its reason, in a fixed order. columns are the
+// InferSchema returns the features that the log before until can feed, each with its reason, in a fixed order. columns are the
 // matchers' columns; tables the imported ones ("TABLE.COLUMN").
-func WriteSchema(l *replay.Log, until uint64, state features.Config, columns, tables []string) ([]ranker.Feature, []Reason) {
-	w := &schemaWriter{log: l, state: state}
+func InferSchema(l *replay.Log, until uint64, state features.Config, columns, tables []string) ([]ranker.Feature, []Reason) {
+	w := &schemaBuilder{log: l, state: state}
 	for i := range l.Lists {
 		if l.Lists[i].Seq < until {
 			w.lists++
 		}
 	}
 	w.impressions = w.lists > 0
-	w.describe()
-	w.behaviour()
-	w.content()
-	w.request()
+	w.countFields()
+	w.addBehaviour()
+	w.addContent()
+	w.addRequest()
 	for _, c := range tables {
 		w.add(ranker.Feature{Name: "table." + c, Kind: ranker.KindTable, Column: c}, "an imported table has the column")
 	}
 	for _, c := range columns {
-		w.add(ranker.Feature{Name: c, Kind: ranker.KindMatch, Group: match.Group(c), Column: c}, "a matcher gives the column")
+		w.add(ranker.Feature{Name: c, Kind: ranker.KindSignal, Group: signals.ColumnGroup(c), Column: c}, "a matcher gives the column")
 	}
 	return w.features, w.reasons
 }
 
-type schemaWriter struct {
+type schemaBuilder struct {
 	lists       int // that are learned from
 	log         *replay.Log
 	state       features.Config
@@ -54,17 +54,17 @@ type schemaWriter struct {
 	features    []ranker.Feature
 	reasons     []Reason
 
-	items   int
-	numbers map[string]int            // field -> items that have it as a number
-	words   map[string]int            // field -> items that have it as words
-	values  map[string]map[string]int // field -> value -> items, up to a bound
+	items        int
+	numberFields map[string]int            // field -> items that have it as a number
+	valueFields  map[string]int            // field -> items that have it as words
+	valueCounts  map[string]map[string]int // field -> value -> items, up to a bound
 }
 
 // maxCounted bounds the distinct values of a field that are looked at.
 const maxCounted = 1000
 
 // add gives the feature a name of its own: an item's field may be called as a counter is, or hold numbers and words.
-func (w *schemaWriter) add(f ranker.Feature, why string, args ...any) {
+func (w *schemaBuilder) add(f ranker.Feature, why string, args ...any) {
 	for slices.ContainsFunc(w.features, func(have ranker.Feature) bool { return have.Name == f.Name }) {
 		f.Name += "." + f.Kind
 	}
@@ -72,17 +72,17 @@ func (w *schemaWriter) add(f ranker.Feature, why string, args ...any) {
 	w.reasons = append(w.reasons, Reason{f.Name, fmt.Sprintf(why, args...)})
 }
 
-// describe counts what the catalogue's items have.
-func (w *schemaWriter) describe() {
-	w.numbers, w.words, w.values = map[string]int{}, map[string]int{}, map[string]map[string]int{}
+// countFields counts what the catalogue's items have.
+func (w *schemaBuilder) countFields() {
+	w.numberFields, w.valueFields, w.valueCounts = map[string]int{}, map[string]int{}, map[string]map[string]int{}
 	for _, it := range w.log.Catalogue.Items() {
 		w.items++
 		for name, v := range it.Fields {
 			switch v.Kind {
 			case ranker.Number, ranker.Bool:
-				w.numbers[name]++
+				w.numberFields[name]++
 			case ranker.String, ranker.Strings:
-				w.field(name, v.Words())
+				w.field(name, v.AsStrings())
 			}
 		}
 		if len(it.Tags) > 0 {
@@ -91,22 +91,24 @@ func (w *schemaWriter) describe() {
 	}
 }
 
-func (w *schemaWriter) field(name string, words []string) {
-	w.words[name]++
-	if w.values[name] == nil {
-		w.values[name] = map[string]int{}
+func (w *schemaBuilder) field(name string, words []string) {
+	w.valueFields[name]++
+	if w.valueCounts[name] == nil {
+		w.valueCounts[name] = map[string]int{}
 	}
 	for _, v := range words {
-		if _, seen := w.values[name][v]; seen || len(w.values[name]) < maxCounted {
-			w.values[name][v]++
+		if _, seen := w.valueCounts[name][v]; seen || len(w.valueCounts[name]) < maxCounted {
+			w.valueCounts[name][v]++
 		}
 	}
 }
 
-func (w *schemaWriter) common(n int) bool { return float64(n) >= fieldShare*float64(max(1, w.items)) }
+func (w *schemaBuilder) isCommon(n int) bool {
+	return float64(n) >= fieldShare*float64(max(1, w.items))
+}
 
 // actions are those that the log has, most frequent first.
-func (w *schemaWriter) actions() []string {
+func (w *schemaBuilder) actions() []string {
 	all := slices.Collect(maps.Keys(w.log.Actions))
 	slices.SortFunc(all, func(a, b string) int {
 		return cmp.Or(cmp.Compare(w.log.Actions[b], w.log.Actions[a]), cmp.Compare(a, b))
@@ -115,7 +117,7 @@ func (w *schemaWriter) actions() []string {
 }
 
 // halfLives are all-time, and those that the log is long enough to tell from it.
-func (w *schemaWriter) halfLives() []string {
+func (w *schemaBuilder) halfLives() []string {
 	span := time.Duration(w.log.Last.Arrival-w.log.First.Arrival) * time.Millisecond
 	out := []string{"all"}
 	for _, h := range w.state.HalfLives {
@@ -126,13 +128,13 @@ func (w *schemaWriter) halfLives() []string {
 	return out
 }
 
-func (w *schemaWriter) behaviour() {
+func (w *schemaBuilder) addBehaviour() {
 	actions := w.actions()
 	counts := maps.Clone(w.log.Actions)
 	if len(actions) > 1 {
-		actions = append([]string{features.Any}, actions...)
+		actions = append([]string{features.ActionAny}, actions...)
 		for _, n := range w.log.Actions {
-			counts[features.Any] += n
+			counts[features.ActionAny] += n
 		}
 	}
 	for _, h := range w.halfLives() {
@@ -149,11 +151,11 @@ func (w *schemaWriter) behaviour() {
 			}
 		}
 		if len(actions) > 0 {
-			w.add(ranker.Feature{Name: "item.standing" + suffix, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: actions[0], HalfLife: h, WithinList: "zscore"},
+			w.add(ranker.Feature{Name: "item.within_list" + suffix, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: actions[0], HalfLife: h, WithinList: "zscore"},
 				"popularity relative to the list, which does not drift as counters grow")
 		}
 		if w.impressions {
-			w.add(ranker.Feature{Name: "item.shown" + suffix, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.Impression, HalfLife: h},
+			w.add(ranker.Feature{Name: "item.shown" + suffix, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression, HalfLife: h},
 				"how much the item's rate can be trusted")
 		}
 	}
@@ -161,15 +163,15 @@ func (w *schemaWriter) behaviour() {
 		return
 	}
 	if w.impressions {
-		w.add(ranker.Feature{Name: "item.rate.standing", Kind: ranker.KindRate, Scope: ranker.ScopeItem, Action: actions[0], WithinList: "zscore"}, "the rate relative to the list")
+		w.add(ranker.Feature{Name: "item.rate.within_list", Kind: ranker.KindRate, Scope: ranker.ScopeItem, Action: actions[0], WithinList: "zscore"}, "the rate relative to the list")
 		w.add(ranker.Feature{Name: "user.rate", Kind: ranker.KindRate, Scope: ranker.ScopeUser, Action: actions[0]}, "some users click on more than others")
 	}
 	w.add(ranker.Feature{Name: "user.history", Kind: ranker.KindHistory}, "how much is known of the user: decides whom to believe")
 	for _, f := range w.state.Fields {
-		if !w.common(w.words[f]) {
+		if !w.isCommon(w.valueFields[f]) {
 			continue
 		}
-		why := fmt.Sprintf("%d of %d items have the field %q", w.words[f], w.items, f)
+		why := fmt.Sprintf("%d of %d items have the field %q", w.valueFields[f], w.items, f)
 		if w.impressions {
 			w.add(ranker.Feature{Name: "field.rate." + f, Kind: ranker.KindRate, Scope: ranker.ScopeField, Field: f, Action: actions[0]}, "%s", why)
 			w.add(ranker.Feature{Name: "user.rate." + f, Kind: ranker.KindRate, Scope: ranker.ScopeUserField, Field: f, Action: actions[0]}, "%s; the user's own taste in it", why)
@@ -181,25 +183,25 @@ func (w *schemaWriter) behaviour() {
 	}
 }
 
-func (w *schemaWriter) content() {
-	for _, f := range slices.Sorted(maps.Keys(w.numbers)) {
-		if w.common(w.numbers[f]) {
-			w.add(ranker.Feature{Name: "item." + f, Kind: ranker.KindNumber, Field: f}, "%d of %d items have the number", w.numbers[f], w.items)
-			w.add(ranker.Feature{Name: "item." + f + ".standing", Kind: ranker.KindNumber, Field: f, WithinList: "zscore"}, "the same relative to the list")
+func (w *schemaBuilder) addContent() {
+	for _, f := range slices.Sorted(maps.Keys(w.numberFields)) {
+		if w.isCommon(w.numberFields[f]) {
+			w.add(ranker.Feature{Name: "item." + f, Kind: ranker.KindNumber, Field: f}, "%d of %d items have the number", w.numberFields[f], w.items)
+			w.add(ranker.Feature{Name: "item." + f + ".within_list", Kind: ranker.KindNumber, Field: f, WithinList: "zscore"}, "the same relative to the list")
 		}
 	}
-	for _, f := range slices.Sorted(maps.Keys(w.values)) {
-		if !w.common(w.words[f]) || len(w.values[f]) > maxCategories {
+	for _, f := range slices.Sorted(maps.Keys(w.valueCounts)) {
+		if !w.isCommon(w.valueFields[f]) || len(w.valueCounts[f]) > maxCategories {
 			continue
 		}
 		var values []string
-		for _, v := range slices.Sorted(maps.Keys(w.values[f])) {
-			if float64(w.values[f][v]) >= categoryShare*float64(w.items) {
+		for _, v := range slices.Sorted(maps.Keys(w.valueCounts[f])) {
+			if float64(w.valueCounts[f][v]) >= categoryShare*float64(w.items) {
 				values = append(values, v)
 			}
 		}
 		if len(values) > 0 {
-			w.add(ranker.Feature{Name: "item." + f, Kind: ranker.KindCategory, Field: f, Values: values}, "the field has %d values", len(w.values[f]))
+			w.add(ranker.Feature{Name: "item." + f, Kind: ranker.KindCategory, Field: f, Values: values}, "the field has %d values", len(w.valueCounts[f]))
 		}
 	}
 	if span := w.log.Last.Arrival - w.log.First.Arrival; span > (24 * time.Hour).Milliseconds() {
@@ -207,9 +209,9 @@ func (w *schemaWriter) content() {
 	}
 }
 
-func (w *schemaWriter) request() {
-	if w.impressions && 2*w.log.Scores > w.lists {
-		w.add(ranker.Feature{Name: "retrieval", Kind: ranker.KindRetrieval}, "%d of %d lists came with retrieval scores", w.log.Scores, w.lists)
+func (w *schemaBuilder) addRequest() {
+	if w.impressions && 2*w.log.ScoredImpressions > w.lists {
+		w.add(ranker.Feature{Name: "retrieval", Kind: ranker.KindRetrieval}, "%d of %d lists came with retrieval scores", w.log.ScoredImpressions, w.lists)
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.log.Contexts)) {
 		c := w.log.Contexts[name]

@@ -20,21 +20,21 @@ func text(s string) *string { return &s }
 // described are items of which every one has a genre and a price, and few a colour.
 func described(n int) (out []event.Event) {
 	for i := range n {
-		fields := map[string]ranker.Value{"genre": ranker.StringValue(fmt.Sprint("g", i%3)), "price": ranker.NumberValue(float64(i)), "author": ranker.StringValue(fmt.Sprint("a", i))}
+		fields := map[string]ranker.FieldValue{"genre": ranker.StringValue(fmt.Sprint("g", i%3)), "price": ranker.NumberValue(float64(i)), "author": ranker.StringValue(fmt.Sprint("a", i))}
 		if i == 0 {
 			fields["colour"] = ranker.StringValue("red")
 		}
-		out = append(out, event.Event{Kind: event.Item, ID: fmt.Sprint("i", i), ItemID: fmt.Sprint(i), Title: text("t"), Fields: fields})
+		out = append(out, event.Event{Kind: event.EventItem, ID: fmt.Sprint("i", i), ItemID: fmt.Sprint(i), Title: text("t"), Fields: fields})
 	}
 	return out
 }
 
 func click(i int, action, impression string) event.Event {
-	return event.Event{Kind: event.Interaction, ID: fmt.Sprint(action, i), UserID: fmt.Sprint("u", i%5), ItemID: fmt.Sprint(i % 60), Action: action, ImpressionID: impression}
+	return event.Event{Kind: event.EventInteraction, ID: fmt.Sprint(action, i), UserID: fmt.Sprint("u", i%5), ItemID: fmt.Sprint(i % 60), Action: action, ImpressionID: impression}
 }
 
 func shown(i int) event.Event {
-	return event.Event{Kind: event.Impression, ID: fmt.Sprint("l", i), UserID: fmt.Sprint("u", i%5), Shown: []string{fmt.Sprint(i % 60), fmt.Sprint((i + 1) % 60)}}
+	return event.Event{Kind: event.EventImpression, ID: fmt.Sprint("l", i), UserID: fmt.Sprint("u", i%5), Shown: []string{fmt.Sprint(i % 60), fmt.Sprint((i + 1) % 60)}}
 }
 
 // written is the schema of a log whose events are so far apart.
@@ -49,7 +49,7 @@ func written(t *testing.T, apart time.Duration, events []event.Event, columns, t
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, reasons := training.WriteSchema(log, math.MaxUint64, cfg, columns, tables)
+	list, reasons := training.InferSchema(log, math.MaxUint64, cfg, columns, tables)
 	schema, err := ranker.NewSchema(list)
 	if err != nil {
 		t.Fatalf("the schema is none: %v", err)
@@ -80,7 +80,7 @@ func TestWriteSchema(t *testing.T) {
 	context := func(i int) event.Event {
 		e := shown(i)
 		e.Scores = []float64{1, 2}
-		e.Context = map[string]ranker.Value{"device": ranker.StringValue([]string{"phone", "tv"}[i%2]), "hour": ranker.NumberValue(3), "query": ranker.StringValue("sea"), "session_id": ranker.StringValue(fmt.Sprint(i))}
+		e.Context = map[string]ranker.FieldValue{"device": ranker.StringValue([]string{"phone", "tv"}[i%2]), "hour": ranker.NumberValue(3), "query": ranker.StringValue("sea"), "session_id": ranker.StringValue(fmt.Sprint(i))}
 		if i == 0 {
 			e.Context["rare"] = ranker.StringValue("x")
 		}
@@ -94,10 +94,10 @@ func TestWriteSchema(t *testing.T) {
 		has, lacks      []string
 	}{
 		"interactions alone": {events: append(described(60), several(100, clicks)...), apart: time.Second,
-			has:   []string{"item.count.click", "item.standing", "user.history", "field.count.genre", "user.count.genre", "interacted.genre", "item.price", "item.price.standing", "item.genre"},
+			has:   []string{"item.count.click", "item.within_list", "user.history", "field.count.genre", "user.count.genre", "interacted.genre", "item.price", "item.price.within_list", "item.genre"},
 			lacks: []string{"item.rate.click", "item.shown", "user.rate", "field.rate.genre", "item.count.any", "item.author", "item.colour", "interacted.colour", "retrieval", "item.age", "item.count.click.1h"}},
 		"impressions": {events: append(described(60), append(several(50, shown), several(9, func(i int) event.Event { return click(i, "click", fmt.Sprint("l", i)) })...)...), apart: time.Second,
-			has:   []string{"item.rate.click", "item.shown", "item.rate.standing", "user.rate", "field.rate.genre", "user.rate.genre"},
+			has:   []string{"item.rate.click", "item.shown", "item.rate.within_list", "user.rate", "field.rate.genre", "user.rate.genre"},
 			lacks: []string{"field.count.genre", "context.device", "retrieval"}},
 		"several actions": {events: append(several(20, clicks), click(1, "purchase", "")), apart: time.Second,
 			has: []string{"item.count.any", "item.count.click", "item.count.purchase"}},
@@ -105,9 +105,9 @@ func TestWriteSchema(t *testing.T) {
 			has: []string{"context.device", "context.hour", "retrieval"}, lacks: []string{"context.query", "context.session_id", "context.rare"}},
 		"a long time": {events: append(described(60), several(100, clicks)...), apart: 6 * time.Hour,
 			has: []string{"item.count.click.1h", "item.count.click.1d", "item.count.click.7d", "item.age"}, lacks: []string{"item.count.click.30d"}},
-		"tables and matchers": {events: several(20, clicks), apart: time.Second, columns: []string{"text.mean", "factors.score"}, tables: []string{"pop.score"},
-			has: []string{"text.mean", "factors.score", "table.pop.score"}, lacks: []string{"text.max"}},
-		"nothing": {apart: time.Second, lacks: []string{"item.standing", "user.history"}},
+		"tables and matchers": {events: several(20, clicks), apart: time.Second, columns: []string{"text.mean", "factorization.score"}, tables: []string{"pop.score"},
+			has: []string{"text.mean", "factorization.score", "table.pop.score"}, lacks: []string{"text.max"}},
+		"nothing": {apart: time.Second, lacks: []string{"item.within_list", "user.history"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			list, why := written(t, c.apart, c.events, c.columns, c.tables)
@@ -136,7 +136,7 @@ func TestReasons(t *testing.T) {
 		events = append(events, click(i, "click", ""))
 	}
 	events = append(events, click(1, "view", ""))
-	list, why := written(t, time.Second, events, []string{"taste.learned"}, nil)
+	list, why := written(t, time.Second, events, []string{"residual.learned"}, nil)
 	for f, want := range map[string]string{"item.count.any": `31 interactions "any"`, "item.count.click": `30 interactions "click"`, "item.rate.view": "2 impressions",
 		"item.price": "60 of 60 items", "item.genre": "3 values"} {
 		if !strings.Contains(why[f], want) {
@@ -147,7 +147,7 @@ func TestReasons(t *testing.T) {
 	if !slices.Equal(list[i].Values, []string{"g0", "g1", "g2"}) {
 		t.Errorf("genre's values %v", list[i].Values)
 	}
-	if last := list[len(list)-1]; last.Group != "behaviour" || last.Column != "taste.learned" {
+	if last := list[len(list)-1]; last.Group != "behaviour" || last.Column != "residual.learned" {
 		t.Errorf("the matcher's feature is %+v", last)
 	}
 }
@@ -156,11 +156,11 @@ func TestReasons(t *testing.T) {
 func TestNamesThatClash(t *testing.T) {
 	var events []event.Event
 	for i := range 40 {
-		fields := map[string]ranker.Value{"age": ranker.NumberValue(1), "standing": ranker.NumberValue(2), "shown": ranker.StringValue("x"), "year": ranker.NumberValue(1990)}
+		fields := map[string]ranker.FieldValue{"age": ranker.NumberValue(1), "standing": ranker.NumberValue(2), "shown": ranker.StringValue("x"), "year": ranker.NumberValue(1990)}
 		if i%2 == 0 {
 			fields["year"] = ranker.StringValue("old")
 		}
-		events = append(events, event.Event{Kind: event.Item, ID: fmt.Sprint(i), ItemID: fmt.Sprint(i), Fields: fields}, shown(i), click(i, "click", ""))
+		events = append(events, event.Event{Kind: event.EventItem, ID: fmt.Sprint(i), ItemID: fmt.Sprint(i), Fields: fields}, shown(i), click(i, "click", ""))
 	}
 	list, _ := written(t, 6*time.Hour, events, nil, nil)
 	kinds := map[string][]string{}
@@ -183,7 +183,7 @@ func TestConfig(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	if d := training.DefaultConfig(); fmt.Sprint(d.Blend.Leaves, d.Gains, d.MaxLists, *d.Dropout) != fmt.Sprint(c.Blend.Leaves, c.Gains, c.MaxLists, *c.Dropout) {
+	if d := training.DefaultConfig(); fmt.Sprint(d.Scorer.Leaves, d.Gains, d.MaxLists, *d.Dropout) != fmt.Sprint(c.Scorer.Leaves, c.Gains, c.MaxLists, *c.Dropout) {
 		t.Errorf("completed %+v, defaults %+v", c, d)
 	}
 	zero := 0.0
@@ -191,22 +191,22 @@ func TestConfig(t *testing.T) {
 		t.Error("no dropout is not kept, or not valid")
 	}
 	dropout := 1.0
-	bad := training.Config{Gains: map[string]float64{"click": -1}, Window: -1, Negatives: training.Negatives{Count: 5000, Popular: 2}, Matchers: []string{"palmistry", "text", "text"},
-		MaxLists: 7, Dropout: &dropout, HalfLife: -3, Monotone: map[string]int{"x": 2}, Features: []ranker.Feature{{Name: "x", Kind: "?"}},
-		Blend: training.Blend{Objective: "regret", Leaves: []int{1}, Rounds: -1, LearningRate: 7}}
+	bad := training.Config{Gains: map[string]float64{"click": -1}, FollowUpHours: -1, Negatives: training.NegativesConfig{Count: 5000, Popular: 2}, Signals: []string{"palmistry", "text", "text"},
+		MaxLists: 7, Dropout: &dropout, HalfLifeDays: -3, Monotone: map[string]int{"x": 2}, Features: []ranker.Feature{{Name: "x", Kind: "?"}},
+		Scorer: training.ScorerConfig{Objective: "regret", Leaves: []int{1}, Rounds: -1, LearningRate: 7}}
 	bad = bad.Complete()
 	err := bad.Validate()
 	if err == nil {
 		t.Fatal("nonsense is valid")
 	}
-	for _, want := range []string{"train.gains.click: -1 is outside", "train.window_hours", "train.negatives.count", "train.negatives.popular", `train.matchers: "palmistry" is unknown; there are`,
-		`train.matchers: "text" stands twice`, "train.max_lists: 7 is outside 100", "train.dropout", "train.half_life_days", "train.monotone.x: 2 is neither", "train.features: ",
-		`train.blend.objective: "regret"`, "train.blend.leaves: 1 is outside 2 to 128", "train.blend.rounds", "train.blend.learning_rate"} {
+	for _, want := range []string{"train.gains.click: -1 is outside", "train.follow_up_hours", "train.negatives.count", "train.negatives.popular", `train.signals: "palmistry" is unknown; there are`,
+		`train.signals: "text" stands twice`, "train.max_lists: 7 is outside 100", "train.dropout", "train.half_life_days", "train.monotone.x: 2 is neither", "train.features: ",
+		`train.scorer.objective: "regret"`, "train.scorer.leaves: 1 is outside 2 to 128", "train.scorer.rounds", "train.scorer.learning_rate"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no word of %q in: %v", want, err)
 		}
 	}
-	none := training.Config{Blend: training.Blend{Leaves: []int{}}}.Complete()
+	none := training.Config{Scorer: training.ScorerConfig{Leaves: []int{}}}.Complete()
 	if err := none.Validate(); err == nil || !strings.Contains(err.Error(), "at least one") {
 		t.Errorf("no leaves at all: %v", err)
 	}

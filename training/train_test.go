@@ -12,23 +12,23 @@ import (
 	"sync"
 	"testing"
 
+	"relish/evaluation"
 	"relish/features"
 	"relish/features/event"
 	"relish/internal/demo"
 	"relish/ranker"
-	"relish/ranker/blend"
-	"relish/ranker/match"
+	"relish/ranker/scorer"
+	"relish/ranker/signals"
 	"relish/training"
-	"relish/training/evaluate"
+	"relish/training/gbdt"
 	"relish/training/replay"
-	"relish/training/trees"
 )
 
 const libraryPath = "../.cache/lightgbm/lib_lightgbm.so"
 
-var opened = sync.OnceValues(func() (*trees.Library, error) { return trees.Open(libraryPath) })
+var opened = sync.OnceValues(func() (*gbdt.Library, error) { return gbdt.Open(libraryPath) })
 
-func library(t testing.TB) *trees.Library {
+func library(t testing.TB) *gbdt.Library {
 	t.Helper()
 	lib, err := opened()
 	if err != nil {
@@ -73,15 +73,15 @@ func state() features.Config {
 
 // inputs are those of a short training.
 func inputs(t testing.TB, records []event.Record) training.Inputs {
-	c := training.Config{Blend: training.Blend{Leaves: []int{7}, Rounds: 60}, Negatives: training.Negatives{Count: 9}}.Complete()
+	c := training.Config{Scorer: training.ScorerConfig{Leaves: []int{7}, Rounds: 60}, Negatives: training.NegativesConfig{Count: 9}}.Complete()
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	return training.Inputs{Source: source(records), State: state(), Library: library(t), Dir: t.TempDir(), Config: c}
+	return training.Inputs{Source: source(records), State: state(), Library: library(t), WorkDir: t.TempDir(), Config: c}
 }
 
 // quick are matchers that train in no time, for tests of something else.
-var quick = []string{match.KindCooccurrence, match.KindTerms, match.KindWords}
+var quick = []string{signals.KindCooccurrence, signals.KindLexical, signals.KindTokenOverlap}
 
 func train(t testing.TB, in training.Inputs) *training.Trained {
 	t.Helper()
@@ -94,7 +94,7 @@ func train(t testing.TB, in training.Inputs) *training.Trained {
 
 func dataset(t testing.TB, in training.Inputs) *replay.Rows {
 	t.Helper()
-	rows, err := replay.ReadDataset(filepath.Join(in.Dir, training.DatasetFile), func(uint64) bool { return true })
+	rows, err := replay.ReadDataset(filepath.Join(in.WorkDir, training.DatasetFile), func(uint64) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,16 +112,16 @@ func ndcg(t testing.TB, records []event.Record, model *ranker.Model, from uint64
 	if err != nil {
 		t.Fatal(err)
 	}
-	picks := log.Shown(from, math.MaxUint64)
+	picks := log.ClickedImpressions(from, math.MaxUint64)
 	st := features.New(state())
-	p, err := ranker.New(ranker.Options{Features: training.Replayed{State: st}, Models: blend.Models(model)})
+	p, err := ranker.New(ranker.Options{Features: training.ReplayedState{State: st}, Models: scorer.SingleModel(model)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	columns = make([]float64, len(model.Schema.Columns()))
 	rng := rand.New(rand.NewPCG(1, 1))
-	err = log.Walk(t.Context(), source(records), st, picks, replay.WalkOptions{}, func(c *replay.Case) error {
-		c.Request.Deadline = replay.Patience
+	err = log.Walk(t.Context(), source(records), st, picks, replay.WalkOptions{}, func(c *replay.Example) error {
+		c.Request.Deadline = replay.OfflineDeadline
 		m, _, err := p.Matrix(t.Context(), model, c.Request)
 		if err != nil {
 			return err
@@ -131,14 +131,14 @@ func ndcg(t testing.TB, records []event.Record, model *ranker.Model, from uint64
 			gains[i] = float64(g)
 		}
 		measure := func(scores []float64) float64 {
-			order, err := evaluate.Order(scores, rng)
+			order, err := evaluation.Order(scores, rng)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return evaluate.NDCG(order, gains, 10) / float64(len(picks))
+			return evaluation.NDCG(order, gains, 10) / float64(len(picks))
 		}
 		scores := make([]float64, m.N)
-		if err := model.Blend.Score(m, scores); err != nil {
+		if err := model.Scorer.Score(m, scores); err != nil {
 			return err
 		}
 		ours += measure(scores)
@@ -164,21 +164,21 @@ func TestTrainedBeatsEverySingleSignal(t *testing.T) {
 	in := inputs(t, demoLog())
 	in.Holdout = 0.25
 	out := train(t, in)
-	for _, seq := range dataset(t, in).Seqs {
-		if seq >= out.Cut {
-			t.Fatalf("the list at %d is of the part that was left out, from %d on", seq, out.Cut)
+	for _, seq := range dataset(t, in).ListSeqs {
+		if seq >= out.HoldoutStart {
+			t.Fatalf("the list at %d is of the part that was left out, from %d on", seq, out.HoldoutStart)
 		}
 	}
-	ours, columns := ndcg(t, demoLog(), out.Model, out.Cut)
+	ours, columns := ndcg(t, demoLog(), out.Model, out.HoldoutStart)
 	best := slices.Index(columns, slices.Max(columns))
 	t.Logf("NDCG@10 %.3f, %s %.3f", ours, out.Model.Schema.Columns()[best].Name, columns[best])
 	if ours < columns[best]+0.01 {
 		t.Errorf("NDCG@10 %.3f; %s alone has %.3f", ours, out.Model.Schema.Columns()[best].Name, columns[best])
 	}
-	if out.Lists < 300 || out.Trees.Rounds < 2 || out.Valid < 0.3 || len(out.Stages) != 4 || len(out.Reasons) != len(out.Model.Schema.Features()) {
-		t.Errorf("%d lists, %d rounds, validation %.3f, stages %v, %d reasons", out.Lists, out.Trees.Rounds, out.Valid, out.Stages, len(out.Reasons))
+	if out.Lists < 300 || out.Trees.Rounds < 2 || out.ValidationScore < 0.3 || len(out.Stages) != 4 || len(out.Reasons) != len(out.Model.Schema.Features()) {
+		t.Errorf("%d lists, %d rounds, validation %.3f, stages %v, %d reasons", out.Lists, out.Trees.Rounds, out.ValidationScore, out.Stages, len(out.Reasons))
 	}
-	for _, m := range out.Model.Matchers {
+	for _, m := range out.Model.Signals {
 		for _, c := range m.Columns() {
 			if !slices.ContainsFunc(out.Model.Schema.Columns(), func(col ranker.Column) bool { return col.Name == c }) {
 				t.Errorf("no feature reads the matcher's column %s", c)
@@ -192,7 +192,7 @@ func TestTrainingIsRepeatable(t *testing.T) {
 	records := demoLog()[:2400]
 	once := func(seed uint64) (*training.Trained, *replay.Rows) {
 		in := inputs(t, records)
-		in.Config.Seed, in.Config.Blend.Rounds = seed, 20
+		in.Config.Seed, in.Config.Scorer.Rounds = seed, 20
 		return train(t, in), dataset(t, in)
 	}
 	a, rows := once(1)
@@ -213,19 +213,19 @@ func TestTrainingIsRepeatable(t *testing.T) {
 func TestTrainingWithoutImpressions(t *testing.T) {
 	var events []event.Event
 	for _, r := range demoLog() {
-		if e := r.Event; e.Kind != event.Impression {
+		if e := r.Event; e.Kind != event.EventImpression {
 			e.ImpressionID = ""
 			events = append(events, e)
 		}
 	}
 	in := inputs(t, logOf(events))
-	in.Config.Blend.Rounds = 10
+	in.Config.Scorer.Rounds = 10
 	position := true // there are no places to learn from
-	in.Config.Blend.Position = &position
+	in.Config.Scorer.Position = &position
 	out := train(t, in)
 	rows := dataset(t, in)
-	if slices.Max(rows.Position) != -1 || slices.Max(rows.Lists) != 10 || out.Lists != len(rows.Lists) {
-		t.Errorf("places up to %d, lists of up to %d, %d of them", slices.Max(rows.Position), slices.Max(rows.Lists), out.Lists)
+	if slices.Max(rows.Positions) != -1 || slices.Max(rows.ListSizes) != 10 || out.Lists != len(rows.ListSizes) {
+		t.Errorf("places up to %d, lists of up to %d, %d of them", slices.Max(rows.Positions), slices.Max(rows.ListSizes), out.Lists)
 	}
 	for _, c := range out.Model.Schema.Columns() {
 		if strings.Contains(c.Name, "rate") {
@@ -237,9 +237,9 @@ func TestTrainingWithoutImpressions(t *testing.T) {
 // Without leaves out what it names.
 func TestWithout(t *testing.T) {
 	in := inputs(t, demoLog()[:2400])
-	in.Config.Matchers = quick
-	in.Config.Blend.Rounds = 2
-	in.Without = []string{match.KindTerms, match.KindWords, "user"}
+	in.Config.Signals = quick
+	in.Config.Scorer.Rounds = 2
+	in.Exclude = []string{signals.KindLexical, signals.KindTokenOverlap, "user"}
 	out := train(t, in)
 	for _, c := range out.Model.Schema.Columns() {
 		if strings.HasPrefix(c.Name, "terms.") || strings.HasPrefix(c.Name, "words.") || c.Group == "user" {
@@ -250,11 +250,11 @@ func TestWithout(t *testing.T) {
 
 // A training that is cancelled at any stage ends, and says so.
 func TestCancelledTrainingEnds(t *testing.T) {
-	for _, stage := range []string{"start", "matchers", "replay", "blend"} {
+	for _, stage := range []string{"start", "signals", "replay", "scorer"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		in := inputs(t, demoLog()[:2400])
-		in.Config.Matchers = quick
-		in.Config.Blend.Rounds = 10_000
+		in.Config.Signals = quick
+		in.Config.Scorer.Rounds = 10_000
 		after := 0
 		in.Progress = func(s string, _, _ int) {
 			if ctx.Err() != nil {
@@ -288,10 +288,10 @@ func TestTrainingIsRefused(t *testing.T) {
 		"features nobody counts": {func(in *training.Inputs) {
 			in.Config.Features = []ranker.Feature{{Name: "x", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "yawn"}}
 		}, `"yawn" of state.actions`},
-		"a folder that cannot be": {func(in *training.Inputs) { in.Dir = filepath.Join(libraryPath, "x") }, "not a directory"},
+		"a folder that cannot be": {func(in *training.Inputs) { in.WorkDir = filepath.Join(libraryPath, "x") }, "not a directory"},
 	} {
 		in := inputs(t, demoLog()[:2400])
-		in.Config.Matchers = quick
+		in.Config.Signals = quick
 		c.change(&in)
 		if _, err := training.Train(t.Context(), in); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)

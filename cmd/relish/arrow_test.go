@@ -13,8 +13,8 @@ import (
 
 const python = "../../.cache/venv/bin/python"
 
-// script runs the other side of the exchange and returns what it printed.
-func script(t *testing.T, args ...string) string {
+// runPython runs the other side of the exchange and returns what it printed.
+func runPython(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(python, append([]string{"testdata/arrow.py"}, args...)...)
 	out, err := cmd.Output()
@@ -46,7 +46,7 @@ func TestImportedTables(t *testing.T) {
 	if err := os.WriteFile(config, []byte("tables:\n- {column: people.loyalty, weight: 0.5}\n- {column: shop.margin, weight: 100}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	script(t, "write", files)
+	runPython(t, "write", files)
 	output(t, "import", "--data", dir, "--format", "arrow", "--name", "people", filepath.Join(files, "users.arrow"))
 
 	const ask = `{"user_id":"reader","candidates":["film-001","book-001","book-002"],"explain":1,"deadline_ms":10000}`
@@ -87,7 +87,7 @@ func TestImportedTables(t *testing.T) {
 // Whatever is done to a file, the process that reads it says so, soon, and only it suffers.
 func TestMangledTables(t *testing.T) {
 	files := t.TempDir()
-	script(t, "write", files)
+	runPython(t, "write", files)
 	rng := rand.New(rand.NewPCG(7, 7))
 	bad, refused := filepath.Join(files, "bad.arrow"), 0
 	for _, name := range []string{"users.arrow", "items.arrow"} {
@@ -103,7 +103,7 @@ func TestMangledTables(t *testing.T) {
 			if err := os.WriteFile(bad, data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := convertWith(t, bad, filepath.Join(files, "out")); err != nil {
+			if _, err := convertTable(t, bad, filepath.Join(files, "out")); err != nil {
 				if refused++; err.Error() == "" {
 					t.Error("refused without a reason")
 				}
@@ -115,7 +115,7 @@ func TestMangledTables(t *testing.T) {
 	}
 }
 
-func convertWith(t *testing.T, in, out string) (string, error) {
+func convertTable(t *testing.T, in, out string) (string, error) {
 	t.Helper()
 	t.Setenv("RELISH_TEST_MAIN", "1") // the child is this test binary, as relish
 	info, err := convertApart(t.Context(), in, out)
@@ -123,7 +123,7 @@ func convertWith(t *testing.T, in, out string) (string, error) {
 }
 
 // A snapshot is read by pyarrow, and by DuckDB over pyarrow.
-func TestSnapshotIsReadElsewhere(t *testing.T) {
+func TestSnapshotIsReadByPyarrow(t *testing.T) {
 	dir, snap := filepath.Join(t.TempDir(), "d"), filepath.Join(t.TempDir(), "snap")
 	output(t, "demo", "--data", dir, "--users", "40", "--lists", "300", "--no-text")
 	var m struct {
@@ -136,7 +136,7 @@ func TestSnapshotIsReadElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got map[string]any
-	if err := json.Unmarshal([]byte(script(t, "read", snap)), &got); err != nil {
+	if err := json.Unmarshal([]byte(runPython(t, "read", snap)), &got); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range m.Files {
@@ -152,7 +152,7 @@ func TestSnapshotIsReadElsewhere(t *testing.T) {
 	output(t, "rebuild", "--from", snap, "--data", other)
 	again := filepath.Join(t.TempDir(), "again")
 	output(t, "snapshot", "--data", other, "--out", again)
-	if diff := script(t, "same", snap, again); diff != "" {
+	if diff := runPython(t, "same", snap, again); diff != "" {
 		t.Errorf("after a rebuild:\n%s", diff)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 	"relish/features/event"
 	"relish/features/eventlog"
-	"relish/features/journal"
+	"relish/features/ingest"
 	"relish/internal/bench"
 	"relish/internal/config"
 	"relish/ranker"
@@ -143,15 +143,15 @@ func (c *benchCmd) generate(ctx context.Context, cfg *config.Config) (err error)
 	}
 	for i := range c.Catalogue {
 		title := "item number " + strconv.Itoa(i)
-		ev := event.Event{Kind: event.Item, ID: "gi" + strconv.Itoa(i), ItemID: "i" + strconv.Itoa(i), Title: &title,
+		ev := event.Event{Kind: event.EventItem, ID: "gi" + strconv.Itoa(i), ItemID: "i" + strconv.Itoa(i), Title: &title,
 			Tags:   []string{"tag" + strconv.Itoa(i%500), "tag" + strconv.Itoa(i%77)},
-			Fields: map[string]ranker.Value{"price": ranker.NumberValue(float64(i % 100))}}
+			Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(float64(i % 100))}}
 		if err := add(ev); err != nil {
 			return err
 		}
 	}
 	for i := range 20_000 {
-		ev := event.Event{Kind: event.Interaction, ID: "ga" + strconv.Itoa(i), UserID: "u" + strconv.Itoa(i%200),
+		ev := event.Event{Kind: event.EventInteraction, ID: "ga" + strconv.Itoa(i), UserID: "u" + strconv.Itoa(i%200),
 			ItemID: "i" + strconv.Itoa(i*7919%c.Catalogue), Action: "click"}
 		if err := add(ev); err != nil {
 			return err
@@ -169,16 +169,16 @@ const (
 // population reads the users and items of a log.
 func population(dir string) (users, items []string, err error) {
 	seenUser, seenItem := map[string]bool{}, map[string]bool{}
-	for rec, err := range eventlog.Read(journal.LogDir(dir), 1) {
+	for rec, err := range eventlog.Read(ingest.LogDir(dir), 1) {
 		if err != nil {
 			return nil, nil, err
 		}
 		e := &rec.Event
-		if e.Kind == event.Item && !seenItem[e.ItemID] && len(items) < benchItems {
+		if e.Kind == event.EventItem && !seenItem[e.ItemID] && len(items) < benchItems {
 			seenItem[e.ItemID] = true
 			items = append(items, e.ItemID)
 		}
-		if e.Kind == event.Interaction && !seenUser[e.UserID] && len(users) < benchUsers {
+		if e.Kind == event.EventInteraction && !seenUser[e.UserID] && len(users) < benchUsers {
 			seenUser[e.UserID] = true
 			users = append(users, e.UserID)
 		}

@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"relish/embeddings/own"
+	"relish/embeddings/finetuned"
 	"relish/features"
 	"relish/internal/config"
 	"relish/ranker"
-	"relish/ranker/blend"
 	"relish/ranker/bundle"
-	"relish/ranker/match"
+	"relish/ranker/scorer"
+	"relish/ranker/signals"
 )
 
 // bundleFlags say where the bundles are.
@@ -31,19 +31,19 @@ func (f *bundleFlags) root(data string) string {
 
 // priorModel is the prior over the configured fields and tables.
 func priorModel(cfg *config.Config) (*ranker.Model, error) {
-	schema, err := blend.PriorSchema(cfg.State.Fields, cfg.Tables)
+	schema, err := scorer.PriorSchema(cfg.State.Fields, cfg.Tables)
 	if err != nil {
 		return nil, fmt.Errorf("prior: %w", err)
 	}
-	prior, err := blend.NewPrior(schema, cfg.Tables)
+	prior, err := scorer.NewPrior(schema, cfg.Tables)
 	if err != nil {
 		return nil, fmt.Errorf("prior: %w", err)
 	}
 	return &ranker.Model{
-		Version:  ranker.PriorVersion,
-		Schema:   schema,
-		Matchers: []ranker.Matcher{match.TextPoolings{}, match.TokenOverlap{}},
-		Blend:    prior,
+		Version: ranker.PriorVersion,
+		Schema:  schema,
+		Signals: []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}},
+		Scorer:  prior,
 	}, nil
 }
 
@@ -58,10 +58,10 @@ func (f *encoderFlags) openModels(ctx context.Context, root string, e *engine, c
 	if err != nil {
 		return nil, err
 	}
-	opt := bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: f.tryApart,
-		Encoder: e.encoderDigest(), Check: counted(cfg), Log: log}
+	opt := bundle.Options{Root: root, Prior: prior, Open: new(signals.Loader).Load, Probe: f.tryApart,
+		EncoderDigest: e.encoderDigest(), CheckSchema: counted(cfg), Log: log}
 	if e.encoder != nil {
-		opt.Texts, opt.Prepare = e.own, onDevice(e.ownOpt.Runtime, e.encoder.Device(), log)
+		opt.Encoders, opt.Prepare = e.own, onDevice(e.ownOpt.Runtime, e.encoder.Device(), log)
 	}
 	return bundle.Open(ctx, opt)
 }
@@ -80,11 +80,11 @@ func loadModel(root, version, encoder string, texts *ownTexts, cfg *config.Confi
 		return m, nil, err
 	}
 	dir := filepath.Join(root, version)
-	b, err := bundle.Load(dir, new(match.Opener).Open)
+	b, err := bundle.Load(dir, new(signals.Loader).Load)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = b.Fits(encoder, counted(cfg)); err == nil {
+	if err = b.CheckCompatible(encoder, counted(cfg)); err == nil {
 		err = texts.attach(dir, b)
 	}
 	if err != nil {
@@ -106,7 +106,7 @@ func (f *encoderFlags) tryApart(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return bundle.TryApart(ctx, dir, trialPatience, "probe-bundle", "--assets", assets)
+	return bundle.ProbeInSandbox(ctx, dir, trialPatience, "probe-bundle", "--assets", assets)
 }
 
 // probeCmd is the process that tryApart starts.
@@ -122,9 +122,9 @@ func (c *probeCmd) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return own.Try(ctx, rt, dir)
+		return finetuned.Verify(ctx, rt, dir)
 	}
-	return bundle.Try(ctx, c.Dir, new(match.Opener).Open, encoder, trialMemory, trialTime)
+	return bundle.ProbeChild(ctx, c.Dir, new(signals.Loader).Load, encoder, trialMemory, trialTime)
 }
 
 // checkBundles looks at every bundle, tries the active one, and adds what it finds.

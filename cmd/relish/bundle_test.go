@@ -13,27 +13,27 @@ import (
 
 	"relish/internal/config"
 	"relish/ranker"
-	"relish/ranker/blend"
 	"relish/ranker/bundle"
+	"relish/ranker/scorer"
 )
 
-// trained writes a bundle of the prior's kind, which also weighs an imported column, into a data folder.
-func trained(t *testing.T, data string, weight float64) string {
+// writePriorBundle writes a bundle of the prior's kind, which also weighs an imported column, into a data folder.
+func writePriorBundle(t *testing.T, data string, weight float64) string {
 	t.Helper()
 	cfg := config.Default()
-	cfg.Tables = []blend.Table{{Column: "shop.margin", Weight: weight}}
+	cfg.Tables = []scorer.ColumnWeight{{Column: "shop.margin", Weight: weight}}
 	m, err := priorModel(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := len(m.Schema.Columns())
-	in := &ranker.MatchInput{Request: &ranker.Request{Candidates: []ranker.Candidate{{ID: "a"}}}, Now: 1,
-		State: &ranker.State{Items: make([]*ranker.ItemInfo, 1), Columns: make([]float32, n)}, ItemVectors: make([][]float32, 1)}
+	in := &ranker.SignalInput{Request: &ranker.Request{Candidates: []ranker.Candidate{{ID: "a"}}}, Now: 1,
+		State: &ranker.RequestState{Items: make([]*ranker.ItemInfo, 1), Columns: make([]float32, n)}, ItemVectors: make([][]float32, 1)}
 	for i := range in.State.Columns {
 		in.State.Columns[i] = float32(math.NaN())
 	}
 	in.State.Columns[n-1] = 1.5
-	c, err := bundle.Record(t.Context(), m, in)
+	c, err := bundle.RecordProbe(t.Context(), m, in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func trained(t *testing.T, data string, weight float64) string {
 		t.Fatal(err)
 	}
 	v, err := bundle.Write(filepath.Join(data, "bundles"), bundle.Manifest{
-		Matchers: []bundle.MatcherFile{{Kind: "text"}, {Kind: "words"}}, Blend: bundle.BlendFile{Kind: bundle.BlendPrior, File: "priors.json"},
+		Signals: []bundle.SignalFile{{Kind: "text"}, {Kind: "overlap"}}, Scorer: bundle.ScorerFile{Kind: bundle.ScorerPrior, File: "priors.json"},
 	}, map[string][]byte{bundle.SchemaFile: schema, bundle.ProbeFile: probe, bundle.ReportFile: []byte("<title>report</title>"),
 		"priors.json": fmt.Appendf(nil, `{"tables":[{"column":"shop.margin","weight":%g}]}`, weight)})
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *service) model(t *testing.T) string {
 func TestBundlesAreServed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "d")
 	output(t, "demo", "--data", dir, "--users", "40", "--lists", "300", "--no-text")
-	a, b := trained(t, dir, 1), trained(t, dir, 2)
+	a, b := writePriorBundle(t, dir, 1), writePriorBundle(t, dir, 2)
 	s := serve(t, "--data", dir, "--no-text")
 	if got := s.model(t); got != "prior" {
 		t.Fatalf("%s ranks", got)

@@ -12,12 +12,12 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"relish/embeddings"
-	"relish/features/memory"
+	"relish/features/embedded"
 	"relish/internal/config"
 	"relish/internal/demo"
 	"relish/internal/stats"
 	"relish/ranker"
-	"relish/ranker/blend"
+	"relish/ranker/scorer"
 	"relish/training"
 	"relish/training/replay"
 )
@@ -40,8 +40,8 @@ func (c *demoCmd) filled() (world demo.Options, ok bool, err error) {
 	return world, true, nil
 }
 
-// reached says how close a ranker comes to the best order.
-type reached struct {
+// clickShare says how close a ranker comes to the best order.
+type clickShare struct {
 	Ranker string         `json:"ranker"`
 	Share  stats.Interval `json:"share"` // of the best order's clicks
 }
@@ -50,11 +50,11 @@ type reached struct {
 // the clicks that they would make, in the mean, with those on the best order, which only the simulator knows.
 func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, options demo.Options) error {
 	cfg.State.Text = cfg.Text
-	state, err := memory.State(c.Data, cfg.State)
+	state, err := embedded.LoadState(c.Data, cfg.State)
 	if err != nil {
 		return err
 	}
-	opt := ranker.Options{Features: training.Replayed{State: state}, TextSpec: cfg.Text}
+	opt := ranker.Options{Features: training.ReplayedState{State: state}, TextSpec: cfg.Text}
 	encoder := ""
 	var texts *ownTexts
 	if !c.NoText {
@@ -80,10 +80,10 @@ func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, options demo
 	chance := make([]float64, len(visits))
 	best := make([]float64, len(visits))
 	for i, v := range visits {
-		best[i] = world.Clicks(v.User, world.BestOrder(v.User, v.Items))
-		chance[i] = world.ChanceClicks(v.User, v.Items) / best[i]
+		best[i] = world.ExpectedClicks(v.User, world.BestOrder(v.User, v.Items))
+		chance[i] = world.RandomOrderClicks(v.User, v.Items) / best[i]
 	}
-	rows := []reached{{Ranker: "chance"}}
+	rows := []clickShare{{Ranker: "chance"}}
 	if rows[0].Share, err = stats.Bootstrap(chance, 1); err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, options demo
 		if version == "" && model.Version == ranker.PriorVersion {
 			continue
 		}
-		opt.Models = blend.Models(model)
-		r := reached{Ranker: model.Version}
+		opt.Models = scorer.SingleModel(model)
+		r := clickShare{Ranker: model.Version}
 		if r.Share, err = shareOf(ctx, opt, world, visits, best); err != nil {
 			return err
 		}
@@ -113,7 +113,7 @@ func shareOf(ctx context.Context, opt ranker.Options, world *demo.World, visits 
 	}
 	shares := make([]float64, len(visits))
 	for i, v := range visits {
-		req := &ranker.Request{User: v.User, Time: v.Time, Deadline: replay.Patience}
+		req := &ranker.Request{User: v.User, Time: v.Time, Deadline: replay.OfflineDeadline}
 		for _, id := range v.Items {
 			req.Candidates = append(req.Candidates, ranker.Candidate{ID: id})
 		}
@@ -125,12 +125,12 @@ func shareOf(ctx context.Context, opt ranker.Options, world *demo.World, visits 
 		for k, it := range resp.Items {
 			order[k] = it.ID
 		}
-		shares[i] = world.Clicks(v.User, order) / best[i]
+		shares[i] = world.ExpectedClicks(v.User, order) / best[i]
 	}
 	return stats.Bootstrap(shares, 1)
 }
 
-func (c *demoCmd) printReached(rows []reached) error {
+func (c *demoCmd) printReached(rows []clickShare) error {
 	if c.JSON {
 		return printJSON(map[string]any{"visits": c.Visits, "rows": rows})
 	}

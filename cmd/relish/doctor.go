@@ -8,7 +8,7 @@ import (
 
 	"relish/embeddings"
 	"relish/features/eventlog"
-	"relish/features/journal"
+	"relish/features/ingest"
 	"relish/internal/config"
 )
 
@@ -55,10 +55,10 @@ func (c *doctorCmd) examine(ctx context.Context, cfg *config.Config) (found []fi
 	}
 	events, err := c.checkLog(ctx)
 	add("event log", err, "%d records, sequence without gaps, checksums good", events)
-	pending, err := journal.Pending(c.Data)
+	pending, err := ingest.PendingErasures(c.Data)
 	add("erasures", err, "%d users' events still to be rewritten out of the log", pending)
 	c.checkBundles(ctx, c.root(c.Data), cfg, add)
-	holder := journal.Holder(c.Data)
+	holder := ingest.LockHolder(c.Data)
 	add("lock", nil, "%s", map[bool]string{true: "free", false: "held by process " + holder}[holder == ""])
 	return found
 }
@@ -108,7 +108,7 @@ func (c *doctorCmd) checkLog(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("no data folder: fill %s with relish demo or relish import", filepath.Clean(c.Data))
 	}
 	n := 0
-	for _, err := range eventlog.Read(journal.LogDir(c.Data), 1) {
+	for _, err := range eventlog.Read(ingest.LogDir(c.Data), 1) {
 		if err != nil {
 			return n, fmt.Errorf("after %d records: %w", n, err)
 		}

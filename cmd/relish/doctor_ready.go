@@ -38,7 +38,7 @@ func askReady(ctx context.Context, base string) []finding {
 	var answer struct {
 		Status  string
 		Version string
-		Checks  []api.Check
+		Checks  []api.ReadinessCheck
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, readyBytes)).Decode(&answer); err != nil {
 		first.Detail = fmt.Sprintf("answers %d, but not as relish does: %v", resp.StatusCode, err)

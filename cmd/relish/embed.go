@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 
 	"relish/embeddings"
-	"relish/embeddings/own"
+	"relish/embeddings/finetuned"
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/ranker/bundle"
@@ -59,10 +59,10 @@ func embedAll(ctx context.Context, e *engine, bundles string) (encoded int, err 
 		return encoded, err
 	}
 	m, err := bundle.ReadManifest(filepath.Join(bundles, version))
-	if err != nil || !m.Encoder.Own {
+	if err != nil || !m.Encoder.FineTuned {
 		return encoded, err
 	}
-	texts, err := own.Open(filepath.Join(bundles, version), m, e.ownOpt) // it checks the bytes that it reads
+	texts, err := finetuned.Open(filepath.Join(bundles, version), m, e.ownOpt) // it checks the bytes that it reads
 	if err != nil {
 		return encoded, fmt.Errorf("bundle %s: %w", version, err)
 	}

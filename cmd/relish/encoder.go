@@ -33,7 +33,7 @@ func (f *encoderFlags) loadEncoder(log *slog.Logger) (*onnx.Encoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	if why := enc.Fallback(); why != "" {
+	if why := enc.FallbackReason(); why != "" {
 		log.Warn("the encoder runs on the CPU", "reason", why)
 	}
 	return enc, nil

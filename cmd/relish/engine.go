@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 
 	"relish/embeddings"
+	"relish/embeddings/finetuned"
 	"relish/embeddings/onnx"
-	"relish/embeddings/own"
 	vectors "relish/embeddings/redis"
-	"relish/features/journal"
+	"relish/features/external"
+	"relish/features/ingest"
 	"relish/features/redis"
-	"relish/features/tables"
 	"relish/internal/config"
 	"relish/internal/redisconn"
 	"relish/ranker"
@@ -23,11 +23,11 @@ import (
 type engine struct {
 	conn    *redisconn.Conn // nil without --redis
 	store   store
-	tables  *tables.Keeper
+	tables  *external.Syncer
 	vectors *embeddings.Service // nil with --no-text
 	encoder *onnx.Encoder
-	ownOpt  own.Options // how the encoders that bundles bring along are opened
-	own     *own.Keeper // of those in use, nil with --no-text
+	ownOpt  finetuned.Options      // how the encoders that bundles bring along are opened
+	own     *finetuned.EncoderPool // of those in use, nil with --no-text
 	unlock  func()
 }
 
@@ -39,7 +39,7 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 			_ = e.close(context.Background())
 		}
 	}()
-	if e.unlock, err = journal.Lock(data.Data); err != nil {
+	if e.unlock, err = ingest.Lock(data.Data); err != nil {
 		return nil, err
 	}
 	if e.conn, err = data.connect(); err != nil {
@@ -56,8 +56,8 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 			return nil, err
 		}
 		if e.conn != nil {
-			e.ownOpt.Shared = func(digest string, dim int) embeddings.Shared {
-				return vectors.New(e.conn, digest, dim, cfg.State.Age())
+			e.ownOpt.Shared = func(digest string, dim int) embeddings.SharedCache {
+				return vectors.New(e.conn, digest, dim, cfg.State.MaxAgeDuration())
 			}
 			vopt.Shared = e.ownOpt.Shared(e.encoder.Digest(), e.encoder.Dim())
 		}
@@ -65,7 +65,7 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 		if err != nil {
 			return nil, err
 		}
-		e.own = own.NewKeeper(e.ownOpt, func(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] { return e.store.Items(ctx) })
+		e.own = finetuned.NewEncoderPool(e.ownOpt, func(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] { return e.store.Items(ctx) })
 	}
 	if opt.onItem == nil && e.vectors != nil {
 		opt.onItem = e.enqueue
@@ -73,7 +73,7 @@ func openEngine(data storeFlags, enc *encoderFlags, cfg *config.Config, opt stor
 	if e.store, err = openStore(&data, e.conn, cfg, opt, log); err != nil {
 		return nil, err
 	}
-	e.tables, err = tables.Open(data.Data, shelf(data.Data, e.conn, cfg), e.store, log)
+	e.tables, err = external.NewSyncer(data.Data, shelf(data.Data, e.conn, cfg), e.store, log)
 	return e, err
 }
 
@@ -84,11 +84,11 @@ func (e *engine) enqueue(items []*ranker.ItemInfo) {
 }
 
 // shelf is where imported tables come from.
-func shelf(data string, conn *redisconn.Conn, cfg *config.Config) tables.Shelf {
+func shelf(data string, conn *redisconn.Conn, cfg *config.Config) external.Repository {
 	if conn != nil {
-		return redis.NewShelf(conn, cfg.State.Age())
+		return redis.NewRepository(conn, cfg.State.MaxAgeDuration())
 	}
-	return tables.Folder(data)
+	return external.FolderRepository(data)
 }
 
 // close releases everything, in the reverse order of opening.

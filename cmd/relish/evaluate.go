@@ -7,13 +7,13 @@ import (
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
+	"relish/evaluation"
 	"relish/features"
-	"relish/features/tables"
+	"relish/features/external"
 	"relish/internal/config"
 	"relish/ranker"
-	"relish/ranker/blend"
+	"relish/ranker/scorer"
 	"relish/training"
-	"relish/training/evaluate"
 )
 
 type evaluateCmd struct {
@@ -67,7 +67,7 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if c.OnPolicyLog {
 		return c.estimate(ctx, l)
 	}
-	part, err := evaluate.Choose(ctx, logSource(c.Data), cfg.State, c.options(l))
+	part, err := evaluation.NewTestSet(ctx, logSource(c.Data), cfg.State, c.options(l))
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	out := evaluation{Model: l.model, Last: c.Last, Prequential: c.Prequential, InSample: l.inSample, HideItems: c.HideItems, Ablate: c.Ablate, Table: t}
+	out := evaluationResult{Model: l.model, Last: c.Last, Prequential: c.Prequential, InSample: l.inSample, HideItems: c.HideItems, Ablate: c.Ablate, Table: t}
 	if c.JSON {
 		return printJSON(out)
 	}
@@ -88,12 +88,12 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-func (c *evaluateCmd) options(l *lab) evaluate.Options {
+func (c *evaluateCmd) options(l *lab) evaluation.Options {
 	train := l.cfg.Train
-	opt := evaluate.Options{Last: c.Last, Prequential: c.Prequential, K: c.K, Gains: train.Gains, Window: int64(train.Window * msPerHour),
+	opt := evaluation.Options{TestShare: c.Last, Prequential: c.Prequential, K: c.K, Gains: train.Gains, FollowUp: int64(train.FollowUpHours * msPerHour),
 		Negatives: c.Negatives, Seed: c.Seed, Vectors: ranksWith(l.vectors), Progress: func(done, total int) { l.progress.set(done, total) }}
 	if c.HideItems > 0 {
-		opt.Hide = evaluate.HideShare(c.HideItems, c.Seed)
+		opt.IsHidden = evaluation.SampleItems(c.HideItems, c.Seed)
 	}
 	return opt
 }
@@ -101,7 +101,7 @@ func (c *evaluateCmd) options(l *lab) evaluate.Options {
 const msPerHour = 60 * 60 * 1000
 
 // contest says who is measured: the bundle, or what the experiment trains.
-func (c *evaluateCmd) contest(ctx context.Context, part *evaluate.Part, l *lab) (contest evaluate.Contest, err error) {
+func (c *evaluateCmd) contest(ctx context.Context, part *evaluation.TestSet, l *lab) (contest evaluation.Scorers, err error) {
 	if c.trains() {
 		if err := l.complete(part); err != nil {
 			return contest, err
@@ -109,36 +109,36 @@ func (c *evaluateCmd) contest(ctx context.Context, part *evaluate.Part, l *lab) 
 	}
 	switch {
 	case c.HideItems > 0:
-		contest, err = evaluate.Cold(ctx, part, l.train)
+		contest, err = evaluation.ColdItems(ctx, part, l.train)
 	case len(c.Ablate) > 0:
-		contest, err = evaluate.Ablate(ctx, part, c.Ablate, l.train)
+		contest, err = evaluation.Ablate(ctx, part, c.Ablate, l.train)
 	default:
 		contest, err = c.bundle(part, l)
 	}
 	if err != nil || l.vectors == nil {
 		return contest, err
 	}
-	text, err := evaluate.TextOnly()
+	text, err := evaluation.TextOnlyModel()
 	if err != nil {
 		return contest, err
 	}
 	plain, err := l.scorer(text.Version, text, true)
-	contest.Plain = append(contest.Plain, plain)
+	contest.Baselines = append(contest.Baselines, plain)
 	if err != nil || l.tuned == nil {
 		return contest, err
 	}
-	plain, err = l.scorer(text.Version+", its own encoder", text.ReadBy(l.tuned), true)
-	contest.Plain = append(contest.Plain, plain)
+	plain, err = l.scorer(text.Version+", its own encoder", text.WithVectors(l.tuned), true)
+	contest.Baselines = append(contest.Baselines, plain)
 	return contest, err
 }
 
 // bundle is the model with and without its text columns, so that the worth of the text stands in the table.
-func (c *evaluateCmd) bundle(part *evaluate.Part, l *lab) (contest evaluate.Contest, err error) {
+func (c *evaluateCmd) bundle(part *evaluation.TestSet, l *lab) (contest evaluation.Scorers, err error) {
 	model, manifest, err := loadModel(c.root(c.Data), c.Bundle, l.digest(), l.own, l.cfg)
 	if err != nil {
 		return contest, err
 	}
-	if manifest != nil && part.Seen(manifest.Data.Logs) {
+	if manifest != nil && part.Overlaps(manifest.Data.Logs) {
 		if l.inSample = true; !c.InSample {
 			return contest, fmt.Errorf("bundle %s was trained on a part of what would be scored: its figures would say nothing of new data; train with --holdout %g, score less with --last, or say --in-sample", model.Version, c.Last)
 		}
@@ -152,14 +152,14 @@ func (c *evaluateCmd) bundle(part *evaluate.Part, l *lab) (contest evaluate.Cont
 	if err != nil {
 		return contest, err
 	}
-	contest.Models = []evaluate.Scorer{full}
+	contest.Models = []evaluation.Scorer{full}
 	if l.vectors != nil {
 		blind, err := l.scorer(name+" without text", model, false)
 		if err != nil {
 			return contest, err
 		}
 		contest.Models = append(contest.Models, blind)
-		contest.Pairs = []evaluate.Pair{{Scorer: full.Name(), Against: blind.Name()}}
+		contest.Pairs = []evaluation.Pair{{Scorer: full.Name(), Against: blind.Name()}}
 	}
 	return contest, nil
 }
@@ -182,7 +182,7 @@ func (c *evaluateCmd) openLab(cfg *config.Config) (*lab, error) {
 	log := c.logger()
 	cfg.State.Text = cfg.Text
 	l := &lab{cfg: cfg, cmd: c, state: features.New(cfg.State), progress: newProgress("evaluate")}
-	l.state.OpenTable = tables.Opener(c.Data, log)
+	l.state.OpenTable = external.Opener(c.Data, log)
 	if c.NoText {
 		return l, nil
 	}
@@ -215,17 +215,17 @@ func (l *lab) digest() string {
 }
 
 // scorer ranks with the model as a server would, with what the walk has replayed so far.
-func (l *lab) scorer(name string, m *ranker.Model, text bool) (evaluate.Scorer, error) {
-	opt := ranker.Options{Features: training.Replayed{State: l.state}, TextSpec: l.cfg.Text}
+func (l *lab) scorer(name string, m *ranker.Model, text bool) (evaluation.Scorer, error) {
+	opt := ranker.Options{Features: training.ReplayedState{State: l.state}, TextSpec: l.cfg.Text}
 	if text {
 		opt.Vectors = ranksWith(l.vectors)
 	} else {
-		m = m.ReadBy(nil)
+		m = m.WithVectors(nil)
 	}
-	opt.Models = blend.Models(m)
+	opt.Models = scorer.SingleModel(m)
 	p, err := ranker.New(opt)
 	if err != nil {
 		return nil, err
 	}
-	return evaluate.Pipeline(name, p), nil
+	return evaluation.NewPipelineScorer(name, p), nil
 }

@@ -7,8 +7,8 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"relish/evaluation"
 	"relish/internal/stats"
-	"relish/training/evaluate"
 )
 
 // estimate says what a policy would have earned on lists that another one served.
@@ -21,7 +21,7 @@ func (c *evaluateCmd) estimate(ctx context.Context, l *lab) error {
 	if err != nil {
 		return err
 	}
-	r, err := evaluate.Estimate(ctx, logSource(c.Data), l.state, c.options(l), policy)
+	r, err := evaluation.EstimateOffPolicy(ctx, logSource(c.Data), l.state, c.options(l), policy)
 	l.progress.end()
 	if err != nil {
 		return err
@@ -30,7 +30,7 @@ func (c *evaluateCmd) estimate(ctx context.Context, l *lab) error {
 }
 
 // printEstimate prints an off-policy estimate. A refusal is an error: nothing was found out.
-func (c *evaluateCmd) printEstimate(r *evaluate.OffPolicy) error {
+func (c *evaluateCmd) printEstimate(r *evaluation.OffPolicyEstimate) error {
 	var refused error
 	if r.Refused != "" {
 		refused = fmt.Errorf("no estimate for %s: %s", r.Policy, r.Refused)
@@ -42,7 +42,7 @@ func (c *evaluateCmd) printEstimate(r *evaluate.OffPolicy) error {
 		return refused
 	}
 	fmt.Printf("%d lists (%d others were not explored, %d cut off), worth %.0f where %s agrees with what was shown; mean weight %.3f, unsupported %.1f %%\n",
-		r.Lists, r.Unexplored, r.Cut, r.Effective, r.Policy, r.MeanWeight, 100*r.Unsupported)
+		r.Lists, r.Unexplored, r.Truncated, r.EffectiveLists, r.Policy, r.MeanWeight, 100*r.Unsupported)
 	if refused != nil {
 		return refused
 	}
@@ -58,7 +58,7 @@ func (c *evaluateCmd) printEstimate(r *evaluate.OffPolicy) error {
 	row(r.Policy+", IPS", r.IPS)
 	row(r.Policy+", SNIPS", r.SNIPS)
 	row(r.Policy+", doubly robust", r.DR)
-	row("doubly robust less logged", r.Gain)
+	row("doubly robust less logged", r.DRMinusLogged)
 	w.Render()
 	return nil
 }

@@ -7,22 +7,22 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"relish/evaluation"
 	"relish/internal/stats"
-	"relish/training/evaluate"
 )
 
 // evaluation is a finished evaluation with what was asked for.
-type evaluation struct {
+type evaluationResult struct {
 	Model       string   `json:"model,omitempty"` // the version that was measured, "" in an experiment
 	Last        float64  `json:"last"`
 	Prequential bool     `json:"prequential"`
 	InSample    bool     `json:"in_sample"`
 	HideItems   float64  `json:"hide_items,omitempty"`
 	Ablate      []string `json:"ablate,omitempty"`
-	*evaluate.Table
+	*evaluation.Table
 }
 
-func (e *evaluation) title() string {
+func (e *evaluationResult) title() string {
 	t := fmt.Sprintf("%d lists with clicks, the newest %g of the log, %s", e.Lists, e.Last,
 		map[bool]string{true: "prequential", false: "state frozen at the split"}[e.Prequential])
 	if e.Model != "" {
@@ -37,7 +37,7 @@ func (e *evaluation) title() string {
 	return t
 }
 
-func (e *evaluation) print() {
+func (e *evaluationResult) print() {
 	e.printRows()
 	e.printPairs()
 	e.printOverall()
@@ -52,7 +52,7 @@ func newTable(title string, header table.Row) table.Writer {
 }
 
 // printRows prints the scorers by slice, and what the models are better than the best plain baseline.
-func (e *evaluation) printRows() {
+func (e *evaluationResult) printRows() {
 	w := newTable(e.title(), table.Row{"lists", "n", "scorer", fmt.Sprintf("NDCG@%d [95 %%]", e.K), "MRR [95 %]", "NDCG over " + e.Baseline,
 		fmt.Sprintf("MAP@%d", e.K), fmt.Sprintf("HR@%d", e.K), "AUC"})
 	slice := ""
@@ -74,7 +74,7 @@ func (e *evaluation) printRows() {
 }
 
 // printPairs prints the comparisons that were asked for.
-func (e *evaluation) printPairs() {
+func (e *evaluationResult) printPairs() {
 	w := newTable("paired differences", table.Row{"better by", "than", "lists", "n", "NDCG [95 %]", "MRR [95 %]"})
 	slice := ""
 	for _, d := range e.Differences {
@@ -93,7 +93,7 @@ func (e *evaluation) printPairs() {
 }
 
 // printOverall prints what is told over all lists.
-func (e *evaluation) printOverall() {
+func (e *evaluationResult) printOverall() {
 	w := newTable("over all lists; probabilities by a sigmoid that was fitted on the earlier half and is measured on the later one",
 		table.Row{"scorer", "calibration error", "pooled AUC", fmt.Sprintf("coverage@%d", e.K), fmt.Sprintf("diversity@%d", e.K)})
 	for _, o := range e.Overall {

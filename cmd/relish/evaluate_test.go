@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// refused runs a command that must fail with the exit status, and returns what it said.
-func refused(t *testing.T, status int, args ...string) string {
+// mustFail runs a command that must fail with the exit status, and returns what it said.
+func mustFail(t *testing.T, status int, args ...string) string {
 	t.Helper()
 	out, err := relish(t, args...).CombinedOutput()
 	var exit *exec.ExitError
@@ -24,7 +24,7 @@ func refused(t *testing.T, status int, args ...string) string {
 	return string(out)
 }
 
-func evaluated(t *testing.T, args ...string) (e evaluation) {
+func evaluateJSON(t *testing.T, args ...string) (e evaluationResult) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(output(t, append([]string{"evaluate", "--json"}, args...)...)), &e); err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestEvaluate(t *testing.T) {
 	bundle := []string{"--data", dir, "--bundle", trained.Version}
 
 	t.Run("what was held out is accepted exactly", func(t *testing.T) {
-		e := evaluated(t, append(bundle, "--last", "0.1")...)
+		e := evaluateJSON(t, append(bundle, "--last", "0.1")...)
 		row, ok := e.Row("bundle", "all")
 		if !ok || row.NDCG.N == 0 || e.InSample || e.Model != trained.Version {
 			t.Errorf("%+v", e)
@@ -64,7 +64,7 @@ func TestEvaluate(t *testing.T) {
 	})
 	t.Run("a list more is refused", func(t *testing.T) {
 		args := append(bundle, "--last", "0.1004") // of 3,000
-		if out := refused(t, 1, append([]string{"evaluate"}, args...)...); !strings.Contains(out, trained.Version) || !strings.Contains(out, "--in-sample") {
+		if out := mustFail(t, 1, append([]string{"evaluate"}, args...)...); !strings.Contains(out, trained.Version) || !strings.Contains(out, "--in-sample") {
 			t.Errorf("it says %s", out)
 		}
 		if out := output(t, append([]string{"evaluate", "--in-sample"}, args...)...); !strings.Contains(out, "IN SAMPLE") || !strings.Contains(out, "CALIBRATION ERROR") {
@@ -72,7 +72,7 @@ func TestEvaluate(t *testing.T) {
 		}
 	})
 	t.Run("cold items", func(t *testing.T) {
-		e := evaluated(t, "--data", dir, "--last", "0.5", "--hide-items", "0.3")
+		e := evaluateJSON(t, "--data", dir, "--last", "0.5", "--hide-items", "0.3")
 		var scorers []string
 		for _, r := range e.Rows {
 			if r.Slice == "all" {
@@ -97,7 +97,7 @@ func TestEvaluate(t *testing.T) {
 				t.Errorf("%q is missing: %s", want, out)
 			}
 		}
-		if out := refused(t, 1, "evaluate", "--data", dir, "--ablate", "nonsense"); !strings.Contains(out, "item.kind") {
+		if out := mustFail(t, 1, "evaluate", "--data", dir, "--ablate", "nonsense"); !strings.Contains(out, "item.kind") {
 			t.Errorf("it does not say what there is: %s", out)
 		}
 	})
@@ -112,7 +112,7 @@ func TestEvaluateJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	paths := map[string]bool{}
-	shape(v, "", paths)
+	collectPaths(v, "", paths)
 	want, err := os.ReadFile("testdata/evaluate.shape")
 	if err != nil {
 		t.Fatal(err)
@@ -122,16 +122,16 @@ func TestEvaluateJSON(t *testing.T) {
 	}
 }
 
-// shape notes the path of every value with its type.
-func shape(v any, at string, out map[string]bool) {
+// collectPaths notes the path of every value with its type.
+func collectPaths(v any, at string, out map[string]bool) {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, x := range v {
-			shape(x, at+"."+k, out)
+			collectPaths(x, at+"."+k, out)
 		}
 	case []any:
 		for _, x := range v {
-			shape(x, at+"[]", out)
+			collectPaths(x, at+"[]", out)
 		}
 	default:
 		out[fmt.Sprintf("%s %T", strings.TrimPrefix(at, "."), v)] = true
@@ -147,7 +147,7 @@ func TestEvaluateUsage(t *testing.T) {
 		"in sample without bundle": {"--hide-items", "0.2", "--in-sample"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			refused(t, 2, append([]string{"evaluate", "--data", t.TempDir(), "--no-text"}, args...)...)
+			mustFail(t, 2, append([]string{"evaluate", "--data", t.TempDir(), "--no-text"}, args...)...)
 		})
 	}
 }

@@ -10,26 +10,26 @@ import (
 	"slices"
 	"time"
 
+	"relish/evaluation"
 	"relish/features"
 	"relish/features/event"
 	"relish/features/eventlog"
-	"relish/features/journal"
-	"relish/features/tables"
+	"relish/features/external"
+	"relish/features/ingest"
 	"relish/ranker"
-	"relish/ranker/match"
+	"relish/ranker/signals"
 	"relish/training"
-	"relish/training/evaluate"
+	"relish/training/gbdt"
 	"relish/training/replay"
-	"relish/training/trees"
 )
 
 // logSource reads the folder's log, up to its last whole record.
 func logSource(data string) replay.Source {
-	return func() iter.Seq2[event.Record, error] { return eventlog.Read(journal.LogDir(data), 1) }
+	return func() iter.Seq2[event.Record, error] { return eventlog.Read(ingest.LogDir(data), 1) }
 }
 
 // train implements evaluate.Trainer: nothing of what is trained stays but the model in memory.
-func (l *lab) train(ctx context.Context, name string, on replay.Source, without []string) (evaluate.Scorer, *ranker.Schema, error) {
+func (l *lab) train(ctx context.Context, name string, on replay.Source, without []string) (evaluation.Scorer, *ranker.Schema, error) {
 	in, err := l.inputs(on, without)
 	if err != nil {
 		return nil, nil, err
@@ -40,10 +40,10 @@ func (l *lab) train(ctx context.Context, name string, on replay.Source, without 
 	}
 	defer backend.Finalize()
 	in.Backend = backend
-	if in.Dir, err = os.MkdirTemp("", "relish-evaluate-*"); err != nil {
+	if in.WorkDir, err = os.MkdirTemp("", "relish-evaluate-*"); err != nil {
 		return nil, nil, err
 	}
-	defer os.RemoveAll(in.Dir)
+	defer os.RemoveAll(in.WorkDir)
 	stages := stageProgress{what: name}
 	in.Progress = stages.set
 	trained, err := training.Train(ctx, in)
@@ -61,34 +61,34 @@ func (l *lab) inputs(on replay.Source, without []string) (in training.Inputs, er
 	if err != nil {
 		return in, err
 	}
-	in = training.Inputs{Source: on, State: l.cfg.State, OpenTable: tables.Opener(l.cmd.Data, l.cmd.logger()), Text: l.cfg.Text, Config: l.cfg.Train}
-	if in.Library, err = trees.Open(filepath.Join(assets, "lightgbm", "lib_lightgbm.so")); err != nil {
+	in = training.Inputs{Source: on, State: l.cfg.State, OpenTable: external.Opener(l.cmd.Data, l.cmd.logger()), TextSpec: l.cfg.Text, Config: l.cfg.Train}
+	if in.Library, err = gbdt.Open(filepath.Join(assets, "lightgbm", "lib_lightgbm.so")); err != nil {
 		return in, err
 	}
-	if in.Tables, err = tableColumns(on, in.OpenTable); err != nil {
+	if in.ExternalColumns, err = tableColumns(on, in.OpenTable); err != nil {
 		return in, err
 	}
 	for _, name := range without {
-		if name == evaluate.Text {
-			in.Without = append(in.Without, match.KindWords, match.KindTerms)
+		if name == evaluation.TextGroup {
+			in.Exclude = append(in.Exclude, signals.KindTokenOverlap, signals.KindLexical)
 		} else {
-			in.Without = append(in.Without, name)
+			in.Exclude = append(in.Exclude, name)
 		}
 	}
-	if !slices.Contains(without, evaluate.Text) {
+	if !slices.Contains(without, evaluation.TextGroup) {
 		in.Vectors = ranksWith(l.vectors)
 	}
 	return in, nil
 }
 
 // tableColumns are the columns of the imported tables' newest versions, "TABLE.COLUMN".
-func tableColumns(on replay.Source, open func(name, digest string) *features.Columns) (names []string, err error) {
+func tableColumns(on replay.Source, open func(name, digest string) *features.ExternalTable) (names []string, err error) {
 	newest := map[string]string{}
 	for rec, err := range on() {
 		if err != nil {
 			return nil, err
 		}
-		if rec.Event.Kind == event.Table {
+		if rec.Event.Kind == event.EventTable {
 			newest[rec.Event.Table] = rec.Event.Digest
 		}
 	}
@@ -103,7 +103,7 @@ func tableColumns(on replay.Source, open func(name, digest string) *features.Col
 }
 
 // complete is an error where a text has no vector yet: a training learns from all of them, and would do without.
-func (l *lab) complete(part *evaluate.Part) error {
+func (l *lab) complete(part *evaluation.TestSet) error {
 	if l.vectors == nil {
 		return nil
 	}

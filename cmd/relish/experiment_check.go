@@ -8,7 +8,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
-	"relish/ranker/experiment"
+	"relish/experiment"
 )
 
 type experimentCheckCmd struct {

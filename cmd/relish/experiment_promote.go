@@ -8,8 +8,8 @@ import (
 	"os/user"
 	"time"
 
-	"relish/ranker/experiment"
-	"relish/training/verdict"
+	"relish/experiment"
+	"relish/experiment/analysis"
 )
 
 type experimentPromoteCmd struct {
@@ -49,30 +49,30 @@ func (c *experimentPromoteCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.logger().Info("arm promoted", "experiment", c.Name, "arm", arm, "verdict", string(r.Verdict.Decision), "by", whoami(), "forced", c.Force)
+	c.logger().Info("arm promoted", "experiment", c.Name, "arm", arm, "verdict", string(r.Decision.Action), "by", whoami(), "forced", c.Force)
 	fmt.Printf("%s: %s gets every user from now on (%s)\n", c.Experiments, arm, note)
 	return nil
 }
 
 // decide names the arm and says why, for the file. Without --force only the verdict "ship" promotes, which
 // no arm with a hurt or undecided guardrail gets.
-func (c *experimentPromoteCmd) decide(r *verdict.Report) (arm, note string, err error) {
+func (c *experimentPromoteCmd) decide(r *analysis.Report) (arm, note string, err error) {
 	today := time.Now().UTC().Format(time.DateOnly)
 	switch {
-	case c.Force != "" && c.Arm == "" && r.Verdict.Arm == "":
+	case c.Force != "" && c.Arm == "" && r.Decision.Arm == "":
 		return "", "", fmt.Errorf("%w: the verdict names no arm; say which one with --arm", errUsage)
 	case c.Force != "":
 		arm = c.Arm
 		if arm == "" {
-			arm = r.Verdict.Arm
+			arm = r.Decision.Arm
 		}
-		return arm, fmt.Sprintf("%s: %s promoted by %s against the verdict %q, because: %s", today, arm, whoami(), r.Verdict.Decision, c.Force), nil
-	case r.Verdict.Decision != verdict.Ship:
-		return "", "", fmt.Errorf("not promoted. %s To promote all the same, say why: --force REASON", r.Verdict.Words)
-	case c.Arm != "" && c.Arm != r.Verdict.Arm:
-		return "", "", fmt.Errorf("not promoted: the verdict is to ship %s, not %s", r.Verdict.Arm, c.Arm)
+		return arm, fmt.Sprintf("%s: %s promoted by %s against the verdict %q, because: %s", today, arm, whoami(), r.Decision.Action, c.Force), nil
+	case r.Decision.Action != analysis.Ship:
+		return "", "", fmt.Errorf("not promoted. %s To promote all the same, say why: --force REASON", r.Decision.Summary)
+	case c.Arm != "" && c.Arm != r.Decision.Arm:
+		return "", "", fmt.Errorf("not promoted: the verdict is to ship %s, not %s", r.Decision.Arm, c.Arm)
 	}
-	return r.Verdict.Arm, fmt.Sprintf("%s: %s promoted by %s, verdict: %s", today, r.Verdict.Arm, whoami(), r.Verdict.Words), nil
+	return r.Decision.Arm, fmt.Sprintf("%s: %s promoted by %s, verdict: %s", today, r.Decision.Arm, whoami(), r.Decision.Summary), nil
 }
 
 func whoami() string {

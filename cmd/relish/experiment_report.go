@@ -9,10 +9,10 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"relish/experiment"
+	"relish/experiment/analysis"
 	"relish/features/eventlog"
-	"relish/features/journal"
-	"relish/ranker/experiment"
-	"relish/training/verdict"
+	"relish/features/ingest"
 )
 
 // reportFlags choose what an experiment's report looks at.
@@ -31,8 +31,8 @@ type reportFlags struct {
 }
 
 // report reads the log beside a running server.
-func (c *reportFlags) report(ctx context.Context, name string) (*verdict.Report, error) {
-	opt := verdict.Options{Experiment: name, MinEffect: c.MinEffect, MinDays: c.MinDays, Alpha: c.Alpha, Segments: c.Segment}
+func (c *reportFlags) report(ctx context.Context, name string) (*analysis.Report, error) {
+	opt := analysis.Options{Experiment: name, MinEffect: c.MinEffect, MinDays: c.MinDays, Alpha: c.Alpha, Segments: c.Segment}
 	var err error
 	if opt.From, err = parseDay(c.From); err != nil {
 		return nil, fmt.Errorf("%w: --from: %v", errUsage, err)
@@ -45,7 +45,7 @@ func (c *reportFlags) report(ctx context.Context, name string) (*verdict.Report,
 		if err != nil {
 			return nil, err
 		}
-		stops, err := experiment.ReadStops(stopsFile(c.Data))
+		stops, err := experiment.ReadStoppedArms(stopsFile(c.Data))
 		if err != nil {
 			return nil, err
 		}
@@ -62,16 +62,16 @@ func (c *reportFlags) report(ctx context.Context, name string) (*verdict.Report,
 	p := newProgress("records")
 	defer p.end()
 	opt.Progress = func(done int) { p.set(done, 0) }
-	logs := []string{journal.LogDir(c.Data)}
+	logs := []string{ingest.LogDir(c.Data)}
 	for _, dir := range c.Log {
-		logs = append(logs, journal.LogDir(dir))
+		logs = append(logs, ingest.LogDir(dir))
 	}
-	return verdict.Run(ctx, eventlog.Merge(logs...), opt)
+	return analysis.Run(ctx, eventlog.Merge(logs...), opt)
 }
 
 // configured takes over what the file says of the experiment. Once an arm was stopped its users are missing, so that the
 // report ends there, unless another end was asked for.
-func configured(opt *verdict.Options, set *experiment.Set, stops []experiment.Stop) error {
+func configured(opt *analysis.Options, set *experiment.Set, stops []experiment.StoppedArm) error {
 	e := set.Find(opt.Experiment)
 	if e == nil {
 		return fmt.Errorf("experiment %q is not in the file; without --experiments it is reported on from the log alone", opt.Experiment)
@@ -79,12 +79,12 @@ func configured(opt *verdict.Options, set *experiment.Set, stops []experiment.St
 	if e.HashAttribute != experiment.HashUser && e.HashAttribute != experiment.HashSession {
 		return fmt.Errorf("experiment %s assigns by the context field %s; interactions do not carry it, so only experiments by user or session can be reported on", e.Name, e.HashAttribute)
 	}
-	if mine := e.Stopped(stops); len(mine) > 0 && opt.To.IsZero() {
+	if mine := e.StoppedArms(stops); len(mine) > 0 && opt.To.IsZero() {
 		opt.To = mine[0].At
 	}
 	opt.Unit, opt.Metric, opt.Control = e.HashAttribute, e.Metric, e.Arms[0].Name
 	for _, g := range e.Guardrails {
-		opt.Margins = append(opt.Margins, verdict.Margin{Metric: g.Metric, Margin: g.Margin})
+		opt.Guardrails = append(opt.Guardrails, analysis.Guardrail{Metric: g.Metric, Margin: g.Margin})
 	}
 	if e.Mode == experiment.ModeInterleave {
 		return nil

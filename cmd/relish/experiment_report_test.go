@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-const planted = `
+const plantedExperiment = `
 layers:
 - name: l
   experiments:
@@ -20,7 +20,7 @@ layers:
     arms: [{name: control}, {name: treated, text: false}]
 `
 
-type reported struct {
+type reportAnswer struct {
 	Metric string
 	Arms   []struct {
 		Name  string
@@ -37,11 +37,11 @@ type reported struct {
 func TestReportAndPromote(t *testing.T) {
 	dir := t.TempDir()
 	data, file, page := filepath.Join(dir, "d"), filepath.Join(dir, "experiments.yaml"), filepath.Join(dir, "r.html")
-	if err := os.WriteFile(file, []byte(planted), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(plantedExperiment), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output(t, "demo", "--data", data, "--no-text", "--planted-lift", "0.5", "--users", "600", "--lists", "8000", "--seed", "2")
-	var r reported
+	var r reportAnswer
 	if err := json.Unmarshal([]byte(output(t, "experiment", "report", "planted-lift", "--data", data, "--metric", "ctr", "--json", "--html", page)), &r); err != nil {
 		t.Fatal(err)
 	}
@@ -75,13 +75,13 @@ func TestReportAndPromote(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "not promoted. Keep running") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if now, err := os.ReadFile(file); err != nil || string(now) != planted {
+	if now, err := os.ReadFile(file); err != nil || string(now) != plantedExperiment {
 		t.Errorf("a refused promotion changed the file: %v\n%s", err, now)
 	}
 	if out := output(t, promote...); !strings.Contains(out, "treated gets every user") {
 		t.Error(out)
 	}
-	s.becomes(t, "the promoted file", func(a experimentsAnswer) bool {
+	s.waitForExperiments(t, "the promoted file", func(a experimentsAnswer) bool {
 		return a.Error == "" && s.arms(t, "anybody")["planted-lift"] == "treated"
 	})
 	s.stop(t)
@@ -96,7 +96,7 @@ func TestReportAndPromote(t *testing.T) {
 func TestReportRefusals(t *testing.T) {
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "d"), filepath.Join(dir, "experiments.yaml")
-	if err := os.WriteFile(file, []byte(strings.Replace(planted, "    metric", "    hash_attribute: tenant\n    metric", 1)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(strings.Replace(plantedExperiment, "    metric", "    hash_attribute: tenant\n    metric", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output(t, "demo", "--data", data, "--no-text", "--planted-lift", "0.5", "--users", "20", "--lists", "50")

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
-	"relish/training/verdict/simulate"
+	"relish/experiment/simulation"
 )
 
 type experimentSimulateCmd struct {
@@ -30,11 +30,11 @@ func (c *experimentSimulateCmd) Run(ctx context.Context) error {
 	if c.Runs == 0 {
 		c.Runs = 2000
 	}
-	simulated := simulate.AA
+	simulated := simulation.AA
 	if c.What == "ab" {
-		simulated = simulate.AB
+		simulated = simulation.AB
 	}
-	counts, err := simulated(ctx, c.Runs, c.Seed, simulate.Traffic{Users: c.Users, Days: c.Days, Past: c.Past, Lift: c.Lift})
+	counts, err := simulated(ctx, c.Runs, c.Seed, simulation.Traffic{Users: c.Users, Days: c.Days, Past: c.Past, Lift: c.Lift})
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (c *experimentSimulateCmd) Run(ctx context.Context) error {
 	return nil
 }
 
-func (c *experimentSimulateCmd) print(all any, counts []simulate.Count) error {
+func (c *experimentSimulateCmd) print(all any, counts []simulation.Count) error {
 	if c.JSON {
 		return printJSON(all)
 	}
@@ -78,7 +78,7 @@ func (c *experimentSimulateCmd) interleave(ctx context.Context) error {
 	if c.Runs == 0 {
 		c.Runs = 50
 	}
-	d := simulate.NewDuel(c.Seed, duelFirst, duelSecond)
+	d := simulation.NewInterleavingTrial(c.Seed, duelFirst, duelSecond)
 	plan, err := d.Compare(ctx, duelUsers)
 	if err != nil {
 		return err
@@ -87,12 +87,12 @@ func (c *experimentSimulateCmd) interleave(ctx context.Context) error {
 		fmt.Printf("The better model has %+.1f %% clicks. To find it with power 0.8, A/B needs %.0f users, an interleaving %.0f: 1/%.0f.\n",
 			100*plan.Lift, plan.AB, plan.Interleave, plan.Ratio)
 	}
-	ab, mixed, err := d.Powers(ctx, c.Runs, 20*int(plan.Interleave), int(plan.Interleave))
+	ab, mixed, err := d.Power(ctx, c.Runs, 20*int(plan.Interleave), int(plan.Interleave))
 	if err != nil {
 		return err
 	}
 	return c.print(struct {
-		Plan simulate.Comparison `json:"plan"`
-		Runs []simulate.Count    `json:"runs"`
-	}{plan, []simulate.Count{ab, mixed}}, []simulate.Count{ab, mixed})
+		Plan simulation.DesignComparison `json:"plan"`
+		Runs []simulation.Count          `json:"runs"`
+	}{plan, []simulation.Count{ab, mixed}}, []simulation.Count{ab, mixed})
 }

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"relish/ranker/experiment"
-	"relish/training/verdict"
+	"relish/experiment"
+	"relish/experiment/analysis"
 )
 
 // How often running experiments with auto_stop are looked at, and how long the report on one may take: some minutes for
@@ -18,7 +18,7 @@ const (
 )
 
 // stopHarmful ends arms that hurt a guardrail, until ctx ends.
-func stopHarmful(ctx context.Context, keeper *experiment.Keeper, data string, log *slog.Logger) {
+func stopHarmful(ctx context.Context, keeper *experiment.Watcher, data string, log *slog.Logger) {
 	t := time.NewTicker(stopEvery)
 	defer t.Stop()
 	for {
@@ -34,24 +34,24 @@ func stopHarmful(ctx context.Context, keeper *experiment.Keeper, data string, lo
 }
 
 // stopNow looks once at every running experiment that asks for it.
-func stopNow(ctx context.Context, keeper *experiment.Keeper, data string, now time.Time) error {
+func stopNow(ctx context.Context, keeper *experiment.Watcher, data string, now time.Time) error {
 	var errs []error
 	for _, e := range keeper.Set().All() {
-		if !e.AutoStop || e.Status(now) != experiment.StatusRunning || len(e.Stopped(keeper.Stops())) >= len(e.Arms)-1 {
+		if !e.AutoStop || e.Status(now) != experiment.StatusRunning || len(e.StoppedArms(keeper.StoppedArms())) >= len(e.Arms)-1 {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, stopTime)
 		r, err := reports{data, keeper}.run(ctx, e.Name, "", time.Time{}, time.Time{})
 		cancel()
-		if errors.Is(err, verdict.ErrUnexposed) {
+		if errors.Is(err, analysis.ErrNoExposure) {
 			continue // nobody has met it yet
 		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		for _, h := range r.Harmful() {
-			errs = append(errs, keeper.Stop(e.Name, h.Arm, h.Why, now))
+		for _, h := range r.GuardrailBreaches() {
+			errs = append(errs, keeper.StopArm(e.Name, h.Arm, h.Reason, now))
 		}
 	}
 	return errors.Join(errs...)

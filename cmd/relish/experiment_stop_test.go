@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"relish/experiment"
 	"relish/ranker"
-	"relish/ranker/experiment"
 )
 
-const hurting = `
+const harmfulExperiment = `
 layers:
 - name: l
   experiments:
@@ -36,16 +36,16 @@ layers:
 func TestHarmfulArmIsStopped(t *testing.T) {
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "d"), filepath.Join(dir, "experiments.yaml")
-	if err := os.WriteFile(file, []byte(hurting), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(harmfulExperiment), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output(t, "demo", "--data", data, "--no-text", "--planted-lift", "0.5", "--users", "600", "--lists", "6000", "--seed", "2")
-	open := func() *experiment.Keeper {
+	open := func() *experiment.Watcher {
 		k, err := experiment.Open(file, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := k.KeepStops(stopsFile(data)); err != nil {
+		if err := k.LoadStoppedArms(stopsFile(data)); err != nil {
 			t.Fatal(err)
 		}
 		return k
@@ -57,7 +57,7 @@ func TestHarmfulArmIsStopped(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s := k.Stops(); len(s) != 1 || s[0].Arm != "control" || !strings.Contains(s[0].Why, "ctr") {
+	if s := k.StoppedArms(); len(s) != 1 || s[0].Arm != "control" || !strings.Contains(s[0].Reason, "ctr") {
 		t.Fatalf("stops: %+v", s)
 	}
 	k = open()
@@ -88,7 +88,7 @@ func TestHarmfulArmIsStopped(t *testing.T) {
 		t.Error("frontends are still told of it")
 	}
 	r, err := reports{data, k}.run(t.Context(), "planted-lift", "", time.Time{}, time.Time{})
-	if err != nil || len(r.Harmful()) != 1 {
-		t.Errorf("the report after the stop: %v, %+v", err, r.Harmful())
+	if err != nil || len(r.GuardrailBreaches()) != 1 {
+		t.Errorf("the report after the stop: %v, %+v", err, r.GuardrailBreaches())
 	}
 }

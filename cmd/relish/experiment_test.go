@@ -15,10 +15,10 @@ import (
 
 	"relish/features/event"
 	"relish/features/eventlog"
-	"relish/features/journal"
+	"relish/features/ingest"
 )
 
-const example = "../../examples/experiments.yaml"
+const exampleExperiments = "../../examples/experiments.yaml"
 
 // arms returns the arms that the service gives a user.
 func (s *service) arms(t *testing.T, user string) map[string]string {
@@ -49,8 +49,8 @@ func (s *service) experiments(t *testing.T) (out experimentsAnswer) {
 	return out
 }
 
-// becomes waits until GET /experiments is as wanted.
-func (s *service) becomes(t *testing.T, what string, ok func(experimentsAnswer) bool) {
+// waitForExperiments waits until GET /experiments is as wanted.
+func (s *service) waitForExperiments(t *testing.T, what string, ok func(experimentsAnswer) bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok(s.experiments(t)) {
@@ -65,7 +65,7 @@ func (s *service) becomes(t *testing.T, what string, ok func(experimentsAnswer) 
 func TestServeExperiments(t *testing.T) {
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "d"), filepath.Join(dir, "experiments.yaml")
-	good, err := os.ReadFile(example)
+	good, err := os.ReadFile(exampleExperiments)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestServeExperiments(t *testing.T) {
 	version := s.experiments(t).Version
 
 	write(strings.ReplaceAll(string(good), "weight: 0.5", "weight: 1.5"))
-	s.becomes(t, "a bad file is refused", func(e experimentsAnswer) bool {
+	s.waitForExperiments(t, "a bad file is refused", func(e experimentsAnswer) bool {
 		return strings.Contains(e.Error, "the weights add up to") && e.Version == version
 	})
 	if got := s.arms(t, "u1"); !maps.Equal(got, before["u1"]) {
@@ -122,7 +122,7 @@ func TestServeExperiments(t *testing.T) {
 	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	s.becomes(t, "the new file is taken", func(e experimentsAnswer) bool { return e.Version != version })
+	s.waitForExperiments(t, "the new file is taken", func(e experimentsAnswer) bool { return e.Version != version })
 	if got := s.arms(t, "u1"); len(got) != 0 {
 		t.Errorf("arms of no experiment: %v", got)
 	}
@@ -134,12 +134,12 @@ func TestServeExperiments(t *testing.T) {
 func checkLoggedArms(t *testing.T, data string, want map[string]map[string]string, version string) {
 	t.Helper()
 	seen, exposed, interleaved := map[string]bool{}, map[string]int{}, 0
-	for rec, err := range eventlog.Read(journal.LogDir(data), 1) {
+	for rec, err := range eventlog.Read(ingest.LogDir(data), 1) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		e := rec.Event
-		if e.Kind != event.Impression || seen[e.UserID] || want[e.UserID] == nil {
+		if e.Kind != event.EventImpression || seen[e.UserID] || want[e.UserID] == nil {
 			continue
 		}
 		seen[e.UserID] = true
@@ -163,7 +163,7 @@ func checkLoggedArms(t *testing.T, data string, want map[string]map[string]strin
 }
 
 func TestExperimentCheck(t *testing.T) {
-	out := output(t, "experiment", "check", example)
+	out := output(t, "experiment", "check", exampleExperiments)
 	for _, want := range []string{"text-on-off", "very-diverse", "running", "holdout 2 %"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)

@@ -14,11 +14,11 @@ import (
 	"relish/internal/onnxtest"
 	"relish/ranker"
 	"relish/ranker/bundle"
-	"relish/ranker/match"
-	"relish/training/match/neural"
+	"relish/ranker/signals"
+	"relish/training/twotower"
 )
 
-func matchModel(t *testing.T, seed uint64) *match.Neural {
+func twoTowerModel(t *testing.T, seed uint64) *signals.TwoTower {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
 	noise := func(n int) []float32 {
@@ -33,8 +33,8 @@ func matchModel(t *testing.T, seed uint64) *match.Neural {
 	for i := range ids {
 		ids[i] = fmt.Sprint("i", i)
 	}
-	n, err := match.NewNeural(match.Weights{Layers: 1, Dim: d, Heads: 2, Length: length, Items: ranker.NewItemTable(ids), Vectors: noise(items * d), Bias: noise(items), Gain: noise(d),
-		Blocks: []match.Block{{Query: noise(d * d), Key: noise(d * d), Value: noise(d * d), Out: noise(d * d), Distance: noise(2 * length),
+	n, err := signals.NewTwoTower(signals.TwoTowerWeights{Layers: 1, Dim: d, Heads: 2, HistoryLength: length, Items: ranker.NewItemTable(ids), Vectors: noise(items * d), Bias: noise(items), Gain: noise(d),
+		Blocks: []signals.AttentionBlock{{Query: noise(d * d), Key: noise(d * d), Value: noise(d * d), Out: noise(d * d), PositionBias: noise(2 * length),
 			Up: noise(2 * d * d), UpBias: noise(2 * d), Down: noise(2 * d * d), DownBias: noise(d)}}})
 	if err != nil {
 		t.Fatal(err)
@@ -43,41 +43,41 @@ func matchModel(t *testing.T, seed uint64) *match.Neural {
 }
 
 // What a GPU would compute, on the CPU: the graph gives what plain Go gives, for many requests at once.
-func TestGraphServesTheMatchModel(t *testing.T) {
-	n, dir := matchModel(t, 1), t.TempDir()
-	graph, err := neural.Export(n)
+func TestGraphServesTwoTower(t *testing.T) {
+	n, dir := twoTowerModel(t, 1), t.TempDir()
+	graph, err := twotower.ExportUserTower(n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, match.GraphFile), graph, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, signals.UserTowerFile), graph, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := &bundle.Bundle{Model: &ranker.Model{Matchers: []ranker.Matcher{match.TextPoolings{}, n}}}
+	b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{signals.TextSimilarity{}, n}}}
 	if err := giveAway(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := b.Model.Matchers[1].(*match.Elsewhere); !ok {
-		t.Fatalf("the matcher is a %T", b.Model.Matchers[1])
+	if _, ok := b.Model.Signals[1].(*signals.RemoteUserTower); !ok {
+		t.Fatalf("the matcher is a %T", b.Model.Signals[1])
 	}
 	var callers sync.WaitGroup
 	for caller := range 32 {
 		callers.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(caller), 1))
 			for range 20 {
-				in := &ranker.MatchInput{Request: &ranker.Request{}, State: &ranker.State{}}
+				in := &ranker.SignalInput{Request: &ranker.Request{}, State: &ranker.RequestState{}}
 				for range 1 + r.IntN(20) {
 					in.State.Recent = append(in.State.Recent, ranker.Interaction{Item: fmt.Sprint("i", r.IntN(50))})
-					in.HistoryVectors = append(in.HistoryVectors, nil)
+					in.RecentVectors = append(in.RecentVectors, nil)
 				}
 				for i := range 10 {
 					in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i)})
 					in.ItemVectors, in.State.Items = append(in.ItemVectors, nil), append(in.State.Items, nil)
 				}
 				want, got := make([]float32, 20), make([]float32, 20)
-				if err := n.Match(t.Context(), in, want); err != nil {
+				if err := n.Compute(t.Context(), in, want); err != nil {
 					t.Error(err)
 				}
-				if err := b.Model.Matchers[1].Match(t.Context(), in, got); err != nil {
+				if err := b.Model.Signals[1].Compute(t.Context(), in, got); err != nil {
 					t.Error(err)
 				}
 				for i := 0; i < 20; i += 2 {
@@ -93,22 +93,22 @@ func TestGraphServesTheMatchModel(t *testing.T) {
 
 // A graph that is none, or of another model, is refused with its name; on a CPU nothing is given away.
 func TestGraphRefused(t *testing.T) {
-	other, err := neural.Export(matchModel(t, 1))
+	other, err := twotower.ExportUserTower(twoTowerModel(t, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	wide, err := match.NewNeural(match.Weights{Layers: 0, Dim: 4, Heads: 1, Length: 3, Items: ranker.NewItemTable([]string{"a"}), Vectors: make([]float32, 4), Bias: make([]float32, 1),
+	wide, err := signals.NewTwoTower(signals.TwoTowerWeights{Layers: 0, Dim: 4, Heads: 1, HistoryLength: 3, Items: ranker.NewItemTable([]string{"a"}), Vectors: make([]float32, 4), Bias: make([]float32, 1),
 		Gain: make([]float32, 4), PoolKey: make([]float32, 4), Recency: make([]float32, 3)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, graph := range map[string][]byte{"no graph": []byte("x"), "of another model": other} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, match.GraphFile), graph, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, signals.UserTowerFile), graph, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		b := &bundle.Bundle{Model: &ranker.Model{Matchers: []ranker.Matcher{wide}}}
-		if err := giveAway(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), match.GraphFile) {
+		b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{wide}}}
+		if err := giveAway(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), signals.UserTowerFile) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -137,7 +137,7 @@ func (im *importer) flush(ctx context.Context) error {
 // shownRejects bounds the messages of one import; the count goes on.
 const shownRejects = 20
 
-func (im *importer) reject(line int, why *event.Error) error {
+func (im *importer) reject(line int, why *event.EventError) error {
 	im.counts.Rejected++
 	if im.strict {
 		return fmt.Errorf("%s:%d: %w", im.name, line, why)

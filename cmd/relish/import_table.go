@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"relish/features/arrowio"
 	"relish/features/event"
-	"relish/features/journal"
-	"relish/features/tables"
-	"relish/internal/apart"
+	"relish/features/external"
+	"relish/features/ingest"
+	"relish/features/snapshot"
 	"relish/internal/config"
+	"relish/internal/sandbox"
 )
 
 // tableTime is how long an import waits for the running service to take it.
@@ -22,23 +22,23 @@ const tableTime = 30 * time.Second
 
 // table imports one file of feature columns.
 func (c *importCmd) table(ctx context.Context, cfg *config.Config) error {
-	if err := event.CheckTable(c.Name); err != nil {
+	if err := event.CheckTableName(c.Name); err != nil {
 		return fmt.Errorf("%w: --name %q: %v", errUsage, c.Name, err)
 	}
 	if len(c.Files) != 1 || c.Files[0] == "-" {
 		return fmt.Errorf("%w: an arrow import takes one file", errUsage)
 	}
-	unlock, err := journal.Lock(tables.Dir(c.Data)) // one import at a time
+	unlock, err := ingest.Lock(external.Dir(c.Data)) // one import at a time
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	path := filepath.Join(tables.Dir(c.Data), "import")
+	path := filepath.Join(external.Dir(c.Data), "import")
 	info, err := convertApart(ctx, c.Files[0], path)
 	if err != nil {
 		return fmt.Errorf("%s is refused, %s stays as it is: %w", c.Files[0], c.Name, err)
 	}
-	v := tables.Version{Digest: info.SHA256, Imported: time.Now().UnixMilli()}
+	v := external.Version{Digest: info.SHA256, Imported: time.Now().UnixMilli()}
 	if err := c.shelve(ctx, cfg, v, path); err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (c *importCmd) table(ctx context.Context, cfg *config.Config) error {
 }
 
 // shelve puts the version where servers look for it, and sees to it that a data folder's own has taken it.
-func (c *importCmd) shelve(ctx context.Context, cfg *config.Config, v tables.Version, path string) (err error) {
+func (c *importCmd) shelve(ctx context.Context, cfg *config.Config, v external.Version, path string) (err error) {
 	conn, err := c.connect()
 	if err != nil {
 		return err
@@ -59,10 +59,10 @@ func (c *importCmd) shelve(ctx context.Context, cfg *config.Config, v tables.Ver
 		err := shelf(c.Data, conn, cfg).Put(ctx, c.Name, v, path)
 		return errors.Join(err, conn.Close())
 	}
-	if err := tables.Folder(c.Data).Put(ctx, c.Name, v, path); err != nil {
+	if err := external.FolderRepository(c.Data).Put(ctx, c.Name, v, path); err != nil {
 		return err
 	}
-	if journal.Holder(c.Data) != "" {
+	if ingest.LockHolder(c.Data) != "" {
 		return c.await(ctx, v)
 	}
 	e, err := openEngine(c.storeFlags, &encoderFlags{NoText: true}, cfg, storeOptions{onItem: noHook}, c.logger())
@@ -74,11 +74,11 @@ func (c *importCmd) shelve(ctx context.Context, cfg *config.Config, v tables.Ver
 }
 
 // await waits until the service that runs on the folder uses the version.
-func (c *importCmd) await(ctx context.Context, v tables.Version) error {
+func (c *importCmd) await(ctx context.Context, v external.Version) error {
 	ctx, cancel := context.WithTimeout(ctx, tableTime)
 	defer cancel()
 	for {
-		taken, err := tables.Taken(c.Data)
+		taken, err := external.InUse(c.Data)
 		if err != nil {
 			return err
 		}
@@ -98,11 +98,11 @@ const convertPatience = time.Hour
 
 // convertApart converts a file in a process of its own: the Arrow library trusts the lengths that a file
 // declares, and what it does to a damaged one must not happen to anybody else.
-func convertApart(ctx context.Context, in, out string) (info arrowio.File, err error) {
+func convertApart(ctx context.Context, in, out string) (info snapshot.FileInfo, err error) {
 	if _, err := os.Stat(in); err != nil {
 		return info, err
 	}
-	answer, err := apart.Run(ctx, convertPatience, "convert-table", in, out)
+	answer, err := sandbox.Run(ctx, convertPatience, "convert-table", in, out)
 	if err != nil {
 		return info, err
 	}
@@ -127,10 +127,10 @@ func (c *convertCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	if err := apart.Limit(uint64(convertBase+convertTimes*st.Size()), 0); err != nil {
+	if err := sandbox.Limit(uint64(convertBase+convertTimes*st.Size()), 0); err != nil {
 		return err
 	}
-	info, err := arrowio.ConvertTable(c.In, c.Out)
+	info, err := snapshot.ConvertTable(c.In, c.Out)
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"relish/embeddings"
-	"relish/features/journal"
-	"relish/features/memory"
+	"relish/features/embedded"
+	"relish/features/ingest"
 	"relish/features/redis"
 	"relish/ranker/bundle"
 )
@@ -19,11 +19,11 @@ func registerEngine(reg *prometheus.Registry, e *engine) {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "relish_" + name, Help: help}, value))
 	}
 	switch s := e.store.(type) {
-	case *memory.Store:
+	case *embedded.Store:
 		gauge("items", "Items in the state.", func() float64 { return float64(s.Stats().Items) })
 		gauge("users", "Users in the state.", func() float64 { return float64(s.Stats().Users) })
 		gauge("field_values", "Counted field values.", func() float64 { return float64(s.Stats().FieldValues) })
-		registerJournal(gauge, counter, func() journal.Stats { return s.Stats().Stats })
+		registerJournal(gauge, counter, func() ingest.Stats { return s.Stats().Stats })
 	case *redis.Store:
 		gauge("redis_up", "1 while Redis answers, 0 while the breaker is open.", func() float64 { return boolean(s.Stats().Up) })
 		gauge("redis_behind", "1 while Redis may lack records of this replica's log.", func() float64 { return boolean(s.Stats().Behind) })
@@ -31,11 +31,11 @@ func registerEngine(reg *prometheus.Registry, e *engine) {
 		gauge("redis_lag_records", "Records of the log that Redis has not been given.", func() float64 { return float64(s.Stats().Lag) })
 		gauge("field_values", "Counted field values.", func() float64 { return float64(s.Stats().FieldValues) })
 		counter("redis_outages_total", "How often Redis was found to be away.", func() float64 { return float64(s.Stats().Outages) })
-		counter("redis_round_trips_total", "Round trips for rankings.", func() float64 { return float64(s.Stats().Trips) })
+		counter("redis_round_trips_total", "Round trips for rankings.", func() float64 { return float64(s.Stats().RoundTrips) })
 		counter("redis_stale_reads_total", "Rankings made from local copies.", func() float64 { return float64(s.Stats().StaleReads) })
 		counter("redis_conflicts_total", "Writes that another replica won; they were made again.", func() float64 { return float64(s.Stats().Conflicts) })
 		counter("redis_invalid_values_total", "Values in Redis that were damaged; they count as missing.", func() float64 { return float64(s.Stats().Invalid) })
-		registerJournal(gauge, counter, func() journal.Stats { return s.Stats().Stats })
+		registerJournal(gauge, counter, func() ingest.Stats { return s.Stats().Stats })
 	}
 	gauge("erasures_pending", "Forgotten users whose events still stand in log segments.", func() float64 { return float64(e.store.PendingErasures()) })
 	if e.vectors != nil { // by the server's encoder and by those that bundles bring along
@@ -77,7 +77,7 @@ func (a activeModel) Collect(ch chan<- prometheus.Metric) {
 // metric registers a value under relish_<name>.
 type metric func(name, help string, value func() float64)
 
-func registerJournal(gauge, counter metric, stats func() journal.Stats) {
+func registerJournal(gauge, counter metric, stats func() ingest.Stats) {
 	gauge("log_bytes", "Size of the event log.", func() float64 { return float64(stats().LogBytes) })
 	counter("impressions_dropped_total", "Impressions that the full hand-off queue refused.", func() float64 { return float64(stats().DroppedImpressions) })
 }

@@ -8,44 +8,44 @@ import (
 	"strings"
 
 	"relish/embeddings"
+	"relish/embeddings/finetuned"
 	"relish/embeddings/onnx"
-	"relish/embeddings/own"
-	"relish/embeddings/table"
+	"relish/embeddings/vectortable"
 	"relish/ranker/bundle"
 )
 
 // ownVectors is where the vectors of bundles' own encoders are, a table for each. They are apart from the others, which
 // nothing removes.
-func ownVectors(data string) string { return filepath.Join(data, "vectors", "own") }
+func ownVectors(data string) string { return filepath.Join(data, "vectors", "finetuned") }
 
 // ownOptions are how the own encoders of bundles run: where the process's does.
-func (f *encoderFlags) ownOptions(base *onnx.Encoder, vectors embeddings.Options) (own.Options, error) {
+func (f *encoderFlags) ownOptions(base *onnx.Encoder, vectors embeddings.Options) (finetuned.Options, error) {
 	rt, _, err := f.startRuntime()
-	return own.Options{Runtime: rt, Encoder: onnx.EncoderOptions{Device: f.Device, GPUMemLimit: f.GPUMemLimit},
-		GPU: strings.HasPrefix(base.Device(), "cuda"), Vectors: vectors}, err
+	return finetuned.Options{Runtime: rt, Encoder: onnx.EncoderOptions{Device: f.Device, GPUMemLimit: f.GPUMemLimit},
+		FP32: strings.HasPrefix(base.Device(), "cuda"), Vectors: vectors}, err
 }
 
 // ownTexts are the vectors of the bundles that a command ranks with beside a server, each encoder's once. The nil ownTexts
 // attaches none, as a command without text needs none.
 type ownTexts struct {
-	opt  own.Options
-	open map[string]*own.Texts // by digest
+	opt  finetuned.Options
+	open map[string]*finetuned.Vectors // by digest
 }
 
 // openOwnTexts returns them for a data folder, whose tables are read and not written.
 func (f *encoderFlags) openOwnTexts(data string, base *onnx.Encoder) (*ownTexts, error) {
 	opt, err := f.ownOptions(base, embeddings.Options{Dir: ownVectors(data), ReadOnly: true, CacheBytes: f.CacheBytes})
-	return &ownTexts{opt, map[string]*own.Texts{}}, err
+	return &ownTexts{opt, map[string]*finetuned.Vectors{}}, err
 }
 
 // attach gives a bundle, which is in dir, the vectors of its own encoder, if it has one.
 func (o *ownTexts) attach(dir string, b *bundle.Bundle) (err error) {
-	if o == nil || !b.Manifest.Encoder.Own {
+	if o == nil || !b.Manifest.Encoder.FineTuned {
 		return nil
 	}
 	digest := b.Manifest.Encoder.Digest
 	if o.open[digest] == nil {
-		if o.open[digest], err = own.Open(dir, b.Manifest, o.opt); err != nil {
+		if o.open[digest], err = finetuned.Open(dir, b.Manifest, o.opt); err != nil {
 			delete(o.open, digest)
 			return err
 		}
@@ -80,8 +80,8 @@ func dropOwnVectors(data, root string) (removed []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if e := m.Encoder; e.Own {
-			used = append(used, table.Path(ownVectors(data), e.Digest), table.Path(ownVectors(data), e.DigestFP32))
+		if e := m.Encoder; e.FineTuned {
+			used = append(used, vectortable.Path(ownVectors(data), e.Digest), vectortable.Path(ownVectors(data), e.DigestFP32))
 		}
 	}
 	for _, t := range tables {

@@ -16,44 +16,44 @@ import (
 	"relish/ranker/bundle"
 )
 
-// tastes are words that the same users take, and that have nothing in common otherwise.
-var tastes = [][2][]string{
+// topics are words that the same users take, and that have nothing in common otherwise.
+var topics = [][2][]string{
 	{{"violin", "cello", "trumpet"}, {"tent", "backpack", "lantern"}},
 	{{"pepper", "saffron", "basil"}, {"saddle", "stirrup", "bridle"}},
 	{{"hammer", "chisel", "drill"}, {"poem", "sonnet", "novel"}},
 	{{"orbit", "comet", "nebula"}, {"skillet", "ladle", "whisk"}},
 }
 
-// bazaar is a log of purchases: user u has the taste u modulo 4.
-type bazaar struct {
+// topicLog is a log of purchases: user u has the taste u modulo 4.
+type topicLog struct {
 	r      *rand.Rand
 	now    int64
 	number int
 }
 
-func (s *bazaar) event(e event.Event) event.Event {
+func (s *topicLog) event(e event.Event) event.Event {
 	s.number++
 	s.now += 1000
 	e.ID, e.Time = fmt.Sprint("e", s.number), s.now
 	return e
 }
 
-func (s *bazaar) items(perTaste int) (out []event.Event) {
-	for k, halves := range tastes {
+func (s *topicLog) items(perTaste int) (out []event.Event) {
+	for k, halves := range topics {
 		for i := range perTaste {
 			half := halves[i%2]
 			title := fmt.Sprintf("%s %s %d", half[s.r.IntN(3)], half[s.r.IntN(3)], 100+s.r.IntN(900))
-			out = append(out, s.event(event.Event{Kind: event.Item, ItemID: fmt.Sprintf("t%d-%d", k, i), Title: &title}))
+			out = append(out, s.event(event.Event{Kind: event.EventItem, ItemID: fmt.Sprintf("t%d-%d", k, i), Title: &title}))
 		}
 	}
 	return out
 }
 
-func (s *bazaar) purchases(users, each, perTaste int) (out []event.Event) {
+func (s *topicLog) purchases(users, each, perTaste int) (out []event.Event) {
 	for range each {
 		for u := range users {
-			out = append(out, s.event(event.Event{Kind: event.Interaction, UserID: fmt.Sprint("u", u),
-				ItemID: fmt.Sprintf("t%d-%d", u%len(tastes), s.r.IntN(perTaste)), Action: "purchase"}))
+			out = append(out, s.event(event.Event{Kind: event.EventInteraction, UserID: fmt.Sprint("u", u),
+				ItemID: fmt.Sprintf("t%d-%d", u%len(topics), s.r.IntN(perTaste)), Action: "purchase"}))
 		}
 	}
 	return out
@@ -62,10 +62,10 @@ func (s *bazaar) purchases(users, each, perTaste int) (out []event.Event) {
 // A log teaches the text encoder what goes together. The bundle brings the encoder along: it is tried, served, rolled back
 // from and to, measured, found again after a restart, trained on from; new items rank by their texts.
 func TestTunedEncoder(t *testing.T) {
-	s := &bazaar{r: rand.New(rand.NewPCG(3, 3)), now: 1_750_000_000_000}
+	s := &topicLog{r: rand.New(rand.NewPCG(3, 3)), now: 1_750_000_000_000}
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "d"), filepath.Join(dir, "events.jsonl")
-	if err := os.WriteFile(file, lines(t, append(s.items(60), s.purchases(240, 6, 60)...)), 0o600); err != nil {
+	if err := os.WriteFile(file, ndjson(t, append(s.items(60), s.purchases(240, 6, 60)...)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output(t, "import", "--data", data, "--strict", file)
@@ -73,7 +73,7 @@ func TestTunedEncoder(t *testing.T) {
 	if err := os.WriteFile(config, []byte("train: {matchers: [text, words], blend: {leaves: [7], rounds: 40}, encoder: {layers: 2, steps: 100, minutes: 30}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	train := func(args ...string) (out outcome, m *bundle.Manifest) {
+	train := func(args ...string) (out trainResult, m *bundle.Manifest) {
 		t.Helper()
 		if err := json.Unmarshal([]byte(output(t, append([]string{"train", "--data", data, "--config", config, "--json", "--force", "a test"}, args...)...)), &out); err != nil {
 			t.Fatal(err)
@@ -85,29 +85,29 @@ func TestTunedEncoder(t *testing.T) {
 		return out, m
 	}
 	plain, m := train()
-	if m.Encoder.Own {
+	if m.Encoder.FineTuned {
 		t.Fatal("a log of 1,440 purchases had the encoder tuned without being told to")
 	}
 	kept, m := train("--tune-encoder", "--max-minutes", "0.01") // no step fits into that
-	if m.Encoder.Own || !strings.Contains(readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html")), "took no part it is not better") {
+	if m.Encoder.FineTuned || !strings.Contains(readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html")), "took no part it is not better") {
 		t.Errorf("an encoder that is no better is used: %+v", m.Encoder)
 	}
 	server := serve(t, "--data", data, "--config", config)
 	tuned, m := train("--tune-encoder")
-	if !m.Encoder.Own || !tuned.Activated || !slices.ContainsFunc(m.Files, func(f bundle.File) bool { return f.Name == bundle.EncoderFP32File }) {
+	if !m.Encoder.FineTuned || !tuned.Activated || !slices.ContainsFunc(m.Files, func(f bundle.File) bool { return f.Name == bundle.EncoderFP32File }) {
 		t.Fatalf("%+v, %+v", tuned, m.Encoder)
 	}
-	eventually(t, "the tuned bundle is served", func() bool { return server.anyModel(t) == tuned.Version })
+	eventually(t, "the tuned bundle is served", func() bool { return server.activeModel(t) == tuned.Version })
 	page := readFile(t, filepath.Join(data, "bundles", tuned.Version, "report.html"))
 	for _, want := range []string{"Text encoder", "held-out texts: NDCG@10", "cosine of a text"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the report does not say %q", want)
 		}
 	}
-	server.byText(t, tuned.Version)
+	server.checkTextRanking(t, tuned.Version)
 	for _, want := range []string{plain.Version, tuned.Version} { // both ways at once: nothing is encoded again
-		if status, answer := server.post(t, "/models/"+want+"/activate", ""); status != http.StatusOK || server.anyModel(t) != want {
-			t.Errorf("%d %v: %s ranks", status, answer, server.anyModel(t))
+		if status, answer := server.post(t, "/models/"+want+"/activate", ""); status != http.StatusOK || server.activeModel(t) != want {
+			t.Errorf("%d %v: %s ranks", status, answer, server.activeModel(t))
 		}
 	}
 	if _, ready := server.get(t, "/health/ready"); !strings.Contains(ready, "of bundles") {
@@ -126,23 +126,23 @@ func TestTunedEncoder(t *testing.T) {
 		t.Fatal(err)
 	}
 	server = serve(t, "--data", data, "--config", config)
-	if got := server.anyModel(t); got != tuned.Version {
+	if got := server.activeModel(t); got != tuned.Version {
 		t.Errorf("after a restart %s ranks", got)
 	}
-	server.byText(t, tuned.Version)
+	server.checkTextRanking(t, tuned.Version)
 	server.stop(t)
 
-	if err := os.WriteFile(file, lines(t, s.purchases(240, 1, 60)), 0o600); err != nil {
+	if err := os.WriteFile(file, ndjson(t, s.purchases(240, 1, 60)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output(t, "import", "--data", data, "--strict", file)
-	if on, m := train("--from", "previous"); m.Parent != tuned.Version || !m.Encoder.Own {
+	if on, m := train("--from", "previous"); m.Parent != tuned.Version || !m.Encoder.FineTuned {
 		t.Errorf("trained on: %+v, %+v", on, m.Encoder)
 	}
 }
 
-// byText puts items that nobody has taken, and wants each user to be shown first what goes with his taste, by text.
-func (s *service) byText(t *testing.T, model string) {
+// checkTextRanking puts items that nobody has taken, and wants each user to be shown first what goes with his taste, by text.
+func (s *service) checkTextRanking(t *testing.T, model string) {
 	t.Helper()
 	put := func(id, title string) {
 		t.Helper()
@@ -168,14 +168,14 @@ func (s *service) byText(t *testing.T, model string) {
 		if got := order(t, answer); got[0] != first || answer["model"] != model {
 			t.Errorf("%s is shown %v by %v", user, got, answer["model"])
 		}
-		if by := textOf(answer, 0) - textOf(answer, 1); by <= 0 {
+		if by := textContribution(answer, 0) - textContribution(answer, 1); by <= 0 {
 			t.Errorf("%s: the text speaks for the second item by %v", user, -by)
 		}
 	}
 }
 
-// textOf is what the text contributes to the score of the item at a place of the answer.
-func textOf(answer map[string]any, place int) (sum float64) {
+// textContribution is what the text contributes to the score of the item at a place of the answer.
+func textContribution(answer map[string]any, place int) (sum float64) {
 	for _, c := range answer["items"].([]any)[place].(map[string]any)["explain"].(map[string]any)["contributions"].([]any) {
 		if c := c.(map[string]any); c["group"] == "text" {
 			sum += c["contribution"].(float64)
@@ -184,8 +184,8 @@ func textOf(answer map[string]any, place int) (sum float64) {
 	return sum
 }
 
-// anyModel is which model ranks.
-func (s *service) anyModel(t *testing.T) string {
+// activeModel is which model ranks.
+func (s *service) activeModel(t *testing.T) string {
 	t.Helper()
 	_, answer := s.post(t, "/recommend", `{"user_id":"u1","candidates":["t0-1","t1-1"],"record":false,"deadline_ms":5000}`)
 	return answer["model"].(string)
@@ -210,7 +210,7 @@ func readFile(t *testing.T, path string) string {
 }
 
 // Vectors of encoders that no bundle has any more go when a server starts; those of others stay.
-func TestVectorsOfGoneEncodersAreRemoved(t *testing.T) {
+func TestUnusedVectorsAreRemoved(t *testing.T) {
 	data := t.TempDir()
 	output(t, "demo", "--data", data, "--users", "5", "--lists", "10", "--no-text")
 	gone := filepath.Join(ownVectors(data), "vectors-0123456789abcdef.rvt")

@@ -15,9 +15,9 @@ import (
 	"relish/internal/redistest"
 )
 
-// shop writes events of a small shop as native lines: parts files that together hold everything in order, of which each
+// shopEvents writes events of a small shop as native lines: parts files that together hold everything in order, of which each
 // but the first begins with the last twenty of the one before.
-func shop(t *testing.T, parts int) (files []string) {
+func shopEvents(t *testing.T, parts int) (files []string) {
 	t.Helper()
 	var lines []string
 	add := func(format string, a ...any) { lines = append(lines, fmt.Sprintf(format, a...)) }
@@ -65,8 +65,8 @@ func (s *service) ranking(t *testing.T, user string) (ids []string, scores []flo
 	return order(t, answer), scores
 }
 
-// same waits until a and b give one answer: a replica hears of others' counters four times a second.
-func same(t *testing.T, what string, a, b *service) {
+// mustAgree waits until a and b give one answer: a replica hears of others' counters four times a second.
+func mustAgree(t *testing.T, what string, a, b *service) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		diff := ""
@@ -92,7 +92,7 @@ func same(t *testing.T, what string, a, b *service) {
 // Two replicas on one Redis answer as one embedded server does, feedback to one is seen by the other, and the state in
 // Redis can be made anew from the logs or from a snapshot.
 func TestReplicas(t *testing.T) {
-	server, files := redistest.Start(t), shop(t, 2)
+	server, files := redistest.Start(t), shopEvents(t, 2)
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	url := server.URL() + "?prefix=shop"
@@ -108,8 +108,8 @@ func TestReplicas(t *testing.T) {
 		return serve(t, args...)
 	}
 	a, b, one := start("a", url), start("b", url), start("one", "")
-	same(t, "a replica and an embedded server", a, one)
-	same(t, "two replicas", a, b)
+	mustAgree(t, "a replica and an embedded server", a, one)
+	mustAgree(t, "two replicas", a, b)
 	for i := range 5 {
 		click := fmt.Sprintf(`{"type":"interaction","id":"new%d","time":1700000900000,"user":"u1","item":"i2","action":"purchase"}`, i)
 		for _, s := range []*service{[]*service{a, b}[i%2], one} {
@@ -121,8 +121,8 @@ func TestReplicas(t *testing.T) {
 			t.Fatalf("the other replica's log does not know the event: %v", out)
 		}
 	}
-	same(t, "after feedback to both", a, one)
-	same(t, "after feedback to both", b, one)
+	mustAgree(t, "after feedback to both", a, one)
+	mustAgree(t, "after feedback to both", b, one)
 	for _, s := range []*service{a, b, one} {
 		s.stop(t)
 	}
@@ -136,12 +136,12 @@ func TestReplicas(t *testing.T) {
 	elsewhere := server.URL() + "?prefix=elsewhere"
 	output(t, "rebuild", "--redis", elsewhere, "--from", at("s1"), "--data", at("none"))
 	output(t, "snapshot", "--redis", elsewhere, "--out", at("s4"))
-	if diff := script(t, "same", at("s1"), at("s2"), at("s3"), at("s4")); diff != "" {
+	if diff := runPython(t, "same", at("s1"), at("s2"), at("s3"), at("s4")); diff != "" {
 		t.Errorf("the state differs:\n%s", diff)
 	}
 	output(t, "rebuild", "--from", at("s1"), "--data", at("other"))
 	one, other := start("one", ""), start("other", "")
-	same(t, "an embedded server from the snapshot", one, other)
+	mustAgree(t, "an embedded server from the snapshot", one, other)
 }
 
 // However often relish ingest is killed, every message of the stream comes in, and none twice.

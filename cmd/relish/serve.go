@@ -16,12 +16,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"relish/api"
-	"relish/features/journal"
+	"relish/experiment"
+	"relish/features/ingest"
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/ranker/bundle"
-	"relish/ranker/experiment"
-	"relish/ranker/rerank"
+	"relish/ranker/rules"
 )
 
 type serveCmd struct {
@@ -48,7 +48,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	log := c.logger()
-	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{journal: journal.Options{
+	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{journal: ingest.Options{
 		MaxLogBytes: c.MaxLogBytes, RetainBytes: c.RetainBytes, RetainAge: c.RetainAge, EraseAfter: c.EraseAfter,
 	}}, log)
 	if err != nil {
@@ -120,8 +120,8 @@ func (c *serveCmd) checkOpen(cfg *config.Config) error {
 	return nil
 }
 
-func (c *serveCmd) server(e *engine, models *bundle.Registry, keeper *experiment.Keeper, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
-	steps, err := rerank.New(cfg.Rules)
+func (c *serveCmd) server(e *engine, models *bundle.Registry, keeper *experiment.Watcher, cfg *config.Config, log *slog.Logger) (*api.Server, error) {
+	steps, err := rules.New(cfg.Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (c *serveCmd) server(e *engine, models *bundle.Registry, keeper *experiment
 	registerEngine(reg, e)
 	registerModels(reg, models)
 	ropt := ranker.Options{
-		Features: e.store, Vectors: ranksWith(e.vectors), Models: models, Recorder: e.store, Steps: steps,
+		Features: e.store, Vectors: ranksWith(e.vectors), Models: models, Recorder: e.store, Rules: steps,
 		TextSpec: cfg.Text, LogFeatures: c.LogFeatures,
 	}
 	if keeper != nil {
@@ -145,12 +145,12 @@ func (c *serveCmd) server(e *engine, models *bundle.Registry, keeper *experiment
 		return nil, err
 	}
 	opt := api.Options{
-		Ranker: pipeline, Events: e.store, Catalogue: e.store, Users: e.store, Models: models,
-		Reports: reports{c.Data, keeper}, Ready: func() []api.Check { return readiness(e, models) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
+		Ranker: pipeline, EventSink: e.store, Catalogue: e.store, UserEraser: e.store, Models: models,
+		ExperimentReporter: reports{c.Data, keeper}, Readiness: func() []api.ReadinessCheck { return readiness(e, models) }, Registry: reg, Keys: keys, CORSOrigins: c.CORSOrigin,
 		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, Logger: log, Version: version,
 	}
 	if e.vectors != nil {
-		opt.Texts = e.vectors
+		opt.TextEncoder = e.vectors
 	}
 	if keeper != nil {
 		opt.Experiments = keeper
@@ -171,11 +171,11 @@ func apiKeys(keys []config.Key) ([]api.Key, error) {
 }
 
 // readiness names what a load balancer and a person want to know.
-func readiness(e *engine, models *bundle.Registry) []api.Check {
-	checks := []api.Check{storeCheck(e.store), modelCheck(models)}
+func readiness(e *engine, models *bundle.Registry) []api.ReadinessCheck {
+	checks := []api.ReadinessCheck{storeCheck(e.store), modelCheck(models)}
 	if e.encoder != nil {
-		check := api.Check{Name: "encoder", OK: true, Detail: e.encoder.Device()}
-		if why := e.encoder.Fallback(); why != "" {
+		check := api.ReadinessCheck{Name: "encoder", OK: true, Detail: e.encoder.Device()}
+		if why := e.encoder.FallbackReason(); why != "" {
 			check.Detail += " (" + why + ")"
 		}
 		if n := len(e.own.Digests()); n > 0 {
@@ -187,9 +187,9 @@ func readiness(e *engine, models *bundle.Registry) []api.Check {
 }
 
 // modelCheck names the active model. With a refused bundle another one ranks, so the service is ready, and says so.
-func modelCheck(models *bundle.Registry) api.Check {
+func modelCheck(models *bundle.Registry) api.ReadinessCheck {
 	st := models.Stats()
-	check := api.Check{Name: "model", OK: true, Detail: st.Active}
+	check := api.ReadinessCheck{Name: "model", OK: true, Detail: st.Active}
 	switch {
 	case st.Refused != "":
 		check.Detail = "degraded: " + st.Active + " ranks; " + st.Refused

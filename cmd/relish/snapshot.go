@@ -7,11 +7,11 @@ import (
 	"os"
 
 	"relish/features"
-	"relish/features/arrowio"
+	"relish/features/embedded"
 	"relish/features/eventlog"
-	"relish/features/journal"
-	"relish/features/memory"
+	"relish/features/ingest"
 	"relish/features/redis"
+	"relish/features/snapshot"
 	"relish/internal/config"
 )
 
@@ -29,7 +29,7 @@ func (c *snapshotCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	m, err := arrowio.Write(c.Out, d)
+	m, err := snapshot.Write(c.Out, d)
 	if err != nil {
 		return err
 	}
@@ -58,11 +58,11 @@ func (c *snapshotCmd) dump(ctx context.Context, cfg *config.Config) (*features.D
 	if _, err := os.Stat(c.Data); err != nil {
 		return nil, nil, fmt.Errorf("no data folder: %w", err)
 	}
-	s, err := memory.State(c.Data, cfg.State)
+	s, err := embedded.LoadState(c.Data, cfg.State)
 	if err != nil {
 		return nil, nil, err
 	}
-	replica, err := eventlog.Replica(journal.LogDir(c.Data))
+	replica, err := eventlog.Replica(ingest.LogDir(c.Data))
 	return s.Dump(replica), func() error { return nil }, err
 }
 
@@ -78,7 +78,7 @@ func (c *rebuildCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	cfg.State.Text = cfg.Text
 	var d *features.Dump
 	if c.From != "" {
-		if d, err = arrowio.Load(c.From, cfg.State); err != nil {
+		if d, err = snapshot.Load(c.From, cfg.State); err != nil {
 			return err
 		}
 	}
@@ -92,20 +92,20 @@ func (c *rebuildCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 }
 
 func (c *rebuildCmd) embedded(cfg *config.Config, d *features.Dump) (err error) {
-	unlock, err := journal.Lock(c.Data)
+	unlock, err := ingest.Lock(c.Data)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	if d == nil {
-		err = memory.Forget(c.Data)
+		err = embedded.RemoveCheckpoint(c.Data)
 	} else {
 		err = c.base(d)
 	}
 	if err != nil {
 		return err
 	}
-	s, err := memory.Open(c.Data, cfg.State, memory.Options{Journal: journal.Options{Log: c.logger()}})
+	s, err := embedded.Open(c.Data, cfg.State, embedded.Options{Ingest: ingest.Options{Log: c.logger()}})
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (c *rebuildCmd) embedded(cfg *config.Config, d *features.Dump) (err error) 
 }
 
 func (c *rebuildCmd) base(d *features.Dump) error {
-	replica, err := eventlog.Replica(journal.LogDir(c.Data))
+	replica, err := eventlog.Replica(ingest.LogDir(c.Data))
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (c *rebuildCmd) base(d *features.Dump) error {
 	if err != nil {
 		return err
 	}
-	return memory.Restore(c.Data, state)
+	return embedded.SetBase(c.Data, state)
 }
 
 func (c *rebuildCmd) shared(ctx context.Context, cfg *config.Config, d *features.Dump) (err error) {
@@ -134,15 +134,15 @@ func (c *rebuildCmd) shared(ctx context.Context, cfg *config.Config, d *features
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	var folders []string
 	for _, dir := range append([]string{c.Data}, c.Log...) {
-		if _, err := os.Stat(journal.LogDir(dir)); err != nil {
+		if _, err := os.Stat(ingest.LogDir(dir)); err != nil {
 			fmt.Printf("%s: no log\n", dir)
 			continue
 		}
-		if pid := journal.Holder(dir); pid != "" {
+		if pid := ingest.LockHolder(dir); pid != "" {
 			fmt.Printf("%s: its replica is running (process %s) and brings in its log\n", dir, pid)
 			continue
 		}
-		unlock, err := journal.Lock(dir)
+		unlock, err := ingest.Lock(dir)
 		if err != nil {
 			return err
 		}

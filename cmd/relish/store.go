@@ -10,9 +10,9 @@ import (
 
 	"relish/api"
 	"relish/features"
+	"relish/features/embedded"
 	"relish/features/event"
-	"relish/features/journal"
-	"relish/features/memory"
+	"relish/features/ingest"
 	"relish/features/redis"
 	"relish/internal/config"
 	"relish/internal/redisconn"
@@ -31,12 +31,12 @@ type storeFlags struct {
 type store interface {
 	ranker.Features
 	ranker.Recorder
-	Append(ctx context.Context, events []event.Event) ([]event.Outcome, error)
+	Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error)
 	Item(id string) (*ranker.Item, bool)
 	Items(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error]
 	DeleteItem(ctx context.Context, id string) (known bool, err error)
 	Forget(ctx context.Context, userID string) error
-	UseTable(name string, c *features.Columns)
+	UseTable(name string, c *features.ExternalTable)
 	Flush(ctx context.Context) error
 	PendingErasures() int
 	Replica() string
@@ -45,7 +45,7 @@ type store interface {
 
 // storeOptions are what a command asks of either store.
 type storeOptions struct {
-	journal journal.Options
+	journal ingest.Options
 	onItem  func([]*ranker.ItemInfo)
 }
 
@@ -53,10 +53,10 @@ type storeOptions struct {
 func openStore(flags *storeFlags, conn *redisconn.Conn, cfg *config.Config, opt storeOptions, log *slog.Logger) (store, error) {
 	opt.journal.Log = log
 	if conn == nil {
-		return memory.Open(flags.Data, cfg.State, memory.Options{Journal: opt.journal, OnItem: opt.onItem})
+		return embedded.Open(flags.Data, cfg.State, embedded.Options{Ingest: opt.journal, OnItemsChanged: opt.onItem})
 	}
 	return redis.Open(flags.Data, conn, cfg.State, redis.Options{
-		Journal: opt.journal, OnItem: opt.onItem, ReadTimeout: flags.RedisReadTimeout, LocalBytes: flags.StateCacheBytes,
+		Journal: opt.journal, OnItem: opt.onItem, ReadTimeout: flags.RedisReadTimeout, CacheBytes: flags.StateCacheBytes,
 	})
 }
 
@@ -101,8 +101,8 @@ func flushStore(ctx context.Context, s store) error {
 
 // storeCheck is what a load balancer wants to know of the store. Without Redis rankings go on, so the
 // service is ready, and says what it lacks.
-func storeCheck(s store) api.Check {
-	check := api.Check{Name: "store", OK: true}
+func storeCheck(s store) api.ReadinessCheck {
+	check := api.ReadinessCheck{Name: "store", OK: true}
 	if r, ok := s.(*redis.Store); ok {
 		switch st := r.Stats(); {
 		case !st.Up:

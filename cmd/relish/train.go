@@ -13,16 +13,16 @@ import (
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
+	"relish/experiment"
 	"relish/features"
-	"relish/features/journal"
-	"relish/features/tables"
+	"relish/features/external"
+	"relish/features/ingest"
 	"relish/internal/config"
 	"relish/ranker/bundle"
-	"relish/ranker/experiment"
-	"relish/ranker/match"
-	"relish/training/release"
-	"relish/training/report"
-	"relish/training/trees"
+	"relish/ranker/signals"
+	"relish/training/gbdt"
+	"relish/training/modelcard"
+	"relish/training/pipeline"
 )
 
 type trainCmd struct {
@@ -62,7 +62,7 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 		}
 		defer encoder.Close()
 		opt.Encoder = bundle.Encoder{ID: filepath.Base(c.encoderDir(c.Assets)), Digest: encoder.Digest()}
-		if opt.Tuner, err = c.tuner(encoder); err != nil {
+		if opt.EncoderTuner, err = c.tuner(encoder); err != nil {
 			return err
 		}
 	}
@@ -71,7 +71,7 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 	}
 	defer opt.Backend.Finalize()
 	digest := opt.Encoder.Digest
-	opt.Fits = func(b *bundle.Bundle) error { return b.Fits(digest, counted(cfg)) }
+	opt.CheckCompatible = func(b *bundle.Bundle) error { return b.CheckCompatible(digest, counted(cfg)) }
 	if c.Every > 0 {
 		return c.again(ctx, opt, encoder)
 	}
@@ -79,7 +79,7 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 }
 
 // options are what does not change from one training to the next.
-func (c *trainCmd) options(cfg *config.Config) (*release.Options, error) {
+func (c *trainCmd) options(cfg *config.Config) (*pipeline.Options, error) {
 	if c.Holdout < 0 || c.Holdout >= 1 {
 		return nil, fmt.Errorf("%w: --holdout %g: it is a share above 0 and below 1", errUsage, c.Holdout)
 	}
@@ -102,15 +102,15 @@ func (c *trainCmd) options(cfg *config.Config) (*release.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	library, err := trees.Open(filepath.Join(assets, "lightgbm", "lib_lightgbm.so"))
+	library, err := gbdt.Open(filepath.Join(assets, "lightgbm", "lib_lightgbm.so"))
 	if err != nil {
 		return nil, err
 	}
-	opt := &release.Options{State: cfg.State, Config: cfg.Train, Library: library, Root: c.root(c.Data), Prior: prior, Open: new(match.Opener).Open,
-		Try: c.tryApart, Holdout: c.Holdout, Until: until, From: c.From, Force: c.Force, Revision: version, Command: c.command()}
+	opt := &pipeline.Options{State: cfg.State, Config: cfg.Train, Library: library, Root: c.root(c.Data), Prior: prior, Open: new(signals.Loader).Load,
+		Verify: c.tryApart, Holdout: c.Holdout, Until: until, WarmStartFrom: c.From, ForceReason: c.Force, Revision: version, Command: c.command()}
 	folders := append([]string{c.Data}, c.Log...)
 	for _, dir := range folders {
-		opt.Logs = append(opt.Logs, journal.LogDir(dir))
+		opt.Logs = append(opt.Logs, ingest.LogDir(dir))
 	}
 	opt.OpenTable = openTables(folders, c.logger())
 	return opt, nil
@@ -143,21 +143,21 @@ func (c *trainCmd) command() string {
 }
 
 // openTables opens a version of an imported table from whichever folder has it.
-func openTables(folders []string, log *slog.Logger) func(name, digest string) *features.Columns {
-	return func(name, digest string) *features.Columns {
+func openTables(folders []string, log *slog.Logger) func(name, digest string) *features.ExternalTable {
+	return func(name, digest string) *features.ExternalTable {
 		at := folders[0]
 		for _, dir := range folders {
-			if _, err := os.Stat(tables.Path(dir, digest)); err == nil {
+			if _, err := os.Stat(external.Path(dir, digest)); err == nil {
 				at = dir
 				break
 			}
 		}
-		return tables.Opener(at, log)(name, digest)
+		return external.Opener(at, log)(name, digest)
 	}
 }
 
 // once trains, and prints what became of it.
-func (c *trainCmd) once(ctx context.Context, opt release.Options, encoder *onnx.Encoder) (err error) {
+func (c *trainCmd) once(ctx context.Context, opt pipeline.Options, encoder *onnx.Encoder) (err error) {
 	if encoder != nil {
 		vectors, err := embeddings.New(encoder, embeddings.Options{Dir: filepath.Join(c.Data, "vectors"), ReadOnly: true, CacheBytes: c.CacheBytes, Log: c.logger()})
 		if err != nil {
@@ -170,11 +170,11 @@ func (c *trainCmd) once(ctx context.Context, opt release.Options, encoder *onnx.
 			return err
 		}
 		defer own.close()
-		opt.Attach = own.attach
+		opt.AttachEncoder = own.attach
 	}
 	stages := stageProgress{what: "train"}
 	opt.Progress = stages.set
-	out, err := release.Run(ctx, opt)
+	out, err := pipeline.Run(ctx, opt)
 	stages.end()
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (c *trainCmd) prune(root string) error {
 }
 
 // tell prints the scores and what to look at.
-func (c *trainCmd) tell(d *report.Data) {
+func (c *trainCmd) tell(d *modelcard.Data) {
 	metric := ""
 	for _, s := range d.Scores {
 		if metric == "" {
@@ -217,14 +217,14 @@ func (c *trainCmd) tell(d *report.Data) {
 	if d.Log.ParityChecked > 0 {
 		fmt.Fprintf(os.Stderr, "served matrices that differ from the replay's: %d of %d\n", d.Log.ParityDiffering, d.Log.ParityChecked)
 	}
-	for _, w := range report.Check(d) {
+	for _, w := range modelcard.Check(d) {
 		fmt.Fprintln(os.Stderr, "look:", w.Text)
 	}
 }
 
 // again trains whenever the time has come and something new is in the logs. What fails is logged and tried again: a log may
 // have nothing to learn from yet.
-func (c *trainCmd) again(ctx context.Context, opt *release.Options, encoder *onnx.Encoder) error {
+func (c *trainCmd) again(ctx context.Context, opt *pipeline.Options, encoder *onnx.Encoder) error {
 	tick := time.NewTicker(c.Every)
 	defer tick.Stop()
 	for before := int64(-1); ; {

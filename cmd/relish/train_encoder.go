@@ -7,7 +7,7 @@ import (
 	"relish/embeddings"
 	"relish/embeddings/onnx"
 	"relish/training"
-	"relish/training/release"
+	"relish/training/pipeline"
 )
 
 // configure puts the flags in the configuration's place.
@@ -32,28 +32,28 @@ func (c *trainCmd) configure(cfg *training.Config) error {
 
 // tuner is what the text encoder is tuned with: from the chosen encoder, or, since one with 8-bit weights cannot be, from
 // the same with 32-bit weights.
-func (c *trainCmd) tuner(encoder *onnx.Encoder) (*release.Tuner, error) {
+func (c *trainCmd) tuner(encoder *onnx.Encoder) (*pipeline.EncoderTuner, error) {
 	opt, err := c.ownOptions(encoder, embeddings.Options{CacheBytes: c.CacheBytes, Log: c.logger()})
 	if err != nil {
 		return nil, err
 	}
-	files := func() (*onnx.Files, error) {
+	files := func() (*onnx.EncoderFiles, error) {
 		assets, err := c.assets()
 		if err != nil {
 			return nil, err
 		}
 		dir, base := c.encoderDir(assets), filepath.Join(assets, "encoder")
-		f, err := onnx.ReadFiles(dir, c.MaxTokens)
-		if err != nil || !f.Quantised() {
+		f, err := onnx.ReadEncoderFiles(dir, c.MaxTokens)
+		if err != nil || !f.IsQuantised() {
 			return f, err
 		}
 		if dir != filepath.Join(base, "int8") {
 			return nil, fmt.Errorf("the encoder %s has 8-bit weights, and only 32-bit ones can be tuned: name it with those by --encoder", dir)
 		}
-		if f, err = onnx.ReadFiles(filepath.Join(base, "fp32"), c.MaxTokens); err != nil {
+		if f, err = onnx.ReadEncoderFiles(filepath.Join(base, "fp32"), c.MaxTokens); err != nil {
 			return nil, fmt.Errorf("the encoder with 32-bit weights is not there, which tuning begins with; make build fetches it: %w", err)
 		}
 		return f, nil
 	}
-	return &release.Tuner{Runtime: opt.Runtime, Files: files, Own: opt}, nil
+	return &pipeline.EncoderTuner{Runtime: opt.Runtime, Files: files, Finetuned: opt}, nil
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"relish/features/event"
-	"relish/features/journal"
+	"relish/features/ingest"
 	"relish/internal/demo"
 	"relish/ranker/bundle"
 )
@@ -39,13 +39,13 @@ func (b *safeBuffer) String() string {
 	return b.buf.String()
 }
 
-func world(seed uint64) []event.Event {
+func demoEvents(seed uint64) []event.Event {
 	return slices.Collect(demo.New(demo.Options{Seed: seed, Users: 40, Lists: 900}).Events())
 }
 
 // Where there is nothing to learn from, training says so and leaves everything as it is.
 func TestNothingToLearn(t *testing.T) {
-	all := world(1)
+	all := demoEvents(1)
 	keep := func(keep func(e *event.Event) bool) []event.Event {
 		var out []event.Event
 		for _, e := range all {
@@ -57,14 +57,14 @@ func TestNothingToLearn(t *testing.T) {
 	}
 	for name, events := range map[string][]event.Event{
 		"no events":   nil,
-		"items only":  keep(func(e *event.Event) bool { return e.Kind == event.Item }),
-		"no clicks":   keep(func(e *event.Event) bool { return e.Kind != event.Interaction }),
-		"one item":    keep(func(e *event.Event) bool { return e.Kind == event.Interaction && e.ItemID == "film-001" }),
+		"items only":  keep(func(e *event.Event) bool { return e.Kind == event.EventItem }),
+		"no clicks":   keep(func(e *event.Event) bool { return e.Kind != event.EventInteraction }),
+		"one item":    keep(func(e *event.Event) bool { return e.Kind == event.EventInteraction && e.ItemID == "film-001" }),
 		"a few lists": all[:400],
 	} {
 		data := t.TempDir()
 		if events != nil {
-			data = imported(t, events)
+			data = importEvents(t, events)
 		}
 		cmd := relish(t, "train", "--data", data, "--no-text")
 		out, err := cmd.CombinedOutput()
@@ -79,14 +79,14 @@ func TestNothingToLearn(t *testing.T) {
 
 // One user's log can be learned from: he leaves nobody else to train the matchers on.
 func TestOneUser(t *testing.T) {
-	events := world(1)
+	events := demoEvents(1)
 	for i := range events {
 		if events[i].UserID != "" {
 			events[i].UserID = "only"
 		}
 	}
-	data := imported(t, events)
-	if out, dir := train(t, data, "--config", quick(t)); out.Version == "" {
+	data := importEvents(t, events)
+	if out, dir := train(t, data, "--config", quickConfig(t)); out.Version == "" {
 		t.Errorf("%+v", out)
 	} else if _, err := bundle.Verify(dir); err != nil {
 		t.Error(err)
@@ -95,13 +95,13 @@ func TestOneUser(t *testing.T) {
 
 // A training on labels that are wrong is not activated, unless it is forced, and then everybody can read why.
 func TestGateKeepsTheOldOne(t *testing.T) {
-	events, config := world(3), quick(t)
+	events, config := demoEvents(3), quickConfig(t)
 	rng := rand.New(rand.NewPCG(1, 1))
 	shown := map[string][]string{}
 	lists := 0
 	for i := range events {
 		e := &events[i]
-		if e.Kind == event.Impression {
+		if e.Kind == event.EventImpression {
 			lists++
 			shown[e.ID] = e.Shown
 		}
@@ -109,7 +109,7 @@ func TestGateKeepsTheOldOne(t *testing.T) {
 			e.ItemID = items[rng.IntN(len(items))] // the newest lists' labels stay as they are
 		}
 	}
-	data := imported(t, events)
+	data := importEvents(t, events)
 	out, dir := train(t, data, "--config", config, "--holdout", "0.2")
 	if out.Activated || !strings.HasPrefix(out.Reason, "worse than prior") {
 		t.Fatalf("%+v", out)
@@ -123,14 +123,14 @@ func TestGateKeepsTheOldOne(t *testing.T) {
 		t.Errorf("%+v, %+v, %v", out, m, err)
 	}
 	history, err := os.ReadFile(filepath.Join(data, "bundles", "activations"))
-	if err != nil || !bytes.Contains(history, []byte("a drill")) || !readData(t, dir).Gate.Forced {
+	if err != nil || !bytes.Contains(history, []byte("a drill")) || !readCard(t, dir).Gate.Forced {
 		t.Errorf("activations %s, %v", history, err)
 	}
 }
 
 // The same log and seed make the same bundle, but for the report, which tells times.
 func TestSameBytes(t *testing.T) {
-	data, config := imported(t, world(1)), quick(t)
+	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	_, a := train(t, data, "--config", config)
 	_, b := train(t, data, "--config", config)
 	entries, err := os.ReadDir(a)
@@ -155,7 +155,7 @@ func TestSameBytes(t *testing.T) {
 
 // Without anything new there is nothing to train on, and that is no failure.
 func TestNothingNew(t *testing.T) {
-	data, config := imported(t, world(1)), quick(t)
+	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	if first, _ := train(t, data, "--config", config, "--force", "the first one", "--from", "previous"); !first.Activated {
 		t.Fatalf("%+v: without a bundle, previous trains anew", first)
 	}
@@ -167,15 +167,15 @@ func TestNothingNew(t *testing.T) {
 // Logs of several replicas are learned from as one.
 func TestSeveralLogs(t *testing.T) {
 	var parts [2][]event.Event
-	for _, e := range world(1) {
+	for _, e := range demoEvents(1) {
 		at := 0
 		if e.UserID != "" && e.UserID[len(e.UserID)-1]%2 == 1 {
 			at = 1
 		}
 		parts[at] = append(parts[at], e)
 	}
-	a, b := imported(t, parts[0]), imported(t, parts[1])
-	_, dir := train(t, a, "--log", b, "--config", quick(t))
+	a, b := importEvents(t, parts[0]), importEvents(t, parts[1])
+	_, dir := train(t, a, "--log", b, "--config", quickConfig(t))
 	m, err := bundle.Verify(dir)
 	if err != nil || len(m.Data.Logs) != 2 || m.Data.Logs[0].Last.Seq != uint64(len(parts[0])) || m.Data.Logs[1].Last.Seq != uint64(len(parts[1])) {
 		t.Errorf("%+v, %v", m, err)
@@ -184,7 +184,7 @@ func TestSeveralLogs(t *testing.T) {
 
 // A training that is killed, at whatever moment, leaves the old bundle active and whole, and nothing in the way of the next.
 func TestKilledTraining(t *testing.T) {
-	data, config := imported(t, world(1)), quick(t)
+	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	start := time.Now()
 	old, _ := train(t, data, "--config", config, "--force", "the first one")
 	whole := time.Since(start)
@@ -198,7 +198,7 @@ func TestKilledTraining(t *testing.T) {
 		_ = cmd.Process.Kill()
 		killed := cmd.Wait() != nil
 		active, err := bundle.Active(root)
-		if err != nil || killed && active != old.Version && !newest(t, root, active) {
+		if err != nil || killed && active != old.Version && !isNewest(t, root, active) {
 			t.Fatalf("round %d: %s is active, %v", round, active, err)
 		}
 		versions, err := bundle.Versions(root)
@@ -217,8 +217,8 @@ func TestKilledTraining(t *testing.T) {
 	}
 }
 
-// newest reports whether the version is the last that was written: the kill came after the training was done.
-func newest(t *testing.T, root, version string) bool {
+// isNewest reports whether the version is the last that was written: the kill came after the training was done.
+func isNewest(t *testing.T, root, version string) bool {
 	t.Helper()
 	versions, err := bundle.Versions(root)
 	return err == nil && len(versions) > 0 && versions[0] == version
@@ -226,8 +226,8 @@ func newest(t *testing.T, root, version string) bool {
 
 // Two trainings of one folder do not meet.
 func TestOneTrainingAtATime(t *testing.T) {
-	data := imported(t, world(1))
-	unlock, err := journal.Lock(filepath.Join(data, "bundles", ".training"))
+	data := importEvents(t, demoEvents(1))
+	unlock, err := ingest.Lock(filepath.Join(data, "bundles", ".training"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,8 +240,8 @@ func TestOneTrainingAtATime(t *testing.T) {
 
 // Training again and again leaves out the turns in which nothing came, and ends when it is told to.
 func TestTrainEvery(t *testing.T) {
-	data := imported(t, world(1))
-	cmd := relish(t, "train", "--data", data, "--no-text", "--config", quick(t), "--every", "50ms", "--json")
+	data := importEvents(t, demoEvents(1))
+	cmd := relish(t, "train", "--data", data, "--no-text", "--config", quickConfig(t), "--every", "50ms", "--json")
 	var stdout, stderr safeBuffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
@@ -266,16 +266,16 @@ func TestTrainEvery(t *testing.T) {
 
 // The gate prefers lists that the running bundle has not learned from, and says so where there are too few.
 func TestGateAsksForUnseenLists(t *testing.T) {
-	events, config := world(1), quick(t)
+	events, config := demoEvents(1), quickConfig(t)
 	early := len(events) * 3 / 4
-	data := imported(t, events[:early])
+	data := importEvents(t, events[:early])
 	train(t, data, "--config", config, "--force", "the first one")
 	const flattered = "the running bundle had learned from"
 	if out, _ := train(t, data, "--config", config); !strings.Contains(out.Reason, flattered) {
 		t.Errorf("the same log: %+v", out)
 	}
 	file := filepath.Join(t.TempDir(), "more.jsonl")
-	if err := os.WriteFile(file, lines(t, events[early:]), 0o600); err != nil {
+	if err := os.WriteFile(file, ndjson(t, events[early:]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output(t, "import", "--data", data, "--no-text", "--strict", file)
@@ -285,18 +285,18 @@ func TestGateAsksForUnseenLists(t *testing.T) {
 	}
 	fresh := 0
 	for _, e := range events[early:] {
-		if e.Kind == event.Impression {
+		if e.Kind == event.EventImpression {
 			fresh++
 		}
 	}
-	if parts := readData(t, dir).Parts; len(parts) != 2 || parts[1].Lists > fresh {
+	if parts := readCard(t, dir).Parts; len(parts) != 2 || parts[1].Lists > fresh {
 		t.Errorf("%d lists are new, parts %+v", fresh, parts)
 	}
 }
 
 // Old bundles are removed, but for those that are needed.
 func TestOldBundlesAreRemoved(t *testing.T) {
-	data, config := imported(t, world(1)), quick(t)
+	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	first, _ := train(t, data, "--config", config, "--force", "the first one")
 	for range 2 {
 		train(t, data, "--config", config, "--keep", "2")

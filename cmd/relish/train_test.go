@@ -16,18 +16,18 @@ import (
 	"relish/features/event"
 	"relish/internal/demo"
 	"relish/ranker/bundle"
-	"relish/training/report"
+	"relish/training/modelcard"
 )
 
-// outcome is what relish train prints.
-type outcome struct {
+// trainResult is what relish train prints.
+type trainResult struct {
 	Version   string
 	Activated bool
 	Reason    string
 }
 
 // train trains on a folder without text, and returns what came of it with the folder of the new bundle.
-func train(t *testing.T, data string, args ...string) (out outcome, dir string) {
+func train(t *testing.T, data string, args ...string) (out trainResult, dir string) {
 	t.Helper()
 	args = append([]string{"train", "--data", data, "--no-text", "--json"}, args...)
 	if err := json.Unmarshal([]byte(output(t, args...)), &out); err != nil {
@@ -36,8 +36,8 @@ func train(t *testing.T, data string, args ...string) (out outcome, dir string) 
 	return out, filepath.Join(data, "bundles", out.Version)
 }
 
-// quick is a configuration that trains in a second: tests of what surrounds a training need no good one.
-func quick(t *testing.T) string {
+// quickConfig is a configuration that trains in a second: tests of what surrounds a training need no good one.
+func quickConfig(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "relish.yaml")
 	text := "train: {matchers: [words, cooccurrence], blend: {leaves: [7], rounds: 30}}\n"
@@ -47,26 +47,26 @@ func quick(t *testing.T) string {
 	return path
 }
 
-func readData(t *testing.T, dir string) *report.Data {
+func readCard(t *testing.T, dir string) *modelcard.Data {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var d report.Data
+	var d modelcard.Data
 	if err := json.Unmarshal(data, &d); err != nil {
 		t.Fatal(err)
 	}
 	return &d
 }
 
-// lines writes events as NDJSON.
-func lines(t *testing.T, events []event.Event) []byte {
+// ndjson writes events as NDJSON.
+func ndjson(t *testing.T, events []event.Event) []byte {
 	t.Helper()
 	var out []byte
 	for i := range events {
 		var err error
-		if out, err = event.AppendNative(out, &events[i]); err != nil {
+		if out, err = event.AppendLog(out, &events[i]); err != nil {
 			t.Fatal(err)
 		}
 		out = append(out, '\n')
@@ -74,12 +74,12 @@ func lines(t *testing.T, events []event.Event) []byte {
 	return out
 }
 
-// imported makes a data folder of events.
-func imported(t *testing.T, events []event.Event) string {
+// importEvents makes a data folder of events.
+func importEvents(t *testing.T, events []event.Event) string {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "events.jsonl")
-	if err := os.WriteFile(file, lines(t, events), 0o600); err != nil {
+	if err := os.WriteFile(file, ndjson(t, events), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, "d")
@@ -100,11 +100,11 @@ func TestLearnedBeatsBaselines(t *testing.T) {
 			t.Errorf("seed %s: %+v", seed, out)
 		}
 		this, margins := 0.0, map[string]float64{"random": 0.1, "popularity": 0.02, "live click rate": 0.02}
-		for _, s := range readData(t, dir).Scores {
+		for _, s := range readCard(t, dir).Scores {
 			if s.Metric != "NDCG@10" || s.Slice != "all" {
 				continue
 			}
-			if s.Role == report.This {
+			if s.Role == modelcard.RoleThis {
 				this = s.Value.Mean
 			}
 			if _, plain := margins[s.Scorer]; plain {
@@ -117,7 +117,7 @@ func TestLearnedBeatsBaselines(t *testing.T) {
 			}
 		}
 		var sim struct {
-			Rows []reached
+			Rows []clickShare
 		}
 		if err := json.Unmarshal([]byte(output(t, "demo", "--data", data, "--no-text", "--simulate", "--json", "--visits", "400")), &sim); err != nil {
 			t.Fatal(err)
@@ -132,9 +132,9 @@ func TestLearnedBeatsBaselines(t *testing.T) {
 func shareOfLogged(options demo.Options) float64 {
 	w, n, sum := demo.New(options), 0.0, 0.0
 	for e := range w.Events() {
-		if e.Kind == event.Impression {
+		if e.Kind == event.EventImpression {
 			n++
-			sum += w.Clicks(e.UserID, e.Shown) / w.Clicks(e.UserID, w.BestOrder(e.UserID, e.Shown))
+			sum += w.ExpectedClicks(e.UserID, e.Shown) / w.ExpectedClicks(e.UserID, w.BestOrder(e.UserID, e.Shown))
 		}
 	}
 	return sum / n
@@ -142,10 +142,10 @@ func shareOfLogged(options demo.Options) float64 {
 
 // The loop: train beside a running server, which changes over; what it ranks is explained and logged; more events come, and
 // the bundle is trained on.
-func TestTrainServeTrainOn(t *testing.T) {
-	events, config := world(1), quick(t)
+func TestWarmStartBesideServer(t *testing.T) {
+	events, config := demoEvents(1), quickConfig(t)
 	early := len(events) * 7 / 10
-	data := imported(t, events[:early])
+	data := importEvents(t, events[:early])
 	s := serve(t, "--data", data, "--no-text")
 	first, dir := train(t, data, "--config", config, "--force", "to see it serve")
 	if !first.Activated {
@@ -163,12 +163,12 @@ func TestTrainServeTrainOn(t *testing.T) {
 		t.Errorf("%d: no report", status)
 	}
 	for _, e := range events[early-200 : early] {
-		if e.Kind == event.Impression {
+		if e.Kind == event.EventImpression {
 			s.explained(t, e.UserID, e.Shown)
 		}
 	}
 	for part := range slices.Chunk(events[early:], 1000) {
-		if status, answer := s.post(t, "/feedback", string(lines(t, part))); status != 200 || len(answer["rejected"].([]any)) > 0 {
+		if status, answer := s.post(t, "/feedback", string(ndjson(t, part))); status != 200 || len(answer["rejected"].([]any)) > 0 {
 			t.Fatalf("%d %v", status, answer)
 		}
 	}
@@ -178,11 +178,11 @@ func TestTrainServeTrainOn(t *testing.T) {
 	if err != nil || m.Parent != first.Version || m.Data.Holdout == 0 {
 		t.Fatalf("%+v, %v", m, err)
 	}
-	old, err := os.ReadFile(filepath.Join(dir, "blend.txt"))
+	old, err := os.ReadFile(filepath.Join(dir, "gbdt.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	blend, err := os.ReadFile(filepath.Join(next, "blend.txt"))
+	blend, err := os.ReadFile(filepath.Join(next, "gbdt.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestTrainServeTrainOn(t *testing.T) {
 	if before, now := bytes.Count(old, trees), bytes.Count(blend, trees); now < before {
 		t.Errorf("%d trees became %d", before, now)
 	}
-	d := readData(t, next)
+	d := readCard(t, next)
 	if d.Log.ParityChecked < 20 || d.Log.ParityDiffering != 0 {
 		t.Errorf("%d of %d served matrices differ from the replay's", d.Log.ParityDiffering, d.Log.ParityChecked)
 	}
@@ -228,7 +228,7 @@ func (s *service) explained(t *testing.T, user string, items []string) {
 // What a server noted of its rankings is compared with the replay, and a server that counts otherwise is found out. What the
 // log does not say all of is left out.
 func TestParityIsChecked(t *testing.T) {
-	data, config := imported(t, world(1)), quick(t)
+	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	s := serve(t, "--data", data, "--no-text")
 	rank := func(more string) {
 		body := `{"user_id":"user-0001","deadline_ms":5000,"candidates":["film-001","book-001",{"id":"book-002"` + more
@@ -245,7 +245,7 @@ func TestParityIsChecked(t *testing.T) {
 	}
 	s.stop(t)
 	_, dir := train(t, data, "--config", config)
-	if l := readData(t, dir).Log; l.ParityChecked != 40 || l.ParityDiffering != 0 {
+	if l := readCard(t, dir).Log; l.ParityChecked != 40 || l.ParityDiffering != 0 {
 		t.Errorf("%d of %d matrices differ", l.ParityDiffering, l.ParityChecked)
 	}
 	text, err := os.ReadFile(config)
@@ -263,7 +263,7 @@ func TestParityIsChecked(t *testing.T) {
 
 // Texts that have no vector yet are encoded in memory; the bundle names the encoder, and a server with it ranks.
 func TestTrainWithText(t *testing.T) {
-	data, config := filepath.Join(t.TempDir(), "d"), quick(t)
+	data, config := filepath.Join(t.TempDir(), "d"), quickConfig(t)
 	output(t, "demo", "--data", data, "--users", "20", "--lists", "300")
 	if err := os.RemoveAll(filepath.Join(data, "vectors")); err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestTrainWithText(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var out outcome
+	var out trainResult
 	if err := json.Unmarshal([]byte(output(t, "train", "--data", data, "--json", "--config", config, "--force", "a test")), &out); err != nil {
 		t.Fatal(err)
 	}
@@ -287,8 +287,8 @@ func TestTrainWithText(t *testing.T) {
 		}
 	}
 	columns := 0
-	for _, f := range readData(t, dir).Features {
-		if f.Kind == "match" && f.Missing < 1 {
+	for _, f := range readCard(t, dir).Features {
+		if f.Kind == "signal" && f.Missing < 1 {
 			columns++
 		}
 	}

@@ -37,13 +37,13 @@ const defaultEndpoint = "https://huggingface.co"
 // wanted are the files of an encoder. One of the models is needed, and the tokenizer; the first model
 // that the repository has is taken, as model.onnx.
 var (
-	models   = []string{"model.onnx", "onnx/model.onnx"}
-	required = "tokenizer.json"
-	optional = []string{"modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"}
+	modelFiles    = []string{"model.onnx", "onnx/model.onnx"}
+	tokenizerFile = "tokenizer.json"
+	optionalFiles = []string{"modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"}
 )
 
-// remote is a file of the repository.
-type remote struct {
+// repoFile is a file of the repository.
+type repoFile struct {
 	Name string `json:"rfilename"`
 	Size int64  `json:"size"`
 	LFS  *struct {
@@ -52,9 +52,9 @@ type remote struct {
 	} `json:"lfs"`
 }
 
-type listing struct {
-	SHA   string   `json:"sha"`
-	Files []remote `json:"siblings"`
+type repoListing struct {
+	SHA   string     `json:"sha"`
+	Files []repoFile `json:"siblings"`
 }
 
 var (
@@ -72,7 +72,7 @@ func Pull(ctx context.Context, opt Options) error {
 	if !namePattern.MatchString(opt.Name) {
 		return fmt.Errorf("%q is no name of an encoder: it is OWNER/MODEL", opt.Name)
 	}
-	list, err := opt.list(ctx)
+	list, err := opt.listFiles(ctx)
 	if err != nil {
 		return err
 	}
@@ -82,14 +82,14 @@ func Pull(ctx context.Context, opt Options) error {
 	if have, err := os.ReadFile(filepath.Join(opt.Dir, revisionFile)); err == nil && string(have) == list.SHA {
 		return nil
 	}
-	files, err := choose(list)
+	files, err := selectFiles(list)
 	if err != nil {
 		return fmt.Errorf("%s: %w", opt.Name, err)
 	}
 	// By commit: parts of two revisions must not meet.
 	part := opt.Dir + "." + list.SHA[:7] + ".part"
 	for to, f := range files {
-		if err := opt.file(ctx, list.SHA, f, filepath.Join(part, filepath.FromSlash(to))); err != nil {
+		if err := opt.fetchFile(ctx, list.SHA, f, filepath.Join(part, filepath.FromSlash(to))); err != nil {
 			return fmt.Errorf("%s: %s: %w", opt.Name, f.Name, err)
 		}
 	}
@@ -167,41 +167,41 @@ func (o *Options) get(ctx context.Context, path string, from int64) (*http.Respo
 // maxListing bounds what is read of the hub's answer.
 const maxListing = 16 << 20
 
-func (o *Options) list(ctx context.Context) (*listing, error) {
+func (o *Options) listFiles(ctx context.Context) (*repoListing, error) {
 	resp, err := o.get(ctx, fmt.Sprintf("/api/models/%s/revision/%s?blobs=true", o.Name, url.PathEscape(o.Revision)), 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
 	defer resp.Body.Close()
-	var l listing
+	var l repoListing
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxListing)).Decode(&l); err != nil {
 		return nil, fmt.Errorf("%s: the hub's answer cannot be read: %w", o.Name, err)
 	}
 	return &l, nil
 }
 
-// choose picks the encoder's files, by the name they get.
-func choose(l *listing) (map[string]remote, error) {
-	has := map[string]remote{}
+// selectFiles picks the encoder's files, by the name they get.
+func selectFiles(l *repoListing) (map[string]repoFile, error) {
+	has := map[string]repoFile{}
 	for _, f := range l.Files {
 		has[f.Name] = f
 	}
-	out := map[string]remote{}
-	for _, m := range models {
+	out := map[string]repoFile{}
+	for _, m := range modelFiles {
 		if f, ok := has[m]; ok {
 			out["model.onnx"] = f
 			break
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("it has none of the files %s: export it to ONNX first", strings.Join(models, ", "))
+		return nil, fmt.Errorf("it has none of the files %s: export it to ONNX first", strings.Join(modelFiles, ", "))
 	}
-	f, ok := has[required]
+	f, ok := has[tokenizerFile]
 	if !ok {
-		return nil, fmt.Errorf("it has no %s", required)
+		return nil, fmt.Errorf("it has no %s", tokenizerFile)
 	}
-	out[required] = f
-	for _, name := range optional {
+	out[tokenizerFile] = f
+	for _, name := range optionalFiles {
 		if f, ok := has[name]; ok {
 			out[name] = f
 		}
@@ -209,8 +209,8 @@ func choose(l *listing) (map[string]remote, error) {
 	return out, nil
 }
 
-// file fetches one file to path, going on where an earlier try ended.
-func (o *Options) file(ctx context.Context, sha string, f remote, path string) error {
+// fetchFile fetches one file to path, going on where an earlier try ended.
+func (o *Options) fetchFile(ctx context.Context, sha string, f repoFile, path string) error {
 	size, sum := f.Size, ""
 	if f.LFS != nil {
 		size, sum = f.LFS.Size, f.LFS.SHA256
@@ -228,18 +228,18 @@ func (o *Options) file(ctx context.Context, sha string, f remote, path string) e
 		return err
 	}
 	if have < size || size == 0 {
-		if err := o.fetch(ctx, fmt.Sprintf("/%s/resolve/%s/%s", o.Name, url.PathEscape(sha), f.Name), out, have, f.Name, size); err != nil {
+		if err := o.download(ctx, fmt.Sprintf("/%s/resolve/%s/%s", o.Name, url.PathEscape(sha), f.Name), out, have, f.Name, size); err != nil {
 			return err
 		}
 	}
-	err = check(out, size, sum)
+	err = verifyFile(out, size, sum)
 	if errors.Is(err, errDamaged) {
 		err = errors.Join(err, os.Remove(path)) // going on from it would not help
 	}
 	return errors.Join(err, out.Sync())
 }
 
-func (o *Options) fetch(ctx context.Context, path string, out *os.File, have int64, name string, size int64) error {
+func (o *Options) download(ctx context.Context, path string, out *os.File, have int64, name string, size int64) error {
 	resp, err := o.get(ctx, path, have)
 	if err != nil {
 		return err
@@ -257,29 +257,29 @@ func (o *Options) fetch(ctx context.Context, path string, out *os.File, have int
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		return nil // all of it is there
 	}
-	_, err = io.Copy(out, &counted{resp.Body, func(n int) {
+	_, err = io.Copy(out, &progressReader{resp.Body, func(n int) {
 		have += int64(n)
 		o.Progress(name, have, size)
 	}})
 	return err
 }
 
-// counted tells how much was read.
-type counted struct {
-	r    io.Reader
-	seen func(int)
+// progressReader tells how much was read.
+type progressReader struct {
+	r      io.Reader
+	onRead func(int)
 }
 
 // Read implements io.Reader.
-func (c *counted) Read(p []byte) (int, error) {
+func (c *progressReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	c.seen(n)
+	c.onRead(n)
 	return n, err
 }
 
 var errDamaged = errors.New("it was damaged on the way")
 
-func check(f *os.File, size int64, sum string) error {
+func verifyFile(f *os.File, size int64, sum string) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}

@@ -11,33 +11,33 @@ import (
 	ort "github.com/yalue/onnxruntime_go"
 
 	"relish/embeddings"
-	"relish/embeddings/wordpiece"
+	"relish/embeddings/tokenizer"
 )
 
 // EncoderOptions say where and how an encoder runs. The zero value works.
 type EncoderOptions struct {
-	Device      string // auto (default), cpu, cuda, cuda:N
-	MaxTokens   int    // longest text, special tokens included; 0 = 128
-	Sessions    int    // 0 = one per core on a CPU, one on a GPU
-	GPUMemLimit int64  // bytes, 0 = no limit
-	ArenaExtend string // CUDA's arena_extend_strategy; "" = kSameAsRequested, which grows no more than needed
+	Device              string // auto (default), cpu, cuda, cuda:N
+	MaxTokens           int    // longest text, special tokens included; 0 = 128
+	Sessions            int    // 0 = one per core on a CPU, one on a GPU
+	GPUMemLimit         int64  // bytes, 0 = no limit
+	ArenaExtendStrategy string // CUDA's arena_extend_strategy; "" = kSameAsRequested, which grows no more than needed
 }
 
 // Encoder is a loaded text encoder: embeddings.Model on ONNX Runtime. It is safe for concurrent use;
 // runs beyond the number of sessions wait for one.
 type Encoder struct {
-	tok       *wordpiece.Tokenizer
-	files     *Files
-	digest    string
-	dim       int
-	inputs    []string // of input_ids, attention_mask and token_type_ids, in the model's order
-	output    string
-	pooled    bool // the output is a vector per text already
-	sessions  chan *session
-	all       []*session
-	device    device
-	fallback  string
-	maxTokens int
+	tokenizer      *tokenizer.Tokenizer
+	files          *EncoderFiles
+	digest         string
+	dim            int
+	inputs         []string // of input_ids, attention_mask and token_type_ids, in the model's order
+	output         string
+	pooled         bool // the output is a vector per text already
+	idleSessions   chan *session
+	allSessions    []*session
+	device         device
+	fallbackReason string
+	maxTokens      int
 }
 
 var _ embeddings.Model = (*Encoder)(nil)
@@ -45,7 +45,7 @@ var _ embeddings.Model = (*Encoder)(nil)
 // LoadEncoder loads the encoder in dir. auto and cuda fall back to the CPU where there is no usable
 // GPU; Fallback says why.
 func (rt *Runtime) LoadEncoder(dir string, opt EncoderOptions) (*Encoder, error) {
-	f, err := ReadFiles(dir, opt.MaxTokens)
+	f, err := ReadEncoderFiles(dir, opt.MaxTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (rt *Runtime) LoadEncoder(dir string, opt EncoderOptions) (*Encoder, error)
 }
 
 // NewEncoder loads an encoder from its files, as LoadEncoder does; their MaxTokens counts, not the options'.
-func (rt *Runtime) NewEncoder(f *Files, opt EncoderOptions) (*Encoder, error) {
+func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, error) {
 	d, err := parseDevice(opt.Device)
 	if err != nil {
 		return nil, err
@@ -66,20 +66,20 @@ func (rt *Runtime) NewEncoder(f *Files, opt EncoderOptions) (*Encoder, error) {
 		return nil, fmt.Errorf("onnx: the longest text is %d tokens; it is 8 to 8192", f.MaxTokens)
 	}
 	e := &Encoder{files: f, digest: f.Digest(), maxTokens: f.MaxTokens}
-	if e.tok, err = wordpiece.Load(f.Tokenizer); err != nil {
+	if e.tokenizer, err = tokenizer.Load(f.Tokenizer); err != nil {
 		return nil, err
 	}
-	if err := e.inspect(); err != nil {
+	if err := e.inspectGraph(); err != nil {
 		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
-	if err := e.open(rt, d, &opt); err != nil {
+	if err := e.openDevice(rt, d, &opt); err != nil {
 		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
 	return e, nil
 }
 
-// inspect finds the model's inputs and output.
-func (e *Encoder) inspect() error {
+// inspectGraph finds the model's inputs and output.
+func (e *Encoder) inspectGraph() error {
 	ins, outs, err := ort.GetInputOutputInfoWithONNXData(e.files.Model)
 	if err != nil {
 		return err
@@ -111,8 +111,8 @@ func (e *Encoder) inspect() error {
 	return nil
 }
 
-// open makes the sessions, on the GPU if it can.
-func (e *Encoder) open(rt *Runtime, d device, opt *EncoderOptions) error {
+// openDevice makes the sessions, on the GPU if it can.
+func (e *Encoder) openDevice(rt *Runtime, d device, opt *EncoderOptions) error {
 	if d.cuda {
 		err := rt.hasCUDA()
 		if err == nil {
@@ -121,8 +121,8 @@ func (e *Encoder) open(rt *Runtime, d device, opt *EncoderOptions) error {
 		if err == nil {
 			return nil
 		}
-		if d.required {
-			e.fallback = "no GPU: " + strings.TrimSpace(err.Error())
+		if d.explicit {
+			e.fallbackReason = "no GPU: " + strings.TrimSpace(err.Error())
 		}
 	}
 	return e.openSessions(device{}, opt)
@@ -137,15 +137,15 @@ func (e *Encoder) openSessions(d device, opt *EncoderOptions) error {
 		}
 	}
 	e.device = d
-	e.sessions = make(chan *session, n)
+	e.idleSessions = make(chan *session, n)
 	for range n {
 		s, err := newSession(e, d, opt)
 		if err != nil {
 			e.Close()
 			return err
 		}
-		e.all = append(e.all, s)
-		e.sessions <- s
+		e.allSessions = append(e.allSessions, s)
+		e.idleSessions <- s
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func (e *Encoder) Tokenize(dst []int32, text string) []int32 {
 		text = e.files.Prompt + text
 	}
 	start := len(dst)
-	dst = e.tok.Encode(dst, text, e.maxTokens)
+	dst = e.tokenizer.Encode(dst, text, e.maxTokens)
 	if len(dst)-start <= 2 {
 		return dst[:start] // nothing between the special tokens
 	}
@@ -177,20 +177,20 @@ func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) err
 		}
 	}
 	select {
-	case s := <-e.sessions:
-		defer func() { e.sessions <- s }()
+	case s := <-e.idleSessions:
+		defer func() { e.idleSessions <- s }()
 		return s.run(ctx, batch, out)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// perRun is how many texts Vectors runs at once.
-const perRun = 16
+// encodeBatchSize is how many texts Vectors runs at once.
+const encodeBatchSize = 16
 
-// Vectors encodes any number of tokenized texts, those of about one length together, and gives their unit vectors; nil for a
+// Encode encodes any number of tokenized texts, those of about one length together, and gives their unit vectors; nil for a
 // text without tokens. It is for work that nobody waits for: package embeddings serves requests.
-func (e *Encoder) Vectors(ctx context.Context, texts [][]int32) ([][]float32, error) {
+func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, error) {
 	var order []int
 	for i := range texts {
 		if len(texts[i]) > 0 {
@@ -199,7 +199,7 @@ func (e *Encoder) Vectors(ctx context.Context, texts [][]int32) ([][]float32, er
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return len(texts[a]) - len(texts[b]) })
 	out := make([][]float32, len(texts))
-	for part := range slices.Chunk(order, perRun) {
+	for part := range slices.Chunk(order, encodeBatchSize) {
 		var batch [][]int32
 		var into [][]float32
 		for _, i := range part {
@@ -213,12 +213,12 @@ func (e *Encoder) Vectors(ctx context.Context, texts [][]int32) ([][]float32, er
 	return out, nil
 }
 
-// buckets are the padded lengths: fine steps where most titles are, so that little is padded.
-var buckets = []int{8, 12, 16, 24, 32, 48, 64, 96, 128}
+// lengthBuckets are the padded lengths: fine steps where most titles are, so that little is padded.
+var lengthBuckets = []int{8, 12, 16, 24, 32, 48, 64, 96, 128}
 
 // Bucket implements embeddings.Model.
 func (e *Encoder) Bucket(n int) int {
-	for _, b := range buckets {
+	for _, b := range lengthBuckets {
 		if n <= b {
 			return min(b, e.maxTokens)
 		}
@@ -233,25 +233,25 @@ func (e *Encoder) Dim() int { return e.dim }
 func (e *Encoder) MaxTokens() int { return e.maxTokens }
 
 // Parallel implements embeddings.Model.
-func (e *Encoder) Parallel() int { return len(e.all) }
+func (e *Encoder) Parallel() int { return len(e.allSessions) }
 
 // Padded tokens of one run: on a CPU a quantised model gains nothing from more, and loses once the
 // batch leaves the cache; fp32 gains up to about twice that; a GPU wants to be filled.
 const (
-	tokensInt8 = 256
-	tokensFP32 = 512
-	tokensCUDA = 16384
+	batchTokensInt8 = 256
+	batchTokensFP32 = 512
+	batchTokensCUDA = 16384
 )
 
 // BatchTokens implements embeddings.Model.
 func (e *Encoder) BatchTokens() int {
 	switch {
 	case e.device.cuda:
-		return tokensCUDA
-	case e.files.Quantised():
-		return tokensInt8
+		return batchTokensCUDA
+	case e.files.IsQuantised():
+		return batchTokensInt8
 	}
-	return tokensFP32
+	return batchTokensFP32
 }
 
 // Digest implements embeddings.Model.
@@ -265,13 +265,13 @@ func (e *Encoder) Device() string {
 	return "cpu"
 }
 
-// Fallback says why the encoder runs on the CPU although a GPU was asked for, "" if it does not.
-func (e *Encoder) Fallback() string { return e.fallback }
+// FallbackReason says why the encoder runs on the CPU although a GPU was asked for, "" if it does not.
+func (e *Encoder) FallbackReason() string { return e.fallbackReason }
 
 // Close frees the sessions. No Run may be under way.
 func (e *Encoder) Close() {
-	for _, s := range e.all {
-		s.close()
+	for _, s := range e.allSessions {
+		s.destroy()
 	}
-	e.all = nil
+	e.allSessions = nil
 }

@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// Files are all that makes an encoder: what is in its folder's model.onnx and tokenizer.json, and what
+// EncoderFiles are all that makes an encoder: what is in its folder's model.onnx and tokenizer.json, and what
 // sentence-transformers' own files say where they are present. Nothing is changed once it is made.
-type Files struct {
+type EncoderFiles struct {
 	Model, Tokenizer []byte
 	Pooling          string // "mean" or "cls"
 	MaxTokens        int    // longest text, special tokens included
@@ -37,12 +37,12 @@ type promptsFile struct {
 	Default string            `json:"default_prompt_name"`
 }
 
-// ReadFiles reads the encoder in dir. Texts are cut at maxTokens (0 = 128), or where the encoder says, if that is less.
-func ReadFiles(dir string, maxTokens int) (*Files, error) {
+// ReadEncoderFiles reads the encoder in dir. Texts are cut at maxTokens (0 = 128), or where the encoder says, if that is less.
+func ReadEncoderFiles(dir string, maxTokens int) (*EncoderFiles, error) {
 	if maxTokens == 0 {
 		maxTokens = 128
 	}
-	f := &Files{Pooling: "mean", MaxTokens: maxTokens}
+	f := &EncoderFiles{Pooling: "mean", MaxTokens: maxTokens}
 	var err error
 	if f.Model, err = readInside(dir, "model.onnx"); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w; run make build, or relish encoder pull NAME", dir, err)
@@ -105,7 +105,7 @@ func readJSON(dir, name string, into any) (found bool, err error) {
 }
 
 // Digest names, by its SHA-256, everything that decides a vector.
-func (f *Files) Digest() string {
+func (f *EncoderFiles) Digest() string {
 	d := sha256.New()
 	for _, part := range [][]byte{f.Model, f.Tokenizer, []byte(fmt.Sprintf("%s|%d|%s", f.Pooling, f.MaxTokens, f.Prompt))} {
 		fmt.Fprintf(d, "%d|", len(part))
@@ -114,7 +114,7 @@ func (f *Files) Digest() string {
 	return hex.EncodeToString(d.Sum(nil))
 }
 
-// Quantised tells a quantised model by the operators that only such a model has.
-func (f *Files) Quantised() bool {
+// IsQuantised tells a quantised model by the operators that only such a model has.
+func (f *EncoderFiles) IsQuantised() bool {
 	return strings.Contains(string(f.Model), "MatMulInteger") || strings.Contains(string(f.Model), "QLinearMatMul")
 }

@@ -138,19 +138,19 @@ func TestCancel(t *testing.T) {
 	// All sessions taken: a caller with a deadline does not wait beyond it.
 	var held []*session
 	for range e.Parallel() {
-		held = append(held, <-e.sessions)
+		held = append(held, <-e.idleSessions)
 	}
 	if err := e.Run(ctx, [][]int32{e.Tokenize(nil, "x")}, out); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	for _, s := range held {
-		e.sessions <- s
+		e.idleSessions <- s
 	}
 	encode(t, e, "works again")
 }
 
 func TestDevice(t *testing.T) {
-	for in, want := range map[string]device{"": {cuda: true}, "auto": {cuda: true}, "cpu": {}, "cuda": {cuda: true, required: true}, "cuda:2": {cuda: true, index: 2, required: true}} {
+	for in, want := range map[string]device{"": {cuda: true}, "auto": {cuda: true}, "cpu": {}, "cuda": {cuda: true, explicit: true}, "cuda:2": {cuda: true, index: 2, explicit: true}} {
 		if got, err := parseDevice(in); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", in, got, err)
 		}
@@ -161,11 +161,11 @@ func TestDevice(t *testing.T) {
 		}
 	}
 	e := encoder(t, filepath.Join(cache, "encoder", "int8"), EncoderOptions{Device: "cuda"})
-	if e.Device() == "cpu" && !strings.Contains(e.Fallback(), cudaLibrary) {
-		t.Errorf("the fallback's reason is %q", e.Fallback())
+	if e.Device() == "cpu" && !strings.Contains(e.FallbackReason(), cudaLibrary) {
+		t.Errorf("the fallback's reason is %q", e.FallbackReason())
 	}
-	if e := int8Encoder(t); e.Fallback() != "" {
-		t.Errorf("cpu was asked for, fallback %q", e.Fallback())
+	if e := int8Encoder(t); e.FallbackReason() != "" {
+		t.Errorf("cpu was asked for, fallback %q", e.FallbackReason())
 	}
 }
 
@@ -213,15 +213,15 @@ func TestFolderFiles(t *testing.T) {
 		"sentence_bert_config.json":         `{"max_seq_length":64}`,
 		"config_sentence_transformers.json": `{"prompts":{"query":"q: "},"default_prompt_name":"query"}`,
 	})
-	f, err := ReadFiles(dir, 128)
+	f, err := ReadEncoderFiles(dir, 128)
 	if err != nil || f.Pooling != "cls" || f.MaxTokens != 64 || f.Prompt != "q: " {
 		t.Errorf("%+v, %v", f, err)
 	}
-	plain, err := ReadFiles(copyEncoder(t, []byte("x"), nil), 128)
+	plain, err := ReadEncoderFiles(copyEncoder(t, []byte("x"), nil), 128)
 	if err != nil || plain.Pooling != "mean" || plain.Digest() == f.Digest() {
 		t.Errorf("%+v, %v", plain, err)
 	}
-	if _, err := ReadFiles(copyEncoder(t, []byte("x"), map[string]string{"1_Pooling/config.json": `{"pooling_mode_max_tokens":true}`}), 128); err == nil {
+	if _, err := ReadEncoderFiles(copyEncoder(t, []byte("x"), map[string]string{"1_Pooling/config.json": `{"pooling_mode_max_tokens":true}`}), 128); err == nil {
 		t.Error("max pooling was taken")
 	}
 }

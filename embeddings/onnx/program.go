@@ -10,8 +10,8 @@ import (
 	ort "github.com/yalue/onnxruntime_go"
 )
 
-// ProgramOptions say how a graph runs. The zero value runs it on the CPU with a thread per core.
-type ProgramOptions struct {
+// GraphOptions say how a graph runs. The zero value runs it on the CPU with a thread per core.
+type GraphOptions struct {
 	// Inputs and Outputs name what Run takes and fills, in its order. nil: all that the graph has, in the
 	// graph's order, which costs loading it twice.
 	Inputs, Outputs []string
@@ -20,8 +20,8 @@ type ProgramOptions struct {
 	GPUMemLimit     int64  // bytes, 0 = no limit
 }
 
-// Program is any ONNX graph, loaded. It is safe for concurrent use.
-type Program struct {
+// Graph is any ONNX graph, loaded. It is safe for concurrent use.
+type Graph struct {
 	inputs, outputs []string
 	ort             *ort.DynamicAdvancedSession
 }
@@ -34,13 +34,13 @@ type Tensor struct {
 	Data  any
 }
 
-// Compile loads an ONNX model from its bytes, which are not kept.
-func (rt *Runtime) Compile(model []byte, opt ProgramOptions) (*Program, error) {
-	d, err := programDevice(rt, opt.Device)
+// LoadGraph loads an ONNX model from its bytes, which are not kept.
+func (rt *Runtime) LoadGraph(model []byte, opt GraphOptions) (*Graph, error) {
+	d, err := graphDevice(rt, opt.Device)
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{inputs: opt.Inputs, outputs: opt.Outputs}
+	p := &Graph{inputs: opt.Inputs, outputs: opt.Outputs}
 	if p.inputs == nil || p.outputs == nil {
 		if err := p.inspect(model); err != nil {
 			return nil, fmt.Errorf("onnx: reading the graph: %w", err)
@@ -53,7 +53,7 @@ func (rt *Runtime) Compile(model []byte, opt ProgramOptions) (*Program, error) {
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	so, err := options(d, threads, &EncoderOptions{GPUMemLimit: opt.GPUMemLimit})
+	so, err := newSessionOptions(d, threads, &EncoderOptions{GPUMemLimit: opt.GPUMemLimit})
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +64,8 @@ func (rt *Runtime) Compile(model []byte, opt ProgramOptions) (*Program, error) {
 	return p, nil
 }
 
-// programDevice reads a device that must be there if it is named.
-func programDevice(rt *Runtime, name string) (device, error) {
+// graphDevice reads a device that must be there if it is named.
+func graphDevice(rt *Runtime, name string) (device, error) {
 	if name == "" || name == "auto" {
 		return device{}, nil
 	}
@@ -78,7 +78,7 @@ func programDevice(rt *Runtime, name string) (device, error) {
 	return d, err
 }
 
-func (p *Program) inspect(model []byte) error {
+func (p *Graph) inspect(model []byte) error {
 	ins, outs, err := ort.GetInputOutputInfoWithONNXData(model)
 	if err != nil {
 		return err
@@ -94,16 +94,16 @@ func (p *Program) inspect(model []byte) error {
 }
 
 // Inputs names what Run takes, in its order. The slice is the program's own.
-func (p *Program) Inputs() []string { return p.inputs }
+func (p *Graph) Inputs() []string { return p.inputs }
 
 // Outputs names what Run fills, in its order. The slice is the program's own.
-func (p *Program) Outputs() []string { return p.outputs }
+func (p *Graph) Outputs() []string { return p.outputs }
 
 // Run runs the graph over in and writes its results into out, both aligned with Inputs and Outputs. The
 // slices are used in place, without a copy, and must not be touched until Run returns; no input may
 // share memory with an output. An output whose shape is not what the graph gives is an error. When ctx
 // ends, Run stops at the next operator with its error.
-func (p *Program) Run(ctx context.Context, in, out []Tensor) error {
+func (p *Graph) Run(ctx context.Context, in, out []Tensor) error {
 	if len(in) != len(p.inputs) || len(out) != len(p.outputs) {
 		return fmt.Errorf("onnx: %d inputs and %d outputs given; the graph has %d and %d", len(in), len(out), len(p.inputs), len(p.outputs))
 	}
@@ -137,7 +137,7 @@ func (p *Program) Run(ctx context.Context, in, out []Tensor) error {
 }
 
 // Close frees the graph. No Run may be under way.
-func (p *Program) Close() {
+func (p *Graph) Close() {
 	if p.ort != nil {
 		_ = p.ort.Destroy()
 		p.ort = nil
@@ -156,7 +156,7 @@ func (t *Tensor) wrap(pins *runtime.Pinner) (ort.Value, error) {
 	if len(t.Shape) == 0 {
 		return nil, errors.New("a scalar cannot pass the graph's border; make it a [1]")
 	}
-	elem, width, start, n := raw(t.Data)
+	elem, width, start, n := elementsOf(t.Data)
 	if width == 0 {
 		return nil, fmt.Errorf("elements of %T cannot be passed", t.Data)
 	}
@@ -167,9 +167,9 @@ func (t *Tensor) wrap(pins *runtime.Pinner) (ort.Value, error) {
 	return ort.NewCustomDataTensor(ort.Shape(t.Shape), unsafe.Slice((*byte)(start), n*width), elem)
 }
 
-// raw gives a slice's element type and width in bytes, 0 for a type that the runtime does not know, and
+// elementsOf gives a slice's element type and width in bytes, 0 for a type that the runtime does not know, and
 // where its elements are.
-func raw(data any) (elem ort.TensorElementDataType, width int, start unsafe.Pointer, n int) {
+func elementsOf(data any) (elem ort.TensorElementDataType, width int, start unsafe.Pointer, n int) {
 	switch s := data.(type) {
 	case []float32:
 		return ort.TensorElementDataTypeFloat, 4, unsafe.Pointer(unsafe.SliceData(s)), len(s)

@@ -41,7 +41,7 @@ func sumModel() []byte {
 }
 
 func TestProgram(t *testing.T) {
-	p, err := start(t).Compile(sumModel(), ProgramOptions{Threads: 1})
+	p, err := start(t).LoadGraph(sumModel(), GraphOptions{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestProgram(t *testing.T) {
 
 func TestProgramRefuses(t *testing.T) {
 	rt := start(t)
-	p, err := rt.Compile(sumModel(), ProgramOptions{Threads: 1})
+	p, err := rt.LoadGraph(sumModel(), GraphOptions{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,14 +111,14 @@ func TestProgramRefuses(t *testing.T) {
 	for _, c := range []struct {
 		want  string
 		model []byte
-		opt   ProgramOptions
+		opt   GraphOptions
 	}{
-		{"reading the graph", []byte("no graph"), ProgramOptions{}},
-		{"at least one input", sumModel(), ProgramOptions{Inputs: []string{}, Outputs: []string{"sum"}}},
-		{"unknown", sumModel(), ProgramOptions{Device: "tpu"}},
-		{"no GPU", sumModel(), ProgramOptions{Device: "cuda"}},
+		{"reading the graph", []byte("no graph"), GraphOptions{}},
+		{"at least one input", sumModel(), GraphOptions{Inputs: []string{}, Outputs: []string{"sum"}}},
+		{"unknown", sumModel(), GraphOptions{Device: "tpu"}},
+		{"no GPU", sumModel(), GraphOptions{Device: "cuda"}},
 	} {
-		if p, err := rt.Compile(c.model, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+		if p, err := rt.LoadGraph(c.model, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, %v, want an error with %q", p, err, c.want)
 		}
 	}

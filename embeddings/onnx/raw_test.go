@@ -17,13 +17,13 @@ func BenchmarkOverhead(b *testing.B) {
 	for i := range batch {
 		batch[i], out[i] = e.Tokenize(nil, text), make([]float32, e.Dim())
 	}
-	s := <-e.sessions
+	s := <-e.idleSessions
 	length := e.Bucket(len(batch[0]))
 	s.fill(batch, length)
-	s.out = grow(s.out, rows*length*e.dim)
+	s.output = resize(s.output, rows*length*e.dim)
 	var inputs []ort.Value
 	for _, name := range e.inputs {
-		data := map[string][]int64{inputIDs: s.ids, inputMask: s.ask, inputTypes: s.typ}[name]
+		data := map[string][]int64{inputIDs: s.ids, inputMask: s.mask, inputTypes: s.types}[name]
 		t, err := ort.NewTensor(ort.NewShape(rows, int64(length)), data)
 		if err != nil {
 			b.Fatal(err)
@@ -31,12 +31,12 @@ func BenchmarkOverhead(b *testing.B) {
 		defer t.Destroy()
 		inputs = append(inputs, t)
 	}
-	output, err := ort.NewTensor(ort.NewShape(rows, int64(length), int64(e.dim)), s.out)
+	output, err := ort.NewTensor(ort.NewShape(rows, int64(length), int64(e.dim)), s.output)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer output.Destroy()
-	e.sessions <- s
+	e.idleSessions <- s
 	var raw, whole time.Duration
 	for b.Loop() {
 		start := time.Now()

@@ -21,7 +21,7 @@ import (
 // Runtime is the started ONNX Runtime of this process.
 type Runtime struct{ dir string }
 
-var started struct {
+var loadedRuntime struct {
 	sync.Mutex
 	path string
 }
@@ -30,14 +30,14 @@ var started struct {
 // runtime, one with another path fails. It is never unloaded: that can hang, and the process's end
 // frees all.
 func Start(libraryPath string) (*Runtime, error) {
-	started.Lock()
-	defer started.Unlock()
+	loadedRuntime.Lock()
+	defer loadedRuntime.Unlock()
 	rt := &Runtime{dir: filepath.Dir(libraryPath)}
-	if started.path == libraryPath {
+	if loadedRuntime.path == libraryPath {
 		return rt, nil
 	}
-	if started.path != "" {
-		return nil, fmt.Errorf("onnx: the runtime is already loaded from %s", started.path)
+	if loadedRuntime.path != "" {
+		return nil, fmt.Errorf("onnx: the runtime is already loaded from %s", loadedRuntime.path)
 	}
 	if _, err := os.Stat(libraryPath); err != nil {
 		return nil, fmt.Errorf("onnx: no runtime library: %w; run make build, or name its folder with --assets", err)
@@ -51,7 +51,7 @@ func Start(libraryPath string) (*Runtime, error) {
 	if err := ort.InitializeEnvironment(ort.WithLogLevelError()); err != nil {
 		return nil, fmt.Errorf("onnx: loading %s: %w", libraryPath, err)
 	}
-	started.path = libraryPath
+	loadedRuntime.path = libraryPath
 	return rt, nil
 }
 
@@ -59,7 +59,7 @@ func Start(libraryPath string) (*Runtime, error) {
 type device struct {
 	cuda     bool
 	index    int
-	required bool // asked for by name, not by auto
+	explicit bool // asked for by name, not by auto
 }
 
 // parseDevice reads auto, cpu, cuda or cuda:N.
@@ -70,10 +70,10 @@ func parseDevice(s string) (device, error) {
 	case s == "cpu":
 		return device{}, nil
 	case name == "cuda" && !indexed:
-		return device{cuda: true, required: true}, nil
+		return device{cuda: true, explicit: true}, nil
 	case name == "cuda":
 		if i, err := strconv.Atoi(n); err == nil && i >= 0 {
-			return device{cuda: true, index: i, required: true}, nil
+			return device{cuda: true, index: i, explicit: true}, nil
 		}
 	}
 	return device{}, fmt.Errorf("device %q is unknown; it is auto, cpu, cuda or cuda:N", s)
@@ -90,9 +90,9 @@ func (rt *Runtime) hasCUDA() error {
 	return nil
 }
 
-// options makes a session's options for the device, with so many threads of its own on a CPU; the caller
+// newSessionOptions makes a session's options for the device, with so many threads of its own on a CPU; the caller
 // destroys them.
-func options(d device, threads int, opt *EncoderOptions) (_ *ort.SessionOptions, err error) {
+func newSessionOptions(d device, threads int, opt *EncoderOptions) (_ *ort.SessionOptions, err error) {
 	so, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, err
@@ -126,8 +126,8 @@ func addCUDA(so *ort.SessionOptions, d device, opt *EncoderOptions) error {
 	}
 	defer cuda.Destroy()
 	set := map[string]string{"device_id": strconv.Itoa(d.index), "arena_extend_strategy": "kSameAsRequested"}
-	if opt.ArenaExtend != "" {
-		set["arena_extend_strategy"] = opt.ArenaExtend
+	if opt.ArenaExtendStrategy != "" {
+		set["arena_extend_strategy"] = opt.ArenaExtendStrategy
 	}
 	if opt.GPUMemLimit > 0 {
 		set["gpu_mem_limit"] = strconv.FormatInt(opt.GPUMemLimit, 10)

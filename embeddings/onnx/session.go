@@ -19,16 +19,16 @@ const (
 
 // session is one session with its own buffers, used by one goroutine at a time.
 type session struct {
-	e   *Encoder
-	ort *ort.DynamicAdvancedSession
-	ids []int64
-	ask []int64 // attention mask
-	typ []int64 // token types: all zero
-	out []float32
+	encoder *Encoder
+	ort     *ort.DynamicAdvancedSession
+	ids     []int64
+	mask    []int64 // attention mask
+	types   []int64 // token types: all zero
+	output  []float32
 }
 
 func newSession(e *Encoder, d device, opt *EncoderOptions) (*session, error) {
-	so, err := options(d, 1, opt)
+	so, err := newSessionOptions(d, 1, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -38,13 +38,13 @@ func newSession(e *Encoder, d device, opt *EncoderOptions) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{e: e, ort: s}, nil
+	return &session{encoder: e, ort: s}, nil
 }
 
-func (s *session) close() { _ = s.ort.Destroy() }
+func (s *session) destroy() { _ = s.ort.Destroy() }
 
-// grow returns a slice of n elements, reusing buf's memory when it is enough.
-func grow[T any](buf []T, n int) []T {
+// resize returns a slice of n elements, reusing buf's memory when it is enough.
+func resize[T any](buf []T, n int) []T {
 	if cap(buf) < n {
 		return make([]T, n)
 	}
@@ -57,14 +57,14 @@ func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) err
 	for _, ids := range batch {
 		length = max(length, len(ids))
 	}
-	length = s.e.Bucket(length)
+	length = s.encoder.Bucket(length)
 	s.fill(batch, length)
-	rows, dim := len(batch), s.e.dim
+	rows, dim := len(batch), s.encoder.dim
 	shape := ort.NewShape(int64(rows), int64(length), int64(dim))
-	if s.e.pooled {
+	if s.encoder.pooled {
 		shape = ort.NewShape(int64(rows), int64(dim))
 	}
-	s.out = grow(s.out, int(shape.FlattenedSize()))
+	s.output = resize(s.output, int(shape.FlattenedSize()))
 	if err := s.execute(ctx, ort.NewShape(int64(rows), int64(length)), shape); err != nil {
 		return err
 	}
@@ -78,13 +78,13 @@ func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) err
 
 func (s *session) fill(batch [][]int32, length int) {
 	n := len(batch) * length
-	s.ids, s.ask, s.typ = grow(s.ids, n), grow(s.ask, n), grow(s.typ, n)
+	s.ids, s.mask, s.types = resize(s.ids, n), resize(s.mask, n), resize(s.types, n)
 	clear(s.ids)
-	clear(s.ask)
-	clear(s.typ)
+	clear(s.mask)
+	clear(s.types)
 	for i, ids := range batch {
 		for k, id := range ids {
-			s.ids[i*length+k], s.ask[i*length+k] = int64(id), 1
+			s.ids[i*length+k], s.mask[i*length+k] = int64(id), 1
 		}
 	}
 }
@@ -98,15 +98,15 @@ func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
 			_ = v.Destroy()
 		}
 	}()
-	for _, name := range s.e.inputs {
-		data := map[string][]int64{inputIDs: s.ids, inputMask: s.ask, inputTypes: s.typ}[name]
+	for _, name := range s.encoder.inputs {
+		data := map[string][]int64{inputIDs: s.ids, inputMask: s.mask, inputTypes: s.types}[name]
 		t, err := ort.NewTensor(in, data)
 		if err != nil {
 			return err
 		}
 		inputs = append(inputs, t)
 	}
-	output, err := ort.NewTensor(out, s.out)
+	output, err := ort.NewTensor(out, s.output)
 	if err != nil {
 		return err
 	}
@@ -143,14 +143,14 @@ var errNotFinite = errors.New("the model gave a value that is not finite")
 
 // pool makes row i's unit vector: the mean of its token states, or the first one.
 func (s *session) pool(i, tokens, length int, vec []float32) error {
-	dim := s.e.dim
+	dim := s.encoder.dim
 	switch {
-	case s.e.pooled:
-		copy(vec, s.out[i*dim:(i+1)*dim])
-	case s.e.files.Pooling == "cls":
-		copy(vec, s.out[i*length*dim:][:dim])
+	case s.encoder.pooled:
+		copy(vec, s.output[i*dim:(i+1)*dim])
+	case s.encoder.files.Pooling == "cls":
+		copy(vec, s.output[i*length*dim:][:dim])
 	default:
-		states := s.out[i*length*dim:]
+		states := s.output[i*length*dim:]
 		copy(vec, states[:dim])
 		for k := 1; k < tokens; k++ {
 			vek32.Add_Inplace(vec, states[k*dim:(k+1)*dim])

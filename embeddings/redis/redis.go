@@ -19,10 +19,10 @@ import (
 // A value is "RX", a format version, a spare byte, the dimension (2 bytes), the components as float16, and a
 // CRC-32C of all before and of the key, so that a value under another key is no vector. Little endian.
 const (
-	magic   = "RX"
-	version = 1
-	head    = 6
-	tail    = 4
+	magic      = "RX"
+	version    = 1
+	headerSize = 6
+	crcSize    = 4
 )
 
 // defaultTimeout: the encoder would have made a batch in about as long.
@@ -30,38 +30,38 @@ const defaultTimeout = 100 * time.Millisecond
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Vectors is the shared level for one encoder. It implements embeddings.Shared.
-type Vectors struct {
+// Cache is the shared level for one encoder. It implements embeddings.Shared.
+type Cache struct {
 	// Timeout bounds one question or offer, 0.1 s unless it is changed before the first one.
 	Timeout time.Duration
 
-	conn   *redisconn.Conn
-	prefix string
-	dim    int
-	ttl    time.Duration
-	bad    atomic.Int64
+	conn    *redisconn.Conn
+	prefix  string
+	dim     int
+	ttl     time.Duration
+	damaged atomic.Int64
 }
 
 // New returns the level on a connection, which stays the caller's, for the encoder with this digest and
 // dimension. Vectors live for ttl after they were written.
-func New(conn *redisconn.Conn, digest string, dim int, ttl time.Duration) *Vectors {
+func New(conn *redisconn.Conn, digest string, dim int, ttl time.Duration) *Cache {
 	prefix := "relish:v:" + digest[:min(16, len(digest))] + ":"
 	if conn.Prefix != "" {
 		prefix = conn.Prefix + ":" + prefix
 	}
-	return &Vectors{Timeout: defaultTimeout, conn: conn, prefix: prefix, dim: dim, ttl: ttl}
+	return &Cache{Timeout: defaultTimeout, conn: conn, prefix: prefix, dim: dim, ttl: ttl}
 }
 
 // buckets is how many places of a cluster the vectors are spread over.
 const buckets = 256
 
-func (v *Vectors) key(k uint64) string { return fmt.Sprintf("%s{%02x}%016x", v.prefix, k%buckets, k) }
+func (v *Cache) key(k uint64) string { return fmt.Sprintf("%s{%02x}%016x", v.prefix, k%buckets, k) }
 
 // Damaged returns how many values were no vectors.
-func (v *Vectors) Damaged() int64 { return v.bad.Load() }
+func (v *Cache) Damaged() int64 { return v.damaged.Load() }
 
 // Get implements embeddings.Shared: one round trip.
-func (v *Vectors) Get(ctx context.Context, keys []uint64, out [][]float32) {
+func (v *Cache) Get(ctx context.Context, keys []uint64, out [][]float32) {
 	if !v.conn.Up() || len(keys) == 0 {
 		return
 	}
@@ -72,19 +72,19 @@ func (v *Vectors) Get(ctx context.Context, keys []uint64, out [][]float32) {
 	for i, k := range keys {
 		names[i] = v.key(k)
 	}
-	vals, err := v.conn.Values(ctx, names)
+	vals, err := v.conn.GetMany(ctx, names)
 	v.report(asked, err)
 	for i, val := range vals {
 		if raw, ok := val.(string); ok {
 			if out[i] = v.decode(keys[i], raw); out[i] == nil {
-				v.bad.Add(1)
+				v.damaged.Add(1)
 			}
 		}
 	}
 }
 
 // Put implements embeddings.Shared: one round trip.
-func (v *Vectors) Put(ctx context.Context, keys []uint64, vecs [][]float32) {
+func (v *Cache) Put(ctx context.Context, keys []uint64, vecs [][]float32) {
 	if !v.conn.Up() {
 		return
 	}
@@ -100,40 +100,40 @@ func (v *Vectors) Put(ctx context.Context, keys []uint64, vecs [][]float32) {
 }
 
 // report tells the breaker, unless the caller has gone, which says nothing about Redis.
-func (v *Vectors) report(ctx context.Context, err error) {
+func (v *Cache) report(ctx context.Context, err error) {
 	if ctx.Err() == nil {
 		v.conn.Report(err)
 	}
 }
 
-func sum(key uint64, body []byte) uint32 {
+func checksum(key uint64, body []byte) uint32 {
 	return crc32.Update(crc32.Checksum(binary.LittleEndian.AppendUint64(nil, key), castagnoli), castagnoli, body)
 }
 
 func encode(key uint64, vec []float32) []byte {
-	b := make([]byte, 0, head+2*len(vec)+tail)
+	b := make([]byte, 0, headerSize+2*len(vec)+crcSize)
 	b = append(b, magic...)
 	b = append(b, version, 0)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(vec)))
 	for _, x := range vec {
 		b = binary.LittleEndian.AppendUint16(b, uint16(float16.Fromfloat32(x)))
 	}
-	return binary.LittleEndian.AppendUint32(b, sum(key, b))
+	return binary.LittleEndian.AppendUint32(b, checksum(key, b))
 }
 
 // decode returns the vector, nil for anything that is not one of this encoder's for this key.
-func (v *Vectors) decode(key uint64, raw string) []float32 {
+func (v *Cache) decode(key uint64, raw string) []float32 {
 	b := []byte(raw)
-	if len(b) != head+2*v.dim+tail || raw[:2] != magic || b[2] != version || int(binary.LittleEndian.Uint16(b[4:])) != v.dim {
+	if len(b) != headerSize+2*v.dim+crcSize || raw[:2] != magic || b[2] != version || int(binary.LittleEndian.Uint16(b[4:])) != v.dim {
 		return nil
 	}
-	body := b[:len(b)-tail]
-	if sum(key, body) != binary.LittleEndian.Uint32(b[len(body):]) {
+	body := b[:len(b)-crcSize]
+	if checksum(key, body) != binary.LittleEndian.Uint32(b[len(body):]) {
 		return nil
 	}
 	vec := make([]float32, v.dim)
 	for i := range vec {
-		vec[i] = float16.Float16(binary.LittleEndian.Uint16(body[head+2*i:])).Float32()
+		vec[i] = float16.Float16(binary.LittleEndian.Uint16(body[headerSize+2*i:])).Float32()
 		if math.IsNaN(float64(vec[i])) || math.IsInf(float64(vec[i]), 0) {
 			return nil
 		}

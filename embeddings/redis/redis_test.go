@@ -14,7 +14,7 @@ import (
 
 	"relish/embeddings"
 	"relish/embeddings/redis"
-	"relish/embeddings/table"
+	"relish/embeddings/vectortable"
 	"relish/internal/redisconn"
 	"relish/internal/redistest"
 	"relish/ranker"
@@ -28,7 +28,7 @@ const dim = 8
 
 var digest = strings.Repeat("ab", 32)
 
-func level(t *testing.T, url, digest string, dim int) *redis.Vectors {
+func level(t *testing.T, url, digest string, dim int) *redis.Cache {
 	t.Helper()
 	conn, err := redisconn.Open(url)
 	if err != nil {
@@ -45,7 +45,7 @@ func vector(seed float32) []float32 {
 	for i := range v {
 		v[i] = seed / float32(i+3)
 	}
-	table.Round(v)
+	vectortable.RoundToFloat16(v)
 	return v
 }
 

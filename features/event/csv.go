@@ -17,9 +17,9 @@ import (
 // csvColumns are the columns a CSV of interactions may have; the first three it must have.
 var csvColumns = []string{"user", "item", "action", "time", "id", "session", "value", "impression"}
 
-// rows decodes the rows of a CSV of interactions. No value may hold a line break, so a row is a line,
+// csvRows decodes the rows of a CSV of interactions. No value may hold a line break, so a row is a line,
 // and a quote that is never closed costs its own line only.
-type rows struct {
+type csvRows struct {
 	at   map[string]int // where each column stands
 	n    int            // columns
 	line bytes.Reader
@@ -31,7 +31,7 @@ func eachRow(br *bufio.Reader, yield func(Line) bool) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("csv: the header row: %w", err)
 	}
-	r := rows{br: bufio.NewReader(nil)}
+	r := csvRows{br: bufio.NewReader(nil)}
 	cells, bad := r.split(bytes.TrimSpace(head))
 	if bad != nil || tooLong {
 		return fmt.Errorf("csv: the first line must be the header row, naming columns of %s", strings.Join(csvColumns, ", "))
@@ -43,16 +43,16 @@ func eachRow(br *bufio.Reader, yield func(Line) bool) error {
 	return eachLine(br, 2, r.event, yield)
 }
 
-func (r *rows) split(line []byte) ([]string, *Error) {
+func (r *csvRows) split(line []byte) ([]string, *EventError) {
 	r.line.Reset(line)
 	r.br.Reset(&r.line)
 	cells, err := csv.NewReader(r.br).Read()
 	var pe *csv.ParseError
 	switch {
 	case errors.As(err, &pe):
-		return nil, &Error{Code: "malformed", Message: fmt.Sprintf("not a CSV row: column %d: %v", pe.Column, pe.Err)}
+		return nil, &EventError{Code: "malformed", Message: fmt.Sprintf("not a CSV row: column %d: %v", pe.Column, pe.Err)}
 	case err != nil:
-		return nil, &Error{Code: "malformed", Message: "not a CSV row"}
+		return nil, &EventError{Code: "malformed", Message: "not a CSV row"}
 	}
 	return cells, nil
 }
@@ -77,13 +77,13 @@ func columns(header []string) (map[string]int, error) {
 	return at, nil
 }
 
-func (r *rows) event(line []byte, n int) (Event, *Error) {
+func (r *csvRows) event(line []byte, n int) (Event, *EventError) {
 	row, bad := r.split(line)
 	if bad != nil {
 		return Event{}, bad
 	}
 	if len(row) != r.n {
-		return Event{}, &Error{Code: "malformed", Message: fmt.Sprintf("has %d columns, the header row %d", len(row), r.n)}
+		return Event{}, &EventError{Code: "malformed", Message: fmt.Sprintf("has %d columns, the header row %d", len(row), r.n)}
 	}
 	get := func(name string) string {
 		if i, ok := r.at[name]; ok {
@@ -91,7 +91,7 @@ func (r *rows) event(line []byte, n int) (Event, *Error) {
 		}
 		return ""
 	}
-	e := Event{Kind: Interaction, ID: get("id"), UserID: get("user"), ItemID: get("item"), Action: get("action"),
+	e := Event{Kind: EventInteraction, ID: get("id"), UserID: get("user"), ItemID: get("item"), Action: get("action"),
 		Session: get("session"), ImpressionID: get("impression")}
 	if e.ID == "" {
 		// The same row of the same file gives the same id, so importing it again changes nothing.
@@ -100,14 +100,14 @@ func (r *rows) event(line []byte, n int) (Event, *Error) {
 	if s := get("time"); s != "" {
 		ms, err := ParseTime(s)
 		if err != nil {
-			return e, &Error{Code: "invalid_field", Pointer: "/time", Message: err.Error()}
+			return e, &EventError{Code: "invalid_field", Pointer: "/time", Message: err.Error()}
 		}
 		e.Time = ms
 	}
 	if s := get("value"); s != "" {
 		v, err := strconv.ParseFloat(s, 64)
 		if err != nil {
-			return e, &Error{Code: "invalid_field", Pointer: "/value", Message: "must be a number"}
+			return e, &EventError{Code: "invalid_field", Pointer: "/value", Message: "must be a number"}
 		}
 		e.Value = &v
 	}

@@ -17,30 +17,30 @@ import (
 
 // Errors of a whole append, as opposed to one event's Outcome. Stores wrap them.
 var (
-	// ErrFull: the log has reached its disk limit; nothing was written (HTTP 507).
-	ErrFull = errors.New("event log is full")
-	// ErrUnavailable: the log cannot take events now, nothing was acknowledged; try again later (HTTP 503).
-	ErrUnavailable = errors.New("event log is unavailable")
+	// ErrLogFull: the log has reached its disk limit; nothing was written (HTTP 507).
+	ErrLogFull = errors.New("event log is full")
+	// ErrLogUnavailable: the log cannot take events now, nothing was acknowledged; try again later (HTTP 503).
+	ErrLogUnavailable = errors.New("event log is unavailable")
 )
 
-// Kind is what an event tells. Its string form is the native "type".
-type Kind string
+// EventKind is what an event tells. Its string form is the native "type".
+type EventKind string
 
 // The kinds of events. The last three are written by the server itself and never accepted from outside.
 const (
-	Item        Kind = "item"
-	User        Kind = "user"
-	Impression  Kind = "impression"
-	Interaction Kind = "interaction"
-	Delete      Kind = "delete" // the item is gone
-	Erase       Kind = "erase"  // the user is forgotten; carries UserHash, never the id
-	Table       Kind = "table"  // a table of feature columns took the place of the older one of its name
+	EventItem        EventKind = "item"
+	EventUser        EventKind = "user"
+	EventImpression  EventKind = "impression"
+	EventInteraction EventKind = "interaction"
+	EventDelete      EventKind = "delete" // the item is gone
+	EventErase       EventKind = "erase"  // the user is forgotten; carries UserHash, never the id
+	EventTable       EventKind = "table"  // a table of feature columns took the place of the older one of its name
 )
 
 // Event is one event of any kind; which fields are used depends on Kind. It is a plain value, its
 // slices and maps belong to whoever decoded it and are not changed after that.
 type Event struct {
-	Kind Kind
+	Kind EventKind
 	ID   string // the event's own id: repeats of it are duplicates
 	Time int64  // event time, Unix ms; 0 = the arrival time
 
@@ -52,15 +52,15 @@ type Event struct {
 	// Replace is set (PUT /items).
 	Title   *string
 	Text    *string
-	Tags    []string                // nil = absent, empty = none
-	Fields  map[string]ranker.Value // item and user events
+	Tags    []string                     // nil = absent, empty = none
+	Fields  map[string]ranker.FieldValue // item and user events
 	Replace bool
 
 	// Impression events. Items, Time, User, Session are taken from the embedded record's fields
 	// above and here: Shown is the order shown.
 	Shown       []string
 	Scores      []float64 // the retriever's score of each shown item (Metarank's relevancy), 0 = none; nil if none at all
-	Context     map[string]ranker.Value
+	Context     map[string]ranker.FieldValue
 	Propensity  []float64
 	Model       string
 	Experiments map[string]string
@@ -86,7 +86,7 @@ type Answer struct {
 	StateSeq   uint64
 	TookMs     float64 // how long the ranking took, in ms; 0 = not measured
 	MatrixHash uint64
-	Whole      bool      // a replay can make the same matrix; see ranker.Impression
+	Replayable bool      // a replay can make the same matrix; see ranker.Impression
 	Matrix     []float32 // rows of Shown, nil mostly
 	// What reports need to know of the experiments; see ranker.Impression.
 	Exposed     []string
@@ -98,35 +98,35 @@ type Answer struct {
 // FromImpression makes the event that records an answered ranking.
 func FromImpression(imp *ranker.Impression) Event {
 	return Event{
-		Kind: Impression, ID: imp.ID, Time: imp.Time, UserID: imp.User, Session: imp.Session,
+		Kind: EventImpression, ID: imp.ID, Time: imp.Time, UserID: imp.User, Session: imp.Session,
 		Shown: imp.Items, Scores: imp.Scores, Context: imp.Context, Propensity: imp.Propensity, Model: imp.Model,
 		Experiments: imp.Experiments,
 		Answer: &Answer{SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
-			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: imp.MatrixHash, Whole: imp.Whole, Matrix: imp.Matrix, Exposed: imp.Exposed, Fallback: imp.Fallback,
-			Allocation: imp.Allocation, Interleaved: imp.Interleaved},
+			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: imp.MatrixHash, Replayable: imp.Replayable, Matrix: imp.Matrix, Exposed: imp.Exposed, Fallback: imp.Fallback,
+			Allocation: imp.ExperimentsVersion, Interleaved: imp.Interleaved},
 	}
 }
 
-// Error is why one event was refused. Message names the field and the reason, never the user's data.
-type Error struct {
+// EventError is why one event was refused. Message names the field and the reason, never the user's data.
+type EventError struct {
 	Code    string // "missing_field", "invalid_field", "unknown_field", "malformed", "time_in_future", "too_large", ...
 	Message string
 	Pointer string // JSON pointer into the event, "" for the event itself
 }
 
 // Error implements error: the pointer and the message.
-func (e *Error) Error() string {
+func (e *EventError) Error() string {
 	if e.Pointer == "" {
 		return e.Message
 	}
 	return fmt.Sprintf("%s: %s", e.Pointer, e.Message)
 }
 
-// Outcome is what became of one event handed to a store: accepted (the zero Outcome), a duplicate,
+// EventOutcome is what became of one event handed to a store: accepted (the zero Outcome), a duplicate,
 // or refused.
-type Outcome struct {
+type EventOutcome struct {
 	Duplicate bool
-	Err       *Error
+	Err       *EventError
 }
 
 // Record is an event in the log, with its place in the one order that state is applied in.

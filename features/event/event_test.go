@@ -31,20 +31,20 @@ func TestDecode(t *testing.T) {
 		want     event.Event
 	}{
 		{"item", `{"type":"item","id":"e1","time":"2020-01-02T03:04:05Z","item":"i","title":"T","tags":["a"],"fields":{"price":3.5,"on":true,"kinds":["x"],"n":[1,2]}}`,
-			event.Event{Kind: event.Item, ID: "e1", Time: 1577934245000, ItemID: "i", Title: ptr("T"), Tags: []string{"a"},
-				Fields: map[string]ranker.Value{"price": ranker.NumberValue(3.5), "on": ranker.BoolValue(true), "kinds": ranker.StringsValue([]string{"x"}), "n": {Kind: ranker.Numbers, Nums: []float64{1, 2}}}}},
+			event.Event{Kind: event.EventItem, ID: "e1", Time: 1577934245000, ItemID: "i", Title: ptr("T"), Tags: []string{"a"},
+				Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(3.5), "on": ranker.BoolValue(true), "kinds": ranker.StringsValue([]string{"x"}), "n": {Kind: ranker.Numbers, Nums: []float64{1, 2}}}}},
 		{"impression", `{"type":"impression","id":"e3","user":"u","items":["a","b"],"propensity":[1,0.5],"context":{"query":"q"}}`,
-			event.Event{Kind: event.Impression, ID: "e3", UserID: "u", Shown: []string{"a", "b"}, Propensity: []float64{1, .5}, Context: map[string]ranker.Value{"query": ranker.StringValue("q")}}},
+			event.Event{Kind: event.EventImpression, ID: "e3", UserID: "u", Shown: []string{"a", "b"}, Propensity: []float64{1, .5}, Context: map[string]ranker.FieldValue{"query": ranker.StringValue("q")}}},
 		{"interaction", `{"type":"interaction","id":"e4","time":5,"user":"u","item":"i","action":"click","impression":"e3","value":1}`,
-			event.Event{Kind: event.Interaction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3", Value: ptr(1.0)}},
+			event.Event{Kind: event.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3", Value: ptr(1.0)}},
 		{"metarank item", `{"event":"item","id":"m1","timestamp":"1599391467000","item":"i","fields":[{"name":"title","value":"T"},{"name":"overview","value":"O"},{"name":"tags","value":["x"]},{"name":"year","value":2001}]}`,
-			event.Event{Kind: event.Item, ID: "m1", Time: 1599391467000, ItemID: "i", Title: ptr("T"), Text: ptr("O"), Tags: []string{"x"}, Fields: map[string]ranker.Value{"year": ranker.NumberValue(2001)}}},
+			event.Event{Kind: event.EventItem, ID: "m1", Time: 1599391467000, ItemID: "i", Title: ptr("T"), Text: ptr("O"), Tags: []string{"x"}, Fields: map[string]ranker.FieldValue{"year": ranker.NumberValue(2001)}}},
 		{"metarank tag and texts", `{"event":"metadata","id":"m1","timestamp":1,"item":"i","fields":[{"name":"overview","value":"O"},{"name":"description","value":"D"},{"name":"tags","value":"x"}]}`,
-			event.Event{Kind: event.Item, ID: "m1", Time: 1, ItemID: "i", Text: ptr("D"), Tags: []string{"x"}, Fields: map[string]ranker.Value{"overview": ranker.StringValue("O")}}},
+			event.Event{Kind: event.EventItem, ID: "m1", Time: 1, ItemID: "i", Text: ptr("D"), Tags: []string{"x"}, Fields: map[string]ranker.FieldValue{"overview": ranker.StringValue("O")}}},
 		{"metarank ranking", `{"event":"ranking","id":"m2","timestamp":1599391467000,"session":"s","items":[{"id":"a","relevancy":2.0},{"id":"b"}]}`,
-			event.Event{Kind: event.Impression, ID: "m2", Time: 1599391467000, UserID: "s", Session: "s", Shown: []string{"a", "b"}, Scores: []float64{2, 0}}},
+			event.Event{Kind: event.EventImpression, ID: "m2", Time: 1599391467000, UserID: "s", Session: "s", Shown: []string{"a", "b"}, Scores: []float64{2, 0}}},
 		{"metarank interaction", `{"event":"interaction","id":"m3","ranking":"m2","timestamp":"2020-01-02T03:04:05Z","user":"u","type":"purchase","item":"a","fields":[{"name":"count","value":1}]}`,
-			event.Event{Kind: event.Interaction, ID: "m3", Time: 1577934245000, UserID: "u", ItemID: "a", Action: "purchase", ImpressionID: "m2"}},
+			event.Event{Kind: event.EventInteraction, ID: "m3", Time: 1577934245000, UserID: "u", ItemID: "a", Action: "purchase", ImpressionID: "m2"}},
 	} {
 		got, err := event.Decode([]byte(c.in))
 		if err == nil {
@@ -109,12 +109,12 @@ func TestRefused(t *testing.T) {
 // What only the log may hold is read from the log.
 func TestLogOnly(t *testing.T) {
 	for _, e := range []event.Event{
-		{Kind: event.Delete, ID: "d", Time: 1, ItemID: "i"},
-		{Kind: event.Erase, ID: "r", Time: 1, UserHash: "00ff"},
-		{Kind: event.Item, ID: "p", Time: 1, ItemID: "i", Replace: true, Title: ptr(""), Tags: []string{}},
-		{Kind: event.Impression, ID: "m", Time: 1, UserID: "u", Shown: []string{"a"}, Scores: []float64{.1}},
+		{Kind: event.EventDelete, ID: "d", Time: 1, ItemID: "i"},
+		{Kind: event.EventErase, ID: "r", Time: 1, UserHash: "00ff"},
+		{Kind: event.EventItem, ID: "p", Time: 1, ItemID: "i", Replace: true, Title: ptr(""), Tags: []string{}},
+		{Kind: event.EventImpression, ID: "m", Time: 1, UserID: "u", Shown: []string{"a"}, Scores: []float64{.1}},
 	} {
-		data, err := event.AppendNative(nil, &e)
+		data, err := event.AppendLog(nil, &e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func TestLogOnly(t *testing.T) {
 // Whatever an event holds, the log gives it back.
 func TestLogRoundTrip(t *testing.T) {
 	text := rapid.StringMatching(`[ -~äß水]{1,20}`)
-	value := rapid.Custom(func(t *rapid.T) ranker.Value {
+	value := rapid.Custom(func(t *rapid.T) ranker.FieldValue {
 		switch rapid.IntRange(0, 3).Draw(t, "kind") {
 		case 0:
 			return ranker.NumberValue(rapid.Float64Range(-1e9, 1e9).Draw(t, "n"))
@@ -143,16 +143,16 @@ func TestLogRoundTrip(t *testing.T) {
 		return ranker.StringValue(text.Draw(t, "s"))
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		e := event.Event{Kind: event.Impression, ID: text.Draw(t, "id"), Time: rapid.Int64Range(1, 1<<41).Draw(t, "time"),
+		e := event.Event{Kind: event.EventImpression, ID: text.Draw(t, "id"), Time: rapid.Int64Range(1, 1<<41).Draw(t, "time"),
 			UserID: text.Draw(t, "user"), Shown: rapid.SliceOfN(text, 1, 5).Draw(t, "shown"),
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
 			Answer: &event.Answer{SchemaHash: "ab", StateSeq: rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				TookMs: rapid.Float64Range(0, 1e4).Draw(t, "took"), MatrixHash: rapid.Uint64().Draw(t, "hash"), Whole: rapid.Bool().Draw(t, "whole"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
+				TookMs: rapid.Float64Range(0, 1e4).Draw(t, "took"), MatrixHash: rapid.Uint64().Draw(t, "hash"), Replayable: rapid.Bool().Draw(t, "whole"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
 				Exposed: rapid.SliceOfN(text, 1, 3).Draw(t, "exposed"), Allocation: text.Draw(t, "allocation"),
 				Fallback: rapid.MapOfN(text, text, 1, 3).Draw(t, "fallback")}}
 		e.Answer.Interleaved = &ranker.Interleaved{Experiment: text.Draw(t, "experiment"), Arms: [2]string{"control", text.Draw(t, "arm")},
 			Teams: rapid.SliceOfN(rapid.Uint8Max(1), len(e.Shown), len(e.Shown)).Draw(t, "teams")}
-		data, err := event.AppendNative(nil, &e)
+		data, err := event.AppendLog(nil, &e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func TestLogRoundTrip(t *testing.T) {
 		if d := cmp.Diff(e, got); d != "" {
 			t.Fatal(d)
 		}
-		again, err := event.AppendNative(nil, &got)
+		again, err := event.AppendLog(nil, &got)
 		if err != nil || !bytes.Equal(data, again) {
 			t.Fatalf("the same event has two forms:\n%s\n%s", data, again)
 		}
@@ -173,7 +173,7 @@ func TestLogRoundTrip(t *testing.T) {
 // What a ranking took is logged in ms.
 func TestTook(t *testing.T) {
 	e := event.FromImpression(&ranker.Impression{ID: "r", User: "u", Items: []string{"a"}, Took: 1500 * time.Microsecond})
-	data, err := event.AppendNative(nil, &e)
+	data, err := event.AppendLog(nil, &e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,14 +315,14 @@ func TestRealLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts := map[event.Kind]int{}
+	counts := map[event.EventKind]int{}
 	for _, l := range read(t, data, "metarank") {
 		if l.Err != nil {
 			t.Fatalf("line %d: %v", l.Line, l.Err)
 		}
 		counts[l.Event.Kind]++
 	}
-	want := map[event.Kind]int{event.Item: 2512, event.Impression: 7875, event.Interaction: 36515}
+	want := map[event.EventKind]int{event.EventItem: 2512, event.EventImpression: 7875, event.EventInteraction: 36515}
 	if d := cmp.Diff(want, counts); d != "" {
 		t.Error(d)
 	}
@@ -336,7 +336,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || e.Validate() != nil {
 			return
 		}
-		out, encErr := event.AppendNative(nil, &e)
+		out, encErr := event.AppendLog(nil, &e)
 		if encErr != nil {
 			t.Fatalf("accepted but not encodable: %v", encErr)
 		}
@@ -371,7 +371,7 @@ func FuzzDecodeLog(f *testing.F) {
 		if err != nil {
 			return
 		}
-		out, err := event.AppendNative(nil, &e)
+		out, err := event.AppendLog(nil, &e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -381,18 +381,18 @@ func FuzzDecodeLog(f *testing.F) {
 	})
 }
 
-var click = event.Event{Kind: event.Interaction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3"}
+var click = event.Event{Kind: event.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3"}
 
 func BenchmarkAppendNative(b *testing.B) {
 	b.ReportAllocs()
 	var buf []byte
 	for b.Loop() {
-		buf, _ = event.AppendNative(buf[:0], &click)
+		buf, _ = event.AppendLog(buf[:0], &click)
 	}
 }
 
 func BenchmarkDecodeLog(b *testing.B) {
-	data, _ := event.AppendNative(nil, &click)
+	data, _ := event.AppendLog(nil, &click)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := event.DecodeLog(data); err != nil {
@@ -402,7 +402,7 @@ func BenchmarkDecodeLog(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	data, _ := event.AppendNative(nil, &click)
+	data, _ := event.AppendLog(nil, &click)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := event.Decode(data); err != nil {

@@ -9,11 +9,11 @@ import (
 	"relish/ranker"
 )
 
-// metarank is Metarank's event (its doc/event-schema.md), all kinds in one.
-type metarank struct {
+// metarankEvent is Metarank's event (its doc/event-schema.md), all kinds in one.
+type metarankEvent struct {
 	Event     string          `json:"event"`
 	ID        string          `json:"id"`
-	Timestamp stamp           `json:"timestamp"`
+	Timestamp timestamp       `json:"timestamp"`
 	Item      string          `json:"item"`
 	User      string          `json:"user"`
 	Session   string          `json:"session"`
@@ -25,8 +25,8 @@ type metarank struct {
 }
 
 type metarankField struct {
-	Name  string       `json:"name"`
-	Value ranker.Value `json:"value"`
+	Name  string            `json:"name"`
+	Value ranker.FieldValue `json:"value"`
 }
 
 type metarankItem struct {
@@ -38,8 +38,8 @@ type metarankItem struct {
 
 // DecodeMetarank reads one event in Metarank's shape. What Relish has no use for (tenant, labels,
 // fields of interactions) is passed over. It does not Validate.
-func DecodeMetarank(data []byte) (Event, *Error) {
-	var m metarank
+func DecodeMetarank(data []byte) (Event, *EventError) {
+	var m metarankEvent
 	if err := json.Unmarshal(data, &m, strict); err != nil {
 		return Event{}, decodeError(err)
 	}
@@ -49,18 +49,18 @@ func DecodeMetarank(data []byte) (Event, *Error) {
 	}
 	switch m.Event {
 	case "item", "metadata":
-		e.Kind, e.ItemID = Item, m.Item
+		e.Kind, e.ItemID = EventItem, m.Item
 		e.UserID, e.Session = "", ""
 		m.fillItem(&e)
 	case "user":
-		e.Kind, e.Fields = User, fieldMap(m.Fields)
+		e.Kind, e.Fields = EventUser, fieldMap(m.Fields)
 	case "ranking", "":
-		e.Kind, e.Context = Impression, scalars(m.Fields)
+		e.Kind, e.Context = EventImpression, scalars(m.Fields)
 		m.fillShown(&e)
 	case "interaction":
-		e.Kind, e.ItemID, e.Action, e.ImpressionID = Interaction, m.Item, m.Type, m.Ranking
+		e.Kind, e.ItemID, e.Action, e.ImpressionID = EventInteraction, m.Item, m.Type, m.Ranking
 	default:
-		return Event{}, &Error{Code: "invalid_field", Pointer: "/event", Message: fmt.Sprintf("event %.40q is unknown; it is item, user, ranking or interaction", m.Event)}
+		return Event{}, &EventError{Code: "invalid_field", Pointer: "/event", Message: fmt.Sprintf("event %.40q is unknown; it is item, user, ranking or interaction", m.Event)}
 	}
 	return e, nil
 }
@@ -70,9 +70,9 @@ func DecodeMetarank(data []byte) (Event, *Error) {
 var textFields = []string{"text", "description", "overview"}
 
 // fillItem gives title, tags and the text their own places; the rest stays a field.
-func (m *metarank) fillItem(e *Event) {
+func (m *metarankEvent) fillItem(e *Event) {
 	fields := fieldMap(m.Fields)
-	take := func(name string, kinds ...ranker.ValueKind) (ranker.Value, bool) {
+	take := func(name string, kinds ...ranker.ValueKind) (ranker.FieldValue, bool) {
 		v, ok := fields[name]
 		if ok = ok && slices.Contains(kinds, v.Kind); ok {
 			delete(fields, name)
@@ -83,7 +83,7 @@ func (m *metarank) fillItem(e *Event) {
 		e.Title = &v.Str
 	}
 	if v, ok := take("tags", ranker.String, ranker.Strings); ok {
-		e.Tags = v.Words() // a single tag may come as a plain string
+		e.Tags = v.AsStrings() // a single tag may come as a plain string
 	}
 	for _, name := range textFields {
 		if v, ok := take(name, ranker.String); ok {
@@ -97,7 +97,7 @@ func (m *metarank) fillItem(e *Event) {
 }
 
 // fillShown takes the list, with the retriever's scores if there are any.
-func (m *metarank) fillShown(e *Event) {
+func (m *metarankEvent) fillShown(e *Event) {
 	for i, it := range m.Items {
 		e.Shown = append(e.Shown, it.ID)
 		score, ok := it.score()
@@ -125,8 +125,8 @@ func (it *metarankItem) score() (float64, bool) {
 	return 0, false
 }
 
-func fieldMap(fields []metarankField) map[string]ranker.Value {
-	out := make(map[string]ranker.Value, len(fields))
+func fieldMap(fields []metarankField) map[string]ranker.FieldValue {
+	out := make(map[string]ranker.FieldValue, len(fields))
 	for _, f := range fields {
 		out[f.Name] = f.Value
 	}
@@ -134,14 +134,14 @@ func fieldMap(fields []metarankField) map[string]ranker.Value {
 }
 
 // scalars keeps the fields that a request context may have.
-func scalars(fields []metarankField) map[string]ranker.Value {
-	var out map[string]ranker.Value
+func scalars(fields []metarankField) map[string]ranker.FieldValue {
+	var out map[string]ranker.FieldValue
 	for _, f := range fields {
 		if f.Value.Kind == ranker.Strings || f.Value.Kind == ranker.Numbers {
 			continue
 		}
 		if out == nil {
-			out = map[string]ranker.Value{}
+			out = map[string]ranker.FieldValue{}
 		}
 		out[f.Name] = f.Value
 	}
@@ -149,7 +149,7 @@ func scalars(fields []metarankField) map[string]ranker.Value {
 }
 
 // Decode reads one event in either shape: Metarank's has the member "event".
-func Decode(data []byte) (Event, *Error) {
+func Decode(data []byte) (Event, *EventError) {
 	var probe struct {
 		Event string `json:"event"`
 	}

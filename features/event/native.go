@@ -16,66 +16,66 @@ import (
 	"relish/ranker"
 )
 
-// outside is the native JSON form of the events that clients may send.
-type outside struct {
-	Type        Kind                    `json:"type"`
-	ID          string                  `json:"id,omitzero"`
-	Time        stamp                   `json:"time,omitzero"`
-	Item        string                  `json:"item,omitzero"`
-	User        string                  `json:"user,omitzero"`
-	Session     string                  `json:"session,omitzero"`
-	Title       *string                 `json:"title,omitzero"`
-	Text        *string                 `json:"text,omitzero"`
-	Tags        []string                `json:"tags,omitzero"`
-	Fields      map[string]ranker.Value `json:"fields,omitzero"`
-	Items       []string                `json:"items,omitzero"`
-	Context     map[string]ranker.Value `json:"context,omitzero"`
-	Propensity  []float64               `json:"propensity,omitzero"`
-	Model       string                  `json:"model,omitzero"`
-	Experiments map[string]string       `json:"experiments,omitzero"`
-	Action      string                  `json:"action,omitzero"`
-	Impression  string                  `json:"impression,omitzero"`
-	Value       *float64                `json:"value,omitzero"`
+// clientEvent is the native JSON form of the events that clients may send.
+type clientEvent struct {
+	Type        EventKind                    `json:"type"`
+	ID          string                       `json:"id,omitzero"`
+	Time        timestamp                    `json:"time,omitzero"`
+	Item        string                       `json:"item,omitzero"`
+	User        string                       `json:"user,omitzero"`
+	Session     string                       `json:"session,omitzero"`
+	Title       *string                      `json:"title,omitzero"`
+	Text        *string                      `json:"text,omitzero"`
+	Tags        []string                     `json:"tags,omitzero"`
+	Fields      map[string]ranker.FieldValue `json:"fields,omitzero"`
+	Items       []string                     `json:"items,omitzero"`
+	Context     map[string]ranker.FieldValue `json:"context,omitzero"`
+	Propensity  []float64                    `json:"propensity,omitzero"`
+	Model       string                       `json:"model,omitzero"`
+	Experiments map[string]string            `json:"experiments,omitzero"`
+	Action      string                       `json:"action,omitzero"`
+	Impression  string                       `json:"impression,omitzero"`
+	Value       *float64                     `json:"value,omitzero"`
 }
 
-// wire is the form in the log, which has members of its own.
-type wire struct {
-	outside
-	Scores   []float64   `json:"scores,omitzero"`
-	Replace  bool        `json:"replace,omitzero"`
-	UserHash string      `json:"user_hash,omitzero"`
-	Table    string      `json:"table,omitzero"`
-	Digest   string      `json:"digest,omitzero"`
-	Answer   *wireAnswer `json:"answer,omitzero"`
+// logEvent is the form in the log, which has members of its own.
+type logEvent struct {
+	clientEvent
+	Scores   []float64  `json:"scores,omitzero"`
+	Replace  bool       `json:"replace,omitzero"`
+	UserHash string     `json:"user_hash,omitzero"`
+	Table    string     `json:"table,omitzero"`
+	Digest   string     `json:"digest,omitzero"`
+	Answer   *logAnswer `json:"answer,omitzero"`
 }
 
-type wireAnswer struct {
+type logAnswer struct {
 	SchemaHash string   `json:"schema,omitzero"`
 	Degraded   []string `json:"degraded,omitzero"`
 	StateSeq   uint64   `json:"state_seq"`
 	TookMs     float64  `json:"took_ms,omitzero"`
 	MatrixHash string   `json:"matrix_hash"`
-	Whole      bool     `json:"whole,omitzero"`
+	Replayable bool     `json:"whole,omitzero"`
 	Matrix     string   `json:"matrix,omitzero"` // base64 of little-endian float32
 
 	Exposed     []string          `json:"exposed,omitzero"`
 	Fallback    map[string]string `json:"fallback,omitzero"`
 	Allocation  string            `json:"allocation,omitzero"`
-	Interleaved *wireInterleaved  `json:"interleaved,omitzero"`
+	Interleaved *logInterleaved   `json:"interleaved,omitzero"`
 }
 
-type wireInterleaved struct {
+type logInterleaved struct {
 	Experiment string    `json:"experiment"`
 	Arms       [2]string `json:"arms"`
 	Teams      string    `json:"teams"` // a letter an item: a is the first arm, b the second
 }
 
-// members says which members each outside kind may have, beside type, id and time.
-var members = map[Kind]map[string]bool{
-	Item:        set("item", "title", "text", "tags", "fields"),
-	User:        set("user", "fields"),
-	Impression:  set("user", "session", "items", "context", "propensity", "model", "experiments"),
-	Interaction: set("user", "session", "item", "action", "impression", "value"),
+// allowedMembers says which members each outside kind may have, beside type, id and time.
+var allowedMembers = map[EventKind]map[string]bool{
+	EventItem:        set("item", "title", "text", "tags", "fields"),
+	EventUser:        set("user", "fields"),
+	EventImpression:  set("user", "session", "items", "context", "propensity", "model", "experiments"),
+	EventInteraction: set("user", "session", "item", "action", "impression", "value"),
 }
 
 func set(names ...string) map[string]bool {
@@ -90,25 +90,25 @@ func set(names ...string) map[string]bool {
 var strict = json.RejectUnknownMembers(true)
 
 // DecodeNative reads one native event as a client may send it. It does not Validate.
-func DecodeNative(data []byte) (Event, *Error) {
-	var w outside
+func DecodeNative(data []byte) (Event, *EventError) {
+	var w clientEvent
 	if err := json.Unmarshal(data, &w, strict); err != nil {
 		return Event{}, decodeError(err)
 	}
-	allowed, ok := members[w.Type]
+	allowed, ok := allowedMembers[w.Type]
 	if !ok {
-		return Event{}, &Error{Code: "invalid_field", Pointer: "/type", Message: fmt.Sprintf("type %.40q is unknown; it is item, user, impression or interaction", w.Type)}
+		return Event{}, &EventError{Code: "invalid_field", Pointer: "/type", Message: fmt.Sprintf("type %.40q is unknown; it is item, user, impression or interaction", w.Type)}
 	}
 	for _, m := range w.present() {
 		if !allowed[m] {
-			return Event{}, &Error{Code: "unknown_field", Pointer: "/" + m, Message: fmt.Sprintf("an event of type %s has no member %s", w.Type, m)}
+			return Event{}, &EventError{Code: "unknown_field", Pointer: "/" + m, Message: fmt.Sprintf("an event of type %s has no member %s", w.Type, m)}
 		}
 	}
 	return w.event(), nil
 }
 
 // present names the members that are set, other than type, id and time.
-func (w *outside) present() []string {
+func (w *clientEvent) present() []string {
 	var out []string
 	add := func(name string, set bool) {
 		if set {
@@ -135,17 +135,17 @@ func (w *outside) present() []string {
 
 // DecodeLog reads one event as the log holds it.
 func DecodeLog(data []byte) (Event, error) {
-	var w wire
+	var w logEvent
 	if err := json.Unmarshal(data, &w, strict); err != nil {
 		return Event{}, err
 	}
-	return w.logged()
+	return w.decode()
 }
 
-// AppendNative appends the event's canonical native JSON, which DecodeLog reads back, to dst: the same
+// AppendLog appends the event's canonical native JSON, which DecodeLog reads back, to dst: the same
 // bytes for the same event. The error is about numbers that are not finite or text that is not UTF-8.
-func AppendNative(dst []byte, e *Event) ([]byte, error) {
-	w := fromEvent(e)
+func AppendLog(dst []byte, e *Event) ([]byte, error) {
+	w := newLogEvent(e)
 	data, err := json.Marshal(&w, json.Deterministic(true))
 	if err != nil {
 		return dst, fmt.Errorf("event %s: %w", e.Kind, err)
@@ -153,28 +153,28 @@ func AppendNative(dst []byte, e *Event) ([]byte, error) {
 	return append(dst, data...), nil
 }
 
-func fromEvent(e *Event) wire {
-	w := wire{outside: outside{Type: e.Kind, ID: e.ID, Time: stamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
+func newLogEvent(e *Event) logEvent {
+	w := logEvent{clientEvent: clientEvent{Type: e.Kind, ID: e.ID, Time: timestamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
 		Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields, Items: e.Shown, Context: e.Context,
 		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Action: e.Action,
 		Impression: e.ImpressionID, Value: e.Value}, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash,
 		Table: e.Table, Digest: e.Digest}
 	if a := e.Answer; a != nil {
-		w.Answer = &wireAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs,
-			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Whole: a.Whole, Matrix: encodeMatrix(a.Matrix), Exposed: a.Exposed,
+		w.Answer = &logAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs,
+			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Replayable: a.Replayable, Matrix: encodeMatrix(a.Matrix), Exposed: a.Exposed,
 			Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: encodeTeams(a.Interleaved)}
 	}
 	return w
 }
 
-func (w *outside) event() Event {
+func (w *clientEvent) event() Event {
 	return Event{Kind: w.Type, ID: w.ID, Time: int64(w.Time), ItemID: w.Item, UserID: w.User, Session: w.Session,
 		Title: w.Title, Text: w.Text, Tags: w.Tags, Fields: w.Fields, Shown: w.Items, Context: w.Context,
 		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Action: w.Action,
 		ImpressionID: w.Impression, Value: w.Value}
 }
 
-func (w *wire) logged() (Event, error) {
+func (w *logEvent) decode() (Event, error) {
 	e := w.event()
 	e.Scores, e.Replace, e.UserHash, e.Table, e.Digest = w.Scores, w.Replace, w.UserHash, w.Table, w.Digest
 	if a := w.Answer; a != nil {
@@ -190,13 +190,13 @@ func (w *wire) logged() (Event, error) {
 		if err != nil {
 			return e, err
 		}
-		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs, MatrixHash: hash, Whole: a.Whole, Matrix: matrix,
+		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs, MatrixHash: hash, Replayable: a.Replayable, Matrix: matrix,
 			Exposed: a.Exposed, Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: teams}
 	}
 	return e, nil
 }
 
-func encodeTeams(in *ranker.Interleaved) *wireInterleaved {
+func encodeTeams(in *ranker.Interleaved) *logInterleaved {
 	if in == nil {
 		return nil
 	}
@@ -204,10 +204,10 @@ func encodeTeams(in *ranker.Interleaved) *wireInterleaved {
 	for i, t := range in.Teams {
 		letters[i] = 'a' + t
 	}
-	return &wireInterleaved{Experiment: in.Experiment, Arms: in.Arms, Teams: string(letters)}
+	return &logInterleaved{Experiment: in.Experiment, Arms: in.Arms, Teams: string(letters)}
 }
 
-func decodeTeams(w *wireInterleaved, items int) (*ranker.Interleaved, error) {
+func decodeTeams(w *logInterleaved, items int) (*ranker.Interleaved, error) {
 	if w == nil {
 		return nil, nil
 	}
@@ -247,11 +247,11 @@ func decodeMatrix(s string) ([]float32, error) {
 	return m, nil
 }
 
-// stamp is a time in Unix ms that reads RFC 3339 or a number of ms, and writes the number.
-type stamp int64
+// timestamp is a time in Unix ms that reads RFC 3339 or a number of ms, and writes the number.
+type timestamp int64
 
 // UnmarshalJSONFrom implements json's interface.
-func (s *stamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+func (s *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	tok, err := dec.ReadToken()
 	if err != nil {
 		return err
@@ -262,11 +262,11 @@ func (s *stamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if err != nil || ms != math.Trunc(ms) || math.Abs(ms) > maxMillis {
 			return errTime
 		}
-		*s = stamp(ms)
+		*s = timestamp(ms)
 		return nil
 	case '"':
 		ms, err := ParseTime(tok.String())
-		*s = stamp(ms)
+		*s = timestamp(ms)
 		return err
 	}
 	return errTime
@@ -293,14 +293,14 @@ func ParseTime(s string) (int64, error) {
 }
 
 // decodeError turns the JSON library's error into ours: the reason without the user's data.
-func decodeError(err error) *Error {
+func decodeError(err error) *EventError {
 	var syn *jsontext.SyntacticError
 	if errors.As(err, &syn) {
-		return &Error{Code: "malformed", Pointer: pointer(syn.JSONPointer), Message: "not valid JSON: " + plain(syn.Err)}
+		return &EventError{Code: "malformed", Pointer: pointer(syn.JSONPointer), Message: "not valid JSON: " + syntaxReason(syn.Err)}
 	}
 	var sem *json.SemanticError
 	if errors.As(err, &sem) {
-		e := &Error{Code: "invalid_field", Pointer: pointer(sem.JSONPointer)}
+		e := &EventError{Code: "invalid_field", Pointer: pointer(sem.JSONPointer)}
 		switch {
 		case errors.Is(sem.Err, json.ErrUnknownName):
 			e.Code, e.Message = "unknown_field", "this member is unknown"
@@ -309,11 +309,11 @@ func decodeError(err error) *Error {
 		case sem.Err != nil:
 			e.Message = sem.Err.Error()
 		default:
-			e.Message = "must not be " + kindName(sem.JSONKind)
+			e.Message = "must not be " + jsonKindName(sem.JSONKind)
 		}
 		return e
 	}
-	return &Error{Code: "malformed", Message: "not valid JSON"}
+	return &EventError{Code: "malformed", Message: "not valid JSON"}
 }
 
 // maxPointer bounds the pointer of an error, as a member's name may be as long as the body.
@@ -326,7 +326,7 @@ func pointer(p jsontext.Pointer) string {
 	return strings.ToValidUTF8(string(p[:maxPointer]), "") + "..."
 }
 
-func kindName(k jsontext.Kind) string {
+func jsonKindName(k jsontext.Kind) string {
 	switch k {
 	case '{':
 		return "a JSON object"
@@ -338,7 +338,7 @@ func kindName(k jsontext.Kind) string {
 	return "a JSON " + k.String()
 }
 
-func plain(err error) string {
+func syntaxReason(err error) string {
 	switch {
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		return "a member stands twice"

@@ -19,7 +19,7 @@ const MaxLine = 8 << 20
 type Line struct {
 	Line  int // from 1
 	Event Event
-	Err   *Error
+	Err   *EventError
 }
 
 // Reader reads a file of events. Use All once, then Err.
@@ -52,9 +52,9 @@ func (r *Reader) All() iter.Seq[Line] {
 		}
 		switch r.format {
 		case "native":
-			r.err = eachLine(br, 1, func(line []byte, _ int) (Event, *Error) { return DecodeNative(line) }, yield)
+			r.err = eachLine(br, 1, func(line []byte, _ int) (Event, *EventError) { return DecodeNative(line) }, yield)
 		case "metarank":
-			r.err = eachLine(br, 1, func(line []byte, _ int) (Event, *Error) { return DecodeMetarank(line) }, yield)
+			r.err = eachLine(br, 1, func(line []byte, _ int) (Event, *EventError) { return DecodeMetarank(line) }, yield)
 		case "csv":
 			r.err = eachRow(br, yield)
 		default:
@@ -87,7 +87,7 @@ func decompress(in io.Reader) (io.Reader, func(), error) {
 }
 
 // eachLine decodes line after line, of which br is at the n-th; empty ones are passed over.
-func eachLine(br *bufio.Reader, n int, decode func(line []byte, n int) (Event, *Error), yield func(Line) bool) error {
+func eachLine(br *bufio.Reader, n int, decode func(line []byte, n int) (Event, *EventError), yield func(Line) bool) error {
 	var buf []byte
 	for ; ; n++ {
 		line, tooLong, err := readLine(br, buf[:0])

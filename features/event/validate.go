@@ -47,28 +47,28 @@ func checkName(s string, limit int, bad error) error {
 }
 
 // Validate checks everything that can be known from the event alone.
-func (e *Event) Validate() *Error {
+func (e *Event) Validate() *EventError {
 	if err := e.ids(); err != nil {
 		return err
 	}
 	if e.Time < 0 {
-		return &Error{Code: "invalid_field", Pointer: "/time", Message: "must not be before 1970"}
+		return &EventError{Code: "invalid_field", Pointer: "/time", Message: "must not be before 1970"}
 	}
 	switch e.Kind {
-	case Item:
+	case EventItem:
 		return e.validateItem()
-	case User:
+	case EventUser:
 		return checkFields("/fields", e.Fields, maxFields)
-	case Impression:
+	case EventImpression:
 		return e.validateImpression()
-	case Interaction:
+	case EventInteraction:
 		if checkName(e.Action, maxName, errID) != nil {
-			return &Error{Code: "missing_field", Pointer: "/action", Message: "must name what the user did, 1 to 64 printable bytes"}
+			return &EventError{Code: "missing_field", Pointer: "/action", Message: "must name what the user did, 1 to 64 printable bytes"}
 		}
 		if e.Value != nil && !finite(*e.Value) {
-			return &Error{Code: "invalid_field", Pointer: "/value", Message: "must be finite"}
+			return &EventError{Code: "invalid_field", Pointer: "/value", Message: "must be finite"}
 		}
-	case Table:
+	case EventTable:
 		return e.validateTable()
 	}
 	return nil
@@ -77,34 +77,34 @@ func (e *Event) Validate() *Error {
 // tableName is what a table may be called: it is a part of file and column names.
 var tableName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// CheckTable reports whether name can name a table.
-func CheckTable(name string) error {
+// CheckTableName reports whether name can name a table.
+func CheckTableName(name string) error {
 	if !tableName.MatchString(name) {
 		return errors.New("must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
 	}
 	return nil
 }
 
-func (e *Event) validateTable() *Error {
-	if err := CheckTable(e.Table); err != nil {
-		return &Error{Code: "invalid_field", Pointer: "/table", Message: err.Error()}
+func (e *Event) validateTable() *EventError {
+	if err := CheckTableName(e.Table); err != nil {
+		return &EventError{Code: "invalid_field", Pointer: "/table", Message: err.Error()}
 	}
 	if sum, err := hex.DecodeString(e.Digest); err != nil || len(sum) != sha256.Size {
-		return &Error{Code: "invalid_field", Pointer: "/digest", Message: "must be 64 hexadecimal digits"}
+		return &EventError{Code: "invalid_field", Pointer: "/digest", Message: "must be 64 hexadecimal digits"}
 	}
 	return nil
 }
 
 // ids checks the ids that the kind needs and the optional ones that are there.
-func (e *Event) ids() *Error {
+func (e *Event) ids() *EventError {
 	type id struct {
 		pointer, value string
 		need           bool
 	}
 	for _, f := range []id{
 		{"/id", e.ID, true},
-		{"/item", e.ItemID, e.Kind == Item || e.Kind == Interaction || e.Kind == Delete},
-		{"/user", e.UserID, e.Kind == User || e.Kind == Impression || e.Kind == Interaction},
+		{"/item", e.ItemID, e.Kind == EventItem || e.Kind == EventInteraction || e.Kind == EventDelete},
+		{"/user", e.UserID, e.Kind == EventUser || e.Kind == EventImpression || e.Kind == EventInteraction},
 		{"/session", e.Session, false},
 		{"/impression", e.ImpressionID, false},
 		{"/model", e.Model, false},
@@ -113,16 +113,16 @@ func (e *Event) ids() *Error {
 			continue
 		}
 		if f.value == "" {
-			return &Error{Code: "missing_field", Pointer: f.pointer, Message: "is required: " + errID.Error()}
+			return &EventError{Code: "missing_field", Pointer: f.pointer, Message: "is required: " + errID.Error()}
 		}
 		if err := CheckID(f.value); err != nil {
-			return &Error{Code: "invalid_field", Pointer: f.pointer, Message: err.Error()}
+			return &EventError{Code: "invalid_field", Pointer: f.pointer, Message: err.Error()}
 		}
 	}
 	return nil
 }
 
-func (e *Event) validateItem() *Error {
+func (e *Event) validateItem() *EventError {
 	if e.Title != nil && len(*e.Title) > maxTitle {
 		return tooLarge("/title", maxTitle, "bytes")
 	}
@@ -140,29 +140,29 @@ func (e *Event) validateItem() *Error {
 	return checkFields("/fields", e.Fields, maxFields)
 }
 
-func (e *Event) validateImpression() *Error {
+func (e *Event) validateImpression() *EventError {
 	if len(e.Shown) == 0 {
-		return &Error{Code: "missing_field", Pointer: "/items", Message: "must name at least one item that was shown"}
+		return &EventError{Code: "missing_field", Pointer: "/items", Message: "must name at least one item that was shown"}
 	}
 	if len(e.Shown) > maxShown {
 		return tooLarge("/items", maxShown, "items")
 	}
 	for i, id := range e.Shown {
 		if err := CheckID(id); err != nil {
-			return &Error{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d", i), Message: err.Error()}
+			return &EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d", i), Message: err.Error()}
 		}
 	}
 	if e.Propensity != nil && len(e.Propensity) != len(e.Shown) {
-		return &Error{Code: "invalid_field", Pointer: "/propensity", Message: "must have one entry per item"}
+		return &EventError{Code: "invalid_field", Pointer: "/propensity", Message: "must have one entry per item"}
 	}
 	for i, p := range e.Propensity {
 		if !(p > 0 && p <= 1) {
-			return &Error{Code: "invalid_field", Pointer: fmt.Sprintf("/propensity/%d", i), Message: "must be above 0 and at most 1"}
+			return &EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/propensity/%d", i), Message: "must be above 0 and at most 1"}
 		}
 	}
 	for i, x := range e.Scores {
 		if !finite(x) {
-			return &Error{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d/relevancy", i), Message: "must be finite"}
+			return &EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d/relevancy", i), Message: "must be finite"}
 		}
 	}
 	if len(e.Experiments) > maxFields {
@@ -170,23 +170,23 @@ func (e *Event) validateImpression() *Error {
 	}
 	for name, arm := range e.Experiments {
 		if CheckID(name) != nil || CheckID(arm) != nil {
-			return &Error{Code: "invalid_field", Pointer: "/experiments", Message: "names and arms " + errID.Error()}
+			return &EventError{Code: "invalid_field", Pointer: "/experiments", Message: "names and arms " + errID.Error()}
 		}
 	}
 	return checkFields("/context", e.Context, maxContext)
 }
 
-func checkFields(pointer string, fields map[string]ranker.Value, limit int) *Error {
+func checkFields(pointer string, fields map[string]ranker.FieldValue, limit int) *EventError {
 	if len(fields) > limit {
 		return tooLarge(pointer, limit, "fields")
 	}
 	for name, v := range fields {
 		if checkName(name, maxName, errID) != nil {
-			return &Error{Code: "invalid_field", Pointer: pointer, Message: "a field's name must be 1 to 64 printable bytes"}
+			return &EventError{Code: "invalid_field", Pointer: pointer, Message: "a field's name must be 1 to 64 printable bytes"}
 		}
-		at := pointer + "/" + escape.Replace(name)
+		at := pointer + "/" + pointerEscaper.Replace(name)
 		if v.Kind == ranker.NoValue {
-			return &Error{Code: "invalid_field", Pointer: at, Message: "has no value"}
+			return &EventError{Code: "invalid_field", Pointer: at, Message: "has no value"}
 		}
 		if len(v.Str) > maxText {
 			return tooLarge(at, maxText, "bytes")
@@ -200,17 +200,17 @@ func checkFields(pointer string, fields map[string]ranker.Value, limit int) *Err
 			}
 		}
 		if !finite(v.Num) || slices.ContainsFunc(v.Nums, func(x float64) bool { return !finite(x) }) {
-			return &Error{Code: "invalid_field", Pointer: at, Message: "must be finite"}
+			return &EventError{Code: "invalid_field", Pointer: at, Message: "must be finite"}
 		}
 	}
 	return nil
 }
 
-// escape is RFC 6901's escaping of a name in a JSON pointer.
-var escape = strings.NewReplacer("~", "~0", "/", "~1")
+// pointerEscaper is RFC 6901's escaping of a name in a JSON pointer.
+var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
 
-func tooLarge(pointer string, limit int, unit string) *Error {
-	return &Error{Code: "too_large", Pointer: pointer, Message: fmt.Sprintf("must have at most %d %s", limit, unit)}
+func tooLarge(pointer string, limit int, unit string) *EventError {
+	return &EventError{Code: "too_large", Pointer: pointer, Message: fmt.Sprintf("must have at most %d %s", limit, unit)}
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

@@ -120,7 +120,7 @@ func TestFullRecovers(t *testing.T) {
 	fill := func() (n int) {
 		for {
 			if _, err := l.Append(t.Context(), []event.Event{click(fmt.Sprint("e", n))}); err != nil {
-				if !errors.Is(err, event.ErrFull) {
+				if !errors.Is(err, event.ErrLogFull) {
 					t.Fatal(err)
 				}
 				return n
@@ -156,7 +156,7 @@ func TestArrivalAcrossRestart(t *testing.T) {
 	mustAppend(t, l, click("a"))
 	l.Close()
 	h := header{replica: l.replica, first: 2, created: 2_000_000}
-	if err := os.WriteFile(segmentPath(dir, 2), h.append(nil), 0o644); err != nil {
+	if err := os.WriteFile(segmentPath(dir, 2), h.appendTo(nil), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	now = time.UnixMilli(1_000_000)
@@ -340,10 +340,10 @@ func TestAnyFault(t *testing.T) {
 				t.Fatalf("seed %d: %v", seed, damage)
 			}
 			var err error
-			l, err = open(dir, Options{SegmentBytes: 700, Admit: func(e *event.Event, _ int64) event.Outcome {
+			l, err = open(dir, Options{SegmentBytes: 700, Admit: func(e *event.Event, _ int64) event.EventOutcome {
 				dup := known[e.ID]
 				known[e.ID] = true
-				return event.Outcome{Duplicate: dup}
+				return event.EventOutcome{Duplicate: dup}
 			}, Abort: func(recs []event.Record) {
 				for _, r := range recs {
 					delete(known, r.Event.ID)

@@ -20,12 +20,12 @@ import (
 //
 // A frame with an empty payload stands for a record that was erased: it keeps the sequence whole.
 const (
-	magic      = "RLOG"
-	version    = 1
-	headerSize = 36
-	frameSize  = 24
-	maxPayload = 64 << 20
-	suffix     = ".rlog"
+	magic         = "RLOG"
+	version       = 1
+	headerSize    = 36
+	frameSize     = 24
+	maxPayload    = 64 << 20
+	segmentSuffix = ".rlog"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -36,7 +36,7 @@ type header struct {
 	created int64
 }
 
-func (h *header) append(dst []byte) []byte {
+func (h *header) appendTo(dst []byte) []byte {
 	start := len(dst)
 	dst = append(dst, magic...)
 	dst = binary.LittleEndian.AppendUint16(dst, version)
@@ -115,7 +115,7 @@ type segment struct {
 }
 
 func segmentPath(dir string, first uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("%020d%s", first, suffix))
+	return filepath.Join(dir, fmt.Sprintf("%020d%s", first, segmentSuffix))
 }
 
 // segments lists a folder's segment files by first sequence.
@@ -126,7 +126,7 @@ func segments(dir string) ([]segment, error) {
 	}
 	var out []segment
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), suffix)
+		name, ok := strings.CutSuffix(e.Name(), segmentSuffix)
 		if !ok {
 			continue
 		}

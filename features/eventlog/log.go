@@ -42,7 +42,7 @@ type Options struct {
 	// Admit says what becomes of an event, in order, before it is numbered; nil admits all. It may
 	// change the event. Commit gets the records that became durable, in order. Abort gets records that
 	// Admit let in and that did not become durable. All three run on the owner goroutine.
-	Admit  func(e *event.Event, arrival int64) event.Outcome
+	Admit  func(e *event.Event, arrival int64) event.EventOutcome
 	Commit func([]event.Record)
 	Abort  func([]event.Record)
 }
@@ -59,12 +59,12 @@ type Stats struct {
 // Log is an open log. All methods are safe for concurrent use. One process has a log open at a time:
 // the caller holds a lock on the folder.
 type Log struct {
-	dir     string
-	opt     Options
-	fs      fileSystem
-	replica [8]byte
-	name    string // replica in hex
-	cut     int64
+	dir       string
+	opt       Options
+	fs        fileSystem
+	replica   [8]byte
+	replicaID string // replica in hex
+	cutBytes  int64
 
 	mu     sync.Mutex // guards queue, queued, closed
 	wake   *sync.Cond
@@ -82,18 +82,18 @@ type Log struct {
 	full        bool // the disk limit was hit, and there is not yet room enough to go on
 	buf         []byte
 
-	next  atomic.Uint64 // the next sequence
-	first atomic.Uint64
-	total atomic.Int64 // bytes of all segments
-	count atomic.Int64 // segments
-	syncs atomic.Int64
-	fails atomic.Int64
+	next     atomic.Uint64 // the next sequence
+	first    atomic.Uint64
+	total    atomic.Int64 // bytes of all segments
+	count    atomic.Int64 // segments
+	syncs    atomic.Int64
+	failures atomic.Int64
 }
 
 // request is one Append on its way through the owner.
 type request struct {
 	events   []event.Event
-	outcomes []event.Outcome
+	outcomes []event.EventOutcome
 	seal     bool   // only seal the active segment
 	upTo     uint64 // of a seal: the last record that lies in a sealed segment
 	err      error
@@ -116,10 +116,10 @@ func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
 	}
 	l := &Log{dir: dir, opt: opt, fs: fsys, done: make(chan struct{})}
 	l.wake = sync.NewCond(&l.mu)
-	if err := l.recover(); err != nil {
+	if err := l.recoverLog(); err != nil {
 		return nil, err
 	}
-	go l.own()
+	go l.run()
 	return l, nil
 }
 
@@ -127,11 +127,11 @@ func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
 // of them: event.ErrFull, event.ErrUnavailable (wrapped), or ctx's, in which case the events may still
 // become durable. The log sets the Time of events that have none, and owns the slice when ctx's
 // error came back.
-func (l *Log) Append(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+func (l *Log) Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &request{events: events, outcomes: make([]event.Outcome, len(events)), done: make(chan struct{})}
+	r := &request{events: events, outcomes: make([]event.EventOutcome, len(events)), done: make(chan struct{})}
 	if err := l.enqueue(r); err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (l *Log) Append(ctx context.Context, events []event.Event) ([]event.Outcome
 // TryAppend hands the events to the owner without waiting for anything, and reports whether the
 // queue took them. The log owns them afterwards.
 func (l *Log) TryAppend(events []event.Event) bool {
-	r := &request{events: events, outcomes: make([]event.Outcome, len(events)), done: make(chan struct{})}
+	r := &request{events: events, outcomes: make([]event.EventOutcome, len(events)), done: make(chan struct{})}
 	return l.enqueue(r) == nil
 }
 
@@ -154,10 +154,10 @@ func (l *Log) enqueue(r *request) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return fmt.Errorf("%w: it is closed", event.ErrUnavailable)
+		return fmt.Errorf("%w: it is closed", event.ErrLogUnavailable)
 	}
 	if l.queued > 0 && l.queued+len(r.events) > l.opt.QueueEvents {
-		return fmt.Errorf("%w: %d events are waiting for the disk", event.ErrUnavailable, l.queued)
+		return fmt.Errorf("%w: %d events are waiting for the disk", event.ErrLogUnavailable, l.queued)
 	}
 	l.queue = append(l.queue, r)
 	l.queued += len(r.events)
@@ -165,8 +165,8 @@ func (l *Log) enqueue(r *request) error {
 	return nil
 }
 
-// own is the owner goroutine. It ends when the log is closed and the queue is empty.
-func (l *Log) own() {
+// run is the owner goroutine. It ends when the log is closed and the queue is empty.
+func (l *Log) run() {
 	defer close(l.done)
 	for {
 		l.mu.Lock()
@@ -184,8 +184,8 @@ func (l *Log) own() {
 	}
 }
 
-// maxBuffer is the write buffer that is kept from one batch to the next.
-const maxBuffer = 8 << 20
+// maxKeptBuffer is the write buffer that is kept from one batch to the next.
+const maxKeptBuffer = 8 << 20
 
 // commit takes one batch through admission, disk and Commit, and releases its callers.
 func (l *Log) commit(batch []*request) {
@@ -193,7 +193,7 @@ func (l *Log) commit(batch []*request) {
 	seal := false
 	var records []event.Record
 	next := l.next.Load()
-	if l.buf = l.buf[:0]; cap(l.buf) > maxBuffer {
+	if l.buf = l.buf[:0]; cap(l.buf) > maxKeptBuffer {
 		l.buf = nil
 	}
 	for _, r := range batch {
@@ -209,7 +209,7 @@ func (l *Log) commit(batch []*request) {
 	}
 	err := l.write(records, next)
 	if err == nil && seal {
-		err = l.seal()
+		err = l.sealSegment()
 	}
 	for _, r := range batch {
 		r.err, r.upTo = err, l.LastSeq()
@@ -218,7 +218,7 @@ func (l *Log) commit(batch []*request) {
 }
 
 // admit decides on one event and puts its frame into the buffer.
-func (l *Log) admit(e *event.Event, out *event.Outcome, now int64, seq uint64) (event.Record, bool) {
+func (l *Log) admit(e *event.Event, out *event.EventOutcome, now int64, seq uint64) (event.Record, bool) {
 	rec := event.Record{}
 	if l.opt.Admit != nil {
 		if *out = l.opt.Admit(e, now); out.Duplicate || out.Err != nil {
@@ -228,14 +228,14 @@ func (l *Log) admit(e *event.Event, out *event.Outcome, now int64, seq uint64) (
 	if e.Time == 0 {
 		e.Time = now
 	}
-	rec = event.Record{Seq: seq, Arrival: now, Replica: l.name, Event: *e}
+	rec = event.Record{Seq: seq, Arrival: now, Replica: l.replicaID, Event: *e}
 	at := len(l.buf)
-	buf, err := event.AppendNative(openFrame(l.buf, seq, now), e)
+	buf, err := event.AppendLog(openFrame(l.buf, seq, now), e)
 	switch {
 	case err != nil:
-		out.Err = &event.Error{Code: "malformed", Message: "cannot be written to the log"}
+		out.Err = &event.EventError{Code: "malformed", Message: "cannot be written to the log"}
 	case len(buf)-at-frameSize > maxPayload:
-		out.Err = &event.Error{Code: "too_large", Message: fmt.Sprintf("must have at most %d bytes", maxPayload)}
+		out.Err = &event.EventError{Code: "too_large", Message: fmt.Sprintf("must have at most %d bytes", maxPayload)}
 	default:
 		closeFrame(buf[at:])
 		l.buf = buf
@@ -250,18 +250,18 @@ func (l *Log) write(records []event.Record, next uint64) error {
 	if len(records) == 0 {
 		return nil
 	}
-	if err := l.room(); err != nil {
+	if err := l.checkLimit(); err != nil {
 		l.abort(records)
 		return err
 	}
-	if err := l.store(); err != nil {
-		l.fails.Add(1)
-		l.abandon()
+	if err := l.writeDurably(); err != nil {
+		l.failures.Add(1)
+		l.abandonSegment()
 		l.abort(records)
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			return fmt.Errorf("%w: the disk is full", event.ErrFull)
+			return fmt.Errorf("%w: the disk is full", event.ErrLogFull)
 		}
-		return fmt.Errorf("%w: %v", event.ErrUnavailable, err)
+		return fmt.Errorf("%w: %v", event.ErrLogUnavailable, err)
 	}
 	l.arrival = records[len(records)-1].Arrival
 	l.next.Store(next)
@@ -277,8 +277,8 @@ func (l *Log) abort(records []event.Record) {
 	}
 }
 
-// room refuses what would pass the disk limit, before the disk is touched.
-func (l *Log) room() error {
+// checkLimit refuses what would pass the disk limit, before the disk is touched.
+func (l *Log) checkLimit() error {
 	if l.opt.MaxBytes == 0 {
 		return nil
 	}
@@ -291,23 +291,23 @@ func (l *Log) room() error {
 	}
 	if !fits() {
 		l.full = true
-		l.retain()
+		l.applyRetention()
 	}
 	if l.full = !fits(); l.full {
-		return fmt.Errorf("%w: it has %d of %d bytes; raise the limit or set retention", event.ErrFull, l.total.Load(), l.opt.MaxBytes)
+		return fmt.Errorf("%w: it has %d of %d bytes; raise the limit or set retention", event.ErrLogFull, l.total.Load(), l.opt.MaxBytes)
 	}
 	return nil
 }
 
-func (l *Log) store() error {
+func (l *Log) writeDurably() error {
 	n := int64(len(l.buf))
 	if l.active != nil && l.activeBytes >= l.opt.SegmentBytes {
-		if err := l.seal(); err != nil {
+		if err := l.sealSegment(); err != nil {
 			return err
 		}
 	}
 	if l.active == nil {
-		if err := l.begin(); err != nil {
+		if err := l.openSegment(); err != nil {
 			return err
 		}
 	}
@@ -330,11 +330,11 @@ func (l *Log) LastSeq() uint64 { return l.next.Load() - 1 }
 func (l *Log) FirstSeq() uint64 { return l.first.Load() }
 
 // Replica returns the log's replica id, 16 hex digits.
-func (l *Log) Replica() string { return l.name }
+func (l *Log) Replica() string { return l.replicaID }
 
 // Stats returns the log's figures.
 func (l *Log) Stats() Stats {
-	return Stats{Bytes: l.total.Load(), Segments: int(l.count.Load()), Syncs: l.syncs.Load(), Failures: l.fails.Load(), CutBytes: l.cut}
+	return Stats{Bytes: l.total.Load(), Segments: int(l.count.Load()), Syncs: l.syncs.Load(), Failures: l.failures.Load(), CutBytes: l.cutBytes}
 }
 
 // Close waits for what is queued and closes the log.
@@ -344,5 +344,5 @@ func (l *Log) Close() error {
 	l.wake.Signal()
 	l.mu.Unlock()
 	<-l.done
-	return l.seal()
+	return l.sealSegment()
 }

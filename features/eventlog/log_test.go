@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 func click(id string) event.Event {
-	return event.Event{Kind: event.Interaction, ID: id, Time: 5, UserID: "u", ItemID: "i", Action: "click"}
+	return event.Event{Kind: event.EventInteraction, ID: id, Time: 5, UserID: "u", ItemID: "i", Action: "click"}
 }
 
 func clicks(prefix string, n int) []event.Event {
@@ -114,10 +114,10 @@ func TestAppendRead(t *testing.T) {
 func TestAdmitCommitAbort(t *testing.T) {
 	var admitted, committed []string
 	l := mustOpen(t, t.TempDir(), Options{
-		Admit: func(e *event.Event, _ int64) event.Outcome {
+		Admit: func(e *event.Event, _ int64) event.EventOutcome {
 			dup := slices.Contains(admitted, e.ID)
 			admitted = append(admitted, e.ID)
-			return event.Outcome{Duplicate: dup}
+			return event.EventOutcome{Duplicate: dup}
 		},
 		Commit: func(recs []event.Record) {
 			for _, r := range recs {
@@ -296,9 +296,9 @@ func TestDiskFaults(t *testing.T) {
 		err  error
 		want error
 	}{
-		{"short write", func(f *faultFS) { f.failWrite.Store(true) }, syscall.EIO, event.ErrUnavailable},
-		{"disk full", func(f *faultFS) { f.failWrite.Store(true) }, syscall.ENOSPC, event.ErrFull},
-		{"failed sync", func(f *faultFS) { f.failSync.Store(true) }, syscall.EIO, event.ErrUnavailable},
+		{"short write", func(f *faultFS) { f.failWrite.Store(true) }, syscall.EIO, event.ErrLogUnavailable},
+		{"disk full", func(f *faultFS) { f.failWrite.Store(true) }, syscall.ENOSPC, event.ErrLogFull},
+		{"failed sync", func(f *faultFS) { f.failSync.Store(true) }, syscall.EIO, event.ErrLogUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -365,7 +365,7 @@ func TestBounds(t *testing.T) {
 	for i := 0; err == nil && i < 100; i++ {
 		_, err = l.Append(t.Context(), []event.Event{click(fmt.Sprint("e", i))})
 	}
-	if !errors.Is(err, event.ErrFull) {
+	if !errors.Is(err, event.ErrLogFull) {
 		t.Errorf("got %v, want full", err)
 	}
 
@@ -505,7 +505,7 @@ func TestKill(t *testing.T) {
 
 func FuzzSegment(f *testing.F) {
 	h := header{first: 1}
-	f.Add(appendFrame(h.append(nil), 1, 5, []byte(`{"type":"user","id":"e","user":"u"}`)))
+	f.Add(appendFrame(h.appendTo(nil), 1, 5, []byte(`{"type":"user","id":"e","user":"u"}`)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sc := scanner{each: func(s *scanner, f frame) bool { _, _ = s.record(f); return true }, damaged: func(*Damage) bool { return true }}
 		_, _ = sc.segment(segment{1, "x"}, data, 0)

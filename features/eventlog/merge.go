@@ -11,16 +11,16 @@ import (
 // replica, then sequence. Each log's own order is kept. Errors are as for Read.
 func Merge(dirs ...string) iter.Seq2[event.Record, error] {
 	return func(yield func(event.Record, error) bool) {
-		var logs []*head
+		var logs []*cursor
 		defer func() {
 			for _, l := range logs {
 				l.stop()
 			}
 		}()
 		for _, dir := range dirs {
-			l := &head{}
+			l := &cursor{}
 			l.next, l.stop = iter.Pull2(Read(dir, 1))
-			if l.pull(); l.ok {
+			if l.advance(); l.ok {
 				logs = append(logs, l)
 			} else {
 				l.stop()
@@ -37,7 +37,7 @@ func Merge(dirs ...string) iter.Seq2[event.Record, error] {
 			if !yield(l.rec, l.err) {
 				return
 			}
-			if l.pull(); !l.ok {
+			if l.advance(); !l.ok {
 				l.stop()
 				logs = append(logs[:first], logs[first+1:]...)
 			}
@@ -45,8 +45,8 @@ func Merge(dirs ...string) iter.Seq2[event.Record, error] {
 	}
 }
 
-// head is the next record of a log.
-type head struct {
+// cursor is the next record of a log.
+type cursor struct {
 	next func() (event.Record, error, bool)
 	stop func()
 	rec  event.Record
@@ -54,10 +54,10 @@ type head struct {
 	ok   bool
 }
 
-func (h *head) pull() { h.rec, h.err, h.ok = h.next() }
+func (h *cursor) advance() { h.rec, h.err, h.ok = h.next() }
 
 // before says whose record comes first. Damage, which has no arrival, is told at once.
-func (h *head) before(o *head) bool {
+func (h *cursor) before(o *cursor) bool {
 	if h.err != nil || o.err != nil {
 		return h.err != nil && o.err == nil
 	}

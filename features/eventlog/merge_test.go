@@ -35,7 +35,7 @@ func TestMerge(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 20 {
-			e := event.Event{Kind: event.Interaction, ID: fmt.Sprint(r, "-", i), UserID: "u", ItemID: "i", Action: "click"}
+			e := event.Event{Kind: event.EventInteraction, ID: fmt.Sprint(r, "-", i), UserID: "u", ItemID: "i", Action: "click"}
 			if _, err := l.Append(t.Context(), []event.Event{e}); err != nil {
 				t.Fatal(err)
 			}

@@ -8,15 +8,15 @@ import (
 	"path/filepath"
 )
 
-// temporary is the suffix of a segment that is being made; it has no place in the log before its rename.
-const temporary = ".new"
+// tempSuffix is the suffix of a segment that is being made; it has no place in the log before its rename.
+const tempSuffix = ".new"
 
-// recover finds the log's end, cuts a torn tail, and makes what stands before it durable.
-func (l *Log) recover() error {
+// recoverLog finds the log's end, cuts a torn tail, and makes what stands before it durable.
+func (l *Log) recoverLog() error {
 	if err := l.makeDir(); err != nil {
 		return err
 	}
-	left, err := filepath.Glob(filepath.Join(l.dir, "*"+suffix+temporary))
+	left, err := filepath.Glob(filepath.Join(l.dir, "*"+segmentSuffix+tempSuffix))
 	if err != nil {
 		return err
 	}
@@ -45,8 +45,8 @@ func (l *Log) recover() error {
 			return err
 		}
 	}
-	l.name = fmt.Sprintf("%x", l.replica)
-	return l.measure()
+	l.replicaID = fmt.Sprintf("%x", l.replica)
+	return l.measureSize()
 }
 
 // makeDir makes the log's folder, and its name durable in the folder above.
@@ -78,12 +78,12 @@ func (l *Log) recoverNewest(s segment) error {
 		return fmt.Errorf("%w, or move it away to go on without its records", found)
 	}
 	l.next.Store(max(sc.next, s.first))
-	l.cut = int64(len(data) - sc.end)
-	return l.firm(s.path, data[:sc.end])
+	l.cutBytes = int64(len(data) - sc.end)
+	return l.makeDurable(s.path, data[:sc.end])
 }
 
-// firm cuts the segment to the sound bytes and makes these durable, whatever became of earlier fsyncs.
-func (l *Log) firm(path string, sound []byte) error {
+// makeDurable cuts the segment to the sound bytes and makes these durable, whatever became of earlier fsyncs.
+func (l *Log) makeDurable(path string, sound []byte) error {
 	f, err := l.fs.open(path)
 	if err != nil {
 		return err
@@ -101,8 +101,8 @@ func (l *Log) firm(path string, sound []byte) error {
 	return l.fs.syncDir(l.dir)
 }
 
-// measure takes the log's size from the folder.
-func (l *Log) measure() error {
+// measureSize takes the log's size from the folder.
+func (l *Log) measureSize() error {
 	segs, err := segments(l.dir)
 	if err != nil {
 		return err

@@ -43,9 +43,9 @@ func (osFS) syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// put writes data to a temporary name, makes it durable and gives it its name. The file is still open.
-func (l *Log) put(path string, data []byte) (file, error) {
-	f, err := l.fs.create(path + temporary)
+// createSegment writes data to a temporary name, makes it durable and gives it its name. The file is still open.
+func (l *Log) createSegment(path string, data []byte) (file, error) {
+	f, err := l.fs.create(path + tempSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -54,35 +54,35 @@ func (l *Log) put(path string, data []byte) (file, error) {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = l.fs.rename(path+temporary, path)
+		err = l.fs.rename(path+tempSuffix, path)
 	}
 	if err == nil {
 		err = l.fs.syncDir(l.dir)
 	}
 	if err != nil {
 		err = errors.Join(err, f.Close())
-		_ = os.Remove(path + temporary) // gone if it was renamed; Open removes it too
+		_ = os.Remove(path + tempSuffix) // gone if it was renamed; Open removes it too
 		return nil, err
 	}
 	return f, nil
 }
 
-// begin opens the segment that the next record goes to. It may take the place of a segment of the same
+// openSegment opens the segment that the next record goes to. It may take the place of a segment of the same
 // first sequence, which a failed append left without a durable record.
-func (l *Log) begin() error {
+func (l *Log) openSegment() error {
 	// created bounds the arrivals of all earlier segments: retention and recovery rely on it.
 	h := header{replica: l.replica, first: l.next.Load(), created: max(l.opt.Clock().UnixMilli(), l.arrival)}
-	f, err := l.put(segmentPath(l.dir, h.first), h.append(nil))
+	f, err := l.createSegment(segmentPath(l.dir, h.first), h.appendTo(nil))
 	if err != nil {
 		return err
 	}
 	l.active, l.activeBytes = f, headerSize
-	l.retain()
-	return l.measure()
+	l.applyRetention()
+	return l.measureSize()
 }
 
-// seal closes the active segment; the next record opens another.
-func (l *Log) seal() error {
+// sealSegment closes the active segment; the next record opens another.
+func (l *Log) sealSegment() error {
 	if l.active == nil {
 		return nil
 	}
@@ -91,9 +91,9 @@ func (l *Log) seal() error {
 	return err
 }
 
-// abandon gives up a segment whose write or fsync failed. If it cannot be truncated the next segment
+// abandonSegment gives up a segment whose write or fsync failed. If it cannot be truncated the next segment
 // still hides what was not acknowledged, so errors change nothing here.
-func (l *Log) abandon() {
+func (l *Log) abandonSegment() {
 	if l.active == nil {
 		return
 	}
@@ -103,14 +103,14 @@ func (l *Log) abandon() {
 	l.active = nil
 }
 
-// retain drops sealed segments by size and age. One that cannot be dropped is counted and tried again.
-func (l *Log) retain() {
+// applyRetention drops sealed segments by size and age. One that cannot be dropped is counted and tried again.
+func (l *Log) applyRetention() {
 	if l.opt.RetainBytes == 0 && l.opt.RetainAge == 0 || !l.rewrite.TryLock() {
 		return // nothing to do, or a rewrite is under way: the next segment asks again
 	}
 	defer l.rewrite.Unlock()
-	if err := l.measure(); err != nil {
-		l.fails.Add(1)
+	if err := l.measureSize(); err != nil {
+		l.failures.Add(1)
 		return
 	}
 	segs, err := segments(l.dir)
@@ -127,7 +127,7 @@ func (l *Log) retain() {
 		}
 	}
 	if err != nil {
-		l.fails.Add(1)
+		l.failures.Add(1)
 	}
 }
 
@@ -191,7 +191,7 @@ func (l *Log) rewriteSegment(s segment, end uint64, drop func(*event.Record) boo
 		return 0, err
 	}
 	h, _ := parseHeader(data) // the scanner judges it
-	out := h.append(make([]byte, 0, len(data)))
+	out := h.appendTo(make([]byte, 0, len(data)))
 	var damage *Damage
 	sc := scanner{each: func(sc *scanner, f frame) bool {
 		payload := f.payload
@@ -214,7 +214,7 @@ func (l *Log) rewriteSegment(s segment, end uint64, drop func(*event.Record) boo
 	if len(out) == len(data) {
 		return 0, nil // nothing to drop, nor leftovers of a failed append
 	}
-	f, err := l.put(s.path, out)
+	f, err := l.createSegment(s.path, out)
 	if err != nil {
 		return 0, err
 	}

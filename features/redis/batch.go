@@ -19,57 +19,57 @@ import (
 // batch is a run of one replica's records on the way into Redis: claim, load, apply, store; what another
 // replica changed meanwhile is loaded and applied again.
 type batch struct {
-	s        *Store
-	part     *part
-	records  []event.Record
-	touched  [][]*entity     // aligned with records: whose state each changes
-	state    *features.State // the entities loaded; its tables are the replica's own part
-	entities map[entityKey]*entity
-	changed  map[string]*ranker.ItemInfo // items with new content, told to OnItem
-	moved    map[entityKey]bool          // what other replicas' copies are behind of; true: it is gone
+	s            *Store
+	part         *counterPart
+	records      []event.Record
+	affected     [][]*entity     // aligned with records: whose state each changes
+	state        *features.State // the entities loaded; its tables are the replica's own part
+	entities     map[entityKey]*entity
+	changedItems map[string]*ranker.ItemInfo // items with new content, told to OnItem
+	outdated     map[entityKey]bool          // what other replicas' copies are behind of; true: it is gone
 }
 
 // entity is a user or item of a batch.
 type entity struct {
 	key   entityKey
 	id    string // the user's or item's own id, "" while only a hash is known
-	val   value
+	value storedValue
 	dirty bool
 }
 
-// apply brings the records, which are one replica's and in order, into Redis. It may be repeated with any
+// applyRecords brings the records, which are one replica's and in order, into Redis. It may be repeated with any
 // of them. On an error some are in; Redis and the tables stay consistent.
-func (s *Store) apply(ctx context.Context, p *part, records []event.Record) error {
+func (s *Store) applyRecords(ctx context.Context, p *counterPart, records []event.Record) error {
 	b := &batch{
-		s: s, part: p, records: records, state: p.own.NewState(),
-		entities: map[entityKey]*entity{}, changed: map[string]*ranker.ItemInfo{}, moved: map[entityKey]bool{},
+		s: s, part: p, records: records, state: p.counters.NewState(),
+		entities: map[entityKey]*entity{}, changedItems: map[string]*ranker.ItemInfo{}, outdated: map[entityKey]bool{},
 	}
 	if err := b.claim(ctx); err != nil {
 		return err
 	}
 	for i := range b.records {
-		b.touched = append(b.touched, b.touch(&b.records[i].Event))
+		b.affected = append(b.affected, b.affectedBy(&b.records[i].Event))
 	}
 	again := slices.Collect(maps.Values(b.entities))
 	for round := 0; len(again) > 0 || round == 0; round++ {
-		if err := pause(ctx, round); err != nil {
+		if err := backOff(ctx, round); err != nil {
 			return err
 		}
 		if err := b.load(ctx, again); err != nil {
 			return err
 		}
-		b.run()
+		b.applyAll()
 		var err error
-		if again, err = b.store(ctx); err != nil {
+		if again, err = b.storeChanged(ctx); err != nil {
 			return err
 		}
 		s.stats.conflicts.Add(int64(len(again)))
 	}
-	return b.announce(ctx)
+	return b.announceChanges(ctx)
 }
 
-// pause waits before another round, longer and more at random each time.
-func pause(ctx context.Context, round int) error {
+// backOff waits before another round, longer and more at random each time.
+func backOff(ctx context.Context, round int) error {
 	if round == 0 {
 		return ctx.Err()
 	}
@@ -81,8 +81,8 @@ func pause(ctx context.Context, round int) error {
 	}
 }
 
-// touch returns whose state an event changes.
-func (b *batch) touch(e *event.Event) (out []*entity) {
+// affectedBy returns whose state an event changes.
+func (b *batch) affectedBy(e *event.Event) (out []*entity) {
 	add := func(key entityKey, id string) {
 		got := b.entities[key]
 		if got == nil {
@@ -97,21 +97,21 @@ func (b *batch) touch(e *event.Event) (out []*entity) {
 		}
 	}
 	switch e.Kind {
-	case event.Item, event.Delete:
+	case event.EventItem, event.EventDelete:
 		add(itemKey(e.ItemID), e.ItemID)
-	case event.User:
+	case event.EventUser:
 		add(userKey(e.UserID), e.UserID)
-	case event.Interaction:
+	case event.EventInteraction:
 		if slices.Contains(b.s.cfg.Actions, e.Action) {
 			add(userKey(e.UserID), e.UserID)
 			add(itemKey(e.ItemID), e.ItemID)
 		}
-	case event.Impression:
+	case event.EventImpression:
 		add(userKey(e.UserID), e.UserID)
 		for _, id := range e.Shown {
 			add(itemKey(id), id)
 		}
-	case event.Erase:
+	case event.EventErase:
 		add(entityKey{true, e.UserHash}, "")
 	}
 	return out
@@ -123,7 +123,7 @@ func (b *batch) claim(ctx context.Context) error {
 	cmds := make([]*redis.StatusCmd, len(b.records))
 	mine := make([]string, len(b.records))
 	for i := range b.records {
-		mine[i] = claimOf(b.part.name(), b.records[i].Seq)
+		mine[i] = claimValue(b.part.replicaName(), b.records[i].Seq)
 		cmds[i] = pipe.SetArgs(ctx, b.s.keys.claim(b.records[i].Event.ID), mine[i], redis.SetArgs{Mode: "NX", Get: true, TTL: b.s.opt.ClaimTTL})
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
@@ -133,7 +133,7 @@ func (b *batch) claim(ctx context.Context) error {
 		switch {
 		case errors.Is(err, redis.Nil) || err == nil && who == mine[i]:
 			kept = append(kept, b.records[i])
-		case err != nil && !wrongType(err):
+		case err != nil && !isWrongType(err):
 			return err
 		}
 	}
@@ -141,8 +141,8 @@ func (b *batch) claim(ctx context.Context) error {
 	return nil
 }
 
-// claimOf says who counted an event.
-func claimOf(replica string, seq uint64) string { return fmt.Sprintf("%s:%d", replica, seq) }
+// claimValue says who counted an event.
+func claimValue(replica string, seq uint64) string { return fmt.Sprintf("%s:%d", replica, seq) }
 
 // load reads the entities' values and their contents; a damaged one counts as missing.
 func (b *batch) load(ctx context.Context, list []*entity) error {
@@ -151,16 +151,16 @@ func (b *batch) load(ctx context.Context, list []*entity) error {
 	}
 	keys := make([]string, len(list))
 	for i, e := range list {
-		keys[i] = b.s.keys.of(e.key)
+		keys[i] = b.s.keys.state(e.key)
 	}
-	vals, err := b.s.conn.Values(ctx, keys)
+	vals, err := b.s.conn.GetMany(ctx, keys)
 	if err != nil {
 		return err
 	}
 	var bare []*entity // items without their content
 	for i, e := range list {
 		raw, _ := vals[i].(string)
-		e.val, e.dirty = b.s.decode(raw), false
+		e.value, e.dirty = b.s.decodeStored(raw), false
 		if e.key.user {
 			b.putUser(e)
 		} else if it := b.putItem(e); it != nil && !it.Complete() {
@@ -172,10 +172,10 @@ func (b *batch) load(ctx context.Context, list []*entity) error {
 
 func (b *batch) putUser(e *entity) {
 	var u *features.UserState
-	if e.val.packed != "" {
-		id, got, err := b.state.DecodeUser([]byte(e.val.packed))
+	if e.value.packed != "" {
+		id, got, err := b.state.DecodeUser([]byte(e.value.packed))
 		if err != nil {
-			b.s.damaged(err)
+			b.s.countDamaged(err)
 		} else {
 			e.id, u = id, got
 		}
@@ -185,12 +185,12 @@ func (b *batch) putUser(e *entity) {
 
 func (b *batch) putItem(e *entity) *features.ItemState {
 	var it *features.ItemState
-	if e.val.packed != "" {
-		_, got, err := b.state.DecodeItem([]byte(e.val.packed))
+	if e.value.packed != "" {
+		_, got, err := b.state.DecodeItem([]byte(e.value.packed))
 		if err != nil {
-			b.s.damaged(err)
+			b.s.countDamaged(err)
 		} else if it = got; !it.Complete() {
-			if h := b.s.local.get(e.key).copy(); h != nil && h.item != nil && h.item.Hash == it.Hash {
+			if h := b.s.cache.get(e.key).latestCopy(); h != nil && h.item != nil && h.item.Hash == it.Hash {
 				it.Content = h.item.Content
 			}
 		}
@@ -207,7 +207,7 @@ func (b *batch) loadContents(ctx context.Context, list []*entity) error {
 	for i, e := range list {
 		keys[i] = b.s.keys.content(e.id)
 	}
-	vals, err := b.s.conn.Values(ctx, keys)
+	vals, err := b.s.conn.GetMany(ctx, keys)
 	if err != nil {
 		return err
 	}
@@ -222,16 +222,16 @@ func (b *batch) loadContents(ctx context.Context, list []*entity) error {
 	return nil
 }
 
-// run applies the records to whatever does not include them yet.
-func (b *batch) run() {
+// applyAll applies the records to whatever does not include them yet.
+func (b *batch) applyAll() {
 	r := b.part.replica
 	for i := range b.records {
 		rec := &b.records[i]
-		skip := features.Skip{Tables: b.part.has(rec.Seq)}
+		skip := features.AppliedParts{Counters: b.part.includes(rec.Seq)}
 		var open []*entity
-		for _, e := range b.touched[i] {
+		for _, e := range b.affected[i] {
 			switch {
-			case !e.val.includes(r, rec.Seq) && rec.Arrival >= e.val.gone:
+			case !e.value.includes(r, rec.Seq) && rec.Arrival >= e.value.erasedAt:
 				open = append(open, e)
 			case e.key.user:
 				skip.User = true
@@ -242,28 +242,28 @@ func (b *batch) run() {
 				skip.Items[e.id] = true
 			}
 		}
-		if len(open) > 0 || !skip.Tables {
-			b.one(rec, skip, open)
+		if len(open) > 0 || !skip.Counters {
+			b.applyOne(rec, skip, open)
 		}
-		b.part.add(rec.Seq)
+		b.part.include(rec.Seq)
 	}
 }
 
-func (b *batch) one(rec *event.Record, skip features.Skip, open []*entity) {
-	gone := rec.Event.Kind == event.Erase || rec.Event.Kind == event.Delete
+func (b *batch) applyOne(rec *event.Record, skip features.AppliedParts, open []*entity) {
+	gone := rec.Event.Kind == event.EventErase || rec.Event.Kind == event.EventDelete
 	if gone && len(open) == 0 {
 		return // forgotten already, by a later event
 	}
-	if info := b.state.ApplyRest(rec, skip); info != nil && !skip.Items[info.ID] {
-		b.changed[info.ID] = info
-		b.moved[itemKey(info.ID)] = false
+	if info := b.state.ApplyRemaining(rec, skip); info != nil && !skip.Items[info.ID] {
+		b.changedItems[info.ID] = info
+		b.outdated[itemKey(info.ID)] = false
 	}
 	for _, e := range open {
-		e.val.include(b.part.replica, rec.Seq)
+		e.value.include(b.part.replica, rec.Seq)
 		e.dirty = true
 		if gone {
-			e.val.gone = max(e.val.gone, rec.Arrival)
-			b.moved[e.key] = true
+			e.value.erasedAt = max(e.value.erasedAt, rec.Arrival)
+			b.outdated[e.key] = true
 		}
 	}
 }
@@ -285,8 +285,8 @@ if KEYS[2] then
 end
 return 1`
 
-// store writes what changed, and returns the entities that somebody else wrote meanwhile.
-func (b *batch) store(ctx context.Context) (lost []*entity, err error) {
+// storeChanged writes what changed, and returns the entities that somebody else wrote meanwhile.
+func (b *batch) storeChanged(ctx context.Context) (lost []*entity, err error) {
 	var dirty []*entity
 	for _, e := range b.entities {
 		if e.dirty {
@@ -298,9 +298,9 @@ func (b *batch) store(ctx context.Context) (lost []*entity, err error) {
 	}
 	pipe := b.s.conn.Pipeline()
 	cmds := make([]*redis.Cmd, len(dirty))
-	ttl := b.s.cfg.Age().Milliseconds()
+	ttl := b.s.cfg.MaxAgeDuration().Milliseconds()
 	for i, e := range dirty {
-		keys, args := b.pack(e, ttl)
+		keys, args := b.casArguments(e, ttl)
 		cmds[i] = pipe.Eval(ctx, casScript, keys, args...)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
@@ -317,10 +317,10 @@ func (b *batch) store(ctx context.Context) (lost []*entity, err error) {
 	return lost, nil
 }
 
-// pack returns the script's keys and arguments for an entity.
-func (b *batch) pack(e *entity, ttl int64) (keys []string, args []any) {
-	buf := e.val.encode(make([]byte, 0, 512))
-	keys, args = []string{b.s.keys.of(e.key)}, []any{e.val.rev, nil, ttl}
+// casArguments returns the script's keys and arguments for an entity.
+func (b *batch) casArguments(e *entity, ttl int64) (keys []string, args []any) {
+	buf := e.value.encodeHeader(make([]byte, 0, 512))
+	keys, args = []string{b.s.keys.state(e.key)}, []any{e.value.rev, nil, ttl}
 	if e.key.user {
 		if u := b.state.UserState(e.id); u != nil {
 			buf = b.state.AppendUser(buf, e.id, u)
@@ -344,25 +344,25 @@ func (b *batch) pack(e *entity, ttl int64) (keys []string, args []any) {
 	return keys, args
 }
 
-// announce tells the other replicas whose copies are outdated, and this one's encoder of new texts.
-func (b *batch) announce(ctx context.Context) error {
-	if len(b.moved) > 0 {
-		keys := make([]any, 0, 2*len(b.moved))
-		for k, gone := range b.moved {
-			b.s.local.moved(k, gone)
-			keys = append(keys, b.s.keys.of(k), map[bool]string{true: changeGone}[gone])
+// announceChanges tells the other replicas whose copies are outdated, and this one's encoder of new texts.
+func (b *batch) announceChanges(ctx context.Context) error {
+	if len(b.outdated) > 0 {
+		keys := make([]any, 0, 2*len(b.outdated))
+		for k, gone := range b.outdated {
+			b.s.cache.applyChange(k, gone)
+			keys = append(keys, b.s.keys.state(k), map[bool]string{true: changeGone}[gone])
 		}
 		pipe := b.s.conn.Pipeline()
 		for part := range slices.Chunk(keys, 1000) {
 			pipe.XAdd(ctx, &redis.XAddArgs{Stream: b.s.keys.changes(), MaxLen: maxChanges, Approx: true, Values: part})
 		}
-		pipe.PExpire(ctx, b.s.keys.changes(), b.s.cfg.Age())
+		pipe.PExpire(ctx, b.s.keys.changes(), b.s.cfg.MaxAgeDuration())
 		if _, err := pipe.Exec(ctx); err != nil {
 			return err
 		}
 	}
-	if len(b.changed) > 0 && b.s.opt.OnItem != nil {
-		b.s.opt.OnItem(slices.Collect(maps.Values(b.changed)))
+	if len(b.changedItems) > 0 && b.s.opt.OnItem != nil {
+		b.s.opt.OnItem(slices.Collect(maps.Values(b.changedItems)))
 	}
 	return nil
 }

@@ -19,9 +19,9 @@ func catalogue(t testing.TB, s *opened, n int) (ids []string) {
 	for i := range n {
 		id := fmt.Sprint("item-", i)
 		ids = append(ids, id)
-		evs = append(evs, event.Event{Kind: event.Item, ID: "d" + id, ItemID: id, Title: &title, Tags: []string{fmt.Sprint("tag", i%50)}, Time: 1},
-			event.Event{Kind: event.Interaction, ID: "c" + id, UserID: "u", ItemID: id, Action: "click", Time: 2 + int64(i)},
-			event.Event{Kind: event.Impression, ID: "s" + id, UserID: "u", Shown: []string{id}, Time: 1 + int64(i)})
+		evs = append(evs, event.Event{Kind: event.EventItem, ID: "d" + id, ItemID: id, Title: &title, Tags: []string{fmt.Sprint("tag", i%50)}, Time: 1},
+			event.Event{Kind: event.EventInteraction, ID: "c" + id, UserID: "u", ItemID: id, Action: "click", Time: 2 + int64(i)},
+			event.Event{Kind: event.EventImpression, ID: "s" + id, UserID: "u", Shown: []string{id}, Time: 1 + int64(i)})
 	}
 	for len(evs) > 0 {
 		k := min(1000, len(evs))
@@ -34,7 +34,7 @@ func catalogue(t testing.TB, s *opened, n int) (ids []string) {
 	return ids
 }
 
-func query(t testing.TB, user string, ids []string) *ranker.Query {
+func query(t testing.TB, user string, ids []string) *ranker.FeatureQuery {
 	t.Helper()
 	sch, err := ranker.NewSchema([]ranker.Feature{
 		{Name: "clicks", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"},
@@ -44,7 +44,7 @@ func query(t testing.TB, user string, ids []string) *ranker.Query {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := &ranker.Query{User: user, Now: 1000, Schema: sch}
+	q := &ranker.FeatureQuery{User: user, Now: 1000, Schema: sch}
 	for _, id := range ids {
 		q.Candidates = append(q.Candidates, ranker.Candidate{ID: id})
 	}

@@ -44,28 +44,28 @@ func measure(servers []*redistest.Server, do func()) (least cost) {
 }
 
 // warm opens a replica that has not written what it ranks, and ranks until it asks for nothing twice.
-func warm(t *testing.T, url string, candidates int) (s *opened, q *ranker.Query) {
+func warm(t *testing.T, url string, candidates int) (s *opened, q *ranker.FeatureQuery) {
 	t.Helper()
 	ids := catalogue(t, replicas(t, url, 1)[0], 300)
 	s = replicas(t, url, 1)[0]
 	q = query(t, "u", ids[:candidates]) // the history is the last hundred
-	before := s.Stats().Trips
+	before := s.Stats().RoundTrips
 	s.whole(t, q)
-	if n := s.Stats().Trips - before; n != 2 {
+	if n := s.Stats().RoundTrips - before; n != 2 {
 		t.Errorf("%d round trips of a new replica, want 2: one for user and candidates, one for the history", n)
 	}
 	eventually(t, "one round trip", func() bool {
-		before := s.Stats().Trips
+		before := s.Stats().RoundTrips
 		s.whole(t, q)
-		return s.Stats().Trips-before == 1
+		return s.Stats().RoundTrips-before == 1
 	})
 	return s, q
 }
 
 // whole reads, and checks that nothing is missing.
-func (o *opened) whole(t testing.TB, q *ranker.Query) {
+func (o *opened) whole(t testing.TB, q *ranker.FeatureQuery) {
 	t.Helper()
-	if st := o.read(t, q); st.Read != len(q.Candidates) || st.Stale || st.History[0] == nil || st.Items[0] == nil {
+	if st := o.read(t, q); st.ItemsRead != len(q.Candidates) || st.Stale || st.RecentItems[0] == nil || st.Items[0] == nil {
 		t.Fatalf("not the whole state: %+v", st)
 	}
 }

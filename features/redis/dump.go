@@ -17,8 +17,8 @@ import (
 // Dump returns all that Redis holds for the configuration, in small steps beside the service. It is not of one
 // moment: events that come meanwhile may be in it or not, each user and item by itself.
 func Dump(ctx context.Context, conn *redisconn.Conn, cfg features.Config) (*features.Dump, error) {
-	t := features.NewTables(cfg)
-	s := &Store{cfg: cfg, conn: conn, tables: t, keys: newKeys(conn.Prefix, t.Hash()), log: quietLog}
+	t := features.NewCounters(cfg)
+	s := &Store{cfg: cfg, conn: conn, counters: t, keys: newKeys(conn.Prefix, t.LayoutHash()), log: discardLog}
 	d := &features.Dump{Config: cfg, Items: s.itemRows(ctx), Users: s.userRows(ctx)}
 	// The parts first: what is counted after them is in the replicas' logs, which come again on top.
 	names, err := conn.SMembers(ctx, s.keys.replicas()).Result()
@@ -34,17 +34,17 @@ func Dump(ctx context.Context, conn *redisconn.Conn, cfg features.Config) (*feat
 		if err != nil || m == nil {
 			return nil, errors.Join(fmt.Errorf("replica %s has no part of the tables that can be read", name), err)
 		}
-		p := newPart(cfg, id)
-		if _, err := s.fill(ctx, p, m); err != nil {
+		p := newCounterPart(cfg, id)
+		if _, err := s.loadChunks(ctx, p, m); err != nil {
 			return nil, err
 		}
-		d.Parts = append(d.Parts, features.Part{Replica: name, Seq: min(p.done, p.span.last), Tables: p.own})
+		d.Parts = append(d.Parts, features.CounterPart{Replica: name, Seq: min(p.appliedTo, p.applied.last), Counters: p.counters})
 	}
 	return d, nil
 }
 
-// rows yields what decode makes of every value of a kind.
-func rows[T any](ctx context.Context, s *Store, kind string, decode func(ctx context.Context, raw []any) ([]T, error)) iter.Seq2[T, error] {
+// scanRows yields what decode makes of every value of a kind.
+func scanRows[T any](ctx context.Context, s *Store, kind string, decode func(ctx context.Context, raw []any) ([]T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		errStop := errors.New("stop")
 		seen := map[string]bool{} // a scan may give a key twice
@@ -56,7 +56,7 @@ func rows[T any](ctx context.Context, s *Store, kind string, decode func(ctx con
 					fresh = append(fresh, k)
 				}
 			}
-			vals, err := s.conn.Values(ctx, fresh)
+			vals, err := s.conn.GetMany(ctx, fresh)
 			if err != nil {
 				return err
 			}
@@ -76,15 +76,15 @@ func rows[T any](ctx context.Context, s *Store, kind string, decode func(ctx con
 }
 
 func (s *Store) userRows(ctx context.Context) iter.Seq2[features.UserRow, error] {
-	return rows(ctx, s, "u:", func(_ context.Context, vals []any) (out []features.UserRow, err error) {
+	return scanRows(ctx, s, "u:", func(_ context.Context, vals []any) (out []features.UserRow, err error) {
 		for _, val := range vals {
 			raw, _ := val.(string)
-			if v := s.decode(raw); v.packed != "" {
-				id, u, err := s.tables.DecodeUser([]byte(v.packed))
+			if v := s.decodeStored(raw); v.packed != "" {
+				id, u, err := s.counters.DecodeUser([]byte(v.packed))
 				if err != nil {
 					return out, err
 				}
-				out = append(out, s.tables.UserRow(id, u))
+				out = append(out, s.counters.UserRow(id, u))
 			}
 		}
 		return out, nil
@@ -92,13 +92,13 @@ func (s *Store) userRows(ctx context.Context) iter.Seq2[features.UserRow, error]
 }
 
 func (s *Store) itemRows(ctx context.Context) iter.Seq2[features.ItemRow, error] {
-	return rows(ctx, s, "i:", func(ctx context.Context, vals []any) (out []features.ItemRow, err error) {
+	return scanRows(ctx, s, "i:", func(ctx context.Context, vals []any) (out []features.ItemRow, err error) {
 		var ids, contents []string
 		var states []*features.ItemState
 		for _, val := range vals {
 			raw, _ := val.(string)
-			if v := s.decode(raw); v.packed != "" {
-				id, it, err := s.tables.DecodeItem([]byte(v.packed))
+			if v := s.decodeStored(raw); v.packed != "" {
+				id, it, err := s.counters.DecodeItem([]byte(v.packed))
 				if err != nil {
 					return nil, err
 				}
@@ -108,7 +108,7 @@ func (s *Store) itemRows(ctx context.Context) iter.Seq2[features.ItemRow, error]
 		if len(ids) == 0 {
 			return nil, nil
 		}
-		beside, err := s.conn.Values(ctx, contents)
+		beside, err := s.conn.GetMany(ctx, contents)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +116,7 @@ func (s *Store) itemRows(ctx context.Context) iter.Seq2[features.ItemRow, error]
 			if c := s.decodeContent(beside[i]); c != nil {
 				it.Content = *c
 			}
-			out = append(out, s.tables.ItemRow(ids[i], it))
+			out = append(out, s.counters.ItemRow(ids[i], it))
 		}
 		return out, nil
 	})
@@ -128,19 +128,19 @@ const restoreBatch = 2000
 // Restore replaces all users, items and counters that Redis holds for the tenant with the dump. Replicas that are
 // running bring in what the dump lacks of their logs.
 func Restore(ctx context.Context, conn *redisconn.Conn, d *features.Dump, progress func(done int)) error {
-	if err := drop(ctx, conn); err != nil {
+	if err := deleteState(ctx, conn); err != nil {
 		return err
 	}
-	t := features.NewTables(d.Config)
-	s := &Store{cfg: d.Config, conn: conn, tables: t, keys: newKeys(conn.Prefix, t.Hash()), log: quietLog}
-	base := value{}
+	t := features.NewCounters(d.Config)
+	s := &Store{cfg: d.Config, conn: conn, counters: t, keys: newKeys(conn.Prefix, t.LayoutHash()), log: discardLog}
+	base := storedValue{}
 	for _, p := range d.Parts {
 		id, err := strconv.ParseUint(p.Replica, 16, 64)
 		if err != nil {
 			return fmt.Errorf("replica id %q: %w", p.Replica, err)
 		}
-		if p.Seq > 0 && len(base.spans) < maxSpans {
-			base.spans = append(base.spans, span{replica: id, low: p.Seq, first: p.Seq, last: p.Seq})
+		if p.Seq > 0 && len(base.applied) < maxAppliedSeqs {
+			base.applied = append(base.applied, appliedSeqs{replica: id, upTo: p.Seq, first: p.Seq, last: p.Seq})
 		}
 	}
 	w := &restorer{s: s, ctx: ctx, pipe: conn.Pipeline(), progress: progress}
@@ -167,14 +167,14 @@ func Restore(ctx context.Context, conn *redisconn.Conn, d *features.Dump, progre
 
 // dropOthers removes the parts of replicas that published one during the restoring: of what they wrote until now some
 // was written over. Without its part a replica applies its whole log again.
-func (s *Store) dropOthers(ctx context.Context, parts []features.Part) error {
+func (s *Store) dropOthers(ctx context.Context, parts []features.CounterPart) error {
 	names, err := s.conn.SMembers(ctx, s.keys.replicas()).Result()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if !slices.ContainsFunc(parts, func(p features.Part) bool { return p.Replica == name }) {
-			if err := s.conn.Unlink(ctx, s.keys.part(name)).Err(); err != nil {
+		if !slices.ContainsFunc(parts, func(p features.CounterPart) bool { return p.Replica == name }) {
+			if err := s.conn.Unlink(ctx, s.keys.counterPart(name)).Err(); err != nil {
 				return err
 			}
 		}
@@ -182,19 +182,19 @@ func (s *Store) dropOthers(ctx context.Context, parts []features.Part) error {
 	return nil
 }
 
-func (s *Store) restorePart(ctx context.Context, from features.Part) error {
+func (s *Store) restorePart(ctx context.Context, from features.CounterPart) error {
 	id, err := strconv.ParseUint(from.Replica, 16, 64)
 	if err != nil {
 		return err
 	}
-	p := newPart(s.cfg, id)
-	p.own, p.done = from.Tables, from.Seq
-	p.span = span{replica: id, low: from.Seq, first: from.Seq, last: from.Seq}
-	for n := range chunks {
-		p.dirty[n] = true
+	p := newCounterPart(s.cfg, id)
+	p.counters, p.appliedTo = from.Counters, from.Seq
+	p.applied = appliedSeqs{replica: id, upTo: from.Seq, first: from.Seq, last: from.Seq}
+	for n := range chunkCount {
+		p.dirtyChunks[n] = true
 	}
-	for len(p.dirty) > 0 {
-		if err := s.publish(ctx, p); err != nil {
+	for len(p.dirtyChunks) > 0 {
+		if err := s.publishPart(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -210,35 +210,35 @@ type restorer struct {
 	progress func(done int)
 }
 
-func (w *restorer) item(r *features.ItemRow, v value, err error) error {
+func (w *restorer) item(r *features.ItemRow, v storedValue, err error) error {
 	if err != nil {
 		return err
 	}
-	it, err := w.s.tables.ItemFromRow(r)
+	it, err := w.s.counters.ItemFromRow(r)
 	if err != nil {
 		return err
 	}
 	if it.Info != nil {
-		w.pipe.Set(w.ctx, w.s.keys.content(r.Item.ID), w.s.tables.AppendContent(nil, it), w.s.cfg.Age())
+		w.pipe.Set(w.ctx, w.s.keys.content(r.Item.ID), w.s.counters.AppendContent(nil, it), w.s.cfg.MaxAgeDuration())
 	}
-	raw := seal(w.s.tables.AppendItemState(v.encode(nil), r.Item.ID, it))
+	raw := seal(w.s.counters.AppendItemState(v.encodeHeader(nil), r.Item.ID, it))
 	return w.set(w.s.keys.item(r.Item.ID), raw)
 }
 
-func (w *restorer) user(r *features.UserRow, v value, err error) error {
+func (w *restorer) user(r *features.UserRow, v storedValue, err error) error {
 	if err != nil {
 		return err
 	}
-	u, err := w.s.tables.UserFromRow(r)
+	u, err := w.s.counters.UserFromRow(r)
 	if err != nil {
 		return err
 	}
-	raw := seal(w.s.tables.AppendUser(v.encode(nil), r.ID, u))
-	return w.set(w.s.keys.of(userKey(r.ID)), raw)
+	raw := seal(w.s.counters.AppendUser(v.encodeHeader(nil), r.ID, u))
+	return w.set(w.s.keys.state(userKey(r.ID)), raw)
 }
 
 func (w *restorer) set(key string, raw []byte) error {
-	w.pipe.Set(w.ctx, key, raw, w.s.cfg.Age())
+	w.pipe.Set(w.ctx, key, raw, w.s.cfg.MaxAgeDuration())
 	w.done++
 	if w.n++; w.n < restoreBatch {
 		return nil

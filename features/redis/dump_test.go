@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"relish/features"
-	"relish/features/arrowio"
 	"relish/features/event"
 	"relish/features/redis"
+	"relish/features/snapshot"
 	"relish/features/storetest"
 	"relish/internal/redisconn"
 	"relish/internal/redistest"
@@ -27,7 +27,7 @@ func TestDumpRestoreRebuild(t *testing.T) {
 	}{"server": {server.URL(), []*redistest.Server{server}}, "cluster": {cluster.URL(), cluster.Nodes}} {
 		t.Run(name, func(t *testing.T) {
 			url := c.url
-			evs := storetest.Events(rand.New(rand.NewPCG(9, 9)), 300)
+			evs := storetest.RandomEvents(rand.New(rand.NewPCG(9, 9)), 300)
 			r := replicas(t, url, 2)
 			r[0].add(t, slices.Clone(evs[:100])...)
 			r[1].add(t, slices.Clone(evs[100:])...)
@@ -38,7 +38,7 @@ func TestDumpRestoreRebuild(t *testing.T) {
 			for _, s := range r {
 				replay(t, want, s.dir)
 			}
-			sch := storetest.WideSchema(t)
+			sch := storetest.AllCountersSchema(t)
 			same := func(s *opened) func() bool { return func() bool { return sameState(t, sch, want, s) } }
 			for _, s := range r {
 				eventually(t, "before", same(s))
@@ -54,7 +54,7 @@ func TestDumpRestoreRebuild(t *testing.T) {
 				t.Fatal(err)
 			}
 			snap := filepath.Join(t.TempDir(), "snap")
-			if _, err := arrowio.Write(snap, d); err != nil {
+			if _, err := snapshot.Write(snap, d); err != nil {
 				t.Fatal(err)
 			}
 
@@ -89,7 +89,7 @@ func TestDumpRestoreRebuild(t *testing.T) {
 			}
 			// The snapshot does not have what came after it; the logs do.
 			reopen("as it was")
-			loaded, err := arrowio.Load(snap, features.DefaultConfig())
+			loaded, err := snapshot.Load(snap, features.DefaultConfig())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,7 +118,7 @@ func TestDumpRestoreRebuild(t *testing.T) {
 func TestRebuildBesideReplica(t *testing.T) {
 	server := redistest.Start(t)
 	r := replicas(t, server.URL(), 2)
-	evs := storetest.Events(rand.New(rand.NewPCG(4, 4)), 300)
+	evs := storetest.RandomEvents(rand.New(rand.NewPCG(4, 4)), 300)
 	r[0].add(t, slices.Clone(evs[:200])...)
 	r[1].add(t, slices.Clone(evs[150:])...) // a sixth was sent to both
 	r[0].close(t)
@@ -131,7 +131,7 @@ func TestRebuildBesideReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	sch := storetest.WideSchema(t)
+	sch := storetest.AllCountersSchema(t)
 	for i := range 3 {
 		if err := redis.Rebuild(t.Context(), conn, features.DefaultConfig(), nil, []string{r[0].dir}, nil); err != nil {
 			t.Fatal(err)

@@ -39,7 +39,7 @@ func TestRedisAbsentAtStart(t *testing.T) {
 func TestRedisGoesAway(t *testing.T) {
 	for name, c := range map[string]struct{ away, back func(*redistest.Server) }{
 		"killed":  {(*redistest.Server).Kill, (*redistest.Server).Start}, // it comes back empty
-		"hung":    {(*redistest.Server).Stop, (*redistest.Server).Continue},
+		"hung":    {(*redistest.Server).Pause, (*redistest.Server).Resume},
 		"flushed": {func(s *redistest.Server) { s.Do("FLUSHALL") }, func(*redistest.Server) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,11 +90,11 @@ func TestLateReplies(t *testing.T) {
 	server := redistest.Start(t)
 	svc := loaded(t, server.URL())
 	for range 5 {
-		server.Stop()
+		server.Pause()
 		for range 5 {
 			svc.rank(t)
 		}
-		server.Continue()
+		server.Resume()
 		var wg sync.WaitGroup
 		for w := range 8 {
 			wg.Go(func() {
@@ -116,15 +116,15 @@ func TestLateReplies(t *testing.T) {
 func TestBadNetwork(t *testing.T) {
 	for name, fault := range map[string]redistest.Fault{
 		"slow":   {Delay: 200 * time.Millisecond},
-		"drip":   {Delay: 10 * time.Millisecond, Slice: 1},
-		"cut":    {Cut: 500},
+		"drip":   {Delay: 10 * time.Millisecond, PieceBytes: 1},
+		"cut":    {CutAfter: 500},
 		"silent": {Silent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			proxy := redistest.StartProxy(t, redistest.Start(t))
 			svc := loaded(t, proxy.URL())
-			before := proxy.Opened()
-			proxy.Set(fault)
+			before := proxy.Connections()
+			proxy.SetFault(fault)
 			start := time.Now()
 			whole, n := 0, 0
 			for n < 100 || time.Since(start) < 500*time.Millisecond {
@@ -136,10 +136,10 @@ func TestBadNetwork(t *testing.T) {
 			if whole > 3 { // replies that were on their way
 				t.Errorf("%d of %d answers do not say that they lack something", whole, n)
 			}
-			if opened := proxy.Opened() - before; opened > 64 {
+			if opened := proxy.Connections() - before; opened > 64 {
 				t.Errorf("%d connections were dialled in half a second", opened)
 			}
-			proxy.Set(redistest.Fault{})
+			proxy.SetFault(redistest.Fault{})
 			svc.whole(t)
 		})
 	}
@@ -174,7 +174,7 @@ func TestManyCallers(t *testing.T) {
 		wg.Go(func() {
 			st, err := svc.Read(t.Context(), q)
 			switch {
-			case err != nil || st.Read != len(svc.ids):
+			case err != nil || st.ItemsRead != len(svc.ids):
 				t.Errorf("%v, %+v", err, st)
 			case st.Stale:
 				stale.Add(1)
@@ -188,7 +188,7 @@ func TestManyCallers(t *testing.T) {
 	}
 	wg.Wait()
 	after := svc.Stats()
-	if asked := after.Trips - before.Trips; asked < whole.Load() || after.StaleReads-before.StaleReads != stale.Load() {
+	if asked := after.RoundTrips - before.RoundTrips; asked < whole.Load() || after.StaleReads-before.StaleReads != stale.Load() {
 		t.Errorf("%d questions, %d whole answers, %d stale ones, %d counted as such", asked, whole.Load(), stale.Load(), after.StaleReads-before.StaleReads)
 	}
 	svc.whole(t)
@@ -217,8 +217,8 @@ func TestAgeOfCopies(t *testing.T) {
 	eventually(t, "the outage is noticed", func() bool { svc.rank(t); return svc.Stats().BehindFor > 0 })
 	first := svc.Stats().BehindFor
 	for range 50 {
-		if st := svc.read(t, query(t, "u", svc.ids)); !st.Stale || st.Read != len(svc.ids) {
-			t.Errorf("%d of %d items come from local copies, stale %v", st.Read, len(svc.ids), st.Stale)
+		if st := svc.read(t, query(t, "u", svc.ids)); !st.Stale || st.ItemsRead != len(svc.ids) {
+			t.Errorf("%d of %d items come from local copies, stale %v", st.ItemsRead, len(svc.ids), st.Stale)
 		}
 	}
 	if now := svc.Stats().BehindFor; now <= first {

@@ -9,49 +9,49 @@ import (
 	"relish/features"
 )
 
-// local is what this replica has seen of users and items: decoded, bounded in bytes, and only a cache.
+// localCache is what this replica has seen of users and items: decoded, bounded in bytes, and only a cache.
 // It spares decoding what did not change and fetching contents; and it is what is served while Redis is
 // away.
-type local struct {
-	cache *ristretto.Cache[string, *held]
-	epoch atomic.Uint64 // contents of an older epoch may have changed unheard
-	drops atomic.Uint64 // how often something was dropped or outdated
+type localCache struct {
+	cache         *ristretto.Cache[string, *cacheEntry]
+	epoch         atomic.Uint64 // contents of an older epoch may have changed unheard
+	invalidations atomic.Uint64 // how often something was dropped or outdated
 }
 
-// held is one entity's newest copy. What it points to is immutable.
-type held struct {
-	key string // in Redis
-	now atomic.Pointer[seen]
+// cacheEntry is one entity's newest copy. What it points to is immutable.
+type cacheEntry struct {
+	key    string // in Redis
+	latest atomic.Pointer[entityCopy]
 }
 
-type seen struct {
-	rev   string
-	epoch uint64
-	user  *features.UserState // of a user
-	item  *features.ItemState // of an item; both nil: there is none
-	past  atomic.Pointer[past]
+type entityCopy struct {
+	rev     string
+	epoch   uint64
+	user    *features.UserState // of a user
+	item    *features.ItemState // of an item; both nil: there is none
+	history atomic.Pointer[userHistory]
 }
 
-// past is a user's history, looked up. It holds until the next drop: any of its items may be meant.
-type past struct {
-	drops    uint64
-	contents []*features.Content
+// userHistory is a user's history, looked up. It holds until the next drop: any of its items may be meant.
+type userHistory struct {
+	invalidations uint64
+	contents      []*features.Content
 }
 
-// heldCost is what an entry takes beside its content, in bytes, about.
-const heldCost = 1 << 10
+// entryCost is what an entry takes beside its content, in bytes, about.
+const entryCost = 1 << 10
 
-func newLocal(maxBytes int64) (*local, error) {
-	c, err := ristretto.NewCache(&ristretto.Config[string, *held]{
-		NumCounters: max(1000, maxBytes/heldCost*10), MaxCost: maxBytes, BufferItems: 64,
+func newLocalCache(maxBytes int64) (*localCache, error) {
+	c, err := ristretto.NewCache(&ristretto.Config[string, *cacheEntry]{
+		NumCounters: max(1000, maxBytes/entryCost*10), MaxCost: maxBytes, BufferItems: 64,
 	})
-	return &local{cache: c}, err
+	return &localCache{cache: c}, err
 }
 
-func (l *local) close() { l.cache.Close() }
+func (l *localCache) closeCache() { l.cache.Close() }
 
-// name is an entity's name here. No item's id begins with a zero byte.
-func (e entityKey) name() string {
+// cacheKey is an entity's name here. No item's id begins with a zero byte.
+func (e entityKey) cacheKey() string {
 	if e.user {
 		return "\x00" + e.id
 	}
@@ -68,85 +68,87 @@ func entityOf(key string) entityKey {
 }
 
 // get returns the entry of an entity, nil for none.
-func (l *local) get(e entityKey) *held {
-	h, _ := l.cache.Get(e.name())
+func (l *localCache) get(e entityKey) *cacheEntry {
+	h, _ := l.cache.Get(e.cacheKey())
 	return h
 }
 
-// copy returns the newest copy, nil for none.
-func (h *held) copy() *seen {
+// latestCopy returns the newest copy, nil for none.
+func (h *cacheEntry) latestCopy() *entityCopy {
 	if h == nil {
 		return nil
 	}
-	return h.now.Load()
+	return h.latest.Load()
 }
 
 // put keeps a newer copy. since is what drops said before it was asked for: if something was dropped or outdated
 // since, this may be it.
-func (l *local) put(e entityKey, key string, s *seen, since uint64) {
+func (l *localCache) put(e entityKey, key string, s *entityCopy, since uint64) {
 	s.epoch = l.epoch.Load()
-	moved := l.drops.Load() != since
+	moved := l.invalidations.Load() != since
 	if moved {
-		s.epoch = unwatched
+		s.epoch = outdatedEpoch
 	}
 	if h := l.get(e); h != nil {
-		h.now.Store(s)
+		h.latest.Store(s)
 		return
 	}
 	if moved {
 		return
 	}
-	h := &held{key: key}
-	h.now.Store(s)
-	cost := int64(heldCost)
+	h := &cacheEntry{key: key}
+	h.latest.Store(s)
+	cost := int64(entryCost)
 	if s.item != nil && s.item.Info != nil {
 		cost += int64(len(s.item.Info.Title) + 2*len(s.item.Info.Text))
 	}
 	if s.user != nil {
-		cost += 16 * heldCost
+		cost += 16 * entryCost
 	}
-	l.cache.Set(e.name(), h, cost)
+	l.cache.Set(e.cacheKey(), h, cost)
 }
 
-// drop forgets an entity.
-func (l *local) drop(e entityKey) {
-	l.drops.Add(1)
-	l.cache.Del(e.name())
+// remove forgets an entity.
+func (l *localCache) remove(e entityKey) {
+	l.invalidations.Add(1)
+	l.cache.Del(e.cacheKey())
 }
 
-// unwatched is the epoch of a copy whose content may have changed.
-const unwatched = ^uint64(0)
+// outdatedEpoch is the epoch of a copy whose content may have changed.
+const outdatedEpoch = ^uint64(0)
 
-// outdate makes an entity's content count as unwatched. The copy stays: while Redis is away it is better than
+// markOutdated makes an entity's content count as unwatched. The copy stays: while Redis is away it is better than
 // nothing.
-func (l *local) outdate(e entityKey) {
-	l.drops.Add(1)
+func (l *localCache) markOutdated(e entityKey) {
+	l.invalidations.Add(1)
 	h := l.get(e)
-	if old := h.copy(); old != nil {
-		h.now.CompareAndSwap(old, &seen{rev: old.rev, epoch: unwatched, user: old.user, item: old.item})
+	if old := h.latestCopy(); old != nil {
+		h.latest.CompareAndSwap(old, &entityCopy{rev: old.rev, epoch: outdatedEpoch, user: old.user, item: old.item})
 	}
 }
 
 // changeGone is what the stream of changes says of an entity that was forgotten or deleted.
 const changeGone = "gone"
 
-// moved takes in that an entity has another content, or is gone.
-func (l *local) moved(e entityKey, gone bool) {
+// applyChange takes in that an entity has another content, or is gone.
+func (l *localCache) applyChange(e entityKey, gone bool) {
 	if gone {
-		l.drop(e)
+		l.remove(e)
 	} else {
-		l.outdate(e)
+		l.markOutdated(e)
 	}
 }
 
-// outdateAll makes all contents count as unwatched.
-func (l *local) outdateAll() {
+// markAllOutdated makes all contents count as unwatched.
+func (l *localCache) markAllOutdated() {
 	l.epoch.Add(1)
-	l.drops.Add(1)
+	l.invalidations.Add(1)
 }
 
-// holds reports whether a looked-up history is as it was.
-func (l *local) holds(p *past) bool { return p != nil && p.drops == l.drops.Load() }
+// historyValid reports whether a looked-up history is as it was.
+func (l *localCache) historyValid(p *userHistory) bool {
+	return p != nil && p.invalidations == l.invalidations.Load()
+}
 
-// fresh reports whether the copy's content has been watched since it was read.
-func (l *local) fresh(s *seen) bool { return s != nil && s.epoch == l.epoch.Load() }
+// isFresh reports whether the copy's content has been watched since it was read.
+func (l *localCache) isFresh(s *entityCopy) bool { return s != nil && s.epoch == l.epoch.Load() }

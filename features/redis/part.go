@@ -18,88 +18,88 @@ import (
 // entries, each behind its length, by the hash of their name. It is written by its replica alone, always
 // with the manifest, in one command.
 const (
-	chunks       = 64
-	manifest     = "m"
-	partMagic    = "RP"
-	partVersion  = 1
-	maxPartBytes = 64 << 20 // of one write
+	chunkCount    = 64
+	manifestField = "m"
+	partMagic     = "RP"
+	partVersion   = 1
+	maxPartBytes  = 64 << 20 // of one write
 )
 
-// part is what one replica counted for the tables.
-type part struct {
-	replica uint64
-	own     *features.Tables
-	span    span   // the records it includes
-	done    uint64 // the replica's records that its users and items in Redis include, all up to here
-	told    uint64 // done, as the manifest has it
-	version uint64 // of the manifest; 0: none was seen
-	chunks  [chunks]uint64
-	dirty   map[int]bool
+// counterPart is what one replica counted for the tables.
+type counterPart struct {
+	replica       uint64
+	counters      *features.Counters
+	applied       appliedSeqs // the records it includes
+	appliedTo     uint64      // the replica's records that its users and items in Redis include, all up to here
+	publishedTo   uint64      // done, as the manifest has it
+	version       uint64      // of the manifest; 0: none was seen
+	chunkVersions [chunkCount]uint64
+	dirtyChunks   map[int]bool
 }
 
-func newPart(cfg features.Config, replica uint64) *part {
-	p := &part{replica: replica, own: features.NewTables(cfg), span: span{replica: replica}, dirty: map[int]bool{}}
-	p.own.TakeChanged() // from now on changes are noted
+func newCounterPart(cfg features.Config, replica uint64) *counterPart {
+	p := &counterPart{replica: replica, counters: features.NewCounters(cfg), applied: appliedSeqs{replica: replica}, dirtyChunks: map[int]bool{}}
+	p.counters.TakeChanged() // from now on changes are noted
 	return p
 }
 
-func (p *part) has(seq uint64) bool { return p.span.has(seq) }
-func (p *part) add(seq uint64) {
-	if !p.span.has(seq) {
-		p.span.add(seq)
+func (p *counterPart) includes(seq uint64) bool { return p.applied.includes(seq) }
+func (p *counterPart) include(seq uint64) {
+	if !p.applied.includes(seq) {
+		p.applied.include(seq)
 	}
 }
 
-func chunkOf(v features.Value) int {
-	return int(xxhash.Sum64String(strconv.Itoa(v.Field)+" "+v.Value) % chunks)
+func chunkOf(v features.CounterKey) int {
+	return int(xxhash.Sum64String(strconv.Itoa(v.Field)+" "+v.Value) % chunkCount)
 }
 
-// name is the replica's id as its log has it.
-func (p *part) name() string { return fmt.Sprintf("%016x", p.replica) }
+// replicaName is the replica's id as its log has it.
+func (p *counterPart) replicaName() string { return fmt.Sprintf("%016x", p.replica) }
 
 // encodeManifest returns the manifest: magic, version, counters as varints, and a CRC-32C.
-func (p *part) encodeManifest() []byte {
+func (p *counterPart) encodeManifest() []byte {
 	b := append([]byte(partMagic), partVersion)
-	for _, v := range []uint64{p.version, p.done, p.span.low, p.span.first, p.span.last} {
+	for _, v := range []uint64{p.version, p.appliedTo, p.applied.upTo, p.applied.first, p.applied.last} {
 		b = binary.AppendUvarint(b, v)
 	}
-	for _, v := range p.chunks {
+	for _, v := range p.chunkVersions {
 		b = binary.AppendUvarint(b, v)
 	}
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // decodeManifest reads a manifest into a part without tables.
-func decodeManifest(raw string, replica uint64) (*part, error) {
+func decodeManifest(raw string, replica uint64) (*counterPart, error) {
 	b := []byte(raw)
 	if len(b) < 7 || string(b[:2]) != partMagic {
-		return nil, errValue
+		return nil, errDamagedValue
 	}
 	if b[2] > partVersion {
 		return nil, fmt.Errorf("a part of the tables has format version %d, this binary reads up to %d: use a newer relish", b[2], partVersion)
 	}
 	body := b[:len(b)-4]
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[len(body):]) {
-		return nil, errValue
+		return nil, errDamagedValue
 	}
-	d := varints{b: body[3:]}
-	p := &part{replica: replica, version: d.next(), done: d.next()}
-	p.span = span{replica: replica, low: d.next(), first: d.next(), last: d.next()}
-	for i := range p.chunks {
-		p.chunks[i] = d.next()
+	d := varintReader{b: body[3:]}
+	p := &counterPart{replica: replica, version: d.uvarint(), appliedTo: d.uvarint()}
+	p.applied = appliedSeqs{replica: replica, upTo: d.uvarint(), first: d.uvarint(), last: d.uvarint()}
+	for i := range p.chunkVersions {
+		p.chunkVersions[i] = d.uvarint()
 	}
 	if d.bad || len(d.b) > 0 {
-		return nil, errValue
+		return nil, errDamagedValue
 	}
 	return p, nil
 }
 
 // encodeChunk packs the entries of one chunk.
-func (p *part) encodeChunk(n int, values []features.Value) []byte {
+func (p *counterPart) encodeChunk(n int, values []features.CounterKey) []byte {
 	var out, one []byte
 	for _, v := range values {
 		if chunkOf(v) == n {
-			one = p.own.Append(one[:0], v)
+			one = p.counters.AppendCounts(one[:0], v)
 			out = binary.AppendUvarint(out, uint64(len(one)))
 			out = append(out, one...)
 		}
@@ -108,38 +108,38 @@ func (p *part) encodeChunk(n int, values []features.Value) []byte {
 }
 
 // loadChunk puts a chunk's entries into t and returns which they were.
-func loadChunk(t *features.Tables, raw string) (values []features.Value, err error) {
-	d := varints{b: []byte(raw)}
+func loadChunk(t *features.Counters, raw string) (values []features.CounterKey, err error) {
+	d := varintReader{b: []byte(raw)}
 	for len(d.b) > 0 {
-		v, err := t.Load(d.bytes())
+		v, err := t.LoadCounts(d.bytes())
 		if err != nil {
 			return values, err
 		}
 		values = append(values, v)
 	}
 	if d.bad {
-		return values, errValue
+		return values, errDamagedValue
 	}
 	return values, nil
 }
 
-// publish writes the manifest and the chunks that changed.
-func (s *Store) publish(ctx context.Context, p *part) error {
+// publishPart writes the manifest and the chunks that changed.
+func (s *Store) publishPart(ctx context.Context, p *counterPart) error {
 	// Also where the count begins anew (the part was lost, or restored) no version comes twice: whoever holds an older
 	// one sees that this is another.
 	p.version = max(p.version+1, uint64(time.Now().UnixMicro()))
-	key := s.keys.part(p.name())
-	var values []features.Value
-	if len(p.dirty) > 0 {
-		values = p.own.Values()
+	key := s.keys.counterPart(p.replicaName())
+	var values []features.CounterKey
+	if len(p.dirtyChunks) > 0 {
+		values = p.counters.Keys()
 	}
-	args, size := []any{manifest, nil}, 0
+	args, size := []any{manifestField, nil}, 0
 	var written []int
-	for n := range p.dirty {
+	for n := range p.dirtyChunks {
 		if size > maxPartBytes {
 			break // the rest goes with the next write
 		}
-		p.chunks[n] = p.version
+		p.chunkVersions[n] = p.version
 		c := p.encodeChunk(n, values)
 		size += len(c)
 		written = append(written, n)
@@ -148,23 +148,23 @@ func (s *Store) publish(ctx context.Context, p *part) error {
 	args[1] = p.encodeManifest()
 	pipe := s.conn.Pipeline()
 	pipe.HSet(ctx, key, args...)
-	pipe.PExpire(ctx, key, s.cfg.Age())
-	pipe.SAdd(ctx, s.keys.replicas(), p.name())
-	pipe.PExpire(ctx, s.keys.replicas(), s.cfg.Age())
+	pipe.PExpire(ctx, key, s.cfg.MaxAgeDuration())
+	pipe.SAdd(ctx, s.keys.replicas(), p.replicaName())
+	pipe.PExpire(ctx, s.keys.replicas(), s.cfg.MaxAgeDuration())
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
 	}
 	for _, n := range written {
-		delete(p.dirty, n)
+		delete(p.dirtyChunks, n)
 	}
-	p.told = p.done
+	p.publishedTo = p.appliedTo
 	return nil
 }
 
 // manifestOf reads a replica's manifest, nil if there is none that can be read.
-func (s *Store) manifestOf(ctx context.Context, replica uint64) (*part, error) {
-	raw, err := s.conn.HGet(ctx, s.keys.part(fmt.Sprintf("%016x", replica)), manifest).Result()
-	if absent(err) {
+func (s *Store) manifestOf(ctx context.Context, replica uint64) (*counterPart, error) {
+	raw, err := s.conn.HGet(ctx, s.keys.counterPart(fmt.Sprintf("%016x", replica)), manifestField).Result()
+	if isAbsent(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -172,39 +172,39 @@ func (s *Store) manifestOf(ctx context.Context, replica uint64) (*part, error) {
 	}
 	m, err := decodeManifest(raw, replica)
 	if err != nil {
-		s.damaged(err)
+		s.countDamaged(err)
 		return nil, nil
 	}
 	return m, nil
 }
 
-// fill loads into p.own the chunks that m has and p has not, and returns the entries that changed.
-func (s *Store) fill(ctx context.Context, p, m *part) (changed []features.Value, err error) {
+// loadChunks loads into p.own the chunks that m has and p has not, and returns the entries that changed.
+func (s *Store) loadChunks(ctx context.Context, p, m *counterPart) (changed []features.CounterKey, err error) {
 	var fields []string
-	for i := range m.chunks {
-		if m.chunks[i] != p.chunks[i] {
+	for i := range m.chunkVersions {
+		if m.chunkVersions[i] != p.chunkVersions[i] {
 			fields = append(fields, strconv.Itoa(i))
 		}
 	}
 	if len(fields) > 0 {
-		vals, err := s.conn.HMGet(ctx, s.keys.part(p.name()), fields...).Result()
+		vals, err := s.conn.HMGet(ctx, s.keys.counterPart(p.replicaName()), fields...).Result()
 		if err != nil {
 			return nil, err
 		}
 		for i := range vals {
 			raw, _ := vals[i].(string)
-			values, err := loadChunk(p.own, raw)
+			values, err := loadChunk(p.counters, raw)
 			if err != nil {
-				s.damaged(err)
+				s.countDamaged(err)
 			}
 			changed = append(changed, values...)
 		}
 	}
-	p.version, p.done, p.span, p.chunks = m.version, m.done, m.span, m.chunks
+	p.version, p.appliedTo, p.applied, p.chunkVersions = m.version, m.appliedTo, m.applied, m.chunkVersions
 	return changed, nil
 }
 
-// absent reports an answer that is as good as none: no such key, or one of another kind.
-func absent(err error) bool { return err == redis.Nil || wrongType(err) }
+// isAbsent reports an answer that is as good as none: no such key, or one of another kind.
+func isAbsent(err error) bool { return err == redis.Nil || isWrongType(err) }
 
-func wrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+func isWrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }

@@ -13,10 +13,10 @@ const maxQueued = 1 << 16
 
 // queue hands durable records to the owner, in order.
 type queue struct {
-	mu      sync.Mutex
-	records []event.Record
-	lost    uint64        // the first record that did not fit, 0 for none
-	wake    chan struct{} // has an element when there may be something
+	mu           sync.Mutex
+	records      []event.Record
+	overflowFrom uint64        // the first record that did not fit, 0 for none
+	wake         chan struct{} // has an element when there may be something
 }
 
 func (q *queue) init() { q.wake = make(chan struct{}, 1) }
@@ -25,9 +25,9 @@ func (q *queue) init() { q.wake = make(chan struct{}, 1) }
 func (q *queue) add(records []event.Record) {
 	q.mu.Lock()
 	switch {
-	case q.lost != 0:
+	case q.overflowFrom != 0:
 	case len(q.records)+len(records) > maxQueued:
-		q.lost = records[0].Seq
+		q.overflowFrom = records[0].Seq
 	default:
 		q.records = append(q.records, records...)
 	}
@@ -46,7 +46,7 @@ func (q *queue) take(n int) (records []event.Record, lost uint64) {
 	records = slices.Clone(q.records[:n])
 	q.records = slices.Delete(q.records, 0, n)
 	if len(q.records) == 0 {
-		lost, q.lost = q.lost, 0
+		lost, q.overflowFrom = q.overflowFrom, 0
 		q.records = nil
 	}
 	return records, lost
@@ -54,12 +54,12 @@ func (q *queue) take(n int) (records []event.Record, lost uint64) {
 
 // watermark is a rising number that can be waited for.
 type watermark struct {
-	mu    sync.Mutex
-	at    uint64
-	moved chan struct{} // closed and replaced at each move
+	mu     sync.Mutex
+	at     uint64
+	raised chan struct{} // closed and replaced at each move
 }
 
-func (w *watermark) init() { w.moved = make(chan struct{}) }
+func (w *watermark) init() { w.raised = make(chan struct{}) }
 
 func (w *watermark) value() uint64 {
 	w.mu.Lock()
@@ -72,8 +72,8 @@ func (w *watermark) raise(to uint64) {
 	defer w.mu.Unlock()
 	if to > w.at {
 		w.at = to
-		close(w.moved)
-		w.moved = make(chan struct{})
+		close(w.raised)
+		w.raised = make(chan struct{})
 	}
 }
 
@@ -81,7 +81,7 @@ func (w *watermark) raise(to uint64) {
 func (w *watermark) wait(ctx context.Context, to uint64) {
 	for {
 		w.mu.Lock()
-		at, moved := w.at, w.moved
+		at, moved := w.at, w.raised
 		w.mu.Unlock()
 		if at >= to {
 			return

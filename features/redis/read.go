@@ -10,128 +10,128 @@ import (
 	"relish/ranker"
 )
 
-// errAway is a read that found neither Redis nor a local copy.
-var errAway = errors.New("redis: no answer, and nothing held locally")
+// errNoState is a read that found neither Redis nor a local copy.
+var errNoState = errors.New("redis: no answer, and nothing held locally")
 
 // itemTimeout bounds the read of a single item, off the ranking path.
 const itemTimeout = 500 * time.Millisecond
 
-// reading is one Read at work.
-type reading struct {
-	s     *Store
-	q     *ranker.Query
-	keys  []string         // of the user and the candidates
-	held  []*seen          // aligned with keys: local copies, replaced by what Redis says
-	read  []bool           // aligned with keys: Redis has said it
-	past  map[string]*seen // what the user's history lacked, as it was read
-	e     features.Entities
-	stale bool
-	fair  bool   // Redis is given the time that it may take
-	drops uint64 // of local copies, at the start
+// stateRead is one Read at work.
+type stateRead struct {
+	store         *Store
+	query         *ranker.FeatureQuery
+	keys          []string               // of the user and the candidates
+	copies        []*entityCopy          // aligned with keys: local copies, replaced by what Redis says
+	answered      []bool                 // aligned with keys: Redis has said it
+	historyItems  map[string]*entityCopy // what the user's history lacked, as it was read
+	entities      features.Entities
+	stale         bool
+	fairTimeout   bool   // Redis is given the time that it may take
+	invalidations uint64 // of local copies, at the start
 }
 
 // Read implements ranker.Features: see the package's comment. What Redis does not answer in time comes from
 // local copies, and the state says Stale.
-func (s *Store) Read(ctx context.Context, q *ranker.Query) (*ranker.State, error) {
+func (s *Store) Read(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := s.reading(q)
+	r := s.newStateRead(q)
 	slice := s.opt.ReadTimeout + s.opt.ReadTimeout*time.Duration(len(r.keys))/1000
 	end, bounded := ctx.Deadline()
-	r.fair = !bounded || time.Until(end) >= slice/2
+	r.fairTimeout = !bounded || time.Until(end) >= slice/2
 	ctx, cancel := context.WithTimeout(ctx, slice)
 	defer cancel()
 	if s.conn.Up() {
 		r.fetch(ctx)
 	}
 	seq := s.applied.value()
-	known := r.entities()
+	known := r.assemble()
 	s.mu.RLock()
-	out, err := s.tables.Read(q, &r.e)
+	out, err := s.counters.Read(q, &r.entities)
 	s.mu.RUnlock()
 	if err != nil {
 		return nil, err
 	}
 	if known == 0 && len(q.Candidates) > 0 {
-		return nil, errAway
+		return nil, errNoState
 	}
-	out.Seq, out.Read, out.Stale = seq, known, r.stale || s.isBehind()
+	out.Seq, out.ItemsRead, out.Stale = seq, known, r.stale || s.isBehind()
 	if out.Stale {
 		s.stats.stale.Add(1)
 	}
 	return out, nil
 }
 
-func (s *Store) reading(q *ranker.Query) *reading {
+func (s *Store) newStateRead(q *ranker.FeatureQuery) *stateRead {
 	n := 1 + len(q.Candidates)
-	r := &reading{s: s, q: q, keys: make([]string, n), held: make([]*seen, n), read: make([]bool, n), drops: s.local.drops.Load()}
+	r := &stateRead{store: s, query: q, keys: make([]string, n), copies: make([]*entityCopy, n), answered: make([]bool, n), invalidations: s.cache.invalidations.Load()}
 	for i := range r.keys {
 		e := r.entity(i)
-		if h := s.local.get(e); h != nil {
-			r.keys[i], r.held[i] = h.key, h.copy()
+		if h := s.cache.get(e); h != nil {
+			r.keys[i], r.copies[i] = h.key, h.latestCopy()
 		} else {
-			r.keys[i] = s.keys.of(e)
+			r.keys[i] = s.keys.state(e)
 		}
 	}
 	return r
 }
 
 // entity returns whose state keys[i] holds.
-func (r *reading) entity(i int) entityKey {
+func (r *stateRead) entity(i int) entityKey {
 	if i == 0 {
-		return userKey(r.q.User)
+		return userKey(r.query.User)
 	}
-	return itemKey(r.q.Candidates[i-1].ID)
+	return itemKey(r.query.Candidates[i-1].ID)
 }
 
 // fetch asks Redis: once for all states and the contents that no local copy has; and once more for contents
 // that turned out to be newer than the copy, and for the user's history.
-func (r *reading) fetch(ctx context.Context) {
+func (r *stateRead) fetch(ctx context.Context) {
 	keys := r.keys
 	var contents []int // candidates whose content is asked for
-	for i := range r.q.Candidates {
-		if h := r.held[i+1]; h == nil || h.item == nil {
+	for i := range r.query.Candidates {
+		if h := r.copies[i+1]; h == nil || h.item == nil {
 			contents = append(contents, i)
 		}
 	}
 	if len(contents) > 0 {
 		keys = append(make([]string, 0, len(keys)+len(contents)), keys...)
 		for _, i := range contents {
-			keys = append(keys, r.s.keys.content(r.q.Candidates[i].ID))
+			keys = append(keys, r.store.keys.content(r.query.Candidates[i].ID))
 		}
 	}
-	vals := r.ask(ctx, keys)
+	vals := r.roundTrip(ctx, keys)
 	beside := make(map[int]any, len(contents))
 	for n, i := range contents {
 		beside[i] = vals[len(r.keys)+n]
 	}
 	r.takeUser(vals[0])
 	var newer []int
-	for i := range r.q.Candidates {
+	for i := range r.query.Candidates {
 		if !r.takeItem(i, vals[i+1], beside[i]) {
 			newer = append(newer, i)
 		}
 	}
-	r.second(ctx, newer, r.missingHistory())
+	r.fetchMissing(ctx, newer, r.missingHistory())
 }
 
-// ask is one round trip, reported to the breaker. Who does not get his turn in time, or had hardly any time, or went
+// roundTrip is one round trip, reported to the breaker. Who does not get his turn in time, or had hardly any time, or went
 // away, has learned nothing about Redis.
-func (r *reading) ask(ctx context.Context, keys []string) []any {
+func (r *stateRead) roundTrip(ctx context.Context, keys []string) []any {
 	select {
-	case r.s.turns <- struct{}{}:
-		defer func() { <-r.s.turns }()
+	case r.store.readSlots <- struct{}{}:
+		defer func() { <-r.store.readSlots }()
 	case <-ctx.Done():
 	}
 	if ctx.Err() != nil {
 		r.stale = true
 		return redisconn.AllUnread(len(keys))
 	}
-	r.s.stats.trips.Add(1)
-	vals, err := r.s.conn.Values(ctx, keys)
-	if err == nil || r.fair && !errors.Is(ctx.Err(), context.Canceled) {
-		r.s.conn.Report(err)
+	r.store.stats.trips.Add(1)
+	vals, err := r.store.conn.GetMany(ctx, keys)
+	if err == nil || r.fairTimeout && !errors.Is(ctx.Err(), context.Canceled) {
+		r.store.conn.Report(err)
 	}
 	if err != nil {
 		r.stale = true
@@ -139,42 +139,42 @@ func (r *reading) ask(ctx context.Context, keys []string) []any {
 	return vals
 }
 
-func (r *reading) takeUser(val any) {
+func (r *stateRead) takeUser(val any) {
 	raw, ok := val.(string)
-	if _, failed := val.(redisconn.Unread); failed || ok && r.held[0] != nil && r.held[0].rev == revision(raw) {
+	if _, failed := val.(redisconn.Unread); failed || ok && r.copies[0] != nil && r.copies[0].rev == revisionOf(raw) {
 		return
 	}
-	now := &seen{}
+	now := &entityCopy{}
 	if ok {
-		v := r.s.decode(raw)
+		v := r.store.decodeStored(raw)
 		now.rev = v.rev
 		if v.packed != "" {
 			var err error
-			if _, now.user, err = r.s.tables.DecodeUser([]byte(v.packed)); err != nil {
-				r.s.damaged(err)
+			if _, now.user, err = r.store.counters.DecodeUser([]byte(v.packed)); err != nil {
+				r.store.countDamaged(err)
 				now.user = nil
 			}
 		}
 	}
-	r.held[0] = now
-	r.s.keep(r.entity(0), now, r.drops)
+	r.copies[0] = now
+	r.store.cacheCopy(r.entity(0), now, r.invalidations)
 }
 
 // takeItem takes what Redis said of candidate i; false if its content is still needed.
-func (r *reading) takeItem(i int, val, content any) bool {
+func (r *stateRead) takeItem(i int, val, content any) bool {
 	raw, ok := val.(string)
 	if _, failed := val.(redisconn.Unread); failed {
 		return true
 	}
-	r.read[i+1] = true
-	old := r.held[i+1]
-	if ok && old != nil && old.rev == revision(raw) && (old.item == nil || old.item.Complete()) {
+	r.answered[i+1] = true
+	old := r.copies[i+1]
+	if ok && old != nil && old.rev == revisionOf(raw) && (old.item == nil || old.item.Complete()) {
 		return true
 	}
-	now := r.s.decodeItem(raw)
-	r.held[i+1] = now
+	now := r.store.decodeItem(raw)
+	r.copies[i+1] = now
 	if now.item != nil && !now.item.Complete() {
-		switch c := r.s.decodeContent(content); {
+		switch c := r.store.decodeContent(content); {
 		case c != nil && c.Hash == now.item.Hash:
 			now.item.Content = *c
 		case old != nil && old.item != nil && old.item.Hash == now.item.Hash:
@@ -183,28 +183,28 @@ func (r *reading) takeItem(i int, val, content any) bool {
 			return false
 		}
 	}
-	r.s.keep(r.entity(i+1), now, r.drops)
+	r.store.cacheCopy(r.entity(i+1), now, r.invalidations)
 	return true
 }
 
-// second is the second round trip, if one is needed.
-func (r *reading) second(ctx context.Context, newer []int, history []string) {
+// fetchMissing is the second round trip, if one is needed.
+func (r *stateRead) fetchMissing(ctx context.Context, newer []int, history []string) {
 	var keys []string
 	for _, i := range newer {
-		keys = append(keys, r.s.keys.content(r.q.Candidates[i].ID))
+		keys = append(keys, r.store.keys.content(r.query.Candidates[i].ID))
 	}
 	for _, id := range history {
-		keys = append(keys, r.s.keys.item(id), r.s.keys.content(id))
+		keys = append(keys, r.store.keys.item(id), r.store.keys.content(id))
 	}
 	if len(keys) == 0 {
 		return
 	}
-	vals := r.ask(ctx, keys)
+	vals := r.roundTrip(ctx, keys)
 	for n, i := range newer {
-		now := r.held[i+1]
-		if c := r.s.decodeContent(vals[n]); c != nil {
+		now := r.copies[i+1]
+		if c := r.store.decodeContent(vals[n]); c != nil {
 			now.item.Content = *c // it may be newer still than the state
-			r.s.keep(r.entity(i+1), now, r.drops)
+			r.store.cacheCopy(r.entity(i+1), now, r.invalidations)
 		}
 	}
 	vals = vals[len(newer):]
@@ -213,119 +213,119 @@ func (r *reading) second(ctx context.Context, newer []int, history []string) {
 		if _, failed := vals[2*n].(redisconn.Unread); failed {
 			continue
 		}
-		now := r.s.decodeItem(raw)
-		if c := r.s.decodeContent(vals[2*n+1]); c != nil && now.item != nil {
+		now := r.store.decodeItem(raw)
+		if c := r.store.decodeContent(vals[2*n+1]); c != nil && now.item != nil {
 			now.item.Content = *c
 		}
-		r.past[id] = now
-		r.s.local.put(itemKey(id), r.s.keys.item(id), now, r.drops)
+		r.historyItems[id] = now
+		r.store.cache.put(itemKey(id), r.store.keys.item(id), now, r.invalidations)
 	}
 }
 
 // missingHistory returns the items of the user's history that no fresh local copy has.
-func (r *reading) missingHistory() (ids []string) {
-	u := r.held[0]
-	if u == nil || r.s.local.holds(u.past.Load()) {
+func (r *stateRead) missingHistory() (ids []string) {
+	u := r.copies[0]
+	if u == nil || r.store.cache.historyValid(u.history.Load()) {
 		return nil
 	}
-	r.past = map[string]*seen{}
+	r.historyItems = map[string]*entityCopy{}
 	for _, id := range u.user.History() {
-		if _, asked := r.past[id]; !asked && !r.s.local.fresh(r.s.local.get(itemKey(id)).copy()) {
-			r.past[id] = nil
+		if _, asked := r.historyItems[id]; !asked && !r.store.cache.isFresh(r.store.cache.get(itemKey(id)).latestCopy()) {
+			r.historyItems[id] = nil
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
 
-// history returns the contents of the user's history, as far as they are known.
-func (r *reading) history() []*features.Content {
-	u := r.held[0]
+// historyContents returns the contents of the user's history, as far as they are known.
+func (r *stateRead) historyContents() []*features.Content {
+	u := r.copies[0]
 	if u == nil {
 		return nil
 	}
-	if p := u.past.Load(); r.s.local.holds(p) {
+	if p := u.history.Load(); r.store.cache.historyValid(p) {
 		return p.contents
 	}
-	now := &past{drops: r.drops}
+	now := &userHistory{invalidations: r.invalidations}
 	complete := true
 	for _, id := range u.user.History() {
-		c, h := &features.Content{}, r.past[id]
+		c, h := &features.Content{}, r.historyItems[id]
 		if h == nil {
-			h = r.s.local.get(itemKey(id)).copy()
+			h = r.store.cache.get(itemKey(id)).latestCopy()
 		}
 		if h != nil && h.item != nil {
 			c = &h.item.Content
 		}
-		complete = complete && r.s.local.fresh(h)
+		complete = complete && r.store.cache.isFresh(h)
 		now.contents = append(now.contents, c)
 	}
 	if complete {
-		u.past.Store(now)
+		u.history.Store(now)
 	}
 	return now.contents
 }
 
-// entities puts together what is known, and returns of how many candidates it is.
-func (r *reading) entities() (known int) {
-	if r.held[0] != nil {
-		r.e.User = r.held[0].user
+// assemble puts together what is known, and returns of how many candidates it is.
+func (r *stateRead) assemble() (known int) {
+	if r.copies[0] != nil {
+		r.entities.User = r.copies[0].user
 	}
-	r.e.Candidates = make([]*features.ItemState, len(r.q.Candidates))
-	for i := range r.q.Candidates {
-		if h := r.held[i+1]; h != nil {
-			r.e.Candidates[i] = h.item
+	r.entities.Candidates = make([]*features.ItemState, len(r.query.Candidates))
+	for i := range r.query.Candidates {
+		if h := r.copies[i+1]; h != nil {
+			r.entities.Candidates[i] = h.item
 			known++
-		} else if r.read[i+1] {
+		} else if r.answered[i+1] {
 			known++
 		}
-		r.stale = r.stale || !r.read[i+1]
+		r.stale = r.stale || !r.answered[i+1]
 	}
-	r.e.History = r.history()
+	r.entities.History = r.historyContents()
 	return known
 }
 
-// keep holds a copy of something that is there, and of nothing else: names that callers make up must not
+// cacheCopy holds a copy of something that is there, and of nothing else: names that callers make up must not
 // push out what is known.
-func (s *Store) keep(e entityKey, now *seen, since uint64) {
+func (s *Store) cacheCopy(e entityKey, now *entityCopy, since uint64) {
 	if now.item != nil || now.user != nil {
-		s.local.put(e, s.keys.of(e), now, since)
-	} else if s.local.get(e) != nil {
-		s.local.drop(e)
+		s.cache.put(e, s.keys.state(e), now, since)
+	} else if s.cache.get(e) != nil {
+		s.cache.remove(e)
 	}
 }
 
-// decode reads a value; a damaged one is as good as none, and counted.
-func (s *Store) decode(raw string) value {
+// decodeStored reads a value; a damaged one is as good as none, and counted.
+func (s *Store) decodeStored(raw string) storedValue {
 	if raw == "" {
-		return value{}
+		return storedValue{}
 	}
 	v, err := decodeValue(raw)
 	if err != nil {
-		s.damaged(err)
-		return value{rev: v.rev}
+		s.countDamaged(err)
+		return storedValue{rev: v.rev}
 	}
 	return v
 }
 
-func (s *Store) damaged(err error) {
+func (s *Store) countDamaged(err error) {
 	if s.stats.invalid.Add(1) == 1 {
 		s.log.Error("Redis holds a value that this server cannot read; it counts as missing (relish rebuild --redis restores it)", "reason", err)
 	}
 }
 
-func (s *Store) decodeItem(raw string) *seen {
+func (s *Store) decodeItem(raw string) *entityCopy {
 	if raw == "" {
-		return &seen{}
+		return &entityCopy{}
 	}
-	v := s.decode(raw)
-	now := &seen{rev: v.rev}
+	v := s.decodeStored(raw)
+	now := &entityCopy{rev: v.rev}
 	if v.packed == "" {
 		return now
 	}
-	_, it, err := s.tables.DecodeItem([]byte(v.packed))
+	_, it, err := s.counters.DecodeItem([]byte(v.packed))
 	if err != nil {
-		s.damaged(err)
+		s.countDamaged(err)
 		return now
 	}
 	now.item = it
@@ -337,9 +337,9 @@ func (s *Store) decodeContent(val any) *features.Content {
 	if !ok {
 		return nil
 	}
-	c, err := s.tables.DecodeContent([]byte(raw))
+	c, err := s.counters.DecodeContent([]byte(raw))
 	if err != nil {
-		s.damaged(err)
+		s.countDamaged(err)
 		return nil
 	}
 	return c
@@ -350,9 +350,9 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), itemTimeout)
 	defer cancel()
 	key := s.keys.item(id)
-	now, drops := s.local.get(itemKey(id)).copy(), s.local.drops.Load()
+	now, drops := s.cache.get(itemKey(id)).latestCopy(), s.cache.invalidations.Load()
 	if s.conn.Up() {
-		vals, err := s.conn.Values(ctx, []string{key, s.keys.content(id)})
+		vals, err := s.conn.GetMany(ctx, []string{key, s.keys.content(id)})
 		s.conn.Report(err)
 		if err == nil {
 			raw, _ := vals[0].(string)
@@ -360,7 +360,7 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 			if c := s.decodeContent(vals[1]); c != nil && now.item != nil && c.Hash == now.item.Hash {
 				now.item.Content = *c
 			}
-			s.keep(itemKey(id), now, drops)
+			s.cacheCopy(itemKey(id), now, drops)
 		}
 	}
 	if now == nil || now.item == nil || now.item.Info == nil {

@@ -12,7 +12,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/features/eventlog"
-	"relish/features/journal"
+	"relish/features/ingest"
 	"relish/internal/redisconn"
 )
 
@@ -31,7 +31,7 @@ func Rebuild(ctx context.Context, conn *redisconn.Conn, cfg features.Config, fro
 	}
 	logs := make([]string, len(folders))
 	for i, dir := range folders {
-		logs[i] = journal.LogDir(dir)
+		logs[i] = ingest.LogDir(dir)
 	}
 	for rec, err := range eventlog.Merge(logs...) {
 		if err != nil {
@@ -57,14 +57,14 @@ type merger struct {
 	keys  *keys
 	cfg   features.Config
 	state *features.State
-	parts map[string]*features.Part
-	seen  *journal.Seen
+	parts map[string]*features.CounterPart
+	seen  *ingest.Deduplicator
 	pipe  redis.Pipeliner
 }
 
 func newMerger(ctx context.Context, conn *redisconn.Conn, cfg features.Config, from *features.Dump) (_ *merger, err error) {
-	m := &merger{ctx: ctx, conn: conn, cfg: cfg, state: features.New(cfg), parts: map[string]*features.Part{}, seen: journal.NewSeen(cfg.DedupeIDs), pipe: conn.Pipeline()}
-	m.keys = newKeys(conn.Prefix, m.state.Hash())
+	m := &merger{ctx: ctx, conn: conn, cfg: cfg, state: features.New(cfg), parts: map[string]*features.CounterPart{}, seen: ingest.NewDeduplicator(cfg.DedupeIDs), pipe: conn.Pipeline()}
+	m.keys = newKeys(conn.Prefix, m.state.LayoutHash())
 	if from != nil {
 		d := *from
 		d.Config = cfg
@@ -81,7 +81,7 @@ func newMerger(ctx context.Context, conn *redisconn.Conn, cfg features.Config, f
 func (m *merger) add(rec *event.Record) error {
 	p := m.parts[rec.Replica]
 	if p == nil {
-		p = &features.Part{Replica: rec.Replica, Tables: features.NewTables(m.cfg)}
+		p = &features.CounterPart{Replica: rec.Replica, Counters: features.NewCounters(m.cfg)}
 		m.parts[rec.Replica] = p
 	}
 	if !m.seen.Add(rec.Event.ID) {
@@ -89,11 +89,11 @@ func (m *merger) add(rec *event.Record) error {
 		return nil
 	}
 	if rec.Seq > p.Seq {
-		m.state.Tables = p.Tables
+		m.state.Counters = p.Counters
 		m.state.Apply(rec)
 		p.Seq = rec.Seq
 	}
-	m.pipe.Set(m.ctx, m.keys.claim(rec.Event.ID), claimOf(rec.Replica, rec.Seq), claimTTL)
+	m.pipe.Set(m.ctx, m.keys.claim(rec.Event.ID), claimValue(rec.Replica, rec.Seq), defaultClaimTTL)
 	if m.pipe.Len() < restoreBatch {
 		return nil
 	}

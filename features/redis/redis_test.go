@@ -9,7 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"relish/features"
-	"relish/features/journal"
+	"relish/features/ingest"
 	"relish/features/redis"
 	"relish/features/storetest"
 	"relish/internal/redisconn"
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 }
 
 // patient waits for Redis as long as it takes: for tests of what is answered, on a machine with other work.
-var patient = redis.Options{ReadTimeout: time.Minute, Settle: time.Minute}
+var patient = redis.Options{ReadTimeout: time.Minute, ApplyWait: time.Minute}
 
 // opened is a store with what is needed to open it again.
 type opened struct {
@@ -40,7 +40,7 @@ func open(t testing.TB, url, dir string, cfg features.Config, opt redis.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := journal.Lock(dir)
+	unlock, err := ingest.Lock(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,40 +7,40 @@ import (
 
 	"relish/features/event"
 	"relish/features/eventlog"
-	"relish/features/journal"
+	"relish/features/ingest"
 )
 
-// again asks for the records from first to last once more.
-func (o *owner) again(first, last uint64) {
+// requestReplay asks for the records from first to last once more.
+func (o *syncer) requestReplay(first, last uint64) {
 	if last < first {
 		return
 	}
-	if o.redo == 0 || first < o.redo {
+	if o.redoFrom == 0 || first < o.redoFrom {
 		o.endReplay()
-		o.redo = first
+		o.redoFrom = first
 	}
-	o.upTo = max(o.upTo, last)
-	o.s.redo.Store(o.redo)
+	o.redoTo = max(o.redoTo, last)
+	o.s.redoFrom.Store(o.redoFrom)
 	o.s.setBehind(true)
 }
 
-func (o *owner) endReplay() {
+func (o *syncer) endReplay() {
 	if o.stopLog != nil {
 		o.stopLog()
 	}
-	o.pull, o.stopLog = nil, nil
+	o.nextRecord, o.stopLog = nil, nil
 }
 
 // replay applies the next records of the log that Redis may lack.
-func (o *owner) replay(ctx context.Context) {
-	if o.pull == nil {
-		o.pull, o.stopLog = iter.Pull2(eventlog.Read(journal.LogDir(o.s.dir), o.redo))
-		o.got = false
+func (o *syncer) replay(ctx context.Context) {
+	if o.nextRecord == nil {
+		o.nextRecord, o.stopLog = iter.Pull2(eventlog.Read(ingest.LogDir(o.s.dir), o.redoFrom))
+		o.gotRecords = false
 	}
 	var records []event.Record
 	end := false
 	for !end && len(records) < batchRecords {
-		rec, err, ok := o.pull()
+		rec, err, ok := o.nextRecord()
 		if d := (*eventlog.Damage)(nil); errors.As(err, &d) {
 			continue // the log's owner has said so
 		}
@@ -49,8 +49,8 @@ func (o *owner) replay(ctx context.Context) {
 			o.endReplay()
 			return
 		}
-		if end = !ok || rec.Seq > o.upTo; !end {
-			records, o.got = append(records, rec), true
+		if end = !ok || rec.Seq > o.redoTo; !end {
+			records, o.gotRecords = append(records, rec), true
 		}
 	}
 	if len(records) > 0 {
@@ -58,19 +58,19 @@ func (o *owner) replay(ctx context.Context) {
 			o.endReplay() // from o.redo, once Redis is back
 			return
 		}
-		o.redo = records[len(records)-1].Seq + 1
-		o.s.redo.Store(o.redo)
+		o.redoFrom = records[len(records)-1].Seq + 1
+		o.s.redoFrom.Store(o.redoFrom)
 	}
 	if !end {
 		return
 	}
-	more := o.got && o.redo <= o.upTo // the log has grown since it was opened
+	more := o.gotRecords && o.redoFrom <= o.redoTo // the log has grown since it was opened
 	o.endReplay()
 	if more {
 		return
 	}
-	last := o.upTo
-	o.redo, o.upTo = 0, 0
-	o.part.span.low = max(o.part.span.low, o.part.span.last)
-	o.mark(last)
+	last := o.redoTo
+	o.redoFrom, o.redoTo = 0, 0
+	o.own.applied.upTo = max(o.own.applied.upTo, o.own.applied.last)
+	o.advance(last)
 }

@@ -19,14 +19,14 @@ import (
 )
 
 func click(id, user, item string) event.Event {
-	return event.Event{Kind: event.Interaction, ID: id, Time: 1_700_000_000_000, UserID: user, ItemID: item, Action: "click"}
+	return event.Event{Kind: event.EventInteraction, ID: id, Time: 1_700_000_000_000, UserID: user, ItemID: item, Action: "click"}
 }
 
 func described(id, item, title string) event.Event {
-	return event.Event{Kind: event.Item, ID: id, Time: 1_700_000_000_000, ItemID: item, Title: &title, Replace: true}
+	return event.Event{Kind: event.EventItem, ID: id, Time: 1_700_000_000_000, ItemID: item, Title: &title, Replace: true}
 }
 
-func (o *opened) add(t testing.TB, events ...event.Event) []event.Outcome {
+func (o *opened) add(t testing.TB, events ...event.Event) []event.EventOutcome {
 	t.Helper()
 	out, err := o.Append(t.Context(), events)
 	if err != nil {
@@ -35,7 +35,7 @@ func (o *opened) add(t testing.TB, events ...event.Event) []event.Outcome {
 	return out
 }
 
-func (o *opened) read(t testing.TB, q *ranker.Query) *ranker.State {
+func (o *opened) read(t testing.TB, q *ranker.FeatureQuery) *ranker.RequestState {
 	t.Helper()
 	st, err := o.Read(t.Context(), q)
 	if err != nil {
@@ -68,8 +68,8 @@ func TestReplicasRankAsOne(t *testing.T) {
 		if len(st.Recent) != i || st.Items[0] == nil || st.Items[0].Title != fmt.Sprint("title ", i) {
 			t.Errorf("after %d clicks at A, B has %d in the history and the item %+v", i, len(st.Recent), st.Items[0])
 		}
-		if st.Stale || st.Read != 2 {
-			t.Errorf("stale %v, read %d", st.Stale, st.Read)
+		if st.Stale || st.ItemsRead != 2 {
+			t.Errorf("stale %v, read %d", st.Stale, st.ItemsRead)
 		}
 	}
 	// A text that changes while it is only in a history is known by the next look at the changes.
@@ -77,7 +77,7 @@ func TestReplicasRankAsOne(t *testing.T) {
 	other := query(t, "u", []string{"y"})
 	eventually(t, "the history's item has its new title", func() bool {
 		st := b.read(t, other)
-		return st.History[0] != nil && st.History[0].Title == "the last title"
+		return st.RecentItems[0] != nil && st.RecentItems[0].Title == "the last title"
 	})
 }
 
@@ -87,7 +87,7 @@ func TestWritersLoseNothing(t *testing.T) {
 	for name, url := range map[string]string{"server": redistest.Start(t).URL(), "cluster": redistest.StartCluster(t, 3, 0).URL()} {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(3, 3))
-			evs := storetest.Events(rng, 800)
+			evs := storetest.RandomEvents(rng, 800)
 			want := features.New(features.DefaultConfig())
 			for i := range evs {
 				want.Apply(&event.Record{Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: evs[i]})
@@ -110,7 +110,7 @@ func TestWritersLoseNothing(t *testing.T) {
 			for _, s := range r {
 				s.flush(t)
 			}
-			sch := storetest.WideSchema(t)
+			sch := storetest.AllCountersSchema(t)
 			for i, s := range r {
 				eventually(t, fmt.Sprint("replica ", i, " counts as one replica would"), func() bool { return sameState(t, sch, want, s) })
 			}
@@ -125,7 +125,7 @@ func TestWritersLoseNothing(t *testing.T) {
 // the columns, which are float32.
 func sameState(t testing.TB, sch *ranker.Schema, want *features.State, s *opened) bool {
 	for u := range 4 {
-		q := &ranker.Query{User: fmt.Sprint("u", u), Now: 1_700_000_000_000, Schema: sch}
+		q := &ranker.FeatureQuery{User: fmt.Sprint("u", u), Now: 1_700_000_000_000, Schema: sch}
 		for i := range 8 {
 			q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("it", i)})
 		}
@@ -175,8 +175,8 @@ func TestForgottenEverywhere(t *testing.T) {
 	}
 	// And the local copies are dropped: with Redis away they know nothing of him.
 	eventually(t, "the other replica has dropped its copy", func() bool {
-		server.Stop()
-		defer server.Continue()
+		server.Pause()
+		defer server.Resume()
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		st, err := r[1].Read(ctx, q)

@@ -44,15 +44,15 @@ func TestErrorReplies(t *testing.T) {
 			svc.add(t, click("e", "u", "item-0")) // acknowledged
 			for range 20 {
 				svc.rank(t)
-				if st := svc.read(t, query(t, "u", svc.ids)); st.Read != len(svc.ids) {
-					t.Errorf("%d of %d items could be read", st.Read, len(svc.ids))
+				if st := svc.read(t, query(t, "u", svc.ids)); st.ItemsRead != len(svc.ids) {
+					t.Errorf("%d of %d items could be read", st.ItemsRead, len(svc.ids))
 				}
 			}
 			if c.reads {
 				eventually(t, "Redis is still asked", func() bool {
-					before := svc.Stats().Trips
+					before := svc.Stats().RoundTrips
 					svc.rank(t)
-					return svc.Stats().Trips > before
+					return svc.Stats().RoundTrips > before
 				})
 			}
 			eventually(t, "the answers say that Redis lacks something", func() bool { return slices.Contains(svc.rank(t).degraded, ranker.FeaturesStale) })
@@ -134,8 +134,8 @@ func TestGarbage(t *testing.T) {
 		}
 	}
 	other := replicas(t, server.URL(), 1)[0] // holds no copies
-	if st := other.read(t, query(t, "u", ids)); st.Read != len(ids) {
-		t.Errorf("read %d of %d", st.Read, len(ids))
+	if st := other.read(t, query(t, "u", ids)); st.ItemsRead != len(ids) {
+		t.Errorf("read %d of %d", st.ItemsRead, len(ids))
 	}
 	if other.Stats().Invalid == 0 {
 		t.Error("damaged values are not counted")

@@ -21,7 +21,7 @@ func (s *Store) Items(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 	return func(yield func(*ranker.ItemInfo, error) bool) {
 		errStop := errors.New("stop")
 		err := scan(ctx, s.conn, s.keys.pattern("c:"), func(keys []string) error {
-			vals, err := s.conn.Values(ctx, keys)
+			vals, err := s.conn.GetMany(ctx, keys)
 			if err != nil {
 				return err
 			}
@@ -38,9 +38,9 @@ func (s *Store) Items(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 	}
 }
 
-// drop removes what any configuration of this tenant keeps of users, items and counters. Who counted which event
+// deleteState removes what any configuration of this tenant keeps of users, items and counters. Who counted which event
 // stays known for its hour, and so do imported tables and vectors, which are not made of events.
-func drop(ctx context.Context, conn *redisconn.Conn) error {
+func deleteState(ctx context.Context, conn *redisconn.Conn) error {
 	return scan(ctx, conn, statePattern(conn.Prefix), func(keys []string) error {
 		pipe := conn.Pipeline()
 		for _, k := range keys {

@@ -9,11 +9,11 @@ import (
 
 	"relish/features"
 	"relish/features/eventlog"
-	"relish/features/journal"
+	"relish/features/ingest"
 	"relish/features/redis"
 	"relish/ranker"
-	"relish/ranker/blend"
-	"relish/ranker/match"
+	"relish/ranker/scorer"
+	"relish/ranker/signals"
 )
 
 // service is a store behind the real pipeline, asked without end by several callers.
@@ -44,16 +44,16 @@ const (
 
 func serve(t *testing.T, s *opened, ids []string) *service {
 	t.Helper()
-	schema, err := blend.PriorSchema(s.cfg.Fields, nil)
+	schema, err := scorer.PriorSchema(s.cfg.Fields, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	prior, err := blend.NewPrior(schema, nil)
+	prior, err := scorer.NewPrior(schema, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, err := ranker.New(ranker.Options{Features: s, TextSpec: ranker.DefaultTextSpec,
-		Models: blend.Models(&ranker.Model{Version: "prior", Schema: schema, Matchers: []ranker.Matcher{match.TokenOverlap{}}, Blend: prior})})
+		Models: scorer.SingleModel(&ranker.Model{Version: "prior", Schema: schema, Signals: []ranker.Signal{signals.TokenOverlap{}}, Scorer: prior})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,9 +126,9 @@ func (s *service) answered(t *testing.T, n int) {
 func (s *service) unasked(t *testing.T) {
 	t.Helper()
 	eventually(t, "the breaker opens", func() bool { return !s.Stats().Up })
-	before := s.Stats().Trips
+	before := s.Stats().RoundTrips
 	s.answered(t, 100)
-	if n := s.Stats().Trips - before; n > 8 { // who was asking at that moment
+	if n := s.Stats().RoundTrips - before; n > 8 { // who was asking at that moment
 		t.Errorf("%d questions to Redis with the breaker open", n)
 	}
 }
@@ -155,7 +155,7 @@ func (s *service) copied(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Microsecond)
 		defer cancel()
 		st, err := s.Read(ctx, q)
-		return err == nil && st.Stale && st.Read == len(s.ids)
+		return err == nil && st.Stale && st.ItemsRead == len(s.ids)
 	})
 }
 
@@ -172,7 +172,7 @@ func loaded(t *testing.T, url string) *service {
 // replay applies a folder's log to a state.
 func replay(t testing.TB, s *features.State, dir string) {
 	t.Helper()
-	for rec, err := range eventlog.Read(journal.LogDir(dir), 1) {
+	for rec, err := range eventlog.Read(ingest.LogDir(dir), 1) {
 		if err != nil {
 			t.Fatal(err)
 		}

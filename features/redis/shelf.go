@@ -12,25 +12,25 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"relish/features/tables"
+	"relish/features/external"
 	"relish/internal/redisconn"
 )
 
-// Shelf is where replicas that share a Redis find imported tables: under TENANT:relish:tables a hash of each
+// Repository is where replicas that share a Redis find imported tables: under TENANT:relish:tables a hash of each
 // table's newest version, and under TENANT:relish:table:{DIGEST} its file in pieces, a hash from their
 // numbers, with the count of pieces as the last field written.
 // What is replaced goes after a while.
-type Shelf struct {
+type Repository struct {
 	conn *redisconn.Conn
 	age  time.Duration
 }
 
-var _ tables.Shelf = (*Shelf)(nil)
+var _ external.Repository = (*Repository)(nil)
 
 const (
-	pieceBytes = 1 << 20
-	pieceCount = "n"
-	replaced   = 10 * time.Minute // the life of a former version's file
+	pieceBytes  = 1 << 20
+	pieceCount  = "n"
+	replacedTTL = 10 * time.Minute // the life of a former version's file
 )
 
 var (
@@ -38,34 +38,38 @@ var (
 	errPieces  = errors.New("redis has no whole copy of the table's file")
 )
 
-// NewShelf returns the shelf of a tenant; age is the life of what nobody uses.
-func NewShelf(conn *redisconn.Conn, age time.Duration) *Shelf { return &Shelf{conn, age} }
+// NewRepository returns the shelf of a tenant; age is the life of what nobody uses.
+func NewRepository(conn *redisconn.Conn, age time.Duration) *Repository {
+	return &Repository{conn, age}
+}
 
-func (s *Shelf) list() string              { return tenant(s.conn.Prefix) + "tables" }
-func (s *Shelf) file(digest string) string { return tenant(s.conn.Prefix) + "table:{" + digest + "}" }
+func (s *Repository) indexKey() string { return tenantPrefix(s.conn.Prefix) + "tables" }
+func (s *Repository) fileKey(digest string) string {
+	return tenantPrefix(s.conn.Prefix) + "table:{" + digest + "}"
+}
 
 // Current implements tables.Shelf. It renews the life of what it finds.
-func (s *Shelf) Current(ctx context.Context) (map[string]tables.Version, error) {
+func (s *Repository) Current(ctx context.Context) (map[string]external.Version, error) {
 	if !s.conn.Up() {
 		return nil, errNoRedis
 	}
-	all, err := s.conn.HGetAll(ctx, s.list()).Result()
-	if err != nil && !absent(err) {
+	all, err := s.conn.HGetAll(ctx, s.indexKey()).Result()
+	if err != nil && !isAbsent(err) {
 		return nil, err
 	}
-	out := map[string]tables.Version{}
+	out := map[string]external.Version{}
 	if len(all) == 0 {
 		return out, nil
 	}
-	if err := s.conn.PExpire(ctx, s.list(), s.age).Err(); err != nil {
+	if err := s.conn.PExpire(ctx, s.indexKey(), s.age).Err(); err != nil {
 		return nil, err
 	}
 	for name, raw := range all {
-		var v tables.Version
+		var v external.Version
 		if json.Unmarshal([]byte(raw), &v) != nil {
 			continue // whoever uses the table puts it back
 		}
-		there, err := s.conn.PExpire(ctx, s.file(v.Digest), s.age).Result()
+		there, err := s.conn.PExpire(ctx, s.fileKey(v.Digest), s.age).Result()
 		if err != nil {
 			return nil, err
 		}
@@ -77,8 +81,8 @@ func (s *Shelf) Current(ctx context.Context) (map[string]tables.Version, error) 
 }
 
 // Fetch implements tables.Shelf.
-func (s *Shelf) Fetch(ctx context.Context, v tables.Version, path string) error {
-	key := s.file(v.Digest)
+func (s *Repository) Fetch(ctx context.Context, v external.Version, path string) error {
+	key := s.fileKey(v.Digest)
 	n, err := s.conn.HGet(ctx, key, pieceCount).Int()
 	if err != nil {
 		return fmt.Errorf("%w: %w", errPieces, err)
@@ -101,7 +105,7 @@ func (s *Shelf) Fetch(ctx context.Context, v tables.Version, path string) error 
 }
 
 // Put implements tables.Shelf.
-func (s *Shelf) Put(ctx context.Context, name string, v tables.Version, path string) error {
+func (s *Repository) Put(ctx context.Context, name string, v external.Version, path string) error {
 	old, err := s.Current(ctx)
 	if err != nil || old[name].Newer(v) {
 		return err
@@ -111,27 +115,27 @@ func (s *Shelf) Put(ctx context.Context, name string, v tables.Version, path str
 		return err
 	}
 	defer f.Close()
-	if err := s.putFile(ctx, s.file(v.Digest), f); err != nil {
+	if err := s.putFile(ctx, s.fileKey(v.Digest), f); err != nil {
 		return err
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	if err := s.conn.HSet(ctx, s.list(), name, raw).Err(); err != nil {
+	if err := s.conn.HSet(ctx, s.indexKey(), name, raw).Err(); err != nil {
 		return err
 	}
 	if o, known := old[name]; known && o.Digest != v.Digest {
 		// Nobody begins to fetch it any more; who has begun may end.
-		if err := s.conn.PExpire(ctx, s.file(o.Digest), replaced).Err(); err != nil {
+		if err := s.conn.PExpire(ctx, s.fileKey(o.Digest), replacedTTL).Err(); err != nil {
 			return err
 		}
 	}
-	return s.conn.PExpire(ctx, s.list(), s.age).Err()
+	return s.conn.PExpire(ctx, s.indexKey(), s.age).Err()
 }
 
 // putFile writes the file in pieces, and how many there are at the end.
-func (s *Shelf) putFile(ctx context.Context, key string, f io.Reader) error {
+func (s *Repository) putFile(ctx context.Context, key string, f io.Reader) error {
 	n, buf := 0, make([]byte, pieceBytes)
 	for {
 		size, err := io.ReadFull(f, buf)

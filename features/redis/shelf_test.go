@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"relish/features/external"
 	"relish/features/redis"
-	"relish/features/tables"
 	"relish/internal/redisconn"
 	"relish/internal/redistest"
 )
@@ -23,7 +23,7 @@ func TestShelf(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	shelf, dir := redis.NewShelf(conn, time.Hour), t.TempDir()
+	shelf, dir := redis.NewRepository(conn, time.Hour), t.TempDir()
 	write := func(size int) (path string, data []byte) {
 		data, path = make([]byte, size), filepath.Join(dir, "f")
 		_, _ = rand.Read(data)
@@ -32,7 +32,7 @@ func TestShelf(t *testing.T) {
 		}
 		return path, data
 	}
-	fetched := func(v tables.Version) []byte {
+	fetched := func(v external.Version) []byte {
 		to := filepath.Join(dir, "fetched")
 		if err := shelf.Fetch(t.Context(), v, to); err != nil {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func TestShelf(t *testing.T) {
 	}
 	for i, size := range []int{1, 1 << 20, 5<<20 + 17} {
 		path, data := write(size)
-		v := tables.Version{Digest: string(rune('a' + i)), Imported: int64(i + 1)}
+		v := external.Version{Digest: string(rune('a' + i)), Imported: int64(i + 1)}
 		if err := shelf.Put(t.Context(), "shop", v, path); err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestShelf(t *testing.T) {
 		}
 	}
 	path, _ := write(5)
-	if err := shelf.Put(t.Context(), "shop", tables.Version{Digest: "old", Imported: 1}, path); err != nil {
+	if err := shelf.Put(t.Context(), "shop", external.Version{Digest: "old", Imported: 1}, path); err != nil {
 		t.Fatal(err)
 	}
 	all, err := shelf.Current(t.Context())
@@ -86,7 +86,7 @@ func TestShelf(t *testing.T) {
 	if all, err := shelf.Current(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("a version without its file is listed: %v, %v", all, err)
 	}
-	if err := shelf.Fetch(t.Context(), tables.Version{Digest: "c"}, filepath.Join(dir, "none")); err == nil {
+	if err := shelf.Fetch(t.Context(), external.Version{Digest: "c"}, filepath.Join(dir, "none")); err == nil {
 		t.Error("a lost file was fetched")
 	}
 }

@@ -10,44 +10,44 @@ import (
 	"relish/features"
 )
 
-// sum brings entries of the tables up to date, and notes those of this replica as to be published.
-func (o *owner) sum(changed []features.Value) {
+// countersChanged brings entries of the tables up to date, and notes those of this replica as to be published.
+func (o *syncer) countersChanged(changed []features.CounterKey) {
 	for _, v := range changed {
-		o.part.dirty[chunkOf(v)] = true
+		o.own.dirtyChunks[chunkOf(v)] = true
 	}
-	o.addUp(changed)
+	o.sumCounters(changed)
 }
 
-func (o *owner) addUp(changed []features.Value) {
+func (o *syncer) sumCounters(changed []features.CounterKey) {
 	if len(changed) == 0 {
 		return
 	}
-	parts := []*features.Tables{o.part.own}
+	parts := []*features.Counters{o.own.counters}
 	for _, p := range o.others {
-		parts = append(parts, p.own)
+		parts = append(parts, p.counters)
 	}
 	o.s.mu.Lock()
 	defer o.s.mu.Unlock()
 	for _, v := range changed {
-		o.s.tables.SetSum(v, parts...)
+		o.s.counters.SetSum(v, parts...)
 	}
 }
 
 // publish writes this replica's part, if there is anything new.
-func (o *owner) publish(ctx context.Context) error {
-	if len(o.part.dirty) == 0 && o.part.version > 0 && o.part.told == o.part.done {
+func (o *syncer) publish(ctx context.Context) error {
+	if len(o.own.dirtyChunks) == 0 && o.own.version > 0 && o.own.publishedTo == o.own.appliedTo {
 		return nil
 	}
-	return o.s.publish(ctx, o.part)
+	return o.s.publishPart(ctx, o.own)
 }
 
-// refresh loads what other replicas published.
-func (o *owner) refresh(ctx context.Context) error {
+// refreshOthers loads what other replicas published.
+func (o *syncer) refreshOthers(ctx context.Context) error {
 	names, err := o.s.conn.SMembers(ctx, o.s.keys.replicas()).Result()
-	if err != nil && !absent(err) {
+	if err != nil && !isAbsent(err) {
 		return err
 	}
-	var changed []features.Value
+	var changed []features.CounterKey
 	for _, name := range names {
 		id, err := strconv.ParseUint(name, 16, 64)
 		if err != nil || id == o.s.replica {
@@ -62,38 +62,38 @@ func (o *owner) refresh(ctx context.Context) error {
 		}
 		p := o.others[id]
 		if p == nil {
-			p = newPart(o.s.cfg, id)
+			p = newCounterPart(o.s.cfg, id)
 			o.others[id] = p
 		}
 		if p.version != m.version {
-			values, err := o.s.fill(ctx, p, m)
+			values, err := o.s.loadChunks(ctx, p, m)
 			if err != nil {
 				return err
 			}
 			changed = append(changed, values...)
 		}
 	}
-	o.addUp(changed)
+	o.sumCounters(changed)
 	return nil
 }
 
-// changes drops the local copies that other replicas have outdated.
-func (o *owner) changes(ctx context.Context) error {
+// readChanges drops the local copies that other replicas have outdated.
+func (o *syncer) readChanges(ctx context.Context) error {
 	key := o.s.keys.changes()
-	if o.change == "" {
+	if o.lastChange == "" {
 		last, err := o.s.conn.XRevRangeN(ctx, key, "+", "-", 1).Result()
-		if err != nil && !absent(err) {
+		if err != nil && !isAbsent(err) {
 			return err
 		}
-		o.change = "0-0"
+		o.lastChange = "0-0"
 		if len(last) > 0 {
-			o.change = last[0].ID
+			o.lastChange = last[0].ID
 		}
 	}
 	seen := 0
 	for {
-		streams, err := o.s.conn.XRead(ctx, &redis.XReadArgs{Streams: []string{key, o.change}, Count: 1000, Block: -1}).Result()
-		if err != nil && !absent(err) {
+		streams, err := o.s.conn.XRead(ctx, &redis.XReadArgs{Streams: []string{key, o.lastChange}, Count: 1000, Block: -1}).Result()
+		if err != nil && !isAbsent(err) {
 			return err
 		}
 		if len(streams) == 0 || len(streams[0].Messages) == 0 {
@@ -101,18 +101,18 @@ func (o *owner) changes(ctx context.Context) error {
 		}
 		for _, m := range streams[0].Messages {
 			for name, how := range m.Values {
-				o.s.local.moved(entityOf(name), how == changeGone)
+				o.s.cache.applyChange(entityOf(name), how == changeGone)
 			}
-			o.change = m.ID
+			o.lastChange = m.ID
 		}
 		if seen += len(streams[0].Messages); len(streams[0].Messages) < 1000 {
 			break
 		}
 	}
 	// The stream is trimmed: after a long silence, or a flood, some messages may have been missed.
-	if seen >= maxChanges || time.Since(o.refreshed) > 20*tick {
-		o.s.local.outdateAll()
+	if seen >= maxChanges || time.Since(o.changesReadAt) > 20*syncInterval {
+		o.s.cache.markAllOutdated()
 	}
-	o.refreshed = time.Now()
+	o.changesReadAt = time.Now()
 	return nil
 }

@@ -14,82 +14,84 @@ import (
 // user was last forgotten or the item deleted (arrival, ms, 0 = never), which replicas' records it
 // includes, and the packed state; of something forgotten or deleted, nothing more.
 const (
-	valueMagic   = "RR"
-	valueVersion = 1
-	revAt        = 4
-	revSize      = 8
-	valueHead    = revAt + revSize + 4
-	maxSpans     = 64
+	valueMagic      = "RR"
+	valueVersion    = 1
+	revOffset       = 4
+	revSize         = 8
+	valueHeaderSize = revOffset + revSize + 4
+	maxAppliedSeqs  = 64
 )
 
 var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	errValue   = errors.New("a value in Redis is damaged")
+	castagnoli      = crc32.MakeTable(crc32.Castagnoli)
+	errDamagedValue = errors.New("a value in Redis is damaged")
 )
 
-// value is a decoded one. The zero value is that of a key that is not there.
-type value struct {
-	rev    string
-	gone   int64
-	spans  []span
-	packed string // "" of something unknown, forgotten or deleted
+// storedValue is a decoded one. The zero value is that of a key that is not there.
+type storedValue struct {
+	rev      string
+	erasedAt int64
+	applied  []appliedSeqs
+	packed   string // "" of something unknown, forgotten or deleted
 }
 
-// span says which of one replica's records a thing includes: those up to low, and those from first to last.
+// appliedSeqs says which of one replica's records a thing includes: those up to low, and those from first to last.
 // Live records move last; records applied again, since Redis may have lost what it had, move low.
-type span struct {
-	replica          uint64
-	low, first, last uint64
+type appliedSeqs struct {
+	replica           uint64
+	upTo, first, last uint64
 }
 
-func (s *span) has(seq uint64) bool { return seq <= s.low || seq >= s.first && seq <= s.last }
+func (s *appliedSeqs) includes(seq uint64) bool {
+	return seq <= s.upTo || seq >= s.first && seq <= s.last
+}
 
-// add takes in a record. Records come in order, live ones and repeated ones each.
-func (s *span) add(seq uint64) {
+// include takes in a record. Records come in order, live ones and repeated ones each.
+func (s *appliedSeqs) include(seq uint64) {
 	switch {
 	case s.last == 0:
 		s.first, s.last = seq, seq
 	case seq > s.last:
 		s.last = seq
 	case seq < s.first:
-		s.low = max(s.low, seq)
+		s.upTo = max(s.upTo, seq)
 	}
-	if s.low+1 >= s.first {
-		s.low = s.last
+	if s.upTo+1 >= s.first {
+		s.upTo = s.last
 	}
 }
 
 // includes reports whether the record is in.
-func (v *value) includes(replica, seq uint64) bool {
-	i := slices.IndexFunc(v.spans, func(s span) bool { return s.replica == replica })
-	return i >= 0 && v.spans[i].has(seq)
+func (v *storedValue) includes(replica, seq uint64) bool {
+	i := slices.IndexFunc(v.applied, func(s appliedSeqs) bool { return s.replica == replica })
+	return i >= 0 && v.applied[i].includes(seq)
 }
 
 // include notes the record; of more replicas than fit, the one longest without a record is given up.
-func (v *value) include(replica, seq uint64) {
-	i := slices.IndexFunc(v.spans, func(s span) bool { return s.replica == replica })
-	s := span{replica: replica}
+func (v *storedValue) include(replica, seq uint64) {
+	i := slices.IndexFunc(v.applied, func(s appliedSeqs) bool { return s.replica == replica })
+	s := appliedSeqs{replica: replica}
 	if i >= 0 {
-		s = v.spans[i]
-		v.spans = slices.Delete(v.spans, i, i+1)
-	} else if len(v.spans) >= maxSpans {
-		v.spans = v.spans[1:]
+		s = v.applied[i]
+		v.applied = slices.Delete(v.applied, i, i+1)
+	} else if len(v.applied) >= maxAppliedSeqs {
+		v.applied = v.applied[1:]
 	}
-	s.add(seq)
-	v.spans = append(v.spans, s)
+	s.include(seq)
+	v.applied = append(v.applied, s)
 }
 
-// encode appends the value's head under a new revision; the packed state is appended by seal's caller.
-func (v *value) encode(dst []byte) []byte {
+// encodeHeader appends the value's head under a new revision; the packed state is appended by seal's caller.
+func (v *storedValue) encodeHeader(dst []byte) []byte {
 	dst = append(dst, valueMagic...)
 	dst = append(dst, valueVersion, 0)
 	dst = binary.LittleEndian.AppendUint64(dst, rand.Uint64())
 	dst = append(dst, 0, 0, 0, 0)
-	dst = binary.AppendUvarint(dst, uint64(v.gone))
-	dst = binary.AppendUvarint(dst, uint64(len(v.spans)))
-	for _, s := range v.spans {
+	dst = binary.AppendUvarint(dst, uint64(v.erasedAt))
+	dst = binary.AppendUvarint(dst, uint64(len(v.applied)))
+	for _, s := range v.applied {
 		dst = binary.LittleEndian.AppendUint64(dst, s.replica)
-		dst = binary.AppendUvarint(dst, s.low)
+		dst = binary.AppendUvarint(dst, s.upTo)
 		dst = binary.AppendUvarint(dst, s.first)
 		dst = binary.AppendUvarint(dst, s.last-s.first)
 	}
@@ -98,56 +100,56 @@ func (v *value) encode(dst []byte) []byte {
 
 // seal writes the checksum of a whole value.
 func seal(v []byte) []byte {
-	binary.LittleEndian.PutUint32(v[revAt+revSize:], sumOf(v))
+	binary.LittleEndian.PutUint32(v[revOffset+revSize:], checksumOf(v))
 	return v
 }
 
-func sumOf(v []byte) uint32 {
-	return crc32.Update(crc32.Checksum(v[:revAt+revSize], castagnoli), castagnoli, v[valueHead:])
+func checksumOf(v []byte) uint32 {
+	return crc32.Update(crc32.Checksum(v[:revOffset+revSize], castagnoli), castagnoli, v[valueHeaderSize:])
 }
 
-// revision returns the bytes that compare-and-set looks at, of whatever stands there.
-func revision(raw string) string {
-	return raw[min(revAt, len(raw)):min(revAt+revSize, len(raw))]
+// revisionOf returns the bytes that compare-and-set looks at, of whatever stands there.
+func revisionOf(raw string) string {
+	return raw[min(revOffset, len(raw)):min(revOffset+revSize, len(raw))]
 }
 
-func decodeValue(raw string) (value, error) {
-	v := value{rev: revision(raw)}
-	if len(raw) < valueHead || raw[:2] != valueMagic {
-		return v, errValue
+func decodeValue(raw string) (storedValue, error) {
+	v := storedValue{rev: revisionOf(raw)}
+	if len(raw) < valueHeaderSize || raw[:2] != valueMagic {
+		return v, errDamagedValue
 	}
 	if raw[2] > valueVersion {
 		return v, fmt.Errorf("a value in Redis has format version %d, this binary reads up to %d: use a newer relish, or another prefix", raw[2], valueVersion)
 	}
 	b := []byte(raw)
-	if sumOf(b) != binary.LittleEndian.Uint32(b[revAt+revSize:]) {
-		return v, errValue
+	if checksumOf(b) != binary.LittleEndian.Uint32(b[revOffset+revSize:]) {
+		return v, errDamagedValue
 	}
-	d := varints{b: b[valueHead:]}
-	v.gone = int64(d.next())
-	n := d.next()
-	if n > maxSpans {
-		return v, errValue
+	d := varintReader{b: b[valueHeaderSize:]}
+	v.erasedAt = int64(d.uvarint())
+	n := d.uvarint()
+	if n > maxAppliedSeqs {
+		return v, errDamagedValue
 	}
 	for range n {
-		s := span{replica: d.fixed(), low: d.next(), first: d.next()}
-		s.last = s.first + d.next()
-		v.spans = append(v.spans, s)
+		s := appliedSeqs{replica: d.fixed64(), upTo: d.uvarint(), first: d.uvarint()}
+		s.last = s.first + d.uvarint()
+		v.applied = append(v.applied, s)
 	}
 	if d.bad {
-		return value{rev: v.rev}, errValue
+		return storedValue{rev: v.rev}, errDamagedValue
 	}
 	v.packed = raw[len(raw)-len(d.b):]
 	return v, nil
 }
 
-// varints reads numbers; after a failure it gives zeros and stays bad.
-type varints struct {
+// varintReader reads numbers; after a failure it gives zeros and stays bad.
+type varintReader struct {
 	b   []byte
 	bad bool
 }
 
-func (d *varints) next() uint64 {
+func (d *varintReader) uvarint() uint64 {
 	v, n := binary.Uvarint(d.b)
 	if n <= 0 {
 		d.b, d.bad = nil, true
@@ -157,7 +159,7 @@ func (d *varints) next() uint64 {
 	return v
 }
 
-func (d *varints) fixed() uint64 {
+func (d *varintReader) fixed64() uint64 {
 	if len(d.b) < 8 {
 		d.b, d.bad = nil, true
 		return 0
@@ -167,8 +169,8 @@ func (d *varints) fixed() uint64 {
 	return v
 }
 
-func (d *varints) bytes() []byte {
-	n := d.next()
+func (d *varintReader) bytes() []byte {
+	n := d.uvarint()
 	if n > uint64(len(d.b)) {
 		d.b, d.bad = nil, true
 		return nil

@@ -22,7 +22,7 @@ import (
 // Store is what the suite needs of a store. Reopen closes it and opens it again on the same data.
 type Store interface {
 	ranker.Features
-	Append(ctx context.Context, events []event.Event) ([]event.Outcome, error)
+	Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error)
 	Item(id string) (*ranker.Item, bool)
 	DeleteItem(ctx context.Context, id string) (bool, error)
 	Forget(ctx context.Context, userID string) error
@@ -37,7 +37,7 @@ type Backend struct {
 // Run runs the suite.
 func Run(t *testing.T, b Backend) {
 	for name, test := range map[string]func(*testing.T, Backend){
-		"ReadYourWrites": readYourWrites, "Duplicates": duplicates, "Refusals": refusals, "MergeAndReplace": mergeAndReplace,
+		"ReadYourWrites": readYourWrites, "Duplicates": duplicates, "Refusals": rejections, "MergeAndReplace": mergeAndReplace,
 		"Histories": histories, "OrderDoesNotMatter": orderDoesNotMatter, "Forget": forget, "DeleteItem": deleteItem,
 		"Reopen": reopen, "ConcurrentWriters": concurrentWriters, "Features": featureValues, "Inline": inline,
 	} {
@@ -59,19 +59,19 @@ func schema(t *testing.T, f ...ranker.Feature) *ranker.Schema {
 	return s
 }
 
-func shownAt(id, user string, at int64, items ...string) event.Event {
-	return event.Event{Kind: event.Impression, ID: id, Time: at, UserID: user, Shown: items}
+func impression(id, user string, at int64, items ...string) event.Event {
+	return event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: user, Shown: items}
 }
 
-func did(id, user, action, item string, at int64) event.Event {
-	return event.Event{Kind: event.Interaction, ID: id, Time: at, UserID: user, ItemID: item, Action: action}
+func interaction(id, user, action, item string, at int64) event.Event {
+	return event.Event{Kind: event.EventInteraction, ID: id, Time: at, UserID: user, ItemID: item, Action: action}
 }
 
 func item(id, itemID string, at int64, tags ...string) event.Event {
-	return event.Event{Kind: event.Item, ID: id, Time: at, ItemID: itemID, Title: ptr("Title of " + itemID), Tags: tags}
+	return event.Event{Kind: event.EventItem, ID: id, Time: at, ItemID: itemID, Title: ptr("Title of " + itemID), Tags: tags}
 }
 
-func add(t *testing.T, s Store, events ...event.Event) []event.Outcome {
+func appendEvents(t *testing.T, s Store, events ...event.Event) []event.EventOutcome {
 	t.Helper()
 	out, err := s.Append(t.Context(), events)
 	if err != nil {
@@ -80,9 +80,9 @@ func add(t *testing.T, s Store, events ...event.Event) []event.Outcome {
 	return out
 }
 
-func read(t *testing.T, s Store, sch *ranker.Schema, user string, items ...string) *ranker.State {
+func read(t *testing.T, s Store, sch *ranker.Schema, user string, items ...string) *ranker.RequestState {
 	t.Helper()
-	q := &ranker.Query{User: user, Now: t0, Schema: sch}
+	q := &ranker.FeatureQuery{User: user, Now: t0, Schema: sch}
 	for _, id := range items {
 		q.Candidates = append(q.Candidates, ranker.Candidate{ID: id})
 	}
@@ -95,17 +95,17 @@ func read(t *testing.T, s Store, sch *ranker.Schema, user string, items ...strin
 
 var clicks = ranker.Feature{Name: "clicks", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"}
 
-func near(a, b float32) bool {
+func almostEqual(a, b float32) bool {
 	return math.IsNaN(float64(a)) && math.IsNaN(float64(b)) || math.Abs(float64(a-b)) <= 1e-6*max(1, math.Abs(float64(b)))
 }
 
-func wantColumns(t *testing.T, st *ranker.State, want ...float64) {
+func wantColumns(t *testing.T, st *ranker.RequestState, want ...float64) {
 	t.Helper()
 	if len(st.Columns) != len(want) {
 		t.Fatalf("columns %v, want %v", st.Columns, want)
 	}
 	for i, w := range want {
-		if !near(st.Columns[i], float32(w)) {
+		if !almostEqual(st.Columns[i], float32(w)) {
 			t.Errorf("column %d is %v, want %v (all: %v)", i, st.Columns[i], w, st.Columns)
 		}
 	}
@@ -114,44 +114,46 @@ func wantColumns(t *testing.T, st *ranker.State, want ...float64) {
 func readYourWrites(t *testing.T, b Backend) {
 	s, sch := b.Open(t, features.DefaultConfig()), schema(t, clicks)
 	for i := 1; i <= 20; i++ {
-		add(t, s, did(fmt.Sprint("e", i), "u", "click", "a", t0))
+		appendEvents(t, s, interaction(fmt.Sprint("e", i), "u", "click", "a", t0))
 		wantColumns(t, read(t, s, sch, "u", "a"), math.Log1p(float64(i)))
 	}
 }
 
 func duplicates(t *testing.T, b Backend) {
 	s, sch := b.Open(t, features.DefaultConfig()), schema(t, clicks)
-	out := add(t, s, did("e1", "u", "click", "a", t0), did("e1", "u", "click", "a", t0))
+	out := appendEvents(t, s, interaction("e1", "u", "click", "a", t0), interaction("e1", "u", "click", "a", t0))
 	if out[0].Duplicate || !out[1].Duplicate {
 		t.Errorf("outcomes %+v", out)
 	}
 	s = b.Reopen(t, s)
-	if out := add(t, s, did("e1", "u", "click", "a", t0)); !out[0].Duplicate {
+	if out := appendEvents(t, s, interaction("e1", "u", "click", "a", t0)); !out[0].Duplicate {
 		t.Error("the id was forgotten over a restart")
 	}
 	wantColumns(t, read(t, s, sch, "u", "a"), math.Log1p(1))
 }
 
-func refusals(t *testing.T, b Backend) {
+func rejections(t *testing.T, b Backend) {
 	s := b.Open(t, features.DefaultConfig())
-	out := add(t, s, did("e1", "", "click", "a", t0), did("e2", "u", "click", "a", math.MaxInt64/2), did("e3", "u", "click", "a", t0))
+	out := appendEvents(t, s, interaction("e1", "", "click", "a", t0), interaction("e2", "u", "click", "a", math.MaxInt64/2), interaction("e3", "u", "click", "a", t0))
 	if out[0].Err == nil || out[0].Err.Pointer != "/user" || out[1].Err == nil || out[1].Err.Code != "time_in_future" || out[2].Err != nil {
 		t.Errorf("outcomes %+v", out)
 	}
 	bad := schema(t, ranker.Feature{Name: "x", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "dance"})
-	if _, err := s.Read(t.Context(), &ranker.Query{User: "u", Schema: bad}); err == nil {
+	if _, err := s.Read(t.Context(), &ranker.FeatureQuery{User: "u", Schema: bad}); err == nil {
 		t.Error("a schema over an action that is not counted was taken")
 	}
 }
 
 func mergeAndReplace(t *testing.T, b Backend) {
 	s := b.Open(t, features.DefaultConfig())
-	num := func(x float64) map[string]ranker.Value { return map[string]ranker.Value{"n": ranker.NumberValue(x)} }
-	e := func(id string, at int64, title, text *string, f map[string]ranker.Value, replace bool) event.Event {
-		return event.Event{Kind: event.Item, ID: id, Time: at, ItemID: "a", Title: title, Text: text, Fields: f, Replace: replace}
+	num := func(x float64) map[string]ranker.FieldValue {
+		return map[string]ranker.FieldValue{"n": ranker.NumberValue(x)}
 	}
-	add(t, s, e("1", t0+10, ptr("new"), nil, num(1), false))
-	add(t, s, e("2", t0+5, ptr("old"), ptr("text"), num(9), false)) // older: fills only what was not said
+	e := func(id string, at int64, title, text *string, f map[string]ranker.FieldValue, replace bool) event.Event {
+		return event.Event{Kind: event.EventItem, ID: id, Time: at, ItemID: "a", Title: title, Text: text, Fields: f, Replace: replace}
+	}
+	appendEvents(t, s, e("1", t0+10, ptr("new"), nil, num(1), false))
+	appendEvents(t, s, e("2", t0+5, ptr("old"), ptr("text"), num(9), false)) // older: fills only what was not said
 	check := func(want ranker.Item) {
 		t.Helper()
 		got, ok := s.Item("a")
@@ -163,9 +165,9 @@ func mergeAndReplace(t *testing.T, b Backend) {
 		}
 	}
 	check(ranker.Item{ID: "a", Title: "new", Text: "text", Fields: num(1)})
-	add(t, s, e("3", t0+7, nil, ptr("newer text"), nil, false))
+	appendEvents(t, s, e("3", t0+7, nil, ptr("newer text"), nil, false))
 	check(ranker.Item{ID: "a", Title: "new", Text: "newer text", Fields: num(1)})
-	add(t, s, e("4", t0+20, ptr("only this"), nil, nil, true))
+	appendEvents(t, s, e("4", t0+20, ptr("only this"), nil, nil, true))
 	check(ranker.Item{ID: "a", Title: "only this"})
 }
 
@@ -173,8 +175,8 @@ func histories(t *testing.T, b Backend) {
 	cfg := features.DefaultConfig()
 	cfg.Recent, cfg.Shown = 3, 4
 	s, sch := b.Open(t, cfg), schema(t, clicks)
-	add(t, s, item("i", "a", t0), did("e1", "u", "click", "a", t0+30), did("e2", "u", "view", "b", t0+10), did("e3", "u", "click", "c", t0+20),
-		did("e4", "u", "click", "d", t0+10), did("e5", "u", "dance", "a", t0+99))
+	appendEvents(t, s, item("i", "a", t0), interaction("e1", "u", "click", "a", t0+30), interaction("e2", "u", "view", "b", t0+10), interaction("e3", "u", "click", "c", t0+20),
+		interaction("e4", "u", "click", "d", t0+10), interaction("e5", "u", "dance", "a", t0+99))
 	st := read(t, s, sch, "u")
 	var got []string
 	for _, in := range st.Recent {
@@ -183,10 +185,10 @@ func histories(t *testing.T, b Backend) {
 	if want := []string{"a", "c", "d"}; !slices.Equal(got, want) {
 		t.Errorf("recent %v, want %v: newest first by event time, ties by arrival", got, want)
 	}
-	if st.History[0] == nil || st.History[0].Title != "Title of a" || st.History[1] != nil {
-		t.Errorf("history %v", st.History)
+	if st.RecentItems[0] == nil || st.RecentItems[0].Title != "Title of a" || st.RecentItems[1] != nil {
+		t.Errorf("history %v", st.RecentItems)
 	}
-	add(t, s, shownAt("s1", "u", t0+15, "c", "x"), shownAt("s2", "u", t0+16, "y", "z", "w"))
+	appendEvents(t, s, impression("s1", "u", t0+15, "c", "x"), impression("s2", "u", t0+16, "y", "z", "w"))
 	st = read(t, s, sch, "u")
 	if len(st.Shown) != 4 {
 		t.Fatalf("shown %v", st.Shown)
@@ -198,8 +200,8 @@ func histories(t *testing.T, b Backend) {
 	}
 }
 
-// Events makes a random stream over four users (u0 to u3) and eight items (it0 to it7), items first.
-func Events(rng *rand.Rand, n int) []event.Event {
+// RandomEvents makes a random stream over four users (u0 to u3) and eight items (it0 to it7), items first.
+func RandomEvents(rng *rand.Rand, n int) []event.Event {
 	var out []event.Event
 	for i := range 8 {
 		out = append(out, item(fmt.Sprint("i", i), fmt.Sprint("it", i), t0-1e9, fmt.Sprint("tag", i%3), fmt.Sprint("tag", 3+i%2)))
@@ -208,16 +210,16 @@ func Events(rng *rand.Rand, n int) []event.Event {
 		at := t0 - rng.Int64N(30*24*3600*1000)
 		u, it := fmt.Sprint("u", rng.IntN(4)), fmt.Sprint("it", rng.IntN(8))
 		if rng.IntN(3) == 0 {
-			out = append(out, shownAt(fmt.Sprint("e", i), u, at, it, fmt.Sprint("it", rng.IntN(8))))
+			out = append(out, impression(fmt.Sprint("e", i), u, at, it, fmt.Sprint("it", rng.IntN(8))))
 		} else {
-			out = append(out, did(fmt.Sprint("e", i), u, []string{"view", "click", "purchase"}[rng.IntN(3)], it, at))
+			out = append(out, interaction(fmt.Sprint("e", i), u, []string{"view", "click", "purchase"}[rng.IntN(3)], it, at))
 		}
 	}
 	return out
 }
 
-// WideSchema names every counter at several half-lives, so that two states that differ give other columns.
-func WideSchema(t *testing.T) *ranker.Schema {
+// AllCountersSchema names every counter at several half-lives, so that two states that differ give other columns.
+func AllCountersSchema(t *testing.T) *ranker.Schema {
 	var f []ranker.Feature
 	for _, scope := range []string{ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal} {
 		for _, half := range []string{"all", "1h", "7d"} {
@@ -233,19 +235,19 @@ func WideSchema(t *testing.T) *ranker.Schema {
 // decayed sums within rounding.
 func orderDoesNotMatter(t *testing.T, b Backend) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	evs := Events(rng, 80)
-	sch := WideSchema(t)
+	evs := RandomEvents(rng, 80)
+	sch := AllCountersSchema(t)
 	cfg := features.DefaultConfig()
 	one, two := b.Open(t, cfg), b.Open(t, cfg)
-	add(t, one, slices.Clone(evs)...)
+	appendEvents(t, one, slices.Clone(evs)...)
 	shuffled := slices.Clone(evs)
 	rest := shuffled[8:] // items first: a value is counted once it is known
 	rng.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
-	add(t, two, shuffled...)
+	appendEvents(t, two, shuffled...)
 	for u := range 4 {
 		a, c := read(t, one, sch, fmt.Sprint("u", u), "it0", "it3", "it7"), read(t, two, sch, fmt.Sprint("u", u), "it0", "it3", "it7")
 		for i := range a.Columns {
-			if !near(a.Columns[i], c.Columns[i]) {
+			if !almostEqual(a.Columns[i], c.Columns[i]) {
 				t.Errorf("user %d: column %d is %v in one order, %v in another", u, i, a.Columns[i], c.Columns[i])
 			}
 		}
@@ -257,7 +259,7 @@ func orderDoesNotMatter(t *testing.T, b Backend) {
 
 func forget(t *testing.T, b Backend) {
 	s, sch := b.Open(t, features.DefaultConfig()), schema(t, clicks, ranker.Feature{Name: "h", Kind: ranker.KindHistory})
-	add(t, s, did("e1", "u", "click", "a", t0), did("e2", "v", "click", "a", t0))
+	appendEvents(t, s, interaction("e1", "u", "click", "a", t0), interaction("e2", "v", "click", "a", t0))
 	if err := s.Forget(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +272,7 @@ func forget(t *testing.T, b Backend) {
 		}
 		s = b.Reopen(t, s)
 	}
-	add(t, s, did("e3", "u", "click", "b", t0))
+	appendEvents(t, s, interaction("e3", "u", "click", "b", t0))
 	if st := read(t, s, sch, "u"); len(st.Recent) != 1 {
 		t.Errorf("a user who comes back has %+v", st.Recent)
 	}
@@ -278,7 +280,7 @@ func forget(t *testing.T, b Backend) {
 
 func deleteItem(t *testing.T, b Backend) {
 	s := b.Open(t, features.DefaultConfig())
-	add(t, s, item("i", "a", t0))
+	appendEvents(t, s, item("i", "a", t0))
 	if known, err := s.DeleteItem(t.Context(), "a"); err != nil || !known {
 		t.Fatalf("%v %v", known, err)
 	}
@@ -292,8 +294,8 @@ func deleteItem(t *testing.T, b Backend) {
 
 // State after a restart is what it was, bit for bit.
 func reopen(t *testing.T, b Backend) {
-	s, sch := b.Open(t, features.DefaultConfig()), WideSchema(t)
-	add(t, s, Events(rand.New(rand.NewPCG(2, 2)), 100)...)
+	s, sch := b.Open(t, features.DefaultConfig()), AllCountersSchema(t)
+	appendEvents(t, s, RandomEvents(rand.New(rand.NewPCG(2, 2)), 100)...)
 	before := read(t, s, sch, "u1", "it0", "it1", "it5")
 	s = b.Reopen(t, s)
 	if d := cmp.Diff(before, read(t, s, sch, "u1", "it0", "it1", "it5"), cmpopts.EquateNaNs(), cmp.AllowUnexported(ranker.ItemInfo{})); d != "" {
@@ -307,7 +309,7 @@ func concurrentWriters(t *testing.T, b Backend) {
 	for w := range 8 {
 		wg.Go(func() {
 			for i := range 25 {
-				if _, err := s.Append(context.Background(), []event.Event{did(fmt.Sprint(w, "-", i), fmt.Sprint("u", w), "click", "a", t0)}); err != nil {
+				if _, err := s.Append(context.Background(), []event.Event{interaction(fmt.Sprint(w, "-", i), fmt.Sprint("u", w), "click", "a", t0)}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -320,10 +322,10 @@ func concurrentWriters(t *testing.T, b Backend) {
 func featureValues(t *testing.T, b Backend) {
 	s := b.Open(t, features.DefaultConfig())
 	a := item("i1", "a", t0-2*3600*1000, "x", "y")
-	a.Fields = map[string]ranker.Value{"price": ranker.NumberValue(3), "on": ranker.BoolValue(true), "kind": ranker.StringValue("film"), "made": ranker.NumberValue(float64(t0/1000 - 3600))}
+	a.Fields = map[string]ranker.FieldValue{"price": ranker.NumberValue(3), "on": ranker.BoolValue(true), "kind": ranker.StringValue("film"), "made": ranker.NumberValue(float64(t0/1000 - 3600))}
 	a.Text = ptr("three plain words")
-	add(t, s, a, item("i2", "b", t0, "y", "z"), event.Event{Kind: event.User, ID: "u1", Time: t0, UserID: "u", Fields: map[string]ranker.Value{"age": ranker.NumberValue(33)}},
-		shownAt("s1", "u", t0, "a", "b"), shownAt("s2", "v", t0, "a", "b"), did("c1", "u", "click", "a", t0))
+	appendEvents(t, s, a, item("i2", "b", t0, "y", "z"), event.Event{Kind: event.EventUser, ID: "u1", Time: t0, UserID: "u", Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(33)}},
+		impression("s1", "u", t0, "a", "b"), impression("s2", "v", t0, "a", "b"), interaction("c1", "u", "click", "a", t0))
 	lo := func(p float64) float64 { return math.Log(p / (1 - p)) }
 	g := 0.25 // one click on four shown
 	sm := func(a, n, prior float64) float64 { return (a + 10*prior) / (n + 10) }
@@ -340,7 +342,7 @@ func featureValues(t *testing.T, b Backend) {
 		{ranker.Feature{Kind: ranker.KindWordCount, Field: "text"}, []float64{3, 0, math.NaN()}},
 		{ranker.Feature{Kind: ranker.KindAge}, []float64{math.Log1p(2), 0, math.NaN()}},
 		{ranker.Feature{Kind: ranker.KindAge, Field: "made"}, []float64{math.Log1p(1), math.NaN(), math.NaN()}},
-		{ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.Impression}, []float64{math.Log1p(2), math.Log1p(2), 0}},
+		{ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression}, []float64{math.Log1p(2), math.Log1p(2), 0}},
 		{ranker.Feature{Kind: ranker.KindRate, Scope: ranker.ScopeItem, Action: "click"}, []float64{lo(sm(1, 2, g)) - lo(g), lo(sm(0, 2, g)) - lo(g), 0}},
 		{ranker.Feature{Kind: ranker.KindRate, Scope: ranker.ScopeUser, Action: "any"}, []float64{lo(sm(1, 2, g)) - lo(g), lo(sm(1, 2, g)) - lo(g), lo(sm(1, 2, g)) - lo(g)}},
 		{ranker.Feature{Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click", Field: "tags"}, []float64{
@@ -361,10 +363,10 @@ func featureValues(t *testing.T, b Backend) {
 // An inline part holds for one request and hides the stored one.
 func inline(t *testing.T, b Backend) {
 	s := b.Open(t, features.DefaultConfig())
-	add(t, s, item("i", "a", t0, "x"))
+	appendEvents(t, s, item("i", "a", t0, "x"))
 	sch := schema(t, ranker.Feature{Name: "p", Kind: ranker.KindNumber, Field: "price"})
-	q := &ranker.Query{User: "u", Now: t0, Schema: sch, Candidates: []ranker.Candidate{
-		{ID: "a", Inline: &ranker.Item{Text: "inline", Fields: map[string]ranker.Value{"price": ranker.NumberValue(7)}}}, {ID: "new", Inline: &ranker.Item{Title: "N"}}}}
+	q := &ranker.FeatureQuery{User: "u", Now: t0, Schema: sch, Candidates: []ranker.Candidate{
+		{ID: "a", Inline: &ranker.Item{Text: "inline", Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(7)}}}, {ID: "new", Inline: &ranker.Item{Title: "N"}}}}
 	st, err := s.Read(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)

@@ -22,12 +22,12 @@ import (
 	"relish/features/event"
 )
 
-// Field is the field of a message that holds the event.
-const Field = "event"
+// EventField is the field of a message that holds the event.
+const EventField = "event"
 
 // Store is where events go: Append makes them durable, in order, and tells what became of each.
 type Store interface {
-	Append(ctx context.Context, events []event.Event) ([]event.Outcome, error)
+	Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error)
 }
 
 // Options of a consumer. Stream, Group, Consumer and Log are required.
@@ -42,9 +42,9 @@ type Options struct {
 }
 
 const (
-	block = time.Second // waiting for new messages; also how long an end may take
-	pause = time.Second // after a failure
-	named = 10          // messages of one batch that are named as wrong; the others are counted
+	blockTime           = time.Second // waiting for new messages; also how long an end may take
+	retryDelay          = time.Second // after a failure
+	maxLoggedRejections = 10          // messages of one batch that are named as wrong; the others are counted
 )
 
 // Counts says what became of messages.
@@ -61,10 +61,10 @@ type Consumer struct {
 	store Store
 	opt   Options
 
-	ready   bool      // the group is there
-	mine    string    // where to go on among this consumer's own pending messages, "" when they are done
-	claimAt time.Time // when to look for others' pending messages
-	from    string    // where to go on among these
+	groupReady  bool      // the group is there
+	pendingFrom string    // where to go on among this consumer's own pending messages, "" when they are done
+	claimAt     time.Time // when to look for others' pending messages
+	claimFrom   string    // where to go on among these
 
 	accepted, duplicates, rejected, claimed atomic.Int64
 }
@@ -77,7 +77,7 @@ func New(rdb redis.Cmdable, store Store, opt Options) *Consumer {
 	if opt.ClaimAfter == 0 {
 		opt.ClaimAfter = time.Minute
 	}
-	return &Consumer{rdb: rdb, store: store, opt: opt, mine: "0", from: "0"}
+	return &Consumer{rdb: rdb, store: store, opt: opt, pendingFrom: "0", claimFrom: "0"}
 }
 
 // Counts returns what became of the messages so far.
@@ -90,7 +90,7 @@ func (c *Consumer) Counts() Counts {
 func (c *Consumer) Run(ctx context.Context) error {
 	failing := false
 	for ctx.Err() == nil {
-		left, err := c.pass(ctx)
+		left, err := c.processBatch(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			if c.opt.Once {
@@ -101,8 +101,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 			}
 			failing = true
 			// What was read and not acknowledged is pending, and the group may have gone with the stream.
-			c.mine, c.ready = "0", false
-			wait(ctx, pause)
+			c.pendingFrom, c.groupReady = "0", false
+			sleep(ctx, retryDelay)
 		case err == nil:
 			failing = false
 			if c.opt.Once && !left {
@@ -113,41 +113,41 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return nil
 }
 
-func wait(ctx context.Context, d time.Duration) {
+func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
 	}
 }
 
-// pass takes one batch: of this consumer's own pending messages as long as there are any, of others' that are
+// processBatch takes one batch: of this consumer's own pending messages as long as there are any, of others' that are
 // overdue, or of new ones. left is false when there was none.
-func (c *Consumer) pass(ctx context.Context) (left bool, err error) {
-	if !c.ready {
+func (c *Consumer) processBatch(ctx context.Context) (left bool, err error) {
+	if !c.groupReady {
 		err := c.rdb.XGroupCreateMkStream(ctx, c.opt.Stream, c.opt.Group, "0").Err()
 		if err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
 			return false, fmt.Errorf("making the consumer group: %w", err)
 		}
-		c.ready = true
+		c.groupReady = true
 	}
-	if c.mine != "" {
-		messages, err := c.read(ctx, c.mine, -1)
+	if c.pendingFrom != "" {
+		messages, err := c.read(ctx, c.pendingFrom, -1)
 		if err != nil {
 			return false, err
 		}
 		if len(messages) > 0 {
-			c.mine = messages[len(messages)-1].ID
-			return true, c.take(ctx, messages)
+			c.pendingFrom = messages[len(messages)-1].ID
+			return true, c.ingest(ctx, messages)
 		}
-		c.mine = ""
+		c.pendingFrom = ""
 	}
 	if !time.Now().Before(c.claimAt) {
 		messages, err := c.claim(ctx)
-		if err != nil || len(messages) > 0 || c.from != "0" {
-			return true, errors.Join(err, c.take(ctx, messages))
+		if err != nil || len(messages) > 0 || c.claimFrom != "0" {
+			return true, errors.Join(err, c.ingest(ctx, messages))
 		}
 	}
-	waiting := block
+	waiting := blockTime
 	if c.opt.Once {
 		waiting = -1
 	}
@@ -155,7 +155,7 @@ func (c *Consumer) pass(ctx context.Context) (left bool, err error) {
 	if err != nil || len(messages) == 0 {
 		return false, err
 	}
-	return true, c.take(ctx, messages)
+	return true, c.ingest(ctx, messages)
 }
 
 // read reads messages of the group after id: ">" for new ones, else this consumer's own pending ones.
@@ -178,14 +178,14 @@ func (c *Consumer) read(ctx context.Context, id string, waiting time.Duration) (
 // claim takes over what has been pending for too long. When it has gone through all, it rests for as long.
 func (c *Consumer) claim(ctx context.Context) ([]redis.XMessage, error) {
 	messages, next, err := c.rdb.XAutoClaim(ctx, &redis.XAutoClaimArgs{
-		Stream: c.opt.Stream, Group: c.opt.Group, Consumer: c.opt.Consumer, MinIdle: c.opt.ClaimAfter, Start: c.from, Count: int64(c.opt.Batch),
+		Stream: c.opt.Stream, Group: c.opt.Group, Consumer: c.opt.Consumer, MinIdle: c.opt.ClaimAfter, Start: c.claimFrom, Count: int64(c.opt.Batch),
 	}).Result()
 	if err != nil {
 		return nil, fmt.Errorf("claiming pending messages: %w", err)
 	}
-	c.from = next
+	c.claimFrom = next
 	if next == "0-0" || next == "" {
-		c.from, c.claimAt = "0", time.Now().Add(c.opt.ClaimAfter)
+		c.claimFrom, c.claimAt = "0", time.Now().Add(c.opt.ClaimAfter)
 	}
 	c.claimed.Add(int64(len(messages)))
 	return messages, nil

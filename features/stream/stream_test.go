@@ -15,8 +15,8 @@ import (
 	"go.uber.org/goleak"
 
 	"relish/features"
+	"relish/features/embedded"
 	"relish/features/event"
-	"relish/features/memory"
 	"relish/features/stream"
 	"relish/internal/redisconn"
 	"relish/internal/redistest"
@@ -34,7 +34,7 @@ type world struct {
 	t      *testing.T
 	server *redistest.Server
 	conn   *redisconn.Conn
-	store  *memory.Store
+	store  *embedded.Store
 	log    bytes.Buffer
 	mu     sync.Mutex // guards log
 }
@@ -59,7 +59,7 @@ func newWorld(t *testing.T) *world {
 	if w.conn, err = redisconn.Open(w.server.URL()); err != nil {
 		t.Fatal(err)
 	}
-	if w.store, err = memory.Open(t.TempDir(), features.DefaultConfig(), memory.Options{}); err != nil {
+	if w.store, err = embedded.Open(t.TempDir(), features.DefaultConfig(), embedded.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -85,7 +85,7 @@ func (w *world) send(fields ...string) {
 
 func (w *world) click(id string) {
 	w.t.Helper()
-	w.send(stream.Field, fmt.Sprintf(`{"type":"interaction","id":%q,"user":"u","item":"i","action":"click"}`, id))
+	w.send(stream.EventField, fmt.Sprintf(`{"type":"interaction","id":%q,"user":"u","item":"i","action":"click"}`, id))
 }
 
 func (w *world) drain(name string) stream.Counts {
@@ -113,10 +113,10 @@ func TestIngest(t *testing.T) {
 		w.click(fmt.Sprint("e", i))
 	}
 	w.click("e3")
-	w.send(stream.Field, `{"event":"interaction","id":"m1","timestamp":"1700000000000","user":"u","item":"i","type":"click"}`) // Metarank's
+	w.send(stream.EventField, `{"event":"interaction","id":"m1","timestamp":"1700000000000","user":"u","item":"i","type":"click"}`) // Metarank's
 	for _, bad := range []string{`{`, `[]`, `"x"`, `{"type":"nonsense","id":"x"}`, `{"type":"interaction","id":"x","user":"","item":"i","action":"click"}`,
 		`{"type":"interaction","id":"secret-id","user":"secret-user","item":"i","action":"click","time":"2999-01-01T00:00:00Z"}`, "\xff", ""} {
-		w.send(stream.Field, bad)
+		w.send(stream.EventField, bad)
 	}
 	w.send("other", "field")
 	w.click("last")
@@ -149,7 +149,7 @@ type dying struct {
 var errDied = errors.New("died")
 
 // Append implements stream.Store.
-func (d dying) Append(ctx context.Context, evs []event.Event) ([]event.Outcome, error) {
+func (d dying) Append(ctx context.Context, evs []event.Event) ([]event.EventOutcome, error) {
 	if _, err := d.Store.Append(ctx, evs); err != nil {
 		return nil, err
 	}
@@ -216,9 +216,9 @@ func TestTrimmed(t *testing.T) {
 type refusing struct{ then context.CancelFunc }
 
 // Append implements stream.Store.
-func (r refusing) Append(context.Context, []event.Event) ([]event.Outcome, error) {
+func (r refusing) Append(context.Context, []event.Event) ([]event.EventOutcome, error) {
 	r.then()
-	return nil, event.ErrUnavailable
+	return nil, event.ErrLogUnavailable
 }
 
 // A Redis that dies and comes back empty, and a log that is full for a while, stop nothing for good.
@@ -261,9 +261,9 @@ type sometimes struct {
 }
 
 // Append implements stream.Store.
-func (s *sometimes) Append(ctx context.Context, evs []event.Event) ([]event.Outcome, error) {
+func (s *sometimes) Append(ctx context.Context, evs []event.Event) ([]event.EventOutcome, error) {
 	if s.fails--; s.fails >= 0 {
-		return nil, event.ErrFull
+		return nil, event.ErrLogFull
 	}
 	return s.Store.Append(ctx, evs)
 }

@@ -9,15 +9,15 @@ import (
 	"relish/features/event"
 )
 
-// take makes the messages' events durable and acknowledges all of them. On an error none is acknowledged.
-func (c *Consumer) take(ctx context.Context, messages []redis.XMessage) error {
+// ingest makes the messages' events durable and acknowledges all of them. On an error none is acknowledged.
+func (c *Consumer) ingest(ctx context.Context, messages []redis.XMessage) error {
 	if len(messages) == 0 {
 		return nil
 	}
 	ids := make([]string, len(messages))
 	var events []event.Event
 	var from []string // aligned with events
-	refused := refusals{c: c}
+	refused := rejections{c: c}
 	for i, m := range messages {
 		ids[i] = m.ID
 		e, err := decode(m)
@@ -49,24 +49,24 @@ func (c *Consumer) take(ctx context.Context, messages []redis.XMessage) error {
 		return fmt.Errorf("acknowledging messages: %w", err) // they come again, as duplicates
 	}
 	c.duplicates.Add(duplicates)
-	refused.tell()
+	refused.report()
 	return nil
 }
 
-// maxEvent bounds one event's JSON; it is what POST /feedback takes.
-const maxEvent = event.MaxLine
+// maxEventBytes bounds one event's JSON; it is what POST /feedback takes.
+const maxEventBytes = event.MaxLine
 
 // decode returns a message's event, or why it has none.
-func decode(m redis.XMessage) (event.Event, *event.Error) {
+func decode(m redis.XMessage) (event.Event, *event.EventError) {
 	if len(m.Values) == 0 {
-		return event.Event{}, &event.Error{Code: "trimmed", Message: "the message was trimmed from the stream before it was read; let producers keep more (XADD MAXLEN)"}
+		return event.Event{}, &event.EventError{Code: "trimmed", Message: "the message was trimmed from the stream before it was read; let producers keep more (XADD MAXLEN)"}
 	}
-	raw, ok := m.Values[Field].(string)
+	raw, ok := m.Values[EventField].(string)
 	switch {
 	case !ok:
-		return event.Event{}, &event.Error{Code: "missing_field", Pointer: "/" + Field, Message: "the message must have a field " + Field + " with the event as JSON"}
-	case len(raw) > maxEvent:
-		return event.Event{}, &event.Error{Code: "too_large", Message: fmt.Sprintf("the event has more than %d bytes", maxEvent)}
+		return event.Event{}, &event.EventError{Code: "missing_field", Pointer: "/" + EventField, Message: "the message must have a field " + EventField + " with the event as JSON"}
+	case len(raw) > maxEventBytes:
+		return event.Event{}, &event.EventError{Code: "too_large", Message: fmt.Sprintf("the event has more than %d bytes", maxEventBytes)}
 	}
 	e, err := event.Decode([]byte(raw))
 	if err == nil {
@@ -75,25 +75,25 @@ func decode(m redis.XMessage) (event.Event, *event.Error) {
 	return e, err
 }
 
-// refusals are a batch's messages that are no events. They are told when they are acknowledged, so that each is told
+// rejections are a batch's messages that are no events. They are told when they are acknowledged, so that each is told
 // once.
-type refusals struct {
-	c     *Consumer
-	ids   []string
-	whys  []*event.Error
-	total int64
+type rejections struct {
+	c       *Consumer
+	ids     []string
+	reasons []*event.EventError
+	total   int64
 }
 
-func (r *refusals) add(id string, why *event.Error) {
-	if r.total++; r.total <= named {
-		r.ids, r.whys = append(r.ids, id), append(r.whys, why)
+func (r *rejections) add(id string, why *event.EventError) {
+	if r.total++; r.total <= maxLoggedRejections {
+		r.ids, r.reasons = append(r.ids, id), append(r.reasons, why)
 	}
 }
 
-func (r *refusals) tell() {
+func (r *rejections) report() {
 	r.c.rejected.Add(r.total)
 	for i, id := range r.ids {
-		r.c.opt.Log.Warn("a message is no event", "stream", r.c.opt.Stream, "message", id, "code", r.whys[i].Code, "pointer", r.whys[i].Pointer, "reason", r.whys[i].Message)
+		r.c.opt.Log.Warn("a message is no event", "stream", r.c.opt.Stream, "message", id, "code", r.reasons[i].Code, "pointer", r.reasons[i].Pointer, "reason", r.reasons[i].Message)
 	}
 	if more := r.total - int64(len(r.ids)); more > 0 {
 		r.c.opt.Log.Warn("further messages of this batch are no events", "stream", r.c.opt.Stream, "messages", more)

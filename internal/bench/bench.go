@@ -54,8 +54,8 @@ type Result struct {
 // maxLatency bounds the histogram: a request takes at most the longest deadline.
 const maxLatency = 20 * time.Second
 
-// inFlight bounds the requests under way; one more than that waits, and its wait is measured.
-const inFlight = 64
+// maxInFlight bounds the requests under way; one more than that waits, and its wait is measured.
+const maxInFlight = 64
 
 // Run sends the load and measures it, after a warm-up of a fifth of the duration that is not counted.
 func Run(ctx context.Context, opt Options) (*Result, error) {
@@ -64,14 +64,14 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 		return nil, fmt.Errorf("the load goes to an address like http://127.0.0.1:8080, not %q", opt.URL)
 	}
 	r := &runner{opt: opt, host: base.Host, hist: hdrhistogram.New(1, maxLatency.Microseconds(), 3), stages: map[string]float64{}}
-	if r.requests, err = r.prepare(base); err != nil {
+	if r.requests, err = r.buildRequests(base); err != nil {
 		return nil, err
 	}
-	if err := r.phase(ctx, opt.Duration/5); err != nil {
+	if err := r.sendLoad(ctx, opt.Duration/5); err != nil {
 		return nil, err
 	}
 	r.reset()
-	if err := r.phase(ctx, opt.Duration); err != nil {
+	if err := r.sendLoad(ctx, opt.Duration); err != nil {
 		return nil, err
 	}
 	return r.result(), nil
@@ -90,8 +90,8 @@ type runner struct {
 	stages   map[string]float64 // sums, ms
 }
 
-// prepare makes the requests' bytes beforehand, so that making them is not measured.
-func (r *runner) prepare(base *url.URL) ([][]byte, error) {
+// buildRequests makes the requests' bytes beforehand, so that making them is not measured.
+func (r *runner) buildRequests(base *url.URL) ([][]byte, error) {
 	rng := rand.New(rand.NewPCG(r.opt.Seed, 3))
 	out := make([][]byte, 64)
 	for b := range out {
@@ -130,10 +130,10 @@ func (r *runner) prepare(base *url.URL) ([][]byte, error) {
 	return out, nil
 }
 
-// phase runs the workers for a while. Each takes the next request that is due, on a connection and a
+// sendLoad runs the workers for a while. Each takes the next request that is due, on a connection and a
 // goroutine of its own: handing requests over between goroutines would be measured as latency.
-func (r *runner) phase(ctx context.Context, d time.Duration) error {
-	workers := inFlight
+func (r *runner) sendLoad(ctx context.Context, d time.Duration) error {
+	workers := maxInFlight
 	if r.opt.Rate == 0 {
 		workers = 1
 	}
@@ -143,7 +143,7 @@ func (r *runner) phase(ctx context.Context, d time.Duration) error {
 	for range workers {
 		wg.Go(func() {
 			c := &connection{host: r.host}
-			defer c.close()
+			defer c.disconnect()
 			for ctx.Err() == nil {
 				i := next.Add(1) - 1
 				due := time.Now()
@@ -173,7 +173,7 @@ func sleepUntil(t time.Time) {
 	}
 }
 
-type answer struct {
+type response struct {
 	Items    []struct{ ID string }
 	Degraded []string
 	Coverage struct{ Text float64 }
@@ -183,7 +183,7 @@ type answer struct {
 func (r *runner) send(ctx context.Context, c *connection, request []byte, due time.Time) {
 	data, err := c.exchange(ctx, request)
 	took := time.Since(due)
-	var a answer
+	var a response
 	if err == nil {
 		err = json.Unmarshal(data, &a)
 	}
@@ -206,12 +206,12 @@ func (r *runner) send(ctx context.Context, c *connection, request []byte, due ti
 // connection is one kept-alive HTTP/1.1 connection, dialled when needed. net/http's client hands every
 // exchange through two goroutines, which on an idle machine takes longer than the service does.
 type connection struct {
-	host string
-	conn net.Conn
-	in   *bufio.Reader
+	host   string
+	conn   net.Conn
+	reader *bufio.Reader
 }
 
-func (c *connection) close() {
+func (c *connection) disconnect() {
 	if c.conn != nil {
 		_ = c.conn.Close() // only reads and writes matter, and they have been checked
 		c.conn = nil
@@ -222,7 +222,7 @@ func (c *connection) close() {
 func (c *connection) exchange(ctx context.Context, request []byte) (data []byte, err error) {
 	defer func() {
 		if err != nil {
-			c.close()
+			c.disconnect()
 		}
 	}()
 	if c.conn == nil {
@@ -230,7 +230,7 @@ func (c *connection) exchange(ctx context.Context, request []byte) (data []byte,
 		if c.conn, err = d.DialContext(ctx, "tcp", c.host); err != nil {
 			return nil, err
 		}
-		c.in = bufio.NewReaderSize(c.conn, 64<<10)
+		c.reader = bufio.NewReaderSize(c.conn, 64<<10)
 	}
 	stop := context.AfterFunc(ctx, func(conn net.Conn) func() { return func() { _ = conn.SetDeadline(time.Unix(1, 0)) } }(c.conn))
 	defer stop()
@@ -240,7 +240,7 @@ func (c *connection) exchange(ctx context.Context, request []byte) (data []byte,
 	if _, err := c.conn.Write(request); err != nil {
 		return nil, err
 	}
-	resp, err := http.ReadResponse(c.in, nil)
+	resp, err := http.ReadResponse(c.reader, nil)
 	if err != nil {
 		return nil, err
 	}

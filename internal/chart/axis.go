@@ -15,8 +15,8 @@ type Axis struct {
 	Zero bool
 }
 
-// span is the range of an axis over the values, ready to draw: never empty.
-func (a Axis) span(values []float64) (lo, hi float64, ok bool) {
+// bounds is the range of an axis over the values, ready to draw: never empty.
+func (a Axis) bounds(values []float64) (lo, hi float64, ok bool) {
 	if a.Min != 0 || a.Max != 0 {
 		return a.Min, max(a.Max, math.Nextafter(a.Min, math.Inf(1))), true
 	}
@@ -53,7 +53,7 @@ func (a Axis) span(values []float64) (lo, hi float64, ok bool) {
 // scale maps lo..hi to the pixels from..to.
 type scale struct{ lo, hi, from, to float64 }
 
-func (s scale) at(v float64) float64 {
+func (s scale) pixel(v float64) float64 {
 	v = min(max(v, s.lo), s.hi)
 	return s.from + (v-s.lo)/(s.hi-s.lo)*(s.to-s.from)
 }
@@ -108,22 +108,22 @@ func Number(v float64) string {
 	case a >= 1e15 || a > 0 && a < 1e-4:
 		return strconv.FormatFloat(v, 'g', 3, 64)
 	case a >= 1e9:
-		return trim(v/1e9, 2) + " G"
+		return trimZeros(v/1e9, 2) + " G"
 	case a >= 1e6:
-		return trim(v/1e6, 2) + " M"
+		return trimZeros(v/1e6, 2) + " M"
 	case a >= 100:
 		return thousands(strconv.FormatFloat(v, 'f', 0, 64))
 	case a >= 10:
-		return trim(v, 1)
+		return trimZeros(v, 1)
 	case a >= 1:
-		return trim(v, 2)
+		return trimZeros(v, 2)
 	default:
-		return trim(v, 4)
+		return trimZeros(v, 4)
 	}
 }
 
-// figures prints values that are compared on one axis alike: to about a hundredth of its range.
-func figures(v, lo, hi float64) string {
+// axisNumber prints values that are compared on one axis alike: to about a hundredth of its range.
+func axisNumber(v, lo, hi float64) string {
 	decimals := int(math.Ceil(-math.Log10((hi - lo) / 80)))
 	if !finite(v) || decimals > 6 || math.Abs(v) >= 10000 {
 		return Number(v)
@@ -131,7 +131,7 @@ func figures(v, lo, hi float64) string {
 	return strconv.FormatFloat(v+0, 'f', max(decimals, 0), 64)
 }
 
-func trim(v float64, decimals int) string {
+func trimZeros(v float64, decimals int) string {
 	s := strconv.FormatFloat(v, 'f', decimals, 64)
 	if strings.Contains(s, ".") {
 		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
@@ -157,7 +157,7 @@ func thousands(s string) string {
 func (c *canvas) bottomAxis(a Axis, s scale, top, y float64) {
 	ticks, decimals := Ticks(s.lo, s.hi, int(max(2, (s.to-s.from)/58)))
 	for _, t := range ticks {
-		x, label := s.at(t), tickText(t, decimals)
+		x, label := s.pixel(t), tickText(t, decimals)
 		half := textWidth(label) / 2
 		c.line("grid", x, top, x, y)
 		c.text("dim mid", min(max(x, half), c.w-half), y+15, 80, label)
@@ -168,8 +168,8 @@ func (c *canvas) bottomAxis(a Axis, s scale, top, y float64) {
 	}
 }
 
-// below is the height that bottomAxis needs.
-func (a Axis) below() float64 {
+// height is the height that bottomAxis needs.
+func (a Axis) height() float64 {
 	if a.Label != "" {
 		return 22 + lineSkip
 	}

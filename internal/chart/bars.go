@@ -25,22 +25,22 @@ func (b *Bars) SVG() template.HTML {
 	}
 	axis := b.X
 	axis.Zero = true
-	lo, hi, ok := axis.span(values)
+	lo, hi, ok := axis.bounds(values)
 	if !ok {
-		return nothing(b.About)
+		return emptyPicture(b.About)
 	}
-	left, bottom := labelRoom(labels, width), 4+rowHeight*float64(len(b.Rows))
+	left, bottom := labelWidth(labels, width), 4+rowHeight*float64(len(b.Rows))
 	x := scale{lo, hi, left + 6, width - 56}
-	c := newCanvas(b.About, width, bottom+b.X.below())
+	c := newCanvas(b.About, width, bottom+b.X.height())
 	c.bottomAxis(b.X, x, 4, bottom)
 	for i, r := range b.Rows {
 		y := 4 + rowHeight*float64(i)
 		c.text("", 0, y+rowHeight/2+4, left, r.Label)
-		c.text("dim end", width, y+rowHeight/2+4, 56, figures(r.Value, lo, hi))
+		c.text("dim end", width, y+rowHeight/2+4, 56, axisNumber(r.Value, lo, hi))
 		if !finite(r.Value) {
 			continue
 		}
-		from, to := x.at(min(r.Value, 0)), x.at(max(r.Value, 0))
+		from, to := x.pixel(min(r.Value, 0)), x.pixel(max(r.Value, 0))
 		c.open("g", "class", shade(r.Color))
 		c.shape(r.Label+": "+Number(r.Value), "rect", "class", "fill", "x", from, "y", y+4, "width", max(to-from, 0.5), "height", rowHeight-8, "rx", 2.0)
 		c.close("g")
@@ -83,7 +83,7 @@ func (h *Histogram) valid() bool {
 // ranges are told by the axis.
 func (h *Histogram) SVG() template.HTML {
 	if !h.valid() {
-		return nothing(h.About)
+		return emptyPicture(h.About)
 	}
 	const height = 110.0
 	most := 0.0
@@ -93,13 +93,13 @@ func (h *Histogram) SVG() template.HTML {
 	top := lineSkip + 6
 	x := scale{h.Edges[0], h.Edges[len(h.Edges)-1], pad, width - pad}
 	y := scale{0, max(most, 1), top + height, top}
-	c := newCanvas(h.About, width, top+height+h.X.below())
+	c := newCanvas(h.About, width, top+height+h.X.height())
 	c.text("dim", 0, 11, width, "most in a bin: "+Number(most))
 	c.bottomAxis(h.X, x, top, top+height)
 	c.open("g", "class", shade(h.Color))
 	for i, n := range h.Counts {
-		from, to := x.at(h.Edges[i]), x.at(h.Edges[i+1])
-		c.shape(h.bin(i)+": "+Number(n), "rect", "class", "fill", "x", from+0.5, "y", y.at(n), "width", max(to-from-1, 0.5), "height", y.from-y.at(n))
+		from, to := x.pixel(h.Edges[i]), x.pixel(h.Edges[i+1])
+		c.shape(h.bin(i)+": "+Number(n), "rect", "class", "fill", "x", from+0.5, "y", y.pixel(n), "width", max(to-from-1, 0.5), "height", y.from-y.pixel(n))
 	}
 	c.close("g")
 	return c.done()

@@ -35,8 +35,8 @@ type Chart interface {
 
 // About names a picture and says in a sentence what it shows, for whom cannot see it.
 type About struct {
-	Title string
-	Desc  string
+	Title       string
+	Description string
 }
 
 // Figure returns a figure element: the title as caption, the picture, and its table folded away.

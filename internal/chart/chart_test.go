@@ -17,7 +17,7 @@ import (
 	"relish/internal/chart"
 )
 
-var about = chart.About{Title: `A & "B"`, Desc: "<what> it shows"}
+var about = chart.About{Title: `A & "B"`, Description: "<what> it shows"}
 
 // hostile is a name as it may come from a log.
 const hostile = `"><script>alert('1')</script>&amp;`

@@ -22,28 +22,28 @@ type Flow struct {
 	Boxes []Box
 }
 
-// place is a box in the layout, or (box nil) the passage of a long arrow through a level.
-type place struct {
+// flowNode is a box in the layout, or (box nil) the passage of a long arrow through a level.
+type flowNode struct {
 	box  *Box
-	from []*place
+	from []*flowNode
 	x, w float64
 	y    float64
 }
 
 const (
-	boxHeight  = 44.0
-	levelSkip  = 82.0
-	boxGap     = 12.0
-	passage    = 10.0
-	widestBox  = 190.0
-	arrowDepth = 6.0
+	boxHeight    = 44.0
+	levelSkip    = 82.0
+	boxGap       = 12.0
+	passageWidth = 10.0
+	widestBox    = 190.0
+	arrowDepth   = 6.0
 )
 
 // SVG implements Chart.
 func (f *Flow) SVG() template.HTML {
 	levels := f.layout()
 	if len(levels) == 0 {
-		return nothing(f.About)
+		return emptyPicture(f.About)
 	}
 	c := newCanvas(f.About, width, levelSkip*float64(len(levels)-1)+boxHeight+4)
 	for _, level := range levels {
@@ -65,11 +65,11 @@ func (f *Flow) SVG() template.HTML {
 
 // layout puts every box on the level below all that it is made from, and orders each level by where
 // its sources stand (Sugiyama, Tagawa and Toda 1981, one pass), so that few arrows cross.
-func (f *Flow) layout() [][]*place {
-	at := map[string]*place{}
-	depth := map[*place]int{}
-	var levels [][]*place
-	put := func(p *place, level int) {
+func (f *Flow) layout() [][]*flowNode {
+	at := map[string]*flowNode{}
+	depth := map[*flowNode]int{}
+	var levels [][]*flowNode
+	put := func(p *flowNode, level int) {
 		for len(levels) <= level {
 			levels = append(levels, nil)
 		}
@@ -77,7 +77,7 @@ func (f *Flow) layout() [][]*place {
 		levels[level] = append(levels[level], p)
 	}
 	for _, b := range f.sorted() {
-		p := &place{box: b}
+		p := &flowNode{box: b}
 		level := 0
 		for _, name := range b.From {
 			if q := at[name]; q != nil {
@@ -90,7 +90,7 @@ func (f *Flow) layout() [][]*place {
 				continue
 			}
 			for l := depth[q] + 1; l < level; l++ { // a passage through each level between
-				via := &place{from: []*place{q}}
+				via := &flowNode{from: []*flowNode{q}}
 				put(via, l)
 				q = via
 			}
@@ -100,7 +100,7 @@ func (f *Flow) layout() [][]*place {
 		at[b.Name] = p
 	}
 	for i, level := range levels {
-		spread(level, 2+levelSkip*float64(i))
+		placeLevel(level, 2+levelSkip*float64(i))
 	}
 	return levels
 }
@@ -130,9 +130,9 @@ func (f *Flow) sorted() []*Box {
 	return out
 }
 
-// spread sets the horizontal places of one level, whose sources are placed already.
-func spread(level []*place, y float64) {
-	centre := func(p *place) float64 {
+// placeLevel sets the horizontal places of one level, whose sources are placed already.
+func placeLevel(level []*flowNode, y float64) {
+	centre := func(p *flowNode) float64 {
 		if len(p.from) == 0 {
 			return width / 2
 		}
@@ -142,13 +142,13 @@ func spread(level []*place, y float64) {
 		}
 		return sum / float64(len(p.from))
 	}
-	slices.SortStableFunc(level, func(a, b *place) int { return cmp.Compare(centre(a), centre(b)) })
+	slices.SortStableFunc(level, func(a, b *flowNode) int { return cmp.Compare(centre(a), centre(b)) })
 	boxes, taken := 0.0, boxGap*float64(len(level)-1)
 	for _, p := range level {
 		if p.box != nil {
 			boxes++
 		} else {
-			taken += passage
+			taken += passageWidth
 		}
 	}
 	w := min(widestBox, (width-2-taken)/max(boxes, 1))
@@ -156,14 +156,14 @@ func spread(level []*place, y float64) {
 	for _, p := range level {
 		p.w = w
 		if p.box == nil {
-			p.w = passage
+			p.w = passageWidth
 		}
 		p.x, p.y = x, y
 		x += p.w + boxGap
 	}
 }
 
-func (c *canvas) arrow(from, to *place) {
+func (c *canvas) arrow(from, to *flowNode) {
 	x1, y1 := from.x+from.w/2, from.y+boxHeight
 	x2, y2 := to.x+to.w/2, to.y
 	if from.box == nil {
@@ -178,7 +178,7 @@ func (c *canvas) arrow(from, to *place) {
 		"M" + coord(x1), coord(y1), "C" + coord(x1), coord(y1 + bend), coord(x2), coord(y2 - bend), coord(x2), coord(y2)}, " "))
 }
 
-func (c *canvas) box(p *place) {
+func (c *canvas) box(p *flowNode) {
 	tip := p.box.Name
 	if p.box.Note != "" {
 		tip += ": " + p.box.Note

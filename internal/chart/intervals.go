@@ -37,20 +37,20 @@ func (iv *Intervals) SVG() template.HTML {
 	if iv.Ref != nil {
 		values = append(values, iv.Ref.At)
 	}
-	lo, hi, ok := iv.X.span(values)
+	lo, hi, ok := iv.X.bounds(values)
 	if !ok || len(iv.Rows) == 0 {
-		return nothing(iv.About)
+		return emptyPicture(iv.About)
 	}
-	left, right, top := labelRoom(labels, width), 56.0, 4.0
+	left, right, top := labelWidth(labels, width), 56.0, 4.0
 	if iv.Ref != nil && iv.Ref.Label != "" {
 		top += lineSkip
 	}
 	bottom := top + rowHeight*float64(len(iv.Rows)+groups)
 	x := scale{lo, hi, left + 6, width - right}
-	c := newCanvas(iv.About, width, bottom+iv.X.below())
+	c := newCanvas(iv.About, width, bottom+iv.X.height())
 	c.bottomAxis(iv.X, x, top, bottom)
 	if iv.Ref != nil {
-		at := x.at(iv.Ref.At)
+		at := x.pixel(iv.Ref.At)
 		c.line("ref", at, top, at, bottom)
 		c.text("dim mid", min(max(at, x.from+30), x.to-30), top-5, x.to-x.from, iv.Ref.Label)
 	}
@@ -69,7 +69,7 @@ func (iv *Intervals) SVG() template.HTML {
 
 func (c *canvas) estimate(r Estimate, left float64, x scale, y float64) {
 	c.text("", 0, y+4, left, r.Label)
-	c.text("dim end", c.w, y+4, 56, figures(r.Value, x.lo, x.hi))
+	c.text("dim end", c.w, y+4, 56, axisNumber(r.Value, x.lo, x.hi))
 	if !finite(r.Value) {
 		return
 	}
@@ -80,11 +80,11 @@ func (c *canvas) estimate(r Estimate, left float64, x scale, y float64) {
 	c.open("g", "class", shade(r.Color))
 	c.words("title", tip)
 	if r.bounded() {
-		c.line("whisker", x.at(r.Low), y, x.at(r.High), y)
-		c.line("whisker", x.at(r.Low), y-4, x.at(r.Low), y+4)
-		c.line("whisker", x.at(r.High), y-4, x.at(r.High), y+4)
+		c.line("whisker", x.pixel(r.Low), y, x.pixel(r.High), y)
+		c.line("whisker", x.pixel(r.Low), y-4, x.pixel(r.Low), y+4)
+		c.line("whisker", x.pixel(r.High), y-4, x.pixel(r.High), y+4)
 	}
-	c.shape("", "circle", "class", "fill", "cx", x.at(r.Value), "cy", y, "r", 4.0)
+	c.shape("", "circle", "class", "fill", "cx", x.pixel(r.Value), "cy", y, "r", 4.0)
 	c.close("g")
 }
 

@@ -40,7 +40,7 @@ const plotHeight = 190.0
 func (l *Lines) SVG() template.HTML {
 	x0, x1, y0, y1, ok := l.spans()
 	if !ok {
-		return nothing(l.About)
+		return emptyPicture(l.About)
 	}
 	keys := l.legend()
 	top := 6 + lineSkip*float64(len(keys))
@@ -53,14 +53,14 @@ func (l *Lines) SVG() template.HTML {
 		left = max(left, textWidth(tickText(t, decimals))+pad)
 	}
 	x, y := scale{x0, x1, left, width - 2*pad}, scale{y0, y1, top + plotHeight, top + 6}
-	c := newCanvas(l.About, width, top+plotHeight+l.X.below())
+	c := newCanvas(l.About, width, top+plotHeight+l.X.height())
 	c.keys(keys)
 	if l.Y.Label != "" {
 		c.text("dim", 0, top-4, width, l.Y.Label)
 	}
 	for _, t := range ticks {
-		c.line("grid", x.from, y.at(t), x.to, y.at(t))
-		c.text("dim end", left-5, y.at(t)+4, left, tickText(t, decimals))
+		c.line("grid", x.from, y.pixel(t), x.to, y.pixel(t))
+		c.text("dim end", left-5, y.pixel(t)+4, left, tickText(t, decimals))
 	}
 	c.bottomAxis(l.X, x, top+plotHeight, top+plotHeight)
 	l.marks(c, x, y)
@@ -93,8 +93,8 @@ func (l *Lines) spans() (x0, x1, y0, y1 float64, ok bool) {
 	if x.Min == 0 && x.Max == 0 && slices.Min(xs) < slices.Max(xs) {
 		x.Min, x.Max = slices.Min(xs), slices.Max(xs) // curves run from edge to edge
 	}
-	x0, x1, _ = x.span(xs)
-	y0, y1, _ = l.Y.span(ys)
+	x0, x1, _ = x.bounds(xs)
+	y0, y1, _ = l.Y.bounds(ys)
 	return x0, x1, y0, y1, true
 }
 
@@ -104,15 +104,15 @@ func (p Point) banded() bool { return finite(p.Low) && finite(p.High) && p.Low <
 func (l *Lines) marks(c *canvas, x, y scale) {
 	for _, m := range l.Levels {
 		if finite(m.At) {
-			c.line("ref", x.from, y.at(m.At), x.to, y.at(m.At))
-			c.text("dim end", x.to, y.at(m.At)-4, x.to-x.from, m.Label)
+			c.line("ref", x.from, y.pixel(m.At), x.to, y.pixel(m.At))
+			c.text("dim end", x.to, y.pixel(m.At)-4, x.to-x.from, m.Label)
 		}
 	}
 	for _, m := range l.Stops {
 		if !finite(m.At) || m.At < x.lo || m.At > x.hi {
 			continue
 		}
-		at, class, dx := x.at(m.At), "dim", 4.0
+		at, class, dx := x.pixel(m.At), "dim", 4.0
 		if at > (x.from+x.to)/2 {
 			class, dx = "dim end", -4
 		}
@@ -128,10 +128,10 @@ func (c *canvas) series(s Series, x, y scale) {
 		if !p.drawn() {
 			continue
 		}
-		curve = append(curve, coord(x.at(p.X))+","+coord(y.at(p.Y)))
+		curve = append(curve, coord(x.pixel(p.X))+","+coord(y.pixel(p.Y)))
 		if p.banded() {
-			upper = append(upper, coord(x.at(p.X))+","+coord(y.at(p.High)))
-			lower = append(lower, coord(x.at(p.X))+","+coord(y.at(p.Low)))
+			upper = append(upper, coord(x.pixel(p.X))+","+coord(y.pixel(p.High)))
+			lower = append(lower, coord(x.pixel(p.X))+","+coord(y.pixel(p.Low)))
 		}
 		last = p
 	}
@@ -146,7 +146,7 @@ func (c *canvas) series(s Series, x, y scale) {
 	if len(curve) > 1 {
 		c.shape(s.Name, "polyline", "class", strings.TrimSpace("curve "+dash(s.Color)), "points", strings.Join(curve, " "))
 	}
-	c.shape(fmt.Sprintf("%s: %s", s.Name, Number(last.Y)), "circle", "class", "fill", "cx", x.at(last.X), "cy", y.at(last.Y), "r", 3.0)
+	c.shape(fmt.Sprintf("%s: %s", s.Name, Number(last.Y)), "circle", "class", "fill", "cx", x.pixel(last.X), "cy", y.pixel(last.Y), "r", 3.0)
 	c.close("g")
 }
 
@@ -158,27 +158,27 @@ func dash(color int) string {
 	return strings.Replace(shade(color), "c", "d", 1)
 }
 
-// key is one entry of a legend, placed.
-type key struct {
+// legendKey is one entry of a legend, placed.
+type legendKey struct {
 	name  string
 	color int
 	x     float64
 }
 
 // legend lays the series' names out in lines; one series needs none.
-func (l *Lines) legend() [][]key {
+func (l *Lines) legend() [][]legendKey {
 	if len(l.Series) < 2 {
 		return nil
 	}
-	keys := make([]key, len(l.Series))
+	keys := make([]legendKey, len(l.Series))
 	for i, s := range l.Series {
-		keys[i] = key{name: s.Name, color: s.Color}
+		keys[i] = legendKey{name: s.Name, color: s.Color}
 	}
 	return layKeys(keys)
 }
 
-func layKeys(keys []key) [][]key {
-	lines, x := [][]key{nil}, 0.0
+func layKeys(keys []legendKey) [][]legendKey {
+	lines, x := [][]legendKey{nil}, 0.0
 	for _, k := range keys {
 		need := min(textWidth(k.name)+34, width)
 		if x+need > width && x > 0 {
@@ -191,7 +191,7 @@ func layKeys(keys []key) [][]key {
 	return lines
 }
 
-func (c *canvas) keys(lines [][]key) {
+func (c *canvas) keys(lines [][]legendKey) {
 	for i, line := range lines {
 		y := 12 + lineSkip*float64(i)
 		for _, k := range line {

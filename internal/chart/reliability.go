@@ -31,18 +31,18 @@ func (r *Reliability) SVG() template.HTML {
 		}
 	}
 	if most == 0 {
-		return nothing(r.About)
+		return emptyPicture(r.About)
 	}
 	most = min(most*1.05, max(1, most))
 	const side, left, top = 260.0, 44.0, 10 + lineSkip
 	x, y := scale{0, most, left, left + side}, scale{0, most, top + side, top}
 	axis := Axis{Label: "predicted"}
-	c := newCanvas(r.About, left+side+pad*2, top+side+axis.below())
+	c := newCanvas(r.About, left+side+pad*2, top+side+axis.height())
 	c.text("dim", 0, 12, side, "observed")
 	ticks, decimals := Ticks(0, most, 4)
 	for _, t := range ticks {
-		c.line("grid", x.from, y.at(t), x.to, y.at(t))
-		c.text("dim end", left-5, y.at(t)+4, left, tickText(t, decimals))
+		c.line("grid", x.from, y.pixel(t), x.to, y.pixel(t))
+		c.text("dim end", left-5, y.pixel(t)+4, left, tickText(t, decimals))
 	}
 	c.bottomAxis(axis, x, top, top+side)
 	c.line("ref", x.from, y.from, x.to, y.to)
@@ -59,10 +59,10 @@ func (c *canvas) bin(b Bin, x, y scale) {
 		return
 	}
 	if finite(b.Low) && finite(b.High) && b.Low < b.High {
-		c.line("whisker", x.at(b.Predicted), y.at(b.Low), x.at(b.Predicted), y.at(b.High))
+		c.line("whisker", x.pixel(b.Predicted), y.pixel(b.Low), x.pixel(b.Predicted), y.pixel(b.High))
 	}
 	tip := "predicted " + Number(b.Predicted) + ", observed " + Number(b.Observed) + ", " + Number(float64(b.N)) + " times"
-	c.shape(tip, "circle", "class", "fill", "cx", x.at(b.Predicted), "cy", y.at(b.Observed), "r", 4.0)
+	c.shape(tip, "circle", "class", "fill", "cx", x.pixel(b.Predicted), "cy", y.pixel(b.Observed), "r", 4.0)
 }
 
 // Table implements Chart.

@@ -41,21 +41,21 @@ func (s *Strips) SVG() template.HTML {
 			values = append(values, g.X)
 		}
 	}
-	lo, hi, ok := s.X.span(values)
+	lo, hi, ok := s.X.bounds(values)
 	if !ok {
-		return nothing(s.About)
+		return emptyPicture(s.About)
 	}
 	top := 4.0
 	if s.Low != "" {
 		top += lineSkip
 	}
-	left, bottom := labelRoom(labels, width), top+stripHeight*float64(len(s.Rows))
+	left, bottom := labelWidth(labels, width), top+stripHeight*float64(len(s.Rows))
 	x := scale{lo, hi, left + 6, width - pad}
-	c := newCanvas(s.About, width, bottom+s.X.below())
+	c := newCanvas(s.About, width, bottom+s.X.height())
 	s.legend(c)
 	c.bottomAxis(s.X, x, top, bottom)
 	if lo < 0 && hi > 0 {
-		c.line("ref", x.at(0), top, x.at(0), bottom)
+		c.line("ref", x.pixel(0), top, x.pixel(0), bottom)
 	}
 	for i, r := range s.Rows {
 		y := top + stripHeight*(float64(i)+0.5)
@@ -102,7 +102,7 @@ func (c *canvas) grains(gs []Grain, x scale, y float64) {
 	deepest := 0
 	for _, g := range gs {
 		if finite(g.X) {
-			at := int(x.at(g.X) / (2 * grainSize))
+			at := int(x.pixel(g.X) / (2 * grainSize))
 			columns[at] = append(columns[at], g)
 			deepest = max(deepest, len(columns[at]))
 		}

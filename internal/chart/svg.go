@@ -29,8 +29,8 @@ func newCanvas(a About, w, h float64) *canvas {
 	c := &canvas{w: w, h: h}
 	c.open("svg", "class", "chart", "role", "img", "aria-label", a.Title, "width", w, "height", h, "viewBox", "0 0 "+coord(w)+" "+coord(h))
 	c.words("title", a.Title)
-	if a.Desc != "" {
-		c.words("desc", a.Desc)
+	if a.Description != "" {
+		c.words("desc", a.Description)
 	}
 	return c
 }
@@ -82,7 +82,7 @@ func (c *canvas) line(class string, x1, y1, x2, y2 float64) {
 
 // text writes s with its baseline at y, cut to room pixels; what was cut is in the tip.
 func (c *canvas) text(class string, x, y, room float64, s string) {
-	short := cut(s, room)
+	short := truncate(s, room)
 	c.open("text", "class", class, "x", x, "y", y)
 	c.b.WriteString(html.EscapeString(short))
 	if short != s {
@@ -97,8 +97,8 @@ func (c *canvas) done() template.HTML {
 	return template.HTML(c.b.String())
 }
 
-// nothing is the picture of no data.
-func nothing(a About) template.HTML {
+// emptyPicture is the picture of no data.
+func emptyPicture(a About) template.HTML {
 	c := newCanvas(a, width, 40)
 	c.text("dim", pad, 25, width, "nothing to draw")
 	return c.done()
@@ -127,8 +127,8 @@ func textWidth(s string) float64 {
 	return w
 }
 
-// cut shortens s to room pixels, with an ellipsis where something is gone.
-func cut(s string, room float64) string {
+// truncate shortens s to room pixels, with an ellipsis where something is gone.
+func truncate(s string, room float64) string {
 	if textWidth(s) <= room {
 		return s
 	}
@@ -139,8 +139,8 @@ func cut(s string, room float64) string {
 	return s + "…"
 }
 
-// labelRoom is the width of a column of labels: what the longest needs, at most two fifths of w.
-func labelRoom(labels []string, w float64) float64 {
+// labelWidth is the width of a column of labels: what the longest needs, at most two fifths of w.
+func labelWidth(labels []string, w float64) float64 {
 	room := 0.0
 	for _, l := range labels {
 		room = max(room, textWidth(l))

@@ -23,8 +23,8 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
-	"relish/ranker/blend"
-	"relish/ranker/rerank"
+	"relish/ranker/rules"
+	"relish/ranker/scorer"
 	"relish/training"
 )
 
@@ -41,13 +41,13 @@ type Key struct {
 // Config is a read file. It is read-only after Load.
 type Config struct {
 	State features.Config `yaml:"state"`
-	Rules rerank.Config   `yaml:"rules"`
+	Rules rules.Config    `yaml:"rules"`
 	Text  ranker.TextSpec `yaml:"text"`
 	Keys  []Key           `yaml:"keys"`
 	// Tables are the imported columns that the prior reads.
-	Tables []blend.Table        `yaml:"tables"`
-	Train  training.Config      `yaml:"train"` // complete
-	Flags  map[string]yaml.Node `yaml:",inline"`
+	Tables []scorer.ColumnWeight `yaml:"tables"`
+	Train  training.Config       `yaml:"train"` // complete
+	Flags  map[string]yaml.Node  `yaml:",inline"`
 }
 
 // Default returns the configuration of an empty file.
@@ -95,10 +95,10 @@ func (c *Config) parse(data []byte, flags []string) error {
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	c.Train = c.Train.Complete()
-	return errors.Join(append(errs, c.State.Validate(), c.Rules.Validate(), c.checkKeys(), c.checkTables(), c.Train.Validate())...)
+	return errors.Join(append(errs, c.State.Validate(), c.Rules.Validate(), c.validateKeys(), c.validateTables(), c.Train.Validate())...)
 }
 
-func (c *Config) checkKeys() error {
+func (c *Config) validateKeys() error {
 	var errs []error
 	for i, k := range c.Keys {
 		if raw, err := hex.DecodeString(k.SHA256); err != nil || len(raw) != 32 {
@@ -119,7 +119,7 @@ func (c *Config) checkKeys() error {
 // maxTables bounds the imported columns that the prior reads.
 const maxTables = 256
 
-func (c *Config) checkTables() error {
+func (c *Config) validateTables() error {
 	var errs []error
 	if len(c.Tables) > maxTables {
 		errs = append(errs, fmt.Errorf("tables has %d entries; at most %d are possible", len(c.Tables), maxTables))
@@ -128,7 +128,7 @@ func (c *Config) checkTables() error {
 	for i, t := range c.Tables {
 		table, column, _ := strings.Cut(t.Column, ".")
 		switch {
-		case event.CheckTable(table) != nil || column == "":
+		case event.CheckTableName(table) != nil || column == "":
 			errs = append(errs, fmt.Errorf("tables[%d]: column %q is not TABLE.COLUMN; TABLE is the --name of the import", i, t.Column))
 		case seen[t.Column]:
 			errs = append(errs, fmt.Errorf("tables[%d]: column %q stands twice", i, t.Column))

@@ -49,7 +49,7 @@ func TestLoadReportsEveryProblem(t *testing.T) {
 // defaults.
 func TestTrainSection(t *testing.T) {
 	c, err := config.Load(write(t, "train: {max_lists: 500, blend: {rounds: 20}}\n"), nil)
-	if err != nil || c.Train.MaxLists != 500 || c.Train.Blend.Rounds != 20 || len(c.Train.Matchers) == 0 || c.Train.Window != 24 {
+	if err != nil || c.Train.MaxLists != 500 || c.Train.Scorer.Rounds != 20 || len(c.Train.Signals) == 0 || c.Train.FollowUpHours != 24 {
 		t.Errorf("%+v, %v", c.Train, err)
 	}
 	_, err = config.Load(write(t, "train: {max_list: 1, dropout: 2, matchers: [nonsense], monotone: {x: 5}}\n"), nil)

@@ -19,31 +19,31 @@ import (
 )
 
 //go:embed catalogue/*.jsonl
-var files embed.FS
+var catalogueFiles embed.FS
 
-type entry struct {
-	ID     string                  `json:"id"`
-	Title  string                  `json:"title"`
-	Text   string                  `json:"text"`
-	Tags   []string                `json:"tags"`
-	Fields map[string]ranker.Value `json:"fields"`
+type catalogueLine struct {
+	ID     string                       `json:"id"`
+	Title  string                       `json:"title"`
+	Text   string                       `json:"text"`
+	Tags   []string                     `json:"tags"`
+	Fields map[string]ranker.FieldValue `json:"fields"`
 }
 
 // Catalogue returns the items, in the order of their files and lines. The caller owns them.
 func Catalogue() []ranker.Item {
 	var out []ranker.Item
-	names, err := fs.Glob(files, "catalogue/*.jsonl")
+	names, err := fs.Glob(catalogueFiles, "catalogue/*.jsonl")
 	if err != nil {
 		panic(err) // the pattern is constant
 	}
 	for _, name := range names {
-		data, err := files.ReadFile(name)
+		data, err := catalogueFiles.ReadFile(name)
 		if err != nil {
 			panic(err) // the file is part of the binary
 		}
 		dec := jsontext.NewDecoder(bytes.NewReader(data))
 		for {
-			var e entry
+			var e catalogueLine
 			err := json.UnmarshalDecode(dec, &e, json.RejectUnknownMembers(true))
 			if err == io.EOF {
 				break

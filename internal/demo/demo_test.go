@@ -96,10 +96,10 @@ func lists(w *demo.World) []*seen {
 	var out []*seen
 	for e := range w.Events() {
 		switch {
-		case e.Kind == event.Impression:
+		case e.Kind == event.EventImpression:
 			byID[e.ID] = &seen{e.UserID, e.Shown, map[string]bool{}}
 			out = append(out, byID[e.ID])
-		case e.Kind == event.Interaction && e.Action == "click":
+		case e.Kind == event.EventInteraction && e.Action == "click":
 			byID[e.ImpressionID].clicked[e.ItemID] = true
 		}
 	}
@@ -145,9 +145,9 @@ func TestWorldIsPlausible(t *testing.T) {
 	if len(users) < 120 || slices.Max(slices.Collect(maps.Values(users))) < 30 {
 		t.Errorf("%d users, the most active with %d lists", len(users), slices.Max(slices.Collect(maps.Values(users))))
 	}
-	tastes := map[demo.Taste]int{}
+	tastes := map[demo.InterestSource]int{}
 	for u := range users {
-		tastes[w.TasteOf(u)]++
+		tastes[w.InterestSourceOf(u)]++
 	}
 	if tastes[demo.ByTheme] < tastes[demo.ByTag] || tastes[demo.ByTag] == 0 || tastes[demo.ByKind] == 0 {
 		t.Errorf("tastes %v", tastes)
@@ -155,7 +155,7 @@ func TestWorldIsPlausible(t *testing.T) {
 	if cold := w.ColdItems(); len(cold) < len(demo.Catalogue())/20 {
 		t.Errorf("%d cold items", len(cold))
 	}
-	if w.TasteOf("stranger") != "" || w.ClickProbability("stranger", "book-001") <= 0 || w.ClickProbability("user-0001", "nothing") <= 0 {
+	if w.InterestSourceOf("stranger") != "" || w.ClickProbability("stranger", "book-001") <= 0 || w.ClickProbability("user-0001", "nothing") <= 0 {
 		t.Error("strangers and unknown items have no truth of their own")
 	}
 }

@@ -13,28 +13,28 @@ type Visit struct {
 func (w *World) Visits(n int, seed uint64) []Visit {
 	s := &simulation{World: w, rng: rand.New(rand.NewPCG(seed, 0x71517))}
 	for i := range w.items {
-		s.known = append(s.known, i)
+		s.described = append(s.described, i)
 	}
 	out := make([]Visit, n)
 	for v := range out {
-		out[v] = Visit{User: userID(s.pickUser()), Time: start + int64(w.opt.Lists+1+v)*listEvery}
-		for _, i := range s.candidates() {
+		out[v] = Visit{User: userID(s.sampleUser()), Time: startTime + int64(w.opt.Lists+1+v)*listInterval}
+		for _, i := range s.sampleCandidates() {
 			out[v].Items = append(out[v].Items, w.items[i].ID)
 		}
 	}
 	return out
 }
 
-// Clicks is the truth: how many clicks the user makes on the items in this order, in the mean.
-func (w *World) Clicks(user string, order []string) (clicks float64) {
+// ExpectedClicks is the truth: how many clicks the user makes on the items in this order, in the mean.
+func (w *World) ExpectedClicks(user string, order []string) (clicks float64) {
 	for place, item := range order {
 		clicks += Examination(place) * w.ClickProbability(user, item)
 	}
 	return clicks
 }
 
-// ChanceClicks is Clicks in the mean over all orders of the items.
-func (w *World) ChanceClicks(user string, items []string) (clicks float64) {
+// RandomOrderClicks is Clicks in the mean over all orders of the items.
+func (w *World) RandomOrderClicks(user string, items []string) (clicks float64) {
 	examined := 0.0
 	for place, item := range items {
 		examined += Examination(place)

@@ -35,24 +35,24 @@ type World struct {
 }
 
 type hiddenItem struct {
-	themes  map[string]bool
-	quality float64 // log-odds, heavy-tailed
-	entry   int     // the list before which the item is described; 0 = from the start
+	themes    map[string]bool
+	quality   float64 // log-odds, heavy-tailed
+	firstList int     // the list before which the item is described; 0 = from the start
 }
 
-// Taste says where a user's interests can be read.
-type Taste string
+// InterestSource says where a user's interests can be read.
+type InterestSource string
 
 // The tastes: in the prose only, in the tags, or in the kind of item.
 const (
-	ByTheme Taste = "theme"
-	ByTag   Taste = "tag"
-	ByKind  Taste = "kind"
+	ByTheme InterestSource = "theme"
+	ByTag   InterestSource = "tag"
+	ByKind  InterestSource = "kind"
 )
 
 type hiddenUser struct {
-	taste    Taste
-	likes    map[string]float64 // theme, tag or kind -> log-odds
+	source   InterestSource
+	logOdds  map[string]float64 // theme, tag or kind -> log-odds
 	activity float64
 }
 
@@ -71,33 +71,33 @@ func New(opt Options) *World {
 	rng := rand.New(rand.NewPCG(opt.Seed, 0x5ee0))
 	for i := range w.items {
 		w.index[w.items[i].ID] = i
-		h := hiddenItem{themes: Themes(&w.items[i]), quality: heavyTail(rng)}
-		if rng.Float64() < coldShare {
-			h.entry = int((0.3 + 0.7*rng.Float64()) * float64(opt.Lists))
+		h := hiddenItem{themes: Themes(&w.items[i]), quality: sampleQuality(rng)}
+		if rng.Float64() < coldItemShare {
+			h.firstList = int((0.3 + 0.7*rng.Float64()) * float64(opt.Lists))
 		}
 		w.truth = append(w.truth, h)
 	}
-	w.makeUsers(rng)
+	w.sampleUsers(rng)
 	return w
 }
 
 // The world's constants. Clicks are log-odds sums: a stranger clicks one in twelve of what he
 // examines, one liked thing makes it one in two.
 const (
-	coldShare  = 0.15
-	baseOdds   = -2.4
-	likeOdds   = 2.2
-	dislike    = -1.2
-	start      = int64(1_767_225_600_000) // 2026-01-01
-	listEvery  = int64(97_000)            // ms between lists
-	purchaseAt = 0.25                     // P(purchase | click) of a liked item
-	commentAt  = 0.06
+	coldItemShare = 0.15
+	baseOdds      = -2.4
+	likeOdds      = 2.2
+	dislikeOdds   = -1.2
+	startTime     = int64(1_767_225_600_000) // 2026-01-01
+	listInterval  = int64(97_000)            // ms between lists
+	purchaseRate  = 0.25                     // P(purchase | click) of a liked item
+	commentRate   = 0.06
 )
 
-// heavyTail is a quality in log-odds: most items are ordinary, a few are much liked.
-func heavyTail(rng *rand.Rand) float64 { return min(2.5, 0.35*rng.ExpFloat64()) - 0.35 }
+// sampleQuality is a quality in log-odds: most items are ordinary, a few are much liked.
+func sampleQuality(rng *rand.Rand) float64 { return min(2.5, 0.35*rng.ExpFloat64()) - 0.35 }
 
-func (w *World) makeUsers(rng *rand.Rand) {
+func (w *World) sampleUsers(rng *rand.Rand) {
 	names := slices.Sorted(maps.Keys(themes))
 	tags, kinds := map[string]bool{}, map[string]bool{}
 	for i := range w.items {
@@ -108,20 +108,20 @@ func (w *World) makeUsers(rng *rand.Rand) {
 	}
 	tagNames, kindNames := slices.Sorted(maps.Keys(tags)), slices.Sorted(maps.Keys(kinds))
 	for range w.opt.Users {
-		u := hiddenUser{likes: map[string]float64{}, activity: 0.2 + rng.ExpFloat64()}
+		u := hiddenUser{logOdds: map[string]float64{}, activity: 0.2 + rng.ExpFloat64()}
 		switch p := rng.Float64(); {
 		case p < 0.6:
-			u.taste = ByTheme
+			u.source = ByTheme
 			pick := rng.Perm(len(names))
-			u.likes[names[pick[0]]], u.likes[names[pick[1]]], u.likes[names[pick[2]]] = likeOdds, likeOdds, dislike
+			u.logOdds[names[pick[0]]], u.logOdds[names[pick[1]]], u.logOdds[names[pick[2]]] = likeOdds, likeOdds, dislikeOdds
 		case p < 0.85:
-			u.taste = ByTag
+			u.source = ByTag
 			for _, k := range rng.Perm(len(tagNames))[:min(6, len(tagNames))] {
-				u.likes[tagNames[k]] = likeOdds
+				u.logOdds[tagNames[k]] = likeOdds
 			}
 		default:
-			u.taste = ByKind
-			u.likes[kindNames[rng.IntN(len(kindNames))]] = likeOdds
+			u.source = ByKind
+			u.logOdds[kindNames[rng.IntN(len(kindNames))]] = likeOdds
 		}
 		w.users = append(w.users, u)
 	}
@@ -144,17 +144,17 @@ func (w *World) affinity(u, i int) float64 {
 		}
 		best = max(best, x)
 	}
-	switch user.taste {
+	switch user.source {
 	case ByTheme:
 		for theme := range w.truth[i].themes {
-			add(user.likes[theme])
+			add(user.logOdds[theme])
 		}
 	case ByTag:
 		for _, t := range it.Tags {
-			add(user.likes[t])
+			add(user.logOdds[t])
 		}
 	case ByKind:
-		add(user.likes[it.Fields["kind"].Str])
+		add(user.logOdds[it.Fields["kind"].Str])
 	}
 	return odds + best
 }
@@ -169,12 +169,12 @@ func (w *World) Events() iter.Seq[event.Event] {
 		s := &simulation{World: w, rng: rand.New(rand.NewPCG(w.opt.Seed, 0xe4e)), yield: yield, clicks: make([]float64, len(w.items))}
 		for list := 0; list <= w.opt.Lists && !s.stopped; list++ {
 			for i := range w.items {
-				if e := w.truth[i].entry; e == list {
-					s.describe(i, list)
+				if e := w.truth[i].firstList; e == list {
+					s.addItem(i, list)
 				}
 			}
 			if list < w.opt.Lists {
-				s.list(list)
+				s.showList(list)
 			}
 		}
 	}
@@ -183,11 +183,11 @@ func (w *World) Events() iter.Seq[event.Event] {
 // simulation is one walk.
 type simulation struct {
 	*World
-	rng     *rand.Rand
-	yield   func(event.Event) bool
-	stopped bool
-	known   []int // described items
-	clicks  []float64
+	rng       *rand.Rand
+	yield     func(event.Event) bool
+	stopped   bool
+	described []int // described items
+	clicks    []float64
 }
 
 func (s *simulation) emit(e event.Event) {
@@ -196,23 +196,23 @@ func (s *simulation) emit(e event.Event) {
 	}
 }
 
-func (s *simulation) describe(i, list int) {
+func (s *simulation) addItem(i, list int) {
 	it := &s.items[i]
-	s.known = append(s.known, i)
-	s.emit(event.Event{Kind: event.Item, ID: "item-" + it.ID, Time: start + int64(list)*listEvery, ItemID: it.ID, Title: &it.Title, Text: &it.Text, Tags: it.Tags, Fields: it.Fields})
+	s.described = append(s.described, i)
+	s.emit(event.Event{Kind: event.EventItem, ID: "item-" + it.ID, Time: startTime + int64(list)*listInterval, ItemID: it.ID, Title: &it.Title, Text: &it.Text, Tags: it.Tags, Fields: it.Fields})
 }
 
-// list shows one list to one user and lets him click.
-func (s *simulation) list(n int) {
-	u := s.pickUser()
-	shown, propensity := s.order(s.candidates())
+// showList shows one list to one user and lets him click.
+func (s *simulation) showList(n int) {
+	u := s.sampleUser()
+	shown, propensity := s.sampleOrder(s.sampleCandidates())
 	id := fmt.Sprintf("list-%06d", n)
-	at := start + int64(n)*listEvery
+	at := startTime + int64(n)*listInterval
 	ids := make([]string, len(shown))
 	for k, i := range shown {
 		ids[k] = s.items[i].ID
 	}
-	e := event.Event{Kind: event.Impression, ID: id, Time: at, UserID: userID(u), Session: fmt.Sprintf("session-%06d", n), Shown: ids, Propensity: propensity}
+	e := event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: userID(u), Session: fmt.Sprintf("session-%06d", n), Shown: ids, Propensity: propensity}
 	if s.opt.PlantedLift > 0 {
 		e.Experiments = map[string]string{PlantedExperiment: PlantedArm(e.UserID)}
 	}
@@ -235,20 +235,20 @@ func (s *simulation) list(n int) {
 func (s *simulation) click(list string, u, i int, at int64) {
 	s.clicks[i]++
 	do := func(action string, after int64) {
-		s.emit(event.Event{Kind: event.Interaction, ID: fmt.Sprintf("%s-%s-%s", list, action, s.items[i].ID), Time: at + after,
+		s.emit(event.Event{Kind: event.EventInteraction, ID: fmt.Sprintf("%s-%s-%s", list, action, s.items[i].ID), Time: at + after,
 			UserID: userID(u), ItemID: s.items[i].ID, Action: action, ImpressionID: list})
 	}
 	do("click", 0)
-	if s.rng.Float64() < purchaseAt*sigmoid(s.affinity(u, i)+1) {
+	if s.rng.Float64() < purchaseRate*sigmoid(s.affinity(u, i)+1) {
 		do("purchase", 20_000)
 	}
-	if s.rng.Float64() < commentAt {
+	if s.rng.Float64() < commentRate {
 		do("comment", 40_000)
 	}
 }
 
-// pickUser draws by activity, so that some users have long histories and some have none.
-func (s *simulation) pickUser() int {
+// sampleUser draws by activity, so that some users have long histories and some have none.
+func (s *simulation) sampleUser() int {
 	total := 0.0
 	for i := range s.users {
 		total += s.users[i].activity
@@ -262,18 +262,18 @@ func (s *simulation) pickUser() int {
 	return len(s.users) - 1
 }
 
-// candidates draws the retrieved items, without looking at the user.
-func (s *simulation) candidates() []int {
-	perm := s.rng.Perm(len(s.known))
+// sampleCandidates draws the retrieved items, without looking at the user.
+func (s *simulation) sampleCandidates() []int {
+	perm := s.rng.Perm(len(s.described))
 	out := make([]int, 0, s.opt.ListSize)
 	for _, k := range perm[:min(s.opt.ListSize, len(perm))] {
-		out = append(out, s.known[k])
+		out = append(out, s.described[k])
 	}
 	return out
 }
 
-// order is the logging policy: Plackett-Luce over ln(1 + clicks so far), with its propensities.
-func (s *simulation) order(left []int) (shown []int, propensity []float64) {
+// sampleOrder is the logging policy: Plackett-Luce over ln(1 + clicks so far), with its propensities.
+func (s *simulation) sampleOrder(left []int) (shown []int, propensity []float64) {
 	weight := func(i int) float64 { return math.Sqrt(1 + s.clicks[i]) }
 	for len(left) > 0 {
 		total := 0.0
@@ -331,18 +331,18 @@ func (w *World) BestOrder(user string, items []string) []string {
 func (w *World) ColdItems() []string {
 	var out []string
 	for i := range w.items {
-		if w.truth[i].entry > 0 {
+		if w.truth[i].firstList > 0 {
 			out = append(out, w.items[i].ID)
 		}
 	}
 	return out
 }
 
-// TasteOf says where a user's interests can be read.
-func (w *World) TasteOf(user string) Taste {
+// InterestSourceOf says where a user's interests can be read.
+func (w *World) InterestSourceOf(user string) InterestSource {
 	var u int
 	if _, err := fmt.Sscanf(user, "user-%d", &u); err != nil || u >= len(w.users) {
 		return ""
 	}
-	return w.users[u].taste
+	return w.users[u].source
 }

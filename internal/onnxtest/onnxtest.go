@@ -13,8 +13,8 @@ import (
 	"relish/training/engine"
 )
 
-// Cache is the cache folder, wherever the test runs.
-func Cache() string {
+// CacheDir is the cache folder, wherever the test runs.
+func CacheDir() string {
 	_, here, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(here), "..", "..", ".cache")
 }
@@ -22,7 +22,7 @@ func Cache() string {
 // Start starts the runtime, once for all tests of a binary.
 func Start(t testing.TB) *onnx.Runtime {
 	t.Helper()
-	rt, err := onnx.Start(filepath.Join(Cache(), "onnxruntime", "libonnxruntime.so"))
+	rt, err := onnx.Start(filepath.Join(CacheDir(), "onnxruntime", "libonnxruntime.so"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,18 +40,18 @@ func Backend(t testing.TB, threads int) backends.Backend {
 	return b
 }
 
-// Files reads the encoder of that name: int8 or fp32.
-func Files(t testing.TB, name string) *onnx.Files {
+// EncoderFiles reads the encoder of that name: int8 or fp32.
+func EncoderFiles(t testing.TB, name string) *onnx.EncoderFiles {
 	t.Helper()
-	f, err := onnx.ReadFiles(filepath.Join(Cache(), "encoder", name), 0)
+	f, err := onnx.ReadEncoderFiles(filepath.Join(CacheDir(), "encoder", name), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-// Vectors encodes texts, each by itself, by an encoder of these files; nil for a text without tokens.
-func Vectors(t testing.TB, f *onnx.Files, texts ...string) (out [][]float32) {
+// EncodeTexts encodes texts, each by itself, by an encoder of these files; nil for a text without tokens.
+func EncodeTexts(t testing.TB, f *onnx.EncoderFiles, texts ...string) (out [][]float32) {
 	t.Helper()
 	e, err := Start(t).NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
@@ -59,7 +59,7 @@ func Vectors(t testing.TB, f *onnx.Files, texts ...string) (out [][]float32) {
 	}
 	defer e.Close()
 	for _, s := range texts {
-		alone, err := e.Vectors(t.Context(), [][]int32{e.Tokenize(nil, s)})
+		alone, err := e.Encode(t.Context(), [][]int32{e.Tokenize(nil, s)})
 		if err != nil {
 			t.Fatal(err)
 		}

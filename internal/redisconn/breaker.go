@@ -15,23 +15,23 @@ import (
 // The breaker opens after this many failures in a row, and then asks every probeEvery whether the server
 // is back. No request is ever the probe.
 const (
-	failures     = 3
-	probeEvery   = 200 * time.Millisecond
-	probeTimeout = 200 * time.Millisecond
+	failureThreshold = 3
+	probeEvery       = 200 * time.Millisecond
+	probeTimeout     = 200 * time.Millisecond
 )
 
 // breaker knows whether the server answers. Its zero value is closed: up.
 type breaker struct {
-	failed atomic.Int32
-	open   atomic.Bool
-	opened atomic.Int64 // how often
-	wake   chan struct{}
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	failuresInARow atomic.Int32
+	isOpen         atomic.Bool
+	opened         atomic.Int64 // how often
+	wake           chan struct{}
+	stop           context.CancelFunc
+	done           sync.WaitGroup
 }
 
 // Up reports whether the server is worth asking.
-func (b *breaker) Up() bool { return !b.open.Load() }
+func (b *breaker) Up() bool { return !b.isOpen.Load() }
 
 // Opened returns how often the server was found to be away.
 func (b *breaker) Opened() int64 { return b.opened.Load() }
@@ -40,10 +40,10 @@ func (b *breaker) Opened() int64 { return b.opened.Load() }
 // nothing.
 func (b *breaker) Report(err error) {
 	if err == nil || errors.Is(err, redis.Nil) {
-		b.failed.Store(0)
+		b.failuresInARow.Store(0)
 		return
 	}
-	if b.failed.Add(1) >= failures && b.open.CompareAndSwap(false, true) {
+	if b.failuresInARow.Add(1) >= failureThreshold && b.isOpen.CompareAndSwap(false, true) {
 		b.opened.Add(1)
 		select {
 		case b.wake <- struct{}{}:
@@ -59,7 +59,7 @@ func (b *breaker) start(ping func(context.Context) error) {
 	b.done.Go(func() { b.probe(ctx, ping) })
 }
 
-func (b *breaker) endProbing() {
+func (b *breaker) stopProbing() {
 	b.stop()
 	b.done.Wait()
 }
@@ -74,7 +74,7 @@ func (b *breaker) probe(ctx context.Context, ping func(context.Context) error) {
 			return
 		case <-b.wake:
 		}
-		for b.open.Load() {
+		for b.isOpen.Load() {
 			select {
 			case <-ctx.Done():
 				return
@@ -84,8 +84,8 @@ func (b *breaker) probe(ctx context.Context, ping func(context.Context) error) {
 			err := ping(pctx)
 			cancel()
 			if err == nil {
-				b.failed.Store(0)
-				b.open.Store(false)
+				b.failuresInARow.Store(0)
+				b.isOpen.Store(false)
 			}
 		}
 	}

@@ -25,15 +25,15 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Forms is what Open understands, for messages and help.
-const Forms = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], redis-cluster://HOST[:PORT],HOST..., redis-sentinel://HOST[:PORT],HOST.../MASTER[/DB]; rediss... for TLS, ?ca=FILE if the server's certificate is not a public one; ?prefix=TENANT puts all keys under a prefix; for sentinels of their own accounts ?sentinel_user=, ?sentinel_password="
+// URLForms is what Open understands, for messages and help.
+const URLForms = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], redis-cluster://HOST[:PORT],HOST..., redis-sentinel://HOST[:PORT],HOST.../MASTER[/DB]; rediss... for TLS, ?ca=FILE if the server's certificate is not a public one; ?prefix=TENANT puts all keys under a prefix; for sentinels of their own accounts ?sentinel_user=, ?sentinel_password="
 
 // Limits of every client. Contexts are shorter on the request path; these hold for whatever has none.
 const (
 	dialTimeout = 500 * time.Millisecond
 	ioTimeout   = 5 * time.Second
 	poolSize    = 32
-	buffers     = 128 << 10 // a question about 1,000 candidates is one write, its answer a few reads
+	bufferBytes = 128 << 10 // a question about 1,000 candidates is one write, its answer a few reads
 	maxConns    = 64
 )
 
@@ -48,28 +48,28 @@ type Conn struct {
 // Open makes the client of a URL (see Forms). It does not connect: a server that is away is found when
 // it comes.
 func Open(rawURL string) (*Conn, error) {
-	quiet.Do(func() { redis.SetLogger(nothing{}) })
+	silenceClientLog.Do(func() { redis.SetLogger(discardLogger{}) })
 	opt, prefix, err := parse(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("redis URL: %w; write %s", err, Forms)
+		return nil, fmt.Errorf("redis URL: %w; write %s", err, URLForms)
 	}
-	c := &Conn{UniversalClient: client(opt), Prefix: prefix, Cluster: opt.IsClusterMode}
+	c := &Conn{UniversalClient: newClient(opt), Prefix: prefix, Cluster: opt.IsClusterMode}
 	c.start(c.ping)
 	return c, nil
 }
 
 // The client's own log lines go to standard error, unstructured, some for each failed dial. The breaker's owner
 // says what matters.
-var quiet sync.Once
+var silenceClientLog sync.Once
 
-type nothing struct{}
+type discardLogger struct{}
 
 // Printf implements the client's logger.
-func (nothing) Printf(context.Context, string, ...any) {}
+func (discardLogger) Printf(context.Context, string, ...any) {}
 
 // Close ends the breaker's probing and closes all connections.
 func (c *Conn) Close() error {
-	c.endProbing()
+	c.stopProbing()
 	return c.UniversalClient.Close()
 }
 
@@ -97,11 +97,11 @@ func (c *Conn) Masters(ctx context.Context) (string, error) {
 	return runID(ctx, c.UniversalClient)
 }
 
-func client(o *redis.UniversalOptions) redis.UniversalClient {
+func newClient(o *redis.UniversalOptions) redis.UniversalClient {
 	o.ContextTimeoutEnabled = true
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, ioTimeout, ioTimeout, ioTimeout
 	o.DialerRetries = 1 // the breaker decides when to try again
-	o.ReadBufferSize, o.WriteBufferSize = buffers, buffers
+	o.ReadBufferSize, o.WriteBufferSize = bufferBytes, bufferBytes
 	o.PoolSize, o.MaxActiveConns = poolSize, maxConns
 	o.MaxRetries, o.MinRetryBackoff = 1, -1 // one more try, at once: a pooled connection may have died
 	o.DisableIdentity = true
@@ -155,7 +155,7 @@ func parse(raw string) (_ *redis.UniversalOptions, prefix string, err error) {
 	default:
 		return nil, "", fmt.Errorf("scheme %q is unknown", scheme)
 	}
-	if err := database(o, path); err != nil {
+	if err := setDatabase(o, path); err != nil {
 		return nil, "", err
 	}
 	if o.Addrs, err = addresses(hosts, port); err != nil {
@@ -164,11 +164,11 @@ func parse(raw string) (_ *redis.UniversalOptions, prefix string, err error) {
 	if kind == "" && len(o.Addrs) > 1 {
 		return nil, "", errors.New("several hosts need redis-cluster:// or redis-sentinel://")
 	}
-	prefix, err = query(o, u.Query())
+	prefix, err = applyParameters(o, u.Query())
 	return o, prefix, err
 }
 
-func database(o *redis.UniversalOptions, path []string) error {
+func setDatabase(o *redis.UniversalOptions, path []string) error {
 	if len(path) == 0 || path[0] == "" {
 		return nil
 	}
@@ -195,7 +195,7 @@ func addresses(hosts, port string) (out []string, err error) {
 	return out, nil
 }
 
-func query(o *redis.UniversalOptions, q url.Values) (prefix string, err error) {
+func applyParameters(o *redis.UniversalOptions, q url.Values) (prefix string, err error) {
 	for name, v := range q {
 		switch name {
 		case "prefix":
@@ -203,7 +203,7 @@ func query(o *redis.UniversalOptions, q url.Values) (prefix string, err error) {
 				return "", errors.New("prefix has at most 64 bytes and no braces")
 			}
 		case "ca":
-			if err := trust(o, v[0]); err != nil {
+			if err := trustCA(o, v[0]); err != nil {
 				return "", err
 			}
 		case "sentinel_user":
@@ -217,8 +217,8 @@ func query(o *redis.UniversalOptions, q url.Values) (prefix string, err error) {
 	return prefix, nil
 }
 
-// trust takes only certificates that the file's sign.
-func trust(o *redis.UniversalOptions, file string) error {
+// trustCA takes only certificates that the file's sign.
+func trustCA(o *redis.UniversalOptions, file string) error {
 	if o.TLSConfig == nil {
 		return errors.New("ca is for rediss://")
 	}

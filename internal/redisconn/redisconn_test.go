@@ -52,7 +52,7 @@ func works(t *testing.T, c *redisconn.Conn) {
 		if err = c.Set(t.Context(), "{k}", "v", time.Minute).Err(); err != nil {
 			continue
 		}
-		vals, verr := c.Values(t.Context(), []string{"{k}", "{none}"})
+		vals, verr := c.GetMany(t.Context(), []string{"{k}", "{none}"})
 		if err = verr; err == nil {
 			if !slices.Equal(vals, []any{"v", nil}) {
 				t.Errorf("got %v", vals)
@@ -186,7 +186,7 @@ func TestBreaker(t *testing.T) {
 	if !c.Up() || c.Opened() != 0 {
 		t.Fatalf("up %v, opened %d times", c.Up(), c.Opened())
 	}
-	server.Stop()
+	server.Pause()
 	for range 3 {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		start := time.Now()
@@ -200,7 +200,7 @@ func TestBreaker(t *testing.T) {
 	if c.Up() || c.Opened() != 1 {
 		t.Fatalf("after three failures: up %v, opened %d times", c.Up(), c.Opened())
 	}
-	server.Continue()
+	server.Resume()
 	for deadline := time.Now().Add(time.Minute); !c.Up(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the server was not found again within a minute")

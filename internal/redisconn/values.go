@@ -11,11 +11,11 @@ import (
 // Unread stands where a key could not be read.
 type Unread struct{}
 
-// Values reads all keys in one round trip: one MGET, or on a cluster one per hash tag (which every key must
+// GetMany reads all keys in one round trip: one MGET, or on a cluster one per hash tag (which every key must
 // have), each node's in one pipeline and the nodes in parallel. The answer is aligned with keys: a string,
 // nil for no such key, or Unread. The error is the first; what could be read stands in the answer all the
 // same. The outcome is not reported to the breaker.
-func (c *Conn) Values(ctx context.Context, keys []string) ([]any, error) {
+func (c *Conn) GetMany(ctx context.Context, keys []string) ([]any, error) {
 	if !c.Cluster {
 		vals, err := c.MGet(ctx, keys...).Result()
 		if err == nil && len(vals) != len(keys) {
@@ -28,7 +28,7 @@ func (c *Conn) Values(ctx context.Context, keys []string) ([]any, error) {
 	}
 	groups := map[string][]int{}
 	for i, k := range keys {
-		groups[tag(k)] = append(groups[tag(k)], i)
+		groups[hashTagPrefix(k)] = append(groups[hashTagPrefix(k)], i)
 	}
 	pipe := c.Pipeline()
 	cmds := make(map[string]*redis.SliceCmd, len(groups))
@@ -67,5 +67,5 @@ func AllUnread(n int) []any {
 	return vals
 }
 
-// tag returns a key up to the end of its hash tag: keys alike so far lie on one node.
-func tag(key string) string { return key[:strings.IndexByte(key, '}')+1] }
+// hashTagPrefix returns a key up to the end of its hash tag: keys alike so far lie on one node.
+func hashTagPrefix(key string) string { return key[:strings.IndexByte(key, '}')+1] }

@@ -23,10 +23,10 @@ type Proxy struct {
 
 // Fault is what the proxy does to replies. The zero value does nothing.
 type Fault struct {
-	Delay  time.Duration // each piece of a reply is held up
-	Slice  int           // replies are cut into pieces of so many bytes; 0: as they come
-	Cut    int           // the connection is reset after so many bytes of replies; 0: never
-	Silent bool          // replies are swallowed
+	Delay      time.Duration // each piece of a reply is held up
+	PieceBytes int           // replies are cut into pieces of so many bytes; 0: as they come
+	CutAfter   int           // the connection is reset after so many bytes of replies; 0: never
+	Silent     bool          // replies are swallowed
 }
 
 // StartProxy runs a proxy before the server until the test ends.
@@ -49,15 +49,15 @@ func StartProxy(t testing.TB, s *Server) *Proxy {
 // URL returns the proxy's address as relish takes it.
 func (p *Proxy) URL() string { return "redis://" + p.Addr }
 
-// Set changes what goes wrong.
-func (p *Proxy) Set(f Fault) {
+// SetFault changes what goes wrong.
+func (p *Proxy) SetFault(f Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fault = f
 }
 
-// Opened returns how many connections were ever made.
-func (p *Proxy) Opened() int {
+// Connections returns how many connections were ever made.
+func (p *Proxy) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.opened
@@ -100,16 +100,16 @@ func (p *Proxy) replies(c, s net.Conn) {
 			f := p.fault
 			p.mu.Unlock()
 			piece := rest
-			if f.Slice > 0 {
-				piece = rest[:min(f.Slice, len(rest))]
+			if f.PieceBytes > 0 {
+				piece = rest[:min(f.PieceBytes, len(rest))]
 			}
 			rest = rest[len(piece):]
 			time.Sleep(f.Delay)
 			if f.Silent {
 				continue
 			}
-			if f.Cut > 0 && sent+len(piece) > f.Cut {
-				_, _ = c.Write(piece[:max(0, f.Cut-sent)])
+			if f.CutAfter > 0 && sent+len(piece) > f.CutAfter {
+				_, _ = c.Write(piece[:max(0, f.CutAfter-sent)])
 				if tcp, ok := c.(*net.TCPConn); ok {
 					_ = tcp.SetLinger(0) // a reset, not an end
 				}

@@ -86,11 +86,11 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
-// Stop freezes the server as kill -STOP does, and Continue lets it go on.
-func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
+// Pause freezes the server as kill -STOP does, and Continue lets it go on.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
-// Continue see Stop.
-func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+// Resume see Stop.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) {
 	s.t.Helper()
@@ -144,13 +144,13 @@ func exchange(conn net.Conn, args ...string) (string, error) {
 		if err != nil {
 			return string(out), err
 		}
-		if whole(out) {
+		if isComplete(out) {
 			return string(out), nil
 		}
 	}
 }
 
-func whole(reply []byte) bool {
+func isComplete(reply []byte) bool {
 	line, rest, ok := bytes.Cut(reply, []byte("\r\n"))
 	if !ok || line[0] != '$' {
 		return ok

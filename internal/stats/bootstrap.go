@@ -21,7 +21,7 @@ type Interval struct {
 // String prints the estimate to three places, as tables show it.
 func (i Interval) String() string { return fmt.Sprintf("%.3f [%.3f, %.3f]", i.Mean, i.Low, i.High) }
 
-const rounds = 1000
+const resamples = 1000
 
 // Bootstrap returns the mean of xs and its percentile bootstrap interval (Efron and Tibshirani,
 // An Introduction to the Bootstrap, 1993, ch. 13) from 1,000 resamples, the same for the same seed.
@@ -37,7 +37,7 @@ func Bootstrap(xs []float64, seed uint64) (Interval, error) {
 		return Interval{Mean: nan, Low: nan, High: nan}, nil
 	}
 	rng := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
-	means := make([]float64, rounds)
+	means := make([]float64, resamples)
 	for r := range means {
 		sum := 0.0
 		for range xs {
@@ -46,7 +46,7 @@ func Bootstrap(xs []float64, seed uint64) (Interval, error) {
 		means[r] = sum / float64(len(xs))
 	}
 	slices.Sort(means)
-	return Interval{Mean: Mean(xs), Low: means[rounds*25/1000], High: means[rounds*975/1000-1], N: len(xs)}, nil
+	return Interval{Mean: Mean(xs), Low: means[resamples*25/1000], High: means[resamples*975/1000-1], N: len(xs)}, nil
 }
 
 // Mean returns the arithmetic mean, NaN for no values.

@@ -8,10 +8,10 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// SRM tests whether counts (at least two) came about with the given weights (positive, any scale):
+// SampleRatioMismatch tests whether counts (at least two) came about with the given weights (positive, any scale):
 // Pearson's chi-squared and its p-value. A sample ratio mismatch voids an experiment (Fabijan et al.:
 // Diagnosing Sample Ratio Mismatch, KDD 2019).
-func SRM(counts, weights []float64) (chi2, p float64) {
+func SampleRatioMismatch(counts, weights []float64) (chi2, p float64) {
 	var n, w float64
 	for i := range counts {
 		n, w = n+counts[i], w+weights[i]
@@ -26,17 +26,17 @@ func SRM(counts, weights []float64) (chi2, p float64) {
 	return chi2, distuv.ChiSquared{K: float64(len(counts) - 1)}.Survival(chi2)
 }
 
-// Sign returns the exact two-sided p-value of the sign test: wins out of n fair coin flips. The tails
+// SignTest returns the exact two-sided p-value of the sign test: wins out of n fair coin flips. The tails
 // are equal, so twice the smaller one is the sum over what is no likelier.
-func Sign(wins, n float64) float64 {
+func SignTest(wins, n float64) float64 {
 	if n == 0 {
 		return 1
 	}
 	return min(1, 2*distuv.Binomial{N: n, P: 0.5}.CDF(min(wins, n-wins)))
 }
 
-// Share returns a share's exact confidence interval (Clopper and Pearson 1934).
-func Share(wins, n, alpha float64) (low, high float64) {
+// ClopperPearson returns a share's exact confidence interval (Clopper and Pearson 1934).
+func ClopperPearson(wins, n, alpha float64) (low, high float64) {
 	low, high = 0, 1
 	if wins > 0 {
 		low = distuv.Beta{Alpha: wins, Beta: n - wins + 1}.Quantile(alpha / 2)
@@ -50,7 +50,7 @@ func Share(wins, n, alpha float64) (low, high float64) {
 // Holm returns p-values adjusted so that taking all below alpha keeps the chance of any false one below
 // alpha (Holm 1979). NaN stays NaN and counts as no test.
 func Holm(p []float64) []float64 {
-	return adjust(p, func(order []int, out []float64) {
+	return adjustPValues(p, func(order []int, out []float64) {
 		running := 0.0
 		for rank, i := range order {
 			running = max(running, float64(len(order)-rank)*p[i])
@@ -62,7 +62,7 @@ func Holm(p []float64) []float64 {
 // BenjaminiHochberg returns p-values adjusted so that among those taken below alpha the expected share of
 // false ones stays below alpha (Benjamini and Hochberg 1995). NaN stays NaN and counts as no test.
 func BenjaminiHochberg(p []float64) []float64 {
-	return adjust(p, func(order []int, out []float64) {
+	return adjustPValues(p, func(order []int, out []float64) {
 		running := 1.0
 		for rank := len(order) - 1; rank >= 0; rank-- {
 			i := order[rank]
@@ -72,8 +72,8 @@ func BenjaminiHochberg(p []float64) []float64 {
 	})
 }
 
-// adjust hands step the indices of the p-values, smallest first, and where to write.
-func adjust(p []float64, step func(order []int, out []float64)) []float64 {
+// adjustPValues hands step the indices of the p-values, smallest first, and where to write.
+func adjustPValues(p []float64, step func(order []int, out []float64)) []float64 {
 	out := slices.Clone(p)
 	var order []int
 	for i := range p {

@@ -15,24 +15,24 @@ type Difference struct {
 	N     float64 // units behind it, for sequential intervals
 }
 
-// Absolute returns b - a, with Welch's degrees of freedom (Welch 1947).
-func Absolute(a, b Estimate) Difference {
+// AbsoluteDifference returns b - a, with Welch's degrees of freedom (Welch 1947).
+func AbsoluteDifference(a, b Estimate) Difference {
 	va, vb := a.SE*a.SE, b.SE*b.SE
 	df := (va + vb) * (va + vb) / (va*va/(a.N-1) + vb*vb/(b.N-1))
 	return Difference{Value: b.Value - a.Value, SE: math.Sqrt(va + vb), DF: df, N: a.N + b.N}
 }
 
-// Relative returns the lift b/a - 1, its variance by the delta method (Deng, Knoblich, Lu, KDD 2018,
+// RelativeDifference returns the lift b/a - 1, its variance by the delta method (Deng, Knoblich, Lu, KDD 2018,
 // section 3.1). It is NaN where a is 0, and trustworthy where a is several standard errors from 0.
-func Relative(a, b Estimate) Difference {
-	d := Absolute(a, b)
+func RelativeDifference(a, b Estimate) Difference {
+	d := AbsoluteDifference(a, b)
 	d.Value /= a.Value
 	d.SE = math.Sqrt(b.SE*b.SE/(a.Value*a.Value) + a.SE*a.SE*b.Value*b.Value/math.Pow(a.Value, 4))
 	return d
 }
 
-// student is the distribution of (estimate - truth) / SE.
-func (d Difference) student() interface {
+// distribution is the distribution of (estimate - truth) / SE.
+func (d Difference) distribution() interface {
 	Quantile(p float64) float64
 	Survival(x float64) float64
 } {
@@ -42,34 +42,34 @@ func (d Difference) student() interface {
 	return distuv.StudentsT{Sigma: 1, Nu: d.DF}
 }
 
-// known says whether the difference can be compared with anything.
-func (d Difference) known() bool { return !math.IsNaN(d.Value) && d.SE > 0 && d.DF > 0 }
+// isDefined says whether the difference can be compared with anything.
+func (d Difference) isDefined() bool { return !math.IsNaN(d.Value) && d.SE > 0 && d.DF > 0 }
 
 // Interval returns the two-sided confidence interval at level 1 - alpha of a test looked at once.
 func (d Difference) Interval(alpha float64) (low, high float64) {
-	if !d.known() {
+	if !d.isDefined() {
 		return math.NaN(), math.NaN()
 	}
-	half := d.student().Quantile(1-alpha/2) * d.SE
+	half := d.distribution().Quantile(1-alpha/2) * d.SE
 	return d.Value - half, d.Value + half
 }
 
-// P returns the two-sided p-value of "no difference", for a test looked at once; NaN where nothing is
+// PValue returns the two-sided p-value of "no difference", for a test looked at once; NaN where nothing is
 // known.
-func (d Difference) P() float64 {
-	if !d.known() {
+func (d Difference) PValue() float64 {
+	if !d.isDefined() {
 		return math.NaN()
 	}
-	return 2 * d.student().Survival(math.Abs(d.Value)/d.SE)
+	return 2 * d.distribution().Survival(math.Abs(d.Value)/d.SE)
 }
 
-// NonInferiority returns the one-sided p-value of "worse than zero by margin or more": small means not
+// NonInferiorityPValue returns the one-sided p-value of "worse than zero by margin or more": small means not
 // inferior (Schuirmann 1987's lower test). The margin is positive and in Value's unit.
-func (d Difference) NonInferiority(margin float64) float64 {
-	if !d.known() {
+func (d Difference) NonInferiorityPValue(margin float64) float64 {
+	if !d.isDefined() {
 		return math.NaN()
 	}
-	return d.student().Survival((d.Value + margin) / d.SE)
+	return d.distribution().Survival((d.Value + margin) / d.SE)
 }
 
 // ProbabilityBest returns for each arm the probability that its true value is the largest, from
@@ -106,13 +106,13 @@ func ProbabilityBest(arms []Estimate) []float64 {
 	return out
 }
 
-// Slope returns the slope over t of values with known standard errors, by weighted least squares with
+// WeightedSlope returns the slope over t of values with known standard errors, by weighted least squares with
 // the weights 1/SE^2 (Aitken 1936). Values without a standard error are passed over; fewer than three
 // give NaN.
-func Slope(t []float64, values []Difference) Difference {
+func WeightedSlope(t []float64, values []Difference) Difference {
 	var n, w, wt, wv float64
 	for i, v := range values {
-		if v.known() {
+		if v.isDefined() {
 			k := 1 / (v.SE * v.SE)
 			n, w, wt, wv = n+1, w+k, wt+k*t[i], wv+k*v.Value
 		}
@@ -122,7 +122,7 @@ func Slope(t []float64, values []Difference) Difference {
 	}
 	var stt, stv float64
 	for i, v := range values {
-		if v.known() {
+		if v.isDefined() {
 			k, dt := 1/(v.SE*v.SE), t[i]-wt/w
 			stt, stv = stt+k*dt*dt, stv+k*dt*(v.Value-wv/w)
 		}

@@ -6,43 +6,43 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// Tuning is the number of units at which sequential intervals are tightest. They hold at any number.
-const Tuning = 5000
+// TunedUnits is the number of units at which sequential intervals are tightest. They hold at any number.
+const TunedUnits = 5000
 
-// rho2 is the mixture's variance that makes the interval tightest at Tuning units for alpha
+// mixtureVariance is the mixture's variance that makes the interval tightest at Tuning units for alpha
 // (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas: Time-uniform central limit theory and asymptotic
 // confidence sequences, arXiv 2103.06476v7, eq. 161).
-func rho2(alpha float64) float64 {
+func mixtureVariance(alpha float64) float64 {
 	l := -2 * math.Log(alpha)
-	return (l + math.Log(l+1)) / Tuning
+	return (l + math.Log(l+1)) / TunedUnits
 }
 
-// widening is the sequential interval's half-width in standard errors at n units.
-func widening(n, alpha float64) float64 {
-	t := n * rho2(alpha)
+// sequentialWidth is the sequential interval's half-width in standard errors at n units.
+func sequentialWidth(n, alpha float64) float64 {
+	t := n * mixtureVariance(alpha)
 	return math.Sqrt(2 * (t + 1) / t * math.Log(math.Sqrt(t+1)/alpha))
 }
 
-// Sequential returns the two-sided interval that covers the truth at all times at once with
+// SequentialInterval returns the two-sided interval that covers the truth at all times at once with
 // probability 1 - alpha: it may be looked at every day, and the test ended whenever it excludes 0
 // (asymptotic confidence sequence, Waudby-Smith et al., arXiv 2103.06476v7, eq. 9). It
 // is asymptotic in the number of units: some hundred an arm are needed before it means anything.
-func (d Difference) Sequential(alpha float64) (low, high float64) {
-	if !d.known() || d.N <= 0 {
+func (d Difference) SequentialInterval(alpha float64) (low, high float64) {
+	if !d.isDefined() || d.N <= 0 {
 		return math.NaN(), math.NaN()
 	}
-	half := widening(d.N, alpha) * d.SE
+	half := sequentialWidth(d.N, alpha) * d.SE
 	return d.Value - half, d.Value + half
 }
 
-// SequentialP returns the always-valid p-value of "no difference": the smallest level (with the mixture
+// SequentialPValue returns the always-valid p-value of "no difference": the smallest level (with the mixture
 // of level 0.05) at which a sequential interval excludes 0, that is, the inverse of the mixture
 // likelihood ratio (Robbins 1970; Johari, Pekelis, Walsh 2015; eq. 155 of the paper above).
-func (d Difference) SequentialP() float64 {
-	if !d.known() || d.N <= 0 {
+func (d Difference) SequentialPValue() float64 {
+	if !d.isDefined() || d.N <= 0 {
 		return math.NaN()
 	}
-	z, t := d.Value/d.SE, d.N*rho2(0.05)
+	z, t := d.Value/d.SE, d.N*mixtureVariance(0.05)
 	return min(1, math.Sqrt(t+1)*math.Exp(-z*z*t/(2*(t+1))))
 }
 
@@ -50,12 +50,12 @@ func (d Difference) SequentialP() float64 {
 // zero with the given power, if the truth is effect (in Value's unit) and variance falls as 1/N. It
 // is infinite for no effect.
 func (d Difference) UnitsToDecide(effect, alpha, power float64) float64 {
-	if !d.known() || d.N <= 0 || effect == 0 {
+	if !d.isDefined() || d.N <= 0 || effect == 0 {
 		return math.Inf(1)
 	}
 	sd, z := d.SE*math.Sqrt(d.N), distuv.UnitNormal.Quantile(power)
 	// Half-width plus what chance takes away, in the effect's unit; it falls with n.
-	short := func(n float64) bool { return (widening(n, alpha)+z)*sd/math.Sqrt(n) > math.Abs(effect) }
+	short := func(n float64) bool { return (sequentialWidth(n, alpha)+z)*sd/math.Sqrt(n) > math.Abs(effect) }
 	low, high := 2.0, 4.0
 	for short(high) {
 		if low, high = high, 2*high; high > 1e18 {

@@ -75,7 +75,7 @@ func TestMomentsAgainstNumpy(t *testing.T) {
 	m := moments(r.A)
 	for i := range 4 {
 		for j := range 4 {
-			near(t, "covariance", m.Cov(i, j), r.CovA[i][j], 1e-12)
+			near(t, "covariance", m.Covariance(i, j), r.CovA[i][j], 1e-12)
 		}
 	}
 }
@@ -90,15 +90,15 @@ func TestRatioAgainstStatsmodels(t *testing.T) {
 func TestDifferencesAgainstGrowthBook(t *testing.T) {
 	r := load(t)
 	a, b := moments(r.A).Ratio(), moments(r.B).Ratio()
-	abs, rel := stats.Absolute(a, b), stats.Relative(a, b)
+	abs, rel := stats.AbsoluteDifference(a, b), stats.RelativeDifference(a, b)
 	low, high := abs.Interval(0.05)
-	for i, got := range []float64{abs.Value, abs.SE, abs.DF, low, high, abs.P()} {
+	for i, got := range []float64{abs.Value, abs.SE, abs.DF, low, high, abs.PValue()} {
 		near(t, "absolute", got, r.GrowthBook.Absolute[i], 1e-9)
 	}
 	near(t, "relative", rel.Value, r.GrowthBook.Relative[0], 1e-12)
 	near(t, "relative", rel.SE, r.GrowthBook.Relative[1], 1e-9)
-	low, high = abs.Sequential(0.05)
-	for i, got := range []float64{low, high, abs.SequentialP()} {
+	low, high = abs.SequentialInterval(0.05)
+	for i, got := range []float64{low, high, abs.SequentialPValue()} {
 		near(t, "sequential", got, r.GrowthBook.Sequential[i], 1e-9)
 	}
 }
@@ -107,14 +107,14 @@ func TestDifferencesAgainstGrowthBook(t *testing.T) {
 func plainMeans(units [][4]float64) *stats.Moments {
 	m := &stats.Moments{}
 	for _, u := range units {
-		m.Add([4]float64{u[stats.Num], 1, u[stats.PreNum], 1})
+		m.Add([4]float64{u[stats.Numerator], 1, u[stats.PreNumerator], 1})
 	}
 	return m
 }
 
 func TestAdjustedAgainstANCOVA(t *testing.T) {
 	r := load(t)
-	theta, arms := stats.Adjusted([]*stats.Moments{plainMeans(r.A), plainMeans(r.B)})
+	theta, arms := stats.CUPED([]*stats.Moments{plainMeans(r.A), plainMeans(r.B)})
 	near(t, "theta", theta, r.ANCOVA.Theta, 1e-9)
 	near(t, "difference", arms[1].Value-arms[0].Value, r.ANCOVA.Difference, 1e-9)
 }
@@ -124,12 +124,12 @@ func TestAdjustedAgainstANCOVA(t *testing.T) {
 func TestAdjustedRatio(t *testing.T) {
 	r := load(t)
 	a, b := moments(r.A), moments(r.B)
-	theta, arms := stats.Adjusted([]*stats.Moments{a, b})
+	theta, arms := stats.CUPED([]*stats.Moments{a, b})
 	if theta <= 0 || arms[0].SE >= a.Ratio().SE || arms[1].SE >= b.Ratio().SE {
 		t.Errorf("theta %g, standard errors %g and %g, plain %g and %g", theta, arms[0].SE, arms[1].SE, a.Ratio().SE, b.Ratio().SE)
 	}
 	strangers := moments([][4]float64{{1, 2, 0, 0}, {2, 2, 0, 0}, {0, 3, 0, 0}})
-	theta, arms = stats.Adjusted([]*stats.Moments{strangers, strangers})
+	theta, arms = stats.CUPED([]*stats.Moments{strangers, strangers})
 	if theta != 0 || arms[0] != strangers.Ratio() {
 		t.Errorf("theta %g, %+v; want the plain ratio", theta, arms[0])
 	}
@@ -137,8 +137,8 @@ func TestAdjustedRatio(t *testing.T) {
 
 func TestNonInferiorityAgainstStatsmodels(t *testing.T) {
 	r := load(t)
-	d := stats.Absolute(plainMeans(r.A).Ratio(), plainMeans(r.B).Ratio())
-	near(t, "p", d.NonInferiority(0.5), r.NonInferiority, 1e-9)
+	d := stats.AbsoluteDifference(plainMeans(r.A).Ratio(), plainMeans(r.B).Ratio())
+	near(t, "p", d.NonInferiorityPValue(0.5), r.NonInferiority, 1e-9)
 }
 
 func TestProbabilityBestAgainstScipy(t *testing.T) {
@@ -160,12 +160,12 @@ func TestProbabilityBestAgainstScipy(t *testing.T) {
 
 func TestCountsAgainstScipyAndStatsmodels(t *testing.T) {
 	r := load(t)
-	chi2, p := stats.SRM(r.SRM.Counts, r.SRM.Weights)
+	chi2, p := stats.SampleRatioMismatch(r.SRM.Counts, r.SRM.Weights)
 	near(t, "chi-squared", chi2, r.SRM.Chi2P[0], 1e-12)
 	near(t, "SRM p", p, r.SRM.Chi2P[1], 1e-9)
-	near(t, "sign p", stats.Sign(r.Sign.Wins, r.Sign.N), r.Sign.P, 1e-9)
-	near(t, "sign p", stats.Sign(r.Sign.N-r.Sign.Wins, r.Sign.N), r.Sign.P, 1e-9)
-	low, high := stats.Share(r.Sign.Wins, r.Sign.N, 0.05)
+	near(t, "sign p", stats.SignTest(r.Sign.Wins, r.Sign.N), r.Sign.P, 1e-9)
+	near(t, "sign p", stats.SignTest(r.Sign.N-r.Sign.Wins, r.Sign.N), r.Sign.P, 1e-9)
+	low, high := stats.ClopperPearson(r.Sign.Wins, r.Sign.N, 0.05)
 	near(t, "share low", low, r.Sign.LowHigh[0], 1e-9)
 	near(t, "share high", high, r.Sign.LowHigh[1], 1e-9)
 	holm, bh := stats.Holm(r.P), stats.BenjaminiHochberg(r.P)
@@ -182,18 +182,18 @@ func TestSlopeAgainstStatsmodels(t *testing.T) {
 	for i := range values {
 		values[i] = stats.Difference{Value: r.Slope.V[i], SE: r.Slope.SE[i], DF: math.Inf(1)}
 	}
-	d := stats.Slope(r.Slope.T, values)
-	for i, got := range []float64{d.Value, d.SE, d.P()} {
+	d := stats.WeightedSlope(r.Slope.T, values)
+	for i, got := range []float64{d.Value, d.SE, d.PValue()} {
 		near(t, "slope", got, r.Slope.SlopeSEP[i], 1e-9)
 	}
-	if d := stats.Slope(r.Slope.T[:2], values[:2]); !math.IsNaN(d.Value) {
+	if d := stats.WeightedSlope(r.Slope.T[:2], values[:2]); !math.IsNaN(d.Value) {
 		t.Errorf("a slope through two values: %+v", d)
 	}
 }
 
 func TestEdges(t *testing.T) {
-	nan := stats.Absolute(stats.Estimate{}, stats.Estimate{})
-	for name, got := range map[string]float64{"p": nan.P(), "sequential p": nan.SequentialP(), "non-inferiority": nan.NonInferiority(1), "one group": stats.Jackknife([]float64{1})} {
+	nan := stats.AbsoluteDifference(stats.Estimate{}, stats.Estimate{})
+	for name, got := range map[string]float64{"p": nan.PValue(), "sequential p": nan.SequentialPValue(), "non-inferiority": nan.NonInferiorityPValue(1), "one group": stats.Jackknife([]float64{1})} {
 		if !math.IsNaN(got) {
 			t.Errorf("%s of nothing is %g, want NaN", name, got)
 		}
@@ -204,7 +204,7 @@ func TestEdges(t *testing.T) {
 	if !math.IsInf(stats.Difference{Value: 1, SE: 1, DF: 9, N: 9}.UnitsToDecide(0, 0.05, 0.8), 1) {
 		t.Error("no effect is decided after a finite number of units")
 	}
-	if low, high := stats.Share(0, 10, 0.05); low != 0 || high > 0.31 || high < 0.30 {
+	if low, high := stats.ClopperPearson(0, 10, 0.05); low != 0 || high > 0.31 || high < 0.30 {
 		t.Errorf("none of ten: [%g, %g], want [0, 0.308]", low, high)
 	}
 	if p := stats.Holm([]float64{math.NaN(), 0.04}); !math.IsNaN(p[0]) || p[1] != 0.04 {
@@ -228,7 +228,7 @@ func TestMergeIsAddition(t *testing.T) {
 		}
 		for i := range 4 {
 			for j := range 4 {
-				if a, b := got.Cov(i, j), whole.Cov(i, j); math.Abs(a-b) > 1e-9*math.Abs(b)+1e-12 {
+				if a, b := got.Covariance(i, j), whole.Covariance(i, j); math.Abs(a-b) > 1e-9*math.Abs(b)+1e-12 {
 					t.Fatalf("covariance %d %d: %g, want %g", i, j, a, b)
 				}
 			}
@@ -241,15 +241,15 @@ func TestSequentialAgreesWithItsP(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := stats.Difference{Value: rapid.Float64Range(-1, 1).Draw(t, "value"), SE: rapid.Float64Range(0.01, 1).Draw(t, "SE"),
 			N: rapid.Float64Range(10, 1e7).Draw(t, "n"), DF: math.Inf(1)}
-		low, high := d.Sequential(0.05)
-		if out := low > 0 || high < 0; out != (d.SequentialP() < 0.05) {
-			t.Fatalf("[%g, %g] with p %g", low, high, d.SequentialP())
+		low, high := d.SequentialInterval(0.05)
+		if out := low > 0 || high < 0; out != (d.SequentialPValue() < 0.05) {
+			t.Fatalf("[%g, %g] with p %g", low, high, d.SequentialPValue())
 		}
 		if l, h := d.Interval(0.05); low > l || high < h {
 			t.Fatalf("sequential [%g, %g] within [%g, %g]", low, high, l, h)
 		}
-		if n := d.UnitsToDecide(d.Value, 0.05, 0.5); d.Value != 0 && (d.SequentialP() < 0.05) != (n <= d.N) && math.Abs(n-d.N) > 1 {
-			t.Fatalf("p %g at %g units, decided at %g", d.SequentialP(), d.N, n)
+		if n := d.UnitsToDecide(d.Value, 0.05, 0.5); d.Value != 0 && (d.SequentialPValue() < 0.05) != (n <= d.N) && math.Abs(n-d.N) > 1 {
+			t.Fatalf("p %g at %g units, decided at %g", d.SequentialPValue(), d.N, n)
 		}
 	})
 }

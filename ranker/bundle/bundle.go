@@ -38,10 +38,10 @@ const (
 	ReportFile   = "report.html"
 )
 
-// Opener makes a matcher of a kind from its file's bytes, which it may keep; nil for a kind without a file. A
+// SignalOpener makes a matcher of a kind from its file's bytes, which it may keep; nil for a kind without a file. A
 // matcher that holds what the garbage collector does not free lets go of it by runtime.AddCleanup: a bundle that was
 // swapped out lives until its last request is answered.
-type Opener func(kind string, file []byte) (ranker.Matcher, error)
+type SignalOpener func(kind string, file []byte) (ranker.Signal, error)
 
 // Bundle is a loaded bundle. It is immutable and safe for concurrent use.
 type Bundle struct {
@@ -51,17 +51,17 @@ type Bundle struct {
 	probe []ProbeCase
 }
 
-// versionForm is what Write names bundles: UTC time to the millisecond and 48 bits of the manifest's digest.
-var versionForm = regexp.MustCompile(`^\d{8}T\d{9}Z-[0-9a-f]{12}$`)
+// versionPattern is what Write names bundles: UTC time to the millisecond and 48 bits of the manifest's digest.
+var versionPattern = regexp.MustCompile(`^\d{8}T\d{9}Z-[0-9a-f]{12}$`)
 
 // IsVersion reports whether s has the form of a bundle's version. It is a safe file name then.
-func IsVersion(s string) bool { return versionForm.MatchString(s) }
+func IsVersion(s string) bool { return versionPattern.MatchString(s) }
 
-// Fits reports why a server cannot serve the bundle: it was trained on vectors of another encoder than encoder (a
+// CheckCompatible reports why a server cannot serve the bundle: it was trained on vectors of another encoder than encoder (a
 // digest; "" = without text, which every bundle can do without) and does not bring it along, or check, which may be
 // nil, has something against its schema.
-func (b *Bundle) Fits(encoder string, check func(*ranker.Schema) error) error {
-	if e := b.Manifest.Encoder; !e.Own && e.Digest != "" && encoder != "" && e.Digest != encoder {
+func (b *Bundle) CheckCompatible(encoder string, check func(*ranker.Schema) error) error {
+	if e := b.Manifest.Encoder; !e.FineTuned && e.Digest != "" && encoder != "" && e.Digest != encoder {
 		return fmt.Errorf("it was trained with the encoder %s (digest %.12s), this process uses another one (digest %.12s): choose the same with --encoder, or train anew", e.ID, e.Digest, encoder)
 	}
 	if check == nil {
@@ -78,59 +78,59 @@ const tolerance = 1e-5
 // A bundle that nobody vouches for may do anything here: see Try.
 func (b *Bundle) Probe(ctx context.Context) error {
 	for i, c := range b.probe {
-		if err := b.try(ctx, &c); err != nil {
+		if err := b.runCase(ctx, &c); err != nil {
 			return fmt.Errorf("probe %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-func (b *Bundle) try(ctx context.Context, c *ProbeCase) error {
-	m, scores, err := score(ctx, b.Model, &c.Input)
+func (b *Bundle) runCase(ctx context.Context, c *ProbeCase) error {
+	m, scores, err := scoreInput(ctx, b.Model, &c.Input)
 	if err != nil {
 		return err
 	}
 	for k, want := range c.Scores {
-		if !near(scores[k], want) {
+		if !withinTolerance(scores[k], want) {
 			return fmt.Errorf("candidate %d has the score %g, expected was %g", k, scores[k], want)
 		}
 	}
 	parts := make([]float64, len(m.Columns))
-	sum, err := b.Model.Blend.Explain(m, 0, parts)
+	sum, err := b.Model.Scorer.Explain(m, 0, parts)
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
 	for _, x := range parts {
 		sum += x
 	}
-	if !near(sum, scores[0]) {
+	if !withinTolerance(sum, scores[0]) {
 		return fmt.Errorf("the explanation adds up to %g, the score is %g", sum, scores[0])
 	}
 	return nil
 }
 
-func near(got, want float64) bool {
+func withinTolerance(got, want float64) bool {
 	return math.Abs(got-want) <= tolerance*max(1, math.Abs(want)) // false for NaN
 }
 
-// score is what the pipeline makes of the input, where nothing may be missing or late. It leaves in as it is.
-func score(ctx context.Context, m *ranker.Model, in *ranker.MatchInput) (*ranker.Matrix, []float64, error) {
+// scoreInput is what the pipeline makes of the input, where nothing may be missing or late. It leaves in as it is.
+func scoreInput(ctx context.Context, m *ranker.Model, in *ranker.SignalInput) (*ranker.Matrix, []float64, error) {
 	n := len(in.Request.Candidates)
 	if want := n * len(m.Schema.Columns()); len(in.State.Columns) != want {
 		return nil, nil, fmt.Errorf("%d candidates have %d feature cells, the schema makes %d", n, len(in.State.Columns), want)
 	}
 	state := *in.State
 	state.Columns = append([]float32(nil), in.State.Columns...) // Assemble takes them over
-	blocks := make([][]float32, len(m.Matchers))
-	for k, matcher := range m.Matchers {
+	blocks := make([][]float32, len(m.Signals))
+	for k, matcher := range m.Signals {
 		blocks[k] = make([]float32, n*len(matcher.Columns()))
-		if err := matcher.Match(ctx, in, blocks[k]); err != nil {
+		if err := matcher.Compute(ctx, in, blocks[k]); err != nil {
 			return nil, nil, fmt.Errorf("matcher %v: %w", matcher.Columns(), err)
 		}
 	}
-	matrix := ranker.Assemble(m.Schema, in.Request, &state, m.Matchers, blocks)
+	matrix := ranker.Assemble(m.Schema, in.Request, &state, m.Signals, blocks)
 	scores := make([]float64, n)
-	if err := m.Blend.Score(matrix, scores); err != nil {
+	if err := m.Scorer.Score(matrix, scores); err != nil {
 		return nil, nil, err
 	}
 	for _, x := range scores {

@@ -14,9 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"relish/ranker"
-	"relish/ranker/blend"
 	"relish/ranker/bundle"
-	"relish/ranker/match"
+	"relish/ranker/scorer"
+	"relish/ranker/signals"
 )
 
 func TestWriteAndLoad(t *testing.T) {
@@ -26,7 +26,7 @@ func TestWriteAndLoad(t *testing.T) {
 		t.Fatalf("version %q", v)
 	}
 	dir := filepath.Join(root, v)
-	b, err := bundle.Load(dir, new(match.Opener).Open)
+	b, err := bundle.Load(dir, new(signals.Loader).Load)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestWriteAndLoad(t *testing.T) {
 	if len(b.Manifest.Files) != len(files) || b.Model.Version != v {
 		t.Errorf("files %v, version %s", b.Manifest.Files, b.Model.Version)
 	}
-	_, scores, err := rank(blend.Models(b.Model), "")
+	_, scores, err := rank(scorer.SingleModel(b.Model), "")
 	if err != nil || scores["i0"] != 2 || scores["i1"] != 1 {
 		t.Errorf("scores %v, %v", scores, err)
 	}
@@ -66,7 +66,7 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 	refused := func(what string) {
 		t.Helper()
-		if _, err := bundle.Load(dir, new(match.Opener).Open); err == nil {
+		if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil {
 			t.Errorf("loaded with %s", what)
 		}
 	}
@@ -128,14 +128,14 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 	refused("another file")
 	os.Remove(extra)
-	if _, err := bundle.Load(dir, new(match.Opener).Open); err != nil {
+	if _, err := bundle.Load(dir, new(signals.Loader).Load); err != nil {
 		t.Errorf("as it was: %v", err)
 	}
 	linked := filepath.Join(t.TempDir(), filepath.Base(dir))
 	if err := os.Symlink(dir, linked); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bundle.Load(linked, new(match.Opener).Open); err == nil {
+	if _, err := bundle.Load(linked, new(signals.Loader).Load); err == nil {
 		t.Error("loaded through a link")
 	}
 }
@@ -155,18 +155,18 @@ func TestForgedManifests(t *testing.T) {
 		"negative size":   {`"bytes": `, `"bytes": -`, "bytes"},
 		"huge size":       {`"bytes": `, `"bytes": 99999999999`, "bytes"},
 		"short digest":    {`"sha256": "`, `"sha256": "0`, "64 hex digits"},
-		"unknown matcher": {`"kind": "words"`, `"kind": "oracle"`, "oracle"},
-		"no such file":    {`"kind": "words",`, `"kind": "words", "file": "words.bin", "f":`, "f"},
+		"unknown matcher": {`"kind": "overlap"`, `"kind": "oracle"`, "oracle"},
+		"no such file":    {`"kind": "overlap",`, `"kind": "overlap", "file": "overlap.bin", "f":`, "f"},
 		"unknown blend":   {`"kind": "prior"`, `"kind": "oracle"`, "newer relish"},
 		"blend's file":    {`"kind": "prior",`, `"kind": "prior", "f":`, "f"},
 		"holdout":         {`"holdout": 0.1`, `"holdout": 1.1`, "holdout"},
-		"two matchers":    {`"kind": "words"`, `"kind": "text"`, `two matchers write the column "text.mean"`},
+		"two matchers":    {`"kind": "overlap"`, `"kind": "text"`, `two matchers write the column "text.mean"`},
 		"text after it":   {"}\n", "}\n{}\n", bundle.ManifestFile},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
 			dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), c.old, c.new)
-			if _, err := bundle.Load(dir, new(match.Opener).Open); err == nil || !strings.Contains(err.Error(), c.err) {
+			if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%v, want %q", err, c.err)
 			}
 		})
@@ -177,7 +177,7 @@ func TestForgedManifests(t *testing.T) {
 func TestPreviousFormat(t *testing.T) {
 	root := t.TempDir()
 	dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), `"format": 2`, `"format": 1`)
-	if b, err := bundle.Load(dir, new(match.Opener).Open); err != nil || b.Manifest.Format != 1 {
+	if b, err := bundle.Load(dir, new(signals.Loader).Load); err != nil || b.Manifest.Format != 1 {
 		t.Errorf("%v", err)
 	}
 }
@@ -208,8 +208,8 @@ func TestUnfitParts(t *testing.T) {
 		"bad feature": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: magic}\n")
 		}, "magic"},
-		"no matcher":  {func(m *bundle.Manifest, _ files) { m.Matchers = m.Matchers[:1] }, `"words.history"`},
-		"absent file": {func(m *bundle.Manifest, f files) { m.Matchers[0].File = "text.bin" }, "no such file"},
+		"no matcher":  {func(m *bundle.Manifest, _ files) { m.Signals = m.Signals[:1] }, `"overlap.history"`},
+		"absent file": {func(m *bundle.Manifest, f files) { m.Signals[0].File = "text.bin" }, "no such file"},
 		"infinite metric": {func(m *bundle.Manifest, _ files) {
 			i := m.Metrics["ndcg@10"]
 			i.High /= 0 * i.Low
@@ -229,7 +229,7 @@ func TestUnfitParts(t *testing.T) {
 			c.change(&m, parts)
 			v, err := bundle.Write(root, m, parts)
 			if err == nil {
-				_, err = bundle.Load(filepath.Join(root, v), new(match.Opener).Open)
+				_, err = bundle.Load(filepath.Join(root, v), new(signals.Loader).Load)
 			}
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%v, want %q", err, c.err)
@@ -251,7 +251,7 @@ func TestKilledWhileWriting(t *testing.T) {
 			t.Fatal(listErr)
 		}
 		for _, v := range versions {
-			if _, err := bundle.Load(filepath.Join(root, v), new(match.Opener).Open); err != nil {
+			if _, err := bundle.Load(filepath.Join(root, v), new(signals.Loader).Load); err != nil {
 				t.Fatalf("killed at step %d: %v", step, err)
 			}
 		}
@@ -277,7 +277,7 @@ func TestFailedWrite(t *testing.T) {
 	steps := 0
 	for fail := 1; ; fail++ {
 		n := 0
-		_, err := bundle.WriteStopping(root, m, files, func(step string) error {
+		_, err := bundle.WriteInterruptible(root, m, files, func(step string) error {
 			if n++; n == fail {
 				return errors.New("the disk is gone at: " + step)
 			}
@@ -325,10 +325,10 @@ func TestHostileBundles(t *testing.T) {
 			root := t.TempDir()
 			v := write(t, root, 1, func(m *bundle.Manifest, _ map[string][]byte) {
 				if kind != "" {
-					m.Matchers = append(m.Matchers, bundle.MatcherFile{Kind: kind})
+					m.Signals = append(m.Signals, bundle.SignalFile{Kind: kind})
 				}
 			})
-			err := bundle.TryApart(t.Context(), filepath.Join(root, v), time.Minute)
+			err := bundle.ProbeInSandbox(t.Context(), filepath.Join(root, v), time.Minute)
 			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%v, want %q", err, want)
 			}
@@ -338,7 +338,7 @@ func TestHostileBundles(t *testing.T) {
 
 func TestFits(t *testing.T) {
 	root := t.TempDir()
-	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(match.Opener).Open)
+	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(signals.Loader).Load)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +358,7 @@ func TestFits(t *testing.T) {
 			return no
 		}, no.Error()},
 	} {
-		if err := b.Fits(c.encoder, c.check); c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+		if err := b.CheckCompatible(c.encoder, c.check); c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%v, want %q", err, c.err)
 		}
 	}

@@ -1,7 +1,7 @@
 package bundle
 
-// WriteStopping is Write, with between called before each step, whose error ends the writing there.
-func WriteStopping(root string, m Manifest, files map[string][]byte, between func(step string) error) (string, error) {
+// WriteInterruptible is Write, with between called before each step, whose error ends the writing there.
+func WriteInterruptible(root string, m Manifest, files map[string][]byte, between func(step string) error) (string, error) {
 	return (&writer{between}).write(root, m, files)
 }
 

@@ -22,9 +22,9 @@ import (
 
 	"relish/internal/stats"
 	"relish/ranker"
-	"relish/ranker/blend"
 	"relish/ranker/bundle"
-	"relish/ranker/match"
+	"relish/ranker/scorer"
+	"relish/ranker/signals"
 )
 
 // The test binary is also the child that tries bundles, and the one that dies while it writes one.
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 		return
 	case "probe":
-		err = bundle.Try(context.Background(), os.Args[1], hostile, noEncoder, 2<<30, time.Second)
+		err = bundle.ProbeChild(context.Background(), os.Args[1], hostile, noEncoder, 2<<30, time.Second)
 	case "write":
 		err = writeUntil(os.Args[1], os.Args[2])
 	}
@@ -52,7 +52,7 @@ func writeUntil(root, number string) error {
 		return err
 	}
 	m, files := parts(1)
-	_, err = bundle.WriteStopping(root, m, files, func(string) error {
+	_, err = bundle.WriteInterruptible(root, m, files, func(string) error {
 		if die--; die == 0 {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
@@ -64,7 +64,7 @@ func writeUntil(root, number string) error {
 var sink [][]byte
 
 // hostile opens the real matchers, and some that do harm to the process that opens them.
-func hostile(kind string, file []byte) (ranker.Matcher, error) {
+func hostile(kind string, file []byte) (ranker.Signal, error) {
 	switch kind {
 	case "memory":
 		for {
@@ -81,7 +81,7 @@ func hostile(kind string, file []byte) (ranker.Matcher, error) {
 	case "crash later":
 		return crasher{}, nil
 	}
-	return new(match.Opener).Open(kind, file)
+	return new(signals.Loader).Load(kind, file)
 }
 
 // crasher writes beyond its block.
@@ -89,7 +89,7 @@ type crasher struct{}
 
 func (crasher) Columns() []string { return []string{"x"} }
 
-func (crasher) Match(_ context.Context, in *ranker.MatchInput, out []float32) error {
+func (crasher) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	out[len(in.ItemVectors)+1] = 1
 	return nil
 }
@@ -99,7 +99,7 @@ const candidates = 5
 
 // schema is the prior's, over one imported column.
 func schema() *ranker.Schema {
-	s, err := blend.PriorSchema(nil, []blend.Table{{Column: "t.x"}})
+	s, err := scorer.PriorSchema(nil, []scorer.ColumnWeight{{Column: "t.x"}})
 	if err != nil {
 		panic(err)
 	}
@@ -119,22 +119,22 @@ func columns(s *ranker.Schema, n int) []float32 {
 }
 
 // input is one ranking of the candidates.
-func input() *ranker.MatchInput {
-	in := &ranker.MatchInput{Request: &ranker.Request{User: "u", Context: map[string]ranker.Value{"n": ranker.NumberValue(0.1)}},
-		State: &ranker.State{Columns: columns(schema(), candidates)}, Now: 1_800_000_000_000,
+func input() *ranker.SignalInput {
+	in := &ranker.SignalInput{Request: &ranker.Request{User: "u", Context: map[string]ranker.FieldValue{"n": ranker.NumberValue(0.1)}},
+		State: &ranker.RequestState{Columns: columns(schema(), candidates)}, Now: 1_800_000_000_000,
 		Query: ranker.NewItemInfo(ranker.Item{Title: "bread"}, ranker.TextSpec{"title"}), QueryVector: []float32{1, 0}}
 	for i := range candidates {
 		item := ranker.NewItemInfo(ranker.Item{ID: fmt.Sprint("i", i), Title: fmt.Sprint("bread ", i), Tags: []string{"a"}}, ranker.DefaultTextSpec)
-		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, New: i == 3})
+		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, ColdStart: i == 3})
 		in.State.Items = append(in.State.Items, item)
 		in.ItemVectors = append(in.ItemVectors, []float32{0.6, 0.8})
 	}
 	in.State.Items[1], in.ItemVectors[1] = nil, nil
 	in.State.Recent = []ranker.Interaction{{Item: "i9", Action: "click", Time: 5, Value: 1}, {Item: "gone"}}
-	in.State.History = []*ranker.ItemInfo{ranker.NewItemInfo(ranker.Item{ID: "i9", Title: "rye bread"}, ranker.DefaultTextSpec), nil}
-	in.HistoryVectors = [][]float32{{0, 1}, nil}
+	in.State.RecentItems = []*ranker.ItemInfo{ranker.NewItemInfo(ranker.Item{ID: "i9", Title: "rye bread"}, ranker.DefaultTextSpec), nil}
+	in.RecentVectors = [][]float32{{0, 1}, nil}
 	in.State.Shown = []ranker.Shown{{Item: "i9", Time: 4, Clicked: true}}
-	in.State.UserFields = map[string]ranker.Value{"age": ranker.NumberValue(7), "likes": ranker.StringsValue([]string{"a", "b"})}
+	in.State.UserFields = map[string]ranker.FieldValue{"age": ranker.NumberValue(7), "likes": ranker.StringsValue([]string{"a", "b"})}
 	return in
 }
 
@@ -146,11 +146,11 @@ func parts(weight float64) (bundle.Manifest, map[string][]byte) {
 		}
 		return data
 	}
-	s, tables := schema(), []blend.Table{{Column: "t.x", Weight: weight}}
-	prior, err := blend.NewPrior(s, tables)
+	s, tables := schema(), []scorer.ColumnWeight{{Column: "t.x", Weight: weight}}
+	prior, err := scorer.NewPrior(s, tables)
 	must(nil, err)
-	model := &ranker.Model{Schema: s, Blend: prior, Matchers: []ranker.Matcher{match.TextPoolings{}, match.TokenOverlap{}}}
-	c, err := bundle.Record(context.Background(), model, input())
+	model := &ranker.Model{Schema: s, Scorer: prior, Signals: []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}}}
+	c, err := bundle.RecordProbe(context.Background(), model, input())
 	must(nil, err)
 	files := map[string][]byte{
 		bundle.SchemaFile: must(bundle.FormatSchema(s)),
@@ -159,9 +159,9 @@ func parts(weight float64) (bundle.Manifest, map[string][]byte) {
 		bundle.ReportFile: fmt.Appendf(nil, "<title>weight %g</title>", weight),
 	}
 	return bundle.Manifest{
-		Matchers: []bundle.MatcherFile{{Kind: "text"}, {Kind: "words"}}, Blend: bundle.BlendFile{Kind: bundle.BlendPrior, File: "priors.json"},
+		Signals: []bundle.SignalFile{{Kind: "text"}, {Kind: "overlap"}}, Scorer: bundle.ScorerFile{Kind: bundle.ScorerPrior, File: "priors.json"},
 		Encoder: bundle.Encoder{ID: "test", Digest: "e1"}, Revision: "abc",
-		Data: bundle.Data{Logs: []bundle.LogRange{{Replica: "r", First: bundle.Position{Seq: 1, Arrival: 10}, Last: bundle.Position{Seq: 9, Arrival: 90}}},
+		Data: bundle.TrainingData{Logs: []bundle.LogRange{{Replica: "r", First: bundle.LogPosition{Seq: 1, Arrival: 10}, Last: bundle.LogPosition{Seq: 9, Arrival: 90}}},
 			Holdout: 0.1, Counts: map[string]int64{"items": 3}},
 		Metrics: map[string]stats.Interval{"ndcg@10": {Mean: 0.6, Low: 0.5, High: 0.7, N: 100}},
 	}, files
@@ -206,7 +206,7 @@ func forge(t testing.TB, dir, old, new string) string {
 
 // inProcess tries a bundle right here.
 func inProcess(ctx context.Context, dir string) error {
-	b, err := bundle.Load(dir, new(match.Opener).Open)
+	b, err := bundle.Load(dir, new(signals.Loader).Load)
 	if err != nil {
 		return err
 	}
@@ -215,11 +215,11 @@ func inProcess(ctx context.Context, dir string) error {
 
 var prior = func() *ranker.Model {
 	s := schema()
-	b, err := blend.NewPrior(s, nil)
+	b, err := scorer.NewPrior(s, nil)
 	if err != nil {
 		panic(err)
 	}
-	return &ranker.Model{Version: ranker.PriorVersion, Schema: s, Blend: b}
+	return &ranker.Model{Version: ranker.PriorVersion, Schema: s, Scorer: b}
 }()
 
 // logs keeps what was logged.
@@ -244,7 +244,7 @@ func (l *logs) String() string {
 func open(t testing.TB, root string, change func(*bundle.Options)) (*bundle.Registry, *logs) {
 	t.Helper()
 	l := &logs{}
-	opt := bundle.Options{Root: root, Prior: prior, Open: new(match.Opener).Open, Try: inProcess, Encoder: "e1", Poll: time.Hour, Log: slog.New(slog.NewTextHandler(l, nil))}
+	opt := bundle.Options{Root: root, Prior: prior, Open: new(signals.Loader).Load, Probe: inProcess, EncoderDigest: "e1", PollInterval: time.Hour, Log: slog.New(slog.NewTextHandler(l, nil))}
 	if change != nil {
 		change(&opt)
 	}
@@ -336,8 +336,8 @@ func wantActive(t testing.TB, r *bundle.Registry, active string, fallbacks ...st
 // table gives the pipeline the candidates' columns.
 type table struct{}
 
-func (table) Read(_ context.Context, q *ranker.Query) (*ranker.State, error) {
-	return &ranker.State{Columns: columns(q.Schema, len(q.Candidates)), Items: make([]*ranker.ItemInfo, len(q.Candidates)), Read: len(q.Candidates)}, nil
+func (table) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
+	return &ranker.RequestState{Columns: columns(q.Schema, len(q.Candidates)), Items: make([]*ranker.ItemInfo, len(q.Candidates)), ItemsRead: len(q.Candidates)}, nil
 }
 
 // rank ranks the candidates and returns the model's version and the scores by candidate.

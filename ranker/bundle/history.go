@@ -29,7 +29,7 @@ type Activation struct {
 	Time     time.Time `json:"time"`
 	Version  string    `json:"version"`
 	By       string    `json:"by"`
-	Why      string    `json:"why"`
+	Reason   string    `json:"why"`
 	Rollback bool      `json:"rollback"` // back to what was active before
 }
 
@@ -65,22 +65,22 @@ func readHistory(root string) (*history, error) {
 		return h, fmt.Errorf("%s names %.60q, which is no version: activate one that GET /models lists", filepath.Join(root, activeFile), h.active)
 	}
 	if h.stack[len(h.stack)-1] != h.active { // another hand has set it, or a process died before it wrote the line
-		h.add(Activation{Time: time.Now().UTC(), Version: h.active, By: "unknown", Why: "found active"})
+		h.add(Activation{Time: time.Now().UTC(), Version: h.active, By: "unknown", Reason: "found active"})
 	}
 	return h, nil
 }
 
 func (h *history) add(a Activation) {
 	h.entries = append(h.entries, a)
-	if i := h.last(a.Version); a.Rollback && i >= 0 {
+	if i := h.lastIndex(a.Version); a.Rollback && i >= 0 {
 		h.stack = h.stack[:i+1]
 	} else if i != len(h.stack)-1 {
 		h.stack = append(h.stack, a.Version)
 	}
 }
 
-// last returns the version's last place in the stack, -1 without one.
-func (h *history) last(version string) int {
+// lastIndex returns the version's last place in the stack, -1 without one.
+func (h *history) lastIndex(version string) int {
 	for i := len(h.stack) - 1; i >= 0; i-- {
 		if h.stack[i] == version {
 			return i
@@ -89,10 +89,10 @@ func (h *history) last(version string) int {
 	return -1
 }
 
-// before returns what was active before the version was, "" when nothing was; of one that never was active, the
+// previousOf returns what was active before the version was, "" when nothing was; of one that never was active, the
 // active one.
-func (h *history) before(version string) string {
-	switch i := h.last(version); i {
+func (h *history) previousOf(version string) string {
+	switch i := h.lastIndex(version); i {
 	case -1:
 		return h.active
 	case 0:
@@ -104,7 +104,7 @@ func (h *history) before(version string) string {
 
 // activate makes a version the active one, unless it is. A rollback goes from what must still be active.
 func activate(root string, a Activation, from string) error {
-	unlock, err := lock(root)
+	unlock, err := lockRoot(root)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func activate(root string, a Activation, from string) error {
 	if h.active == a.Version {
 		return nil
 	}
-	if err := replace(root, activeFile, []byte(a.Version+"\n")); err != nil {
+	if err := replaceFile(root, activeFile, []byte(a.Version+"\n")); err != nil {
 		return err
 	}
 	h.add(a)
@@ -131,17 +131,17 @@ func activate(root string, a Activation, from string) error {
 		}
 		lines = append(append(lines, line...), '\n')
 	}
-	return replace(root, historyFile, lines)
+	return replaceFile(root, historyFile, lines)
 }
 
 // Activate makes a version the active one for every server that watches root, and writes down by whom and why. It checks
 // no more than that the version is there: servers refuse what they cannot serve, and go on with what they have.
 // ranker.PriorVersion goes back to the prior.
 func Activate(root, version, by, why string) error {
-	if err := exists(root, version); err != nil {
+	if err := checkExists(root, version); err != nil {
 		return err
 	}
-	return activate(root, Activation{Time: time.Now().UTC(), Version: version, By: by, Why: why}, "")
+	return activate(root, Activation{Time: time.Now().UTC(), Version: version, By: by, Reason: why}, "")
 }
 
 // Active returns the version that is to be served.
@@ -153,8 +153,8 @@ func Active(root string) (string, error) {
 	return h.active, nil
 }
 
-// exists reports whether there is such a bundle, as ranker.ErrUnknownModel.
-func exists(root, version string) error {
+// checkExists reports whether there is such a bundle, as ranker.ErrUnknownModel.
+func checkExists(root, version string) error {
 	if version == ranker.PriorVersion {
 		return nil
 	}

@@ -15,8 +15,8 @@ import (
 // maxListed is how many bundles are listed, newest first.
 const maxListed = 100
 
-// maxReport bounds a report's size.
-const maxReport = 32 << 20
+// maxReportBytes bounds a report's size.
+const maxReportBytes = 32 << 20
 
 // Versions returns the bundles in root, newest first.
 func Versions(root string) ([]string, error) {
@@ -36,7 +36,7 @@ func Versions(root string) ([]string, error) {
 // Prune removes the oldest bundles of root, so that keep are left. It spares the active one, the one before it, and the given
 // versions, as experiments name them; those count. Servers go on with what they have loaded.
 func Prune(root string, keep int, spare ...string) (removed []string, err error) {
-	unlock, err := lock(root)
+	unlock, err := lockRoot(root)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func Prune(root string, keep int, spare ...string) (removed []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	spare = append([]string{h.active, h.before(h.active)}, spare...)
+	spare = append([]string{h.active, h.previousOf(h.active)}, spare...)
 	left := len(versions)
 	for _, v := range slices.Backward(versions) {
 		if left <= keep {
@@ -58,7 +58,7 @@ func Prune(root string, keep int, spare ...string) (removed []string, err error)
 		if slices.Contains(spare, v) {
 			continue
 		}
-		gone := filepath.Join(root, temporary+v) // half of a bundle must not be seen
+		gone := filepath.Join(root, temporaryPrefix+v) // half of a bundle must not be seen
 		if err := os.Rename(filepath.Join(root, v), gone); err != nil {
 			return removed, err
 		}
@@ -77,7 +77,7 @@ func (r *Registry) List() ([]ranker.ModelStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := r.now.Load()
+	v := r.current.Load()
 	list := []ranker.ModelStatus{{Version: ranker.PriorVersion, State: v.state(ranker.PriorVersion)}}
 	for _, version := range versions[:min(len(versions), maxListed)] {
 		s := ranker.ModelStatus{Version: version, State: v.state(version)}
@@ -85,9 +85,9 @@ func (r *Registry) List() ([]ranker.ModelStatus, error) {
 		if err == nil {
 			s.Created, s.Parent, s.Forced, s.Metrics = m.Created, m.Parent, m.Forced, m.Metrics
 		}
-		switch why := r.refused.why(version); {
-		case v.waits[version] != nil:
-			s.State, s.Reason = ranker.ModelWaiting, v.waits[version]()
+		switch why := r.refused.reason(version); {
+		case v.waiting[version] != nil:
+			s.State, s.Reason = ranker.ModelWaiting, v.waiting[version]()
 		case s.State != ranker.ModelAvailable:
 		case err != nil:
 			s.State, s.Reason = ranker.ModelRefused, err.Error()
@@ -114,7 +114,7 @@ func (v *view) state(version string) string {
 // Report returns a bundle's report.html. Errors wrap ranker.ErrUnknownModel, also where the bundle has no report,
 // or ranker.ErrModelRefused.
 func (r *Registry) Report(version string) ([]byte, error) {
-	if err := exists(r.opt.Root, version); err != nil {
+	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err
 	}
 	if version == ranker.PriorVersion {
@@ -137,8 +137,8 @@ func readReport(dir string) ([]byte, error) {
 	if f == nil {
 		return nil, fmt.Errorf("%w: the bundle has no report", ranker.ErrUnknownModel)
 	}
-	if f.Bytes > maxReport {
-		return nil, fmt.Errorf("%s has more than %d bytes", ReportFile, maxReport)
+	if f.Bytes > maxReportBytes {
+		return nil, fmt.Errorf("%s has more than %d bytes", ReportFile, maxReportBytes)
 	}
 	var page bytes.Buffer
 	err = readFile(root, f, func(_ *File, r io.Reader) error {

@@ -16,15 +16,15 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"relish/ranker"
-	"relish/ranker/blend"
+	"relish/ranker/scorer"
 )
 
 // Load reads the bundle in dir, whose name is its version: it checks that the folder holds the manifest's files and
 // nothing else, every size and digest, and the schema's hash, and makes the model. What nobody vouches
 // for is loaded in a process of its own first, see TryApart.
-func Load(dir string, open Opener) (*Bundle, error) {
+func Load(dir string, open SignalOpener) (*Bundle, error) {
 	files := map[string][]byte{}
-	m, err := read(dir, func(f *File, r io.Reader) (err error) {
+	m, err := readFolder(dir, func(f *File, r io.Reader) (err error) {
 		if f.Name == ReportFile || slices.Contains(EncoderFiles, f.Name) { // these are others' to use
 			_, err = io.Copy(io.Discard, r)
 			return err
@@ -47,7 +47,7 @@ func Load(dir string, open Opener) (*Bundle, error) {
 
 // Verify checks every byte of the bundle in dir, and interprets none but the manifest's.
 func Verify(dir string) (*Manifest, error) {
-	return read(dir, func(_ *File, r io.Reader) error {
+	return readFolder(dir, func(_ *File, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
 		return err
 	})
@@ -62,16 +62,16 @@ func ReadManifest(dir string) (*Manifest, error) {
 	return m, root.Close()
 }
 
-// read checks the bundle in dir and hands each file to use, which reads it to its end and keeps nothing of it
+// readFolder checks the bundle in dir and hands each file to use, which reads it to its end and keeps nothing of it
 // unless read returns no error.
-func read(dir string, use func(*File, io.Reader) error) (*Manifest, error) {
+func readFolder(dir string, use func(*File, io.Reader) error) (*Manifest, error) {
 	name := filepath.Base(dir)
 	root, m, err := openFolder(dir)
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s: %w", name, err)
 	}
 	defer root.Close()
-	if err := checkNames(root, m); err != nil {
+	if err := checkFileNames(root, m); err != nil {
 		return nil, fmt.Errorf("bundle %s: %w", name, err)
 	}
 	for i := range m.Files {
@@ -100,10 +100,10 @@ func openFolder(dir string) (root *os.Root, m *Manifest, err error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, root.Close())
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxManifestBytes+1))
 	f.Close()
-	if err == nil && len(data) > maxManifest {
-		err = fmt.Errorf("%s has more than %d bytes", ManifestFile, maxManifest)
+	if err == nil && len(data) > maxManifestBytes {
+		err = fmt.Errorf("%s has more than %d bytes", ManifestFile, maxManifestBytes)
 	}
 	if err == nil {
 		m, err = decodeManifest(name, data)
@@ -129,8 +129,8 @@ func openFile(root *os.Root, name string) (*os.File, error) {
 	return root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
-// checkNames refuses what the manifest does not know.
-func checkNames(root *os.Root, m *Manifest) error {
+// checkFileNames refuses what the manifest does not know.
+func checkFileNames(root *os.Root, m *Manifest) error {
 	dir, err := root.Open(".")
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func readFile(root *os.Root, want *File, use func(*File, io.Reader) error) error
 }
 
 // assemble makes the model of the files.
-func assemble(version string, m *Manifest, files map[string][]byte, open Opener) (*Bundle, error) {
+func assemble(version string, m *Manifest, files map[string][]byte, open SignalOpener) (*Bundle, error) {
 	schema, err := ParseSchema(files[SchemaFile])
 	if err != nil {
 		return nil, err
@@ -181,18 +181,18 @@ func assemble(version string, m *Manifest, files map[string][]byte, open Opener)
 		return nil, fmt.Errorf("%s has the schema hash %s, the manifest says %s", SchemaFile, schema.Hash(), m.Schema)
 	}
 	b := &Bundle{Manifest: m, Model: &ranker.Model{Version: version, Schema: schema}}
-	for i, f := range m.Matchers {
+	for i, f := range m.Signals {
 		matcher, err := open(f.Kind, files[f.File]) // nil for no file
 		if err != nil {
 			return nil, fmt.Errorf("matchers[%d] %s: %w", i, f.Kind, err)
 		}
-		b.Model.Matchers = append(b.Model.Matchers, matcher)
+		b.Model.Signals = append(b.Model.Signals, matcher)
 	}
-	if err := checkColumns(b.Model); err != nil {
+	if err := checkSignalColumns(b.Model); err != nil {
 		return nil, err
 	}
-	if b.Model.Blend, err = openBlend(m.Blend.Kind, files[m.Blend.File], schema); err != nil {
-		return nil, fmt.Errorf("blend %s: %w", m.Blend.Kind, err)
+	if b.Model.Scorer, err = openScorer(m.Scorer.Kind, files[m.Scorer.File], schema); err != nil {
+		return nil, fmt.Errorf("blend %s: %w", m.Scorer.Kind, err)
 	}
 	if b.probe, err = DecodeProbe(files[ProbeFile]); err != nil {
 		return nil, err
@@ -200,10 +200,10 @@ func assemble(version string, m *Manifest, files map[string][]byte, open Opener)
 	return b, nil
 }
 
-// checkColumns sees to it that each match feature is written by one matcher.
-func checkColumns(m *ranker.Model) error {
+// checkSignalColumns sees to it that each match feature is written by one matcher.
+func checkSignalColumns(m *ranker.Model) error {
 	var have []string
-	for _, matcher := range m.Matchers {
+	for _, matcher := range m.Signals {
 		for _, c := range matcher.Columns() {
 			if slices.Contains(have, c) {
 				return fmt.Errorf("two matchers write the column %q", c)
@@ -212,25 +212,25 @@ func checkColumns(m *ranker.Model) error {
 		}
 	}
 	for _, f := range m.Schema.Features() {
-		if f.Kind == ranker.KindMatch && !slices.Contains(have, f.Column) {
+		if f.Kind == ranker.KindSignal && !slices.Contains(have, f.Column) {
 			return fmt.Errorf("feature %q needs the column %q, which none of its matchers writes", f.Name, f.Column)
 		}
 	}
 	return nil
 }
 
-func openBlend(kind string, data []byte, schema *ranker.Schema) (ranker.Blend, error) {
+func openScorer(kind string, data []byte, schema *ranker.Schema) (ranker.Scorer, error) {
 	switch kind {
-	case BlendPrior:
+	case ScorerPrior:
 		var priors struct {
-			Tables []blend.Table `json:"tables"`
+			Tables []scorer.ColumnWeight `json:"tables"`
 		}
 		if err := json.Unmarshal(data, &priors, json.RejectUnknownMembers(true)); err != nil {
 			return nil, err
 		}
-		return blend.NewPrior(schema, priors.Tables)
-	case BlendTrees:
-		return blend.ParseTrees(data, len(schema.Columns()))
+		return scorer.NewPrior(schema, priors.Tables)
+	case ScorerGBDT:
+		return scorer.ParseLightGBM(data, len(schema.Columns()))
 	}
 	return nil, errors.New("this kind is unknown to this binary: use a newer relish")
 }

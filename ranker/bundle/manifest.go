@@ -16,32 +16,32 @@ import (
 	"relish/internal/stats"
 )
 
-// format is the version of the bundle's format that is written. oldest is the oldest one that is read: it knew no
+// formatVersion is the version of the bundle's format that is written. oldest is the oldest one that is read: it knew no
 // encoders of a bundle's own.
 const (
-	format = 2
-	oldest = 1
+	formatVersion = 2
+	oldest        = 1
 )
 
 // Bounds of a bundle, so that a hostile one is refused before it costs anything.
 const (
-	maxManifest = 1 << 20
-	maxFiles    = 64
-	maxMatchers = 32
-	maxBytes    = 8 << 30 // of all files
+	maxManifestBytes = 1 << 20
+	maxFiles         = 64
+	maxSignals       = 32
+	maxBundleBytes   = 8 << 30 // of all files
 )
 
 // Manifest says what a bundle is. Write fills Format, Created (unless set), Schema and Files.
 type Manifest struct {
-	Format   int           `json:"format"`
-	Created  time.Time     `json:"created"`
-	Parent   string        `json:"parent"` // the version that it was trained on from, "" without one
-	Encoder  Encoder       `json:"encoder"`
-	Schema   string        `json:"schema"`   // ranker.Schema.Hash of features.yaml
-	Matchers []MatcherFile `json:"matchers"` // in the order in which they run
-	Blend    BlendFile     `json:"blend"`
-	Files    []File        `json:"files"` // all but the manifest itself, by name
-	Data     Data          `json:"data"`
+	Format  int          `json:"format"`
+	Created time.Time    `json:"created"`
+	Parent  string       `json:"parent"` // the version that it was trained on from, "" without one
+	Encoder Encoder      `json:"encoder"`
+	Schema  string       `json:"schema"`  // ranker.Schema.Hash of features.yaml
+	Signals []SignalFile `json:"signals"` // in the order in which they run
+	Scorer  ScorerFile   `json:"scorer"`
+	Files   []File       `json:"files"` // all but the manifest itself, by name
+	Data    TrainingData `json:"data"`
 	// Metrics are what it reached on held-out data, by name, e.g. "ndcg@10".
 	Metrics  map[string]stats.Interval `json:"metrics"`
 	Revision string                    `json:"revision"` // of the source code
@@ -52,9 +52,9 @@ type Manifest struct {
 type Encoder struct {
 	ID     string `json:"id"`
 	Digest string `json:"digest"`
-	// Own: the encoder is in the bundle (EncoderFiles), once with 8-bit weights, whose digest Digest is, and once with
+	// FineTuned: the encoder is in the bundle (EncoderFiles), once with 8-bit weights, whose digest Digest is, and once with
 	// 32-bit weights.
-	Own        bool   `json:"own,omitzero"`
+	FineTuned  bool   `json:"own,omitzero"`
 	DigestFP32 string `json:"digest_fp32,omitzero"`
 }
 
@@ -69,20 +69,20 @@ const (
 // EncoderFiles are all of them. They are there together or not at all.
 var EncoderFiles = []string{EncoderInt8File, EncoderFP32File, EncoderTokenizerFile, EncoderSettingsFile}
 
-// MatcherFile is one matcher: its kind, and its file for a kind that has learned something.
-type MatcherFile struct {
+// SignalFile is one matcher: its kind, and its file for a kind that has learned something.
+type SignalFile struct {
 	Kind string `json:"kind"`
 	File string `json:"file"`
 }
 
 // Kinds of blends.
 const (
-	BlendPrior = "prior" // JSON: {"tables":[{"column":"TABLE.COLUMN","weight":0.5}]}, over blend.PriorSchema
-	BlendTrees = "trees" // LightGBM's text format, its features in the order of the schema's columns
+	ScorerPrior = "prior" // JSON: {"tables":[{"column":"TABLE.COLUMN","weight":0.5}]}, over blend.PriorSchema
+	ScorerGBDT  = "trees" // LightGBM's text format, its features in the order of the schema's columns
 )
 
-// BlendFile is the blend: its kind and its file.
-type BlendFile struct {
+// ScorerFile is the blend: its kind and its file.
+type ScorerFile struct {
 	Kind string `json:"kind"`
 	File string `json:"file"`
 }
@@ -94,8 +94,8 @@ type File struct {
 	SHA256 string `json:"sha256"` // 64 hex digits
 }
 
-// Data is what the bundle was trained on.
-type Data struct {
+// TrainingData is what the bundle was trained on.
+type TrainingData struct {
 	Logs    []LogRange `json:"logs"`
 	Holdout float64    `json:"holdout"` // the newest share of the lists, 0 to 1, that was left out
 	// Counts are numbers of what was learned from, by name, e.g. "impressions", "items".
@@ -104,19 +104,19 @@ type Data struct {
 
 // LogRange is the part of one replica's log that was learned from, both ends included.
 type LogRange struct {
-	Replica string   `json:"replica"`
-	First   Position `json:"first"`
-	Last    Position `json:"last"`
+	Replica string      `json:"replica"`
+	First   LogPosition `json:"first"`
+	Last    LogPosition `json:"last"`
 }
 
-// Position is one record of a log.
-type Position struct {
+// LogPosition is one record of a log.
+type LogPosition struct {
 	Seq     uint64 `json:"seq"`
 	Arrival int64  `json:"arrival"` // Unix ms
 }
 
-// fileForm keeps names inside the folder, and apart from temporary ones.
-var fileForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,99}$`)
+// fileNamePattern keeps names inside the folder, and apart from temporary ones.
+var fileNamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,99}$`)
 
 // digest returns the SHA-256 of data in hex.
 func digest(data []byte) string {
@@ -124,8 +124,8 @@ func digest(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// version names the bundle whose manifest is data.
-func version(created time.Time, data []byte) string {
+// versionOf names the bundle whose manifest is data.
+func versionOf(created time.Time, data []byte) string {
 	stamp := strings.Replace(created.UTC().Format("20060102T150405.000Z"), ".", "", 1)
 	return stamp + "-" + digest(data)[:12]
 }
@@ -146,8 +146,8 @@ func decodeManifest(name string, data []byte) (*Manifest, error) {
 	var m Manifest
 	err := json.Unmarshal(data, &head)
 	switch {
-	case err == nil && head.Format > format:
-		return nil, fmt.Errorf("%s has format version %d, this binary reads up to %d: use a newer relish", ManifestFile, head.Format, format)
+	case err == nil && head.Format > formatVersion:
+		return nil, fmt.Errorf("%s has format version %d, this binary reads up to %d: use a newer relish", ManifestFile, head.Format, formatVersion)
 	case err == nil:
 		err = json.Unmarshal(data, &m, json.RejectUnknownMembers(true))
 	}
@@ -157,7 +157,7 @@ func decodeManifest(name string, data []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ManifestFile, err)
 	}
-	if want := version(m.Created, data); want != name {
+	if want := versionOf(m.Created, data); want != name {
 		return nil, fmt.Errorf("%s is the one of %s: it was changed, or the folder renamed", ManifestFile, want)
 	}
 	return &m, nil
@@ -167,32 +167,32 @@ func decodeManifest(name string, data []byte) (*Manifest, error) {
 func (m *Manifest) validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if m.Format < oldest || m.Format > format {
-		bad("format is %d; it is %d to %d", m.Format, oldest, format)
+	if m.Format < oldest || m.Format > formatVersion {
+		bad("format is %d; it is %d to %d", m.Format, oldest, formatVersion)
 	}
 	if m.Created.IsZero() {
 		bad("created is missing")
 	}
-	files := m.checkFiles(bad)
-	if len(m.Matchers) > maxMatchers {
-		bad("matchers has %d entries; at most %d are possible", len(m.Matchers), maxMatchers)
+	files := m.validateFiles(bad)
+	if len(m.Signals) > maxSignals {
+		bad("matchers has %d entries; at most %d are possible", len(m.Signals), maxSignals)
 	}
-	for i, f := range m.Matchers {
+	for i, f := range m.Signals {
 		if f.Kind == "" || f.File != "" && !files[f.File] {
 			bad("matchers[%d]: kind %q, file %q: the kind is missing, or files has no such file", i, f.Kind, f.File)
 		}
 	}
-	for _, name := range []string{SchemaFile, ProbeFile, m.Blend.File} {
+	for _, name := range []string{SchemaFile, ProbeFile, m.Scorer.File} {
 		if !files[name] {
 			bad("files lacks %q, which a bundle needs", name)
 		}
 	}
 	for _, name := range EncoderFiles {
-		if files[name] != m.Encoder.Own {
-			bad("encoder.own is %v, and %s among the files: %v", m.Encoder.Own, name, files[name])
+		if files[name] != m.Encoder.FineTuned {
+			bad("encoder.own is %v, and %s among the files: %v", m.Encoder.FineTuned, name, files[name])
 		}
 	}
-	if m.Encoder.Own && (m.Encoder.Digest == "" || m.Encoder.DigestFP32 == "") {
+	if m.Encoder.FineTuned && (m.Encoder.Digest == "" || m.Encoder.DigestFP32 == "") {
 		bad("encoder: one of the bundle's own needs digest and digest_fp32")
 	}
 	if !(m.Data.Holdout >= 0 && m.Data.Holdout <= 1) {
@@ -209,7 +209,7 @@ func (m *Manifest) validate() error {
 	return errors.Join(errs...)
 }
 
-func (m *Manifest) checkFiles(bad func(string, ...any)) map[string]bool {
+func (m *Manifest) validateFiles(bad func(string, ...any)) map[string]bool {
 	names, total := map[string]bool{}, int64(0)
 	if len(m.Files) > maxFiles {
 		bad("files has %d entries; at most %d are possible", len(m.Files), maxFiles)
@@ -217,14 +217,14 @@ func (m *Manifest) checkFiles(bad func(string, ...any)) map[string]bool {
 	for i, f := range m.Files {
 		sum, err := hex.DecodeString(f.SHA256)
 		switch {
-		case !fileForm.MatchString(f.Name) || f.Name == ManifestFile:
+		case !fileNamePattern.MatchString(f.Name) || f.Name == ManifestFile:
 			bad("files[%d]: %q is no name for a file here", i, f.Name)
 		case names[f.Name]:
 			bad("files[%d]: %s stands twice", i, f.Name)
 		case err != nil || len(sum) != sha256.Size:
 			bad("files[%d]: sha256 is not 64 hex digits", i)
-		case f.Bytes < 0 || f.Bytes > maxBytes-total:
-			bad("files[%d]: %d bytes; a bundle has up to %d in all", i, f.Bytes, int64(maxBytes))
+		case f.Bytes < 0 || f.Bytes > maxBundleBytes-total:
+			bad("files[%d]: %d bytes; a bundle has up to %d in all", i, f.Bytes, int64(maxBundleBytes))
 		default:
 			total += f.Bytes
 		}

@@ -47,7 +47,7 @@ func decodeProbe(data []byte) ([]ProbeCase, error) {
 		if err := doc.Cases[i].check(); err != nil {
 			return nil, fmt.Errorf("case %d: %w", i, err)
 		}
-		cases = append(cases, d.next(&doc.Cases[i]))
+		cases = append(cases, d.nextCase(&doc.Cases[i]))
 	}
 	if d.short || len(d.numbers) > 0 {
 		return nil, errors.New("it holds fewer or more numbers than its cases have")
@@ -55,7 +55,7 @@ func decodeProbe(data []byte) ([]ProbeCase, error) {
 	return cases, nil
 }
 
-func (w *probeWire) check() error {
+func (w *encodedCase) check() error {
 	if n := len(w.Candidates); n == 0 || n > MaxProbeCandidates {
 		return fmt.Errorf("%d candidates; there are 1 to %d", n, MaxProbeCandidates)
 	}
@@ -75,24 +75,24 @@ type probeDecoder struct {
 	short   bool // fewer were there than were asked for
 }
 
-func (d *probeDecoder) next(w *probeWire) ProbeCase {
+func (d *probeDecoder) nextCase(w *encodedCase) ProbeCase {
 	n := len(w.Candidates)
 	r := &ranker.Request{User: w.User, Session: w.Session, Context: w.Context}
-	s := &ranker.State{UserFields: w.UserFields, Read: n, Columns: d.floats(n * w.Columns)}
-	in := ranker.MatchInput{Request: r, State: s, Now: w.Now}
+	s := &ranker.RequestState{UserFields: w.UserFields, ItemsRead: n, Columns: d.floats(n * w.Columns)}
+	in := ranker.SignalInput{Request: r, State: s, Now: w.Now}
 	for _, p := range w.Candidates {
-		c := ranker.Candidate{ID: p.ID, New: p.New}
+		c := ranker.Candidate{ID: p.ID, ColdStart: p.New}
 		if p.Score != nil {
 			c.Score, c.HasScore = *p.Score, true
 		}
 		r.Candidates = append(r.Candidates, c)
 		s.Items = append(s.Items, d.item(p.Item))
-		in.ItemVectors = append(in.ItemVectors, d.vector(p.Found, w.Dim))
+		in.ItemVectors = append(in.ItemVectors, d.vector(p.HasVector, w.Dim))
 	}
 	for _, p := range w.Recent {
 		s.Recent = append(s.Recent, ranker.Interaction{Item: p.Item, Action: p.Action, Time: p.Time, Value: p.Value})
-		s.History = append(s.History, d.item(p.Known))
-		in.HistoryVectors = append(in.HistoryVectors, d.vector(p.Found, w.Dim))
+		s.RecentItems = append(s.RecentItems, d.item(p.ItemInfo))
+		in.RecentVectors = append(in.RecentVectors, d.vector(p.HasVector, w.Dim))
 	}
 	for _, p := range w.Shown {
 		s.Shown = append(s.Shown, ranker.Shown(p))
@@ -100,7 +100,7 @@ func (d *probeDecoder) next(w *probeWire) ProbeCase {
 	if w.QueryIsSet {
 		in.Query = ranker.NewItemInfo(ranker.Item{Title: w.Query}, ranker.TextSpec{"title"})
 	}
-	in.QueryVector = d.vector(w.QueryFound, w.Dim)
+	in.QueryVector = d.vector(w.QueryHasVector, w.Dim)
 	c := ProbeCase{Input: in}
 	if raw := d.take(8 * n); raw != nil {
 		for i := range n {

@@ -17,40 +17,40 @@ const probeMagic = "RLPROBE1"
 
 type probeDocument struct {
 	Text  ranker.TextSpec `json:"text"` // what the items' texts are composed of
-	Cases []probeWire     `json:"cases"`
+	Cases []encodedCase   `json:"cases"`
 }
 
-type probeWire struct {
-	User       string                  `json:"user"`
-	Session    string                  `json:"session"`
-	Context    map[string]ranker.Value `json:"context"`
-	Now        int64                   `json:"now"`
-	UserFields map[string]ranker.Value `json:"user_fields"`
-	Candidates []probeCandidate        `json:"candidates"`
-	Recent     []probeInteraction      `json:"recent"`
-	Shown      []probeShown            `json:"shown"`
-	Query      string                  `json:"query"`
-	QueryIsSet bool                    `json:"query_is_set"`
-	QueryFound bool                    `json:"query_found"` // there is a vector
-	Columns    int                     `json:"columns"`     // of one candidate
-	Dim        int                     `json:"dim"`         // of a vector
+type encodedCase struct {
+	User           string                       `json:"user"`
+	Session        string                       `json:"session"`
+	Context        map[string]ranker.FieldValue `json:"context"`
+	Now            int64                        `json:"now"`
+	UserFields     map[string]ranker.FieldValue `json:"user_fields"`
+	Candidates     []probeCandidate             `json:"candidates"`
+	Recent         []probeInteraction           `json:"recent"`
+	Shown          []probeShown                 `json:"shown"`
+	Query          string                       `json:"query"`
+	QueryIsSet     bool                         `json:"query_is_set"`
+	QueryHasVector bool                         `json:"query_found"` // there is a vector
+	Columns        int                          `json:"columns"`     // of one candidate
+	Dim            int                          `json:"dim"`         // of a vector
 }
 
 type probeCandidate struct {
-	ID    string     `json:"id"`
-	New   bool       `json:"new"`
-	Score *float32   `json:"score"`
-	Item  *probeItem `json:"item"`
-	Found bool       `json:"found"` // there is a vector
+	ID        string     `json:"id"`
+	New       bool       `json:"new"`
+	Score     *float32   `json:"score"`
+	Item      *probeItem `json:"item"`
+	HasVector bool       `json:"found"` // there is a vector
 }
 
 type probeInteraction struct {
-	Item   string     `json:"item"`
-	Action string     `json:"action"`
-	Time   int64      `json:"time"`
-	Value  float32    `json:"value"`
-	Known  *probeItem `json:"known"`
-	Found  bool       `json:"found"`
+	Item      string     `json:"item"`
+	Action    string     `json:"action"`
+	Time      int64      `json:"time"`
+	Value     float32    `json:"value"`
+	ItemInfo  *probeItem `json:"known"`
+	HasVector bool       `json:"found"`
 }
 
 type probeShown struct {
@@ -60,11 +60,11 @@ type probeShown struct {
 }
 
 type probeItem struct {
-	ID     string                  `json:"id"`
-	Title  string                  `json:"title"`
-	Text   string                  `json:"text"`
-	Tags   []string                `json:"tags"`
-	Fields map[string]ranker.Value `json:"fields"`
+	ID     string                       `json:"id"`
+	Title  string                       `json:"title"`
+	Text   string                       `json:"text"`
+	Tags   []string                     `json:"tags"`
+	Fields map[string]ranker.FieldValue `json:"fields"`
 }
 
 // EncodeProbe writes probe.bin. The items' texts are composed by spec.
@@ -96,19 +96,19 @@ type probeEncoder struct {
 	err     error // the first one
 }
 
-func (e *probeEncoder) add(c *ProbeCase) (w probeWire) {
+func (e *probeEncoder) add(c *ProbeCase) (w encodedCase) {
 	in, s, r := &c.Input, c.Input.State, c.Input.Request
 	n, h := len(r.Candidates), len(s.Recent)
 	if n == 0 || len(s.Items) != n || len(in.ItemVectors) != n || len(c.Scores) != n || len(s.Columns)%n != 0 ||
-		len(s.History) != h || len(in.HistoryVectors) != h {
+		len(s.RecentItems) != h || len(in.RecentVectors) != h {
 		e.err = errors.New("items, vectors, scores and columns must be aligned with the candidates, known items and vectors with the history")
 		return w
 	}
-	w = probeWire{User: r.User, Session: r.Session, Context: r.Context, Now: in.Now, UserFields: s.UserFields, Columns: len(s.Columns) / n}
+	w = encodedCase{User: r.User, Session: r.Session, Context: r.Context, Now: in.Now, UserFields: s.UserFields, Columns: len(s.Columns) / n}
 	e.dim = 0
 	e.floats(s.Columns)
 	for i, cand := range r.Candidates {
-		p := probeCandidate{ID: cand.ID, New: cand.New, Item: e.item(s.Items[i]), Found: e.vector(in.ItemVectors[i])}
+		p := probeCandidate{ID: cand.ID, New: cand.ColdStart, Item: e.item(s.Items[i]), HasVector: e.vector(in.ItemVectors[i])}
 		if cand.HasScore {
 			p.Score = &cand.Score
 		}
@@ -116,7 +116,7 @@ func (e *probeEncoder) add(c *ProbeCase) (w probeWire) {
 	}
 	for i, a := range s.Recent {
 		w.Recent = append(w.Recent, probeInteraction{Item: a.Item, Action: a.Action, Time: a.Time, Value: a.Value,
-			Known: e.item(s.History[i]), Found: e.vector(in.HistoryVectors[i])})
+			ItemInfo: e.item(s.RecentItems[i]), HasVector: e.vector(in.RecentVectors[i])})
 	}
 	for _, x := range s.Shown {
 		w.Shown = append(w.Shown, probeShown(x))
@@ -124,7 +124,7 @@ func (e *probeEncoder) add(c *ProbeCase) (w probeWire) {
 	if in.Query != nil {
 		w.Query, w.QueryIsSet = in.Query.Title, true
 	}
-	w.QueryFound = e.vector(in.QueryVector)
+	w.QueryHasVector = e.vector(in.QueryVector)
 	for _, x := range c.Scores {
 		e.numbers = binary.LittleEndian.AppendUint64(e.numbers, math.Float64bits(x))
 	}

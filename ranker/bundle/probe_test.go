@@ -12,7 +12,7 @@ import (
 
 	"relish/ranker"
 	"relish/ranker/bundle"
-	"relish/ranker/match"
+	"relish/ranker/signals"
 )
 
 // recorded returns the case that a bundle of weight 1 has.
@@ -29,8 +29,8 @@ func recorded(t testing.TB) bundle.ProbeCase {
 // What was recorded is what is tried: nothing is lost on the way to the file and back.
 func TestProbeRoundTrip(t *testing.T) {
 	got, want := recorded(t), input()
-	want.State.Read = candidates
-	opt := cmp.Options{cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(ranker.ItemInfo{}, ranker.MatchInput{})}
+	want.State.ItemsRead = candidates
+	opt := cmp.Options{cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(ranker.ItemInfo{}, ranker.SignalInput{})}
 	// A score that a candidate has not is not written.
 	for i := range want.Request.Candidates {
 		if c := &want.Request.Candidates[i]; !c.HasScore {
@@ -48,7 +48,7 @@ func TestProbeRoundTrip(t *testing.T) {
 // Recording leaves its input as it is, and takes a long list's beginning.
 func TestRecord(t *testing.T) {
 	root := t.TempDir()
-	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(match.Opener).Open)
+	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(signals.Loader).Load)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestRecord(t *testing.T) {
 	}
 	in.State.Columns = columns(schema(), len(in.Request.Candidates))
 	before := append([]float32(nil), in.State.Columns...)
-	c, err := bundle.Record(t.Context(), b.Model, in)
+	c, err := bundle.RecordProbe(t.Context(), b.Model, in)
 	if err != nil || len(c.Scores) != bundle.MaxProbeCandidates || len(c.Input.State.Items) != bundle.MaxProbeCandidates {
 		t.Errorf("%d scores, %v", len(c.Scores), err)
 	}
@@ -69,15 +69,15 @@ func TestRecord(t *testing.T) {
 	if _, err := bundle.EncodeProbe(ranker.DefaultTextSpec, []bundle.ProbeCase{c}); err != nil {
 		t.Error(err)
 	}
-	for name, spoil := range map[string]func(*ranker.MatchInput){
-		"no candidates": func(in *ranker.MatchInput) { in.Request.Candidates = nil },
-		"vectors":       func(in *ranker.MatchInput) { in.ItemVectors = in.ItemVectors[1:] },
-		"columns":       func(in *ranker.MatchInput) { in.State.Columns = in.State.Columns[1:] },
-		"infinite":      func(in *ranker.MatchInput) { in.State.Columns[len(schema().Columns())-1] = float32(math.Inf(1)) },
+	for name, spoil := range map[string]func(*ranker.SignalInput){
+		"no candidates": func(in *ranker.SignalInput) { in.Request.Candidates = nil },
+		"vectors":       func(in *ranker.SignalInput) { in.ItemVectors = in.ItemVectors[1:] },
+		"columns":       func(in *ranker.SignalInput) { in.State.Columns = in.State.Columns[1:] },
+		"infinite":      func(in *ranker.SignalInput) { in.State.Columns[len(schema().Columns())-1] = float32(math.Inf(1)) },
 	} {
 		in := input()
 		spoil(in)
-		if _, err := bundle.Record(t.Context(), b.Model, in); err == nil {
+		if _, err := bundle.RecordProbe(t.Context(), b.Model, in); err == nil {
 			t.Errorf("%s: recorded", name)
 		}
 	}
@@ -166,7 +166,7 @@ func FuzzDecodeProbe(f *testing.F) {
 	f.Add([]byte("RLPROBE1\xff\xff\xff\xff{}"))
 	f.Add(bytes.Replace(data, []byte(`"dim":2`), []byte(`"dim":8`), 1))
 	f.Add(bytes.Replace(data, []byte(`"columns":`), []byte(`"columns":1`), 1))
-	matchers := []ranker.Matcher{match.TextPoolings{}, match.TokenOverlap{}}
+	matchers := []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cases, err := bundle.DecodeProbe(data)
 		if err != nil {
@@ -177,7 +177,7 @@ func FuzzDecodeProbe(f *testing.F) {
 				t.Fatal("not aligned")
 			}
 			for _, m := range matchers {
-				if err := m.Match(t.Context(), &c.Input, make([]float32, len(c.Scores)*len(m.Columns()))); err != nil {
+				if err := m.Compute(t.Context(), &c.Input, make([]float32, len(c.Scores)*len(m.Columns()))); err != nil {
 					t.Fatal(err)
 				}
 			}

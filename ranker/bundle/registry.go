@@ -21,25 +21,25 @@ const MaxRequired = 6
 type Options struct {
 	Root  string        // the folder of bundles; made if it is not there
 	Prior *ranker.Model // the last stand-in, and what is active when no bundle is; its version is ranker.PriorVersion
-	Open  Opener
-	// Try returns why the bundle in dir must not be served. It does so by TryApart: a hostile file may end the process that
+	Open  SignalOpener
+	// Probe returns why the bundle in dir must not be served. It does so by TryApart: a hostile file may end the process that
 	// reads it.
-	Try func(ctx context.Context, dir string) error
-	// Encoder and Check are what Bundle.Fits asks for.
-	Encoder string
-	Check   func(*ranker.Schema) error
+	Probe func(ctx context.Context, dir string) error
+	// EncoderDigest and Check are what Bundle.Fits asks for.
+	EncoderDigest string
+	CheckSchema   func(*ranker.Schema) error
 	// Prepare, if not nil, may give parts of a bundle's model to other hands before it is served, as to a GPU; an error
 	// refuses the bundle.
 	Prepare func(dir string, b *Bundle) error
-	// Texts opens the text encoders that bundles bring along; nil: none is used, as in a service without text.
-	Texts Texts
-	// Poll is the time between looks at the active file where no notification comes, as over a network; 0 = 10 s.
-	Poll time.Duration
-	Log  *slog.Logger
+	// Encoders opens the text encoders that bundles bring along; nil: none is used, as in a service without text.
+	Encoders Encoders
+	// PollInterval is the time between looks at the active file where no notification comes, as over a network; 0 = 10 s.
+	PollInterval time.Duration
+	Log          *slog.Logger
 }
 
-// Texts gives the vectors of bundles' own text encoders. It is safe for concurrent use.
-type Texts interface {
+// Encoders gives the vectors of bundles' own text encoders. It is safe for concurrent use.
+type Encoders interface {
 	// Open returns the vectors of the encoder of the bundle in dir, and sees to it that every item's text gets one. They are
 	// let go when nothing holds them any more.
 	Open(dir string, m *Manifest) (ranker.Vectors, error)
@@ -54,12 +54,12 @@ type Texts interface {
 // leaves everything as it is. It implements ranker.Models and is safe for concurrent use.
 type Registry struct {
 	opt      Options
-	now      atomic.Pointer[view]
+	current  atomic.Pointer[view]
 	refused  refusals
 	loads    atomic.Uint64
 	refusals atomic.Uint64
 
-	turn chan struct{} // holds the one token of who may change what is below
+	lock chan struct{} // holds the one token of who may change what is below
 	// loaded are the bundles in memory, by version.
 	loaded   map[string]*Bundle
 	required []string
@@ -75,23 +75,23 @@ type view struct {
 	previous  *ranker.Model            // nil without one
 	models    map[string]*ranker.Model // by version
 	fallbacks map[string][]*ranker.Model
-	waits     map[string]func() string // what loaded ones wait for that are not used yet
+	waiting   map[string]func() string // what loaded ones wait for that are not used yet
 }
 
 // Open returns a registry that serves what is active in the folder, or, when that is refused, what was active
 // before, or the prior. An error means that the folder itself cannot be used.
 func Open(ctx context.Context, opt Options) (*Registry, error) {
-	if opt.Root == "" || opt.Prior == nil || opt.Open == nil || opt.Try == nil || opt.Log == nil {
+	if opt.Root == "" || opt.Prior == nil || opt.Open == nil || opt.Probe == nil || opt.Log == nil {
 		return nil, errors.New("a registry needs Root, Prior, Open, Try and Log")
 	}
-	if opt.Poll == 0 {
-		opt.Poll = 10 * time.Second
+	if opt.PollInterval == 0 {
+		opt.PollInterval = 10 * time.Second
 	}
 	if err := os.MkdirAll(opt.Root, 0o755); err != nil {
 		return nil, fmt.Errorf("the folder of bundles: %w", err)
 	}
-	r := &Registry{opt: opt, turn: make(chan struct{}, 1), loaded: map[string]*Bundle{}}
-	r.show(ranker.PriorVersion, "")
+	r := &Registry{opt: opt, lock: make(chan struct{}, 1), loaded: map[string]*Bundle{}}
+	r.publish(ranker.PriorVersion, "")
 	if err := r.sync(ctx); err != nil {
 		opt.Log.Error("the prior is served", "reason", err)
 	}
@@ -100,7 +100,7 @@ func Open(ctx context.Context, opt Options) (*Registry, error) {
 
 // Model implements ranker.Models: the active model, the previous one, the prior and the required ones are there.
 func (r *Registry) Model(name string) (*ranker.Model, error) {
-	v := r.now.Load()
+	v := r.current.Load()
 	if name == "" {
 		return v.active, nil
 	}
@@ -112,20 +112,20 @@ func (r *Registry) Model(name string) (*ranker.Model, error) {
 
 // Fallbacks implements ranker.Models: the active model for one that is not, then the previous one, then the prior.
 func (r *Registry) Fallbacks(version string) []*ranker.Model {
-	v := r.now.Load()
+	v := r.current.Load()
 	if chain, ok := v.fallbacks[version]; ok {
 		return chain
 	}
 	return v.fallbacks[""] // it was swapped out since the request began
 }
 
-// show makes what is loaded visible to requests. The caller has the turn, or is the only one.
-func (r *Registry) show(wanted, previous string) {
+// publish makes what is loaded visible to requests. The caller has the turn, or is the only one.
+func (r *Registry) publish(wanted, previous string) {
 	v := &view{wanted: wanted, active: r.opt.Prior, models: map[string]*ranker.Model{ranker.PriorVersion: r.opt.Prior},
-		fallbacks: map[string][]*ranker.Model{}, waits: map[string]func() string{}}
+		fallbacks: map[string][]*ranker.Model{}, waiting: map[string]func() string{}}
 	for version, b := range r.loaded {
 		if version != r.serving && version != previous && r.waiting(b) != "" {
-			v.waits[version] = func() string { return r.waiting(b) }
+			v.waiting[version] = func() string { return r.waiting(b) }
 			continue
 		}
 		v.models[version] = b.Model
@@ -150,14 +150,14 @@ func (r *Registry) show(wanted, previous string) {
 		}
 	}
 	v.fallbacks[ranker.PriorVersion] = nil // it is the last
-	r.now.Store(v)
+	r.current.Store(v)
 }
 
-// take waits for the turn.
-func (r *Registry) take(ctx context.Context) (release func(), err error) {
+// acquireLock waits for the turn.
+func (r *Registry) acquireLock(ctx context.Context) (release func(), err error) {
 	select {
-	case r.turn <- struct{}{}:
-		return func() { <-r.turn }, nil
+	case r.lock <- struct{}{}:
+		return func() { <-r.lock }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -168,7 +168,7 @@ func (r *Registry) take(ctx context.Context) (release func(), err error) {
 // are written down. Errors wrap ranker.ErrUnknownModel or ranker.ErrModelRefused; any other means that the folder could not be written.
 func (r *Registry) Activate(ctx context.Context, version, by, why string) error {
 	return r.change(ctx, func() (Activation, string, error) {
-		return Activation{Version: version, By: by, Why: why}, "", nil
+		return Activation{Version: version, By: by, Reason: why}, "", nil
 	})
 }
 
@@ -180,17 +180,17 @@ func (r *Registry) Rollback(ctx context.Context, by, why string) (version string
 		if err != nil {
 			return Activation{}, "", err
 		}
-		if version = h.before(h.active); version == "" {
-			return Activation{}, "", ranker.ErrNoPrevious
+		if version = h.previousOf(h.active); version == "" {
+			return Activation{}, "", ranker.ErrNoPreviousModel
 		}
-		return Activation{Version: version, By: by, Why: why, Rollback: true}, h.active, nil
+		return Activation{Version: version, By: by, Reason: why, Rollback: true}, h.active, nil
 	})
 	return version, err
 }
 
 // change loads what is to be active, writes that it is, and shows it.
 func (r *Registry) change(ctx context.Context, plan func() (a Activation, from string, err error)) error {
-	release, err := r.take(ctx)
+	release, err := r.acquireLock(ctx)
 	if err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func (r *Registry) change(ctx context.Context, plan func() (a Activation, from s
 // be ranked with. At most MaxRequired are loaded.
 func (r *Registry) Require(ctx context.Context, versions []string) (failed map[string]error) {
 	failed = map[string]error{}
-	release, err := r.take(ctx)
+	release, err := r.acquireLock(ctx)
 	if err != nil {
 		for _, v := range versions {
 			failed[v] = err
@@ -242,7 +242,7 @@ func (r *Registry) waiting(b *Bundle) string {
 	if b.Model.Vectors == nil {
 		return ""
 	}
-	return r.opt.Texts.Waiting(b.Model.Vectors)
+	return r.opt.Encoders.Waiting(b.Model.Vectors)
 }
 
 // Stats are a registry's own numbers.
@@ -257,19 +257,19 @@ type Stats struct {
 
 // Stats returns the numbers as of now.
 func (r *Registry) Stats() Stats {
-	v := r.now.Load()
+	v := r.current.Load()
 	s := Stats{Active: v.active.Version, Loaded: len(v.models) - 1, Loads: r.loads.Load(), Refusals: r.refusals.Load()}
 	switch {
 	case v.wanted == v.active.Version:
-	case v.waits[v.wanted] != nil:
-		s.Waiting = fmt.Sprintf("bundle %s is being prepared: %s", v.wanted, v.waits[v.wanted]())
+	case v.waiting[v.wanted] != nil:
+		s.Waiting = fmt.Sprintf("bundle %s is being prepared: %s", v.wanted, v.waiting[v.wanted]())
 	default:
-		s.Refused = fmt.Sprintf("bundle %s is refused: %s", v.wanted, r.refused.why(v.wanted))
+		s.Refused = fmt.Sprintf("bundle %s is refused: %s", v.wanted, r.refused.reason(v.wanted))
 	}
 	return s
 }
 
-// keepOnly lets go of the bundles that are none of the given versions.
-func (r *Registry) keepOnly(versions ...string) {
+// unloadExcept lets go of the bundles that are none of the given versions.
+func (r *Registry) unloadExcept(versions ...string) {
 	maps.DeleteFunc(r.loaded, func(v string, _ *Bundle) bool { return !slices.Contains(versions, v) })
 }

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"relish/ranker"
-	"relish/ranker/blend"
 	"relish/ranker/bundle"
-	"relish/ranker/match"
+	"relish/ranker/scorer"
+	"relish/ranker/signals"
 )
 
 func TestActivateAndRollBack(t *testing.T) {
@@ -63,7 +63,7 @@ func TestActivateAndRollBack(t *testing.T) {
 	back(a)
 	back("prior")
 	wantActive(t, r, "prior")
-	if _, err := r.Rollback(t.Context(), "tester", ""); !errors.Is(err, ranker.ErrNoPrevious) {
+	if _, err := r.Rollback(t.Context(), "tester", ""); !errors.Is(err, ranker.ErrNoPreviousModel) {
 		t.Errorf("further back: %v", err)
 	}
 	// All of it is written down.
@@ -74,7 +74,7 @@ func TestActivateAndRollBack(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 	var first bundle.Activation
 	mustJSON(t, []byte(lines[0]), &first)
-	if len(lines) != 8 || first.Version != a || first.By != "tester" || first.Why != "a test" || time.Since(first.Time) > time.Hour {
+	if len(lines) != 8 || first.Version != a || first.By != "tester" || first.Reason != "a test" || time.Since(first.Time) > time.Hour {
 		t.Errorf("the history has %d lines: %s", len(lines), data)
 	}
 	if st := r.Stats(); st.Active != "prior" || st.Refusals != 0 || st.Refused != "" || st.Loaded != 0 {
@@ -207,7 +207,7 @@ func TestFollows(t *testing.T) {
 	root := t.TempDir()
 	a, b := write(t, root, 1, nil), write(t, root, 2, nil)
 	notified, _ := open(t, root, nil)
-	polling, _ := open(t, root, func(o *bundle.Options) { o.Poll = 10 * time.Millisecond })
+	polling, _ := open(t, root, func(o *bundle.Options) { o.PollInterval = 10 * time.Millisecond })
 	follow(t, notified)
 	follow(t, polling)
 	activate := func(v string, r *bundle.Registry) {
@@ -234,7 +234,7 @@ func TestStopsWhileTrying(t *testing.T) {
 	v := write(t, root, 1, nil)
 	started := make(chan struct{})
 	r, _ := open(t, root, func(o *bundle.Options) {
-		o.Try = func(ctx context.Context, _ string) error {
+		o.Probe = func(ctx context.Context, _ string) error {
 			close(started)
 			<-ctx.Done()
 			return ctx.Err()
@@ -274,11 +274,11 @@ func TestReloadUnderLoad(t *testing.T) {
 	var versions []string
 	for i := range 4 { // more than are kept loaded, so that each time is a load
 		v := write(t, root, float64(i+1)/3, nil)
-		b, err := bundle.Load(filepath.Join(root, v), new(match.Opener).Open)
+		b, err := bundle.Load(filepath.Join(root, v), new(signals.Loader).Load)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, scores, err := rank(blend.Models(b.Model), "")
+		_, scores, err := rank(scorer.SingleModel(b.Model), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -396,9 +396,9 @@ func TestUnfitForTheServer(t *testing.T) {
 	root := t.TempDir()
 	v := write(t, root, 1, nil)
 	for want, change := range map[string]func(*bundle.Options){
-		"--encoder": func(o *bundle.Options) { o.Encoder = "e2" },
+		"--encoder": func(o *bundle.Options) { o.EncoderDigest = "e2" },
 		"state.actions": func(o *bundle.Options) {
-			o.Check = func(*ranker.Schema) error { return errors.New(`needs "buy" of state.actions`) }
+			o.CheckSchema = func(*ranker.Schema) error { return errors.New(`needs "buy" of state.actions`) }
 		},
 	} {
 		r, _ := open(t, root, change)
@@ -415,11 +415,11 @@ func TestHostileBundleIsTriedApart(t *testing.T) {
 	root := t.TempDir()
 	good := write(t, root, 1, nil)
 	bomb := write(t, root, 1, func(m *bundle.Manifest, _ map[string][]byte) {
-		m.Matchers = append(m.Matchers, bundle.MatcherFile{Kind: "crash later"})
+		m.Signals = append(m.Signals, bundle.SignalFile{Kind: "crash later"})
 	})
 	r, _ := open(t, root, func(o *bundle.Options) {
 		o.Open = hostile
-		o.Try = func(ctx context.Context, dir string) error { return bundle.TryApart(ctx, dir, time.Minute) }
+		o.Probe = func(ctx context.Context, dir string) error { return bundle.ProbeInSandbox(ctx, dir, time.Minute) }
 	})
 	if err := r.Activate(t.Context(), good, "", ""); err != nil {
 		t.Fatal(err)

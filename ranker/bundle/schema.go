@@ -11,14 +11,14 @@ import (
 	"relish/ranker"
 )
 
-// schemaForm is the document in features.yaml.
-type schemaForm struct {
+// schemaDocument is the document in features.yaml.
+type schemaDocument struct {
 	Features []ranker.Feature `yaml:"features"`
 }
 
 // FormatSchema writes a schema as features.yaml has it.
 func FormatSchema(s *ranker.Schema) ([]byte, error) {
-	return yaml.Marshal(schemaForm{s.Features()})
+	return yaml.Marshal(schemaDocument{s.Features()})
 }
 
 // ParseSchema reads features.yaml: one document with the key features, a list of ranker.Feature. Unknown and repeated
@@ -26,7 +26,7 @@ func FormatSchema(s *ranker.Schema) ([]byte, error) {
 func ParseSchema(data []byte) (*ranker.Schema, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
-	var form schemaForm
+	var form schemaDocument
 	if err := dec.Decode(&form); err != nil {
 		return nil, fmt.Errorf("%s: %w", SchemaFile, err)
 	}

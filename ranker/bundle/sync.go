@@ -14,8 +14,8 @@ import (
 	"relish/ranker"
 )
 
-// tryRefused is how long a bundle that was refused is left alone, unless somebody asks for it.
-const tryRefused = 5 * time.Minute
+// refusalRetry is how long a bundle that was refused is left alone, unless somebody asks for it.
+const refusalRetry = 5 * time.Minute
 
 // sync makes what is served be what the folder says. What is refused is logged and leaves the rest as it is. An error
 // means that the folder could not be read, and nothing has changed. The caller has the turn.
@@ -26,7 +26,7 @@ func (r *Registry) sync(ctx context.Context) error {
 	}
 	_ = r.load(ctx, h.active, false) // the reason is kept and logged
 	before := r.serving
-	for _, v := range []string{h.active, r.serving, h.before(h.active), ranker.PriorVersion} {
+	for _, v := range []string{h.active, r.serving, h.previousOf(h.active), ranker.PriorVersion} {
 		if v == ranker.PriorVersion || r.serves(v) || v != "" && v != h.active && r.load(ctx, v, false) == nil {
 			r.serving = v
 			break
@@ -34,13 +34,13 @@ func (r *Registry) sync(ctx context.Context) error {
 	}
 	previous := ""
 	if r.serving != ranker.PriorVersion { // which is the last, and needs no stand-in
-		previous = h.before(r.serving)
+		previous = h.previousOf(r.serving)
 	}
 	for _, v := range append([]string{previous}, r.required...) {
 		_ = r.load(ctx, v, false)
 	}
-	r.keepOnly(append([]string{h.active, r.serving, previous}, r.required...)...)
-	r.show(h.active, previous)
+	r.unloadExcept(append([]string{h.active, r.serving, previous}, r.required...)...)
+	r.publish(h.active, previous)
 	if before != r.serving {
 		r.opt.Log.Info("active model", "version", r.serving, "before", before)
 	}
@@ -60,7 +60,7 @@ func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 	if version == "" || version == ranker.PriorVersion || r.loaded[version] != nil {
 		return nil
 	}
-	if why := r.refused.lately(version); why != nil && !asked {
+	if why := r.refused.recent(version); why != nil && !asked {
 		return why
 	}
 	b, err := r.read(ctx, version)
@@ -83,18 +83,18 @@ func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 
 // read tries a bundle apart, and then loads it. Its version names its bits, so both see the same.
 func (r *Registry) read(ctx context.Context, version string) (*Bundle, error) {
-	if err := exists(r.opt.Root, version); err != nil {
+	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(r.opt.Root, version)
-	if err := r.opt.Try(ctx, dir); err != nil {
+	if err := r.opt.Probe(ctx, dir); err != nil {
 		return nil, err
 	}
 	b, err := Load(dir, r.opt.Open)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.Fits(r.opt.Encoder, r.opt.Check); err != nil {
+	if err := b.CheckCompatible(r.opt.EncoderDigest, r.opt.CheckSchema); err != nil {
 		return nil, err
 	}
 	if r.opt.Prepare != nil {
@@ -102,29 +102,29 @@ func (r *Registry) read(ctx context.Context, version string) (*Bundle, error) {
 			return nil, err
 		}
 	}
-	if b.Manifest.Encoder.Own && r.opt.Texts != nil {
-		b.Model.Vectors, err = r.opt.Texts.Open(dir, b.Manifest)
+	if b.Manifest.Encoder.FineTuned && r.opt.Encoders != nil {
+		b.Model.Vectors, err = r.opt.Encoders.Open(dir, b.Manifest)
 	}
 	return b, err
 }
 
-// settle is how long the folder must be quiet before it is looked at: an activation touches it several times.
-const settle = 50 * time.Millisecond
+// settleDelay is how long the folder must be quiet before it is looked at: an activation touches it several times.
+const settleDelay = 50 * time.Millisecond
 
 // Run follows the folder until ctx ends. It is called once.
 func (r *Registry) Run(ctx context.Context) {
-	poll := time.NewTicker(r.opt.Poll)
+	poll := time.NewTicker(r.opt.PollInterval)
 	defer poll.Stop()
 	quiet := time.NewTimer(0) // look once: something may have happened since Open
 	defer quiet.Stop()
 	var encoded <-chan struct{}
-	if r.opt.Texts != nil {
-		encoded = r.opt.Texts.Changed()
+	if r.opt.Encoders != nil {
+		encoded = r.opt.Encoders.Changed()
 	}
 	var events chan fsnotify.Event
 	var errs chan error
 	if w, err := r.watch(); err != nil {
-		r.opt.Log.Warn("the folder of bundles gives no notifications; it is looked at now and then", "every", r.opt.Poll, "reason", err)
+		r.opt.Log.Warn("the folder of bundles gives no notifications; it is looked at now and then", "every", r.opt.PollInterval, "reason", err)
 	} else {
 		defer w.Close()
 		events, errs = w.Events, w.Errors
@@ -135,7 +135,7 @@ func (r *Registry) Run(ctx context.Context) {
 			return
 		case e := <-events:
 			if filepath.Base(e.Name) == activeFile {
-				quiet.Reset(settle)
+				quiet.Reset(settleDelay)
 			}
 			continue
 		case <-encoded:
@@ -144,7 +144,7 @@ func (r *Registry) Run(ctx context.Context) {
 		case <-poll.C:
 		case <-quiet.C:
 		}
-		r.look(ctx)
+		r.resync(ctx)
 	}
 }
 
@@ -159,8 +159,8 @@ func (r *Registry) watch() (*fsnotify.Watcher, error) {
 	return w, nil
 }
 
-func (r *Registry) look(ctx context.Context) {
-	release, err := r.take(ctx)
+func (r *Registry) resync(ctx context.Context) {
+	release, err := r.acquireLock(ctx)
 	if err != nil {
 		return
 	}
@@ -199,16 +199,16 @@ func (r *refusals) remove(version string) {
 	r.list = slices.DeleteFunc(r.list, func(x refusal) bool { return x.version == version })
 }
 
-// lately returns why a version was refused in the last while, nil if it was not.
-func (r *refusals) lately(version string) error {
-	if x := r.find(version); x != nil && time.Since(x.at) < tryRefused {
+// recent returns why a version was refused in the last while, nil if it was not.
+func (r *refusals) recent(version string) error {
+	if x := r.find(version); x != nil && time.Since(x.at) < refusalRetry {
 		return x.err
 	}
 	return nil
 }
 
-// why returns the reason, "" without one.
-func (r *refusals) why(version string) string {
+// reason returns the reason, "" without one.
+func (r *refusals) reason(version string) string {
 	if x := r.find(version); x != nil {
 		return x.err.Error()
 	}

@@ -14,7 +14,7 @@ import (
 
 // ownEncoder gives a bundle a text encoder, in name only: nobody here looks into its files.
 func ownEncoder(m *bundle.Manifest, files map[string][]byte) {
-	m.Encoder = bundle.Encoder{ID: "tuned", Digest: "own8", DigestFP32: "own32", Own: true}
+	m.Encoder = bundle.Encoder{ID: "tuned", Digest: "own8", DigestFP32: "own32", FineTuned: true}
 	for _, name := range bundle.EncoderFiles {
 		files[name] = []byte("bytes of " + name)
 	}
@@ -36,7 +36,7 @@ func newTexts() *texts {
 
 type vectors struct{ of string }
 
-func (*vectors) Vectors(context.Context, []*ranker.ItemInfo, [][]float32) {}
+func (*vectors) Fetch(context.Context, []*ranker.ItemInfo, [][]float32) {}
 
 func (*vectors) Lookup([]*ranker.ItemInfo, [][]float32) int { return 0 }
 
@@ -77,7 +77,7 @@ func TestOwnEncoderSwapsWhenItsVectorsAreThere(t *testing.T) {
 	root := t.TempDir()
 	old, tuned := write(t, root, 1, nil), write(t, root, 2, ownEncoder)
 	x := newTexts()
-	r, _ := open(t, root, func(o *bundle.Options) { o.Texts = x })
+	r, _ := open(t, root, func(o *bundle.Options) { o.Encoders = x })
 	follow(t, r)
 	if err := r.Activate(t.Context(), old, "", ""); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestOwnEncoderAtTheStart(t *testing.T) {
 	if err := bundle.Activate(root, tuned, "", ""); err != nil {
 		t.Fatal(err)
 	}
-	r, _ := open(t, root, func(o *bundle.Options) { o.Texts = newTexts() })
+	r, _ := open(t, root, func(o *bundle.Options) { o.Encoders = newTexts() })
 	wantActive(t, r, tuned, "prior")
 	if st := r.Stats(); st.Waiting != "" || st.Refused != "" {
 		t.Errorf("%+v", st)
@@ -143,7 +143,7 @@ func TestOwnEncoderOfAnArm(t *testing.T) {
 	root := t.TempDir()
 	tuned := write(t, root, 1, ownEncoder)
 	x := newTexts()
-	r, _ := open(t, root, func(o *bundle.Options) { o.Texts = x })
+	r, _ := open(t, root, func(o *bundle.Options) { o.Encoders = x })
 	follow(t, r)
 	if failed := r.Require(t.Context(), []string{tuned}); len(failed) > 0 {
 		t.Fatal(failed)
@@ -161,12 +161,12 @@ func TestOwnEncoderRefusedOrLeftOut(t *testing.T) {
 	tuned := write(t, root, 1, ownEncoder)
 	x := newTexts()
 	x.broken = errors.New("the model is damaged")
-	r, _ := open(t, root, func(o *bundle.Options) { o.Texts = x })
+	r, _ := open(t, root, func(o *bundle.Options) { o.Encoders = x })
 	if err := r.Activate(t.Context(), tuned, "", ""); !errors.Is(err, ranker.ErrModelRefused) || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("%v", err)
 	}
 	wantActive(t, r, "prior")
-	blind, _ := open(t, root, func(o *bundle.Options) { o.Encoder = "" })
+	blind, _ := open(t, root, func(o *bundle.Options) { o.EncoderDigest = "" })
 	if err := blind.Activate(t.Context(), tuned, "", ""); err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"relish/ranker"
-	"relish/ranker/blend"
 	"relish/ranker/bundle"
-	"relish/ranker/match"
+	"relish/ranker/scorer"
+	"relish/ranker/signals"
 )
 
 // treesText is a model of one split, on the last column.
@@ -48,12 +48,12 @@ end of trees
 // A bundle of trees is loaded, gives the scores it was made with, and is refused over another schema.
 func TestTreesBundle(t *testing.T) {
 	s := schema()
-	trees, err := blend.ParseTrees(treesText(len(s.Columns())), len(s.Columns()))
+	trees, err := scorer.ParseLightGBM(treesText(len(s.Columns())), len(s.Columns()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	model := &ranker.Model{Schema: s, Blend: trees, Matchers: []ranker.Matcher{match.TextPoolings{}, match.TokenOverlap{}}}
-	c, err := bundle.Record(t.Context(), model, input())
+	model := &ranker.Model{Schema: s, Scorer: trees, Signals: []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}}}
+	c, err := bundle.RecordProbe(t.Context(), model, input())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +63,8 @@ func TestTreesBundle(t *testing.T) {
 	for width, want := range map[int]string{len(s.Columns()): "", len(s.Columns()) + 1: "the schema has"} {
 		root := t.TempDir()
 		v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
-			m.Blend = bundle.BlendFile{Kind: bundle.BlendTrees, File: "blend.txt"}
-			files["blend.txt"] = treesText(width)
+			m.Scorer = bundle.ScorerFile{Kind: bundle.ScorerGBDT, File: "gbdt.txt"}
+			files["gbdt.txt"] = treesText(width)
 			if files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c}); err != nil {
 				t.Fatal(err)
 			}
@@ -77,8 +77,8 @@ func TestTreesBundle(t *testing.T) {
 	// Trees that give other scores than were recorded are found out.
 	root := t.TempDir()
 	v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
-		m.Blend = bundle.BlendFile{Kind: bundle.BlendTrees, File: "blend.txt"}
-		files["blend.txt"] = []byte(strings.Replace(string(treesText(len(s.Columns()))), "threshold=0.4", "threshold=0.6", 1))
+		m.Scorer = bundle.ScorerFile{Kind: bundle.ScorerGBDT, File: "gbdt.txt"}
+		files["gbdt.txt"] = []byte(strings.Replace(string(treesText(len(s.Columns()))), "threshold=0.4", "threshold=0.6", 1))
 		files[bundle.ProbeFile], _ = bundle.EncodeProbe(nil, []bundle.ProbeCase{c})
 	})
 	if err := inProcess(t.Context(), filepath.Join(root, v)); err == nil || !strings.Contains(err.Error(), "candidate 1 has the score -0.5, expected was 1.25") {
@@ -88,19 +88,19 @@ func TestTreesBundle(t *testing.T) {
 
 // A bundle with a learned matcher: its file makes the column that the trees read.
 func TestLearnedMatcherBundle(t *testing.T) {
-	s, err := ranker.NewSchema([]ranker.Feature{{Name: "with", Kind: ranker.KindMatch, Column: "cooccurrence.with"}})
+	s, err := ranker.NewSchema([]ranker.Feature{{Name: "with", Kind: ranker.KindSignal, Column: "cooccurrence.with"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	learned := &match.Cooccurrence{Items: ranker.NewItemTable([]string{"i0", "i2", "i9"}), Counts: []float32{4, 4, 4},
-		First: []int32{0, 0, 0, 2}, Neighbour: []int32{0, 1}, Next: []float32{0.1, 3}, With: []float32{0.1, 300}}
-	trees, err := blend.ParseTrees(treesText(1), 1)
+	learned := &signals.Cooccurrence{Items: ranker.NewItemTable([]string{"i0", "i2", "i9"}), Counts: []float32{4, 4, 4},
+		First: []int32{0, 0, 0, 2}, Neighbors: []int32{0, 1}, NextCounts: []float32{0.1, 3}, JointCounts: []float32{0.1, 300}}
+	trees, err := scorer.ParseLightGBM(treesText(1), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := input()
 	in.State.Columns = in.State.Columns[:candidates] // one column, missing before the matcher has written it
-	c, err := bundle.Record(t.Context(), &ranker.Model{Schema: s, Blend: trees, Matchers: []ranker.Matcher{learned}}, in)
+	c, err := bundle.RecordProbe(t.Context(), &ranker.Model{Schema: s, Scorer: trees, Signals: []ranker.Signal{learned}}, in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +109,9 @@ func TestLearnedMatcherBundle(t *testing.T) {
 	}
 	root := t.TempDir()
 	v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
-		m.Blend = bundle.BlendFile{Kind: bundle.BlendTrees, File: "blend.txt"}
-		m.Matchers = []bundle.MatcherFile{{Kind: learned.Kind(), File: "cooccurrence.bin"}}
-		files["blend.txt"], files["cooccurrence.bin"] = treesText(1), learned.Encode()
+		m.Scorer = bundle.ScorerFile{Kind: bundle.ScorerGBDT, File: "gbdt.txt"}
+		m.Signals = []bundle.SignalFile{{Kind: learned.Kind(), File: "cooccurrence.bin"}}
+		files["gbdt.txt"], files["cooccurrence.bin"] = treesText(1), learned.Encode()
 		if files[bundle.SchemaFile], err = bundle.FormatSchema(s); err != nil {
 			t.Fatal(err)
 		}

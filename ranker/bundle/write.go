@@ -13,8 +13,8 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// temporary begins the names of what is not yet whole. No version and no file of a bundle begins with a dot.
-const temporary = ".part-"
+// temporaryPrefix begins the names of what is not yet whole. No version and no file of a bundle begins with a dot.
+const temporaryPrefix = ".part-"
 
 // Write writes a bundle into root, the folder of bundles, which it makes if need be, and returns its version. files
 // are its files by name, without the manifest; m says what they are, see Manifest for what Write fills in. The bundle
@@ -26,13 +26,13 @@ func Write(root string, m Manifest, files map[string][]byte) (version string, er
 
 // writer writes one bundle. Tests end it between two steps.
 type writer struct {
-	between func(step string) error
+	beforeStep func(step string) error
 }
 
-// do takes one step.
-func (w *writer) do(step string, f func() error) error {
-	if w.between != nil {
-		if err := w.between(step); err != nil {
+// step takes one step.
+func (w *writer) step(step string, f func() error) error {
+	if w.beforeStep != nil {
+		if err := w.beforeStep(step); err != nil {
 			return err
 		}
 	}
@@ -40,21 +40,21 @@ func (w *writer) do(step string, f func() error) error {
 }
 
 func (w *writer) write(root string, m Manifest, files map[string][]byte) (name string, err error) {
-	manifest, err := complete(&m, files)
+	manifest, err := completeManifest(&m, files)
 	if err != nil {
 		return "", fmt.Errorf("bundle: %w", err)
 	}
-	unlock, err := lock(root)
+	unlock, err := lockRoot(root)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	name = version(m.Created, manifest)
+	name = versionOf(m.Created, manifest)
 	if _, err := os.Lstat(filepath.Join(root, name)); err == nil {
 		return "", fmt.Errorf("bundle %s is there already", name)
 	}
-	tmp := filepath.Join(root, temporary+name)
-	if err := w.do("make folder", func() error { return os.Mkdir(tmp, 0o755) }); err != nil {
+	tmp := filepath.Join(root, temporaryPrefix+name)
+	if err := w.step("make folder", func() error { return os.Mkdir(tmp, 0o755) }); err != nil {
 		return "", err
 	}
 	defer func() {
@@ -63,25 +63,25 @@ func (w *writer) write(root string, m Manifest, files map[string][]byte) (name s
 		}
 	}()
 	for _, f := range slices.Sorted(maps.Keys(files)) {
-		if err := w.file(tmp, f, files[f]); err != nil {
+		if err := w.writeFile(tmp, f, files[f]); err != nil {
 			return "", err
 		}
 	}
-	if err := w.file(tmp, ManifestFile, manifest); err != nil {
+	if err := w.writeFile(tmp, ManifestFile, manifest); err != nil {
 		return "", err
 	}
-	if err := w.do("sync folder", func() error { return syncPath(tmp) }); err != nil {
+	if err := w.step("sync folder", func() error { return syncDir(tmp) }); err != nil {
 		return "", err
 	}
-	if err := w.do("rename", func() error { return os.Rename(tmp, filepath.Join(root, name)) }); err != nil {
+	if err := w.step("rename", func() error { return os.Rename(tmp, filepath.Join(root, name)) }); err != nil {
 		return "", err
 	}
-	return name, w.do("sync root", func() error { return syncPath(root) })
+	return name, w.step("sync root", func() error { return syncDir(root) })
 }
 
-// complete fills in what follows from the files and returns the manifest as it is written.
-func complete(m *Manifest, files map[string][]byte) ([]byte, error) {
-	m.Format = format
+// completeManifest fills in what follows from the files and returns the manifest as it is written.
+func completeManifest(m *Manifest, files map[string][]byte) ([]byte, error) {
+	m.Format = formatVersion
 	if m.Created.IsZero() {
 		m.Created = time.Now()
 	}
@@ -98,23 +98,23 @@ func complete(m *Manifest, files map[string][]byte) ([]byte, error) {
 	return m.encode()
 }
 
-func (w *writer) file(dir, name string, data []byte) error {
+func (w *writer) writeFile(dir, name string, data []byte) error {
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
-	err = w.do("write "+name, func() error {
+	err = w.step("write "+name, func() error {
 		_, err := f.Write(data)
 		return err
 	})
 	if err == nil {
-		err = w.do("sync "+name, f.Sync)
+		err = w.step("sync "+name, f.Sync)
 	}
 	return errors.Join(err, f.Close())
 }
 
-// syncPath makes a folder's names durable.
-func syncPath(dir string) error {
+// syncDir makes a folder's names durable.
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -122,8 +122,8 @@ func syncPath(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// lock makes this process the one that writes into root, and clears away what one that died has left.
-func lock(root string) (unlock func(), err error) {
+// lockRoot makes this process the one that writes into root, and clears away what one that died has left.
+func lockRoot(root string) (unlock func(), err error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func lock(root string) (unlock func(), err error) {
 	}
 	entries, err := os.ReadDir(root)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), temporary) {
+		if strings.HasPrefix(e.Name(), temporaryPrefix) {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(root, e.Name())))
 		}
 	}
@@ -143,14 +143,14 @@ func lock(root string) (unlock func(), err error) {
 	return func() { _ = l.Unlock() }, nil
 }
 
-// replace puts data in place of root's file name, whole or not at all. The caller holds the lock.
-func replace(root, name string, data []byte) error {
-	tmp := temporary + name
-	if err := (&writer{}).file(root, tmp, data); err != nil {
+// replaceFile puts data in place of root's file name, whole or not at all. The caller holds the lock.
+func replaceFile(root, name string, data []byte) error {
+	tmp := temporaryPrefix + name
+	if err := (&writer{}).writeFile(root, tmp, data); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(root, tmp), filepath.Join(root, name)); err != nil {
 		return err
 	}
-	return syncPath(root)
+	return syncDir(root)
 }

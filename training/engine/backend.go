@@ -17,7 +17,7 @@ import (
 // Backend is a GoMLX backend that runs graphs on ONNX Runtime, on the CPU. It is safe for concurrent use.
 type Backend struct {
 	sessions sessions
-	idle     idle
+	pool     bufferPool
 	done     sync.Once
 	closed   chan struct{}
 }
@@ -105,14 +105,14 @@ type buffer struct {
 
 // allocate gives a buffer with undefined contents, a used one if there is one.
 func (b *Backend) allocate(shape shapes.Shape) *buffer {
-	flat := b.idle.take(shape.DType, shape.Size())
+	flat := b.pool.take(shape.DType, shape.Size())
 	if flat == nil {
 		flat = reflect.MakeSlice(reflect.SliceOf(shape.DType.GoType()), shape.Size(), shape.Size()).Interface()
 	}
 	return &buffer{shape: shape, flat: flat}
 }
 
-func live(buf backends.Buffer) (*buffer, error) {
+func checkBuffer(buf backends.Buffer) (*buffer, error) {
 	n, ok := buf.(*buffer)
 	if !ok {
 		return nil, fmt.Errorf("engine: a %T is not a buffer of this backend", buf)
@@ -125,16 +125,16 @@ func live(buf backends.Buffer) (*buffer, error) {
 
 // BufferFinalize implements backends.DataInterface.
 func (b *Backend) BufferFinalize(buf backends.Buffer) error {
-	n, err := live(buf)
+	n, err := checkBuffer(buf)
 	if err == nil {
-		b.idle.put(n)
+		b.pool.put(n)
 	}
 	return err
 }
 
 // BufferShape implements backends.DataInterface.
 func (b *Backend) BufferShape(buf backends.Buffer) (shapes.Shape, error) {
-	n, err := live(buf)
+	n, err := checkBuffer(buf)
 	if err != nil {
 		return shapes.Invalid(), err
 	}
@@ -143,13 +143,13 @@ func (b *Backend) BufferShape(buf backends.Buffer) (shapes.Shape, error) {
 
 // BufferDeviceNum implements backends.DataInterface.
 func (b *Backend) BufferDeviceNum(buf backends.Buffer) (backends.DeviceNum, error) {
-	_, err := live(buf)
+	_, err := checkBuffer(buf)
 	return 0, err
 }
 
 // BufferToFlatData implements backends.DataInterface.
 func (b *Backend) BufferToFlatData(buf backends.Buffer, flat any) error {
-	n, err := live(buf)
+	n, err := checkBuffer(buf)
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (b *Backend) NewSharedBuffer(device backends.DeviceNum, shape shapes.Shape)
 
 // BufferData implements backends.DataInterface.
 func (b *Backend) BufferData(buf backends.Buffer) (any, error) {
-	n, err := live(buf)
+	n, err := checkBuffer(buf)
 	if err != nil {
 		return nil, err
 	}

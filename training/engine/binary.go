@@ -17,7 +17,7 @@ func (b *Builder) comparison(op string, t backends.OpType, lhs, rhs backends.Op)
 }
 
 func (b *Builder) two(infer func(t backends.OpType, lhs, rhs shapes.Shape) (shapes.Shape, error), op string, t backends.OpType, lhs, rhs backends.Op, attrs []attr) (backends.Op, error) {
-	in, err := b.own(lhs, rhs)
+	in, err := b.nodesOf(lhs, rhs)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (b *Builder) LessThan(lhs, rhs backends.Op) (backends.Op, error) {
 
 // Where implements backends.Builder.
 func (b *Builder) Where(condition, onTrue, onFalse backends.Op) (backends.Op, error) {
-	in, err := b.own(condition, onTrue, onFalse)
+	in, err := b.nodesOf(condition, onTrue, onFalse)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func (b *Builder) Name() string { return b.name }
 
 // OpShape implements backends.Builder.
 func (b *Builder) OpShape(op backends.Op) (shapes.Shape, error) {
-	in, err := b.own(op)
+	in, err := b.nodesOf(op)
 	if err != nil {
 		return shapes.Invalid(), err
 	}

@@ -18,11 +18,11 @@ type plan struct {
 	params  []*node // all of the builder's, also those that nothing needs
 	outputs []*node // as the graph gives them, of rank 1 at least
 	shapes  []shapes.Shape
-	draws   []*draw // those that are needed, in order
+	draws   []*rngDraw // those that are needed, in order
 }
 
 func (b *Builder) plan(outputs []backends.Op) (*plan, error) {
-	outs, err := b.own(outputs...)
+	outs, err := b.nodesOf(outputs...)
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +76,9 @@ func (n *node) inputName() string {
 	return n.valueName()
 }
 
-// border is a value's dimensions where it enters or leaves the graph: the runtime's wrapper takes no
+// graphDims is a value's dimensions where it enters or leaves the graph: the runtime's wrapper takes no
 // scalars, so they travel as [1].
-func border(dims []int) []int {
+func graphDims(dims []int) []int {
 	if len(dims) == 0 {
 		return []int{1}
 	}
@@ -125,7 +125,7 @@ func (p *plan) model() []byte {
 
 // input declares an input and, for a scalar, what makes one of its [1].
 func (p *plan) input(g *graphProto, n *node) {
-	g.inputs = append(g.inputs, encodeValue(n.inputName(), n.shape.DType, border(n.dims), nil))
+	g.inputs = append(g.inputs, encodeValue(n.inputName(), n.shape.DType, graphDims(n.dims), nil))
 	if n.shape.Rank() == 0 {
 		g.nodes = append(g.nodes, encodeNode("Squeeze", []string{n.inputName()}, []string{n.valueName()}, nil))
 	}

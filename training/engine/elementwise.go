@@ -29,7 +29,7 @@ func (b *Builder) elementwise(op string, shape shapes.Shape, in []*node, attrs .
 }
 
 func (b *Builder) unary(t backends.OpType, x backends.Op, build func(x *node) *node) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -140,14 +140,14 @@ func (b *Builder) Log1p(x backends.Op) (backends.Op, error) {
 		one := b.scalar(x.shape.DType, 1)
 		u := b.pair("Add", x, one)
 		log, rest := b.simple("Log", u), b.pair("Sub", u, one)
-		small := b.choose(b.compare("Equal", u, one), x, b.pair("Div", b.pair("Mul", log, x), rest))
-		return b.choose(b.compare("Greater", x, one), log, small)
+		small := b.where(b.compare("Equal", u, one), x, b.pair("Div", b.pair("Mul", log, x), rest))
+		return b.where(b.compare("Greater", x, one), log, small)
 	})
 }
 
 // IsNaN implements backends.Builder.
 func (b *Builder) IsNaN(x backends.Op) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (b *Builder) IsNaN(x backends.Op) (backends.Op, error) {
 
 // IsFinite implements backends.Builder.
 func (b *Builder) IsFinite(x backends.Op) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func (b *Builder) test(op string, x *node) *node {
 
 // Identity implements backends.Builder.
 func (b *Builder) Identity(x backends.Op) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (b *Builder) Identity(x backends.Op) (backends.Op, error) {
 
 // ConvertDType implements backends.Builder.
 func (b *Builder) ConvertDType(x backends.Op, dtype dtypes.DType) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -216,6 +216,6 @@ func (b *Builder) compare(op string, x, y *node) *node {
 	return n
 }
 
-func (b *Builder) choose(cond, yes, no *node) *node {
+func (b *Builder) where(cond, yes, no *node) *node {
 	return b.elementwise("Where", yes.shape, []*node{cond, yes, no})
 }

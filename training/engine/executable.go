@@ -17,7 +17,7 @@ type Executable struct {
 	model   []byte
 
 	params, randoms []*node // what the ONNX graph takes, in this order
-	draws           []*draw
+	draws           []*rngDraw
 	inputNames      []string
 	outputs         []shapes.Shape // as GoMLX sees them
 	outputNames     []string
@@ -52,7 +52,7 @@ func (b *Backend) load(p *plan) (backends.Executable, error) {
 }
 
 // Finalize implements backends.Executable.
-func (e *Executable) Finalize() { e.backend.sessions.drop(e) }
+func (e *Executable) Finalize() { e.backend.sessions.unload(e) }
 
 // Inputs implements backends.Executable.
 func (e *Executable) Inputs() (names []string, inputShapes []shapes.Shape) {
@@ -95,11 +95,11 @@ func (e *Executable) Execute(inputs []backends.Buffer, donate []bool, _ backends
 		return nil, fmt.Errorf("engine: graph %q: %w", e.name, err)
 	}
 	for _, buf := range drawn {
-		e.backend.idle.put(buf)
+		e.backend.pool.put(buf)
 	}
 	for i, buf := range given {
 		if donate != nil && donate[i] {
-			e.backend.idle.put(buf)
+			e.backend.pool.put(buf)
 		}
 	}
 	return results, nil
@@ -111,7 +111,7 @@ func (e *Executable) run(in, out []onnx.Tensor) error {
 		return err
 	}
 	defer e.backend.sessions.release(s)
-	return s.program.Run(context.Background(), in, out)
+	return s.graph.Run(context.Background(), in, out)
 }
 
 func (e *Executable) check(inputs []backends.Buffer) ([]*buffer, error) {
@@ -120,7 +120,7 @@ func (e *Executable) check(inputs []backends.Buffer) ([]*buffer, error) {
 	}
 	given := make([]*buffer, len(inputs))
 	for i, in := range inputs {
-		buf, err := live(in)
+		buf, err := checkBuffer(in)
 		if err != nil {
 			return nil, fmt.Errorf("graph %q, input %s: %w", e.name, e.params[i].name, err)
 		}
@@ -150,14 +150,14 @@ func (e *Executable) drawAll(given []*buffer) map[*node]*buffer {
 			state = drawn[d.from].flat.([]uint64)
 		}
 		next, values := e.backend.allocate(d.next.shape), e.backend.allocate(d.values.shape)
-		copy(next.flat.([]uint64), bits(state, values.flat))
+		copy(next.flat.([]uint64), randomBits(state, values.flat))
 		drawn[d.next], drawn[d.values] = next, values
 	}
 	return drawn
 }
 
 func tensorOf(buf *buffer) onnx.Tensor {
-	dims := border(buf.shape.Dimensions)
+	dims := graphDims(buf.shape.Dimensions)
 	shape := make([]int64, len(dims))
 	for i, d := range dims {
 		shape[i] = int64(d)

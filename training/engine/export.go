@@ -99,11 +99,11 @@ func trace(ctx *context.Context, inputs []Input, size int, forward func(ctx *con
 	}
 	outs := forward(ctx, in)
 	g.Compile(outs...)
-	return t.last, bake(ctx, t.last, len(inputs))
+	return t.last, evaluateConstants(ctx, t.last, len(inputs))
 }
 
-// bake makes constants of the parameters behind the first n, which are variables of the context.
-func bake(ctx *context.Context, p *plan, n int) error {
+// evaluateConstants makes constants of the parameters behind the first n, which are variables of the context.
+func evaluateConstants(ctx *context.Context, p *plan, n int) error {
 	for _, param := range p.params[n:] {
 		var value *context.Variable
 		if ctx != nil {

@@ -36,7 +36,7 @@ func TestExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := onnxtest.Start(t).Compile(model, onnx.ProgramOptions{})
+	p, err := onnxtest.Start(t).LoadGraph(model, onnx.GraphOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,30 +6,30 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 )
 
-// maxIdle bounds the memory that waits to be used again, in bytes: about what one step of a small text
+// maxPooledBytes bounds the memory that waits to be used again, in bytes: about what one step of a small text
 // encoder gives back.
-const maxIdle = 512 << 20
+const maxPooledBytes = 512 << 20
 
-// idle keeps freed memory by type and length: the weights and moments of every step would otherwise be new
+// bufferPool keeps freed memory by type and length: the weights and moments of every step would otherwise be new
 // memory, which Go zeroes first. It is safe for concurrent use.
-type idle struct {
+type bufferPool struct {
 	mu    sync.Mutex
-	free  map[extent][]any
+	free  map[bufferKey][]any
 	bytes int
 }
 
-type extent struct {
+type bufferKey struct {
 	dtype dtypes.DType
 	size  int
 }
 
-func (e extent) bytes() int { return e.size * e.dtype.Size() }
+func (e bufferKey) bytes() int { return e.size * e.dtype.Size() }
 
 // take gives a slice of the type and length with undefined contents, nil if there is none.
-func (m *idle) take(dtype dtypes.DType, size int) any {
+func (m *bufferPool) take(dtype dtypes.DType, size int) any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := extent{dtype, size}
+	key := bufferKey{dtype, size}
 	list := m.free[key]
 	if len(list) == 0 {
 		return nil
@@ -44,14 +44,14 @@ func (m *idle) take(dtype dtypes.DType, size int) any {
 
 // put takes the buffer's memory. When there would be too much, all that waits is let go: most likely it is
 // of shapes that do not come any more.
-func (m *idle) put(buf *buffer) {
+func (m *bufferPool) put(buf *buffer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := extent{buf.shape.DType, buf.shape.Size()}
-	if m.bytes+key.bytes() > maxIdle || m.free == nil {
-		m.free, m.bytes = map[extent][]any{}, 0
+	key := bufferKey{buf.shape.DType, buf.shape.Size()}
+	if m.bytes+key.bytes() > maxPooledBytes || m.free == nil {
+		m.free, m.bytes = map[bufferKey][]any{}, 0
 	}
-	if key.bytes() <= maxIdle {
+	if key.bytes() <= maxPooledBytes {
 		m.free[key] = append(m.free[key], buf.flat)
 		m.bytes += key.bytes()
 	}

@@ -14,7 +14,7 @@ import (
 // Gather implements backends.Builder for whole rows along the leading axes, which is what graph.Gather
 // asks for. An index out of range is moved to the nearest row, as GoMLX defines it.
 func (b *Builder) Gather(operand, startIndices backends.Op, indexVectorAxis int, offsetOutputAxes, collapsedSliceAxes, startIndexMap, sliceSizes []int, indicesAreSorted bool) (backends.Op, error) {
-	in, err := b.own(operand, startIndices)
+	in, err := b.nodesOf(operand, startIndices)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (b *Builder) ScatterMin(operand, scatterIndices, updates backends.Op, index
 // scatter uses ScatterElements. ONNX Runtime's ScatterND would need no widened indices, but with several
 // threads it loses updates where an index comes twice.
 func (b *Builder) scatter(reduction string, operand, scatterIndices, updates backends.Op, indexVectorAxis int, updateWindowAxes, insertedWindowAxes, scatterAxesToOperandAxes []int) (backends.Op, error) {
-	in, err := b.own(operand, scatterIndices, updates)
+	in, err := b.nodesOf(operand, scatterIndices, updates)
 	if err != nil {
 		return nil, err
 	}

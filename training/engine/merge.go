@@ -85,7 +85,7 @@ func (x *exporter) name(n *node) string {
 func (x *exporter) node(i int) error {
 	n := x.plans[0].nodes[i]
 	for _, p := range x.plans[1:] {
-		if len(p.nodes) != len(x.plans[0].nodes) || !alike(n, p.nodes[i]) {
+		if len(p.nodes) != len(x.plans[0].nodes) || !sameOp(n, p.nodes[i]) {
 			return fmt.Errorf("the graph's structure depends on the batch's size, at %s", n)
 		}
 	}
@@ -104,8 +104,8 @@ func (x *exporter) node(i int) error {
 	return nil
 }
 
-// alike tells whether two traces' nodes are the same but for sizes.
-func alike(a, b *node) bool {
+// sameOp tells whether two traces' nodes are the same but for sizes.
+func sameOp(a, b *node) bool {
 	if a.id != b.id || a.kind != b.kind || a.op != b.op || a.shape.DType != b.shape.DType || len(a.in) != len(b.in) || !reflect.DeepEqual(a.attrs, b.attrs) {
 		return false
 	}
@@ -127,9 +127,9 @@ func (x *exporter) constant(a, b, c *node) error {
 	if !slices.Equal(a.dims, b.dims) || dtype == dtypes.Bool {
 		return fmt.Errorf("a constant of shape %v grows with the batch; compute it in the graph", a.dims)
 	}
-	line, inverse := fit(false, a, b, c), false
+	line, inverse := fitLinear(false, a, b, c), false
 	if line == nil && !dtype.IsInt() {
-		line, inverse = fit(true, a, b, c), true
+		line, inverse = fitLinear(true, a, b, c), true
 	}
 	if line == nil {
 		return fmt.Errorf("a constant that is %v, %v and %v at batches of %v is not linear in the batch's size", a.data, b.data, c.data, traceSizes)
@@ -150,13 +150,13 @@ func (x *exporter) constant(a, b, c *node) error {
 	return nil
 }
 
-// line says how a constant's elements follow from the batch's size: slope times size, plus start.
-type line struct{ slope, start []float64 }
+// linearFit says how a constant's elements follow from the batch's size: slope times size, plus start.
+type linearFit struct{ slope, start []float64 }
 
-// fit finds the line through a constant's values, or the inverses of them, at the traced sizes; nil if there
+// fitLinear finds the line through a constant's values, or the inverses of them, at the traced sizes; nil if there
 // is none. Its numbers must be whole, as those that count something are: a line through rounded float32
 // would be too far off at the other end.
-func fit(inverse bool, traces ...*node) *line {
+func fitLinear(inverse bool, traces ...*node) *linearFit {
 	var at [3][]float64
 	for k, n := range traces {
 		at[k] = numbers(n.data)
@@ -166,7 +166,7 @@ func fit(inverse bool, traces ...*node) *line {
 			}
 		}
 	}
-	l := &line{slope: make([]float64, len(at[0])), start: make([]float64, len(at[0]))}
+	l := &linearFit{slope: make([]float64, len(at[0])), start: make([]float64, len(at[0]))}
 	first, last := float64(traceSizes[0]), float64(traceSizes[2])
 	for i := range l.slope {
 		l.slope[i] = math.Round((at[2][i] - at[0][i]) / (last - first))

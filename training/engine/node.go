@@ -38,8 +38,8 @@ type node struct {
 
 	data any // constant: a slice of shape.DType's elements
 
-	name string // parameter
-	draw *draw  // random
+	name string   // parameter
+	draw *rngDraw // random
 }
 
 func (n *node) String() string { return fmt.Sprintf("%s#%d%v", n.op, n.id, n.shape) }
@@ -136,8 +136,8 @@ func (b *Builder) permute(n *node, perm []int) *node {
 	return b.add(&node{op: "Transpose", shape: shape, dims: dims, in: []*node{n}, attrs: []attr{{"perm", slices.Clone(perm)}}})
 }
 
-// own checks that an operand is a node of this builder.
-func (b *Builder) own(ops ...backends.Op) ([]*node, error) {
+// nodesOf checks that an operand is a node of this builder.
+func (b *Builder) nodesOf(ops ...backends.Op) ([]*node, error) {
 	out := make([]*node, len(ops))
 	for i, op := range ops {
 		n, ok := op.(*node)
@@ -154,32 +154,32 @@ func (b *Builder) own(ops ...backends.Op) ([]*node, error) {
 func bytesOf(data any) []byte {
 	switch s := data.(type) {
 	case []float32:
-		return view(s)
+		return asBytes(s)
 	case []float64:
-		return view(s)
+		return asBytes(s)
 	case []int64:
-		return view(s)
+		return asBytes(s)
 	case []int32:
-		return view(s)
+		return asBytes(s)
 	case []int16:
-		return view(s)
+		return asBytes(s)
 	case []int8:
-		return view(s)
+		return asBytes(s)
 	case []uint64:
-		return view(s)
+		return asBytes(s)
 	case []uint32:
-		return view(s)
+		return asBytes(s)
 	case []uint16:
-		return view(s)
+		return asBytes(s)
 	case []uint8:
 		return s
 	case []bool:
-		return view(s)
+		return asBytes(s)
 	}
 	return nil
 }
 
-func view[T any](s []T) []byte {
+func asBytes[T any](s []T) []byte {
 	if len(s) == 0 {
 		return nil
 	}

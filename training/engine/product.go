@@ -136,7 +136,7 @@ func (b *Builder) arranged(x *node, groups ...[]int) *node {
 
 // Dot implements backends.Builder.
 func (b *Builder) Dot(lhs, rhs backends.Op) (backends.Op, error) {
-	in, err := b.own(lhs, rhs)
+	in, err := b.nodesOf(lhs, rhs)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (b *Builder) Dot(lhs, rhs backends.Op) (backends.Op, error) {
 
 // DotGeneral implements backends.Builder.
 func (b *Builder) DotGeneral(lhs backends.Op, lhsContractingAxes, lhsBatchAxes []int, rhs backends.Op, rhsContractingAxes, rhsBatchAxes []int) (backends.Op, error) {
-	in, err := b.own(lhs, rhs)
+	in, err := b.nodesOf(lhs, rhs)
 	if err != nil {
 		return nil, err
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// draw is one call of RNGBitGenerator. It is made in Go before the graph runs, and its two results enter
+// rngDraw is one call of RNGBitGenerator. It is made in Go before the graph runs, and its two results enter
 // the graph as inputs: ONNX's own generators have no state that could be kept, and cannot be repeated.
-type draw struct {
+type rngDraw struct {
 	from         *node // the state before: a parameter, a constant or another draw's next
 	next, values *node // the state after and the random bits, both of kind random
 }
@@ -19,7 +19,7 @@ type draw struct {
 // RNGBitGenerator implements backends.Builder for uint32 and uint64 bits from a state that is a parameter,
 // a constant or what another draw left. The same state always gives the same bits.
 func (b *Builder) RNGBitGenerator(state backends.Op, shape shapes.Shape) (newState, values backends.Op, err error) {
-	in, err := b.own(state)
+	in, err := b.nodesOf(state)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -33,14 +33,14 @@ func (b *Builder) RNGBitGenerator(state backends.Op, shape shapes.Shape) (newSta
 	if shape.DType != dtypes.Uint32 && shape.DType != dtypes.Uint64 {
 		return nil, nil, fmt.Errorf("engine: random bits come as uint32 or uint64, not %s", shape.DType)
 	}
-	d := &draw{from: n}
+	d := &rngDraw{from: n}
 	d.next = b.add(&node{kind: random, shape: n.shape, draw: d})
 	d.values = b.add(&node{kind: random, shape: shape, draw: d})
 	return d.next, d.values, nil
 }
 
-// bits fills flat (uint32 or uint64) from a state and gives the state after.
-func bits(state []uint64, flat any) (next []uint64) {
+// randomBits fills flat (uint32 or uint64) from a state and gives the state after.
+func randomBits(state []uint64, flat any) (next []uint64) {
 	source := rand.NewPCG(state[0]^state[2]*0x9e3779b97f4a7c15, state[1])
 	next = []uint64{source.Uint64(), source.Uint64(), state[2] + 1}
 	switch out := flat.(type) {

@@ -35,7 +35,7 @@ func (b *Builder) ReduceMin(x backends.Op, axes ...int) (backends.Op, error) {
 
 // ReduceProduct implements backends.Builder.
 func (b *Builder) ReduceProduct(x backends.Op, axes ...int) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (b *Builder) reduce(op string, x backends.Op, axes []int) (backends.Op, err
 
 // reduction checks the operand and the axes (none: all) and gives the result's shape.
 func (b *Builder) reduction(x backends.Op, axes []int) (*node, []int, shapes.Shape, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, nil, shapes.Shape{}, err
 	}

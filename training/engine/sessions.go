@@ -21,10 +21,10 @@ type sessions struct {
 
 // session is a loaded executable. Its fields but program are guarded by sessions.mu.
 type session struct {
-	of      *Executable
-	program *onnx.Program
-	users   int
-	dropped bool // to be closed when the last user is done
+	executable *Executable
+	graph      *onnx.Graph
+	users      int
+	unloaded   bool // to be closed when the last user is done
 }
 
 // acquire gives the executable's session, loading it if need be. The caller releases it.
@@ -34,18 +34,18 @@ func (s *sessions) acquire(e *Executable) (*session, error) {
 	if s.closed {
 		return nil, fmt.Errorf("the backend is finalized")
 	}
-	i := slices.IndexFunc(s.loaded, func(l *session) bool { return l.of == e })
+	i := slices.IndexFunc(s.loaded, func(l *session) bool { return l.executable == e })
 	var found *session
 	if i >= 0 {
 		found = s.loaded[i]
 		s.loaded = slices.Delete(s.loaded, i, i+1)
 	} else {
-		s.shrink(s.limit - 1)
-		program, err := s.rt.Compile(e.model, onnx.ProgramOptions{Inputs: e.inputNames, Outputs: e.outputNames, Threads: s.threads})
+		s.evict(s.limit - 1)
+		program, err := s.rt.LoadGraph(e.model, onnx.GraphOptions{Inputs: e.inputNames, Outputs: e.outputNames, Threads: s.threads})
 		if err != nil {
 			return nil, err
 		}
-		found = &session{of: e, program: program}
+		found = &session{executable: e, graph: program}
 	}
 	s.loaded = slices.Insert(s.loaded, 0, found)
 	found.users++
@@ -56,32 +56,32 @@ func (s *sessions) release(l *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.users--
-	if l.dropped && l.users == 0 {
-		l.program.Close()
+	if l.unloaded && l.users == 0 {
+		l.graph.Close()
 	}
-	s.shrink(s.limit)
+	s.evict(s.limit)
 }
 
-// shrink closes the sessions that were unused for longest until n are left, sparing those in use.
-func (s *sessions) shrink(n int) {
+// evict closes the sessions that were unused for longest until n are left, sparing those in use.
+func (s *sessions) evict(n int) {
 	for i := len(s.loaded) - 1; i >= 0 && len(s.loaded) > n; i-- {
 		if l := s.loaded[i]; l.users == 0 {
-			l.program.Close()
+			l.graph.Close()
 			s.loaded = slices.Delete(s.loaded, i, i+1)
 		}
 	}
 }
 
-// drop unloads the executable.
-func (s *sessions) drop(e *Executable) {
+// unload unloads the executable.
+func (s *sessions) unload(e *Executable) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.loaded = slices.DeleteFunc(s.loaded, func(l *session) bool {
-		if l.of != e {
+		if l.executable != e {
 			return false
 		}
-		if l.dropped = true; l.users == 0 {
-			l.program.Close()
+		if l.unloaded = true; l.users == 0 {
+			l.graph.Close()
 		}
 		return true
 	})
@@ -92,7 +92,7 @@ func (s *sessions) closeAll() {
 	defer s.mu.Unlock()
 	s.closed = true
 	for _, l := range s.loaded {
-		l.program.Close()
+		l.graph.Close()
 	}
 	s.loaded = nil
 }

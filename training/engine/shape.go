@@ -12,7 +12,7 @@ import (
 
 // BroadcastInDim implements backends.Builder. Nothing is repeated yet: see node.
 func (b *Builder) BroadcastInDim(x backends.Op, outputShape shapes.Shape, broadcastAxes []int) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (b *Builder) BroadcastInDim(x backends.Op, outputShape shapes.Shape, broadc
 
 // Reshape implements backends.Builder.
 func (b *Builder) Reshape(x backends.Op, dimensions ...int) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (b *Builder) Reshape(x backends.Op, dimensions ...int) (backends.Op, error)
 
 // Transpose implements backends.Builder.
 func (b *Builder) Transpose(x backends.Op, permutation ...int) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (b *Builder) Transpose(x backends.Op, permutation ...int) (backends.Op, err
 
 // Concatenate implements backends.Builder.
 func (b *Builder) Concatenate(axis int, operands ...backends.Op) (backends.Op, error) {
-	in, err := b.own(operands...)
+	in, err := b.nodesOf(operands...)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (b *Builder) Concatenate(axis int, operands ...backends.Op) (backends.Op, e
 
 // Slice implements backends.Builder.
 func (b *Builder) Slice(x backends.Op, starts, limits, strides []int) (backends.Op, error) {
-	in, err := b.own(x)
+	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (b *Builder) cut(n *node, shape shapes.Shape, starts, limits, strides []int
 
 // Pad implements backends.Builder. Negative padding is not taken.
 func (b *Builder) Pad(x, fillValue backends.Op, axesConfig ...backends.PadAxis) (backends.Op, error) {
-	in, err := b.own(x, fillValue)
+	in, err := b.nodesOf(x, fillValue)
 	if err != nil {
 		return nil, err
 	}

@@ -19,10 +19,10 @@ import (
 type Model struct {
 	Nodes []*Node // in the order of the file, in which each comes after what it reads
 
-	weights   []*weight
-	byName    map[string]*weight
-	graphRest []byte // the graph's other fields
-	rest      []byte // the model's other fields
+	weights          []*weight
+	byName           map[string]*weight
+	otherGraphFields []byte // the graph's other fields
+	otherFields      []byte // the model's other fields
 }
 
 // Node is one operation. Inputs and Outputs are names of values.
@@ -30,16 +30,16 @@ type Node struct {
 	Op              string
 	Inputs, Outputs []string
 
-	rest []byte // name, attributes and what else there is
+	otherFields []byte // name, attributes and what else there is
 }
 
 // weight is an initializer.
 type weight struct {
-	name string
-	dims []int
-	kind uint64 // ONNX's number of the element type
-	data []byte // little endian, nil where the numbers are in rest
-	rest []byte // other fields: what it is for, and numbers in another form
+	name        string
+	dims        []int
+	elemType    uint64 // ONNX's number of the element type
+	data        []byte // little endian, nil where the numbers are in rest
+	otherFields []byte // other fields: what it is for, and numbers in another form
 }
 
 // ONNX's numbers of element types, and of the fields that are read.
@@ -56,21 +56,21 @@ const (
 	nodeOutput = 2
 	nodeOp     = 4
 
-	tensorDims      = 1
-	tensorType      = 2
-	tensorFloats    = 4
-	tensorName      = 8
-	tensorRaw       = 9
-	tensorElsewhere = 14
+	tensorDims         = 1
+	tensorType         = 2
+	tensorFloats       = 4
+	tensorName         = 8
+	tensorRaw          = 9
+	tensorDataLocation = 14
 )
 
 // Parse reads a model. The data must not change while the model is used.
 func Parse(data []byte) (*Model, error) {
 	m := &Model{byName: map[string]*weight{}}
 	found := false
-	err := fields(data, func(n protowire.Number, whole, value []byte) error {
+	err := walkFields(data, func(n protowire.Number, whole, value []byte) error {
 		if n != modelGraph {
-			m.rest = append(m.rest, whole...)
+			m.otherFields = append(m.otherFields, whole...)
 			return nil
 		}
 		found = true
@@ -85,8 +85,8 @@ func Parse(data []byte) (*Model, error) {
 	return m, nil
 }
 
-// fields walks a message: whole is a field with its tag, value the bytes of a length-delimited one, else nil.
-func fields(b []byte, use func(n protowire.Number, whole, value []byte) error) error {
+// walkFields walks a message: whole is a field with its tag, value the bytes of a length-delimited one, else nil.
+func walkFields(b []byte, use func(n protowire.Number, whole, value []byte) error) error {
 	for len(b) > 0 {
 		n, kind, head := protowire.ConsumeTag(b)
 		if head < 0 {
@@ -109,7 +109,7 @@ func fields(b []byte, use func(n protowire.Number, whole, value []byte) error) e
 }
 
 func (m *Model) parseGraph(b []byte) error {
-	return fields(b, func(n protowire.Number, whole, value []byte) error {
+	return walkFields(b, func(n protowire.Number, whole, value []byte) error {
 		switch n {
 		case graphNode:
 			node := &Node{}
@@ -122,14 +122,14 @@ func (m *Model) parseGraph(b []byte) error {
 			}
 			m.weights, m.byName[w.name] = append(m.weights, w), w
 		default:
-			m.graphRest = append(m.graphRest, whole...)
+			m.otherGraphFields = append(m.otherGraphFields, whole...)
 		}
 		return nil
 	})
 }
 
 func (n *Node) parse(b []byte) error {
-	return fields(b, func(f protowire.Number, whole, value []byte) error {
+	return walkFields(b, func(f protowire.Number, whole, value []byte) error {
 		switch f {
 		case nodeInput:
 			n.Inputs = append(n.Inputs, string(value))
@@ -138,7 +138,7 @@ func (n *Node) parse(b []byte) error {
 		case nodeOp:
 			n.Op = string(value)
 		default:
-			n.rest = append(n.rest, whole...)
+			n.otherFields = append(n.otherFields, whole...)
 		}
 		return nil
 	})
@@ -146,16 +146,16 @@ func (n *Node) parse(b []byte) error {
 
 func (w *weight) parse(b []byte) error {
 	var floats []byte
-	err := fields(b, func(n protowire.Number, whole, value []byte) error {
+	err := walkFields(b, func(n protowire.Number, whole, value []byte) error {
 		switch n {
 		case tensorDims:
-			dims, err := integers(whole, value)
+			dims, err := parseIntegers(whole, value)
 			w.dims = append(w.dims, dims...)
 			return err
 		case tensorType:
-			kind, err := integers(whole, value)
+			kind, err := parseIntegers(whole, value)
 			if err == nil && len(kind) == 1 {
-				w.kind = uint64(kind[0])
+				w.elemType = uint64(kind[0])
 			}
 			return err
 		case tensorFloats:
@@ -170,12 +170,12 @@ func (w *weight) parse(b []byte) error {
 			w.name = string(value)
 		case tensorRaw:
 			w.data = value
-		case tensorElsewhere:
-			if where, err := integers(whole, value); err != nil || len(where) == 1 && where[0] != 0 {
+		case tensorDataLocation:
+			if where, err := parseIntegers(whole, value); err != nil || len(where) == 1 && where[0] != 0 {
 				return errors.New("it is in a file of its own, which is not supported")
 			}
 		default:
-			w.rest = append(w.rest, whole...)
+			w.otherFields = append(w.otherFields, whole...)
 		}
 		return nil
 	})
@@ -185,8 +185,8 @@ func (w *weight) parse(b []byte) error {
 	return err
 }
 
-// integers reads a field of one integer, or of packed ones.
-func integers(whole, packed []byte) (out []int, err error) {
+// parseIntegers reads a field of one integer, or of packed ones.
+func parseIntegers(whole, packed []byte) (out []int, err error) {
 	if packed == nil {
 		_, _, head := protowire.ConsumeTag(whole)
 		packed = whole[head:]
@@ -205,43 +205,43 @@ func integers(whole, packed []byte) (out []int, err error) {
 func (m *Model) Bytes() []byte {
 	var graph []byte
 	for _, n := range m.Nodes {
-		graph = message(graph, graphNode, n.bytes())
+		graph = appendMessage(graph, graphNode, n.bytes())
 	}
 	for _, w := range m.weights {
-		graph = message(graph, graphInitializer, w.bytes())
+		graph = appendMessage(graph, graphInitializer, w.bytes())
 	}
-	graph = append(graph, m.graphRest...)
-	return message(slices.Clone(m.rest), modelGraph, graph)
+	graph = append(graph, m.otherGraphFields...)
+	return appendMessage(slices.Clone(m.otherFields), modelGraph, graph)
 }
 
-func message(b []byte, n protowire.Number, value []byte) []byte {
+func appendMessage(b []byte, n protowire.Number, value []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), value)
 }
 
 func (n *Node) bytes() (b []byte) {
 	for _, s := range n.Inputs {
-		b = message(b, nodeInput, []byte(s))
+		b = appendMessage(b, nodeInput, []byte(s))
 	}
 	for _, s := range n.Outputs {
-		b = message(b, nodeOutput, []byte(s))
+		b = appendMessage(b, nodeOutput, []byte(s))
 	}
-	return append(message(b, nodeOp, []byte(n.Op)), n.rest...)
+	return append(appendMessage(b, nodeOp, []byte(n.Op)), n.otherFields...)
 }
 
 func (w *weight) bytes() (b []byte) {
 	for _, d := range w.dims {
 		b = protowire.AppendVarint(protowire.AppendTag(b, tensorDims, protowire.VarintType), uint64(d))
 	}
-	b = protowire.AppendVarint(protowire.AppendTag(b, tensorType, protowire.VarintType), w.kind)
-	b = message(b, tensorName, []byte(w.name))
+	b = protowire.AppendVarint(protowire.AppendTag(b, tensorType, protowire.VarintType), w.elemType)
+	b = appendMessage(b, tensorName, []byte(w.name))
 	if w.data != nil {
-		b = message(b, tensorRaw, w.data)
+		b = appendMessage(b, tensorRaw, w.data)
 	}
-	return append(b, w.rest...)
+	return append(b, w.otherFields...)
 }
 
-// Names lists the model's weights, in the order of the file.
-func (m *Model) Names() []string {
+// WeightNames lists the model's weights, in the order of the file.
+func (m *Model) WeightNames() []string {
 	names := make([]string, len(m.weights))
 	for i, w := range m.weights {
 		names[i] = w.name
@@ -252,7 +252,7 @@ func (m *Model) Names() []string {
 // Floats returns a copy of a weight of 32-bit floats with its shape, nil where the model has no such weight.
 func (m *Model) Floats(name string) (values []float32, dims []int) {
 	w := m.byName[name]
-	if w == nil || w.kind != float32Type || len(w.data)%4 != 0 {
+	if w == nil || w.elemType != float32Type || len(w.data)%4 != 0 {
 		return nil, nil
 	}
 	values = make([]float32, len(w.data)/4)
@@ -275,7 +275,7 @@ func (m *Model) Floats(name string) (values []float32, dims []int) {
 // SetFloats gives a weight new values; there must be as many as it has.
 func (m *Model) SetFloats(name string, values []float32) error {
 	w := m.byName[name]
-	if w == nil || w.kind != float32Type || len(w.data) != 4*len(values) {
+	if w == nil || w.elemType != float32Type || len(w.data) != 4*len(values) {
 		return fmt.Errorf("onnxfile: the model has no weight %q of %d floats", name, len(values))
 	}
 	w.data = floatBytes(values)

@@ -30,16 +30,16 @@ func parse(t testing.TB, data []byte) *onnxfile.Model {
 }
 
 // encode gives the texts' vectors by an encoder with the given model.
-func encode(t testing.TB, f *onnx.Files, model []byte) [][]float32 {
+func encode(t testing.TB, f *onnx.EncoderFiles, model []byte) [][]float32 {
 	t.Helper()
 	changed := *f
 	changed.Model = model
-	return onnxtest.Vectors(t, &changed, texts...)
+	return onnxtest.EncodeTexts(t, &changed, texts...)
 }
 
 // A model that is read and written gives the same vectors, bit for bit; with a weight changed, others.
 func TestRoundTrip(t *testing.T) {
-	f := onnxtest.Files(t, "fp32")
+	f := onnxtest.EncoderFiles(t, "fp32")
 	m := parse(t, f.Model)
 	want := encode(t, f, f.Model)
 	again := m.Bytes()
@@ -70,7 +70,7 @@ func TestRoundTrip(t *testing.T) {
 
 // A quantised model is a quarter of the size, and gives nearly the same vectors.
 func TestQuantise(t *testing.T) {
-	f := onnxtest.Files(t, "fp32")
+	f := onnxtest.EncoderFiles(t, "fp32")
 	m := parse(t, f.Model)
 	small, err := m.Quantise()
 	if err != nil {
@@ -94,7 +94,7 @@ func TestQuantise(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	m := parse(t, onnxtest.Files(t, "fp32").Model)
+	m := parse(t, onnxtest.EncoderFiles(t, "fp32").Model)
 	for name, err := range map[string]error{
 		"no such weight": m.SetFloats("nothing", []float32{1}), "too few": m.SetFloats("embeddings.LayerNorm.bias", []float32{1}),
 	} {
@@ -105,14 +105,14 @@ func TestErrors(t *testing.T) {
 	if v, dims := m.Floats("nothing"); v != nil || dims != nil {
 		t.Errorf("%v %v", v, dims)
 	}
-	if !slices.Contains(m.Names(), "embeddings.word_embeddings.weight") {
+	if !slices.Contains(m.WeightNames(), "embeddings.word_embeddings.weight") {
 		t.Error("a weight's name is missing")
 	}
 }
 
 // FuzzParse: no bytes make the parser panic, and what it takes it can write and read again.
 func FuzzParse(f *testing.F) {
-	whole, err := os.ReadFile(filepath.Join(onnxtest.Cache(), "encoder", "fp32", "model.onnx"))
+	whole, err := os.ReadFile(filepath.Join(onnxtest.CacheDir(), "encoder", "fp32", "model.onnx"))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, name := range m.Names() {
+		for _, name := range m.WeightNames() {
 			m.Floats(name)
 		}
 		_, _ = m.Quantise()

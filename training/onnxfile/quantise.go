@@ -7,16 +7,16 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// levels is the largest magnitude of a quantised weight. It is half of what a byte holds: processors without VNNI add
+// maxQuantised is the largest magnitude of a quantised weight. It is half of what a byte holds: processors without VNNI add
 // two products of an unsigned and a signed byte in 16 bits, which overflow with more, and a file must give the same
 // vectors wherever it is served.
-const levels = 63
+const maxQuantised = 63
 
 // Quantise writes the model with the weights of its matrix products and embedding tables as 8-bit integers; the model
 // itself stays as it is. A product's weights are scaled by column, and what they are applied to is quantised when it
 // comes (ONNX's DynamicQuantizeLinear); a table is scaled by row. A weight that is read in two places stays as it is.
 func (m *Model) Quantise() ([]byte, error) {
-	q := &quantiser{from: m, to: &Model{byName: map[string]*weight{}, graphRest: m.graphRest, rest: m.rest}, readers: map[string]int{}, quantised: map[string]bool{}}
+	q := &quantiser{source: m, target: &Model{byName: map[string]*weight{}, otherGraphFields: m.otherGraphFields, otherFields: m.otherFields}, readers: map[string]int{}, quantised: map[string]bool{}}
 	for _, n := range m.Nodes {
 		for _, in := range n.Inputs {
 			q.readers[in]++
@@ -24,55 +24,55 @@ func (m *Model) Quantise() ([]byte, error) {
 	}
 	for _, n := range m.Nodes {
 		switch {
-		case n.Op == "MatMul" && q.fits(n, 1):
-			q.product(n)
-		case n.Op == "Gather" && n.axis() == 0 && q.fits(n, 0):
-			q.lookup(n)
+		case n.Op == "MatMul" && q.isQuantisable(n, 1):
+			q.quantiseMatMul(n)
+		case n.Op == "Gather" && n.axis() == 0 && q.isQuantisable(n, 0):
+			q.quantiseGather(n)
 		default:
-			q.to.Nodes = append(q.to.Nodes, n)
+			q.target.Nodes = append(q.target.Nodes, n)
 		}
 	}
-	if len(q.to.weights) == 0 {
+	if len(q.target.weights) == 0 {
 		return nil, errors.New("onnxfile: the model has no matrix products or tables of floats that could be quantised")
 	}
 	for _, w := range m.weights {
 		if !q.quantised[w.name] {
-			q.to.weights = append(q.to.weights, w)
+			q.target.weights = append(q.target.weights, w)
 		}
 	}
-	return q.to.Bytes(), nil
+	return q.target.Bytes(), nil
 }
 
 // quantiser is one model on its way into another.
 type quantiser struct {
-	from, to  *Model
-	readers   map[string]int  // of a value
-	quantised map[string]bool // values that are there as integers: weights that went, and what products are applied to
+	source, target *Model
+	readers        map[string]int  // of a value
+	quantised      map[string]bool // values that are there as integers: weights that went, and what products are applied to
 }
 
-// fits reports whether a node of two inputs and an output reads a table of floats as the given one, and alone.
-func (q *quantiser) fits(n *Node, input int) bool {
+// isQuantisable reports whether a node of two inputs and an output reads a table of floats as the given one, and alone.
+func (q *quantiser) isQuantisable(n *Node, input int) bool {
 	if len(n.Inputs) != 2 || len(n.Outputs) != 1 || q.readers[n.Inputs[input]] != 1 {
 		return false
 	}
-	values, dims := q.from.Floats(n.Inputs[input])
+	values, dims := q.source.Floats(n.Inputs[input])
 	return values != nil && len(dims) == 2 && dims[1] > 1
 }
 
 // axis is a node's attribute of that name, 0 without one.
 func (n *Node) axis() (axis int) {
 	const attribute, attributeName, attributeInt = 5, 1, 3
-	_ = fields(n.rest, func(f protowire.Number, _, value []byte) error {
+	_ = walkFields(n.otherFields, func(f protowire.Number, _, value []byte) error {
 		if f != attribute {
 			return nil
 		}
 		name, v := "", 0
-		err := fields(value, func(f protowire.Number, whole, value []byte) error {
+		err := walkFields(value, func(f protowire.Number, whole, value []byte) error {
 			switch f {
 			case attributeName:
 				name = string(value)
 			case attributeInt:
-				if i, err := integers(whole, value); err == nil && len(i) == 1 {
+				if i, err := parseIntegers(whole, value); err == nil && len(i) == 1 {
 					v = i[0]
 				}
 			}
@@ -86,53 +86,53 @@ func (n *Node) axis() (axis int) {
 	return axis
 }
 
-func (q *quantiser) node(op, output string, inputs ...string) string {
-	q.to.Nodes = append(q.to.Nodes, &Node{Op: op, Inputs: inputs, Outputs: []string{output}})
+func (q *quantiser) addNode(op, output string, inputs ...string) string {
+	q.target.Nodes = append(q.target.Nodes, &Node{Op: op, Inputs: inputs, Outputs: []string{output}})
 	return output
 }
 
 // Suffixes of what a value becomes.
 const (
-	asIntegers = "_quantised"
-	itsScale   = "_scale"
-	itsZero    = "_zero"
+	quantisedSuffix = "_quantised"
+	scaleSuffix     = "_scale"
+	zeroPointSuffix = "_zero"
 )
 
-// product is x W: (quantised x · quantised W) times the scale of x times the columns' scales.
-func (q *quantiser) product(n *Node) {
+// quantiseMatMul is x W: (quantised x · quantised W) times the scale of x times the columns' scales.
+func (q *quantiser) quantiseMatMul(n *Node) {
 	x, w, out := n.Inputs[0], n.Inputs[1], n.Outputs[0]
 	if !q.quantised[x] {
 		q.quantised[x] = true
-		q.to.Nodes = append(q.to.Nodes, &Node{Op: "DynamicQuantizeLinear", Inputs: []string{x}, Outputs: []string{x + asIntegers, x + itsScale, x + itsZero}})
+		q.target.Nodes = append(q.target.Nodes, &Node{Op: "DynamicQuantizeLinear", Inputs: []string{x}, Outputs: []string{x + quantisedSuffix, x + scaleSuffix, x + zeroPointSuffix}})
 	}
-	values, dims := q.from.Floats(w)
-	q.scaled(w, values, dims, 1, dims[1])
-	sum := q.node("MatMulInteger", out+"_sum", x+asIntegers, w+asIntegers, x+itsZero)
-	scale := q.node("Mul", out+"_both_scales", x+itsScale, w+itsScale)
-	q.node("Mul", out, q.cast(sum), scale)
+	values, dims := q.source.Floats(w)
+	q.addQuantised(w, values, dims, 1, dims[1])
+	sum := q.addNode("MatMulInteger", out+"_sum", x+quantisedSuffix, w+quantisedSuffix, x+zeroPointSuffix)
+	scale := q.addNode("Mul", out+"_both_scales", x+scaleSuffix, w+scaleSuffix)
+	q.addNode("Mul", out, q.addCast(sum), scale)
 }
 
-// lookup is a table's rows times their scales.
-func (q *quantiser) lookup(n *Node) {
+// quantiseGather is a table's rows times their scales.
+func (q *quantiser) quantiseGather(n *Node) {
 	table, at, out := n.Inputs[0], n.Inputs[1], n.Outputs[0]
-	values, dims := q.from.Floats(table)
-	q.scaled(table, values, dims, 0, dims[0], 1)
-	rows := q.node("Gather", out+"_rows", table+asIntegers, at)
-	scale := q.node("Gather", out+"_row_scales", table+itsScale, at)
-	q.node("Mul", out, q.cast(rows), scale)
+	values, dims := q.source.Floats(table)
+	q.addQuantised(table, values, dims, 0, dims[0], 1)
+	rows := q.addNode("Gather", out+"_rows", table+quantisedSuffix, at)
+	scale := q.addNode("Gather", out+"_row_scales", table+scaleSuffix, at)
+	q.addNode("Mul", out, q.addCast(rows), scale)
 }
 
-func (q *quantiser) cast(value string) string {
+func (q *quantiser) addCast(value string) string {
 	const to, attribute, kindOfInt = "to", 5, 2
-	a := message(nil, 1, []byte(to))
+	a := appendMessage(nil, 1, []byte(to))
 	a = protowire.AppendVarint(protowire.AppendTag(a, 3, protowire.VarintType), float32Type)
 	a = protowire.AppendVarint(protowire.AppendTag(a, 20, protowire.VarintType), kindOfInt)
-	q.to.Nodes = append(q.to.Nodes, &Node{Op: "Cast", Inputs: []string{value}, Outputs: []string{value + "_float"}, rest: message(nil, attribute, a)})
+	q.target.Nodes = append(q.target.Nodes, &Node{Op: "Cast", Inputs: []string{value}, Outputs: []string{value + "_float"}, otherFields: appendMessage(nil, attribute, a)})
 	return value + "_float"
 }
 
-// scaled writes a weight as integers and one scale for each place of the given axis, in the given shape.
-func (q *quantiser) scaled(name string, values []float32, dims []int, axis int, shape ...int) {
+// addQuantised writes a weight as integers and one scale for each place of the given axis, in the given shape.
+func (q *quantiser) addQuantised(name string, values []float32, dims []int, axis int, shape ...int) {
 	q.quantised[name] = true
 	largest := make([]float32, dims[axis])
 	place := func(i int) int {
@@ -146,7 +146,7 @@ func (q *quantiser) scaled(name string, values []float32, dims []int, axis int, 
 	}
 	scales := make([]float32, len(largest))
 	for i, v := range largest {
-		if scales[i] = v / levels; v == 0 {
+		if scales[i] = v / maxQuantised; v == 0 {
 			scales[i] = 1
 		}
 	}
@@ -154,7 +154,7 @@ func (q *quantiser) scaled(name string, values []float32, dims []int, axis int, 
 	for i, v := range values {
 		data[i] = byte(int8(math.RoundToEven(float64(v / scales[place(i)]))))
 	}
-	q.to.weights = append(q.to.weights,
-		&weight{name: name + asIntegers, kind: int8Type, dims: dims, data: data},
-		&weight{name: name + itsScale, kind: float32Type, dims: shape, data: floatBytes(scales)})
+	q.target.weights = append(q.target.weights,
+		&weight{name: name + quantisedSuffix, elemType: int8Type, dims: dims, data: data},
+		&weight{name: name + scaleSuffix, elemType: float32Type, dims: shape, data: floatBytes(scales)})
 }

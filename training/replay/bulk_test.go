@@ -14,7 +14,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
-	"relish/ranker/blend"
+	"relish/ranker/scorer"
 	"relish/training/replay"
 )
 
@@ -35,16 +35,16 @@ func generated(n int) replay.Source {
 				switch {
 				case i < items:
 					title := fmt.Sprint("title of ", i)
-					e.Kind, e.ItemID, e.Title = event.Item, fmt.Sprint("item-", i), &title
-					e.Fields = map[string]ranker.Value{"genre": ranker.StringValue(fmt.Sprint("g", i%30)), "price": ranker.NumberValue(float64(i % 100))}
+					e.Kind, e.ItemID, e.Title = event.EventItem, fmt.Sprint("item-", i), &title
+					e.Fields = map[string]ranker.FieldValue{"genre": ranker.StringValue(fmt.Sprint("g", i%30)), "price": ranker.NumberValue(float64(i % 100))}
 				case i%3 == 0:
-					e.Kind, e.UserID = event.Impression, fmt.Sprint("user-", r.IntN(users))
+					e.Kind, e.UserID = event.EventImpression, fmt.Sprint("user-", r.IntN(users))
 					for range 10 {
 						e.Shown = append(e.Shown, popular())
 					}
 					list = e
 				default:
-					e.Kind, e.Action, e.UserID, e.ItemID = event.Interaction, "click", list.UserID, popular()
+					e.Kind, e.Action, e.UserID, e.ItemID = event.EventInteraction, "click", list.UserID, popular()
 					if len(list.Shown) > 0 && r.IntN(2) == 0 {
 						e.ItemID, e.ImpressionID = list.Shown[r.IntN(10)], list.ID
 					} else if e.UserID == "" {
@@ -93,14 +93,14 @@ func BenchmarkBulk(b *testing.B) {
 			b.Fatal(err)
 		}
 		scanned := time.Since(start)
-		picks := log.Shown(0, math.MaxUint64)
+		picks := log.ClickedImpressions(0, math.MaxUint64)
 		state := features.New(cfg)
-		schema, err := blend.PriorSchema(cfg.Fields, nil)
+		schema, err := scorer.PriorSchema(cfg.Fields, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
 		model := &ranker.Model{Schema: schema}
-		p, err := ranker.New(ranker.Options{Features: reading{state}, Models: blend.Models(model)})
+		p, err := ranker.New(ranker.Options{Features: reading{state}, Models: scorer.SingleModel(model)})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func BenchmarkBulk(b *testing.B) {
 			b.Fatal(err)
 		}
 		rows := 0
-		err = log.Walk(b.Context(), src, state, picks, replay.WalkOptions{}, func(c *replay.Case) error {
+		err = log.Walk(b.Context(), src, state, picks, replay.WalkOptions{}, func(c *replay.Example) error {
 			c.Request.Deadline = time.Minute
 			m, _, err := p.Matrix(b.Context(), model, c.Request)
 			if err != nil {

@@ -56,7 +56,7 @@ func CreateDataset(path string, columns []ranker.Column) (*DatasetWriter, error)
 }
 
 // Add writes one list: the case's items with their matrix rows. positions are where they were shown, aligned.
-func (w *DatasetWriter) Add(c *Case, positions []int32, m *ranker.Matrix) error {
+func (w *DatasetWriter) Add(c *Example, positions []int32, m *ranker.Matrix) error {
 	if len(m.Columns) != w.width || m.N != len(c.Request.Candidates) {
 		return fmt.Errorf("a matrix of %d x %d where %d x %d belongs", m.N, len(m.Columns), len(c.Request.Candidates), w.width)
 	}
@@ -94,12 +94,12 @@ func (w *DatasetWriter) Close() error {
 
 // Rows are a part of a dataset in memory.
 type Rows struct {
-	Width    int
-	Cells    []float32 // N x Width
-	Gains    []float32
-	Position []int32
-	Lists    []int32  // rows of each list
-	Seqs     []uint64 // by list
+	Width     int
+	Cells     []float32 // N x Width
+	Gains     []float32
+	Positions []int32
+	ListSizes []int32  // rows of each list
+	ListSeqs  []uint64 // by list
 }
 
 // ReadDataset reads the lists for which keep holds; their rows are together, in the order of the file.
@@ -123,11 +123,11 @@ func ReadDataset(path string, keep func(seq uint64) bool) (*Rows, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.take(rec, keep)
+		out.appendRecord(rec, keep)
 	}
 }
 
-func (r *Rows) take(rec arrow.Record, keep func(uint64) bool) {
+func (r *Rows) appendRecord(rec arrow.Record, keep func(uint64) bool) {
 	seqs := rec.Column(0).(*array.Uint64).Uint64Values()
 	gains := rec.Column(2).(*array.Float32).Float32Values()
 	positions := rec.Column(3).(*array.Int32).Int32Values()
@@ -139,11 +139,11 @@ func (r *Rows) take(rec arrow.Record, keep func(uint64) bool) {
 		if !keep(seq) {
 			continue
 		}
-		if n := len(r.Seqs); n == 0 || r.Seqs[n-1] != seq {
-			r.Seqs, r.Lists = append(r.Seqs, seq), append(r.Lists, 0)
+		if n := len(r.ListSeqs); n == 0 || r.ListSeqs[n-1] != seq {
+			r.ListSeqs, r.ListSizes = append(r.ListSeqs, seq), append(r.ListSizes, 0)
 		}
-		r.Lists[len(r.Lists)-1]++
-		r.Gains, r.Position = append(r.Gains, gains[i]), append(r.Position, positions[i])
+		r.ListSizes[len(r.ListSizes)-1]++
+		r.Gains, r.Positions = append(r.Gains, gains[i]), append(r.Positions, positions[i])
 		for k := range cells {
 			r.Cells = append(r.Cells, cells[k][i])
 		}

@@ -11,15 +11,15 @@ import (
 	"time"
 
 	"relish/features"
+	"relish/features/embedded"
 	"relish/features/event"
 	"relish/features/eventlog"
-	"relish/features/journal"
-	"relish/features/memory"
+	"relish/features/ingest"
 	"relish/ranker"
-	"relish/ranker/blend"
-	served "relish/ranker/match"
-	"relish/training/match"
+	"relish/ranker/scorer"
+	served "relish/ranker/signals"
 	"relish/training/replay"
+	"relish/training/signals"
 )
 
 // counted is what the server of these tests counts; its bounds are small, so that they bite.
@@ -31,7 +31,7 @@ func counted() features.Config {
 }
 
 // columns are every kind of feature, each in every scope, and every column of the matchers.
-func columns(t testing.TB, matchers []ranker.Matcher) *ranker.Schema {
+func columns(t testing.TB, matchers []ranker.Signal) *ranker.Schema {
 	t.Helper()
 	low, high, fill := -1.5, 40.0, 7.0
 	list := []ranker.Feature{
@@ -51,14 +51,14 @@ func columns(t testing.TB, matchers []ranker.Matcher) *ranker.Schema {
 	}
 	for _, kind := range []string{ranker.KindCount, ranker.KindRate} {
 		for _, scope := range []string{ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal} {
-			for i, action := range []string{"click", "purchase", features.Any, features.Impression} {
+			for i, action := range []string{"click", "purchase", features.ActionAny, features.ActionImpression} {
 				list = append(list, ranker.Feature{Kind: kind, Scope: scope, Field: "genre", Action: action, HalfLife: []string{"all", "1h", "7d"}[i%3]})
 			}
 		}
 	}
 	for _, m := range matchers {
 		for _, c := range m.Columns() {
-			list = append(list, ranker.Feature{Kind: ranker.KindMatch, Column: c})
+			list = append(list, ranker.Feature{Kind: ranker.KindSignal, Column: c})
 		}
 	}
 	// Every feature again as its standing in the list, in turns.
@@ -90,7 +90,7 @@ func (vectors) Lookup(items []*ranker.ItemInfo, out [][]float32) int {
 	return 0
 }
 
-func (v vectors) Vectors(_ context.Context, items []*ranker.ItemInfo, out [][]float32) {
+func (v vectors) Fetch(_ context.Context, items []*ranker.ItemInfo, out [][]float32) {
 	v.Lookup(items, out)
 }
 
@@ -142,7 +142,7 @@ func described(r *rand.Rand, id string) event.Event {
 		}
 		return out
 	}
-	e := event.Event{Kind: event.Item, ItemID: id, Replace: r.IntN(3) == 0, Fields: map[string]ranker.Value{"genre": ranker.StringsValue(append(pick(4), "sea"))}}
+	e := event.Event{Kind: event.EventItem, ItemID: id, Replace: r.IntN(3) == 0, Fields: map[string]ranker.FieldValue{"genre": ranker.StringsValue(append(pick(4), "sea"))}}
 	if r.IntN(4) > 0 {
 		title := strings.Join(append(pick(4), "a"), " ")
 		e.Title = &title
@@ -164,9 +164,9 @@ func described(r *rand.Rand, id string) event.Event {
 }
 
 // learned are matchers from a small training on made-up users.
-func learned(t testing.TB, r *rand.Rand) (out []ranker.Matcher) {
+func learned(t testing.TB, r *rand.Rand) (out []ranker.Signal) {
 	t.Helper()
-	c := &match.Corpus{}
+	c := &signals.Corpus{}
 	var ids []string
 	for i := range liveItems {
 		ids = append(ids, fmt.Sprint("i", i))
@@ -175,16 +175,16 @@ func learned(t testing.TB, r *rand.Rand) (out []ranker.Matcher) {
 		if e.Title != nil {
 			it.Title = *e.Title
 		}
-		c.Infos = append(c.Infos, ranker.NewItemInfo(it, nil))
+		c.ItemInfos = append(c.ItemInfos, ranker.NewItemInfo(it, nil))
 	}
 	c.Items, c.Vectors = ranker.NewItemTable(ids[:liveItems-6]), make([][]float32, liveItems-6) // some are new
-	c.Infos = c.Infos[:liveItems-6]
-	vectors{}.Lookup(c.Infos, c.Vectors)
+	c.ItemInfos = c.ItemInfos[:liveItems-6]
+	vectors{}.Lookup(c.ItemInfos, c.Vectors)
 	for range 40 {
-		var u match.User
+		var u signals.UserHistory
 		for range 6 {
-			u.Steps = append(u.Steps, match.Step{Item: int32(r.IntN(c.Items.Len())), Gain: 1})
-			l := match.List{Gains: make([]float32, 8)}
+			u.Interactions = append(u.Interactions, signals.Interaction{Item: int32(r.IntN(c.Items.Len())), Gain: 1})
+			l := signals.List{Gains: make([]float32, 8)}
 			for _, item := range r.Perm(c.Items.Len())[:8] {
 				l.Items = append(l.Items, int32(item))
 			}
@@ -193,20 +193,20 @@ func learned(t testing.TB, r *rand.Rand) (out []ranker.Matcher) {
 		}
 		c.Users = append(c.Users, u)
 	}
-	space, err := match.TrainSpace(c, 1)
+	space, err := signals.TrainProjection(c, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	taste, err := match.TrainTaste(c, space, 1)
+	taste, err := signals.TrainResidualGP(c, space, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := match.TrainContent(c, space)
+	content, err := signals.TrainContentPrior(c, space)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []ranker.Matcher{served.TextPoolings{}, served.TokenOverlap{}, match.TrainTerms(c), match.TrainCooccurrence(c),
-		match.TrainFactors(c, match.FactorOptions{Dim: 8, Seed: 1}), taste, content}
+	return []ranker.Signal{served.TextSimilarity{}, served.TokenOverlap{}, signals.TrainLexical(c), signals.TrainCooccurrence(c),
+		signals.TrainMatrixFactorization(c, signals.FactorizationOptions{Dim: 8, Seed: 1}), taste, content}
 }
 
 // live is a server at work, with a clock of its own.
@@ -214,21 +214,21 @@ type live struct {
 	testing.TB
 	r      *rand.Rand
 	dir    string
-	store  *memory.Store
+	store  *embedded.Store
 	p      *ranker.Pipeline
 	model  *ranker.Model
 	now    time.Time
 	events int
-	tables map[string]*features.Columns // by name and digest
-	used   map[string]*features.Columns // by name
+	tables map[string]*features.ExternalTable // by name and digest
+	used   map[string]*features.ExternalTable // by name
 	ranked []string
 }
 
 func newLive(t testing.TB, seed uint64) *live {
 	l := &live{TB: t, r: rand.New(rand.NewPCG(seed, 5)), dir: t.TempDir(), now: time.UnixMilli(1_700_000_000_000),
-		tables: map[string]*features.Columns{}, used: map[string]*features.Columns{}}
+		tables: map[string]*features.ExternalTable{}, used: map[string]*features.ExternalTable{}}
 	matchers := learned(t, rand.New(rand.NewPCG(99, 5))) // the same for every seed
-	l.model = &ranker.Model{Version: "m", Schema: columns(t, matchers), Matchers: matchers, Blend: total{}}
+	l.model = &ranker.Model{Version: "m", Schema: columns(t, matchers), Signals: matchers, Scorer: total{}}
 	l.open()
 	return l
 }
@@ -241,13 +241,13 @@ func (l *live) later() time.Time { return l.now.Add(700 * time.Millisecond) }
 func (l *live) open() {
 	l.Helper()
 	var err error
-	if l.store, err = memory.Open(l.dir, counted(), memory.Options{Journal: journal.Options{Clock: l.later}}); err != nil {
+	if l.store, err = embedded.Open(l.dir, counted(), embedded.Options{Ingest: ingest.Options{Clock: l.later}}); err != nil {
 		l.Fatal(err)
 	}
 	for name, c := range l.used {
 		l.store.UseTable(name, c)
 	}
-	l.p, err = ranker.New(ranker.Options{Features: l.store, Vectors: vectors{}, Models: blend.Models(l.model), Recorder: l.store, Clock: l.clock})
+	l.p, err = ranker.New(ranker.Options{Features: l.store, Vectors: vectors{}, Models: scorer.SingleModel(l.model), Recorder: l.store, Clock: l.clock})
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -289,19 +289,19 @@ func (l *live) happen() {
 	l.Helper()
 	var events []event.Event
 	for range 1 + l.r.IntN(8) {
-		e := event.Event{Kind: event.Interaction, UserID: userID(l.r), ItemID: itemID(l.r), Action: []string{"view", "click", "click", "purchase", "like"}[l.r.IntN(5)]}
+		e := event.Event{Kind: event.EventInteraction, UserID: userID(l.r), ItemID: itemID(l.r), Action: []string{"view", "click", "click", "purchase", "like"}[l.r.IntN(5)]}
 		switch l.r.IntN(12) {
 		case 0, 1, 2:
 			e = described(l.r, itemID(l.r))
 		case 3:
-			e = event.Event{Kind: event.User, UserID: userID(l.r), Fields: map[string]ranker.Value{"age": ranker.NumberValue(float64(l.r.IntN(80)))}}
+			e = event.Event{Kind: event.EventUser, UserID: userID(l.r), Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(float64(l.r.IntN(80)))}}
 		case 4: // a list from elsewhere
-			e = event.Event{Kind: event.Impression, UserID: userID(l.r), Shown: []string{itemID(l.r), itemID(l.r), itemID(l.r)}}
+			e = event.Event{Kind: event.EventImpression, UserID: userID(l.r), Shown: []string{itemID(l.r), itemID(l.r), itemID(l.r)}}
 		case 5:
-			e = event.Event{Kind: event.Delete, ItemID: itemID(l.r)}
+			e = event.Event{Kind: event.EventDelete, ItemID: itemID(l.r)}
 		case 6:
 			if l.r.IntN(8) == 0 {
-				e = event.Event{Kind: event.Erase, UserHash: features.UserHash(userID(l.r))}
+				e = event.Event{Kind: event.EventErase, UserHash: features.UserHash(userID(l.r))}
 			}
 		default:
 			if len(l.ranked) > 0 && l.r.IntN(2) == 0 {
@@ -331,12 +331,12 @@ func (l *live) importTable() {
 	for i := range values {
 		values[i] = l.r.Float32()
 	}
-	c, err := features.NewColumns(key, ids, []string{"score"}, [][]float32{values})
+	c, err := features.NewExternalTable(key, ids, []string{"score"}, [][]float32{values})
 	if err != nil {
 		l.Fatal(err)
 	}
 	digest := fmt.Sprintf("%064x", l.r.Uint64())
-	l.append(event.Event{Kind: event.Table, Table: name, Digest: digest})
+	l.append(event.Event{Kind: event.EventTable, Table: name, Digest: digest})
 	l.tables[name+digest], l.used[name] = c, c
 	l.store.UseTable(name, c)
 }
@@ -344,7 +344,7 @@ func (l *live) importTable() {
 // rank asks for a random list and waits until it is recorded.
 func (l *live) rank() {
 	l.Helper()
-	req := &ranker.Request{ID: fmt.Sprint("r", len(l.ranked)), User: userID(l.r), Record: true, Deadline: time.Minute, Context: map[string]ranker.Value{}}
+	req := &ranker.Request{ID: fmt.Sprint("r", len(l.ranked)), User: userID(l.r), Record: true, Deadline: time.Minute, Context: map[string]ranker.FieldValue{}}
 	for _, i := range l.r.Perm(liveItems + 3)[:1+l.r.IntN(20)] {
 		c := ranker.Candidate{ID: fmt.Sprint("i", i), HasScore: l.r.IntN(3) > 0}
 		if c.HasScore && l.r.IntN(4) > 0 {
@@ -393,7 +393,7 @@ func (l *live) run(lists int) {
 // records is the log that it left.
 func (l *live) records() (out []event.Record) {
 	l.Helper()
-	for rec, err := range eventlog.Read(journal.LogDir(l.dir), 1) {
+	for rec, err := range eventlog.Read(ingest.LogDir(l.dir), 1) {
 		if err != nil {
 			l.Fatal(err)
 		}
@@ -417,20 +417,20 @@ func (l *live) replayed(records []event.Record, to uint64) map[uint64]made {
 	if err != nil {
 		l.Fatal(err)
 	}
-	var picks []replay.Pick
+	var picks []replay.RankingList
 	for _, x := range log.Lists {
 		if x.Seq < to {
-			picks = append(picks, replay.Pick{Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Shown: true})
+			picks = append(picks, replay.RankingList{Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Logged: true})
 		}
 	}
 	state := features.New(counted())
-	state.OpenTable = func(name, digest string) *features.Columns { return l.tables[name+digest] }
-	p, err := ranker.New(ranker.Options{Features: reading{state}, Vectors: vectors{}, Models: blend.Models(l.model)})
+	state.OpenTable = func(name, digest string) *features.ExternalTable { return l.tables[name+digest] }
+	p, err := ranker.New(ranker.Options{Features: reading{state}, Vectors: vectors{}, Models: scorer.SingleModel(l.model)})
 	if err != nil {
 		l.Fatal(err)
 	}
 	out := map[uint64]made{}
-	err = log.Walk(l.Context(), source(records), state, picks, replay.WalkOptions{}, func(c *replay.Case) error {
+	err = log.Walk(l.Context(), source(records), state, picks, replay.WalkOptions{}, func(c *replay.Example) error {
 		c.Request.Deadline = time.Minute
 		m, _, err := p.Matrix(l.Context(), l.model, c.Request)
 		if err == nil {
@@ -447,6 +447,6 @@ func (l *live) replayed(records []event.Record, to uint64) map[uint64]made {
 // reading lets a pipeline read a state.
 type reading struct{ state *features.State }
 
-func (r reading) Read(_ context.Context, q *ranker.Query) (*ranker.State, error) {
+func (r reading) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 	return r.state.Read(q)
 }

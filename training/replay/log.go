@@ -28,16 +28,16 @@ type Options struct {
 	State features.Config    // what is counted
 	Gains map[string]float64 // action -> gain [1]; the highest of an item's counts
 	Until int64              // records from this arrival on are left out, Unix ms [all are taken]
-	// Window is how long after an impression's arrival, or before it, an interaction that names it still counts as
+	// FollowUpMillis is how long after an impression's arrival, or before it, an interaction that names it still counts as
 	// its follow-up, ms [24 h].
-	Window int64
+	FollowUpMillis int64
 	// MaxLists bounds the lists that are kept, the newest [1,000,000].
 	MaxLists int
 }
 
 func (o *Options) defaults() {
-	if o.Window == 0 {
-		o.Window = 24 * 60 * 60 * 1000
+	if o.FollowUpMillis == 0 {
+		o.FollowUpMillis = 24 * 60 * 60 * 1000
 	}
 	if o.MaxLists == 0 {
 		o.MaxLists = 1_000_000
@@ -51,50 +51,50 @@ func (o *Options) gain(action string) float32 {
 	return 1
 }
 
-// Step is one interaction of a counted action.
-type Step struct {
-	Seq        uint64
-	User, Item int32
-	Gain       float32
-	List       bool // it named its impression
+// Interaction is one interaction of a counted action.
+type Interaction struct {
+	Seq           uint64
+	User, Item    int32
+	Gain          float32
+	HasImpression bool // it named its impression
 }
 
-// List is one impression.
-type List struct {
-	Seq     uint64
-	Arrival int64
-	User    int32
-	Items   []int32   // as they were shown, without repeats
-	Gains   []float32 // aligned with Items
-	Model   string    // that ranked it, "" if it was not Relish
-	Early   []uint64  // sequences of its follow-ups that arrived before it; nil mostly
+// LoggedList is one impression.
+type LoggedList struct {
+	Seq            uint64
+	Arrival        int64
+	User           int32
+	Items          []int32   // as they were shown, without repeats
+	Gains          []float32 // aligned with Items
+	Model          string    // that ranked it, "" if it was not Relish
+	EarlyFollowUps []uint64  // sequences of its follow-ups that arrived before it; nil mostly
 }
 
 // Log is what a pass over the event log found. It is only read.
 type Log struct {
 	Users, Items *IDs
-	Steps        []Step // in the order of arrival
-	Lists        []List // in the order of arrival, the newest Options.MaxLists
-	Dropped      int    // lists that were too old to be kept
-	Clicked      int    // of Lists: with a gain
+	Interactions []Interaction // in the order of arrival
+	Lists        []LoggedList  // in the order of arrival, the newest Options.MaxLists
+	DroppedLists int           // lists that were too old to be kept
+	ClickedLists int           // of Lists: with a gain
 	// Catalogue is the items' content at the end.
-	Catalogue *features.State
-	Counts    map[event.Kind]int
-	First     event.Record // without its event; the zero Record for an empty log
-	Last      event.Record
-	Actions   map[string]int // counted actions -> how many interactions
-	Scores    int            // impressions that came with retrieval scores
-	Contexts  map[string]Context
-	Late      int // follow-ups outside the window
+	Catalogue         *features.State
+	Counts            map[event.EventKind]int
+	First             event.Record // without its event; the zero Record for an empty log
+	Last              event.Record
+	Actions           map[string]int // counted actions -> how many interactions
+	ScoredImpressions int            // impressions that came with retrieval scores
+	Contexts          map[string]ContextField
+	LateFollowUps     int // follow-ups outside the window
 
-	erased map[string]uint64 // user hash -> sequence of the last order to forget him
-	lists  map[uint64]int    // impression id -> its place among all lists
-	early  [2]map[uint64][]early
-	opt    Options
+	erased          map[string]uint64 // user hash -> sequence of the last order to forget him
+	impressionIndex map[uint64]int    // impression id -> its place among all lists
+	earlyFollowUps  [2]map[uint64][]earlyFollowUp
+	opt             Options
 }
 
-// Context says what a context field held.
-type Context struct {
+// ContextField says what a context field held.
+type ContextField struct {
 	Count, Numbers int
 	Values         map[string]int // at most maxContextValues
 }
@@ -104,24 +104,24 @@ const (
 	maxContextFields = 64
 )
 
-// early is an interaction that arrived before the impression it names.
-type early struct {
+// earlyFollowUp is an interaction that arrived before the impression it names.
+type earlyFollowUp struct {
 	seq     uint64
 	item    int32
 	gain    float32
 	arrival int64
 }
 
-// maxEarly bounds how many impressions are waited for: when the newer half of them is full, the older is given up.
-const maxEarly = 500_000
+// maxEarlyFollowUps bounds how many impressions are waited for: when the newer half of them is full, the older is given up.
+const maxEarlyFollowUps = 500_000
 
 // Scan reads the log up to Options.Until.
 func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 	opt.defaults()
 	catalogue := opt.State
 	catalogue.MaxAge = "36500d" // it sees no interactions, which would keep an item from expiring
-	l := &Log{Users: newIDs(), Items: newIDs(), Catalogue: features.New(catalogue), Counts: map[event.Kind]int{}, Actions: map[string]int{},
-		Contexts: map[string]Context{}, erased: map[string]uint64{}, lists: map[uint64]int{}, opt: opt}
+	l := &Log{Users: newIDs(), Items: newIDs(), Catalogue: features.New(catalogue), Counts: map[event.EventKind]int{}, Actions: map[string]int{},
+		Contexts: map[string]ContextField{}, erased: map[string]uint64{}, impressionIndex: map[uint64]int{}, opt: opt}
 	counted := map[string]bool{}
 	for _, a := range opt.State.Actions {
 		counted[a] = true
@@ -136,20 +136,20 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 		if rec.Seq%4096 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		l.take(&rec, counted)
+		l.add(&rec, counted)
 	}
 	l.dropOldest()
-	l.forget()
-	l.early, l.lists = [2]map[uint64][]early{}, nil
+	l.dropErased()
+	l.earlyFollowUps, l.impressionIndex = [2]map[uint64][]earlyFollowUp{}, nil
 	for i := range l.Lists {
 		if slices.ContainsFunc(l.Lists[i].Gains, func(g float32) bool { return g > 0 }) {
-			l.Clicked++
+			l.ClickedLists++
 		}
 	}
 	return l, nil
 }
 
-func (l *Log) take(rec *event.Record, counted map[string]bool) {
+func (l *Log) add(rec *event.Record, counted map[string]bool) {
 	place := *rec
 	place.Event = event.Event{}
 	if l.Last = place; l.First.Seq == 0 {
@@ -158,47 +158,47 @@ func (l *Log) take(rec *event.Record, counted map[string]bool) {
 	e := &rec.Event
 	l.Counts[e.Kind]++
 	switch e.Kind {
-	case event.Item, event.Delete:
-		if e.Kind == event.Item {
-			l.Items.number(e.ItemID)
+	case event.EventItem, event.EventDelete:
+		if e.Kind == event.EventItem {
+			l.Items.intern(e.ItemID)
 		}
 		l.Catalogue.Apply(rec)
-	case event.Impression:
-		l.shown(rec)
-	case event.Interaction:
+	case event.EventImpression:
+		l.addImpression(rec)
+	case event.EventInteraction:
 		if counted[e.Action] {
 			l.Actions[e.Action]++
-			l.did(rec)
+			l.addInteraction(rec)
 		}
-	case event.Erase:
+	case event.EventErase:
 		l.erased[e.UserHash] = rec.Seq
 	}
 }
 
-func (l *Log) shown(rec *event.Record) {
+func (l *Log) addImpression(rec *event.Record) {
 	e := &rec.Event
-	list := List{Seq: rec.Seq, Arrival: rec.Arrival, User: l.Users.number(e.UserID)}
+	list := LoggedList{Seq: rec.Seq, Arrival: rec.Arrival, User: l.Users.intern(e.UserID)}
 	if e.Answer != nil {
 		list.Model = e.Model
 	}
 	for _, id := range e.Shown {
-		if item := l.Items.number(id); !slices.Contains(list.Items, item) {
+		if item := l.Items.intern(id); !slices.Contains(list.Items, item) {
 			list.Items = append(list.Items, item)
 		}
 	}
 	list.Gains = make([]float32, len(list.Items))
 	if e.Scores != nil {
-		l.Scores++
+		l.ScoredImpressions++
 	}
-	l.context(e.Context)
+	l.addContext(e.Context)
 	key := xxhash.Sum64String(e.ID)
-	l.lists[key] = l.Dropped + len(l.Lists)
+	l.impressionIndex[key] = l.DroppedLists + len(l.Lists)
 	l.Lists = append(l.Lists, list)
-	for _, waiting := range l.early {
+	for _, waiting := range l.earlyFollowUps {
 		for _, x := range waiting[key] {
 			last := &l.Lists[len(l.Lists)-1]
-			if l.join(last, x.item, x.gain, rec.Arrival-x.arrival) {
-				last.Early = append(last.Early, x.seq)
+			if l.attribute(last, x.item, x.gain, rec.Arrival-x.arrival) {
+				last.EarlyFollowUps = append(last.EarlyFollowUps, x.seq)
 			}
 		}
 		delete(waiting, key)
@@ -214,15 +214,15 @@ func (l *Log) dropOldest() {
 	copy(l.Lists, l.Lists[drop:])
 	clear(l.Lists[len(l.Lists)-drop:])
 	l.Lists = l.Lists[:len(l.Lists)-drop]
-	l.Dropped += drop
-	for id, at := range l.lists {
-		if at < l.Dropped {
-			delete(l.lists, id)
+	l.DroppedLists += drop
+	for id, at := range l.impressionIndex {
+		if at < l.DroppedLists {
+			delete(l.impressionIndex, id)
 		}
 	}
 }
 
-func (l *Log) context(fields map[string]ranker.Value) {
+func (l *Log) addContext(fields map[string]ranker.FieldValue) {
 	for name, v := range fields {
 		c, known := l.Contexts[name]
 		if !known && len(l.Contexts) >= maxContextFields {
@@ -235,7 +235,7 @@ func (l *Log) context(fields map[string]ranker.Value) {
 			if c.Values == nil {
 				c.Values = map[string]int{}
 			}
-			for _, w := range v.Words() {
+			for _, w := range v.AsStrings() {
 				if _, seen := c.Values[w]; seen || len(c.Values) < maxContextValues {
 					c.Values[w]++
 				}
@@ -245,33 +245,33 @@ func (l *Log) context(fields map[string]ranker.Value) {
 	}
 }
 
-func (l *Log) did(rec *event.Record) {
+func (l *Log) addInteraction(rec *event.Record) {
 	e := &rec.Event
-	s := Step{Seq: rec.Seq, User: l.Users.number(e.UserID), Item: l.Items.number(e.ItemID), Gain: l.opt.gain(e.Action), List: e.ImpressionID != ""}
-	l.Steps = append(l.Steps, s)
-	if !s.List {
+	s := Interaction{Seq: rec.Seq, User: l.Users.intern(e.UserID), Item: l.Items.intern(e.ItemID), Gain: l.opt.gain(e.Action), HasImpression: e.ImpressionID != ""}
+	l.Interactions = append(l.Interactions, s)
+	if !s.HasImpression {
 		return
 	}
 	key := xxhash.Sum64String(e.ImpressionID)
-	switch at, known := l.lists[key]; {
-	case known && at >= l.Dropped:
-		list := &l.Lists[at-l.Dropped]
-		l.join(list, s.Item, s.Gain, rec.Arrival-list.Arrival)
+	switch at, known := l.impressionIndex[key]; {
+	case known && at >= l.DroppedLists:
+		list := &l.Lists[at-l.DroppedLists]
+		l.attribute(list, s.Item, s.Gain, rec.Arrival-list.Arrival)
 	case !known:
-		if len(l.early[0]) >= maxEarly {
-			l.early[1], l.early[0] = l.early[0], nil
+		if len(l.earlyFollowUps[0]) >= maxEarlyFollowUps {
+			l.earlyFollowUps[1], l.earlyFollowUps[0] = l.earlyFollowUps[0], nil
 		}
-		if l.early[0] == nil {
-			l.early[0] = map[uint64][]early{}
+		if l.earlyFollowUps[0] == nil {
+			l.earlyFollowUps[0] = map[uint64][]earlyFollowUp{}
 		}
-		l.early[0][key] = append(l.early[0][key], early{s.Seq, s.Item, s.Gain, rec.Arrival})
+		l.earlyFollowUps[0][key] = append(l.earlyFollowUps[0][key], earlyFollowUp{s.Seq, s.Item, s.Gain, rec.Arrival})
 	}
 }
 
-// join counts a follow-up that arrived apart ms from its impression, and reports whether that is within the window.
-func (l *Log) join(list *List, item int32, gain float32, apart int64) bool {
-	if apart > l.opt.Window {
-		l.Late++
+// attribute counts a follow-up that arrived apart ms from its impression, and reports whether that is within the window.
+func (l *Log) attribute(list *LoggedList, item int32, gain float32, apart int64) bool {
+	if apart > l.opt.FollowUpMillis {
+		l.LateFollowUps++
 		return false
 	}
 	if at := slices.Index(list.Items, item); at >= 0 {
@@ -280,9 +280,9 @@ func (l *Log) join(list *List, item int32, gain float32, apart int64) bool {
 	return true
 }
 
-// forget drops what users did and saw before they were forgotten, as long as the log still has it. What they do
+// dropErased drops what users did and saw before they were forgotten, as long as the log still has it. What they do
 // afterwards is new.
-func (l *Log) forget() {
+func (l *Log) dropErased() {
 	if len(l.erased) == 0 {
 		return
 	}
@@ -292,8 +292,8 @@ func (l *Log) forget() {
 			until[int32(i)] = seq
 		}
 	}
-	l.Steps = slices.DeleteFunc(l.Steps, func(s Step) bool { return s.Seq < until[s.User] })
-	l.Lists = slices.DeleteFunc(l.Lists, func(x List) bool { return x.Seq < until[x.User] })
+	l.Interactions = slices.DeleteFunc(l.Interactions, func(s Interaction) bool { return s.Seq < until[s.User] })
+	l.Lists = slices.DeleteFunc(l.Lists, func(x LoggedList) bool { return x.Seq < until[x.User] })
 }
 
 // IDs numbers ids from 0, in the order in which they came.
@@ -304,7 +304,7 @@ type IDs struct {
 
 func newIDs() *IDs { return &IDs{index: map[string]int32{}} }
 
-func (n *IDs) number(id string) int32 {
+func (n *IDs) intern(id string) int32 {
 	if i, ok := n.index[id]; ok {
 		return i
 	}
@@ -328,5 +328,5 @@ func (n *IDs) Number(id string) int32 {
 	return -1
 }
 
-// errEmpty says that nothing can be learned or measured.
-var errEmpty = errors.New("the log holds neither impressions nor interactions of a counted action: import some events first")
+// errEmptyLog says that nothing can be learned or measured.
+var errEmptyLog = errors.New("the log holds neither impressions nor interactions of a counted action: import some events first")

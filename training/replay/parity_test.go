@@ -21,7 +21,7 @@ func TestReplayMakesTheMatricesThatWereServed(t *testing.T) {
 			t.Parallel()
 			l := newLive(t, seed)
 			l.run(60)
-			compared, kinds := 0, map[event.Kind]int{}
+			compared, kinds := 0, map[event.EventKind]int{}
 			records := l.records()
 			for _, rec := range records {
 				kinds[rec.Event.Kind]++
@@ -31,7 +31,7 @@ func TestReplayMakesTheMatricesThatWereServed(t *testing.T) {
 					continue
 				}
 				compared++
-				if !m.answer.Whole || m.answer.SchemaHash != l.model.Schema.Hash() || m.answer.StateSeq != m.stateSeq {
+				if !m.answer.Replayable || m.answer.SchemaHash != l.model.Schema.Hash() || m.answer.StateSeq != m.stateSeq {
 					t.Errorf("list %d: %+v, replayed after %d", seq, m.answer, m.stateSeq)
 				}
 				if m.answer.MatrixHash != m.hash {

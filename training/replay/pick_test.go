@@ -31,22 +31,22 @@ func bare(seed uint64, users, items, steps int) *tape {
 func TestMadeLists(t *testing.T) {
 	log := scan(t, bare(1, 40, 60, 900), replay.Options{})
 	n := replay.Negatives{Count: 9}
-	picks := log.Made(300, 800, n, 0, rand.New(rand.NewPCG(1, 1)))
+	picks := log.SampledLists(300, 800, n, 0, rand.New(rand.NewPCG(1, 1)))
 	if len(picks) < 100 {
 		t.Fatalf("%d lists", len(picks))
 	}
 	taken := map[int32][]int32{}
-	for _, s := range log.Steps {
+	for _, s := range log.Interactions {
 		taken[s.User] = append(taken[s.User], s.Item)
 	}
-	bySeq := map[uint64]replay.Step{}
-	for _, s := range log.Steps {
+	bySeq := map[uint64]replay.Interaction{}
+	for _, s := range log.Interactions {
 		bySeq[s.Seq] = s
 	}
 	places := make([]float64, 10)
 	for i, p := range picks {
 		step := bySeq[p.Seq]
-		if p.Seq < 300 || p.Seq >= 800 || i > 0 && p.Seq <= picks[i-1].Seq || p.User != step.User || p.Shown {
+		if p.Seq < 300 || p.Seq >= 800 || i > 0 && p.Seq <= picks[i-1].Seq || p.User != step.User || p.Logged {
 			t.Fatalf("pick %+v of step %+v", p, step)
 		}
 		place := slices.Index(p.Items, step.Item)
@@ -80,7 +80,7 @@ func TestWhichListsAreMade(t *testing.T) {
 	log := scan(t, tp, replay.Options{})
 	for perUser, want := range map[int][]uint64{0: {18, 20, 23}, 1: {23}, 2: {20, 23}} {
 		var got []uint64
-		for _, p := range log.Made(0, math.MaxUint64, replay.Negatives{Count: 4}, perUser, rand.New(rand.NewPCG(1, 1))) {
+		for _, p := range log.SampledLists(0, math.MaxUint64, replay.Negatives{Count: 4}, perUser, rand.New(rand.NewPCG(1, 1))) {
 			got = append(got, p.Seq)
 		}
 		if !slices.Equal(got, want) {
@@ -93,12 +93,12 @@ func TestWhichListsAreMade(t *testing.T) {
 func TestPopularNegatives(t *testing.T) {
 	log := scan(t, bare(2, 300, 200, 6000), replay.Options{})
 	count := map[int32]float64{}
-	for _, s := range log.Steps {
+	for _, s := range log.Interactions {
 		count[s.Item]++
 	}
 	mean := func(popular float64) float64 {
 		sum, n := 0.0, 0.0
-		for _, p := range log.Made(0, math.MaxUint64, replay.Negatives{Count: 5, Popular: popular}, 2, rand.New(rand.NewPCG(3, 1))) {
+		for _, p := range log.SampledLists(0, math.MaxUint64, replay.Negatives{Count: 5, Popular: popular}, 2, rand.New(rand.NewPCG(3, 1))) {
 			for k, item := range p.Items {
 				if p.Gains[k] == 0 {
 					sum, n = sum+count[item], n+1
@@ -126,7 +126,7 @@ func TestMadeOfLittle(t *testing.T) {
 		"fewer items than are wanted": {bare(3, 3, 5, 6), 2},
 	} {
 		log := scan(t, c.tape, replay.Options{})
-		picks := log.Made(0, math.MaxUint64, replay.Negatives{Count: 20, Popular: 0.5}, 0, rand.New(rand.NewPCG(1, 1)))
+		picks := log.SampledLists(0, math.MaxUint64, replay.Negatives{Count: 20, Popular: 0.5}, 0, rand.New(rand.NewPCG(1, 1)))
 		if len(picks) != c.want {
 			t.Errorf("%s: %d lists, want %d", name, len(picks), c.want)
 		}
@@ -138,9 +138,9 @@ func TestShown(t *testing.T) {
 		list("4", "u", "a", "b"), did("u", "click", "b", "4"))
 	log := scan(t, tp, replay.Options{})
 	seqs := func(from, to uint64) (out []uint64) {
-		for _, p := range log.Shown(from, to) {
+		for _, p := range log.ClickedImpressions(from, to) {
 			out = append(out, p.Seq)
-			if !p.Shown {
+			if !p.Logged {
 				t.Errorf("list %d is not marked as shown", p.Seq)
 			}
 		}
@@ -159,17 +159,17 @@ func TestShown(t *testing.T) {
 func TestWalk(t *testing.T) {
 	second := list("2", "u", "b", "a", "b", "c")
 	second.Scores, second.Session = []float64{0.5, 0, 0.75, -1}, "s"
-	second.Context = map[string]ranker.Value{"query": ranker.StringValue("sea")}
+	second.Context = map[string]ranker.FieldValue{"query": ranker.StringValue("sea")}
 	tp := new(tape).add(item("a"), list("1", "u", "a", "b"), did("u", "click", "a", "1"), second, did("u", "click", "c", "2"), item("z"), did("u", "click", "z", ""))
 	log := scan(t, tp, replay.Options{})
-	made := replay.Pick{Seq: 7, User: 0, Items: []int32{log.Items.Number("z"), log.Items.Number("b")}, Gains: []float32{1, 0}}
-	picks := append(log.Shown(0, math.MaxUint64), made)
+	made := replay.RankingList{Seq: 7, User: 0, Items: []int32{log.Items.Number("z"), log.Items.Number("b")}, Gains: []float32{1, 0}}
+	picks := append(log.ClickedImpressions(0, math.MaxUint64), made)
 	for _, frozen := range []bool{false, true} {
 		state := features.New(features.DefaultConfig())
 		var got []string
 		progress := 0
-		opt := replay.WalkOptions{Frozen: frozen, Progress: func(done, total int) { progress = done*10 + total }}
-		err := log.Walk(t.Context(), tp.source(), state, picks, opt, func(c *replay.Case) error {
+		opt := replay.WalkOptions{FreezeState: frozen, Progress: func(done, total int) { progress = done*10 + total }}
+		err := log.Walk(t.Context(), tp.source(), state, picks, opt, func(c *replay.Example) error {
 			got = append(got, fmt.Sprintf("%d %d %d %t %s %s %t", c.Index, c.Seq, state.Seq(), c.NewUser, c.Request.ID, c.Request.User, c.Request.Time == int64(c.Seq)*1000))
 			if c.Seq == 4 {
 				want := []ranker.Candidate{{ID: "b", Score: 0.5, HasScore: true}, {ID: "a"}, {ID: "c", Score: -1, HasScore: true}}
@@ -199,12 +199,12 @@ func TestEarlyFollowUpsWaitForTheirList(t *testing.T) {
 	log := scan(t, tp, replay.Options{})
 	state := features.New(features.DefaultConfig())
 	var known []string
-	err := log.Walk(t.Context(), tp.source(), state, log.Shown(0, math.MaxUint64), replay.WalkOptions{}, func(c *replay.Case) error {
+	err := log.Walk(t.Context(), tp.source(), state, log.ClickedImpressions(0, math.MaxUint64), replay.WalkOptions{}, func(c *replay.Example) error {
 		schema, err := ranker.NewSchema([]ranker.Feature{{Name: "x", Kind: ranker.KindHistory}})
 		if err != nil {
 			return err
 		}
-		st, err := state.Read(&ranker.Query{User: "u", Candidates: c.Request.Candidates, Schema: schema})
+		st, err := state.Read(&ranker.FeatureQuery{User: "u", Candidates: c.Request.Candidates, Schema: schema})
 		if err == nil {
 			var items []string
 			for _, in := range st.Recent {
@@ -233,7 +233,7 @@ func TestDataset(t *testing.T) {
 	for seq := range uint64(lists) {
 		n := 1 + r.IntN(40)
 		m := &ranker.Matrix{N: n, Columns: columns}
-		c := &replay.Case{Pick: &replay.Pick{Seq: seq}, Request: &ranker.Request{}}
+		c := &replay.Example{RankingList: &replay.RankingList{Seq: seq}, Request: &ranker.Request{}}
 		var positions []int32
 		for i := range n {
 			c.Request.Candidates = append(c.Request.Candidates, ranker.Candidate{ID: fmt.Sprint(i)})
@@ -244,11 +244,11 @@ func TestDataset(t *testing.T) {
 			t.Fatal(err)
 		}
 		if seq%3 == 0 {
-			want.Lists, want.Seqs = append(want.Lists, int32(n)), append(want.Seqs, seq)
-			want.Gains, want.Position, want.Cells = append(want.Gains, c.Gains...), append(want.Position, positions...), append(want.Cells, m.Data...)
+			want.ListSizes, want.ListSeqs = append(want.ListSizes, int32(n)), append(want.ListSeqs, seq)
+			want.Gains, want.Positions, want.Cells = append(want.Gains, c.Gains...), append(want.Positions, positions...), append(want.Cells, m.Data...)
 		}
 	}
-	if err := w.Add(&replay.Case{Pick: &replay.Pick{}, Request: &ranker.Request{}}, nil, &ranker.Matrix{N: 1, Columns: columns}); err == nil {
+	if err := w.Add(&replay.Example{RankingList: &replay.RankingList{}, Request: &ranker.Request{}}, nil, &ranker.Matrix{N: 1, Columns: columns}); err == nil {
 		t.Error("a matrix of another list was written")
 	}
 	if err := w.Close(); err != nil {
@@ -259,8 +259,8 @@ func TestDataset(t *testing.T) {
 		t.Fatal(err)
 	}
 	bits := func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }
-	if got.Width != 2 || !slices.Equal(got.Lists, want.Lists) || !slices.Equal(got.Seqs, want.Seqs) || !slices.Equal(got.Gains, want.Gains) ||
-		!slices.Equal(got.Position, want.Position) || !slices.EqualFunc(got.Cells, want.Cells, bits) {
+	if got.Width != 2 || !slices.Equal(got.ListSizes, want.ListSizes) || !slices.Equal(got.ListSeqs, want.ListSeqs) || !slices.Equal(got.Gains, want.Gains) ||
+		!slices.Equal(got.Positions, want.Positions) || !slices.EqualFunc(got.Cells, want.Cells, bits) {
 		t.Error("the dataset is not what was written")
 	}
 	if _, err := replay.ReadDataset(path+"?", nil); err == nil {

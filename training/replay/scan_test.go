@@ -59,19 +59,19 @@ func source(records []event.Record) replay.Source {
 }
 
 func list(id, user string, items ...string) event.Event {
-	return event.Event{Kind: event.Impression, ID: id, UserID: user, Shown: items}
+	return event.Event{Kind: event.EventImpression, ID: id, UserID: user, Shown: items}
 }
 
 func did(user, action, item, impression string) event.Event {
-	return event.Event{Kind: event.Interaction, ID: fmt.Sprint(user, action, item, impression), UserID: user, ItemID: item, Action: action, ImpressionID: impression}
+	return event.Event{Kind: event.EventInteraction, ID: fmt.Sprint(user, action, item, impression), UserID: user, ItemID: item, Action: action, ImpressionID: impression}
 }
 
 func item(id string) event.Event {
-	return event.Event{Kind: event.Item, ID: "item " + id, ItemID: id, Title: &id}
+	return event.Event{Kind: event.EventItem, ID: "item " + id, ItemID: id, Title: &id}
 }
 
 func forget(user string) event.Event {
-	return event.Event{Kind: event.Erase, ID: "forget " + user, UserHash: features.UserHash(user)}
+	return event.Event{Kind: event.EventErase, ID: "forget " + user, UserHash: features.UserHash(user)}
 }
 
 func scan(t testing.TB, tp *tape, opt replay.Options) *replay.Log {
@@ -112,8 +112,8 @@ func TestFollowUps(t *testing.T) {
 		"a click by someone else": {new(tape).add(list("l", "u", "a", "b", "c"), did("session", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
 	} {
 		log := scan(t, c.tape, replay.Options{})
-		if len(log.Lists) != 1 || !slices.Equal(log.Lists[0].Gains, c.gains) || log.Late != c.late || log.Clicked != c.clicked {
-			t.Errorf("%s: %+v, %d late, %d clicked; want gains %v", name, log.Lists, log.Late, log.Clicked, c.gains)
+		if len(log.Lists) != 1 || !slices.Equal(log.Lists[0].Gains, c.gains) || log.LateFollowUps != c.late || log.ClickedLists != c.clicked {
+			t.Errorf("%s: %+v, %d late, %d clicked; want gains %v", name, log.Lists, log.LateFollowUps, log.ClickedLists, c.gains)
 		}
 	}
 }
@@ -121,11 +121,11 @@ func TestFollowUps(t *testing.T) {
 // The window is the caller's; so is where the log ends.
 func TestWindowAndUntil(t *testing.T) {
 	tp := new(tape).add(list("l", "u", "a", "b")).wait(hour).add(did("u", "click", "b", "l"))
-	if log := scan(t, tp, replay.Options{Window: hour}); log.Clicked != 0 || log.Late != 1 {
-		t.Errorf("%d clicked, %d late", log.Clicked, log.Late)
+	if log := scan(t, tp, replay.Options{FollowUpMillis: hour}); log.ClickedLists != 0 || log.LateFollowUps != 1 {
+		t.Errorf("%d clicked, %d late", log.ClickedLists, log.LateFollowUps)
 	}
-	if log := scan(t, tp, replay.Options{Until: tp.now}); len(log.Lists) != 1 || len(log.Steps) != 0 || log.Last.Seq != 1 {
-		t.Errorf("until the last record: %d lists, %d steps", len(log.Lists), len(log.Steps))
+	if log := scan(t, tp, replay.Options{Until: tp.now}); len(log.Lists) != 1 || len(log.Interactions) != 0 || log.Last.Seq != 1 {
+		t.Errorf("until the last record: %d lists, %d steps", len(log.Lists), len(log.Interactions))
 	}
 }
 
@@ -133,16 +133,16 @@ func TestWindowAndUntil(t *testing.T) {
 func TestScanCounts(t *testing.T) {
 	withScores := list("l2", "u", "a", "b")
 	withScores.Scores = []float64{1, 0}
-	withScores.Context = map[string]ranker.Value{"device": ranker.StringValue("phone"), "hour": ranker.NumberValue(7)}
+	withScores.Context = map[string]ranker.FieldValue{"device": ranker.StringValue("phone"), "hour": ranker.NumberValue(7)}
 	log := scan(t, new(tape).add(item("x"), list("l1", "v", "b", "a"), withScores, did("u", "click", "a", "l2"), did("u", "like", "a", ""), did("u", "view", "c", "")), replay.Options{})
 	if want := []string{"x", "b", "a", "c"}; !slices.Equal(log.Items.IDs(), want) || log.Items.Number("c") != 3 || log.Items.Number("?") != -1 {
 		t.Errorf("items %v, want %v", log.Items.IDs(), want)
 	}
-	if len(log.Steps) != 2 || !log.Steps[0].List || log.Steps[1].List || log.Actions["click"] != 1 || log.Actions["like"] != 0 {
-		t.Errorf("steps %+v, actions %v", log.Steps, log.Actions)
+	if len(log.Interactions) != 2 || !log.Interactions[0].HasImpression || log.Interactions[1].HasImpression || log.Actions["click"] != 1 || log.Actions["like"] != 0 {
+		t.Errorf("steps %+v, actions %v", log.Interactions, log.Actions)
 	}
-	if log.Scores != 1 || log.Contexts["device"].Values["phone"] != 1 || log.Contexts["hour"].Numbers != 1 || log.First.Seq != 1 || log.Last.Seq != 6 {
-		t.Errorf("scores %d, contexts %v, from %d to %d", log.Scores, log.Contexts, log.First.Seq, log.Last.Seq)
+	if log.ScoredImpressions != 1 || log.Contexts["device"].Values["phone"] != 1 || log.Contexts["hour"].Numbers != 1 || log.First.Seq != 1 || log.Last.Seq != 6 {
+		t.Errorf("scores %d, contexts %v, from %d to %d", log.ScoredImpressions, log.Contexts, log.First.Seq, log.Last.Seq)
 	}
 	if log.Catalogue.Item("x") == nil || log.Catalogue.Item("a") != nil {
 		t.Error("the catalogue is not what was described")
@@ -165,7 +165,7 @@ func TestForgottenUsersVanish(t *testing.T) {
 	log := scan(t, new(tape).add(list("l1", "u", "a", "b"), did("u", "click", "a", "l1"), did("v", "click", "a", ""), list("l2", "v", "a", "b"),
 		forget("u"), list("l3", "u", "b", "c"), did("u", "click", "c", "l3")), replay.Options{})
 	users := func() (out []string) {
-		for _, s := range log.Steps {
+		for _, s := range log.Interactions {
 			out = append(out, fmt.Sprint(log.Users.IDs()[s.User], s.Seq))
 		}
 		for _, l := range log.Lists {
@@ -188,12 +188,12 @@ func TestListsAreBounded(t *testing.T) {
 		}
 	}
 	log := scan(t, tp, replay.Options{MaxLists: 10})
-	if len(log.Lists) != 10 || log.Dropped != 90 || log.Lists[9].Seq != uint64(len(tp.records)-1) || log.Clicked != 7 {
-		t.Fatalf("%d lists, %d dropped, %d clicked", len(log.Lists), log.Dropped, log.Clicked)
+	if len(log.Lists) != 10 || log.DroppedLists != 90 || log.Lists[9].Seq != uint64(len(tp.records)-1) || log.ClickedLists != 7 {
+		t.Fatalf("%d lists, %d dropped, %d clicked", len(log.Lists), log.DroppedLists, log.ClickedLists)
 	}
 	// The newest fifth of all 100 would begin before what is kept, the newest twentieth within it.
 	for share, want := range map[float64]uint64{0.2: log.Lists[0].Seq, 0.05: log.Lists[5].Seq} {
-		if seq, err := log.Newest(share); err != nil || seq != want {
+		if seq, err := log.HoldoutStart(share); err != nil || seq != want {
 			t.Errorf("the newest %g begins at %d, want %d", share, seq, want)
 		}
 	}
@@ -213,11 +213,11 @@ func TestNewest(t *testing.T) {
 		"half of the interactions": {bare, 0.5, 2},
 		"no interaction":           {bare, 0, 4},
 	} {
-		if got, err := scan(t, c.tape, replay.Options{}).Newest(c.share); err != nil || got != c.want {
+		if got, err := scan(t, c.tape, replay.Options{}).HoldoutStart(c.share); err != nil || got != c.want {
 			t.Errorf("%s: from %d (%v), want %d", name, got, err, c.want)
 		}
 	}
-	if _, err := scan(t, new(tape).add(item("x")), replay.Options{}).Newest(0.5); err == nil || !strings.Contains(err.Error(), "import some events first") {
+	if _, err := scan(t, new(tape).add(item("x")), replay.Options{}).HoldoutStart(0.5); err == nil || !strings.Contains(err.Error(), "import some events first") {
 		t.Errorf("an empty log: %v", err)
 	}
 }
@@ -232,8 +232,8 @@ func TestEnds(t *testing.T) {
 	}
 	opt := replay.Options{State: features.DefaultConfig()}
 	log := scan(t, tp, opt)
-	picks := log.Shown(0, 1e9)
-	each := func(*replay.Case) error { return nil }
+	picks := log.ClickedImpressions(0, 1e9)
+	each := func(*replay.Example) error { return nil }
 	broken := func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) { yield(event.Record{}, errBroken) }
 	}
@@ -255,7 +255,7 @@ func TestEnds(t *testing.T) {
 	if err := log.Walk(t.Context(), short, features.New(opt.State), picks, replay.WalkOptions{}, each); err == nil || !strings.Contains(err.Error(), "the log ends before the list at sequence 101") {
 		t.Errorf("a log that lost its end: %v", err)
 	}
-	if err := log.Walk(t.Context(), tp.source(), features.New(opt.State), picks, replay.WalkOptions{}, func(*replay.Case) error { return errBroken }); !errors.Is(err, errBroken) {
+	if err := log.Walk(t.Context(), tp.source(), features.New(opt.State), picks, replay.WalkOptions{}, func(*replay.Example) error { return errBroken }); !errors.Is(err, errBroken) {
 		t.Errorf("a failing caller: %v", err)
 	}
 }

@@ -10,12 +10,12 @@ import (
 	"relish/ranker"
 )
 
-// Patience is the deadline of an offline ranking: long, so that nothing is left out.
-const Patience = time.Minute
+// OfflineDeadline is the deadline of an offline ranking: long, so that nothing is left out.
+const OfflineDeadline = time.Minute
 
-// Case is a picked list at the moment it was shown.
-type Case struct {
-	*Pick
+// Example is a picked list at the moment it was shown.
+type Example struct {
+	*RankingList
 	Index   int             // of the pick
 	Request *ranker.Request // aligned with Pick.Items; Time is the moment it was shown
 	NewUser bool            // the user's first list
@@ -26,14 +26,14 @@ type Case struct {
 	Propensity []float64
 }
 
-// Follower has its own memory of the log.
-type Follower interface{ Follow(rec *event.Record) }
+// Observer has its own memory of the log.
+type Observer interface{ Observe(rec *event.Record) }
 
 // WalkOptions of Walk.
 type WalkOptions struct {
-	Frozen    bool // the state stands still from the first pick on
-	Followers []Follower
-	Progress  func(done, total int) // may be nil
+	FreezeState bool // the state stands still from the first pick on
+	Observers   []Observer
+	Progress    func(done, total int) // may be nil
 }
 
 // Walk applies the log's records to state, and hands every picked list to each before its own record is applied. picks
@@ -41,18 +41,18 @@ type WalkOptions struct {
 //
 // A follow-up that arrived before its list is applied after it: when the list was ranked it had not happened, and a
 // state that has it knows the answer.
-func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks []Pick, opt WalkOptions, each func(*Case) error) error {
+func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks []RankingList, opt WalkOptions, each func(*Example) error) error {
 	if len(picks) == 0 {
 		return nil
 	}
-	next, held, waiting := 0, l.held(), map[uint64][]event.Record{}
+	next, held, waiting := 0, l.followUpLists(), map[uint64][]event.Record{}
 	apply := func(rec *event.Record) {
-		if next > 0 && opt.Frozen {
+		if next > 0 && opt.FreezeState {
 			return
 		}
 		state.Apply(rec)
-		for _, f := range opt.Followers {
-			f.Follow(rec)
+		for _, f := range opt.Observers {
+			f.Observe(rec)
 		}
 	}
 	seen := make([]bool, l.Users.Len())
@@ -69,8 +69,8 @@ func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks
 		}
 		for next < len(picks) && picks[next].Seq == rec.Seq {
 			p := &picks[next]
-			c := l.newCase(p, &rec)
-			c.Index, c.NewUser = next, p.Shown && !seen[p.User]
+			c := l.newExample(p, &rec)
+			c.Index, c.NewUser = next, p.Logged && !seen[p.User]
 			if err := each(c); err != nil {
 				return fmt.Errorf("list at sequence %d: %w", p.Seq, err)
 			}
@@ -86,7 +86,7 @@ func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks
 			apply(&early)
 		}
 		delete(waiting, rec.Seq)
-		if rec.Event.Kind == event.Impression {
+		if rec.Event.Kind == event.EventImpression {
 			if u := l.Users.Number(rec.Event.UserID); u >= 0 {
 				seen[u] = true
 			}
@@ -95,22 +95,22 @@ func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks
 	return fmt.Errorf("the log ends before the list at sequence %d", picks[next].Seq)
 }
 
-// held has the lists of the follow-ups that arrived before them, by the follow-ups' sequences.
-func (l *Log) held() map[uint64]uint64 {
+// followUpLists has the lists of the follow-ups that arrived before them, by the follow-ups' sequences.
+func (l *Log) followUpLists() map[uint64]uint64 {
 	out := map[uint64]uint64{}
 	for i := range l.Lists {
-		for _, seq := range l.Lists[i].Early {
+		for _, seq := range l.Lists[i].EarlyFollowUps {
 			out[seq] = l.Lists[i].Seq
 		}
 	}
 	return out
 }
 
-func (l *Log) newCase(p *Pick, rec *event.Record) *Case {
+func (l *Log) newExample(p *RankingList, rec *event.Record) *Example {
 	e := &rec.Event
-	c := &Case{Pick: p, Request: &ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time}}
+	c := &Example{RankingList: p, Request: &ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time}}
 	scores := map[string]float64{}
-	if p.Shown {
+	if p.Logged {
 		c.Answer, c.Request.Context = e.Answer, e.Context
 		if len(e.Propensity) == len(p.Items) {
 			c.Propensity = e.Propensity

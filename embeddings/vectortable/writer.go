@@ -1,0 +1,209 @@
+package vectortable
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+const (
+	// maxPending bounds the bytes that wait for the disk; beyond it Append waits too.
+	maxPending = 16 << 20
+	// syncEvery is how many rows may be written between two fsyncs. A killed process loses none of
+	// them, a power cut at most these.
+	syncEvery = 1024
+)
+
+// writer is the state of the one goroutine that writes the file.
+type writer struct {
+	wake     chan struct{} // rows are pending
+	tasks    chan func()   // work to be done between writes
+	stop     chan struct{}
+	stopped  chan struct{}
+	spare    []byte // the buffer that is not in use
+	unsynced int
+	// writeErr is the last failed write, reported by the next Sync; syncErr stays: after a failed
+	// fsync nobody knows what the disk has.
+	writeErr, syncErr error
+}
+
+func (t *Table) startWriter() {
+	t.wake = make(chan struct{}, 1)
+	t.tasks = make(chan func())
+	t.stop = make(chan struct{})
+	t.stopped = make(chan struct{})
+	go func() {
+		defer close(t.stopped)
+		for {
+			select {
+			case <-t.wake:
+				t.writePending()
+				if t.unsynced >= syncEvery {
+					t.fsync()
+				}
+			case op := <-t.tasks:
+				op()
+			case <-t.stop:
+				return
+			}
+		}
+	}()
+}
+
+// Append adds vectors (each of length dim, finite) under keys that the table does not have yet;
+// known keys and key 0 are left out. They can be read at once and reach the file soon; Sync makes
+// them durable. It waits while the disk is far behind. The vectors are not kept.
+func (t *Table) Append(keys []uint64, vecs [][]float32) error {
+	if t.opt.ReadOnly {
+		return ErrReadOnly
+	}
+	row := make([]byte, 0, t.rowSize())
+	for i, key := range keys {
+		if len(vecs[i]) != t.dim {
+			return fmt.Errorf("vector %d has %d components, the table's have %d", i, len(vecs[i]), t.dim)
+		}
+		var finite bool
+		if row, finite = appendRow(row[:0], key, vecs[i]); !finite {
+			return fmt.Errorf("vector %d is not finite in float16", i)
+		}
+		if err := t.appendRow(key, row); err != nil {
+			return err
+		}
+	}
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (t *Table) appendRow(key uint64, row []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.pending) >= maxPending && !t.closed {
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+		t.spaceFreed.Wait()
+	}
+	if t.closed {
+		return ErrClosed
+	}
+	if _, known := t.index[key]; known || key == 0 {
+		return nil
+	}
+	t.index[key] = int32(t.written + (len(t.writing)+len(t.pending))/len(row))
+	t.pending = append(t.pending, row...)
+	return nil
+}
+
+// writePending writes what is pending. Rows that cannot be written are forgotten: their texts are encoded
+// again when they are next asked for.
+func (t *Table) writePending() {
+	t.mu.Lock()
+	n := len(t.pending) / t.rowSize()
+	if n > 0 {
+		t.writing, t.pending = t.pending, t.spare[:0]
+	}
+	t.spaceFreed.Broadcast()
+	t.mu.Unlock()
+	if n == 0 {
+		return
+	}
+	// Written at a fixed place, so that a failed write is overwritten by the next.
+	_, err := t.file.WriteAt(t.writing, t.fileSize(t.written))
+	data := t.data
+	if err == nil && t.fileSize(t.written+n) > int64(len(data)) {
+		data, err = mapFile(t.file, t.fileSize(t.written+n))
+	}
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.spare, t.writing = t.writing, nil
+	if err != nil {
+		t.stats.Lost += n
+		if t.writeErr == nil {
+			t.opt.Log.Warn("vectors could not be written, their texts are encoded again later", "rows", n, "error", err)
+		}
+		t.writeErr = err
+		for ; n > 0; n-- {
+			delete(t.index, binary.LittleEndian.Uint64(t.spare[(n-1)*t.rowSize():]))
+		}
+		t.reindexPending()
+		return
+	}
+	t.replaceMap(data)
+	t.written += n
+	t.unsynced += n
+}
+
+// reindexPending points the index at the pending rows after written has moved. Callers hold mu.
+func (t *Table) reindexPending() {
+	for at := 0; at < len(t.pending); at += t.rowSize() {
+		t.index[binary.LittleEndian.Uint64(t.pending[at:])] = int32(t.written + at/t.rowSize())
+	}
+}
+
+func (t *Table) fsync() {
+	if t.syncErr != nil || t.unsynced == 0 {
+		return
+	}
+	if err := t.file.Sync(); err != nil {
+		t.syncErr = fmt.Errorf("make vectors durable: %w; restart to try again", err)
+		t.opt.Log.Error("vector table", "error", t.syncErr)
+		return
+	}
+	t.unsynced = 0
+}
+
+// flush writes and fsyncs everything appended so far and reports what went wrong since the last one.
+func (t *Table) flush() error {
+	t.writePending()
+	t.fsync()
+	err := t.writeErr
+	t.writeErr = nil
+	if err != nil {
+		return fmt.Errorf("write vectors: %w", err)
+	}
+	return t.syncErr
+}
+
+// onWriter runs op on the writing goroutine and returns its error.
+func (t *Table) onWriter(op func() error) error {
+	if t.opt.ReadOnly {
+		return ErrReadOnly
+	}
+	result := make(chan error, 1)
+	select {
+	case t.tasks <- func() { result <- op() }:
+		return <-result
+	case <-t.stopped:
+		return ErrClosed
+	}
+}
+
+// Sync returns once every row appended before is durable, or with the reason why one is not.
+func (t *Table) Sync() error { return t.onWriter(t.flush) }
+
+// Close makes everything durable and gives map, file and lock back; reads after it miss. Closing
+// again does nothing.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil
+	}
+	t.closed = true
+	t.spaceFreed.Broadcast()
+	t.mu.Unlock()
+	var err error
+	if !t.opt.ReadOnly {
+		err = t.Sync()
+		close(t.stop)
+		<-t.stopped
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.release()
+	return err
+}

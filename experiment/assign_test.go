@@ -1,0 +1,312 @@
+package experiment_test
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"relish/experiment"
+	"relish/experiment/targeting"
+	"relish/ranker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func set(t testing.TB, text string) *experiment.Set {
+	t.Helper()
+	s, err := experiment.Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return s
+}
+
+var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC).UnixMilli()
+
+// arms returns the arm's name of every experiment that the subject is in.
+func arms(s *experiment.Set, sub *experiment.Subject) map[string]string {
+	out := map[string]string{}
+	for _, c := range s.Assign(nil, sub) {
+		out[c.Name] = c.Arms[c.Arm].Name
+	}
+	return out
+}
+
+func user(i int) *experiment.Subject {
+	return &experiment.Subject{Attributes: targeting.Attributes{ID: fmt.Sprintf("user-%d", i)}, Now: noon}
+}
+
+// counts returns how many of n users are in each arm of the experiment; "" is none.
+func counts(s *experiment.Set, name string, n int) map[string]int {
+	out := map[string]int{}
+	for i := range n {
+		out[arms(s, user(i))[name]]++
+	}
+	return out
+}
+
+// near fails unless got of n is within five standard deviations of the share.
+func near(t *testing.T, what string, got, n int, share float64) {
+	t.Helper()
+	if sd := math.Sqrt(float64(n) * share * (1 - share)); math.Abs(float64(got)-float64(n)*share) > 5*sd {
+		t.Errorf("%s: %d of %d, want a share of %g", what, got, n, share)
+	}
+}
+
+const twoArms = `arms: [{name: control, weight: %g}, {name: other, weight: %g, text: false}]`
+
+func one(options string) string {
+	return "layers:\n- name: l\n  experiments:\n  - name: x\n    " + strings.ReplaceAll(options, "\n", "\n    ")
+}
+
+func TestSharesFollowWeightsAndCoverage(t *testing.T) {
+	const n = 100_000
+	got := counts(set(t, one("coverage: 0.5\narms: [{name: a, weight: 0.2}, {name: b, weight: 0.3}, {name: c, weight: 0.5}]")), "x", n)
+	for arm, share := range map[string]float64{"a": .1, "b": .15, "c": .25, "": .5} {
+		near(t, "arm "+arm, got[arm], n, share)
+	}
+}
+
+// Weights that change move as few users as can be; a coverage that grows moves none.
+func TestAssignedUsersStay(t *testing.T) {
+	const n = 50_000
+	before := set(t, one("coverage: 0.5\n"+fmt.Sprintf(twoArms, .5, .5)))
+	heavier := set(t, one("coverage: 0.5\n"+fmt.Sprintf(twoArms, .4, .6)))
+	wider := set(t, one("coverage: 0.8\n"+fmt.Sprintf(twoArms, .5, .5)))
+	moved, left := 0, 0
+	for i := range n {
+		was := arms(before, user(i))["x"]
+		if was == "" {
+			continue
+		}
+		switch arms(heavier, user(i))["x"] {
+		case was:
+		case "":
+			left++
+		default:
+			moved++
+		}
+		if now := arms(wider, user(i))["x"]; now != was {
+			t.Fatalf("a growing coverage moved a user from %s to %s", was, now)
+		}
+	}
+	// Control shrinks from 0..0.25 to 0..0.2, the other arm goes from 0.5..0.75 to 0.4..0.7: nobody changes
+	// sides, and what leaves is 0.05 on either side.
+	if moved != 0 {
+		t.Errorf("%d users changed sides", moved)
+	}
+	near(t, "users who left", left, n, .1)
+
+	// Without unassigned users in between, the difference of the weights is what must move.
+	all, less := set(t, one(fmt.Sprintf(twoArms, .5, .5))), set(t, one(fmt.Sprintf(twoArms, .4, .6)))
+	moved = 0
+	for i := range n {
+		was, now := arms(all, user(i))["x"], arms(less, user(i))["x"]
+		if was == "other" && now != was {
+			t.Fatal("a user left the arm that grew")
+		}
+		if was != now {
+			moved++
+		}
+	}
+	near(t, "users who moved", moved, n, .1)
+}
+
+// Chi-squared over arms x arms of all pairs of ten layers: a user's arm in one says nothing of the other.
+func TestLayersAreIndependent(t *testing.T) {
+	const layers, n = 10, 60_000
+	var b strings.Builder
+	b.WriteString("layers:\n")
+	for i := range layers {
+		fmt.Fprintf(&b, "- name: l%d\n  experiments:\n  - name: x%d\n    arms: [{name: a, weight: 0.2}, {name: b, weight: 0.3}, {name: c, weight: 0.5}]\n", i, i)
+	}
+	s := set(t, b.String())
+	var joint [layers][layers][3][3]float64
+	var choices []experiment.Choice
+	for i := range n {
+		choices = s.Assign(choices[:0], user(i))
+		for x, a := range choices {
+			for y, b := range choices[:x] {
+				joint[x][y][a.Arm][b.Arm]++
+			}
+		}
+	}
+	weights := [3]float64{.2, .3, .5}
+	sum := 0.0
+	for x := range layers {
+		for y := range x {
+			chi := 0.0
+			for a := range 3 {
+				for b := range 3 {
+					want := n * weights[a] * weights[b]
+					chi += (joint[x][y][a][b] - want) * (joint[x][y][a][b] - want) / want
+				}
+			}
+			// 8 degrees of freedom: 34.0 is passed by one pair in 25,000.
+			if sum += chi; chi > 34 {
+				t.Errorf("layers %d and %d: chi-squared %.1f", x, y, chi)
+			}
+		}
+	}
+	// 45 pairs x 8 degrees: 360, standard deviation 26.8.
+	if sum > 360+4*26.8 {
+		t.Errorf("chi-squared of all pairs: %.0f", sum)
+	}
+}
+
+const exclusive = `
+holdout: {share: 0.1}
+layers:
+- name: first
+  experiments:
+  - {name: x, namespace: [home, 0, 0.4], arms: [{name: control}, {name: other, text: false}]}
+  - {name: y, namespace: [home, 0.4, 1], arms: [{name: control}, {name: other, text: false}]}
+- name: second
+  experiments:
+  - {name: z, arms: [{name: control}, {name: other, rules: {diversity: null}}]}
+`
+
+func TestNamespacesExcludeAndTheHoldoutGetsNoArm(t *testing.T) {
+	const n = 50_000
+	s := set(t, exclusive)
+	got := map[string]int{}
+	for i := range n {
+		a := arms(s, user(i))
+		switch _, x := a["x"]; {
+		case len(a) == 0:
+			got["held out"]++
+			if experiment.Bucket("holdout", user(i).ID) >= .1 {
+				t.Fatal("a user outside the holdout is in no experiment")
+			}
+		case x:
+			got["x"]++
+		default:
+			got["y"]++
+		}
+		if len(a) != 0 && (len(a) != 2 || a["z"] == "") {
+			t.Fatalf("arms %v", a)
+		}
+	}
+	near(t, "the holdout", got["held out"], n, .1)
+	near(t, "x", got["x"], n, .9*.4)
+	near(t, "y", got["y"], n, .9*.6)
+}
+
+func TestWhoIsAssigned(t *testing.T) {
+	s := set(t, `
+holdout: {share: 0}
+layers:
+- name: targeted
+  experiments:
+  - name: phones
+    condition: {device: phone, user.country: {$in: [de, at]}}
+    arms: [{name: control, weight: 0}, {name: other, weight: 1}]
+- name: timed
+  experiments:
+  - {name: soon, start: 2026-06-02, arms: [{name: a}, {name: b}]}
+  - {name: now, start: 2026-06-01T12:00:00Z, end: 2026-06-02, arms: [{name: a}, {name: b}]}
+  - {name: over, end: "2026-06-01T12:00:00Z", arms: [{name: a}, {name: b}]}
+- name: sessions
+  experiments:
+  - {name: by-session, hash_attribute: session, arms: [{name: a, weight: 1}, {name: b, weight: 0}]}
+- name: fields
+  experiments:
+  - {name: by-shop, hash_attribute: shop, arms: [{name: a, weight: 1}, {name: b, weight: 0}]}
+- name: forced
+  experiments:
+  - {name: nobody, coverage: 0, condition: {device: none}, force: {tester: b}, arms: [{name: a}, {name: b}]}
+`)
+	if !s.ReadsUser() {
+		t.Error("nobody asks for the user's fields")
+	}
+	german := map[string]ranker.FieldValue{"country": ranker.StringValue("de")}
+	context := func(name string, v ranker.FieldValue) map[string]ranker.FieldValue {
+		return map[string]ranker.FieldValue{name: v}
+	}
+	for what, c := range map[string]struct {
+		attributes targeting.Attributes
+		want       string
+	}{
+		"nothing known":         {targeting.Attributes{ID: "u"}, "now"},
+		"targeted":              {targeting.Attributes{ID: "u", User: german, Context: context("device", ranker.StringValue("phone"))}, "phones now"},
+		"half of the condition": {targeting.Attributes{ID: "u", Context: context("device", ranker.StringValue("phone"))}, "now"},
+		"a session":             {targeting.Attributes{ID: "u", Session: "s"}, "now by-session"},
+		"a shop":                {targeting.Attributes{ID: "u", Context: context("shop", ranker.StringValue("berlin"))}, "now by-shop"},
+		"a shop's number":       {targeting.Attributes{ID: "u", Context: context("shop", ranker.NumberValue(12.5))}, "now by-shop"},
+		"no shop":               {targeting.Attributes{ID: "u", Context: context("shop", ranker.NumberValue(0))}, "now"},
+		"a flag for a shop":     {targeting.Attributes{ID: "u", Context: context("shop", ranker.BoolValue(true))}, "now"},
+		"the tester":            {targeting.Attributes{ID: "tester"}, "now nobody"},
+	} {
+		var got []string
+		for _, choice := range s.Assign(nil, &experiment.Subject{Attributes: c.attributes, Now: noon}) {
+			got = append(got, choice.Name)
+			if choice.Forced != (choice.Name == "nobody") {
+				t.Errorf("%s: forced %t", what, choice.Forced)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: in %v, want %s", what, got, c.want)
+		}
+	}
+}
+
+// A number is hashed as the text that JavaScript makes of it.
+func TestNumbersAreHashedAsText(t *testing.T) {
+	s := set(t, one("hash_attribute: shop\n"+fmt.Sprintf(twoArms, .5, .5)))
+	for x, text := range map[float64]string{7: "7", 12.5: "12.5", -0.25: "-0.25", 123456789: "123456789", 0.000001: "0.000001"} {
+		number, word := user(0), user(0)
+		number.Context = map[string]ranker.FieldValue{"shop": ranker.NumberValue(x)}
+		word.Context = map[string]ranker.FieldValue{"shop": ranker.StringValue(text)}
+		if a, b := arms(s, number)["x"], arms(s, word)["x"]; a == "" || a != b {
+			t.Errorf("%g: %q, as a text %q", x, a, b)
+		}
+	}
+}
+
+// tenLayers returns ten layers that all take the busy subject; with all, each has a condition and a
+// namespace, and attributes of every kind: the worst that a request can meet.
+func tenLayers(t testing.TB, all bool) *experiment.Set {
+	var b strings.Builder
+	b.WriteString("holdout: {share: 0.01}\nlayers:\n")
+	for i := range 10 {
+		fmt.Fprintf(&b, "- name: l%d\n  experiments:\n  - name: x%d\n    arms: [{name: a}, {name: b}, {name: c}]\n", i, i)
+		if all {
+			fmt.Fprintf(&b, "    hash_attribute: %s\n    namespace: [n%d, 0, 0.999]\n    condition: {device: {$in: [phone, tablet]}}\n",
+				[]string{"user", "session", "shop"}[i%3], i)
+		}
+	}
+	return set(t, b.String())
+}
+
+func busy() *experiment.Subject {
+	sub := user(7)
+	sub.Session = "3f2a9c1e-session"
+	sub.Context = map[string]ranker.FieldValue{"shop": ranker.NumberValue(1234), "device": ranker.StringValue("phone")}
+	return sub
+}
+
+func TestAssignDoesNotAllocate(t *testing.T) {
+	s, sub := tenLayers(t, true), busy()
+	buf := make([]experiment.Choice, 0, experiment.MaxLayers)
+	n := 0
+	if allocs := testing.AllocsPerRun(1000, func() { n = len(s.Assign(buf, sub)) }); allocs != 0 || n < 9 {
+		t.Errorf("%g allocations for %d experiments", allocs, n)
+	}
+}
+
+func BenchmarkAssign(b *testing.B) {
+	for name, all := range map[string]bool{"plain": false, "conditions-and-namespaces": true} {
+		b.Run(name, func(b *testing.B) {
+			s, sub := tenLayers(b, all), busy()
+			buf := make([]experiment.Choice, 0, experiment.MaxLayers)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Assign(buf, sub)
+			}
+		})
+	}
+}

@@ -1,0 +1,107 @@
+package embedded
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"relish/features"
+	"relish/features/eventlog"
+	"relish/features/ingest"
+)
+
+// A store that was started from elsewhere has a base: a state that the log's records come after. It has the
+// form of a checkpoint, and unlike one it cannot be made again from the log.
+func basePath(dir string) string { return filepath.Join(dir, "base") }
+
+// SetBase makes state the base of the store in dir: the log's records after its sequence come on top of it.
+// The caller holds journal.Lock(dir); the next Open uses it.
+func SetBase(dir string, state *features.State) error {
+	if err := writeState(basePath(dir), state); err != nil {
+		return err
+	}
+	return RemoveCheckpoint(dir)
+}
+
+// RemoveCheckpoint removes the checkpoint, so that the next Open makes the state anew from base and log.
+func RemoveCheckpoint(dir string) error {
+	err := os.Remove(filepath.Join(dir, "checkpoint"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// loadBase returns the base, an empty state where there is none. One that cannot be read is an error: without it
+// the log is not the whole truth.
+func loadBase(dir string, cfg features.Config) (*features.State, error) {
+	s, err := readState(basePath(dir), cfg)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return features.New(cfg), nil
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w: run relish rebuild --from the snapshot again", basePath(dir), err)
+	}
+	return s, nil
+}
+
+// eraseBase takes forgotten users out of the base.
+func (s *Store) eraseBase(hashes map[string]uint64) error {
+	b, err := readState(basePath(s.dir), s.state.Config())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for id := range b.Users() {
+		if _, gone := hashes[features.UserHash(id)]; gone {
+			b.PutUser(id, nil)
+		}
+	}
+	return writeState(basePath(s.dir), b)
+}
+
+// LoadState returns the state of a folder as of its last whole record, beside the process that writes it.
+func LoadState(dir string, cfg features.Config) (*features.State, error) {
+	s, err := readState(filepath.Join(dir, "checkpoint"), cfg)
+	if err != nil {
+		if s, err = loadBase(dir, cfg); err != nil {
+			return nil, err
+		}
+	}
+	for rec, err := range eventlog.Read(ingest.LogDir(dir), s.Seq()+1) {
+		if err != nil {
+			return nil, err
+		}
+		s.Apply(&rec)
+	}
+	return s, nil
+}
+
+func readState(path string, cfg features.Config) (*features.State, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return features.ReadCheckpoint(cfg, bufio.NewReaderSize(f, 1<<20))
+}
+
+// writeState writes a state beside the old file, syncs it and takes its place.
+func writeState(path string, state *features.State) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup()
+	if err := state.WriteCheckpoint(f); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}

@@ -1,0 +1,54 @@
+package ingest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/gofrs/flock"
+)
+
+func lockPath(dir string) string { return filepath.Join(dir, "lock") }
+
+// Lock makes this process the folder's one writer until unlock is called, or fails naming the holder.
+// The folder is made if need be.
+func Lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	l := flock.New(lockPath(dir))
+	ok, err := l.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking %s: %w", dir, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("%s is in use by process %s; stop it, or name another folder with --data", dir, pid(dir))
+	}
+	if err := os.WriteFile(lockPath(dir), []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+		return nil, err
+	}
+	return func() { _ = l.Unlock() }, nil
+}
+
+// LockHolder returns the process id that has the folder locked, "" when none has.
+func LockHolder(dir string) string {
+	if _, err := os.Stat(lockPath(dir)); err != nil {
+		return ""
+	}
+	l := flock.New(lockPath(dir))
+	if ok, err := l.TryRLock(); err == nil && ok {
+		_ = l.Unlock()
+		return ""
+	}
+	return pid(dir)
+}
+
+func pid(dir string) string {
+	data, err := os.ReadFile(lockPath(dir))
+	if err != nil || len(data) == 0 {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(data))
+}

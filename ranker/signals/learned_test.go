@@ -1,0 +1,348 @@
+package signals_test
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"relish/ranker"
+	"relish/ranker/signals"
+)
+
+// definition says in float64 and plain loops what a matcher promises of every candidate.
+type definition func(w *world, in *ranker.SignalInput) [][]float64
+
+// Every learned matcher computes what its comment says.
+func TestLearnedMatchersEqualTheirDefinitions(t *testing.T) {
+	for _, c := range []struct {
+		kind  string
+		of    func(*world) signals.TrainedSignal
+		plain definition
+	}{
+		{signals.KindCooccurrence, func(w *world) signals.TrainedSignal { return w.pairs }, plainPairs},
+		{signals.KindMatrixFactorization, func(w *world) signals.TrainedSignal { return w.factor }, plainFactors},
+		{signals.KindResidualGP, func(w *world) signals.TrainedSignal { return w.taste }, plainTaste},
+		{signals.KindContentPrior, func(w *world) signals.TrainedSignal { return w.content }, plainContent},
+		{signals.KindLexical, func(w *world) signals.TrainedSignal { return w.terms }, plainTerms},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			there := map[string]int{}
+			for round := range 80 {
+				w := newWorld(uint64(round), []int{1, 3, 30, 60}[round%4])
+				m := c.of(w)
+				in := w.input(1+w.r.IntN(25), []int{0, 1, 6, 130}[round/4%4], []int{0, 1, 9, 100}[round/16%4])
+				got, want := run(t, m, in), c.plain(w, in)
+				for i := range want {
+					for k, name := range m.Columns() {
+						cell := got[i*len(m.Columns())+k]
+						if !math.IsNaN(want[i][k]) {
+							there[name]++
+						}
+						if !close64(cell, want[i][k]) {
+							t.Fatalf("round %d, candidate %+v, %s: %g, want %g", round, in.Request.Candidates[i], name, cell, want[i][k])
+						}
+					}
+				}
+			}
+			for _, name := range c.of(newWorld(1, 3)).Columns() {
+				if there[name] < 50 {
+					t.Errorf("%s was there %d times only: the test compares nothing", name, there[name])
+				}
+			}
+		})
+	}
+}
+
+func close64(got float32, want float64) bool {
+	if math.IsNaN(want) {
+		return got != got
+	}
+	return math.Abs(float64(got)-want) < 2e-3*math.Max(1, math.Abs(want))
+}
+
+func nans(rows, columns int) [][]float64 {
+	out := make([][]float64, rows)
+	for i := range out {
+		for range columns {
+			out[i] = append(out[i], math.NaN())
+		}
+	}
+	return out
+}
+
+// taken are the first n different known items of the history.
+func (w *world) taken(in *ranker.SignalInput, n int) (out []int) {
+	for _, x := range in.State.Recent {
+		if k := int(w.table.Index(x.Item)); k >= 0 && len(out) < n && !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func plainPairs(w *world, in *ranker.SignalInput) [][]float64 {
+	out := nans(len(in.State.Items), 5)
+	c := w.pairs
+	history := w.taken(in, 50)
+	support := func(item int) float64 { return float64(c.Counts[item]) + 5 }
+	for i := range in.Request.Candidates {
+		item := w.number(&in.Request.Candidates[i])
+		if item < 0 || len(history) == 0 {
+			continue
+		}
+		row := make([]float64, 5)
+		for k, h := range history {
+			next, with := 0.0, 0.0
+			for e := c.First[h]; e < c.First[h+1]; e++ {
+				if int(c.Neighbors[e]) == item {
+					next, with = float64(c.NextCounts[e]), float64(c.JointCounts[e])
+				}
+			}
+			both := math.Sqrt(support(h) * support(item))
+			row[0] += math.Pow(0.8, float64(k)) * next / support(h)
+			row[1] += math.Pow(0.8, float64(k)) * next / both
+			row[2] += math.Pow(0.95, float64(k)) * with / both
+			row[3] = max(row[3], with/both)
+			if k == 0 {
+				row[4] = next / both
+			}
+		}
+		out[i] = row
+	}
+	return out
+}
+
+// solve is Gaussian elimination with pivoting.
+func solve(a [][]float64, b []float64) []float64 {
+	n := len(b)
+	for col := range n {
+		pivot := col
+		for r := col; r < n; r++ {
+			if math.Abs(a[r][col]) > math.Abs(a[pivot][col]) {
+				pivot = r
+			}
+		}
+		a[col], a[pivot], b[col], b[pivot] = a[pivot], a[col], b[pivot], b[col]
+		for r := col + 1; r < n; r++ {
+			f := a[r][col] / a[col][col]
+			for k := col; k < n; k++ {
+				a[r][k] -= f * a[col][k]
+			}
+			b[r] -= f * b[col]
+		}
+	}
+	x := make([]float64, n)
+	for r := n - 1; r >= 0; r-- {
+		x[r] = b[r]
+		for k := r + 1; k < n; k++ {
+			x[r] -= a[r][k] * x[k]
+		}
+		x[r] /= a[r][r]
+	}
+	return x
+}
+
+func dot64(a, b []float64) (sum float64) {
+	for i := range a {
+		sum += a[i] * b[i]
+	}
+	return sum
+}
+
+// system is ridge I plus the sum of scale v v^T.
+func system(dim int, ridge, scale float64, vectors [][]float64) [][]float64 {
+	a := make([][]float64, dim)
+	for d := range a {
+		a[d] = make([]float64, dim)
+		a[d][d] = ridge
+		for _, v := range vectors {
+			for e := range dim {
+				a[d][e] += scale * v[d] * v[e]
+			}
+		}
+	}
+	return a
+}
+
+func plainFactors(w *world, in *ranker.SignalInput) [][]float64 {
+	f := w.factor
+	out := nans(len(in.State.Items), 2)
+	history := w.taken(in, 100)
+	if len(history) == 0 {
+		return out
+	}
+	var vectors [][]float64
+	right := make([]float64, f.Dim)
+	for _, h := range history {
+		vectors = append(vectors, wide(f.Vector(int32(h))))
+		for d, x := range vectors[len(vectors)-1] {
+			right[d] += (1 + f.Alpha) * x
+		}
+	}
+	a := system(f.Dim, f.Lambda*float64(len(history)), f.Alpha, vectors)
+	for d := range a {
+		for e := range a[d] {
+			a[d][e] += float64(f.Gram[d*f.Dim+e])
+		}
+	}
+	user := solve(a, right)
+	for i := range in.Request.Candidates {
+		if item := w.number(&in.Request.Candidates[i]); item >= 0 {
+			v := wide(f.Vector(int32(item)))
+			out[i][0], out[i][1] = dot64(user, v), cosine(user, v)
+		}
+	}
+	return out
+}
+
+// plainPlace is Space.Place's definition, nil for nothing.
+func (w *world) plainPlace(id string) []float64 {
+	s := w.taste.Content
+	info, vector := w.infos[id], w.vectors[id]
+	text, field := make([]float64, s.TextDim), make([]float64, s.FieldDim)
+	if vector != nil {
+		for d := range text {
+			text[d] = dot64(wide(s.TextProjection[d*w.text:(d+1)*w.text]), wide(vector)) - float64(s.TextOffset[d])
+		}
+	}
+	if info != nil {
+		values := map[string][]string{"tags": info.Tags}
+		for name, v := range info.Fields {
+			if v.Kind == ranker.Strings {
+				values[name] = v.List
+			}
+		}
+		for name, list := range values {
+			for _, v := range list {
+				if at := slices.Index(s.FieldValues, name+"="+v); at >= 0 {
+					for d := range field {
+						field[d] += float64(s.FieldVectors[at*s.FieldDim+d])
+					}
+				}
+			}
+		}
+	}
+	any := false
+	for _, part := range [][]float64{text, field} {
+		if norm := math.Sqrt(dot64(part, part)); norm > 0 {
+			any = true
+			for d := range part {
+				part[d] /= norm
+			}
+		}
+	}
+	if !any {
+		return nil
+	}
+	return append(text, field...)
+}
+
+// plainResiduals solves each list's level by bisection.
+func (w *world) plainResiduals(shown []ranker.Shown) (items []int, residuals []float64, evidence float64) {
+	for from, to := 0, 0; from < len(shown); from = to {
+		var list []int
+		var ys []float64
+		clicks := 0.0
+		for to = from; to < len(shown) && shown[to].Time == shown[from].Time; to++ {
+			if item := int(w.table.Index(shown[to].Item)); item >= 0 {
+				y := 0.0
+				if shown[to].Clicked {
+					y = 1
+				}
+				list, ys, clicks = append(list, item), append(ys, y), clicks+y
+			}
+		}
+		if clicks == 0 || clicks == float64(len(list)) {
+			continue
+		}
+		chance := func(item int, level float64) float64 {
+			return 1 / (1 + math.Exp(-float64(w.taste.LogOdds[item])-level))
+		}
+		low, high := -30.0, 30.0
+		for range 100 {
+			sum := 0.0
+			for _, item := range list {
+				sum += chance(item, (low+high)/2)
+			}
+			if sum < clicks {
+				low = (low + high) / 2
+			} else {
+				high = (low + high) / 2
+			}
+		}
+		for k, item := range list {
+			p := chance(item, low)
+			items, residuals, evidence = append(items, item), append(residuals, ys[k]-p), evidence+p*(1-p)
+		}
+	}
+	return items, residuals, evidence
+}
+
+func plainTaste(w *world, in *ranker.SignalInput) [][]float64 {
+	t := w.taste
+	out := nans(len(in.State.Items), 3)
+	items, residuals, evidence := w.plainResiduals(in.State.Shown)
+	if len(items) == 0 {
+		return out
+	}
+	weights := func(dim int, places []float32, noise float64) []float64 {
+		var z [][]float64
+		right := make([]float64, dim)
+		for k, item := range items {
+			z = append(z, wide(places[item*dim:(item+1)*dim]))
+			for d, x := range z[k] {
+				right[d] += residuals[k] * x
+			}
+		}
+		return solve(system(dim, noise, 1, z), right)
+	}
+	td, cd := t.Dim, t.Content.Dim()
+	learned, content := weights(td, t.LearnedVectors, t.LearnedNoise), weights(cd, t.ContentVectors, t.ContentNoise)
+	for i := range in.Request.Candidates {
+		out[i][2] = math.Log1p(evidence)
+		c := &in.Request.Candidates[i]
+		if item := w.number(c); item >= 0 {
+			out[i][0], out[i][1] = dot64(learned, wide(t.LearnedVectors[item*td:(item+1)*td])), dot64(content, wide(t.ContentVectors[item*cd:(item+1)*cd]))
+			continue
+		}
+		if place := w.plainPlace(c.ID); place != nil {
+			predicted := make([]float64, td)
+			for d := range predicted {
+				predicted[d] = dot64(wide(t.ContentToLearned[d*cd:(d+1)*cd]), place)
+			}
+			out[i][0], out[i][1] = dot64(learned, predicted), dot64(content, place)
+		}
+	}
+	return out
+}
+
+func plainContent(w *world, in *ranker.SignalInput) [][]float64 {
+	c := w.content
+	out, cd := nans(len(in.State.Items), 1), c.Projection.Dim()
+	for i := range in.Request.Candidates {
+		id := in.Request.Candidates[i].ID
+		if item := w.table.Index(id); item >= 0 { // as new, too: it is what the others say of it
+			out[i][0] = float64(c.LeaveOneOut[item])
+			continue
+		}
+		info := w.infos[id]
+		if info == nil {
+			continue
+		}
+		sum := c.Intercept
+		for d, x := range w.plainPlace(id) {
+			sum += x * float64(c.Weights[d])
+		}
+		for k, name := range c.NumericFields {
+			v := info.Fields[name]
+			if v.Kind != ranker.Number && v.Kind != ranker.Bool {
+				continue
+			}
+			squashed := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
+			x := max(-4, min(4, (squashed-float64(c.Means[k]))*float64(c.InverseStdDevs[k])))
+			sum += x*float64(c.Weights[cd+2*k]) + float64(c.Weights[cd+2*k+1])
+		}
+		out[i][0] = sum
+	}
+	return out
+}

@@ -1,0 +1,410 @@
+package gbdt_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"relish/evaluation"
+	"relish/training/gbdt"
+)
+
+const path = "../../.cache/lightgbm/lib_lightgbm.so"
+
+var opened = sync.OnceValues(func() (*gbdt.Library, error) { return gbdt.Open(path) })
+
+func library(t testing.TB) *gbdt.Library {
+	t.Helper()
+	lib, err := opened()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lib
+}
+
+const columns = 5
+
+// lists draws n lists of eight. The gain grows with column 0, falls with column 1, depends on whether
+// column 2 is missing, and knows nothing of columns 3 and 4.
+func lists(seed uint64, n int) *gbdt.Dataset {
+	r := rand.New(rand.NewPCG(seed, 1))
+	d := &gbdt.Dataset{NumFeatures: columns}
+	for range n {
+		d.Groups = append(d.Groups, 8)
+		for range 8 {
+			row := make([]float32, columns)
+			for c := range row {
+				row[c] = float32(r.NormFloat64())
+			}
+			s := float64(row[0]) - 0.7*float64(row[1]) + 0.5*r.NormFloat64()
+			if r.IntN(3) == 0 {
+				row[2] = float32(math.NaN())
+				s++
+			}
+			d.Rows = append(d.Rows, row...)
+			gain := float32(0)
+			switch {
+			case s > 2.5:
+				gain = 5
+			case s > 1:
+				gain = 1
+			}
+			d.Labels = append(d.Labels, gain)
+		}
+	}
+	return d
+}
+
+func params() gbdt.Params {
+	p := gbdt.DefaultParams()
+	p.NumLeaves, p.MaxRounds, p.MinDataInLeaf, p.EarlyStoppingRounds, p.LearningRate = 7, 60, 20, 10, 0.2
+	return p
+}
+
+// ndcg is what package evaluate says of the scores, in the mean over several random orders of ties.
+func ndcg(t *testing.T, d *gbdt.Dataset, scores []float64) float64 {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(8, 8))
+	sum, n := 0.0, 0.0
+	from := 0
+	for _, g := range d.Groups {
+		gains := make([]float64, g)
+		for i := range gains {
+			gains[i] = float64(d.Labels[from+i])
+		}
+		list := scores[from : from+int(g)]
+		from += int(g)
+		for range 50 {
+			order, err := evaluation.Order(list, rng)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if x := evaluation.NDCG(order, gains, 10); x == x {
+				sum, n = sum+x, n+1
+			}
+		}
+	}
+	return sum / n
+}
+
+func predict(t *testing.T, model []byte, d *gbdt.Dataset) []float64 {
+	t.Helper()
+	b, err := library(t).LoadBooster(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	scores, err := b.Predict(d.Rows, d.NumFeatures)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return scores
+}
+
+// Every objective learns the lists, stops early, keeps the best round, and measures as package evaluate does.
+func TestTrain(t *testing.T) {
+	train, valid, test := lists(1, 800), lists(2, 200), lists(3, 200)
+	for _, objective := range []string{gbdt.XENDCG, gbdt.Lambdarank, gbdt.Binary} {
+		t.Run(objective, func(t *testing.T) {
+			p := params()
+			p.Objective, p.MaxRounds = objective, 400
+			var heard []float64
+			r, err := library(t).Train(context.Background(), train, valid, p, func(round int, x float64) {
+				if heard = append(heard, x); round != len(heard) {
+					t.Errorf("round %d is heard as the %d.", round, len(heard))
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			chance := ndcg(t, test, make([]float64, len(test.Labels)))
+			if got := ndcg(t, test, predict(t, r.Model, test)); got < chance+0.2 {
+				t.Errorf("NDCG@10 is %.3f, chance is %.3f", got, chance)
+			}
+			if len(r.ValidationNDCG) != len(heard) || len(r.ValidationNDCG) != min(p.MaxRounds, r.Rounds+p.EarlyStoppingRounds) {
+				t.Errorf("%d rounds, %d heard, the best is %d", len(r.ValidationNDCG), len(heard), r.Rounds)
+			}
+			for i, x := range r.ValidationNDCG {
+				if x > r.ValidationNDCG[r.Rounds-1] || x != heard[i] {
+					t.Errorf("round %d has %g (heard %g), the best one %g", i+1, x, heard[i], r.ValidationNDCG[r.Rounds-1])
+				}
+			}
+			if got, want := ndcg(t, valid, predict(t, r.Model, valid)), r.ValidationNDCG[r.Rounds-1]; math.Abs(got-want) > 5e-4 {
+				t.Errorf("the best round measured %g; evaluate says %g of its model", want, got)
+			}
+			if want := ndcg(t, valid, make([]float64, len(valid.Labels))); math.Abs(r.InitialNDCG-want) > 0.005 {
+				t.Errorf("before the first round all tie: %g, in the mean over orders %g", r.InitialNDCG, want)
+			}
+			if n := bytes.Count(r.Model, []byte("\nTree=")); n != r.Rounds {
+				t.Errorf("the model has %d trees of %d rounds", n, r.Rounds)
+			}
+			if im := r.GainImportance; im[0] <= im[3] || im[1] <= im[3] || im[2] <= im[4] {
+				t.Errorf("importance %v: the useless columns are 3 and 4", im)
+			}
+		})
+	}
+}
+
+// Equal data and seed make equal trees, with any number of threads; another seed makes others.
+func TestTrainIsDeterministic(t *testing.T) {
+	train := lists(1, 300)
+	model := func(seed uint64, threads int) string {
+		p := params()
+		p.MaxRounds, p.Seed, p.Threads = 15, seed, threads
+		r, err := library(t).Train(context.Background(), train, nil, p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _, _ := strings.Cut(string(r.Model), "\nparameters:") // they name the threads
+		return text
+	}
+	if first := model(1, 1); first != model(1, 1) || first != model(1, 2) {
+		t.Error("equal runs differ")
+	} else if first == model(2, 1) {
+		t.Error("the seed changes nothing")
+	}
+}
+
+func TestTrainIsCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	rounds := 0
+	_, err := library(t).Train(ctx, lists(1, 100), lists(2, 50), params(), func(round int, _ float64) {
+		if rounds = round; round == 3 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || rounds != 3 {
+		t.Errorf("after %d rounds: %v", rounds, err)
+	}
+}
+
+func TestMonotoneAndDrop(t *testing.T) {
+	p := params()
+	p.MonotoneConstraints = []int8{-1, 0, 0, 1, 0} // against what the data say of column 0
+	p.IgnoredColumns = []int{1}
+	r, err := library(t).Train(context.Background(), lists(1, 500), nil, p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.GainImportance[1] != 0 || r.GainImportance[2] == 0 {
+		t.Errorf("importance %v: column 1 was dropped", r.GainImportance)
+	}
+	rng := rand.New(rand.NewPCG(4, 4))
+	for range 100 {
+		d := &gbdt.Dataset{NumFeatures: columns, Labels: make([]float32, 20)}
+		base := make([]float32, columns)
+		for c := range base {
+			base[c] = float32(rng.NormFloat64())
+		}
+		for column, sign := range p.MonotoneConstraints {
+			if sign == 0 {
+				continue
+			}
+			d.Rows = d.Rows[:0]
+			for i := range 20 {
+				row := slices.Clone(base)
+				row[column] = float32(i)/4 - 2.5
+				d.Rows = append(d.Rows, row...)
+			}
+			scores := predict(t, r.Model, d)
+			for i := range scores[1:] {
+				if float64(sign)*(scores[i+1]-scores[i]) < -1e-9 {
+					t.Fatalf("column %d, sign %d: %g then %g", column, sign, scores[i], scores[i+1])
+				}
+			}
+		}
+	}
+}
+
+// A training that goes on keeps the old trees, begins where they ended, and never ends below them.
+func TestTrainFromStart(t *testing.T) {
+	valid := lists(2, 200)
+	p := params()
+	p.MaxRounds, p.LearningRate = 5, 0.05
+	first, err := library(t).Train(context.Background(), lists(1, 400), valid, p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InitModel, p.MaxRounds = first.Model, 50
+	next, err := library(t).Train(context.Background(), lists(5, 400), valid, p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := first.ValidationNDCG[first.Rounds-1]; math.Abs(next.InitialNDCG-last) > 1e-9 || next.ValidationNDCG[next.Rounds-1] <= last {
+		t.Errorf("the old trees measure %g, then %g, and %g in the end", last, next.InitialNDCG, next.ValidationNDCG[next.Rounds-1])
+	}
+	if n := bytes.Count(next.Model, []byte("\nTree=")); n != first.Rounds+next.Rounds {
+		t.Errorf("%d trees of %d + %d rounds", n, first.Rounds, next.Rounds)
+	}
+	if got, want := ndcg(t, valid, predict(t, next.Model, valid)), next.ValidationNDCG[next.Rounds-1]; math.Abs(got-want) > 5e-4 {
+		t.Errorf("measured %g; evaluate says %g of the model", want, got)
+	}
+	old := bytes.Index(first.Model, []byte("Tree=0"))
+	if tree := first.Model[old : old+200]; !bytes.Contains(next.Model, tree) {
+		t.Error("the first tree is not kept")
+	}
+}
+
+// Weights and positions reach the trainer: rows of almost no weight teach nothing, and what the place
+// explains is not learned from the column that copies it.
+func TestWeightsAndPosition(t *testing.T) {
+	d := lists(1, 600)
+	turned := lists(1, 600)
+	for i := range turned.Labels { // the second half says the opposite, quietly
+		turned.Rows[i*columns] *= -1
+		turned.Rows[i*columns+1] *= -1
+	}
+	both := &gbdt.Dataset{Rows: slices.Concat(d.Rows, turned.Rows), NumFeatures: columns,
+		Labels: slices.Concat(d.Labels, turned.Labels), Groups: slices.Concat(d.Groups, d.Groups)}
+	for i := range both.Labels {
+		w := float32(1)
+		if i >= len(d.Labels) {
+			w = 1e-3
+		}
+		both.Weights = append(both.Weights, w)
+	}
+	p := params()
+	p.Objective, p.MaxRounds = gbdt.Lambdarank, 30
+	r, err := library(t).Train(context.Background(), both, nil, p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	test := lists(3, 200)
+	if got, chance := ndcg(t, test, predict(t, r.Model, test)), ndcg(t, test, make([]float64, len(test.Labels))); got < chance+0.2 {
+		t.Errorf("NDCG@10 is %.3f, chance is %.3f: the weights were not heard", got, chance)
+	}
+
+	biased := lists(7, 1500)
+	rng := rand.New(rand.NewPCG(9, 9))
+	for i := range biased.Labels {
+		place := i % 8
+		biased.Positions = append(biased.Positions, int32(place))
+		biased.Rows[i*columns+3] = float32(place) // the column that copies the place
+		if biased.Labels[i] = 0; rng.Float64() < 0.6/float64(1+place) {
+			biased.Labels[i] = 1
+		}
+	}
+	importance := func() float64 {
+		r, err := library(t).Train(context.Background(), biased, nil, p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.GainImportance[3]
+	}
+	with := importance()
+	biased.Positions = nil
+	if without := importance(); with > 0.8*without {
+		t.Errorf("the column that copies the place gains %g with the place known, %g without", with, without)
+	}
+}
+
+func TestContributionsAddUp(t *testing.T) {
+	d := lists(1, 200)
+	p := params()
+	p.MaxRounds = 10
+	r, err := library(t).Train(context.Background(), d, nil, p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := library(t).LoadBooster(r.Model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	parts, err := b.Contributions(d.Rows, columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scores := predict(t, r.Model, d)
+	rows := make([]float64, len(scores))
+	if err := b.PredictSingleRows(d.Rows, columns, rows); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range scores {
+		sum := 0.0
+		for _, x := range parts[i*(columns+1) : (i+1)*(columns+1)] {
+			sum += x
+		}
+		if math.Abs(sum-s) > 1e-9 || rows[i] != s {
+			t.Fatalf("row %d: score %g, parts %g, by itself %g", i, s, sum, rows[i])
+		}
+	}
+	if _, err := b.Predict(d.Rows[:7], columns); err == nil {
+		t.Error("half a row was accepted")
+	}
+	if err := b.PredictSingleRows(d.Rows, columns, rows[:3]); err == nil {
+		t.Error("too little room was accepted")
+	}
+}
+
+func TestTrainRefuses(t *testing.T) {
+	nan := float32(math.NaN())
+	for name, c := range map[string]struct {
+		change func(train, valid *gbdt.Dataset, p *gbdt.Params)
+		want   string
+	}{
+		"no rows":            {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { *d = gbdt.Dataset{NumFeatures: 2} }, "train.Rows has 0 cells"},
+		"half a row":         {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Rows = d.Rows[1:] }, "train.Rows"},
+		"lists too short":    {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Groups = d.Groups[1:] }, "train.Groups sum to"},
+		"an empty list":      {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Groups[1] = 0 }, "list 1 has 0 rows"},
+		"a huge list":        {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Groups[1] = 20_000 }, "list 1 has 20000 rows"},
+		"a negative gain":    {func(_, d *gbdt.Dataset, _ *gbdt.Params) { d.Labels[3] = -1 }, "valid.Labels: row 3"},
+		"a gain that is NaN": {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Labels[3] = nan }, "train.Labels: row 3"},
+		"a weight of 0":      {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Weights = make([]float32, len(d.Labels)) }, "train.Weights: row 0"},
+		"few weights":        {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Weights = []float32{1} }, "1 weights"},
+		"few places":         {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Positions = []int32{1} }, "1 positions"},
+		"a negative place": {func(d, _ *gbdt.Dataset, _ *gbdt.Params) {
+			d.Positions = make([]int32, len(d.Labels))
+			d.Positions[2] = -1
+		}, "train.Position: row 2"},
+		"nothing chosen": {func(_, d *gbdt.Dataset, _ *gbdt.Params) { clear(d.Labels) }, "nothing to validate by"},
+		"other columns": {func(_, d *gbdt.Dataset, _ *gbdt.Params) {
+			d.NumFeatures, d.Labels, d.Groups = 40, d.Labels[:500], []int32{500}
+		}, "valid has 40 features"},
+		"an objective":         {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.Objective = "rank" }, "Objective is rank"},
+		"leaves":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.NumLeaves = 1000 }, "Leaves is 1000"},
+		"rounds":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MaxRounds = 0 }, "MaxRounds is 0"},
+		"a learning rate":      {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.LearningRate = math.NaN() }, "LearningRate is NaN"},
+		"all at once":          {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MinDataInLeaf, p.EarlyStoppingRounds = 0, 0 }, "MinLeaf is 0; it is 1 or more\ntrees: Patience is 0"},
+		"few signs":            {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MonotoneConstraints = []int8{1} }, "Monotone is 1; it is 5 signs"},
+		"a sign":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MonotoneConstraints = []int8{1, 0, 0, 0, 2} }, "Monotone is 2"},
+		"a dropped column":     {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.IgnoredColumns = []int{5} }, "Drop is 5"},
+		"a category":           {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.CategoricalFeatures = []int{0} }, "a category is an integer"},
+		"a start that is none": {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.InitModel = []byte("tree\n") }, "reading a model: LightGBM"},
+		"a LightGBM parameter": {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.ExtraParams = []string{"num_leaves=none"} }, "LightGBM: "},
+		"nothing to split on":  {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MinDataInLeaf = 100_000 }, "no split is worth making"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			train, valid, p := lists(1, 500), lists(2, 500), params()
+			c.change(train, valid, &p)
+			_, err := library(t).Train(context.Background(), train, valid, p, nil)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v; it should say %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	if _, err := gbdt.Open(filepath.Join(t.TempDir(), "none.so")); err == nil || !strings.Contains(err.Error(), "make build") {
+		t.Errorf("no file: %v", err)
+	}
+	text := filepath.Join(t.TempDir(), "text.so")
+	if err := os.WriteFile(text, []byte("not a library"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gbdt.Open(text); err == nil || !strings.Contains(err.Error(), "text.so") {
+		t.Errorf("a text: %v", err)
+	}
+	if _, err := gbdt.Open("../../.cache/onnxruntime/libonnxruntime.so"); err == nil || !strings.Contains(err.Error(), "no LightGBM 4 library") {
+		t.Errorf("another library: %v", err)
+	}
+}

@@ -1,0 +1,144 @@
+package signals_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"relish/ranker"
+	served "relish/ranker/signals"
+	"relish/training/signals"
+)
+
+// lowRank is a world whose click log-odds are an item's strength plus the product of the user's and the item's hidden
+// places in three dimensions. It returns the truth too, by user and item.
+func lowRank(seed uint64, items, users, lists int) (*signals.Corpus, [][]float64) {
+	r := rand.New(rand.NewPCG(seed, 6))
+	c := newCorpus(items)
+	strength, place := normals(r, items), normals(r, items*3)
+	truth := make([][]float64, users)
+	for u := range users {
+		mine := normals(r, 3)
+		for i := range items {
+			truth[u] = append(truth[u], float64(strength[i])*0.7-1.2+1.2*product(mine, place[i*3:i*3+3]))
+		}
+		var user signals.UserHistory
+		for range lists {
+			l := signals.List{}
+			for _, i := range r.Perm(items)[:12] {
+				gain := float32(0)
+				if r.Float64() < served.Sigmoid(truth[u][i]) {
+					gain = 1
+				}
+				l.Items, l.Gains = append(l.Items, int32(i)), append(l.Gains, gain)
+			}
+			user.Lists = append(user.Lists, l)
+		}
+		c.Users = append(c.Users, user)
+	}
+	return c, truth
+}
+
+// Taste finds a hidden structure of low rank: of users that the training never saw, it predicts from their first lists
+// what is left over in their last one, better than nothing does.
+func TestTasteFindsWhatIsHidden(t *testing.T) {
+	all, truth := lowRank(1, 60, 500, 9)
+	c := *all
+	c.Users = all.Users[:400]
+	taste, err := signals.TrainResidualGP(&c, &served.Projection{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	squares, left, right := 0.0, 0.0, 0.0
+	for u := 400; u < 500; u++ {
+		user := all.Users[u]
+		asked := signals.UserHistory{Lists: user.Lists[:8]}
+		learned := run(t, taste, ask(&c, asked))["residual.learned"]
+		last := user.Lists[8]
+		var shown []ranker.Shown
+		for k := range last.Items {
+			shown = append(shown, ranker.Shown{Clicked: last.Gains[k] > 0})
+		}
+		items, residuals, _ := taste.Residuals(shown, last.Items)
+		for k, item := range items {
+			y, p := float64(residuals[k]), learned[item]
+			squares, left = squares+y*y, left+(y-p)*(y-p)
+		}
+		for i, x := range truth[u] { // how it agrees with the truth, beside strength
+			right += learned[i] * (x - truth[(u+1)%500][i])
+		}
+	}
+	if left > 0.93*squares {
+		t.Errorf("it explains %.1f %% of what is left over", 100*(1-left/squares))
+	}
+	if right <= 0 {
+		t.Error("it does not agree with the truth")
+	}
+	if taste.LearnedNoise <= 0 || taste.LearnedNoise > 0.25 {
+		t.Errorf("noise %g", taste.LearnedNoise)
+	}
+}
+
+// Where nobody has taste, none is found.
+func TestTasteIsNotImagined(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 6))
+	c := newCorpus(40)
+	for range 300 {
+		var user signals.UserHistory
+		for range 8 {
+			l := signals.List{}
+			for _, i := range r.Perm(40)[:10] {
+				l.Items, l.Gains = append(l.Items, int32(i)), append(l.Gains, float32(r.IntN(5)/4))
+			}
+			user.Lists = append(user.Lists, l)
+		}
+		c.Users = append(c.Users, user)
+	}
+	taste, err := signals.TrainResidualGP(c, &served.Projection{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := 0.0
+	for _, u := range c.Users[:50] {
+		for _, x := range run(t, taste, ask(c, u))["residual.learned"] {
+			most = max(most, math.Abs(x))
+		}
+	}
+	if most > 0.05 {
+		t.Errorf("it is sure of a preference by %g", most)
+	}
+}
+
+// Lists that say nothing leave nothing.
+func TestResidualsOfNothing(t *testing.T) {
+	taste := &served.ResidualGP{LogOdds: make([]float32, 4)}
+	shown := []ranker.Shown{{Time: 3, Clicked: true}, {Time: 3, Clicked: true}, {Time: 2}, {Time: 2}, {Time: 1, Clicked: true}, {Time: 1}}
+	items, residuals, evidence := taste.Residuals(shown, []int32{0, 1, 2, 3, -1, 3})
+	if len(items) != 0 || len(residuals) != 0 || evidence != 0 {
+		t.Errorf("items %v, residuals %v, evidence %g", items, residuals, evidence)
+	}
+	items, residuals, evidence = taste.Residuals(shown, []int32{0, 1, 2, 3, 2, 3})
+	if len(items) != 2 || math.Abs(float64(residuals[0])-0.5) > 1e-4 || math.Abs(float64(residuals[1])+0.5) > 1e-4 || math.Abs(evidence-0.5) > 1e-4 {
+		t.Errorf("items %v, residuals %v, evidence %g", items, residuals, evidence)
+	}
+}
+
+// Level makes chances add up to the clicks, for any strengths that a log gives.
+func TestLevel(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 6))
+	for range 300 {
+		n := 2 + r.IntN(30)
+		strength, items := make([]float32, n), make([]int32, n)
+		for i := range strength {
+			strength[i], items[i] = float32(r.NormFloat64()*1.5), int32(i)
+		}
+		clicks, sum := 1+r.IntN(n-1), 0.0
+		level := served.ListOffset(strength, items, clicks)
+		for _, s := range strength {
+			sum += served.Sigmoid(float64(s) + level)
+		}
+		if math.Abs(sum-float64(clicks)) > 0.01 {
+			t.Fatalf("%d clicks on %v: the chances add up to %g", clicks, strength, sum)
+		}
+	}
+}
