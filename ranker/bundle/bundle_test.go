@@ -34,7 +34,7 @@ func TestWriteAndLoad(t *testing.T) {
 		t.Error(err)
 	}
 	want, files := parts(2)
-	want.Format, want.Created, want.Files, want.Schema = 2, b.Manifest.Created, b.Manifest.Files, schema().Hash()
+	want.Format, want.Created, want.Files, want.Schema = 3, b.Manifest.Created, b.Manifest.Files, schema().Hash()
 	if diff := cmp.Diff(&want, b.Manifest); diff != "" {
 		t.Error(diff)
 	}
@@ -146,12 +146,12 @@ func TestForgedManifests(t *testing.T) {
 		"unknown key":     {`"format":`, `"colour": "red", "format":`, "colour"},
 		"repeated key":    {`"parent":`, `"parent": "", "parent":`, "parent"},
 		"another case":    {`"parent":`, `"Parent":`, "Parent"},
-		"newer":           {`"format": 2`, `"format": 3`, "newer relish"},
-		"no format":       {`"format": 2`, `"format": 0`, "format is 0"},
+		"newer":           {`"format": 3`, `"format": 4`, "format version 4, this binary reads version 3: use a newer relish"},
+		"no format":       {`"format": 3`, `"format": 0`, "format is 0"},
 		"schema hash":     {`"schema": "`, `"schema": "f`, "schema hash"},
-		"escape":          {`"name": "priors.json"`, `"name": "../priors.json"`, "no name for a file"},
-		"absolute":        {`"name": "priors.json"`, `"name": "/etc/passwd"`, "no name for a file"},
-		"twice":           {`"name": "priors.json"`, `"name": "probe.bin"`, "stands twice"},
+		"escape":          {`"name": "priors.json"`, `"name": "../priors.json"`, "cannot be a file name"},
+		"absolute":        {`"name": "priors.json"`, `"name": "/etc/passwd"`, "cannot be a file name"},
+		"twice":           {`"name": "priors.json"`, `"name": "probe.bin"`, "listed twice"},
 		"negative size":   {`"bytes": `, `"bytes": -`, "bytes"},
 		"huge size":       {`"bytes": `, `"bytes": 99999999999`, "bytes"},
 		"short digest":    {`"sha256": "`, `"sha256": "0`, "64 hex digits"},
@@ -173,12 +173,19 @@ func TestForgedManifests(t *testing.T) {
 	}
 }
 
-// A bundle of the format before this one is read.
-func TestPreviousFormat(t *testing.T) {
-	root := t.TempDir()
-	dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), `"format": 2`, `"format": 1`)
-	if b, err := bundle.Load(dir, new(signals.Loader).Load); err != nil || b.Manifest.Format != 1 {
-		t.Errorf("%v", err)
+// A bundle of an older format is refused, and the error says what to do. Its other keys are not
+// read: they may be unknown here.
+func TestOlderFormatIsRefused(t *testing.T) {
+	for _, format := range []string{"1", "2"} {
+		root := t.TempDir()
+		dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), `"format": 3`, `"matchers": [], "format": `+format)
+		want := "the bundle has format version " + format + ", this binary reads version 3: train again with relish train"
+		if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		if _, err := bundle.ReadManifest(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("manifest only: %v, want %q", err, want)
+		}
 	}
 }
 
@@ -209,7 +216,7 @@ func TestUnfitParts(t *testing.T) {
 			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: magic}\n")
 		}, "magic"},
 		"no matcher":  {func(m *bundle.Manifest, _ files) { m.Signals = m.Signals[:1] }, `"overlap.history"`},
-		"absent file": {func(m *bundle.Manifest, f files) { m.Signals[0].File = "text.bin" }, "no such file"},
+		"absent file": {func(m *bundle.Manifest, f files) { m.Signals[0].File = "text.bin" }, "no file"},
 		"infinite metric": {func(m *bundle.Manifest, _ files) {
 			i := m.Metrics["ndcg@10"]
 			i.High /= 0 * i.Low
@@ -217,8 +224,8 @@ func TestUnfitParts(t *testing.T) {
 		}, "ndcg@10"},
 		"priors":        {func(_ *bundle.Manifest, f files) { f["priors.json"] = []byte(`{"tables":[],"x":1}`) }, "x"},
 		"damaged probe": {func(_ *bundle.Manifest, f files) { f[bundle.ProbeFile] = f[bundle.ProbeFile][:40] }, "cut off"},
-		"name":          {func(_ *bundle.Manifest, f files) { f["../x"] = nil }, "no name for a file"},
-		"hidden":        {func(_ *bundle.Manifest, f files) { f[".x"] = nil }, "no name for a file"},
+		"name":          {func(_ *bundle.Manifest, f files) { f["../x"] = nil }, "cannot be a file name"},
+		"hidden":        {func(_ *bundle.Manifest, f files) { f[".x"] = nil }, "cannot be a file name"},
 		"other schema": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: age}\n")
 		}, "lacks"},

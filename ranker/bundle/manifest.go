@@ -16,49 +16,50 @@ import (
 	"relish/internal/stats"
 )
 
-// formatVersion is the version of the bundle's format that is written. oldest is the oldest one that is read: it knew no
-// encoders of a bundle's own.
-const (
-	formatVersion = 2
-	oldest        = 1
-)
+// formatVersion is the version of the bundle format that this binary writes and reads. A change
+// of file names, manifest keys or feature column names needs a new version. Older bundles are
+// refused, since their scorer reads columns that no longer exist: they have to be trained again.
+const formatVersion = 3
 
-// Bounds of a bundle, so that a hostile one is refused before it costs anything.
+// Bounds of a bundle. They refuse a hostile bundle before it costs anything.
 const (
 	maxManifestBytes = 1 << 20
 	maxFiles         = 64
 	maxSignals       = 32
-	maxBundleBytes   = 8 << 30 // of all files
+	maxBundleBytes   = 8 << 30 // of all files together
 )
 
-// Manifest says what a bundle is. Write fills Format, Created (unless set), Schema and Files.
+// Manifest describes a bundle. Write fills in Format, Created (unless it is set), Schema and Files.
 type Manifest struct {
-	Format  int          `json:"format"`
-	Created time.Time    `json:"created"`
-	Parent  string       `json:"parent"` // the version that it was trained on from, "" without one
-	Encoder Encoder      `json:"encoder"`
-	Schema  string       `json:"schema"`  // ranker.Schema.Hash of features.yaml
-	Signals []SignalFile `json:"signals"` // in the order in which they run
+	Format  int       `json:"format"`
+	Created time.Time `json:"created"`
+	Parent  string    `json:"parent"` // version that training was warm-started from, "" without one
+	Encoder Encoder   `json:"encoder"`
+	Schema  string    `json:"schema"` // ranker.Schema.Hash of features.yaml
+	// Signals are in the order in which they run.
+	Signals []SignalFile `json:"signals"`
 	Scorer  ScorerFile   `json:"scorer"`
-	Files   []File       `json:"files"` // all but the manifest itself, by name
+	Files   []File       `json:"files"` // all but the manifest itself, sorted by name
 	Data    TrainingData `json:"data"`
-	// Metrics are what it reached on held-out data, by name, e.g. "ndcg@10".
+	// Metrics are the metrics on held-out data by name, for example "ndcg@10".
 	Metrics  map[string]stats.Interval `json:"metrics"`
-	Revision string                    `json:"revision"` // of the source code
-	Forced   string                    `json:"forced"`   // why it may be active although it is worse on the newest data
+	Revision string                    `json:"revision"` // source code revision that trained it
+	// Forced is why the bundle may be activated although it is worse on the newest data.
+	Forced string `json:"forced"`
 }
 
-// Encoder is the text encoder whose vectors the bundle was trained on; zero = trained without text.
+// Encoder is the text encoder whose vectors the bundle was trained on. The zero value means that
+// the bundle was trained without text.
 type Encoder struct {
 	ID     string `json:"id"`
-	Digest string `json:"digest"`
-	// FineTuned: the encoder is in the bundle (EncoderFiles), once with 8-bit weights, whose digest Digest is, and once with
-	// 32-bit weights.
-	FineTuned  bool   `json:"own,omitzero"`
+	Digest string `json:"digest"` // of the encoder's 8-bit form if FineTuned
+	// FineTuned reports that the bundle contains the encoder (EncoderFiles), in two forms: with
+	// 8-bit weights, whose digest is Digest, and with 32-bit weights, whose digest is DigestFP32.
+	FineTuned  bool   `json:"fine_tuned,omitzero"`
 	DigestFP32 string `json:"digest_fp32,omitzero"`
 }
 
-// Files of a bundle's own text encoder; package embeddings/own reads and writes them.
+// Files of a fine-tuned text encoder. Package embeddings/finetuned reads and writes them.
 const (
 	EncoderInt8File      = "encoder_int8.onnx"
 	EncoderFP32File      = "encoder_fp32.onnx"
@@ -66,22 +67,27 @@ const (
 	EncoderSettingsFile  = "encoder.json"
 )
 
-// EncoderFiles are all of them. They are there together or not at all.
-var EncoderFiles = []string{EncoderInt8File, EncoderFP32File, EncoderTokenizerFile, EncoderSettingsFile}
+// EncoderFiles are all files of a fine-tuned text encoder. A bundle has all of them or none.
+var EncoderFiles = []string{
+	EncoderInt8File, EncoderFP32File, EncoderTokenizerFile, EncoderSettingsFile,
+}
 
-// SignalFile is one matcher: its kind, and its file for a kind that has learned something.
+// SignalFile is one signal: its kind, and its file if the kind has learned parameters.
 type SignalFile struct {
 	Kind string `json:"kind"`
 	File string `json:"file"`
 }
 
-// Kinds of blends.
+// Kinds of scorers.
 const (
-	ScorerPrior = "prior" // JSON: {"tables":[{"column":"TABLE.COLUMN","weight":0.5}]}, over blend.PriorSchema
-	ScorerGBDT  = "trees" // LightGBM's text format, its features in the order of the schema's columns
+	// ScorerPrior is JSON, {"tables":[{"column":"TABLE.COLUMN","weight":0.5}]}, over the schema
+	// of scorer.PriorSchema.
+	ScorerPrior = "prior"
+	// ScorerGBDT is LightGBM's text format. Its features are the schema's columns, in their order.
+	ScorerGBDT = "gbdt"
 )
 
-// ScorerFile is the blend: its kind and its file.
+// ScorerFile is the scorer: its kind and its file.
 type ScorerFile struct {
 	Kind string `json:"kind"`
 	File string `json:"file"`
@@ -97,34 +103,34 @@ type File struct {
 // TrainingData is what the bundle was trained on.
 type TrainingData struct {
 	Logs    []LogRange `json:"logs"`
-	Holdout float64    `json:"holdout"` // the newest share of the lists, 0 to 1, that was left out
-	// Counts are numbers of what was learned from, by name, e.g. "impressions", "items".
+	Holdout float64    `json:"holdout"` // share of the lists, 0 to 1, that was held out; the newest
+	// Counts are sizes of the training data by name, for example "impressions", "items".
 	Counts map[string]int64 `json:"counts"`
 }
 
-// LogRange is the part of one replica's log that was learned from, both ends included.
+// LogRange is the part of one replica's event log that was trained on, both ends included.
 type LogRange struct {
 	Replica string      `json:"replica"`
 	First   LogPosition `json:"first"`
 	Last    LogPosition `json:"last"`
 }
 
-// LogPosition is one record of a log.
+// LogPosition is one record of an event log.
 type LogPosition struct {
 	Seq     uint64 `json:"seq"`
 	Arrival int64  `json:"arrival"` // Unix ms
 }
 
-// fileNamePattern keeps names inside the folder, and apart from temporary ones.
+// fileNamePattern keeps file names inside the folder and distinct from temporary names.
 var fileNamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,99}$`)
 
-// digest returns the SHA-256 of data in hex.
+// digest returns the SHA-256 of data as hex digits.
 func digest(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }
 
-// versionOf names the bundle whose manifest is data.
+// versionOf returns the version of the bundle whose encoded manifest is data.
 func versionOf(created time.Time, data []byte) string {
 	stamp := strings.Replace(created.UTC().Format("20060102T150405.000Z"), ".", "", 1)
 	return stamp + "-" + digest(data)[:12]
@@ -138,19 +144,21 @@ func (m *Manifest) encode() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// decodeManifest reads the manifest of the bundle that is named name.
+// decodeManifest reads the manifest of the bundle in the folder called name.
+//
+// The format version is read first: the keys of a manifest of another version mean nothing here.
 func decodeManifest(name string, data []byte) (*Manifest, error) {
 	var head struct {
 		Format int `json:"format"`
 	}
-	var m Manifest
-	err := json.Unmarshal(data, &head)
-	switch {
-	case err == nil && head.Format > formatVersion:
-		return nil, fmt.Errorf("%s has format version %d, this binary reads up to %d: use a newer relish", ManifestFile, head.Format, formatVersion)
-	case err == nil:
-		err = json.Unmarshal(data, &m, json.RejectUnknownMembers(true))
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, fmt.Errorf("%s: %w", ManifestFile, err)
 	}
+	if err := checkFormat(head.Format); err != nil {
+		return nil, fmt.Errorf("%s: %w", ManifestFile, err)
+	}
+	var m Manifest
+	err := json.Unmarshal(data, &m, json.RejectUnknownMembers(true))
 	if err == nil {
 		err = m.validate()
 	}
@@ -158,50 +166,59 @@ func decodeManifest(name string, data []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("%s: %w", ManifestFile, err)
 	}
 	if want := versionOf(m.Created, data); want != name {
-		return nil, fmt.Errorf("%s is the one of %s: it was changed, or the folder renamed", ManifestFile, want)
+		return nil, fmt.Errorf("%s belongs to bundle %s: the manifest was changed or the folder was renamed; copy the bundle again", ManifestFile, want)
 	}
 	return &m, nil
 }
 
-// validate returns every problem of the manifest, joined.
+// checkFormat returns an error that says what to do about a bundle of another format version.
+func checkFormat(version int) error {
+	switch {
+	case version > formatVersion:
+		return fmt.Errorf("the bundle has format version %d, this binary reads version %d: use a newer relish", version, formatVersion)
+	case version < formatVersion && version > 0:
+		return fmt.Errorf("the bundle has format version %d, this binary reads version %d: train again with relish train", version, formatVersion)
+	case version != formatVersion:
+		return fmt.Errorf("format is %d; this binary reads version %d", version, formatVersion)
+	}
+	return nil
+}
+
+// validate returns all problems of the manifest, joined.
 func (m *Manifest) validate() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if m.Format < oldest || m.Format > formatVersion {
-		bad("format is %d; it is %d to %d", m.Format, oldest, formatVersion)
+	addf := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if err := checkFormat(m.Format); err != nil {
+		errs = append(errs, err)
 	}
 	if m.Created.IsZero() {
-		bad("created is missing")
+		addf("created is missing")
 	}
-	files := m.validateFiles(bad)
+	names := m.validateFiles(addf)
 	if len(m.Signals) > maxSignals {
-		bad("matchers has %d entries; at most %d are possible", len(m.Signals), maxSignals)
+		addf("signals has %d entries; the maximum is %d", len(m.Signals), maxSignals)
 	}
 	for i, f := range m.Signals {
-		if f.Kind == "" || f.File != "" && !files[f.File] {
-			bad("matchers[%d]: kind %q, file %q: the kind is missing, or files has no such file", i, f.Kind, f.File)
+		if f.Kind == "" {
+			addf("signals[%d]: kind is missing", i)
+		}
+		if f.File != "" && !names[f.File] {
+			addf("signals[%d]: files has no file %q", i, f.File)
 		}
 	}
 	for _, name := range []string{SchemaFile, ProbeFile, m.Scorer.File} {
-		if !files[name] {
-			bad("files lacks %q, which a bundle needs", name)
+		if !names[name] {
+			addf("files lacks %q, which every bundle needs", name)
 		}
 	}
-	for _, name := range EncoderFiles {
-		if files[name] != m.Encoder.FineTuned {
-			bad("encoder.own is %v, and %s among the files: %v", m.Encoder.FineTuned, name, files[name])
-		}
-	}
-	if m.Encoder.FineTuned && (m.Encoder.Digest == "" || m.Encoder.DigestFP32 == "") {
-		bad("encoder: one of the bundle's own needs digest and digest_fp32")
-	}
+	m.validateEncoder(names, addf)
 	if !(m.Data.Holdout >= 0 && m.Data.Holdout <= 1) {
-		bad("data.holdout is %g; it is a share, 0 to 1", m.Data.Holdout)
+		addf("data.holdout is %g; it is a share, 0 to 1", m.Data.Holdout)
 	}
 	for name, v := range m.Metrics {
 		for _, x := range []float64{v.Mean, v.Low, v.High} {
 			if math.IsNaN(x) || math.IsInf(x, 0) {
-				bad("metrics: %s is %s; a number that could not be computed must be left out", name, v)
+				addf("metrics: %s is %s; leave out a metric that could not be computed", name, v)
 				break
 			}
 		}
@@ -209,22 +226,37 @@ func (m *Manifest) validate() error {
 	return errors.Join(errs...)
 }
 
-func (m *Manifest) validateFiles(bad func(string, ...any)) map[string]bool {
+func (m *Manifest) validateEncoder(names map[string]bool, addf func(string, ...any)) {
+	for _, name := range EncoderFiles {
+		switch {
+		case m.Encoder.FineTuned && !names[name]:
+			addf("files lacks %s, which a bundle with a fine-tuned encoder needs", name)
+		case !m.Encoder.FineTuned && names[name]:
+			addf("files has %s, but encoder.fine_tuned is false", name)
+		}
+	}
+	if m.Encoder.FineTuned && (m.Encoder.Digest == "" || m.Encoder.DigestFP32 == "") {
+		addf("encoder: a fine-tuned encoder needs digest and digest_fp32")
+	}
+}
+
+// validateFiles checks the list of files and returns the set of their names.
+func (m *Manifest) validateFiles(addf func(string, ...any)) map[string]bool {
 	names, total := map[string]bool{}, int64(0)
 	if len(m.Files) > maxFiles {
-		bad("files has %d entries; at most %d are possible", len(m.Files), maxFiles)
+		addf("files has %d entries; the maximum is %d", len(m.Files), maxFiles)
 	}
 	for i, f := range m.Files {
 		sum, err := hex.DecodeString(f.SHA256)
 		switch {
 		case !fileNamePattern.MatchString(f.Name) || f.Name == ManifestFile:
-			bad("files[%d]: %q is no name for a file here", i, f.Name)
+			addf("files[%d]: %q cannot be a file name in a bundle", i, f.Name)
 		case names[f.Name]:
-			bad("files[%d]: %s stands twice", i, f.Name)
+			addf("files[%d]: %s is listed twice", i, f.Name)
 		case err != nil || len(sum) != sha256.Size:
-			bad("files[%d]: sha256 is not 64 hex digits", i)
+			addf("files[%d]: sha256 is not 64 hex digits", i)
 		case f.Bytes < 0 || f.Bytes > maxBundleBytes-total:
-			bad("files[%d]: %d bytes; a bundle has up to %d in all", i, f.Bytes, int64(maxBundleBytes))
+			addf("files[%d]: size %d bytes; all files together have at most %d", i, f.Bytes, int64(maxBundleBytes))
 		default:
 			total += f.Bytes
 		}
@@ -233,7 +265,7 @@ func (m *Manifest) validateFiles(bad func(string, ...any)) map[string]bool {
 	return names
 }
 
-// file returns the named file's entry, nil when there is none.
+// file returns the entry of the named file, nil if there is none.
 func (m *Manifest) file(name string) *File {
 	for i := range m.Files {
 		if m.Files[i].Name == name {
@@ -243,7 +275,7 @@ func (m *Manifest) file(name string) *File {
 	return nil
 }
 
-// size returns the bytes of all files.
+// size returns the bytes of all files together.
 func (m *Manifest) size() (n int64) {
 	for _, f := range m.Files {
 		n += f.Bytes
