@@ -8,28 +8,26 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
-const (
-	maxBodyBytes = 8 << 20
-	maxDepth     = 32
-)
+// maxBodyBytes bounds a request's body.
+const maxBodyBytes = 8 << 20
 
+// bodyBuffers holds buffers for reuse: bodies of thousands of candidates would otherwise be garbage.
 var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// readBody reads the whole body within the size and time limits and hands it to use; the bytes are not
-// valid afterwards.
+// readBody reads the whole body, at most maxBodyBytes within bodyTimeout, and passes it to use. The bytes are
+// not valid after use returns. types are the accepted media types, the preferred one first.
 func readBody(c *gin.Context, types []string, use func(data []byte) error) error {
 	if err := checkContentType(c.Request, types); err != nil {
 		return err
 	}
-	// Not every writer can set a deadline (a test recorder cannot); then there is no slow client either.
+	// A test recorder has no deadlines, and no slow client either: the error does not matter.
 	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
 	buf := bodyBuffers.Get().(*bytes.Buffer)
 	defer bodyBuffers.Put(buf)
@@ -42,80 +40,29 @@ func readBody(c *gin.Context, types []string, use func(data []byte) error) error
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errBodyTimeout
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errMalformed.with("the body ends early", "")
+		return errMalformed.with("the body is shorter than its Content-Length: send it again", "")
 	case err != nil:
-		return errMalformed.with("the body could not be read", "")
+		return errMalformed.with("the body could not be read: send it again", "")
 	}
 	return use(buf.Bytes())
 }
 
+// jsonMediaType is what most routes accept.
 var jsonMediaType = []string{"application/json"}
 
+// checkContentType refuses bodies that are compressed, of another media type, or not in UTF-8.
 func checkContentType(r *http.Request, types []string) error {
-	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return errMediaType.with("send the body without Content-Encoding", "")
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return errMediaType.with(
+			"Content-Encoding "+quoted(encoding)+" is not supported: send the body uncompressed", "")
 	}
-	t, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	sent := r.Header.Get("Content-Type")
+	mediaType, params, err := mime.ParseMediaType(sent)
 	charset := params["charset"]
-	if err != nil || !slices.Contains(types, t) || charset != "" && charset != "utf-8" && charset != "UTF-8" {
-		return errMediaType.with("send the body as "+types[0]+" in UTF-8", "")
+	utf8 := charset == "" || charset == "utf-8" || charset == "UTF-8"
+	if err != nil || !slices.Contains(types, mediaType) || !utf8 {
+		return errMediaType.with(
+			"Content-Type "+quoted(sent)+" is not supported: send "+strings.Join(types, " or ")+" in UTF-8", "")
 	}
 	return nil
-}
-
-// decode reads data strictly into v: one document, no unknown or repeated members, bounded depth.
-func decode(data []byte, v any) error {
-	if err := checkDepth(data); err != nil {
-		return err
-	}
-	return decodeError(json.Unmarshal(data, v, json.RejectUnknownMembers(true)))
-}
-
-// checkDepth bounds the nesting: nothing here is deeper, and recursion costs.
-func checkDepth(data []byte) error {
-	depth, inString := 0, false
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
-				return errMalformed.with("nested more than 32 deep", "")
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return nil
-}
-
-// decodeError says what is wrong, and where, without the client's data.
-func decodeError(err error) error {
-	if err == nil {
-		return nil
-	}
-	var own *apiError
-	if errors.As(err, &own) {
-		return own
-	}
-	var sem *json.SemanticError
-	var syn *jsontext.SyntacticError
-	switch {
-	case errors.As(err, &sem) && errors.Is(sem.Err, json.ErrUnknownName):
-		return errUnknownField.with("this member is unknown; names are lower case, see /docs", string(sem.JSONPointer))
-	case errors.As(err, &sem):
-		message := "must not be a JSON " + sem.JSONKind.String()
-		if sem.Err != nil {
-			message = sem.Err.Error()
-		}
-		return errInvalidField.with(message, string(sem.JSONPointer))
-	case errors.As(err, &syn) && errors.Is(syn.Err, jsontext.ErrDuplicateName):
-		return errMalformed.with("this member stands twice", string(syn.JSONPointer))
-	case errors.As(err, &syn):
-		return errMalformed.with("not valid JSON: "+syn.Err.Error(), string(syn.JSONPointer))
-	}
-	return errMalformed.with("not valid JSON, or more than one document", "")
 }

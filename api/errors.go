@@ -11,47 +11,119 @@ import (
 	"relish/ranker"
 )
 
-// apiError is what a failed request is answered with.
+// apiError is the answer to a failed request. The client gets the code, the message and the pointer.
 type apiError struct {
 	status  int
-	code    string
-	message string
-	pointer string // JSON pointer into the body
-	retry   int    // Retry-After in seconds, 0 = none
-	cause   error  // for the log, not for the client; nil = none
+	code    string // for programs: it never changes
+	message string // for people: what happened, with which value, and what to do next
+	pointer string // JSON pointer into the body, "" if no single place is wrong
+	retry   int    // Retry-After in seconds; 0 sends none
+	cause   error  // for the log only, never for the client; nil if there is none
 }
 
 // Error implements error.
 func (e *apiError) Error() string { return e.code + ": " + e.message }
 
-// The table of errors. Those with an empty message are given one by with.
+// The error table: every answer but 2xx is made from one of these entries. An entry without a message gets
+// one from with.
 var (
-	errMalformed          = &apiError{status: http.StatusBadRequest, code: "malformed"}
-	errInvalidField       = &apiError{status: http.StatusBadRequest, code: "invalid_field"}
-	errUnknownField       = &apiError{status: http.StatusBadRequest, code: "unknown_field"}
-	errUnauthorized       = &apiError{status: http.StatusUnauthorized, code: "unauthorized", message: "send a key as Authorization: Bearer KEY or X-API-Key: KEY"}
-	errForbidden          = &apiError{status: http.StatusForbidden, code: "forbidden"}
-	errNoRoute            = &apiError{status: http.StatusNotFound, code: "not_found", message: "there is no such route; see /docs"}
-	errUnknownItem        = &apiError{status: http.StatusNotFound, code: "not_found", message: "this item is unknown"}
-	errUnknownModel       = &apiError{status: http.StatusNotFound, code: "unknown_model", message: "no model of this name is loaded; see GET /models", pointer: "/model"}
-	errUnknownExperiment  = &apiError{status: http.StatusNotFound, code: "not_found", message: "nobody in the log was exposed to an experiment of this name"}
-	errUnknownBundle      = &apiError{status: http.StatusNotFound, code: "unknown_model", message: "there is no such bundle, or it has no report; see GET /models"}
-	errNoPreviousModel    = &apiError{status: http.StatusConflict, code: "no_previous", message: "no other model was active before this one"}
-	errBundleRefused      = &apiError{status: http.StatusConflict, code: "bundle_refused"}
-	errMethodNotAllowed   = &apiError{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "this route has other methods; see /docs"}
-	errBodyTimeout        = &apiError{status: http.StatusRequestTimeout, code: "body_timeout", message: "the body did not arrive within 5 seconds"}
-	errBodyTooLarge       = &apiError{status: http.StatusRequestEntityTooLarge, code: "body_too_large", message: "the body is larger than 8 MiB; send less at once"}
-	errTooManyItems       = &apiError{status: http.StatusRequestEntityTooLarge, code: "too_many_items", message: "more than 5,000 candidates; retrieve fewer", pointer: "/candidates"}
-	errMediaType          = &apiError{status: http.StatusUnsupportedMediaType, code: "unsupported_media_type"}
-	errRateLimited        = &apiError{status: http.StatusTooManyRequests, code: "rate_limited", message: "this key sends more than it may", retry: 1}
-	errOverloaded         = &apiError{status: http.StatusServiceUnavailable, code: "overloaded", message: "too many rankings at once; try again", retry: 1}
-	errReportBusy         = &apiError{status: http.StatusServiceUnavailable, code: "overloaded", message: "another report is being made; try again", retry: 5}
-	errReportTimeout      = &apiError{status: http.StatusServiceUnavailable, code: "overloaded", message: "the log is too large for an answer in 25 seconds; use relish experiment report", retry: 60}
-	errLogUnavailable     = &apiError{status: http.StatusServiceUnavailable, code: "log_unavailable", message: "the event log cannot take events now; nothing was stored, try again", retry: 1}
-	errNoTextEncoder      = &apiError{status: http.StatusServiceUnavailable, code: "no_text_model", message: "the service runs without a text encoder, or it did not answer in time", retry: 1}
-	errBundlesUnavailable = &apiError{status: http.StatusServiceUnavailable, code: "bundles_unavailable", message: "the folder of bundles cannot be read or written now; what is active stays, and the log says why", retry: 1}
-	errLogFull            = &apiError{status: http.StatusInsufficientStorage, code: "log_full", message: "the event log is at its limit; nothing was stored"}
-	errInternal           = &apiError{status: http.StatusInternalServerError, code: "internal", message: "this is a bug; its trace is in the log under the request id"}
+	errMalformed = &apiError{status: http.StatusBadRequest, code: "malformed"}
+
+	errInvalidField = &apiError{status: http.StatusBadRequest, code: "invalid_field"}
+
+	errUnknownField = &apiError{status: http.StatusBadRequest, code: "unknown_field"}
+
+	errUnauthorized = &apiError{
+		status: http.StatusUnauthorized, code: "unauthorized",
+		message: "no valid API key: send one as Authorization: Bearer KEY or as X-API-Key: KEY"}
+
+	errForbidden = &apiError{status: http.StatusForbidden, code: "forbidden"}
+
+	errNoRoute = &apiError{
+		status: http.StatusNotFound, code: "not_found",
+		message: "no such route: see /docs for all routes"}
+
+	errUnknownItem = &apiError{
+		status: http.StatusNotFound, code: "not_found",
+		message: "unknown item: add it with PUT /items, or send an item event to /feedback"}
+
+	errUnknownModel = &apiError{
+		status: http.StatusNotFound, code: "unknown_model", pointer: "/model",
+		message: "unknown model, or it is not loaded: see GET /models, or leave model out for the active one"}
+
+	errUnknownBundle = &apiError{
+		status: http.StatusNotFound, code: "unknown_model",
+		message: "no such bundle, or it has no report: see GET /models for all versions"}
+
+	errUnknownExperiment = &apiError{
+		status: http.StatusNotFound, code: "not_found",
+		message: "the log has no user who was exposed to this experiment in this period: " +
+			"check the name with GET /experiments, or widen from and to"}
+
+	errMethodNotAllowed = &apiError{
+		status: http.StatusMethodNotAllowed, code: "method_not_allowed",
+		message: "this route does not have this method: see /docs for its methods"}
+
+	errBodyTimeout = &apiError{
+		status: http.StatusRequestTimeout, code: "body_timeout",
+		message: "the body did not arrive within 5 seconds: send it faster, or in smaller parts"}
+
+	errNoPreviousModel = &apiError{
+		status: http.StatusConflict, code: "no_previous",
+		message: "nothing to roll back to: no other model was active before; " +
+			"activate a version of GET /models instead"}
+
+	errBundleRefused = &apiError{status: http.StatusConflict, code: "bundle_refused"}
+
+	errBodyTooLarge = &apiError{
+		status: http.StatusRequestEntityTooLarge, code: "body_too_large",
+		message: "the body is larger than 8 MiB: split it into several requests"}
+
+	errTooManyItems = &apiError{
+		status: http.StatusRequestEntityTooLarge, code: "too_many_items", pointer: "/candidates",
+		message: "more than 5,000 candidates: let the retriever return fewer"}
+
+	errMediaType = &apiError{status: http.StatusUnsupportedMediaType, code: "unsupported_media_type"}
+
+	errRateLimited = &apiError{
+		status: http.StatusTooManyRequests, code: "rate_limited", retry: 1,
+		message: "this key sends more requests a second than --rate-per-key allows: send fewer, and retry after 1 s"}
+
+	errOverloaded = &apiError{
+		status: http.StatusServiceUnavailable, code: "overloaded", retry: 1,
+		message: "all ranking slots are taken: retry after 1 s; add replicas if it goes on"}
+
+	errReportBusy = &apiError{
+		status: http.StatusServiceUnavailable, code: "overloaded", retry: 5,
+		message: "another experiment report is being computed: retry after 5 s"}
+
+	errReportTimeout = &apiError{
+		status: http.StatusServiceUnavailable, code: "overloaded", retry: 60,
+		message: "the report took longer than 25 seconds: shorten the period with from and to, " +
+			"or run relish experiment report"}
+
+	errLogUnavailable = &apiError{
+		status: http.StatusServiceUnavailable, code: "log_unavailable", retry: 1,
+		message: "the event log cannot be written now; nothing was stored: retry after 1 s"}
+
+	errNoTextEncoder = &apiError{
+		status: http.StatusServiceUnavailable, code: "no_text_model", retry: 1,
+		message: "no text encoder answered: the service runs without one, or it was too slow; " +
+			"see /health/ready, and retry after 1 s"}
+
+	errBundlesUnavailable = &apiError{
+		status: http.StatusServiceUnavailable, code: "bundles_unavailable", retry: 1,
+		message: "the bundle folder cannot be read or written now; the active model stays: " +
+			"see the service's log for the reason"}
+
+	errLogFull = &apiError{
+		status: http.StatusInsufficientStorage, code: "log_full",
+		message: "the event log has reached its size limit; nothing was stored: " +
+			"raise --max-log-bytes, or set --retain-bytes"}
+
+	errInternal = &apiError{
+		status: http.StatusInternalServerError, code: "internal",
+		message: "this is a bug in Relish: report it with the log lines of this X-Request-Id"}
 )
 
 // with returns a copy of the entry that says what is wrong, and where.
@@ -61,22 +133,23 @@ func (e *apiError) with(message, pointer string) *apiError {
 	return &c
 }
 
-// because returns a copy of the entry that keeps its cause for the log.
+// because returns a copy of the entry that carries its cause to the log.
 func (e *apiError) because(err error) *apiError {
 	c := *e
 	c.cause = err
 	return &c
 }
 
-// fromError finds the table's entry for an error of the parts behind the edge.
+// fromError returns the table entry for an error of the parts that the API calls, or nil if the table has
+// none. Such an error is a bug.
 func fromError(err error) *apiError {
-	var own *apiError
-	var one *event.EventError
+	var entry *apiError
+	var invalid *event.EventError
 	switch {
-	case errors.As(err, &own):
-		return own
-	case errors.As(err, &one):
-		return errInvalidField.with(one.Message, one.Pointer)
+	case errors.As(err, &entry):
+		return entry
+	case errors.As(err, &invalid):
+		return errInvalidField.with(invalid.Message, invalid.Pointer)
 	case errors.Is(err, ranker.ErrUnknownModel):
 		return errUnknownModel
 	case errors.Is(err, ErrUnknownExperiment):
@@ -91,12 +164,26 @@ func fromError(err error) *apiError {
 	return nil
 }
 
+// modelError returns the table entry for an error of Models. A caller with the admin scope is told why a
+// bundle is refused.
+func modelError(err error) error {
+	switch {
+	case errors.Is(err, ranker.ErrUnknownModel):
+		return errUnknownBundle
+	case errors.Is(err, ranker.ErrModelRefused):
+		return errBundleRefused.with(err.Error(), "")
+	case errors.Is(err, ranker.ErrNoPreviousModel):
+		return errNoPreviousModel
+	}
+	return errBundlesUnavailable.because(err)
+}
+
 // fail answers with the error and ends the request.
 func fail(c *gin.Context, err error) {
 	e := fromError(err)
 	if e == nil {
 		e = errInternal
-		_ = c.Error(err) // for the log
+		_ = c.Error(err) // observe logs it
 	}
 	if e.cause != nil {
 		_ = c.Error(e.cause)
@@ -104,5 +191,6 @@ func fail(c *gin.Context, err error) {
 	if e.retry > 0 {
 		c.Header("Retry-After", strconv.Itoa(e.retry))
 	}
-	c.AbortWithStatusJSON(e.status, gin.H{"error": gin.H{"code": e.code, "message": e.message, "pointer": e.pointer}})
+	c.AbortWithStatusJSON(e.status, gin.H{
+		"error": gin.H{"code": e.code, "message": e.message, "pointer": e.pointer}})
 }

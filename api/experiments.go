@@ -1,14 +1,25 @@
 package api
 
 import (
-	"github.com/getkin/kin-openapi/openapi3"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
 	"github.com/gin-gonic/gin"
 
 	"relish/experiment"
 )
 
-// listExperiments answers with what is in effect. It needs the admin scope: seeds and conditions say who gets
-// what, and tests of prices are nobody's business. Who is forced is not even told here.
+// reportTimeout bounds an experiment report. It ends before the server's writeTimeout, so that the client gets
+// an answer that says what to do.
+const reportTimeout = 25 * time.Second
+
+// listExperiments answers with the experiments in effect. It needs the admin scope: seeds and conditions tell
+// who gets which arm. Even so it tells only how many users are forced into an arm, not which.
 func (s *Server) listExperiments(c *gin.Context) {
 	if s.opt.Experiments == nil {
 		writeJSON(c, experiment.Status{Layers: []experiment.LayerStatus{}})
@@ -17,7 +28,7 @@ func (s *Server) listExperiments(c *gin.Context) {
 	writeJSON(c, s.opt.Experiments.Status())
 }
 
-// growthBook answers with the payload that frontends share the assignment by.
+// growthBook answers with a GrowthBook SDK payload. A frontend that evaluates it assigns users as Relish does.
 func (s *Server) growthBook(c *gin.Context) {
 	if s.opt.Experiments == nil {
 		writeJSON(c, experiment.Payload{})
@@ -26,15 +37,74 @@ func (s *Server) growthBook(c *gin.Context) {
 	writeJSON(c, s.opt.Experiments.GrowthBook())
 }
 
-var (
-	docExperiments = operation{summary: "The experiments in effect, with their version and why a newer file was refused",
-		answer: objectOf("version loaded error holdout layers", map[string]*openapi3.Schema{"version": stringSchema(), "loaded": stringSchema(), "error": stringSchema(), "holdout": numberSchema(),
-			"layers": arrayOf(objectOf("name experiments", map[string]*openapi3.Schema{"name": stringSchema(), "experiments": arrayOf(docExperiment)}))})}
-	docExperiment = objectOf("name description status mode hash_attribute seed coverage namespace start end condition forced metric guardrails arms", map[string]*openapi3.Schema{
-		"name": stringSchema(), "description": stringSchema(), "status": stringSchema(), "mode": stringSchema(), "hash_attribute": stringSchema(), "seed": stringSchema(), "coverage": numberSchema(),
-		"namespace": nullable(arrayOf(anyOf(stringSchema(), numberSchema()))), "start": nullable(stringSchema()), "end": nullable(stringSchema()), "condition": nullable(anyObject()), "forced": integerSchema(), "metric": stringSchema(),
-		"guardrails": arrayOf(objectOf("metric margin", map[string]*openapi3.Schema{"metric": stringSchema(), "margin": numberSchema()})),
-		"arms": arrayOf(objectOf("name weight changes bundle problem", map[string]*openapi3.Schema{"name": stringSchema(), "weight": numberSchema(), "changes": arrayOf(stringSchema()),
-			"bundle": stringSchema(), "problem": stringSchema()}))})
-	docGrowthBook = operation{summary: "The running experiments as a GrowthBook SDK payload", answer: objectOf("features", map[string]*openapi3.Schema{"features": mapOf(anyObject())})}
-)
+// experimentReport answers with an experiment's report, one at a time: each reads the whole log.
+func (s *Server) experimentReport(c *gin.Context) {
+	if s.opt.ExperimentReporter == nil {
+		fail(c, errUnknownExperiment)
+		return
+	}
+	from, err := queryTime(c, "from")
+	to, errTo := queryTime(c, "to")
+	if err = errors.Join(err, errTo); err != nil {
+		fail(c, errInvalidField.with(err.Error(), ""))
+		return
+	}
+	html, err := wantsHTML(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	if !s.reportLock.TryLock() {
+		fail(c, errReportBusy)
+		return
+	}
+	defer s.reportLock.Unlock()
+	ctx, cancel := context.WithTimeout(c.Request.Context(), reportTimeout)
+	defer cancel()
+	report, err := s.opt.ExperimentReporter.Report(ctx, c.Param("name"), c.Query("metric"), from, to)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errReportTimeout
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	if !html {
+		writeJSON(c, report)
+		return
+	}
+	var out bytes.Buffer
+	if err := report.WriteHTML(&out); err != nil {
+		fail(c, err)
+		return
+	}
+	c.Data(http.StatusOK, "text/html; charset=utf-8", out.Bytes())
+}
+
+// wantsHTML reports whether the client wants a page: the query parameter format decides, else the Accept
+// header, which browsers begin with text/html.
+func wantsHTML(c *gin.Context) (bool, error) {
+	switch format := c.Query("format"); format {
+	case "":
+		return strings.HasPrefix(c.GetHeader("Accept"), "text/html"), nil
+	case "html", "json":
+		return format == "html", nil
+	default:
+		return false, errInvalidField.with("query parameter format must be json or html, not "+quoted(format), "")
+	}
+}
+
+// queryTime reads a day (its start in UTC) or a time from the query. It returns the zero time if there is none.
+func queryTime(c *gin.Context, key string) (time.Time, error) {
+	text := c.Query(key)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf(
+		"query parameter %s must be a day like 2026-05-01 or a time like 2026-05-01T10:00:00Z, not %s", key, quoted(text))
+}

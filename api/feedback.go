@@ -8,76 +8,40 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 
 	"relish/features/event"
-	"relish/ranker"
 )
 
 // rejection is one refused event of a body.
 type rejection struct {
-	Index   int    `json:"index"`
+	Index   int    `json:"index"` // position of the event in the body, from 0
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	Pointer string `json:"pointer"`
+	Pointer string `json:"pointer"` // into the event
 }
 
-// feedbackResponse is what /feedback and PUT /items answer.
+// feedbackResponse is the answer of POST /feedback and PUT /items.
 type feedbackResponse struct {
 	Accepted   int         `json:"accepted"`
 	Duplicates int         `json:"duplicates"`
 	Rejected   []rejection `json:"rejected"`
 }
 
-// maxEvents bounds one body; 8 MiB hold no more sensible ones.
+// maxEvents bounds the events of one body. It keeps the answer small if every event is rejected.
 const maxEvents = 50_000
 
+// eventMediaTypes are the media types of events. Browsers send beacons as text/plain.
 var eventMediaTypes = []string{"application/json", "application/x-ndjson", "text/plain"}
-
-// forEachValue calls f with every event of a body: one object, an array of them, or one after another.
-func forEachValue(data []byte, f func(value jsontext.Value)) error {
-	if err := checkDepth(data); err != nil {
-		return err
-	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(data))
-	array := dec.PeekKind() == '['
-	if array {
-		if _, err := dec.ReadToken(); err != nil {
-			return decodeError(err)
-		}
-	}
-	n := 0
-	for ; !array || dec.PeekKind() != ']'; n++ {
-		value, err := dec.ReadValue()
-		if errors.Is(err, io.EOF) && !array && n > 0 {
-			return nil
-		}
-		if errors.Is(err, io.EOF) {
-			return errMalformed.with("the body is empty or ends early", "")
-		}
-		if err != nil {
-			return decodeError(err)
-		}
-		if n == maxEvents {
-			return errBodyTooLarge.with("more than 50,000 events in one body", "")
-		}
-		f(value)
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return decodeError(err)
-	}
-	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return errMalformed.with("something follows the array", "")
-	}
-	return nil
-}
 
 func (s *Server) feedback(c *gin.Context) { s.ingestEvents(c, eventMediaTypes, event.Decode) }
 
-// ingestEvents decodes a body's events, stores the good ones and answers with each one's outcome.
-func (s *Server) ingestEvents(c *gin.Context, types []string, read func([]byte) (event.Event, *event.EventError)) {
+// ingestEvents decodes a body's events, stores the valid ones and answers with the number of each outcome.
+// One invalid event does not stop the others.
+func (s *Server) ingestEvents(
+	c *gin.Context, types []string, decodeEvent func([]byte) (event.Event, *event.EventError),
+) {
 	var events []event.Event
-	var index []int // each event's place in the body
+	var index []int // by event: its position in the body
 	answer := feedbackResponse{Rejected: []rejection{}}
 	reject := func(i int, e *event.EventError) {
 		answer.Rejected = append(answer.Rejected, rejection{i, e.Code, e.Message, e.Pointer})
@@ -85,12 +49,12 @@ func (s *Server) ingestEvents(c *gin.Context, types []string, read func([]byte) 
 	err := readBody(c, types, func(data []byte) error {
 		n := 0
 		return forEachValue(data, func(value jsontext.Value) {
-			e, bad := read(value)
-			if bad == nil {
-				bad = e.Validate()
+			e, invalid := decodeEvent(value)
+			if invalid == nil {
+				invalid = e.Validate()
 			}
-			if bad != nil {
-				reject(n, bad)
+			if invalid != nil {
+				reject(n, invalid)
 			} else {
 				events, index = append(events, e), append(index, n)
 			}
@@ -121,90 +85,41 @@ func (s *Server) ingestEvents(c *gin.Context, types []string, read func([]byte) 
 	c.JSON(http.StatusOK, answer)
 }
 
-// itemBody is an item as PUT /items takes and GET /items/{id} gives it.
-type itemBody struct {
-	ID     string                       `json:"id"`
-	Title  string                       `json:"title,omitzero"`
-	Text   string                       `json:"text,omitzero"`
-	Tags   []string                     `json:"tags,omitzero"`
-	Fields map[string]ranker.FieldValue `json:"fields,omitzero"`
-}
-
-func (s *Server) putItems(c *gin.Context) {
-	s.ingestEvents(c, eventMediaTypes[:2], func(data []byte) (event.Event, *event.EventError) {
-		var b itemBody
-		if err := decode(data, &b); err != nil {
-			e := fromError(err)
-			return event.Event{}, &event.EventError{Code: e.code, Message: e.message, Pointer: e.pointer}
-		}
-		if err := event.CheckID(b.ID); err != nil {
-			return event.Event{}, &event.EventError{Code: "invalid_field", Message: err.Error(), Pointer: "/id"}
-		}
-		return event.Event{Kind: event.EventItem, ID: uuid.NewString(), ItemID: b.ID, Title: &b.Title, Text: &b.Text, Tags: b.Tags, Fields: b.Fields, Replace: true}, nil
-	})
-}
-
-func (s *Server) getItem(c *gin.Context) {
-	it, ok := s.opt.Catalogue.Item(c.Param("id"))
-	if !ok {
-		fail(c, errUnknownItem)
-		return
-	}
-	writeJSON(c, itemBody{ID: it.ID, Title: it.Title, Text: it.Text, Tags: it.Tags, Fields: it.Fields})
-}
-
-func (s *Server) deleteItem(c *gin.Context) {
-	known, err := s.opt.Catalogue.DeleteItem(c.Request.Context(), c.Param("id"))
-	switch {
-	case err != nil:
-		fail(c, err)
-	case !known:
-		fail(c, errUnknownItem)
-	default:
-		c.Status(http.StatusNoContent)
-	}
-}
-
-// userBody is the body of PUT /users/{id}.
-type userBody struct {
-	Fields map[string]ranker.FieldValue `json:"fields"`
-}
-
-func (s *Server) putUser(c *gin.Context) {
-	e := event.Event{Kind: event.EventUser, ID: uuid.NewString(), UserID: c.Param("id")}
-	err := readBody(c, jsonMediaType, func(data []byte) error {
-		var b userBody
-		err := decode(data, &b)
-		e.Fields = b.Fields
+// forEachValue calls use with every event of a body: one object, an array of objects, or one object after
+// another (NDJSON). It fails if the body as a whole cannot be read.
+func forEachValue(data []byte, use func(value jsontext.Value)) error {
+	if err := checkDepth(data); err != nil {
 		return err
-	})
-	if err == nil {
-		if bad := e.Validate(); bad != nil {
-			err = bad
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(data))
+	array := dec.PeekKind() == '['
+	if array {
+		if _, err := dec.ReadToken(); err != nil {
+			return decodeError(err)
 		}
 	}
-	if err == nil {
-		var out []event.EventOutcome
-		if out, err = s.opt.EventSink.Append(c.Request.Context(), []event.Event{e}); err == nil && out[0].Err != nil {
-			err = out[0].Err
+	n := 0
+	for ; !array || dec.PeekKind() != ']'; n++ {
+		value, err := dec.ReadValue()
+		if errors.Is(err, io.EOF) && !array && n > 0 {
+			return nil
 		}
+		if errors.Is(err, io.EOF) {
+			return errMalformed.with("the body is empty or ends early: send an event, an array, or one event per line", "")
+		}
+		if err != nil {
+			return decodeError(err)
+		}
+		if n == maxEvents {
+			return errBodyTooLarge.with("more than 50,000 events in one body: split it into several requests", "")
+		}
+		use(value)
 	}
-	if err != nil {
-		fail(c, err)
-		return
+	if _, err := dec.ReadToken(); err != nil {
+		return decodeError(err)
 	}
-	c.Status(http.StatusNoContent)
-}
-
-func (s *Server) deleteUser(c *gin.Context) {
-	id := c.Param("id")
-	if err := event.CheckID(id); err != nil {
-		fail(c, errInvalidField.with("the user id "+err.Error(), ""))
-		return
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return errMalformed.with("the body goes on after the array: send one array, or one event per line", "")
 	}
-	if err := s.opt.UserEraser.Forget(c.Request.Context(), id); err != nil {
-		fail(c, err)
-		return
-	}
-	c.Status(http.StatusNoContent)
+	return nil
 }

@@ -2,33 +2,19 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"relish/internal/stats"
-	"relish/ranker"
 )
 
-// Models knows what there is to rank with, and changes what is active. Errors wrap ranker.ErrUnknownModel,
-// ranker.ErrModelRefused or ranker.ErrNoPrevious; any other error of Activate and Rollback means that nothing was changed.
-type Models interface {
-	List() ([]ranker.ModelStatus, error)
-	// Activate and Rollback write down by whom and why, and return when the model is in use here.
-	Activate(ctx context.Context, version, by, why string) error
-	Rollback(ctx context.Context, by, why string) (version string, err error)
-	// Report returns a bundle's page for people.
-	Report(version string) ([]byte, error)
-}
-
-// activationTimeout bounds an activation: the bundle is tried in a process of its own before it is used.
+// activationTimeout bounds an activation. Before a bundle is used, it is tried in a child process, which takes
+// most of the time.
 const activationTimeout = 3 * time.Minute
 
-// reportPolicy lets a report show itself and do nothing: it comes out of a bundle.
-const reportPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
-
+// modelResponse is one model of GET /models. It has the fields of ranker.ModelStatus.
 type modelResponse struct {
 	Version string                    `json:"version"`
 	State   string                    `json:"state"`
@@ -65,14 +51,19 @@ func (s *Server) rollbackModel(c *gin.Context) {
 	})
 }
 
-// changeModel changes the active model. Only the service's own pages and what is no browser may ask for it: the
-// request has no body whose type would make a browser ask first.
-func (s *Server) changeModel(c *gin.Context, do func(ctx context.Context, by string) (string, error)) {
+// changeModel changes the active model and answers with its version.
+//
+// A page of another origin is refused here. The request has no body, so a browser would send it for any page
+// without asking first.
+func (s *Server) changeModel(
+	c *gin.Context, change func(ctx context.Context, by string) (version string, err error),
+) {
 	if s.crossOrigin.Check(c.Request) != nil {
-		fail(c, errForbidden.with("a page of another origin may not do that; see --cors-origin", ""))
+		fail(c, errForbidden.with(
+			"pages of another origin may not change the active model: allow the origin with --cors-origin", ""))
 		return
 	}
-	// Not every writer can set a deadline (a test recorder cannot); then it has none.
+	// A test recorder has no deadlines; then the request has none.
 	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(activationTimeout + time.Second))
 	ctx, cancel := context.WithTimeout(c.Request.Context(), activationTimeout)
 	defer cancel()
@@ -80,7 +71,7 @@ func (s *Server) changeModel(c *gin.Context, do func(ctx context.Context, by str
 	if key := s.findKey(c.Request); key != nil {
 		by = "key " + key.Name
 	}
-	version, err := do(ctx, by)
+	version, err := change(ctx, by)
 	if err != nil {
 		fail(c, modelError(err))
 		return
@@ -88,6 +79,7 @@ func (s *Server) changeModel(c *gin.Context, do func(ctx context.Context, by str
 	c.JSON(http.StatusOK, gin.H{"active": version})
 }
 
+// modelReport answers with a bundle's model card, an HTML page.
 func (s *Server) modelReport(c *gin.Context) {
 	page, err := s.opt.Models.Report(c.Param("version"))
 	if err != nil {
@@ -97,17 +89,4 @@ func (s *Server) modelReport(c *gin.Context) {
 	c.Header("Content-Security-Policy", reportPolicy)
 	c.Header("X-Content-Type-Options", "nosniff")
 	c.Data(http.StatusOK, "text/html; charset=utf-8", page)
-}
-
-// modelError finds the table's entry. Who may change models may know why one is refused.
-func modelError(err error) error {
-	switch {
-	case errors.Is(err, ranker.ErrUnknownModel):
-		return errUnknownBundle
-	case errors.Is(err, ranker.ErrModelRefused):
-		return errBundleRefused.with(err.Error(), "")
-	case errors.Is(err, ranker.ErrNoPreviousModel):
-		return errNoPreviousModel
-	}
-	return errBundlesUnavailable.because(err)
 }

@@ -15,12 +15,16 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
-
-	"relish/features/event"
-	"relish/ranker"
 )
 
-// rerankBody takes the requests of TEI (texts), Jina (/v1) and Cohere (/v2).
+// Bounds of /rerank.
+const (
+	maxRerankTexts = 1000
+	rerankTimeout  = 20 * time.Second // to encode all texts of one request
+)
+
+// rerankBody has the fields of three APIs: TEI (texts), Jina (/v1) and Cohere (/v2). Fields that only tune the
+// other services are accepted and ignored.
 type rerankBody struct {
 	Query               string         `json:"query"`
 	Texts               []string       `json:"texts"`
@@ -38,10 +42,10 @@ type rerankBody struct {
 	Priority            *int           `json:"priority"`
 }
 
-// documentText is a text, or an object with one.
+// documentText is a document's text. The document is a string, or an object with the field text.
 type documentText string
 
-// UnmarshalJSONFrom implements json's interface.
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
 func (d *documentText) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if dec.PeekKind() == '{' {
 		var o struct {
@@ -57,18 +61,14 @@ func (d *documentText) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return err
 }
 
-const (
-	maxRerankTexts = 1000
-	rerankTimeout  = 20 * time.Second
-)
-
-// scoredText is one text with its score.
+// scoredText is one text of a request with its score.
 type scoredText struct {
-	index int
+	index int // position in the request
 	score float64
 	text  string
 }
 
+// rerank answers in TEI's form if the body has texts, else in Cohere's form under /v2 and in Jina's under the other paths.
 func (s *Server) rerank(c *gin.Context) {
 	var b rerankBody
 	if err := readBody(c, jsonMediaType, func(data []byte) error { return decode(data, &b) }); err != nil {
@@ -82,32 +82,35 @@ func (s *Server) rerank(c *gin.Context) {
 		}
 	}
 	c.Set(contextCandidates, len(texts))
-	list, err := s.scoreTexts(c.Request.Context(), &b, texts)
+	ranked, err := s.scoreTexts(c.Request.Context(), &b, texts)
 	if err != nil {
 		fail(c, err)
 		return
 	}
 	switch {
 	case tei:
-		writeJSON(c, teiResponse(list, b.ReturnText))
+		writeJSON(c, teiResponse(ranked, b.ReturnText))
 	case strings.HasPrefix(c.FullPath(), "/v2"):
-		writeJSON(c, cohereResponse(list))
+		writeJSON(c, cohereResponse(ranked))
 	default:
-		writeJSON(c, jinaResponse(list, &b, texts))
+		writeJSON(c, jinaResponse(ranked, &b, texts))
 	}
 }
 
-// scoreTexts scores every text against the query, best first.
+// scoreTexts returns the texts with their cosine similarity to the query, best first and at most top_n. A
+// score is mapped from -1..1 to 0..1 unless raw_scores is set. A text without a visible character has
+// similarity 0.
 func (s *Server) scoreTexts(ctx context.Context, b *rerankBody, texts []string) ([]scoredText, error) {
 	switch {
 	case strings.TrimSpace(b.Query) == "":
-		return nil, errInvalidField.with("is required", "/query")
+		return nil, errInvalidField.with("is required: send the text to rank by", "/query")
 	case len(texts) == 0:
-		return nil, errInvalidField.with("must hold at least one text", "/documents")
+		return nil, errInvalidField.with("must have at least one text, in documents or in texts", "/documents")
 	case len(texts) > maxRerankTexts:
-		return nil, errTooManyItems.with("more than 1,000 texts", "/documents")
+		return nil, errTooManyItems.with(
+			fmt.Sprintf("%d texts; at most 1,000 are allowed: split them into several requests", len(texts)), "/documents")
 	case b.TopN != nil && *b.TopN < 1:
-		return nil, errInvalidField.with("must be at least 1", "/top_n")
+		return nil, errInvalidField.with(fmt.Sprintf("must be at least 1, not %d", *b.TopN), "/top_n")
 	case s.opt.TextEncoder == nil:
 		return nil, errNoTextEncoder
 	}
@@ -117,38 +120,38 @@ func (s *Server) scoreTexts(ctx context.Context, b *rerankBody, texts []string) 
 	if err != nil {
 		return nil, errNoTextEncoder
 	}
-	list := make([]scoredText, len(texts))
+	ranked := make([]scoredText, len(texts))
 	for i, t := range texts {
 		score := 0.0
-		for k, x := range vectors[i+1] { // none for a text without a visible character
+		for k, x := range vectors[i+1] {
 			score += float64(x) * float64(vectors[0][k])
 		}
 		if !b.RawScores {
 			score = (score + 1) / 2
 		}
-		list[i] = scoredText{index: i, text: t, score: score}
+		ranked[i] = scoredText{index: i, text: t, score: score}
 	}
-	slices.SortStableFunc(list, func(a, b scoredText) int { return cmp.Compare(b.score, a.score) })
+	slices.SortStableFunc(ranked, func(a, b scoredText) int { return cmp.Compare(b.score, a.score) })
 	if b.TopN != nil {
-		list = list[:min(*b.TopN, len(list))]
+		ranked = ranked[:min(*b.TopN, len(ranked))]
 	}
-	return list, nil
+	return ranked, nil
 }
 
-// encodeTexts asks for all texts at once, so that the encoder can batch them.
+// encodeTexts asks for all vectors at once, so that the encoder can batch them.
 func (s *Server) encodeTexts(ctx context.Context, texts []string) ([][]float32, error) {
-	out, errs := make([][]float32, len(texts)), make([]error, len(texts))
+	vectors, errs := make([][]float32, len(texts)), make([]error, len(texts))
 	var wg sync.WaitGroup
 	for i, t := range texts {
-		wg.Go(func() { out[i], errs[i] = s.opt.TextEncoder.Text(ctx, t) })
+		wg.Go(func() { vectors[i], errs[i] = s.opt.TextEncoder.Text(ctx, t) })
 	}
 	wg.Wait()
-	return out, errors.Join(errs...)
+	return vectors, errors.Join(errs...)
 }
 
-func teiResponse(list []scoredText, withText bool) any {
-	out := make([]gin.H, len(list))
-	for i, s := range list {
+func teiResponse(ranked []scoredText, withText bool) any {
+	out := make([]gin.H, len(ranked))
+	for i, s := range ranked {
 		out[i] = gin.H{"index": s.index, "score": s.score}
 		if withText {
 			out[i]["text"] = s.text
@@ -157,104 +160,38 @@ func teiResponse(list []scoredText, withText bool) any {
 	return out
 }
 
-func cohereResponse(list []scoredText) any {
-	out := make([]gin.H, len(list))
-	for i, s := range list {
+func cohereResponse(ranked []scoredText) any {
+	out := make([]gin.H, len(ranked))
+	for i, s := range ranked {
 		out[i] = gin.H{"index": s.index, "relevance_score": s.score}
 	}
 	return gin.H{"id": uuid.NewString(), "results": out, "meta": gin.H{
-		"api_version": gin.H{"version": "2", "is_experimental": false}, "billed_units": gin.H{"search_units": 1}}}
+		"api_version":  gin.H{"version": "2", "is_experimental": false},
+		"billed_units": gin.H{"search_units": 1},
+	}}
 }
 
-func jinaResponse(list []scoredText, b *rerankBody, texts []string) any {
-	words := len(strings.Fields(b.Query)) * len(texts)
+// jinaResponse counts white-space separated words as tokens: clients want a number, nobody bills by it.
+func jinaResponse(ranked []scoredText, b *rerankBody, texts []string) any {
+	tokens := len(strings.Fields(b.Query)) * len(texts)
 	for _, t := range texts {
-		words += len(strings.Fields(t))
+		tokens += len(strings.Fields(t))
 	}
-	out := make([]gin.H, len(list))
-	for i, s := range list {
+	out := make([]gin.H, len(ranked))
+	for i, s := range ranked {
 		out[i] = gin.H{"index": s.index, "relevance_score": s.score}
 		if b.ReturnDocuments {
 			out[i]["document"] = gin.H{"text": s.text}
 		}
 	}
-	return gin.H{"model": b.Model, "usage": gin.H{"total_tokens": words}, "results": out}
-}
-
-// rankMetarank answers Metarank's ranking call with the pipeline.
-func (s *Server) rankMetarank(c *gin.Context) {
-	start := time.Now()
-	var req *ranker.Request
-	err := readBody(c, jsonMediaType, func(data []byte) error {
-		if err := checkDepth(data); err != nil {
-			return err
-		}
-		e, bad := event.DecodeMetarank(data)
-		if bad != nil {
-			return bad
-		}
-		if e.Kind != event.EventImpression {
-			return errInvalidField.with("must be a ranking", "/event")
-		}
-		if len(e.Shown) > maxCandidates {
-			return errTooManyItems
-		}
-		req = &ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Context, Model: c.Param("model"), Record: true}
-		for i, id := range e.Shown {
-			cand := ranker.Candidate{ID: id}
-			if e.Scores != nil && e.Scores[i] != 0 {
-				cand.Score, cand.HasScore = float32(e.Scores[i]), true
-			}
-			req.Candidates = append(req.Candidates, cand)
-		}
-		if req.ID == "" {
-			req.ID = c.GetString(contextRequestID)
-		}
-		if req.User == "" {
-			return errInvalidField.with("user or session is required", "/user")
-		}
-		var err error
-		req.Candidates, err = deduplicate(req.Candidates)
-		return err
-	})
-	if err != nil {
-		fail(c, err)
-		return
-	}
-	if c.Query("explain") == "true" {
-		req.Explain = maxExplain
-	}
-	resp, err := s.runRanking(c, req)
-	if err != nil {
-		fail(c, err)
-		return
-	}
-	items := make([]gin.H, len(resp.Items))
-	for i, it := range resp.Items {
-		items[i] = gin.H{"id": it.ID, "score": it.Score, "features": metarankFeatures(it.Explain)}
-	}
-	writeJSON(c, gin.H{"state": nil, "items": items, "took": time.Since(start).Milliseconds()})
-}
-
-// metarankFeatures is null without an explanation, as Metarank has it.
-func metarankFeatures(x *ranker.Explanation) any {
-	if x == nil {
-		return nil
-	}
-	out := []gin.H{}
-	for _, f := range x.Contributions {
-		if f.Value == f.Value {
-			out = append(out, gin.H{"name": f.Feature, "value": f.Value})
-		}
-	}
-	return out
+	return gin.H{"model": b.Model, "usage": gin.H{"total_tokens": tokens}, "results": out}
 }
 
 // writeJSON answers 200 with v.
 func writeJSON(c *gin.Context, v any) {
 	data, err := json.Marshal(v)
 	if err != nil {
-		fail(c, fmt.Errorf("encoding the answer: %w", err))
+		fail(c, fmt.Errorf("encode the answer: %w", err))
 		return
 	}
 	c.Data(http.StatusOK, "application/json", data)

@@ -10,8 +10,8 @@ import (
 	"relish/ranker"
 )
 
-// appendResponse writes the answer of /recommend by hand: it is the hot path's largest document, and
-// reflection would cost more than the ranking of its items.
+// appendResponse appends the answer of /recommend to b. It is written by hand: with reflection, encoding the
+// answer would take longer than ranking its items.
 func appendResponse(b []byte, r *ranker.Response) []byte {
 	b = append(b, `{"request_id":`...)
 	b = appendString(b, r.RequestID)
@@ -49,12 +49,14 @@ func appendResponse(b []byte, r *ranker.Response) []byte {
 	return append(b, "}}"...)
 }
 
-// mergedTimings adds up a stage that ran twice (for a fallback), so that no member stands twice.
-func mergedTimings(in []ranker.Timing) []ranker.Timing {
-	out := make([]ranker.Timing, 0, len(in))
-	for _, t := range in {
-		if at := slices.IndexFunc(out, func(o ranker.Timing) bool { return o.Stage == t.Stage }); at >= 0 {
-			out[at].Took += t.Took
+// mergedTimings adds up the times of a stage that ran twice, for example for a fallback, so that each name is
+// in the answer once.
+func mergedTimings(timings []ranker.Timing) []ranker.Timing {
+	out := make([]ranker.Timing, 0, len(timings))
+	for _, t := range timings {
+		same := func(o ranker.Timing) bool { return o.Stage == t.Stage }
+		if i := slices.IndexFunc(out, same); i >= 0 {
+			out[i].Took += t.Took
 		} else {
 			out = append(out, t)
 		}
@@ -98,7 +100,7 @@ func appendContribution(b []byte, c *ranker.Contribution) []byte {
 	return append(appendNumber(b, c.Contribution), '}')
 }
 
-// appendNumber writes null for what JSON has no number for: a missing value.
+// appendNumber appends a number as JSON. NaN is a missing value and becomes null, as do infinities.
 func appendNumber(b []byte, x float64) []byte {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return append(b, "null"...)
@@ -110,11 +112,11 @@ func appendNumber(b []byte, x float64) []byte {
 	return strconv.AppendFloat(b, x, format, -1, 64)
 }
 
-// appendString quotes s; ids are plain mostly, and then it is one copy.
+// appendString appends s as a JSON string. Most ids need no escaping; then it is one copy.
 func appendString(b []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= 0x7f {
-			quoted, _ := jsontext.AppendQuote(b, s) // invalid UTF-8 is replaced
+			quoted, _ := jsontext.AppendQuote(b, s) // its only error is invalid UTF-8, which it replaces
 			return quoted
 		}
 	}

@@ -1,0 +1,107 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// Bounds of the candidates.
+const (
+	maxCandidates = 5000
+	maxTextBytes  = 64 << 10 // of title and text together, and of one context value
+)
+
+// candidateList reads candidates that are ids or objects. It stops at the first one too many, so that a huge
+// list is refused without decoding it all.
+type candidateList []ranker.Candidate
+
+// candidateBody is a candidate given as an object. All but id and score hold for this request only.
+type candidateBody struct {
+	ID     string                       `json:"id"`
+	Title  string                       `json:"title"`
+	Text   string                       `json:"text"`
+	Tags   []string                     `json:"tags"`
+	Fields map[string]ranker.FieldValue `json:"fields"`
+	Score  *float64                     `json:"score"` // the retriever's own score
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (cs *candidateList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != '[' {
+		return errors.New("must be a list of item ids or of objects with an id")
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() != ']' {
+		if len(*cs) == maxCandidates {
+			return errTooManyItems
+		}
+		c, err := readCandidate(dec, len(*cs))
+		if err != nil {
+			return err
+		}
+		*cs = append(*cs, c)
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// readCandidate reads the candidate at position i of the list.
+func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error) {
+	invalid := func(message string) error {
+		return errInvalidField.with(message, fmt.Sprintf("/candidates/%d", i))
+	}
+	if dec.PeekKind() == '"' {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			return c, err
+		}
+		c.ID = tok.String()
+		return c, nil
+	}
+	var b candidateBody
+	if err := json.UnmarshalDecode(dec, &b, json.RejectUnknownMembers(true)); err != nil {
+		return c, err
+	}
+	c.ID = b.ID
+	if b.Score != nil {
+		if c.Score = float32(*b.Score); c.Score-c.Score != 0 { // infinite as a float32
+			return c, invalid(fmt.Sprintf("score must be within ±3.4e38, not %g", *b.Score))
+		}
+		c.HasScore = true
+	}
+	if b.Title != "" || b.Text != "" || b.Tags != nil || b.Fields != nil {
+		if n := len(b.Title) + len(b.Text); n > maxTextBytes {
+			return c, invalid(fmt.Sprintf("title and text have %d bytes; at most 65,536 together are allowed", n))
+		}
+		c.Inline = &ranker.Item{ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags, Fields: b.Fields}
+	}
+	return c, nil
+}
+
+// deduplicate checks the ids and keeps the first candidate of each. It reuses the list's memory.
+func deduplicate(cs []ranker.Candidate) ([]ranker.Candidate, error) {
+	if len(cs) == 0 {
+		return nil, errInvalidField.with("must have at least one item id or object", "/candidates")
+	}
+	seen := make(map[string]struct{}, len(cs))
+	out := cs[:0]
+	for i, c := range cs {
+		if err := event.CheckID(c.ID); err != nil {
+			return nil, errInvalidField.with("id "+err.Error(), fmt.Sprintf("/candidates/%d", i))
+		}
+		if _, repeated := seen[c.ID]; repeated {
+			continue
+		}
+		seen[c.ID] = struct{}{}
+		out = append(out, c)
+	}
+	return out, nil
+}

@@ -1,0 +1,106 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// itemBody is an item as PUT /items takes it and GET /items/{id} returns it.
+type itemBody struct {
+	ID     string                       `json:"id"`
+	Title  string                       `json:"title,omitzero"`
+	Text   string                       `json:"text,omitzero"`
+	Tags   []string                     `json:"tags,omitzero"`
+	Fields map[string]ranker.FieldValue `json:"fields,omitzero"`
+}
+
+// putItems stores items. Each one replaces all that was stored of it; an item event merges instead.
+func (s *Server) putItems(c *gin.Context) {
+	s.ingestEvents(c, eventMediaTypes[:2], func(data []byte) (event.Event, *event.EventError) {
+		var b itemBody
+		if err := decode(data, &b); err != nil {
+			e := fromError(err)
+			return event.Event{}, &event.EventError{Code: e.code, Message: e.message, Pointer: e.pointer}
+		}
+		if err := event.CheckID(b.ID); err != nil {
+			return event.Event{}, &event.EventError{Code: "invalid_field", Message: err.Error(), Pointer: "/id"}
+		}
+		return event.Event{
+			Kind: event.EventItem, ID: uuid.NewString(), ItemID: b.ID,
+			Title: &b.Title, Text: &b.Text, Tags: b.Tags, Fields: b.Fields, Replace: true,
+		}, nil
+	})
+}
+
+func (s *Server) getItem(c *gin.Context) {
+	it, ok := s.opt.Catalogue.Item(c.Param("id"))
+	if !ok {
+		fail(c, errUnknownItem)
+		return
+	}
+	writeJSON(c, itemBody{ID: it.ID, Title: it.Title, Text: it.Text, Tags: it.Tags, Fields: it.Fields})
+}
+
+func (s *Server) deleteItem(c *gin.Context) {
+	known, err := s.opt.Catalogue.DeleteItem(c.Request.Context(), c.Param("id"))
+	switch {
+	case err != nil:
+		fail(c, err)
+	case !known:
+		fail(c, errUnknownItem)
+	default:
+		c.Status(http.StatusNoContent)
+	}
+}
+
+// userBody is the body of PUT /users/{id}.
+type userBody struct {
+	Fields map[string]ranker.FieldValue `json:"fields"`
+}
+
+// putUser sets fields of a user. Fields that the body does not name stay as they are.
+func (s *Server) putUser(c *gin.Context) {
+	e := event.Event{Kind: event.EventUser, ID: uuid.NewString(), UserID: c.Param("id")}
+	err := readBody(c, jsonMediaType, func(data []byte) error {
+		var b userBody
+		err := decode(data, &b)
+		e.Fields = b.Fields
+		return err
+	})
+	if err == nil {
+		if invalid := e.Validate(); invalid != nil {
+			err = invalid
+		}
+	}
+	if err == nil {
+		var outcomes []event.EventOutcome
+		outcomes, err = s.opt.EventSink.Append(c.Request.Context(), []event.Event{e})
+		if err == nil && outcomes[0].Err != nil {
+			err = outcomes[0].Err
+		}
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.Status(http.StatusNoContent)
+}
+
+// deleteUser erases a user. An unknown user is no error, so that a client can repeat the request.
+func (s *Server) deleteUser(c *gin.Context) {
+	id := c.Param("id")
+	if err := event.CheckID(id); err != nil {
+		fail(c, errInvalidField.with("the user id in the path "+err.Error(), ""))
+		return
+	}
+	if err := s.opt.UserEraser.Forget(c.Request.Context(), id); err != nil {
+		fail(c, err)
+		return
+	}
+	c.Status(http.StatusNoContent)
+}

@@ -1,0 +1,87 @@
+package api
+
+import (
+	"math"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// rankMetarank answers POST /rank/{model}, the ranking call of Metarank's API.
+func (s *Server) rankMetarank(c *gin.Context) {
+	start := time.Now()
+	var req *ranker.Request
+	err := readBody(c, jsonMediaType, func(data []byte) (err error) {
+		req, err = decodeMetarank(data, c.Param("model"))
+		return err
+	})
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	if req.ID == "" {
+		req.ID = c.GetString(contextRequestID)
+	}
+	if c.Query("explain") == "true" {
+		req.Explain = maxExplain
+	}
+	resp, err := s.runRanking(c, req)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	items := make([]gin.H, len(resp.Items))
+	for i, it := range resp.Items {
+		items[i] = gin.H{"id": it.ID, "score": it.Score, "features": metarankFeatures(it.Explain)}
+	}
+	writeJSON(c, gin.H{"state": nil, "items": items, "took": time.Since(start).Milliseconds()})
+}
+
+// decodeMetarank returns the pipeline's request for a Metarank ranking event. Its ID is "" if the event has
+// none.
+func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
+	if err := checkDepth(data); err != nil {
+		return nil, err
+	}
+	e, invalid := event.DecodeMetarank(data)
+	switch {
+	case invalid != nil:
+		return nil, invalid
+	case e.Kind != event.EventImpression:
+		return nil, errInvalidField.with(`must be "ranking": send other events to /feedback`, "/event")
+	case len(e.Shown) > maxCandidates:
+		return nil, errTooManyItems.with("more than 5,000 items: let the retriever return fewer", "/items")
+	case e.UserID == "":
+		return nil, errInvalidField.with("user or session is required", "/user")
+	}
+	req := &ranker.Request{
+		ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Context, Model: model, Record: true}
+	for i, id := range e.Shown {
+		candidate := ranker.Candidate{ID: id}
+		if e.Scores != nil && e.Scores[i] != 0 {
+			candidate.Score, candidate.HasScore = float32(e.Scores[i]), true
+		}
+		req.Candidates = append(req.Candidates, candidate)
+	}
+	var err error
+	req.Candidates, err = deduplicate(req.Candidates)
+	return req, err
+}
+
+// metarankFeatures returns the values of the features that an explanation names. It is null without an
+// explanation, as in Metarank.
+func metarankFeatures(x *ranker.Explanation) any {
+	if x == nil {
+		return nil
+	}
+	out := []gin.H{}
+	for _, f := range x.Contributions {
+		if !math.IsNaN(f.Value) {
+			out = append(out, gin.H{"name": f.Feature, "value": f.Value})
+		}
+	}
+	return out
+}

@@ -1,0 +1,88 @@
+package api
+
+// The documentation of the routes, in the order of Server.routes.
+var (
+	docRecommend = operation{
+		summary:     "Rank candidates for a user",
+		description: "Always answers in time: degraded names what a fallback replaced.",
+		body:        recommendSchema,
+		answer:      rankingSchema,
+	}
+	docFeedback = operation{
+		summary: "Store events: items, users, impressions, interactions",
+		description: "The body is one event, an array, or one event per line; native or Metarank events. " +
+			"Accepted events are on disk when the answer arrives. A repeated id is a duplicate and changes nothing.",
+		body:   anyOf(anyObject(), arrayOf(anyObject())),
+		answer: feedbackSchema,
+	}
+	docPutItems = operation{
+		summary: "Replace items",
+		description: "The body is one item, an array, or one item per line. " +
+			"An item replaces all that was stored of it; an item event sent to /feedback merges.",
+		body:   anyOf(itemSchema, arrayOf(itemSchema)),
+		answer: feedbackSchema,
+	}
+	docGetItem    = operation{summary: "Read an item", answer: itemSchema}
+	docDeleteItem = operation{summary: "Delete an item"}
+	docPutUser    = operation{
+		summary: "Set fields of a user",
+		body:    objectOf("fields", fields{"fields": mapOf(valueSchema())}),
+	}
+	docDeleteUser = operation{
+		summary: "Erase a user",
+		description: "The user's state is dropped at once. " +
+			"The user's events are removed from the log within --erase-after.",
+	}
+	docRerank = operation{
+		summary: "Rank texts by a query",
+		description: "With texts it takes and answers TEI's form, with documents Jina's, and under /v2 Cohere's. " +
+			"At most 1,000 texts.",
+		body:   anyObject(),
+		answer: anyOf(anyObject(), arrayOf(anyObject())),
+	}
+	docRankMetarank = operation{
+		summary:     "Rank items in Metarank's form",
+		description: "The query parameter explain=true adds the values of the features.",
+		body:        anyObject(),
+		answer:      anyObject(),
+	}
+	docModels = operation{
+		summary:     "List the models: the prior and the newest 100 bundles",
+		description: "Each has its state, and a refused one the reason.",
+		answer:      modelsSchema,
+	}
+	docActivate = operation{
+		summary: "Make a bundle the active model",
+		description: "The bundle is verified and tried in a child process first. " +
+			"The version prior makes the built-in prior active.",
+		answer: activeSchema,
+	}
+	docRollback = operation{summary: "Make the previously active model active again", answer: activeSchema}
+	docReport   = operation{
+		summary: "Read a bundle's model card, an HTML page", answer: stringSchema(), mediaType: "text/html"}
+	docExperiments = operation{
+		summary:     "List the experiments in effect",
+		description: "error says why a newer file was refused.",
+		answer:      experimentsSchema,
+	}
+	docGrowthBook = operation{
+		summary: "Read the running experiments as a GrowthBook SDK payload",
+		answer:  objectOf("features", fields{"features": mapOf(anyObject())}),
+	}
+	docExperimentReport = operation{
+		summary: "Analyse an experiment: decision, arms, intervals, guardrails",
+		description: "Query parameters: metric, from, to (a day or a time), format (json or html). " +
+			"It reads the whole log: one report at a time, at most 25 seconds.",
+		answer: anyObject(),
+	}
+	docLive  = operation{summary: "Liveness probe: the process runs", answer: anyObject()}
+	docReady = operation{
+		summary:     "Readiness probe: the service can rank",
+		description: "503 while a check fails or the service drains.",
+		answer:      anyObject(),
+	}
+	docMetrics = operation{summary: "Prometheus metrics", answer: stringSchema(), mediaType: "text/plain"}
+	docOpenAPI = operation{summary: "This document", answer: anyObject()}
+	docPage    = operation{
+		summary: "The web console; /docs shows this document", answer: stringSchema(), mediaType: "text/html"}
+)
