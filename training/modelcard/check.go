@@ -10,17 +10,25 @@ import (
 
 // The limits of Check.
 const (
-	maxParity      = 0.01 // what arrived between the state read and the record may differ; more is a defect
-	fewLists       = 300  // an NDCG's interval is then about ±.04 wide
-	leakGain       = 0.6  // of the total gain on one feature
-	leakScore      = 0.98 // no honest ranker of clicks is this good
+	// maxParityShare is the largest normal share of differing matrices. Events that arrive between
+	// the state read and the impression record explain that many.
+	maxParityShare = 0.01
+	fewLists       = 300  // with fewer lists the interval of an NDCG is wider than about ±0.04
+	leakGainShare  = 0.6  // of the total gain, on a single feature
+	leakScore      = 0.98 // no ranker of real clicks is this good
 	missingDrift   = 0.1  // change of a feature's share of missing values
-	maxCalibration = 0.05
-	fewPairs       = 20 // the bootstrap's interval of fewer differences is too narrow
+	maxCalibration = 0.05 // mean error of the predicted probabilities
+	fewPairs       = 20   // the bootstrap interval of fewer differences is too narrow
 )
 
-// Check returns what to look at before the bundle is activated, the serious first: what follows from
-// the data by rule, and then the training's own warnings.
+// loggedOrder is the baseline of package evaluation that keeps the order in which items were shown.
+const loggedOrder = "logged order"
+
+// warnFunc adds a warning.
+type warnFunc func(serious bool, format string, args ...any)
+
+// Check returns what to look at before the bundle is activated, serious warnings first. It derives
+// warnings from the data by fixed rules and appends those of the training itself.
 func Check(d *Data) []Warning {
 	var out []Warning
 	warn := func(serious bool, format string, args ...any) {
@@ -28,7 +36,7 @@ func Check(d *Data) []Warning {
 	}
 	checkGate(d, warn)
 	checkSplit(d, warn)
-	checkLog(d, warn)
+	checkParity(d, warn)
 	checkScores(d, warn)
 	checkFeatures(d, warn)
 	checkCurves(d, warn)
@@ -45,103 +53,139 @@ func Check(d *Data) []Warning {
 	return out
 }
 
-func checkGate(d *Data, warn func(bool, string, ...any)) {
+func checkGate(d *Data, warn warnFunc) {
 	if g := d.Gate; g != nil {
 		switch {
 		case g.Forced:
-			warn(true, "Activated by force although the gate advised against it: %s", g.Reason)
+			warn(true, "Activated with --force although the gate refused: %s", g.Reason)
 		case !g.Activated:
 			warn(true, "Not activated: %s", g.Reason)
 		}
 	}
 	for _, diff := range d.Differences {
 		if diff.Value.N >= fewPairs && diff.Value.High < 0 {
-			warn(diff.Slice == evaluation.AllLists, "Worse than %s by %.3f %s on the slice %q, and not by chance (%s).",
+			warn(diff.Slice == evaluation.AllLists,
+				"Worse than %s by %.3f %s on the slice %q; the 95 %% interval excludes zero (%s).",
 				diff.Against, -diff.Value.Mean, diff.Metric, diff.Slice, diff.Value)
 		}
 	}
 }
 
-// checkSplit looks for a part of the log that something was both trained and measured on.
-func checkSplit(d *Data, warn func(bool, string, ...any)) {
-	from, measures := map[string][]string{}, map[string]bool{}
+// checkSplit looks for a part of the log that a model was both trained and measured on.
+func checkSplit(d *Data, warn warnFunc) {
+	sources, measures := map[string][]string{}, map[string]bool{}
 	for _, s := range d.Steps {
-		from[s.Name], measures[s.Name] = s.From, s.Kind == StepMeasures
+		sources[s.Name], measures[s.Name] = s.From, s.Kind == StepMeasures
 	}
-	seen := map[string]bool{}
-	var learnedFrom func(name, part string) bool
-	learnedFrom = func(name, part string) bool {
-		if seen[name] || measures[name] {
+	visited := map[string]bool{}
+	var trainedOn func(step, part string) bool
+	trainedOn = func(step, part string) bool {
+		if visited[step] || measures[step] {
 			return false
 		}
-		seen[name] = true
-		return slices.ContainsFunc(from[name], func(source string) bool { return source == part || learnedFrom(source, part) })
+		visited[step] = true
+		return slices.ContainsFunc(sources[step], func(source string) bool {
+			return source == part || trainedOn(source, part)
+		})
 	}
 	for _, s := range d.Steps {
 		for _, part := range d.Parts {
 			if s.Kind != StepMeasures || !slices.Contains(s.From, part.Name) {
 				continue
 			}
-			clear(seen)
-			if slices.ContainsFunc(s.From, func(source string) bool { return learnedFrom(source, part.Name) }) {
-				warn(true, "%q reads the part %q, which what it measures was trained on: its figures say nothing of new data.", s.Name, part.Name)
+			clear(visited)
+			if slices.ContainsFunc(s.From, func(source string) bool {
+				return trainedOn(source, part.Name)
+			}) {
+				warn(true, "%q measures on the part %q, which the model was trained on: its figures "+
+					"say nothing about new data.", s.Name, part.Name)
 			}
 		}
 	}
 }
 
-func checkLog(d *Data, warn func(bool, string, ...any)) {
+func checkParity(d *Data, warn warnFunc) {
 	if d.Log == nil || d.Log.ParityChecked == 0 {
 		return
 	}
-	if share := float64(d.Log.ParityDiffering) / float64(d.Log.ParityChecked); share > maxParity {
-		warn(true, "%.1f %% of the logged matrices differ from the replay's (%s of %s; up to %.0f %% is normal): what is trained on is not what is served. Look for a changed state configuration, several clocks, or a table imported later.",
-			100*share, count(d.Log.ParityDiffering), count(d.Log.ParityChecked), 100*maxParity)
+	share := float64(d.Log.ParityDiffering) / float64(d.Log.ParityChecked)
+	if share > maxParityShare {
+		warn(true, "%.1f %% of the logged feature matrices differ from their replay (%s of %s; up to "+
+			"%.0f %% is normal): the model is trained on other values than it serves. Check for a "+
+			"changed state configuration, clocks that disagree, or a table that was imported later.",
+			100*share, formatCount(d.Log.ParityDiffering), formatCount(d.Log.ParityChecked),
+			100*maxParityShare)
 	}
 }
 
-func checkScores(d *Data, warn func(bool, string, ...any)) {
-	board := newScoreIndex(d.Scores)
-	if len(board.metrics) == 0 {
+func checkScores(d *Data, warn warnFunc) {
+	scores := newScoreIndex(d.Scores)
+	if len(scores.metrics) == 0 {
 		return
 	}
-	main := board.metrics[0]
-	this, ok := board.byRole(main, evaluation.AllLists, RoleThis)
+	metric := scores.metrics[0]
+	this, ok := scores.byRole(metric, evaluation.AllLists, RoleThis)
 	if !ok {
 		return
 	}
 	if this.Value.N < fewLists {
-		warn(false, "Only %s were scored: the intervals are wide, and a difference of a few hundredths may be chance. Score a larger part, or wait for more clicks.", plural(this.Value.N, "list"))
+		warn(false, "Only %s were scored: the intervals are wide, and a difference of a few hundredths "+
+			"may be chance. Raise --holdout, or wait for more clicks.",
+			formatPlural(this.Value.N, "list"))
 	}
 	if this.Value.Mean > leakScore {
-		warn(true, "%s of %.3f is too good to be true: look for a feature that knows the label.", main, this.Value.Mean)
+		warn(true, "%s of %.3f is too good to be true: look for a feature that contains the label.",
+			metric, this.Value.Mean)
 	}
-	if best, ok := board.bestBaseline(main, evaluation.AllLists); ok && best.Value.Mean >= this.Value.Mean {
-		warn(true, "The plain baseline %q reaches %s %.3f, this bundle %.3f: it is not worth its cost.", best.Scorer, main, best.Value.Mean, this.Value.Mean)
-	}
+	checkBaseline(d, scores, this, warn)
 	if c := d.Calibration; c != nil && c.Error > maxCalibration {
-		warn(false, "Predicted probabilities are off by %.3f on average. The order is not touched by that; do not use scores as probabilities.", c.Error)
+		warn(false, "Predicted probabilities are off by %.3f on average. The order does not suffer, "+
+			"but do not use the scores as probabilities.", c.Error)
 	}
 }
 
-func checkFeatures(d *Data, warn func(bool, string, ...any)) {
-	total := 0.0
-	for _, w := range d.Importances {
-		total += w.Gain
+// checkBaseline warns if a baseline, which needs no training, ranks at least as well as the bundle.
+func checkBaseline(d *Data, scores *scoreIndex, this Score, warn warnFunc) {
+	best, ok := scores.bestBaseline(this.Metric, evaluation.AllLists)
+	if !ok || best.Value.Mean < this.Value.Mean {
+		return
 	}
-	for _, w := range d.Importances {
-		if len(d.Importances) > 2 && w.Gain > leakGain*total {
-			warn(true, "Feature %q has %.0f %% of the gain: make sure that it does not know the label (a leak test is to change the future and see whether it moves).", w.Feature, 100*w.Gain/total)
+	finding := "cannot be told apart from"
+	for _, diff := range d.Differences {
+		if diff.Against == best.Scorer && diff.Metric == this.Metric &&
+			diff.Slice == evaluation.AllLists && diff.Value.High < 0 {
+			finding = "is lower than that of"
+		}
+	}
+	advice := "A model that gains nothing is not worth its cost: look for missing data or features."
+	if best.Scorer == loggedOrder {
+		advice = "Users click what stands first, which favours the logged order: compare online."
+	}
+	warn(true, "%s %.3f %s %s (%.3f) on %s. %s", this.Metric, this.Value.Mean, finding, best.Scorer,
+		best.Value.Mean, formatPlural(this.Value.N, "list"), advice)
+}
+
+func checkFeatures(d *Data, warn warnFunc) {
+	total := 0.0
+	for _, i := range d.Importances {
+		total += i.Gain
+	}
+	for _, i := range d.Importances {
+		if len(d.Importances) > 2 && i.Gain > leakGainShare*total {
+			warn(true, "The feature %q has %.0f %% of the gain. Make sure that it does not contain the "+
+				"label: change later events and check that the feature stays the same.",
+				i.Feature, 100*i.Gain/total)
 		}
 	}
 	for _, f := range d.Features {
 		if f.MissingBefore != nil && math.Abs(f.Missing-*f.MissingBefore) > missingDrift {
-			warn(false, "Feature %q is missing for %.0f %% of the candidates, %.0f %% before: did its source change?", f.Name, 100*f.Missing, 100**f.MissingBefore)
+			warn(false, "The feature %q is missing for %.0f %% of the candidates, before it was %.0f %%: "+
+				"check whether its source changed.", f.Name, 100*f.Missing, 100**f.MissingBefore)
 		}
 	}
 }
 
-func checkCurves(d *Data, warn func(bool, string, ...any)) {
+func checkCurves(d *Data, warn warnFunc) {
 	for _, c := range d.Curves {
 		last := math.Inf(-1)
 		for _, s := range c.Series {
@@ -150,7 +194,8 @@ func checkCurves(d *Data, warn func(bool, string, ...any)) {
 			}
 		}
 		if c.Kept != nil && *c.Kept >= last && !math.IsInf(last, -1) {
-			warn(false, "%s was still improving at its last %s (%g): allow it more.", c.Name, c.X, last)
+			warn(false, "%s was still improving at its last %s (%g): raise the limit in the configuration.",
+				c.Name, c.X, last)
 		}
 	}
 }

@@ -7,16 +7,17 @@ import (
 	"relish/internal/stats"
 )
 
-// Data is all that a report shows of one training. Every part may be absent (its zero value) and then
-// simply does not show. It is plain and goes through JSON unharmed; all numbers are finite, shares are
-// between 0 and 1, and a stats.Interval with N = 0 is absent. Names are user data: HTML escapes them.
+// Data is everything that a model card shows about one training. Any part may be left at its zero
+// value; the page then omits that part. Data survives a round trip through JSON. All numbers are
+// finite, shares lie between 0 and 1, and a stats.Interval with N = 0 counts as absent. Names are
+// user data: HTML escapes them.
 type Data struct {
 	Version  string    `json:"version"`            // of the bundle
 	Previous string    `json:"previous,omitempty"` // the bundle that it is compared with; "" = none
 	Created  time.Time `json:"created"`
-	Revision string    `json:"revision,omitempty"` // of the source that trained it
+	Revision string    `json:"revision,omitempty"` // of the source code that trained it
 	Encoder  string    `json:"encoder,omitempty"`  // id and digest of the text encoder
-	Command  string    `json:"command,omitempty"`  // that reproduces the training
+	Command  string    `json:"command,omitempty"`  // reproduces the training
 	Gate     *Gate     `json:"gate,omitempty"`
 
 	Log   *Log       `json:"log,omitempty"`
@@ -28,95 +29,95 @@ type Data struct {
 	Calibration *Calibration `json:"calibration,omitempty"`
 	Curves      []Curve      `json:"curves,omitempty"`
 
-	Signals             []Signal             `json:"matchers,omitempty"`
+	Signals             []Signal             `json:"signals,omitempty"`
 	Features            []Feature            `json:"features,omitempty"`
-	Importances         []Importance         `json:"weights,omitempty"`
-	ContributionSamples []ContributionSample `json:"spreads,omitempty"`
+	Importances         []Importance         `json:"importances,omitempty"`
+	ContributionSamples []ContributionSample `json:"contribution_samples,omitempty"`
 
 	Changes  []Change  `json:"changes,omitempty"`
-	Warnings []Warning `json:"warnings,omitempty"` // besides those that Check finds
-	Tables   []Table   `json:"tables,omitempty"`   // what one model has to say that no other has
+	Warnings []Warning `json:"warnings,omitempty"` // in addition to those that Check derives
+	Tables   []Table   `json:"tables,omitempty"`   // figures that only some trainings have
 	Settings []Setting `json:"settings,omitempty"`
 	Stages   []Stage   `json:"stages,omitempty"`
 }
 
-// Gate is whether the bundle was activated: it is not when it is worse than the running one on the
-// newest data, unless forced.
+// Gate is the decision whether the bundle may serve. The gate refuses a bundle that is worse than
+// the active one on the newest data.
 type Gate struct {
 	Activated bool   `json:"activated"`
-	Forced    bool   `json:"forced"` // activated against the gate's advice
+	Forced    bool   `json:"forced"` // activated although the gate refused
 	Reason    string `json:"reason"`
 }
 
-// Log is what the training read.
+// Log describes the events that the training read.
 type Log struct {
-	From   time.Time `json:"from"` // arrival of the first and the last event
-	To     time.Time `json:"to"`
+	From   time.Time `json:"from"` // arrival of the first event
+	To     time.Time `json:"to"`   // arrival of the last event
 	Counts []Count   `json:"counts"`
-	// Parity counts the impressions whose logged matrix hash was compared with the replay's, and
-	// those that differed.
+	// ParityChecked counts the impressions whose logged matrix hash was compared with the replay.
+	// ParityDiffering counts those whose hash differed.
 	ParityChecked   int            `json:"parity_checked,omitempty"`
 	ParityDiffering int            `json:"parity_differing,omitempty"`
 	Distributions   []Distribution `json:"distributions,omitempty"`
 }
 
-// Count is a named number: events, users, items, lists with a click.
+// Count is a named number, such as events, users, items, or lists with a click.
 type Count struct {
 	Name string `json:"name"`
 	N    int    `json:"n"`
 }
 
-// Distribution is a histogram: Counts[i] values from Edges[i] to Edges[i+1].
+// Distribution is a histogram: Counts[i] values lie in [Edges[i], Edges[i+1]).
 type Distribution struct {
 	Name   string    `json:"name"` // such as "length of the history"
 	Edges  []float64 `json:"edges"`
 	Counts []float64 `json:"counts"`
 }
 
-// LogPart is a stretch of the log.
+// LogPart is a contiguous part of the log.
 type LogPart struct {
 	Name  string    `json:"name"`
 	From  time.Time `json:"from"`
 	To    time.Time `json:"to"`
 	Lists int       `json:"lists"`
-	Use   string    `json:"use"` // in words: "trains the blend"
+	Use   string    `json:"use"` // in words: "trains the scorer"
 }
 
-// FlowStep is one thing that was trained or measured, from parts and earlier steps by name: the arrows of
-// the picture at the top.
+// FlowStep is one thing that was trained or measured. From names the log parts and the earlier
+// steps that it read: these are the arrows of the flow chart.
 type FlowStep struct {
 	Name string   `json:"name"`
 	Note string   `json:"note,omitempty"`
 	From []string `json:"from"`
-	Kind string   `json:"kind,omitempty"` // Trains (or ""), Result or Measures
+	Kind string   `json:"kind,omitempty"` // StepTrains (or ""), StepResult or StepMeasures
 }
 
-// Kinds of Step.
+// Kinds of FlowStep.
 const (
 	StepTrains   = "trains"
 	StepResult   = "result"   // the bundle
 	StepMeasures = "measures" // reads the held-out part
 )
 
-// Score is one scorer's result by one metric over one slice of the lists. The first metric is the
-// one that pictures show; evaluate.AllLists is the slice of all lists.
+// Score is one scorer's value of one metric on one slice of the lists. Charts show the first
+// metric of Data.Scores. evaluation.AllLists is the slice of all lists.
 type Score struct {
 	Scorer string         `json:"scorer"`
-	Role   string         `json:"role"` // This, Before or Plain
+	Role   string         `json:"role"` // RoleThis, RolePrevious or RoleBaseline
 	Metric string         `json:"metric"`
 	Slice  string         `json:"slice"`
 	Value  stats.Interval `json:"value"`
 }
 
-// Roles of a Score: the bundle of this report, the previous bundle, a plain baseline.
+// Roles of a Score.
 const (
-	RoleThis     = "this"
-	RolePrevious = "before"
-	RoleBaseline = "plain"
+	RoleThis     = "this"     // the bundle that the card describes
+	RolePrevious = "previous" // the bundle that it is compared with
+	RoleBaseline = "baseline" // needs no training: popularity, logged order, …
 )
 
-// Difference is the paired difference of this bundle to another scorer on the same lists; above zero
-// means that this one is better.
+// Difference is this bundle's metric minus another scorer's, paired by list. A value above zero
+// means that this bundle is better.
 type Difference struct {
 	Against string         `json:"against"`
 	Metric  string         `json:"metric"`
@@ -124,85 +125,85 @@ type Difference struct {
 	Value   stats.Interval `json:"value"`
 }
 
-// Calibration says whether predicted probabilities come true.
+// Calibration compares predicted click probabilities with observed click rates.
 type Calibration struct {
 	Bins  []evaluation.Bin `json:"bins"`
-	Error float64          `json:"error"` // evaluate.CalibrationError
+	Error float64          `json:"error"` // evaluation.CalibrationError
 	Note  string           `json:"note,omitempty"`
 }
 
-// Curve is a picture of what happened round by round: any number of named series over one axis.
+// Curve shows how training went, round by round: one or more named series over a common axis.
 type Curve struct {
-	Name   string   `json:"name"` // "blend", "match model: loss"
+	Name   string   `json:"name"` // "Scorer", "Two-tower model: loss"
 	X      string   `json:"x"`    // "tree", "epoch"
 	Y      string   `json:"y"`
 	Series []Series `json:"series"`
-	// Kept is the X that training went back to, nil where it does not stop early.
+	// Kept is the X whose model was kept, nil without early stopping.
 	Kept *float64 `json:"kept,omitempty"`
 }
 
-// Series is one curve: X and Y are aligned, X rising.
+// Series is one line of a Curve: X and Y are aligned, X is ascending.
 type Series struct {
 	Name string    `json:"name"`
 	X    []float64 `json:"x"`
 	Y    []float64 `json:"y"`
 }
 
-// Signal is one matcher, on or off.
+// Signal is one user-item signal, enabled or not.
 type Signal struct {
 	Name         string  `json:"name"`
-	Enabled      bool    `json:"on"`
-	Microseconds float64 `json:"micros"` // measured cost of one request
-	Benefit      string  `json:"worth"`  // what it adds, in words with figures
-	Reason       string  `json:"why"`    // it is on or off
+	Enabled      bool    `json:"enabled"`
+	Microseconds float64 `json:"microseconds"` // measured cost of one request
+	Benefit      string  `json:"benefit"`      // what it adds, in words with figures
+	Reason       string  `json:"reason"`       // why it is enabled or not
 }
 
-// Feature is one entry of the schema with the reason why it is there.
+// Feature is one entry of the feature schema.
 type Feature struct {
 	Name    string  `json:"name"`
 	Kind    string  `json:"kind"`
 	Group   string  `json:"group"`
-	Reason  string  `json:"reason"`
+	Reason  string  `json:"reason"`  // why it is in the schema
 	Missing float64 `json:"missing"` // share of the candidates without a value
-	// MissingBefore is the share when the previous bundle was trained, nil if it had no such feature.
+	// MissingBefore is the share in the previous bundle, nil if it did not have this feature.
 	MissingBefore *float64 `json:"missing_before,omitempty"`
 }
 
-// Importance is what the blend makes of one feature.
+// Importance says how much the scorer uses one feature.
 type Importance struct {
 	Feature      string  `json:"feature"`
 	Group        string  `json:"group"`
-	Gain         float64 `json:"gain"`         // total gain of its splits, any scale
+	Gain         float64 `json:"gain"`         // total gain of its splits, on any scale
 	Contribution float64 `json:"contribution"` // mean of |contribution| to the score
 }
 
-// ContributionSample is a sample of one feature's contributions, with the values that made them. Some hundred
-// points a feature, for the ten or so that contribute most, are enough.
+// ContributionSample holds some of one feature's contributions together with the feature values.
+// A hundred points for each of the ten most important features are enough.
 type ContributionSample struct {
 	Feature string              `json:"feature"`
 	Points  []ContributionPoint `json:"points"`
 }
 
-// ContributionPoint is one candidate's; Value is nil when missing.
+// ContributionPoint belongs to one candidate. Value is nil if the feature is missing.
 type ContributionPoint struct {
 	Value        *float64 `json:"value"`
 	Contribution float64  `json:"contribution"`
 }
 
-// Change is one difference to the previous bundle.
+// Change is one difference from the previous bundle.
 type Change struct {
-	What   string `json:"what"`   // what changed: a feature, a matcher, a setting
-	Change string `json:"change"` // "added", "removed", "changed"
+	What   string `json:"what"`   // a feature, a signal or a setting
+	Change string `json:"change"` // "added", "removed" or "changed"
 	Detail string `json:"detail,omitempty"`
 }
 
 // Warning is something to look at before the bundle is activated.
 type Warning struct {
-	Serious bool   `json:"serious"` // the bundle should not be activated before it is understood
-	Text    string `json:"text"`    // what, with figures, and what to do
+	Serious bool   `json:"serious"` // understand it before activating the bundle
+	Text    string `json:"text"`    // what happened, with figures, and what to do
 }
 
-// Table is a free table under a heading of its own. Rows are as long as Head.
+// Table is a table with its own heading. Each row has as many cells as Head.
 type Table struct {
 	Title string     `json:"title"`
 	Note  string     `json:"note,omitempty"`
@@ -210,16 +211,16 @@ type Table struct {
 	Rows  [][]string `json:"rows"`
 }
 
-// Setting is one value of the training's configuration. Default is shown where it differs.
+// Setting is one value of the training's configuration. The page shows Default if it differs.
 type Setting struct {
 	Name    string `json:"name"`
 	Value   string `json:"value"`
 	Default string `json:"default,omitempty"`
 }
 
-// Stage is what one stage of the training took.
+// Stage is the cost of one stage of the training.
 type Stage struct {
 	Name      string  `json:"name"`
 	Seconds   float64 `json:"seconds"`
-	PeakBytes uint64  `json:"peak_bytes,omitempty"` // of the process, 0 = not measured
+	PeakBytes uint64  `json:"peak_bytes,omitempty"` // of the process so far, 0 = not measured
 }

@@ -22,7 +22,11 @@ import (
 	"relish/training/modelcard"
 )
 
-var update = flag.Bool("update", false, "write the golden page anew: look at it in a browser before you commit it")
+var update = flag.Bool(
+	"update",
+	false,
+	"rewrite the golden page; look at it in a browser before you commit it",
+)
 
 func render(t *testing.T, d *modelcard.Data) string {
 	t.Helper()
@@ -34,7 +38,7 @@ func render(t *testing.T, d *modelcard.Data) string {
 }
 
 func TestGolden(t *testing.T) {
-	const path = "testdata/report.html"
+	const path = "testdata/modelcard.html"
 	got := render(t, full())
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
@@ -46,19 +50,21 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("the page changed; if that is meant, run with -update and look at it:\n%s", diff)
+		t.Errorf(
+			"the page changed; if that is intended, run with -update and look at it:\n%s",
+			diff,
+		)
 	}
 }
 
-// The elements and attributes that the page may have: none of them loads, runs or sends anything.
+// The elements and attributes that the page may have. None of them loads, runs or sends anything.
 const (
 	elements = " html head meta title style body header h1 span p dl div dt dd nav a main section h2 h3 footer code b br ul li table thead tbody tr th td figure figcaption details summary svg g desc line text circle rect polyline polygon path "
 	attrs    = " lang charset name content http-equiv id class href scope aria-label aria-labelledby role width height viewBox x y x1 x2 y1 y2 cx cy r rx d points open "
 )
 
-// The page is one file that loads nothing, runs nothing, and works under its own strict policy: only
-// harmless elements and attributes, links that stay on the page, and one style element with the hash
-// that the policy names.
+// The page is one file that loads nothing and runs nothing. It has only harmless elements and
+// attributes, links that stay on the page, and one style element whose hash the policy names.
 func TestSelfContained(t *testing.T) {
 	for name, d := range map[string]*modelcard.Data{"full": full(), "hostile": hostile(), "empty": {}} {
 		page := render(t, d)
@@ -74,7 +80,8 @@ func TestSelfContained(t *testing.T) {
 				if !strings.Contains(strings.ToLower(attrs), " "+a.Key+" ") {
 					t.Errorf("%s: attribute %s of %s", name, a.Key, token.Data)
 				}
-				if id, inside := strings.CutPrefix(a.Val, "#"); a.Key == "href" && (!inside || !strings.Contains(page, `id="`+id+`"`)) {
+				if id, inside := strings.CutPrefix(a.Val, "#"); a.Key == "href" &&
+					(!inside || !strings.Contains(page, `id="`+id+`"`)) {
 					t.Errorf("%s: a link leads to %q, which is not on the page", name, a.Val)
 				}
 			}
@@ -87,17 +94,24 @@ func TestSelfContained(t *testing.T) {
 			t.Fatalf("%s: %d style elements", name, len(styles))
 		}
 		sum := sha256.Sum256([]byte(styles[0][1]))
-		if !strings.Contains(modelcard.Policy(), "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
-			t.Errorf("%s: the policy %q does not allow the page's own style", name, modelcard.Policy())
+		if !strings.Contains(
+			modelcard.Policy(),
+			"'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'",
+		) {
+			t.Errorf(
+				"%s: the policy %q does not allow the page's own style",
+				name,
+				modelcard.Policy(),
+			)
 		}
 	}
 }
 
-// Every part may be missing, alone or with others, and is then not mentioned; what is there shows.
+// Every part may be absent. The page omits it and shows all others.
 func TestAbsentPartsDoNotShow(t *testing.T) {
 	empty := render(t, &modelcard.Data{})
 	if strings.Contains(empty, "<section") || strings.Contains(empty, "<dl") {
-		t.Errorf("an empty report has sections:\n%s", empty)
+		t.Errorf("an empty model card has sections:\n%s", empty)
 	}
 	zero := reflect.ValueOf(modelcard.Data{})
 	for i := range zero.NumField() {
@@ -125,15 +139,25 @@ func TestIdsAreUnique(t *testing.T) {
 	}
 }
 
-func TestEveryPictureIsATableToo(t *testing.T) {
+func TestEveryChartIsAlsoATable(t *testing.T) {
 	page := render(t, full())
-	pictures := strings.Count(page, `<svg class="chart" role="img" aria-label="`)
-	if tables := strings.Count(page, "<summary>as a table</summary>"); pictures != strings.Count(page, "<svg") || tables != pictures || pictures < 12 {
-		t.Errorf("%d pictures with a name, %d in all, %d tables", pictures, strings.Count(page, "<svg"), tables)
+	charts := strings.Count(page, `<svg class="chart" role="img" aria-label="`)
+	if tables := strings.Count(page, "<summary>as a table</summary>"); charts != strings.Count(
+		page,
+		"<svg",
+	) ||
+		tables != charts ||
+		charts < 12 {
+		t.Errorf(
+			"%d charts with a label, %d charts, %d tables",
+			charts,
+			strings.Count(page, "<svg"),
+			tables,
+		)
 	}
 }
 
-func TestDataGoesThroughJSON(t *testing.T) {
+func TestDataSurvivesJSON(t *testing.T) {
 	raw, err := json.Marshal(full())
 	if err != nil {
 		t.Fatal(err)
@@ -155,43 +179,45 @@ type broken struct{}
 func (broken) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 func TestWriterErrorsAreReturned(t *testing.T) {
-	if err := modelcard.HTML(broken{}, full()); err == nil || !strings.Contains(err.Error(), "disk full") {
+	if err := modelcard.HTML(broken{}, full()); err == nil ||
+		!strings.Contains(err.Error(), "disk full") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// Each rule of Check speaks when its limit is crossed, and stays silent before.
+// Each rule of Check warns once its limit is exceeded, and not before.
 func TestCheck(t *testing.T) {
 	clean := func() *modelcard.Data {
 		d := full()
 		d.Warnings, d.Log.ParityDiffering = nil, 40 // of 4,120
 		for i := range d.Differences {
-			d.Differences[i].Value = iv(0.01, 0.005, 4000)
+			d.Differences[i].Value = interval(0.01, 0.005, 4000)
 		}
 		return d
 	}
 	if got := modelcard.Check(clean()); len(got) != 0 {
-		t.Fatalf("a clean training is warned of: %v", got)
+		t.Fatalf("a training without problems has warnings: %v", got)
 	}
 	for name, c := range map[string]struct {
 		spoil   func(d *modelcard.Data)
 		serious bool
 		want    string
 	}{
-		"in sample":    {func(d *modelcard.Data) { d.Steps[1].From = append(d.Steps[1].From, "newest part") }, true, `"metrics" reads the part "newest part"`},
-		"parity":       {func(d *modelcard.Data) { d.Log.ParityDiffering = 42 }, true, "1.0 % of the logged matrices"},
-		"gate":         {func(d *modelcard.Data) { d.Gate.Activated = false }, true, "Not activated"},
-		"forced":       {func(d *modelcard.Data) { d.Gate.Forced = true }, true, "by force"},
-		"worse":        {func(d *modelcard.Data) { d.Differences[0].Value = iv(-0.02, 0.01, 4000) }, true, "Worse than " + full().Previous},
-		"worse slice":  {func(d *modelcard.Data) { d.Differences[2].Value = iv(-0.02, 0.01, 600) }, false, `"new users"`},
-		"few lists":    {func(d *modelcard.Data) { setScore(d, "this bundle", iv(0.63, 0.04, 299)) }, false, "Only 299 lists were"},
-		"too good":     {func(d *modelcard.Data) { setScore(d, "this bundle", iv(0.99, 0.001, 4000)) }, true, "too good to be true"},
-		"baseline":     {func(d *modelcard.Data) { setScore(d, "popularity", iv(0.64, 0.01, 4000)) }, true, `"popularity" reaches`},
-		"one feature":  {func(d *modelcard.Data) { d.Importances[2].Gain = 1e6 }, true, `"text.mean" has 9`},
-		"drift":        {func(d *modelcard.Data) { d.Features[0].Missing = 0.11 }, false, "11 % of the candidates, 0 % before"},
-		"calibration":  {func(d *modelcard.Data) { d.Calibration.Error = 0.06 }, false, "off by 0.060"},
-		"still rising": {func(d *modelcard.Data) { d.Curves[0].Kept = ptr(160) }, false, "still improving at its last tree (160)"},
-		"its own":      {func(d *modelcard.Data) { d.Warnings = []modelcard.Warning{{Serious: true, Text: "own"}} }, true, "own"},
+		"in-sample":       {func(d *modelcard.Data) { d.Steps[1].From = append(d.Steps[1].From, "newest part") }, true, `"metrics" measures on the part "newest part"`},
+		"parity":          {func(d *modelcard.Data) { d.Log.ParityDiffering = 42 }, true, "1.0 % of the logged feature matrices"},
+		"gate":            {func(d *modelcard.Data) { d.Gate.Activated = false }, true, "Not activated"},
+		"forced":          {func(d *modelcard.Data) { d.Gate.Forced = true }, true, "Activated with --force"},
+		"worse":           {func(d *modelcard.Data) { d.Differences[0].Value = interval(-0.02, 0.01, 4000) }, true, "Worse than " + full().Previous},
+		"worse slice":     {func(d *modelcard.Data) { d.Differences[2].Value = interval(-0.02, 0.01, 600) }, false, `"new users"`},
+		"few lists":       {func(d *modelcard.Data) { setScore(d, "this bundle", interval(0.63, 0.04, 299)) }, false, "Only 299 lists were"},
+		"too good":        {func(d *modelcard.Data) { setScore(d, "this bundle", interval(0.99, 0.001, 4000)) }, true, "too good to be true"},
+		"baseline":        {func(d *modelcard.Data) { setScore(d, "popularity", interval(0.64, 0.01, 4000)) }, true, "NDCG@10 0.630 cannot be told apart from popularity (0.640) on 4,030 lists. A model"},
+		"logged order":    {func(d *modelcard.Data) { setScore(d, "logged order", interval(0.64, 0.01, 4000)) }, true, "compare online"},
+		"one feature":     {func(d *modelcard.Data) { d.Importances[2].Gain = 1e6 }, true, `"text.mean" has 9`},
+		"drift":           {func(d *modelcard.Data) { d.Features[0].Missing = 0.11 }, false, "11 % of the candidates, before it was 0 %"},
+		"calibration":     {func(d *modelcard.Data) { d.Calibration.Error = 0.06 }, false, "off by 0.060"},
+		"still improving": {func(d *modelcard.Data) { d.Curves[0].Kept = ptr(160) }, false, "still improving at its last tree (160)"},
+		"from training":   {func(d *modelcard.Data) { d.Warnings = []modelcard.Warning{{Serious: true, Text: "own"}} }, true, "own"},
 	} {
 		d := clean()
 		c.spoil(d)
@@ -201,14 +227,14 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	few := clean()
-	few.Differences[2].Value = iv(-0.02, 0, 19)
+	few.Differences[2].Value = interval(-0.02, 0, 19)
 	if got := modelcard.Check(few); len(got) != 0 {
-		t.Errorf("19 lists tell nothing of a slice: %v", got)
+		t.Errorf("19 lists are too few for a warning about a slice: %v", got)
 	}
 	d := clean()
 	d.Warnings = []modelcard.Warning{{Text: "minor"}, {Serious: true, Text: "major"}}
 	if got := modelcard.Check(d); got[0].Text != "major" {
-		t.Errorf("serious warnings do not come first: %v", got)
+		t.Errorf("the serious warning is not the first: %v", got)
 	}
 }
 
@@ -220,18 +246,20 @@ func setScore(d *modelcard.Data, scorer string, v stats.Interval) {
 	}
 }
 
-func TestVerdict(t *testing.T) {
-	for want, v := range map[string]stats.Interval{"better": iv(0.02, 0.01, 9), "worse": iv(-0.02, 0.01, 9), "not told apart": iv(0.02, 0.03, 9)} {
+func TestConclusion(t *testing.T) {
+	for want, v := range map[string]stats.Interval{"better": interval(0.02, 0.01, 9), "worse": interval(-0.02, 0.01, 9), "not told apart": interval(0.02, 0.03, 9)} {
 		if got := modelcard.Conclusion(modelcard.Difference{Value: v}); got != want {
 			t.Errorf("%v: %q, want %q", v, got, want)
 		}
 	}
 }
 
-// Values that are not numbers must not break the page, whatever the training made of them.
+// A value that is not a finite number does not break the page.
 func TestNotANumber(t *testing.T) {
 	d := full()
-	d.Scores[0].Value.Mean, d.Importances[0].Gain, d.Curves[0].Series[0].Y[3] = math.NaN(), math.Inf(1), math.NaN()
+	d.Scores[0].Value.Mean, d.Importances[0].Gain, d.Curves[0].Series[0].Y[3] = math.NaN(), math.Inf(
+		1,
+	), math.NaN()
 	d.ContributionSamples[0].Points[0].Contribution, d.Features[0].Missing, d.Calibration.Bins[0].Observed = math.NaN(), math.NaN(), math.NaN()
 	if page := render(t, d); strings.Contains(page, `="NaN`) || !strings.Contains(page, "</html>") {
 		t.Error("the page is broken")

@@ -1,0 +1,30 @@
+package modelcard_test
+
+import (
+	"fmt"
+
+	"relish/evaluation"
+	"relish/internal/stats"
+	"relish/training/modelcard"
+)
+
+func ExampleCheck() {
+	value := func(mean float64) stats.Interval {
+		return stats.Interval{Mean: mean, Low: mean - 0.03, High: mean + 0.03, N: 400}
+	}
+	score := func(scorer, role string, mean float64) modelcard.Score {
+		return modelcard.Score{
+			Scorer: scorer, Role: role, Metric: "NDCG@10", Slice: evaluation.AllLists,
+			Value: value(mean),
+		}
+	}
+	card := &modelcard.Data{Scores: []modelcard.Score{
+		score("this bundle", modelcard.RoleThis, 0.349),
+		score("logged order", modelcard.RoleBaseline, 0.351),
+	}}
+	for _, w := range modelcard.Check(card) {
+		fmt.Println(w.Text)
+	}
+	// Output:
+	// NDCG@10 0.349 cannot be told apart from logged order (0.351) on 400 lists. Users click what stands first, which favours the logged order: compare online.
+}
