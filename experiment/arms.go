@@ -28,8 +28,8 @@ func (e *Experiment) buildArms(forms []armConfig, p location) {
 	for i := range forms {
 		q := arms.index(i)
 		checkName(q, forms[i].Name, seen)
-		if forms[i].Name == ranker.Interleaving {
-			q.key("name").errorf("%q is what an answer says when it shows both arms", ranker.Interleaving)
+		if forms[i].Name == ranker.InterleavedArm {
+			q.key("name").errorf("%q is what an answer says when it shows both arms", ranker.InterleavedArm)
 		}
 		a := Arm{Name: forms[i].Name, Change: buildChange(&forms[i], q)}
 		e.Parts |= a.Change.Sets

@@ -108,6 +108,12 @@ func (m *Matrix) clampColumns(f *Feature, at, width, values int) {
 // canonicalNaN is the one NaN that stands for "missing", so that equal matrices have equal bits.
 var canonicalNaN = float32(math.NaN())
 
+// Row returns row i, which aliases Data.
+func (m *Matrix) Row(i int) []float32 {
+	w := len(m.Columns)
+	return m.Data[i*w : (i+1)*w : (i+1)*w]
+}
+
 func isNaN(x float32) bool { return x != x }
 
 // withinList replaces a column by the values' standing in their list; missing ones stay missing.

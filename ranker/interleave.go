@@ -2,83 +2,74 @@ package ranker
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/cespare/xxhash/v2"
 )
 
-// interleave ranks for the other arm of an interleaved request, and drafts the answer from both lists.
-// What both sides share is not done twice: features are read once unless the schemas differ, vectors
-// are fetched once, and arms that score alike are scored once. When the other side cannot be ranked,
-// control's list is the answer.
-func (r *ranking) interleave(ctx context.Context) {
-	t := r.interleaved()
-	if t == nil {
-		return
+// errNothingScored ends an interleaving: without scores both arms would keep the request's order.
+var errNothingScored = errors.New("no model scored the candidates")
+
+// interleave ranks the candidates for the second arm and merges its list with control's. If the
+// second arm cannot be ranked, control's ranking is the answer.
+//
+// Work that both sides share is done once. Features are read again only if the schemas differ, vectors
+// only if the text encoders do. Arms that score alike are scored once.
+func (p *Pipeline) interleave(ctx context.Context, run *run, control ranking) ranking {
+	if control.model == nil {
+		control.plan = control.plan.endInterleaving(run, errNothingScored)
+		return control
 	}
-	if r.model == nil {
-		r.fallInterleaved(errNothingScored)
-		return
+	second := p.scoreSecond(ctx, run, control)
+	other := ranking{scored: second, plan: second.plan}
+	if second.plan.interleaves() {
+		other = p.order(ctx, run, second)
 	}
-	other := *r
-	other.control, other.errs, other.trials = r, nil, slices.Clone(r.trials)
-	other.interleaved().inEffect = t.Arm
-	other.fold()
-	if !other.scoresLike(r) {
-		other.scoreOther(ctx)
+	control.plan = control.plan.withFallbacksOf(other.plan)
+	if !control.plan.interleaves() {
+		return control
 	}
-	if other.interleaved() != nil {
-		other.order()
-		other.steps(ctx)
-	}
-	r.errs = append(r.errs, other.errs...)
-	for i := range r.trials {
-		r.trials[i].fellBack = r.trials[i].fellBack || other.trials[i].fellBack
-	}
-	if r.interleaved() != nil {
-		r.other = &other
-		r.draft()
-	}
+	return draft(run, control, &other)
 }
 
-// scoreOther scores for the other arm, which has no stand-in: control's list is there already.
-func (r *ranking) scoreOther(ctx context.Context) {
-	model, err := r.choose()
-	if err == nil && r.interleaved() != nil {
-		if err = r.scoreWith(ctx, model); err == nil {
-			r.model, r.places = model, nil
+// scoreSecond scores the candidates for the second arm. It tries no fallback, because control's list
+// is one: if scoring fails, the returned plan no longer interleaves.
+func (p *Pipeline) scoreSecond(ctx context.Context, run *run, control ranking) scored {
+	pl := control.plan.secondArm()
+	if pl.scoresLike(control.plan) {
+		s := control.scored
+		s.plan = pl
+		return s
+	}
+	pl, err := p.selectModel(run, pl)
+	if err == nil && pl.interleaves() {
+		in, shared := control.inputs.reuse(pl.model)
+		if !shared {
+			in = p.gather(ctx, run, pl)
+		}
+		var s scored
+		if s, err = p.scoreOnce(ctx, run, pl, in); err == nil {
+			return s
 		}
 	}
 	if err != nil {
-		r.fallInterleaved(err)
+		pl = pl.endInterleaving(run, err)
 	}
-}
-
-// fallInterleaved gives up the interleaving.
-func (r *ranking) fallInterleaved(why error) {
-	if t := r.interleaved(); t != nil {
-		t.fellBack = true
-		r.errs = append(r.errs, fmt.Errorf("experiment %s: %w", t.Experiment, why))
-	}
-}
-
-// scoresLike reports whether both rankings give every candidate the same score.
-func (r *ranking) scoresLike(b *ranking) bool {
-	return r.plan.Model == b.plan.Model && r.plan.ScorerParams == nil && b.plan.ScorerParams == nil && r.plan.Text == b.plan.Text
+	return scored{plan: pl}
 }
 
 // draft merges the two lists by team draft (Radlinski, Kurup, Joachims: How does clickthrough data
-// reflect retrieval quality, CIKM 2008): the team with fewer items picks its best one that is left, a
-// coin decides where both have as many. The coin is a hash of the request, so that a replay draws
-// the same. Propensities are given the places above and their teams.
-func (r *ranking) draft() {
-	lists := [2][]Entry{r.list.Entries, r.other.list.Entries}
-	taken := make([]bool, len(r.req.Candidates))
-	rng := rand.New(rand.NewPCG(xxhash.Sum64String(r.req.ID), r.seed))
+// reflect retrieval quality, CIKM 2008). The team with fewer items picks its best item that is left.
+// If both have as many, a coin decides. The coin is a hash of the request, so that a replay draws the
+// same. A propensity is conditional on the positions above and their teams.
+func draft(run *run, control ranking, second *ranking) ranking {
+	lists := [2][]Entry{control.list.Entries, second.list.Entries}
+	taken := make([]bool, len(run.req.Candidates))
+	rng := rand.New(rand.NewPCG(xxhash.Sum64String(run.req.ID), run.seed))
 	var counts [2]int
-	merged := List{Request: r.req, State: r.state, Vectors: r.vectors}
+	merged := List{Request: run.req, State: control.list.State, Vectors: control.list.Vectors}
+	var teams []uint8
 	for {
 		for side := range lists {
 			for len(lists[side]) > 0 && taken[lists[side][0].Index] {
@@ -88,28 +79,29 @@ func (r *ranking) draft() {
 		if len(lists[0]) == 0 && len(lists[1]) == 0 {
 			break
 		}
-		team, propensity := pick(lists, counts, rng)
+		team, propensity := pickTeam(lists, counts, rng)
 		e := lists[team][0]
 		taken[e.Index] = true
 		counts[team]++
 		merged.Entries = append(merged.Entries, e)
 		merged.Propensity = append(merged.Propensity, propensity)
-		r.teams = append(r.teams, uint8(team))
+		teams = append(teams, uint8(team))
 	}
-	r.list = merged
+	control.list, control.second, control.teams = merged, second, teams
+	return control
 }
 
-// pick decides whose turn it is, and how probable the item was.
-func pick(lists [2][]Entry, counts [2]int, rng *rand.Rand) (team int, propensity float64) {
+// pickTeam returns the team that picks next, and the probability that the position gets the item
+// that this team picks.
+func pickTeam(lists [2][]Entry, counts [2]int, rng *rand.Rand) (team int, propensity float64) {
 	switch {
 	case len(lists[0]) == 0:
 		return 1, 1
 	case len(lists[1]) == 0:
 		return 0, 1
-	case counts[0] != counts[1]:
-		if counts[0] < counts[1] {
-			return 0, 1
-		}
+	case counts[0] < counts[1]:
+		return 0, 1
+	case counts[0] > counts[1]:
 		return 1, 1
 	}
 	propensity = 0.5
@@ -119,10 +111,10 @@ func pick(lists [2][]Entry, counts [2]int, rng *rand.Rand) (team int, propensity
 	return rng.IntN(2), propensity
 }
 
-// side returns the ranking that the answer's place i is from.
-func (r *ranking) side(i int) *ranking {
-	if r.other != nil && r.teams[i] == 1 {
-		return r.other
+// team returns which side the entry at position i (from 0) comes from: 0 is this side, 1 the second.
+func (r *ranking) team(i int) int {
+	if r.second == nil {
+		return 0
 	}
-	return r
+	return int(r.teams[i])
 }

@@ -90,7 +90,7 @@ func TestInterleaving(t *testing.T) {
 				complete(t, req, resp)
 				imp := w.records[len(w.records)-1]
 				checkDraft(t, ids(a), ids(b), resp, imp)
-				if resp.Experiments["x"] != ranker.Interleaving || !slices.Equal(imp.Exposed, []string{"x"}) || resp.Model != "main" || len(w.errs) != 0 {
+				if resp.Experiments["x"] != ranker.InterleavedArm || !slices.Equal(imp.Exposed, []string{"x"}) || resp.Model != "main" || len(w.errs) != 0 {
 					t.Fatalf("%v, %+v, %v", resp.Experiments, imp, w.errs)
 				}
 				again := w.rank(t, req)

@@ -7,29 +7,6 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// ValueKind says which member of a Value holds the value.
-type ValueKind uint8
-
-// The kinds of a field's value. The zero kind means "no value".
-const (
-	NoValue ValueKind = iota
-	Number
-	Bool
-	String
-	Strings
-	Numbers
-)
-
-// FieldValue is one field's value: a number, a boolean, a string, or a list of strings or numbers.
-// Exactly the member named by Kind is set; Bool is held in Num as 0 or 1.
-type FieldValue struct {
-	Kind ValueKind
-	Num  float64
-	Str  string
-	List []string
-	Nums []float64
-}
-
 // NumberValue, BoolValue, StringValue and StringsValue build values of their kinds.
 func NumberValue(x float64) FieldValue { return FieldValue{Kind: Number, Num: x} }
 
@@ -61,15 +38,6 @@ func (v FieldValue) AsStrings() []string {
 		return []string{strconv.FormatBool(v.Num != 0)}
 	}
 	return nil
-}
-
-// Item is what the catalogue says of one item. All strings are valid UTF-8.
-type Item struct {
-	ID     string
-	Title  string
-	Text   string
-	Tags   []string
-	Fields map[string]FieldValue
 }
 
 // TextSpec names the parts of an item that make its text, in order. "title", "text" and "tags" are
@@ -109,19 +77,6 @@ func (s TextSpec) Compose(it *Item) string {
 		b.WriteString(part)
 	}
 	return b.String()
-}
-
-// ItemInfo is an item as the ranking stages see it: its content, the key of its text and its words.
-// It is immutable and may be shared by any number of goroutines.
-type ItemInfo struct {
-	Item
-	// TextKey is the content hash of the composed text, 0 exactly when the text is empty.
-	TextKey uint64
-	// Tokens holds the sorted, distinct hashes of the lower-cased words of title and tags,
-	// at most MaxWords of them: the input of the token-overlap matcher.
-	Tokens []uint32
-
-	spec TextSpec
 }
 
 // NewItemInfo prepares an item for ranking. It keeps the item's slices and maps, which must not

@@ -1,106 +1,142 @@
-// Package ranker is Relish's vocabulary and its pipeline: a user and a list of candidates go in, the
-// list comes out in the order this user will like best.
+// Package ranker is Relish's vocabulary and its ranking pipeline. A user and a list of candidate items
+// go in; the list comes out in the order that this user will like best.
 //
-// The story of one request: assign its arms (Experiments) and the model (Models), read user and candidates in one round trip
-// (Features) while the item vectors are fetched (Vectors), let the matchers compare the user's
-// history with every candidate (Matcher), assemble one float32 matrix of all columns (Assemble),
-// score it (Blend), apply the post-steps (Step), answer, and hand the impression to the log
-// (Recorder). Every stage has a slice of the deadline and a cheaper stand-in; what was left out is
-// named in Response.Degraded.
+// Pipeline.Rank answers one request in six stages:
 //
-// The interfaces here are declared by their consumer, this package, and implemented elsewhere; cmd
-// wires them. This package imports no HTTP, Redis, ONNX Runtime or Arrow library.
+//  1. assign draws the arms of the running experiments (Experiments) and selects a model (Models).
+//  2. gather reads the user and the candidates in one round trip (Features) and fetches text vectors
+//     (Vectors).
+//  3. score compares the user's history with every candidate (Signal), assembles one float32 feature
+//     matrix (Assemble) and scores its rows (Scorer).
+//  4. order sorts by score and applies the rules (Rule): filter, boost, diversity, pin, exploration.
+//  5. explain says why the first items have their scores (Explanation).
+//  6. record hands the impression to the event log (Recorder), from which training learns.
+//
+// Every stage has a slice of the request's deadline and a cheaper fallback. Response.Degraded names
+// what was left out.
+//
+// This file declares all types and interfaces of the system. Other packages implement the interfaces,
+// and package internal/app wires them. This package imports no HTTP, Redis, ONNX Runtime or Arrow
+// library.
 package ranker
 
 import (
 	"context"
 	"errors"
 	"time"
+
+	"relish/internal/stats"
 )
 
-// Errors of a ranking that the caller can act on. Everything else is degraded, not failed.
+// PriorVersion is the version of the prior, the model that needs no training and is always there.
+const PriorVersion = "prior"
+
+// DefaultDeadline is the deadline of a request that names none, if no experiment sets one.
+const DefaultDeadline = 100 * time.Millisecond
+
+// MaxImpressionItems bounds the items that an impression keeps.
+const MaxImpressionItems = 100
+
+// Errors that a caller can act on. They are wrapped with the details.
 var (
-	// ErrUnknownModel: Request.Model names no loaded model.
+	// ErrUnknownModel says that no model of the requested name is loaded.
 	ErrUnknownModel = errors.New("unknown model")
+	// ErrModelRefused says that the model exists but must not be served.
+	ErrModelRefused = errors.New("the bundle is refused")
+	// ErrNoPreviousModel says that there is no model to roll back to.
+	ErrNoPreviousModel = errors.New("no model was active before this one")
+	// ErrIncompleteMatrix says that a feature matrix lacks inputs, so no model may be trained on it.
+	ErrIncompleteMatrix = errors.New("the feature matrix is incomplete")
 )
+
+// ---- A request and its answer ----
 
 // Candidate is one item to be ranked.
 type Candidate struct {
 	ID string
-	// Inline, if not nil, holds for this request only, in place of the stored item: its parts that
-	// are set (title, text, tags, each field) win over the stored ones.
+	// Inline, if not nil, holds for this request only. Its parts that are set (title, text, tags, each
+	// field) replace the stored item's.
 	Inline *Item
-	// Score is the retriever's own score, if HasScore.
+	// Score is the retriever's own score, valid if HasScore.
 	Score    float32
 	HasScore bool
-	// ColdStart ranks the candidate as if nobody had met it yet: its own counters are empty and no learned table
-	// knows it; its content stands. Training and the cold-item experiment use it.
+	// ColdStart ranks the candidate as if nobody had interacted with it yet: its own counters are
+	// empty and no trained signal knows its id. Its content stays. Training and the cold-item
+	// experiment use it.
 	ColdStart bool
 }
 
-// Request is one ranking to be made. Fields are validated by the caller (package api): 1 to 5,000
-// candidates with distinct ids.
+// Request asks for one ranking. Package api validates it: 1 to 5,000 candidates with distinct ids.
 type Request struct {
 	ID         string // request id, also the impression's id
 	User       string
 	Session    string
 	Candidates []Candidate
-	Context    map[string]FieldValue // scalar values only; "query" is the search text
-	Limit      int                   // 0 = all
-	Deadline   time.Duration         // 0 = an arm's, or DefaultDeadline
-	Explain    int                   // explain the first N of the answer, 0 = none
-	Model      string                // "" = the active one
-	Seed       uint64                // for ties and exploration
+	Context    map[string]FieldValue // scalars only; "query" is the search text
+	Limit      int                   // items in the answer; 0 = all
+	Deadline   time.Duration         // 0 = an experiment's, or DefaultDeadline
+	Explain    int                   // explain the first N items; 0 = none
+	Model      string                // model version; "" = the active one
+	Seed       uint64                // of tie-breaks and exploration; 0 = a hash of User
 	Record     bool                  // false: nothing is written or counted
 	Time       int64                 // the clock of ages and decay, Unix ms; 0 = now
 }
 
-// DefaultDeadline is used where a request names none.
-const DefaultDeadline = 100 * time.Millisecond
+// Response is a finished ranking.
+type Response struct {
+	RequestID   string
+	Items       []RankedItem
+	Model       string            // version that scored; "" if none could
+	Experiments map[string]string // experiment -> served arm; never nil
+	Coverage    Coverage
+	Degraded    []string // names of the constants below, each once; never nil
+	Timings     []Timing // in the order in which the stages ran
+}
 
 // RankedItem is one item of an answer.
 type RankedItem struct {
 	ID      string
-	Rank    int     // from 1
-	Score   float64 // the blend's raw score, before post-steps
-	Explain *Explanation
+	Rank    int          // from 1
+	Score   float64      // the scorer's raw score, before the rules
+	Explain *Explanation // nil beyond the first Request.Explain items
 }
 
-// Explanation says why an item has its score: Base plus the contributions is the score, up to
-// float32 rounding.
+// Explanation says why an item has its score. Base plus the contributions is the score, up to float32
+// rounding.
 type Explanation struct {
 	Base          float64
-	Contributions []Contribution // largest magnitude first, zero ones left out
-	// RankWithoutText is the place (from 1) the item would have if every text column were missing.
+	Contributions []Contribution // largest magnitude first; zeros are left out
+	// RankWithoutText is the rank, from 1, that the item would have if every text column were missing.
 	RankWithoutText int
-	MovedBy         []string // names of post-steps that changed its place
+	MovedBy         []string // names of the rules that moved the item on purpose
 }
 
 // Contribution is one feature's signed part of a score.
 type Contribution struct {
 	Feature      string
 	Group        string
-	Value        float64 // the feature's value, NaN when missing
-	Contribution float64
+	Value        float64 // of the feature; NaN if missing
+	Contribution float64 // in the scorer's unit, log-odds
 }
 
-// Coverage says what share of the candidates was scored with everything that exists of them.
+// Coverage says which share of the candidates was scored with everything that is known of them.
 type Coverage struct {
-	Text     float64 // candidates scored with text / candidates that have a text; 1 if none has
+	Text     float64 // candidates with a text vector / candidates with a text; 1 if none has a text
 	Features float64 // candidates whose state could be read / candidates
 }
 
-// The names of Response.Degraded, cheapest loss first. explain_partial stands beside the ladder.
+// The names in Response.Degraded, from the cheapest loss to the largest. ExplainPartial stands apart
+// from that order.
 const (
-	EmbeddingsPartial = "embeddings_partial"
-	FeaturesStale     = "features_stale"
-	FeaturesMissing   = "features_missing"
-	ScorerFallback    = "scorer_fallback"
-	InputOrder        = "input_order"
-	ExplainPartial    = "explain_partial"
+	EmbeddingsPartial = "embeddings_partial" // some candidates were scored without their text
+	FeaturesStale     = "features_stale"     // state came from an older copy
+	FeaturesMissing   = "features_missing"   // state of some candidates could not be read
+	ScorerFallback    = "scorer_fallback"    // a signal failed, or another model scored
+	InputOrder        = "input_order"        // no model could score: the request's order is kept
+	ExplainPartial    = "explain_partial"    // some asked-for explanations are missing
 )
 
-// Stages of Response.Timings, in order.
+// The stages in Response.Timings.
 const (
 	StageFeatures = "features"
 	StageVectors  = "vectors"
@@ -111,24 +147,62 @@ const (
 	StageTotal    = "total"
 )
 
-// Response is a finished ranking.
-type Response struct {
-	RequestID   string
-	Items       []RankedItem
-	Model       string
-	Experiments map[string]string // experiment -> arm; never nil
-	Coverage    Coverage
-	Degraded    []string // never nil
-	Timings     []Timing
-}
-
 // Timing is how long one stage took.
 type Timing struct {
 	Stage string
 	Took  time.Duration
 }
 
-// Interaction is one thing a user did with an item.
+// ---- Items and their fields ----
+
+// Item is what the catalogue says of one item. All strings are valid UTF-8.
+type Item struct {
+	ID     string
+	Title  string
+	Text   string
+	Tags   []string
+	Fields map[string]FieldValue
+}
+
+// ItemInfo is an item prepared for ranking. It is immutable and may be shared by any number of
+// goroutines. NewItemInfo makes it.
+type ItemInfo struct {
+	Item
+	// TextKey is the content hash of the composed text; 0 exactly if the text is empty.
+	TextKey uint64
+	// Tokens holds the sorted, distinct hashes of the lower-cased words of title and tags, at most
+	// MaxTokens of them.
+	Tokens []uint32
+
+	spec TextSpec
+}
+
+// FieldValue is a number, a boolean, a string, or a list of strings or numbers. Exactly the member
+// that Kind names is set; a boolean is held in Num as 0 or 1.
+type FieldValue struct {
+	Kind ValueKind
+	Num  float64
+	Str  string
+	List []string
+	Nums []float64
+}
+
+// ValueKind says which member of a FieldValue holds the value.
+type ValueKind uint8
+
+// The kinds of field values. The zero kind means "no value".
+const (
+	NoValue ValueKind = iota
+	Number
+	Bool
+	String
+	Strings
+	Numbers
+)
+
+// ---- State and vectors ----
+
+// Interaction is one thing that a user did with an item.
 type Interaction struct {
 	Item   string
 	Action string
@@ -136,161 +210,202 @@ type Interaction struct {
 	Value  float32
 }
 
-// Shown is one item a user was shown lately.
+// Shown is one item that a user was recently shown.
 type Shown struct {
 	Item    string
-	Time    int64
-	Clicked bool // an interaction with it followed
+	Time    int64 // Unix ms; items of one list have the same time
+	Clicked bool  // an interaction with it followed
 }
 
-// FeatureQuery is what Features.Read is asked for.
+// FeatureQuery asks for the state of a user and candidates.
 type FeatureQuery struct {
 	User       string
-	Candidates []Candidate
+	Candidates []Candidate // may be empty: the user alone
 	Context    map[string]FieldValue
-	Now        int64 // Unix ms
+	Now        int64 // Unix ms, the clock of ages and decay
 	Schema     *Schema
 }
 
-// RequestState is what is known of a user and the candidates, at one moment. It is the reader's own and
+// RequestState is what is known of a user and the candidates at one moment. The reader owns it: it
 // shares nothing mutable with the store.
 type RequestState struct {
-	Seq uint64 // the last event that the state includes
-	// UserFields, Recent and Shown are the user's; Recent and Shown newest first.
+	Seq uint64 // sequence of the last event that the state includes
+	// UserFields, Recent and Shown are the user's. Recent and Shown are newest first.
 	UserFields map[string]FieldValue
 	Recent     []Interaction
 	Shown      []Shown
-	// RecentItems is aligned with Recent: what is known of those items, nil for an unknown one.
+	// RecentItems is aligned with Recent; nil for an unknown item.
 	RecentItems []*ItemInfo
-	// Items is aligned with the query's candidates, inline parts merged in; nil for an item that is
-	// neither known nor given inline.
+	// Items is aligned with the query's candidates, with inline parts merged in. It is nil for an item
+	// that is neither known nor given inline.
 	Items []*ItemInfo
-	// Columns is N x len(Schema.Columns()) row-major. Features fills the raw values of the kinds for
-	// which FromState holds (before clamping, defaults, missing indicators and within-list
-	// transforms, which Assemble applies); every other cell is NaN.
+	// Columns is N x len(Schema.Columns()), row-major. Features writes the raw values of the kinds for
+	// which IsStateKind holds; every other cell is NaN. Assemble finishes them: clamping, missing
+	// indicators, within-list transforms and defaults.
 	Columns []float32
-	// ItemsRead is how many candidates' state could be read (known or certainly unknown).
+	// ItemsRead is how many candidates' state could be read, including those known to be unknown.
 	ItemsRead int
-	Stale     bool // served from an older copy
+	Stale     bool // the state came from an older copy
 }
 
 // Features reads user and item state.
 type Features interface {
-	// Read returns the state for q in one round trip, or an error when it cannot within ctx.
-	// Safe for concurrent use.
+	// Read returns the state for q in one round trip. It returns an error if it cannot before ctx
+	// ends. The caller owns the result. Safe for concurrent use.
 	Read(ctx context.Context, q *FeatureQuery) (*RequestState, error)
 }
 
-// Vectors gives unit-length text vectors.
+// Vectors returns the unit-length vectors of item texts, all from one encoder. Implementations are
+// safe for concurrent use. Callers must not change the vectors, which are shared.
 type Vectors interface {
-	// Fetch fills out[i] with the vector of items[i]'s text, nil where the item is nil, has no
-	// text, or could not be had before ctx ended; what was missed is encoded in the background.
-	// The vectors are shared and must not be changed. Safe for concurrent use.
+	// Fetch writes the vector of items[i]'s text to out[i], which has the length of items. It is nil if
+	// the item is nil or has no text, or if the vector is not there before ctx ends. Missed texts are
+	// encoded in the background.
 	Fetch(ctx context.Context, items []*ItemInfo, out [][]float32)
-	// Lookup fills out with the vectors that are at hand, without waiting or queueing anything, and
-	// returns how many items with a text have none.
+	// Lookup writes the vectors that are at hand to out, without waiting or queueing. It returns how
+	// many items with a text have no vector.
 	Lookup(items []*ItemInfo, out [][]float32) (missing int)
 }
 
-// SignalInput is what a matcher sees. All slices are aligned with State.Items or State.History.
+// ---- Models: signals, matrix, scorer ----
+
+// SignalInput is what a signal reads. Its slices are aligned with State.Items or State.RecentItems.
 type SignalInput struct {
 	Request       *Request
 	State         *RequestState
-	Now           int64
-	ItemVectors   [][]float32 // nil entries: no vector
-	RecentVectors [][]float32
-	Query         *ItemInfo // the search text as an item, nil without one
-	QueryVector   []float32 // nil without one
+	Now           int64       // Unix ms
+	ItemVectors   [][]float32 // by candidate; nil: no vector
+	RecentVectors [][]float32 // by recent item; nil: no vector
+	Query         *ItemInfo   // the search text as an item; nil without one
+	QueryVector   []float32   // nil without one
 
-	indexCache *itemIndexCache // nil: nothing is kept
+	indexCache *itemIndexCache // nil: nothing is cached
 }
 
-// Signal compares a user's history with the candidates.
+// Signal compares a user's history with the candidates and writes feature columns. Its output depends
+// on its input alone, so that replay computes the same columns as serving did. Implementations are
+// safe for concurrent use.
 type Signal interface {
-	// Columns names the columns that Match writes, as features.yaml may use them (kind "match").
+	// Columns returns the names of the columns that Compute writes. features.yaml refers to them by
+	// kind "signal".
 	Columns() []string
-	// Compute writes N x len(Columns()) values row-major into out; a missing value is NaN.
-	// It must not keep in. Safe for concurrent use.
+	// Compute writes N x len(Columns()) values to out, row-major; a missing value is NaN. It must not
+	// keep in or out.
 	Compute(ctx context.Context, in *SignalInput, out []float32) error
 }
 
-// Matrix is the feature matrix of one request: N rows (candidates) by len(Columns), row-major.
-// A missing cell is NaN.
+// Matrix is the feature matrix of one request: N rows (candidates) by len(Columns), row-major. A
+// missing cell is NaN.
 type Matrix struct {
 	N       int
 	Columns []Column
 	Data    []float32
 }
 
-// Row returns row i, which aliases Data.
-func (m *Matrix) Row(i int) []float32 {
-	w := len(m.Columns)
-	return m.Data[i*w : (i+1)*w : (i+1)*w]
+// Column is one column of the matrix.
+type Column struct {
+	Name  string
+	Group string // in explanations; see GroupOf
 }
 
-// Scorer turns a matrix into scores.
+// Scorer turns a matrix into scores. Implementations are safe for concurrent use.
 type Scorer interface {
-	// Score writes one finite score per row into out. Safe for concurrent use.
+	// Score writes one finite score for each row to out, which has length m.N.
 	Score(m *Matrix, out []float64) error
-	// Explain writes each column's signed contribution to row's score into out (len(m.Columns)) and
-	// returns the base: base plus the sum is the row's score.
+	// Explain writes each column's signed contribution to the row's score to out, which has length
+	// len(m.Columns) and is all zeros. It returns the base: base plus the sum of out is the score.
 	Explain(m *Matrix, row int, out []float64) (base float64, err error)
 }
 
-// Model is one way to rank: a schema, its matchers and the blend over their columns.
+// Tunable is a Scorer with parameters that an arm can change.
+type Tunable interface {
+	Scorer
+	// Tune returns a scorer with the named parameters at other values. It returns an error that names
+	// the parameters that do not exist. The receiver stays as it is.
+	Tune(params map[string]float64) (Scorer, error)
+}
+
+// Model is one way to rank: a schema, its signals and a scorer of their columns. It is immutable.
 type Model struct {
 	Version string
 	Schema  *Schema
 	Signals []Signal
 	Scorer  Scorer
-	// Vectors are by the text encoder that the model was trained with, where that is one of its own; nil: the pipeline's.
+	// Vectors returns vectors of the fine-tuned encoder that the model was trained with. nil: the
+	// model was trained with the pipeline's encoder.
 	Vectors Vectors
 }
 
-// WithVectors is the same model with other vectors.
+// WithVectors returns a copy of the model that reads the given vectors.
 func (m *Model) WithVectors(v Vectors) *Model {
 	with := *m
 	with.Vectors = v
 	return &with
 }
 
-// Models finds models by name.
+// Models finds models by version. Implementations are safe for concurrent use.
 type Models interface {
-	// Model returns the named model, the active one for "", or ErrUnknownModel.
-	Model(name string) (*Model, error)
-	// Fallbacks returns what to try, in order, when the given model fails; the prior comes last.
+	// Model returns the named model, or the active one for "". It returns an error that wraps
+	// ErrUnknownModel if no such model is loaded.
+	Model(version string) (*Model, error)
+	// Fallbacks returns the models to try, in order, if the given one fails. The prior comes last.
 	Fallbacks(version string) []*Model
 }
 
-// Entry is a scored candidate on its way through the post-steps.
+// States of a model in ModelStatus.State.
+const (
+	ModelActive    = "active"    // serves requests that name no model
+	ModelPrevious  = "previous"  // loaded: the active model's first fallback
+	ModelLoaded    = "loaded"    // loaded for an experiment, or the prior
+	ModelWaiting   = "waiting"   // loaded, not served yet; Reason says what it waits for
+	ModelAvailable = "available" // on disk
+	ModelRefused   = "refused"   // on disk, must not be served; Reason says why
+)
+
+// ModelStatus describes a model to an operator.
+type ModelStatus struct {
+	Version string
+	State   string // one of the constants above
+	Reason  string // why the model waits or is refused
+	Created time.Time
+	Parent  string // version that training was warm-started from; "" for a full training
+	Forced  string // why it may be active although the gate refused it; "" if the gate did not
+	Metrics map[string]stats.Interval
+}
+
+// ---- Rules ----
+
+// Entry is a scored candidate on its way through the rules.
 type Entry struct {
 	Index   int // into Request.Candidates
 	Score   float64
-	MovedBy []string
+	MovedBy []string // names of rules
 }
 
-// List is what post-steps work on: Entries is in the current order, best first. A step may reorder
-// it and shorten it, and names itself in MovedBy of the entries whose place it changed on purpose.
+// List is what rules work on. Entries is in the current order, best first.
 type List struct {
 	Request *Request
 	State   *RequestState
-	Vectors [][]float32 // aligned with Request.Candidates, nil entries possible
+	Vectors [][]float32 // by candidate; nil: no vector
 	Entries []Entry
-	// Propensity is aligned with Entries once an exploring step has set it: P(item at this place |
-	// the places above it). nil means 1 everywhere.
+	// Propensity is aligned with Entries once a rule that explores has set it. It is the probability of
+	// the item at this position, given the positions above. nil means 1 everywhere.
 	Propensity []float64
 }
 
-// Rule is one post-step: a rule, diversity, exploration.
+// Rule changes the order of a scored list. Implementations are safe for concurrent use.
 type Rule interface {
+	// Name returns the name that explanations show in MovedBy.
 	Name() string
+	// Apply may reorder and shorten the entries, and owns l until it returns. It appends its name to
+	// MovedBy of the entries that it moves on purpose. After an error the pipeline restores the list.
 	Apply(ctx context.Context, l *List) error
 }
 
-// RuleKind is a post-step's place in the order in which they are applied.
+// RuleKind is a kind of rule. Rules are applied in the order of their kinds.
 type RuleKind int
 
-// The slots, in their order.
+// The kinds of rules, in the order in which they are applied.
 const (
 	RuleFilter RuleKind = iota
 	RuleBoost
@@ -300,8 +415,70 @@ const (
 	ruleKinds
 )
 
-// RuleSet are the post-steps of a ranking by slot, nil where there is none.
+// RuleSet is the rules of a ranking by kind; nil: no such rule.
 type RuleSet [ruleKinds]Rule
+
+// ---- Experiments ----
+
+// RankingPart is a part of a ranking that an experiment's arm can change. Parts are combined as bits.
+type RankingPart uint16
+
+// The parts.
+const (
+	PartModel  RankingPart = 1 << iota // which bundle scores
+	PartScorer                         // parameters of the scorer
+	PartText                           // whether the scorer sees the text columns
+	PartFilter
+	PartBoost
+	PartDiversity
+	PartPin
+	PartExploration
+	PartDeadline
+)
+
+// Arm is one way to rank within an experiment: the service's own way with the parts in Sets changed.
+// It is immutable and shared by requests.
+type Arm struct {
+	Name         string
+	Sets         RankingPart
+	Model        string             // model version
+	ScorerParams map[string]float64 // parameters of a Tunable
+	Text         bool
+	Rules        RuleSet // of the kinds in Sets; nil there: no such rule
+	Deadline     time.Duration
+}
+
+// Assignment is the arm that one experiment assigns to one request.
+type Assignment struct {
+	Experiment string
+	// Parts is what any arm of the experiment changes. Exposure depends on these parts, whichever arm
+	// was assigned, so control is exposed by the same rule as the arm that it is compared with.
+	Parts RankingPart
+	// Control replaces Arm if a part of Arm cannot be had. It is one side of an interleaving.
+	Control, Arm *Arm
+	// Interleave merges the lists of Control and Arm into one answer.
+	Interleave bool
+	// Forced says that the arm was set by a person who tests, not drawn. It is never exposed.
+	Forced bool
+
+	inEffect *Arm // nil: the service's own ranking, because control failed as well
+	fellBack bool
+}
+
+// InterleavedArm is the arm that an interleaved answer names in Response.Experiments.
+const InterleavedArm = "interleave"
+
+// Experiments assigns arms to requests. Implementations are safe for concurrent use.
+type Experiments interface {
+	// Assign returns the request's assignments, at most one for each layer, and the version of the
+	// configuration. user holds the user's fields, nil if they are not known. now is Unix ms. The
+	// result depends on the arguments alone; the caller owns it.
+	Assign(req *Request, user map[string]FieldValue, now int64) (assignments []Assignment, version string)
+	// ReadsUser reports whether an experiment needs the user's fields.
+	ReadsUser() bool
+}
+
+// ---- Impressions ----
 
 // Impression is the record of one answered ranking.
 type Impression struct {
@@ -309,35 +486,40 @@ type Impression struct {
 	Time        int64 // event time, Unix ms
 	User        string
 	Session     string
-	Items       []string  // the answered order, the first 100 at most
-	Scores      []float64 // the retriever's, aligned with Items, 0 for none; nil if no candidate had one
+	Items       []string  // in the answered order, the first MaxImpressionItems
+	Scores      []float64 // the retriever's, aligned with Items, 0 for none; nil if no item had one
 	Context     map[string]FieldValue
 	Propensity  []float64 // aligned with Items; nil = 1 everywhere
 	Model       string
-	Experiments map[string]string // experiment -> arm, as served
-	// Exposed names the experiments one of whose parts was reached (Trial.Parts), sorted; Fallback
-	// the arms that were assigned and for which control stood in, by experiment.
-	Exposed            []string
+	Experiments map[string]string // experiment -> served arm
+	// Exposed is the experiments of which a part took effect (Assignment.Parts), sorted.
+	Exposed []string
+	// Fallback is the assigned arms that control replaced, by experiment.
 	Fallback           map[string]string
-	ExperimentsVersion string       // version of the experiments' configuration, "" without one
-	Interleaved        *Interleaved // nil mostly
+	ExperimentsVersion string       // of the experiments' configuration; "" without one
+	Interleaved        *Interleaved // nil unless the answer is interleaved
 	SchemaHash         string
 	Degraded           []string
 	StateSeq           uint64
 	Took               time.Duration // from the start of the ranking to its record
 	MatrixHash         uint64
-	// Replayable: Items are all candidates, and none came with content of its own; so a replay can make the same matrix.
+	// Replayable says that replay can compute the same matrix: Items is all candidates, and none had
+	// inline content.
 	Replayable bool
-	// Matrix holds the feature matrix rows of Items for a share of requests, else nil.
+	// Matrix is the feature matrix rows of Items, for a share of requests; else nil.
 	Matrix []float32
 }
 
-// MaxImpressionItems bounds the items kept in an impression record.
-const MaxImpressionItems = 100
+// Interleaved says which arm each item of an interleaved answer comes from.
+type Interleaved struct {
+	Experiment string
+	Arms       [2]string // control first
+	Teams      []uint8   // aligned with the impression's items: index into Arms
+}
 
 // Recorder takes impressions off the request path.
 type Recorder interface {
-	// Record hands the impression to the log. It never blocks: when the hand-off queue is full the
-	// impression is dropped and counted. The recorder owns imp afterwards.
+	// Record hands the impression to the event log and owns it from then on. It never blocks: if its
+	// queue is full, it drops the impression and counts it.
 	Record(imp *Impression)
 }

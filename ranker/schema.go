@@ -60,12 +60,6 @@ type Feature struct {
 	Missing bool `yaml:"missing,omitempty"`
 }
 
-// Column is one column of the matrix.
-type Column struct {
-	Name  string
-	Group string
-}
-
 // GroupText is the group of the columns that read text: explanations name it, and
 // rank_without_text is the ranking with these columns missing.
 const GroupText = "text"

@@ -334,7 +334,7 @@ func TestInterleave(t *testing.T) {
 		for u := range users {
 			for n := range 4 {
 				id, at := fmt.Sprintf("%d-%d", u, n), start+int64(n)*formatDay+int64(u)
-				e := event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: fmt.Sprint("u", u), Shown: []string{"a", "b"}, Experiments: map[string]string{name: ranker.Interleaving},
+				e := event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: fmt.Sprint("u", u), Shown: []string{"a", "b"}, Experiments: map[string]string{name: ranker.InterleavedArm},
 					Answer: &event.Answer{Exposed: []string{name}, Interleaved: &ranker.Interleaved{Experiment: name, Arms: [2]string{"control", "other"}, Teams: []uint8{0, 1}}}}
 				if u == 0 && n == 0 { // control stood in once: no second arm
 					e.Experiments[name], e.Answer.Interleaved, e.Answer.Fallback = "control", nil, map[string]string{name: "other"}

@@ -113,7 +113,7 @@ func (d *InterleavingTrial) showList(w *writer, user int, at int64, interleave b
 		lists := [2][]int{d.rank(w.rng, taste, candidates, d.NoiseFirst), d.rank(w.rng, taste, candidates, d.NoiseSecond)}
 		in := &ranker.Interleaved{Experiment: Experiment, Arms: [2]string{Control, Treated}}
 		order, in.Teams = teamDraft(w.rng, lists)
-		e.Answer.Interleaved, e.Experiments = in, map[string]string{Experiment: ranker.Interleaving}
+		e.Answer.Interleaved, e.Experiments = in, map[string]string{Experiment: ranker.InterleavedArm}
 	case (user/trialProfiles+user)%2 == 0: // half of each taste
 		order, e.Experiments = d.rank(w.rng, taste, candidates, d.NoiseFirst), map[string]string{Experiment: Control}
 	default:

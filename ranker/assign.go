@@ -1,0 +1,196 @@
+package ranker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// plan says how one request is ranked: the service's own way, changed by the arms in effect. It is
+// immutable. A stage that cannot do its part under the plan makes a new one with fallBack.
+type plan struct {
+	rules       RuleSet      // the service's own
+	assignments []Assignment // one for each layer of experiments, at most
+	version     string       // of the experiments' configuration, "" without experiments
+	arm         Arm          // the service's own way with the arms in effect merged in
+	deadline    time.Duration
+	model       *Model // selected for arm; fallbacks may score in its place
+}
+
+// assign draws the request's arms and selects the model. It fails only if the request names a model
+// that does not exist.
+//
+// The user's fields are read first, alone, if an experiment asks for them. Without an answer in time
+// the experiments see no fields.
+func (p *Pipeline) assign(ctx context.Context, run *run) (plan, error) {
+	pl := plan{rules: p.opt.Rules, deadline: run.deadline}
+	if e := p.opt.Experiments; e != nil {
+		var user map[string]FieldValue
+		if e.ReadsUser() {
+			user = p.userFields(ctx, run)
+		}
+		pl.assignments, pl.version = e.Assign(run.req, user, p.opt.Clock().UnixMilli())
+		for i := range pl.assignments {
+			a := &pl.assignments[i]
+			if a.inEffect = a.Arm; a.Interleave {
+				a.inEffect = a.Control
+			}
+		}
+	}
+	pl = pl.mergeArms()
+	if run.req.Deadline == 0 && pl.arm.Deadline > 0 {
+		pl.deadline = pl.arm.Deadline
+	}
+	return p.selectModel(run, pl)
+}
+
+// userFields reads the user without any candidate; nil if that fails.
+func (p *Pipeline) userFields(ctx context.Context, run *run) map[string]FieldValue {
+	defer run.timing(StageFeatures, time.Now())
+	active, err := p.opt.Models.Model("")
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := run.stage(ctx, userUntil)
+	defer cancel()
+	state, err := p.readFeatures(ctx, run, nil, active.Schema)
+	if err != nil {
+		run.fail("features", err)
+		return nil
+	}
+	return state.UserFields
+}
+
+// selectModel returns the plan with its model: the one that the request names, else an arm's, else
+// the active one. If an arm's model or scorer parameters cannot be had, the arm falls back.
+func (p *Pipeline) selectModel(run *run, pl plan) (plan, error) {
+	if run.req.Model != "" {
+		m, err := p.opt.Models.Model(run.req.Model)
+		if err == nil {
+			pl.model = m
+		}
+		return pl, err
+	}
+	for {
+		part := PartModel
+		m, err := p.opt.Models.Model(pl.arm.Model)
+		if err == nil && pl.arm.ScorerParams != nil {
+			part = PartScorer
+			m, err = withParams(m, pl.arm.ScorerParams)
+		}
+		if err == nil {
+			pl.model = m
+			return pl, nil
+		}
+		next, changed := pl.fallBack(run, part, err)
+		if !changed {
+			return pl, err
+		}
+		pl = next
+	}
+}
+
+// withParams returns a copy of the model whose scorer has other parameters.
+func withParams(m *Model, params map[string]float64) (*Model, error) {
+	scorer, ok := m.Scorer.(Tunable)
+	if !ok {
+		return nil, fmt.Errorf("the scorer of model %s has no parameters; remove scorer from the arm", m.Version)
+	}
+	tuned := *m
+	var err error
+	if tuned.Scorer, err = scorer.Tune(params); err != nil {
+		return nil, err
+	}
+	return &tuned, nil
+}
+
+// mergeArms returns the plan with arm made from the arms in effect.
+func (pl plan) mergeArms() plan {
+	pl.arm = Arm{Text: true, Rules: pl.rules}
+	for i := range pl.assignments {
+		if arm := pl.assignments[i].inEffect; arm != nil {
+			pl.arm.merge(arm)
+		}
+	}
+	if pl.interleaves() {
+		pl.arm.Rules[RuleExploration] = nil // interleaving is the exploration
+	}
+	return pl
+}
+
+// fallBack replaces the arms that set one of the parts by control, and control by the service's own
+// ranking. It reports whether there was such an arm.
+func (pl plan) fallBack(run *run, parts RankingPart, why error) (next plan, changed bool) {
+	next = pl
+	next.assignments = slices.Clone(pl.assignments)
+	for i := range next.assignments {
+		a := &next.assignments[i]
+		if a.inEffect == nil || a.inEffect.Sets&parts == 0 {
+			continue
+		}
+		run.fail(fmt.Sprintf("experiment %s: arm %s", a.Experiment, a.inEffect.Name), why)
+		changed, a.fellBack = true, true
+		if a.inEffect != a.Control {
+			a.inEffect = a.Control
+		} else {
+			a.inEffect = nil
+		}
+	}
+	if !changed {
+		return pl, false
+	}
+	return next.mergeArms(), true
+}
+
+// interleaving returns the index of the assignment whose two arms are interleaved, -1 without one.
+func (pl plan) interleaving() int {
+	return slices.IndexFunc(pl.assignments, func(a Assignment) bool { return a.Interleave && !a.fellBack })
+}
+
+func (pl plan) interleaves() bool { return pl.interleaving() >= 0 }
+
+// secondArm returns the plan of an interleaved ranking's other side: its arm in place of control.
+func (pl plan) secondArm() plan {
+	pl.assignments = slices.Clone(pl.assignments)
+	a := &pl.assignments[pl.interleaving()]
+	a.inEffect = a.Arm
+	return pl.mergeArms()
+}
+
+// endInterleaving returns the plan with the interleaved assignment fallen back to control.
+func (pl plan) endInterleaving(run *run, why error) plan {
+	i := pl.interleaving()
+	if i < 0 {
+		return pl
+	}
+	pl.assignments = slices.Clone(pl.assignments)
+	pl.assignments[i].fellBack = true
+	run.fail("experiment "+pl.assignments[i].Experiment, why)
+	return pl
+}
+
+// withFallbacksOf returns the plan with every assignment fallen back that fell back in other.
+func (pl plan) withFallbacksOf(other plan) plan {
+	pl.assignments = slices.Clone(pl.assignments)
+	for i := range pl.assignments {
+		a := &pl.assignments[i]
+		a.fellBack = a.fellBack || other.assignments[i].fellBack
+	}
+	return pl
+}
+
+// scoresLike reports whether both plans give every candidate the same score.
+func (pl plan) scoresLike(other plan) bool {
+	a, b := &pl.arm, &other.arm
+	return a.Model == b.Model && a.ScorerParams == nil && b.ScorerParams == nil && a.Text == b.Text
+}
+
+// servedArms returns the arm of each experiment as the answer names it; never nil.
+func (pl plan) servedArms() map[string]string {
+	arms := map[string]string{}
+	for i := range pl.assignments {
+		arms[pl.assignments[i].Experiment] = pl.assignments[i].servedArm()
+	}
+	return arms
+}

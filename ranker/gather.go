@@ -1,0 +1,180 @@
+package ranker
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// inputs is what one model reads of a request.
+type inputs struct {
+	model   *Model
+	signals *SignalInput // state and vectors
+	// columns is a copy of the state's raw columns, which Assemble takes over. It is kept only if the
+	// plan interleaves, for the second arm.
+	columns []float32
+}
+
+// gather reads state and vectors for the plan's model.
+func (p *Pipeline) gather(ctx context.Context, run *run, pl plan) inputs {
+	in := inputs{model: pl.model}
+	state := p.readState(ctx, run, in.model.Schema)
+	if pl.interleaves() {
+		in.columns = slices.Clone(state.Columns)
+	}
+	in.signals = p.readVectors(ctx, run, in.model, state)
+	return in
+}
+
+// reuse returns the inputs for a second model, with their own columns. It reports false if the model
+// needs inputs of its own, because its schema or its text encoder differs.
+func (in inputs) reuse(m *Model) (inputs, bool) {
+	if in.model.Schema.Hash() != m.Schema.Hash() || in.model.Vectors != m.Vectors {
+		return inputs{}, false
+	}
+	state, signals := *in.signals.State, *in.signals
+	state.Columns = slices.Clone(in.columns)
+	signals.State = &state
+	return inputs{model: m, signals: &signals, columns: in.columns}, true
+}
+
+// readState reads user and candidates. Without an answer in time the ranking goes on with what the
+// request itself says.
+func (p *Pipeline) readState(ctx context.Context, run *run, schema *Schema) *RequestState {
+	defer run.timing(StageFeatures, time.Now())
+	ctx, cancel := run.stage(ctx, featuresUntil)
+	defer cancel()
+	candidates := run.req.Candidates
+	state, err := p.readFeatures(ctx, run, candidates, schema)
+	if err != nil {
+		run.fail("features", err)
+		state = stateOfRequest(run.req, schema, p.opt.TextSpec)
+	}
+	if state.Stale {
+		run.degrade(FeaturesStale)
+	}
+	if state.ItemsRead < len(candidates) {
+		run.degrade(FeaturesMissing)
+	}
+	run.coverage.Features = float64(state.ItemsRead) / float64(max(1, len(candidates)))
+	return state
+}
+
+func (p *Pipeline) readFeatures(
+	ctx context.Context, run *run, candidates []Candidate, schema *Schema,
+) (*RequestState, error) {
+	q := &FeatureQuery{
+		User:       run.req.User,
+		Candidates: candidates,
+		Context:    run.req.Context,
+		Now:        run.now,
+		Schema:     schema,
+	}
+	return runStage(ctx, p.features, func(ctx context.Context) (*RequestState, error) {
+		return p.opt.Features.Read(ctx, q)
+	})
+}
+
+// stateOfRequest returns the state if nothing can be read: the inline items alone.
+func stateOfRequest(req *Request, schema *Schema, spec TextSpec) *RequestState {
+	n := len(req.Candidates)
+	s := &RequestState{
+		Items:   make([]*ItemInfo, n),
+		Columns: make([]float32, n*len(schema.Columns())),
+	}
+	for i := range s.Columns {
+		s.Columns[i] = canonicalNaN
+	}
+	for i, c := range req.Candidates {
+		if c.Inline != nil {
+			it := *c.Inline
+			it.ID = c.ID
+			s.Items[i] = NewItemInfo(it, spec)
+		}
+	}
+	return s
+}
+
+// readVectors fetches the text vectors of candidates, history and search text from the model's
+// encoder, and reports the coverage of the candidates' texts.
+func (p *Pipeline) readVectors(
+	ctx context.Context, run *run, model *Model, state *RequestState,
+) *SignalInput {
+	defer run.timing(StageVectors, time.Now())
+	in := &SignalInput{
+		Request:    run.req,
+		State:      state,
+		Now:        run.now,
+		Query:      searchText(run.req),
+		indexCache: &itemIndexCache{},
+	}
+	encoder := p.opt.Vectors
+	if model.Vectors != nil {
+		encoder = model.Vectors
+	}
+	n, recent := len(state.Items), len(state.RecentItems)
+	items := slices.Concat(state.Items, state.RecentItems, []*ItemInfo{in.Query})
+	vectors := p.fetchVectors(ctx, run, encoder, items)
+	in.ItemVectors = vectors[:n:n]
+	in.RecentVectors = vectors[n : n+recent : n+recent]
+	in.QueryVector = vectors[n+recent]
+	run.coverage.Text = 1
+	if encoder != nil {
+		if run.coverage.Text = textCoverage(state.Items, in.ItemVectors); run.coverage.Text < 1 {
+			run.degrade(EmbeddingsPartial)
+		}
+	}
+	return in
+}
+
+// searchText returns the request's search text as an item, nil without one.
+func searchText(req *Request) *ItemInfo {
+	q := req.Context["query"]
+	if q.Kind != String || q.Str == "" {
+		return nil
+	}
+	return NewItemInfo(Item{Title: q.Str}, TextSpec{"title"})
+}
+
+// fetchVectors returns the items' vectors: at once if the encoder has them all, else what it has when
+// the vectors' slice of the deadline ends.
+func (p *Pipeline) fetchVectors(
+	ctx context.Context, run *run, encoder Vectors, items []*ItemInfo,
+) [][]float32 {
+	vectors := make([][]float32, len(items))
+	if encoder == nil || encoder.Lookup(items, vectors) == 0 {
+		return vectors
+	}
+	ctx, cancel := run.stage(ctx, vectorsUntil)
+	defer cancel()
+	fetched, err := runStage(ctx, p.vectors, func(ctx context.Context) ([][]float32, error) {
+		out := make([][]float32, len(items))
+		encoder.Fetch(ctx, items, out)
+		return out, nil
+	})
+	if err != nil {
+		// Fetch returns when its context ends. Either the two race, or Fetch is at fault.
+		run.fail("vectors", err)
+		encoder.Lookup(items, vectors)
+		return vectors
+	}
+	return fetched
+}
+
+// textCoverage returns the share of the items with a text that have a vector, 1 if none has a text.
+func textCoverage(items []*ItemInfo, vectors [][]float32) float64 {
+	texts, found := 0, 0
+	for i, it := range items {
+		if it == nil || it.TextKey == 0 {
+			continue
+		}
+		texts++
+		if vectors[i] != nil {
+			found++
+		}
+	}
+	if found == texts {
+		return 1
+	}
+	return float64(found) / float64(texts)
+}

@@ -1,0 +1,131 @@
+package ranker
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// newResponse returns the answer and closes the timings. explanations is aligned with its first
+// items.
+func newResponse(run *run, r ranking, explanations []*Explanation) *Response {
+	items := make([]RankedItem, r.answered(run.req))
+	for i, e := range r.list.Entries[:len(items)] {
+		scores := r.scores
+		if r.team(i) == 1 {
+			scores = r.second.scores
+		}
+		items[i] = RankedItem{ID: run.req.Candidates[e.Index].ID, Rank: i + 1, Score: scores[e.Index]}
+	}
+	for i, x := range explanations {
+		items[i].Explain = x
+	}
+	run.timing(StageTotal, run.start)
+	resp := &Response{
+		RequestID:   run.req.ID,
+		Items:       items,
+		Experiments: r.plan.servedArms(),
+		Coverage:    run.coverage,
+		Degraded:    run.degraded,
+		Timings:     run.timings,
+	}
+	if r.model != nil {
+		resp.Model = r.model.Version
+	}
+	return resp
+}
+
+// answered returns how many entries are in the answer.
+func (r *ranking) answered(req *Request) int {
+	n := len(r.list.Entries)
+	if req.Limit > 0 {
+		n = min(n, req.Limit)
+	}
+	return n
+}
+
+// record hands the impression to the recorder. A request that sets its own time, or that asks not to
+// be recorded, leaves no trace.
+func (p *Pipeline) record(run *run, r ranking, resp *Response) {
+	if p.opt.Recorder == nil || !run.req.Record || run.req.Time != 0 || len(resp.Items) == 0 {
+		return
+	}
+	req, n := run.req, min(len(resp.Items), MaxImpressionItems)
+	imp := &Impression{
+		ID:       req.ID,
+		Time:     run.now,
+		User:     req.User,
+		Session:  req.Session,
+		Context:  req.Context,
+		Model:    resp.Model,
+		Degraded: resp.Degraded,
+		StateSeq: r.inputs.signals.State.Seq,
+		Took:     time.Since(run.start),
+	}
+	recordItems(imp, req, r.list.Entries[:n])
+	recordArms(imp, r, resp, n)
+	if r.list.Propensity != nil {
+		imp.Propensity = slices.Clone(r.list.Propensity[:n])
+	}
+	if r.model != nil {
+		imp.SchemaHash, imp.MatrixHash = r.model.Schema.Hash(), r.matrix.Hash(req.Candidates)
+		if sampledForLog(req.ID, p.opt.LogFeatures) {
+			for _, e := range r.list.Entries[:n] {
+				imp.Matrix = append(imp.Matrix, r.matrix.Row(e.Index)...)
+			}
+		}
+	}
+	p.opt.Recorder.Record(imp)
+}
+
+// sampledForLog reports whether a request is in the given share, 0 to 1, of requests. The id decides.
+func sampledForLog(id string, share float64) bool {
+	return float64(xxhash.Sum64String(id)>>11)/(1<<53) < share
+}
+
+func recordItems(imp *Impression, req *Request, entries []Entry) {
+	imp.Items = make([]string, len(entries))
+	imp.Replayable = len(entries) == len(req.Candidates)
+	for i, e := range entries {
+		c := &req.Candidates[e.Index]
+		imp.Items[i] = c.ID
+		imp.Replayable = imp.Replayable && c.Inline == nil
+		if !c.HasScore {
+			continue
+		}
+		if imp.Scores == nil {
+			imp.Scores = make([]float64, len(entries))
+		}
+		imp.Scores[i] = float64(c.Score)
+	}
+}
+
+// recordArms records what an experiment report needs to know of the impression's n items.
+func recordArms(imp *Impression, r ranking, resp *Response, n int) {
+	imp.ExperimentsVersion = r.plan.version
+	for i := range r.plan.assignments {
+		a := &r.plan.assignments[i]
+		switch {
+		case a.Forced: // set by a person who tests: it counts for nothing
+		case a.fellBack:
+			if imp.Fallback == nil {
+				imp.Fallback = map[string]string{}
+			}
+			imp.Fallback[a.Experiment] = a.Arm.Name
+		case a.Parts == 0 || a.Parts&r.exposed != 0:
+			imp.Exposed = append(imp.Exposed, a.Experiment)
+		}
+	}
+	slices.Sort(imp.Exposed)
+	if i := r.plan.interleaving(); i >= 0 {
+		a := &r.plan.assignments[i]
+		imp.Interleaved = &Interleaved{
+			Experiment: a.Experiment,
+			Arms:       [2]string{a.Control.Name, a.Arm.Name},
+			Teams:      slices.Clone(r.teams[:n]),
+		}
+	}
+	imp.Experiments = maps.Clone(resp.Experiments)
+}

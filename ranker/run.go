@@ -1,0 +1,82 @@
+package ranker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// run is one request under way: its clock, seed and deadline, which are fixed, and the timings,
+// errors and degradations that the stages report. It belongs to the request's goroutine.
+type run struct {
+	req      *Request
+	start    time.Time
+	deadline time.Duration // from start
+	now      int64         // Unix ms, the clock of ages and decay
+	seed     uint64        // of tie-breaks and exploration
+
+	timings  []Timing
+	degraded []string // names, each once, in the order in which they occurred
+	errs     []error
+	coverage Coverage // of the inputs that were gathered last
+}
+
+func newRun(req *Request, clock func() time.Time) *run {
+	r := &run{
+		req:      req,
+		start:    time.Now(),
+		deadline: req.Deadline,
+		now:      req.Time,
+		seed:     req.Seed,
+		timings:  make([]Timing, 0, 8),
+		degraded: []string{},
+		coverage: Coverage{Text: 1, Features: 1},
+	}
+	if r.deadline == 0 {
+		r.deadline = DefaultDeadline
+	}
+	if r.now == 0 {
+		r.now = clock().UnixMilli()
+	}
+	if r.seed == 0 {
+		r.seed = xxhash.Sum64String(req.User)
+	}
+	return r
+}
+
+// withDeadline fixes the request's deadline, measured from its start, and returns a context that
+// ends then.
+func (r *run) withDeadline(ctx context.Context, deadline time.Duration) (context.Context, context.CancelFunc) {
+	r.deadline = deadline
+	return context.WithDeadline(ctx, r.until(1))
+}
+
+// until returns the time at which the given share of the deadline, 0 to 1, has passed.
+func (r *run) until(share float64) time.Time {
+	return r.start.Add(time.Duration(share * float64(r.deadline)))
+}
+
+// stage returns a context that ends when the given share of the deadline has passed.
+func (r *run) stage(ctx context.Context, share float64) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(ctx, r.until(share))
+}
+
+// timing reports that a stage ran from since until now.
+func (r *run) timing(stage string, since time.Time) {
+	r.timings = append(r.timings, Timing{stage, time.Since(since)})
+}
+
+// degrade reports that the answer lacks something; name is one of those of Response.Degraded.
+func (r *run) degrade(name string) {
+	if !slices.Contains(r.degraded, name) {
+		r.degraded = append(r.degraded, name)
+	}
+}
+
+// fail reports an error that costs quality but not the answer. what says what failed.
+func (r *run) fail(what string, err error) {
+	r.errs = append(r.errs, fmt.Errorf("%s: %w", what, err))
+}

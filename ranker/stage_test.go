@@ -1,0 +1,108 @@
+package ranker_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"relish/ranker"
+)
+
+// hungPipeline ranks with features that ignore their context and hang until hang is closed.
+func hungPipeline(t *testing.T, maxAbandoned int, hang chan struct{}) (*world, *ranker.Pipeline) {
+	t.Helper()
+	w := newWorld(t, 5)
+	w.opt.Models, w.opt.MaxAbandoned = w.models, maxAbandoned
+	w.opt.Features = readFunc(func(context.Context, *ranker.FeatureQuery) (*ranker.RequestState, error) {
+		<-hang
+		return nil, errBroken
+	})
+	p, err := ranker.New(w.opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, p
+}
+
+// A hung dependency may keep MaxAbandoned goroutines. From then on the stage falls back at once.
+func TestHungDependencyIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 3
+		hang := make(chan struct{})
+		w, p := hungPipeline(t, limit, hang)
+		rank := func() time.Duration {
+			start := time.Now()
+			resp, err := p.Rank(t.Context(), w.request(5))
+			if err != nil {
+				t.Fatal(err)
+			}
+			complete(t, w.request(5), resp)
+			if !slices.Equal(resp.Degraded, []string{ranker.FeaturesMissing}) {
+				t.Fatalf("degraded %v", resp.Degraded)
+			}
+			return time.Since(start)
+		}
+		for range limit {
+			if took := rank(); took != 800*time.Millisecond {
+				t.Errorf("waited %v for the features, not their slice of 0.4 of the deadline", took)
+			}
+		}
+		for range 10 {
+			if took := rank(); took != 0 {
+				t.Errorf("waited %v although %d calls hang", took, limit)
+			}
+		}
+		if !strings.Contains(errors.Join(w.errs...).Error(), "features: not started: too many earlier calls") {
+			t.Errorf("errors %v", w.errs)
+		}
+		want := ranker.StageStats{Stage: ranker.StageFeatures, Abandoned: limit, AbandonedTotal: limit, RefusedTotal: 10}
+		if got := p.Stats(); got[0] != want || got[1].Abandoned != 0 || got[2].Abandoned != 0 {
+			t.Errorf("stats %+v, want %+v and nothing for the other stages", got, want)
+		}
+		close(hang)
+		synctest.Wait()
+		want.Abandoned = 0
+		if got := p.Stats()[0]; got != want {
+			t.Errorf("stats %+v after the calls returned, want %+v", got, want)
+		}
+		if rank(); p.Stats()[0].RefusedTotal != 10 {
+			t.Error("a call was refused although none is abandoned")
+		}
+	})
+}
+
+// Close waits for abandoned calls, and says which stage still runs if it may not wait longer.
+func TestCloseWaitsForAbandonedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		w, p := hungPipeline(t, 0, hang)
+		if err := p.Close(t.Context()); err != nil {
+			t.Errorf("nothing runs: %v", err)
+		}
+		if _, err := p.Rank(t.Context(), w.request(5)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := p.Close(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 calls of stage features still run") {
+			t.Errorf("error %v", err)
+		}
+		closed := make(chan error)
+		go func() { closed <- p.Close(t.Context()) }()
+		synctest.Wait()
+		select {
+		case err := <-closed:
+			t.Fatalf("closed while a call runs: %v", err)
+		default:
+		}
+		close(hang)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}
