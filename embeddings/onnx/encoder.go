@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	ort "github.com/yalue/onnxruntime_go"
 
@@ -16,34 +17,40 @@ import (
 
 // EncoderOptions say where and how an encoder runs. The zero value works.
 type EncoderOptions struct {
-	Device              string // auto (default), cpu, cuda, cuda:N
-	MaxTokens           int    // longest text, special tokens included; 0 = 128
-	Sessions            int    // 0 = one per core on a CPU, one on a GPU
-	GPUMemLimit         int64  // bytes, 0 = no limit
-	ArenaExtendStrategy string // CUDA's arena_extend_strategy; "" = kSameAsRequested, which grows no more than needed
+	Device      string // auto (default), cpu, cuda or cuda:N
+	MaxTokens   int    // longest text, special tokens included; 0 = 128
+	Sessions    int    // 0 = one per core on a CPU, one on a GPU
+	GPUMemLimit int64  // bytes, 0 = no limit
+	// ArenaExtendStrategy is CUDA's arena_extend_strategy; "" = kSameAsRequested, which allocates
+	// no more than needed.
+	ArenaExtendStrategy string
 }
 
-// Encoder is a loaded text encoder: embeddings.Model on ONNX Runtime. It is safe for concurrent use;
-// runs beyond the number of sessions wait for one.
+// Encoder is a loaded text encoder: an embeddings.Model on ONNX Runtime. It is safe for concurrent
+// use; runs beyond the number of sessions wait for a session. The owner closes it.
 type Encoder struct {
-	tokenizer      *tokenizer.Tokenizer
-	files          *EncoderFiles
-	digest         string
-	dim            int
-	inputs         []string // of input_ids, attention_mask and token_type_ids, in the model's order
+	tokenizer *tokenizer.Tokenizer
+	files     *EncoderFiles
+	digest    string
+	dim       int
+	// inputs are those of input_ids, attention_mask and token_type_ids that the model has, in its order.
+	inputs         []string
 	output         string
-	pooled         bool // the output is a vector per text already
-	idleSessions   chan *session
-	allSessions    []*session
+	pooled         bool // the output has one vector per text, not one per token
 	device         device
 	fallbackReason string
 	maxTokens      int
+
+	idleSessions chan *session
+	allSessions  []*session
+	closed       chan struct{}
+	closeOnce    sync.Once
 }
 
 var _ embeddings.Model = (*Encoder)(nil)
 
-// LoadEncoder loads the encoder in dir. auto and cuda fall back to the CPU where there is no usable
-// GPU; Fallback says why.
+// LoadEncoder loads the encoder in dir. With the devices auto and cuda it falls back to the CPU if
+// there is no usable GPU; FallbackReason says why. The caller closes the encoder.
 func (rt *Runtime) LoadEncoder(dir string, opt EncoderOptions) (*Encoder, error) {
 	f, err := ReadEncoderFiles(dir, opt.MaxTokens)
 	if err != nil {
@@ -56,7 +63,8 @@ func (rt *Runtime) LoadEncoder(dir string, opt EncoderOptions) (*Encoder, error)
 	return e, nil
 }
 
-// NewEncoder loads an encoder from its files, as LoadEncoder does; their MaxTokens counts, not the options'.
+// NewEncoder loads an encoder from its files, as LoadEncoder does. The files' MaxTokens apply, not
+// those of the options. The caller closes the encoder.
 func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, error) {
 	d, err := parseDevice(opt.Device)
 	if err != nil {
@@ -65,7 +73,7 @@ func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, er
 	if f.MaxTokens < 8 || f.MaxTokens > 8192 {
 		return nil, fmt.Errorf("onnx: the longest text is %d tokens; it is 8 to 8192", f.MaxTokens)
 	}
-	e := &Encoder{files: f, digest: f.Digest(), maxTokens: f.MaxTokens}
+	e := &Encoder{files: f, digest: f.Digest(), maxTokens: f.MaxTokens, closed: make(chan struct{})}
 	if e.tokenizer, err = tokenizer.Load(f.Tokenizer); err != nil {
 		return nil, err
 	}
@@ -78,7 +86,7 @@ func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, er
 	return e, nil
 }
 
-// inspectGraph finds the model's inputs and output.
+// inspectGraph finds the model's inputs and its output.
 func (e *Encoder) inspectGraph() error {
 	ins, outs, err := ort.GetInputOutputInfoWithONNXData(e.files.Model)
 	if err != nil {
@@ -86,12 +94,13 @@ func (e *Encoder) inspectGraph() error {
 	}
 	for _, in := range ins {
 		if !slices.Contains([]string{inputIDs, inputMask, inputTypes}, in.Name) {
-			return fmt.Errorf("it wants the input %q; an encoder has %s, %s and perhaps %s", in.Name, inputIDs, inputMask, inputTypes)
+			return fmt.Errorf("the model has the input %q; an encoder has %s, %s and optionally %s",
+				in.Name, inputIDs, inputMask, inputTypes)
 		}
 		e.inputs = append(e.inputs, in.Name)
 	}
 	if !slices.Contains(e.inputs, inputIDs) || !slices.Contains(e.inputs, inputMask) {
-		return fmt.Errorf("it lacks the inputs %s and %s", inputIDs, inputMask)
+		return fmt.Errorf("the model lacks the inputs %s and %s", inputIDs, inputMask)
 	}
 	for _, out := range outs {
 		rank, last := len(out.Dimensions), int64(0)
@@ -106,15 +115,15 @@ func (e *Encoder) inspectGraph() error {
 		}
 	}
 	if e.output == "" {
-		return errors.New("it has no float output of token states or sentence vectors")
+		return errors.New("the model has no float output of token states or sentence vectors")
 	}
 	return nil
 }
 
-// openDevice makes the sessions, on the GPU if it can.
+// openDevice opens the sessions, on the GPU if that works.
 func (e *Encoder) openDevice(rt *Runtime, d device, opt *EncoderOptions) error {
 	if d.cuda {
-		err := rt.hasCUDA()
+		err := rt.checkCUDA()
 		if err == nil {
 			err = e.openSessions(d, opt)
 		}
@@ -141,7 +150,7 @@ func (e *Encoder) openSessions(d device, opt *EncoderOptions) error {
 	for range n {
 		s, err := newSession(e, d, opt)
 		if err != nil {
-			e.Close()
+			e.destroySessions()
 			return err
 		}
 		e.allSessions = append(e.allSessions, s)
@@ -161,12 +170,12 @@ func (e *Encoder) Tokenize(dst []int32, text string) []int32 {
 	start := len(dst)
 	dst = e.tokenizer.Encode(dst, text, e.maxTokens)
 	if len(dst)-start <= 2 {
-		return dst[:start] // nothing between the special tokens
+		return dst[:start] // only the two special tokens
 	}
 	return dst
 }
 
-// Run implements embeddings.Model.
+// Run implements embeddings.Model. After Close it returns ErrClosed.
 func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) error {
 	if len(batch) == 0 {
 		return nil
@@ -180,16 +189,19 @@ func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) err
 	case s := <-e.idleSessions:
 		defer func() { e.idleSessions <- s }()
 		return s.run(ctx, batch, out)
+	case <-e.closed:
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// encodeBatchSize is how many texts Vectors runs at once.
+// encodeBatchSize is how many texts Encode runs at once.
 const encodeBatchSize = 16
 
-// Encode encodes any number of tokenized texts, those of about one length together, and gives their unit vectors; nil for a
-// text without tokens. It is for work that nobody waits for: package embeddings serves requests.
+// Encode encodes any number of tokenized texts and returns their unit vectors, nil for a text
+// without tokens. It batches texts of similar length, so that little is padded. It is for
+// background work; package embeddings serves requests.
 func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, error) {
 	var order []int
 	for i := range texts {
@@ -199,21 +211,22 @@ func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, err
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return len(texts[a]) - len(texts[b]) })
 	out := make([][]float32, len(texts))
-	for part := range slices.Chunk(order, encodeBatchSize) {
+	for indices := range slices.Chunk(order, encodeBatchSize) {
 		var batch [][]int32
-		var into [][]float32
-		for _, i := range part {
+		var vectors [][]float32
+		for _, i := range indices {
 			out[i] = make([]float32, e.dim)
-			batch, into = append(batch, texts[i]), append(into, out[i])
+			batch, vectors = append(batch, texts[i]), append(vectors, out[i])
 		}
-		if err := e.Run(ctx, batch, into); err != nil {
+		if err := e.Run(ctx, batch, vectors); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-// lengthBuckets are the padded lengths: fine steps where most titles are, so that little is padded.
+// lengthBuckets are the lengths that texts are padded to. The steps are small where most titles
+// are, so that little is padded.
 var lengthBuckets = []int{8, 12, 16, 24, 32, 48, 64, 96, 128}
 
 // Bucket implements embeddings.Model.
@@ -235,8 +248,9 @@ func (e *Encoder) MaxTokens() int { return e.maxTokens }
 // Parallel implements embeddings.Model.
 func (e *Encoder) Parallel() int { return len(e.allSessions) }
 
-// Padded tokens of one run: on a CPU a quantised model gains nothing from more, and loses once the
-// batch leaves the cache; fp32 gains up to about twice that; a GPU wants to be filled.
+// Padded tokens of one run. On a CPU, a quantised model gains nothing from larger batches, and
+// loses once the batch exceeds the cache. An fp32 model gains up to about twice that size. A GPU
+// needs large batches to be busy.
 const (
 	batchTokensInt8 = 256
 	batchTokensFP32 = 512
@@ -257,7 +271,7 @@ func (e *Encoder) BatchTokens() int {
 // Digest implements embeddings.Model.
 func (e *Encoder) Digest() string { return e.digest }
 
-// Device says where the encoder runs: cpu or cuda:N.
+// Device returns where the encoder runs: cpu or cuda:N.
 func (e *Encoder) Device() string {
 	if e.device.cuda {
 		return fmt.Sprintf("cuda:%d", e.device.index)
@@ -265,12 +279,23 @@ func (e *Encoder) Device() string {
 	return "cpu"
 }
 
-// FallbackReason says why the encoder runs on the CPU although a GPU was asked for, "" if it does not.
+// FallbackReason returns why the encoder runs on the CPU although a GPU was asked for, "" if it
+// does not.
 func (e *Encoder) FallbackReason() string { return e.fallbackReason }
 
-// Close frees the sessions. No Run may be under way.
+// Close waits for the runs in progress and frees the sessions. Later runs, and runs that wait for a
+// session, return ErrClosed. Calls after the first have no effect.
 func (e *Encoder) Close() {
-	for _, s := range e.allSessions {
+	e.closeOnce.Do(func() {
+		close(e.closed)
+		e.destroySessions()
+	})
+}
+
+// destroySessions frees all sessions, each as soon as it is idle.
+func (e *Encoder) destroySessions() {
+	for range e.allSessions {
+		s := <-e.idleSessions
 		s.destroy()
 	}
 	e.allSessions = nil

@@ -12,8 +12,11 @@ import (
 	"strings"
 )
 
-// EncoderFiles are all that makes an encoder: what is in its folder's model.onnx and tokenizer.json, and what
-// sentence-transformers' own files say where they are present. Nothing is changed once it is made.
+// defaultMaxTokens is the longest text in tokens where neither options nor encoder say less.
+const defaultMaxTokens = 128
+
+// EncoderFiles is everything that defines an encoder: the contents of model.onnx and tokenizer.json,
+// and the settings of the sentence-transformers files where those exist. It is immutable.
 type EncoderFiles struct {
 	Model, Tokenizer []byte
 	Pooling          string // "mean" or "cls"
@@ -21,7 +24,7 @@ type EncoderFiles struct {
 	Prompt           string // put before every text
 }
 
-// sentence-transformers' files, the parts that matter here.
+// The files of sentence-transformers, reduced to the keys that are used here.
 type poolingFile struct {
 	CLS  bool `json:"pooling_mode_cls_token"`
 	Mean bool `json:"pooling_mode_mean_tokens"`
@@ -37,48 +40,59 @@ type promptsFile struct {
 	Default string            `json:"default_prompt_name"`
 }
 
-// ReadEncoderFiles reads the encoder in dir. Texts are cut at maxTokens (0 = 128), or where the encoder says, if that is less.
+// ReadEncoderFiles reads the encoder in dir. Texts are cut at maxTokens (0 = 128), or at the
+// encoder's own limit if that is lower.
 func ReadEncoderFiles(dir string, maxTokens int) (*EncoderFiles, error) {
 	if maxTokens == 0 {
-		maxTokens = 128
+		maxTokens = defaultMaxTokens
 	}
 	f := &EncoderFiles{Pooling: "mean", MaxTokens: maxTokens}
 	var err error
-	if f.Model, err = readInside(dir, "model.onnx"); err != nil {
+	if f.Model, err = readRegular(dir, "model.onnx"); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w; run make build, or relish encoder pull NAME", dir, err)
 	}
-	if f.Tokenizer, err = readInside(dir, "tokenizer.json"); err != nil {
+	if f.Tokenizer, err = readRegular(dir, "tokenizer.json"); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w", dir, err)
 	}
+	if err := f.readSettings(dir); err != nil {
+		return nil, fmt.Errorf("encoder %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// readSettings reads the sentence-transformers files that exist.
+func (f *EncoderFiles) readSettings(dir string) error {
 	var pooling poolingFile
-	if found, err := readJSON(dir, "1_Pooling/config.json", &pooling); err != nil {
-		return nil, err
-	} else if found {
+	found, err := readJSON(dir, "1_Pooling/config.json", &pooling)
+	if err != nil {
+		return err
+	}
+	if found {
 		switch {
 		case pooling.CLS && !pooling.Mean && !pooling.Max:
 			f.Pooling = "cls"
 		case pooling.Mean && !pooling.CLS && !pooling.Max:
 		default:
-			return nil, fmt.Errorf("encoder %s: its pooling is neither mean nor cls alone, which is not supported", dir)
+			return errors.New("1_Pooling/config.json: only mean pooling and cls pooling are supported, each alone; use another encoder")
 		}
 	}
 	var bert bertFile
 	if _, err := readJSON(dir, "sentence_bert_config.json", &bert); err != nil {
-		return nil, err
+		return err
 	}
 	if bert.MaxSeqLength > 0 {
 		f.MaxTokens = min(f.MaxTokens, bert.MaxSeqLength)
 	}
 	var prompts promptsFile
 	if _, err := readJSON(dir, "config_sentence_transformers.json", &prompts); err != nil {
-		return nil, err
+		return err
 	}
 	f.Prompt = prompts.Prompts[prompts.Default]
-	return f, nil
+	return nil
 }
 
-// readInside reads a file that must be a regular file of the folder itself: a link could lead out of it.
-func readInside(dir, name string) ([]byte, error) {
+// readRegular reads a file that must be a regular file of the folder: a link could lead outside.
+func readRegular(dir, name string) ([]byte, error) {
 	path := filepath.Join(dir, name)
 	st, err := os.Lstat(path)
 	if err != nil {
@@ -90,8 +104,9 @@ func readInside(dir, name string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
+// readJSON decodes a file of the folder, and reports whether the file exists.
 func readJSON(dir, name string, into any) (found bool, err error) {
-	data, err := readInside(dir, filepath.FromSlash(name))
+	data, err := readRegular(dir, filepath.FromSlash(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -99,22 +114,26 @@ func readJSON(dir, name string, into any) (found bool, err error) {
 		err = json.Unmarshal(data, into)
 	}
 	if err != nil {
-		return false, fmt.Errorf("encoder %s: %s: %w", dir, name, err)
+		return false, fmt.Errorf("%s: %w", name, err)
 	}
 	return true, nil
 }
 
-// Digest names, by its SHA-256, everything that decides a vector.
+// Digest returns the SHA-256, in hex, of everything that a vector depends on. Encoders with the
+// same digest give the same vectors.
 func (f *EncoderFiles) Digest() string {
+	settings := fmt.Sprintf("%s|%d|%s", f.Pooling, f.MaxTokens, f.Prompt)
 	d := sha256.New()
-	for _, part := range [][]byte{f.Model, f.Tokenizer, []byte(fmt.Sprintf("%s|%d|%s", f.Pooling, f.MaxTokens, f.Prompt))} {
+	for _, part := range [][]byte{f.Model, f.Tokenizer, []byte(settings)} {
 		fmt.Fprintf(d, "%d|", len(part))
 		d.Write(part)
 	}
 	return hex.EncodeToString(d.Sum(nil))
 }
 
-// IsQuantised tells a quantised model by the operators that only such a model has.
+// IsQuantised reports whether the model is quantised. It looks for operators that only quantised
+// models have.
 func (f *EncoderFiles) IsQuantised() bool {
-	return strings.Contains(string(f.Model), "MatMulInteger") || strings.Contains(string(f.Model), "QLinearMatMul")
+	model := string(f.Model)
+	return strings.Contains(model, "MatMulInteger") || strings.Contains(model, "QLinearMatMul")
 }

@@ -53,9 +53,9 @@ func encode(t testing.TB, e *Encoder, texts ...string) [][]float32 {
 	return out
 }
 
-// The similarities of three sentences as the model's card publishes them for fp32, and as measured
-// for the quantised one, whose activations are quantised over the batch, with other instructions on
-// other processors: it moves by up to 0.03.
+// The similarities of three sentences: as the model card publishes them for fp32, and as measured for
+// the quantised model. The latter move by up to 0.03, since activations are quantised over the batch
+// and processors have different instructions.
 func TestPublishedSimilarities(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -115,7 +115,7 @@ func TestEmptyAndTooLong(t *testing.T) {
 		}
 	}
 	if err := e.Run(t.Context(), [][]int32{{}}, [][]float32{nil}); err == nil {
-		t.Error("an empty row was run")
+		t.Error("an empty row was accepted")
 	}
 	if ids := e.Tokenize(nil, strings.Repeat("word ", 5000)); len(ids) != e.MaxTokens() {
 		t.Errorf("%d tokens", len(ids))
@@ -135,7 +135,7 @@ func TestCancel(t *testing.T) {
 	if err := e.Run(ctx, [][]int32{e.Tokenize(nil, "x y z")}, out); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	// All sessions taken: a caller with a deadline does not wait beyond it.
+	// All sessions are in use: a caller waits no longer than its deadline.
 	var held []*session
 	for range e.Parallel() {
 		held = append(held, <-e.idleSessions)
@@ -146,7 +146,42 @@ func TestCancel(t *testing.T) {
 	for _, s := range held {
 		e.idleSessions <- s
 	}
-	encode(t, e, "works again")
+	encode(t, e, "the encoder works again")
+}
+
+// Close waits for the runs in progress, and for runs that wait for a session it is an error.
+func TestCloseEncoderDuringRuns(t *testing.T) {
+	rt := start(t)
+	before := rt.OpenSessions()
+	e := encoder(t, filepath.Join(cache, "encoder", "int8"), EncoderOptions{Device: "cpu", Sessions: 2})
+	if n := rt.OpenSessions(); n != before+2 {
+		t.Errorf("%d sessions are open, want %d", n, before+2)
+	}
+	ids := e.Tokenize(nil, "a sailing boat")
+	started := make(chan struct{}, 4)
+	var runs sync.WaitGroup
+	for range 4 {
+		runs.Go(func() {
+			for n := 0; ; n++ {
+				err := e.Run(context.Background(), [][]int32{ids}, [][]float32{make([]float32, e.Dim())})
+				if n == 0 {
+					started <- struct{}{}
+				}
+				if err != nil {
+					if !errors.Is(err, ErrClosed) {
+						t.Error(err)
+					}
+					return
+				}
+			}
+		})
+	}
+	<-started
+	e.Close()
+	runs.Wait()
+	if n := rt.OpenSessions(); n != before {
+		t.Errorf("%d sessions are open, %d were before", n, before)
+	}
 }
 
 func TestDevice(t *testing.T) {
@@ -157,19 +192,19 @@ func TestDevice(t *testing.T) {
 	}
 	for _, in := range []string{"gpu", "cuda:x", "cuda:-1", "cpu:1"} {
 		if _, err := parseDevice(in); err == nil {
-			t.Errorf("%q was taken", in)
+			t.Errorf("%q was accepted", in)
 		}
 	}
 	e := encoder(t, filepath.Join(cache, "encoder", "int8"), EncoderOptions{Device: "cuda"})
 	if e.Device() == "cpu" && !strings.Contains(e.FallbackReason(), cudaLibrary) {
-		t.Errorf("the fallback's reason is %q", e.FallbackReason())
+		t.Errorf("the fallback reason is %q", e.FallbackReason())
 	}
 	if e := int8Encoder(t); e.FallbackReason() != "" {
-		t.Errorf("cpu was asked for, fallback %q", e.FallbackReason())
+		t.Errorf("the device is cpu, fallback reason %q", e.FallbackReason())
 	}
 }
 
-// copyEncoder copies the real encoder's small files and puts the given model in.
+// copyEncoder returns a folder with the real encoder's tokenizer, the given model and more files.
 func copyEncoder(t *testing.T, model []byte, more map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -222,12 +257,12 @@ func TestFolderFiles(t *testing.T) {
 		t.Errorf("%+v, %v", plain, err)
 	}
 	if _, err := ReadEncoderFiles(copyEncoder(t, []byte("x"), map[string]string{"1_Pooling/config.json": `{"pooling_mode_max_tokens":true}`}), 128); err == nil {
-		t.Error("max pooling was taken")
+		t.Error("max pooling was accepted")
 	}
 }
 
-// nanModel is a tiny model whose output is 0/0 everywhere: it casts the mask to float, subtracts it from
-// itself and divides that by itself, with a last axis of one.
+// nanModel returns a tiny model whose output is 0/0 everywhere. It casts the mask to float, subtracts
+// it from itself and divides the result by itself; the last axis has size 1.
 func nanModel() []byte {
 	msg := func(fields ...[]byte) (b []byte) {
 		for _, f := range fields {

@@ -5,48 +5,52 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"unsafe"
 
 	ort "github.com/yalue/onnxruntime_go"
 )
 
-// GraphOptions say how a graph runs. The zero value runs it on the CPU with a thread per core.
+// GraphOptions say how a graph runs. The zero value runs it on the CPU with one thread per core.
 type GraphOptions struct {
-	// Inputs and Outputs name what Run takes and fills, in its order. nil: all that the graph has, in the
-	// graph's order, which costs loading it twice.
+	// Inputs and Outputs are the names of what Run takes and fills, in its order. nil: all that the
+	// graph has, in the graph's order; the model is then parsed twice.
 	Inputs, Outputs []string
 	Threads         int    // of one Run on the CPU; 0 = GOMAXPROCS
-	Device          string // cpu (also ""), cuda, cuda:N; there is no fallback
+	Device          string // cpu (also "" and auto), cuda or cuda:N; there is no fallback
 	GPUMemLimit     int64  // bytes, 0 = no limit
 }
 
-// Graph is any ONNX graph, loaded. It is safe for concurrent use.
+// Graph is a loaded ONNX graph of any kind. It is safe for concurrent use. The owner closes it.
 type Graph struct {
 	inputs, outputs []string
-	ort             *ort.DynamicAdvancedSession
+
+	running sync.RWMutex // held for reading by each Run, for writing by Close
+	ort     *ort.DynamicAdvancedSession
 }
 
-// Tensor is one value of a Program: its shape and its elements in row-major order. Data is a slice of
-// float32, float64, bool or a sized integer type, with as many elements as Shape says. A tensor has at
-// least one axis and one element: what the graph holds as a scalar must pass its border as [1].
+// Tensor is one input or output of a Graph: its shape and its elements in row-major order.
+//
+// Data is a slice of float32, float64, bool or a sized integer type, with as many elements as Shape
+// says. A tensor has at least one axis and one element; a scalar of the graph is passed as [1].
 type Tensor struct {
 	Shape []int64
 	Data  any
 }
 
-// LoadGraph loads an ONNX model from its bytes, which are not kept.
+// LoadGraph loads an ONNX model from its bytes, which are not kept. The caller closes the graph.
 func (rt *Runtime) LoadGraph(model []byte, opt GraphOptions) (*Graph, error) {
 	d, err := graphDevice(rt, opt.Device)
 	if err != nil {
 		return nil, err
 	}
-	p := &Graph{inputs: opt.Inputs, outputs: opt.Outputs}
-	if p.inputs == nil || p.outputs == nil {
-		if err := p.inspect(model); err != nil {
+	g := &Graph{inputs: opt.Inputs, outputs: opt.Outputs}
+	if g.inputs == nil || g.outputs == nil {
+		if err := g.inspect(model); err != nil {
 			return nil, fmt.Errorf("onnx: reading the graph: %w", err)
 		}
 	}
-	if len(p.inputs) == 0 || len(p.outputs) == 0 {
+	if len(g.inputs) == 0 || len(g.outputs) == 0 {
 		return nil, errors.New("onnx: a graph needs at least one input and one output; give a constant graph an unused input")
 	}
 	threads := opt.Threads
@@ -58,54 +62,62 @@ func (rt *Runtime) LoadGraph(model []byte, opt GraphOptions) (*Graph, error) {
 		return nil, err
 	}
 	defer so.Destroy()
-	if p.ort, err = ort.NewDynamicAdvancedSessionWithONNXData(model, p.inputs, p.outputs, so); err != nil {
+	if g.ort, err = openNative(model, g.inputs, g.outputs, so); err != nil {
 		return nil, fmt.Errorf("onnx: loading the graph: %w", err)
 	}
-	return p, nil
+	return g, nil
 }
 
-// graphDevice reads a device that must be there if it is named.
+// graphDevice parses a device name. A GPU that is named must exist.
 func graphDevice(rt *Runtime, name string) (device, error) {
 	if name == "" || name == "auto" {
 		return device{}, nil
 	}
 	d, err := parseDevice(name)
 	if err == nil && d.cuda {
-		if err = rt.hasCUDA(); err != nil {
+		if err = rt.checkCUDA(); err != nil {
 			err = fmt.Errorf("onnx: no GPU: %w", err)
 		}
 	}
 	return d, err
 }
 
-func (p *Graph) inspect(model []byte) error {
+func (g *Graph) inspect(model []byte) error {
 	ins, outs, err := ort.GetInputOutputInfoWithONNXData(model)
 	if err != nil {
 		return err
 	}
-	p.inputs, p.outputs = nil, nil
+	g.inputs, g.outputs = nil, nil
 	for _, in := range ins {
-		p.inputs = append(p.inputs, in.Name)
+		g.inputs = append(g.inputs, in.Name)
 	}
 	for _, out := range outs {
-		p.outputs = append(p.outputs, out.Name)
+		g.outputs = append(g.outputs, out.Name)
 	}
 	return nil
 }
 
-// Inputs names what Run takes, in its order. The slice is the program's own.
-func (p *Graph) Inputs() []string { return p.inputs }
+// Inputs returns the names of what Run takes, in its order. The caller must not change the slice.
+func (g *Graph) Inputs() []string { return g.inputs }
 
-// Outputs names what Run fills, in its order. The slice is the program's own.
-func (p *Graph) Outputs() []string { return p.outputs }
+// Outputs returns the names of what Run fills, in its order. The caller must not change the slice.
+func (g *Graph) Outputs() []string { return g.outputs }
 
-// Run runs the graph over in and writes its results into out, both aligned with Inputs and Outputs. The
-// slices are used in place, without a copy, and must not be touched until Run returns; no input may
-// share memory with an output. An output whose shape is not what the graph gives is an error. When ctx
-// ends, Run stops at the next operator with its error.
-func (p *Graph) Run(ctx context.Context, in, out []Tensor) error {
-	if len(in) != len(p.inputs) || len(out) != len(p.outputs) {
-		return fmt.Errorf("onnx: %d inputs and %d outputs given; the graph has %d and %d", len(in), len(out), len(p.inputs), len(p.outputs))
+// Run runs the graph on in and writes its results into out. Both are aligned with Inputs and
+// Outputs.
+//
+// The slices are used in place, without a copy, and must not be touched until Run returns. No input
+// may share memory with an output. An output whose shape differs from the graph's is an error. When
+// ctx ends, Run stops at the next operator with its error. After Close it returns ErrClosed.
+func (g *Graph) Run(ctx context.Context, in, out []Tensor) error {
+	if len(in) != len(g.inputs) || len(out) != len(g.outputs) {
+		return fmt.Errorf("onnx: %d inputs and %d outputs given; the graph has %d and %d",
+			len(in), len(out), len(g.inputs), len(g.outputs))
+	}
+	g.running.RLock()
+	defer g.running.RUnlock()
+	if g.ort == nil {
+		return ErrClosed
 	}
 	var pins runtime.Pinner
 	defer pins.Unpin()
@@ -115,60 +127,62 @@ func (p *Graph) Run(ctx context.Context, in, out []Tensor) error {
 			_ = v.Destroy()
 		}
 	}()
-	wrap := func(kind string, names []string, ts []Tensor) ([]ort.Value, error) {
-		for i := range ts {
-			v, err := ts[i].wrap(&pins)
+	wrap := func(kind string, names []string, tensors []Tensor) ([]ort.Value, error) {
+		for i := range tensors {
+			v, err := tensors[i].wrap(&pins)
 			if err != nil {
 				return nil, fmt.Errorf("onnx: %s %s: %w", kind, names[i], err)
 			}
 			values = append(values, v)
 		}
-		return values[len(values)-len(ts):], nil
+		return values[len(values)-len(tensors):], nil
 	}
-	inputs, err := wrap("input", p.inputs, in)
+	inputs, err := wrap("input", g.inputs, in)
 	if err != nil {
 		return err
 	}
-	outputs, err := wrap("output", p.outputs, out)
+	outputs, err := wrap("output", g.outputs, out)
 	if err != nil {
 		return err
 	}
-	return runUntil(ctx, p.ort, inputs, outputs)
+	return runUntil(ctx, g.ort, inputs, outputs)
 }
 
-// Close frees the graph. No Run may be under way.
-func (p *Graph) Close() {
-	if p.ort != nil {
-		_ = p.ort.Destroy()
-		p.ort = nil
+// Close waits for the runs in progress and frees the graph. Calls after the first have no effect.
+func (g *Graph) Close() {
+	g.running.Lock()
+	defer g.running.Unlock()
+	if g.ort != nil {
+		closeNative(g.ort)
+		g.ort = nil
 	}
 }
 
-// wrap makes a runtime value over the tensor's own memory, which pins holds in place.
+// wrap returns a native value on the tensor's own memory. pins keeps that memory in place.
 func (t *Tensor) wrap(pins *runtime.Pinner) (ort.Value, error) {
 	size := int64(1)
 	for _, d := range t.Shape {
 		if d < 1 {
-			return nil, fmt.Errorf("shape %v holds no element", t.Shape)
+			return nil, fmt.Errorf("the shape %v has no elements", t.Shape)
 		}
 		size *= d
 	}
 	if len(t.Shape) == 0 {
-		return nil, errors.New("a scalar cannot pass the graph's border; make it a [1]")
+		return nil, errors.New("a scalar cannot be passed; make its shape [1]")
 	}
 	elem, width, start, n := elementsOf(t.Data)
 	if width == 0 {
-		return nil, fmt.Errorf("elements of %T cannot be passed", t.Data)
+		return nil, fmt.Errorf("elements of type %T cannot be passed", t.Data)
 	}
 	if int64(n) != size {
-		return nil, fmt.Errorf("%d elements for shape %v", n, t.Shape)
+		return nil, fmt.Errorf("the tensor has %d elements, its shape is %v", n, t.Shape)
 	}
 	pins.Pin(start)
 	return ort.NewCustomDataTensor(ort.Shape(t.Shape), unsafe.Slice((*byte)(start), n*width), elem)
 }
 
-// elementsOf gives a slice's element type and width in bytes, 0 for a type that the runtime does not know, and
-// where its elements are.
+// elementsOf returns a slice's element type, element width in bytes, first element and length. The
+// width is 0 for a type that the runtime does not know.
 func elementsOf(data any) (elem ort.TensorElementDataType, width int, start unsafe.Pointer, n int) {
 	switch s := data.(type) {
 	case []float32:

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// sumModel adds two float vectors of any length and, besides, negates a condition: a graph with two outputs
-// and two types of elements.
+// sumModel returns a graph that adds two float vectors of any length and negates a condition. It has
+// two outputs and two element types.
 func sumModel() []byte {
 	field := func(b []byte, n protowire.Number, v ...[]byte) []byte {
 		for _, part := range v {
@@ -40,16 +41,16 @@ func sumModel() []byte {
 	return field(field(num(1, 10), 7, graph), 8, num(2, 21))
 }
 
-func TestProgram(t *testing.T) {
-	p, err := start(t).LoadGraph(sumModel(), GraphOptions{Threads: 1})
+func TestGraph(t *testing.T) {
+	g, err := start(t).LoadGraph(sumModel(), GraphOptions{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
-	if got := strings.Join(append(p.Inputs(), p.Outputs()...), " "); got != "x y yes sum no" {
+	defer g.Close()
+	if got := strings.Join(append(g.Inputs(), g.Outputs()...), " "); got != "x y yes sum no" {
 		t.Errorf("inputs and outputs: %s", got)
 	}
-	for _, n := range []int64{1, 3} { // another length on each run
+	for _, n := range []int64{1, 3} { // each run may have another length
 		vec := func(v float32) Tensor {
 			data := make([]float32, n)
 			for i := range data {
@@ -65,7 +66,7 @@ func TestProgram(t *testing.T) {
 			return Tensor{Shape: []int64{n}, Data: data}
 		}
 		sum, no := vec(0), flags(true)
-		if err := p.Run(t.Context(), []Tensor{vec(1), vec(10), flags(true)}, []Tensor{sum, no}); err != nil {
+		if err := g.Run(t.Context(), []Tensor{vec(1), vec(10), flags(true)}, []Tensor{sum, no}); err != nil {
 			t.Fatal(err)
 		}
 		for i := range n {
@@ -76,13 +77,13 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-func TestProgramRefuses(t *testing.T) {
+func TestGraphRefuses(t *testing.T) {
 	rt := start(t)
-	p, err := rt.LoadGraph(sumModel(), GraphOptions{Threads: 1})
+	g, err := rt.LoadGraph(sumModel(), GraphOptions{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	defer g.Close()
 	one, yes := Tensor{Shape: []int64{1}, Data: []float32{1}}, Tensor{Shape: []int64{1}, Data: []bool{true}}
 	out := []Tensor{{Shape: []int64{1}, Data: make([]float32, 1)}, {Shape: []int64{1}, Data: make([]bool, 1)}}
 	for _, c := range []struct {
@@ -92,21 +93,21 @@ func TestProgramRefuses(t *testing.T) {
 	}{
 		{"too few outputs", "1 outputs", one, out[:1]},
 		{"a scalar", "[1]", Tensor{Data: []float32{1}}, out},
-		{"no element", "no element", Tensor{Shape: []int64{0}, Data: []float32{}}, out},
-		{"a wrong count", "2 elements", Tensor{Shape: []int64{1}, Data: []float32{1, 2}}, out},
-		{"a type that is none", "string", Tensor{Shape: []int64{1}, Data: []string{"a"}}, out},
+		{"no element", "no elements", Tensor{Shape: []int64{0}, Data: []float32{}}, out},
+		{"a wrong count", "has 2 elements", Tensor{Shape: []int64{1}, Data: []float32{1, 2}}, out},
+		{"an unsupported type", "string", Tensor{Shape: []int64{1}, Data: []string{"a"}}, out},
 		{"another type", "input", Tensor{Shape: []int64{1}, Data: []int64{1}}, out},
 		{"an output of another shape", "shape", one, []Tensor{{Shape: []int64{2}, Data: make([]float32, 2)}, out[1]}},
 	} {
-		err := p.Run(t.Context(), []Tensor{c.x, one, yes}, c.out)
+		err := g.Run(t.Context(), []Tensor{c.x, one, yes}, c.out)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", c.name, err, c.want)
 		}
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := p.Run(ended, []Tensor{one, one, yes}, out); !errors.Is(err, context.Canceled) {
-		t.Errorf("after the end of the context: %v", err)
+	if err := g.Run(ended, []Tensor{one, one, yes}, out); !errors.Is(err, context.Canceled) {
+		t.Errorf("with an ended context: %v", err)
 	}
 	for _, c := range []struct {
 		want  string
@@ -118,8 +119,51 @@ func TestProgramRefuses(t *testing.T) {
 		{"unknown", sumModel(), GraphOptions{Device: "tpu"}},
 		{"no GPU", sumModel(), GraphOptions{Device: "cuda"}},
 	} {
-		if p, err := rt.LoadGraph(c.model, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("got %v, %v, want an error with %q", p, err, c.want)
+		if g, err := rt.LoadGraph(c.model, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, %v, want an error with %q", g, err, c.want)
 		}
+	}
+}
+
+// Close waits for the runs in progress; later runs fail, and nothing crashes.
+func TestCloseDuringRuns(t *testing.T) {
+	rt := start(t)
+	before := rt.OpenSessions()
+	for range 20 {
+		g, err := rt.LoadGraph(sumModel(), GraphOptions{Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		started := make(chan struct{}, 4)
+		var runs sync.WaitGroup
+		for range 4 {
+			runs.Go(func() {
+				one := Tensor{Shape: []int64{1}, Data: []float32{1}}
+				yes := Tensor{Shape: []int64{1}, Data: []bool{true}}
+				for n := 0; ; n++ {
+					out := []Tensor{
+						{Shape: []int64{1}, Data: make([]float32, 1)},
+						{Shape: []int64{1}, Data: make([]bool, 1)},
+					}
+					err := g.Run(context.Background(), []Tensor{one, one, yes}, out)
+					if n == 0 {
+						started <- struct{}{}
+					}
+					if err != nil {
+						if !errors.Is(err, ErrClosed) {
+							t.Error(err)
+						}
+						return
+					}
+				}
+			})
+		}
+		<-started
+		g.Close()
+		g.Close()
+		runs.Wait()
+	}
+	if n := rt.OpenSessions(); n != before {
+		t.Errorf("%d sessions are open, %d were before", n, before)
 	}
 }

@@ -1,34 +1,45 @@
-// Package onnx runs text encoders (Encoder), and any other graph (Program), on ONNX Runtime. It is the only
-// package that imports the runtime's wrapper, whose objects live outside Go's heap and must be destroyed
-// by hand.
+// Package onnx runs text encoders (Encoder) and other ONNX graphs (Graph) on ONNX Runtime. It is
+// the only package that imports the runtime's Go wrapper.
 //
-// On a CPU each of an encoder's sessions has one thread and there are as many sessions as cores: that serves concurrent
-// requests better than one session with many threads, and spinning threads would take the cores from
-// everything else.
+// Sessions of the runtime live outside Go's heap. Whoever opens an Encoder or a Graph closes it;
+// the garbage collector never does. Close waits for the runs in progress, so a session cannot be
+// used after it was freed. Runtime.OpenSessions counts the sessions that are still open.
+//
+// On a CPU, an encoder has one session per core, and each session has one thread. That serves
+// concurrent requests better than one session with many threads. The threads do not spin: spinning
+// threads would take the cores from everything else.
+//
+// The package starts no goroutines of its own.
 package onnx
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	ort "github.com/yalue/onnxruntime_go"
 )
 
-// Runtime is the started ONNX Runtime of this process.
+// ErrClosed is returned by a run of an Encoder or a Graph that was closed.
+var ErrClosed = errors.New("onnx: the session is closed")
+
+// Runtime is the ONNX Runtime of this process. It is safe for concurrent use.
 type Runtime struct{ dir string }
 
+// loadedRuntime is the library that Start has loaded.
 var loadedRuntime struct {
 	sync.Mutex
 	path string
 }
 
-// Start loads the runtime library, once in a process: a second call with the same path gives the same
-// runtime, one with another path fails. It is never unloaded: that can hang, and the process's end
-// frees all.
+// Start loads the runtime library. It is loaded once in a process: a second call with the same path
+// returns the same runtime, a call with another path fails. The library is never unloaded, since
+// that can hang; the end of the process frees everything.
 func Start(libraryPath string) (*Runtime, error) {
 	loadedRuntime.Lock()
 	defer loadedRuntime.Unlock()
@@ -37,13 +48,15 @@ func Start(libraryPath string) (*Runtime, error) {
 		return rt, nil
 	}
 	if loadedRuntime.path != "" {
-		return nil, fmt.Errorf("onnx: the runtime is already loaded from %s", loadedRuntime.path)
+		return nil, fmt.Errorf("onnx: cannot load %s: this process has already loaded %s",
+			libraryPath, loadedRuntime.path)
 	}
 	if _, err := os.Stat(libraryPath); err != nil {
 		return nil, fmt.Errorf("onnx: no runtime library: %w; run make build, or name its folder with --assets", err)
 	}
-	// The published library reports its use to its makers, from the moment it starts and with an id that it
-	// leaves in the home folder, unless this is set before. The wrapper's DisableTelemetry comes too late.
+	// The published library sends usage data to its makers as soon as it starts, with an id that it
+	// stores in the home folder, unless this variable is set before. The wrapper's DisableTelemetry
+	// comes too late.
 	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
 		return nil, fmt.Errorf("onnx: %w", err)
 	}
@@ -55,11 +68,36 @@ func Start(libraryPath string) (*Runtime, error) {
 	return rt, nil
 }
 
+// openSessions counts the native sessions of the process.
+var openSessions atomic.Int64
+
+// OpenSessions returns how many native sessions the process has open: those of encoders and graphs
+// that were loaded and are not closed yet.
+func (rt *Runtime) OpenSessions() int { return int(openSessions.Load()) }
+
+// openNative loads a model from its bytes into a native session. The caller closes it with
+// closeNative. Loading from bytes rather than from a path makes sure that the bytes that were
+// hashed are the bytes that run.
+func openNative(
+	model []byte, inputs, outputs []string, options *ort.SessionOptions,
+) (*ort.DynamicAdvancedSession, error) {
+	s, err := ort.NewDynamicAdvancedSessionWithONNXData(model, inputs, outputs, options)
+	if err == nil {
+		openSessions.Add(1)
+	}
+	return s, err
+}
+
+func closeNative(s *ort.DynamicAdvancedSession) {
+	_ = s.Destroy()
+	openSessions.Add(-1)
+}
+
 // device is a parsed --device.
 type device struct {
 	cuda     bool
 	index    int
-	explicit bool // asked for by name, not by auto
+	explicit bool // named by the user, not chosen by auto
 }
 
 // parseDevice reads auto, cpu, cuda or cuda:N.
@@ -79,19 +117,19 @@ func parseDevice(s string) (device, error) {
 	return device{}, fmt.Errorf("device %q is unknown; it is auto, cpu, cuda or cuda:N", s)
 }
 
-// cudaLibrary is the file beside the runtime library without which there is no GPU.
+// cudaLibrary is the file beside the runtime library that GPU support needs.
 const cudaLibrary = "libonnxruntime_providers_cuda.so"
 
-// hasCUDA says why a GPU cannot be used, nil if it may.
-func (rt *Runtime) hasCUDA() error {
+// checkCUDA returns why a GPU cannot be used, nil if it may work.
+func (rt *Runtime) checkCUDA() error {
 	if _, err := os.Stat(filepath.Join(rt.dir, cudaLibrary)); err != nil {
-		return fmt.Errorf("%s is not beside the runtime library", cudaLibrary)
+		return fmt.Errorf("%s is not in %s, beside the runtime library", cudaLibrary, rt.dir)
 	}
 	return nil
 }
 
-// newSessionOptions makes a session's options for the device, with so many threads of its own on a CPU; the caller
-// destroys them.
+// newSessionOptions returns the options of a session on the device. On a CPU, the session has the
+// given number of threads. The caller destroys the options.
 func newSessionOptions(d device, threads int, opt *EncoderOptions) (_ *ort.SessionOptions, err error) {
 	so, err := ort.NewSessionOptions()
 	if err != nil {
@@ -125,7 +163,10 @@ func addCUDA(so *ort.SessionOptions, d device, opt *EncoderOptions) error {
 		return err
 	}
 	defer cuda.Destroy()
-	set := map[string]string{"device_id": strconv.Itoa(d.index), "arena_extend_strategy": "kSameAsRequested"}
+	set := map[string]string{
+		"device_id":             strconv.Itoa(d.index),
+		"arena_extend_strategy": "kSameAsRequested",
+	}
 	if opt.ArenaExtendStrategy != "" {
 		set["arena_extend_strategy"] = opt.ArenaExtendStrategy
 	}

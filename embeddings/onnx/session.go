@@ -10,20 +10,20 @@ import (
 	ort "github.com/yalue/onnxruntime_go"
 )
 
-// The names of a BERT-family model's inputs.
+// Names of the inputs of BERT-family models.
 const (
 	inputIDs   = "input_ids"
 	inputMask  = "attention_mask"
 	inputTypes = "token_type_ids"
 )
 
-// session is one session with its own buffers, used by one goroutine at a time.
+// session is one native session of an encoder with its own buffers. One goroutine uses it at a time.
 type session struct {
 	encoder *Encoder
 	ort     *ort.DynamicAdvancedSession
 	ids     []int64
-	mask    []int64 // attention mask
-	types   []int64 // token types: all zero
+	mask    []int64
+	types   []int64 // token types, all zero
 	output  []float32
 }
 
@@ -33,17 +33,16 @@ func newSession(e *Encoder, d device, opt *EncoderOptions) (*session, error) {
 		return nil, err
 	}
 	defer so.Destroy()
-	// From bytes rather than from the path: what was hashed is what is loaded.
-	s, err := ort.NewDynamicAdvancedSessionWithONNXData(e.files.Model, e.inputs, []string{e.output}, so)
+	s, err := openNative(e.files.Model, e.inputs, []string{e.output}, so)
 	if err != nil {
 		return nil, err
 	}
 	return &session{encoder: e, ort: s}, nil
 }
 
-func (s *session) destroy() { _ = s.ort.Destroy() }
+func (s *session) destroy() { closeNative(s.ort) }
 
-// resize returns a slice of n elements, reusing buf's memory when it is enough.
+// resize returns a slice of n elements. It reuses the memory of buf if that is large enough.
 func resize[T any](buf []T, n int) []T {
 	if cap(buf) < n {
 		return make([]T, n)
@@ -51,7 +50,7 @@ func resize[T any](buf []T, n int) []T {
 	return buf[:n]
 }
 
-// run pads the batch, runs the model and pools.
+// run pads the batch, runs the model and writes the texts' unit vectors into out.
 func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) error {
 	length := 0
 	for _, ids := range batch {
@@ -76,6 +75,7 @@ func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) err
 	return nil
 }
 
+// fill writes the batch into the input buffers, each row padded with zeros to length.
 func (s *session) fill(batch [][]int32, length int) {
 	n := len(batch) * length
 	s.ids, s.mask, s.types = resize(s.ids, n), resize(s.mask, n), resize(s.types, n)
@@ -89,8 +89,8 @@ func (s *session) fill(batch [][]int32, length int) {
 	}
 }
 
-// execute runs the model over the buffers. The wrapper keeps pointers to them until the tensors are
-// destroyed, so they must not move before.
+// execute runs the model on the buffers. The wrapper keeps pointers to the buffers until the tensors
+// are destroyed, so the buffers must not be reallocated before.
 func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
 	var inputs []ort.Value
 	defer func() {
@@ -114,7 +114,7 @@ func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
 	return runUntil(ctx, s.ort, inputs, []ort.Value{output})
 }
 
-// runUntil runs the session and stops it when ctx ends.
+// runUntil runs the session and stops it when ctx ends. The error is ctx's error then.
 func runUntil(ctx context.Context, s *ort.DynamicAdvancedSession, inputs, outputs []ort.Value) error {
 	opts, err := ort.NewRunOptions()
 	if err != nil {
@@ -131,7 +131,7 @@ func runUntil(ctx context.Context, s *ort.DynamicAdvancedSession, inputs, output
 	})
 	err = s.RunWithOptions(inputs, outputs, opts)
 	if !stop() {
-		<-ended // Terminate is using opts, which are about to be destroyed
+		<-ended // Terminate still uses opts, which are about to be destroyed
 	}
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
@@ -139,9 +139,10 @@ func runUntil(ctx context.Context, s *ort.DynamicAdvancedSession, inputs, output
 	return err
 }
 
-var errNotFinite = errors.New("the model gave a value that is not finite")
+var errNotFinite = errors.New("the model gave a vector with a value that is not finite, or a zero vector")
 
-// pool makes row i's unit vector: the mean of its token states, or the first one.
+// pool writes the unit vector of row i into vec: the mean of its token states, or the first token
+// state with cls pooling.
 func (s *session) pool(i, tokens, length int, vec []float32) error {
 	dim := s.encoder.dim
 	switch {
