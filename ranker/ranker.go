@@ -334,6 +334,9 @@ type Model struct {
 	// Vectors returns vectors of the fine-tuned encoder that the model was trained with. nil: the
 	// model was trained with the pipeline's encoder.
 	Vectors Vectors
+	// Lifetime counts the model's users, see Acquire and Release. Copies of the model share it.
+	// nil: nothing of the model has to be closed.
+	Lifetime *Lifetime
 }
 
 // WithVectors returns a copy of the model that reads the given vectors.
