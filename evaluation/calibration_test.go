@@ -19,29 +19,32 @@ func TestReliability(t *testing.T) {
 	}
 	// {0.1, 0.2}: mean .15, none relevant; {0.8, 0.9}: mean .85, one of two.
 	for i, want := range []evaluation.Bin{{Predicted: 0.15, Observed: 0, N: 2}, {Predicted: 0.85, Observed: 0.5, N: 2}} {
-		if b := bins[i]; !near(b.Predicted, want.Predicted, 1e-12) || b.Observed != want.Observed || b.N != want.N || b.Low > b.Observed || b.High < b.Observed {
+		if b := bins[i]; !near(b.Predicted, want.Predicted, 1e-12) || b.Observed != want.Observed ||
+			b.N != want.N ||
+			b.Low > b.Observed ||
+			b.High < b.Observed {
 			t.Errorf("bin %d: %+v, want %+v", i, b, want)
 		}
 	}
 	if got := evaluation.CalibrationError(bins); !near(got, (2*0.15+2*0.35)/4, 1e-12) {
 		t.Errorf("ECE = %v", got)
 	}
-	for name, bad := range map[string][]float64{"above one": {1.5, 0, 0, 0}, "NaN": {math.NaN(), 0, 0, 0}, "too few": {0.5}} {
-		if _, err := evaluation.Reliability(bad, gains, 2); err == nil {
+	for name, invalid := range map[string][]float64{"above one": {1.5, 0, 0, 0}, "NaN": {math.NaN(), 0, 0, 0}, "too few": {0.5}} {
+		if _, err := evaluation.Reliability(invalid, gains, 2); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
 	if _, err := evaluation.Reliability(predicted, gains, 0); err == nil {
-		t.Error("no bins: no error")
+		t.Error("0 bins: no error")
 	}
 	if !math.IsNaN(evaluation.CalibrationError(nil)) {
-		t.Error("no bins have no calibration error")
+		t.Error("without bins the calibration error must be NaN")
 	}
 }
 
-// Bins hold every candidate once, rise, never split equal predictions, are no more than asked for, and
-// without ties differ in size by one at most.
-func TestBinsOfEqualMass(t *testing.T) {
+// Every candidate is in one bin. Predictions ascend from bin to bin, and equal predictions share a
+// bin. There are at most n bins; without ties their sizes differ by at most one.
+func TestBinsHaveEqualSize(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n, levels := rapid.IntRange(0, 60).Draw(rt, "n"), rapid.IntRange(1, 200).Draw(rt, "levels")
 		want := rapid.IntRange(1, 12).Draw(rt, "bins")
@@ -59,7 +62,7 @@ func TestBinsOfEqualMass(t *testing.T) {
 		small, large := n, 0
 		for _, b := range bins {
 			if b.Predicted <= last || b.N == 0 {
-				rt.Fatalf("bins do not rise: %+v", bins)
+				rt.Fatalf("bins do not ascend: %+v", bins)
 			}
 			total, last, small, large = total+b.N, b.Predicted, min(small, b.N), max(large, b.N)
 		}
@@ -67,12 +70,17 @@ func TestBinsOfEqualMass(t *testing.T) {
 			rt.Fatalf("%d bins with %d of %d candidates", len(bins), total, n)
 		}
 		if len(distinct) == n && n > 0 && (len(bins) != min(want, n) || large-small > 1) {
-			rt.Fatalf("no ties, yet %d bins of %d to %d", len(bins), small, large)
+			rt.Fatalf(
+				"without ties there are %d bins with %d to %d candidates",
+				len(bins),
+				small,
+				large,
+			)
 		}
 	})
 }
 
-// sample draws scores and labels that are relevant with the sigmoid's probability.
+// sample draws n scores, and gains that are 1 with the sigmoid's probability, else 0.
 func sample(n int, s evaluation.Sigmoid, seed uint64) (scores, gains []float64) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	for range n {
@@ -87,13 +95,14 @@ func sample(n int, s evaluation.Sigmoid, seed uint64) (scores, gains []float64) 
 	return scores, gains
 }
 
-// A sigmoid is found again from what it generated, and on new data its probabilities come true, while
-// an overconfident one is seen to be.
-func TestSigmoidCalibrates(t *testing.T) {
+// FitSigmoid finds the sigmoid that generated the data. On new data the fitted one has a small
+// calibration error and an overconfident one has a large one.
+func TestFitSigmoidRecoversTheTruth(t *testing.T) {
 	truth := evaluation.Sigmoid{Slope: 0.05, Offset: -6.5}
 	scores, gains := sample(20000, truth, 1)
 	fitted, err := evaluation.FitSigmoid(scores, gains)
-	if err != nil || !near(fitted.Slope, truth.Slope, 0.005) || !near(fitted.Offset, truth.Offset, 0.5) {
+	if err != nil || !near(fitted.Slope, truth.Slope, 0.005) ||
+		!near(fitted.Offset, truth.Offset, 0.5) {
 		t.Fatalf("fitted %+v, %v; truth %+v", fitted, err, truth)
 	}
 	ece := func(s evaluation.Sigmoid) float64 {
@@ -107,14 +116,14 @@ func TestSigmoidCalibrates(t *testing.T) {
 		}
 		return evaluation.CalibrationError(bins)
 	}
-	sure := evaluation.Sigmoid{Slope: 2 * truth.Slope, Offset: 2 * truth.Offset}
-	if good, bad := ece(fitted), ece(sure); good > 0.02 || bad < 0.08 {
-		t.Errorf("calibration error %.3f when fitted, %.3f when overconfident", good, bad)
+	overconfident := evaluation.Sigmoid{Slope: 2 * truth.Slope, Offset: 2 * truth.Offset}
+	if good, bad := ece(fitted), ece(overconfident); good > 0.02 || bad < 0.08 {
+		t.Errorf("the calibration error is %.3f when fitted and %.3f when overconfident", good, bad)
 	}
 }
 
-// No nearby sigmoid explains the smoothed targets better, at any scale of the scores.
-func TestSigmoidIsTheBest(t *testing.T) {
+// At any scale of the scores, no neighbour of the fitted sigmoid has a smaller loss.
+func TestFitSigmoidIsOptimal(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
 	for range 50 {
 		scores, gains := make([]float64, 30), make([]float64, 30)
@@ -142,8 +151,18 @@ func TestSigmoidIsTheBest(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, d := range [][2]float64{{0.01, 0}, {-0.01, 0}, {0, 0.01}, {0, -0.01}} {
-			if other := (evaluation.Sigmoid{Slope: s.Slope + d[0]/scale, Offset: s.Offset + d[1]}); loss(other) < loss(s) {
-				t.Fatalf("%+v has loss %v, its neighbour %+v only %v", s, loss(s), other, loss(other))
+			if other := (evaluation.Sigmoid{Slope: s.Slope + d[0]/scale, Offset: s.Offset + d[1]}); loss(
+				other,
+			) < loss(
+				s,
+			) {
+				t.Fatalf(
+					"%+v has loss %v, its neighbour %+v has %v",
+					s,
+					loss(s),
+					other,
+					loss(other),
+				)
 			}
 		}
 	}
@@ -154,9 +173,11 @@ func TestSigmoidEdges(t *testing.T) {
 	if err != nil || s.Slope != 0 || !near(s.Probability(7), 2.0/6, 1e-12) {
 		t.Errorf("constant scores: %+v, %v", s, err)
 	}
-	// Scores that part the labels have no finite best slope without smoothed targets.
-	if s, err = evaluation.FitSigmoid([]float64{1, 2, 3, 4}, []float64{0, 0, 1, 1}); err != nil || !(s.Slope > 0) || math.IsInf(s.Slope, 0) {
-		t.Errorf("parted labels: %+v, %v", s, err)
+	// Without smoothed targets, scores that separate the labels have no finite optimal slope.
+	if s, err = evaluation.FitSigmoid([]float64{1, 2, 3, 4}, []float64{0, 0, 1, 1}); err != nil ||
+		!(s.Slope > 0) ||
+		math.IsInf(s.Slope, 0) {
+		t.Errorf("separated labels: %+v, %v", s, err)
 	}
 	for name, c := range map[string][2][]float64{
 		"all relevant": {{1, 2}, {1, 1}}, "none": {{1, 2}, {0, 0}}, "NaN": {{math.NaN(), 1}, {0, 1}}, "lengths": {{1}, {0, 1}}, "empty": {},

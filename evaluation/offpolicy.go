@@ -13,76 +13,85 @@ import (
 	"relish/training/replay"
 )
 
-// OffPolicyEstimate says what a ranker would have earned on lists that another one served, with some exploration.
+// OffPolicyEstimate says what a ranker (the policy) would have earned on lists that another ranker
+// served with some exploration.
 //
-// The value is the gain (Options.Gains) of the first K places per list. It is taken that what an item
-// gains at a place does not hang on the items around it (the item-position model: Li, Abbasi-Yadkori,
-// Kveton, Muthukrishnan, Vinay, Wen: Offline Evaluation of Ranking Policies with Click Models, KDD
-// 2018). Then a place of a logged list speaks for the ranker where both have the same item there, with
-// the weight 1 / P(item at this place), which follows exactly from the logged Plackett-Luce
-// propensities. So one list in n speaks for each of K places, not one in n^K for the whole.
+// The value of a list is the gain (Options.Gains) of its first K positions. The estimate assumes
+// the item-position model: an item's gain at a position does not depend on the items around it (Li,
+// Abbasi-Yadkori, Kveton, Muthukrishnan, Vinay and Wen, Offline evaluation of ranking policies with
+// click models, KDD 2018). A position of a logged list then counts if the policy would show the
+// same item there, with weight 1 / P(item at this position). These probabilities follow exactly
+// from the logged Plackett-Luce propensities. With n candidates, one list in n counts at each of
+// the K positions; without the assumption, only one list in n^K would.
 type OffPolicyEstimate struct {
 	Policy string `json:"policy"`
 	K      int    `json:"k"`
-	Lists  int    `json:"lists"` // scored
-	// Lists left out: not explored (or interleaved), or cut off within the explored places.
+	Lists  int    `json:"lists"` // used
+
+	// Lists that are left out: not explored (or interleaved), or logged only in part.
 	Unexplored int `json:"unexplored"`
 	Truncated  int `json:"cut"`
-	// Refused says why there are no estimates, "" where there are.
-	Refused string `json:"refused,omitempty"`
-	// EffectiveLists is how many lists the weights are worth: Kish's (sum w)^2 / sum w^2 of the lists' mean
-	// weights, 0 where nothing overlaps.
-	EffectiveLists float64 `json:"effective_lists"`
-	// Unsupported is the share of the ranker's places that the log could never have shown.
-	Unsupported float64 `json:"unsupported"`
-	MeanWeight  float64 `json:"mean_weight"` // 1 less Unsupported, if the propensities are right
 
-	Logged *stats.Interval `json:"logged,omitempty"` // what was earned
-	// IPS: inverse propensity scoring (Horvitz and Thompson 1952), unbiased. SNIPS: normalised by the
-	// weights of each place (Swaminathan and Joachims, NIPS 2015), steadier. DR: doubly robust (Dudik,
-	// Langford, Li, ICML 2011) with a model of gain by item and place from other users' lists.
-	IPS           *stats.Interval `json:"ips,omitempty"`
-	SNIPS         *stats.Interval `json:"snips,omitempty"`
+	// Refused says why there are no estimates, "" if there are.
+	Refused string `json:"refused,omitempty"`
+	// EffectiveLists is the effective sample size of the lists' mean weights, (sum w)^2 / sum w^2
+	// (Kish, Survey Sampling, 1965); 0 if policy and log never agree.
+	EffectiveLists float64 `json:"effective_lists"`
+	// Unsupported is the share of the policy's positions whose item the log could not have shown
+	// there.
+	Unsupported float64 `json:"unsupported"`
+	MeanWeight  float64 `json:"mean_weight"` // 1-Unsupported if the propensities are right
+
+	Logged *stats.Interval `json:"logged,omitempty"` // gain of the lists as they were served
+
+	// IPS is inverse propensity scoring: unbiased (Horvitz and Thompson, JASA 1952).
+	IPS *stats.Interval `json:"ips,omitempty"`
+	// SNIPS normalises by the weights of each position: less variance (Swaminathan and Joachims,
+	// The self-normalized estimator for counterfactual learning, NIPS 2015).
+	SNIPS *stats.Interval `json:"snips,omitempty"`
+	// DR is doubly robust (Dudik, Langford and Li, ICML 2011), with a model of gain by item and
+	// position that is fitted on other users' lists.
 	DR            *stats.Interval `json:"dr,omitempty"`
-	DRMinusLogged *stats.Interval `json:"dr_minus_logged,omitempty"` // paired, on the same lists
+	DRMinusLogged *stats.Interval `json:"dr_minus_logged,omitempty"` // paired by list
 }
 
-// When estimates are refused.
+// Estimates are refused beyond these limits.
 const (
 	minEffectiveLists = 100
 	maxUnsupported    = 0.05
 	maxWeightError    = 4.5 // standard errors of the mean weight
 )
 
-// loggedPosition is one place of a list: what was shown there, what the ranker would show, and what it tells.
+// loggedPosition is one position of a list.
 type loggedPosition struct {
-	shown, target int32 // item numbers
-	weight, gain  float64
+	shown, target int32   // item numbers: what was shown, what the policy would show
+	weight        float64 // 1 / P(target at this position) if shown == target, else 0
+	gain          float64 // of the shown item
 }
 
 type loggedList struct {
-	user      uint64 // hash of the id
+	user      uint64 // hash of the user id
 	positions []loggedPosition
 }
 
-// offPolicyEstimator gathers the lists.
+// offPolicyEstimator collects the lists of one estimate.
 type offPolicyEstimator struct {
 	OffPolicyEstimate
 	itemCount            int
 	lists                []loggedList
 	unsupportedPositions int
-	rng                  *rand.Rand
+	rng                  *rand.Rand // of ties
 }
 
-// EstimateOffPolicy walks the log as Run does and estimates the policy's value on the lists of the scored part,
-// clicked or not. Intervals are 95 %, clustered by user. The error is about the log or the policy; too
-// little overlap is no error but a refusal in the result.
-func EstimateOffPolicy(ctx context.Context, src replay.Source, state *features.State, opt Options, policy Scorer) (*OffPolicyEstimate, error) {
-	if opt.TestShare <= 0 || opt.TestShare > 1 {
-		return nil, fmt.Errorf("the share of the newest lists is %g; it must be above 0 and at most 1", opt.TestShare)
-	}
-	if opt.K == 0 {
-		opt.K = 10
+// EstimateOffPolicy replays the log as Run does and estimates the policy's value on the newest
+// lists, clicked or not. Intervals are 95 %, clustered by user. An error is about the log or the
+// policy; too little overlap between them is no error but a refusal in the result.
+func EstimateOffPolicy(
+	ctx context.Context, src replay.Source, state *features.State, opt Options, policy Scorer,
+) (*OffPolicyEstimate, error) {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return nil, err
 	}
 	log, err := replay.Scan(ctx, src, replay.Options{State: state.Config(), Gains: opt.Gains})
 	if err != nil {
@@ -92,10 +101,15 @@ func EstimateOffPolicy(ctx context.Context, src replay.Source, state *features.S
 	if err != nil {
 		return nil, err
 	}
-	o := &offPolicyEstimator{OffPolicyEstimate: OffPolicyEstimate{Policy: policy.Name(), K: opt.K}, itemCount: log.Items.Len(), rng: rand.New(rand.NewPCG(opt.Seed, 4))}
+	o := &offPolicyEstimator{
+		OffPolicyEstimate: OffPolicyEstimate{Policy: policy.Name(), K: opt.K},
+		itemCount:         log.Items.Len(),
+		rng:               rand.New(rand.NewPCG(opt.Seed, 4)),
+	}
 	walk := replay.WalkOptions{FreezeState: !opt.Prequential, Progress: opt.Progress}
-	err = log.Walk(ctx, src, state, log.Impressions(from, math.MaxUint64), walk, func(c *replay.Example) error { return o.addList(ctx, c, policy) })
-	if err != nil {
+	add := func(ex *replay.Example) error { return o.addList(ctx, ex, policy) }
+	lists := log.Impressions(from, math.MaxUint64)
+	if err := log.Walk(ctx, src, state, lists, walk, add); err != nil {
 		return nil, err
 	}
 	if o.Refused = o.refusalReason(); o.Refused == "" {
@@ -104,22 +118,24 @@ func EstimateOffPolicy(ctx context.Context, src replay.Source, state *features.S
 	return &o.OffPolicyEstimate, nil
 }
 
-// addList weighs one list.
-func (o *offPolicyEstimator) addList(ctx context.Context, c *replay.Example, policy Scorer) error {
-	propensity := c.Propensity
-	if c.Answer != nil && c.Answer.Interleaved != nil {
-		propensity = nil // it is given the teams, which says another thing
+// addList compares one logged list with the policy's order of it.
+func (o *offPolicyEstimator) addList(
+	ctx context.Context, ex *replay.Example, policy Scorer,
+) error {
+	propensity := ex.Propensity
+	if ex.Answer != nil && ex.Answer.Interleaved != nil {
+		propensity = nil // it is conditional on the teams, so the draw cannot be recovered
 	}
-	x, whole := recoverPlackettLuce(propensity)
+	draw, complete := recoverPlackettLuce(propensity)
 	switch {
-	case len(x.positions) == 0:
+	case len(draw.positions) == 0:
 		o.Unexplored++
 		return nil
-	case !whole:
+	case !complete:
 		o.Truncated++
 		return nil
 	}
-	scores, err := policy.Score(ctx, c)
+	scores, err := policy.Score(ctx, ex)
 	if err != nil {
 		return fmt.Errorf("%s: %w", policy.Name(), err)
 	}
@@ -127,135 +143,73 @@ func (o *offPolicyEstimator) addList(ctx context.Context, c *replay.Example, pol
 	if err != nil {
 		return fmt.Errorf("%s: %w", policy.Name(), err)
 	}
-	drawn := make(map[int]int, len(x.positions)) // place -> draw
-	for k, place := range x.positions {
-		drawn[place] = k
+	drawIndex := make(map[int]int, len(draw.positions)) // by position
+	for k, position := range draw.positions {
+		drawIndex[position] = k
 	}
-	l := loggedList{user: xxhash.Sum64String(c.Request.User)}
-	for place := range min(o.K, len(order)) {
-		wanted := order[place] // the candidates are in the order shown: also a place
-		ch := loggedPosition{shown: c.Items[place], target: c.Items[wanted], gain: float64(c.Gains[place])}
-		k, random := drawn[place]
-		switch _, other := drawn[wanted]; {
-		case random != other, !random && wanted != place:
-			o.unsupportedPositions++
-		case wanted == place && random:
-			ch.weight = 1 / x.marginal(k)
-		case wanted == place:
-			ch.weight = 1
+	l := loggedList{user: xxhash.Sum64String(ex.Request.User)}
+	for position := range min(o.K, len(order)) {
+		// The candidates are in the order shown, so the target's index is also its logged position.
+		target := order[position]
+		p := loggedPosition{
+			shown:  ex.Items[position],
+			target: ex.Items[target],
+			gain:   float64(ex.Gains[position]),
 		}
-		l.positions = append(l.positions, ch)
+		k, drawn := drawIndex[position]
+		switch _, targetDrawn := drawIndex[target]; {
+		case drawn != targetDrawn, !drawn && target != position:
+			o.unsupportedPositions++
+		case target == position && drawn:
+			p.weight = 1 / draw.marginal(k)
+		case target == position:
+			p.weight = 1
+		}
+		l.positions = append(l.positions, p)
 	}
 	o.lists = append(o.lists, l)
 	return nil
 }
 
-// refusalReason judges the overlap.
+// refusalReason fills in the measures of overlap and says why they do not allow an estimate, "" if
+// they do.
 func (o *offPolicyEstimator) refusalReason() string {
 	o.Lists = len(o.lists)
 	if o.Lists == 0 {
-		return fmt.Sprintf("no list was explored (%d were not, %d were cut off): an order that was always shown says nothing of others. "+
-			"Serve with rules.exploration for a while", o.Unexplored, o.Truncated)
+		return fmt.Sprintf("the log has no list to estimate from: %d were not explored, "+
+			"%d were logged only in part. An order that was always shown says nothing about "+
+			"other orders. Serve with rules.exploration for a while", o.Unexplored, o.Truncated)
 	}
-	var sum, squares, places float64
-	var mean userClusters
+	var sum, squares, positions float64
+	var weights userClusters
 	for _, l := range o.lists {
 		w := 0.0
-		for _, c := range l.positions {
-			w += c.weight
+		for _, p := range l.positions {
+			w += p.weight
 		}
 		w /= float64(len(l.positions))
-		sum, squares, places = sum+w, squares+w*w, places+float64(len(l.positions))
-		mean.add(l.user, w)
+		sum, squares, positions = sum+w, squares+w*w, positions+float64(len(l.positions))
+		weights.add(l.user, w)
 	}
 	if squares > 0 {
 		o.EffectiveLists = sum * sum / squares
 	}
-	o.Unsupported = float64(o.unsupportedPositions) / places
-	m := mean.mean()
-	o.MeanWeight = m.Value
+	o.Unsupported = float64(o.unsupportedPositions) / positions
+	mean := weights.mean()
+	o.MeanWeight = mean.Value
+	expected := 1 - o.Unsupported
 	switch {
 	case o.Unsupported > maxUnsupported:
-		return fmt.Sprintf("%.0f %% of the places hold items that the log could never have shown there; look at fewer places (-k), or explore more of them", 100*o.Unsupported)
+		return fmt.Sprintf("the log could never have shown %.0f %% of the policy's items at their "+
+			"positions. Score fewer positions (-k), or explore more of them", 100*o.Unsupported)
 	case o.EffectiveLists < minEffectiveLists:
-		return fmt.Sprintf("the log's lists agree too rarely with this ranker: they are worth %.0f lists, %d are needed. Explore with a higher temperature, or longer", o.EffectiveLists, minEffectiveLists)
-	case math.Abs(m.Value-(1-o.Unsupported)) > maxWeightError*m.SE+0.02:
-		return fmt.Sprintf("the weights have mean %.3f where %.3f is due: the logged propensities do not describe how these lists were drawn", m.Value, 1-o.Unsupported)
+		return fmt.Sprintf("the log agrees too rarely with this ranker: its lists are worth %.0f, "+
+			"%d are needed. Explore with a higher temperature, or longer",
+			o.EffectiveLists, minEffectiveLists)
+	case math.Abs(mean.Value-expected) > maxWeightError*mean.SE+0.02:
+		return fmt.Sprintf("the mean weight is %.3f, %.3f is expected: the logged propensities "+
+			"do not describe how these lists were drawn. Check what writes them",
+			mean.Value, expected)
 	}
 	return ""
-}
-
-// estimate fills in the estimates.
-func (o *offPolicyEstimator) estimate() {
-	model := fitGainModels(o.lists, o.itemCount, o.K)
-	var weights, gains []float64 // by place: sums for SNIPS
-	for range o.K {
-		weights, gains = append(weights, 0), append(gains, 0)
-	}
-	for _, l := range o.lists {
-		for place, c := range l.positions {
-			weights[place] += c.weight
-			gains[place] += c.weight * c.gain
-		}
-	}
-	var served, ips, snips, dr, gain userClusters
-	normalised := 0.0
-	for place := range weights {
-		if weights[place] > 0 {
-			normalised += gains[place] / weights[place]
-		}
-	}
-	for _, l := range o.lists {
-		q := model.without(l.user)
-		var a, b, c, d float64
-		for place, ch := range l.positions {
-			a += ch.gain
-			b += ch.weight * ch.gain
-			if weights[place] > 0 { // the ratio's linearisation
-				c += ch.weight * (ch.gain - gains[place]/weights[place]) / (weights[place] / float64(len(o.lists)))
-			}
-			d += q.predict(ch.target, place) + ch.weight*(ch.gain-q.predict(ch.shown, place))
-		}
-		served.add(l.user, a)
-		ips.add(l.user, b)
-		snips.add(l.user, normalised+c)
-		dr.add(l.user, d)
-		gain.add(l.user, d-a)
-	}
-	o.Logged, o.IPS, o.SNIPS, o.DR, o.DRMinusLogged = served.interval(), ips.interval(), snips.interval(), dr.interval(), gain.interval()
-}
-
-// userClusters sums values and lists by user: lists of one user are not independent.
-type userClusters struct {
-	index map[uint64]int
-	users [][4]float64 // as stats.Moments takes them
-}
-
-func (c *userClusters) add(user uint64, x float64) {
-	i, ok := c.index[user]
-	if !ok {
-		if c.index == nil {
-			c.index = map[uint64]int{}
-		}
-		i = len(c.users)
-		c.index[user] = i
-		c.users = append(c.users, [4]float64{})
-	}
-	c.users[i][stats.Numerator] += x
-	c.users[i][stats.Denominator]++
-}
-
-// mean is the mean per list, with the delta method's standard error over users.
-func (c *userClusters) mean() stats.Estimate {
-	var m stats.Moments
-	for _, u := range c.users {
-		m.Add(u)
-	}
-	return m.Ratio()
-}
-
-func (c *userClusters) interval() *stats.Interval {
-	e := c.mean()
-	low, high := stats.Difference{Value: e.Value, SE: e.SE, DF: e.N - 1, N: e.N}.Interval(0.05)
-	return &stats.Interval{Mean: e.Value, Low: low, High: high, N: int(e.N)}
 }

@@ -17,11 +17,11 @@ import (
 	"relish/training/replay"
 )
 
-// oracle ranks by what the world knows, or by the opposite of it.
+// oracle ranks by the demo world's true click probabilities (sign 1), or against them (sign -1).
 type oracle struct {
 	world *demo.World
 	sign  float64
-	truth float64 // sum over lists of the expected clicks on the first ten
+	truth float64 // expected clicks on the first ten, summed over lists
 }
 
 func (o *oracle) Name() string { return "oracle" }
@@ -31,13 +31,17 @@ func (o *oracle) Score(_ context.Context, c *replay.Example) ([]float64, error) 
 	for i, cand := range c.Request.Candidates {
 		scores[i] = o.sign * o.world.ClickProbability(c.Request.User, cand.ID)
 	}
-	sorted := slices.SortedFunc(slices.Values(scores), func(a, b float64) int { return cmp.Compare(b, a) })
-	for place, score := range sorted[:10] {
-		o.truth += demo.Examination(place) * o.sign * score
+	sorted := slices.SortedFunc(
+		slices.Values(scores),
+		func(a, b float64) int { return cmp.Compare(b, a) },
+	)
+	for position, score := range sorted[:10] {
+		o.truth += demo.Examination(position) * o.sign * score
 	}
 	return scores, nil
 }
 
+// worldLog returns the demo world's log, each event changed by change unless that is nil.
 func worldLog(w *demo.World, change func(*event.Event)) replay.Source {
 	return func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) {
@@ -57,43 +61,60 @@ func worldLog(w *demo.World, change func(*event.Event)) replay.Source {
 
 func estimate(t *testing.T, src replay.Source, s evaluation.Scorer) *evaluation.OffPolicyEstimate {
 	t.Helper()
-	r, err := evaluation.EstimateOffPolicy(context.Background(), src, features.New(features.DefaultConfig()), evaluation.Options{TestShare: 1, Prequential: true, K: 10, Seed: 1}, s)
+	opt := evaluation.Options{TestShare: 1, Prequential: true, K: 10, Seed: 1}
+	r, err := evaluation.EstimateOffPolicy(
+		t.Context(),
+		src,
+		features.New(features.DefaultConfig()),
+		opt,
+		s,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// The estimates hold the truth, which the world tells: for a ranker far better than the one that was
-// served, and for one far worse.
-func TestEstimatesHoldTheTruth(t *testing.T) {
+// The intervals contain the true value, which the world knows, both for a ranker that is far better
+// than the one that served and for one that is far worse.
+func TestEstimatesContainTheTruth(t *testing.T) {
 	for _, sign := range []float64{1, -1} {
 		w := demo.New(demo.Options{Seed: 7, Users: 400, Lists: 5000})
 		o := &oracle{world: w, sign: sign}
 		r := estimate(t, worldLog(w, nil), o)
 		truth := o.truth / float64(r.Lists)
-		t.Logf("truth %.3f, logged %v, IPS %v, SNIPS %v, DR %v, effective %.0f, mean weight %.3f", truth, r.Logged, r.IPS, r.SNIPS, r.DR, r.EffectiveLists, r.MeanWeight)
+		t.Logf(
+			"truth %.3f, logged %v, IPS %v, SNIPS %v, DR %v, effective %.0f, mean weight %.3f",
+			truth,
+			r.Logged,
+			r.IPS,
+			r.SNIPS,
+			r.DR,
+			r.EffectiveLists,
+			r.MeanWeight,
+		)
 		for name, e := range map[string]span{"IPS": {r.IPS.Low, r.IPS.High}, "SNIPS": {r.SNIPS.Low, r.SNIPS.High}, "DR": {r.DR.Low, r.DR.High}} {
 			if truth < e.low || truth > e.high || e.high-e.low > 0.5 {
-				t.Errorf("%s %+v, the truth is %.3f", name, e, truth)
+				t.Errorf("%s is %+v, the truth is %.3f", name, e, truth)
 			}
 		}
-		if r.Lists != 5000 || r.Unsupported != 0 || math.Abs(r.MeanWeight-1) > 0.1 || r.Refused != "" {
+		if r.Lists != 5000 || r.Unsupported != 0 || math.Abs(r.MeanWeight-1) > 0.1 ||
+			r.Refused != "" {
 			t.Errorf("%+v", r)
 		}
 		if better := r.DRMinusLogged.Low > 0; better != (sign > 0) {
-			t.Errorf("gain over what was served: %v", r.DRMinusLogged)
+			t.Errorf("difference to the logged lists: %v", r.DRMinusLogged)
 		}
 		if r.SNIPS.High-r.SNIPS.Low > r.IPS.High-r.IPS.Low {
-			t.Errorf("normalising made it worse: %v, %v", r.SNIPS, r.IPS)
+			t.Errorf("SNIPS %v has a wider interval than IPS %v", r.SNIPS, r.IPS)
 		}
 	}
 }
 
 type span struct{ low, high float64 }
 
-// Intervals of repeated worlds hold the truth as often as they say: in 20, all but 4 at least, which right
-// intervals fail in once in 400 times.
+// Over 20 worlds, at most 4 of the 95 % intervals miss the truth. Correct intervals pass 4 misses
+// once in 400 runs.
 func TestEstimatesCover(t *testing.T) {
 	const worlds = 20
 	misses := map[string]int{}
@@ -115,25 +136,25 @@ func TestEstimatesCover(t *testing.T) {
 	}
 }
 
-func TestRefused(t *testing.T) {
+func TestRefusals(t *testing.T) {
 	w := demo.New(demo.Options{Seed: 7, Users: 100, Lists: 600})
 	for _, c := range []struct {
 		name, want string
 		change     func(*event.Event)
 	}{
-		{"no exploration", "no list was explored (600 were not", func(e *event.Event) { e.Propensity = nil }},
-		{"cut off", "600 were cut off", func(e *event.Event) {
+		{"no exploration", "600 were not explored", func(e *event.Event) { e.Propensity = nil }},
+		{"truncated lists", "600 were logged only in part", func(e *event.Event) {
 			if e.Kind == event.EventImpression {
 				e.Shown, e.Propensity = e.Shown[:12], e.Propensity[:12]
 			}
 		}},
-		{"the first three places only", "the log could never have shown", func(e *event.Event) {
+		{"only the first two positions explored", "the log could never have shown", func(e *event.Event) {
 			for i := 2; i < len(e.Propensity); i++ {
 				e.Propensity[i] = 1
 			}
 		}},
 		{"wrong propensities", "do not describe", func(e *event.Event) {
-			for i := range max(0, len(e.Propensity)-1) { // as if the draw had been even and over half of the items
+			for i := range max(0, len(e.Propensity)-1) { // as if half of the items had been drawn evenly
 				e.Propensity[i] = min(0.99, 2/float64(len(e.Propensity)-i))
 			}
 		}},
@@ -144,15 +165,21 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	few := demo.New(demo.Options{Seed: 7, Users: 100, Lists: 150})
-	if r := estimate(t, worldLog(few, nil), &oracle{world: few, sign: 1}); !strings.Contains(r.Refused, "agree too rarely") || r.EffectiveLists <= 0 || r.IPS != nil {
+	r := estimate(t, worldLog(few, nil), &oracle{world: few, sign: 1})
+	if !strings.Contains(r.Refused, "agrees too rarely") || r.EffectiveLists <= 0 || r.IPS != nil {
 		t.Errorf("few lists: %+v", r)
 	}
-	if _, err := evaluation.EstimateOffPolicy(context.Background(), worldLog(w, nil), features.New(features.DefaultConfig()), evaluation.Options{}, &oracle{world: w}); err == nil {
-		t.Error("a share of 0 was taken")
+	try := func(opt evaluation.Options, s evaluation.Scorer) error {
+		state := features.New(features.DefaultConfig())
+		_, err := evaluation.EstimateOffPolicy(t.Context(), worldLog(w, nil), state, opt, s)
+		return err
 	}
-	bad := failing{}
-	if _, err := evaluation.EstimateOffPolicy(context.Background(), worldLog(w, nil), features.New(features.DefaultConfig()), evaluation.Options{TestShare: 1}, bad); err == nil || !strings.Contains(err.Error(), "failing") {
-		t.Errorf("%v", err)
+	if err := try(evaluation.Options{}, &oracle{world: w}); err == nil {
+		t.Error("no error for a test share of 0")
+	}
+	err := try(evaluation.Options{TestShare: 1}, failing{})
+	if err == nil || !strings.Contains(err.Error(), "failing") {
+		t.Errorf("a scorer's error must name the scorer: %v", err)
 	}
 }
 

@@ -2,25 +2,42 @@ package evaluation
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"relish/internal/stats"
+	"relish/training/replay"
 )
 
-// Row is one scorer's result over one slice of the lists: means over lists with their intervals.
+// Table is a finished evaluation.
+type Table struct {
+	K     int `json:"k"`     // cutoff of the metrics
+	Lists int `json:"lists"` // scored
+
+	Baseline string `json:"baseline"` // the baseline with the best NDCG over all lists
+
+	// Rows are ordered by slice, then by scorer. A slice that holds no list or all lists is left
+	// out.
+	Rows        []Row        `json:"rows"`
+	Differences []Difference `json:"differences"`
+	Overall     []Overall    `json:"overall"` // by scorer
+}
+
+// Row is one scorer's result on one slice: means over lists, with 95 % bootstrap intervals.
 type Row struct {
 	Scorer   string         `json:"scorer"`
-	Baseline bool           `json:"plain"` // a baseline
+	Baseline bool           `json:"plain"`
 	Slice    string         `json:"slice"`
 	NDCG     stats.Interval `json:"ndcg"`
 	MRR      stats.Interval `json:"mrr"`
 	MAP      stats.Interval `json:"map"`
 	HitRate  stats.Interval `json:"hit_rate"`
-	// AUC is that of the order within a list, over those that have something irrelevant too; nil without any.
+	// AUC is the mean over the lists that have a candidate that is not relevant; nil without any.
 	AUC *stats.Interval `json:"auc,omitempty"`
 }
 
-// Difference is how much better one scorer is than another on the same lists: the mean of the paired differences.
+// Difference says how much better Scorer is than Against on the same lists: the mean of the paired
+// differences, with its 95 % bootstrap interval.
 type Difference struct {
 	Scorer  string         `json:"scorer"`
 	Against string         `json:"against"`
@@ -29,72 +46,144 @@ type Difference struct {
 	MRR     stats.Interval `json:"mrr"`
 }
 
-// Table is a finished evaluation.
-type Table struct {
-	K           int          `json:"k"`
-	Lists       int          `json:"lists"`
-	Baseline    string       `json:"baseline"` // the plain scorer with the best NDCG over all lists
-	Rows        []Row        `json:"rows"`     // by slice, then by scorer; slices that no list is in, or all are, are left out
-	Differences []Difference `json:"differences"`
-	Overall     []Overall    `json:"overall"`
-}
-
-// Row returns a scorer's row of a slice.
+// Row returns a scorer's row of a slice, false if there is none.
 func (t *Table) Row(scorer, slice string) (Row, bool) {
-	i := slices.IndexFunc(t.Rows, func(r Row) bool { return r.Scorer == scorer && r.Slice == slice })
+	i := slices.IndexFunc(t.Rows, func(r Row) bool {
+		return r.Scorer == scorer && r.Slice == slice
+	})
 	if i < 0 {
 		return Row{}, false
 	}
 	return t.Rows[i], true
 }
 
-// Difference returns the comparison of two scorers over a slice.
+// Difference returns the comparison of two scorers on a slice, false if there is none.
 func (t *Table) Difference(scorer, against, slice string) (Difference, bool) {
-	i := slices.IndexFunc(t.Differences, func(d Difference) bool { return d.Scorer == scorer && d.Against == against && d.Slice == slice })
+	i := slices.IndexFunc(t.Differences, func(d Difference) bool {
+		return d.Scorer == scorer && d.Against == against && d.Slice == slice
+	})
 	if i < 0 {
 		return Difference{}, false
 	}
 	return t.Differences[i], true
 }
 
-// The metrics of a list.
+// Slice is a named part of the scored lists, selected by what is known of each list, of type T.
+// Slices may overlap, and a list may be in none.
+type Slice[T any] struct {
+	Name     string
+	Contains func(T) bool
+}
+
+// IndicesBySlice returns, for each slice, the indices of the lists that it contains, in order. With
+// SelectValues it cuts any per-list metric of any scorer, so that all are compared on the same
+// lists.
+func IndicesBySlice[T any](lists []T, by []Slice[T]) [][]int {
+	out := make([][]int, len(by))
+	for s := range by {
+		for i, l := range lists {
+			if by[s].Contains(l) {
+				out[s] = append(out[s], i)
+			}
+		}
+	}
+	return out
+}
+
+// SelectValues returns the values at the given indices.
+func SelectValues(values []float64, indices []int) []float64 {
+	out := make([]float64, len(indices))
+	for i, k := range indices {
+		out[i] = values[k]
+	}
+	return out
+}
+
+// The slices of a table. An item's exposure is how often it was shown or interacted with before.
+const (
+	AllLists    = "all"
+	NewUsers    = "first list of a user"  // nothing is known of the user
+	KnownUsers  = "user seen before"      // the user was shown something, or did something
+	LongHistory = "long history"          // at least 10 interactions of the user before
+	NewItems    = "a new item is wanted"  // the least exposed relevant item: exposure below 5
+	RareItems   = "a rare item is wanted" // the least exposed relevant item: exposure 5 to 19
+)
+
+const (
+	longHistoryInteractions = 10
+	newItemLimit            = 5
+	rareItemLimit           = 20
+)
+
+var tableSlices = []Slice[listFacts]{
+	{AllLists, func(listFacts) bool { return true }},
+	{NewUsers, func(f listFacts) bool { return f.newUser }},
+	{KnownUsers, func(f listFacts) bool { return !f.newUser }},
+	{LongHistory, func(f listFacts) bool { return f.history >= longHistoryInteractions }},
+	{NewItems, func(f listFacts) bool { return f.leastKnown < newItemLimit }},
+	{RareItems, func(f listFacts) bool {
+		return f.leastKnown >= newItemLimit && f.leastKnown < rareItemLimit
+	}},
+}
+
+// listFacts describes a list just before it is shown.
+type listFacts struct {
+	newUser    bool
+	history    int     // interactions of the user
+	leastKnown float64 // exposure of the least exposed relevant item
+}
+
+func (c *popularityCounts) describe(ex *replay.Example) listFacts {
+	f := listFacts{history: c.userInteractions[ex.Request.User], leastKnown: math.Inf(1)}
+	f.newUser = ex.NewUser && f.history == 0
+	for i, g := range ex.Gains {
+		if id := ex.Request.Candidates[i].ID; g > 0 {
+			f.leastKnown = min(f.leastKnown, c.shown[id]+c.clicks[id])
+		}
+	}
+	return f
+}
+
+// The per-list metrics, as indices of result.values.
 const (
 	metricNDCG = iota
 	metricMRR
 	metricMAP
 	metricHitRate
 	metricAUC
-	metricCount // how many
+	metricCount
 )
 
-func (r *evaluator) table() (*Table, error) {
-	t := &Table{K: r.testSet.opt.K, Lists: len(r.lists)}
-	pairs := r.pairs
-	for s, at := range IndicesBySlice(r.lists, tableSlices) {
-		if len(at) == 0 || tableSlices[s].Name != AllLists && len(at) == len(r.lists) {
+// table turns the collected values into means and differences.
+func (e *evaluator) table() (*Table, error) {
+	t := &Table{K: e.testSet.opt.K, Lists: len(e.lists)}
+	pairs := e.pairs
+	for s, lists := range IndicesBySlice(e.lists, tableSlices) {
+		slice := tableSlices[s].Name
+		if len(lists) == 0 || slice != AllLists && len(lists) == len(e.lists) {
 			continue
 		}
-		for i := range r.scorers {
-			row, err := r.row(i, tableSlices[s].Name, at)
+		for i := range e.scorers {
+			row, err := e.row(i, slice, lists)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", r.scorers[i].Name(), err)
+				return nil, fmt.Errorf("%s: %w", e.scorers[i].Name(), err)
 			}
 			t.Rows = append(t.Rows, row)
 		}
-		if tableSlices[s].Name == AllLists {
+		if slice == AllLists {
 			t.Baseline = t.bestBaseline()
-			pairs = slices.Concat(r.pairsWithBaseline(t.Baseline), r.pairs)
+			pairs = slices.Concat(e.pairsWithBaseline(t.Baseline), e.pairs)
 		}
 		for _, p := range pairs {
-			d, err := r.difference(p, tableSlices[s].Name, at)
+			d, err := e.difference(p, slice, lists)
 			if err != nil {
 				return nil, fmt.Errorf("%s against %s: %w", p.Scorer, p.Against, err)
 			}
 			t.Differences = append(t.Differences, d)
 		}
 	}
-	for i, s := range r.scorers {
-		o, err := r.results[i].overall.overall(s.Name(), r.testSet.opt.Seed)
+	for i, s := range e.scorers {
+		o, err := e.results[i].overall.overall(s.Name(), e.testSet.opt.Seed)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Name(), err)
 		}
@@ -103,7 +192,7 @@ func (r *evaluator) table() (*Table, error) {
 	return t, nil
 }
 
-// bestBaseline names the plain row with the largest NDCG.
+// bestBaseline returns the name of the baseline with the largest NDCG.
 func (t *Table) bestBaseline() (name string) {
 	best := -1.0
 	for _, row := range t.Rows {
@@ -114,18 +203,26 @@ func (t *Table) bestBaseline() (name string) {
 	return name
 }
 
-func (r *evaluator) pairsWithBaseline(baseline string) (out []Pair) {
-	for _, s := range r.scorers[r.baselineCount:] {
+// pairsWithBaseline pairs every model with the baseline.
+func (e *evaluator) pairsWithBaseline(baseline string) (out []Pair) {
+	for _, s := range e.scorers[e.baselineCount:] {
 		out = append(out, Pair{s.Name(), baseline})
 	}
 	return out
 }
 
-func (r *evaluator) row(scorer int, slice string, at []int) (Row, error) {
-	row := Row{Scorer: r.scorers[scorer].Name(), Baseline: scorer < r.baselineCount, Slice: slice, AUC: &stats.Interval{}}
-	for metric, to := range [metricCount]*stats.Interval{&row.NDCG, &row.MRR, &row.MAP, &row.HitRate, row.AUC} {
+func (e *evaluator) row(scorer int, slice string, lists []int) (Row, error) {
+	row := Row{
+		Scorer:   e.scorers[scorer].Name(),
+		Baseline: scorer < e.baselineCount,
+		Slice:    slice,
+		AUC:      &stats.Interval{},
+	}
+	fields := [metricCount]*stats.Interval{&row.NDCG, &row.MRR, &row.MAP, &row.HitRate, row.AUC}
+	for metric, to := range fields {
+		values := DropNaN(SelectValues(e.results[scorer].values[metric], lists))
 		var err error
-		if *to, err = stats.Bootstrap(DropNaN(SelectValues(r.results[scorer].values[metric], at)), r.testSet.opt.Seed); err != nil {
+		if *to, err = stats.Bootstrap(values, e.testSet.opt.Seed); err != nil {
 			return row, err
 		}
 	}
@@ -135,19 +232,21 @@ func (r *evaluator) row(scorer int, slice string, at []int) (Row, error) {
 	return row, nil
 }
 
-func (r *evaluator) difference(p Pair, slice string, at []int) (Difference, error) {
+func (e *evaluator) difference(p Pair, slice string, lists []int) (Difference, error) {
 	d := Difference{Scorer: p.Scorer, Against: p.Against, Slice: slice}
 	var results [2]*result
 	for k, name := range []string{p.Scorer, p.Against} {
-		i := slices.IndexFunc(r.scorers, func(s Scorer) bool { return s.Name() == name })
+		i := slices.IndexFunc(e.scorers, func(s Scorer) bool { return s.Name() == name })
 		if i < 0 {
-			return d, fmt.Errorf("there is no scorer %q", name)
+			return d, fmt.Errorf("scorer %q is not part of the evaluation", name)
 		}
-		results[k] = &r.results[i]
+		results[k] = &e.results[i]
 	}
 	for metric, to := range map[int]*stats.Interval{metricNDCG: &d.NDCG, metricMRR: &d.MRR} {
+		a := SelectValues(results[0].values[metric], lists)
+		b := SelectValues(results[1].values[metric], lists)
 		var err error
-		if *to, err = stats.PairedBootstrap(SelectValues(results[0].values[metric], at), SelectValues(results[1].values[metric], at), r.testSet.opt.Seed); err != nil {
+		if *to, err = stats.PairedBootstrap(a, b, e.testSet.opt.Seed); err != nil {
 			return d, err
 		}
 	}

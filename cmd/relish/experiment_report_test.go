@@ -111,7 +111,7 @@ func TestReportRefusals(t *testing.T) {
 		{"--from", 2, []string{"experiment", "report", "planted-lift", "--data", data, "--from", "yesterday"}},
 		{"--experiments FILE is needed", 2, []string{"experiment", "promote", "planted-lift", "--data", data}},
 		{"--policy says what", 2, []string{"evaluate", "--data", data, "--no-text", "--policy", "prior"}},
-		{"no estimate for prior: the log's lists agree too rarely", 1, []string{"evaluate", "--data", data, "--no-text", "--policy", "prior", "--on-policy-log", "--last", "1"}},
+		{"no estimate for prior: the log agrees too rarely", 1, []string{"evaluate", "--data", data, "--no-text", "--policy", "prior", "--on-policy-log", "--last", "1"}},
 	} {
 		cmd := relish(t, c.args...)
 		out, _ := cmd.CombinedOutput()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// orders calls each with every order of n things and its Plackett-Luce probability.
+// orders calls each with every order of the items and its Plackett-Luce probability.
 func orders(weights []float64, each func(order []int, p float64)) {
 	var draw func(order []int, p float64)
 	draw = func(order []int, p float64) {
@@ -32,19 +32,19 @@ func orders(weights []float64, each func(order []int, p float64)) {
 	draw(nil, 1)
 }
 
-// From the logged conditional propensities of one draw follow the weights, and from them the probability of
-// every place: against the sum over all orders.
-func TestPlaceProbabilities(t *testing.T) {
+// The marginal probabilities that are recovered from one draw's logged propensities agree with the
+// sum over all orders.
+func TestMarginalsAgreeWithEnumeration(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		weights := make([]float64, 5)
 		for i := range weights {
 			weights[i] = math.Exp(4 * rng.NormFloat64()) // some thousand times likelier than others
 		}
-		var exact [5][5]float64 // item, place
+		var exact [5][5]float64 // by item and position
 		orders(weights, func(order []int, p float64) {
-			for place, item := range order {
-				exact[item][place] += p
+			for position, item := range order {
+				exact[item][position] += p
 			}
 		})
 		order := rng.Perm(5)
@@ -54,33 +54,41 @@ func TestPlaceProbabilities(t *testing.T) {
 			total += weights[order[k]]
 			propensity[k] = weights[order[k]] / total
 		}
-		x, whole := recoverPlackettLuce(propensity)
-		if !whole || len(x.positions) != 5 {
-			t.Fatalf("%v of %v", x, propensity)
+		draw, complete := recoverPlackettLuce(propensity)
+		if !complete || len(draw.positions) != 5 {
+			t.Fatalf("propensities %v give %v, complete %t", propensity, draw, complete)
 		}
 		for k, item := range order {
-			if got, want := x.marginal(k), exact[item][k]; math.Abs(got-want) > 1e-6*want+1e-12 {
-				t.Errorf("weights %v, item %d at place %d: %g, want %g", weights, item, k, got, want)
+			if got, want := draw.marginal(k), exact[item][k]; math.Abs(got-want) > 1e-6*want+1e-12 {
+				t.Errorf(
+					"weights %v, item %d at position %d: %g, want %g",
+					weights,
+					item,
+					k,
+					got,
+					want,
+				)
 			}
 		}
 	}
 }
 
-func TestRecover(t *testing.T) {
+func TestRecoverPlackettLuce(t *testing.T) {
 	for _, c := range []struct {
 		propensity []float64
-		places     int
-		whole      bool
+		positions  int
+		complete   bool
 	}{
 		{nil, 0, true},
 		{[]float64{1, 1, 1}, 0, true},
 		{[]float64{0.5, 1, 1}, 2, true},      // two were drawn, the third was fixed
 		{[]float64{1, 0.4, 0.5, 1}, 3, true}, // a pinned first place
-		{[]float64{0.5, 0.5}, 2, false},      // what competed for the second place is missing
+		{[]float64{0.5, 0.5}, 2, false},      // the competitors for the second position are missing
 		{[]float64{0.2, 0.3, 1, 1, 1}, 3, true},
 	} {
-		if x, whole := recoverPlackettLuce(c.propensity); len(x.positions) != c.places || whole != c.whole {
-			t.Errorf("%v: places %v, whole %t", c.propensity, x.positions, whole)
+		draw, complete := recoverPlackettLuce(c.propensity)
+		if len(draw.positions) != c.positions || complete != c.complete {
+			t.Errorf("%v: positions %v, complete %t", c.propensity, draw.positions, complete)
 		}
 	}
 }
