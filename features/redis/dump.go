@@ -5,22 +5,80 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"relish/features"
 	"relish/internal/redisconn"
+	"relish/ranker"
 )
 
-// Dump returns all that Redis holds for the configuration, in small steps beside the service. It is not of one
-// moment: events that come meanwhile may be in it or not, each user and item by itself.
+// itemTimeout bounds the read of a single item. No ranking waits for it.
+const itemTimeout = 500 * time.Millisecond
+
+// Item returns an item's content, and whether the item has been described. While Redis does not
+// answer, the local copy is used.
+func (s *Store) Item(id string) (*ranker.Item, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), itemTimeout)
+	defer cancel()
+	key := s.keys.item(id)
+	c, invalidations := s.cache.get(itemKey(id)).latestCopy(), s.cache.invalidations.Load()
+	if s.conn.Up() {
+		vals, err := s.conn.GetMany(ctx, []string{key, s.keys.content(id)})
+		s.conn.Report(err)
+		if err == nil {
+			raw, _ := vals[0].(string)
+			c = s.decodeItem(raw)
+			content := s.decodeContent(vals[1])
+			if content != nil && c.item != nil && content.Hash == c.item.Hash {
+				c.item.Content = *content
+			}
+			s.cacheCopy(itemKey(id), c, invalidations)
+		}
+	}
+	if c == nil || c.item == nil || c.item.Info == nil {
+		return nil, false
+	}
+	return &c.item.Info.Item, true
+}
+
+// errStop ends a scan whose caller wants no more. It never reaches the caller.
+var errStop = errors.New("stop")
+
+// Items returns all described items, in no order. Items that change during the call may be as
+// before or as after the change. It reads in small steps, so that it does not hold up requests,
+// and ends with the first error. An item may come twice.
+func (s *Store) Items(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
+	return func(yield func(*ranker.ItemInfo, error) bool) {
+		err := scan(ctx, s.conn, s.keys.pattern("c:"), func(keys []string) error {
+			vals, err := s.conn.GetMany(ctx, keys)
+			if err != nil {
+				return err
+			}
+			for _, v := range vals {
+				if c := s.decodeContent(v); c != nil && !yield(c.Info, nil) {
+					return errStop
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield(nil, err)
+		}
+	}
+}
+
+// Dump returns everything that Redis holds for the configuration. It reads in small steps beside
+// the service, so it is no snapshot of one moment: an event that comes meanwhile may be missing in
+// some users and items. Replicas that apply their logs after the dump's Seq make up for that.
 func Dump(ctx context.Context, conn *redisconn.Conn, cfg features.Config) (*features.Dump, error) {
-	t := features.NewCounters(cfg)
-	s := &Store{cfg: cfg, conn: conn, counters: t, keys: newKeys(conn.Prefix, t.LayoutHash()), log: discardLog}
+	s := newOfflineStore(conn, cfg)
 	d := &features.Dump{Config: cfg, Items: s.itemRows(ctx), Users: s.userRows(ctx)}
-	// The parts first: what is counted after them is in the replicas' logs, which come again on top.
+	// The counters are read before the users and items. What is counted later is in the replicas'
+	// logs, after the Seq of their parts.
 	names, err := conn.SMembers(ctx, s.keys.replicas()).Result()
 	if err != nil {
 		return nil, err
@@ -32,22 +90,36 @@ func Dump(ctx context.Context, conn *redisconn.Conn, cfg features.Config) (*feat
 		}
 		m, err := s.manifestOf(ctx, id)
 		if err != nil || m == nil {
-			return nil, errors.Join(fmt.Errorf("replica %s has no part of the tables that can be read", name), err)
+			return nil, errors.Join(fmt.Errorf("the counters of replica %s in Redis are missing or "+
+				"damaged: start that replica, or run relish rebuild --redis with its log", name), err)
 		}
 		p := newCounterPart(cfg, id)
 		if _, err := s.loadChunks(ctx, p, m); err != nil {
 			return nil, err
 		}
-		d.Parts = append(d.Parts, features.CounterPart{Replica: name, Seq: min(p.appliedTo, p.applied.last), Counters: p.counters})
+		d.Parts = append(d.Parts, features.CounterPart{
+			Replica: name, Seq: min(p.appliedTo, p.applied.last), Counters: p.counters,
+		})
 	}
 	return d, nil
 }
 
-// scanRows yields what decode makes of every value of a kind.
-func scanRows[T any](ctx context.Context, s *Store, kind string, decode func(ctx context.Context, raw []any) ([]T, error)) iter.Seq2[T, error] {
+// newOfflineStore returns a store that can decode and write values, without a log and a syncer.
+func newOfflineStore(conn *redisconn.Conn, cfg features.Config) *Store {
+	counters := features.NewCounters(cfg)
+	return &Store{
+		cfg: cfg, conn: conn, counters: counters, log: discardLog,
+		keys: newKeys(conn.Prefix, counters.LayoutHash()),
+	}
+}
+
+// scanRows yields the rows that decode makes of every value of a kind, each value once.
+func scanRows[T any](
+	ctx context.Context, s *Store, kind string,
+	decode func(ctx context.Context, vals []any) ([]T, error),
+) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		errStop := errors.New("stop")
-		seen := map[string]bool{} // a scan may give a key twice
+		seen := map[string]bool{} // a scan may return a key twice
 		err := scan(ctx, s.conn, s.keys.pattern(kind), func(keys []string) error {
 			fresh := keys[:0]
 			for _, k := range keys {
@@ -60,8 +132,8 @@ func scanRows[T any](ctx context.Context, s *Store, kind string, decode func(ctx
 			if err != nil {
 				return err
 			}
-			list, err := decode(ctx, vals)
-			for _, r := range list {
+			rows, err := decode(ctx, vals)
+			for _, r := range rows {
 				if !yield(r, nil) {
 					return errStop
 				}
@@ -76,7 +148,7 @@ func scanRows[T any](ctx context.Context, s *Store, kind string, decode func(ctx
 }
 
 func (s *Store) userRows(ctx context.Context) iter.Seq2[features.UserRow, error] {
-	return scanRows(ctx, s, "u:", func(_ context.Context, vals []any) (out []features.UserRow, err error) {
+	decode := func(_ context.Context, vals []any) (out []features.UserRow, err error) {
 		for _, val := range vals {
 			raw, _ := val.(string)
 			if v := s.decodeStored(raw); v.packed != "" {
@@ -88,12 +160,13 @@ func (s *Store) userRows(ctx context.Context) iter.Seq2[features.UserRow, error]
 			}
 		}
 		return out, nil
-	})
+	}
+	return scanRows(ctx, s, "u:", decode)
 }
 
 func (s *Store) itemRows(ctx context.Context) iter.Seq2[features.ItemRow, error] {
-	return scanRows(ctx, s, "i:", func(ctx context.Context, vals []any) (out []features.ItemRow, err error) {
-		var ids, contents []string
+	decode := func(ctx context.Context, vals []any) (out []features.ItemRow, err error) {
+		var ids, contentKeys []string
 		var states []*features.ItemState
 		for _, val := range vals {
 			raw, _ := val.(string)
@@ -102,155 +175,60 @@ func (s *Store) itemRows(ctx context.Context) iter.Seq2[features.ItemRow, error]
 				if err != nil {
 					return nil, err
 				}
-				ids, states, contents = append(ids, id), append(states, it), append(contents, s.keys.content(id))
+				ids, states = append(ids, id), append(states, it)
+				contentKeys = append(contentKeys, s.keys.content(id))
 			}
 		}
 		if len(ids) == 0 {
 			return nil, nil
 		}
-		beside, err := s.conn.GetMany(ctx, contents)
+		contents, err := s.conn.GetMany(ctx, contentKeys)
 		if err != nil {
 			return nil, err
 		}
 		for i, it := range states {
-			if c := s.decodeContent(beside[i]); c != nil {
+			if c := s.decodeContent(contents[i]); c != nil {
 				it.Content = *c
 			}
 			out = append(out, s.counters.ItemRow(ids[i], it))
 		}
 		return out, nil
-	})
+	}
+	return scanRows(ctx, s, "i:", decode)
 }
 
-// restoreBatch is how many users or items are written in one pipeline.
-const restoreBatch = 2000
+// scanCount is how many keys Redis looks at in one step. A step takes Redis a few milliseconds at
+// most.
+const scanCount = 1000
 
-// Restore replaces all users, items and counters that Redis holds for the tenant with the dump. Replicas that are
-// running bring in what the dump lacks of their logs.
-func Restore(ctx context.Context, conn *redisconn.Conn, d *features.Dump, progress func(done int)) error {
-	if err := deleteState(ctx, conn); err != nil {
-		return err
-	}
-	t := features.NewCounters(d.Config)
-	s := &Store{cfg: d.Config, conn: conn, counters: t, keys: newKeys(conn.Prefix, t.LayoutHash()), log: discardLog}
-	base := storedValue{}
-	for _, p := range d.Parts {
-		id, err := strconv.ParseUint(p.Replica, 16, 64)
-		if err != nil {
-			return fmt.Errorf("replica id %q: %w", p.Replica, err)
-		}
-		if p.Seq > 0 && len(base.applied) < maxAppliedSeqs {
-			base.applied = append(base.applied, appliedSeqs{replica: id, upTo: p.Seq, first: p.Seq, last: p.Seq})
-		}
-	}
-	w := &restorer{s: s, ctx: ctx, pipe: conn.Pipeline(), progress: progress}
-	for r, err := range d.Items {
-		if err = w.item(&r, base, err); err != nil {
-			return err
-		}
-	}
-	for r, err := range d.Users {
-		if err = w.user(&r, base, err); err != nil {
-			return err
-		}
-	}
-	if err := w.flush(); err != nil {
-		return err
-	}
-	for _, p := range d.Parts {
-		if err := s.restorePart(ctx, p); err != nil {
-			return err
-		}
-	}
-	return s.dropOthers(ctx, d.Parts)
-}
-
-// dropOthers removes the parts of replicas that published one during the restoring: of what they wrote until now some
-// was written over. Without its part a replica applies its whole log again.
-func (s *Store) dropOthers(ctx context.Context, parts []features.CounterPart) error {
-	names, err := s.conn.SMembers(ctx, s.keys.replicas()).Result()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if !slices.ContainsFunc(parts, func(p features.CounterPart) bool { return p.Replica == name }) {
-			if err := s.conn.Unlink(ctx, s.keys.counterPart(name)).Err(); err != nil {
+// scan calls each with the matching keys of every master, one call at a time. A key may come twice.
+func scan(
+	ctx context.Context, conn *redisconn.Conn, pattern string, each func(keys []string) error,
+) error {
+	var mu sync.Mutex
+	scanNode := func(ctx context.Context, c redis.Cmdable) error {
+		for cursor := uint64(0); ; {
+			keys, next, err := c.Scan(ctx, cursor, pattern, scanCount).Result()
+			if err != nil {
 				return err
+			}
+			if len(keys) > 0 {
+				mu.Lock()
+				err = each(keys)
+				mu.Unlock()
+				if err != nil {
+					return err
+				}
+			}
+			if cursor = next; cursor == 0 {
+				return ctx.Err()
 			}
 		}
 	}
-	return nil
-}
-
-func (s *Store) restorePart(ctx context.Context, from features.CounterPart) error {
-	id, err := strconv.ParseUint(from.Replica, 16, 64)
-	if err != nil {
-		return err
+	if cluster, ok := conn.UniversalClient.(*redis.ClusterClient); ok {
+		return cluster.ForEachMaster(ctx, func(ctx context.Context, m *redis.Client) error {
+			return scanNode(ctx, m)
+		})
 	}
-	p := newCounterPart(s.cfg, id)
-	p.counters, p.appliedTo = from.Counters, from.Seq
-	p.applied = appliedSeqs{replica: id, upTo: from.Seq, first: from.Seq, last: from.Seq}
-	for n := range chunkCount {
-		p.dirtyChunks[n] = true
-	}
-	for len(p.dirtyChunks) > 0 {
-		if err := s.publishPart(ctx, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// restorer writes in pipelines.
-type restorer struct {
-	s        *Store
-	ctx      context.Context
-	pipe     redis.Pipeliner
-	n, done  int
-	progress func(done int)
-}
-
-func (w *restorer) item(r *features.ItemRow, v storedValue, err error) error {
-	if err != nil {
-		return err
-	}
-	it, err := w.s.counters.ItemFromRow(r)
-	if err != nil {
-		return err
-	}
-	if it.Info != nil {
-		w.pipe.Set(w.ctx, w.s.keys.content(r.Item.ID), w.s.counters.AppendContent(nil, it), w.s.cfg.MaxAgeDuration())
-	}
-	raw := seal(w.s.counters.AppendItemState(v.encodeHeader(nil), r.Item.ID, it))
-	return w.set(w.s.keys.item(r.Item.ID), raw)
-}
-
-func (w *restorer) user(r *features.UserRow, v storedValue, err error) error {
-	if err != nil {
-		return err
-	}
-	u, err := w.s.counters.UserFromRow(r)
-	if err != nil {
-		return err
-	}
-	raw := seal(w.s.counters.AppendUser(v.encodeHeader(nil), r.ID, u))
-	return w.set(w.s.keys.state(userKey(r.ID)), raw)
-}
-
-func (w *restorer) set(key string, raw []byte) error {
-	w.pipe.Set(w.ctx, key, raw, w.s.cfg.MaxAgeDuration())
-	w.done++
-	if w.n++; w.n < restoreBatch {
-		return nil
-	}
-	return w.flush()
-}
-
-func (w *restorer) flush() error {
-	w.n = 0
-	_, err := w.pipe.Exec(w.ctx)
-	if w.progress != nil {
-		w.progress(w.done)
-	}
-	return err
+	return scanNode(ctx, conn)
 }

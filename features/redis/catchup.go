@@ -1,0 +1,160 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"relish/features/event"
+	"relish/features/eventlog"
+	"relish/features/ingest"
+)
+
+// verify finds out whether Redis still has what this replica wrote, and requests a replay of the
+// rest. It runs at the start, after each failure and at each tick.
+func (sy *syncer) verify(ctx context.Context) error {
+	m, err := sy.s.manifestOf(ctx, sy.s.replica)
+	if err != nil {
+		return err
+	}
+	if sy.own == nil {
+		return sy.loadOwnPart(ctx, m)
+	}
+	moved, err := sy.mastersMoved(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case m == nil || moved:
+		// Redis was emptied, or another process holds a part of the cluster: everything may be
+		// missing.
+		sy.markAllDirty()
+		sy.requestReplay(1, sy.s.LastSeq())
+	case sy.unverified || m.version != sy.own.version:
+		// Everything that was written after this manifest may be lost.
+		sy.markAllDirty()
+		sy.requestReplay(m.appliedTo+1, sy.s.LastSeq())
+	}
+	if m != nil {
+		sy.own.version = max(sy.own.version, m.version)
+	}
+	sy.unverified = false
+	return nil
+}
+
+// loadOwnPart loads what Redis has of this replica, and requests a replay of the records after it.
+func (sy *syncer) loadOwnPart(ctx context.Context, m *manifest) error {
+	p := newCounterPart(sy.s.cfg, sy.s.replica)
+	if m != nil {
+		changed, err := sy.s.loadChunks(ctx, p, m)
+		if err != nil {
+			return err
+		}
+		defer sy.sumCounters(changed)
+	}
+	if _, err := sy.mastersMoved(ctx); err != nil {
+		return err
+	}
+	sy.own, sy.unverified = p, false
+	sy.requestReplay(min(p.appliedTo, p.applied.upTo)+1, sy.s.LastSeq())
+	sy.advance(p.appliedTo)
+	return nil
+}
+
+func (sy *syncer) markAllDirty() {
+	for n := range chunkCount {
+		sy.own.dirtyChunks[n] = true
+	}
+}
+
+// mastersMoved reports whether other processes than before hold the keys of a cluster: each node
+// may have lost writes that the manifest, on one node, knows nothing of. On a single server the
+// manifest and the rest are lost or kept together, so the answer is false.
+func (sy *syncer) mastersMoved(ctx context.Context) (bool, error) {
+	if !sy.s.conn.Cluster {
+		return false, nil
+	}
+	now, err := sy.s.conn.Masters(ctx)
+	if err != nil {
+		return false, err
+	}
+	moved := sy.masters != "" && sy.masters != now
+	sy.masters = now
+	return moved, nil
+}
+
+// requestReplay has the records from first to last applied again.
+func (sy *syncer) requestReplay(first, last uint64) {
+	if last < first {
+		return
+	}
+	if sy.redoFrom == 0 || first < sy.redoFrom {
+		sy.closeLog()
+		sy.redoFrom = first
+	}
+	sy.redoTo = max(sy.redoTo, last)
+	sy.s.redoFrom.Store(sy.redoFrom)
+	sy.s.setBehind(true)
+}
+
+func (sy *syncer) closeLog() {
+	if sy.stopLog != nil {
+		sy.stopLog()
+	}
+	sy.nextRecord, sy.stopLog = nil, nil
+}
+
+// replay applies the next batch of the records from redoFrom to redoTo. At their end it goes back
+// to live records.
+func (sy *syncer) replay(ctx context.Context) {
+	if sy.nextRecord == nil {
+		log := eventlog.Read(ingest.LogDir(sy.s.dir), sy.redoFrom)
+		sy.nextRecord, sy.stopLog = iter.Pull2(log)
+		sy.gotRecords = false
+	}
+	records, atEnd, err := sy.readBatch()
+	if err != nil {
+		sy.s.log.Error("reading the event log failed; Redis lacks events until a later try works",
+			"reason", err)
+		sy.closeLog()
+		return
+	}
+	if len(records) > 0 {
+		if sy.apply(ctx, records) != nil {
+			sy.closeLog() // it goes on from redoFrom once Redis is back
+			return
+		}
+		sy.redoFrom = records[len(records)-1].Seq + 1
+		sy.s.redoFrom.Store(sy.redoFrom)
+	}
+	if !atEnd {
+		return
+	}
+	grown := sy.gotRecords && sy.redoFrom <= sy.redoTo // the log has grown since it was opened
+	sy.closeLog()
+	if grown {
+		return
+	}
+	last := sy.redoTo
+	sy.redoFrom, sy.redoTo = 0, 0
+	sy.own.applied.upTo = max(sy.own.applied.upTo, sy.own.applied.last)
+	sy.advance(last)
+}
+
+// readBatch reads up to batchRecords records. atEnd is true if redoTo or the log's end was reached.
+// Damaged records are skipped: the log has reported them when it was opened.
+func (sy *syncer) readBatch() (records []event.Record, atEnd bool, err error) {
+	for !atEnd && len(records) < batchRecords {
+		rec, err, ok := sy.nextRecord()
+		if damage := (*eventlog.Damage)(nil); errors.As(err, &damage) {
+			continue
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		if atEnd = !ok || rec.Seq > sy.redoTo; !atEnd {
+			records, sy.gotRecords = append(records, rec), true
+		}
+	}
+	return records, atEnd, nil
+}

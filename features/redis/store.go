@@ -1,0 +1,293 @@
+// Package redis is the feature store of several replicas that rank as one. Each replica keeps its
+// own event log on its own disk. Redis, or a Redis Cluster, holds the state that all logs add up
+// to.
+//
+// # Who writes what
+//
+// Every user and every item is one value in Redis that all replicas share. A replica reads the
+// value, applies its events with the code of the embedded store ([features.State]) and writes the
+// value back by compare-and-set on a random revision. If another replica was faster, the replica
+// reads the newer value and applies its events to that. No event is lost, and no lock is held.
+//
+// Counters of field values (all items of a genre) change with almost every event, so all replicas
+// would compete for them. Each replica therefore counts its own events into its own part of the
+// counters. It publishes that part four times a second, with a manifest, and adds up all parts in
+// memory. No other replica writes to its part.
+//
+// # Why an event counts once
+//
+// Each value says which records of which replica's log it includes, and so does each manifest.
+// Applying a record again is therefore harmless, and one procedure repairs everything: read the
+// log again from the first record that Redis may lack. The manifest says where that is after a
+// crash, an outage or a failover. A Redis that came back empty has no manifest, and the whole log
+// is applied again. An event that was sent to two replicas is claimed by the first one.
+//
+// # How a ranking reads
+//
+// One round trip fetches the user and all candidates. A second one follows only for contents that
+// this replica has not seen yet. Decoded copies are cached by revision. If Redis does not answer
+// in time, the cached copies are served, and the state says that it is stale. While Redis is away,
+// events are still acknowledged, because the event log is the source of truth.
+//
+// # Reading order of the files
+//
+//	store.go          opening, options, statistics
+//	layout.go         keys, and the format of a user's or item's value
+//	apply.go          a batch of records on its way into Redis: claim, load, apply
+//	compareandset.go  the end of that way: store by compare-and-set, announce what changed
+//	counters.go       the replica's own part of the counters: manifest, chunks, sum of all parts
+//	syncer.go         the one goroutine that writes, and the queue that feeds it
+//	catchup.go        what Redis may lack, and reading it from the log again
+//	cache.go          decoded local copies
+//	read.go           the read path of rankings
+//	dump.go           reading everything
+//	restore.go        replacing everything, from a dump or from the replicas' logs
+//	repository.go     imported feature columns that replicas share
+//
+// docs/decisions/0006-redis-store.md gives the reasons and the alternatives.
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/features/ingest"
+	"relish/internal/redisconn"
+	"relish/ranker"
+)
+
+// Options configure a store. The zero value works.
+type Options struct {
+	// Journal configures the event log. The store overwrites DedupeIDs, AppliedSeq, Apply and Save.
+	Journal ingest.Options
+	// OnItem is called with the items whose content this replica's events changed, after they were
+	// stored. It must not block.
+	OnItem func([]*ranker.ItemInfo)
+	// ReadTimeout bounds what a ranking without candidates waits for Redis. 1,000 candidates
+	// double it. The context of the request bounds the wait as well. 0 means 20 ms.
+	ReadTimeout time.Duration
+	// CacheBytes bounds the memory of decoded local copies. 0 means 256 MiB.
+	CacheBytes int64
+	// ClaimTTL is the time within which an event that was sent to two replicas counts once.
+	// 0 means 1 hour.
+	ClaimTTL time.Duration
+	// ApplyWait bounds how long an acknowledgement waits until its events are in Redis. The events
+	// are safe without that wait; it only lets the next ranking see them. 0 means 50 ms.
+	ApplyWait time.Duration
+}
+
+const defaultClaimTTL = time.Hour
+
+// maxConcurrentReads bounds the rankings that ask Redis at the same time. Redis has one thread:
+// more rankings would make each other wait until all of them time out with half an answer. The
+// remaining connections of the pool are for the syncer.
+const maxConcurrentReads = 16
+
+var discardLog = slog.New(slog.DiscardHandler)
+
+// Store is an open store. All methods are safe for concurrent use.
+type Store struct {
+	*ingest.Ingester
+	dir       string
+	opt       Options
+	cfg       features.Config
+	log       *slog.Logger
+	conn      *redisconn.Conn
+	keys      *keys
+	cache     *localCache
+	readSlots chan struct{} // holds one element for each ranking that is asking Redis
+	replica   uint64
+
+	mu       sync.RWMutex // guards counters: requests read them, the syncer writes them
+	counters *features.Counters
+
+	queue       queue
+	applied     watermark     // up to this record of the log the syncer has tried to write to Redis
+	behindSince atomic.Int64  // since when (Unix ns) Redis may lack records; 0: it lacks none
+	redoFrom    atomic.Uint64 // the first record that Redis may lack; 0: unknown or none
+
+	stats   struct{ conflicts, invalid, trips, stale atomic.Int64 }
+	stop    context.CancelFunc
+	syncing sync.WaitGroup
+}
+
+// Open opens the store on a data folder, which the caller has locked. It does not wait for Redis.
+// The connection stays the caller's and must live until Close.
+func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	opt.setDefaults()
+	counters := features.NewCounters(cfg)
+	s := &Store{
+		dir: dir, opt: opt, cfg: cfg, log: opt.Journal.Log, conn: conn, counters: counters,
+		keys:      newKeys(conn.Prefix, counters.LayoutHash()),
+		readSlots: make(chan struct{}, maxConcurrentReads),
+	}
+	s.queue.init()
+	s.applied.init()
+	s.setBehind(true)
+	var err error
+	if s.cache, err = newLocalCache(opt.CacheBytes); err != nil {
+		return nil, err
+	}
+	// The ingester does not replay the log: the syncer finds out what Redis lacks.
+	opt.Journal.DedupeIDs, opt.Journal.AppliedSeq = cfg.DedupeIDs, ^uint64(0)
+	opt.Journal.Apply, opt.Journal.Save = s.queue.add, nil
+	if s.Ingester, err = ingest.Open(dir, opt.Journal); err != nil {
+		s.cache.closeCache()
+		return nil, err
+	}
+	if s.replica, err = strconv.ParseUint(s.Replica(), 16, 64); err != nil {
+		err = fmt.Errorf("replica id %q is not a hexadecimal number: %w", s.Replica(), err)
+		return nil, errors.Join(err, s.Ingester.Close())
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	sy := newSyncer(s)
+	s.syncing.Go(func() { sy.run(ctx) })
+	return s, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.ReadTimeout == 0 {
+		o.ReadTimeout = 20 * time.Millisecond
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 256 << 20
+	}
+	if o.ClaimTTL == 0 {
+		o.ClaimTTL = defaultClaimTTL
+	}
+	if o.ApplyWait == 0 {
+		o.ApplyWait = 50 * time.Millisecond
+	}
+	if o.Journal.Log == nil {
+		o.Journal.Log = discardLog
+	}
+}
+
+// Append makes the events durable, as [ingest.Ingester.Append] does. Then it waits up to
+// Options.ApplyWait until rankings can see them.
+func (s *Store) Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error) {
+	out, err := s.Ingester.Append(ctx, events)
+	if err == nil {
+		s.waitApplied(ctx)
+	}
+	return out, err
+}
+
+// Forget erases a user from this replica and from Redis. For the log see [ingest.Ingester.Forget].
+func (s *Store) Forget(ctx context.Context, userID string) error {
+	err := s.Ingester.Forget(ctx, userID)
+	if err == nil {
+		s.waitApplied(ctx)
+	}
+	s.cache.remove(userKey(userID))
+	return err
+}
+
+// DeleteItem forgets an item's content and counters. known is false if the item was unknown.
+func (s *Store) DeleteItem(ctx context.Context, id string) (known bool, err error) {
+	if _, known = s.Item(id); !known {
+		return false, nil
+	}
+	if err = s.AppendDelete(ctx, id); err == nil {
+		s.waitApplied(ctx)
+	}
+	s.cache.remove(itemKey(id))
+	return true, err
+}
+
+// waitApplied waits until the syncer has tried to write the whole log to Redis, at most ApplyWait.
+func (s *Store) waitApplied(ctx context.Context) {
+	if !s.conn.Up() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opt.ApplyWait)
+	defer cancel()
+	s.applied.wait(ctx, s.LastSeq())
+}
+
+// UseTable makes c the current version of an imported table, see [features.Counters.UseTable].
+func (s *Store) UseTable(name string, c *features.ExternalTable) { s.counters.UseTable(name, c) }
+
+// Flush waits until Redis has every record of the log. It returns the context's error if ctx ends
+// first.
+func (s *Store) Flush(ctx context.Context) error {
+	for s.isBehind() || s.applied.value() < s.LastSeq() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// Stats are the store's gauges and counters.
+type Stats struct {
+	ingest.Stats
+	FieldValues int
+	Lag         uint64        // records of the log that Redis has not been given
+	Up          bool          // Redis answers
+	Behind      bool          // Redis may lack records of the log
+	BehindFor   time.Duration // for how long that is so; local copies may be that old
+	Outages     int64         // how often Redis stopped answering
+	RoundTrips  int64         // round trips for rankings
+	StaleReads  int64         // rankings made from local copies
+	Conflicts   int64         // compare-and-sets that another replica won
+	Invalid     int64         // damaged values that were read from Redis
+}
+
+// Stats returns the current figures.
+func (s *Store) Stats() Stats {
+	s.mu.RLock()
+	fieldValues := s.counters.Len()
+	s.mu.RUnlock()
+	st := Stats{
+		Stats: s.Ingester.Stats(), FieldValues: fieldValues,
+		Up: s.conn.Up(), Behind: s.isBehind(), Outages: s.conn.Opened(),
+		RoundTrips: s.stats.trips.Load(), StaleReads: s.stats.stale.Load(),
+		Conflicts: s.stats.conflicts.Load(), Invalid: s.stats.invalid.Load(),
+	}
+	if since := s.behindSince.Load(); since != 0 {
+		st.BehindFor = time.Since(time.Unix(0, since))
+	}
+	done := s.applied.value()
+	if redo := s.redoFrom.Load(); redo != 0 {
+		done = redo - 1
+	}
+	if last := s.LastSeq(); last > done {
+		st.Lag = last - done
+	}
+	return st
+}
+
+func (s *Store) isBehind() bool { return s.behindSince.Load() != 0 }
+
+func (s *Store) setBehind(b bool) {
+	if !b {
+		s.behindSince.Store(0)
+	} else {
+		s.behindSince.CompareAndSwap(0, time.Now().UnixNano())
+	}
+}
+
+// Close writes what is queued to the log and to Redis, publishes this replica's part of the
+// counters, and closes the store. The connection stays open.
+func (s *Store) Close() error {
+	err := s.Ingester.Close()
+	s.stop()
+	s.syncing.Wait()
+	s.cache.closeCache()
+	return err
+}
