@@ -9,60 +9,67 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Assemble makes the feature matrix of one request, and is the only code that does: online and in
-// replay. It takes over state.Columns, fills in what the matchers found (blocks is aligned with
-// matchers; each N x its columns, nil = missing) and the request's own columns, and finishes every
-// feature: clamp to its range, missing indicator, standing within the list, default.
-func Assemble(schema *Schema, req *Request, state *RequestState, matchers []Signal, blocks [][]float32) *Matrix {
+// Assemble makes the feature matrix of one request. It is the only code that does, online and in
+// replay, so a model is trained on the same values that it is served.
+//
+// It takes over state.Columns, which holds the raw values from the feature store. blocks is aligned
+// with signals: N x the signal's columns, row-major; nil = all missing. Assemble writes the signals'
+// and the request's own columns and finishes every feature: clamping, missing indicator, within-list
+// transform, default.
+func Assemble(
+	schema *Schema, req *Request, state *RequestState, signals []Signal, blocks [][]float32,
+) *Matrix {
 	m := &Matrix{N: len(req.Candidates), Columns: schema.Columns(), Data: state.Columns}
 	for i := range schema.features {
 		f := &schema.features[i]
-		at := schema.firstColumn[i]
+		first := schema.firstColumn[i]
 		switch f.Kind {
 		case KindSignal:
-			m.fillSignal(f.Column, at, matchers, blocks)
+			m.fillSignal(f.Column, first, signals, blocks)
 		case KindRetrieval:
 			for row := range m.N {
-				if c := &req.Candidates[row]; c.HasScore && c.Score != 0 { // 0 is none in the log, and so here
-					m.Data[row*len(m.Columns)+at] = c.Score
+				// A score of 0 is missing, because the event log cannot tell the two apart.
+				if c := &req.Candidates[row]; c.HasScore && c.Score != 0 {
+					m.Data[row*len(m.Columns)+first] = c.Score
 				}
 			}
 		case KindPosition:
-			// A service that decides the order has no position as an input: the first place for all.
+			// Serving decides the positions, so it cannot read them: every candidate has the first one.
 			for row := range m.N {
-				m.Data[row*len(m.Columns)+at] = 0
+				m.Data[row*len(m.Columns)+first] = 0
 			}
 		}
-		m.finishFeature(f, at, schema.width(i))
+		m.finishFeature(f, first, schema.width(i))
 	}
 	return m
 }
 
-func (m *Matrix) fillSignal(column string, at int, matchers []Signal, blocks [][]float32) {
-	for k, matcher := range matchers {
-		names := matcher.Columns()
+// fillSignal copies a signal's column into the matrix column at index to.
+func (m *Matrix) fillSignal(column string, to int, signals []Signal, blocks [][]float32) {
+	for k, s := range signals {
+		names := s.Columns()
 		from := slices.Index(names, column)
 		if from < 0 || blocks[k] == nil {
 			continue
 		}
 		for row := range m.N {
-			m.Data[row*len(m.Columns)+at] = blocks[k][row*len(names)+from]
+			m.Data[row*len(m.Columns)+to] = blocks[k][row*len(names)+from]
 		}
 	}
 }
 
-// finishFeature applies the feature's options to its columns, width of them from at on.
-func (m *Matrix) finishFeature(f *Feature, at, width int) {
-	values := width
+// finishFeature applies the feature's options to its columns, from index first on.
+func (m *Matrix) finishFeature(f *Feature, first, width int) {
+	values := width // columns that hold values; the missing indicator follows them
 	if f.Missing {
 		values--
 	}
 	w := len(m.Columns)
 	if f.Min != nil || f.Max != nil || f.Missing {
-		m.clampColumns(f, at, width, values)
+		m.clampColumns(f, first, width, values)
 	}
 	if f.WithinList != "" {
-		m.withinList(f.WithinList, at)
+		m.withinList(f.WithinList, first)
 	}
 	fill := canonicalNaN
 	if f.Default != nil {
@@ -70,18 +77,19 @@ func (m *Matrix) finishFeature(f *Feature, at, width int) {
 	}
 	for row := range m.N {
 		for i := range values {
-			if cell := &m.Data[row*w+at+i]; isNaN(*cell) {
+			if cell := &m.Data[row*w+first+i]; isNaN(*cell) {
 				*cell = fill
 			}
 		}
 	}
 }
 
-// clampColumns clamps the columns of values to the feature's range, and says where all of them are missing.
-func (m *Matrix) clampColumns(f *Feature, at, width, values int) {
+// clampColumns clamps the values to the feature's range and sets the missing indicator to 1 in the
+// rows without any value.
+func (m *Matrix) clampColumns(f *Feature, first, width, values int) {
 	w := len(m.Columns)
 	for row := range m.N {
-		cells := m.Data[row*w+at : row*w+at+width]
+		cells := m.Data[row*w+first : row*w+first+width]
 		missing := true
 		for i, x := range cells[:values] {
 			if isNaN(x) {
@@ -105,32 +113,22 @@ func (m *Matrix) clampColumns(f *Feature, at, width, values int) {
 	}
 }
 
-// canonicalNaN is the one NaN that stands for "missing", so that equal matrices have equal bits.
-var canonicalNaN = float32(math.NaN())
-
-// Row returns row i, which aliases Data.
-func (m *Matrix) Row(i int) []float32 {
+// withinList replaces a column's values by how they compare within the list. Missing values stay
+// missing. If all values are equal, every z-score is 0; if their mean is 0, every ratio is missing.
+func (m *Matrix) withinList(transform string, column int) {
 	w := len(m.Columns)
-	return m.Data[i*w : (i+1)*w : (i+1)*w]
-}
-
-func isNaN(x float32) bool { return x != x }
-
-// withinList replaces a column by the values' standing in their list; missing ones stay missing.
-func (m *Matrix) withinList(how string, at int) {
-	w := len(m.Columns)
-	if how == "rank" {
-		m.rankColumn(at)
+	if transform == "rank" {
+		m.rankColumn(column)
 		return
 	}
-	mean, sd := m.moments(at)
-	for i := at; i < len(m.Data); i += w {
+	mean, sd := m.moments(column)
+	for i := column; i < len(m.Data); i += w {
 		x := float64(m.Data[i])
 		switch {
 		case math.IsNaN(x):
-		case how == "zscore" && sd > 1e-9:
+		case transform == "zscore" && sd > 1e-9:
 			m.Data[i] = float32((x - mean) / sd)
-		case how == "zscore":
+		case transform == "zscore":
 			m.Data[i] = 0
 		case mean != 0:
 			m.Data[i] = float32(x / mean)
@@ -140,13 +138,14 @@ func (m *Matrix) withinList(how string, at int) {
 	}
 }
 
-// moments returns a column's mean and standard deviation over the values that are there. The order of the
-// rows does not matter to the last bit, so that a list replayed in another order has the same columns: values
-// are summed as integers, in steps of 2^-40 of the largest.
-func (m *Matrix) moments(at int) (mean, sd float64) {
+// moments returns the mean and standard deviation of a column's values that are not missing.
+//
+// The order of the rows does not change a bit of the result, so that a list that is replayed in another
+// order has the same matrix. Values are therefore summed as integers, in steps of 2^-40 of the largest.
+func (m *Matrix) moments(column int) (mean, sd float64) {
 	w := len(m.Columns)
 	n, largest := 0.0, 0.0
-	for i := at; i < len(m.Data); i += w {
+	for i := column; i < len(m.Data); i += w {
 		if x := float64(m.Data[i]); x == x {
 			n++
 			largest = max(largest, math.Abs(x))
@@ -158,7 +157,7 @@ func (m *Matrix) moments(at int) (mean, sd float64) {
 	_, exp := math.Frexp(largest)
 	step := math.Ldexp(1, exp-40)
 	var sum, squares int64
-	for i := at; i < len(m.Data); i += w {
+	for i := column; i < len(m.Data); i += w {
 		if x := float64(m.Data[i]) / step; x == x {
 			sum += int64(x)
 			squares += int64(x * x / (1 << 40))
@@ -169,40 +168,53 @@ func (m *Matrix) moments(at int) (mean, sd float64) {
 	return mean * step, sd * step
 }
 
-// rankColumn puts 0 for the list's largest value up to 1 for its smallest; equal values share the
-// mean of their places.
-func (m *Matrix) rankColumn(at int) {
+// rankColumn replaces a column's values by their rank: 0 for the largest to 1 for the smallest. Equal
+// values share the mean of their ranks.
+func (m *Matrix) rankColumn(column int) {
 	w := len(m.Columns)
 	var rows []int
 	for row := range m.N {
-		if !isNaN(m.Data[row*w+at]) {
+		if !isNaN(m.Data[row*w+column]) {
 			rows = append(rows, row)
 		}
 	}
-	value := func(k int) float32 { return m.Data[rows[k]*w+at] }
-	slices.SortFunc(rows, func(a, b int) int { return cmp.Compare(m.Data[b*w+at], m.Data[a*w+at]) })
-	places := make([]float32, len(rows))
+	value := func(row int) float32 { return m.Data[row*w+column] }
+	slices.SortFunc(rows, func(a, b int) int { return cmp.Compare(value(b), value(a)) })
+	ranks := make([]float32, len(rows))
 	for i := 0; i < len(rows); {
 		j := i
-		for j < len(rows) && value(j) == value(i) {
+		for j < len(rows) && value(rows[j]) == value(rows[i]) {
 			j++
 		}
-		place := float32(0)
+		rank := float32(0)
 		if len(rows) > 1 {
-			place = float32(i+j-1) / 2 / float32(len(rows)-1)
+			rank = float32(i+j-1) / 2 / float32(len(rows)-1)
 		}
 		for k := i; k < j; k++ {
-			places[k] = place
+			ranks[k] = rank
 		}
 		i = j
 	}
 	for k, row := range rows {
-		m.Data[row*w+at] = places[k]
+		m.Data[row*w+column] = ranks[k]
 	}
 }
 
-// Hash identifies the matrix, whatever the order of its rows: the sum of xxHash64 over each row's float32 bits,
-// seeded by the item's id. It is what parity between serving and replay is checked by. candidates are the rows'.
+// canonicalNaN is the only NaN that stands for "missing", so that equal matrices have equal bits.
+var canonicalNaN = float32(math.NaN())
+
+func isNaN(x float32) bool { return x != x }
+
+// Row returns row i, which aliases Data.
+func (m *Matrix) Row(i int) []float32 {
+	w := len(m.Columns)
+	return m.Data[i*w : (i+1)*w : (i+1)*w]
+}
+
+// Hash identifies the matrix, whatever the order of its rows. candidates are the rows' items. Serving
+// records it, and replay checks its own matrix against it.
+//
+// It is the sum, over the rows, of xxHash64 of the row's float32 bits, seeded by the item's id.
 func (m *Matrix) Hash(candidates []Candidate) (sum uint64) {
 	if len(m.Columns) == 0 {
 		return 0

@@ -1,55 +1,68 @@
 package ranker
 
 import (
-	"strconv"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/cespare/xxhash/v2"
 )
 
-// NumberValue, BoolValue, StringValue and StringsValue build values of their kinds.
-func NumberValue(x float64) FieldValue { return FieldValue{Kind: Number, Num: x} }
+// MaxTokens bounds the tokens kept of one item, so that token overlap costs the same for any title.
+const MaxTokens = 24
 
-// BoolValue returns a boolean value.
-func BoolValue(b bool) FieldValue {
-	if b {
-		return FieldValue{Kind: Bool, Num: 1}
+// NewItemInfo prepares an item for ranking; spec says what its text is. It keeps the item's slices and
+// maps, which must not change afterwards.
+func NewItemInfo(it Item, spec TextSpec) *ItemInfo {
+	info := &ItemInfo{Item: it, spec: spec}
+	if body := info.Body(); body != "" {
+		info.TextKey = TextKey(body)
 	}
-	return FieldValue{Kind: Bool}
+	info.Tokens = tokenHashes(&it)
+	return info
 }
 
-// StringValue returns a string value.
-func StringValue(s string) FieldValue { return FieldValue{Kind: String, Str: s} }
+// Body composes the item's text. It allocates, so stages use TextKey where they can.
+func (i *ItemInfo) Body() string { return i.spec.Compose(&i.Item) }
 
-// StringsValue returns a list-of-strings value, which keeps the slice it is given.
-func StringsValue(s []string) FieldValue { return FieldValue{Kind: Strings, List: s} }
-
-// AsStrings returns the value as words of text: a string itself, a list's members, a number in its
-// shortest decimal form. It is what category features compare and what a text is composed of.
-func (v FieldValue) AsStrings() []string {
-	switch v.Kind {
-	case String:
-		return []string{v.Str}
-	case Strings:
-		return v.List
-	case Number:
-		return []string{strconv.FormatFloat(v.Num, 'g', -1, 64)}
-	case Bool:
-		return []string{strconv.FormatBool(v.Num != 0)}
+// TextKey returns the content hash of a text: xxHash64. It is never 0, which means "no text".
+func TextKey(body string) uint64 {
+	if h := xxhash.Sum64String(body); h != 0 {
+		return h
 	}
-	return nil
+	return 1
 }
 
-// TextSpec names the parts of an item that make its text, in order. "title", "text" and "tags" are
-// the item's own, any other name is a field. The empty spec means DefaultTextSpec.
+// tokenHashes returns the sorted, distinct hashes of the first MaxTokens words of title and tags.
+func tokenHashes(it *Item) []uint32 {
+	tokens := make([]uint32, 0, MaxTokens)
+	isSeparator := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) }
+	add := func(s string) {
+		for w := range strings.FieldsFuncSeq(s, isSeparator) {
+			if len(tokens) == MaxTokens {
+				return
+			}
+			tokens = append(tokens, uint32(xxhash.Sum64String(strings.ToLower(w))))
+		}
+	}
+	add(it.Title)
+	for _, t := range it.Tags {
+		add(t)
+	}
+	slices.Sort(tokens)
+	return slices.Compact(tokens)
+}
+
+// TextSpec names the parts of an item that make its text, in order. "title", "text" and "tags" are the
+// item's own parts; any other name is a field. The empty spec means DefaultTextSpec.
 type TextSpec []string
 
-// DefaultTextSpec puts the title first, since encoders truncate at the end, and the tags before
-// the long text for the same reason.
+// DefaultTextSpec puts the title first and the tags before the long text, because encoders truncate
+// at the end.
 var DefaultTextSpec = TextSpec{"title", "tags", "text"}
 
-// Compose joins the named parts of the item with ". " between parts and ", " between list members.
-// An item none of whose parts has a visible character has the empty text.
+// Compose joins the named parts of the item with ". " between parts and ", " between list members. It
+// returns "" if no part has a visible character.
 func (s TextSpec) Compose(it *Item) string {
 	if len(s) == 0 {
 		s = DefaultTextSpec
@@ -77,26 +90,4 @@ func (s TextSpec) Compose(it *Item) string {
 		b.WriteString(part)
 	}
 	return b.String()
-}
-
-// NewItemInfo prepares an item for ranking. It keeps the item's slices and maps, which must not
-// change afterwards.
-func NewItemInfo(it Item, spec TextSpec) *ItemInfo {
-	info := &ItemInfo{Item: it, spec: spec}
-	if body := info.Body(); body != "" {
-		info.TextKey = TextKey(body)
-	}
-	info.Tokens = tokenHashes(&it)
-	return info
-}
-
-// Body composes the item's text; it allocates, so stages use TextKey where they can.
-func (i *ItemInfo) Body() string { return i.spec.Compose(&i.Item) }
-
-// TextKey is the content hash of a text: xxHash64, with 0 kept free for "no text".
-func TextKey(body string) uint64 {
-	if h := xxhash.Sum64String(body); h != 0 {
-		return h
-	}
-	return 1
 }

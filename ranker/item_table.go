@@ -2,14 +2,15 @@ package ranker
 
 import "sync"
 
-// ItemTable numbers the items that the learned tables of a model know, from 0. It is immutable and safe for
+// ItemTable gives each item that a trained signal knows an index, from 0. It is immutable and safe for
 // concurrent use.
 type ItemTable struct {
 	ids       []string
 	indexByID map[string]int32
 }
 
-// NewItemTable numbers the ids in their order; it keeps the slice. The ids must be distinct.
+// NewItemTable returns a table in which an id's index is its position in ids. The ids must be
+// distinct. It keeps the slice.
 func NewItemTable(ids []string) *ItemTable {
 	t := &ItemTable{ids: ids, indexByID: make(map[string]int32, len(ids))}
 	for i, id := range ids {
@@ -18,66 +19,68 @@ func NewItemTable(ids []string) *ItemTable {
 	return t
 }
 
-// Len returns how many items there are.
+// Len returns the number of items.
 func (t *ItemTable) Len() int { return len(t.ids) }
 
-// IDs returns the ids by number; the slice must not be changed.
+// IDs returns the ids by index. The slice must not be changed.
 func (t *ItemTable) IDs() []string { return t.ids }
 
-// Index returns an item's number, -1 for one that is not in the table.
+// Index returns an item's index, -1 if the table does not have it.
 func (t *ItemTable) Index(id string) int32 {
-	if n, ok := t.indexByID[id]; ok {
-		return n
+	if i, ok := t.indexByID[id]; ok {
+		return i
 	}
 	return -1
 }
 
-// ItemIndices are a table's numbers of all items in a MatchInput, -1 for what the table does not know.
+// ItemIndices holds one table's indices of all items in a SignalInput, -1 for an unknown item.
 type ItemIndices struct {
-	Candidates []int32 // aligned with State.Items; -1 too for candidates that are ranked as new
+	Candidates []int32 // aligned with State.Items; -1 as well for a candidate ranked as a cold start
 	Recent     []int32 // aligned with State.Recent
 	Shown      []int32 // aligned with State.Shown
 }
 
-// itemIndexCache keeps the last table's answer for the matchers of a request, which share it.
+// itemIndexCache holds the indices of the table that was asked for last. The signals of a request
+// share it.
 type itemIndexCache struct {
 	mu      sync.Mutex
 	table   *ItemTable
 	indices *ItemIndices
 }
 
-// ItemIndices looks up all items. Matchers that share a table share the work: the last table's answer is
-// kept while a request is ranked. It may be called from several goroutines at once.
+// ItemIndices returns the table's indices of all items. Signals that share a table share the look-up,
+// because the last result is cached for the request. Safe for concurrent use; the result must not be
+// changed.
 func (in *SignalInput) ItemIndices(t *ItemTable) *ItemIndices {
-	m := in.indexCache
-	if m == nil {
+	cache := in.indexCache
+	if cache == nil {
 		return in.lookUpIndices(t)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.table != t {
-		m.table, m.indices = t, in.lookUpIndices(t)
+	cache.mu.Lock()
+	defer cache.mu.Unlock()
+	if cache.table != t {
+		cache.table, cache.indices = t, in.lookUpIndices(t)
 	}
-	return m.indices
+	return cache.indices
 }
 
 func (in *SignalInput) lookUpIndices(t *ItemTable) *ItemIndices {
-	n := &ItemIndices{
+	indices := &ItemIndices{
 		Candidates: make([]int32, len(in.Request.Candidates)),
 		Recent:     make([]int32, len(in.State.Recent)),
 		Shown:      make([]int32, len(in.State.Shown)),
 	}
 	for i := range in.Request.Candidates {
 		c := &in.Request.Candidates[i]
-		if n.Candidates[i] = -1; !c.ColdStart {
-			n.Candidates[i] = t.Index(c.ID)
+		if indices.Candidates[i] = -1; !c.ColdStart {
+			indices.Candidates[i] = t.Index(c.ID)
 		}
 	}
 	for i := range in.State.Recent {
-		n.Recent[i] = t.Index(in.State.Recent[i].Item)
+		indices.Recent[i] = t.Index(in.State.Recent[i].Item)
 	}
 	for i := range in.State.Shown {
-		n.Shown[i] = t.Index(in.State.Shown[i].Item)
+		indices.Shown[i] = t.Index(in.State.Shown[i].Item)
 	}
-	return n
+	return indices
 }

@@ -10,8 +10,15 @@ import (
 )
 
 func TestCompose(t *testing.T) {
-	it := ranker.Item{Title: " Sea Bread ", Text: "On a boat.", Tags: []string{"bread", "sea"},
-		Fields: map[string]ranker.FieldValue{"author": ranker.StringsValue([]string{"A", "B"}), "year": ranker.NumberValue(2020)}}
+	it := ranker.Item{
+		Title: " Sea Bread ",
+		Text:  "On a boat.",
+		Tags:  []string{"bread", "sea"},
+		Fields: map[string]ranker.FieldValue{
+			"author": ranker.StringsValue([]string{"A", "B"}),
+			"year":   ranker.NumberValue(2020),
+		},
+	}
 	for want, spec := range map[string]ranker.TextSpec{
 		"Sea Bread. bread, sea. On a boat.": nil,
 		"On a boat.. Sea Bread":             {"text", "title"},
@@ -21,41 +28,42 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%v: %q, want %q", spec, got, want)
 		}
 	}
-	if info := ranker.NewItemInfo(ranker.Item{Title: " \n", Tags: []string{""}}, nil); info.TextKey != 0 || info.Body() != "" {
-		t.Errorf("blank parts make the text %q", info.Body())
+	blank := ranker.NewItemInfo(ranker.Item{Title: " \n", Tags: []string{""}}, nil)
+	if blank.TextKey != 0 || blank.Body() != "" {
+		t.Errorf("blank parts make the text %q", blank.Body())
 	}
 }
 
-func TestTextKeyFollowsTheText(t *testing.T) {
+func TestTextKeyDependsOnTextAlone(t *testing.T) {
 	a := ranker.NewItemInfo(ranker.Item{ID: "a", Title: "same"}, nil)
 	b := ranker.NewItemInfo(ranker.Item{ID: "b", Title: "same"}, nil)
 	c := ranker.NewItemInfo(ranker.Item{ID: "c", Title: "other"}, nil)
 	if a.TextKey != b.TextKey || a.TextKey == c.TextKey {
-		t.Error("the key is of the text, and of nothing else")
+		t.Errorf("keys %x, %x of one text and %x of another", a.TextKey, b.TextKey, c.TextKey)
 	}
 }
 
-func TestWordsAreSortedAndDistinct(t *testing.T) {
-	a := ranker.NewItemInfo(ranker.Item{Title: "The Sea, the SEA!", Tags: []string{"sea side"}}, nil)
-	if len(a.Tokens) != 3 || !slices.IsSorted(a.Tokens) {
-		t.Errorf("words %v", a.Tokens)
+func TestTokensAreSortedAndDistinct(t *testing.T) {
+	it := ranker.NewItemInfo(ranker.Item{Title: "The Sea, the SEA!", Tags: []string{"sea side"}}, nil)
+	if len(it.Tokens) != 3 || !slices.IsSorted(it.Tokens) {
+		t.Errorf("tokens %v, want 3 in ascending order", it.Tokens)
 	}
 }
 
-func TestValueJSON(t *testing.T) {
+func TestFieldValueJSON(t *testing.T) {
 	for _, text := range []string{`1.5`, `true`, `"word"`, `["a","b"]`, `[1,2.5]`} {
 		var v ranker.FieldValue
 		if err := json.Unmarshal([]byte(text), &v); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
 		if back, err := json.Marshal(v); err != nil || string(back) != text {
-			t.Errorf("%s came back as %s (%v)", text, back, err)
+			t.Errorf("%s was written as %s (error %v)", text, back, err)
 		}
 	}
 	for _, text := range []string{`{}`, `[1,"a"]`, `[[1]]`, `[true]`} {
 		var v ranker.FieldValue
 		if err := json.Unmarshal([]byte(text), &v); err == nil {
-			t.Errorf("%s was read as %+v", text, v)
+			t.Errorf("%s was read as %+v, want an error", text, v)
 		}
 	}
 }

@@ -7,10 +7,12 @@ import (
 	"strings"
 )
 
-var kinds = []string{KindNumber, KindBoolean, KindCategory, KindWordCount, KindAge, KindCount, KindRate, KindInteracted,
-	KindTimeOfDay, KindContext, KindTable, KindHistory, KindSignal, KindRetrieval, KindPosition}
+var kinds = []string{
+	KindNumber, KindBoolean, KindCategory, KindWordCount, KindAge, KindCount, KindRate, KindInteracted,
+	KindTimeOfDay, KindContext, KindTable, KindHistory, KindSignal, KindRetrieval, KindPosition,
+}
 
-// checkFeatures returns every problem of the entries, joined.
+// checkFeatures returns every problem of the features, joined.
 func checkFeatures(features []Feature) error {
 	var errs []error
 	seen := map[string]bool{}
@@ -22,11 +24,11 @@ func checkFeatures(features []Feature) error {
 			bad("name is missing")
 		}
 		if seen[f.Name] {
-			bad("the name stands twice; every feature needs its own")
+			bad("another feature has this name; names must be distinct")
 		}
 		seen[f.Name] = true
 		if !slices.Contains(kinds, f.Kind) {
-			bad("kind %q is unknown; it is one of %v", f.Kind, kinds)
+			bad("unknown kind %q; use one of %s", f.Kind, strings.Join(kinds, ", "))
 			continue
 		}
 		checkOptions(&f, bad)
@@ -34,10 +36,11 @@ func checkFeatures(features []Feature) error {
 	return errors.Join(errs...)
 }
 
+// checkOptions reports the options of a feature of a known kind that are missing or out of range.
 func checkOptions(f *Feature, bad func(string, ...any)) {
-	need := func(what, value string) {
+	need := func(option, value string) {
 		if value == "" {
-			bad("kind %s needs %s", f.Kind, what)
+			bad("kind %s needs %s", f.Kind, option)
 		}
 	}
 	switch f.Kind {
@@ -45,8 +48,9 @@ func checkOptions(f *Feature, bad func(string, ...any)) {
 		need("field", f.Field)
 	case KindCount, KindRate:
 		need("action", f.Action)
-		if !slices.Contains([]string{ScopeItem, ScopeField, ScopeUser, ScopeUserField, ScopeGlobal}, f.Scope) {
-			bad("scope %q is unknown; it is item, field, user, user_field or global", f.Scope)
+		scopes := []string{ScopeItem, ScopeField, ScopeUser, ScopeUserField, ScopeGlobal}
+		if !slices.Contains(scopes, f.Scope) {
+			bad("unknown scope %q; use one of %s", f.Scope, strings.Join(scopes, ", "))
 		}
 		if f.Scope == ScopeField || f.Scope == ScopeUserField {
 			need("field", f.Field)
@@ -55,22 +59,22 @@ func checkOptions(f *Feature, bad func(string, ...any)) {
 		need("column", f.Column)
 	case KindTable:
 		if table, column, ok := strings.Cut(f.Column, "."); !ok || table == "" || column == "" {
-			bad("column %q is not TABLE.COLUMN", f.Column)
+			bad("column is %q; write it as TABLE.COLUMN", f.Column)
 		}
 	}
 	if !slices.Contains([]string{"", "rank", "zscore", "ratio"}, f.WithinList) {
-		bad("within_list %q is unknown; it is rank, zscore or ratio", f.WithinList)
+		bad("unknown within_list %q; use rank, zscore or ratio", f.WithinList)
 	}
 	if !slices.Contains([]string{"", "onehot", "index"}, f.Encode) {
-		bad("encode %q is unknown; it is onehot or index", f.Encode)
+		bad("unknown encode %q; use onehot or index", f.Encode)
 	}
 	if f.WithinList != "" && len(columnNames(f)) > 1 && !f.Missing {
-		bad("within_list goes with a single column, not with one-hot values")
+		bad("within_list needs a feature of a single column; drop it or the one-hot values")
 	}
 	if f.Min != nil && f.Max != nil && *f.Min > *f.Max {
 		bad("min %g is above max %g", *f.Min, *f.Max)
 	}
 	if f.Weight < 0 {
-		bad("weight %g is negative", f.Weight)
+		bad("weight is %g; it must be 0 or more", f.Weight)
 	}
 }

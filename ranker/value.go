@@ -3,14 +3,50 @@ package ranker
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// errUnsupportedValue is what a JSON value that no Value can hold is refused with.
+// NumberValue returns a numeric value.
+func NumberValue(x float64) FieldValue { return FieldValue{Kind: Number, Num: x} }
+
+// BoolValue returns a boolean value.
+func BoolValue(b bool) FieldValue {
+	if b {
+		return FieldValue{Kind: Bool, Num: 1}
+	}
+	return FieldValue{Kind: Bool}
+}
+
+// StringValue returns a string value.
+func StringValue(s string) FieldValue { return FieldValue{Kind: String, Str: s} }
+
+// StringsValue returns a list of strings. It keeps the slice, which must not change afterwards.
+func StringsValue(s []string) FieldValue { return FieldValue{Kind: Strings, List: s} }
+
+// AsStrings returns the value as strings: a string itself, the members of a list of strings, a number
+// in its shortest decimal form, "true" or "false". It is nil for a list of numbers and for no value.
+// Category features and conditions compare these strings, and an item's text is composed of them. The
+// result must not be changed.
+func (v FieldValue) AsStrings() []string {
+	switch v.Kind {
+	case String:
+		return []string{v.Str}
+	case Strings:
+		return v.List
+	case Number:
+		return []string{strconv.FormatFloat(v.Num, 'g', -1, 64)}
+	case Bool:
+		return []string{strconv.FormatBool(v.Num != 0)}
+	}
+	return nil
+}
+
+// errUnsupportedValue is the error for a JSON value that no FieldValue can hold.
 var errUnsupportedValue = errors.New("must be a number, a boolean, a string, or a list of strings or of numbers")
 
-// MarshalJSONTo writes the value as the JSON it came from.
+// MarshalJSONTo writes the value as the JSON that it was read from; no value is null.
 func (v FieldValue) MarshalJSONTo(enc *jsontext.Encoder) error {
 	switch v.Kind {
 	case Number:
@@ -62,6 +98,7 @@ func (v *FieldValue) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
+// readList reads the rest of a list, whose members must all be of one kind.
 func (v *FieldValue) readList(dec *jsontext.Decoder) error {
 	*v = StringsValue([]string{})
 	for dec.PeekKind() != ']' {
