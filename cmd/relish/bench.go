@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,27 +16,28 @@ import (
 	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/features/ingest"
+	"relish/internal/app"
 	"relish/internal/bench"
 	"relish/internal/config"
 	"relish/ranker"
 )
 
 type benchCmd struct {
-	storeFlags
-	bundleFlags
-	encoderFlags
-	logFlags
-	URL        string        `help:"A running service to measure. Without it the service is started here, on the data folder." placeholder:"URL"`
-	Key        string        `help:"API key for --url." placeholder:"KEY"`
-	Candidates []int         `help:"Candidate counts to sweep over." default:"10,100,300,1000"`
-	Rate       float64       `help:"Requests a second, sent whether or not earlier ones are answered: a stall shows in full. What a machine serves at half its load shows the latency people see. 0 sends one after the other: the latency of an idle service." default:"200"`
-	Duration   time.Duration `help:"Measured time per candidate count." default:"5s"`
-	Catalogue  int           `help:"Measure on this many generated items in a temporary folder instead of --data: how cost grows with the catalogue." default:"0"`
-	Seed       uint64        `help:"Seed of the requests." default:"1"`
-	JSON       bool          `help:"Print one JSON object per row."`
+	storeFlags   `group:"Data:"`
+	bundleFlags  `group:"Data:"`
+	encoderFlags `group:"Text encoder:"`
+	logFlags     `group:"Logging:"`
+	URL          string        `help:"Address of a running service. Without it, a service is started on the data folder." placeholder:"URL"`
+	Key          string        `help:"API key for --url." placeholder:"KEY"`
+	Candidates   []int         `help:"Numbers of candidates to measure." default:"10,100,300,1000" placeholder:"N"`
+	Rate         float64       `help:"Requests a second, sent without waiting for answers; 0 sends one after the other." default:"200" placeholder:"N"`
+	Duration     time.Duration `help:"Time to measure each number of candidates." default:"5s" placeholder:"DURATION"`
+	Catalogue    int           `help:"Measure on this many generated items in a temporary folder, and not on --data." placeholder:"N"`
+	Seed         uint64        `help:"Seed of the requests." default:"1" placeholder:"N"`
+	JSON         bool          `help:"Print one JSON object for each number of candidates."`
 }
 
-// Run measures and prints the table.
+// Run measures the latency of rankings and prints it.
 func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if c.Catalogue > 0 {
 		dir, err := os.MkdirTemp("", "relish-bench-")
@@ -48,7 +50,7 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 			return err
 		}
 	}
-	users, items, err := population(c.Data)
+	users, items, err := readPopulation(c.Data)
 	if err != nil {
 		return err
 	}
@@ -58,22 +60,20 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		if err != nil {
 			return err
 		}
-		defer func() {
-			if stopErr := stop(); err == nil {
-				err = stopErr
-			}
-		}()
+		defer func() { err = errors.Join(err, stop()) }()
 		url = "http://" + addr
 	}
 	unit := bench.Calibrate()
-	var rows []*bench.Result
+	var results []*bench.Result
 	for _, n := range c.Candidates {
-		r, err := bench.Run(ctx, bench.Options{URL: url, Key: c.Key, Users: users, Items: items, Candidates: n,
-			Rate: c.Rate, Duration: c.Duration, Seed: c.Seed})
+		r, err := bench.Run(ctx, bench.Options{
+			URL: url, Key: c.Key, Users: users, Items: items, Candidates: n,
+			Rate: c.Rate, Duration: c.Duration, Seed: c.Seed,
+		})
 		if err != nil {
 			return err
 		}
-		rows = append(rows, r)
+		results = append(results, r)
 		if c.JSON {
 			if err := printJSON(r); err != nil {
 				return err
@@ -81,126 +81,136 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		}
 	}
 	if !c.JSON {
-		c.print(rows, unit)
+		c.print(results, unit)
 	}
 	return nil
 }
 
-// start runs the service in this process on a free port of the loopback interface.
+// start runs the service in this process on a free port of the loopback interface. All texts have
+// vectors when it returns.
 func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() error, addr string, err error) {
-	log := c.logger()
-	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{}, log)
+	if !c.NoText {
+		if err := c.encode(ctx, cfg); err != nil {
+			return nil, "", err
+		}
+	}
+	quiet := logFlags{LogFormat: c.LogFormat, LogLevel: "error"}
+	a, err := app.New(ctx, app.Options{
+		Config: cfg, Store: c.storeFlags.options(), Encoder: c.encoderFlags.options(), Bundles: c.Bundles,
+		Log: quiet.logger(),
+	})
 	if err != nil {
 		return nil, "", err
 	}
-	if _, err := embedAll(ctx, e, c.root(c.Data)); err != nil {
-		e.closeTimed(&err)
-		return nil, "", err
-	}
-	serve := serveCmd{MaxInFlight: 256, logFlags: c.logFlags}
-	serve.LogLevel = "error"
-	models, err := c.openModels(ctx, c.root(c.Data), e, cfg, serve.logger())
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		e.closeTimed(&err)
-		return nil, "", err
-	}
-	server, err := serve.server(e, models, nil, cfg, serve.logger())
-	if err != nil {
-		e.closeTimed(&err)
-		return nil, "", err
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		e.closeTimed(&err)
-		return nil, "", err
+		return nil, "", errors.Join(err, a.Close())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(ctx, ln) }()
+	go func() { done <- a.Run(ctx, listener) }()
 	return func() error {
 		cancel()
-		err := <-done
-		e.closeTimed(&err)
-		return err
-	}, ln.Addr().String(), nil
+		return errors.Join(<-done, a.Close())
+	}, listener.Addr().String(), nil
 }
 
-// generate fills the folder with items and a little behaviour.
-func (c *benchCmd) generate(ctx context.Context, cfg *config.Config) (err error) {
-	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{onItem: noHook}, c.logger())
+// encode encodes the texts that have no vector.
+func (c *benchCmd) encode(ctx context.Context, cfg *config.Config) (err error) {
+	e, err := app.OpenEngine(engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
 		return err
 	}
-	defer e.closeTimed(&err)
-	im := &importer{store: e.store, strict: true, progress: newProgress("generate"), name: "generated"}
-	defer im.progress.end()
-	add := func(ev event.Event) error {
-		im.batch, im.lines = append(im.batch, ev), append(im.lines, 0)
-		if len(im.batch) < importBatch {
-			return nil
-		}
-		return im.flush(ctx)
-	}
-	for i := range c.Catalogue {
-		title := "item number " + strconv.Itoa(i)
-		ev := event.Event{Kind: event.EventItem, ID: "gi" + strconv.Itoa(i), ItemID: "i" + strconv.Itoa(i), Title: &title,
-			Tags:   []string{"tag" + strconv.Itoa(i%500), "tag" + strconv.Itoa(i%77)},
-			Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(float64(i % 100))}}
-		if err := add(ev); err != nil {
-			return err
-		}
-	}
-	for i := range 20_000 {
-		ev := event.Event{Kind: event.EventInteraction, ID: "ga" + strconv.Itoa(i), UserID: "u" + strconv.Itoa(i%200),
-			ItemID: "i" + strconv.Itoa(i*7919%c.Catalogue), Action: "click"}
-		if err := add(ev); err != nil {
-			return err
-		}
-	}
-	return im.flush(ctx)
+	defer func() { err = errors.Join(err, e.Close()) }()
+	_, err = encodeAll(ctx, e, app.BundleFolder(c.Bundles, c.Data))
+	return err
 }
 
-// bounds of what a benchmark draws from.
+// What generate writes besides the items.
 const (
-	benchUsers = 1000
-	benchItems = 100_000
+	generatedClicks = 20_000
+	generatedUsers  = 200
 )
 
-// population reads the users and items of a log.
-func population(dir string) (users, items []string, err error) {
+// generate fills the data folder with items and clicks.
+func (c *benchCmd) generate(ctx context.Context, cfg *config.Config) (err error) {
+	e, err := app.OpenEngine(engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	p := newProgress("generate")
+	defer p.end()
+	loader := newStrictLoader(e.Store, p)
+	for i := range c.Catalogue {
+		n := strconv.Itoa(i)
+		title := "item number " + n
+		item := event.Event{
+			Kind: event.EventItem, ID: "gi" + n, ItemID: "i" + n, Title: &title,
+			Tags:   []string{"tag" + strconv.Itoa(i%500), "tag" + strconv.Itoa(i%77)},
+			Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(float64(i % 100))},
+		}
+		if err := loader.Add(ctx, i+1, item); err != nil {
+			return err
+		}
+	}
+	for i := range generatedClicks {
+		click := event.Event{
+			Kind: event.EventInteraction, ID: "ga" + strconv.Itoa(i), Action: "click",
+			UserID: "u" + strconv.Itoa(i%generatedUsers), ItemID: "i" + strconv.Itoa(i*7919%c.Catalogue),
+		}
+		if err := loader.Add(ctx, c.Catalogue+i+1, click); err != nil {
+			return err
+		}
+	}
+	return loader.Flush(ctx)
+}
+
+// Bounds of the users and items that requests are drawn from.
+const (
+	maxBenchUsers = 1000
+	maxBenchItems = 100_000
+)
+
+// readPopulation reads the users and items of an event log.
+func readPopulation(data string) (users, items []string, err error) {
 	seenUser, seenItem := map[string]bool{}, map[string]bool{}
-	for rec, err := range eventlog.Read(ingest.LogDir(dir), 1) {
+	for record, err := range eventlog.Read(ingest.LogDir(data), 1) {
 		if err != nil {
 			return nil, nil, err
 		}
-		e := &rec.Event
-		if e.Kind == event.EventItem && !seenItem[e.ItemID] && len(items) < benchItems {
+		e := &record.Event
+		if e.Kind == event.EventItem && !seenItem[e.ItemID] && len(items) < maxBenchItems {
 			seenItem[e.ItemID] = true
 			items = append(items, e.ItemID)
 		}
-		if e.Kind == event.EventInteraction && !seenUser[e.UserID] && len(users) < benchUsers {
+		if e.Kind == event.EventInteraction && !seenUser[e.UserID] && len(users) < maxBenchUsers {
 			seenUser[e.UserID] = true
 			users = append(users, e.UserID)
 		}
 	}
 	if len(items) == 0 || len(users) == 0 {
-		return nil, nil, fmt.Errorf("%s holds no items or no interactions; fill it with relish demo or relish import", filepath.Clean(dir))
+		return nil, nil, fmt.Errorf("%s has %d items and %d users with interactions, and the benchmark needs both. "+
+			"Fill it with relish demo or relish import, or pass --catalogue", filepath.Clean(data), len(items), len(users))
 	}
 	return users, items, nil
 }
 
-func (c *benchCmd) print(rows []*bench.Result, unit time.Duration) {
-	w := table.NewWriter()
-	w.SetOutputMirror(os.Stdout)
+func (c *benchCmd) print(results []*bench.Result, unit time.Duration) {
 	load := fmt.Sprintf("open loop, %g requests/s", c.Rate)
 	if c.Rate == 0 {
-		load = "one after the other"
+		load = "one request after the other"
 	}
-	w.SetTitle(fmt.Sprintf("%s, %s each; %d cores; machine unit %s", load, c.Duration, runtime.NumCPU(), unit))
-	w.AppendHeader(table.Row{"candidates", "requests", "errors", "degraded", "text coverage", "p50 ms", "p90 ms", "p99 ms", "max ms"})
+	title := fmt.Sprintf("%s, %s each; %d cores; machine unit %s", load, c.Duration, runtime.NumCPU(), unit)
+	w := newTable(title, table.Row{
+		"candidates", "requests", "errors", "degraded", "text coverage", "p50 ms", "p90 ms", "p99 ms", "max ms",
+	})
 	ms := func(us int64) string { return fmt.Sprintf("%.2f", float64(us)/1000) }
-	for _, r := range rows {
-		w.AppendRow(table.Row{r.Candidates, r.Requests, r.Errors, r.Degraded, fmt.Sprintf("%.3f", r.Coverage), ms(r.P50), ms(r.P90), ms(r.P99), ms(r.Max)})
+	for _, r := range results {
+		w.AppendRow(table.Row{
+			r.Candidates, r.Requests, r.Errors, r.Degraded, fmt.Sprintf("%.3f", r.Coverage),
+			ms(r.P50), ms(r.P90), ms(r.P99), ms(r.Max),
+		})
 	}
 	w.Render()
 }

@@ -15,6 +15,8 @@ import (
 	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/ranker/scorer"
+
+	"relish/internal/app"
 )
 
 // writePriorBundle writes a bundle of the prior's kind, which also weighs an imported column, into a data folder.
@@ -22,7 +24,7 @@ func writePriorBundle(t *testing.T, data string, weight float64) string {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Tables = []scorer.ColumnWeight{{Column: "shop.margin", Weight: weight}}
-	m, err := priorModel(cfg)
+	m, err := app.PriorModel(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +112,7 @@ func TestBundlesAreServed(t *testing.T) {
 	}
 	s.stop(t)
 
-	if out := output(t, "doctor", "--data", dir, "--no-text"); !strings.Contains(out, a+": active") || !strings.Contains(out, b+": every byte") {
+	if out := output(t, "doctor", "--data", dir, "--no-text"); !strings.Contains(out, a+": active") || !strings.Contains(out, b+": checksums good") {
 		t.Errorf("doctor printed %s", out)
 	}
 	for _, v := range []string{a, b, "prior"} {

@@ -5,41 +5,47 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"relish/features/event"
+	"relish/internal/app"
 	"relish/internal/config"
 	"relish/internal/demo"
 )
 
 type demoCmd struct {
-	storeFlags
-	bundleFlags
-	encoderFlags
-	logFlags
-	Seed  uint64 `help:"Same seed, same events." default:"1"`
-	Users int    `help:"Simulated users." default:"200"`
-	Lists int    `help:"Simulated lists shown, over all users." default:"3000"`
+	storeFlags   `group:"Data:"`
+	bundleFlags  `group:"Data:"`
+	encoderFlags `group:"Text encoder:"`
+	logFlags     `group:"Logging:"`
+	Seed         uint64 `help:"The same seed gives the same events." default:"1" placeholder:"N"`
+	Users        int    `help:"Simulated users." default:"200" placeholder:"N"`
+	Lists        int    `help:"Simulated ranking lists that users are shown, in all." default:"3000" placeholder:"N"`
 
-	Simulate bool `help:"Then have users come back, and say which share of the best order's clicks, which only the simulator knows, the prior and the active bundle reach. Where the demo is there already, nothing else is done."`
-	Visits   int  `help:"How many visits --simulate makes." default:"1000"`
-	JSON     bool `help:"Print what --simulate found as JSON."`
+	Simulate bool `help:"Measure the prior and the active bundle against the best order, which only the simulator knows."`
+	Visits   int  `help:"With --simulate: number of visits." default:"1000" placeholder:"N"`
+	JSON     bool `help:"Print the result of --simulate as JSON."`
 
-	PlantedLift float64 `help:"Multiply the odds of a click by 1 + this for every second user, as the treated arm of an experiment called planted-lift: something for relish experiment report to find. 0 = no experiment." placeholder:"SHARE"`
+	PlantedLift float64 `help:"Raise the click odds of every second user by this share, as experiment planted-lift." placeholder:"SHARE"`
 }
 
-// Run fills an empty data folder with the built-in catalogue and what simulated users did.
+// Run fills an empty data folder with the sample catalogue and what simulated users did.
 func (c *demoCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if c.Users < 1 || c.Lists < 1 || c.Visits < 1 {
-		return fmt.Errorf("%w: --users, --lists and --visits are at least 1", errUsage)
+		return app.Usagef("--users %d, --lists %d and --visits %d must be at least 1", c.Users, c.Lists, c.Visits)
 	}
-	world, there, err := c.filled()
+	world, filled, err := c.readWorld()
 	switch {
 	case err != nil:
 		return err
-	case there && !c.Simulate:
+	case filled && !c.Simulate:
 		fmt.Printf("the demo is already in %s\n", c.Data)
 		return nil
-	case !there:
+	case !filled:
 		world = demo.Options{Seed: c.Seed, Users: c.Users, Lists: c.Lists, PlantedLift: c.PlantedLift}
 		if err := c.fill(ctx, cfg, world); err != nil {
 			return err
@@ -51,34 +57,83 @@ func (c *demoCmd) Run(ctx context.Context, cfg *config.Config) error {
 	return c.simulate(ctx, cfg, world)
 }
 
-func (c *demoCmd) fill(ctx context.Context, cfg *config.Config, options demo.Options) (err error) {
-	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{onItem: noHook}, c.logger())
+// worldFile records which world the data folder was filled from.
+func (c *demoCmd) worldFile() string { return filepath.Join(c.Data, "demo.done") }
+
+// readWorld returns the world that the data folder was filled from, and whether it was filled.
+func (c *demoCmd) readWorld() (world demo.Options, filled bool, err error) {
+	data, err := os.ReadFile(c.worldFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return world, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &world)
+	}
+	if err != nil {
+		return world, false, fmt.Errorf("cannot read %s: %w. Remove the folder %s and fill it again",
+			c.worldFile(), err, c.Data)
+	}
+	return world, true, nil
+}
+
+// fill loads the events of the world and encodes the texts of its catalogue.
+func (c *demoCmd) fill(ctx context.Context, cfg *config.Config, world demo.Options) (err error) {
+	e, err := app.OpenEngine(engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
 		return err
 	}
-	defer e.closeTimed(&err)
-	world := demo.New(options)
-	im := &importer{store: e.store, strict: true, progress: newProgress("demo"), name: "demo"}
-	for ev := range world.Events() {
-		im.batch, im.lines = append(im.batch, ev), append(im.lines, im.counts.Accepted+len(im.batch)+1)
-		if len(im.batch) == importBatch {
-			if err := im.flush(ctx); err != nil {
-				return err
-			}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	p := newProgress("demo")
+	loader := newStrictLoader(e.Store, p)
+	n := 0
+	for ev := range demo.New(world).Events() {
+		n++
+		if err := loader.Add(ctx, n, ev); err != nil {
+			return err
 		}
 	}
-	if err := errors.Join(im.flush(ctx), ctx.Err()); err != nil {
-		return err
-	}
-	im.progress.end()
-	n, err := embedAll(ctx, e, c.root(c.Data))
+	err = errors.Join(loader.Flush(ctx), ctx.Err())
+	p.end()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "demo: %d events, %d texts encoded, in %s\n", im.counts.Accepted+im.counts.Duplicates, n, c.Data)
-	data, err := json.Marshal(options)
+	encoded, err := encodeAll(ctx, e, app.BundleFolder(c.Bundles, c.Data))
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(c.donePath(), data, 0o644)
+	fmt.Fprintf(os.Stderr, "demo: %d events, %d texts encoded, in %s\n", n, encoded, c.Data)
+	data, err := json.Marshal(world)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(c.worldFile(), data, 0o644)
+}
+
+// newStrictLoader returns a loader of generated events: a rejected one is a fault.
+func newStrictLoader(store app.Store, p *progress) *app.Loader {
+	rejected := func(n int, reason *event.EventError) error {
+		return fmt.Errorf("generated event %d: %w", n, reason)
+	}
+	return &app.Loader{Store: store, Rejected: rejected, Progress: p.count}
+}
+
+func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, world demo.Options) error {
+	simulation := app.Simulation{
+		Data: c.Data, Bundles: c.Bundles, Encoder: c.encoderFlags.options(), Config: cfg, World: world,
+		Visits: c.Visits, Log: c.logger(),
+	}
+	shares, err := simulation.Run(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(map[string]any{"visits": c.Visits, "rows": shares})
+	}
+	w := newTable(fmt.Sprintf("clicks in %d visits, as a share of the best order's clicks", c.Visits),
+		table.Row{"ranker", "share [95 %]"})
+	for _, s := range shares {
+		w.AppendRow(table.Row{s.Ranker, s.Share})
+	}
+	w.Render()
+	return nil
 }

@@ -2,59 +2,48 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"relish/evaluation"
+	"relish/internal/app"
 	"relish/internal/stats"
 )
 
-// evaluation is a finished evaluation with what was asked for.
-type evaluationResult struct {
-	Model       string   `json:"model,omitempty"` // the version that was measured, "" in an experiment
-	Last        float64  `json:"last"`
-	Prequential bool     `json:"prequential"`
-	InSample    bool     `json:"in_sample"`
-	HideItems   float64  `json:"hide_items,omitempty"`
-	Ablate      []string `json:"ablate,omitempty"`
-	*evaluation.Table
+// printEvaluation prints the metrics as tables.
+func printEvaluation(e *app.Evaluation) {
+	printScorers(e)
+	printDifferences(e)
+	printOverall(e)
 }
 
-func (e *evaluationResult) title() string {
-	t := fmt.Sprintf("%d lists with clicks, the newest %g of the log, %s", e.Lists, e.Last,
-		map[bool]string{true: "prequential", false: "state frozen at the split"}[e.Prequential])
+// evaluationTitle says what was measured, and how.
+func evaluationTitle(e *app.Evaluation) string {
+	method := "state frozen before the first list"
+	if e.Prequential {
+		method = "prequential"
+	}
+	title := fmt.Sprintf("%d lists with clicks, the newest %g of the log, %s", e.Lists, e.Last, method)
 	if e.Model != "" {
-		t = e.Model + ": " + t
+		title = e.Model + ": " + title
 	}
 	if e.HideItems > 0 {
-		t = fmt.Sprintf("ranking among the hidden %g of the items: %s", e.HideItems, t)
+		title = fmt.Sprintf("ranking among the hidden %g of the items: %s", e.HideItems, title)
 	}
 	if e.InSample {
-		t = "IN SAMPLE, the bundle has seen these lists: " + t
+		title = "IN SAMPLE, the bundle was trained on some of these lists: " + title
 	}
-	return t
+	return title
 }
 
-func (e *evaluationResult) print() {
-	e.printRows()
-	e.printPairs()
-	e.printOverall()
-}
-
-func newTable(title string, header table.Row) table.Writer {
-	w := table.NewWriter()
-	w.SetOutputMirror(os.Stdout)
-	w.SetTitle(title)
-	w.AppendHeader(header)
-	return w
-}
-
-// printRows prints the scorers by slice, and what the models are better than the best plain baseline.
-func (e *evaluationResult) printRows() {
-	w := newTable(e.title(), table.Row{"lists", "n", "scorer", fmt.Sprintf("NDCG@%d [95 %%]", e.K), "MRR [95 %]", "NDCG over " + e.Baseline,
-		fmt.Sprintf("MAP@%d", e.K), fmt.Sprintf("HR@%d", e.K), "AUC"})
+// printScorers prints the scorers by slice, and how much the models are better than the best
+// baseline.
+func printScorers(e *app.Evaluation) {
+	w := newTable(evaluationTitle(e), table.Row{
+		"lists", "n", "scorer", fmt.Sprintf("NDCG@%d [95 %%]", e.K), "MRR [95 %]", "NDCG over " + e.Baseline,
+		fmt.Sprintf("MAP@%d", e.K), fmt.Sprintf("HR@%d", e.K), "AUC",
+	})
 	slice := ""
 	for _, r := range e.Rows {
 		if slice != "" && slice != r.Slice {
@@ -68,18 +57,22 @@ func (e *evaluationResult) printRows() {
 		if r.AUC != nil {
 			auc = fmt.Sprintf("%.3f", r.AUC.Mean)
 		}
-		w.AppendRow(table.Row{r.Slice, r.NDCG.N, r.Scorer, r.NDCG, r.MRR, over, fmt.Sprintf("%.3f", r.MAP.Mean), fmt.Sprintf("%.3f", r.HitRate.Mean), auc})
+		w.AppendRow(table.Row{
+			r.Slice, r.NDCG.N, r.Scorer, r.NDCG, r.MRR, over,
+			fmt.Sprintf("%.3f", r.MAP.Mean), fmt.Sprintf("%.3f", r.HitRate.Mean), auc,
+		})
 	}
 	w.Render()
 }
 
-// printPairs prints the comparisons that were asked for.
-func (e *evaluationResult) printPairs() {
-	w := newTable("paired differences", table.Row{"better by", "than", "lists", "n", "NDCG [95 %]", "MRR [95 %]"})
+// printDifferences prints the paired differences between models.
+func printDifferences(e *app.Evaluation) {
+	w := newTable("paired differences",
+		table.Row{"better by", "than", "lists", "n", "NDCG [95 %]", "MRR [95 %]"})
 	slice := ""
 	for _, d := range e.Differences {
 		if d.Against == e.Baseline {
-			continue
+			continue // printScorers shows it
 		}
 		if slice != "" && slice != d.Slice {
 			w.AppendSeparator()
@@ -92,27 +85,59 @@ func (e *evaluationResult) printPairs() {
 	}
 }
 
-// printOverall prints what is told over all lists.
-func (e *evaluationResult) printOverall() {
-	w := newTable("over all lists; probabilities by a sigmoid that was fitted on the earlier half and is measured on the later one",
+// printOverall prints the metrics that are computed over all lists together.
+func printOverall(e *app.Evaluation) {
+	w := newTable("over all lists; click probabilities are fitted on the earlier half and measured on the later one",
 		table.Row{"scorer", "calibration error", "pooled AUC", fmt.Sprintf("coverage@%d", e.K), fmt.Sprintf("diversity@%d", e.K)})
 	for _, o := range e.Overall {
-		row := []string{"", "", fmt.Sprintf("%.3f", o.Coverage), ""}
+		calibration, auc, diversity := "", "", ""
 		if o.Calibration != nil {
-			row[0] = fmt.Sprintf("%.3f", o.Calibration.Error)
+			calibration = fmt.Sprintf("%.3f", o.Calibration.Error)
 		}
 		if o.AUC != nil {
-			row[1] = fmt.Sprintf("%.3f", *o.AUC)
+			auc = fmt.Sprintf("%.3f", *o.AUC)
 		}
 		if o.Diversity != nil {
-			row[3] = fmt.Sprintf("%.3f", o.Diversity.Mean)
+			diversity = fmt.Sprintf("%.3f", o.Diversity.Mean)
 		}
-		w.AppendRow(table.Row{o.Scorer, row[0], row[1], row[2], row[3]})
+		w.AppendRow(table.Row{o.Scorer, calibration, auc, fmt.Sprintf("%.3f", o.Coverage), diversity})
 	}
 	w.Render()
 }
 
-// signed is a difference with its sign.
+// signed formats a difference with its sign.
 func signed(i stats.Interval) string {
 	return strings.ReplaceAll(fmt.Sprintf("%+.3f [%+.3f, %+.3f]", i.Mean, i.Low, i.High), "-", "−")
+}
+
+// printEstimate prints an off-policy estimate. If the log does not allow one, it returns an error.
+func (c *evaluateCmd) printEstimate(r *evaluation.OffPolicyEstimate) error {
+	var refused error
+	if r.Refused != "" {
+		refused = fmt.Errorf("no estimate for %s: %s", r.Policy, r.Refused)
+	}
+	if c.JSON {
+		if err := printJSON(r); err != nil {
+			return err
+		}
+		return refused
+	}
+	fmt.Printf("%d lists (left out: %d without exploration, %d truncated), worth %.0f lists in which %s agrees with "+
+		"what was shown; mean weight %.3f, unsupported %.1f %%\n",
+		r.Lists, r.Unexplored, r.Truncated, r.EffectiveLists, r.Policy, r.MeanWeight, 100*r.Unsupported)
+	if refused != nil {
+		return refused
+	}
+	w := newTable(fmt.Sprintf("gain of the first %d positions, per list", r.K), table.Row{"", "estimate", "95 %, by user"})
+	row := func(name string, x *stats.Interval) {
+		w.AppendRow(table.Row{name, fmt.Sprintf("%.4f", x.Mean), fmt.Sprintf("%.4f to %.4f", x.Low, x.High)})
+	}
+	row("as logged", r.Logged)
+	w.AppendSeparator()
+	row(r.Policy+", IPS", r.IPS)
+	row(r.Policy+", SNIPS", r.SNIPS)
+	row(r.Policy+", doubly robust", r.DR)
+	row("doubly robust minus logged", r.DRMinusLogged)
+	w.Render()
+	return nil
 }

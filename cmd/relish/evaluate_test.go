@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"relish/internal/app"
 )
 
 // mustFail runs a command that must fail with the exit status, and returns what it said.
@@ -24,7 +26,7 @@ func mustFail(t *testing.T, status int, args ...string) string {
 	return string(out)
 }
 
-func evaluateJSON(t *testing.T, args ...string) (e evaluationResult) {
+func evaluateJSON(t *testing.T, args ...string) (e app.Evaluation) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(output(t, append([]string{"evaluate", "--json"}, args...)...)), &e); err != nil {
 		t.Fatal(err)

@@ -1,9 +1,9 @@
 package main
 
-// experimentCmd groups what is done with experiments beside serving them.
+// experimentCmd groups the commands on experiments. relish serve assigns them.
 type experimentCmd struct {
-	Check    experimentCheckCmd    `cmd:"" help:"Read an experiments file and say what is wrong, or what it does."`
-	Report   experimentReportCmd   `cmd:"" help:"Say from the event log which arm won, or what else to do."`
-	Promote  experimentPromoteCmd  `cmd:"" help:"Give the winning arm every user, if the verdict is to ship it."`
-	Simulate experimentSimulateCmd `cmd:"" help:"Prove the report's statistics by simulation."`
+	Check    experimentCheckCmd    `cmd:"" help:"Validate an experiments file and print what it does."`
+	Report   experimentReportCmd   `cmd:"" help:"Analyse an experiment from the event log: which arm won, or how long to go on."`
+	Promote  experimentPromoteCmd  `cmd:"" help:"Give all users the winning arm, if the report decides to ship it."`
+	Simulate experimentSimulateCmd `cmd:"" help:"Check the report's statistics on simulated experiments."`
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -12,11 +11,11 @@ import (
 )
 
 type experimentCheckCmd struct {
-	File string `arg:"" help:"The file that serve would get as --experiments." type:"path"`
-	JSON bool   `help:"Print what the file does as JSON."`
+	File string `arg:"" help:"Experiments file, as for relish serve --experiments." type:"path"`
+	JSON bool   `help:"Print the experiments as JSON."`
 }
 
-// Run reads the file as serve would. Exit status 1 when it would be refused.
+// Run reads the file as relish serve does. The exit status is 1 if relish serve would refuse it.
 func (c *experimentCheckCmd) Run() error {
 	set, err := experiment.Load(c.File)
 	if err != nil {
@@ -26,19 +25,19 @@ func (c *experimentCheckCmd) Run() error {
 	if c.JSON {
 		return printJSON(status)
 	}
-	w := table.NewWriter()
-	w.SetOutputMirror(os.Stdout)
-	w.SetTitle("version %s, holdout %.4g %%", status.Version, 100*status.Holdout)
-	w.AppendHeader(table.Row{"layer", "experiment", "state", "by", "users", "arm", "weight", "changes"})
+	w := newTable(fmt.Sprintf("version %s, holdout %.4g %%", status.Version, 100*status.Holdout),
+		table.Row{"layer", "experiment", "state", "by", "users", "arm", "weight", "changes"})
 	for _, l := range status.Layers {
 		for _, e := range l.Experiments {
 			for i, a := range e.Arms {
-				row := table.Row{"", "", "", "", "", a.Name, fmt.Sprintf("%.4g %%", 100*a.Weight), strings.Join(a.Changes, ", ")}
+				row := table.Row{
+					"", "", "", "", "", a.Name, fmt.Sprintf("%.4g %%", 100*a.Weight), strings.Join(a.Changes, ", "),
+				}
 				if e.Mode == experiment.ModeInterleave {
 					row[6] = "both"
 				}
 				if i == 0 {
-					row[0], row[1], row[2], row[3], row[4] = l.Name, e.Name, e.Status, e.HashAttribute, share(e)
+					row[0], row[1], row[2], row[3], row[4] = l.Name, e.Name, e.Status, e.HashAttribute, population(e)
 				}
 				w.AppendRow(row)
 			}
@@ -49,8 +48,8 @@ func (c *experimentCheckCmd) Run() error {
 	return nil
 }
 
-// share says who takes part.
-func share(e experiment.ExperimentStatus) string {
+// population describes who takes part.
+func population(e experiment.ExperimentStatus) string {
 	out := fmt.Sprintf("%.4g %%", 100*e.Coverage)
 	if n, ok := e.Namespace.([]any); ok {
 		out += fmt.Sprintf(" of %v %v-%v", n...)

@@ -10,21 +10,22 @@ import (
 
 	"relish/experiment"
 	"relish/experiment/analysis"
+	"relish/internal/app"
 )
 
 type experimentPromoteCmd struct {
-	Name string `arg:"" help:"The experiment."`
+	Name string `arg:"" help:"Name of the experiment."`
 	reportFlags
-	logFlags
-	Arm   string `help:"Which arm, with --force. Default: the verdict's." placeholder:"ARM"`
-	Force string `help:"Promote although the verdict is another, for this reason. It is logged and written into the file, with your name." placeholder:"REASON"`
+	logFlags `group:"Logging:"`
+	Arm      string `help:"With --force: the arm to promote (default: that of the decision)." placeholder:"ARM"`
+	Force    string `help:"Promote against the decision. The log and the file record the reason and your name." placeholder:"REASON"`
 }
 
-// Run makes the winning arm the default: the experiments file gives it every user. A running server takes
-// the file over by itself.
+// Run makes the winning arm the default: it changes the experiments file so that the arm gets every
+// user. A running service reads the file again by itself.
 func (c *experimentPromoteCmd) Run(ctx context.Context) error {
 	if c.Experiments == "" {
-		return fmt.Errorf("%w: --experiments FILE is needed: it is the file that is changed", errUsage)
+		return app.Usagef("name the experiments file to change with --experiments FILE")
 	}
 	r, err := c.report(ctx, c.Name)
 	if err != nil {
@@ -49,33 +50,39 @@ func (c *experimentPromoteCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.logger().Info("arm promoted", "experiment", c.Name, "arm", arm, "verdict", string(r.Decision.Action), "by", whoami(), "forced", c.Force)
+	c.logger().Info("arm promoted", "experiment", c.Name, "arm", arm, "decision", string(r.Decision.Action),
+		"by", userName(), "force_reason", c.Force)
 	fmt.Printf("%s: %s gets every user from now on (%s)\n", c.Experiments, arm, note)
 	return nil
 }
 
-// decide names the arm and says why, for the file. Without --force only the verdict "ship" promotes, which
-// no arm with a hurt or undecided guardrail gets.
+// decide returns the arm to promote and a note for the file. Without --force, only the decision to
+// ship promotes an arm. The report decides to ship no arm with a breached or undecided guardrail.
 func (c *experimentPromoteCmd) decide(r *analysis.Report) (arm, note string, err error) {
+	decision := r.Decision
 	today := time.Now().UTC().Format(time.DateOnly)
 	switch {
-	case c.Force != "" && c.Arm == "" && r.Decision.Arm == "":
-		return "", "", fmt.Errorf("%w: the verdict names no arm; say which one with --arm", errUsage)
+	case c.Force != "" && c.Arm == "" && decision.Arm == "":
+		return "", "", app.Usagef("the decision names no arm; name one with --arm")
 	case c.Force != "":
-		arm = c.Arm
-		if arm == "" {
-			arm = r.Decision.Arm
+		if arm = c.Arm; arm == "" {
+			arm = decision.Arm
 		}
-		return arm, fmt.Sprintf("%s: %s promoted by %s against the verdict %q, because: %s", today, arm, whoami(), r.Decision.Action, c.Force), nil
-	case r.Decision.Action != analysis.Ship:
-		return "", "", fmt.Errorf("not promoted. %s To promote all the same, say why: --force REASON", r.Decision.Summary)
-	case c.Arm != "" && c.Arm != r.Decision.Arm:
-		return "", "", fmt.Errorf("not promoted: the verdict is to ship %s, not %s", r.Decision.Arm, c.Arm)
+		return arm, fmt.Sprintf("%s: %s promoted by %s against the decision %q, because: %s",
+			today, arm, userName(), decision.Action, c.Force), nil
+	case decision.Action != analysis.Ship:
+		return "", "", fmt.Errorf("not promoted. %s To promote against this decision, give the reason: "+
+			"--force REASON", decision.Summary)
+	case c.Arm != "" && c.Arm != decision.Arm:
+		return "", "", fmt.Errorf("not promoted: the decision is to ship %s, not %s. Leave out --arm, or give the "+
+			"reason: --force REASON", decision.Arm, c.Arm)
 	}
-	return r.Decision.Arm, fmt.Sprintf("%s: %s promoted by %s, verdict: %s", today, r.Decision.Arm, whoami(), r.Decision.Summary), nil
+	return decision.Arm, fmt.Sprintf("%s: %s promoted by %s, decision: %s",
+		today, decision.Arm, userName(), decision.Summary), nil
 }
 
-func whoami() string {
+// userName is the name of the user that runs the command.
+func userName() string {
 	if u, err := user.Current(); err == nil {
 		return u.Username
 	}

@@ -106,11 +106,11 @@ func TestReportRefusals(t *testing.T) {
 		args []string
 	}{
 		{"no impression of the log is exposed", 1, []string{"experiment", "report", "other", "--data", data}},
-		{"assigns by the context field tenant", 1, []string{"experiment", "report", "planted-lift", "--data", data, "--experiments", file}},
-		{"is not in the file", 1, []string{"experiment", "report", "x", "--data", data, "--experiments", file}},
+		{"assigns by the context field \"tenant\"", 1, []string{"experiment", "report", "planted-lift", "--data", data, "--experiments", file}},
+		{"is not in the experiments file", 1, []string{"experiment", "report", "x", "--data", data, "--experiments", file}},
 		{"--from", 2, []string{"experiment", "report", "planted-lift", "--data", data, "--from", "yesterday"}},
-		{"--experiments FILE is needed", 2, []string{"experiment", "promote", "planted-lift", "--data", data}},
-		{"--policy says what", 2, []string{"evaluate", "--data", data, "--no-text", "--policy", "prior"}},
+		{"name the experiments file to change with --experiments FILE", 2, []string{"experiment", "promote", "planted-lift", "--data", data}},
+		{"--policy needs --on-policy-log", 2, []string{"evaluate", "--data", data, "--no-text", "--policy", "prior"}},
 		{"no estimate for prior: the log agrees too rarely", 1, []string{"evaluate", "--data", data, "--no-text", "--policy", "prior", "--on-policy-log", "--last", "1"}},
 	} {
 		cmd := relish(t, c.args...)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
@@ -11,18 +10,18 @@ import (
 )
 
 type experimentSimulateCmd struct {
-	What  string  `arg:"" help:"aa: no effect, what is found is false. ab: a known lift, do intervals hold it. interleave: how many users a decision takes, beside A/B." enum:"aa,ab,interleave"`
-	Runs  int     `help:"Simulated experiments. Default: 2000, for interleave 50."`
-	Users int     `help:"Users of each one." default:"1000"`
-	Days  int     `help:"Days that it runs; its report is looked at at the end of each." default:"14"`
-	Past  int     `help:"Days before it, of which CUPED knows." default:"7"`
-	Lift  float64 `help:"The lift that ab plants." default:"0.2"`
-	Seed  uint64  `help:"Same seed, same experiments." default:"1"`
+	What  string  `arg:"" help:"aa: no effect. ab: a known lift. interleave: users that a decision needs, against A/B." enum:"aa,ab,interleave"`
+	Runs  int     `help:"Number of simulated experiments (default: 2000; for interleave 50)." placeholder:"N"`
+	Users int     `help:"Users in each experiment." default:"1000" placeholder:"N"`
+	Days  int     `help:"Days that an experiment runs. Its report is read at the end of each day." default:"14" placeholder:"N"`
+	Past  int     `help:"Days before the experiment, which CUPED uses." default:"7" placeholder:"N"`
+	Lift  float64 `help:"The lift that ab plants, as a share." default:"0.2" placeholder:"SHARE"`
+	Seed  uint64  `help:"The same seed gives the same experiments." default:"1" placeholder:"N"`
 	JSON  bool    `help:"Print the counts as JSON."`
 }
 
-// Run simulates experiments with a known truth and counts how often their reports are right. Exit status 1
-// when a promise is not kept.
+// Run simulates experiments with a known truth and counts how often their reports are right. The exit
+// status is 1 if they are right less often than promised.
 func (c *experimentSimulateCmd) Run(ctx context.Context) error {
 	if c.What == "interleave" {
 		return c.interleave(ctx)
@@ -30,11 +29,12 @@ func (c *experimentSimulateCmd) Run(ctx context.Context) error {
 	if c.Runs == 0 {
 		c.Runs = 2000
 	}
-	simulated := simulation.AA
+	simulate := simulation.AA
 	if c.What == "ab" {
-		simulated = simulation.AB
+		simulate = simulation.AB
 	}
-	counts, err := simulated(ctx, c.Runs, c.Seed, simulation.Traffic{Users: c.Users, Days: c.Days, Past: c.Past, Lift: c.Lift})
+	traffic := simulation.Traffic{Users: c.Users, Days: c.Days, Past: c.Past, Lift: c.Lift}
+	counts, err := simulate(ctx, c.Runs, c.Seed, traffic)
 	if err != nil {
 		return err
 	}
@@ -43,19 +43,19 @@ func (c *experimentSimulateCmd) Run(ctx context.Context) error {
 	}
 	for _, count := range counts {
 		if !count.OK {
-			return fmt.Errorf("not as promised: %s", count.What)
+			return fmt.Errorf("%s: the share %.4f is outside the promised %.4f to %.4f", count.What, count.Rate,
+				count.Low, count.High)
 		}
 	}
 	return nil
 }
 
+// print prints all as JSON, or the counts as a table.
 func (c *experimentSimulateCmd) print(all any, counts []simulation.Count) error {
 	if c.JSON {
 		return printJSON(all)
 	}
-	w := table.NewWriter()
-	w.SetOutputMirror(os.Stdout)
-	w.AppendHeader(table.Row{"", "runs", "share", "promised, in 999 of 1,000 such counts"})
+	w := newTable("", table.Row{"", "runs", "share", "promised, in 999 of 1,000 such counts"})
 	for _, n := range counts {
 		promised := fmt.Sprintf("%.4f to %.4f", n.Low, n.High)
 		if n.Low == 0 && n.High == 1 {
@@ -67,32 +67,36 @@ func (c *experimentSimulateCmd) print(all any, counts []simulation.Count) error 
 	return nil
 }
 
-// Two models of the demo's world that differ as a good idea differs from what is there; and how many users
-// measure by how much.
 const (
-	duelFirst, duelSecond = 1, 0.8
-	duelUsers             = 4000
+	// The two simulated models differ in quality about as much as a good idea differs from the
+	// present model.
+	betterQuality, presentQuality = 1, 0.8
+
+	// planUsers are the simulated users that measure by how much the two models differ.
+	planUsers = 4000
 )
 
+// interleave compares how many users A/B testing and interleaving need to find the better model.
 func (c *experimentSimulateCmd) interleave(ctx context.Context) error {
 	if c.Runs == 0 {
 		c.Runs = 50
 	}
-	d := simulation.NewInterleavingTrial(c.Seed, duelFirst, duelSecond)
-	plan, err := d.Compare(ctx, duelUsers)
+	trial := simulation.NewInterleavingTrial(c.Seed, betterQuality, presentQuality)
+	plan, err := trial.Compare(ctx, planUsers)
 	if err != nil {
 		return err
 	}
 	if !c.JSON {
-		fmt.Printf("The better model has %+.1f %% clicks. To find it with power 0.8, A/B needs %.0f users, an interleaving %.0f: 1/%.0f.\n",
-			100*plan.Lift, plan.AB, plan.Interleave, plan.Ratio)
+		fmt.Printf("The better model gets %+.1f %% clicks. To find it with power 0.8, A/B needs %.0f users and "+
+			"interleaving %.0f: 1/%.0f.\n", 100*plan.Lift, plan.AB, plan.Interleave, plan.Ratio)
 	}
-	ab, mixed, err := d.Power(ctx, c.Runs, 20*int(plan.Interleave), int(plan.Interleave))
+	ab, interleaved, err := trial.Power(ctx, c.Runs, 20*int(plan.Interleave), int(plan.Interleave))
 	if err != nil {
 		return err
 	}
+	counts := []simulation.Count{ab, interleaved}
 	return c.print(struct {
 		Plan simulation.DesignComparison `json:"plan"`
 		Runs []simulation.Count          `json:"runs"`
-	}{plan, []simulation.Count{ab, mixed}}, []simulation.Count{ab, mixed})
+	}{plan, counts}, counts)
 }

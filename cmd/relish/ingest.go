@@ -7,65 +7,69 @@ import (
 	"time"
 
 	"relish/features/stream"
+	"relish/internal/app"
 	"relish/internal/config"
 	"relish/internal/redisconn"
 )
 
 type ingestCmd struct {
-	storeFlags
-	bundleFlags
-	encoderFlags
-	logFlags
-	Stream     string        `help:"Key of the stream. Each message has a field event with one event as JSON, as POST /feedback takes it." required:"" placeholder:"KEY"`
-	Source     string        `help:"Redis that holds the stream, if it is another one than --redis." placeholder:"URL"`
-	Group      string        `help:"Consumer group; it is made if need be and begins with the stream's first message." default:"relish"`
-	Consumer   string        `help:"Name within the group. Default: the id of the data folder's log, so that a restart goes on with what it had begun." placeholder:"NAME"`
-	Batch      int           `help:"Messages that are read, and made durable, at once." default:"500"`
-	ClaimAfter time.Duration `help:"What another consumer has not acknowledged for so long is taken over." default:"1m"`
-	Once       bool          `help:"End when nothing is left, instead of waiting for more."`
-	JSON       bool          `help:"Print the counts as JSON at the end."`
+	storeFlags   `group:"Data:"`
+	bundleFlags  `group:"Data:"`
+	encoderFlags `group:"Text encoder:"`
+	logFlags     `group:"Logging:"`
+	Stream       string        `help:"Key of the stream. The field event of a message holds one event, as in POST /feedback." required:"" placeholder:"KEY"`
+	Source       string        `help:"Redis that holds the stream, if it is not that of --redis." placeholder:"URL"`
+	Group        string        `help:"Consumer group. A new one starts at the first message of the stream." default:"relish" placeholder:"NAME"`
+	Consumer     string        `help:"Name within the group (default: id of the event log, so that a restart resumes)." placeholder:"NAME"`
+	Batch        int           `help:"Messages that are read and made durable together." default:"500" placeholder:"N"`
+	ClaimAfter   time.Duration `help:"Take over messages that another consumer has not acknowledged for this long." default:"1m" placeholder:"DURATION"`
+	Once         bool          `help:"End when the stream has no more messages."`
+	JSON         bool          `help:"Print the counts as JSON at the end."`
 }
 
-// Run reads the stream until the context ends. It is a replica of its own, with its own data folder: what it takes
-// in counts for all that share its --redis.
+// Run consumes the stream until the context ends. The process is a replica of its own with its own
+// data folder. Its events count for all replicas that share its --redis.
 func (c *ingestCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if c.Redis == "" && c.Source == "" {
-		return fmt.Errorf("%w: name the stream's Redis with --redis, or with --source for an embedded store", errUsage)
+		return app.Usagef("name the Redis of the stream with --redis, or with --source if the state is embedded")
 	}
-	log := c.logger()
-	e, err := openEngine(c.storeFlags, &c.encoderFlags, cfg, storeOptions{}, log)
+	options := engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg)
+	options.EncodeLater = false
+	e, err := app.OpenEngine(options)
 	if err != nil {
 		return err
 	}
-	defer e.closeTimed(&err)
-	source := e.conn
+	defer func() { err = errors.Join(err, e.Close()) }()
+	source := e.Redis
 	if c.Source != "" {
 		if source, err = redisconn.Open(c.Source); err != nil {
-			return fmt.Errorf("%w: --source: %v", errUsage, err)
+			return app.Usagef("--source: %w", err)
 		}
 		defer func() { err = errors.Join(err, source.Close()) }()
 	}
 	if c.Consumer == "" {
-		c.Consumer = e.store.Replica()
+		c.Consumer = e.Store.Replica()
 	}
-	consumer := stream.New(source, e.store, stream.Options{
-		Stream: c.Stream, Group: c.Group, Consumer: c.Consumer, Batch: c.Batch, ClaimAfter: c.ClaimAfter, Once: c.Once, Log: log,
+	consumer := stream.New(source, e.Store, stream.Options{
+		Stream: c.Stream, Group: c.Group, Consumer: c.Consumer, Batch: c.Batch, ClaimAfter: c.ClaimAfter,
+		Once: c.Once, Log: options.Log,
 	})
 	if err := consumer.Run(ctx); err != nil {
 		return err
 	}
 	if c.Once && ctx.Err() == nil {
-		if err := flushStore(ctx, e.store); err != nil {
+		if err := app.FlushStore(ctx, e.Store); err != nil {
 			return err
 		}
-		if _, err := embedAll(ctx, e, c.root(c.Data)); err != nil {
+		if _, err := encodeAll(ctx, e, app.BundleFolder(c.Bundles, c.Data)); err != nil {
 			return err
 		}
 	}
-	n := consumer.Counts()
+	counts := consumer.Counts()
 	if c.JSON {
-		return printJSON(n)
+		return printJSON(counts)
 	}
-	fmt.Printf("accepted %d, duplicates %d, rejected %d, of these claimed from other consumers %d\n", n.Accepted, n.Duplicates, n.Rejected, n.Claimed)
+	fmt.Printf("accepted %d, duplicates %d, rejected %d; taken over from other consumers %d\n",
+		counts.Accepted, counts.Duplicates, counts.Rejected, counts.Claimed)
 	return nil
 }

@@ -1,5 +1,8 @@
-// Command relish is the ranking service and its tools: one binary, one small file per subcommand.
-// The files here only wire packages together; what they do lives in those packages.
+// Command relish is the ranking service and its tools in one binary.
+//
+// Each file holds one subcommand. It parses flags, calls internal/app, and prints the result.
+// Results go to standard output; progress, warnings and errors go to standard error.
+// The exit status is 0 when the work is done, 1 when it failed, and 2 for a usage error.
 package main
 
 import (
@@ -13,100 +16,146 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"relish/internal/app"
 	"relish/internal/config"
 )
 
-// version is set at build time from the repository's revision.
-var version = "dev"
-
-// cli is the whole command line. Every flag is also RELISH_<FLAG> and a key of relish.yaml.
+// cli is the whole command line. Every flag is also an environment variable RELISH_<FLAG> and a
+// key of relish.yaml.
 type cli struct {
-	Config string `help:"File with sections state, rules, text, keys, tables, train, and any flag by its name." type:"path" placeholder:"FILE"`
+	Config  string           `help:"Configuration file, see docs/operations.md. Any flag can be set in it by its name." type:"path" placeholder:"FILE"`
+	Version kong.VersionFlag `help:"Print the version."`
 
-	Serve      serveCmd      `cmd:"" help:"Run the ranking service."`
-	Import     importCmd     `cmd:"" help:"Read events from files into the data folder."`
-	Ingest     ingestCmd     `cmd:"" help:"Take in events from a Redis stream."`
-	Demo       demoCmd       `cmd:"" help:"Fill a data folder with the built-in catalogue and simulated users."`
-	Train      trainCmd      `cmd:"" help:"Learn to rank from the event log: write a bundle, and activate it if it is not worse than the running one."`
-	Evaluate   evaluateCmd   `cmd:"" help:"Measure ranking quality on the newest part of the log."`
-	Snapshot   snapshotCmd   `cmd:"" help:"Write users, items, counters and histories as Arrow files."`
-	Rebuild    rebuildCmd    `cmd:"" help:"Make the state anew from the event logs or from a snapshot."`
-	Experiment experimentCmd `cmd:"" help:"Check experiments."`
-	Embed      embedCmd      `cmd:"" help:"Encode the texts of all items that have no vector yet."`
-	Encoder    encoderCmd    `cmd:"" help:"Fetch text encoders."`
-	Bench      benchCmd      `cmd:"" help:"Measure latency under an open-loop load."`
-	Doctor     doctorCmd     `cmd:"" help:"Check assets and a data folder and say what is wrong."`
-	Version    versionCmd    `cmd:"" help:"Print the version."`
-	Convert    convertCmd    `cmd:"" hidden:"" name:"convert-table"`
-	Probe      probeCmd      `cmd:"" hidden:"" name:"probe-bundle"`
+	Serve       serveCmd      `cmd:"" help:"Run the ranking service."`
+	Demo        demoCmd       `cmd:"" help:"Fill a data folder with a sample catalogue and simulated users."`
+	Import      importCmd     `cmd:"" help:"Import events or feature columns from files."`
+	Ingest      ingestCmd     `cmd:"" help:"Consume events from a Redis stream."`
+	Train       trainCmd      `cmd:"" help:"Train a bundle, and activate it unless it ranks worse."`
+	Evaluate    evaluateCmd   `cmd:"" help:"Measure ranking quality on the newest part of the event log."`
+	Experiment  experimentCmd `cmd:"" help:"Validate, analyse, promote and simulate A/B experiments."`
+	Embed       embedCmd      `cmd:"" help:"Encode the item texts that have no vector yet."`
+	Encoder     encoderCmd    `cmd:"" help:"Download text encoders."`
+	Snapshot    snapshotCmd   `cmd:"" help:"Export users, items, counters and histories as Arrow files."`
+	Rebuild     rebuildCmd    `cmd:"" help:"Rebuild the feature state from event logs or a snapshot."`
+	Bench       benchCmd      `cmd:"" help:"Measure the latency of rankings under load."`
+	Doctor      doctorCmd     `cmd:"" help:"Check the assets, the data folder or a running service."`
+	ShowVersion versionCmd    `cmd:"" name:"version" help:"Print the version."`
+
+	ConvertColumns convertColumnsCmd `cmd:"" hidden:"" name:"convert-table"`
+	VerifyBundle   probeBundleCmd    `cmd:"" hidden:"" name:"probe-bundle"`
 }
 
-// errUsage marks errors that are the caller's: exit status 2.
-var errUsage = errors.New("usage")
+const description = `Relish ranks candidates for a user by the user's behaviour and by the candidates' texts.
+
+Every flag can also be set as RELISH_<FLAG> in the environment, or by its name in the --config file.`
+
+// Exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
 
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// After the first signal the default is restored, so that a second one ends the process at once.
+	// The first signal ends the work gently. It also restores the default, so that a second signal
+	// ends the process at once.
 	context.AfterFunc(ctx, stop)
 
 	var c cli
-	parser, err := kong.New(&c, kong.Name("relish"), kong.DefaultEnvars("RELISH"), kong.UsageOnError(),
-		kong.Description("Relish ranks a user's candidates by behaviour and by what their texts say."),
-		kong.BindTo(ctx, (*context.Context)(nil)))
+	parser, err := newParser(&c)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "relish:", err)
-		return 1
+		return fail(err)
 	}
-	file, err := config.Load(configPath(args), flagNames(parser.Model.Node))
+	cfg, err := config.Load(configPath(args), flagNames(parser.Model.Node))
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "relish:", err)
-		return 2
+		return fail(app.UsageError{Err: err})
 	}
-	if err := kong.Resolvers(file.Resolver()).Apply(parser); err != nil {
-		fmt.Fprintln(os.Stderr, "relish:", err)
-		return 1
+	if err := kong.Resolvers(cfg.Resolver()).Apply(parser); err != nil {
+		return fail(err)
 	}
-	kctx, err := parser.Parse(args)
+	command, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "relish: %v\nTry 'relish --help'.\n", err)
-		return 2
+		return fail(app.UsageError{Err: fmt.Errorf("%w. Run %q", err, helpCommand(err))})
 	}
-	kctx.Bind(file)
-	if err := kctx.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "relish:", err)
-		if errors.Is(err, errUsage) {
-			return 2
-		}
-		return 1
-	}
-	return 0
+	command.BindTo(ctx, (*context.Context)(nil))
+	command.Bind(cfg)
+	return fail(command.Run())
 }
 
-// configPath finds --config before the parse, since the file's values take part in it.
+// fail prints an error, if there is one, and returns the exit status.
+func fail(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	// Programs that start relish as a child process read this prefix, see internal/sandbox.
+	fmt.Fprintln(os.Stderr, "relish:", err)
+	if errors.As(err, new(app.UsageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// newParser builds the command line parser.
+func newParser(c *cli) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("relish"),
+		kong.Description(description),
+		kong.DefaultEnvars("RELISH"),
+		kong.Vars{"version": versionLine()},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.ValueFormatter(helpText),
+	)
+}
+
+// helpText is a flag's help with its default. The environment variables are left out: the
+// description gives the rule that names them all.
+func helpText(v *kong.Value) string {
+	switch {
+	case !v.HasDefault || v.Default == "" || strings.Contains(v.Help, "(default"):
+		return v.Help
+	default:
+		return fmt.Sprintf("%s (default: %s).", strings.TrimSuffix(v.Help, "."), v.Default)
+	}
+}
+
+// helpCommand names the help that would have prevented a parse error.
+func helpCommand(err error) string {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+		return "relish " + parse.Context.Selected().Path() + " --help"
+	}
+	return "relish --help"
+}
+
+// configPath finds --config before the command line is parsed, because the file's values take part
+// in the parsing.
 func configPath(args []string) string {
-	for i, a := range args {
-		if a == "--config" && i+1 < len(args) {
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if arg == "--config" && i+1 < len(args) {
 			return args[i+1]
 		}
-		if v, ok := strings.CutPrefix(a, "--config="); ok {
-			return v
-		}
-		if a == "--" {
-			break
+		if path, ok := strings.CutPrefix(arg, "--config="); ok {
+			return path
 		}
 	}
 	return os.Getenv("RELISH_CONFIG")
 }
 
-func flagNames(n *kong.Node) []string {
+// flagNames returns the names of the flags of a command and its subcommands: the keys that a
+// configuration file may use.
+func flagNames(node *kong.Node) []string {
 	var names []string
-	for _, f := range n.Flags {
-		names = append(names, f.Name)
+	for _, flag := range node.Flags {
+		names = append(names, flag.Name)
 	}
-	for _, child := range n.Children {
+	for _, child := range node.Children {
 		names = append(names, flagNames(child)...)
 	}
 	return names
@@ -116,6 +165,15 @@ type versionCmd struct{}
 
 // Run prints the version.
 func (versionCmd) Run() error {
-	fmt.Println("relish", version)
+	fmt.Println(versionLine())
 	return nil
+}
+
+// versionLine is what relish version prints, such as "relish 0.1.0 (commit 1a2b3c4d5e6f)".
+func versionLine() string {
+	line := "relish " + app.Version
+	if commit := app.Commit(); commit != "" {
+		line += " (commit " + commit + ")"
+	}
+	return line
 }

@@ -17,6 +17,8 @@ import (
 	"relish/internal/demo"
 	"relish/ranker/bundle"
 	"relish/training/modelcard"
+
+	"relish/internal/app"
 )
 
 // trainResult is what relish train prints.
@@ -117,7 +119,7 @@ func TestLearnedBeatsBaselines(t *testing.T) {
 			}
 		}
 		var sim struct {
-			Rows []clickShare
+			Rows []app.ClickShare
 		}
 		if err := json.Unmarshal([]byte(output(t, "demo", "--data", data, "--no-text", "--simulate", "--json", "--visits", "400")), &sim); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"relish/internal/app"
 )
 
 const python = "../../.cache/venv/bin/python"
@@ -118,7 +120,7 @@ func TestMangledTables(t *testing.T) {
 func convertTable(t *testing.T, in, out string) (string, error) {
 	t.Helper()
 	t.Setenv("RELISH_TEST_MAIN", "1") // the child is this test binary, as relish
-	info, err := convertApart(t.Context(), in, out)
+	info, err := app.ConvertColumns(t.Context(), in, out)
 	return info.SHA256, err
 }
 

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"fmt"
@@ -18,6 +18,7 @@ import (
 	"relish/training/twotower"
 )
 
+// twoTowerModel returns a two-tower model with random weights.
 func twoTowerModel(t *testing.T, seed uint64) *signals.TwoTower {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -33,16 +34,23 @@ func twoTowerModel(t *testing.T, seed uint64) *signals.TwoTower {
 	for i := range ids {
 		ids[i] = fmt.Sprint("i", i)
 	}
-	n, err := signals.NewTwoTower(signals.TwoTowerWeights{Layers: 1, Dim: d, Heads: 2, HistoryLength: length, Items: ranker.NewItemTable(ids), Vectors: noise(items * d), Bias: noise(items), Gain: noise(d),
-		Blocks: []signals.AttentionBlock{{Query: noise(d * d), Key: noise(d * d), Value: noise(d * d), Out: noise(d * d), PositionBias: noise(2 * length),
-			Up: noise(2 * d * d), UpBias: noise(2 * d), Down: noise(2 * d * d), DownBias: noise(d)}}})
+	n, err := signals.NewTwoTower(signals.TwoTowerWeights{
+		Layers: 1, Dim: d, Heads: 2, HistoryLength: length,
+		Items: ranker.NewItemTable(ids), Vectors: noise(items * d), Bias: noise(items), Gain: noise(d),
+		Blocks: []signals.AttentionBlock{{
+			Query: noise(d * d), Key: noise(d * d), Value: noise(d * d), Out: noise(d * d),
+			PositionBias: noise(2 * length),
+			Up:           noise(2 * d * d), UpBias: noise(2 * d), Down: noise(2 * d * d), DownBias: noise(d),
+		}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-// What a GPU would compute, on the CPU: the graph gives what plain Go gives, for many requests at once.
+// TestGraphServesTwoTower runs the graph that a GPU would run, on the CPU. It gives the signals that
+// plain Go gives, for many requests at once.
 func TestGraphServesTwoTower(t *testing.T) {
 	n, dir := twoTowerModel(t, 1), t.TempDir()
 	graph, err := twotower.ExportUserTower(n)
@@ -53,11 +61,11 @@ func TestGraphServesTwoTower(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{signals.TextSimilarity{}, n}}}
-	if err := giveAway(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err != nil {
+	if err := moveTower(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := b.Model.Signals[1].(*signals.RemoteUserTower); !ok {
-		t.Fatalf("the matcher is a %T", b.Model.Signals[1])
+		t.Fatalf("the signal is a %T, want a RemoteUserTower", b.Model.Signals[1])
 	}
 	var callers sync.WaitGroup
 	for caller := range 32 {
@@ -82,7 +90,7 @@ func TestGraphServesTwoTower(t *testing.T) {
 				}
 				for i := 0; i < 20; i += 2 {
 					if math.Abs(float64(want[i]-got[i])) > 1e-4 {
-						t.Errorf("%v by the graph, %v by Go", got[i], want[i])
+						t.Errorf("the graph gives %v, Go gives %v", got[i], want[i])
 					}
 				}
 			}
@@ -91,7 +99,8 @@ func TestGraphServesTwoTower(t *testing.T) {
 	callers.Wait()
 }
 
-// A graph that is none, or of another model, is refused with its name; on a CPU nothing is given away.
+// TestGraphRefused loads files that are no graph, or the graph of another model. The error names the
+// file. On a CPU no tower is moved.
 func TestGraphRefused(t *testing.T) {
 	other, err := twotower.ExportUserTower(twoTowerModel(t, 1))
 	if err != nil {
@@ -108,11 +117,11 @@ func TestGraphRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{wide}}}
-		if err := giveAway(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), signals.UserTowerFile) {
+		if err := moveTower(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), signals.UserTowerFile) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if onDevice(onnxtest.Start(t), "cpu", nil) != nil {
-		t.Error("a CPU's model is given away")
+	if towerOnDevice(onnxtest.Start(t), "cpu", nil) != nil {
+		t.Error("a tower is moved to the CPU")
 	}
 }

@@ -122,7 +122,7 @@ func TestTunedEncoder(t *testing.T) {
 		t.Errorf("doctor printed %s", out)
 	}
 	// Without its vectors it ranks at once, with those that are there, and soon with all.
-	if err := os.RemoveAll(ownVectors(data)); err != nil {
+	if err := os.RemoveAll(filepath.Join(data, "vectors", "finetuned")); err != nil {
 		t.Fatal(err)
 	}
 	server = serve(t, "--data", data, "--config", config)
@@ -213,7 +213,7 @@ func readFile(t *testing.T, path string) string {
 func TestUnusedVectorsAreRemoved(t *testing.T) {
 	data := t.TempDir()
 	output(t, "demo", "--data", data, "--users", "5", "--lists", "10", "--no-text")
-	gone := filepath.Join(ownVectors(data), "vectors-0123456789abcdef.rvt")
+	gone := filepath.Join(filepath.Join(data, "vectors", "finetuned"), "vectors-0123456789abcdef.rvt")
 	base := filepath.Join(data, "vectors", "vectors-0123456789abcdef.rvt")
 	for _, path := range []string{gone, base} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+
+	"relish/internal/app"
+)
+
+// These hidden commands are the child processes that read files which may be damaged or hostile. The
+// parent process is another relish, see internal/sandbox.
+
+// convertColumnsCmd converts an Arrow file for relish import.
+type convertColumnsCmd struct {
+	In  string `arg:""`
+	Out string `arg:""`
+}
+
+// Run converts the file under a limit on its memory, and prints a description of the result as JSON.
+func (c *convertColumnsCmd) Run() error {
+	info, err := app.ConvertColumnsChild(c.In, c.Out)
+	if err != nil {
+		return err
+	}
+	return printJSON(info)
+}
+
+// probeBundleCmd checks that a bundle reproduces its recorded scores.
+type probeBundleCmd struct {
+	Assets string
+	Dir    string `arg:""`
+}
+
+// Run checks the bundle under limits on memory and processor time.
+func (c *probeBundleCmd) Run(ctx context.Context) error {
+	encoder := app.EncoderOptions{Assets: c.Assets}
+	return encoder.ProbeBundleChild(ctx, c.Dir)
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// printJSON writes v as one line to standard output.
+func printJSON(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }
+
+// newTable returns a table that Render writes to standard output.
+func newTable(title string, header table.Row) table.Writer {
+	w := table.NewWriter()
+	w.SetOutputMirror(os.Stdout)
+	w.SetTitle("%s", title)
+	w.AppendHeader(header)
+	return w
+}
+
+// writeFile writes a file at once: readers see the older file or the complete new one.
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup()
+	if err := write(f); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}
+
+// progressInterval is the time between two lines of progress.
+const progressInterval = 5 * time.Second
+
+// progress shows how far long work is: as a bar on a terminal, and else as a line every few seconds.
+// It writes to standard error, because standard output is for results.
+type progress struct {
+	title string
+	bar   *progressbar.ProgressBar // nil if standard error is no terminal
+	last  time.Time                // of the last line
+}
+
+func newProgress(title string) *progress {
+	p := &progress{title: title, last: time.Now()}
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		p.bar = progressbar.NewOptions(-1, progressbar.OptionSetDescription(title),
+			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+			progressbar.OptionThrottle(100*time.Millisecond))
+	}
+	return p
+}
+
+// set shows that done of total are finished; a total of 0 means that it is unknown.
+func (p *progress) set(done, total int) {
+	if p.bar != nil {
+		if total > 0 {
+			p.bar.ChangeMax(total)
+		}
+		_ = p.bar.Set(done)
+		return
+	}
+	if time.Since(p.last) < progressInterval {
+		return
+	}
+	p.last = time.Now()
+	if total > 0 {
+		fmt.Fprintf(os.Stderr, "%s: %d of %d\n", p.title, done, total)
+	} else {
+		fmt.Fprintf(os.Stderr, "%s: %d\n", p.title, done)
+	}
+}
+
+// count shows that done are finished, of an unknown total.
+func (p *progress) count(done int) { p.set(done, 0) }
+
+// end ends the bar. It may be called on nil.
+func (p *progress) end() {
+	if p != nil && p.bar != nil {
+		_ = p.bar.Finish()
+		fmt.Fprintln(os.Stderr)
+	}
+}
+
+// stageProgress shows one progress after the other for the stages of some work. The first line of a
+// stage is shown at once. The zero value is ready for use.
+type stageProgress struct {
+	stage   string
+	current *progress
+}
+
+func (s *stageProgress) set(stage string, done, total int) {
+	if stage != s.stage || s.current == nil {
+		s.end()
+		s.stage, s.current = stage, newProgress(stage)
+		s.current.last = time.Time{}
+	}
+	s.current.set(done, total)
+}
+
+func (s *stageProgress) end() { s.current.end() }

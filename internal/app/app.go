@@ -1,0 +1,208 @@
+// Package app wires Relish together: it opens the data folder, the text encoder and the models,
+// and runs the ranking service with its background jobs.
+//
+// The service is an App. New opens everything, Run serves until its context ends, and Close
+// releases everything again:
+//
+//	a, err := app.New(ctx, app.Options{Config: config.Default(), Store: app.StoreOptions{Data: "data"}})
+//	if err != nil { … }
+//	defer a.Close()
+//	err = a.Run(ctx, listener)
+//
+// The other commands use the parts below it. Engine is a locked data folder with its store and its
+// text vectors. Loader brings events into a store. Trainer and Evaluator read the event log beside a
+// running service. Nothing here parses flags or prints results; cmd/relish does.
+package app
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/pprof"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"relish/api"
+	"relish/experiment"
+	"relish/features/ingest"
+	"relish/internal/config"
+	"relish/ranker"
+	"relish/ranker/bundle"
+	"relish/ranker/rules"
+)
+
+// UsageError is an error that the user corrects on the command line or in the configuration.
+type UsageError struct{ Err error }
+
+// Error implements error.
+func (e UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the wrapped error.
+func (e UsageError) Unwrap() error { return e.Err }
+
+// Usagef returns a UsageError with a formatted message; it formats as fmt.Errorf does.
+func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// shutdownTime bounds how long closing may take after the work is done.
+const shutdownTime = 15 * time.Second
+
+// Options configure the ranking service. Config and Store.Data are required.
+type Options struct {
+	Config  *config.Config
+	Store   StoreOptions
+	Encoder EncoderOptions
+	// Bundles is the folder of trained bundles. If it is empty, it is "bundles" in the data folder.
+	Bundles string
+	// Experiments is the experiments file; empty: no experiments.
+	Experiments string
+	// CORSOrigins are the origins whose pages may call the service from a browser.
+	CORSOrigins []string
+	// LogFeatures is the share of rankings whose feature matrix is logged, 0 to 1.
+	LogFeatures float64
+	// MaxInFlight bounds the concurrent rankings; 0: 256.
+	MaxInFlight int
+	// RatePerKey bounds the requests a second of each API key; 0: no limit.
+	RatePerKey float64
+	// MaxLogBytes is the size of the event log from which events are refused; 0: no limit.
+	MaxLogBytes int64
+	// RetainBytes and RetainAge bound the sealed segments of the event log; 0: keep all.
+	RetainBytes int64
+	RetainAge   time.Duration
+	// EraseAfter is the longest time until an erased user's events leave the log.
+	EraseAfter time.Duration
+	Log        *slog.Logger // nil: nothing is logged
+}
+
+// App is the ranking service. New opens it, Run serves once, Close releases everything.
+type App struct {
+	engine      *Engine
+	models      *bundle.Registry
+	experiments *experiment.Watcher // nil without an experiments file
+	server      *api.Server
+	jobs        []job
+	log         *slog.Logger
+}
+
+// New opens the data folder, the encoder, the models and the experiments. It returns an error that
+// says what to do if one of them cannot be used. The caller closes the App.
+func New(ctx context.Context, opt Options) (_ *App, err error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &App{log: opt.Log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	a.engine, err = OpenEngine(EngineOptions{
+		Store: opt.Store, Encoder: opt.Encoder, Config: opt.Config, Log: opt.Log,
+		Ingest: ingest.Options{
+			MaxLogBytes: opt.MaxLogBytes, RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge,
+			EraseAfter: opt.EraseAfter,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if opt.Store.Redis == "" {
+		// With a catalogue in Redis, another replica has probably encoded it. What is still missing
+		// is encoded when it is first ranked.
+		if err := a.engine.enqueueCatalogue(ctx, opt.Log); err != nil {
+			return nil, err
+		}
+	}
+	root := BundleFolder(opt.Bundles, opt.Store.Data)
+	removeUnusedVectors(opt.Store.Data, root, opt.Log)
+	if a.models, err = openModels(ctx, root, a.engine, opt); err != nil {
+		return nil, err
+	}
+	if a.experiments, err = openExperiments(opt.Experiments, opt.Store.Data, a.models, opt.Log); err != nil {
+		return nil, err
+	}
+	if a.server, err = a.newServer(opt); err != nil {
+		return nil, err
+	}
+	a.jobs = a.newJobs(opt)
+	return a, nil
+}
+
+// Run serves on the listener until ctx ends, and then finishes the requests in progress. The
+// background jobs run meanwhile. It closes the listener and returns when all of them have ended.
+func (a *App) Run(ctx context.Context, listener net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	for _, j := range a.jobs {
+		running.Go(func() { pprof.Do(ctx, pprof.Labels("job", j.name), j.run) })
+	}
+	return a.server.Serve(ctx, listener)
+}
+
+// Close releases everything in the reverse order of New. Call it after Run has returned. It returns
+// when every goroutine of the App has ended or 15 seconds have passed.
+func (a *App) Close() error {
+	if a.engine == nil {
+		return nil
+	}
+	return a.engine.Close()
+}
+
+// newServer builds the ranking pipeline and the HTTP server over it.
+func (a *App) newServer(opt Options) (*api.Server, error) {
+	ruleSet, err := rules.New(opt.Config.Rules)
+	if err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerEngine(registry, a.engine)
+	registerModels(registry, a.models)
+	store := a.engine.Store
+	rankerOptions := ranker.Options{
+		Features: store, Vectors: a.engine.rankerVectors(), Models: a.models, Recorder: store,
+		Rules: ruleSet, TextSpec: opt.Config.Text, LogFeatures: opt.LogFeatures,
+	}
+	apiOptions := api.Options{
+		EventSink: store, Catalogue: store, UserEraser: store, Models: a.models,
+		ExperimentReporter: reporter{opt.Store.Data, a.experiments},
+		Readiness:          a.readiness,
+		Registry:           registry, CORSOrigins: opt.CORSOrigins, MaxInFlight: opt.MaxInFlight,
+		RatePerKey: opt.RatePerKey, Logger: opt.Log, Version: Revision(),
+	}
+	// A nil pointer in an interface is not a nil interface: set these only if they are there.
+	if a.experiments != nil {
+		rankerOptions.Experiments, apiOptions.Experiments = a.experiments, a.experiments
+	}
+	if a.engine.Vectors != nil {
+		apiOptions.TextEncoder = a.engine.Vectors
+	}
+	if apiOptions.Ranker, err = ranker.New(rankerOptions); err != nil {
+		return nil, err
+	}
+	if apiOptions.Keys, err = apiKeys(opt.Config.Keys); err != nil {
+		return nil, err
+	}
+	return api.New(apiOptions)
+}
+
+// apiKeys converts the keys of the configuration.
+func apiKeys(keys []config.Key) ([]api.Key, error) {
+	var out []api.Key
+	for _, k := range keys {
+		digest, err := hex.DecodeString(k.SHA256)
+		if err != nil || len(digest) != 32 {
+			return nil, fmt.Errorf("keys: the sha256 of %q is not 64 hex digits", k.Name)
+		}
+		out = append(out, api.Key{Name: k.Name, SHA256: [32]byte(digest), Scopes: k.Scopes})
+	}
+	return out, nil
+}

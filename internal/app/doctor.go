@@ -1,0 +1,171 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"relish/api"
+	"relish/features/eventlog"
+	"relish/features/ingest"
+	"relish/internal/config"
+	"relish/ranker"
+	"relish/ranker/bundle"
+)
+
+// Finding is one thing that Doctor looked at.
+type Finding struct {
+	What   string `json:"what"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"` // what is there, or what is wrong
+}
+
+// Doctor checks the assets and a data folder, beside a running service. All fields but Bundles are
+// required.
+type Doctor struct {
+	Data    string
+	Bundles string // folder of the bundles; empty: "bundles" in the data folder
+	Encoder EncoderOptions
+	Config  *config.Config
+	Log     *slog.Logger
+
+	findings []Finding
+}
+
+// Examine checks everything. It goes on after a failed check.
+func (d *Doctor) Examine(ctx context.Context) []Finding {
+	d.findings = nil
+	if !d.Encoder.NoText {
+		detail, err := d.Encoder.CheckEncoder(ctx, d.Log)
+		d.add("encoder", err, "%s", detail)
+	}
+	records, err := d.checkLog(ctx)
+	d.add("event log", err, "%d records, sequence without gaps, checksums good", records)
+	pending, err := ingest.PendingErasures(d.Data)
+	d.add("erasures", err, "%d erased users whose events are still in the log", pending)
+	d.checkBundles(ctx)
+	holder := ingest.LockHolder(d.Data)
+	if holder == "" {
+		d.add("lock", nil, "free")
+	} else {
+		d.add("lock", nil, "held by process %s", holder)
+	}
+	return d.findings
+}
+
+// add adds a finding: the error if there is one, else the formatted detail.
+func (d *Doctor) add(what string, err error, format string, args ...any) {
+	f := Finding{What: what, OK: err == nil, Detail: fmt.Sprintf(format, args...)}
+	if err != nil {
+		f.Detail = err.Error()
+	}
+	d.findings = append(d.findings, f)
+}
+
+// checkLog reads the whole event log and counts its records.
+func (d *Doctor) checkLog(ctx context.Context) (records int, err error) {
+	if _, err := os.Stat(d.Data); err != nil {
+		return 0, fmt.Errorf("there is no data folder %s: fill one with relish demo or relish import", filepath.Clean(d.Data))
+	}
+	for _, err := range eventlog.Read(ingest.LogDir(d.Data), 1) {
+		if err != nil {
+			return records, fmt.Errorf("after %d records: %w", records, err)
+		}
+		if records++; ctx.Err() != nil {
+			return records, ctx.Err()
+		}
+	}
+	return records, nil
+}
+
+// checkBundles verifies the files of every bundle, and probes the active one.
+func (d *Doctor) checkBundles(ctx context.Context) {
+	root := BundleFolder(d.Bundles, d.Data)
+	versions, err := bundle.Versions(root)
+	if os.IsNotExist(err) {
+		d.add("bundles", nil, "none: the prior ranks")
+		return
+	}
+	active, activeErr := bundle.Active(root)
+	if err == nil {
+		err = activeErr
+	}
+	d.add("bundles", err, "%d in %s; active: %s", len(versions), root, active)
+	found := active == ranker.PriorVersion
+	for _, version := range versions {
+		if version == active {
+			found = true
+			d.add("bundle", d.checkActive(ctx, root, version), "%s: active; it reproduces its recorded scores", version)
+			continue
+		}
+		_, err := bundle.Verify(filepath.Join(root, version))
+		d.add("bundle", err, "%s: checksums good", version)
+	}
+	if !found && activeErr == nil {
+		d.add("bundle", fmt.Errorf("the active bundle %s is not in the folder: activate another one with "+
+			"POST /models/VERSION/activate", active), "")
+	}
+}
+
+func (d *Doctor) checkActive(ctx context.Context, root, version string) error {
+	dir := filepath.Join(root, version)
+	if _, err := bundle.Verify(dir); err != nil {
+		return err
+	}
+	if err := d.Encoder.ProbeBundle(ctx, dir); err != nil {
+		return err
+	}
+	_, _, err := loadModel(root, version, "", nil, d.Config)
+	return err
+}
+
+const (
+	// readyTimeout is shorter than the time that container runtimes give a health check.
+	readyTimeout = 3 * time.Second
+	// maxReadyBytes bounds how much of an answer is read.
+	maxReadyBytes = 1 << 20
+)
+
+// AskService asks the service at a base URL whether it is ready. The first finding is its answer;
+// the checks that the answer names follow. A container image needs no other HTTP client for its
+// health check.
+func AskService(ctx context.Context, baseURL string) []Finding {
+	service := Finding{What: "service"}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	url := strings.TrimSuffix(baseURL, "/") + "/health/ready"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		service.Detail = err.Error()
+		return []Finding{service}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		service.Detail = err.Error()
+		return []Finding{service}
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Status  string
+		Version string
+		Checks  []api.ReadinessCheck
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReadyBytes)).Decode(&answer); err != nil {
+		service.Detail = fmt.Sprintf("%s answers %d, but not as relish does: %v", url, resp.StatusCode, err)
+		return []Finding{service}
+	}
+	service.OK = resp.StatusCode == http.StatusOK
+	service.Detail = answer.Status + ", version " + answer.Version
+	findings := []Finding{service}
+	for _, check := range answer.Checks {
+		findings = append(findings, Finding{What: check.Name, OK: check.OK, Detail: check.Detail})
+	}
+	return findings
+}

@@ -1,0 +1,179 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"path/filepath"
+
+	"relish/embeddings"
+	"relish/embeddings/finetuned"
+	"relish/embeddings/onnx"
+	sharedvectors "relish/embeddings/redis"
+	"relish/features/external"
+	"relish/features/ingest"
+	"relish/internal/config"
+	"relish/internal/redisconn"
+	"relish/ranker"
+)
+
+// EngineOptions say what an Engine opens. Store.Data, Config and Log are required.
+type EngineOptions struct {
+	Store   StoreOptions
+	Encoder EncoderOptions
+	Config  *config.Config
+	Ingest  ingest.Options
+	// EncodeLater leaves the texts of new items to EncodeAll. Otherwise they are encoded in the
+	// background as they arrive.
+	EncodeLater bool
+	Log         *slog.Logger
+}
+
+// Engine is a locked data folder with everything that reads and writes it: the store, the external
+// tables and the text vectors. One process at a time holds it. It is safe for concurrent use; Close
+// is called once, after all use.
+type Engine struct {
+	Store    Store
+	External *external.Syncer
+	Vectors  *embeddings.Service // nil without a text encoder
+	Redis    *redisconn.Conn     // nil if the state is embedded
+
+	encoder   *onnx.Encoder // nil without a text encoder
+	finetuned finetuned.Options
+	pool      *finetuned.EncoderPool // encoders of the bundles in use; nil without a text encoder
+	unlock    func()
+}
+
+// OpenEngine locks the data folder and opens the store, the external tables and the vectors. It
+// fails if another process holds the folder; the error names that process. The caller closes the
+// Engine.
+func OpenEngine(opt EngineOptions) (_ *Engine, err error) {
+	e := &Engine{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+		}
+	}()
+	if e.unlock, err = ingest.Lock(opt.Store.Data); err != nil {
+		return nil, err
+	}
+	if e.Redis, err = opt.Store.connect(); err != nil {
+		return nil, err
+	}
+	opt.Config.State.Text = opt.Config.Text
+	if !opt.Encoder.NoText {
+		if err := e.openVectors(opt); err != nil {
+			return nil, err
+		}
+	}
+	var onItems func([]*ranker.ItemInfo)
+	if e.Vectors != nil && !opt.EncodeLater {
+		onItems = e.enqueue
+	}
+	if e.Store, err = openStore(opt, e.Redis, onItems); err != nil {
+		return nil, err
+	}
+	tables := tableRepository(opt.Store.Data, e.Redis, opt.Config)
+	e.External, err = external.NewSyncer(opt.Store.Data, tables, e.Store, opt.Log)
+	return e, err
+}
+
+// openVectors loads the text encoder and opens the vectors of the catalogue.
+func (e *Engine) openVectors(opt EngineOptions) (err error) {
+	if e.encoder, err = opt.Encoder.Load(opt.Log); err != nil {
+		return err
+	}
+	data, cache := opt.Store.Data, opt.Encoder.CacheBytes
+	e.finetuned, err = opt.Encoder.finetunedOptions(e.encoder,
+		embeddings.Options{Dir: finetunedFolder(data), CacheBytes: cache, Log: opt.Log})
+	if err != nil {
+		return err
+	}
+	vectors := embeddings.Options{Dir: filepath.Join(data, "vectors"), CacheBytes: cache, Log: opt.Log}
+	if e.Redis != nil {
+		e.finetuned.Shared = func(digest string, dim int) embeddings.SharedCache {
+			return sharedvectors.New(e.Redis, digest, dim, opt.Config.State.MaxAgeDuration())
+		}
+		vectors.Shared = e.finetuned.Shared(e.encoder.Digest(), e.encoder.Dim())
+	}
+	if e.Vectors, err = embeddings.New(e.encoder, vectors); err != nil {
+		return err
+	}
+	e.pool = finetuned.NewEncoderPool(e.finetuned, func(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
+		return e.Store.Items(ctx)
+	})
+	return nil
+}
+
+// Close releases everything in the reverse order of opening. It waits at most 15 seconds for vectors
+// that are being written.
+func (e *Engine) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	var errs []error
+	if e.pool != nil {
+		errs = append(errs, e.pool.Close(ctx))
+	}
+	if e.Store != nil {
+		errs = append(errs, e.Store.Close())
+	}
+	if e.Vectors != nil {
+		errs = append(errs, e.Vectors.Close(ctx))
+	}
+	if e.encoder != nil {
+		e.encoder.Close()
+	}
+	if e.Redis != nil {
+		errs = append(errs, e.Redis.Close())
+	}
+	if e.unlock != nil {
+		e.unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// enqueue gives new and changed items to every encoder in use.
+func (e *Engine) enqueue(items []*ranker.ItemInfo) {
+	e.Vectors.Enqueue(items)
+	e.pool.Enqueue(items)
+}
+
+// enqueueCatalogue gives the whole catalogue to the text encoder, which skips the texts that have a
+// vector. Texts beyond the length of its queue are encoded when they are first ranked.
+func (e *Engine) enqueueCatalogue(ctx context.Context, log *slog.Logger) error {
+	if e.Vectors == nil {
+		return nil
+	}
+	var items []*ranker.ItemInfo
+	for item, err := range e.Store.Items(ctx) {
+		if err != nil {
+			return err
+		}
+		items = append(items, item)
+	}
+	if dropped := e.Vectors.Enqueue(items); dropped > 0 {
+		log.Warn("the encoder queue is full; relish embed encodes all texts at once", "texts_not_queued", dropped)
+	}
+	return nil
+}
+
+// encoderDigest identifies the text encoder; it is empty without one.
+func (e *Engine) encoderDigest() string {
+	if e.encoder == nil {
+		return ""
+	}
+	return e.encoder.Digest()
+}
+
+// rankerVectors returns the text vectors as the ranking pipeline takes them.
+func (e *Engine) rankerVectors() ranker.Vectors { return RankerVectors(e.Vectors) }
+
+// RankerVectors returns v as an interface, which is nil if v is nil. A nil pointer in the interface
+// would look like vectors that are there.
+func RankerVectors(v *embeddings.Service) ranker.Vectors {
+	if v == nil {
+		return nil
+	}
+	return v
+}

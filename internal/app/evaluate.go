@@ -1,0 +1,355 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+
+	"relish/embeddings"
+	"relish/embeddings/onnx"
+	"relish/evaluation"
+	"relish/features"
+	"relish/features/event"
+	"relish/features/eventlog"
+	"relish/features/external"
+	"relish/features/ingest"
+	"relish/internal/config"
+	"relish/ranker"
+	"relish/ranker/bundle"
+	"relish/ranker/scorer"
+	"relish/ranker/signals"
+	"relish/training"
+	"relish/training/replay"
+)
+
+// EvaluatorOptions say what is measured on which part of the log. Data, Config and Log are required.
+type EvaluatorOptions struct {
+	Data    string
+	Bundles string // folder of the bundles; empty: "bundles" in the data folder
+	Encoder EncoderOptions
+	Config  *config.Config
+
+	TestShare   float64 // the newest share of the lists, which is scored, 0 to 1
+	Prequential bool    // apply the clicks of each list after it is ranked
+	K           int     // of NDCG@K, MAP@K and HR@K
+	Negatives   int     // sampled negatives for each list, if the log has no impressions
+	Seed        uint64
+
+	Bundle    string   // version to measure; empty: the active one
+	InSample  bool     // measure a bundle on lists that it was trained on
+	HideItems float64  // share of the items to hide from training, 0 to 1; 0: none
+	Ablate    []string // signals, features or feature groups to train without, one at a time
+	Policy    string   // version to estimate by EstimatePolicy; empty: the active one
+
+	// Progress is called with the number of lists that were scored.
+	Progress func(done, total int)
+	// TrainProgress is called with the name of a model that is trained, its stage, and how far that
+	// stage is.
+	TrainProgress func(model, stage string, done, total int)
+	Log           *slog.Logger
+}
+
+// Evaluation is a finished evaluation. Relish evaluate --json prints it.
+type Evaluation struct {
+	Model       string   `json:"model,omitempty"` // the measured version; empty if models were trained
+	Last        float64  `json:"last"`            // the share of the lists that was scored
+	Prequential bool     `json:"prequential"`
+	InSample    bool     `json:"in_sample"`
+	HideItems   float64  `json:"hide_items,omitempty"`
+	Ablate      []string `json:"ablate,omitempty"`
+	*evaluation.Table
+}
+
+// Evaluator measures ranking quality on an event log, beside a running service. It is not safe for
+// concurrent use; the caller closes it.
+type Evaluator struct {
+	opt       EvaluatorOptions
+	state     *features.State     // as of the list that is scored
+	encoder   *onnx.Encoder       // nil without text
+	vectors   *embeddings.Service // nil without text
+	finetuned *finetunedVectors   // of bundles; nil without text
+
+	model    string         // version that is measured; empty if models are trained
+	tuned    ranker.Vectors // of the measured bundle's fine-tuned encoder; nil if it has none
+	inSample bool           // the measured bundle was trained on scored lists
+}
+
+// NewEvaluator loads the text encoder and its vectors.
+func NewEvaluator(opt EvaluatorOptions) (_ *Evaluator, err error) {
+	opt.Config.State.Text = opt.Config.Text
+	e := &Evaluator{opt: opt, state: features.New(opt.Config.State)}
+	e.state.OpenTable = external.Opener(opt.Data, opt.Log)
+	if opt.Encoder.NoText {
+		return e, nil
+	}
+	defer func() {
+		if err != nil {
+			e.Close()
+		}
+	}()
+	if e.encoder, err = opt.Encoder.Load(opt.Log); err != nil {
+		return nil, err
+	}
+	if e.vectors, err = opt.Encoder.openVectors(opt.Data, e.encoder, opt.Log); err != nil {
+		return nil, err
+	}
+	e.finetuned, err = opt.Encoder.openFinetuned(opt.Data, e.encoder)
+	return e, err
+}
+
+// Close releases the encoder and the vectors.
+func (e *Evaluator) Close() {
+	e.finetuned.close()
+	if e.vectors != nil {
+		_ = e.vectors.Close(context.Background()) // read-only: there is nothing left to write
+	}
+	if e.encoder != nil {
+		e.encoder.Close()
+	}
+}
+
+// Evaluate ranks the newest lists of the log with the bundle, or with the models that the options
+// ask to train, and with baselines. It compares their metrics.
+func (e *Evaluator) Evaluate(ctx context.Context) (*Evaluation, error) {
+	test, err := evaluation.NewTestSet(ctx, e.source(), e.opt.Config.State, e.options())
+	if err != nil {
+		return nil, err
+	}
+	scorers, err := e.scorers(ctx, test)
+	if err != nil {
+		return nil, err
+	}
+	table, err := test.Run(ctx, e.state, scorers)
+	if err != nil {
+		return nil, err
+	}
+	return &Evaluation{
+		Model: e.model, Last: e.opt.TestShare, Prequential: e.opt.Prequential, InSample: e.inSample,
+		HideItems: e.opt.HideItems, Ablate: e.opt.Ablate, Table: table,
+	}, nil
+}
+
+// EstimatePolicy estimates from logged propensities what the policy would have earned on lists that
+// another policy served.
+func (e *Evaluator) EstimatePolicy(ctx context.Context) (*evaluation.OffPolicyEstimate, error) {
+	model, _, err := e.loadModel(e.opt.Policy)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := e.scorer(model.Version, model, true)
+	if err != nil {
+		return nil, err
+	}
+	return evaluation.EstimateOffPolicy(ctx, e.source(), e.state, e.options(), policy)
+}
+
+// trains reports whether the evaluation trains the models that it measures.
+func (e *Evaluator) trains() bool { return e.opt.HideItems > 0 || len(e.opt.Ablate) > 0 }
+
+// source reads the log of the data folder, up to its last complete record.
+func (e *Evaluator) source() replay.Source {
+	return func() iter.Seq2[event.Record, error] { return eventlog.Read(ingest.LogDir(e.opt.Data), 1) }
+}
+
+const millisPerHour = 60 * 60 * 1000
+
+func (e *Evaluator) options() evaluation.Options {
+	train := e.opt.Config.Train
+	opt := evaluation.Options{
+		TestShare: e.opt.TestShare, Prequential: e.opt.Prequential, K: e.opt.K, Gains: train.Gains,
+		FollowUp: int64(train.FollowUpHours * millisPerHour), Negatives: e.opt.Negatives,
+		Seed: e.opt.Seed, Vectors: RankerVectors(e.vectors), Progress: e.opt.Progress,
+	}
+	if e.opt.HideItems > 0 {
+		opt.IsHidden = evaluation.SampleItems(e.opt.HideItems, e.opt.Seed)
+	}
+	return opt
+}
+
+// scorers returns the models and the baselines that are compared.
+func (e *Evaluator) scorers(ctx context.Context, test *evaluation.TestSet) (s evaluation.Scorers, err error) {
+	if e.trains() {
+		if err := e.checkVectors(test); err != nil {
+			return s, err
+		}
+	}
+	switch {
+	case e.opt.HideItems > 0:
+		s, err = evaluation.ColdItems(ctx, test, e.train)
+	case len(e.opt.Ablate) > 0:
+		s, err = evaluation.Ablate(ctx, test, e.opt.Ablate, e.train)
+	default:
+		s, err = e.bundleScorers(test)
+	}
+	if err != nil || e.vectors == nil {
+		return s, err
+	}
+	textOnly, err := evaluation.TextOnlyModel()
+	if err != nil {
+		return s, err
+	}
+	baseline, err := e.scorer(textOnly.Version, textOnly, true)
+	if err != nil {
+		return s, err
+	}
+	s.Baselines = append(s.Baselines, baseline)
+	if e.tuned == nil {
+		return s, nil
+	}
+	baseline, err = e.scorer(textOnly.Version+", fine-tuned encoder", textOnly.WithVectors(e.tuned), true)
+	s.Baselines = append(s.Baselines, baseline)
+	return s, err
+}
+
+// bundleScorers returns the bundle with and without its text columns. The difference is what the
+// text is worth.
+func (e *Evaluator) bundleScorers(test *evaluation.TestSet) (s evaluation.Scorers, err error) {
+	model, manifest, err := e.loadModel(e.opt.Bundle)
+	if err != nil {
+		return s, err
+	}
+	if manifest != nil && test.Overlaps(manifest.Data.Logs) {
+		if e.inSample = true; !e.opt.InSample {
+			return s, fmt.Errorf("bundle %s was trained on lists that would be scored. Wait for new events, "+
+				"score fewer lists with --last, train with --holdout %g, or pass --in-sample",
+				model.Version, e.opt.TestShare)
+		}
+	}
+	e.model, e.tuned = model.Version, model.Vectors
+	name := "bundle"
+	if manifest == nil {
+		name = ranker.PriorVersion
+	}
+	full, err := e.scorer(name, model, true)
+	if err != nil {
+		return s, err
+	}
+	s.Models = []evaluation.Scorer{full}
+	if e.vectors != nil {
+		textless, err := e.scorer(name+" without text", model, false)
+		if err != nil {
+			return s, err
+		}
+		s.Models = append(s.Models, textless)
+		s.Pairs = []evaluation.Pair{{Scorer: full.Name(), Against: textless.Name()}}
+	}
+	return s, nil
+}
+
+func (e *Evaluator) loadModel(version string) (*ranker.Model, *bundle.Manifest, error) {
+	digest := ""
+	if e.encoder != nil {
+		digest = e.encoder.Digest()
+	}
+	return loadModel(BundleFolder(e.opt.Bundles, e.opt.Data), version, digest, e.finetuned, e.opt.Config)
+}
+
+// scorer ranks with the model as a service would, on the state as of the list that is scored.
+func (e *Evaluator) scorer(name string, m *ranker.Model, text bool) (evaluation.Scorer, error) {
+	opt := ranker.Options{Features: training.ReplayedState{State: e.state}, TextSpec: e.opt.Config.Text}
+	if text {
+		opt.Vectors = RankerVectors(e.vectors)
+	} else {
+		m = m.WithVectors(nil)
+	}
+	opt.Models = scorer.SingleModel(m)
+	pipeline, err := ranker.New(opt)
+	if err != nil {
+		return nil, err
+	}
+	return evaluation.NewPipelineScorer(name, pipeline), nil
+}
+
+// train implements evaluation.Trainer. The trained model exists in memory only.
+func (e *Evaluator) train(ctx context.Context, name string, on replay.Source, without []string) (evaluation.Scorer, *ranker.Schema, error) {
+	in, err := e.trainingInputs(on, without)
+	if err != nil {
+		return nil, nil, err
+	}
+	backend, err := e.opt.Encoder.openBackend()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer backend.Finalize()
+	in.Backend = backend
+	if in.WorkDir, err = os.MkdirTemp("", "relish-evaluate-*"); err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(in.WorkDir)
+	if e.opt.TrainProgress != nil {
+		in.Progress = func(stage string, done, total int) { e.opt.TrainProgress(name, stage, done, total) }
+	}
+	trained, err := training.Train(ctx, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := e.scorer(name, trained.Model, in.Vectors != nil)
+	return s, trained.Model.Schema, err
+}
+
+// trainingInputs are the inputs of a training without the named signals and features. A training
+// without text gets neither vectors nor the signals that read words.
+func (e *Evaluator) trainingInputs(on replay.Source, without []string) (in training.Inputs, err error) {
+	cfg := e.opt.Config
+	in = training.Inputs{
+		Source: on, State: cfg.State, OpenTable: external.Opener(e.opt.Data, e.opt.Log),
+		TextSpec: cfg.Text, Config: cfg.Train,
+	}
+	if in.Library, err = e.opt.Encoder.openLightGBM(); err != nil {
+		return in, err
+	}
+	if in.ExternalColumns, err = externalColumns(on, in.OpenTable); err != nil {
+		return in, err
+	}
+	for _, name := range without {
+		if name == evaluation.TextGroup {
+			in.Exclude = append(in.Exclude, signals.KindTokenOverlap, signals.KindLexical)
+		} else {
+			in.Exclude = append(in.Exclude, name)
+		}
+	}
+	if !slices.Contains(without, evaluation.TextGroup) {
+		in.Vectors = RankerVectors(e.vectors)
+	}
+	return in, nil
+}
+
+// externalColumns returns the columns of the newest version of each external table, as
+// "TABLE.COLUMN".
+func externalColumns(on replay.Source, open func(name, digest string) *features.ExternalTable) (names []string, err error) {
+	newest := map[string]string{} // digest by table
+	for record, err := range on() {
+		if err != nil {
+			return nil, err
+		}
+		if record.Event.Kind == event.EventTable {
+			newest[record.Event.Table] = record.Event.Digest
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(newest)) {
+		if table := open(name, newest[name]); table != nil {
+			for _, column := range table.Names() {
+				names = append(names, name+"."+column)
+			}
+		}
+	}
+	return names, nil
+}
+
+// checkVectors returns an error if an item's text has no vector yet. A training would go on without
+// the missing vectors, and its figures would not be those of a complete catalogue.
+func (e *Evaluator) checkVectors(test *evaluation.TestSet) error {
+	if e.vectors == nil {
+		return nil
+	}
+	items := test.Log.Catalogue.Items()
+	if n := e.vectors.Lookup(items, make([][]float32, len(items))); n > 0 {
+		return fmt.Errorf("%d item texts have no vector yet. Encode them with relish embed --data %s, "+
+			"or measure with --no-text", n, e.opt.Data)
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package app
+
+import (
+	"fmt"
+
+	"relish/api"
+	"relish/features/redis"
+	"relish/ranker/bundle"
+)
+
+// readiness describes the parts of the service for a load balancer and for people. Every part is
+// always OK, because rankings go on without Redis and without the newest bundle; the detail says
+// what is missing.
+func (a *App) readiness() []api.ReadinessCheck {
+	checks := []api.ReadinessCheck{storeCheck(a.engine.Store), modelCheck(a.models)}
+	if encoder := a.engine.encoder; encoder != nil {
+		check := api.ReadinessCheck{Name: "encoder", OK: true, Detail: encoder.Device()}
+		if reason := encoder.FallbackReason(); reason != "" {
+			check.Detail += " (" + reason + ")"
+		}
+		if n := len(a.engine.pool.Digests()); n > 0 {
+			check.Detail += fmt.Sprintf("; fine-tuned encoders in use: %d", n)
+		}
+		checks = append(checks, check)
+	}
+	return checks
+}
+
+func storeCheck(store Store) api.ReadinessCheck {
+	check := api.ReadinessCheck{Name: "store", OK: true}
+	shared, ok := store.(*redis.Store)
+	if !ok {
+		return check
+	}
+	switch stats := shared.Stats(); {
+	case !stats.Up:
+		check.Detail = "degraded: Redis does not answer; rankings use local copies, events wait in the log"
+	case stats.Behind:
+		check.Detail = "degraded: Redis is being brought up to date from the log"
+	default:
+		check.Detail = "redis"
+	}
+	return check
+}
+
+func modelCheck(models *bundle.Registry) api.ReadinessCheck {
+	stats := models.Stats()
+	check := api.ReadinessCheck{Name: "model", OK: true, Detail: stats.Active}
+	switch {
+	case stats.Refused != "":
+		check.Detail = "degraded: " + stats.Active + " ranks; " + stats.Refused
+	case stats.Waiting != "":
+		check.Detail = stats.Active + " ranks; " + stats.Waiting
+	}
+	return check
+}

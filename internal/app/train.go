@@ -1,0 +1,264 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gomlx/gomlx/backends"
+
+	"relish/embeddings"
+	"relish/embeddings/onnx"
+	"relish/experiment"
+	"relish/features"
+	"relish/features/external"
+	"relish/features/ingest"
+	"relish/internal/config"
+	"relish/ranker/bundle"
+	"relish/ranker/signals"
+	"relish/training/pipeline"
+)
+
+// TrainerOptions say what a Trainer learns from and what it does with the bundles. Data, Config and
+// Log are required.
+type TrainerOptions struct {
+	Data    string   // data folder
+	Logs    []string // data folders of the other replicas
+	Bundles string   // folder of the bundles; empty: "bundles" in the data folder
+	Encoder EncoderOptions
+	Config  *config.Config
+
+	Holdout     float64 // newest share of the lists to measure on, 0 to 1; 0: the default plan
+	Until       int64   // leave out what arrived from this time on, Unix ms; 0: leave out nothing
+	From        string  // warm start from this bundle, or from "previous"; empty: a full training
+	ForceReason string  // activate even a worse bundle, for this reason
+	Command     string  // the command line that trains the same again, for the model card
+	Keep        int     // how many of the newest bundles Prune keeps, 1 or more
+	// Experiments is the experiments file. Prune keeps the bundles that it names.
+	Experiments string
+	Log         *slog.Logger
+}
+
+// Trainer trains bundles on the event log, beside a running service. It is not safe for concurrent
+// use; the caller closes it.
+type Trainer struct {
+	opt      TrainerOptions
+	pipeline pipeline.Options
+	encoder  *onnx.Encoder // nil without text
+	backend  backends.Backend
+}
+
+// NewTrainer loads the libraries and the text encoder.
+func NewTrainer(opt TrainerOptions) (_ *Trainer, err error) {
+	t := &Trainer{opt: opt}
+	defer func() {
+		if err != nil {
+			t.Close()
+		}
+	}()
+	if err := t.configure(); err != nil {
+		return nil, err
+	}
+	if !opt.Encoder.NoText {
+		if err := t.openEncoder(); err != nil {
+			return nil, err
+		}
+	}
+	if t.backend, err = opt.Encoder.openBackend(); err != nil {
+		return nil, err
+	}
+	t.pipeline.Backend = t.backend
+	digest := t.pipeline.Encoder.Digest
+	t.pipeline.CheckCompatible = func(b *bundle.Bundle) error {
+		return b.CheckCompatible(digest, checkSchema(opt.Config))
+	}
+	return t, nil
+}
+
+// configure sets what needs neither encoder nor backend.
+func (t *Trainer) configure() error {
+	opt, cfg := &t.opt, t.opt.Config
+	cfg.State.Text = cfg.Text
+	prior, err := PriorModel(cfg)
+	if err != nil {
+		return err
+	}
+	library, err := opt.Encoder.openLightGBM()
+	if err != nil {
+		return err
+	}
+	folders := append([]string{opt.Data}, opt.Logs...)
+	t.pipeline = pipeline.Options{
+		State: cfg.State, Config: cfg.Train, Library: library, Root: BundleFolder(opt.Bundles, opt.Data),
+		Prior: prior, Open: new(signals.Loader).Load, Verify: opt.Encoder.ProbeBundle,
+		Holdout: opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From, ForceReason: opt.ForceReason,
+		Revision: Revision(), Command: opt.Command,
+		OpenTable: tableOpener(folders, opt.Log),
+	}
+	for _, dir := range folders {
+		t.pipeline.Logs = append(t.pipeline.Logs, ingest.LogDir(dir))
+	}
+	return nil
+}
+
+// openEncoder loads the text encoder and prepares its fine-tuning.
+func (t *Trainer) openEncoder() (err error) {
+	o := &t.opt.Encoder
+	if t.encoder, err = o.Load(t.opt.Log); err != nil {
+		return err
+	}
+	dir, err := o.Folder()
+	if err != nil {
+		return err
+	}
+	t.pipeline.Encoder = bundle.Encoder{ID: filepath.Base(dir), Digest: t.encoder.Digest()}
+	finetuned, err := o.finetunedOptions(t.encoder, embeddings.Options{CacheBytes: o.CacheBytes, Log: t.opt.Log})
+	if err != nil {
+		return err
+	}
+	t.pipeline.EncoderTuner = &pipeline.EncoderTuner{
+		Runtime: finetuned.Runtime, Files: o.trainableFiles, Finetuned: finetuned,
+	}
+	return nil
+}
+
+// trainableFiles reads the chosen encoder with 32-bit weights. Only those can be fine-tuned: in
+// place of the int8 encoder of the assets folder it reads the fp32 one.
+func (o *EncoderOptions) trainableFiles() (*onnx.EncoderFiles, error) {
+	dir, err := o.Folder()
+	if err != nil {
+		return nil, err
+	}
+	files, err := onnx.ReadEncoderFiles(dir, o.MaxTokens)
+	if err != nil || !files.IsQuantised() {
+		return files, err
+	}
+	assets, err := o.AssetsFolder()
+	if err != nil {
+		return nil, err
+	}
+	base := filepath.Join(assets, "encoder")
+	if dir != filepath.Join(base, "int8") {
+		return nil, fmt.Errorf("the encoder %s has 8-bit weights, and only 32-bit weights can be fine-tuned. "+
+			"Name its 32-bit form with --encoder, or pass --tune-encoder=false", dir)
+	}
+	files, err = onnx.ReadEncoderFiles(filepath.Join(base, "fp32"), o.MaxTokens)
+	if err != nil {
+		return nil, fmt.Errorf("fine-tuning needs the encoder with 32-bit weights: %w. "+
+			"Fetch it with make fetch-fp32, or pass --tune-encoder=false", err)
+	}
+	return files, nil
+}
+
+// Close releases the encoder and the backend.
+func (t *Trainer) Close() {
+	if t.backend != nil {
+		t.backend.Finalize()
+	}
+	if t.encoder != nil {
+		t.encoder.Close()
+	}
+}
+
+// Train trains one bundle, and activates it unless it ranks worse than the active one. progress is
+// called with the stage of the training and how far that stage is; it may be nil.
+func (t *Trainer) Train(ctx context.Context, progress func(stage string, done, total int)) (*pipeline.Outcome, error) {
+	opt := t.pipeline
+	opt.Progress = progress
+	if t.encoder != nil {
+		vectors, err := t.opt.Encoder.openVectors(t.opt.Data, t.encoder, t.opt.Log)
+		if err != nil {
+			return nil, err
+		}
+		defer vectors.Close(ctx)
+		opt.Vectors = vectors
+		finetuned, err := t.opt.Encoder.openFinetuned(t.opt.Data, t.encoder)
+		if err != nil {
+			return nil, err
+		}
+		defer finetuned.close()
+		opt.AttachEncoder = finetuned.attach
+	}
+	return pipeline.Run(ctx, opt)
+}
+
+// Prune removes the oldest bundles, so that repeated trainings do not fill the disk. It keeps the
+// newest ones, the active one, the one before it, and those that experiments name.
+func (t *Trainer) Prune() error {
+	var named []string
+	if t.opt.Experiments != "" {
+		set, err := experiment.Load(t.opt.Experiments)
+		if err != nil {
+			return fmt.Errorf("old bundles are kept, because the experiments file does not say which ones "+
+				"it needs: %w", err)
+		}
+		named = set.Bundles(time.Now())
+	}
+	removed, err := bundle.Prune(t.pipeline.Root, t.opt.Keep, named...)
+	if len(removed) > 0 {
+		t.opt.Log.Info("removed old bundles", "versions", removed)
+	}
+	return err
+}
+
+// TrainEvery trains at every interval until ctx ends, by calling train. It skips an interval in which
+// nothing was added to the logs. A failure is logged and tried again at the next interval: the log
+// may not have enough to learn from yet.
+func (t *Trainer) TrainEvery(ctx context.Context, interval time.Duration, train func(context.Context) error) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	trained := int64(-1) // size of the logs that the last bundle was trained on
+	for {
+		size, err := logSize(t.pipeline.Logs)
+		switch {
+		case err == nil && size == trained:
+			t.opt.Log.Info("no training: nothing new in the log")
+		case err == nil:
+			if err = train(ctx); err == nil {
+				trained = size
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			t.opt.Log.Error("training failed; the active bundle stays", "reason", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// logSize returns the size of event logs in bytes.
+func logSize(dirs []string) (size int64, err error) {
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !os.IsNotExist(err) {
+			return 0, err
+		}
+		for _, entry := range entries {
+			if info, err := entry.Info(); err == nil { // else retention has just removed it
+				size += info.Size()
+			}
+		}
+	}
+	return size, nil
+}
+
+// tableOpener returns a function that opens a version of an external table from the first data
+// folder that has it.
+func tableOpener(folders []string, log *slog.Logger) func(name, digest string) *features.ExternalTable {
+	return func(name, digest string) *features.ExternalTable {
+		from := folders[0]
+		for _, dir := range folders {
+			if _, err := os.Stat(external.Path(dir, digest)); err == nil {
+				from = dir
+				break
+			}
+		}
+		return external.Opener(from, log)(name, digest)
+	}
+}
