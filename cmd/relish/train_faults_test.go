@@ -270,7 +270,7 @@ func TestGateAsksForUnseenLists(t *testing.T) {
 	early := len(events) * 3 / 4
 	data := importEvents(t, events[:early])
 	train(t, data, "--config", config, "--force", "the first one")
-	const flattered = "the running bundle had learned from"
+	const flattered = "the active bundle was trained on some of these lists"
 	if out, _ := train(t, data, "--config", config); !strings.Contains(out.Reason, flattered) {
 		t.Errorf("the same log: %+v", out)
 	}

@@ -10,7 +10,7 @@ import (
 // its first appearance.
 type scoreIndex struct {
 	metrics, slices []string
-	scorers         []Score              // one score for each scorer, for its name and role
+	scorers         []Score             // one score for each scorer, for its name and role
 	values          map[[3]string]Score // by metric, slice, scorer
 }
 

@@ -7,38 +7,53 @@ import (
 	"relish/training/modelcard"
 )
 
-// maxNDCGLoss is how much worse, in NDCG, the mean may be: equal models differ by as much from one training to the next.
+// maxNDCGLoss is the mean loss of NDCG that the gate tolerates. Two trainings of equal models
+// differ by as much.
 const maxNDCGLoss = 0.003
 
-// decide is the gate: the new bundle is activated unless it is worse than the running one on the lists that were left
-// out, in the mean by more than noise, or for certain.
-func (r *run) decide(s *results) (*modelcard.Gate, error) {
-	d, ok := s.table.Difference(thisBundle, s.running, evaluation.AllLists)
+// decide is the gate. It activates the new bundle unless the bundle is worse than the active model
+// on the held-out lists: by more than maxNDCGLoss on average, or with an interval below zero.
+// forceReason, if not empty, activates the bundle in any case.
+func decide(m *measurement, active *activeModel, forceReason string) (*modelcard.Gate, error) {
+	d, ok := m.table.Difference(candidateName, m.activeName, evaluation.AllLists)
 	if !ok {
-		return nil, fmt.Errorf("gate: %s was not compared with %s", thisBundle, s.running)
+		return nil, fmt.Errorf("gate: the measurement does not compare %s with %s",
+			candidateName, m.activeName)
 	}
 	g := &modelcard.Gate{Activated: d.NDCG.Mean >= -maxNDCGLoss && d.NDCG.High >= 0}
-	word := "not worse"
+	finding := "not worse"
 	switch {
 	case d.NDCG.Low > 0:
-		word = "better"
+		finding = "better"
 	case !g.Activated:
-		word = "worse"
+		finding = "worse"
 	}
-	g.Reason = fmt.Sprintf("%s than %s: %+.3f NDCG@%d [%+.3f, %+.3f] on the %d newest lists with clicks", word, r.version(), d.NDCG.Mean, s.table.K,
-		d.NDCG.Low, d.NDCG.High, s.table.Lists)
-	if s.seen {
-		g.Reason += ", some of which the running bundle had learned from, which flatters it"
+	g.Reason = fmt.Sprintf(
+		"%s than %s: %+.3f NDCG@%d [%+.3f, %+.3f] on the %d newest lists with clicks",
+		finding,
+		active.version(),
+		d.NDCG.Mean,
+		m.table.K,
+		d.NDCG.Low,
+		d.NDCG.High,
+		m.table.Lists,
+	)
+	if m.activeSawHoldout {
+		g.Reason += "; the active bundle was trained on some of these lists, which favours it"
 		if !g.Activated {
-			g.Reason += fmt.Sprintf(": wait for %d lists with clicks since it was trained, or force it", fewestUnseen)
+			g.Reason += fmt.Sprintf(
+				": wait for %d lists with clicks since its training, or pass --force",
+				minUnseenLists,
+			)
 		}
 	}
-	if r.running.unknown != nil {
-		g.Reason += fmt.Sprintf("; the active bundle could not be compared with (%v)", r.running.unknown)
+	if active.loadError != nil {
+		g.Reason += fmt.Sprintf("; the active bundle cannot be loaded for a comparison (%v)",
+			active.loadError)
 	}
-	if r.ForceReason != "" && !g.Activated {
+	if forceReason != "" && !g.Activated {
 		g.Activated, g.Forced = true, true
-		g.Reason = fmt.Sprintf("forced (%s) although it is %s", r.ForceReason, g.Reason)
+		g.Reason = fmt.Sprintf("forced (%s) although it is %s", forceReason, g.Reason)
 	}
 	return g, nil
 }

@@ -13,86 +13,124 @@ import (
 	"relish/training/replay"
 )
 
-// Names of scorers in tables.
 const (
-	thisBundle   = "this bundle"
-	withoutStart = "without "
+	// candidateName is the scorer of the newly trained model in tables.
+	candidateName = "this bundle"
+	// activePrefix precedes the version of the active model.
+	activePrefix = "active: "
+	// withoutPrefix precedes the kind of a signal whose columns are masked.
+	withoutPrefix = "without "
+
+	// metricK is the K of NDCG@K. The gate decides by this metric.
+	metricK = 10
 )
 
-// results are what the lists that nobody trained on say.
-type results struct {
-	table    *evaluation.Table
-	parts    *evaluation.TestSet
-	sample   *sample
-	running  string // the running model's scorer
-	seen     bool   // see plan
-	matchers []string
+// measurement is the quality of the candidate on the held-out lists.
+type measurement struct {
+	table       *evaluation.Table
+	sample      *sample // of the candidate's feature matrices
+	activeName  string  // the active model's scorer
+	signalKinds []string
+	// activeSawHoldout reports that the active bundle was trained on some of the lists.
+	activeSawHoldout bool
 }
 
-// metric is the first one, by which the gate decides.
-const metricK = 10
+// measure ranks the held-out lists by the candidate, by the active model and by the baselines. Each
+// list is ranked with the state just before it was shown, like a live server does.
+func measure(
+	ctx context.Context,
+	run *run,
+	p *plan,
+	t *tuning,
+	candidate *training.Trained,
+) (out *measurement, err error) {
+	err = run.stage("measure", func() error {
+		out, err = compare(ctx, run, p, t, candidate)
+		return err
+	})
+	return out, err
+}
 
-// measure ranks the left-out part of the log by the new model, by the running one, and by the plain baselines: each list
-// with the state just before it, as a live server would have done.
-func (r *run) measure(ctx context.Context, t *training.Trained, p *plan) (*results, error) {
-	in := p.measured
-	part, err := evaluation.NewTestSet(ctx, in.Source, in.State, evaluation.Options{TestShare: in.Holdout, Prequential: true, K: metricK, Gains: in.Config.Gains,
-		FollowUp: int64(in.Config.FollowUpHours * 60 * 60 * 1000), Negatives: in.Config.Negatives.Count, Seed: in.Config.Seed, Vectors: in.Vectors,
-		Progress: func(done, total int) { r.Progress("measure", done, total) }})
+func compare(
+	ctx context.Context,
+	run *run,
+	p *plan,
+	t *tuning,
+	candidate *training.Trained,
+) (*measurement, error) {
+	in := run.inputs(p, t.encoder)
+	test, err := evaluation.NewTestSet(ctx, in.Source, in.State, evaluation.Options{
+		TestShare: in.Holdout, Prequential: true, K: metricK, Gains: in.Config.Gains,
+		FollowUp:  int64(in.Config.FollowUpHours * 60 * 60 * 1000),
+		Negatives: in.Config.Negatives.Count, Seed: in.Config.Seed, Vectors: in.Vectors,
+		Progress: func(done, total int) { run.opt.Progress("measure", done, total) },
+	})
 	if err != nil {
 		return nil, err
 	}
 	state := features.New(in.State)
 	state.OpenTable = in.OpenTable
-	pipeline, err := ranker.New(ranker.Options{Features: training.ReplayedState{State: state}, Vectors: in.Vectors, Models: scorer.SingleModel(&ranker.Model{}), TextSpec: in.TextSpec})
+	pipeline, err := ranker.New(ranker.Options{
+		Features: training.ReplayedState{State: state}, Vectors: in.Vectors,
+		Models: scorer.SingleModel(&ranker.Model{}), TextSpec: in.TextSpec,
+	})
 	if err != nil {
 		return nil, err
 	}
-	this := &modelScorer{name: thisBundle, model: t.Model, pipeline: pipeline, sample: newSample(t.Model.Schema, part.Lists())}
-	out := &results{parts: part, sample: this.sample, running: "running: " + r.version(), seen: p.seen, matchers: t.SignalKinds()}
-	contest := evaluation.Scorers{Models: []evaluation.Scorer{this, &modelScorer{name: out.running, model: r.running.model, pipeline: pipeline}},
-		Pairs: []evaluation.Pair{{Scorer: thisBundle, Against: out.running}}}
+	out := &measurement{
+		sample:     newSample(candidate.Model.Schema, test.Lists()),
+		activeName: activePrefix + p.bundles.active.version(), signalKinds: candidate.SignalKinds(),
+		activeSawHoldout: p.activeSawHoldout,
+	}
+	this := &modelScorer{
+		name: candidateName, model: candidate.Model, pipeline: pipeline, sample: out.sample,
+	}
+	active := &modelScorer{name: out.activeName, model: t.encoder.activeModel, pipeline: pipeline}
+	scorers := evaluation.Scorers{
+		Models: []evaluation.Scorer{this, active},
+		Pairs:  []evaluation.Pair{{Scorer: candidateName, Against: out.activeName}},
+	}
 	if in.Vectors != nil {
 		text, err := evaluation.TextOnlyModel()
 		if err != nil {
 			return nil, err
 		}
-		contest.Baselines = append(contest.Baselines, &modelScorer{name: text.Version, model: text, pipeline: pipeline})
-		if r.tuned.texts != nil { // what tuning was worth
-			contest.Baselines = append(contest.Baselines, &modelScorer{name: text.Version + ", encoder as before", model: text.WithVectors(r.running.model.Vectors), pipeline: pipeline})
+		scorers.Baselines = append(scorers.Baselines,
+			&modelScorer{name: text.Version, model: text, pipeline: pipeline})
+		if t.vectors != nil { // shows what fine-tuning gains
+			scorers.Baselines = append(scorers.Baselines, &modelScorer{
+				name:  text.Version + ", previous encoder",
+				model: text.WithVectors(active.model.Vectors), pipeline: pipeline,
+			})
 		}
 	}
-	for i, kind := range out.matchers {
-		contest.Models = append(contest.Models, &masked{name: withoutStart + kind, of: this, columns: columnsOf(t.Model, i)})
-		contest.Pairs = append(contest.Pairs, evaluation.Pair{Scorer: thisBundle, Against: withoutStart + kind})
+	for i, kind := range out.signalKinds {
+		without := &maskedScorer{
+			name: withoutPrefix + kind, of: this, columns: signalColumns(candidate.Model, i),
+		}
+		scorers.Models = append(scorers.Models, without)
+		scorers.Pairs = append(scorers.Pairs,
+			evaluation.Pair{Scorer: candidateName, Against: without.name})
 	}
-	out.table, err = part.Run(ctx, state, contest)
+	out.table, err = test.Run(ctx, state, scorers)
 	return out, err
 }
 
-// version names what ranks now.
-func (r *run) version() string {
-	if r.running.bundle == nil {
-		return ranker.PriorVersion
-	}
-	return r.running.model.Version
-}
-
-// modelScorer scores by a model.
+// modelScorer scores lists by a model.
 type modelScorer struct {
 	name     string
 	model    *ranker.Model
 	pipeline *ranker.Pipeline
-	sample   *sample        // nil: nothing is kept
-	last     *ranker.Matrix // of the list that was scored last
+	sample   *sample        // collects from each list; may be nil
+	last     *ranker.Matrix // of the latest list
 }
 
-// Name implements evaluate.Scorer.
+// Name implements evaluation.Scorer.
 func (s *modelScorer) Name() string { return s.name }
 
-// Score implements evaluate.Scorer.
-func (s *modelScorer) Score(ctx context.Context, c *replay.Example) ([]float64, error) {
-	req := *c.Request
+// Score implements evaluation.Scorer.
+func (s *modelScorer) Score(ctx context.Context, example *replay.Example) ([]float64, error) {
+	req := *example.Request
 	req.Deadline = replay.OfflineDeadline
 	m, _, err := s.pipeline.Matrix(ctx, s.model, &req)
 	if err != nil {
@@ -104,35 +142,36 @@ func (s *modelScorer) Score(ctx context.Context, c *replay.Example) ([]float64, 
 		return nil, err
 	}
 	if s.sample != nil {
-		return out, s.sample.take(s.model, m)
+		return out, s.sample.add(s.model, m)
 	}
 	return out, nil
 }
 
-// masked scores the matrix that another scorer made last, with some columns missing.
-type masked struct {
+// maskedScorer scores another scorer's latest matrix with some columns missing.
+type maskedScorer struct {
 	name    string
 	of      *modelScorer
 	columns []int
 }
 
-// columnsOf are the matrix columns that a model's matcher fills.
-func columnsOf(m *ranker.Model, matcher int) (columns []int) {
-	names := m.Signals[matcher].Columns()
-	for i, f := range m.Schema.Features() {
+// signalColumns returns the matrix columns that a model's i-th signal fills.
+func signalColumns(m *ranker.Model, i int) (columns []int) {
+	names := m.Signals[i].Columns()
+	for k, f := range m.Schema.Features() {
 		if f.Kind == ranker.KindSignal && slices.Contains(names, f.Column) {
-			columns = append(columns, m.Schema.FirstColumn(i))
+			columns = append(columns, m.Schema.FirstColumn(k))
 		}
 	}
 	return columns
 }
 
-// Name implements evaluate.Scorer.
-func (s *masked) Name() string { return s.name }
+// Name implements evaluation.Scorer.
+func (s *maskedScorer) Name() string { return s.name }
 
-// Score implements evaluate.Scorer.
-func (s *masked) Score(context.Context, *replay.Example) ([]float64, error) {
-	m := &ranker.Matrix{N: s.of.last.N, Columns: s.of.last.Columns, Data: slices.Clone(s.of.last.Data)}
+// Score implements evaluation.Scorer.
+func (s *maskedScorer) Score(context.Context, *replay.Example) ([]float64, error) {
+	last := s.of.last
+	m := &ranker.Matrix{N: last.N, Columns: last.Columns, Data: slices.Clone(last.Data)}
 	for i := range m.N {
 		for _, c := range s.columns {
 			m.Row(i)[c] = float32(math.NaN())
@@ -140,54 +179,4 @@ func (s *masked) Score(context.Context, *replay.Example) ([]float64, error) {
 	}
 	out := make([]float64, m.N)
 	return out, s.of.model.Scorer.Score(m, out)
-}
-
-// sample is what is kept of the matrices of a model: which cells are missing, and what moves the scores.
-type sample struct {
-	every, lists  int // every so-manieth list is explained
-	rows          int
-	missing       []int // by feature
-	contributions []float64
-	points        []point
-}
-
-// point is one explained row.
-type point struct {
-	values []float32
-	parts  []float64
-}
-
-const explainedRows = 400
-
-func newSample(schema *ranker.Schema, lists int) *sample {
-	return &sample{every: max(1, lists*rowsPerList/explainedRows), missing: make([]int, len(schema.Features())), contributions: make([]float64, len(schema.Columns()))}
-}
-
-// rowsPerList are explained: the first ones, which are in the order that was shown.
-const rowsPerList = 4
-
-func (s *sample) take(m *ranker.Model, x *ranker.Matrix) error {
-	for i := range x.N {
-		row := x.Row(i)
-		for f := range s.missing {
-			if c := row[m.Schema.FirstColumn(f)]; c != c {
-				s.missing[f]++
-			}
-		}
-	}
-	s.rows += x.N
-	if s.lists++; (s.lists-1)%s.every != 0 {
-		return nil
-	}
-	for i := range min(x.N, rowsPerList) {
-		p := point{values: slices.Clone(x.Row(i)), parts: make([]float64, len(s.contributions))}
-		if _, err := m.Scorer.Explain(x, i, p.parts); err != nil {
-			return err
-		}
-		for c, part := range p.parts {
-			s.contributions[c] += math.Abs(part)
-		}
-		s.points = append(s.points, p)
-	}
-	return nil
 }

@@ -13,53 +13,78 @@ import (
 	"relish/training/replay"
 )
 
-// parity says whether what was served is what a replay makes of the log: the hash of each matrix that the server noted,
-// against the hash of the replayed one.
+// parity says whether replay reproduces the feature matrices that were served. It compares the hash
+// that the server logged with each impression with the hash of the replayed matrix.
 type parity struct {
 	Checked, Differing int
-	// Why nothing, or not all, was checked: "" where there was nothing to leave out.
-	Left string
+	Skipped            string // why nothing was checked, "" if there was nothing to skip
 }
 
-// parityLists bounds the impressions that are checked, the newest.
-const parityLists = 2000
+// maxParityLists bounds the impressions that are checked, the newest.
+const maxParityLists = 2000
 
-// answered is an impression that can be checked.
-type answered struct {
+// checkedImpression is an impression whose matrix can be replayed.
+type checkedImpression struct {
 	event.Answer
 	model   string
 	request ranker.Request
 }
 
-// checkParity replays the log once more and makes the matrix of each of the newest impressions anew, with the model that
-// ranked it and with the events that its ranking had seen. What cannot be made again is left out: answers that lacked a
-// part, that name fewer items than were ranked, or whose model is gone. Logs of several replicas are not checked: each has
-// seen the others' events at times of its own.
-func (r *run) checkParity(ctx context.Context) (*parity, error) {
-	if len(r.Logs) > 1 {
-		return &parity{Left: "the logs of several replicas: each had seen the others' events at times of its own"}, nil
+// checkParity replays the newest impressions with the model that ranked them and with the events
+// that the server knew then.
+//
+// It skips impressions that cannot be reproduced: degraded or interleaved answers, answers that
+// name fewer items than were ranked, and those of a model that no longer exists. Logs of several
+// replicas are not checked, because each replica received the other's events at its own time.
+func checkParity(
+	ctx context.Context,
+	run *run,
+	p *plan,
+	encoder *textEncoder,
+) (out *parity, err error) {
+	err = run.stage("parity", func() error {
+		out, err = replayMatrices(ctx, run.opt, p, encoder)
+		return err
+	})
+	return out, err
+}
+
+func replayMatrices(
+	ctx context.Context,
+	opt *Options,
+	p *plan,
+	encoder *textEncoder,
+) (*parity, error) {
+	if len(opt.Logs) > 1 {
+		return &parity{
+			Skipped: "logs of several replicas, because each replica received the events of " +
+				"the others at its own time",
+		}, nil
 	}
 	models := map[string]*ranker.Model{}
-	list, err := r.answered(models)
+	list, err := replayableImpressions(opt, p, models)
 	if err != nil || len(list) == 0 {
 		return &parity{}, err
 	}
-	state := features.New(r.State)
-	state.OpenTable = r.OpenTable
-	opt := ranker.Options{Features: training.ReplayedState{State: state}, Models: scorer.SingleModel(&ranker.Model{}), TextSpec: r.State.Text}
-	switch {
-	case r.base != nil:
-		opt.Vectors = r.base
-	case r.vectors != nil:
-		opt.Vectors = r.vectors
+	state := features.New(opt.State)
+	state.OpenTable = opt.OpenTable
+	pipelineOptions := ranker.Options{
+		Features: training.ReplayedState{State: state},
+		Models:   scorer.SingleModel(&ranker.Model{}), TextSpec: opt.State.Text,
 	}
-	pipeline, err := ranker.New(opt)
+	switch {
+	case encoder.baseVectors != nil:
+		pipelineOptions.Vectors = encoder.baseVectors
+	case encoder.vectors != nil:
+		pipelineOptions.Vectors = encoder.vectors
+	}
+	pipeline, err := ranker.New(pipelineOptions)
 	if err != nil {
 		return nil, err
 	}
 	out, next := &parity{}, 0
 	var failed error
-	err = r.source.each(func(rec *event.Record, number uint64) bool {
+	err = p.scan.source.each(func(rec *event.Record, number uint64) bool {
 		for ; failed == nil && next < len(list) && list[next].StateSeq < number; next++ {
 			failed = out.check(ctx, pipeline, &list[next], models)
 		}
@@ -72,7 +97,13 @@ func (r *run) checkParity(ctx context.Context) (*parity, error) {
 	return out, failed
 }
 
-func (p *parity) check(ctx context.Context, pipeline *ranker.Pipeline, a *answered, models map[string]*ranker.Model) error {
+// check replays one impression. Only a cancelled context is an error.
+func (p *parity) check(
+	ctx context.Context,
+	pipeline *ranker.Pipeline,
+	a *checkedImpression,
+	models map[string]*ranker.Model,
+) error {
 	m, _, err := pipeline.Matrix(ctx, models[a.model], &a.request)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -84,51 +115,61 @@ func (p *parity) check(ctx context.Context, pipeline *ranker.Pipeline, a *answer
 	return nil
 }
 
-// answered gathers what can be checked, in the order of what was known; models get the models that ranked it.
-func (r *run) answered(models map[string]*ranker.Model) (list []answered, err error) {
-	err = r.source.each(func(rec *event.Record, number uint64) bool {
+// replayableImpressions returns the impressions to check, in the order of the state that they were
+// ranked with. It adds the models that ranked them to models, nil for a model that is gone.
+func replayableImpressions(
+	opt *Options,
+	p *plan,
+	models map[string]*ranker.Model,
+) (list []checkedImpression, err error) {
+	err = p.scan.source.each(func(rec *event.Record, _ uint64) bool {
 		e := &rec.Event
-		if e.Kind != event.EventImpression || e.Answer == nil || len(e.Answer.Degraded) > 0 || e.Answer.Interleaved != nil || !e.Answer.Replayable {
+		if e.Kind != event.EventImpression || e.Answer == nil || len(e.Answer.Degraded) > 0 ||
+			e.Answer.Interleaved != nil || !e.Answer.Replayable {
 			return true
 		}
-		m, tried := models[e.Model]
-		if !tried {
-			m = r.ranked(e.Model)
-			models[e.Model] = m
+		model, known := models[e.Model]
+		if !known {
+			model = findModel(opt, p.bundles, e.Model)
+			models[e.Model] = model
 		}
-		if m == nil || m.Schema.Hash() != e.Answer.SchemaHash {
+		if model == nil || model.Schema.Hash() != e.Answer.SchemaHash {
 			return true
 		}
-		a := answered{Answer: *e.Answer, model: e.Model, request: ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time,
-			Context: e.Context, Deadline: replay.OfflineDeadline}}
+		a := checkedImpression{Answer: *e.Answer, model: e.Model, request: ranker.Request{
+			ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time, Context: e.Context,
+			Deadline: replay.OfflineDeadline,
+		}}
 		a.Matrix = nil
 		for i, id := range e.Shown {
-			c := ranker.Candidate{ID: id}
+			candidate := ranker.Candidate{ID: id}
 			if e.Scores != nil && e.Scores[i] != 0 {
-				c.Score, c.HasScore = float32(e.Scores[i]), true
+				candidate.Score, candidate.HasScore = float32(e.Scores[i]), true
 			}
-			a.request.Candidates = append(a.request.Candidates, c)
+			a.request.Candidates = append(a.request.Candidates, candidate)
 		}
-		if list = append(list, a); len(list) >= 2*parityLists {
-			list = slices.Delete(list, 0, parityLists)
+		if list = append(list, a); len(list) >= 2*maxParityLists {
+			list = slices.Delete(list, 0, maxParityLists)
 		}
 		return true
 	})
-	list = list[max(0, len(list)-parityLists):]
-	slices.SortStableFunc(list, func(a, b answered) int { return cmp.Compare(a.StateSeq, b.StateSeq) })
+	list = list[max(0, len(list)-maxParityLists):]
+	slices.SortStableFunc(list, func(a, b checkedImpression) int {
+		return cmp.Compare(a.StateSeq, b.StateSeq)
+	})
 	return list, err
 }
 
-// ranked is the model of a version that is still there and fits, nil without one.
-func (r *run) ranked(version string) *ranker.Model {
+// findModel returns the model of a version, nil if it is gone or no longer fits.
+func findModel(opt *Options, b *bundles, version string) *ranker.Model {
 	if version == ranker.PriorVersion {
-		return r.Prior
+		return opt.Prior
 	}
-	if b := r.running.bundle; b != nil && b.Model.Version == version {
-		return b.Model
+	if active := b.active.bundle; active != nil && active.Model.Version == version {
+		return active.Model
 	}
-	if b, err := r.load(version); err == nil {
-		return b.Model
+	if other, err := loadBundle(opt, version); err == nil {
+		return other.Model
 	}
 	return nil
 }

@@ -11,94 +11,107 @@ import (
 	"relish/training"
 )
 
-// plan says what is trained on what.
+// plan says what is trained and measured on which part of the logs.
 type plan struct {
-	measured training.Inputs // leaves out the part that is measured on
-	again    bool            // and then once more, with nothing left out
-	anew     string          // why it is not trained on from the parent, "" where it is or there is none
-	// seen reports that the running bundle has learned from a part of the lists that are measured on.
-	seen bool
+	bundles *bundles
+	scan    *scan
+	// parent is the bundle of a warm start, nil for a full training. warmStart is the same as
+	// package training reads it.
+	parent    *bundle.Bundle
+	warmStart *training.Parent
+	// noWarmStart says why a full training replaces the requested warm start, "" if it does not.
+	noWarmStart string
+	holdout     float64 // share of the newest lists that the candidate is measured on
+	retrain     bool    // after measuring, train the bundle on all lists
+	// activeSawHoldout reports that the active bundle was trained on some of the held-out lists.
+	activeSawHoldout bool
 }
 
-// How much is left out to measure on, where nobody says how much.
+// The held-out share, unless --holdout sets it.
 const (
-	measuredShare = 0.1
-	measuredLists = 300 // or so many, if that is more: an NDCG's interval is then about .04 wide
-	mostMeasured  = 0.3 // but no more than this share
-	measuredNew   = 0.2 // of what is new, in a training from a parent
-	fewestUnseen  = 50  // lists with clicks that the running bundle has not seen, for a comparison on these alone
+	holdoutShare    = 0.1
+	holdoutLists    = 300 // at least that many lists: the interval of an NDCG is then about ±0.04
+	maxHoldoutShare = 0.3 // but no more than this share
+	// newHoldoutShare is the share of the new lists in a warm start.
+	newHoldoutShare = 0.2
+	// minUnseenLists is the number of lists with clicks that the active bundle was not trained on.
+	// With fewer the comparison uses other lists as well.
+	minUnseenLists = 50
 )
 
-// errEmpty says that there is nothing to learn from.
-var errEmpty = errors.New("the log holds neither impressions nor interactions of a counted action: import some events, or let the service run on")
+var errEmptyLog = errors.New(
+	"nothing to train on: the log has no impressions and no interactions " +
+		"with a counted action; import events, or let the service collect some",
+)
 
-// plan decides what is left out. Neither the new bundle nor, if enough lists have come since it was trained, the running one
-// has learned from what they are compared on.
-func (r *run) plan() (*plan, error) {
-	f := r.found
-	all := f.all.lists()
-	if all == 0 {
-		return nil, errEmpty
+// newPlan decides between a full training and a warm start, and what is held out. The candidate is
+// not trained on the held-out lists. Neither is the active bundle, if there are enough lists that
+// it has not seen.
+func newPlan(opt *Options, b *bundles, s *scan) (*plan, error) {
+	total := s.all.lists()
+	if total == 0 {
+		return nil, errEmptyLog
 	}
-	p := &plan{}
-	if r.parent != nil {
-		if p.anew = full(r.parent); p.anew != "" {
-			r.parent = nil
+	p := &plan{bundles: b, scan: s, parent: b.parent}
+	if p.parent != nil {
+		if p.noWarmStart = cannotExtend(p.parent); p.noWarmStart != "" {
+			p.parent = nil
 		}
 	}
-	share := r.Holdout
+	p.holdout = opt.Holdout
 	switch {
-	case share > 0:
-	case r.parent != nil:
-		share = measuredNew * float64(f.sinceParent.lists()) / float64(all)
+	case p.holdout > 0:
+	case p.parent != nil:
+		p.holdout = newHoldoutShare * float64(s.sinceParent.lists()) / float64(total)
 	default:
-		p.again = true
-		share = min(mostMeasured, max(measuredShare, measuredLists/float64(all)))
+		p.retrain = true
+		p.holdout = min(maxHoldoutShare, max(holdoutShare, holdoutLists/float64(total)))
 	}
-	if r.running.bundle != nil {
-		unseen := float64(f.sinceRunning.lists()) / float64(all)
-		if p.seen = unseen < share; p.seen && r.Holdout == 0 && len(f.sinceRunning.clicked) >= fewestUnseen {
-			share, p.seen = unseen, false
+	if b.active.bundle != nil {
+		unseen := float64(s.sinceActive.lists()) / float64(total)
+		p.activeSawHoldout = unseen < p.holdout
+		enough := len(s.sinceActive.clicked) >= minUnseenLists
+		if p.activeSawHoldout && opt.Holdout == 0 && enough {
+			p.holdout, p.activeSawHoldout = unseen, false
 		}
 	}
-	p.measured = r.inputs(share)
-	if r.parent != nil {
+	if p.parent != nil {
 		var err error
-		if p.measured.Parent, err = r.trainOn(); err != nil {
+		if p.warmStart, err = newWarmStart(opt, p.parent, s.parentEnd); err != nil {
 			return nil, err
 		}
 	}
 	return p, nil
 }
 
-// trainOn is the parent as a training takes it. It has been verified by its load.
-func (r *run) trainOn() (*training.Parent, error) {
-	version, m := r.parent.Model.Version, r.parent.Manifest
-	p := &training.Parent{Features: r.parent.Model.Schema.Features(), LearnedUntil: r.found.parentEnd}
-	for _, f := range m.Signals {
-		p.SignalKinds = append(p.SignalKinds, f.Kind)
+// newWarmStart reads what a warm start needs of its parent. The bundle's load has verified it.
+func newWarmStart(opt *Options, parent *bundle.Bundle, parentEnd uint64) (*training.Parent, error) {
+	dir := filepath.Join(opt.Root, parent.Model.Version)
+	out := &training.Parent{Features: parent.Model.Schema.Features(), LearnedUntil: parentEnd}
+	for _, f := range parent.Manifest.Signals {
+		out.SignalKinds = append(out.SignalKinds, f.Kind)
 	}
-	if d := readReport(filepath.Join(r.Root, version)); d != nil {
-		for _, f := range d.Features {
-			p.Reasons = append(p.Reasons, training.Reason{Feature: f.Name, Why: f.Reason})
+	if card := readCard(dir); card != nil {
+		for _, f := range card.Features {
+			out.Reasons = append(out.Reasons, training.Reason{Feature: f.Name, Why: f.Reason})
 		}
 	}
 	var err error
-	p.Trees, err = os.ReadFile(filepath.Join(r.Root, version, m.Scorer.File))
-	return p, err
+	out.Trees, err = os.ReadFile(filepath.Join(dir, parent.Manifest.Scorer.File))
+	return out, err
 }
 
-// mostTrees is how many trees a bundle that is trained on may have: each training adds some, and each costs time at every
-// request.
-const mostTrees = 1000
+// maxParentTrees bounds the trees of a warm start's parent. Each warm start adds trees, and each
+// tree costs time at every request.
+const maxParentTrees = 1000
 
-// full reports why a bundle is not trained on although it could be, "" where it is.
-func full(b *bundle.Bundle) string {
+// cannotExtend returns why no trees can be added to a bundle, "" if they can.
+func cannotExtend(b *bundle.Bundle) string {
 	if b.Manifest.Scorer.Kind != bundle.ScorerGBDT {
-		return "its blend is no trained one"
+		return "its scorer has no trees"
 	}
-	if n := b.Model.Scorer.(*scorer.GBDT).Len(); n > mostTrees {
-		return fmt.Sprintf("it has %d trees, more than %d", n, mostTrees)
+	if n := b.Model.Scorer.(*scorer.GBDT).Len(); n > maxParentTrees {
+		return fmt.Sprintf("it has %d trees, more than %d", n, maxParentTrees)
 	}
 	return ""
 }

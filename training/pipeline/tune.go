@@ -19,148 +19,192 @@ import (
 	"relish/training/signals"
 )
 
-// EncoderTuner is what the text encoder is tuned with.
+// EncoderTuner has what fine-tuning the text encoder needs.
 type EncoderTuner struct {
 	Runtime *onnx.Runtime
-	// Files is the encoder that tuning begins with, with 32-bit weights; an error says why there is none.
+	// Files returns the pretrained encoder with 32-bit weights, or why there is none.
 	Files func() (*onnx.EncoderFiles, error)
-	// Finetuned opens the tuned encoder's vectors. Its Vectors.Dir is not read.
+	// Finetuned opens the fine-tuned encoder's vectors. Its Vectors.Dir is ignored.
 	Finetuned finetuned.Options
 }
 
-// tuned is what became of the tuning.
-type tuned struct {
-	why    string             // the encoder was not tuned, or is not used although it was
-	failed bool               // that is not how it should be
-	result *finetune.Result   // nil where it was not tuned
-	texts  *finetuned.Vectors // the tuned encoder's vectors, nil where it is not used
+// tuning is the result of fine-tuning.
+type tuning struct {
+	encoder *textEncoder       // what all later stages read texts with
+	reason  string             // why there is no fine-tuned encoder, or why it is not used
+	failed  bool               // fine-tuning was wanted, but an error prevented it
+	result  *finetune.Result   // nil if fine-tuning did not finish
+	vectors *finetuned.Vectors // of the fine-tuned encoder, nil if it is not used
+	dir     string             // the folder of vectors
 }
 
-// tune tunes the text encoder where there is enough to learn from, and puts it in the base encoder's place if it is better on
-// texts that took no part.
-func (r *run) tune(ctx context.Context, p *plan) error {
-	r.tuned = &tuned{}
-	forced := r.Config.Encoder.Tune == training.TuneOn
-	err := r.learnTexts(ctx, p)
-	few := new(untuned)
-	switch {
-	case errors.As(err, few) && !forced, errors.As(err, few) && few.kept:
-		r.tuned.why, r.tuned.failed = few.why, few.failed
-		r.keepRunning(p)
-		return nil
-	case err != nil:
-		return err
-	}
-	return r.adopt(ctx, p)
-}
-
-// keepRunning has a training that was to go on from the running bundle's own encoder read by it as it is.
-func (r *run) keepRunning(p *plan) {
-	b := r.running.bundle
-	if r.Config.Encoder.Begin != training.BeginActive || r.parent != nil || r.vectors == nil || b == nil || b.Model.Vectors == nil {
-		return
-	}
-	r.trainBy(b.Model.Vectors, p)
-	r.Encoder, r.encoderOf = b.Manifest.Encoder, b.Model.Version
-}
-
-// trainBy has everything from here on trained on these vectors.
-func (r *run) trainBy(service ranker.Vectors, p *plan) {
-	r.pin(r.vectors)
-	r.vectors = newVectors(service)
-	p.measured.Vectors = r.vectors
-}
-
-// untuned says why the encoder stays as it is.
-type untuned struct {
-	why    string
-	kept   bool // whatever was asked for
-	failed bool
+// skipped is the error of a fine-tuning that yields no usable encoder.
+type skipped struct {
+	reason string
+	// always lets the training continue with the present encoder even under --tune-encoder.
+	always bool
+	failed bool // see tuning
 }
 
 // Error implements error.
-func (u untuned) Error() string { return u.why }
+func (s skipped) Error() string { return s.reason }
 
-func (r *run) learnTexts(ctx context.Context, p *plan) error {
-	mode := r.Config.Encoder
-	switch {
-	case mode.Tune == training.TuneOff:
-		return untuned{why: "--tune-encoder=false, or train.encoder.tune, says so", kept: true}
-	case r.vectors == nil || r.EncoderTuner == nil:
-		return untuned{why: "nothing reads texts", kept: true}
-	case r.parent != nil:
-		return untuned{why: "a bundle that is trained on keeps its encoder", kept: true}
-	}
-	files, err := r.EncoderTuner.Files()
-	if err == nil && mode.Begin == training.BeginActive {
-		files, err = r.runningFiles(files)
-	}
-	if err != nil {
-		return untuned{why: err.Error(), failed: true}
-	}
-	on := finetune.Input{Runtime: r.EncoderTuner.Runtime, Backend: r.Backend, Files: files}
-	if on.Corpus, on.HasNewEvents, err = r.spared(ctx, p); err != nil {
-		return err
-	}
-	cfg := r.Config.Finetune()
-	if n := steps(on.Corpus); mode.Tune == training.TuneAuto && cfg.Objective == finetune.NextItem && n < training.MinTuningSteps {
-		return untuned{why: fmt.Sprintf("beside the lists that the blend learns from, the log has %d steps of users from one text to the next; from %d on it is tuned, or with --tune-encoder", n, training.MinTuningSteps)}
-	}
-	cfg.Progress = func(p finetune.Evaluation) {
-		share := max(float64(p.Step)/float64(cfg.MaxSteps), float64(p.Elapsed)/float64(cfg.TimeLimit))
-		loss := ""
-		if p.Step > 0 {
-			loss = fmt.Sprintf(" loss %.3f,", p.Loss)
+// tuneEncoder fine-tunes the text encoder if the log has enough to learn from. The fine-tuned
+// encoder replaces the present one if it ranks held-out texts better.
+func tuneEncoder(
+	ctx context.Context,
+	run *run,
+	p *plan,
+	present *textEncoder,
+) (out *tuning, err error) {
+	err = run.stage("fine-tune the text encoder", func() error {
+		result, err := fineTune(ctx, run, p, present)
+		forced := run.opt.Config.Encoder.Tune == training.TuneOn
+		skip := new(skipped)
+		switch {
+		case err == nil:
+			out, err = useFineTuned(ctx, run, p, present, result)
+			return err
+		case errors.As(err, skip) && (skip.always || !forced):
+			out = &tuning{
+				encoder: keepEncoder(run.opt, p, present),
+				reason:  skip.reason, failed: skip.failed, result: result,
+			}
+			return nil
 		}
-		r.Progress(fmt.Sprintf("text encoder, step %d,%s held-out NDCG@10 %.3f, per mille", p.Step, loss, p.NDCG), int(1000*min(1, share)), 1000)
-	}
-	res, err := finetune.Train(ctx, on, cfg)
-	if errors.Is(err, finetune.ErrTooLittleData) {
-		return untuned{why: fmt.Sprintf("%v; what users did from the first of the %d newest lists on is left to the blend: a smaller train.max_lists leaves more to the encoder, and --objective %s needs no users", err, r.Config.MaxLists, finetune.TitleText)}
-	}
-	if err != nil && ctx.Err() == nil {
-		return untuned{why: err.Error(), failed: true}
-	}
-	if err != nil {
 		return err
-	}
-	r.tuned.result = res
-	if !res.Validation.Better() {
-		return untuned{why: fmt.Sprintf("on texts that took no part it is not better, or not in 8 bits: %s NDCG@10, %s in 8 bits", res.Validation.Difference, res.Validation.Int8), kept: true}
-	}
-	return nil
+	})
+	return out, err
 }
 
-// spared is what may be learned from, and which users did something since the running bundle was trained.
-func (r *run) spared(ctx context.Context, p *plan) (c *signals.Corpus, fresh []bool, err error) {
-	in := &p.measured
+// keepEncoder returns the encoder of a training without fine-tuning. That is the present one,
+// unless the training was to continue the fine-tuning of the active bundle: then it is that
+// bundle's.
+func keepEncoder(opt *Options, p *plan, present *textEncoder) *textEncoder {
+	active := p.bundles.active.bundle
+	if opt.Config.Encoder.Begin != training.BeginActive || p.parent != nil ||
+		present.vectors == nil || active == nil ||
+		active.Model.Vectors == nil {
+		return present
+	}
+	return present.replacedBy(active.Model.Vectors, active.Manifest.Encoder, active.Model.Version)
+}
+
+// fineTune trains the encoder. If the result is not good enough, it returns the result with an
+// error of type skipped.
+func fineTune(
+	ctx context.Context,
+	run *run,
+	p *plan,
+	present *textEncoder,
+) (*finetune.Result, error) {
+	tuner, mode := run.opt.EncoderTuner, run.opt.Config.Encoder
+	switch {
+	case mode.Tune == training.TuneOff:
+		return nil, skipped{
+			reason: "--tune-encoder=false, or train.encoder.tune: off",
+			always: true,
+		}
+	case present.vectors == nil || tuner == nil:
+		return nil, skipped{reason: "this training reads no texts", always: true}
+	case p.parent != nil:
+		return nil, skipped{reason: "a warm start keeps the encoder of its parent", always: true}
+	}
+	files, err := tuner.Files()
+	if err == nil && mode.Begin == training.BeginActive {
+		files, err = activeFiles(run.opt, p.bundles.active, files)
+	}
+	if err != nil {
+		return nil, skipped{reason: err.Error(), failed: true}
+	}
+	in := finetune.Input{Runtime: tuner.Runtime, Backend: run.opt.Backend, Files: files}
+	if in.Corpus, in.HasNewEvents, err = encoderCorpus(ctx, run, p, present); err != nil {
+		return nil, err
+	}
+	cfg := run.opt.Config.Finetune()
+	n := textSteps(in.Corpus)
+	if mode.Tune == training.TuneAuto && cfg.Objective == finetune.NextItem &&
+		n < training.MinTuningSteps {
+		return nil, skipped{
+			reason: fmt.Sprintf("besides the scorer's lists, the log has %d steps from one text to the next; from %d on "+
+				"the encoder is fine-tuned automatically, --tune-encoder forces it",
+				n, training.MinTuningSteps),
+		}
+	}
+	cfg.Progress = tuningProgress(run, &cfg)
+	result, err := finetune.Train(ctx, in, cfg)
+	switch {
+	case errors.Is(err, finetune.ErrTooLittleData):
+		return nil, skipped{
+			reason: fmt.Sprintf("%v. What users did from the first of the scorer's %d newest lists on is reserved for "+
+				"the scorer: lower train.max_lists, or use --objective %s, which needs no users", err, run.opt.Config.MaxLists, finetune.TitleText),
+		}
+	case err != nil && ctx.Err() == nil:
+		return nil, skipped{reason: err.Error(), failed: true}
+	case err != nil:
+		return nil, err
+	}
+	if v := &result.Validation; !v.Better() {
+		return result, skipped{
+			always: true,
+			reason: fmt.Sprintf("it does not rank held-out texts better: difference "+
+				"%s NDCG@10 with 32-bit weights, %s with 8-bit weights", v.Difference, v.Int8),
+		}
+	}
+	return result, nil
+}
+
+// tuningProgress reports evaluations per mille of the step limit or the time limit.
+func tuningProgress(run *run, cfg *finetune.Config) func(finetune.Evaluation) {
+	return func(e finetune.Evaluation) {
+		steps := float64(e.Step) / float64(cfg.MaxSteps)
+		share := max(steps, float64(e.Elapsed)/float64(cfg.TimeLimit))
+		loss := ""
+		if e.Step > 0 {
+			loss = fmt.Sprintf(" loss %.3f,", e.Loss)
+		}
+		stage := fmt.Sprintf("text encoder, step %d,%s held-out NDCG@10 %.3f, per mille",
+			e.Step, loss, e.NDCG)
+		run.opt.Progress(stage, int(1000*min(1, share)), 1000)
+	}
+}
+
+// encoderCorpus returns what the encoder may be fine-tuned on. If fine-tuning continues from the
+// active bundle, hasNewEvents says which users have events that this bundle was not trained on.
+func encoderCorpus(
+	ctx context.Context,
+	run *run,
+	p *plan,
+	present *textEncoder,
+) (c *signals.Corpus, hasNewEvents []bool, err error) {
+	in := run.inputs(p, present)
 	log, err := in.Scan(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	cut, err := log.HoldoutStart(in.Holdout)
+	start, err := log.HoldoutStart(in.Holdout)
 	if err != nil {
 		return nil, nil, err
 	}
-	cuts := []uint64{cut}
-	if p.again {
-		cuts = append(cuts, math.MaxUint64)
+	starts := []uint64{start}
+	if p.retrain {
+		starts = append(starts, math.MaxUint64)
 	}
-	if r.Config.Encoder.Begin == training.BeginActive && r.running.bundle != nil {
-		fresh = make([]bool, log.Users.Len())
-		for _, s := range log.Interactions {
-			fresh[s.User] = fresh[s.User] || s.Seq >= r.found.runningEnd
+	if in.Config.Encoder.Begin == training.BeginActive && p.bundles.active.bundle != nil {
+		hasNewEvents = make([]bool, log.Users.Len())
+		for _, x := range log.Interactions {
+			hasNewEvents[x.User] = hasNewEvents[x.User] || x.Seq >= p.scan.activeEnd
 		}
 	}
-	return training.EncoderSplit(log, cuts, &in.Config), fresh, nil
+	return training.EncoderSplit(log, starts, &in.Config), hasNewEvents, nil
 }
 
-// steps counts what tuning on histories learns from, about: from one text to the next.
-func steps(c *signals.Corpus) (n int) {
+// textSteps counts the steps from one item with a text to the next, over all users.
+func textSteps(c *signals.Corpus) (n int) {
 	for i := range c.Users {
 		texts := 0
-		for _, s := range c.Users[i].Interactions {
-			if info := c.ItemInfos[s.Item]; info != nil && info.TextKey != 0 {
+		for _, x := range c.Users[i].Interactions {
+			if info := c.ItemInfos[x.Item]; info != nil && info.TextKey != 0 {
 				texts++
 			}
 		}
@@ -169,76 +213,110 @@ func steps(c *signals.Corpus) (n int) {
 	return n
 }
 
-// runningFiles is the running bundle's own encoder, the given one where it has none.
-func (r *run) runningFiles(base *onnx.EncoderFiles) (*onnx.EncoderFiles, error) {
-	b := r.running.bundle
-	if b == nil || !b.Manifest.Encoder.FineTuned {
-		return base, nil
+// activeFiles returns the fine-tuned encoder of the active bundle, or pretrained if it has none.
+func activeFiles(
+	opt *Options,
+	active *activeModel,
+	pretrained *onnx.EncoderFiles,
+) (*onnx.EncoderFiles, error) {
+	if active.bundle == nil || !active.bundle.Manifest.Encoder.FineTuned {
+		return pretrained, nil
 	}
-	return finetuned.ReadFiles(filepath.Join(r.Root, b.Model.Version), true)
+	return finetuned.ReadFiles(filepath.Join(opt.Root, active.bundle.Model.Version), true)
 }
 
-// adopt has every text encoded by the tuned encoder, from which all that is trained then learns. What ranks now goes on
-// reading what it was trained on.
-func (r *run) adopt(ctx context.Context, p *plan) (err error) {
-	res := r.tuned.result
-	opt, files := r.EncoderTuner.Finetuned, res.Int8
-	if opt.FP32 {
-		files = res.FP32
-	}
-	opt.Vectors.Dir = filepath.Join(r.work, vectorsFolder)
-	if err := os.RemoveAll(opt.Vectors.Dir); err != nil { // of a training that died
-		return err
-	}
-	if r.tuned.texts, err = finetuned.New(files, opt); err != nil {
-		return err
-	}
-	if err := r.encodeAnew(ctx); err != nil {
-		return err
-	}
-	r.trainBy(r.tuned.texts, p)
-	r.Encoder = bundle.Encoder{ID: r.Encoder.ID + ", tuned", Digest: res.Int8.Digest(), FineTuned: true, DigestFP32: res.FP32.Digest()}
-	return nil
-}
-
-// vectorsFolder is where the tuned encoder's vectors are while it is trained on, in the working folder.
+// vectorsFolder holds the fine-tuned encoder's vectors during the training, in the working folder.
 const vectorsFolder = "vectors"
 
-// encodeAnew has the tuned encoder encode every text that any item ever had.
-func (r *run) encodeAnew(ctx context.Context) error {
-	items := features.New(r.State)
+// useFineTuned encodes all texts with the fine-tuned encoder, which later stages then read. Other
+// models keep the vectors that they were trained on.
+func useFineTuned(
+	ctx context.Context,
+	run *run,
+	p *plan,
+	present *textEncoder,
+	result *finetune.Result,
+) (_ *tuning, err error) {
+	out := &tuning{result: result, dir: filepath.Join(run.workDir, vectorsFolder)}
+	opt, files := run.opt.EncoderTuner.Finetuned, result.Int8
+	if opt.FP32 {
+		files = result.FP32
+	}
+	opt.Vectors.Dir = out.dir
+	if err := os.RemoveAll(out.dir); err != nil { // left by a training that died
+		return nil, err
+	}
+	if out.vectors, err = finetuned.New(files, opt); err != nil {
+		return nil, err
+	}
+	if err := encodeTexts(ctx, run, p, out.vectors, len(present.vectors.seen)); err != nil {
+		return nil, errors.Join(err, out.close())
+	}
+	manifest := bundle.Encoder{
+		ID: present.manifest.ID + ", fine-tuned", Digest: result.Int8.Digest(),
+		FineTuned: true, DigestFP32: result.FP32.Digest(),
+	}
+	out.encoder = present.replacedBy(out.vectors, manifest, "")
+	return out, nil
+}
+
+// encodeTexts encodes each text that any item ever had.
+func encodeTexts(
+	ctx context.Context,
+	run *run,
+	p *plan,
+	vectors *finetuned.Vectors,
+	total int,
+) error {
+	items := features.New(run.opt.State)
 	texts := func(yield func(*ranker.ItemInfo, error) bool) {
-		err := r.source.each(func(rec *event.Record, _ uint64) bool {
+		err := p.scan.source.each(func(rec *event.Record, _ uint64) bool {
 			if rec.Event.Kind != event.EventItem && rec.Event.Kind != event.EventDelete {
 				return true
 			}
 			info := items.Apply(rec)
 			return info == nil || yield(info, nil)
 		})
-		if err != nil { // the walk's own: yield ends it without one
+		if err != nil { // of the logs; a yield that returns false gives no error
 			yield(nil, err)
 		}
 	}
-	return r.tuned.texts.EncodeAll(ctx, texts, func(_, encoded int) { r.Progress("encode texts by the tuned encoder", encoded, len(r.vectors.seen)) })
+	return vectors.EncodeAll(ctx, texts, func(_, encoded int) {
+		run.opt.Progress("encode texts with the fine-tuned encoder", encoded, total)
+	})
 }
 
-// closeTuned gives back what the tuned encoder holds.
-func (r *run) closeTuned() error {
-	if r.tuned == nil || r.tuned.texts == nil {
+// close releases the fine-tuned encoder and removes its vectors.
+func (t *tuning) close() error {
+	if t.vectors == nil {
 		return nil
 	}
-	return errors.Join(r.tuned.texts.Close(context.Background()), os.RemoveAll(filepath.Join(r.work, vectorsFolder)))
+	return errors.Join(t.vectors.Close(context.Background()), os.RemoveAll(t.dir))
 }
 
-// encoderFiles are the files of the bundle's own encoder: the tuned one, or the one of what it was trained on from.
-func (r *run) encoderFiles(ctx context.Context) (map[string][]byte, error) {
-	if r.tuned.texts != nil {
-		return finetuned.BundleFiles(ctx, r.EncoderTuner.Runtime, r.tuned.result.Int8, r.tuned.result.FP32)
+// note says in a sentence whether the encoder was fine-tuned.
+func (t *tuning) note() string {
+	switch {
+	case t.vectors != nil:
+		return "The fine-tuned encoder replaces the one it was trained from: everything that is " +
+			"learned from texts was learned from its vectors."
+	case t.result != nil:
+		return "The fine-tuned encoder is not used: " + t.reason + "."
+	}
+	return "The text encoder was not fine-tuned: " + t.reason + "."
+}
+
+// encoderFiles returns the files of the bundle's fine-tuned encoder: from this training, or from
+// the bundle that stores them.
+func encoderFiles(ctx context.Context, opt *Options, t *tuning) (map[string][]byte, error) {
+	if t.vectors != nil {
+		return finetuned.BundleFiles(ctx, opt.EncoderTuner.Runtime, t.result.Int8, t.result.FP32)
 	}
 	files := map[string][]byte{}
 	for _, name := range bundle.EncoderFiles {
 		var err error
-		if files[name], err = os.ReadFile(filepath.Join(r.Root, r.encoderOf, name)); err != nil {
+		files[name], err = os.ReadFile(filepath.Join(opt.Root, t.encoder.storedIn, name))
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -17,67 +17,68 @@ import (
 	"relish/training/modelcard"
 )
 
-// DataFile is the report's data in the bundle: the next training compares itself with it.
-const DataFile = "report.json"
+// CardFile is the model card's data in the bundle's folder. The next training compares itself with
+// it.
+const CardFile = "report.json"
 
-// story is all that a finished training has to tell.
-type story struct {
-	plan            *plan
-	measured, final *training.Trained // the same where nothing was trained again
-	results         *results
-	gate            *modelcard.Gate
-	parity          *parity
+// written is the bundle on disk.
+type written struct {
+	version string
+	card    *modelcard.Data
 }
 
-// write makes the bundle's files and writes it.
-func (r *run) write(ctx context.Context, s *story) (version string, d *modelcard.Data, err error) {
-	m, files, err := s.final.Bundle(ctx, r.State.Text)
+// write writes the bundle with its model card.
+func write(ctx context.Context, run *run, r *results) (*written, error) {
+	m, files, err := r.final.Bundle(ctx, run.opt.State.Text)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	m.Created, m.Revision, m.Encoder = r.created, r.Revision, r.Encoder
-	if r.vectors == nil {
-		m.Encoder = bundle.Encoder{}
+	m.Created, m.Revision = run.created, run.opt.Revision
+	if r.tuning.encoder.vectors != nil {
+		m.Encoder = r.tuning.encoder.manifest
 	}
 	if m.Encoder.FineTuned {
-		encoder, err := r.encoderFiles(ctx)
+		encoder, err := encoderFiles(ctx, run.opt, r.tuning)
 		if err != nil {
-			return "", nil, err
+			return nil, err
 		}
 		maps.Copy(files, encoder)
 	}
-	if r.parent != nil {
-		m.Parent = r.parent.Model.Version
+	if r.plan.parent != nil {
+		m.Parent = r.plan.parent.Model.Version
 	}
-	if s.gate.Forced {
-		m.Forced = s.gate.Reason
+	if r.gate.Forced {
+		m.Forced = r.gate.Reason
 	}
-	if m.Data, err = r.data(s.final); err != nil {
-		return "", nil, err
+	if m.Data, err = trainingData(r.plan.scan.source, r.final); err != nil {
+		return nil, err
 	}
-	if !s.plan.again {
-		m.Data.Holdout = s.plan.measured.Holdout
+	if !r.plan.retrain {
+		m.Data.Holdout = r.plan.holdout
 	}
-	m.Metrics = metricsOf(s.results.table)
-	d, err = r.report(ctx, s)
+	m.Metrics = manifestMetrics(r.measured.table)
+	card, err := newCard(ctx, run, r)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	var page bytes.Buffer
-	if err := modelcard.HTML(&page, d); err != nil {
-		return "", nil, err
+	if err := modelcard.HTML(&page, card); err != nil {
+		return nil, err
 	}
 	files[bundle.ReportFile] = page.Bytes()
-	if files[DataFile], err = json.Marshal(d); err != nil {
-		return "", nil, fmt.Errorf("%s: %w", DataFile, err)
+	if files[CardFile], err = json.Marshal(card); err != nil {
+		return nil, fmt.Errorf("%s: %w", CardFile, err)
 	}
-	version, err = bundle.Write(r.Root, m, files)
-	return version, d, err
+	version, err := bundle.Write(run.opt.Root, m, files)
+	if err != nil {
+		return nil, err
+	}
+	return &written{version, card}, nil
 }
 
-// data says what was learned from.
-func (r *run) data(t *training.Trained) (d bundle.TrainingData, err error) {
-	ranges, counts, err := r.source.ranges(t.HoldoutStart)
+// trainingData describes what the model was trained on.
+func trainingData(s *source, t *training.Trained) (d bundle.TrainingData, err error) {
+	ranges, counts, err := s.ranges(t.HoldoutStart)
 	d.Logs, d.Counts = ranges, map[string]int64{"lists": int64(t.Lists)}
 	for kind, n := range counts {
 		d.Counts["events "+string(kind)] = n
@@ -85,37 +86,40 @@ func (r *run) data(t *training.Trained) (d bundle.TrainingData, err error) {
 	return d, err
 }
 
-// metricsOf are the new bundle's results on the lists that were left out.
-func metricsOf(t *evaluation.Table) map[string]stats.Interval {
-	row, ok := t.Row(thisBundle, evaluation.AllLists)
+// manifestMetrics returns the candidate's metrics on the held-out lists.
+func manifestMetrics(t *evaluation.Table) map[string]stats.Interval {
+	row, ok := t.Row(candidateName, evaluation.AllLists)
 	if !ok {
 		return nil
 	}
 	out := map[string]stats.Interval{}
-	for _, m := range metricsIn(t, row) {
+	for _, m := range rowMetrics(t, row) {
 		out[strings.ToLower(m.name)] = m.value
 	}
 	return out
 }
 
-type named struct {
+// namedMetric is one metric of a table's row.
+type namedMetric struct {
 	name  string
 	value stats.Interval
 }
 
-// metricsIn are a row's metrics with their names, the one that decides first.
-func metricsIn(t *evaluation.Table, row evaluation.Row) []named {
+// rowMetrics returns the metrics of a row; the gate decides by the first.
+func rowMetrics(t *evaluation.Table, row evaluation.Row) []namedMetric {
 	at := fmt.Sprintf("@%d", t.K)
-	out := []named{{"NDCG" + at, row.NDCG}, {"MRR", row.MRR}, {"MAP" + at, row.MAP}, {"HR" + at, row.HitRate}}
+	out := []namedMetric{
+		{"NDCG" + at, row.NDCG}, {"MRR", row.MRR}, {"MAP" + at, row.MAP}, {"HR" + at, row.HitRate},
+	}
 	if row.AUC != nil {
-		out = append(out, named{"AUC", *row.AUC})
+		out = append(out, namedMetric{"AUC", *row.AUC})
 	}
 	return out
 }
 
-// readReport reads the report's data of a bundle, nil where there is none that can be read.
-func readReport(dir string) *modelcard.Data {
-	data, err := os.ReadFile(filepath.Join(dir, DataFile))
+// readCard reads the model card's data from a bundle's folder, nil if it has none or it is damaged.
+func readCard(dir string) *modelcard.Data {
+	data, err := os.ReadFile(filepath.Join(dir, CardFile))
 	if err != nil {
 		return nil
 	}

@@ -1,0 +1,384 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"relish/evaluation"
+	"relish/ranker"
+	"relish/ranker/signals"
+	"relish/training/finetune"
+	"relish/training/modelcard"
+	"relish/training/replay"
+)
+
+// newCard fills the model card: what the bundle was trained on, how good it is, and why.
+func newCard(ctx context.Context, run *run, r *results) (*modelcard.Data, error) {
+	encoder := r.tuning.encoder
+	active := r.plan.bundles.active
+	d := &modelcard.Data{
+		Version: run.created.Format("20060102T150405Z"), Previous: active.version(),
+		Created: run.created, Revision: run.opt.Revision, Command: run.opt.Command,
+		Gate: r.gate, Stages: slices.Clone(run.stages),
+	}
+	if encoder.vectors != nil {
+		d.Encoder = fmt.Sprintf("%s, %.12s", encoder.manifest.ID, encoder.manifest.Digest)
+	}
+	addLog(d, r)
+	addParts(d, r)
+	addScores(d, r)
+	addCurves(d, r)
+	if err := addRetention(d, r.candidate.RetentionLists, run.opt.Config.Seed); err != nil {
+		return nil, err
+	}
+	addEncoder(d, r.tuning, run.opt.Config.Encoder.Objective)
+	addFeatures(d, r)
+	if err := addSignals(ctx, d, r, run.opt.Config.Signals); err != nil {
+		return nil, err
+	}
+	if b := active.bundle; b != nil && b.Manifest.Encoder.Digest != "" && encoder.vectors == nil {
+		warn(
+			d,
+			true,
+			"The active bundle reads texts, but this training and the comparison did not: "+
+				"the comparison does not apply to a service with a text encoder.",
+		)
+	}
+	d.Settings = settings(run.opt.Config)
+	d.Changes = changes(active.card, d)
+	if r.plan.noWarmStart != "" {
+		warn(d, false, "This is a full training. The requested warm start was not possible: %s.",
+			r.plan.noWarmStart)
+	}
+	return d, nil
+}
+
+// warn adds a warning to the model card.
+func warn(d *modelcard.Data, serious bool, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	d.Warnings = append(d.Warnings, modelcard.Warning{Serious: serious, Text: text})
+}
+
+// addLog describes the events that were read.
+func addLog(d *modelcard.Data, r *results) {
+	log := r.final.Log
+	d.Log = &modelcard.Log{
+		From: unixMillis(log.First.Arrival), To: unixMillis(log.Last.Arrival),
+		ParityChecked: r.parity.Checked, ParityDiffering: r.parity.Differing,
+	}
+	add := func(name string, n int) {
+		d.Log.Counts = append(d.Log.Counts, modelcard.Count{Name: name, N: n})
+	}
+	add("users", log.Users.Len())
+	add("items", log.Items.Len())
+	add("lists shown", log.DroppedLists+len(log.Lists))
+	add("lists with a click", log.ClickedLists)
+	add("lists that the scorer was trained on", r.final.Lists)
+	for _, kind := range slices.Sorted(maps.Keys(log.Counts)) {
+		add("events: "+string(kind), log.Counts[kind])
+	}
+	for _, action := range slices.Sorted(maps.Keys(log.Actions)) {
+		add("interactions: "+action, log.Actions[action])
+	}
+	if log.LateFollowUps > 0 {
+		add("follow-ups too late for their list", log.LateFollowUps)
+	}
+	byUser := map[int32]int{}
+	for i := range log.Interactions {
+		byUser[log.Interactions[i].User]++
+	}
+	d.Log.Distributions = []modelcard.Distribution{
+		newDistribution("interactions per user", slices.Collect(maps.Values(byUser))),
+	}
+	if r.parity.Skipped != "" {
+		warn(
+			d,
+			false,
+			"Whether the model is trained on the values that it serves was not checked for %s.",
+			r.parity.Skipped,
+		)
+	}
+}
+
+// newDistribution makes a histogram whose bins double in width.
+func newDistribution(name string, values []int) modelcard.Distribution {
+	out := modelcard.Distribution{Name: name, Edges: []float64{0}}
+	largest := 1
+	for _, v := range values {
+		largest = max(largest, v)
+	}
+	for edge := 1; ; edge *= 2 {
+		out.Edges, out.Counts = append(out.Edges, float64(edge)), append(out.Counts, 0)
+		if edge > largest {
+			break
+		}
+	}
+	for _, v := range values {
+		at, found := slices.BinarySearch(out.Edges, float64(v))
+		if !found {
+			at--
+		}
+		out.Counts[at]++
+	}
+	return out
+}
+
+func unixMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// Names of the log parts and of the flow steps.
+const (
+	earlierPart  = "earlier part"
+	newestPart   = "newest part"
+	crossFitted  = "cross-fitted signals"
+	earlySignals = "signals of the earlier lists"
+	allSignals   = "signals"
+	scorerStep   = "scorer"
+	measuredStep = "measured bundle"
+)
+
+// addParts says which part of the log was used for what.
+func addParts(d *modelcard.Data, r *results) {
+	log := r.candidate.Log
+	cut, newest := holdoutBegin(log, r.candidate.HoldoutStart)
+	use := fmt.Sprintf(
+		"held out: the gate measures on its %d lists with clicks",
+		r.measured.table.Lists,
+	)
+	if r.plan.retrain {
+		use += "; then everything is trained again with it"
+	}
+	d.Parts = []modelcard.LogPart{{
+		Name: earlierPart, From: unixMillis(log.First.Arrival), To: cut,
+		Lists: log.DroppedLists + len(log.Lists) - newest,
+		Use:   "trains the signals and the scorer; its newest lists decide when to stop",
+	}, {
+		Name: newestPart, From: cut, To: unixMillis(log.Last.Arrival), Lists: newest, Use: use,
+	}}
+	d.Steps = append(scorerSteps(r), modelcard.FlowStep{
+		Name: allSignals, Note: "on all users", From: []string{earlierPart},
+	}, modelcard.FlowStep{
+		Name: measuredStep, From: []string{scorerStep, allSignals}, Kind: modelcard.StepResult,
+	}, modelcard.FlowStep{
+		Name: "metrics and gate", From: []string{measuredStep, newestPart},
+		Kind: modelcard.StepMeasures,
+	})
+	if r.plan.retrain {
+		d.Steps = append(d.Steps, modelcard.FlowStep{
+			Name: "bundle", Note: "the same training on everything",
+			From: []string{earlierPart, newestPart}, Kind: modelcard.StepResult,
+		})
+		warn(
+			d,
+			false,
+			"The figures belong to a training without the newest part. The bundle comes from "+
+				"the same training on everything, which leaves no lists to measure it on. "+
+				"--holdout keeps the newest part out of the bundle too.",
+		)
+	}
+}
+
+// holdoutBegin returns when the held-out part begins and how many lists it has.
+func holdoutBegin(log *replay.Log, start uint64) (cut time.Time, lists int) {
+	arrival := int64(0)
+	for i := range log.Lists {
+		if log.Lists[i].Seq >= start {
+			if lists++; arrival == 0 {
+				arrival = log.Lists[i].Arrival
+			}
+		}
+	}
+	if arrival == 0 {
+		arrival = log.Last.Arrival
+	}
+	return unixMillis(arrival), lists
+}
+
+// scorerSteps are the steps that train the scorer.
+func scorerSteps(r *results) []modelcard.FlowStep {
+	trees := fmt.Sprintf("LambdaMART, %d trees of at most %d leaves",
+		r.candidate.Trees.Rounds, r.candidate.Leaves)
+	if r.plan.parent == nil {
+		return []modelcard.FlowStep{
+			{
+				Name: crossFitted,
+				Note: "each user's lists are scored by signals trained without the user",
+				From: []string{earlierPart},
+			},
+			{Name: scorerStep, Note: trees, From: []string{crossFitted, earlierPart}},
+		}
+	}
+	return []modelcard.FlowStep{
+		{Name: earlySignals, Note: "trained without the users whose old lists are used again",
+			From: []string{earlierPart}},
+		{Name: scorerStep, From: []string{earlySignals, earlierPart},
+			Note: fmt.Sprintf("the trees of %s, then %s", r.plan.parent.Model.Version, trees)},
+	}
+}
+
+// maxSampledFeatures bounds the features whose contributions are shown candidate by candidate.
+const maxSampledFeatures = 10
+
+// addFeatures describes the inputs of the scorer and how much it uses them.
+func addFeatures(d *modelcard.Data, r *results) {
+	schema, sample := r.candidate.Model.Schema, r.measured.sample
+	reasons := map[string]string{}
+	for _, x := range r.candidate.Reasons {
+		reasons[x.Feature] = x.Why
+	}
+	missingBefore := map[string]float64{}
+	if card := r.plan.bundles.active.card; card != nil {
+		for _, f := range card.Features {
+			missingBefore[f.Name] = f.Missing
+		}
+	}
+	for i, f := range schema.Features() {
+		missing := float64(sample.missing[i]) / float64(max(1, sample.rows))
+		x := modelcard.Feature{
+			Name: f.Name, Kind: f.Kind, Group: ranker.GroupOf(&f), Missing: missing,
+			Reason: cmp.Or(reasons[f.Name], "listed in the configuration"),
+		}
+		if before, known := missingBefore[f.Name]; known {
+			x.MissingBefore = &before
+		}
+		d.Features = append(d.Features, x)
+	}
+	columns := schema.Columns()
+	order := make([]int, len(columns))
+	for c, column := range columns {
+		order[c] = c
+		d.Importances = append(d.Importances, modelcard.Importance{
+			Feature: column.Name, Group: column.Group, Gain: r.candidate.Trees.GainImportance[c],
+			Contribution: sample.contributions[c] / float64(max(1, len(sample.explained))),
+		})
+	}
+	slices.SortStableFunc(d.Importances, func(a, b modelcard.Importance) int {
+		return cmp.Compare(b.Gain, a.Gain)
+	})
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Compare(sample.contributions[b], sample.contributions[a])
+	})
+	for _, c := range order[:min(len(order), maxSampledFeatures)] {
+		d.ContributionSamples = append(d.ContributionSamples, sample.points(c, columns[c].Name))
+	}
+}
+
+// addSignals says what each signal costs and gains. enabled is train.signals.
+func addSignals(ctx context.Context, d *modelcard.Data, r *results, enabled []string) error {
+	costs, err := signalCosts(ctx, r.final.Model, r.final.Probes)
+	if err != nil {
+		return err
+	}
+	trained := r.final.SignalKinds()
+	for i, kind := range trained {
+		s := modelcard.Signal{
+			Name: kind, Enabled: true, Microseconds: costs[i],
+			Reason: "it is listed in train.signals, and the log has the data that it needs",
+		}
+		table := r.measured.table
+		x, ok := table.Difference(candidateName, withoutPrefix+kind, evaluation.AllLists)
+		if ok {
+			s.Benefit = fmt.Sprintf(
+				"%+.3f NDCG@%d [%+.3f, %+.3f] over the same scorer without its columns",
+				x.NDCG.Mean,
+				table.K,
+				x.NDCG.Low,
+				x.NDCG.High,
+			)
+		}
+		d.Signals = append(d.Signals, s)
+	}
+	for _, kind := range signals.Kinds() {
+		if slices.Contains(trained, kind) {
+			continue
+		}
+		s := modelcard.Signal{
+			Name:   kind,
+			Reason: "the log or the texts lack the data that it needs",
+		}
+		if !slices.Contains(enabled, kind) {
+			s.Reason = "it is not listed in train.signals"
+		}
+		d.Signals = append(d.Signals, s)
+	}
+	return nil
+}
+
+// maxInt8Loss is the NDCG that the 8-bit encoder may lose against 32 bits without a warning.
+const maxInt8Loss = 0.01
+
+// addEncoder describes the fine-tuning of the text encoder.
+func addEncoder(d *modelcard.Data, t *tuning, objective string) {
+	table := modelcard.Table{Title: "Text encoder", Note: t.note(), Head: []string{"", ""}}
+	if t.failed {
+		warn(d, false, "The text encoder could not be fine-tuned: %s.", t.reason)
+	}
+	result := t.result
+	if result == nil {
+		if t.encoder.vectors != nil {
+			d.Tables = append(d.Tables, table)
+		}
+		return
+	}
+	v, q := &result.Validation, &result.Quantisation
+	table.Head = []string{"what", "figure"}
+	table.Rows = [][]string{
+		{"objective", objective},
+		{
+			"trained on",
+			fmt.Sprintf("%d steps from one text to the next, %d texts", result.Pairs, result.Texts),
+		},
+		{
+			"training steps, time",
+			fmt.Sprintf("%d, %s", result.KeptStep, result.Duration.Round(time.Second)),
+		},
+		{"NDCG@10 of the next text, by text alone, on held-out texts: before", v.Base.String()},
+		{"the same, after", v.FineTuned.String()},
+		{"difference", v.Difference.String()},
+		{"8-bit against 32-bit weights: difference of that NDCG", q.Difference.String()},
+		{"8-bit against 32-bit weights: cosine of a text's vectors, mean and minimum",
+			fmt.Sprintf("%.4f, %.4f", q.MeanCosine, q.MinCosine)},
+		{"8-bit and 32-bit weights: size",
+			fmt.Sprintf("%.1f MB, %.1f MB", float64(q.Bytes)/1e6, float64(q.BytesFP32)/1e6)},
+		{"8-bit and 32-bit weights: texts per second on one thread",
+			fmt.Sprintf("%.0f, %.0f", q.TextsPerSecond, q.TextsPerSecondFP32)},
+	}
+	d.Tables = append(d.Tables, table)
+	if q.Difference.High < -maxInt8Loss {
+		warn(
+			d,
+			false,
+			"The fine-tuned encoder loses %.3f NDCG@10 with 8-bit weights: serve it with 32-bit "+
+				"weights on a GPU, or train with --tune-encoder=false.",
+			-q.Difference.Mean,
+		)
+	}
+	d.Curves = append(d.Curves, encoderCurves(result)...)
+}
+
+// encoderCurves shows how fine-tuning went, by training step.
+func encoderCurves(result *finetune.Result) []modelcard.Curve {
+	ndcg, loss := modelcard.Series{Name: "held-out texts"}, modelcard.Series{Name: "training loss"}
+	for _, e := range result.Evaluations {
+		ndcg.X, ndcg.Y = append(ndcg.X, float64(e.Step)), append(ndcg.Y, e.NDCG)
+		if !math.IsNaN(e.Loss) {
+			loss.X, loss.Y = append(loss.X, float64(e.Step)), append(loss.Y, e.Loss)
+		}
+	}
+	kept := float64(result.KeptStep)
+	out := []modelcard.Curve{{
+		Name: "Text encoder", X: "step", Y: "NDCG@10",
+		Series: []modelcard.Series{ndcg}, Kept: &kept,
+	}}
+	if len(loss.X) > 0 {
+		out = append(out, modelcard.Curve{
+			Name: "Text encoder: loss", X: "step", Y: "softmax loss",
+			Series: []modelcard.Series{loss},
+		})
+	}
+	return out
+}

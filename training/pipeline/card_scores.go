@@ -1,0 +1,163 @@
+package pipeline
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+
+	"relish/evaluation"
+	"relish/internal/stats"
+	"relish/training"
+	"relish/training/modelcard"
+	"relish/training/twotower"
+)
+
+// addScores adds the metrics of all scorers, the paired differences and the calibration.
+func addScores(d *modelcard.Data, r *results) {
+	t := r.measured.table
+	for _, row := range t.Rows {
+		if strings.HasPrefix(row.Scorer, withoutPrefix) {
+			continue
+		}
+		role := modelcard.RoleThis
+		switch {
+		case row.Baseline:
+			role = modelcard.RoleBaseline
+		case row.Scorer == r.measured.activeName:
+			role = modelcard.RolePrevious
+		}
+		for _, m := range rowMetrics(t, row) {
+			d.Scores = append(d.Scores, modelcard.Score{
+				Scorer: row.Scorer, Role: role, Metric: m.name, Slice: row.Slice, Value: m.value,
+			})
+		}
+	}
+	metric := fmt.Sprintf("NDCG@%d", t.K)
+	for _, x := range t.Differences {
+		if x.Scorer != candidateName || strings.HasPrefix(x.Against, withoutPrefix) {
+			continue
+		}
+		against := x.Against
+		if against == r.measured.activeName {
+			against = r.plan.bundles.active.version()
+		}
+		d.Differences = append(d.Differences, modelcard.Difference{
+			Against: against, Metric: metric, Slice: x.Slice, Value: x.NDCG,
+		})
+	}
+	for _, o := range t.Overall {
+		if o.Scorer == candidateName && o.Calibration != nil {
+			d.Calibration = &modelcard.Calibration{
+				Bins: o.Calibration.Bins, Error: o.Calibration.Error,
+				Note: "The sigmoid is fitted to the earlier half of these lists " +
+					"and measured on the later half.",
+			}
+		}
+	}
+}
+
+// addCurves shows the training of the scorer and of the two-tower model.
+func addCurves(d *modelcard.Data, r *results) {
+	trees := r.candidate.Trees
+	validation := modelcard.Series{Name: "validation"}
+	for i, y := range trees.ValidationNDCG {
+		validation.X = append(validation.X, float64(i+1))
+		validation.Y = append(validation.Y, y)
+	}
+	if len(validation.X) > 0 {
+		kept := float64(trees.Rounds)
+		d.Curves = append(d.Curves, modelcard.Curve{
+			Name: "Scorer", X: "tree", Y: "NDCG@10",
+			Series: []modelcard.Series{validation}, Kept: &kept,
+		})
+	}
+	addTwoTowerCurves(d, r.candidate.TwoTowerEpochs)
+}
+
+func addTwoTowerCurves(d *modelcard.Data, epochs []twotower.Epoch) {
+	loss := modelcard.Series{Name: "training loss"}
+	ndcg := modelcard.Series{Name: "held-out interactions"}
+	best, kept := math.Inf(-1), 0.0
+	for _, e := range epochs {
+		x := float64(e.Number)
+		loss.X, loss.Y = append(loss.X, x), append(loss.Y, e.Loss)
+		if math.IsNaN(e.NDCG) {
+			continue
+		}
+		ndcg.X, ndcg.Y = append(ndcg.X, x), append(ndcg.Y, e.NDCG)
+		if e.NDCG > best {
+			best, kept = e.NDCG, x
+		}
+	}
+	if len(loss.X) > 0 {
+		d.Curves = append(d.Curves, modelcard.Curve{
+			Name: "Two-tower model: loss", X: "epoch", Y: "softmax loss",
+			Series: []modelcard.Series{loss},
+		})
+	}
+	if len(ndcg.X) > 0 {
+		d.Curves = append(d.Curves, modelcard.Curve{
+			Name: "Two-tower model", X: "epoch", Y: "NDCG@10",
+			Series: []modelcard.Series{ndcg}, Kept: &kept,
+		})
+	}
+}
+
+// addRetention says whether a warm start made the scorer worse on old lists: it compares the
+// parent's trees with the new ones on old lists that the new trees were not trained on.
+func addRetention(d *modelcard.Data, lists []training.RetentionList, seed uint64) error {
+	if len(lists) == 0 {
+		return nil
+	}
+	rng := rand.New(rand.NewPCG(seed, 0x01d))
+	var parentNDCG, newNDCG []float64
+	for _, l := range lists {
+		for _, side := range []struct {
+			scores []float64
+			ndcg   *[]float64
+		}{{l.ParentScores, &parentNDCG}, {l.NewScores, &newNDCG}} {
+			order, err := evaluation.Order(side.scores, rng)
+			if err != nil {
+				return err
+			}
+			*side.ndcg = append(*side.ndcg, evaluation.NDCG(order, l.Gains, metricK))
+		}
+	}
+	parent, err := stats.Bootstrap(parentNDCG, seed)
+	if err != nil {
+		return err
+	}
+	current, err := stats.Bootstrap(newNDCG, seed)
+	if err != nil {
+		return err
+	}
+	diff, err := stats.PairedBootstrap(newNDCG, parentNDCG, seed)
+	if err != nil {
+		return err
+	}
+	d.Tables = append(d.Tables, modelcard.Table{
+		Title: "Quality on old lists",
+		Note: fmt.Sprintf(
+			"%d lists that the parent bundle was trained on and the new trees were not. The "+
+				"signals that scored them were trained without their users.",
+			len(lists),
+		),
+		Head: []string{"trees", fmt.Sprintf("NDCG@%d", metricK)},
+		Rows: [][]string{
+			{"parent", parent.String()}, {"new", current.String()}, {"difference", diff.String()},
+		},
+	})
+	if diff.High < 0 && diff.Mean < -maxNDCGLoss {
+		warn(
+			d,
+			true,
+			"The new trees rank old lists worse than the parent's, by %.3f NDCG@%d (%s): "+
+				"run a full training, without --from.",
+			-diff.Mean,
+			metricK,
+			diff,
+		)
+	}
+	return nil
+}

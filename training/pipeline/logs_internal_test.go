@@ -1,0 +1,102 @@
+package pipeline
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"relish/features/event"
+	"relish/features/eventlog"
+)
+
+// writeLog writes a log of n interactions and returns its folder.
+func writeLog(t *testing.T, n int) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "log")
+	appendInteractions(t, dir, 0, n)
+	return dir
+}
+
+func appendInteractions(t *testing.T, dir string, from, to int) {
+	t.Helper()
+	l, err := eventlog.Open(dir, eventlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []event.Event
+	for i := from; i < to; i++ {
+		events = append(
+			events,
+			event.Event{
+				Kind:   event.EventInteraction,
+				ID:     fmt.Sprint(i),
+				UserID: "u",
+				ItemID: "i",
+				Action: "click",
+			},
+		)
+	}
+	if _, err := l.Append(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readNumbers(s *source) (out []uint64, err error) {
+	for rec, e := range s.Records() {
+		if e != nil {
+			return out, e
+		}
+		out = append(out, rec.Seq)
+	}
+	return out, nil
+}
+
+// Several logs are numbered as one. Each pass gives the same numbers, up to the bound.
+func TestSourceNumbersSeveralLogs(t *testing.T) {
+	dirs := []string{writeLog(t, 5000), writeLog(t, 3000)}
+	s := &source{dirs: dirs}
+	all, counts, err := s.ranges(1 << 60)
+	if err != nil || len(all) != 2 || all[0].Last.Seq+all[1].Last.Seq != 8000 ||
+		counts[event.EventInteraction] != 8000 {
+		t.Fatalf("%+v, %v, %v", all, counts, err)
+	}
+	s.bound(all)
+	appendInteractions(t, dirs[0], 5000, 5100)
+	for range 2 {
+		got, err := readNumbers(s)
+		if err != nil || len(got) != 8000 || got[0] != 1 || got[7999] != 8000 {
+			t.Fatalf("%d records, %v", len(got), err)
+		}
+	}
+	some, _, err := s.ranges(6001)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := uint64(0)
+	for _, r := range some {
+		n += r.Last.Seq
+	}
+	if n != 6000 {
+		t.Errorf("%d records lie before number 6001: %+v", n, some)
+	}
+	if one, err := readNumbers(&source{dirs: dirs[:1]}); err != nil || len(one) != 5100 {
+		t.Errorf("one log: %d records, %v", len(one), err)
+	}
+}
+
+// A log that is rewritten between two passes shifts its numbers; the second pass fails.
+func TestSourceDetectsRewrittenLog(t *testing.T) {
+	s := &source{dirs: []string{writeLog(t, 5000), writeLog(t, 3000)}}
+	if _, err := readNumbers(s); err != nil {
+		t.Fatal(err)
+	}
+	s.dirs[0] = writeLog(t, 4999)
+	if _, err := readNumbers(s); err == nil ||
+		!strings.Contains(err.Error(), "start the training again") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,281 @@
+// Package pipeline turns event logs into a bundle and decides whether the bundle may serve.
+//
+// Run is a chain of stages. Each stage takes values and returns a value that nobody changes later:
+//
+//	loadBundles   the active bundle, and the parent of a warm start
+//	scanLogs      where the logs end, what is new, the vectors of all item texts
+//	newPlan       how much is held out, full training or warm start
+//	tuneEncoder   fine-tune the text encoder on the log
+//	train         train signals and scorer (package training)
+//	measure       rank the held-out lists by the new model, the active one and the baselines
+//	decide        the gate: is the new model good enough?
+//	checkParity   does replay reproduce the matrices that were served?
+//	write         write the bundle with its model card
+//	activate      verify the bundle in a child process and activate it
+//
+// A training runs beside a live server. It reads the logs up to the last whole record at its start.
+// A training that dies leaves nothing but its working folder, which the next training reuses. A
+// bundle appears complete, and a rename activates it.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gomlx/gomlx/backends"
+
+	"relish/features"
+	"relish/features/ingest"
+	"relish/ranker"
+	"relish/ranker/bundle"
+	"relish/training"
+	"relish/training/gbdt"
+	"relish/training/modelcard"
+)
+
+// Options of Run. Logs, State, Config, Library, Root, Prior, Open, CheckCompatible and Verify are
+// required.
+type Options struct {
+	Logs  []string // folders of event logs, one for each replica
+	State features.Config
+	// OpenTable opens a version of an external table, see features.State.OpenTable.
+	OpenTable func(name, digest string) *features.ExternalTable
+	Config    training.Config // complete and valid
+	Library   *gbdt.Library
+	Backend   backends.Backend // trains the two-tower model; nil trains none
+	// Vectors has the item texts' vectors. The training encodes missing ones and keeps them in
+	// memory. nil trains without text.
+	Vectors ranker.Vectors
+	Encoder bundle.Encoder // the encoder behind Vectors, for the manifest
+	// EncoderTuner fine-tunes the text encoder; nil leaves the encoder as it is.
+	EncoderTuner *EncoderTuner
+
+	Root  string // the folder of bundles
+	Prior *ranker.Model
+	Open  bundle.SignalOpener
+	// CheckCompatible returns why a bundle cannot rank with this configuration.
+	CheckCompatible func(*bundle.Bundle) error
+	// AttachEncoder sets the vectors of a bundle with a fine-tuned encoder, which lies in dir. It is
+	// nil if Vectors is nil.
+	AttachEncoder func(dir string, b *bundle.Bundle) error
+	// Verify returns why the bundle in dir must not serve.
+	Verify func(ctx context.Context, dir string) error
+
+	// Holdout is the share of the newest lists that is held out of the bundle, 0 to 1. With 0 the
+	// pipeline chooses a share to measure on, and then trains the bundle on all lists.
+	Holdout float64
+	Until   int64 // records that arrived at this time or later are ignored, Unix ms; 0 = no limit
+	// WarmStartFrom is the version of the parent bundle, or Previous; "" trains from scratch.
+	WarmStartFrom string
+	// ForceReason activates the bundle even if the gate refuses it; "" lets the gate decide.
+	ForceReason string
+
+	Revision string // of the source code
+	Command  string // that started the training
+	// Progress reports a stage; total is 0 if it is unknown. May be nil.
+	Progress func(stage string, done, total int)
+}
+
+// Previous names the active bundle in Options.WarmStartFrom.
+const Previous = "previous"
+
+// Outcome is the result of a training.
+type Outcome struct {
+	Version   string `json:"version"` // "" if too little is new, so that no bundle was written
+	Activated bool   `json:"activated"`
+	Reason    string `json:"reason"`            // why it was activated or not
+	Encoder   string `json:"encoder,omitempty"` // whether the text encoder was fine-tuned, and why
+	// Report is the data of the model card, nil if no bundle was written.
+	Report *modelcard.Data `json:"-"`
+}
+
+// Run trains a bundle and activates it if the gate allows. Only one training at a time may run in
+// a folder of bundles; a second one returns an error that names the first one's process.
+func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
+	run, err := startRun(&opt)
+	if err != nil {
+		return nil, err
+	}
+	defer run.finish()
+
+	bundles, err := loadBundles(run.opt)
+	if err != nil {
+		return nil, err
+	}
+	base := initialEncoder(run.opt, bundles)
+	scan, err := scanLogs(ctx, run, bundles, base)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := newPlan(run.opt, bundles, scan)
+	if err != nil {
+		return nil, err
+	}
+	tuning, err := tuneEncoder(ctx, run, plan, base)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, tuning.close()) }()
+
+	candidate, err := train(ctx, run, run.inputs(plan, tuning.encoder))
+	if few := new(training.TooFewNewLists); errors.As(err, few) {
+		return &Outcome{Reason: few.Error()}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	measured, err := measure(ctx, run, plan, tuning, candidate)
+	if err != nil {
+		return nil, err
+	}
+	decision, err := decide(measured, bundles.active, run.opt.ForceReason)
+	if err != nil {
+		return nil, err
+	}
+	final := candidate
+	if plan.retrain {
+		final, err = train(ctx, run, run.finalInputs(plan, tuning.encoder, candidate))
+		if err != nil {
+			return nil, err
+		}
+	}
+	parity, err := checkParity(ctx, run, plan, tuning.encoder)
+	if err != nil {
+		return nil, err
+	}
+	results := &results{plan, tuning, candidate, final, measured, decision, parity}
+	written, err := write(ctx, run, results)
+	if err != nil {
+		return nil, err
+	}
+	return activate(ctx, run, results, written)
+}
+
+// results are the values of all stages of a finished training.
+type results struct {
+	plan      *plan
+	tuning    *tuning
+	candidate *training.Trained // the measured model; it does not know the held-out lists
+	final     *training.Trained // the model of the bundle; the candidate if plan.retrain is false
+	measured  *measurement
+	gate      *modelcard.Gate
+	parity    *parity
+}
+
+// run collects what the stages of one training report. opt is not changed after startRun.
+type run struct {
+	opt     *Options
+	workDir string // the lock, the dataset, and the vectors of a fine-tuned encoder
+	created time.Time
+	stages  []modelcard.Stage // finished stages, in order
+	unlock  func()
+}
+
+// workFolder is the working folder's name in the folder of bundles.
+const workFolder = ".training"
+
+// startRun locks the folder of bundles.
+func startRun(opt *Options) (*run, error) {
+	if opt.Progress == nil {
+		opt.Progress = func(string, int, int) {}
+	}
+	r := &run{
+		opt: opt, workDir: filepath.Join(opt.Root, workFolder),
+		created: time.Now().UTC().Truncate(time.Millisecond),
+	}
+	var err error
+	if r.unlock, err = ingest.Lock(r.workDir); err != nil {
+		return nil, fmt.Errorf("another training is running: %w", err)
+	}
+	return r, nil
+}
+
+// finish removes the dataset and unlocks the folder of bundles.
+func (r *run) finish() {
+	os.Remove(filepath.Join(r.workDir, training.DatasetFile))
+	r.unlock()
+}
+
+// stage runs one stage and records its time and memory.
+func (r *run) stage(name string, f func() error) error {
+	start := time.Now()
+	r.opt.Progress(name, 0, 0)
+	if err := f(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	r.stages = append(r.stages, modelcard.Stage{
+		Name: name, Seconds: time.Since(start).Seconds(), PeakBytes: training.PeakMemory(),
+	})
+	return nil
+}
+
+// inputs returns the inputs of the training that the gate measures.
+func (r *run) inputs(p *plan, encoder *textEncoder) training.Inputs {
+	in := training.Inputs{
+		Source: p.scan.source.Records, State: r.opt.State, OpenTable: r.opt.OpenTable,
+		TextSpec: r.opt.State.Text, ExternalColumns: p.scan.externalColumns,
+		Library: r.opt.Library, Backend: r.opt.Backend, WorkDir: r.workDir, Config: r.opt.Config,
+		Holdout: p.holdout, Parent: p.warmStart, Progress: r.opt.Progress,
+	}
+	if encoder.vectors != nil {
+		in.Vectors = encoder.vectors
+	}
+	return in
+}
+
+// finalInputs returns the inputs of the training on all lists. It keeps the tree size that the
+// candidate's validation selected.
+func (r *run) finalInputs(
+	p *plan,
+	encoder *textEncoder,
+	candidate *training.Trained,
+) training.Inputs {
+	in := r.inputs(p, encoder)
+	in.Holdout, in.Config.Scorer.Leaves = 0, []int{candidate.Leaves}
+	return in
+}
+
+// train trains one model and records the time of its stages.
+func train(ctx context.Context, run *run, in training.Inputs) (*training.Trained, error) {
+	trained, err := training.Train(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	lists := "on all lists"
+	if in.Holdout > 0 {
+		lists = "without the newest lists"
+	}
+	for _, s := range trained.Stages {
+		run.stages = append(run.stages, modelcard.Stage{
+			Name: s.Name + ", " + lists, Seconds: s.Duration.Seconds(), PeakBytes: s.PeakBytes,
+		})
+	}
+	return trained, nil
+}
+
+// activate verifies the written bundle and makes it the active one if the gate allows.
+func activate(ctx context.Context, run *run, r *results, w *written) (*Outcome, error) {
+	if err := run.opt.Verify(ctx, filepath.Join(run.opt.Root, w.version)); err != nil {
+		return nil, fmt.Errorf(
+			"bundle %s was written but not activated, because it does not reproduce "+
+				"the scores recorded at training: %w",
+			w.version,
+			err,
+		)
+	}
+	out := &Outcome{
+		Version: w.version, Activated: r.gate.Activated, Reason: r.gate.Reason,
+		Encoder: r.tuning.note(), Report: w.card,
+	}
+	if !out.Activated {
+		return out, nil
+	}
+	return out, errors.Join(
+		ctx.Err(),
+		bundle.Activate(run.opt.Root, w.version, "train", out.Reason),
+	)
+}

@@ -1,0 +1,136 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker/bundle"
+)
+
+// scan is the result of the first pass over the logs.
+type scan struct {
+	source          *source  // ends where the logs ended during the scan
+	externalColumns []string // columns of the newest external tables, "TABLE.COLUMN", sorted
+	all             counts
+	// sinceParent and sinceActive count the events that the parent and the active bundle were not
+	// trained on: all events if there is no such bundle.
+	sinceParent, sinceActive counts
+	// parentEnd and activeEnd are the first numbers that those bundles were not trained on.
+	parentEnd, activeEnd uint64
+}
+
+// counts counts the impressions and interactions of a part of the logs.
+type counts struct {
+	impressions, interactions int
+	// clicked holds the ids of impressions with a follow-up, hashed; nil if they are not counted.
+	clicked map[uint64]struct{}
+}
+
+// add counts one event. isCounted says whether the state counts the event's action.
+func (c *counts) add(e *event.Event, isCounted bool) {
+	switch {
+	case e.Kind == event.EventImpression:
+		c.impressions++
+	case e.Kind == event.EventInteraction && isCounted:
+		c.interactions++
+		if c.clicked != nil && e.ImpressionID != "" {
+			c.clicked[xxhash.Sum64String(e.ImpressionID)] = struct{}{}
+		}
+	}
+}
+
+// lists returns the number of possible training lists: the impressions, or without any the
+// interactions, since a list can be sampled for each of those.
+func (c *counts) lists() int {
+	if c.impressions > 0 {
+		return c.impressions
+	}
+	return c.interactions
+}
+
+// scanLogs reads the logs once. It fixes where they end, counts what is new, and makes sure that
+// encoder has the vector of each text that any item ever had.
+func scanLogs(ctx context.Context, run *run, b *bundles, encoder *textEncoder) (*scan, error) {
+	out := &scan{
+		source:    &source{dirs: run.opt.Logs, until: run.opt.Until},
+		parentEnd: math.MaxUint64, activeEnd: math.MaxUint64,
+	}
+	out.sinceActive.clicked = map[uint64]struct{}{}
+	err := run.stage("scan", func() error { return out.read(ctx, run, b, encoder) })
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEncoder) error {
+	parentRanges, activeRanges := trainedOn(b.parent), trainedOn(b.active.bundle)
+	items := features.New(run.opt.State)
+	tables := map[string]string{} // name -> digest of the newest version
+	var all logRanges
+	var failed error
+	err := s.source.each(func(rec *event.Record, number uint64) bool {
+		all.extend(rec)
+		if number%markInterval == 0 {
+			run.opt.Progress("scan", int(number), 0)
+			failed = ctx.Err()
+		}
+		isCounted := slices.Contains(run.opt.State.Actions, rec.Event.Action)
+		s.all.add(&rec.Event, isCounted)
+		if s.parentEnd == math.MaxUint64 && !parentRanges.contains(rec) {
+			s.parentEnd = number
+		}
+		if number >= s.parentEnd {
+			s.sinceParent.add(&rec.Event, isCounted)
+		}
+		if !activeRanges.contains(rec) {
+			s.activeEnd = min(s.activeEnd, number)
+			s.sinceActive.add(&rec.Event, isCounted)
+		}
+		switch rec.Event.Kind {
+		case event.EventItem, event.EventDelete:
+			if info := items.Apply(rec); info != nil && encoder.vectors != nil {
+				failed = errors.Join(failed, encoder.vectors.require(ctx, info))
+			}
+		case event.EventTable:
+			tables[rec.Event.Table] = rec.Event.Digest
+		}
+		return failed == nil
+	})
+	if encoder.vectors != nil && failed == nil {
+		failed = encoder.vectors.encodePending(ctx)
+	}
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	s.source.bound(all)
+	s.externalColumns = externalColumns(run.opt, tables)
+	return nil
+}
+
+// trainedOn returns the log ranges that a bundle was trained on, none for nil.
+func trainedOn(b *bundle.Bundle) logRanges {
+	if b == nil {
+		return nil
+	}
+	return b.Manifest.Data.Logs
+}
+
+// externalColumns returns the columns of external tables as "TABLE.COLUMN".
+func externalColumns(opt *Options, digests map[string]string) (names []string) {
+	for _, table := range slices.Sorted(maps.Keys(digests)) {
+		if t := opt.OpenTable(table, digests[table]); t != nil {
+			for _, column := range t.Names() {
+				names = append(names, table+"."+column)
+			}
+		}
+	}
+	return names
+}

@@ -1,0 +1,107 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"relish/ranker"
+)
+
+// textVectors has the vectors of all texts in the log. It takes them from base, and encodes those
+// that base lacks once and keeps them in memory. It is not safe for concurrent use until the last
+// encodePending; after that it is read-only.
+type textVectors struct {
+	base    ranker.Vectors
+	encoded map[uint64][]float32 // by text key: what base lacked
+	seen    map[uint64]struct{}  // text keys passed to require
+	pending []*ranker.ItemInfo   // required, not yet looked up
+}
+
+func newTextVectors(base ranker.Vectors) *textVectors {
+	return &textVectors{
+		base: base, encoded: map[uint64][]float32{}, seen: map[uint64]struct{}{},
+	}
+}
+
+// encodeChunk is the number of texts that are passed to the encoder at once.
+const encodeChunk = 512
+
+// errNotEncoded says that the encoder failed on a text.
+var errNotEncoded = errors.New("a text could not be encoded, see the log for the cause; " +
+	"--no-text trains without texts")
+
+// require makes sure that the item's text will have a vector after encodePending.
+func (v *textVectors) require(ctx context.Context, item *ranker.ItemInfo) error {
+	if _, again := v.seen[item.TextKey]; again || item.TextKey == 0 {
+		return nil
+	}
+	v.seen[item.TextKey] = struct{}{}
+	if v.pending = append(v.pending, item); len(v.pending) < encodeChunk {
+		return nil
+	}
+	return v.encodePending(ctx)
+}
+
+// encodePending encodes the required texts that have no vector yet.
+func (v *textVectors) encodePending(ctx context.Context) error {
+	missing, out := v.missing(v.pending, make([][]float32, len(v.pending)))
+	v.base.Fetch(ctx, missing, out)
+	if ctx.Err() != nil {
+		return fmt.Errorf("encoding texts: %w", ctx.Err())
+	}
+	for i, item := range missing {
+		if out[i] == nil {
+			return errNotEncoded
+		}
+		v.encoded[item.TextKey] = out[i]
+	}
+	v.pending = v.pending[:0]
+	return nil
+}
+
+// missing fills out with the known vectors. It returns the items whose texts have no vector, and a
+// slice for their vectors.
+func (v *textVectors) missing(
+	items []*ranker.ItemInfo,
+	out [][]float32,
+) ([]*ranker.ItemInfo, [][]float32) {
+	if v.Lookup(items, out) == 0 {
+		return nil, nil
+	}
+	var missing []*ranker.ItemInfo
+	for i, item := range items {
+		if out[i] == nil && item != nil && item.TextKey != 0 {
+			missing = append(missing, item)
+		}
+	}
+	return missing, make([][]float32, len(missing))
+}
+
+// Fetch implements ranker.Vectors. Only the texts of search queries are not known yet.
+func (v *textVectors) Fetch(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
+	missing, fetched := v.missing(items, out)
+	v.base.Fetch(ctx, missing, fetched)
+	for i, item := range items {
+		if at := slices.Index(missing, item); at >= 0 {
+			out[i] = fetched[at]
+		}
+	}
+}
+
+// Lookup implements ranker.Vectors.
+func (v *textVectors) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int) {
+	if v.base.Lookup(items, out) == 0 {
+		return 0
+	}
+	for i, item := range items {
+		if out[i] != nil || item == nil || item.TextKey == 0 {
+			continue
+		}
+		if out[i] = v.encoded[item.TextKey]; out[i] == nil {
+			missing++
+		}
+	}
+	return missing
+}
