@@ -13,8 +13,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// authorize checks that the request's key has the scope and is within its rate. Without configured keys
-// everybody has every scope, and all requests share one rate.
+// authorize checks that the request's key has the scope and is within its rate. Without configured
+// keys everybody has every scope, and all requests share one rate.
 func (s *Server) authorize(scope string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if scope == "" {
@@ -40,8 +40,8 @@ func (s *Server) authorize(scope string) gin.HandlerFunc {
 	}
 }
 
-// findKey returns the request's key, or nil. It compares hashes with every known key in constant time, so
-// that the time of an answer tells nothing about the keys.
+// findKey returns the request's key, or nil. It compares hashes with every known key in constant
+// time, so that the time of an answer tells nothing about the keys.
 func (s *Server) findKey(r *http.Request) *Key {
 	sent := r.Header.Get("X-API-Key")
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
@@ -57,8 +57,8 @@ func (s *Server) findKey(r *http.Request) *Key {
 	return found
 }
 
-// withRankingSlot runs handle if a ranking slot is free, and answers 503 if not. It never waits: a queue only
-// adds latency.
+// withRankingSlot runs handle if a ranking slot is free, and answers 503 if not. It never waits: a
+// queue only adds latency.
 func (s *Server) withRankingSlot(handle gin.HandlerFunc) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		select {
@@ -78,15 +78,16 @@ func (s *Server) withRankingSlot(handle gin.HandlerFunc) gin.HandlerFunc {
 	}
 }
 
-// rateLimiters holds a token bucket for each key name. There are at most as many as configured keys.
+// rateLimiters holds a token bucket for each key name. There are at most as many as configured
+// keys.
 type rateLimiters struct {
 	rate  float64 // requests a second; 0 means no limit
 	mu    sync.Mutex
 	byKey map[string]*rate.Limiter
 }
 
-// allow takes a token of the key's bucket and reports whether there was one. A bucket holds the tokens of one
-// second, at least one.
+// allow takes a token of the key's bucket and reports whether there was one. A bucket holds the
+// tokens of one second, at least one.
 func (l *rateLimiters) allow(name string) bool {
 	if l.rate <= 0 {
 		return true

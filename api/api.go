@@ -1,15 +1,16 @@
 // Package api is the HTTP interface of Relish.
 //
-// A request passes four stages. The middleware gives it an id, measures it and turns a panic into an answer.
-// The key's scope and rate are checked. The body is decoded strictly: an unknown field is an error, never a
-// guess. Then the handler calls one of the interfaces below and writes the answer.
+// A request passes four stages. The middleware gives it an id, measures it and turns a panic into
+// an answer. The key's scope and rate are checked. The body is decoded strictly: an unknown field
+// is an error, never a guess. Then the handler calls one of the interfaces below and writes the
+// answer.
 //
-// Routes are in server.go, all error codes and messages in errors.go, and the OpenAPI document is built from
-// the routes in openapi.go. Besides its own shapes the API speaks those of Metarank (/rank, /feedback) and of
-// TEI, Jina and Cohere (/rerank).
+// Routes are in server.go, all error codes and messages in errors.go, and the OpenAPI document is
+// built from the routes in openapi.go. Besides its own shapes the API speaks those of Metarank
+// (/rank, /feedback) and of TEI, Jina and Cohere (/rerank).
 //
-// Nothing that a client sends reaches a log line or a metric label. Routes are named by their template, for
-// example /items/:id; users and items are not named at all.
+// Nothing that a client sends reaches a log line or a metric label. Routes are named by their
+// template, for example /items/:id; users and items are not named at all.
 package api
 
 import (
@@ -33,9 +34,9 @@ type Ranker interface {
 
 // EventSink stores events.
 type EventSink interface {
-	// Append makes the events durable and applies them to the feature store before it returns. The outcomes
-	// are aligned with the events. Its errors wrap event.ErrLogFull or event.ErrLogUnavailable; then no
-	// event was stored.
+	// Append makes the events durable and applies them to the feature store before it returns. The
+	// outcomes are aligned with the events. Its errors wrap event.ErrLogFull or
+	// event.ErrLogUnavailable; then no event was stored.
 	Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error)
 }
 
@@ -47,8 +48,8 @@ type Catalogue interface {
 
 // UserEraser erases users.
 type UserEraser interface {
-	// Forget drops the user's state at once and schedules the erasure of the user's events. An unknown user
-	// is no error.
+	// Forget drops the user's state at once and schedules the erasure of the user's events. An
+	// unknown user is no error.
 	Forget(ctx context.Context, id string) error
 }
 
@@ -59,11 +60,12 @@ type TextEncoder interface {
 }
 
 // Models lists the models that can rank, and changes which one is active. Errors wrap
-// ranker.ErrUnknownModel, ranker.ErrModelRefused or ranker.ErrNoPreviousModel. After any other error of
-// Activate and Rollback nothing has changed.
+// ranker.ErrUnknownModel, ranker.ErrModelRefused or ranker.ErrNoPreviousModel. After any other
+// error of Activate and Rollback nothing has changed.
 type Models interface {
 	List() ([]ranker.ModelStatus, error)
-	// Activate and Rollback record by whom and why. They return when the model is in use in this process.
+	// Activate and Rollback record who changes the model, and why. They return when it is in use in
+	// this process.
 	Activate(ctx context.Context, version, by, why string) error
 	Rollback(ctx context.Context, by, why string) (version string, err error)
 	// Report returns a bundle's model card, an HTML page.
@@ -78,9 +80,9 @@ type Experiments interface {
 
 // ExperimentReporter analyses experiments from the event log.
 type ExperimentReporter interface {
-	// Report analyses the named experiment by the metric, or by the experiment's own metric if metric is "".
-	// It counts events from from until to; a zero time leaves that side open. Its errors wrap
-	// ErrUnknownExperiment, ErrInvalidReport or the context's error.
+	// Report analyses the named experiment by the metric, or by the experiment's own metric if
+	// metric is "". It counts events from from until to; a zero time leaves that side open. Its
+	// errors wrap ErrUnknownExperiment, ErrInvalidReport or the context's error.
 	Report(ctx context.Context, name, metric string, from, to time.Time) (ExperimentReport, error)
 }
 
@@ -93,7 +95,8 @@ type ExperimentReport interface {
 var (
 	// ErrUnknownExperiment says that the log has no user who was exposed to the experiment.
 	ErrUnknownExperiment = errors.New("no user in the log was exposed to this experiment")
-	// ErrInvalidReport says that the request cannot be answered. The wrapping message says why; clients see it.
+	// ErrInvalidReport says that the request cannot be answered. The wrapping message says why;
+	// clients see it.
 	ErrInvalidReport = errors.New("no report")
 )
 
@@ -111,7 +114,8 @@ type Key struct {
 	Scopes []string // of rank, feedback, items, admin; admin does not include the others
 }
 
-// Options configures a Server. Ranker, EventSink, Catalogue, UserEraser, Models and Registry are required.
+// Options configures a Server. Ranker, EventSink, Catalogue, UserEraser, Models and Registry are
+// required.
 type Options struct {
 	Ranker             Ranker
 	EventSink          EventSink

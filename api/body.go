@@ -18,11 +18,13 @@ import (
 // maxBodyBytes bounds a request's body.
 const maxBodyBytes = 8 << 20
 
-// bodyBuffers holds buffers for reuse: bodies of thousands of candidates would otherwise be garbage.
+// bodyBuffers holds buffers for reuse: bodies of thousands of candidates would otherwise be
+// garbage.
 var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// readBody reads the whole body, at most maxBodyBytes within bodyTimeout, and passes it to use. The bytes are
-// not valid after use returns. types are the accepted media types, the preferred one first.
+// readBody reads the whole body, at most maxBodyBytes within bodyTimeout, and passes it to use. The
+// bytes are not valid after use returns. types are the accepted media types, the preferred one
+// first.
 func readBody(c *gin.Context, types []string, use func(data []byte) error) error {
 	if err := checkContentType(c.Request, types); err != nil {
 		return err

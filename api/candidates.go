@@ -17,8 +17,8 @@ const (
 	maxTextBytes  = 64 << 10 // of title and text together, and of one context value
 )
 
-// candidateList reads candidates that are ids or objects. It stops at the first one too many, so that a huge
-// list is refused without decoding it all.
+// candidateList reads candidates that are ids or objects. It stops at the first one too many, so
+// that a huge list is refused without decoding it all.
 type candidateList []ranker.Candidate
 
 // candidateBody is a candidate given as an object. All but id and score hold for this request only.

@@ -15,8 +15,8 @@ import (
 // maxDepth bounds the nesting of a body: no route takes anything deeper, and decoding recurses.
 const maxDepth = 32
 
-// decode reads data into v: exactly one document, without unknown fields, repeated fields or deep nesting.
-// Its errors are apiErrors.
+// decode reads data into v: exactly one document, without unknown fields, repeated fields or deep
+// nesting. Its errors are apiErrors.
 func decode(data []byte, v any) error {
 	if err := checkDepth(data); err != nil {
 		return err
@@ -24,8 +24,8 @@ func decode(data []byte, v any) error {
 	return decodeError(json.Unmarshal(data, v, json.RejectUnknownMembers(true)))
 }
 
-// checkDepth refuses data that is nested more than maxDepth levels deep. It counts brackets outside strings
-// and does not need valid JSON.
+// checkDepth refuses data that is nested more than maxDepth levels deep. It counts brackets outside
+// strings and does not need valid JSON.
 func checkDepth(data []byte) error {
 	depth, inString := 0, false
 	for i := 0; i < len(data); i++ {

@@ -11,7 +11,8 @@ import (
 	"relish/ranker"
 )
 
-// apiError is the answer to a failed request. The client gets the code, the message and the pointer.
+// apiError is the answer to a failed request. The client gets the code, the message and the
+// pointer.
 type apiError struct {
 	status  int
 	code    string // for programs: it never changes
@@ -24,8 +25,8 @@ type apiError struct {
 // Error implements error.
 func (e *apiError) Error() string { return e.code + ": " + e.message }
 
-// The error table: every answer but 2xx is made from one of these entries. An entry without a message gets
-// one from with.
+// The error table: every answer but 2xx is made from one of these entries. An entry without a
+// message gets one from with.
 var (
 	errMalformed = &apiError{status: http.StatusBadRequest, code: "malformed"}
 
@@ -140,8 +141,8 @@ func (e *apiError) because(err error) *apiError {
 	return &c
 }
 
-// fromError returns the table entry for an error of the parts that the API calls, or nil if the table has
-// none. Such an error is a bug.
+// fromError returns the table entry for an error of the parts that the API calls, or nil if the
+// table has none. Such an error is a bug.
 func fromError(err error) *apiError {
 	var entry *apiError
 	var invalid *event.EventError
@@ -164,8 +165,8 @@ func fromError(err error) *apiError {
 	return nil
 }
 
-// modelError returns the table entry for an error of Models. A caller with the admin scope is told why a
-// bundle is refused.
+// modelError returns the table entry for an error of Models. A caller with the admin scope is told
+// why a bundle is refused.
 func modelError(err error) error {
 	switch {
 	case errors.Is(err, ranker.ErrUnknownModel):

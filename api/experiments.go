@@ -14,12 +14,13 @@ import (
 	"relish/experiment"
 )
 
-// reportTimeout bounds an experiment report. It ends before the server's writeTimeout, so that the client gets
-// an answer that says what to do.
+// reportTimeout bounds an experiment report. It ends before the server's writeTimeout, so that the
+// client gets an answer that says what to do.
 const reportTimeout = 25 * time.Second
 
-// listExperiments answers with the experiments in effect. It needs the admin scope: seeds and conditions tell
-// who gets which arm. Even so it tells only how many users are forced into an arm, not which.
+// listExperiments answers with the experiments in effect. It needs the admin scope: seeds and
+// conditions tell who gets which arm. Even so it tells only how many users are forced into an arm,
+// not which.
 func (s *Server) listExperiments(c *gin.Context) {
 	if s.opt.Experiments == nil {
 		writeJSON(c, experiment.Status{Layers: []experiment.LayerStatus{}})
@@ -28,7 +29,8 @@ func (s *Server) listExperiments(c *gin.Context) {
 	writeJSON(c, s.opt.Experiments.Status())
 }
 
-// growthBook answers with a GrowthBook SDK payload. A frontend that evaluates it assigns users as Relish does.
+// growthBook answers with a GrowthBook SDK payload. A frontend that evaluates it assigns users as
+// Relish does.
 func (s *Server) growthBook(c *gin.Context) {
 	if s.opt.Experiments == nil {
 		writeJSON(c, experiment.Payload{})
@@ -81,8 +83,8 @@ func (s *Server) experimentReport(c *gin.Context) {
 	c.Data(http.StatusOK, "text/html; charset=utf-8", out.Bytes())
 }
 
-// wantsHTML reports whether the client wants a page: the query parameter format decides, else the Accept
-// header, which browsers begin with text/html.
+// wantsHTML reports whether the client wants a page: the query parameter format decides, else the
+// Accept header, which browsers begin with text/html.
 func wantsHTML(c *gin.Context) (bool, error) {
 	switch format := c.Query("format"); format {
 	case "":
@@ -94,7 +96,8 @@ func wantsHTML(c *gin.Context) (bool, error) {
 	}
 }
 
-// queryTime reads a day (its start in UTC) or a time from the query. It returns the zero time if there is none.
+// queryTime reads a day (its start in UTC) or a time from the query. It returns the zero time if
+// there is none.
 func queryTime(c *gin.Context, key string) (time.Time, error) {
 	text := c.Query(key)
 	if text == "" {

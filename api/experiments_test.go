@@ -1,14 +1,23 @@
 package api_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"relish/api"
 	"relish/experiment"
+	"relish/experiment/analysis"
+	"relish/features/event"
 )
 
 const experiments = `
@@ -30,12 +39,12 @@ func TestExperiments(t *testing.T) {
 	if err := os.WriteFile(path, []byte(experiments), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	keeper, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+	watcher, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	with := start(t, func(o *api.Options) {
-		o.Experiments = keeper
+		o.Experiments = watcher
 		o.Keys = []api.Key{key("web", "web-secret", "rank"), key("root", "root-secret", "admin")}
 	})
 	without := start(t, nil)
@@ -43,7 +52,7 @@ func TestExperiments(t *testing.T) {
 		path, web, root string
 		has             []string
 	}{
-		{"/experiments", "forbidden", "", []string{`"version":"` + keeper.Status().Version + `"`, `"status":"running"`, `"forced":1`, `"changes":["rules.diversity"]`, `"namespace":["home",0,0.5]`, `"start":null`}},
+		{"/experiments", "forbidden", "", []string{`"version":"` + watcher.Status().Version + `"`, `"status":"running"`, `"forced":1`, `"changes":["rules.diversity"]`, `"namespace":["home",0,0.5]`, `"start":null`}},
 		{"/experiments/growthbook", "", "forbidden", []string{`"spread":{"defaultValue":null,"rules":[{"force":null,`, `"variations":["control","diverse"]`, `"condition":{"device":{"$ne":"bot"}}`}},
 	} {
 		schema := with.Spec().Paths.Value(c.path).Get.Responses.Status(200).Value.Content["application/json"].Schema.Value
@@ -65,5 +74,89 @@ func TestExperiments(t *testing.T) {
 		}
 		w := without.call("GET", c.path, "")
 		validate(t, c.path+" without experiments", schema, w.Body.Bytes())
+	}
+}
+
+// reporter analyses a small invented log.
+type reporter struct {
+	entered chan struct{} // nil, or gets a value when a report is under way; the report then waits for release
+	release chan struct{}
+	err     error
+}
+
+func (r *reporter) Report(ctx context.Context, name, metric string, from, to time.Time) (api.ExperimentReport, error) {
+	if r.entered != nil {
+		r.entered <- struct{}{}
+		<-r.release
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	log := func(yield func(event.Record, error) bool) {
+		for u := range 100 {
+			e := event.Event{Kind: event.EventImpression, ID: fmt.Sprint("l", u), Time: 1_767_225_600_000, UserID: fmt.Sprint("u", u), Shown: []string{"a"},
+				Experiments: map[string]string{"x": []string{"control", "treated"}[u%2]}}
+			if !yield(event.Record{Event: e}, nil) {
+				return
+			}
+		}
+	}
+	report, err := analysis.Run(ctx, log, analysis.Options{Experiment: name, Metric: metric, From: from, To: to})
+	switch {
+	case errors.Is(err, analysis.ErrNoExposure):
+		return nil, fmt.Errorf("%w: %w", api.ErrUnknownExperiment, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", api.ErrInvalidReport, err)
+	}
+	return report, nil
+}
+
+func TestExperimentReport(t *testing.T) {
+	s := start(t, func(o *api.Options) { o.ExperimentReporter = &reporter{} })
+	w := s.call("GET", "/experiments/x/report?from=2025-12-31&to=2026-01-02T00:00:00Z", "")
+	var r struct {
+		Experiment string `json:"experiment"`
+		Arms       []struct {
+			Users int `json:"users"`
+		} `json:"arms"`
+		Verdict struct {
+			Decision string `json:"decision"`
+		} `json:"verdict"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil || w.Code != http.StatusOK || r.Experiment != "x" || r.Arms[1].Users != 50 || r.Verdict.Decision != "keep running" {
+		t.Errorf("%d %s: %v", w.Code, w.Body, err)
+	}
+	for _, page := range []string{s.call("GET", "/experiments/x/report?format=html", "").Body.String(), s.call("GET", "/experiments/x/report", "", "Accept", "text/html,*/*").Body.String()} {
+		if !strings.HasPrefix(page, "<!doctype html>") || !strings.Contains(page, "keep running") {
+			t.Errorf("not an HTML report: %.100s", page)
+		}
+	}
+	wantError(t, s.call("GET", "/experiments/y/report", ""), http.StatusNotFound, "not_found", "")
+	wantError(t, s.call("GET", "/experiments/x/report?metric=speed", ""), http.StatusBadRequest, "invalid_field", "")
+	wantError(t, s.call("GET", "/experiments/x/report?from=today", ""), http.StatusBadRequest, "invalid_field", "")
+	wantError(t, s.call("GET", "/experiments/x/report?to=2025-01-01", ""), http.StatusNotFound, "not_found", "")
+	wantError(t, s.call("GET", "/experiments/x/report?format=pdf", ""), http.StatusBadRequest, "invalid_field", "")
+	wantError(t, start(t, nil).call("GET", "/experiments/x/report", ""), http.StatusNotFound, "not_found", "")
+	slow := start(t, func(o *api.Options) {
+		o.ExperimentReporter = &reporter{err: fmt.Errorf("reading: %w", context.DeadlineExceeded)}
+	})
+	wantError(t, slow.call("GET", "/experiments/x/report", ""), http.StatusServiceUnavailable, "overloaded", "")
+}
+
+// Only one report runs at a time: it reads the whole log.
+func TestOneReportAtATime(t *testing.T) {
+	slow := &reporter{entered: make(chan struct{}), release: make(chan struct{})}
+	s := start(t, func(o *api.Options) { o.ExperimentReporter = slow })
+	first := make(chan int)
+	go func() { first <- s.call("GET", "/experiments/x/report", "").Code }()
+	<-slow.entered
+	w := s.call("GET", "/experiments/x/report", "")
+	wantError(t, w, http.StatusServiceUnavailable, "overloaded", "")
+	if w.Header().Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	close(slow.release)
+	if code := <-first; code != http.StatusOK {
+		t.Errorf("the first report: status %d", code)
 	}
 }

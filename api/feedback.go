@@ -35,8 +35,8 @@ var eventMediaTypes = []string{"application/json", "application/x-ndjson", "text
 
 func (s *Server) feedback(c *gin.Context) { s.ingestEvents(c, eventMediaTypes, event.Decode) }
 
-// ingestEvents decodes a body's events, stores the valid ones and answers with the number of each outcome.
-// One invalid event does not stop the others.
+// ingestEvents decodes a body's events, stores the valid ones and answers with the number of each
+// outcome. One invalid event does not stop the others.
 func (s *Server) ingestEvents(
 	c *gin.Context, types []string, decodeEvent func([]byte) (event.Event, *event.EventError),
 ) {
@@ -85,8 +85,8 @@ func (s *Server) ingestEvents(
 	c.JSON(http.StatusOK, answer)
 }
 
-// forEachValue calls use with every event of a body: one object, an array of objects, or one object after
-// another (NDJSON). It fails if the body as a whole cannot be read.
+// forEachValue calls use with every event of a body: one object, an array of objects, or one object
+// after another (NDJSON). It fails if the body as a whole cannot be read.
 func forEachValue(data []byte, use func(value jsontext.Value)) error {
 	if err := checkDepth(data); err != nil {
 		return err

@@ -40,8 +40,8 @@ func (s *Server) rankMetarank(c *gin.Context) {
 	writeJSON(c, gin.H{"state": nil, "items": items, "took": time.Since(start).Milliseconds()})
 }
 
-// decodeMetarank returns the pipeline's request for a Metarank ranking event. Its ID is "" if the event has
-// none.
+// decodeMetarank returns the pipeline's request for a Metarank ranking event. Its ID is "" if the
+// event has none.
 func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 	if err := checkDepth(data); err != nil {
 		return nil, err
@@ -71,8 +71,8 @@ func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 	return req, err
 }
 
-// metarankFeatures returns the values of the features that an explanation names. It is null without an
-// explanation, as in Metarank.
+// metarankFeatures returns the values of the features that an explanation names. It is null without
+// an explanation, as in Metarank.
 func metarankFeatures(x *ranker.Explanation) any {
 	if x == nil {
 		return nil

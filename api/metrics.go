@@ -9,8 +9,8 @@ import (
 	"relish/ranker"
 )
 
-// metrics are the Prometheus metrics of the API. Labels are route templates, status classes, stages and names
-// of degradations. The code bounds them all, whatever clients send.
+// metrics are the Prometheus metrics of the API. Labels are route templates, status classes, stages
+// and names of degradations. The code bounds them all, whatever clients send.
 type metrics struct {
 	requests        *prometheus.HistogramVec
 	stages          *prometheus.HistogramVec
@@ -25,7 +25,8 @@ type metrics struct {
 // latencyBuckets go from 0.1 ms to 13 s in steps of a factor 2. Below 0.1 ms no difference matters.
 var latencyBuckets = prometheus.ExponentialBuckets(0.0001, 2, 18)
 
-// coverageBuckets are close at both ends: no text at all, and nearly every text, are what operators look for.
+// coverageBuckets are close at both ends: no text at all, and nearly every text, are what operators
+// look for.
 var coverageBuckets = []float64{0, .1, .25, .5, .75, .9, .99, 1}
 
 // newMetrics registers the metrics. slots is how many rankings may run at once.

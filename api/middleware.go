@@ -53,8 +53,8 @@ func (s *Server) observe(c *gin.Context) {
 	s.opt.Logger.LogAttrs(c, level, "request", attrs...)
 }
 
-// recoverPanic answers 500 if a handler panics. It logs the panic's type and stack, not its value: the value
-// may hold a client's data.
+// recoverPanic answers 500 if a handler panics. It logs the panic's type and stack, not its value:
+// the value may hold a client's data.
 func (s *Server) recoverPanic(c *gin.Context) {
 	defer func() {
 		if p := recover(); p != nil {

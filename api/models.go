@@ -10,8 +10,8 @@ import (
 	"relish/internal/stats"
 )
 
-// activationTimeout bounds an activation. Before a bundle is used, it is tried in a child process, which takes
-// most of the time.
+// activationTimeout bounds an activation. Before a bundle is used, it is tried in a child process,
+// which takes most of the time.
 const activationTimeout = 3 * time.Minute
 
 // modelResponse is one model of GET /models. It has the fields of ranker.ModelStatus.
@@ -53,8 +53,8 @@ func (s *Server) rollbackModel(c *gin.Context) {
 
 // changeModel changes the active model and answers with its version.
 //
-// A page of another origin is refused here. The request has no body, so a browser would send it for any page
-// without asking first.
+// A page of another origin is refused here. The request has no body, so a browser would send it for
+// any page without asking first.
 func (s *Server) changeModel(
 	c *gin.Context, change func(ctx context.Context, by string) (version string, err error),
 ) {

@@ -15,13 +15,13 @@ import (
 
 func TestModelsAreListed(t *testing.T) {
 	fake := &models{list: []ranker.ModelStatus{
-		{Version: "v2", State: ranker.ModelPrevious, Created: time.UnixMilli(0).UTC(), Parent: "v1", Forced: "a try",
+		{Version: "v2", State: ranker.ModelPrevious, Created: time.UnixMilli(0).UTC(), Parent: "v1", Forced: "seasonal change",
 			Metrics: map[string]stats.Interval{"ndcg@10": {Mean: 0.6, Low: 0.5, High: 0.7, N: 9}}},
 		{Version: "v1", State: ranker.ModelRefused, Reason: "a file is missing"}}}
 	s := start(t, func(o *api.Options) { o.Models = fake })
 	w := s.call("GET", "/models", "")
 	want := `{"models":[{"version":"prior","state":"active"},` +
-		`{"version":"v2","state":"previous","created":"1970-01-01T00:00:00Z","parent":"v1","forced":"a try","metrics":{"ndcg@10":{"mean":0.6,"low":0.5,"high":0.7,"n":9}}},` +
+		`{"version":"v2","state":"previous","created":"1970-01-01T00:00:00Z","parent":"v1","forced":"seasonal change","metrics":{"ndcg@10":{"mean":0.6,"low":0.5,"high":0.7,"n":9}}},` +
 		`{"version":"v1","state":"refused","reason":"a file is missing"}]}`
 	if w.Code != 200 || w.Body.String() != want {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -54,8 +54,8 @@ func TestModelsAreChanged(t *testing.T) {
 			t.Errorf("%s %v: %d %s", c.path, c.headers, w.Code, w.Body)
 		}
 	}
-	if want := []string{"activate v7 by key root", "rollback by key root", "activate v8 by key root"}; !slices.Equal(fake.asked, want) {
-		t.Errorf("asked for %v, want %v", fake.asked, want)
+	if want := []string{"activate v7 by key root", "rollback by key root", "activate v8 by key root"}; !slices.Equal(fake.calls, want) {
+		t.Errorf("called %v, want %v", fake.calls, want)
 	}
 }
 
@@ -78,20 +78,21 @@ func TestModelErrors(t *testing.T) {
 			w := s.call(method, path, "")
 			wantError(t, w, c.status, c.code, "")
 			if strings.Contains(w.Body.String(), "disk") {
-				t.Errorf("the client hears of %s", w.Body)
+				t.Errorf("the answer tells the cause: %s", w.Body)
 			}
 		}
 	}
 	wantError(t, s.call("GET", "/models", ""), 503, "bundles_unavailable", "")
 	if !strings.Contains(s.logs.String(), "the disk is gone") {
-		t.Error("the log does not say why")
+		t.Error("the log does not tell the cause")
 	}
 }
 
-func TestReportIsConfined(t *testing.T) {
-	s := start(t, func(o *api.Options) { o.Models = &models{report: "<title>of "} })
+// A model card may not run scripts or call the service: it comes out of a bundle.
+func TestModelCardIsConfined(t *testing.T) {
+	s := start(t, func(o *api.Options) { o.Models = &models{report: "<title>card of "} })
 	w := s.call("GET", "/models/v1/report", "")
-	if w.Code != 200 || w.Body.String() != "<title>of v1" || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+	if w.Code != 200 || w.Body.String() != "<title>card of v1" || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	policy := w.Header().Get("Content-Security-Policy")

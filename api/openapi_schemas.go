@@ -11,8 +11,8 @@ import (
 // fields are the schemas of an object's fields, by name.
 type fields = map[string]*openapi3.Schema
 
-// objectOf returns the schema of an object with these fields and no others. required lists the names of the
-// required ones, separated by spaces.
+// objectOf returns the schema of an object with these fields and no others. required lists the
+// names of the required ones, separated by spaces.
 func objectOf(required string, of fields) *openapi3.Schema {
 	s := openapi3.NewObjectSchema().WithProperties(of).WithoutAdditionalProperties()
 	s.Required = strings.Fields(required)

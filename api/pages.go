@@ -14,11 +14,13 @@ var console embed.FS
 const pagePolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; " +
 	"connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// reportPolicy lets a model card show itself and do nothing. It comes out of a bundle, which is not trusted.
+// reportPolicy lets a model card show itself and do nothing. It comes out of a bundle, which is not
+// trusted.
 const reportPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 
-// servePage answers with one page of the console. The page is a single file with its style and script.
+// servePage answers with one page of the console. The page is a single file with its style and
+// script.
 func servePage(name string) gin.HandlerFunc {
 	data, err := console.ReadFile("console/" + name)
 	if err != nil {

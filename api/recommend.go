@@ -120,7 +120,8 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 	return r, err
 }
 
-// checkContext checks the number of context keys, their names, and the kinds and sizes of their values.
+// checkContext checks the number of context keys, their names, and the kinds and sizes of their
+// values.
 func checkContext(context map[string]ranker.FieldValue) error {
 	if n := len(context); n > maxContextKeys {
 		return errInvalidField.with(fmt.Sprintf("has %d keys; at most 32 are allowed", n), "/context")

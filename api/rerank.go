@@ -23,8 +23,8 @@ const (
 	rerankTimeout  = 20 * time.Second // to encode all texts of one request
 )
 
-// rerankBody has the fields of three APIs: TEI (texts), Jina (/v1) and Cohere (/v2). Fields that only tune the
-// other services are accepted and ignored.
+// rerankBody has the fields of three APIs: TEI (texts), Jina (/v1) and Cohere (/v2). Fields that
+// only tune the other services are accepted and ignored.
 type rerankBody struct {
 	Query               string         `json:"query"`
 	Texts               []string       `json:"texts"`
@@ -68,7 +68,8 @@ type scoredText struct {
 	text  string
 }
 
-// rerank answers in TEI's form if the body has texts, else in Cohere's form under /v2 and in Jina's under the other paths.
+// rerank answers in TEI's form if the body has texts, else in Cohere's form under /v2 and in Jina's
+// under the other paths.
 func (s *Server) rerank(c *gin.Context) {
 	var b rerankBody
 	if err := readBody(c, jsonMediaType, func(data []byte) error { return decode(data, &b) }); err != nil {
@@ -97,9 +98,9 @@ func (s *Server) rerank(c *gin.Context) {
 	}
 }
 
-// scoreTexts returns the texts with their cosine similarity to the query, best first and at most top_n. A
-// score is mapped from -1..1 to 0..1 unless raw_scores is set. A text without a visible character has
-// similarity 0.
+// scoreTexts returns the texts with their cosine similarity to the query, best first and at most
+// top_n. A score is mapped from -1..1 to 0..1 unless raw_scores is set. A text without a visible
+// character has similarity 0.
 func (s *Server) scoreTexts(ctx context.Context, b *rerankBody, texts []string) ([]scoredText, error) {
 	switch {
 	case strings.TrimSpace(b.Query) == "":
@@ -171,7 +172,8 @@ func cohereResponse(ranked []scoredText) any {
 	}}
 }
 
-// jinaResponse counts white-space separated words as tokens: clients want a number, nobody bills by it.
+// jinaResponse counts white-space separated words as tokens: clients want a number, nobody bills by
+// it.
 func jinaResponse(ranked []scoredText, b *rerankBody, texts []string) any {
 	tokens := len(strings.Fields(b.Query)) * len(texts)
 	for _, t := range texts {

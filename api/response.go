@@ -10,8 +10,8 @@ import (
 	"relish/ranker"
 )
 
-// appendResponse appends the answer of /recommend to b. It is written by hand: with reflection, encoding the
-// answer would take longer than ranking its items.
+// appendResponse appends the answer of /recommend to b. It is written by hand: with reflection,
+// encoding the answer would take longer than ranking its items.
 func appendResponse(b []byte, r *ranker.Response) []byte {
 	b = append(b, `{"request_id":`...)
 	b = appendString(b, r.RequestID)
@@ -49,8 +49,8 @@ func appendResponse(b []byte, r *ranker.Response) []byte {
 	return append(b, "}}"...)
 }
 
-// mergedTimings adds up the times of a stage that ran twice, for example for a fallback, so that each name is
-// in the answer once.
+// mergedTimings adds up the times of a stage that ran twice, for example for a fallback, so that
+// each name is in the answer once.
 func mergedTimings(timings []ranker.Timing) []ranker.Timing {
 	out := make([]ranker.Timing, 0, len(timings))
 	for _, t := range timings {

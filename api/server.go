@@ -120,8 +120,8 @@ func (s *Server) routes() []route {
 	}
 }
 
-// Serve answers on ln until ctx ends, then drains: /health/ready answers 503 and requests under way get up to
-// drainTimeout to finish. It closes ln. It returns nil after a clean drain.
+// Serve answers on ln until ctx ends, then drains: /health/ready answers 503 and requests under way
+// get up to drainTimeout to finish. It closes ln. It returns nil after a clean drain.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
 		Handler:           s.engine,

@@ -1,0 +1,92 @@
+package api_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+)
+
+func TestRequestID(t *testing.T) {
+	s := start(t, nil)
+	for id, valid := range map[string]bool{"req-1": true, "a b": true, strings.Repeat("x", 128): true, strings.Repeat("x", 129): false, "tab\there": false, "": false} {
+		w := s.call("POST", "/recommend", ranking, "X-Request-Id", id)
+		var a answer
+		if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Header().Get("X-Request-Id"); (got == id) != valid || got != a.RequestID || got == "" {
+			t.Errorf("%q became %q, in the body %q", id, got, a.RequestID)
+		}
+	}
+}
+
+// Ids, texts and keys of a client reach neither the log nor a metric.
+func TestNoClientDataIsLogged(t *testing.T) {
+	const canary = "canary-7f3a"
+	s := start(t, nil)
+	for _, c := range [][3]string{
+		{"POST", "/recommend", `{"user_id":"` + canary + `","session":"` + canary + `","candidates":["` + canary + `",{"id":"x","title":"` + canary + `"}],"context":{"query":"` + canary + `"}}`},
+		{"POST", "/recommend", `{"user_id":"u","candidates":["a"],"` + canary + `":1}`},
+		{"POST", "/recommend", `{"user_id":"u","candidates":["a"],"model":"` + canary + `"}`},
+		{"POST", "/recommend", canary},
+		{"POST", "/feedback", `{"type":"interaction","id":"` + canary + `","user":"` + canary + `","item":"` + canary + `","action":"` + canary + `"}`},
+		{"POST", "/feedback", `{"type":"` + canary + `"}`},
+		{"PUT", "/items", `{"id":"` + canary + `","title":"` + canary + `"}`},
+		{"GET", "/items/" + canary, ``},
+		{"DELETE", "/items/" + canary, ``},
+		{"PUT", "/users/" + canary, `{"fields":{"` + canary + `":"` + canary + `"}}`},
+		{"DELETE", "/users/" + canary, ``},
+		{"POST", "/rerank", `{"query":"` + canary + `","texts":["` + canary + `"]}`},
+		{"POST", "/rank/" + canary, `{"id":"` + canary + `","timestamp":1,"user":"` + canary + `","items":[{"id":"` + canary + `"}]}`},
+		{"GET", "/" + canary + "?q=" + canary, ``},
+	} {
+		s.call(c[0], c[1], c[2], "Authorization", "Bearer "+canary, "User-Agent", canary, "X-Forwarded-For", canary)
+	}
+	if logs := s.logs.String(); strings.Contains(logs, canary) || !strings.Contains(logs, "/recommend") {
+		t.Errorf("logs:\n%s", logs)
+	}
+	if w := s.call("GET", "/metrics", ""); strings.Contains(w.Body.String(), canary) || !strings.Contains(w.Body.String(), "relish_request_seconds") {
+		t.Error("the metrics contain a client's data, or lack relish_request_seconds")
+	}
+}
+
+// The number of series does not grow with what clients send.
+func TestMetricsAreBounded(t *testing.T) {
+	s := start(t, nil)
+	lines := func() int { return strings.Count(s.call("GET", "/metrics", "").Body.String(), "\n") }
+	one := func(i int) {
+		s.call("GET", fmt.Sprintf("/path-%d", i), "")
+		s.call("GET", fmt.Sprintf("/items/item-%d", i), "")
+		s.call("POST", "/recommend", fmt.Sprintf(`{"user_id":"user-%d","candidates":["item-%d"],"deadline_ms":10000}`, i, i))
+		s.call("POST", fmt.Sprintf("/rank/model-%d", i), `{}`)
+		s.call(fmt.Sprintf("M%d", i), "/recommend", "")
+	}
+	one(0)
+	lines() // so that its own series exist
+	before := lines()
+	for i := range 300 {
+		one(i)
+	}
+	if after := lines(); after != before {
+		t.Errorf("the metrics grew from %d to %d lines", before, after)
+	}
+}
+
+// metric returns the value of a metric without labels.
+func (s *service) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	for line := range strings.Lines(s.call("GET", "/metrics", "").Body.String()) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			x, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return x
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
