@@ -32,8 +32,8 @@ func (s *Server) authorize(scope string) gin.HandlerFunc {
 			c.Header("WWW-Authenticate", "Bearer")
 			fail(c, errUnauthorized)
 		case !slices.Contains(key.Scopes, scope):
-			fail(c, errForbidden.with(
-				"this key lacks the scope "+scope+": use a key that has it, or add the scope in relish.yaml", ""))
+			fail(c, errForbidden.with("this key lacks the scope %s: use a key that has it, "+
+				"or add the scope in relish.yaml", scope))
 		case !s.rateLimiters.allow(key.Name):
 			fail(c, errRateLimited)
 		}

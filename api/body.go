@@ -42,9 +42,9 @@ func readBody(c *gin.Context, types []string, use func(data []byte) error) error
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errBodyTimeout
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errMalformed.with("the body is shorter than its Content-Length: send it again", "")
+		return errMalformed.with("the body is shorter than its Content-Length: send it again")
 	case err != nil:
-		return errMalformed.with("the body could not be read: send it again", "")
+		return errMalformed.with("the body could not be read: send it again")
 	}
 	return use(buf.Bytes())
 }
@@ -56,15 +56,15 @@ var jsonMediaType = []string{"application/json"}
 func checkContentType(r *http.Request, types []string) error {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return errMediaType.with(
-			"Content-Encoding "+quoted(encoding)+" is not supported: send the body uncompressed", "")
+			"Content-Encoding %s is not supported: send the body uncompressed", quoted(encoding))
 	}
 	sent := r.Header.Get("Content-Type")
 	mediaType, params, err := mime.ParseMediaType(sent)
 	charset := params["charset"]
 	utf8 := charset == "" || charset == "utf-8" || charset == "UTF-8"
 	if err != nil || !slices.Contains(types, mediaType) || !utf8 {
-		return errMediaType.with(
-			"Content-Type "+quoted(sent)+" is not supported: send "+strings.Join(types, " or ")+" in UTF-8", "")
+		return errMediaType.with("Content-Type %s is not supported: send %s in UTF-8",
+			quoted(sent), strings.Join(types, " or "))
 	}
 	return nil
 }

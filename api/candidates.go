@@ -2,7 +2,7 @@ package api
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -55,9 +55,7 @@ func (cs *candidateList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 // readCandidate reads the candidate at position i of the list.
 func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error) {
-	invalid := func(message string) error {
-		return errInvalidField.with(message, fmt.Sprintf("/candidates/%d", i))
-	}
+	pointer := "/candidates/" + strconv.Itoa(i)
 	if dec.PeekKind() == '"' {
 		tok, err := dec.ReadToken()
 		if err != nil {
@@ -73,15 +71,17 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 	c.ID = b.ID
 	if b.Score != nil {
 		if c.Score = float32(*b.Score); c.Score-c.Score != 0 { // infinite as a float32
-			return c, invalid(fmt.Sprintf("score must be within ±3.4e38, not %g", *b.Score))
+			return c, errInvalidField.at(pointer, "score must be within ±3.4e38, not %g", *b.Score)
 		}
 		c.HasScore = true
 	}
 	if b.Title != "" || b.Text != "" || b.Tags != nil || b.Fields != nil {
 		if n := len(b.Title) + len(b.Text); n > maxTextBytes {
-			return c, invalid(fmt.Sprintf("title and text have %d bytes; at most 65,536 together are allowed", n))
+			return c, errInvalidField.at(pointer,
+				"title and text have %d bytes; at most 65,536 together are allowed", n)
 		}
-		c.Inline = &ranker.Item{ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags, Fields: b.Fields}
+		c.Inline = &ranker.Item{
+			ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags, Fields: b.Fields}
 	}
 	return c, nil
 }
@@ -89,13 +89,13 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 // deduplicate checks the ids and keeps the first candidate of each. It reuses the list's memory.
 func deduplicate(cs []ranker.Candidate) ([]ranker.Candidate, error) {
 	if len(cs) == 0 {
-		return nil, errInvalidField.with("must have at least one item id or object", "/candidates")
+		return nil, errInvalidField.at("/candidates", "must have at least one item id or object")
 	}
 	seen := make(map[string]struct{}, len(cs))
 	out := cs[:0]
 	for i, c := range cs {
 		if err := event.CheckID(c.ID); err != nil {
-			return nil, errInvalidField.with("id "+err.Error(), fmt.Sprintf("/candidates/%d", i))
+			return nil, errInvalidField.at("/candidates/"+strconv.Itoa(i), "id %s", err)
 		}
 		if _, repeated := seen[c.ID]; repeated {
 			continue

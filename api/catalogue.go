@@ -25,10 +25,12 @@ func (s *Server) putItems(c *gin.Context) {
 		var b itemBody
 		if err := decode(data, &b); err != nil {
 			e := fromError(err)
-			return event.Event{}, &event.EventError{Code: e.code, Message: e.message, Pointer: e.pointer}
+			return event.Event{}, &event.EventError{
+				Code: e.code, Message: e.message, Pointer: e.pointer}
 		}
 		if err := event.CheckID(b.ID); err != nil {
-			return event.Event{}, &event.EventError{Code: "invalid_field", Message: err.Error(), Pointer: "/id"}
+			return event.Event{}, &event.EventError{
+				Code: "invalid_field", Message: err.Error(), Pointer: "/id"}
 		}
 		return event.Event{
 			Kind: event.EventItem, ID: uuid.NewString(), ItemID: b.ID,
@@ -43,7 +45,8 @@ func (s *Server) getItem(c *gin.Context) {
 		fail(c, errUnknownItem)
 		return
 	}
-	writeJSON(c, itemBody{ID: it.ID, Title: it.Title, Text: it.Text, Tags: it.Tags, Fields: it.Fields})
+	writeJSON(c, itemBody{
+		ID: it.ID, Title: it.Title, Text: it.Text, Tags: it.Tags, Fields: it.Fields})
 }
 
 func (s *Server) deleteItem(c *gin.Context) {
@@ -95,7 +98,7 @@ func (s *Server) putUser(c *gin.Context) {
 func (s *Server) deleteUser(c *gin.Context) {
 	id := c.Param("id")
 	if err := event.CheckID(id); err != nil {
-		fail(c, errInvalidField.with("the user id in the path "+err.Error(), ""))
+		fail(c, errInvalidField.with("the user id in the path %s", err))
 		return
 	}
 	if err := s.opt.UserEraser.Forget(c.Request.Context(), id); err != nil {

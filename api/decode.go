@@ -37,7 +37,7 @@ func checkDepth(data []byte) error {
 		case inString:
 		case c == '{' || c == '[':
 			if depth++; depth > maxDepth {
-				return errMalformed.with("nested more than 32 levels deep: flatten the body", "")
+				return errMalformed.with("nested more than 32 levels deep: flatten the body")
 			}
 		case c == '}' || c == ']':
 			depth--
@@ -58,18 +58,17 @@ func decodeError(err error) error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &semantic) && errors.Is(semantic.Err, json.ErrUnknownName):
-		return errUnknownField.with(unknownField(semantic), string(semantic.JSONPointer))
+		return errUnknownField.at(string(semantic.JSONPointer), "%s", unknownField(semantic))
 	case errors.As(err, &semantic):
-		return errInvalidField.with(wrongType(semantic), string(semantic.JSONPointer))
+		return errInvalidField.at(string(semantic.JSONPointer), "%s", wrongType(semantic))
 	case errors.As(err, &syntax) && errors.Is(syntax.Err, jsontext.ErrDuplicateName):
-		return errMalformed.with(
-			"field "+quoted(syntax.JSONPointer.LastToken())+" is given twice: keep one", string(syntax.JSONPointer))
+		return errMalformed.at(string(syntax.JSONPointer),
+			"field %s is given twice: keep one", quoted(syntax.JSONPointer.LastToken()))
 	case errors.As(err, &syntax):
-		return errMalformed.with(
-			"not valid JSON at byte "+strconv.FormatInt(syntax.ByteOffset, 10)+": "+syntax.Err.Error(),
-			string(syntax.JSONPointer))
+		return errMalformed.at(string(syntax.JSONPointer),
+			"not valid JSON at byte %d: %s", syntax.ByteOffset, syntax.Err)
 	}
-	return errMalformed.with("not valid JSON, or more than one document in the body", "")
+	return errMalformed.with("not valid JSON, or more than one document in the body")
 }
 
 // unknownField names the field that the body must not have, and the field that was probably meant.

@@ -7,88 +7,122 @@ import (
 	"testing"
 )
 
-// A body that is not exactly a request is refused with the place of the fault.
-func TestRecommendIsStrict(t *testing.T) {
+// with returns a valid body of /recommend with more fields.
+func with(more string) string { return `{"user_id":"u","candidates":["a"],` + more + `}` }
+
+// withCandidates returns a body of /recommend with these candidates.
+func withCandidates(list string) string { return `{"user_id":"u","candidates":` + list + `}` }
+
+// A body that is not exactly one JSON object with known fields is refused with the place of the
+// fault.
+func TestRecommendRefusesMalformedBodies(t *testing.T) {
+	s := start(t, nil)
+	deep := strings.Repeat("[", 40) + strings.Repeat("]", 40)
+	for name, c := range map[string]struct{ body, code, pointer string }{
+		"white space":             {`  `, "malformed", ""},
+		"not JSON":                {`hello`, "malformed", ""},
+		"truncated":               {`{"user_id":"u","candidates":["a"`, "malformed", "/candidates"},
+		"not an object":           {`["a"]`, "invalid_field", ""},
+		"two documents":           {ranking + `{}`, "malformed", ""},
+		"trailing bytes":          {ranking + ` x`, "malformed", ""},
+		"a repeated field":        {with(`"user_id":"v"`), "malformed", "/user_id"},
+		"a repeated nested field": {withCandidates(`[{"id":"a","id":"b"}]`), "malformed", "/candidates/0/id"},
+		"an unknown field":        {with(`"frobnicate":1`), "unknown_field", "/frobnicate"},
+		"a field in another case": {with(`"User_Id":"u"`), "unknown_field", "/User_Id"},
+		"an unknown nested field": {
+			withCandidates(`[{"id":"a","colour":1}]`), "unknown_field", "/candidates/0/colour"},
+		"bad UTF-8":           {with("\"model\":\"\xff\""), "malformed", "/model"},
+		"a lone surrogate":    {with(`"model":"\ud800"`), "malformed", "/model"},
+		"a control character": {with("\"model\":\"a\x01\""), "malformed", "/model"},
+		"too deep":            {with(`"context":` + deep), "malformed", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantError(t, s.call("POST", "/recommend", c.body), 400, c.code, c.pointer)
+		})
+	}
+}
+
+// A field with a wrong type or out of its range is refused with its place.
+func TestRecommendRefusesInvalidFields(t *testing.T) {
 	s := start(t, nil)
 	long := strings.Repeat("x", 257)
-	deep := strings.Repeat("[", 40) + strings.Repeat("]", 40)
-	manyContext := `{"user_id":"u","candidates":["a"],"context":{`
-	for i := range 33 {
-		manyContext += fmt.Sprintf(`"k%d":1,`, i)
+	longText := strings.Repeat("x", 70_000)
+	keys := make([]string, 33)
+	for i := range keys {
+		keys[i] = fmt.Sprintf(`"k%d":1`, i)
 	}
-	manyContext = strings.TrimSuffix(manyContext, ",") + "}}"
-	for name, c := range map[string]struct {
-		body          string
-		status        int
-		code, pointer string
-	}{
-		"no body":                 {``, 415, "unsupported_media_type", ""},
-		"white space":             {`  `, 400, "malformed", ""},
-		"not JSON":                {`hello`, 400, "malformed", ""},
-		"truncated":               {`{"user_id":"u","candidates":["a"`, 400, "malformed", "/candidates"},
-		"not an object":           {`["a"]`, 400, "invalid_field", ""},
-		"two documents":           {`{"user_id":"u","candidates":["a"]}{}`, 400, "malformed", ""},
-		"trailing bytes":          {`{"user_id":"u","candidates":["a"]} x`, 400, "malformed", ""},
-		"a repeated field":        {`{"user_id":"u","user_id":"v","candidates":["a"]}`, 400, "malformed", "/user_id"},
-		"a repeated nested field": {`{"user_id":"u","candidates":[{"id":"a","id":"b"}]}`, 400, "malformed", "/candidates/0/id"},
-		"an unknown field":        {`{"user_id":"u","candidates":["a"],"frobnicate":1}`, 400, "unknown_field", "/frobnicate"},
-		"a field in another case": {`{"User_Id":"u","candidates":["a"]}`, 400, "unknown_field", "/User_Id"},
-		"an unknown nested field": {`{"user_id":"u","candidates":[{"id":"a","colour":1}]}`, 400, "unknown_field", "/candidates/0/colour"},
-		"bad UTF-8":               {"{\"user_id\":\"\xff\",\"candidates\":[\"a\"]}", 400, "malformed", "/user_id"},
-		"lone surrogate":          {`{"user_id":"\ud800","candidates":["a"]}`, 400, "malformed", "/user_id"},
-		"a control character":     {"{\"user_id\":\"a\x01\",\"candidates\":[\"a\"]}", 400, "malformed", "/user_id"},
-		"escaped NUL":             {`{"user_id":"a\u0000","candidates":["a"]}`, 400, "invalid_field", "/user_id"},
-		"too deep":                {`{"user_id":"u","candidates":["a"],"context":` + deep + `}`, 400, "malformed", ""},
-		"no user":                 {`{"candidates":["a"]}`, 400, "invalid_field", "/user_id"},
-		"a number as user":        {`{"user_id":7,"candidates":["a"]}`, 400, "invalid_field", "/user_id"},
-		"long user":               {`{"user_id":"` + long + `","candidates":["a"]}`, 400, "invalid_field", "/user_id"},
-		"bad session":             {`{"user_id":"u","session":"a\nb","candidates":["a"]}`, 400, "invalid_field", "/session"},
-		"no candidates":           {`{"user_id":"u"}`, 400, "invalid_field", "/candidates"},
-		"empty candidates":        {`{"user_id":"u","candidates":[]}`, 400, "invalid_field", "/candidates"},
-		"candidates null":         {`{"user_id":"u","candidates":null}`, 400, "invalid_field", "/candidates"},
-		"a number as candidate":   {`{"user_id":"u","candidates":[1]}`, 400, "invalid_field", "/candidates/0"},
-		"an empty id":             {`{"user_id":"u","candidates":["a",""]}`, 400, "invalid_field", "/candidates/1"},
-		"a long id":               {`{"user_id":"u","candidates":["` + long + `"]}`, 400, "invalid_field", "/candidates/0"},
-		"a score beyond 32 bits":  {`{"user_id":"u","candidates":[{"id":"a","score":1e39}]}`, 400, "invalid_field", "/candidates/0"},
-		"a score beyond 64 bits":  {`{"user_id":"u","candidates":[{"id":"a","score":1e999}]}`, 400, "invalid_field", "/candidates/0/score"},
-		"limit 0":                 {`{"user_id":"u","candidates":["a"],"limit":0}`, 400, "invalid_field", "/limit"},
-		"a string as limit":       {`{"user_id":"u","candidates":["a"],"limit":"3"}`, 400, "invalid_field", "/limit"},
-		"limit with a fraction":   {`{"user_id":"u","candidates":["a"],"limit":1.5}`, 400, "invalid_field", "/limit"},
-		"deadline 0":              {`{"user_id":"u","candidates":["a"],"deadline_ms":0}`, 400, "invalid_field", "/deadline_ms"},
-		"deadline too long":       {`{"user_id":"u","candidates":["a"],"deadline_ms":10001}`, 400, "invalid_field", "/deadline_ms"},
-		"explain 0":               {`{"user_id":"u","candidates":["a"],"explain":0}`, 400, "invalid_field", "/explain"},
-		"explain 101":             {`{"user_id":"u","candidates":["a"],"explain":101}`, 400, "invalid_field", "/explain"},
-		"a string as explain":     {`{"user_id":"u","candidates":["a"],"explain":"yes"}`, 400, "invalid_field", "/explain"},
-		"a word as time":          {`{"user_id":"u","candidates":["a"],"time":"noon"}`, 400, "invalid_field", "/time"},
-		"a negative time":         {`{"user_id":"u","candidates":["a"],"time":-5}`, 400, "invalid_field", "/time"},
-		"a list in context":       {`{"user_id":"u","candidates":["a"],"context":{"x":["a"]}}`, 400, "invalid_field", "/context/x"},
-		"an object in context":    {`{"user_id":"u","candidates":["a"],"context":{"x":{}}}`, 400, "invalid_field", "/context/x"},
-		"too much context":        {manyContext, 400, "invalid_field", "/context"},
-		"an unknown model":        {`{"user_id":"u","candidates":["a"],"model":"best"}`, 404, "unknown_model", "/model"},
-		"too many candidates":     {`{"user_id":"u","candidates":` + candidateIDs(5001) + `}`, 413, "too_many_items", "/candidates"},
-		"a large body":            {`{"user_id":"` + strings.Repeat("x", 9<<20) + `"}`, 413, "body_too_large", ""},
-		"a long text":             {`{"user_id":"u","candidates":[{"id":"a","text":"` + strings.Repeat("x", 70_000) + `"}]}`, 400, "invalid_field", "/candidates/0"},
+	manyKeys := `"context":{` + strings.Join(keys, ",") + `}`
+	for name, c := range map[string]struct{ body, pointer string }{
+		"no user":                {`{"candidates":["a"]}`, "/user_id"},
+		"a number as user":       {`{"user_id":7,"candidates":["a"]}`, "/user_id"},
+		"a long user":            {`{"user_id":"` + long + `","candidates":["a"]}`, "/user_id"},
+		"a NUL in the user":      {`{"user_id":"a\u0000","candidates":["a"]}`, "/user_id"},
+		"a line break in an id":  {with(`"session":"a\nb"`), "/session"},
+		"no candidates":          {`{"user_id":"u"}`, "/candidates"},
+		"empty candidates":       {withCandidates(`[]`), "/candidates"},
+		"null candidates":        {withCandidates(`null`), "/candidates"},
+		"a number as candidate":  {withCandidates(`[1]`), "/candidates/0"},
+		"an empty id":            {withCandidates(`["a",""]`), "/candidates/1"},
+		"a long id":              {withCandidates(`["` + long + `"]`), "/candidates/0"},
+		"a score beyond 32 bits": {withCandidates(`[{"id":"a","score":1e39}]`), "/candidates/0"},
+		"a score beyond 64 bits": {withCandidates(`[{"id":"a","score":1e999}]`), "/candidates/0/score"},
+		"a long text":            {withCandidates(`[{"id":"a","text":"` + longText + `"}]`), "/candidates/0"},
+		"limit 0":                {with(`"limit":0`), "/limit"},
+		"a string as limit":      {with(`"limit":"3"`), "/limit"},
+		"a fraction as limit":    {with(`"limit":1.5`), "/limit"},
+		"deadline 0":             {with(`"deadline_ms":0`), "/deadline_ms"},
+		"a long deadline":        {with(`"deadline_ms":10001`), "/deadline_ms"},
+		"explain 0":              {with(`"explain":0`), "/explain"},
+		"explain 101":            {with(`"explain":101`), "/explain"},
+		"a string as explain":    {with(`"explain":"yes"`), "/explain"},
+		"a word as time":         {with(`"time":"noon"`), "/time"},
+		"a negative time":        {with(`"time":-5`), "/time"},
+		"a list in context":      {with(`"context":{"x":["a"]}`), "/context/x"},
+		"an object in context":   {with(`"context":{"x":{}}`), "/context/x"},
+		"too many context keys":  {with(manyKeys), "/context"},
 	} {
-		t.Run(name, func(t *testing.T) { wantError(t, s.call("POST", "/recommend", c.body), c.status, c.code, c.pointer) })
+		t.Run(name, func(t *testing.T) {
+			wantError(t, s.call("POST", "/recommend", c.body), 400, "invalid_field", c.pointer)
+		})
 	}
+}
+
+func TestRecommendRefusesTooMuch(t *testing.T) {
+	s := start(t, nil)
+	many := withCandidates(candidateIDs(5001))
+	wantError(t, s.call("POST", "/recommend", many), 413, "too_many_items", "/candidates")
+	large := `{"user_id":"` + strings.Repeat("x", 9<<20) + `"}`
+	wantError(t, s.call("POST", "/recommend", large), 413, "body_too_large", "")
+	wantError(t, s.call("POST", "/recommend", with(`"model":"best"`)), 404, "unknown_model", "/model")
+	wantError(t, s.call("POST", "/recommend", ``), 415, "unsupported_media_type", "")
 }
 
 func TestContentTypes(t *testing.T) {
 	s := start(t, nil)
-	const body = `{"user_id":"u","candidates":["a"]}`
 	for contentType, status := range map[string]int{
-		"application/json": 200, "application/json; charset=utf-8": 200, "application/json; charset=UTF-8": 200,
-		"application/json; charset=latin1": 415, "text/html": 415, "text/plain": 415, "application/x-www-form-urlencoded": 415, ";;": 415,
+		"application/json":                  200,
+		"application/json; charset=utf-8":   200,
+		"application/json; charset=UTF-8":   200,
+		"application/json; charset=latin1":  415,
+		"text/html":                         415,
+		"text/plain":                        415,
+		"application/x-www-form-urlencoded": 415,
+		";;":                                415,
 	} {
-		if w := s.call("POST", "/recommend", body, "Content-Type", contentType); w.Code != status {
+		if w := s.call("POST", "/recommend", ranking, "Content-Type", contentType); w.Code != status {
 			t.Errorf("%s: %d, want %d", contentType, w.Code, status)
 		}
 	}
-	wantError(t, s.call("POST", "/recommend", body, "Content-Encoding", "gzip"), http.StatusUnsupportedMediaType, "unsupported_media_type", "")
+	w := s.call("POST", "/recommend", ranking, "Content-Encoding", "gzip")
+	wantError(t, w, http.StatusUnsupportedMediaType, "unsupported_media_type", "")
 }
 
 func TestOtherBodiesAreStrict(t *testing.T) {
 	s := start(t, nil)
+	long := strings.Repeat("x", 300)
+	metarank := func(more string) string {
+		return `{"id":"r1","timestamp":1700000000000,"items":[{"id":"a"}]` + more + `}`
+	}
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -97,17 +131,18 @@ func TestOtherBodiesAreStrict(t *testing.T) {
 		{"PUT", "/users/u", `{"fields":{"a":1},"x":1}`, 400, "unknown_field", "/x"},
 		{"PUT", "/users/u", `{"fields":{"a":{}}}`, 400, "invalid_field", "/fields/a"},
 		{"PUT", "/users/u", `{"fields":{"a":1,"a":2}}`, 400, "malformed", "/fields/a"},
-		{"PUT", "/users/" + strings.Repeat("x", 300), `{"fields":{"a":1}}`, 400, "invalid_field", "/user"},
-		{"DELETE", "/users/" + strings.Repeat("x", 300), ``, 400, "invalid_field", ""},
-		{"POST", "/rerank", `{"query":"q","texts":["a"],"unknown":1}`, 400, "unknown_field", "/unknown"},
+		{"PUT", "/users/" + long, `{"fields":{"a":1}}`, 400, "invalid_field", "/user"},
+		{"DELETE", "/users/" + long, ``, 400, "invalid_field", ""},
+		{"POST", "/rerank", `{"query":"q","texts":["a"],"x":1}`, 400, "unknown_field", "/x"},
 		{"POST", "/rerank", `{"texts":["a"]}`, 400, "invalid_field", "/query"},
 		{"POST", "/rerank", `{"query":"q","texts":[]}`, 400, "invalid_field", "/documents"},
 		{"POST", "/v2/rerank", `{"query":"q","documents":["a"],"top_n":0}`, 400, "invalid_field", "/top_n"},
-		{"POST", "/rank/prior", `{"event":"item","id":"1","timestamp":1,"item":"a","fields":[]}`, 400, "invalid_field", "/event"},
-		{"POST", "/rank/other", `{"id":"r1","timestamp":1700000000000,"user":"u","items":[{"id":"a"}]}`, 404, "unknown_model", "/model"},
-		{"POST", "/rank/prior", `{"id":"r1","timestamp":1700000000000,"items":[{"id":"a"}]}`, 400, "invalid_field", "/user"},
-		{"GET", "/items/nothing", ``, 404, "not_found", ""},
-		{"DELETE", "/items/nothing", ``, 404, "not_found", ""},
+		{"POST", "/rank/prior", `{"event":"item","id":"1","timestamp":1,"item":"a","fields":[]}`,
+			400, "invalid_field", "/event"},
+		{"POST", "/rank/other", metarank(`,"user":"u"`), 404, "unknown_model", "/model"},
+		{"POST", "/rank/prior", metarank(``), 400, "invalid_field", "/user"},
+		{"GET", "/items/unknown", ``, 404, "not_found", ""},
+		{"DELETE", "/items/unknown", ``, 404, "not_found", ""},
 		{"GET", "/no-such-route", ``, 404, "not_found", ""},
 		{"GET", "/recommend", ``, 405, "method_not_allowed", ""},
 	} {

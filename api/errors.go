@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -50,7 +51,8 @@ var (
 
 	errUnknownModel = &apiError{
 		status: http.StatusNotFound, code: "unknown_model", pointer: "/model",
-		message: "unknown model, or it is not loaded: see GET /models, or leave model out for the active one"}
+		message: "unknown model, or it is not loaded: see GET /models, " +
+			"or leave model out for the active one"}
 
 	errUnknownBundle = &apiError{
 		status: http.StatusNotFound, code: "unknown_model",
@@ -84,11 +86,13 @@ var (
 		status: http.StatusRequestEntityTooLarge, code: "too_many_items", pointer: "/candidates",
 		message: "more than 5,000 candidates: let the retriever return fewer"}
 
-	errMediaType = &apiError{status: http.StatusUnsupportedMediaType, code: "unsupported_media_type"}
+	errMediaType = &apiError{
+		status: http.StatusUnsupportedMediaType, code: "unsupported_media_type"}
 
 	errRateLimited = &apiError{
 		status: http.StatusTooManyRequests, code: "rate_limited", retry: 1,
-		message: "this key sends more requests a second than --rate-per-key allows: send fewer, and retry after 1 s"}
+		message: "this key sends more requests a second than --rate-per-key allows: " +
+			"send fewer, and retry after 1 s"}
 
 	errOverloaded = &apiError{
 		status: http.StatusServiceUnavailable, code: "overloaded", retry: 1,
@@ -127,10 +131,13 @@ var (
 		message: "this is a bug in Relish: report it with the log lines of this X-Request-Id"}
 )
 
-// with returns a copy of the entry that says what is wrong, and where.
-func (e *apiError) with(message, pointer string) *apiError {
+// with returns a copy of the entry with this message and no pointer.
+func (e *apiError) with(format string, args ...any) *apiError { return e.at("", format, args...) }
+
+// at returns a copy of the entry with this message and a JSON pointer to the place in the body.
+func (e *apiError) at(pointer, format string, args ...any) *apiError {
 	c := *e
-	c.message, c.pointer = message, pointer
+	c.pointer, c.message = pointer, fmt.Sprintf(format, args...)
 	return &c
 }
 
@@ -150,13 +157,13 @@ func fromError(err error) *apiError {
 	case errors.As(err, &entry):
 		return entry
 	case errors.As(err, &invalid):
-		return errInvalidField.with(invalid.Message, invalid.Pointer)
+		return errInvalidField.at(invalid.Pointer, "%s", invalid.Message)
 	case errors.Is(err, ranker.ErrUnknownModel):
 		return errUnknownModel
 	case errors.Is(err, ErrUnknownExperiment):
 		return errUnknownExperiment
 	case errors.Is(err, ErrInvalidReport):
-		return errInvalidField.with(err.Error(), "")
+		return errInvalidField.with("%s", err)
 	case errors.Is(err, event.ErrLogFull):
 		return errLogFull
 	case errors.Is(err, event.ErrLogUnavailable):
@@ -172,7 +179,7 @@ func modelError(err error) error {
 	case errors.Is(err, ranker.ErrUnknownModel):
 		return errUnknownBundle
 	case errors.Is(err, ranker.ErrModelRefused):
-		return errBundleRefused.with(err.Error(), "")
+		return errBundleRefused.with("%s", err)
 	case errors.Is(err, ranker.ErrNoPreviousModel):
 		return errNoPreviousModel
 	}

@@ -48,7 +48,7 @@ func (s *Server) experimentReport(c *gin.Context) {
 	from, err := queryTime(c, "from")
 	to, errTo := queryTime(c, "to")
 	if err = errors.Join(err, errTo); err != nil {
-		fail(c, errInvalidField.with(err.Error(), ""))
+		fail(c, errInvalidField.with("%s", err))
 		return
 	}
 	html, err := wantsHTML(c)
@@ -63,7 +63,8 @@ func (s *Server) experimentReport(c *gin.Context) {
 	defer s.reportLock.Unlock()
 	ctx, cancel := context.WithTimeout(c.Request.Context(), reportTimeout)
 	defer cancel()
-	report, err := s.opt.ExperimentReporter.Report(ctx, c.Param("name"), c.Query("metric"), from, to)
+	name, metric := c.Param("name"), c.Query("metric")
+	report, err := s.opt.ExperimentReporter.Report(ctx, name, metric, from, to)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = errReportTimeout
 	}
@@ -92,7 +93,8 @@ func wantsHTML(c *gin.Context) (bool, error) {
 	case "html", "json":
 		return format == "html", nil
 	default:
-		return false, errInvalidField.with("query parameter format must be json or html, not "+quoted(format), "")
+		return false, errInvalidField.with(
+			"query parameter format must be json or html, not %s", quoted(format))
 	}
 }
 
@@ -108,6 +110,6 @@ func queryTime(c *gin.Context, key string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf(
-		"query parameter %s must be a day like 2026-05-01 or a time like 2026-05-01T10:00:00Z, not %s", key, quoted(text))
+	return time.Time{}, fmt.Errorf("query parameter %s must be a day like 2026-05-01 "+
+		"or a time like 2026-05-01T10:00:00Z, not %s", key, quoted(text))
 }

@@ -105,13 +105,15 @@ func forEachValue(data []byte, use func(value jsontext.Value)) error {
 			return nil
 		}
 		if errors.Is(err, io.EOF) {
-			return errMalformed.with("the body is empty or ends early: send an event, an array, or one event per line", "")
+			return errMalformed.with(
+				"the body is empty or ends early: send an event, an array, or one event per line")
 		}
 		if err != nil {
 			return decodeError(err)
 		}
 		if n == maxEvents {
-			return errBodyTooLarge.with("more than 50,000 events in one body: split it into several requests", "")
+			return errBodyTooLarge.with(
+				"more than 50,000 events in one body: split it into several requests")
 		}
 		use(value)
 	}
@@ -119,7 +121,8 @@ func forEachValue(data []byte, use func(value jsontext.Value)) error {
 		return decodeError(err)
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return errMalformed.with("the body goes on after the array: send one array, or one event per line", "")
+		return errMalformed.with(
+			"the body goes on after the array: send one array, or one event per line")
 	}
 	return nil
 }

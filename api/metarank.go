@@ -51,14 +51,18 @@ func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 	case invalid != nil:
 		return nil, invalid
 	case e.Kind != event.EventImpression:
-		return nil, errInvalidField.with(`must be "ranking": send other events to /feedback`, "/event")
+		return nil, errInvalidField.at("/event",
+			`must be "ranking": send other events to /feedback`)
 	case len(e.Shown) > maxCandidates:
-		return nil, errTooManyItems.with("more than 5,000 items: let the retriever return fewer", "/items")
+		return nil, errTooManyItems.at("/items",
+			"more than 5,000 items: let the retriever return fewer")
 	case e.UserID == "":
-		return nil, errInvalidField.with("user or session is required", "/user")
+		return nil, errInvalidField.at("/user", "user or session is required")
 	}
 	req := &ranker.Request{
-		ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Context, Model: model, Record: true}
+		ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Context,
+		Model: model, Record: true,
+	}
 	for i, id := range e.Shown {
 		candidate := ranker.Candidate{ID: id}
 		if e.Scores != nil && e.Scores[i] != 0 {

@@ -17,9 +17,12 @@ type metrics struct {
 	degraded        *prometheus.CounterVec
 	coverage        prometheus.Histogram
 	inFlight        prometheus.Gauge
-	slotSeconds     prometheus.Counter // its rate is the mean number of rankings under way, exact between scrapes
 	refusedRankings prometheus.Counter
 	events          *prometheus.CounterVec
+
+	// slotSeconds counts what inFlight misses between scrapes: its rate is the exact mean number of
+	// rankings under way.
+	slotSeconds prometheus.Counter
 }
 
 // latencyBuckets go from 0.1 ms to 13 s in steps of a factor 2. Below 0.1 ms no difference matters.
@@ -33,20 +36,23 @@ var coverageBuckets = []float64{0, .1, .25, .5, .75, .9, .99, 1}
 func newMetrics(reg *prometheus.Registry, slots int) *metrics {
 	m := &metrics{
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "relish_request_seconds",
-			Help: "Time to answer a request, by route and status class.", Buckets: latencyBuckets,
+			Name:    "relish_request_seconds",
+			Help:    "Time to answer a request, by route and status class.",
+			Buckets: latencyBuckets,
 		}, []string{"route", "status"}),
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "relish_stage_seconds",
-			Help: "Time of each stage of a ranking.", Buckets: latencyBuckets,
+			Name:    "relish_stage_seconds",
+			Help:    "Time of each stage of a ranking.",
+			Buckets: latencyBuckets,
 		}, []string{"stage"}),
 		degraded: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "relish_degraded_total",
 			Help: "Rankings that used a fallback, by its name in degraded.",
 		}, []string{"what"}),
 		coverage: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "relish_text_coverage",
-			Help: "Share of the candidates with a text that were scored with it.", Buckets: coverageBuckets,
+			Name:    "relish_text_coverage",
+			Help:    "Share of the candidates with a text that were scored with it.",
+			Buckets: coverageBuckets,
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "relish_rankings_in_flight",

@@ -58,8 +58,9 @@ func (s *Server) observe(c *gin.Context) {
 func (s *Server) recoverPanic(c *gin.Context) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.opt.Logger.Error("panic in a handler", "request_id", c.GetString(contextRequestID),
-				"route", c.FullPath(), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			s.opt.Logger.Error("panic in a handler",
+				"request_id", c.GetString(contextRequestID), "route", c.FullPath(),
+				"panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			if !c.Writer.Written() {
 				fail(c, errInternal)
 			}
@@ -93,7 +94,8 @@ func (s *Server) cors(c *gin.Context) {
 	h.Set("Access-Control-Expose-Headers", requestIDHeader)
 	if c.Request.Method == http.MethodOptions {
 		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key, X-Request-Id")
+		h.Set("Access-Control-Allow-Headers",
+			"Authorization, Content-Type, X-API-Key, X-Request-Id")
 		h.Set("Access-Control-Max-Age", "600")
 		c.AbortWithStatus(http.StatusNoContent)
 		return

@@ -59,12 +59,13 @@ func (s *Server) changeModel(
 	c *gin.Context, change func(ctx context.Context, by string) (version string, err error),
 ) {
 	if s.crossOrigin.Check(c.Request) != nil {
-		fail(c, errForbidden.with(
-			"pages of another origin may not change the active model: allow the origin with --cors-origin", ""))
+		fail(c, errForbidden.with("pages of another origin may not change the active model: "+
+			"allow the origin with --cors-origin"))
 		return
 	}
 	// A test recorder has no deadlines; then the request has none.
-	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(activationTimeout + time.Second))
+	deadline := time.Now().Add(activationTimeout + time.Second)
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(deadline)
 	ctx, cancel := context.WithTimeout(c.Request.Context(), activationTimeout)
 	defer cancel()
 	by := "api"

@@ -54,7 +54,7 @@ func (r *route) operation() *openapi3.Operation {
 		op.Description += "If keys are configured, the key needs the scope " + r.scope + "."
 	}
 	for _, m := range pathParam.FindAllStringSubmatch(r.path, -1) {
-		op.AddParameter(openapi3.NewPathParameter(m[1]).WithSchema(idSchema()))
+		op.AddParameter(openapi3.NewPathParameter(m[1]).WithSchema(id()))
 	}
 	if r.doc.body != nil {
 		body := openapi3.NewRequestBody().WithRequired(true).WithJSONSchema(r.doc.body)
@@ -72,8 +72,8 @@ func (r *route) operation() *openapi3.Operation {
 	default:
 		op.AddResponse(http.StatusOK, ok.WithJSONSchema(r.doc.answer))
 	}
-	failure := openapi3.NewResponse().WithDescription("error: a code for programs, a message for people, " +
-		"and a JSON pointer to the place in the body")
+	failure := openapi3.NewResponse().WithDescription("error: a code for programs, " +
+		"a message for people, and a JSON pointer to the place in the body")
 	op.AddResponse(0, failure.WithJSONSchema(errorSchema)) // 0 is the default answer
 	return op
 }

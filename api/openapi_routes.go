@@ -10,15 +10,17 @@ var (
 	}
 	docFeedback = operation{
 		summary: "Store events: items, users, impressions, interactions",
-		description: "The body is one event, an array, or one event per line; native or Metarank events. " +
-			"Accepted events are on disk when the answer arrives. A repeated id is a duplicate and changes nothing.",
+		description: "The body is one event, an array, or one event per line. " +
+			"Events of Metarank are accepted too. " +
+			"Accepted events are on disk when the answer arrives. " +
+			"A repeated id is a duplicate and changes nothing.",
 		body:   anyOf(anyObject(), arrayOf(anyObject())),
 		answer: feedbackSchema,
 	}
 	docPutItems = operation{
 		summary: "Replace items",
-		description: "The body is one item, an array, or one item per line. " +
-			"An item replaces all that was stored of it; an item event sent to /feedback merges.",
+		description: "The body is one item, an array, or one item per line. An item replaces all " +
+			"that was stored of it; an item event sent to /feedback merges.",
 		body:   anyOf(itemSchema, arrayOf(itemSchema)),
 		answer: feedbackSchema,
 	}
@@ -26,7 +28,7 @@ var (
 	docDeleteItem = operation{summary: "Delete an item"}
 	docPutUser    = operation{
 		summary: "Set fields of a user",
-		body:    objectOf("fields", fields{"fields": mapOf(valueSchema())}),
+		body:    objectOf("fields", fields{"fields": mapOf(fieldValue())}),
 	}
 	docDeleteUser = operation{
 		summary: "Erase a user",
@@ -35,8 +37,8 @@ var (
 	}
 	docRerank = operation{
 		summary: "Rank texts by a query",
-		description: "With texts it takes and answers TEI's form, with documents Jina's, and under /v2 Cohere's. " +
-			"At most 1,000 texts.",
+		description: "With texts it takes and answers TEI's form, with documents Jina's, " +
+			"and under /v2 Cohere's. At most 1,000 texts.",
 		body:   anyObject(),
 		answer: anyOf(anyObject(), arrayOf(anyObject())),
 	}
@@ -57,9 +59,14 @@ var (
 			"The version prior makes the built-in prior active.",
 		answer: activeSchema,
 	}
-	docRollback = operation{summary: "Make the previously active model active again", answer: activeSchema}
-	docReport   = operation{
-		summary: "Read a bundle's model card, an HTML page", answer: stringSchema(), mediaType: "text/html"}
+	docRollback = operation{
+		summary: "Make the previously active model active again",
+		answer:  activeSchema,
+	}
+	docReport = operation{
+		summary: "Read a bundle's model card, an HTML page",
+		answer:  text(), mediaType: "text/html",
+	}
 	docExperiments = operation{
 		summary:     "List the experiments in effect",
 		description: "error says why a newer file was refused.",
@@ -71,18 +78,29 @@ var (
 	}
 	docExperimentReport = operation{
 		summary: "Analyse an experiment: decision, arms, intervals, guardrails",
-		description: "Query parameters: metric, from, to (a day or a time), format (json or html). " +
-			"It reads the whole log: one report at a time, at most 25 seconds.",
+		description: "Query parameters: metric, from, to (a day or a time), format (json or " +
+			"html). It reads the whole log: one report at a time, at most 25 seconds.",
 		answer: anyObject(),
 	}
-	docLive  = operation{summary: "Liveness probe: the process runs", answer: anyObject()}
+	docLive = operation{
+		summary: "Liveness probe: the process runs",
+		answer:  anyObject(),
+	}
 	docReady = operation{
 		summary:     "Readiness probe: the service can rank",
 		description: "503 while a check fails or the service drains.",
 		answer:      anyObject(),
 	}
-	docMetrics = operation{summary: "Prometheus metrics", answer: stringSchema(), mediaType: "text/plain"}
-	docOpenAPI = operation{summary: "This document", answer: anyObject()}
-	docPage    = operation{
-		summary: "The web console; /docs shows this document", answer: stringSchema(), mediaType: "text/html"}
+	docMetrics = operation{
+		summary: "Prometheus metrics",
+		answer:  text(), mediaType: "text/plain",
+	}
+	docOpenAPI = operation{
+		summary: "This document",
+		answer:  anyObject(),
+	}
+	docPage = operation{
+		summary: "The web console; /docs shows this document",
+		answer:  text(), mediaType: "text/html",
+	}
 )

@@ -8,168 +8,194 @@ import (
 	"relish/ranker"
 )
 
+// schema describes a JSON value. The constructors below take an optional description, which /docs
+// and generated clients show.
+type schema = *openapi3.Schema
+
 // fields are the schemas of an object's fields, by name.
-type fields = map[string]*openapi3.Schema
+type fields = map[string]schema
 
 // objectOf returns the schema of an object with these fields and no others. required lists the
 // names of the required ones, separated by spaces.
-func objectOf(required string, of fields) *openapi3.Schema {
+func objectOf(required string, of fields) schema {
 	s := openapi3.NewObjectSchema().WithProperties(of).WithoutAdditionalProperties()
 	s.Required = strings.Fields(required)
 	return s
 }
 
-func arrayOf(of *openapi3.Schema) *openapi3.Schema { return openapi3.NewArraySchema().WithItems(of) }
-
-func mapOf(of *openapi3.Schema) *openapi3.Schema {
-	return openapi3.NewObjectSchema().WithAdditionalProperties(of)
+func arrayOf(of schema, description ...string) schema {
+	return describe(openapi3.NewArraySchema().WithItems(of), description)
 }
 
-func anyOf(s ...*openapi3.Schema) *openapi3.Schema { return openapi3.NewAnyOfSchema(s...) }
-
-func anyObject() *openapi3.Schema { return openapi3.NewObjectSchema().WithAnyAdditionalProperties() }
-
-func stringSchema() *openapi3.Schema  { return openapi3.NewStringSchema() }
-func numberSchema() *openapi3.Schema  { return openapi3.NewFloat64Schema() }
-func integerSchema() *openapi3.Schema { return openapi3.NewIntegerSchema() }
-func booleanSchema() *openapi3.Schema { return openapi3.NewBoolSchema() }
-
-func idSchema() *openapi3.Schema {
-	return openapi3.NewStringSchema().WithMinLength(1).WithMaxLength(256)
+func mapOf(of schema, description ...string) schema {
+	return describe(openapi3.NewObjectSchema().WithAdditionalProperties(of), description)
 }
 
-// timeSchema is a time: RFC 3339 or Unix milliseconds.
-func timeSchema() *openapi3.Schema { return anyOf(stringSchema(), integerSchema()) }
+func anyOf(s ...schema) schema { return openapi3.NewAnyOfSchema(s...) }
 
-// scalarSchema is the value of a context key.
-func scalarSchema() *openapi3.Schema {
-	return anyOf(stringSchema(), numberSchema(), booleanSchema())
+func anyObject() schema { return openapi3.NewObjectSchema().WithAnyAdditionalProperties() }
+
+func text(description ...string) schema {
+	return describe(openapi3.NewStringSchema(), description)
 }
 
-// valueSchema is the value of an item's or a user's field.
-func valueSchema() *openapi3.Schema {
-	return anyOf(stringSchema(), numberSchema(), booleanSchema(), arrayOf(stringSchema()), arrayOf(numberSchema()))
+func number(description ...string) schema {
+	return describe(openapi3.NewFloat64Schema(), description)
 }
 
-func nullable(s *openapi3.Schema) *openapi3.Schema {
+func integer(description ...string) schema {
+	return describe(openapi3.NewIntegerSchema(), description)
+}
+
+func boolean(description ...string) schema {
+	return describe(openapi3.NewBoolSchema(), description)
+}
+
+// id is the id of a user, an item or a session.
+func id(description ...string) schema {
+	return describe(openapi3.NewStringSchema().WithMinLength(1).WithMaxLength(256), description)
+}
+
+// scalar is the value of a context key.
+func scalar() schema { return anyOf(text(), number(), boolean()) }
+
+// fieldValue is the value of an item's or a user's field.
+func fieldValue() schema {
+	return anyOf(text(), number(), boolean(), arrayOf(text()), arrayOf(number()))
+}
+
+func nullable(s schema) schema {
 	s.Nullable = true
 	return s
 }
 
-// described adds a description that /docs and generated clients show.
-func described(description string, s *openapi3.Schema) *openapi3.Schema {
-	s.Description = description
+func describe(s schema, description []string) schema {
+	s.Description = strings.Join(description, " ")
 	return s
 }
 
 var errorSchema = objectOf("error", fields{
 	"error": objectOf("code message pointer", fields{
-		"code": stringSchema(), "message": stringSchema(), "pointer": stringSchema()}),
+		"code": text(), "message": text(), "pointer": text()}),
 })
 
 var itemSchema = objectOf("id", fields{
-	"id": idSchema(), "title": stringSchema(), "text": stringSchema(),
-	"tags": arrayOf(stringSchema()), "fields": mapOf(valueSchema()),
+	"id": id(), "title": text(), "text": text(), "tags": arrayOf(text()),
+	"fields": mapOf(fieldValue()),
 })
 
 // feedbackSchema is the answer of POST /feedback and PUT /items.
 var feedbackSchema = objectOf("accepted duplicates rejected", fields{
-	"accepted":   integerSchema(),
-	"duplicates": described("Events whose id is already stored. They change nothing.", integerSchema()),
+	"accepted":   integer(),
+	"duplicates": integer("Events whose id is already stored. They change nothing."),
 	"rejected": arrayOf(objectOf("index code message pointer", fields{
-		"index": described("Position of the event in the body, from 0.", integerSchema()),
-		"code":  stringSchema(), "message": stringSchema(), "pointer": stringSchema(),
+		"index": integer("Position of the event in the body, from 0."),
+		"code":  text(), "message": text(), "pointer": text(),
 	})),
+})
+
+var candidateSchema = objectOf("id", fields{
+	"id": id(), "title": text(), "text": text(), "tags": arrayOf(text()),
+	"fields": mapOf(fieldValue()), "score": number("The retriever's own score."),
 })
 
 var recommendSchema = objectOf("user_id candidates", fields{
-	"user_id": described("The user to rank for. For an anonymous user send the session id.", idSchema()),
-	"session": described("The user's visit.", idSchema()),
-	"candidates": described("The items to rank: ids, or objects whose title, text, tags and fields hold for this "+
-		"request only. score is the retriever's own score.",
-		arrayOf(anyOf(idSchema(), objectOf("id", fields{
-			"id": idSchema(), "title": stringSchema(), "text": stringSchema(), "tags": arrayOf(stringSchema()),
-			"fields": mapOf(valueSchema()), "score": numberSchema(),
-		}))).WithMinItems(1).WithMaxItems(maxCandidates)),
-	"context": described("What is known of the request, for example query, surface or device. At most 32 keys.",
-		mapOf(scalarSchema())),
-	"limit": described("How many items to answer with. Default: all.", integerSchema().WithMin(1)),
-	"deadline_ms": described("Time for the ranking. Default: 100, unless an experiment's arm sets another one.",
-		integerSchema().WithMin(1).WithMax(10000)),
-	"explain": described("How many items to explain, from the top. true means 20.",
-		anyOf(booleanSchema(), integerSchema().WithMin(1).WithMax(maxExplain))),
-	"model":  described("A model of GET /models. Default: the active one.", stringSchema()),
-	"seed":   described("Fixes everything random in this ranking, to repeat it.", integerSchema()),
-	"record": described("false: no impression is logged or counted. Default: true.", booleanSchema()),
-	"time": described("Sets the clock for ages and decay: RFC 3339 or Unix milliseconds. Default: now.",
-		timeSchema()),
+	"user_id": id("The user to rank for. For an anonymous user send the session id."),
+	"session": id("The user's visit."),
+	"candidates": arrayOf(anyOf(id(), candidateSchema),
+		"The items to rank: ids, or objects.",
+		"Title, text, tags and fields of an object hold for this request only.",
+	).WithMinItems(1).WithMaxItems(maxCandidates),
+	"context": mapOf(scalar(),
+		"What is known of the request, for example query, surface or device. At most 32 keys."),
+	"limit": integer("How many items to answer with. Default: all.").WithMin(1),
+	"deadline_ms": integer(
+		"Time for the ranking. Default: 100, unless an experiment's arm sets another one.",
+	).WithMin(1).WithMax(10000),
+	"explain": describe(anyOf(boolean(), integer().WithMin(1).WithMax(maxExplain)),
+		[]string{"How many items to explain, from the top. true means 20."}),
+	"model":  text("A model of GET /models. Default: the active one."),
+	"seed":   integer("Fixes everything random in this ranking, to repeat it."),
+	"record": boolean("false: no impression is logged or counted. Default: true."),
+	"time": describe(anyOf(text(), integer()),
+		[]string{"The clock for ages and decay: RFC 3339 or Unix milliseconds. Default: now."}),
 })
 
 var explanationSchema = objectOf("base contributions rank_without_text moved_by", fields{
-	"base": described("The score without any contribution. base plus all contributions is the score.",
-		numberSchema()),
+	"base": number("The score without any contribution.",
+		"base plus all contributions is the score."),
 	"contributions": arrayOf(objectOf("feature group value contribution", fields{
-		"feature":      stringSchema(),
-		"group":        stringSchema(),
-		"value":        described("The feature's value; null if it is missing.", nullable(numberSchema())),
-		"contribution": described("What the feature adds to the score; may be negative.", numberSchema()),
+		"feature":      text(),
+		"group":        text(),
+		"value":        nullable(number("The feature's value; null if it is missing.")),
+		"contribution": number("What the feature adds to the score; may be negative."),
 	})),
-	"rank_without_text": described("The item's rank if no item had a text.", integerSchema()),
-	"moved_by":          described("The rules that moved the item after scoring.", arrayOf(stringSchema())),
+	"rank_without_text": integer("The item's rank if no item had a text."),
+	"moved_by":          arrayOf(text(), "The rules that moved the item after scoring."),
 })
 
-var rankingSchema = objectOf("request_id items model experiments coverage degraded timings_ms", fields{
-	"request_id": described("Also the impression's id: send it with a click as impression.", stringSchema()),
-	"items": described("All candidates that the rules and limit leave, best first.",
-		arrayOf(objectOf("id rank score", fields{
-			"id": idSchema(), "rank": described("Position in the list, from 1.", integerSchema()),
-			"score": numberSchema(), "explain": explanationSchema,
-		}))),
-	"model":       described("The model that ranked.", stringSchema()),
-	"experiments": described("The arm of each experiment.", mapOf(stringSchema())),
-	"coverage": described("Share of the candidates that were scored with their text, and with features of the store.",
-		objectOf("text features", fields{"text": numberSchema(), "features": numberSchema()})),
-	"degraded":   described("The fallbacks that this ranking used; empty if there were none.", arrayOf(stringSchema())),
-	"timings_ms": described("Time of each stage in milliseconds.", mapOf(numberSchema())),
+const rankingRequired = "request_id items model experiments coverage degraded timings_ms"
+
+var rankingSchema = objectOf(rankingRequired, fields{
+	"request_id": text("Also the impression's id: send it with a click as impression."),
+	"items": arrayOf(objectOf("id rank score", fields{
+		"id": id(), "rank": integer("Position in the list, from 1."),
+		"score": number(), "explain": explanationSchema,
+	}), "All candidates that the rules and limit leave, best first."),
+	"model":       text("The model that ranked."),
+	"experiments": mapOf(text(), "The arm of each experiment."),
+	"coverage": objectOf("text features", fields{
+		"text":     number("Share of the candidates with a text that were scored with it."),
+		"features": number("Share of the candidates whose state could be read."),
+	}),
+	"degraded":   arrayOf(text(), "The fallbacks that this ranking used; empty if none."),
+	"timings_ms": mapOf(number(), "Time of each stage in milliseconds."),
 })
+
+var modelState = openapi3.NewStringSchema().WithEnum(
+	ranker.ModelActive, ranker.ModelPrevious, ranker.ModelLoaded,
+	ranker.ModelWaiting, ranker.ModelAvailable, ranker.ModelRefused)
 
 var modelsSchema = objectOf("models", fields{"models": arrayOf(objectOf("version state", fields{
-	"version": stringSchema(),
-	"state": openapi3.NewStringSchema().WithEnum(ranker.ModelActive, ranker.ModelPrevious, ranker.ModelLoaded,
-		ranker.ModelWaiting, ranker.ModelAvailable, ranker.ModelRefused),
-	"reason":  described("Why the model is refused, or what it waits for.", stringSchema()),
-	"created": stringSchema(),
-	"parent":  described("The bundle that the training started from.", stringSchema()),
-	"forced":  described("Why the bundle was activated although it was worse.", stringSchema()),
+	"version": text(),
+	"state":   modelState,
+	"reason":  text("Why the model is refused, or what it waits for."),
+	"created": text(),
+	"parent":  text("The bundle that the training started from."),
+	"forced":  text("Why the bundle was activated although it was worse."),
 	"metrics": mapOf(objectOf("mean low high n", fields{
-		"mean": numberSchema(), "low": numberSchema(), "high": numberSchema(), "n": integerSchema(),
+		"mean": number(), "low": number(), "high": number(), "n": integer(),
 	})),
 }))})
 
 // activeSchema is the answer of an activation or a rollback.
-var activeSchema = objectOf("active", fields{"active": described("The active version.", stringSchema())})
+var activeSchema = objectOf("active", fields{"active": text("The active version.")})
 
-var experimentSchema = objectOf("name description status mode hash_attribute seed coverage namespace start end "+
-	"condition forced metric guardrails arms", fields{
-	"name": stringSchema(), "description": stringSchema(), "status": stringSchema(), "mode": stringSchema(),
-	"hash_attribute": stringSchema(), "seed": stringSchema(), "coverage": numberSchema(),
-	"namespace": nullable(arrayOf(anyOf(stringSchema(), numberSchema()))),
-	"start":     nullable(stringSchema()), "end": nullable(stringSchema()), "condition": nullable(anyObject()),
-	"forced":     described("How many users are forced into an arm.", integerSchema()),
-	"metric":     stringSchema(),
-	"guardrails": arrayOf(objectOf("metric margin", fields{"metric": stringSchema(), "margin": numberSchema()})),
+const experimentRequired = "name description status mode hash_attribute seed coverage namespace " +
+	"start end condition forced metric guardrails arms"
+
+var experimentSchema = objectOf(experimentRequired, fields{
+	"name": text(), "description": text(), "status": text(), "mode": text(),
+	"hash_attribute": text(), "seed": text(), "coverage": number(),
+	"namespace": nullable(arrayOf(anyOf(text(), number()))),
+	"start":     nullable(text()), "end": nullable(text()), "condition": nullable(anyObject()),
+	"forced": integer("How many users are forced into an arm."),
+	"metric": text(),
+	"guardrails": arrayOf(objectOf("metric margin", fields{
+		"metric": text(), "margin": number(),
+	})),
 	"arms": arrayOf(objectOf("name weight changes bundle problem", fields{
-		"name": stringSchema(), "weight": numberSchema(), "changes": arrayOf(stringSchema()),
-		"bundle": stringSchema(), "problem": stringSchema(),
+		"name": text(), "weight": number(), "changes": arrayOf(text()),
+		"bundle": text(), "problem": text(),
 	})),
 })
 
 var experimentsSchema = objectOf("version loaded error holdout layers", fields{
-	"version": stringSchema(),
-	"loaded":  stringSchema(),
-	"error":   described("Why a newer file was refused; empty if none was.", stringSchema()),
-	"holdout": numberSchema(),
+	"version": text(),
+	"loaded":  text(),
+	"error":   text("Why a newer file was refused; empty if none was."),
+	"holdout": number(),
 	"layers": arrayOf(objectOf("name experiments", fields{
-		"name": stringSchema(), "experiments": arrayOf(experimentSchema),
+		"name": text(), "experiments": arrayOf(experimentSchema),
 	})),
 })

@@ -58,7 +58,8 @@ func (e *explainCount) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("must be true, false or a whole number from 1 to 100, not %s", shorten(tok.String()))
+	return fmt.Errorf("must be true, false or a whole number from 1 to 100, not %s",
+		shorten(tok.String()))
 }
 
 // timestamp is a time in Unix milliseconds, given as a number or in RFC 3339.
@@ -76,8 +77,8 @@ func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("must be a time after 1970 like 2026-05-01T10:00:00Z or Unix milliseconds, not %s",
-		shorten(tok.String()))
+	return fmt.Errorf("must be a time after 1970 like 2026-05-01T10:00:00Z "+
+		"or Unix milliseconds, not %s", shorten(tok.String()))
 }
 
 // request checks the body and returns the pipeline's request.
@@ -87,25 +88,26 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 		Model: b.Model, Record: b.Record == nil || *b.Record, Time: int64(b.Time),
 	}
 	if b.UserID == "" {
-		return nil, errInvalidField.with("is required: for an anonymous user send the session id", "/user_id")
+		return nil, errInvalidField.at("/user_id",
+			"is required: for an anonymous user send the session id")
 	}
 	if err := event.CheckID(b.UserID); err != nil {
-		return nil, errInvalidField.with(err.Error(), "/user_id")
+		return nil, errInvalidField.at("/user_id", "%s", err)
 	}
 	if b.Session != "" {
 		if err := event.CheckID(b.Session); err != nil {
-			return nil, errInvalidField.with(err.Error(), "/session")
+			return nil, errInvalidField.at("/session", "%s", err)
 		}
 	}
 	if b.Limit != nil {
 		if r.Limit = *b.Limit; r.Limit < 1 {
-			return nil, errInvalidField.with(fmt.Sprintf("must be at least 1, not %d", r.Limit), "/limit")
+			return nil, errInvalidField.at("/limit", "must be at least 1, not %d", r.Limit)
 		}
 	}
 	if b.DeadlineMS != nil {
 		ms := *b.DeadlineMS
 		if ms < 1 || ms > int(maxDeadline/time.Millisecond) {
-			return nil, errInvalidField.with(fmt.Sprintf("must be 1 to 10,000 ms, not %d", ms), "/deadline_ms")
+			return nil, errInvalidField.at("/deadline_ms", "must be 1 to 10,000 ms, not %d", ms)
 		}
 		r.Deadline = time.Duration(ms) * time.Millisecond
 	}
@@ -124,18 +126,19 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 // values.
 func checkContext(context map[string]ranker.FieldValue) error {
 	if n := len(context); n > maxContextKeys {
-		return errInvalidField.with(fmt.Sprintf("has %d keys; at most 32 are allowed", n), "/context")
+		return errInvalidField.at("/context", "has %d keys; at most 32 are allowed", n)
 	}
 	for name, v := range context {
 		if err := event.CheckID(name); err != nil {
-			return errInvalidField.with("key "+quoted(name)+" "+err.Error(), "/context")
+			return errInvalidField.at("/context", "key %s %s", quoted(name), err)
 		}
 		if v.Kind == ranker.Strings || v.Kind == ranker.Numbers {
-			return errInvalidField.with("must be a number, a boolean or a string, not a list", "/context/"+name)
+			return errInvalidField.at("/context/"+name,
+				"must be a number, a boolean or a string, not a list")
 		}
 		if n := len(v.Str); n > maxTextBytes {
-			return errInvalidField.with(
-				fmt.Sprintf("key %s has a value of %d bytes; at most 65,536 are allowed", quoted(name), n), "/context")
+			return errInvalidField.at("/context",
+				"key %s has a value of %d bytes; at most 65,536 are allowed", quoted(name), n)
 		}
 	}
 	return nil

@@ -72,7 +72,8 @@ type scoredText struct {
 // under the other paths.
 func (s *Server) rerank(c *gin.Context) {
 	var b rerankBody
-	if err := readBody(c, jsonMediaType, func(data []byte) error { return decode(data, &b) }); err != nil {
+	err := readBody(c, jsonMediaType, func(data []byte) error { return decode(data, &b) })
+	if err != nil {
 		fail(c, err)
 		return
 	}
@@ -101,17 +102,20 @@ func (s *Server) rerank(c *gin.Context) {
 // scoreTexts returns the texts with their cosine similarity to the query, best first and at most
 // top_n. A score is mapped from -1..1 to 0..1 unless raw_scores is set. A text without a visible
 // character has similarity 0.
-func (s *Server) scoreTexts(ctx context.Context, b *rerankBody, texts []string) ([]scoredText, error) {
+func (s *Server) scoreTexts(
+	ctx context.Context, b *rerankBody, texts []string,
+) ([]scoredText, error) {
 	switch {
 	case strings.TrimSpace(b.Query) == "":
-		return nil, errInvalidField.with("is required: send the text to rank by", "/query")
+		return nil, errInvalidField.at("/query", "is required: send the text to rank by")
 	case len(texts) == 0:
-		return nil, errInvalidField.with("must have at least one text, in documents or in texts", "/documents")
+		return nil, errInvalidField.at("/documents",
+			"must have at least one text, in documents or in texts")
 	case len(texts) > maxRerankTexts:
-		return nil, errTooManyItems.with(
-			fmt.Sprintf("%d texts; at most 1,000 are allowed: split them into several requests", len(texts)), "/documents")
+		return nil, errTooManyItems.at("/documents",
+			"%d texts; at most 1,000 are allowed: split them into several requests", len(texts))
 	case b.TopN != nil && *b.TopN < 1:
-		return nil, errInvalidField.with(fmt.Sprintf("must be at least 1, not %d", *b.TopN), "/top_n")
+		return nil, errInvalidField.at("/top_n", "must be at least 1, not %d", *b.TopN)
 	case s.opt.TextEncoder == nil:
 		return nil, errNoTextEncoder
 	}
@@ -132,7 +136,9 @@ func (s *Server) scoreTexts(ctx context.Context, b *rerankBody, texts []string) 
 		}
 		ranked[i] = scoredText{index: i, text: t, score: score}
 	}
-	slices.SortStableFunc(ranked, func(a, b scoredText) int { return cmp.Compare(b.score, a.score) })
+	slices.SortStableFunc(ranked, func(a, b scoredText) int {
+		return cmp.Compare(b.score, a.score)
+	})
 	if b.TopN != nil {
 		ranked = ranked[:min(*b.TopN, len(ranked))]
 	}

@@ -116,7 +116,7 @@ func appendNumber(b []byte, x float64) []byte {
 func appendString(b []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= 0x7f {
-			quoted, _ := jsontext.AppendQuote(b, s) // its only error is invalid UTF-8, which it replaces
+			quoted, _ := jsontext.AppendQuote(b, s) // fails only for invalid UTF-8, replaces it
 			return quoted
 		}
 	}

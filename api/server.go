@@ -45,7 +45,8 @@ type Server struct {
 func New(opt Options) (*Server, error) {
 	if opt.Ranker == nil || opt.EventSink == nil || opt.Catalogue == nil || opt.UserEraser == nil ||
 		opt.Models == nil || opt.Registry == nil {
-		return nil, errors.New("api: Ranker, EventSink, Catalogue, UserEraser, Models and Registry are required")
+		return nil, errors.New(
+			"api: Ranker, EventSink, Catalogue, UserEraser, Models and Registry are required")
 	}
 	if opt.MaxInFlight == 0 {
 		opt.MaxInFlight = defaultMaxInFlight
@@ -64,7 +65,8 @@ func New(opt Options) (*Server, error) {
 	}
 	for _, o := range opt.CORSOrigins {
 		if err := s.crossOrigin.AddTrustedOrigin(o); err != nil {
-			return nil, fmt.Errorf("--cors-origin %q is not an origin like https://shop.example: %w", o, err)
+			return nil, fmt.Errorf(
+				"--cors-origin %q is not an origin like https://shop.example: %w", o, err)
 		}
 	}
 	s.engine.HandleMethodNotAllowed = true
