@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -15,9 +16,16 @@ import (
 
 func TestKeysAndScopes(t *testing.T) {
 	s := start(t, func(o *api.Options) {
-		o.Keys = []api.Key{key("web", "web-secret", "rank", "feedback"), key("catalogue", "items-secret", "items"), key("root", "root-secret", "admin")}
+		o.Keys = []api.Key{
+			key("web", "web-secret", "rank", "feedback"),
+			key("catalogue", "items-secret", "items"),
+			key("root", "root-secret", "admin"),
+		}
 	})
 	bearer := func(k string) []string { return []string{"Authorization", "Bearer " + k} }
+	basic := []string{"Authorization", "Basic web-secret"}
+	header := []string{"X-API-Key", "web-secret"}
+	const texts = `{"query":"q","texts":["a"]}`
 	for name, c := range map[string]struct {
 		method, path, body string
 		headers            []string
@@ -26,9 +34,9 @@ func TestKeysAndScopes(t *testing.T) {
 		"no key":                      {"POST", "/recommend", ranking, nil, 401},
 		"a wrong key":                 {"POST", "/recommend", ranking, bearer("guess"), 401},
 		"an empty key":                {"POST", "/recommend", ranking, bearer(""), 401},
-		"basic authentication":        {"POST", "/recommend", ranking, []string{"Authorization", "Basic web-secret"}, 401},
+		"basic authentication":        {"POST", "/recommend", ranking, basic, 401},
 		"a key":                       {"POST", "/recommend", ranking, bearer("web-secret"), 200},
-		"the other header":            {"POST", "/recommend", ranking, []string{"X-API-Key", "web-secret"}, 200},
+		"the other header":            {"POST", "/recommend", ranking, header, 200},
 		"rank without the scope":      {"POST", "/recommend", ranking, bearer("items-secret"), 403},
 		"admin does not include rank": {"POST", "/recommend", ranking, bearer("root-secret"), 403},
 		"feedback":                    {"POST", "/feedback", "[]", bearer("web-secret"), 200},
@@ -36,7 +44,7 @@ func TestKeysAndScopes(t *testing.T) {
 		"items without the scope":     {"PUT", "/items", "[]", bearer("web-secret"), 403},
 		"erasure without the scope":   {"DELETE", "/users/u", "", bearer("web-secret"), 403},
 		"erasure":                     {"DELETE", "/users/u", "", bearer("root-secret"), 204},
-		"rerank":                      {"POST", "/rerank", `{"query":"q","texts":["a"]}`, bearer("web-secret"), 200},
+		"rerank":                      {"POST", "/rerank", texts, bearer("web-secret"), 200},
 		"health needs no key":         {"GET", "/health/live", "", nil, 200},
 		"metrics need no key":         {"GET", "/metrics", "", nil, 200},
 	} {
@@ -58,7 +66,8 @@ func TestKeysAndScopes(t *testing.T) {
 }
 
 func TestRateLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // the clock stands still, so that no token returns by itself
+	// The clock stands still, so that no token returns by itself.
+	synctest.Test(t, func(t *testing.T) {
 		s := start(t, func(o *api.Options) {
 			o.Keys = []api.Key{key("a", "a", "rank"), key("b", "b", "rank")}
 			o.RatePerKey = 2
@@ -116,34 +125,44 @@ func TestOverloadIsRefused(t *testing.T) {
 	if w := s.call("POST", "/feedback", "[]"); w.Code != 200 {
 		t.Error("feedback is refused although only rankings are limited")
 	}
-	for name, want := range map[string]float64{"relish_ranking_slots": 2, "relish_rankings_in_flight": 2, "relish_rankings_refused_total": 1, "relish_ranking_slot_seconds_total": 0} {
+	for name, want := range map[string]float64{
+		"relish_ranking_slots": 2, "relish_rankings_in_flight": 2,
+		"relish_rankings_refused_total": 1, "relish_ranking_slot_seconds_total": 0,
+	} {
 		if got := s.metric(t, name); got != want {
 			t.Errorf("%s is %g while both slots are taken, want %g", name, got, want)
 		}
 	}
 	close(hold)
 	wg.Wait()
-	if s.metric(t, "relish_rankings_in_flight") != 0 || s.metric(t, "relish_ranking_slot_seconds_total") <= 0 {
+	if s.metric(t, "relish_rankings_in_flight") != 0 ||
+		s.metric(t, "relish_ranking_slot_seconds_total") <= 0 {
 		t.Error("after the rankings, the time that they held the slots is not counted")
 	}
 }
 
 func TestCORS(t *testing.T) {
 	s := start(t, func(o *api.Options) { o.CORSOrigins = []string{"https://shop.example"} })
-	w := s.call("OPTIONS", "/recommend", "", "Origin", "https://shop.example", "Access-Control-Request-Method", "POST")
-	if w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != "https://shop.example" || !strings.Contains(w.Header().Get("Access-Control-Allow-Headers"), "Content-Type") {
+	const shop = "https://shop.example"
+	allowed := func(w *httptest.ResponseRecorder) string {
+		return w.Header().Get("Access-Control-Allow-Origin")
+	}
+	w := s.call("OPTIONS", "/recommend", "",
+		"Origin", shop, "Access-Control-Request-Method", "POST")
+	headers := w.Header().Get("Access-Control-Allow-Headers")
+	if w.Code != 204 || allowed(w) != shop || !strings.Contains(headers, "Content-Type") {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
-	w = s.call("POST", "/recommend", ranking, "Origin", "https://shop.example")
-	if w.Code != 200 || w.Header().Get("Access-Control-Allow-Origin") != "https://shop.example" || w.Header().Get("Vary") != "Origin" {
+	w = s.call("POST", "/recommend", ranking, "Origin", shop)
+	if w.Code != 200 || allowed(w) != shop || w.Header().Get("Vary") != "Origin" {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
-	for _, origin := range []string{"https://evil.example", "https://shop.example.evil.example", "null"} {
-		if w := s.call("POST", "/recommend", ranking, "Origin", origin); w.Header().Get("Access-Control-Allow-Origin") != "" {
+	for _, origin := range []string{"https://evil.example", shop + ".evil.example", "null"} {
+		if w := s.call("POST", "/recommend", ranking, "Origin", origin); allowed(w) != "" {
 			t.Errorf("%s is allowed", origin)
 		}
 	}
-	if w := start(t, nil).call("POST", "/recommend", ranking, "Origin", "https://shop.example"); w.Header().Get("Access-Control-Allow-Origin") != "" {
+	if w := start(t, nil).call("POST", "/recommend", ranking, "Origin", shop); allowed(w) != "" {
 		t.Error("an origin is allowed that no option names")
 	}
 }

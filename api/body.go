@@ -7,12 +7,18 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"relish/internal/suggest"
 )
 
 // maxBodyBytes bounds a request's body.
@@ -68,3 +74,149 @@ func checkContentType(r *http.Request, types []string) error {
 	}
 	return nil
 }
+
+// maxDepth bounds the nesting of a body: no route takes anything deeper, and decoding recurses.
+const maxDepth = 32
+
+// decode reads data into v: exactly one document, without unknown fields, repeated fields or deep
+// nesting. Its errors are apiErrors.
+func decode(data []byte, v any) error {
+	if err := checkDepth(data); err != nil {
+		return err
+	}
+	return decodeError(json.Unmarshal(data, v, json.RejectUnknownMembers(true)))
+}
+
+// checkDepth refuses data that is nested more than maxDepth levels deep. It counts brackets outside
+// strings and does not need valid JSON.
+func checkDepth(data []byte) error {
+	depth, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > maxDepth {
+				return errMalformed.with("nested more than 32 levels deep: flatten the body")
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return nil
+}
+
+// decodeError turns an error of the JSON decoder into an apiError with a pointer to the place.
+func decodeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *apiError
+	var semantic *json.SemanticError
+	var syntax *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &semantic) && errors.Is(semantic.Err, json.ErrUnknownName):
+		return errUnknownField.at(string(semantic.JSONPointer), "%s", unknownField(semantic))
+	case errors.As(err, &semantic):
+		return errInvalidField.at(string(semantic.JSONPointer), "%s", wrongType(semantic))
+	case errors.As(err, &syntax) && errors.Is(syntax.Err, jsontext.ErrDuplicateName):
+		return errMalformed.at(string(syntax.JSONPointer),
+			"field %s is given twice: keep one", quoted(syntax.JSONPointer.LastToken()))
+	case errors.As(err, &syntax):
+		return errMalformed.at(string(syntax.JSONPointer),
+			"not valid JSON at byte %d: %s", syntax.ByteOffset, syntax.Err)
+	}
+	return errMalformed.with("not valid JSON, or more than one document in the body")
+}
+
+// unknownField names the field that the body must not have, and the field that was probably meant.
+func unknownField(err *json.SemanticError) string {
+	name := err.JSONPointer.LastToken()
+	known := fieldNames(err.GoType)
+	if hint := suggest.DidYouMean(name, known); hint != "" {
+		return "unknown field " + quoted(name) + hint
+	}
+	return "unknown field " + quoted(name) + ": known are " + strings.Join(known, ", ")
+}
+
+// fieldNames returns the names that JSON objects of a struct type may have.
+func fieldNames(t reflect.Type) []string {
+	if t == nil || t.Kind() != reflect.Struct {
+		return nil
+	}
+	names := make([]string, 0, t.NumField())
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
+
+// wrongType says what a field must be, and what it is instead.
+func wrongType(err *json.SemanticError) string {
+	want := typeName(err.GoType)
+	switch {
+	case errors.Is(err.Err, strconv.ErrSyntax), errors.Is(err.Err, strconv.ErrRange):
+		return "must be " + want + ", not " + shorten(string(err.JSONValue))
+	case err.Err != nil:
+		return err.Err.Error()
+	case want == "":
+		return "must not be " + kindName(err.JSONKind)
+	}
+	return "must be " + want + ", not " + kindName(err.JSONKind)
+}
+
+// typeName returns what JSON has for a Go type, "" if nothing simple.
+func typeName(t reflect.Type) string {
+	if t == nil {
+		return ""
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return typeName(t.Elem())
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number of at most 64 bits"
+	case reflect.Float64:
+		return "a 64-bit number"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	}
+	return ""
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	}
+	return k.String() // null, true, false
+}
+
+// maxEcho is how many bytes of the client's data an error message repeats.
+const maxEcho = 40
+
+func shorten(s string) string {
+	if len(s) <= maxEcho {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxEcho], "") + "…"
+}
+
+func quoted(s string) string { return strconv.Quote(shorten(s)) }

@@ -19,14 +19,15 @@ func TestRecommendRefusesMalformedBodies(t *testing.T) {
 	s := start(t, nil)
 	deep := strings.Repeat("[", 40) + strings.Repeat("]", 40)
 	for name, c := range map[string]struct{ body, code, pointer string }{
-		"white space":             {`  `, "malformed", ""},
-		"not JSON":                {`hello`, "malformed", ""},
-		"truncated":               {`{"user_id":"u","candidates":["a"`, "malformed", "/candidates"},
-		"not an object":           {`["a"]`, "invalid_field", ""},
-		"two documents":           {ranking + `{}`, "malformed", ""},
-		"trailing bytes":          {ranking + ` x`, "malformed", ""},
-		"a repeated field":        {with(`"user_id":"v"`), "malformed", "/user_id"},
-		"a repeated nested field": {withCandidates(`[{"id":"a","id":"b"}]`), "malformed", "/candidates/0/id"},
+		"white space":      {`  `, "malformed", ""},
+		"not JSON":         {`hello`, "malformed", ""},
+		"truncated":        {`{"user_id":"u","candidates":["a"`, "malformed", "/candidates"},
+		"not an object":    {`["a"]`, "invalid_field", ""},
+		"two documents":    {ranking + `{}`, "malformed", ""},
+		"trailing bytes":   {ranking + ` x`, "malformed", ""},
+		"a repeated field": {with(`"user_id":"v"`), "malformed", "/user_id"},
+		"a repeated nested field": {
+			withCandidates(`[{"id":"a","id":"b"}]`), "malformed", "/candidates/0/id"},
 		"an unknown field":        {with(`"frobnicate":1`), "unknown_field", "/frobnicate"},
 		"a field in another case": {with(`"User_Id":"u"`), "unknown_field", "/User_Id"},
 		"an unknown nested field": {
@@ -65,21 +66,23 @@ func TestRecommendRefusesInvalidFields(t *testing.T) {
 		"an empty id":            {withCandidates(`["a",""]`), "/candidates/1"},
 		"a long id":              {withCandidates(`["` + long + `"]`), "/candidates/0"},
 		"a score beyond 32 bits": {withCandidates(`[{"id":"a","score":1e39}]`), "/candidates/0"},
-		"a score beyond 64 bits": {withCandidates(`[{"id":"a","score":1e999}]`), "/candidates/0/score"},
-		"a long text":            {withCandidates(`[{"id":"a","text":"` + longText + `"}]`), "/candidates/0"},
-		"limit 0":                {with(`"limit":0`), "/limit"},
-		"a string as limit":      {with(`"limit":"3"`), "/limit"},
-		"a fraction as limit":    {with(`"limit":1.5`), "/limit"},
-		"deadline 0":             {with(`"deadline_ms":0`), "/deadline_ms"},
-		"a long deadline":        {with(`"deadline_ms":10001`), "/deadline_ms"},
-		"explain 0":              {with(`"explain":0`), "/explain"},
-		"explain 101":            {with(`"explain":101`), "/explain"},
-		"a string as explain":    {with(`"explain":"yes"`), "/explain"},
-		"a word as time":         {with(`"time":"noon"`), "/time"},
-		"a negative time":        {with(`"time":-5`), "/time"},
-		"a list in context":      {with(`"context":{"x":["a"]}`), "/context/x"},
-		"an object in context":   {with(`"context":{"x":{}}`), "/context/x"},
-		"too many context keys":  {with(manyKeys), "/context"},
+		"a score beyond 64 bits": {
+			withCandidates(`[{"id":"a","score":1e999}]`), "/candidates/0/score"},
+		"a long text": {
+			withCandidates(`[{"id":"a","text":"` + longText + `"}]`), "/candidates/0"},
+		"limit 0":               {with(`"limit":0`), "/limit"},
+		"a string as limit":     {with(`"limit":"3"`), "/limit"},
+		"a fraction as limit":   {with(`"limit":1.5`), "/limit"},
+		"deadline 0":            {with(`"deadline_ms":0`), "/deadline_ms"},
+		"a long deadline":       {with(`"deadline_ms":10001`), "/deadline_ms"},
+		"explain 0":             {with(`"explain":0`), "/explain"},
+		"explain 101":           {with(`"explain":101`), "/explain"},
+		"a string as explain":   {with(`"explain":"yes"`), "/explain"},
+		"a word as time":        {with(`"time":"noon"`), "/time"},
+		"a negative time":       {with(`"time":-5`), "/time"},
+		"a list in context":     {with(`"context":{"x":["a"]}`), "/context/x"},
+		"an object in context":  {with(`"context":{"x":{}}`), "/context/x"},
+		"too many context keys": {with(manyKeys), "/context"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantError(t, s.call("POST", "/recommend", c.body), 400, "invalid_field", c.pointer)
@@ -93,7 +96,8 @@ func TestRecommendRefusesTooMuch(t *testing.T) {
 	wantError(t, s.call("POST", "/recommend", many), 413, "too_many_items", "/candidates")
 	large := `{"user_id":"` + strings.Repeat("x", 9<<20) + `"}`
 	wantError(t, s.call("POST", "/recommend", large), 413, "body_too_large", "")
-	wantError(t, s.call("POST", "/recommend", with(`"model":"best"`)), 404, "unknown_model", "/model")
+	unknown := with(`"model":"best"`)
+	wantError(t, s.call("POST", "/recommend", unknown), 404, "unknown_model", "/model")
 	wantError(t, s.call("POST", "/recommend", ``), 415, "unsupported_media_type", "")
 }
 
@@ -109,7 +113,8 @@ func TestContentTypes(t *testing.T) {
 		"application/x-www-form-urlencoded": 415,
 		";;":                                415,
 	} {
-		if w := s.call("POST", "/recommend", ranking, "Content-Type", contentType); w.Code != status {
+		w := s.call("POST", "/recommend", ranking, "Content-Type", contentType)
+		if w.Code != status {
 			t.Errorf("%s: %d, want %d", contentType, w.Code, status)
 		}
 	}
@@ -136,7 +141,8 @@ func TestOtherBodiesAreStrict(t *testing.T) {
 		{"POST", "/rerank", `{"query":"q","texts":["a"],"x":1}`, 400, "unknown_field", "/x"},
 		{"POST", "/rerank", `{"texts":["a"]}`, 400, "invalid_field", "/query"},
 		{"POST", "/rerank", `{"query":"q","texts":[]}`, 400, "invalid_field", "/documents"},
-		{"POST", "/v2/rerank", `{"query":"q","documents":["a"],"top_n":0}`, 400, "invalid_field", "/top_n"},
+		{"POST", "/v2/rerank", `{"query":"q","documents":["a"],"top_n":0}`,
+			400, "invalid_field", "/top_n"},
 		{"POST", "/rank/prior", `{"event":"item","id":"1","timestamp":1,"item":"a","fields":[]}`,
 			400, "invalid_field", "/event"},
 		{"POST", "/rank/other", metarank(`,"user":"u"`), 404, "unknown_model", "/model"},

@@ -30,7 +30,8 @@ func TestErrorMessages(t *testing.T) {
 			`must be a time after 1970 like 2026-05-01T10:00:00Z or Unix milliseconds, not noon`},
 		{`{"candidates":["a"]}`, `is required: for an anonymous user send the session id`},
 		{with(`"model":"best"`),
-			`unknown model, or it is not loaded: see GET /models, or leave model out for the active one`},
+			`unknown model, or it is not loaded: ` +
+				`see GET /models, or leave model out for the active one`},
 		{`{"user_id":"u"`, `not valid JSON at byte 14: unexpected EOF`},
 		{`hello`, `not valid JSON at byte 0: invalid character 'h' at start of value`},
 		{ranking + ` x`, `not valid JSON at byte 39: invalid character 'x' after top-level value`},

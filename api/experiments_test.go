@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,7 +44,7 @@ func TestExperiments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := start(t, func(o *api.Options) {
+	service := start(t, func(o *api.Options) {
 		o.Experiments = watcher
 		o.Keys = []api.Key{key("web", "web-secret", "rank"), key("root", "root-secret", "admin")}
 	})
@@ -52,12 +53,18 @@ func TestExperiments(t *testing.T) {
 		path, web, root string
 		has             []string
 	}{
-		{"/experiments", "forbidden", "", []string{`"version":"` + watcher.Status().Version + `"`, `"status":"running"`, `"forced":1`, `"changes":["rules.diversity"]`, `"namespace":["home",0,0.5]`, `"start":null`}},
-		{"/experiments/growthbook", "", "forbidden", []string{`"spread":{"defaultValue":null,"rules":[{"force":null,`, `"variations":["control","diverse"]`, `"condition":{"device":{"$ne":"bot"}}`}},
+		{"/experiments", "forbidden", "", []string{
+			`"version":"` + watcher.Status().Version + `"`, `"status":"running"`, `"forced":1`,
+			`"changes":["rules.diversity"]`, `"namespace":["home",0,0.5]`, `"start":null`,
+		}},
+		{"/experiments/growthbook", "", "forbidden", []string{
+			`"spread":{"defaultValue":null,"rules":[{"force":null,`,
+			`"variations":["control","diverse"]`, `"condition":{"device":{"$ne":"bot"}}`,
+		}},
 	} {
-		schema := with.Spec().Paths.Value(c.path).Get.Responses.Status(200).Value.Content["application/json"].Schema.Value
+		schema := service.answerSchema(c.path)
 		for secret, refused := range map[string]string{"web-secret": c.web, "root-secret": c.root} {
-			w := with.call("GET", c.path, "", "X-API-Key", secret)
+			w := service.call("GET", c.path, "", "X-API-Key", secret)
 			if refused != "" {
 				wantError(t, w, 403, refused, "")
 				continue
@@ -77,14 +84,17 @@ func TestExperiments(t *testing.T) {
 	}
 }
 
-// reporter analyses a small invented log.
+// reporter analyses a small invented log. If entered is not nil, a report sends to it when it
+// begins, and then waits for release.
 type reporter struct {
-	entered chan struct{} // nil, or gets a value when a report is under way; the report then waits for release
+	entered chan struct{}
 	release chan struct{}
 	err     error
 }
 
-func (r *reporter) Report(ctx context.Context, name, metric string, from, to time.Time) (api.ExperimentReport, error) {
+func (r *reporter) Report(
+	ctx context.Context, name, metric string, from, to time.Time,
+) (api.ExperimentReport, error) {
 	if r.entered != nil {
 		r.entered <- struct{}{}
 		<-r.release
@@ -94,14 +104,18 @@ func (r *reporter) Report(ctx context.Context, name, metric string, from, to tim
 	}
 	log := func(yield func(event.Record, error) bool) {
 		for u := range 100 {
-			e := event.Event{Kind: event.EventImpression, ID: fmt.Sprint("l", u), Time: 1_767_225_600_000, UserID: fmt.Sprint("u", u), Shown: []string{"a"},
-				Experiments: map[string]string{"x": []string{"control", "treated"}[u%2]}}
+			e := event.Event{
+				Kind: event.EventImpression, ID: fmt.Sprint("l", u), Time: 1_767_225_600_000,
+				UserID: fmt.Sprint("u", u), Shown: []string{"a"},
+				Experiments: map[string]string{"x": []string{"control", "treated"}[u%2]},
+			}
 			if !yield(event.Record{Event: e}, nil) {
 				return
 			}
 		}
 	}
-	report, err := analysis.Run(ctx, log, analysis.Options{Experiment: name, Metric: metric, From: from, To: to})
+	report, err := analysis.Run(ctx, log, analysis.Options{
+		Experiment: name, Metric: metric, From: from, To: to})
 	switch {
 	case errors.Is(err, analysis.ErrNoExposure):
 		return nil, fmt.Errorf("%w: %w", api.ErrUnknownExperiment, err)
@@ -123,24 +137,39 @@ func TestExperimentReport(t *testing.T) {
 			Decision string `json:"decision"`
 		} `json:"verdict"`
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil || w.Code != http.StatusOK || r.Experiment != "x" || r.Arms[1].Users != 50 || r.Verdict.Decision != "keep running" {
+	err := json.Unmarshal(w.Body.Bytes(), &r)
+	if err != nil || w.Code != http.StatusOK || r.Experiment != "x" || r.Arms[1].Users != 50 ||
+		r.Verdict.Decision != "keep running" {
 		t.Errorf("%d %s: %v", w.Code, w.Body, err)
 	}
-	for _, page := range []string{s.call("GET", "/experiments/x/report?format=html", "").Body.String(), s.call("GET", "/experiments/x/report", "", "Accept", "text/html,*/*").Body.String()} {
+	for _, w := range []*httptest.ResponseRecorder{
+		s.call("GET", "/experiments/x/report?format=html", ""),
+		s.call("GET", "/experiments/x/report", "", "Accept", "text/html,*/*"),
+	} {
+		page := w.Body.String()
 		if !strings.HasPrefix(page, "<!doctype html>") || !strings.Contains(page, "keep running") {
 			t.Errorf("not an HTML report: %.100s", page)
 		}
 	}
-	wantError(t, s.call("GET", "/experiments/y/report", ""), http.StatusNotFound, "not_found", "")
-	wantError(t, s.call("GET", "/experiments/x/report?metric=speed", ""), http.StatusBadRequest, "invalid_field", "")
-	wantError(t, s.call("GET", "/experiments/x/report?from=today", ""), http.StatusBadRequest, "invalid_field", "")
-	wantError(t, s.call("GET", "/experiments/x/report?to=2025-01-01", ""), http.StatusNotFound, "not_found", "")
-	wantError(t, s.call("GET", "/experiments/x/report?format=pdf", ""), http.StatusBadRequest, "invalid_field", "")
-	wantError(t, start(t, nil).call("GET", "/experiments/x/report", ""), http.StatusNotFound, "not_found", "")
+	for _, c := range []struct {
+		path   string
+		status int
+		code   string
+	}{
+		{"/experiments/y/report", 404, "not_found"},
+		{"/experiments/x/report?metric=speed", 400, "invalid_field"},
+		{"/experiments/x/report?from=today", 400, "invalid_field"},
+		{"/experiments/x/report?to=2025-01-01", 404, "not_found"},
+		{"/experiments/x/report?format=pdf", 400, "invalid_field"},
+	} {
+		wantError(t, s.call("GET", c.path, ""), c.status, c.code, "")
+	}
+	none := start(t, nil)
+	wantError(t, none.call("GET", "/experiments/x/report", ""), 404, "not_found", "")
 	slow := start(t, func(o *api.Options) {
 		o.ExperimentReporter = &reporter{err: fmt.Errorf("reading: %w", context.DeadlineExceeded)}
 	})
-	wantError(t, slow.call("GET", "/experiments/x/report", ""), http.StatusServiceUnavailable, "overloaded", "")
+	wantError(t, slow.call("GET", "/experiments/x/report", ""), 503, "overloaded", "")
 }
 
 // Only one report runs at a time: it reads the whole log.

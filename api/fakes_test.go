@@ -57,7 +57,8 @@ type models struct {
 }
 
 func (m *models) List() ([]ranker.ModelStatus, error) {
-	return append([]ranker.ModelStatus{{Version: "prior", State: ranker.ModelActive}}, m.list...), m.err
+	prior := ranker.ModelStatus{Version: "prior", State: ranker.ModelActive}
+	return append([]ranker.ModelStatus{prior}, m.list...), m.err
 }
 
 func (m *models) Activate(_ context.Context, version, by, why string) error {

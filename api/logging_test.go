@@ -11,13 +11,17 @@ import (
 
 func TestRequestID(t *testing.T) {
 	s := start(t, nil)
-	for id, valid := range map[string]bool{"req-1": true, "a b": true, strings.Repeat("x", 128): true, strings.Repeat("x", 129): false, "tab\there": false, "": false} {
+	for id, valid := range map[string]bool{
+		"req-1": true, "a b": true, strings.Repeat("x", 128): true,
+		strings.Repeat("x", 129): false, "tab\there": false, "": false,
+	} {
 		w := s.call("POST", "/recommend", ranking, "X-Request-Id", id)
 		var a answer
 		if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.Header().Get("X-Request-Id"); (got == id) != valid || got != a.RequestID || got == "" {
+		got := w.Header().Get("X-Request-Id")
+		if (got == id) != valid || got != a.RequestID || got == "" {
 			t.Errorf("%q became %q, in the body %q", id, got, a.RequestID)
 		}
 	}
@@ -27,28 +31,35 @@ func TestRequestID(t *testing.T) {
 func TestNoClientDataIsLogged(t *testing.T) {
 	const canary = "canary-7f3a"
 	s := start(t, nil)
+	fill := func(body string) string { return strings.ReplaceAll(body, "CANARY", canary) }
 	for _, c := range [][3]string{
-		{"POST", "/recommend", `{"user_id":"` + canary + `","session":"` + canary + `","candidates":["` + canary + `",{"id":"x","title":"` + canary + `"}],"context":{"query":"` + canary + `"}}`},
-		{"POST", "/recommend", `{"user_id":"u","candidates":["a"],"` + canary + `":1}`},
-		{"POST", "/recommend", `{"user_id":"u","candidates":["a"],"model":"` + canary + `"}`},
-		{"POST", "/recommend", canary},
-		{"POST", "/feedback", `{"type":"interaction","id":"` + canary + `","user":"` + canary + `","item":"` + canary + `","action":"` + canary + `"}`},
-		{"POST", "/feedback", `{"type":"` + canary + `"}`},
-		{"PUT", "/items", `{"id":"` + canary + `","title":"` + canary + `"}`},
-		{"GET", "/items/" + canary, ``},
-		{"DELETE", "/items/" + canary, ``},
-		{"PUT", "/users/" + canary, `{"fields":{"` + canary + `":"` + canary + `"}}`},
-		{"DELETE", "/users/" + canary, ``},
-		{"POST", "/rerank", `{"query":"` + canary + `","texts":["` + canary + `"]}`},
-		{"POST", "/rank/" + canary, `{"id":"` + canary + `","timestamp":1,"user":"` + canary + `","items":[{"id":"` + canary + `"}]}`},
-		{"GET", "/" + canary + "?q=" + canary, ``},
+		{"POST", "/recommend", `{"user_id":"CANARY","session":"CANARY","context":{"query":"CANARY"},
+		  "candidates":["CANARY",{"id":"x","title":"CANARY"}]}`},
+		{"POST", "/recommend", with(`"CANARY":1`)},
+		{"POST", "/recommend", with(`"model":"CANARY"`)},
+		{"POST", "/recommend", "CANARY"},
+		{"POST", "/feedback", `{"type":"interaction","id":"CANARY","user":"CANARY",
+		  "item":"CANARY","action":"CANARY"}`},
+		{"POST", "/feedback", `{"type":"CANARY"}`},
+		{"PUT", "/items", `{"id":"CANARY","title":"CANARY"}`},
+		{"GET", "/items/CANARY", ``},
+		{"DELETE", "/items/CANARY", ``},
+		{"PUT", "/users/CANARY", `{"fields":{"CANARY":"CANARY"}}`},
+		{"DELETE", "/users/CANARY", ``},
+		{"POST", "/rerank", `{"query":"CANARY","texts":["CANARY"]}`},
+		{"POST", "/rank/CANARY",
+			`{"id":"CANARY","timestamp":1,"user":"CANARY","items":[{"id":"CANARY"}]}`},
+		{"GET", "/CANARY?q=CANARY", ``},
 	} {
-		s.call(c[0], c[1], c[2], "Authorization", "Bearer "+canary, "User-Agent", canary, "X-Forwarded-For", canary)
+		s.call(c[0], fill(c[1]), fill(c[2]),
+			"Authorization", "Bearer "+canary, "User-Agent", canary, "X-Forwarded-For", canary)
 	}
-	if logs := s.logs.String(); strings.Contains(logs, canary) || !strings.Contains(logs, "/recommend") {
+	logs := s.logs.String()
+	if strings.Contains(logs, canary) || !strings.Contains(logs, "/recommend") {
 		t.Errorf("logs:\n%s", logs)
 	}
-	if w := s.call("GET", "/metrics", ""); strings.Contains(w.Body.String(), canary) || !strings.Contains(w.Body.String(), "relish_request_seconds") {
+	metrics := s.call("GET", "/metrics", "").Body.String()
+	if strings.Contains(metrics, canary) || !strings.Contains(metrics, "relish_request_seconds") {
 		t.Error("the metrics contain a client's data, or lack relish_request_seconds")
 	}
 }
@@ -60,7 +71,8 @@ func TestMetricsAreBounded(t *testing.T) {
 	one := func(i int) {
 		s.call("GET", fmt.Sprintf("/path-%d", i), "")
 		s.call("GET", fmt.Sprintf("/items/item-%d", i), "")
-		s.call("POST", "/recommend", fmt.Sprintf(`{"user_id":"user-%d","candidates":["item-%d"],"deadline_ms":10000}`, i, i))
+		body := fmt.Sprintf(`{"user_id":"user-%d","candidates":["item-%d"]}`, i, i)
+		s.call("POST", "/recommend", body)
 		s.call("POST", fmt.Sprintf("/rank/model-%d", i), `{}`)
 		s.call(fmt.Sprintf("M%d", i), "/recommend", "")
 	}

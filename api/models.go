@@ -14,6 +14,11 @@ import (
 // which takes most of the time.
 const activationTimeout = 3 * time.Minute
 
+// reportPolicy lets a model card show itself and do nothing. It comes out of a bundle, which is not
+// trusted.
+const reportPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+
 // modelResponse is one model of GET /models. It has the fields of ranker.ModelStatus.
 type modelResponse struct {
 	Version string                    `json:"version"`

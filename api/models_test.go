@@ -15,18 +15,24 @@ import (
 
 func TestModelsAreListed(t *testing.T) {
 	fake := &models{list: []ranker.ModelStatus{
-		{Version: "v2", State: ranker.ModelPrevious, Created: time.UnixMilli(0).UTC(), Parent: "v1", Forced: "seasonal change",
-			Metrics: map[string]stats.Interval{"ndcg@10": {Mean: 0.6, Low: 0.5, High: 0.7, N: 9}}},
-		{Version: "v1", State: ranker.ModelRefused, Reason: "a file is missing"}}}
+		{
+			Version: "v2", State: ranker.ModelPrevious, Created: time.UnixMilli(0).UTC(),
+			Parent: "v1", Forced: "seasonal change",
+			Metrics: map[string]stats.Interval{"ndcg@10": {Mean: 0.6, Low: 0.5, High: 0.7, N: 9}},
+		},
+		{Version: "v1", State: ranker.ModelRefused, Reason: "a file is missing"},
+	}}
 	s := start(t, func(o *api.Options) { o.Models = fake })
 	w := s.call("GET", "/models", "")
 	want := `{"models":[{"version":"prior","state":"active"},` +
-		`{"version":"v2","state":"previous","created":"1970-01-01T00:00:00Z","parent":"v1","forced":"seasonal change","metrics":{"ndcg@10":{"mean":0.6,"low":0.5,"high":0.7,"n":9}}},` +
+		`{"version":"v2","state":"previous","created":"1970-01-01T00:00:00Z","parent":"v1",` +
+		`"forced":"seasonal change",` +
+		`"metrics":{"ndcg@10":{"mean":0.6,"low":0.5,"high":0.7,"n":9}}},` +
 		`{"version":"v1","state":"refused","reason":"a file is missing"}]}`
 	if w.Code != 200 || w.Body.String() != want {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	validate(t, "/models", s.Spec().Paths.Value("/models").Get.Responses.Status(200).Value.Content["application/json"].Schema.Value, w.Body.Bytes())
+	validate(t, "/models", s.answerSchema("/models"), w.Body.Bytes())
 }
 
 func TestModelsAreChanged(t *testing.T) {
@@ -37,6 +43,9 @@ func TestModelsAreChanged(t *testing.T) {
 		o.CORSOrigins = []string{"https://shop.example"}
 	})
 	root := []string{"Authorization", "Bearer root-secret"}
+	fromPage := func(origin string) []string {
+		return append(slices.Clone(root), "Origin", origin, "Sec-Fetch-Site", "cross-site")
+	}
 	for _, c := range []struct {
 		path, want string
 		headers    []string
@@ -44,8 +53,8 @@ func TestModelsAreChanged(t *testing.T) {
 	}{
 		{"/models/v7/activate", `{"active":"v7"}`, root, 200},
 		{"/models/rollback", `{"active":"before"}`, root, 200},
-		{"/models/v8/activate", `{"active":"v8"}`, append(slices.Clone(root), "Origin", "https://shop.example", "Sec-Fetch-Site", "cross-site"), 200},
-		{"/models/v9/activate", "forbidden", append(slices.Clone(root), "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"), 403},
+		{"/models/v8/activate", `{"active":"v8"}`, fromPage("https://shop.example"), 200},
+		{"/models/v9/activate", "forbidden", fromPage("https://evil.example"), 403},
 		{"/models/v9/activate", "forbidden", []string{"Authorization", "Bearer web-secret"}, 403},
 		{"/models/rollback", "unauthorized", nil, 401},
 	} {
@@ -54,7 +63,9 @@ func TestModelsAreChanged(t *testing.T) {
 			t.Errorf("%s %v: %d %s", c.path, c.headers, w.Code, w.Body)
 		}
 	}
-	if want := []string{"activate v7 by key root", "rollback by key root", "activate v8 by key root"}; !slices.Equal(fake.calls, want) {
+	want := []string{
+		"activate v7 by key root", "rollback by key root", "activate v8 by key root"}
+	if !slices.Equal(fake.calls, want) {
 		t.Errorf("called %v, want %v", fake.calls, want)
 	}
 }
@@ -73,8 +84,10 @@ func TestModelErrors(t *testing.T) {
 		{errors.New("the disk is gone"), 503, "bundles_unavailable"},
 	} {
 		fake.err = c.err
-		for _, path := range []string{"POST /models/v/activate", "POST /models/rollback", "GET /models/v/report"} {
-			method, path, _ := strings.Cut(path, " ")
+		for _, route := range []string{
+			"POST /models/v/activate", "POST /models/rollback", "GET /models/v/report",
+		} {
+			method, path, _ := strings.Cut(route, " ")
 			w := s.call(method, path, "")
 			wantError(t, w, c.status, c.code, "")
 			if strings.Contains(w.Body.String(), "disk") {
@@ -92,11 +105,15 @@ func TestModelErrors(t *testing.T) {
 func TestModelCardIsConfined(t *testing.T) {
 	s := start(t, func(o *api.Options) { o.Models = &models{report: "<title>card of "} })
 	w := s.call("GET", "/models/v1/report", "")
-	if w.Code != 200 || w.Body.String() != "<title>card of v1" || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+	contentType := w.Header().Get("Content-Type")
+	if w.Code != 200 || w.Body.String() != "<title>card of v1" ||
+		!strings.HasPrefix(contentType, "text/html") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	policy := w.Header().Get("Content-Security-Policy")
-	for _, part := range []string{"default-src 'none'", "frame-ancestors 'none'", "form-action 'none'", "sandbox"} {
+	for _, part := range []string{
+		"default-src 'none'", "frame-ancestors 'none'", "form-action 'none'", "sandbox",
+	} {
 		if !strings.Contains(policy, part) {
 			t.Errorf("policy %q lacks %q", policy, part)
 		}

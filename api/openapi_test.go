@@ -35,7 +35,8 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got)+"\n" != string(want) {
-		t.Error("the document differs from testdata/openapi.json; if that is intended, run go test ./api -update")
+		t.Error("the document differs from testdata/openapi.json; " +
+			"if that is intended, run go test ./api -update")
 	}
 	doc, err := openapi3.NewLoader().LoadFromData(got)
 	if err != nil {
@@ -50,7 +51,8 @@ func TestOpenAPI(t *testing.T) {
 			w := s.call(method, pathParam.ReplaceAllString(path, "x"), "")
 			var f failure
 			_ = json.Unmarshal(w.Body.Bytes(), &f)
-			if f.Error.Code == "method_not_allowed" || strings.Contains(f.Error.Message, "no such route") {
+			unknown := strings.Contains(f.Error.Message, "no such route")
+			if unknown || f.Error.Code == "method_not_allowed" {
 				t.Errorf("%s %s is documented but answers %d %s", method, path, w.Code, w.Body)
 			}
 		}
@@ -65,9 +67,14 @@ func TestAnswersMatchTheirSchemas(t *testing.T) {
 	seed(t, s)
 	doc := s.Spec()
 	for _, c := range []struct{ method, path, template, body string }{
-		{"POST", "/recommend", "/recommend", `{"user_id":"u","candidates":["a","b"],"explain":true,"context":{"query":"sea"}}`},
-		{"POST", "/feedback", "/feedback", `[{"type":"interaction","id":"x1","user":"u","item":"a","action":"click"},{"type":"no-such-type"}]`},
-		{"PUT", "/items", "/items", `{"id":"c","title":"t","tags":["x"],"fields":{"price":3.5,"on":true,"list":["a"],"nums":[1,2]}}`},
+		{"POST", "/recommend", "/recommend",
+			`{"user_id":"u","candidates":["a","b"],"explain":true,"context":{"query":"sea"}}`},
+		{"POST", "/feedback", "/feedback",
+			`[{"type":"interaction","id":"x1","user":"u","item":"a","action":"click"},
+			  {"type":"no-such-type"}]`},
+		{"PUT", "/items", "/items",
+			`{"id":"c","title":"t","tags":["x"],
+			  "fields":{"price":3.5,"on":true,"list":["a"],"nums":[1,2]}}`},
 		{"GET", "/items/c", "/items/{id}", ``},
 		{"GET", "/models", "/models", ``},
 		{"POST", "/models/v1/activate", "/models/{version}/activate", ``},
@@ -75,21 +82,31 @@ func TestAnswersMatchTheirSchemas(t *testing.T) {
 		{"GET", "/health/live", "/health/live", ``},
 		{"GET", "/health/ready", "/health/ready", ``},
 		{"POST", "/rerank", "/rerank", `{"query":"q","texts":["a","b"]}`},
-		{"POST", "/rank/prior", "/rank/{model}", `{"id":"r1","timestamp":1700000000000,"user":"u","items":[{"id":"a"},{"id":"b"}]}`},
+		{"POST", "/rank/prior", "/rank/{model}",
+			`{"id":"r1","timestamp":1700000000000,"user":"u","items":[{"id":"a"},{"id":"b"}]}`},
 		{"POST", "/recommend", "/recommend", `{"candidates":[]}`},
 	} {
 		w := s.call(c.method, c.path, c.body)
 		op := doc.Paths.Value(c.template).GetOperation(c.method)
 		if c.body != "" && w.Code == 200 {
-			validate(t, c.path+" request", op.RequestBody.Value.Content["application/json"].Schema.Value, []byte(c.body))
+			schema := jsonSchema(op.RequestBody.Value.Content)
+			validate(t, c.path+" request", schema, []byte(c.body))
 		}
 		resp := op.Responses.Status(w.Code)
 		if resp == nil {
 			resp = op.Responses.Default()
 		}
-		validate(t, fmt.Sprintf("%s answer %d", c.path, w.Code), resp.Value.Content["application/json"].Schema.Value, w.Body.Bytes())
+		what := fmt.Sprintf("%s answer %d", c.path, w.Code)
+		validate(t, what, jsonSchema(resp.Value.Content), w.Body.Bytes())
 	}
 }
+
+// answerSchema returns the schema of a GET route's answer.
+func (s *service) answerSchema(path string) *openapi3.Schema {
+	return jsonSchema(s.Spec().Paths.Value(path).Get.Responses.Status(200).Value.Content)
+}
+
+func jsonSchema(c openapi3.Content) *openapi3.Schema { return c["application/json"].Schema.Value }
 
 // validate checks a JSON value against its schema.
 func validate(t *testing.T, what string, schema *openapi3.Schema, data []byte) {

@@ -27,8 +27,11 @@ func TestRerankShapes(t *testing.T) {
 			t.Fatalf("%s: %v", w.Body, err)
 		}
 	}
-	parse(s.call("POST", "/rerank", `{"query":"aaab","texts":["zzz","aaab","", "ab"],"return_text":true,"truncate":false,"truncation_direction":"Right","raw_scores":false}`), &tei)
-	if len(tei) != 4 || tei[0].Index != 1 || tei[0].Text != "aaab" || tei[0].Score <= tei[1].Score || tei[3].Score > 0.51 {
+	parse(s.call("POST", "/rerank", `{"query":"aaab","texts":["zzz","aaab","", "ab"],
+		"return_text":true,"raw_scores":false,
+		"truncate":false,"truncation_direction":"Right"}`), &tei)
+	if len(tei) != 4 || tei[0].Index != 1 || tei[0].Text != "aaab" ||
+		tei[0].Score <= tei[1].Score || tei[3].Score > 0.51 {
 		t.Errorf("%+v", tei)
 	}
 	var jina struct {
@@ -42,22 +45,29 @@ func TestRerankShapes(t *testing.T) {
 			} `json:"document"`
 		} `json:"results"`
 	}
-	parse(s.call("POST", "/v1/rerank", `{"model":"m","query":"aaab","documents":["zzz",{"text":"aaab"}],"top_n":1,"return_documents":true}`), &jina)
-	if jina.Model != "m" || len(jina.Results) != 1 || jina.Results[0].Index != 1 || jina.Results[0].Document.Text != "aaab" {
+	parse(s.call("POST", "/v1/rerank", `{"model":"m","query":"aaab",
+		"documents":["zzz",{"text":"aaab"}],"top_n":1,"return_documents":true}`), &jina)
+	if jina.Model != "m" || len(jina.Results) != 1 || jina.Results[0].Index != 1 ||
+		jina.Results[0].Document.Text != "aaab" {
 		t.Errorf("%+v", jina)
 	}
 	var cohere map[string]any
-	parse(s.call("POST", "/v2/rerank", `{"model":"m","query":"aaab","documents":["zzz","aaab"],"max_tokens_per_doc":4096}`), &cohere)
+	parse(s.call("POST", "/v2/rerank", `{"model":"m","query":"aaab",
+		"documents":["zzz","aaab"],"max_tokens_per_doc":4096}`), &cohere)
 	first := cohere["results"].([]any)[0].(map[string]any)
-	if cohere["id"] == "" || first["index"] != 1.0 || len(first) != 2 || cohere["meta"].(map[string]any)["api_version"] == nil {
+	version := cohere["meta"].(map[string]any)["api_version"]
+	if cohere["id"] == "" || first["index"] != 1.0 || len(first) != 2 || version == nil {
 		t.Errorf("%v", cohere)
 	}
 	many := `{"query":"q","texts":[` + strings.TrimSuffix(strings.Repeat(`"a",`, 1001), ",") + `]}`
 	wantError(t, s.call("POST", "/rerank", many), 413, "too_many_items", "/documents")
-	for name, broken := range map[string]api.TextEncoder{"no encoder": nil, "a failing encoder": encoder{errors.New("broken")}} {
+	for name, broken := range map[string]api.TextEncoder{
+		"no encoder": nil, "a failing encoder": encoder{errors.New("broken")},
+	} {
 		s := start(t, func(o *api.Options) { o.TextEncoder = broken })
 		t.Run(name, func(t *testing.T) {
-			wantError(t, s.call("POST", "/rerank", `{"query":"q","texts":["a"]}`), 503, "no_text_model", "")
+			w := s.call("POST", "/rerank", `{"query":"q","texts":["a"]}`)
+			wantError(t, w, 503, "no_text_model", "")
 		})
 	}
 }
@@ -65,7 +75,8 @@ func TestRerankShapes(t *testing.T) {
 func TestMetarankRanking(t *testing.T) {
 	s := start(t, nil)
 	seed(t, s)
-	body := `{"event":"ranking","id":"r-1","timestamp":"1599391467000","user":"u","session":"s","fields":[{"name":"query","value":"sea"}],
+	body := `{"event":"ranking","id":"r-1","timestamp":"1599391467000","user":"u","session":"s",
+	  "fields":[{"name":"query","value":"sea"}],
 	  "items":[{"id":"b","fields":[{"name":"relevancy","value":1.0}]},{"id":"a","relevancy":2}]}`
 	w := s.call("POST", "/rank/prior", body)
 	var got struct {
@@ -77,14 +88,18 @@ func TestMetarankRanking(t *testing.T) {
 			Features []map[string]any `json:"features"`
 		} `json:"items"`
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &got, json.RejectUnknownMembers(true)); err != nil || w.Code != 200 {
+	err := json.Unmarshal(w.Body.Bytes(), &got, json.RejectUnknownMembers(true))
+	if err != nil || w.Code != 200 {
 		t.Fatalf("%d %s %v", w.Code, w.Body, err)
 	}
-	if len(got.Items) != 2 || got.Items[0].ID != "a" || !strings.Contains(w.Body.String(), `"features":null`) {
+	if len(got.Items) != 2 || got.Items[0].ID != "a" ||
+		!strings.Contains(w.Body.String(), `"features":null`) {
 		t.Errorf("%s", w.Body)
 	}
 	w = s.call("POST", "/rank/prior?explain=true", strings.Replace(body, "r-1", "r-2", 1))
-	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Items[0].Features) == 0 || got.Items[0].Features[0]["name"] == "" {
+	err = json.Unmarshal(w.Body.Bytes(), &got)
+	features := got.Items[0].Features
+	if err != nil || len(features) == 0 || features[0]["name"] == "" {
 		t.Errorf("%s %v", w.Body, err)
 	}
 }

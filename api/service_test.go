@@ -57,8 +57,11 @@ func start(t testing.TB, change func(*api.Options)) *service {
 		t.Fatal(err)
 	}
 	model := &ranker.Model{
-		Version: "prior", Schema: schema, Signals: []ranker.Signal{signals.TokenOverlap{}}, Scorer: prior}
-	pipeline, err := ranker.New(ranker.Options{Features: store, Recorder: store, Models: scorer.SingleModel(model)})
+		Version: "prior", Schema: schema, Scorer: prior,
+		Signals: []ranker.Signal{signals.TokenOverlap{}},
+	}
+	pipeline, err := ranker.New(ranker.Options{
+		Features: store, Recorder: store, Models: scorer.SingleModel(model)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +74,8 @@ func start(t testing.TB, change func(*api.Options)) *service {
 	s := &service{store: store, events: &events{Store: store}, logs: &lockedBuffer{}}
 	opt := api.Options{
 		Ranker: rankFunc(withTime), EventSink: s.events, Catalogue: store, UserEraser: store,
-		TextEncoder: encoder{}, Models: &models{}, Registry: prometheus.NewRegistry(), Version: "test",
+		TextEncoder: encoder{}, Models: &models{},
+		Registry: prometheus.NewRegistry(), Version: "test",
 		Logger: slog.New(slog.NewJSONHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
@@ -84,15 +88,14 @@ func start(t testing.TB, change func(*api.Options)) *service {
 }
 
 // seed stores two items and a user with a history.
-func seed(t testing.TB, s *service) {
+func seed(t *testing.T, s *service) {
 	t.Helper()
-	body := `[{"type":"item","id":"s1","item":"a","title":"Sea bread","text":"Bread on a boat.","tags":["sea"]},
+	body := `[{"type":"item","id":"s1","item":"a","title":"Sea bread",
+	  "text":"Bread on a boat.","tags":["sea"]},
 	 {"type":"item","id":"s2","item":"b","title":"Moon jazz","tags":["music"]},
 	 {"type":"impression","id":"s3","user":"u","items":["a","b"]},
 	 {"type":"interaction","id":"s4","user":"u","item":"a","action":"click","impression":"s3"}]`
-	if w := s.call("POST", "/feedback", body); w.Code != 200 || !strings.Contains(w.Body.String(), `"accepted":4`) {
-		t.Fatal(w.Body)
-	}
+	wantOutcomes(t, s.call("POST", "/feedback", body), 4, 0, 0)
 }
 
 // call sends a request. The content type is JSON unless headers, which come in pairs, set another
