@@ -1,22 +1,22 @@
-// Package suggest finds the known name that a mistyped name most likely means. Error messages use it to
-// say "did you mean …".
+// Package suggest finds the known name that a mistyped name most likely means. Error messages use
+// it to say "did you mean …".
 package suggest
 
 import "strings"
 
-// minPrefix is the shortest name, in bytes, that is taken for the beginning of a longer one: "user" for
-// "user_id".
+// minPrefix is the shortest name, in bytes, that is taken for the beginning of a longer one: "user"
+// for "user_id".
 const minPrefix = 3
 
-// maxLength is the longest name, in bytes, that is compared at all. The comparison takes time in the
-// product of both lengths, and names come from clients.
+// maxLength is the longest name, in bytes, that is compared at all. The comparison takes time in
+// the product of both lengths, and names come from clients.
 const maxLength = 64
 
 // Name returns the known name that is nearest to name, or "" if none is near.
 //
-// Case, hyphens and underscores do not count. A known name is near if at most a third of its bytes have to be
-// inserted, deleted, replaced or swapped with their neighbour, or if one of the two names begins with the
-// other. If two known names are equally near, the first one wins.
+// Case, hyphens and underscores do not count. A known name is near if at most a third of its bytes
+// have to be inserted, deleted, replaced or swapped with their neighbour, or if one of the two
+// names begins with the other. If two known names are equally near, the first one wins.
 func Name(name string, known []string) string {
 	best, bestDistance := "", maxLength
 	for _, k := range known {
@@ -27,8 +27,8 @@ func Name(name string, known []string) string {
 	return best
 }
 
-// DidYouMean returns the question that an error message ends with, `; did you mean "user_id"?`, or "" if no
-// known name is near.
+// DidYouMean returns the question that an error message ends with, `; did you mean "user_id"?`, or
+// "" if no known name is near.
 func DidYouMean(name string, known []string) string {
 	if k := Name(name, known); k != "" {
 		return `; did you mean "` + k + `"?`
@@ -53,11 +53,11 @@ func compare(a, b string) (distance int, near bool) {
 	return d, prefix || 3*d <= len(longer)
 }
 
-// editDistance returns the number of bytes to insert, delete, replace or swap with their neighbour to turn a
-// into b (the optimal string alignment distance).
+// editDistance returns the number of bytes to insert, delete, replace or swap with their neighbour
+// to turn a into b (the optimal string alignment distance).
 func editDistance(a, b string) int {
-	// row[j] is the distance from the first i bytes of a to the first j bytes of b; above and above2 are the
-	// rows of i-1 and i-2.
+	// row[j] is the distance from the first i bytes of a to the first j bytes of b; above and
+	// above2 are the rows of i-1 and i-2.
 	row, above, above2 := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

@@ -7,7 +7,19 @@ import (
 	"relish/internal/suggest"
 )
 
-var fields = []string{"user_id", "session", "candidates", "context", "limit", "deadline_ms", "explain", "model", "seed", "record", "time"}
+var fields = []string{
+	"user_id",
+	"session",
+	"candidates",
+	"context",
+	"limit",
+	"deadline_ms",
+	"explain",
+	"model",
+	"seed",
+	"record",
+	"time",
+}
 
 func TestName(t *testing.T) {
 	for name, want := range map[string]string{
@@ -54,12 +66,14 @@ func TestDidYouMean(t *testing.T) {
 	}
 }
 
-// Distances are symmetric, and zero for equal names only.
+// Nearness is symmetric.
 func FuzzName(f *testing.F) {
 	f.Add("user", "user_id")
 	f.Add("", "\xff")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		if (suggest.Name(a, []string{b}) == "") != (suggest.Name(b, []string{a}) == "") && a != "" && b != "" {
+		if (suggest.Name(a, []string{b}) == "") != (suggest.Name(b, []string{a}) == "") &&
+			a != "" &&
+			b != "" {
 			t.Errorf("%q and %q are near in one direction only", a, b)
 		}
 	})
