@@ -23,7 +23,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"relish/experiment"
-	"relish/features/event"
 	"relish/ranker"
 )
 
@@ -35,9 +34,9 @@ type Ranker interface {
 // EventSink stores events.
 type EventSink interface {
 	// Append makes the events durable and applies them to the feature store before it returns. The
-	// outcomes are aligned with the events. Its errors wrap event.ErrLogFull or
-	// event.ErrLogUnavailable; then no event was stored.
-	Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error)
+	// outcomes are aligned with the events. Its errors wrap ranker.ErrLogFull or
+	// ranker.ErrLogUnavailable; then no event was stored.
+	Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error)
 }
 
 // Catalogue reads and deletes items.

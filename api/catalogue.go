@@ -21,19 +21,19 @@ type itemBody struct {
 
 // putItems stores items. Each one replaces all that was stored of it; an item event merges instead.
 func (s *Server) putItems(c *gin.Context) {
-	s.ingestEvents(c, eventMediaTypes[:2], func(data []byte) (event.Event, *event.EventError) {
+	s.ingestEvents(c, eventMediaTypes[:2], func(data []byte) (ranker.Event, *ranker.EventError) {
 		var b itemBody
 		if err := decode(data, &b); err != nil {
 			e := fromError(err)
-			return event.Event{}, &event.EventError{
+			return ranker.Event{}, &ranker.EventError{
 				Code: e.code, Message: e.message, Pointer: e.pointer}
 		}
 		if err := event.CheckID(b.ID); err != nil {
-			return event.Event{}, &event.EventError{
+			return ranker.Event{}, &ranker.EventError{
 				Code: "invalid_field", Message: err.Error(), Pointer: "/id"}
 		}
-		return event.Event{
-			Kind: event.EventItem, ID: uuid.NewString(), ItemID: b.ID,
+		return ranker.Event{
+			Kind: ranker.EventItem, ID: uuid.NewString(), ItemID: b.ID,
 			Title: &b.Title, Text: &b.Text, Tags: b.Tags, Fields: b.Fields, Replace: true,
 		}, nil
 	})
@@ -68,7 +68,7 @@ type userBody struct {
 
 // putUser sets fields of a user. Fields that the body does not name stay as they are.
 func (s *Server) putUser(c *gin.Context) {
-	e := event.Event{Kind: event.EventUser, ID: uuid.NewString(), UserID: c.Param("id")}
+	e := ranker.Event{Kind: ranker.EventUser, ID: uuid.NewString(), UserID: c.Param("id")}
 	err := readBody(c, jsonMediaType, func(data []byte) error {
 		var b userBody
 		err := decode(data, &b)
@@ -76,13 +76,13 @@ func (s *Server) putUser(c *gin.Context) {
 		return err
 	})
 	if err == nil {
-		if invalid := e.Validate(); invalid != nil {
+		if invalid := event.Validate(&e); invalid != nil {
 			err = invalid
 		}
 	}
 	if err == nil {
-		var outcomes []event.EventOutcome
-		outcomes, err = s.opt.EventSink.Append(c.Request.Context(), []event.Event{e})
+		var outcomes []ranker.EventOutcome
+		outcomes, err = s.opt.EventSink.Append(c.Request.Context(), []ranker.Event{e})
 		if err == nil && outcomes[0].Err != nil {
 			err = outcomes[0].Err
 		}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"relish/features/event"
 	"relish/ranker"
 )
 
@@ -152,7 +151,7 @@ func (e *apiError) because(err error) *apiError {
 // table has none. Such an error is a bug.
 func fromError(err error) *apiError {
 	var entry *apiError
-	var invalid *event.EventError
+	var invalid *ranker.EventError
 	switch {
 	case errors.As(err, &entry):
 		return entry
@@ -164,9 +163,9 @@ func fromError(err error) *apiError {
 		return errUnknownExperiment
 	case errors.Is(err, ErrInvalidReport):
 		return errInvalidField.with("%s", err)
-	case errors.Is(err, event.ErrLogFull):
+	case errors.Is(err, ranker.ErrLogFull):
 		return errLogFull
-	case errors.Is(err, event.ErrLogUnavailable):
+	case errors.Is(err, ranker.ErrLogUnavailable):
 		return errLogUnavailable
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"relish/experiment"
 	"relish/experiment/analysis"
 	"relish/features/event"
+	"relish/ranker"
 )
 
 const experiments = `
@@ -104,11 +105,10 @@ func (r *reporter) Report(
 	}
 	log := func(yield func(event.Record, error) bool) {
 		for u := range 100 {
-			e := event.Event{
-				Kind: event.EventImpression, ID: fmt.Sprint("l", u), Time: 1_767_225_600_000,
-				UserID: fmt.Sprint("u", u), Shown: []string{"a"},
-				Experiments: map[string]string{"x": []string{"control", "treated"}[u%2]},
-			}
+			e := ranker.Event{
+				Kind: ranker.EventImpression, ID: fmt.Sprint("l", u), Time: 1_767_225_600_000,
+				UserID:     fmt.Sprint("u", u),
+				Impression: &ranker.Impression{Items: []string{"a"}, Experiments: map[string]string{"x": []string{"control", "treated"}[u%2]}}}
 			if !yield(event.Record{Event: e}, nil) {
 				return
 			}

@@ -9,7 +9,6 @@ import (
 
 	"relish/api"
 	"relish/features/embedded"
-	"relish/features/event"
 	"relish/ranker"
 )
 
@@ -41,7 +40,7 @@ type events struct {
 	err error
 }
 
-func (e *events) Append(ctx context.Context, list []event.Event) ([]event.EventOutcome, error) {
+func (e *events) Append(ctx context.Context, list []ranker.Event) ([]ranker.EventOutcome, error) {
 	if e.err != nil {
 		return nil, e.err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"relish/features/event"
+	"relish/ranker"
 )
 
 // rejection is one refused event of a body.
@@ -38,12 +39,12 @@ func (s *Server) feedback(c *gin.Context) { s.ingestEvents(c, eventMediaTypes, e
 // ingestEvents decodes a body's events, stores the valid ones and answers with the number of each
 // outcome. One invalid event does not stop the others.
 func (s *Server) ingestEvents(
-	c *gin.Context, types []string, decodeEvent func([]byte) (event.Event, *event.EventError),
+	c *gin.Context, types []string, decodeEvent func([]byte) (ranker.Event, *ranker.EventError),
 ) {
-	var events []event.Event
+	var events []ranker.Event
 	var index []int // by event: its position in the body
 	answer := feedbackResponse{Rejected: []rejection{}}
-	reject := func(i int, e *event.EventError) {
+	reject := func(i int, e *ranker.EventError) {
 		answer.Rejected = append(answer.Rejected, rejection{i, e.Code, e.Message, e.Pointer})
 	}
 	err := readBody(c, types, func(data []byte) error {
@@ -51,7 +52,7 @@ func (s *Server) ingestEvents(
 		return forEachValue(data, func(value jsontext.Value) {
 			e, invalid := decodeEvent(value)
 			if invalid == nil {
-				invalid = e.Validate()
+				invalid = event.Validate(&e)
 			}
 			if invalid != nil {
 				reject(n, invalid)
@@ -62,7 +63,7 @@ func (s *Server) ingestEvents(
 		})
 	})
 	if err == nil && len(events) > 0 {
-		var outcomes []event.EventOutcome
+		var outcomes []ranker.EventOutcome
 		outcomes, err = s.opt.EventSink.Append(c.Request.Context(), events)
 		for i, o := range outcomes {
 			switch {

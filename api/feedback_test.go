@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"relish/features/event"
+	"relish/ranker"
 )
 
 // click returns an interaction event with this id.
@@ -84,9 +84,9 @@ func TestFeedbackRefusesUnreadableBodies(t *testing.T) {
 
 func TestStorageErrors(t *testing.T) {
 	s := start(t, nil)
-	s.events.err = fmt.Errorf("%w: in a test", event.ErrLogFull)
+	s.events.err = fmt.Errorf("%w: in a test", ranker.ErrLogFull)
 	wantError(t, s.call("POST", "/feedback", click("1")), 507, "log_full", "")
-	s.events.err = fmt.Errorf("%w: in a test", event.ErrLogUnavailable)
+	s.events.err = fmt.Errorf("%w: in a test", ranker.ErrLogUnavailable)
 	w := s.call("POST", "/feedback", click("1"))
 	wantError(t, w, 503, "log_unavailable", "")
 	if w.Header().Get("Retry-After") == "" {

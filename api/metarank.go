@@ -50,23 +50,23 @@ func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 	switch {
 	case invalid != nil:
 		return nil, invalid
-	case e.Kind != event.EventImpression:
+	case e.Kind != ranker.EventImpression:
 		return nil, errInvalidField.at("/event",
 			`must be "ranking": send other events to /feedback`)
-	case len(e.Shown) > maxCandidates:
+	case len(e.Impression.Items) > maxCandidates:
 		return nil, errTooManyItems.at("/items",
 			"more than 5,000 items: let the retriever return fewer")
 	case e.UserID == "":
 		return nil, errInvalidField.at("/user", "user or session is required")
 	}
 	req := &ranker.Request{
-		ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Context,
+		ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Impression.Context,
 		Model: model, Record: true,
 	}
-	for i, id := range e.Shown {
+	for i, id := range e.Impression.Items {
 		candidate := ranker.Candidate{ID: id}
-		if e.Scores != nil && e.Scores[i] != 0 {
-			candidate.Score, candidate.HasScore = float32(e.Scores[i]), true
+		if e.Impression.Scores != nil && e.Impression.Scores[i] != 0 {
+			candidate.Score, candidate.HasScore = float32(e.Impression.Scores[i]), true
 		}
 		req.Candidates = append(req.Candidates, candidate)
 	}

@@ -130,11 +130,11 @@ func withoutItems(src replay.Source, isHidden func(id string) bool) replay.Sourc
 		return func(yield func(event.Record, error) bool) {
 			for rec, err := range src() {
 				switch e := &rec.Event; {
-				case e.Kind == event.EventImpression:
+				case e.Kind == ranker.EventImpression:
 					removeShown(e, isHidden)
-				case e.Kind == event.EventInteraction && isHidden(e.ItemID):
-					rec.Event = event.Event{
-						Kind: event.EventUser,
+				case e.Kind == ranker.EventInteraction && isHidden(e.ItemID):
+					rec.Event = ranker.Event{
+						Kind: ranker.EventUser,
 						ID:   e.ID, UserID: e.UserID, Session: e.Session, Time: e.Time,
 					}
 				}
@@ -148,25 +148,25 @@ func withoutItems(src replay.Source, isHidden func(id string) bool) replay.Sourc
 
 // removeShown removes the hidden items from an impression. It also removes what the server recorded
 // about the list as a whole, which no longer holds.
-func removeShown(e *event.Event, isHidden func(id string) bool) {
-	if !slices.ContainsFunc(e.Shown, isHidden) {
+func removeShown(e *ranker.Event, isHidden func(id string) bool) {
+	old := e.Impression
+	if !slices.ContainsFunc(old.Items, isHidden) {
 		return
 	}
-	var shown []string
-	var scores, propensity []float64
-	for i, id := range e.Shown {
+	left := &ranker.Impression{Context: old.Context, Model: old.Model, Experiments: old.Experiments}
+	for i, id := range old.Items {
 		if isHidden(id) {
 			continue
 		}
-		shown = append(shown, id)
-		if e.Scores != nil {
-			scores = append(scores, e.Scores[i])
+		left.Items = append(left.Items, id)
+		if old.Scores != nil {
+			left.Scores = append(left.Scores, old.Scores[i])
 		}
-		if e.Propensity != nil {
-			propensity = append(propensity, e.Propensity[i])
+		if old.Propensity != nil {
+			left.Propensity = append(left.Propensity, old.Propensity[i])
 		}
 	}
-	e.Shown, e.Scores, e.Propensity, e.Answer = shown, scores, propensity, nil
+	e.Impression = left
 }
 
 // keepHidden reduces the lists to their hidden items. It drops lists whose remaining items all have

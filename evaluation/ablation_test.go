@@ -23,7 +23,7 @@ import (
 func isHidden(id string) bool { return strings.HasPrefix(id, "h") }
 
 // coldLog makes a log in which hidden items h0 to h4 and others o0 to o4 are shown and clicked.
-func coldLog(rng *rand.Rand, clicks func(user int, item string) bool) (events []event.Event) {
+func coldLog(rng *rand.Rand, clicks func(user int, item string) bool) (events []ranker.Event) {
 	for i := range 60 {
 		user, id := rng.IntN(6), fmt.Sprint("l", i)
 		var list []string
@@ -109,10 +109,10 @@ func TestHiddenItemsDoNotLeak(t *testing.T) {
 		}
 		for rec := range p.TrainingLog()() {
 			if rec.Seq >= p.From || isHidden(rec.Event.ItemID) ||
-				slices.ContainsFunc(rec.Event.Shown, isHidden) {
+				slices.ContainsFunc(rec.Event.Impression.Items, isHidden) {
 				t.Errorf("training sees %+v", rec)
 			}
-			if rec.Event.Kind != event.EventUser {
+			if rec.Event.Kind != ranker.EventUser {
 				rec.Seq, rec.Arrival, rec.Event.Time = 0, 0, 0 // shifted by what was removed
 				training[k] = append(training[k], rec)
 			}
@@ -143,18 +143,9 @@ func TestHiddenItemsDoNotLeak(t *testing.T) {
 // A logged answer with hidden items keeps the data of the other items, in their order.
 func TestHiddenItemsInAnAnswer(t *testing.T) {
 	e := shown("l1", "u", "o1", "h1", "o2")
-	e.Scores, e.Propensity, e.Answer = []float64{
-		1,
-		2,
-		3,
-	}, []float64{
-		0.5,
-		0.25,
-		1,
-	}, &event.Answer{
-		MatrixHash: 7,
-	}
-	events := []event.Event{
+	e.Impression.Scores, e.Impression.Propensity = []float64{1, 2, 3}, []float64{0.5, 0.25, 1}
+	e.Impression.Served, e.Impression.MatrixHash = true, 7
+	events := []ranker.Event{
 		e,
 		did("c1", "u", "click", "h1", "l1"),
 		shown("l2", "u", "h1", "h2"),
@@ -170,12 +161,13 @@ func TestHiddenItemsInAnAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for rec := range p.TrainingLog()() {
-		if got := rec.Event; got.Kind == event.EventImpression &&
-			(!slices.Equal(got.Shown, []string{"o1", "o2"}) || !slices.Equal(got.Scores, []float64{1, 3}) || !slices.Equal(got.Propensity, []float64{0.5, 1}) || got.Answer != nil) {
+		if got := rec.Event.Impression; got != nil && (!slices.Equal(got.Items, []string{"o1", "o2"}) ||
+			!slices.Equal(got.Scores, []float64{1, 3}) || !slices.Equal(got.Propensity, []float64{0.5, 1}) ||
+			got.Served || got.MatrixHash != 0) {
 			t.Errorf("%+v", got)
 		}
 	}
-	if !slices.Equal(events[0].Shown, []string{"o1", "h1", "o2"}) {
+	if !slices.Equal(events[0].Impression.Items, []string{"o1", "h1", "o2"}) {
 		t.Error("the log itself was changed")
 	}
 	if _, err := evaluation.NewTestSet(t.Context(), source(events...), features.DefaultConfig(), evaluation.Options{TestShare: 0.5, IsHidden: func(id string) bool { return id == "h2" }}); err == nil ||

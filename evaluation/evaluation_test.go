@@ -17,7 +17,7 @@ import (
 )
 
 // source returns a log of the events, which arrive one per second.
-func source(events ...event.Event) replay.Source {
+func source(events ...ranker.Event) replay.Source {
 	return func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) {
 			for i, e := range events {
@@ -35,13 +35,14 @@ func source(events ...event.Event) replay.Source {
 	}
 }
 
-func shown(id, user string, items ...string) event.Event {
-	return event.Event{Kind: event.EventImpression, ID: id, UserID: user, Shown: items}
+func shown(id, user string, items ...string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventImpression, ID: id, UserID: user,
+		Impression: &ranker.Impression{Items: items}}
 }
 
-func did(id, user, action, item, impression string) event.Event {
-	return event.Event{
-		Kind:         event.EventInteraction,
+func did(id, user, action, item, impression string) ranker.Event {
+	return ranker.Event{
+		Kind:         ranker.EventInteraction,
 		ID:           id,
 		UserID:       user,
 		ItemID:       item,
@@ -80,8 +81,8 @@ func runSpy(t *testing.T, src replay.Source, opt evaluation.Options) (*evaluatio
 }
 
 // smallLog has four lists of two users; numbers are sequences.
-func smallLog() []event.Event {
-	return []event.Event{
+func smallLog() []ranker.Event {
+	return []ranker.Event{
 		shown("l1", "u", "a", "b"),            // 1
 		did("c1", "u", "click", "b", "l1"),    // 2
 		shown("l2", "u", "a", "b"),            // 3: never clicked
@@ -140,7 +141,7 @@ func (n *recordingScorer) Score(ctx context.Context, c *replay.Example) ([]float
 
 // Events after a list do not change its scores.
 func TestLaterEventsDoNotLeak(t *testing.T) {
-	scores := func(events []event.Event) map[string][]float64 {
+	scores := func(events []ranker.Event) map[string][]float64 {
 		state := features.New(features.DefaultConfig())
 		schema, err := scorer.PriorSchema(state.Config().Fields, nil)
 		if err != nil {
@@ -197,7 +198,7 @@ func (r stateReader) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.Re
 // The baselines' ranks of the last list: item "often" has more clicks because it was shown more,
 // item "always" has a click for every impression.
 func TestBaselines(t *testing.T) {
-	var events []event.Event
+	var events []ranker.Event
 	for i := range 20 {
 		events = append(events, shown(fmt.Sprint("l", i), "u", "often"))
 		if i%2 == 0 {
@@ -241,14 +242,14 @@ func TestBaselines(t *testing.T) {
 
 // A baseline that the log cannot feed is left out.
 func TestBaselinesWithoutData(t *testing.T) {
-	bare := []event.Event{
+	bare := []ranker.Event{
 		did("a", "u", "click", "1", ""),
 		did("b", "u", "click", "2", ""),
 		did("c", "u", "click", "3", ""),
 		did("d", "v", "click", "4", ""),
 	}
 	for name, c := range map[string]struct {
-		events []event.Event
+		events []ranker.Event
 		opt    evaluation.Options
 		want   []string
 	}{
@@ -271,13 +272,13 @@ func TestBaselinesWithoutData(t *testing.T) {
 
 // Without impressions, each interaction gives a list of its item and sampled negatives.
 func TestLogWithoutImpressions(t *testing.T) {
-	var events []event.Event
+	var events []ranker.Event
 	for i := range 40 {
 		title := "t"
 		events = append(
 			events,
-			event.Event{
-				Kind:   event.EventItem,
+			ranker.Event{
+				Kind:   ranker.EventItem,
 				ID:     fmt.Sprint("i", i),
 				ItemID: fmt.Sprint(i),
 				Title:  &title,
@@ -310,7 +311,7 @@ func (s *listSizes) Score(_ context.Context, c *replay.Example) ([]float64, erro
 
 // A constant score measures like random order, wherever the clicked item is in the log.
 func TestConstantScoreMeasuresLikeRandomOrder(t *testing.T) {
-	var events []event.Event
+	var events []ranker.Event
 	for i := range 2000 {
 		events = append(
 			events,

@@ -123,7 +123,7 @@ func (o *offPolicyEstimator) addList(
 	ctx context.Context, ex *replay.Example, policy Scorer,
 ) error {
 	propensity := ex.Propensity
-	if ex.Answer != nil && ex.Answer.Interleaved != nil {
+	if ex.Impression != nil && ex.Impression.Interleaved != nil {
 		propensity = nil // it is conditional on the teams, so the draw cannot be recovered
 	}
 	draw, complete := recoverPlackettLuce(propensity)

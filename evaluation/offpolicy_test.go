@@ -14,6 +14,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/internal/demo"
+	"relish/ranker"
 	"relish/training/replay"
 )
 
@@ -42,12 +43,12 @@ func (o *oracle) Score(_ context.Context, c *replay.Example) ([]float64, error) 
 }
 
 // worldLog returns the demo world's log, each event changed by change unless that is nil.
-func worldLog(w *demo.World, change func(*event.Event)) replay.Source {
+func worldLog(w *demo.World, change func(*ranker.Event)) replay.Source {
 	return func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) {
 			seq := uint64(0)
 			for e := range w.Events() {
-				if change != nil {
+				if change != nil && e.Impression != nil {
 					change(&e)
 				}
 				seq++
@@ -140,22 +141,20 @@ func TestRefusals(t *testing.T) {
 	w := demo.New(demo.Options{Seed: 7, Users: 100, Lists: 600})
 	for _, c := range []struct {
 		name, want string
-		change     func(*event.Event)
+		change     func(*ranker.Event)
 	}{
-		{"no exploration", "600 were not explored", func(e *event.Event) { e.Propensity = nil }},
-		{"truncated lists", "600 were logged only in part", func(e *event.Event) {
-			if e.Kind == event.EventImpression {
-				e.Shown, e.Propensity = e.Shown[:12], e.Propensity[:12]
+		{"no exploration", "600 were not explored", func(e *ranker.Event) { e.Impression.Propensity = nil }},
+		{"truncated lists", "600 were logged only in part", func(e *ranker.Event) {
+			e.Impression.Items, e.Impression.Propensity = e.Impression.Items[:12], e.Impression.Propensity[:12]
+		}},
+		{"only the first two positions explored", "the log could never have shown", func(e *ranker.Event) {
+			for i := 2; i < len(e.Impression.Propensity); i++ {
+				e.Impression.Propensity[i] = 1
 			}
 		}},
-		{"only the first two positions explored", "the log could never have shown", func(e *event.Event) {
-			for i := 2; i < len(e.Propensity); i++ {
-				e.Propensity[i] = 1
-			}
-		}},
-		{"wrong propensities", "do not describe", func(e *event.Event) {
-			for i := range max(0, len(e.Propensity)-1) { // as if half of the items had been drawn evenly
-				e.Propensity[i] = min(0.99, 2/float64(len(e.Propensity)-i))
+		{"wrong propensities", "do not describe", func(e *ranker.Event) {
+			for i := range max(0, len(e.Impression.Propensity)-1) { // as if half of the items had been drawn evenly
+				e.Impression.Propensity[i] = min(0.99, 2/float64(len(e.Impression.Propensity)-i))
 			}
 		}},
 	} {

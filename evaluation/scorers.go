@@ -107,12 +107,12 @@ func newPopularityCounts() *popularityCounts {
 // Observe implements replay.Observer.
 func (c *popularityCounts) Observe(rec *event.Record) {
 	switch e := &rec.Event; e.Kind {
-	case event.EventImpression:
-		for _, id := range e.Shown {
+	case ranker.EventImpression:
+		for _, id := range e.Impression.Items {
 			c.shown[id]++
 			c.totalShown++
 		}
-	case event.EventInteraction:
+	case ranker.EventInteraction:
 		c.clicks[e.ItemID]++
 		c.totalClicks++
 		c.userInteractions[e.UserID]++

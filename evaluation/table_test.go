@@ -11,8 +11,8 @@ import (
 
 	"relish/evaluation"
 	"relish/features"
-	"relish/features/event"
 	"relish/internal/stats"
+	"relish/ranker"
 	"relish/training/replay"
 )
 
@@ -46,7 +46,7 @@ var (
 
 // clickLog makes events of n+1 lists for each of count users. Every list shows a, b, c and d, and b
 // is clicked.
-func clickLog(count, n int) (events []event.Event) {
+func clickLog(count, n int) (events []ranker.Event) {
 	for round := range n + 1 {
 		for u := range count {
 			id := fmt.Sprintf("%d-%d", u, round)
@@ -63,7 +63,7 @@ func clickLog(count, n int) (events []event.Event) {
 
 func evaluate(
 	t *testing.T,
-	events []event.Event,
+	events []ranker.Event,
 	opt evaluation.Options,
 	c evaluation.Scorers,
 ) *evaluation.Table {
@@ -170,11 +170,11 @@ func TestUninformativeSlicesAreLeftOut(t *testing.T) {
 }
 
 func TestDiversityByTags(t *testing.T) {
-	var events []event.Event
+	var events []ranker.Event
 	for id, tags := range map[string][]string{"a": {"x"}, "b": {"x", "y"}, "c": {"z"}, "d": nil} {
 		events = append(
 			events,
-			event.Event{Kind: event.EventItem, ID: "i" + id, ItemID: id, Tags: tags},
+			ranker.Event{Kind: ranker.EventItem, ID: "i" + id, ItemID: id, Tags: tags},
 		)
 	}
 	table := evaluate(

@@ -35,24 +35,24 @@ func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
 	s.seq, s.arrival = rec.Seq, max(s.arrival, rec.Arrival)
 	e := &rec.Event
 	switch e.Kind {
-	case event.EventItem:
+	case ranker.EventItem:
 		return s.applyItem(rec)
-	case event.EventUser:
+	case ranker.EventUser:
 		u := s.user(e.UserID, rec)
 		mergeFields(&u.fields, &u.times, e.Fields, e.Time)
-	case event.EventImpression:
+	case ranker.EventImpression:
 		s.applyImpression(rec)
-	case event.EventInteraction:
+	case ranker.EventInteraction:
 		s.applyInteraction(rec)
-	case event.EventDelete:
+	case ranker.EventDelete:
 		delete(s.items, e.ItemID)
-	case event.EventErase:
+	case ranker.EventErase:
 		for id := range s.users {
 			if UserHash(id) == e.UserHash {
 				delete(s.users, id)
 			}
 		}
-	case event.EventTable:
+	case ranker.EventTable:
 		if s.OpenTable != nil {
 			s.UseTable(e.Table, s.OpenTable(e.Table, e.Digest))
 		}
@@ -104,7 +104,7 @@ func (s *State) applyItem(rec *event.Record) *ranker.ItemInfo {
 	return it.Info
 }
 
-func setContent(to *ranker.Item, e *event.Event) {
+func setContent(to *ranker.Item, e *ranker.Event) {
 	if e.Title != nil {
 		to.Title = *e.Title
 	}
@@ -130,7 +130,7 @@ const (
 	partTags  = "tags"
 )
 
-func (it *ItemState) mergeItem(content *ranker.Item, e *event.Event) {
+func (it *ItemState) mergeItem(content *ranker.Item, e *ranker.Event) {
 	wins := func(part string, known bool) bool {
 		at, own := it.times[part]
 		if !own {
@@ -187,7 +187,7 @@ func fieldValuesOf(info *ranker.ItemInfo, fields []string) [][]fieldValue {
 func (s *State) applyImpression(rec *event.Record) {
 	e := &rec.Event
 	u := s.user(e.UserID, rec)
-	for _, id := range e.Shown {
+	for _, id := range e.Impression.Items {
 		it := s.item(id, rec)
 		s.countForAll(u, it, 0, rec)
 		s.addShown(u, it.sharedID(id), e.Time)

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"relish/features"
-	"relish/features/event"
 	"relish/ranker"
 )
 
@@ -85,7 +84,7 @@ func TestTablesInReplay(t *testing.T) {
 		want   [2]float32
 	}{{"", [2]float32{nan, nan}}, {"d1", [2]float32{1, nan}}, {"d2", [2]float32{nan, 2}}, {"lost", [2]float32{nan, nan}}} {
 		if step.digest != "" {
-			f.add(event.Event{Kind: event.EventTable, ID: "t", Table: "shop", Digest: step.digest})
+			f.add(ranker.Event{Kind: ranker.EventTable, ID: "t", Table: "shop", Digest: step.digest})
 		}
 		if got := cells(t, f.State, "shop.x"); !same(got, step.want) {
 			t.Errorf("after %q: %v, want %v", step.digest, got, step.want)

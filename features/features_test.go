@@ -26,7 +26,7 @@ type feed struct {
 
 func newFeed(cfg features.Config) *feed { return &feed{State: features.New(cfg)} }
 
-func (f *feed) add(events ...event.Event) {
+func (f *feed) add(events ...ranker.Event) {
 	for _, e := range events {
 		f.seq++
 		if e.Time == 0 {
@@ -36,17 +36,18 @@ func (f *feed) add(events ...event.Event) {
 	}
 }
 
-func did(user, action, item string, at int64) event.Event {
-	return event.Event{Kind: event.EventInteraction, ID: "e", UserID: user, ItemID: item, Action: action, Time: at}
+func did(user, action, item string, at int64) ranker.Event {
+	return ranker.Event{Kind: ranker.EventInteraction, ID: "e", UserID: user, ItemID: item, Action: action, Time: at}
 }
 
-func shown(user string, at int64, items ...string) event.Event {
-	return event.Event{Kind: event.EventImpression, ID: "e", UserID: user, Shown: items, Time: at}
+func shown(user string, at int64, items ...string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventImpression, ID: "e", UserID: user, Time: at,
+		Impression: &ranker.Impression{Items: items}}
 }
 
-func item(id string, tags ...string) event.Event {
+func item(id string, tags ...string) ranker.Event {
 	title := "title of " + id
-	return event.Event{Kind: event.EventItem, ID: "e", ItemID: id, Title: &title, Tags: tags, Time: t0}
+	return ranker.Event{Kind: ranker.EventItem, ID: "e", ItemID: id, Title: &title, Tags: tags, Time: t0}
 }
 
 func schemaOf(t testing.TB, f ...ranker.Feature) *ranker.Schema {
@@ -147,7 +148,7 @@ func TestAge(t *testing.T) {
 	cfg.MaxAge = "64h"
 	s := features.New(cfg)
 	const hour = int64(3_600_000)
-	for i, e := range []event.Event{item("old", "x"), did("gone", "click", "old", t0), item("kept", "x"), did("stays", "click", "kept", t0)} {
+	for i, e := range []ranker.Event{item("old", "x"), did("gone", "click", "old", t0), item("kept", "x"), did("stays", "click", "kept", t0)} {
 		s.Apply(&event.Record{Seq: uint64(i), Arrival: t0, Event: e})
 	}
 	s.Apply(&event.Record{Seq: 10, Arrival: t0 + 60*hour, Event: did("stays", "view", "kept", t0-900*hour)})
@@ -163,15 +164,15 @@ func TestAge(t *testing.T) {
 // Reading shares nothing with the state: what comes later changes no answer given before.
 func TestAnswersDoNotChange(t *testing.T) {
 	s := newFeed(features.DefaultConfig())
-	s.add(item("a", "x"), event.Event{Kind: event.EventUser, ID: "e", UserID: "u", Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(1)}},
+	s.add(item("a", "x"), ranker.Event{Kind: ranker.EventUser, ID: "e", UserID: "u", Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(1)}},
 		shown("u", t0, "a"), did("u", "click", "a", t0))
 	sch := schemaOf(t, ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"})
 	before := read(t, s.State, sch, t0, "u", "a")
 	columns, recent, shownBefore, title := slices.Clone(before.Columns), slices.Clone(before.Recent), slices.Clone(before.Shown), before.Items[0].Title
 	other := "another title"
 	s.add(did("u", "click", "b", t0+1), did("u", "click", "a", t0-1), shown("u", t0+2, "b", "a"),
-		event.Event{Kind: event.EventItem, ID: "e", ItemID: "a", Title: &other, Time: t0 + 9},
-		event.Event{Kind: event.EventUser, ID: "e", UserID: "u", Time: t0 + 9, Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(2)}})
+		ranker.Event{Kind: ranker.EventItem, ID: "e", ItemID: "a", Title: &other, Time: t0 + 9},
+		ranker.Event{Kind: ranker.EventUser, ID: "e", UserID: "u", Time: t0 + 9, Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(2)}})
 	if !slices.Equal(before.Columns, columns) || !slices.Equal(before.Recent, recent) || !slices.Equal(before.Shown, shownBefore) ||
 		before.Items[0].Title != title || before.UserFields["n"].Num != 1 {
 		t.Errorf("the answer became %+v", before)
@@ -238,7 +239,7 @@ func random(f *feed, r *rand.Rand, n int) {
 	}
 }
 
-func randomEvent(r *rand.Rand) event.Event {
+func randomEvent(r *rand.Rand) ranker.Event {
 	words := []string{"sea", "bread", "jazz", "moon", "ghost", "ü"}
 	user, id := fmt.Sprint("u", r.IntN(5)), fmt.Sprint("i", r.IntN(12))
 	at := t0 - r.Int64N(60*day)
@@ -250,7 +251,7 @@ func randomEvent(r *rand.Rand) event.Event {
 			"on": ranker.BoolValue(r.IntN(2) == 0), "nums": {Kind: ranker.Numbers, Nums: []float64{1, r.Float64()}}}
 		return e
 	case 1:
-		return event.Event{Kind: event.EventUser, ID: "e", UserID: user, Time: at, Fields: map[string]ranker.FieldValue{words[r.IntN(6)]: ranker.StringValue("v")}}
+		return ranker.Event{Kind: ranker.EventUser, ID: "e", UserID: user, Time: at, Fields: map[string]ranker.FieldValue{words[r.IntN(6)]: ranker.StringValue("v")}}
 	case 2, 3:
 		return shown(user, at, id, fmt.Sprint("i", r.IntN(12)), fmt.Sprint("i", r.IntN(12)))
 	}

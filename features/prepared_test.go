@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"relish/features"
-	"relish/features/event"
 	"relish/ranker"
 )
 
@@ -43,7 +42,7 @@ func TestPreparedChangesNothing(t *testing.T) {
 		return fmt.Sprint(st.Columns)
 	}
 	r := rand.New(rand.NewPCG(7, 7))
-	often, events := newFeed(features.DefaultConfig()), []event.Event(nil)
+	often, events := newFeed(features.DefaultConfig()), []ranker.Event(nil)
 	for step := range 60 {
 		events = append(events, randomEvent(r), randomEvent(r), randomEvent(r))
 		often.add(events[3*step:]...)

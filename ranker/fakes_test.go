@@ -21,7 +21,7 @@ var errBroken = errors.New("broken")
 type (
 	readFunc    func(context.Context, *ranker.FeatureQuery) (*ranker.RequestState, error)
 	vectorsFunc func(context.Context, []*ranker.ItemInfo, [][]float32)
-	recordFunc  func(*ranker.Impression)
+	recordFunc  func(*ranker.Event)
 	stepFunc    func(*ranker.List) error
 )
 
@@ -44,7 +44,7 @@ func (f vectorsFunc) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing 
 	return missing
 }
 
-func (f recordFunc) Record(imp *ranker.Impression) { f(imp) }
+func (f recordFunc) Record(e *ranker.Event) { f(e) }
 
 func (stepFunc) Name() string { return "test step" }
 
@@ -147,7 +147,8 @@ type world struct {
 	text    map[uint64]float32
 	opt     ranker.Options
 	models  models
-	records []*ranker.Impression
+	events  []*ranker.Event
+	records []*ranker.Impression // of events
 	errs    []error
 }
 
@@ -165,8 +166,10 @@ func newWorld(t testing.TB, n int) *world {
 	w.opt = ranker.Options{
 		Features: readFunc(w.read),
 		Vectors:  vectorsFunc(w.vectors),
-		Recorder: recordFunc(func(imp *ranker.Impression) { w.records = append(w.records, imp) }),
-		Observe:  func(_ *ranker.Request, _ *ranker.Response, errs []error) { w.errs = errs },
+		Recorder: recordFunc(func(e *ranker.Event) {
+			w.events, w.records = append(w.events, e), append(w.records, e.Impression)
+		}),
+		Observe: func(_ *ranker.Request, _ *ranker.Response, errs []error) { w.errs = errs },
 	}
 	return w
 }

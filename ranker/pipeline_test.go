@@ -287,8 +287,10 @@ func TestImpressionRecord(t *testing.T) {
 	if len(imp.Items) != ranker.MaxImpressionItems || imp.Items[0] != resp.Items[0].ID || imp.Items[99] != resp.Items[99].ID {
 		t.Errorf("items %v", imp.Items)
 	}
-	if imp.ID != req.ID || imp.User != "u1" || imp.Session != "s" || imp.StateSeq != 42 || imp.Model != "main" ||
-		imp.Time != 1_700_000_000_000 || imp.SchemaHash != w.models.main.Schema.Hash() || imp.MatrixHash == 0 || imp.Took <= 0 {
+	if e := w.events[0]; e.Kind != ranker.EventImpression || e.ID != req.ID || e.UserID != "u1" || e.Session != "s" || e.Time != 1_700_000_000_000 {
+		t.Errorf("%+v", e)
+	}
+	if !imp.Served || imp.StateSeq != 42 || imp.Model != "main" || imp.SchemaHash != w.models.main.Schema.Hash() || imp.MatrixHash == 0 || imp.Took <= 0 {
 		t.Errorf("%+v", imp)
 	}
 	if len(imp.Matrix) != 100*3 {

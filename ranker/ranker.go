@@ -23,6 +23,8 @@ package ranker
 import (
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"time"
 
 	"relish/internal/stats"
@@ -47,6 +49,12 @@ var (
 	ErrNoPreviousModel = errors.New("no model was active before this one")
 	// ErrIncompleteMatrix says that a feature matrix lacks inputs, so no model may be trained on it.
 	ErrIncompleteMatrix = errors.New("the feature matrix is incomplete")
+	// ErrLogFull says that the event log has reached its size limit or that the disk is full. Nothing
+	// was written (HTTP 507).
+	ErrLogFull = errors.New("event log is full")
+	// ErrLogUnavailable says that the event log cannot take events now. Nothing was acknowledged; the
+	// caller may try again later (HTTP 503).
+	ErrLogUnavailable = errors.New("event log is unavailable")
 )
 
 // ---- A request and its answer ----
@@ -481,35 +489,93 @@ type Experiments interface {
 	ReadsUser() bool
 }
 
-// ---- Impressions ----
+// ---- Events and impressions ----
 
-// Impression is the record of one answered ranking.
+// EventKind says what an event tells. Its text is the member "type" of the native JSON form.
+type EventKind string
+
+// The kinds of events. Clients send the first four. The server writes the other three itself and
+// never accepts them from a client.
+const (
+	EventItem        EventKind = "item"        // an item was described
+	EventUser        EventKind = "user"        // a user was described
+	EventImpression  EventKind = "impression"  // items were shown to a user
+	EventInteraction EventKind = "interaction" // a user did something with an item
+	EventDelete      EventKind = "delete"      // an item was deleted
+	EventErase       EventKind = "erase"       // a user was erased; it carries UserHash, never the id
+	EventTable       EventKind = "table"       // a new version of an external table is in use
+)
+
+// Event is one thing that happened. Kind says which fields are set.
+//
+// An Event is a plain value. Its slices, maps and pointers belong to whoever decoded it and do not
+// change after that. Package features/event decodes, checks and encodes events.
+type Event struct {
+	Kind EventKind
+	// ID is the event's own id. A second event with the same id is a duplicate. The id of an
+	// impression is also what Event.ImpressionID of later interactions names.
+	ID      string
+	Time    int64  // event time, Unix ms; 0 = the arrival time
+	ItemID  string // item, interaction and delete events
+	UserID  string // user, impression and interaction events
+	Session string // impression and interaction events; "" = unknown
+
+	// Item events. A nil field says nothing about that part: the event merges into what is known,
+	// unless Replace is set (PUT /items).
+	Title   *string
+	Text    *string
+	Tags    []string              // nil = says nothing, empty = the item has none
+	Fields  map[string]FieldValue // item and user events
+	Replace bool
+
+	// Impression is set for impression events and only for them.
+	Impression *Impression
+
+	// Interaction events.
+	Action       string
+	ImpressionID string // the impression that the interaction follows; "" = unknown
+	Value        *float64
+
+	// UserHash identifies the user of an erase event, see features.UserHash.
+	UserHash string
+
+	// Table and Digest are a table event's table name and the SHA-256 of the table's file in hex.
+	Table, Digest string
+}
+
+// Impression is a list of items that a user was shown. It is the payload of an impression event.
+//
+// The fields up to Experiments may come from a client that reports lists of its own. The fields after
+// Served are set only for a list that Relish ranked.
 type Impression struct {
-	ID          string
-	Time        int64 // event time, Unix ms
-	User        string
-	Session     string
-	Items       []string  // in the answered order, the first MaxImpressionItems
-	Scores      []float64 // the retriever's, aligned with Items, 0 for none; nil if no item had one
+	Items       []string  // in the order shown; the first MaxImpressionItems of a list that Relish ranked
+	Scores      []float64 // the retriever's scores, aligned with Items, 0 = none; nil if no item has one
 	Context     map[string]FieldValue
-	Propensity  []float64 // aligned with Items; nil = 1 everywhere
-	Model       string
-	Experiments map[string]string // experiment -> served arm
-	// Exposed is the experiments of which a part took effect (Assignment.Parts), sorted.
+	Propensity  []float64         // aligned with Items: P(item here | the items above it); nil = 1 everywhere
+	Model       string            // the model's version; "" = unknown
+	Experiments map[string]string // experiment -> arm, as served
+
+	// Served says that Relish ranked the list. It is false for a list that a client reports.
+	Served bool
+	// Exposed names the experiments that took part in this ranking, sorted: a part of the ranking that
+	// the experiment changes was reached. Package experiment/analysis counts only these users.
 	Exposed []string
-	// Fallback is the assigned arms that control replaced, by experiment.
+	// Fallback maps an experiment to its assigned arm where control was served instead.
 	Fallback           map[string]string
-	ExperimentsVersion string       // of the experiments' configuration; "" without one
-	Interleaved        *Interleaved // nil unless the answer is interleaved
-	SchemaHash         string
-	Degraded           []string
-	StateSeq           uint64
-	Took               time.Duration // from the start of the ranking to its record
-	MatrixHash         uint64
-	// Replayable says that replay can compute the same matrix: Items is all candidates, and none had
-	// inline content.
+	ExperimentsVersion string       // version of the experiments' configuration, "" without one
+	Interleaved        *Interleaved // nil unless the list interleaves two arms
+	SchemaHash         string       // Schema.Hash of the model's features
+	Degraded           []string     // Response.Degraded
+	StateSeq           uint64       // the last event that the features include
+	// Took is the time from the start of the ranking to its record. Logs keep it in whole
+	// microseconds; 0 = not measured.
+	Took       time.Duration
+	MatrixHash uint64 // Matrix.Hash of the feature matrix
+	// Replayable says that a replay can reproduce the feature matrix: Items are all candidates, and
+	// no candidate came with inline content.
 	Replayable bool
-	// Matrix is the feature matrix rows of Items, for a share of requests; else nil.
+	// Matrix holds the feature matrix rows of Items for a share of requests (Options.LogFeatures),
+	// else nil.
 	Matrix []float32
 }
 
@@ -520,9 +586,74 @@ type Interleaved struct {
 	Teams      []uint8   // aligned with the impression's items: index into Arms
 }
 
-// Recorder takes impressions off the request path.
+// EventOutcome is what became of one event that was given to Store.Append. The zero value means that
+// the event was accepted.
+type EventOutcome struct {
+	Duplicate bool        // the id is known; the event changed nothing
+	Err       *EventError // why the event was rejected, nil if it was not
+}
+
+// EventError says why one event was rejected. Its text never contains user data other than the name
+// of a JSON member.
+type EventError struct {
+	// Code is for programs: missing_field, invalid_field, unknown_field, malformed, time_in_future,
+	// too_large.
+	Code    string
+	Message string // for people: what is wrong and what is expected
+	Pointer string // JSON pointer into the event, "" for the event as a whole
+}
+
+// Error implements error. It returns the pointer and the message.
+func (e *EventError) Error() string {
+	if e.Pointer == "" {
+		return e.Message
+	}
+	return fmt.Sprintf("%s: %s", e.Pointer, e.Message)
+}
+
+// ---- The store ----
+
+// Recorder takes impressions off the request path. Safe for concurrent use.
 type Recorder interface {
-	// Record hands the impression to the event log and owns it from then on. It never blocks: if its
-	// queue is full, it drops the impression and counts it.
-	Record(imp *Impression)
+	// Record hands an impression event of a served list to the event log. It never blocks: if the
+	// log's queue is full, the impression is dropped and counted. The recorder owns the event
+	// afterwards.
+	Record(impression *Event)
+}
+
+// Store keeps the events and the state that follows from them: the embedded store
+// (features/embedded) and the Redis store (features/redis) implement it. The suite
+// features/storetest checks the contract. All methods are safe for concurrent use.
+type Store interface {
+	// Features reads the state for a ranking. A Read that follows a successful Append in the same
+	// process includes the appended events. If a shared store does not answer in time, the events
+	// wait in the log and follow later.
+	Features
+	// Recorder takes the impressions of served lists.
+	Recorder
+
+	// Append validates the events and makes the new, valid ones durable. The outcomes are aligned
+	// with the events; one rejected event does not affect the others. The error concerns all events:
+	// it wraps ErrLogFull or ErrLogUnavailable, or it is ctx's, in which case the events may still
+	// become durable. The store owns the events afterwards.
+	Append(ctx context.Context, events []Event) ([]EventOutcome, error)
+	// Item returns the described item. ok is false if nobody has described it. The item is shared
+	// and must not be changed.
+	Item(id string) (item *Item, ok bool)
+	// Items yields all described items in no particular order. It ends after the first error.
+	Items(ctx context.Context) iter.Seq2[*ItemInfo, error]
+	// DeleteItem deletes an item's content and counters. known is false if there was no such item.
+	DeleteItem(ctx context.Context, id string) (known bool, err error)
+	// Forget erases a user. The order to erase is durable and the user's state is gone when Forget
+	// returns. The user's records leave the event log in the background; see PendingErasures.
+	Forget(ctx context.Context, userID string) error
+	// PendingErasures returns how many erased users still have records in the event log.
+	PendingErasures() int
+	// Flush waits until the state includes every event that is in the event log, or ctx ends.
+	Flush(ctx context.Context) error
+	// Replica returns the id of this replica's event log, 16 hex digits.
+	Replica() string
+	// Close makes everything durable that was acknowledged, and releases the store's resources. No
+	// other method may be called afterwards.
+	Close() error
 }

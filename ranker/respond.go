@@ -54,10 +54,7 @@ func (p *Pipeline) record(run *run, r ranking, resp *Response) {
 	}
 	req, n := run.req, min(len(resp.Items), MaxImpressionItems)
 	imp := &Impression{
-		ID:       req.ID,
-		Time:     run.now,
-		User:     req.User,
-		Session:  req.Session,
+		Served:   true,
 		Context:  req.Context,
 		Model:    resp.Model,
 		Degraded: resp.Degraded,
@@ -77,7 +74,8 @@ func (p *Pipeline) record(run *run, r ranking, resp *Response) {
 			}
 		}
 	}
-	p.opt.Recorder.Record(imp)
+	p.opt.Recorder.Record(&Event{Kind: EventImpression, ID: req.ID, Time: run.now, UserID: req.User,
+		Session: req.Session, Impression: imp})
 }
 
 // sampledForLog reports whether a request is in the given share, 0 to 1, of requests. The id decides.

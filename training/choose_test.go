@@ -8,27 +8,28 @@ import (
 	"testing"
 
 	"relish/features/event"
+	"relish/ranker"
 	"relish/training"
 )
 
 // bareLog is purchases without impressions. Users take what goes with their kind, of which there are five.
 func bareLog(users, each, items int) []event.Record {
 	r := rand.New(rand.NewPCG(5, 5))
-	var events []event.Event
+	var events []ranker.Event
 	now := int64(1_750_000_000_000)
-	add := func(e event.Event) {
+	add := func(e ranker.Event) {
 		now += 1000
 		e.ID, e.Time = fmt.Sprint("e", len(events)), now
 		events = append(events, e)
 	}
 	for i := range items {
 		title := fmt.Sprint("item ", i)
-		add(event.Event{Kind: event.EventItem, ItemID: fmt.Sprint("i", i), Title: &title})
+		add(ranker.Event{Kind: ranker.EventItem, ItemID: fmt.Sprint("i", i), Title: &title})
 	}
 	for range users * each {
 		u := r.IntN(users)
 		item := u%5 + 5*min(r.IntN(items/5), r.IntN(items/5))
-		add(event.Event{Kind: event.EventInteraction, UserID: fmt.Sprint("u", u), ItemID: fmt.Sprint("i", item), Action: "purchase"})
+		add(ranker.Event{Kind: ranker.EventInteraction, UserID: fmt.Sprint("u", u), ItemID: fmt.Sprint("i", item), Action: "purchase"})
 	}
 	return logOf(events)
 }

@@ -19,10 +19,10 @@ import (
 // columns of all his lists stay as they are to the last bit, while others' move.
 func TestNoListMeetsItsOwnLabels(t *testing.T) {
 	records := demoLog()[:2400]
-	user, last := "", event.Event{}
+	user, last := "", ranker.Event{}
 	for i := len(records) - 300; user == ""; i-- { // somebody's last list, with a click
-		if e := records[i].Event; e.Kind == event.EventInteraction && e.ImpressionID != "" && !slices.ContainsFunc(records[i:], func(r event.Record) bool {
-			return r.Event.UserID == e.UserID && r.Event.Kind == event.EventImpression
+		if e := records[i].Event; e.Kind == ranker.EventInteraction && e.ImpressionID != "" && !slices.ContainsFunc(records[i:], func(r event.Record) bool {
+			return r.Event.UserID == e.UserID && r.Event.Kind == ranker.EventImpression
 		}) {
 			user, last = e.UserID, e
 		}
@@ -31,9 +31,9 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 	var shown []string
 	for i, r := range changed {
 		if r.Event.ID == last.ImpressionID {
-			shown = r.Event.Shown
+			shown = r.Event.Impression.Items
 		}
-		if r.Event.Kind == event.EventInteraction && r.Event.ImpressionID == last.ImpressionID {
+		if r.Event.Kind == ranker.EventInteraction && r.Event.ImpressionID == last.ImpressionID {
 			changed[i].Event.ItemID = shown[(slices.Index(shown, r.Event.ItemID)+7)%len(shown)]
 		}
 	}
@@ -135,7 +135,7 @@ func TestNewLooksNew(t *testing.T) {
 	const known = 40
 	var req ranker.Request
 	for i, it := range st.Items()[:known] {
-		e := event.Event{Kind: event.EventItem, ID: fmt.Sprint("twin", i), Time: now, ItemID: "twin of " + it.ID, Title: &it.Title, Text: &it.Text, Tags: it.Tags, Fields: it.Fields}
+		e := ranker.Event{Kind: ranker.EventItem, ID: fmt.Sprint("twin", i), Time: now, ItemID: "twin of " + it.ID, Title: &it.Title, Text: &it.Text, Tags: it.Tags, Fields: it.Fields}
 		st.Apply(&event.Record{Seq: st.Seq() + 1, Arrival: now, Event: e})
 		req.Candidates = append(req.Candidates, ranker.Candidate{ID: it.ID, ColdStart: true})
 	}

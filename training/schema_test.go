@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"relish/features"
-	"relish/features/event"
 	"relish/ranker"
 	"relish/training"
 	"relish/training/replay"
@@ -18,27 +17,28 @@ import (
 func text(s string) *string { return &s }
 
 // described are items of which every one has a genre and a price, and few a colour.
-func described(n int) (out []event.Event) {
+func described(n int) (out []ranker.Event) {
 	for i := range n {
 		fields := map[string]ranker.FieldValue{"genre": ranker.StringValue(fmt.Sprint("g", i%3)), "price": ranker.NumberValue(float64(i)), "author": ranker.StringValue(fmt.Sprint("a", i))}
 		if i == 0 {
 			fields["colour"] = ranker.StringValue("red")
 		}
-		out = append(out, event.Event{Kind: event.EventItem, ID: fmt.Sprint("i", i), ItemID: fmt.Sprint(i), Title: text("t"), Fields: fields})
+		out = append(out, ranker.Event{Kind: ranker.EventItem, ID: fmt.Sprint("i", i), ItemID: fmt.Sprint(i), Title: text("t"), Fields: fields})
 	}
 	return out
 }
 
-func click(i int, action, impression string) event.Event {
-	return event.Event{Kind: event.EventInteraction, ID: fmt.Sprint(action, i), UserID: fmt.Sprint("u", i%5), ItemID: fmt.Sprint(i % 60), Action: action, ImpressionID: impression}
+func click(i int, action, impression string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventInteraction, ID: fmt.Sprint(action, i), UserID: fmt.Sprint("u", i%5), ItemID: fmt.Sprint(i % 60), Action: action, ImpressionID: impression}
 }
 
-func shown(i int) event.Event {
-	return event.Event{Kind: event.EventImpression, ID: fmt.Sprint("l", i), UserID: fmt.Sprint("u", i%5), Shown: []string{fmt.Sprint(i % 60), fmt.Sprint((i + 1) % 60)}}
+func shown(i int) ranker.Event {
+	return ranker.Event{Kind: ranker.EventImpression, ID: fmt.Sprint("l", i), UserID: fmt.Sprint("u", i%5),
+		Impression: &ranker.Impression{Items: []string{fmt.Sprint(i % 60), fmt.Sprint((i + 1) % 60)}}}
 }
 
 // written is the schema of a log whose events are so far apart.
-func written(t *testing.T, apart time.Duration, events []event.Event, columns, tables []string) ([]ranker.Feature, map[string]string) {
+func written(t *testing.T, apart time.Duration, events []ranker.Event, columns, tables []string) ([]ranker.Feature, map[string]string) {
 	t.Helper()
 	for i := range events {
 		events[i].Time = 1_700_000_000_000 + int64(i)*apart.Milliseconds()
@@ -71,24 +71,24 @@ func written(t *testing.T, apart time.Duration, events []event.Event, columns, t
 
 // Each log has the features that it can feed, and no others.
 func TestWriteSchema(t *testing.T) {
-	several := func(n int, f func(i int) event.Event) (out []event.Event) {
+	several := func(n int, f func(i int) ranker.Event) (out []ranker.Event) {
 		for i := range n {
 			out = append(out, f(i))
 		}
 		return out
 	}
-	context := func(i int) event.Event {
+	context := func(i int) ranker.Event {
 		e := shown(i)
-		e.Scores = []float64{1, 2}
-		e.Context = map[string]ranker.FieldValue{"device": ranker.StringValue([]string{"phone", "tv"}[i%2]), "hour": ranker.NumberValue(3), "query": ranker.StringValue("sea"), "session_id": ranker.StringValue(fmt.Sprint(i))}
+		e.Impression.Scores = []float64{1, 2}
+		e.Impression.Context = map[string]ranker.FieldValue{"device": ranker.StringValue([]string{"phone", "tv"}[i%2]), "hour": ranker.NumberValue(3), "query": ranker.StringValue("sea"), "session_id": ranker.StringValue(fmt.Sprint(i))}
 		if i == 0 {
-			e.Context["rare"] = ranker.StringValue("x")
+			e.Impression.Context["rare"] = ranker.StringValue("x")
 		}
 		return e
 	}
-	clicks := func(i int) event.Event { return click(i, "click", "") }
+	clicks := func(i int) ranker.Event { return click(i, "click", "") }
 	for name, c := range map[string]struct {
-		events          []event.Event
+		events          []ranker.Event
 		apart           time.Duration
 		columns, tables []string
 		has, lacks      []string
@@ -96,7 +96,7 @@ func TestWriteSchema(t *testing.T) {
 		"interactions alone": {events: append(described(60), several(100, clicks)...), apart: time.Second,
 			has:   []string{"item.count.click", "item.within_list", "user.history", "field.count.genre", "user.count.genre", "interacted.genre", "item.price", "item.price.within_list", "item.genre"},
 			lacks: []string{"item.rate.click", "item.shown", "user.rate", "field.rate.genre", "item.count.any", "item.author", "item.colour", "interacted.colour", "retrieval", "item.age", "item.count.click.1h"}},
-		"impressions": {events: append(described(60), append(several(50, shown), several(9, func(i int) event.Event { return click(i, "click", fmt.Sprint("l", i)) })...)...), apart: time.Second,
+		"impressions": {events: append(described(60), append(several(50, shown), several(9, func(i int) ranker.Event { return click(i, "click", fmt.Sprint("l", i)) })...)...), apart: time.Second,
 			has:   []string{"item.rate.click", "item.shown", "item.rate.within_list", "user.rate", "field.rate.genre", "user.rate.genre"},
 			lacks: []string{"field.count.genre", "context.device", "retrieval"}},
 		"several actions": {events: append(several(20, clicks), click(1, "purchase", "")), apart: time.Second,
@@ -154,13 +154,13 @@ func TestReasons(t *testing.T) {
 
 // Fields may be called what they like, and hold numbers here and words there.
 func TestNamesThatClash(t *testing.T) {
-	var events []event.Event
+	var events []ranker.Event
 	for i := range 40 {
 		fields := map[string]ranker.FieldValue{"age": ranker.NumberValue(1), "standing": ranker.NumberValue(2), "shown": ranker.StringValue("x"), "year": ranker.NumberValue(1990)}
 		if i%2 == 0 {
 			fields["year"] = ranker.StringValue("old")
 		}
-		events = append(events, event.Event{Kind: event.EventItem, ID: fmt.Sprint(i), ItemID: fmt.Sprint(i), Fields: fields}, shown(i), click(i, "click", ""))
+		events = append(events, ranker.Event{Kind: ranker.EventItem, ID: fmt.Sprint(i), ItemID: fmt.Sprint(i), Fields: fields}, shown(i), click(i, "click", ""))
 	}
 	list, _ := written(t, 6*time.Hour, events, nil, nil)
 	kinds := map[string][]string{}

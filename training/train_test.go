@@ -50,7 +50,7 @@ func source(records []event.Record) replay.Source {
 }
 
 // logOf numbers events as a log does; they arrive when they happen.
-func logOf(events []event.Event) []event.Record {
+func logOf(events []ranker.Event) []event.Record {
 	out := make([]event.Record, len(events))
 	arrival := int64(0)
 	for i, e := range events {
@@ -211,9 +211,9 @@ func TestTrainingIsRepeatable(t *testing.T) {
 
 // A log of interactions alone trains as well, on lists that are made from them.
 func TestTrainingWithoutImpressions(t *testing.T) {
-	var events []event.Event
+	var events []ranker.Event
 	for _, r := range demoLog() {
-		if e := r.Event; e.Kind != event.EventImpression {
+		if e := r.Event; e.Kind != ranker.EventImpression {
 			e.ImpressionID = ""
 			events = append(events, e)
 		}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
-	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/features/ingest"
 	"relish/internal/app"
@@ -145,8 +144,8 @@ func (c *benchCmd) generate(ctx context.Context, cfg *config.Config) (err error)
 	for i := range c.Catalogue {
 		n := strconv.Itoa(i)
 		title := "item number " + n
-		item := event.Event{
-			Kind: event.EventItem, ID: "gi" + n, ItemID: "i" + n, Title: &title,
+		item := ranker.Event{
+			Kind: ranker.EventItem, ID: "gi" + n, ItemID: "i" + n, Title: &title,
 			Tags:   []string{"tag" + strconv.Itoa(i%500), "tag" + strconv.Itoa(i%77)},
 			Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(float64(i % 100))},
 		}
@@ -155,8 +154,8 @@ func (c *benchCmd) generate(ctx context.Context, cfg *config.Config) (err error)
 		}
 	}
 	for i := range generatedClicks {
-		click := event.Event{
-			Kind: event.EventInteraction, ID: "ga" + strconv.Itoa(i), Action: "click",
+		click := ranker.Event{
+			Kind: ranker.EventInteraction, ID: "ga" + strconv.Itoa(i), Action: "click",
 			UserID: "u" + strconv.Itoa(i%generatedUsers), ItemID: "i" + strconv.Itoa(i*7919%c.Catalogue),
 		}
 		if err := loader.Add(ctx, c.Catalogue+i+1, click); err != nil {
@@ -180,11 +179,11 @@ func readPopulation(data string) (users, items []string, err error) {
 			return nil, nil, err
 		}
 		e := &record.Event
-		if e.Kind == event.EventItem && !seenItem[e.ItemID] && len(items) < maxBenchItems {
+		if e.Kind == ranker.EventItem && !seenItem[e.ItemID] && len(items) < maxBenchItems {
 			seenItem[e.ItemID] = true
 			items = append(items, e.ItemID)
 		}
-		if e.Kind == event.EventInteraction && !seenUser[e.UserID] && len(users) < maxBenchUsers {
+		if e.Kind == ranker.EventInteraction && !seenUser[e.UserID] && len(users) < maxBenchUsers {
 			seenUser[e.UserID] = true
 			users = append(users, e.UserID)
 		}

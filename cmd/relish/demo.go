@@ -11,10 +11,10 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
-	"relish/features/event"
 	"relish/internal/app"
 	"relish/internal/config"
 	"relish/internal/demo"
+	"relish/ranker"
 )
 
 type demoCmd struct {
@@ -111,7 +111,7 @@ func (c *demoCmd) fill(ctx context.Context, cfg *config.Config, world demo.Optio
 
 // newStrictLoader returns a loader of generated events: a rejected one is a fault.
 func newStrictLoader(store app.Store, p *progress) *app.Loader {
-	rejected := func(n int, reason *event.EventError) error {
+	rejected := func(n int, reason *ranker.EventError) error {
 		return fmt.Errorf("generated event %d: %w", n, reason)
 	}
 	return &app.Loader{Store: store, Rejected: rejected, Progress: p.count}

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/features/ingest"
+	"relish/ranker"
 )
 
 const exampleExperiments = "../../examples/experiments.yaml"
@@ -139,19 +139,19 @@ func checkLoggedArms(t *testing.T, data string, want map[string]map[string]strin
 			t.Fatal(err)
 		}
 		e := rec.Event
-		if e.Kind != event.EventImpression || seen[e.UserID] || want[e.UserID] == nil {
+		if e.Kind != ranker.EventImpression || seen[e.UserID] || want[e.UserID] == nil {
 			continue
 		}
 		seen[e.UserID] = true
-		if !maps.Equal(e.Experiments, want[e.UserID]) || e.Answer.Allocation != version || len(e.Answer.Fallback) != 0 {
-			t.Fatalf("%s: %v under %s, answered %v", e.UserID, e.Experiments, e.Answer.Allocation, want[e.UserID])
+		if !maps.Equal(e.Impression.Experiments, want[e.UserID]) || e.Impression.ExperimentsVersion != version || len(e.Impression.Fallback) != 0 {
+			t.Fatalf("%s: %v under %s, answered %v", e.UserID, e.Impression.Experiments, e.Impression.ExperimentsVersion, want[e.UserID])
 		}
-		for _, name := range e.Answer.Exposed {
+		for _, name := range e.Impression.Exposed {
 			exposed[name]++
 		}
-		if in := e.Answer.Interleaved; in != nil {
+		if in := e.Impression.Interleaved; in != nil {
 			interleaved++
-			if in.Experiment != "fresh-mix" || len(in.Teams) != len(e.Shown) {
+			if in.Experiment != "fresh-mix" || len(in.Teams) != len(e.Impression.Items) {
 				t.Fatalf("%+v", in)
 			}
 		}

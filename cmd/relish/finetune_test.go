@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"relish/features/event"
+	"relish/ranker"
 	"relish/ranker/bundle"
 )
 
@@ -31,28 +31,28 @@ type topicLog struct {
 	number int
 }
 
-func (s *topicLog) event(e event.Event) event.Event {
+func (s *topicLog) event(e ranker.Event) ranker.Event {
 	s.number++
 	s.now += 1000
 	e.ID, e.Time = fmt.Sprint("e", s.number), s.now
 	return e
 }
 
-func (s *topicLog) items(perTaste int) (out []event.Event) {
+func (s *topicLog) items(perTaste int) (out []ranker.Event) {
 	for k, halves := range topics {
 		for i := range perTaste {
 			half := halves[i%2]
 			title := fmt.Sprintf("%s %s %d", half[s.r.IntN(3)], half[s.r.IntN(3)], 100+s.r.IntN(900))
-			out = append(out, s.event(event.Event{Kind: event.EventItem, ItemID: fmt.Sprintf("t%d-%d", k, i), Title: &title}))
+			out = append(out, s.event(ranker.Event{Kind: ranker.EventItem, ItemID: fmt.Sprintf("t%d-%d", k, i), Title: &title}))
 		}
 	}
 	return out
 }
 
-func (s *topicLog) purchases(users, each, perTaste int) (out []event.Event) {
+func (s *topicLog) purchases(users, each, perTaste int) (out []ranker.Event) {
 	for range each {
 		for u := range users {
-			out = append(out, s.event(event.Event{Kind: event.EventInteraction, UserID: fmt.Sprint("u", u),
+			out = append(out, s.event(ranker.Event{Kind: ranker.EventInteraction, UserID: fmt.Sprint("u", u),
 				ItemID: fmt.Sprintf("t%d-%d", u%len(topics), s.r.IntN(perTaste)), Action: "purchase"}))
 		}
 	}

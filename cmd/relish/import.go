@@ -7,9 +7,9 @@ import (
 	"io"
 	"os"
 
-	"relish/features/event"
 	"relish/internal/app"
 	"relish/internal/config"
+	"relish/ranker"
 )
 
 type importCmd struct {
@@ -66,7 +66,7 @@ func (c *importCmd) load(ctx context.Context, store app.Store) (app.LoadCounts, 
 	defer p.end()
 	loader := &app.Loader{Store: store, Progress: p.count}
 	for _, name := range c.Files {
-		loader.Rejected = func(line int, reason *event.EventError) error {
+		loader.Rejected = func(line int, reason *ranker.EventError) error {
 			return c.reject(fmt.Errorf("%s:%d: %w", name, line, reason), loader.Counts.Rejected)
 		}
 		if err := loadFile(ctx, loader, name, c.Format); err != nil {

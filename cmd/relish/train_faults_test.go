@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"relish/features/event"
 	"relish/features/ingest"
 	"relish/internal/demo"
+	"relish/ranker"
 	"relish/ranker/bundle"
 )
 
@@ -39,15 +39,15 @@ func (b *safeBuffer) String() string {
 	return b.buf.String()
 }
 
-func demoEvents(seed uint64) []event.Event {
+func demoEvents(seed uint64) []ranker.Event {
 	return slices.Collect(demo.New(demo.Options{Seed: seed, Users: 40, Lists: 900}).Events())
 }
 
 // Where there is nothing to learn from, training says so and leaves everything as it is.
 func TestNothingToLearn(t *testing.T) {
 	all := demoEvents(1)
-	keep := func(keep func(e *event.Event) bool) []event.Event {
-		var out []event.Event
+	keep := func(keep func(e *ranker.Event) bool) []ranker.Event {
+		var out []ranker.Event
 		for _, e := range all {
 			if keep(&e) {
 				out = append(out, e)
@@ -55,11 +55,11 @@ func TestNothingToLearn(t *testing.T) {
 		}
 		return out
 	}
-	for name, events := range map[string][]event.Event{
+	for name, events := range map[string][]ranker.Event{
 		"no events":   nil,
-		"items only":  keep(func(e *event.Event) bool { return e.Kind == event.EventItem }),
-		"no clicks":   keep(func(e *event.Event) bool { return e.Kind != event.EventInteraction }),
-		"one item":    keep(func(e *event.Event) bool { return e.Kind == event.EventInteraction && e.ItemID == "film-001" }),
+		"items only":  keep(func(e *ranker.Event) bool { return e.Kind == ranker.EventItem }),
+		"no clicks":   keep(func(e *ranker.Event) bool { return e.Kind != ranker.EventInteraction }),
+		"one item":    keep(func(e *ranker.Event) bool { return e.Kind == ranker.EventInteraction && e.ItemID == "film-001" }),
 		"a few lists": all[:400],
 	} {
 		data := t.TempDir()
@@ -101,9 +101,9 @@ func TestGateKeepsTheOldOne(t *testing.T) {
 	lists := 0
 	for i := range events {
 		e := &events[i]
-		if e.Kind == event.EventImpression {
+		if e.Kind == ranker.EventImpression {
 			lists++
-			shown[e.ID] = e.Shown
+			shown[e.ID] = e.Impression.Items
 		}
 		if items := shown[e.ImpressionID]; items != nil && lists < 720 {
 			e.ItemID = items[rng.IntN(len(items))] // the newest lists' labels stay as they are
@@ -166,7 +166,7 @@ func TestNothingNew(t *testing.T) {
 
 // Logs of several replicas are learned from as one.
 func TestSeveralLogs(t *testing.T) {
-	var parts [2][]event.Event
+	var parts [2][]ranker.Event
 	for _, e := range demoEvents(1) {
 		at := 0
 		if e.UserID != "" && e.UserID[len(e.UserID)-1]%2 == 1 {
@@ -285,7 +285,7 @@ func TestGateAsksForUnseenLists(t *testing.T) {
 	}
 	fresh := 0
 	for _, e := range events[early:] {
-		if e.Kind == event.EventImpression {
+		if e.Kind == ranker.EventImpression {
 			fresh++
 		}
 	}

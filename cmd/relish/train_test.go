@@ -15,6 +15,7 @@ import (
 
 	"relish/features/event"
 	"relish/internal/demo"
+	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/training/modelcard"
 
@@ -63,7 +64,7 @@ func readCard(t *testing.T, dir string) *modelcard.Data {
 }
 
 // ndjson writes events as NDJSON.
-func ndjson(t *testing.T, events []event.Event) []byte {
+func ndjson(t *testing.T, events []ranker.Event) []byte {
 	t.Helper()
 	var out []byte
 	for i := range events {
@@ -77,7 +78,7 @@ func ndjson(t *testing.T, events []event.Event) []byte {
 }
 
 // importEvents makes a data folder of events.
-func importEvents(t *testing.T, events []event.Event) string {
+func importEvents(t *testing.T, events []ranker.Event) string {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "events.jsonl")
@@ -134,9 +135,9 @@ func TestLearnedBeatsBaselines(t *testing.T) {
 func shareOfLogged(options demo.Options) float64 {
 	w, n, sum := demo.New(options), 0.0, 0.0
 	for e := range w.Events() {
-		if e.Kind == event.EventImpression {
+		if e.Kind == ranker.EventImpression {
 			n++
-			sum += w.ExpectedClicks(e.UserID, e.Shown) / w.ExpectedClicks(e.UserID, w.BestOrder(e.UserID, e.Shown))
+			sum += w.ExpectedClicks(e.UserID, e.Impression.Items) / w.ExpectedClicks(e.UserID, w.BestOrder(e.UserID, e.Impression.Items))
 		}
 	}
 	return sum / n
@@ -165,8 +166,8 @@ func TestWarmStartBesideServer(t *testing.T) {
 		t.Errorf("%d: no report", status)
 	}
 	for _, e := range events[early-200 : early] {
-		if e.Kind == event.EventImpression {
-			s.explained(t, e.UserID, e.Shown)
+		if e.Kind == ranker.EventImpression {
+			s.explained(t, e.UserID, e.Impression.Items)
 		}
 	}
 	for part := range slices.Chunk(events[early:], 1000) {

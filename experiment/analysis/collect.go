@@ -8,8 +8,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"relish/features/event"
 	"relish/internal/stats"
+	"relish/ranker"
 )
 
 // The periods of a user's counts.
@@ -95,13 +95,13 @@ func (c *collector) readLog(ctx context.Context, src Source) error {
 			continue
 		}
 		switch e.Kind {
-		case event.EventItem:
+		case ranker.EventItem:
 			c.groups.setTags(e)
-		case event.EventImpression:
+		case ranker.EventImpression:
 			if err := c.addImpression(e, at); err != nil {
 				return err
 			}
-		case event.EventInteraction:
+		case ranker.EventInteraction:
 			c.addInteraction(e, at)
 		}
 	}
@@ -113,7 +113,7 @@ func (c *collector) readLog(ctx context.Context, src Source) error {
 }
 
 // userIndex returns the number of the event's user (or session), -1 without one.
-func (c *collector) userIndex(e *event.Event) int {
+func (c *collector) userIndex(e *ranker.Event) int {
 	id := e.UserID
 	if c.opt.Unit == "session" {
 		id = e.Session
@@ -138,7 +138,7 @@ func (c *collector) countsOf(i, period int) []float32 {
 	return c.counts[at : at+c.slots.n]
 }
 
-func (c *collector) addImpression(e *event.Event, at int64) error {
+func (c *collector) addImpression(e *ranker.Event, at int64) error {
 	i := c.userIndex(e)
 	if i < 0 {
 		return nil
@@ -161,33 +161,33 @@ func (c *collector) addImpression(e *event.Event, at int64) error {
 		l.phase = preExposure
 	}
 	c.addCount(i, l.phase, slotLists, 1)
-	if e.Answer != nil && len(e.Answer.Degraded) > 0 {
+	if len(e.Impression.Degraded) > 0 {
 		c.addCount(i, l.phase, slotDegraded, 1)
 	}
-	if e.Answer != nil && e.Answer.Fallback[c.opt.Experiment] != "" {
+	if e.Impression.Fallback[c.opt.Experiment] != "" {
 		c.addCount(i, l.phase, slotFallback, 1)
 	}
-	if variety, ok := c.groups.tagDiversity(e.Shown); ok {
+	if variety, ok := c.groups.tagDiversity(e.Impression.Items); ok {
 		c.addCount(i, l.phase, slotDiversity, variety)
 		c.addCount(i, l.phase, slotTaggedLists, 1)
 	}
 	if c.keepsContent || teams != nil {
-		l.content = newContent(e.Shown, teams)
+		l.content = newContent(e.Impression.Items, teams)
 	}
 	u.addList(l)
 	return nil
 }
 
 // teams returns the teams of an impression that the experiment interleaves, nil for others.
-func (c *collector) teams(e *event.Event) []uint8 {
-	if e.Answer == nil || e.Answer.Interleaved == nil || e.Answer.Interleaved.Experiment != c.opt.Experiment {
+func (c *collector) teams(e *ranker.Event) []uint8 {
+	if e.Impression.Interleaved == nil || e.Impression.Interleaved.Experiment != c.opt.Experiment {
 		return nil
 	}
-	c.interleavedArms = e.Answer.Interleaved.Arms
-	return e.Answer.Interleaved.Teams
+	c.interleavedArms = e.Impression.Interleaved.Arms
+	return e.Impression.Interleaved.Teams
 }
 
-func (c *collector) addInteraction(e *event.Event, at int64) {
+func (c *collector) addInteraction(e *ranker.Event, at int64) {
 	i := c.userIndex(e)
 	if i < 0 {
 		return
@@ -226,7 +226,7 @@ func (c *collector) addInteraction(e *event.Event, at int64) {
 }
 
 // addClick counts what a click says of a list's order and of its teams.
-func (c *collector) addClick(i int, l *openList, e *event.Event) {
+func (c *collector) addClick(i int, l *openList, e *ranker.Event) {
 	place, grown, first, ok := l.content.click(uint32(xxhash.Sum64String(e.ItemID)))
 	if !ok {
 		return

@@ -5,26 +5,25 @@ import (
 	"slices"
 	"strings"
 
-	"relish/features/event"
 	"relish/ranker"
 )
 
 // assignedArm returns the arm that the impression's user was assigned to, and whether it was reached. Where
 // control stood in for an arm the user still counts for the arm: what is compared is what was meant
 // to be served. What others than Relish recorded says nothing of exposure, and counts.
-func assignedArm(e *event.Event, experiment string) (arm string, exposed bool) {
-	arm, exposed = e.Experiments[experiment]
-	if e.Answer != nil {
-		if meant, ok := e.Answer.Fallback[experiment]; ok {
+func assignedArm(e *ranker.Event, experiment string) (arm string, exposed bool) {
+	arm, exposed = e.Impression.Experiments[experiment]
+	if e.Impression.Served {
+		if meant, ok := e.Impression.Fallback[experiment]; ok {
 			return meant, true
 		}
-		exposed = exposed && slices.Contains(e.Answer.Exposed, experiment)
+		exposed = exposed && slices.Contains(e.Impression.Exposed, experiment)
 	}
 	return arm, exposed
 }
 
 // expose notes the arm that user i is seen in.
-func (c *collector) expose(i int, arm string, e *event.Event, at int64, inWindow bool) error {
+func (c *collector) expose(i int, arm string, e *ranker.Event, at int64, inWindow bool) error {
 	u := &c.users[i]
 	if n := c.arms.id(arm); n > maxArms {
 		return fmt.Errorf("experiment %s has more than %d arms in the log", c.opt.Experiment, maxArms)
@@ -40,11 +39,11 @@ func (c *collector) expose(i int, arm string, e *event.Event, at int64, inWindow
 	u.inWindow = true
 	u.firstDay = dayOf(at)
 	u.day = u.firstDay
-	u.model = uint8(c.models.id(e.Model))
+	u.model = uint8(c.models.id(e.Impression.Model))
 	u.allocation = uint8(c.allocations.id(allocation(e)))
 	u.answer = uint8(c.answers.id(answerQuality(e, c.opt.Experiment)))
 	for k, field := range c.opt.Segments {
-		u.segments[k] = uint8(c.segments[k].id(fieldText(e.Context[field])))
+		u.segments[k] = uint8(c.segments[k].id(fieldText(e.Impression.Context[field])))
 	}
 	return nil
 }
@@ -52,29 +51,26 @@ func (c *collector) expose(i int, arm string, e *event.Event, at int64, inWindow
 // maxArms bounds what a wrong log can make grow.
 const maxArms = 64
 
-func allocation(e *event.Event) string {
-	if e.Answer == nil {
-		return ""
-	}
-	return e.Answer.Allocation
+func allocation(e *ranker.Event) string {
+	return e.Impression.ExperimentsVersion
 }
 
 // answerQuality names the worst that was left out of an answer.
-func answerQuality(e *event.Event, experiment string) string {
+func answerQuality(e *ranker.Event, experiment string) string {
 	switch {
-	case e.Answer == nil:
+	case !e.Impression.Served:
 		return "not recorded by the service"
-	case e.Answer.Fallback[experiment] != "":
+	case e.Impression.Fallback[experiment] != "":
 		return "control stood in"
-	case len(e.Answer.Degraded) == 0:
+	case len(e.Impression.Degraded) == 0:
 		return "full answer"
 	}
 	for _, worst := range []string{ranker.InputOrder, ranker.ScorerFallback} {
-		if slices.Contains(e.Answer.Degraded, worst) {
+		if slices.Contains(e.Impression.Degraded, worst) {
 			return worst
 		}
 	}
-	return e.Answer.Degraded[len(e.Answer.Degraded)-1]
+	return e.Impression.Degraded[len(e.Impression.Degraded)-1]
 }
 
 func fieldText(v ranker.FieldValue) string {

@@ -6,8 +6,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/cespare/xxhash/v2"
 
-	"relish/features/event"
 	"relish/internal/stats"
+	"relish/ranker"
 )
 
 // groupCount is the number of groups that users fall into, by their number, for what is no mean over
@@ -49,7 +49,7 @@ func (g *userGroups) itemNumber(id string) int32 {
 }
 
 // setTags keeps an item's tags.
-func (g *userGroups) setTags(e *event.Event) {
+func (g *userGroups) setTags(e *ranker.Event) {
 	if e.Tags == nil && !e.Replace {
 		return
 	}
@@ -91,19 +91,19 @@ const (
 )
 
 // addList counts a list of user i.
-func (g *userGroups) addList(arm, i int, e *event.Event) {
+func (g *userGroups) addList(arm, i int, e *ranker.Event) {
 	for len(g.arms) <= arm {
 		g.arms = append(g.arms, &armGroups{})
 	}
 	a, group := g.arms[arm], i%groupCount
-	if e.Answer != nil && e.Answer.TookMs > 0 {
+	if e.Impression.Took > 0 {
 		if a.latency[group] == nil {
 			a.latency[group] = hdrhistogram.New(1, maxLatencyMicros, latencyDigits)
 		}
 		// Within its bounds by construction.
-		_ = a.latency[group].RecordValue(max(1, min(maxLatencyMicros, int64(e.Answer.TookMs*1000))))
+		_ = a.latency[group].RecordValue(max(1, min(maxLatencyMicros, e.Impression.Took.Microseconds())))
 	}
-	for _, id := range e.Shown[:min(topPositions, len(e.Shown))] {
+	for _, id := range e.Impression.Items[:min(topPositions, len(e.Impression.Items))] {
 		n := int(g.itemNumber(id))
 		for len(a.shown[group]) <= n {
 			a.shown[group] = append(a.shown[group], make([]int32, n+1-len(a.shown[group]))...)

@@ -24,7 +24,7 @@ const (
 // log is a log in the making.
 type log []event.Record
 
-func (l *log) put(e event.Event) {
+func (l *log) put(e ranker.Event) {
 	*l = append(*l, event.Record{Seq: uint64(len(*l) + 1), Arrival: start, Event: e})
 }
 
@@ -33,15 +33,16 @@ func (l *log) show(id, user, arm string, at int64, items ...string) {
 	if len(items) == 0 {
 		items = []string{"a", "b", "c"}
 	}
-	e := event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: user, Shown: items}
+	e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: user,
+		Impression: &ranker.Impression{Items: items}}
 	if arm != "" {
-		e.Experiments = map[string]string{name: arm}
+		e.Impression.Experiments = map[string]string{name: arm}
 	}
 	l.put(e)
 }
 
 func (l *log) act(action, user, item, impression string, at int64, value float64) {
-	e := event.Event{Kind: event.EventInteraction, ID: fmt.Sprint(len(*l)), Time: at, UserID: user, ItemID: item, Action: action, ImpressionID: impression}
+	e := ranker.Event{Kind: ranker.EventInteraction, ID: fmt.Sprint(len(*l)), Time: at, UserID: user, ItemID: item, Action: action, ImpressionID: impression}
 	if value != 0 {
 		e.Value = &value
 	}
@@ -82,6 +83,8 @@ type crowd struct {
 	fallback    bool // for a tenth of the treated lists
 }
 
+func milliseconds(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
+
 func (c crowd) log() log {
 	var l log
 	if c.arm == nil {
@@ -91,23 +94,23 @@ func (c crowd) log() log {
 		for u := range c.users {
 			user, arm, id := fmt.Sprint("u", u), c.arm(u), fmt.Sprintf("%d-%d", u, d)
 			at := start + int64(d)*formatDay + int64(u)
-			e := event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: user, Shown: []string{"a", "b", "c"}, Experiments: map[string]string{name: arm},
-				Model: "m", Answer: &event.Answer{Exposed: []string{name}, TookMs: 10 + 20*spread(u, d+5000)}}
+			e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: user,
+				Impression: &ranker.Impression{Items: []string{"a", "b", "c"}, Experiments: map[string]string{name: arm}, Model: "m", Served: true, Exposed: []string{name}, Took: milliseconds(10 + 20*spread(u, d+5000))}}
 			if c.took != nil {
-				e.Answer.TookMs = c.took(u, d, arm)
+				e.Impression.Took = milliseconds(c.took(u, d, arm))
 			}
 			if c.degraded != nil && c.degraded(u, d, arm) {
-				e.Answer.Degraded = []string{ranker.ScorerFallback}
+				e.Impression.Degraded = []string{ranker.ScorerFallback}
 			}
 			if c.fallback && arm == "treated" && (u/2+d)%10 == 0 {
-				e.Experiments[name], e.Answer.Exposed, e.Answer.Fallback = "control", nil, map[string]string{name: arm}
+				e.Impression.Experiments[name], e.Impression.Exposed, e.Impression.Fallback = "control", nil, map[string]string{name: arm}
 			}
 			if c.items != nil {
-				e.Shown = c.items(u, d, arm)
+				e.Impression.Items = c.items(u, d, arm)
 			}
 			l.put(e)
 			if c.rate != nil && spread(u, d) < c.rate(u, d, arm) {
-				l.act("click", user, e.Shown[0], id, at+1, 0)
+				l.act("click", user, e.Impression.Items[0], id, at+1, 0)
 			}
 		}
 	}

@@ -24,28 +24,29 @@ import (
 // A log small enough to count by hand.
 func TestCounts(t *testing.T) {
 	var l log
-	l.show("before", "ann", "", start, "a")                              // ann's past
-	l.act("click", "ann", "a", "before", start+1, 0)                     // likewise
-	l.show("1", "ann", "control", start+formatDay)                       //
-	l.act("click", "ann", "b", "1", start+formatDay+1, 0)                // counts
-	l.act("purchase", "ann", "b", "", start+formatDay+2, 30)             // counts, though it names no list
-	l.act("click", "ann", "b", "", start+formatDay+2, 0)                 // of no list: does not
-	l.act("click", "ann", "b", "gone", start+formatDay+2, 0)             // unmatched
-	l.show("2", "ann", "", start+formatDay+3)                            // not of the experiment
-	l.act("click", "ann", "a", "2", start+formatDay+4, 0)                // likewise
-	l.show("3", "bob", "treated", start+formatDay)                       //
-	l.show("4", "bob", "treated", start+2*formatDay)                     //
-	l.act("click", "bob", "a", "3", start+2*formatDay, 0)                // an older list still counts
-	l.act("click", "bob", "c", "4", start+2*formatDay, 0)                //
-	l.act("purchase", "bob", "c", "4", start+2*formatDay, 12)            //
-	l.act("purchase", "cid", "c", "", start+2*formatDay, 99)             // never exposed
-	l.show("5", "dora", "control", start+formatDay)                      //
-	l.show("6", "dora", "treated", start+2*formatDay)                    // in two arms: counts for nothing
-	l.put(event.Event{Kind: event.EventImpression, ID: "7", Time: start, // assigned, not reached
-		UserID: "eve", Shown: []string{"a"}, Experiments: map[string]string{name: "treated"}, Answer: &event.Answer{Exposed: []string{"other"}}})
-	l.put(event.Event{Kind: event.EventImpression, ID: "8", Time: start + formatDay, // control stood in: counts for what was meant
-		UserID: "fay", Shown: []string{"a"}, Experiments: map[string]string{name: "control"},
-		Answer: &event.Answer{Fallback: map[string]string{name: "treated"}}})
+	l.show("before", "ann", "", start, "a")                                // ann's past
+	l.act("click", "ann", "a", "before", start+1, 0)                       // likewise
+	l.show("1", "ann", "control", start+formatDay)                         //
+	l.act("click", "ann", "b", "1", start+formatDay+1, 0)                  // counts
+	l.act("purchase", "ann", "b", "", start+formatDay+2, 30)               // counts, though it names no list
+	l.act("click", "ann", "b", "", start+formatDay+2, 0)                   // of no list: does not
+	l.act("click", "ann", "b", "gone", start+formatDay+2, 0)               // unmatched
+	l.show("2", "ann", "", start+formatDay+3)                              // not of the experiment
+	l.act("click", "ann", "a", "2", start+formatDay+4, 0)                  // likewise
+	l.show("3", "bob", "treated", start+formatDay)                         //
+	l.show("4", "bob", "treated", start+2*formatDay)                       //
+	l.act("click", "bob", "a", "3", start+2*formatDay, 0)                  // an older list still counts
+	l.act("click", "bob", "c", "4", start+2*formatDay, 0)                  //
+	l.act("purchase", "bob", "c", "4", start+2*formatDay, 12)              //
+	l.act("purchase", "cid", "c", "", start+2*formatDay, 99)               // never exposed
+	l.show("5", "dora", "control", start+formatDay)                        //
+	l.show("6", "dora", "treated", start+2*formatDay)                      // in two arms: counts for nothing
+	l.put(ranker.Event{Kind: ranker.EventImpression, ID: "7", Time: start, // assigned, not reached
+		UserID:     "eve",
+		Impression: &ranker.Impression{Items: []string{"a"}, Experiments: map[string]string{name: "treated"}, Served: true, Exposed: []string{"other"}}})
+	l.put(ranker.Event{Kind: ranker.EventImpression, ID: "8", Time: start + formatDay, // control stood in: counts for what was meant
+		UserID:     "fay",
+		Impression: &ranker.Impression{Items: []string{"a"}, Experiments: map[string]string{name: "control"}, Served: true, Fallback: map[string]string{name: "treated"}}})
 	r := l.report(t, analysis.Options{})
 	want := []analysis.Arm{
 		{Name: "control", Users: 1, Impressions: 1, Clicks: 1, Conversions: 1, Revenue: 30},
@@ -92,9 +93,9 @@ func TestMetrics(t *testing.T) {
 	wins, spent, degraded, purchasers := map[string]float64{}, map[string]float64{}, map[string]float64{}, map[string]map[string]bool{"control": {}, "treated": {}}
 	for n, rec := range base {
 		l.put(rec.Event)
-		e, arm := rec.Event, rec.Event.Experiments[name]
-		gains, order := make([]float64, len(e.Shown)), make([]int, len(e.Shown))
-		for k, item := range e.Shown {
+		e, arm := rec.Event, rec.Event.Impression.Experiments[name]
+		gains, order := make([]float64, len(e.Impression.Items)), make([]int, len(e.Impression.Items))
+		for k, item := range e.Impression.Items {
 			order[k] = k
 			if spread(n, k) < 0.15 {
 				l.act("click", e.UserID, item, e.ID, e.Time+1, 0)
@@ -111,7 +112,7 @@ func TestMetrics(t *testing.T) {
 				wins[arm] += 3
 			}
 		}
-		if len(e.Answer.Degraded) > 0 {
+		if len(e.Impression.Degraded) > 0 {
 			degraded[arm]++
 		}
 		if x := evaluation.NDCG(order, gains, 10); !math.IsNaN(x) {
@@ -148,10 +149,10 @@ func TestPlantedLift(t *testing.T) {
 	var plain, lifted float64
 	for e := range world.Events() {
 		l.put(e)
-		if e.Kind != event.EventImpression {
+		if e.Kind != ranker.EventImpression {
 			continue
 		}
-		for place, item := range e.Shown {
+		for place, item := range e.Impression.Items {
 			p := world.ClickProbability(e.UserID, item)
 			odds := (1 + lift) * p / (1 - p)
 			plain += demo.Examination(place) * p
@@ -265,7 +266,7 @@ func TestManyArms(t *testing.T) {
 	}
 	var two log
 	for _, rec := range l {
-		if arm := rec.Event.Experiments[name]; arm != "b" && arm != "c" {
+		if arm := rec.Event.Impression.Experiments[name]; arm != "b" && arm != "c" {
 			two.put(rec.Event)
 		}
 	}
@@ -283,8 +284,8 @@ func TestSuspects(t *testing.T) {
 		e := rec.Event
 		var u, d int
 		fmt.Sscanf(e.ID, "%d-%d", &u, &d)
-		if e.Kind == event.EventImpression {
-			e.Context = map[string]ranker.FieldValue{"device": ranker.StringValue([]string{"phone", "watch", "desk"}[u/2%3])}
+		if e.Kind == ranker.EventImpression {
+			e.Impression.Context = map[string]ranker.FieldValue{"device": ranker.StringValue([]string{"phone", "watch", "desk"}[u/2%3])}
 			if u/2%3 == 1 && u%2 == 1 && u%4 == 1 {
 				continue // half of the treated watches lose their impressions
 			}
@@ -334,10 +335,10 @@ func TestInterleave(t *testing.T) {
 		for u := range users {
 			for n := range 4 {
 				id, at := fmt.Sprintf("%d-%d", u, n), start+int64(n)*formatDay+int64(u)
-				e := event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: fmt.Sprint("u", u), Shown: []string{"a", "b"}, Experiments: map[string]string{name: ranker.InterleavedArm},
-					Answer: &event.Answer{Exposed: []string{name}, Interleaved: &ranker.Interleaved{Experiment: name, Arms: [2]string{"control", "other"}, Teams: []uint8{0, 1}}}}
+				e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: fmt.Sprint("u", u),
+					Impression: &ranker.Impression{Items: []string{"a", "b"}, Experiments: map[string]string{name: ranker.InterleavedArm}, Served: true, Exposed: []string{name}, Interleaved: &ranker.Interleaved{Experiment: name, Arms: [2]string{"control", "other"}, Teams: []uint8{0, 1}}}}
 				if u == 0 && n == 0 { // control stood in once: no second arm
-					e.Experiments[name], e.Answer.Interleaved, e.Answer.Fallback = "control", nil, map[string]string{name: "other"}
+					e.Impression.Experiments[name], e.Impression.Interleaved, e.Impression.Fallback = "control", nil, map[string]string{name: "other"}
 				}
 				l.put(e)
 				item := "a"
@@ -395,7 +396,8 @@ func TestRefusals(t *testing.T) {
 func TestSessions(t *testing.T) {
 	var l log
 	for s := range 100 {
-		e := event.Event{Kind: event.EventImpression, ID: fmt.Sprint(s), Time: start, UserID: "u", Session: fmt.Sprint("s", s), Shown: []string{"a"}, Experiments: map[string]string{name: []string{"a", "b"}[s%2]}}
+		e := ranker.Event{Kind: ranker.EventImpression, ID: fmt.Sprint(s), Time: start, UserID: "u", Session: fmt.Sprint("s", s),
+			Impression: &ranker.Impression{Items: []string{"a"}, Experiments: map[string]string{name: []string{"a", "b"}[s%2]}}}
 		l.put(e)
 	}
 	if r := l.report(t, analysis.Options{Unit: "session"}); r.Arms[0].Users != 50 || r.SampleRatio.Crossed != 0 {

@@ -7,8 +7,8 @@ import (
 
 	"relish/experiment/analysis"
 	"relish/experiment/simulation"
-	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/ranker"
 )
 
 // BenchmarkTenMillion reports on a log of ten million events and 630,000 users on the disk:
@@ -28,7 +28,7 @@ func benchmark(b *testing.B, events, users int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var batch []event.Event
+	var batch []ranker.Event
 	days := 30 * events / 10_000_000 * 630_000 / users
 	n := 0
 	for rec := range (simulation.Traffic{Seed: 1, Users: users, Days: max(30, days), Past: 7}).Records() {

@@ -106,28 +106,30 @@ func (d *InterleavingTrial) showList(w *writer, user int, at int64, interleave b
 	taste := user % trialProfiles
 	candidates := w.rng.Perm(len(d.items))[:candidatesPerList]
 	id := fmt.Sprint("l", w.seq)
-	e := event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: fmt.Sprint("u", user), Answer: &event.Answer{Exposed: []string{Experiment}}}
+	e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: fmt.Sprint("u", user),
+		Impression: &ranker.Impression{Served: true, Exposed: []string{Experiment}}}
+	imp := e.Impression
 	var order []int
 	switch {
 	case interleave:
 		lists := [2][]int{d.rank(w.rng, taste, candidates, d.NoiseFirst), d.rank(w.rng, taste, candidates, d.NoiseSecond)}
 		in := &ranker.Interleaved{Experiment: Experiment, Arms: [2]string{Control, Treated}}
 		order, in.Teams = teamDraft(w.rng, lists)
-		e.Answer.Interleaved, e.Experiments = in, map[string]string{Experiment: ranker.InterleavedArm}
+		imp.Interleaved, imp.Experiments = in, map[string]string{Experiment: ranker.InterleavedArm}
 	case (user/trialProfiles+user)%2 == 0: // half of each taste
-		order, e.Experiments = d.rank(w.rng, taste, candidates, d.NoiseFirst), map[string]string{Experiment: Control}
+		order, imp.Experiments = d.rank(w.rng, taste, candidates, d.NoiseFirst), map[string]string{Experiment: Control}
 	default:
-		order, e.Experiments = d.rank(w.rng, taste, candidates, d.NoiseSecond), map[string]string{Experiment: Treated}
+		order, imp.Experiments = d.rank(w.rng, taste, candidates, d.NoiseSecond), map[string]string{Experiment: Treated}
 	}
 	for _, i := range order {
-		e.Shown = append(e.Shown, d.items[i])
+		imp.Items = append(imp.Items, d.items[i])
 	}
 	if !w.put(e) {
 		return false
 	}
 	for place, i := range order {
 		if w.rng.Float64() < demo.Examination(place)/(1+math.Exp(-d.logOdds[taste][i])) &&
-			!w.put(event.Event{Kind: event.EventInteraction, ID: id + d.items[i], Time: at + 500, UserID: e.UserID, ItemID: d.items[i], Action: "click", ImpressionID: id}) {
+			!w.put(ranker.Event{Kind: ranker.EventInteraction, ID: id + d.items[i], Time: at + 500, UserID: e.UserID, ItemID: d.items[i], Action: "click", ImpressionID: id}) {
 			return false
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"relish/experiment/analysis"
 	"relish/features/event"
 	"relish/internal/stats"
+	"relish/ranker"
 )
 
 // Traffic is a made-up log of one experiment: users of unlike activity and taste, some of them with a
@@ -98,7 +99,7 @@ type writer struct {
 	seq   uint64
 }
 
-func (w *writer) put(e event.Event) bool {
+func (w *writer) put(e ranker.Event) bool {
 	w.seq++
 	return w.yield(event.Record{Seq: w.seq, Arrival: e.Time, Event: e}, nil)
 }
@@ -106,15 +107,15 @@ func (w *writer) put(e event.Event) bool {
 // writeList shows one list, and clicks each item with chance rate.
 func (w *writer) writeList(v *visitor, at int64, rate float64, running bool) bool {
 	id := fmt.Sprint("l", w.seq)
-	e := event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: v.id, Shown: w.shown}
+	e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: v.id, Impression: &ranker.Impression{Items: w.shown}}
 	if running {
-		e.Experiments = map[string]string{Experiment: v.arm}
+		e.Impression.Experiments = map[string]string{Experiment: v.arm}
 	}
 	if !w.put(e) {
 		return false
 	}
 	for _, item := range w.shown {
-		if w.rng.Float64() < rate && !w.put(event.Event{Kind: event.EventInteraction, ID: id + item, Time: at + 1000, UserID: v.id, ItemID: item, Action: "click", ImpressionID: id}) {
+		if w.rng.Float64() < rate && !w.put(ranker.Event{Kind: ranker.EventInteraction, ID: id + item, Time: at + 1000, UserID: v.id, ItemID: item, Action: "click", ImpressionID: id}) {
 			return false
 		}
 	}

@@ -33,11 +33,11 @@ func open(t testing.TB, dir string, cfg features.Config, opt embedded.Options) *
 	return s
 }
 
-func click(id, user, item string) event.Event {
-	return event.Event{Kind: event.EventInteraction, ID: id, Time: 1_700_000_000_000, UserID: user, ItemID: item, Action: "click"}
+func click(id, user, item string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventInteraction, ID: id, Time: 1_700_000_000_000, UserID: user, ItemID: item, Action: "click"}
 }
 
-func add(t testing.TB, s *embedded.Store, events ...event.Event) {
+func add(t testing.TB, s *embedded.Store, events ...ranker.Event) {
 	t.Helper()
 	out, err := s.Append(t.Context(), events)
 	if err != nil {
@@ -94,7 +94,8 @@ func TestForgottenOnDisk(t *testing.T) {
 	for i := range 20 {
 		add(t, s, click(fmt.Sprint("e", i), id, "a"), click(fmt.Sprint("f", i), "other", "a"))
 	}
-	add(t, s, event.Event{Kind: event.EventImpression, ID: "s1", UserID: "other", Session: id, Shown: []string{"a"}})
+	add(t, s, ranker.Event{Kind: ranker.EventImpression, ID: "s1", UserID: "other", Session: id,
+		Impression: &ranker.Impression{Items: []string{"a"}}})
 	if err := s.Forget(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +133,8 @@ func TestForgottenOnDisk(t *testing.T) {
 
 func TestImpressionsAreRecorded(t *testing.T) {
 	s := open(t, t.TempDir(), features.DefaultConfig(), embedded.Options{})
-	s.Record(&ranker.Impression{ID: "r1", User: "u", Items: []string{"a", "b"}, MatrixHash: 7})
+	s.Record(&ranker.Event{Kind: ranker.EventImpression, ID: "r1", UserID: "u",
+		Impression: &ranker.Impression{Items: []string{"a", "b"}, Served: true, MatrixHash: 7}})
 	add(t, s, click("e", "u", "a")) // the owner takes appends in order, so the impression is applied now
 	schema, err := ranker.NewSchema([]ranker.Feature{{Name: "n", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression}})
 	if err != nil {
@@ -151,7 +153,7 @@ func TestOnItem(t *testing.T) {
 			got = append(got, it.ID)
 		}
 	}})
-	add(t, s, event.Event{Kind: event.EventItem, ID: "e", ItemID: "i"}, click("f", "u", "i"))
+	add(t, s, ranker.Event{Kind: ranker.EventItem, ID: "e", ItemID: "i"}, click("f", "u", "i"))
 	if fmt.Sprint(got) != "[i]" {
 		t.Errorf("heard of %v", got)
 	}
@@ -179,7 +181,7 @@ func BenchmarkAppend100(b *testing.B) {
 	s := open(b, b.TempDir(), features.DefaultConfig(), embedded.Options{})
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		batch := make([]event.Event, 100)
+		batch := make([]ranker.Event, 100)
 		for i := range batch {
 			batch[i] = click(fmt.Sprint(n, "-", i), fmt.Sprint("u", i), fmt.Sprint("i", i))
 		}
@@ -194,7 +196,7 @@ func TestBase(t *testing.T) {
 	cfg := features.DefaultConfig()
 	from := features.New(cfg)
 	for i, user := range []string{"u", "v"} {
-		from.Apply(&event.Record{Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: event.Event{Kind: event.EventInteraction, ID: user, Time: 1, UserID: user, ItemID: "a", Action: "click"}})
+		from.Apply(&event.Record{Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: ranker.Event{Kind: ranker.EventInteraction, ID: user, Time: 1, UserID: user, ItemID: "a", Action: "click"}})
 	}
 	base, err := from.Dump("").State("") // as another log's
 	if err != nil {
@@ -220,7 +222,7 @@ func TestBase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Append(t.Context(), []event.Event{{Kind: event.EventInteraction, ID: fmt.Sprint("e", round), UserID: "v", ItemID: "b", Action: "click"}}); err != nil {
+		if _, err := s.Append(t.Context(), []ranker.Event{{Kind: ranker.EventInteraction, ID: fmt.Sprint("e", round), UserID: "v", ItemID: "b", Action: "click"}}); err != nil {
 			t.Fatal(err)
 		}
 		if got := recent(s, "v"); got != 1+round {

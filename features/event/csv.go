@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+
+	"relish/ranker"
 )
 
 // csvColumns are the columns a CSV of interactions may have; the first three it must have.
@@ -43,16 +45,16 @@ func eachRow(br *bufio.Reader, yield func(Line) bool) error {
 	return eachLine(br, 2, r.event, yield)
 }
 
-func (r *csvRows) split(line []byte) ([]string, *EventError) {
+func (r *csvRows) split(line []byte) ([]string, *ranker.EventError) {
 	r.line.Reset(line)
 	r.br.Reset(&r.line)
 	cells, err := csv.NewReader(r.br).Read()
 	var pe *csv.ParseError
 	switch {
 	case errors.As(err, &pe):
-		return nil, &EventError{Code: "malformed", Message: fmt.Sprintf("not a CSV row: column %d: %v", pe.Column, pe.Err)}
+		return nil, &ranker.EventError{Code: "malformed", Message: fmt.Sprintf("not a CSV row: column %d: %v", pe.Column, pe.Err)}
 	case err != nil:
-		return nil, &EventError{Code: "malformed", Message: "not a CSV row"}
+		return nil, &ranker.EventError{Code: "malformed", Message: "not a CSV row"}
 	}
 	return cells, nil
 }
@@ -77,13 +79,13 @@ func columns(header []string) (map[string]int, error) {
 	return at, nil
 }
 
-func (r *csvRows) event(line []byte, n int) (Event, *EventError) {
+func (r *csvRows) event(line []byte, n int) (ranker.Event, *ranker.EventError) {
 	row, bad := r.split(line)
 	if bad != nil {
-		return Event{}, bad
+		return ranker.Event{}, bad
 	}
 	if len(row) != r.n {
-		return Event{}, &EventError{Code: "malformed", Message: fmt.Sprintf("has %d columns, the header row %d", len(row), r.n)}
+		return ranker.Event{}, &ranker.EventError{Code: "malformed", Message: fmt.Sprintf("has %d columns, the header row %d", len(row), r.n)}
 	}
 	get := func(name string) string {
 		if i, ok := r.at[name]; ok {
@@ -91,7 +93,7 @@ func (r *csvRows) event(line []byte, n int) (Event, *EventError) {
 		}
 		return ""
 	}
-	e := Event{Kind: EventInteraction, ID: get("id"), UserID: get("user"), ItemID: get("item"), Action: get("action"),
+	e := ranker.Event{Kind: ranker.EventInteraction, ID: get("id"), UserID: get("user"), ItemID: get("item"), Action: get("action"),
 		Session: get("session"), ImpressionID: get("impression")}
 	if e.ID == "" {
 		// The same row of the same file gives the same id, so importing it again changes nothing.
@@ -100,14 +102,14 @@ func (r *csvRows) event(line []byte, n int) (Event, *EventError) {
 	if s := get("time"); s != "" {
 		ms, err := ParseTime(s)
 		if err != nil {
-			return e, &EventError{Code: "invalid_field", Pointer: "/time", Message: err.Error()}
+			return e, &ranker.EventError{Code: "invalid_field", Pointer: "/time", Message: err.Error()}
 		}
 		e.Time = ms
 	}
 	if s := get("value"); s != "" {
 		v, err := strconv.ParseFloat(s, 64)
 		if err != nil {
-			return e, &EventError{Code: "invalid_field", Pointer: "/value", Message: "must be a number"}
+			return e, &ranker.EventError{Code: "invalid_field", Pointer: "/value", Message: "must be a number"}
 		}
 		e.Value = &v
 	}

@@ -28,27 +28,29 @@ func ptr[T any](v T) *T { return &v }
 func TestDecode(t *testing.T) {
 	for _, c := range []struct {
 		name, in string
-		want     event.Event
+		want     ranker.Event
 	}{
 		{"item", `{"type":"item","id":"e1","time":"2020-01-02T03:04:05Z","item":"i","title":"T","tags":["a"],"fields":{"price":3.5,"on":true,"kinds":["x"],"n":[1,2]}}`,
-			event.Event{Kind: event.EventItem, ID: "e1", Time: 1577934245000, ItemID: "i", Title: ptr("T"), Tags: []string{"a"},
+			ranker.Event{Kind: ranker.EventItem, ID: "e1", Time: 1577934245000, ItemID: "i", Title: ptr("T"), Tags: []string{"a"},
 				Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(3.5), "on": ranker.BoolValue(true), "kinds": ranker.StringsValue([]string{"x"}), "n": {Kind: ranker.Numbers, Nums: []float64{1, 2}}}}},
 		{"impression", `{"type":"impression","id":"e3","user":"u","items":["a","b"],"propensity":[1,0.5],"context":{"query":"q"}}`,
-			event.Event{Kind: event.EventImpression, ID: "e3", UserID: "u", Shown: []string{"a", "b"}, Propensity: []float64{1, .5}, Context: map[string]ranker.FieldValue{"query": ranker.StringValue("q")}}},
+			ranker.Event{Kind: ranker.EventImpression, ID: "e3", UserID: "u",
+				Impression: &ranker.Impression{Items: []string{"a", "b"}, Propensity: []float64{1, .5}, Context: map[string]ranker.FieldValue{"query": ranker.StringValue("q")}}}},
 		{"interaction", `{"type":"interaction","id":"e4","time":5,"user":"u","item":"i","action":"click","impression":"e3","value":1}`,
-			event.Event{Kind: event.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3", Value: ptr(1.0)}},
+			ranker.Event{Kind: ranker.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3", Value: ptr(1.0)}},
 		{"metarank item", `{"event":"item","id":"m1","timestamp":"1599391467000","item":"i","fields":[{"name":"title","value":"T"},{"name":"overview","value":"O"},{"name":"tags","value":["x"]},{"name":"year","value":2001}]}`,
-			event.Event{Kind: event.EventItem, ID: "m1", Time: 1599391467000, ItemID: "i", Title: ptr("T"), Text: ptr("O"), Tags: []string{"x"}, Fields: map[string]ranker.FieldValue{"year": ranker.NumberValue(2001)}}},
+			ranker.Event{Kind: ranker.EventItem, ID: "m1", Time: 1599391467000, ItemID: "i", Title: ptr("T"), Text: ptr("O"), Tags: []string{"x"}, Fields: map[string]ranker.FieldValue{"year": ranker.NumberValue(2001)}}},
 		{"metarank tag and texts", `{"event":"metadata","id":"m1","timestamp":1,"item":"i","fields":[{"name":"overview","value":"O"},{"name":"description","value":"D"},{"name":"tags","value":"x"}]}`,
-			event.Event{Kind: event.EventItem, ID: "m1", Time: 1, ItemID: "i", Text: ptr("D"), Tags: []string{"x"}, Fields: map[string]ranker.FieldValue{"overview": ranker.StringValue("O")}}},
+			ranker.Event{Kind: ranker.EventItem, ID: "m1", Time: 1, ItemID: "i", Text: ptr("D"), Tags: []string{"x"}, Fields: map[string]ranker.FieldValue{"overview": ranker.StringValue("O")}}},
 		{"metarank ranking", `{"event":"ranking","id":"m2","timestamp":1599391467000,"session":"s","items":[{"id":"a","relevancy":2.0},{"id":"b"}]}`,
-			event.Event{Kind: event.EventImpression, ID: "m2", Time: 1599391467000, UserID: "s", Session: "s", Shown: []string{"a", "b"}, Scores: []float64{2, 0}}},
+			ranker.Event{Kind: ranker.EventImpression, ID: "m2", Time: 1599391467000, UserID: "s", Session: "s",
+				Impression: &ranker.Impression{Items: []string{"a", "b"}, Scores: []float64{2, 0}}}},
 		{"metarank interaction", `{"event":"interaction","id":"m3","ranking":"m2","timestamp":"2020-01-02T03:04:05Z","user":"u","type":"purchase","item":"a","fields":[{"name":"count","value":1}]}`,
-			event.Event{Kind: event.EventInteraction, ID: "m3", Time: 1577934245000, UserID: "u", ItemID: "a", Action: "purchase", ImpressionID: "m2"}},
+			ranker.Event{Kind: ranker.EventInteraction, ID: "m3", Time: 1577934245000, UserID: "u", ItemID: "a", Action: "purchase", ImpressionID: "m2"}},
 	} {
 		got, err := event.Decode([]byte(c.in))
 		if err == nil {
-			err = got.Validate()
+			err = event.Validate(&got)
 		}
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
@@ -98,7 +100,7 @@ func TestRefused(t *testing.T) {
 	} {
 		e, err := event.Decode([]byte(c.in))
 		if err == nil {
-			err = e.Validate()
+			err = event.Validate(&e)
 		}
 		if err == nil || err.Code != c.code || err.Error() != c.want {
 			t.Errorf("%.200s:\n got %+v\nwant %s %s", c.in, err, c.code, c.want)
@@ -108,11 +110,12 @@ func TestRefused(t *testing.T) {
 
 // What only the log may hold is read from the log.
 func TestLogOnly(t *testing.T) {
-	for _, e := range []event.Event{
-		{Kind: event.EventDelete, ID: "d", Time: 1, ItemID: "i"},
-		{Kind: event.EventErase, ID: "r", Time: 1, UserHash: "00ff"},
-		{Kind: event.EventItem, ID: "p", Time: 1, ItemID: "i", Replace: true, Title: ptr(""), Tags: []string{}},
-		{Kind: event.EventImpression, ID: "m", Time: 1, UserID: "u", Shown: []string{"a"}, Scores: []float64{.1}},
+	for _, e := range []ranker.Event{
+		{Kind: ranker.EventDelete, ID: "d", Time: 1, ItemID: "i"},
+		{Kind: ranker.EventErase, ID: "r", Time: 1, UserHash: "00ff"},
+		{Kind: ranker.EventItem, ID: "p", Time: 1, ItemID: "i", Replace: true, Title: ptr(""), Tags: []string{}},
+		{Kind: ranker.EventImpression, ID: "m", Time: 1, UserID: "u",
+			Impression: &ranker.Impression{Items: []string{"a"}, Scores: []float64{.1}}},
 	} {
 		data, err := event.AppendLog(nil, &e)
 		if err != nil {
@@ -143,15 +146,15 @@ func TestLogRoundTrip(t *testing.T) {
 		return ranker.StringValue(text.Draw(t, "s"))
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		e := event.Event{Kind: event.EventImpression, ID: text.Draw(t, "id"), Time: rapid.Int64Range(1, 1<<41).Draw(t, "time"),
-			UserID: text.Draw(t, "user"), Shown: rapid.SliceOfN(text, 1, 5).Draw(t, "shown"),
+		e := ranker.Event{Kind: ranker.EventImpression, ID: text.Draw(t, "id"), Time: rapid.Int64Range(1, 1<<41).Draw(t, "time"),
+			UserID: text.Draw(t, "user"),
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
-			Answer: &event.Answer{SchemaHash: "ab", StateSeq: rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				TookMs: rapid.Float64Range(0, 1e4).Draw(t, "took"), MatrixHash: rapid.Uint64().Draw(t, "hash"), Replayable: rapid.Bool().Draw(t, "whole"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
-				Exposed: rapid.SliceOfN(text, 1, 3).Draw(t, "exposed"), Allocation: text.Draw(t, "allocation"),
+			Impression: &ranker.Impression{Items: rapid.SliceOfN(text, 1, 5).Draw(t, "shown"), Served: true, SchemaHash: "ab", StateSeq: rapid.Uint64Max(1<<50).Draw(t, "seq"),
+				Took: time.Duration(rapid.Int64Range(0, 1e7).Draw(t, "took")) * time.Microsecond, MatrixHash: rapid.Uint64().Draw(t, "hash"), Replayable: rapid.Bool().Draw(t, "whole"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
+				Exposed: rapid.SliceOfN(text, 1, 3).Draw(t, "exposed"), ExperimentsVersion: text.Draw(t, "allocation"),
 				Fallback: rapid.MapOfN(text, text, 1, 3).Draw(t, "fallback")}}
-		e.Answer.Interleaved = &ranker.Interleaved{Experiment: text.Draw(t, "experiment"), Arms: [2]string{"control", text.Draw(t, "arm")},
-			Teams: rapid.SliceOfN(rapid.Uint8Max(1), len(e.Shown), len(e.Shown)).Draw(t, "teams")}
+		e.Impression.Interleaved = &ranker.Interleaved{Experiment: text.Draw(t, "experiment"), Arms: [2]string{"control", text.Draw(t, "arm")},
+			Teams: rapid.SliceOfN(rapid.Uint8Max(1), len(e.Impression.Items), len(e.Impression.Items)).Draw(t, "teams")}
 		data, err := event.AppendLog(nil, &e)
 		if err != nil {
 			t.Fatal(err)
@@ -172,13 +175,17 @@ func TestLogRoundTrip(t *testing.T) {
 
 // What a ranking took is logged in ms.
 func TestTook(t *testing.T) {
-	e := event.FromImpression(&ranker.Impression{ID: "r", User: "u", Items: []string{"a"}, Took: 1500 * time.Microsecond})
+	e := ranker.Event{Kind: ranker.EventImpression, ID: "r", UserID: "u",
+		Impression: &ranker.Impression{Items: []string{"a"}, Served: true, Took: 1500 * time.Microsecond}}
 	data, err := event.AppendLog(nil, &e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := event.DecodeLog(data); err != nil || got.Answer.TookMs != 1.5 {
-		t.Errorf("%+v, %v", got.Answer, err)
+	if !bytes.Contains(data, []byte(`"took_ms":1.5,`)) {
+		t.Errorf("logged as %s", data)
+	}
+	if got, err := event.DecodeLog(data); err != nil || got.Impression.Took != e.Impression.Took {
+		t.Errorf("%+v, %v", got.Impression, err)
 	}
 }
 
@@ -315,14 +322,14 @@ func TestRealLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts := map[event.EventKind]int{}
+	counts := map[ranker.EventKind]int{}
 	for _, l := range read(t, data, "metarank") {
 		if l.Err != nil {
 			t.Fatalf("line %d: %v", l.Line, l.Err)
 		}
 		counts[l.Event.Kind]++
 	}
-	want := map[event.EventKind]int{event.EventItem: 2512, event.EventImpression: 7875, event.EventInteraction: 36515}
+	want := map[ranker.EventKind]int{ranker.EventItem: 2512, ranker.EventImpression: 7875, ranker.EventInteraction: 36515}
 	if d := cmp.Diff(want, counts); d != "" {
 		t.Error(d)
 	}
@@ -333,7 +340,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, err := event.Decode(data)
-		if err != nil || e.Validate() != nil {
+		if err != nil || event.Validate(&e) != nil {
 			return
 		}
 		out, encErr := event.AppendLog(nil, &e)
@@ -357,7 +364,7 @@ func FuzzReader(f *testing.F) {
 			if l.Line <= last {
 				t.Fatalf("line %d after %d", l.Line, last)
 			}
-			if last = l.Line; l.Err == nil && l.Event.Validate() != nil {
+			if last = l.Line; l.Err == nil && event.Validate(&l.Event) != nil {
 				t.Fatalf("line %d is not valid", l.Line)
 			}
 		}
@@ -381,7 +388,7 @@ func FuzzDecodeLog(f *testing.F) {
 	})
 }
 
-var click = event.Event{Kind: event.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3"}
+var click = ranker.Event{Kind: ranker.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3"}
 
 func BenchmarkAppendNative(b *testing.B) {
 	b.ReportAllocs()

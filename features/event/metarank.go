@@ -38,29 +38,28 @@ type metarankItem struct {
 
 // DecodeMetarank reads one event in Metarank's shape. What Relish has no use for (tenant, labels,
 // fields of interactions) is passed over. It does not Validate.
-func DecodeMetarank(data []byte) (Event, *EventError) {
+func DecodeMetarank(data []byte) (ranker.Event, *ranker.EventError) {
 	var m metarankEvent
 	if err := json.Unmarshal(data, &m, strict); err != nil {
-		return Event{}, decodeError(err)
+		return ranker.Event{}, decodeError(err)
 	}
-	e := Event{ID: m.ID, Time: int64(m.Timestamp), UserID: m.User, Session: m.Session}
+	e := ranker.Event{ID: m.ID, Time: int64(m.Timestamp), UserID: m.User, Session: m.Session}
 	if e.UserID == "" {
 		e.UserID = m.Session // an anonymous user is known by his session
 	}
 	switch m.Event {
 	case "item", "metadata":
-		e.Kind, e.ItemID = EventItem, m.Item
+		e.Kind, e.ItemID = ranker.EventItem, m.Item
 		e.UserID, e.Session = "", ""
 		m.fillItem(&e)
 	case "user":
-		e.Kind, e.Fields = EventUser, fieldMap(m.Fields)
+		e.Kind, e.Fields = ranker.EventUser, fieldMap(m.Fields)
 	case "ranking", "":
-		e.Kind, e.Context = EventImpression, scalars(m.Fields)
-		m.fillShown(&e)
+		e.Kind, e.Impression = ranker.EventImpression, m.impression()
 	case "interaction":
-		e.Kind, e.ItemID, e.Action, e.ImpressionID = EventInteraction, m.Item, m.Type, m.Ranking
+		e.Kind, e.ItemID, e.Action, e.ImpressionID = ranker.EventInteraction, m.Item, m.Type, m.Ranking
 	default:
-		return Event{}, &EventError{Code: "invalid_field", Pointer: "/event", Message: fmt.Sprintf("event %.40q is unknown; it is item, user, ranking or interaction", m.Event)}
+		return ranker.Event{}, &ranker.EventError{Code: "invalid_field", Pointer: "/event", Message: fmt.Sprintf("event %.40q is unknown; it is item, user, ranking or interaction", m.Event)}
 	}
 	return e, nil
 }
@@ -70,7 +69,7 @@ func DecodeMetarank(data []byte) (Event, *EventError) {
 var textFields = []string{"text", "description", "overview"}
 
 // fillItem gives title, tags and the text their own places; the rest stays a field.
-func (m *metarankEvent) fillItem(e *Event) {
+func (m *metarankEvent) fillItem(e *ranker.Event) {
 	fields := fieldMap(m.Fields)
 	take := func(name string, kinds ...ranker.ValueKind) (ranker.FieldValue, bool) {
 		v, ok := fields[name]
@@ -96,19 +95,21 @@ func (m *metarankEvent) fillItem(e *Event) {
 	}
 }
 
-// fillShown takes the list, with the retriever's scores if there are any.
-func (m *metarankEvent) fillShown(e *Event) {
+// impression returns the list, with the retriever's scores if any item has one.
+func (m *metarankEvent) impression() *ranker.Impression {
+	imp := &ranker.Impression{Context: scalars(m.Fields)}
 	for i, it := range m.Items {
-		e.Shown = append(e.Shown, it.ID)
+		imp.Items = append(imp.Items, it.ID)
 		score, ok := it.score()
 		if !ok {
 			continue
 		}
-		if e.Scores == nil {
-			e.Scores = make([]float64, len(m.Items))
+		if imp.Scores == nil {
+			imp.Scores = make([]float64, len(m.Items))
 		}
-		e.Scores[i] = score
+		imp.Scores[i] = score
 	}
+	return imp
 }
 
 // score is the item's relevancy, which Metarank also takes as a field. Zero says nothing: its
@@ -149,12 +150,12 @@ func scalars(fields []metarankField) map[string]ranker.FieldValue {
 }
 
 // Decode reads one event in either shape: Metarank's has the member "event".
-func Decode(data []byte) (Event, *EventError) {
+func Decode(data []byte) (ranker.Event, *ranker.EventError) {
 	var probe struct {
 		Event string `json:"event"`
 	}
 	if err := json.Unmarshal(data, &probe); err != nil {
-		return Event{}, decodeError(err)
+		return ranker.Event{}, decodeError(err)
 	}
 	if probe.Event != "" {
 		return DecodeMetarank(data)

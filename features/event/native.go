@@ -18,7 +18,7 @@ import (
 
 // clientEvent is the native JSON form of the events that clients may send.
 type clientEvent struct {
-	Type        EventKind                    `json:"type"`
+	Type        ranker.EventKind             `json:"type"`
 	ID          string                       `json:"id,omitzero"`
 	Time        timestamp                    `json:"time,omitzero"`
 	Item        string                       `json:"item,omitzero"`
@@ -71,11 +71,11 @@ type logInterleaved struct {
 }
 
 // allowedMembers says which members each outside kind may have, beside type, id and time.
-var allowedMembers = map[EventKind]map[string]bool{
-	EventItem:        set("item", "title", "text", "tags", "fields"),
-	EventUser:        set("user", "fields"),
-	EventImpression:  set("user", "session", "items", "context", "propensity", "model", "experiments"),
-	EventInteraction: set("user", "session", "item", "action", "impression", "value"),
+var allowedMembers = map[ranker.EventKind]map[string]bool{
+	ranker.EventItem:        set("item", "title", "text", "tags", "fields"),
+	ranker.EventUser:        set("user", "fields"),
+	ranker.EventImpression:  set("user", "session", "items", "context", "propensity", "model", "experiments"),
+	ranker.EventInteraction: set("user", "session", "item", "action", "impression", "value"),
 }
 
 func set(names ...string) map[string]bool {
@@ -90,18 +90,18 @@ func set(names ...string) map[string]bool {
 var strict = json.RejectUnknownMembers(true)
 
 // DecodeNative reads one native event as a client may send it. It does not Validate.
-func DecodeNative(data []byte) (Event, *EventError) {
+func DecodeNative(data []byte) (ranker.Event, *ranker.EventError) {
 	var w clientEvent
 	if err := json.Unmarshal(data, &w, strict); err != nil {
-		return Event{}, decodeError(err)
+		return ranker.Event{}, decodeError(err)
 	}
 	allowed, ok := allowedMembers[w.Type]
 	if !ok {
-		return Event{}, &EventError{Code: "invalid_field", Pointer: "/type", Message: fmt.Sprintf("type %.40q is unknown; it is item, user, impression or interaction", w.Type)}
+		return ranker.Event{}, &ranker.EventError{Code: "invalid_field", Pointer: "/type", Message: fmt.Sprintf("type %.40q is unknown; it is item, user, impression or interaction", w.Type)}
 	}
 	for _, m := range w.present() {
 		if !allowed[m] {
-			return Event{}, &EventError{Code: "unknown_field", Pointer: "/" + m, Message: fmt.Sprintf("an event of type %s has no member %s", w.Type, m)}
+			return ranker.Event{}, &ranker.EventError{Code: "unknown_field", Pointer: "/" + m, Message: fmt.Sprintf("an event of type %s has no member %s", w.Type, m)}
 		}
 	}
 	return w.event(), nil
@@ -134,17 +134,17 @@ func (w *clientEvent) present() []string {
 }
 
 // DecodeLog reads one event as the log holds it.
-func DecodeLog(data []byte) (Event, error) {
+func DecodeLog(data []byte) (ranker.Event, error) {
 	var w logEvent
 	if err := json.Unmarshal(data, &w, strict); err != nil {
-		return Event{}, err
+		return ranker.Event{}, err
 	}
 	return w.decode()
 }
 
 // AppendLog appends the event's canonical native JSON, which DecodeLog reads back, to dst: the same
 // bytes for the same event. The error is about numbers that are not finite or text that is not UTF-8.
-func AppendLog(dst []byte, e *Event) ([]byte, error) {
+func AppendLog(dst []byte, e *ranker.Event) ([]byte, error) {
 	w := newLogEvent(e)
 	data, err := json.Marshal(&w, json.Deterministic(true))
 	if err != nil {
@@ -153,47 +153,69 @@ func AppendLog(dst []byte, e *Event) ([]byte, error) {
 	return append(dst, data...), nil
 }
 
-func newLogEvent(e *Event) logEvent {
-	w := logEvent{clientEvent: clientEvent{Type: e.Kind, ID: e.ID, Time: timestamp(e.Time), Item: e.ItemID, User: e.UserID, Session: e.Session,
-		Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields, Items: e.Shown, Context: e.Context,
-		Propensity: e.Propensity, Model: e.Model, Experiments: e.Experiments, Action: e.Action,
-		Impression: e.ImpressionID, Value: e.Value}, Scores: e.Scores, Replace: e.Replace, UserHash: e.UserHash,
-		Table: e.Table, Digest: e.Digest}
-	if a := e.Answer; a != nil {
-		w.Answer = &logAnswer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs,
-			MatrixHash: fmt.Sprintf("%016x", a.MatrixHash), Replayable: a.Replayable, Matrix: encodeMatrix(a.Matrix), Exposed: a.Exposed,
-			Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: encodeTeams(a.Interleaved)}
+func newLogEvent(e *ranker.Event) logEvent {
+	w := logEvent{clientEvent: clientEvent{Type: e.Kind, ID: e.ID, Time: timestamp(e.Time), Item: e.ItemID,
+		User: e.UserID, Session: e.Session, Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields,
+		Action: e.Action, Impression: e.ImpressionID, Value: e.Value},
+		Replace: e.Replace, UserHash: e.UserHash, Table: e.Table, Digest: e.Digest}
+	imp := e.Impression
+	if imp == nil {
+		return w
+	}
+	w.Items, w.Scores, w.Context, w.Propensity = imp.Items, imp.Scores, imp.Context, imp.Propensity
+	w.Model, w.Experiments = imp.Model, imp.Experiments
+	if imp.Served {
+		w.Answer = &logAnswer{SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
+			TookMs: float64(imp.Took.Microseconds()) / 1000, MatrixHash: fmt.Sprintf("%016x", imp.MatrixHash),
+			Replayable: imp.Replayable, Matrix: encodeMatrix(imp.Matrix), Exposed: imp.Exposed,
+			Fallback: imp.Fallback, Allocation: imp.ExperimentsVersion, Interleaved: encodeTeams(imp.Interleaved)}
 	}
 	return w
 }
 
-func (w *clientEvent) event() Event {
-	return Event{Kind: w.Type, ID: w.ID, Time: int64(w.Time), ItemID: w.Item, UserID: w.User, Session: w.Session,
-		Title: w.Title, Text: w.Text, Tags: w.Tags, Fields: w.Fields, Shown: w.Items, Context: w.Context,
-		Propensity: w.Propensity, Model: w.Model, Experiments: w.Experiments, Action: w.Action,
-		ImpressionID: w.Impression, Value: w.Value}
+func (w *clientEvent) event() ranker.Event {
+	e := ranker.Event{Kind: w.Type, ID: w.ID, Time: int64(w.Time), ItemID: w.Item, UserID: w.User,
+		Session: w.Session, Title: w.Title, Text: w.Text, Tags: w.Tags, Fields: w.Fields,
+		Action: w.Action, ImpressionID: w.Impression, Value: w.Value}
+	if w.Type == ranker.EventImpression {
+		e.Impression = &ranker.Impression{Items: w.Items, Context: w.Context, Propensity: w.Propensity,
+			Model: w.Model, Experiments: w.Experiments}
+	}
+	return e
 }
 
-func (w *logEvent) decode() (Event, error) {
+func (w *logEvent) decode() (ranker.Event, error) {
 	e := w.event()
-	e.Scores, e.Replace, e.UserHash, e.Table, e.Digest = w.Scores, w.Replace, w.UserHash, w.Table, w.Digest
-	if a := w.Answer; a != nil {
-		hash, err := strconv.ParseUint(a.MatrixHash, 16, 64)
-		if err != nil {
-			return e, errors.New("answer.matrix_hash is not hexadecimal")
-		}
-		matrix, err := decodeMatrix(a.Matrix)
-		if err != nil {
-			return e, err
-		}
-		teams, err := decodeTeams(a.Interleaved, len(e.Shown))
-		if err != nil {
-			return e, err
-		}
-		e.Answer = &Answer{SchemaHash: a.SchemaHash, Degraded: a.Degraded, StateSeq: a.StateSeq, TookMs: a.TookMs, MatrixHash: hash, Replayable: a.Replayable, Matrix: matrix,
-			Exposed: a.Exposed, Fallback: a.Fallback, Allocation: a.Allocation, Interleaved: teams}
+	e.Replace, e.UserHash, e.Table, e.Digest = w.Replace, w.UserHash, w.Table, w.Digest
+	if e.Impression == nil {
+		return e, nil
 	}
-	return e, nil
+	e.Impression.Scores = w.Scores
+	if w.Answer == nil {
+		return e, nil
+	}
+	return e, w.Answer.decode(e.Impression)
+}
+
+// maxTookMs bounds the logged time of one ranking: one day.
+const maxTookMs = 24 * 60 * 60 * 1000
+
+// decode sets the parts of imp that only a served list has.
+func (a *logAnswer) decode(imp *ranker.Impression) (err error) {
+	imp.Served = true
+	if imp.MatrixHash, err = strconv.ParseUint(a.MatrixHash, 16, 64); err != nil {
+		return errors.New("answer.matrix_hash is not hexadecimal")
+	}
+	if imp.Matrix, err = decodeMatrix(a.Matrix); err != nil {
+		return err
+	}
+	if imp.Interleaved, err = decodeTeams(a.Interleaved, len(imp.Items)); err != nil {
+		return err
+	}
+	imp.SchemaHash, imp.Degraded, imp.StateSeq, imp.Replayable = a.SchemaHash, a.Degraded, a.StateSeq, a.Replayable
+	imp.Took = time.Duration(math.Round(min(max(a.TookMs, 0), maxTookMs)*1000)) * time.Microsecond
+	imp.Exposed, imp.Fallback, imp.ExperimentsVersion = a.Exposed, a.Fallback, a.Allocation
+	return nil
 }
 
 func encodeTeams(in *ranker.Interleaved) *logInterleaved {
@@ -293,14 +315,14 @@ func ParseTime(s string) (int64, error) {
 }
 
 // decodeError turns the JSON library's error into ours: the reason without the user's data.
-func decodeError(err error) *EventError {
+func decodeError(err error) *ranker.EventError {
 	var syn *jsontext.SyntacticError
 	if errors.As(err, &syn) {
-		return &EventError{Code: "malformed", Pointer: pointer(syn.JSONPointer), Message: "not valid JSON: " + syntaxReason(syn.Err)}
+		return &ranker.EventError{Code: "malformed", Pointer: pointer(syn.JSONPointer), Message: "not valid JSON: " + syntaxReason(syn.Err)}
 	}
 	var sem *json.SemanticError
 	if errors.As(err, &sem) {
-		e := &EventError{Code: "invalid_field", Pointer: pointer(sem.JSONPointer)}
+		e := &ranker.EventError{Code: "invalid_field", Pointer: pointer(sem.JSONPointer)}
 		switch {
 		case errors.Is(sem.Err, json.ErrUnknownName):
 			e.Code, e.Message = "unknown_field", "this member is unknown"
@@ -313,7 +335,7 @@ func decodeError(err error) *EventError {
 		}
 		return e
 	}
-	return &EventError{Code: "malformed", Message: "not valid JSON"}
+	return &ranker.EventError{Code: "malformed", Message: "not valid JSON"}
 }
 
 // maxPointer bounds the pointer of an error, as a member's name may be as long as the body.

@@ -10,6 +10,8 @@ import (
 	"iter"
 
 	"github.com/klauspost/compress/zstd"
+
+	"relish/ranker"
 )
 
 // MaxLine bounds one event's line; a longer one is refused and the reading goes on after it.
@@ -18,8 +20,8 @@ const MaxLine = 8 << 20
 // Line is one event of a file, or why it is none.
 type Line struct {
 	Line  int // from 1
-	Event Event
-	Err   *EventError
+	Event ranker.Event
+	Err   *ranker.EventError
 }
 
 // Reader reads a file of events. Use All once, then Err.
@@ -52,9 +54,9 @@ func (r *Reader) All() iter.Seq[Line] {
 		}
 		switch r.format {
 		case "native":
-			r.err = eachLine(br, 1, func(line []byte, _ int) (Event, *EventError) { return DecodeNative(line) }, yield)
+			r.err = eachLine(br, 1, func(line []byte, _ int) (ranker.Event, *ranker.EventError) { return DecodeNative(line) }, yield)
 		case "metarank":
-			r.err = eachLine(br, 1, func(line []byte, _ int) (Event, *EventError) { return DecodeMetarank(line) }, yield)
+			r.err = eachLine(br, 1, func(line []byte, _ int) (ranker.Event, *ranker.EventError) { return DecodeMetarank(line) }, yield)
 		case "csv":
 			r.err = eachRow(br, yield)
 		default:
@@ -87,7 +89,7 @@ func decompress(in io.Reader) (io.Reader, func(), error) {
 }
 
 // eachLine decodes line after line, of which br is at the n-th; empty ones are passed over.
-func eachLine(br *bufio.Reader, n int, decode func(line []byte, n int) (Event, *EventError), yield func(Line) bool) error {
+func eachLine(br *bufio.Reader, n int, decode func(line []byte, n int) (ranker.Event, *ranker.EventError), yield func(Line) bool) error {
 	var buf []byte
 	for ; ; n++ {
 		line, tooLong, err := readLine(br, buf[:0])
@@ -97,7 +99,7 @@ func eachLine(br *bufio.Reader, n int, decode func(line []byte, n int) (Event, *
 			if tooLong {
 				l.Err = tooLarge("", MaxLine, "bytes")
 			} else if l.Event, l.Err = decode(trimmed, n); l.Err == nil {
-				l.Err = l.Event.Validate()
+				l.Err = Validate(&l.Event)
 			}
 			if !yield(l) {
 				return nil

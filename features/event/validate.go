@@ -47,29 +47,29 @@ func checkName(s string, limit int, bad error) error {
 }
 
 // Validate checks everything that can be known from the event alone.
-func (e *Event) Validate() *EventError {
-	if err := e.ids(); err != nil {
+func Validate(e *ranker.Event) *ranker.EventError {
+	if err := checkIDs(e); err != nil {
 		return err
 	}
 	if e.Time < 0 {
-		return &EventError{Code: "invalid_field", Pointer: "/time", Message: "must not be before 1970"}
+		return &ranker.EventError{Code: "invalid_field", Pointer: "/time", Message: "must not be before 1970"}
 	}
 	switch e.Kind {
-	case EventItem:
-		return e.validateItem()
-	case EventUser:
+	case ranker.EventItem:
+		return checkItem(e)
+	case ranker.EventUser:
 		return checkFields("/fields", e.Fields, maxFields)
-	case EventImpression:
-		return e.validateImpression()
-	case EventInteraction:
+	case ranker.EventImpression:
+		return checkImpression(e.Impression)
+	case ranker.EventInteraction:
 		if checkName(e.Action, maxName, errID) != nil {
-			return &EventError{Code: "missing_field", Pointer: "/action", Message: "must name what the user did, 1 to 64 printable bytes"}
+			return &ranker.EventError{Code: "missing_field", Pointer: "/action", Message: "must name what the user did, 1 to 64 printable bytes"}
 		}
 		if e.Value != nil && !finite(*e.Value) {
-			return &EventError{Code: "invalid_field", Pointer: "/value", Message: "must be finite"}
+			return &ranker.EventError{Code: "invalid_field", Pointer: "/value", Message: "must be finite"}
 		}
-	case EventTable:
-		return e.validateTable()
+	case ranker.EventTable:
+		return checkTable(e)
 	}
 	return nil
 }
@@ -85,44 +85,51 @@ func CheckTableName(name string) error {
 	return nil
 }
 
-func (e *Event) validateTable() *EventError {
+func checkTable(e *ranker.Event) *ranker.EventError {
 	if err := CheckTableName(e.Table); err != nil {
-		return &EventError{Code: "invalid_field", Pointer: "/table", Message: err.Error()}
+		return &ranker.EventError{Code: "invalid_field", Pointer: "/table", Message: err.Error()}
 	}
 	if sum, err := hex.DecodeString(e.Digest); err != nil || len(sum) != sha256.Size {
-		return &EventError{Code: "invalid_field", Pointer: "/digest", Message: "must be 64 hexadecimal digits"}
+		return &ranker.EventError{Code: "invalid_field", Pointer: "/digest", Message: "must be 64 hexadecimal digits"}
 	}
 	return nil
 }
 
 // ids checks the ids that the kind needs and the optional ones that are there.
-func (e *Event) ids() *EventError {
+func checkIDs(e *ranker.Event) *ranker.EventError {
 	type id struct {
 		pointer, value string
 		need           bool
 	}
 	for _, f := range []id{
 		{"/id", e.ID, true},
-		{"/item", e.ItemID, e.Kind == EventItem || e.Kind == EventInteraction || e.Kind == EventDelete},
-		{"/user", e.UserID, e.Kind == EventUser || e.Kind == EventImpression || e.Kind == EventInteraction},
+		{"/item", e.ItemID, e.Kind == ranker.EventItem || e.Kind == ranker.EventInteraction || e.Kind == ranker.EventDelete},
+		{"/user", e.UserID, e.Kind == ranker.EventUser || e.Kind == ranker.EventImpression || e.Kind == ranker.EventInteraction},
 		{"/session", e.Session, false},
 		{"/impression", e.ImpressionID, false},
-		{"/model", e.Model, false},
+		{"/model", modelOf(e), false},
 	} {
 		if f.value == "" && !f.need {
 			continue
 		}
 		if f.value == "" {
-			return &EventError{Code: "missing_field", Pointer: f.pointer, Message: "is required: " + errID.Error()}
+			return &ranker.EventError{Code: "missing_field", Pointer: f.pointer, Message: "is required: " + errID.Error()}
 		}
 		if err := CheckID(f.value); err != nil {
-			return &EventError{Code: "invalid_field", Pointer: f.pointer, Message: err.Error()}
+			return &ranker.EventError{Code: "invalid_field", Pointer: f.pointer, Message: err.Error()}
 		}
 	}
 	return nil
 }
 
-func (e *Event) validateItem() *EventError {
+func modelOf(e *ranker.Event) string {
+	if e.Impression == nil {
+		return ""
+	}
+	return e.Impression.Model
+}
+
+func checkItem(e *ranker.Event) *ranker.EventError {
 	if e.Title != nil && len(*e.Title) > maxTitle {
 		return tooLarge("/title", maxTitle, "bytes")
 	}
@@ -140,53 +147,53 @@ func (e *Event) validateItem() *EventError {
 	return checkFields("/fields", e.Fields, maxFields)
 }
 
-func (e *Event) validateImpression() *EventError {
-	if len(e.Shown) == 0 {
-		return &EventError{Code: "missing_field", Pointer: "/items", Message: "must name at least one item that was shown"}
+func checkImpression(imp *ranker.Impression) *ranker.EventError {
+	if imp == nil || len(imp.Items) == 0 {
+		return &ranker.EventError{Code: "missing_field", Pointer: "/items", Message: "must name at least one item that was shown"}
 	}
-	if len(e.Shown) > maxShown {
+	if len(imp.Items) > maxShown {
 		return tooLarge("/items", maxShown, "items")
 	}
-	for i, id := range e.Shown {
+	for i, id := range imp.Items {
 		if err := CheckID(id); err != nil {
-			return &EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d", i), Message: err.Error()}
+			return &ranker.EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d", i), Message: err.Error()}
 		}
 	}
-	if e.Propensity != nil && len(e.Propensity) != len(e.Shown) {
-		return &EventError{Code: "invalid_field", Pointer: "/propensity", Message: "must have one entry per item"}
+	if imp.Propensity != nil && len(imp.Propensity) != len(imp.Items) {
+		return &ranker.EventError{Code: "invalid_field", Pointer: "/propensity", Message: "must have one entry per item"}
 	}
-	for i, p := range e.Propensity {
+	for i, p := range imp.Propensity {
 		if !(p > 0 && p <= 1) {
-			return &EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/propensity/%d", i), Message: "must be above 0 and at most 1"}
+			return &ranker.EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/propensity/%d", i), Message: "must be above 0 and at most 1"}
 		}
 	}
-	for i, x := range e.Scores {
+	for i, x := range imp.Scores {
 		if !finite(x) {
-			return &EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d/relevancy", i), Message: "must be finite"}
+			return &ranker.EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d/relevancy", i), Message: "must be finite"}
 		}
 	}
-	if len(e.Experiments) > maxFields {
+	if len(imp.Experiments) > maxFields {
 		return tooLarge("/experiments", maxFields, "experiments")
 	}
-	for name, arm := range e.Experiments {
+	for name, arm := range imp.Experiments {
 		if CheckID(name) != nil || CheckID(arm) != nil {
-			return &EventError{Code: "invalid_field", Pointer: "/experiments", Message: "names and arms " + errID.Error()}
+			return &ranker.EventError{Code: "invalid_field", Pointer: "/experiments", Message: "names and arms " + errID.Error()}
 		}
 	}
-	return checkFields("/context", e.Context, maxContext)
+	return checkFields("/context", imp.Context, maxContext)
 }
 
-func checkFields(pointer string, fields map[string]ranker.FieldValue, limit int) *EventError {
+func checkFields(pointer string, fields map[string]ranker.FieldValue, limit int) *ranker.EventError {
 	if len(fields) > limit {
 		return tooLarge(pointer, limit, "fields")
 	}
 	for name, v := range fields {
 		if checkName(name, maxName, errID) != nil {
-			return &EventError{Code: "invalid_field", Pointer: pointer, Message: "a field's name must be 1 to 64 printable bytes"}
+			return &ranker.EventError{Code: "invalid_field", Pointer: pointer, Message: "a field's name must be 1 to 64 printable bytes"}
 		}
 		at := pointer + "/" + pointerEscaper.Replace(name)
 		if v.Kind == ranker.NoValue {
-			return &EventError{Code: "invalid_field", Pointer: at, Message: "has no value"}
+			return &ranker.EventError{Code: "invalid_field", Pointer: at, Message: "has no value"}
 		}
 		if len(v.Str) > maxText {
 			return tooLarge(at, maxText, "bytes")
@@ -200,7 +207,7 @@ func checkFields(pointer string, fields map[string]ranker.FieldValue, limit int)
 			}
 		}
 		if !finite(v.Num) || slices.ContainsFunc(v.Nums, func(x float64) bool { return !finite(x) }) {
-			return &EventError{Code: "invalid_field", Pointer: at, Message: "must be finite"}
+			return &ranker.EventError{Code: "invalid_field", Pointer: at, Message: "must be finite"}
 		}
 	}
 	return nil
@@ -209,8 +216,8 @@ func checkFields(pointer string, fields map[string]ranker.FieldValue, limit int)
 // pointerEscaper is RFC 6901's escaping of a name in a JSON pointer.
 var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
 
-func tooLarge(pointer string, limit int, unit string) *EventError {
-	return &EventError{Code: "too_large", Pointer: pointer, Message: fmt.Sprintf("must have at most %d %s", limit, unit)}
+func tooLarge(pointer string, limit int, unit string) *ranker.EventError {
+	return &ranker.EventError{Code: "too_large", Pointer: pointer, Message: fmt.Sprintf("must have at most %d %s", limit, unit)}
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

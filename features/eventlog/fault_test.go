@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"relish/features/event"
+	"relish/ranker"
 )
 
 // One flipped bit anywhere in the newest segment, then a restart and an append: what was acknowledged
@@ -119,8 +120,8 @@ func TestFullRecovers(t *testing.T) {
 	l := mustOpen(t, dir, opt)
 	fill := func() (n int) {
 		for {
-			if _, err := l.Append(t.Context(), []event.Event{click(fmt.Sprint("e", n))}); err != nil {
-				if !errors.Is(err, event.ErrLogFull) {
+			if _, err := l.Append(t.Context(), []ranker.Event{click(fmt.Sprint("e", n))}); err != nil {
+				if !errors.Is(err, ranker.ErrLogFull) {
 					t.Fatal(err)
 				}
 				return n
@@ -340,10 +341,10 @@ func TestAnyFault(t *testing.T) {
 				t.Fatalf("seed %d: %v", seed, damage)
 			}
 			var err error
-			l, err = open(dir, Options{SegmentBytes: 700, Admit: func(e *event.Event, _ int64) event.EventOutcome {
+			l, err = open(dir, Options{SegmentBytes: 700, Admit: func(e *ranker.Event, _ int64) ranker.EventOutcome {
 				dup := known[e.ID]
 				known[e.ID] = true
-				return event.EventOutcome{Duplicate: dup}
+				return ranker.EventOutcome{Duplicate: dup}
 			}, Abort: func(recs []event.Record) {
 				for _, r := range recs {
 					delete(known, r.Event.ID)
@@ -364,7 +365,7 @@ func TestAnyFault(t *testing.T) {
 			if rng.IntN(3) > 0 {
 				id = fmt.Sprintf("%d-%d", seed, i)
 			}
-			if _, err := l.Append(t.Context(), []event.Event{click(id)}); err != nil {
+			if _, err := l.Append(t.Context(), []ranker.Event{click(id)}); err != nil {
 				unsure = append(unsure, id)
 			} else {
 				acked[id] = true

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"relish/features/event"
+	"relish/ranker"
 )
 
 // Options of a log. The zero value works.
@@ -42,7 +43,7 @@ type Options struct {
 	// Admit says what becomes of an event, in order, before it is numbered; nil admits all. It may
 	// change the event. Commit gets the records that became durable, in order. Abort gets records that
 	// Admit let in and that did not become durable. All three run on the owner goroutine.
-	Admit  func(e *event.Event, arrival int64) event.EventOutcome
+	Admit  func(e *ranker.Event, arrival int64) ranker.EventOutcome
 	Commit func([]event.Record)
 	Abort  func([]event.Record)
 }
@@ -92,8 +93,8 @@ type Log struct {
 
 // request is one Append on its way through the owner.
 type request struct {
-	events   []event.Event
-	outcomes []event.EventOutcome
+	events   []ranker.Event
+	outcomes []ranker.EventOutcome
 	seal     bool   // only seal the active segment
 	upTo     uint64 // of a seal: the last record that lies in a sealed segment
 	err      error
@@ -127,11 +128,11 @@ func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
 // of them: event.ErrFull, event.ErrUnavailable (wrapped), or ctx's, in which case the events may still
 // become durable. The log sets the Time of events that have none, and owns the slice when ctx's
 // error came back.
-func (l *Log) Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error) {
+func (l *Log) Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &request{events: events, outcomes: make([]event.EventOutcome, len(events)), done: make(chan struct{})}
+	r := &request{events: events, outcomes: make([]ranker.EventOutcome, len(events)), done: make(chan struct{})}
 	if err := l.enqueue(r); err != nil {
 		return nil, err
 	}
@@ -145,8 +146,8 @@ func (l *Log) Append(ctx context.Context, events []event.Event) ([]event.EventOu
 
 // TryAppend hands the events to the owner without waiting for anything, and reports whether the
 // queue took them. The log owns them afterwards.
-func (l *Log) TryAppend(events []event.Event) bool {
-	r := &request{events: events, outcomes: make([]event.EventOutcome, len(events)), done: make(chan struct{})}
+func (l *Log) TryAppend(events []ranker.Event) bool {
+	r := &request{events: events, outcomes: make([]ranker.EventOutcome, len(events)), done: make(chan struct{})}
 	return l.enqueue(r) == nil
 }
 
@@ -154,10 +155,10 @@ func (l *Log) enqueue(r *request) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return fmt.Errorf("%w: it is closed", event.ErrLogUnavailable)
+		return fmt.Errorf("%w: it is closed", ranker.ErrLogUnavailable)
 	}
 	if l.queued > 0 && l.queued+len(r.events) > l.opt.QueueEvents {
-		return fmt.Errorf("%w: %d events are waiting for the disk", event.ErrLogUnavailable, l.queued)
+		return fmt.Errorf("%w: %d events are waiting for the disk", ranker.ErrLogUnavailable, l.queued)
 	}
 	l.queue = append(l.queue, r)
 	l.queued += len(r.events)
@@ -218,7 +219,7 @@ func (l *Log) commit(batch []*request) {
 }
 
 // admit decides on one event and puts its frame into the buffer.
-func (l *Log) admit(e *event.Event, out *event.EventOutcome, now int64, seq uint64) (event.Record, bool) {
+func (l *Log) admit(e *ranker.Event, out *ranker.EventOutcome, now int64, seq uint64) (event.Record, bool) {
 	rec := event.Record{}
 	if l.opt.Admit != nil {
 		if *out = l.opt.Admit(e, now); out.Duplicate || out.Err != nil {
@@ -233,9 +234,9 @@ func (l *Log) admit(e *event.Event, out *event.EventOutcome, now int64, seq uint
 	buf, err := event.AppendLog(openFrame(l.buf, seq, now), e)
 	switch {
 	case err != nil:
-		out.Err = &event.EventError{Code: "malformed", Message: "cannot be written to the log"}
+		out.Err = &ranker.EventError{Code: "malformed", Message: "cannot be written to the log"}
 	case len(buf)-at-frameSize > maxPayload:
-		out.Err = &event.EventError{Code: "too_large", Message: fmt.Sprintf("must have at most %d bytes", maxPayload)}
+		out.Err = &ranker.EventError{Code: "too_large", Message: fmt.Sprintf("must have at most %d bytes", maxPayload)}
 	default:
 		closeFrame(buf[at:])
 		l.buf = buf
@@ -259,9 +260,9 @@ func (l *Log) write(records []event.Record, next uint64) error {
 		l.abandonSegment()
 		l.abort(records)
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			return fmt.Errorf("%w: the disk is full", event.ErrLogFull)
+			return fmt.Errorf("%w: the disk is full", ranker.ErrLogFull)
 		}
-		return fmt.Errorf("%w: %v", event.ErrLogUnavailable, err)
+		return fmt.Errorf("%w: %v", ranker.ErrLogUnavailable, err)
 	}
 	l.arrival = records[len(records)-1].Arrival
 	l.next.Store(next)
@@ -294,7 +295,7 @@ func (l *Log) checkLimit() error {
 		l.applyRetention()
 	}
 	if l.full = !fits(); l.full {
-		return fmt.Errorf("%w: it has %d of %d bytes; raise the limit or set retention", event.ErrLogFull, l.total.Load(), l.opt.MaxBytes)
+		return fmt.Errorf("%w: it has %d of %d bytes; raise the limit or set retention", ranker.ErrLogFull, l.total.Load(), l.opt.MaxBytes)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"relish/features/event"
+	"relish/ranker"
 )
 
 func TestMain(m *testing.M) {
@@ -29,12 +30,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func click(id string) event.Event {
-	return event.Event{Kind: event.EventInteraction, ID: id, Time: 5, UserID: "u", ItemID: "i", Action: "click"}
+func click(id string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventInteraction, ID: id, Time: 5, UserID: "u", ItemID: "i", Action: "click"}
 }
 
-func clicks(prefix string, n int) []event.Event {
-	var out []event.Event
+func clicks(prefix string, n int) []ranker.Event {
+	var out []ranker.Event
 	for i := range n {
 		out = append(out, click(fmt.Sprintf("%s%d", prefix, i)))
 	}
@@ -51,7 +52,7 @@ func mustOpen(t testing.TB, dir string, opt Options) *Log {
 	return l
 }
 
-func mustAppend(t testing.TB, l *Log, events ...event.Event) {
+func mustAppend(t testing.TB, l *Log, events ...ranker.Event) {
 	t.Helper()
 	if _, err := l.Append(context.Background(), events); err != nil {
 		t.Fatal(err)
@@ -114,10 +115,10 @@ func TestAppendRead(t *testing.T) {
 func TestAdmitCommitAbort(t *testing.T) {
 	var admitted, committed []string
 	l := mustOpen(t, t.TempDir(), Options{
-		Admit: func(e *event.Event, _ int64) event.EventOutcome {
+		Admit: func(e *ranker.Event, _ int64) ranker.EventOutcome {
 			dup := slices.Contains(admitted, e.ID)
 			admitted = append(admitted, e.ID)
-			return event.EventOutcome{Duplicate: dup}
+			return ranker.EventOutcome{Duplicate: dup}
 		},
 		Commit: func(recs []event.Record) {
 			for _, r := range recs {
@@ -125,7 +126,7 @@ func TestAdmitCommitAbort(t *testing.T) {
 			}
 		},
 	})
-	out, err := l.Append(context.Background(), []event.Event{click("a"), click("a"), click("b")})
+	out, err := l.Append(context.Background(), []ranker.Event{click("a"), click("a"), click("b")})
 	if err != nil || out[0].Duplicate || !out[1].Duplicate || out[2].Duplicate {
 		t.Fatalf("%v %v", out, err)
 	}
@@ -296,9 +297,9 @@ func TestDiskFaults(t *testing.T) {
 		err  error
 		want error
 	}{
-		{"short write", func(f *faultFS) { f.failWrite.Store(true) }, syscall.EIO, event.ErrLogUnavailable},
-		{"disk full", func(f *faultFS) { f.failWrite.Store(true) }, syscall.ENOSPC, event.ErrLogFull},
-		{"failed sync", func(f *faultFS) { f.failSync.Store(true) }, syscall.EIO, event.ErrLogUnavailable},
+		{"short write", func(f *faultFS) { f.failWrite.Store(true) }, syscall.EIO, ranker.ErrLogUnavailable},
+		{"disk full", func(f *faultFS) { f.failWrite.Store(true) }, syscall.ENOSPC, ranker.ErrLogFull},
+		{"failed sync", func(f *faultFS) { f.failSync.Store(true) }, syscall.EIO, ranker.ErrLogUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -316,7 +317,7 @@ func TestDiskFaults(t *testing.T) {
 			mustAppend(t, l, click("good"))
 			c.arm(fsys)
 			for range 2 {
-				if _, err := l.Append(t.Context(), []event.Event{click("lost")}); !errors.Is(err, c.want) {
+				if _, err := l.Append(t.Context(), []ranker.Event{click("lost")}); !errors.Is(err, c.want) {
 					t.Fatalf("got %v, want %v", err, c.want)
 				}
 			}
@@ -363,9 +364,9 @@ func TestBounds(t *testing.T) {
 	l := mustOpen(t, dir, Options{MaxBytes: 1500})
 	var err error
 	for i := 0; err == nil && i < 100; i++ {
-		_, err = l.Append(t.Context(), []event.Event{click(fmt.Sprint("e", i))})
+		_, err = l.Append(t.Context(), []ranker.Event{click(fmt.Sprint("e", i))})
 	}
-	if !errors.Is(err, event.ErrLogFull) {
+	if !errors.Is(err, ranker.ErrLogFull) {
 		t.Errorf("got %v, want full", err)
 	}
 
@@ -377,7 +378,7 @@ func TestBounds(t *testing.T) {
 	defer slow.Close()
 	refused := 0
 	for i := range 50 {
-		if !slow.TryAppend([]event.Event{click(fmt.Sprint("e", i))}) {
+		if !slow.TryAppend([]ranker.Event{click(fmt.Sprint("e", i))}) {
 			refused++
 		}
 	}
@@ -462,7 +463,7 @@ func child(dir string) {
 	}
 	for i := l.LastSeq(); ; i++ {
 		id := fmt.Sprint("c", i)
-		if _, err := l.Append(context.Background(), []event.Event{click(id)}); err != nil {
+		if _, err := l.Append(context.Background(), []ranker.Event{click(id)}); err != nil {
 			os.Exit(1)
 		}
 		fmt.Println(id)

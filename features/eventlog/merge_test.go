@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/ranker"
 )
 
 // Logs of several replicas come out as one: by arrival, then replica, then sequence; damage is told, and the rest
@@ -35,8 +35,8 @@ func TestMerge(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 20 {
-			e := event.Event{Kind: event.EventInteraction, ID: fmt.Sprint(r, "-", i), UserID: "u", ItemID: "i", Action: "click"}
-			if _, err := l.Append(t.Context(), []event.Event{e}); err != nil {
+			e := ranker.Event{Kind: ranker.EventInteraction, ID: fmt.Sprint(r, "-", i), UserID: "u", ItemID: "i", Action: "click"}
+			if _, err := l.Append(t.Context(), []ranker.Event{e}); err != nil {
 				t.Fatal(err)
 			}
 			all = append(all, place{clock.UnixMilli(), l.Replica(), uint64(i + 1)})

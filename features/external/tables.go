@@ -26,8 +26,8 @@ import (
 	"github.com/google/uuid"
 
 	"relish/features"
-	"relish/features/event"
 	"relish/features/snapshot"
+	"relish/ranker"
 )
 
 // Version is one import of a table.
@@ -53,7 +53,7 @@ type Repository interface {
 
 // Target is what a table is taken into.
 type Target interface {
-	Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error)
+	Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error)
 	UseTable(name string, c *features.ExternalTable)
 }
 
@@ -168,7 +168,7 @@ func (k *Syncer) use(ctx context.Context, name string, v Version) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(path)) // so that it is fetched anew
 	}
-	out, err := k.target.Append(ctx, []event.Event{{Kind: event.EventTable, ID: uuid.NewString(), Table: name, Digest: v.Digest}})
+	out, err := k.target.Append(ctx, []ranker.Event{{Kind: ranker.EventTable, ID: uuid.NewString(), Table: name, Digest: v.Digest}})
 	if err != nil {
 		return err
 	}

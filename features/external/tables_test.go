@@ -17,7 +17,6 @@ import (
 
 	"relish/features"
 	store "relish/features/embedded"
-	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/features/external"
 	"relish/features/ingest"
@@ -127,7 +126,7 @@ func TestImports(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rec.Event.Kind == event.EventTable {
+		if rec.Event.Kind == ranker.EventTable {
 			logged = append(logged, rec.Event.Digest)
 		}
 	}

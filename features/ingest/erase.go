@@ -15,6 +15,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/ranker"
 )
 
 // eraser keeps which users' records still have to be rewritten out of the log. An Erase event stands in
@@ -33,7 +34,7 @@ type erasedFile struct {
 func erasedPath(dir string) string { return filepath.Join(dir, "erased") }
 
 func (e *eraser) observe(rec *event.Record) {
-	if rec.Event.Kind != event.EventErase {
+	if rec.Event.Kind != ranker.EventErase {
 		return
 	}
 	e.mu.Lock()
@@ -82,7 +83,7 @@ func (e *eraser) finish(upTo uint64) {
 
 // Forget erases a user: the tombstone is durable and applied on return; his records are rewritten out of the log within Options.EraseAfter, or by EraseNow.
 func (j *Ingester) Forget(ctx context.Context, userID string) error {
-	return j.appendServerEvent(ctx, event.Event{Kind: event.EventErase, ID: uuid.NewString(), UserHash: features.UserHash(userID)})
+	return j.appendServerEvent(ctx, ranker.Event{Kind: ranker.EventErase, ID: uuid.NewString(), UserHash: features.UserHash(userID)})
 }
 
 // PendingErasures returns how many users' records still stand in log segments.

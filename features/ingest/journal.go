@@ -125,19 +125,19 @@ const maxFuture = 24 * time.Hour
 // Append validates the events, makes the good new ones durable and has them applied; outcomes are
 // aligned with events. The error is about all of them: event.ErrFull, event.ErrUnavailable, or ctx's.
 // The journal owns the events afterwards.
-func (j *Ingester) Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error) {
+func (j *Ingester) Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error) {
 	return j.log.Append(ctx, events)
 }
 
 // admit runs on the log's owner goroutine.
-func (j *Ingester) admit(e *event.Event, arrival int64) event.EventOutcome {
-	if err := e.Validate(); err != nil {
-		return event.EventOutcome{Err: err}
+func (j *Ingester) admit(e *ranker.Event, arrival int64) ranker.EventOutcome {
+	if err := event.Validate(e); err != nil {
+		return ranker.EventOutcome{Err: err}
 	}
 	if e.Time > arrival+maxFuture.Milliseconds() {
-		return event.EventOutcome{Err: &event.EventError{Code: "time_in_future", Pointer: "/time", Message: "must not be more than 24 hours ahead of now"}}
+		return ranker.EventOutcome{Err: &ranker.EventError{Code: "time_in_future", Pointer: "/time", Message: "must not be more than 24 hours ahead of now"}}
 	}
-	return event.EventOutcome{Duplicate: !j.ids.admit(e.ID)}
+	return ranker.EventOutcome{Duplicate: !j.ids.admit(e.ID)}
 }
 
 func (j *Ingester) abort(records []event.Record) {
@@ -163,20 +163,20 @@ func (j *Ingester) observe(rec *event.Record) {
 }
 
 // Record implements ranker.Recorder: the impression goes to the log's queue, or is dropped and counted.
-func (j *Ingester) Record(imp *ranker.Impression) {
-	if !j.log.TryAppend([]event.Event{event.FromImpression(imp)}) {
+func (j *Ingester) Record(impression *ranker.Event) {
+	if !j.log.TryAppend([]ranker.Event{*impression}) {
 		j.dropped.Add(1)
 	}
 }
 
 // AppendDelete writes that an item is gone.
 func (j *Ingester) AppendDelete(ctx context.Context, itemID string) error {
-	return j.appendServerEvent(ctx, event.Event{Kind: event.EventDelete, ID: uuid.NewString(), ItemID: itemID})
+	return j.appendServerEvent(ctx, ranker.Event{Kind: ranker.EventDelete, ID: uuid.NewString(), ItemID: itemID})
 }
 
 // appendServerEvent appends one event of the server's own making.
-func (j *Ingester) appendServerEvent(ctx context.Context, e event.Event) error {
-	out, err := j.log.Append(ctx, []event.Event{e})
+func (j *Ingester) appendServerEvent(ctx context.Context, e ranker.Event) error {
+	out, err := j.log.Append(ctx, []ranker.Event{e})
 	if err == nil && out[0].Err != nil {
 		return out[0].Err
 	}

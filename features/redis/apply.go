@@ -87,7 +87,7 @@ func backOff(ctx context.Context, round int) error {
 }
 
 // affectedBy returns the users and items whose state an event changes.
-func (b *batch) affectedBy(e *event.Event) (out []*entity) {
+func (b *batch) affectedBy(e *ranker.Event) (out []*entity) {
 	add := func(key entityKey, id string) {
 		got := b.entities[key]
 		if got == nil {
@@ -102,21 +102,21 @@ func (b *batch) affectedBy(e *event.Event) (out []*entity) {
 		}
 	}
 	switch e.Kind {
-	case event.EventItem, event.EventDelete:
+	case ranker.EventItem, ranker.EventDelete:
 		add(itemKey(e.ItemID), e.ItemID)
-	case event.EventUser:
+	case ranker.EventUser:
 		add(userKey(e.UserID), e.UserID)
-	case event.EventInteraction:
+	case ranker.EventInteraction:
 		if slices.Contains(b.s.cfg.Actions, e.Action) {
 			add(userKey(e.UserID), e.UserID)
 			add(itemKey(e.ItemID), e.ItemID)
 		}
-	case event.EventImpression:
+	case ranker.EventImpression:
 		add(userKey(e.UserID), e.UserID)
-		for _, id := range e.Shown {
+		for _, id := range e.Impression.Items {
 			add(itemKey(id), id)
 		}
-	case event.EventErase:
+	case ranker.EventErase:
 		add(entityKey{true, e.UserHash}, "")
 	}
 	return out
@@ -258,7 +258,7 @@ func (b *batch) applyAll() {
 }
 
 func (b *batch) applyOne(rec *event.Record, applied features.AppliedParts, open []*entity) {
-	erases := rec.Event.Kind == event.EventErase || rec.Event.Kind == event.EventDelete
+	erases := rec.Event.Kind == ranker.EventErase || rec.Event.Kind == ranker.EventDelete
 	if erases && len(open) == 0 {
 		return // a later event erased it already
 	}

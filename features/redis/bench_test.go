@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"relish/features"
-	"relish/features/event"
 	"relish/features/redis"
 	"relish/internal/redistest"
 	"relish/ranker"
@@ -15,13 +14,14 @@ import (
 func catalogue(t testing.TB, s *opened, n int) (ids []string) {
 	t.Helper()
 	title := "a title of a few words"
-	var evs []event.Event
+	var evs []ranker.Event
 	for i := range n {
 		id := fmt.Sprint("item-", i)
 		ids = append(ids, id)
-		evs = append(evs, event.Event{Kind: event.EventItem, ID: "d" + id, ItemID: id, Title: &title, Tags: []string{fmt.Sprint("tag", i%50)}, Time: 1},
-			event.Event{Kind: event.EventInteraction, ID: "c" + id, UserID: "u", ItemID: id, Action: "click", Time: 2 + int64(i)},
-			event.Event{Kind: event.EventImpression, ID: "s" + id, UserID: "u", Shown: []string{id}, Time: 1 + int64(i)})
+		evs = append(evs, ranker.Event{Kind: ranker.EventItem, ID: "d" + id, ItemID: id, Title: &title, Tags: []string{fmt.Sprint("tag", i%50)}, Time: 1},
+			ranker.Event{Kind: ranker.EventInteraction, ID: "c" + id, UserID: "u", ItemID: id, Action: "click", Time: 2 + int64(i)},
+			ranker.Event{Kind: ranker.EventImpression, ID: "s" + id, UserID: "u", Time: 1 + int64(i),
+				Impression: &ranker.Impression{Items: []string{id}}})
 	}
 	for len(evs) > 0 {
 		k := min(1000, len(evs))

@@ -18,15 +18,15 @@ import (
 	"relish/ranker"
 )
 
-func click(id, user, item string) event.Event {
-	return event.Event{Kind: event.EventInteraction, ID: id, Time: 1_700_000_000_000, UserID: user, ItemID: item, Action: "click"}
+func click(id, user, item string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventInteraction, ID: id, Time: 1_700_000_000_000, UserID: user, ItemID: item, Action: "click"}
 }
 
-func described(id, item, title string) event.Event {
-	return event.Event{Kind: event.EventItem, ID: id, Time: 1_700_000_000_000, ItemID: item, Title: &title, Replace: true}
+func described(id, item, title string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventItem, ID: id, Time: 1_700_000_000_000, ItemID: item, Title: &title, Replace: true}
 }
 
-func (o *opened) add(t testing.TB, events ...event.Event) []event.EventOutcome {
+func (o *opened) add(t testing.TB, events ...ranker.Event) []ranker.EventOutcome {
 	t.Helper()
 	out, err := o.Append(t.Context(), events)
 	if err != nil {
@@ -99,7 +99,7 @@ func TestWritersLoseNothing(t *testing.T) {
 				wg.Go(func() {
 					for i := 8; i < len(evs); i++ {
 						if i%8 == w || i%80 == w { // a tenth goes to a second replica as well
-							if _, err := s.Append(t.Context(), []event.Event{evs[i]}); err != nil {
+							if _, err := s.Append(t.Context(), []ranker.Event{evs[i]}); err != nil {
 								t.Error(err)
 							}
 						}

@@ -58,7 +58,6 @@ import (
 	"time"
 
 	"relish/features"
-	"relish/features/event"
 	"relish/features/ingest"
 	"relish/internal/redisconn"
 	"relish/ranker"
@@ -177,7 +176,7 @@ func (o *Options) setDefaults() {
 
 // Append makes the events durable, as [ingest.Ingester.Append] does. Then it waits up to
 // Options.ApplyWait until rankings can see them.
-func (s *Store) Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error) {
+func (s *Store) Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error) {
 	out, err := s.Ingester.Append(ctx, events)
 	if err == nil {
 		s.waitApplied(ctx)

@@ -21,10 +21,10 @@ func filled(t testing.TB) *features.State {
 	s := features.New(features.DefaultConfig())
 	text, price := "a text, \"quoted\", 日本語", ranker.NumberValue(3.25)
 	evs := append(storetest.RandomEvents(rand.New(rand.NewPCG(5, 5)), 300),
-		event.Event{Kind: event.EventItem, ID: "x", ItemID: "it1", Time: 1_700_000_000_001, Text: &text, Fields: map[string]ranker.FieldValue{
+		ranker.Event{Kind: ranker.EventItem, ID: "x", ItemID: "it1", Time: 1_700_000_000_001, Text: &text, Fields: map[string]ranker.FieldValue{
 			"price": price, "on": ranker.BoolValue(true), "genres": ranker.StringsValue([]string{"a", "b"})}},
-		event.Event{Kind: event.EventItem, ID: "y", ItemID: "bare", Time: 1, Tags: []string{}},
-		event.Event{Kind: event.EventUser, ID: "z", UserID: "u1", Time: 2, Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(33)}})
+		ranker.Event{Kind: ranker.EventItem, ID: "y", ItemID: "bare", Time: 1, Tags: []string{}},
+		ranker.Event{Kind: ranker.EventUser, ID: "z", UserID: "u1", Time: 2, Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(33)}})
 	for i := range evs {
 		s.Apply(&event.Record{Seq: uint64(i + 1), Arrival: 1_700_000_100_000 + int64(i), Event: evs[i]})
 	}

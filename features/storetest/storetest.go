@@ -15,14 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"relish/features"
-	"relish/features/event"
 	"relish/ranker"
 )
 
 // Store is what the suite needs of a store. Reopen closes it and opens it again on the same data.
 type Store interface {
 	ranker.Features
-	Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error)
+	Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error)
 	Item(id string) (*ranker.Item, bool)
 	DeleteItem(ctx context.Context, id string) (bool, error)
 	Forget(ctx context.Context, userID string) error
@@ -59,19 +58,19 @@ func schema(t *testing.T, f ...ranker.Feature) *ranker.Schema {
 	return s
 }
 
-func impression(id, user string, at int64, items ...string) event.Event {
-	return event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: user, Shown: items}
+func impression(id, user string, at int64, items ...string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: user, Impression: &ranker.Impression{Items: items}}
 }
 
-func interaction(id, user, action, item string, at int64) event.Event {
-	return event.Event{Kind: event.EventInteraction, ID: id, Time: at, UserID: user, ItemID: item, Action: action}
+func interaction(id, user, action, item string, at int64) ranker.Event {
+	return ranker.Event{Kind: ranker.EventInteraction, ID: id, Time: at, UserID: user, ItemID: item, Action: action}
 }
 
-func item(id, itemID string, at int64, tags ...string) event.Event {
-	return event.Event{Kind: event.EventItem, ID: id, Time: at, ItemID: itemID, Title: ptr("Title of " + itemID), Tags: tags}
+func item(id, itemID string, at int64, tags ...string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventItem, ID: id, Time: at, ItemID: itemID, Title: ptr("Title of " + itemID), Tags: tags}
 }
 
-func appendEvents(t *testing.T, s Store, events ...event.Event) []event.EventOutcome {
+func appendEvents(t *testing.T, s Store, events ...ranker.Event) []ranker.EventOutcome {
 	t.Helper()
 	out, err := s.Append(t.Context(), events)
 	if err != nil {
@@ -149,8 +148,8 @@ func mergeAndReplace(t *testing.T, b Backend) {
 	num := func(x float64) map[string]ranker.FieldValue {
 		return map[string]ranker.FieldValue{"n": ranker.NumberValue(x)}
 	}
-	e := func(id string, at int64, title, text *string, f map[string]ranker.FieldValue, replace bool) event.Event {
-		return event.Event{Kind: event.EventItem, ID: id, Time: at, ItemID: "a", Title: title, Text: text, Fields: f, Replace: replace}
+	e := func(id string, at int64, title, text *string, f map[string]ranker.FieldValue, replace bool) ranker.Event {
+		return ranker.Event{Kind: ranker.EventItem, ID: id, Time: at, ItemID: "a", Title: title, Text: text, Fields: f, Replace: replace}
 	}
 	appendEvents(t, s, e("1", t0+10, ptr("new"), nil, num(1), false))
 	appendEvents(t, s, e("2", t0+5, ptr("old"), ptr("text"), num(9), false)) // older: fills only what was not said
@@ -201,8 +200,8 @@ func histories(t *testing.T, b Backend) {
 }
 
 // RandomEvents makes a random stream over four users (u0 to u3) and eight items (it0 to it7), items first.
-func RandomEvents(rng *rand.Rand, n int) []event.Event {
-	var out []event.Event
+func RandomEvents(rng *rand.Rand, n int) []ranker.Event {
+	var out []ranker.Event
 	for i := range 8 {
 		out = append(out, item(fmt.Sprint("i", i), fmt.Sprint("it", i), t0-1e9, fmt.Sprint("tag", i%3), fmt.Sprint("tag", 3+i%2)))
 	}
@@ -309,7 +308,7 @@ func concurrentWriters(t *testing.T, b Backend) {
 	for w := range 8 {
 		wg.Go(func() {
 			for i := range 25 {
-				if _, err := s.Append(context.Background(), []event.Event{interaction(fmt.Sprint(w, "-", i), fmt.Sprint("u", w), "click", "a", t0)}); err != nil {
+				if _, err := s.Append(context.Background(), []ranker.Event{interaction(fmt.Sprint(w, "-", i), fmt.Sprint("u", w), "click", "a", t0)}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -324,7 +323,7 @@ func featureValues(t *testing.T, b Backend) {
 	a := item("i1", "a", t0-2*3600*1000, "x", "y")
 	a.Fields = map[string]ranker.FieldValue{"price": ranker.NumberValue(3), "on": ranker.BoolValue(true), "kind": ranker.StringValue("film"), "made": ranker.NumberValue(float64(t0/1000 - 3600))}
 	a.Text = ptr("three plain words")
-	appendEvents(t, s, a, item("i2", "b", t0, "y", "z"), event.Event{Kind: event.EventUser, ID: "u1", Time: t0, UserID: "u", Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(33)}},
+	appendEvents(t, s, a, item("i2", "b", t0, "y", "z"), ranker.Event{Kind: ranker.EventUser, ID: "u1", Time: t0, UserID: "u", Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(33)}},
 		impression("s1", "u", t0, "a", "b"), impression("s2", "v", t0, "a", "b"), interaction("c1", "u", "click", "a", t0))
 	lo := func(p float64) float64 { return math.Log(p / (1 - p)) }
 	g := 0.25 // one click on four shown

@@ -19,7 +19,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"relish/features/event"
+	"relish/ranker"
 )
 
 // EventField is the field of a message that holds the event.
@@ -27,7 +27,7 @@ const EventField = "event"
 
 // Store is where events go: Append makes them durable, in order, and tells what became of each.
 type Store interface {
-	Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error)
+	Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error)
 }
 
 // Options of a consumer. Stream, Group, Consumer and Log are required.

@@ -16,10 +16,10 @@ import (
 
 	"relish/features"
 	"relish/features/embedded"
-	"relish/features/event"
 	"relish/features/stream"
 	"relish/internal/redisconn"
 	"relish/internal/redistest"
+	"relish/ranker"
 )
 
 // The client looks once a second whether it may dial again, until its pool is closed; it may sleep at the end.
@@ -149,7 +149,7 @@ type dying struct {
 var errDied = errors.New("died")
 
 // Append implements stream.Store.
-func (d dying) Append(ctx context.Context, evs []event.Event) ([]event.EventOutcome, error) {
+func (d dying) Append(ctx context.Context, evs []ranker.Event) ([]ranker.EventOutcome, error) {
 	if _, err := d.Store.Append(ctx, evs); err != nil {
 		return nil, err
 	}
@@ -216,9 +216,9 @@ func TestTrimmed(t *testing.T) {
 type refusing struct{ then context.CancelFunc }
 
 // Append implements stream.Store.
-func (r refusing) Append(context.Context, []event.Event) ([]event.EventOutcome, error) {
+func (r refusing) Append(context.Context, []ranker.Event) ([]ranker.EventOutcome, error) {
 	r.then()
-	return nil, event.ErrLogUnavailable
+	return nil, ranker.ErrLogUnavailable
 }
 
 // A Redis that dies and comes back empty, and a log that is full for a while, stop nothing for good.
@@ -261,9 +261,9 @@ type sometimes struct {
 }
 
 // Append implements stream.Store.
-func (s *sometimes) Append(ctx context.Context, evs []event.Event) ([]event.EventOutcome, error) {
+func (s *sometimes) Append(ctx context.Context, evs []ranker.Event) ([]ranker.EventOutcome, error) {
 	if s.fails--; s.fails >= 0 {
-		return nil, event.ErrLogFull
+		return nil, ranker.ErrLogFull
 	}
 	return s.Store.Append(ctx, evs)
 }

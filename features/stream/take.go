@@ -7,6 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"relish/features/event"
+	"relish/ranker"
 )
 
 // ingest makes the messages' events durable and acknowledges all of them. On an error none is acknowledged.
@@ -15,7 +16,7 @@ func (c *Consumer) ingest(ctx context.Context, messages []redis.XMessage) error 
 		return nil
 	}
 	ids := make([]string, len(messages))
-	var events []event.Event
+	var events []ranker.Event
 	var from []string // aligned with events
 	refused := rejections{c: c}
 	for i, m := range messages {
@@ -57,20 +58,20 @@ func (c *Consumer) ingest(ctx context.Context, messages []redis.XMessage) error 
 const maxEventBytes = event.MaxLine
 
 // decode returns a message's event, or why it has none.
-func decode(m redis.XMessage) (event.Event, *event.EventError) {
+func decode(m redis.XMessage) (ranker.Event, *ranker.EventError) {
 	if len(m.Values) == 0 {
-		return event.Event{}, &event.EventError{Code: "trimmed", Message: "the message was trimmed from the stream before it was read; let producers keep more (XADD MAXLEN)"}
+		return ranker.Event{}, &ranker.EventError{Code: "trimmed", Message: "the message was trimmed from the stream before it was read; let producers keep more (XADD MAXLEN)"}
 	}
 	raw, ok := m.Values[EventField].(string)
 	switch {
 	case !ok:
-		return event.Event{}, &event.EventError{Code: "missing_field", Pointer: "/" + EventField, Message: "the message must have a field " + EventField + " with the event as JSON"}
+		return ranker.Event{}, &ranker.EventError{Code: "missing_field", Pointer: "/" + EventField, Message: "the message must have a field " + EventField + " with the event as JSON"}
 	case len(raw) > maxEventBytes:
-		return event.Event{}, &event.EventError{Code: "too_large", Message: fmt.Sprintf("the event has more than %d bytes", maxEventBytes)}
+		return ranker.Event{}, &ranker.EventError{Code: "too_large", Message: fmt.Sprintf("the event has more than %d bytes", maxEventBytes)}
 	}
 	e, err := event.Decode([]byte(raw))
 	if err == nil {
-		err = e.Validate()
+		err = event.Validate(&e)
 	}
 	return e, err
 }
@@ -80,11 +81,11 @@ func decode(m redis.XMessage) (event.Event, *event.EventError) {
 type rejections struct {
 	c       *Consumer
 	ids     []string
-	reasons []*event.EventError
+	reasons []*ranker.EventError
 	total   int64
 }
 
-func (r *rejections) add(id string, why *event.EventError) {
+func (r *rejections) add(id string, why *ranker.EventError) {
 	if r.total++; r.total <= maxLoggedRejections {
 		r.ids, r.reasons = append(r.ids, id), append(r.reasons, why)
 	}

@@ -15,9 +15,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"relish/features/event"
 	"relish/internal/config"
 	"relish/internal/demo"
+	"relish/ranker"
 )
 
 // fillFolder fills a data folder with a simulated world, without text.
@@ -30,7 +30,7 @@ func fillFolder(t *testing.T, data string, world demo.Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loader := &Loader{Store: e.Store, Rejected: func(n int, reason *event.EventError) error {
+	loader := &Loader{Store: e.Store, Rejected: func(n int, reason *ranker.EventError) error {
 		return fmt.Errorf("event %d: %w", n, reason)
 	}}
 	n := 0

@@ -326,7 +326,7 @@ func externalColumns(on replay.Source, open func(name, digest string) *features.
 		if err != nil {
 			return nil, err
 		}
-		if record.Event.Kind == event.EventTable {
+		if record.Event.Kind == ranker.EventTable {
 			newest[record.Event.Table] = record.Event.Digest
 		}
 	}

@@ -35,17 +35,17 @@ type Loader struct {
 	Store Store
 	// Rejected is called for each event that is not accepted, with the line that Add or Read gave
 	// it. An error ends the loading. Required.
-	Rejected func(line int, reason *event.EventError) error
+	Rejected func(line int, reason *ranker.EventError) error
 	// Progress is called after each batch with the number of events so far. It may be nil.
 	Progress func(done int)
 
 	Counts LoadCounts
-	batch  []event.Event
+	batch  []ranker.Event
 	lines  []int
 }
 
 // Add loads one event. It becomes durable with its batch; call Flush after the last.
-func (l *Loader) Add(ctx context.Context, line int, e event.Event) error {
+func (l *Loader) Add(ctx context.Context, line int, e ranker.Event) error {
 	l.batch, l.lines = append(l.batch, e), append(l.lines, line)
 	if len(l.batch) < loadBatch {
 		return nil
@@ -102,7 +102,7 @@ func (l *Loader) Flush(ctx context.Context) error {
 	return nil
 }
 
-func (l *Loader) reject(line int, reason *event.EventError) error {
+func (l *Loader) reject(line int, reason *ranker.EventError) error {
 	l.Counts.Rejected++
 	return l.Rejected(line, reason)
 }

@@ -1,13 +1,10 @@
 package app
 
 import (
-	"context"
-	"iter"
 	"time"
 
-	"relish/features"
 	"relish/features/embedded"
-	"relish/features/event"
+	"relish/features/external"
 	"relish/features/redis"
 	"relish/internal/redisconn"
 	"relish/ranker"
@@ -27,36 +24,11 @@ type StoreOptions struct {
 	StateCacheBytes int64
 }
 
-// Store keeps the feature state and writes the event log. features/embedded and features/redis
-// implement it; the tests in features/storetest hold for both. It is safe for concurrent use, except
-// that nothing may be called after Close.
+// Store is a ranker.Store that also takes external tables. features/embedded and features/redis
+// implement it.
 type Store interface {
-	ranker.Features
-	ranker.Recorder
-
-	// Append validates events, writes the new ones to the event log and applies them to the state.
-	// An accepted event is durable when Append returns. The outcomes are aligned with the events;
-	// an error means that no outcome is known.
-	Append(ctx context.Context, events []event.Event) ([]event.EventOutcome, error)
-	// Item returns an item of the catalogue.
-	Item(id string) (*ranker.Item, bool)
-	// Items walks the catalogue in no particular order.
-	Items(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error]
-	// DeleteItem removes an item from the catalogue and reports whether it was there.
-	DeleteItem(ctx context.Context, id string) (known bool, err error)
-	// Forget erases a user from the state at once, and from the event log within
-	// ingest.Options.EraseAfter.
-	Forget(ctx context.Context, userID string) error
-	// UseTable makes rankings read a version of an external table; nil removes the table.
-	UseTable(name string, table *features.ExternalTable)
-	// Flush waits until the state has everything that is in the event log.
-	Flush(ctx context.Context) error
-	// PendingErasures counts the erased users whose events are still in the event log.
-	PendingErasures() int
-	// Replica is the id of this data folder's event log.
-	Replica() string
-	// Close writes a checkpoint and releases the data folder.
-	Close() error
+	ranker.Store
+	external.Target
 }
 
 // openStore opens the store on the locked data folder: in Redis if there is a connection, else

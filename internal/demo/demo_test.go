@@ -9,6 +9,7 @@ import (
 
 	"relish/features/event"
 	"relish/internal/demo"
+	"relish/ranker"
 )
 
 func TestCatalogue(t *testing.T) {
@@ -64,21 +65,26 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-func collect(w *demo.World) []event.Event { return slices.Collect(w.Events()) }
+func collect(w *demo.World) []ranker.Event { return slices.Collect(w.Events()) }
 
 func TestWorldIsRepeatable(t *testing.T) {
 	a, b := collect(demo.New(demo.Options{Seed: 1, Lists: 200})), collect(demo.New(demo.Options{Seed: 1, Lists: 200}))
 	other := collect(demo.New(demo.Options{Seed: 2, Lists: 200}))
-	key := func(e event.Event) string { return e.ID + e.UserID + strings.Join(e.Shown, ",") }
-	same := slices.EqualFunc(a, b, func(x, y event.Event) bool { return key(x) == key(y) && x.Time == y.Time })
+	key := func(e ranker.Event) string {
+		if e.Impression == nil {
+			return e.ID + e.UserID
+		}
+		return e.ID + e.UserID + strings.Join(e.Impression.Items, ",")
+	}
+	same := slices.EqualFunc(a, b, func(x, y ranker.Event) bool { return key(x) == key(y) && x.Time == y.Time })
 	if !same {
 		t.Error("the same seed made two worlds")
 	}
-	if slices.EqualFunc(a, other, func(x, y event.Event) bool { return key(x) == key(y) }) {
+	if slices.EqualFunc(a, other, func(x, y ranker.Event) bool { return key(x) == key(y) }) {
 		t.Error("another seed made the same world")
 	}
 	for i := range a {
-		if bad := a[i].Validate(); bad != nil {
+		if bad := event.Validate(&a[i]); bad != nil {
 			t.Fatalf("event %d: %v", i, bad)
 		}
 	}
@@ -96,10 +102,10 @@ func lists(w *demo.World) []*seen {
 	var out []*seen
 	for e := range w.Events() {
 		switch {
-		case e.Kind == event.EventImpression:
-			byID[e.ID] = &seen{e.UserID, e.Shown, map[string]bool{}}
+		case e.Kind == ranker.EventImpression:
+			byID[e.ID] = &seen{e.UserID, e.Impression.Items, map[string]bool{}}
 			out = append(out, byID[e.ID])
-		case e.Kind == event.EventInteraction && e.Action == "click":
+		case e.Kind == ranker.EventInteraction && e.Action == "click":
 			byID[e.ImpressionID].clicked[e.ItemID] = true
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"relish/features/event"
 	"relish/ranker"
 )
 
@@ -164,8 +163,8 @@ func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 // Events gives everything that happens, in the order of its arrival: item events, then lists with
 // their clicks, purchases and comments, with new items described along the way. Event ids and times
 // are the same in every walk.
-func (w *World) Events() iter.Seq[event.Event] {
-	return func(yield func(event.Event) bool) {
+func (w *World) Events() iter.Seq[ranker.Event] {
+	return func(yield func(ranker.Event) bool) {
 		s := &simulation{World: w, rng: rand.New(rand.NewPCG(w.opt.Seed, 0xe4e)), yield: yield, clicks: make([]float64, len(w.items))}
 		for list := 0; list <= w.opt.Lists && !s.stopped; list++ {
 			for i := range w.items {
@@ -184,13 +183,13 @@ func (w *World) Events() iter.Seq[event.Event] {
 type simulation struct {
 	*World
 	rng       *rand.Rand
-	yield     func(event.Event) bool
+	yield     func(ranker.Event) bool
 	stopped   bool
 	described []int // described items
 	clicks    []float64
 }
 
-func (s *simulation) emit(e event.Event) {
+func (s *simulation) emit(e ranker.Event) {
 	if !s.stopped {
 		s.stopped = !s.yield(e)
 	}
@@ -199,7 +198,7 @@ func (s *simulation) emit(e event.Event) {
 func (s *simulation) addItem(i, list int) {
 	it := &s.items[i]
 	s.described = append(s.described, i)
-	s.emit(event.Event{Kind: event.EventItem, ID: "item-" + it.ID, Time: startTime + int64(list)*listInterval, ItemID: it.ID, Title: &it.Title, Text: &it.Text, Tags: it.Tags, Fields: it.Fields})
+	s.emit(ranker.Event{Kind: ranker.EventItem, ID: "item-" + it.ID, Time: startTime + int64(list)*listInterval, ItemID: it.ID, Title: &it.Title, Text: &it.Text, Tags: it.Tags, Fields: it.Fields})
 }
 
 // showList shows one list to one user and lets him click.
@@ -212,9 +211,10 @@ func (s *simulation) showList(n int) {
 	for k, i := range shown {
 		ids[k] = s.items[i].ID
 	}
-	e := event.Event{Kind: event.EventImpression, ID: id, Time: at, UserID: userID(u), Session: fmt.Sprintf("session-%06d", n), Shown: ids, Propensity: propensity}
+	e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: userID(u), Session: fmt.Sprintf("session-%06d", n),
+		Impression: &ranker.Impression{Items: ids, Propensity: propensity}}
 	if s.opt.PlantedLift > 0 {
-		e.Experiments = map[string]string{PlantedExperiment: PlantedArm(e.UserID)}
+		e.Impression.Experiments = map[string]string{PlantedExperiment: PlantedArm(e.UserID)}
 	}
 	s.emit(e)
 	for place, i := range shown {
@@ -235,7 +235,7 @@ func (s *simulation) showList(n int) {
 func (s *simulation) click(list string, u, i int, at int64) {
 	s.clicks[i]++
 	do := func(action string, after int64) {
-		s.emit(event.Event{Kind: event.EventInteraction, ID: fmt.Sprintf("%s-%s-%s", list, action, s.items[i].ID), Time: at + after,
+		s.emit(ranker.Event{Kind: ranker.EventInteraction, ID: fmt.Sprintf("%s-%s-%s", list, action, s.items[i].ID), Time: at + after,
 			UserID: userID(u), ItemID: s.items[i].ID, Action: action, ImpressionID: list})
 	}
 	do("click", 0)

@@ -6,6 +6,7 @@ import (
 
 	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/training/replay"
 )
@@ -106,8 +107,8 @@ func (s *source) bound(ranges []bundle.LogRange) {
 // ranges returns which part of each log lies before a number, and its events by kind.
 func (s *source) ranges(
 	before uint64,
-) (out logRanges, counts map[event.EventKind]int64, err error) {
-	counts = map[event.EventKind]int64{}
+) (out logRanges, counts map[ranker.EventKind]int64, err error) {
+	counts = map[ranker.EventKind]int64{}
 	err = s.each(func(rec *event.Record, number uint64) bool {
 		if number < before {
 			out.extend(rec)

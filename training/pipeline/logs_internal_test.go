@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/ranker"
 )
 
 // writeLog writes a log of n interactions and returns its folder.
@@ -24,12 +24,12 @@ func appendInteractions(t *testing.T, dir string, from, to int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var events []event.Event
+	var events []ranker.Event
 	for i := from; i < to; i++ {
 		events = append(
 			events,
-			event.Event{
-				Kind:   event.EventInteraction,
+			ranker.Event{
+				Kind:   ranker.EventInteraction,
 				ID:     fmt.Sprint(i),
 				UserID: "u",
 				ItemID: "i",
@@ -61,7 +61,7 @@ func TestSourceNumbersSeveralLogs(t *testing.T) {
 	s := &source{dirs: dirs}
 	all, counts, err := s.ranges(1 << 60)
 	if err != nil || len(all) != 2 || all[0].Last.Seq+all[1].Last.Seq != 8000 ||
-		counts[event.EventInteraction] != 8000 {
+		counts[ranker.EventInteraction] != 8000 {
 		t.Fatalf("%+v, %v, %v", all, counts, err)
 	}
 	s.bound(all)

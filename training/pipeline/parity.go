@@ -25,8 +25,7 @@ const maxParityLists = 2000
 
 // checkedImpression is an impression whose matrix can be replayed.
 type checkedImpression struct {
-	event.Answer
-	model   string
+	*ranker.Impression
 	request ranker.Request
 }
 
@@ -104,7 +103,7 @@ func (p *parity) check(
 	a *checkedImpression,
 	models map[string]*ranker.Model,
 ) error {
-	m, _, err := pipeline.Matrix(ctx, models[a.model], &a.request)
+	m, _, err := pipeline.Matrix(ctx, models[a.Model], &a.request)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -124,27 +123,28 @@ func replayableImpressions(
 ) (list []checkedImpression, err error) {
 	err = p.scan.source.each(func(rec *event.Record, _ uint64) bool {
 		e := &rec.Event
-		if e.Kind != event.EventImpression || e.Answer == nil || len(e.Answer.Degraded) > 0 ||
-			e.Answer.Interleaved != nil || !e.Answer.Replayable {
+		if e.Kind != ranker.EventImpression || !e.Impression.Replayable ||
+			len(e.Impression.Degraded) > 0 || e.Impression.Interleaved != nil {
 			return true
 		}
-		model, known := models[e.Model]
+		impression := *e.Impression
+		impression.Matrix = nil // not needed, and large
+		model, known := models[impression.Model]
 		if !known {
-			model = findModel(opt, p.bundles, e.Model)
-			models[e.Model] = model
+			model = findModel(opt, p.bundles, impression.Model)
+			models[impression.Model] = model
 		}
-		if model == nil || model.Schema.Hash() != e.Answer.SchemaHash {
+		if model == nil || model.Schema.Hash() != impression.SchemaHash {
 			return true
 		}
-		a := checkedImpression{Answer: *e.Answer, model: e.Model, request: ranker.Request{
-			ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time, Context: e.Context,
+		a := checkedImpression{Impression: &impression, request: ranker.Request{
+			ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time, Context: impression.Context,
 			Deadline: replay.OfflineDeadline,
 		}}
-		a.Matrix = nil
-		for i, id := range e.Shown {
+		for i, id := range impression.Items {
 			candidate := ranker.Candidate{ID: id}
-			if e.Scores != nil && e.Scores[i] != 0 {
-				candidate.Score, candidate.HasScore = float32(e.Scores[i]), true
+			if impression.Scores != nil && impression.Scores[i] != 0 {
+				candidate.Score, candidate.HasScore = float32(impression.Scores[i]), true
 			}
 			a.request.Candidates = append(a.request.Candidates, candidate)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"relish/features"
 	"relish/features/event"
+	"relish/ranker"
 	"relish/ranker/bundle"
 )
 
@@ -34,11 +35,11 @@ type counts struct {
 }
 
 // add counts one event. isCounted says whether the state counts the event's action.
-func (c *counts) add(e *event.Event, isCounted bool) {
+func (c *counts) add(e *ranker.Event, isCounted bool) {
 	switch {
-	case e.Kind == event.EventImpression:
+	case e.Kind == ranker.EventImpression:
 		c.impressions++
-	case e.Kind == event.EventInteraction && isCounted:
+	case e.Kind == ranker.EventInteraction && isCounted:
 		c.interactions++
 		if c.clicked != nil && e.ImpressionID != "" {
 			c.clicked[xxhash.Sum64String(e.ImpressionID)] = struct{}{}
@@ -95,11 +96,11 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 			s.sinceActive.add(&rec.Event, isCounted)
 		}
 		switch rec.Event.Kind {
-		case event.EventItem, event.EventDelete:
+		case ranker.EventItem, ranker.EventDelete:
 			if info := items.Apply(rec); info != nil && encoder.vectors != nil {
 				failed = errors.Join(failed, encoder.vectors.require(ctx, info))
 			}
-		case event.EventTable:
+		case ranker.EventTable:
 			tables[rec.Event.Table] = rec.Event.Digest
 		}
 		return failed == nil

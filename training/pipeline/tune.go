@@ -271,7 +271,7 @@ func encodeTexts(
 	items := features.New(run.opt.State)
 	texts := func(yield func(*ranker.ItemInfo, error) bool) {
 		err := p.scan.source.each(func(rec *event.Record, _ uint64) bool {
-			if rec.Event.Kind != event.EventItem && rec.Event.Kind != event.EventDelete {
+			if rec.Event.Kind != ranker.EventItem && rec.Event.Kind != ranker.EventDelete {
 				return true
 			}
 			info := items.Apply(rec)

@@ -28,25 +28,26 @@ func generated(n int) replay.Source {
 	return func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) {
 			r := rand.New(rand.NewPCG(1, 20))
-			list := event.Event{}
+			list := ranker.Event{}
 			for i := range n {
-				e := event.Event{ID: fmt.Sprint("e", i), Time: 1_700_000_000_000 + int64(i)*20}
+				e := ranker.Event{ID: fmt.Sprint("e", i), Time: 1_700_000_000_000 + int64(i)*20}
 				popular := func() string { return fmt.Sprint("item-", int(float64(items)*math.Pow(r.Float64(), 2))) }
 				switch {
 				case i < items:
 					title := fmt.Sprint("title of ", i)
-					e.Kind, e.ItemID, e.Title = event.EventItem, fmt.Sprint("item-", i), &title
+					e.Kind, e.ItemID, e.Title = ranker.EventItem, fmt.Sprint("item-", i), &title
 					e.Fields = map[string]ranker.FieldValue{"genre": ranker.StringValue(fmt.Sprint("g", i%30)), "price": ranker.NumberValue(float64(i % 100))}
 				case i%3 == 0:
-					e.Kind, e.UserID = event.EventImpression, fmt.Sprint("user-", r.IntN(users))
+					e.Kind, e.UserID = ranker.EventImpression, fmt.Sprint("user-", r.IntN(users))
+					e.Impression = &ranker.Impression{}
 					for range 10 {
-						e.Shown = append(e.Shown, popular())
+						e.Impression.Items = append(e.Impression.Items, popular())
 					}
 					list = e
 				default:
-					e.Kind, e.Action, e.UserID, e.ItemID = event.EventInteraction, "click", list.UserID, popular()
-					if len(list.Shown) > 0 && r.IntN(2) == 0 {
-						e.ItemID, e.ImpressionID = list.Shown[r.IntN(10)], list.ID
+					e.Kind, e.Action, e.UserID, e.ItemID = ranker.EventInteraction, "click", list.UserID, popular()
+					if list.Impression != nil && r.IntN(2) == 0 {
+						e.ItemID, e.ImpressionID = list.Impression.Items[r.IntN(10)], list.ID
 					} else if e.UserID == "" {
 						e.UserID = "user-0"
 					}

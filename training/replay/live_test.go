@@ -133,7 +133,7 @@ func itemID(r *rand.Rand) string { return fmt.Sprint("i", r.IntN(liveItems)) }
 func userID(r *rand.Rand) string { return fmt.Sprint("u", r.IntN(liveUsers)) }
 
 // described is a random description.
-func described(r *rand.Rand, id string) event.Event {
+func described(r *rand.Rand, id string) ranker.Event {
 	words := strings.Fields("sea bread jazz moon ghost garden war cat river clock")
 	pick := func(n int) []string {
 		out := []string{}
@@ -142,7 +142,7 @@ func described(r *rand.Rand, id string) event.Event {
 		}
 		return out
 	}
-	e := event.Event{Kind: event.EventItem, ItemID: id, Replace: r.IntN(3) == 0, Fields: map[string]ranker.FieldValue{"genre": ranker.StringsValue(append(pick(4), "sea"))}}
+	e := ranker.Event{Kind: ranker.EventItem, ItemID: id, Replace: r.IntN(3) == 0, Fields: map[string]ranker.FieldValue{"genre": ranker.StringsValue(append(pick(4), "sea"))}}
 	if r.IntN(4) > 0 {
 		title := strings.Join(append(pick(4), "a"), " ")
 		e.Title = &title
@@ -261,7 +261,7 @@ func (l *live) close() {
 }
 
 // append makes events durable, with event times that are now and then odd.
-func (l *live) append(events ...event.Event) {
+func (l *live) append(events ...ranker.Event) {
 	l.Helper()
 	for i := range events {
 		l.events++
@@ -287,21 +287,22 @@ func (l *live) append(events ...event.Event) {
 // happen appends a few random events.
 func (l *live) happen() {
 	l.Helper()
-	var events []event.Event
+	var events []ranker.Event
 	for range 1 + l.r.IntN(8) {
-		e := event.Event{Kind: event.EventInteraction, UserID: userID(l.r), ItemID: itemID(l.r), Action: []string{"view", "click", "click", "purchase", "like"}[l.r.IntN(5)]}
+		e := ranker.Event{Kind: ranker.EventInteraction, UserID: userID(l.r), ItemID: itemID(l.r), Action: []string{"view", "click", "click", "purchase", "like"}[l.r.IntN(5)]}
 		switch l.r.IntN(12) {
 		case 0, 1, 2:
 			e = described(l.r, itemID(l.r))
 		case 3:
-			e = event.Event{Kind: event.EventUser, UserID: userID(l.r), Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(float64(l.r.IntN(80)))}}
+			e = ranker.Event{Kind: ranker.EventUser, UserID: userID(l.r), Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(float64(l.r.IntN(80)))}}
 		case 4: // a list from elsewhere
-			e = event.Event{Kind: event.EventImpression, UserID: userID(l.r), Shown: []string{itemID(l.r), itemID(l.r), itemID(l.r)}}
+			e = ranker.Event{Kind: ranker.EventImpression, UserID: userID(l.r),
+				Impression: &ranker.Impression{Items: []string{itemID(l.r), itemID(l.r), itemID(l.r)}}}
 		case 5:
-			e = event.Event{Kind: event.EventDelete, ItemID: itemID(l.r)}
+			e = ranker.Event{Kind: ranker.EventDelete, ItemID: itemID(l.r)}
 		case 6:
 			if l.r.IntN(8) == 0 {
-				e = event.Event{Kind: event.EventErase, UserHash: features.UserHash(userID(l.r))}
+				e = ranker.Event{Kind: ranker.EventErase, UserHash: features.UserHash(userID(l.r))}
 			}
 		default:
 			if len(l.ranked) > 0 && l.r.IntN(2) == 0 {
@@ -336,7 +337,7 @@ func (l *live) importTable() {
 		l.Fatal(err)
 	}
 	digest := fmt.Sprintf("%064x", l.r.Uint64())
-	l.append(event.Event{Kind: event.EventTable, Table: name, Digest: digest})
+	l.append(ranker.Event{Kind: ranker.EventTable, Table: name, Digest: digest})
 	l.tables[name+digest], l.used[name] = c, c
 	l.store.UseTable(name, c)
 }
@@ -404,10 +405,10 @@ func (l *live) records() (out []event.Record) {
 
 // made is what a replay makes of one recorded list.
 type made struct {
-	answer   *event.Answer
-	stateSeq uint64
-	hash     uint64
-	matrix   *ranker.Matrix
+	impression *ranker.Impression
+	stateSeq   uint64
+	hash       uint64
+	matrix     *ranker.Matrix
 }
 
 // replayed makes the matrices of all lists of the records up to a sequence.
@@ -434,7 +435,7 @@ func (l *live) replayed(records []event.Record, to uint64) map[uint64]made {
 		c.Request.Deadline = time.Minute
 		m, _, err := p.Matrix(l.Context(), l.model, c.Request)
 		if err == nil {
-			out[c.Seq] = made{c.Answer, state.Seq(), m.Hash(c.Request.Candidates), m}
+			out[c.Seq] = made{c.Impression, state.Seq(), m.Hash(c.Request.Candidates), m}
 		}
 		return err
 	})

@@ -79,7 +79,7 @@ type Log struct {
 	ClickedLists int           // of Lists: with a gain
 	// Catalogue is the items' content at the end.
 	Catalogue         *features.State
-	Counts            map[event.EventKind]int
+	Counts            map[ranker.EventKind]int
 	First             event.Record // without its event; the zero Record for an empty log
 	Last              event.Record
 	Actions           map[string]int // counted actions -> how many interactions
@@ -120,7 +120,7 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 	opt.defaults()
 	catalogue := opt.State
 	catalogue.MaxAge = "36500d" // it sees no interactions, which would keep an item from expiring
-	l := &Log{Users: newIDs(), Items: newIDs(), Catalogue: features.New(catalogue), Counts: map[event.EventKind]int{}, Actions: map[string]int{},
+	l := &Log{Users: newIDs(), Items: newIDs(), Catalogue: features.New(catalogue), Counts: map[ranker.EventKind]int{}, Actions: map[string]int{},
 		Contexts: map[string]ContextField{}, erased: map[string]uint64{}, impressionIndex: map[uint64]int{}, opt: opt}
 	counted := map[string]bool{}
 	for _, a := range opt.State.Actions {
@@ -151,46 +151,46 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 
 func (l *Log) add(rec *event.Record, counted map[string]bool) {
 	place := *rec
-	place.Event = event.Event{}
+	place.Event = ranker.Event{}
 	if l.Last = place; l.First.Seq == 0 {
 		l.First = place
 	}
 	e := &rec.Event
 	l.Counts[e.Kind]++
 	switch e.Kind {
-	case event.EventItem, event.EventDelete:
-		if e.Kind == event.EventItem {
+	case ranker.EventItem, ranker.EventDelete:
+		if e.Kind == ranker.EventItem {
 			l.Items.intern(e.ItemID)
 		}
 		l.Catalogue.Apply(rec)
-	case event.EventImpression:
+	case ranker.EventImpression:
 		l.addImpression(rec)
-	case event.EventInteraction:
+	case ranker.EventInteraction:
 		if counted[e.Action] {
 			l.Actions[e.Action]++
 			l.addInteraction(rec)
 		}
-	case event.EventErase:
+	case ranker.EventErase:
 		l.erased[e.UserHash] = rec.Seq
 	}
 }
 
 func (l *Log) addImpression(rec *event.Record) {
-	e := &rec.Event
+	e, imp := &rec.Event, rec.Event.Impression
 	list := LoggedList{Seq: rec.Seq, Arrival: rec.Arrival, User: l.Users.intern(e.UserID)}
-	if e.Answer != nil {
-		list.Model = e.Model
+	if imp.Served {
+		list.Model = imp.Model
 	}
-	for _, id := range e.Shown {
+	for _, id := range imp.Items {
 		if item := l.Items.intern(id); !slices.Contains(list.Items, item) {
 			list.Items = append(list.Items, item)
 		}
 	}
 	list.Gains = make([]float32, len(list.Items))
-	if e.Scores != nil {
+	if imp.Scores != nil {
 		l.ScoredImpressions++
 	}
-	l.addContext(e.Context)
+	l.addContext(imp.Context)
 	key := xxhash.Sum64String(e.ID)
 	l.impressionIndex[key] = l.DroppedLists + len(l.Lists)
 	l.Lists = append(l.Lists, list)

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"relish/features/event"
+	"relish/ranker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -21,20 +22,20 @@ func TestReplayMakesTheMatricesThatWereServed(t *testing.T) {
 			t.Parallel()
 			l := newLive(t, seed)
 			l.run(60)
-			compared, kinds := 0, map[event.EventKind]int{}
+			compared, kinds := 0, map[ranker.EventKind]int{}
 			records := l.records()
 			for _, rec := range records {
 				kinds[rec.Event.Kind]++
 			}
 			for seq, m := range l.replayed(records, math.MaxUint64) {
-				if m.answer == nil {
+				if !m.impression.Served {
 					continue
 				}
 				compared++
-				if !m.answer.Replayable || m.answer.SchemaHash != l.model.Schema.Hash() || m.answer.StateSeq != m.stateSeq {
-					t.Errorf("list %d: %+v, replayed after %d", seq, m.answer, m.stateSeq)
+				if !m.impression.Replayable || m.impression.SchemaHash != l.model.Schema.Hash() || m.impression.StateSeq != m.stateSeq {
+					t.Errorf("list %d: %+v, replayed after %d", seq, m.impression, m.stateSeq)
 				}
-				if m.answer.MatrixHash != m.hash {
+				if m.impression.MatrixHash != m.hash {
 					t.Errorf("list %d: the replay made another matrix", seq)
 				}
 			}

@@ -158,8 +158,8 @@ func TestShown(t *testing.T) {
 // first list.
 func TestWalk(t *testing.T) {
 	second := list("2", "u", "b", "a", "b", "c")
-	second.Scores, second.Session = []float64{0.5, 0, 0.75, -1}, "s"
-	second.Context = map[string]ranker.FieldValue{"query": ranker.StringValue("sea")}
+	second.Impression.Scores, second.Session = []float64{0.5, 0, 0.75, -1}, "s"
+	second.Impression.Context = map[string]ranker.FieldValue{"query": ranker.StringValue("sea")}
 	tp := new(tape).add(item("a"), list("1", "u", "a", "b"), did("u", "click", "a", "1"), second, did("u", "click", "c", "2"), item("z"), did("u", "click", "z", ""))
 	log := scan(t, tp, replay.Options{})
 	made := replay.RankingList{Seq: 7, User: 0, Items: []int32{log.Items.Number("z"), log.Items.Number("b")}, Gains: []float32{1, 0}}

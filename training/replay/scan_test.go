@@ -27,7 +27,7 @@ type tape struct {
 }
 
 // add appends events, a second apart.
-func (t *tape) add(events ...event.Event) *tape {
+func (t *tape) add(events ...ranker.Event) *tape {
 	for _, e := range events {
 		t.now += second
 		if e.Time == 0 {
@@ -58,20 +58,21 @@ func source(records []event.Record) replay.Source {
 	}
 }
 
-func list(id, user string, items ...string) event.Event {
-	return event.Event{Kind: event.EventImpression, ID: id, UserID: user, Shown: items}
+func list(id, user string, items ...string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventImpression, ID: id, UserID: user,
+		Impression: &ranker.Impression{Items: items}}
 }
 
-func did(user, action, item, impression string) event.Event {
-	return event.Event{Kind: event.EventInteraction, ID: fmt.Sprint(user, action, item, impression), UserID: user, ItemID: item, Action: action, ImpressionID: impression}
+func did(user, action, item, impression string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventInteraction, ID: fmt.Sprint(user, action, item, impression), UserID: user, ItemID: item, Action: action, ImpressionID: impression}
 }
 
-func item(id string) event.Event {
-	return event.Event{Kind: event.EventItem, ID: "item " + id, ItemID: id, Title: &id}
+func item(id string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventItem, ID: "item " + id, ItemID: id, Title: &id}
 }
 
-func forget(user string) event.Event {
-	return event.Event{Kind: event.EventErase, ID: "forget " + user, UserHash: features.UserHash(user)}
+func forget(user string) ranker.Event {
+	return ranker.Event{Kind: ranker.EventErase, ID: "forget " + user, UserHash: features.UserHash(user)}
 }
 
 func scan(t testing.TB, tp *tape, opt replay.Options) *replay.Log {
@@ -132,8 +133,8 @@ func TestWindowAndUntil(t *testing.T) {
 // What is counted of a log as a whole.
 func TestScanCounts(t *testing.T) {
 	withScores := list("l2", "u", "a", "b")
-	withScores.Scores = []float64{1, 0}
-	withScores.Context = map[string]ranker.FieldValue{"device": ranker.StringValue("phone"), "hour": ranker.NumberValue(7)}
+	withScores.Impression.Scores = []float64{1, 0}
+	withScores.Impression.Context = map[string]ranker.FieldValue{"device": ranker.StringValue("phone"), "hour": ranker.NumberValue(7)}
 	log := scan(t, new(tape).add(item("x"), list("l1", "v", "b", "a"), withScores, did("u", "click", "a", "l2"), did("u", "like", "a", ""), did("u", "view", "c", "")), replay.Options{})
 	if want := []string{"x", "b", "a", "c"}; !slices.Equal(log.Items.IDs(), want) || log.Items.Number("c") != 3 || log.Items.Number("?") != -1 {
 		t.Errorf("items %v, want %v", log.Items.IDs(), want)

@@ -19,8 +19,8 @@ type Example struct {
 	Index   int             // of the pick
 	Request *ranker.Request // aligned with Pick.Items; Time is the moment it was shown
 	NewUser bool            // the user's first list
-	// Answer is what the server noted when it ranked the list itself, nil for a list from elsewhere or made here.
-	Answer *event.Answer
+	// Impression is the logged impression, nil for a sampled list.
+	Impression *ranker.Impression
 	// Propensity is what the log has for each item: P(it at its place | the places above it); nil where it has nothing
 	// for them one by one, as for a list that holds an item twice.
 	Propensity []float64
@@ -86,7 +86,7 @@ func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks
 			apply(&early)
 		}
 		delete(waiting, rec.Seq)
-		if rec.Event.Kind == event.EventImpression {
+		if rec.Event.Kind == ranker.EventImpression {
 			if u := l.Users.Number(rec.Event.UserID); u >= 0 {
 				seen[u] = true
 			}
@@ -111,13 +111,14 @@ func (l *Log) newExample(p *RankingList, rec *event.Record) *Example {
 	c := &Example{RankingList: p, Request: &ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time}}
 	scores := map[string]float64{}
 	if p.Logged {
-		c.Answer, c.Request.Context = e.Answer, e.Context
-		if len(e.Propensity) == len(p.Items) {
-			c.Propensity = e.Propensity
+		imp := e.Impression
+		c.Impression, c.Request.Context = imp, imp.Context
+		if len(imp.Propensity) == len(p.Items) {
+			c.Propensity = imp.Propensity
 		}
-		for i, s := range e.Scores {
-			if _, twice := scores[e.Shown[i]]; !twice { // a repeated item keeps its first place, as in a request
-				scores[e.Shown[i]] = s
+		for i, s := range imp.Scores {
+			if _, twice := scores[imp.Items[i]]; !twice { // a repeated item keeps its first place, as in a request
+				scores[imp.Items[i]] = s
 			}
 		}
 	}
