@@ -3,8 +3,6 @@ package redisconn
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,32 +10,33 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The breaker opens after this many failures in a row, and then asks every probeEvery whether the server
-// is back. No request is ever the probe.
+// The breaker opens after failureThreshold failures in a row. Then it asks every probeEvery
+// whether the server answers again. No request is ever used as the probe.
 const (
 	failureThreshold = 3
 	probeEvery       = 200 * time.Millisecond
 	probeTimeout     = 200 * time.Millisecond
 )
 
-// breaker knows whether the server answers. Its zero value is closed: up.
+// breaker is a circuit breaker: it is open while the server does not answer. Its zero value is
+// closed.
 type breaker struct {
 	failuresInARow atomic.Int32
 	isOpen         atomic.Bool
-	opened         atomic.Int64 // how often
-	wake           chan struct{}
+	opened         atomic.Int64
+	wake           chan struct{} // tells probe that the breaker has opened
 	stop           context.CancelFunc
 	done           sync.WaitGroup
 }
 
-// Up reports whether the server is worth asking.
+// Up reports whether the server is worth asking: the breaker is closed.
 func (b *breaker) Up() bool { return !b.isOpen.Load() }
 
-// Opened returns how often the server was found to be away.
+// Opened returns how often the breaker has opened: the number of outages.
 func (b *breaker) Opened() int64 { return b.opened.Load() }
 
-// Report tells the breaker a command's outcome. A caller that gave up for reasons of its own reports
-// nothing.
+// Report tells the breaker a command's outcome. redis.Nil is a success. A caller that was
+// cancelled, or had too little time for the server to answer, reports nothing.
 func (b *breaker) Report(err error) {
 	if err == nil || errors.Is(err, redis.Nil) {
 		b.failuresInARow.Store(0)
@@ -64,7 +63,7 @@ func (b *breaker) stopProbing() {
 	b.done.Wait()
 }
 
-// probe waits for the breaker to open and pings until it may close.
+// probe waits until the breaker opens. Then it pings the server until the breaker can close.
 func (b *breaker) probe(ctx context.Context, ping func(context.Context) error) {
 	t := time.NewTicker(probeEvery)
 	defer t.Stop()
@@ -80,8 +79,8 @@ func (b *breaker) probe(ctx context.Context, ping func(context.Context) error) {
 				return
 			case <-t.C:
 			}
-			pctx, cancel := context.WithTimeout(ctx, probeTimeout)
-			err := ping(pctx)
+			pingCtx, cancel := context.WithTimeout(ctx, probeTimeout)
+			err := ping(pingCtx)
 			cancel()
 			if err == nil {
 				b.failuresInARow.Store(0)
@@ -89,26 +88,4 @@ func (b *breaker) probe(ctx context.Context, ping func(context.Context) error) {
 			}
 		}
 	}
-}
-
-func runID(ctx context.Context, c redis.Cmdable) (string, error) {
-	info, err := c.Info(ctx, "server").Result()
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(info) {
-		if id, ok := strings.CutPrefix(line, "run_id:"); ok {
-			return strings.TrimSpace(id), nil
-		}
-	}
-	return "", errors.New("redis: INFO names no run_id")
-}
-
-func joinSorted(ids <-chan string) string {
-	var all []string
-	for id := range ids {
-		all = append(all, id)
-	}
-	slices.Sort(all)
-	return strings.Join(all, " ")
 }

@@ -8,45 +8,53 @@ import (
 	"time"
 )
 
-// Proxy stands between a client and a server and makes the network bad, for all connections, old and new.
+// Proxy is a TCP proxy between a client and a server that breaks the network, for connections that
+// exist and for new ones. It is safe for concurrent use.
 type Proxy struct {
-	Addr   string
-	target string
-	ln     net.Listener
-	done   sync.WaitGroup
+	Addr     string
+	target   string
+	listener net.Listener
+	done     sync.WaitGroup
 
-	mu     sync.Mutex
-	conns  map[net.Conn]bool
-	fault  Fault
-	opened int
+	mu       sync.Mutex
+	changed  sync.Cond // the fault has changed, or the proxy is closing
+	conns    map[net.Conn]bool
+	fault    Fault
+	accepted int
+	closing  bool
 }
 
-// Fault is what the proxy does to replies. The zero value does nothing.
+// Fault says what the proxy does to replies. The zero value does nothing.
 type Fault struct {
-	Delay      time.Duration // each piece of a reply is held up
-	PieceBytes int           // replies are cut into pieces of so many bytes; 0: as they come
-	CutAfter   int           // the connection is reset after so many bytes of replies; 0: never
-	Silent     bool          // replies are swallowed
+	Delay      time.Duration // each piece of a reply is delayed by this much
+	PieceBytes int           // replies are cut into pieces of this size; 0: as they come
+	CutAfter   int           // the connection is reset after this many bytes of replies; 0: never
+	Silent     bool          // replies are dropped
+	Hold       bool          // replies are held back until the fault changes
 }
 
-// StartProxy runs a proxy before the server until the test ends.
+// StartProxy runs a proxy in front of the server until the test ends.
 func StartProxy(t testing.TB, s *Server) *Proxy {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{Addr: ln.Addr().String(), target: s.Addr, ln: ln, conns: map[net.Conn]bool{}}
+	p := &Proxy{
+		Addr: listener.Addr().String(), target: s.Addr, listener: listener,
+		conns: map[net.Conn]bool{},
+	}
+	p.changed.L = &p.mu
 	p.done.Go(p.accept)
 	t.Cleanup(func() {
-		_ = ln.Close()
+		_ = listener.Close()
 		p.closeAll()
 		p.done.Wait()
 	})
 	return p
 }
 
-// URL returns the proxy's address as relish takes it.
+// URL returns the proxy's address as redisconn.Open takes it.
 func (p *Proxy) URL() string { return "redis://" + p.Addr }
 
 // SetFault changes what goes wrong.
@@ -54,51 +62,50 @@ func (p *Proxy) SetFault(f Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fault = f
+	p.changed.Broadcast()
 }
 
-// Connections returns how many connections were ever made.
+// Connections returns how many connections were ever accepted.
 func (p *Proxy) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.opened
+	return p.accepted
 }
 
 func (p *Proxy) accept() {
 	for {
-		c, err := p.ln.Accept()
+		client, err := p.listener.Accept()
 		if err != nil {
 			return
 		}
-		s, err := net.Dial("tcp", p.target)
+		server, err := net.Dial("tcp", p.target)
 		if err != nil {
-			_ = c.Close()
+			_ = client.Close()
 			continue
 		}
 		p.mu.Lock()
-		p.conns[c], p.conns[s] = true, true
-		p.opened++
+		p.conns[client], p.conns[server] = true, true
+		p.accepted++
 		p.mu.Unlock()
 		p.done.Go(func() {
-			_, _ = io.Copy(s, c)
-			p.end(c, s)
+			_, _ = io.Copy(server, client)
+			p.closePair(client, server)
 		})
 		p.done.Go(func() {
-			p.replies(c, s)
-			p.end(c, s)
+			p.copyReplies(client, server)
+			p.closePair(client, server)
 		})
 	}
 }
 
-// replies copies from server to client under the fault of the moment.
-func (p *Proxy) replies(c, s net.Conn) {
+// copyReplies copies from the server to the client, under the fault that is set at each piece.
+func (p *Proxy) copyReplies(client, server net.Conn) {
 	buf := make([]byte, 1<<16)
 	sent := 0
 	for {
-		n, err := s.Read(buf)
+		n, err := server.Read(buf)
 		for rest := buf[:n]; len(rest) > 0; {
-			p.mu.Lock()
-			f := p.fault
-			p.mu.Unlock()
+			f := p.currentFault()
 			piece := rest
 			if f.PieceBytes > 0 {
 				piece = rest[:min(f.PieceBytes, len(rest))]
@@ -109,14 +116,14 @@ func (p *Proxy) replies(c, s net.Conn) {
 				continue
 			}
 			if f.CutAfter > 0 && sent+len(piece) > f.CutAfter {
-				_, _ = c.Write(piece[:max(0, f.CutAfter-sent)])
-				if tcp, ok := c.(*net.TCPConn); ok {
-					_ = tcp.SetLinger(0) // a reset, not an end
+				_, _ = client.Write(piece[:max(0, f.CutAfter-sent)])
+				if tcp, ok := client.(*net.TCPConn); ok {
+					_ = tcp.SetLinger(0) // so that closing sends a reset
 				}
 				return
 			}
 			sent += len(piece)
-			if _, err := c.Write(piece); err != nil {
+			if _, err := client.Write(piece); err != nil {
 				return
 			}
 		}
@@ -126,7 +133,17 @@ func (p *Proxy) replies(c, s net.Conn) {
 	}
 }
 
-func (p *Proxy) end(conns ...net.Conn) {
+// currentFault returns the fault, after waiting until replies are no longer held back.
+func (p *Proxy) currentFault() Fault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.fault.Hold && !p.closing {
+		p.changed.Wait()
+	}
+	return p.fault
+}
+
+func (p *Proxy) closePair(conns ...net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range conns {
@@ -138,6 +155,8 @@ func (p *Proxy) end(conns ...net.Conn) {
 func (p *Proxy) closeAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closing = true
+	p.changed.Broadcast()
 	for c := range p.conns {
 		_ = c.Close()
 	}
