@@ -1,8 +1,10 @@
-// Package demo is a small world to try Relish on: a catalogue of invented items described in prose, and
-// simulated users whose interests are hidden, some of them readable from the prose alone.
+// Package demo simulates a small shop to try Relish on: a catalogue of invented items with
+// descriptions, and users who see lists and click.
 //
-// The world knows the truth (who likes what, how places bias clicks, which items are new); only tests
-// and the demo command may import this package, so that the product cannot peek.
+// A World knows what Relish has to learn: what each user is interested in, how the position in a
+// list biases clicks, and which items are new. Most users' interests show in the descriptions only.
+// Tests and simulations compare a ranking with this truth. Serving and training must not import the
+// package.
 package demo
 
 import (
@@ -21,6 +23,7 @@ import (
 //go:embed catalogue/*.jsonl
 var catalogueFiles embed.FS
 
+// catalogueLine is one item in a file of the catalogue.
 type catalogueLine struct {
 	ID     string                       `json:"id"`
 	Title  string                       `json:"title"`
@@ -29,7 +32,7 @@ type catalogueLine struct {
 	Fields map[string]ranker.FieldValue `json:"fields"`
 }
 
-// Catalogue returns the items, in the order of their files and lines. The caller owns them.
+// Catalogue returns the items in the order of their files and lines. The caller owns them.
 func Catalogue() []ranker.Item {
 	var out []ranker.Item
 	names, err := fs.Glob(catalogueFiles, "catalogue/*.jsonl")
@@ -43,15 +46,15 @@ func Catalogue() []ranker.Item {
 		}
 		dec := jsontext.NewDecoder(bytes.NewReader(data))
 		for {
-			var e catalogueLine
-			err := json.UnmarshalDecode(dec, &e, json.RejectUnknownMembers(true))
+			var line catalogueLine
+			err := json.UnmarshalDecode(dec, &line, json.RejectUnknownMembers(true))
 			if err == io.EOF {
 				break
 			}
 			if err != nil {
-				panic(fmt.Sprintf("%s: %v", name, err)) // a test reads all of it
+				panic(fmt.Sprintf("%s: %v", name, err)) // a test reads every line
 			}
-			out = append(out, ranker.Item{ID: e.ID, Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields})
+			out = append(out, ranker.Item(line))
 		}
 	}
 	return out
