@@ -1,18 +1,18 @@
-// Package bench measures a running service under an open-loop load: requests are sent at fixed
-// times, whether or not earlier ones have been answered, and a latency counts from the time a request
-// was due, so that a stall shows in full (no coordinated omission).
+// Package bench measures the latency of a running service under an open-loop load.
+//
+// Requests are due at fixed times, whether or not earlier ones have been answered. A latency counts
+// from the time at which a request was due. A stall of the service therefore counts for all
+// requests that were due meanwhile; a client that waited for each answer would hide it (coordinated
+// omission).
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -23,19 +23,20 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Options says what to send. All fields are required.
+// Options says what to send. All fields but Key are required.
 type Options struct {
-	URL        string // the service's base address
-	Key        string // API key, "" if open
+	URL        string // the service's base address, http only
+	Key        string // API key; "" sends none
 	Users      []string
-	Items      []string // candidates are drawn from these, with replacement only if there are too few
-	Candidates int
-	Rate       float64 // requests a second; 0 sends one after the other, each when the last is answered
+	Items      []string // the candidates; if there are too few, unknown ids are added
+	Candidates int      // per request
+	Rate       float64  // requests a second; 0 sends each request when the last one is answered
 	Duration   time.Duration
 	Seed       uint64
 }
 
-// Result is one measurement. Latencies are in microseconds from the due time.
+// Result is one measurement. Latencies are in microseconds from the time a request was due. A
+// request with a wrong status or number of items counts in Errors only.
 type Result struct {
 	Candidates int     `json:"candidates"`
 	Rate       float64 `json:"rate"`
@@ -47,23 +48,30 @@ type Result struct {
 	P90        int64   `json:"p90_us"`
 	P99        int64   `json:"p99_us"`
 	Max        int64   `json:"max_us"`
-	// Stages is the mean time of each stage by the service's own clock, in ms.
+	// Stages is the mean time of each stage as the answers tell it, in ms.
 	Stages map[string]float64 `json:"stages_ms"`
 }
 
-// maxLatency bounds the histogram: a request takes at most the longest deadline.
+// maxLatency bounds the histogram and the time to wait for an answer. It is above the longest
+// deadline.
 const maxLatency = 20 * time.Second
 
-// maxInFlight bounds the requests under way; one more than that waits, and its wait is measured.
+// maxInFlight bounds the concurrent requests. A further one waits, and its latency includes the
+// wait.
 const maxInFlight = 64
 
-// Run sends the load and measures it, after a warm-up of a fifth of the duration that is not counted.
+// Run sends the load and measures it. A warm-up of a fifth of the duration comes first and is not
+// counted. It fails if the URL is not valid or ctx ends.
 func Run(ctx context.Context, opt Options) (*Result, error) {
 	base, err := url.Parse(opt.URL)
 	if err != nil || base.Scheme != "http" || base.Host == "" {
-		return nil, fmt.Errorf("the load goes to an address like http://127.0.0.1:8080, not %q", opt.URL)
+		return nil, fmt.Errorf(
+			"--url must be an address like http://127.0.0.1:8080, not %q", opt.URL)
 	}
-	r := &runner{opt: opt, host: base.Host, hist: hdrhistogram.New(1, maxLatency.Microseconds(), 3), stages: map[string]float64{}}
+	r := &runner{
+		opt: opt, host: base.Host, stages: map[string]float64{},
+		hist: hdrhistogram.New(1, maxLatency.Microseconds(), 3),
+	}
 	if r.requests, err = r.buildRequests(base); err != nil {
 		return nil, err
 	}
@@ -77,20 +85,21 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 	return r.result(), nil
 }
 
+// runner sends the load of one Run.
 type runner struct {
 	opt      Options
 	host     string
-	requests [][]byte
+	requests [][]byte // ready to be written to a connection
 
 	mu       sync.Mutex // guards what follows
 	hist     *hdrhistogram.Histogram
 	errors   int64
 	degraded int64
-	coverage float64
-	stages   map[string]float64 // sums, ms
+	coverage float64            // summed over the answers
+	stages   map[string]float64 // ms, summed over the answers
 }
 
-// buildRequests makes the requests' bytes beforehand, so that making them is not measured.
+// buildRequests encodes the requests beforehand, so that encoding is not measured.
 func (r *runner) buildRequests(base *url.URL) ([][]byte, error) {
 	rng := rand.New(rand.NewPCG(r.opt.Seed, 3))
 	out := make([][]byte, 64)
@@ -108,12 +117,14 @@ func (r *runner) buildRequests(base *url.URL) ([][]byte, error) {
 			}
 		}
 		body, err := json.Marshal(map[string]any{
-			"user_id": r.opt.Users[rng.IntN(len(r.opt.Users))], "candidates": ids, "record": false, "deadline_ms": 10_000,
+			"user_id": r.opt.Users[rng.IntN(len(r.opt.Users))], "candidates": ids,
+			"record": false, "deadline_ms": 10_000,
 		})
 		if err != nil {
 			return nil, err
 		}
-		req, err := http.NewRequest(http.MethodPost, base.JoinPath("recommend").String(), bytes.NewReader(body))
+		target := base.JoinPath("recommend").String()
+		req, err := http.NewRequest(http.MethodPost, target, bytes.NewReader(body))
 		if err != nil {
 			return nil, err
 		}
@@ -130,8 +141,8 @@ func (r *runner) buildRequests(base *url.URL) ([][]byte, error) {
 	return out, nil
 }
 
-// sendLoad runs the workers for a while. Each takes the next request that is due, on a connection and a
-// goroutine of its own: handing requests over between goroutines would be measured as latency.
+// sendLoad sends requests for a time. Each worker takes the next request that is due. It has its
+// own connection and goroutine: passing requests between goroutines would count as latency.
 func (r *runner) sendLoad(ctx context.Context, d time.Duration) error {
 	workers := maxInFlight
 	if r.opt.Rate == 0 {
@@ -148,7 +159,8 @@ func (r *runner) sendLoad(ctx context.Context, d time.Duration) error {
 				i := next.Add(1) - 1
 				due := time.Now()
 				if r.opt.Rate > 0 {
-					due = start.Add(time.Duration(float64(i) / r.opt.Rate * float64(time.Second)))
+					offset := time.Duration(float64(i) / r.opt.Rate * float64(time.Second))
+					due = start.Add(offset)
 				}
 				if due.Sub(start) >= d {
 					return
@@ -162,17 +174,18 @@ func (r *runner) sendLoad(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// sleepUntil waits precisely, for lateness would count as latency. The kernel's sleep is late by a
-// tenth of a millisecond at most, time.Sleep in an idle process by a whole one.
+// sleepUntil waits until t, precisely: a late request would count as latency. The kernel's sleep is
+// late by at most 0.1 ms, but time.Sleep in an idle process by 1 ms.
 func sleepUntil(t time.Time) {
 	if d := time.Until(t) - 100*time.Microsecond; d > 0 {
 		ts := syscall.NsecToTimespec(d.Nanoseconds())
-		_ = syscall.Nanosleep(&ts, nil) // a signal may cut it short: the loop below waits for the rest
+		_ = syscall.Nanosleep(&ts, nil) // if a signal ends it early, the loop below waits
 	}
 	for time.Now().Before(t) {
 	}
 }
 
+// response is what is read of an answer of /recommend.
 type response struct {
 	Items    []struct{ ID string }
 	Degraded []string
@@ -180,6 +193,7 @@ type response struct {
 	Timings  map[string]float64 `json:"timings_ms"`
 }
 
+// send sends one request and counts its answer.
 func (r *runner) send(ctx context.Context, c *connection, request []byte, due time.Time) {
 	data, err := c.exchange(ctx, request)
 	took := time.Since(due)
@@ -203,55 +217,7 @@ func (r *runner) send(ctx context.Context, c *connection, request []byte, due ti
 	}
 }
 
-// connection is one kept-alive HTTP/1.1 connection, dialled when needed. net/http's client hands every
-// exchange through two goroutines, which on an idle machine takes longer than the service does.
-type connection struct {
-	host   string
-	conn   net.Conn
-	reader *bufio.Reader
-}
-
-func (c *connection) disconnect() {
-	if c.conn != nil {
-		_ = c.conn.Close() // only reads and writes matter, and they have been checked
-		c.conn = nil
-	}
-}
-
-// exchange writes one request and reads its answer's body.
-func (c *connection) exchange(ctx context.Context, request []byte) (data []byte, err error) {
-	defer func() {
-		if err != nil {
-			c.disconnect()
-		}
-	}()
-	if c.conn == nil {
-		d := net.Dialer{Timeout: maxLatency}
-		if c.conn, err = d.DialContext(ctx, "tcp", c.host); err != nil {
-			return nil, err
-		}
-		c.reader = bufio.NewReaderSize(c.conn, 64<<10)
-	}
-	stop := context.AfterFunc(ctx, func(conn net.Conn) func() { return func() { _ = conn.SetDeadline(time.Unix(1, 0)) } }(c.conn))
-	defer stop()
-	if err := c.conn.SetDeadline(time.Now().Add(maxLatency)); err != nil {
-		return nil, err
-	}
-	if _, err := c.conn.Write(request); err != nil {
-		return nil, err
-	}
-	resp, err := http.ReadResponse(c.reader, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	data, err = io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("status %d", resp.StatusCode)
-	}
-	return data, err
-}
-
+// reset drops what the warm-up has counted.
 func (r *runner) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -259,6 +225,7 @@ func (r *runner) reset() {
 	r.errors, r.degraded, r.coverage, r.stages = 0, 0, 0, map[string]float64{}
 }
 
+// result returns the measurement.
 func (r *runner) result() *Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -266,13 +233,19 @@ func (r *runner) result() *Result {
 	for stage := range r.stages {
 		r.stages[stage] /= float64(n)
 	}
-	return &Result{Candidates: r.opt.Candidates, Rate: r.opt.Rate, Requests: n, Errors: r.errors, Degraded: r.degraded,
-		Coverage: r.coverage / max(1, float64(n)), P50: r.hist.ValueAtQuantile(50), P90: r.hist.ValueAtQuantile(90),
-		P99: r.hist.ValueAtQuantile(99), Max: r.hist.Max(), Stages: r.stages}
+	return &Result{
+		Candidates: r.opt.Candidates, Rate: r.opt.Rate,
+		Requests: n, Errors: r.errors, Degraded: r.degraded,
+		Coverage: r.coverage / max(1, float64(n)),
+		P50:      r.hist.ValueAtQuantile(50), P90: r.hist.ValueAtQuantile(90),
+		P99: r.hist.ValueAtQuantile(99), Max: r.hist.Max(),
+		Stages: r.stages,
+	}
 }
 
-// Calibrate times a fixed kernel (10,000 SHA-256 of 64 bytes and a million multiply-adds, on one
-// core) and returns the fastest of five: the machine's unit, to be quoted beside any figure.
+// Calibrate measures the machine, so that figures of different machines can be compared. It returns
+// the fastest of five runs of a fixed computation on one core: 10,000 SHA-256 sums of 64 bytes and
+// a million multiply-adds.
 func Calibrate() time.Duration {
 	best := time.Duration(1<<63 - 1)
 	var block [64]byte

@@ -1,5 +1,6 @@
-// Package games reads the Games set as it comes, for the benchmarks that train on it: titles, what users bought in order,
-// and lists of 20 with the one item that was bought next.
+// Package benchdata reads the Games data set for benchmarks that train on it. The set has titles of
+// video games, what each user bought in order, and lists of 20 items with the one that the user
+// bought next.
 package benchdata
 
 import (
@@ -17,16 +18,17 @@ import (
 	"relish/training/signals"
 )
 
-// Dataset is the set, read.
+// Dataset is the whole set. Items are numbered by their position in Titles.
 type Dataset struct {
-	Titles   []string
-	Users    []signals.UserHistory
-	ListUser []int // of the lists, into Users
-	Lists    [][]int32
-	Positive []int32 // of the lists: the item that was bought next
+	Titles   []string              // by item
+	Users    []signals.UserHistory // what each user bought, in order
+	Lists    [][]int32             // the items of each list
+	ListUser []int                 // by list: the user, as a position in Users
+	Positive []int32               // by list: the item that was bought next
 }
 
-// ReadGames reads the set's folder.
+// ReadGames reads the folder of the set: items.tsv.gz, train_sequences.tsv.gz and
+// valid_candidates.tsv.gz.
 func ReadGames(dir string) (*Dataset, error) {
 	g, byUser := &Dataset{}, map[string]int{}
 	for _, f := range []struct {
@@ -53,7 +55,9 @@ func ReadGames(dir string) (*Dataset, error) {
 				return err
 			}
 			positive, err := strconv.Atoi(c[2])
-			g.ListUser, g.Lists, g.Positive = append(g.ListUser, byUser[c[0]]), append(g.Lists, list), append(g.Positive, int32(positive))
+			g.ListUser = append(g.ListUser, byUser[c[0]])
+			g.Lists = append(g.Lists, list)
+			g.Positive = append(g.Positive, int32(positive))
 			return err
 		}},
 	} {
@@ -64,7 +68,8 @@ func ReadGames(dir string) (*Dataset, error) {
 	return g, nil
 }
 
-// readTable reads a gzipped table. A first line whose first cell is no number is its head.
+// readTable calls use with the cells of each line of a gzipped table. A first line is skipped as
+// the header if it does not begin with a number.
 func readTable(path string, use func(cells []string) error) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -83,7 +88,7 @@ func readTable(path string, use func(cells []string) error) error {
 			continue
 		}
 		if len(cells) < 2 {
-			return fmt.Errorf("%s:%d: %d cells", path, n, len(cells))
+			return fmt.Errorf("%s:%d: %d columns, want at least 2", path, n, len(cells))
 		}
 		if err := use(cells); err != nil {
 			return fmt.Errorf("%s:%d: %w", path, n, err)
@@ -92,6 +97,7 @@ func readTable(path string, use func(cells []string) error) error {
 	return lines.Err()
 }
 
+// parseIDs parses item numbers separated by spaces.
 func parseIDs(s string) (out []int32, err error) {
 	for f := range strings.FieldsSeq(s) {
 		n, err := strconv.Atoi(f)
@@ -103,25 +109,29 @@ func parseIDs(s string) (out []int32, err error) {
 	return out, nil
 }
 
-// Corpus is what was bought, to be learned from; vectors are the titles', or nil.
+// Corpus returns the purchases as a training corpus. vectors are the text vectors of the titles by
+// item, or nil.
 func (g *Dataset) Corpus(vectors [][]float32) *signals.Corpus {
 	c := &signals.Corpus{Vectors: vectors, Users: g.Users}
 	ids := make([]string, len(g.Titles))
 	for i, title := range g.Titles {
 		ids[i] = strconv.Itoa(i)
-		c.ItemInfos = append(c.ItemInfos, ranker.NewItemInfo(ranker.Item{ID: ids[i], Title: title}, nil))
+		item := ranker.Item{ID: ids[i], Title: title}
+		c.ItemInfos = append(c.ItemInfos, ranker.NewItemInfo(item, nil))
 	}
 	c.Items = ranker.NewItemTable(ids)
 	return c
 }
 
-// NDCG is the mean NDCG at 10 over the lists that among takes (nil: all), by the scores that score gives a list's items; ties
-// are in random order.
-func (g *Dataset) NDCG(score func(list int) ([]float64, error), among func(list int) bool) (float64, error) {
+// NDCG returns the mean NDCG@10 over the lists that include selects; nil selects all. score returns
+// the scores of a list's items. Items with equal scores are put in random order.
+func (g *Dataset) NDCG(
+	score func(list int) ([]float64, error), include func(list int) bool,
+) (float64, error) {
 	r := rand.New(rand.NewPCG(1, 1))
 	sum, n := 0.0, 0
 	for i, list := range g.Lists {
-		if among != nil && !among(i) {
+		if include != nil && !include(i) {
 			continue
 		}
 		scores, err := score(i)
@@ -144,12 +154,12 @@ func (g *Dataset) NDCG(score func(list int) ([]float64, error), among func(list 
 	return sum / float64(max(1, n)), nil
 }
 
-// PurchaseCounts counts how often each item was bought.
+// PurchaseCounts returns how often each item was bought.
 func (g *Dataset) PurchaseCounts() []int {
 	out := make([]int, len(g.Titles))
 	for _, u := range g.Users {
-		for _, s := range u.Interactions {
-			out[s.Item]++
+		for _, in := range u.Interactions {
+			out[in.Item]++
 		}
 	}
 	return out
