@@ -163,7 +163,14 @@ func TestLaterEventsDoNotLeak(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := &recordingScorer{evaluation.NewPipelineScorer("prior", p), map[string][]float64{}}
-		if _, err := evaluation.Run(t.Context(), source(events...), state, evaluation.Options{TestShare: 1, Prequential: true}, n); err != nil {
+		_, err = evaluation.Run(
+			t.Context(),
+			source(events...),
+			state,
+			evaluation.Options{TestShare: 1, Prequential: true},
+			n,
+		)
+		if err != nil {
 			t.Fatal(err)
 		}
 		return n.seen
@@ -290,7 +297,14 @@ func TestLogWithoutImpressions(t *testing.T) {
 	}
 	sizes := listSizes{}
 	state := features.New(features.DefaultConfig())
-	if _, err := evaluation.Run(t.Context(), source(events...), state, evaluation.Options{TestShare: 1, Prequential: true, Negatives: 9}, &sizes); err != nil {
+	_, err := evaluation.Run(
+		t.Context(),
+		source(events...),
+		state,
+		evaluation.Options{TestShare: 1, Prequential: true, Negatives: 9},
+		&sizes,
+	)
+	if err != nil {
 		t.Fatal(err)
 	}
 	// The first interaction has no history, and the last five repeat an item.

@@ -12,45 +12,54 @@ import (
 	"relish/ranker"
 )
 
-// The periods of a user's counts.
+// The periods for which a user's actions are counted.
 const (
-	prePeriod = iota // before the first exposure
-	exposedPeriod
-	dayPeriod
+	prePeriod     = iota // before the first exposure
+	exposedPeriod        // since the first exposure, in the window
+	dayPeriod            // on the user's open day
 	periodCount
 )
 
-// collector walks the log. Users are known by the 64-bit hash of their id: of a million users two meet
-// with a chance of 3e-8.
+// collector reads the log into counts by user. It identifies users by a 64-bit hash of their id;
+// among a million users, two collide with probability 3e-8.
 type collector struct {
 	opt              Options
 	slots            *slotTable
 	metric           metric
-	guardrailMetrics []metric // aligned with opt.Margins
+	guardrailMetrics []metric // aligned with opt.Guardrails
 
-	index  map[uint64]int32
+	index  map[uint64]int32 // hash of a user's id -> number
 	users  []user
 	counts []float32 // users x periods x slots
 
-	arms            *nameTable
-	models, answers *nameTable // of users' first exposures, as are
-	allocations     *nameTable
-	segments        []*nameTable
-	keepsContent    bool      // lists keep their content
-	interleavedArms [2]string // the arms that are interleaved
+	arms *nameTable
+	// The names that users' first exposures refer to by number.
+	models, answers, allocations *nameTable
+	segments                     []*nameTable
+
+	keepsContent    bool      // open lists keep their items, for ndcg and interleaving
+	interleavedArms [2]string // empty in an A/B experiment
 	groups          *userGroups
 
-	first, last          int64 // of what counts, Unix ms
-	firstDay, currentDay int32
+	first, last          int64             // times of what counts, Unix ms
+	firstDay, currentDay int32             // days since 1970
 	dailyMoments         [][]stats.Moments // of each day alone, by day since firstDay and arm
 	dayEnds              []dayEnd
-	records              int
-	unmatched            int
+	records              int // read from the log
+	unmatched            int // interactions that name an unknown list
 }
 
 func newCollector(opt Options) (*collector, error) {
-	c := &collector{opt: opt, slots: newSlotTable(), index: map[uint64]int32{}, arms: newNameTable(0), models: newNameTable(maxValues),
-		answers: newNameTable(maxValues), allocations: newNameTable(maxValues), groups: newUserGroups()}
+	c := &collector{
+		opt:         opt,
+		slots:       newSlotTable(),
+		index:       map[uint64]int32{},
+		arms:        newNameTable(0),
+		models:      newNameTable(maxValues),
+		answers:     newNameTable(maxValues),
+		allocations: newNameTable(maxValues),
+		groups:      newUserGroups(),
+	}
 	for _, arm := range slices.Sorted(maps.Keys(opt.Weights)) {
 		c.arms.id(arm)
 	}
@@ -73,6 +82,7 @@ func newCollector(opt Options) (*collector, error) {
 	return c, nil
 }
 
+// readLog counts all records before Options.To, and closes the last day.
 func (c *collector) readLog(ctx context.Context, src Source) error {
 	for rec, err := range src {
 		if err != nil {
@@ -112,7 +122,7 @@ func (c *collector) readLog(ctx context.Context, src Source) error {
 	return nil
 }
 
-// userIndex returns the number of the event's user (or session), -1 without one.
+// userIndex returns the number of the event's user (or session), -1 if the event names none.
 func (c *collector) userIndex(e *ranker.Event) int {
 	id := e.UserID
 	if c.opt.Unit == "session" {
@@ -132,12 +142,14 @@ func (c *collector) userIndex(e *ranker.Event) int {
 	return int(i)
 }
 
-// countsOf returns user i's counts of a period.
+// countsOf returns user i's counts in a period, by slot.
 func (c *collector) countsOf(i, period int) []float32 {
 	at := (i*periodCount + period) * c.slots.n
 	return c.counts[at : at+c.slots.n]
 }
 
+// addImpression assigns the user to an arm at their first exposure, counts the list, and keeps it
+// open for clicks.
 func (c *collector) addImpression(e *ranker.Event, at int64) error {
 	i := c.userIndex(e)
 	if i < 0 {
@@ -167,8 +179,8 @@ func (c *collector) addImpression(e *ranker.Event, at int64) error {
 	if e.Impression.Fallback[c.opt.Experiment] != "" {
 		c.addCount(i, l.phase, slotFallback, 1)
 	}
-	if variety, ok := c.groups.tagDiversity(e.Impression.Items); ok {
-		c.addCount(i, l.phase, slotDiversity, variety)
+	if diversity, ok := c.groups.tagDiversity(e.Impression.Items); ok {
+		c.addCount(i, l.phase, slotDiversity, diversity)
 		c.addCount(i, l.phase, slotTaggedLists, 1)
 	}
 	if c.keepsContent || teams != nil {
@@ -178,15 +190,18 @@ func (c *collector) addImpression(e *ranker.Event, at int64) error {
 	return nil
 }
 
-// teams returns the teams of an impression that the experiment interleaves, nil for others.
+// teams returns which arm placed each item if the experiment interleaves this impression, else nil.
 func (c *collector) teams(e *ranker.Event) []uint8 {
-	if e.Impression.Interleaved == nil || e.Impression.Interleaved.Experiment != c.opt.Experiment {
+	interleaved := e.Impression.Interleaved
+	if interleaved == nil || interleaved.Experiment != c.opt.Experiment {
 		return nil
 	}
-	c.interleavedArms = e.Impression.Interleaved.Arms
-	return e.Impression.Interleaved.Teams
+	c.interleavedArms = interleaved.Arms
+	return interleaved.Teams
 }
 
+// addInteraction counts an action for the phase of the list that it names, or for the user's
+// current phase if it names none.
 func (c *collector) addInteraction(e *ranker.Event, at int64) {
 	i := c.userIndex(e)
 	if i < 0 {
@@ -209,7 +224,7 @@ func (c *collector) addInteraction(e *ranker.Event, at int64) {
 		if l.content != nil && slot == slotClicks {
 			c.addClick(i, l, e)
 		}
-	case slot == slotClicks: // of no list: it says nothing of one
+	case slot == slotClicks: // a click counts only with its list
 		return
 	case u.arm == noArm:
 		p = preExposure
@@ -225,22 +240,22 @@ func (c *collector) addInteraction(e *ranker.Event, at int64) {
 	}
 }
 
-// addClick counts what a click says of a list's order and of its teams.
+// addClick counts what a click contributes to its list's NDCG and to the arm that placed the item.
 func (c *collector) addClick(i int, l *openList, e *ranker.Event) {
-	place, grown, first, ok := l.content.click(uint32(xxhash.Sum64String(e.ItemID)))
+	position, ndcgGain, first, ok := l.content.click(uint32(xxhash.Sum64String(e.ItemID)))
 	if !ok {
 		return
 	}
-	c.addCount(i, l.phase, slotNDCG, grown)
+	c.addCount(i, l.phase, slotNDCG, ndcgGain)
 	if first {
 		c.addCount(i, l.phase, slotClickedLists, 1)
 	}
 	if l.phase == counted && l.content.teams != nil {
-		c.users[i].credit[l.content.teams[place]]++
+		c.users[i].credit[l.content.teams[position]]++
 	}
 }
 
-// addCount adds to a slot in the periods that a phase belongs to.
+// addCount adds x to a slot, in the periods that belong to the phase.
 func (c *collector) addCount(i int, p phase, slot int, x float64) {
 	switch p {
 	case preExposure:

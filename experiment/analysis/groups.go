@@ -10,27 +10,28 @@ import (
 	"relish/ranker"
 )
 
-// groupCount is the number of groups that users fall into, by their number, for what is no mean over
-// users. The standard error then comes from leaving out one group at a time.
+// groupCount is the number of groups that users are divided into for the jackknife.
 const groupCount = 20
 
-// topPositions is how many places of a list coverage and diversity look at.
+// topPositions is how many positions of a list coverage and diversity use.
 const topPositions = 10
 
-// userGroups measures what is no mean over users: the 95th percentile of latency, and how many items get
-// shown; and it knows the items' tags.
+// userGroups measures the metrics that are not means over users: the 95th percentile of latency,
+// and how many items are shown. Users are divided into groups by their number. Leaving out one
+// group at a time gives the standard error. It also keeps the items' tags.
 type userGroups struct {
 	items         map[uint64]int32 // hash of an item's id -> number
 	tags          *nameTable
-	tagsByItem    [][]int32 // by item: its tags
-	lastListOfTag []int     // by tag: the last list that had it
+	tagsByItem    [][]int32 // by item: tag numbers
+	lastListOfTag []int     // by tag: number of the last list that had it
 	lists         int
 	arms          []*armGroups
 }
 
+// armGroups holds one arm's data, by group.
 type armGroups struct {
-	latency [groupCount]*hdrhistogram.Histogram // us; nil before the first
-	shown   [groupCount][]int32                 // by item: how often in the first places
+	latency [groupCount]*hdrhistogram.Histogram // in µs; nil before the first value
+	shown   [groupCount][]int32                 // by item: how often in the top positions
 }
 
 func newUserGroups() *userGroups {
@@ -48,7 +49,7 @@ func (g *userGroups) itemNumber(id string) int32 {
 	return n
 }
 
-// setTags keeps an item's tags.
+// setTags stores the tags of an item event.
 func (g *userGroups) setTags(e *ranker.Event) {
 	if e.Tags == nil && !e.Replace {
 		return
@@ -63,7 +64,8 @@ func (g *userGroups) setTags(e *ranker.Event) {
 	}
 }
 
-// tagDiversity is distinct tags / tags of a list's first places; not ok where the items have none.
+// tagDiversity returns distinct tags / tags of a list's top positions. It is false if the items
+// have no tags.
 func (g *userGroups) tagDiversity(shown []string) (share float64, ok bool) {
 	g.lists++
 	tags, distinct := 0, 0
@@ -83,14 +85,15 @@ func (g *userGroups) tagDiversity(shown []string) (share float64, ok bool) {
 	return float64(distinct) / float64(max(1, tags)), tags > 0
 }
 
-// maxLatencyMicros is the longest latency that is told apart, in us; digits how finely. A coarser scale than the
-// differences that matter would jump when a group is left out, and make them look like noise.
 const (
-	maxLatencyMicros = 600_000_000
-	latencyDigits    = 3
+	maxLatencyMicros = 600_000_000 // longer latencies count as this one
+
+	// latencyDigits is the resolution of the latency histograms, in significant digits. A coarser
+	// one would make the percentile jump when a group is left out, and look like noise.
+	latencyDigits = 3
 )
 
-// addList counts a list of user i.
+// addList counts a list that was shown to user i.
 func (g *userGroups) addList(arm, i int, e *ranker.Event) {
 	for len(g.arms) <= arm {
 		g.arms = append(g.arms, &armGroups{})
@@ -100,10 +103,11 @@ func (g *userGroups) addList(arm, i int, e *ranker.Event) {
 		if a.latency[group] == nil {
 			a.latency[group] = hdrhistogram.New(1, maxLatencyMicros, latencyDigits)
 		}
-		// Within its bounds by construction.
-		_ = a.latency[group].RecordValue(max(1, min(maxLatencyMicros, e.Impression.Took.Microseconds())))
+		micros := max(1, min(maxLatencyMicros, e.Impression.Took.Microseconds()))
+		_ = a.latency[group].RecordValue(micros) // cannot fail within the bounds
 	}
-	for _, id := range e.Impression.Items[:min(topPositions, len(e.Impression.Items))] {
+	items := e.Impression.Items
+	for _, id := range items[:min(topPositions, len(items))] {
 		n := int(g.itemNumber(id))
 		for len(a.shown[group]) <= n {
 			a.shown[group] = append(a.shown[group], make([]int32, n+1-len(a.shown[group]))...)
@@ -112,18 +116,19 @@ func (g *userGroups) addList(arm, i int, e *ranker.Event) {
 	}
 }
 
-// jackknife calls one with each group left out, and with none left out (-1), and returns the latter's
-// value with the jackknife's standard error, for n users.
-func jackknife(n float64, one func(left int) float64) stats.Estimate {
+// jackknife returns the value of a statistic of n users, with the standard error of the
+// delete-a-group jackknife. It calls statistic for each group to leave out, and with -1 to leave
+// out none.
+func jackknife(n float64, statistic func(leftOut int) float64) stats.Estimate {
 	values := make([]float64, groupCount)
 	for g := range values {
-		values[g] = one(g)
+		values[g] = statistic(g)
 	}
-	return stats.Estimate{Value: one(-1), SE: stats.Jackknife(values), N: n}
+	return stats.Estimate{Value: statistic(-1), SE: stats.Jackknife(values), N: n}
 }
 
-// estimate is one of the metrics that are no mean over users, for an arm with that many users; not ok
-// where nothing is known.
+// estimate returns a metric that is not a mean over users, for an arm with that many users. It is
+// false if the log has no data on it.
 func (g *userGroups) estimate(m metric, arm int, users float64) (stats.Estimate, bool) {
 	if arm >= len(g.arms) {
 		return stats.Estimate{}, false
@@ -134,12 +139,13 @@ func (g *userGroups) estimate(m metric, arm int, users float64) (stats.Estimate,
 	return g.coverage(arm, users)
 }
 
-// latency is the arm's 95th percentile in ms; not ok where nothing was measured.
+// latency returns the arm's 95th percentile of latency in ms. It is false if no latency was
+// recorded.
 func (g *userGroups) latency(arm int, users float64) (e stats.Estimate, ok bool) {
-	e = jackknife(users, func(left int) float64 {
+	e = jackknife(users, func(leftOut int) float64 {
 		all := hdrhistogram.New(1, maxLatencyMicros, latencyDigits)
 		for k, h := range g.arms[arm].latency {
-			if h != nil && k != left {
+			if h != nil && k != leftOut {
 				all.Merge(h)
 			}
 		}
@@ -148,22 +154,24 @@ func (g *userGroups) latency(arm int, users float64) (e stats.Estimate, ok bool)
 	return e, e.Value > 0
 }
 
-// coverage is the number of items that, shown equally often, would be as varied as what the arm shows:
-// one over the chance that two places hold the same item (Hill 1973's number of order 2, from pairs
-// without repetition, so that it does not depend on how much was shown).
+// coverage returns the effective number of items that an arm shows: how many items, shown equally
+// often, would be as varied. It is the inverse of the probability that two positions hold the same
+// item (Hill's number of order 2: Hill, Diversity and evenness, Ecology 1973). Pairs are drawn
+// without replacement, so that the value does not depend on the number of lists.
 func (g *userGroups) coverage(arm int, users float64) (e stats.Estimate, ok bool) {
-	e = jackknife(users, func(left int) float64 {
-		var places, pairs float64
+	e = jackknife(users, func(leftOut int) float64 {
+		var positions, pairs float64
 		for item := range g.tagsByItem {
 			n := 0.0
 			for k, shown := range g.arms[arm].shown {
-				if k != left && item < len(shown) {
+				if k != leftOut && item < len(shown) {
 					n += float64(shown[item])
 				}
 			}
-			places, pairs = places+n, pairs+n*(n-1)
+			positions, pairs = positions+n, pairs+n*(n-1)
 		}
-		return places * (places - 1) / pairs
+		return positions * (positions - 1) / pairs
 	})
-	return e, !math.IsInf(e.Value, 1) && !math.IsNaN(e.Value) // not for no two places with the same item
+	// No two positions with the same item give an infinite value.
+	return e, !math.IsInf(e.Value, 1) && !math.IsNaN(e.Value)
 }

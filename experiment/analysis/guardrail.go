@@ -6,34 +6,36 @@ import (
 	"relish/internal/stats"
 )
 
-// GuardrailResult is what an arm does to something that it must not hurt.
+// GuardrailResult is the effect of an arm on a guardrail metric.
 type GuardrailResult struct {
 	Name    string `json:"name"`
 	Control Float  `json:"control"`
 	Arm     Float  `json:"arm"`
-	// Change is the arm's value as a share of the control's, less 1, or the difference where the margin
-	// is in the metric's own unit. Positive is better or worse as the metric has it.
+	// Change is the arm's value relative to the control, less 1, or the plain difference, see
+	// RelativeMargin. Its sign is the metric's own: a positive change of latency is worse.
 	Change Range   `json:"change"`
 	Margin float64 `json:"margin"`
-	// RelativeMargin: Change and Margin are shares of the control's value; otherwise plain differences.
-	RelativeMargin bool            `json:"of_control"`
-	P              Float           `json:"p_non_inferior"` // of "worse by the margin or more", looked at once
-	Status         GuardrailStatus `json:"status"`
-	days           int             // with Undecided: about how many more
+	// RelativeMargin says that Change and Margin are shares of the control's value. Otherwise they
+	// are in the metric's unit.
+	RelativeMargin bool `json:"of_control"`
+	// P tests "worse by the margin or more" at a single look; small means not worse.
+	P      Float           `json:"p_non_inferior"`
+	Status GuardrailStatus `json:"status"`
+	days   int             // estimate of the days to go, with Undecided
 }
 
-// GuardrailStatus is how an arm stands towards a guardrail. It follows from the sequential interval.
+// GuardrailStatus follows from the sequential interval of a guardrail's change.
 type GuardrailStatus string
 
 // The statuses.
 const (
-	Holds      GuardrailStatus = "holds"     // not worse by the margin
-	Breached   GuardrailStatus = "hurt"      // worse by more than the margin
-	Undecided  GuardrailStatus = "undecided" // the interval holds the margin
-	Unmeasured GuardrailStatus = "unknown"   // the log says nothing of it
+	Holds      GuardrailStatus = "holds"     // the interval is better than the margin
+	Breached   GuardrailStatus = "breached"  // the interval is worse than the margin
+	Undecided  GuardrailStatus = "undecided" // the interval contains the margin
+	Unmeasured GuardrailStatus = "unknown"   // the log has no data on it
 )
 
-// guardrails compares an arm with the control in all guardrails but the metric itself.
+// guardrails compares an arm with the control on all guardrails, except one on the metric itself.
 func (k *comparer) guardrails(control, arm int, r *Report) []GuardrailResult {
 	var out []GuardrailResult
 	for i, m := range k.guardrailMetrics {
@@ -42,7 +44,14 @@ func (k *comparer) guardrails(control, arm int, r *Report) []GuardrailResult {
 		}
 		a, okA := k.measureGuardrail(m, control)
 		b, okB := k.measureGuardrail(m, arm)
-		g := GuardrailResult{Name: m.name, Control: Float(a.Value), Arm: Float(b.Value), Margin: k.opt.Guardrails[i].Margin, RelativeMargin: m.marginIsRelative(), Status: Unmeasured}
+		g := GuardrailResult{
+			Name:           m.name,
+			Control:        Float(a.Value),
+			Arm:            Float(b.Value),
+			Margin:         k.opt.Guardrails[i].Margin,
+			RelativeMargin: m.marginIsRelative(),
+			Status:         Unmeasured,
+		}
 		if !okA || !okB {
 			nan := Float(math.NaN())
 			g.Control, g.Arm, g.P, g.Change = nan, nan, nan, Range{nan, nan, nan, nan, nan}
@@ -54,7 +63,7 @@ func (k *comparer) guardrails(control, arm int, r *Report) []GuardrailResult {
 	return out
 }
 
-// measureGuardrail is a guardrail's value in an arm; not ok where nothing is known.
+// measureGuardrail returns a guardrail's value in an arm. It is false if the log has no data on it.
 func (k *comparer) measureGuardrail(m metric, arm int) (stats.Estimate, bool) {
 	var moments stats.Moments
 	for i := range k.users {
@@ -74,7 +83,7 @@ func (k *comparer) measureGuardrail(m metric, arm int) (stats.Estimate, bool) {
 	return moments.Ratio(), moments.N >= 2 && moments.Mean[stats.Denominator] > 0
 }
 
-// judgeGuardrail decides whether the margin is kept.
+// judgeGuardrail fills in the change from the control a to the arm b, and the status.
 func (k *comparer) judgeGuardrail(g *GuardrailResult, a, b stats.Estimate, m metric, days int) {
 	change, rel := difference(a, b, m)
 	if g.RelativeMargin {
@@ -88,7 +97,7 @@ func (k *comparer) judgeGuardrail(g *GuardrailResult, a, b stats.Estimate, m met
 	g.P = Float(better.NonInferiorityPValue(g.Margin))
 	low, high := better.SequentialInterval(k.alpha)
 	switch {
-	case a.Value == b.Value && change.SE == 0: // for example, no list of either was degraded
+	case a.Value == b.Value && change.SE == 0: // such as no degraded answer in either
 		g.Status = Holds
 	case math.IsNaN(low):
 		g.Status = Unmeasured
@@ -98,6 +107,7 @@ func (k *comparer) judgeGuardrail(g *GuardrailResult, a, b stats.Estimate, m met
 		g.Status = Breached
 	default:
 		g.Status = Undecided
-		g.days = remainingDays(better.UnitsToDecide(better.Value+g.Margin, k.alpha, k.opt.Power), better.N, days)
+		needed := better.UnitsToDecide(better.Value+g.Margin, k.alpha, k.opt.Power)
+		g.days = remainingDays(needed, better.N, days)
 	}
 }

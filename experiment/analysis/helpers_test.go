@@ -17,24 +17,26 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	start     = int64(1_767_225_600_000) // 2026-01-01, UTC
-	formatDay = int64(24 * time.Hour / time.Millisecond)
+	dayMillis = int64(24 * time.Hour / time.Millisecond)
 	name      = "x"
 )
 
-// log is a log in the making.
+// log is an event log that tests append to.
 type log []event.Record
 
 func (l *log) put(e ranker.Event) {
 	*l = append(*l, event.Record{Seq: uint64(len(*l) + 1), Arrival: start, Event: e})
 }
 
-// show records an exposed impression; arm "" is one outside of the experiment.
+// show appends an exposed impression; with arm "" it is not in the experiment.
 func (l *log) show(id, user, arm string, at int64, items ...string) {
 	if len(items) == 0 {
 		items = []string{"a", "b", "c"}
 	}
-	e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: user,
-		Impression: &ranker.Impression{Items: items}}
+	e := ranker.Event{
+		Kind: ranker.EventImpression, ID: id, Time: at, UserID: user,
+		Impression: &ranker.Impression{Items: items},
+	}
 	if arm != "" {
 		e.Impression.Experiments = map[string]string{name: arm}
 	}
@@ -42,7 +44,15 @@ func (l *log) show(id, user, arm string, at int64, items ...string) {
 }
 
 func (l *log) act(action, user, item, impression string, at int64, value float64) {
-	e := ranker.Event{Kind: ranker.EventInteraction, ID: fmt.Sprint(len(*l)), Time: at, UserID: user, ItemID: item, Action: action, ImpressionID: impression}
+	e := ranker.Event{
+		Kind:         ranker.EventInteraction,
+		ID:           fmt.Sprint(len(*l)),
+		Time:         at,
+		UserID:       user,
+		ItemID:       item,
+		Action:       action,
+		ImpressionID: impression,
+	}
 	if value != 0 {
 		e.Value = &value
 	}
@@ -71,19 +81,21 @@ func (l log) report(t testing.TB, opt analysis.Options) *analysis.Report {
 	return r
 }
 
-// crowd makes a log of many users over days: each sees a list a day, and clicks (user*7 + day) mod 10 <
-// rate times. arms are dealt in turn.
+// crowd makes a log of many users over days. Each user sees one list a day and clicks its first
+// item with probability rate.
 type crowd struct {
 	users, days int
 	rate        func(user, day int, arm string) float64
-	arm         func(user int) string // default: control and treated in turn
+	arm         func(user int) string // nil: control and treated in turn
 	took        func(user, day int, arm string) float64
 	degraded    func(user, day int, arm string) bool
 	items       func(user, day int, arm string) []string
-	fallback    bool // for a tenth of the treated lists
+	fallback    bool // control serves a tenth of the treated lists
 }
 
-func milliseconds(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
+func milliseconds(ms float64) time.Duration {
+	return time.Duration(ms * float64(time.Millisecond))
+}
 
 func (c crowd) log() log {
 	var l log
@@ -93,9 +105,21 @@ func (c crowd) log() log {
 	for d := range c.days {
 		for u := range c.users {
 			user, arm, id := fmt.Sprint("u", u), c.arm(u), fmt.Sprintf("%d-%d", u, d)
-			at := start + int64(d)*formatDay + int64(u)
-			e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: user,
-				Impression: &ranker.Impression{Items: []string{"a", "b", "c"}, Experiments: map[string]string{name: arm}, Model: "m", Served: true, Exposed: []string{name}, Took: milliseconds(10 + 20*spread(u, d+5000))}}
+			at := start + int64(d)*dayMillis + int64(u)
+			e := ranker.Event{
+				Kind:   ranker.EventImpression,
+				ID:     id,
+				Time:   at,
+				UserID: user,
+				Impression: &ranker.Impression{
+					Items:       []string{"a", "b", "c"},
+					Experiments: map[string]string{name: arm},
+					Model:       "m",
+					Served:      true,
+					Exposed:     []string{name},
+					Took:        milliseconds(10 + 20*spread(u, d+5000)),
+				},
+			}
 			if c.took != nil {
 				e.Impression.Took = milliseconds(c.took(u, d, arm))
 			}
@@ -103,7 +127,8 @@ func (c crowd) log() log {
 				e.Impression.Degraded = []string{ranker.ScorerFallback}
 			}
 			if c.fallback && arm == "treated" && (u/2+d)%10 == 0 {
-				e.Impression.Experiments[name], e.Impression.Exposed, e.Impression.Fallback = "control", nil, map[string]string{name: arm}
+				e.Impression.Experiments[name], e.Impression.Exposed = "control", nil
+				e.Impression.Fallback = map[string]string{name: arm}
 			}
 			if c.items != nil {
 				e.Impression.Items = c.items(u, d, arm)
@@ -117,7 +142,7 @@ func (c crowd) log() log {
 	return l
 }
 
-// spread is a number in 0..1 that looks random and is the same in every run.
+// spread returns a pseudo-random number in 0..1 that is the same in every run.
 func spread(u, d int) float64 {
 	x := uint64(u)*0x9e3779b97f4a7c15 + uint64(d)*0xd1b54a32d192ed03
 	x ^= x >> 31

@@ -8,29 +8,122 @@ import (
 	"relish/internal/stats"
 )
 
-// DayPoint is one day: what each arm's active users did on it, and how the arms stood at its end.
-type DayPoint struct {
-	Day        string  `json:"day"`   // UTC, 2006-01-02
-	Value      []Float `json:"value"` // the metric on that day, aligned with Report.Arms
-	Lift       []Range `json:"lift"`  // of that day alone, not adjusted, aligned with Report.Comparisons
-	Cumulative []Range `json:"total"` // of everything up to its end, as the verdict sees it, likewise
+// dayEnd holds the arms' moments at the end of a day.
+type dayEnd struct {
+	day  int32 // days since 1970
+	arms []stats.Moments
 }
 
-// Novelty is whether the effect changes with the days: the slope of the daily lifts. Users come back
-// on several days, so the p-value is a rough one, and only a small one is taken as a sign.
+func dayOf(at int64) int32 { return int32(at / dayMillis) }
+
+const dayMillis = 24 * 60 * 60 * 1000
+
+// openDay records the time of something that counts. It closes the user's day and the experiment's
+// day if a later one begins.
+func (c *collector) openDay(i int, at int64) {
+	day := dayOf(at)
+	if c.last == 0 {
+		c.currentDay, c.firstDay, c.first = day, day, at
+	}
+	c.first, c.last = min(c.first, at), max(c.last, at)
+	if day > c.currentDay {
+		c.closeDay()
+		c.currentDay = day
+	}
+	if day > c.users[i].day {
+		c.closeUserDay(i)
+		c.users[i].day = day
+	}
+}
+
+// closeUserDay adds user i's open day to the daily moments.
+func (c *collector) closeUserDay(i int) {
+	u, counts := &c.users[i], c.countsOf(i, dayPeriod)
+	if !u.inWindow || c.metric.ratio == nil || !anyNonZero(counts) {
+		return
+	}
+	if !u.crossed {
+		c.dayMoments(u.day, int(u.arm)).Add(c.momentVariables(counts, nil))
+	}
+	clear(counts)
+}
+
+func anyNonZero(counts []float32) bool {
+	for _, x := range counts {
+		if x != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// dayMoments returns an arm's moments of a day. Anything before the first day counts for the first.
+func (c *collector) dayMoments(day int32, arm int) *stats.Moments {
+	d := max(0, int(day-c.firstDay))
+	for len(c.dailyMoments) <= d {
+		c.dailyMoments = append(c.dailyMoments, nil)
+	}
+	for len(c.dailyMoments[d]) <= arm {
+		c.dailyMoments[d] = append(c.dailyMoments[d], stats.Moments{})
+	}
+	return &c.dailyMoments[d][arm]
+}
+
+// closeDay records the arms' moments at the end of the current day.
+func (c *collector) closeDay() {
+	if c.last != 0 && c.metric.ratio != nil {
+		c.dayEnds = append(c.dayEnds, dayEnd{day: c.currentDay, arms: c.moments()})
+	}
+}
+
+// momentVariables returns a user's metric now and before exposure, as a row of stats.Moments.
+func (c *collector) momentVariables(now, pre []float32) (x [4]float64) {
+	x[stats.Numerator], x[stats.Denominator] = c.metric.ratio(now)
+	if pre != nil {
+		x[stats.PreNumerator], x[stats.PreDenominator] = c.metric.ratio(pre)
+	}
+	return x
+}
+
+// moments returns the metric's moments over all counted users, by arm.
+func (c *collector) moments() []stats.Moments {
+	arms := make([]stats.Moments, len(c.arms.list))
+	for i := range c.users {
+		if u := &c.users[i]; u.inWindow && !u.crossed {
+			now, pre := c.countsOf(i, exposedPeriod), c.countsOf(i, prePeriod)
+			arms[u.arm].Add(c.momentVariables(now, pre))
+		}
+	}
+	return arms
+}
+
+// DayPoint is one day of the experiment: what each arm's active users did on it, and how the arms
+// compared at its end.
+type DayPoint struct {
+	Day   string  `json:"day"`   // UTC, 2006-01-02
+	Value []Float `json:"value"` // the metric on that day, aligned with Report.Arms
+	// Lift is of that day alone, without CUPED, aligned with Report.Comparisons.
+	Lift []Range `json:"lift"`
+	// Cumulative is the lift of everything up to the day's end, aligned with Report.Comparisons.
+	// The decision uses the last one.
+	Cumulative []Range `json:"total"`
+}
+
+// Novelty says whether the effect changes from day to day: the slope of the daily lifts. Users
+// return on several days, so P is only approximate, and only a small one counts.
 type Novelty struct {
 	Slope    Float `json:"slope_per_day"`
 	P        Float `json:"p"`
-	WearsOff bool  `json:"wears_off"` // the slope is against the effect, beyond chance
+	WearsOff bool  `json:"wears_off"` // Slope is significant and against the effect
 }
 
-// noveltyAlpha and noveltyMinDays are when a slope is taken as a sign.
+// A slope counts if its p-value is below noveltyAlpha after at least noveltyMinDays.
 const (
 	noveltyAlpha   = 0.01
 	noveltyMinDays = 5
 )
 
-// series fills in the days, and each comparison's novelty.
+// series returns the days, and fills in the novelty of each comparison.
 func (k *comparer) series(r *Report) []DayPoint {
 	var out []DayPoint
 	daily := make([][]stats.Difference, len(r.Comparisons))
@@ -63,12 +156,13 @@ func (k *comparer) series(r *Report) []DayPoint {
 func novelty(at []float64, lifts []stats.Difference, effect float64) Novelty {
 	slope := stats.WeightedSlope(at, lifts)
 	n := Novelty{Slope: Float(slope.Value), P: Float(slope.PValue())}
-	n.WearsOff = len(at) >= noveltyMinDays && slope.PValue() < noveltyAlpha && slope.Value*effect < 0
+	n.WearsOff = len(at) >= noveltyMinDays && slope.PValue() < noveltyAlpha &&
+		slope.Value*effect < 0
 	return n
 }
 
-// Segment is a comparison among users with something in common. Segments are looked at to find out, not
-// to decide: their p-values are corrected for their number (Benjamini-Hochberg).
+// Segment is a comparison within a slice of users. Segments are for exploration, not for the
+// decision. Their p-values are corrected for their number (Benjamini-Hochberg).
 type Segment struct {
 	Name  string  `json:"name"`
 	Arm   string  `json:"arm"`
@@ -78,9 +172,8 @@ type Segment struct {
 	raw   float64 // before the correction
 }
 
-// minUsers is how many an arm must have in a segment for the comparison to mean anything.
-const minUsers = 30
-
+// segmentLifts compares the arms within each segment that has at least minUsers in the arm and in
+// the control.
 func (k *comparer) segmentLifts(r *Report) []Segment {
 	by := map[userSlice][]stats.Moments{}
 	for i := range k.users {
@@ -95,13 +188,14 @@ func (k *comparer) segmentLifts(r *Report) []Segment {
 			if by[s] == nil {
 				by[s] = make([]stats.Moments, len(k.arms.list))
 			}
-			by[s][u.arm].Add(k.momentVariables(k.countsOf(i, exposedPeriod), k.countsOf(i, prePeriod)))
+			now, pre := k.countsOf(i, exposedPeriod), k.countsOf(i, prePeriod)
+			by[s][u.arm].Add(k.momentVariables(now, pre))
 		}
 	}
 	var out []Segment
 	for s, moments := range by {
 		if s.dimension >= 0 && len(k.segments[s.dimension].list) < 2 {
-			continue // everybody
+			continue // holds every user
 		}
 		_, adjusted, _ := k.fromMoments(moments)
 		for i, arm := range adjusted[1:] {
@@ -109,8 +203,13 @@ func (k *comparer) segmentLifts(r *Report) []Segment {
 				continue
 			}
 			abs, rel := difference(adjusted[0], arm, k.metric)
-			out = append(out, Segment{Name: k.sliceName(s), Arm: r.Comparisons[i].Arm, Users: []int{int(adjusted[0].N), int(arm.N)},
-				Lift: k.rangeOf(rel), raw: abs.PValue()})
+			out = append(out, Segment{
+				Name:  k.sliceName(s),
+				Arm:   r.Comparisons[i].Arm,
+				Users: []int{int(adjusted[0].N), int(arm.N)},
+				Lift:  k.rangeOf(rel),
+				raw:   abs.PValue(),
+			})
 		}
 	}
 	slices.SortFunc(out, func(a, b Segment) int {
@@ -126,7 +225,7 @@ func (k *comparer) segmentLifts(r *Report) []Segment {
 	return out
 }
 
-// HistogramBin is a bar of the histogram of users' own values.
+// HistogramBin is one bin of the histogram of the users' own metric values.
 type HistogramBin struct {
 	From  Float   `json:"from"`
 	To    Float   `json:"to"`
@@ -135,8 +234,8 @@ type HistogramBin struct {
 
 const histogramBins = 20
 
-// histogram shows how users' own values are spread, from the smallest to the 99th percentile; what is
-// beyond counts in the last bar.
+// histogram bins the users' own values, from the smallest to the 99th percentile. Larger values
+// count in the last bin.
 func (k *comparer) histogram() []HistogramBin {
 	values := make([][]float64, len(k.arms.list))
 	var all []float64
@@ -161,7 +260,11 @@ func (k *comparer) histogram() []HistogramBin {
 	}
 	out := make([]HistogramBin, histogramBins)
 	for b := range out {
-		out[b] = HistogramBin{From: Float(low + float64(b)*width), To: Float(low + float64(b+1)*width), Share: make([]Float, len(k.order))}
+		out[b] = HistogramBin{
+			From:  Float(low + float64(b)*width),
+			To:    Float(low + float64(b+1)*width),
+			Share: make([]Float, len(k.order)),
+		}
 	}
 	for i, arm := range k.order {
 		for _, x := range values[arm] {

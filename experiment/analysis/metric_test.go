@@ -9,7 +9,8 @@ import (
 	"relish/experiment/analysis"
 )
 
-// reward evaluates an expression over one user with 3 clicks, 2 purchases of 10 each, and a share.
+// reward evaluates an expression over one user with 3 clicks, 2 purchases of 10 each, and 1
+// share_it.
 func reward(expr string) (float64, error) {
 	var l log
 	l.show("1", "u", "a", start)
@@ -19,7 +20,11 @@ func reward(expr string) (float64, error) {
 	l.act("purchase", "u", "a", "1", start+2, 10)
 	l.act("purchase", "u", "b", "1", start+2, 10)
 	l.act("share_it", "u", "a", "", start+3, 0)
-	r, err := analysis.Run(context.Background(), l.source(), analysis.Options{Experiment: name, Metric: "reward:" + expr})
+	r, err := analysis.Run(
+		context.Background(),
+		l.source(),
+		analysis.Options{Experiment: name, Metric: "reward:" + expr},
+	)
 	if err != nil {
 		return math.NaN(), err
 	}
@@ -44,15 +49,15 @@ func TestReward(t *testing.T) {
 		}
 	}
 	for expr, want := range map[string]string{
-		"":                                  "it ends where a number or an action should be",
+		"":                                  "it ends where a number or an action is expected",
 		"5":                                 "it names no action",
-		"click +":                           "it ends where a number or an action should be",
-		"click purchase":                    `"purchase" stands where the end should be`,
-		"sum(click)":                        `"(" stands where the end should be`,
-		"(click":                            `it ends where ")" should be`,
-		"5x*click":                          `"5x" is no number`,
-		"click; click":                      `";" stands where the end should be`,
-		strings.Repeat("(", 2000) + "click": "too long",
+		"click +":                           "it ends where a number or an action is expected",
+		"click purchase":                    `"purchase" is found where the end is expected`,
+		"sum(click)":                        `"(" is found where the end is expected`,
+		"(click":                            `it ends where ")" is expected`,
+		"5x*click":                          `"5x" is not a number`,
+		"click; click":                      `";" is found where the end is expected`,
+		strings.Repeat("(", 2000) + "click": "at most 1000 are allowed",
 	} {
 		if _, err := reward(expr); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40s: %v, want %q", expr, err, want)
@@ -60,9 +65,11 @@ func TestReward(t *testing.T) {
 	}
 }
 
-// Whatever an expression is, it is refused or gives a number, soon.
+// Every expression is either an error or gives a number, within bounded time.
 func FuzzReward(f *testing.F) {
-	for _, seed := range []string{"click + 5*purchase", "((((", "-", "1..2", "ä*é", "a(b,c)", "\xff", "a\xff"} {
+	for _, seed := range []string{
+		"click + 5*purchase", "((((", "-", "1..2", "ä*é", "a(b,c)", "\xff", "a\xff",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, expr string) {

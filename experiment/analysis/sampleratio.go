@@ -10,34 +10,38 @@ import (
 	"relish/internal/stats"
 )
 
-// SampleRatio is whether users fell to the arms as configured.
+// SampleRatio says whether users were split between the arms as configured. A sample ratio mismatch
+// (SRM) voids an experiment: whatever lost users of one arm may have selected which ones.
 type SampleRatio struct {
 	Expected []Float `json:"expected"` // shares, aligned with Report.Arms
 	Assumed  bool    `json:"assumed"`  // no weights were given: equal shares
 	Chi2     Float   `json:"chi2"`
-	P        Float   `json:"p"`
-	// Crossed users were seen in more than one arm. They count for nothing.
+	P        Float   `json:"p"` // of the test of Expected
+	// Crossed users were seen in more than one arm. They are left out of everything else.
 	Crossed int `json:"crossed_users"`
-	// Causes are the slices of users whose split alone is off, the worst first: where to look when P
-	// is small.
+	// Causes are the slices of users whose own split is off, worst first. They show where to look
+	// if P is small.
 	Causes           []SRMCause `json:"suspects"`
-	armWithoutWeight string     // an arm without a weight
+	armWithoutWeight string     // "" if every arm has one
 }
 
-// SRMCause is one slice of users, by what was true at their first exposure.
+// SRMCause is a slice of users whose split is off, by what was true at their first exposure.
 type SRMCause struct {
 	Slice string `json:"slice"` // for example "day 2026-01-03"
 	Users []int  `json:"users"` // aligned with Report.Arms
 	P     Float  `json:"p"`     // corrected for the number of slices (Holm)
 }
 
-// srmAlpha is the level of the split's test: it is made at every look, and a mismatch voids the
-// experiment, so a false alarm must be rare.
+// srmAlpha is the level of the sample ratio test. The test is repeated at every look and a mismatch
+// voids the experiment, so a false alarm must be rare.
 const srmAlpha = 0.001
 
-// maxCrossedShare is the share of crossed users above which the assignment is not to be trusted.
+// maxCrossedShare is the share of crossed users above which the assignment cannot be trusted.
 const maxCrossedShare = 0.01
 
+// checkSampleRatio tests the users' split against the weights and searches for the cause of a
+// mismatch (Fabijan et al., Diagnosing sample ratio mismatch in online controlled experiments, KDD
+// 2019).
 func (k *comparer) checkSampleRatio() SampleRatio {
 	s := SampleRatio{Assumed: k.opt.Weights == nil, Causes: []SRMCause{}}
 	weights := make([]float64, len(k.order))
@@ -65,7 +69,8 @@ func (k *comparer) checkSampleRatio() SampleRatio {
 	return s
 }
 
-// countUsers counts users by arm (in report order), over all and by slice, and the crossed ones.
+// countUsers counts users by arm, in report order, over all users and by slice. It also counts the
+// crossed ones.
 func (k *comparer) countUsers(s *SampleRatio) (all []float64, by map[userSlice][]float64) {
 	at := make([]int, len(k.arms.list))
 	for i, arm := range k.order {
@@ -91,24 +96,30 @@ func (k *comparer) countUsers(s *SampleRatio) (all []float64, by map[userSlice][
 	return all, by
 }
 
-// A slice is users with one thing in common at their first exposure: value of what.
+// userSlice is the set of users that share one value at their first exposure.
 type userSlice struct {
-	dimension int8 // one of the constants below, or the number of a segment's field
+	dimension int8 // one of the constants below, or the index of a segment's field
 	value     int32
 }
 
+// The dimensions beside the segments' fields, as values of userSlice.dimension.
 const (
-	byDay = -1 - iota
-	byAnswer
-	byKnown
-	byModel
-	byAllocation
+	byDay        = -1 - iota
+	byAnswer     // quality of the answer, see answerQuality
+	byKnown      // whether the user did something before
+	byModel      // bundle
+	byAllocation // version of the experiments file
 )
 
-// slicesOf are what a user belongs to.
+// slicesOf returns the slices that a user belongs to. The result is valid until the next call.
 func (k *comparer) slicesOf(u *user) []userSlice {
-	out := append(k.buffer[:0], userSlice{byDay, u.firstDay}, userSlice{byAnswer, int32(u.answer)}, userSlice{byKnown, knownUser(u)},
-		userSlice{byModel, int32(u.model)}, userSlice{byAllocation, int32(u.allocation)})
+	out := append(k.buffer[:0],
+		userSlice{byDay, u.firstDay},
+		userSlice{byAnswer, int32(u.answer)},
+		userSlice{byKnown, knownUser(u)},
+		userSlice{byModel, int32(u.model)},
+		userSlice{byAllocation, int32(u.allocation)},
+	)
 	for f := range k.opt.Segments {
 		out = append(out, userSlice{int8(f), int32(u.segments[f])})
 	}
@@ -123,7 +134,7 @@ func knownUser(u *user) int32 {
 	return 0
 }
 
-// sliceName names a slice for people.
+// sliceName returns the name of a slice for the report.
 func (k *comparer) sliceName(s userSlice) string {
 	switch s.dimension {
 	case byDay:
@@ -144,8 +155,8 @@ func formatDay(d int32) string {
 	return time.UnixMilli(int64(d) * dayMillis).UTC().Format(time.DateOnly)
 }
 
-// findCauses tests every slice by itself. A slice that only one arm has is that arm's doing, as its own
-// bundle is, and no suspect.
+// findCauses tests every slice on its own. A slice that only one arm has, such as the arm's own
+// bundle, is no cause: the arm itself made it.
 func (k *comparer) findCauses(by map[userSlice][]float64, weights []float64) []SRMCause {
 	out := []SRMCause{}
 	var ps []float64
@@ -172,13 +183,28 @@ func (k *comparer) findCauses(by map[userSlice][]float64, weights []float64) []S
 	return out[:min(maxCauses, len(out))]
 }
 
+// maxCauses bounds how many causes are reported.
 const maxCauses = 5
 
-// crossedShare is the share of users that were seen in more than one arm.
+// crossedShare returns the share of users that were seen in more than one arm.
 func (s *SampleRatio) crossedShare(arms []Arm) float64 {
 	n := s.Crossed
 	for _, a := range arms {
 		n += a.Users
 	}
 	return float64(s.Crossed) / math.Max(1, float64(n))
+}
+
+// mismatch describes a sample ratio mismatch and says where to look.
+func (s *SampleRatio) mismatch() string {
+	assumed := ""
+	if s.Assumed {
+		assumed = " (equal shares were assumed; pass the weights if they differ)"
+	}
+	where := "No slice of the users stands out. Check the assignment and what loses impressions."
+	if len(s.Causes) > 0 {
+		where = fmt.Sprintf("Look first at the slice %q.", s.Causes[0].Slice)
+	}
+	return fmt.Sprintf("users are not split as configured%s, p = %.2g. %s",
+		assumed, float64(s.P), where)
 }
