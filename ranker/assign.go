@@ -48,7 +48,7 @@ func (p *Pipeline) assign(ctx context.Context, run *run) (plan, error) {
 // userFields reads the user without any candidate; nil if that fails.
 func (p *Pipeline) userFields(ctx context.Context, run *run) map[string]FieldValue {
 	defer run.timing(StageFeatures, time.Now())
-	active, err := p.opt.Models.Model("")
+	active, err := p.acquire(run, "")
 	if err != nil {
 		return nil
 	}
@@ -66,7 +66,7 @@ func (p *Pipeline) userFields(ctx context.Context, run *run) map[string]FieldVal
 // the active one. If an arm's model or scorer parameters cannot be had, the arm falls back.
 func (p *Pipeline) selectModel(run *run, pl plan) (plan, error) {
 	if run.req.Model != "" {
-		m, err := p.opt.Models.Model(run.req.Model)
+		m, err := p.acquire(run, run.req.Model)
 		if err == nil {
 			pl.model = m
 		}
@@ -74,7 +74,7 @@ func (p *Pipeline) selectModel(run *run, pl plan) (plan, error) {
 	}
 	for {
 		part := PartModel
-		m, err := p.opt.Models.Model(pl.arm.Model)
+		m, err := p.acquire(run, pl.arm.Model)
 		if err == nil && pl.arm.ScorerParams != nil {
 			part = PartScorer
 			m, err = withParams(m, pl.arm.ScorerParams)
@@ -89,6 +89,15 @@ func (p *Pipeline) selectModel(run *run, pl plan) (plan, error) {
 		}
 		pl = next
 	}
+}
+
+// acquire returns the named model, or the active one for "". The run holds it until releaseModels.
+func (p *Pipeline) acquire(run *run, version string) (*Model, error) {
+	m, err := p.opt.Models.Acquire(version)
+	if err == nil {
+		run.models = append(run.models, m)
+	}
+	return m, err
 }
 
 // withParams returns a copy of the model whose scorer has other parameters.

@@ -110,21 +110,28 @@ type models struct {
 	others         map[string]*ranker.Model
 }
 
-func (m models) Model(name string) (*ranker.Model, error) {
-	if other := m.others[name]; other != nil {
-		return other, nil
-	}
-	if name != "" && name != m.main.Version {
+func (m models) Acquire(name string) (*ranker.Model, error) {
+	found := m.others[name]
+	switch {
+	case found != nil:
+	case name == "" || name == m.main.Version:
+		found = m.main
+	case m.previous != nil && name == m.previous.Version:
+		found = m.previous
+	default:
 		return nil, fmt.Errorf("%w %q", ranker.ErrUnknownModel, name)
 	}
-	return m.main, nil
+	if !found.Acquire() {
+		return nil, fmt.Errorf("%w %q: it is closed", ranker.ErrUnknownModel, name)
+	}
+	return found, nil
 }
 
-func (m models) Fallbacks(string) []*ranker.Model {
+func (m models) Fallbacks(string) []string {
 	if m.previous == nil {
 		return nil
 	}
-	return []*ranker.Model{m.previous}
+	return []string{m.previous.Version}
 }
 
 func schema(t testing.TB) *ranker.Schema {

@@ -70,7 +70,7 @@ func (p *Pipeline) readFeatures(
 		Now:        run.now,
 		Schema:     schema,
 	}
-	return runStage(ctx, p.features, func(ctx context.Context) (*RequestState, error) {
+	return runStage(ctx, p.features, nil, func(ctx context.Context) (*RequestState, error) {
 		return p.opt.Features.Read(ctx, q)
 	})
 }
@@ -114,7 +114,7 @@ func (p *Pipeline) readVectors(
 	}
 	n, recent := len(state.Items), len(state.RecentItems)
 	items := slices.Concat(state.Items, state.RecentItems, []*ItemInfo{in.Query})
-	vectors := p.fetchVectors(ctx, run, encoder, items)
+	vectors := p.fetchVectors(ctx, run, model, encoder, items)
 	in.ItemVectors = vectors[:n:n]
 	in.RecentVectors = vectors[n : n+recent : n+recent]
 	in.QueryVector = vectors[n+recent]
@@ -139,7 +139,7 @@ func searchText(req *Request) *ItemInfo {
 // fetchVectors returns the items' vectors: at once if the encoder has them all, else what it has when
 // the vectors' slice of the deadline ends.
 func (p *Pipeline) fetchVectors(
-	ctx context.Context, run *run, encoder Vectors, items []*ItemInfo,
+	ctx context.Context, run *run, model *Model, encoder Vectors, items []*ItemInfo,
 ) [][]float32 {
 	vectors := make([][]float32, len(items))
 	if encoder == nil || encoder.Lookup(items, vectors) == 0 {
@@ -147,7 +147,7 @@ func (p *Pipeline) fetchVectors(
 	}
 	ctx, cancel := run.stage(ctx, vectorsUntil)
 	defer cancel()
-	fetched, err := runStage(ctx, p.vectors, func(ctx context.Context) ([][]float32, error) {
+	fetched, err := runStage(ctx, p.vectors, model, func(ctx context.Context) ([][]float32, error) {
 		out := make([][]float32, len(items))
 		encoder.Fetch(ctx, items, out)
 		return out, nil

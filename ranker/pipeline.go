@@ -88,6 +88,7 @@ func New(opt Options) (*Pipeline, error) {
 // several stages: it collects timings, errors and degradations.
 func (p *Pipeline) Rank(ctx context.Context, req *Request) (*Response, error) {
 	run := newRun(req, p.opt.Clock)
+	defer run.releaseModels()
 	plan, err := p.assign(ctx, run) // experiment arms -> model, rules, text on or off
 	if err != nil {
 		return nil, err

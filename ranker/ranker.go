@@ -356,11 +356,11 @@ func (m *Model) WithVectors(v Vectors) *Model {
 
 // Models finds models by version. Implementations are safe for concurrent use.
 type Models interface {
-	// Model returns the named model, or the active one for "". It returns an error that wraps
-	// ErrUnknownModel if no such model is loaded.
-	Model(version string) (*Model, error)
-	// Fallbacks returns the models to try, in order, if the given one fails. The prior comes last.
-	Fallbacks(version string) []*Model
+	// Acquire returns the named model, or the active one for "". The caller releases it. It returns an
+	// error that wraps ErrUnknownModel if no such model is loaded.
+	Acquire(version string) (*Model, error)
+	// Fallbacks returns the versions to try, in order, if the given one fails. The prior comes last.
+	Fallbacks(version string) []string
 }
 
 // States of a model in ModelStatus.State.

@@ -22,6 +22,7 @@ type run struct {
 	degraded []string // names, each once, in the order in which they occurred
 	errs     []error
 	coverage Coverage // of the inputs that were gathered last
+	models   []*Model // that were acquired, one entry for each time
 }
 
 func newRun(req *Request, clock func() time.Time) *run {
@@ -73,6 +74,13 @@ func (r *run) timing(stage string, since time.Time) {
 func (r *run) degrade(name string) {
 	if !slices.Contains(r.degraded, name) {
 		r.degraded = append(r.degraded, name)
+	}
+}
+
+// releaseModels releases the models that the run acquired. It is called once, at the end.
+func (r *run) releaseModels() {
+	for _, m := range r.models {
+		m.Release()
 	}
 }
 

@@ -39,7 +39,11 @@ func (p *Pipeline) score(ctx context.Context, run *run, pl plan, in inputs) scor
 		return result
 	}
 	run.degrade(ScorerFallback)
-	for _, m := range p.opt.Models.Fallbacks(pl.model.Version) {
+	for _, version := range p.opt.Models.Fallbacks(pl.model.Version) {
+		m, err := p.acquire(run, version)
+		if err != nil {
+			continue // it was retired just now
+		}
 		pl.model = m
 		in = p.gather(ctx, run, pl)
 		if result, err = p.scoreOrReport(ctx, run, pl, in); err == nil {
@@ -76,7 +80,7 @@ func (p *Pipeline) scoreOnce(ctx context.Context, run *run, pl plan, in inputs) 
 	ctx, cancel := run.stage(ctx, scorerUntil)
 	defer cancel()
 	req, model, signalsEnd := run.req, in.model, run.until(signalsUntil)
-	got, err := runStage(ctx, p.scorer, func(ctx context.Context) (o outcome, err error) {
+	got, err := runStage(ctx, p.scorer, model, func(ctx context.Context) (o outcome, err error) {
 		start := time.Now()
 		blocks, errs := computeSignals(ctx, signalsEnd, model.Signals, in.signals)
 		o.signalErrs, o.signalsTook = errs, time.Since(start)

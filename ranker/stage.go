@@ -122,19 +122,29 @@ func (c *stageCalls) wait(ctx context.Context) error {
 
 // runStage calls f in a goroutine that calls owns, and waits for it until ctx ends. A late result is
 // dropped, so f must own everything that it writes to. A panic in f is returned as an error.
-func runStage[T any](ctx context.Context, calls *stageCalls, f func(context.Context) (T, error)) (T, error) {
+//
+// The goroutine holds the model that f uses, which may be nil: an abandoned call may outlive the
+// request, and the model must not be closed before it returns.
+func runStage[T any](
+	ctx context.Context, calls *stageCalls, model *Model, f func(context.Context) (T, error),
+) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
 	var zero T
+	if !model.Acquire() {
+		return zero, fmt.Errorf("model %s is closed", model.Version)
+	}
 	if err := calls.begin(); err != nil {
+		model.Release()
 		return zero, err
 	}
 	call := &stageCall{}
 	done := make(chan result, 1)
 	go func() {
 		defer calls.end(call)
+		defer model.Release()
 		var res result
 		res.err = catchPanic(func() (err error) {
 			res.value, err = f(ctx)

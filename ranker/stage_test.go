@@ -106,3 +106,36 @@ func TestCloseWaitsForAbandonedCalls(t *testing.T) {
 		}
 	})
 }
+
+// An abandoned call holds its model: the model is closed after the call has returned, although the
+// request is answered and the owner has released the model.
+func TestAbandonedCallHoldsItsModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 5)
+		hang, closed := make(chan struct{}), make(chan struct{})
+		w.models.main.Scorer = sum{before: func() error { <-hang; return errBroken }}
+		w.models.main.Lifetime = ranker.NewLifetime(func() { close(closed) })
+		w.models.previous = &ranker.Model{Version: "previous", Schema: w.models.main.Schema, Scorer: sum{}}
+		w.models.previous.Lifetime = ranker.NewLifetime(func() { t.Error("the fallback was closed") })
+		w.opt.Models = w.models
+		p, err := ranker.New(w.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Rank(t.Context(), w.request(5)); err != nil {
+			t.Fatal(err)
+		}
+		w.models.main.Release()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("the model was closed while a call used it")
+		default:
+		}
+		close(hang)
+		<-closed
+		if err := p.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -27,11 +27,12 @@ func (c *convertColumnsCmd) Run() error {
 // probeBundleCmd checks that a bundle reproduces its recorded scores.
 type probeBundleCmd struct {
 	Assets string
+	GPU    bool   `name:"gpu"`
 	Dir    string `arg:""`
 }
 
 // Run checks the bundle under limits on memory and processor time.
 func (c *probeBundleCmd) Run(ctx context.Context) error {
 	encoder := app.EncoderOptions{Assets: c.Assets}
-	return encoder.ProbeBundleChild(ctx, c.Dir)
+	return encoder.ProbeBundleChild(ctx, c.Dir, c.GPU)
 }

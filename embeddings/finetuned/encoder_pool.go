@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"runtime"
 	"sync"
 	"time"
 
@@ -15,203 +14,217 @@ import (
 	"relish/ranker/bundle"
 )
 
-// EncoderPool gives a server the vectors of the bundles that it has loaded: one service for each encoder, however many bundles
-// bring it, opened with the first and closed after the last request of the last. As soon as one is open it encodes,
-// in the background, what texts of the catalogue have no vector yet. It implements bundle.Texts and is safe for concurrent use.
+// EncoderPool gives a server the vectors of the fine-tuned encoders of its bundles. Bundles with the
+// same encoder share one embeddings.Service: the first one opens it, and it is closed after the last
+// one has released it.
+//
+// As soon as an encoder is open, the pool encodes the catalogue's texts that have no vector yet. It
+// does so in a goroutine per encoder, which Close waits for.
+//
+// It implements bundle.Encoders and is safe for concurrent use.
 type EncoderPool struct {
 	opt       Options
 	catalogue func(context.Context) iter.Seq2[*ranker.ItemInfo, error]
 	log       *slog.Logger
 	changed   chan struct{}
-	ctx       context.Context
-	stop      context.CancelFunc
-	work      sync.WaitGroup
+	ctx       context.Context // ends with Close
+	cancel    context.CancelFunc
+	work      sync.WaitGroup // goroutines that encode or close
 
-	opening sync.Mutex // held while an encoder is loaded, which takes a while; before mu
+	opening sync.Mutex // held while an encoder is loaded, which takes a while; locked before mu
 
 	mu          sync.Mutex
 	open        map[string]*pooledEncoder // by digest
-	closing     map[string]*pooledEncoder // by digest: their tables are still locked
-	closedStats embeddings.Stats          // what those counted that are closed
+	closing     map[string]*pooledEncoder // by digest: their vector tables are still locked
+	closedStats embeddings.Stats          // of the encoders that are closed
 	closed      bool
 }
 
-// pooledEncoder is one encoder in use.
+var _ bundle.Encoders = (*EncoderPool)(nil)
+
+// pooledEncoder is one encoder of the pool. It implements bundle.EncoderVectors for all its users.
 type pooledEncoder struct {
 	*Vectors
-	handles int           // models that hold it; guarded by Keeper.mu
-	shut    chan struct{} // closed when all of it is
+	pool   *EncoderPool
+	digest string
+	users  int           // guarded by EncoderPool.mu
+	closed chan struct{} // closed when the encoder is
 
-	mu          sync.Mutex
-	done, known int // items seen to, and items of the catalogue as far as they were counted
-	whole       bool
+	mu           sync.Mutex
+	encoded      int // items of the catalogue that have been handled
+	total        int // items of the catalogue, 0 before they were counted
+	allEncoded   bool
+	newlyEncoded int // texts that had no vector before
 }
 
-// handle is what one model holds. When nothing refers to it any more, the model's last request is answered.
-type handle struct {
-	*Vectors
-	entry *pooledEncoder
-}
-
-// closeTimeout bounds how long closing one encoder's vectors may take.
+// closeTimeout bounds how long closing the vectors of one encoder may take.
 const closeTimeout = 15 * time.Second
 
-// NewEncoderPool returns a keeper whose encoders encode the items of the catalogue, walked from the start each time. The caller
-// closes it.
-func NewEncoderPool(opt Options, items func(context.Context) iter.Seq2[*ranker.ItemInfo, error]) *EncoderPool {
-	k := &EncoderPool{opt: opt, catalogue: items, log: opt.Vectors.Log, changed: make(chan struct{}, 1), open: map[string]*pooledEncoder{}, closing: map[string]*pooledEncoder{}}
-	if k.log == nil {
-		k.log = slog.Default()
+// NewEncoderPool returns an empty pool. Each encoder encodes the items of the catalogue, which is
+// walked from the start each time. The caller closes the pool.
+func NewEncoderPool(
+	opt Options, catalogue func(context.Context) iter.Seq2[*ranker.ItemInfo, error],
+) *EncoderPool {
+	p := &EncoderPool{
+		opt:       opt,
+		catalogue: catalogue,
+		log:       opt.Vectors.Log,
+		changed:   make(chan struct{}, 1),
+		open:      map[string]*pooledEncoder{},
+		closing:   map[string]*pooledEncoder{},
 	}
-	k.ctx, k.stop = context.WithCancel(context.Background())
-	return k
+	if p.log == nil {
+		p.log = slog.Default()
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
 }
 
-// Open implements bundle.Texts.
-func (k *EncoderPool) Open(dir string, m *bundle.Manifest) (ranker.Vectors, error) {
-	k.opening.Lock()
-	defer k.opening.Unlock()
+// Acquire implements bundle.Encoders. After Close it returns embeddings.ErrClosed.
+func (p *EncoderPool) Acquire(dir string, m *bundle.Manifest) (bundle.EncoderVectors, error) {
+	p.opening.Lock()
+	defer p.opening.Unlock()
 	digest := m.Encoder.Digest
-	h, before := k.hold(digest)
-	if h != nil {
-		return h, nil
+	e, closing := p.acquireOpen(digest)
+	if e != nil {
+		return e, nil
 	}
-	if before != nil {
-		<-before.shut
+	if closing != nil {
+		<-closing.closed // its vector table is locked until then
 	}
-	texts, err := Open(dir, m, k.opt)
+	vectors, err := Open(dir, m, p.opt)
 	if err != nil {
 		return nil, err
 	}
-	e := &pooledEncoder{Vectors: texts, shut: make(chan struct{})}
-	k.mu.Lock()
-	if k.closed {
-		k.mu.Unlock()
-		k.close(e)
+	e = &pooledEncoder{Vectors: vectors, pool: p, digest: digest, users: 1, closed: make(chan struct{})}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		p.work.Go(func() { p.closeEncoder(e) })
 		return nil, embeddings.ErrClosed
 	}
-	k.open[digest] = e
-	k.work.Go(func() { k.fill(e, digest) })
-	k.mu.Unlock()
-	h, _ = k.hold(digest)
-	return h, nil
+	p.open[digest] = e
+	p.work.Go(func() { p.encodeCatalogue(e) })
+	return e, nil
 }
 
-// hold gives a handle on an encoder that is open, nil where it is not; before is the same encoder on its way out.
-func (k *EncoderPool) hold(digest string) (h *handle, before *pooledEncoder) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	e := k.open[digest]
-	if e == nil {
-		return nil, k.closing[digest]
+// acquireOpen adds a user to the encoder if it is open. Otherwise it returns the encoder that is being
+// closed, if there is one with the digest.
+func (p *EncoderPool) acquireOpen(digest string) (e, closing *pooledEncoder) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e = p.open[digest]; e == nil {
+		return nil, p.closing[digest]
 	}
-	e.handles++
-	h = &handle{e.Vectors, e}
-	runtime.AddCleanup(h, func(e *pooledEncoder) { k.release(e, digest) }, e)
-	return h, nil
+	e.users++
+	return e, nil
 }
 
-// release lets go of an encoder that no model holds any more.
-func (k *EncoderPool) release(e *pooledEncoder, digest string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if e.handles--; e.handles > 0 || k.closed {
+// Release implements bundle.EncoderVectors. The last user's call has the encoder closed; it does not
+// wait for that.
+func (e *pooledEncoder) Release() {
+	p := e.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.users--; e.users > 0 || p.closed {
 		return
 	}
-	delete(k.open, digest)
-	k.closing[digest] = e
-	k.work.Go(func() { // cleanups must not wait
-		k.close(e)
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		delete(k.closing, digest)
-		k.closedStats = k.closedStats.Plus(e.Stats())
+	delete(p.open, e.digest)
+	p.closing[e.digest] = e
+	p.work.Go(func() {
+		p.closeEncoder(e)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.closing, e.digest)
+		p.closedStats = p.closedStats.Plus(e.Stats())
 	})
 }
 
-func (k *EncoderPool) close(e *pooledEncoder) {
-	defer close(e.shut)
+func (p *EncoderPool) closeEncoder(e *pooledEncoder) {
+	defer close(e.closed)
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if err := e.Close(ctx); err != nil {
-		k.log.Warn("closing the vectors of a bundle's text encoder", "error", err)
+		p.log.Warn("closing the vectors of a fine-tuned encoder failed",
+			"encoder", e.shortDigest(), "error", err)
 	}
 }
 
-// Waiting implements bundle.Texts.
-func (k *EncoderPool) Waiting(v ranker.Vectors) string {
-	h, ok := v.(*handle)
-	if !ok {
-		return ""
-	}
-	e := h.entry
+func (e *pooledEncoder) shortDigest() string { return e.digest[:min(12, len(e.digest))] }
+
+// Waiting implements bundle.EncoderVectors. It may be called after Release.
+func (e *pooledEncoder) Waiting() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
-	case e.whole:
+	case e.allEncoded:
 		return ""
-	case e.known == 0:
-		return fmt.Sprintf("%d texts encoded by its own encoder", e.done)
+	case e.total == 0:
+		return fmt.Sprintf("%d texts encoded by its fine-tuned encoder", e.encoded)
 	}
-	return fmt.Sprintf("%d of %d texts encoded by its own encoder", e.done, e.known)
+	return fmt.Sprintf("%d of %d texts encoded by its fine-tuned encoder", e.encoded, e.total)
 }
 
-// Changed implements bundle.Texts.
-func (k *EncoderPool) Changed() <-chan struct{} { return k.changed }
+// Changed implements bundle.Encoders.
+func (p *EncoderPool) Changed() <-chan struct{} { return p.changed }
 
-// retryDelay is how long the keeper waits when the catalogue could not be read, or its vectors not be kept.
+// retryDelay is the pause before the catalogue is encoded again after an error.
 const retryDelay = time.Second
 
-// fill encodes the catalogue by an encoder, until all of it has vectors.
-func (k *EncoderPool) fill(e *pooledEncoder, digest string) {
+// encodeCatalogue encodes the catalogue until all texts have vectors, or the encoder is closed.
+func (p *EncoderPool) encodeCatalogue(e *pooledEncoder) {
 	start := time.Now()
 	for {
-		encoded, err := k.encodeAll(e)
+		err := p.tryEncodeCatalogue(e)
 		switch {
-		case k.ctx.Err() != nil || errors.Is(err, embeddings.ErrClosed):
+		case p.ctx.Err() != nil || errors.Is(err, embeddings.ErrClosed):
 			return
 		case err == nil || errors.Is(err, embeddings.ErrNotEncoded):
 			if err != nil {
-				k.log.Warn("a bundle's text encoder failed on some texts, which rank without", "encoder", digest[:12], "reason", err)
+				p.log.Warn("a fine-tuned encoder failed on some texts; they rank without vectors",
+					"encoder", e.shortDigest(), "reason", err)
 			}
 			e.mu.Lock()
-			e.whole = true
+			e.allEncoded = true
+			encoded := e.newlyEncoded
 			e.mu.Unlock()
-			k.log.Info("the texts have vectors by a bundle's own encoder", "encoder", digest[:12], "encoded", encoded, "took", time.Since(start).Round(time.Millisecond))
+			p.log.Info("a fine-tuned encoder has encoded all texts", "encoder", e.shortDigest(),
+				"encoded", encoded, "took", time.Since(start).Round(time.Millisecond))
 			select {
-			case k.changed <- struct{}{}:
+			case p.changed <- struct{}{}:
 			default:
 			}
 			return
 		}
-		k.log.Warn("a bundle's text encoder could not encode the catalogue; it is tried again", "encoder", digest[:12], "reason", err)
+		p.log.Warn("a fine-tuned encoder could not encode the catalogue; it tries again",
+			"encoder", e.shortDigest(), "after", retryDelay, "reason", err)
 		select {
-		case <-k.ctx.Done():
+		case <-p.ctx.Done():
+			return
+		case <-e.closed:
 			return
 		case <-time.After(retryDelay):
 		}
 	}
 }
 
-func (k *EncoderPool) encodeAll(e *pooledEncoder) (encoded int, err error) {
-	known, err := k.count()
+func (p *EncoderPool) tryEncodeCatalogue(e *pooledEncoder) error {
+	total, err := p.countItems()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	e.mu.Lock()
-	e.known = known
+	e.total = total
 	e.mu.Unlock()
-	err = e.EncodeAll(k.ctx, k.catalogue(k.ctx), func(done, n int) {
+	return e.EncodeAll(p.ctx, p.catalogue(p.ctx), func(handled, encoded int) {
 		e.mu.Lock()
-		e.done, encoded = done, n
+		e.encoded, e.newlyEncoded = handled, encoded
 		e.mu.Unlock()
 	})
-	return encoded, err
 }
 
-// count is how many items there are.
-func (k *EncoderPool) count() (n int, err error) {
-	for _, err := range k.catalogue(k.ctx) {
+func (p *EncoderPool) countItems() (n int, err error) {
+	for _, err := range p.catalogue(p.ctx) {
 		if err != nil {
 			return 0, err
 		}
@@ -220,50 +233,51 @@ func (k *EncoderPool) count() (n int, err error) {
 	return n, nil
 }
 
-// Enqueue has new or changed items encoded by every encoder in use.
-func (k *EncoderPool) Enqueue(items []*ranker.ItemInfo) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, e := range k.open {
+// Enqueue has every open encoder encode new or changed items in the background.
+func (p *EncoderPool) Enqueue(items []*ranker.ItemInfo) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.open {
 		e.Enqueue(items)
 	}
 }
 
-// Digests names the encoders in use.
-func (k *EncoderPool) Digests() (digests []string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for d := range k.open {
+// Digests returns the digests of the open encoders.
+func (p *EncoderPool) Digests() (digests []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for d := range p.open {
 		digests = append(digests, d)
 	}
 	return digests
 }
 
-// Stats returns the sum of all encoders' figures, of those too that are not in use any more: what counts never falls.
-func (k *EncoderPool) Stats() embeddings.Stats {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	sum := k.closedStats
-	for _, entries := range []map[string]*pooledEncoder{k.open, k.closing} {
-		for _, e := range entries {
+// Stats returns the sums over all encoders, including closed ones, so that no counter ever falls.
+func (p *EncoderPool) Stats() embeddings.Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sum := p.closedStats
+	for _, encoders := range []map[string]*pooledEncoder{p.open, p.closing} {
+		for _, e := range encoders {
 			sum = sum.Plus(e.Stats())
 		}
 	}
 	return sum
 }
 
-// Close ends all work and closes all vectors, in the time that ctx leaves. No Open or ranking may be under way.
-func (k *EncoderPool) Close(ctx context.Context) error {
-	k.mu.Lock()
-	k.closed = true
-	open := k.open
-	k.open = nil
-	k.mu.Unlock()
-	k.stop()
+// Close ends the background work and closes all encoders; ctx bounds the time. Close the registry of
+// bundles first: no Acquire and no ranking may be under way.
+func (p *EncoderPool) Close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	open := p.open
+	p.open = nil
+	p.mu.Unlock()
+	p.cancel()
 	var errs []error
 	for _, e := range open {
 		errs = append(errs, e.Close(ctx))
 	}
-	k.work.Wait()
+	p.work.Wait()
 	return errors.Join(errs...)
 }

@@ -1,6 +1,8 @@
-// Package own is the text encoder that a bundle brings along: its files in the bundle's folder (Files, Read), the trial
-// whether it does what it did where it was made (Try), its vectors (Open), and, in a server, the vectors of all bundles
-// that are in use (Keeper).
+// Package finetuned serves text encoders that were fine-tuned in training and are part of a bundle.
+//
+// Training writes the encoder's files with BundleFiles, in two forms: with 8-bit weights for the CPU
+// and with 32-bit weights for a GPU. Verify checks in a child process that an encoder reproduces the
+// vectors recorded at export. A server opens encoders through an EncoderPool, a command with Open.
 package finetuned
 
 import (
@@ -16,30 +18,40 @@ import (
 	"relish/ranker/bundle"
 )
 
-// settings is the encoder's file beside models and tokenizer. The probe is what tells whether a model was damaged: most
-// damage leaves a model that loads and runs.
+// settings is the contents of bundle.EncoderSettingsFile.
 type settings struct {
-	Pooling   string `json:"pooling"`
+	Pooling   string `json:"pooling"` // mean or cls
 	MaxTokens int    `json:"max_tokens"`
 	Prompt    string `json:"prompt"`
 	Probe     probe  `json:"probe"`
 }
 
+// probe is a text with the unit vectors that the encoder gave at export. It tells whether a model is
+// damaged, since most damage leaves a model that loads and runs.
 type probe struct {
 	Text string    `json:"text"`
-	Int8 []float32 `json:"int8"` // the text's unit vector
+	Int8 []float32 `json:"int8"`
 	FP32 []float32 `json:"fp32"`
 }
 
-// probeText has common words, a rare one, figures and punctuation.
+// probeText has common words, a rare one, digits and punctuation.
 const probeText = "Quiet farming game with 3 fishing ponds, an orchard & a bandersnatch (2nd edition)"
 
-// minCosine is the least cosine of a probe's vector to the expected one: other processors round differently.
+// minCosine is the smallest accepted cosine of the probe's vector to the recorded one. Processors
+// round differently.
 const minCosine = 0.999
 
-// BundleFiles returns an encoder as a bundle's files. The two forms differ in their models only.
-func BundleFiles(ctx context.Context, rt *onnx.Runtime, int8, fp32 *onnx.EncoderFiles) (map[string][]byte, error) {
-	s := settings{Pooling: fp32.Pooling, MaxTokens: fp32.MaxTokens, Prompt: fp32.Prompt, Probe: probe{Text: probeText}}
+// BundleFiles returns the files of a bundle for an encoder, by name. The two forms differ only in
+// their models.
+func BundleFiles(
+	ctx context.Context, rt *onnx.Runtime, int8, fp32 *onnx.EncoderFiles,
+) (map[string][]byte, error) {
+	s := settings{
+		Pooling:   fp32.Pooling,
+		MaxTokens: fp32.MaxTokens,
+		Prompt:    fp32.Prompt,
+		Probe:     probe{Text: probeText},
+	}
 	var err error
 	if s.Probe.Int8, err = encode(ctx, rt, int8, probeText); err != nil {
 		return nil, err
@@ -47,11 +59,16 @@ func BundleFiles(ctx context.Context, rt *onnx.Runtime, int8, fp32 *onnx.Encoder
 	if s.Probe.FP32, err = encode(ctx, rt, fp32, probeText); err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(s)
-	return map[string][]byte{bundle.EncoderInt8File: int8.Model, bundle.EncoderFP32File: fp32.Model,
-		bundle.EncoderTokenizerFile: fp32.Tokenizer, bundle.EncoderSettingsFile: text}, err
+	data, err := json.Marshal(s)
+	return map[string][]byte{
+		bundle.EncoderInt8File:      int8.Model,
+		bundle.EncoderFP32File:      fp32.Model,
+		bundle.EncoderTokenizerFile: fp32.Tokenizer,
+		bundle.EncoderSettingsFile:  data,
+	}, err
 }
 
+// encode loads an encoder on the CPU, encodes one text, and closes the encoder.
 func encode(ctx context.Context, rt *onnx.Runtime, f *onnx.EncoderFiles, text string) ([]float32, error) {
 	enc, err := rt.NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
@@ -65,7 +82,8 @@ func encode(ctx context.Context, rt *onnx.Runtime, f *onnx.EncoderFiles, text st
 	return vectors[0], nil
 }
 
-// ReadFiles reads the encoder of the bundle in dir, whose bytes bundle.Load or bundle.Verify has checked.
+// ReadFiles reads the encoder of the bundle in dir, with 32-bit or with 8-bit weights. It does not
+// check digests: bundle.Load, bundle.Verify or Open does.
 func ReadFiles(dir string, fp32 bool) (*onnx.EncoderFiles, error) {
 	f, _, err := read(dir, fp32)
 	return f, err
@@ -77,15 +95,15 @@ func read(dir string, fp32 bool) (*onnx.EncoderFiles, *settings, error) {
 		name = bundle.EncoderFP32File
 	}
 	var s settings
-	text, err := os.ReadFile(filepath.Join(dir, bundle.EncoderSettingsFile))
+	data, err := os.ReadFile(filepath.Join(dir, bundle.EncoderSettingsFile))
 	if err == nil {
-		err = json.Unmarshal(text, &s)
+		err = json.Unmarshal(data, &s)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", bundle.EncoderSettingsFile, err)
 	}
 	if s.Pooling != "mean" && s.Pooling != "cls" {
-		return nil, nil, fmt.Errorf("%s: the pooling %q is neither mean nor cls", bundle.EncoderSettingsFile, s.Pooling)
+		return nil, nil, fmt.Errorf("%s: pooling is %q; it is mean or cls", bundle.EncoderSettingsFile, s.Pooling)
 	}
 	f := &onnx.EncoderFiles{Pooling: s.Pooling, MaxTokens: s.MaxTokens, Prompt: s.Prompt}
 	if f.Model, err = os.ReadFile(filepath.Join(dir, name)); err != nil {
@@ -97,22 +115,28 @@ func read(dir string, fp32 bool) (*onnx.EncoderFiles, *settings, error) {
 	return f, &s, nil
 }
 
-// Verify reports why the encoder of the bundle in dir, in its 8-bit form, does not give the vector that it gave where it was
-// made. A hostile model can end the process: call it in one of its own.
-func Verify(ctx context.Context, rt *onnx.Runtime, dir string) error {
-	f, s, err := read(dir, false)
+// Verify checks that the encoder of the bundle in dir reproduces the vector recorded at export. It
+// checks the form that a server loads: 32-bit weights if fp32 is true, else 8-bit weights. It runs on
+// the CPU. A hostile model can end the process, so call Verify in a child process.
+func Verify(ctx context.Context, rt *onnx.Runtime, dir string, fp32 bool) error {
+	f, s, err := read(dir, fp32)
 	if err != nil {
 		return err
 	}
-	vec, err := encode(ctx, rt, f, s.Probe.Text)
+	want := s.Probe.Int8
+	if fp32 {
+		want = s.Probe.FP32
+	}
+	got, err := encode(ctx, rt, f, s.Probe.Text)
 	if err != nil {
 		return err
 	}
-	if len(vec) != len(s.Probe.Int8) {
-		return fmt.Errorf("its vectors have %d numbers, expected were %d", len(vec), len(s.Probe.Int8))
+	if len(got) != len(want) {
+		return fmt.Errorf("the encoder's vectors have %d dimensions, recorded were %d", len(got), len(want))
 	}
-	if c := vek32.Dot(vec, s.Probe.Int8); !(c >= minCosine) {
-		return fmt.Errorf("it gives another vector than where it was made: cosine %.4f", c)
+	if c := vek32.Dot(got, want); !(c >= minCosine) {
+		return fmt.Errorf("the encoder does not reproduce the vector recorded at export: cosine %.4f, minimum %.4f",
+			c, minCosine)
 	}
 	return nil
 }

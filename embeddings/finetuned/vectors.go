@@ -9,44 +9,49 @@ import (
 	"relish/ranker/bundle"
 )
 
-// Options of Open and of a Keeper.
+// Options configure Open, New and an EncoderPool.
 type Options struct {
 	Runtime *onnx.Runtime
 	Encoder onnx.EncoderOptions
-	FP32    bool // the 32-bit form is used, which is the faster one there
-	// Vectors are the options of an encoder's vectors; its table is by digest, so that all can be in one folder.
+	// FP32 chooses the encoder's form with 32-bit weights, which is the faster one on a GPU.
+	FP32 bool
+	// Vectors are the options of each encoder's vectors. The file name of a vector table contains the
+	// encoder's digest, so all encoders can share a folder.
 	Vectors embeddings.Options
-	// Shared makes the level that replicas share, for an encoder; nil: there is none.
+	// Shared returns the vector store that replicas share for an encoder. nil: there is none.
 	Shared func(digest string, dim int) embeddings.SharedCache
 }
 
-// Vectors are the vectors of one encoder.
+// Vectors are the vectors of one fine-tuned encoder. It is safe for concurrent use. The owner closes
+// it.
 type Vectors struct {
 	*embeddings.Service
 	encoder *onnx.Encoder
 }
 
-// Open opens the vectors of the encoder of the bundle in dir. The caller closes them.
+// Open opens the vectors of the encoder of the bundle in dir. It checks the digest of the encoder's
+// files. The caller closes the vectors.
 func Open(dir string, m *bundle.Manifest, opt Options) (*Vectors, error) {
 	files, err := ReadFiles(dir, opt.FP32)
 	if err != nil {
-		return nil, fmt.Errorf("its text encoder: %w", err)
+		return nil, fmt.Errorf("fine-tuned encoder: %w", err)
 	}
 	want := m.Encoder.Digest
 	if opt.FP32 {
 		want = m.Encoder.DigestFP32
 	}
 	if got := files.Digest(); got != want {
-		return nil, fmt.Errorf("its text encoder has the digest %.12s, the manifest says %.12s", got, want)
+		return nil, fmt.Errorf("fine-tuned encoder: its digest is %.12s, the manifest says %.12s: copy the bundle again",
+			got, want)
 	}
 	return New(files, opt)
 }
 
-// New opens the vectors of an encoder. The caller closes them.
+// New opens the vectors of an encoder from its files. The caller closes the vectors.
 func New(files *onnx.EncoderFiles, opt Options) (*Vectors, error) {
 	encoder, err := opt.Runtime.NewEncoder(files, opt.Encoder)
 	if err != nil {
-		return nil, fmt.Errorf("its text encoder: %w", err)
+		return nil, fmt.Errorf("fine-tuned encoder: %w", err)
 	}
 	if opt.Shared != nil {
 		opt.Vectors.Shared = opt.Shared(encoder.Digest(), encoder.Dim())
@@ -59,9 +64,9 @@ func New(files *onnx.EncoderFiles, opt Options) (*Vectors, error) {
 	return &Vectors{service, encoder}, nil
 }
 
-// Close closes the vectors, as Service.Close does, and the encoder.
-func (t *Vectors) Close(ctx context.Context) error {
-	err := t.Service.Close(ctx)
-	t.encoder.Close()
+// Close closes the vectors, as embeddings.Service.Close does, and then the encoder.
+func (v *Vectors) Close(ctx context.Context) error {
+	err := v.Service.Close(ctx)
+	v.encoder.Close()
 	return err
 }

@@ -83,6 +83,7 @@ type Options struct {
 type App struct {
 	engine      *Engine
 	models      *bundle.Registry
+	pipeline    *ranker.Pipeline
 	experiments *experiment.Watcher // nil without an experiments file
 	server      *api.Server
 	jobs        []job
@@ -152,7 +153,16 @@ func (a *App) Close() error {
 	if a.engine == nil {
 		return nil
 	}
-	return a.engine.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	var errs []error
+	if a.pipeline != nil {
+		errs = append(errs, a.pipeline.Close(ctx))
+	}
+	if a.models != nil {
+		errs = append(errs, a.models.Close(ctx))
+	}
+	return errors.Join(append(errs, a.engine.Close())...)
 }
 
 // newServer builds the ranking pipeline and the HTTP server over it.
@@ -185,9 +195,10 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 	if a.engine.Vectors != nil {
 		apiOptions.TextEncoder = a.engine.Vectors
 	}
-	if apiOptions.Ranker, err = ranker.New(rankerOptions); err != nil {
+	if a.pipeline, err = ranker.New(rankerOptions); err != nil {
 		return nil, err
 	}
+	apiOptions.Ranker = a.pipeline
 	if apiOptions.Keys, err = apiKeys(opt.Config.Keys); err != nil {
 		return nil, err
 	}

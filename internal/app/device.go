@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -33,29 +33,58 @@ func moveTower(rt *onnx.Runtime, device, dir string, b *bundle.Bundle, log *slog
 		if !ok {
 			continue
 		}
-		data, err := os.ReadFile(filepath.Join(dir, signals.UserTowerFile))
+		tower, err := openTower(rt, device, dir, model)
 		if err != nil {
-			return err
-		}
-		graph, err := rt.LoadGraph(data, onnx.GraphOptions{
-			Device:  device,
-			Inputs:  []string{twotower.InputHistory, twotower.InputNewest},
-			Outputs: []string{twotower.OutputUser},
-		})
-		if err != nil {
-			return fmt.Errorf("%s: %w", signals.UserTowerFile, err)
-		}
-		weights := model.Weights()
-		tower := &graphTower{graph, weights.HistoryLength, weights.Dim}
-		if err := tower.check(); err != nil {
-			graph.Close()
 			return fmt.Errorf("%s: %w", signals.UserTowerFile, err)
 		}
 		const fallback = "the user tower is computed on the CPU"
 		remote := signals.NewRemoteUserTower(model, tower, logAtMostEvery(time.Minute, log, fallback))
-		// The graph's memory belongs to the runtime. It is freed after the last request of the model.
-		runtime.AddCleanup(remote, func(g *onnx.Graph) { g.Close() }, graph)
+		// A batch may outlive the requests that gave up on it, so the graph is closed after it.
+		b.OnClose(func() {
+			remote.Close()
+			tower.graph.Close()
+		})
 		b.Model.Signals[i] = remote
+	}
+	return nil
+}
+
+// openTower loads the user tower of the two-tower model of the bundle in dir onto the device. The
+// caller closes its graph.
+func openTower(rt *onnx.Runtime, device, dir string, model *signals.TwoTower) (*graphTower, error) {
+	data, err := os.ReadFile(filepath.Join(dir, signals.UserTowerFile))
+	if err != nil {
+		return nil, err
+	}
+	graph, err := rt.LoadGraph(data, onnx.GraphOptions{
+		Device:  device,
+		Inputs:  []string{twotower.InputHistory, twotower.InputNewest},
+		Outputs: []string{twotower.OutputUser},
+	})
+	if err != nil {
+		return nil, err
+	}
+	weights := model.Weights()
+	tower := &graphTower{graph, weights.HistoryLength, weights.Dim}
+	if err := tower.verify(model); err != nil {
+		graph.Close()
+		return nil, err
+	}
+	return tower, nil
+}
+
+// verifyTower checks, on the CPU, that the graph of the bundle's user tower gives the vectors of the
+// tower in plain Go. A hostile graph can end the process: call it in a child process. A bundle without
+// a two-tower model has nothing to check.
+func verifyTower(rt *onnx.Runtime, dir string, b *bundle.Bundle) error {
+	for _, signal := range b.Model.Signals {
+		if model, ok := signal.(*signals.TwoTower); ok {
+			tower, err := openTower(rt, "cpu", dir, model)
+			if err != nil {
+				return fmt.Errorf("%s: %w", signals.UserTowerFile, err)
+			}
+			tower.graph.Close()
+		}
 	}
 	return nil
 }
@@ -79,11 +108,35 @@ func (g *graphTower) EncodeUsers(n int, history, newest, users []float32) error 
 	return g.graph.Run(context.Background(), inputs, outputs)
 }
 
-// check runs the graph once, so that a graph with other shapes is refused before it serves.
-func (g *graphTower) check() error {
-	newest := make([]float32, g.length)
-	newest[0] = 1
-	return g.EncodeUsers(1, make([]float32, g.length*g.dim), newest, make([]float32, g.dim))
+// towerTolerance is the largest accepted difference of a number that the graph gives from the one
+// that plain Go gives, relative to the larger of the latter and 1. It allows for TF32 on a GPU.
+const towerTolerance = 0.02
+
+// verify encodes users of one and of many items by the graph and in plain Go, and returns an error if
+// the vectors differ. A graph of another model or of other shapes is refused before it serves.
+func (g *graphTower) verify(model *signals.TwoTower) error {
+	for _, items := range []int{1, g.length} {
+		history := make([][]float32, items)
+		flat, newest := make([]float32, g.length*g.dim), make([]float32, g.length)
+		for i := range history {
+			history[i] = flat[i*g.dim : (i+1)*g.dim]
+			for k := range history[i] {
+				history[i][k] = float32(math.Sin(float64(1 + i*g.dim + k))) // any vector will do
+			}
+		}
+		newest[items-1] = 1
+		got := make([]float32, g.dim)
+		if err := g.EncodeUsers(1, flat, newest, got); err != nil {
+			return err
+		}
+		for k, want := range model.UserVector(history) {
+			if diff := math.Abs(float64(got[k] - want)); !(diff <= towerTolerance*max(1, math.Abs(float64(want)))) {
+				return fmt.Errorf("the graph gives another user vector than the model's weights: %g instead of %g; train again",
+					got[k], want)
+			}
+		}
+	}
+	return nil
 }
 
 // logAtMostEvery returns a function that logs a failure unless it has logged one within the interval.

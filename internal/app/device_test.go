@@ -53,6 +53,7 @@ func twoTowerModel(t *testing.T, seed uint64) *signals.TwoTower {
 // plain Go gives, for many requests at once.
 func TestGraphServesTwoTower(t *testing.T) {
 	n, dir := twoTowerModel(t, 1), t.TempDir()
+	sessions := onnxtest.Start(t).OpenSessions()
 	graph, err := twotower.ExportUserTower(n)
 	if err != nil {
 		t.Fatal(err)
@@ -97,29 +98,57 @@ func TestGraphServesTwoTower(t *testing.T) {
 		})
 	}
 	callers.Wait()
+	if open := onnxtest.Start(t).OpenSessions(); open != sessions+1 {
+		t.Errorf("%d sessions are open while the bundle is, want %d", open, sessions+1)
+	}
+	b.Close()
+	if open := onnxtest.Start(t).OpenSessions(); open != sessions {
+		t.Errorf("%d sessions are open after the bundle was closed, want %d", open, sessions)
+	}
 }
 
-// TestGraphRefused loads files that are no graph, or the graph of another model. The error names the
-// file. On a CPU no tower is moved.
+// TestGraphRefused loads files that are no graph, the graph of a model of another shape, and the graph
+// of a model with other weights. They are refused in the child process and in the server. The error
+// names the file. On a CPU no tower is moved.
 func TestGraphRefused(t *testing.T) {
 	other, err := twotower.ExportUserTower(twoTowerModel(t, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	wide, err := signals.NewTwoTower(signals.TwoTowerWeights{Layers: 0, Dim: 4, Heads: 1, HistoryLength: 3, Items: ranker.NewItemTable([]string{"a"}), Vectors: make([]float32, 4), Bias: make([]float32, 1),
-		Gain: make([]float32, 4), PoolKey: make([]float32, 4), Recency: make([]float32, 3)})
+	wide, err := signals.NewTwoTower(signals.TwoTowerWeights{
+		Layers: 0, Dim: 4, Heads: 1, HistoryLength: 3, Items: ranker.NewItemTable([]string{"a"}),
+		Vectors: make([]float32, 4), Bias: make([]float32, 1), Gain: make([]float32, 4),
+		PoolKey: make([]float32, 4), Recency: make([]float32, 3),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, graph := range map[string][]byte{"no graph": []byte("x"), "of another model": other} {
+	rt, sessions := onnxtest.Start(t), onnxtest.Start(t).OpenSessions()
+	for _, c := range []struct {
+		name  string
+		graph []byte
+		model *signals.TwoTower
+	}{
+		{"no graph", []byte("x"), wide},
+		{"another shape", other, wide},
+		{"other weights", other, twoTowerModel(t, 2)},
+	} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, signals.UserTowerFile), graph, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, signals.UserTowerFile), c.graph, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{wide}}}
-		if err := moveTower(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), signals.UserTowerFile) {
-			t.Errorf("%s: %v", name, err)
+		b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{c.model}}}
+		for _, err := range []error{
+			verifyTower(rt, dir, b),
+			moveTower(rt, "cpu", dir, b, slog.New(slog.DiscardHandler)),
+		} {
+			if err == nil || !strings.Contains(err.Error(), signals.UserTowerFile) {
+				t.Errorf("%s: %v, want an error that names %s", c.name, err, signals.UserTowerFile)
+			}
 		}
+	}
+	if open := rt.OpenSessions(); open != sessions {
+		t.Errorf("%d sessions are open after refusals, want %d", open, sessions)
 	}
 	if towerOnDevice(onnxtest.Start(t), "cpu", nil) != nil {
 		t.Error("a tower is moved to the CPU")

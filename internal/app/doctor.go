@@ -119,7 +119,7 @@ func (d *Doctor) checkActive(ctx context.Context, root, version string) error {
 	if _, err := bundle.Verify(dir); err != nil {
 		return err
 	}
-	if err := d.Encoder.ProbeBundle(ctx, dir); err != nil {
+	if err := d.Encoder.ProbeBundle(ctx, dir, false); err != nil {
 		return err
 	}
 	_, _, err := loadModel(root, version, "", nil, d.Config)

@@ -54,7 +54,10 @@ func openModels(ctx context.Context, root string, e *Engine, opt Options) (*bund
 		return nil, err
 	}
 	registry := bundle.Options{
-		Root: root, Prior: prior, Open: new(signals.Loader).Load, Probe: opt.Encoder.ProbeBundle,
+		Root: root, Prior: prior, Open: new(signals.Loader).Load,
+		Probe: func(ctx context.Context, dir string) error {
+			return opt.Encoder.ProbeBundle(ctx, dir, e.finetuned.FP32)
+		},
 		EncoderDigest: e.encoderDigest(), CheckSchema: checkSchema(opt.Config), Log: opt.Log,
 	}
 	if e.encoder != nil {
@@ -100,23 +103,52 @@ const (
 )
 
 // ProbeBundle loads the bundle in dir in a child process and checks that it reproduces its recorded
-// scores. A damaged or hostile file may crash that process without harm to this one.
-func (o *EncoderOptions) ProbeBundle(ctx context.Context, dir string) error {
+// scores and vectors. With gpu, the child also checks what a server loads onto a GPU: the fine-tuned
+// encoder with 32-bit weights and the graph of the user tower. The child itself uses the CPU only. A
+// damaged or hostile file may crash that process without harm to this one.
+func (o *EncoderOptions) ProbeBundle(ctx context.Context, dir string, gpu bool) error {
 	assets, err := o.AssetsFolder()
 	if err != nil {
 		return err
 	}
-	return bundle.ProbeInSandbox(ctx, dir, probeDeadline, "probe-bundle", "--assets", assets)
+	args := []string{"probe-bundle", "--assets", assets}
+	if gpu {
+		args = append(args, "--gpu")
+	}
+	return bundle.ProbeInSandbox(ctx, dir, probeDeadline, args...)
 }
 
 // ProbeBundleChild is what the child process of ProbeBundle does.
-func (o *EncoderOptions) ProbeBundleChild(ctx context.Context, dir string) error {
-	encoder := func(ctx context.Context, dir string) error {
-		runtime, err := o.Runtime()
-		if err != nil {
-			return err
-		}
-		return finetuned.Verify(ctx, runtime, dir)
+func (o *EncoderOptions) ProbeBundleChild(ctx context.Context, dir string, gpu bool) error {
+	native := func(ctx context.Context, dir string, b *bundle.Bundle) error {
+		return o.verifyNative(ctx, dir, b, gpu)
 	}
-	return bundle.ProbeChild(ctx, dir, new(signals.Loader).Load, encoder, probeMemory, probeCPUTime)
+	limits := bundle.ProbeLimits{Memory: probeMemory, CPU: probeCPUTime}
+	return bundle.ProbeChild(ctx, dir, new(signals.Loader).Load, limits, native)
+}
+
+// verifyNative checks the parts of a bundle that run on ONNX Runtime. It starts the runtime only if
+// there are any.
+func (o *EncoderOptions) verifyNative(ctx context.Context, dir string, b *bundle.Bundle, gpu bool) error {
+	if !gpu && !b.Manifest.Encoder.FineTuned {
+		return nil
+	}
+	runtime, err := o.Runtime()
+	if err != nil {
+		return err
+	}
+	if b.Manifest.Encoder.FineTuned {
+		if err := finetuned.Verify(ctx, runtime, dir, false); err != nil {
+			return fmt.Errorf("%s: %w", bundle.EncoderInt8File, err)
+		}
+		if gpu {
+			if err := finetuned.Verify(ctx, runtime, dir, true); err != nil {
+				return fmt.Errorf("%s: %w", bundle.EncoderFP32File, err)
+			}
+		}
+	}
+	if gpu {
+		return verifyTower(runtime, dir, b)
+	}
+	return nil
 }

@@ -93,7 +93,7 @@ func (t *Trainer) configure() error {
 	folders := append([]string{opt.Data}, opt.Logs...)
 	t.pipeline = pipeline.Options{
 		State: cfg.State, Config: cfg.Train, Library: library, Root: BundleFolder(opt.Bundles, opt.Data),
-		Prior: prior, Open: new(signals.Loader).Load, Verify: opt.Encoder.ProbeBundle,
+		Prior: prior, Open: new(signals.Loader).Load, Verify: t.verifyBundle,
 		Holdout: opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From, ForceReason: opt.ForceReason,
 		Revision: Revision(), Command: opt.Command,
 		OpenTable: tableOpener(folders, opt.Log),
@@ -102,6 +102,12 @@ func (t *Trainer) configure() error {
 		t.pipeline.Logs = append(t.pipeline.Logs, ingest.LogDir(dir))
 	}
 	return nil
+}
+
+// verifyBundle tries a new bundle in a child process, with everything that a server with or without a
+// GPU would load.
+func (t *Trainer) verifyBundle(ctx context.Context, dir string) error {
+	return t.opt.Encoder.ProbeBundle(ctx, dir, true)
 }
 
 // openEncoder loads the text encoder and prepares its fine-tuning.

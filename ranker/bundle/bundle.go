@@ -1,23 +1,29 @@
-// Package bundle keeps trained models: folders that are written whole, loaded only if every byte is as it was
-// written, tried out where they can hurt nobody, and swapped in without losing a request.
+// Package bundle stores trained models. A bundle is a folder that is written completely or not at
+// all, loaded only if every byte is as it was written, tried in a child process before it is used,
+// and swapped in without losing a request.
 //
-// A bundle is a folder named by its version, <time>-<digest>, and never changes. It holds
+// A bundle is named by its version, <time>-<digest>, and never changes. It holds
 //
-//	manifest.json   what it is: format version, files with sizes and SHA-256, where it comes from (Manifest)
+//	manifest.json   format version, files with sizes and SHA-256, origin of the model (Manifest)
 //	features.yaml   the feature schema
-//	probe.bin       a few recorded rankings with the scores that this bundle gives them (ProbeCase)
-//	the blend's file, the matchers' files, and report.html for people
-//	a text encoder, where the bundle was trained with one of its own (EncoderFiles)
+//	probe.bin       a few recorded rankings with the scores that this bundle gives (ProbeCase)
+//	report.html     the model card, for people
+//	gbdt.txt        or another file of the scorer, and one file for each learned signal
+//	encoder*        a fine-tuned text encoder, if the bundle was trained with one (EncoderFiles)
 //
-// The digest in the version is the manifest's own, and the manifest holds the digests of all other files: who
-// names a version names every bit of it. There is no signature. Whoever can write the folder of bundles decides what
-// is served, so it needs the same care as the binary.
+// The digest in the version is that of the manifest, and the manifest holds the digests of all other
+// files. A version therefore names every bit of a bundle. There is no signature: whoever can write
+// the folder of bundles decides what is served, so that folder needs the same care as the binary.
 //
-// The folder of bundles, which replicas share, holds besides them
+// Replicas share the folder of bundles. Besides the bundles it holds
 //
-//	active          the version that is to be served; renamed into place, and watched by servers (Registry)
-//	activations     who activated what, when and why, the last 1,000 times, one JSON object a line
+//	active          the version to serve; renamed into place, and watched by servers (Registry)
+//	activations     the last 1,000 activations: time, version, by, reason; one JSON object a line
 //	.lock           held while something is written
+//
+// A server uses a Registry. It loads what is active, follows the folder, and lends models to
+// requests: a request acquires a model and releases it, and a model that was swapped out is closed
+// after its last request.
 package bundle
 
 import (
@@ -26,11 +32,12 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 
 	"relish/ranker"
 )
 
-// Files that every bundle has, and the one that people read.
+// Files that every bundle has, and the model card.
 const (
 	ManifestFile = "manifest.json"
 	SchemaFile   = "features.yaml"
@@ -38,47 +45,75 @@ const (
 	ReportFile   = "report.html"
 )
 
-// SignalOpener makes a matcher of a kind from its file's bytes, which it may keep; nil for a kind without a file. A
-// matcher that holds what the garbage collector does not free lets go of it by runtime.AddCleanup: a bundle that was
-// swapped out lives until its last request is answered.
-type SignalOpener func(kind string, file []byte) (ranker.Signal, error)
+// SignalLoader makes a signal of a kind from the bytes of its file, which it may keep. file is nil
+// for a kind without a file.
+type SignalLoader func(kind string, file []byte) (ranker.Signal, error)
 
-// Bundle is a loaded bundle. It is immutable and safe for concurrent use.
+// Bundle is a loaded bundle. Once it serves requests it is immutable and safe for concurrent use.
 type Bundle struct {
 	Manifest *Manifest
-	Model    *ranker.Model // its Version is the bundle's
+	Model    *ranker.Model // Model.Version is the bundle's version
 
-	probe []ProbeCase
+	probe   []ProbeCase
+	encoder EncoderVectors // of the fine-tuned encoder, nil if the bundle has none or it is not used
+	closers []func()
 }
 
-// versionPattern is what Write names bundles: UTC time to the millisecond and 48 bits of the manifest's digest.
+// OnClose has Close call f. It is for what the model uses and the garbage collector cannot free, such
+// as native sessions. It must be called before the bundle serves requests.
+func (b *Bundle) OnClose(f func()) { b.closers = append(b.closers, f) }
+
+// Close calls the functions given to OnClose, last one first. The caller is the bundle's only user.
+func (b *Bundle) Close() {
+	for _, f := range slices.Backward(b.closers) {
+		f()
+	}
+	b.closers = nil
+}
+
+// waiting returns what the bundle waits for before it can be served well, "" for nothing: texts may
+// have to be encoded by its fine-tuned encoder.
+func (b *Bundle) waiting() string {
+	if b.encoder == nil {
+		return ""
+	}
+	return b.encoder.Waiting()
+}
+
+// versionPattern matches the names that Write gives: UTC time to the millisecond, and the first 48
+// bits of the manifest's digest.
 var versionPattern = regexp.MustCompile(`^\d{8}T\d{9}Z-[0-9a-f]{12}$`)
 
-// IsVersion reports whether s has the form of a bundle's version. It is a safe file name then.
+// IsVersion reports whether s has the form of a bundle version. Such a string is a safe file name.
 func IsVersion(s string) bool { return versionPattern.MatchString(s) }
 
-// CheckCompatible reports why a server cannot serve the bundle: it was trained on vectors of another encoder than encoder (a
-// digest; "" = without text, which every bundle can do without) and does not bring it along, or check, which may be
-// nil, has something against its schema.
-func (b *Bundle) CheckCompatible(encoder string, check func(*ranker.Schema) error) error {
-	if e := b.Manifest.Encoder; !e.FineTuned && e.Digest != "" && encoder != "" && e.Digest != encoder {
-		return fmt.Errorf("it was trained with the encoder %s (digest %.12s), this process uses another one (digest %.12s): choose the same with --encoder, or train anew", e.ID, e.Digest, encoder)
+// CheckCompatible returns why a server cannot serve the bundle, nil if it can.
+//
+// encoderDigest is the digest of the server's text encoder, "" for a server without text. A bundle
+// that was trained on vectors of another encoder, and contains none, cannot be served. A server
+// without text can serve every bundle. checkSchema, which may be nil, checks the feature schema.
+func (b *Bundle) CheckCompatible(encoderDigest string, checkSchema func(*ranker.Schema) error) error {
+	e := b.Manifest.Encoder
+	if !e.FineTuned && e.Digest != "" && encoderDigest != "" && e.Digest != encoderDigest {
+		return fmt.Errorf("the bundle was trained with the encoder %s (digest %.12s), this process uses digest %.12s: choose that encoder with --encoder, or train again",
+			e.ID, e.Digest, encoderDigest)
 	}
-	if check == nil {
+	if checkSchema == nil {
 		return nil
 	}
-	return check(b.Model.Schema)
+	return checkSchema(b.Model.Schema)
 }
 
-// tolerance is how far a score or a sum may be from what is expected, relative to the larger of it and 1. Scores
-// are float64 sums of float32 features; another processor's vector instructions may round differently.
+// tolerance is the largest accepted difference of a score or a sum from the expected value, relative
+// to the larger of that value and 1. Scores are float64 sums of float32 features; vector
+// instructions of another processor may round differently.
 const tolerance = 1e-5
 
-// Probe ranks the recorded cases and compares the scores, and what explains them, with the expected ones.
-// A bundle that nobody vouches for may do anything here: see Try.
+// Probe ranks the recorded cases and checks that scores and explanations are as recorded. A bundle
+// from an untrusted source may do anything here: see ProbeInSandbox.
 func (b *Bundle) Probe(ctx context.Context) error {
-	for i, c := range b.probe {
-		if err := b.runCase(ctx, &c); err != nil {
+	for i := range b.probe {
+		if err := b.runCase(ctx, &b.probe[i]); err != nil {
 			return fmt.Errorf("probe %d: %w", i, err)
 		}
 	}
@@ -86,25 +121,25 @@ func (b *Bundle) Probe(ctx context.Context) error {
 }
 
 func (b *Bundle) runCase(ctx context.Context, c *ProbeCase) error {
-	m, scores, err := scoreInput(ctx, b.Model, &c.Input)
+	matrix, scores, err := scoreInput(ctx, b.Model, &c.Input)
 	if err != nil {
 		return err
 	}
 	for k, want := range c.Scores {
 		if !withinTolerance(scores[k], want) {
-			return fmt.Errorf("candidate %d has the score %g, expected was %g", k, scores[k], want)
+			return fmt.Errorf("candidate %d has the score %g, recorded was %g", k, scores[k], want)
 		}
 	}
-	parts := make([]float64, len(m.Columns))
-	sum, err := b.Model.Scorer.Explain(m, 0, parts)
+	contributions := make([]float64, len(matrix.Columns))
+	sum, err := b.Model.Scorer.Explain(matrix, 0, contributions)
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
-	for _, x := range parts {
+	for _, x := range contributions {
 		sum += x
 	}
 	if !withinTolerance(sum, scores[0]) {
-		return fmt.Errorf("the explanation adds up to %g, the score is %g", sum, scores[0])
+		return fmt.Errorf("the contributions of the explanation add up to %g, the score is %g", sum, scores[0])
 	}
 	return nil
 }
@@ -113,19 +148,23 @@ func withinTolerance(got, want float64) bool {
 	return math.Abs(got-want) <= tolerance*max(1, math.Abs(want)) // false for NaN
 }
 
-// scoreInput is what the pipeline makes of the input, where nothing may be missing or late. It leaves in as it is.
-func scoreInput(ctx context.Context, m *ranker.Model, in *ranker.SignalInput) (*ranker.Matrix, []float64, error) {
+// scoreInput returns the matrix and the scores that the pipeline would compute for the input if
+// nothing was missing or late. It does not change the input.
+func scoreInput(
+	ctx context.Context, m *ranker.Model, in *ranker.SignalInput,
+) (*ranker.Matrix, []float64, error) {
 	n := len(in.Request.Candidates)
 	if want := n * len(m.Schema.Columns()); len(in.State.Columns) != want {
-		return nil, nil, fmt.Errorf("%d candidates have %d feature cells, the schema makes %d", n, len(in.State.Columns), want)
+		return nil, nil, fmt.Errorf("%d candidates have %d feature cells, the schema needs %d",
+			n, len(in.State.Columns), want)
 	}
 	state := *in.State
-	state.Columns = append([]float32(nil), in.State.Columns...) // Assemble takes them over
+	state.Columns = slices.Clone(in.State.Columns) // Assemble takes ownership
 	blocks := make([][]float32, len(m.Signals))
-	for k, matcher := range m.Signals {
-		blocks[k] = make([]float32, n*len(matcher.Columns()))
-		if err := matcher.Compute(ctx, in, blocks[k]); err != nil {
-			return nil, nil, fmt.Errorf("matcher %v: %w", matcher.Columns(), err)
+	for k, signal := range m.Signals {
+		blocks[k] = make([]float32, n*len(signal.Columns()))
+		if err := signal.Compute(ctx, in, blocks[k]); err != nil {
+			return nil, nil, fmt.Errorf("signal %v: %w", signal.Columns(), err)
 		}
 	}
 	matrix := ranker.Assemble(m.Schema, in.Request, &state, m.Signals, blocks)

@@ -160,7 +160,7 @@ func TestForgedManifests(t *testing.T) {
 		"unknown blend":   {`"kind": "prior"`, `"kind": "oracle"`, "newer relish"},
 		"blend's file":    {`"kind": "prior",`, `"kind": "prior", "f":`, "f"},
 		"holdout":         {`"holdout": 0.1`, `"holdout": 1.1`, "holdout"},
-		"two matchers":    {`"kind": "overlap"`, `"kind": "text"`, `two matchers write the column "text.mean"`},
+		"two matchers":    {`"kind": "overlap"`, `"kind": "text"`, `two signals write the column "text.mean"`},
 		"text after it":   {"}\n", "}\n{}\n", bundle.ManifestFile},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -197,12 +197,12 @@ func TestUnfitParts(t *testing.T) {
 		err    string
 	}{
 		"half an encoder": {func(m *bundle.Manifest, f files) {
-			ownEncoder(m, f)
+			addEncoder(m, f)
 			delete(f, bundle.EncoderTokenizerFile)
 		}, bundle.EncoderTokenizerFile},
 		"an encoder that is not said to be there": {func(_ *bundle.Manifest, f files) { f[bundle.EncoderInt8File] = nil }, bundle.EncoderInt8File},
 		"an encoder without a digest": {func(m *bundle.Manifest, f files) {
-			ownEncoder(m, f)
+			addEncoder(m, f)
 			m.Encoder.DigestFP32 = ""
 		}, "digest_fp32"},
 		"no probe":           {func(_ *bundle.Manifest, f files) { delete(f, bundle.ProbeFile) }, bundle.ProbeFile},
@@ -210,7 +210,7 @@ func TestUnfitParts(t *testing.T) {
 		"unknown schema key": {func(_ *bundle.Manifest, f files) { f[bundle.SchemaFile] = append(f[bundle.SchemaFile], "x: 1\n"...) }, "x"},
 		"two documents": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = append(f[bundle.SchemaFile], "---\nx: 1\n"...)
-		}, "follows"},
+		}, "one YAML document"},
 		"empty schema": {func(_ *bundle.Manifest, f files) { f[bundle.SchemaFile] = []byte("features: []\n") }, "empty"},
 		"bad feature": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: magic}\n")
@@ -335,7 +335,11 @@ func TestHostileBundles(t *testing.T) {
 					m.Signals = append(m.Signals, bundle.SignalFile{Kind: kind})
 				}
 			})
-			err := bundle.ProbeInSandbox(t.Context(), filepath.Join(root, v), time.Minute)
+			var args []string
+			if kind == "processor" {
+				args = []string{shortCPU}
+			}
+			err := bundle.ProbeInSandbox(t.Context(), filepath.Join(root, v), 5*time.Minute, args...)
 			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%v, want %q", err, want)
 			}

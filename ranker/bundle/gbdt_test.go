@@ -81,7 +81,7 @@ func TestTreesBundle(t *testing.T) {
 		files["gbdt.txt"] = []byte(strings.Replace(string(treesText(len(s.Columns()))), "threshold=0.4", "threshold=0.6", 1))
 		files[bundle.ProbeFile], _ = bundle.EncodeProbe(nil, []bundle.ProbeCase{c})
 	})
-	if err := inProcess(t.Context(), filepath.Join(root, v)); err == nil || !strings.Contains(err.Error(), "candidate 1 has the score -0.5, expected was 1.25") {
+	if err := inProcess(t.Context(), filepath.Join(root, v)); err == nil || !strings.Contains(err.Error(), "candidate 1 has the score -0.5, recorded was 1.25") {
 		t.Errorf("another model: %v", err)
 	}
 }

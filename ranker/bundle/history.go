@@ -15,7 +15,7 @@ import (
 	"relish/ranker"
 )
 
-// The files that say what is active.
+// Files that say what is active and what was.
 const (
 	activeFile  = "active"
 	historyFile = "activations"
@@ -24,7 +24,7 @@ const (
 // maxHistory is how many activations are remembered.
 const maxHistory = 1000
 
-// Activation is one line of the history.
+// Activation is one line of the activation history.
 type Activation struct {
 	Time     time.Time `json:"time"`
 	Version  string    `json:"version"`
@@ -33,15 +33,17 @@ type Activation struct {
 	Rollback bool      `json:"rollback"` // back to what was active before
 }
 
-// history is what is active and what was.
+// history is the active version and how it came to be active.
 type history struct {
-	active  string // ranker.PriorVersion when nothing else is
+	active  string // ranker.PriorVersion if no bundle is
 	entries []Activation
-	stack   []string // the prior, then every activation that was not rolled back; the last is the active one
+	// stack is the prior, then every activation that was not rolled back. Its last entry is active.
+	stack []string
 }
 
-// readHistory reads what is active in root. Lines of the history that cannot be read are left out: they must not keep a
-// bundle from being served. A file active that names no version is an error, beside the history.
+// readHistory reads the activation history of root. It skips lines that cannot be read, since they
+// must not keep a bundle from being served. If the active file names no version, it returns both the
+// history and an error.
 func readHistory(root string) (*history, error) {
 	h := &history{active: ranker.PriorVersion, stack: []string{ranker.PriorVersion}}
 	data, err := os.ReadFile(filepath.Join(root, historyFile))
@@ -62,10 +64,14 @@ func readHistory(root string) (*history, error) {
 		h.active = strings.TrimSpace(string(data))
 	}
 	if h.active != ranker.PriorVersion && !IsVersion(h.active) {
-		return h, fmt.Errorf("%s names %.60q, which is no version: activate one that GET /models lists", filepath.Join(root, activeFile), h.active)
+		return h, fmt.Errorf("%s contains %.60q, which is not a version: activate a version that GET /models lists",
+			filepath.Join(root, activeFile), h.active)
 	}
-	if h.stack[len(h.stack)-1] != h.active { // another hand has set it, or a process died before it wrote the line
-		h.add(Activation{Time: time.Now().UTC(), Version: h.active, By: "unknown", Reason: "found active"})
+	if h.stack[len(h.stack)-1] != h.active {
+		// The file was changed by hand, or a process died before it wrote the line.
+		h.add(Activation{
+			Time: time.Now().UTC(), Version: h.active, By: "unknown", Reason: "found active",
+		})
 	}
 	return h, nil
 }
@@ -79,7 +85,7 @@ func (h *history) add(a Activation) {
 	}
 }
 
-// lastIndex returns the version's last place in the stack, -1 without one.
+// lastIndex returns the last position of the version in the stack, -1 if it is not there.
 func (h *history) lastIndex(version string) int {
 	for i := len(h.stack) - 1; i >= 0; i-- {
 		if h.stack[i] == version {
@@ -89,8 +95,8 @@ func (h *history) lastIndex(version string) int {
 	return -1
 }
 
-// previousOf returns what was active before the version was, "" when nothing was; of one that never was active, the
-// active one.
+// previousOf returns what was active before the version, "" if nothing was. For a version that was
+// never active it returns the active one.
 func (h *history) previousOf(version string) string {
 	switch i := h.lastIndex(version); i {
 	case -1:
@@ -102,7 +108,8 @@ func (h *history) previousOf(version string) string {
 	}
 }
 
-// activate makes a version the active one, unless it is. A rollback goes from what must still be active.
+// activate records an activation, unless the version is active already. A rollback needs from to be
+// still active.
 func activate(root string, a Activation, from string) error {
 	unlock, err := lockRoot(root)
 	if err != nil {
@@ -114,7 +121,8 @@ func activate(root string, a Activation, from string) error {
 		return err
 	}
 	if a.Rollback && h.active != from {
-		return fmt.Errorf("%s became active meanwhile: look again", h.active)
+		return fmt.Errorf("cannot roll back from %s: %s became active meanwhile; look at GET /models and try again",
+			from, h.active)
 	}
 	if h.active == a.Version {
 		return nil
@@ -134,17 +142,20 @@ func activate(root string, a Activation, from string) error {
 	return replaceFile(root, historyFile, lines)
 }
 
-// Activate makes a version the active one for every server that watches root, and writes down by whom and why. It checks
-// no more than that the version is there: servers refuse what they cannot serve, and go on with what they have.
-// ranker.PriorVersion goes back to the prior.
-func Activate(root, version, by, why string) error {
+// Activate makes a version the active one for every server that watches root, and records by and
+// reason. The version ranker.PriorVersion goes back to the prior.
+//
+// It checks only that the bundle exists. A server that cannot serve the bundle refuses it and keeps
+// what it serves. Errors wrap ranker.ErrUnknownModel if there is no such bundle.
+func Activate(root, version, by, reason string) error {
 	if err := checkExists(root, version); err != nil {
 		return err
 	}
-	return activate(root, Activation{Time: time.Now().UTC(), Version: version, By: by, Reason: why}, "")
+	a := Activation{Time: time.Now().UTC(), Version: version, By: by, Reason: reason}
+	return activate(root, a, "")
 }
 
-// Active returns the version that is to be served.
+// Active returns the version to serve.
 func Active(root string) (string, error) {
 	h, err := readHistory(root)
 	if err != nil {
@@ -153,13 +164,13 @@ func Active(root string) (string, error) {
 	return h.active, nil
 }
 
-// checkExists reports whether there is such a bundle, as ranker.ErrUnknownModel.
+// checkExists returns an error that wraps ranker.ErrUnknownModel if there is no such bundle.
 func checkExists(root, version string) error {
 	if version == ranker.PriorVersion {
 		return nil
 	}
 	if !IsVersion(version) {
-		return fmt.Errorf("%w: %.60q is no version", ranker.ErrUnknownModel, version)
+		return fmt.Errorf("%w: %.60q is not a version", ranker.ErrUnknownModel, version)
 	}
 	_, err := os.Lstat(filepath.Join(root, version))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,13 +12,15 @@ import (
 	"relish/ranker"
 )
 
-// maxListed is how many bundles are listed, newest first.
-const maxListed = 100
+const (
+	// maxListed is how many bundles Registry.List returns, newest first.
+	maxListed = 100
 
-// maxReportBytes bounds a report's size.
-const maxReportBytes = 32 << 20
+	// maxReportBytes bounds the size of a model card.
+	maxReportBytes = 32 << 20
+)
 
-// Versions returns the bundles in root, newest first.
+// Versions returns the versions of the bundles in root, newest first.
 func Versions(root string) ([]string, error) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
@@ -33,9 +35,11 @@ func Versions(root string) ([]string, error) {
 	return out, nil
 }
 
-// Prune removes the oldest bundles of root, so that keep are left. It spares the active one, the one before it, and the given
-// versions, as experiments name them; those count. Servers go on with what they have loaded.
-func Prune(root string, keep int, spare ...string) (removed []string, err error) {
+// Prune removes the oldest bundles of root until keep are left, and returns the removed versions.
+//
+// It never removes the active bundle, the one before it, or the versions in except, such as those of
+// experiments. These count among the kept ones. Servers keep the bundles that they have loaded.
+func Prune(root string, keep int, except ...string) (removed []string, err error) {
 	unlock, err := lockRoot(root)
 	if err != nil {
 		return nil, err
@@ -49,29 +53,30 @@ func Prune(root string, keep int, spare ...string) (removed []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	spare = append([]string{h.active, h.previousOf(h.active)}, spare...)
+	except = append([]string{h.active, h.previousOf(h.active)}, except...)
 	left := len(versions)
 	for _, v := range slices.Backward(versions) {
 		if left <= keep {
 			break
 		}
-		if slices.Contains(spare, v) {
+		if slices.Contains(except, v) {
 			continue
 		}
-		gone := filepath.Join(root, temporaryPrefix+v) // half of a bundle must not be seen
-		if err := os.Rename(filepath.Join(root, v), gone); err != nil {
+		// The rename hides the bundle first: nobody must see half of it.
+		hidden := filepath.Join(root, temporaryPrefix+v)
+		if err := os.Rename(filepath.Join(root, v), hidden); err != nil {
 			return removed, err
 		}
 		removed, left = append(removed, v), left-1
-		if err := os.RemoveAll(gone); err != nil {
+		if err := os.RemoveAll(hidden); err != nil {
 			return removed, err
 		}
 	}
 	return removed, nil
 }
 
-// List returns what there is to rank with: the prior, and the newest 100 bundles, newest first. Of a bundle that is not loaded
-// no more than the manifest is checked.
+// List returns the prior and the newest 100 bundles, newest first, with their states. Of a bundle
+// that is not loaded, only the manifest is checked.
 func (r *Registry) List() ([]ranker.ModelStatus, error) {
 	versions, err := Versions(r.opt.Root)
 	if err != nil {
@@ -85,20 +90,21 @@ func (r *Registry) List() ([]ranker.ModelStatus, error) {
 		if err == nil {
 			s.Created, s.Parent, s.Forced, s.Metrics = m.Created, m.Parent, m.Forced, m.Metrics
 		}
-		switch why := r.refused.reason(version); {
+		switch reason := r.refused.reason(version); {
 		case v.waiting[version] != nil:
-			s.State, s.Reason = ranker.ModelWaiting, v.waiting[version]()
+			s.State, s.Reason = ranker.ModelWaiting, v.waiting[version].waiting()
 		case s.State != ranker.ModelAvailable:
 		case err != nil:
 			s.State, s.Reason = ranker.ModelRefused, err.Error()
-		case why != "":
-			s.State, s.Reason = ranker.ModelRefused, why
+		case reason != "":
+			s.State, s.Reason = ranker.ModelRefused, reason
 		}
 		list = append(list, s)
 	}
 	return list, nil
 }
 
+// state returns the state of a version, one of ranker.ModelActive and so on.
 func (v *view) state(version string) string {
 	switch {
 	case v.active.Version == version:
@@ -111,8 +117,8 @@ func (v *view) state(version string) string {
 	return ranker.ModelAvailable
 }
 
-// Report returns a bundle's report.html. Errors wrap ranker.ErrUnknownModel, also where the bundle has no report,
-// or ranker.ErrModelRefused.
+// Report returns the model card of a bundle, its report.html. Errors wrap ranker.ErrUnknownModel, also
+// if the bundle has no model card, or ranker.ErrModelRefused.
 func (r *Registry) Report(version string) ([]byte, error) {
 	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err
@@ -138,7 +144,7 @@ func readReport(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the bundle has no report", ranker.ErrUnknownModel)
 	}
 	if f.Bytes > maxReportBytes {
-		return nil, fmt.Errorf("%s has more than %d bytes", ReportFile, maxReportBytes)
+		return nil, fmt.Errorf("%s has %d bytes; the maximum is %d", ReportFile, f.Bytes, maxReportBytes)
 	}
 	var page bytes.Buffer
 	err = readFile(root, f, func(_ *File, r io.Reader) error {

@@ -19,17 +19,19 @@ import (
 	"relish/ranker/scorer"
 )
 
-// Load reads the bundle in dir, whose name is its version: it checks that the folder holds the manifest's files and
-// nothing else, every size and digest, and the schema's hash, and makes the model. What nobody vouches
-// for is loaded in a process of its own first, see TryApart.
-func Load(dir string, open SignalOpener) (*Bundle, error) {
+// Load reads the bundle in dir, whose name is its version, and makes its model.
+//
+// It checks that the folder contains exactly the files of the manifest, every size and digest, and
+// the schema's hash. A bundle from an untrusted source must be tried with ProbeInSandbox first.
+func Load(dir string, load SignalLoader) (*Bundle, error) {
 	files := map[string][]byte{}
 	m, err := readFolder(dir, func(f *File, r io.Reader) (err error) {
-		if f.Name == ReportFile || slices.Contains(EncoderFiles, f.Name) { // these are others' to use
+		if f.Name == ReportFile || slices.Contains(EncoderFiles, f.Name) {
+			// Whoever uses these reads them again; only the digest is checked here.
 			_, err = io.Copy(io.Discard, r)
 			return err
 		}
-		// The size is bounded by the manifest, and has been checked against the file's own.
+		// The manifest bounds the size, and readFile has compared it with the file's.
 		data := bytes.NewBuffer(make([]byte, 0, f.Bytes+bytes.MinRead))
 		_, err = data.ReadFrom(r)
 		files[f.Name] = data.Bytes()
@@ -38,14 +40,14 @@ func Load(dir string, open SignalOpener) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := assemble(filepath.Base(dir), m, files, open)
+	b, err := assemble(filepath.Base(dir), m, files, load)
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s: %w", filepath.Base(dir), err)
 	}
 	return b, nil
 }
 
-// Verify checks every byte of the bundle in dir, and interprets none but the manifest's.
+// Verify checks every byte of the bundle in dir. It interprets the manifest only.
 func Verify(dir string) (*Manifest, error) {
 	return readFolder(dir, func(_ *File, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
@@ -53,7 +55,7 @@ func Verify(dir string) (*Manifest, error) {
 	})
 }
 
-// ReadManifest reads the manifest of the bundle in dir, and checks no other file.
+// ReadManifest reads the manifest of the bundle in dir. It checks no other file.
 func ReadManifest(dir string) (*Manifest, error) {
 	root, m, err := openFolder(dir)
 	if err != nil {
@@ -62,8 +64,8 @@ func ReadManifest(dir string) (*Manifest, error) {
 	return m, root.Close()
 }
 
-// readFolder checks the bundle in dir and hands each file to use, which reads it to its end and keeps nothing of it
-// unless read returns no error.
+// readFolder checks the bundle in dir and calls use with each file. use reads the file to its end.
+// What it read can be trusted only if readFolder returns no error.
 func readFolder(dir string, use func(*File, io.Reader) error) (*Manifest, error) {
 	name := filepath.Base(dir)
 	root, m, err := openFolder(dir)
@@ -82,16 +84,17 @@ func readFolder(dir string, use func(*File, io.Reader) error) (*Manifest, error)
 	return m, nil
 }
 
-// openFolder opens a bundle's folder and reads its manifest. Nothing outside the folder can be reached through root.
+// openFolder opens a bundle's folder and reads its manifest. Nothing outside the folder can be
+// reached through root. The caller closes root.
 func openFolder(dir string) (root *os.Root, m *Manifest, err error) {
 	name := filepath.Base(dir)
 	if !IsVersion(name) {
-		return nil, nil, fmt.Errorf("%q is no version", name)
+		return nil, nil, fmt.Errorf("%q is not a version", name)
 	}
 	if st, err := os.Lstat(dir); err != nil {
 		return nil, nil, err
 	} else if !st.IsDir() {
-		return nil, nil, errors.New("it is not a folder")
+		return nil, nil, fmt.Errorf("%s is not a folder", dir)
 	}
 	if root, err = os.OpenRoot(dir); err != nil {
 		return nil, nil, err
@@ -114,22 +117,22 @@ func openFolder(dir string) (root *os.Root, m *Manifest, err error) {
 	return root, m, nil
 }
 
-// openFile opens a plain file. A link could lead anywhere and a pipe would block.
+// openFile opens a regular file. A link could lead anywhere, and a pipe would block.
 func openFile(root *os.Root, name string) (*os.File, error) {
 	st, err := root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing", name)
+		return nil, fmt.Errorf("%s is missing; copy the bundle again", name)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a plain file", name)
+		return nil, fmt.Errorf("%s is not a regular file", name)
 	}
 	return root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
-// checkFileNames refuses what the manifest does not know.
+// checkFileNames refuses files that are not in the manifest.
 func checkFileNames(root *os.Root, m *Manifest) error {
 	dir, err := root.Open(".")
 	if err != nil {
@@ -142,12 +145,13 @@ func checkFileNames(root *os.Root, m *Manifest) error {
 	}
 	for _, e := range entries {
 		if e.Name() != ManifestFile && m.file(e.Name()) == nil {
-			return fmt.Errorf("%q is not in the manifest", e.Name())
+			return fmt.Errorf("%q is not in the manifest; remove the file", e.Name())
 		}
 	}
 	return nil
 }
 
+// readFile calls use with a file of the folder, and checks the file's size and digest.
 func readFile(root *os.Root, want *File, use func(*File, io.Reader) error) error {
 	f, err := openFile(root, want.Name)
 	if err != nil {
@@ -159,40 +163,41 @@ func readFile(root *os.Root, want *File, use func(*File, io.Reader) error) error
 		return err
 	}
 	if st.Size() != want.Bytes {
-		return fmt.Errorf("it has %d bytes, the manifest says %d", st.Size(), want.Bytes)
+		return fmt.Errorf("the file has %d bytes, the manifest says %d: copy the bundle again", st.Size(), want.Bytes)
 	}
 	hash := sha256.New()
 	if err := use(want, io.TeeReader(io.LimitReader(f, want.Bytes), hash)); err != nil {
 		return err
 	}
 	if hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
-		return errors.New("its digest is not the manifest's: the file is damaged")
+		return errors.New("the digest differs from the manifest's: the file is damaged, copy the bundle again")
 	}
 	return nil
 }
 
-// assemble makes the model of the files.
-func assemble(version string, m *Manifest, files map[string][]byte, open SignalOpener) (*Bundle, error) {
+// assemble makes the model from the contents of the files, by name.
+func assemble(version string, m *Manifest, files map[string][]byte, load SignalLoader) (*Bundle, error) {
 	schema, err := ParseSchema(files[SchemaFile])
 	if err != nil {
 		return nil, err
 	}
 	if schema.Hash() != m.Schema {
-		return nil, fmt.Errorf("%s has the schema hash %s, the manifest says %s", SchemaFile, schema.Hash(), m.Schema)
+		return nil, fmt.Errorf("%s has the schema hash %s, the manifest says %s", SchemaFile, schema.Hash(),
+			m.Schema)
 	}
 	b := &Bundle{Manifest: m, Model: &ranker.Model{Version: version, Schema: schema}}
 	for i, f := range m.Signals {
-		matcher, err := open(f.Kind, files[f.File]) // nil for no file
+		signal, err := load(f.Kind, files[f.File]) // nil without a file
 		if err != nil {
-			return nil, fmt.Errorf("matchers[%d] %s: %w", i, f.Kind, err)
+			return nil, fmt.Errorf("signals[%d] %s: %w", i, f.Kind, err)
 		}
-		b.Model.Signals = append(b.Model.Signals, matcher)
+		b.Model.Signals = append(b.Model.Signals, signal)
 	}
 	if err := checkSignalColumns(b.Model); err != nil {
 		return nil, err
 	}
 	if b.Model.Scorer, err = openScorer(m.Scorer.Kind, files[m.Scorer.File], schema); err != nil {
-		return nil, fmt.Errorf("blend %s: %w", m.Scorer.Kind, err)
+		return nil, fmt.Errorf("scorer %s: %w", m.Scorer.Kind, err)
 	}
 	if b.probe, err = DecodeProbe(files[ProbeFile]); err != nil {
 		return nil, err
@@ -200,20 +205,20 @@ func assemble(version string, m *Manifest, files map[string][]byte, open SignalO
 	return b, nil
 }
 
-// checkSignalColumns sees to it that each match feature is written by one matcher.
+// checkSignalColumns checks that exactly one signal writes each column that the schema reads.
 func checkSignalColumns(m *ranker.Model) error {
 	var have []string
-	for _, matcher := range m.Signals {
-		for _, c := range matcher.Columns() {
+	for _, signal := range m.Signals {
+		for _, c := range signal.Columns() {
 			if slices.Contains(have, c) {
-				return fmt.Errorf("two matchers write the column %q", c)
+				return fmt.Errorf("two signals write the column %q", c)
 			}
 			have = append(have, c)
 		}
 	}
 	for _, f := range m.Schema.Features() {
 		if f.Kind == ranker.KindSignal && !slices.Contains(have, f.Column) {
-			return fmt.Errorf("feature %q needs the column %q, which none of its matchers writes", f.Name, f.Column)
+			return fmt.Errorf("feature %q needs the column %q, which no signal of the bundle writes", f.Name, f.Column)
 		}
 	}
 	return nil
@@ -232,5 +237,5 @@ func openScorer(kind string, data []byte, schema *ranker.Schema) (ranker.Scorer,
 	case ScorerGBDT:
 		return scorer.ParseLightGBM(data, len(schema.Columns()))
 	}
-	return nil, errors.New("this kind is unknown to this binary: use a newer relish")
+	return nil, errors.New("this binary does not know this kind: use a newer relish")
 }

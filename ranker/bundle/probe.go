@@ -2,13 +2,13 @@ package bundle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"relish/ranker"
 )
 
-// Bounds of probe.bin. They are for telling whether a bundle does what it did where it was made; a few lists do.
+// Bounds of probe.bin. A few rankings are enough to tell whether a bundle gives the scores that it
+// gave where it was trained.
 const (
 	MaxProbeCases      = 8
 	MaxProbeCandidates = 32
@@ -18,26 +18,35 @@ const (
 	maxProbeBytes      = 64 << 20
 )
 
-// ProbeCase is one ranking that was recorded when the bundle was made.
+// ProbeCase is one ranking that was recorded when the bundle was trained.
 type ProbeCase struct {
-	// Input is what the matchers saw. Its State.Columns are as Features filled them: Assemble has not seen them. Parts of
-	// candidates that hold for one request are merged into State.Items.
+	// Input is what the signals read. Its State.Columns are as ranker.Features filled them, before
+	// Assemble. Candidate parts that apply to one request only are merged into State.Items.
 	Input  ranker.SignalInput
 	Scores []float64 // one per candidate
 }
 
-// RecordProbe ranks the input's first MaxProbeCandidates candidates with the model, and returns them with their scores as a case.
-// It leaves in as it is; the case shares its items and vectors.
+// RecordProbe scores the input's first MaxProbeCandidates candidates with the model, and returns them
+// with their scores. It does not change the input; the case shares its items and vectors.
 func RecordProbe(ctx context.Context, m *ranker.Model, in *ranker.SignalInput) (ProbeCase, error) {
-	n := min(len(in.Request.Candidates), MaxProbeCandidates)
-	if n == 0 || len(in.State.Items) != len(in.Request.Candidates) || len(in.ItemVectors) != len(in.Request.Candidates) {
-		return ProbeCase{}, errors.New("a probe needs candidates, and items and vectors aligned with them")
+	all := len(in.Request.Candidates)
+	n := min(all, MaxProbeCandidates)
+	if n == 0 || len(in.State.Items) != all || len(in.ItemVectors) != all {
+		return ProbeCase{}, fmt.Errorf("probe: %d candidates, %d items and %d vectors; there must be as many of each, and at least one",
+			all, len(in.State.Items), len(in.ItemVectors))
 	}
 	request, state := *in.Request, *in.State
 	request.Candidates, state.Items = request.Candidates[:n], state.Items[:n]
 	state.Columns = state.Columns[:min(n*len(m.Schema.Columns()), len(state.Columns))]
-	c := ProbeCase{Input: ranker.SignalInput{Request: &request, State: &state, Now: in.Now, ItemVectors: in.ItemVectors[:n],
-		RecentVectors: in.RecentVectors, Query: in.Query, QueryVector: in.QueryVector}}
+	c := ProbeCase{Input: ranker.SignalInput{
+		Request:       &request,
+		State:         &state,
+		Now:           in.Now,
+		ItemVectors:   in.ItemVectors[:n],
+		RecentVectors: in.RecentVectors,
+		Query:         in.Query,
+		QueryVector:   in.QueryVector,
+	}}
 	_, scores, err := scoreInput(ctx, m, &c.Input)
 	if err != nil {
 		return ProbeCase{}, fmt.Errorf("probe: %w", err)

@@ -49,7 +49,7 @@ func TestActivateAndRollBack(t *testing.T) {
 			t.Errorf("%s is %s, want %s", v, state[v], want)
 		}
 	}
-	if _, err := r.Model(a); !errors.Is(err, ranker.ErrUnknownModel) {
+	if _, err := r.Acquire(a); !errors.Is(err, ranker.ErrUnknownModel) {
 		t.Errorf("a bundle that is not loaded: %v", err)
 	}
 	if v, _, err := rank(r, b); err != nil || v != b {
@@ -193,7 +193,7 @@ func TestRestart(t *testing.T) {
 	}
 	r, log := open(t, root, nil)
 	wantActive(t, r, "prior")
-	if !strings.Contains(log.String(), "no version") {
+	if !strings.Contains(log.String(), "not a version") {
 		t.Error(log)
 	}
 	if err := r.Activate(t.Context(), c, "", ""); err != nil {
@@ -359,10 +359,7 @@ func TestRequire(t *testing.T) {
 	if got, _, err := rank(r, v[1]); err != nil || got != v[1] {
 		t.Errorf("%s %v", got, err)
 	}
-	var chain []string
-	for _, m := range r.Fallbacks(v[1]) {
-		chain = append(chain, m.Version)
-	}
+	chain := r.Fallbacks(v[1])
 	if fmt.Sprint(chain) != fmt.Sprint([]string{v[0], "prior"}) {
 		t.Errorf("stand-ins %v", chain)
 	}
@@ -375,7 +372,7 @@ func TestRequire(t *testing.T) {
 	if !errors.Is(failed[v[2]], ranker.ErrModelRefused) || !errors.Is(failed["20260101T000000000Z-000000000000"], ranker.ErrUnknownModel) || len(failed) != 2 {
 		t.Error(failed)
 	}
-	if _, err := r.Model(v[1]); !errors.Is(err, ranker.ErrUnknownModel) {
+	if _, err := r.Acquire(v[1]); !errors.Is(err, ranker.ErrUnknownModel) {
 		t.Errorf("it is still there: %v", err)
 	}
 	failed = r.Require(t.Context(), v[1:])

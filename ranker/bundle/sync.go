@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -14,75 +13,86 @@ import (
 	"relish/ranker"
 )
 
-// refusalRetry is how long a bundle that was refused is left alone, unless somebody asks for it.
-const refusalRetry = 5 * time.Minute
+// errRegistryClosed is returned by changes of a registry that was closed.
+var errRegistryClosed = errors.New("bundles: the registry is closed")
 
-// sync makes what is served be what the folder says. What is refused is logged and leaves the rest as it is. An error
-// means that the folder could not be read, and nothing has changed. The caller has the turn.
+// sync makes the registry serve what the folder names. A refused bundle is logged and changes
+// nothing else. An error means that the folder could not be read and that nothing has changed. The
+// caller holds the lock.
 func (r *Registry) sync(ctx context.Context) error {
+	if r.closed {
+		return errRegistryClosed
+	}
 	h, err := readHistory(r.opt.Root)
 	if err != nil {
 		return err
 	}
-	_ = r.load(ctx, h.active, false) // the reason is kept and logged
-	before := r.serving
-	for _, v := range []string{h.active, r.serving, h.previousOf(h.active), ranker.PriorVersion} {
-		if v == ranker.PriorVersion || r.serves(v) || v != "" && v != h.active && r.load(ctx, v, false) == nil {
-			r.serving = v
+	_ = r.load(ctx, h.active, false) // a refusal is recorded and logged
+	before := r.activeVersion
+	for _, v := range []string{h.active, r.activeVersion, h.previousOf(h.active), ranker.PriorVersion} {
+		if v == ranker.PriorVersion || r.canServe(v) ||
+			v != "" && v != h.active && r.load(ctx, v, false) == nil {
+			r.activeVersion = v
 			break
 		}
 	}
 	previous := ""
-	if r.serving != ranker.PriorVersion { // which is the last, and needs no stand-in
-		previous = h.previousOf(r.serving)
+	if r.activeVersion != ranker.PriorVersion { // the prior is the last and needs no fallback
+		previous = h.previousOf(r.activeVersion)
 	}
 	for _, v := range append([]string{previous}, r.required...) {
 		_ = r.load(ctx, v, false)
 	}
-	r.unloadExcept(append([]string{h.active, r.serving, previous}, r.required...)...)
+	retired := r.unloadExcept(append([]string{h.active, r.activeVersion, previous}, r.required...)...)
 	r.publish(h.active, previous)
-	if before != r.serving {
-		r.opt.Log.Info("active model", "version", r.serving, "before", before)
+	release(retired)
+	if before != r.activeVersion {
+		r.opt.Log.Info("active model", "version", r.activeVersion, "before", before)
 	}
 	return nil
 }
 
-// serves reports whether a version is in memory and can be served: its texts are encoded, or it is served already, or
-// there is nothing that could go on meanwhile, as at the start.
-func (r *Registry) serves(version string) bool {
+// canServe reports whether a version is loaded and may become the active one. Its texts must be
+// encoded, unless it is active already or there is nothing else to serve meanwhile, as at the start.
+func (r *Registry) canServe(version string) bool {
 	b := r.loaded[version]
-	return b != nil && (r.serving == "" || version == r.serving || r.waiting(b) == "")
+	return b != nil && (r.activeVersion == "" || version == r.activeVersion || b.waiting() == "")
 }
 
-// load sees to it that a version is in memory. One that was refused lately is tried again only if somebody
-// asks for it. The caller has the turn.
+// load makes sure that a version is in memory. A version that was refused recently is tried again only
+// if somebody asks for it. The caller holds the lock.
 func (r *Registry) load(ctx context.Context, version string, asked bool) error {
+	if r.closed {
+		return errRegistryClosed
+	}
 	if version == "" || version == ranker.PriorVersion || r.loaded[version] != nil {
 		return nil
 	}
-	if why := r.refused.recent(version); why != nil && !asked {
-		return why
+	if err := r.refused.recent(version); err != nil && !asked {
+		return err
 	}
-	b, err := r.read(ctx, version)
+	b, err := r.openBundle(ctx, version)
 	switch {
 	case err == nil:
+		r.own(b)
 		r.loaded[version] = b
-		r.loads.Add(1)
+		r.loadCount.Add(1)
 		r.refused.remove(version)
 		return nil
 	case ctx.Err() != nil:
-		return ctx.Err() // it was not the bundle's fault
+		return ctx.Err() // not the bundle's fault
 	case !errors.Is(err, ranker.ErrUnknownModel):
 		err = fmt.Errorf("%w: %w", ranker.ErrModelRefused, err)
 	}
-	r.refusals.Add(1)
+	r.refusalCount.Add(1)
 	r.refused.add(version, err)
-	r.opt.Log.Error("a bundle is refused; what was served goes on", "version", version, "reason", err)
+	r.opt.Log.Error("bundle refused; the served model stays", "version", version, "reason", err)
 	return err
 }
 
-// read tries a bundle apart, and then loads it. Its version names its bits, so both see the same.
-func (r *Registry) read(ctx context.Context, version string) (*Bundle, error) {
+// openBundle tries a bundle in the sandbox and then loads it with its native parts. The version names
+// every bit of the bundle, so both see the same bytes.
+func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, err error) {
 	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err
 	}
@@ -94,6 +104,11 @@ func (r *Registry) read(ctx context.Context, version string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
 	if err := b.CheckCompatible(r.opt.EncoderDigest, r.opt.CheckSchema); err != nil {
 		return nil, err
 	}
@@ -103,20 +118,60 @@ func (r *Registry) read(ctx context.Context, version string) (*Bundle, error) {
 		}
 	}
 	if b.Manifest.Encoder.FineTuned && r.opt.Encoders != nil {
-		b.Model.Vectors, err = r.opt.Encoders.Open(dir, b.Manifest)
+		if b.encoder, err = r.opt.Encoders.Acquire(dir, b.Manifest); err != nil {
+			return nil, err
+		}
+		b.OnClose(b.encoder.Release)
+		b.Model.Vectors = b.encoder
 	}
-	return b, err
+	return b, nil
 }
 
-// settleDelay is how long the folder must be quiet before it is looked at: an activation touches it several times.
+// own makes the registry the owner of the bundle's model. The bundle is closed after the model's last
+// user has released it. Closing may wait for native sessions, so it has a goroutine of its own.
+func (r *Registry) own(b *Bundle) {
+	r.unclosed.Add(1)
+	b.Model.Lifetime = ranker.NewLifetime(func() {
+		go func() { // Close waits for it
+			b.Close()
+			r.unclosed.Add(-1)
+			select {
+			case r.bundleClosed <- struct{}{}:
+			default:
+			}
+		}()
+	})
+}
+
+// unloadExcept removes all but the given versions from the loaded bundles, and returns the removed
+// ones. The caller releases them once the view does not have them any more.
+func (r *Registry) unloadExcept(versions ...string) (retired []*Bundle) {
+	for v, b := range r.loaded {
+		if !slices.Contains(versions, v) {
+			retired = append(retired, b)
+			delete(r.loaded, v)
+		}
+	}
+	return retired
+}
+
+// release ends the registry's own use of the models.
+func release(retired []*Bundle) {
+	for _, b := range retired {
+		b.Model.Release()
+	}
+}
+
+// settleDelay is how long the folder must be quiet before the registry reads it: an activation
+// changes it several times.
 const settleDelay = 50 * time.Millisecond
 
 // Run follows the folder until ctx ends. It is called once.
 func (r *Registry) Run(ctx context.Context) {
 	poll := time.NewTicker(r.opt.PollInterval)
 	defer poll.Stop()
-	quiet := time.NewTimer(0) // look once: something may have happened since Open
-	defer quiet.Stop()
+	settled := time.NewTimer(0) // sync once: something may have happened since Open
+	defer settled.Stop()
 	var encoded <-chan struct{}
 	if r.opt.Encoders != nil {
 		encoded = r.opt.Encoders.Changed()
@@ -124,7 +179,8 @@ func (r *Registry) Run(ctx context.Context) {
 	var events chan fsnotify.Event
 	var errs chan error
 	if w, err := r.watch(); err != nil {
-		r.opt.Log.Warn("the folder of bundles gives no notifications; it is looked at now and then", "every", r.opt.PollInterval, "reason", err)
+		r.opt.Log.Warn("the folder of bundles sends no notifications; it is polled",
+			"every", r.opt.PollInterval, "reason", err)
 	} else {
 		defer w.Close()
 		events, errs = w.Events, w.Errors
@@ -135,14 +191,14 @@ func (r *Registry) Run(ctx context.Context) {
 			return
 		case e := <-events:
 			if filepath.Base(e.Name) == activeFile {
-				quiet.Reset(settleDelay)
+				settled.Reset(settleDelay)
 			}
 			continue
 		case <-encoded:
 		case err := <-errs:
-			r.opt.Log.Warn("notifications of the folder of bundles were lost; it is looked at", "reason", err)
+			r.opt.Log.Warn("notifications of the folder of bundles were lost; it is read again", "reason", err)
 		case <-poll.C:
-		case <-quiet.C:
+		case <-settled.C:
 		}
 		r.resync(ctx)
 	}
@@ -159,69 +215,14 @@ func (r *Registry) watch() (*fsnotify.Watcher, error) {
 	return w, nil
 }
 
+// resync is sync with the lock; it logs the error.
 func (r *Registry) resync(ctx context.Context) {
-	release, err := r.acquireLock(ctx)
+	unlock, err := r.acquireLock(ctx)
 	if err != nil {
 		return
 	}
-	defer release()
+	defer unlock()
 	if err := r.sync(ctx); err != nil && ctx.Err() == nil {
-		r.opt.Log.Warn("the active model is as before", "reason", err)
+		r.opt.Log.Warn("the active model stays as it is", "reason", err)
 	}
-}
-
-// maxRefusals is how many refusals are remembered.
-const maxRefusals = 100
-
-// refusals remembers which bundles were refused, and why. The zero value is ready to use.
-type refusals struct {
-	mu   sync.Mutex
-	list []refusal // oldest first
-}
-
-type refusal struct {
-	version string
-	at      time.Time
-	err     error
-}
-
-func (r *refusals) add(version string, err error) {
-	r.remove(version)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.list = append(r.list, refusal{version, time.Now(), err})
-	r.list = r.list[max(0, len(r.list)-maxRefusals):]
-}
-
-func (r *refusals) remove(version string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.list = slices.DeleteFunc(r.list, func(x refusal) bool { return x.version == version })
-}
-
-// recent returns why a version was refused in the last while, nil if it was not.
-func (r *refusals) recent(version string) error {
-	if x := r.find(version); x != nil && time.Since(x.at) < refusalRetry {
-		return x.err
-	}
-	return nil
-}
-
-// reason returns the reason, "" without one.
-func (r *refusals) reason(version string) string {
-	if x := r.find(version); x != nil {
-		return x.err.Error()
-	}
-	return ""
-}
-
-func (r *refusals) find(version string) *refusal {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, x := range r.list {
-		if x.version == version {
-			return &x
-		}
-	}
-	return nil
 }

@@ -13,23 +13,27 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// temporaryPrefix begins the names of what is not yet whole. No version and no file of a bundle begins with a dot.
+// temporaryPrefix begins the names of files and folders that are not complete yet. No version and no
+// file of a bundle begins with a dot.
 const temporaryPrefix = ".part-"
 
-// Write writes a bundle into root, the folder of bundles, which it makes if need be, and returns its version. files
-// are its files by name, without the manifest; m says what they are, see Manifest for what Write fills in. The bundle
-// appears under its version when it is whole and on disk; if the process dies before, nothing of it is to be
-// seen, and the next Write clears away what is left. It waits while another process writes into root.
+// Write writes a bundle into root, the folder of bundles, and returns the bundle's version. It makes
+// the folder if that does not exist.
+//
+// files are the bundle's files by name, without the manifest. m describes them; see Manifest for what
+// Write fills in. The bundle appears under its version once it is complete and durable. If the
+// process dies before, nothing appears, and the next Write removes the rest. Write waits while
+// another process writes into root.
 func Write(root string, m Manifest, files map[string][]byte) (version string, err error) {
 	return (&writer{}).write(root, m, files)
 }
 
-// writer writes one bundle. Tests end it between two steps.
+// writer writes one bundle. Tests interrupt it between two steps.
 type writer struct {
 	beforeStep func(step string) error
 }
 
-// step takes one step.
+// step calls f, unless beforeStep fails.
 func (w *writer) step(step string, f func() error) error {
 	if w.beforeStep != nil {
 		if err := w.beforeStep(step); err != nil {
@@ -51,7 +55,7 @@ func (w *writer) write(root string, m Manifest, files map[string][]byte) (name s
 	defer unlock()
 	name = versionOf(m.Created, manifest)
 	if _, err := os.Lstat(filepath.Join(root, name)); err == nil {
-		return "", fmt.Errorf("bundle %s is there already", name)
+		return "", fmt.Errorf("bundle %s exists already", name)
 	}
 	tmp := filepath.Join(root, temporaryPrefix+name)
 	if err := w.step("make folder", func() error { return os.Mkdir(tmp, 0o755) }); err != nil {
@@ -79,7 +83,7 @@ func (w *writer) write(root string, m Manifest, files map[string][]byte) (name s
 	return name, w.step("sync root", func() error { return syncDir(root) })
 }
 
-// completeManifest fills in what follows from the files and returns the manifest as it is written.
+// completeManifest fills in what follows from the files, and returns the encoded manifest.
 func completeManifest(m *Manifest, files map[string][]byte) ([]byte, error) {
 	m.Format = formatVersion
 	if m.Created.IsZero() {
@@ -113,7 +117,7 @@ func (w *writer) writeFile(dir, name string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// syncDir makes a folder's names durable.
+// syncDir makes the names in a folder durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -122,7 +126,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// lockRoot makes this process the one that writes into root, and clears away what one that died has left.
+// lockRoot waits until no other process writes into root, and removes what a process left that died
+// while writing.
 func lockRoot(root string) (unlock func(), err error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, err
@@ -143,7 +148,8 @@ func lockRoot(root string) (unlock func(), err error) {
 	return func() { _ = l.Unlock() }, nil
 }
 
-// replaceFile puts data in place of root's file name, whole or not at all. The caller holds the lock.
+// replaceFile replaces the contents of a file in root, completely or not at all. The caller holds the
+// lock.
 func replaceFile(root, name string, data []byte) error {
 	tmp := temporaryPrefix + name
 	if err := (&writer{}).writeFile(root, tmp, data); err != nil {

@@ -171,8 +171,8 @@ func SingleModel(m *ranker.Model) ranker.Models { return singleModel{m} }
 
 type singleModel struct{ model *ranker.Model }
 
-// Model implements ranker.Models.
-func (o singleModel) Model(name string) (*ranker.Model, error) {
+// Acquire implements ranker.Models. The model's owner keeps it open, so nothing is counted.
+func (o singleModel) Acquire(name string) (*ranker.Model, error) {
 	if name != "" && name != o.model.Version {
 		return nil, ranker.ErrUnknownModel
 	}
@@ -180,4 +180,4 @@ func (o singleModel) Model(name string) (*ranker.Model, error) {
 }
 
 // Fallbacks implements ranker.Models.
-func (o singleModel) Fallbacks(string) []*ranker.Model { return nil }
+func (o singleModel) Fallbacks(string) []string { return nil }

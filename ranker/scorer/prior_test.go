@@ -156,7 +156,7 @@ func TestModels(t *testing.T) {
 	m := &ranker.Model{Version: "prior"}
 	models := scorer.SingleModel(m)
 	for name, known := range map[string]bool{"": true, "prior": true, "other": false} {
-		got, err := models.Model(name)
+		got, err := models.Acquire(name)
 		if known != (err == nil && got == m) {
 			t.Errorf("%q: %v, %v", name, got, err)
 		}

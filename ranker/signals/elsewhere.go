@@ -32,6 +32,7 @@ type RemoteUserTower struct {
 	mu      sync.Mutex
 	waiting []*pendingUser
 	running bool
+	worker  sync.WaitGroup // the goroutine of run, while there is one
 }
 
 var _ ranker.Signal = (*RemoteUserTower)(nil)
@@ -60,7 +61,7 @@ func (e *RemoteUserTower) userVector(ctx context.Context, history [][]float32) [
 	e.waiting = append(e.waiting, c)
 	if !e.running {
 		e.running = true
-		go e.run() // it ends when nobody waits
+		e.worker.Go(e.run) // it ends when nobody waits
 	}
 	e.mu.Unlock()
 	select {
@@ -72,6 +73,10 @@ func (e *RemoteUserTower) userVector(ctx context.Context, history [][]float32) [
 	}
 	return e.UserVector(history)
 }
+
+// Close waits until the tower is not used any more: a batch may outlive the requests that gave up on
+// it. No Compute may be under way or follow. The owner of the tower closes the tower after it.
+func (e *RemoteUserTower) Close() { e.worker.Wait() }
 
 // run computes batch after batch until nobody waits.
 func (e *RemoteUserTower) run() {

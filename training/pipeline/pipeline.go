@@ -56,7 +56,7 @@ type Options struct {
 
 	Root  string // the folder of bundles
 	Prior *ranker.Model
-	Open  bundle.SignalOpener
+	Open  bundle.SignalLoader
 	// CheckCompatible returns why a bundle cannot rank with this configuration.
 	CheckCompatible func(*bundle.Bundle) error
 	// AttachEncoder sets the vectors of a bundle with a fine-tuned encoder, which lies in dir. It is
