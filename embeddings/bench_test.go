@@ -1,6 +1,6 @@
 //go:build !race
 
-// The race detector makes pools forget on purpose, so allocations are counted without it.
+// The race detector drops entries of sync.Pool at random, so allocations are counted without it.
 
 package embeddings_test
 
@@ -12,7 +12,7 @@ import (
 	"relish/embeddings"
 )
 
-// wide is a fake of a real encoder's vector size.
+// wide returns a fake with the vector size of a real encoder.
 func wide() *fake {
 	m := newFake()
 	m.dim, m.batchTokens = 384, 16*16
@@ -24,13 +24,13 @@ func TestWarmLookupDoesNotAllocate(t *testing.T) {
 	s := start(t, wide(), embeddings.Options{})
 	its := items("a", 1000, 8)
 	out := vectors(s, its)
-	// ristretto takes one new read buffer per 4,096 reads; AllocsPerRun rounds the quarter down.
+	// ristretto allocates one buffer for 4,096 reads; AllocsPerRun rounds that quarter down to 0.
 	if n := testing.AllocsPerRun(100, func() {
 		if s.Lookup(its, out) != 0 {
 			t.Fatal("not warm")
 		}
 	}); n != 0 {
-		t.Errorf("%g allocations for 1,000 warm items", n)
+		t.Errorf("%g allocations for 1,000 cached items, want 0", n)
 	}
 }
 
@@ -48,7 +48,7 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkTableHit is a lookup that the cache is too small to serve.
+// BenchmarkTableHit looks up vectors in the table, because the cache is too small for them.
 func BenchmarkTableHit(b *testing.B) {
 	s := start(b, wide(), embeddings.Options{Dir: b.TempDir(), CacheBytes: 4 << 10})
 	its := items("a", 1000, 8)
@@ -59,7 +59,7 @@ func BenchmarkTableHit(b *testing.B) {
 	}
 }
 
-// BenchmarkBatcher is what 100 misses cost besides the encoder: queue, tokenizing a fake text,
+// BenchmarkBatcher measures what 100 misses cost besides the encoder: queue, tokenizing fake texts,
 // rounding, cache.
 func BenchmarkBatcher(b *testing.B) {
 	m := wide()

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -22,17 +23,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is an encoder of one token per byte whose vectors follow from the tokens and the digest.
-// Texts that contain "poison" make their batch fail.
+// fake is an encoder with one token for each byte. A text's vector depends on the text and the
+// digest. A text that contains "poison" makes its batch fail.
 type fake struct {
 	dim, parallel, batchTokens int
 	digest                     string
 
 	mu      sync.Mutex
-	batches [][]string // the texts of every run, in order of start
-	block   chan struct{}
-	started chan struct{} // one value per run
-	broken  error
+	batches [][]string    // the texts of every run, in order of their starts
+	block   chan struct{} // nil, or runs wait until it is closed
+	started chan struct{} // one value for each run
+
+	batchTokensCalls atomic.Int64
 }
 
 func newFake() *fake {
@@ -70,7 +72,7 @@ func (f *fake) Run(ctx context.Context, batch [][]int32, out [][]float32) error 
 	}
 	f.mu.Lock()
 	f.batches = append(f.batches, texts)
-	block, broken := f.block, f.broken
+	block := f.block
 	f.mu.Unlock()
 	f.started <- struct{}{}
 	if block != nil {
@@ -79,9 +81,6 @@ func (f *fake) Run(ctx context.Context, batch [][]int32, out [][]float32) error 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}
-	if broken != nil {
-		return broken
 	}
 	for i, text := range texts {
 		if strings.Contains(text, "poison") {
@@ -92,7 +91,7 @@ func (f *fake) Run(ctx context.Context, batch [][]int32, out [][]float32) error 
 	return nil
 }
 
-// vector is a text's unit vector before rounding.
+// vector returns a text's unit vector, before it is rounded.
 func (f *fake) vector(text string) []float32 {
 	seed := ranker.TextKey(text) ^ binary.LittleEndian.Uint64([]byte(f.digest))
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -112,8 +111,11 @@ func (f *fake) Bucket(n int) int { return (n + 15) / 16 * 16 }
 func (f *fake) Dim() int         { return f.dim }
 func (f *fake) MaxTokens() int   { return 128 }
 func (f *fake) Parallel() int    { return f.parallel }
-func (f *fake) BatchTokens() int { return f.batchTokens }
 func (f *fake) Digest() string   { return f.digest }
+func (f *fake) BatchTokens() int {
+	f.batchTokensCalls.Add(1)
+	return f.batchTokens
+}
 
 func (f *fake) runs() [][]string {
 	f.mu.Lock()
@@ -121,7 +123,7 @@ func (f *fake) runs() [][]string {
 	return slices.Clone(f.batches)
 }
 
-// texts counts how often each text was run.
+// texts returns how often each text was run.
 func (f *fake) texts() map[string]int {
 	n := map[string]int{}
 	for _, b := range f.runs() {
@@ -146,7 +148,8 @@ func item(text string) *ranker.ItemInfo {
 	return ranker.NewItemInfo(ranker.Item{ID: text, Title: text}, nil)
 }
 
-// items makes n items whose texts have the given length (8 at least) and start with prefix.
+// items returns n items whose texts start with prefix and have the given length, at least prefix
+// and 5.
 func items(prefix string, n, length int) []*ranker.ItemInfo {
 	all := make([]*ranker.ItemInfo, n)
 	for i := range all {
@@ -156,18 +159,19 @@ func items(prefix string, n, length int) []*ranker.ItemInfo {
 	return all
 }
 
+// check fails the test unless out holds the items' rounded vectors.
 func (f *fake) check(t testing.TB, its []*ranker.ItemInfo, out [][]float32) {
 	t.Helper()
 	for i, it := range its {
 		want := f.vector(it.Body())
 		vectortable.RoundToFloat16(want)
 		if !slices.Equal(out[i], want) {
-			t.Fatalf("item %d: wrong vector (nil: %t)", i, out[i] == nil)
+			t.Fatalf("item %d has a wrong vector (nil: %t)", i, out[i] == nil)
 		}
 	}
 }
 
-// each gives the items as a store does, none of which it fails to read.
+// each yields the items without an error.
 func each(its []*ranker.ItemInfo) iter.Seq2[*ranker.ItemInfo, error] {
 	return func(yield func(*ranker.ItemInfo, error) bool) {
 		for _, it := range its {
@@ -178,13 +182,14 @@ func each(its []*ranker.ItemInfo) iter.Seq2[*ranker.ItemInfo, error] {
 	}
 }
 
-// vectors asks without a deadline.
+// vectors fetches without a deadline.
 func vectors(s *embeddings.Service, its []*ranker.ItemInfo) [][]float32 {
 	out := make([][]float32, len(its))
 	s.Fetch(context.Background(), its, out)
 	return out
 }
 
+// present counts the vectors that are not nil.
 func present(out [][]float32) (n int) {
 	for _, v := range out {
 		if v != nil {

@@ -8,12 +8,13 @@ import (
 	"relish/ranker"
 )
 
-// Lookup fills out with the vectors that are in the cache or the table, nil elsewhere, and returns
-// how many items with a text have none. It never waits for the encoder and queues nothing.
+// Lookup sets out[i] to the vector of items[i] if it is in the cache or the table, otherwise to
+// nil. It returns how many items with a text have no vector. It neither waits for the encoder nor
+// queues work.
 func (s *Service) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int) {
 	s.closeLock.RLock()
 	defer s.closeLock.RUnlock()
-	var hits, stored int
+	var cached, stored int
 	for i, it := range items {
 		out[i] = nil
 		if it == nil || it.TextKey == 0 {
@@ -27,16 +28,17 @@ func (s *Service) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int
 		case fromTable:
 			stored++
 		default:
-			hits++
+			cached++
 		}
 	}
-	s.count.hits.Add(uint64(hits))
+	s.count.hits.Add(uint64(cached))
 	s.count.tableHits.Add(uint64(stored))
 	s.count.misses.Add(uint64(missing))
 	return missing
 }
 
-// atHand returns the vector at hand for a key, nil if there is none. Callers hold the gate.
+// atHand returns the vector of a key from the cache or the table, nil if neither has it. Callers
+// hold closeLock.
 func (s *Service) atHand(key uint64) (vec []float32, fromTable bool) {
 	if s.closed {
 		return nil, false
@@ -61,34 +63,36 @@ func (s *Service) cacheVector(key uint64, vec []float32) {
 	}
 }
 
-// Fetch fills out as ranker.Vectors says: what Lookup does not find is encoded ahead of all work
-// that no request waits for, until ctx ends; the rest goes to the background queue.
+// Fetch implements [ranker.Vectors]. It encodes what Lookup does not find, before all work that no
+// request waits for, until ctx ends. What is left then is encoded in the background.
 func (s *Service) Fetch(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
 	if s.Lookup(items, out) == 0 {
 		return
 	}
-	w := &waiter{done: make(chan struct{})}
-	lane := priorityRequest
+	w := newWaiter()
+	priority := priorityRequest
 	if ctx.Err() != nil {
-		w, lane = nil, priorityBackground
+		w, priority = nil, priorityBackground
 	}
-	flights, at := s.join(w, lane, items, out)
-	if w == nil || len(flights) == 0 {
+	jobs, at := s.join(w, priority, items, out)
+	if w == nil || len(jobs) == 0 {
 		return
 	}
-	s.await(ctx, w, flights)
+	s.await(ctx, w, jobs)
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
-	for i, f := range flights {
-		if f.done {
-			out[at[i]] = f.vec
+	for i, j := range jobs {
+		if j.done {
+			out[at[i]] = j.vec
 		}
 	}
 }
 
-// join takes part in a flight for every item that has a text and no vector in out. A vector that
-// came to hand since the caller looked goes into out. at holds the flights' places in out.
-func (s *Service) join(w *waiter, lane int, items []*ranker.ItemInfo, out [][]float32) (flights []*job, at []int) {
+// join joins a job for every item that has a text and no vector in out. A vector that has become
+// available meanwhile goes into out. at holds the jobs' indexes in out.
+func (s *Service) join(
+	w *waiter, priority int, items []*ranker.ItemInfo, out [][]float32,
+) (jobs []*job, at []int) {
 	s.closeLock.RLock()
 	defer s.closeLock.RUnlock()
 	q := s.queue
@@ -98,43 +102,48 @@ func (s *Service) join(w *waiter, lane int, items []*ranker.ItemInfo, out [][]fl
 		if it == nil || it.TextKey == 0 || out[i] != nil {
 			continue
 		}
-		// A flight ends after its vector is at hand: without one, the second look settles it.
+		// A job ends after its vector is in the cache. If there is no job, a second look is
+		// certain.
 		if q.jobs[it.TextKey] == nil {
 			if out[i], _ = s.atHand(it.TextKey); out[i] != nil {
 				continue
 			}
 		}
-		if f, _ := q.join(w, lane, it.TextKey, it, ""); f != nil {
-			flights = append(flights, f)
+		if j, _ := q.join(w, priority, it.TextKey, it, ""); j != nil {
+			jobs = append(jobs, j)
 			at = append(at, i)
 		}
 	}
-	return flights, at
+	return jobs, at
 }
 
-// await waits for all flights of w, or leaves them when ctx ends.
-func (s *Service) await(ctx context.Context, w *waiter, flights []*job) {
+// await waits for all jobs of w, or abandons them when ctx ends.
+func (s *Service) await(ctx context.Context, w *waiter, jobs []*job) {
 	select {
 	case <-w.done:
 	case <-ctx.Done():
-		s.queue.abandon(w, flights)
+		s.queue.abandon(w, jobs)
 	}
 }
 
-// Text returns the vector of a query text, which must not be changed: nil for a text without a
-// visible character. It waits for the encoder until ctx ends. The vector is cached, not stored.
+// Text returns the vector of a query text, nil for a text of white space. It waits for the encoder
+// until ctx ends. The vector is shared and must not be changed. It is cached, but not stored in
+// the table.
+//
+// The error is ErrNotEncoded for a text that failed recently, ErrClosed, or the error of the
+// context or the encoder.
 func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return nil, nil
 	}
 	key := ranker.TextKey(text)
-	w := &waiter{done: make(chan struct{})}
-	vec, f := s.joinText(w, key, text)
+	w := newWaiter()
+	vec, j := s.joinText(w, key, text)
 	switch {
 	case vec != nil:
 		return vec, nil
-	case f == nil:
+	case j == nil:
 		s.closeLock.RLock()
 		defer s.closeLock.RUnlock()
 		if s.closed {
@@ -142,13 +151,13 @@ func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 		}
 		return nil, ErrNotEncoded
 	}
-	s.await(ctx, w, []*job{f})
+	s.await(ctx, w, []*job{j})
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
-	if !f.done || errors.Is(f.err, errGivenUp) {
+	if !j.done || errors.Is(j.err, errGivenUp) {
 		return nil, ctx.Err()
 	}
-	return f.vec, f.err
+	return j.vec, j.err
 }
 
 func (s *Service) joinText(w *waiter, key uint64, text string) ([]float32, *job) {
@@ -161,12 +170,12 @@ func (s *Service) joinText(w *waiter, key uint64, text string) ([]float32, *job)
 			return vec, nil
 		}
 	}
-	f, _ := s.queue.join(w, priorityRequest, key, nil, text)
-	return nil, f
+	j, _ := s.queue.join(w, priorityRequest, key, nil, text)
+	return nil, j
 }
 
-// Enqueue has the items' texts encoded in the background, those not at hand and not on their way,
-// and returns how many were dropped because the queue is full.
+// Enqueue has the items' texts encoded in the background, except those that are stored or on their
+// way. It returns how many were dropped because the queue is full.
 func (s *Service) Enqueue(items []*ranker.ItemInfo) (dropped int) {
 	s.closeLock.RLock()
 	defer s.closeLock.RUnlock()
@@ -184,8 +193,9 @@ func (s *Service) Enqueue(items []*ranker.ItemInfo) (dropped int) {
 	return dropped
 }
 
-// stored reports whether an item's vector is where it belongs: in the table, if there is one. A
-// vector that only the cache has (a query had the same text) is put there. Callers hold the gate.
+// stored reports whether an item's vector is stored: in the table, or in the cache if there is no
+// table. A vector that only the cache has, because a query had the same text, is added to the
+// table. Callers hold closeLock.
 func (s *Service) stored(key uint64) bool {
 	if s.closed {
 		return false

@@ -8,7 +8,8 @@ import (
 	"relish/ranker"
 )
 
-// Lanes of the queue, most urgent first: a lane is served only while those before it are empty.
+// Priorities of jobs, the highest first. A priority is served only while those before it have no
+// jobs.
 const (
 	priorityRequest    = iota // a request waits
 	priorityBulk              // an import waits
@@ -17,26 +18,28 @@ const (
 )
 
 const (
-	// minLookahead is the least number of texts that a lane keeps tokenized ahead of the runs: enough to
-	// find batches of like length, few enough that the first run starts soon.
+	// minLookahead is the least number of texts that each priority keeps tokenized before they run:
+	// enough to form batches of similar length, few enough that the first run starts soon.
 	minLookahead = 128
 	// tokenizeGroup is how many texts a worker tokenizes at a time.
 	tokenizeGroup = 16
 	// maxRequested bounds the texts that requests wait for.
 	maxRequested = 100_000
-	// maxOvertakes is how many windows of texts may be tokenized after one before its batch is no longer
-	// held back for being short.
+	// maxOvertakes is how many times the lookahead may be tokenized after a text before that text
+	// runs even in a batch that is not full.
 	maxOvertakes = 4
-	// failureMemory and maxFailed bound the memory of texts that could not be encoded.
+	// A text that could not be encoded is not tried again for failureMemory. At most maxFailed such
+	// texts are remembered.
 	failureMemory = time.Minute
 	maxFailed     = 4096
 )
 
-// job is one text on its way to a vector; there is at most one per key. Fields below the line
-// belong to the queue's lock, those above are fixed or belong to the worker that holds the flight.
+// job is one text on its way to a vector. There is at most one job for each key. The fields above
+// the empty line are fixed, or belong to the worker that has the job. Those below belong to the
+// queue's lock.
 type job struct {
 	key    uint64
-	item   *ranker.ItemInfo // whose text it is, nil when text is set
+	item   *ranker.ItemInfo // the item whose text it is; nil if text is set
 	text   string
 	tokens []int32
 	vec    []float32
@@ -44,194 +47,207 @@ type job struct {
 
 	bucket     int
 	priority   int
-	seq        uint64        // order of being tokenized, within its lane
-	keep       bool          // an item's text: goes to the table, and to the background when given up
-	withWorker bool          // by a worker: in no list
-	list       *list.List    // where it waits
-	element    *list.Element // its place there
+	seq        uint64        // order of tokenization, within the priority
+	keep       bool          // an item's text: goes to the table, even if its caller gives up
+	withWorker bool          // in no list
+	list       *list.List    // the list that the job is in
+	element    *list.Element // its element there
 	waiters    []*waiter
 	done       bool
 }
 
-func (f *job) body() string {
-	if f.item != nil {
-		return f.item.Body()
+func (j *job) body() string {
+	if j.item != nil {
+		return j.item.Body()
 	}
-	return f.text
+	return j.text
 }
 
-// waiter is one caller waiting for some flights.
+// waiter is one caller that waits for some jobs.
 type waiter struct {
 	left int
 	done chan struct{} // closed when left reaches 0
 }
 
+func newWaiter() *waiter { return &waiter{done: make(chan struct{})} }
+
+// jobList holds the jobs of one priority.
 type jobList struct {
-	untokenized list.List // not tokenized yet
-	ready       map[int]*list.List
-	waiting     int // flights in ready
-	seq         uint64
-	tokenizing  int // flights with a worker that tokenizes
+	untokenized list.List
+	ready       map[int]*list.List // tokenized jobs, by length bucket
+	waiting     int                // number of jobs in ready
+	seq         uint64             // of the last tokenized job
+	tokenizing  int                // jobs with a worker that tokenizes
 }
 
 func (l *jobList) empty() bool { return l.untokenized.Len()+l.waiting+l.tokenizing == 0 }
 
-// queue decides what is encoded next. It is the one owner of all waiting texts: callers join or
-// start flights, workers ask it for the next thing to do, and everything happens under its lock.
-// There are no timers: a free worker takes what is there, and batches form while workers are busy.
+// queue decides what is encoded next. It owns all waiting texts: callers join a job or start one,
+// and workers ask for the next task. Everything happens under one lock. There are no timers: a
+// free worker takes what is there, and batches form while workers are busy.
 type queue struct {
 	model              Model
-	backgroundLimit    int // texts waiting in the background lane, at most
-	lookahead          int // texts tokenized ahead in each lane: two of the largest batches, or minWindow
+	batchTokens        int // the model's, read once
+	backgroundLimit    int // bound of the texts that wait in the background
+	lookahead          int // texts tokenized before they run, for each priority
 	parallel           int // runs at once
-	backgroundParallel int // runs at once for the background lane
+	backgroundParallel int // runs at once for the background
 
 	mu        sync.Mutex
 	workReady sync.Cond
-	jobs      map[uint64]*job
+	jobs      map[uint64]*job // by key
 	lists     [priorities]jobList
-	running   [priorities]int
+	running   [priorities]int      // runs
 	failed    map[uint64]time.Time // until when a text is not tried again
-	drainers  []chan struct{}
+	drainers  []chan struct{}      // closed when no job is left
 	abandoned uint64
 	dropped   uint64
 	closed    bool
 }
 
-func newQueue(m Model, limit int) *queue {
-	q := &queue{model: m, backgroundLimit: limit, parallel: max(1, m.Parallel()),
-		jobs: map[uint64]*job{}, failed: map[uint64]time.Time{}}
-	// One session stays free for requests where there are several.
+func newQueue(m Model, backgroundLimit int) *queue {
+	q := &queue{
+		model: m, batchTokens: m.BatchTokens(), backgroundLimit: backgroundLimit,
+		parallel: max(1, m.Parallel()), jobs: map[uint64]*job{}, failed: map[uint64]time.Time{},
+	}
+	// If there are several sessions, one stays free for requests.
 	q.backgroundParallel = max(1, q.parallel-1)
+	// The lookahead holds at least two of the largest batches.
 	q.lookahead = max(minLookahead, 2*q.batchRows(m.Bucket(1)))
 	q.workReady.L = &q.mu
-	for l := range q.lists {
-		q.lists[l].ready = map[int]*list.List{}
+	for i := range q.lists {
+		q.lists[i].ready = map[int]*list.List{}
 	}
 	return q
 }
 
-// join adds w (nil: nobody waits) to the flight of key, starting one if there is none, and returns
-// it; nil when the text failed lately, or with full set when the lane is. Callers hold mu.
-func (q *queue) join(w *waiter, lane int, key uint64, it *ranker.ItemInfo, text string) (f *job, full bool) {
-	f = q.jobs[key]
-	if f == nil {
-		if until, ok := q.failed[key]; q.closed || ok && time.Now().Before(until) {
+// join adds w (nil: nobody waits) to the job of key, and starts the job if there is none. It
+// returns nil if the text failed recently, and nil with full set if the priority takes no more
+// texts. Callers hold mu.
+func (q *queue) join(
+	w *waiter, priority int, key uint64, item *ranker.ItemInfo, text string,
+) (j *job, full bool) {
+	j = q.jobs[key]
+	if j == nil {
+		if until, failed := q.failed[key]; q.closed || failed && time.Now().Before(until) {
 			return nil, false
 		}
-		if q.full(lane) {
+		if q.full(priority) {
 			q.dropped++
 			return nil, true
 		}
-		f = &job{key: key, item: it, text: text, priority: lane}
-		q.jobs[key] = f
-		q.insert(f)
+		j = &job{key: key, item: item, text: text, priority: priority}
+		q.jobs[key] = j
+		q.insert(j)
 	}
-	f.keep = f.keep || it != nil
-	// One caller joins all its texts under one lock, so its own waiter can only be the last.
-	if n := len(f.waiters); w != nil && (n == 0 || f.waiters[n-1] != w) {
-		f.waiters = append(f.waiters, w)
+	j.keep = j.keep || item != nil
+	// A caller joins all its texts under one lock, so if its waiter is there, it is the last one.
+	if n := len(j.waiters); w != nil && (n == 0 || j.waiters[n-1] != w) {
+		j.waiters = append(j.waiters, w)
 		w.left++
 	}
-	if lane < f.priority {
-		q.detach(f)
-		f.priority = lane
-		q.insert(f)
+	if priority < j.priority {
+		q.detach(j)
+		j.priority = priority
+		q.insert(j)
 	}
-	return f, false
+	return j, false
 }
 
-// full reports whether a lane takes no further text. Callers of the bulk lane bound themselves.
-func (q *queue) full(lane int) bool {
-	n := q.lists[lane].untokenized.Len()
-	return lane == priorityBackground && n >= q.backgroundLimit || lane == priorityRequest && n >= maxRequested
+// full reports whether a priority takes no more texts. Callers of the bulk priority bound
+// themselves.
+func (q *queue) full(priority int) bool {
+	n := q.lists[priority].untokenized.Len()
+	return priority == priorityBackground && n >= q.backgroundLimit ||
+		priority == priorityRequest && n >= maxRequested
 }
 
-// insert puts a flight at the end of its lane, among the tokenized ones or the others. One that a
-// worker holds is placed when the worker is done.
-func (q *queue) insert(f *job) {
-	if f.withWorker {
+// insert puts a job at the end of a list of its priority. A job with a worker is inserted when the
+// worker is done.
+func (q *queue) insert(j *job) {
+	if j.withWorker {
 		return
 	}
-	l := &q.lists[f.priority]
-	f.list = &l.untokenized
-	if f.tokens != nil {
-		if l.ready[f.bucket] == nil {
-			l.ready[f.bucket] = list.New()
+	l := &q.lists[j.priority]
+	j.list = &l.untokenized
+	if j.tokens != nil {
+		if l.ready[j.bucket] == nil {
+			l.ready[j.bucket] = list.New()
 		}
-		f.list = l.ready[f.bucket]
+		j.list = l.ready[j.bucket]
 		l.waiting++
 		l.seq++
-		f.seq = l.seq
+		j.seq = l.seq
 	}
-	f.element = f.list.PushBack(f)
+	j.element = j.list.PushBack(j)
 	q.workReady.Broadcast()
 }
 
-// detach takes a flight out of its lane, unless a worker holds it.
-func (q *queue) detach(f *job) {
-	if f.withWorker {
+// detach takes a job out of its list, unless a worker has it.
+func (q *queue) detach(j *job) {
+	if j.withWorker {
 		return
 	}
-	l := &q.lists[f.priority]
-	f.list.Remove(f.element)
-	if f.list != &l.untokenized {
+	l := &q.lists[j.priority]
+	j.list.Remove(j.element)
+	if j.list != &l.untokenized {
 		l.waiting--
 	}
-	f.list, f.element = nil, nil
+	j.list, j.element = nil, nil
 }
 
-// abandon takes w off the flights, its caller having given up. What nobody waits for any more goes
-// to the background, if it is an item's text and there is room, else it is dropped.
-func (q *queue) abandon(w *waiter, flights []*job) {
+// abandon removes w from the jobs, because its caller has given up. A job that nobody waits for
+// any more goes to the background if it is an item's text and there is room. Otherwise it is
+// dropped.
+func (q *queue) abandon(w *waiter, jobs []*job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, f := range flights {
-		if f.done {
+	for _, j := range jobs {
+		if j.done {
 			continue
 		}
-		for i := range f.waiters {
-			if f.waiters[i] == w {
-				f.waiters = append(f.waiters[:i], f.waiters[i+1:]...)
+		for i := range j.waiters {
+			if j.waiters[i] == w {
+				j.waiters = append(j.waiters[:i], j.waiters[i+1:]...)
 				break
 			}
 		}
-		if len(f.waiters) > 0 || f.priority == priorityBackground {
+		if len(j.waiters) > 0 || j.priority == priorityBackground {
 			continue
 		}
 		q.abandoned++
-		q.demote(f)
+		q.demote(j)
 	}
 }
 
-// demote moves a flight without waiters to the background or drops it. Callers hold mu.
-func (q *queue) demote(f *job) {
+// demote moves a job without waiters to the background, or drops it. Callers hold mu.
+func (q *queue) demote(j *job) {
 	full := q.full(priorityBackground)
-	q.detach(f)
-	f.priority = priorityBackground
-	if !f.withWorker && (full || !f.keep) {
-		if f.keep {
+	q.detach(j)
+	j.priority = priorityBackground
+	if !j.withWorker && (full || !j.keep) {
+		if j.keep {
 			q.dropped++
 		}
-		q.finish(f, errGivenUp)
+		q.finish(j, errGivenUp)
 		return
 	}
-	if !f.withWorker {
-		f.tokens = nil // the window bounds tokenized texts, so it waits untokenized
+	if !j.withWorker {
+		j.tokens = nil // the lookahead bounds tokenized texts, so the job waits without tokens
 	}
-	q.insert(f)
+	q.insert(j)
 }
 
-// finish finishes a flight, with f.vec or an error, and releases its waiters. Callers hold mu.
-func (q *queue) finish(f *job, err error) {
-	delete(q.jobs, f.key)
-	f.done, f.err, f.tokens = true, err, nil
-	for _, w := range f.waiters {
+// finish ends a job, with j.vec or an error, and releases its waiters. Callers hold mu.
+func (q *queue) finish(j *job, err error) {
+	delete(q.jobs, j.key)
+	j.done, j.err, j.tokens = true, err, nil
+	for _, w := range j.waiters {
 		if w.left--; w.left == 0 {
 			close(w.done)
 		}
 	}
-	f.waiters = nil
+	j.waiters = nil
 	if len(q.jobs) == 0 {
 		for _, c := range q.drainers {
 			close(c)
@@ -240,7 +256,8 @@ func (q *queue) finish(f *job, err error) {
 	}
 }
 
-// rememberFailure keeps a text that could not be encoded from being tried again for a while. Callers hold mu.
+// rememberFailure keeps a text that could not be encoded from being tried again for failureMemory.
+// Callers hold mu.
 func (q *queue) rememberFailure(key uint64) {
 	now := time.Now()
 	if len(q.failed) >= maxFailed {
@@ -259,7 +276,7 @@ func (q *queue) rememberFailure(key uint64) {
 	q.failed[key] = now.Add(failureMemory)
 }
 
-// drained returns a channel that is closed once nothing waits or runs.
+// drained returns a channel that is closed once no job is left.
 func (q *queue) drained() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -272,15 +289,15 @@ func (q *queue) drained() <-chan struct{} {
 	return c
 }
 
-// shutDown ends every waiting flight; workers finish what they hold and get nothing more.
+// shutDown ends every waiting job. Workers finish what they have, and get no more tasks.
 func (q *queue) shutDown() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	for _, f := range q.jobs {
-		if !f.withWorker {
-			q.detach(f)
-			q.finish(f, ErrClosed)
+	for _, j := range q.jobs {
+		if !j.withWorker {
+			q.detach(j)
+			q.finish(j, ErrClosed)
 		}
 	}
 	q.workReady.Broadcast()

@@ -15,10 +15,11 @@ import (
 	"relish/ranker"
 )
 
-// Errors of the service. Vectors and Lookup never fail: what is missing is nil.
+// Errors of the service. Fetch and Lookup never fail: a missing vector is nil.
 var (
+	// ErrClosed: the service is closed.
 	ErrClosed = errors.New("embeddings service is closed")
-	// ErrNotEncoded: some texts have no vector because the encoder failed on them.
+	// ErrNotEncoded: some texts have no vector, because the encoder failed on them.
 	ErrNotEncoded = errors.New("texts could not be encoded")
 
 	errGivenUp  = errors.New("no caller waits for the text any more")
@@ -26,34 +27,36 @@ var (
 )
 
 const (
-	defaultCacheBytes = 256 << 20
-	defaultBackground = 100_000
-	// entryOverhead is what ristretto keeps per entry besides the vector: the slice header and entry
-	// in its store, the key and cost in its policy, map slack, and ten frequency counters.
+	defaultCacheBytes      = 256 << 20
+	defaultBackgroundLimit = 100_000
+	// entryOverhead is what ristretto keeps for each entry besides the vector, in bytes: the slice
+	// header and entry in its store, key and cost in its policy, map overhead, ten frequency
+	// counters.
 	entryOverhead = 190
-	// getBuffer is how many reads ristretto collects before it counts them. It allocates one buffer
-	// for each, so a small one would cost a warm lookup of 1,000 items many allocations.
+	// getBuffer is how many reads ristretto collects before it counts them. It allocates each
+	// buffer anew, so a small buffer would cost a lookup of 1,000 cached items many allocations.
 	getBuffer = 4096
 )
 
-// Options for New; the zero value is a service that keeps vectors in memory only.
+// Options configure a service. With the zero value, vectors are kept in memory only.
 type Options struct {
-	// Dir is the folder of the vector table, made if absent; "" keeps vectors in memory only.
+	// Dir is the folder of the vector table, created if absent. "" means no table.
 	Dir string
-	// ReadOnly reads the table beside the process that writes it; new vectors stay in memory.
+	// ReadOnly reads the table while another process writes to it. New vectors stay in memory.
 	ReadOnly bool
-	// Shared is asked before the encoder, and given what the encoder made; nil: there is none.
+	// Shared is asked before the encoder, and receives what the encoder computes. nil means none.
 	Shared SharedCache
-	// CacheBytes bounds the float32 vectors held in memory, overhead included; 0 means 256 MiB.
+	// CacheBytes bounds the vectors in memory, overhead included. 0 means 256 MiB.
 	CacheBytes int64
-	// BackgroundLimit bounds the texts that wait to be encoded without a caller; 0 means 100,000.
+	// BackgroundLimit bounds the texts that wait for the encoder without a caller. 0 means 100,000.
 	BackgroundLimit int
-	Log             *slog.Logger // nil means slog.Default
+	// Log is slog.Default if nil.
+	Log *slog.Logger
 }
 
-// Service gives text vectors: from the cache, the table or the encoder. All methods are safe for
-// concurrent use. A text's vector has the same bits wherever it comes from, since it is rounded to
-// the table's float16 once, when it is encoded.
+// Service returns text vectors: from the cache, the table, the shared cache or the encoder. All
+// methods are safe for concurrent use. A text's vector has the same bits wherever it comes from,
+// because it is rounded to the table's float16 once, when it is encoded.
 type Service struct {
 	model    Model
 	log      *slog.Logger
@@ -63,12 +66,12 @@ type Service struct {
 	shared   SharedCache        // nil: none
 	queue    *queue
 
-	// closeLock is held for reading by whoever touches cache and table, so that Close can end both.
+	// closeLock is held for reading while cache and table are used, so that Close can end both.
 	closeLock sync.RWMutex
 	closed    bool
 
-	stop      context.CancelFunc // ends runs
-	ctx       context.Context
+	ctx       context.Context // of the encoder's runs
+	stop      context.CancelFunc
 	workers   sync.WaitGroup
 	closeOnce sync.Once
 
@@ -76,34 +79,39 @@ type Service struct {
 }
 
 type counters struct {
-	hits, tableHits, sharedHits, misses, encodes, failed, runs, padded, real atomic.Uint64
-	setsLost                                                                 atomic.Uint64
+	hits, tableHits, sharedHits, misses atomic.Uint64 // lookups of items
+	encodes, failed, runs, padded, real atomic.Uint64 // texts, texts, runs, tokens, tokens
+	setsLost                            atomic.Uint64 // vectors
 }
 
 var _ ranker.Vectors = (*Service)(nil)
 
-// New opens the table of the model's digest and starts the workers. The caller must Close the
-// service; the model stays the caller's and must live until then.
+// New opens the vector table of the model's digest and starts the workers. The caller must Close
+// the service. The model stays the caller's and must live until then.
 func New(model Model, opt Options) (*Service, error) {
 	if model == nil || model.Dim() < 1 {
 		return nil, errors.New("embeddings need a model whose vectors have at least one component")
+	}
+	if opt.CacheBytes < 0 || opt.BackgroundLimit < 0 {
+		return nil, fmt.Errorf("CacheBytes %d and BackgroundLimit %d must not be negative",
+			opt.CacheBytes, opt.BackgroundLimit)
 	}
 	if opt.CacheBytes == 0 {
 		opt.CacheBytes = defaultCacheBytes
 	}
 	if opt.BackgroundLimit == 0 {
-		opt.BackgroundLimit = defaultBackground
-	}
-	if opt.CacheBytes < 0 || opt.BackgroundLimit < 0 {
-		return nil, fmt.Errorf("cache bytes %d and background %d must not be negative", opt.CacheBytes, opt.BackgroundLimit)
+		opt.BackgroundLimit = defaultBackgroundLimit
 	}
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
-	s := &Service{model: model, log: opt.Log, shared: opt.Shared, queue: newQueue(model, opt.BackgroundLimit)}
+	s := &Service{
+		model: model, log: opt.Log, shared: opt.Shared, queue: newQueue(model, opt.BackgroundLimit),
+	}
 	var err error
 	if opt.Dir != "" {
-		s.table, err = vectortable.Open(opt.Dir, model.Digest(), model.Dim(), vectortable.Options{ReadOnly: opt.ReadOnly, Log: opt.Log})
+		tableOpt := vectortable.Options{ReadOnly: opt.ReadOnly, Log: opt.Log}
+		s.table, err = vectortable.Open(opt.Dir, model.Digest(), model.Dim(), tableOpt)
 		if err != nil {
 			return nil, err
 		}
@@ -113,35 +121,35 @@ func New(model Model, opt Options) (*Service, error) {
 		NumCounters:        max(10*opt.CacheBytes/s.vectorCost(), 100),
 		MaxCost:            opt.CacheBytes,
 		BufferItems:        getBuffer,
-		IgnoreInternalCost: true, // cost counts it
+		IgnoreInternalCost: true, // vectorCost includes it
 		KeyToHash:          func(key uint64) (uint64, uint64) { return key, 0 },
 	})
 	if err != nil {
 		if s.table != nil {
 			err = errors.Join(err, s.table.Close())
 		}
-		return nil, fmt.Errorf("make the vector cache: %w", err)
+		return nil, fmt.Errorf("create the vector cache: %w", err)
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	// As many workers as runs make sense at once, and on a device that runs one at a time the other
-	// cores' workers tokenize.
+	// There are at least as many workers as cores. On a device that runs one batch at a time, the
+	// other workers tokenize.
 	for range max(s.queue.parallel, runtime.GOMAXPROCS(0)) {
 		s.workers.Go(s.worker)
 	}
 	return s, nil
 }
 
-// vectorCost is what one cached vector takes, in bytes.
+// vectorCost is the memory of one cached vector, in bytes.
 func (s *Service) vectorCost() int64 { return int64(4*s.model.Dim() + entryOverhead) }
 
 // Dim is the number of components of a vector.
 func (s *Service) Dim() int { return s.model.Dim() }
 
-// Digest identifies the encoder: hex SHA-256.
+// Digest identifies the encoder: a SHA-256 in hexadecimal.
 func (s *Service) Digest() string { return s.model.Digest() }
 
 // Flush returns once every item vector computed so far is durable in the table, or with the reason
-// why one is not; ErrClosed after Close. Without a table it does nothing.
+// why one is not. It returns ErrClosed after Close. Without a table it does nothing.
 func (s *Service) Flush() error {
 	s.closeLock.RLock()
 	defer s.closeLock.RUnlock()
@@ -154,7 +162,7 @@ func (s *Service) Flush() error {
 	return s.table.Sync()
 }
 
-// Drain returns once nothing waits to be encoded, the background included, or with ctx's error.
+// Drain returns once no text waits to be encoded, the background included, or with ctx's error.
 func (s *Service) Drain(ctx context.Context) error {
 	select {
 	case <-s.queue.drained():
@@ -164,8 +172,8 @@ func (s *Service) Drain(ctx context.Context) error {
 	}
 }
 
-// Compact removes the table's rows whose text key live does not keep, and returns how many went.
-// live is called from another goroutine.
+// Compact removes the table's rows for whose text key live returns false, and returns their
+// number. live is called from another goroutine.
 func (s *Service) Compact(live func(key uint64) bool) (dropped int, err error) {
 	if s.table == nil {
 		return 0, nil
@@ -173,8 +181,9 @@ func (s *Service) Compact(live func(key uint64) bool) (dropped int, err error) {
 	return s.table.Compact(live)
 }
 
-// Close drops what waits, lets running batches finish, or cancels them when ctx ends, and makes the
-// table durable. Waiting callers return with what they have. Lookups after it find nothing.
+// Close drops the texts that wait, lets running batches finish or cancels them when ctx ends, and
+// makes the table durable. Waiting callers return with the vectors that they have. Later lookups
+// find nothing.
 func (s *Service) Close(ctx context.Context) (err error) {
 	s.closeOnce.Do(func() {
 		s.queue.shutDown()
@@ -193,46 +202,61 @@ func (s *Service) Close(ctx context.Context) (err error) {
 	return err
 }
 
-// Stats are figures since New, and the present state of queue, cache and table.
+// Stats counts what has happened since New, and gives the present state of queue, cache and table.
 type Stats struct {
-	Hits, TableHits, Misses uint64 // lookups of items with a text, by where the vector was
-	SharedHits              uint64 // texts that need not be encoded, since the shared level had their vector
-	Encodes, Failed         uint64 // texts
-	Runs                    uint64 // encoder runs
+	// Lookups of items with a text, by where the vector was found.
+	Hits, TableHits, Misses uint64
+	SharedHits              uint64 // texts whose vector came from the shared cache
+	Encodes, Failed         uint64 // texts that were encoded, or could not be
+	Runs                    uint64 // runs of the encoder
 	PaddedTokens            uint64 // tokens computed, padding included
 	RealTokens              uint64 // tokens of texts
 	Abandoned               uint64 // texts whose callers gave up before they were encoded
 	Dropped                 uint64 // texts refused because a queue was full
-	CacheSetsLost           uint64 // vectors that the cache had no time to take
+	CacheSetsLost           uint64 // vectors that the cache was too busy to take
 
 	Queued     int // texts waiting or running, the background included
-	Background int // of these, texts waiting that no caller waits for
+	Background int // texts of these that wait without a caller
 	CacheBytes int64
 	CacheLimit int64
 	Table      vectortable.Stats
 }
 
-// Plus adds the figures of another service, but for its table's.
+// Plus returns the sum of two services' figures. The table's are those of s.
 func (s Stats) Plus(o Stats) Stats {
-	s.Hits, s.TableHits, s.Misses, s.SharedHits = s.Hits+o.Hits, s.TableHits+o.TableHits, s.Misses+o.Misses, s.SharedHits+o.SharedHits
-	s.Encodes, s.Failed, s.Runs = s.Encodes+o.Encodes, s.Failed+o.Failed, s.Runs+o.Runs
-	s.PaddedTokens, s.RealTokens = s.PaddedTokens+o.PaddedTokens, s.RealTokens+o.RealTokens
-	s.Abandoned, s.Dropped, s.CacheSetsLost = s.Abandoned+o.Abandoned, s.Dropped+o.Dropped, s.CacheSetsLost+o.CacheSetsLost
-	s.Queued, s.Background = s.Queued+o.Queued, s.Background+o.Background
-	s.CacheBytes, s.CacheLimit = s.CacheBytes+o.CacheBytes, s.CacheLimit+o.CacheLimit
+	s.Hits += o.Hits
+	s.TableHits += o.TableHits
+	s.Misses += o.Misses
+	s.SharedHits += o.SharedHits
+	s.Encodes += o.Encodes
+	s.Failed += o.Failed
+	s.Runs += o.Runs
+	s.PaddedTokens += o.PaddedTokens
+	s.RealTokens += o.RealTokens
+	s.Abandoned += o.Abandoned
+	s.Dropped += o.Dropped
+	s.CacheSetsLost += o.CacheSetsLost
+	s.Queued += o.Queued
+	s.Background += o.Background
+	s.CacheBytes += o.CacheBytes
+	s.CacheLimit += o.CacheLimit
 	return s
 }
 
-// Stats returns current figures.
+// Stats returns the current figures.
 func (s *Service) Stats() Stats {
 	c := &s.count
-	st := Stats{Hits: c.hits.Load(), TableHits: c.tableHits.Load(), Misses: c.misses.Load(),
-		SharedHits: c.sharedHits.Load(), Encodes: c.encodes.Load(), Failed: c.failed.Load(), Runs: c.runs.Load(),
-		PaddedTokens: c.padded.Load(), RealTokens: c.real.Load(), CacheSetsLost: c.setsLost.Load()}
+	st := Stats{
+		Hits: c.hits.Load(), TableHits: c.tableHits.Load(), Misses: c.misses.Load(),
+		SharedHits: c.sharedHits.Load(), Encodes: c.encodes.Load(), Failed: c.failed.Load(),
+		Runs: c.runs.Load(), PaddedTokens: c.padded.Load(), RealTokens: c.real.Load(),
+		CacheSetsLost: c.setsLost.Load(),
+	}
 	q := s.queue
 	q.mu.Lock()
-	bg := &q.lists[priorityBackground]
-	st.Abandoned, st.Dropped, st.Queued, st.Background = q.abandoned, q.dropped, len(q.jobs), bg.untokenized.Len()+bg.waiting
+	background := &q.lists[priorityBackground]
+	st.Background = background.untokenized.Len() + background.waiting
+	st.Abandoned, st.Dropped, st.Queued = q.abandoned, q.dropped, len(q.jobs)
 	q.mu.Unlock()
 	s.closeLock.RLock()
 	defer s.closeLock.RUnlock()

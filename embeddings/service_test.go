@@ -14,7 +14,7 @@ import (
 	"relish/ranker"
 )
 
-func TestMissesAreEncodedOnceAndKept(t *testing.T) {
+func TestMissesAreEncodedOnce(t *testing.T) {
 	m := newFake()
 	s := start(t, m, embeddings.Options{})
 	its := append(items("a", 50, 8), nil, item(""), item("  "))
@@ -34,14 +34,14 @@ func TestMissesAreEncodedOnceAndKept(t *testing.T) {
 	}
 	out := make([][]float32, len(its))
 	if missing := s.Lookup(its, out); missing != 0 || present(out) != 52 {
-		t.Errorf("lookup: %d missing, %d present", missing, present(out))
+		t.Errorf("Lookup: %d missing, %d present; want 0 and 52", missing, present(out))
 	}
 	st := s.Stats()
 	if st.Encodes != 50 || st.Misses != 52 || st.Hits != 104 || st.Queued != 0 {
 		t.Errorf("stats %+v", st)
 	}
 	if st.CacheBytes <= 50*16*4 || st.CacheBytes > st.CacheLimit {
-		t.Errorf("cache holds %d of %d bytes", st.CacheBytes, st.CacheLimit)
+		t.Errorf("the cache holds %d bytes, its limit is %d", st.CacheBytes, st.CacheLimit)
 	}
 }
 
@@ -53,7 +53,7 @@ func TestLookupNeitherWaitsNorQueues(t *testing.T) {
 		t.Errorf("missing %d, out %v", missing, out)
 	}
 	if st := s.Stats(); st.Queued != 0 || len(m.runs()) != 0 {
-		t.Errorf("lookup queued work: %+v", st)
+		t.Errorf("Lookup queued work: %+v", st)
 	}
 }
 
@@ -78,15 +78,15 @@ func TestText(t *testing.T) {
 		t.Errorf("encoded %d times", n)
 	}
 	if _, err := s.Text(ctx, "poison"); err == nil {
-		t.Error("a failed text has no error")
+		t.Error("Text of a text that cannot be encoded returned no error")
 	}
 	if _, err := s.Text(ctx, "poison"); !errors.Is(err, embeddings.ErrNotEncoded) {
-		t.Errorf("a text that failed lately: %v", err)
+		t.Errorf("Text after a recent failure: %v, want ErrNotEncoded", err)
 	}
 	if rows := s.Stats().Table.Rows; rows != 0 {
-		t.Errorf("queries made %d rows", rows)
+		t.Errorf("queries added %d rows to the table", rows)
 	}
-	// An item with the same text has its vector stored without another run.
+	// The vector of an item with the same text is stored without another run.
 	if s.Enqueue([]*ranker.ItemInfo{item("warm soup")}) != 0 || s.Stats().Table.Rows != 1 {
 		t.Error("the item's vector is not in the table")
 	}
@@ -116,7 +116,7 @@ func TestRestartEncodesNothing(t *testing.T) {
 	s = start(t, m, embeddings.Options{Dir: dir})
 	out := make([][]float32, len(its))
 	if missing := s.Lookup(its, out); missing != 0 {
-		t.Errorf("%d missing after a restart", missing)
+		t.Errorf("%d vectors are missing after a restart", missing)
 	}
 	for i := range out {
 		if !slices.Equal(out[i], before[i]) {
@@ -133,7 +133,7 @@ func TestRestartEncodesNothing(t *testing.T) {
 		t.Errorf("stats %+v", st)
 	}
 
-	// A changed text is encoded again, alone.
+	// Only the changed text is encoded again.
 	changed := item("a00000 changed")
 	m.check(t, []*ranker.ItemInfo{changed}, vectors(s, []*ranker.ItemInfo{changed}))
 	if got := m.runs(); len(got) != 1 || len(got[0]) != 1 {
@@ -146,7 +146,7 @@ func TestRestartEncodesNothing(t *testing.T) {
 	}
 }
 
-func TestChangedEncoderMeetsNoOldVectors(t *testing.T) {
+func TestChangedEncoderFindsNoOldVectors(t *testing.T) {
 	dir := t.TempDir()
 	its := items("a", 20, 8)
 	first := newFake()
@@ -165,7 +165,7 @@ func TestChangedEncoderMeetsNoOldVectors(t *testing.T) {
 	}
 }
 
-func TestReadBesideTheWriter(t *testing.T) {
+func TestReadOnlyBesideWriter(t *testing.T) {
 	dir := t.TempDir()
 	its := items("a", 10, 8)
 	m := newFake()
@@ -182,14 +182,14 @@ func TestReadBesideTheWriter(t *testing.T) {
 	more := append(its, item("another"))
 	other.check(t, more, vectors(beside, more))
 	if got := other.runs(); len(got) != 1 || len(got[0]) != 1 {
-		t.Errorf("the reader ran %v", got)
+		t.Errorf("the read-only service encoded %v, want only the new text", got)
 	}
 	if err := beside.EncodeAll(context.Background(), each(more), nil); err != nil {
 		t.Error(err)
 	}
 }
 
-// A small cache in front of the table loses nothing.
+// A vector that the cache evicts is read from the table, not encoded again.
 func TestCacheIsBounded(t *testing.T) {
 	m := newFake()
 	s := start(t, m, embeddings.Options{Dir: t.TempDir(), CacheBytes: 8 << 10})
@@ -197,15 +197,15 @@ func TestCacheIsBounded(t *testing.T) {
 	for range 3 {
 		m.check(t, its, vectors(s, its))
 		if st := s.Stats(); st.CacheBytes > 8<<10 {
-			t.Fatalf("cache holds %d bytes", st.CacheBytes)
+			t.Fatalf("the cache holds %d bytes, its limit is %d", st.CacheBytes, 8<<10)
 		}
 	}
 	if st := s.Stats(); st.Encodes != 500 {
-		t.Errorf("%d encodes", st.Encodes)
+		t.Errorf("%d texts were encoded, want 500", st.Encodes)
 	}
 }
 
-func TestPoisonSinksNobodyElse(t *testing.T) {
+func TestFailedTextCostsOthersNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newFake()
 		s := start(t, m, embeddings.Options{})
@@ -216,13 +216,13 @@ func TestPoisonSinksNobodyElse(t *testing.T) {
 			t.Error("the failed text has a vector")
 		}
 		runs := len(m.runs())
-		if runs != 9 { // the batch, then each alone
-			t.Errorf("%d runs", runs)
+		if runs != 9 { // the batch, then each text alone
+			t.Errorf("%d runs, want 9", runs)
 		}
 		vectors(s, its)
 		s.Enqueue(its)
 		if n := len(m.runs()); n != runs {
-			t.Errorf("a failed text was tried again at once: %d runs", n)
+			t.Errorf("a failed text was tried again at once: %d runs, want %d", n, runs)
 		}
 		if st := s.Stats(); st.Failed != 1 || st.Dropped != 0 {
 			t.Errorf("stats %+v", st)
@@ -234,7 +234,7 @@ func TestPoisonSinksNobodyElse(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		vectors(s, its)
 		if n := len(m.runs()); n != runs+2 {
-			t.Errorf("%d runs after a while, want one more batch and its single retry", n-runs)
+			t.Errorf("%d more runs after two minutes, want 2: batch, text alone", n-runs)
 		}
 		_ = s.Close(context.Background())
 	})
@@ -251,7 +251,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"negative queue": func() (*embeddings.Service, error) {
 			return embeddings.New(newFake(), embeddings.Options{BackgroundLimit: -1})
 		},
-		"digest is no id": func() (*embeddings.Service, error) { return embeddings.New(bad, embeddings.Options{Dir: t.TempDir()}) },
+		"digest is no SHA-256": func() (*embeddings.Service, error) { return embeddings.New(bad, embeddings.Options{Dir: t.TempDir()}) },
 	} {
 		if _, err := f(); err == nil {
 			t.Errorf("%s: no error", name)
@@ -259,28 +259,29 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// What a store cannot read ends the items, after what came before is stored; a closed service says that it is closed.
-func TestEncodeAllOfWhatCannotBeRead(t *testing.T) {
+// EncodeAll ends with the first error of the items, after it has stored the vectors of those
+// before. On a closed service it returns ErrClosed.
+func TestEncodeAllReturnsReadErrors(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, newFake(), embeddings.Options{Dir: dir})
-	its, gone := items("u", 5, 8), errors.New("the disk is gone")
+	its, errDisk := items("u", 5, 8), errors.New("disk failure")
 	err := s.EncodeAll(t.Context(), func(yield func(*ranker.ItemInfo, error) bool) {
 		for _, it := range its {
 			if !yield(it, nil) {
 				return
 			}
 		}
-		if yield(nil, gone) {
-			t.Error("the walk goes on after an error")
+		if yield(nil, errDisk) {
+			t.Error("EncodeAll goes on after an error")
 		}
 	}, nil)
-	if !errors.Is(err, gone) || present(vectors(s, its)) != len(its) || s.Stats().Table.Rows != len(its) {
+	if !errors.Is(err, errDisk) || present(vectors(s, its)) != len(its) || s.Stats().Table.Rows != len(its) {
 		t.Errorf("%v, %d rows", err, s.Stats().Table.Rows)
 	}
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.EncodeAll(t.Context(), each(items("v", 3, 8)), nil); !errors.Is(err, embeddings.ErrClosed) {
-		t.Errorf("after the end: %v", err)
+		t.Errorf("EncodeAll of a closed service: %v, want ErrClosed", err)
 	}
 }

@@ -40,6 +40,7 @@ type Encoder struct {
 	device         device
 	fallbackReason string
 	maxTokens      int
+	batchTokens    int
 
 	idleSessions chan *session
 	allSessions  []*session
@@ -83,6 +84,7 @@ func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, er
 	if err := e.openDevice(rt, d, &opt); err != nil {
 		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
+	e.batchTokens = e.chooseBatchTokens()
 	return e, nil
 }
 
@@ -258,7 +260,10 @@ const (
 )
 
 // BatchTokens implements embeddings.Model.
-func (e *Encoder) BatchTokens() int {
+func (e *Encoder) BatchTokens() int { return e.batchTokens }
+
+// chooseBatchTokens searches the whole model file, so it is called once, when the encoder is opened.
+func (e *Encoder) chooseBatchTokens() int {
 	switch {
 	case e.device.cuda:
 		return batchTokensCUDA

@@ -1,0 +1,279 @@
+package embeddings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"relish/embeddings/vectortable"
+	"relish/ranker"
+)
+
+// worker tokenizes and runs what the queue gives it, until the queue is closed.
+func (s *Service) worker() {
+	for {
+		t, ok := s.queue.next()
+		switch {
+		case !ok:
+			return
+		case t.run:
+			s.encodeBatch(t.jobs)
+			s.queue.runDone(t)
+		default:
+			for _, j := range t.jobs {
+				j.tokens = s.model.Tokenize(nil, j.body())
+			}
+			s.queue.tokenizeDone(t)
+		}
+	}
+}
+
+// encodeBatch sets the vectors or errors of one batch. Vectors come from the shared cache if it
+// has them, otherwise from the encoder. They go to the cache and, for items, to the table.
+func (s *Service) encodeBatch(jobs []*job) {
+	missing := s.fetchShared(jobs)
+	if len(missing) > 0 && !s.encodeMissing(missing) {
+		for _, j := range jobs {
+			j.vec, j.err = nil, ErrClosed
+		}
+		return
+	}
+	s.offerShared(missing)
+	keys := make([]uint64, 0, len(jobs))
+	vecs := make([][]float32, 0, len(jobs))
+	s.queue.mu.Lock()
+	for _, j := range jobs {
+		if j.err == nil && j.keep {
+			keys = append(keys, j.key)
+			vecs = append(vecs, j.vec)
+		}
+	}
+	s.queue.mu.Unlock()
+	if s.writable {
+		if err := s.table.Append(keys, vecs); err != nil {
+			s.log.Warn("vectors could not be written to the vector table; they stay in memory only",
+				"vectors", len(vecs), "error", err)
+		}
+	}
+	for _, j := range jobs {
+		if j.err == nil {
+			s.cacheVector(j.key, j.vec)
+		}
+	}
+	// The cache stores in the background, but once a job has ended, its vector must be found.
+	s.cache.Wait()
+}
+
+// encodeMissing runs the encoder. If a batch fails, each of its texts is tried once alone, so that
+// one bad text costs the others nothing. It returns false if the service is closing.
+func (s *Service) encodeMissing(jobs []*job) bool {
+	err := s.runModel(jobs)
+	if err != nil && s.ctx.Err() != nil {
+		return false
+	}
+	if err == nil {
+		return true
+	}
+	for i, j := range jobs {
+		if j.err = s.runModel(jobs[i : i+1]); j.err != nil {
+			j.vec = nil
+			s.count.failed.Add(1)
+		}
+	}
+	s.log.Warn("the encoder failed on a batch; its texts were tried one by one",
+		"texts", len(jobs), "error", err)
+	return true
+}
+
+// fetchShared sets the vectors that the shared cache has, and returns the other jobs.
+func (s *Service) fetchShared(jobs []*job) (missing []*job) {
+	if s.shared == nil {
+		return jobs
+	}
+	keys, vecs := make([]uint64, len(jobs)), make([][]float32, len(jobs))
+	for i, j := range jobs {
+		keys[i] = j.key
+	}
+	s.shared.Get(s.ctx, keys, vecs)
+	for i, j := range jobs {
+		if vecs[i] == nil {
+			missing = append(missing, j)
+			continue
+		}
+		j.vec = vecs[i]
+		s.count.sharedHits.Add(1)
+	}
+	return missing
+}
+
+// offerShared puts new vectors of items into the shared cache. Those of queries are not worth
+// sharing.
+func (s *Service) offerShared(jobs []*job) {
+	if s.shared == nil {
+		return
+	}
+	var keys []uint64
+	var vecs [][]float32
+	for _, j := range jobs {
+		if j.err == nil && j.item != nil {
+			keys, vecs = append(keys, j.key), append(vecs, j.vec)
+		}
+	}
+	if len(keys) > 0 {
+		s.shared.Put(s.ctx, keys, vecs)
+	}
+}
+
+// runModel encodes the jobs' tokens in one run.
+func (s *Service) runModel(jobs []*job) error {
+	batch := make([][]int32, len(jobs))
+	out := make([][]float32, len(jobs))
+	longest, tokens := 0, 0
+	for i, j := range jobs {
+		batch[i] = j.tokens
+		out[i] = make([]float32, s.model.Dim()) // one by one, because the cache evicts them so
+		longest = max(longest, len(j.tokens))
+		tokens += len(j.tokens)
+	}
+	s.count.runs.Add(1)
+	s.count.real.Add(uint64(tokens))
+	s.count.padded.Add(uint64(len(jobs) * s.model.Bucket(longest)))
+	if err := s.model.Run(s.ctx, batch, out); err != nil {
+		return err
+	}
+	for i, j := range jobs {
+		vectortable.RoundToFloat16(out[i])
+		j.vec = out[i]
+	}
+	s.count.encodes.Add(uint64(len(jobs)))
+	return nil
+}
+
+// bulkChunkSize is how many items EncodeAll submits at a time. Two chunks are in flight at once.
+const bulkChunkSize = 512
+
+// chunk is a part of EncodeAll's items.
+type chunk struct {
+	w     *waiter
+	jobs  []*job
+	items int
+}
+
+// EncodeAll encodes the items' texts that have no vector yet, and returns when all vectors are
+// durable in the table. Requests have priority. progress (may be nil) is called from the caller's
+// goroutine with the number of items that are done, and of those that had to be encoded.
+//
+// If the encoder fails on some texts, the others are encoded all the same, and the error wraps
+// ErrNotEncoded and gives their number. If items yields an error, EncodeAll encodes what came
+// before and returns that error.
+func (s *Service) EncodeAll(
+	ctx context.Context, items iter.Seq2[*ranker.ItemInfo, error], progress func(done, encoded int),
+) error {
+	b := &bulkEncoding{s: s, ctx: ctx, progress: progress}
+	var readErr error
+	part := make([]*ranker.ItemInfo, 0, bulkChunkSize)
+	for it, err := range items {
+		if err != nil {
+			readErr = err
+			break
+		}
+		if part = append(part, it); len(part) == bulkChunkSize {
+			if err := b.submit(part); err != nil {
+				return err
+			}
+			part = part[:0]
+		}
+	}
+	if err := b.submit(part); err != nil {
+		return err
+	}
+	if err := b.waitFor(b.inFlight); err != nil {
+		return err
+	}
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	if readErr != nil {
+		return readErr
+	}
+	if b.failed > 0 {
+		return fmt.Errorf("%w: %d of %d items; they are ranked without their text, "+
+			"see the log for the cause", ErrNotEncoded, b.failed, b.done)
+	}
+	return nil
+}
+
+// bulkEncoding is one call of EncodeAll.
+type bulkEncoding struct {
+	s        *Service
+	ctx      context.Context
+	progress func(done, encoded int)
+	inFlight *chunk // the chunk that was submitted last; nil at first
+
+	done, encoded, failed int // items
+}
+
+// submit submits a chunk of items, and waits for the one before it.
+func (b *bulkEncoding) submit(items []*ranker.ItemInfo) error {
+	c, refused := b.s.submitBulk(items)
+	b.failed += refused
+	err := b.waitFor(b.inFlight)
+	if err != nil {
+		b.s.queue.abandon(c.w, c.jobs)
+	}
+	b.inFlight = c
+	return err
+}
+
+// waitFor waits until a chunk is encoded, and counts its items.
+func (b *bulkEncoding) waitFor(c *chunk) error {
+	if c == nil {
+		return nil
+	}
+	if len(c.jobs) > 0 {
+		b.s.await(b.ctx, c.w, c.jobs)
+	}
+	if b.ctx.Err() != nil {
+		return b.ctx.Err()
+	}
+	for _, j := range c.jobs {
+		switch {
+		case j.vec != nil:
+			b.encoded++
+		case errors.Is(j.err, ErrClosed):
+			return ErrClosed
+		default:
+			b.failed++
+		}
+	}
+	b.done += c.items
+	if b.progress != nil {
+		b.progress(b.done, b.encoded)
+	}
+	return nil
+}
+
+// submitBulk submits the items' texts that are not stored yet, each once. refused counts the texts
+// that failed recently.
+func (s *Service) submitBulk(items []*ranker.ItemInfo) (c *chunk, refused int) {
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
+	c = &chunk{w: newWaiter(), items: len(items)}
+	q := s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, it := range items {
+		if it == nil || it.TextKey == 0 || q.jobs[it.TextKey] == nil && s.stored(it.TextKey) {
+			continue
+		}
+		before := c.w.left
+		switch j, _ := q.join(c.w, priorityBulk, it.TextKey, it, ""); {
+		case j == nil:
+			refused++
+		case c.w.left > before:
+			c.jobs = append(c.jobs, j)
+		}
+	}
+	return c, refused
+}
