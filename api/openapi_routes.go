@@ -99,8 +99,12 @@ var (
 		summary: "This document",
 		answer:  anyObject(),
 	}
-	docPage = operation{
-		summary: "The web console; /docs shows this document",
+	docDocs = operation{
+		summary: "This document as a page",
+		answer:  text(), mediaType: "text/html",
+	}
+	docConsole = operation{
+		summary: "The web console: rank, see why, click, rank again",
 		answer:  text(), mediaType: "text/html",
 	}
 )

@@ -117,8 +117,8 @@ func (s *Server) routes() []route {
 		{"GET", "/health/ready", "", s.ready, docReady},
 		{"GET", "/metrics", "", scrape, docMetrics},
 		{"GET", "/openapi.json", "", s.openAPI, docOpenAPI},
-		{"GET", "/docs", "", servePage("docs.html"), docPage},
-		{"GET", "/", "", servePage("index.html"), docPage},
+		{"GET", "/docs", "", servePage("docs.html"), docDocs},
+		{"GET", "/", "", servePage("index.html"), docConsole},
 	}
 }
 
