@@ -9,17 +9,18 @@ import (
 	"relish/ranker"
 )
 
-// matches reports whether the entry's item meets the condition. An unknown item lacks every field but id.
+// matches reports whether the entry's item meets the condition.
 func (c *Condition) matches(l *ranker.List, e *ranker.Entry) bool {
 	v, ok := fieldOf(l, e, c.Field)
 	if !ok || c.Missing {
 		return !ok && c.Missing
 	}
-	words := v.AsStrings()
-	if c.Equals != nil && !slices.Contains(words, fmt.Sprint(c.Equals)) {
+	values := v.AsStrings()
+	if c.Equals != nil && !slices.Contains(values, fmt.Sprint(c.Equals)) {
 		return false
 	}
-	if len(c.In) > 0 && !slices.ContainsFunc(c.In, func(x any) bool { return slices.Contains(words, fmt.Sprint(x)) }) {
+	isValue := func(x any) bool { return slices.Contains(values, fmt.Sprint(x)) }
+	if len(c.In) > 0 && !slices.ContainsFunc(c.In, isValue) {
 		return false
 	}
 	if (c.Lt != nil || c.Gt != nil) && v.Kind != ranker.Number {
@@ -28,6 +29,7 @@ func (c *Condition) matches(l *ranker.List, e *ranker.Entry) bool {
 	return (c.Lt == nil || v.Num < *c.Lt) && (c.Gt == nil || v.Num > *c.Gt)
 }
 
+// fieldOf returns the value that a condition on the named field tests, and whether the item has it.
 func fieldOf(l *ranker.List, e *ranker.Entry, name string) (ranker.FieldValue, bool) {
 	if name == "id" {
 		return ranker.StringValue(l.Request.Candidates[e.Index].ID), true
@@ -43,29 +45,30 @@ func fieldOf(l *ranker.List, e *ranker.Entry, name string) (ranker.FieldValue, b
 	return v, ok
 }
 
+// filter removes entries.
 type filter struct {
-	seen       *Seen
+	seen       *Seen // nil: keep what the user has seen
 	conditions []Condition
 }
 
-// Name implements ranker.Step.
+// Name implements ranker.Rule.
 func (*filter) Name() string { return "filter" }
 
-// Apply implements ranker.Step.
+// Apply implements ranker.Rule.
 func (f *filter) Apply(_ context.Context, l *ranker.List) error {
-	had := map[string]bool{}
+	seen := map[string]bool{}
 	if f.seen != nil {
 		for _, in := range l.State.Recent {
 			if slices.Contains(f.seen.Actions, in.Action) {
-				had[in.Item] = true
+				seen[in.Item] = true
 			}
 		}
 		for _, s := range l.State.Shown {
-			had[s.Item] = had[s.Item] || f.seen.Shown
+			seen[s.Item] = seen[s.Item] || f.seen.Shown
 		}
 	}
 	l.Entries = slices.DeleteFunc(l.Entries, func(e ranker.Entry) bool {
-		if had[l.Request.Candidates[e.Index].ID] {
+		if seen[l.Request.Candidates[e.Index].ID] {
 			return true
 		}
 		return slices.ContainsFunc(f.conditions, func(c Condition) bool { return c.matches(l, &e) })
@@ -73,12 +76,13 @@ func (f *filter) Apply(_ context.Context, l *ranker.List) error {
 	return nil
 }
 
+// boost adds to scores and sorts again.
 type boost struct{ boosts []Boost }
 
-// Name implements ranker.Step.
+// Name implements ranker.Rule.
 func (*boost) Name() string { return "boost" }
 
-// Apply implements ranker.Step.
+// Apply implements ranker.Rule.
 func (b *boost) Apply(_ context.Context, l *ranker.List) error {
 	for i := range l.Entries {
 		e := &l.Entries[i]
@@ -95,31 +99,34 @@ func (b *boost) Apply(_ context.Context, l *ranker.List) error {
 	return nil
 }
 
+// pin moves entries to fixed positions.
 type pin struct{ pins []Pin }
 
-// Name implements ranker.Step.
+// Name implements ranker.Rule.
 func (*pin) Name() string { return "pin" }
 
-// Apply implements ranker.Step.
+// Apply implements ranker.Rule. If two pins name the same position, the first that finds an item wins.
 func (p *pin) Apply(_ context.Context, l *ranker.List) error {
-	pinned := map[int]ranker.Entry{} // place - 1
+	pinned := map[int]ranker.Entry{} // by index into the entries
 	for k := range p.pins {
-		at := slices.IndexFunc(l.Entries, func(e ranker.Entry) bool { return p.pins[k].When.matches(l, &e) })
-		if _, taken := pinned[p.pins[k].Position-1]; at < 0 || taken {
+		index := p.pins[k].Position - 1
+		matches := func(e ranker.Entry) bool { return p.pins[k].When.matches(l, &e) }
+		from := slices.IndexFunc(l.Entries, matches)
+		if _, taken := pinned[index]; from < 0 || taken {
 			continue
 		}
-		e := l.Entries[at]
+		e := l.Entries[from]
 		e.MovedBy = append(slices.Clone(e.MovedBy), p.Name())
-		pinned[p.pins[k].Position-1] = e
-		l.Entries = slices.Delete(l.Entries, at, at+1)
+		pinned[index] = e
+		l.Entries = slices.Delete(l.Entries, from, from+1)
 	}
-	places := make([]int, 0, len(pinned))
-	for place := range pinned {
-		places = append(places, place)
+	indices := make([]int, 0, len(pinned))
+	for index := range pinned {
+		indices = append(indices, index)
 	}
-	slices.Sort(places)
-	for _, place := range places {
-		l.Entries = slices.Insert(l.Entries, min(place, len(l.Entries)), pinned[place])
+	slices.Sort(indices)
+	for _, index := range indices {
+		l.Entries = slices.Insert(l.Entries, min(index, len(l.Entries)), pinned[index])
 	}
 	return nil
 }
