@@ -13,9 +13,9 @@ import (
 // replay, so a model is trained on the same values that it is served.
 //
 // It takes over state.Columns, which holds the raw values from the feature store. blocks is aligned
-// with signals: N x the signal's columns, row-major; nil = all missing. Assemble writes the signals'
-// and the request's own columns and finishes every feature: clamping, missing indicator, within-list
-// transform, default.
+// with signals: N x the signal's columns, row-major; nil = all missing. Assemble writes the
+// signals' and the request's own columns and finishes every feature: clamping, missing indicator,
+// within-list transform, default.
 func Assemble(
 	schema *Schema, req *Request, state *RequestState, signals []Signal, blocks [][]float32,
 ) *Matrix {
@@ -34,7 +34,8 @@ func Assemble(
 				}
 			}
 		case KindPosition:
-			// Serving decides the positions, so it cannot read them: every candidate has the first one.
+			// Serving decides the positions, so it cannot read them: every candidate has the first
+			// one.
 			for row := range m.N {
 				m.Data[row*len(m.Columns)+first] = 0
 			}
@@ -140,8 +141,9 @@ func (m *Matrix) withinList(transform string, column int) {
 
 // moments returns the mean and standard deviation of a column's values that are not missing.
 //
-// The order of the rows does not change a bit of the result, so that a list that is replayed in another
-// order has the same matrix. Values are therefore summed as integers, in steps of 2^-40 of the largest.
+// The order of the rows does not change a bit of the result, so that a list that is replayed in
+// another order has the same matrix. Values are therefore summed as integers, in steps of 2^-40 of
+// the largest.
 func (m *Matrix) moments(column int) (mean, sd float64) {
 	w := len(m.Columns)
 	n, largest := 0.0, 0.0
@@ -168,8 +170,8 @@ func (m *Matrix) moments(column int) (mean, sd float64) {
 	return mean * step, sd * step
 }
 
-// rankColumn replaces a column's values by their rank: 0 for the largest to 1 for the smallest. Equal
-// values share the mean of their ranks.
+// rankColumn replaces a column's values by their rank: 0 for the largest to 1 for the smallest.
+// Equal values share the mean of their ranks.
 func (m *Matrix) rankColumn(column int) {
 	w := len(m.Columns)
 	var rows []int
@@ -211,8 +213,8 @@ func (m *Matrix) Row(i int) []float32 {
 	return m.Data[i*w : (i+1)*w : (i+1)*w]
 }
 
-// Hash identifies the matrix, whatever the order of its rows. candidates are the rows' items. Serving
-// records it, and replay checks its own matrix against it.
+// Hash identifies the matrix, whatever the order of its rows. candidates are the rows' items.
+// Serving records it, and replay checks its own matrix against it.
 //
 // It is the sum, over the rows, of xxHash64 of the row's float32 bits, seeded by the item's id.
 func (m *Matrix) Hash(candidates []Candidate) (sum uint64) {

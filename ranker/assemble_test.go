@@ -40,10 +40,15 @@ func TestFeatureOptions(t *testing.T) {
 		f         ranker.Feature
 		raw, want []float32
 	}{
-		"no option": {number(func(*ranker.Feature) {}), []float32{1, nan, -3}, []float32{1, nan, -3}},
+		"no option": {
+			number(func(*ranker.Feature) {}), []float32{1, nan, -3}, []float32{1, nan, -3},
+		},
 		"min and max": {number(func(f *ranker.Feature) { f.Min, f.Max = ptr(0), ptr(2) }),
 			[]float32{1, nan, -3, 9}, []float32{1, nan, 0, 2}},
-		"default": {number(func(f *ranker.Feature) { f.Default = ptr(7) }), []float32{1, nan}, []float32{1, 7}},
+		"default": {
+			number(func(f *ranker.Feature) { f.Default = ptr(7) }), []float32{1, nan},
+			[]float32{1, 7},
+		},
 		"max does not clamp the default": {number(func(f *ranker.Feature) { f.Default, f.Max = ptr(7), ptr(2) }),
 			[]float32{5, nan}, []float32{2, 7}},
 		"missing indicator": {number(func(f *ranker.Feature) { f.Missing, f.Default = true, ptr(0) }),
@@ -143,8 +148,22 @@ func TestSchemaErrorsNameEveryProblem(t *testing.T) {
 		{Name: "b", Kind: ranker.KindCount, Scope: "cosmos", Action: "click"},
 		{Name: "c", Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click"},
 		{Name: "d", Kind: ranker.KindSignal},
-		{Name: "e", Kind: ranker.KindAge, WithinList: "median", Encode: "hash", Min: ptr(2), Max: ptr(1), Weight: -1},
-		{Name: "f", Kind: ranker.KindCategory, Field: "g", Values: []string{"x", "y"}, WithinList: "rank"},
+		{
+			Name:       "e",
+			Kind:       ranker.KindAge,
+			WithinList: "median",
+			Encode:     "hash",
+			Min:        ptr(2),
+			Max:        ptr(1),
+			Weight:     -1,
+		},
+		{
+			Name:       "f",
+			Kind:       ranker.KindCategory,
+			Field:      "g",
+			Values:     []string{"x", "y"},
+			WithinList: "rank",
+		},
 	})
 	if err == nil {
 		t.Fatal("the schema was accepted")
@@ -174,7 +193,13 @@ func TestSchemaColumnsAndHash(t *testing.T) {
 	features := func() []ranker.Feature {
 		return []ranker.Feature{
 			{Name: "kind", Kind: ranker.KindCategory, Field: "kind", Values: kinds, Missing: true},
-			{Name: "kind.index", Kind: ranker.KindCategory, Field: "kind", Values: kinds, Encode: "index"},
+			{
+				Name:   "kind.index",
+				Kind:   ranker.KindCategory,
+				Field:  "kind",
+				Values: kinds,
+				Encode: "index",
+			},
 			{Name: "ctr", Kind: ranker.KindRate, Scope: ranker.ScopeUser, Action: "click"},
 			{Name: "text", Kind: ranker.KindSignal, Column: "text"},
 		}

@@ -21,8 +21,8 @@ type plan struct {
 // assign draws the request's arms and selects the model. It fails only if the request names a model
 // that does not exist.
 //
-// The user's fields are read first, alone, if an experiment asks for them. Without an answer in time
-// the experiments see no fields.
+// The user's fields are read first, alone, if an experiment asks for them. Without an answer in
+// time the experiments see no fields.
 func (p *Pipeline) assign(ctx context.Context, run *run) (plan, error) {
 	pl := plan{rules: p.opt.Rules, deadline: run.deadline}
 	if e := p.opt.Experiments; e != nil {

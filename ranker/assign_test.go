@@ -82,11 +82,17 @@ func TestArmsChangeTheirPart(t *testing.T) {
 		prepare func(*world)
 		changed func(plain, got *ranker.Response) bool
 	}{
-		"model": {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, nil, func(plain, got *ranker.Response) bool { return got.Model == "second" && plain.Model == "main" }},
+		"model": {
+			ranker.Arm{Sets: ranker.PartModel, Model: "second"}, nil,
+			func(plain, got *ranker.Response) bool { return got.Model == "second" && plain.Model == "main" },
+		},
 		"blend": {ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"times": -1}},
 			func(w *world) { w.models.main.Scorer = tunable{times: 1} },
 			func(plain, got *ranker.Response) bool { return got.Items[0].ID == plain.Items[len(plain.Items)-1].ID }},
-		"text": {ranker.Arm{Sets: ranker.PartText, Text: false}, nil, func(plain, got *ranker.Response) bool { return !slices.Equal(ids(plain), ids(got)) }},
+		"text": {
+			ranker.Arm{Sets: ranker.PartText, Text: false}, nil,
+			func(plain, got *ranker.Response) bool { return !slices.Equal(ids(plain), ids(got)) },
+		},
 		"a step": {ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}, nil,
 			func(plain, got *ranker.Response) bool { return got.Items[0].ID == plain.Items[len(plain.Items)-1].ID }},
 		"no step": {ranker.Arm{Sets: ranker.PartBoost},
@@ -136,12 +142,32 @@ func TestArmsFallToControl(t *testing.T) {
 		prepare  func(*world)
 		degraded []string
 	}{
-		"its bundle is missing":    {ranker.Arm{Sets: ranker.PartModel | ranker.PartDiversity, Model: "gone", Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}, nil, nil},
-		"its bundle fails":         {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, broken, []string{ranker.ScorerFallback}},
-		"a blend that is fixed":    {ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"times": 2}}, nil, nil},
-		"an unknown parameter":     {ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"nope": 2}}, func(w *world) { w.models.main.Scorer = tunable{times: 1} }, nil},
-		"its step fails":           {ranker.Arm{Sets: ranker.PartDiversity | ranker.PartPin, Rules: failing}, nil, nil},
-		"control's bundle as well": {ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, func(w *world) {}, nil},
+		"its bundle is missing": {
+			ranker.Arm{
+				Sets:  ranker.PartModel | ranker.PartDiversity,
+				Model: "gone",
+				Rules: ranker.RuleSet{ranker.RuleDiversity: reversed},
+			},
+			nil, nil,
+		},
+		"its bundle fails": {
+			ranker.Arm{Sets: ranker.PartModel, Model: "second"}, broken,
+			[]string{ranker.ScorerFallback},
+		},
+		"a blend that is fixed": {
+			ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"times": 2}}, nil,
+			nil,
+		},
+		"an unknown parameter": {
+			ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"nope": 2}},
+			func(w *world) { w.models.main.Scorer = tunable{times: 1} }, nil,
+		},
+		"its step fails": {
+			ranker.Arm{Sets: ranker.PartDiversity | ranker.PartPin, Rules: failing}, nil, nil,
+		},
+		"control's bundle as well": {
+			ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, func(w *world) {}, nil,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 12)
@@ -174,17 +200,36 @@ func TestExposure(t *testing.T) {
 		change  func(*world, *ranker.Request, *trials)
 		exposed bool
 	}{
-		"one candidate has no order":     {diverse, func(_ *world, r *ranker.Request, _ *trials) { r.Candidates = r.Candidates[:1] }, false},
-		"two have":                       {diverse, func(_ *world, r *ranker.Request, _ *trials) { r.Candidates = r.Candidates[:2] }, true},
-		"the request names its model":    {ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, func(_ *world, r *ranker.Request, _ *trials) { r.Model = "main" }, false},
-		"the request names its deadline": {ranker.Arm{Sets: ranker.PartDeadline, Deadline: time.Second}, nil, false},
-		"the request names none":         {ranker.Arm{Sets: ranker.PartDeadline, Deadline: time.Second}, func(_ *world, r *ranker.Request, _ *trials) { r.Deadline = 0 }, true},
-		"no candidate has a text":        {untexted, func(w *world, _ *ranker.Request, _ *trials) { clear(w.items) }, false},
+		"one candidate has no order": {
+			diverse,
+			func(_ *world, r *ranker.Request, _ *trials) { r.Candidates = r.Candidates[:1] }, false,
+		},
+		"two have": {
+			diverse,
+			func(_ *world, r *ranker.Request, _ *trials) { r.Candidates = r.Candidates[:2] }, true,
+		},
+		"the request names its model": {
+			ranker.Arm{Sets: ranker.PartModel, Model: "gone"},
+			func(_ *world, r *ranker.Request, _ *trials) { r.Model = "main" }, false,
+		},
+		"the request names its deadline": {
+			ranker.Arm{Sets: ranker.PartDeadline, Deadline: time.Second}, nil, false,
+		},
+		"the request names none": {
+			ranker.Arm{Sets: ranker.PartDeadline, Deadline: time.Second},
+			func(_ *world, r *ranker.Request, _ *trials) { r.Deadline = 0 }, true,
+		},
+		"no candidate has a text": {
+			untexted, func(w *world, _ *ranker.Request, _ *trials) { clear(w.items) }, false,
+		},
 		"nothing was scored": {untexted, func(w *world, _ *ranker.Request, _ *trials) {
 			w.models.main.Scorer = sum{before: func() error { return errBroken }}
 		}, false},
 		"an A/A test, which changes nothing": {ranker.Arm{}, nil, true},
-		"a forced arm":                       {diverse, func(_ *world, _ *ranker.Request, e *trials) { e.list[0].Forced = true }, false},
+		"a forced arm": {
+			diverse, func(_ *world, _ *ranker.Request, e *trials) { e.list[0].Forced = true },
+			false,
+		},
 	} {
 		for _, control := range []bool{false, true} {
 			w := newWorld(t, 5)
@@ -207,7 +252,8 @@ func TestExposure(t *testing.T) {
 	}
 }
 
-// Without the text columns the ranking is that of a service without text; the record keeps all columns.
+// Without the text columns the ranking is that of a service without text; the record keeps all
+// columns.
 func TestTextOff(t *testing.T) {
 	w := newWorld(t, 30)
 	with := w.rank(t, w.request(30))

@@ -79,8 +79,8 @@ func (x *explainer) explain(e Entry) (*Explanation, error) {
 	return out, nil
 }
 
-// positionsWithoutText returns each candidate's position, from 1, if every text column were missing.
-// It counts only the candidates that the rules left; the others have 0.
+// positionsWithoutText returns each candidate's position, from 1, if every text column were
+// missing. It counts only the candidates that the rules left; the others have 0.
 func (x *explainer) positionsWithoutText() ([]int, error) {
 	scores := make([]float64, len(x.side.scores))
 	if err := x.side.model.Scorer.Score(x.side.matrix.withoutGroup(GroupText), scores); err != nil {

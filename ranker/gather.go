@@ -10,8 +10,8 @@ import (
 type inputs struct {
 	model   *Model
 	signals *SignalInput // state and vectors
-	// columns is a copy of the state's raw columns, which Assemble takes over. It is kept only if the
-	// plan interleaves, for the second arm.
+	// columns is a copy of the state's raw columns, which Assemble takes over. It is kept only if
+	// the plan interleaves, for the second arm.
 	columns []float32
 }
 
@@ -26,8 +26,8 @@ func (p *Pipeline) gather(ctx context.Context, run *run, pl plan) inputs {
 	return in
 }
 
-// reuse returns the inputs for a second model, with their own columns. It reports false if the model
-// needs inputs of its own, because its schema or its text encoder differs.
+// reuse returns the inputs for a second model, with their own columns. It reports false if the
+// model needs inputs of its own, because its schema or its text encoder differs.
 func (in inputs) reuse(m *Model) (inputs, bool) {
 	if in.model.Schema.Hash() != m.Schema.Hash() || in.model.Vectors != m.Vectors {
 		return inputs{}, false
@@ -136,8 +136,8 @@ func searchText(req *Request) *ItemInfo {
 	return NewItemInfo(Item{Title: q.Str}, TextSpec{"title"})
 }
 
-// fetchVectors returns the items' vectors: at once if the encoder has them all, else what it has when
-// the vectors' slice of the deadline ends.
+// fetchVectors returns the items' vectors: at once if the encoder has them all, else what it has
+// when the vectors' slice of the deadline ends.
 func (p *Pipeline) fetchVectors(
 	ctx context.Context, run *run, model *Model, encoder Vectors, items []*ItemInfo,
 ) [][]float32 {

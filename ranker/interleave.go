@@ -14,8 +14,8 @@ var errNothingScored = errors.New("no model scored the candidates")
 // interleave ranks the candidates for the second arm and merges its list with control's. If the
 // second arm cannot be ranked, control's ranking is the answer.
 //
-// Work that both sides share is done once. Features are read again only if the schemas differ, vectors
-// only if the text encoders do. Arms that score alike are scored once.
+// Work that both sides share is done once. Features are read again only if the schemas differ,
+// vectors only if the text encoders do. Arms that score alike are scored once.
 func (p *Pipeline) interleave(ctx context.Context, run *run, control ranking) ranking {
 	if control.model == nil {
 		control.plan = control.plan.endInterleaving(run, errNothingScored)
@@ -33,8 +33,8 @@ func (p *Pipeline) interleave(ctx context.Context, run *run, control ranking) ra
 	return draft(run, control, &other)
 }
 
-// scoreSecond scores the candidates for the second arm. It tries no fallback, because control's list
-// is one: if scoring fails, the returned plan no longer interleaves.
+// scoreSecond scores the candidates for the second arm. It tries no fallback, because control's
+// list is one: if scoring fails, the returned plan no longer interleaves.
 func (p *Pipeline) scoreSecond(ctx context.Context, run *run, control ranking) scored {
 	pl := control.plan.secondArm()
 	if pl.scoresLike(control.plan) {
@@ -60,9 +60,9 @@ func (p *Pipeline) scoreSecond(ctx context.Context, run *run, control ranking) s
 }
 
 // draft merges the two lists by team draft (Radlinski, Kurup, Joachims: How does clickthrough data
-// reflect retrieval quality, CIKM 2008). The team with fewer items picks its best item that is left.
-// If both have as many, a coin decides. The coin is a hash of the request, so that a replay draws the
-// same. A propensity is conditional on the positions above and their teams.
+// reflect retrieval quality, CIKM 2008). The team with fewer items picks its best item that is
+// left. If both have as many, a coin decides. The coin is a hash of the request, so that a replay
+// draws the same. A propensity is conditional on the positions above and their teams.
 func draft(run *run, control ranking, second *ranking) ranking {
 	lists := [2][]Entry{control.list.Entries, second.list.Entries}
 	taken := make([]bool, len(run.req.Candidates))
@@ -111,7 +111,8 @@ func pickTeam(lists [2][]Entry, counts [2]int, rng *rand.Rand) (team int, propen
 	return rng.IntN(2), propensity
 }
 
-// team returns which side the entry at position i (from 0) comes from: 0 is this side, 1 the second.
+// team returns which side the entry at position i (from 0) comes from: 0 is this side, 1 the
+// second.
 func (r *ranking) team(i int) int {
 	if r.second == nil {
 		return 0

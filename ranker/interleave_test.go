@@ -70,11 +70,17 @@ func TestInterleaving(t *testing.T) {
 		})
 	}
 	for name, arm := range map[string]ranker.Arm{
-		"two models":         {Sets: ranker.PartModel, Model: "second"},
-		"two orders":         {Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}},
-		"with and no text":   {Sets: ranker.PartText},
-		"the same twice":     {Sets: ranker.PartModel, Model: "main"},
-		"a filter on a side": {Sets: ranker.PartFilter, Rules: ranker.RuleSet{ranker.RuleFilter: drop(1)}},
+		"two models": {Sets: ranker.PartModel, Model: "second"},
+		"two orders": {
+			Sets:  ranker.PartDiversity,
+			Rules: ranker.RuleSet{ranker.RuleDiversity: reversed},
+		},
+		"with and no text": {Sets: ranker.PartText},
+		"the same twice":   {Sets: ranker.PartModel, Model: "main"},
+		"a filter on a side": {
+			Sets:  ranker.PartFilter,
+			Rules: ranker.RuleSet{ranker.RuleFilter: drop(1)},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 30)
@@ -147,7 +153,13 @@ func TestInterleavingSharesItsWork(t *testing.T) {
 		schema                 *ranker.Schema
 		reads, vectors, scores int
 	}{
-		"the same model":   {ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}, nil, 1, 1, 1},
+		"the same model": {
+			ranker.Arm{
+				Sets:  ranker.PartDiversity,
+				Rules: ranker.RuleSet{ranker.RuleDiversity: reversed},
+			},
+			nil, 1, 1, 1,
+		},
 		"the same columns": {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, nil, 1, 1, 2},
 		"other columns":    {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, other, 2, 2, 2},
 	} {
@@ -185,10 +197,25 @@ func TestInterleavingFallsToControl(t *testing.T) {
 		arm     ranker.Arm
 		breakIt func(*world)
 	}{
-		"no such bundle":   {ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, nil},
-		"its bundle fails": {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, func(w *world) { w.negated().Scorer = sum{before: func() error { return errBroken }} }},
-		"its step fails":   {ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: fails}}, nil},
-		"nothing scores":   {ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}, func(w *world) { w.models.main.Scorer = sum{before: func() error { return errBroken }} }},
+		"no such bundle": {ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, nil},
+		"its bundle fails": {
+			ranker.Arm{Sets: ranker.PartModel, Model: "second"},
+			func(w *world) { w.negated().Scorer = sum{before: func() error { return errBroken }} },
+		},
+		"its step fails": {
+			ranker.Arm{
+				Sets:  ranker.PartDiversity,
+				Rules: ranker.RuleSet{ranker.RuleDiversity: fails},
+			},
+			nil,
+		},
+		"nothing scores": {
+			ranker.Arm{
+				Sets:  ranker.PartDiversity,
+				Rules: ranker.RuleSet{ranker.RuleDiversity: reversed},
+			},
+			func(w *world) { w.models.main.Scorer = sum{before: func() error { return errBroken }} },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 10)

@@ -11,8 +11,8 @@ import (
 // MaxTokens bounds the tokens kept of one item, so that token overlap costs the same for any title.
 const MaxTokens = 24
 
-// NewItemInfo prepares an item for ranking; spec says what its text is. It keeps the item's slices and
-// maps, which must not change afterwards.
+// NewItemInfo prepares an item for ranking; spec says what its text is. It keeps the item's slices
+// and maps, which must not change afterwards.
 func NewItemInfo(it Item, spec TextSpec) *ItemInfo {
 	info := &ItemInfo{Item: it, spec: spec}
 	if body := info.Body(); body != "" {
@@ -53,16 +53,16 @@ func tokenHashes(it *Item) []uint32 {
 	return slices.Compact(tokens)
 }
 
-// TextSpec names the parts of an item that make its text, in order. "title", "text" and "tags" are the
-// item's own parts; any other name is a field. The empty spec means DefaultTextSpec.
+// TextSpec names the parts of an item that make its text, in order. "title", "text" and "tags" are
+// the item's own parts; any other name is a field. The empty spec means DefaultTextSpec.
 type TextSpec []string
 
 // DefaultTextSpec puts the title first and the tags before the long text, because encoders truncate
 // at the end.
 var DefaultTextSpec = TextSpec{"title", "tags", "text"}
 
-// Compose joins the named parts of the item with ". " between parts and ", " between list members. It
-// returns "" if no part has a visible character.
+// Compose joins the named parts of the item with ". " between parts and ", " between list members.
+// It returns "" if no part has a visible character.
 func (s TextSpec) Compose(it *Item) string {
 	if len(s) == 0 {
 		s = DefaultTextSpec

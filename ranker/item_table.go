@@ -2,8 +2,8 @@ package ranker
 
 import "sync"
 
-// ItemTable gives each item that a trained signal knows an index, from 0. It is immutable and safe for
-// concurrent use.
+// ItemTable gives each item that a trained signal knows an index, from 0. It is immutable and safe
+// for concurrent use.
 type ItemTable struct {
 	ids       []string
 	indexByID map[string]int32
@@ -48,9 +48,9 @@ type itemIndexCache struct {
 	indices *ItemIndices
 }
 
-// ItemIndices returns the table's indices of all items. Signals that share a table share the look-up,
-// because the last result is cached for the request. Safe for concurrent use; the result must not be
-// changed.
+// ItemIndices returns the table's indices of all items. Signals that share a table share the
+// look-up, because the last result is cached for the request. Safe for concurrent use; the result
+// must not be changed.
 func (in *SignalInput) ItemIndices(t *ItemTable) *ItemIndices {
 	cache := in.indexCache
 	if cache == nil {

@@ -5,8 +5,8 @@ import "sync/atomic"
 // Lifetime counts the users of something that the garbage collector cannot free, such as the native
 // sessions of a model, and closes it after the last user.
 //
-// It is created with one user, its owner. A nil *Lifetime belongs to something that is never closed.
-// It is safe for concurrent use.
+// It is created with one user, its owner. A nil *Lifetime belongs to something that is never
+// closed. It is safe for concurrent use.
 type Lifetime struct {
 	users     atomic.Int64 // 0 once closed; it never rises from 0
 	onRelease func()

@@ -16,8 +16,8 @@ type ranking struct {
 	list List
 	// exposed is the parts that took effect in this request, or would have under another arm.
 	exposed RankingPart
-	// second is the other side of an interleaved ranking, nil without one. teams is then aligned with
-	// list.Entries: 0 for this side, 1 for the second.
+	// second is the other side of an interleaved ranking, nil without one. teams is then aligned
+	// with list.Entries: 0 for this side, 1 for the second.
 	second *ranking
 	teams  []uint8
 }
@@ -37,8 +37,8 @@ func (p *Pipeline) order(ctx context.Context, run *run, s scored) ranking {
 	return ranking{scored: s, plan: pl, list: list, exposed: exposedParts(run.req, s)}
 }
 
-// sortByScore returns the candidates' indices by descending score. Equal scores are ordered by a hash
-// of item and seed, so that neither the order of the request nor the id itself decides.
+// sortByScore returns the candidates' indices by descending score. Equal scores are ordered by a
+// hash of item and seed, so that neither the order of the request nor the id itself decides.
 func sortByScore(run *run, scores []float64) []int {
 	type key struct {
 		score float64

@@ -84,8 +84,8 @@ func New(opt Options) (*Pipeline, error) {
 // never the answer: the stage falls back to something cheaper, and Response.Degraded says so. Every
 // candidate that the rules and the limit leave is in the answer exactly once.
 //
-// Each stage takes values and returns a value that nobody changes afterwards. Only run is written by
-// several stages: it collects timings, errors and degradations.
+// Each stage takes values and returns a value that nobody changes afterwards. Only run is written
+// by several stages: it collects timings, errors and degradations.
 func (p *Pipeline) Rank(ctx context.Context, req *Request) (*Response, error) {
 	run := newRun(req, p.opt.Clock)
 	defer run.releaseModels()
@@ -131,9 +131,9 @@ func (p *Pipeline) Stats() []StageStats {
 	return []StageStats{p.features.stats(), p.vectors.stats(), p.scorer.stats()}
 }
 
-// Close waits until no stage call runs any more, abandoned ones included, or until ctx ends. Call it
-// at shutdown, after the last Rank has returned and before Features, Vectors and Models are closed.
-// It returns an error that names the stages whose calls still run.
+// Close waits until no stage call runs any more, abandoned ones included, or until ctx ends. Call
+// it at shutdown, after the last Rank has returned and before Features, Vectors and Models are
+// closed. It returns an error that names the stages whose calls still run.
 func (p *Pipeline) Close(ctx context.Context) error {
 	return errors.Join(p.features.wait(ctx), p.vectors.wait(ctx), p.scorer.wait(ctx))
 }

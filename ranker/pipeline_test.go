@@ -190,8 +190,8 @@ func TestHangingPartIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// Ties must not leak the retriever's order, nor the alphabet: shuffling the input changes nothing, a
-// different seed changes the order.
+// Ties must not leak the retriever's order, nor the alphabet: shuffling the input changes nothing,
+// a different seed changes the order.
 func TestTiesByHashOfIDAndSeed(t *testing.T) {
 	w := newWorld(t, 40)
 	w.opt.Features = readFunc(func(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {

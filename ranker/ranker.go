@@ -1,23 +1,24 @@
-// Package ranker is Relish's vocabulary and its ranking pipeline. A user and a list of candidate items
-// go in; the list comes out in the order that this user will like best.
+// Package ranker is Relish's vocabulary and its ranking pipeline. A user and a list of candidate
+// items go in; the list comes out in the order that this user will like best.
 //
 // Pipeline.Rank answers one request in six stages:
 //
 //  1. assign draws the arms of the running experiments (Experiments) and selects a model (Models).
-//  2. gather reads the user and the candidates in one round trip (Features) and fetches text vectors
-//     (Vectors).
-//  3. score compares the user's history with every candidate (Signal), assembles one float32 feature
-//     matrix (Assemble) and scores its rows (Scorer).
-//  4. order sorts by score and applies the rules (Rule): filter, boost, diversity, pin, exploration.
+//  2. gather reads the user and the candidates in one round trip (Features) and fetches text
+//     vectors (Vectors).
+//  3. score compares the user's history with every candidate (Signal), assembles one float32
+//     feature matrix (Assemble) and scores its rows (Scorer).
+//  4. order sorts by score and applies the rules (Rule): filter, boost, diversity, pin,
+//     exploration.
 //  5. explain says why the first items have their scores (Explanation).
 //  6. record hands the impression to the event log (Recorder), from which training learns.
 //
 // Every stage has a slice of the request's deadline and a cheaper fallback. Response.Degraded names
 // what was left out.
 //
-// This file declares all types and interfaces of the system. Other packages implement the interfaces,
-// and package internal/app wires them. This package imports no HTTP, Redis, ONNX Runtime or Arrow
-// library.
+// This file declares all types and interfaces of the system. Other packages implement the
+// interfaces, and package internal/app wires them. This package imports no HTTP, Redis, ONNX
+// Runtime or Arrow library.
 package ranker
 
 import (
@@ -47,13 +48,14 @@ var (
 	ErrModelRefused = errors.New("the bundle is refused")
 	// ErrNoPreviousModel says that there is no model to roll back to.
 	ErrNoPreviousModel = errors.New("no model was active before this one")
-	// ErrIncompleteMatrix says that a feature matrix lacks inputs, so no model may be trained on it.
+	// ErrIncompleteMatrix says that a feature matrix lacks inputs, so no model may be trained on
+	// it.
 	ErrIncompleteMatrix = errors.New("the feature matrix is incomplete")
-	// ErrLogFull says that the event log has reached its size limit or that the disk is full. Nothing
-	// was written (HTTP 507).
+	// ErrLogFull says that the event log has reached its size limit or that the disk is full.
+	// Nothing was written (HTTP 507).
 	ErrLogFull = errors.New("event log is full")
-	// ErrLogUnavailable says that the event log cannot take events now. Nothing was acknowledged; the
-	// caller may try again later (HTTP 503).
+	// ErrLogUnavailable says that the event log cannot take events now. Nothing was acknowledged;
+	// the caller may try again later (HTTP 503).
 	ErrLogUnavailable = errors.New("event log is unavailable")
 )
 
@@ -62,8 +64,8 @@ var (
 // Candidate is one item to be ranked.
 type Candidate struct {
 	ID string
-	// Inline, if not nil, holds for this request only. Its parts that are set (title, text, tags, each
-	// field) replace the stored item's.
+	// Inline, if not nil, holds for this request only. Its parts that are set (title, text, tags,
+	// each field) replace the stored item's.
 	Inline *Item
 	// Score is the retriever's own score, valid if HasScore.
 	Score    float32
@@ -109,12 +111,13 @@ type RankedItem struct {
 	Explain *Explanation // nil beyond the first Request.Explain items
 }
 
-// Explanation says why an item has its score. Base plus the contributions is the score, up to float32
-// rounding.
+// Explanation says why an item has its score. Base plus the contributions is the score, up to
+// float32 rounding.
 type Explanation struct {
 	Base          float64
 	Contributions []Contribution // largest magnitude first; zeros are left out
-	// RankWithoutText is the rank, from 1, that the item would have if every text column were missing.
+	// RankWithoutText is the rank, from 1, that the item would have if every text column were
+	// missing.
 	RankWithoutText int
 	MovedBy         []string // names of the rules that moved the item on purpose
 }
@@ -133,8 +136,8 @@ type Coverage struct {
 	Features float64 // candidates whose state could be read / candidates
 }
 
-// The names in Response.Degraded, from the cheapest loss to the largest. ExplainPartial stands apart
-// from that order.
+// The names in Response.Degraded, from the cheapest loss to the largest. ExplainPartial stands
+// apart from that order.
 const (
 	EmbeddingsPartial = "embeddings_partial" // some candidates were scored without their text
 	FeaturesStale     = "features_stale"     // state came from an older copy
@@ -244,12 +247,12 @@ type RequestState struct {
 	Shown      []Shown
 	// RecentItems is aligned with Recent; nil for an unknown item.
 	RecentItems []*ItemInfo
-	// Items is aligned with the query's candidates, with inline parts merged in. It is nil for an item
-	// that is neither known nor given inline.
+	// Items is aligned with the query's candidates, with inline parts merged in. It is nil for an
+	// item that is neither known nor given inline.
 	Items []*ItemInfo
-	// Columns is N x len(Schema.Columns()), row-major. Features writes the raw values of the kinds for
-	// which IsStateKind holds; every other cell is NaN. Assemble finishes them: clamping, missing
-	// indicators, within-list transforms and defaults.
+	// Columns is N x len(Schema.Columns()), row-major. Features writes the raw values of the kinds
+	// for which IsStateKind holds; every other cell is NaN. Assemble finishes them: clamping,
+	// missing indicators, within-list transforms and defaults.
 	Columns []float32
 	// ItemsRead is how many candidates' state could be read, including those known to be unknown.
 	ItemsRead int
@@ -266,12 +269,12 @@ type Features interface {
 // Vectors returns the unit-length vectors of item texts, all from one encoder. Implementations are
 // safe for concurrent use. Callers must not change the vectors, which are shared.
 type Vectors interface {
-	// Fetch writes the vector of items[i]'s text to out[i], which has the length of items. It is nil if
-	// the item is nil or has no text, or if the vector is not there before ctx ends. Missed texts are
-	// encoded in the background.
+	// Fetch writes the vector of items[i]'s text to out[i], which has the length of items. It is
+	// nil if the item is nil or has no text, or if the vector is not there before ctx ends. Missed
+	// texts are encoded in the background.
 	Fetch(ctx context.Context, items []*ItemInfo, out [][]float32)
-	// Lookup writes the vectors that are at hand to out, without waiting or queueing. It returns how
-	// many items with a text have no vector.
+	// Lookup writes the vectors that are at hand to out, without waiting or queueing. It returns
+	// how many items with a text have no vector.
 	Lookup(items []*ItemInfo, out [][]float32) (missing int)
 }
 
@@ -290,15 +293,15 @@ type SignalInput struct {
 	indexCache *itemIndexCache // nil: nothing is cached
 }
 
-// Signal compares a user's history with the candidates and writes feature columns. Its output depends
-// on its input alone, so that replay computes the same columns as serving did. Implementations are
-// safe for concurrent use.
+// Signal compares a user's history with the candidates and writes feature columns. Its output
+// depends on its input alone, so that replay computes the same columns as serving did.
+// Implementations are safe for concurrent use.
 type Signal interface {
 	// Columns returns the names of the columns that Compute writes. features.yaml refers to them by
 	// kind "signal".
 	Columns() []string
-	// Compute writes N x len(Columns()) values to out, row-major; a missing value is NaN. It must not
-	// keep in or out.
+	// Compute writes N x len(Columns()) values to out, row-major; a missing value is NaN. It must
+	// not keep in or out.
 	Compute(ctx context.Context, in *SignalInput, out []float32) error
 }
 
@@ -328,8 +331,8 @@ type Scorer interface {
 // Tunable is a Scorer with parameters that an arm can change.
 type Tunable interface {
 	Scorer
-	// Tune returns a scorer with the named parameters at other values. It returns an error that names
-	// the parameters that do not exist. The receiver stays as it is.
+	// Tune returns a scorer with the named parameters at other values. It returns an error that
+	// names the parameters that do not exist. The receiver stays as it is.
 	Tune(params map[string]float64) (Scorer, error)
 }
 
@@ -356,10 +359,11 @@ func (m *Model) WithVectors(v Vectors) *Model {
 
 // Models finds models by version. Implementations are safe for concurrent use.
 type Models interface {
-	// Acquire returns the named model, or the active one for "". The caller releases it. It returns an
-	// error that wraps ErrUnknownModel if no such model is loaded.
+	// Acquire returns the named model, or the active one for "". The caller releases it. It returns
+	// an error that wraps ErrUnknownModel if no such model is loaded.
 	Acquire(version string) (*Model, error)
-	// Fallbacks returns the versions to try, in order, if the given one fails. The prior comes last.
+	// Fallbacks returns the versions to try, in order, if the given one fails. The prior comes
+	// last.
 	Fallbacks(version string) []string
 }
 
@@ -399,8 +403,8 @@ type List struct {
 	State   *RequestState
 	Vectors [][]float32 // by candidate; nil: no vector
 	Entries []Entry
-	// Propensity is aligned with Entries once a rule that explores has set it. It is the probability of
-	// the item at this position, given the positions above. nil means 1 everywhere.
+	// Propensity is aligned with Entries once a rule that explores has set it. It is the
+	// probability of the item at this position, given the positions above. nil means 1 everywhere.
 	Propensity []float64
 }
 
@@ -408,8 +412,9 @@ type List struct {
 type Rule interface {
 	// Name returns the name that explanations show in MovedBy.
 	Name() string
-	// Apply may reorder and shorten the entries, and owns l until it returns. It appends its name to
-	// MovedBy of the entries that it moves on purpose. After an error the pipeline restores the list.
+	// Apply may reorder and shorten the entries, and owns l until it returns. It appends its name
+	// to MovedBy of the entries that it moves on purpose. After an error the pipeline restores the
+	// list.
 	Apply(ctx context.Context, l *List) error
 }
 
@@ -431,7 +436,8 @@ type RuleSet [ruleKinds]Rule
 
 // ---- Experiments ----
 
-// RankingPart is a part of a ranking that an experiment's arm can change. Parts are combined as bits.
+// RankingPart is a part of a ranking that an experiment's arm can change. Parts are combined as
+// bits.
 type RankingPart uint16
 
 // The parts.
@@ -447,8 +453,8 @@ const (
 	PartDeadline
 )
 
-// Arm is one way to rank within an experiment: the service's own way with the parts in Sets changed.
-// It is immutable and shared by requests.
+// Arm is one way to rank within an experiment: the service's own way with the parts in Sets
+// changed. It is immutable and shared by requests.
 type Arm struct {
 	Name         string
 	Sets         RankingPart
@@ -462,8 +468,8 @@ type Arm struct {
 // Assignment is the arm that one experiment assigns to one request.
 type Assignment struct {
 	Experiment string
-	// Parts is what any arm of the experiment changes. Exposure depends on these parts, whichever arm
-	// was assigned, so control is exposed by the same rule as the arm that it is compared with.
+	// Parts is what any arm of the experiment changes. Exposure depends on these parts, whichever
+	// arm was assigned, so control is exposed by the same rule as the arm that it is compared with.
 	Parts RankingPart
 	// Control replaces Arm if a part of Arm cannot be had. It is one side of an interleaving.
 	Control, Arm *Arm
@@ -545,8 +551,8 @@ type Event struct {
 
 // Impression is a list of items that a user was shown. It is the payload of an impression event.
 //
-// The fields up to Experiments may come from a client that reports lists of its own. The fields after
-// Served are set only for a list that Relish ranked.
+// The fields up to Experiments may come from a client that reports lists of its own. The fields
+// after Served are set only for a list that Relish ranked.
 type Impression struct {
 	Items       []string  // in the order shown; the first MaxImpressionItems of a list that Relish ranked
 	Scores      []float64 // the retriever's scores, aligned with Items, 0 = none; nil if no item has one
@@ -557,8 +563,8 @@ type Impression struct {
 
 	// Served says that Relish ranked the list. It is false for a list that a client reports.
 	Served bool
-	// Exposed names the experiments that took part in this ranking, sorted: a part of the ranking that
-	// the experiment changes was reached. Package experiment/analysis counts only these users.
+	// Exposed names the experiments that took part in this ranking, sorted: a part of the ranking
+	// that the experiment changes was reached. Package experiment/analysis counts only these users.
 	Exposed []string
 	// Fallback maps an experiment to its assigned arm where control was served instead.
 	Fallback           map[string]string
@@ -586,8 +592,8 @@ type Interleaved struct {
 	Teams      []uint8   // aligned with the impression's items: index into Arms
 }
 
-// EventOutcome is what became of one event that was given to Store.Append. The zero value means that
-// the event was accepted.
+// EventOutcome is what became of one event that was given to Store.Append. The zero value means
+// that the event was accepted.
 type EventOutcome struct {
 	Duplicate bool        // the id is known; the event changed nothing
 	Err       *EventError // why the event was rejected, nil if it was not
@@ -633,9 +639,9 @@ type Store interface {
 	Recorder
 
 	// Append validates the events and makes the new, valid ones durable. The outcomes are aligned
-	// with the events; one rejected event does not affect the others. The error concerns all events:
-	// it wraps ErrLogFull or ErrLogUnavailable, or it is ctx's, in which case the events may still
-	// become durable. The store owns the events afterwards.
+	// with the events; one rejected event does not affect the others. The error concerns all
+	// events: it wraps ErrLogFull or ErrLogUnavailable, or it is ctx's, in which case the events
+	// may still become durable. The store owns the events afterwards.
 	Append(ctx context.Context, events []Event) ([]EventOutcome, error)
 	// Item returns the described item. ok is false if nobody has described it. The item is shared
 	// and must not be changed.

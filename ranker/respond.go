@@ -46,8 +46,8 @@ func (r *ranking) answered(req *Request) int {
 	return n
 }
 
-// record hands the impression to the recorder. A request that sets its own time, or that asks not to
-// be recorded, leaves no trace.
+// record hands the impression to the recorder. A request that sets its own time, or that asks not
+// to be recorded, leaves no trace.
 func (p *Pipeline) record(run *run, r ranking, resp *Response) {
 	if p.opt.Recorder == nil || !run.req.Record || run.req.Time != 0 || len(resp.Items) == 0 {
 		return
@@ -78,7 +78,8 @@ func (p *Pipeline) record(run *run, r ranking, resp *Response) {
 		Session: req.Session, Impression: imp})
 }
 
-// sampledForLog reports whether a request is in the given share, 0 to 1, of requests. The id decides.
+// sampledForLog reports whether a request is in the given share, 0 to 1, of requests. The id
+// decides.
 func sampledForLog(id string, share float64) bool {
 	return float64(xxhash.Sum64String(id)>>11)/(1<<53) < share
 }

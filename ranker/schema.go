@@ -27,8 +27,8 @@ const (
 	KindPosition   = "position"        // position in the shown list; varies in training only, 0 when serving
 )
 
-// IsStateKind reports whether the feature store computes the kind. Signals and the request provide the
-// other kinds.
+// IsStateKind reports whether the feature store computes the kind. Signals and the request provide
+// the other kinds.
 func IsStateKind(kind string) bool {
 	switch kind {
 	case KindSignal, KindRetrieval, KindPosition:
@@ -69,8 +69,8 @@ type Feature struct {
 	Encode string `yaml:"encode,omitempty"`
 	// Column: signal, the name of the signal's column; table, TABLE.COLUMN.
 	Column string `yaml:"column,omitempty"`
-	// WithinList replaces the value by how it compares within its list: rank (0 best to 1), zscore, or
-	// ratio (to the list's mean).
+	// WithinList replaces the value by how it compares within its list: rank (0 best to 1), zscore,
+	// or ratio (to the list's mean).
 	WithinList string `yaml:"within_list,omitempty"`
 	// Default replaces a missing value; absent = the cell stays missing (NaN).
 	Default *float64 `yaml:"default,omitempty"`
@@ -81,12 +81,12 @@ type Feature struct {
 	Missing bool `yaml:"missing,omitempty"`
 }
 
-// GroupText is the group of the columns that read text. Explanation.RankWithoutText is the rank with
-// these columns missing.
+// GroupText is the group of the columns that read text. Explanation.RankWithoutText is the rank
+// with these columns missing.
 const GroupText = "text"
 
-// GroupOf returns the group of a feature's columns: its own, or by kind text, behaviour, item, user,
-// request or table.
+// GroupOf returns the group of a feature's columns: its own, or by kind text, behaviour, item,
+// user, request or table.
 func GroupOf(f *Feature) string {
 	if f.Group != "" {
 		return f.Group
@@ -115,8 +115,8 @@ type Schema struct {
 	hash        string
 }
 
-// NewSchema checks the features and lays out their columns. It keeps the slice. The error lists every
-// problem: names that are missing or repeat, unknown kinds, and options that do not fit.
+// NewSchema checks the features and lays out their columns. It keeps the slice. The error lists
+// every problem: names that are missing or repeat, unknown kinds, and options that do not fit.
 func NewSchema(features []Feature) (*Schema, error) {
 	if err := checkFeatures(features); err != nil {
 		return nil, err
@@ -145,8 +145,8 @@ func hashable(p *float64) string {
 	return fmt.Sprintf("%x", math.Float64bits(*p))
 }
 
-// columnNames returns the names of a feature's columns: one, or one for each one-hot value, then the
-// missing indicator.
+// columnNames returns the names of a feature's columns: one, or one for each one-hot value, then
+// the missing indicator.
 func columnNames(f *Feature) []string {
 	var names []string
 	if len(f.Values) > 0 && f.Encode != "index" {

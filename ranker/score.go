@@ -70,7 +70,8 @@ func (p *Pipeline) scoreOrReport(ctx context.Context, run *run, pl plan, in inpu
 
 // scoreOnce computes the signals, assembles the matrix and scores it, for the model of the inputs.
 //
-// Signals and scorer share one goroutine, because handing over to another costs as much as a signal.
+// Signals and scorer share one goroutine, because handing over to another costs as much as a
+// signal.
 func (p *Pipeline) scoreOnce(ctx context.Context, run *run, pl plan, in inputs) (scored, error) {
 	type outcome struct {
 		scored
@@ -115,8 +116,8 @@ func (p *Pipeline) scoreOnce(ctx context.Context, run *run, pl plan, in inputs) 
 // For fewer, waking another processor takes longer than the signals.
 const minParallelSignals = 32
 
-// computeSignals runs the signals until the given time. blocks is aligned with signals; the block of
-// one that fails is nil, so its columns are missing, and errs says why.
+// computeSignals runs the signals until the given time. blocks is aligned with signals; the block
+// of one that fails is nil, so its columns are missing, and errs says why.
 func computeSignals(
 	ctx context.Context, until time.Time, signals []Signal, in *SignalInput,
 ) (blocks [][]float32, errs []error) {

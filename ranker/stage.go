@@ -30,11 +30,11 @@ var errTooManyAbandoned = errors.New("not started: too many earlier calls still 
 
 // stageCalls owns the goroutines of one stage's calls into a dependency.
 //
-// A dependency may ignore its context and hang. The request then goes on without it at its deadline,
-// and the call's goroutine is abandoned until the dependency returns. At most limit calls may be
-// abandoned: from then on the stage fails at once and falls back, so that a hung dependency cannot
-// pile up goroutines. Calls that are still waited for are not limited here; the server bounds the
-// requests in flight.
+// A dependency may ignore its context and hang. The request then goes on without it at its
+// deadline, and the call's goroutine is abandoned until the dependency returns. At most limit calls
+// may be abandoned: from then on the stage fails at once and falls back, so that a hung dependency
+// cannot pile up goroutines. Calls that are still waited for are not limited here; the server
+// bounds the requests in flight.
 type stageCalls struct {
 	stage string
 	limit int
@@ -120,8 +120,8 @@ func (c *stageCalls) wait(ctx context.Context) error {
 	}
 }
 
-// runStage calls f in a goroutine that calls owns, and waits for it until ctx ends. A late result is
-// dropped, so f must own everything that it writes to. A panic in f is returned as an error.
+// runStage calls f in a goroutine that calls owns, and waits for it until ctx ends. A late result
+// is dropped, so f must own everything that it writes to. A panic in f is returned as an error.
 //
 // The goroutine holds the model that f uses, which may be nil: an abandoned call may outlive the
 // request, and the model must not be closed before it returns.

@@ -25,10 +25,10 @@ func StringValue(s string) FieldValue { return FieldValue{Kind: String, Str: s} 
 // StringsValue returns a list of strings. It keeps the slice, which must not change afterwards.
 func StringsValue(s []string) FieldValue { return FieldValue{Kind: Strings, List: s} }
 
-// AsStrings returns the value as strings: a string itself, the members of a list of strings, a number
-// in its shortest decimal form, "true" or "false". It is nil for a list of numbers and for no value.
-// Category features and conditions compare these strings, and an item's text is composed of them. The
-// result must not be changed.
+// AsStrings returns the value as strings: a string itself, the members of a list of strings, a
+// number in its shortest decimal form, "true" or "false". It is nil for a list of numbers and for
+// no value. Category features and conditions compare these strings, and an item's text is composed
+// of them. The result must not be changed.
 func (v FieldValue) AsStrings() []string {
 	switch v.Kind {
 	case String:
@@ -74,8 +74,8 @@ func (v FieldValue) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteToken(jsontext.EndArray)
 }
 
-// UnmarshalJSONFrom reads a number, a boolean, a string, or a list of strings or of numbers. An empty
-// list is an empty list of strings. Anything else is an error.
+// UnmarshalJSONFrom reads a number, a boolean, a string, or a list of strings or of numbers. An
+// empty list is an empty list of strings. Anything else is an error.
 func (v *FieldValue) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	tok, err := dec.ReadToken()
 	if err != nil {

@@ -39,7 +39,8 @@ func (w *world) byText(n int) []string {
 	return ids
 }
 
-// A model ranks by the vectors that it was trained on; when it fails, its stand-in by its own, and those are not mixed.
+// A model ranks by the vectors that it was trained on; when it fails, its stand-in by its own, and
+// those are not mixed.
 func TestVectorsGoWithTheModel(t *testing.T) {
 	const n = 13 // text scores are all different
 	w := newWorld(t, n)
@@ -71,8 +72,8 @@ func TestVectorsGoWithTheModel(t *testing.T) {
 	w.rank(t, w.request(n))
 }
 
-// Without text, no model's vectors are used either, unless they were handed in with it; and a matrix for training is made
-// by the model's.
+// Without text, no model's vectors are used either, unless they were handed in with it; and a
+// matrix for training is made by the model's.
 func TestMatrixByTheModelsVectors(t *testing.T) {
 	w := newWorld(t, 5)
 	o := &own{world: w}

@@ -1,11 +1,12 @@
 // Package rules holds the rules that a list goes through after it was scored.
 //
-// Filters, boosts and pins test item fields (item_rules.go). Diversity and exploration work on the list
-// as a whole. Each rule appends its name to the entries that it moved, so that an explanation can say
-// why an item is where it is.
+// Filters, boosts and pins test item fields (item_rules.go). Diversity and exploration work on the
+// list as a whole. Each rule appends its name to the entries that it moved, so that an explanation
+// can say why an item is where it is.
 //
-// New makes the rules from section "rules" of relish.yaml, or from an experiment's arm. The pipeline
-// applies them in the order of ranker.RuleKind: filter, boost, diversity, pin, exploration.
+// New makes the rules from section "rules" of relish.yaml, or from an experiment's arm. The
+// pipeline applies them in the order of ranker.RuleKind: filter, boost, diversity, pin,
+// exploration.
 package rules
 
 import (
@@ -32,16 +33,17 @@ type Seen struct {
 	Shown   bool     `yaml:"shown"`   // items that were recently shown
 }
 
-// Condition is met by an item whose field passes every test that is set. Field "id" is the item's id
-// and "tags" its tags. A list passes Equals or In if one of its members does. An unknown item lacks
-// every field but id.
+// Condition is met by an item whose field passes every test that is set. Field "id" is the item's
+// id and "tags" its tags. A list passes Equals or In if one of its members does. An unknown item
+// lacks every field but id.
 type Condition struct {
-	Field   string   `yaml:"field"`
-	Equals  any      `yaml:"equals"`
-	In      []any    `yaml:"in"`
-	Lt      *float64 `yaml:"lt"`      // numbers only
-	Gt      *float64 `yaml:"gt"`      // numbers only
-	Missing bool     `yaml:"missing"` // met exactly if the item lacks the field; excludes the other tests
+	Field  string   `yaml:"field"`
+	Equals any      `yaml:"equals"`
+	In     []any    `yaml:"in"`
+	Lt     *float64 `yaml:"lt"` // numbers only
+	Gt     *float64 `yaml:"gt"` // numbers only
+	// Missing is met exactly if the item lacks the field. It excludes the other tests.
+	Missing bool `yaml:"missing"`
 }
 
 // Boost adds to the score of the items that meet the condition.
@@ -56,14 +58,15 @@ type Pin struct {
 	Position int       `yaml:"position"` // from 1; beyond the list's end means its end
 }
 
-// Diversity reorders the first Top items by maximal marginal relevance (Carbonell and Goldstein 1998).
+// Diversity reorders the first Top items by maximal marginal relevance (Carbonell and Goldstein
+// 1998).
 type Diversity struct {
 	Lambda float64 `yaml:"lambda"` // 1 is relevance alone, 0 is difference alone
 	Top    int     `yaml:"top"`    // 2 to 200
 }
 
-// Exploration samples the order of the first Top items from the Plackett-Luce distribution with weights
-// exp(score / Temperature), and records the propensities.
+// Exploration samples the order of the first Top items from the Plackett-Luce distribution with
+// weights exp(score / Temperature), and records the propensities.
 type Exploration struct {
 	Top         int     `yaml:"top"`         // 2 to 200
 	Temperature float64 `yaml:"temperature"` // above 0; a high one makes the order more random
@@ -75,7 +78,9 @@ const maxTop = 200
 // Validate returns an error that lists every problem of the configuration, nil if there is none.
 func (c *Config) Validate() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("rules."+format, args...)) }
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("rules."+format, args...))
+	}
 	check := func(where string, cond *Condition) {
 		if cond.Field == "" {
 			bad("%s: field is missing", where)

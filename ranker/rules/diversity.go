@@ -16,9 +16,9 @@ type diversity struct{ Diversity }
 // Name implements ranker.Rule.
 func (*diversity) Name() string { return "diversity" }
 
-// Apply implements ranker.Rule. It fills each position with the entry whose value
-// lambda * relevance - (1 - lambda) * similarity is largest. Relevance is the score scaled to 0..1 over
-// the first Top entries. Similarity is the largest cosine of the entry's text with an entry above, 0 if
+// Apply implements ranker.Rule. It fills each position with the entry whose value lambda *
+// relevance - (1 - lambda) * similarity is largest. Relevance is the score scaled to 0..1 over the
+// first Top entries. Similarity is the largest cosine of the entry's text with an entry above, 0 if
 // one of the two has no text.
 func (d *diversity) Apply(_ context.Context, l *ranker.List) error {
 	n := min(d.Top, len(l.Entries))
@@ -43,7 +43,15 @@ func (d *diversity) Apply(_ context.Context, l *ranker.List) error {
 		if l.Entries[position].Index != chosen.Index {
 			chosen.MovedBy = append(slices.Clone(chosen.MovedBy), d.Name())
 		}
-		left, similarity = slices.Delete(left, best, best+1), slices.Delete(similarity, best, best+1)
+		left, similarity = slices.Delete(
+			left,
+			best,
+			best+1,
+		), slices.Delete(
+			similarity,
+			best,
+			best+1,
+		)
 		for i, e := range left {
 			if a, b := l.Vectors[e.Index], l.Vectors[chosen.Index]; a != nil && b != nil {
 				similarity[i] = max(similarity[i], float64(vek32.Dot(a, b)))

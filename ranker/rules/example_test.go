@@ -23,9 +23,17 @@ func ExampleNew() {
 		return ranker.NewItemInfo(ranker.Item{Tags: tags, Fields: fields}, nil)
 	}
 	list := &ranker.List{
-		Request: &ranker.Request{Candidates: []ranker.Candidate{{ID: "lamp"}, {ID: "desk"}, {ID: "chair"}}},
-		State:   &ranker.RequestState{Items: []*ranker.ItemInfo{item(true), item(false), item(true, "sale")}},
-		Entries: []ranker.Entry{{Index: 0, Score: 1.2}, {Index: 1, Score: 1.1}, {Index: 2, Score: 0.9}},
+		Request: &ranker.Request{
+			Candidates: []ranker.Candidate{{ID: "lamp"}, {ID: "desk"}, {ID: "chair"}},
+		},
+		State: &ranker.RequestState{
+			Items: []*ranker.ItemInfo{item(true), item(false), item(true, "sale")},
+		},
+		Entries: []ranker.Entry{
+			{Index: 0, Score: 1.2},
+			{Index: 1, Score: 1.1},
+			{Index: 2, Score: 0.9},
+		},
 	}
 	for _, rule := range set {
 		if rule == nil {

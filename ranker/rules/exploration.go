@@ -18,9 +18,9 @@ type exploration struct{ Exploration }
 func (*exploration) Name() string { return "exploration" }
 
 // Apply implements ranker.Rule. It fills each position with one of the entries that are left, drawn
-// with probability proportional to exp(score / temperature) (Plackett 1975, Luce 1959). That probability
-// is the position's propensity. Pinned entries keep their positions. The random numbers depend on the
-// request's id and seed alone, so that a replay draws the same order.
+// with probability proportional to exp(score / temperature) (Plackett 1975, Luce 1959). That
+// probability is the position's propensity. Pinned entries keep their positions. The random numbers
+// depend on the request's id and seed alone, so that a replay draws the same order.
 func (x *exploration) Apply(_ context.Context, l *ranker.List) error {
 	var positions []int
 	for i := range l.Entries[:min(x.Top, len(l.Entries))] {
@@ -50,12 +50,14 @@ func (x *exploration) Apply(_ context.Context, l *ranker.List) error {
 		}
 		l.Entries[position] = e
 		left, weights = slices.Delete(left, k, k+1), slices.Delete(weights, k, k+1)
-		// Summing again instead of subtracting keeps rounding errors from adding up over the positions.
+		// Summing again instead of subtracting keeps rounding errors from adding up over the
+		// positions.
 		total = 0
 		for _, w := range weights {
 			total += w
 		}
-		// If the drawn entries dwarf the rest, the rest is weighed again, or its sum would round to 0.
+		// If the drawn entries dwarf the rest, the rest is weighed again, or its sum would round to
+		// 0.
 		if total < 1e-9 {
 			weights, total = x.weights(left)
 		}
@@ -63,8 +65,8 @@ func (x *exploration) Apply(_ context.Context, l *ranker.List) error {
 	return nil
 }
 
-// weights returns exp(score / temperature) of the entries, scaled so that the largest is 1, and their
-// sum.
+// weights returns exp(score / temperature) of the entries, scaled so that the largest is 1, and
+// their sum.
 func (x *exploration) weights(left []ranker.Entry) (weights []float64, total float64) {
 	best := math.Inf(-1)
 	for _, e := range left {

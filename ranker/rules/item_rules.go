@@ -95,7 +95,10 @@ func (b *boost) Apply(_ context.Context, l *ranker.List) error {
 			}
 		}
 	}
-	slices.SortStableFunc(l.Entries, func(a, b ranker.Entry) int { return cmp.Compare(b.Score, a.Score) })
+	slices.SortStableFunc(
+		l.Entries,
+		func(a, b ranker.Entry) int { return cmp.Compare(b.Score, a.Score) },
+	)
 	return nil
 }
 
@@ -105,7 +108,8 @@ type pin struct{ pins []Pin }
 // Name implements ranker.Rule.
 func (*pin) Name() string { return "pin" }
 
-// Apply implements ranker.Rule. If two pins name the same position, the first that finds an item wins.
+// Apply implements ranker.Rule. If two pins name the same position, the first that finds an item
+// wins.
 func (p *pin) Apply(_ context.Context, l *ranker.List) error {
 	pinned := map[int]ranker.Entry{} // by index into the entries
 	for k := range p.pins {

@@ -15,8 +15,8 @@ import (
 
 func ptr(x float64) *float64 { return &x }
 
-// newList returns a list of the items i0 to i(n-1), scored n to 1. Items of even number are books, the
-// others films. The price is the number, the tag "t<number mod 3>". Item i4 is unknown.
+// newList returns a list of the items i0 to i(n-1), scored n to 1. Items of even number are books,
+// the others films. The price is the number, the tag "t<number mod 3>". Item i4 is unknown.
 func newList(n int) *ranker.List {
 	l := &ranker.List{
 		Request: &ranker.Request{ID: "r"},
@@ -104,24 +104,45 @@ func TestRules(t *testing.T) {
 		"lt on a string": {filters(kindBelow9), []int{0, 1, 2, 3, 4, 5}, ""},
 		"seen by click": {rules.Config{FilterSeen: &rules.Seen{Actions: []string{"click"}}},
 			[]int{0, 2, 3, 4, 5}, ""},
-		"seen by being shown": {rules.Config{FilterSeen: &rules.Seen{Shown: true}}, []int{0, 1, 2, 4, 5}, ""},
+		"seen by being shown": {
+			rules.Config{FilterSeen: &rules.Seen{Shown: true}},
+			[]int{0, 1, 2, 4, 5},
+			"",
+		},
 		"boost": {boosts(rules.Boost{When: film, Add: 10}),
 			[]int{1, 3, 5, 0, 2, 4}, "1:boost 3:boost 5:boost"},
-		"two boosts add up": {boosts(rules.Boost{When: film, Add: 10}, rules.Boost{When: above4, Add: 10}),
-			[]int{5, 1, 3, 0, 2, 4}, "5:boost 1:boost 3:boost"},
-		"pin":              {pins(rules.Pin{When: film, Position: 1}), []int{1, 0, 2, 3, 4, 5}, "1:pin"},
-		"pin past the end": {pins(rules.Pin{When: book, Position: 99}), []int{1, 2, 3, 4, 5, 0}, "0:pin"},
+		"two boosts add up": {
+			boosts(rules.Boost{When: film, Add: 10}, rules.Boost{When: above4, Add: 10}),
+			[]int{5, 1, 3, 0, 2, 4},
+			"5:boost 1:boost 3:boost",
+		},
+		"pin": {
+			pins(rules.Pin{When: film, Position: 1}),
+			[]int{1, 0, 2, 3, 4, 5},
+			"1:pin",
+		},
+		"pin past the end": {
+			pins(rules.Pin{When: book, Position: 99}),
+			[]int{1, 2, 3, 4, 5, 0},
+			"0:pin",
+		},
 		"two pins": {pins(rules.Pin{When: film, Position: 3}, rules.Pin{When: film, Position: 1}),
 			[]int{3, 0, 1, 2, 4, 5}, "3:pin 1:pin"},
 		"pin of no item": {pins(rules.Pin{When: noItem, Position: 1}), []int{0, 1, 2, 3, 4, 5}, ""},
 		"a filter precedes a pin": {
-			rules.Config{Filters: []rules.Condition{film}, Pins: []rules.Pin{{When: film, Position: 1}}},
+			rules.Config{
+				Filters: []rules.Condition{film},
+				Pins:    []rules.Pin{{When: film, Position: 1}},
+			},
 			[]int{0, 2, 4}, ""},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			l := newList(6)
-			l.State.Recent = []ranker.Interaction{{Item: "i1", Action: "click"}, {Item: "i2", Action: "view"}}
+			l.State.Recent = []ranker.Interaction{
+				{Item: "i1", Action: "click"},
+				{Item: "i2", Action: "view"},
+			}
 			l.State.Shown = []ranker.Shown{{Item: "i3"}}
 			apply(t, c.c, l)
 			if got := order(l); !slices.Equal(got, c.want) {
@@ -182,7 +203,11 @@ func TestDiversityIsMaximalMarginalRelevance(t *testing.T) {
 			if r.IntN(6) == 0 {
 				continue
 			}
-			v := []float32{float32(r.NormFloat64()), float32(r.NormFloat64()), float32(r.NormFloat64())}
+			v := []float32{
+				float32(r.NormFloat64()),
+				float32(r.NormFloat64()),
+				float32(r.NormFloat64()),
+			}
 			norm := float32(math.Sqrt(float64(v[0]*v[0] + v[1]*v[1] + v[2]*v[2])))
 			l.Vectors[i] = []float32{v[0] / norm, v[1] / norm, v[2] / norm}
 		}
@@ -227,7 +252,12 @@ func TestExplorationPropensities(t *testing.T) {
 	for i := range 4 {
 		want := math.Exp(float64(6-i)/2) / total
 		if math.Abs(first[i]/requests-want) > 0.02 {
-			t.Errorf("item %d is first in %.3f of the requests, want %.3f", i, first[i]/requests, want)
+			t.Errorf(
+				"item %d is first in %.3f of the requests, want %.3f",
+				i,
+				first[i]/requests,
+				want,
+			)
 		}
 		if math.Abs(inverse[i]-1) > 0.15 {
 			t.Errorf("item %d: mean inverse propensity %.3f, want 1", i, inverse[i])
@@ -246,7 +276,11 @@ func TestExplorationRepeatsAndKeepsPins(t *testing.T) {
 		apply(t, c, l)
 		orders = append(orders, order(l))
 		if l.Entries[1].Index != 5 || l.Propensity[1] != 1 {
-			t.Errorf("order %v, propensities %v: item 5 is not pinned to position 2", order(l), l.Propensity)
+			t.Errorf(
+				"order %v, propensities %v: item 5 is not pinned to position 2",
+				order(l),
+				l.Propensity,
+			)
 		}
 	}
 	if !slices.Equal(orders[0], orders[1]) {
@@ -269,8 +303,12 @@ func TestExplorationOfExtremeScores(t *testing.T) {
 func TestConfigErrorsNameEveryProblem(t *testing.T) {
 	missing := rules.Condition{Field: "x", Missing: true}
 	_, err := rules.New(rules.Config{
-		FilterSeen:  &rules.Seen{},
-		Filters:     []rules.Condition{{Equals: 1}, {Field: "x"}, {Field: "x", Equals: 1, Missing: true}},
+		FilterSeen: &rules.Seen{},
+		Filters: []rules.Condition{
+			{Equals: 1},
+			{Field: "x"},
+			{Field: "x", Equals: 1, Missing: true},
+		},
 		Boosts:      []rules.Boost{{When: missing, Add: math.NaN()}},
 		Diversity:   &rules.Diversity{Lambda: 2, Top: 1},
 		Pins:        []rules.Pin{{When: missing}},

@@ -23,11 +23,17 @@ func benchModel(b *testing.B, rounds, leaves int) ([]byte, *ranker.Matrix) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return res.Model, &ranker.Matrix{N: 1000, Columns: make([]ranker.Column, columns), Data: sample(r, 1000, columns, 0)}
+	m := &ranker.Matrix{
+		N:       1000,
+		Columns: make([]ranker.Column, columns),
+		Data:    sample(r, 1000, columns, 0),
+	}
+	return res.Model, m
 }
 
-func BenchmarkTrees(b *testing.B) {
-	for _, size := range []struct{ rounds, leaves int }{{100, 7}, {300, 7}, {100, 15}, {100, 31}, {300, 31}} {
+func BenchmarkGBDT(b *testing.B) {
+	sizes := []struct{ rounds, leaves int }{{100, 7}, {300, 7}, {100, 15}, {100, 31}, {300, 31}}
+	for _, size := range sizes {
 		model, all := benchModel(b, size.rounds, size.leaves)
 		ours, err := scorer.ParseLightGBM(model, len(all.Columns))
 		if err != nil {
@@ -36,25 +42,31 @@ func BenchmarkTrees(b *testing.B) {
 		for _, n := range []int{10, 100, 1000} {
 			m := &ranker.Matrix{N: n, Columns: all.Columns, Data: all.Data[:n*len(all.Columns)]}
 			out := make([]float64, n)
-			b.Run(fmt.Sprintf("trees=%d/leaves=%d/rows=%d", size.rounds, size.leaves, n), func(b *testing.B) {
-				best := time.Duration(1 << 62)
-				b.ReportAllocs()
-				for b.Loop() {
-					start := time.Now()
-					if err := ours.Score(m, out); err != nil {
-						b.Fatal(err)
+			b.Run(
+				fmt.Sprintf("trees=%d/leaves=%d/rows=%d", size.rounds, size.leaves, n),
+				func(b *testing.B) {
+					best := time.Duration(1 << 62)
+					b.ReportAllocs()
+					for b.Loop() {
+						start := time.Now()
+						if err := ours.Score(m, out); err != nil {
+							b.Fatal(err)
+						}
+						best = min(best, time.Since(start))
 					}
-					best = min(best, time.Since(start))
-				}
-				perTree := float64(n * size.rounds)
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/perTree, "ns/tree/row")
-				b.ReportMetric(float64(best)/perTree, "best-ns/tree/row")
-			})
+					perTree := float64(n * size.rounds)
+					b.ReportMetric(
+						float64(b.Elapsed().Nanoseconds())/float64(b.N)/perTree,
+						"ns/tree/row",
+					)
+					b.ReportMetric(float64(best)/perTree, "best-ns/tree/row")
+				},
+			)
 		}
 	}
 }
 
-func BenchmarkTreesExplain(b *testing.B) {
+func BenchmarkGBDTExplain(b *testing.B) {
 	for _, leaves := range []int{7, 31} {
 		model, m := benchModel(b, 100, leaves)
 		ours, err := scorer.ParseLightGBM(model, len(m.Columns))

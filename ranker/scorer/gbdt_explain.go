@@ -6,30 +6,35 @@ import (
 	"relish/ranker"
 )
 
-// pathElement is one column on a path of TreeSHAP, with the share of orders in which a subset of the path's
-// columns is known.
+// pathElement is one column on a path of TreeSHAP (Algorithm 2 of the paper at Explain).
 type pathElement struct {
 	column int32
-	zero   float64 // the part of the training's rows that go this way
-	one    float64 // 1 where the explained row goes this way, else 0
-	weight float64 // of the subsets with as many known columns as this step's place
+	zero   float64 // share of the training rows that go this way
+	one    float64 // 1 if the explained row goes this way, else 0
+	weight float64 // of the subsets of the path with as many columns as this element's index
 }
 
-// Explain implements ranker.Blend by TreeSHAP, the path-dependent form (Lundberg, Erion and Lee 2018,
-// arXiv:1802.03888, Algorithm 2): exact Shapley values of the columns, where an unknown column takes both ways in the
-// proportion of the training's rows. Equal to LightGBM's predict_contrib. The base is the mean score over
-// the training's rows, the same for every row.
+// Explain implements ranker.Scorer by path-dependent TreeSHAP (Lundberg, Erion and Lee 2018,
+// arXiv:1802.03888, Algorithm 2). The contributions are exact Shapley values, where an unknown
+// column goes both ways in the proportion of the training rows. They equal LightGBM's
+// predict_contrib. The base is the mean score of the training rows, the same for every row.
 func (t *GBDT) Explain(m *ranker.Matrix, row int, out []float64) (base float64, err error) {
 	if err := t.checkShape(m); err != nil {
 		return 0, err
 	}
 	if row < 0 || row >= m.N || len(out) != t.columns {
-		return 0, fmt.Errorf("trees: row %d of %d, room for %d columns of %d", row, m.N, len(out), t.columns)
+		return 0, fmt.Errorf(
+			"gbdt: cannot explain row %d of %d into %d values; the model reads %d columns",
+			row,
+			m.N,
+			len(out),
+			t.columns,
+		)
 	}
 	clear(out)
 	s := t.pathPool.Get().(*[]pathElement)
 	defer t.pathPool.Put(s)
-	e := explainer{row: m.Row(row), out: out}
+	e := treeExplainer{row: m.Row(row), out: out}
 	for i := range t.trees {
 		if e.tree = &t.trees[i]; len(e.tree.nodes) > 0 {
 			e.walk(0, nil, *s, pathElement{column: -1, zero: 1, one: 1})
@@ -38,17 +43,17 @@ func (t *GBDT) Explain(m *ranker.Matrix, row int, out []float64) (base float64, 
 	return t.base, nil
 }
 
-type explainer struct {
+type treeExplainer struct {
 	tree *tree
 	row  []float32
 	out  []float64
 }
 
-// walk visits a node over which the path is extended by next. room is free memory for this path and the
+// walk visits a node with the path to it, extended by next. free is memory for this path and the
 // longer ones.
-func (e *explainer) walk(at int32, path, room []pathElement, next pathElement) {
+func (e *treeExplainer) walk(at int32, path, free []pathElement, next pathElement) {
 	n := len(path) + 1
-	path, room = append(append(room[:0:n], path...), next), room[n:]
+	path, free = append(append(free[:0:n], path...), next), free[n:]
 	extend(path)
 	if at < 0 {
 		value := e.tree.leaves[^at].value
@@ -58,22 +63,25 @@ func (e *explainer) walk(at int32, path, room []pathElement, next pathElement) {
 		return
 	}
 	s := &e.tree.nodes[at]
-	hot, cold := s.left, s.right
+	hot, cold := s.left, s.right // the child that the row goes to, and the other one
 	if !s.goesLeft(e.row[s.column]) {
 		hot, cold = cold, hot
 	}
 	zero, one := 1.0, 1.0
 	for i := range path {
-		if path[i].column == s.column { // met before on this path: its two splits become one
+		// A second split on the column replaces the first one on the path.
+		if path[i].column == s.column {
 			zero, one = path[i].zero, path[i].one
 			path = unwind(path, i)
 			break
 		}
 	}
-	e.walk(hot, path, room, pathElement{column: s.column, zero: zero * e.tree.weight(hot) / s.weight, one: one})
-	e.walk(cold, path, room, pathElement{column: s.column, zero: zero * e.tree.weight(cold) / s.weight})
+	hotZero, coldZero := zero*e.tree.weight(hot)/s.weight, zero*e.tree.weight(cold)/s.weight
+	e.walk(hot, path, free, pathElement{column: s.column, zero: hotZero, one: one})
+	e.walk(cold, path, free, pathElement{column: s.column, zero: coldZero})
 }
 
+// weight returns the number of training rows that reached a node or leaf.
 func (t *tree) weight(at int32) float64 {
 	if at < 0 {
 		return t.leaves[^at].weight
@@ -81,7 +89,7 @@ func (t *tree) weight(at int32) float64 {
 	return t.nodes[at].weight
 }
 
-// extend works the last step into the weights of the path before it.
+// extend includes the last element of the path in the weights of all.
 func extend(path []pathElement) {
 	last := len(path) - 1
 	p := &path[last]
@@ -96,7 +104,7 @@ func extend(path []pathElement) {
 	}
 }
 
-// unwind takes step at out of the path: the inverse of extend.
+// unwind removes the element at the index from the path: the inverse of extend.
 func unwind(path []pathElement, at int) []pathElement {
 	last := len(path) - 1
 	one, zero := path[at].one, path[at].zero
@@ -116,7 +124,7 @@ func unwind(path []pathElement, at int) []pathElement {
 	return path[:last]
 }
 
-// unwoundSum is the sum of the weights that unwind would leave.
+// unwoundSum returns the sum of the weights that unwind would leave.
 func unwoundSum(path []pathElement, at int) float64 {
 	last := len(path) - 1
 	one, zero := path[at].one, path[at].zero

@@ -15,7 +15,7 @@ import (
 	"relish/training/gbdt"
 )
 
-// lightgbm is the real library: what Trees must be equal to.
+// lightgbm is the library whose scores and explanations GBDT must reproduce.
 var lightgbm = sync.OnceValues(func() (*gbdt.Library, error) {
 	return gbdt.Open("../../.cache/lightgbm/lib_lightgbm.so")
 })
@@ -29,7 +29,7 @@ func library(t testing.TB) *gbdt.Library {
 	return lib
 }
 
-// cell draws a value of a column: plain, rounded, zero, almost zero, missing, huge.
+// cell draws a value of a column: any, rounded, zero, next to zero, missing, or huge.
 func cell(r *rand.Rand, column int) float32 {
 	x := r.NormFloat64() * float64(1+column%3)
 	switch r.IntN(12) {
@@ -49,7 +49,8 @@ func cell(r *rand.Rand, column int) float32 {
 	return float32(x)
 }
 
-// sample draws rows to score; the categorical columns hold categories, seen and unseen, and what is none.
+// sample draws rows to score. The first columns are categorical; they hold seen and unseen
+// categories and values that are no category.
 func sample(r *rand.Rand, n, columns, categorical int) []float32 {
 	rows := make([]float32, n*columns)
 	for i := range rows {
@@ -62,9 +63,13 @@ func sample(r *rand.Rand, n, columns, categorical int) []float32 {
 	return rows
 }
 
-// training draws lists of ten whose gains depend on some columns.
+// training draws lists of ten rows whose labels depend on some columns.
 func training(r *rand.Rand, n, columns, categorical int) *gbdt.Dataset {
-	d := &gbdt.Dataset{Rows: sample(r, n, columns, categorical), NumFeatures: columns, Labels: make([]float32, n)}
+	d := &gbdt.Dataset{
+		Rows:        sample(r, n, columns, categorical),
+		NumFeatures: columns,
+		Labels:      make([]float32, n),
+	}
 	for i := range n {
 		s := r.NormFloat64()
 		row := d.Rows[i*columns : (i+1)*columns]
@@ -91,8 +96,8 @@ func training(r *rand.Rand, n, columns, categorical int) *gbdt.Dataset {
 	return d
 }
 
-// someModel trains a small model of random shape.
-func someModel(t *testing.T, r *rand.Rand) (model []byte, columns, categorical int, what string) {
+// randomModel trains a small model with random parameters; what describes it.
+func randomModel(t *testing.T, r *rand.Rand) (model []byte, columns, categorical int, what string) {
 	columns = 1 + r.IntN(8)
 	categorical = r.IntN(min(3, columns))
 	p := gbdt.DefaultParams()
@@ -102,22 +107,33 @@ func someModel(t *testing.T, r *rand.Rand) (model []byte, columns, categorical i
 	for c := range categorical {
 		p.CategoricalFeatures = append(p.CategoricalFeatures, c)
 	}
-	p.ExtraParams = [][]string{nil, {"use_missing=false"}, {"zero_as_missing=true"}, {"max_bin=5"}, {"num_leaves=300"},
-		{"boosting=rf"}, {"boosting=dart"}, {"max_cat_to_onehot=1", "cat_smooth=1", "min_data_per_group=1"}, {"objective=regression"},
-		{"max_bin=2000", "min_data_in_bin=1", "min_data_in_leaf=1", "num_leaves=100"}}[r.IntN(10)]
-	what = fmt.Sprint(columns, " columns, ", categorical, " categorical, ", p.Objective, " ", p.ExtraParams, " leaves ", p.NumLeaves)
-	res, err := library(t).Train(context.Background(), training(r, 200+10*r.IntN(60), columns, categorical), nil, p, nil)
+	p.ExtraParams = [][]string{
+		nil,
+		{"use_missing=false"},
+		{"zero_as_missing=true"},
+		{"max_bin=5"},
+		{"num_leaves=300"},
+		{"boosting=rf"},
+		{"boosting=dart"},
+		{"max_cat_to_onehot=1", "cat_smooth=1", "min_data_per_group=1"},
+		{"objective=regression"},
+		{"max_bin=2000", "min_data_in_bin=1", "min_data_in_leaf=1", "num_leaves=100"},
+	}[r.IntN(10)]
+	what = fmt.Sprintf("%d columns, %d categorical, %s %v, %d leaves",
+		columns, categorical, p.Objective, p.ExtraParams, p.NumLeaves)
+	data := training(r, 200+10*r.IntN(60), columns, categorical)
+	res, err := library(t).Train(context.Background(), data, nil, p, nil)
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 	return res.Model, columns, categorical, what
 }
 
-// On random models over random rows, scores and explanations equal LightGBM's own.
-func TestTreesEqualLightGBM(t *testing.T) {
+// Scores and explanations of random models over random rows equal LightGBM's.
+func TestGBDTEqualsLightGBM(t *testing.T) {
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 7))
-		model, columns, categorical, what := someModel(t, r)
+		model, columns, categorical, what := randomModel(t, r)
 		ours, err := scorer.ParseLightGBM(model, columns)
 		if err != nil {
 			t.Fatalf("seed %d, %s: %v\n%s", seed, what, err, model)
@@ -143,16 +159,26 @@ func TestTreesEqualLightGBM(t *testing.T) {
 		}
 		for row := range got {
 			if math.Abs(got[row]-want[row]) > 1e-6 {
-				t.Fatalf("seed %d, %s: row %d %v: %g, LightGBM %g", seed, what, row, m.Row(row), got[row], want[row])
+				t.Fatalf("seed %d, %s: row %d %v: score %g, want LightGBM's %g",
+					seed, what, row, m.Row(row), got[row], want[row])
 			}
-			sameParts(t, ours, m, row, got[row], parts[row*(columns+1):][:columns+1], fmt.Sprint("seed ", seed, ", ", what))
+			wantParts := parts[row*(columns+1):][:columns+1]
+			checkParts(t, ours, m, row, got[row], wantParts, fmt.Sprintf("seed %d, %s", seed, what))
 		}
 	}
 }
 
-// sameParts checks one row's explanation: it adds up to the score, and equals want, whose last value is
-// the base.
-func sameParts(t *testing.T, ours *scorer.GBDT, m *ranker.Matrix, row int, score float64, want []float64, what string) {
+// checkParts checks that one row's explanation adds up to the score and equals want, whose last
+// value is the base.
+func checkParts(
+	t *testing.T,
+	ours *scorer.GBDT,
+	m *ranker.Matrix,
+	row int,
+	score float64,
+	want []float64,
+	what string,
+) {
 	t.Helper()
 	got := make([]float64, len(m.Columns))
 	base, err := ours.Explain(m, row, got)
@@ -164,17 +190,19 @@ func sameParts(t *testing.T, ours *scorer.GBDT, m *ranker.Matrix, row int, score
 		sum += x
 	}
 	if math.Abs(sum-score) > 1e-6 {
-		t.Fatalf("%s: row %d: the parts add up to %g, the score is %g", what, row, sum, score)
+		t.Fatalf("%s: row %d: contributions add up to %g, want the score %g", what, row, sum, score)
 	}
 	for c, w := range want {
 		if g := append(got, base)[c]; math.Abs(g-w) > 1e-6 {
-			t.Fatalf("%s: row %d: column %d of %d adds %g, LightGBM says %g", what, row, c, len(m.Columns), g, w)
+			t.Fatalf("%s: row %d: column %d of %d contributes %g, want LightGBM's %g",
+				what, row, c, len(m.Columns), g, w)
 		}
 	}
 }
 
-// Rows are scored alike whatever block and part they fall into, and nothing is allocated but the part's closure.
-func TestTreesScoreOfAnyLength(t *testing.T) {
+// A row's score does not depend on the block and the processor that it falls to. Score allocates
+// nothing but the closure for the processors.
+func TestScoreOfAnyLength(t *testing.T) {
 	ours, err := scorer.ParseLightGBM([]byte(golden(t)), 3)
 	if err != nil {
 		t.Fatal(err)
@@ -185,12 +213,12 @@ func TestTreesScoreOfAnyLength(t *testing.T) {
 		m := &ranker.Matrix{N: len(rows) / 3, Columns: make([]ranker.Column, 3), Data: rows}
 		out := make([]float64, m.N)
 		allocations := testing.AllocsPerRun(20, func() { err = ours.Score(m, out) })
-		if err != nil || allocations > 1 { // counted on one processor
-			t.Fatalf("%d rows: %v, %v allocations", m.N, err, allocations)
+		if err != nil || allocations > 1 { // AllocsPerRun uses one processor
+			t.Fatalf("%d rows: error %v, %v allocations", m.N, err, allocations)
 		}
-		parts := make([]float64, m.N)
-		if err := ours.Score(m, parts); err != nil || !slices.Equal(parts, out) {
-			t.Fatalf("%d rows in parts: %v, or other scores", m.N, err)
+		parallel := make([]float64, m.N)
+		if err := ours.Score(m, parallel); err != nil || !slices.Equal(parallel, out) {
+			t.Fatalf("%d rows on several processors: error %v, or other scores", m.N, err)
 		}
 		return out
 	}
@@ -198,14 +226,21 @@ func TestTreesScoreOfAnyLength(t *testing.T) {
 	for _, n := range []int{0, 1, 63, 64, 65, 128, 199, 256, 699} {
 		for i, s := range score(all[:3*n]) {
 			if s != want[i] {
-				t.Fatalf("%d rows: row %d scores %g, among all %g", n, i, s, want[i])
+				t.Fatalf(
+					"%d rows: row %d has score %g, want %g as among all rows",
+					n,
+					i,
+					s,
+					want[i],
+				)
 			}
 		}
 	}
 }
 
-// What a request without texts looks like: whole columns missing. Concurrent use is part of the contract.
-func TestTreesWithoutColumns(t *testing.T) {
+// A request without texts has whole columns missing. Scoring and explaining are safe for concurrent
+// use.
+func TestMissingColumnsAndConcurrentUse(t *testing.T) {
 	ours, err := scorer.ParseLightGBM([]byte(golden(t)), 3)
 	if err != nil {
 		t.Fatal(err)
@@ -228,8 +263,16 @@ func TestTreesWithoutColumns(t *testing.T) {
 					t.Error(err)
 				}
 				base, err := ours.Explain(m, row, parts)
-				if sum := base + parts[0] + parts[1] + parts[2]; err != nil || math.Abs(sum-want[row]) > 1e-9 || got[row] != want[row] {
-					t.Errorf("row %d: %g, explained %g, alone %g: %v", row, got[row], sum, want[row], err)
+				sum := base + parts[0] + parts[1] + parts[2]
+				if err != nil || math.Abs(sum-want[row]) > 1e-9 || got[row] != want[row] {
+					t.Errorf(
+						"row %d: score %g, explained %g, want %g (error %v)",
+						row,
+						got[row],
+						sum,
+						want[row],
+						err,
+					)
 				}
 			}
 		})
@@ -237,7 +280,7 @@ func TestTreesWithoutColumns(t *testing.T) {
 	wait.Wait()
 }
 
-func TestTreesNeedTheirMatrix(t *testing.T) {
+func TestShapeErrors(t *testing.T) {
 	ours, err := scorer.ParseLightGBM([]byte(golden(t)), 3)
 	if err != nil {
 		t.Fatal(err)
@@ -245,17 +288,32 @@ func TestTreesNeedTheirMatrix(t *testing.T) {
 	good := &ranker.Matrix{N: 2, Columns: make([]ranker.Column, 3), Data: make([]float32, 6)}
 	narrow := &ranker.Matrix{N: 3, Columns: make([]ranker.Column, 2), Data: make([]float32, 6)}
 	short := &ranker.Matrix{N: 2, Columns: make([]ranker.Column, 3), Data: make([]float32, 5)}
-	for name, err := range map[string]error{
-		"narrow":    ours.Score(narrow, make([]float64, 3)),
-		"short":     ours.Score(short, make([]float64, 2)),
-		"few out":   ours.Score(good, make([]float64, 1)),
-		"row":       explainError(ours, good, 2, 3),
-		"few parts": explainError(ours, good, 0, 2),
-		"narrow x":  explainError(ours, narrow, 0, 2),
+	const reads = "but the model reads 3 columns"
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{
+			ours.Score(narrow, make([]float64, 3)),
+			"gbdt: the matrix is 3 x 2 with 6 cells, " + reads,
+		},
+		{ours.Score(short, make([]float64, 2)), "gbdt: the matrix is 2 x 3 with 5 cells, " + reads},
+		{ours.Score(good, make([]float64, 1)), "gbdt: out has length 1, but the matrix has 2 rows"},
+		{
+			explainError(ours, good, 2, 3),
+			"gbdt: cannot explain row 2 of 2 into 3 values; the model reads 3 columns",
+		},
+		{
+			explainError(ours, good, 0, 2),
+			"gbdt: cannot explain row 0 of 2 into 2 values; the model reads 3 columns",
+		},
 	} {
-		if err == nil {
-			t.Errorf("%s: accepted", name)
+		if c.err == nil || c.err.Error() != c.want {
+			t.Errorf("error %v, want %q", c.err, c.want)
 		}
+	}
+	if err := explainError(ours, narrow, 0, 2); err == nil {
+		t.Error("a matrix of 2 columns was explained by a model of 3")
 	}
 }
 
