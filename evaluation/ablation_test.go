@@ -108,8 +108,9 @@ func TestHiddenItemsDoNotLeak(t *testing.T) {
 			t.Fatal(err)
 		}
 		for rec := range p.TrainingLog()() {
+			imp := rec.Event.Impression
 			if rec.Seq >= p.From || isHidden(rec.Event.ItemID) ||
-				slices.ContainsFunc(rec.Event.Impression.Items, isHidden) {
+				imp != nil && slices.ContainsFunc(imp.Items, isHidden) {
 				t.Errorf("training sees %+v", rec)
 			}
 			if rec.Event.Kind != ranker.EventUser {
