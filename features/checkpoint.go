@@ -9,15 +9,18 @@ import (
 	"io"
 )
 
-// A checkpoint is a State in a stream: "RLCP", a version, the sequence and arrival it stands for, a
-// CRC-32C of these, then packed values, each behind its length, and a zero length with the number of values at the end.
+// A checkpoint is a State in a stream. All numbers are little-endian.
+//
+//	"RLCP" | version u8 | sequence u64 | arrival ms i64 | CRC-32C u32 of the bytes before
+//	packed values (see codec.go), each after its length as a uvarint
+//	length 0 | number of values as a uvarint
 const (
 	checkpointMagic   = "RLCP"
 	checkpointVersion = 1
 	maxPackedBytes    = 64 << 20
 )
 
-// WriteCheckpoint writes the whole state to w.
+// WriteCheckpoint writes the state to w. Equal states give equal bytes.
 func (s *State) WriteCheckpoint(w io.Writer) error {
 	bw := bufio.NewWriterSize(w, 1<<20)
 	head := append([]byte(checkpointMagic), checkpointVersion)
@@ -60,8 +63,9 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 	return bw.Flush()
 }
 
-// ReadCheckpoint returns the state that WriteCheckpoint wrote. Any damage, another configuration or a
-// newer version is an error: the caller replays the log instead.
+// ReadCheckpoint returns the state that WriteCheckpoint wrote. It fails with ErrCorrupt, with
+// ErrLayout, or with an error that names a newer format version. The caller can replay the log
+// instead.
 func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	br := bufio.NewReaderSize(r, 1<<20)
 	head := make([]byte, 4+1+8+8+4)
@@ -69,7 +73,12 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 		return nil, ErrCorrupt
 	}
 	if head[4] > checkpointVersion {
-		return nil, fmt.Errorf("checkpoint has format version %d, this binary reads up to %d: use a newer relish, or delete it to replay the log", head[4], checkpointVersion)
+		return nil, fmt.Errorf(
+			"the checkpoint has format version %d, and this binary reads up to %d: "+
+				"use a newer relish, or delete the checkpoint to replay the log",
+			head[4],
+			checkpointVersion,
+		)
 	}
 	if crc32.Checksum(head[:21], castagnoli) != binary.LittleEndian.Uint32(head[21:]) {
 		return nil, ErrCorrupt
@@ -102,6 +111,7 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	}
 }
 
+// load adds one packed value to the state.
 func (s *State) load(packed []byte) error {
 	switch packed[0] {
 	case kindItem:

@@ -11,9 +11,14 @@ import (
 	"relish/ranker"
 )
 
-// The packed form of one user's or item's state, and of a field's counters: a kind byte, a format
-// version, the layout hash of the configuration it was counted under, the content (varints, float64
-// bits and length-prefixed strings), and a CRC-32C of all before. Checkpoints are made of such values.
+// A packed value holds the state of one user or item, or one of the Counters. All numbers are
+// little-endian.
+//
+//	kind u8 | version u8 | layout hash u64 | body | CRC-32C u32 of the bytes before
+//
+// The layout hash is Config.layoutHash of the configuration that the value was counted with. The
+// body consists of varints, float64 bits, and strings after their length. Checkpoints and the Redis
+// store consist of packed values.
 const (
 	codecVersion = 1
 	kindItem     = 'I'
@@ -25,12 +30,15 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Errors of decoding a packed value.
+// Errors of decoding a packed value. They are wrapped with the details.
 var (
-	// ErrCorrupt: the value is not what was written.
+	// ErrCorrupt says that the bytes are not the ones that were written.
 	ErrCorrupt = errors.New("packed state is damaged")
-	// ErrLayout: the value was counted under another configuration of actions, fields or half-lives.
-	ErrLayout = errors.New("packed state was counted under another configuration")
+	// ErrLayout says that the value was counted with other actions, fields, half-lives or text
+	// fields.
+	ErrLayout = errors.New(
+		"packed state was counted with other actions, fields, half-lives or text fields",
+	)
 )
 
 // encoder appends packed values.
@@ -44,13 +52,18 @@ func (e *encoder) begin(kind byte, layout uint64) {
 func (e *encoder) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
 func (e *encoder) uint64(v uint64) { e.b = binary.LittleEndian.AppendUint64(e.b, v) }
 func (e *encoder) int(v int64)     { e.b = binary.AppendVarint(e.b, v) }
-func (e *encoder) float(v float64) { e.b = binary.LittleEndian.AppendUint64(e.b, math.Float64bits(v)) }
+
+func (e *encoder) float(
+	v float64,
+) {
+	e.b = binary.LittleEndian.AppendUint64(e.b, math.Float64bits(v))
+}
 func (e *encoder) string(s string) { e.uint(uint64(len(s))); e.b = append(e.b, s...) }
 func (e *encoder) seal(start int) {
 	e.b = binary.LittleEndian.AppendUint32(e.b, crc32.Checksum(e.b[start:], castagnoli))
 }
 func (e *encoder) strings(l []string) {
-	// nil and empty differ: "says nothing of tags" and "has none".
+	// nil and empty differ: nil tags are unknown, empty tags say that there are none.
 	if l == nil {
 		e.uint(0)
 		return
@@ -61,7 +74,7 @@ func (e *encoder) strings(l []string) {
 	}
 }
 
-// counts writes zero counters, the most of them, as one bit each.
+// counts writes a bit mask of the nonzero values before these, because most values are 0.
 func (e *encoder) counts(c *decayedCounts) {
 	e.uint(uint64(len(c.values)))
 	if len(c.values) == 0 {
@@ -128,7 +141,8 @@ func sortedKeys[T any](m map[string]T) []string {
 	return keys
 }
 
-// decoder reads packed values. After the first failure every read gives zero values and err stays.
+// decoder reads packed values. After the first failure err stays, and every read returns a zero
+// value.
 type decoder struct {
 	b   []byte
 	err error
@@ -142,7 +156,12 @@ func (d *decoder) open(kind byte, layout uint64) {
 		return
 	}
 	if d.b[1] > codecVersion {
-		d.err = fmt.Errorf("packed state has format version %d, this binary reads up to %d: use a newer relish", d.b[1], codecVersion)
+		d.err = fmt.Errorf(
+			"packed state has format version %d, and this binary reads up to %d: "+
+				"use a newer relish",
+			d.b[1],
+			codecVersion,
+		)
 		return
 	}
 	body := d.b[:len(d.b)-tail]
@@ -157,13 +176,11 @@ func (d *decoder) open(kind byte, layout uint64) {
 	d.b = body[head:]
 }
 
-func (d *decoder) fail() { d.b, d.err = nil, firstError(d.err) }
-
-func firstError(err error) error {
-	if err != nil {
-		return err
+func (d *decoder) fail() {
+	d.b = nil
+	if d.err == nil {
+		d.err = ErrCorrupt
 	}
-	return ErrCorrupt
 }
 
 func (d *decoder) uint() uint64 {
@@ -186,8 +203,8 @@ func (d *decoder) int() int64 {
 	return v
 }
 
-// length reads a count of things of at least one byte each, so that a damaged one cannot ask for more
-// memory than the value has bytes.
+// length reads the number of elements that follow. Each element takes at least one byte, so a
+// damaged length cannot demand more memory than the value has bytes.
 func (d *decoder) length() int {
 	v := d.uint()
 	if v > uint64(len(d.b)) {
@@ -209,7 +226,6 @@ func (d *decoder) byte() byte {
 
 func (d *decoder) float() float64 { return math.Float64frombits(d.uint64()) }
 
-// uint64 reads eight bytes.
 func (d *decoder) uint64() uint64 {
 	if len(d.b) < 8 {
 		d.fail()
@@ -247,7 +263,7 @@ func (d *decoder) counts(l *counterLayout) (c decayedCounts) {
 	if n == 0 {
 		return c
 	}
-	if n != uint64(l.kinds*len(l.rates)) {
+	if n != uint64(l.size()) {
 		d.fail()
 		return c
 	}
@@ -310,7 +326,7 @@ func (d *decoder) times() map[string]int64 {
 	return m
 }
 
-// done reports the first failure, or bytes that nobody read.
+// done returns the first failure, or ErrCorrupt if bytes are left.
 func (d *decoder) done() error {
 	if d.err == nil && len(d.b) > 0 {
 		return ErrCorrupt

@@ -25,7 +25,7 @@ var (
 	items = []string{"i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7", "i8", "i9", "i10", "i11"}
 )
 
-// equal compares all that can be read of two states.
+// equal compares everything that Read returns for two states.
 func equal(t *testing.T, a, b *features.State) {
 	t.Helper()
 	sch := wide(t)
@@ -38,7 +38,7 @@ func equal(t *testing.T, a, b *features.State) {
 	}
 }
 
-// A state that went through the packed form, user by user and item by item, is the same.
+// Packing and decoding every user, item and counter gives an equal state.
 func TestPackedRoundTrip(t *testing.T) {
 	for seed := range uint64(20) {
 		cfg := features.DefaultConfig()
@@ -56,7 +56,7 @@ func TestPackedRoundTrip(t *testing.T) {
 			t.Errorf("sequence %d, want %d", got.Seq(), f.Seq())
 		}
 		equal(t, f.State, got)
-		// And they go on alike.
+		// Further events change both alike.
 		more := &feed{State: got, seq: f.seq}
 		random(f, rand.New(rand.NewPCG(seed, 2)), 50)
 		random(more, rand.New(rand.NewPCG(seed, 2)), 50)
@@ -70,12 +70,20 @@ func packedUser(t testing.TB) (cfg features.Config, user, it []byte) {
 	f := newFeed(cfg)
 	random(f, rand.New(rand.NewPCG(7, 7)), 120)
 	if f.UserState("u1") == nil || f.ItemState("i1") == nil || f.ItemState("nothing") != nil {
-		t.Fatal("not the right things are known")
+		t.Fatal("the decoded state knows other items or users")
 	}
-	return cfg, f.AppendUser(nil, "u1", f.UserState("u1")), f.AppendItem(nil, "i1", f.ItemState("i1"))
+	return cfg, f.AppendUser(
+			nil,
+			"u1",
+			f.UserState("u1"),
+		), f.AppendItem(
+			nil,
+			"i1",
+			f.ItemState("i1"),
+		)
 }
 
-// packedParts are an item's state and content as a shared store keeps them, beside each other.
+// packedParts are an item's state and content in separate values, as a shared store keeps them.
 func packedParts(t testing.TB) (whole, state, content []byte) {
 	t.Helper()
 	f := newFeed(features.DefaultConfig())
@@ -100,8 +108,8 @@ func loadContent(t *features.Counters, data []byte) error {
 	return err
 }
 
-// An item in two parts is the item in one.
-func TestContentBeside(t *testing.T) {
+// An item in two packed values is equal to the item in one.
+func TestSeparateContent(t *testing.T) {
 	whole, state, content := packedParts(t)
 	tables := features.NewCounters(features.DefaultConfig())
 	id, got, err := tables.DecodeItem(state)
@@ -114,13 +122,13 @@ func TestContentBeside(t *testing.T) {
 	}
 	got.Content = *c
 	if !bytes.Equal(tables.AppendItem(nil, id, got), whole) {
-		t.Error("the parts do not make the whole")
+		t.Error("the two parts differ from the whole item")
 	}
 }
 
-// Nothing that is not exactly what was written is taken: every truncation and every flipped bit is an
-// error.
-func TestDamageIsRefused(t *testing.T) {
+// Decoding accepts only the exact bytes that were written: every truncation and every flipped bit
+// is an error.
+func TestDamageIsDetected(t *testing.T) {
 	cfg, user, it := packedUser(t)
 	_, state, content := packedParts(t)
 	for name, c := range map[string]struct {
@@ -131,18 +139,18 @@ func TestDamageIsRefused(t *testing.T) {
 			s := features.NewCounters(cfg)
 			for n := range c.good {
 				if c.load(s, c.good[:n]) == nil {
-					t.Fatalf("cut at %d of %d", n, len(c.good))
+					t.Fatalf("accepted %d of %d bytes", n, len(c.good))
 				}
 			}
 			for bit := range 8 * len(c.good) {
 				bad := bytes.Clone(c.good)
 				bad[bit/8] ^= 1 << (bit % 8)
 				if c.load(s, bad) == nil {
-					t.Fatalf("bit %d flipped", bit)
+					t.Fatalf("accepted a flipped bit %d", bit)
 				}
 			}
 			if c.load(s, append(bytes.Clone(c.good), 0)) == nil {
-				t.Error("a byte too many")
+				t.Error("accepted an additional byte")
 			}
 			if err := c.load(s, c.good); err != nil {
 				t.Error(err)
@@ -155,7 +163,8 @@ func TestOtherVersionsAndConfigurations(t *testing.T) {
 	cfg, user, _ := packedUser(t)
 	newer := bytes.Clone(user)
 	newer[1] = 99
-	if err := loadUser(features.NewCounters(cfg), newer); err == nil || !strings.Contains(err.Error(), "newer relish") {
+	if err := loadUser(features.NewCounters(cfg), newer); err == nil ||
+		!strings.Contains(err.Error(), "newer relish") {
 		t.Errorf("a newer version: %v", err)
 	}
 	cfg.Actions = append(cfg.Actions, "share")
@@ -164,7 +173,7 @@ func TestOtherVersionsAndConfigurations(t *testing.T) {
 	}
 }
 
-// The formats are golden: changing one is a decision, and needs a new version.
+// The formats are fixed. Changing one needs a new version number.
 func TestFormatsAreFixed(t *testing.T) {
 	_, user, it := packedUser(t)
 	for name, data := range map[string][]byte{"user": user, "item": it} {
@@ -182,7 +191,11 @@ func TestFormatsAreFixed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(data, want) {
-			t.Errorf("the packed %s is not %s; a change of the format needs a new version", name, golden)
+			t.Errorf(
+				"the packed %s is not %s; a change of the format needs a new version",
+				name,
+				golden,
+			)
 		}
 	}
 }
@@ -198,24 +211,25 @@ func TestCheckpointDamage(t *testing.T) {
 	good := buf.Bytes()
 	for n := 0; n < len(good); n += 7 {
 		if _, err := features.ReadCheckpoint(cfg, bytes.NewReader(good[:n])); err == nil {
-			t.Fatalf("cut at %d of %d", n, len(good))
+			t.Fatalf("accepted %d of %d bytes", n, len(good))
 		}
 	}
 	newer := bytes.Clone(good)
 	newer[4] = 99
-	if _, err := features.ReadCheckpoint(cfg, bytes.NewReader(newer)); err == nil || !strings.Contains(err.Error(), "newer relish") {
+	if _, err := features.ReadCheckpoint(cfg, bytes.NewReader(newer)); err == nil ||
+		!strings.Contains(err.Error(), "newer relish") {
 		t.Errorf("a newer version: %v", err)
 	}
 	for at := range good {
 		bad := bytes.Clone(good)
 		bad[at] ^= 0x10
 		if _, err := features.ReadCheckpoint(cfg, bytes.NewReader(bad)); err == nil {
-			t.Fatalf("byte %d flipped", at)
+			t.Fatalf("accepted a flipped byte %d", at)
 		}
 	}
 }
 
-// Whatever the bytes, loading returns, and allocates in proportion to them.
+// For any bytes, decoding returns, and allocates in proportion to their number.
 func FuzzLoad(f *testing.F) {
 	cfg, user, it := packedUser(f)
 	f.Add(user)

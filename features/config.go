@@ -14,58 +14,77 @@ import (
 	"relish/ranker"
 )
 
-// Config says what the server counts, section state: of relish.yaml. Changing actions, fields or
-// half-lives makes the next start replay the log; changing bounds takes effect as events come.
+// Config is the section "state" of relish.yaml: what the server counts and keeps. If actions,
+// fields or half-lives change, the next start replays the log. Bounds take effect as events arrive.
 type Config struct {
-	Actions   []string `yaml:"actions"`    // counted actions, at most 32; others are logged only
-	Fields    []string `yaml:"fields"`     // counted item fields, at most 16; "tags" is the item's own tags
-	HalfLives []string `yaml:"half_lives"` // "all" (never decays), or a duration such as 1h or 7d; at most 8
+	Actions []string `yaml:"actions"` // counted actions, at most 32; others are only logged
+	// Fields are the counted item fields, at most 16. "tags" is the item's own tags.
+	Fields []string `yaml:"fields"`
+	// HalfLives has at most 8 entries: "all" (no decay), or a duration such as 1h or 7d.
+	HalfLives []string `yaml:"half_lives"`
 
-	Recent      int    `yaml:"recent"`       // interactions kept per user
-	Shown       int    `yaml:"shown"`        // shown items kept per user
-	UserValues  int    `yaml:"user_values"`  // counted values of a field per user; the longest untouched goes first
-	FieldValues int    `yaml:"field_values"` // counted values of a field; further ones are not counted
-	MaxItems    int    `yaml:"max_items"`    // above it the items longest without an event are dropped
-	MaxUsers    int    `yaml:"max_users"`    // above it the users longest without an event are dropped
-	MaxAge      string `yaml:"max_age"`      // items and users without an event for longer are dropped: 365d, 36h
+	Recent int `yaml:"recent"` // interactions kept for each user
+	Shown  int `yaml:"shown"`  // shown items kept for each user
+	// UserValues bounds the counted values of a field for each user. The least recent is dropped.
+	UserValues int `yaml:"user_values"`
+	// FieldValues bounds the counted values of a field over all users. Further values are not
+	// counted.
+	FieldValues int `yaml:"field_values"`
+	// MaxItems and MaxUsers bound the items and users. Above them the ones whose last event arrived
+	// longest ago are dropped.
+	MaxItems int `yaml:"max_items"`
+	MaxUsers int `yaml:"max_users"`
+	// MaxAge is how long items and users without an event are kept: 365d, 36h.
+	MaxAge string `yaml:"max_age"`
 
-	DedupeIDs int `yaml:"dedupe_ids"` // event ids remembered to tell duplicates, by arrival
+	DedupeIDs int `yaml:"dedupe_ids"` // event ids remembered to detect duplicates, by arrival
 
-	Text ranker.TextSpec `yaml:"-"` // which fields make an item's text
+	Text ranker.TextSpec `yaml:"-"` // the fields that make an item's text
 }
 
-// DefaultConfig returns the defaults. The bounds are those that keep one user's or item's state within a
-// few KiB; the half-lives go from a session to a season.
+// DefaultConfig returns the defaults. The bounds keep the state of one user or item within a few
+// KiB. The half-lives reach from one session to one season.
 func DefaultConfig() Config {
 	return Config{
-		Actions:   []string{"view", "click", "comment", "purchase"},
-		Fields:    []string{"tags", "category", "genres", "brand", "author"},
-		HalfLives: []string{"all", "1h", "1d", "7d", "30d"},
-		Recent:    100, Shown: 100, UserValues: 64, FieldValues: 100_000,
-		MaxItems: 5_000_000, MaxUsers: 5_000_000, DedupeIDs: 4_000_000, MaxAge: "365d",
+		Actions:     []string{"view", "click", "comment", "purchase"},
+		Fields:      []string{"tags", "category", "genres", "brand", "author"},
+		HalfLives:   []string{allTime, "1h", "1d", "7d", "30d"},
+		Recent:      100,
+		Shown:       100,
+		UserValues:  64,
+		FieldValues: 100_000,
+		MaxItems:    5_000_000,
+		MaxUsers:    5_000_000,
+		MaxAge:      "365d",
+		DedupeIDs:   4_000_000,
 	}
 }
 
-// Pseudo-actions that schemas may name beside the configured ones.
+// Actions that features.yaml may name beside the configured ones.
 const (
 	ActionImpression = "impression" // being shown
-	ActionAny        = "any"        // every configured action
+	ActionAny        = "any"        // the sum of all configured actions
 )
 
-// Validate returns every problem, each with what to do.
+// allTime is the half-life of a counter that does not decay.
+const allTime = "all"
+
+// Validate returns all problems of the configuration, each with what to change.
 func (c *Config) Validate() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("state."+format, args...)) }
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("state."+format, args...))
+	}
 	names := func(what string, list []string, limit int) {
 		if len(list) > limit {
-			bad("%s: %d given, at most %d are counted", what, len(list), limit)
+			bad("%s: has %d entries; keep at most %d", what, len(list), limit)
 		}
 		for i, n := range list {
 			if n == "" || len(n) > 64 {
-				bad("%s[%d]: a name has 1 to 64 bytes", what, i)
+				bad("%s[%d]: %q must have 1 to 64 bytes", what, i, n)
 			}
 			if slices.Index(list, n) != i {
-				bad("%s[%d]: %q stands twice", what, i, n)
+				bad("%s[%d]: %q occurs twice; remove one", what, i, n)
 			}
 		}
 	}
@@ -73,49 +92,55 @@ func (c *Config) Validate() error {
 	names("fields", c.Fields, 16)
 	names("half_lives", c.HalfLives, 8)
 	if len(c.Actions) == 0 {
-		bad("actions: name at least one")
+		bad("actions: is empty; name at least one action to count, such as click")
 	}
 	if slices.Contains(c.Actions, ActionImpression) || slices.Contains(c.Actions, ActionAny) {
-		bad("actions: %q and %q have a meaning of their own", ActionImpression, ActionAny)
+		bad("actions: %q and %q are reserved; choose other names", ActionImpression, ActionAny)
 	}
 	for i, h := range c.HalfLives {
 		if _, err := ParseHalfLife(h); err != nil {
 			bad("half_lives[%d]: %v", i, err)
 		}
 	}
-	if !slices.Contains(c.HalfLives, "all") {
-		bad(`half_lives: "all" must be among them; the prior ranks by it`)
+	if !slices.Contains(c.HalfLives, allTime) {
+		bad(`half_lives: add "all"; the prior model needs counts without decay`)
 	}
 	if d, err := parseDuration(c.MaxAge); err != nil || d < time.Hour {
-		bad("max_age: %q is no duration of at least an hour; write 365d or 36h", c.MaxAge)
+		bad("max_age: %q is not a duration of at least one hour; write 365d or 36h", c.MaxAge)
 	}
 	for _, b := range []struct {
 		name       string
 		value, max int
 	}{
-		{"recent", c.Recent, 1000}, {"shown", c.Shown, 1000}, {"user_values", c.UserValues, 1000}, {"field_values", c.FieldValues, 10_000_000},
-		{"max_items", c.MaxItems, math.MaxInt32}, {"max_users", c.MaxUsers, math.MaxInt32}, {"dedupe_ids", c.DedupeIDs, 100_000_000},
+		{"recent", c.Recent, 1000},
+		{"shown", c.Shown, 1000},
+		{"user_values", c.UserValues, 1000},
+		{"field_values", c.FieldValues, 10_000_000},
+		{"max_items", c.MaxItems, math.MaxInt32},
+		{"max_users", c.MaxUsers, math.MaxInt32},
+		{"dedupe_ids", c.DedupeIDs, 100_000_000},
 	} {
 		if b.value < 1 || b.value > b.max {
-			bad("%s: %d is outside 1 to %d", b.name, b.value, b.max)
+			bad("%s: %d is not within 1 to %d", b.name, b.value, b.max)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// ParseHalfLife reads one of Config.HalfLives: "all" (0) or a duration with the further unit d.
+// ParseHalfLife reads one of Config.HalfLives. "all" is 0; else it is a duration of at least a
+// second, with the additional unit d for days.
 func ParseHalfLife(s string) (time.Duration, error) {
-	if s == "all" {
+	if s == allTime {
 		return 0, nil
 	}
 	d, err := parseDuration(s)
 	if err != nil || d < time.Second {
-		return 0, fmt.Errorf("%q is no half-life of at least a second; write all, 1h or 7d", s)
+		return 0, fmt.Errorf("%q is not a half-life of at least one second; write all, 1h or 7d", s)
 	}
 	return d, nil
 }
 
-// parseDuration is time.ParseDuration with the further unit d, for up to 100 years.
+// parseDuration is time.ParseDuration with the additional unit d, for up to 100 years.
 func parseDuration(s string) (time.Duration, error) {
 	days, ok := strings.CutSuffix(s, "d")
 	if !ok {
@@ -123,12 +148,12 @@ func parseDuration(s string) (time.Duration, error) {
 	}
 	n, err := strconv.ParseFloat(days, 64)
 	if err != nil || n <= 0 || n > 36500 {
-		return 0, fmt.Errorf("%q is no number of days", s)
+		return 0, fmt.Errorf("%q is not a number of days from 0 to 36500", s)
 	}
 	return time.Duration(n * 24 * float64(time.Hour)), nil
 }
 
-// MaxAgeDuration is how long an item or user without an event is kept.
+// MaxAgeDuration returns MaxAge. The configuration must be valid.
 func (c *Config) MaxAgeDuration() time.Duration {
 	d, _ := parseDuration(c.MaxAge) // Validate has checked it
 	return d

@@ -1,193 +1,192 @@
 package features
 
 import (
-	"math"
-	"slices"
-	"strings"
-	"time"
+	"maps"
+	"unique"
 
 	"relish/features/event"
 	"relish/ranker"
 )
 
-// setter sets a feature's cells to what a field's value says.
-type setter func(v ranker.FieldValue, row []float32)
+// fieldValue is one value of a counted field. Many items share a value, so each distinct value is
+// held once and compared by its address.
+type fieldValue = unique.Handle[string]
 
-func setNumber(v ranker.FieldValue, row []float32) {
-	if v.Kind == ranker.Number || v.Kind == ranker.Bool {
-		row[0] = float32(v.Num)
-	}
+// Content is an item's content in the form that extraction reads. It is immutable and shared.
+type Content struct {
+	Info *ranker.ItemInfo // nil: nobody has described the item
+	// Hash identifies the packed content. It is 0 without Info, and until AppendContent computes
+	// it.
+	Hash   uint64
+	values [][]fieldValue // by counted field
+
+	cache *itemCache // nil without Info
 }
 
-func setCategory(f *ranker.Feature) setter {
-	values, index := f.Values, f.Encode == "index"
-	return func(v ranker.FieldValue, row []float32) { oneHot(v.AsStrings(), values, index, row) }
+func (t *Counters) content(item ranker.Item) Content {
+	info := ranker.NewItemInfo(item, t.cfg.Text)
+	return Content{Info: info, values: fieldValuesOf(info, t.cfg.Fields), cache: &itemCache{}}
 }
 
-// ofItem sets cells by a field of the item.
-func ofItem(name string, set setter) func(*ranker.ItemInfo, []float32) {
-	return func(info *ranker.ItemInfo, row []float32) {
+// fieldValuesOf returns the item's values of each of the fields.
+func fieldValuesOf(info *ranker.ItemInfo, fields []string) [][]fieldValue {
+	out := make([][]fieldValue, len(fields))
+	for i, name := range fields {
 		if v, ok := fieldOf(info, name); ok {
-			set(v, row)
-		}
-	}
-}
-
-// ofUser sets cells by a field of the user, alike for all candidates. name begins with userPrefix.
-func ofUser(name string, set setter) filler {
-	name, _ = userField(name)
-	return func(r *reader) fill {
-		if r.user != nil {
-			if v, ok := r.user.fields[name]; ok {
-				return func(_ int, row []float32) { set(v, row) }
+			list := v.AsStrings()
+			out[i] = make([]fieldValue, len(list))
+			for k, s := range list {
+				out[i][k] = unique.Make(s)
 			}
 		}
-		return nothing
 	}
+	return out
 }
 
-// nothing leaves all rows missing.
-func nothing(int, []float32) {}
-
-func contextFill(f *ranker.Feature) filler {
-	name, values, index := f.Field, f.Values, f.Encode == "index"
-	return func(r *reader) fill {
-		v, ok := r.q.Context[name]
-		switch {
-		case ok && len(values) > 0:
-			words := v.AsStrings()
-			return func(_ int, row []float32) { oneHot(words, values, index, row) }
-		case ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool):
-			return same(v.Num)
-		}
-		return nothing
+// fieldOf returns an item's field. "tags" is the item's tags unless a field has that name.
+func fieldOf(info *ranker.ItemInfo, name string) (ranker.FieldValue, bool) {
+	if v, ok := info.Fields[name]; ok {
+		return v, true
 	}
+	if name == partTags && info.Tags != nil {
+		return ranker.StringsValue(info.Tags), true
+	}
+	return ranker.FieldValue{}, false
 }
 
-// oneHot sets the columns of the values that are there, or the index of the first known one.
-func oneHot(words, values []string, index bool, row []float32) {
-	if index {
-		for _, w := range words {
-			if at := slices.Index(values, w); at >= 0 {
-				row[0] = float32(at)
-				return
-			}
+// The parts of an item. They name the item's own parts in ItemState.times; a field stands there
+// with a "." before its name.
+const (
+	partTitle = "title"
+	partText  = "text"
+	partTags  = "tags"
+)
+
+// applyItem merges an item event into the item's content. For each part the newest event time wins;
+// at equal times the later arrival wins. With Replace the event takes the place of all parts.
+func (s *State) applyItem(rec *event.Record) *ranker.ItemInfo {
+	e := &rec.Event
+	it := s.item(e.ItemID, rec)
+	content := ranker.Item{ID: e.ItemID}
+	switch {
+	case e.Replace:
+		if it.Info != nil && e.Time < it.newest() {
+			return nil
 		}
+		it.times = nil
+		setContent(&content, e)
+		it.time = e.Time
+	case it.Info == nil:
+		setContent(&content, e)
+		it.time = e.Time
+	default:
+		content = it.Info.Item
+		it.mergeItem(&content, e)
+	}
+	it.Content = s.content(content)
+	return it.Info
+}
+
+func setContent(to *ranker.Item, e *ranker.Event) {
+	if e.Title != nil {
+		to.Title = *e.Title
+	}
+	if e.Text != nil {
+		to.Text = *e.Text
+	}
+	to.Tags, to.Fields = e.Tags, e.Fields
+}
+
+// newest returns the newest event time of the item's parts.
+func (it *ItemState) newest() int64 {
+	t := it.time
+	for _, at := range it.times {
+		t = max(t, at)
+	}
+	return t
+}
+
+func (it *ItemState) mergeItem(content *ranker.Item, e *ranker.Event) {
+	wins := func(part string, known bool) bool {
+		at, ok := it.times[part]
+		if !ok {
+			at = it.time
+		}
+		if known && e.Time < at {
+			return false
+		}
+		if it.times == nil {
+			it.times = map[string]int64{}
+		}
+		it.times[part] = e.Time
+		return true
+	}
+	if e.Title != nil && wins(partTitle, content.Title != "") {
+		content.Title = *e.Title
+	}
+	if e.Text != nil && wins(partText, content.Text != "") {
+		content.Text = *e.Text
+	}
+	if e.Tags != nil && wins(partTags, content.Tags != nil) {
+		content.Tags = e.Tags
+	}
+	if len(e.Fields) == 0 {
 		return
 	}
-	for k, v := range values {
-		row[k] = 0
-		if slices.Contains(words, v) {
-			row[k] = 1
+	fields := cloneFields(content.Fields)
+	for name, v := range e.Fields {
+		if _, known := fields[name]; wins("."+name, known) {
+			fields[name] = v
 		}
 	}
+	content.Fields = fields
 }
 
-func wordCountOf(name string) func(*ranker.ItemInfo, []float32) {
-	return func(info *ranker.ItemInfo, row []float32) { row[0] = float32(wordCount(info, name)) }
-}
-
-func wordCount(info *ranker.ItemInfo, name string) (n int) {
-	var text string
-	switch name {
-	case "title":
-		text = info.Title
-	case "text":
-		text = info.Text
-	default:
-		text = strings.Join(info.Fields[name].AsStrings(), " ")
+// mergeFields sets the fields whose event time t is not older than the known one. It replaces the
+// map and leaves the old one as it is, because readers may hold it.
+func mergeFields(
+	fields *map[string]ranker.FieldValue,
+	times *map[string]int64,
+	add map[string]ranker.FieldValue,
+	t int64,
+) {
+	if len(add) == 0 {
+		return
 	}
-	for range strings.FieldsSeq(text) {
-		n++
+	merged := cloneFields(*fields)
+	if *times == nil {
+		*times = map[string]int64{}
 	}
-	return n
-}
-
-const hour = float64(60 * 60 * 1000) // ms
-
-// ageFill is ln(1 + hours) since the item's time field (Unix seconds, Unix ms, or RFC 3339), or since
-// its first event when no field is named.
-func ageFill(name string) filler {
-	return func(r *reader) fill {
-		return func(i int, row []float32) {
-			at := r.items[i].first
-			known := r.items[i] != &unknownItem
-			if name != "" {
-				v, ok := r.field(i, name)
-				at, known = fieldTime(v)
-				known = known && ok
-			}
-			if known {
-				row[0] = float32(math.Log1p(max(0, float64(r.now-at)) / hour))
-			}
+	for name, v := range add {
+		if at, known := (*times)[name]; !known || t >= at {
+			merged[name], (*times)[name] = v, t
 		}
 	}
+	*fields = merged
 }
 
-// msFrom is where a number starts to mean milliseconds: as seconds it would be the year 5138.
-const msFrom = 1e11
-
-func fieldTime(v ranker.FieldValue) (ms int64, ok bool) {
-	switch v.Kind {
-	case ranker.Number:
-		if math.Abs(v.Num) < msFrom {
-			return int64(v.Num * 1000), true
-		}
-		return int64(v.Num), true
-	case ranker.String:
-		ms, err := event.ParseTime(v.Str)
-		return ms, err == nil
+// mergeInline returns the stored item with the parts that a request's inline content sets.
+func mergeInline(stored ranker.Item, inline *ranker.Item) ranker.Item {
+	if inline.Title != "" {
+		stored.Title = inline.Title
 	}
-	return 0, false
+	if inline.Text != "" {
+		stored.Text = inline.Text
+	}
+	if inline.Tags != nil {
+		stored.Tags = inline.Tags
+	}
+	if len(inline.Fields) > 0 {
+		stored.Fields = cloneFields(stored.Fields)
+		maps.Copy(stored.Fields, inline.Fields)
+	}
+	return stored
 }
 
-func timeOfDayFill(r *reader) fill {
-	t := time.UnixMilli(r.now).UTC()
-	return same(float64(float32(t.Hour()) + float32(t.Minute())/60))
-}
-
-func historyFill(r *reader) fill {
-	n := 0
-	if r.user != nil {
-		n = len(r.user.recent)
+// cloneFields returns a copy that can be written to, empty for nil.
+func cloneFields(fields map[string]ranker.FieldValue) map[string]ranker.FieldValue {
+	if fields == nil {
+		return map[string]ranker.FieldValue{}
 	}
-	return same(math.Log1p(float64(n)))
-}
-
-// interactedFill is the share of the candidate's values of the field that are among the values of
-// the items in the user's recent interactions (of one action, or all).
-func interactedFill(field int, action string) filler {
-	return func(r *reader) fill {
-		set := r.historySet(field, action)
-		return func(i int, row []float32) {
-			values := r.values(i, field)
-			if len(values) == 0 {
-				return
-			}
-			hit := 0
-			for _, v := range values {
-				if set[v] {
-					hit++
-				}
-			}
-			row[0] = float32(hit) / float32(len(values))
-		}
-	}
-}
-
-// historySet is the values of the field that the items of the user's recent interactions have.
-func (r *reader) historySet(field int, action string) map[fieldValue]bool {
-	set := map[fieldValue]bool{}
-	if r.user == nil {
-		return set
-	}
-	for k := range r.user.recent {
-		in := &r.user.recent[k]
-		if it := r.history[k]; it.values != nil && (action == "" || action == ActionAny || in.Action == action) {
-			for _, v := range it.values[field] {
-				set[v] = true
-			}
-		}
-	}
-	return set
+	return maps.Clone(fields)
 }

@@ -18,7 +18,7 @@ const (
 	day  = 24 * hour
 )
 
-// feed applies events as a log would give them, one a millisecond.
+// feed is a state that applies events as a log gives them, one each millisecond.
 type feed struct {
 	*features.State
 	seq uint64
@@ -37,7 +37,14 @@ func (f *feed) add(events ...ranker.Event) {
 }
 
 func did(user, action, item string, at int64) ranker.Event {
-	return ranker.Event{Kind: ranker.EventInteraction, ID: "e", UserID: user, ItemID: item, Action: action, Time: at}
+	return ranker.Event{
+		Kind:   ranker.EventInteraction,
+		ID:     "e",
+		UserID: user,
+		ItemID: item,
+		Action: action,
+		Time:   at,
+	}
 }
 
 func shown(user string, at int64, items ...string) ranker.Event {
@@ -47,7 +54,14 @@ func shown(user string, at int64, items ...string) ranker.Event {
 
 func item(id string, tags ...string) ranker.Event {
 	title := "title of " + id
-	return ranker.Event{Kind: ranker.EventItem, ID: "e", ItemID: id, Title: &title, Tags: tags, Time: t0}
+	return ranker.Event{
+		Kind:   ranker.EventItem,
+		ID:     "e",
+		ItemID: id,
+		Title:  &title,
+		Tags:   tags,
+		Time:   t0,
+	}
 }
 
 func schemaOf(t testing.TB, f ...ranker.Feature) *ranker.Schema {
@@ -64,7 +78,14 @@ func schemaOf(t testing.TB, f ...ranker.Feature) *ranker.Schema {
 	return s
 }
 
-func read(t testing.TB, s *features.State, sch *ranker.Schema, now int64, user string, items ...string) *ranker.RequestState {
+func read(
+	t testing.TB,
+	s *features.State,
+	sch *ranker.Schema,
+	now int64,
+	user string,
+	items ...string,
+) *ranker.RequestState {
 	t.Helper()
 	q := &ranker.FeatureQuery{User: user, Now: now, Schema: sch}
 	for _, id := range items {
@@ -81,11 +102,16 @@ func near(a float32, b float64) bool {
 	return a != a && math.IsNaN(b) || math.Abs(float64(a)-b) <= 1e-6*max(1, math.Abs(b))
 }
 
-// An event weighs half after one half-life, whatever the order of arrival; a clock before the event
-// ages nothing.
+// An event weighs half after one half-life, in any order of arrival. With a clock before the event
+// nothing decays.
 func TestDecay(t *testing.T) {
 	clicks := func(half string) ranker.Feature {
-		return ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click", HalfLife: half}
+		return ranker.Feature{
+			Kind:     ranker.KindCount,
+			Scope:    ranker.ScopeItem,
+			Action:   "click",
+			HalfLife: half,
+		}
 	}
 	sch := schemaOf(t, clicks("all"), clicks("1h"), clicks("7d"))
 	for name, c := range map[string]struct {
@@ -94,12 +120,12 @@ func TestDecay(t *testing.T) {
 		want [3]float64 // counts, before ln(1 + x)
 	}{
 		"now":            {[]int64{t0}, t0, [3]float64{1, 1, 1}},
-		"an hour":        {[]int64{t0}, t0 + hour, [3]float64{1, 0.5, math.Exp2(-1.0 / 168)}},
-		"a week":         {[]int64{t0}, t0 + 7*day, [3]float64{1, 0, 0.5}},
-		"two":            {[]int64{t0, t0 + hour}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
-		"the wrong way":  {[]int64{t0 + hour, t0}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
-		"an early clock": {[]int64{t0}, t0 - day, [3]float64{1, 1, 1}},
-		"an age":         {[]int64{1}, t0, [3]float64{1, 0, 0}},
+		"after an hour":        {[]int64{t0}, t0 + hour, [3]float64{1, 0.5, math.Exp2(-1.0 / 168)}},
+		"after a week":         {[]int64{t0}, t0 + 7*day, [3]float64{1, 0, 0.5}},
+		"two events":            {[]int64{t0, t0 + hour}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
+		"two in reverse order":  {[]int64{t0 + hour, t0}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
+		"clock before the event": {[]int64{t0}, t0 - day, [3]float64{1, 1, 1}},
+		"after years":         {[]int64{1}, t0, [3]float64{1, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newFeed(features.DefaultConfig())
@@ -122,28 +148,43 @@ func TestBounds(t *testing.T) {
 	s := newFeed(cfg)
 	for i := range 300 {
 		id, user := fmt.Sprint("i", i), fmt.Sprint("u", i)
-		s.add(item(id, fmt.Sprint("tag", i)), did("fan", "click", id, t0+int64(i)), shown("fan", t0+int64(i), id), did(user, "click", id, t0))
+		s.add(
+			item(id, fmt.Sprint("tag", i)),
+			did("fan", "click", id, t0+int64(i)),
+			shown("fan", t0+int64(i), id),
+			did(user, "click", id, t0),
+		)
 	}
 	items, users, values := s.Sizes()
 	if items > 102 || users > 52 || values > 4 {
 		t.Errorf("%d items, %d users, %d values are kept", items, users, values)
 	}
 	st := read(t, s.State, schemaOf(t, ranker.Feature{Kind: ranker.KindHistory}), t0, "fan")
-	if len(st.Recent) != 100 || len(st.Shown) != 100 || st.Recent[0].Item != "i299" || st.Recent[99].Item != "i200" {
+	if len(st.Recent) != 100 || len(st.Shown) != 100 || st.Recent[0].Item != "i299" ||
+		st.Recent[99].Item != "i200" {
 		t.Errorf("%d recent, %d shown, newest %+v", len(st.Recent), len(st.Shown), st.Recent[0])
 	}
-	// The values longest untouched made room for the newest.
-	own := schemaOf(t, ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeUserField, Field: "tags", Action: "click"})
-	if got := read(t, s.State, own, t0+300, "fan", "i299", "i250").Columns; got[0] == 0 || got[1] != 0 {
+	// The newest values replaced the ones that were untouched longest.
+	own := schemaOf(
+		t,
+		ranker.Feature{
+			Kind:   ranker.KindCount,
+			Scope:  ranker.ScopeUserField,
+			Field:  "tags",
+			Action: "click",
+		},
+	)
+	if got := read(t, s.State, own, t0+300, "fan", "i299", "i250").Columns; got[0] == 0 ||
+		got[1] != 0 {
 		t.Errorf("the user's counters: %v", got)
 	}
 	if s.Item("i299") == nil || s.Item("i0") != nil {
-		t.Error("not the oldest items were dropped")
+		t.Error("other items than the oldest were dropped")
 	}
 }
 
-// Items and users without an event for the configured age are dropped, by arrival.
-func TestAge(t *testing.T) {
+// Items and users without an event for Config.MaxAge are dropped. The arrival time counts.
+func TestMaxAge(t *testing.T) {
 	cfg := features.DefaultConfig()
 	cfg.MaxAge = "64h"
 	s := features.New(cfg)
@@ -151,53 +192,122 @@ func TestAge(t *testing.T) {
 	for i, e := range []ranker.Event{item("old", "x"), did("gone", "click", "old", t0), item("kept", "x"), did("stays", "click", "kept", t0)} {
 		s.Apply(&event.Record{Seq: uint64(i), Arrival: t0, Event: e})
 	}
-	s.Apply(&event.Record{Seq: 10, Arrival: t0 + 60*hour, Event: did("stays", "view", "kept", t0-900*hour)})
+	s.Apply(
+		&event.Record{
+			Seq:     10,
+			Arrival: t0 + 60*hour,
+			Event:   did("stays", "view", "kept", t0-900*hour),
+		},
+	)
 	s.Apply(&event.Record{Seq: 11, Arrival: t0 + 66*hour, Event: did("new", "view", "fresh", t0)})
 	if s.ItemState("old") != nil || s.UserState("gone") != nil {
-		t.Error("what had no event for 66 hours is kept")
+		t.Error("an item or user without an event for 66 hours was kept")
 	}
 	if s.ItemState("kept") == nil || s.UserState("stays") == nil || s.UserState("new") == nil {
-		t.Error("what had an event within 64 hours is gone")
+		t.Error("an item or user with an event within 64 hours was dropped")
 	}
 }
 
-// Reading shares nothing with the state: what comes later changes no answer given before.
-func TestAnswersDoNotChange(t *testing.T) {
+// A result of Read shares nothing with the state: later events do not change it.
+func TestReadResultsDoNotChange(t *testing.T) {
 	s := newFeed(features.DefaultConfig())
-	s.add(item("a", "x"), ranker.Event{Kind: ranker.EventUser, ID: "e", UserID: "u", Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(1)}},
-		shown("u", t0, "a"), did("u", "click", "a", t0))
-	sch := schemaOf(t, ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"})
+	s.add(
+		item("a", "x"),
+		ranker.Event{
+			Kind:   ranker.EventUser,
+			ID:     "e",
+			UserID: "u",
+			Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(1)},
+		},
+		shown("u", t0, "a"),
+		did("u", "click", "a", t0),
+	)
+	sch := schemaOf(
+		t,
+		ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"},
+	)
 	before := read(t, s.State, sch, t0, "u", "a")
-	columns, recent, shownBefore, title := slices.Clone(before.Columns), slices.Clone(before.Recent), slices.Clone(before.Shown), before.Items[0].Title
+	columns, recent, shownBefore, title := slices.Clone(
+		before.Columns,
+	), slices.Clone(
+		before.Recent,
+	), slices.Clone(
+		before.Shown,
+	), before.Items[0].Title
 	other := "another title"
-	s.add(did("u", "click", "b", t0+1), did("u", "click", "a", t0-1), shown("u", t0+2, "b", "a"),
+	s.add(
+		did("u", "click", "b", t0+1),
+		did("u", "click", "a", t0-1),
+		shown("u", t0+2, "b", "a"),
 		ranker.Event{Kind: ranker.EventItem, ID: "e", ItemID: "a", Title: &other, Time: t0 + 9},
-		ranker.Event{Kind: ranker.EventUser, ID: "e", UserID: "u", Time: t0 + 9, Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(2)}})
-	if !slices.Equal(before.Columns, columns) || !slices.Equal(before.Recent, recent) || !slices.Equal(before.Shown, shownBefore) ||
-		before.Items[0].Title != title || before.UserFields["n"].Num != 1 {
-		t.Errorf("the answer became %+v", before)
+		ranker.Event{
+			Kind:   ranker.EventUser,
+			ID:     "e",
+			UserID: "u",
+			Time:   t0 + 9,
+			Fields: map[string]ranker.FieldValue{"n": ranker.NumberValue(2)},
+		},
+	)
+	if !slices.Equal(before.Columns, columns) || !slices.Equal(before.Recent, recent) ||
+		!slices.Equal(before.Shown, shownBefore) ||
+		before.Items[0].Title != title ||
+		before.UserFields["n"].Num != 1 {
+		t.Errorf("the result became %+v", before)
 	}
 }
 
-// Words that schemas have for counters are no actions: a client who sends them counts nothing.
-func TestWordsOfSchemasAreNoActions(t *testing.T) {
+// "impression" and "any" are names for schemas. Interactions with these actions count nothing.
+func TestReservedActionsCountNothing(t *testing.T) {
 	f := newFeed(features.DefaultConfig())
-	f.add(item("a"), did("u", features.ActionAny, "a", t0), did("u", features.ActionImpression, "a", t0))
-	sch := schemaOf(t, ranker.Feature{Name: "shown", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression},
-		ranker.Feature{Name: "any", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionAny}, ranker.Feature{Name: "history", Kind: ranker.KindHistory})
+	f.add(
+		item("a"),
+		did("u", features.ActionAny, "a", t0),
+		did("u", features.ActionImpression, "a", t0),
+	)
+	sch := schemaOf(
+		t,
+		ranker.Feature{
+			Name:   "shown",
+			Kind:   ranker.KindCount,
+			Scope:  ranker.ScopeItem,
+			Action: features.ActionImpression,
+		},
+		ranker.Feature{
+			Name:   "any",
+			Kind:   ranker.KindCount,
+			Scope:  ranker.ScopeItem,
+			Action: features.ActionAny,
+		},
+		ranker.Feature{Name: "history", Kind: ranker.KindHistory},
+	)
 	if got := read(t, f.State, sch, t0, "u", "a").Columns; !slices.Equal(got, []float32{0, 0, 0}) {
 		t.Errorf("counters %v", got)
 	}
 }
 
 func TestContextFeatures(t *testing.T) {
-	sch := schemaOf(t,
+	sch := schemaOf(
+		t,
 		ranker.Feature{Kind: ranker.KindContext, Field: "n"},
-		ranker.Feature{Kind: ranker.KindContext, Field: "device", Values: []string{"phone", "desk"}},
-		ranker.Feature{Kind: ranker.KindContext, Field: "on"})
+		ranker.Feature{
+			Kind:   ranker.KindContext,
+			Field:  "device",
+			Values: []string{"phone", "desk"},
+		},
+		ranker.Feature{Kind: ranker.KindContext, Field: "on"},
+	)
 	s := newFeed(features.DefaultConfig())
-	q := &ranker.FeatureQuery{User: "u", Now: t0, Schema: sch, Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}},
-		Context: map[string]ranker.FieldValue{"n": ranker.NumberValue(7), "device": ranker.StringValue("desk"), "on": ranker.BoolValue(true)}}
+	q := &ranker.FeatureQuery{
+		User:       "u",
+		Now:        t0,
+		Schema:     sch,
+		Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}},
+		Context: map[string]ranker.FieldValue{
+			"n":      ranker.NumberValue(7),
+			"device": ranker.StringValue("desk"),
+			"on":     ranker.BoolValue(true),
+		},
+	}
 	st, err := s.Read(q)
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +328,7 @@ func TestContextFeatures(t *testing.T) {
 	}
 }
 
-func TestSchemaNeedsWhatIsCounted(t *testing.T) {
+func TestSchemaOfUncountedStateIsRejected(t *testing.T) {
 	s := newFeed(features.DefaultConfig())
 	for _, f := range []ranker.Feature{
 		{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "dance"},
@@ -227,12 +337,12 @@ func TestSchemaNeedsWhatIsCounted(t *testing.T) {
 		{Kind: ranker.KindInteracted, Field: "colour"},
 	} {
 		if _, err := s.Read(&ranker.FeatureQuery{User: "u", Schema: schemaOf(t, f)}); err == nil {
-			t.Errorf("%+v was read", f)
+			t.Errorf("Read accepted %+v", f)
 		}
 	}
 }
 
-// random applies n random events over few users and items.
+// random applies n random events over a few users and items.
 func random(f *feed, r *rand.Rand, n int) {
 	for range n {
 		f.add(randomEvent(r))
@@ -247,27 +357,59 @@ func randomEvent(r *rand.Rand) ranker.Event {
 	case 0:
 		e := item(id, words[r.IntN(6)], words[r.IntN(6)])
 		e.Time, e.Replace = at, r.IntN(4) == 0
-		e.Fields = map[string]ranker.FieldValue{"price": ranker.NumberValue(r.Float64()), "genres": ranker.StringsValue([]string{words[r.IntN(6)]}),
-			"on": ranker.BoolValue(r.IntN(2) == 0), "nums": {Kind: ranker.Numbers, Nums: []float64{1, r.Float64()}}}
+		e.Fields = map[string]ranker.FieldValue{
+			"price":  ranker.NumberValue(r.Float64()),
+			"genres": ranker.StringsValue([]string{words[r.IntN(6)]}),
+			"on": ranker.BoolValue(
+				r.IntN(2) == 0,
+			),
+			"nums": {Kind: ranker.Numbers, Nums: []float64{1, r.Float64()}},
+		}
 		return e
 	case 1:
-		return ranker.Event{Kind: ranker.EventUser, ID: "e", UserID: user, Time: at, Fields: map[string]ranker.FieldValue{words[r.IntN(6)]: ranker.StringValue("v")}}
+		return ranker.Event{
+			Kind:   ranker.EventUser,
+			ID:     "e",
+			UserID: user,
+			Time:   at,
+			Fields: map[string]ranker.FieldValue{words[r.IntN(6)]: ranker.StringValue("v")},
+		}
 	case 2, 3:
 		return shown(user, at, id, fmt.Sprint("i", r.IntN(12)), fmt.Sprint("i", r.IntN(12)))
 	}
 	return did(user, []string{"view", "click", "purchase", "dance"}[r.IntN(4)], id, at)
 }
 
-// wide asks for everything that is counted.
+// wide returns a schema with every counter.
 func wide(t testing.TB) *ranker.Schema {
 	var f []ranker.Feature
 	for _, scope := range []string{ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal} {
 		for _, half := range []string{"all", "1d", "30d"} {
-			f = append(f, ranker.Feature{Kind: ranker.KindCount, Scope: scope, Action: "click", Field: "tags", HalfLife: half},
-				ranker.Feature{Kind: ranker.KindRate, Scope: scope, Action: "any", Field: "genres", HalfLife: half})
+			f = append(
+				f,
+				ranker.Feature{
+					Kind:     ranker.KindCount,
+					Scope:    scope,
+					Action:   "click",
+					Field:    "tags",
+					HalfLife: half,
+				},
+				ranker.Feature{
+					Kind:     ranker.KindRate,
+					Scope:    scope,
+					Action:   "any",
+					Field:    "genres",
+					HalfLife: half,
+				},
+			)
 		}
 	}
-	f = append(f, ranker.Feature{Kind: ranker.KindAge}, ranker.Feature{Kind: ranker.KindNumber, Field: "price"}, ranker.Feature{Kind: ranker.KindInteracted, Field: "tags", Action: "click"})
+	f = append(
+		f,
+		ranker.Feature{Kind: ranker.KindAge},
+		ranker.Feature{Kind: ranker.KindNumber, Field: "price"},
+		ranker.Feature{Kind: ranker.KindInteracted, Field: "tags", Action: "click"},
+	)
 	return schemaOf(t, f...)
 }
 
@@ -283,7 +425,11 @@ func BenchmarkApply(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	f := newFeed(features.DefaultConfig())
 	for i := range 2000 {
-		f.add(item(fmt.Sprint("i", i), fmt.Sprint("tag", i%50), fmt.Sprint("tag", i%7)), shown("u", t0, fmt.Sprint("i", i)), did("u", "click", fmt.Sprint("i", i), t0))
+		f.add(
+			item(fmt.Sprint("i", i), fmt.Sprint("tag", i%50), fmt.Sprint("tag", i%7)),
+			shown("u", t0, fmt.Sprint("i", i)),
+			did("u", "click", fmt.Sprint("i", i), t0),
+		)
 	}
 	sch := wide(b)
 	for _, n := range []int{100, 1000} {
@@ -302,7 +448,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// What a read allocates does not grow with the candidates.
+// The number of allocations of a Read does not grow with the candidates.
 func TestReadAllocations(t *testing.T) {
 	f := newFeed(features.DefaultConfig())
 	random(f, rand.New(rand.NewPCG(1, 1)), 500)

@@ -8,14 +8,14 @@ import (
 	"relish/ranker"
 )
 
-// Where an item's content stands, in its packed state.
+// Where a packed item state has the item's content.
 const (
 	contentAbsent   = 0
 	contentInline   = 1
-	contentSeparate = 2 // in a packed value of its own; here is its hash
+	contentSeparate = 2 // in a separate packed value; the item state has its hash
 )
 
-// AppendItem appends an item's packed state, content included.
+// AppendItem appends an item's packed state with its content to dst.
 func (t *Counters) AppendItem(dst []byte, id string, it *ItemState) []byte {
 	e := encoder{dst}
 	e.begin(kindItem, t.layoutHash)
@@ -29,8 +29,8 @@ func (t *Counters) AppendItem(dst []byte, id string, it *ItemState) []byte {
 	return e.itemRest(it, len(dst))
 }
 
-// AppendItemState appends an item's packed state with no more of its content than the hash, which
-// AppendContent has set.
+// AppendItemState appends an item's packed state with the hash of its content to dst. AppendContent
+// must have set the hash.
 func (t *Counters) AppendItemState(dst []byte, id string, it *ItemState) []byte {
 	e := encoder{dst}
 	e.begin(kindItem, t.layoutHash)
@@ -62,11 +62,18 @@ func (e *encoder) content(it *ranker.Item) {
 }
 
 func (d *decoder) content(id string) ranker.Item {
-	return ranker.Item{ID: id, Title: d.string(), Text: d.string(), Tags: d.strings(), Fields: d.fields()}
+	return ranker.Item{
+		ID:     id,
+		Title:  d.string(),
+		Text:   d.string(),
+		Tags:   d.strings(),
+		Fields: d.fields(),
+	}
 }
 
-// DecodeItem reads what AppendItem or AppendItemState wrote; of the latter, the content has its hash
-// only, and the caller sets the rest. Errors are ErrCorrupt, ErrLayout, or one that names a newer version.
+// DecodeItem reads what AppendItem or AppendItemState wrote. After AppendItemState the content has
+// only its Hash, and the caller sets the rest. DecodeItem fails with ErrCorrupt, with ErrLayout, or
+// with an error that names a newer format version.
 func (t *Counters) DecodeItem(data []byte) (id string, it *ItemState, err error) {
 	d := decoder{b: data}
 	d.open(kindItem, t.layoutHash)
@@ -85,7 +92,7 @@ func (t *Counters) DecodeItem(data []byte) (id string, it *ItemState, err error)
 	return id, it, d.done()
 }
 
-// AppendContent appends the packed content of an item that has one, and sets its hash.
+// AppendContent appends the packed content of a described item to dst and sets it.Hash.
 func (t *Counters) AppendContent(dst []byte, it *ItemState) []byte {
 	e := encoder{dst}
 	start := len(dst)
@@ -97,10 +104,10 @@ func (t *Counters) AppendContent(dst []byte, it *ItemState) []byte {
 	return e.b
 }
 
-// contentHash is never 0, which means none.
+// contentHash is never 0, because 0 stands for no content.
 func contentHash(packed []byte) uint64 { return max(1, xxhash.Sum64(packed)) }
 
-// DecodeContent reads what AppendContent wrote, with DecodeItem's errors.
+// DecodeContent reads what AppendContent wrote. It fails as DecodeItem does.
 func (t *Counters) DecodeContent(data []byte) (*Content, error) {
 	d := decoder{b: data}
 	d.open(kindContent, t.layoutHash)
@@ -113,7 +120,7 @@ func (t *Counters) DecodeContent(data []byte) (*Content, error) {
 	return &c, nil
 }
 
-// AppendUser appends a user's packed state.
+// AppendUser appends a user's packed state to dst.
 func (t *Counters) AppendUser(dst []byte, id string, u *UserState) []byte {
 	e := encoder{dst}
 	start := len(dst)
@@ -148,14 +155,23 @@ func (t *Counters) AppendUser(dst []byte, id string, u *UserState) []byte {
 	return e.b
 }
 
-// DecodeUser reads what AppendUser wrote, with DecodeItem's errors.
+// DecodeUser reads what AppendUser wrote. It fails as DecodeItem does.
 func (t *Counters) DecodeUser(data []byte) (id string, u *UserState, err error) {
 	d := decoder{b: data}
 	d.open(kindUser, t.layoutHash)
 	id = d.string()
-	u = &UserState{fields: d.fields(), times: d.times(), values: make([][]userFieldCounts, len(t.cfg.Fields))}
+	u = &UserState{
+		fields: d.fields(),
+		times:  d.times(),
+		values: make([][]userFieldCounts, len(t.cfg.Fields)),
+	}
 	u.recent = decodeList(&d, func() ranker.Interaction {
-		return ranker.Interaction{Item: d.string(), Action: d.string(), Time: d.int(), Value: float32(d.float())}
+		return ranker.Interaction{
+			Item:   d.string(),
+			Action: d.string(),
+			Time:   d.int(),
+			Value:  float32(d.float()),
+		}
 	})
 	u.shown = decodeList(&d, func() ranker.Shown {
 		return ranker.Shown{Item: d.string(), Time: d.int(), Clicked: d.uint() == 1}
@@ -164,13 +180,17 @@ func (t *Counters) DecodeUser(data []byte) (id string, u *UserState, err error) 
 	u.counts = d.counts(&t.layout)
 	for f := range u.values {
 		u.values[f] = decodeList(&d, func() userFieldCounts {
-			return userFieldCounts{value: unique.Make(d.string()), seen: d.int(), decayedCounts: d.counts(&t.layout)}
+			return userFieldCounts{
+				value:         unique.Make(d.string()),
+				seen:          d.int(),
+				decayedCounts: d.counts(&t.layout),
+			}
 		})
 	}
 	return id, u, d.done()
 }
 
-// decodeList reads a length and as many elements; nil for none.
+// decodeList reads a length and that many elements, nil for none.
 func decodeList[T any](d *decoder, one func() T) []T {
 	n := d.length()
 	if n == 0 {
@@ -183,26 +203,27 @@ func decodeList[T any](d *decoder, one func() T) []T {
 	return list
 }
 
-// AppendCounts appends the packed entry of the tables to dst, zero counters for an unknown one.
-func (t *Counters) AppendCounts(dst []byte, v CounterKey) []byte {
-	c := t.lookup(v)
+// AppendCounts appends one packed counter to dst, with zero counts for an unknown key.
+func (t *Counters) AppendCounts(dst []byte, key CounterKey) []byte {
+	c := t.lookup(key)
 	if c == nil {
 		c = &decayedCounts{}
 	}
 	kind := byte(kindValue)
-	if v.Field < 0 {
+	if key.Field < 0 {
 		kind = kindGlobal
 	}
 	e := encoder{dst}
 	e.begin(kind, t.layoutHash)
-	e.int(int64(v.Field))
-	e.string(v.Value)
+	e.int(int64(key.Field))
+	e.string(key.Value)
 	e.counts(c)
 	e.seal(len(dst))
 	return e.b
 }
 
-// LoadCounts puts a packed entry in place and returns which it was, with DecodeItem's errors.
+// LoadCounts sets the counter that AppendCounts packed, and returns its key. It fails as DecodeItem
+// does.
 func (t *Counters) LoadCounts(data []byte) (CounterKey, error) {
 	if len(data) == 0 {
 		return CounterKey{}, ErrCorrupt
@@ -213,10 +234,10 @@ func (t *Counters) LoadCounts(data []byte) (CounterKey, error) {
 	if err := d.done(); err != nil {
 		return CounterKey{}, err
 	}
-	v := CounterKey{int(field), value}
+	key := CounterKey{int(field), value}
 	switch {
 	case data[0] == kindGlobal:
-		v = globalKey
+		key = globalKey
 		t.global = c
 	case data[0] != kindValue || field < 0 || field >= int64(len(t.values)):
 		return CounterKey{}, ErrCorrupt
@@ -228,7 +249,7 @@ func (t *Counters) LoadCounts(data []byte) (CounterKey, error) {
 		t.values[field][value] = &c
 		t.created++
 	}
-	return v, nil
+	return key, nil
 }
 
 func boolToInt(b bool) int {

@@ -18,11 +18,15 @@ func columns(t testing.TB, key string, ids []string, values ...float32) *feature
 	return c
 }
 
-// cells returns what a table feature reads for user u and candidates a and b.
+// cells returns the values of an external column for user u and candidates a and b.
 func cells(t testing.TB, s *features.State, column string) [2]float32 {
 	t.Helper()
-	q := &ranker.FeatureQuery{Schema: schemaOf(t, ranker.Feature{Kind: ranker.KindTable, Column: column}), User: "u", Now: t0,
-		Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}}}
+	q := &ranker.FeatureQuery{
+		Schema:     schemaOf(t, ranker.Feature{Kind: ranker.KindTable, Column: column}),
+		User:       "u",
+		Now:        t0,
+		Candidates: []ranker.Candidate{{ID: "a"}, {ID: "b"}},
+	}
 	st, err := s.Read(q)
 	if err != nil {
 		t.Fatal(err)
@@ -61,16 +65,22 @@ func TestTableColumns(t *testing.T) {
 	s.UseTable("shop", nil)
 	check("removed", "shop.x", [2]float32{nan, nan})
 
-	if _, err := features.NewExternalTable(features.KeyItem, []string{"a", "b", "a"}, nil, nil); err == nil || !strings.Contains(err.Error(), "rows 0 and 2") {
+	if _, err := features.NewExternalTable(features.KeyItem, []string{"a", "b", "a"}, nil, nil); err == nil ||
+		!strings.Contains(err.Error(), "rows 0 and 2") {
 		t.Errorf("two rows of one item: %v", err)
 	}
 }
 
-// A replay sees each version from its record on, and nothing before the first.
+// A replay sees each version of a table from its event on, and no values before the first.
 func TestTablesInReplay(t *testing.T) {
 	nan := float32(math.NaN())
 	versions := map[string]*features.ExternalTable{
-		"d1": columns(t, features.KeyItem, []string{"a"}, 1), "d2": columns(t, features.KeyItem, []string{"b"}, 2),
+		"d1": columns(
+			t,
+			features.KeyItem,
+			[]string{"a"},
+			1,
+		), "d2": columns(t, features.KeyItem, []string{"b"}, 2),
 	}
 	f := newFeed(features.DefaultConfig())
 	f.OpenTable = func(name, digest string) *features.ExternalTable {
@@ -84,7 +94,9 @@ func TestTablesInReplay(t *testing.T) {
 		want   [2]float32
 	}{{"", [2]float32{nan, nan}}, {"d1", [2]float32{1, nan}}, {"d2", [2]float32{nan, 2}}, {"lost", [2]float32{nan, nan}}} {
 		if step.digest != "" {
-			f.add(ranker.Event{Kind: ranker.EventTable, ID: "t", Table: "shop", Digest: step.digest})
+			f.add(
+				ranker.Event{Kind: ranker.EventTable, ID: "t", Table: "shop", Digest: step.digest},
+			)
 		}
 		if got := cells(t, f.State, "shop.x"); !same(got, step.want) {
 			t.Errorf("after %q: %v, want %v", step.digest, got, step.want)
