@@ -119,13 +119,13 @@ func TestDecay(t *testing.T) {
 		now  int64
 		want [3]float64 // counts, before ln(1 + x)
 	}{
-		"now":            {[]int64{t0}, t0, [3]float64{1, 1, 1}},
-		"after an hour":        {[]int64{t0}, t0 + hour, [3]float64{1, 0.5, math.Exp2(-1.0 / 168)}},
-		"after a week":         {[]int64{t0}, t0 + 7*day, [3]float64{1, 0, 0.5}},
-		"two events":            {[]int64{t0, t0 + hour}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
-		"two in reverse order":  {[]int64{t0 + hour, t0}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
+		"now":                    {[]int64{t0}, t0, [3]float64{1, 1, 1}},
+		"after an hour":          {[]int64{t0}, t0 + hour, [3]float64{1, 0.5, math.Exp2(-1.0 / 168)}},
+		"after a week":           {[]int64{t0}, t0 + 7*day, [3]float64{1, 0, 0.5}},
+		"two events":             {[]int64{t0, t0 + hour}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
+		"two in reverse order":   {[]int64{t0 + hour, t0}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
 		"clock before the event": {[]int64{t0}, t0 - day, [3]float64{1, 1, 1}},
-		"after years":         {[]int64{1}, t0, [3]float64{1, 0, 0}},
+		"after years":            {[]int64{1}, t0, [3]float64{1, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newFeed(features.DefaultConfig())
