@@ -27,7 +27,7 @@ func set(t testing.TB, text string) *experiment.Set {
 
 var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC).UnixMilli()
 
-// arms returns the arm's name of every experiment that the subject is in.
+// arms returns the name of the subject's arm by experiment.
 func arms(s *experiment.Set, sub *experiment.Subject) map[string]string {
 	out := map[string]string{}
 	for _, c := range s.Assign(nil, sub) {
@@ -40,7 +40,7 @@ func user(i int) *experiment.Subject {
 	return &experiment.Subject{Attributes: targeting.Attributes{ID: fmt.Sprintf("user-%d", i)}, Now: noon}
 }
 
-// counts returns how many of n users are in each arm of the experiment; "" is none.
+// counts returns how many of n users are in each arm of the experiment; "" is no arm.
 func counts(s *experiment.Set, name string, n int) map[string]int {
 	out := map[string]int{}
 	for i := range n {
@@ -49,7 +49,7 @@ func counts(s *experiment.Set, name string, n int) map[string]int {
 	return out
 }
 
-// near fails unless got of n is within five standard deviations of the share.
+// near fails unless got is within five standard deviations of the share of n.
 func near(t *testing.T, what string, got, n int, share float64) {
 	t.Helper()
 	if sd := math.Sqrt(float64(n) * share * (1 - share)); math.Abs(float64(got)-float64(n)*share) > 5*sd {
@@ -71,7 +71,7 @@ func TestSharesFollowWeightsAndCoverage(t *testing.T) {
 	}
 }
 
-// Weights that change move as few users as can be; a coverage that grows moves none.
+// Changed weights move as few users as possible, and a larger coverage moves none.
 func TestAssignedUsersStay(t *testing.T) {
 	const n = 50_000
 	before := set(t, one("coverage: 0.5\n"+fmt.Sprintf(twoArms, .5, .5)))
@@ -91,23 +91,23 @@ func TestAssignedUsersStay(t *testing.T) {
 			moved++
 		}
 		if now := arms(wider, user(i))["x"]; now != was {
-			t.Fatalf("a growing coverage moved a user from %s to %s", was, now)
+			t.Fatalf("a larger coverage moved a user from %s to %s", was, now)
 		}
 	}
-	// Control shrinks from 0..0.25 to 0..0.2, the other arm goes from 0.5..0.75 to 0.4..0.7: nobody changes
-	// sides, and what leaves is 0.05 on either side.
+	// Control shrinks from 0..0.25 to 0..0.2, and the other arm changes from 0.5..0.75 to 0.4..0.7.
+	// Nobody changes arms, and each arm loses 0.05.
 	if moved != 0 {
-		t.Errorf("%d users changed sides", moved)
+		t.Errorf("%d users changed arms", moved)
 	}
 	near(t, "users who left", left, n, .1)
 
-	// Without unassigned users in between, the difference of the weights is what must move.
+	// With full coverage, the difference of the weights is the share that must move.
 	all, less := set(t, one(fmt.Sprintf(twoArms, .5, .5))), set(t, one(fmt.Sprintf(twoArms, .4, .6)))
 	moved = 0
 	for i := range n {
 		was, now := arms(all, user(i))["x"], arms(less, user(i))["x"]
 		if was == "other" && now != was {
-			t.Fatal("a user left the arm that grew")
+			t.Fatal("a user left the arm whose weight grew")
 		}
 		if was != now {
 			moved++
@@ -116,7 +116,8 @@ func TestAssignedUsersStay(t *testing.T) {
 	near(t, "users who moved", moved, n, .1)
 }
 
-// Chi-squared over arms x arms of all pairs of ten layers: a user's arm in one says nothing of the other.
+// A user's arm in one layer is independent of the arm in another: chi-squared over arms x arms for
+// all pairs of ten layers.
 func TestLayersAreIndependent(t *testing.T) {
 	const layers, n = 10, 60_000
 	var b strings.Builder
@@ -146,13 +147,13 @@ func TestLayersAreIndependent(t *testing.T) {
 					chi += (joint[x][y][a][b] - want) * (joint[x][y][a][b] - want) / want
 				}
 			}
-			// 8 degrees of freedom: 34.0 is passed by one pair in 25,000.
+			// With 8 degrees of freedom, one pair in 25,000 exceeds 34.0.
 			if sum += chi; chi > 34 {
 				t.Errorf("layers %d and %d: chi-squared %.1f", x, y, chi)
 			}
 		}
 	}
-	// 45 pairs x 8 degrees: 360, standard deviation 26.8.
+	// 45 pairs of 8 degrees of freedom: mean 360, standard deviation 26.8.
 	if sum > 360+4*26.8 {
 		t.Errorf("chi-squared of all pairs: %.0f", sum)
 	}
@@ -170,7 +171,7 @@ layers:
   - {name: z, arms: [{name: control}, {name: other, rules: {diversity: null}}]}
 `
 
-func TestNamespacesExcludeAndTheHoldoutGetsNoArm(t *testing.T) {
+func TestNamespacesExcludeEachOtherAndTheHoldout(t *testing.T) {
 	const n = 50_000
 	s := set(t, exclusive)
 	got := map[string]int{}
@@ -196,7 +197,7 @@ func TestNamespacesExcludeAndTheHoldoutGetsNoArm(t *testing.T) {
 	near(t, "y", got["y"], n, .9*.6)
 }
 
-func TestWhoIsAssigned(t *testing.T) {
+func TestAssignmentByAttributes(t *testing.T) {
 	s := set(t, `
 holdout: {share: 0}
 layers:
@@ -221,7 +222,7 @@ layers:
   - {name: nobody, coverage: 0, condition: {device: none}, force: {tester: b}, arms: [{name: a}, {name: b}]}
 `)
 	if !s.ReadsUser() {
-		t.Error("nobody asks for the user's fields")
+		t.Error("ReadsUser must be true for a condition on user.country")
 	}
 	german := map[string]ranker.FieldValue{"country": ranker.StringValue("de")}
 	context := func(name string, v ranker.FieldValue) map[string]ranker.FieldValue {
@@ -238,7 +239,7 @@ layers:
 		"a shop":                {targeting.Attributes{ID: "u", Context: context("shop", ranker.StringValue("berlin"))}, "now by-shop"},
 		"a shop's number":       {targeting.Attributes{ID: "u", Context: context("shop", ranker.NumberValue(12.5))}, "now by-shop"},
 		"no shop":               {targeting.Attributes{ID: "u", Context: context("shop", ranker.NumberValue(0))}, "now"},
-		"a flag for a shop":     {targeting.Attributes{ID: "u", Context: context("shop", ranker.BoolValue(true))}, "now"},
+		"a boolean shop":        {targeting.Attributes{ID: "u", Context: context("shop", ranker.BoolValue(true))}, "now"},
 		"the tester":            {targeting.Attributes{ID: "tester"}, "now nobody"},
 	} {
 		var got []string
@@ -254,21 +255,21 @@ layers:
 	}
 }
 
-// A number is hashed as the text that JavaScript makes of it.
+// A number is hashed as the text that JavaScript formats it as.
 func TestNumbersAreHashedAsText(t *testing.T) {
 	s := set(t, one("hash_attribute: shop\n"+fmt.Sprintf(twoArms, .5, .5)))
 	for x, text := range map[float64]string{7: "7", 12.5: "12.5", -0.25: "-0.25", 123456789: "123456789", 0.000001: "0.000001"} {
-		number, word := user(0), user(0)
+		number, asText := user(0), user(0)
 		number.Context = map[string]ranker.FieldValue{"shop": ranker.NumberValue(x)}
-		word.Context = map[string]ranker.FieldValue{"shop": ranker.StringValue(text)}
-		if a, b := arms(s, number)["x"], arms(s, word)["x"]; a == "" || a != b {
-			t.Errorf("%g: %q, as a text %q", x, a, b)
+		asText.Context = map[string]ranker.FieldValue{"shop": ranker.StringValue(text)}
+		if a, b := arms(s, number)["x"], arms(s, asText)["x"]; a == "" || a != b {
+			t.Errorf("%g: arm %q as a number, %q as text", x, a, b)
 		}
 	}
 }
 
-// tenLayers returns ten layers that all take the busy subject; with all, each has a condition and a
-// namespace, and attributes of every kind: the worst that a request can meet.
+// tenLayers returns ten layers that all take the busy subject. With all, each has a condition, a
+// namespace and one of the hash attributes: the most expensive case for a request.
 func tenLayers(t testing.TB, all bool) *experiment.Set {
 	var b strings.Builder
 	b.WriteString("holdout: {share: 0.01}\nlayers:\n")
@@ -308,5 +309,73 @@ func BenchmarkAssign(b *testing.B) {
 				s.Assign(buf, sub)
 			}
 		})
+	}
+}
+
+// The test vectors below are GrowthBook's own: hash, getBucketRange and inNamespace in cases.json
+// of github.com/growthbook/growthbook-golang v0.7.0 (specVersion 6, MIT). Vectors of hash version
+// 1, which only namespaces use here, and of invalid coverages and weights, which Parse rejects, are
+// left out.
+
+func TestBucket(t *testing.T) {
+	for _, c := range []struct {
+		seed, value string
+		want        float64
+	}{
+		{"seed", "a", 0.0505}, {"seed", "b", 0.2696}, {"foo", "ab", 0.2575}, {"foo", "def", 0.2019},
+		{"89123klj", "8952klfjas09ujkasdf", 0.124}, {"90850943850283058242805", "123", 0.7516},
+		{"()**(%$##$%#$#", "___)((*\":&", 0.0128},
+		{"bucket-range-rounding", "user-3436", 0.22}, {"bucket-range-rounding", "user-1177", 0.344},
+		{"bucket-range-rounding", "user-427", 0.109}, {"bucket-range-rounding", "user-68525", 0.818},
+		{"bucket-range-rounding", "user-866", 0.172},
+		{"", "josé", 0.1315}, {"", "用户123", 0.3071}, {"", "😀", 0.4971}, {"expérience", "123", 0.9001},
+	} {
+		if got := experiment.Bucket(c.seed, c.value); got != c.want {
+			t.Errorf("%q, %q: %g, want %g", c.seed, c.value, got, c.want)
+		}
+	}
+}
+
+func TestRanges(t *testing.T) {
+	third := 1.0 / 4
+	for _, c := range []struct {
+		coverage float64
+		weights  []float64
+		want     []experiment.Range
+	}{
+		{1, []float64{.5, .5}, []experiment.Range{{0, .5}, {.5, 1}}},
+		{.5, []float64{.5, .5}, []experiment.Range{{0, .25}, {.5, .75}}},
+		{0, []float64{.5, .5}, []experiment.Range{{0, 0}, {.5, .5}}},
+		{1, []float64{third, third, third, third}, []experiment.Range{{0, .25}, {.25, .5}, {.5, .75}, {.75, 1}}},
+		{1, []float64{.4, .6}, []experiment.Range{{0, .4}, {.4, 1}}},
+		{1, []float64{.2, .3, .5}, []experiment.Range{{0, .2}, {.2, .5}, {.5, 1}}},
+		{.2, []float64{.2, .3, .5}, []experiment.Range{{0, .04}, {.2, .26}, {.5, .6}}},
+		{1, []float64{.4, .5999}, []experiment.Range{{0, .4}, {.4, .9999}}},
+	} {
+		got := experiment.Ranges(c.coverage, c.weights)
+		for i, r := range got {
+			if math.Abs(r.Start-c.want[i].Start) > 1e-12 || math.Abs(r.End-c.want[i].End) > 1e-12 {
+				t.Errorf("%g of %v: %v, want %v", c.coverage, c.weights, got, c.want)
+				break
+			}
+		}
+	}
+}
+
+func TestNamespaces(t *testing.T) {
+	for _, c := range []struct {
+		value, id string
+		from, to  float64
+		want      bool
+	}{
+		{"1", "namespace1", 0, .4, false}, {"1", "namespace1", .4, 1, true}, {"1", "namespace2", 0, .4, false}, {"1", "namespace2", .4, 1, true},
+		{"2", "namespace1", 0, .4, false}, {"2", "namespace1", .4, 1, true}, {"2", "namespace2", 0, .4, false}, {"2", "namespace2", .4, 1, true},
+		{"3", "namespace1", 0, .4, false}, {"3", "namespace1", .4, 1, true}, {"3", "namespace2", 0, .4, true}, {"3", "namespace2", .4, 1, false},
+		{"4", "namespace1", 0, .4, false}, {"4", "namespace1", .4, 1, true}, {"4", "namespace2", 0, .4, true}, {"4", "namespace2", .4, 1, false},
+	} {
+		n := experiment.Namespace{ID: c.id, Range: experiment.Range{Start: c.from, End: c.to}}
+		if n.Includes(c.value) != c.want {
+			t.Errorf("%+v", c)
+		}
 	}
 }

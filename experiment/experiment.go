@@ -1,17 +1,20 @@
-// Package experiment decides which arms a request is in.
+// Package experiment runs A/B experiments: it decides which arms a request is in.
 //
-// One YAML file (Parse) names layers, and in them experiments with their arms; an arm changes parts of a
-// ranking. A layer holds experiments that exclude each other; different layers change different parts,
-// so that a request can be in one experiment of each. The check of the file proves both: experiments
-// of one layer must not be able to take the same user, and experiments of different layers must not
-// change the same part. So no order of precedence has to be remembered, and arms are never mixed.
+// From file to impression:
 //
-// Assignment (Set.Assign) is a pure function of the file and the request: GrowthBook's hash of a seed and
-// the user's id falls into an arm's range. The same user gets the same arm on every replica, after
-// every restart, and in every frontend that runs a GrowthBook SDK on the file's payload (Set.GrowthBook).
+//  1. The file. One YAML file names layers, their experiments and the experiments' arms (Parse). An
+//     arm changes parts of the ranking. Experiments of one layer must not be able to take the same
+//     user, and experiments of different layers must not change the same part. Parse proves both. A
+//     request can therefore be in one experiment of each layer, and arms are never mixed.
+//  2. The assignment. Set.Assign is a pure function of the file and the request: a hash of the
+//     experiment's seed and the user's id falls into an arm's range. A user gets the same arm on
+//     every replica, after every restart, and in every frontend that runs a GrowthBook SDK on the
+//     payload of Set.GrowthBook.
+//  3. The impression. Package ranker applies the arms (Watcher.Assign) and records with each answer
+//     which experiments the user was exposed to. Package analysis reads that log.
 //
-// A Keeper holds the file that is in effect: it is read again when it changes, and a bad one is refused
-// as a whole.
+// A Watcher holds the file in effect. It reads the file again when it changes, and rejects an
+// invalid one as a whole. It also remembers arms that were stopped for breaching a guardrail.
 package experiment
 
 import (
@@ -21,28 +24,28 @@ import (
 	"relish/ranker"
 )
 
-// Bounds of a file. They are far above honest use.
+// Bounds of an experiments file, far above normal use.
 const (
 	MaxLayers      = 32
 	MaxExperiments = 256
 	MaxArms        = 20
-	MaxForced      = 1000
-	maxFile        = 1 << 20
+	MaxForced      = 1000    // users in force, for each experiment
+	maxFile        = 1 << 20 // bytes
 )
 
-// Modes of an experiment.
+// The modes of an experiment.
 const (
 	ModeSplit      = "split"      // a user is in one arm
-	ModeInterleave = "interleave" // every answer is drafted from both arms' lists
+	ModeInterleave = "interleave" // every answer is drafted from the lists of both arms
 )
 
-// Hash attributes beside the names of context fields.
+// The hash attributes besides the names of context fields.
 const (
 	HashUser    = "user"
 	HashSession = "session"
 )
 
-// Set is a file that was read: immutable, and safe for concurrent use.
+// Set is a validated experiments file. It is immutable and safe for concurrent use.
 type Set struct {
 	Version string // 12 hex digits of the file's SHA-256
 	Holdout *Holdout
@@ -51,15 +54,15 @@ type Set struct {
 	readsUser bool
 }
 
-// Holdout is the share of users, 0 to 1, that no experiment takes.
+// Holdout is the share of users, 0 to 1, that take part in no experiment.
 type Holdout struct {
 	Share float64
 	Seed  string
 
-	hashState uint32 // hash state after the seed
+	hashState uint32 // FNV-1a state after the seed
 }
 
-// Layer is a list of experiments of which a request is in one at most.
+// Layer is a list of experiments that exclude each other: a request is in at most one of them.
 type Layer struct {
 	Name        string
 	Experiments []*Experiment
@@ -72,17 +75,18 @@ type Experiment struct {
 	Mode          string // ModeSplit or ModeInterleave
 	HashAttribute string // HashUser, HashSession, or a context field
 	Seed          string
-	Coverage      float64    // share of the users, 0 to 1, that takes part
+	Coverage      float64    // share of the users that takes part, 0 to 1
 	Namespace     *Namespace // nil: none
 	Start, End    time.Time  // zero: open
 	Condition     *targeting.Condition
-	Arms          []Arm // the first one is control; two in ModeInterleave
+	Arms          []Arm // control first; two in ModeInterleave
 	Parts         ranker.RankingPart
 
-	// What a report compares the arms by: the metric that decides, and those that must not get worse.
+	// What a report compares the arms by: the metric that decides, and metrics that must not get
+	// worse.
 	Metric     string
 	Guardrails []Guardrail
-	AutoStop   bool // an arm that breaks a guardrail is to be ended
+	AutoStop   bool // an arm that breaches a guardrail is stopped
 
 	start, end int64 // Unix ms
 	hashState  uint32
@@ -90,34 +94,34 @@ type Experiment struct {
 	forced     map[string]int // user id -> arm
 }
 
-// Arm is one way to rank. What it changes is Change, which aliases the Set.
+// Arm is one variant of ranking. Change says what it changes; it belongs to the Set.
 type Arm struct {
 	Name   string
-	Weight float64 // share of the experiment's users; the weights of an experiment's arms add up to 1
+	Weight float64 // share of the experiment's users; the arms' weights add up to 1
 	Change *ranker.Arm
 }
 
-// Guardrail is a metric that an arm may worsen by Margin at most: a share of control's value, for degraded
-// a share of the lists.
+// Guardrail is a metric that an arm may worsen by Margin at most: a share of control's value, or,
+// for degraded, a share of the lists.
 type Guardrail struct {
 	Metric string  `yaml:"metric" json:"metric"`
 	Margin float64 `yaml:"margin" json:"margin"`
 }
 
-// Subject is what an assignment looks at.
+// Subject is what an assignment depends on.
 type Subject struct {
 	targeting.Attributes
 	Now int64 // Unix ms
 }
 
-// Choice is one experiment that a subject is in.
+// Choice is one experiment that a subject is in, with its arm.
 type Choice struct {
 	*Experiment
 	Arm    int // index into Arms; 0 in ModeInterleave
 	Forced bool
 }
 
-// All returns the experiments of all layers, in the file's order.
+// All returns the experiments of all layers in the file's order.
 func (s *Set) All() []*Experiment {
 	var all []*Experiment
 	for _, l := range s.Layers {
@@ -126,7 +130,7 @@ func (s *Set) All() []*Experiment {
 	return all
 }
 
-// Find returns the experiment of that name, nil without one.
+// Find returns the experiment of that name, or nil.
 func (s *Set) Find(name string) *Experiment {
 	for _, l := range s.Layers {
 		for _, e := range l.Experiments {
@@ -138,10 +142,10 @@ func (s *Set) Find(name string) *Experiment {
 	return nil
 }
 
-// ReadsUser reports whether a condition asks for the user's fields.
+// ReadsUser reports whether a condition reads the user's fields.
 func (s *Set) ReadsUser() bool { return s.readsUser }
 
-// Bundles returns the bundle versions that arms of running or scheduled experiments name, each once.
+// Bundles returns the bundle versions that arms of running or scheduled experiments use, each once.
 func (s *Set) Bundles(now time.Time) []string {
 	var versions []string
 	seen := map[string]bool{}
@@ -156,7 +160,7 @@ func (s *Set) Bundles(now time.Time) []string {
 	return versions
 }
 
-// The states of an experiment.
+// The statuses of an experiment.
 const (
 	StatusScheduled = "scheduled"
 	StatusRunning   = "running"

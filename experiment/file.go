@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,14 +10,16 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"relish/ranker/rules"
 )
 
-// fileConfig is the form of experiments.yaml.
+// fileConfig is the form of an experiments file.
 type fileConfig struct {
 	Holdout *holdoutConfig `yaml:"holdout"`
 	Layers  []layerConfig  `yaml:"layers"`
@@ -54,13 +57,13 @@ type armConfig struct {
 	Name       string             `yaml:"name"`
 	Weight     *float64           `yaml:"weight"`
 	Bundle     string             `yaml:"bundle"`
-	Blend      map[string]float64 `yaml:"scorer"`
+	Scorer     map[string]float64 `yaml:"scorer"`
 	Text       *bool              `yaml:"text"`
 	Rules      rules.Config       `yaml:"rules"`
 	DeadlineMS *int               `yaml:"deadline_ms"`
 }
 
-// Load reads the file at path. See Parse.
+// Load reads and parses the file at path, see Parse. The file has at most 1 MiB.
 func Load(path string) (*Set, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -72,7 +75,8 @@ func Load(path string) (*Set, error) {
 		return nil, fmt.Errorf("experiments: %w", err)
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("experiments %s: larger than 1 MiB", path)
+		return nil, fmt.Errorf("experiments %s: the file is larger than 1 MiB; "+
+			"remove experiments that have ended", path)
 	}
 	set, err := Parse(data)
 	if err != nil {
@@ -81,7 +85,8 @@ func Load(path string) (*Set, error) {
 	return set, nil
 }
 
-// Parse reads a file's text. Reading is strict, and the error lists every problem with its line and key.
+// Parse reads an experiments file. It is strict: unknown keys, wrong types and contradictions are
+// errors. The error lists every problem with its line and key.
 func Parse(data []byte) (*Set, error) {
 	var problems []problem
 	var doc yaml.Node
@@ -105,7 +110,8 @@ func Parse(data []byte) (*Set, error) {
 		}
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		problems = append(problems, problem{1, "more than one document; the file is one"})
+		const text = "the file has more than one YAML document; write a single one"
+		problems = append(problems, problem{1, text})
 	}
 	sum := sha256.Sum256(data)
 	set := build(&f, root, hex.EncodeToString(sum[:])[:12])
@@ -121,7 +127,7 @@ var (
 	yamlUnknownField = regexp.MustCompile(`^field (.*) not found in type .*$`)
 )
 
-// parseYAMLError turns the YAML library's message into a problem, without the names of Go's types.
+// parseYAMLError turns a message of the YAML library into a problem, without the names of Go types.
 func parseYAMLError(message string) problem {
 	p := problem{1, message}
 	if m := yamlErrorLine.FindStringSubmatch(message); m != nil {
@@ -129,4 +135,106 @@ func parseYAMLError(message string) problem {
 		p.text = yamlUnknownField.ReplaceAllString(m[2], `unknown key "$1"`)
 	}
 	return p
+}
+
+// location is a place in the file at which a problem can be reported: a node, the path to it, and
+// the list that collects problems. A key that the file lacks has the line of its nearest parent.
+type location struct {
+	node     *yaml.Node
+	path     string
+	problems *[]problem
+}
+
+type problem struct {
+	line int
+	text string
+}
+
+// errorf reports a problem here.
+func (l location) errorf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if l.path != "" {
+		text = l.path + ": " + text
+	}
+	*l.problems = append(*l.problems, problem{l.node.Line, text})
+}
+
+// errorAt reports a problem at a mapping's member.
+func (l location) errorAt(key, format string, args ...any) {
+	l.key(key).errorf(format, args...)
+}
+
+// key returns the location of a mapping's member.
+func (l location) key(name string) location {
+	q := l
+	if q.path != "" {
+		q.path += "."
+	}
+	q.path += name
+	if n := findMember(l.node, name); n != nil {
+		q.node = n
+	}
+	return q
+}
+
+// forcedUser returns the location of a forced user. Problems are logged and shown to others, so the
+// path does not contain the user's id.
+func (l location) forcedUser(id string) location {
+	q := l.key(id)
+	q.path = l.path
+	return q
+}
+
+// index returns the location of a list's element.
+func (l location) index(i int) location {
+	q := l
+	q.path = fmt.Sprintf("%s[%d]", l.path, i)
+	if n := resolveAlias(l.node); n.Kind == yaml.SequenceNode && i < len(n.Content) {
+		q.node = n.Content[i]
+	}
+	return q
+}
+
+// has reports whether the mapping here has the member, even if it is null.
+func (l location) has(name string) bool { return findMember(l.node, name) != nil }
+
+// resolveAlias returns the node that an alias refers to.
+func resolveAlias(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
+// findMember finds a mapping's member, also in a merged mapping (<<). It returns nil if there is
+// none.
+func findMember(n *yaml.Node, name string) *yaml.Node {
+	n = resolveAlias(n)
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	var merged *yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		switch key := n.Content[i]; {
+		case key.Value == name:
+			return n.Content[i+1]
+		case key.ShortTag() == "!!merge":
+			merged = findMember(n.Content[i+1], name)
+		}
+	}
+	return merged
+}
+
+// joinProblems returns one error with a line for each problem, ordered by line, or nil without
+// problems.
+func joinProblems(problems []problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(problems, func(a, b problem) int { return cmp.Compare(a.line, b.line) })
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = fmt.Sprintf("line %d: %s", p.line, p.text)
+	}
+	return fmt.Errorf("%s", strings.Join(slices.Compact(lines), "\n"))
 }

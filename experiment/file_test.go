@@ -13,8 +13,8 @@ import (
 	"relish/ranker"
 )
 
-// full uses every key.
-const full = `
+// everyKey uses every key of the file.
+const everyKey = `
 holdout: {share: 0.05, seed: keep}
 layers:
 - name: scoring
@@ -35,7 +35,7 @@ layers:
     arms:
     - {name: control, weight: 0.333}
     - {name: june, weight: 0.333, bundle: v-june, text: true, deadline_ms: 80}
-    - {name: loud, weight: 0.333, blend: {text.mean: 0.6}}
+    - {name: loud, weight: 0.333, scorer: {text.mean: 0.6}}
 - name: lists
   experiments:
   - name: spread
@@ -55,7 +55,7 @@ layers:
 `
 
 func TestEveryKeyIsRead(t *testing.T) {
-	s := set(t, full)
+	s := set(t, everyKey)
 	june := s.Find("new-bundle")
 	if june == nil || s.Find("nope") != nil || len(s.All()) != 3 || s.Holdout.Share != .05 || len(s.Version) != 12 {
 		t.Fatalf("%+v", s)
@@ -76,7 +76,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	if diverse.Sets != ranker.PartDiversity|ranker.PartBoost || diverse.Rules[ranker.RuleDiversity] == nil || diverse.Rules[ranker.RuleBoost] == nil {
 		t.Errorf("%+v", diverse)
 	}
-	// null and an empty list set the part to nothing; a merged mapping sets its keys.
+	// null and an empty list remove the rule; a merged mapping sets its keys.
 	nothing := s.Find("bare").Arms[1].Change
 	if nothing.Sets != ranker.PartDiversity|ranker.PartBoost|ranker.PartExploration|ranker.PartFilter ||
 		nothing.Rules[ranker.RuleExploration] != nil || nothing.Rules[ranker.RuleFilter] != nil {
@@ -86,42 +86,43 @@ func TestEveryKeyIsRead(t *testing.T) {
 		t.Errorf("bundles %v", got)
 	}
 	if got := s.Bundles(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)); len(got) != 0 {
-		t.Errorf("an ended experiment needs bundles: %v", got)
+		t.Errorf("an ended experiment still needs bundles: %v", got)
 	}
 	if s := set(t, "layers: []"); len(s.All()) != 0 || len(s.Assign(nil, user(1))) != 0 {
 		t.Error("a file without experiments has some")
 	}
-	for _, cut := range []string{"", "# only a comment\n", "holdout: {share: 0.1}\n"} {
-		if _, err := experiment.Parse([]byte(cut)); err == nil || !strings.Contains(err.Error(), "layers: is required") {
-			t.Errorf("%q: %v", cut, err)
+	for _, truncated := range []string{"", "# only a comment\n", "holdout: {share: 0.1}\n"} {
+		if _, err := experiment.Parse([]byte(truncated)); err == nil || !strings.Contains(err.Error(), "layers: is required") {
+			t.Errorf("%q: %v", truncated, err)
 		}
 	}
 }
 
-// wrong has a problem in every line that a number follows; TestEveryProblemIsReported wants all of them.
-const wrong = `holdout: {share: 1.5, salt: x} # holdout.share; unknown key "salt"
+// everyProblem has problems in every line with a comment. The comment says what must be reported
+// there.
+const everyProblem = `holdout: {share: 1.5, salt: x} # holdout.share; unknown key "salt"
 layer: [] # unknown key "layer"
 layers:
 - name: a b # layers[0].name
   experiments:
   - name: x
-    mode: both # mode
-    coverage: 2 # coverage
+    mode: both # mode: "both" is unknown
+    coverage: 2 # coverage: 2 is out of range
     namespace: [n, 0.5, 0.5] # namespace
-    start: tomorrow # start
+    start: tomorrow # start: "tomorrow" is not a time
     condition: {device: {$is: phone}} # condition.$is
-    hash_attribute: id # hash_attribute
-    metric: luck # metric
+    hash_attribute: id # hash_attribute: "id" is not an attribute to assign by
+    metric: luck # metric: "luck" is unknown
     guardrails: [{metric: ctr, margin: 2}] # guardrails[0].margin
-    auto_stop: sometimes # auto_stop
+    auto_stop: sometimes # auto_stop: "sometimes" is unknown
     force: {t: nobody} # force: "nobody"
     arms:
     - {name: control, weight: 0.9} # weights add up
-    - {name: control, weight: 0.9, bundle: ""} # "control" stands twice; arms[1].bundle
+    - {name: control, weight: 0.9, bundle: ""} # "control" is already taken; arms[1].bundle: is empty
     - name: third
-      weight: -1 # arms[2].weight
-      blend: {} # arms[2].blend
-      deadline_ms: 0 # deadline_ms
+      weight: -1 # arms[2].weight: -1 is out of range
+      scorer: {} # arms[2].scorer: is empty
+      deadline_ms: 0 # deadline_ms: 0 is out of range
       rules:
         diversity: {lambda: 2, top: 20} # rules.diversity
         boosts: [{when: {field: x, equals: 1}, add: 0}] # rules.boosts
@@ -130,17 +131,17 @@ layers:
     end: 2026-01-01
     start: 2026-01-02
     coverage: many # many
-    arms: [{name: only}] # must be 2 to 20
+    arms: [{name: only}] # 1 arms; write 2 to 20
 - name: c
   experiments:
-  - {name: x, arms: [{name: a}, {name: b}]} # "x" stands twice
+  - {name: x, arms: [{name: a}, {name: b}]} # "x" is already taken
   - {name: z, mode: interleave, arms: [{name: a, weight: 1}, {name: interleave, rules: {exploration: {top: 2, temperature: 1}}}]} # weight; interleave; rules.exploration
 `
 
 func TestEveryProblemIsReported(t *testing.T) {
-	_, err := experiment.Parse([]byte(wrong))
+	_, err := experiment.Parse([]byte(everyProblem))
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("no error")
 	}
 	got := err.Error()
 	byLine := map[string]string{}
@@ -152,7 +153,7 @@ func TestEveryProblemIsReported(t *testing.T) {
 		byLine[m[1]] += m[2] + "\n"
 	}
 	at := 0
-	for line := range strings.Lines(wrong) {
+	for line := range strings.Lines(everyProblem) {
 		at++
 		_, want, _ := strings.Cut(strings.TrimSpace(line), "# ")
 		for _, w := range strings.Split(want, "; ") {
@@ -161,8 +162,8 @@ func TestEveryProblemIsReported(t *testing.T) {
 			}
 		}
 	}
-	if strings.Contains(got, "Form") {
-		t.Errorf("names of Go's types: %s", got)
+	if strings.Contains(got, "Config") {
+		t.Errorf("the error contains names of Go types: %s", got)
 	}
 }
 
@@ -173,7 +174,7 @@ func itoa(i int) string {
 	return itoa(i/10) + itoa(i%10)
 }
 
-// Pairs of experiments that could meet in one request where they must not.
+// Experiments that one request can be in must not conflict.
 func TestOverlaps(t *testing.T) {
 	pair := func(layer1, e1, layer2, e2 string) string {
 		if layer1 == layer2 {
@@ -184,13 +185,13 @@ func TestOverlaps(t *testing.T) {
 	const (
 		text    = "arms: [{name: a}, {name: b, text: false}]"
 		bundle  = "arms: [{name: a}, {name: b, bundle: v1}]"
-		blend   = "arms: [{name: a}, {name: b, blend: {retrieval: 1}}]"
+		scorer  = "arms: [{name: a}, {name: b, scorer: {retrieval: 1}}]"
 		diverse = "arms: [{name: a}, {name: b, rules: {diversity: {lambda: 0.5, top: 9}}}]"
 		mixed   = "mode: interleave, " + diverse
 	)
 	for what, c := range map[string]struct{ text, want string }{
 		"same layer":                    {pair("l", text, "l", diverse), "may take the same users as e1"},
-		"same layer, parts apart":       {pair("l", "namespace: [n, 0, 0.5], "+text, "l", "namespace: [n, 0.5, 1], "+text), ""},
+		"same layer, disjoint parts":    {pair("l", "namespace: [n, 0, 0.5], "+text, "l", "namespace: [n, 0.5, 1], "+text), ""},
 		"same layer, parts overlap":     {pair("l", "namespace: [n, 0, 0.6], "+text, "l", "namespace: [n, 0.5, 1], "+text), "may take the same users"},
 		"same layer, other namespace":   {pair("l", "namespace: [n, 0, 0.5], "+text, "l", "namespace: [m, 0.5, 1], "+text), "may take the same users"},
 		"same layer, other attribute":   {pair("l", "namespace: [n, 0, 0.5], "+text, "l", "hash_attribute: session, namespace: [n, 0.5, 1], "+text), "may take the same users"},
@@ -198,8 +199,8 @@ func TestOverlaps(t *testing.T) {
 		"other parts":                   {pair("l", text, "m", diverse), ""},
 		"same part":                     {pair("l", text, "m", text), "changes text, as e1 of layer l does"},
 		"same part, exclusive":          {pair("l", "namespace: [n, 0, 0.5], "+text, "m", "namespace: [n, 0.5, 1], "+text), ""},
-		"bundle and its parameters":     {pair("l", bundle, "m", blend), "changes bundle, blend"},
-		"same seed":                     {pair("l", "seed: s, "+text, "m", "seed: s, "+diverse), "the same users would be in the same places"},
+		"bundle and its parameters":     {pair("l", bundle, "m", scorer), "changes bundle, scorer"},
+		"same seed":                     {pair("l", "seed: s, "+text, "m", "seed: s, "+diverse), `"s" is also the seed of e1, so both would get the same users`},
 		"two interleavings":             {pair("l", mixed, "m", "mode: interleave, "+text), "an answer shows two arms at most"},
 	} {
 		_, err := experiment.Parse([]byte(c.text))
@@ -209,8 +210,8 @@ func TestOverlaps(t *testing.T) {
 	}
 }
 
-// Who is forced and held out is told at once, without being named.
-func TestForcedInTheHoldout(t *testing.T) {
+// A forced user that is in the holdout is reported, without the user's id.
+func TestForcedUserInTheHoldout(t *testing.T) {
 	_, err := experiment.Parse([]byte("holdout: {share: 0.999}\n" + one("force: {secret-tester: b}\narms: [{name: a}, {name: b}]")))
 	if err == nil || !strings.Contains(err.Error(), "line 6: ") || !strings.Contains(err.Error(), "is in the holdout") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v", err)
@@ -220,7 +221,7 @@ func TestForcedInTheHoldout(t *testing.T) {
 func TestLoad(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := experiment.Load(filepath.Join(dir, "none.yaml")); err == nil {
-		t.Error("a missing file was read")
+		t.Error("a missing file must be an error")
 	}
 	for name, text := range map[string]string{"bad": "layers: [", "two": "layers: []\n---\nlayers: []\n", "list": "[]", "large": "#" + strings.Repeat("x", 1<<20)} {
 		path := filepath.Join(dir, name)
@@ -234,8 +235,8 @@ func TestLoad(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(full)
-	f.Add(wrong)
+	f.Add(everyKey)
+	f.Add(everyProblem)
 	f.Add(exclusive)
 	f.Add("layers: &a [*a]")
 	f.Add("layers: [{name: x, experiments: [{<<: {arms: [1]}}]}]")

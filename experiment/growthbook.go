@@ -6,13 +6,13 @@ import (
 	"relish/experiment/targeting"
 )
 
-// Payload is what a GrowthBook SDK is initialised with. Marshalled as JSON it is the SDK's payload;
-// a feature's value is the name of the arm, null for a user who is in none.
+// Payload initialises a GrowthBook SDK once it is encoded as JSON. A feature's value is the name of
+// the user's arm, null for a user that is in none.
 type Payload struct {
 	Features map[string]Feature `json:"features"`
 }
 
-// Feature is one experiment, under its name. Its rules are tried in their order.
+// Feature is one experiment. Its rules are tried in order.
 type Feature struct {
 	DefaultValue *string `json:"defaultValue"` // always null
 	Rules        []Rule  `json:"rules"`
@@ -39,15 +39,15 @@ type Meta struct {
 	Key string `json:"key"`
 }
 
-// nullValue is marshalled as null, which is a value here: a member left out would be no rule.
+// nullValue is encoded as null. Null is a value here; an absent member would mean no rule.
 type nullValue struct{}
 
-// MarshalJSON implements json's interface.
+// MarshalJSON implements json.Marshaler.
 func (nullValue) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 
-// GrowthBook returns the experiments that run now as a GrowthBook SDK payload. An SDK with the attributes
-// {id, session, user: {fields}, and the context's fields} finds the arms that Assign finds. Forced users
-// are left out, as are interleaved experiments, which put nobody into one arm.
+// GrowthBook returns the experiments that run at that time as a GrowthBook SDK payload. An SDK with
+// the attributes {id, session, user: {fields}, and the context's fields} finds the arms that Assign
+// finds. Forced users are left out. So are interleaved experiments, which put nobody into one arm.
 func (s *Set) GrowthBook(now time.Time) Payload {
 	p := Payload{Features: map[string]Feature{}}
 	for _, e := range s.All() {
@@ -56,7 +56,13 @@ func (s *Set) GrowthBook(now time.Time) Payload {
 		}
 		var f Feature
 		if h := s.Holdout; h != nil && h.Share > 0 {
-			f.Rules = append(f.Rules, Rule{Force: &nullValue{}, Range: &[2]float64{0, h.Share}, HashAttribute: targeting.AttrID, HashVersion: 2, Seed: h.Seed})
+			f.Rules = append(f.Rules, Rule{
+				Force:         &nullValue{},
+				Range:         &[2]float64{0, h.Share},
+				HashAttribute: targeting.AttrID,
+				HashVersion:   2,
+				Seed:          h.Seed,
+			})
 		}
 		f.Rules = append(f.Rules, e.rule())
 		p.Features[e.Name] = f
@@ -65,7 +71,13 @@ func (s *Set) GrowthBook(now time.Time) Payload {
 }
 
 func (e *Experiment) rule() Rule {
-	r := Rule{Key: e.Name, Coverage: &e.Coverage, HashAttribute: e.HashAttribute, HashVersion: 2, Seed: e.Seed}
+	r := Rule{
+		Key:           e.Name,
+		Coverage:      &e.Coverage,
+		HashAttribute: e.HashAttribute,
+		HashVersion:   2,
+		Seed:          e.Seed,
+	}
 	if e.HashAttribute == HashUser {
 		r.HashAttribute = targeting.AttrID
 	}

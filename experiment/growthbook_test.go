@@ -18,9 +18,9 @@ import (
 	"relish/ranker"
 )
 
-// usesAliases has everything that a payload can hold; nothing of force, of the interleaving or of the ended
-// experiment may get into it.
-const usesAliases = `
+// payloadFile has everything that a payload can contain, and forced users, an interleaved
+// experiment and an ended one, which it must not contain.
+const payloadFile = `
 holdout: {share: 0.08, seed: keep}
 layers:
 - name: home
@@ -46,7 +46,7 @@ layers:
   - {name: over, end: 2026-01-01, arms: [{name: control}, {name: b}]}
 `
 
-// visitor makes the i-th user, with ids of all scripts.
+// visitor returns the i-th user. The ids use several scripts.
 func visitor(i int) *experiment.Subject {
 	pick := func(values ...string) string { return values[i/7%len(values)] }
 	return &experiment.Subject{Now: noon, Attributes: targeting.Attributes{
@@ -58,7 +58,7 @@ func visitor(i int) *experiment.Subject {
 	}}
 }
 
-// attributes are the subject as a frontend gives it to the SDK.
+// attributes returns the subject as a frontend passes it to the SDK.
 func attributes(s *experiment.Subject) map[string]any {
 	out := map[string]any{"id": s.ID, "session": s.Session, "user": s.User}
 	for name, v := range s.Context {
@@ -67,17 +67,17 @@ func attributes(s *experiment.Subject) map[string]any {
 	return out
 }
 
-// GrowthBook's own JavaScript SDK finds the arms that the service finds, for 10,000 users.
-func TestJavaScriptFindsTheSameArms(t *testing.T) {
-	sdk, err := filepath.Abs("../../.cache/node/growthbook.mjs")
+// GrowthBook's JavaScript SDK finds the same arms as the service, for 10,000 users.
+func TestJavaScriptSDKFindsTheSameArms(t *testing.T) {
+	sdk, err := filepath.Abs("../.cache/node/growthbook.mjs")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(sdk); err != nil {
-		t.Fatalf("make test-setup fetches it: %v", err)
+		t.Fatalf("the SDK is missing; run make test-setup: %v", err)
 	}
 	const n = 10_000
-	s := set(t, usesAliases)
+	s := set(t, payloadFile)
 	payload := s.GrowthBook(time.UnixMilli(noon))
 	if got := len(payload.Features); got != 5 {
 		t.Fatalf("%d features", got)
@@ -117,12 +117,12 @@ func TestJavaScriptFindsTheSameArms(t *testing.T) {
 		}
 	}
 	if len(seen) != 11 {
-		t.Errorf("not every arm was met: %v", seen)
+		t.Errorf("not every arm was assigned: %v", seen)
 	}
 }
 
-func TestPayloadTellsNoSecrets(t *testing.T) {
-	s := set(t, usesAliases)
+func TestForcedUsersAreNotPublished(t *testing.T) {
+	s := set(t, payloadFile)
 	data, err := json.Marshal(s.GrowthBook(time.UnixMilli(noon)))
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestPayloadTellsNoSecrets(t *testing.T) {
 	}
 	for what, text := range map[string]string{"payload": string(data), "status": string(status)} {
 		if strings.Contains(text, "secret-tester") {
-			t.Errorf("the %s names who is forced: %s", what, text)
+			t.Errorf("the %s names a forced user: %s", what, text)
 		}
 	}
 	if want := `{"key":"left","variations":["control","b"],"meta":[{"key":"control"},{"key":"b"}],"weights":[0.25,0.75],"coverage":0.7,` +

@@ -28,7 +28,8 @@ layers:
     arms: [{name: control}, {name: silent, text: false}]
 `
 
-// After a promotion every user that the experiment takes has the arm; the rest of the file is as it was.
+// After a promotion every user that the experiment takes has the arm. The rest of the file is
+// unchanged.
 func TestPromote(t *testing.T) {
 	data := []byte(promoted)
 	for name, arm := range map[string]string{"diverse": "wide", "mixed": "silent"} {
@@ -48,7 +49,7 @@ func TestPromote(t *testing.T) {
 		}
 	}
 	if e := set.All()[1]; e.Mode != experiment.ModeSplit {
-		t.Errorf("the interleaving is still one: %+v", e)
+		t.Errorf("the experiment still interleaves: %+v", e)
 	}
 	for _, kept := range []string{"# Ours.", "# one layer", "# Do lists that differ", "# lambda is a guess", "# 2026-05-01: promoted verdict: ship", "lambda: 0.7"} {
 		if !strings.Contains(string(data), kept) {
@@ -58,7 +59,7 @@ func TestPromote(t *testing.T) {
 }
 
 func TestPromoteExample(t *testing.T) {
-	data, err := os.ReadFile("../../examples/experiments.yaml")
+	data, err := os.ReadFile("../examples/experiments.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func TestPromoteExample(t *testing.T) {
 	}
 }
 
-func TestPromoteRefused(t *testing.T) {
+func TestPromoteErrors(t *testing.T) {
 	const aliased = `
 layers:
 - name: scoring

@@ -9,11 +9,11 @@ import (
 	"relish/ranker"
 )
 
-// Status is what a person or a program may know of the experiments in effect: all but who is forced.
+// Status describes the experiments in effect. It does not name forced users.
 type Status struct {
 	Version  string    `json:"version"` // of the file in effect, "" without one
 	LoadedAt time.Time `json:"loaded"`
-	// Error is why the file as it is now was refused, "" when it is the one in effect.
+	// Error says why the file as it is now is invalid, "" if it is the one in effect.
 	Error   string        `json:"error"`
 	Holdout float64       `json:"holdout"`
 	Layers  []LayerStatus `json:"layers"`
@@ -25,7 +25,7 @@ type LayerStatus struct {
 	Experiments []ExperimentStatus `json:"experiments"`
 }
 
-// ExperimentStatus is one experiment. Start and End are null where it is open.
+// ExperimentStatus is one experiment. Start and End are null if it is open on that side.
 type ExperimentStatus struct {
 	Name          string      `json:"name"`
 	Description   string      `json:"description"`
@@ -38,13 +38,13 @@ type ExperimentStatus struct {
 	Start         *time.Time  `json:"start"`
 	End           *time.Time  `json:"end"`
 	Condition     any         `json:"condition"`
-	Forced        int         `json:"forced"` // how many users
+	Forced        int         `json:"forced"` // number of users
 	Metric        string      `json:"metric"`
 	Guardrails    []Guardrail `json:"guardrails"`
 	Arms          []ArmStatus `json:"arms"`
 }
 
-// ArmStatus is one arm. Problem says why control stands in for it, "" when it does not.
+// ArmStatus is one arm. Problem says why control serves its users, "" if the arm itself does.
 type ArmStatus struct {
 	Name    string   `json:"name"`
 	Weight  float64  `json:"weight"`
@@ -53,7 +53,7 @@ type ArmStatus struct {
 	Problem string   `json:"problem"`
 }
 
-// Status describes the set; missing says of bundle versions why they cannot be had.
+// Status describes the set. missing holds, for bundle versions that cannot serve, the reason.
 func (s *Set) Status(now time.Time, missing map[string]error) Status {
 	out := Status{Version: s.Version, Layers: []LayerStatus{}}
 	if s.Holdout != nil {
@@ -69,13 +69,14 @@ func (s *Set) Status(now time.Time, missing map[string]error) Status {
 	return out
 }
 
-// markStopped says of an arm that a stop is about that it is stopped, and why.
-func (s *Status) markStopped(stop StoppedArm) {
+// markStopped enters a stopped arm as its problem.
+func (s *Status) markStopped(stopped StoppedArm) {
 	for _, l := range s.Layers {
 		for _, e := range l.Experiments {
 			for i := range e.Arms {
-				if e.Name == stop.Experiment && e.Arms[i].Name == stop.Arm {
-					e.Arms[i].Problem = fmt.Sprintf("stopped %s: %s", stop.At.Format(time.RFC3339), stop.Reason)
+				if e.Name == stopped.Experiment && e.Arms[i].Name == stopped.Arm {
+					at := stopped.At.Format(time.RFC3339)
+					e.Arms[i].Problem = fmt.Sprintf("stopped %s: %s", at, stopped.Reason)
 				}
 			}
 		}
@@ -83,8 +84,18 @@ func (s *Status) markStopped(stop StoppedArm) {
 }
 
 func (e *Experiment) describe(now time.Time, missing map[string]error) ExperimentStatus {
-	out := ExperimentStatus{Name: e.Name, Description: e.Description, Status: e.Status(now), Mode: e.Mode, HashAttribute: e.HashAttribute,
-		Seed: e.Seed, Coverage: e.Coverage, Forced: len(e.forced), Metric: e.Metric, Guardrails: append([]Guardrail{}, e.Guardrails...)}
+	out := ExperimentStatus{
+		Name:          e.Name,
+		Description:   e.Description,
+		Status:        e.Status(now),
+		Mode:          e.Mode,
+		HashAttribute: e.HashAttribute,
+		Seed:          e.Seed,
+		Coverage:      e.Coverage,
+		Forced:        len(e.forced),
+		Metric:        e.Metric,
+		Guardrails:    append([]Guardrail{}, e.Guardrails...),
+	}
 	if n := e.Namespace; n != nil {
 		out.Namespace = []any{n.ID, n.Start, n.End}
 	}
@@ -98,7 +109,12 @@ func (e *Experiment) describe(now time.Time, missing map[string]error) Experimen
 		out.Condition = e.Condition.JSON()
 	}
 	for _, a := range e.Arms {
-		arm := ArmStatus{Name: a.Name, Weight: a.Weight, Changes: partNames(a.Change.Sets), Bundle: a.Change.Model}
+		arm := ArmStatus{
+			Name:    a.Name,
+			Weight:  a.Weight,
+			Changes: partNames(a.Change.Sets),
+			Bundle:  a.Change.Model,
+		}
 		if err := missing[a.Change.Model]; err != nil {
 			arm.Problem = err.Error()
 		}
@@ -107,7 +123,7 @@ func (e *Experiment) describe(now time.Time, missing map[string]error) Experimen
 	return out
 }
 
-// partNames names the parts one by one.
+// partNames returns the names of the parts.
 func partNames(parts ranker.RankingPart) []string {
 	out := []string{}
 	for p := ranker.RankingPart(1); p <= parts; p <<= 1 {
@@ -118,7 +134,7 @@ func partNames(parts ranker.RankingPart) []string {
 	return out
 }
 
-// sameUnavailable reports whether the same versions are missing.
+// sameUnavailable reports whether the same versions are unavailable.
 func sameUnavailable(a, b map[string]error) bool {
 	return slices.Equal(slices.Sorted(maps.Keys(a)), slices.Sorted(maps.Keys(b)))
 }

@@ -18,32 +18,32 @@ import (
 	"relish/ranker"
 )
 
-// eventually waits for what happens on another goroutine.
+// eventually waits until another goroutine has done something.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not within 20 seconds: %s", what)
+	t.Fatalf("not within a minute: %s", what)
 }
 
-// shelf has some bundles.
-type shelf struct {
+// bundleSet is a set of bundles that can serve.
+type bundleSet struct {
 	mu       sync.Mutex
 	has      []string
 	required []string
 }
 
-func (s *shelf) Require(versions []string) map[string]error {
+func (s *bundleSet) Require(versions []string) map[string]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.required = versions
 	missing := map[string]error{}
 	for _, v := range versions {
 		if !slices.Contains(s.has, v) {
-			missing[v] = errors.New("is not on the shelf")
+			missing[v] = errors.New("is not installed")
 		}
 	}
 	return missing
@@ -66,7 +66,7 @@ func (l *logs) String() string {
 	return l.b.String()
 }
 
-// replace puts a new file in the old one's place, as editors do.
+// replace replaces the file with a new one, as editors do.
 func replace(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
@@ -77,13 +77,13 @@ func replace(t *testing.T, path, text string) {
 	}
 }
 
-func TestKeeperFollowsTheFile(t *testing.T) {
+func TestWatcherFollowsTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "experiments.yaml")
 	const first = "layers: [{name: l, experiments: [{name: x, arms: [{name: control}, {name: other, bundle: v1}]}]}]\n"
 	replace(t, path, first)
 	var log logs
-	bundles := &shelf{}
-	k, err := experiment.Open(path, bundles, slog.New(slog.NewTextHandler(&log, nil)))
+	bundles := &bundleSet{}
+	w, err := experiment.Open(path, bundles, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,9 +92,9 @@ func TestKeeperFollowsTheFile(t *testing.T) {
 	defer running.Wait()
 	defer cancel()
 	hup := make(chan os.Signal)
-	running.Go(func() { k.Run(ctx, hup) })
-	v1 := k.Status()
-	if v1.Error != "" || v1.Version == "" || !strings.Contains(v1.Layers[0].Experiments[0].Arms[1].Problem, "not on the shelf") {
+	running.Go(func() { w.Run(ctx, hup) })
+	v1 := w.Status()
+	if v1.Error != "" || v1.Version == "" || !strings.Contains(v1.Layers[0].Experiments[0].Arms[1].Problem, "is not installed") {
 		t.Errorf("%+v", v1)
 	}
 	if !strings.Contains(log.String(), "bundle=v1") {
@@ -102,14 +102,14 @@ func TestKeeperFollowsTheFile(t *testing.T) {
 	}
 
 	replace(t, path, "layers: [{name: l, experiments: [{name: secret, arms: 3}]}]\n")
-	eventually(t, "the bad file is refused", func() bool { return k.Status().Error != "" })
-	if s := k.Status(); s.Version != v1.Version || !strings.Contains(s.Error, "line 1: ") || k.Set().Find("x") == nil || !s.LoadedAt.Equal(v1.LoadedAt) {
+	eventually(t, "the invalid file is rejected", func() bool { return w.Status().Error != "" })
+	if s := w.Status(); s.Version != v1.Version || !strings.Contains(s.Error, "line 1: ") || w.Set().Find("x") == nil || !s.LoadedAt.Equal(v1.LoadedAt) {
 		t.Errorf("%+v", s)
 	}
 
 	replace(t, path, strings.ReplaceAll(first, "v1", "v2"))
-	eventually(t, "the good file is taken", func() bool { return k.Status().Version != v1.Version })
-	if s := k.Status(); s.Error != "" || k.Set().Find("x").Arms[1].Change.Model != "v2" {
+	eventually(t, "the valid file takes effect", func() bool { return w.Status().Version != v1.Version })
+	if s := w.Status(); s.Error != "" || w.Set().Find("x").Arms[1].Change.Model != "v2" {
 		t.Errorf("%+v", s)
 	}
 	bundles.mu.Lock()
@@ -120,20 +120,20 @@ func TestKeeperFollowsTheFile(t *testing.T) {
 		t.Errorf("required %v", required)
 	}
 	hup <- syscall.SIGHUP
-	eventually(t, "the bundle that came is found on SIGHUP", func() bool { return k.Status().Layers[0].Experiments[0].Arms[1].Problem == "" })
+	eventually(t, "the new bundle is found on SIGHUP", func() bool { return w.Status().Layers[0].Experiments[0].Arms[1].Problem == "" })
 
-	// Written in place, and by a link as mounted volumes do it.
+	// A file that is written in place.
 	if err := os.WriteFile(path, []byte("layers: []\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a file written in place is taken", func() bool { return len(k.Set().Layers) == 0 })
+	eventually(t, "a file written in place takes effect", func() bool { return len(w.Set().Layers) == 0 })
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a file that is gone is an error", func() bool { return k.Status().Error != "" })
+	eventually(t, "a removed file is an error", func() bool { return w.Status().Error != "" })
 }
 
-func TestKeeperFollowsAMountedVolume(t *testing.T) {
+func TestWatcherFollowsAMountedVolume(t *testing.T) {
 	dir := t.TempDir()
 	for version, text := range map[string]string{"..1": "layers: []\n", "..2": one("arms: [{name: a}, {name: b}]")} {
 		if err := os.Mkdir(filepath.Join(dir, version), 0o700); err != nil {
@@ -154,7 +154,7 @@ func TestKeeperFollowsAMountedVolume(t *testing.T) {
 	if err := os.Symlink("..data/experiments.yaml", path); err != nil {
 		t.Fatal(err)
 	}
-	k, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+	w, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,15 +162,15 @@ func TestKeeperFollowsAMountedVolume(t *testing.T) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	running.Go(func() { k.Run(ctx, nil) })
+	running.Go(func() { w.Run(ctx, nil) })
 	link("..2")
-	eventually(t, "the new volume is read", func() bool { return k.Set().Find("x") != nil })
+	eventually(t, "the new volume is read", func() bool { return w.Set().Find("x") != nil })
 }
 
-func TestKeeperNeedsAGoodFileToStart(t *testing.T) {
+func TestOpenNeedsAValidFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "experiments.yaml")
 	if _, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler)); err == nil {
-		t.Error("no file: opened")
+		t.Error("a missing file must be an error")
 	}
 	replace(t, path, "nope: 1")
 	if _, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), `unknown key "nope"`) {
@@ -178,8 +178,8 @@ func TestKeeperNeedsAGoodFileToStart(t *testing.T) {
 	}
 }
 
-// What the pipeline gets of a request's experiments.
-func TestTrials(t *testing.T) {
+// The assignments that the ranking pipeline receives.
+func TestAssignments(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "experiments.yaml")
 	replace(t, path, `
 layers:
@@ -190,22 +190,22 @@ layers:
   experiments:
   - {name: mixed, mode: interleave, condition: {user.country: de}, arms: [{name: control}, {name: diverse, rules: {diversity: {lambda: 0.5, top: 9}}}]}
 `)
-	k, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+	w, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	german := map[string]ranker.FieldValue{"country": ranker.StringValue("de")}
-	trials, version := k.Assign(&ranker.Request{User: "u"}, german, noon)
-	if len(trials) != 2 || version != k.Status().Version || !k.ReadsUser() {
-		t.Fatalf("%+v", trials)
+	assignments, version := w.Assign(&ranker.Request{User: "u"}, german, noon)
+	if len(assignments) != 2 || version != w.Status().Version || !w.ReadsUser() {
+		t.Fatalf("%+v", assignments)
 	}
-	if a := trials[0]; a.Arm.Name != "control" || a.Arm != a.Control || a.Parts != ranker.PartText || a.Forced || a.Interleave {
+	if a := assignments[0]; a.Arm.Name != "control" || a.Arm != a.Control || a.Parts != ranker.PartText || a.Forced || a.Interleave {
 		t.Errorf("%+v", a)
 	}
-	if b := trials[1]; !b.Interleave || b.Control.Name != "control" || b.Arm.Name != "diverse" || b.Parts != ranker.PartDiversity {
+	if b := assignments[1]; !b.Interleave || b.Control.Name != "control" || b.Arm.Name != "diverse" || b.Parts != ranker.PartDiversity {
 		t.Errorf("%+v", b)
 	}
-	if trials, _ := k.Assign(&ranker.Request{User: "tester"}, nil, noon); len(trials) != 1 || trials[0].Arm.Name != "other" || !trials[0].Forced {
-		t.Errorf("%+v", trials)
+	if assignments, _ := w.Assign(&ranker.Request{User: "tester"}, nil, noon); len(assignments) != 1 || assignments[0].Arm.Name != "other" || !assignments[0].Forced {
+		t.Errorf("%+v", assignments)
 	}
 }

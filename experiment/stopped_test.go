@@ -16,34 +16,35 @@ const stoppable = `layers: [{name: l, experiments: [{name: x, auto_stop: guardra
   arms: [{name: control, weight: 0}, {name: other, weight: 1, text: false}]}]}]
 `
 
-// A stop outlives the keeper, and ends where a person decides otherwise: by a seed, without auto_stop, by promotion.
-func TestStopsEnd(t *testing.T) {
+// A stopped arm stays stopped after a restart. It runs again with another seed, without auto_stop,
+// and after a promotion.
+func TestStoppedArms(t *testing.T) {
 	dir := t.TempDir()
-	path, stops := filepath.Join(dir, "experiments.yaml"), filepath.Join(dir, "stopped.json")
+	path, stopFile := filepath.Join(dir, "experiments.yaml"), filepath.Join(dir, "stopped.json")
 	replace(t, path, stoppable)
 	open := func() (*experiment.Watcher, error) {
-		k, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+		w, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return k, k.LoadStoppedArms(stops)
+		return w, w.LoadStoppedArms(stopFile)
 	}
-	k, err := open()
+	w, err := open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := k.StopArm("x", "other", "it hurts", time.Now()); err != nil {
+		if err := w.StopArm("x", "other", "it is slow", time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := k.StopArm("x", "nobody", "", time.Now()); err != nil || len(k.StoppedArms()) != 1 {
-		t.Errorf("%v, %+v", err, k.StoppedArms())
+	if err := w.StopArm("x", "nobody", "", time.Now()); err != nil || len(w.StoppedArms()) != 1 {
+		t.Errorf("%v, %+v", err, w.StoppedArms())
 	}
-	if k, err = open(); err != nil {
+	if w, err = open(); err != nil {
 		t.Fatal(err)
 	}
-	promoted, err := experiment.Promote([]byte(stoppable), "x", "other", "all the same")
+	promoted, err := experiment.Promote([]byte(stoppable), "x", "other", "needed anyway")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,17 +56,17 @@ func TestStopsEnd(t *testing.T) {
 		{stoppable, "control"},
 	} {
 		replace(t, path, c.text)
-		if err := k.Reload(); err != nil {
+		if err := w.Reload(); err != nil {
 			t.Fatal(err)
 		}
-		trials, _ := k.Assign(&ranker.Request{User: "u"}, nil, noon)
-		status, payload := k.Status().Layers[0].Experiments[0].Arms[1].Problem, k.GrowthBook().Features
+		assignments, _ := w.Assign(&ranker.Request{User: "u"}, nil, noon)
+		status, payload := w.Status().Layers[0].Experiments[0].Arms[1].Problem, w.GrowthBook().Features
 		stopped := c.arm == "control"
-		if trials[0].Arm.Name != c.arm || trials[0].Forced != stopped || strings.Contains(status, "it hurts") != stopped || len(payload) == 1 == stopped {
-			t.Errorf("%s: %+v, %q, %v", c.text, trials[0], status, payload)
+		if assignments[0].Arm.Name != c.arm || assignments[0].Forced != stopped || strings.Contains(status, "it is slow") != stopped || len(payload) == 1 == stopped {
+			t.Errorf("%s: %+v, %q, %v", c.text, assignments[0], status, payload)
 		}
 	}
-	if err := os.WriteFile(stops, []byte("[{"), 0o600); err != nil {
+	if err := os.WriteFile(stopFile, []byte("[{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := open(); err == nil || !strings.Contains(err.Error(), "remove the file") {
@@ -74,7 +75,7 @@ func TestStopsEnd(t *testing.T) {
 }
 
 func TestAutoStopNeedsAReport(t *testing.T) {
-	for add, want := range map[string]string{"mode: interleave": "tells of no guardrail", "hash_attribute: shop": "by user or session"} {
+	for add, want := range map[string]string{"mode: interleave": "interleaving cannot measure guardrails", "hash_attribute: shop": "by user or session"} {
 		text := strings.Replace(stoppable, "name: x,", "name: x, "+add+",", 1)
 		if _, err := experiment.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", add, err)
