@@ -15,15 +15,17 @@ import (
 	"relish/training/replay"
 )
 
-// No list meets its own labels, or its user's others, in a matcher: whatever one user clicked in his last list, the
-// columns of all his lists stay as they are to the last bit, while others' move.
+// No list meets its own labels, or its user's other labels, in a signal. If the clicks of one
+// user's last list change, the columns of all this user's lists stay bit-identical, while those of
+// others change.
 func TestNoListMeetsItsOwnLabels(t *testing.T) {
 	records := demoLog()[:2400]
 	user, last := "", ranker.Event{}
-	for i := len(records) - 300; user == ""; i-- { // somebody's last list, with a click
-		if e := records[i].Event; e.Kind == ranker.EventInteraction && e.ImpressionID != "" && !slices.ContainsFunc(records[i:], func(r event.Record) bool {
-			return r.Event.UserID == e.UserID && r.Event.Kind == ranker.EventImpression
-		}) {
+	for i := len(records) - 300; user == ""; i-- { // find a user's last list that has a click
+		if e := records[i].Event; e.Kind == ranker.EventInteraction && e.ImpressionID != "" &&
+			!slices.ContainsFunc(records[i:], func(r event.Record) bool {
+				return r.Event.UserID == e.UserID && r.Event.Kind == ranker.EventImpression
+			}) {
 			user, last = e.UserID, e
 		}
 	}
@@ -37,57 +39,68 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 			changed[i].Event.ItemID = shown[(slices.Index(shown, r.Event.ItemID)+7)%len(shown)]
 		}
 	}
-	cells := func(records []event.Record) (mine, others map[uint64][]float32, gains map[uint64][]float32) {
+	cells := func(records []event.Record) (own, others map[uint64][]float32, gains map[uint64][]float32) {
 		in := inputs(t, records)
 		in.Config.Scorer.Rounds = 2
 		out, rows := train(t, in), dataset(t, in)
-		mine, others, gains = map[uint64][]float32{}, map[uint64][]float32{}, map[uint64][]float32{}
+		own, others, gains = map[uint64][]float32{}, map[uint64][]float32{}, map[uint64][]float32{}
 		at := 0
 		for i, seq := range rows.ListSeqs {
 			n := int(rows.ListSizes[i])
 			to := others
 			if records[seq-1].Event.UserID == user {
-				to = mine
+				to = own
 			}
 			to[seq], gains[seq] = rows.Cells[at*rows.Width:(at+n)*rows.Width], rows.Gains[at:at+n]
 			at += n
 		}
 		if rows.Width != len(out.Model.Schema.Columns()) {
-			t.Fatal("the dataset has other columns than the schema")
+			t.Fatal("the dataset and the schema differ in their columns")
 		}
-		return mine, others, gains
+		return own, others, gains
 	}
-	mine, others, gains := cells(records)
-	mineAfter, othersAfter, gainsAfter := cells(changed)
-	relabelled, moved := 0, 0
-	for seq, row := range mine {
+	own, others, gains := cells(records)
+	ownAfter, othersAfter, gainsAfter := cells(changed)
+	relabelled, changedLists := 0, 0
+	for seq, row := range own {
 		if !slices.Equal(gains[seq], gainsAfter[seq]) {
 			relabelled++
 		}
-		if !sameBits(row, mineAfter[seq]) {
-			t.Errorf("the list at %d of the user himself moved", seq)
+		if !sameBits(row, ownAfter[seq]) {
+			t.Errorf("the columns of the user's own list at %d changed", seq)
 		}
 	}
 	for seq, row := range others {
 		if !sameBits(row, othersAfter[seq]) {
-			moved++
+			changedLists++
 		}
 	}
-	if relabelled != 1 || moved == 0 {
-		t.Errorf("%d lists have other labels, %d of other users have other columns: the test sees nothing", relabelled, moved)
+	if relabelled != 1 || changedLists == 0 {
+		t.Errorf(
+			"%d lists have other labels, %d lists of other users have other columns: the test checks nothing",
+			relabelled,
+			changedLists,
+		)
 	}
 }
 
-// The rows of a list are in random order, each with its own gain and place.
+// The rows of a list are in random order. Each keeps its gain and its position.
 func TestShuffleKeepsGainsWithItems(t *testing.T) {
 	records := demoLog()[:2000]
 	in := inputs(t, records)
 	in.Config.Signals = quick
 	in.Config.Scorer.Rounds = 2
 	low := 0.0
-	in.Config.Features = []ranker.Feature{{Name: "price", Kind: ranker.KindNumber, Field: "price", Default: &low}, {Name: "count", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"}}
+	in.Config.Features = []ranker.Feature{
+		{Name: "price", Kind: ranker.KindNumber, Field: "price", Default: &low},
+		{Name: "count", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"},
+	}
 	train(t, in)
-	log, err := replay.Scan(t.Context(), source(records), replay.Options{State: state(), Gains: in.Config.Gains})
+	log, err := replay.Scan(
+		t.Context(),
+		source(records),
+		replay.Options{State: state(), Gains: in.Config.Gains},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,29 +114,39 @@ func TestShuffleKeepsGainsWithItems(t *testing.T) {
 		}
 		seen := make([]bool, n)
 		for r := range n {
-			place := rows.Positions[at+r]
-			item := log.Items.IDs()[log.Lists[k].Items[place]]
+			position := rows.Positions[at+r]
+			item := log.Items.IDs()[log.Lists[k].Items[position]]
 			want := 0.0
 			if info := log.Catalogue.Item(item); info != nil {
 				want = info.Fields["price"].Num
 			}
-			if seen[place] || rows.Gains[at+r] != log.Lists[k].Gains[place] || math.Abs(float64(rows.Cells[(at+r)*2])-want) > 1e-3 {
-				t.Fatalf("list %d, row %d: place %d, gain %g, price %g; want gain %g, price %g", seq, r, place, rows.Gains[at+r], rows.Cells[(at+r)*2], log.Lists[k].Gains[place], want)
+			if seen[position] || rows.Gains[at+r] != log.Lists[k].Gains[position] ||
+				math.Abs(float64(rows.Cells[(at+r)*2])-want) > 1e-3 {
+				t.Fatalf(
+					"list %d, row %d: position %d, gain %g, price %g; want gain %g, price %g",
+					seq,
+					r,
+					position,
+					rows.Gains[at+r],
+					rows.Cells[(at+r)*2],
+					log.Lists[k].Gains[position],
+					want,
+				)
 			}
-			if seen[place] = true; int(place) == r {
+			if seen[position] = true; int(position) == r {
 				inOrder++
 			}
 		}
 		at += n
 	}
 	if share := float64(inOrder) / float64(at); share > 0.1 {
-		t.Errorf("%.2f of the rows stand where they were shown", share)
+		t.Errorf("%.2f of the rows are at the position where they were shown", share)
 	}
 }
 
-// A known item that is ranked as new has the row of an item of the same content that nobody has met; only what content
-// says of it comes from the others alone.
-func TestNewLooksNew(t *testing.T) {
+// A known item that is ranked with ColdStart has the same row as an unknown item with the same
+// content. Only its content prior differs, which the training computed without the item.
+func TestColdStartLooksUnknown(t *testing.T) {
 	in := inputs(t, demoLog())
 	in.Config.Scorer.Rounds = 2
 	out := train(t, in)
@@ -135,21 +158,39 @@ func TestNewLooksNew(t *testing.T) {
 	const known = 40
 	var req ranker.Request
 	for i, it := range st.Items()[:known] {
-		e := ranker.Event{Kind: ranker.EventItem, ID: fmt.Sprint("twin", i), Time: now, ItemID: "twin of " + it.ID, Title: &it.Title, Text: &it.Text, Tags: it.Tags, Fields: it.Fields}
+		e := ranker.Event{
+			Kind:   ranker.EventItem,
+			ID:     fmt.Sprint("twin", i),
+			Time:   now,
+			ItemID: "twin of " + it.ID,
+			Title:  &it.Title,
+			Text:   &it.Text,
+			Tags:   it.Tags,
+			Fields: it.Fields,
+		}
 		st.Apply(&event.Record{Seq: st.Seq() + 1, Arrival: now, Event: e})
 		req.Candidates = append(req.Candidates, ranker.Candidate{ID: it.ID, ColdStart: true})
 	}
 	for i := range known {
-		req.Candidates = append(req.Candidates, ranker.Candidate{ID: "twin of " + req.Candidates[i].ID}, ranker.Candidate{ID: req.Candidates[i].ID + " is nowhere"})
+		req.Candidates = append(
+			req.Candidates,
+			ranker.Candidate{ID: "twin of " + req.Candidates[i].ID},
+			ranker.Candidate{ID: req.Candidates[i].ID + " is unknown"},
+		)
 	}
 	req.User, req.Time, req.Deadline = demoLog()[len(demoLog())-1].Event.UserID, now, replay.OfflineDeadline
-	p, err := ranker.New(ranker.Options{Features: training.ReplayedState{State: st}, Models: scorer.SingleModel(out.Model)})
+	p, err := ranker.New(
+		ranker.Options{
+			Features: training.ReplayedState{State: st},
+			Models:   scorer.SingleModel(out.Model),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m, in0, err := p.Matrix(t.Context(), out.Model, &req)
 	if err != nil || len(in0.State.Recent) == 0 {
-		t.Fatalf("%v, or the user has no history", err)
+		t.Fatalf("error %v, or the user has no history", err)
 	}
 	behaviour := 0
 	for i := range known {

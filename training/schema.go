@@ -13,114 +13,140 @@ import (
 	"relish/training/replay"
 )
 
-// Reason says why a feature is in the schema that training writes.
+// Reason says why a feature is in an inferred schema.
 type Reason struct{ Feature, Why string }
 
-// What a field must have to become a feature by itself.
+// Limits for fields that become features automatically.
 const (
-	fieldShare    = 0.02 // of the items
-	maxCategories = 30   // distinct values of a one-hot
-	categoryShare = 0.01 // of the items must have a value, for it to be a column
+	// minFieldShare is the share of the items that must have the field.
+	minFieldShare = 0.02
+	// maxCategories bounds the distinct values of a one-hot feature.
+	maxCategories = 30
+	// minCategoryShare is the share of the items that must have a value for it to get a column.
+	minCategoryShare = 0.01
+	// maxCountedValues bounds the distinct values that are counted for a field.
+	maxCountedValues = 1000
 )
 
-// InferSchema returns the features that the log before until can feed, each with its reason, in a fixed order. columns are the
-// matchers' columns; tables the imported ones ("TABLE.COLUMN").
-func InferSchema(l *replay.Log, until uint64, state features.Config, columns, tables []string) ([]ranker.Feature, []Reason) {
-	w := &schemaBuilder{log: l, state: state}
-	for i := range l.Lists {
-		if l.Lists[i].Seq < until {
-			w.lists++
+// InferSchema returns the features that the log before a sequence has data for, each with its
+// reason, in a fixed order. signalColumns are the columns of the signals. externalColumns are the
+// columns of external tables, as "TABLE.COLUMN".
+func InferSchema(
+	log *replay.Log, before uint64, state features.Config, signalColumns, externalColumns []string,
+) ([]ranker.Feature, []Reason) {
+	b := &schemaBuilder{log: log, state: state, fields: countFields(log)}
+	for i := range log.Lists {
+		if log.Lists[i].Seq < before {
+			b.lists++
 		}
 	}
-	w.impressions = w.lists > 0
-	w.countFields()
-	w.addBehaviour()
-	w.addContent()
-	w.addRequest()
-	for _, c := range tables {
-		w.add(ranker.Feature{Name: "table." + c, Kind: ranker.KindTable, Column: c}, "an imported table has the column")
+	b.addCounters()
+	b.addFields()
+	b.addContent()
+	b.addRequest()
+	for _, c := range externalColumns {
+		b.add(ranker.Feature{Name: "table." + c, Kind: ranker.KindTable, Column: c},
+			"an external table has the column")
 	}
-	for _, c := range columns {
-		w.add(ranker.Feature{Name: c, Kind: ranker.KindSignal, Group: signals.ColumnGroup(c), Column: c}, "a matcher gives the column")
+	for _, c := range signalColumns {
+		b.add(ranker.Feature{
+			Name: c, Kind: ranker.KindSignal, Group: signals.ColumnGroup(c), Column: c,
+		}, "a signal computes the column")
 	}
-	return w.features, w.reasons
+	return b.features, b.reasons
 }
 
-type schemaBuilder struct {
-	lists       int // that are learned from
-	log         *replay.Log
-	state       features.Config
-	impressions bool
-	features    []ranker.Feature
-	reasons     []Reason
-
-	items        int
-	numberFields map[string]int            // field -> items that have it as a number
-	valueFields  map[string]int            // field -> items that have it as words
-	valueCounts  map[string]map[string]int // field -> value -> items, up to a bound
+// fieldCounts says what the items of the catalogue have.
+type fieldCounts struct {
+	items   int
+	numbers map[string]int            // field -> items with a number or boolean
+	strings map[string]int            // field -> items with strings
+	values  map[string]map[string]int // field -> value -> items, at most maxCountedValues values
 }
 
-// maxCounted bounds the distinct values of a field that are looked at.
-const maxCounted = 1000
-
-// add gives the feature a name of its own: an item's field may be called as a counter is, or hold numbers and words.
-func (w *schemaBuilder) add(f ranker.Feature, why string, args ...any) {
-	for slices.ContainsFunc(w.features, func(have ranker.Feature) bool { return have.Name == f.Name }) {
-		f.Name += "." + f.Kind
+func countFields(log *replay.Log) *fieldCounts {
+	c := &fieldCounts{
+		numbers: map[string]int{}, strings: map[string]int{}, values: map[string]map[string]int{},
 	}
-	w.features = append(w.features, f)
-	w.reasons = append(w.reasons, Reason{f.Name, fmt.Sprintf(why, args...)})
-}
-
-// countFields counts what the catalogue's items have.
-func (w *schemaBuilder) countFields() {
-	w.numberFields, w.valueFields, w.valueCounts = map[string]int{}, map[string]int{}, map[string]map[string]int{}
-	for _, it := range w.log.Catalogue.Items() {
-		w.items++
-		for name, v := range it.Fields {
+	for _, item := range log.Catalogue.Items() {
+		c.items++
+		for name, v := range item.Fields {
 			switch v.Kind {
 			case ranker.Number, ranker.Bool:
-				w.numberFields[name]++
+				c.numbers[name]++
 			case ranker.String, ranker.Strings:
-				w.field(name, v.AsStrings())
+				c.addStrings(name, v.AsStrings())
 			}
 		}
-		if len(it.Tags) > 0 {
-			w.field("tags", it.Tags)
+		if len(item.Tags) > 0 {
+			c.addStrings("tags", item.Tags)
+		}
+	}
+	return c
+}
+
+func (c *fieldCounts) addStrings(field string, values []string) {
+	c.strings[field]++
+	if c.values[field] == nil {
+		c.values[field] = map[string]int{}
+	}
+	for _, v := range values {
+		if _, seen := c.values[field][v]; seen || len(c.values[field]) < maxCountedValues {
+			c.values[field][v]++
 		}
 	}
 }
 
-func (w *schemaBuilder) field(name string, words []string) {
-	w.valueFields[name]++
-	if w.valueCounts[name] == nil {
-		w.valueCounts[name] = map[string]int{}
-	}
-	for _, v := range words {
-		if _, seen := w.valueCounts[name][v]; seen || len(w.valueCounts[name]) < maxCounted {
-			w.valueCounts[name][v]++
-		}
-	}
+// isCommon reports whether n items are enough for a feature.
+func (c *fieldCounts) isCommon(n int) bool {
+	return float64(n) >= minFieldShare*float64(max(1, c.items))
 }
 
-func (w *schemaBuilder) isCommon(n int) bool {
-	return float64(n) >= fieldShare*float64(max(1, w.items))
+// schemaBuilder collects the features of an inferred schema.
+type schemaBuilder struct {
+	log      *replay.Log
+	state    features.Config
+	lists    int // impressions that are learned from
+	fields   *fieldCounts
+	features []ranker.Feature
+	reasons  []Reason
 }
 
-// actions are those that the log has, most frequent first.
-func (w *schemaBuilder) actions() []string {
-	all := slices.Collect(maps.Keys(w.log.Actions))
-	slices.SortFunc(all, func(a, b string) int {
-		return cmp.Or(cmp.Compare(w.log.Actions[b], w.log.Actions[a]), cmp.Compare(a, b))
+// add adds a feature. It appends the kind to a name that exists already: a field of the items may
+// have the name of a counter, or hold both numbers and strings.
+func (b *schemaBuilder) add(f ranker.Feature, why string, args ...any) {
+	isTaken := func(other ranker.Feature) bool { return other.Name == f.Name }
+	for slices.ContainsFunc(b.features, isTaken) {
+		f.Name += "." + f.Kind
+	}
+	b.features = append(b.features, f)
+	b.reasons = append(b.reasons, Reason{f.Name, fmt.Sprintf(why, args...)})
+}
+
+// actions returns the actions of the log, most frequent first, with their counts. If there are
+// several, features.ActionAny comes first.
+func (b *schemaBuilder) actions() (names []string, counts map[string]int) {
+	counts = maps.Clone(b.log.Actions)
+	names = slices.Collect(maps.Keys(counts))
+	slices.SortFunc(names, func(x, y string) int {
+		return cmp.Or(cmp.Compare(counts[y], counts[x]), cmp.Compare(x, y))
 	})
-	return all
+	if len(names) > 1 {
+		total := 0
+		for _, n := range counts {
+			total += n
+		}
+		counts[features.ActionAny] = total
+		names = append([]string{features.ActionAny}, names...)
+	}
+	return names, counts
 }
 
-// halfLives are all-time, and those that the log is long enough to tell from it.
-func (w *schemaBuilder) halfLives() []string {
-	span := time.Duration(w.log.Last.Arrival-w.log.First.Arrival) * time.Millisecond
+// halfLives returns "all" and those half-lives that the log is long enough to tell from it.
+func (b *schemaBuilder) halfLives() []string {
+	span := time.Duration(b.log.Last.Arrival-b.log.First.Arrival) * time.Millisecond
 	out := []string{"all"}
-	for _, h := range w.state.HalfLives {
+	for _, h := range b.state.HalfLives {
 		if d, err := features.ParseHalfLife(h); err == nil && d > 0 && span >= 4*d {
 			out = append(out, h)
 		}
@@ -128,99 +154,136 @@ func (w *schemaBuilder) halfLives() []string {
 	return out
 }
 
-func (w *schemaBuilder) addBehaviour() {
-	actions := w.actions()
-	counts := maps.Clone(w.log.Actions)
-	if len(actions) > 1 {
-		actions = append([]string{features.ActionAny}, actions...)
-		for _, n := range w.log.Actions {
-			counts[features.ActionAny] += n
-		}
-	}
-	for _, h := range w.halfLives() {
+// addCounters adds the counters of items and of the user.
+func (b *schemaBuilder) addCounters() {
+	actions, counts := b.actions()
+	for _, halfLife := range b.halfLives() {
 		suffix := ""
-		if h != "all" {
-			suffix = "." + h
+		if halfLife != "all" {
+			suffix = "." + halfLife
+		}
+		item := func(name, kind, action string) ranker.Feature {
+			return ranker.Feature{
+				Name: "item." + name + suffix, Kind: kind, Scope: ranker.ScopeItem, Action: action,
+				HalfLife: halfLife,
+			}
 		}
 		for _, a := range actions {
-			w.add(ranker.Feature{Name: "item.count." + a + suffix, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: a, HalfLife: h},
+			b.add(item("count."+a, ranker.KindCount, a),
 				"popularity: the log has %d interactions %q", counts[a], a)
-			if w.impressions {
-				w.add(ranker.Feature{Name: "item.rate." + a + suffix, Kind: ranker.KindRate, Scope: ranker.ScopeItem, Action: a, HalfLife: h},
-					"how often being shown leads to it: the log has %d impressions", w.lists)
+			if b.lists > 0 {
+				b.add(item("rate."+a, ranker.KindRate, a),
+					"how often an impression leads to it: the log has %d impressions", b.lists)
 			}
 		}
 		if len(actions) > 0 {
-			w.add(ranker.Feature{Name: "item.within_list" + suffix, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: actions[0], HalfLife: h, WithinList: "zscore"},
-				"popularity relative to the list, which does not drift as counters grow")
+			f := item("within_list", ranker.KindCount, actions[0])
+			f.WithinList = "zscore"
+			b.add(f, "popularity relative to the list, which does not drift as counters grow")
 		}
-		if w.impressions {
-			w.add(ranker.Feature{Name: "item.shown" + suffix, Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression, HalfLife: h},
-				"how much the item's rate can be trusted")
+		if b.lists > 0 {
+			b.add(item("shown", ranker.KindCount, features.ActionImpression),
+				"how far the item's rate can be trusted")
 		}
 	}
 	if len(actions) == 0 {
 		return
 	}
-	if w.impressions {
-		w.add(ranker.Feature{Name: "item.rate.within_list", Kind: ranker.KindRate, Scope: ranker.ScopeItem, Action: actions[0], WithinList: "zscore"}, "the rate relative to the list")
-		w.add(ranker.Feature{Name: "user.rate", Kind: ranker.KindRate, Scope: ranker.ScopeUser, Action: actions[0]}, "some users click on more than others")
+	if b.lists > 0 {
+		b.add(ranker.Feature{
+			Name: "item.rate.within_list", Kind: ranker.KindRate, Scope: ranker.ScopeItem,
+			Action: actions[0], WithinList: "zscore",
+		}, "the rate relative to the list")
+		b.add(ranker.Feature{
+			Name: "user.rate", Kind: ranker.KindRate, Scope: ranker.ScopeUser, Action: actions[0],
+		}, "some users click more than others")
 	}
-	w.add(ranker.Feature{Name: "user.history", Kind: ranker.KindHistory}, "how much is known of the user: decides whom to believe")
-	for _, f := range w.state.Fields {
-		if !w.isCommon(w.valueFields[f]) {
+	b.add(ranker.Feature{Name: "user.history", Kind: ranker.KindHistory},
+		"how much is known of the user: decides which other features to trust")
+}
+
+// addFields adds counters by the values of the fields that the state counts.
+func (b *schemaBuilder) addFields() {
+	actions, _ := b.actions()
+	if len(actions) == 0 {
+		return
+	}
+	for _, field := range b.state.Fields {
+		n := b.fields.strings[field]
+		if !b.fields.isCommon(n) {
 			continue
 		}
-		why := fmt.Sprintf("%d of %d items have the field %q", w.valueFields[f], w.items, f)
-		if w.impressions {
-			w.add(ranker.Feature{Name: "field.rate." + f, Kind: ranker.KindRate, Scope: ranker.ScopeField, Field: f, Action: actions[0]}, "%s", why)
-			w.add(ranker.Feature{Name: "user.rate." + f, Kind: ranker.KindRate, Scope: ranker.ScopeUserField, Field: f, Action: actions[0]}, "%s; the user's own taste in it", why)
-		} else {
-			w.add(ranker.Feature{Name: "field.count." + f, Kind: ranker.KindCount, Scope: ranker.ScopeField, Field: f, Action: actions[0]}, "%s", why)
-			w.add(ranker.Feature{Name: "user.count." + f, Kind: ranker.KindCount, Scope: ranker.ScopeUserField, Field: f, Action: actions[0]}, "%s; the user's own taste in it", why)
+		name, kind := "count.", ranker.KindCount
+		if b.lists > 0 {
+			name, kind = "rate.", ranker.KindRate
 		}
-		w.add(ranker.Feature{Name: "interacted." + f, Kind: ranker.KindInteracted, Field: f}, "%s; overlap with the history", why)
+		why := fmt.Sprintf("%d of %d items have the field %q", n, b.fields.items, field)
+		b.add(ranker.Feature{
+			Name: "field." + name + field, Kind: kind, Scope: ranker.ScopeField, Field: field,
+			Action: actions[0],
+		}, "%s", why)
+		b.add(ranker.Feature{
+			Name: "user." + name + field, Kind: kind, Scope: ranker.ScopeUserField, Field: field,
+			Action: actions[0],
+		}, "%s; the user's own preference", why)
+		b.add(
+			ranker.Feature{Name: "interacted." + field, Kind: ranker.KindInteracted, Field: field},
+			"%s; overlap with the history",
+			why,
+		)
 	}
 }
 
-func (w *schemaBuilder) addContent() {
-	for _, f := range slices.Sorted(maps.Keys(w.numberFields)) {
-		if w.isCommon(w.numberFields[f]) {
-			w.add(ranker.Feature{Name: "item." + f, Kind: ranker.KindNumber, Field: f}, "%d of %d items have the number", w.numberFields[f], w.items)
-			w.add(ranker.Feature{Name: "item." + f + ".within_list", Kind: ranker.KindNumber, Field: f, WithinList: "zscore"}, "the same relative to the list")
+// addContent adds the fields of the items themselves.
+func (b *schemaBuilder) addContent() {
+	c := b.fields
+	for _, field := range slices.Sorted(maps.Keys(c.numbers)) {
+		if !c.isCommon(c.numbers[field]) {
+			continue
 		}
+		f := ranker.Feature{Name: "item." + field, Kind: ranker.KindNumber, Field: field}
+		b.add(f, "%d of %d items have the number", c.numbers[field], c.items)
+		f.Name, f.WithinList = f.Name+".within_list", "zscore"
+		b.add(f, "the number relative to the list")
 	}
-	for _, f := range slices.Sorted(maps.Keys(w.valueCounts)) {
-		if !w.isCommon(w.valueFields[f]) || len(w.valueCounts[f]) > maxCategories {
+	for _, field := range slices.Sorted(maps.Keys(c.values)) {
+		if !c.isCommon(c.strings[field]) || len(c.values[field]) > maxCategories {
 			continue
 		}
 		var values []string
-		for _, v := range slices.Sorted(maps.Keys(w.valueCounts[f])) {
-			if float64(w.valueCounts[f][v]) >= categoryShare*float64(w.items) {
+		for _, v := range slices.Sorted(maps.Keys(c.values[field])) {
+			if float64(c.values[field][v]) >= minCategoryShare*float64(c.items) {
 				values = append(values, v)
 			}
 		}
 		if len(values) > 0 {
-			w.add(ranker.Feature{Name: "item." + f, Kind: ranker.KindCategory, Field: f, Values: values}, "the field has %d values", len(w.valueCounts[f]))
+			b.add(ranker.Feature{
+				Name: "item." + field, Kind: ranker.KindCategory, Field: field, Values: values,
+			}, "the field has %d values", len(c.values[field]))
 		}
 	}
-	if span := w.log.Last.Arrival - w.log.First.Arrival; span > (24 * time.Hour).Milliseconds() {
-		w.add(ranker.Feature{Name: "item.age", Kind: ranker.KindAge}, "the log spans %s", time.Duration(span)*time.Millisecond)
+	if span := b.log.Last.Arrival - b.log.First.Arrival; span > (24 * time.Hour).Milliseconds() {
+		b.add(ranker.Feature{Name: "item.age", Kind: ranker.KindAge},
+			"the log spans %s", time.Duration(span)*time.Millisecond)
 	}
 }
 
-func (w *schemaBuilder) addRequest() {
-	if w.impressions && 2*w.log.ScoredImpressions > w.lists {
-		w.add(ranker.Feature{Name: "retrieval", Kind: ranker.KindRetrieval}, "%d of %d lists came with retrieval scores", w.log.ScoredImpressions, w.lists)
+// addRequest adds what requests carry: retrieval scores and context.
+func (b *schemaBuilder) addRequest() {
+	if scored := b.log.ScoredImpressions; b.lists > 0 && 2*scored > b.lists {
+		b.add(ranker.Feature{Name: "retrieval", Kind: ranker.KindRetrieval},
+			"%d of %d lists came with retrieval scores", scored, b.lists)
 	}
-	for _, name := range slices.Sorted(maps.Keys(w.log.Contexts)) {
-		c := w.log.Contexts[name]
+	for _, name := range slices.Sorted(maps.Keys(b.log.Contexts)) {
+		c := b.log.Contexts[name]
+		f := ranker.Feature{Name: "context." + name, Kind: ranker.KindContext, Field: name}
 		switch {
-		case name == "query" || 10*c.Count < w.lists:
+		case name == "query" || 10*c.Count < b.lists:
 		case 2*c.Numbers > c.Count:
-			w.add(ranker.Feature{Name: "context." + name, Kind: ranker.KindContext, Field: name}, "%d requests carry the number", c.Count)
+			b.add(f, "%d requests carry the number", c.Count)
 		case len(c.Values) <= maxCategories:
-			w.add(ranker.Feature{Name: "context." + name, Kind: ranker.KindContext, Field: name, Values: slices.Sorted(maps.Keys(c.Values))}, "%d requests carry one of %d values", c.Count, len(c.Values))
+			f.Values = slices.Sorted(maps.Keys(c.Values))
+			b.add(f, "%d requests carry one of %d values", c.Count, len(c.Values))
 		}
 	}
 }

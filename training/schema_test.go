@@ -19,26 +19,57 @@ func text(s string) *string { return &s }
 // described are items of which every one has a genre and a price, and few a colour.
 func described(n int) (out []ranker.Event) {
 	for i := range n {
-		fields := map[string]ranker.FieldValue{"genre": ranker.StringValue(fmt.Sprint("g", i%3)), "price": ranker.NumberValue(float64(i)), "author": ranker.StringValue(fmt.Sprint("a", i))}
+		fields := map[string]ranker.FieldValue{
+			"genre":  ranker.StringValue(fmt.Sprint("g", i%3)),
+			"price":  ranker.NumberValue(float64(i)),
+			"author": ranker.StringValue(fmt.Sprint("a", i)),
+		}
 		if i == 0 {
 			fields["colour"] = ranker.StringValue("red")
 		}
-		out = append(out, ranker.Event{Kind: ranker.EventItem, ID: fmt.Sprint("i", i), ItemID: fmt.Sprint(i), Title: text("t"), Fields: fields})
+		out = append(
+			out,
+			ranker.Event{
+				Kind:   ranker.EventItem,
+				ID:     fmt.Sprint("i", i),
+				ItemID: fmt.Sprint(i),
+				Title:  text("t"),
+				Fields: fields,
+			},
+		)
 	}
 	return out
 }
 
 func click(i int, action, impression string) ranker.Event {
-	return ranker.Event{Kind: ranker.EventInteraction, ID: fmt.Sprint(action, i), UserID: fmt.Sprint("u", i%5), ItemID: fmt.Sprint(i % 60), Action: action, ImpressionID: impression}
+	return ranker.Event{
+		Kind:         ranker.EventInteraction,
+		ID:           fmt.Sprint(action, i),
+		UserID:       fmt.Sprint("u", i%5),
+		ItemID:       fmt.Sprint(i % 60),
+		Action:       action,
+		ImpressionID: impression,
+	}
 }
 
 func shown(i int) ranker.Event {
-	return ranker.Event{Kind: ranker.EventImpression, ID: fmt.Sprint("l", i), UserID: fmt.Sprint("u", i%5),
-		Impression: &ranker.Impression{Items: []string{fmt.Sprint(i % 60), fmt.Sprint((i + 1) % 60)}}}
+	return ranker.Event{
+		Kind:   ranker.EventImpression,
+		ID:     fmt.Sprint("l", i),
+		UserID: fmt.Sprint("u", i%5),
+		Impression: &ranker.Impression{
+			Items: []string{fmt.Sprint(i % 60), fmt.Sprint((i + 1) % 60)},
+		},
+	}
 }
 
 // written is the schema of a log whose events are so far apart.
-func written(t *testing.T, apart time.Duration, events []ranker.Event, columns, tables []string) ([]ranker.Feature, map[string]string) {
+func written(
+	t *testing.T,
+	apart time.Duration,
+	events []ranker.Event,
+	columns, tables []string,
+) ([]ranker.Feature, map[string]string) {
 	t.Helper()
 	for i := range events {
 		events[i].Time = 1_700_000_000_000 + int64(i)*apart.Milliseconds()
@@ -59,7 +90,8 @@ func written(t *testing.T, apart time.Duration, events []ranker.Event, columns, 
 	}
 	why := map[string]string{}
 	for i, r := range reasons {
-		if why[r.Feature] = r.Why; r.Why == "" || r.Feature != list[i].Name || strings.Contains(r.Why, "%!") {
+		if why[r.Feature] = r.Why; r.Why == "" || r.Feature != list[i].Name ||
+			strings.Contains(r.Why, "%!") {
 			t.Errorf("reason %+v of %s", r, list[i].Name)
 		}
 	}
@@ -80,7 +112,12 @@ func TestWriteSchema(t *testing.T) {
 	context := func(i int) ranker.Event {
 		e := shown(i)
 		e.Impression.Scores = []float64{1, 2}
-		e.Impression.Context = map[string]ranker.FieldValue{"device": ranker.StringValue([]string{"phone", "tv"}[i%2]), "hour": ranker.NumberValue(3), "query": ranker.StringValue("sea"), "session_id": ranker.StringValue(fmt.Sprint(i))}
+		e.Impression.Context = map[string]ranker.FieldValue{
+			"device":     ranker.StringValue([]string{"phone", "tv"}[i%2]),
+			"hour":       ranker.NumberValue(3),
+			"query":      ranker.StringValue("sea"),
+			"session_id": ranker.StringValue(fmt.Sprint(i)),
+		}
 		if i == 0 {
 			e.Impression.Context["rare"] = ranker.StringValue("x")
 		}
@@ -105,7 +142,7 @@ func TestWriteSchema(t *testing.T) {
 			has: []string{"context.device", "context.hour", "retrieval"}, lacks: []string{"context.query", "context.session_id", "context.rare"}},
 		"a long time": {events: append(described(60), several(100, clicks)...), apart: 6 * time.Hour,
 			has: []string{"item.count.click.1h", "item.count.click.1d", "item.count.click.7d", "item.age"}, lacks: []string{"item.count.click.30d"}},
-		"tables and matchers": {events: several(20, clicks), apart: time.Second, columns: []string{"text.mean", "factorization.score"}, tables: []string{"pop.score"},
+		"external tables and signals": {events: several(20, clicks), apart: time.Second, columns: []string{"text.mean", "factorization.score"}, tables: []string{"pop.score"},
 			has: []string{"text.mean", "factorization.score", "table.pop.score"}, lacks: []string{"text.max"}},
 		"nothing": {apart: time.Second, lacks: []string{"item.within_list", "user.history"}},
 	} {
@@ -156,11 +193,26 @@ func TestReasons(t *testing.T) {
 func TestNamesThatClash(t *testing.T) {
 	var events []ranker.Event
 	for i := range 40 {
-		fields := map[string]ranker.FieldValue{"age": ranker.NumberValue(1), "standing": ranker.NumberValue(2), "shown": ranker.StringValue("x"), "year": ranker.NumberValue(1990)}
+		fields := map[string]ranker.FieldValue{
+			"age":      ranker.NumberValue(1),
+			"standing": ranker.NumberValue(2),
+			"shown":    ranker.StringValue("x"),
+			"year":     ranker.NumberValue(1990),
+		}
 		if i%2 == 0 {
 			fields["year"] = ranker.StringValue("old")
 		}
-		events = append(events, ranker.Event{Kind: ranker.EventItem, ID: fmt.Sprint(i), ItemID: fmt.Sprint(i), Fields: fields}, shown(i), click(i, "click", ""))
+		events = append(
+			events,
+			ranker.Event{
+				Kind:   ranker.EventItem,
+				ID:     fmt.Sprint(i),
+				ItemID: fmt.Sprint(i),
+				Fields: fields,
+			},
+			shown(i),
+			click(i, "click", ""),
+		)
 	}
 	list, _ := written(t, 6*time.Hour, events, nil, nil)
 	kinds := map[string][]string{}
@@ -177,13 +229,24 @@ func TestNamesThatClash(t *testing.T) {
 	}
 }
 
-// The zero configuration is completed to a valid one, and every problem is reported, each with its name.
+// The zero configuration is completed to a valid one, and every problem is reported, each with its
+// name.
 func TestConfig(t *testing.T) {
 	c := training.Config{}.Complete()
 	if err := c.Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	if d := training.DefaultConfig(); fmt.Sprint(d.Scorer.Leaves, d.Gains, d.MaxLists, *d.Dropout) != fmt.Sprint(c.Scorer.Leaves, c.Gains, c.MaxLists, *c.Dropout) {
+	if d := training.DefaultConfig(); fmt.Sprint(
+		d.Scorer.Leaves,
+		d.Gains,
+		d.MaxLists,
+		*d.Dropout,
+	) != fmt.Sprint(
+		c.Scorer.Leaves,
+		c.Gains,
+		c.MaxLists,
+		*c.Dropout,
+	) {
 		t.Errorf("completed %+v, defaults %+v", c, d)
 	}
 	zero := 0.0
@@ -191,19 +254,33 @@ func TestConfig(t *testing.T) {
 		t.Error("no dropout is not kept, or not valid")
 	}
 	dropout := 1.0
-	bad := training.Config{Gains: map[string]float64{"click": -1}, FollowUpHours: -1, Negatives: training.NegativesConfig{Count: 5000, Popular: 2}, Signals: []string{"palmistry", "text", "text"},
-		MaxLists: 7, Dropout: &dropout, HalfLifeDays: -3, Monotone: map[string]int{"x": 2}, Features: []ranker.Feature{{Name: "x", Kind: "?"}},
-		Scorer: training.ScorerConfig{Objective: "regret", Leaves: []int{1}, Rounds: -1, LearningRate: 7}}
+	bad := training.Config{
+		Gains:         map[string]float64{"click": -1},
+		FollowUpHours: -1,
+		Negatives:     training.NegativesConfig{Count: 5000, Popular: 2},
+		Signals:       []string{"unheard_of", "text", "text"},
+		MaxLists:      7,
+		Dropout:       &dropout,
+		HalfLifeDays:  -3,
+		Monotone:      map[string]int{"x": 2},
+		Features:      []ranker.Feature{{Name: "x", Kind: "?"}},
+		Scorer: training.ScorerConfig{
+			Objective:    "regret",
+			Leaves:       []int{1},
+			Rounds:       -1,
+			LearningRate: 7,
+		},
+	}
 	bad = bad.Complete()
 	err := bad.Validate()
 	if err == nil {
 		t.Fatal("nonsense is valid")
 	}
-	for _, want := range []string{"train.gains.click: -1 is outside", "train.follow_up_hours", "train.negatives.count", "train.negatives.popular", `train.signals: "palmistry" is unknown; there are`,
-		`train.signals: "text" stands twice`, "train.max_lists: 7 is outside 100", "train.dropout", "train.half_life_days", "train.monotone.x: 2 is neither", "train.features: ",
+	for _, want := range []string{"train.gains.click: -1 is outside", "train.follow_up_hours", "train.negatives.count", "train.negatives.popular", `train.signals: "unheard_of" is unknown; use one of`,
+		`train.signals: "text" is listed twice`, "train.max_lists: 7 is outside 100", "train.dropout", "train.half_life_days", "train.monotone.x: 2 is neither", "train.features: ",
 		`train.scorer.objective: "regret"`, "train.scorer.leaves: 1 is outside 2 to 128", "train.scorer.rounds", "train.scorer.learning_rate"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("no word of %q in: %v", want, err)
+			t.Errorf("the error does not contain %q:: %v", want, err)
 		}
 	}
 	none := training.Config{Scorer: training.ScorerConfig{Leaves: []int{}}}.Complete()

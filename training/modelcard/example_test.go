@@ -25,6 +25,6 @@ func ExampleCheck() {
 	for _, w := range modelcard.Check(card) {
 		fmt.Println(w.Text)
 	}
-	// Output:
-	// NDCG@10 0.349 cannot be told apart from logged order (0.351) on 400 lists. Users click what stands first, which favours the logged order: compare online.
+	// Output: NDCG@10 0.349 cannot be told apart from logged order (0.351) on 400 lists. Users
+	// click what stands first, which favours the logged order: compare online.
 }

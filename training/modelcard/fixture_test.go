@@ -17,7 +17,8 @@ func interval(mean, half float64, n int) stats.Interval {
 	return stats.Interval{Mean: mean, Low: mean - half, High: mean + half, N: n}
 }
 
-// full returns the data of a training with every part. The figures are made up, but of realistic size.
+// full returns the data of a training with every part. The figures are made up, but of realistic
+// size.
 func full() *modelcard.Data {
 	day := func(d int) time.Time { return time.Date(2026, 3, d, 8, 30, 0, 0, time.UTC) }
 	d := &modelcard.Data{

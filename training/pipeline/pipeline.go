@@ -59,8 +59,8 @@ type Options struct {
 	Open  bundle.SignalLoader
 	// CheckCompatible returns why a bundle cannot rank with this configuration.
 	CheckCompatible func(*bundle.Bundle) error
-	// AttachEncoder sets the vectors of a bundle with a fine-tuned encoder, which lies in dir. It is
-	// nil if Vectors is nil.
+	// AttachEncoder sets the vectors of a bundle with a fine-tuned encoder, which lies in dir. It
+	// is nil if Vectors is nil.
 	AttachEncoder func(dir string, b *bundle.Bundle) error
 	// Verify returns why the bundle in dir must not serve.
 	Verify func(ctx context.Context, dir string) error

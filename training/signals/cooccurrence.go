@@ -3,99 +3,118 @@ package signals
 import (
 	"cmp"
 	"math"
-	"runtime"
 	"slices"
+	"sync"
 
-	"relish/ranker/signals"
+	"relish/internal/parallel"
+	served "relish/ranker/signals"
 )
 
-// Of co-occurrence.
 const (
-	nextWindow    = 10  // places after an item that still count as what came next
-	withWindow    = 50  // places around an item that count as taken together
-	maxNeighbours = 200 // kept per item
+	nextWindow   = 10  // interactions after an item that count as what came next
+	jointWindow  = 50  // interactions before and after an item that count as joint
+	maxNeighbors = 200 // neighbours that are kept for each item
 )
 
-// TrainCooccurrence counts which items users took after each other and together.
-func TrainCooccurrence(c *Corpus) *signals.Cooccurrence {
+// TrainCooccurrence counts which items users interacted with after each other and together.
+func TrainCooccurrence(c *Corpus) *served.Cooccurrence {
 	n := c.Items.Len()
-	out := &signals.Cooccurrence{Items: c.Items, Counts: make([]float32, n), First: make([]int32, n+1)}
+	out := &served.Cooccurrence{
+		Items: c.Items, Counts: make([]float32, n), First: make([]int32, n+1),
+	}
 	at := occurrences(c)
 	for item := range n {
 		out.Counts[item] = float32(len(at[item]))
 	}
-	rows := make([][]neighbour, n)
-	workers := make([]*pairCounter, runtime.GOMAXPROCS(0))
-	parallel(n, func(worker, item int) {
-		if workers[worker] == nil {
-			workers[worker] = &pairCounter{next: make([]float32, n), with: make([]float32, n)}
-		}
-		rows[item] = workers[worker].row(c, int32(item), at[item], out.Counts)
+	rows := make([][]neighbor, n)
+	counters := sync.Pool{New: func() any {
+		return &pairCounter{next: make([]float32, n), joint: make([]float32, n)}
+	}}
+	parallel.Each(n, func(item int) {
+		counter := counters.Get().(*pairCounter)
+		rows[item] = counter.neighbors(c, int32(item), at[item], out.Counts)
+		counters.Put(counter)
 	})
 	for item, row := range rows {
-		for _, p := range row {
-			out.Neighbors, out.NextCounts, out.JointCounts = append(out.Neighbors, p.item), append(out.NextCounts, p.next), append(out.JointCounts, p.with)
+		for _, x := range row {
+			out.Neighbors = append(out.Neighbors, x.item)
+			out.NextCounts = append(out.NextCounts, x.next)
+			out.JointCounts = append(out.JointCounts, x.joint)
 		}
 		out.First[item+1] = int32(len(out.Neighbors))
 	}
 	return out
 }
 
-// occurrence is where an item stands in a user's history.
+// occurrence is the index of an interaction in a user's history.
 type occurrence struct{ user, index int32 }
 
+// occurrences returns the occurrences of each item.
 func occurrences(c *Corpus) [][]occurrence {
 	out := make([][]occurrence, c.Items.Len())
 	for u := range c.Users {
-		for s, step := range c.Users[u].Interactions {
-			out[step.Item] = append(out[step.Item], occurrence{int32(u), int32(s)})
+		for i, x := range c.Users[u].Interactions {
+			out[x.Item] = append(out[x.Item], occurrence{int32(u), int32(i)})
 		}
 	}
 	return out
 }
 
-type neighbour struct {
-	item       int32
-	next, with float32
+// neighbor is an item with its weighted counts.
+type neighbor struct {
+	item        int32
+	next, joint float32
 }
 
-// pairCounter is one worker's scratch.
+// pairCounter counts the pairs of one item at a time. All counts are 0 between two items.
 type pairCounter struct {
-	next, with []float32
-	touched    []int32
+	next, joint []float32 // by other item
+	touched     []int32   // other items with a count
 }
 
-// row returns the nearest neighbours of an item.
-func (p *pairCounter) row(c *Corpus, item int32, at []occurrence, counts []float32) []neighbour {
+// neighbors returns the nearest neighbours of an item, nearest first.
+func (p *pairCounter) neighbors(
+	c *Corpus,
+	item int32,
+	at []occurrence,
+	counts []float32,
+) []neighbor {
 	p.touched = p.touched[:0]
-	add := func(other int32, next, with float32) {
-		if p.with[other] == 0 {
-			p.touched = append(p.touched, other)
-		}
-		p.next[other] += next
-		p.with[other] += with
-	}
-	for _, pl := range at {
-		steps := c.Users[pl.user].Interactions
-		// Who takes a lot tells less with each pair (Breese, Heckerman and Kadie 1998).
-		with := float32(1 / math.Log2(1+float64(len(steps))))
-		for k := max(0, int(pl.index)-withWindow); k < min(len(steps), int(pl.index)+withWindow+1); k++ {
-			if steps[k].Item == item {
+	for _, o := range at {
+		history := c.Users[o.user].Interactions
+		// Each pair of a long history says less (Breese, Heckerman and Kadie 1998).
+		weight := float32(1 / math.Log2(1+float64(len(history))))
+		first, end := max(
+			0,
+			int(o.index)-jointWindow,
+		), min(
+			len(history),
+			int(o.index)+jointWindow+1,
+		)
+		for k := first; k < end; k++ {
+			other := history[k].Item
+			if other == item {
 				continue
 			}
-			next := float32(0)
-			if d := k - int(pl.index); d > 0 && d <= nextWindow {
-				next = 1 / float32(d)
+			if p.joint[other] == 0 {
+				p.touched = append(p.touched, other)
 			}
-			add(steps[k].Item, next, with)
+			if distance := k - int(o.index); distance > 0 && distance <= nextWindow {
+				p.next[other] += 1 / float32(distance)
+			}
+			p.joint[other] += weight
 		}
 	}
-	row := make([]neighbour, len(p.touched))
+	row := make([]neighbor, len(p.touched))
 	for i, other := range p.touched {
-		row[i] = neighbour{other, p.next[other], p.with[other]}
-		p.next[other], p.with[other] = 0, 0
+		row[i] = neighbor{other, p.next[other], p.joint[other]}
+		p.next[other], p.joint[other] = 0, 0
 	}
-	near := func(x neighbour) float32 { return (x.next + x.with) / float32(math.Sqrt(float64(counts[x.item])+5)) }
-	slices.SortFunc(row, func(a, b neighbour) int { return cmp.Or(cmp.Compare(near(b), near(a)), cmp.Compare(a.item, b.item)) })
-	return row[:min(len(row), maxNeighbours)]
+	similarity := func(x neighbor) float32 {
+		return (x.next + x.joint) / float32(math.Sqrt(float64(counts[x.item])+5))
+	}
+	slices.SortFunc(row, func(a, b neighbor) int {
+		return cmp.Or(cmp.Compare(similarity(b), similarity(a)), cmp.Compare(a.item, b.item))
+	})
+	return row[:min(len(row), maxNeighbors)]
 }

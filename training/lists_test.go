@@ -12,8 +12,9 @@ import (
 	"relish/training"
 )
 
-// bareLog is purchases without impressions. Users take what goes with their kind, of which there are five.
-func bareLog(users, each, items int) []event.Record {
+// purchaseLog returns a log of purchases without impressions. There are five kinds of users and
+// items; users buy items of their own kind.
+func purchaseLog(users, each, items int) []event.Record {
 	r := rand.New(rand.NewPCG(5, 5))
 	var events []ranker.Event
 	now := int64(1_750_000_000_000)
@@ -29,15 +30,22 @@ func bareLog(users, each, items int) []event.Record {
 	for range users * each {
 		u := r.IntN(users)
 		item := u%5 + 5*min(r.IntN(items/5), r.IntN(items/5))
-		add(ranker.Event{Kind: ranker.EventInteraction, UserID: fmt.Sprint("u", u), ItemID: fmt.Sprint("i", item), Action: "purchase"})
+		add(
+			ranker.Event{
+				Kind:   ranker.EventInteraction,
+				UserID: fmt.Sprint("u", u),
+				ItemID: fmt.Sprint("i", item),
+				Action: "purchase",
+			},
+		)
 	}
 	return logOf(events)
 }
 
-// What the text encoder may learn from holds no step that is a label, or comes after one, in any of the trainings of a
-// run, nor anything of the part that is measured on, and all the rest.
-func TestSparedHoldsNoLabels(t *testing.T) {
-	for name, records := range map[string][]event.Record{"made lists": bareLog(300, 12, 80), "shown lists": demoLog()} {
+// EncoderSplit has no interaction that is a label of the scorer in any training of a run, or that
+// comes after one, and nothing of the held-out part. It has everything else.
+func TestEncoderSplitHasNoLabels(t *testing.T) {
+	for name, records := range map[string][]event.Record{"sampled lists": purchaseLog(300, 12, 80), "logged lists": demoLog()} {
 		in := inputs(t, records)
 		in.Config.Signals, in.Config.Scorer.Rounds, in.Config.MaxLists = quick, 2, 120
 		log, err := in.Scan(t.Context())
@@ -48,7 +56,7 @@ func TestSparedHoldsNoLabels(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first := map[string]uint64{} // by user: the first sequence that is not to be seen
+		first := map[string]uint64{} // by user: the first sequence that must not be in the split
 		for _, holdout := range []float64{0.1, 0} {
 			in.Holdout = holdout
 			train(t, in)
@@ -68,21 +76,28 @@ func TestSparedHoldsNoLabels(t *testing.T) {
 				total++
 			}
 		}
-		spared := training.EncoderSplit(log, []uint64{cut, math.MaxUint64}, &in.Config)
-		for u := range spared.Users {
+		split := training.EncoderSplit(log, []uint64{cut, math.MaxUint64}, &in.Config)
+		for u := range split.Users {
 			user := log.Users.IDs()[u]
-			if got := len(spared.Users[u].Interactions); got != want[user] || spared.Users[u].Lists != nil {
-				t.Errorf("%s: %s has %d steps, want %d", name, user, got, want[user])
+			if got := len(split.Users[u].Interactions); got != want[user] ||
+				split.Users[u].Lists != nil {
+				t.Errorf("%s: %s has %d interactions, want %d", name, user, got, want[user])
 			}
 		}
 		if total == 0 || total > steps*9/10 || len(first) < 30 {
-			t.Errorf("%s: %d of %d steps are spared, %d users have lists: the test sees nothing", name, total, steps, len(first))
+			t.Errorf(
+				"%s: %d of %d interactions are in the split, %d users have lists: the test checks nothing",
+				name,
+				total,
+				steps,
+				len(first),
+			)
 		}
 	}
 }
 
-// A training from a parent learns old lists again, and none that the parent's text encoder may have learned from.
-func TestOldListsAreNotTheEncoders(t *testing.T) {
+// A warm start trains on old lists again, but on none that the parent's text encoder may have seen.
+func TestOldListsAreNotInEncoderSplit(t *testing.T) {
 	records := demoLog()
 	in := inputs(t, records)
 	in.Config.Signals, in.Config.Scorer.Rounds, in.Config.MaxLists = quick, 5, 200
@@ -97,9 +112,14 @@ func TestOldListsAreNotTheEncoders(t *testing.T) {
 	in.Holdout = 0.3
 	first := train(t, in)
 	in.Holdout = 0
-	in.Parent = &training.Parent{Trees: first.Trees.Model, Features: first.Model.Schema.Features(), SignalKinds: first.SignalKinds(), LearnedUntil: since}
+	in.Parent = &training.Parent{
+		Trees:        first.Trees.Model,
+		Features:     first.Model.Schema.Features(),
+		SignalKinds:  first.SignalKinds(),
+		LearnedUntil: since,
+	}
 	train(t, in)
-	spared, old := training.EncoderSplit(log, []uint64{since}, &in.Config), 0
+	split, old := training.EncoderSplit(log, []uint64{since}, &in.Config), 0
 	steps := map[int32][]uint64{}
 	for _, s := range log.Interactions {
 		steps[s.User] = append(steps[s.User], s.Seq)
@@ -110,19 +130,23 @@ func TestOldListsAreNotTheEncoders(t *testing.T) {
 		}
 		old++
 		for u, id := range log.Users.IDs() {
-			if n := len(spared.Users[u].Interactions); id == records[seq-1].Event.UserID && n > 0 && steps[int32(u)][n-1] > seq {
-				t.Errorf("the list at %d is older than a step that its user's encoder learned from", seq)
+			if n := len(split.Users[u].Interactions); id == records[seq-1].Event.UserID && n > 0 &&
+				steps[int32(u)][n-1] > seq {
+				t.Errorf(
+					"the list at %d is older than an interaction of its user in the encoder's split",
+					seq,
+				)
 			}
 		}
 	}
 	if old < 10 {
-		t.Errorf("only %d old lists were learned again: the test sees nothing", old)
+		t.Errorf("only %d old lists were trained on again: the test checks nothing", old)
 	}
 }
 
-// The users whose newest interactions are labels are the same ones in every training, whatever else the log holds by then.
-func TestMadeListsAreOfTheSameUsers(t *testing.T) {
-	records := bareLog(300, 12, 80)
+// Each training samples lists of the same users, even if the log has grown in between.
+func TestSampledListsAreOfTheSameUsers(t *testing.T) {
+	records := purchaseLog(300, 12, 80)
 	users := func(records []event.Record) map[string]bool {
 		in := inputs(t, records)
 		in.Config.Signals, in.Config.Scorer.Rounds, in.Config.MaxLists = quick, 2, 120
@@ -141,14 +165,23 @@ func TestMadeListsAreOfTheSameUsers(t *testing.T) {
 		}
 	}
 	if len(after) != 120 || same < 110 {
-		t.Errorf("%d of %d users were labels before", same, len(after))
+		t.Errorf("%d of %d users had sampled lists before", same, len(after))
 	}
 }
 
-// Every wrong value of the encoder's section is named.
+// Validate names each wrong value of the section encoder.
 func TestEncoderConfig(t *testing.T) {
 	c := training.DefaultConfig()
-	c.Encoder = training.EncoderConfig{Tune: "maybe", Objective: "fame", Layers: -1, Rank: 1000, Popularity: 2, Steps: -1, Minutes: -1, Begin: "middle"}
+	c.Encoder = training.EncoderConfig{
+		Tune:       "maybe",
+		Objective:  "fame",
+		Layers:     -1,
+		Rank:       1000,
+		Popularity: 2,
+		Steps:      -1,
+		Minutes:    -1,
+		Begin:      "middle",
+	}
 	err := c.Validate()
 	for _, name := range []string{"tune", "objective", "layers", "rank", "popularity", "steps", "minutes", "begin"} {
 		if err == nil || !strings.Contains(err.Error(), "train.encoder."+name) {
@@ -156,7 +189,9 @@ func TestEncoderConfig(t *testing.T) {
 		}
 	}
 	d := training.DefaultConfig()
-	if got := d.Finetune(); got.TimeLimit.Minutes() != 10 || got.MaxSteps != 2000 || got.Objective != "next-item" || got.LogQ != 0 {
+	if got := d.Finetune(); got.TimeLimit.Minutes() != 10 || got.MaxSteps != 2000 ||
+		got.Objective != "next-item" ||
+		got.LogQ != 0 {
 		t.Errorf("%+v", got)
 	}
 }

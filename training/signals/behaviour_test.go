@@ -9,14 +9,18 @@ import (
 	"relish/training/signals"
 )
 
-// Pairs are counted as a plain double loop over every history counts them, for items with few enough neighbours.
+// Pair counts equal those of a plain double loop over each history, for items with fewer neighbours
+// than the limit.
 func TestCooccurrenceEqualsItsDefinition(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 1))
 	c := newCorpus(30)
 	for range 25 {
 		var u signals.UserHistory
 		for range r.IntN(80) {
-			u.Interactions = append(u.Interactions, signals.Interaction{Item: int32(r.IntN(29)), Gain: 1})
+			u.Interactions = append(
+				u.Interactions,
+				signals.Interaction{Item: int32(r.IntN(29)), Gain: 1},
+			)
 		}
 		c.Users = append(c.Users, u)
 	}
@@ -45,8 +49,16 @@ func TestCooccurrenceEqualsItsDefinition(t *testing.T) {
 		}
 		for e := m.First[item]; e < m.First[item+1]; e++ {
 			p := pair{item, m.Neighbors[e]}
-			if math.Abs(float64(m.NextCounts[e])-next[p]) > 1e-3 || math.Abs(float64(m.JointCounts[e])-with[p]) > 1e-3 {
-				t.Errorf("%+v: next %g, with %g; want %g and %g", p, m.NextCounts[e], m.JointCounts[e], next[p], with[p])
+			if math.Abs(float64(m.NextCounts[e])-next[p]) > 1e-3 ||
+				math.Abs(float64(m.JointCounts[e])-with[p]) > 1e-3 {
+				t.Errorf(
+					"%+v: next %g, joint %g; want %g and %g",
+					p,
+					m.NextCounts[e],
+					m.JointCounts[e],
+					next[p],
+					with[p],
+				)
 			}
 			found++
 		}
@@ -56,7 +68,7 @@ func TestCooccurrenceEqualsItsDefinition(t *testing.T) {
 	}
 }
 
-// A table keeps each item's nearest 200.
+// The signal keeps the 200 nearest neighbours of each item.
 func TestNeighboursAreBounded(t *testing.T) {
 	c := newCorpus(300)
 	for i := range int32(300) {
@@ -81,11 +93,14 @@ func TestNeighboursAreBounded(t *testing.T) {
 	}
 }
 
-// Alternating least squares lowers its own objective, and ends where each side solves its equations.
-func TestFactorsMinimiseTheirObjective(t *testing.T) {
+// Alternating least squares lowers its objective and ends where each side solves its equations.
+func TestFactorizationMinimisesItsObjective(t *testing.T) {
 	c := twoGroups(3, 30, 50, false)
 	loss := func(rounds int) float64 {
-		m := signals.TrainMatrixFactorization(c, signals.FactorizationOptions{Dim: 6, Rounds: rounds, Alpha: 10, Lambda: 1, Seed: 1})
+		m := signals.TrainMatrixFactorization(
+			c,
+			signals.FactorizationOptions{Dim: 6, Rounds: rounds, Alpha: 10, Lambda: 1, Seed: 1},
+		)
 		sum := 0.0
 		for _, u := range c.Users {
 			var items []int32
@@ -132,8 +147,8 @@ func TestFactorsMinimiseTheirObjective(t *testing.T) {
 	}
 }
 
-// A word counts by how few items have it; one that no item has, most.
-func TestTermsCountRarity(t *testing.T) {
+// A word counts more if fewer items have it. A word that no item has counts most.
+func TestLexicalWeightsRareWordsHigher(t *testing.T) {
 	c := newCorpus(40)
 	for i := range 40 {
 		title := "sea"
@@ -147,9 +162,16 @@ func TestTermsCountRarity(t *testing.T) {
 	}
 	m := signals.TrainLexical(c)
 	score := func(query string) float64 {
-		in := &ranker.SignalInput{Request: &ranker.Request{}, State: &ranker.RequestState{}, Query: ranker.NewItemInfo(ranker.Item{Title: query}, nil), ItemVectors: [][]float32{nil}}
+		in := &ranker.SignalInput{
+			Request:     &ranker.Request{},
+			State:       &ranker.RequestState{},
+			Query:       ranker.NewItemInfo(ranker.Item{Title: query}, nil),
+			ItemVectors: [][]float32{nil},
+		}
 		in.Request.Candidates = []ranker.Candidate{{ID: "x"}}
-		in.State.Items = []*ranker.ItemInfo{ranker.NewItemInfo(ranker.Item{Title: "sea jazz owl new"}, nil)}
+		in.State.Items = []*ranker.ItemInfo{
+			ranker.NewItemInfo(ranker.Item{Title: "sea jazz owl new"}, nil),
+		}
 		return run(t, m, in)["lexical.query"][0]
 	}
 	sea, jazz, owl, unseen := score("sea"), score("jazz"), score("owl"), score("new")

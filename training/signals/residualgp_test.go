@@ -10,17 +10,21 @@ import (
 	"relish/training/signals"
 )
 
-// lowRank is a world whose click log-odds are an item's strength plus the product of the user's and the item's hidden
-// places in three dimensions. It returns the truth too, by user and item.
+// lowRank returns a corpus whose click log-odds are an item's log-odds plus the inner product of
+// hidden vectors of the user and the item, in three dimensions. It also returns the inner products,
+// by user and item.
 func lowRank(seed uint64, items, users, lists int) (*signals.Corpus, [][]float64) {
 	r := rand.New(rand.NewPCG(seed, 6))
 	c := newCorpus(items)
-	strength, place := normals(r, items), normals(r, items*3)
+	logOdds, place := normals(r, items), normals(r, items*3)
 	truth := make([][]float64, users)
 	for u := range users {
 		mine := normals(r, 3)
 		for i := range items {
-			truth[u] = append(truth[u], float64(strength[i])*0.7-1.2+1.2*product(mine, place[i*3:i*3+3]))
+			truth[u] = append(
+				truth[u],
+				float64(logOdds[i])*0.7-1.2+1.2*product(mine, place[i*3:i*3+3]),
+			)
 		}
 		var user signals.UserHistory
 		for range lists {
@@ -39,13 +43,13 @@ func lowRank(seed uint64, items, users, lists int) (*signals.Corpus, [][]float64
 	return c, truth
 }
 
-// Taste finds a hidden structure of low rank: of users that the training never saw, it predicts from their first lists
-// what is left over in their last one, better than nothing does.
-func TestTasteFindsWhatIsHidden(t *testing.T) {
+// ResidualGP finds a hidden low-rank structure. For users that the training did not see, it
+// predicts the residuals of their last list from their earlier lists.
+func TestResidualGPFindsLowRankStructure(t *testing.T) {
 	all, truth := lowRank(1, 60, 500, 9)
 	c := *all
 	c.Users = all.Users[:400]
-	taste, err := signals.TrainResidualGP(&c, &served.Projection{}, 1)
+	gp, err := signals.TrainResidualGP(&c, &served.Projection{}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,34 +57,34 @@ func TestTasteFindsWhatIsHidden(t *testing.T) {
 	for u := 400; u < 500; u++ {
 		user := all.Users[u]
 		asked := signals.UserHistory{Lists: user.Lists[:8]}
-		learned := run(t, taste, ask(&c, asked))["residual.learned"]
+		learned := run(t, gp, newInput(&c, asked))["residual.learned"]
 		last := user.Lists[8]
 		var shown []ranker.Shown
 		for k := range last.Items {
 			shown = append(shown, ranker.Shown{Clicked: last.Gains[k] > 0})
 		}
-		items, residuals, _ := taste.Residuals(shown, last.Items)
+		items, residuals, _ := gp.Residuals(shown, last.Items)
 		for k, item := range items {
 			y, p := float64(residuals[k]), learned[item]
 			squares, left = squares+y*y, left+(y-p)*(y-p)
 		}
-		for i, x := range truth[u] { // how it agrees with the truth, beside strength
+		for i, x := range truth[u] { // the correlation with the truth, beyond the log-odds
 			right += learned[i] * (x - truth[(u+1)%500][i])
 		}
 	}
 	if left > 0.93*squares {
-		t.Errorf("it explains %.1f %% of what is left over", 100*(1-left/squares))
+		t.Errorf("it explains %.1f %% of the residual variance", 100*(1-left/squares))
 	}
 	if right <= 0 {
 		t.Error("it does not agree with the truth")
 	}
-	if taste.LearnedNoise <= 0 || taste.LearnedNoise > 0.25 {
-		t.Errorf("noise %g", taste.LearnedNoise)
+	if gp.LearnedNoise <= 0 || gp.LearnedNoise > 0.25 {
+		t.Errorf("noise %g", gp.LearnedNoise)
 	}
 }
 
-// Where nobody has taste, none is found.
-func TestTasteIsNotImagined(t *testing.T) {
+// Without any preference in the data, ResidualGP predicts none.
+func TestResidualGPFindsNothingInNoise(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 6))
 	c := newCorpus(40)
 	for range 300 {
@@ -94,51 +98,60 @@ func TestTasteIsNotImagined(t *testing.T) {
 		}
 		c.Users = append(c.Users, user)
 	}
-	taste, err := signals.TrainResidualGP(c, &served.Projection{}, 1)
+	gp, err := signals.TrainResidualGP(c, &served.Projection{}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	most := 0.0
 	for _, u := range c.Users[:50] {
-		for _, x := range run(t, taste, ask(c, u))["residual.learned"] {
+		for _, x := range run(t, gp, newInput(c, u))["residual.learned"] {
 			most = max(most, math.Abs(x))
 		}
 	}
 	if most > 0.05 {
-		t.Errorf("it is sure of a preference by %g", most)
+		t.Errorf("it predicts a preference of %g", most)
 	}
 }
 
-// Lists that say nothing leave nothing.
-func TestResidualsOfNothing(t *testing.T) {
-	taste := &served.ResidualGP{LogOdds: make([]float32, 4)}
-	shown := []ranker.Shown{{Time: 3, Clicked: true}, {Time: 3, Clicked: true}, {Time: 2}, {Time: 2}, {Time: 1, Clicked: true}, {Time: 1}}
-	items, residuals, evidence := taste.Residuals(shown, []int32{0, 1, 2, 3, -1, 3})
+// Lists without evidence leave no residuals.
+func TestResidualsWithoutEvidence(t *testing.T) {
+	gp := &served.ResidualGP{LogOdds: make([]float32, 4)}
+	shown := []ranker.Shown{
+		{Time: 3, Clicked: true},
+		{Time: 3, Clicked: true},
+		{Time: 2},
+		{Time: 2},
+		{Time: 1, Clicked: true},
+		{Time: 1},
+	}
+	items, residuals, evidence := gp.Residuals(shown, []int32{0, 1, 2, 3, -1, 3})
 	if len(items) != 0 || len(residuals) != 0 || evidence != 0 {
 		t.Errorf("items %v, residuals %v, evidence %g", items, residuals, evidence)
 	}
-	items, residuals, evidence = taste.Residuals(shown, []int32{0, 1, 2, 3, 2, 3})
-	if len(items) != 2 || math.Abs(float64(residuals[0])-0.5) > 1e-4 || math.Abs(float64(residuals[1])+0.5) > 1e-4 || math.Abs(evidence-0.5) > 1e-4 {
+	items, residuals, evidence = gp.Residuals(shown, []int32{0, 1, 2, 3, 2, 3})
+	if len(items) != 2 || math.Abs(float64(residuals[0])-0.5) > 1e-4 ||
+		math.Abs(float64(residuals[1])+0.5) > 1e-4 ||
+		math.Abs(evidence-0.5) > 1e-4 {
 		t.Errorf("items %v, residuals %v, evidence %g", items, residuals, evidence)
 	}
 }
 
-// Level makes chances add up to the clicks, for any strengths that a log gives.
-func TestLevel(t *testing.T) {
+// ListOffset makes the probabilities sum to the clicks, for any log-odds that a log gives.
+func TestListOffset(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 6))
 	for range 300 {
 		n := 2 + r.IntN(30)
-		strength, items := make([]float32, n), make([]int32, n)
-		for i := range strength {
-			strength[i], items[i] = float32(r.NormFloat64()*1.5), int32(i)
+		logOdds, items := make([]float32, n), make([]int32, n)
+		for i := range logOdds {
+			logOdds[i], items[i] = float32(r.NormFloat64()*1.5), int32(i)
 		}
 		clicks, sum := 1+r.IntN(n-1), 0.0
-		level := served.ListOffset(strength, items, clicks)
-		for _, s := range strength {
+		level := served.ListOffset(logOdds, items, clicks)
+		for _, s := range logOdds {
 			sum += served.Sigmoid(float64(s) + level)
 		}
 		if math.Abs(sum-float64(clicks)) > 0.01 {
-			t.Fatalf("%d clicks on %v: the chances add up to %g", clicks, strength, sum)
+			t.Fatalf("%d clicks on %v: the probabilities sum to %g", clicks, logOdds, sum)
 		}
 	}
 }

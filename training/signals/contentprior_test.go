@@ -11,16 +11,29 @@ import (
 	"relish/training/signals"
 )
 
-// liked is a world in which an item's click rate follows from its price, its genre and its vector's first part.
-func liked(seed uint64, items, lists int) *signals.Corpus {
+// contentWorld returns a corpus in which an item's click rate depends on its price, its genre and
+// the first component of its vector.
+func contentWorld(seed uint64, items, lists int) *signals.Corpus {
 	r := rand.New(rand.NewPCG(seed, 2))
 	c := newCorpus(items)
 	truth := make([]float64, items)
 	for i := range items {
 		c.Vectors[i] = normals(r, 8)
 		genre, price := r.IntN(3), 1+99*r.Float64()
-		describe(c, i, "", map[string]ranker.FieldValue{"genre": ranker.StringValue(fmt.Sprint("g", genre)), "price": ranker.NumberValue(price)})
-		truth[i] = -1.5 + []float64{-0.8, 0, 0.8}[genre] + 0.8*float64(c.Vectors[i][0]) - 0.4*math.Log(price/30)
+		describe(
+			c,
+			i,
+			"",
+			map[string]ranker.FieldValue{
+				"genre": ranker.StringValue(fmt.Sprint("g", genre)),
+				"price": ranker.NumberValue(price),
+			},
+		)
+		truth[i] = -1.5 + []float64{-0.8, 0, 0.8}[genre] + 0.8*float64(
+			c.Vectors[i][0],
+		) - 0.4*math.Log(
+			price/30,
+		)
 	}
 	for range lists {
 		l := signals.List{}
@@ -38,18 +51,18 @@ func liked(seed uint64, items, lists int) *signals.Corpus {
 
 func trainContent(t testing.TB, c *signals.Corpus) *served.ContentPrior {
 	t.Helper()
-	space, err := signals.TrainProjection(c, 1)
+	projection, err := signals.TrainProjection(c, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := signals.TrainContentPrior(c, space)
+	content, err := signals.TrainContentPrior(c, projection)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return content
 }
 
-// setClicks gives the item a click in its first n lists, and none in the others.
+// setClicks gives the item a click in its first n lists and none in the others.
 func setClicks(c *signals.Corpus, item int32, n int) {
 	for u := range c.Users {
 		for _, l := range c.Users[u].Lists {
@@ -66,16 +79,20 @@ func setClicks(c *signals.Corpus, item int32, n int) {
 	}
 }
 
-// What is said of an item comes from the others: his own clicks do not come back as content.
-func TestContentLeavesTheItemOut(t *testing.T) {
-	c := liked(1, 150, 3000)
+// The content prior of an item comes from the other items: its own clicks do not change it.
+func TestContentPriorLeavesTheItemOut(t *testing.T) {
+	c := contentWorld(1, 150, 3000)
 	const item = 7
 	setClicks(c, item, 100)
 	before := trainContent(t, c)
-	setClicks(c, item, 101) // no more than one: the mean of all items moves with it, and so do all by a little
+	setClicks(
+		c,
+		item,
+		101,
+	) // one click only, because the mean of all items changes a little with it
 	after := trainContent(t, c)
 	if moved := math.Abs(float64(after.LeaveOneOut[item] - before.LeaveOneOut[item])); moved > 1e-4 {
-		t.Errorf("one more click on the item moved what content says of it by %g", moved)
+		t.Errorf("one more click on the item changed its content prior by %g", moved)
 	}
 	most := 0.0
 	for i := range before.LeaveOneOut {
@@ -84,15 +101,15 @@ func TestContentLeavesTheItemOut(t *testing.T) {
 		}
 	}
 	if most < 3e-4 {
-		t.Errorf("it moved no other item by more than %g: the test sees nothing", most)
+		t.Errorf("it changed no other item by more than %g: the test checks nothing", most)
 	}
 }
 
-// Known is the regression without the item: the same as when nobody was ever shown it.
-func TestContentEqualsARegressionWithoutTheItem(t *testing.T) {
-	c := liked(2, 60, 400)
+// LeaveOneOut equals the prediction of a regression without the item's impressions.
+func TestLeaveOneOutEqualsARegressionWithoutTheItem(t *testing.T) {
+	c := contentWorld(2, 60, 400)
 	content := trainContent(t, c)
-	strength, shown := c.ClickLogOdds()
+	logOdds, shown := c.ClickLogOdds()
 	for item := range 10 {
 		row := make([]float32, len(content.Weights))
 		var a [][]float64
@@ -121,22 +138,22 @@ func TestContentEqualsARegressionWithoutTheItem(t *testing.T) {
 				for e := range x {
 					a[d][e] += w * x[d] * x[e]
 				}
-				b[d] += w * x[d] * float64(strength[i])
+				b[d] += w * x[d] * float64(logOdds[i])
 			}
 		}
 		want := 0.0
-		weights := solveSide(a, b)
+		weights := eliminate(a, b)
 		for d, x := range design(item) {
 			want += x * weights[d]
 		}
 		if got := float64(content.LeaveOneOut[item]); math.Abs(got-want) > 1e-4 {
-			t.Errorf("item %d: %g, a regression without it says %g", item, got, want)
+			t.Errorf("item %d: %g, a regression without it predicts %g", item, got, want)
 		}
 	}
 }
 
-// solveSide is Gaussian elimination for a well-behaved matrix.
-func solveSide(a [][]float64, b []float64) []float64 {
+// eliminate solves a well-conditioned system by Gaussian elimination.
+func eliminate(a [][]float64, b []float64) []float64 {
 	for col := range b {
 		for r := col + 1; r < len(b); r++ {
 			f := a[r][col] / a[col][col]
@@ -157,9 +174,9 @@ func solveSide(a [][]float64, b []float64) []float64 {
 	return x
 }
 
-// Items that nobody has met are told apart by their content, as well as those that are known.
-func TestContentKnowsNewItems(t *testing.T) {
-	c := liked(3, 400, 1500)
+// The content prior ranks unknown items by their content as well as known ones.
+func TestContentPriorRanksNewItems(t *testing.T) {
+	c := contentWorld(3, 400, 1500)
 	truth := func(i int) float64 { s, _ := c.ClickLogOdds(); return float64(s[i]) }
 	good := map[int]bool{}
 	for i := range 40 {
@@ -175,27 +192,30 @@ func TestContentKnowsNewItems(t *testing.T) {
 		}
 	}
 	content := trainContent(t, c)
-	values := run(t, content, ask(c, signals.UserHistory{}))["content_prior.strength"][:40]
+	values := run(t, content, newInput(c, signals.UserHistory{}))["content_prior.strength"][:40]
 	if a := auc(values, func(i int) bool { return good[i] }); a < 0.8 {
-		t.Errorf("new items that are liked stand above others with an AUC of %.3f", a)
+		t.Errorf("popular new items rank above others with an AUC of %.3f", a)
 	}
 }
 
-// Without lists, strength is popularity.
-func TestStrengthOfABareLog(t *testing.T) {
+// Without lists, the log-odds are the popularity.
+func TestClickLogOddsWithoutLists(t *testing.T) {
 	c := newCorpus(3)
-	c.Users = []signals.UserHistory{{Interactions: []signals.Interaction{{Item: 0}, {Item: 0}, {Item: 0}, {Item: 1}}}}
-	strength, weight := c.ClickLogOdds()
+	c.Users = []signals.UserHistory{
+		{Interactions: []signals.Interaction{{Item: 0}, {Item: 0}, {Item: 0}, {Item: 1}}},
+	}
+	logOdds, weight := c.ClickLogOdds()
 	mean := (math.Log(4) + math.Log(2)) / 3
 	for i, want := range []float64{math.Log(4) - mean, math.Log(2) - mean, -mean} {
-		if math.Abs(float64(strength[i])-want) > 1e-6 || weight[i] <= 0 {
-			t.Errorf("item %d: %g of weight %g, want %g", i, strength[i], weight[i], want)
+		if math.Abs(float64(logOdds[i])-want) > 1e-6 || weight[i] <= 0 {
+			t.Errorf("item %d: %g of weight %g, want %g", i, logOdds[i], weight[i], want)
 		}
 	}
 }
 
-// The directions of a space are orthonormal up to their scaling, and places are of unit length in each part.
-func TestSpace(t *testing.T) {
+// The directions of a projection are orthonormal up to their scaling. Content vectors have unit
+// length in the text part and in the field part.
+func TestProjection(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 1))
 	c := newCorpus(300)
 	for i := range c.ItemInfos {
@@ -207,14 +227,28 @@ func TestSpace(t *testing.T) {
 		for range 1 + r.IntN(3) {
 			genres = append(genres, fmt.Sprint("g", r.IntN(12)))
 		}
-		describe(c, i, "", map[string]ranker.FieldValue{"genre": ranker.StringsValue(genres), "everywhere": ranker.StringValue("x"), "once": ranker.StringValue(fmt.Sprint(i))})
+		describe(
+			c,
+			i,
+			"",
+			map[string]ranker.FieldValue{
+				"genre":      ranker.StringsValue(genres),
+				"everywhere": ranker.StringValue("x"),
+				"once":       ranker.StringValue(fmt.Sprint(i)),
+			},
+		)
 	}
 	s, err := signals.TrainProjection(c, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.TextDim != 20 || s.FieldDim != 12 || len(s.FieldValues) != 12 {
-		t.Fatalf("%d directions of text, %d of %d field values", s.TextDim, s.FieldDim, len(s.FieldValues))
+		t.Fatalf(
+			"%d directions of text, %d of %d field values",
+			s.TextDim,
+			s.FieldDim,
+			len(s.FieldValues),
+		)
 	}
 	for a := range s.TextDim {
 		for b := range a {
@@ -224,7 +258,8 @@ func TestSpace(t *testing.T) {
 			}
 		}
 	}
-	// Half whitened: along a direction the variance is the root of what it was, so the scaling's square is its inverse.
+	// Half whitened: the variance along a direction is the square root of the original variance, so
+	// the square of the scale is its inverse.
 	for a := range s.TextDim {
 		x := s.TextProjection[a*20 : a*20+20]
 		mean, square := 0.0, 0.0
@@ -233,13 +268,19 @@ func TestSpace(t *testing.T) {
 			mean, square = mean+p/300, square+p*p/300
 		}
 		if scale := product(x, x); math.Abs(mean) > 1e-3 || math.Abs(square*scale-1) > 1e-2 {
-			t.Errorf("direction %d: mean %g, variance %g with a squared scale of %g", a, mean, square, scale)
+			t.Errorf(
+				"direction %d: mean %g, variance %g with a squared scale of %g",
+				a,
+				mean,
+				square,
+				scale,
+			)
 		}
 	}
 	out := make([]float32, s.Dim())
 	for i := range c.ItemInfos {
 		if !s.Project(c.ItemInfos[i], c.Vectors[i], out) {
-			t.Fatal("an item has no place")
+			t.Fatal("an item has no content vector")
 		}
 		for part, x := range map[string][]float32{"text": out[:20], "field": out[20:]} {
 			if n := product(x, x); math.Abs(n-1) > 1e-4 {
@@ -249,7 +290,7 @@ func TestSpace(t *testing.T) {
 	}
 	for name, vector := range map[string][]float32{"no vector": nil, "a vector of another encoder": make([]float32, 7)} {
 		if s.Project(&ranker.ItemInfo{}, vector, out) || product(out, out) != 0 {
-			t.Errorf("%s: an item of nothing has a place", name)
+			t.Errorf("%s: an item without content has a content vector", name)
 		}
 	}
 }

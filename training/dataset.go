@@ -1,0 +1,192 @@
+package training
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"relish/features"
+	"relish/ranker"
+	"relish/ranker/bundle"
+	"relish/ranker/scorer"
+	"relish/training/gbdt"
+	"relish/training/replay"
+)
+
+// DatasetFile is the name of the dataset in Inputs.WorkDir.
+const DatasetFile = "dataset.arrow"
+
+// dataset is the feature matrix of the scorer's lists on disk.
+type dataset struct {
+	path   string
+	probes []*ranker.SignalInput // the newest lists, see addProbe
+}
+
+// ReplayedState implements ranker.Features on a state that a replay fills.
+type ReplayedState struct{ State *features.State }
+
+// Read implements ranker.Features.
+func (r ReplayedState) Read(
+	_ context.Context,
+	q *ranker.FeatureQuery,
+) (*ranker.RequestState, error) {
+	return r.State.Read(q)
+}
+
+// writeDataset replays the log and writes each list's matrix, with the state just before the list
+// was shown and with cross-fitted signals.
+func writeDataset(
+	ctx context.Context, in *Inputs, l *trainingLists, f *fittedSignals, rng *rand.Rand,
+) (_ *dataset, err error) {
+	if err := os.MkdirAll(in.WorkDir, 0o755); err != nil {
+		return nil, err
+	}
+	out := &dataset{path: filepath.Join(in.WorkDir, DatasetFile)}
+	w, err := replay.CreateDataset(out.path, f.schema.Columns())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	state := features.New(in.State)
+	state.OpenTable = in.OpenTable
+	recorder := &columnRecorder{Features: ReplayedState{state}}
+	pipeline, err := ranker.New(ranker.Options{
+		Features: recorder, Vectors: in.Vectors, TextSpec: in.TextSpec,
+		Models: scorer.SingleModel(&ranker.Model{}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	opt := replay.WalkOptions{
+		Progress: func(done, total int) { in.progress("replay", done, total) },
+	}
+	return out, l.log.Walk(ctx, in.Source, state, l.lists, opt, func(x *replay.Example) error {
+		positions := shuffleItems(x, rng)
+		maskBehaviour(x, *in.Config.Dropout, rng)
+		x.Request.Deadline = replay.OfflineDeadline
+		m, signalInput, err := pipeline.Matrix(ctx, f.modelFor(x.User), x.Request)
+		if err != nil {
+			return err
+		}
+		out.addProbe(signalInput, recorder.columns)
+		return w.Add(x, positions, m)
+	})
+}
+
+// shuffleItems puts the items of a list in random order, because a trainer may prefer the first of
+// equal ones. It returns the positions where they were shown, -1 in a sampled list.
+func shuffleItems(x *replay.Example, rng *rand.Rand) []int32 {
+	positions := make([]int32, len(x.Items))
+	list := *x.RankingList
+	x.RankingList = &list
+	x.Items, x.Gains = slices.Clone(x.Items), slices.Clone(x.Gains)
+	for i := range positions {
+		if positions[i] = int32(i); !x.Logged {
+			positions[i] = -1
+		}
+	}
+	rng.Shuffle(len(positions), func(i, j int) {
+		positions[i], positions[j] = positions[j], positions[i]
+		x.Items[i], x.Items[j] = x.Items[j], x.Items[i]
+		x.Gains[i], x.Gains[j] = x.Gains[j], x.Gains[i]
+		candidates := x.Request.Candidates
+		candidates[i], candidates[j] = candidates[j], candidates[i]
+	})
+	return positions
+}
+
+// unknownUser is a user that no log contains: ids have no control characters.
+const unknownUser = "\x00"
+
+// maskBehaviour hides behaviour in a random share of the lists: of half the items in one half of
+// them, of the user in the other half. The scorer thus learns to rank without behaviour.
+func maskBehaviour(x *replay.Example, dropout float64, rng *rand.Rand) {
+	r := rng.Float64() / max(1e-9, dropout)
+	for i := range x.Request.Candidates {
+		x.Request.Candidates[i].ColdStart = r < 0.5 && rng.Float64() < 0.5
+	}
+	if r >= 0.5 && r < 1 {
+		x.Request.User = unknownUser
+	}
+}
+
+// columnRecorder keeps the raw columns of the latest read, because the pipeline changes them in
+// place.
+type columnRecorder struct {
+	ranker.Features
+	columns []float32
+}
+
+// Read implements ranker.Features.
+func (r *columnRecorder) Read(
+	ctx context.Context,
+	q *ranker.FeatureQuery,
+) (*ranker.RequestState, error) {
+	s, err := r.Features.Read(ctx, q)
+	if err == nil {
+		r.columns = slices.Clone(s.Columns)
+	}
+	return s, err
+}
+
+// addProbe keeps the newest lists as probes of the bundle. It removes the user's id, because a
+// bundle outlives the erasure of a user.
+func (d *dataset) addProbe(in *ranker.SignalInput, columns []float32) {
+	request, state := *in.Request, *in.State
+	request.User, request.Session = "", ""
+	state.Columns = columns
+	d.probes = append(d.probes, &ranker.SignalInput{
+		Request: &request, State: &state, Now: in.Now, ItemVectors: in.ItemVectors,
+		RecentVectors: in.RecentVectors, Query: in.Query, QueryVector: in.QueryVector,
+	})
+	d.probes = d.probes[max(0, len(d.probes)-bundle.MaxProbeCases):]
+}
+
+// read reads the lists for which keep returns true as the booster takes them.
+func (d *dataset) read(
+	in *Inputs,
+	l *trainingLists,
+	keep func(seq uint64) bool,
+) (*gbdt.Dataset, error) {
+	rows, err := replay.ReadDataset(d.path, keep)
+	if err != nil {
+		return nil, err
+	}
+	out := &gbdt.Dataset{
+		Rows: rows.Cells, NumFeatures: rows.Width, Labels: rows.Gains, Groups: rows.ListSizes,
+	}
+	isSampled := func(x replay.RankingList) bool { return !x.Logged } // its items have no position
+	if *in.Config.Scorer.Position && !slices.ContainsFunc(l.lists, isSampled) {
+		out.Positions = rows.Positions
+	}
+	if in.Config.HalfLifeDays > 0 {
+		out.Weights = ageWeights(rows, l.log, in.Config.HalfLifeDays)
+	}
+	return out, nil
+}
+
+const msPerDay = 24 * 60 * 60 * 1000
+
+// ageWeights returns a weight for each row that halves with every half-life of the list's age.
+func ageWeights(rows *replay.Rows, log *replay.Log, halfLifeDays float64) []float32 {
+	arrival := map[uint64]int64{}
+	for i := range log.Lists {
+		arrival[log.Lists[i].Seq] = log.Lists[i].Arrival
+	}
+	out := make([]float32, 0, len(rows.Gains))
+	for i, seq := range rows.ListSeqs {
+		age := 0.0 // days
+		if at, ok := arrival[seq]; ok {
+			age = float64(log.Last.Arrival-at) / msPerDay
+		}
+		weight := float32(max(1e-3, math.Exp2(-age/halfLifeDays)))
+		for range rows.ListSizes[i] {
+			out = append(out, weight)
+		}
+	}
+	return out
+}

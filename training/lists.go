@@ -1,0 +1,124 @@
+package training
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"relish/training/replay"
+	"relish/training/signals"
+)
+
+const (
+	// minTrainingLists is the number of lists below which nothing reliable can be learned.
+	minTrainingLists = 50
+	// minLoggedLists is the number of logged lists below which lists are sampled in addition.
+	minLoggedLists = 500
+	// sampledListsPerUser bounds the sampled lists of one user. They are made for the newest
+	// interactions, because those resemble the next one most.
+	sampledListsPerUser = 1
+)
+
+// trainingLists are the lists that the scorer is trained on, with their log.
+type trainingLists struct {
+	log          *replay.Log
+	holdoutStart uint64 // the held-out events begin at this sequence, MaxUint64 if there are none
+	lists        []replay.RankingList
+	old          *oldLists // of a warm start; nil without parent
+}
+
+// readLists scans the log and chooses the lists.
+func readLists(ctx context.Context, in *Inputs, rng *rand.Rand) (*trainingLists, error) {
+	out := &trainingLists{holdoutStart: math.MaxUint64}
+	var err error
+	if out.log, err = in.Scan(ctx); err != nil {
+		return nil, err
+	}
+	if in.Holdout > 0 {
+		if out.holdoutStart, err = out.log.HoldoutStart(in.Holdout); err != nil {
+			return nil, err
+		}
+	}
+	if in.Parent != nil {
+		out.lists, out.old, err = selectWarmStartLists(in, out.log, out.holdoutStart, rng)
+		return out, err
+	}
+	out.lists = selectLists(out.log, out.holdoutStart, &in.Config, rng)
+	if n := len(out.lists); n < minTrainingLists {
+		return nil, fmt.Errorf(
+			"too little to train on: %d usable lists, %d needed. Without impressions "+
+				"each user gives one list; import more users, or log impressions",
+			n,
+			minTrainingLists,
+		)
+	}
+	return out, nil
+}
+
+// selectLists returns the lists before a sequence that a scorer is trained on, in order. These are
+// the newest logged lists with a click, and sampled lists if there are few of those.
+func selectLists(log *replay.Log, end uint64, cfg *Config, rng *rand.Rand) []replay.RankingList {
+	lists := log.ClickedImpressions(0, end)
+	if len(lists) < minLoggedLists {
+		lists = append(lists, sampleLists(log, end, cfg, rng)...)
+		replay.SortLists(lists)
+	}
+	return lists[max(0, len(lists)-cfg.MaxLists):]
+}
+
+// sampleLists makes lists from the newer half of the interactions, whose counters resemble those in
+// serving most.
+//
+// If there are more users than MaxLists, it keeps the ones with the smallest hash, so that every
+// training keeps the same users. Otherwise the label of one training could be an input of the text
+// encoder in another one (see EncoderSplit).
+func sampleLists(log *replay.Log, end uint64, cfg *Config, rng *rand.Rand) []replay.RankingList {
+	n := 0
+	for i := range log.Interactions {
+		if log.Interactions[i].Seq < end {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	lists := log.SampledLists(
+		log.Interactions[n/2].Seq,
+		end,
+		cfg.negatives(),
+		sampledListsPerUser,
+		rng,
+	)
+	ids := log.Users.IDs()
+	hash := make([]uint64, len(ids)) // by user
+	for user, id := range ids {
+		hash[user] = xxhash.Sum64String("lists " + id)
+	}
+	slices.SortStableFunc(lists, func(a, b replay.RankingList) int {
+		return cmp.Compare(hash[a.User], hash[b.User])
+	})
+	return lists[:min(len(lists), cfg.MaxLists)]
+}
+
+// EncoderSplit returns the part of a log that the text encoder may be fine-tuned on.
+//
+// That is everything a user did before the first of ends, and before their first list that a
+// training which ends at one of ends uses for the scorer. An encoder that has learned from such a
+// list would give its label away to the scorer. The corpus has no vectors and no lists.
+func EncoderSplit(log *replay.Log, ends []uint64, cfg *Config) *signals.Corpus {
+	var lists []replay.RankingList
+	for _, end := range ends {
+		rng := rand.New(rand.NewPCG(cfg.Seed, listStream))
+		lists = append(lists, selectLists(log, end, cfg, rng)...)
+	}
+	corpus := signals.NewCrossFit(log, lists, nil, slices.Min(ends)).SingleFold().Corpus(0)
+	for user := range corpus.Users {
+		corpus.Users[user].Lists = nil
+	}
+	return corpus
+}

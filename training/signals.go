@@ -1,0 +1,287 @@
+package training
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"relish/features"
+	"relish/ranker"
+	served "relish/ranker/signals"
+	"relish/training/signals"
+	"relish/training/twotower"
+)
+
+// trainedSignal is one trained signal; file is nil for a kind that learns nothing.
+type trainedSignal struct {
+	kind string
+	ranker.Signal
+	file []byte
+}
+
+// fittedSignals are the signals of one training.
+type fittedSignals struct {
+	final   []trainedSignal  // trained on all users, for serving
+	epochs  []twotower.Epoch // of the final two-tower model
+	schema  *ranker.Schema
+	reasons []Reason
+	// crossFit divides the users into folds. byFold has the model that scores the lists of a fold's
+	// users; it has no scorer.
+	crossFit *signals.CrossFit
+	byFold   map[int]*ranker.Model
+}
+
+// modelFor returns the cross-fitted model that scores a user's lists.
+func (f *fittedSignals) modelFor(
+	user int32,
+) *ranker.Model {
+	return f.byFold[f.crossFit.Fold(user)]
+}
+
+// trainSignals trains the signals for serving, and those that score the scorer's lists.
+func trainSignals(ctx context.Context, in *Inputs, l *trainingLists) (*fittedSignals, error) {
+	crossFit := signals.NewCrossFit(l.log, l.lists, in.Vectors, l.holdoutStart)
+	if in.Parent == nil {
+		crossFit = crossFit.MergeFolds()
+	}
+	var kinds []string
+	for _, kind := range in.Config.Signals {
+		if !in.isExcluded(kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	everyone := crossFit.Corpus(signals.NoFold)
+	t, err := newSignalTrainer(in, kinds, everyone)
+	if err != nil {
+		return nil, err
+	}
+	out := &fittedSignals{crossFit: crossFit, byFold: map[int]*ranker.Model{}}
+	if out.final, err = t.train(ctx, everyone); err != nil {
+		return nil, err
+	}
+	out.epochs = t.epochs
+	if out.schema, out.reasons, err = newSchema(in, l, out.final); err != nil {
+		return nil, err
+	}
+	if in.Parent != nil {
+		return out, out.trainWarmStart(ctx, in, l, t)
+	}
+	needed := map[int]bool{}
+	for i := range l.lists {
+		needed[crossFit.Fold(l.lists[i].User)] = true
+	}
+	done := 1
+	for fold := range signals.Folds {
+		if !needed[fold] {
+			continue
+		}
+		in.progress("signals", done, len(needed)+1)
+		fitted, err := t.train(ctx, crossFit.Corpus(fold))
+		if err != nil {
+			return nil, err
+		}
+		out.byFold[fold] = &ranker.Model{Schema: out.schema, Signals: rankerSignals(fitted)}
+		done++
+	}
+	return out, nil
+}
+
+// trainWarmStart trains the signals that score the lists of a warm start, see Parent.
+func (f *fittedSignals) trainWarmStart(
+	ctx context.Context, in *Inputs, l *trainingLists, t *signalTrainer,
+) error {
+	known := f.crossFit.Before(in.Parent.LearnedUntil)
+	fitted, err := t.train(ctx, known.Corpus(l.old.fold))
+	if err != nil {
+		return err
+	}
+	for fold := range signals.Folds {
+		f.byFold[fold] = &ranker.Model{Schema: f.schema, Signals: rankerSignals(fitted)}
+	}
+	return nil
+}
+
+// newSchema returns the configured features, or those that the log has data for, without the
+// excluded ones. reasons is empty for configured features.
+func newSchema(
+	in *Inputs, l *trainingLists, final []trainedSignal,
+) (schema *ranker.Schema, reasons []Reason, err error) {
+	all := in.Config.Features
+	if in.Parent != nil {
+		reasons = in.Parent.Reasons
+	}
+	if len(all) == 0 {
+		all, reasons = InferSchema(
+			l.log,
+			l.holdoutStart,
+			in.State,
+			signalColumns(final),
+			in.ExternalColumns,
+		)
+	}
+	var kept []ranker.Feature
+	for _, f := range all {
+		if !in.isExcluded(f.Name) && !in.isExcluded(ranker.GroupOf(&f)) {
+			kept = append(kept, f)
+		}
+	}
+	if err := in.Config.checkMonotone(all); err != nil {
+		return nil, nil, err
+	}
+	if schema, err = ranker.NewSchema(kept); err != nil {
+		return nil, nil, err
+	}
+	return schema, reasons, features.CheckSchema(&in.State, schema)
+}
+
+// signalTrainer trains signals of the same kinds on several corpora.
+type signalTrainer struct {
+	in    *Inputs
+	kinds []string
+	// projection and lexical depend on the catalogue alone, not on users: they are trained once.
+	// They are nil if no kind needs them.
+	projection *served.Projection
+	lexical    *served.Lexical
+	epochs     []twotower.Epoch // of the latest two-tower model
+}
+
+func newSignalTrainer(in *Inputs, kinds []string, c *signals.Corpus) (*signalTrainer, error) {
+	t := &signalTrainer{in: in, kinds: kinds}
+	if slices.Contains(kinds, served.KindResidualGP) ||
+		slices.Contains(kinds, served.KindContentPrior) {
+		var err error
+		if t.projection, err = signals.TrainProjection(c, in.Config.Seed); err != nil {
+			return nil, err
+		}
+	}
+	if slices.Contains(kinds, served.KindLexical) {
+		t.lexical = signals.TrainLexical(c)
+	}
+	return t, nil
+}
+
+// train trains the kinds that the corpus has data for, in the order of kinds.
+func (t *signalTrainer) train(ctx context.Context, c *signals.Corpus) ([]trainedSignal, error) {
+	var out []trainedSignal
+	for _, kind := range t.kinds {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		s, err := t.trainKind(ctx, kind, c)
+		if err != nil {
+			return nil, fmt.Errorf("signal %s: %w", kind, err)
+		}
+		if s.Signal != nil {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// trainKind trains one signal. The result has no Signal if the corpus lacks the data.
+func (t *signalTrainer) trainKind(
+	ctx context.Context,
+	kind string,
+	c *signals.Corpus,
+) (trainedSignal, error) {
+	var trained served.TrainedSignal
+	switch kind {
+	case served.KindText:
+		if !slices.ContainsFunc(c.Vectors, func(v []float32) bool { return v != nil }) {
+			return trainedSignal{}, nil
+		}
+		return trainedSignal{kind: kind, Signal: served.TextSimilarity{}}, nil
+	case served.KindTokenOverlap:
+		return trainedSignal{kind: kind, Signal: served.TokenOverlap{}}, nil
+	case served.KindLexical:
+		if t.lexical != nil {
+			trained = t.lexical
+		}
+	case served.KindCooccurrence:
+		if c.HasPairs() {
+			trained = signals.TrainCooccurrence(c)
+		}
+	case served.KindMatrixFactorization:
+		if c.HasPairs() {
+			opt := signals.FactorizationOptions{Seed: t.in.Config.Seed}
+			trained = signals.TrainMatrixFactorization(c, opt)
+		}
+	case served.KindResidualGP:
+		gp, err := signals.TrainResidualGP(c, t.projection, t.in.Config.Seed)
+		if err != nil {
+			return trainedSignal{}, err
+		}
+		if gp != nil {
+			trained = gp
+		}
+	case served.KindContentPrior:
+		prior, err := signals.TrainContentPrior(c, t.projection)
+		if err != nil {
+			return trainedSignal{}, err
+		}
+		if prior != nil {
+			trained = prior
+		}
+	case served.KindTwoTower:
+		model, err := t.trainTwoTower(ctx, c)
+		if err != nil {
+			return trainedSignal{}, err
+		}
+		if model != nil {
+			trained = model
+		}
+	}
+	if trained == nil {
+		return trainedSignal{}, nil
+	}
+	return trainedSignal{kind, trained, trained.Encode()}, nil
+}
+
+// trainTwoTower trains the two-tower model. It returns nil if there is too little data, or no
+// backend to train with.
+func (t *signalTrainer) trainTwoTower(
+	ctx context.Context,
+	c *signals.Corpus,
+) (*served.TwoTower, error) {
+	if t.in.Backend == nil {
+		return nil, nil
+	}
+	config, cfg := &t.in.Config, twotower.DefaultConfig()
+	cfg.Layers, cfg.Epochs, cfg.Seed = *config.TwoTower.Layers, config.TwoTower.Epochs, config.Seed
+	cfg.TimeLimit = time.Duration(config.TwoTower.Minutes * float64(time.Minute))
+	cfg.Progress = func(e twotower.Epoch) {
+		stage := fmt.Sprintf(
+			"two-tower model, loss %.3f, held-out NDCG@10 %.3f, epoch",
+			e.Loss,
+			e.NDCG,
+		)
+		t.in.progress(stage, e.Number, e.Planned)
+	}
+	result, err := twotower.Train(ctx, t.in.Backend, c, cfg)
+	if errors.Is(err, twotower.ErrNoSequences) || errors.Is(err, twotower.ErrTooFewItems) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.epochs = result.Epochs
+	return result.Model, nil
+}
+
+// signalColumns returns the columns of all signals.
+func signalColumns(list []trainedSignal) (names []string) {
+	for _, s := range list {
+		names = append(names, s.Columns()...)
+	}
+	return names
+}
+
+// rankerSignals returns the signals as a model holds them.
+func rankerSignals(list []trainedSignal) (out []ranker.Signal) {
+	for _, s := range list {
+		out = append(out, s.Signal)
+	}
+	return out
+}

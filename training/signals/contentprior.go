@@ -1,0 +1,165 @@
+package signals
+
+import (
+	"errors"
+	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+
+	"relish/ranker"
+	served "relish/ranker/signals"
+)
+
+const (
+	// clickRatePrior is the number of impressions that smooth an item's click rate.
+	clickRatePrior = 10
+	// contentRidge is the ridge penalty of the content regression, in units of item weights.
+	contentRidge = 20
+)
+
+// ClickLogOdds returns the smoothed log-odds of a click by item, relative to all items, and how
+// many impressions each is based on.
+//
+// For a corpus without lists it returns log1p of the interactions minus the mean over all items;
+// all items then have the same weight.
+func (c *Corpus) ClickLogOdds() (logOdds []float32, weight []float64) {
+	n := c.Items.Len()
+	logOdds, weight = make([]float32, n), make([]float64, n)
+	clicks, shown := make([]float64, n), make([]float64, n)
+	totalClicks, totalShown := 0.0, 0.0
+	for i := range c.Users {
+		for _, l := range c.Users[i].Lists {
+			for k, item := range l.Items {
+				if item < 0 {
+					continue
+				}
+				shown[item]++
+				totalShown++
+				if l.Gains[k] > 0 {
+					clicks[item]++
+					totalClicks++
+				}
+			}
+		}
+	}
+	if totalShown == 0 {
+		return c.popularityLogOdds()
+	}
+	rate := (totalClicks + 1) / (totalShown + 2)
+	odds := func(p float64) float64 { return math.Log(p / (1 - p)) }
+	for i := range n {
+		smoothed := (clicks[i] + clickRatePrior*rate) / (shown[i] + clickRatePrior)
+		logOdds[i] = float32(odds(smoothed) - odds(rate))
+		weight[i] = shown[i]
+	}
+	return logOdds, weight
+}
+
+func (c *Corpus) popularityLogOdds() (logOdds []float32, weight []float64) {
+	counts := c.interactionCounts()
+	logOdds, weight = make([]float32, len(counts)), make([]float64, len(counts))
+	mean := 0.0
+	for _, n := range counts {
+		mean += math.Log1p(n) / float64(max(1, len(counts)))
+	}
+	for i, n := range counts {
+		logOdds[i], weight[i] = float32(math.Log1p(n)-mean), clickRatePrior
+	}
+	return logOdds, weight
+}
+
+// TrainContentPrior fits a ridge regression that predicts an item's click log-odds from its
+// content. An item's weight grows with its impressions. It returns nil if no item has content.
+func TrainContentPrior(c *Corpus, projection *served.Projection) (*served.ContentPrior, error) {
+	out := &served.ContentPrior{
+		Items: c.Items, Projection: projection, LeaveOneOut: make([]float32, c.Items.Len()),
+	}
+	c.fitNumericFields(out)
+	dim := projection.Dim() + 2*len(out.NumericFields)
+	if dim == 0 {
+		return nil, nil
+	}
+	logOdds, shown := c.ClickLogOdds()
+	row := make([]float32, dim)
+	x := mat.NewVecDense(dim+1, nil) // the last entry is the intercept
+	// load sets x to the regressors of an item and returns the item's weight.
+	load := func(i int) (weight float64) {
+		clear(row)
+		if c.ItemInfos[i] != nil {
+			out.Regressors(c.ItemInfos[i], c.Vectors[i], row)
+		}
+		for d, v := range row {
+			x.SetVec(d, float64(v))
+		}
+		x.SetVec(dim, 1)
+		return shown[i] / (shown[i] + clickRatePrior)
+	}
+	gram, right := mat.NewSymDense(dim+1, nil), mat.NewVecDense(dim+1, nil)
+	for i := range logOdds {
+		if w := load(i); w > 0 {
+			gram.SymRankOne(gram, w, x)
+			right.AddScaledVec(right, w*float64(logOdds[i]), x)
+		}
+	}
+	for d := range dim { // the intercept is not shrunk
+		gram.SetSym(d, d, gram.At(d, d)+contentRidge)
+	}
+	gram.SetSym(dim, dim, gram.At(dim, dim)+1e-6)
+	var chol mat.Cholesky
+	if !chol.Factorize(gram) {
+		return nil, errSingular
+	}
+	var weights, solved mat.VecDense
+	if err := chol.SolveVecTo(&weights, right); err != nil {
+		return nil, errors.Join(errSingular, err)
+	}
+	out.Weights = make([]float32, dim)
+	for d := range dim {
+		out.Weights[d] = float32(weights.AtVec(d))
+	}
+	out.Intercept = weights.AtVec(dim)
+	for i := range logOdds {
+		w := load(i)
+		p := mat.Dot(x, &weights)
+		if w > 0 {
+			if err := chol.SolveVecTo(&solved, x); err != nil {
+				return nil, errors.Join(errSingular, err)
+			}
+			// The leave-one-out prediction, by the item's leverage h.
+			h := w * mat.Dot(x, &solved)
+			p = (p - h*float64(logOdds[i])) / (1 - h)
+		}
+		out.LeaveOneOut[i] = float32(p)
+	}
+	return out, nil
+}
+
+// fitNumericFields sets the numeric fields of out with their mean and standard deviation.
+func (c *Corpus) fitNumericFields(out *served.ContentPrior) {
+	count, sum, squares := map[string]float64{}, map[string]float64{}, map[string]float64{}
+	for _, info := range c.ItemInfos {
+		if info == nil {
+			continue
+		}
+		for name, v := range info.Fields {
+			if v.Kind != ranker.Number && v.Kind != ranker.Bool {
+				continue
+			}
+			x := float64(served.SignedLog1p(v.Num))
+			count[name]++
+			sum[name] += x
+			squares[name] += x * x
+		}
+	}
+	for name := range count {
+		out.NumericFields = append(out.NumericFields, name)
+	}
+	slices.Sort(out.NumericFields)
+	for _, name := range out.NumericFields {
+		mean := sum[name] / count[name]
+		sd := math.Sqrt(max(1e-6, squares[name]/count[name]-mean*mean))
+		out.Means = append(out.Means, float32(mean))
+		out.InverseStdDevs = append(out.InverseStdDevs, float32(1/sd))
+	}
+}
