@@ -405,8 +405,8 @@ func TestConcurrentUse(t *testing.T) {
 	m.check(t, good, vectors(s, good))
 }
 
-// The queue asks the model once how much a batch holds. Its answer may be expensive: it used to
-// search the whole model file, under the queue's lock.
+// The queue asks the model once how much a batch holds. The answer may be expensive, and the queue
+// needs it several times for each batch, under its lock.
 func TestBatchTokensIsAskedOnce(t *testing.T) {
 	m := newFake()
 	s := start(t, m, embeddings.Options{})

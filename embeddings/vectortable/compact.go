@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// rowRef is the place of one key's row.
 type rowRef struct {
 	key uint64
 	row int32
 }
 
-// Compact rewrites the file with the rows whose key live keeps, and returns how many rows went.
-// Reads and appends go on meanwhile; a crash leaves the old file or the new one. live is called
-// once per key, from another goroutine than the caller's.
+// Compact rewrites the file without the rows for whose key live returns false, and returns the
+// number of these rows. Reads and appends continue meanwhile. A crash leaves either the old file
+// or the new one. live is called once for each key, from another goroutine.
 func (t *Table) Compact(live func(key uint64) bool) (dropped int, err error) {
 	err = t.onWriter(func() error {
 		if err := t.flush(); err != nil {
@@ -37,7 +38,7 @@ func (t *Table) Compact(live func(key uint64) bool) (dropped int, err error) {
 	return dropped, nil
 }
 
-// liveRows lists the written rows that stay, in file order.
+// liveRows lists the written rows that stay, in the order of the file.
 func (t *Table) liveRows(live func(key uint64) bool) []rowRef {
 	t.mu.RLock()
 	all := make([]rowRef, 0, len(t.index))
@@ -52,7 +53,7 @@ func (t *Table) liveRows(live func(key uint64) bool) []rowRef {
 	return all
 }
 
-// rewrite puts the kept rows into a new file, locks it, and lets it take the old one's place.
+// rewrite writes the kept rows to a new, locked file and replaces the old one by it.
 func (t *Table) rewrite(kept []rowRef) error {
 	tmp := t.path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -82,9 +83,9 @@ func (t *Table) rewrite(kept []rowRef) error {
 	return syncDir(t.path)
 }
 
-// writeRows writes header and kept rows to f, makes them durable, and maps them.
+// writeRows writes the header and the kept rows to f, makes them durable, and maps them.
 func (t *Table) writeRows(f *os.File, kept []rowRef) (data []byte, err error) {
-	defer catchFault(debug.SetPanicOnFault(true), func() { err = errors.New("the disk does not give all of the file back") })
+	defer catchFault(debug.SetPanicOnFault(true), func() { err = errUnreadable })
 	if err := lock(f); err != nil {
 		return nil, err
 	}
@@ -104,12 +105,4 @@ func (t *Table) writeRows(f *os.File, kept []rowRef) (data []byte, err error) {
 		return nil, err
 	}
 	return mapFile(f, t.fileSize(len(kept)))
-}
-
-// replaceMap makes data the map and gives the old one back. Callers hold mu, so no reader is inside.
-func (t *Table) replaceMap(data []byte) {
-	if &data[0] != &t.data[0] {
-		_ = unix.Munmap(t.data)
-		t.data = data
-	}
 }

@@ -1,12 +1,15 @@
-// Package table keeps text vectors on disk, so that a restart encodes nothing again.
+// Package vectortable stores text vectors in a file, so that a restart need not encode texts again.
 //
-// There is one append-only file per encoder, named by the encoder's digest; a changed encoder
-// therefore never meets old vectors. Rows are float16, which halves the file and costs no quality
-// (cosine to the float32 vector at least 0.9999). The file is read through a memory map and found
-// through an index from text key to row that Open builds in one pass, checking every row: what a
-// crash left half written at the end is cut off, a damaged row is a miss. One goroutine writes.
-// Everything in here can be computed again from the texts, so the table prefers losing a row to
-// stopping its user.
+// Each encoder has one append-only file, named by the encoder's digest, so a changed encoder never
+// finds vectors of another one. A row holds a text's key and its vector in float16. That halves
+// the file, and the cosine to the float32 vector is at least 0.9999.
+//
+// The file is read through a memory map. An index in memory leads from keys to rows. Open builds
+// it in one pass and checks every row: a torn row at the end, left by a crash, is cut off, and a
+// damaged row is a miss. One goroutine writes.
+//
+// Every vector can be computed again from its text. The table therefore rather loses a row than
+// stops its user.
 package vectortable
 
 import (
@@ -18,33 +21,34 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
 )
 
 // Errors that a caller can act on.
 var (
-	ErrClosed   = errors.New("vector table is closed")
+	// ErrClosed: the table is closed.
+	ErrClosed = errors.New("vector table is closed")
+	// ErrReadOnly: the table is open for reading only.
 	ErrReadOnly = errors.New("vector table is open for reading only")
-	// ErrLocked: another process writes this table.
-	ErrLocked = errors.New("vector table is in use by another process: stop it, or open the table for reading only")
+	// ErrLocked: another process writes to the table.
+	ErrLocked = errors.New("vector table is in use by another process: " +
+		"stop that process, or open the table for reading only")
 )
 
-// Options for Open; the zero value opens for writing and logs to slog.Default.
+// Options configure Open. The zero value opens for writing and logs to slog.Default.
 type Options struct {
-	// ReadOnly reads beside a process that writes: the rows that are whole at Open, nothing later.
-	// A missing file is an empty table.
+	// ReadOnly opens the table while another process may write to it. Only rows that were complete
+	// at Open are found. A missing file is an empty table.
 	ReadOnly bool
-	Log      *slog.Logger
+	Log      *slog.Logger // slog.Default if nil
 }
 
-// Stats are figures of an open table.
+// Stats describes an open table.
 type Stats struct {
 	Rows      int   // distinct keys that can be read
 	Dead      int   // rows in the file that no key leads to: damaged or written twice
-	Corrupt   int   // rows whose checksum did not hold at Open, and reads that failed since
-	TornBytes int   // torn tail found at Open
-	Bytes     int64 // file size
+	Corrupt   int   // rows with a wrong checksum at Open, and reads that failed since
+	TornBytes int   // bytes of an incomplete last row, found at Open
+	Bytes     int64 // size of the file
 	Lost      int   // rows that could not be written since Open
 }
 
@@ -55,23 +59,24 @@ type Table struct {
 	opt  Options
 
 	mu         sync.RWMutex
-	spaceFreed sync.Cond // signalled when pending has been taken
-	file       *os.File  // nil for an absent file opened read-only
-	data       []byte    // the map; it may reach beyond the file's end
+	spaceFreed sync.Cond // signalled when the writer has taken pending
+	file       *os.File  // nil for a missing file that is opened read-only
+	data       []byte    // the map, which may extend beyond the end of the file
 	index      map[uint64]int32
-	// Row r is in the map if r < written, else in writing, else in pending.
+	// Row r is in the map if r < written. The next rows are in writing, then in pending.
 	written          int
 	writing, pending []byte
 	stats            Stats
 	closed           bool
 
-	faults atomic.Int64 // reads that hit a page which the disk would not give
+	faults atomic.Int64 // reads of pages that the disk could not deliver
 
-	writer // the writing goroutine's own
+	writer // belongs to the writing goroutine
 }
 
-// Open opens or creates the table of the encoder with this digest (hex SHA-256) in dir, which is
-// made if absent. The caller must Close it.
+// Open opens or creates the table of an encoder in dir, which is created if absent. digest is a
+// SHA-256 in hexadecimal, dim the number of components of a vector, 1 to 65,536. The caller must
+// Close the table. The error wraps ErrLocked or ErrNewerFormat if that is the cause.
 func Open(dir, digest string, dim int, opt Options) (*Table, error) {
 	s, err := newLayout(digest, dim)
 	if err != nil {
@@ -84,7 +89,7 @@ func Open(dir, digest string, dim int, opt Options) (*Table, error) {
 	t.spaceFreed.L = &t.mu
 	if !opt.ReadOnly {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
-			return nil, fmt.Errorf("make the folder of the vector table: %w", err)
+			return nil, fmt.Errorf("create the folder of the vector table: %w", err)
 		}
 	}
 	if err := t.open(); err != nil {
@@ -138,7 +143,7 @@ func (t *Table) open() error {
 	return nil
 }
 
-// create writes the header of a new file, or of one whose creation was cut short.
+// create writes the header of a new file, or of one whose creation was interrupted.
 func (t *Table) create() error {
 	if t.opt.ReadOnly {
 		return nil
@@ -148,7 +153,7 @@ func (t *Table) create() error {
 		return err
 	}
 	if header := t.encodeHeader(); string(start) != string(header[:len(start)]) {
-		return errors.New("not a vector table (wrong first bytes): move the file away")
+		return errNoTable
 	}
 	if _, err := t.file.WriteAt(t.encodeHeader(), 0); err != nil {
 		return err
@@ -163,9 +168,9 @@ func (t *Table) create() error {
 	return err
 }
 
-// scan builds the index. Of two rows with one key the later counts.
+// scan builds the index. Of two rows with the same key, the later one counts.
 func (t *Table) scan() (err error) {
-	defer catchFault(debug.SetPanicOnFault(true), func() { err = errors.New("the disk does not give all of the file back: restore it or remove it") })
+	defer catchFault(debug.SetPanicOnFault(true), func() { err = errUnreadable })
 	for r := range t.written {
 		key, ok := rowKey(t.rowBytes(r))
 		if !ok {
@@ -175,15 +180,15 @@ func (t *Table) scan() (err error) {
 		t.index[key] = int32(r)
 	}
 	if t.stats.Corrupt > 0 {
-		t.opt.Log.Warn("vector table has damaged rows, their texts are encoded again", "rows", t.stats.Corrupt)
+		t.opt.Log.Warn("the vector table has damaged rows; their texts are encoded again", "rows", t.stats.Corrupt)
 	}
 	return nil
 }
 
-// fileSize is the file size with n rows.
+// fileSize returns the size of a file with n rows.
 func (t *Table) fileSize(n int) int64 { return headerSize + int64(n)*int64(t.rowSize()) }
 
-// rowBytes returns row r's bytes, wherever they are. Callers hold mu or are the writer.
+// rowBytes returns the bytes of row r. Callers hold mu, or are the writer.
 func (t *Table) rowBytes(r int) []byte {
 	size := t.rowSize()
 	if r < t.written {
@@ -197,7 +202,7 @@ func (t *Table) rowBytes(r int) []byte {
 	return t.pending[at : at+size]
 }
 
-// Has reports whether the table has the key.
+// Has reports whether the table has a vector for the key.
 func (t *Table) Has(key uint64) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -205,7 +210,7 @@ func (t *Table) Has(key uint64) bool {
 	return ok
 }
 
-// Read fills dst (of length dim) with the key's vector, or returns false and leaves dst undefined.
+// Read sets dst, of length dim, to the key's vector. If it returns false, dst is undefined.
 func (t *Table) Read(key uint64, dst []float32) (ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -213,7 +218,7 @@ func (t *Table) Read(key uint64, dst []float32) (ok bool) {
 	if !ok {
 		return false
 	}
-	// A page that the disk refuses to give raises a fault, which must cost one vector, not the process.
+	// A page that the disk cannot deliver must cost one vector, not the process.
 	defer catchFault(debug.SetPanicOnFault(true), func() {
 		t.faults.Add(1)
 		ok = false
@@ -222,18 +227,7 @@ func (t *Table) Read(key uint64, dst []float32) (ok bool) {
 	return true
 }
 
-// catchFault is deferred around reads of the map, with what SetPanicOnFault returned.
-func catchFault(before bool, onFault func()) {
-	debug.SetPanicOnFault(before)
-	if r := recover(); r != nil {
-		if _, fault := r.(interface{ Addr() uintptr }); !fault {
-			panic(r)
-		}
-		onFault()
-	}
-}
-
-// Stats returns current figures.
+// Stats returns the current figures.
 func (t *Table) Stats() Stats {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -243,16 +237,4 @@ func (t *Table) Stats() Stats {
 	s.Dead = t.written + (len(t.writing)+len(t.pending))/t.rowSize() - len(t.index)
 	s.Bytes = t.fileSize(t.written)
 	return s
-}
-
-// release gives back the map and the file.
-func (t *Table) release() {
-	if t.data != nil {
-		_ = unix.Munmap(t.data)
-	}
-	if t.file != nil {
-		_ = t.file.Close()
-	}
-	t.data, t.file, t.index = nil, nil, nil
-	t.written, t.writing, t.pending = 0, nil, nil
 }

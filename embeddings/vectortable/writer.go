@@ -6,23 +6,23 @@ import (
 )
 
 const (
-	// maxPending bounds the bytes that wait for the disk; beyond it Append waits too.
+	// maxPending bounds the bytes that wait for the disk. When it is reached, Append waits too.
 	maxPending = 16 << 20
-	// syncEvery is how many rows may be written between two fsyncs. A killed process loses none of
-	// them, a power cut at most these.
+	// syncEvery is how many rows are written between two fsyncs. A killed process loses none of
+	// them, a power failure at most these.
 	syncEvery = 1024
 )
 
-// writer is the state of the one goroutine that writes the file.
+// writer is the state of the one goroutine that writes to the file.
 type writer struct {
 	wake     chan struct{} // rows are pending
-	tasks    chan func()   // work to be done between writes
+	tasks    chan func()   // functions to run between writes
 	stop     chan struct{}
 	stopped  chan struct{}
-	spare    []byte // the buffer that is not in use
+	spare    []byte // the buffer that is neither pending nor writing
 	unsynced int
-	// writeErr is the last failed write, reported by the next Sync; syncErr stays: after a failed
-	// fsync nobody knows what the disk has.
+	// writeErr is the error of the last failed write, which the next Sync returns. syncErr stays:
+	// after a failed fsync, nobody knows what the disk has.
 	writeErr, syncErr error
 }
 
@@ -49,9 +49,10 @@ func (t *Table) startWriter() {
 	}()
 }
 
-// Append adds vectors (each of length dim, finite) under keys that the table does not have yet;
-// known keys and key 0 are left out. They can be read at once and reach the file soon; Sync makes
-// them durable. It waits while the disk is far behind. The vectors are not kept.
+// Append adds vectors under their keys. Each vector must have dim components that are finite in
+// float16. Keys that the table has already, and key 0, are skipped. The rows can be read at once
+// and are written soon; Sync makes them durable. Append waits while the disk is far behind. It
+// does not keep the vectors.
 func (t *Table) Append(keys []uint64, vecs [][]float32) error {
 	if t.opt.ReadOnly {
 		return ErrReadOnly
@@ -59,7 +60,7 @@ func (t *Table) Append(keys []uint64, vecs [][]float32) error {
 	row := make([]byte, 0, t.rowSize())
 	for i, key := range keys {
 		if len(vecs[i]) != t.dim {
-			return fmt.Errorf("vector %d has %d components, the table's have %d", i, len(vecs[i]), t.dim)
+			return fmt.Errorf("vector %d has %d components, the table has vectors of %d", i, len(vecs[i]), t.dim)
 		}
 		var finite bool
 		if row, finite = appendRow(row[:0], key, vecs[i]); !finite {
@@ -97,8 +98,8 @@ func (t *Table) appendRow(key uint64, row []byte) error {
 	return nil
 }
 
-// writePending writes what is pending. Rows that cannot be written are forgotten: their texts are encoded
-// again when they are next asked for.
+// writePending writes the pending rows. Rows that cannot be written are dropped: their texts are
+// encoded again when they are needed.
 func (t *Table) writePending() {
 	t.mu.Lock()
 	n := len(t.pending) / t.rowSize()
@@ -110,7 +111,7 @@ func (t *Table) writePending() {
 	if n == 0 {
 		return
 	}
-	// Written at a fixed place, so that a failed write is overwritten by the next.
+	// The offset is explicit, so that the next write overwrites a failed one.
 	_, err := t.file.WriteAt(t.writing, t.fileSize(t.written))
 	data := t.data
 	if err == nil && t.fileSize(t.written+n) > int64(len(data)) {
@@ -123,7 +124,7 @@ func (t *Table) writePending() {
 	if err != nil {
 		t.stats.Lost += n
 		if t.writeErr == nil {
-			t.opt.Log.Warn("vectors could not be written, their texts are encoded again later", "rows", n, "error", err)
+			t.opt.Log.Warn("vectors could not be written to the vector table; their texts are encoded again later", "rows", n, "error", err)
 		}
 		t.writeErr = err
 		for ; n > 0; n-- {
@@ -137,7 +138,7 @@ func (t *Table) writePending() {
 	t.unsynced += n
 }
 
-// reindexPending points the index at the pending rows after written has moved. Callers hold mu.
+// reindexPending updates the index of the pending rows after written has changed. Callers hold mu.
 func (t *Table) reindexPending() {
 	for at := 0; at < len(t.pending); at += t.rowSize() {
 		t.index[binary.LittleEndian.Uint64(t.pending[at:])] = int32(t.written + at/t.rowSize())
@@ -149,21 +150,22 @@ func (t *Table) fsync() {
 		return
 	}
 	if err := t.file.Sync(); err != nil {
-		t.syncErr = fmt.Errorf("make vectors durable: %w; restart to try again", err)
-		t.opt.Log.Error("vector table", "error", t.syncErr)
+		t.syncErr = fmt.Errorf("fsync of the vector table failed: %w; restart relish to try again", err)
+		t.opt.Log.Error("new vectors are not durable", "error", t.syncErr)
 		return
 	}
 	t.unsynced = 0
 }
 
-// flush writes and fsyncs everything appended so far and reports what went wrong since the last one.
+// flush writes and fsyncs everything appended so far. It returns what went wrong since the last
+// flush.
 func (t *Table) flush() error {
 	t.writePending()
 	t.fsync()
 	err := t.writeErr
 	t.writeErr = nil
 	if err != nil {
-		return fmt.Errorf("write vectors: %w", err)
+		return fmt.Errorf("write to the vector table: %w", err)
 	}
 	return t.syncErr
 }
@@ -182,11 +184,12 @@ func (t *Table) onWriter(op func() error) error {
 	}
 }
 
-// Sync returns once every row appended before is durable, or with the reason why one is not.
+// Sync returns once every row that was appended before is durable, or with the reason why one is
+// not.
 func (t *Table) Sync() error { return t.onWriter(t.flush) }
 
-// Close makes everything durable and gives map, file and lock back; reads after it miss. Closing
-// again does nothing.
+// Close makes everything durable and releases map, file and lock. Later reads find nothing. A
+// second call does nothing.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	if t.closed {

@@ -1,8 +1,9 @@
-// Package parallel spreads the work of one request over the processors, so that a long list does not wait for one of
-// them while the others idle.
+// Package parallel spreads the work of one request over the processors, so that a long list does
+// not wait for one processor while the others idle.
 //
-// Both functions return when all work is done, take the caller's goroutine as one of the workers, and leave none behind.
-// A panic in a part reaches the caller as a *Panic, after the other parts have ended.
+// Each and Rows return when all work is done. The caller's goroutine is one of the workers, and no
+// goroutine stays behind. If the work panics, the caller panics with a *Panic after the other
+// workers have ended.
 package parallel
 
 import (
@@ -12,21 +13,22 @@ import (
 	"sync/atomic"
 )
 
-// Panic is what a part panicked with, and where. It is what Each and Rows panic with.
+// Panic is what Each and Rows panic with: the value of the work's first panic, and its stack.
 type Panic struct {
 	Value any
 	Stack []byte
 }
 
-// Each calls work for 0 to n-1, several at once.
+// Each calls work(i) for i from 0 to n-1, on up to GOMAXPROCS goroutines. work must be safe for
+// concurrent use.
 func Each(n int, work func(i int)) {
 	workers := min(n, runtime.GOMAXPROCS(0))
 	var next atomic.Int64
-	var failed atomic.Pointer[Panic]
+	var panicked atomic.Pointer[Panic]
 	worker := func() {
 		defer func() {
 			if p := recover(); p != nil {
-				failed.CompareAndSwap(nil, &Panic{p, debug.Stack()})
+				panicked.CompareAndSwap(nil, &Panic{p, debug.Stack()})
 			}
 		}()
 		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
@@ -39,14 +41,16 @@ func Each(n int, work func(i int)) {
 	}
 	worker()
 	others.Wait()
-	if p := failed.Load(); p != nil {
+	if p := panicked.Load(); p != nil {
 		panic(p)
 	}
 }
 
-// Rows calls work for parts of the rows 0 to n-1, several at once; each has at least least rows, if there are so many.
-func Rows(n, least int, work func(from, to int)) {
-	parts := max(1, min(n/least, runtime.GOMAXPROCS(0)))
+// Rows divides the rows 0 to n-1 into ranges and calls work for each range, on up to GOMAXPROCS
+// goroutines. A range has at least minRows rows, unless n is smaller. work must be safe for
+// concurrent use.
+func Rows(n, minRows int, work func(from, to int)) {
+	parts := max(1, min(n/minRows, runtime.GOMAXPROCS(0)))
 	if parts == 1 {
 		work(0, n)
 		return

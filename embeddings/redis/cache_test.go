@@ -20,24 +20,29 @@ import (
 	"relish/ranker"
 )
 
+// After failed dials the client retries once a second until its pool is closed, so that goroutine
+// may still be asleep at the end.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	const redial = "github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(redial))
 }
 
 const dim = 8
 
 var digest = strings.Repeat("ab", 32)
 
-func level(t *testing.T, url, digest string, dim int) *redis.Cache {
+// newCache returns a cache with a generous timeout, so that no test depends on the speed of the
+// machine.
+func newCache(t *testing.T, url, digest string, dim int) *redis.Cache {
 	t.Helper()
 	conn, err := redisconn.Open(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	v := redis.New(conn, digest, dim, time.Hour)
-	v.Timeout = time.Minute // what is tested is not how busy the machine is
-	return v
+	c := redis.New(conn, digest, dim, time.Hour)
+	c.Timeout = time.Minute
+	return c
 }
 
 func vector(seed float32) []float32 {
@@ -49,11 +54,14 @@ func vector(seed float32) []float32 {
 	return v
 }
 
-// What one puts, another gets, bit for bit; another encoder's vectors are never met.
-func TestShared(t *testing.T) {
-	for name, url := range map[string]string{"server": redistest.Start(t).URL() + "?prefix=t", "cluster": redistest.StartCluster(t, 3, 0).URL()} {
+// What one replica puts, another one gets, bit for bit. Vectors of another encoder are not found.
+func TestGetAfterPut(t *testing.T) {
+	for name, url := range map[string]string{
+		"server":  redistest.Start(t).URL() + "?prefix=t",
+		"cluster": redistest.StartCluster(t, 3, 0).URL(),
+	} {
 		t.Run(name, func(t *testing.T) {
-			a, b := level(t, url, digest, dim), level(t, url, digest, dim)
+			a, b := newCache(t, url, digest, dim), newCache(t, url, digest, dim)
 			keys := make([]uint64, 300)
 			vecs := make([][]float32, len(keys))
 			for i := range keys {
@@ -68,22 +76,23 @@ func TestShared(t *testing.T) {
 				}
 			}
 			if got[len(keys)] != nil {
-				t.Error("a vector that nobody put")
+				t.Error("Get found a vector that was not put")
 			}
 			other := make([][]float32, 1)
-			level(t, url, strings.Repeat("cd", 32), dim).Get(t.Context(), keys[:1], other)
+			newCache(t, url, strings.Repeat("cd", 32), dim).Get(t.Context(), keys[:1], other)
 			if other[0] != nil {
-				t.Error("another encoder's vector")
+				t.Error("Get found a vector of another encoder")
 			}
 		})
 	}
 }
 
-// Row 12 of the fault list: garbage, another length, a flipped bit, another key's value, a list: a miss, counted.
-func TestGarbageIsAMiss(t *testing.T) {
+// Garbage, a wrong length, a flipped bit, the value of another key and a list are misses, and
+// counted.
+func TestDamagedValuesAreMisses(t *testing.T) {
 	server := redistest.Start(t)
-	v := level(t, server.URL(), digest, dim)
-	v.Put(t.Context(), []uint64{1, 2}, [][]float32{vector(1), vector(2)})
+	c := newCache(t, server.URL(), digest, dim)
+	c.Put(t.Context(), []uint64{1, 2}, [][]float32{vector(1), vector(2)})
 	key := func(k uint64) string { return fmt.Sprintf("relish:v:%s:{%02x}%016x", digest[:16], k%256, k) }
 	good := server.Do("GET", key(1))
 	good = good[strings.Index(good, "\r\n")+2 : len(good)-2]
@@ -96,26 +105,26 @@ func TestGarbageIsAMiss(t *testing.T) {
 	for name, raw := range bad {
 		server.Do("SET", key(1), raw)
 		out := make([][]float32, 1)
-		if v.Get(t.Context(), []uint64{1}, out); out[0] != nil {
-			t.Errorf("%s (%s) is a vector", name, hex.EncodeToString([]byte(raw)))
+		if c.Get(t.Context(), []uint64{1}, out); out[0] != nil {
+			t.Errorf("%s (%s) was read as a vector", name, hex.EncodeToString([]byte(raw)))
 		}
 	}
 	server.Do("RENAME", key(2), key(1))
 	out := make([][]float32, 1)
-	if v.Get(t.Context(), []uint64{1}, out); out[0] != nil {
-		t.Error("another key's vector was taken")
+	if c.Get(t.Context(), []uint64{1}, out); out[0] != nil {
+		t.Error("the value of another key was read as a vector")
 	}
 	server.Do("DEL", key(1))
 	server.Do("LPUSH", key(1), "x")
-	if v.Get(t.Context(), []uint64{1}, out); out[0] != nil {
-		t.Error("a list is a vector")
+	if c.Get(t.Context(), []uint64{1}, out); out[0] != nil {
+		t.Error("a list was read as a vector")
 	}
-	if v.Damaged() == 0 {
-		t.Error("nothing was counted")
+	if c.Damaged() == 0 {
+		t.Error("damaged values are not counted")
 	}
 }
 
-// model is an encoder that counts.
+// model is an encoder that counts the texts that it encodes.
 type model struct{ texts atomic.Int64 }
 
 func (*model) Tokenize(dst []int32, text string) []int32 {
@@ -141,16 +150,17 @@ func (*model) Parallel() int    { return 1 }
 func (*model) BatchTokens() int { return 1024 }
 func (*model) Digest() string   { return digest }
 
-// A new replica encodes nothing that another has encoded; without Redis it encodes all by itself.
+// A new replica encodes nothing that another one has encoded. Without Redis it encodes everything.
 func TestNewReplicaEncodesNothing(t *testing.T) {
 	server := redistest.Start(t)
 	var items []*ranker.ItemInfo
 	for i := range 200 {
-		items = append(items, ranker.NewItemInfo(ranker.Item{ID: fmt.Sprint(i), Title: fmt.Sprint("title ", i)}, ranker.DefaultTextSpec))
+		item := ranker.Item{ID: fmt.Sprint(i), Title: fmt.Sprint("title ", i)}
+		items = append(items, ranker.NewItemInfo(item, ranker.DefaultTextSpec))
 	}
 	encodeAll := func() (encoded int64, vecs [][]float32) {
 		m := &model{}
-		s, err := embeddings.New(m, embeddings.Options{Shared: level(t, server.URL(), digest, dim)})
+		s, err := embeddings.New(m, embeddings.Options{Shared: newCache(t, server.URL(), digest, dim)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,11 +180,11 @@ func TestNewReplicaEncodesNothing(t *testing.T) {
 	}
 	n, first := encodeAll()
 	if n != int64(len(items)) {
-		t.Errorf("the first replica encoded %d texts", n)
+		t.Errorf("the first replica encoded %d texts, want 200", n)
 	}
 	n, second := encodeAll()
 	if n != 0 {
-		t.Errorf("the second replica encoded %d texts", n)
+		t.Errorf("the second replica encoded %d texts, want 0", n)
 	}
 	for i := range first {
 		if first[i] == nil || !slices.Equal(first[i], second[i]) {
@@ -183,6 +193,6 @@ func TestNewReplicaEncodesNothing(t *testing.T) {
 	}
 	server.Kill()
 	if n, _ := encodeAll(); n != int64(len(items)) {
-		t.Errorf("without Redis %d texts were encoded", n)
+		t.Errorf("without Redis %d texts were encoded, want 200", n)
 	}
 }

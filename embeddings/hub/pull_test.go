@@ -24,13 +24,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const commit = "0123456789abcdef0123456789abcdef01234567"
 
-// hubServer serves one repository, as the hub does.
+// hubServer serves the repository acme/tiny as the hub does.
 type hubServer struct {
 	*httptest.Server
 	mu      sync.Mutex
 	commit  string
 	files   map[string][]byte
-	sums    map[string]string // instead of the true ones
+	sums    map[string]string // file -> SHA-256 to state instead of the true one
 	cut     map[string]int    // file -> bytes after which the connection breaks, once
 	fetched map[string]int
 	ranges  []string
@@ -40,7 +40,7 @@ type hubServer struct {
 func serve(t *testing.T) *hubServer {
 	h := &hubServer{commit: commit, sums: map[string]string{}, cut: map[string]int{}, fetched: map[string]int{}, files: map[string][]byte{
 		"onnx/model.onnx": bytes.Repeat([]byte("weights "), 10_000), "tokenizer.json": []byte(`{"version":"1.0"}`), "modules.json": []byte(`[]`),
-		"1_Pooling/config.json": []byte(`{}`), "README.md": []byte("not wanted"), "pytorch_model.bin": []byte("not wanted"),
+		"1_Pooling/config.json": []byte(`{}`), "README.md": []byte("not needed"), "pytorch_model.bin": []byte("not needed"),
 	}}
 	h.Server = httptest.NewServer(h)
 	t.Cleanup(h.Close)
@@ -98,7 +98,8 @@ func pull(t *testing.T, h *hubServer, dir string) error {
 	return hub.Pull(t.Context(), hub.Options{Endpoint: h.URL, Name: "acme/tiny", Dir: dir})
 }
 
-func want(t *testing.T, dir string, h *hubServer) {
+// checkFolder checks that dir holds the files of an encoder, and no others.
+func checkFolder(t *testing.T, dir string, h *hubServer) {
 	t.Helper()
 	for to, from := range map[string]string{"model.onnx": "onnx/model.onnx", "tokenizer.json": "tokenizer.json", "modules.json": "modules.json", "1_Pooling/config.json": "1_Pooling/config.json"} {
 		if got, err := os.ReadFile(filepath.Join(dir, to)); err != nil || !bytes.Equal(got, h.files[from]) {
@@ -106,14 +107,14 @@ func want(t *testing.T, dir string, h *hubServer) {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "pytorch_model.bin")); err == nil {
-		t.Error("files were fetched that nothing reads")
+		t.Error("a file was downloaded that no encoder needs")
 	}
 }
 
-func absent(t *testing.T, dir string) {
+func checkAbsent(t *testing.T, dir string) {
 	t.Helper()
 	if _, err := os.Stat(dir); err == nil {
-		t.Error("a folder stands there although the pull failed")
+		t.Error("the folder exists although Pull failed")
 	}
 }
 
@@ -124,66 +125,66 @@ func TestPull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, dir, h)
+	checkFolder(t, dir, h)
 	if progress["onnx/model.onnx"] != int64(len(h.files["onnx/model.onnx"])) {
 		t.Errorf("progress %v", progress)
 	}
 	before := h.fetched["onnx/model.onnx"]
 	if err := pull(t, h, dir); err != nil || h.fetched["onnx/model.onnx"] != before {
-		t.Errorf("a second pull fetched again (%v)", err)
+		t.Errorf("a second Pull downloaded the model again (%v)", err)
 	}
 	h.commit = strings.Repeat("f", 40)
 	h.files["tokenizer.json"] = []byte(`{"version":"2.0"}`)
 	if err := pull(t, h, dir); err != nil {
 		t.Fatal(err)
 	}
-	want(t, dir, h) // the new revision took the old one's place
+	checkFolder(t, dir, h) // the new revision has replaced the old one
 }
 
 func TestResume(t *testing.T) {
 	h, dir := serve(t), filepath.Join(t.TempDir(), "enc")
 	h.cut["onnx/model.onnx"] = 30_000
 	if err := pull(t, h, dir); err == nil {
-		t.Fatal("a broken connection went unnoticed")
+		t.Fatal("Pull succeeded although the connection broke")
 	}
-	absent(t, dir)
+	checkAbsent(t, dir)
 	if err := pull(t, h, dir); err != nil {
 		t.Fatal(err)
 	}
-	want(t, dir, h)
+	checkFolder(t, dir, h)
 	if len(h.ranges) != 1 || !strings.HasPrefix(h.ranges[0], "onnx/model.onnx bytes=") || h.ranges[0] == "onnx/model.onnx bytes=0-" {
-		t.Errorf("ranges %v: what was there is not fetched again", h.ranges)
+		t.Errorf("ranges %v, want one that starts after the bytes that were there", h.ranges)
 	}
 }
 
-func TestDamage(t *testing.T) {
+func TestDamagedFile(t *testing.T) {
 	h, dir := serve(t), filepath.Join(t.TempDir(), "enc")
 	h.sums["onnx/model.onnx"] = strings.Repeat("0", 64)
 	if err := pull(t, h, dir); err == nil || !strings.Contains(err.Error(), "SHA-256") {
 		t.Fatalf("error %v", err)
 	}
-	absent(t, dir)
+	checkAbsent(t, dir)
 	delete(h.sums, "onnx/model.onnx")
-	if err := pull(t, h, dir); err != nil { // the damaged file is not gone on from
+	if err := pull(t, h, dir); err != nil { // it starts again, and does not resume the damaged file
 		t.Fatal(err)
 	}
-	want(t, dir, h)
+	checkFolder(t, dir, h)
 }
 
-func TestRefusals(t *testing.T) {
+func TestErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*hubServer, *hub.Options)
-		says   string
+		want   string
 	}{
-		"no model":       {func(h *hubServer, _ *hub.Options) { delete(h.files, "onnx/model.onnx") }, "export it to ONNX"},
+		"no model":       {func(h *hubServer, _ *hub.Options) { delete(h.files, "onnx/model.onnx") }, "export the model to ONNX"},
 		"no tokenizer":   {func(h *hubServer, _ *hub.Options) { delete(h.files, "tokenizer.json") }, "no tokenizer.json"},
 		"unknown name":   {func(_ *hubServer, o *hub.Options) { o.Name = "acme/other" }, "does not have it"},
 		"private":        {func(h *hubServer, _ *hub.Options) { h.token = "secret" }, "HF_TOKEN"},
-		"no name":        {func(_ *hubServer, o *hub.Options) { o.Name = "tiny" }, "OWNER/MODEL"},
+		"no owner":       {func(_ *hubServer, o *hub.Options) { o.Name = "tiny" }, "OWNER/MODEL"},
 		"traversal":      {func(_ *hubServer, o *hub.Options) { o.Name = "../../etc" }, "OWNER/MODEL"},
-		"no commit":      {func(h *hubServer, _ *hub.Options) { h.commit = "../../up" }, "no commit"},
-		"nobody there":   {func(_ *hubServer, o *hub.Options) { o.Endpoint = "http://127.0.0.1:1" }, "HF_ENDPOINT"},
-		"no hub at all":  {func(_ *hubServer, o *hub.Options) { o.Endpoint = o.Endpoint + "/acme/tiny/resolve/x" }, "does not have it"},
+		"no commit":      {func(h *hubServer, _ *hub.Options) { h.commit = "../../up" }, "names no commit"},
+		"no server":      {func(_ *hubServer, o *hub.Options) { o.Endpoint = "http://127.0.0.1:1" }, "HF_ENDPOINT"},
+		"no hub":         {func(_ *hubServer, o *hub.Options) { o.Endpoint = o.Endpoint + "/acme/tiny/resolve/x" }, "does not have it"},
 		"wrong password": {func(h *hubServer, o *hub.Options) { h.token, o.Token = "secret", "wrong-secret" }, "HF_TOKEN"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,10 +192,10 @@ func TestRefusals(t *testing.T) {
 			opt := hub.Options{Endpoint: h.URL, Name: "acme/tiny", Dir: filepath.Join(t.TempDir(), "enc")}
 			c.change(h, &opt)
 			err := hub.Pull(t.Context(), opt)
-			if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "wrong-secret") {
-				t.Errorf("error %v", err)
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "wrong-secret") {
+				t.Errorf("error %v, want one with %q and without the token", err, c.want)
 			}
-			absent(t, opt.Dir)
+			checkAbsent(t, opt.Dir)
 		})
 	}
 }
@@ -207,7 +208,7 @@ func TestTokenAndEnvironment(t *testing.T) {
 	if err := hub.Pull(t.Context(), hub.Options{Name: "acme/tiny", Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
-	want(t, dir, h)
+	checkFolder(t, dir, h)
 }
 
 func TestCancel(t *testing.T) {
@@ -215,7 +216,7 @@ func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	err := hub.Pull(ctx, hub.Options{Endpoint: h.URL, Name: "acme/tiny", Dir: dir, Progress: func(string, int64, int64) { cancel() }})
 	if err == nil {
-		t.Error("a cancelled pull ended well")
+		t.Error("a cancelled Pull succeeded")
 	}
-	absent(t, dir)
+	checkAbsent(t, dir)
 }
