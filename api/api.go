@@ -80,8 +80,8 @@ type Experiments interface {
 // ExperimentReporter analyses experiments from the event log.
 type ExperimentReporter interface {
 	// Report analyses the named experiment by the metric, or by the experiment's own metric if
-	// metric is "". It counts events from from until to; a zero time leaves that side open. Its
-	// errors wrap ErrUnknownExperiment, ErrInvalidReport or the context's error.
+	// metric is "". It counts the events of the period; a zero time leaves that side of it
+	// open. Its errors wrap ErrUnknownExperiment, ErrInvalidReport or the context's error.
 	Report(ctx context.Context, name, metric string, from, to time.Time) (ExperimentReport, error)
 }
 

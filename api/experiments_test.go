@@ -107,8 +107,12 @@ func (r *reporter) Report(
 		for u := range 100 {
 			e := ranker.Event{
 				Kind: ranker.EventImpression, ID: fmt.Sprint("l", u), Time: 1_767_225_600_000,
-				UserID:     fmt.Sprint("u", u),
-				Impression: &ranker.Impression{Items: []string{"a"}, Experiments: map[string]string{"x": []string{"control", "treated"}[u%2]}}}
+				UserID: fmt.Sprint("u", u),
+				Impression: &ranker.Impression{
+					Items:       []string{"a"},
+					Experiments: map[string]string{"x": []string{"control", "treated"}[u%2]},
+				},
+			}
 			if !yield(event.Record{Event: e}, nil) {
 				return
 			}

@@ -18,7 +18,8 @@ func click(id string) string {
 
 func TestFeedbackShapes(t *testing.T) {
 	const metarank = `{"event":"interaction","id":"m1","timestamp":"1599391467000",` +
-		`"user":"user1","session":"s1","type":"purchase","item":"item1","fields":[{"name":"count","value":1}]}`
+		`"user":"user1","session":"s1","type":"purchase","item":"item1",` +
+		`"fields":[{"name":"count","value":1}]}`
 	incomplete := `{"type":"interaction","id":"2"}`
 	array := func(events ...string) string { return "[" + strings.Join(events, ",") + "]" }
 	for name, c := range map[string]struct {

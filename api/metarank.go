@@ -63,10 +63,11 @@ func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 		ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Impression.Context,
 		Model: model, Record: true,
 	}
+	scores := e.Impression.Scores // by item, or empty
 	for i, id := range e.Impression.Items {
 		candidate := ranker.Candidate{ID: id}
-		if e.Impression.Scores != nil && e.Impression.Scores[i] != 0 {
-			candidate.Score, candidate.HasScore = float32(e.Impression.Scores[i]), true
+		if len(scores) > 0 && scores[i] != 0 {
+			candidate.Score, candidate.HasScore = float32(scores[i]), true
 		}
 		req.Candidates = append(req.Candidates, candidate)
 	}

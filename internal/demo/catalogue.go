@@ -10,6 +10,7 @@ package demo
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -48,7 +49,7 @@ func Catalogue() []ranker.Item {
 		for {
 			var line catalogueLine
 			err := json.UnmarshalDecode(dec, &line, json.RejectUnknownMembers(true))
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
