@@ -1,6 +1,6 @@
-// Package deploy holds no code, only what Relish is run by: compose.yaml, the Kubernetes manifests, alert rules,
-// dashboard. Its tests hold these against the real binary and against each other: every flag exists, every
-// metric is exposed, every name that one file uses is declared in another.
+// Package deploy has no code. Its files run Relish: a compose file, Kubernetes manifests, alert
+// rules and a dashboard. Its tests check them against the real binary and against each other: every
+// flag exists, every metric is exposed, and every name that one file uses is declared in another.
 package deploy
 
 import (
@@ -28,6 +28,7 @@ var binary string
 
 func TestMain(m *testing.M) { os.Exit(build(m)) }
 
+// build builds the binary and runs the tests.
 func build(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "deploy")
 	if err != nil {
@@ -36,13 +37,15 @@ func build(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "relish")
-	if out, err := exec.Command("go", "build", "-o", binary, "relish/cmd/relish").CombinedOutput(); err != nil {
+	compile := exec.Command("go", "build", "-o", binary, "relish/cmd/relish")
+	if out, err := compile.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building relish: %v\n%s", err, out)
 		return 1
 	}
 	return m.Run()
 }
 
+// read returns the content of a file.
 func read(t *testing.T, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -52,8 +55,8 @@ func read(t *testing.T, path string) string {
 	return string(data)
 }
 
-// documents reads all documents of a YAML file into T, by way of JSON, whose names match in either case. What T
-// lacks is left out.
+// documents reads all documents of a YAML file. It converts them to JSON first, whose decoder
+// matches names in any case. Fields that T lacks are ignored.
 func documents[T any](t *testing.T, path string) []T {
 	t.Helper()
 	dec := yaml.NewDecoder(strings.NewReader(read(t, path)))
@@ -79,7 +82,7 @@ func documents[T any](t *testing.T, path string) []T {
 	}
 }
 
-// server is a running relish serve with the environment that the manifests give it.
+// server is a running relish serve.
 type server struct {
 	url   string
 	redis *redistest.Server
@@ -87,7 +90,7 @@ type server struct {
 
 var listening = regexp.MustCompile(`serves on (http://[^ ]+)`)
 
-// start runs relish serve on a fresh folder and a Redis of its own.
+// start runs relish serve with a new data folder, its own Redis and this environment.
 func start(t *testing.T, environment map[string]string) *server {
 	t.Helper()
 	s := &server{redis: redistest.Start(t)}
@@ -95,7 +98,8 @@ func start(t *testing.T, environment map[string]string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "serve", "--addr", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), "d"), "--redis", s.redis.URL(),
+	cmd := exec.Command(binary, "serve", "--addr", "127.0.0.1:0",
+		"--data", filepath.Join(t.TempDir(), "d"), "--redis", s.redis.URL(),
 		"--assets", assets, "--device", "cpu", "--max-log-bytes", "100000")
 	cmd.Env = os.Environ()
 	for k, v := range environment {
@@ -109,7 +113,7 @@ func start(t *testing.T, environment map[string]string) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	var said bytes.Buffer
+	var output bytes.Buffer
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
 		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
@@ -117,12 +121,13 @@ func start(t *testing.T, environment map[string]string) *server {
 			go func() { _, _ = io.Copy(io.Discard, stderr) }()
 			return s
 		}
-		said.WriteString(lines.Text() + "\n")
+		output.WriteString(lines.Text() + "\n")
 	}
-	t.Fatalf("serve ended before it listened:\n%s", said.String())
+	t.Fatalf("relish serve ended before it listened:\n%s", output.String())
 	return nil
 }
 
+// get sends a GET request.
 func (s *server) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
 	resp, err := http.Get(s.url + path)
@@ -137,6 +142,7 @@ func (s *server) get(t *testing.T, path string) (status int, body string) {
 	return resp.StatusCode, string(data)
 }
 
+// post sends a JSON body.
 func (s *server) post(t *testing.T, path, body string) (status int, answer string) {
 	t.Helper()
 	resp, err := http.Post(s.url+path, "application/json", strings.NewReader(body))
@@ -151,12 +157,12 @@ func (s *server) post(t *testing.T, path, body string) (status int, answer strin
 	return resp.StatusCode, string(data)
 }
 
-// eventually waits for what happens in the background.
+// eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within half a minute: %s", what)
+			t.Fatalf("not within 30 seconds: %s", what)
 		}
 	}
 }

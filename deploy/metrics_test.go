@@ -16,12 +16,12 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// group is a group of prometheus/rules.yaml.
+// group is a group of rules in prometheus/rules.yaml.
 type group struct {
 	Rules []struct{ Record, Alert, Expr string }
 }
 
-// dashboard is what is checked of grafana/dashboards/relish.json.
+// dashboard has the parts of grafana/dashboards/relish.json that the tests check.
 type dashboard struct {
 	UID        string
 	Templating struct {
@@ -37,14 +37,16 @@ type dashboard struct {
 	}
 }
 
-// query is one PromQL expression and where it stands.
+// query is a PromQL expression and the place that it comes from.
 type query struct{ where, expr string }
 
+// rules reads prometheus/rules.yaml.
 func rules(t *testing.T) []group {
 	t.Helper()
 	return documents[struct{ Groups []group }](t, "prometheus/rules.yaml")[0].Groups
 }
 
+// loadDashboard reads the dashboard.
 func loadDashboard(t *testing.T) dashboard {
 	t.Helper()
 	var d dashboard
@@ -54,7 +56,7 @@ func loadDashboard(t *testing.T) dashboard {
 	return d
 }
 
-// adapter is what is checked of kubernetes/monitoring/adapter.yaml.
+// adapter has the parts of kubernetes/monitoring/adapter.yaml that the tests check.
 type adapter struct {
 	Rules struct {
 		Custom []struct {
@@ -64,7 +66,8 @@ type adapter struct {
 	}
 }
 
-// queries collects every expression that Prometheus will be asked; recorded are the names that rules add.
+// queries returns every expression that Prometheus evaluates, and the names that recording rules
+// add.
 func queries(t *testing.T) (all []query, recorded []string) {
 	t.Helper()
 	for _, g := range rules(t) {
@@ -78,42 +81,48 @@ func queries(t *testing.T) (all []query, recorded []string) {
 	d := loadDashboard(t)
 	for _, p := range d.Panels {
 		for _, target := range p.Targets {
-			all = append(all, query{"panel " + p.Title, strings.ReplaceAll(target.Expr, "$__rate_interval", "1m")})
+			expr := strings.ReplaceAll(target.Expr, "$__rate_interval", "1m")
+			all = append(all, query{"panel " + p.Title, expr})
 		}
 	}
 	labelValues := regexp.MustCompile(`^label_values\((.+), *(\w+)\)$`)
 	for _, v := range d.Templating.List {
 		m := labelValues.FindStringSubmatch(v.Query.Query)
 		if m == nil {
-			t.Fatalf("variable %q asks for no label's values", v.Query.Query)
+			t.Fatalf("variable %q is not label_values(metric, label)", v.Query.Query)
 		}
 		all = append(all, query{"variable", m[1]})
 	}
-	placeholders := strings.NewReplacer("<<.GroupBy>>", "pod", "{<<.LabelMatchers>>}", `{namespace="relish"}`)
+	placeholders := strings.NewReplacer(
+		"<<.GroupBy>>", "pod", "{<<.LabelMatchers>>}", `{namespace="relish"}`)
 	for _, r := range documents[adapter](t, "kubernetes/monitoring/adapter.yaml")[0].Rules.Custom {
-		all = append(all, query{"adapter " + r.Name.As, r.SeriesQuery}, query{"adapter " + r.Name.As, placeholders.Replace(r.MetricsQuery)})
+		where := "adapter " + r.Name.As
+		all = append(all, query{where, r.SeriesQuery},
+			query{where, placeholders.Replace(r.MetricsQuery)})
 	}
 	return all, recorded
 }
 
-// exposed scrapes a service that has seen everything that a metric counts: a ranking, an event, a log that is full
-// and a Redis that is away.
+// exposed returns the metrics of a service that has seen everything that they count: a ranking, an
+// event, a full log and a Redis that is down.
 func exposed(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
 	s := start(t, nil)
-	const ranking = `{"user_id":"u","candidates":[{"id":"a","title":"Sourdough at sea"},"b"],"explain":1,"deadline_ms":5000}`
+	const ranking = `{"user_id":"u","candidates":[{"id":"a","title":"Sourdough at sea"},"b"],
+	  "explain":1,"deadline_ms":5000}`
 	if status, answer := s.post(t, "/recommend", ranking); status != http.StatusOK {
 		t.Fatalf("status %d: %s", status, answer)
 	}
 	n := 0
 	eventually(t, "a full log refuses events", func() bool {
 		n++
-		event := fmt.Sprintf(`{"type":"item","id":"e%d","item":"i","text":%q}`, n, strings.Repeat("long ", 1000))
+		text := strings.Repeat("long ", 1000)
+		event := fmt.Sprintf(`{"type":"item","id":"e%d","item":"i","text":%q}`, n, text)
 		status, _ := s.post(t, "/feedback", event)
 		return status == http.StatusInsufficientStorage
 	})
 	s.redis.Kill()
-	eventually(t, "a ranking without Redis says so", func() bool {
+	eventually(t, "a ranking without Redis uses a fallback", func() bool {
 		_, answer := s.post(t, "/recommend", ranking)
 		return strings.Contains(answer, "features_")
 	})
@@ -126,12 +135,15 @@ func exposed(t *testing.T) map[string]*dto.MetricFamily {
 	return families
 }
 
-// labels returns the values of each label of a metric, by name as PromQL has it.
+// labels returns the values of each label of a metric, and whether the metric is exposed. The name
+// may have the suffix of a histogram's series.
 func labels(families map[string]*dto.MetricFamily, name string) (map[string][]string, bool) {
 	family, ok := families[name]
-	values := map[string][]string{"instance": nil, "job": nil, "namespace": nil, "pod": nil} // added by the scrape
+	values := map[string][]string{ // these are added by the scrape
+		"instance": nil, "job": nil, "namespace": nil, "pod": nil}
 	for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-		if base, cut := strings.CutSuffix(name, suffix); cut && families[base].GetType() == dto.MetricType_HISTOGRAM {
+		base, cut := strings.CutSuffix(name, suffix)
+		if cut && families[base].GetType() == dto.MetricType_HISTOGRAM {
 			family, ok = families[base], true
 			if suffix == "_bucket" {
 				values["le"] = nil
@@ -146,8 +158,8 @@ func labels(families map[string]*dto.MetricFamily, name string) (map[string][]st
 	return values, ok
 }
 
-// Every name in rules, dashboard and autoscaler is exposed by a running service, with the labels that are asked
-// for; so is every value that is compared for equality.
+// A running service exposes every metric that rules, dashboard and autoscaler use, with the labels
+// that they use and the values that they compare with.
 func TestMetricsExist(t *testing.T) {
 	families := exposed(t)
 	all, recorded := queries(t)
@@ -163,7 +175,7 @@ func TestMetricsExist(t *testing.T) {
 				return
 			}
 			for _, filters := range m.LabelFilterss {
-				if err := known(families, recorded, filters); err != nil {
+				if err := checkSelector(families, recorded, filters); err != nil {
 					t.Errorf("%s: %v", q.where, err)
 				}
 			}
@@ -171,10 +183,12 @@ func TestMetricsExist(t *testing.T) {
 	}
 }
 
-// known says what of a selector a service does not expose.
-func known(families map[string]*dto.MetricFamily, recorded []string, filters []metricsql.LabelFilter) error {
+// checkSelector returns an error if a service does not expose what the selector selects.
+func checkSelector(
+	families map[string]*dto.MetricFamily, recorded []string, filters []metricsql.LabelFilter,
+) error {
 	if len(filters) == 0 || filters[0].Label != "__name__" {
-		return fmt.Errorf("a selector without a metric's name: %v", filters)
+		return fmt.Errorf("a selector without the name of a metric: %v", filters)
 	}
 	name := filters[0].Value
 	if name == "up" || slices.Contains(recorded, name) {
@@ -182,7 +196,7 @@ func known(families map[string]*dto.MetricFamily, recorded []string, filters []m
 	}
 	values, ok := labels(families, name)
 	if !ok {
-		return fmt.Errorf("no service exposes %s", name)
+		return fmt.Errorf("the service does not expose %s", name)
 	}
 	for _, f := range filters[1:] {
 		have, ok := values[f.Label]
@@ -196,44 +210,53 @@ func known(families map[string]*dto.MetricFamily, recorded []string, filters []m
 	return nil
 }
 
-// promtool checks the syntax and runs rules_test.yaml, which must have every rule.
+// promtool accepts the files and the tests in rules_test.yaml, and these tests name every rule.
 func TestRules(t *testing.T) {
-	for _, args := range [][]string{{"check", "rules", "rules.yaml"}, {"test", "rules", "rules_test.yaml"}, {"check", "config", "prometheus.yaml"}} {
+	for _, args := range [][]string{
+		{"check", "rules", "rules.yaml"},
+		{"test", "rules", "rules_test.yaml"},
+		{"check", "config", "prometheus.yaml"},
+	} {
 		cmd := exec.Command("../../.cache/bin/promtool", args...)
 		cmd.Dir = "prometheus"
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("promtool %s (make test-setup fetches it): %v\n%s", strings.Join(args, " "), err, out)
+			t.Errorf("promtool %s (make test-setup fetches it): %v\n%s",
+				strings.Join(args, " "), err, out)
 		}
 	}
 	tests := read(t, "prometheus/rules_test.yaml")
 	for _, g := range rules(t) {
 		for _, r := range g.Rules {
-			if !strings.Contains(tests, `alertname="`+r.Alert+`"`) && r.Alert != "" || !strings.Contains(tests, r.Record) {
+			alert := `alertname="` + r.Alert + `"`
+			if r.Alert != "" && !strings.Contains(tests, alert) ||
+				!strings.Contains(tests, r.Record) {
 				t.Errorf("rules_test.yaml does not test %s%s", r.Alert, r.Record)
 			}
 		}
 	}
 }
 
-// The dashboard reads the provisioned source, and its panels lie beside each other.
+// Every panel of the dashboard reads the provisioned source, has its own id and covers no other
+// panel.
 func TestDashboard(t *testing.T) {
 	type source struct {
 		Datasources []struct{ UID, URL string }
 	}
-	uid := documents[source](t, "grafana/provisioning/datasources/prometheus.yaml")[0].Datasources[0].UID
+	provisioned := documents[source](t, "grafana/provisioning/datasources/prometheus.yaml")[0]
+	uid := provisioned.Datasources[0].UID
 	seen, taken := map[int]bool{}, map[[2]int]string{}
 	for _, p := range loadDashboard(t).Panels {
 		if seen[p.ID] {
-			t.Errorf("panel %q: id %d is another's", p.Title, p.ID)
+			t.Errorf("panel %q: id %d is used twice", p.Title, p.ID)
 		}
 		seen[p.ID] = true
 		if p.Type != "row" && (p.Datasource.UID != uid || len(p.Targets) == 0) {
-			t.Errorf("panel %q reads %q, not %q, or asks for nothing", p.Title, p.Datasource.UID, uid)
+			t.Errorf("panel %q reads %q, want %q, or has no query", p.Title, p.Datasource.UID, uid)
 		}
 		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
 			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
 				if other, ok := taken[[2]int{x, y}]; ok || x >= 24 {
-					t.Fatalf("panel %q lies over %q or beyond the edge", p.Title, other)
+					t.Fatalf("panel %q covers %q or is too wide", p.Title, other)
 				}
 				taken[[2]int{x, y}] = p.Title
 			}
