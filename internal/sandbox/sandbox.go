@@ -1,7 +1,10 @@
-// Package apart does work on files that nobody vouches for in a process of its own, under limits on memory, processor
-// time and patience: what such a file does to a library that trusts it must not happen to anybody else.
+// Package sandbox reads files from untrusted sources in a child process, with limits on memory,
+// processor time and wall-clock time. What a hostile file does to the library that reads it cannot
+// harm the parent.
 //
-// The parent calls Run with the arguments of a hidden subcommand of its own binary, and the child calls Limit first thing.
+// The parent calls Run with the arguments of a hidden subcommand of its own binary. The child calls
+// Limit before anything else, does the work, and prints its result to standard output. Run starts
+// no goroutine that outlives it.
 package sandbox
 
 import (
@@ -16,26 +19,29 @@ import (
 	"time"
 )
 
-// errorPrefix is what this binary's last words begin with, see main.
+// errorPrefix begins the message with which this binary exits, see cmd/relish.
 const errorPrefix = "relish: "
 
-// maxOutput bounds what is kept of a child's output: an answer is short.
+// maxOutput bounds what is kept of a child's output in bytes: results are short.
 const maxOutput = 1 << 20
 
-// Run starts this binary again with args, waits for it no longer than patience, and returns its standard output. The
-// error is the child's own last words where it had any, and otherwise says how it ended. The child dies with this process.
-func Run(ctx context.Context, patience time.Duration, args ...string) ([]byte, error) {
+// Run starts this binary with args, waits for it, and returns its standard output, at most 1 MiB.
+//
+// The error is the child's own error message if it printed one; otherwise it says how the child
+// ended. After timeout, or when ctx ends, the child is killed. It also dies with this process.
+func Run(ctx context.Context, timeout time.Duration, args ...string) ([]byte, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, args...)
 	var stdout, stderr boundedOutput
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = time.Second
-	// The signal is sent when the thread ends that started the child, so the thread must not end before.
+	// The kernel sends the signal when the thread that started the child ends. So this goroutine
+	// keeps its thread until the child has ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -43,35 +49,36 @@ func Run(ctx context.Context, patience time.Duration, args ...string) ([]byte, e
 	switch {
 	case err == nil:
 		return stdout, nil
-	case ctx.Err() == context.DeadlineExceeded:
-		return nil, fmt.Errorf("it took longer than %s", patience)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, fmt.Errorf("the child process took longer than %s", timeout)
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	}
 	return nil, exitReason(err, string(stderr))
 }
 
-// exitReason makes an error of how a child ended.
+// exitReason returns an error that says how a child ended.
 func exitReason(err error, stderr string) error {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		return err
 	}
-	if words, ok := strings.CutPrefix(stderr, errorPrefix); ok {
-		return errors.New(strings.TrimSpace(words))
+	if message, ok := strings.CutPrefix(stderr, errorPrefix); ok {
+		return errors.New(strings.TrimSpace(message))
 	}
 	status, _ := exit.Sys().(syscall.WaitStatus)
-	first, _, _ := strings.Cut(stderr, "\n")
+	firstLine, _, _ := strings.Cut(stderr, "\n")
 	switch {
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:
-		return errors.New("it was killed: it took more processor time than it may, or the machine ran out of memory")
+		return errors.New("the child process was killed: it used more processor time than its limit, " +
+			"or the machine ran out of memory")
 	case strings.Contains(stderr, "out of memory") || strings.Contains(stderr, "cannot allocate memory"):
-		return errors.New("it asked for more memory than it may have")
+		return errors.New("the child process asked for more memory than its limit")
 	}
-	return fmt.Errorf("it crashed: %v: %.200s", err, first)
+	return fmt.Errorf("the child process crashed: %w: %.200s", err, firstLine)
 }
 
-// boundedOutput keeps the beginning of what is written.
+// boundedOutput keeps the first maxOutput bytes that are written to it.
 type boundedOutput []byte
 
 // Write implements io.Writer.
@@ -80,17 +87,20 @@ func (o *boundedOutput) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Limit bounds this process: bytes of address space, and processor time, rounded up to seconds. 0 leaves one as it is.
+// Limit bounds the memory of this process, in bytes of address space, and its processor time, rounded
+// up to seconds. 0 leaves a limit as it is. A limit cannot be raised again.
 func Limit(memory uint64, cpu time.Duration) error {
 	if memory > 0 {
-		if err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: memory, Max: memory}); err != nil {
-			return fmt.Errorf("limiting memory: %w", err)
+		limit := syscall.Rlimit{Cur: memory, Max: memory}
+		if err := syscall.Setrlimit(syscall.RLIMIT_AS, &limit); err != nil {
+			return fmt.Errorf("limiting memory to %d bytes: %w", memory, err)
 		}
 	}
 	if cpu > 0 {
 		seconds := uint64((cpu + time.Second - 1) / time.Second)
-		if err := syscall.Setrlimit(syscall.RLIMIT_CPU, &syscall.Rlimit{Cur: seconds, Max: seconds}); err != nil {
-			return fmt.Errorf("limiting processor time: %w", err)
+		limit := syscall.Rlimit{Cur: seconds, Max: seconds}
+		if err := syscall.Setrlimit(syscall.RLIMIT_CPU, &limit); err != nil {
+			return fmt.Errorf("limiting processor time to %d s: %w", seconds, err)
 		}
 	}
 	return nil
