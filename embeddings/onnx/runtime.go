@@ -147,7 +147,7 @@ func newSessionOptions(d device, threads int, opt *EncoderOptions) (_ *ort.Sessi
 		func() error { return so.AddSessionConfigEntry("session.intra_op.allow_spinning", "0") },
 		func() error { return so.AddSessionConfigEntry("session.inter_op.allow_spinning", "0") },
 	} {
-		if err = set(); err != nil {
+		if err := set(); err != nil {
 			return nil, err
 		}
 	}

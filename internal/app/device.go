@@ -18,22 +18,26 @@ import (
 
 // towerOnDevice returns a function that moves the user tower of a bundle's two-tower model to a GPU.
 // It returns nil for the CPU, where the tower in plain Go is faster than the graph.
-func towerOnDevice(rt *onnx.Runtime, device string, log *slog.Logger) func(dir string, b *bundle.Bundle) error {
+func towerOnDevice(rt *onnx.Runtime, device string, log *slog.Logger) func(context.Context, string, *bundle.Bundle) error {
 	if device == "cpu" {
 		return nil
 	}
-	return func(dir string, b *bundle.Bundle) error { return moveTower(rt, device, dir, b, log) }
+	return func(ctx context.Context, dir string, b *bundle.Bundle) error {
+		return moveTower(ctx, rt, device, dir, b, log)
+	}
 }
 
 // moveTower replaces the two-tower signal of the bundle in dir, if it has one, by one whose user
 // tower is computed by the bundle's ONNX graph on the device.
-func moveTower(rt *onnx.Runtime, device, dir string, b *bundle.Bundle, log *slog.Logger) error {
+func moveTower(
+	ctx context.Context, rt *onnx.Runtime, device, dir string, b *bundle.Bundle, log *slog.Logger,
+) error {
 	for i, signal := range b.Model.Signals {
 		model, ok := signal.(*signals.TwoTower)
 		if !ok {
 			continue
 		}
-		tower, err := openTower(rt, device, dir, model)
+		tower, err := openTower(ctx, rt, device, dir, model)
 		if err != nil {
 			return fmt.Errorf("%s: %w", signals.UserTowerFile, err)
 		}
@@ -51,7 +55,9 @@ func moveTower(rt *onnx.Runtime, device, dir string, b *bundle.Bundle, log *slog
 
 // openTower loads the user tower of the two-tower model of the bundle in dir onto the device. The
 // caller closes its graph.
-func openTower(rt *onnx.Runtime, device, dir string, model *signals.TwoTower) (*graphTower, error) {
+func openTower(
+	ctx context.Context, rt *onnx.Runtime, device, dir string, model *signals.TwoTower,
+) (*graphTower, error) {
 	data, err := os.ReadFile(filepath.Join(dir, signals.UserTowerFile))
 	if err != nil {
 		return nil, err
@@ -66,7 +72,7 @@ func openTower(rt *onnx.Runtime, device, dir string, model *signals.TwoTower) (*
 	}
 	weights := model.Weights()
 	tower := &graphTower{graph, weights.HistoryLength, weights.Dim}
-	if err := tower.verify(model); err != nil {
+	if err := tower.verify(ctx, model); err != nil {
 		graph.Close()
 		return nil, err
 	}
@@ -76,10 +82,10 @@ func openTower(rt *onnx.Runtime, device, dir string, model *signals.TwoTower) (*
 // verifyTower checks, on the CPU, that the graph of the bundle's user tower gives the vectors of the
 // tower in plain Go. A hostile graph can end the process: call it in a child process. A bundle without
 // a two-tower model has nothing to check.
-func verifyTower(rt *onnx.Runtime, dir string, b *bundle.Bundle) error {
+func verifyTower(ctx context.Context, rt *onnx.Runtime, dir string, b *bundle.Bundle) error {
 	for _, signal := range b.Model.Signals {
 		if model, ok := signal.(*signals.TwoTower); ok {
-			tower, err := openTower(rt, "cpu", dir, model)
+			tower, err := openTower(ctx, rt, "cpu", dir, model)
 			if err != nil {
 				return fmt.Errorf("%s: %w", signals.UserTowerFile, err)
 			}
@@ -97,15 +103,19 @@ type graphTower struct {
 
 var _ signals.UserTower = (*graphTower)(nil)
 
-// EncodeUsers implements signals.UserTower.
+// EncodeUsers implements signals.UserTower. It has no context: a batch serves many requests.
 func (g *graphTower) EncodeUsers(n int, history, newest, users []float32) error {
+	return g.encode(context.Background(), n, history, newest, users)
+}
+
+func (g *graphTower) encode(ctx context.Context, n int, history, newest, users []float32) error {
 	batch, length, dim := int64(n), int64(g.length), int64(g.dim)
 	inputs := []onnx.Tensor{
 		{Shape: []int64{batch, length, dim}, Data: history},
 		{Shape: []int64{batch, length}, Data: newest},
 	}
 	outputs := []onnx.Tensor{{Shape: []int64{batch, dim}, Data: users}}
-	return g.graph.Run(context.Background(), inputs, outputs)
+	return g.graph.Run(ctx, inputs, outputs)
 }
 
 // towerTolerance is the largest accepted difference of a number that the graph gives from the one
@@ -114,7 +124,7 @@ const towerTolerance = 0.02
 
 // verify encodes users of one and of many items by the graph and in plain Go, and returns an error if
 // the vectors differ. A graph of another model or of other shapes is refused before it serves.
-func (g *graphTower) verify(model *signals.TwoTower) error {
+func (g *graphTower) verify(ctx context.Context, model *signals.TwoTower) error {
 	for _, items := range []int{1, g.length} {
 		history := make([][]float32, items)
 		flat, newest := make([]float32, g.length*g.dim), make([]float32, g.length)
@@ -126,7 +136,7 @@ func (g *graphTower) verify(model *signals.TwoTower) error {
 		}
 		newest[items-1] = 1
 		got := make([]float32, g.dim)
-		if err := g.EncodeUsers(1, flat, newest, got); err != nil {
+		if err := g.encode(ctx, 1, flat, newest, got); err != nil {
 			return err
 		}
 		for k, want := range model.UserVector(history) {

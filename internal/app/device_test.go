@@ -62,7 +62,7 @@ func TestGraphServesTwoTower(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{signals.TextSimilarity{}, n}}}
-	if err := moveTower(onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err != nil {
+	if err := moveTower(t.Context(), onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := b.Model.Signals[1].(*signals.RemoteUserTower); !ok {
@@ -139,8 +139,8 @@ func TestGraphRefused(t *testing.T) {
 		}
 		b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{c.model}}}
 		for _, err := range []error{
-			verifyTower(rt, dir, b),
-			moveTower(rt, "cpu", dir, b, slog.New(slog.DiscardHandler)),
+			verifyTower(t.Context(), rt, dir, b),
+			moveTower(t.Context(), rt, "cpu", dir, b, slog.New(slog.DiscardHandler)),
 		} {
 			if err == nil || !strings.Contains(err.Error(), signals.UserTowerFile) {
 				t.Errorf("%s: %v, want an error that names %s", c.name, err, signals.UserTowerFile)

@@ -148,7 +148,7 @@ func (o *EncoderOptions) verifyNative(ctx context.Context, dir string, b *bundle
 		}
 	}
 	if gpu {
-		return verifyTower(runtime, dir, b)
+		return verifyTower(ctx, runtime, dir, b)
 	}
 	return nil
 }

@@ -223,7 +223,7 @@ func TestEncodersAreReleased(t *testing.T) {
 	var prepared, closed int
 	r, _ := open(t, root, func(o *bundle.Options) {
 		o.Encoders = encoders
-		o.Prepare = func(dir string, b *bundle.Bundle) error {
+		o.Prepare = func(_ context.Context, dir string, b *bundle.Bundle) error {
 			if filepath.Base(dir) == tuned {
 				prepared++
 				b.OnClose(func() { closed++ })

@@ -35,7 +35,7 @@ type Options struct {
 	CheckSchema   func(*ranker.Schema) error
 	// Prepare may replace parts of a bundle's model before it is served, for example by a native
 	// session on a GPU, which it closes in Bundle.OnClose. An error refuses the bundle. nil: nothing.
-	Prepare func(dir string, b *Bundle) error
+	Prepare func(ctx context.Context, dir string, b *Bundle) error
 	// Encoders opens the fine-tuned text encoders of bundles. nil: the service works without text.
 	Encoders Encoders
 	// PollInterval is the time between looks at the active file where the file system sends no

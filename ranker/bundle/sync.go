@@ -113,7 +113,7 @@ func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, e
 		return nil, err
 	}
 	if r.opt.Prepare != nil {
-		if err := r.opt.Prepare(dir, b); err != nil {
+		if err := r.opt.Prepare(ctx, dir, b); err != nil {
 			return nil, err
 		}
 	}
