@@ -14,9 +14,9 @@ import (
 	"relish/ranker/bundle"
 )
 
-// EncoderPool gives a server the vectors of the fine-tuned encoders of its bundles. Bundles with the
-// same encoder share one embeddings.Service: the first one opens it, and it is closed after the last
-// one has released it.
+// EncoderPool gives a server the vectors of the fine-tuned encoders of its bundles. Bundles with
+// the same encoder share one embeddings.Service: the first one opens it, and it is closed after the
+// last one has released it.
 //
 // As soon as an encoder is open, the pool encodes the catalogue's texts that have no vector yet. It
 // does so in a goroutine per encoder, which Close waits for.
@@ -108,8 +108,8 @@ func (p *EncoderPool) Acquire(dir string, m *bundle.Manifest) (bundle.EncoderVec
 	return e, nil
 }
 
-// acquireOpen adds a user to the encoder if it is open. Otherwise it returns the encoder that is being
-// closed, if there is one with the digest.
+// acquireOpen adds a user to the encoder if it is open. Otherwise it returns the encoder that is
+// being closed, if there is one with the digest.
 func (p *EncoderPool) acquireOpen(digest string) (e, closing *pooledEncoder) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,8 +120,8 @@ func (p *EncoderPool) acquireOpen(digest string) (e, closing *pooledEncoder) {
 	return e, nil
 }
 
-// Release implements bundle.EncoderVectors. The last user's call has the encoder closed; it does not
-// wait for that.
+// Release implements bundle.EncoderVectors. The last user's call has the encoder closed; it does
+// not wait for that.
 func (e *pooledEncoder) Release() {
 	p := e.pool
 	p.mu.Lock()
@@ -265,8 +265,8 @@ func (p *EncoderPool) Stats() embeddings.Stats {
 	return sum
 }
 
-// Close ends the background work and closes all encoders; ctx bounds the time. Close the registry of
-// bundles first: no Acquire and no ranking may be under way.
+// Close ends the background work and closes all encoders; ctx bounds the time. Close the registry
+// of bundles first: no Acquire and no ranking may be under way.
 func (p *EncoderPool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true

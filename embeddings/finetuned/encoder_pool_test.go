@@ -79,7 +79,8 @@ func newPool(t testing.TB, c *catalogue, dir string) *finetuned.EncoderPool {
 	}, c.all)
 }
 
-// An open encoder encodes the catalogue, and later new items. Bundles with the same encoder share it.
+// An open encoder encodes the catalogue, and later new items. Bundles with the same encoder share
+// it.
 func TestEncoderPool(t *testing.T) {
 	dir, m := writeEncoder(t, "a game: ")
 	c := &catalogue{items: items(40), failures: 1}
@@ -191,8 +192,8 @@ func (f features) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.Reque
 	return s, nil
 }
 
-// Models are activated one after another while requests rank with them. No request fails, and in the
-// end every native session that was opened is closed.
+// Models are activated one after another while requests rank with them. No request fails, and in
+// the end every native session that was opened is closed.
 func TestNoSessionLeaks(t *testing.T) {
 	rt := onnxtest.Start(t)
 	before := rt.OpenSessions()

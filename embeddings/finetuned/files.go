@@ -1,8 +1,9 @@
 // Package finetuned serves text encoders that were fine-tuned in training and are part of a bundle.
 //
-// Training writes the encoder's files with BundleFiles, in two forms: with 8-bit weights for the CPU
-// and with 32-bit weights for a GPU. Verify checks in a child process that an encoder reproduces the
-// vectors recorded at export. A server opens encoders through an EncoderPool, a command with Open.
+// Training writes the encoder's files with BundleFiles, in two forms: with 8-bit weights for the
+// CPU and with 32-bit weights for a GPU. Verify checks in a child process that an encoder
+// reproduces the vectors recorded at export. A server opens encoders through an EncoderPool, a
+// command with Open.
 package finetuned
 
 import (
@@ -26,8 +27,8 @@ type settings struct {
 	Probe     probe  `json:"probe"`
 }
 
-// probe is a text with the unit vectors that the encoder gave at export. It tells whether a model is
-// damaged, since most damage leaves a model that loads and runs.
+// probe is a text with the unit vectors that the encoder gave at export. It tells whether a model
+// is damaged, since most damage leaves a model that loads and runs.
 type probe struct {
 	Text string    `json:"text"`
 	Int8 []float32 `json:"int8"`
@@ -35,7 +36,8 @@ type probe struct {
 }
 
 // probeText has common words, a rare one, digits and punctuation.
-const probeText = "Quiet farming game with 3 fishing ponds, an orchard & a bandersnatch (2nd edition)"
+const probeText = "Quiet farming game with 3 fishing ponds, an orchard & a bandersnatch (2nd " +
+	"edition)"
 
 // minCosine is the smallest accepted cosine of the probe's vector to the recorded one. Processors
 // round differently.
@@ -116,8 +118,8 @@ func read(dir string, fp32 bool) (*onnx.EncoderFiles, *settings, error) {
 }
 
 // Verify checks that the encoder of the bundle in dir reproduces the vector recorded at export. It
-// checks the form that a server loads: 32-bit weights if fp32 is true, else 8-bit weights. It runs on
-// the CPU. A hostile model can end the process, so call Verify in a child process.
+// checks the form that a server loads: 32-bit weights if fp32 is true, else 8-bit weights. It runs
+// on the CPU. A hostile model can end the process, so call Verify in a child process.
 func Verify(ctx context.Context, rt *onnx.Runtime, dir string, fp32 bool) error {
 	f, s, err := read(dir, fp32)
 	if err != nil {
@@ -135,7 +137,8 @@ func Verify(ctx context.Context, rt *onnx.Runtime, dir string, fp32 bool) error 
 		return fmt.Errorf("the encoder's vectors have %d dimensions, recorded were %d", len(got), len(want))
 	}
 	if c := vek32.Dot(got, want); !(c >= minCosine) {
-		return fmt.Errorf("the encoder does not reproduce the vector recorded at export: cosine %.4f, minimum %.4f",
+		return fmt.Errorf("the encoder does not reproduce the vector recorded at export: cosine "+
+			"%.4f, minimum %.4f",
 			c, minCosine)
 	}
 	return nil

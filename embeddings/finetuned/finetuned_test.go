@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// encoderFiles returns an encoder that no other test has, in the form int8 or fp32: the prompt is part
-// of every text and of the digest.
+// encoderFiles returns an encoder that no other test has, in the form int8 or fp32: the prompt is
+// part of every text and of the digest.
 func encoderFiles(t testing.TB, form, prompt string) *onnx.EncoderFiles {
 	t.Helper()
 	f := onnxtest.EncoderFiles(t, form)

@@ -15,15 +15,15 @@ type Options struct {
 	Encoder onnx.EncoderOptions
 	// FP32 chooses the encoder's form with 32-bit weights, which is the faster one on a GPU.
 	FP32 bool
-	// Vectors are the options of each encoder's vectors. The file name of a vector table contains the
-	// encoder's digest, so all encoders can share a folder.
+	// Vectors are the options of each encoder's vectors. The file name of a vector table contains
+	// the encoder's digest, so all encoders can share a folder.
 	Vectors embeddings.Options
 	// Shared returns the vector store that replicas share for an encoder. nil: there is none.
 	Shared func(digest string, dim int) embeddings.SharedCache
 }
 
-// Vectors are the vectors of one fine-tuned encoder. It is safe for concurrent use. The owner closes
-// it.
+// Vectors are the vectors of one fine-tuned encoder. It is safe for concurrent use. The owner
+// closes it.
 type Vectors struct {
 	*embeddings.Service
 	encoder *onnx.Encoder
@@ -41,7 +41,8 @@ func Open(dir string, m *bundle.Manifest, opt Options) (*Vectors, error) {
 		want = m.Encoder.DigestFP32
 	}
 	if got := files.Digest(); got != want {
-		return nil, fmt.Errorf("fine-tuned encoder: its digest is %.12s, the manifest says %.12s: copy the bundle again",
+		return nil, fmt.Errorf("fine-tuned encoder: its digest is %.12s, the manifest says "+
+			"%.12s: copy the bundle again",
 			got, want)
 	}
 	return New(files, opt)

@@ -33,7 +33,8 @@ type Encoder struct {
 	files     *EncoderFiles
 	digest    string
 	dim       int
-	// inputs are those of input_ids, attention_mask and token_type_ids that the model has, in its order.
+	// inputs are those of input_ids, attention_mask and token_type_ids that the model has, in its
+	// order.
 	inputs         []string
 	output         string
 	pooled         bool // the output has one vector per text, not one per token

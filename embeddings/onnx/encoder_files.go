@@ -15,8 +15,9 @@ import (
 // defaultMaxTokens is the longest text in tokens where neither options nor encoder say less.
 const defaultMaxTokens = 128
 
-// EncoderFiles is everything that defines an encoder: the contents of model.onnx and tokenizer.json,
-// and the settings of the sentence-transformers files where those exist. It is immutable.
+// EncoderFiles is everything that defines an encoder: the contents of model.onnx and
+// tokenizer.json, and the settings of the sentence-transformers files where those exist. It is
+// immutable.
 type EncoderFiles struct {
 	Model, Tokenizer []byte
 	Pooling          string // "mean" or "cls"
@@ -73,7 +74,8 @@ func (f *EncoderFiles) readSettings(dir string) error {
 			f.Pooling = "cls"
 		case pooling.Mean && !pooling.CLS && !pooling.Max:
 		default:
-			return errors.New("1_Pooling/config.json: only mean pooling and cls pooling are supported, each alone; use another encoder")
+			return errors.New("1_Pooling/config.json: only mean pooling and cls pooling are " +
+				"supported, each alone; use another encoder")
 		}
 	}
 	var bert bertFile

@@ -53,9 +53,9 @@ func encode(t testing.TB, e *Encoder, texts ...string) [][]float32 {
 	return out
 }
 
-// The similarities of three sentences: as the model card publishes them for fp32, and as measured for
-// the quantised model. The latter move by up to 0.03, since activations are quantised over the batch
-// and processors have different instructions.
+// The similarities of three sentences: as the model card publishes them for fp32, and as measured
+// for the quantised model. The latter move by up to 0.03, since activations are quantised over the
+// batch and processors have different instructions.
 func TestPublishedSimilarities(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -75,7 +75,8 @@ func TestPublishedSimilarities(t *testing.T) {
 
 func TestVectorsAreUnitAndStable(t *testing.T) {
 	e := int8Encoder(t)
-	texts := []string{"a sailing boat", "bread", "a much longer text about many things that fills a bucket of its own, twice over, with words"}
+	texts := []string{"a sailing boat", "bread", "a much longer text about many things that " +
+		"fills a bucket of its own, twice over, with words"}
 	together := encode(t, e, texts...)
 	for i, s := range texts {
 		if n := vek32.Norm(together[i]); math.Abs(float64(n)-1) > 1e-5 {
@@ -261,8 +262,8 @@ func TestFolderFiles(t *testing.T) {
 	}
 }
 
-// nanModel returns a tiny model whose output is 0/0 everywhere. It casts the mask to float, subtracts
-// it from itself and divides the result by itself; the last axis has size 1.
+// nanModel returns a tiny model whose output is 0/0 everywhere. It casts the mask to float,
+// subtracts it from itself and divides the result by itself; the last axis has size 1.
 func nanModel() []byte {
 	msg := func(fields ...[]byte) (b []byte) {
 		for _, f := range fields {

@@ -51,7 +51,8 @@ func (rt *Runtime) LoadGraph(model []byte, opt GraphOptions) (*Graph, error) {
 		}
 	}
 	if len(g.inputs) == 0 || len(g.outputs) == 0 {
-		return nil, errors.New("onnx: a graph needs at least one input and one output; give a constant graph an unused input")
+		return nil, errors.New("onnx: a graph needs at least one input and one output; give a " +
+			"constant graph an unused input")
 	}
 	threads := opt.Threads
 	if threads == 0 {

@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// sumModel returns a graph that adds two float vectors of any length and negates a condition. It has
-// two outputs and two element types.
+// sumModel returns a graph that adds two float vectors of any length and negates a condition. It
+// has two outputs and two element types.
 func sumModel() []byte {
 	field := func(b []byte, n protowire.Number, v ...[]byte) []byte {
 		for _, part := range v {

@@ -52,7 +52,8 @@ func Start(libraryPath string) (*Runtime, error) {
 			libraryPath, loadedRuntime.path)
 	}
 	if _, err := os.Stat(libraryPath); err != nil {
-		return nil, fmt.Errorf("onnx: no runtime library: %w; run make build, or name its folder with --assets", err)
+		return nil, fmt.Errorf("onnx: no runtime library: %w; run make build, or name its folder "+
+			"with --assets", err)
 	}
 	// The published library sends usage data to its makers as soon as it starts, with an id that it
 	// stores in the home folder, unless this variable is set before. The wrapper's DisableTelemetry

@@ -17,7 +17,8 @@ const (
 	inputTypes = "token_type_ids"
 )
 
-// session is one native session of an encoder with its own buffers. One goroutine uses it at a time.
+// session is one native session of an encoder with its own buffers. One goroutine uses it at a
+// time.
 type session struct {
 	encoder *Encoder
 	ort     *ort.DynamicAdvancedSession
@@ -89,8 +90,8 @@ func (s *session) fill(batch [][]int32, length int) {
 	}
 }
 
-// execute runs the model on the buffers. The wrapper keeps pointers to the buffers until the tensors
-// are destroyed, so the buffers must not be reallocated before.
+// execute runs the model on the buffers. The wrapper keeps pointers to the buffers until the
+// tensors are destroyed, so the buffers must not be reallocated before.
 func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
 	var inputs []ort.Value
 	defer func() {
@@ -139,7 +140,8 @@ func runUntil(ctx context.Context, s *ort.DynamicAdvancedSession, inputs, output
 	return err
 }
 
-var errNotFinite = errors.New("the model gave a vector with a value that is not finite, or a zero vector")
+var errNotFinite = errors.New("the model gave a vector with a value that is not finite, or a " +
+	"zero vector")
 
 // pool writes the unit vector of row i into vec: the mean of its token states, or the first token
 // state with cls pooling.

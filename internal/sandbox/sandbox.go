@@ -70,7 +70,8 @@ func exitReason(err error, stderr string) error {
 	firstLine, _, _ := strings.Cut(stderr, "\n")
 	switch {
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:
-		return errors.New("the child process was killed: it used more processor time than its limit, " +
+		return errors.New("the child process was killed: it used more processor time than its " +
+			"limit, " +
 			"or the machine ran out of memory")
 	case strings.Contains(stderr, "out of memory") || strings.Contains(stderr, "cannot allocate memory"):
 		return errors.New("the child process asked for more memory than its limit")
@@ -87,8 +88,8 @@ func (o *boundedOutput) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Limit bounds the memory of this process, in bytes of address space, and its processor time, rounded
-// up to seconds. 0 leaves a limit as it is. A limit cannot be raised again.
+// Limit bounds the memory of this process, in bytes of address space, and its processor time,
+// rounded up to seconds. 0 leaves a limit as it is. A limit cannot be raised again.
 func Limit(memory uint64, cpu time.Duration) error {
 	if memory > 0 {
 		limit := syscall.Rlimit{Cur: memory, Max: memory}

@@ -13,16 +13,16 @@ import (
 //
 // Here it is served at once, unless it has a fine-tuned encoder that has not encoded all texts yet:
 // then the model that was served stays until they are encoded. by and reason are recorded. Errors
-// wrap ranker.ErrUnknownModel or ranker.ErrModelRefused; any other error means that the folder could
-// not be written.
+// wrap ranker.ErrUnknownModel or ranker.ErrModelRefused; any other error means that the folder
+// could not be written.
 func (r *Registry) Activate(ctx context.Context, version, by, reason string) error {
 	return r.change(ctx, func() (Activation, string, error) {
 		return Activation{Version: version, By: by, Reason: reason}, "", nil
 	})
 }
 
-// Rollback activates what was active before, and returns its version. Each further call goes back one
-// more step. The errors are those of Activate, and ranker.ErrNoPreviousModel.
+// Rollback activates what was active before, and returns its version. Each further call goes back
+// one more step. The errors are those of Activate, and ranker.ErrNoPreviousModel.
 func (r *Registry) Rollback(ctx context.Context, by, reason string) (version string, err error) {
 	err = r.change(ctx, func() (Activation, string, error) {
 		h, err := readHistory(r.opt.Root)
@@ -74,7 +74,8 @@ func (r *Registry) Require(ctx context.Context, versions []string) (failed map[s
 	versions = slices.Compact(slices.Sorted(slices.Values(versions)))
 	n := min(len(versions), MaxRequired)
 	for _, v := range versions[n:] {
-		failed[v] = fmt.Errorf("%d bundles are required at once; the maximum is %d: use fewer in experiments",
+		failed[v] = fmt.Errorf("%d bundles are required at once; the maximum is %d: use fewer in "+
+			"experiments",
 			len(versions), MaxRequired)
 	}
 	r.required = versions[:n]

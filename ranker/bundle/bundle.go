@@ -11,9 +11,10 @@
 //	gbdt.txt        or another file of the scorer, and one file for each learned signal
 //	encoder*        a fine-tuned text encoder, if the bundle was trained with one (EncoderFiles)
 //
-// The digest in the version is that of the manifest, and the manifest holds the digests of all other
-// files. A version therefore names every bit of a bundle. There is no signature: whoever can write
-// the folder of bundles decides what is served, so that folder needs the same care as the binary.
+// The digest in the version is that of the manifest, and the manifest holds the digests of all
+// other files. A version therefore names every bit of a bundle. There is no signature: whoever can
+// write the folder of bundles decides what is served, so that folder needs the same care as the
+// binary.
 //
 // Replicas share the folder of bundles. Besides the bundles it holds
 //
@@ -59,8 +60,8 @@ type Bundle struct {
 	closers []func()
 }
 
-// OnClose has Close call f. It is for what the model uses and the garbage collector cannot free, such
-// as native sessions. It must be called before the bundle serves requests.
+// OnClose has Close call f. It is for what the model uses and the garbage collector cannot free,
+// such as native sessions. It must be called before the bundle serves requests.
 func (b *Bundle) OnClose(f func()) { b.closers = append(b.closers, f) }
 
 // Close calls the functions given to OnClose, last one first. The caller is the bundle's only user.
@@ -95,7 +96,8 @@ func IsVersion(s string) bool { return versionPattern.MatchString(s) }
 func (b *Bundle) CheckCompatible(encoderDigest string, checkSchema func(*ranker.Schema) error) error {
 	e := b.Manifest.Encoder
 	if !e.FineTuned && e.Digest != "" && encoderDigest != "" && e.Digest != encoderDigest {
-		return fmt.Errorf("the bundle was trained with the encoder %s (digest %.12s), this process uses digest %.12s: choose that encoder with --encoder, or train again",
+		return fmt.Errorf("the bundle was trained with the encoder %s (digest %.12s), this "+
+			"process uses digest %.12s: choose that encoder with --encoder, or train again",
 			e.ID, e.Digest, encoderDigest)
 	}
 	if checkSchema == nil {
@@ -104,8 +106,8 @@ func (b *Bundle) CheckCompatible(encoderDigest string, checkSchema func(*ranker.
 	return checkSchema(b.Model.Schema)
 }
 
-// tolerance is the largest accepted difference of a score or a sum from the expected value, relative
-// to the larger of that value and 1. Scores are float64 sums of float32 features; vector
+// tolerance is the largest accepted difference of a score or a sum from the expected value,
+// relative to the larger of that value and 1. Scores are float64 sums of float32 features; vector
 // instructions of another processor may round differently.
 const tolerance = 1e-5
 

@@ -143,10 +143,11 @@ func TestEveryByteCounts(t *testing.T) {
 // Manifests that somebody has made with care: their digests hold.
 func TestForgedManifests(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, err string }{
-		"unknown key":     {`"format":`, `"colour": "red", "format":`, "colour"},
-		"repeated key":    {`"parent":`, `"parent": "", "parent":`, "parent"},
-		"another case":    {`"parent":`, `"Parent":`, "Parent"},
-		"newer":           {`"format": 3`, `"format": 4`, "format version 4, this binary reads version 3: use a newer relish"},
+		"unknown key":  {`"format":`, `"colour": "red", "format":`, "colour"},
+		"repeated key": {`"parent":`, `"parent": "", "parent":`, "parent"},
+		"another case": {`"parent":`, `"Parent":`, "Parent"},
+		"newer": {`"format": 3`, `"format": 4`, "format version 4, this binary reads " +
+			"version 3: use a newer relish"},
 		"no format":       {`"format": 3`, `"format": 0`, "format is 0"},
 		"schema hash":     {`"schema": "`, `"schema": "f`, "schema hash"},
 		"escape":          {`"name": "priors.json"`, `"name": "../priors.json"`, "cannot be a file name"},
@@ -179,7 +180,8 @@ func TestOlderFormatIsRefused(t *testing.T) {
 	for _, format := range []string{"1", "2"} {
 		root := t.TempDir()
 		dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), `"format": 3`, `"matchers": [], "format": `+format)
-		want := "the bundle has format version " + format + ", this binary reads version 3: train again with relish train"
+		want := "the bundle has format version " + format + ", this binary reads version 3: " +
+			"train again with relish train"
 		if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
@@ -245,7 +247,8 @@ func TestUnfitParts(t *testing.T) {
 	}
 }
 
-// A process that is killed at any moment leaves no half bundle to be seen, and the next Write clears up.
+// A process that is killed at any moment leaves no half bundle to be seen, and the next Write
+// clears up.
 func TestKilledWhileWriting(t *testing.T) {
 	root := t.TempDir()
 	died := 0

@@ -1,6 +1,7 @@
 package bundle
 
-// WriteInterruptible is Write, with between called before each step, whose error ends the writing there.
+// WriteInterruptible is Write, with between called before each step, whose error ends the writing
+// there.
 func WriteInterruptible(root string, m Manifest, files map[string][]byte, between func(step string) error) (string, error) {
 	return (&writer{between}).write(root, m, files)
 }

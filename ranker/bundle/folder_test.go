@@ -66,7 +66,8 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// v[1] is active, v[0] was before, v[2] is asked for: v[3] and v[4] are the oldest of the others.
+	// v[1] is active, v[0] was before, v[2] is asked for: v[3] and v[4] are the oldest of the
+	// others.
 	removed, err := bundle.Prune(root, 5, v[2])
 	if err != nil || !slices.Equal(removed, []string{v[3], v[4]}) {
 		t.Errorf("removed %v, %v", removed, err)

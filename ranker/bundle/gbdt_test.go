@@ -45,7 +45,8 @@ end of trees
 `, columns-1, columns-1)
 }
 
-// A bundle of trees is loaded, gives the scores it was made with, and is refused over another schema.
+// A bundle of trees is loaded, gives the scores it was made with, and is refused over another
+// schema.
 func TestTreesBundle(t *testing.T) {
 	s := schema()
 	trees, err := scorer.ParseLightGBM(treesText(len(s.Columns())), len(s.Columns()))

@@ -42,8 +42,8 @@ type history struct {
 }
 
 // readHistory reads the activation history of root. It skips lines that cannot be read, since they
-// must not keep a bundle from being served. If the active file names no version, it returns both the
-// history and an error.
+// must not keep a bundle from being served. If the active file names no version, it returns both
+// the history and an error.
 func readHistory(root string) (*history, error) {
 	h := &history{active: ranker.PriorVersion, stack: []string{ranker.PriorVersion}}
 	data, err := os.ReadFile(filepath.Join(root, historyFile))
@@ -64,7 +64,8 @@ func readHistory(root string) (*history, error) {
 		h.active = strings.TrimSpace(string(data))
 	}
 	if h.active != ranker.PriorVersion && !IsVersion(h.active) {
-		return h, fmt.Errorf("%s contains %.60q, which is not a version: activate a version that GET /models lists",
+		return h, fmt.Errorf("%s contains %.60q, which is not a version: activate a version that "+
+			"GET /models lists",
 			filepath.Join(root, activeFile), h.active)
 	}
 	if h.stack[len(h.stack)-1] != h.active {
@@ -121,7 +122,8 @@ func activate(root string, a Activation, from string) error {
 		return err
 	}
 	if a.Rollback && h.active != from {
-		return fmt.Errorf("cannot roll back from %s: %s became active meanwhile; look at GET /models and try again",
+		return fmt.Errorf("cannot roll back from %s: %s became active meanwhile; look at GET "+
+			"/models and try again",
 			from, h.active)
 	}
 	if h.active == a.Version {

@@ -37,8 +37,8 @@ func Versions(root string) ([]string, error) {
 
 // Prune removes the oldest bundles of root until keep are left, and returns the removed versions.
 //
-// It never removes the active bundle, the one before it, or the versions in except, such as those of
-// experiments. These count among the kept ones. Servers keep the bundles that they have loaded.
+// It never removes the active bundle, the one before it, or the versions in except, such as those
+// of experiments. These count among the kept ones. Servers keep the bundles that they have loaded.
 func Prune(root string, keep int, except ...string) (removed []string, err error) {
 	unlock, err := lockRoot(root)
 	if err != nil {
@@ -117,8 +117,8 @@ func (v *view) state(version string) string {
 	return ranker.ModelAvailable
 }
 
-// Report returns the model card of a bundle, its report.html. Errors wrap ranker.ErrUnknownModel, also
-// if the bundle has no model card, or ranker.ErrModelRefused.
+// Report returns the model card of a bundle, its report.html. Errors wrap ranker.ErrUnknownModel,
+// also if the bundle has no model card, or ranker.ErrModelRefused.
 func (r *Registry) Report(version string) ([]byte, error) {
 	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err

@@ -170,7 +170,8 @@ func readFile(root *os.Root, want *File, use func(*File, io.Reader) error) error
 		return err
 	}
 	if hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
-		return errors.New("the digest differs from the manifest's: the file is damaged, copy the bundle again")
+		return errors.New("the digest differs from the manifest's: the file is damaged, copy the " +
+			"bundle again")
 	}
 	return nil
 }
@@ -218,7 +219,8 @@ func checkSignalColumns(m *ranker.Model) error {
 	}
 	for _, f := range m.Schema.Features() {
 		if f.Kind == ranker.KindSignal && !slices.Contains(have, f.Column) {
-			return fmt.Errorf("feature %q needs the column %q, which no signal of the bundle writes", f.Name, f.Column)
+			return fmt.Errorf("feature %q needs the column %q, which no signal of the bundle "+
+				"writes", f.Name, f.Column)
 		}
 	}
 	return nil

@@ -166,7 +166,8 @@ func decodeManifest(name string, data []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("%s: %w", ManifestFile, err)
 	}
 	if want := versionOf(m.Created, data); want != name {
-		return nil, fmt.Errorf("%s belongs to bundle %s: the manifest was changed or the folder was renamed; copy the bundle again", ManifestFile, want)
+		return nil, fmt.Errorf("%s belongs to bundle %s: the manifest was changed or the folder "+
+			"was renamed; copy the bundle again", ManifestFile, want)
 	}
 	return &m, nil
 }
@@ -175,9 +176,11 @@ func decodeManifest(name string, data []byte) (*Manifest, error) {
 func checkFormat(version int) error {
 	switch {
 	case version > formatVersion:
-		return fmt.Errorf("the bundle has format version %d, this binary reads version %d: use a newer relish", version, formatVersion)
+		return fmt.Errorf("the bundle has format version %d, this binary reads version %d: use a "+
+			"newer relish", version, formatVersion)
 	case version < formatVersion && version > 0:
-		return fmt.Errorf("the bundle has format version %d, this binary reads version %d: train again with relish train", version, formatVersion)
+		return fmt.Errorf("the bundle has format version %d, this binary reads version %d: train "+
+			"again with relish train", version, formatVersion)
 	case version != formatVersion:
 		return fmt.Errorf("format is %d; this binary reads version %d", version, formatVersion)
 	}

@@ -26,13 +26,14 @@ type ProbeCase struct {
 	Scores []float64 // one per candidate
 }
 
-// RecordProbe scores the input's first MaxProbeCandidates candidates with the model, and returns them
-// with their scores. It does not change the input; the case shares its items and vectors.
+// RecordProbe scores the input's first MaxProbeCandidates candidates with the model, and returns
+// them with their scores. It does not change the input; the case shares its items and vectors.
 func RecordProbe(ctx context.Context, m *ranker.Model, in *ranker.SignalInput) (ProbeCase, error) {
 	all := len(in.Request.Candidates)
 	n := min(all, MaxProbeCandidates)
 	if n == 0 || len(in.State.Items) != all || len(in.ItemVectors) != all {
-		return ProbeCase{}, fmt.Errorf("probe: %d candidates, %d items and %d vectors; there must be as many of each, and at least one",
+		return ProbeCase{}, fmt.Errorf("probe: %d candidates, %d items and %d vectors; there "+
+			"must be as many of each, and at least one",
 			all, len(in.State.Items), len(in.ItemVectors))
 	}
 	request, state := *in.Request, *in.State

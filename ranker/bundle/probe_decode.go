@@ -12,7 +12,8 @@ import (
 	"relish/ranker"
 )
 
-// DecodeProbe reads probe.bin. It takes no more memory than a few times the data's size, whatever that says.
+// DecodeProbe decodes probe.bin. Whatever the data says, it takes no more memory than a few times
+// the data's size.
 func DecodeProbe(data []byte) ([]ProbeCase, error) {
 	cases, err := decodeProbe(data)
 	if err != nil {
@@ -23,23 +24,25 @@ func DecodeProbe(data []byte) ([]ProbeCase, error) {
 
 func decodeProbe(data []byte) ([]ProbeCase, error) {
 	if len(data) > maxProbeBytes {
-		return nil, fmt.Errorf("it has more than %d bytes", maxProbeBytes)
+		return nil, fmt.Errorf("the file has %d bytes; the maximum is %d", len(data), maxProbeBytes)
 	}
 	rest, ok := bytes.CutPrefix(data, []byte(probeMagic))
 	if !ok || len(rest) < 4 {
-		return nil, fmt.Errorf("it does not begin with %s: it is no probe, or of a newer relish", probeMagic)
+		return nil, fmt.Errorf("the file does not begin with %s: it is damaged, or from another "+
+			"version of relish",
+			probeMagic)
 	}
 	size := binary.LittleEndian.Uint32(rest)
 	rest = rest[4:]
 	if uint64(size) > uint64(len(rest)) {
-		return nil, errors.New("it is cut off")
+		return nil, errors.New("the file is truncated: copy the bundle again")
 	}
 	var doc probeDocument
 	if err := json.Unmarshal(rest[:size], &doc, json.RejectUnknownMembers(true)); err != nil {
 		return nil, err
 	}
 	if n := len(doc.Cases); n == 0 || n > MaxProbeCases {
-		return nil, fmt.Errorf("it has %d cases; it has 1 to %d", n, MaxProbeCases)
+		return nil, fmt.Errorf("the file has %d cases; 1 to %d are allowed", n, MaxProbeCases)
 	}
 	d := &probeDecoder{spec: doc.Text, numbers: rest[size:]}
 	var cases []ProbeCase
@@ -50,31 +53,37 @@ func decodeProbe(data []byte) ([]ProbeCase, error) {
 		cases = append(cases, d.nextCase(&doc.Cases[i]))
 	}
 	if d.short || len(d.numbers) > 0 {
-		return nil, errors.New("it holds fewer or more numbers than its cases have")
+		return nil, errors.New("the file has fewer or more numbers than its cases need: copy the " +
+			"bundle again")
 	}
 	return cases, nil
 }
 
+// check checks the bounds of a case before memory is allocated for it.
 func (w *encodedCase) check() error {
 	if n := len(w.Candidates); n == 0 || n > MaxProbeCandidates {
-		return fmt.Errorf("%d candidates; there are 1 to %d", n, MaxProbeCandidates)
+		return fmt.Errorf("%d candidates; 1 to %d are allowed", n, MaxProbeCandidates)
 	}
 	if len(w.Recent) > maxProbeHistory || len(w.Shown) > maxProbeHistory {
-		return fmt.Errorf("a history of %d and %d; there are up to %d", len(w.Recent), len(w.Shown), maxProbeHistory)
+		return fmt.Errorf("%d recent interactions and %d shown items; at most %d of each are "+
+			"allowed",
+			len(w.Recent), len(w.Shown), maxProbeHistory)
 	}
 	if w.Columns < 0 || w.Columns > maxProbeColumns || w.Dim < 0 || w.Dim > maxProbeDim {
-		return fmt.Errorf("%d columns, %d dimensions; there are up to %d and %d", w.Columns, w.Dim, maxProbeColumns, maxProbeDim)
+		return fmt.Errorf("%d columns and %d dimensions; at most %d and %d are allowed",
+			w.Columns, w.Dim, maxProbeColumns, maxProbeDim)
 	}
 	return nil
 }
 
-// probeDecoder takes the cases' numbers one after the other.
+// probeDecoder reads the numbers of the cases one after the other.
 type probeDecoder struct {
 	spec    ranker.TextSpec
 	numbers []byte
-	short   bool // fewer were there than were asked for
+	short   bool // the data has fewer numbers than were read
 }
 
+// nextCase decodes a case; its numbers come next.
 func (d *probeDecoder) nextCase(w *encodedCase) ProbeCase {
 	n := len(w.Candidates)
 	r := &ranker.Request{User: w.User, Session: w.Session, Context: w.Context}
@@ -136,7 +145,7 @@ func (d *probeDecoder) floats(n int) []float32 {
 	return out
 }
 
-// take returns the next n bytes, nil when there are fewer.
+// take returns the next n bytes, nil if there are fewer.
 func (d *probeDecoder) take(n int) []byte {
 	if n > len(d.numbers) {
 		d.short = true

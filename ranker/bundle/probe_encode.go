@@ -11,12 +11,13 @@ import (
 	"relish/ranker"
 )
 
-// probe.bin: the magic, the length of a JSON document (uint32), the document, and then without a gap every case's
-// numbers: columns and vectors as float32, scores as float64. All numbers are little-endian.
+// probeMagic begins probe.bin. The length of a JSON document follows as uint32, then the document
+// (probeDocument), then the numbers of all cases without gaps: feature columns and vectors as
+// float32, scores as float64. All numbers are little-endian.
 const probeMagic = "RLPROBE1"
 
 type probeDocument struct {
-	Text  ranker.TextSpec `json:"text"` // what the items' texts are composed of
+	Text  ranker.TextSpec `json:"text"` // how the texts of items are composed
 	Cases []encodedCase   `json:"cases"`
 }
 
@@ -31,9 +32,9 @@ type encodedCase struct {
 	Shown          []probeShown                 `json:"shown"`
 	Query          string                       `json:"query"`
 	QueryIsSet     bool                         `json:"query_is_set"`
-	QueryHasVector bool                         `json:"query_found"` // there is a vector
-	Columns        int                          `json:"columns"`     // of one candidate
-	Dim            int                          `json:"dim"`         // of a vector
+	QueryHasVector bool                         `json:"query_found"`
+	Columns        int                          `json:"columns"` // feature cells of one candidate
+	Dim            int                          `json:"dim"`     // of a vector; 0 without vectors
 }
 
 type probeCandidate struct {
@@ -41,7 +42,7 @@ type probeCandidate struct {
 	New       bool       `json:"new"`
 	Score     *float32   `json:"score"`
 	Item      *probeItem `json:"item"`
-	HasVector bool       `json:"found"` // there is a vector
+	HasVector bool       `json:"found"`
 }
 
 type probeInteraction struct {
@@ -67,7 +68,7 @@ type probeItem struct {
 	Fields map[string]ranker.FieldValue `json:"fields"`
 }
 
-// EncodeProbe writes probe.bin. The items' texts are composed by spec.
+// EncodeProbe encodes probe.bin. spec says how the texts of the items are composed.
 func EncodeProbe(spec ranker.TextSpec, cases []ProbeCase) ([]byte, error) {
 	doc := probeDocument{Text: spec}
 	e := &probeEncoder{spec: spec}
@@ -83,7 +84,7 @@ func EncodeProbe(spec ranker.TextSpec, cases []ProbeCase) ([]byte, error) {
 	}
 	out := binary.LittleEndian.AppendUint32([]byte(probeMagic), uint32(len(head)))
 	out = append(append(out, head...), e.numbers...)
-	if _, err := DecodeProbe(out); err != nil { // the bounds are one piece of code
+	if _, err := DecodeProbe(out); err != nil { // it checks the bounds
 		return nil, err
 	}
 	return out, nil
@@ -92,8 +93,8 @@ func EncodeProbe(spec ranker.TextSpec, cases []ProbeCase) ([]byte, error) {
 type probeEncoder struct {
 	spec    ranker.TextSpec
 	numbers []byte
-	dim     int   // of this case's vectors, 0 before the first
-	err     error // the first one
+	dim     int   // of the vectors of this case, 0 before the first vector
+	err     error // the first error
 }
 
 func (e *probeEncoder) add(c *ProbeCase) (w encodedCase) {
@@ -101,7 +102,9 @@ func (e *probeEncoder) add(c *ProbeCase) (w encodedCase) {
 	n, h := len(r.Candidates), len(s.Recent)
 	if n == 0 || len(s.Items) != n || len(in.ItemVectors) != n || len(c.Scores) != n || len(s.Columns)%n != 0 ||
 		len(s.RecentItems) != h || len(in.RecentVectors) != h {
-		e.err = errors.New("items, vectors, scores and columns must be aligned with the candidates, known items and vectors with the history")
+		e.err = errors.New("items, vectors, scores and columns must be aligned with the " +
+			"candidates, " +
+			"recent items and their vectors with the recent interactions")
 		return w
 	}
 	w = encodedCase{User: r.User, Session: r.Session, Context: r.Context, Now: in.Now, UserFields: s.UserFields, Columns: len(s.Columns) / n}
@@ -137,18 +140,19 @@ func (e *probeEncoder) item(it *ranker.ItemInfo) *probeItem {
 		return nil
 	}
 	if ranker.NewItemInfo(it.Item, e.spec).TextKey != it.TextKey && e.err == nil {
-		e.err = errors.New("an item's text is not composed by the given spec")
+		e.err = errors.New("the text of an item is composed in another way than the given spec " +
+			"says")
 	}
 	return &probeItem{it.ID, it.Title, it.Text, it.Tags, it.Fields}
 }
 
-// vector writes a vector that is there, and reports whether it is.
+// vector appends a vector, unless it is nil, and reports whether it did.
 func (e *probeEncoder) vector(v []float32) bool {
 	if v == nil {
 		return false
 	}
 	if e.dim != 0 && len(v) != e.dim && e.err == nil {
-		e.err = fmt.Errorf("vectors have %d and %d dimensions", e.dim, len(v))
+		e.err = fmt.Errorf("vectors of one case have %d and %d dimensions; they must be equal", e.dim, len(v))
 	}
 	e.dim = len(v)
 	e.floats(v)

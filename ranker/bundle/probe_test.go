@@ -83,7 +83,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// A bundle that gives other scores than it was made with is refused, as is one whose scores are no numbers.
+// A bundle that gives other scores than it was made with is refused, as is one whose scores are no
+// numbers.
 func TestProbeRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(*bundle.ProbeCase)

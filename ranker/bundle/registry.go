@@ -27,14 +27,15 @@ type Options struct {
 	// ranker.PriorVersion. The registry does not close it.
 	Prior *ranker.Model
 	Open  SignalLoader
-	// Probe returns why the bundle in dir must not be served. It uses ProbeInSandbox, since a hostile
-	// file may end the process that reads it.
+	// Probe returns why the bundle in dir must not be served. It uses ProbeInSandbox, since a
+	// hostile file may end the process that reads it.
 	Probe func(ctx context.Context, dir string) error
 	// EncoderDigest and CheckSchema are the arguments of Bundle.CheckCompatible.
 	EncoderDigest string
 	CheckSchema   func(*ranker.Schema) error
 	// Prepare may replace parts of a bundle's model before it is served, for example by a native
-	// session on a GPU, which it closes in Bundle.OnClose. An error refuses the bundle. nil: nothing.
+	// session on a GPU, which it closes in Bundle.OnClose. An error refuses the bundle. nil:
+	// nothing.
 	Prepare func(ctx context.Context, dir string, b *Bundle) error
 	// Encoders opens the fine-tuned text encoders of bundles. nil: the service works without text.
 	Encoders Encoders
@@ -46,8 +47,8 @@ type Options struct {
 
 // Encoders gives access to the vectors of fine-tuned text encoders. It is safe for concurrent use.
 type Encoders interface {
-	// Acquire returns the vectors of the encoder of the bundle in dir, and has the texts of all items
-	// encoded in the background. The caller releases them.
+	// Acquire returns the vectors of the encoder of the bundle in dir, and has the texts of all
+	// items encoded in the background. The caller releases them.
 	Acquire(dir string, m *Manifest) (EncoderVectors, error)
 	// Changed receives a value when an encoder has encoded all items.
 	Changed() <-chan struct{}
@@ -87,8 +88,8 @@ type Registry struct {
 
 var _ ranker.Models = (*Registry)(nil)
 
-// view is what requests see. It is immutable. Every model in it has at least one user, its owner, for
-// as long as the view is current.
+// view is what requests see. It is immutable. Every model in it has at least one user, its owner,
+// for as long as the view is current.
 type view struct {
 	wanted    string // what the folder names as active
 	active    *ranker.Model
@@ -98,9 +99,9 @@ type view struct {
 	waiting   map[string]*Bundle       // loaded, but not served before their texts are encoded
 }
 
-// Open returns a registry that serves the active bundle of the folder. If that bundle is refused, it
-// serves the one that was active before, or the prior. It returns an error if the folder cannot be
-// used. The caller closes the registry.
+// Open returns a registry that serves the active bundle of the folder. If that bundle is refused,
+// it serves the one that was active before, or the prior. It returns an error if the folder cannot
+// be used. The caller closes the registry.
 func Open(ctx context.Context, opt Options) (*Registry, error) {
 	if opt.Root == "" || opt.Prior == nil || opt.Open == nil || opt.Probe == nil || opt.Log == nil {
 		return nil, errors.New("bundle.Open: Root, Prior, Open, Probe and Log must be set")
@@ -127,8 +128,8 @@ func Open(ctx context.Context, opt Options) (*Registry, error) {
 	return r, nil
 }
 
-// Close ends the registry and waits until all models are closed, or until ctx ends. Requests and Run
-// must have ended. It returns an error if models are still in use when ctx ends.
+// Close ends the registry and waits until all models are closed, or until ctx ends. Requests and
+// Run must have ended. It returns an error if models are still in use when ctx ends.
 func (r *Registry) Close(ctx context.Context) error {
 	unlock, err := r.acquireLock(ctx)
 	if err != nil {
@@ -179,8 +180,8 @@ func (r *Registry) Fallbacks(version string) []string {
 	return v.fallbacks[""] // the version was retired while its request ran
 }
 
-// publish makes the loaded bundles visible to requests. The caller holds the lock, or is the only one
-// that knows the registry.
+// publish makes the loaded bundles visible to requests. The caller holds the lock, or is the only
+// one that knows the registry.
 func (r *Registry) publish(wanted, previous string) {
 	v := &view{
 		wanted:    wanted,

@@ -152,7 +152,8 @@ func TestActivateUnknown(t *testing.T) {
 	wantActive(t, r, "prior")
 }
 
-// A restart goes on with what was active; if that cannot be served, with what was before, and at last with the prior.
+// A restart goes on with what was active; if that cannot be served, with what was before, and at
+// last with the prior.
 func TestRestart(t *testing.T) {
 	root := t.TempDir()
 	a, b := write(t, root, 1, nil), write(t, root, 2, nil)
@@ -202,7 +203,8 @@ func TestRestart(t *testing.T) {
 	wantActive(t, r, c, "prior")
 }
 
-// A server follows what others activate: by notification, and where none comes, by looking now and then.
+// A server follows what others activate: by notification, and where none comes, by looking now and
+// then.
 func TestFollows(t *testing.T) {
 	root := t.TempDir()
 	a, b := write(t, root, 1, nil), write(t, root, 2, nil)
@@ -267,7 +269,8 @@ func canceled(t *testing.T) context.Context {
 	return ctx
 }
 
-// Reloading a hundred times under load fails no request, and each is ranked by one version as that version does.
+// Reloading a hundred times under load fails no request, and each is ranked by one version as that
+// version does.
 func TestReloadUnderLoad(t *testing.T) {
 	root := t.TempDir()
 	want := map[string]map[string]float64{}

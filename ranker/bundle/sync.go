@@ -53,14 +53,15 @@ func (r *Registry) sync(ctx context.Context) error {
 }
 
 // canServe reports whether a version is loaded and may become the active one. Its texts must be
-// encoded, unless it is active already or there is nothing else to serve meanwhile, as at the start.
+// encoded, unless it is active already or there is nothing else to serve meanwhile, as at the
+// start.
 func (r *Registry) canServe(version string) bool {
 	b := r.loaded[version]
 	return b != nil && (r.activeVersion == "" || version == r.activeVersion || b.waiting() == "")
 }
 
-// load makes sure that a version is in memory. A version that was refused recently is tried again only
-// if somebody asks for it. The caller holds the lock.
+// load makes sure that a version is in memory. A version that was refused recently is tried again
+// only if somebody asks for it. The caller holds the lock.
 func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 	if r.closed {
 		return errRegistryClosed
@@ -90,8 +91,8 @@ func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 	return err
 }
 
-// openBundle tries a bundle in the sandbox and then loads it with its native parts. The version names
-// every bit of the bundle, so both see the same bytes.
+// openBundle tries a bundle in the sandbox and then loads it with its native parts. The version
+// names every bit of the bundle, so both see the same bytes.
 func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, err error) {
 	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err
@@ -127,8 +128,9 @@ func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, e
 	return b, nil
 }
 
-// own makes the registry the owner of the bundle's model. The bundle is closed after the model's last
-// user has released it. Closing may wait for native sessions, so it has a goroutine of its own.
+// own makes the registry the owner of the bundle's model. The bundle is closed after the model's
+// last user has released it. Closing may wait for native sessions, so it has a goroutine of its
+// own.
 func (r *Registry) own(b *Bundle) {
 	r.unclosed.Add(1)
 	b.Model.Lifetime = ranker.NewLifetime(func() {

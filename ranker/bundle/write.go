@@ -13,15 +13,15 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// temporaryPrefix begins the names of files and folders that are not complete yet. No version and no
-// file of a bundle begins with a dot.
+// temporaryPrefix begins the names of files and folders that are not complete yet. No version and
+// no file of a bundle begins with a dot.
 const temporaryPrefix = ".part-"
 
-// Write writes a bundle into root, the folder of bundles, and returns the bundle's version. It makes
-// the folder if that does not exist.
+// Write writes a bundle into root, the folder of bundles, and returns the bundle's version. It
+// makes the folder if that does not exist.
 //
-// files are the bundle's files by name, without the manifest. m describes them; see Manifest for what
-// Write fills in. The bundle appears under its version once it is complete and durable. If the
+// files are the bundle's files by name, without the manifest. m describes them; see Manifest for
+// what Write fills in. The bundle appears under its version once it is complete and durable. If the
 // process dies before, nothing appears, and the next Write removes the rest. Write waits while
 // another process writes into root.
 func Write(root string, m Manifest, files map[string][]byte) (version string, err error) {
@@ -148,8 +148,8 @@ func lockRoot(root string) (unlock func(), err error) {
 	return func() { _ = l.Unlock() }, nil
 }
 
-// replaceFile replaces the contents of a file in root, completely or not at all. The caller holds the
-// lock.
+// replaceFile replaces the contents of a file in root, completely or not at all. The caller holds
+// the lock.
 func replaceFile(root, name string, data []byte) error {
 	tmp := temporaryPrefix + name
 	if err := (&writer{}).writeFile(root, tmp, data); err != nil {
