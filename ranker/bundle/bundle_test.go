@@ -48,7 +48,7 @@ func TestWriteAndLoad(t *testing.T) {
 	if _, err := bundle.Verify(dir); err != nil {
 		t.Error(err)
 	}
-	// The same again is another bundle or refused, never an overwritten one.
+	// A second Write of the same bundle is refused: bundles are never overwritten.
 	m, files := parts(2)
 	m.Created = b.Manifest.Created
 	if _, err := bundle.Write(root, m, files); err == nil || !strings.Contains(err.Error(), "already") {
@@ -56,8 +56,8 @@ func TestWriteAndLoad(t *testing.T) {
 	}
 }
 
-// Whatever is done to any byte of a bundle, it is refused.
-func TestEveryByteCounts(t *testing.T) {
+// A bundle with any changed, missing or added byte is refused.
+func TestDamagedBundleIsRefused(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, write(t, root, 1, nil))
 	entries, err := os.ReadDir(dir)
@@ -114,8 +114,8 @@ func TestEveryByteCounts(t *testing.T) {
 		}
 		refused("a pipe for " + e.Name())
 		os.Remove(path)
-		elsewhere := filepath.Join(root, "elsewhere")
-		if err := errors.Join(os.WriteFile(elsewhere, data, 0o644), os.Symlink(elsewhere, path)); err != nil {
+		outside := filepath.Join(root, "outside")
+		if err := errors.Join(os.WriteFile(outside, data, 0o644), os.Symlink(outside, path)); err != nil {
 			t.Fatal(err)
 		}
 		refused("a link for " + e.Name())
@@ -129,7 +129,7 @@ func TestEveryByteCounts(t *testing.T) {
 	refused("another file")
 	os.Remove(extra)
 	if _, err := bundle.Load(dir, new(signals.Loader).Load); err != nil {
-		t.Errorf("as it was: %v", err)
+		t.Errorf("undamaged: %v", err)
 	}
 	linked := filepath.Join(t.TempDir(), filepath.Base(dir))
 	if err := os.Symlink(dir, linked); err != nil {
@@ -140,7 +140,7 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 }
 
-// Manifests that somebody has made with care: their digests hold.
+// Forged manifests, whose digests are correct, are refused.
 func TestForgedManifests(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, err string }{
 		"unknown key":  {`"format":`, `"colour": "red", "format":`, "colour"},
@@ -148,21 +148,21 @@ func TestForgedManifests(t *testing.T) {
 		"another case": {`"parent":`, `"Parent":`, "Parent"},
 		"newer": {`"format": 3`, `"format": 4`, "format version 4, this binary reads " +
 			"version 3: use a newer relish"},
-		"no format":       {`"format": 3`, `"format": 0`, "format is 0"},
-		"schema hash":     {`"schema": "`, `"schema": "f`, "schema hash"},
-		"escape":          {`"name": "priors.json"`, `"name": "../priors.json"`, "cannot be a file name"},
-		"absolute":        {`"name": "priors.json"`, `"name": "/etc/passwd"`, "cannot be a file name"},
-		"twice":           {`"name": "priors.json"`, `"name": "probe.bin"`, "listed twice"},
-		"negative size":   {`"bytes": `, `"bytes": -`, "bytes"},
-		"huge size":       {`"bytes": `, `"bytes": 99999999999`, "bytes"},
-		"short digest":    {`"sha256": "`, `"sha256": "0`, "64 hex digits"},
-		"unknown matcher": {`"kind": "overlap"`, `"kind": "oracle"`, "oracle"},
-		"no such file":    {`"kind": "overlap",`, `"kind": "overlap", "file": "overlap.bin", "f":`, "f"},
-		"unknown blend":   {`"kind": "prior"`, `"kind": "oracle"`, "newer relish"},
-		"blend's file":    {`"kind": "prior",`, `"kind": "prior", "f":`, "f"},
-		"holdout":         {`"holdout": 0.1`, `"holdout": 1.1`, "holdout"},
-		"two matchers":    {`"kind": "overlap"`, `"kind": "text"`, `two signals write the column "text.mean"`},
-		"text after it":   {"}\n", "}\n{}\n", bundle.ManifestFile},
+		"no format":      {`"format": 3`, `"format": 0`, "format is 0"},
+		"schema hash":    {`"schema": "`, `"schema": "f`, "schema hash"},
+		"escape":         {`"name": "priors.json"`, `"name": "../priors.json"`, "cannot be a file name"},
+		"absolute":       {`"name": "priors.json"`, `"name": "/etc/passwd"`, "cannot be a file name"},
+		"twice":          {`"name": "priors.json"`, `"name": "probe.bin"`, "listed twice"},
+		"negative size":  {`"bytes": `, `"bytes": -`, "bytes"},
+		"huge size":      {`"bytes": `, `"bytes": 99999999999`, "bytes"},
+		"short digest":   {`"sha256": "`, `"sha256": "0`, "64 hex digits"},
+		"unknown signal": {`"kind": "overlap"`, `"kind": "oracle"`, "oracle"},
+		"no such file":   {`"kind": "overlap",`, `"kind": "overlap", "file": "overlap.bin", "f":`, "f"},
+		"unknown scorer": {`"kind": "prior"`, `"kind": "oracle"`, "newer relish"},
+		"scorer's file":  {`"kind": "prior",`, `"kind": "prior", "f":`, "f"},
+		"holdout":        {`"holdout": 0.1`, `"holdout": 1.1`, "holdout"},
+		"two signals":    {`"kind": "overlap"`, `"kind": "text"`, `two signals write the column "text.mean"`},
+		"text after it":  {"}\n", "}\n{}\n", bundle.ManifestFile},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -186,13 +186,13 @@ func TestOlderFormatIsRefused(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 		if _, err := bundle.ReadManifest(dir); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("manifest only: %v, want %q", err, want)
+			t.Errorf("ReadManifest: %v, want %q", err, want)
 		}
 	}
 }
 
-// What does not fit together is refused with the reason, by Write or by Load.
-func TestUnfitParts(t *testing.T) {
+// Parts that do not fit together are refused by Write or by Load, with the reason.
+func TestMismatchedParts(t *testing.T) {
 	type files = map[string][]byte
 	for name, c := range map[string]struct {
 		change func(*bundle.Manifest, files)
@@ -202,7 +202,7 @@ func TestUnfitParts(t *testing.T) {
 			addEncoder(m, f)
 			delete(f, bundle.EncoderTokenizerFile)
 		}, bundle.EncoderTokenizerFile},
-		"an encoder that is not said to be there": {func(_ *bundle.Manifest, f files) { f[bundle.EncoderInt8File] = nil }, bundle.EncoderInt8File},
+		"an encoder that the manifest does not name": {func(_ *bundle.Manifest, f files) { f[bundle.EncoderInt8File] = nil }, bundle.EncoderInt8File},
 		"an encoder without a digest": {func(m *bundle.Manifest, f files) {
 			addEncoder(m, f)
 			m.Encoder.DigestFP32 = ""
@@ -217,7 +217,7 @@ func TestUnfitParts(t *testing.T) {
 		"bad feature": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: magic}\n")
 		}, "magic"},
-		"no matcher":  {func(m *bundle.Manifest, _ files) { m.Signals = m.Signals[:1] }, `"overlap.history"`},
+		"no signal":   {func(m *bundle.Manifest, _ files) { m.Signals = m.Signals[:1] }, `"overlap.history"`},
 		"absent file": {func(m *bundle.Manifest, f files) { m.Signals[0].File = "text.bin" }, "no file"},
 		"infinite metric": {func(m *bundle.Manifest, _ files) {
 			i := m.Metrics["ndcg@10"]
@@ -225,7 +225,7 @@ func TestUnfitParts(t *testing.T) {
 			m.Metrics["ndcg@10"] = i
 		}, "ndcg@10"},
 		"priors":        {func(_ *bundle.Manifest, f files) { f["priors.json"] = []byte(`{"tables":[],"x":1}`) }, "x"},
-		"damaged probe": {func(_ *bundle.Manifest, f files) { f[bundle.ProbeFile] = f[bundle.ProbeFile][:40] }, "cut off"},
+		"damaged probe": {func(_ *bundle.Manifest, f files) { f[bundle.ProbeFile] = f[bundle.ProbeFile][:40] }, "truncated"},
 		"name":          {func(_ *bundle.Manifest, f files) { f["../x"] = nil }, "cannot be a file name"},
 		"hidden":        {func(_ *bundle.Manifest, f files) { f[".x"] = nil }, "cannot be a file name"},
 		"other schema": {func(_ *bundle.Manifest, f files) {
@@ -247,8 +247,8 @@ func TestUnfitParts(t *testing.T) {
 	}
 }
 
-// A process that is killed at any moment leaves no half bundle to be seen, and the next Write
-// clears up.
+// A process that is killed while it writes leaves no incomplete bundle, and the next Write removes
+// what is left.
 func TestKilledWhileWriting(t *testing.T) {
 	root := t.TempDir()
 	died := 0
@@ -274,13 +274,13 @@ func TestKilledWhileWriting(t *testing.T) {
 		died++
 	}
 	if died < 12 {
-		t.Errorf("there were only %d steps", died)
+		t.Errorf("Write has %d steps, want at least 12", died)
 	}
 	write(t, root, 2, nil)
 	wantClean(t, root)
 }
 
-// An error at any step leaves nothing behind.
+// A Write that fails at any step leaves nothing behind.
 func TestFailedWrite(t *testing.T) {
 	root := t.TempDir()
 	m, files := parts(1)
@@ -297,20 +297,21 @@ func TestFailedWrite(t *testing.T) {
 			break
 		}
 		steps++
-		if strings.Contains(err.Error(), "sync root") { // it is there by then, but a power cut might undo that
+		// After the rename the bundle exists, although a power failure could undo the rename.
+		if strings.Contains(err.Error(), "sync root") {
 			continue
 		}
 		if v, _ := bundle.Versions(root); len(v) > 0 {
-			t.Fatalf("%v: %v is to be seen", err, v)
+			t.Fatalf("%v: bundle %v exists", err, v)
 		}
 		wantClean(t, root)
 	}
 	if steps < 12 {
-		t.Errorf("there were only %d steps", steps)
+		t.Errorf("Write has %d steps, want at least 12", steps)
 	}
 }
 
-// wantClean checks that nothing but bundles and the lock lies in root.
+// wantClean checks that root contains only bundles and the lock file.
 func wantClean(t *testing.T, root string) {
 	t.Helper()
 	entries, err := os.ReadDir(root)
@@ -324,7 +325,7 @@ func wantClean(t *testing.T, root string) {
 	}
 }
 
-// A bundle may do to the process that tries it whatever it likes.
+// Whatever a hostile bundle does to the child process that tries it, the parent gets an error.
 func TestHostileBundles(t *testing.T) {
 	t.Setenv("BUNDLE_TEST_CHILD", "probe")
 	for kind, want := range map[string]string{
@@ -350,7 +351,7 @@ func TestHostileBundles(t *testing.T) {
 	}
 }
 
-func TestFits(t *testing.T) {
+func TestCheckCompatible(t *testing.T) {
 	root := t.TempDir()
 	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(signals.Loader).Load)
 	if err != nil {
@@ -367,7 +368,7 @@ func TestFits(t *testing.T) {
 		{"e2", nil, "--encoder"},
 		{"e1", func(s *ranker.Schema) error {
 			if s.Hash() != schema().Hash() {
-				t.Error("another schema")
+				t.Error("CheckSchema got another schema")
 			}
 			return no
 		}, no.Error()},

@@ -1,7 +1,6 @@
 package bundle
 
-// WriteInterruptible is Write, with between called before each step, whose error ends the writing
-// there.
+// WriteInterruptible is Write that calls between before each step. An error of between ends it.
 func WriteInterruptible(root string, m Manifest, files map[string][]byte, between func(step string) error) (string, error) {
 	return (&writer{between}).write(root, m, files)
 }
@@ -9,5 +8,5 @@ func WriteInterruptible(root string, m Manifest, files map[string][]byte, betwee
 // Probes returns the recorded cases of a loaded bundle.
 func (b *Bundle) Probes() []ProbeCase { return b.probe }
 
-// MaxHistory is how many activations are remembered.
+// MaxHistory exports maxHistory.
 const MaxHistory = maxHistory

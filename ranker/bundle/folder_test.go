@@ -33,7 +33,7 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// The history does not grow without bound.
+// The history keeps the last MaxHistory activations.
 func TestHistoryIsBounded(t *testing.T) {
 	root := t.TempDir()
 	a, b := write(t, root, 1, nil), write(t, root, 2, nil)
@@ -66,8 +66,7 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// v[1] is active, v[0] was before, v[2] is asked for: v[3] and v[4] are the oldest of the
-	// others.
+	// v[1] is active, v[0] was active before, v[2] is an exception. The oldest others go.
 	removed, err := bundle.Prune(root, 5, v[2])
 	if err != nil || !slices.Equal(removed, []string{v[3], v[4]}) {
 		t.Errorf("removed %v, %v", removed, err)

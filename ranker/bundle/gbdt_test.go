@@ -12,8 +12,8 @@ import (
 	"relish/ranker/signals"
 )
 
-// treesText is a model of one split, on the last column.
-func treesText(columns int) []byte {
+// gbdtText returns a model of one split, on the last column.
+func gbdtText(columns int) []byte {
 	return fmt.Appendf(nil, `tree
 version=v4
 num_class=1
@@ -45,11 +45,11 @@ end of trees
 `, columns-1, columns-1)
 }
 
-// A bundle of trees is loaded, gives the scores it was made with, and is refused over another
-// schema.
-func TestTreesBundle(t *testing.T) {
+// A bundle with a gbdt scorer gives the scores recorded at training. It is refused with a schema of
+// another width.
+func TestGBDTBundle(t *testing.T) {
 	s := schema()
-	trees, err := scorer.ParseLightGBM(treesText(len(s.Columns())), len(s.Columns()))
+	trees, err := scorer.ParseLightGBM(gbdtText(len(s.Columns())), len(s.Columns()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestTreesBundle(t *testing.T) {
 		root := t.TempDir()
 		v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
 			m.Scorer = bundle.ScorerFile{Kind: bundle.ScorerGBDT, File: "gbdt.txt"}
-			files["gbdt.txt"] = treesText(width)
+			files["gbdt.txt"] = gbdtText(width)
 			if files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c}); err != nil {
 				t.Fatal(err)
 			}
@@ -75,32 +75,32 @@ func TestTreesBundle(t *testing.T) {
 			t.Errorf("%d columns: %v, want %q", width, err, want)
 		}
 	}
-	// Trees that give other scores than were recorded are found out.
+	// Trees that give other scores than recorded are refused.
 	root := t.TempDir()
 	v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
 		m.Scorer = bundle.ScorerFile{Kind: bundle.ScorerGBDT, File: "gbdt.txt"}
-		files["gbdt.txt"] = []byte(strings.Replace(string(treesText(len(s.Columns()))), "threshold=0.4", "threshold=0.6", 1))
+		files["gbdt.txt"] = []byte(strings.Replace(string(gbdtText(len(s.Columns()))), "threshold=0.4", "threshold=0.6", 1))
 		files[bundle.ProbeFile], _ = bundle.EncodeProbe(nil, []bundle.ProbeCase{c})
 	})
 	if err := inProcess(t.Context(), filepath.Join(root, v)); err == nil || !strings.Contains(err.Error(), "candidate 1 has the score -0.5, recorded was 1.25") {
-		t.Errorf("another model: %v", err)
+		t.Errorf("with another threshold: %v", err)
 	}
 }
 
-// A bundle with a learned matcher: its file makes the column that the trees read.
-func TestLearnedMatcherBundle(t *testing.T) {
+// A learned signal is loaded from its file and writes the column that the trees read.
+func TestLearnedSignalBundle(t *testing.T) {
 	s, err := ranker.NewSchema([]ranker.Feature{{Name: "with", Kind: ranker.KindSignal, Column: "cooccurrence.with"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	learned := &signals.Cooccurrence{Items: ranker.NewItemTable([]string{"i0", "i2", "i9"}), Counts: []float32{4, 4, 4},
 		First: []int32{0, 0, 0, 2}, Neighbors: []int32{0, 1}, NextCounts: []float32{0.1, 3}, JointCounts: []float32{0.1, 300}}
-	trees, err := scorer.ParseLightGBM(treesText(1), 1)
+	trees, err := scorer.ParseLightGBM(gbdtText(1), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := input()
-	in.State.Columns = in.State.Columns[:candidates] // one column, missing before the matcher has written it
+	in.State.Columns = in.State.Columns[:candidates] // one column, missing before the signal writes it
 	c, err := bundle.RecordProbe(t.Context(), &ranker.Model{Schema: s, Scorer: trees, Signals: []ranker.Signal{learned}}, in)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestLearnedMatcherBundle(t *testing.T) {
 	v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
 		m.Scorer = bundle.ScorerFile{Kind: bundle.ScorerGBDT, File: "gbdt.txt"}
 		m.Signals = []bundle.SignalFile{{Kind: learned.Kind(), File: "cooccurrence.bin"}}
-		files["gbdt.txt"], files["cooccurrence.bin"] = treesText(1), learned.Encode()
+		files["gbdt.txt"], files["cooccurrence.bin"] = gbdtText(1), learned.Encode()
 		if files[bundle.SchemaFile], err = bundle.FormatSchema(s); err != nil {
 			t.Fatal(err)
 		}

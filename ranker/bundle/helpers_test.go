@@ -27,7 +27,8 @@ import (
 	"relish/ranker/signals"
 )
 
-// The test binary is also the child that tries bundles, and the one that dies while it writes one.
+// The test binary is also the child process that tries bundles, and the one that is killed while it
+// writes one.
 func TestMain(m *testing.M) {
 	var err error
 	switch os.Getenv("BUNDLE_TEST_CHILD") {
@@ -57,15 +58,15 @@ func probeChild(args []string) error {
 	return bundle.ProbeChild(context.Background(), args[len(args)-1], hostile, limits, nil)
 }
 
-// writeUntil writes a bundle and dies by kill -9 before the step of that number.
+// writeUntil writes a bundle and kills its process before the step of that number.
 func writeUntil(root, number string) error {
-	die, err := strconv.Atoi(number)
+	stepsLeft, err := strconv.Atoi(number)
 	if err != nil {
 		return err
 	}
 	m, files := parts(1)
 	_, err = bundle.WriteInterruptible(root, m, files, func(string) error {
-		if die--; die == 0 {
+		if stepsLeft--; stepsLeft == 0 {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
 		return nil
@@ -75,7 +76,7 @@ func writeUntil(root, number string) error {
 
 var sink [][]byte
 
-// hostile opens the real matchers, and some that do harm to the process that opens them.
+// hostile loads the real signals, and some that harm the process that loads them.
 func hostile(kind string, file []byte) (ranker.Signal, error) {
 	switch kind {
 	case "memory":
@@ -96,7 +97,7 @@ func hostile(kind string, file []byte) (ranker.Signal, error) {
 	return new(signals.Loader).Load(kind, file)
 }
 
-// crasher writes beyond its block.
+// crasher is a signal that writes beyond its block.
 type crasher struct{}
 
 func (crasher) Columns() []string { return []string{"x"} }
@@ -106,10 +107,10 @@ func (crasher) Compute(_ context.Context, in *ranker.SignalInput, out []float32)
 	return nil
 }
 
-// candidates of the tests, in the order of the column that the bundles weigh.
+// candidates is the number of candidates. They are sorted by the column that the bundles weigh.
 const candidates = 5
 
-// schema is the prior's, over one imported column.
+// schema returns the prior's schema with one external column.
 func schema() *ranker.Schema {
 	s, err := scorer.PriorSchema(nil, []scorer.ColumnWeight{{Column: "t.x"}})
 	if err != nil {
@@ -118,7 +119,7 @@ func schema() *ranker.Schema {
 	return s
 }
 
-// columns are the cells of n candidates, missing all but the imported one.
+// columns returns the feature cells of n candidates. All but the external column are missing.
 func columns(s *ranker.Schema, n int) []float32 {
 	out := make([]float32, n*len(s.Columns()))
 	for i := range out {
@@ -130,7 +131,7 @@ func columns(s *ranker.Schema, n int) []float32 {
 	return out
 }
 
-// input is one ranking of the candidates.
+// input returns the input of one ranking of the candidates.
 func input() *ranker.SignalInput {
 	in := &ranker.SignalInput{Request: &ranker.Request{User: "u", Context: map[string]ranker.FieldValue{"n": ranker.NumberValue(0.1)}},
 		State: &ranker.RequestState{Columns: columns(schema(), candidates)}, Now: 1_800_000_000_000,
@@ -150,7 +151,7 @@ func input() *ranker.SignalInput {
 	return in
 }
 
-// parts are what makes a bundle that scores a candidate by weight times its column.
+// parts returns manifest and files of a bundle that scores a candidate by weight times its column.
 func parts(weight float64) (bundle.Manifest, map[string][]byte) {
 	must := func(data []byte, err error) []byte {
 		if err != nil {
@@ -179,7 +180,7 @@ func parts(weight float64) (bundle.Manifest, map[string][]byte) {
 	}, files
 }
 
-// write writes a bundle that scores by weight, and that change, if not nil, has changed.
+// write writes the bundle of parts(weight), after change if that is not nil.
 func write(t testing.TB, root string, weight float64, change func(*bundle.Manifest, map[string][]byte)) string {
 	t.Helper()
 	m, files := parts(weight)
@@ -193,7 +194,8 @@ func write(t testing.TB, root string, weight float64, change func(*bundle.Manife
 	return v
 }
 
-// forge changes a manifest's text, and names the folder as the new text wants it.
+// forge replaces text in the manifest of the bundle in dir, and renames the folder to the version
+// of the new manifest.
 func forge(t testing.TB, dir, old, new string) string {
 	t.Helper()
 	path := filepath.Join(dir, bundle.ManifestFile)
@@ -216,7 +218,7 @@ func forge(t testing.TB, dir, old, new string) string {
 	return to
 }
 
-// inProcess tries a bundle right here.
+// inProcess tries a bundle in this process.
 func inProcess(ctx context.Context, dir string) error {
 	b, err := bundle.Load(dir, new(signals.Loader).Load)
 	if err != nil {
@@ -234,7 +236,7 @@ var prior = func() *ranker.Model {
 	return &ranker.Model{Version: ranker.PriorVersion, Schema: s, Scorer: b}
 }()
 
-// logs keeps what was logged.
+// logs keeps what was logged. It is safe for concurrent use.
 type logs struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -252,7 +254,7 @@ func (l *logs) String() string {
 	return l.b.String()
 }
 
-// open returns a registry over root, whose options change, if not nil, has changed.
+// open opens a registry over root until the test ends. change, if not nil, changes its options.
 func open(t testing.TB, root string, change func(*bundle.Options)) (*bundle.Registry, *logs) {
 	t.Helper()
 	l := &logs{}
@@ -286,7 +288,7 @@ func follow(t testing.TB, r *bundle.Registry) {
 	})
 }
 
-// underLoad asks without a pause, from several goroutines, until stop is called or a request fails.
+// underLoad calls ask in a loop from several goroutines, until stop is called or ask returns false.
 func underLoad(goroutines int, ask func() (ok bool)) (stop func()) {
 	ended := make(chan struct{})
 	var load sync.WaitGroup
@@ -310,17 +312,17 @@ func underLoad(goroutines int, ask func() (ok bool)) (stop func()) {
 	}
 }
 
-// eventually waits until ok, half a minute at most.
+// eventually waits until ok returns true; the test fails after two minutes.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
+			t.Fatalf("did not happen within two minutes: %s", what)
 		}
 	}
 }
 
-// states returns the listed versions with their states, and the reasons.
+// states returns the states of the listed versions, and the reasons.
 func states(t testing.TB, r *bundle.Registry) (map[string]string, map[string]string) {
 	t.Helper()
 	list, err := r.List()
@@ -334,7 +336,7 @@ func states(t testing.TB, r *bundle.Registry) (map[string]string, map[string]str
 	return state, reason
 }
 
-// wantActive checks what requests get, and what stands in for it.
+// wantActive checks which model requests get, and its fallbacks.
 func wantActive(t testing.TB, r *bundle.Registry, active string, fallbacks ...string) {
 	t.Helper()
 	m, err := r.Acquire("")
@@ -350,14 +352,15 @@ func wantActive(t testing.TB, r *bundle.Registry, active string, fallbacks ...st
 	}
 }
 
-// table gives the pipeline the candidates' columns.
+// table implements ranker.Features: it gives the pipeline the candidates' columns.
 type table struct{}
 
 func (table) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 	return &ranker.RequestState{Columns: columns(q.Schema, len(q.Candidates)), Items: make([]*ranker.ItemInfo, len(q.Candidates)), ItemsRead: len(q.Candidates)}, nil
 }
 
-// rank ranks the candidates and returns the model's version and the scores by candidate.
+// rank ranks the candidates. It returns the version of the model that scored, and the scores by
+// candidate.
 func rank(models ranker.Models, model string) (string, map[string]float64, error) {
 	p, err := ranker.New(ranker.Options{Features: table{}, Models: models})
 	if err != nil {

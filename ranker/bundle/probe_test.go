@@ -26,12 +26,12 @@ func recorded(t testing.TB) bundle.ProbeCase {
 	return cases[0]
 }
 
-// What was recorded is what is tried: nothing is lost on the way to the file and back.
+// Decoding returns what was encoded.
 func TestProbeRoundTrip(t *testing.T) {
 	got, want := recorded(t), input()
 	want.State.ItemsRead = candidates
 	opt := cmp.Options{cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(ranker.ItemInfo{}, ranker.SignalInput{})}
-	// A score that a candidate has not is not written.
+	// The score of a candidate without a score is not encoded.
 	for i := range want.Request.Candidates {
 		if c := &want.Request.Candidates[i]; !c.HasScore {
 			c.Score = 0
@@ -45,7 +45,7 @@ func TestProbeRoundTrip(t *testing.T) {
 	}
 }
 
-// Recording leaves its input as it is, and takes a long list's beginning.
+// RecordProbe records the beginning of a long list and does not change its input.
 func TestRecord(t *testing.T) {
 	root := t.TempDir()
 	b, err := bundle.Load(filepath.Join(root, write(t, root, 1, nil)), new(signals.Loader).Load)
@@ -78,13 +78,13 @@ func TestRecord(t *testing.T) {
 		in := input()
 		spoil(in)
 		if _, err := bundle.RecordProbe(t.Context(), b.Model, in); err == nil {
-			t.Errorf("%s: recorded", name)
+			t.Errorf("%s: recorded without an error", name)
 		}
 	}
 }
 
-// A bundle that gives other scores than it was made with is refused, as is one whose scores are no
-// numbers.
+// A bundle that gives other scores than recorded is refused, and so is one whose scores are not
+// finite.
 func TestProbeRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(*bundle.ProbeCase)
@@ -138,12 +138,12 @@ func TestEncodeProbeRefuses(t *testing.T) {
 			c.cases = append(c.cases, one)
 		}
 		if _, err := bundle.EncodeProbe(c.spec, c.cases); err == nil {
-			t.Errorf("%s: encoded", name)
+			t.Errorf("%s: encoded without an error", name)
 		}
 	}
 }
 
-// Cut anywhere, or with something behind it, a probe is refused.
+// A probe that is truncated anywhere, or that has trailing bytes, is refused.
 func TestProbeIsWhole(t *testing.T) {
 	_, files := parts(1)
 	data := files[bundle.ProbeFile]
@@ -153,11 +153,11 @@ func TestProbeIsWhole(t *testing.T) {
 		}
 	}
 	if _, err := bundle.DecodeProbe(append(bytes.Clone(data), 0)); err == nil {
-		t.Error("decoded with a byte behind it")
+		t.Error("decoded with a trailing byte")
 	}
 }
 
-// Whatever the bytes, decoding ends, and what it gives can be ranked without harm.
+// Decoding any bytes returns an error or a case that can be ranked.
 func FuzzDecodeProbe(f *testing.F) {
 	_, files := parts(1)
 	data := files[bundle.ProbeFile]
@@ -175,7 +175,7 @@ func FuzzDecodeProbe(f *testing.F) {
 		}
 		for _, c := range cases {
 			if len(c.Scores) != len(c.Input.Request.Candidates) || len(c.Input.ItemVectors) != len(c.Scores) {
-				t.Fatal("not aligned")
+				t.Fatal("the decoded case is not aligned")
 			}
 			for _, m := range matchers {
 				if err := m.Compute(t.Context(), &c.Input, make([]float32, len(c.Scores)*len(m.Columns()))); err != nil {

@@ -32,14 +32,14 @@ func TestActivateAndRollBack(t *testing.T) {
 	back := func(want string) {
 		t.Helper()
 		if v, err := r.Rollback(t.Context(), "tester", ""); err != nil || v != want {
-			t.Fatalf("back to %q (%v), want %s", v, err, want)
+			t.Fatalf("rolled back to %q (%v), want %s", v, err, want)
 		}
 	}
 	activate(a)
 	wantActive(t, r, a, "prior")
 	activate(b)
 	wantActive(t, r, b, a, "prior")
-	activate(b) // it is already
+	activate(b) // it is active already
 	wantActive(t, r, b, a, "prior")
 	activate(c)
 	wantActive(t, r, c, b, "prior")
@@ -50,13 +50,13 @@ func TestActivateAndRollBack(t *testing.T) {
 		}
 	}
 	if _, err := r.Acquire(a); !errors.Is(err, ranker.ErrUnknownModel) {
-		t.Errorf("a bundle that is not loaded: %v", err)
+		t.Errorf("a bundle that is not loaded was acquired: %v", err)
 	}
 	if v, _, err := rank(r, b); err != nil || v != b {
-		t.Errorf("the previous one by name: %s, %v", v, err)
+		t.Errorf("the previous bundle ranked as %s, %v", v, err)
 	}
 	back(b)
-	wantActive(t, r, b, a, "prior") // what was rolled back from is no stand-in
+	wantActive(t, r, b, a, "prior") // a bundle that was rolled back is no fallback
 	activate("prior")
 	wantActive(t, r, "prior")
 	back(b)
@@ -64,9 +64,9 @@ func TestActivateAndRollBack(t *testing.T) {
 	back("prior")
 	wantActive(t, r, "prior")
 	if _, err := r.Rollback(t.Context(), "tester", ""); !errors.Is(err, ranker.ErrNoPreviousModel) {
-		t.Errorf("further back: %v", err)
+		t.Errorf("rolled back beyond the prior: %v", err)
 	}
-	// All of it is written down.
+	// Every activation is recorded.
 	data, err := os.ReadFile(filepath.Join(root, "activations"))
 	if err != nil {
 		t.Fatal(err)
@@ -78,11 +78,11 @@ func TestActivateAndRollBack(t *testing.T) {
 		t.Errorf("the history has %d lines: %s", len(lines), data)
 	}
 	if st := r.Stats(); st.Active != "prior" || st.Refusals != 0 || st.Refused != "" || st.Loaded != 0 {
-		t.Errorf("%+v", st)
+		t.Errorf("stats %+v", st)
 	}
 }
 
-// What is refused leaves the old one serving, and the reason is to be seen.
+// A refused bundle leaves the old one active, and the reason is shown.
 func TestRefusedBundleChangesNothing(t *testing.T) {
 	root := t.TempDir()
 	good, bad := write(t, root, 1, nil), write(t, root, 2, nil)
@@ -104,26 +104,26 @@ func TestRefusedBundleChangesNothing(t *testing.T) {
 		wantActive(t, r, good, "prior")
 		state, reason := states(t, r)
 		if state[bad] != "refused" || !strings.Contains(reason[bad], "priors.json") || state[good] != "active" {
-			t.Errorf("%v %v", state, reason)
+			t.Errorf("states %v, reasons %v", state, reason)
 		}
 		if !strings.Contains(log.String(), "priors.json") {
-			t.Error("the log says nothing")
+			t.Error("the reason is not logged")
 		}
 	}
 	check()
 	if v, err := bundle.Active(root); err != nil || v != good {
-		t.Errorf("the folder says %s, %v", v, err)
+		t.Errorf("the folder names %s, %v", v, err)
 	}
-	// Another process says it is active all the same.
+	// Another process activates it nevertheless.
 	if err := bundle.Activate(root, bad, "another", ""); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the refusal shows", func() bool { return r.Stats().Refused != "" })
 	check()
 	if st := r.Stats(); st.Active != good || !strings.Contains(st.Refused, bad) || st.Refusals == 0 {
-		t.Errorf("%+v", st)
+		t.Errorf("stats %+v", st)
 	}
-	// Once it is as it was written, it is served as soon as somebody asks.
+	// Once it is repaired, it is served when somebody asks for it.
 	_, files := parts(2)
 	if err := os.WriteFile(priors, files["priors.json"], 0o644); err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestRefusedBundleChangesNothing(t *testing.T) {
 	}
 	wantActive(t, r, bad, good, "prior")
 	if r.Stats().Refused != "" {
-		t.Errorf("%+v", r.Stats())
+		t.Errorf("stats %+v", r.Stats())
 	}
 }
 
@@ -152,8 +152,8 @@ func TestActivateUnknown(t *testing.T) {
 	wantActive(t, r, "prior")
 }
 
-// A restart goes on with what was active; if that cannot be served, with what was before, and at
-// last with the prior.
+// After a restart the active bundle is served. If it is damaged, the one before is served, else the
+// prior.
 func TestRestart(t *testing.T) {
 	root := t.TempDir()
 	a, b := write(t, root, 1, nil), write(t, root, 2, nil)
@@ -164,22 +164,22 @@ func TestRestart(t *testing.T) {
 	}
 	r, _ := open(t, root, nil)
 	wantActive(t, r, b, a, "prior")
-	spoil := func(v string) {
+	damage := func(v string) {
 		if err := os.Remove(filepath.Join(root, v, bundle.ProbeFile)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	spoil(b)
+	damage(b)
 	r, _ = open(t, root, nil)
 	wantActive(t, r, a, "prior")
 	if !strings.Contains(r.Stats().Refused, bundle.ProbeFile) {
-		t.Errorf("%+v", r.Stats())
+		t.Errorf("stats %+v", r.Stats())
 	}
-	spoil(a)
+	damage(a)
 	r, _ = open(t, root, nil)
 	wantActive(t, r, "prior")
 
-	// A damaged history costs the way back, a damaged active file is said.
+	// A damaged history only costs the rollback; a damaged active file is reported.
 	if err := os.WriteFile(filepath.Join(root, "activations"), []byte("{\n\x00"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestRestart(t *testing.T) {
 	r, log := open(t, root, nil)
 	wantActive(t, r, "prior")
 	if !strings.Contains(log.String(), "not a version") {
-		t.Error(log)
+		t.Errorf("the log is %s", log)
 	}
 	if err := r.Activate(t.Context(), c, "", ""); err != nil {
 		t.Error(err)
@@ -203,9 +203,8 @@ func TestRestart(t *testing.T) {
 	wantActive(t, r, c, "prior")
 }
 
-// A server follows what others activate: by notification, and where none comes, by looking now and
-// then.
-func TestFollows(t *testing.T) {
+// A server serves what others activate. It learns of it by notification, or by polling.
+func TestFollowsActivations(t *testing.T) {
 	root := t.TempDir()
 	a, b := write(t, root, 1, nil), write(t, root, 2, nil)
 	notified, _ := open(t, root, nil)
@@ -221,7 +220,7 @@ func TestFollows(t *testing.T) {
 	}
 	activate(a, notified)
 	activate(b, notified)
-	// Another folder under the same name sends no notifications.
+	// A new folder under the same name sends no notifications.
 	moved := root + "-moved"
 	if err := errors.Join(os.Rename(root, moved), os.CopyFS(root, os.DirFS(moved))); err != nil {
 		t.Fatal(err)
@@ -230,8 +229,8 @@ func TestFollows(t *testing.T) {
 	activate(a, polling)
 }
 
-// A server that stops while it tries a bundle stops at once, and holds nothing against the bundle.
-func TestStopsWhileTrying(t *testing.T) {
+// A server that stops while it tries a bundle stops at once, and does not count it as refused.
+func TestStopsWhileProbing(t *testing.T) {
 	root := t.TempDir()
 	v := write(t, root, 1, nil)
 	started := make(chan struct{})
@@ -253,13 +252,13 @@ func TestStopsWhileTrying(t *testing.T) {
 	}()
 	<-started
 	if err := r.Activate(canceled(t), v, "", ""); !errors.Is(err, context.Canceled) {
-		t.Errorf("another one does not wait its turn: %v", err)
+		t.Errorf("a second activation did not wait: %v", err)
 	}
-	wantActive(t, r, "prior") // and requests do not wait at all
+	wantActive(t, r, "prior") // requests do not wait
 	cancel()
 	<-done
 	if st := r.Stats(); st.Refusals != 0 || st.Active != "prior" {
-		t.Errorf("%+v", st)
+		t.Errorf("stats %+v", st)
 	}
 }
 
@@ -269,13 +268,13 @@ func canceled(t *testing.T) context.Context {
 	return ctx
 }
 
-// Reloading a hundred times under load fails no request, and each is ranked by one version as that
-// version does.
+// A hundred activations under load fail no request. Each request is ranked by one version, with the
+// scores of that version. In the end every retired bundle is closed.
 func TestReloadUnderLoad(t *testing.T) {
 	root := t.TempDir()
 	want := map[string]map[string]float64{}
 	var versions []string
-	for i := range 4 { // more than are kept loaded, so that each time is a load
+	for i := range 4 { // more than stay loaded, so that each activation loads one
 		v := write(t, root, float64(i+1)/3, nil)
 		b, err := bundle.Load(filepath.Join(root, v), new(signals.Loader).Load)
 		if err != nil {
@@ -310,12 +309,13 @@ func TestReloadUnderLoad(t *testing.T) {
 		eventually(t, "requests go on", func() bool { return requests.Load() > before || t.Failed() })
 	}
 	stop()
+	eventually(t, "retired bundles are closed", func() bool { return r.Stats().Open == 2 })
 	if st := r.Stats(); st.Loads != 101 || st.Loaded != 2 || st.Refusals != 0 {
-		t.Errorf("%+v", st)
+		t.Errorf("stats %+v", st)
 	}
 }
 
-// Any number of activations at once end with one of them, the same for all servers.
+// After concurrent activations all servers serve the same one of them.
 func TestConcurrentActivations(t *testing.T) {
 	root := t.TempDir()
 	var versions []string
@@ -334,7 +334,7 @@ func TestConcurrentActivations(t *testing.T) {
 				t.Error(err)
 			}
 			if i%6 == 0 {
-				_, _ = r.Rollback(t.Context(), "", "") // may find that another was faster
+				_, _ = r.Rollback(t.Context(), "", "") // fails if another activation was faster
 			}
 		})
 	}
@@ -364,19 +364,19 @@ func TestRequire(t *testing.T) {
 	}
 	chain := r.Fallbacks(v[1])
 	if fmt.Sprint(chain) != fmt.Sprint([]string{v[0], "prior"}) {
-		t.Errorf("stand-ins %v", chain)
+		t.Errorf("fallbacks %v", chain)
 	}
 	if state, _ := states(t, r); state[v[1]] != "loaded" {
 		t.Errorf("%v", state)
 	}
-	// The next call replaces the last one's; each that cannot be had is named.
+	// The next call replaces the versions of the last one. Failures are returned by version.
 	os.Remove(filepath.Join(root, v[2], "priors.json"))
 	failed := r.Require(t.Context(), []string{v[2], "20260101T000000000Z-000000000000"})
 	if !errors.Is(failed[v[2]], ranker.ErrModelRefused) || !errors.Is(failed["20260101T000000000Z-000000000000"], ranker.ErrUnknownModel) || len(failed) != 2 {
 		t.Error(failed)
 	}
 	if _, err := r.Acquire(v[1]); !errors.Is(err, ranker.ErrUnknownModel) {
-		t.Errorf("it is still there: %v", err)
+		t.Errorf("a version that is no longer required was acquired: %v", err)
 	}
 	failed = r.Require(t.Context(), v[1:])
 	if len(failed) != 2 || failed[v[2]] == nil || failed[v[len(v)-1]] == nil {
@@ -384,15 +384,16 @@ func TestRequire(t *testing.T) {
 	}
 	wantActive(t, r, v[0], "prior")
 	if st := r.Stats(); st.Loaded > bundle.MaxRequired+1 {
-		t.Errorf("%+v", st)
+		t.Errorf("stats %+v", st)
 	}
 	if failed := r.Require(canceled(t), v[:1]); len(failed) > 0 && !errors.Is(failed[v[0]], context.Canceled) {
 		t.Errorf("cancelled: %v", failed)
 	}
 }
 
-// A server that counts or encodes something else than the bundle needs says so by name.
-func TestUnfitForTheServer(t *testing.T) {
+// A server that lacks a counter or the encoder of a bundle refuses the bundle and names what is
+// missing.
+func TestIncompatibleBundleIsRefused(t *testing.T) {
 	root := t.TempDir()
 	v := write(t, root, 1, nil)
 	for want, change := range map[string]func(*bundle.Options){
@@ -409,8 +410,8 @@ func TestUnfitForTheServer(t *testing.T) {
 	}
 }
 
-// A bundle that kills the process that reads it costs the server nothing.
-func TestHostileBundleIsTriedApart(t *testing.T) {
+// A bundle that crashes the process that reads it does not harm the server.
+func TestHostileBundleIsTriedInSandbox(t *testing.T) {
 	t.Setenv("BUNDLE_TEST_CHILD", "probe")
 	root := t.TempDir()
 	good := write(t, root, 1, nil)
