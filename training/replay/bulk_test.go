@@ -18,11 +18,13 @@ import (
 	"relish/training/replay"
 )
 
-// events is how long the generated log of BenchmarkBulk is; docs/training.md has its command and figures.
+// events is the length of BenchmarkBulk's generated log. docs/training.md has its command and
+// figures.
 var events = flag.Int("events", 200_000, "events of BenchmarkBulk's generated log")
 
-// generated is a log of n events that is made as it is read: a thousandth are items, and each list of ten is followed by
-// a click and a purchase on average. Users and items grow with the root of the log's length.
+// generated returns a log of n events that is generated while it is read. A thousandth are items.
+// Two interactions follow each list of ten items on average. The number of users grows with the
+// square root of n.
 func generated(n int) replay.Source {
 	users, items := int(25*math.Sqrt(float64(n))), max(1000, n/1000)
 	return func() iter.Seq2[event.Record, error] {
@@ -36,7 +38,10 @@ func generated(n int) replay.Source {
 				case i < items:
 					title := fmt.Sprint("title of ", i)
 					e.Kind, e.ItemID, e.Title = ranker.EventItem, fmt.Sprint("item-", i), &title
-					e.Fields = map[string]ranker.FieldValue{"genre": ranker.StringValue(fmt.Sprint("g", i%30)), "price": ranker.NumberValue(float64(i % 100))}
+					e.Fields = map[string]ranker.FieldValue{
+						"genre": ranker.StringValue(fmt.Sprint("g", i%30)),
+						"price": ranker.NumberValue(float64(i % 100)),
+					}
 				case i%3 == 0:
 					e.Kind, e.UserID = ranker.EventImpression, fmt.Sprint("user-", r.IntN(users))
 					e.Impression = &ranker.Impression{}
@@ -60,12 +65,15 @@ func generated(n int) replay.Source {
 	}
 }
 
-// peak watches the process's memory until it is stopped, and returns the most that was in use.
-func peak() (stop func() uint64) {
+// watchMemory samples the process's memory until it is stopped and returns the peak.
+func watchMemory() (stop func() uint64) {
 	done, most := make(chan struct{}), make(chan uint64)
 	go func() {
 		top := uint64(0)
-		sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+		sample := []metrics.Sample{
+			{Name: "/memory/classes/total:bytes"},
+			{Name: "/memory/classes/heap/released:bytes"},
+		}
 		for t := time.NewTicker(20 * time.Millisecond); ; {
 			metrics.Read(sample)
 			top = max(top, sample[0].Value.Uint64()-sample[1].Value.Uint64())
@@ -81,44 +89,56 @@ func peak() (stop func() uint64) {
 	return func() uint64 { close(done); return <-most }
 }
 
-// BenchmarkBulk scans and replays a generated log into a dataset. It reports events a second and the most memory that
-// was in use, of which the features' own state is a part.
+// BenchmarkBulk scans and replays a generated log into a dataset. It reports events per second and
+// the peak memory, which includes the feature state.
 func BenchmarkBulk(b *testing.B) {
 	cfg := features.DefaultConfig()
 	cfg.Fields, cfg.HalfLives = []string{"genre"}, []string{"all", "1d"}
 	for b.Loop() {
-		stop, start := peak(), time.Now()
+		stop, start := watchMemory(), time.Now()
 		src := generated(*events)
 		log, err := replay.Scan(b.Context(), src, replay.Options{State: cfg})
 		if err != nil {
 			b.Fatal(err)
 		}
 		scanned := time.Since(start)
-		picks := log.ClickedImpressions(0, math.MaxUint64)
+		lists := log.ClickedImpressions(0, math.MaxUint64)
 		state := features.New(cfg)
 		schema, err := scorer.PriorSchema(cfg.Fields, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
 		model := &ranker.Model{Schema: schema}
-		p, err := ranker.New(ranker.Options{Features: reading{state}, Models: scorer.SingleModel(model)})
+		p, err := ranker.New(
+			ranker.Options{Features: reading{state}, Models: scorer.SingleModel(model)},
+		)
 		if err != nil {
 			b.Fatal(err)
 		}
-		w, err := replay.CreateDataset(filepath.Join(b.TempDir(), "dataset.arrow"), schema.Columns())
+		w, err := replay.CreateDataset(
+			filepath.Join(b.TempDir(), "dataset.arrow"),
+			schema.Columns(),
+		)
 		if err != nil {
 			b.Fatal(err)
 		}
 		rows := 0
-		err = log.Walk(b.Context(), src, state, picks, replay.WalkOptions{}, func(c *replay.Example) error {
-			c.Request.Deadline = time.Minute
-			m, _, err := p.Matrix(b.Context(), model, c.Request)
-			if err != nil {
-				return err
-			}
-			rows += m.N
-			return w.Add(c, make([]int32, m.N), m)
-		})
+		err = log.Walk(
+			b.Context(),
+			src,
+			state,
+			lists,
+			replay.WalkOptions{},
+			func(c *replay.Example) error {
+				c.Request.Deadline = time.Minute
+				m, _, err := p.Matrix(b.Context(), model, c.Request)
+				if err != nil {
+					return err
+				}
+				rows += m.N
+				return w.Add(c, make([]int32, m.N), m)
+			},
+		)
 		if err := w.Close(); err != nil {
 			b.Fatal(err)
 		}

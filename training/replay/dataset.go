@@ -14,34 +14,48 @@ import (
 	"relish/ranker"
 )
 
-// A dataset is an Arrow IPC file with one row per shown candidate, list after list:
+// A dataset is an Arrow IPC file with one row for each shown item, list after list:
 //
 //	list      uint64   the sequence of the list's record
 //	item      string
-//	gain      float32  0: nothing followed
-//	position  int32    where it was shown, from 0; -1 for a made list
-//	then one float32 column per column of the schema, NaN for a missing cell
+//	gain      float32  0 if no interaction followed
+//	position  int32    where it was shown, from 0; -1 in a sampled list
+//	column.*  float32  one column for each column of the schema, NaN for a missing value
 //
-// It names no user. Rows are gathered into batches of batchRows, so that neither side holds more than that.
-const batchRows = 1 << 16
+// It has no user ids.
 
-const fixedColumns = 4
+const (
+	// batchRows is about the number of rows in a batch. It bounds the memory of writer and reader.
+	batchRows = 1 << 16
+	// fixedColumns is the number of columns before those of the schema.
+	fixedColumns = 4
+)
 
 // DatasetWriter writes a dataset. It is not safe for concurrent use.
 type DatasetWriter struct {
 	file  *os.File
 	ipc   *ipc.FileWriter
-	b     *array.RecordBuilder
-	width int
-	rows  int
+	batch *array.RecordBuilder
+	width int // columns of the schema
+	rows  int // in the batch
 }
 
-// CreateDataset makes the file, over one that is there.
+// CreateDataset creates a dataset file. It replaces an existing one.
 func CreateDataset(path string, columns []ranker.Column) (*DatasetWriter, error) {
-	fields := []arrow.Field{{Name: "list", Type: arrow.PrimitiveTypes.Uint64}, {Name: "item", Type: arrow.BinaryTypes.String},
-		{Name: "gain", Type: arrow.PrimitiveTypes.Float32}, {Name: "position", Type: arrow.PrimitiveTypes.Int32}}
+	fields := []arrow.Field{
+		{Name: "list", Type: arrow.PrimitiveTypes.Uint64},
+		{Name: "item", Type: arrow.BinaryTypes.String},
+		{
+			Name: "gain",
+			Type: arrow.PrimitiveTypes.Float32,
+		},
+		{Name: "position", Type: arrow.PrimitiveTypes.Int32},
+	}
 	for _, c := range columns {
-		fields = append(fields, arrow.Field{Name: "column." + c.Name, Type: arrow.PrimitiveTypes.Float32})
+		fields = append(
+			fields,
+			arrow.Field{Name: "column." + c.Name, Type: arrow.PrimitiveTypes.Float32},
+		)
 	}
 	schema := arrow.NewSchema(fields, nil)
 	f, err := os.Create(path)
@@ -52,21 +66,33 @@ func CreateDataset(path string, columns []ranker.Column) (*DatasetWriter, error)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &DatasetWriter{file: f, ipc: w, b: array.NewRecordBuilder(memory.DefaultAllocator, schema), width: len(columns)}, nil
+	return &DatasetWriter{
+		file:  f,
+		ipc:   w,
+		batch: array.NewRecordBuilder(memory.DefaultAllocator, schema),
+		width: len(columns),
+	}, nil
 }
 
-// Add writes one list: the case's items with their matrix rows. positions are where they were shown, aligned.
-func (w *DatasetWriter) Add(c *Example, positions []int32, m *ranker.Matrix) error {
-	if len(m.Columns) != w.width || m.N != len(c.Request.Candidates) {
-		return fmt.Errorf("a matrix of %d x %d where %d x %d belongs", m.N, len(m.Columns), len(c.Request.Candidates), w.width)
+// Add writes one list. The rows of m and the positions, where the items were shown, are aligned
+// with the example's candidates.
+func (w *DatasetWriter) Add(x *Example, positions []int32, m *ranker.Matrix) error {
+	if len(m.Columns) != w.width || m.N != len(x.Request.Candidates) {
+		return fmt.Errorf(
+			"dataset: the matrix has %d x %d cells, want %d x %d",
+			m.N,
+			len(m.Columns),
+			len(x.Request.Candidates),
+			w.width,
+		)
 	}
 	for i := range m.N {
-		w.b.Field(0).(*array.Uint64Builder).Append(c.Seq)
-		w.b.Field(1).(*array.StringBuilder).Append(c.Request.Candidates[i].ID)
-		w.b.Field(2).(*array.Float32Builder).Append(c.Gains[i])
-		w.b.Field(3).(*array.Int32Builder).Append(positions[i])
-		for k, x := range m.Row(i) {
-			w.b.Field(fixedColumns + k).(*array.Float32Builder).Append(x)
+		w.batch.Field(0).(*array.Uint64Builder).Append(x.Seq)
+		w.batch.Field(1).(*array.StringBuilder).Append(x.Request.Candidates[i].ID)
+		w.batch.Field(2).(*array.Float32Builder).Append(x.Gains[i])
+		w.batch.Field(3).(*array.Int32Builder).Append(positions[i])
+		for k, value := range m.Row(i) {
+			w.batch.Field(fixedColumns + k).(*array.Float32Builder).Append(value)
 		}
 	}
 	if w.rows += m.N; w.rows >= batchRows {
@@ -76,33 +102,33 @@ func (w *DatasetWriter) Add(c *Example, positions []int32, m *ranker.Matrix) err
 }
 
 func (w *DatasetWriter) flush() error {
-	rec := w.b.NewRecord()
+	rec := w.batch.NewRecord()
 	defer rec.Release()
 	w.rows = 0
 	return w.ipc.Write(rec)
 }
 
-// Close writes what is left and closes the file.
+// Close writes the last batch and closes the file.
 func (w *DatasetWriter) Close() error {
 	var err error
 	if w.rows > 0 {
 		err = w.flush()
 	}
-	w.b.Release()
+	w.batch.Release()
 	return errors.Join(err, w.ipc.Close(), w.file.Close())
 }
 
-// Rows are a part of a dataset in memory.
+// Rows is a part of a dataset in memory: N rows, those of each list together.
 type Rows struct {
-	Width     int
-	Cells     []float32 // N x Width
-	Gains     []float32
-	Positions []int32
-	ListSizes []int32  // rows of each list
-	ListSeqs  []uint64 // by list
+	Width     int       // columns of the schema
+	Cells     []float32 // N x Width, row-major
+	Gains     []float32 // by row
+	Positions []int32   // by row
+	ListSizes []int32   // by list: its rows
+	ListSeqs  []uint64  // by list: its sequence
 }
 
-// ReadDataset reads the lists for which keep holds; their rows are together, in the order of the file.
+// ReadDataset reads the lists for which keep returns true, in the order of the file.
 func ReadDataset(path string, keep func(seq uint64) bool) (*Rows, error) {
 	f, err := os.Open(path)
 	if err != nil {

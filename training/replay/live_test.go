@@ -22,16 +22,30 @@ import (
 	"relish/training/signals"
 )
 
-// counted is what the server of these tests counts; its bounds are small, so that they bite.
+// counted is the state configuration of the tests' server. Its bounds are small, so that they take
+// effect.
 func counted() features.Config {
 	cfg := features.DefaultConfig()
-	cfg.Actions, cfg.Fields, cfg.HalfLives = []string{"view", "click", "purchase"}, []string{"tags", "genre", "brand"}, []string{"all", "1h", "7d"}
+	cfg.Actions, cfg.Fields, cfg.HalfLives = []string{
+		"view",
+		"click",
+		"purchase",
+	}, []string{
+		"tags",
+		"genre",
+		"brand",
+	}, []string{
+		"all",
+		"1h",
+		"7d",
+	}
 	cfg.Recent, cfg.Shown, cfg.UserValues, cfg.FieldValues, cfg.MaxAge = 12, 20, 5, 9, "30d"
 	return cfg
 }
 
-// columns are every kind of feature, each in every scope, and every column of the matchers.
-func columns(t testing.TB, matchers []ranker.Signal) *ranker.Schema {
+// newSchema returns a schema with each kind of feature in each scope and all columns of the
+// signals.
+func newSchema(t testing.TB, trained []ranker.Signal) *ranker.Schema {
 	t.Helper()
 	low, high, fill := -1.5, 40.0, 7.0
 	list := []ranker.Feature{
@@ -43,25 +57,43 @@ func columns(t testing.TB, matchers []ranker.Signal) *ranker.Schema {
 		{Kind: ranker.KindCategory, Field: "brand", Values: []string{"b0", "b1"}, Encode: "index"},
 		{Kind: ranker.KindWordCount, Field: "title"}, {Kind: ranker.KindWordCount, Field: "text"},
 		{Kind: ranker.KindAge}, {Kind: ranker.KindAge, Field: "released"},
-		{Kind: ranker.KindInteracted, Field: "genre"}, {Kind: ranker.KindInteracted, Field: "tags", Action: "purchase"},
+		{
+			Kind:  ranker.KindInteracted,
+			Field: "genre",
+		}, {Kind: ranker.KindInteracted, Field: "tags", Action: "purchase"},
 		{Kind: ranker.KindTimeOfDay}, {Kind: ranker.KindHistory}, {Kind: ranker.KindPosition},
-		{Kind: ranker.KindContext, Field: "hour"}, {Kind: ranker.KindContext, Field: "device", Values: []string{"phone", "tv"}},
-		{Kind: ranker.KindTable, Column: "ofitems.score"}, {Kind: ranker.KindTable, Column: "ofusers.score"},
+		{
+			Kind:  ranker.KindContext,
+			Field: "hour",
+		}, {Kind: ranker.KindContext, Field: "device", Values: []string{"phone", "tv"}},
+		{
+			Kind:   ranker.KindTable,
+			Column: "ofitems.score",
+		}, {Kind: ranker.KindTable, Column: "ofusers.score"},
 		{Kind: ranker.KindRetrieval}, {Kind: ranker.KindRetrieval, Missing: true},
 	}
 	for _, kind := range []string{ranker.KindCount, ranker.KindRate} {
 		for _, scope := range []string{ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal} {
 			for i, action := range []string{"click", "purchase", features.ActionAny, features.ActionImpression} {
-				list = append(list, ranker.Feature{Kind: kind, Scope: scope, Field: "genre", Action: action, HalfLife: []string{"all", "1h", "7d"}[i%3]})
+				list = append(
+					list,
+					ranker.Feature{
+						Kind:     kind,
+						Scope:    scope,
+						Field:    "genre",
+						Action:   action,
+						HalfLife: []string{"all", "1h", "7d"}[i%3],
+					},
+				)
 			}
 		}
 	}
-	for _, m := range matchers {
+	for _, m := range trained {
 		for _, c := range m.Columns() {
 			list = append(list, ranker.Feature{Kind: ranker.KindSignal, Column: c})
 		}
 	}
-	// Every feature again as its standing in the list, in turns.
+	// Each feature again, relative to the list, with one of the transforms in turn.
 	for i, f := range slices.Clone(list) {
 		if f.Values == nil || f.Encode != "" {
 			f.WithinList = []string{"rank", "zscore", "ratio"}[i%3]
@@ -78,7 +110,7 @@ func columns(t testing.TB, matchers []ranker.Signal) *ranker.Schema {
 	return s
 }
 
-// vectors gives every text a direction of its own.
+// vectors gives each text its own random direction.
 type vectors struct{}
 
 func (vectors) Lookup(items []*ranker.ItemInfo, out [][]float32) int {
@@ -132,7 +164,7 @@ const (
 func itemID(r *rand.Rand) string { return fmt.Sprint("i", r.IntN(liveItems)) }
 func userID(r *rand.Rand) string { return fmt.Sprint("u", r.IntN(liveUsers)) }
 
-// described is a random description.
+// described returns a random description of an item.
 func described(r *rand.Rand, id string) ranker.Event {
 	words := strings.Fields("sea bread jazz moon ghost garden war cat river clock")
 	pick := func(n int) []string {
@@ -142,7 +174,12 @@ func described(r *rand.Rand, id string) ranker.Event {
 		}
 		return out
 	}
-	e := ranker.Event{Kind: ranker.EventItem, ItemID: id, Replace: r.IntN(3) == 0, Fields: map[string]ranker.FieldValue{"genre": ranker.StringsValue(append(pick(4), "sea"))}}
+	e := ranker.Event{
+		Kind:    ranker.EventItem,
+		ItemID:  id,
+		Replace: r.IntN(3) == 0,
+		Fields:  map[string]ranker.FieldValue{"genre": ranker.StringsValue(append(pick(4), "sea"))},
+	}
 	if r.IntN(4) > 0 {
 		title := strings.Join(append(pick(4), "a"), " ")
 		e.Title = &title
@@ -163,7 +200,7 @@ func described(r *rand.Rand, id string) ranker.Event {
 	return e
 }
 
-// learned are matchers from a small training on made-up users.
+// learned returns signals trained on a small random corpus.
 func learned(t testing.TB, r *rand.Rand) (out []ranker.Signal) {
 	t.Helper()
 	c := &signals.Corpus{}
@@ -177,13 +214,21 @@ func learned(t testing.TB, r *rand.Rand) (out []ranker.Signal) {
 		}
 		c.ItemInfos = append(c.ItemInfos, ranker.NewItemInfo(it, nil))
 	}
-	c.Items, c.Vectors = ranker.NewItemTable(ids[:liveItems-6]), make([][]float32, liveItems-6) // some are new
+	c.Items, c.Vectors = ranker.NewItemTable(
+		ids[:liveItems-6],
+	), make(
+		[][]float32,
+		liveItems-6,
+	) // some items are unknown to the signals
 	c.ItemInfos = c.ItemInfos[:liveItems-6]
 	vectors{}.Lookup(c.ItemInfos, c.Vectors)
 	for range 40 {
 		var u signals.UserHistory
 		for range 6 {
-			u.Interactions = append(u.Interactions, signals.Interaction{Item: int32(r.IntN(c.Items.Len())), Gain: 1})
+			u.Interactions = append(
+				u.Interactions,
+				signals.Interaction{Item: int32(r.IntN(c.Items.Len())), Gain: 1},
+			)
 			l := signals.List{Gains: make([]float32, 8)}
 			for _, item := range r.Perm(c.Items.Len())[:8] {
 				l.Items = append(l.Items, int32(item))
@@ -193,23 +238,33 @@ func learned(t testing.TB, r *rand.Rand) (out []ranker.Signal) {
 		}
 		c.Users = append(c.Users, u)
 	}
-	space, err := signals.TrainProjection(c, 1)
+	projection, err := signals.TrainProjection(c, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	taste, err := signals.TrainResidualGP(c, space, 1)
+	gp, err := signals.TrainResidualGP(c, projection, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := signals.TrainContentPrior(c, space)
+	content, err := signals.TrainContentPrior(c, projection)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []ranker.Signal{served.TextSimilarity{}, served.TokenOverlap{}, signals.TrainLexical(c), signals.TrainCooccurrence(c),
-		signals.TrainMatrixFactorization(c, signals.FactorizationOptions{Dim: 8, Seed: 1}), taste, content}
+	return []ranker.Signal{
+		served.TextSimilarity{},
+		served.TokenOverlap{},
+		signals.TrainLexical(c),
+		signals.TrainCooccurrence(c),
+		signals.TrainMatrixFactorization(
+			c,
+			signals.FactorizationOptions{Dim: 8, Seed: 1},
+		),
+		gp,
+		content,
+	}
 }
 
-// live is a server at work, with a clock of its own.
+// live is a running server with its own clock.
 type live struct {
 	testing.TB
 	r      *rand.Rand
@@ -225,17 +280,28 @@ type live struct {
 }
 
 func newLive(t testing.TB, seed uint64) *live {
-	l := &live{TB: t, r: rand.New(rand.NewPCG(seed, 5)), dir: t.TempDir(), now: time.UnixMilli(1_700_000_000_000),
-		tables: map[string]*features.ExternalTable{}, used: map[string]*features.ExternalTable{}}
-	matchers := learned(t, rand.New(rand.NewPCG(99, 5))) // the same for every seed
-	l.model = &ranker.Model{Version: "m", Schema: columns(t, matchers), Signals: matchers, Scorer: total{}}
+	l := &live{
+		TB:     t,
+		r:      rand.New(rand.NewPCG(seed, 5)),
+		dir:    t.TempDir(),
+		now:    time.UnixMilli(1_700_000_000_000),
+		tables: map[string]*features.ExternalTable{},
+		used:   map[string]*features.ExternalTable{},
+	}
+	trained := learned(t, rand.New(rand.NewPCG(99, 5))) // the same for every seed
+	l.model = &ranker.Model{
+		Version: "m",
+		Schema:  newSchema(t, trained),
+		Signals: trained,
+		Scorer:  total{},
+	}
 	l.open()
 	return l
 }
 
 func (l *live) clock() time.Time { return l.now }
 
-// later is the log's clock: a record arrives a little after what it tells of.
+// later is the log's clock: a record arrives a little after its event.
 func (l *live) later() time.Time { return l.now.Add(700 * time.Millisecond) }
 
 func (l *live) open() {
@@ -247,21 +313,29 @@ func (l *live) open() {
 	for name, c := range l.used {
 		l.store.UseTable(name, c)
 	}
-	l.p, err = ranker.New(ranker.Options{Features: l.store, Vectors: vectors{}, Models: scorer.SingleModel(l.model), Recorder: l.store, Clock: l.clock})
+	l.p, err = ranker.New(
+		ranker.Options{
+			Features: l.store,
+			Vectors:  vectors{},
+			Models:   scorer.SingleModel(l.model),
+			Recorder: l.store,
+			Clock:    l.clock,
+		},
+	)
 	if err != nil {
 		l.Fatal(err)
 	}
 }
 
-func (l *live) close() {
+func (l *live) shutDown() {
 	l.Helper()
 	if err := l.store.Close(); err != nil {
 		l.Fatal(err)
 	}
 }
 
-// append makes events durable, with event times that are now and then odd.
-func (l *live) append(events ...ranker.Event) {
+// appendEvents makes events durable. Some have event times far in the past or in the future.
+func (l *live) appendEvents(events ...ranker.Event) {
 	l.Helper()
 	for i := range events {
 		l.events++
@@ -284,20 +358,33 @@ func (l *live) append(events ...ranker.Event) {
 	}
 }
 
-// happen appends a few random events.
-func (l *live) happen() {
+// addRandomEvents appends a few random events.
+func (l *live) addRandomEvents() {
 	l.Helper()
 	var events []ranker.Event
 	for range 1 + l.r.IntN(8) {
-		e := ranker.Event{Kind: ranker.EventInteraction, UserID: userID(l.r), ItemID: itemID(l.r), Action: []string{"view", "click", "click", "purchase", "like"}[l.r.IntN(5)]}
+		e := ranker.Event{
+			Kind:   ranker.EventInteraction,
+			UserID: userID(l.r),
+			ItemID: itemID(l.r),
+			Action: []string{"view", "click", "click", "purchase", "like"}[l.r.IntN(5)],
+		}
 		switch l.r.IntN(12) {
 		case 0, 1, 2:
 			e = described(l.r, itemID(l.r))
 		case 3:
-			e = ranker.Event{Kind: ranker.EventUser, UserID: userID(l.r), Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(float64(l.r.IntN(80)))}}
-		case 4: // a list from elsewhere
+			e = ranker.Event{
+				Kind:   ranker.EventUser,
+				UserID: userID(l.r),
+				Fields: map[string]ranker.FieldValue{
+					"age": ranker.NumberValue(float64(l.r.IntN(80))),
+				},
+			}
+		case 4: // a list that a client reports
 			e = ranker.Event{Kind: ranker.EventImpression, UserID: userID(l.r),
-				Impression: &ranker.Impression{Items: []string{itemID(l.r), itemID(l.r), itemID(l.r)}}}
+				Impression: &ranker.Impression{
+					Items: []string{itemID(l.r), itemID(l.r), itemID(l.r)},
+				}}
 		case 5:
 			e = ranker.Event{Kind: ranker.EventDelete, ItemID: itemID(l.r)}
 		case 6:
@@ -311,7 +398,7 @@ func (l *live) happen() {
 		}
 		events = append(events, e)
 	}
-	l.append(events...)
+	l.appendEvents(events...)
 	if l.r.IntN(10) == 0 {
 		l.importTable()
 	}
@@ -324,7 +411,10 @@ func (l *live) importTable() {
 		ids = append(ids, itemID(l.r))
 	}
 	if l.r.IntN(2) == 0 {
-		name, key, ids = "ofusers", features.KeyUser, []string{features.UserHash("u0"), features.UserHash("u1")}
+		name, key, ids = "ofusers", features.KeyUser, []string{
+			features.UserHash("u0"),
+			features.UserHash("u1"),
+		}
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
@@ -337,15 +427,21 @@ func (l *live) importTable() {
 		l.Fatal(err)
 	}
 	digest := fmt.Sprintf("%064x", l.r.Uint64())
-	l.append(ranker.Event{Kind: ranker.EventTable, Table: name, Digest: digest})
+	l.appendEvents(ranker.Event{Kind: ranker.EventTable, Table: name, Digest: digest})
 	l.tables[name+digest], l.used[name] = c, c
 	l.store.UseTable(name, c)
 }
 
-// rank asks for a random list and waits until it is recorded.
+// rank ranks a random list and waits until it is recorded.
 func (l *live) rank() {
 	l.Helper()
-	req := &ranker.Request{ID: fmt.Sprint("r", len(l.ranked)), User: userID(l.r), Record: true, Deadline: time.Minute, Context: map[string]ranker.FieldValue{}}
+	req := &ranker.Request{
+		ID:       fmt.Sprint("r", len(l.ranked)),
+		User:     userID(l.r),
+		Record:   true,
+		Deadline: time.Minute,
+		Context:  map[string]ranker.FieldValue{},
+	}
 	for _, i := range l.r.Perm(liveItems + 3)[:1+l.r.IntN(20)] {
 		c := ranker.Candidate{ID: fmt.Sprint("i", i), HasScore: l.r.IntN(3) > 0}
 		if c.HasScore && l.r.IntN(4) > 0 {
@@ -354,7 +450,11 @@ func (l *live) rank() {
 		req.Candidates = append(req.Candidates, c)
 	}
 	if l.r.IntN(2) == 0 {
-		req.Context["hour"], req.Context["device"] = ranker.NumberValue(l.r.Float64()*24), ranker.StringValue([]string{"phone", "tv", "fridge"}[l.r.IntN(3)])
+		req.Context["hour"], req.Context["device"] = ranker.NumberValue(
+			l.r.Float64()*24,
+		), ranker.StringValue(
+			[]string{"phone", "tv", "fridge"}[l.r.IntN(3)],
+		)
 		req.Context["query"] = ranker.StringValue("sea cat bread")
 	}
 	before := l.store.LastSeq()
@@ -370,28 +470,28 @@ func (l *live) rank() {
 	}
 }
 
-// run lets the server work for a while; it is stopped and started again in between.
+// run appends events and ranks lists. It restarts the server once.
 func (l *live) run(lists int) {
 	l.Helper()
 	for i := range liveItems / 2 {
-		l.append(described(l.r, fmt.Sprint("i", i)))
+		l.appendEvents(described(l.r, fmt.Sprint("i", i)))
 	}
 	for i := range lists {
 		l.now = l.now.Add(time.Duration(l.r.IntN(3000)) * time.Millisecond)
 		if l.r.IntN(20) == 0 {
 			l.now = l.now.Add(time.Duration(l.r.IntN(400)) * time.Hour)
 		}
-		l.happen()
+		l.addRandomEvents()
 		l.rank()
 		if i == lists/2 {
-			l.close()
+			l.shutDown()
 			l.open()
 		}
 	}
-	l.close()
+	l.shutDown()
 }
 
-// records is the log that it left.
+// records returns the server's log.
 func (l *live) records() (out []event.Record) {
 	l.Helper()
 	for rec, err := range eventlog.Read(ingest.LogDir(l.dir), 1) {
@@ -403,49 +503,76 @@ func (l *live) records() (out []event.Record) {
 	return out
 }
 
-// made is what a replay makes of one recorded list.
-type made struct {
+// replayedList is the replay of one recorded list.
+type replayedList struct {
 	impression *ranker.Impression
 	stateSeq   uint64
 	hash       uint64
 	matrix     *ranker.Matrix
 }
 
-// replayed makes the matrices of all lists of the records up to a sequence.
-func (l *live) replayed(records []event.Record, to uint64) map[uint64]made {
+// replayed returns the replay of all lists before a sequence.
+func (l *live) replayed(records []event.Record, to uint64) map[uint64]replayedList {
 	l.Helper()
 	log, err := replay.Scan(l.Context(), source(records), replay.Options{State: counted()})
 	if err != nil {
 		l.Fatal(err)
 	}
-	var picks []replay.RankingList
+	var lists []replay.RankingList
 	for _, x := range log.Lists {
 		if x.Seq < to {
-			picks = append(picks, replay.RankingList{Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Logged: true})
+			lists = append(
+				lists,
+				replay.RankingList{
+					Seq:    x.Seq,
+					User:   x.User,
+					Items:  x.Items,
+					Gains:  x.Gains,
+					Logged: true,
+				},
+			)
 		}
 	}
 	state := features.New(counted())
 	state.OpenTable = func(name, digest string) *features.ExternalTable { return l.tables[name+digest] }
-	p, err := ranker.New(ranker.Options{Features: reading{state}, Vectors: vectors{}, Models: scorer.SingleModel(l.model)})
+	p, err := ranker.New(
+		ranker.Options{
+			Features: reading{state},
+			Vectors:  vectors{},
+			Models:   scorer.SingleModel(l.model),
+		},
+	)
 	if err != nil {
 		l.Fatal(err)
 	}
-	out := map[uint64]made{}
-	err = log.Walk(l.Context(), source(records), state, picks, replay.WalkOptions{}, func(c *replay.Example) error {
-		c.Request.Deadline = time.Minute
-		m, _, err := p.Matrix(l.Context(), l.model, c.Request)
-		if err == nil {
-			out[c.Seq] = made{c.Impression, state.Seq(), m.Hash(c.Request.Candidates), m}
-		}
-		return err
-	})
+	out := map[uint64]replayedList{}
+	err = log.Walk(
+		l.Context(),
+		source(records),
+		state,
+		lists,
+		replay.WalkOptions{},
+		func(c *replay.Example) error {
+			c.Request.Deadline = time.Minute
+			m, _, err := p.Matrix(l.Context(), l.model, c.Request)
+			if err == nil {
+				out[c.Seq] = replayedList{
+					c.Impression,
+					state.Seq(),
+					m.Hash(c.Request.Candidates),
+					m,
+				}
+			}
+			return err
+		},
+	)
 	if err != nil {
 		l.Fatal(err)
 	}
 	return out
 }
 
-// reading lets a pipeline read a state.
+// reading implements ranker.Features on a state.
 type reading struct{ state *features.State }
 
 func (r reading) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {

@@ -1,41 +1,40 @@
-// Package replay walks the event log again as the server met it, for training and for measuring.
+// Package replay reads the event log as the server received it, to make training examples and to
+// measure models.
 //
-// Scan is one pass that notes who did what with which item, which lists were shown and what followed them
-// (Log). Picks are the lists chosen from it. Walk is a second pass, in the order of arrival, through the very
-// state code that serves: at each picked list the state is what it was just before it was shown.
+// Scan is a first pass: it finds who interacted with which item, which lists were shown, and which
+// interactions followed them (Log). From a Log one chooses ranking lists (RankingList). Log.Walk is
+// a second pass in the order of arrival, through the same state code that serves. It hands out each
+// chosen list with the state just before the list was shown (Example). A dataset file holds the
+// feature matrices of many lists.
 //
-// Where a log has no impressions, lists are made from its interactions: the next item of a user among sampled ones.
+// For a log without impressions, lists are sampled: each has an item that a user interacted with,
+// among random items.
 package replay
 
 import (
-	"context"
 	"errors"
 	"iter"
-	"slices"
-
-	"github.com/cespare/xxhash/v2"
 
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
 )
 
-// Source gives the log's records in the order of arrival; it is walked several times.
+// Source returns the log's records in the order of arrival. It is called once for each pass.
 type Source func() iter.Seq2[event.Record, error]
 
 // Options of Scan. Zero values mean the defaults in brackets.
 type Options struct {
-	State features.Config    // what is counted
-	Gains map[string]float64 // action -> gain [1]; the highest of an item's counts
-	Until int64              // records from this arrival on are left out, Unix ms [all are taken]
-	// FollowUpMillis is how long after an impression's arrival, or before it, an interaction that names it still counts as
-	// its follow-up, ms [24 h].
+	State features.Config    // whose Actions are counted
+	Gains map[string]float64 // action -> gain of the item [1]; if several follow, the highest counts
+	Until int64              // ignores records that arrived at this time or later, Unix ms [no limit]
+	// FollowUpMillis is the longest time between an impression and an interaction that names it, in
+	// either order of arrival, for the interaction to count as its follow-up, in ms [24 h].
 	FollowUpMillis int64
-	// MaxLists bounds the lists that are kept, the newest [1,000,000].
-	MaxLists int
+	MaxLists       int // keeps the newest lists [1,000,000]
 }
 
-func (o *Options) defaults() {
+func (o *Options) setDefaults() {
 	if o.FollowUpMillis == 0 {
 		o.FollowUpMillis = 24 * 60 * 60 * 1000
 	}
@@ -44,6 +43,7 @@ func (o *Options) defaults() {
 	}
 }
 
+// gain returns the gain of an action.
 func (o *Options) gain(action string) float32 {
 	if g, ok := o.Gains[action]; ok {
 		return float32(g)
@@ -51,252 +51,54 @@ func (o *Options) gain(action string) float32 {
 	return 1
 }
 
-// Interaction is one interaction of a counted action.
+// Interaction is one interaction with a counted action. User and Item are numbers of Log.Users and
+// Log.Items.
 type Interaction struct {
 	Seq           uint64
 	User, Item    int32
 	Gain          float32
-	HasImpression bool // it named its impression
+	HasImpression bool // it names its impression
 }
 
-// LoggedList is one impression.
+// LoggedList is one impression with its labels.
 type LoggedList struct {
-	Seq            uint64
-	Arrival        int64
-	User           int32
-	Items          []int32   // as they were shown, without repeats
-	Gains          []float32 // aligned with Items
-	Model          string    // that ranked it, "" if it was not Relish
-	EarlyFollowUps []uint64  // sequences of its follow-ups that arrived before it; nil mostly
+	Seq     uint64
+	Arrival int64 // Unix ms
+	User    int32
+	Items   []int32   // in the order shown, without repeats
+	Gains   []float32 // aligned with Items; 0 if no interaction followed
+	Model   string    // version of the model that ranked it, "" for a list that a client reports
+	// EarlyFollowUps are the sequences of follow-ups that arrived before the list, mostly nil.
+	EarlyFollowUps []uint64
 }
 
-// Log is what a pass over the event log found. It is only read.
+// Log is the result of Scan. It is read-only and safe for concurrent use.
 type Log struct {
 	Users, Items *IDs
 	Interactions []Interaction // in the order of arrival
 	Lists        []LoggedList  // in the order of arrival, the newest Options.MaxLists
 	DroppedLists int           // lists that were too old to be kept
-	ClickedLists int           // of Lists: with a gain
-	// Catalogue is the items' content at the end.
-	Catalogue         *features.State
-	Counts            map[ranker.EventKind]int
-	First             event.Record // without its event; the zero Record for an empty log
-	Last              event.Record
-	Actions           map[string]int // counted actions -> how many interactions
-	ScoredImpressions int            // impressions that came with retrieval scores
-	Contexts          map[string]ContextField
-	LateFollowUps     int // follow-ups outside the window
-
-	erased          map[string]uint64 // user hash -> sequence of the last order to forget him
-	impressionIndex map[uint64]int    // impression id -> its place among all lists
-	earlyFollowUps  [2]map[uint64][]earlyFollowUp
-	opt             Options
+	ClickedLists int           // of Lists: those with a gain
+	Catalogue    *features.State
+	// Counts counts the records by kind, Actions the interactions by counted action.
+	Counts  map[ranker.EventKind]int
+	Actions map[string]int
+	// First and Last are the first and the last record, without their events. They are the zero
+	// Record for an empty log.
+	First, Last       event.Record
+	ScoredImpressions int                     // impressions with retrieval scores
+	Contexts          map[string]ContextField // by name, at most maxContextFields
+	LateFollowUps     int                     // follow-ups later or earlier than FollowUpMillis
 }
 
-// ContextField says what a context field held.
+// ContextField describes the values of one context field over all impressions.
 type ContextField struct {
-	Count, Numbers int
-	Values         map[string]int // at most maxContextValues
+	Count   int            // impressions that have the field
+	Numbers int            // of these, with a number or a boolean
+	Values  map[string]int // string value -> impressions, at most maxContextValues values
 }
 
-const (
-	maxContextValues = 50
-	maxContextFields = 64
-)
-
-// earlyFollowUp is an interaction that arrived before the impression it names.
-type earlyFollowUp struct {
-	seq     uint64
-	item    int32
-	gain    float32
-	arrival int64
-}
-
-// maxEarlyFollowUps bounds how many impressions are waited for: when the newer half of them is full, the older is given up.
-const maxEarlyFollowUps = 500_000
-
-// Scan reads the log up to Options.Until.
-func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
-	opt.defaults()
-	catalogue := opt.State
-	catalogue.MaxAge = "36500d" // it sees no interactions, which would keep an item from expiring
-	l := &Log{Users: newIDs(), Items: newIDs(), Catalogue: features.New(catalogue), Counts: map[ranker.EventKind]int{}, Actions: map[string]int{},
-		Contexts: map[string]ContextField{}, erased: map[string]uint64{}, impressionIndex: map[uint64]int{}, opt: opt}
-	counted := map[string]bool{}
-	for _, a := range opt.State.Actions {
-		counted[a] = true
-	}
-	for rec, err := range src() {
-		if err != nil {
-			return nil, err
-		}
-		if opt.Until > 0 && rec.Arrival >= opt.Until {
-			break
-		}
-		if rec.Seq%4096 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		l.add(&rec, counted)
-	}
-	l.dropOldest()
-	l.dropErased()
-	l.earlyFollowUps, l.impressionIndex = [2]map[uint64][]earlyFollowUp{}, nil
-	for i := range l.Lists {
-		if slices.ContainsFunc(l.Lists[i].Gains, func(g float32) bool { return g > 0 }) {
-			l.ClickedLists++
-		}
-	}
-	return l, nil
-}
-
-func (l *Log) add(rec *event.Record, counted map[string]bool) {
-	place := *rec
-	place.Event = ranker.Event{}
-	if l.Last = place; l.First.Seq == 0 {
-		l.First = place
-	}
-	e := &rec.Event
-	l.Counts[e.Kind]++
-	switch e.Kind {
-	case ranker.EventItem, ranker.EventDelete:
-		if e.Kind == ranker.EventItem {
-			l.Items.intern(e.ItemID)
-		}
-		l.Catalogue.Apply(rec)
-	case ranker.EventImpression:
-		l.addImpression(rec)
-	case ranker.EventInteraction:
-		if counted[e.Action] {
-			l.Actions[e.Action]++
-			l.addInteraction(rec)
-		}
-	case ranker.EventErase:
-		l.erased[e.UserHash] = rec.Seq
-	}
-}
-
-func (l *Log) addImpression(rec *event.Record) {
-	e, imp := &rec.Event, rec.Event.Impression
-	list := LoggedList{Seq: rec.Seq, Arrival: rec.Arrival, User: l.Users.intern(e.UserID)}
-	if imp.Served {
-		list.Model = imp.Model
-	}
-	for _, id := range imp.Items {
-		if item := l.Items.intern(id); !slices.Contains(list.Items, item) {
-			list.Items = append(list.Items, item)
-		}
-	}
-	list.Gains = make([]float32, len(list.Items))
-	if imp.Scores != nil {
-		l.ScoredImpressions++
-	}
-	l.addContext(imp.Context)
-	key := xxhash.Sum64String(e.ID)
-	l.impressionIndex[key] = l.DroppedLists + len(l.Lists)
-	l.Lists = append(l.Lists, list)
-	for _, waiting := range l.earlyFollowUps {
-		for _, x := range waiting[key] {
-			last := &l.Lists[len(l.Lists)-1]
-			if l.attribute(last, x.item, x.gain, rec.Arrival-x.arrival) {
-				last.EarlyFollowUps = append(last.EarlyFollowUps, x.seq)
-			}
-		}
-		delete(waiting, key)
-	}
-	if len(l.Lists) >= l.opt.MaxLists+l.opt.MaxLists/4+1 { // some go together, so that dropping costs little
-		l.dropOldest()
-	}
-}
-
-// dropOldest keeps the newest Options.MaxLists.
-func (l *Log) dropOldest() {
-	drop := max(0, len(l.Lists)-l.opt.MaxLists)
-	copy(l.Lists, l.Lists[drop:])
-	clear(l.Lists[len(l.Lists)-drop:])
-	l.Lists = l.Lists[:len(l.Lists)-drop]
-	l.DroppedLists += drop
-	for id, at := range l.impressionIndex {
-		if at < l.DroppedLists {
-			delete(l.impressionIndex, id)
-		}
-	}
-}
-
-func (l *Log) addContext(fields map[string]ranker.FieldValue) {
-	for name, v := range fields {
-		c, known := l.Contexts[name]
-		if !known && len(l.Contexts) >= maxContextFields {
-			continue
-		}
-		c.Count++
-		if v.Kind == ranker.Number || v.Kind == ranker.Bool {
-			c.Numbers++
-		} else {
-			if c.Values == nil {
-				c.Values = map[string]int{}
-			}
-			for _, w := range v.AsStrings() {
-				if _, seen := c.Values[w]; seen || len(c.Values) < maxContextValues {
-					c.Values[w]++
-				}
-			}
-		}
-		l.Contexts[name] = c
-	}
-}
-
-func (l *Log) addInteraction(rec *event.Record) {
-	e := &rec.Event
-	s := Interaction{Seq: rec.Seq, User: l.Users.intern(e.UserID), Item: l.Items.intern(e.ItemID), Gain: l.opt.gain(e.Action), HasImpression: e.ImpressionID != ""}
-	l.Interactions = append(l.Interactions, s)
-	if !s.HasImpression {
-		return
-	}
-	key := xxhash.Sum64String(e.ImpressionID)
-	switch at, known := l.impressionIndex[key]; {
-	case known && at >= l.DroppedLists:
-		list := &l.Lists[at-l.DroppedLists]
-		l.attribute(list, s.Item, s.Gain, rec.Arrival-list.Arrival)
-	case !known:
-		if len(l.earlyFollowUps[0]) >= maxEarlyFollowUps {
-			l.earlyFollowUps[1], l.earlyFollowUps[0] = l.earlyFollowUps[0], nil
-		}
-		if l.earlyFollowUps[0] == nil {
-			l.earlyFollowUps[0] = map[uint64][]earlyFollowUp{}
-		}
-		l.earlyFollowUps[0][key] = append(l.earlyFollowUps[0][key], earlyFollowUp{s.Seq, s.Item, s.Gain, rec.Arrival})
-	}
-}
-
-// attribute counts a follow-up that arrived apart ms from its impression, and reports whether that is within the window.
-func (l *Log) attribute(list *LoggedList, item int32, gain float32, apart int64) bool {
-	if apart > l.opt.FollowUpMillis {
-		l.LateFollowUps++
-		return false
-	}
-	if at := slices.Index(list.Items, item); at >= 0 {
-		list.Gains[at] = max(list.Gains[at], gain)
-	}
-	return true
-}
-
-// dropErased drops what users did and saw before they were forgotten, as long as the log still has it. What they do
-// afterwards is new.
-func (l *Log) dropErased() {
-	if len(l.erased) == 0 {
-		return
-	}
-	until := map[int32]uint64{}
-	for i, id := range l.Users.IDs() {
-		if seq, gone := l.erased[features.UserHash(id)]; gone {
-			until[int32(i)] = seq
-		}
-	}
-	l.Interactions = slices.DeleteFunc(l.Interactions, func(s Interaction) bool { return s.Seq < until[s.User] })
-	l.Lists = slices.DeleteFunc(l.Lists, func(x LoggedList) bool { return x.Seq < until[x.User] })
-}
-
-// IDs numbers ids from 0, in the order in which they came.
+// IDs numbers ids from 0 in the order in which they first appear.
 type IDs struct {
 	ids   []string
 	index map[string]int32
@@ -304,6 +106,7 @@ type IDs struct {
 
 func newIDs() *IDs { return &IDs{index: map[string]int32{}} }
 
+// intern returns the number of an id, which is a new one for an unknown id.
 func (n *IDs) intern(id string) int32 {
 	if i, ok := n.index[id]; ok {
 		return i
@@ -314,13 +117,13 @@ func (n *IDs) intern(id string) int32 {
 	return i
 }
 
-// IDs returns the ids by number; the slice must not be changed.
+// IDs returns the ids by number. The caller must not change the slice.
 func (n *IDs) IDs() []string { return n.ids }
 
-// Len returns how many there are.
+// Len returns the number of ids.
 func (n *IDs) Len() int { return len(n.ids) }
 
-// Number returns an id's number, -1 for an unknown one.
+// Number returns the number of an id, -1 for an unknown one.
 func (n *IDs) Number(id string) int32 {
 	if i, ok := n.index[id]; ok {
 		return i
@@ -328,5 +131,26 @@ func (n *IDs) Number(id string) int32 {
 	return -1
 }
 
-// errEmptyLog says that nothing can be learned or measured.
-var errEmptyLog = errors.New("the log holds neither impressions nor interactions of a counted action: import some events first")
+var errEmptyLog = errors.New(
+	"the log has no impressions and no interactions with a counted action: " +
+		"import events first",
+)
+
+// HoldoutStart returns the sequence at which the newest share (0 to 1) of the impressions begins.
+// Without impressions it is a share of the interactions. An empty log is an error.
+func (l *Log) HoldoutStart(share float64) (seq uint64, err error) {
+	switch {
+	case len(l.Lists) > 0:
+		at := int((1-share)*float64(l.DroppedLists+len(l.Lists))) - l.DroppedLists
+		if at < len(l.Lists) {
+			return l.Lists[max(0, at)].Seq, nil
+		}
+	case len(l.Interactions) > 0:
+		if at := int((1 - share) * float64(len(l.Interactions))); at < len(l.Interactions) {
+			return l.Interactions[at].Seq, nil
+		}
+	default:
+		return 0, errEmptyLog
+	}
+	return l.Last.Seq + 1, nil
+}

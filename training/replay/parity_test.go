@@ -14,9 +14,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// What a server ranked by, a replay of its log makes again, bit for bit: over random events of every kind, with every
-// kind of feature and every matcher, through the real journal and a restart.
-func TestReplayMakesTheMatricesThatWereServed(t *testing.T) {
+// Replay reproduces the feature matrices of a server bit by bit: for random events of all kinds,
+// all kinds of features and all signals, through the real journal and a restart.
+func TestReplayReproducesServedMatrices(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -32,11 +32,12 @@ func TestReplayMakesTheMatricesThatWereServed(t *testing.T) {
 					continue
 				}
 				compared++
-				if !m.impression.Replayable || m.impression.SchemaHash != l.model.Schema.Hash() || m.impression.StateSeq != m.stateSeq {
+				if !m.impression.Replayable || m.impression.SchemaHash != l.model.Schema.Hash() ||
+					m.impression.StateSeq != m.stateSeq {
 					t.Errorf("list %d: %+v, replayed after %d", seq, m.impression, m.stateSeq)
 				}
 				if m.impression.MatrixHash != m.hash {
-					t.Errorf("list %d: the replay made another matrix", seq)
+					t.Errorf("list %d: the replayed matrix differs", seq)
 				}
 			}
 			if compared < 20 || len(kinds) < 6 {
@@ -46,8 +47,8 @@ func TestReplayMakesTheMatricesThatWereServed(t *testing.T) {
 	}
 }
 
-// The future has no part in a list: whatever happens after it, no cell of its matrix moves.
-func TestNothingLeaksBack(t *testing.T) {
+// Later events never change the matrix of a list.
+func TestLaterEventsDoNotChangeMatrices(t *testing.T) {
 	l, other := newLive(t, 50), newLive(t, 51)
 	l.run(40)
 	other.run(40)
@@ -58,8 +59,15 @@ func TestNothingLeaksBack(t *testing.T) {
 	cut := len(past) * 2 / 3
 	future := slices.Clone(past[:cut])
 	last := past[cut-1]
-	for i, rec := range other.records() { // another world's events, of the same users and items, and clicks on the past's lists
-		rec.Seq, rec.Arrival, rec.Event.ID = last.Seq+uint64(i)+1, last.Arrival+int64(i), fmt.Sprint("other", i)
+	for i, rec := range other.records() { // events of the same users and items, and clicks on the past's lists
+		rec.Seq, rec.Arrival, rec.Event.ID = last.Seq+uint64(
+			i,
+		)+1, last.Arrival+int64(
+			i,
+		), fmt.Sprint(
+			"other",
+			i,
+		)
 		future = append(future, rec)
 	}
 	for name, records := range map[string][]event.Record{"another future": future, "no future": past[:cut]} {
@@ -68,12 +76,24 @@ func TestNothingLeaksBack(t *testing.T) {
 		for seq, m := range after {
 			want, there := before[seq]
 			if !there {
-				continue // forgotten in one of the futures
+				continue // its user is erased in one of the futures
 			}
 			compared++
 			for i, x := range m.matrix.Data {
-				if w := len(m.matrix.Columns); math.Float32bits(x) != math.Float32bits(want.matrix.Data[i]) {
-					t.Fatalf("%s: list %d, row %d, column %s: %g became %g", name, seq, i/w, m.matrix.Columns[i%w].Name, want.matrix.Data[i], x)
+				if w := len(m.matrix.Columns); math.Float32bits(
+					x,
+				) != math.Float32bits(
+					want.matrix.Data[i],
+				) {
+					t.Fatalf(
+						"%s: list %d, row %d, column %s: %g became %g",
+						name,
+						seq,
+						i/w,
+						m.matrix.Columns[i%w].Name,
+						want.matrix.Data[i],
+						x,
+					)
 				}
 			}
 		}

@@ -26,19 +26,22 @@ type tape struct {
 	now     int64
 }
 
-// add appends events, a second apart.
+// add appends events, one second apart.
 func (t *tape) add(events ...ranker.Event) *tape {
 	for _, e := range events {
 		t.now += second
 		if e.Time == 0 {
 			e.Time = t.now
 		}
-		t.records = append(t.records, event.Record{Seq: uint64(len(t.records) + 1), Arrival: t.now, Event: e})
+		t.records = append(
+			t.records,
+			event.Record{Seq: uint64(len(t.records) + 1), Arrival: t.now, Event: e},
+		)
 	}
 	return t
 }
 
-// wait lets time pass.
+// wait advances the clock.
 func (t *tape) wait(ms int64) *tape {
 	t.now += ms
 	return t
@@ -64,15 +67,26 @@ func list(id, user string, items ...string) ranker.Event {
 }
 
 func did(user, action, item, impression string) ranker.Event {
-	return ranker.Event{Kind: ranker.EventInteraction, ID: fmt.Sprint(user, action, item, impression), UserID: user, ItemID: item, Action: action, ImpressionID: impression}
+	return ranker.Event{
+		Kind:         ranker.EventInteraction,
+		ID:           fmt.Sprint(user, action, item, impression),
+		UserID:       user,
+		ItemID:       item,
+		Action:       action,
+		ImpressionID: impression,
+	}
 }
 
 func item(id string) ranker.Event {
 	return ranker.Event{Kind: ranker.EventItem, ID: "item " + id, ItemID: id, Title: &id}
 }
 
-func forget(user string) ranker.Event {
-	return ranker.Event{Kind: ranker.EventErase, ID: "forget " + user, UserHash: features.UserHash(user)}
+func erase(user string) ranker.Event {
+	return ranker.Event{
+		Kind:     ranker.EventErase,
+		ID:       "erase " + user,
+		UserHash: features.UserHash(user),
+	}
 }
 
 func scan(t testing.TB, tp *tape, opt replay.Options) *replay.Log {
@@ -88,7 +102,8 @@ func scan(t testing.TB, tp *tape, opt replay.Options) *replay.Log {
 	return log
 }
 
-// A follow-up counts for the list that it names, wherever it stands in the log, within the window.
+// A follow-up counts for the list that it names, before or after it in the log, within
+// FollowUpMillis.
 func TestFollowUps(t *testing.T) {
 	for name, c := range map[string]struct {
 		tape    *tape
@@ -96,7 +111,7 @@ func TestFollowUps(t *testing.T) {
 		late    int
 		clicked int
 	}{
-		"at once":                 {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
+		"immediate":               {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
 		"late":                    {new(tape).add(list("l", "u", "a", "b", "c")).wait(23 * hour).add(did("u", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
 		"too late":                {new(tape).add(list("l", "u", "a", "b", "c")).wait(24 * hour).add(did("u", "click", "b", "l")), []float32{0, 0, 0}, 1, 0},
 		"early":                   {new(tape).add(did("u", "click", "b", "l")).wait(hour).add(list("l", "u", "a", "b", "c")), []float32{0, 1, 0}, 0, 1},
@@ -110,47 +125,86 @@ func TestFollowUps(t *testing.T) {
 		"another list":            {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "m")), []float32{0, 0, 0}, 0, 0},
 		"no list":                 {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "")), []float32{0, 0, 0}, 0, 0},
 		"an item shown twice":     {new(tape).add(list("l", "u", "a", "b", "a", "c"), did("u", "click", "c", "l")), []float32{0, 0, 1}, 0, 1},
-		"a click by someone else": {new(tape).add(list("l", "u", "a", "b", "c"), did("session", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
+		"a click of another user": {new(tape).add(list("l", "u", "a", "b", "c"), did("session", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
 	} {
 		log := scan(t, c.tape, replay.Options{})
-		if len(log.Lists) != 1 || !slices.Equal(log.Lists[0].Gains, c.gains) || log.LateFollowUps != c.late || log.ClickedLists != c.clicked {
-			t.Errorf("%s: %+v, %d late, %d clicked; want gains %v", name, log.Lists, log.LateFollowUps, log.ClickedLists, c.gains)
+		if len(log.Lists) != 1 || !slices.Equal(log.Lists[0].Gains, c.gains) ||
+			log.LateFollowUps != c.late ||
+			log.ClickedLists != c.clicked {
+			t.Errorf(
+				"%s: %+v, %d late, %d clicked; want gains %v",
+				name,
+				log.Lists,
+				log.LateFollowUps,
+				log.ClickedLists,
+				c.gains,
+			)
 		}
 	}
 }
 
-// The window is the caller's; so is where the log ends.
-func TestWindowAndUntil(t *testing.T) {
+// FollowUpMillis and Until are respected.
+func TestFollowUpMillisAndUntil(t *testing.T) {
 	tp := new(tape).add(list("l", "u", "a", "b")).wait(hour).add(did("u", "click", "b", "l"))
-	if log := scan(t, tp, replay.Options{FollowUpMillis: hour}); log.ClickedLists != 0 || log.LateFollowUps != 1 {
+	if log := scan(t, tp, replay.Options{FollowUpMillis: hour}); log.ClickedLists != 0 ||
+		log.LateFollowUps != 1 {
 		t.Errorf("%d clicked, %d late", log.ClickedLists, log.LateFollowUps)
 	}
-	if log := scan(t, tp, replay.Options{Until: tp.now}); len(log.Lists) != 1 || len(log.Interactions) != 0 || log.Last.Seq != 1 {
-		t.Errorf("until the last record: %d lists, %d steps", len(log.Lists), len(log.Interactions))
+	if log := scan(t, tp, replay.Options{Until: tp.now}); len(log.Lists) != 1 ||
+		len(log.Interactions) != 0 ||
+		log.Last.Seq != 1 {
+		t.Errorf(
+			"until the last record: %d lists, %d interactions",
+			len(log.Lists),
+			len(log.Interactions),
+		)
 	}
 }
 
-// What is counted of a log as a whole.
+// Scan counts the whole log.
 func TestScanCounts(t *testing.T) {
 	withScores := list("l2", "u", "a", "b")
 	withScores.Impression.Scores = []float64{1, 0}
-	withScores.Impression.Context = map[string]ranker.FieldValue{"device": ranker.StringValue("phone"), "hour": ranker.NumberValue(7)}
-	log := scan(t, new(tape).add(item("x"), list("l1", "v", "b", "a"), withScores, did("u", "click", "a", "l2"), did("u", "like", "a", ""), did("u", "view", "c", "")), replay.Options{})
-	if want := []string{"x", "b", "a", "c"}; !slices.Equal(log.Items.IDs(), want) || log.Items.Number("c") != 3 || log.Items.Number("?") != -1 {
+	withScores.Impression.Context = map[string]ranker.FieldValue{
+		"device": ranker.StringValue("phone"),
+		"hour":   ranker.NumberValue(7),
+	}
+	log := scan(
+		t,
+		new(
+			tape,
+		).add(item("x"), list("l1", "v", "b", "a"), withScores, did("u", "click", "a", "l2"), did("u", "like", "a", ""), did("u", "view", "c", "")),
+		replay.Options{},
+	)
+	if want := []string{"x", "b", "a", "c"}; !slices.Equal(log.Items.IDs(), want) ||
+		log.Items.Number("c") != 3 ||
+		log.Items.Number("?") != -1 {
 		t.Errorf("items %v, want %v", log.Items.IDs(), want)
 	}
-	if len(log.Interactions) != 2 || !log.Interactions[0].HasImpression || log.Interactions[1].HasImpression || log.Actions["click"] != 1 || log.Actions["like"] != 0 {
-		t.Errorf("steps %+v, actions %v", log.Interactions, log.Actions)
+	if len(log.Interactions) != 2 || !log.Interactions[0].HasImpression ||
+		log.Interactions[1].HasImpression ||
+		log.Actions["click"] != 1 ||
+		log.Actions["like"] != 0 {
+		t.Errorf("interactions %+v, actions %v", log.Interactions, log.Actions)
 	}
-	if log.ScoredImpressions != 1 || log.Contexts["device"].Values["phone"] != 1 || log.Contexts["hour"].Numbers != 1 || log.First.Seq != 1 || log.Last.Seq != 6 {
-		t.Errorf("scores %d, contexts %v, from %d to %d", log.ScoredImpressions, log.Contexts, log.First.Seq, log.Last.Seq)
+	if log.ScoredImpressions != 1 || log.Contexts["device"].Values["phone"] != 1 ||
+		log.Contexts["hour"].Numbers != 1 ||
+		log.First.Seq != 1 ||
+		log.Last.Seq != 6 {
+		t.Errorf(
+			"scores %d, contexts %v, from %d to %d",
+			log.ScoredImpressions,
+			log.Contexts,
+			log.First.Seq,
+			log.Last.Seq,
+		)
 	}
 	if log.Catalogue.Item("x") == nil || log.Catalogue.Item("a") != nil {
-		t.Error("the catalogue is not what was described")
+		t.Error("the catalogue differs from the described items")
 	}
 }
 
-// An item that was described long ago, and is used still, keeps its content.
+// An item that was described long ago and is still used keeps its content.
 func TestOldContentStays(t *testing.T) {
 	tp := new(tape).add(item("x"))
 	for range 30 {
@@ -161,10 +215,16 @@ func TestOldContentStays(t *testing.T) {
 	}
 }
 
-// Who was forgotten has left nothing; what he does afterwards is new.
-func TestForgottenUsersVanish(t *testing.T) {
-	log := scan(t, new(tape).add(list("l1", "u", "a", "b"), did("u", "click", "a", "l1"), did("v", "click", "a", ""), list("l2", "v", "a", "b"),
-		forget("u"), list("l3", "u", "b", "c"), did("u", "click", "c", "l3")), replay.Options{})
+// Scan drops everything of an erased user. What the user does afterwards stays.
+func TestErasedUsersAreDropped(t *testing.T) {
+	log := scan(
+		t,
+		new(
+			tape,
+		).add(list("l1", "u", "a", "b"), did("u", "click", "a", "l1"), did("v", "click", "a", ""), list("l2", "v", "a", "b"),
+			erase("u"), list("l3", "u", "b", "c"), did("u", "click", "c", "l3")),
+		replay.Options{},
+	)
 	users := func() (out []string) {
 		for _, s := range log.Interactions {
 			out = append(out, fmt.Sprint(log.Users.IDs()[s.User], s.Seq))
@@ -175,11 +235,11 @@ func TestForgottenUsersVanish(t *testing.T) {
 		return out
 	}()
 	if want := []string{"v3", "u7", "v4", "u6"}; !slices.Equal(users, want) {
-		t.Errorf("steps and lists %v, want %v", users, want)
+		t.Errorf("interactions and lists %v, want %v", users, want)
 	}
 }
 
-// The newest lists are kept, and clicks still find them.
+// Scan keeps the newest MaxLists, and clicks are attributed to them.
 func TestListsAreBounded(t *testing.T) {
 	tp := new(tape)
 	for i := range 100 {
@@ -189,10 +249,18 @@ func TestListsAreBounded(t *testing.T) {
 		}
 	}
 	log := scan(t, tp, replay.Options{MaxLists: 10})
-	if len(log.Lists) != 10 || log.DroppedLists != 90 || log.Lists[9].Seq != uint64(len(tp.records)-1) || log.ClickedLists != 7 {
-		t.Fatalf("%d lists, %d dropped, %d clicked", len(log.Lists), log.DroppedLists, log.ClickedLists)
+	if len(log.Lists) != 10 || log.DroppedLists != 90 ||
+		log.Lists[9].Seq != uint64(len(tp.records)-1) ||
+		log.ClickedLists != 7 {
+		t.Fatalf(
+			"%d lists, %d dropped, %d clicked",
+			len(log.Lists),
+			log.DroppedLists,
+			log.ClickedLists,
+		)
 	}
-	// The newest fifth of all 100 would begin before what is kept, the newest twentieth within it.
+	// The newest fifth of all 100 lists would begin before the kept ones, the newest twentieth
+	// within them.
 	for share, want := range map[float64]uint64{0.2: log.Lists[0].Seq, 0.05: log.Lists[5].Seq} {
 		if seq, err := log.HoldoutStart(share); err != nil || seq != want {
 			t.Errorf("the newest %g begins at %d, want %d", share, seq, want)
@@ -200,9 +268,11 @@ func TestListsAreBounded(t *testing.T) {
 	}
 }
 
-func TestNewest(t *testing.T) {
-	lists := new(tape).add(list("1", "u", "a"), did("u", "click", "a", "1"), list("2", "u", "a"), list("3", "u", "a"), list("4", "u", "a"))
-	bare := new(tape).add(did("u", "click", "a", ""), did("u", "click", "b", ""), item("x"))
+func TestHoldoutStart(t *testing.T) {
+	lists := new(
+		tape,
+	).add(list("1", "u", "a"), did("u", "click", "a", "1"), list("2", "u", "a"), list("3", "u", "a"), list("4", "u", "a"))
+	interactions := new(tape).add(did("u", "click", "a", ""), did("u", "click", "b", ""), item("x"))
 	for name, c := range map[string]struct {
 		tape  *tape
 		share float64
@@ -211,29 +281,31 @@ func TestNewest(t *testing.T) {
 		"half of the lists":        {lists, 0.5, 4},
 		"all lists":                {lists, 1, 1},
 		"none":                     {lists, 0, 6},
-		"half of the interactions": {bare, 0.5, 2},
-		"no interaction":           {bare, 0, 4},
+		"half of the interactions": {interactions, 0.5, 2},
+		"no interaction":           {interactions, 0, 4},
 	} {
-		if got, err := scan(t, c.tape, replay.Options{}).HoldoutStart(c.share); err != nil || got != c.want {
+		if got, err := scan(t, c.tape, replay.Options{}).HoldoutStart(c.share); err != nil ||
+			got != c.want {
 			t.Errorf("%s: from %d (%v), want %d", name, got, err, c.want)
 		}
 	}
-	if _, err := scan(t, new(tape).add(item("x")), replay.Options{}).HoldoutStart(0.5); err == nil || !strings.Contains(err.Error(), "import some events first") {
+	if _, err := scan(t, new(tape).add(item("x")), replay.Options{}).HoldoutStart(0.5); err == nil ||
+		!strings.Contains(err.Error(), "import events first") {
 		t.Errorf("an empty log: %v", err)
 	}
 }
 
 var errBroken = errors.New("the disk is broken")
 
-// A log that cannot be read, or a caller that gives up, ends both passes.
-func TestEnds(t *testing.T) {
+// A log that cannot be read, or a cancelled context, ends both passes.
+func TestErrorsEndBothPasses(t *testing.T) {
 	tp := new(tape)
 	for i := range 5000 {
 		tp.add(list(fmt.Sprint(i), "u", "a", "b"), did("u", "click", "a", fmt.Sprint(i)))
 	}
 	opt := replay.Options{State: features.DefaultConfig()}
 	log := scan(t, tp, opt)
-	picks := log.ClickedImpressions(0, 1e9)
+	lists := log.ClickedImpressions(0, 1e9)
 	each := func(*replay.Example) error { return nil }
 	broken := func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) { yield(event.Record{}, errBroken) }
@@ -248,15 +320,22 @@ func TestEnds(t *testing.T) {
 		if _, err := replay.Scan(c.ctx, c.src, opt); !errors.Is(err, c.want) {
 			t.Errorf("%s: Scan: %v", name, err)
 		}
-		if err := log.Walk(c.ctx, c.src, features.New(opt.State), picks, replay.WalkOptions{}, each); !errors.Is(err, c.want) {
+		if err := log.Walk(c.ctx, c.src, features.New(opt.State), lists, replay.WalkOptions{}, each); !errors.Is(
+			err,
+			c.want,
+		) {
 			t.Errorf("%s: Walk: %v", name, err)
 		}
 	}
 	short := source(tp.records[:100])
-	if err := log.Walk(t.Context(), short, features.New(opt.State), picks, replay.WalkOptions{}, each); err == nil || !strings.Contains(err.Error(), "the log ends before the list at sequence 101") {
-		t.Errorf("a log that lost its end: %v", err)
+	if err := log.Walk(t.Context(), short, features.New(opt.State), lists, replay.WalkOptions{}, each); err == nil ||
+		!strings.Contains(err.Error(), "the log ends before the list at sequence 101") {
+		t.Errorf("a truncated log: %v", err)
 	}
-	if err := log.Walk(t.Context(), tp.source(), features.New(opt.State), picks, replay.WalkOptions{}, func(*replay.Example) error { return errBroken }); !errors.Is(err, errBroken) {
+	if err := log.Walk(t.Context(), tp.source(), features.New(opt.State), lists, replay.WalkOptions{}, func(*replay.Example) error { return errBroken }); !errors.Is(
+		err,
+		errBroken,
+	) {
 		t.Errorf("a failing caller: %v", err)
 	}
 }

@@ -10,93 +10,97 @@ import (
 	"relish/ranker"
 )
 
-// OfflineDeadline is the deadline of an offline ranking: long, so that nothing is left out.
+// OfflineDeadline is the deadline of an offline ranking. It is long, so that nothing is left out.
 const OfflineDeadline = time.Minute
 
-// Example is a picked list at the moment it was shown.
+// Example is a ranking list at the moment when it was shown.
 type Example struct {
 	*RankingList
-	Index   int             // of the pick
-	Request *ranker.Request // aligned with Pick.Items; Time is the moment it was shown
-	NewUser bool            // the user's first list
+	Index   int             // of the list, in Walk's argument
+	Request *ranker.Request // aligned with Items; Time is the moment when it was shown
+	NewUser bool            // it is the user's first list
 	// Impression is the logged impression, nil for a sampled list.
 	Impression *ranker.Impression
-	// Propensity is what the log has for each item: P(it at its place | the places above it); nil where it has nothing
-	// for them one by one, as for a list that holds an item twice.
+	// Propensity is aligned with Items: P(item at this position | the items above it). It is nil if
+	// the log does not have it for each item, as for a list that shows an item twice.
 	Propensity []float64
 }
 
-// Observer has its own memory of the log.
+// Observer follows a walk. Observe is called for each record that is applied to the state.
 type Observer interface{ Observe(rec *event.Record) }
 
 // WalkOptions of Walk.
 type WalkOptions struct {
-	FreezeState bool // the state stands still from the first pick on
+	FreezeState bool // the state stays as it is at the first list
 	Observers   []Observer
 	Progress    func(done, total int) // may be nil
 }
 
-// Walk applies the log's records to state, and hands every picked list to each before its own record is applied. picks
-// are in ascending order of their sequences. The walk ends after the last of them.
+// Walk applies the log's records to state and calls each for each list, just before the list's own
+// record is applied. lists are sorted by sequence (SortLists). The walk ends after the last list.
 //
-// A follow-up that arrived before its list is applied after it: when the list was ranked it had not happened, and a
-// state that has it knows the answer.
-func (l *Log) Walk(ctx context.Context, src Source, state *features.State, picks []RankingList, opt WalkOptions, each func(*Example) error) error {
-	if len(picks) == 0 {
+// A follow-up that arrived before its list is applied after it. It had not happened yet when the
+// list was ranked, and a state that has it knows the label.
+func (l *Log) Walk(
+	ctx context.Context, src Source, state *features.State, lists []RankingList, opt WalkOptions,
+	each func(*Example) error,
+) error {
+	if len(lists) == 0 {
 		return nil
 	}
-	next, held, waiting := 0, l.followUpLists(), map[uint64][]event.Record{}
+	next := 0
+	listOf, delayed := l.earlyFollowUps(), map[uint64][]event.Record{}
 	apply := func(rec *event.Record) {
 		if next > 0 && opt.FreezeState {
 			return
 		}
 		state.Apply(rec)
-		for _, f := range opt.Observers {
-			f.Observe(rec)
+		for _, o := range opt.Observers {
+			o.Observe(rec)
 		}
 	}
-	seen := make([]bool, l.Users.Len())
+	hasList := make([]bool, l.Users.Len()) // by user
 	for rec, err := range src() {
 		if err != nil {
 			return err
 		}
-		if rec.Seq%4096 == 0 && ctx.Err() != nil {
+		if rec.Seq%cancelInterval == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if list, early := held[rec.Seq]; early {
-			waiting[list] = append(waiting[list], rec)
+		if list, isEarly := listOf[rec.Seq]; isEarly {
+			delayed[list] = append(delayed[list], rec)
 			continue
 		}
-		for next < len(picks) && picks[next].Seq == rec.Seq {
-			p := &picks[next]
-			c := l.newExample(p, &rec)
-			c.Index, c.NewUser = next, p.Logged && !seen[p.User]
-			if err := each(c); err != nil {
-				return fmt.Errorf("list at sequence %d: %w", p.Seq, err)
+		for next < len(lists) && lists[next].Seq == rec.Seq {
+			list := &lists[next]
+			x := l.newExample(list, &rec)
+			x.Index, x.NewUser = next, list.Logged && !hasList[list.User]
+			if err := each(x); err != nil {
+				return fmt.Errorf("list at sequence %d: %w", list.Seq, err)
 			}
 			if next++; opt.Progress != nil {
-				opt.Progress(next, len(picks))
+				opt.Progress(next, len(lists))
 			}
 		}
-		if next == len(picks) {
+		if next == len(lists) {
 			return nil
 		}
 		apply(&rec)
-		for _, early := range waiting[rec.Seq] {
+		for _, early := range delayed[rec.Seq] {
 			apply(&early)
 		}
-		delete(waiting, rec.Seq)
+		delete(delayed, rec.Seq)
 		if rec.Event.Kind == ranker.EventImpression {
-			if u := l.Users.Number(rec.Event.UserID); u >= 0 {
-				seen[u] = true
+			if user := l.Users.Number(rec.Event.UserID); user >= 0 {
+				hasList[user] = true
 			}
 		}
 	}
-	return fmt.Errorf("the log ends before the list at sequence %d", picks[next].Seq)
+	return fmt.Errorf("the log ends before the list at sequence %d", lists[next].Seq)
 }
 
-// followUpLists has the lists of the follow-ups that arrived before them, by the follow-ups' sequences.
-func (l *Log) followUpLists() map[uint64]uint64 {
+// earlyFollowUps returns the list of each early follow-up: sequence -> sequence of its list.
+func (l *Log) earlyFollowUps() map[uint64]uint64 {
 	out := map[uint64]uint64{}
 	for i := range l.Lists {
 		for _, seq := range l.Lists[i].EarlyFollowUps {
@@ -106,29 +110,33 @@ func (l *Log) followUpLists() map[uint64]uint64 {
 	return out
 }
 
-func (l *Log) newExample(p *RankingList, rec *event.Record) *Example {
+// newExample makes the example of a list from the list's own record.
+func (l *Log) newExample(list *RankingList, rec *event.Record) *Example {
 	e := &rec.Event
-	c := &Example{RankingList: p, Request: &ranker.Request{ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time}}
+	x := &Example{RankingList: list, Request: &ranker.Request{
+		ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time,
+	}}
 	scores := map[string]float64{}
-	if p.Logged {
-		imp := e.Impression
-		c.Impression, c.Request.Context = imp, imp.Context
-		if len(imp.Propensity) == len(p.Items) {
-			c.Propensity = imp.Propensity
+	if list.Logged {
+		impression := e.Impression
+		x.Impression, x.Request.Context = impression, impression.Context
+		if len(impression.Propensity) == len(list.Items) {
+			x.Propensity = impression.Propensity
 		}
-		for i, s := range imp.Scores {
-			if _, twice := scores[imp.Items[i]]; !twice { // a repeated item keeps its first place, as in a request
-				scores[imp.Items[i]] = s
+		for i, score := range impression.Scores {
+			id := impression.Items[i]
+			if _, again := scores[id]; !again { // the first of repeated items counts, as in a request
+				scores[id] = score
 			}
 		}
 	}
 	ids := l.Items.IDs()
-	for _, item := range p.Items {
-		cand := ranker.Candidate{ID: ids[item]}
-		if s := scores[cand.ID]; s != 0 {
-			cand.Score, cand.HasScore = float32(s), true
+	for _, item := range list.Items {
+		candidate := ranker.Candidate{ID: ids[item]}
+		if score := scores[candidate.ID]; score != 0 {
+			candidate.Score, candidate.HasScore = float32(score), true
 		}
-		c.Request.Candidates = append(c.Request.Candidates, cand)
+		x.Request.Candidates = append(x.Request.Candidates, candidate)
 	}
-	return c
+	return x
 }

@@ -1,0 +1,240 @@
+package replay
+
+import (
+	"context"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
+)
+
+const (
+	maxContextValues = 50
+	maxContextFields = 64
+
+	// maxEarlyFollowUps bounds how many impressions are waited for. When that many are missing,
+	// those of the previous generation are given up.
+	maxEarlyFollowUps = 500_000
+
+	// cancelInterval is the number of records between two checks of the context.
+	cancelInterval = 4096
+)
+
+// earlyFollowUp is an interaction that arrived before the impression that it names.
+type earlyFollowUp struct {
+	seq     uint64
+	item    int32
+	gain    float32
+	arrival int64
+}
+
+// scanner fills a Log record by record.
+type scanner struct {
+	*Log
+	opt         Options
+	counted     map[string]bool   // the counted actions
+	erased      map[string]uint64 // user hash -> sequence of the last erasure
+	impressions map[uint64]int    // hash of an impression id -> index among all lists
+	// early has the early follow-ups by the hash of the impression id they name, in two
+	// generations: the present one and the one before.
+	early [2]map[uint64][]earlyFollowUp
+}
+
+// Scan reads the log up to Options.Until.
+func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
+	opt.setDefaults()
+	catalogue := opt.State
+	// The catalogue sees no interactions, which would otherwise keep an item from expiring.
+	catalogue.MaxAge = "36500d"
+	s := &scanner{
+		Log: &Log{
+			Users: newIDs(), Items: newIDs(), Catalogue: features.New(catalogue),
+			Counts: map[ranker.EventKind]int{}, Actions: map[string]int{},
+			Contexts: map[string]ContextField{},
+		},
+		opt: opt, counted: map[string]bool{}, erased: map[string]uint64{},
+		impressions: map[uint64]int{},
+	}
+	for _, action := range opt.State.Actions {
+		s.counted[action] = true
+	}
+	for rec, err := range src() {
+		if err != nil {
+			return nil, err
+		}
+		if opt.Until > 0 && rec.Arrival >= opt.Until {
+			break
+		}
+		if rec.Seq%cancelInterval == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		s.add(&rec)
+	}
+	s.dropOldest()
+	s.dropErased()
+	for i := range s.Lists {
+		if slices.ContainsFunc(s.Lists[i].Gains, func(g float32) bool { return g > 0 }) {
+			s.ClickedLists++
+		}
+	}
+	return s.Log, nil
+}
+
+func (s *scanner) add(rec *event.Record) {
+	position := *rec
+	position.Event = ranker.Event{}
+	if s.Last = position; s.First.Seq == 0 {
+		s.First = position
+	}
+	e := &rec.Event
+	s.Counts[e.Kind]++
+	switch e.Kind {
+	case ranker.EventItem, ranker.EventDelete:
+		if e.Kind == ranker.EventItem {
+			s.Items.intern(e.ItemID)
+		}
+		s.Catalogue.Apply(rec)
+	case ranker.EventImpression:
+		s.addImpression(rec)
+	case ranker.EventInteraction:
+		if s.counted[e.Action] {
+			s.Actions[e.Action]++
+			s.addInteraction(rec)
+		}
+	case ranker.EventErase:
+		s.erased[e.UserHash] = rec.Seq
+	}
+}
+
+func (s *scanner) addImpression(rec *event.Record) {
+	e, impression := &rec.Event, rec.Event.Impression
+	list := LoggedList{Seq: rec.Seq, Arrival: rec.Arrival, User: s.Users.intern(e.UserID)}
+	if impression.Served {
+		list.Model = impression.Model
+	}
+	for _, id := range impression.Items {
+		if item := s.Items.intern(id); !slices.Contains(list.Items, item) {
+			list.Items = append(list.Items, item)
+		}
+	}
+	list.Gains = make([]float32, len(list.Items))
+	if impression.Scores != nil {
+		s.ScoredImpressions++
+	}
+	s.addContext(impression.Context)
+	key := xxhash.Sum64String(e.ID)
+	for _, generation := range s.early {
+		for _, x := range generation[key] {
+			if s.attribute(&list, x.item, x.gain, rec.Arrival-x.arrival) {
+				list.EarlyFollowUps = append(list.EarlyFollowUps, x.seq)
+			}
+		}
+		delete(generation, key)
+	}
+	s.impressions[key] = s.DroppedLists + len(s.Lists)
+	s.Lists = append(s.Lists, list)
+	// Dropping many lists at a time makes the cost for each one small.
+	if len(s.Lists) >= s.opt.MaxLists+s.opt.MaxLists/4+1 {
+		s.dropOldest()
+	}
+}
+
+// dropOldest keeps the newest Options.MaxLists.
+func (s *scanner) dropOldest() {
+	drop := max(0, len(s.Lists)-s.opt.MaxLists)
+	copy(s.Lists, s.Lists[drop:])
+	clear(s.Lists[len(s.Lists)-drop:])
+	s.Lists = s.Lists[:len(s.Lists)-drop]
+	s.DroppedLists += drop
+	for key, at := range s.impressions {
+		if at < s.DroppedLists {
+			delete(s.impressions, key)
+		}
+	}
+}
+
+func (s *scanner) addContext(fields map[string]ranker.FieldValue) {
+	for name, v := range fields {
+		c, known := s.Contexts[name]
+		if !known && len(s.Contexts) >= maxContextFields {
+			continue
+		}
+		c.Count++
+		if v.Kind == ranker.Number || v.Kind == ranker.Bool {
+			c.Numbers++
+		} else {
+			if c.Values == nil {
+				c.Values = map[string]int{}
+			}
+			for _, value := range v.AsStrings() {
+				if _, seen := c.Values[value]; seen || len(c.Values) < maxContextValues {
+					c.Values[value]++
+				}
+			}
+		}
+		s.Contexts[name] = c
+	}
+}
+
+func (s *scanner) addInteraction(rec *event.Record) {
+	e := &rec.Event
+	x := Interaction{
+		Seq: rec.Seq, User: s.Users.intern(e.UserID), Item: s.Items.intern(e.ItemID),
+		Gain: s.opt.gain(e.Action), HasImpression: e.ImpressionID != "",
+	}
+	s.Interactions = append(s.Interactions, x)
+	if !x.HasImpression {
+		return
+	}
+	key := xxhash.Sum64String(e.ImpressionID)
+	switch at, known := s.impressions[key]; {
+	case known && at >= s.DroppedLists:
+		list := &s.Lists[at-s.DroppedLists]
+		s.attribute(list, x.Item, x.Gain, rec.Arrival-list.Arrival)
+	case !known:
+		if len(s.early[0]) >= maxEarlyFollowUps {
+			s.early[1], s.early[0] = s.early[0], nil
+		}
+		if s.early[0] == nil {
+			s.early[0] = map[uint64][]earlyFollowUp{}
+		}
+		s.early[0][key] = append(s.early[0][key], earlyFollowUp{x.Seq, x.Item, x.Gain, rec.Arrival})
+	}
+}
+
+// attribute credits a list with a follow-up that arrived delay ms before or after it. It returns
+// false if that is too long.
+func (s *scanner) attribute(list *LoggedList, item int32, gain float32, delay int64) bool {
+	if delay > s.opt.FollowUpMillis {
+		s.LateFollowUps++
+		return false
+	}
+	if at := slices.Index(list.Items, item); at >= 0 {
+		list.Gains[at] = max(list.Gains[at], gain)
+	}
+	return true
+}
+
+// dropErased removes what erased users did and saw before their erasure, as far as the log still
+// has it. What they do afterwards belongs to a new user.
+func (s *scanner) dropErased() {
+	if len(s.erased) == 0 {
+		return
+	}
+	erasedAt := map[int32]uint64{}
+	for user, id := range s.Users.IDs() {
+		if seq, erased := s.erased[features.UserHash(id)]; erased {
+			erasedAt[int32(user)] = seq
+		}
+	}
+	s.Interactions = slices.DeleteFunc(s.Interactions, func(x Interaction) bool {
+		return x.Seq < erasedAt[x.User]
+	})
+	s.Lists = slices.DeleteFunc(
+		s.Lists,
+		func(l LoggedList) bool { return l.Seq < erasedAt[l.User] },
+	)
+}
