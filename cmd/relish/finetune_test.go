@@ -10,13 +10,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"relish/ranker"
 	"relish/ranker/bundle"
 )
 
-// topics are words that the same users take, and that have nothing in common otherwise.
+// topics are pairs of word lists. The same users buy items of both lists, although the words have
+// nothing in common. A fine-tuned encoder learns that they go together.
 var topics = [][2][]string{
 	{{"violin", "cello", "trumpet"}, {"tent", "backpack", "lantern"}},
 	{{"pepper", "saffron", "basil"}, {"saddle", "stirrup", "bridle"}},
@@ -24,58 +24,69 @@ var topics = [][2][]string{
 	{{"orbit", "comet", "nebula"}, {"skillet", "ladle", "whisk"}},
 }
 
-// topicLog is a log of purchases: user u has the taste u modulo 4.
+// topicLog writes events of a shop in which user u buys items of topic u modulo 4.
 type topicLog struct {
 	r      *rand.Rand
-	now    int64
-	number int
+	now    int64 // Unix ms
+	number int   // of events
 }
 
-func (s *topicLog) event(e ranker.Event) ranker.Event {
-	s.number++
-	s.now += 1000
-	e.ID, e.Time = fmt.Sprint("e", s.number), s.now
+// event gives an event its id and its time.
+func (l *topicLog) event(e ranker.Event) ranker.Event {
+	l.number++
+	l.now += 1000
+	e.ID, e.Time = fmt.Sprint("e", l.number), l.now
 	return e
 }
 
-func (s *topicLog) items(perTaste int) (out []ranker.Event) {
-	for k, halves := range topics {
-		for i := range perTaste {
-			half := halves[i%2]
-			title := fmt.Sprintf("%s %s %d", half[s.r.IntN(3)], half[s.r.IntN(3)], 100+s.r.IntN(900))
-			out = append(out, s.event(ranker.Event{Kind: ranker.EventItem, ItemID: fmt.Sprintf("t%d-%d", k, i), Title: &title}))
+// items returns n items of each topic.
+func (l *topicLog) items(n int) (out []ranker.Event) {
+	for topic, lists := range topics {
+		for i := range n {
+			words := lists[i%2]
+			title := fmt.Sprintf("%s %s %d", words[l.r.IntN(3)], words[l.r.IntN(3)], 100+l.r.IntN(900))
+			out = append(out, l.event(ranker.Event{
+				Kind: ranker.EventItem, ItemID: fmt.Sprintf("t%d-%d", topic, i), Title: &title,
+			}))
 		}
 	}
 	return out
 }
 
-func (s *topicLog) purchases(users, each, perTaste int) (out []ranker.Event) {
+// purchases returns purchases of each user, among n items of each topic.
+func (l *topicLog) purchases(users, each, n int) (out []ranker.Event) {
 	for range each {
 		for u := range users {
-			out = append(out, s.event(ranker.Event{Kind: ranker.EventInteraction, UserID: fmt.Sprint("u", u),
-				ItemID: fmt.Sprintf("t%d-%d", u%len(topics), s.r.IntN(perTaste)), Action: "purchase"}))
+			out = append(out, l.event(ranker.Event{
+				Kind: ranker.EventInteraction, UserID: fmt.Sprint("u", u), Action: "purchase",
+				ItemID: fmt.Sprintf("t%d-%d", u%len(topics), l.r.IntN(n)),
+			}))
 		}
 	}
 	return out
 }
 
-// A log teaches the text encoder what goes together. The bundle brings the encoder along: it is tried, served, rolled back
-// from and to, measured, found again after a restart, trained on from; new items rank by their texts.
-func TestTunedEncoder(t *testing.T) {
-	s := &topicLog{r: rand.New(rand.NewPCG(3, 3)), now: 1_750_000_000_000}
+// TestFineTunedEncoder fine-tunes the text encoder on a log of purchases. The bundle contains the
+// encoder. A service probes it, ranks new items by its vectors, rolls back and forth, and finds it
+// again after a restart. A later training starts from it.
+func TestFineTunedEncoder(t *testing.T) {
+	log := &topicLog{r: rand.New(rand.NewPCG(3, 3)), now: 1_750_000_000_000}
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "d"), filepath.Join(dir, "events.jsonl")
-	if err := os.WriteFile(file, ndjson(t, append(s.items(60), s.purchases(240, 6, 60)...)), 0o600); err != nil {
+	if err := os.WriteFile(file, ndjson(t, append(log.items(60), log.purchases(240, 6, 60)...)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output(t, "import", "--data", data, "--strict", file)
 	config := filepath.Join(dir, "relish.yaml")
-	if err := os.WriteFile(config, []byte("train: {matchers: [text, words], blend: {leaves: [7], rounds: 40}, encoder: {layers: 2, steps: 100, minutes: 30}}\n"), 0o600); err != nil {
+	text := "train: {signals: [text, overlap], scorer: {leaves: [7], rounds: 40}, " +
+		"encoder: {layers: 2, steps: 100, minutes: 30}}\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	train := func(args ...string) (out trainResult, m *bundle.Manifest) {
 		t.Helper()
-		if err := json.Unmarshal([]byte(output(t, append([]string{"train", "--data", data, "--config", config, "--json", "--force", "a test"}, args...)...)), &out); err != nil {
+		args = append([]string{"train", "--data", data, "--config", config, "--json", "--force", "a test"}, args...)
+		if err := json.Unmarshal([]byte(output(t, args...)), &out); err != nil {
 			t.Fatal(err)
 		}
 		m, err := bundle.Verify(filepath.Join(data, "bundles", out.Version))
@@ -86,97 +97,100 @@ func TestTunedEncoder(t *testing.T) {
 	}
 	plain, m := train()
 	if m.Encoder.FineTuned {
-		t.Fatal("a log of 1,440 purchases had the encoder tuned without being told to")
+		t.Fatal("the encoder was fine-tuned without --tune-encoder on a small log of 1,440 purchases")
 	}
-	kept, m := train("--tune-encoder", "--max-minutes", "0.01") // no step fits into that
-	if m.Encoder.FineTuned || !strings.Contains(readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html")), "took no part it is not better") {
+	kept, m := train("--tune-encoder", "--max-minutes", "0.01") // too short for a single step
+	page := readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html"))
+	if m.Encoder.FineTuned || !strings.Contains(page, "took no part it is not better") {
 		t.Errorf("an encoder that is no better is used: %+v", m.Encoder)
 	}
-	server := serve(t, "--data", data, "--config", config)
+	s := serve(t, "--data", data, "--config", config)
 	tuned, m := train("--tune-encoder")
-	if !m.Encoder.FineTuned || !tuned.Activated || !slices.ContainsFunc(m.Files, func(f bundle.File) bool { return f.Name == bundle.EncoderFP32File }) {
+	hasFP32 := slices.ContainsFunc(m.Files, func(f bundle.File) bool { return f.Name == bundle.EncoderFP32File })
+	if !m.Encoder.FineTuned || !tuned.Activated || !hasFP32 {
 		t.Fatalf("%+v, %+v", tuned, m.Encoder)
 	}
-	eventually(t, "the tuned bundle is served", func() bool { return server.activeModel(t) == tuned.Version })
-	page := readFile(t, filepath.Join(data, "bundles", tuned.Version, "report.html"))
+	eventually(t, "the service ranks with the fine-tuned encoder", func() bool { return s.activeModel(t) == tuned.Version })
+	page = readFile(t, filepath.Join(data, "bundles", tuned.Version, "report.html"))
 	for _, want := range []string{"Text encoder", "held-out texts: NDCG@10", "cosine of a text"} {
 		if !strings.Contains(page, want) {
-			t.Errorf("the report does not say %q", want)
+			t.Errorf("the model card does not contain %q", want)
 		}
 	}
-	server.checkTextRanking(t, tuned.Version)
-	for _, want := range []string{plain.Version, tuned.Version} { // both ways at once: nothing is encoded again
-		if status, answer := server.post(t, "/models/"+want+"/activate", ""); status != http.StatusOK || server.activeModel(t) != want {
-			t.Errorf("%d %v: %s ranks", status, answer, server.activeModel(t))
+	s.checkTextRanking(t, tuned.Version)
+	// Both activations take effect at once, because all vectors are there.
+	for _, want := range []string{plain.Version, tuned.Version} {
+		status, answer := s.post(t, "/models/"+want+"/activate", "")
+		if active := s.activeModel(t); status != http.StatusOK || active != want {
+			t.Errorf("activation answers %d %v, and %s ranks", status, answer, active)
 		}
 	}
-	if _, ready := server.get(t, "/health/ready"); !strings.Contains(ready, "of bundles") {
-		t.Errorf("ready says %s", ready)
+	if _, ready := s.get(t, "/health/ready"); !strings.Contains(ready, "fine-tuned encoders in use: 1") {
+		t.Errorf("/health/ready answers %s", ready)
 	}
-	server.stop(t)
+	s.stop(t)
 
-	if out := output(t, "evaluate", "--data", data, "--config", config, "--in-sample"); !strings.Contains(out, "text only, its own encoder") {
-		t.Errorf("evaluate printed %s", out)
+	out := output(t, "evaluate", "--data", data, "--config", config, "--in-sample")
+	if !strings.Contains(out, "text only, fine-tuned encoder") {
+		t.Errorf("evaluate prints %s", out)
 	}
-	if out := output(t, "doctor", "--data", data); !strings.Contains(out, tuned.Version+": active; it gives the scores") {
-		t.Errorf("doctor printed %s", out)
+	out = output(t, "doctor", "--data", data)
+	if !strings.Contains(out, tuned.Version+": active; it reproduces its recorded scores") {
+		t.Errorf("doctor prints %s", out)
 	}
-	// Without its vectors it ranks at once, with those that are there, and soon with all.
+	// Without its vectors the bundle still ranks at once. The vectors are encoded in the background.
 	if err := os.RemoveAll(filepath.Join(data, "vectors", "finetuned")); err != nil {
 		t.Fatal(err)
 	}
-	server = serve(t, "--data", data, "--config", config)
-	if got := server.activeModel(t); got != tuned.Version {
-		t.Errorf("after a restart %s ranks", got)
+	s = serve(t, "--data", data, "--config", config)
+	if got := s.activeModel(t); got != tuned.Version {
+		t.Errorf("after a restart %s ranks, want %s", got, tuned.Version)
 	}
-	server.checkTextRanking(t, tuned.Version)
-	server.stop(t)
+	s.checkTextRanking(t, tuned.Version)
+	s.stop(t)
 
-	if err := os.WriteFile(file, ndjson(t, s.purchases(240, 1, 60)), 0o600); err != nil {
+	if err := os.WriteFile(file, ndjson(t, log.purchases(240, 1, 60)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output(t, "import", "--data", data, "--strict", file)
-	if on, m := train("--from", "previous"); m.Parent != tuned.Version || !m.Encoder.FineTuned {
-		t.Errorf("trained on: %+v, %+v", on, m.Encoder)
+	if out, m := train("--from", "previous"); m.Parent != tuned.Version || !m.Encoder.FineTuned {
+		t.Errorf("the warm start gives %+v, %+v", out, m.Encoder)
 	}
 }
 
-// checkTextRanking puts items that nobody has taken, and wants each user to be shown first what goes with his taste, by text.
+// checkTextRanking adds items that nobody has bought. Each user gets the item of their topic first,
+// because of its text.
 func (s *service) checkTextRanking(t *testing.T, model string) {
 	t.Helper()
 	put := func(id, title string) {
 		t.Helper()
-		req, err := http.NewRequest(http.MethodPut, s.url+"/items", strings.NewReader(fmt.Sprintf(`{"id":%q,"title":%q}`, id, title)))
-		if err != nil {
-			t.Fatal(err)
+		status, answer, err := s.request(http.MethodPut, "/items", fmt.Sprintf(`{"id":%q,"title":%q}`, id, title))
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("PUT /items answers %d %s: %v", status, answer, err)
 		}
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatalf("%v %v", resp, err)
-		}
-		resp.Body.Close()
 	}
 	put("new-0", "violin and lantern, limited edition")
 	put("new-1", "saffron for the stirrup")
 	for user, first := range map[string]string{"u4": "new-0", "u5": "new-1"} {
 		var answer map[string]any
 		eventually(t, "all texts have vectors", func() bool {
-			_, answer = s.post(t, "/recommend", fmt.Sprintf(`{"user_id":%q,"candidates":["new-0","new-1"],"explain":2,"record":false,"deadline_ms":5000}`, user))
+			_, answer = s.post(t, "/recommend", fmt.Sprintf(
+				`{"user_id":%q,"candidates":["new-0","new-1"],"explain":2,"record":false,"deadline_ms":10000}`, user))
 			return answer["coverage"].(map[string]any)["text"] == 1.0
 		})
 		if got := order(t, answer); got[0] != first || answer["model"] != model {
-			t.Errorf("%s is shown %v by %v", user, got, answer["model"])
+			t.Errorf("%s gets %v by model %v, want %s first by %s", user, got, answer["model"], first, model)
 		}
 		if by := textContribution(answer, 0) - textContribution(answer, 1); by <= 0 {
-			t.Errorf("%s: the text speaks for the second item by %v", user, -by)
+			t.Errorf("%s: the text adds %v to the difference of the scores, want more than 0", user, by)
 		}
 	}
 }
 
-// textContribution is what the text contributes to the score of the item at a place of the answer.
-func textContribution(answer map[string]any, place int) (sum float64) {
-	for _, c := range answer["items"].([]any)[place].(map[string]any)["explain"].(map[string]any)["contributions"].([]any) {
+// textContribution is what the text contributes to the score of the item at an index of the answer.
+func textContribution(answer map[string]any, i int) (sum float64) {
+	explain := answer["items"].([]any)[i].(map[string]any)["explain"].(map[string]any)
+	for _, c := range explain["contributions"].([]any) {
 		if c := c.(map[string]any); c["group"] == "text" {
 			sum += c["contribution"].(float64)
 		}
@@ -184,38 +198,21 @@ func textContribution(answer map[string]any, place int) (sum float64) {
 	return sum
 }
 
-// activeModel is which model ranks.
+// activeModel returns the model that ranks.
 func (s *service) activeModel(t *testing.T) string {
 	t.Helper()
-	_, answer := s.post(t, "/recommend", `{"user_id":"u1","candidates":["t0-1","t1-1"],"record":false,"deadline_ms":5000}`)
+	_, answer := s.post(t, "/recommend", `{"user_id":"u1","candidates":["t0-1","t1-1"],"record":false,"deadline_ms":10000}`)
 	return answer["model"].(string)
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
-// Vectors of encoders that no bundle has any more go when a server starts; those of others stay.
+// TestUnusedVectorsAreRemoved starts a service on a folder with vectors of a fine-tuned encoder that no
+// bundle has. They are removed, and those of the base encoder stay.
 func TestUnusedVectorsAreRemoved(t *testing.T) {
 	data := t.TempDir()
 	output(t, "demo", "--data", data, "--users", "5", "--lists", "10", "--no-text")
-	gone := filepath.Join(filepath.Join(data, "vectors", "finetuned"), "vectors-0123456789abcdef.rvt")
+	unused := filepath.Join(data, "vectors", "finetuned", "vectors-0123456789abcdef.rvt")
 	base := filepath.Join(data, "vectors", "vectors-0123456789abcdef.rvt")
-	for _, path := range []string{gone, base} {
+	for _, path := range []string{unused, base} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -224,10 +221,10 @@ func TestUnusedVectorsAreRemoved(t *testing.T) {
 		}
 	}
 	serve(t, "--data", data, "--no-text").stop(t)
-	if _, err := os.Stat(gone); err == nil {
-		t.Error("they are still there")
+	if _, err := os.Stat(unused); err == nil {
+		t.Error("the unused vectors are still there")
 	}
 	if _, err := os.Stat(base); err != nil {
-		t.Error("another encoder's vectors are gone")
+		t.Error("the vectors of the base encoder are gone")
 	}
 }

@@ -79,7 +79,7 @@ func run(args []string) int {
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		return fail(app.UsageError{Err: fmt.Errorf("%w. Run %q", err, helpCommand(err))})
+		return fail(app.UsageError{Err: fmt.Errorf("%w\nRun %q for help.", err, helpCommand(err))})
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(cfg)

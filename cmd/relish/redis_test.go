@@ -6,17 +6,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"relish/internal/redisconn"
 	"relish/internal/redistest"
 )
 
-// shopEvents writes events of a small shop as native lines: parts files that together hold everything in order, of which each
-// but the first begins with the last twenty of the one before.
+// shopEvents writes the events of a small shop as NDJSON files. The parts hold all events in order. Each
+// part but the first begins with the last twenty events of the one before.
 func shopEvents(t *testing.T, parts int) (files []string) {
 	t.Helper()
 	var lines []string
@@ -48,7 +46,7 @@ func shopEvents(t *testing.T, parts int) (files []string) {
 	return files
 }
 
-// ranking asks without leaving a trace, and returns ids and scores.
+// ranking ranks all items for a user at a fixed time, and returns ids and scores, best first.
 func (s *service) ranking(t *testing.T, user string) (ids []string, scores []float64) {
 	t.Helper()
 	var candidates []string
@@ -65,32 +63,41 @@ func (s *service) ranking(t *testing.T, user string) (ids []string, scores []flo
 	return order(t, answer), scores
 }
 
-// mustAgree waits until a and b give one answer: a replica hears of others' counters four times a second.
+// mustAgree waits until two services give the same answers. A replica receives the counters of the
+// others four times a second.
 func mustAgree(t *testing.T, what string, a, b *service) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		diff := ""
-		for u := range 12 {
-			user := fmt.Sprint("u", u)
-			ids, scores := a.ranking(t, user)
-			other, others := b.ranking(t, user)
-			for i := range ids {
-				if ids[i] != other[i] || math.Abs(scores[i]-others[i]) > 1e-5 {
-					diff = fmt.Sprintf("%s, place %d: %s %v and %s %v", user, i+1, ids[i], scores[i], other[i], others[i])
-				}
-			}
+	diff := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s: %s", what, diff)
 		}
-		if diff == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %s", what, diff)
-		}
-	}
+	}()
+	eventually(t, what+" agree", func() bool {
+		diff = difference(t, a, b)
+		return diff == ""
+	})
 }
 
-// Two replicas on one Redis answer as one embedded server does, feedback to one is seen by the other, and the state in
-// Redis can be made anew from the logs or from a snapshot.
+// difference describes a difference between the answers of two services; it is empty if they agree.
+func difference(t *testing.T, a, b *service) string {
+	t.Helper()
+	for u := range 12 {
+		user := fmt.Sprint("u", u)
+		ids, scores := a.ranking(t, user)
+		otherIDs, otherScores := b.ranking(t, user)
+		for i := range ids {
+			if ids[i] != otherIDs[i] || math.Abs(scores[i]-otherScores[i]) > 1e-5 {
+				return fmt.Sprintf("%s, rank %d: %s %v and %s %v", user, i+1, ids[i], scores[i], otherIDs[i], otherScores[i])
+			}
+		}
+	}
+	return ""
+}
+
+// TestReplicas runs two replicas on one Redis beside an embedded service. All answer alike, and
+// feedback to one replica reaches the other. The state in Redis can be rebuilt from the logs and from
+// a snapshot.
 func TestReplicas(t *testing.T) {
 	server, files := redistest.Start(t), shopEvents(t, 2)
 	dir := t.TempDir()
@@ -108,7 +115,7 @@ func TestReplicas(t *testing.T) {
 		return serve(t, args...)
 	}
 	a, b, one := start("a", url), start("b", url), start("one", "")
-	mustAgree(t, "a replica and an embedded server", a, one)
+	mustAgree(t, "a replica and an embedded service", a, one)
 	mustAgree(t, "two replicas", a, b)
 	for i := range 5 {
 		click := fmt.Sprintf(`{"type":"interaction","id":"new%d","time":1700000900000,"user":"u1","item":"i2","action":"purchase"}`, i)
@@ -118,7 +125,7 @@ func TestReplicas(t *testing.T) {
 			}
 		}
 		if _, out := []*service{b, a}[i%2].post(t, "/feedback", click); out["accepted"] != 1.0 {
-			t.Fatalf("the other replica's log does not know the event: %v", out)
+			t.Fatalf("the other replica answers %v to the same event, want it accepted", out)
 		}
 	}
 	mustAgree(t, "after feedback to both", a, one)
@@ -133,18 +140,18 @@ func TestReplicas(t *testing.T) {
 	server.Do("FLUSHALL")
 	output(t, "rebuild", "--redis", url, "--data", at("a"), "--log", at("b"))
 	output(t, "snapshot", "--redis", url, "--out", at("s3"))
-	elsewhere := server.URL() + "?prefix=elsewhere"
-	output(t, "rebuild", "--redis", elsewhere, "--from", at("s1"), "--data", at("none"))
-	output(t, "snapshot", "--redis", elsewhere, "--out", at("s4"))
+	otherPrefix := server.URL() + "?prefix=other"
+	output(t, "rebuild", "--redis", otherPrefix, "--from", at("s1"), "--data", at("none"))
+	output(t, "snapshot", "--redis", otherPrefix, "--out", at("s4"))
 	if diff := runPython(t, "same", at("s1"), at("s2"), at("s3"), at("s4")); diff != "" {
-		t.Errorf("the state differs:\n%s", diff)
+		t.Errorf("the snapshots differ:\n%s", diff)
 	}
 	output(t, "rebuild", "--from", at("s1"), "--data", at("other"))
 	one, other := start("one", ""), start("other", "")
-	mustAgree(t, "an embedded server from the snapshot", one, other)
+	mustAgree(t, "an embedded service and one from the snapshot", one, other)
 }
 
-// However often relish ingest is killed, every message of the stream comes in, and none twice.
+// TestIngestKilled kills relish ingest again and again. Every message of the stream is in the log once.
 func TestIngestKilled(t *testing.T) {
 	server, dir := redistest.Start(t), filepath.Join(t.TempDir(), "d")
 	conn, err := redisconn.Open(server.URL())
@@ -166,24 +173,18 @@ func TestIngestKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		eventually(t, "the next 500 messages are read", func() bool {
 			groups, err := conn.XInfoGroups(t.Context(), "events").Result()
-			if err == nil && len(groups) == 1 && groups[0].EntriesRead >= int64(500*(round+1)) {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("nothing is ingested: %+v, %v", groups, err)
-			}
-		}
+			return err == nil && len(groups) == 1 && groups[0].EntriesRead >= int64(500*(round+1))
+		})
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}
 	output(t, append(args, "--once")...)
 	if p, err := conn.XPending(t.Context(), "events", "relish").Result(); err != nil || p.Count != 0 {
-		t.Errorf("%+v are pending (%v)", p, err)
+		t.Errorf("%+v messages are pending: %v", p, err)
 	}
-	out := output(t, "doctor", "--data", dir, "--no-text")
-	if m := regexp.MustCompile(`(\d+) records`).FindStringSubmatch(out); m == nil || m[1] != fmt.Sprint(total) {
-		t.Errorf("doctor printed %s", out)
+	if records := countRecords(t, dir); records != total {
+		t.Errorf("the log has %d records, want %d", records, total)
 	}
 }

@@ -1,17 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"relish/features/ingest"
 	"relish/internal/demo"
@@ -19,34 +20,16 @@ import (
 	"relish/ranker/bundle"
 )
 
-// safeBuffer is what a running process prints.
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-// String returns what was printed so far.
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
+// demoEvents returns the catalogue and 900 simulated ranking lists of 40 users.
 func demoEvents(seed uint64) []ranker.Event {
 	return slices.Collect(demo.New(demo.Options{Seed: seed, Users: 40, Lists: 900}).Events())
 }
 
-// Where there is nothing to learn from, training says so and leaves everything as it is.
+// TestNothingToLearn trains on logs without enough examples. Training fails, says what to do, and
+// writes no bundle.
 func TestNothingToLearn(t *testing.T) {
 	all := demoEvents(1)
-	keep := func(keep func(e *ranker.Event) bool) []ranker.Event {
+	filter := func(keep func(e *ranker.Event) bool) []ranker.Event {
 		var out []ranker.Event
 		for _, e := range all {
 			if keep(&e) {
@@ -57,9 +40,9 @@ func TestNothingToLearn(t *testing.T) {
 	}
 	for name, events := range map[string][]ranker.Event{
 		"no events":   nil,
-		"items only":  keep(func(e *ranker.Event) bool { return e.Kind == ranker.EventItem }),
-		"no clicks":   keep(func(e *ranker.Event) bool { return e.Kind != ranker.EventInteraction }),
-		"one item":    keep(func(e *ranker.Event) bool { return e.Kind == ranker.EventInteraction && e.ItemID == "film-001" }),
+		"items only":  filter(func(e *ranker.Event) bool { return e.Kind == ranker.EventItem }),
+		"no clicks":   filter(func(e *ranker.Event) bool { return e.Kind != ranker.EventInteraction }),
+		"one item":    filter(func(e *ranker.Event) bool { return e.Kind == ranker.EventInteraction && e.ItemID == "film-001" }),
 		"a few lists": all[:400],
 	} {
 		data := t.TempDir()
@@ -77,7 +60,8 @@ func TestNothingToLearn(t *testing.T) {
 	}
 }
 
-// One user's log can be learned from: he leaves nobody else to train the matchers on.
+// TestOneUser trains on the log of a single user. Cross-fitting leaves no other user to train the
+// signals on, and the bundle is valid all the same.
 func TestOneUser(t *testing.T) {
 	events := demoEvents(1)
 	for i := range events {
@@ -93,8 +77,9 @@ func TestOneUser(t *testing.T) {
 	}
 }
 
-// A training on labels that are wrong is not activated, unless it is forced, and then everybody can read why.
-func TestGateKeepsTheOldOne(t *testing.T) {
+// TestGateKeepsActiveModel trains on wrong labels. The gate does not activate the bundle. With --force
+// it does, and the manifest and the activation history record the reason.
+func TestGateKeepsActiveModel(t *testing.T) {
 	events, config := demoEvents(3), quickConfig(t)
 	rng := rand.New(rand.NewPCG(1, 1))
 	shown := map[string][]string{}
@@ -106,7 +91,7 @@ func TestGateKeepsTheOldOne(t *testing.T) {
 			shown[e.ID] = e.Impression.Items
 		}
 		if items := shown[e.ImpressionID]; items != nil && lists < 720 {
-			e.ItemID = items[rng.IntN(len(items))] // the newest lists' labels stay as they are
+			e.ItemID = items[rng.IntN(len(items))] // the newest lists keep their labels
 		}
 	}
 	data := importEvents(t, events)
@@ -128,8 +113,9 @@ func TestGateKeepsTheOldOne(t *testing.T) {
 	}
 }
 
-// The same log and seed make the same bundle, but for the report, which tells times.
-func TestSameBytes(t *testing.T) {
+// TestTrainingIsDeterministic trains twice on the same log. All files of the bundles are equal but the
+// manifest and the model card, which contain times.
+func TestTrainingIsDeterministic(t *testing.T) {
 	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	_, a := train(t, data, "--config", config)
 	_, b := train(t, data, "--config", config)
@@ -149,22 +135,23 @@ func TestSameBytes(t *testing.T) {
 	}
 	yaml, err := os.ReadFile(filepath.Join(a, bundle.SchemaFile))
 	if err != nil || !strings.Contains(string(yaml), "# popularity: the log has") {
-		t.Errorf("features.yaml gives no reasons: %s", yaml)
+		t.Errorf("features.yaml gives no reason for leaving a feature out: %s", yaml)
 	}
 }
 
-// Without anything new there is nothing to train on, and that is no failure.
+// TestNothingNew warm-starts from the active bundle without new events. That is no failure, and no
+// bundle is written.
 func TestNothingNew(t *testing.T) {
 	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	if first, _ := train(t, data, "--config", config, "--force", "the first one", "--from", "previous"); !first.Activated {
-		t.Fatalf("%+v: without a bundle, previous trains anew", first)
+		t.Fatalf("%+v: without an active bundle, --from previous must train in full", first)
 	}
 	if again, _ := train(t, data, "--config", config, "--from", "previous"); again.Version != "" || again.Activated || !strings.Contains(again.Reason, "0 new lists") {
 		t.Errorf("%+v", again)
 	}
 }
 
-// Logs of several replicas are learned from as one.
+// TestSeveralLogs trains on the logs of two replicas. The manifest names the last record of each.
 func TestSeveralLogs(t *testing.T) {
 	var parts [2][]ranker.Event
 	for _, e := range demoEvents(1) {
@@ -174,32 +161,34 @@ func TestSeveralLogs(t *testing.T) {
 		}
 		parts[at] = append(parts[at], e)
 	}
-	a, b := importEvents(t, parts[0]), importEvents(t, parts[1])
-	_, dir := train(t, a, "--log", b, "--config", quickConfig(t))
+	first, second := importEvents(t, parts[0]), importEvents(t, parts[1])
+	_, dir := train(t, first, "--log", second, "--config", quickConfig(t))
 	m, err := bundle.Verify(dir)
 	if err != nil || len(m.Data.Logs) != 2 || m.Data.Logs[0].Last.Seq != uint64(len(parts[0])) || m.Data.Logs[1].Last.Seq != uint64(len(parts[1])) {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
 
-// A training that is killed, at whatever moment, leaves the old bundle active and whole, and nothing in the way of the next.
+// stageLine matches the first line of a training stage on standard error.
+var stageLine = regexp.MustCompile(`^train: (.*): \d+`)
+
+// TestKilledTraining kills a training at the beginning of different stages. The old bundle stays
+// active, every bundle in the folder is complete, and the next training works.
 func TestKilledTraining(t *testing.T) {
 	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
-	start := time.Now()
-	old, _ := train(t, data, "--config", config, "--force", "the first one")
-	whole := time.Since(start)
+	first := trainUntil(t, data, config, math.MaxInt)
+	stages := first.stages
 	root := filepath.Join(data, "bundles")
-	for round := range 6 {
-		cmd := relish(t, "train", "--data", data, "--no-text", "--config", config)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Duration(rand.Float64() * 1.2 * float64(whole)))
-		_ = cmd.Process.Kill()
-		killed := cmd.Wait() != nil
-		active, err := bundle.Active(root)
-		if err != nil || killed && active != old.Version && !isNewest(t, root, active) {
-			t.Fatalf("round %d: %s is active, %v", round, active, err)
+	active, err := bundle.Active(root)
+	if err != nil || stages < 4 {
+		t.Fatalf("the first training has %d stages and leaves %s active: %v", stages, active, err)
+	}
+	const kills = 6
+	for i := range kills {
+		killed := trainUntil(t, data, config, 1+i*(stages-1)/(kills-1))
+		now, err := bundle.Active(root)
+		if err != nil || killed.killed && now != active && !isNewest(t, root, now) {
+			t.Fatalf("after kill %d, %s is active, want %s: %v", i, now, active, err)
 		}
 		versions, err := bundle.Versions(root)
 		if err != nil {
@@ -207,24 +196,57 @@ func TestKilledTraining(t *testing.T) {
 		}
 		for _, v := range versions {
 			if _, err := bundle.Verify(filepath.Join(root, v)); err != nil {
-				t.Errorf("round %d: %v", round, err)
+				t.Errorf("after kill %d: %v", i, err)
 			}
 		}
-		old.Version = active
+		active = now
 	}
 	if out, _ := train(t, data, "--config", config); out.Version == "" {
-		t.Errorf("%+v", out)
+		t.Errorf("the training after the kills: %+v", out)
 	}
 }
 
-// isNewest reports whether the version is the last that was written: the kill came after the training was done.
+// interrupted is what became of a training that trainUntil ran.
+type interrupted struct {
+	stages int // that began
+	killed bool
+}
+
+// trainUntil trains, and kills the training when stage number stop, counted from 1, begins.
+func trainUntil(t *testing.T, data, config string, stop int) (result interrupted) {
+	t.Helper()
+	cmd := relish(t, "train", "--data", data, "--no-text", "--config", config, "--force", "a test")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	last := ""
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		match := stageLine.FindStringSubmatch(lines.Text())
+		if match == nil || match[1] == last {
+			continue
+		}
+		last = match[1]
+		if result.stages++; result.stages == stop {
+			_ = cmd.Process.Kill()
+		}
+	}
+	result.killed = cmd.Wait() != nil
+	return result
+}
+
+// isNewest reports whether the version is the last that was written: the kill came after the training.
 func isNewest(t *testing.T, root, version string) bool {
 	t.Helper()
 	versions, err := bundle.Versions(root)
 	return err == nil && len(versions) > 0 && versions[0] == version
 }
 
-// Two trainings of one folder do not meet.
+// TestOneTrainingAtATime trains while another process holds the lock. The error names that process.
 func TestOneTrainingAtATime(t *testing.T) {
 	data := importEvents(t, demoEvents(1))
 	unlock, err := ingest.Lock(filepath.Join(data, "bundles", ".training"))
@@ -238,7 +260,8 @@ func TestOneTrainingAtATime(t *testing.T) {
 	}
 }
 
-// Training again and again leaves out the turns in which nothing came, and ends when it is told to.
+// TestTrainEvery trains at an interval. Intervals without new events train nothing, and SIGTERM ends
+// the command with exit status 0.
 func TestTrainEvery(t *testing.T) {
 	data := importEvents(t, demoEvents(1))
 	cmd := relish(t, "train", "--data", data, "--no-text", "--config", quickConfig(t), "--every", "50ms", "--json")
@@ -248,11 +271,9 @@ func TestTrainEvery(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cmd.Process.Kill()
-	for end := time.Now().Add(2 * time.Minute); !strings.Contains(stderr.String(), "nothing new"); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s%s", stdout.String(), stderr.String())
-		}
-	}
+	eventually(t, "an interval in which nothing is new", func() bool {
+		return strings.Contains(stderr.String(), "nothing new")
+	})
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -260,18 +281,19 @@ func TestTrainEvery(t *testing.T) {
 		t.Errorf("%v: %s", err, stderr.String())
 	}
 	if n := strings.Count(stdout.String(), `"version"`); n != 1 {
-		t.Errorf("%d trainings of one log: %s", n, stdout.String())
+		t.Errorf("%d trainings, want 1: %s", n, stdout.String())
 	}
 }
 
-// The gate prefers lists that the running bundle has not learned from, and says so where there are too few.
+// TestGateAsksForUnseenLists compares with an active bundle that has learned from the holdout. The
+// gate says so. With new events it compares on lists that neither bundle has learned from.
 func TestGateAsksForUnseenLists(t *testing.T) {
 	events, config := demoEvents(1), quickConfig(t)
 	early := len(events) * 3 / 4
 	data := importEvents(t, events[:early])
 	train(t, data, "--config", config, "--force", "the first one")
-	const flattered = "the active bundle was trained on some of these lists"
-	if out, _ := train(t, data, "--config", config); !strings.Contains(out.Reason, flattered) {
+	const overlap = "the active bundle was trained on some of these lists"
+	if out, _ := train(t, data, "--config", config); !strings.Contains(out.Reason, overlap) {
 		t.Errorf("the same log: %+v", out)
 	}
 	file := filepath.Join(t.TempDir(), "more.jsonl")
@@ -280,21 +302,22 @@ func TestGateAsksForUnseenLists(t *testing.T) {
 	}
 	output(t, "import", "--data", data, "--no-text", "--strict", file)
 	out, dir := train(t, data, "--config", config)
-	if strings.Contains(out.Reason, flattered) {
+	if strings.Contains(out.Reason, overlap) {
 		t.Errorf("with new lists: %+v", out)
 	}
-	fresh := 0
+	unseen := 0
 	for _, e := range events[early:] {
 		if e.Kind == ranker.EventImpression {
-			fresh++
+			unseen++
 		}
 	}
-	if parts := readCard(t, dir).Parts; len(parts) != 2 || parts[1].Lists > fresh {
-		t.Errorf("%d lists are new, parts %+v", fresh, parts)
+	if parts := readCard(t, dir).Parts; len(parts) != 2 || parts[1].Lists > unseen {
+		t.Errorf("%d lists are new, the model card has the parts %+v", unseen, parts)
 	}
 }
 
-// Old bundles are removed, but for those that are needed.
+// TestOldBundlesAreRemoved trains with --keep 2. The active bundle is kept, although it is not among
+// the newest two.
 func TestOldBundlesAreRemoved(t *testing.T) {
 	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	first, _ := train(t, data, "--config", config, "--force", "the first one")
@@ -303,6 +326,6 @@ func TestOldBundlesAreRemoved(t *testing.T) {
 	}
 	versions, err := bundle.Versions(filepath.Join(data, "bundles"))
 	if err != nil || len(versions) != 2 || versions[1] != first.Version {
-		t.Errorf("left are %v, active is %s, %v", versions, first.Version, err)
+		t.Errorf("the folder has %v, want two with the active %s: %v", versions, first.Version, err)
 	}
 }
