@@ -11,6 +11,7 @@ import (
 	"relish/internal/config"
 )
 
+// write writes a configuration file and returns its path.
 func write(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "relish.yaml")
@@ -21,56 +22,86 @@ func write(t *testing.T, text string) string {
 }
 
 func TestLoad(t *testing.T) {
-	c, err := config.Load(write(t, "addr: 127.0.0.1:9\ntext: [title]\nkeys:\n- {name: web, sha256: "+strings.Repeat("ab", 32)+", scopes: [rank]}\n"), []string{"addr"})
+	text := "addr: 127.0.0.1:9\ntext: [title]\n" +
+		"keys:\n- {name: web, sha256: " + strings.Repeat("ab", 32) + ", scopes: [rank]}\n"
+	c, err := config.Load(write(t, text), []string{"addr"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(c.Keys) != 1 || c.Text[0] != "title" || len(c.State.Actions) == 0 {
-		t.Errorf("got %+v", c)
+		t.Errorf("Load returns %+v", c)
 	}
 	if c, err := config.Load("", nil); err != nil || len(c.State.Actions) == 0 {
-		t.Errorf("no file: %+v, %v", c, err)
+		t.Errorf("without a file, Load returns %+v, %v", c, err)
 	}
 }
 
+// TestLoadReportsEveryProblem loads a file with several problems. One error has them all, with their
+// lines and without the names of Go types.
 func TestLoadReportsEveryProblem(t *testing.T) {
-	_, err := config.Load(write(t, "adr: x\nstate: {nope: 1}\nkeys: [{name: k, sha256: zz, scopes: [all]}]\n"), []string{"addr"})
+	_, err := config.Load(write(t, `adr: x
+state: {nope: 1, recent: many}
+rules: [1]
+keys: [{name: k, sha256: zz, scopes: [all]}]
+`), []string{"addr"})
 	if err == nil {
-		t.Fatal("no error")
+		t.Fatal("Load returns no error")
 	}
-	for _, want := range []string{`unknown key "adr"`, "nope", "sha256", `scope "all"`} {
+	for _, want := range []string{
+		`line 1: unknown key "adr"`,
+		`line 2: unknown key "nope"`,
+		`line 2: "many" is not a whole number`,
+		`line 3: a list is not a section with keys`,
+		`keys[0]: sha256 "zz" is not 64 hex digits`,
+		`keys[0]: unknown scope "all"; choose from rank, feedback, items, admin`,
+	} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in: %v", want, err)
+			t.Errorf("the error lacks %q: %v", want, err)
 		}
 	}
+	if strings.Contains(err.Error(), "Config") {
+		t.Errorf("the error names a Go type: %v", err)
+	}
 }
 
-// Section train is as strict as the others, what it leaves out has its default, and what docs/training.md shows are the
-// defaults.
+// TestTrainSection checks that section train is strict and that it keeps the defaults of what it
+// leaves out.
 func TestTrainSection(t *testing.T) {
-	c, err := config.Load(write(t, "train: {max_lists: 500, blend: {rounds: 20}}\n"), nil)
-	if err != nil || c.Train.MaxLists != 500 || c.Train.Scorer.Rounds != 20 || len(c.Train.Signals) == 0 || c.Train.FollowUpHours != 24 {
-		t.Errorf("%+v, %v", c.Train, err)
+	c, err := config.Load(write(t, "train: {max_lists: 500, scorer: {rounds: 20}}\n"), nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	_, err = config.Load(write(t, "train: {max_list: 1, dropout: 2, matchers: [nonsense], monotone: {x: 5}}\n"), nil)
+	train := c.Train
+	if train.MaxLists != 500 || train.Scorer.Rounds != 20 || len(train.Signals) == 0 || train.FollowUpHours != 24 {
+		t.Errorf("train is %+v", train)
+	}
+	_, err = config.Load(write(t, "train: {max_list: 1, dropout: 2, signals: [nonsense], monotone: {x: 5}}\n"), nil)
 	if err == nil {
-		t.Fatal("no error")
+		t.Fatal("Load returns no error")
 	}
 	for _, want := range []string{"max_list", "dropout", "nonsense", "monotone.x"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in: %v", want, err)
+			t.Errorf("the error lacks %q: %v", want, err)
 		}
 	}
+}
+
+// TestDocumentedDefaults loads the section train that docs/training.md shows. Its values are the
+// defaults.
+func TestDocumentedDefaults(t *testing.T) {
 	page, err := os.ReadFile("../../docs/training.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	section := regexp.MustCompile(`(?m)^    train:\n(?:      .*\n)+`).FindString(string(page))
-	shown, err := config.Load(write(t, strings.ReplaceAll("\n"+section, "\n    ", "\n")), nil)
-	if err != nil || section == "" {
-		t.Fatalf("%v: %s", err, section)
+	block := regexp.MustCompile("(?ms)^```yaml\n(# relish\\.yaml\ntrain:\n.*?)^```").FindSubmatch(page)
+	if block == nil {
+		t.Fatal("docs/training.md has no yaml block that begins with # relish.yaml and train:")
 	}
-	shown.Train.Monotone, shown.Train.Features = nil, nil // examples
+	shown, err := config.Load(write(t, string(block[1])), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown.Train.Monotone, shown.Train.Features = nil, nil // the document shows examples of these
 	if want := config.Default().Train; !reflect.DeepEqual(shown.Train, want) {
 		t.Errorf("docs/training.md shows %+v, the defaults are %+v", shown.Train, want)
 	}

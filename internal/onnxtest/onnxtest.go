@@ -3,8 +3,8 @@
 package onnxtest
 
 import (
+	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/gomlx/gomlx/backends"
@@ -13,10 +13,20 @@ import (
 	"relish/training/engine"
 )
 
-// CacheDir is the cache folder, wherever the test runs.
+// CacheDir is the cache folder at the root of the repository, wherever the test runs. It looks for the
+// root from the working directory up, because binaries built with -trimpath do not know their source.
 func CacheDir() string {
-	_, here, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(here), "..", "..", ".cache")
+	dir, err := os.Getwd()
+	if err != nil {
+		return ".cache"
+	}
+	for dir != filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return filepath.Join(dir, ".cache")
 }
 
 // Start starts the runtime, once for all tests of a binary.

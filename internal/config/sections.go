@@ -1,0 +1,67 @@
+package config
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"relish/features/event"
+)
+
+// Scopes are what an API key may be allowed to do.
+var Scopes = []string{"rank", "feedback", "items", "admin"}
+
+// Key is an API key. The file contains its SHA-256, so that a leaked file leaks no key.
+type Key struct {
+	Name   string   `yaml:"name"`   // for logs and metrics
+	SHA256 string   `yaml:"sha256"` // 64 hex digits
+	Scopes []string `yaml:"scopes"` // of Scopes, at least one
+}
+
+func (c *Config) validateKeys() error {
+	var errs []error
+	for i, key := range c.Keys {
+		if digest, err := hex.DecodeString(key.SHA256); err != nil || len(digest) != 32 {
+			errs = append(errs, fmt.Errorf("keys[%d]: sha256 %.80q is not 64 hex digits; "+
+				"printf %%s KEY | sha256sum prints them", i, key.SHA256))
+		}
+		if len(key.Scopes) == 0 {
+			errs = append(errs, fmt.Errorf("keys[%d]: scopes is empty; choose from %s", i, strings.Join(Scopes, ", ")))
+		}
+		for _, scope := range key.Scopes {
+			if !slices.Contains(Scopes, scope) {
+				errs = append(errs, fmt.Errorf("keys[%d]: unknown scope %q; choose from %s", i, scope,
+					strings.Join(Scopes, ", ")))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// maxTables bounds the external columns that the prior weighs.
+const maxTables = 256
+
+func (c *Config) validateTables() error {
+	var errs []error
+	if len(c.Tables) > maxTables {
+		errs = append(errs, fmt.Errorf("tables has %d entries, at most %d are allowed", len(c.Tables), maxTables))
+	}
+	seen := map[string]bool{}
+	for i, t := range c.Tables {
+		table, column, _ := strings.Cut(t.Column, ".")
+		switch {
+		case event.CheckTableName(table) != nil || column == "":
+			errs = append(errs, fmt.Errorf("tables[%d]: column %q is not TABLE.COLUMN; TABLE is the --name of the import",
+				i, t.Column))
+		case seen[t.Column]:
+			errs = append(errs, fmt.Errorf("tables[%d]: column %q is listed twice; remove one entry", i, t.Column))
+		case math.IsNaN(t.Weight) || math.IsInf(t.Weight, 0):
+			errs = append(errs, fmt.Errorf("tables[%d]: weight %v is not a finite number", i, t.Weight))
+		}
+		seen[t.Column] = true
+	}
+	return errors.Join(errs...)
+}
