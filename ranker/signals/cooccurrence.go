@@ -2,68 +2,75 @@ package signals
 
 import (
 	"context"
-	"math"
 
 	"relish/ranker"
 )
 
-// Cooccurrence matches by which items users took together, each item's nearest neighbours being learned from the log:
+// Cooccurrence compares by the items that the same users interacted with. Each item's neighbors are
+// learned from the log:
 //
-//	cooccurrence.next  how often users went on from the history's items to the candidate, relative to how often they
-//	                   had those items at all
-//	cooccurrence.lift  the same, relative to the candidate's popularity too
-//	cooccurrence.with  how often the candidate and the history's items were taken by the same users, in any order, as a
-//	                   cosine
-//	cooccurrence.max   the largest such cosine with any one item
-//	cooccurrence.last  lift from the newest item alone
+//	cooccurrence.next  how often users went from the history's items to the candidate, relative to
+//	                   how often they had those items
+//	cooccurrence.lift  the same, also relative to the candidate's popularity
+//	cooccurrence.with  how often the same users had the candidate and the history's items, in any
+//	                   order, as a cosine
+//	cooccurrence.max   the largest such cosine with one item of the history
+//	cooccurrence.last  lift of the newest item alone
 //
-// Sums over the history are weighted by recency. A candidate that was never taken together with anything of the
-// history has 0; columns are missing for a candidate or a history that the table does not know.
+// Sums over the history are weighted by recency. A candidate that never occurred together with an
+// item of the history has 0. The columns are missing for an unknown candidate, and if the history
+// has no known item. Cooccurrence is read-only once built and safe for concurrent use.
 type Cooccurrence struct {
-	Items       *ranker.ItemTable
-	Counts      []float32 // by item: interactions
-	First       []int32   // by item, and one more: where its neighbours start
+	Items  *ranker.ItemTable
+	Counts []float32 // by item: interactions
+	// First is where each item's neighbors begin in the following lists, and one more: their end.
+	First       []int32
 	Neighbors   []int32   // items
-	NextCounts  []float32 // aligned with Neighbour: how often it came after, decayed by the distance
-	JointCounts []float32 // how often the same users had both, decayed by the length of their histories
+	NextCounts  []float32 // how often the neighbor came after the item, decayed by the distance
+	JointCounts []float32 // how often the same users had both, decayed by the length of their history
 }
 
 var _ TrainedSignal = (*Cooccurrence)(nil)
 
-// KindCooccurrence is the kind of Cooccurrence's file.
+// KindCooccurrence is the kind of Cooccurrence in bundles.
 const KindCooccurrence = "cooccurrence"
 
 const (
-	maxCooccurrenceHistory = 50   // of the history
-	nextDecay              = 0.8  // per place, for what comes next: the newest items say most
-	jointDecay             = 0.95 // per place, for what goes together: nearly the whole history says it
-	supportSmoothing       = 5    // added to counts in the denominators: a pair of two rare items proves little
+	maxCooccurrenceHistory = 50
+	nextDecay              = 0.8  // by position, for next and lift: the newest items say most
+	jointDecay             = 0.95 // by position, for with: nearly the whole history counts
+	// supportSmoothing is added to counts in denominators, because a pair of rare items proves
+	// little.
+	supportSmoothing = 5
 )
 
-var cooccurrenceColumns = []string{"cooccurrence.next", "cooccurrence.lift", "cooccurrence.with", "cooccurrence.max", "cooccurrence.last"}
+var cooccurrenceColumns = []string{
+	"cooccurrence.next", "cooccurrence.lift", "cooccurrence.with", "cooccurrence.max",
+	"cooccurrence.last",
+}
 
-// Kind implements Learned.
+// Kind implements TrainedSignal.
 func (*Cooccurrence) Kind() string { return KindCooccurrence }
 
-// Columns implements ranker.Matcher.
+// Columns implements ranker.Signal.
 func (*Cooccurrence) Columns() []string { return cooccurrenceColumns }
 
-// Compute implements ranker.Matcher.
+// Compute implements ranker.Signal.
 func (c *Cooccurrence) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	fillMissing(out)
-	n := in.ItemIndices(c.Items)
-	history := distinctItems(n.Recent, maxCooccurrenceHistory)
+	indices := in.ItemIndices(c.Items)
+	history := distinctItems(indices.Recent, maxCooccurrenceHistory)
 	if len(history) == 0 {
 		return nil
 	}
 	w := len(cooccurrenceColumns)
-	rows := newCandidateRows(n.Candidates)
-	for i, item := range n.Candidates {
+	rows := newCandidateRows(indices.Candidates)
+	for i, item := range indices.Candidates {
 		if item >= 0 {
 			clear(out[i*w : (i+1)*w])
 		}
 	}
-	next, with := float32(1), float32(1)
+	nextWeight, jointWeight := float32(1), float32(1)
 	for k, h := range history {
 		support := c.Counts[h] + supportSmoothing
 		root := sqrt32(support)
@@ -72,25 +79,23 @@ func (c *Cooccurrence) Compute(_ context.Context, in *ranker.SignalInput, out []
 			if i < 0 {
 				continue
 			}
-			popular := sqrt32(c.Counts[c.Neighbors[e]] + supportSmoothing)
-			lift, cosine := c.NextCounts[e]/(root*popular), c.JointCounts[e]/(root*popular)
+			popularity := sqrt32(c.Counts[c.Neighbors[e]] + supportSmoothing)
+			lift, cosine := c.NextCounts[e]/(root*popularity), c.JointCounts[e]/(root*popularity)
 			row := out[int(i)*w:]
-			row[0] += next * c.NextCounts[e] / support
-			row[1] += next * lift
-			row[2] += with * cosine
+			row[0] += nextWeight * c.NextCounts[e] / support
+			row[1] += nextWeight * lift
+			row[2] += jointWeight * cosine
 			row[3] = max(row[3], cosine)
 			if k == 0 {
 				row[4] = lift
 			}
 		}
-		next, with = next*nextDecay, with*jointDecay
+		nextWeight, jointWeight = nextWeight*nextDecay, jointWeight*jointDecay
 	}
 	return nil
 }
 
-func sqrt32(x float32) float32 { return float32(math.Sqrt(float64(x))) }
-
-// Encode implements Learned.
+// Encode implements TrainedSignal.
 func (c *Cooccurrence) Encode() []byte {
 	w := newFileWriter(KindCooccurrence)
 	w.strings(c.Items.IDs())
@@ -102,7 +107,9 @@ func (c *Cooccurrence) Encode() []byte {
 	return w.buf
 }
 
-func decodeCooccurrence(data []byte, shared *ranker.ItemTable) (TrainedSignal, *ranker.ItemTable, error) {
+func decodeCooccurrence(
+	data []byte, shared *ranker.ItemTable,
+) (TrainedSignal, *ranker.ItemTable, error) {
 	r := newFileReader(KindCooccurrence, data)
 	c := &Cooccurrence{Items: r.items(shared)}
 	n := c.Items.Len()
@@ -134,10 +141,11 @@ next:
 	return out
 }
 
-// candidateRows finds the row of a candidate by its number: a table of open addressing, at most a quarter full.
+// candidateRows finds the row of a candidate by its item index. It is a hash table with open
+// addressing that is at most a quarter full.
 type candidateRows struct {
 	mask  uint32
-	items []int32 // -1: free
+	items []int32 // -1: the slot is free
 	rows  []int32
 }
 
@@ -146,27 +154,35 @@ func newCandidateRows(candidates []int32) *candidateRows {
 	for size < 4*len(candidates) {
 		size *= 2
 	}
-	s := &candidateRows{mask: uint32(size - 1), items: make([]int32, size), rows: make([]int32, size)}
-	for i := range s.items {
-		s.items[i] = -1
+	c := &candidateRows{
+		mask:  uint32(size - 1),
+		items: make([]int32, size),
+		rows:  make([]int32, size),
+	}
+	for i := range c.items {
+		c.items[i] = -1
 	}
 	for row, item := range candidates {
 		if item < 0 {
 			continue
 		}
-		at := uint32(item) * 2654435769 >> 7 & s.mask
-		for s.items[at] >= 0 {
-			at = (at + 1) & s.mask
+		at := c.slot(item)
+		for c.items[at] >= 0 {
+			at = (at + 1) & c.mask
 		}
-		s.items[at], s.rows[at] = item, int32(row)
+		c.items[at], c.rows[at] = item, int32(row)
 	}
-	return s
+	return c
 }
 
-func (s *candidateRows) row(item int32) int32 {
-	for at := uint32(item) * 2654435769 >> 7 & s.mask; s.items[at] >= 0; at = (at + 1) & s.mask {
-		if s.items[at] == item {
-			return s.rows[at]
+// slot returns where the search for an item begins (Fibonacci hashing).
+func (c *candidateRows) slot(item int32) uint32 { return uint32(item) * 2654435769 >> 7 & c.mask }
+
+// row returns the item's row, -1 if it is no candidate.
+func (c *candidateRows) row(item int32) int32 {
+	for at := c.slot(item); c.items[at] >= 0; at = (at + 1) & c.mask {
+		if c.items[at] == item {
+			return c.rows[at]
 		}
 	}
 	return -1

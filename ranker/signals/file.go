@@ -11,16 +11,24 @@ import (
 	"relish/ranker"
 )
 
-// A matcher's file is flat and little-endian: the magic, the kind, a format version, and then its parts in a fixed
-// order, each a count (uint64) with that many values. The bundle's manifest has its digest, so what is read here was
-// written by Encode; the reader still trusts no count and no value.
+// The file of a trained signal is flat and little-endian: the magic, the kind, a format version,
+// and then the parts in a fixed order. Each part is a count (uint64) and that many values. The
+// bundle's manifest has the file's digest, so Encode wrote what is read here. The reader still
+// trusts no count and no value.
 const (
 	fileMagic   = "RLMT"
 	fileVersion = 1
 )
 
-var errMalformedFile = errors.New("the matcher's file is not what this version writes")
+// errMalformedFile is wrapped by every error of a file that Encode did not write.
+var errMalformedFile = errors.New("malformed signal file; copy the bundle again or train a new one")
 
+// malformed returns an error that wraps errMalformedFile.
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errMalformedFile, fmt.Sprintf(format, args...))
+}
+
+// fileWriter writes the parts of a file.
 type fileWriter struct{ buf []byte }
 
 func newFileWriter(kind string) *fileWriter {
@@ -62,6 +70,8 @@ func (w *fileWriter) ints(x []int32) {
 	}
 }
 
+// fileReader reads what fileWriter wrote. After the first error, which err keeps, every read
+// returns the zero value.
 type fileReader struct {
 	data []byte
 	err  error
@@ -71,14 +81,14 @@ func newFileReader(kind string, data []byte) *fileReader {
 	rest, ok := bytes.CutPrefix(data, []byte(fileMagic))
 	r := &fileReader{data: rest}
 	if !ok {
-		r.err = errMalformedFile
+		r.err = malformed("it does not begin with %q", fileMagic)
 		return r
 	}
 	if got := r.text(); r.err == nil && got != kind {
-		r.err = fmt.Errorf("%w: it is of kind %q, not %q", errMalformedFile, got, kind)
+		r.err = malformed("its kind is %q, expected %q", got, kind)
 	}
 	if v := r.count(1); r.err == nil && v != fileVersion {
-		r.err = fmt.Errorf("%w: its format is %d, this server reads %d", errMalformedFile, v, fileVersion)
+		r.err = malformed("its format version is %d, this binary reads %d", v, fileVersion)
 	}
 	return r
 }
@@ -86,7 +96,7 @@ func newFileReader(kind string, data []byte) *fileReader {
 // take returns the next n bytes.
 func (r *fileReader) take(n int) []byte {
 	if r.err == nil && n > len(r.data) {
-		r.err = fmt.Errorf("%w: it is cut off", errMalformedFile)
+		r.err = malformed("it is truncated")
 	}
 	if r.err != nil {
 		return nil
@@ -96,7 +106,7 @@ func (r *fileReader) take(n int) []byte {
 	return out
 }
 
-// count reads a count of values of at least size bytes each.
+// count reads a count of values that take size bytes each at least.
 func (r *fileReader) count(size int) int {
 	raw := r.take(8)
 	if raw == nil {
@@ -104,10 +114,23 @@ func (r *fileReader) count(size int) int {
 	}
 	n := binary.LittleEndian.Uint64(raw)
 	if size > 1 && n > uint64(len(r.data)/size) || n > math.MaxInt32 {
-		r.err = fmt.Errorf("%w: a count of %d", errMalformedFile, n)
+		r.err = malformed("a count is %d", n)
 		return 0
 	}
 	return int(n)
+}
+
+// maxDim bounds the dimensions that a file may ask for.
+const maxDim = 4096
+
+// dim reads a dimension, 0 to maxDim.
+func (r *fileReader) dim() int {
+	n := r.count(1)
+	if r.err == nil && n > maxDim {
+		r.err = malformed("a dimension is %d, the maximum is %d", n, maxDim)
+		return 0
+	}
+	return n
 }
 
 func (r *fileReader) text() string { return string(r.take(r.count(1))) }
@@ -120,6 +143,7 @@ func (r *fileReader) strings() []string {
 	return out
 }
 
+// number reads a finite number.
 func (r *fileReader) number() float64 {
 	raw := r.take(8)
 	if raw == nil {
@@ -127,17 +151,17 @@ func (r *fileReader) number() float64 {
 	}
 	x := math.Float64frombits(binary.LittleEndian.Uint64(raw))
 	if x-x != 0 {
-		r.err = fmt.Errorf("%w: a number is not finite", errMalformedFile)
+		r.err = malformed("a number is not finite")
 	}
 	return x
 }
 
-// list reads the bytes of values of four bytes each, want of them unless that is negative; none after an error.
+// list reads the bytes of values of four bytes each. want is their number, -1 for any.
 func (r *fileReader) list(want int) []byte {
 	n := r.count(4)
 	raw := r.take(4 * n)
 	if r.err == nil && want >= 0 && n != want {
-		r.err = fmt.Errorf("%w: %d values where %d belong", errMalformedFile, n, want)
+		r.err = malformed("a list has %d values, expected %d", n, want)
 	}
 	if r.err != nil {
 		return nil
@@ -145,59 +169,60 @@ func (r *fileReader) list(want int) []byte {
 	return raw
 }
 
-// floats reads finite values, want of them unless that is negative.
+// floats reads finite values. want is their number, -1 for any.
 func (r *fileReader) floats(want int) []float32 {
 	raw := r.list(want)
 	out := make([]float32, len(raw)/4)
 	for i := range out {
 		x := math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
 		if x-x != 0 {
-			r.err = fmt.Errorf("%w: a value is not finite", errMalformedFile)
+			r.err = malformed("a value is not finite")
 		}
 		out[i] = x
 	}
 	return out
 }
 
-// boundedFloats reads as floats does; no value may be below least.
-func (r *fileReader) boundedFloats(want int, least float32) []float32 {
+// boundedFloats is floats for values of at least minimum.
+func (r *fileReader) boundedFloats(want int, minimum float32) []float32 {
 	out := r.floats(want)
 	for _, x := range out {
-		if x < least {
-			r.err = fmt.Errorf("%w: a value of %g, where %g is the least", errMalformedFile, x, least)
+		if x < minimum {
+			r.err = malformed("a value is %g, the minimum is %g", x, minimum)
 		}
 	}
 	return out
 }
 
-// ints reads values from lowest to below limit, want of them unless that is negative.
+// ints reads values from lowest to limit-1. want is their number, -1 for any.
 func (r *fileReader) ints(want, lowest, limit int) []int32 {
 	raw := r.list(want)
 	out := make([]int32, len(raw)/4)
 	for i := range out {
 		out[i] = int32(binary.LittleEndian.Uint32(raw[4*i:]))
 		if int(out[i]) < lowest || int(out[i]) >= limit {
-			r.err = fmt.Errorf("%w: a value is out of range", errMalformedFile)
+			r.err = malformed("value %d is not from %d to %d", out[i], lowest, limit-1)
 		}
 	}
 	return out
 }
 
-// rowOffsets reads where each of n rows of a sparse table with the given number of entries starts.
+// rowOffsets reads where each of the n rows of a sparse matrix begins among its entries.
 func (r *fileReader) rowOffsets(n, entries int) []int32 {
 	first := r.ints(n+1, 0, entries+1)
 	for i := 1; r.err == nil && i < len(first); i++ {
 		if first[i] < first[i-1] {
-			r.err = fmt.Errorf("%w: its rows are out of order", errMalformedFile)
+			r.err = malformed("its row offsets are not in ascending order")
 		}
 	}
 	if r.err == nil && (first[0] != 0 || int(first[n]) != entries) {
-		r.err = fmt.Errorf("%w: its rows do not cover their entries", errMalformedFile)
+		r.err = malformed("its row offsets do not cover the %d entries", entries)
 	}
 	return first
 }
 
-// items reads the ids of a table, which are distinct.
+// items reads the ids of an item table, which must be distinct. It returns shared if that has the
+// same ids.
 func (r *fileReader) items(shared *ranker.ItemTable) *ranker.ItemTable {
 	ids := r.strings()
 	if r.err != nil {
@@ -208,18 +233,18 @@ func (r *fileReader) items(shared *ranker.ItemTable) *ranker.ItemTable {
 	}
 	seen := make(map[string]struct{}, len(ids))
 	for _, id := range ids {
-		if _, twice := seen[id]; twice {
-			r.err = fmt.Errorf("%w: an item stands twice", errMalformedFile)
+		if _, repeated := seen[id]; repeated {
+			r.err = malformed("item %q repeats", id)
 		}
 		seen[id] = struct{}{}
 	}
 	return ranker.NewItemTable(ids)
 }
 
-// end checks that nothing is left.
+// end returns the first error. Bytes that are left are an error too.
 func (r *fileReader) end() error {
 	if r.err == nil && len(r.data) > 0 {
-		r.err = fmt.Errorf("%w: %d bytes follow its end", errMalformedFile, len(r.data))
+		r.err = malformed("%d bytes follow its end", len(r.data))
 	}
 	return r.err
 }

@@ -1,8 +1,21 @@
-// Package match holds the matchers: each compares what a user did lately with every candidate and
-// gives columns of the feature matrix.
+// Package signals holds the user-item signals. Each compares what a user recently did with every
+// candidate and writes columns of the feature matrix:
 //
-// A matcher is pure: what it sees is in ranker.MatchInput, what it gives depends on nothing else, so
-// that replay computes the same columns as serving did.
+//	text.*           TextSimilarity        cosine of text vectors
+//	overlap.*        TokenOverlap          shared words of title and tags
+//	lexical.*        Lexical               TF-IDF and BM25
+//	cooccurrence.*   Cooccurrence          items that the same users interacted with
+//	factorization.*  MatrixFactorization   implicit-feedback matrix factorization
+//	two_tower.*      TwoTower              neural model of what users do next
+//	residual.*       ResidualGP            Gaussian process over click residuals
+//	content_prior.*  ContentPrior          popularity that an item's content predicts
+//
+// The first two have nothing to learn. The others are TrainedSignals: package training/signals and
+// training/twotower fill their exported fields, and a bundle keeps each as a file. Loader reads
+// both kinds.
+//
+// A signal reads nothing but its ranker.SignalInput, so that replay computes the same columns as
+// serving did.
 package signals
 
 import (
@@ -14,9 +27,10 @@ import (
 	"relish/ranker"
 )
 
-// How much of the history the poolings read, and how fast an interaction loses weight. 0.8 to the
-// power of the place was the best of the simple weightings on held-out purchases; beyond 50 places the
-// weight is nothing. The maximum reads less, since its cost is one product per place and candidate.
+// The history that text and token signals read. An interaction's weight is historyDecay to the
+// power of its position. 0.8 was the best of the simple weightings on held-out purchases, and after
+// 50 positions nothing is left. The maximum reads fewer items, because it costs one product for
+// each item and candidate.
 const (
 	historyDecay   = 0.8
 	maxMeanItems   = 50
@@ -31,25 +45,24 @@ func fillMissing(out []float32) {
 	}
 }
 
-// TextSimilarity matches the texts of the user's history, and the query's, with the candidates' texts
-// by cosine similarity of their vectors:
+// TextSimilarity compares texts by the cosine similarity of their vectors:
 //
-//	text.mean    with the recency-weighted mean of the history
-//	text.recent  with the last item
-//	text.max     the largest with any of the last 16 items
-//	text.query   with the search text
+//	text.mean    candidate and recency-weighted mean of the history
+//	text.recent  candidate and the last item
+//	text.max     the largest of the candidate and any of the last 16 items
+//	text.query   candidate and search text
 //
-// A column is missing where either side has no vector. The zero value is ready to use.
+// A column is missing if either side has no vector. The zero value is ready to use.
 type TextSimilarity struct{}
 
 var _ ranker.Signal = TextSimilarity{}
 
 var textColumns = []string{"text.mean", "text.recent", "text.max", "text.query"}
 
-// Columns implements ranker.Matcher.
+// Columns implements ranker.Signal.
 func (TextSimilarity) Columns() []string { return textColumns }
 
-// Compute implements ranker.Matcher.
+// Compute implements ranker.Signal.
 func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	history := distinctVectors(in, maxMeanItems)
 	mean := weightedMean(history)
@@ -80,7 +93,8 @@ func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []f
 	return nil
 }
 
-// distinctVectors returns the vectors of the last n different items of the history that have one, newest first.
+// distinctVectors returns the vectors of the last n different items of the history that have one,
+// newest first.
 func distinctVectors(in *ranker.SignalInput, n int) [][]float32 {
 	out := make([][]float32, 0, n)
 	seen := make(map[string]struct{}, n)
@@ -98,7 +112,8 @@ func distinctVectors(in *ranker.SignalInput, n int) [][]float32 {
 	return out
 }
 
-// weightedMean returns the unit vector of the recency-weighted mean, nil for no history or one that cancels out.
+// weightedMean returns the recency-weighted mean of the history, scaled to unit length. It is nil
+// for an empty history and for vectors that cancel out.
 func weightedMean(history [][]float32) []float32 {
 	if len(history) == 0 {
 		return nil

@@ -11,7 +11,8 @@ import (
 	"relish/ranker/signals"
 )
 
-// world is a catalogue with random learned tables over it. Items "k0", "k1", ... are known, "n0", ... are not.
+// world is a catalogue with random trained signals. Items "k0", "k1", … are known to the signals,
+// items "n0", "n1", … are not.
 type world struct {
 	sizes
 	r       *rand.Rand
@@ -20,22 +21,30 @@ type world struct {
 	infos   map[string]*ranker.ItemInfo
 	vectors map[string][]float32
 
-	pairs   *signals.Cooccurrence
-	factor  *signals.MatrixFactorization
-	taste   *signals.ResidualGP
-	content *signals.ContentPrior
-	terms   *signals.Lexical
-	idfs    []float32
+	cooccurrence  *signals.Cooccurrence
+	factorization *signals.MatrixFactorization
+	residual      *signals.ResidualGP
+	contentPrior  *signals.ContentPrior
+	lexical       *signals.Lexical
+	idfs          []float32 // of the first 12 words of the vocabulary
 }
 
 const newItems = 12
 
-// sizes are those of learned tables.
-type sizes struct{ text, textDim, fieldDim, factors, taste, neighbours int }
+// sizes are the dimensions of trained signals.
+type sizes struct{ text, textDim, fieldDim, factors, learned, neighbors int }
 
 var (
-	small  = sizes{text: 12, textDim: 5, fieldDim: 3, factors: 16, taste: 4, neighbours: 12}
-	served = sizes{text: 384, textDim: 48, fieldDim: 32, factors: 64, taste: 16, neighbours: 200} // what training makes
+	small = sizes{text: 12, textDim: 5, fieldDim: 3, factors: 16, learned: 4, neighbors: 12}
+	// production has the dimensions that training uses.
+	production = sizes{
+		text:      384,
+		textDim:   48,
+		fieldDim:  32,
+		factors:   64,
+		learned:   16,
+		neighbors: 200,
+	}
 )
 
 func (w *world) floats(n int) []float32 {
@@ -46,11 +55,13 @@ func (w *world) floats(n int) []float32 {
 	return out
 }
 
-var vocabulary = strings.Fields("sea bread jazz moon ghost garden war cat river clock salt owl paper engine winter glass")
+var vocabulary = strings.Fields(
+	"sea bread jazz moon ghost garden war cat river clock salt owl paper engine winter glass")
 
-func (w *world) item(id string) {
+// describe draws the content of an item. One item in ten has none.
+func (w *world) describe(id string) {
 	if w.r.IntN(10) == 0 {
-		return // nobody described it
+		return
 	}
 	pick := func(n int) (out []string) {
 		for range w.r.IntN(n) {
@@ -58,8 +69,13 @@ func (w *world) item(id string) {
 		}
 		return out
 	}
-	it := ranker.Item{ID: id, Title: strings.Join(pick(5), " "), Tags: pick(3), Fields: map[string]ranker.FieldValue{}}
-	for _, f := range []string{"genre", "mood", "place", "era"} {
+	it := ranker.Item{
+		ID:     id,
+		Title:  strings.Join(pick(5), " "),
+		Tags:   pick(3),
+		Fields: map[string]ranker.FieldValue{},
+	}
+	for _, f := range []string{"genre", "mood", "setting", "era"} {
 		if w.r.IntN(4) > 0 {
 			it.Fields[f] = ranker.StringsValue(pick(4))
 		}
@@ -79,80 +95,127 @@ func (w *world) item(id string) {
 func newWorld(seed uint64, known int) *world { return sizedWorld(seed, known, small) }
 
 func sizedWorld(seed uint64, known int, size sizes) *world {
-	w := &world{sizes: size, r: rand.New(rand.NewPCG(seed, 77)), known: known, infos: map[string]*ranker.ItemInfo{}, vectors: map[string][]float32{}}
+	w := &world{
+		sizes:   size,
+		r:       rand.New(rand.NewPCG(seed, 77)),
+		known:   known,
+		infos:   map[string]*ranker.ItemInfo{},
+		vectors: map[string][]float32{},
+	}
 	var ids []string
 	for i := range known {
 		ids = append(ids, fmt.Sprint("k", i))
-		w.item(ids[i])
+		w.describe(ids[i])
 	}
 	for i := range newItems {
-		w.item(fmt.Sprint("n", i))
+		w.describe(fmt.Sprint("n", i))
 	}
 	w.table = ranker.NewItemTable(ids)
 	w.learn()
 	return w
 }
 
+// learn draws the trained signals. The order of the draws matters to seeds.
 func (w *world) learn() {
-	n := w.known
-	w.pairs = &signals.Cooccurrence{Items: w.table, First: []int32{0}}
-	for range n {
-		w.pairs.Counts = append(w.pairs.Counts, float32(w.r.IntN(50)))
-		for _, other := range w.r.Perm(n)[:w.r.IntN(min(n, w.neighbours))] {
-			w.pairs.Neighbors = append(w.pairs.Neighbors, int32(other))
-			w.pairs.NextCounts, w.pairs.JointCounts = append(w.pairs.NextCounts, w.r.Float32()*5), append(w.pairs.JointCounts, w.r.Float32()*9)
-		}
-		w.pairs.First = append(w.pairs.First, int32(len(w.pairs.Neighbors)))
+	w.learnCooccurrence()
+	w.learnFactorization()
+	w.learnContent()
+	info := ranker.NewItemInfo(ranker.Item{Title: strings.Join(vocabulary[:12], " ")}, nil)
+	for range info.Tokens {
+		w.idfs = append(w.idfs, 0.2+w.r.Float32()*4)
 	}
+	w.lexical = signals.NewLexical(info.Tokens, w.idfs, 5, 2.5)
+}
 
-	dim := w.factors
-	w.factor = &signals.MatrixFactorization{Items: w.table, Dim: dim, Vectors: w.floats(n * dim), Gram: make([]float32, dim*dim), Alpha: 10, Lambda: 1}
-	for i := range w.factor.Vectors {
-		w.factor.Vectors[i] *= 0.2
+func (w *world) learnCooccurrence() {
+	c := &signals.Cooccurrence{Items: w.table, First: []int32{0}}
+	for range w.known {
+		c.Counts = append(c.Counts, float32(w.r.IntN(50)))
+		for _, other := range w.r.Perm(w.known)[:w.r.IntN(min(w.known, w.neighbors))] {
+			c.Neighbors = append(c.Neighbors, int32(other))
+			c.NextCounts = append(c.NextCounts, w.r.Float32()*5)
+			c.JointCounts = append(c.JointCounts, w.r.Float32()*9)
+		}
+		c.First = append(c.First, int32(len(c.Neighbors)))
 	}
-	for i := range n {
-		v := w.factor.Vector(int32(i))
+	w.cooccurrence = c
+}
+
+func (w *world) learnFactorization() {
+	dim := w.factors
+	f := &signals.MatrixFactorization{
+		Items:   w.table,
+		Dim:     dim,
+		Vectors: w.floats(w.known * dim),
+		Gram:    make([]float32, dim*dim),
+		Alpha:   10,
+		Lambda:  1,
+	}
+	for i := range f.Vectors {
+		f.Vectors[i] *= 0.2
+	}
+	for i := range w.known {
+		v := f.Vector(int32(i))
 		for a := range dim {
 			for b := range dim {
-				w.factor.Gram[a*dim+b] += v[a] * v[b]
+				f.Gram[a*dim+b] += v[a] * v[b]
 			}
 		}
 	}
+	w.factorization = f
+}
 
-	space := &signals.Projection{TextDim: w.textDim, FieldDim: w.fieldDim, TextProjection: w.floats(w.textDim * w.text), TextOffset: w.floats(w.textDim)}
-	for _, f := range []string{"genre", "mood", "place", "tags"} {
+func (w *world) learnContent() {
+	projection := &signals.Projection{
+		TextDim:        w.textDim,
+		FieldDim:       w.fieldDim,
+		TextProjection: w.floats(w.textDim * w.text),
+		TextOffset:     w.floats(w.textDim),
+	}
+	for _, f := range []string{"genre", "mood", "setting", "tags"} {
 		for _, v := range vocabulary[:10] {
-			space.FieldValues = append(space.FieldValues, signals.FieldValueKey(f, v))
+			projection.FieldValues = append(projection.FieldValues, signals.FieldValueKey(f, v))
 		}
 	}
-	slices.Sort(space.FieldValues)
-	space.FieldVectors = w.floats(w.fieldDim * len(space.FieldValues))
-
-	cd, td := space.Dim(), w.sizes.taste
-	w.taste = &signals.ResidualGP{Items: w.table, LogOdds: w.floats(n), Content: space, ContentVectors: make([]float32, n*cd), Dim: td, LearnedVectors: w.floats(n * td),
-		ContentToLearned: w.floats(td * cd), LearnedNoise: 0.5 + w.r.Float64(), ContentNoise: 1 + 4*w.r.Float64()}
+	slices.Sort(projection.FieldValues)
+	projection.FieldVectors = w.floats(w.fieldDim * len(projection.FieldValues))
+	n, cd, ld := w.known, projection.Dim(), w.learned
+	w.residual = &signals.ResidualGP{
+		Items:            w.table,
+		LogOdds:          w.floats(n),
+		Content:          projection,
+		ContentVectors:   make([]float32, n*cd),
+		Dim:              ld,
+		LearnedVectors:   w.floats(n * ld),
+		ContentToLearned: w.floats(ld * cd),
+		LearnedNoise:     0.5 + w.r.Float64(),
+		ContentNoise:     1 + 4*w.r.Float64(),
+	}
 	for i := range n {
 		id := w.table.IDs()[i]
-		space.Project(w.infos[id], w.vectors[id], w.taste.ContentVectors[i*cd:(i+1)*cd])
+		vector := w.residual.ContentVectors[i*cd : (i+1)*cd]
+		projection.Project(w.infos[id], w.vectors[id], vector)
 	}
-
-	numbers := []string{"price", "used"}
-	w.content = &signals.ContentPrior{Items: w.table, LeaveOneOut: w.floats(n), Projection: space, NumericFields: numbers, Means: w.floats(2),
-		InverseStdDevs: []float32{0.7, 2}, Weights: w.floats(cd + 4), Intercept: w.r.NormFloat64()}
-
-	info := ranker.NewItemInfo(ranker.Item{Title: strings.Join(vocabulary[:12], " ")}, nil)
-	var idfs []float32
-	for range info.Tokens {
-		idfs = append(idfs, 0.2+w.r.Float32()*4)
+	w.contentPrior = &signals.ContentPrior{
+		Items:          w.table,
+		LeaveOneOut:    w.floats(n),
+		Projection:     projection,
+		NumericFields:  []string{"price", "used"},
+		Means:          w.floats(2),
+		InverseStdDevs: []float32{0.7, 2},
+		Weights:        w.floats(cd + 4),
+		Intercept:      w.r.NormFloat64(),
 	}
-	w.idfs, w.terms = idfs, signals.NewLexical(info.Tokens, idfs, 5, 2.5)
 }
 
-func (w *world) all() []signals.TrainedSignal {
-	return []signals.TrainedSignal{w.pairs, w.factor, w.taste, w.content, w.terms}
+// trained returns all trained signals but the two-tower model.
+func (w *world) trained() []signals.TrainedSignal {
+	return []signals.TrainedSignal{
+		w.cooccurrence, w.factorization, w.residual, w.contentPrior, w.lexical,
+	}
 }
 
-// anyID is mostly a known item.
+// anyID returns the id of an item, mostly a known one.
 func (w *world) anyID() string {
 	if w.known == 0 || w.r.IntN(5) == 0 {
 		return fmt.Sprint("n", w.r.IntN(newItems))
@@ -160,13 +223,17 @@ func (w *world) anyID() string {
 	return fmt.Sprint("k", w.r.IntN(w.known))
 }
 
-// input asks for random candidates, some ranked as new, for a user with a random history.
+// input returns a request of a user with a random history for random candidates. Some candidates
+// are cold starts.
 func (w *world) input(candidates, history, shown int) *ranker.SignalInput {
 	in := &ranker.SignalInput{Request: &ranker.Request{}, State: &ranker.RequestState{}}
 	ids := append(slices.Clone(w.table.IDs()), "n0", "n1", "n2", "n3", "n4", "n5")
 	for _, at := range w.r.Perm(len(ids))[:min(candidates, len(ids))] {
 		id := ids[at]
-		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: id, ColdStart: w.r.IntN(8) == 0})
+		in.Request.Candidates = append(
+			in.Request.Candidates,
+			ranker.Candidate{ID: id, ColdStart: w.r.IntN(8) == 0},
+		)
 		in.State.Items = append(in.State.Items, w.infos[id])
 		in.ItemVectors = append(in.ItemVectors, w.vectors[id])
 	}
@@ -181,7 +248,8 @@ func (w *world) input(candidates, history, shown int) *ranker.SignalInput {
 		if w.r.IntN(6) == 0 {
 			at -= 1000
 		}
-		in.State.Shown = append(in.State.Shown, ranker.Shown{Item: w.anyID(), Time: at, Clicked: w.r.IntN(4) == 0})
+		shown := ranker.Shown{Item: w.anyID(), Time: at, Clicked: w.r.IntN(4) == 0}
+		in.State.Shown = append(in.State.Shown, shown)
 	}
 	if w.r.IntN(2) == 0 {
 		in.Query = ranker.NewItemInfo(ranker.Item{Title: "sea cat nowhere glass"}, nil)
@@ -189,8 +257,8 @@ func (w *world) input(candidates, history, shown int) *ranker.SignalInput {
 	return in
 }
 
-// number is the table's for a candidate.
-func (w *world) number(c *ranker.Candidate) int {
+// index returns a candidate's index in the table, -1 for a cold start.
+func (w *world) index(c *ranker.Candidate) int {
 	if c.ColdStart {
 		return -1
 	}

@@ -9,44 +9,66 @@ import (
 	"relish/ranker/signals"
 )
 
-// definition says in float64 and plain loops what a matcher promises of every candidate.
+// definition computes a signal's rows as its comment defines them, in float64 and naive loops.
 type definition func(w *world, in *ranker.SignalInput) [][]float64
 
-// Every learned matcher computes what its comment says.
-func TestLearnedMatchersEqualTheirDefinitions(t *testing.T) {
+// Every trained signal computes what its comment says.
+func TestTrainedSignalsEqualTheirDefinitions(t *testing.T) {
 	for _, c := range []struct {
 		kind  string
 		of    func(*world) signals.TrainedSignal
-		plain definition
+		naive definition
 	}{
-		{signals.KindCooccurrence, func(w *world) signals.TrainedSignal { return w.pairs }, plainPairs},
-		{signals.KindMatrixFactorization, func(w *world) signals.TrainedSignal { return w.factor }, plainFactors},
-		{signals.KindResidualGP, func(w *world) signals.TrainedSignal { return w.taste }, plainTaste},
-		{signals.KindContentPrior, func(w *world) signals.TrainedSignal { return w.content }, plainContent},
-		{signals.KindLexical, func(w *world) signals.TrainedSignal { return w.terms }, plainTerms},
+		{
+			signals.KindCooccurrence,
+			func(w *world) signals.TrainedSignal { return w.cooccurrence },
+			naiveCooccurrence,
+		},
+		{
+			signals.KindMatrixFactorization,
+			func(w *world) signals.TrainedSignal { return w.factorization },
+			naiveFactorization,
+		},
+		{
+			signals.KindResidualGP,
+			func(w *world) signals.TrainedSignal { return w.residual },
+			naiveResidualGP,
+		},
+		{
+			signals.KindContentPrior,
+			func(w *world) signals.TrainedSignal { return w.contentPrior },
+			naiveContentPrior,
+		},
+		{
+			signals.KindLexical,
+			func(w *world) signals.TrainedSignal { return w.lexical },
+			naiveLexical,
+		},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
-			there := map[string]int{}
+			present := map[string]int{}
 			for round := range 80 {
 				w := newWorld(uint64(round), []int{1, 3, 30, 60}[round%4])
 				m := c.of(w)
-				in := w.input(1+w.r.IntN(25), []int{0, 1, 6, 130}[round/4%4], []int{0, 1, 9, 100}[round/16%4])
-				got, want := run(t, m, in), c.plain(w, in)
+				history, shown := []int{0, 1, 6, 130}[round/4%4], []int{0, 1, 9, 100}[round/16%4]
+				in := w.input(1+w.r.IntN(25), history, shown)
+				got, want := run(t, m, in), c.naive(w, in)
 				for i := range want {
 					for k, name := range m.Columns() {
 						cell := got[i*len(m.Columns())+k]
 						if !math.IsNaN(want[i][k]) {
-							there[name]++
+							present[name]++
 						}
 						if !close64(cell, want[i][k]) {
-							t.Fatalf("round %d, candidate %+v, %s: %g, want %g", round, in.Request.Candidates[i], name, cell, want[i][k])
+							t.Fatalf("round %d, candidate %+v, %s: %g, want %g",
+								round, in.Request.Candidates[i], name, cell, want[i][k])
 						}
 					}
 				}
 			}
 			for _, name := range c.of(newWorld(1, 3)).Columns() {
-				if there[name] < 50 {
-					t.Errorf("%s was there %d times only: the test compares nothing", name, there[name])
+				if present[name] < 50 {
+					t.Errorf("%s had %d values: too few for this test", name, present[name])
 				}
 			}
 		})
@@ -70,8 +92,8 @@ func nans(rows, columns int) [][]float64 {
 	return out
 }
 
-// taken are the first n different known items of the history.
-func (w *world) taken(in *ranker.SignalInput, n int) (out []int) {
+// knownItems returns the first n different known items of the history.
+func (w *world) knownItems(in *ranker.SignalInput, n int) (out []int) {
 	for _, x := range in.State.Recent {
 		if k := int(w.table.Index(x.Item)); k >= 0 && len(out) < n && !slices.Contains(out, k) {
 			out = append(out, k)
@@ -80,29 +102,29 @@ func (w *world) taken(in *ranker.SignalInput, n int) (out []int) {
 	return out
 }
 
-func plainPairs(w *world, in *ranker.SignalInput) [][]float64 {
+func naiveCooccurrence(w *world, in *ranker.SignalInput) [][]float64 {
 	out := nans(len(in.State.Items), 5)
-	c := w.pairs
-	history := w.taken(in, 50)
+	c := w.cooccurrence
+	history := w.knownItems(in, 50)
 	support := func(item int) float64 { return float64(c.Counts[item]) + 5 }
 	for i := range in.Request.Candidates {
-		item := w.number(&in.Request.Candidates[i])
+		item := w.index(&in.Request.Candidates[i])
 		if item < 0 || len(history) == 0 {
 			continue
 		}
 		row := make([]float64, 5)
 		for k, h := range history {
-			next, with := 0.0, 0.0
+			next, joint := 0.0, 0.0
 			for e := c.First[h]; e < c.First[h+1]; e++ {
 				if int(c.Neighbors[e]) == item {
-					next, with = float64(c.NextCounts[e]), float64(c.JointCounts[e])
+					next, joint = float64(c.NextCounts[e]), float64(c.JointCounts[e])
 				}
 			}
 			both := math.Sqrt(support(h) * support(item))
 			row[0] += math.Pow(0.8, float64(k)) * next / support(h)
 			row[1] += math.Pow(0.8, float64(k)) * next / both
-			row[2] += math.Pow(0.95, float64(k)) * with / both
-			row[3] = max(row[3], with/both)
+			row[2] += math.Pow(0.95, float64(k)) * joint / both
+			row[3] = max(row[3], joint/both)
 			if k == 0 {
 				row[4] = next / both
 			}
@@ -112,7 +134,7 @@ func plainPairs(w *world, in *ranker.SignalInput) [][]float64 {
 	return out
 }
 
-// solve is Gaussian elimination with pivoting.
+// solve solves a x = b by Gaussian elimination with pivoting.
 func solve(a [][]float64, b []float64) []float64 {
 	n := len(b)
 	for col := range n {
@@ -149,7 +171,7 @@ func dot64(a, b []float64) (sum float64) {
 	return sum
 }
 
-// system is ridge I plus the sum of scale v v^T.
+// system returns ridge I + scale sum v v^T.
 func system(dim int, ridge, scale float64, vectors [][]float64) [][]float64 {
 	a := make([][]float64, dim)
 	for d := range a {
@@ -164,10 +186,10 @@ func system(dim int, ridge, scale float64, vectors [][]float64) [][]float64 {
 	return a
 }
 
-func plainFactors(w *world, in *ranker.SignalInput) [][]float64 {
-	f := w.factor
+func naiveFactorization(w *world, in *ranker.SignalInput) [][]float64 {
+	f := w.factorization
 	out := nans(len(in.State.Items), 2)
-	history := w.taken(in, 100)
+	history := w.knownItems(in, 100)
 	if len(history) == 0 {
 		return out
 	}
@@ -187,7 +209,7 @@ func plainFactors(w *world, in *ranker.SignalInput) [][]float64 {
 	}
 	user := solve(a, right)
 	for i := range in.Request.Candidates {
-		if item := w.number(&in.Request.Candidates[i]); item >= 0 {
+		if item := w.index(&in.Request.Candidates[i]); item >= 0 {
 			v := wide(f.Vector(int32(item)))
 			out[i][0], out[i][1] = dot64(user, v), cosine(user, v)
 		}
@@ -195,14 +217,20 @@ func plainFactors(w *world, in *ranker.SignalInput) [][]float64 {
 	return out
 }
 
-// plainPlace is Space.Place's definition, nil for nothing.
-func (w *world) plainPlace(id string) []float64 {
-	s := w.taste.Content
+// naiveContentVector computes Projection.Project by its definition; nil for an item without
+// content.
+func (w *world) naiveContentVector(id string) []float64 {
+	s := w.residual.Content
 	info, vector := w.infos[id], w.vectors[id]
 	text, field := make([]float64, s.TextDim), make([]float64, s.FieldDim)
 	if vector != nil {
 		for d := range text {
-			text[d] = dot64(wide(s.TextProjection[d*w.text:(d+1)*w.text]), wide(vector)) - float64(s.TextOffset[d])
+			text[d] = dot64(
+				wide(s.TextProjection[d*w.text:(d+1)*w.text]),
+				wide(vector),
+			) - float64(
+				s.TextOffset[d],
+			)
 		}
 	}
 	if info != nil {
@@ -222,23 +250,25 @@ func (w *world) plainPlace(id string) []float64 {
 			}
 		}
 	}
-	any := false
+	hasContent := false
 	for _, part := range [][]float64{text, field} {
 		if norm := math.Sqrt(dot64(part, part)); norm > 0 {
-			any = true
+			hasContent = true
 			for d := range part {
 				part[d] /= norm
 			}
 		}
 	}
-	if !any {
+	if !hasContent {
 		return nil
 	}
 	return append(text, field...)
 }
 
-// plainResiduals solves each list's level by bisection.
-func (w *world) plainResiduals(shown []ranker.Shown) (items []int, residuals []float64, evidence float64) {
+// naiveResiduals computes ResidualGP.Residuals. It solves each list's offset by bisection.
+func (w *world) naiveResiduals(
+	shown []ranker.Shown,
+) (items []int, residuals []float64, evidence float64) {
 	for from, to := 0, 0; from < len(shown); from = to {
 		var list []int
 		var ys []float64
@@ -255,14 +285,14 @@ func (w *world) plainResiduals(shown []ranker.Shown) (items []int, residuals []f
 		if clicks == 0 || clicks == float64(len(list)) {
 			continue
 		}
-		chance := func(item int, level float64) float64 {
-			return 1 / (1 + math.Exp(-float64(w.taste.LogOdds[item])-level))
+		probability := func(item int, offset float64) float64 {
+			return 1 / (1 + math.Exp(-float64(w.residual.LogOdds[item])-offset))
 		}
 		low, high := -30.0, 30.0
 		for range 100 {
 			sum := 0.0
 			for _, item := range list {
-				sum += chance(item, (low+high)/2)
+				sum += probability(item, (low+high)/2)
 			}
 			if sum < clicks {
 				low = (low + high) / 2
@@ -271,57 +301,72 @@ func (w *world) plainResiduals(shown []ranker.Shown) (items []int, residuals []f
 			}
 		}
 		for k, item := range list {
-			p := chance(item, low)
-			items, residuals, evidence = append(items, item), append(residuals, ys[k]-p), evidence+p*(1-p)
+			p := probability(item, low)
+			items, residuals, evidence = append(
+				items,
+				item,
+			), append(
+				residuals,
+				ys[k]-p,
+			), evidence+p*(1-p)
 		}
 	}
 	return items, residuals, evidence
 }
 
-func plainTaste(w *world, in *ranker.SignalInput) [][]float64 {
-	t := w.taste
+func naiveResidualGP(w *world, in *ranker.SignalInput) [][]float64 {
+	g := w.residual
 	out := nans(len(in.State.Items), 3)
-	items, residuals, evidence := w.plainResiduals(in.State.Shown)
+	items, residuals, evidence := w.naiveResiduals(in.State.Shown)
 	if len(items) == 0 {
 		return out
 	}
-	weights := func(dim int, places []float32, noise float64) []float64 {
+	weights := func(dim int, vectors []float32, noise float64) []float64 {
 		var z [][]float64
 		right := make([]float64, dim)
 		for k, item := range items {
-			z = append(z, wide(places[item*dim:(item+1)*dim]))
+			z = append(z, wide(vectors[item*dim:(item+1)*dim]))
 			for d, x := range z[k] {
 				right[d] += residuals[k] * x
 			}
 		}
 		return solve(system(dim, noise, 1, z), right)
 	}
-	td, cd := t.Dim, t.Content.Dim()
-	learned, content := weights(td, t.LearnedVectors, t.LearnedNoise), weights(cd, t.ContentVectors, t.ContentNoise)
+	ld, cd := g.Dim, g.Content.Dim()
+	learned, content := weights(
+		ld,
+		g.LearnedVectors,
+		g.LearnedNoise,
+	), weights(
+		cd,
+		g.ContentVectors,
+		g.ContentNoise,
+	)
 	for i := range in.Request.Candidates {
 		out[i][2] = math.Log1p(evidence)
 		c := &in.Request.Candidates[i]
-		if item := w.number(c); item >= 0 {
-			out[i][0], out[i][1] = dot64(learned, wide(t.LearnedVectors[item*td:(item+1)*td])), dot64(content, wide(t.ContentVectors[item*cd:(item+1)*cd]))
+		if item := w.index(c); item >= 0 {
+			out[i][0] = dot64(learned, wide(g.LearnedVectors[item*ld:(item+1)*ld]))
+			out[i][1] = dot64(content, wide(g.ContentVectors[item*cd:(item+1)*cd]))
 			continue
 		}
-		if place := w.plainPlace(c.ID); place != nil {
-			predicted := make([]float64, td)
+		if vector := w.naiveContentVector(c.ID); vector != nil {
+			predicted := make([]float64, ld)
 			for d := range predicted {
-				predicted[d] = dot64(wide(t.ContentToLearned[d*cd:(d+1)*cd]), place)
+				predicted[d] = dot64(wide(g.ContentToLearned[d*cd:(d+1)*cd]), vector)
 			}
-			out[i][0], out[i][1] = dot64(learned, predicted), dot64(content, place)
+			out[i][0], out[i][1] = dot64(learned, predicted), dot64(content, vector)
 		}
 	}
 	return out
 }
 
-func plainContent(w *world, in *ranker.SignalInput) [][]float64 {
-	c := w.content
+func naiveContentPrior(w *world, in *ranker.SignalInput) [][]float64 {
+	c := w.contentPrior
 	out, cd := nans(len(in.State.Items), 1), c.Projection.Dim()
 	for i := range in.Request.Candidates {
 		id := in.Request.Candidates[i].ID
-		if item := w.table.Index(id); item >= 0 { // as new, too: it is what the others say of it
+		if item := w.table.Index(id); item >= 0 { // for a cold start, too
 			out[i][0] = float64(c.LeaveOneOut[item])
 			continue
 		}
@@ -330,7 +375,7 @@ func plainContent(w *world, in *ranker.SignalInput) [][]float64 {
 			continue
 		}
 		sum := c.Intercept
-		for d, x := range w.plainPlace(id) {
+		for d, x := range w.naiveContentVector(id) {
 			sum += x * float64(c.Weights[d])
 		}
 		for k, name := range c.NumericFields {
@@ -338,8 +383,8 @@ func plainContent(w *world, in *ranker.SignalInput) [][]float64 {
 			if v.Kind != ranker.Number && v.Kind != ranker.Bool {
 				continue
 			}
-			squashed := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
-			x := max(-4, min(4, (squashed-float64(c.Means[k]))*float64(c.InverseStdDevs[k])))
+			logarithm := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
+			x := max(-4, min(4, (logarithm-float64(c.Means[k]))*float64(c.InverseStdDevs[k])))
 			sum += x*float64(c.Weights[cd+2*k]) + float64(c.Weights[cd+2*k+1])
 		}
 		out[i][0] = sum

@@ -25,7 +25,7 @@ func unit(r *rand.Rand, dim int) []float32 {
 	return v
 }
 
-// input makes a random request; about one vector in six is missing, and items repeat in the history.
+// input returns a random request. One vector in six is missing, and items repeat in the history.
 func input(r *rand.Rand, candidates, history, dim int, query bool) *ranker.SignalInput {
 	words := []string{"sea", "bread", "jazz", "moon", "ghost", "garden", "war", "cat"}
 	item := func(i int) *ranker.ItemInfo {
@@ -36,7 +36,10 @@ func input(r *rand.Rand, candidates, history, dim int, query bool) *ranker.Signa
 		for range r.IntN(5) {
 			title = append(title, words[r.IntN(len(words))])
 		}
-		return ranker.NewItemInfo(ranker.Item{ID: fmt.Sprint(i), Title: strings.Join(title, " ")}, nil)
+		return ranker.NewItemInfo(
+			ranker.Item{ID: fmt.Sprint(i), Title: strings.Join(title, " ")},
+			nil,
+		)
 	}
 	in := &ranker.SignalInput{State: &ranker.RequestState{}}
 	vector := func() []float32 {
@@ -66,10 +69,11 @@ func input(r *rand.Rand, candidates, history, dim int, query bool) *ranker.Signa
 	return in
 }
 
-func run(t testing.TB, m ranker.Signal, in *ranker.SignalInput) []float32 {
+// run returns the signal's block.
+func run(t testing.TB, s ranker.Signal, in *ranker.SignalInput) []float32 {
 	t.Helper()
-	out := make([]float32, len(in.ItemVectors)*len(m.Columns()))
-	if err := m.Compute(context.Background(), in, out); err != nil {
+	out := make([]float32, len(in.ItemVectors)*len(s.Columns()))
+	if err := s.Compute(context.Background(), in, out); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -93,8 +97,8 @@ func wide(v []float32) []float64 {
 	return out
 }
 
-// poolingOracle says in float64 and plain loops what TextPoolings promises.
-func poolingOracle(in *ranker.SignalInput) [][4]float64 {
+// naiveTextSimilarity computes TextSimilarity by its definition, in float64 and naive loops.
+func naiveTextSimilarity(in *ranker.SignalInput) [][4]float64 {
 	var history [][]float64
 	seen := map[string]bool{}
 	for k, v := range in.RecentVectors {
@@ -137,15 +141,22 @@ func near(got float32, want float64) bool {
 	return math.Abs(float64(got)-want) < 1e-4
 }
 
-func TestTextPoolingsEqualTheirDefinition(t *testing.T) {
+func TestTextSimilarityEqualsItsDefinition(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for round := range 60 {
 		in := input(r, 1+r.IntN(20), []int{0, 1, 5, 20, 90}[round%5], 24, round%2 == 0)
 		got := run(t, signals.TextSimilarity{}, in)
-		for i, want := range poolingOracle(in) {
+		for i, want := range naiveTextSimilarity(in) {
 			for c, name := range (signals.TextSimilarity{}).Columns() {
 				if !near(got[i*4+c], want[c]) {
-					t.Fatalf("round %d, row %d, %s: %g, want %g", round, i, name, got[i*4+c], want[c])
+					t.Fatalf(
+						"round %d, row %d, %s: %g, want %g",
+						round,
+						i,
+						name,
+						got[i*4+c],
+						want[c],
+					)
 				}
 			}
 		}
@@ -196,28 +207,28 @@ func TestTokenOverlapEqualsItsDefinition(t *testing.T) {
 	}
 }
 
-// A matcher is pure: the same input gives the same bits, and the input is left alone.
-func TestMatchersArePure(t *testing.T) {
+// The same input gives the same bits, and the input is not changed.
+func TestSignalsArePure(t *testing.T) {
 	in := input(rand.New(rand.NewPCG(5, 6)), 20, 40, 16, true)
-	for _, m := range []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}} {
-		first := slices.Clone(run(t, m, in))
-		for i, x := range run(t, m, in) {
+	for _, s := range []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}} {
+		first := slices.Clone(run(t, s, in))
+		for i, x := range run(t, s, in) {
 			if math.Float32bits(x) != math.Float32bits(first[i]) {
-				t.Fatalf("%T, cell %d: %g and %g", m, i, first[i], x)
+				t.Fatalf("%T, cell %d: %g and %g", s, i, first[i], x)
 			}
 		}
 	}
 }
 
-func BenchmarkMatch(b *testing.B) {
-	for _, m := range []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}} {
+func BenchmarkSignals(b *testing.B) {
+	for _, s := range []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}} {
 		for _, n := range []int{100, 1000} {
-			b.Run(fmt.Sprintf("%T/%d", m, n), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%T/%d", s, n), func(b *testing.B) {
 				in := input(rand.New(rand.NewPCG(7, 8)), n, 50, 384, true)
-				out := make([]float32, n*len(m.Columns()))
+				out := make([]float32, n*len(s.Columns()))
 				b.ReportAllocs()
 				for b.Loop() {
-					if err := m.Compute(context.Background(), in, out); err != nil {
+					if err := s.Compute(context.Background(), in, out); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -1,0 +1,123 @@
+package signals
+
+import (
+	"context"
+	"math"
+
+	"github.com/viterin/vek/vek32"
+
+	"relish/ranker"
+)
+
+// ContentPrior predicts an item's popularity from its content alone, for items without
+// interactions:
+//
+//	content_prior.strength  log-odds of a click; for a log without impressions, log1p of the
+//	                        interactions
+//
+// It is a ridge regression over the item's content vector and numeric fields. An item of the
+// training log has its leave-one-out prediction, the value that the other items predict for it,
+// even if it is ranked as a cold start. Its own clicks must not come back as content, and the
+// regression would say the same of it if nobody had interacted with it. ContentPrior is read-only
+// once built and safe for concurrent use.
+type ContentPrior struct {
+	Items          *ranker.ItemTable
+	LeaveOneOut    []float32 // by item
+	Projection     *Projection
+	NumericFields  []string
+	Means          []float32 // by numeric field, of SignedLog1p of the values
+	InverseStdDevs []float32 // by numeric field
+	// Weights are those of the regressors: Projection.Dim(), then two for each numeric field, its
+	// standardized value and 1 if the item has it.
+	Weights   []float32
+	Intercept float64
+}
+
+var _ TrainedSignal = (*ContentPrior)(nil)
+
+// KindContentPrior is the kind of ContentPrior in bundles.
+const KindContentPrior = "content_prior"
+
+// maxStdDevs clips standardized values, so that one film with a thousand times the budget does not
+// decide the prediction.
+const maxStdDevs = 4
+
+var contentPriorColumns = []string{"content_prior.strength"}
+
+// Kind implements TrainedSignal.
+func (*ContentPrior) Kind() string { return KindContentPrior }
+
+// Columns implements ranker.Signal.
+func (*ContentPrior) Columns() []string { return contentPriorColumns }
+
+// Compute implements ranker.Signal.
+func (c *ContentPrior) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
+	indices := in.ItemIndices(c.Items)
+	var regressors []float32
+	for i, item := range indices.Candidates {
+		if candidate := &in.Request.Candidates[i]; candidate.ColdStart {
+			item = c.Items.Index(candidate.ID)
+		}
+		if item >= 0 {
+			out[i] = c.LeaveOneOut[item]
+			continue
+		}
+		if out[i] = missing; in.State.Items[i] == nil {
+			continue
+		}
+		if regressors == nil {
+			regressors = make([]float32, len(c.Weights))
+		}
+		c.Regressors(in.State.Items[i], in.ItemVectors[i], regressors)
+		if out[i] = float32(c.Intercept); len(regressors) > 0 {
+			out[i] += vek32.Dot(regressors, c.Weights)
+		}
+	}
+	return nil
+}
+
+// Regressors writes what the regression reads of an item to out, which has length Projection.Dim()
+// + 2 len(NumericFields). vector is that of the item's text, nil without one.
+func (c *ContentPrior) Regressors(info *ranker.ItemInfo, vector, out []float32) {
+	d := c.Projection.Dim()
+	c.Projection.Project(info, vector, out[:d])
+	for k, name := range c.NumericFields {
+		x, present := float32(0), float32(0)
+		if v, ok := info.Fields[name]; ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool) {
+			standardized := (SignedLog1p(v.Num) - c.Means[k]) * c.InverseStdDevs[k]
+			x, present = max(-maxStdDevs, min(maxStdDevs, standardized)), 1
+		}
+		out[d+2*k], out[d+2*k+1] = x, present
+	}
+}
+
+// SignedLog1p returns log1p of the magnitude of x with the sign of x. It suits counts and prices,
+// whose distributions are skewed.
+func SignedLog1p(x float64) float32 { return float32(math.Copysign(math.Log1p(math.Abs(x)), x)) }
+
+// Encode implements TrainedSignal.
+func (c *ContentPrior) Encode() []byte {
+	w := newFileWriter(KindContentPrior)
+	w.strings(c.Items.IDs())
+	w.floats(c.LeaveOneOut)
+	c.Projection.encode(w)
+	w.strings(c.NumericFields)
+	w.floats(c.Means)
+	w.floats(c.InverseStdDevs)
+	w.floats(c.Weights)
+	w.number(c.Intercept)
+	return w.buf
+}
+
+func decodeContentPrior(
+	data []byte, shared *ranker.ItemTable,
+) (TrainedSignal, *ranker.ItemTable, error) {
+	r := newFileReader(KindContentPrior, data)
+	c := &ContentPrior{Items: r.items(shared)}
+	c.LeaveOneOut, c.Projection = r.floats(c.Items.Len()), r.projection()
+	c.NumericFields = r.strings()
+	n := len(c.NumericFields)
+	c.Means, c.InverseStdDevs = r.floats(n), r.floats(n)
+	c.Weights, c.Intercept = r.floats(c.Projection.Dim()+2*n), r.number()
+	return c, c.Items, r.end()
+}

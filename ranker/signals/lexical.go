@@ -1,0 +1,219 @@
+package signals
+
+import (
+	"context"
+	"math"
+	"math/bits"
+	"slices"
+
+	"relish/ranker"
+)
+
+// Lexical compares the words of title and tags, where rare words count more. The inverse document
+// frequencies (IDF) come from the catalogue:
+//
+//	lexical.history  TF-IDF cosine (Salton and Buckley 1988) with the recency-weighted history
+//	lexical.max      the largest TF-IDF cosine with any of the last 16 items
+//	lexical.query    BM25 (Robertson and Zaragoza 2009) of the candidate for the search text
+//
+// A column is missing if either side has no words. A word that the catalogue did not have counts as
+// the rarest. Lexical is read-only once built and safe for concurrent use.
+type Lexical struct {
+	tokens     []uint32  // hashes, ascending
+	idfs       []float32 // aligned with tokens, above 0
+	unknownIDF float32   // of any other token
+	meanLength float32   // mean number of tokens of an item
+	idfTable   *tokenWeights
+}
+
+// NewLexical returns the signal over tokens (hashes, ascending, distinct) with their IDFs, all
+// above 0. unknownIDF is the IDF of any other token; meanLength is the mean number of tokens of an
+// item. It keeps the slices.
+func NewLexical(tokens []uint32, idfs []float32, unknownIDF, meanLength float32) *Lexical {
+	l := &Lexical{
+		tokens:     tokens,
+		idfs:       idfs,
+		unknownIDF: unknownIDF,
+		meanLength: meanLength,
+		idfTable:   newTokenWeights(len(tokens)),
+	}
+	for i, token := range tokens {
+		l.idfTable.add(token, idfs[i])
+	}
+	return l
+}
+
+var _ TrainedSignal = (*Lexical)(nil)
+
+// KindLexical is the kind of Lexical in bundles.
+const KindLexical = "lexical"
+
+// BM25's usual constants. ranker.ItemInfo.Tokens has a token at most once, so k1 acts through the
+// length alone.
+const (
+	bm25K1 = 1.2
+	bm25B  = 0.75
+)
+
+// minIDF keeps the norms of token lists above 0.
+const minIDF = 1e-12
+
+var lexicalColumns = []string{"lexical.history", "lexical.max", "lexical.query"}
+
+// Kind implements TrainedSignal.
+func (*Lexical) Kind() string { return KindLexical }
+
+// Columns implements ranker.Signal.
+func (*Lexical) Columns() []string { return lexicalColumns }
+
+func (l *Lexical) idf(token uint32) float32 {
+	if x := l.idfTable.weight(token); x != 0 {
+		return x
+	}
+	return l.unknownIDF
+}
+
+// Compute implements ranker.Signal.
+func (l *Lexical) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
+	history := l.history(in)
+	query := l.query(in.Query)
+	for i, it := range in.State.Items {
+		row := out[3*i : 3*i+3]
+		row[0], row[1], row[2] = missing, missing, missing
+		if it == nil || len(it.Tokens) == 0 {
+			continue
+		}
+		if history != nil {
+			row[0], row[1] = history.cosines(it.Tokens, l.norm(it.Tokens))
+		}
+		if query != nil {
+			length := 1 - bm25B + bm25B*float32(len(it.Tokens))/l.meanLength
+			row[2] = query.sum(it.Tokens) * (bm25K1 + 1) / (1 + bm25K1*length)
+		}
+	}
+	return nil
+}
+
+// norm returns the length of an item's TF-IDF vector.
+func (l *Lexical) norm(tokens []uint32) float32 {
+	sum := float32(0)
+	for _, token := range tokens {
+		x := l.idf(token)
+		sum += x * x
+	}
+	return sqrt32(sum)
+}
+
+// query returns the IDFs of the query's tokens, nil without any.
+func (l *Lexical) query(q *ranker.ItemInfo) *tokenWeights {
+	if q == nil || len(q.Tokens) == 0 {
+		return nil
+	}
+	weights := newTokenWeights(len(q.Tokens))
+	for _, token := range q.Tokens {
+		weights.add(token, l.idf(token))
+	}
+	return weights
+}
+
+// lexicalHistory holds the tokens of a history, each with what it adds to the products with the
+// mean of the history and with each of the last items.
+type lexicalHistory struct {
+	indexOf *tokenWeights           // token -> 1 + its index into the following
+	idf2    []float32               // squared IDF
+	mean    []float32               // IDF x weight in the history's unit vector
+	in      []uint16                // bit k: the k-th newest item contains it
+	unit    [maxRecentItems]float32 // by recent item: 1 / norm
+}
+
+// history returns the history's tokens, nil without any.
+func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
+	items, tokens := recentItemsWithTokens(in)
+	if len(items) == 0 {
+		return nil
+	}
+	h := &lexicalHistory{indexOf: newTokenWeights(tokens)}
+	weight := float32(1)
+	for k, it := range items {
+		norm := l.norm(it.Tokens)
+		if k < maxRecentItems {
+			h.unit[k] = 1 / norm
+		}
+		for _, token := range it.Tokens {
+			i := h.index(token, l)
+			h.mean[i] += weight / norm
+			if k < maxRecentItems {
+				h.in[i] |= 1 << k
+			}
+		}
+		weight *= historyDecay
+	}
+	sum := 0.0
+	for i, x := range h.mean {
+		h.mean[i] = x * h.idf2[i] // one IDF for the history's vector, one for the candidate's
+		sum += float64(x) * float64(h.mean[i])
+	}
+	norm := float32(math.Sqrt(sum))
+	for i := range h.mean {
+		h.mean[i] /= norm
+	}
+	return h
+}
+
+// index returns a token's index. A new token gets the next one.
+func (h *lexicalHistory) index(token uint32, l *Lexical) int {
+	if i := int(h.indexOf.weight(token)); i > 0 {
+		return i - 1
+	}
+	x := l.idf(token)
+	h.idf2, h.mean, h.in = append(h.idf2, x*x), append(h.mean, 0), append(h.in, 0)
+	h.indexOf.add(token, float32(len(h.mean)))
+	return len(h.mean) - 1
+}
+
+// cosines returns a candidate's cosine with the mean of the history, and the largest one with any
+// of the last items. norm is the length of the candidate's TF-IDF vector.
+func (h *lexicalHistory) cosines(tokens []uint32, norm float32) (mean, best float32) {
+	var products [maxRecentItems]float32
+	for _, token := range tokens {
+		i := int(h.indexOf.weight(token)) - 1
+		if i < 0 {
+			continue
+		}
+		mean += h.mean[i]
+		for set := h.in[i]; set != 0; set &= set - 1 {
+			k := bits.TrailingZeros16(set)
+			products[k] += h.idf2[i] * h.unit[k]
+		}
+	}
+	return mean / norm, slices.Max(products[:]) / norm
+}
+
+// Encode implements TrainedSignal.
+func (l *Lexical) Encode() []byte {
+	w := newFileWriter(KindLexical)
+	tokens := make([]int32, len(l.tokens))
+	for i, x := range l.tokens {
+		tokens[i] = int32(x)
+	}
+	w.ints(tokens)
+	w.floats(l.idfs)
+	w.floats([]float32{l.unknownIDF, l.meanLength})
+	return w.buf
+}
+
+func decodeLexical(data []byte, _ *ranker.ItemTable) (TrainedSignal, *ranker.ItemTable, error) {
+	r := newFileReader(KindLexical, data)
+	raw := r.ints(-1, math.MinInt32, math.MaxInt32+1)
+	idfs, rest := r.boundedFloats(len(raw), minIDF), r.boundedFloats(2, minIDF)
+	if err := r.end(); err != nil {
+		return nil, nil, err
+	}
+	tokens := make([]uint32, len(raw))
+	for i, x := range raw {
+		if tokens[i] = uint32(x); i > 0 && tokens[i] <= tokens[i-1] {
+			return nil, nil, malformed("its tokens are not in ascending order")
+		}
+	}
+	return NewLexical(tokens, idfs, rest[0], rest[1]), nil, nil
+}

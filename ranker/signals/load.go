@@ -1,0 +1,99 @@
+package signals
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"relish/ranker"
+)
+
+// TrainedSignal is a signal that was learned from a log. Training fills its exported fields. A
+// bundle keeps it as a file of its kind.
+type TrainedSignal interface {
+	ranker.Signal
+	// Kind returns the kind, which is also the prefix of the columns.
+	Kind() string
+	// Encode returns the signal's file.
+	Encode() []byte
+}
+
+// Kinds of signals that have nothing to learn, and so no file.
+const (
+	KindText         = "text"
+	KindTokenOverlap = "overlap"
+)
+
+// untrained are the signals without a file, by kind.
+var untrained = map[string]ranker.Signal{
+	KindText:         TextSimilarity{},
+	KindTokenOverlap: TokenOverlap{},
+}
+
+// decoder reads a signal's file. It returns the item table that the signal uses, nil without one.
+type decoder func(data []byte, shared *ranker.ItemTable) (TrainedSignal, *ranker.ItemTable, error)
+
+// decoders are the decoders of trained signals, by kind.
+var decoders = map[string]decoder{
+	KindCooccurrence:        decodeCooccurrence,
+	KindMatrixFactorization: decodeMatrixFactorization,
+	KindResidualGP:          decodeResidualGP,
+	KindContentPrior:        decodeContentPrior,
+	KindLexical:             decodeLexical,
+	KindTwoTower:            decodeTwoTower,
+}
+
+// Loader makes signals from bundle files. Signals that know the same items share one item table.
+// The zero value is ready to use. It is safe for concurrent use.
+type Loader struct {
+	mu          sync.Mutex
+	sharedItems *ranker.ItemTable // of the file that was loaded last
+}
+
+// Load returns the signal of a kind. data is its file, nil for a kind without one; Load does not
+// keep it. A malformed file is an error, never a panic.
+func (l *Loader) Load(kind string, data []byte) (ranker.Signal, error) {
+	if s := untrained[kind]; s != nil {
+		if data != nil {
+			return nil, fmt.Errorf("signal kind %q has no file, but the bundle names one", kind)
+		}
+		return s, nil
+	}
+	decode, known := decoders[kind]
+	if !known {
+		return nil, fmt.Errorf("unknown signal kind %q; this binary knows %s",
+			kind, strings.Join(Kinds(), ", "))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, items, err := decode(data, l.sharedItems)
+	if err != nil {
+		return nil, fmt.Errorf("signal %s: %w", kind, err)
+	}
+	if items != nil {
+		l.sharedItems = items
+	}
+	return s, nil
+}
+
+// Kinds returns the kinds that Load knows, sorted.
+func Kinds() []string {
+	kinds := slices.AppendSeq(slices.Collect(maps.Keys(decoders)), maps.Keys(untrained))
+	slices.Sort(kinds)
+	return kinds
+}
+
+// ColumnGroup returns the group of a signal's column in explanations: text for what reads item
+// content, behaviour for what reads interactions.
+func ColumnGroup(column string) string {
+	kind, _, _ := strings.Cut(column, ".")
+	switch {
+	case kind == KindCooccurrence, kind == KindMatrixFactorization:
+		return "behaviour"
+	case kind == KindResidualGP && column != residualContent:
+		return "behaviour"
+	}
+	return ranker.GroupText
+}
