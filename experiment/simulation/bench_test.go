@@ -11,15 +11,15 @@ import (
 	"relish/ranker"
 )
 
-// BenchmarkTenMillion reports on a log of ten million events and 630,000 users on the disk:
+// BenchmarkTenMillion reports on a log on disk of ten million events and 630,000 users:
 //
-//	go test ./training/verdict/simulate -run '^$' -bench TenMillion -benchtime 1x -timeout 60m
+//	go test ./experiment/simulation -run '^$' -bench TenMillion -benchtime 1x -timeout 60m
 func BenchmarkTenMillion(b *testing.B) { benchmark(b, 10_000_000, 630_000) }
 
 // BenchmarkOneMillion is the same with a tenth of the events and of the users.
 func BenchmarkOneMillion(b *testing.B) { benchmark(b, 1_000_000, 63_000) }
 
-// BenchmarkFewUsers has ten million events of a tenth of the users: memory goes with users.
+// BenchmarkFewUsers has ten million events of a tenth of the users. Memory grows with users.
 func BenchmarkFewUsers(b *testing.B) { benchmark(b, 10_000_000, 63_000) }
 
 func benchmark(b *testing.B, events, users int) {

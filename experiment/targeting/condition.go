@@ -8,31 +8,31 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Condition is a compiled condition. It is immutable and safe for concurrent use. The zero Condition is
-// met by everybody.
+// Condition is a compiled condition. It is immutable and safe for concurrent use. The zero
+// Condition matches everything.
 type Condition struct {
 	root   node
-	source Value
-	names  []string // first names of the paths, sorted
+	source Value    // the condition as it is in the file
+	names  []string // of the attributes it reads, sorted
 }
 
-// Problem is what is wrong with a condition, and where in the file.
+// Problem says what is wrong with a condition, and where in the file.
 type Problem struct {
 	Line    int
-	Key     string // the operator or attribute that it stands under, "" for the condition itself
+	Key     string // the operator or attribute that it is under, "" for the condition itself
 	Message string
 }
 
 type op uint8
 
 const (
-	opAnd           op = iota // kids; none: met
-	opOr                      // kids; none: met
-	opNot                     // kids[0]
-	opField                   // path, kids[0]
-	opDeepEqual               // arg, deeply equal
-	opDeepEqualFold           // the same, texts without case
-	opEq                      // arg, as JavaScript's ===: lists and objects never are
+	opAnd           op = iota // all children; matches without any
+	opOr                      // any child; matches without any
+	opNot                     // not the child
+	opField                   // the child, on the member at path
+	opDeepEqual               // deeply equal to arg
+	opDeepEqualFold           // deeply equal to arg, texts without case
+	opEq                      // equal to arg like JavaScript's ===; never for lists and objects
 	opLt
 	opLte
 	opGt
@@ -40,9 +40,9 @@ const (
 	opExists
 	opIn
 	opInFold
-	opAll // every kid is met by some member
+	opAll // every child matches some element
 	opSize
-	opElem // some member meets kids[0]
+	opElem // some element matches the child
 	opRegex
 	opType
 	opVersionEq
@@ -52,23 +52,24 @@ const (
 	opVersionGte
 )
 
-// node is one test. Its fields are used as its op says.
+// node is one test. op says which fields it uses.
 type node struct {
-	op      op
-	path    []string
-	kids    []node
-	arg     Value
-	re      *regexp.Regexp
-	version []byte // arg as a padded version
+	op       op
+	path     []string
+	children []node
+	arg      Value
+	re       *regexp.Regexp
+	version  []byte // arg as a padded version
 }
 
-// maxNodes and maxDepth bound a condition, with its aliases followed: these may contain themselves.
+// Bounds of a condition, with its aliases followed.
 const (
 	maxNodes = 10_000
 	maxDepth = 32
 )
 
-// tooLarge counts the nodes below n down and reports whether they or their depth pass the bounds.
+// tooLarge counts the YAML nodes from n down and reports whether their number or their depth
+// exceeds the bounds. It follows aliases, which may contain themselves.
 func tooLarge(n *yaml.Node, nodes *int, depth int) bool {
 	if *nodes--; *nodes < 0 || depth < 0 {
 		return true
@@ -76,14 +77,19 @@ func tooLarge(n *yaml.Node, nodes *int, depth int) bool {
 	if n.Kind == yaml.AliasNode {
 		return tooLarge(n.Alias, nodes, depth-1)
 	}
-	return slices.ContainsFunc(n.Content, func(m *yaml.Node) bool { return tooLarge(m, nodes, depth-1) })
+	return slices.ContainsFunc(
+		n.Content,
+		func(m *yaml.Node) bool { return tooLarge(m, nodes, depth-1) },
+	)
 }
 
-// Compile reads a condition. It returns every problem, and a condition only without any.
+// Compile compiles a condition. It returns every problem, and a condition only if there is none.
 func Compile(n *yaml.Node) (*Condition, []Problem) {
 	nodes := maxNodes
 	if tooLarge(n, &nodes, maxDepth) {
-		return nil, []Problem{{Line: n.Line, Message: fmt.Sprintf("has more than %d parts, or is nested more than %d deep", maxNodes, maxDepth)}}
+		message := fmt.Sprintf("has more than %d parts or is nested more than %d levels deep; "+
+			"simplify it", maxNodes, maxDepth)
+		return nil, []Problem{{Line: n.Line, Message: message}}
 	}
 	var c compiler
 	out := &Condition{root: c.condition(n, ""), source: FromYAML(n)}
@@ -95,12 +101,13 @@ func Compile(n *yaml.Node) (*Condition, []Problem) {
 	return out, nil
 }
 
-// Matches reports whether the value, which is an object of attributes, meets the condition. It does not
+// Matches reports whether the value, an object of attributes, matches the condition. It does not
 // allocate.
 func (c *Condition) Matches(v *Value) bool { return c.root.matches(v) }
 
-// AttributeNames returns the attributes that the condition looks at, sorted; the slice must not be changed.
+// AttributeNames returns the attributes that the condition reads, sorted. The caller must not
+// change the slice.
 func (c *Condition) AttributeNames() []string { return c.names }
 
-// JSON returns the condition as encoding/json takes it: what the file says.
+// JSON returns the condition as it is in the file, in the form that encoding/json encodes.
 func (c *Condition) JSON() any { return c.source.JSON() }

@@ -1,9 +1,10 @@
-// Package target decides whom an experiment is for: it compiles conditions in the form that GrowthBook
-// and MongoDB have, and meets them with what is known of a request.
+// Package targeting decides which requests an experiment applies to. Compile reads a condition in
+// the form of GrowthBook and MongoDB, and Condition.Matches evaluates it on the attributes of a
+// request.
 //
-// A condition is read strictly. What GrowthBook's SDKs let pass as "never matches" (an unknown
-// operator, a pattern that does not compile) is refused here, with its line: a condition that silently
-// matches nobody costs an experiment its users. Everything else follows GrowthBook's published cases.
+// Compile is strict. GrowthBook's SDKs treat an unknown operator or an invalid pattern as "never
+// matches"; here it is a Problem with its line, because a condition that silently matches nobody
+// costs an experiment its users. Everything else follows GrowthBook's published test cases.
 package targeting
 
 import (
@@ -25,13 +26,14 @@ const (
 	object
 )
 
-// Value is what a condition looks at: JSON's values, held so that those of a request need no
-// allocation. The zero Value is null, which is also what is missing.
+// Value is a JSON value that a condition looks at. The values of a request are held as they are, so
+// that evaluating a condition does not allocate. The zero Value is null, which also stands for what
+// is missing.
 type Value struct {
 	kind kind
 	num  float64 // number; boolean as 0 or 1
 	str  string
-	// A list is one of these, an object one of the two below.
+	// A list uses one of these, an object one of the three below.
 	items []Value
 	strs  []string
 	nums  []float64
@@ -42,14 +44,14 @@ type Value struct {
 }
 
 // Attributes are what is known of a request. As an object they are {id, session, user: {the user's
-// fields}}, and beside these every context field by its own name.
+// fields}}, and every context field by its own name.
 type Attributes struct {
 	ID, Session string
 	User        map[string]ranker.FieldValue
 	Context     map[string]ranker.FieldValue
 }
 
-// Names of the attributes that are not the context's.
+// The names of the attributes that are not context fields.
 const (
 	AttrID      = "id"
 	AttrSession = "session"
@@ -59,7 +61,7 @@ const (
 // Value returns the attributes as an object, which aliases them.
 func (a *Attributes) Value() Value { return Value{kind: object, attrs: a} }
 
-// get returns the attribute's value.
+// get returns an attribute's value.
 func (a *Attributes) get(name string) Value {
 	switch name {
 	case AttrID:
@@ -72,7 +74,8 @@ func (a *Attributes) get(name string) Value {
 	return fromField(a.Context[name])
 }
 
-// textOrNull is a text, null when it is empty: an anonymous request has no session, not an empty one.
+// textOrNull is a text, or null if it is empty: an anonymous request has no session rather than an
+// empty one.
 func textOrNull(s string) Value {
 	if s == "" {
 		return Value{}
@@ -80,6 +83,7 @@ func textOrNull(s string) Value {
 	return Value{kind: text, str: s}
 }
 
+// fromField converts a field value.
 func fromField(v ranker.FieldValue) Value {
 	switch v.Kind {
 	case ranker.Number:
@@ -96,7 +100,7 @@ func fromField(v ranker.FieldValue) Value {
 	return Value{}
 }
 
-// FromYAML reads a value as JSON has it: dates are texts.
+// FromYAML reads a value as JSON would: a date is a text.
 func FromYAML(n *yaml.Node) Value {
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -121,17 +125,17 @@ func FromYAML(n *yaml.Node) Value {
 		return Value{}
 	case "!!bool":
 		var b bool
-		_ = n.Decode(&b) // the tag says that it is one
+		_ = n.Decode(&b) // cannot fail for this tag
 		return fromField(ranker.BoolValue(b))
 	case "!!int", "!!float":
 		var x float64
-		_ = n.Decode(&x)
+		_ = n.Decode(&x) // cannot fail for these tags
 		return Value{kind: number, num: x}
 	}
 	return Value{kind: text, str: n.Value}
 }
 
-// JSON returns the value as encoding/json takes it.
+// JSON returns the value in the form that encoding/json encodes.
 func (v *Value) JSON() any {
 	switch v.kind {
 	case boolean:
@@ -157,10 +161,10 @@ func (v *Value) JSON() any {
 	return nil
 }
 
-// length is a list's length.
+// length is the number of a list's elements.
 func (v *Value) length() int { return len(v.items) + len(v.strs) + len(v.nums) }
 
-// index returns a list's member.
+// index returns a list's element.
 func (v *Value) index(i int) Value {
 	switch {
 	case v.strs != nil:
@@ -171,8 +175,8 @@ func (v *Value) index(i int) Value {
 	return v.items[i]
 }
 
-// get returns the member of that name, null when there is none. A list's members are named by their
-// index, and "length" is how many there are.
+// get returns the member of that name, null if there is none. A list's elements are named by their
+// index, and "length" is their number.
 func (v *Value) get(name string) Value {
 	switch {
 	case v.attrs != nil:
@@ -180,7 +184,8 @@ func (v *Value) get(name string) Value {
 	case v.kind == list && name == "length":
 		return Value{kind: number, num: float64(v.length())}
 	case v.kind == list:
-		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < v.length() && name[0] != '+' && (name[0] != '0' || name == "0") {
+		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < v.length() && name[0] != '+' &&
+			(name[0] != '0' || name == "0") {
 			return v.index(i)
 		}
 	case v.fields != nil:
@@ -191,7 +196,7 @@ func (v *Value) get(name string) Value {
 	return Value{}
 }
 
-// lookup follows one name at least.
+// lookup follows a path of at least one name.
 func (v *Value) lookup(names []string) Value {
 	x := v.get(names[0])
 	for i := 1; i < len(names); i++ {

@@ -9,19 +9,19 @@ import (
 	"unicode/utf8"
 )
 
-// matches is one recursive function over plain structs, not a tree of interfaces: so that nothing that it
-// is handed escapes to the heap.
+// matches is one recursive function over plain structs instead of a tree of interfaces, so that
+// none of its arguments escapes to the heap.
 func (n *node) matches(v *Value) bool {
 	switch n.op {
 	case opAnd:
-		return n.allKids(v)
+		return n.allChildren(v)
 	case opOr:
-		return len(n.kids) == 0 || n.anyKid(v)
+		return len(n.children) == 0 || n.anyChild(v)
 	case opNot:
-		return !n.kids[0].matches(v)
+		return !n.children[0].matches(v)
 	case opField:
 		x := v.lookup(n.path)
-		return n.kids[0].matches(&x)
+		return n.children[0].matches(&x)
 	case opDeepEqual, opDeepEqualFold:
 		return deepEqual(v, &n.arg, n.op == opDeepEqualFold)
 	case opEq:
@@ -46,44 +46,44 @@ func (n *node) matches(v *Value) bool {
 	return v.kind == list && n.matchesList(v)
 }
 
-func (n *node) allKids(v *Value) bool {
-	for i := range n.kids {
-		if !n.kids[i].matches(v) {
+func (n *node) allChildren(v *Value) bool {
+	for i := range n.children {
+		if !n.children[i].matches(v) {
 			return false
 		}
 	}
 	return true
 }
 
-func (n *node) anyKid(v *Value) bool {
-	for i := range n.kids {
-		if n.kids[i].matches(v) {
+func (n *node) anyChild(v *Value) bool {
+	for i := range n.children {
+		if n.children[i].matches(v) {
 			return true
 		}
 	}
 	return false
 }
 
-// matchesList are the tests of a list as a whole.
+// matchesList evaluates the tests of a list as a whole.
 func (n *node) matchesList(v *Value) bool {
 	switch n.op {
 	case opSize:
 		size := Value{kind: number, num: float64(v.length())}
-		return n.kids[0].matches(&size)
+		return n.children[0].matches(&size)
 	case opAll:
-		for k := range n.kids {
-			if !n.kids[k].anyElement(v, false) {
+		for k := range n.children {
+			if !n.children[k].anyElement(v, false) {
 				return false
 			}
 		}
 		return true
 	}
-	return n.kids[0].anyElement(v, true)
+	return n.children[0].anyElement(v, true)
 }
 
-// anyElement reports whether a member of the list v meets n.
+// anyElement reports whether an element of the list v matches n.
 func (n *node) anyElement(v *Value, skipNull bool) bool {
-	var x Value // declared here, or its address would leave the loop and so the stack
+	var x Value // declared outside the loop, so that it stays on the stack
 	for i := range v.length() {
 		x = v.index(i)
 		if (x.kind != null || !skipNull) && n.matches(&x) {
@@ -93,7 +93,7 @@ func (n *node) anyElement(v *Value, skipNull bool) bool {
 	return false
 }
 
-// in reports whether the value, or one of a list's members, is among the arguments.
+// in reports whether the value, or one of a list's elements, is among the arguments.
 func (n *node) in(v *Value) bool {
 	if v.kind != list {
 		return n.contains(v)
@@ -116,12 +116,12 @@ func (n *node) contains(v *Value) bool {
 	return false
 }
 
-// scalarEqual is equality without conversion: a list or an object equals nothing.
+// scalarEqual is equality without conversion. A list or an object equals nothing.
 func scalarEqual(a, b *Value, fold bool) bool {
 	return a.kind != list && a.kind != object && deepEqual(a, b, fold)
 }
 
-// deepEqual is equality without conversion, of all that the values hold.
+// deepEqual is equality without conversion, of everything that the values contain.
 func deepEqual(a, b *Value, fold bool) bool {
 	if a.kind != b.kind {
 		return false
@@ -148,7 +148,7 @@ func deepEqual(a, b *Value, fold bool) bool {
 	return true
 }
 
-// membersEqual compares with b, an argument, whose members are held in the general form.
+// membersEqual compares an object with b, an argument, which holds its members in a map.
 func membersEqual(a, b *Value, fold bool) bool {
 	if a.attrs == nil && len(a.members)+len(a.fields) != len(b.members) {
 		return false
@@ -162,7 +162,7 @@ func membersEqual(a, b *Value, fold bool) bool {
 	return true
 }
 
-// orderable reports whether the two can be told apart by size: two numbers or two texts.
+// orderable reports whether the two values have an order: two numbers or two texts.
 func orderable(a, b *Value) bool { return a.kind == b.kind && (a.kind == number || a.kind == text) }
 
 func compare(a, b *Value) int {
@@ -172,8 +172,8 @@ func compare(a, b *Value) int {
 	return compareUTF16(a.str, b.str)
 }
 
-// compareUTF16 orders texts as JavaScript does, by UTF-16 code units: a character beyond U+FFFF, whose
-// first unit is a surrogate, comes before one from U+E000.
+// compareUTF16 orders texts as JavaScript does, by UTF-16 code units. A character beyond U+FFFF,
+// whose first unit is a surrogate, comes before one from U+E000.
 func compareUTF16(a, b string) int {
 	for a != "" && b != "" {
 		x, n := utf8.DecodeRuneInString(a)
@@ -193,7 +193,7 @@ func compareUTF16(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// accepts reports whether the outcome of a comparison is what the operator asks for.
+// accepts reports whether the operator accepts the outcome of a comparison.
 func (n *node) accepts(c int) bool {
 	switch n.op {
 	case opLt, opVersionLt:
@@ -208,9 +208,9 @@ func (n *node) accepts(c int) bool {
 	return c == 0
 }
 
-// appendVersion appends a version in the form whose order as a text is the order of versions: numbers
-// are padded to five places, a release comes after its pre-releases ("~"), and the leading v and the
-// build (+...) do not count. This is the form that GrowthBook's SDKs compare.
+// appendVersion appends a version in the form that GrowthBook's SDKs compare as text. Numbers are
+// padded to five characters, a release gets "~" and so comes after its pre-releases, and a leading
+// v and the build (+...) are dropped.
 func appendVersion(dst []byte, v *Value) []byte {
 	var digits [32]byte
 	s := v.str

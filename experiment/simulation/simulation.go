@@ -1,10 +1,10 @@
-// Package simulate proves a report's statistics on your own machine: it makes logs of experiments whose
-// truth is known, has package verdict report on them as on any other log, and counts how often it is
-// right.
+// Package simulation verifies the statistics of experiment reports. It generates logs of
+// experiments whose truth is known, lets package analysis report on them, and counts how often the
+// report is right.
 //
-// AA has no effect: what is found is false. AB has a planted lift: intervals must hold it and tests find
-// it. Interleaving ranks by two models of the demo's world, by A/B and by team draft, and compares how
-// many users a decision takes. All runs are the same for the same seed.
+// AA simulates experiments without an effect, so every finding is false. AB simulates a known lift,
+// which intervals must contain and tests must find. InterleavingTrial compares how many users a
+// decision takes by A/B and by interleaving. All runs depend on the seed alone.
 package simulation
 
 import (
@@ -22,17 +22,17 @@ import (
 	"relish/ranker"
 )
 
-// Traffic is a made-up log of one experiment: users of unlike activity and taste, some of them with a
-// past, who come on some of its days, see lists and click.
+// Traffic generates the log of one experiment. Users differ in activity and click rate. They return
+// on some of the days, see lists and click.
 type Traffic struct {
 	Seed  uint64
 	Users int
 	Days  int     // of the experiment
-	Past  int     // days before it
-	Lift  float64 // the treated arm's clicks are this much likelier
+	Past  int     // days before the experiment
+	Lift  float64 // relative increase of the treated arm's click probability
 }
 
-// The arms of Traffic, and the experiment's name.
+// The names of the arms and of the experiment.
 const (
 	Control    = "control"
 	Treated    = "treated"
@@ -42,19 +42,19 @@ const (
 const (
 	startMillis  = int64(1_767_225_600_000) // 2026-01-01
 	dayMillis    = 24 * 60 * 60 * 1000
-	itemsPerList = 8 // items, and chances to click
+	itemsPerList = 8 // items
 )
 
 // visitor is one simulated user.
 type visitor struct {
 	id     string
 	arm    string
-	active float64 // chance to come on a day
-	lists  int     // a day, when he comes
+	active float64 // probability of coming on a day
+	lists  int     // on a day on which they come
 	rate   float64 // clicks per item
 }
 
-// Records gives the log in order.
+// Records returns the log in order of time.
 func (t Traffic) Records() iter.Seq2[event.Record, error] {
 	return func(yield func(event.Record, error) bool) {
 		rng := rand.New(rand.NewPCG(t.Seed, 0xab))
@@ -62,7 +62,7 @@ func (t Traffic) Records() iter.Seq2[event.Record, error] {
 		for i := range visitors {
 			v := visitor{id: fmt.Sprint("u", i), arm: Control, active: 0.05 + 0.4*rng.Float64()*rng.Float64(), lists: 1 + rng.IntN(3),
 				rate: min(0.4, 0.08*math.Exp(0.6*rng.NormFloat64()))}
-			if rng.Uint64()&1 == 1 { // as the hash of an id falls
+			if rng.Uint64()&1 == 1 { // like the hash of an id
 				v.arm = Treated
 			}
 			visitors[i] = v
@@ -92,6 +92,7 @@ func (t Traffic) Records() iter.Seq2[event.Record, error] {
 	}
 }
 
+// writer passes events to the reader of the log.
 type writer struct {
 	yield func(event.Record, error) bool
 	rng   *rand.Rand
@@ -99,12 +100,13 @@ type writer struct {
 	seq   uint64
 }
 
+// put passes one event on. It returns false when the reader has stopped.
 func (w *writer) put(e ranker.Event) bool {
 	w.seq++
 	return w.yield(event.Record{Seq: w.seq, Arrival: e.Time, Event: e}, nil)
 }
 
-// writeList shows one list, and clicks each item with chance rate.
+// writeList writes one list, and a click on each item with the given probability.
 func (w *writer) writeList(v *visitor, at int64, rate float64, running bool) bool {
 	id := fmt.Sprint("l", w.seq)
 	e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: v.id, Impression: &ranker.Impression{Items: w.shown}}
@@ -115,27 +117,35 @@ func (w *writer) writeList(v *visitor, at int64, rate float64, running bool) boo
 		return false
 	}
 	for _, item := range w.shown {
-		if w.rng.Float64() < rate && !w.put(ranker.Event{Kind: ranker.EventInteraction, ID: id + item, Time: at + 1000, UserID: v.id, ItemID: item, Action: "click", ImpressionID: id}) {
+		if w.rng.Float64() < rate && !w.put(click(id, v.id, item, at+1000)) {
 			return false
 		}
 	}
 	return true
 }
 
-// Count is how often something happened, beside how often it should.
+// click returns a click on an item of a list.
+func click(list, user, item string, at int64) ranker.Event {
+	return ranker.Event{
+		Kind: ranker.EventInteraction, ID: list + item, Time: at, UserID: user,
+		ItemID: item, Action: "click", ImpressionID: list,
+	}
+}
+
+// Count is how often something happened, with the range in which its rate must be.
 type Count struct {
 	What string  `json:"what"`
 	N    int     `json:"n"`
 	Runs int     `json:"runs"`
 	Rate float64 `json:"rate"`
-	// Low and High are where a fair coin with the promised chance falls in 999 of 1,000 such counts; 0
-	// and 1 where one side is not promised.
+	// Low and High bound the rate: 999 of 1,000 correct counts are between them. They are 0 and 1
+	// on a side without a bound.
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
 	OK   bool    `json:"ok"`
 }
 
-// checkRate says that a count's chance is p; atMost and atLeast leave one side open.
+// checkRate compares a rate with its nominal probability p. atMost and atLeast check only one side.
 func checkRate(what string, n, runs int, p float64, atMost, atLeast bool) Count {
 	c := Count{What: what, N: n, Runs: runs, Rate: float64(n) / float64(runs), High: 1}
 	low, high := binomialBounds(p, runs)
@@ -149,11 +159,12 @@ func checkRate(what string, n, runs int, p float64, atMost, atLeast bool) Count 
 	return c
 }
 
-// binomialBounds is where a binomial share with chance p falls with probability 0.999, by its exact quantiles.
+// binomialBounds returns the range of rates that a binomial share with probability p is in with
+// probability 0.999.
 func binomialBounds(p float64, runs int) (low, high float64) {
 	n := float64(runs)
 	for k := 0.0; k <= n; k++ {
-		// The tails of the share's distribution, through the interval of its inverse.
+		// The exact interval of a share contains p if and only if the share is in the range.
 		l, h := stats.ClopperPearson(k, n, 0.001)
 		if l <= p && p <= h {
 			if low == 0 {
@@ -165,12 +176,13 @@ func binomialBounds(p float64, runs int) (low, high float64) {
 	return low, high
 }
 
-// observed says how often, without a promise.
+// observed is a rate without a nominal probability.
 func observed(what string, n, runs int) Count {
 	return Count{What: what, N: n, Runs: runs, Rate: float64(n) / float64(runs), High: 1, OK: true}
 }
 
-// reportEach reports on many simulated logs, on all cores, and hands each report to see, one at a time.
+// reportEach reports on many simulated logs, on all cores, and calls see with each report, one at a
+// time.
 func reportEach(ctx context.Context, runs int, seed uint64, t Traffic, see func(*analysis.Report)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -207,8 +219,9 @@ func reportEach(ctx context.Context, runs int, seed uint64, t Traffic, see func(
 	return context.Cause(ctx)
 }
 
-// findings says whether a lift of zero was excluded: by the last one-look interval, by any day's
-// one-look interval, by any day's sequential one; and whether the latter ever failed to hold truth.
+// findings says whether a lift of zero was excluded: by the p-value at the end, by any day's
+// one-look interval, and by any day's sequential interval. missed says whether a sequential
+// interval ever failed to contain the truth.
 func findings(r *analysis.Report, truth float64) (once, peeked, anytime, missed bool) {
 	c := r.Comparisons[0]
 	once = float64(c.P) < r.Alpha
@@ -232,39 +245,40 @@ func AA(ctx context.Context, runs int, seed uint64, t Traffic) ([]Count, error) 
 		shipped += oneIf(r.Decision.Action == analysis.Ship)
 	})
 	return []Count{
-		checkRate("false findings, one look at the end", once, runs, 0.05, false, false),
-		checkRate("false findings, sequential, looked at daily", anytime, runs, 0.05, true, false),
-		checkRate("false verdicts \"ship\"", shipped, runs, 0.05, true, false),
-		checkRate("false alarms of the split", mismatched, runs, 0.001, true, false),
+		checkRate("false findings with one look at the end", once, runs, 0.05, false, false),
+		checkRate("false findings of the sequential interval, looked at daily", anytime, runs, 0.05, true, false),
+		checkRate("false decisions to ship", shipped, runs, 0.05, true, false),
+		checkRate("false sample ratio mismatches", mismatched, runs, 0.001, true, false),
 		observed("for comparison: one-look intervals, looked at daily", peeked, runs),
 	}, err
 }
 
-// AB runs experiments with the traffic's lift and counts whether intervals hold it and tests find it.
+// AB runs experiments with the traffic's lift. It counts how often intervals contain the lift and
+// tests find it.
 func AB(ctx context.Context, runs int, seed uint64, t Traffic) ([]Count, error) {
-	var covered, held, once, anytime, wearing int
+	var covered, contained, once, anytime, wearing int
 	expected := 0.0
 	err := reportEach(ctx, runs, seed, t, func(r *analysis.Report) {
 		c := r.Comparisons[0]
 		covered += oneIf(float64(c.Lift.Low) <= t.Lift && t.Lift <= float64(c.Lift.High))
-		a, _, any, missed := findings(r, t.Lift)
-		once, anytime, held = once+oneIf(a), anytime+oneIf(any), held+oneIf(!missed)
-		// What theory gives this run's one-look test.
-		se := float64(c.Difference.High-c.Difference.Low) / 2 / 1.96
-		expected += power(t.Lift * float64(r.Arms[0].Adjusted) / se)
+		atEnd, _, atAnyLook, missed := findings(r, t.Lift)
+		once, anytime, contained = once+oneIf(atEnd), anytime+oneIf(atAnyLook), contained+oneIf(!missed)
+		// The power of this run's one-look test in theory.
+		expected += power(t.Lift * float64(r.Arms[0].Adjusted) / standardError(c.Difference))
 		wearing += oneIf(c.Novelty.WearsOff)
 	})
 	n := float64(runs)
 	return []Count{
-		checkRate("one-look interval holds the lift", covered, runs, 0.95, false, false),
-		checkRate("sequential intervals of all days hold it", held, runs, 0.95, false, true),
+		checkRate("the one-look interval contains the lift", covered, runs, 0.95, false, false),
+		checkRate("the sequential intervals of all days contain the lift", contained, runs, 0.95, false, true),
 		checkRate(fmt.Sprintf("found with one look at the end (theory: %.3f)", expected/n), once, runs, expected/n, false, false),
 		observed("found by the sequential interval, looked at daily", anytime, runs),
-		checkRate("false alarms of the lift wearing off", wearing, runs, 0.005, true, false),
+		checkRate("false findings that the lift wears off", wearing, runs, 0.005, true, false),
 	}, err
 }
 
-// power is the chance that a two-sided test of level 0.05 finds an effect of z standard errors.
+// power returns the probability that a two-sided test of level 0.05 finds an effect of z standard
+// errors.
 func power(z float64) float64 {
 	phi := func(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
 	return phi(z-1.96) + phi(-z-1.96)

@@ -28,7 +28,7 @@ func check(t *testing.T, counts []simulation.Count, err error) {
 	for _, c := range counts {
 		t.Logf("%-60s %5d of %d = %.4f [%.4f, %.4f]", c.What, c.N, c.Runs, c.Rate, c.Low, c.High)
 		if !c.OK {
-			t.Errorf("%s: %.4f, promised [%.4f, %.4f]", c.What, c.Rate, c.Low, c.High)
+			t.Errorf("%s: %.4f, must be in [%.4f, %.4f]", c.What, c.Rate, c.Low, c.High)
 		}
 	}
 }
@@ -43,19 +43,19 @@ func TestAB(t *testing.T) {
 	check(t, counts, err)
 }
 
-// One decision, two designs: by plan an interleaving needs less than a twentieth of the users, and it is
-// so when both are tried: with a twentieth of A/B's users it finds the better model more often.
+// By plan, interleaving needs less than a twentieth of the users of A/B. In simulation too, it
+// finds the better model more often with a twentieth of the users.
 func TestInterleaving(t *testing.T) {
-	d := simulation.NewInterleavingTrial(1, 1, 0.7)
-	c, err := d.Compare(context.Background(), 3000)
+	trial := simulation.NewInterleavingTrial(1, 1, 0.7)
+	c, err := trial.Compare(context.Background(), 3000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%+v", c)
 	if c.Ratio < 20 {
-		t.Errorf("an interleaving needs 1/%.1f of the users, promised 1/20", c.Ratio)
+		t.Errorf("interleaving needs 1/%.1f of the users, want at most 1/20", c.Ratio)
 	}
-	ab, mixed, err := d.Power(context.Background(), 20, 20*int(c.Interleave), int(c.Interleave))
+	ab, mixed, err := trial.Power(context.Background(), 20, 20*int(c.Interleave), int(c.Interleave))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,9 +24,9 @@ func parse(t testing.TB, text string) *yaml.Node {
 	return &n
 }
 
-// refused are those of the published cases that are a fault in the condition: unknown operators and
-// groups, patterns that do not compile, lists that are none, attributes named like operators.
-var refused = []string{
+// rejected are the published cases that Compile rejects: unknown operators and groups, invalid
+// patterns, arguments that are not lists, and attributes named like operators.
+var rejected = []string{
 	"$groups - match", "$groups - no match",
 	"$in - not array", "$nin - not array", "$ini - not array", "$nini - not array",
 	"$type undefined - missing attribute is null, not undefined",
@@ -40,7 +40,7 @@ var refused = []string{
 }
 
 // The cases are GrowthBook's own: evalCondition in cases.json of github.com/growthbook/growthbook-golang
-// v0.7.0 (specVersion 6, MIT), one a line as [name, condition, attributes, met].
+// v0.7.0 (specVersion 6, MIT), one per line as [name, condition, attributes, matches].
 func TestPublishedCases(t *testing.T) {
 	f, err := os.Open("testdata/conditions.jsonl")
 	if err != nil {
@@ -48,7 +48,7 @@ func TestPublishedCases(t *testing.T) {
 	}
 	defer f.Close()
 	cases, groups := 0, 0
-	var wrong []string
+	var problematic []string
 	for lines := bufio.NewScanner(f); lines.Scan(); cases++ {
 		var c [4]json.RawMessage
 		var name string
@@ -60,15 +60,15 @@ func TestPublishedCases(t *testing.T) {
 			t.Fatalf("%s", lines.Bytes())
 		}
 		cond, problems := targeting.Compile(parse(t, string(c[1])))
-		if strings.Contains(string(c[1]), "nGroup") { // saved groups live in GrowthBook, not here
+		if strings.Contains(string(c[1]), "nGroup") { // GrowthBook's saved groups are not supported
 			groups++
 			if problems == nil {
-				t.Errorf("%s: accepted", name)
+				t.Errorf("%s: no problem", name)
 			}
 			continue
 		}
 		if problems != nil {
-			wrong = append(wrong, name)
+			problematic = append(problematic, name)
 			continue
 		}
 		attributes := targeting.FromYAML(parse(t, string(c[2])))
@@ -79,13 +79,13 @@ func TestPublishedCases(t *testing.T) {
 	if cases != 583 || groups != 11 {
 		t.Errorf("%d cases, %d of groups", cases, groups)
 	}
-	slices.Sort(wrong)
-	if want := slices.Sorted(slices.Values(refused)); !slices.Equal(wrong, want) {
-		t.Errorf("refused:\n%s\nwant:\n%s", strings.Join(wrong, "\n"), strings.Join(want, "\n"))
+	slices.Sort(problematic)
+	if want := slices.Sorted(slices.Values(rejected)); !slices.Equal(problematic, want) {
+		t.Errorf("rejected:\n%s\nwant:\n%s", strings.Join(problematic, "\n"), strings.Join(want, "\n"))
 	}
 }
 
-// The attributes of a request are an object like any other.
+// The attributes of a request behave like any other object.
 func TestAttributes(t *testing.T) {
 	a := targeting.Attributes{ID: "u1", Context: map[string]ranker.FieldValue{"device": ranker.StringValue("phone"), "hour": ranker.NumberValue(7)},
 		User: map[string]ranker.FieldValue{"country": ranker.StringValue("de"), "tags": ranker.StringsValue([]string{"a", "b"}),
@@ -149,9 +149,9 @@ func TestSizeIsBounded(t *testing.T) {
 		bomb += fmt.Sprintf(", b%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]", i, i+1, i, i, i, i, i, i, i, i)
 	}
 	for what, text := range map[string]string{
-		"itself": "&a {x: {$not: *a}}",
-		"many":   bomb + "}",
-		"deep":   strings.Repeat("{$not: ", 40) + "{a: 1}" + strings.Repeat("}", 40),
+		"contains itself": "&a {x: {$not: *a}}",
+		"many":            bomb + "}",
+		"deep":            strings.Repeat("{$not: ", 40) + "{a: 1}" + strings.Repeat("}", 40),
 	} {
 		if _, problems := targeting.Compile(parse(t, text)); len(problems) != 1 || !strings.Contains(problems[0].Message, "nested more than") {
 			t.Errorf("%s: %v", what, problems)
@@ -173,20 +173,20 @@ func TestNamesAndJSON(t *testing.T) {
 	}
 }
 
-func TestMeetingDoesNotAllocate(t *testing.T) {
+func TestMatchesDoesNotAllocate(t *testing.T) {
 	c, problems := targeting.Compile(parse(t, `{device: {$ini: [PHONE]}, user.country: {$regex: "^d"}, user.tags: {$all: [b], $in: [b], $elemMatch: {$eq: a}}, user.tags.0: a, app: {$vgte: 1.2.3}, $nor: [{hour: {$lt: 3}}]}`))
 	if problems != nil {
 		t.Fatal(problems)
 	}
 	a := targeting.Attributes{Context: map[string]ranker.FieldValue{"device": ranker.StringValue("phone"), "app": ranker.StringValue("1.10.0"), "hour": ranker.NumberValue(4)},
 		User: map[string]ranker.FieldValue{"country": ranker.StringValue("de"), "tags": ranker.StringsValue([]string{"a", "b"})}}
-	met := true
-	if n := testing.AllocsPerRun(100, func() { v := a.Value(); met = met && c.Matches(&v) }); n != 0 || !met {
-		t.Errorf("%g allocations, met: %t", n, met)
+	matched := true
+	if n := testing.AllocsPerRun(100, func() { v := a.Value(); matched = matched && c.Matches(&v) }); n != 0 || !matched {
+		t.Errorf("%g allocations, matched: %t", n, matched)
 	}
 }
 
-// Whatever the condition, compiling it ends with a condition or with problems, and meeting it ends.
+// Compile returns either a condition or problems for any input, and Matches returns.
 func FuzzCompile(f *testing.F) {
 	for _, s := range []string{`{a: {$gt: 1}}`, `{$and: [{a: 1}, {$not: {b: [x]}}]}`, `{a: {$elemMatch: {$in: [1]}}}`, `{a: &x {b: 1}, c: *x}`, `[]`, `{a.0.length: {$vlt: v1.2-a+b}}`, `&a {x: *a}`} {
 		f.Add(s)
