@@ -6,16 +6,17 @@ import (
 	"strings"
 )
 
-// Axis says what a picture's axis measures.
+// Axis describes an axis of a chart.
 type Axis struct {
 	Label string
-	// Min and Max bound it; both 0 = from the data, with a little air.
+	// Min and Max are its bounds; if both are 0 they follow from the data, with a margin.
 	Min, Max float64
-	// Zero widens an axis that is fitted to the data so that 0 is on it.
+	// Zero extends an axis that follows from the data so that it includes 0.
 	Zero bool
 }
 
-// bounds is the range of an axis over the values, ready to draw: never empty.
+// bounds returns the range of the axis over the values, which is never empty. ok is false if no
+// value is finite.
 func (a Axis) bounds(values []float64) (lo, hi float64, ok bool) {
 	if a.Min != 0 || a.Max != 0 {
 		return a.Min, max(a.Max, math.Nextafter(a.Min, math.Inf(1))), true
@@ -33,34 +34,35 @@ func (a Axis) bounds(values []float64) (lo, hi float64, ok bool) {
 	if a.Zero {
 		lo, hi = min(lo, 0), max(hi, 0)
 	}
-	air := (hi - lo) * 0.04
-	if air < math.Abs(lo)*1e-9 || air < 1e-300 { // one value: stand it in the middle
-		air = math.Abs(lo) * 0.1
-		if air < 1e-300 {
-			air = 1
+	margin := (hi - lo) * 0.04
+	if margin < math.Abs(lo)*1e-9 || margin < 1e-300 { // a single value: put it in the middle
+		margin = math.Abs(lo) * 0.1
+		if margin < 1e-300 {
+			margin = 1
 		}
-		return lo - air, hi + air, true
+		return lo - margin, hi + margin, true
 	}
-	if !a.Zero || low < 0 { // an axis that begins or ends at 0 needs no air there
-		lo -= air
+	if !a.Zero || low < 0 { // an axis that begins or ends at 0 needs no margin there
+		lo -= margin
 	}
 	if !a.Zero || high > 0 {
-		hi += air
+		hi += margin
 	}
 	return lo, hi, true
 }
 
-// scale maps lo..hi to the pixels from..to.
+// scale maps values from lo..hi to pixels from..to.
 type scale struct{ lo, hi, from, to float64 }
 
+// pixel returns the position of a value, limited to the range.
 func (s scale) pixel(v float64) float64 {
 	v = min(max(v, s.lo), s.hi)
 	return s.from + (v-s.lo)/(s.hi-s.lo)*(s.to-s.from)
 }
 
-// Ticks returns about n round numbers (1, 2 or 5 times a power of ten apart) within lo..hi, after
-// Heckbert, Nice numbers for graph labels, Graphics Gems 1990; and the decimals that tell them apart.
-// It returns none where lo..hi is no range.
+// Ticks returns about n round numbers within lo..hi, which are 1, 2 or 5 times a power of ten apart
+// (Heckbert, Nice numbers for graph labels, Graphics Gems 1990). decimals is how many decimals
+// distinguish them. It returns none if lo..hi is not a range.
 func Ticks(lo, hi float64, n int) (at []float64, decimals int) {
 	if !finite(lo) || !finite(hi) || hi <= lo || n < 1 {
 		return nil, 0
@@ -79,7 +81,7 @@ func Ticks(lo, hi float64, n int) (at []float64, decimals int) {
 		power++
 	}
 	if step == 0 || math.IsInf(step, 0) || lo+step == lo || hi-step == hi {
-		return nil, 0 // too narrow for float64 to step through
+		return nil, 0 // float64 cannot represent the steps
 	}
 	for k := math.Ceil(lo/step - 1e-9); k*step <= hi+step*1e-9; k++ {
 		at = append(at, k*step+0)
@@ -87,7 +89,7 @@ func Ticks(lo, hi float64, n int) (at []float64, decimals int) {
 	return at, int(max(0, -power))
 }
 
-// tickText prints a tick, large ones with a unit.
+// tickText formats a tick, large values with a unit.
 func tickText(v float64, decimals int) string {
 	if a := math.Abs(v); a >= 1e15 || decimals > 9 {
 		return strconv.FormatFloat(v, 'g', 3, 64)
@@ -98,8 +100,8 @@ func tickText(v float64, decimals int) string {
 	return strconv.FormatFloat(v, 'f', decimals, 64)
 }
 
-// Number prints a value for people: three or four figures, thousands apart, a unit beyond a million,
-// a dash for what is not finite.
+// Number formats a value for people: three or four digits, commas between thousands, a unit from a
+// million on, and a dash if it is not finite.
 func Number(v float64) string {
 	a := math.Abs(v)
 	switch {
@@ -122,7 +124,7 @@ func Number(v float64) string {
 	}
 }
 
-// axisNumber prints values that are compared on one axis alike: to about a hundredth of its range.
+// axisNumber formats values on one axis with the same decimals, to about a hundredth of its range.
 func axisNumber(v, lo, hi float64) string {
 	decimals := int(math.Ceil(-math.Log10((hi - lo) / 80)))
 	if !finite(v) || decimals > 6 || math.Abs(v) >= 10000 {
@@ -131,6 +133,7 @@ func axisNumber(v, lo, hi float64) string {
 	return strconv.FormatFloat(v+0, 'f', max(decimals, 0), 64)
 }
 
+// trimZeros formats a value without trailing zeros.
 func trimZeros(v float64, decimals int) string {
 	s := strconv.FormatFloat(v, 'f', decimals, 64)
 	if strings.Contains(s, ".") {
@@ -142,6 +145,7 @@ func trimZeros(v float64, decimals int) string {
 	return s
 }
 
+// thousands inserts commas between thousands.
 func thousands(s string) string {
 	sign := ""
 	if strings.HasPrefix(s, "-") {
@@ -153,7 +157,7 @@ func thousands(s string) string {
 	return sign + s
 }
 
-// bottomAxis draws grid, ticks and label of a horizontal axis below y, over the height from top.
+// bottomAxis draws the grid, ticks and label of a horizontal axis at y. The grid starts at top.
 func (c *canvas) bottomAxis(a Axis, s scale, top, y float64) {
 	ticks, decimals := Ticks(s.lo, s.hi, int(max(2, (s.to-s.from)/58)))
 	for _, t := range ticks {
@@ -168,7 +172,7 @@ func (c *canvas) bottomAxis(a Axis, s scale, top, y float64) {
 	}
 }
 
-// height is the height that bottomAxis needs.
+// height returns the pixels that bottomAxis needs below the axis.
 func (a Axis) height() float64 {
 	if a.Label != "" {
 		return 22 + lineSkip

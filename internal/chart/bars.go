@@ -9,7 +9,7 @@ type Bar struct {
 	Color int
 }
 
-// Bars is a chart of horizontal bars from 0, signed values to either side.
+// Bars is a chart of horizontal bars that start at 0, to the left for negative values.
 type Bars struct {
 	About
 	X    Axis
@@ -42,7 +42,8 @@ func (b *Bars) SVG() template.HTML {
 		}
 		from, to := x.pixel(min(r.Value, 0)), x.pixel(max(r.Value, 0))
 		c.open("g", "class", shade(r.Color))
-		c.shape(r.Label+": "+Number(r.Value), "rect", "class", "fill", "x", from, "y", y+4, "width", max(to-from, 0.5), "height", rowHeight-8, "rx", 2.0)
+		c.shape(r.Label+": "+Number(r.Value), "rect", "class", "fill", "x", from, "y", y+4,
+			"width", max(to-from, 0.5), "height", rowHeight-8, "rx", 2.0)
 		c.close("g")
 	}
 	return c.done()
@@ -57,8 +58,8 @@ func (b *Bars) Table() (head []string, rows [][]string) {
 	return head, rows
 }
 
-// Histogram counts values in bins: bin i holds Counts[i] values from Edges[i] to Edges[i+1], so there
-// is one edge more than counts; more or fewer draw nothing.
+// Histogram shows counts by bin. Bin i has Counts[i] values from Edges[i] to Edges[i+1], so there
+// is one more edge than counts. Otherwise nothing is drawn.
 type Histogram struct {
 	About
 	X      Axis
@@ -67,44 +68,48 @@ type Histogram struct {
 	Color  int
 }
 
+// valid reports whether the edges ascend and the counts are finite.
 func (h *Histogram) valid() bool {
 	if len(h.Counts) == 0 || len(h.Edges) != len(h.Counts)+1 {
 		return false
 	}
 	for i, n := range h.Counts {
-		if !finite(n) || n < 0 || !finite(h.Edges[i]) || !(h.Edges[i+1] > h.Edges[i]) || !finite(h.Edges[i+1]) {
+		from, to := h.Edges[i], h.Edges[i+1]
+		if !finite(n) || n < 0 || !finite(from) || !finite(to) || !(to > from) {
 			return false
 		}
 	}
 	return true
 }
 
-// SVG implements Chart. Bins of unequal width are drawn by their count, not their density: short
-// ranges are told by the axis.
+// SVG implements Chart. Bins of unequal width are drawn by their count, not by their density; the
+// axis shows the widths.
 func (h *Histogram) SVG() template.HTML {
 	if !h.valid() {
 		return emptyPicture(h.About)
 	}
 	const height = 110.0
-	most := 0.0
+	largest := 0.0
 	for _, n := range h.Counts {
-		most = max(most, n)
+		largest = max(largest, n)
 	}
 	top := lineSkip + 6
 	x := scale{h.Edges[0], h.Edges[len(h.Edges)-1], pad, width - pad}
-	y := scale{0, max(most, 1), top + height, top}
+	y := scale{0, max(largest, 1), top + height, top}
 	c := newCanvas(h.About, width, top+height+h.X.height())
-	c.text("dim", 0, 11, width, "most in a bin: "+Number(most))
+	c.text("dim", 0, 11, width, "largest bin: "+Number(largest))
 	c.bottomAxis(h.X, x, top, top+height)
 	c.open("g", "class", shade(h.Color))
 	for i, n := range h.Counts {
 		from, to := x.pixel(h.Edges[i]), x.pixel(h.Edges[i+1])
-		c.shape(h.bin(i)+": "+Number(n), "rect", "class", "fill", "x", from+0.5, "y", y.pixel(n), "width", max(to-from-1, 0.5), "height", y.from-y.pixel(n))
+		c.shape(h.bin(i)+": "+Number(n), "rect", "class", "fill", "x", from+0.5, "y", y.pixel(n),
+			"width", max(to-from-1, 0.5), "height", y.from-y.pixel(n))
 	}
 	c.close("g")
 	return c.done()
 }
 
+// bin returns the label of a bin.
 func (h *Histogram) bin(i int) string { return Number(h.Edges[i]) + " to " + Number(h.Edges[i+1]) }
 
 // Table implements Chart.

@@ -19,11 +19,11 @@ import (
 
 var about = chart.About{Title: `A & "B"`, Description: "<what> it shows"}
 
-// hostile is a name as it may come from a log.
+// hostile is a name that tries to inject markup.
 const hostile = `"><script>alert('1')</script>&amp;`
 
-// pictures draws one chart of every kind from random values, some of them not finite.
-func pictures(next func() float64, n int) map[string]chart.Chart {
+// charts returns one chart of every kind with values from next, some of them not finite.
+func charts(next func() float64, n int) map[string]chart.Chart {
 	lines := &chart.Lines{About: about, X: chart.Axis{Label: "x"}, Y: chart.Axis{Label: "y"},
 		Levels: []chart.Mark{{At: next(), Label: hostile}}, Stops: []chart.Mark{{At: next(), Label: hostile}}}
 	iv := &chart.Intervals{About: about, X: chart.Axis{Label: "x"}, Ref: &chart.Mark{At: 0, Label: hostile}}
@@ -51,23 +51,23 @@ func pictures(next func() float64, n int) map[string]chart.Chart {
 	return map[string]chart.Chart{"lines": lines, "intervals": iv, "bars": bars, "reliability": rel, "strips": strips, "histogram": hist, "flow": flow}
 }
 
-// Whatever the values, a picture is well-formed, escapes every name, keeps all its marks inside its
-// own box, holds no number that is none, and nothing that a strict policy would refuse.
-func TestAnyValuesDraw(t *testing.T) {
+// For any values, a chart is well-formed, escapes every name, stays inside its own box, and
+// contains neither NaN nor anything that a strict Content-Security-Policy forbids.
+func TestAnyValuesCanBeDrawn(t *testing.T) {
 	value := rapid.OneOf(rapid.Float64Range(-1, 1), rapid.Float64(), rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), math.Inf(-1), 0}))
 	rapid.Check(t, func(rt *rapid.T) {
-		for name, c := range pictures(func() float64 { return value.Draw(rt, "value") }, rapid.IntRange(0, 7).Draw(rt, "n")) {
+		for name, c := range charts(func() float64 { return value.Draw(rt, "value") }, rapid.IntRange(0, 7).Draw(rt, "n")) {
 			svg := string(c.SVG())
 			if err := sound(svg); err != nil {
 				rt.Fatalf("%s: %v\n%s", name, err, svg)
 			}
 			if again := string(c.SVG()); again != svg {
-				rt.Fatalf("%s: drawn twice, drawn differently", name)
+				rt.Fatalf("%s: two drawings differ", name)
 			}
 			head, rows := c.Table()
 			for _, row := range rows {
 				if len(row) != len(head) {
-					rt.Fatalf("%s: a row of %d cells under %d columns", name, len(row), len(head))
+					rt.Fatalf("%s: a row has %d cells for %d columns", name, len(row), len(head))
 				}
 			}
 			if err := wellFormed(string(chart.Figure(hostile, c))); err != nil {
@@ -77,11 +77,11 @@ func TestAnyValuesDraw(t *testing.T) {
 	})
 }
 
-var refused = regexp.MustCompile(`(?i)<script|style=|href|url\(|https?:| id=|\bon[a-z]+=|NaN|Inf\b`)
+var forbidden = regexp.MustCompile(`(?i)<script|style=|href|url\(|https?:| id=|\bon[a-z]+=|NaN|Inf\b`)
 
 func sound(svg string) error {
-	if m := refused.FindString(svg); m != "" {
-		return fmt.Errorf("holds %q", m)
+	if m := forbidden.FindString(svg); m != "" {
+		return fmt.Errorf("contains %q", m)
 	}
 	if err := wellFormed(svg); err != nil {
 		return err
@@ -90,10 +90,10 @@ func sound(svg string) error {
 		"width":  regexp.MustCompile(` (?:x|cx|x1|x2)="([^"]*)"`),
 		"height": regexp.MustCompile(` (?:y|cy|y1|y2)="([^"]*)"`),
 	} {
-		most := number(regexp.MustCompile(axis + `="([^"]*)"`).FindStringSubmatch(svg)[1])
+		limit := number(regexp.MustCompile(axis + `="([^"]*)"`).FindStringSubmatch(svg)[1])
 		for _, m := range attrs.FindAllStringSubmatch(svg, -1) {
-			if v := number(m[1]); !(v >= -1 && v <= most+1) {
-				return fmt.Errorf("%s is outside of the picture's %s of %g", m[0], axis, most)
+			if v := number(m[1]); !(v >= -1 && v <= limit+1) {
+				return fmt.Errorf("%s is outside the chart's %s of %g", m[0], axis, limit)
 			}
 		}
 	}
@@ -128,8 +128,8 @@ func attr(svg, element, class, name string) []float64 {
 	return out
 }
 
-func TestNoDataSaysSo(t *testing.T) {
-	for name, c := range pictures(func() float64 { return math.NaN() }, 0) {
+func TestNoData(t *testing.T) {
+	for name, c := range charts(func() float64 { return math.NaN() }, 0) {
 		if !strings.Contains(string(c.SVG()), "nothing to draw") {
 			t.Errorf("%s: %s", name, c.SVG())
 		}
@@ -158,7 +158,8 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-// Ticks lie within the range, evenly, about as many as asked, and differ as printed.
+// Ticks are within the range and evenly spaced. There are about as many as requested, and they
+// differ as printed.
 func TestTicksOfAnyRange(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		lo := rapid.Float64Range(-1e6, 1e6).Draw(rt, "lo")
@@ -166,12 +167,12 @@ func TestTicksOfAnyRange(t *testing.T) {
 		n := rapid.IntRange(2, 10).Draw(rt, "n")
 		at, decimals := chart.Ticks(lo, hi, n)
 		if len(at) < n/2 || len(at) > 2*n+1 {
-			rt.Fatalf("%d ticks, asked for %d: %v", len(at), n, at)
+			rt.Fatalf("%d ticks, requested %d: %v", len(at), n, at)
 		}
 		seen := map[string]bool{}
 		for i, v := range at {
 			if v < lo-(hi-lo)*1e-6 || v > hi+(hi-lo)*1e-6 {
-				rt.Fatalf("%v is outside of %v to %v", v, lo, hi)
+				rt.Fatalf("%v is outside %v to %v", v, lo, hi)
 			}
 			if i > 1 && math.Abs((at[i]-at[i-1])-(at[1]-at[0])) > (hi-lo)*1e-6 {
 				rt.Fatalf("uneven: %v", at)
@@ -195,38 +196,38 @@ func TestNumber(t *testing.T) {
 		}
 	}
 	if got := chart.Number(math.NaN()); got != "–" {
-		t.Errorf("NaN reads %q", got)
+		t.Errorf("NaN is formatted as %q", got)
 	}
 }
 
-func TestBarsAreAsLongAsTheirValues(t *testing.T) {
+func TestBarLengths(t *testing.T) {
 	svg := string((&chart.Bars{About: about, Rows: []chart.Bar{{Label: "a", Value: 4}, {Label: "b", Value: -2}, {Label: "c", Value: 1}}}).SVG())
 	w, x := attr(svg, "rect", "fill", "width"), attr(svg, "rect", "fill", "x")
 	if math.Abs(w[0]-4*w[2]) > 0.5 || math.Abs(w[1]-2*w[2]) > 0.5 {
 		t.Errorf("widths of 4, -2 and 1 are %v", w)
 	}
 	if math.Abs(x[1]+w[1]-x[0]) > 0.2 || x[0] != x[2] {
-		t.Errorf("bars start at %v: they must meet at 0", x)
+		t.Errorf("bars start at %v; they must meet at 0", x)
 	}
 }
 
-func TestIntervalsStandUnderTheirValues(t *testing.T) {
+func TestIntervalPositions(t *testing.T) {
 	iv := &chart.Intervals{About: about, Rows: []chart.Estimate{
 		{Label: "low", Value: 1, Low: 0.5, High: 1.5}, {Label: "high", Value: 3, Low: 2, High: 4}, {Label: "bare", Value: 2, Low: math.NaN(), High: math.NaN()}}}
 	svg := string(iv.SVG())
 	at := attr(svg, "circle", "fill", "cx")
 	if math.Abs(at[2]-(at[0]+at[1])/2) > 0.2 {
-		t.Errorf("1, 3 and 2 stand at %v", at)
+		t.Errorf("1, 3 and 2 are at %v", at)
 	}
 	if n := strings.Count(svg, `class="whisker"`); n != 6 {
-		t.Errorf("%d strokes of whiskers, want three for each of the two intervals", n)
+		t.Errorf("%d lines of whiskers, want three for each of the two intervals", n)
 	}
 	if _, rows := iv.Table(); rows[0][1] != "1 [0.5, 1.5]" || rows[2][1] != "2" {
 		t.Errorf("table %v", rows)
 	}
 }
 
-// Calibrated bins lie on the diagonal, from the lower left to the upper right.
+// Calibrated bins are on the diagonal, from the lower left to the upper right.
 func TestReliabilityDiagonal(t *testing.T) {
 	svg := string((&chart.Reliability{About: about, Bins: []chart.Bin{{Predicted: 0.1, Observed: 0.1}, {Predicted: 0.4, Observed: 0.4}, {Predicted: 0.2, Observed: 0.3}}}).SVG())
 	x, y := attr(svg, "circle", "fill", "cx"), attr(svg, "circle", "fill", "cy")
@@ -234,11 +235,11 @@ func TestReliabilityDiagonal(t *testing.T) {
 		t.Errorf("calibrated bins at %v, %v", x, y)
 	}
 	if y[2] >= y[0]-(x[2]-x[0]) {
-		t.Errorf("a bin that came true too often lies below the diagonal")
+		t.Errorf("a bin with a higher observed share is below the diagonal")
 	}
 }
 
-func TestLinesTableKeepsEveryPoint(t *testing.T) {
+func TestLinesTable(t *testing.T) {
 	l := &chart.Lines{About: about, X: chart.Axis{Label: "round"}, Series: []chart.Series{
 		{Name: "train", Points: []chart.Point{{X: 1, Y: 0.5}, {X: 2, Y: 0.6}}},
 		{Name: "valid", Points: []chart.Point{{X: 2, Y: 0.4, Low: 0.3, High: 0.5}}}}}
@@ -247,11 +248,11 @@ func TestLinesTableKeepsEveryPoint(t *testing.T) {
 		t.Errorf("%v %v", head, rows)
 	}
 	if n := strings.Count(string(l.SVG()), "<polyline"); n != 1 {
-		t.Errorf("%d curves; the one with a single point is a dot", n)
+		t.Errorf("%d curves; a curve with a single point must be a dot", n)
 	}
 }
 
-// Every box stands below all that it is made from, no two boxes overlap, and a circle does not hang.
+// Every box is below everything that it is made from, no two boxes overlap, and a cycle terminates.
 func TestFlowLayout(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	for range 200 {
@@ -260,7 +261,7 @@ func TestFlowLayout(t *testing.T) {
 		for i := range n {
 			b := chart.Box{Name: fmt.Sprint("b", i)}
 			for range rng.IntN(3) {
-				b.From = append(b.From, fmt.Sprint("b", rng.IntN(n+1))) // any, itself and an unknown one too
+				b.From = append(b.From, fmt.Sprint("b", rng.IntN(n+1))) // any box, itself, or an unknown one
 			}
 			f.Boxes = append(f.Boxes, b)
 		}
@@ -283,7 +284,7 @@ func TestFlowLayout(t *testing.T) {
 	}
 }
 
-func TestStripsKeepEveryGrain(t *testing.T) {
+func TestStripsDrawEveryGrain(t *testing.T) {
 	var s chart.Strip
 	for i := range 300 {
 		s.Grains = append(s.Grains, chart.Grain{X: float64(i % 3), Level: float64(i%3) / 2})
@@ -298,17 +299,17 @@ func TestStripsKeepEveryGrain(t *testing.T) {
 		seen[[2]float64{x[i], y[i]}] = true
 	}
 	if len(seen) < 250 {
-		t.Errorf("300 grains in %d places: they hide each other", len(seen))
+		t.Errorf("300 grains have only %d positions and hide each other", len(seen))
 	}
 }
 
-func TestStyleSheetStandsAlone(t *testing.T) {
+func TestStyleSheetHasNoReferences(t *testing.T) {
 	if m := regexp.MustCompile(`(?i)url\(|@import|https?:`).FindString(chart.CSS); m != "" {
-		t.Errorf("holds %q", m)
+		t.Errorf("contains %q", m)
 	}
 	for i := range 7 {
 		if !strings.Contains(chart.CSS, fmt.Sprintf(".c%d{", i)) {
-			t.Errorf("no colour %d", i)
+			t.Errorf("colour %d is missing", i)
 		}
 	}
 }

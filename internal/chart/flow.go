@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Box is one step of a flow. From names the boxes that it is made from; unknown names, and names
-// that would close a circle, are passed over.
+// Box is one step of a flow. From names the boxes that it is made from. Unknown names, and names
+// that would close a cycle, are ignored.
 type Box struct {
 	Name  string
 	Note  string // a second, smaller line
@@ -16,13 +16,13 @@ type Box struct {
 	Color int
 }
 
-// Flow is a picture of what is made from what, from top to bottom.
+// Flow shows from top to bottom what is made from what.
 type Flow struct {
 	About
 	Boxes []Box
 }
 
-// flowNode is a box in the layout, or (box nil) the passage of a long arrow through a level.
+// flowNode is a box in the layout, or, with a nil box, the passage of a long arrow through a level.
 type flowNode struct {
 	box  *Box
 	from []*flowNode
@@ -63,8 +63,9 @@ func (f *Flow) SVG() template.HTML {
 	return c.done()
 }
 
-// layout puts every box on the level below all that it is made from, and orders each level by where
-// its sources stand (Sugiyama, Tagawa and Toda 1981, one pass), so that few arrows cross.
+// layout puts every box on a level below everything that it is made from. It orders each level by
+// the positions of the sources, so that few arrows cross (Sugiyama, Tagawa and Toda, Methods for
+// visual understanding of hierarchical system structures, 1981; one pass).
 func (f *Flow) layout() [][]*flowNode {
 	at := map[string]*flowNode{}
 	depth := map[*flowNode]int{}
@@ -89,7 +90,7 @@ func (f *Flow) layout() [][]*flowNode {
 			if q == nil {
 				continue
 			}
-			for l := depth[q] + 1; l < level; l++ { // a passage through each level between
+			for l := depth[q] + 1; l < level; l++ { // a passage through each level in between
 				via := &flowNode{from: []*flowNode{q}}
 				put(via, l)
 				q = via
@@ -105,7 +106,7 @@ func (f *Flow) layout() [][]*flowNode {
 	return levels
 }
 
-// sorted returns the boxes so that sources come first; a box in a circle keeps its place.
+// sorted returns the boxes with sources first. A box in a cycle keeps its position.
 func (f *Flow) sorted() []*Box {
 	byName := map[string]*Box{}
 	for i := range f.Boxes {
@@ -130,7 +131,8 @@ func (f *Flow) sorted() []*Box {
 	return out
 }
 
-// placeLevel sets the horizontal places of one level, whose sources are placed already.
+// placeLevel sets the horizontal positions of one level. The positions of its sources are set
+// before.
 func placeLevel(level []*flowNode, y float64) {
 	centre := func(p *flowNode) float64 {
 		if len(p.from) == 0 {
@@ -142,17 +144,19 @@ func placeLevel(level []*flowNode, y float64) {
 		}
 		return sum / float64(len(p.from))
 	}
-	slices.SortStableFunc(level, func(a, b *flowNode) int { return cmp.Compare(centre(a), centre(b)) })
-	boxes, taken := 0.0, boxGap*float64(len(level)-1)
+	slices.SortStableFunc(level, func(a, b *flowNode) int {
+		return cmp.Compare(centre(a), centre(b))
+	})
+	boxes, used := 0.0, boxGap*float64(len(level)-1)
 	for _, p := range level {
 		if p.box != nil {
 			boxes++
 		} else {
-			taken += passageWidth
+			used += passageWidth
 		}
 	}
-	w := min(widestBox, (width-2-taken)/max(boxes, 1))
-	x := (width - taken - w*boxes) / 2
+	w := min(widestBox, (width-2-used)/max(boxes, 1))
+	x := (width - used - w*boxes) / 2
 	for _, p := range level {
 		p.w = w
 		if p.box == nil {
@@ -163,6 +167,7 @@ func placeLevel(level []*flowNode, y float64) {
 	}
 }
 
+// arrow draws an arrow between two nodes of adjacent levels.
 func (c *canvas) arrow(from, to *flowNode) {
 	x1, y1 := from.x+from.w/2, from.y+boxHeight
 	x2, y2 := to.x+to.w/2, to.y
@@ -171,20 +176,25 @@ func (c *canvas) arrow(from, to *flowNode) {
 	}
 	if to.box != nil {
 		y2 -= arrowDepth
-		c.shape("", "path", "class", "tip", "d", "M"+coord(x2-4)+" "+coord(y2)+"h8l-4 "+coord(arrowDepth)+"z")
+		tip := "M" + coord(x2-4) + " " + coord(y2) + "h8l-4 " + coord(arrowDepth) + "z"
+		c.shape("", "path", "class", "tip", "d", tip)
 	}
 	bend := (y2 - y1) / 2
 	c.shape("", "path", "class", "arrow", "d", strings.Join([]string{
-		"M" + coord(x1), coord(y1), "C" + coord(x1), coord(y1 + bend), coord(x2), coord(y2 - bend), coord(x2), coord(y2)}, " "))
+		"M" + coord(x1), coord(y1),
+		"C" + coord(x1), coord(y1 + bend), coord(x2), coord(y2 - bend), coord(x2), coord(y2),
+	}, " "))
 }
 
+// box draws a box with its name and note.
 func (c *canvas) box(p *flowNode) {
 	tip := p.box.Name
 	if p.box.Note != "" {
 		tip += ": " + p.box.Note
 	}
 	c.open("g", "class", shade(p.box.Color))
-	c.shape(tip, "rect", "class", "box", "x", p.x+1, "y", p.y, "width", max(p.w-2, 1), "height", boxHeight, "rx", 7.0)
+	c.shape(tip, "rect", "class", "box", "x", p.x+1, "y", p.y,
+		"width", max(p.w-2, 1), "height", boxHeight, "rx", 7.0)
 	c.close("g")
 	y := p.y + boxHeight/2 + 5
 	if p.box.Note != "" {

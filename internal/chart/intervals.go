@@ -4,21 +4,21 @@ import (
 	"html/template"
 )
 
-// Estimate is one row of Intervals: a value with its interval. Low and High not finite, or equal,
-// mean that there is none. Consecutive rows of one Group stand under it as a heading.
+// Estimate is one row of Intervals: a value with its interval. There is no interval if Low or High
+// is not finite or if they are equal. Consecutive rows of one Group are under a heading.
 type Estimate struct {
 	Group, Label     string
 	Value, Low, High float64
-	Note             string // shown in the tip and in the table
+	Note             string // shown in the tooltip and in the table
 	Color            int    // as in Series
 }
 
-// Intervals is a forest plot: estimates below each other on one axis, compared at a glance.
+// Intervals is a forest plot: estimates below each other on one axis.
 type Intervals struct {
 	About
 	X    Axis
 	Rows []Estimate
-	Ref  *Mark // what the estimates are compared with, such as no difference
+	Ref  *Mark // what the estimates are compared with, such as no difference; may be nil
 }
 
 // SVG implements Chart.
@@ -67,6 +67,7 @@ func (iv *Intervals) SVG() template.HTML {
 	return c.done()
 }
 
+// estimate draws one row at height y.
 func (c *canvas) estimate(r Estimate, left float64, x scale, y float64) {
 	c.text("", 0, y+4, left, r.Label)
 	c.text("dim end", c.w, y+4, 56, axisNumber(r.Value, x.lo, x.hi))
@@ -88,6 +89,7 @@ func (c *canvas) estimate(r Estimate, left float64, x scale, y float64) {
 	c.close("g")
 }
 
+// bounded reports whether the estimate has an interval.
 func (e Estimate) bounded() bool { return finite(e.Low) && finite(e.High) && e.Low < e.High }
 
 func (e Estimate) text() string {

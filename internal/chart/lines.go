@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// Point is a place on a curve, with an interval around Y where Low < High.
+// Point is a point of a curve. It has an interval around Y if Low < High.
 type Point struct{ X, Y, Low, High float64 }
 
-// Series is one named curve, its points by rising X. Color picks from the palette, 1 to 6; 0 is the
-// muted grey of what is only there for comparison.
+// Series is one named curve with points by ascending X. Color is an index of the palette, 1 to 6; 0
+// is a muted grey for comparisons.
 type Series struct {
 	Name   string
 	Points []Point
 	Color  int
 }
 
-// Mark is a labelled reference: a dashed line across the picture.
+// Mark is a labelled reference: a dashed line across the chart.
 type Mark struct {
 	At    float64
 	Label string
@@ -31,7 +31,7 @@ type Lines struct {
 	X, Y   Axis
 	Series []Series
 	Levels []Mark // at values of Y
-	Stops  []Mark // at values of X, such as the round that was kept
+	Stops  []Mark // at values of X, such as the best iteration
 }
 
 const plotHeight = 190.0
@@ -70,6 +70,7 @@ func (l *Lines) SVG() template.HTML {
 	return c.done()
 }
 
+// spans returns the ranges of both axes; ok is false if there is nothing to draw.
 func (l *Lines) spans() (x0, x1, y0, y1 float64, ok bool) {
 	var xs, ys []float64
 	for _, s := range l.Series {
@@ -91,16 +92,18 @@ func (l *Lines) spans() (x0, x1, y0, y1 float64, ok bool) {
 	}
 	x := l.X
 	if x.Min == 0 && x.Max == 0 && slices.Min(xs) < slices.Max(xs) {
-		x.Min, x.Max = slices.Min(xs), slices.Max(xs) // curves run from edge to edge
+		x.Min, x.Max = slices.Min(xs), slices.Max(xs) // curves extend from edge to edge
 	}
 	x0, x1, _ = x.bounds(xs)
 	y0, y1, _ = l.Y.bounds(ys)
 	return x0, x1, y0, y1, true
 }
 
+// drawn reports whether the point can be drawn, banded whether it has an interval.
 func (p Point) drawn() bool  { return finite(p.X) && finite(p.Y) }
 func (p Point) banded() bool { return finite(p.Low) && finite(p.High) && p.Low < p.High }
 
+// marks draws the levels and stops.
 func (l *Lines) marks(c *canvas, x, y scale) {
 	for _, m := range l.Levels {
 		if finite(m.At) {
@@ -121,6 +124,7 @@ func (l *Lines) marks(c *canvas, x, y scale) {
 	}
 }
 
+// series draws one curve with its band, and a dot at its last point.
 func (c *canvas) series(s Series, x, y scale) {
 	var curve, upper, lower []string
 	last := Point{X: math.NaN()}
@@ -141,16 +145,19 @@ func (c *canvas) series(s Series, x, y scale) {
 	c.open("g", "class", shade(s.Color))
 	if len(upper) > 1 {
 		slices.Reverse(lower)
-		c.shape("", "polygon", "class", "band", "points", strings.Join(append(upper, lower...), " "))
+		outline := append(upper, lower...)
+		c.shape("", "polygon", "class", "band", "points", strings.Join(outline, " "))
 	}
 	if len(curve) > 1 {
-		c.shape(s.Name, "polyline", "class", strings.TrimSpace("curve "+dash(s.Color)), "points", strings.Join(curve, " "))
+		c.shape(s.Name, "polyline", "class", strings.TrimSpace("curve "+dash(s.Color)),
+			"points", strings.Join(curve, " "))
 	}
-	c.shape(fmt.Sprintf("%s: %s", s.Name, Number(last.Y)), "circle", "class", "fill", "cx", x.pixel(last.X), "cy", y.pixel(last.Y), "r", 3.0)
+	c.shape(s.Name+": "+Number(last.Y), "circle", "class", "fill",
+		"cx", x.pixel(last.X), "cy", y.pixel(last.Y), "r", 3.0)
 	c.close("g")
 }
 
-// dash tells curves apart where colours do not.
+// dash returns the class of the curve's dash pattern, which distinguishes curves without colours.
 func dash(color int) string {
 	if color < 2 {
 		return ""
@@ -158,14 +165,14 @@ func dash(color int) string {
 	return strings.Replace(shade(color), "c", "d", 1)
 }
 
-// legendKey is one entry of a legend, placed.
+// legendKey is one entry of a legend with its position.
 type legendKey struct {
 	name  string
 	color int
 	x     float64
 }
 
-// legend lays the series' names out in lines; one series needs none.
+// legend arranges the names of the series in lines. A single series needs no legend.
 func (l *Lines) legend() [][]legendKey {
 	if len(l.Series) < 2 {
 		return nil
@@ -177,6 +184,7 @@ func (l *Lines) legend() [][]legendKey {
 	return layKeys(keys)
 }
 
+// layKeys breaks the legend into lines that fit the width.
 func layKeys(keys []legendKey) [][]legendKey {
 	lines, x := [][]legendKey{nil}, 0.0
 	for _, k := range keys {
@@ -196,14 +204,15 @@ func (c *canvas) keys(lines [][]legendKey) {
 		y := 12 + lineSkip*float64(i)
 		for _, k := range line {
 			c.open("g", "class", shade(k.color))
-			c.shape("", "line", "class", strings.TrimSpace("curve "+dash(k.color)), "x1", k.x+1, "y1", y-4, "x2", k.x+18, "y2", y-4)
+			c.shape("", "line", "class", strings.TrimSpace("curve "+dash(k.color)),
+				"x1", k.x+1, "y1", y-4, "x2", k.x+18, "y2", y-4)
 			c.close("g")
 			c.text("", k.x+24, y, width-24, k.name)
 		}
 	}
 }
 
-// Table implements Chart: one row per place on the axis, one column per curve.
+// Table implements Chart: one row for each X, one column for each curve.
 func (l *Lines) Table() (head []string, rows [][]string) {
 	head = []string{l.X.Label}
 	at := map[float64][]string{}

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Grain is one point of a strip. Level, 0 to 1, colours it from low to high; NaN is grey.
+// Grain is one point of a strip. Level, 0 to 1, sets its colour from low to high; NaN is grey.
 type Grain struct{ X, Level float64 }
 
 // Strip is one row of Strips.
@@ -15,14 +15,14 @@ type Strip struct {
 	Grains []Grain
 }
 
-// Strips shows how values spread: a row of points each, stacked where they are dense (a beeswarm).
-// With levels it shows at once in which direction a feature pushes. Some hundred grains a row are
-// enough; more only make the page larger.
+// Strips shows how values are distributed: a row of points each, stacked where they are dense (a
+// beeswarm). With levels, it shows in which direction a feature moves a score. Some hundred points
+// a row are enough; more only enlarge the page.
 type Strips struct {
 	About
 	X    Axis
 	Rows []Strip
-	Low  string // what the colours say; "" = no legend
+	Low  string // legend of the colours; "" is no legend
 	High string
 }
 
@@ -65,6 +65,7 @@ func (s *Strips) SVG() template.HTML {
 	return c.done()
 }
 
+// legend draws the meaning of the colours.
 func (s *Strips) legend(c *canvas) {
 	if s.Low == "" {
 		return
@@ -81,7 +82,7 @@ func (s *Strips) legend(c *canvas) {
 	}
 }
 
-// levelClass gives thirds of the range a colour each, so that low and high are told apart at once.
+// levelClass returns the colour of a level, one for each third of the range.
 func levelClass(level float64) string {
 	switch {
 	case math.IsNaN(level):
@@ -95,16 +96,16 @@ func levelClass(level float64) string {
 	}
 }
 
-// grains stacks points of one pixel column to both sides of the row's middle, closer where they
-// would leave the row.
+// grains stacks the points of one pixel column to both sides of the row's middle, and more closely
+// if they would leave the row.
 func (c *canvas) grains(gs []Grain, x scale, y float64) {
 	columns := map[int][]Grain{}
-	deepest := 0
+	tallest := 0
 	for _, g := range gs {
 		if finite(g.X) {
 			at := int(x.pixel(g.X) / (2 * grainSize))
 			columns[at] = append(columns[at], g)
-			deepest = max(deepest, len(columns[at]))
+			tallest = max(tallest, len(columns[at]))
 		}
 	}
 	at := make([]int, 0, len(columns))
@@ -112,15 +113,18 @@ func (c *canvas) grains(gs []Grain, x scale, y float64) {
 		at = append(at, k)
 	}
 	slices.Sort(at)
-	gap := min(2*grainSize, (stripHeight-6)/float64(max(deepest, 1)))
+	gap := min(2*grainSize, (stripHeight-6)/float64(max(tallest, 1)))
 	byClass := map[string][][2]float64{}
 	for _, k := range at {
 		column := columns[k]
-		slices.SortStableFunc(column, func(a, b Grain) int { return compareNaNFirst(a.Level, b.Level) })
+		slices.SortStableFunc(column, func(a, b Grain) int {
+			return compareNaNFirst(a.Level, b.Level)
+		})
 		for i, g := range column {
 			offset := float64(i) - float64(len(column)-1)/2
 			class := levelClass(g.Level)
-			byClass[class] = append(byClass[class], [2]float64{2 * grainSize * (float64(k) + 0.5), y - offset*gap})
+			at := [2]float64{2 * grainSize * (float64(k) + 0.5), y - offset*gap}
+			byClass[class] = append(byClass[class], at)
 		}
 	}
 	for _, class := range []string{"c0", "c1", "c5", "c3"} {
@@ -135,6 +139,7 @@ func (c *canvas) grains(gs []Grain, x scale, y float64) {
 	}
 }
 
+// compareNaNFirst orders numbers, NaN first.
 func compareNaNFirst(a, b float64) int {
 	switch {
 	case a < b || math.IsNaN(a) && !math.IsNaN(b):
@@ -145,7 +150,7 @@ func compareNaNFirst(a, b float64) int {
 	return 0
 }
 
-// Table implements Chart: the spread of each row.
+// Table implements Chart: quantiles of each row.
 func (s *Strips) Table() (head []string, rows [][]string) {
 	for _, r := range s.Rows {
 		var xs []float64
@@ -165,5 +170,8 @@ func (s *Strips) Table() (head []string, rows [][]string) {
 		}
 		rows = append(rows, row)
 	}
-	return []string{"", "points", "least", "lower quarter", "median", "upper quarter", "most"}, rows
+	head = []string{
+		"", "points", "minimum", "lower quartile", "median", "upper quartile", "maximum",
+	}
+	return head, rows
 }

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Width of a picture in pixels, unless it says otherwise: two stand side by side on a desk, and one
-// on a phone is shrunk to no less than readable.
+// width is the width of a chart in pixels, unless a chart has its own. Two charts fit side by side
+// on a desktop, and one is still readable on a phone.
 const width = 460
 
 const (
@@ -27,7 +27,8 @@ type canvas struct {
 
 func newCanvas(a About, w, h float64) *canvas {
 	c := &canvas{w: w, h: h}
-	c.open("svg", "class", "chart", "role", "img", "aria-label", a.Title, "width", w, "height", h, "viewBox", "0 0 "+coord(w)+" "+coord(h))
+	c.open("svg", "class", "chart", "role", "img", "aria-label", a.Title,
+		"width", w, "height", h, "viewBox", "0 0 "+coord(w)+" "+coord(h))
 	c.words("title", a.Title)
 	if a.Description != "" {
 		c.words("desc", a.Description)
@@ -35,7 +36,7 @@ func newCanvas(a About, w, h float64) *canvas {
 	return c
 }
 
-// open starts an element; attrs are names and values in turn, values strings or float64.
+// open starts an element. attrs are names and values in turn; values are strings or float64.
 func (c *canvas) open(name string, attrs ...any) {
 	c.b.WriteString("<" + name)
 	c.attrs(attrs)
@@ -57,13 +58,14 @@ func (c *canvas) attrs(attrs []any) {
 
 func (c *canvas) close(name string) { c.b.WriteString("</" + name + ">") }
 
+// words writes an element that contains text.
 func (c *canvas) words(name, text string) {
 	c.open(name)
 	c.b.WriteString(html.EscapeString(text))
 	c.close(name)
 }
 
-// shape writes an element with a tip that a pointer shows, if tip is not empty.
+// shape writes an element, with a tooltip unless tip is empty.
 func (c *canvas) shape(tip, name string, attrs ...any) {
 	if tip == "" {
 		c.b.WriteString("<" + name)
@@ -80,7 +82,8 @@ func (c *canvas) line(class string, x1, y1, x2, y2 float64) {
 	c.shape("", "line", "class", class, "x1", x1, "y1", y1, "x2", x2, "y2", y2)
 }
 
-// text writes s with its baseline at y, cut to room pixels; what was cut is in the tip.
+// text writes s with its baseline at y. It is cut to room pixels; the full text is then in the
+// tooltip.
 func (c *canvas) text(class string, x, y, room float64, s string) {
 	short := truncate(s, room)
 	c.open("text", "class", class, "x", x, "y", y)
@@ -91,25 +94,26 @@ func (c *canvas) text(class string, x, y, room float64, s string) {
 	c.close("text")
 }
 
-// done returns the finished element. Every string was escaped on its way in.
+// done returns the finished element. Every string was escaped when it was written.
 func (c *canvas) done() template.HTML {
 	c.close("svg")
 	return template.HTML(c.b.String())
 }
 
-// emptyPicture is the picture of no data.
+// emptyPicture is the chart of no data.
 func emptyPicture(a About) template.HTML {
 	c := newCanvas(a, width, 40)
 	c.text("dim", pad, 25, width, "nothing to draw")
 	return c.done()
 }
 
+// coord formats a coordinate with one decimal.
 func coord(v float64) string {
 	return strconv.FormatFloat(math.Round(v*10)/10+0, 'f', -1, 64) // +0 turns -0 into 0
 }
 
-// textWidth estimates the pixels that s takes at 13 px: there is no font here to ask. Wide scripts
-// take a whole em, others a little over half.
+// textWidth estimates the width of s in pixels at 13 px, since no font is available here.
+// Characters of wide scripts take one em, others about half.
 func textWidth(s string) float64 {
 	w := 0.0
 	for _, r := range s {
@@ -127,7 +131,7 @@ func textWidth(s string) float64 {
 	return w
 }
 
-// truncate shortens s to room pixels, with an ellipsis where something is gone.
+// truncate shortens s to room pixels and ends it with an ellipsis.
 func truncate(s string, room float64) string {
 	if textWidth(s) <= room {
 		return s
@@ -139,7 +143,8 @@ func truncate(s string, room float64) string {
 	return s + "…"
 }
 
-// labelWidth is the width of a column of labels: what the longest needs, at most two fifths of w.
+// labelWidth returns the width of a column of labels: as much as the longest needs, at most two
+// fifths of w.
 func labelWidth(labels []string, w float64) float64 {
 	room := 0.0
 	for _, l := range labels {
@@ -148,10 +153,10 @@ func labelWidth(labels []string, w float64) float64 {
 	return min(room+pad, w*2/5)
 }
 
-// finite says whether v can be drawn; beyond 1e300 differences overflow.
+// finite reports whether v can be drawn. Beyond 1e300, differences overflow.
 func finite(v float64) bool { return math.Abs(v) <= 1e300 }
 
-// shade returns the class of colour i, in turn where there are more than the palette has.
+// shade returns the class of colour i. Numbers beyond the palette start again.
 func shade(i int) string {
 	if i > 6 {
 		i = (i-1)%6 + 1

@@ -8,8 +8,8 @@ import (
 	"relish/internal/stats"
 )
 
-// The interval must cover the true mean in about 95 % of repetitions: with 400 repetitions the
-// count is binomial, and 0.91..0.985 is more than three of its standard deviations on either side.
+// The interval must cover the true mean in about 95 % of 400 repetitions. The bounds 0.91 and 0.985
+// are more than three standard deviations of the binomial count away.
 func TestBootstrapCovers(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	covered := 0
@@ -38,7 +38,7 @@ func TestBootstrapEdges(t *testing.T) {
 	}
 	iv, err := stats.Bootstrap(nil, 1)
 	if err != nil || !math.IsNaN(iv.Mean) {
-		t.Errorf("no values: got %v, %v; want NaN", iv, err)
+		t.Errorf("without values: got %v, %v; want NaN", iv, err)
 	}
 	a, _ := stats.Bootstrap([]float64{1, 2, 3}, 7)
 	b, _ := stats.Bootstrap([]float64{1, 2, 3}, 7)
@@ -47,5 +47,26 @@ func TestBootstrapEdges(t *testing.T) {
 	}
 	if got := a.String(); len(got) == 0 || a.N != 3 || a.Mean != 2 {
 		t.Errorf("got %v", a)
+	}
+}
+
+func TestPairedBootstrap(t *testing.T) {
+	iv, err := stats.PairedBootstrap([]float64{3, 5, 7}, []float64{1, 3, 5}, 1)
+	if err != nil || iv != (stats.Interval{Mean: 2, Low: 2, High: 2, N: 3}) {
+		t.Errorf("a constant difference of 2 gave %v, %v", iv, err)
+	}
+	forward, err := stats.PairedBootstrap([]float64{1, 0, 4}, []float64{2, 5, 3}, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backward, err := stats.PairedBootstrap([]float64{2, 5, 3}, []float64{1, 0, 4}, 9)
+	if err != nil || math.Abs(forward.Mean+backward.Mean) > 1e-12 {
+		t.Errorf("forward %v, backward %v, %v", forward, backward, err)
+	}
+	if _, err := stats.PairedBootstrap([]float64{1}, []float64{1, 2}, 1); err == nil {
+		t.Error("unequal lengths must be an error")
+	}
+	if _, err := stats.PairedBootstrap([]float64{math.Inf(1)}, []float64{math.Inf(1)}, 1); err == nil {
+		t.Error("Inf - Inf must be an error")
 	}
 }

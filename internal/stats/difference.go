@@ -11,19 +11,21 @@ import (
 type Difference struct {
 	Value float64
 	SE    float64
-	DF    float64 // degrees of freedom of SE; infinite where it is taken as known
-	N     float64 // units behind it, for sequential intervals
+	DF    float64 // degrees of freedom of SE; infinite if SE is exact
+	N     float64 // units that it is based on, for sequential intervals
 }
 
-// AbsoluteDifference returns b - a, with Welch's degrees of freedom (Welch 1947).
+// AbsoluteDifference returns b - a, with Welch's degrees of freedom (Welch, The generalization of
+// Student's problem, Biometrika 1947).
 func AbsoluteDifference(a, b Estimate) Difference {
 	va, vb := a.SE*a.SE, b.SE*b.SE
 	df := (va + vb) * (va + vb) / (va*va/(a.N-1) + vb*vb/(b.N-1))
 	return Difference{Value: b.Value - a.Value, SE: math.Sqrt(va + vb), DF: df, N: a.N + b.N}
 }
 
-// RelativeDifference returns the lift b/a - 1, its variance by the delta method (Deng, Knoblich, Lu, KDD 2018,
-// section 3.1). It is NaN where a is 0, and trustworthy where a is several standard errors from 0.
+// RelativeDifference returns the lift b/a - 1. Its variance is by the delta method (Deng, Knoblich
+// and Lu, Applying the delta method in metric analytics, KDD 2018, section 3.1). It is NaN if a is
+// 0, and reliable if a is several standard errors away from 0.
 func RelativeDifference(a, b Estimate) Difference {
 	d := AbsoluteDifference(a, b)
 	d.Value /= a.Value
@@ -42,10 +44,11 @@ func (d Difference) distribution() interface {
 	return distuv.StudentsT{Sigma: 1, Nu: d.DF}
 }
 
-// isDefined says whether the difference can be compared with anything.
+// isDefined reports whether the difference can be tested.
 func (d Difference) isDefined() bool { return !math.IsNaN(d.Value) && d.SE > 0 && d.DF > 0 }
 
-// Interval returns the two-sided confidence interval at level 1 - alpha of a test looked at once.
+// Interval returns the two-sided confidence interval at level 1 - alpha for a single look:
+// Student's t with DF degrees of freedom.
 func (d Difference) Interval(alpha float64) (low, high float64) {
 	if !d.isDefined() {
 		return math.NaN(), math.NaN()
@@ -54,8 +57,8 @@ func (d Difference) Interval(alpha float64) (low, high float64) {
 	return d.Value - half, d.Value + half
 }
 
-// PValue returns the two-sided p-value of "no difference", for a test looked at once; NaN where nothing is
-// known.
+// PValue returns the two-sided p-value of "no difference" for a single look, NaN if it is
+// undefined.
 func (d Difference) PValue() float64 {
 	if !d.isDefined() {
 		return math.NaN()
@@ -63,8 +66,9 @@ func (d Difference) PValue() float64 {
 	return 2 * d.distribution().Survival(math.Abs(d.Value)/d.SE)
 }
 
-// NonInferiorityPValue returns the one-sided p-value of "worse than zero by margin or more": small means not
-// inferior (Schuirmann 1987's lower test). The margin is positive and in Value's unit.
+// NonInferiorityPValue returns the one-sided p-value of "worse than zero by margin or more"; small
+// means not inferior (the lower test of Schuirmann, A comparison of the two one-sided tests
+// procedure, 1987). margin is positive and in the unit of Value.
 func (d Difference) NonInferiorityPValue(margin float64) float64 {
 	if !d.isDefined() {
 		return math.NaN()
@@ -72,10 +76,12 @@ func (d Difference) NonInferiorityPValue(margin float64) float64 {
 	return d.distribution().Survival((d.Value + margin) / d.SE)
 }
 
-// ProbabilityBest returns for each arm the probability that its true value is the largest, from
-// independent normal posteriors under flat priors: the integral over x of one arm's density at x times
-// the others' probability to lie below x, by Gauss-Legendre quadrature (no random numbers). An arm
-// without a standard error makes all of them NaN.
+// ProbabilityBest returns for each arm the probability that its true value is the largest, under
+// independent normal posteriors with flat priors.
+//
+// That is the integral over x of the arm's density at x times the other arms' probabilities to be
+// below x. Gauss-Legendre quadrature computes it without random numbers. An arm without a standard
+// error makes all of them NaN.
 func ProbabilityBest(arms []Estimate) []float64 {
 	out := make([]float64, len(arms))
 	for k, a := range arms {
@@ -95,8 +101,8 @@ func ProbabilityBest(arms []Estimate) []float64 {
 			}
 			return p
 		}
-		// Outside of nine standard errors lies less than 1e-18. Halves, since a rival that is known
-		// much better makes a step somewhere inside.
+		// Less than 1e-18 is outside nine standard errors. The range is divided, because an arm
+		// with a much smaller error makes a step somewhere inside.
 		const pieces = 64
 		for i := range pieces {
 			from := a.Value + a.SE*(-9+18*float64(i)/pieces)
@@ -106,9 +112,9 @@ func ProbabilityBest(arms []Estimate) []float64 {
 	return out
 }
 
-// WeightedSlope returns the slope over t of values with known standard errors, by weighted least squares with
-// the weights 1/SE^2 (Aitken 1936). Values without a standard error are passed over; fewer than three
-// give NaN.
+// WeightedSlope returns the slope of values over t by weighted least squares with weights 1/SE^2
+// (Aitken, On least squares and linear combination of observations, 1936). Values without a
+// standard error are skipped. It is NaN for fewer than three values.
 func WeightedSlope(t []float64, values []Difference) Difference {
 	var n, w, wt, wv float64
 	for i, v := range values {

@@ -2,8 +2,8 @@ package stats
 
 import "math"
 
-// The variables of Moments, in order: a ratio metric's numerator and denominator, and the same two
-// from before the unit's first exposure. A plain mean has denominators of 1.
+// The variables of Moments, in order: a ratio metric's numerator and denominator, and the same from
+// before the unit's first exposure. A plain mean has denominators of 1.
 const (
 	Numerator = iota
 	Denominator
@@ -12,13 +12,16 @@ const (
 	variableCount
 )
 
-// Moments holds count, means and co-moments of the four variables over units (users), in one pass and
-// without cancellation (Welford 1962; Chan, Golub, LeVeque 1983 for Merge). Everything a comparison
-// needs follows from it, so that no unit's values are kept. The zero value is empty.
+// Moments holds the count, means and co-moments of the four variables over units (users). It is
+// computed in one pass and without cancellation (Welford, Note on a method for calculating
+// corrected sums of squares, 1962; Merge: Chan, Golub and LeVeque, Algorithms for computing the
+// sample variance, 1983).
+//
+// Every comparison follows from it, so no unit's values are kept. The zero value is empty.
 type Moments struct {
 	N         float64
 	Mean      [variableCount]float64
-	coMoments [variableCount][variableCount]float64 // sums of products of deviations, upper triangle
+	coMoments [variableCount][variableCount]float64 // sums of products, upper triangle
 }
 
 // Add counts one unit.
@@ -36,7 +39,7 @@ func (m *Moments) Add(x [variableCount]float64) {
 	}
 }
 
-// Merge counts all units of o, which must be others.
+// Merge adds all units of o, which must be different ones.
 func (m *Moments) Merge(o *Moments) {
 	if o.N == 0 {
 		return
@@ -55,7 +58,8 @@ func (m *Moments) Merge(o *Moments) {
 	m.N = n
 }
 
-// Covariance returns the sample covariance (n - 1 below) of two variables, NaN for fewer than two units.
+// Covariance returns the sample covariance of two variables (divided by n - 1), NaN for fewer than
+// two units.
 func (m *Moments) Covariance(i, j int) float64 {
 	if m.N < 2 {
 		return math.NaN()
@@ -63,26 +67,30 @@ func (m *Moments) Covariance(i, j int) float64 {
 	return m.coMoments[min(i, j)][max(i, j)] / (m.N - 1)
 }
 
-// Estimate is a value with its standard error, from N units.
+// Estimate is a value with its standard error.
 type Estimate struct {
 	Value float64 `json:"value"`
 	SE    float64 `json:"se"`
-	N     float64 `json:"n"`
+	N     float64 `json:"n"` // units
 }
 
-// Ratio returns mean(Num)/mean(Den) with the standard error of the delta method, which takes the unit
-// and not the impression as what was drawn (Deng, Knoblich, Lu: Applying the Delta Method in Metric
-// Analytics, KDD 2018, eq. 4). NaN without a denominator or with fewer than two units.
+// Ratio returns mean(Numerator) / mean(Denominator) with the standard error of the delta method,
+// which takes units and not impressions as the independent observations (Deng, Knoblich and Lu,
+// Applying the delta method in metric analytics, KDD 2018, equation 4). It is NaN without a
+// denominator or with fewer than two units.
 func (m *Moments) Ratio() Estimate {
 	r := m.Mean[Numerator] / m.Mean[Denominator]
-	l := linearCombination{Numerator: 1 / m.Mean[Denominator], Denominator: -r / m.Mean[Denominator]}
+	l := linearCombination{
+		Numerator:   1 / m.Mean[Denominator],
+		Denominator: -r / m.Mean[Denominator],
+	}
 	return Estimate{Value: r, SE: math.Sqrt(m.covarianceOf(l, l) / m.N), N: m.N}
 }
 
-// linearCombination is a linear combination of the variables.
+// linearCombination is a linear combination of the variables, by coefficient.
 type linearCombination [variableCount]float64
 
-// covarianceOf is the covariance of two combinations, never negative for a variance.
+// covarianceOf returns the covariance of two combinations. A variance is never negative.
 func (m *Moments) covarianceOf(a, b linearCombination) float64 {
 	sum := 0.0
 	for i := range a {
@@ -98,20 +106,28 @@ func (m *Moments) covarianceOf(a, b linearCombination) float64 {
 	return sum
 }
 
-// CUPED returns each arm's ratio with the part taken out that the units' earlier behaviour foretells
-// (CUPED: Deng, Xu, Kohavi, Walker, WSDM 2013, eq. 4 and 5), and theta, the slope of the metric on
-// that behaviour, pooled within the arms. Ratios are linearised around their arm's own
-// (Budylin, Drutsa, Katsev, Tsoy, WSDM 2018), as in the delta method. Where nothing was known of any
-// unit before, theta is 0 and the ratios are the plain ones.
+// CUPED returns each arm's ratio without the part that the units' earlier behaviour explains (Deng,
+// Xu, Kohavi and Walker, Improving the sensitivity of online controlled experiments, WSDM 2013,
+// equations 4 and 5). theta is the slope of the metric on that behaviour, pooled within the arms.
+//
+// Ratios are linearised around each arm's own ratio (Budylin, Drutsa, Katsev and Tsoy, Consistent
+// transformation of ratio metrics, WSDM 2018), as in the delta method. If nothing is known of any
+// unit from before, theta is 0 and the result is the plain ratio.
 func CUPED(arms []*Moments) (theta float64, out []Estimate) {
 	type arm struct{ now, pre linearCombination }
 	lines := make([]arm, len(arms))
 	var covariance, variance, preNum, preDen float64
 	for k, m := range arms {
 		r, p := m.Mean[Numerator]/m.Mean[Denominator], m.Mean[PreNumerator]/m.Mean[PreDenominator]
-		lines[k].now = linearCombination{Numerator: 1 / m.Mean[Denominator], Denominator: -r / m.Mean[Denominator]}
+		lines[k].now = linearCombination{
+			Numerator:   1 / m.Mean[Denominator],
+			Denominator: -r / m.Mean[Denominator],
+		}
 		if m.Mean[PreDenominator] > 0 {
-			lines[k].pre = linearCombination{PreNumerator: 1 / m.Mean[PreDenominator], PreDenominator: -p / m.Mean[PreDenominator]}
+			lines[k].pre = linearCombination{
+				PreNumerator:   1 / m.Mean[PreDenominator],
+				PreDenominator: -p / m.Mean[PreDenominator],
+			}
 		}
 		preNum, preDen = preNum+m.N*m.Mean[PreNumerator], preDen+m.N*m.Mean[PreDenominator]
 		if m.N < 2 || m.Mean[Denominator] == 0 {

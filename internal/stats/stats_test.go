@@ -12,8 +12,8 @@ import (
 	"relish/internal/stats"
 )
 
-// reference is what testdata/reference.py, which says how to run it, got from scipy, statsmodels and
-// GrowthBook's own statistics for the same users.
+// reference holds the results of scipy, statsmodels and GrowthBook's statistics for the same users.
+// testdata/reference.py computes it and says how to run it.
 type reference struct {
 	A, B       [][4]float64
 	CovA       [4][4]float64 `json:"cov_a"`
@@ -103,7 +103,7 @@ func TestDifferencesAgainstGrowthBook(t *testing.T) {
 	}
 }
 
-// plainMeans makes the denominators 1: the metric is clicks per user.
+// plainMeans sets the denominators to 1, so that the metric is clicks per user.
 func plainMeans(units [][4]float64) *stats.Moments {
 	m := &stats.Moments{}
 	for _, u := range units {
@@ -112,25 +112,25 @@ func plainMeans(units [][4]float64) *stats.Moments {
 	return m
 }
 
-func TestAdjustedAgainstANCOVA(t *testing.T) {
+func TestCUPEDAgainstANCOVA(t *testing.T) {
 	r := load(t)
 	theta, arms := stats.CUPED([]*stats.Moments{plainMeans(r.A), plainMeans(r.B)})
 	near(t, "theta", theta, r.ANCOVA.Theta, 1e-9)
 	near(t, "difference", arms[1].Value-arms[0].Value, r.ANCOVA.Difference, 1e-9)
 }
 
-// What the ratio's adjustment takes out is noise only: the estimate stays, the error shrinks, and
-// nothing happens where nothing was known before.
-func TestAdjustedRatio(t *testing.T) {
+// CUPED of a ratio reduces the standard error, and changes nothing without earlier behaviour.
+func TestCUPEDOfRatios(t *testing.T) {
 	r := load(t)
 	a, b := moments(r.A), moments(r.B)
 	theta, arms := stats.CUPED([]*stats.Moments{a, b})
 	if theta <= 0 || arms[0].SE >= a.Ratio().SE || arms[1].SE >= b.Ratio().SE {
-		t.Errorf("theta %g, standard errors %g and %g, plain %g and %g", theta, arms[0].SE, arms[1].SE, a.Ratio().SE, b.Ratio().SE)
+		t.Errorf("theta %g, standard errors %g and %g, plain %g and %g",
+			theta, arms[0].SE, arms[1].SE, a.Ratio().SE, b.Ratio().SE)
 	}
-	strangers := moments([][4]float64{{1, 2, 0, 0}, {2, 2, 0, 0}, {0, 3, 0, 0}})
-	theta, arms = stats.CUPED([]*stats.Moments{strangers, strangers})
-	if theta != 0 || arms[0] != strangers.Ratio() {
+	newUsers := moments([][4]float64{{1, 2, 0, 0}, {2, 2, 0, 0}, {0, 3, 0, 0}})
+	theta, arms = stats.CUPED([]*stats.Moments{newUsers, newUsers})
+	if theta != 0 || arms[0] != newUsers.Ratio() {
 		t.Errorf("theta %g, %+v; want the plain ratio", theta, arms[0])
 	}
 }
@@ -153,12 +153,13 @@ func TestProbabilityBestAgainstScipy(t *testing.T) {
 		sum += p
 	}
 	near(t, "sum", sum, 1, 1e-8)
-	if p := stats.ProbabilityBest([]stats.Estimate{{Value: 1, SE: 1}, {Value: 1}}); !math.IsNaN(p[0]) {
+	p := stats.ProbabilityBest([]stats.Estimate{{Value: 1, SE: 1}, {Value: 1}})
+	if !math.IsNaN(p[0]) {
 		t.Errorf("an arm without a standard error: %v", p)
 	}
 }
 
-func TestCountsAgainstScipyAndStatsmodels(t *testing.T) {
+func TestHypothesesAgainstScipyAndStatsmodels(t *testing.T) {
 	r := load(t)
 	chi2, p := stats.SampleRatioMismatch(r.SRM.Counts, r.SRM.Weights)
 	near(t, "chi-squared", chi2, r.SRM.Chi2P[0], 1e-12)
@@ -187,7 +188,7 @@ func TestSlopeAgainstStatsmodels(t *testing.T) {
 		near(t, "slope", got, r.Slope.SlopeSEP[i], 1e-9)
 	}
 	if d := stats.WeightedSlope(r.Slope.T[:2], values[:2]); !math.IsNaN(d.Value) {
-		t.Errorf("a slope through two values: %+v", d)
+		t.Errorf("two values must have no slope: %+v", d)
 	}
 }
 
@@ -195,29 +196,34 @@ func TestEdges(t *testing.T) {
 	nan := stats.AbsoluteDifference(stats.Estimate{}, stats.Estimate{})
 	for name, got := range map[string]float64{"p": nan.PValue(), "sequential p": nan.SequentialPValue(), "non-inferiority": nan.NonInferiorityPValue(1), "one group": stats.Jackknife([]float64{1})} {
 		if !math.IsNaN(got) {
-			t.Errorf("%s of nothing is %g, want NaN", name, got)
+			t.Errorf("%s without data is %g, want NaN", name, got)
 		}
 	}
 	if low, high := nan.Interval(0.05); !math.IsNaN(low) || !math.IsNaN(high) {
-		t.Error("an interval of nothing")
+		t.Error("an interval without data must be NaN")
 	}
 	if !math.IsInf(stats.Difference{Value: 1, SE: 1, DF: 9, N: 9}.UnitsToDecide(0, 0.05, 0.8), 1) {
-		t.Error("no effect is decided after a finite number of units")
+		t.Error("without an effect, UnitsToDecide must be infinite")
 	}
 	if low, high := stats.ClopperPearson(0, 10, 0.05); low != 0 || high > 0.31 || high < 0.30 {
 		t.Errorf("none of ten: [%g, %g], want [0, 0.308]", low, high)
 	}
 	if p := stats.Holm([]float64{math.NaN(), 0.04}); !math.IsNaN(p[0]) || p[1] != 0.04 {
-		t.Errorf("NaN counts as a test: %v", p)
+		t.Errorf("NaN must not count as a test: %v", p)
 	}
 }
 
-// Moments of parts, merged, are the moments of the whole, in whatever way it is cut.
+// The merged moments of parts are the moments of the whole, however it is divided.
 func TestMergeIsAddition(t *testing.T) {
 	units := load(t).A
 	whole := moments(units)
 	rapid.Check(t, func(t *rapid.T) {
-		cuts := []int{rapid.IntRange(0, len(units)).Draw(t, "cut"), rapid.IntRange(0, len(units)).Draw(t, "cut"), 0, len(units)}
+		cuts := []int{
+			rapid.IntRange(0, len(units)).Draw(t, "cut"),
+			rapid.IntRange(0, len(units)).Draw(t, "cut"),
+			0,
+			len(units),
+		}
 		slices.Sort(cuts)
 		got := &stats.Moments{}
 		for i := range len(cuts) - 1 {
@@ -228,7 +234,8 @@ func TestMergeIsAddition(t *testing.T) {
 		}
 		for i := range 4 {
 			for j := range 4 {
-				if a, b := got.Covariance(i, j), whole.Covariance(i, j); math.Abs(a-b) > 1e-9*math.Abs(b)+1e-12 {
+				a, b := got.Covariance(i, j), whole.Covariance(i, j)
+				if math.Abs(a-b) > 1e-9*math.Abs(b)+1e-12 {
 					t.Fatalf("covariance %d %d: %g, want %g", i, j, a, b)
 				}
 			}
@@ -236,11 +243,15 @@ func TestMergeIsAddition(t *testing.T) {
 	})
 }
 
-// The sequential interval is what its p-value says, and wider than the one that is looked at once.
+// The sequential interval agrees with its p-value, and is wider than the interval of a single look.
 func TestSequentialAgreesWithItsP(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := stats.Difference{Value: rapid.Float64Range(-1, 1).Draw(t, "value"), SE: rapid.Float64Range(0.01, 1).Draw(t, "SE"),
-			N: rapid.Float64Range(10, 1e7).Draw(t, "n"), DF: math.Inf(1)}
+		d := stats.Difference{
+			Value: rapid.Float64Range(-1, 1).Draw(t, "value"),
+			SE:    rapid.Float64Range(0.01, 1).Draw(t, "SE"),
+			N:     rapid.Float64Range(10, 1e7).Draw(t, "n"),
+			DF:    math.Inf(1),
+		}
 		low, high := d.SequentialInterval(0.05)
 		if out := low > 0 || high < 0; out != (d.SequentialPValue() < 0.05) {
 			t.Fatalf("[%g, %g] with p %g", low, high, d.SequentialPValue())
@@ -248,13 +259,15 @@ func TestSequentialAgreesWithItsP(t *testing.T) {
 		if l, h := d.Interval(0.05); low > l || high < h {
 			t.Fatalf("sequential [%g, %g] within [%g, %g]", low, high, l, h)
 		}
-		if n := d.UnitsToDecide(d.Value, 0.05, 0.5); d.Value != 0 && (d.SequentialPValue() < 0.05) != (n <= d.N) && math.Abs(n-d.N) > 1 {
+		if n := d.UnitsToDecide(d.Value, 0.05, 0.5); d.Value != 0 &&
+			(d.SequentialPValue() < 0.05) != (n <= d.N) &&
+			math.Abs(n-d.N) > 1 {
 			t.Fatalf("p %g at %g units, decided at %g", d.SequentialPValue(), d.N, n)
 		}
 	})
 }
 
-// The jackknife of a mean over groups of one is the mean's textbook standard error.
+// With groups of one unit, the jackknife of a mean is the textbook standard error.
 func TestJackknifeOfMean(t *testing.T) {
 	xs := []float64{3, 1, 4, 1, 5, 9, 2, 6}
 	sum, n := 0.0, float64(len(xs))

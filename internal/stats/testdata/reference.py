@@ -1,7 +1,7 @@
-"""Writes reference.json: the values that stats_test.go compares with, from other people's code.
+"""Writes reference.json: the values that stats_test.go compares with, computed by other libraries.
 
-python3 -m venv /tmp/v && /tmp/v/bin/pip install scipy==1.17.1 statsmodels==0.15.0 gbstats==0.8.0
-/tmp/v/bin/python reference.py > reference.json
+python3 -m venv .venv && .venv/bin/pip install scipy==1.17.1 statsmodels==0.15.0 gbstats==0.8.0
+.venv/bin/python reference.py > reference.json
 """
 import json
 import math
@@ -20,9 +20,9 @@ rng = np.random.default_rng(7)
 
 def arm(n, lift):
     """Users with their clicks and lists, now and before: ratio metrics with a history."""
-    taste = rng.normal(0, 0.5, n)
+    activity = rng.normal(0, 0.5, n)
     lists, before = rng.poisson(4, n) + 1, rng.poisson(3, n)
-    rate = 0.8 * np.exp(taste)
+    rate = 0.8 * np.exp(activity)
     clicks, earlier = rng.poisson(lists * rate * lift), rng.poisson(before * rate)
     return np.column_stack([clicks, lists, earlier, before]).astype(float)
 

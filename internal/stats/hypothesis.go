@@ -8,9 +8,10 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// SampleRatioMismatch tests whether counts (at least two) came about with the given weights (positive, any scale):
-// Pearson's chi-squared and its p-value. A sample ratio mismatch voids an experiment (Fabijan et al.:
-// Diagnosing Sample Ratio Mismatch, KDD 2019).
+// SampleRatioMismatch tests whether counts (at least two) agree with weights (positive, on any
+// scale). It returns Pearson's chi-squared and its p-value. A sample ratio mismatch voids an
+// experiment (Fabijan et al., Diagnosing sample ratio mismatch in online controlled experiments,
+// KDD 2019).
 func SampleRatioMismatch(counts, weights []float64) (chi2, p float64) {
 	var n, w float64
 	for i := range counts {
@@ -26,8 +27,8 @@ func SampleRatioMismatch(counts, weights []float64) (chi2, p float64) {
 	return chi2, distuv.ChiSquared{K: float64(len(counts) - 1)}.Survival(chi2)
 }
 
-// SignTest returns the exact two-sided p-value of the sign test: wins out of n fair coin flips. The tails
-// are equal, so twice the smaller one is the sum over what is no likelier.
+// SignTest returns the exact two-sided p-value of the sign test: wins of n flips of a fair coin.
+// The distribution is symmetric, so the p-value is twice the smaller tail.
 func SignTest(wins, n float64) float64 {
 	if n == 0 {
 		return 1
@@ -35,7 +36,8 @@ func SignTest(wins, n float64) float64 {
 	return min(1, 2*distuv.Binomial{N: n, P: 0.5}.CDF(min(wins, n-wins)))
 }
 
-// ClopperPearson returns a share's exact confidence interval (Clopper and Pearson 1934).
+// ClopperPearson returns the exact confidence interval of a share at level 1 - alpha (Clopper and
+// Pearson, The use of confidence or fiducial limits, Biometrika 1934).
 func ClopperPearson(wins, n, alpha float64) (low, high float64) {
 	low, high = 0, 1
 	if wins > 0 {
@@ -47,8 +49,9 @@ func ClopperPearson(wins, n, alpha float64) (low, high float64) {
 	return low, high
 }
 
-// Holm returns p-values adjusted so that taking all below alpha keeps the chance of any false one below
-// alpha (Holm 1979). NaN stays NaN and counts as no test.
+// Holm returns adjusted p-values. Rejecting all below alpha keeps the probability of any false
+// rejection below alpha (Holm, A simple sequentially rejective multiple test procedure,
+// Scandinavian Journal of Statistics 1979). NaN stays NaN and does not count as a test.
 func Holm(p []float64) []float64 {
 	return adjustPValues(p, func(order []int, out []float64) {
 		running := 0.0
@@ -59,8 +62,9 @@ func Holm(p []float64) []float64 {
 	})
 }
 
-// BenjaminiHochberg returns p-values adjusted so that among those taken below alpha the expected share of
-// false ones stays below alpha (Benjamini and Hochberg 1995). NaN stays NaN and counts as no test.
+// BenjaminiHochberg returns adjusted p-values. Rejecting all below alpha keeps the expected share
+// of false rejections below alpha (Benjamini and Hochberg, Controlling the false discovery rate,
+// JRSS B 1995). NaN stays NaN and does not count as a test.
 func BenjaminiHochberg(p []float64) []float64 {
 	return adjustPValues(p, func(order []int, out []float64) {
 		running := 1.0
@@ -72,8 +76,9 @@ func BenjaminiHochberg(p []float64) []float64 {
 	})
 }
 
-// adjustPValues hands step the indices of the p-values, smallest first, and where to write.
-func adjustPValues(p []float64, step func(order []int, out []float64)) []float64 {
+// adjustPValues calls adjust with the indices of the p-values, smallest first, and the slice to
+// write to.
+func adjustPValues(p []float64, adjust func(order []int, out []float64)) []float64 {
 	out := slices.Clone(p)
 	var order []int
 	for i := range p {
@@ -82,13 +87,16 @@ func adjustPValues(p []float64, step func(order []int, out []float64)) []float64
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p[a], p[b]) })
-	step(order, out)
+	adjust(order, out)
 	return out
 }
 
-// Jackknife returns the standard error of a statistic from its values with one group of units left out at a
-// time, where units fell into groups by chance (delete-a-group jackknife: Kott 2001). It serves for
-// what is no mean, such as a quantile, which it fits as the groups are large. NaN for fewer than two.
+// Jackknife returns the standard error of a statistic from its values with one group of units left
+// out at a time. Units must be divided into groups at random (delete-a-group jackknife: Kott, The
+// delete-a-group jackknife, Journal of Official Statistics 2001).
+//
+// It serves statistics that are not means, such as quantiles, if the groups are large. It is NaN
+// for fewer than two groups.
 func Jackknife(without []float64) float64 {
 	g := float64(len(without))
 	if g < 2 {
