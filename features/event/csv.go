@@ -16,14 +16,14 @@ import (
 	"relish/ranker"
 )
 
-// csvColumns are the columns a CSV of interactions may have; the first three it must have.
+// csvColumns are the columns of a CSV file of interactions. The first three are required.
 var csvColumns = []string{"user", "item", "action", "time", "id", "session", "value", "impression"}
 
-// csvRows decodes the rows of a CSV of interactions. No value may hold a line break, so a row is a line,
-// and a quote that is never closed costs its own line only.
+// csvRows decodes the rows of a CSV file of interactions. A row is one line: a value cannot contain
+// a line break, so an unclosed quote damages only its own line.
 type csvRows struct {
-	at   map[string]int // where each column stands
-	n    int            // columns
+	at   map[string]int // column name -> position
+	n    int            // number of columns
 	line bytes.Reader
 	br   *bufio.Reader
 }
@@ -31,12 +31,13 @@ type csvRows struct {
 func eachRow(br *bufio.Reader, yield func(Line) bool) error {
 	head, tooLong, err := readLine(br, nil)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("csv: the header row: %w", err)
+		return fmt.Errorf("csv: read the header row: %w", err)
 	}
 	r := csvRows{br: bufio.NewReader(nil)}
 	cells, bad := r.split(bytes.TrimSpace(head))
 	if bad != nil || tooLong {
-		return fmt.Errorf("csv: the first line must be the header row, naming columns of %s", strings.Join(csvColumns, ", "))
+		return fmt.Errorf("csv: the first line must be the header row with columns out of %s",
+			strings.Join(csvColumns, ", "))
 	}
 	if r.at, err = columns(cells); err != nil {
 		return err
@@ -52,7 +53,10 @@ func (r *csvRows) split(line []byte) ([]string, *ranker.EventError) {
 	var pe *csv.ParseError
 	switch {
 	case errors.As(err, &pe):
-		return nil, &ranker.EventError{Code: "malformed", Message: fmt.Sprintf("not a CSV row: column %d: %v", pe.Column, pe.Err)}
+		return nil, &ranker.EventError{
+			Code:    "malformed",
+			Message: fmt.Sprintf("not a CSV row: column %d: %v", pe.Column, pe.Err),
+		}
 	case err != nil:
 		return nil, &ranker.EventError{Code: "malformed", Message: "not a CSV row"}
 	}
@@ -64,16 +68,20 @@ func columns(header []string) (map[string]int, error) {
 	for i, name := range header {
 		name = strings.ToLower(strings.TrimSpace(name))
 		if !slices.Contains(csvColumns, name) {
-			return nil, fmt.Errorf("csv: column %.40q is unknown; columns are %s", name, strings.Join(csvColumns, ", "))
+			return nil, fmt.Errorf(
+				"csv: unknown column %.40q; columns are %s",
+				name,
+				strings.Join(csvColumns, ", "),
+			)
 		}
 		if _, twice := at[name]; twice {
-			return nil, fmt.Errorf("csv: column %q stands twice in the header row", name)
+			return nil, fmt.Errorf("csv: column %q occurs twice in the header row", name)
 		}
 		at[name] = i
 	}
 	for _, c := range csvColumns[:3] {
 		if _, ok := at[c]; !ok {
-			return nil, fmt.Errorf("csv: column %q is missing in the header row", c)
+			return nil, fmt.Errorf("csv: the header row lacks the column %q", c)
 		}
 	}
 	return at, nil
@@ -85,7 +93,10 @@ func (r *csvRows) event(line []byte, n int) (ranker.Event, *ranker.EventError) {
 		return ranker.Event{}, bad
 	}
 	if len(row) != r.n {
-		return ranker.Event{}, &ranker.EventError{Code: "malformed", Message: fmt.Sprintf("has %d columns, the header row %d", len(row), r.n)}
+		return ranker.Event{}, &ranker.EventError{
+			Code:    "malformed",
+			Message: fmt.Sprintf("has %d columns, but the header row has %d", len(row), r.n),
+		}
 	}
 	get := func(name string) string {
 		if i, ok := r.at[name]; ok {
@@ -93,23 +104,30 @@ func (r *csvRows) event(line []byte, n int) (ranker.Event, *ranker.EventError) {
 		}
 		return ""
 	}
-	e := ranker.Event{Kind: ranker.EventInteraction, ID: get("id"), UserID: get("user"), ItemID: get("item"), Action: get("action"),
-		Session: get("session"), ImpressionID: get("impression")}
+	e := ranker.Event{
+		Kind:         ranker.EventInteraction,
+		ID:           get("id"),
+		UserID:       get("user"),
+		ItemID:       get("item"),
+		Action:       get("action"),
+		Session:      get("session"),
+		ImpressionID: get("impression"),
+	}
 	if e.ID == "" {
-		// The same row of the same file gives the same id, so importing it again changes nothing.
+		// The same row of the same file gets the same id, so a second import changes nothing.
 		e.ID = fmt.Sprintf("csv-%d-%016x", n, xxhash.Sum64String(strings.Join(row, "\x00")))
 	}
 	if s := get("time"); s != "" {
 		ms, err := ParseTime(s)
 		if err != nil {
-			return e, &ranker.EventError{Code: "invalid_field", Pointer: "/time", Message: err.Error()}
+			return e, invalid("/time", err.Error())
 		}
 		e.Time = ms
 	}
 	if s := get("value"); s != "" {
 		v, err := strconv.ParseFloat(s, 64)
 		if err != nil {
-			return e, &ranker.EventError{Code: "invalid_field", Pointer: "/value", Message: "must be a number"}
+			return e, invalid("/value", "must be a number")
 		}
 		e.Value = &v
 	}

@@ -1,19 +1,21 @@
-// Package event is the event model and its codecs.
+// Package event decodes, checks and encodes events. The event itself is ranker.Event.
 //
-// Four kinds of events tell Relish what happens: an item was described, a user was described, items
-// were shown (impression), a user did something with an item (interaction). Three more kinds exist
-// in the log only: an item was deleted, a user was forgotten, a table of features was imported.
-// Events come in as native JSON, Metarank's JSON, or CSV of interactions, plain or compressed,
-// possibly twice and out of order; whatever the way in, they become an Event here, are checked by
-// Validate, and are kept in the log as native JSON.
+// Clients send four kinds of events: an item was described, a user was described, items were shown
+// (impression), and a user did something with an item (interaction). Events arrive as native JSON,
+// as Metarank's JSON, or as a CSV file of interactions, plain or compressed. They may arrive twice
+// and out of order.
+//
+// Decode, DecodeNative and DecodeMetarank read one event; a Reader reads a file. Validate applies
+// the same rules to all of them. AppendLog and DecodeLog write and read the form in the event log,
+// which is native JSON with further members.
 package event
 
 import "relish/ranker"
 
-// Record is an event in the log, with its place in the one order that state is applied in.
+// Record is an event in the event log, with its place in the order in which state is computed.
 type Record struct {
-	Seq     uint64 // from 1, without gaps in one replica's log
-	Arrival int64  // Unix ms, never going back
-	Replica string // the log's replica id, 16 hex digits
+	Seq     uint64 // from 1, without gaps within one replica's log
+	Arrival int64  // Unix ms; it never decreases within one log
+	Replica string // the id of the replica's log, 16 hex digits
 	Event   ranker.Event
 }

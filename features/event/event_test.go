@@ -61,22 +61,22 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-func TestRefused(t *testing.T) {
+func TestRejected(t *testing.T) {
 	long := strings.Repeat("x", 10_000)
 	const id = "must be 1 to 256 bytes of printable UTF-8"
 	for _, c := range []struct{ in, code, want string }{
 		{`{`, "malformed", "not valid JSON: unexpected EOF"},
-		{`null`, "invalid_field", `/type: type "" is unknown; it is item, user, impression or interaction`},
+		{`null`, "invalid_field", `/type: unknown type ""; use item, user, impression or interaction`},
 		{`[]`, "invalid_field", "must not be a JSON array"},
 		{`{"type":"item","id":"e"} x`, "malformed", "not valid JSON: invalid character 'x' after top-level value"},
-		{`{"type":"item","id":"e","id":"f","item":"i"}`, "malformed", "/id: not valid JSON: a member stands twice"},
-		{`{"type":"item","id":"e","ITEM":"i"}`, "unknown_field", "/ITEM: this member is unknown"},
-		{`{"type":"item","id":"e","` + long + `":1}`, "unknown_field", "/" + long[:255] + "...: this member is unknown"},
-		{`{"type":"item","id":"e","item":"i","action":"click"}`, "unknown_field", "/action: an event of type item has no member action"},
-		{`{"type":"item","id":"e","item":"i","replace":false}`, "unknown_field", "/replace: this member is unknown"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"scores":null}`, "unknown_field", "/scores: this member is unknown"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"answer":null}`, "unknown_field", "/answer: this member is unknown"},
-		{`{"type":"erase","id":"e"}`, "invalid_field", `/type: type "erase" is unknown; it is item, user, impression or interaction`},
+		{`{"type":"item","id":"e","id":"f","item":"i"}`, "malformed", "/id: not valid JSON: a member occurs twice"},
+		{`{"type":"item","id":"e","ITEM":"i"}`, "unknown_field", `/ITEM: unknown member; did you mean "item"?`},
+		{`{"type":"item","id":"e","` + long + `":1}`, "unknown_field", "/" + long[:255] + "...: unknown member"},
+		{`{"type":"item","id":"e","item":"i","action":"click"}`, "unknown_field", `/action: an event of type item has no member "action"; remove it`},
+		{`{"type":"item","id":"e","item":"i","replace":false}`, "unknown_field", "/replace: unknown member"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"scores":null}`, "unknown_field", "/scores: unknown member"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"answer":null}`, "unknown_field", "/answer: unknown member"},
+		{`{"type":"erase","id":"e"}`, "invalid_field", `/type: unknown type "erase"; use item, user, impression or interaction`},
 		{`{"type":"item","id":"e"}`, "missing_field", "/item: is required: " + id},
 		{`{"type":"item","item":"i"}`, "missing_field", "/id: is required: " + id},
 		{`{"type":"item","id":"e","item":7}`, "invalid_field", "/item: must not be a JSON number"},
@@ -84,17 +84,17 @@ func TestRefused(t *testing.T) {
 		{`{"type":"item","id":"e","item":"i","fields":{"x":[1,"a"]}}`, "invalid_field", "/fields/x: list must be a number, a boolean, a string, or a list of strings or of numbers"},
 		{`{"type":"item","id":"e","item":"i","fields":{"x":1e400}}`, "invalid_field", "/fields/x: the number is out of range"},
 		{`{"type":"item","id":"e","item":"i","fields":{"a/~b":"` + strings.Repeat(long, 7) + `"}}`, "too_large", "/fields/a~1~0b: must have at most 65536 bytes"},
-		{`{"type":"interaction","id":"e","user":"u","item":"i"}`, "missing_field", "/action: must name what the user did, 1 to 64 printable bytes"},
+		{`{"type":"interaction","id":"e","user":"u","item":"i"}`, "missing_field", "/action: is required: what the user did, 1 to 64 bytes of printable UTF-8"},
 		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","value":1e400}`, "invalid_field", "/value: the number is out of range"},
 		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":"yesterday"}`, "invalid_field", "/time: must be RFC 3339 or a whole number of Unix milliseconds"},
 		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":-1}`, "invalid_field", "/time: must not be before 1970"},
 		{`{"type":"interaction","id":"e","user":"a\u0000b","item":"i","action":"click"}`, "invalid_field", "/user: " + id},
-		{`{"type":"impression","id":"e","user":"u","items":[]}`, "missing_field", "/items: must name at least one item that was shown"},
+		{`{"type":"impression","id":"e","user":"u","items":[]}`, "missing_field", "/items: is required: at least one item that was shown"},
 		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[0]}`, "invalid_field", "/propensity/0: must be above 0 and at most 1"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[1,1]}`, "invalid_field", "/propensity: must have one entry per item"},
+		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[1,1]}`, "invalid_field", "/propensity: must have one entry for each item"},
 		{`{"type":"impression","id":"e","user":"u","items":["a"],"experiments":{"x":""}}`, "invalid_field", "/experiments: names and arms " + id},
-		{`{"event":"dance","id":"e"}`, "invalid_field", `/event: event "dance" is unknown; it is item, user, ranking or interaction`},
-		{`{"event":"user","id":"e","user":"u","fields":[{"name":"x"}]}`, "invalid_field", "/fields/x: has no value"},
+		{`{"event":"dance","id":"e"}`, "invalid_field", `/event: unknown event "dance"; use item, user, ranking or interaction`},
+		{`{"event":"user","id":"e","user":"u","fields":[{"name":"x"}]}`, "invalid_field", "/fields/x: must have a value"},
 		{`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`, "missing_field", "/user: is required: " + id},
 		{"{\"type\":\"item\",\"id\":\"e\",\"item\":\"\xff\"}", "malformed", "/item: not valid JSON: invalid UTF-8"},
 	} {
@@ -108,7 +108,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What only the log may hold is read from the log.
+// DecodeLog reads members that only the log may have. DecodeNative rejects them.
 func TestLogOnly(t *testing.T) {
 	for _, e := range []ranker.Event{
 		{Kind: ranker.EventDelete, ID: "d", Time: 1, ItemID: "i"},
@@ -126,12 +126,12 @@ func TestLogOnly(t *testing.T) {
 			t.Errorf("%s: %v\n%s", e.Kind, err, d)
 		}
 		if _, err := event.DecodeNative(data); err == nil {
-			t.Errorf("%s is accepted from outside", data)
+			t.Errorf("DecodeNative accepted %s", data)
 		}
 	}
 }
 
-// Whatever an event holds, the log gives it back.
+// Every event is the same after AppendLog and DecodeLog.
 func TestLogRoundTrip(t *testing.T) {
 	text := rapid.StringMatching(`[ -~äß水]{1,20}`)
 	value := rapid.Custom(func(t *rapid.T) ranker.FieldValue {
@@ -146,15 +146,35 @@ func TestLogRoundTrip(t *testing.T) {
 		return ranker.StringValue(text.Draw(t, "s"))
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		e := ranker.Event{Kind: ranker.EventImpression, ID: text.Draw(t, "id"), Time: rapid.Int64Range(1, 1<<41).Draw(t, "time"),
+		e := ranker.Event{
+			Kind:   ranker.EventImpression,
+			ID:     text.Draw(t, "id"),
+			Time:   rapid.Int64Range(1, 1<<41).Draw(t, "time"),
 			UserID: text.Draw(t, "user"),
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
-			Impression: &ranker.Impression{Items: rapid.SliceOfN(text, 1, 5).Draw(t, "shown"), Served: true, SchemaHash: "ab", StateSeq: rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				Took: time.Duration(rapid.Int64Range(0, 1e7).Draw(t, "took")) * time.Microsecond, MatrixHash: rapid.Uint64().Draw(t, "hash"), Replayable: rapid.Bool().Draw(t, "whole"), Matrix: rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
-				Exposed: rapid.SliceOfN(text, 1, 3).Draw(t, "exposed"), ExperimentsVersion: text.Draw(t, "allocation"),
-				Fallback: rapid.MapOfN(text, text, 1, 3).Draw(t, "fallback")}}
-		e.Impression.Interleaved = &ranker.Interleaved{Experiment: text.Draw(t, "experiment"), Arms: [2]string{"control", text.Draw(t, "arm")},
-			Teams: rapid.SliceOfN(rapid.Uint8Max(1), len(e.Impression.Items), len(e.Impression.Items)).Draw(t, "teams")}
+			Impression: &ranker.Impression{
+				Items:      rapid.SliceOfN(text, 1, 5).Draw(t, "shown"),
+				Served:     true,
+				SchemaHash: "ab",
+				StateSeq:   rapid.Uint64Max(1<<50).Draw(t, "seq"),
+				Took: time.Duration(
+					rapid.Int64Range(0, 1e7).Draw(t, "took"),
+				) * time.Microsecond,
+				MatrixHash: rapid.Uint64().Draw(t, "hash"),
+				Replayable: rapid.Bool().Draw(t, "replayable"),
+				Matrix:     rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
+				Exposed: rapid.SliceOfN(text, 1, 3).
+					Draw(t, "exposed"),
+				ExperimentsVersion: text.Draw(t, "allocation"),
+				Fallback:           rapid.MapOfN(text, text, 1, 3).Draw(t, "fallback"),
+			},
+		}
+		e.Impression.Interleaved = &ranker.Interleaved{
+			Experiment: text.Draw(t, "experiment"),
+			Arms:       [2]string{"control", text.Draw(t, "arm")},
+			Teams: rapid.SliceOfN(rapid.Uint8Max(1), len(e.Impression.Items), len(e.Impression.Items)).
+				Draw(t, "teams"),
+		}
 		data, err := event.AppendLog(nil, &e)
 		if err != nil {
 			t.Fatal(err)
@@ -168,15 +188,19 @@ func TestLogRoundTrip(t *testing.T) {
 		}
 		again, err := event.AppendLog(nil, &got)
 		if err != nil || !bytes.Equal(data, again) {
-			t.Fatalf("the same event has two forms:\n%s\n%s", data, again)
+			t.Fatalf("the same event has two encodings:\n%s\n%s", data, again)
 		}
 	})
 }
 
-// What a ranking took is logged in ms.
-func TestTook(t *testing.T) {
+// The duration of a ranking is logged in milliseconds.
+func TestTookIsLoggedInMillis(t *testing.T) {
 	e := ranker.Event{Kind: ranker.EventImpression, ID: "r", UserID: "u",
-		Impression: &ranker.Impression{Items: []string{"a"}, Served: true, Took: 1500 * time.Microsecond}}
+		Impression: &ranker.Impression{
+			Items:  []string{"a"},
+			Served: true,
+			Took:   1500 * time.Microsecond,
+		}}
 	data, err := event.AppendLog(nil, &e)
 	if err != nil {
 		t.Fatal(err)
@@ -189,8 +213,9 @@ func TestTook(t *testing.T) {
 	}
 }
 
-// What was logged before there were experiments is read; teams that fit no list are not.
-func TestLoggedArms(t *testing.T) {
+// Impressions from before experiments existed are readable. Teams that do not fit the list are
+// rejected.
+func TestLoggedExperiments(t *testing.T) {
 	const record = `{"type":"impression","id":"e","user":"u","items":["a","b"],"answer":{"state_seq":1,"matrix_hash":"00"%s}}`
 	for members, ok := range map[string]bool{
 		``: true,
@@ -239,7 +264,9 @@ func TestReader(t *testing.T) {
 			}
 			got = append(got, code)
 		}
-		if want := []string{"ok", "malformed", "too_large", "ok"}; !cmp.Equal(got, want) || lines[1].Line != 3 || lines[3].Line != 5 {
+		if want := []string{"ok", "malformed", "too_large", "ok"}; !cmp.Equal(got, want) ||
+			lines[1].Line != 3 ||
+			lines[3].Line != 5 {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
@@ -250,7 +277,7 @@ func TestCSV(t *testing.T) {
 		"i1,u1,click,1000,2.5\n" +
 		",u1,click,,\n" +
 		"i1,u1,click,soon,\n" +
-		"i1,\"u1,click,1,\n" + // a quote that is never closed
+		"i1,\"u1,click,1,\n" + // an unclosed quote
 		"i1,u1\n" +
 		strings.Repeat("x", event.MaxLine+1) + "\n" +
 		"\"i,2\",u1,click,2020-01-02T03:04:05Z,\r\n" +
@@ -266,7 +293,7 @@ func TestCSV(t *testing.T) {
 	}
 	want := []string{"2 i1", "3 /item: is required: must be 1 to 256 bytes of printable UTF-8",
 		"4 /time: must be RFC 3339 or a whole number of Unix milliseconds",
-		`5 not a CSV row: column 16: extraneous or missing " in quoted-field`, "6 has 2 columns, the header row 5",
+		`5 not a CSV row: column 16: extraneous or missing " in quoted-field`, "6 has 2 columns, but the header row has 5",
 		"7 must have at most 8388608 bytes", "8 i,2", "9 /value: must be finite"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Fatal(d)
@@ -275,13 +302,13 @@ func TestCSV(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 	if again := read(t, []byte(in), "csv"); again[0].Event.ID != lines[0].Event.ID {
-		t.Error("the same row got another id")
+		t.Error("the same row got another id on the second read")
 	}
 	for in, want := range map[string]string{
 		"":                        "the first line must be the header row",
-		"user,thing\n":            `column "thing" is unknown`,
-		"user,item\n":             `column "action" is missing`,
-		"user,item,action,user\n": `column "user" stands twice`,
+		"user,thing\n":            `unknown column "thing"`,
+		"user,item\n":             `the header row lacks the column "action"`,
+		"user,item,action,user\n": `column "user" occurs twice`,
 	} {
 		r := event.NewReader(strings.NewReader(in), "csv")
 		for range r.All() {
@@ -292,7 +319,7 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// A compressed file that ends early gives the lines before, and an error.
+// A truncated compressed file yields the lines before its end, and then an error.
 func TestTruncatedFile(t *testing.T) {
 	var gz bytes.Buffer
 	zw := gzip.NewWriter(&gz)
@@ -312,11 +339,11 @@ func TestTruncatedFile(t *testing.T) {
 	}
 }
 
-// The published log of real rankings decodes without a single error, when it is at hand.
+// The published log of real rankings, if it is present, decodes without an error.
 func TestRealLog(t *testing.T) {
 	data, err := os.ReadFile("../../../shared/data/ranklens/events.jsonl.gz")
 	if os.IsNotExist(err) {
-		t.Log("the real log is not beside this repository; the generated ones above stand alone")
+		t.Skip("the log of real rankings is not present")
 		return
 	}
 	if err != nil {
@@ -329,7 +356,11 @@ func TestRealLog(t *testing.T) {
 		}
 		counts[l.Event.Kind]++
 	}
-	want := map[ranker.EventKind]int{ranker.EventItem: 2512, ranker.EventImpression: 7875, ranker.EventInteraction: 36515}
+	want := map[ranker.EventKind]int{
+		ranker.EventItem:        2512,
+		ranker.EventImpression:  7875,
+		ranker.EventInteraction: 36515,
+	}
 	if d := cmp.Diff(want, counts); d != "" {
 		t.Error(d)
 	}
@@ -372,7 +403,11 @@ func FuzzReader(f *testing.F) {
 }
 
 func FuzzDecodeLog(f *testing.F) {
-	f.Add([]byte(`{"type":"impression","id":"e","items":["a"],"answer":{"state_seq":1,"matrix_hash":"00ff","matrix":"AACAPw=="}}`))
+	f.Add(
+		[]byte(
+			`{"type":"impression","id":"e","items":["a"],"answer":{"state_seq":1,"matrix_hash":"00ff","matrix":"AACAPw=="}}`,
+		),
+	)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, err := event.DecodeLog(data)
 		if err != nil {
@@ -382,13 +417,22 @@ func FuzzDecodeLog(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := event.DecodeLog(out); err != nil || !cmp.Equal(e, again, cmpopts.EquateEmpty(), cmpopts.EquateNaNs()) {
+		if again, err := event.DecodeLog(out); err != nil ||
+			!cmp.Equal(e, again, cmpopts.EquateEmpty(), cmpopts.EquateNaNs()) {
 			t.Fatalf("%v\n%s", err, cmp.Diff(e, again))
 		}
 	})
 }
 
-var click = ranker.Event{Kind: ranker.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3"}
+var click = ranker.Event{
+	Kind:         ranker.EventInteraction,
+	ID:           "e4",
+	Time:         5,
+	UserID:       "u",
+	ItemID:       "i",
+	Action:       "click",
+	ImpressionID: "e3",
+}
 
 func BenchmarkAppendNative(b *testing.B) {
 	b.ReportAllocs()

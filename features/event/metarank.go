@@ -9,7 +9,7 @@ import (
 	"relish/ranker"
 )
 
-// metarankEvent is Metarank's event (its doc/event-schema.md), all kinds in one.
+// metarankEvent is an event of any kind in Metarank's form (doc/event-schema.md of Metarank).
 type metarankEvent struct {
 	Event     string          `json:"event"`
 	ID        string          `json:"id"`
@@ -36,16 +36,22 @@ type metarankItem struct {
 	Fields    []metarankField `json:"fields"`
 }
 
-// DecodeMetarank reads one event in Metarank's shape. What Relish has no use for (tenant, labels,
-// fields of interactions) is passed over. It does not Validate.
+// metarankMembers are the members of metarankEvent.
+var metarankMembers = []string{
+	"event", "id", "timestamp", "item", "user", "session", "ranking", "type", "tenant", "fields",
+	"items",
+}
+
+// DecodeMetarank reads one event in Metarank's form. It ignores tenants, labels and the fields of
+// interactions. It does not call Validate.
 func DecodeMetarank(data []byte) (ranker.Event, *ranker.EventError) {
 	var m metarankEvent
 	if err := json.Unmarshal(data, &m, strict); err != nil {
-		return ranker.Event{}, decodeError(err)
+		return ranker.Event{}, decodeError(err, metarankMembers)
 	}
 	e := ranker.Event{ID: m.ID, Time: int64(m.Timestamp), UserID: m.User, Session: m.Session}
 	if e.UserID == "" {
-		e.UserID = m.Session // an anonymous user is known by his session
+		e.UserID = m.Session // an anonymous user is identified by their session
 	}
 	switch m.Event {
 	case "item", "metadata":
@@ -57,18 +63,20 @@ func DecodeMetarank(data []byte) (ranker.Event, *ranker.EventError) {
 	case "ranking", "":
 		e.Kind, e.Impression = ranker.EventImpression, m.impression()
 	case "interaction":
-		e.Kind, e.ItemID, e.Action, e.ImpressionID = ranker.EventInteraction, m.Item, m.Type, m.Ranking
+		e.Kind, e.ItemID = ranker.EventInteraction, m.Item
+		e.Action, e.ImpressionID = m.Type, m.Ranking
 	default:
-		return ranker.Event{}, &ranker.EventError{Code: "invalid_field", Pointer: "/event", Message: fmt.Sprintf("event %.40q is unknown; it is item, user, ranking or interaction", m.Event)}
+		return ranker.Event{}, invalid("/event",
+			fmt.Sprintf("unknown event %.40q; use item, user, ranking or interaction", m.Event))
 	}
 	return e, nil
 }
 
-// textFields are the names an item's text goes by, the preferred one first. Where an item has several,
-// the others stay fields.
+// textFields are the fields that can hold an item's text, the preferred one first. If an item has
+// several, the others stay fields.
 var textFields = []string{"text", "description", "overview"}
 
-// fillItem gives title, tags and the text their own places; the rest stays a field.
+// fillItem sets title, tags and text from the fields with these names. The others stay fields.
 func (m *metarankEvent) fillItem(e *ranker.Event) {
 	fields := fieldMap(m.Fields)
 	take := func(name string, kinds ...ranker.ValueKind) (ranker.FieldValue, bool) {
@@ -112,8 +120,8 @@ func (m *metarankEvent) impression() *ranker.Impression {
 	return imp
 }
 
-// score is the item's relevancy, which Metarank also takes as a field. Zero says nothing: its
-// examples send it for "unknown".
+// score returns the item's relevancy, which Metarank also accepts as a field. Zero counts as
+// unknown, because Metarank's examples send it for that.
 func (it *metarankItem) score() (float64, bool) {
 	if it.Relevancy != nil && *it.Relevancy != 0 {
 		return *it.Relevancy, true
@@ -134,7 +142,7 @@ func fieldMap(fields []metarankField) map[string]ranker.FieldValue {
 	return out
 }
 
-// scalars keeps the fields that a request context may have.
+// scalars returns the fields that a request context may have: numbers, booleans and strings.
 func scalars(fields []metarankField) map[string]ranker.FieldValue {
 	var out map[string]ranker.FieldValue
 	for _, f := range fields {
@@ -147,18 +155,4 @@ func scalars(fields []metarankField) map[string]ranker.FieldValue {
 		out[f.Name] = f.Value
 	}
 	return out
-}
-
-// Decode reads one event in either shape: Metarank's has the member "event".
-func Decode(data []byte) (ranker.Event, *ranker.EventError) {
-	var probe struct {
-		Event string `json:"event"`
-	}
-	if err := json.Unmarshal(data, &probe); err != nil {
-		return ranker.Event{}, decodeError(err)
-	}
-	if probe.Event != "" {
-		return DecodeMetarank(data)
-	}
-	return DecodeNative(data)
 }

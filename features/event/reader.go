@@ -14,32 +14,33 @@ import (
 	"relish/ranker"
 )
 
-// MaxLine bounds one event's line; a longer one is refused and the reading goes on after it.
+// MaxLine bounds the line of one event in bytes. A Reader reports a longer line as an error and
+// goes on with the next.
 const MaxLine = 8 << 20
 
-// Line is one event of a file, or why it is none.
+// Line is one event of a file, or the reason why the line has none.
 type Line struct {
-	Line  int // from 1
+	Line  int // line number, from 1
 	Event ranker.Event
 	Err   *ranker.EventError
 }
 
-// Reader reads a file of events. Use All once, then Err.
+// Reader reads a file of events. Call All once, then Err. It is not safe for concurrent use.
 type Reader struct {
 	in     io.Reader
 	format string
 	err    error
 }
 
-// NewReader reads events of the format native, metarank or csv from in: plain, gzip or zstd, known by
-// the first bytes.
+// NewReader returns a Reader of events in the format native, metarank or csv. The input is plain,
+// gzip or zstd; its first bytes tell which.
 func NewReader(in io.Reader, format string) *Reader { return &Reader{in: in, format: format} }
 
-// Err returns the error that ended All early, nil at a clean end of the file.
+// Err returns the error that ended All early, nil if All read the whole file.
 func (r *Reader) Err() error { return r.err }
 
-// All yields the file's events in order. Wrong ones come with Err set; only a failure to read on
-// ends it early (see Err).
+// All yields the file's events in order. An invalid event has Line.Err set. Only an error of the
+// input ends All early, see Err.
 func (r *Reader) All() iter.Seq[Line] {
 	return func(yield func(Line) bool) {
 		in, done, err := decompress(r.in)
@@ -49,20 +50,30 @@ func (r *Reader) All() iter.Seq[Line] {
 		}
 		defer done()
 		br := bufio.NewReaderSize(in, 1<<16)
-		if bom, _ := br.Peek(3); string(bom) == "\xef\xbb\xbf" { // some spreadsheets put one first
-			_, _ = br.Discard(3)
+		if start, _ := br.Peek(len(byteOrderMark)); string(start) == byteOrderMark {
+			_, _ = br.Discard(len(byteOrderMark))
 		}
 		switch r.format {
 		case "native":
-			r.err = eachLine(br, 1, func(line []byte, _ int) (ranker.Event, *ranker.EventError) { return DecodeNative(line) }, yield)
+			r.err = eachLine(br, 1, ignoreLine(DecodeNative), yield)
 		case "metarank":
-			r.err = eachLine(br, 1, func(line []byte, _ int) (ranker.Event, *ranker.EventError) { return DecodeMetarank(line) }, yield)
+			r.err = eachLine(br, 1, ignoreLine(DecodeMetarank), yield)
 		case "csv":
 			r.err = eachRow(br, yield)
 		default:
-			r.err = fmt.Errorf("format %q is unknown; it is native, metarank or csv", r.format)
+			r.err = fmt.Errorf("unknown format %q; use native, metarank or csv", r.format)
 		}
 	}
+}
+
+// byteOrderMark is what some spreadsheets write at the start of a file.
+const byteOrderMark = "\xef\xbb\xbf"
+
+// lineDecoder decodes the line with the given number.
+type lineDecoder func(line []byte, number int) (ranker.Event, *ranker.EventError)
+
+func ignoreLine(decode func([]byte) (ranker.Event, *ranker.EventError)) lineDecoder {
+	return func(line []byte, _ int) (ranker.Event, *ranker.EventError) { return decode(line) }
 }
 
 func decompress(in io.Reader) (io.Reader, func(), error) {
@@ -79,7 +90,11 @@ func decompress(in io.Reader) (io.Reader, func(), error) {
 		}
 		return zr, func() { zr.Close() }, nil
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		zr, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
+		zr, err := zstd.NewReader(
+			br,
+			zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(128<<20),
+		)
 		if err != nil {
 			return nil, nil, fmt.Errorf("zstd: %w", err)
 		}
@@ -88,8 +103,8 @@ func decompress(in io.Reader) (io.Reader, func(), error) {
 	return br, func() {}, nil
 }
 
-// eachLine decodes line after line, of which br is at the n-th; empty ones are passed over.
-func eachLine(br *bufio.Reader, n int, decode func(line []byte, n int) (ranker.Event, *ranker.EventError), yield func(Line) bool) error {
+// eachLine decodes the lines of br, the first of which has the number n. It skips empty lines.
+func eachLine(br *bufio.Reader, n int, decode lineDecoder, yield func(Line) bool) error {
 	var buf []byte
 	for ; ; n++ {
 		line, tooLong, err := readLine(br, buf[:0])
@@ -114,7 +129,7 @@ func eachLine(br *bufio.Reader, n int, decode func(line []byte, n int) (ranker.E
 	}
 }
 
-// readLine appends the next line to buf, or skips it when it is longer than MaxLine.
+// readLine appends the next line to buf. It skips a line that is longer than MaxLine.
 func readLine(br *bufio.Reader, buf []byte) (line []byte, tooLong bool, err error) {
 	for {
 		part, err := br.ReadSlice('\n')

@@ -15,23 +15,24 @@ import (
 	"relish/ranker"
 )
 
-// Bounds of one event. They are far above honest use and keep one event from costing much.
+// Bounds of one event. They are far above normal use and limit what one event can cost. Lengths are
+// in bytes.
 const (
-	MaxID      = 256
-	maxName    = 64
+	MaxID      = 256 // of any id
+	maxName    = 64  // of an action or a field's name
 	maxTitle   = 4 << 10
 	maxText    = 64 << 10
-	maxTags    = 256
+	maxTags    = 256 // number of tags
 	maxTag     = 256
-	maxFields  = 128
-	maxList    = 512
-	maxShown   = 5000
-	maxContext = 32
+	maxFields  = 128  // number of fields or experiments
+	maxList    = 512  // number of values of one field
+	maxShown   = 5000 // number of items of one impression
+	maxContext = 32   // number of context values
 )
 
 var errID = errors.New("must be 1 to 256 bytes of printable UTF-8")
 
-// CheckID reports whether id is 1 to 256 bytes of printable, valid UTF-8.
+// CheckID returns an error unless id is 1 to MaxID bytes of printable, valid UTF-8.
 func CheckID(id string) error { return checkName(id, MaxID, errID) }
 
 func checkName(s string, limit int, bad error) error {
@@ -46,13 +47,14 @@ func checkName(s string, limit int, bad error) error {
 	return nil
 }
 
-// Validate checks everything that can be known from the event alone.
+// Validate checks everything that can be checked with the event alone. It returns the first
+// problem.
 func Validate(e *ranker.Event) *ranker.EventError {
 	if err := checkIDs(e); err != nil {
 		return err
 	}
 	if e.Time < 0 {
-		return &ranker.EventError{Code: "invalid_field", Pointer: "/time", Message: "must not be before 1970"}
+		return invalid("/time", "must not be before 1970")
 	}
 	switch e.Kind {
 	case ranker.EventItem:
@@ -63,10 +65,14 @@ func Validate(e *ranker.Event) *ranker.EventError {
 		return checkImpression(e.Impression)
 	case ranker.EventInteraction:
 		if checkName(e.Action, maxName, errID) != nil {
-			return &ranker.EventError{Code: "missing_field", Pointer: "/action", Message: "must name what the user did, 1 to 64 printable bytes"}
+			return &ranker.EventError{
+				Code:    "missing_field",
+				Pointer: "/action",
+				Message: "is required: what the user did, 1 to 64 bytes of printable UTF-8",
+			}
 		}
 		if e.Value != nil && !finite(*e.Value) {
-			return &ranker.EventError{Code: "invalid_field", Pointer: "/value", Message: "must be finite"}
+			return invalid("/value", "must be finite")
 		}
 	case ranker.EventTable:
 		return checkTable(e)
@@ -74,10 +80,10 @@ func Validate(e *ranker.Event) *ranker.EventError {
 	return nil
 }
 
-// tableName is what a table may be called: it is a part of file and column names.
+// tableName matches the names of external tables, which occur in file and column names.
 var tableName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// CheckTableName reports whether name can name a table.
+// CheckTableName returns an error unless name can name an external table.
 func CheckTableName(name string) error {
 	if !tableName.MatchString(name) {
 		return errors.New("must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
@@ -87,46 +93,47 @@ func CheckTableName(name string) error {
 
 func checkTable(e *ranker.Event) *ranker.EventError {
 	if err := CheckTableName(e.Table); err != nil {
-		return &ranker.EventError{Code: "invalid_field", Pointer: "/table", Message: err.Error()}
+		return invalid("/table", err.Error())
 	}
 	if sum, err := hex.DecodeString(e.Digest); err != nil || len(sum) != sha256.Size {
-		return &ranker.EventError{Code: "invalid_field", Pointer: "/digest", Message: "must be 64 hexadecimal digits"}
+		return invalid("/digest", "must be 64 hexadecimal digits")
 	}
 	return nil
 }
 
-// ids checks the ids that the kind needs and the optional ones that are there.
+// checkIDs checks the ids that the kind needs and the optional ids that are set.
 func checkIDs(e *ranker.Event) *ranker.EventError {
-	type id struct {
-		pointer, value string
-		need           bool
+	interaction, impression := e.Kind == ranker.EventInteraction, e.Kind == ranker.EventImpression
+	model := ""
+	if e.Impression != nil {
+		model = e.Impression.Model
 	}
-	for _, f := range []id{
+	for _, id := range []struct {
+		pointer, value string
+		required       bool
+	}{
 		{"/id", e.ID, true},
-		{"/item", e.ItemID, e.Kind == ranker.EventItem || e.Kind == ranker.EventInteraction || e.Kind == ranker.EventDelete},
-		{"/user", e.UserID, e.Kind == ranker.EventUser || e.Kind == ranker.EventImpression || e.Kind == ranker.EventInteraction},
+		{"/item", e.ItemID, interaction || e.Kind == ranker.EventItem || e.Kind == ranker.EventDelete},
+		{"/user", e.UserID, interaction || impression || e.Kind == ranker.EventUser},
 		{"/session", e.Session, false},
 		{"/impression", e.ImpressionID, false},
-		{"/model", modelOf(e), false},
+		{"/model", model, false},
 	} {
-		if f.value == "" && !f.need {
+		if id.value == "" && !id.required {
 			continue
 		}
-		if f.value == "" {
-			return &ranker.EventError{Code: "missing_field", Pointer: f.pointer, Message: "is required: " + errID.Error()}
+		if id.value == "" {
+			return &ranker.EventError{
+				Code:    "missing_field",
+				Pointer: id.pointer,
+				Message: "is required: " + errID.Error(),
+			}
 		}
-		if err := CheckID(f.value); err != nil {
-			return &ranker.EventError{Code: "invalid_field", Pointer: f.pointer, Message: err.Error()}
+		if err := CheckID(id.value); err != nil {
+			return invalid(id.pointer, err.Error())
 		}
 	}
 	return nil
-}
-
-func modelOf(e *ranker.Event) string {
-	if e.Impression == nil {
-		return ""
-	}
-	return e.Impression.Model
 }
 
 func checkItem(e *ranker.Event) *ranker.EventError {
@@ -149,27 +156,31 @@ func checkItem(e *ranker.Event) *ranker.EventError {
 
 func checkImpression(imp *ranker.Impression) *ranker.EventError {
 	if imp == nil || len(imp.Items) == 0 {
-		return &ranker.EventError{Code: "missing_field", Pointer: "/items", Message: "must name at least one item that was shown"}
+		return &ranker.EventError{
+			Code:    "missing_field",
+			Pointer: "/items",
+			Message: "is required: at least one item that was shown",
+		}
 	}
 	if len(imp.Items) > maxShown {
 		return tooLarge("/items", maxShown, "items")
 	}
 	for i, id := range imp.Items {
 		if err := CheckID(id); err != nil {
-			return &ranker.EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d", i), Message: err.Error()}
+			return invalid(fmt.Sprintf("/items/%d", i), err.Error())
 		}
 	}
 	if imp.Propensity != nil && len(imp.Propensity) != len(imp.Items) {
-		return &ranker.EventError{Code: "invalid_field", Pointer: "/propensity", Message: "must have one entry per item"}
+		return invalid("/propensity", "must have one entry for each item")
 	}
 	for i, p := range imp.Propensity {
 		if !(p > 0 && p <= 1) {
-			return &ranker.EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/propensity/%d", i), Message: "must be above 0 and at most 1"}
+			return invalid(fmt.Sprintf("/propensity/%d", i), "must be above 0 and at most 1")
 		}
 	}
 	for i, x := range imp.Scores {
 		if !finite(x) {
-			return &ranker.EventError{Code: "invalid_field", Pointer: fmt.Sprintf("/items/%d/relevancy", i), Message: "must be finite"}
+			return invalid(fmt.Sprintf("/items/%d/relevancy", i), "must be finite")
 		}
 	}
 	if len(imp.Experiments) > maxFields {
@@ -177,23 +188,27 @@ func checkImpression(imp *ranker.Impression) *ranker.EventError {
 	}
 	for name, arm := range imp.Experiments {
 		if CheckID(name) != nil || CheckID(arm) != nil {
-			return &ranker.EventError{Code: "invalid_field", Pointer: "/experiments", Message: "names and arms " + errID.Error()}
+			return invalid("/experiments", "names and arms "+errID.Error())
 		}
 	}
 	return checkFields("/context", imp.Context, maxContext)
 }
 
-func checkFields(pointer string, fields map[string]ranker.FieldValue, limit int) *ranker.EventError {
+func checkFields(
+	pointer string,
+	fields map[string]ranker.FieldValue,
+	limit int,
+) *ranker.EventError {
 	if len(fields) > limit {
 		return tooLarge(pointer, limit, "fields")
 	}
 	for name, v := range fields {
 		if checkName(name, maxName, errID) != nil {
-			return &ranker.EventError{Code: "invalid_field", Pointer: pointer, Message: "a field's name must be 1 to 64 printable bytes"}
+			return invalid(pointer, "the name of a field must be 1 to 64 bytes of printable UTF-8")
 		}
 		at := pointer + "/" + pointerEscaper.Replace(name)
 		if v.Kind == ranker.NoValue {
-			return &ranker.EventError{Code: "invalid_field", Pointer: at, Message: "has no value"}
+			return invalid(at, "must have a value")
 		}
 		if len(v.Str) > maxText {
 			return tooLarge(at, maxText, "bytes")
@@ -203,21 +218,26 @@ func checkFields(pointer string, fields map[string]ranker.FieldValue, limit int)
 		}
 		for _, s := range v.List {
 			if len(s) > maxTitle {
-				return tooLarge(at, maxTitle, "bytes a value")
+				return tooLarge(at, maxTitle, "bytes for each value")
 			}
 		}
-		if !finite(v.Num) || slices.ContainsFunc(v.Nums, func(x float64) bool { return !finite(x) }) {
-			return &ranker.EventError{Code: "invalid_field", Pointer: at, Message: "must be finite"}
+		if !finite(v.Num) ||
+			slices.ContainsFunc(v.Nums, func(x float64) bool { return !finite(x) }) {
+			return invalid(at, "must be finite")
 		}
 	}
 	return nil
 }
 
-// pointerEscaper is RFC 6901's escaping of a name in a JSON pointer.
+// pointerEscaper escapes a name for a JSON pointer (RFC 6901).
 var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
 
 func tooLarge(pointer string, limit int, unit string) *ranker.EventError {
-	return &ranker.EventError{Code: "too_large", Pointer: pointer, Message: fmt.Sprintf("must have at most %d %s", limit, unit)}
+	return &ranker.EventError{
+		Code:    "too_large",
+		Pointer: pointer,
+		Message: fmt.Sprintf("must have at most %d %s", limit, unit),
+	}
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
