@@ -17,8 +17,9 @@ import (
 	"relish/ranker"
 )
 
-// One flipped bit anywhere in the newest segment, then a restart and an append: what was acknowledged
-// is read, reported as damage, or (the last record only) cut as a torn tail; nothing is overwritten.
+// After one flipped bit in the newest segment, a restart and an append, every acknowledged record
+// is read or reported as damage. Only the last record may be cut off as incomplete. Nothing is
+// overwritten.
 func TestFlippedNewestSegment(t *testing.T) {
 	src := t.TempDir()
 	l := mustOpen(t, src, Options{})
@@ -50,23 +51,23 @@ func TestFlippedNewestSegment(t *testing.T) {
 		}
 		for k := range 3 {
 			if !sound[fmt.Sprint("k", k)] && damage == nil {
-				t.Fatalf("byte %d: k%d is lost in silence, read %v", i, k, got)
+				t.Fatalf("byte %d: k%d is missing without a report, read %v", i, k, got)
 			}
 		}
 		if !sound["k3"] && damage == nil && cut == 0 {
-			t.Fatalf("byte %d: the last record is lost in silence, read %v", i, got)
+			t.Fatalf("byte %d: the last record is missing without a report, read %v", i, got)
 		}
 		if !sound["after"] {
-			t.Fatalf("byte %d: the new record is lost, read %v", i, got)
+			t.Fatalf("byte %d: the new record is missing, read %v", i, got)
 		}
 		if i < headerSize && len(got) != 5 {
-			t.Fatalf("byte %d: a damaged header costs records: %v", i, got)
+			t.Fatalf("byte %d: a damaged header loses records: %v", i, got)
 		}
 	}
 }
 
-// A rewrite leaves the segment alone that appends opened after its seal.
-func TestRewriteBesideAppends(t *testing.T) {
+// Rewrite leaves the segment alone that later appends opened.
+func TestRewriteDuringAppends(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpen(t, dir, Options{})
 	mustAppend(t, l, clicks("old", 4)...)
@@ -92,8 +93,8 @@ func TestRewriteBesideAppends(t *testing.T) {
 	}
 }
 
-// A damaged segment is named by the rewrite, and does not keep it from the others.
-func TestRewritePassesDamage(t *testing.T) {
+// Rewrite names a damaged segment in its error and rewrites the other segments.
+func TestRewriteReportsDamage(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 3 {
 		l := mustOpen(t, dir, Options{})
@@ -112,11 +113,16 @@ func TestRewritePassesDamage(t *testing.T) {
 	}
 }
 
-// A full log takes events again once retention may drop something, or the limit is raised.
-func TestFullRecovers(t *testing.T) {
+// A full log accepts events again after retention has dropped segments or the limit was raised.
+func TestFullLogRecovers(t *testing.T) {
 	dir := t.TempDir()
 	now := time.UnixMilli(1e12)
-	opt := Options{SegmentBytes: 600, MaxBytes: 3000, RetainAge: time.Hour, Clock: func() time.Time { return now }}
+	opt := Options{
+		SegmentBytes: 600,
+		MaxBytes:     3000,
+		RetainAge:    time.Hour,
+		Clock:        func() time.Time { return now },
+	}
 	l := mustOpen(t, dir, opt)
 	fill := func() (n int) {
 		for {
@@ -133,7 +139,7 @@ func TestFullRecovers(t *testing.T) {
 	segs := l.Stats().Segments
 	fill()
 	if s := l.Stats(); s.Segments != segs || s.Failures != 0 {
-		t.Errorf("refused appends left %+v; they must not touch the disk", s)
+		t.Errorf("rejected appends left %+v; they must not touch the disk", s)
 	}
 	now = now.Add(48 * time.Hour)
 	if fill() == 0 {
@@ -148,7 +154,8 @@ func TestFullRecovers(t *testing.T) {
 	}
 }
 
-// A restart with a clock that went back goes on from the last arrival, also after an empty segment.
+// After a restart with a clock that went back, arrivals continue from the last one, also after an
+// empty segment.
 func TestArrivalAcrossRestart(t *testing.T) {
 	dir := t.TempDir()
 	now := time.UnixMilli(2_000_000)
@@ -170,8 +177,8 @@ func TestArrivalAcrossRestart(t *testing.T) {
 	}
 }
 
-// What a crashed rewrite left behind is removed: it may hold what is to be forgotten.
-func TestLeftoverIsRemoved(t *testing.T) {
+// Open removes the leftovers of an interrupted rewrite, because they may hold erased records.
+func TestLeftoversAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	left := segmentPath(dir, 1) + ".new"
 	if err := os.WriteFile(left, []byte("secret-user"), 0o644); err != nil {
@@ -192,14 +199,15 @@ func TestRenamedSegment(t *testing.T) {
 	if _, damage := ids(t, dir); len(damage) == 0 || !strings.Contains(damage[0].Error(), "name") {
 		t.Errorf("damage %v", damage)
 	}
-	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "move it away") {
-		t.Errorf("got %v; an append would take the segment's place", err)
+	if _, err := Open(dir, Options{}); err == nil ||
+		!strings.Contains(err.Error(), "move it away") {
+		t.Errorf("got %v; an append would replace the segment", err)
 	}
 }
 
-// disk is a file system that loses what was not synced. Live files hold what a process sees (the page
-// cache); disk remembers what a power loss leaves. A failed sync forgets the dirty bytes, as Linux
-// may: a second sync would succeed without them.
+// disk is a file system that loses what was not synced. Live files hold what a process sees (the
+// page cache), and disk holds what remains after a power loss. A failed sync drops the dirty bytes,
+// as Linux may do: a second sync would succeed without them.
 type disk struct {
 	mu                                sync.Mutex
 	live                              map[string]*node // by name, as the process sees the folder
@@ -301,7 +309,8 @@ func (f *diskFile) Sync() error {
 
 func (f *diskFile) Close() error { return f.f.Close() }
 
-// powerLoss writes what is left into dir: the synced bytes, and of the rest, changes up to a random one.
+// powerLoss writes into dir what remains: the synced bytes, and the later changes up to a random
+// one.
 func (d *disk) powerLoss(t *testing.T, rng *rand.Rand, dir string) *disk {
 	t.Helper()
 	after := newDisk()
@@ -319,9 +328,9 @@ func (d *disk) powerLoss(t *testing.T, rng *rand.Rand, dir string) *disk {
 	return after
 }
 
-// Faults, restarts and power losses in any order: each acknowledged event is in the log once. A client
-// tries again after an error, and is told "duplicate" for what the log kept all the same: that is
-// an acknowledgement too.
+// After faults, restarts and power losses in any order, each acknowledged event is in the log
+// exactly once. A client repeats an event after an error. The log answers "duplicate" if it kept
+// the event, and that is an acknowledgement too.
 func TestAnyFault(t *testing.T) {
 	for seed := range uint64(150) {
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -341,15 +350,23 @@ func TestAnyFault(t *testing.T) {
 				t.Fatalf("seed %d: %v", seed, damage)
 			}
 			var err error
-			l, err = open(dir, Options{SegmentBytes: 700, Admit: func(e *ranker.Event, _ int64) ranker.EventOutcome {
-				dup := known[e.ID]
-				known[e.ID] = true
-				return ranker.EventOutcome{Duplicate: dup}
-			}, Abort: func(recs []event.Record) {
-				for _, r := range recs {
-					delete(known, r.Event.ID)
-				}
-			}}, d)
+			l, err = open(
+				dir,
+				Options{
+					SegmentBytes: 700,
+					Admit: func(e *ranker.Event, _ int64) ranker.EventOutcome {
+						dup := known[e.ID]
+						known[e.ID] = true
+						return ranker.EventOutcome{Duplicate: dup}
+					},
+					Abort: func(recs []event.Record) {
+						for _, r := range recs {
+							delete(known, r.Event.ID)
+						}
+					},
+				},
+				d,
+			)
 			if err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
@@ -359,7 +376,13 @@ func TestAnyFault(t *testing.T) {
 		unsure := []string{"e0"}
 		for i := range 40 {
 			d.mu.Lock()
-			d.failWrite, d.failSync, d.failTruncate = rng.IntN(8) == 0, rng.IntN(4) == 0, rng.IntN(2) == 0
+			d.failWrite, d.failSync, d.failTruncate = rng.IntN(
+				8,
+			) == 0, rng.IntN(
+				4,
+			) == 0, rng.IntN(
+				2,
+			) == 0
 			d.mu.Unlock()
 			id := unsure[rng.IntN(len(unsure))]
 			if rng.IntN(3) > 0 {
@@ -392,7 +415,13 @@ func TestAnyFault(t *testing.T) {
 		}
 		for id := range acked {
 			if count[id] != 1 {
-				t.Fatalf("seed %d: %s was acknowledged and is there %d times, damage %v", seed, id, count[id], damage)
+				t.Fatalf(
+					"seed %d: %s was acknowledged and is there %d times, damage %v",
+					seed,
+					id,
+					count[id],
+					damage,
+				)
 			}
 		}
 	}

@@ -13,12 +13,14 @@ import (
 	"strings"
 )
 
-// The form of a segment file, little-endian:
+// The format of a segment file. All numbers are little-endian.
 //
-//	header: "RLOG" | version u16 | 0 u16 | replica [8]byte | first sequence u64 | created ms i64 | crc32c u32 of the bytes before
-//	frame:  payload length u32 | crc32c u32 of what follows | sequence u64 | arrival ms i64 | payload
+//	header: "RLOG" | version u16 | 0 u16 | replica [8]byte | first sequence u64 | created ms i64 |
+//	        CRC-32C u32 of the bytes before
+//	frame:  payload length u32 | CRC-32C u32 of the bytes after it | sequence u64 | arrival ms i64 |
+//	        payload
 //
-// A frame with an empty payload stands for a record that was erased: it keeps the sequence whole.
+// A frame with an empty payload stands for an erased record, so that the sequence has no gap.
 const (
 	magic         = "RLOG"
 	version       = 1
@@ -47,17 +49,26 @@ func (h *header) appendTo(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-var errHeader = errors.New("the segment's header is damaged")
+var errHeader = errors.New("the header is damaged")
 
 func parseHeader(data []byte) (h header, err error) {
 	if len(data) < headerSize || string(data[:4]) != magic {
 		return h, errHeader
 	}
-	// The version is looked at before the checksum: a newer form may sum differently.
+	// The version is checked before the checksum, because a newer format may use another checksum.
 	if v := binary.LittleEndian.Uint16(data[4:]); v > version {
-		return h, fmt.Errorf("the segment has format version %d, this binary reads up to %d: use a newer relish", v, version)
+		return h, fmt.Errorf(
+			"the segment has format version %d, and this binary reads up to %d: use a newer relish",
+			v,
+			version,
+		)
 	}
-	if crc32.Checksum(data[:headerSize-4], castagnoli) != binary.LittleEndian.Uint32(data[headerSize-4:]) {
+	if crc32.Checksum(
+		data[:headerSize-4],
+		castagnoli,
+	) != binary.LittleEndian.Uint32(
+		data[headerSize-4:],
+	) {
 		return h, errHeader
 	}
 	copy(h.replica[:], data[8:16])
@@ -79,7 +90,8 @@ func appendFrame(dst []byte, seq uint64, arrival int64, payload []byte) []byte {
 	return dst
 }
 
-// openFrame appends a frame's head; the payload follows, and closeFrame on the whole frame ends it.
+// openFrame appends the head of a frame. The caller appends the payload and calls closeFrame with
+// the whole frame.
 func openFrame(dst []byte, seq uint64, arrival int64) []byte {
 	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
 	dst = binary.LittleEndian.AppendUint64(dst, seq)
@@ -91,7 +103,7 @@ func closeFrame(f []byte) {
 	binary.LittleEndian.PutUint32(f[4:], crc32.Checksum(f[8:], castagnoli))
 }
 
-// parseFrame reads the frame at the start of data; ok is false when there is no whole, sound one.
+// parseFrame reads the frame at the start of data. ok is false if it is incomplete or damaged.
 func parseFrame(data []byte) (f frame, size int, ok bool) {
 	if len(data) < frameSize {
 		return f, 0, false
@@ -104,11 +116,14 @@ func parseFrame(data []byte) (f frame, size int, ok bool) {
 	if crc32.Checksum(data[8:size], castagnoli) != binary.LittleEndian.Uint32(data[4:]) {
 		return f, 0, false
 	}
-	return frame{seq: binary.LittleEndian.Uint64(data[8:]), arrival: int64(binary.LittleEndian.Uint64(data[16:])),
-		payload: data[frameSize:size]}, size, true
+	return frame{
+		seq:     binary.LittleEndian.Uint64(data[8:]),
+		arrival: int64(binary.LittleEndian.Uint64(data[16:])),
+		payload: data[frameSize:size],
+	}, size, true
 }
 
-// segment is a segment file by its name.
+// segment is a segment file. Its name says at which sequence it begins.
 type segment struct {
 	first uint64
 	path  string
@@ -118,7 +133,7 @@ func segmentPath(dir string, first uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%020d%s", first, segmentSuffix))
 }
 
-// segments lists a folder's segment files by first sequence.
+// segments lists the segment files of a folder by their first sequence.
 func segments(dir string) ([]segment, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -142,7 +157,7 @@ func segments(dir string) ([]segment, error) {
 
 func (s segment) name() string { return filepath.Base(s.path) }
 
-// header reads the segment's header; errHeader when it is damaged.
+// header reads the segment's header. It fails with errHeader if the header is damaged.
 func (s segment) header() (header, error) {
 	f, err := os.Open(s.path)
 	if err != nil {

@@ -1,21 +1,20 @@
-// Package eventlog is the durable log of everything that happened: the source of truth that all state
-// is rebuilt from.
+// Package eventlog is the durable log of events, from which all state can be rebuilt.
 //
-// One goroutine owns the log. It takes what callers have queued, asks Options.Admit about each event
-// (duplicates are refused there), numbers the rest, writes them with one write, makes them durable
-// with one fsync, hands them to Options.Commit in order, and only then lets the callers go. So an
-// acknowledged event is on disk and applied, and callers that arrive during an fsync share the next.
+// One goroutine owns the log. It takes the queued events, asks Options.Admit about each of them,
+// and numbers the admitted ones. It writes them with one write, makes them durable with one fsync,
+// and passes them to Options.Commit in order. Only then do the callers return. An acknowledged
+// event is therefore on disk and applied, and callers that arrive during one fsync share the next.
 //
-// When a write or an fsync fails nothing of the batch is acknowledged. The file is truncated to its last
-// durable length, and not appended to again: after a failed fsync the kernel may have dropped the pages,
-// and a second fsync would lie. The next append opens a new segment that begins at the first sequence
-// that was not acknowledged; readers stop in the old segment where the new one begins, so leftovers are
-// not seen even where truncating failed as well.
+// If a write or an fsync fails, nothing of the batch is acknowledged. The owner truncates the file
+// to its last durable length and never appends to it again: after a failed fsync the kernel may
+// have dropped the pages, and a second fsync would lie. The next append opens a new segment that
+// begins at the first sequence that was not acknowledged. Readers stop in the old segment where the
+// new one begins, so they do not see leftovers even if truncating failed too.
 //
-// A process that is killed may leave whole records that no fsync reached. Nobody was told of them, but
-// the next process reads them, and calls a repeat of one a duplicate, which acknowledges it. So Open
-// writes the newest segment's sound bytes over themselves, which makes their pages dirty again, and
-// fsyncs, before it takes anything: from then on what can be read is durable.
+// A killed process may leave complete records that no fsync reached. Nobody was told of them, but
+// the next process reads them, and acknowledges a repeat of one as a duplicate. Open therefore
+// rewrites the intact bytes of the newest segment in place, which makes their pages dirty again,
+// and calls fsync before it accepts events. From then on everything that can be read is durable.
 package eventlog
 
 import (
@@ -33,32 +32,39 @@ import (
 
 // Options of a log. The zero value works.
 type Options struct {
-	SegmentBytes int64         // a segment is sealed above this size; 0 = 64 MiB
-	MaxBytes     int64         // size of the log above which appends fail with event.ErrFull, until 1/64 of it is free again; 0 = none
-	RetainBytes  int64         // sealed segments are dropped, oldest first, above this size; 0 = keep all
-	RetainAge    time.Duration // sealed segments are dropped once all their records arrived longer ago; 0 = keep all
-	QueueEvents  int           // events waiting for the owner; beyond it Append fails at once; 0 = 65,536
-	Clock        func() time.Time
+	// SegmentBytes is the size above which a segment is sealed; 0 = 64 MiB.
+	SegmentBytes int64
+	// MaxBytes is the size of the log above which appends fail with ranker.ErrLogFull, until 1/64
+	// of it is free again; 0 = no limit.
+	MaxBytes int64
+	// RetainBytes is the size above which sealed segments are dropped, oldest first; 0 = keep all.
+	RetainBytes int64
+	// RetainAge is the age at which sealed segments are dropped, by the arrival of their last
+	// record; 0 = keep all.
+	RetainAge time.Duration
+	// QueueEvents is the number of waiting events above which Append fails at once; 0 = 65,536.
+	QueueEvents int
+	Clock       func() time.Time // nil = time.Now
 
-	// Admit says what becomes of an event, in order, before it is numbered; nil admits all. It may
-	// change the event. Commit gets the records that became durable, in order. Abort gets records that
-	// Admit let in and that did not become durable. All three run on the owner goroutine.
+	// Admit decides on each event in order, before it gets a number; nil admits all. It may change
+	// the event. Commit gets the records that became durable, in order. Abort gets the admitted
+	// records that did not become durable. All three run on the owner goroutine.
 	Admit  func(e *ranker.Event, arrival int64) ranker.EventOutcome
 	Commit func([]event.Record)
 	Abort  func([]event.Record)
 }
 
-// Stats is what a log says of itself.
+// Stats are the figures of a log.
 type Stats struct {
 	Bytes    int64 // of all segments
 	Segments int
 	Syncs    int64 // batches made durable
-	Failures int64 // batches lost to the disk, and segments that retention could not drop
-	CutBytes int64 // torn tail of the newest segment that Open cut off
+	Failures int64 // failed batches, and segments that retention failed to drop
+	CutBytes int64 // incomplete end of the newest segment that Open cut off
 }
 
-// Log is an open log. All methods are safe for concurrent use. One process has a log open at a time:
-// the caller holds a lock on the folder.
+// Log is an open log. All methods are safe for concurrent use. Only one process may have a log
+// open; the caller must hold a lock on the folder.
 type Log struct {
 	dir       string
 	opt       Options
@@ -76,11 +82,11 @@ type Log struct {
 
 	rewrite sync.Mutex // held while sealed segments are rewritten or dropped
 
-	// The owner's own.
+	// Used by the owner goroutine only.
 	active      file
-	activeBytes int64 // its durable length
+	activeBytes int64 // durable length of active
 	arrival     int64
-	full        bool // the disk limit was hit, and there is not yet room enough to go on
+	full        bool // MaxBytes was exceeded, and not enough is free again
 	buf         []byte
 
 	next     atomic.Uint64 // the next sequence
@@ -91,18 +97,19 @@ type Log struct {
 	failures atomic.Int64
 }
 
-// request is one Append on its way through the owner.
+// request is one Append in the queue.
 type request struct {
 	events   []ranker.Event
 	outcomes []ranker.EventOutcome
-	seal     bool   // only seal the active segment
-	upTo     uint64 // of a seal: the last record that lies in a sealed segment
+	seal     bool   // seal the active segment; without events
+	upTo     uint64 // after a seal: the last record in a sealed segment
 	err      error
 	done     chan struct{}
 }
 
-// Open recovers the log in dir, which is made if need be, and starts its owner. Damage in the
-// middle does not keep it from opening; Read reports it.
+// Open opens the log in dir and starts its owner goroutine. It creates the folder if needed, and
+// cuts off an incomplete record at the end. Damage before the end does not fail Open; Read reports
+// it.
 func Open(dir string, opt Options) (*Log, error) { return open(dir, opt, osFS{}) }
 
 func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
@@ -124,15 +131,19 @@ func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
 	return l, nil
 }
 
-// Append makes the events durable and applied, and returns each one's outcome. The error is about all
-// of them: event.ErrFull, event.ErrUnavailable (wrapped), or ctx's, in which case the events may still
-// become durable. The log sets the Time of events that have none, and owns the slice when ctx's
-// error came back.
+// Append makes the events durable, has them applied, and returns their outcomes, aligned with the
+// events. The error concerns all of them: it wraps ranker.ErrLogFull or ranker.ErrLogUnavailable,
+// or it is ctx's. After ctx's error the events may still become durable, and the log owns the
+// slice. The log sets the Time of events without one to their arrival.
 func (l *Log) Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &request{events: events, outcomes: make([]ranker.EventOutcome, len(events)), done: make(chan struct{})}
+	r := &request{
+		events:   events,
+		outcomes: make([]ranker.EventOutcome, len(events)),
+		done:     make(chan struct{}),
+	}
 	if err := l.enqueue(r); err != nil {
 		return nil, err
 	}
@@ -144,10 +155,14 @@ func (l *Log) Append(ctx context.Context, events []ranker.Event) ([]ranker.Event
 	}
 }
 
-// TryAppend hands the events to the owner without waiting for anything, and reports whether the
-// queue took them. The log owns them afterwards.
+// TryAppend queues the events without waiting, and reports whether the queue accepted them. The log
+// owns them afterwards.
 func (l *Log) TryAppend(events []ranker.Event) bool {
-	r := &request{events: events, outcomes: make([]ranker.EventOutcome, len(events)), done: make(chan struct{})}
+	r := &request{
+		events:   events,
+		outcomes: make([]ranker.EventOutcome, len(events)),
+		done:     make(chan struct{}),
+	}
 	return l.enqueue(r) == nil
 }
 
@@ -155,10 +170,14 @@ func (l *Log) enqueue(r *request) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return fmt.Errorf("%w: it is closed", ranker.ErrLogUnavailable)
+		return fmt.Errorf("%w: the log is closed", ranker.ErrLogUnavailable)
 	}
 	if l.queued > 0 && l.queued+len(r.events) > l.opt.QueueEvents {
-		return fmt.Errorf("%w: %d events are waiting for the disk", ranker.ErrLogUnavailable, l.queued)
+		return fmt.Errorf(
+			"%w: %d events are waiting for the disk",
+			ranker.ErrLogUnavailable,
+			l.queued,
+		)
 	}
 	l.queue = append(l.queue, r)
 	l.queued += len(r.events)
@@ -185,10 +204,10 @@ func (l *Log) run() {
 	}
 }
 
-// maxKeptBuffer is the write buffer that is kept from one batch to the next.
+// maxKeptBuffer is the largest write buffer, in bytes, that is kept for the next batch.
 const maxKeptBuffer = 8 << 20
 
-// commit takes one batch through admission, disk and Commit, and releases its callers.
+// commit admits one batch, writes it, passes it to Options.Commit and releases the callers.
 func (l *Log) commit(batch []*request) {
 	now := max(l.opt.Clock().UnixMilli(), l.arrival)
 	seal := false
@@ -218,8 +237,13 @@ func (l *Log) commit(batch []*request) {
 	}
 }
 
-// admit decides on one event and puts its frame into the buffer.
-func (l *Log) admit(e *ranker.Event, out *ranker.EventOutcome, now int64, seq uint64) (event.Record, bool) {
+// admit decides on one event and appends its frame to the buffer.
+func (l *Log) admit(
+	e *ranker.Event,
+	out *ranker.EventOutcome,
+	now int64,
+	seq uint64,
+) (event.Record, bool) {
 	rec := event.Record{}
 	if l.opt.Admit != nil {
 		if *out = l.opt.Admit(e, now); out.Duplicate || out.Err != nil {
@@ -234,9 +258,12 @@ func (l *Log) admit(e *ranker.Event, out *ranker.EventOutcome, now int64, seq ui
 	buf, err := event.AppendLog(openFrame(l.buf, seq, now), e)
 	switch {
 	case err != nil:
-		out.Err = &ranker.EventError{Code: "malformed", Message: "cannot be written to the log"}
+		out.Err = &ranker.EventError{Code: "malformed", Message: "cannot be encoded for the log"}
 	case len(buf)-at-frameSize > maxPayload:
-		out.Err = &ranker.EventError{Code: "too_large", Message: fmt.Sprintf("must have at most %d bytes", maxPayload)}
+		out.Err = &ranker.EventError{
+			Code:    "too_large",
+			Message: fmt.Sprintf("must have at most %d bytes", maxPayload),
+		}
 	default:
 		closeFrame(buf[at:])
 		l.buf = buf
@@ -246,7 +273,7 @@ func (l *Log) admit(e *ranker.Event, out *ranker.EventOutcome, now int64, seq ui
 	return rec, false
 }
 
-// write makes the buffered frames durable and hands the records on.
+// write makes the buffered frames durable and passes the records to Options.Commit.
 func (l *Log) write(records []event.Record, next uint64) error {
 	if len(records) == 0 {
 		return nil
@@ -278,7 +305,7 @@ func (l *Log) abort(records []event.Record) {
 	}
 }
 
-// checkLimit refuses what would pass the disk limit, before the disk is touched.
+// checkLimit fails if the buffer would exceed MaxBytes, before anything is written.
 func (l *Log) checkLimit() error {
 	if l.opt.MaxBytes == 0 {
 		return nil
@@ -286,7 +313,7 @@ func (l *Log) checkLimit() error {
 	fits := func() bool {
 		limit := l.opt.MaxBytes
 		if l.full {
-			limit -= limit / 64 // so that a full log does not take and refuse by turns
+			limit -= limit / 64 // so that a full log does not accept and reject alternately
 		}
 		return l.total.Load()+int64(len(l.buf)) <= limit
 	}
@@ -295,11 +322,17 @@ func (l *Log) checkLimit() error {
 		l.applyRetention()
 	}
 	if l.full = !fits(); l.full {
-		return fmt.Errorf("%w: it has %d of %d bytes; raise the limit or set retention", ranker.ErrLogFull, l.total.Load(), l.opt.MaxBytes)
+		return fmt.Errorf(
+			"%w: %d of %d bytes are used; raise the limit or set a retention",
+			ranker.ErrLogFull,
+			l.total.Load(),
+			l.opt.MaxBytes,
+		)
 	}
 	return nil
 }
 
+// writeDurably writes the buffer to the active segment and calls fsync.
 func (l *Log) writeDurably() error {
 	n := int64(len(l.buf))
 	if l.active != nil && l.activeBytes >= l.opt.SegmentBytes {
@@ -324,21 +357,27 @@ func (l *Log) writeDurably() error {
 	return nil
 }
 
-// LastSeq returns the sequence of the last durable record, 0 for none.
+// LastSeq returns the sequence of the last durable record, 0 if there is none.
 func (l *Log) LastSeq() uint64 { return l.next.Load() - 1 }
 
-// FirstSeq returns the sequence that the oldest segment begins with.
+// FirstSeq returns the sequence at which the oldest segment begins.
 func (l *Log) FirstSeq() uint64 { return l.first.Load() }
 
-// Replica returns the log's replica id, 16 hex digits.
+// Replica returns the id of this log, 16 hex digits.
 func (l *Log) Replica() string { return l.replicaID }
 
-// Stats returns the log's figures.
+// Stats returns the current figures.
 func (l *Log) Stats() Stats {
-	return Stats{Bytes: l.total.Load(), Segments: int(l.count.Load()), Syncs: l.syncs.Load(), Failures: l.failures.Load(), CutBytes: l.cutBytes}
+	return Stats{
+		Bytes:    l.total.Load(),
+		Segments: int(l.count.Load()),
+		Syncs:    l.syncs.Load(),
+		Failures: l.failures.Load(),
+		CutBytes: l.cutBytes,
+	}
 }
 
-// Close waits for what is queued and closes the log.
+// Close writes the queued events and closes the log.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	l.closed = true

@@ -7,8 +7,9 @@ import (
 	"relish/features/event"
 )
 
-// Merge yields the records of several replicas' logs as one, in the order in which state is made: by arrival, then
-// replica, then sequence. Each log's own order is kept. Errors are as for Read.
+// Merge yields the records of several replicas' logs in the order in which state is computed: by
+// arrival, then replica, then sequence. It keeps the order within each log. It yields errors as
+// Read does.
 func Merge(dirs ...string) iter.Seq2[event.Record, error] {
 	return func(yield func(event.Record, error) bool) {
 		var logs []*cursor
@@ -45,7 +46,7 @@ func Merge(dirs ...string) iter.Seq2[event.Record, error] {
 	}
 }
 
-// cursor is the next record of a log.
+// cursor is a position in one log.
 type cursor struct {
 	next func() (event.Record, error, bool)
 	stop func()
@@ -54,12 +55,16 @@ type cursor struct {
 	ok   bool
 }
 
-func (h *cursor) advance() { h.rec, h.err, h.ok = h.next() }
+func (c *cursor) advance() { c.rec, c.err, c.ok = c.next() }
 
-// before says whose record comes first. Damage, which has no arrival, is told at once.
-func (h *cursor) before(o *cursor) bool {
-	if h.err != nil || o.err != nil {
-		return h.err != nil && o.err == nil
+// before reports whether c comes first. Damage has no arrival and comes at once.
+func (c *cursor) before(o *cursor) bool {
+	if c.err != nil || o.err != nil {
+		return c.err != nil && o.err == nil
 	}
-	return cmp.Or(cmp.Compare(h.rec.Arrival, o.rec.Arrival), cmp.Compare(h.rec.Replica, o.rec.Replica), cmp.Compare(h.rec.Seq, o.rec.Seq)) < 0
+	return cmp.Or(
+		cmp.Compare(c.rec.Arrival, o.rec.Arrival),
+		cmp.Compare(c.rec.Replica, o.rec.Replica),
+		cmp.Compare(c.rec.Seq, o.rec.Seq),
+	) < 0
 }

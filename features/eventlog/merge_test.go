@@ -14,8 +14,8 @@ import (
 	"relish/ranker"
 )
 
-// Logs of several replicas come out as one: by arrival, then replica, then sequence; damage is told, and the rest
-// goes on.
+// Merge orders several logs by arrival, then replica, then sequence. It reports damage and
+// continues.
 func TestMerge(t *testing.T) {
 	now := time.UnixMilli(1_700_000_000_000)
 	var dirs []string
@@ -35,7 +35,13 @@ func TestMerge(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 20 {
-			e := ranker.Event{Kind: ranker.EventInteraction, ID: fmt.Sprint(r, "-", i), UserID: "u", ItemID: "i", Action: "click"}
+			e := ranker.Event{
+				Kind:   ranker.EventInteraction,
+				ID:     fmt.Sprint(r, "-", i),
+				UserID: "u",
+				ItemID: "i",
+				Action: "click",
+			}
 			if _, err := l.Append(t.Context(), []ranker.Event{e}); err != nil {
 				t.Fatal(err)
 			}
@@ -47,7 +53,11 @@ func TestMerge(t *testing.T) {
 		}
 	}
 	slices.SortFunc(all, func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.arrival, b.arrival), cmp.Compare(a.replica, b.replica), cmp.Compare(a.seq, b.seq))
+		return cmp.Or(
+			cmp.Compare(a.arrival, b.arrival),
+			cmp.Compare(a.replica, b.replica),
+			cmp.Compare(a.seq, b.seq),
+		)
 	})
 	for _, p := range all {
 		want = append(want, fmt.Sprint(p))

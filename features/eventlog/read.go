@@ -11,22 +11,29 @@ import (
 	"relish/features/event"
 )
 
-// Damage is a place where the log is not what was written: a flipped bit, a lost segment. Read
-// yields it and goes on after it, so that the reader decides: serving reports it, training refuses.
+// Damage is a place where the log differs from what was written: a flipped bit, a lost segment.
+// Read yields it as an error and continues after it, so that the caller decides: serving reports
+// damage, training fails.
 type Damage struct {
-	File   string // the segment's name
-	Offset int64
+	File   string // name of the segment
+	Offset int64  // in bytes
 	Reason string
 }
 
 // Error implements error.
 func (d *Damage) Error() string {
-	return fmt.Sprintf("event log damaged: %s at byte %d: %s; restore this segment from a backup", d.File, d.Offset, d.Reason)
+	return fmt.Sprintf(
+		"the event log is damaged: %s at byte %d: %s; restore this file from a backup",
+		d.File,
+		d.Offset,
+		d.Reason,
+	)
 }
 
-// Read yields the records from sequence from on, in order. It may run beside a writer, and ends at
-// the last whole record: a torn tail of the newest segment is no damage. Erased records are passed
-// over. An error that is a *Damage does not end the sequence; any other does.
+// Read yields the records of the log in dir from the sequence from on, in order. It skips erased
+// records. It may run while another process appends, and ends after the last complete record: an
+// incomplete record at the end is not damage. It continues after an error that is a *Damage, and
+// ends after any other error.
 func Read(dir string, from uint64) iter.Seq2[event.Record, error] {
 	return func(yield func(event.Record, error) bool) {
 		stopped := false
@@ -46,8 +53,14 @@ func Read(dir string, from uint64) iter.Seq2[event.Record, error] {
 	}
 }
 
-// scan walks all sound frames with a sequence from `from` on (and may give some before it), and all damage.
-func scan(dir string, from uint64, each func(*scanner, frame) bool, damaged func(*Damage) bool) error {
+// scan calls each for the intact frames from the sequence from on, and damaged for all damage. It
+// may also call each for some frames before from. Both return whether to go on.
+func scan(
+	dir string,
+	from uint64,
+	each func(*scanner, frame) bool,
+	damaged func(*Damage) bool,
+) error {
 	segs, err := segments(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -57,7 +70,7 @@ func scan(dir string, from uint64, each func(*scanner, frame) bool, damaged func
 	}
 	s := scanner{each: each, damaged: damaged}
 	for i, seg := range segs {
-		end := uint64(0) // the sequence at which the next segment takes over, 0 for the newest
+		end := uint64(0) // the sequence at which the next segment begins, 0 for the newest segment
 		if i+1 < len(segs) {
 			end = segs[i+1].first
 		}
@@ -66,7 +79,7 @@ func scan(dir string, from uint64, each func(*scanner, frame) bool, damaged func
 		}
 		data, err := os.ReadFile(seg.path)
 		if errors.Is(err, fs.ErrNotExist) {
-			s.next = 0 // retention dropped it just now, and what came before it
+			s.next = 0 // retention has just dropped it and the segments before it
 			continue
 		}
 		if err != nil {
@@ -82,31 +95,35 @@ func scan(dir string, from uint64, each func(*scanner, frame) bool, damaged func
 type scanner struct {
 	next    uint64 // the sequence expected next, 0 before the first record
 	seg     segment
-	end     int    // in the segment, where the last sound frame ends
-	replica string // of the last sound header
-	stopped bool   // damaged wants no more
+	end     int    // position in the segment after the last intact frame
+	replica string // of the last intact header
+	stopped bool   // damaged returned false
 	each    func(*scanner, frame) bool
 	damaged func(*Damage) bool
 }
 
-// record decodes a frame.
+// record decodes the payload of a frame.
 func (s *scanner) record(f frame) (event.Record, error) {
 	rec := event.Record{Seq: f.seq, Arrival: f.arrival, Replica: s.replica}
 	var err error
 	if rec.Event, err = event.DecodeLog(f.payload); err != nil {
-		return rec, &Damage{File: s.seg.name(), Offset: int64(s.end), Reason: fmt.Sprintf("record %d cannot be read: %v", f.seq, err)}
+		return rec, &Damage{
+			File:   s.seg.name(),
+			Offset: int64(s.end),
+			Reason: fmt.Sprintf("record %d cannot be decoded: %v", f.seq, err),
+		}
 	}
 	return rec, nil
 }
 
-// segment walks one segment up to the sequence end (0: to its last whole frame). Frames from end on
-// are leftovers of an append that failed: they were never acknowledged, and the next segment has
-// their sequences anew.
+// segment scans one segment up to the sequence end, or with end 0 up to its last complete frame.
+// Frames from end on are leftovers of a failed append: they were never acknowledged, and the next
+// segment uses their sequences again. more is false if the caller wants no more.
 func (s *scanner) segment(seg segment, data []byte, end uint64) (more bool, err error) {
 	s.seg, s.end = seg, headerSize
 	if len(data) < headerSize && end == 0 {
 		s.end = len(data)
-		return false, nil // the newest segment was just being made
+		return false, nil // the newest segment is being created
 	}
 	if err := s.header(data); err != nil {
 		return false, err
@@ -142,8 +159,8 @@ func (s *scanner) segment(seg segment, data []byte, end uint64) (more bool, err 
 	return !s.stopped, nil
 }
 
-// header looks at the segment's header. The frames carry their own sums and sequence, so a damaged one
-// is reported and costs no record.
+// header checks the segment's header. Every frame has its own checksum and sequence, so a damaged
+// header is reported but loses no record.
 func (s *scanner) header(data []byte) error {
 	h, err := parseHeader(data)
 	switch {
@@ -152,7 +169,14 @@ func (s *scanner) header(data []byte) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", s.seg.path, err)
 	case h.first != s.seg.first:
-		s.report(0, fmt.Sprintf("its name says that it begins at record %d, its header at %d", s.seg.first, h.first))
+		s.report(
+			0,
+			fmt.Sprintf(
+				"it begins at record %d by its name, and at %d by its header",
+				s.seg.first,
+				h.first,
+			),
+		)
 	}
 	if err == nil {
 		s.replica = fmt.Sprintf("%x", h.replica)
@@ -166,13 +190,14 @@ func (s *scanner) report(offset int, reason string) {
 	}
 }
 
-// resync finds the next sound frame that continues the sequence after a gap. That a random run of bytes
-// passes is a matter of 2^-32 for each, and the sequence must fit as well.
+// resync finds the next intact frame after a damaged place. Random bytes pass the checksum with a
+// probability of 2^-32 at each position, and their sequence must fit as well.
 func resync(data []byte, next uint64) (at int, found bool) {
-	const reach = 1 << 24 // records that one damaged place may hide
+	const maxSkipped = 1 << 24 // records that one damaged place may hide
 	for at = 0; at+frameSize <= len(data); at++ {
-		// The sequence is looked at before the checksum, which costs the length that the bytes claim.
-		if seq := binary.LittleEndian.Uint64(data[at+8:]); seq < next || seq-next >= reach {
+		// The sequence is checked first, because the checksum covers as many bytes as the length
+		// claims.
+		if seq := binary.LittleEndian.Uint64(data[at+8:]); seq < next || seq-next >= maxSkipped {
 			continue
 		}
 		if _, _, ok := parseFrame(data[at:]); ok {
@@ -182,7 +207,7 @@ func resync(data []byte, next uint64) (at int, found bool) {
 	return 0, false
 }
 
-// Replica returns the replica id of the log in dir, 16 hex digits, "" where there is no log.
+// Replica returns the id of the log in dir, 16 hex digits, or "" if there is no log.
 func Replica(dir string) (string, error) {
 	segs, err := segments(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(segs) == 0 {

@@ -8,10 +8,11 @@ import (
 	"path/filepath"
 )
 
-// tempSuffix is the suffix of a segment that is being made; it has no place in the log before its rename.
+// tempSuffix ends the name of a segment that is being written. It becomes part of the log when it
+// is renamed.
 const tempSuffix = ".new"
 
-// recoverLog finds the log's end, cuts a torn tail, and makes what stands before it durable.
+// recoverLog finds the end of the log, cuts off an incomplete record, and makes the rest durable.
 func (l *Log) recoverLog() error {
 	if err := l.makeDir(); err != nil {
 		return err
@@ -20,7 +21,7 @@ func (l *Log) recoverLog() error {
 	if err != nil {
 		return err
 	}
-	for _, path := range left { // a crashed rewrite's copy may hold what was to be forgotten
+	for _, path := range left { // the copy of an interrupted rewrite may hold erased records
 		if err := os.Remove(path); err != nil {
 			return err
 		}
@@ -49,7 +50,7 @@ func (l *Log) recoverLog() error {
 	return l.measureSize()
 }
 
-// makeDir makes the log's folder, and its name durable in the folder above.
+// makeDir creates the log's folder and makes its name durable in the parent folder.
 func (l *Log) makeDir() error {
 	if _, err := os.Stat(l.dir); err == nil {
 		return nil
@@ -74,34 +75,35 @@ func (l *Log) recoverNewest(s segment) error {
 		return err
 	}
 	if found != nil && sc.end == headerSize {
-		// Its frames cannot be told from a torn tail, and the next append would take its place.
-		return fmt.Errorf("%w, or move it away to go on without its records", found)
+		// The frames could be an incomplete end, and the next append would replace the segment.
+		return fmt.Errorf("%w, or move it away to continue without its records", found)
 	}
 	l.next.Store(max(sc.next, s.first))
 	l.cutBytes = int64(len(data) - sc.end)
 	return l.makeDurable(s.path, data[:sc.end])
 }
 
-// makeDurable cuts the segment to the sound bytes and makes these durable, whatever became of earlier fsyncs.
-func (l *Log) makeDurable(path string, sound []byte) error {
+// makeDurable truncates the segment to its intact bytes and makes them durable, whether or not an
+// earlier fsync succeeded.
+func (l *Log) makeDurable(path string, intact []byte) error {
 	f, err := l.fs.open(path)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(sound)
+	_, err = f.Write(intact)
 	if err == nil {
-		err = f.Truncate(int64(len(sound)))
+		err = f.Truncate(int64(len(intact)))
 	}
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("making %s durable: %w", filepath.Base(path), err)
+		return fmt.Errorf("make %s durable: %w", filepath.Base(path), err)
 	}
 	return l.fs.syncDir(l.dir)
 }
 
-// measureSize takes the log's size from the folder.
+// measureSize sets the size of the log to the sum of its files.
 func (l *Log) measureSize() error {
 	segs, err := segments(l.dir)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"relish/features/event"
 )
 
-// file is what the log needs of an open segment; fileSystem makes them. Tests put failing ones in.
+// file is an open segment. Tests replace file and fileSystem by ones that fail.
 type file interface {
 	Write(p []byte) (int, error)
 	Truncate(size int64) error
@@ -20,7 +20,7 @@ type file interface {
 
 type fileSystem interface {
 	create(path string) (file, error)
-	open(path string) (file, error) // for writing over what is there
+	open(path string) (file, error) // for overwriting in place
 	rename(from, to string) error
 	syncDir(dir string) error
 }
@@ -43,7 +43,8 @@ func (osFS) syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// createSegment writes data to a temporary name, makes it durable and gives it its name. The file is still open.
+// createSegment writes data to a temporary file, makes it durable and renames it to path. The file
+// stays open.
 func (l *Log) createSegment(path string, data []byte) (file, error) {
 	f, err := l.fs.create(path + tempSuffix)
 	if err != nil {
@@ -61,17 +62,21 @@ func (l *Log) createSegment(path string, data []byte) (file, error) {
 	}
 	if err != nil {
 		err = errors.Join(err, f.Close())
-		_ = os.Remove(path + tempSuffix) // gone if it was renamed; Open removes it too
+		_ = os.Remove(path + tempSuffix) // it may be renamed already; Open removes it too
 		return nil, err
 	}
 	return f, nil
 }
 
-// openSegment opens the segment that the next record goes to. It may take the place of a segment of the same
-// first sequence, which a failed append left without a durable record.
+// openSegment opens the segment for the next record. It may replace a segment with the same first
+// sequence, which a failed append left without a durable record.
 func (l *Log) openSegment() error {
-	// created bounds the arrivals of all earlier segments: retention and recovery rely on it.
-	h := header{replica: l.replica, first: l.next.Load(), created: max(l.opt.Clock().UnixMilli(), l.arrival)}
+	// No record of an earlier segment arrived after created. Retention and recovery rely on it.
+	h := header{
+		replica: l.replica,
+		first:   l.next.Load(),
+		created: max(l.opt.Clock().UnixMilli(), l.arrival),
+	}
 	f, err := l.createSegment(segmentPath(l.dir, h.first), h.appendTo(nil))
 	if err != nil {
 		return err
@@ -81,7 +86,7 @@ func (l *Log) openSegment() error {
 	return l.measureSize()
 }
 
-// sealSegment closes the active segment; the next record opens another.
+// sealSegment closes the active segment. The next record opens another one.
 func (l *Log) sealSegment() error {
 	if l.active == nil {
 		return nil
@@ -91,8 +96,8 @@ func (l *Log) sealSegment() error {
 	return err
 }
 
-// abandonSegment gives up a segment whose write or fsync failed. If it cannot be truncated the next segment
-// still hides what was not acknowledged, so errors change nothing here.
+// abandonSegment gives up the active segment after a failed write or fsync. Its errors do not
+// matter: if the file cannot be truncated, the next segment still hides what was not acknowledged.
 func (l *Log) abandonSegment() {
 	if l.active == nil {
 		return
@@ -103,10 +108,10 @@ func (l *Log) abandonSegment() {
 	l.active = nil
 }
 
-// applyRetention drops sealed segments by size and age. One that cannot be dropped is counted and tried again.
+// applyRetention drops sealed segments by size and age. It counts a failure, and tries again later.
 func (l *Log) applyRetention() {
 	if l.opt.RetainBytes == 0 && l.opt.RetainAge == 0 || !l.rewrite.TryLock() {
-		return // nothing to do, or a rewrite is under way: the next segment asks again
+		return // nothing to do, or a rewrite is running; the next segment tries again
 	}
 	defer l.rewrite.Unlock()
 	if err := l.measureSize(); err != nil {
@@ -131,7 +136,7 @@ func (l *Log) applyRetention() {
 	}
 }
 
-// expired tells whether the oldest segment may go; next is the one after it.
+// expired reports whether the oldest segment may be dropped. next is the segment after it.
 func (l *Log) expired(next segment) bool {
 	if l.opt.RetainBytes > 0 && l.total.Load() > l.opt.RetainBytes {
 		return true
@@ -143,10 +148,11 @@ func (l *Log) expired(next segment) bool {
 	return err == nil && h.created < l.opt.Clock().Add(-l.opt.RetainAge).UnixMilli()
 }
 
-// Rewrite replaces every record of which drop says so by an empty frame that keeps its sequence, and
-// returns how many. It seals the active segment first, so that all records acknowledged before the
-// call are looked at. Readers and appends go on meanwhile. A damaged segment is left as it is and
-// named in the error (a *Damage); the others are rewritten all the same.
+// Rewrite replaces every record for which drop returns true by an empty frame with the same
+// sequence, and returns the number of these records. It seals the active segment first, so that it
+// covers all records that were acknowledged before the call. Reads and appends continue meanwhile.
+// A damaged segment stays as it is and the error (a *Damage) names it; the other segments are
+// rewritten.
 func (l *Log) Rewrite(ctx context.Context, drop func(*event.Record) bool) (removed int, err error) {
 	r := &request{seal: true, done: make(chan struct{})}
 	if err := l.enqueue(r); err != nil {
@@ -164,7 +170,8 @@ func (l *Log) Rewrite(ctx context.Context, drop func(*event.Record) bool) (remov
 	}
 	var errs []error
 	for i, s := range segs {
-		// Appends may have opened a segment since: the owner writes to it, so it is not touched.
+		// Later appends may have opened a segment. The owner writes to it, so Rewrite leaves it
+		// alone.
 		if s.first > r.upTo {
 			break
 		}
@@ -179,18 +186,22 @@ func (l *Log) Rewrite(ctx context.Context, drop func(*event.Record) bool) (remov
 		n, err := l.rewriteSegment(s, end, drop)
 		removed += n
 		if err != nil {
-			errs = append(errs, fmt.Errorf("rewriting %s: %w", s.name(), err))
+			errs = append(errs, fmt.Errorf("rewrite %s: %w", s.name(), err))
 		}
 	}
 	return removed, errors.Join(errs...)
 }
 
-func (l *Log) rewriteSegment(s segment, end uint64, drop func(*event.Record) bool) (removed int, err error) {
+func (l *Log) rewriteSegment(
+	s segment,
+	end uint64,
+	drop func(*event.Record) bool,
+) (removed int, err error) {
 	data, err := os.ReadFile(s.path)
 	if err != nil {
 		return 0, err
 	}
-	h, _ := parseHeader(data) // the scanner judges it
+	h, _ := parseHeader(data) // the scanner reports damage
 	out := h.appendTo(make([]byte, 0, len(data)))
 	var damage *Damage
 	sc := scanner{each: func(sc *scanner, f frame) bool {
@@ -212,7 +223,7 @@ func (l *Log) rewriteSegment(s segment, end uint64, drop func(*event.Record) boo
 		return 0, damage
 	}
 	if len(out) == len(data) {
-		return 0, nil // nothing to drop, nor leftovers of a failed append
+		return 0, nil // nothing to drop, and no leftovers of a failed append
 	}
 	f, err := l.createSegment(s.path, out)
 	if err != nil {
