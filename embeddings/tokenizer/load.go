@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// tokenizerFile is the part of tokenizer.json that matters here. Padding and truncation are the caller's.
+// tokenizerFile is the part of tokenizer.json that is used. Padding and truncation are up to the
+// caller.
 type tokenizerFile struct {
 	AddedTokens []struct {
 		Content string `json:"content"`
@@ -53,8 +54,8 @@ type templatePart struct {
 	TypeID int    `json:"type_id"`
 }
 
-// Load reads a tokenizer.json. The error names what of it is not supported: anything that would make
-// ids differ from the reference library's is refused.
+// Load reads a tokenizer.json. It refuses everything that would make the ids differ from those of
+// the reference library, and the error names it.
 func Load(data []byte) (*Tokenizer, error) {
 	var f tokenizerFile
 	if err := json.Unmarshal(data, &f); err != nil {
@@ -68,54 +69,62 @@ func Load(data []byte) (*Tokenizer, error) {
 	if f.Model.MaxChars != nil {
 		t.maxChars = *f.Model.MaxChars
 	}
-	if err := errors.Join(f.supported(), t.loadVocabulary(&f), t.loadSpecialTokens(f.PostProcessor)); err != nil {
+	if err := errors.Join(f.checkSupported(), t.loadVocabulary(&f), t.loadSpecialTokens(f.PostProcessor)); err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
 	}
 	t.buildCharMaps()
-	t.scratch.New = func() any {
-		return &scratch{t: t, word: make([]byte, 0, utf8.UTFMax*t.maxChars), hashes: make([]uint32, max(t.initialPieces.longest, t.continuationPieces.longest))}
+	t.states.New = func() any {
+		longest := max(t.initialPieces.longest, t.continuationPieces.longest)
+		return &encodeState{
+			t: t, word: make([]byte, 0, utf8.UTFMax*t.maxChars), hashes: make([]uint32, longest),
+		}
 	}
 	return t, nil
 }
 
-func (f *tokenizerFile) supported() error {
+// checkSupported returns an error for settings that are not implemented.
+func (f *tokenizerFile) checkSupported() error {
 	for _, part := range []struct{ field, got, want string }{
-		{"model.type", cmp.Or(f.Model.Type, "WordPiece"), "WordPiece"}, // files of old do not say
+		{"model.type", cmp.Or(f.Model.Type, "WordPiece"), "WordPiece"}, // old files do not say
 		{"normalizer.type", f.Normalizer.Type, "BertNormalizer"},
 		{"pre_tokenizer.type", f.PreTokenizer.Type, "BertPreTokenizer"},
 	} {
 		if part.got != part.want {
-			return fmt.Errorf("%s %q is not supported, only %s", part.field, part.got, part.want)
+			return fmt.Errorf("%s %q is not supported; only %s is", part.field, part.got, part.want)
 		}
 	}
 	for _, a := range f.AddedTokens {
 		if !a.Special {
-			return fmt.Errorf("added_tokens: %q is not special; such a token is not supported", a.Content)
+			return fmt.Errorf("added_tokens: %q is not special, and such tokens are not supported",
+				a.Content)
 		}
 	}
 	return nil
 }
 
-const maxCharsLimit = 10_000 // bounds what an Encode keeps of one word
+// maxCharsLimit bounds what Encode keeps of one word.
+const maxCharsLimit = 10_000
 
+// loadVocabulary sets the tables of pieces and the unknown token.
 func (t *Tokenizer) loadVocabulary(f *tokenizerFile) error {
 	if t.maxChars < 0 || t.maxChars > maxCharsLimit {
-		return fmt.Errorf("model.max_input_chars_per_word is %d, not within 0 to %d", t.maxChars, maxCharsLimit)
+		return fmt.Errorf("model.max_input_chars_per_word is %d; it must be 0 to %d",
+			t.maxChars, maxCharsLimit)
 	}
 	prefix := "##"
 	if f.Model.Prefix != nil {
 		prefix = *f.Model.Prefix
 	}
-	rest := map[string]int32{}
+	continuations := map[string]int32{}
 	for piece, id := range f.Model.Vocab {
 		if id < 0 {
 			return fmt.Errorf("model.vocab: the id of %q is negative", piece)
 		}
 		if tail, ok := strings.CutPrefix(piece, prefix); ok {
-			rest[tail] = id
+			continuations[tail] = id
 		}
 	}
-	t.initialPieces, t.continuationPieces = newPieceTable(f.Model.Vocab), newPieceTable(rest)
+	t.initialPieces, t.continuationPieces = newPieceTable(f.Model.Vocab), newPieceTable(continuations)
 	unk, ok := f.Model.Vocab[f.Model.Unk]
 	if !ok {
 		return fmt.Errorf("model.unk_token %q is missing from model.vocab", f.Model.Unk)
@@ -124,7 +133,8 @@ func (t *Tokenizer) loadVocabulary(f *tokenizerFile) error {
 	return nil
 }
 
-// loadSpecialTokens takes over which special tokens stand around a single text: none without a post_processor.
+// loadSpecialTokens sets the special tokens before and after a text. Without a post_processor
+// there are none.
 func (t *Tokenizer) loadSpecialTokens(p *postProcessor) error {
 	if p == nil {
 		return nil
@@ -140,7 +150,8 @@ func (t *Tokenizer) loadSpecialTokens(p *postProcessor) error {
 		return nil
 	case "TemplateProcessing":
 	default:
-		return fmt.Errorf("post_processor.type %q is not supported, only TemplateProcessing, BertProcessing, RobertaProcessing", p.Type)
+		return fmt.Errorf("post_processor.type %q is not supported; only TemplateProcessing, "+
+			"BertProcessing and RobertaProcessing are", p.Type)
 	}
 	at, texts := &t.before, 0
 	for i, part := range p.Single {
@@ -151,15 +162,17 @@ func (t *Tokenizer) loadSpecialTokens(p *postProcessor) error {
 		case part.SpecialToken != nil && part.SpecialToken.TypeID == 0:
 			special, ok := p.SpecialTokens[part.SpecialToken.ID]
 			if !ok {
-				return fmt.Errorf("post_processor.special_tokens lacks %q", part.SpecialToken.ID)
+				return fmt.Errorf("post_processor.special_tokens has no %q", part.SpecialToken.ID)
 			}
 			*at = append(*at, special.IDs...)
 		default:
-			return fmt.Errorf("post_processor.single[%d] is not supported: a Sequence or SpecialToken of type_id 0 is", i)
+			return fmt.Errorf("post_processor.single[%d] is not supported; only a Sequence or a "+
+				"SpecialToken with type_id 0 is", i)
 		}
 	}
 	if texts != 1 {
-		return fmt.Errorf("post_processor.single holds the text %d times, not once", texts)
+		return fmt.Errorf("post_processor.single contains the text %d times; it must contain it once",
+			texts)
 	}
 	return nil
 }

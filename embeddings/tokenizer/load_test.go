@@ -11,11 +11,11 @@ import (
 	"relish/embeddings/tokenizer"
 )
 
-// object is a JSON object on the way to another one.
+// object is a decoded JSON object.
 type object = map[string]any
 
-// changed is the shipped tokenizer.json after a change.
-func changed(t *testing.T, change func(object)) []byte {
+// withChange returns the shipped tokenizer.json after a change.
+func withChange(t *testing.T, change func(object)) []byte {
 	t.Helper()
 	data, err := os.ReadFile(model)
 	if err != nil {
@@ -32,11 +32,12 @@ func changed(t *testing.T, change func(object)) []byte {
 	return data
 }
 
+// set returns a change that sets one field.
 func set(part, field string, value any) func(object) {
 	return func(m object) { m[part].(object)[field] = value }
 }
 
-// Every setting that other encoders of the family come with gives the reference's ids as well.
+// The ids agree with the reference for every setting that other encoders of the family use.
 func TestConfigurations(t *testing.T) {
 	texts := append(generated(4000), "The weather\x0bis\x0clovely\u0085today", "a[SEP]b", "İI", "漢\uf900字", "\u1fef\u037e\u2000x")
 	for name, change := range map[string]func(object){
@@ -58,7 +59,7 @@ func TestConfigurations(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			data := changed(t, change)
+			data := withChange(t, change)
 			file := filepath.Join(t.TempDir(), "tokenizer.json")
 			if err := os.WriteFile(file, data, 0o644); err != nil {
 				t.Fatal(err)
@@ -72,10 +73,10 @@ func TestConfigurations(t *testing.T) {
 	}
 }
 
-// What would make ids differ is refused by name, not read past.
+// A setting that would make ids differ is refused, and the error names it.
 func TestLoadRefuses(t *testing.T) {
 	if _, err := tokenizer.Load([]byte(`{`)); err == nil || !strings.Contains(err.Error(), "tokenizer.json") {
-		t.Errorf("cut off: %v", err)
+		t.Errorf("truncated JSON: %v", err)
 	}
 	template := func(single ...any) func(object) { return set("post_processor", "single", single) }
 	text := object{"Sequence": object{"id": "A", "type_id": 0}}
@@ -92,22 +93,22 @@ func TestLoadRefuses(t *testing.T) {
 		{set("model", "vocab", object{"[UNK]": -1}), "negative"},
 		{set("model", "max_input_chars_per_word", 1<<30), "max_input_chars_per_word"},
 		{set("post_processor", "type", "ByteLevel"), `post_processor.type "ByteLevel"`},
-		{set("post_processor", "special_tokens", object{}), `special_tokens lacks "[CLS]"`},
-		{template(), "0 times"},
-		{template(text, text), "2 times"},
+		{set("post_processor", "special_tokens", object{}), `special_tokens has no "[CLS]"`},
+		{template(), "contains the text 0 times"},
+		{template(text, text), "contains the text 2 times"},
 		{template(object{"Sequence": object{"id": "A", "type_id": 1}}), "single[0]"},
 		{func(m object) { m["post_processor"] = object{"type": "BertProcessing"} }, "cls and sep"},
 		{func(m object) {
 			m["added_tokens"] = append(m["added_tokens"].([]any), object{"id": 30522, "content": "new", "special": false})
 		}, `"new" is not special`},
 	} {
-		if _, err := tokenizer.Load(changed(t, c.change)); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("got %v, want a word of %q", err, c.want)
+		if _, err := tokenizer.Load(withChange(t, c.change)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want one with %q", err, c.want)
 		}
 	}
 }
 
-// The special tokens are always there, however little room there is.
+// The special tokens are there even if maxTokens is smaller.
 func TestTinyLimits(t *testing.T) {
 	tok := load(t)
 	for _, limit := range []int{-1, 0, 1, 2} {
@@ -116,6 +117,6 @@ func TestTinyLimits(t *testing.T) {
 		}
 	}
 	if got := tok.Encode([]int32{7}, "", 128); !slices.Equal(got, []int32{7, 101, 102}) {
-		t.Errorf("what dst held is kept: %v", got)
+		t.Errorf("got %v, want the contents of dst and the special tokens", got)
 	}
 }

@@ -1,4 +1,7 @@
-"""Prints the reference tokenizer's ids, a JSON list a line, for the JSON strings a line on standard input."""
+"""Reads JSON strings from standard input, one a line; prints the reference tokenizer's ids as JSON lists.
+
+Usage: reference.py TOKENIZER_JSON
+"""
 import json
 import sys
 

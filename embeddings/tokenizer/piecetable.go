@@ -2,16 +2,17 @@ package tokenizer
 
 import "math/bits"
 
-// pieceTable is an immutable hash table from byte strings to ids. The hash of every beginning of a word
-// falls out of one walk over it (FNV-1a: http://www.isthe.com/chongo/tech/comp/fnv/), so that looking
-// for the longest piece is one probe a length; the built-in map would hash each beginning anew.
+// pieceTable is an immutable hash table from pieces (byte strings) to ids. It finds the longest
+// piece that a word begins with. The hash is FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/),
+// which gives the hashes of all beginnings of a word in one walk. Each length then costs one
+// probe, while the built-in map would hash each beginning from its start.
 type pieceTable struct {
 	slots   []slot // a power of two, at most half of them taken; linear probing
 	longest int    // bytes of the longest piece
 }
 
 type slot struct {
-	piece string // "" is a free slot
+	piece string // "" in a free slot
 	hash  uint32
 	id    int32
 }
@@ -21,6 +22,7 @@ const (
 	fnvPrime  = 16777619
 )
 
+// newPieceTable returns a table of the pieces. The empty piece is left out.
 func newPieceTable(ids map[string]int32) pieceTable {
 	p := pieceTable{slots: make([]slot, 1<<bits.Len(uint(2*len(ids))))}
 	for piece, id := range ids {
@@ -41,10 +43,11 @@ func newPieceTable(ids map[string]int32) pieceTable {
 	return p
 }
 
+// firstSlot is the slot where probing for a hash starts.
 func (p *pieceTable) firstSlot(h uint32) int { return int(h^h>>15) & (len(p.slots) - 1) }
 
-// longestMatch finds the longest piece that word begins with, its bytes and id; n is 0 when there is none.
-// hashes is room for p.longest hashes.
+// longestMatch returns the longest piece that word begins with: its number of bytes and its id. n
+// is 0 if there is none. hashes must have room for p.longest hashes.
 func (p *pieceTable) longestMatch(word []byte, hashes []uint32) (n int, id int32) {
 	word = word[:min(len(word), p.longest)]
 	h := uint32(fnvOffset)

@@ -23,7 +23,9 @@ import (
 const (
 	model  = "../../.cache/encoder/int8/tokenizer.json"
 	python = "../../.cache/venv/bin/python"
-	shared = "../../../shared/data"
+
+	// datasets are benchmark data sets in a folder beside the checkout. Tests use their texts if they exist.
+	datasets = "../../../shared/data"
 )
 
 func load(t testing.TB) *tokenizer.Tokenizer {
@@ -39,7 +41,8 @@ func load(t testing.TB) *tokenizer.Tokenizer {
 	return tok
 }
 
-// reference asks the real library, with a tokenizer.json, for the ids of every text.
+// reference returns the ids that the reference library gives each text, with the given
+// tokenizer.json.
 func reference(t *testing.T, file string, texts []string) [][]int32 {
 	t.Helper()
 	if _, err := os.Stat(python); err != nil {
@@ -71,11 +74,12 @@ func reference(t *testing.T, file string, texts []string) [][]int32 {
 		ids = append(ids, list)
 	}
 	if len(ids) != len(texts) {
-		t.Fatalf("the reference answered for %d of %d texts: %v", len(ids), len(texts), sc.Err())
+		t.Fatalf("the reference library answered %d of %d texts: %v", len(ids), len(texts), sc.Err())
 	}
 	return ids
 }
 
+// compare checks that the ids of the texts are those of the reference library.
 func compare(t *testing.T, texts []string) {
 	t.Helper()
 	compareWith(t, load(t), model, texts)
@@ -96,7 +100,7 @@ func compareWith(t *testing.T, tok *tokenizer.Tokenizer, file string, texts []st
 	}
 }
 
-// Every code point, alone between two words and after a letter.
+// Every code point: alone between two words, and within a word.
 func TestEveryCodePoint(t *testing.T) {
 	var texts []string
 	for from := rune(0); from <= utf8.MaxRune; from += 64 {
@@ -124,7 +128,8 @@ var alphabets = []string{
 	"\u00a0\u2003\u3000\u2028", "½²ⅧﬁﬀǄ",
 }
 
-// generated makes n strings over mixed alphabets, some of them words of the vocabulary's kind.
+// generated returns n random strings over mixed alphabets, many of them like words of the
+// vocabulary.
 func generated(n int) []string {
 	rng := rand.New(rand.NewPCG(7, 7))
 	out := make([]string, n)
@@ -154,10 +159,10 @@ func generated(n int) []string {
 	return out
 }
 
-// sharedTexts reads all titles and overviews of the data sets, nothing where they are not at hand.
-func sharedTexts(t *testing.T) (out []string) {
+// datasetTexts returns all titles and overviews of the benchmark data sets, none of a missing one.
+func datasetTexts(t *testing.T) (out []string) {
 	open := func(name string) io.Reader {
-		data, err := os.ReadFile(filepath.Join(shared, name))
+		data, err := os.ReadFile(filepath.Join(datasets, name))
 		if err != nil {
 			return strings.NewReader("")
 		}
@@ -194,9 +199,9 @@ func sharedTexts(t *testing.T) (out []string) {
 	return out
 }
 
-func TestLikeTheReference(t *testing.T) {
-	texts := sharedTexts(t)
-	t.Logf("%d texts of the data sets", len(texts))
+func TestAgreesWithReference(t *testing.T) {
+	texts := datasetTexts(t)
+	t.Logf("%d texts from data sets", len(texts))
 	texts = append(texts, generated(max(20_000, 100_000-len(texts)))...)
 	compare(t, texts)
 }
