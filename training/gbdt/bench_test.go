@@ -20,11 +20,13 @@ import (
 	"relish/training/gbdt"
 )
 
-// BenchmarkBeside scores the same rows in turns by ranker/blend, by LightGBM (one call for the matrix,
-// which takes all cores; its fast path row by row) and by ONNX Runtime's TreeEnsembleRegressor, and checks
-// that they agree. All but the matrix call have one thread. It reports each one's best time per tree and
-// row, and the median over the rounds of the others' times over ours. On a busy machine the longer calls
-// are interrupted more often: there the best times are the ones to compare.
+// BenchmarkBeside scores the same rows by ranker/scorer, by LightGBM and by ONNX Runtime's
+// TreeEnsembleRegressor, in turns, and checks that they agree. LightGBM is called twice: once for
+// the whole matrix, on all cores, and row by row with its fast path. The others have one thread.
+//
+// It reports the best time of each per tree and row, and the median ratio of the others' times to
+// that of ranker/scorer. On a busy machine, long calls are interrupted more often: compare the best
+// times there.
 func BenchmarkBeside(b *testing.B) {
 	for _, size := range []struct{ rounds, leaves int }{{100, 7}, {300, 7}, {100, 15}, {100, 31}, {300, 31}} {
 		for _, n := range []int{100, 1000} {
@@ -37,7 +39,8 @@ func BenchmarkBeside(b *testing.B) {
 
 const benchColumns = 30
 
-// benchData has columns of several kinds: smooth, counts with many equal values, flags, some missing.
+// benchData has columns of several kinds: continuous, counts with many equal values, flags, and
+// columns with missing values.
 func benchData(seed uint64, n int) *gbdt.Dataset {
 	r := rand.New(rand.NewPCG(seed, 6))
 	d := &gbdt.Dataset{NumFeatures: benchColumns}
@@ -129,7 +132,8 @@ func beside(b *testing.B, rounds, leaves, n int) {
 	}
 }
 
-// treeEnsemble writes LightGBM's text, numerical splits only, as an ONNX TreeEnsembleRegressor.
+// treeEnsemble converts LightGBM's text format to an ONNX TreeEnsembleRegressor. It knows numerical
+// splits only.
 func treeEnsemble(b *testing.B, model string) []byte {
 	var trees, ids, columns, yes, no, missing, leafTrees, leafIDs, leafTargets []int64
 	var thresholds, weights []float32
@@ -206,7 +210,7 @@ func treeEnsemble(b *testing.B, model string) []byte {
 	return append(message(number(nil, 1, 10), 7, graph), opsets...)
 }
 
-// floor is the largest float32 that is <= t.
+// floor returns the largest float32 that is <= t.
 func floor(t float64) float32 {
 	f := float32(t)
 	if float64(f) > t {
@@ -215,7 +219,7 @@ func floor(t float64) float32 {
 	return f
 }
 
-// value describes an input or output of floats, N x width.
+// value encodes the description of a float input or output of shape N x width.
 func value(name string, width uint64) []byte {
 	shape := message(message(nil, 1, text(nil, 2, "n")), 1, number(nil, 1, width))
 	return message(text(nil, 1, name), 2, message(nil, 1, message(number(nil, 1, 1), 2, shape)))

@@ -12,12 +12,12 @@ import (
 	"unsafe"
 )
 
-// Booster is a model that LightGBM holds: for comparing with ranker/blend and for reports over many rows.
-// It is safe for concurrent use until Close.
+// Booster is a model that LightGBM holds. It is for comparisons with ranker/scorer and for reports
+// over many rows. It is safe for concurrent use until Close.
 type Booster struct {
 	lib      *Library
 	handle   unsafe.Pointer
-	numTrees int // trees
+	numTrees int
 }
 
 // LoadBooster reads a model's text. The caller closes the booster.
@@ -33,10 +33,10 @@ func (l *Library) LoadBooster(model []byte) (*Booster, error) {
 	return b, err
 }
 
-// Close frees the model.
+// Close frees the model. No other call may be under way or follow.
 func (b *Booster) Close() { C.lgbm_free(b.lib.functions[boosterFree], b.handle) }
 
-// LightGBM's numbers of the kinds of prediction.
+// LightGBM's constants for kinds of prediction.
 const (
 	predictRaw           = 1
 	predictContributions = 3
@@ -47,8 +47,8 @@ func (b *Booster) Predict(rows []float32, columns int) ([]float64, error) {
 	return b.predict(rows, columns, predictRaw, 1)
 }
 
-// Contributions returns N x (columns + 1) values: what each column adds to the row's raw score (TreeSHAP),
-// and last the base, the mean over the training's rows.
+// Contributions returns N x (columns + 1) values: the contribution of each column to the row's raw
+// score (TreeSHAP), and last the base, which is the mean over the training rows.
 func (b *Booster) Contributions(rows []float32, columns int) ([]float64, error) {
 	return b.predict(rows, columns, predictContributions, columns+1)
 }
@@ -69,15 +69,15 @@ func (b *Booster) predict(rows []float32, columns, kind, width int) ([]float64, 
 	return out, err
 }
 
-// PredictSingleRows is Predict by the library's fast path for single rows, on one thread: what a server would
-// call in the place of ranker/blend. out has room for a score per row.
+// PredictSingleRows is Predict by the library's fast path for single rows, on one thread. A server
+// without ranker/scorer would call it. out has one element per row.
 func (b *Booster) PredictSingleRows(rows []float32, columns int, out []float64) error {
 	n, err := rowCount(rows, columns)
 	if err != nil {
 		return err
 	}
 	if len(out) != n {
-		return fmt.Errorf("trees: room for %d scores of %d rows", len(out), n)
+		return fmt.Errorf("gbdt: out has %d elements for %d rows; it needs one per row", len(out), n)
 	}
 	f := &b.lib.functions
 	return b.lib.call("predicting", func() C.int {
@@ -90,15 +90,15 @@ func (b *Booster) PredictSingleRows(rows []float32, columns int, out []float64) 
 
 func rowCount(rows []float32, columns int) (int, error) {
 	if columns < 1 || len(rows) == 0 || len(rows)%columns != 0 {
-		return 0, fmt.Errorf("trees: %d cells are no rows of %d columns", len(rows), columns)
+		return 0, fmt.Errorf("gbdt: %d cells do not make rows of %d columns", len(rows), columns)
 	}
 	return len(rows) / columns, nil
 }
 
-// modelText is the model of the first rounds trees.
+// modelText returns the model of the first rounds trees in LightGBM's text format.
 func (b *Booster) modelText(rounds int) ([]byte, error) {
 	room := C.int64_t(1 << 16)
-	for range 2 { // the second time with the room that the first asked for
+	for range 2 { // the second time with the size that the first call asked for
 		buf := make([]byte, room)
 		n := C.int64_t(0)
 		err := b.lib.call("writing the model", func() C.int {
@@ -108,9 +108,9 @@ func (b *Booster) modelText(rounds int) ([]byte, error) {
 			return nil, err
 		}
 		if n <= room {
-			return buf[:n-1], nil // less the closing zero
+			return buf[:n-1], nil // without the final zero
 		}
 		room = n
 	}
-	return nil, errors.New("trees: the model grows while it is written")
+	return nil, errors.New("gbdt: the model grew while it was written; report this as a bug")
 }

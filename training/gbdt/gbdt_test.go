@@ -32,8 +32,8 @@ func library(t testing.TB) *gbdt.Library {
 
 const columns = 5
 
-// lists draws n lists of eight. The gain grows with column 0, falls with column 1, depends on whether
-// column 2 is missing, and knows nothing of columns 3 and 4.
+// lists draws n lists of eight rows. The gain grows with column 0, falls with column 1, depends on
+// whether column 2 is missing, and is independent of columns 3 and 4.
 func lists(seed uint64, n int) *gbdt.Dataset {
 	r := rand.New(rand.NewPCG(seed, 1))
 	d := &gbdt.Dataset{NumFeatures: columns}
@@ -69,7 +69,8 @@ func params() gbdt.Params {
 	return p
 }
 
-// ndcg is what package evaluate says of the scores, in the mean over several random orders of ties.
+// ndcg returns the NDCG@10 that package evaluation measures, in the mean over several random orders
+// of ties.
 func ndcg(t *testing.T, d *gbdt.Dataset, scores []float64) float64 {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(8, 8))
@@ -109,17 +110,18 @@ func predict(t *testing.T, model []byte, d *gbdt.Dataset) []float64 {
 	return scores
 }
 
-// Every objective learns the lists, stops early, keeps the best round, and measures as package evaluate does.
+// Every objective learns the lists, stops early and keeps the best round. Its NDCG is that of
+// package evaluation.
 func TestTrain(t *testing.T) {
 	train, valid, test := lists(1, 800), lists(2, 200), lists(3, 200)
 	for _, objective := range []string{gbdt.XENDCG, gbdt.Lambdarank, gbdt.Binary} {
 		t.Run(objective, func(t *testing.T) {
 			p := params()
 			p.Objective, p.MaxRounds = objective, 400
-			var heard []float64
+			var reported []float64
 			r, err := library(t).Train(context.Background(), train, valid, p, func(round int, x float64) {
-				if heard = append(heard, x); round != len(heard) {
-					t.Errorf("round %d is heard as the %d.", round, len(heard))
+				if reported = append(reported, x); round != len(reported) {
+					t.Errorf("round %d is reported as number %d", round, len(reported))
 				}
 			})
 			if err != nil {
@@ -129,31 +131,32 @@ func TestTrain(t *testing.T) {
 			if got := ndcg(t, test, predict(t, r.Model, test)); got < chance+0.2 {
 				t.Errorf("NDCG@10 is %.3f, chance is %.3f", got, chance)
 			}
-			if len(r.ValidationNDCG) != len(heard) || len(r.ValidationNDCG) != min(p.MaxRounds, r.Rounds+p.EarlyStoppingRounds) {
-				t.Errorf("%d rounds, %d heard, the best is %d", len(r.ValidationNDCG), len(heard), r.Rounds)
+			if len(r.ValidationNDCG) != len(reported) || len(r.ValidationNDCG) != min(p.MaxRounds, r.Rounds+p.EarlyStoppingRounds) {
+				t.Errorf("%d rounds, %d reported, the best is %d", len(r.ValidationNDCG), len(reported), r.Rounds)
 			}
 			for i, x := range r.ValidationNDCG {
-				if x > r.ValidationNDCG[r.Rounds-1] || x != heard[i] {
-					t.Errorf("round %d has %g (heard %g), the best one %g", i+1, x, heard[i], r.ValidationNDCG[r.Rounds-1])
+				if x > r.ValidationNDCG[r.Rounds-1] || x != reported[i] {
+					t.Errorf("round %d has NDCG %g (reported %g), the best round %g", i+1, x, reported[i], r.ValidationNDCG[r.Rounds-1])
 				}
 			}
 			if got, want := ndcg(t, valid, predict(t, r.Model, valid)), r.ValidationNDCG[r.Rounds-1]; math.Abs(got-want) > 5e-4 {
-				t.Errorf("the best round measured %g; evaluate says %g of its model", want, got)
+				t.Errorf("the best round measured %g, package evaluation measures %g", want, got)
 			}
 			if want := ndcg(t, valid, make([]float64, len(valid.Labels))); math.Abs(r.InitialNDCG-want) > 0.005 {
-				t.Errorf("before the first round all tie: %g, in the mean over orders %g", r.InitialNDCG, want)
+				t.Errorf("before the first round all rows tie: NDCG %g, want %g, the mean over "+
+					"orders", r.InitialNDCG, want)
 			}
 			if n := bytes.Count(r.Model, []byte("\nTree=")); n != r.Rounds {
-				t.Errorf("the model has %d trees of %d rounds", n, r.Rounds)
+				t.Errorf("the model has %d trees after %d rounds", n, r.Rounds)
 			}
 			if im := r.GainImportance; im[0] <= im[3] || im[1] <= im[3] || im[2] <= im[4] {
-				t.Errorf("importance %v: the useless columns are 3 and 4", im)
+				t.Errorf("importance %v: columns 3 and 4 are irrelevant", im)
 			}
 		})
 	}
 }
 
-// Equal data and seed make equal trees, with any number of threads; another seed makes others.
+// Equal data and seed give equal trees, with any number of threads. Another seed gives other trees.
 func TestTrainIsDeterministic(t *testing.T) {
 	train := lists(1, 300)
 	model := func(seed uint64, threads int) string {
@@ -167,9 +170,9 @@ func TestTrainIsDeterministic(t *testing.T) {
 		return text
 	}
 	if first := model(1, 1); first != model(1, 1) || first != model(1, 2) {
-		t.Error("equal runs differ")
+		t.Error("equal runs give different models")
 	} else if first == model(2, 1) {
-		t.Error("the seed changes nothing")
+		t.Error("another seed gives the same model")
 	}
 }
 
@@ -195,7 +198,7 @@ func TestMonotoneAndDrop(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.GainImportance[1] != 0 || r.GainImportance[2] == 0 {
-		t.Errorf("importance %v: column 1 was dropped", r.GainImportance)
+		t.Errorf("importance %v: column 1 is ignored", r.GainImportance)
 	}
 	rng := rand.New(rand.NewPCG(4, 4))
 	for range 100 {
@@ -224,7 +227,7 @@ func TestMonotoneAndDrop(t *testing.T) {
 	}
 }
 
-// A training that goes on keeps the old trees, begins where they ended, and never ends below them.
+// Training from an initial model keeps its trees, starts at its NDCG, and never ends below it.
 func TestTrainFromStart(t *testing.T) {
 	valid := lists(2, 200)
 	p := params()
@@ -239,13 +242,13 @@ func TestTrainFromStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if last := first.ValidationNDCG[first.Rounds-1]; math.Abs(next.InitialNDCG-last) > 1e-9 || next.ValidationNDCG[next.Rounds-1] <= last {
-		t.Errorf("the old trees measure %g, then %g, and %g in the end", last, next.InitialNDCG, next.ValidationNDCG[next.Rounds-1])
+		t.Errorf("NDCG of the initial model %g, at the start %g, in the end %g", last, next.InitialNDCG, next.ValidationNDCG[next.Rounds-1])
 	}
 	if n := bytes.Count(next.Model, []byte("\nTree=")); n != first.Rounds+next.Rounds {
-		t.Errorf("%d trees of %d + %d rounds", n, first.Rounds, next.Rounds)
+		t.Errorf("%d trees after %d + %d rounds", n, first.Rounds, next.Rounds)
 	}
 	if got, want := ndcg(t, valid, predict(t, next.Model, valid)), next.ValidationNDCG[next.Rounds-1]; math.Abs(got-want) > 5e-4 {
-		t.Errorf("measured %g; evaluate says %g of the model", want, got)
+		t.Errorf("measured %g, package evaluation measures %g", want, got)
 	}
 	old := bytes.Index(first.Model, []byte("Tree=0"))
 	if tree := first.Model[old : old+200]; !bytes.Contains(next.Model, tree) {
@@ -253,8 +256,8 @@ func TestTrainFromStart(t *testing.T) {
 	}
 }
 
-// Weights and positions reach the trainer: rows of almost no weight teach nothing, and what the place
-// explains is not learned from the column that copies it.
+// Weights and positions are used: rows of almost no weight teach nothing, and a click that its
+// position explains is not attributed to the column that copies the position.
 func TestWeightsAndPosition(t *testing.T) {
 	d := lists(1, 600)
 	turned := lists(1, 600)
@@ -279,16 +282,16 @@ func TestWeightsAndPosition(t *testing.T) {
 	}
 	test := lists(3, 200)
 	if got, chance := ndcg(t, test, predict(t, r.Model, test)), ndcg(t, test, make([]float64, len(test.Labels))); got < chance+0.2 {
-		t.Errorf("NDCG@10 is %.3f, chance is %.3f: the weights were not heard", got, chance)
+		t.Errorf("NDCG@10 is %.3f, chance is %.3f: the weights were not used", got, chance)
 	}
 
 	biased := lists(7, 1500)
 	rng := rand.New(rand.NewPCG(9, 9))
 	for i := range biased.Labels {
-		place := i % 8
-		biased.Positions = append(biased.Positions, int32(place))
-		biased.Rows[i*columns+3] = float32(place) // the column that copies the place
-		if biased.Labels[i] = 0; rng.Float64() < 0.6/float64(1+place) {
+		position := i % 8
+		biased.Positions = append(biased.Positions, int32(position))
+		biased.Rows[i*columns+3] = float32(position) // the column that copies the position
+		if biased.Labels[i] = 0; rng.Float64() < 0.6/float64(1+position) {
 			biased.Labels[i] = 1
 		}
 	}
@@ -302,7 +305,7 @@ func TestWeightsAndPosition(t *testing.T) {
 	with := importance()
 	biased.Positions = nil
 	if without := importance(); with > 0.8*without {
-		t.Errorf("the column that copies the place gains %g with the place known, %g without", with, without)
+		t.Errorf("the column that copies the position gains %g with positions, %g without", with, without)
 	}
 }
 
@@ -334,14 +337,14 @@ func TestContributionsAddUp(t *testing.T) {
 			sum += x
 		}
 		if math.Abs(sum-s) > 1e-9 || rows[i] != s {
-			t.Fatalf("row %d: score %g, parts %g, by itself %g", i, s, sum, rows[i])
+			t.Fatalf("row %d: score %g, sum of contributions %g, scored alone %g", i, s, sum, rows[i])
 		}
 	}
 	if _, err := b.Predict(d.Rows[:7], columns); err == nil {
 		t.Error("half a row was accepted")
 	}
 	if err := b.PredictSingleRows(d.Rows, columns, rows[:3]); err == nil {
-		t.Error("too little room was accepted")
+		t.Error("a short out was accepted")
 	}
 }
 
@@ -360,12 +363,12 @@ func TestTrainRefuses(t *testing.T) {
 		"a gain that is NaN": {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Labels[3] = nan }, "train.Labels: row 3"},
 		"a weight of 0":      {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Weights = make([]float32, len(d.Labels)) }, "train.Weights: row 0"},
 		"few weights":        {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Weights = []float32{1} }, "1 weights"},
-		"few places":         {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Positions = []int32{1} }, "1 positions"},
-		"a negative place": {func(d, _ *gbdt.Dataset, _ *gbdt.Params) {
+		"few positions":      {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Positions = []int32{1} }, "1 positions"},
+		"a negative position": {func(d, _ *gbdt.Dataset, _ *gbdt.Params) {
 			d.Positions = make([]int32, len(d.Labels))
 			d.Positions[2] = -1
-		}, "train.Position: row 2"},
-		"nothing chosen": {func(_, d *gbdt.Dataset, _ *gbdt.Params) { clear(d.Labels) }, "nothing to validate by"},
+		}, "train.Positions: row 2"},
+		"nothing chosen": {func(_, d *gbdt.Dataset, _ *gbdt.Params) { clear(d.Labels) }, "nothing to validate on"},
 		"other columns": {func(_, d *gbdt.Dataset, _ *gbdt.Params) {
 			d.NumFeatures, d.Labels, d.Groups = 40, d.Labels[:500], []int32{500}
 		}, "valid has 40 features"},
@@ -373,21 +376,21 @@ func TestTrainRefuses(t *testing.T) {
 		"leaves":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.NumLeaves = 1000 }, "Leaves is 1000"},
 		"rounds":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MaxRounds = 0 }, "MaxRounds is 0"},
 		"a learning rate":      {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.LearningRate = math.NaN() }, "LearningRate is NaN"},
-		"all at once":          {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MinDataInLeaf, p.EarlyStoppingRounds = 0, 0 }, "MinLeaf is 0; it is 1 or more\ntrees: Patience is 0"},
-		"few signs":            {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MonotoneConstraints = []int8{1} }, "Monotone is 1; it is 5 signs"},
-		"a sign":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MonotoneConstraints = []int8{1, 0, 0, 0, 2} }, "Monotone is 2"},
-		"a dropped column":     {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.IgnoredColumns = []int{5} }, "Drop is 5"},
+		"all at once":          {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MinDataInLeaf, p.EarlyStoppingRounds = 0, 0 }, "MinDataInLeaf is 0; it is 1 or more\ngbdt: EarlyStoppingRounds is 0"},
+		"few signs":            {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MonotoneConstraints = []int8{1} }, "the number of MonotoneConstraints is 1; it is 5, one per column"},
+		"a sign":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MonotoneConstraints = []int8{1, 0, 0, 0, 2} }, "MonotoneConstraints is 2; it is -1, 0 or 1"},
+		"an ignored column":    {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.IgnoredColumns = []int{5} }, "IgnoredColumns is 5"},
 		"a category":           {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.CategoricalFeatures = []int{0} }, "a category is an integer"},
-		"a start that is none": {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.InitModel = []byte("tree\n") }, "reading a model: LightGBM"},
+		"a damaged init model": {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.InitModel = []byte("tree\n") }, "reading a model: LightGBM"},
 		"a LightGBM parameter": {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.ExtraParams = []string{"num_leaves=none"} }, "LightGBM: "},
-		"nothing to split on":  {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MinDataInLeaf = 100_000 }, "no split is worth making"},
+		"nothing to split on":  {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MinDataInLeaf = 100_000 }, "no split improves the model"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			train, valid, p := lists(1, 500), lists(2, 500), params()
 			c.change(train, valid, &p)
 			_, err := library(t).Train(context.Background(), train, valid, p, nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%v; it should say %q", err, c.want)
+				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
 	}
@@ -402,9 +405,9 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := gbdt.Open(text); err == nil || !strings.Contains(err.Error(), "text.so") {
-		t.Errorf("a text: %v", err)
+		t.Errorf("a text file: %v", err)
 	}
-	if _, err := gbdt.Open("../../.cache/onnxruntime/libonnxruntime.so"); err == nil || !strings.Contains(err.Error(), "no LightGBM 4 library") {
+	if _, err := gbdt.Open("../../.cache/onnxruntime/libonnxruntime.so"); err == nil || !strings.Contains(err.Error(), "not a LightGBM 4 library") {
 		t.Errorf("another library: %v", err)
 	}
 }

@@ -1,11 +1,12 @@
-// The part of LightGBM's C interface that is used, as calls of function pointers: the library is opened
-// at run time, so nothing is linked against it. Signatures: LightGBM 4.7, include/LightGBM/c_api.h.
+// The functions of LightGBM's C API that Relish calls, through function pointers: the library is opened
+// at run time, and nothing is linked against it. The signatures are those of LightGBM 4.7,
+// include/LightGBM/c_api.h.
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-// LightGBM prints to standard output unless a callback takes its messages. Errors come by return codes.
+// LightGBM prints to standard output unless a callback takes its messages. Errors are return codes.
 static inline void discard(const char *message) { (void)message; }
 
 static inline int lgbm_silence(void *f) {

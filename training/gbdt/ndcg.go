@@ -1,26 +1,31 @@
 package gbdt
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
 
-// validator measures NDCG@10 on the validation lists. Rows of equal score count as in random order: a
-// gain is discounted by the mean over the places that its equals share (McSherry and Najork 2008), which
-// is what package evaluate measures in the mean over its random orders. Lists without a gain say nothing
-// and are left out.
-type validator struct {
-	lists        []validationList
-	discountSums [ndcgDepth + 1]float64 // sums[k] = the discounts of the first k places
-}
-
+// ndcgDepth is the cut-off of the validation metric, NDCG@10.
 const ndcgDepth = 10
 
+// validator measures NDCG@10 on the validation lists.
+//
+// Rows with equal scores count as being in random order: a gain is discounted by the mean discount
+// of the positions that the equal rows share (McSherry and Najork 2008). Package evaluation
+// measures the same in the mean over its random orders. Lists without a gain are left out.
+type validator struct {
+	lists []validationList
+	// discountSums[k] is the sum of the discounts of the first k positions.
+	discountSums [ndcgDepth + 1]float64
+}
+
+// validationList is the rows start to end-1.
 type validationList struct {
-	from, to int
-	gains    []float32 // of rows from to to
-	relevant []int     // rows with a gain
-	ideal    float64
+	start, end int
+	gains      []float32 // by row of the list
+	relevant   []int     // rows of the list with a gain
+	ideal      float64   // DCG of the best order
 }
 
 func newValidator(d *Dataset) (*validator, error) {
@@ -28,31 +33,33 @@ func newValidator(d *Dataset) (*validator, error) {
 	for k := range ndcgDepth {
 		v.discountSums[k+1] = v.discountSums[k] + 1/math.Log2(float64(k)+2)
 	}
-	from := 0
+	start := 0
 	for _, n := range d.Groups {
-		l := validationList{from: from, to: from + int(n), gains: d.Labels[from : from+int(n)]}
-		from = l.to
-		ideal := make([]float64, n)
-		for i, g := range l.gains {
-			ideal[i] = float64(g)
-			if g > 0 {
+		end := start + int(n)
+		l := validationList{start: start, end: end, gains: d.Labels[start:end]}
+		start = end
+		bestScores := make([]float64, n)
+		for i, gain := range l.gains {
+			bestScores[i] = float64(gain)
+			if gain > 0 {
 				l.relevant = append(l.relevant, i)
 			}
 		}
 		if len(l.relevant) == 0 {
 			continue
 		}
-		if l.ideal = v.dcg(&l, ideal); l.ideal > 0 {
+		if l.ideal = v.dcg(&l, bestScores); l.ideal > 0 {
 			v.lists = append(v.lists, l)
 		}
 	}
 	if len(v.lists) == 0 {
-		return nil, fmt.Errorf("trees: valid.Labels has no list with a gain above 0: nothing to validate by")
+		return nil, errors.New("gbdt: valid.Labels has no list with a gain above 0: " +
+			"there is nothing to validate on")
 	}
 	return v, nil
 }
 
-// dcg is the expected discounted gain of the list under the scores.
+// dcg returns the expected discounted cumulative gain of the list in the order of the scores.
 func (v *validator) dcg(l *validationList, scores []float64) float64 {
 	sum := 0.0
 	for _, i := range l.relevant {
@@ -65,24 +72,29 @@ func (v *validator) dcg(l *validationList, scores []float64) float64 {
 				equal++
 			}
 		}
-		discounts := v.discountSums[min(better+equal, ndcgDepth)] - v.discountSums[min(better, ndcgDepth)]
+		first, last := min(better, ndcgDepth), min(better+equal, ndcgDepth)
+		discounts := v.discountSums[last] - v.discountSums[first]
 		sum += float64(l.gains[i]) * discounts / float64(equal)
 	}
 	return sum
 }
 
-// measure returns the mean NDCG@10 over the lists.
+// measure returns the mean NDCG@10 over the lists. scores has one entry per validation row.
 func (v *validator) measure(scores []float64) (float64, error) {
 	sum := 0.0
 	for i := range v.lists {
 		l := &v.lists[i]
-		s := scores[l.from:l.to]
-		for _, x := range s {
-			if x-x != 0 {
-				return 0, fmt.Errorf("trees: a validation score is %g: lower LearningRate, raise L2, or look at Weights", x)
+		listScores := scores[l.start:l.end]
+		for _, x := range listScores {
+			if !isFinite(x) {
+				return 0, fmt.Errorf("gbdt: a validation score is %g: lower LearningRate, raise "+
+					"LambdaL2, "+
+					"or check Weights", x)
 			}
 		}
-		sum += v.dcg(l, s) / l.ideal
+		sum += v.dcg(l, listScores) / l.ideal
 	}
 	return sum / float64(len(v.lists)), nil
 }
+
+func isFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

@@ -13,20 +13,27 @@ import (
 	"unsafe"
 )
 
-// Result is what a training made.
+// Result is a trained model with its validation metrics.
 type Result struct {
-	Model          []byte    // LightGBM's text, of the best round; Start's trees come first
-	Rounds         int       // trees that were added and kept
-	ValidationNDCG []float64 // validation NDCG@10 after each round that was trained; empty without validation
-	InitialNDCG    float64   // validation NDCG@10 before the first round
-	GainImportance []float64 // per column, the sum of the gains of its splits, Start's included
+	// Model is LightGBM's text format, up to the best round. The trees of Params.InitModel come
+	// first.
+	Model  []byte
+	Rounds int // trees that were added and kept
+	// ValidationNDCG is the validation NDCG@10 after each round; empty without a validation set.
+	ValidationNDCG []float64
+	InitialNDCG    float64 // validation NDCG@10 before the first round
+	// GainImportance is, per column, the sum of the gains of its splits, InitModel included.
+	GainImportance []float64
 }
 
-// Train makes trees from train and stops by valid, which may be nil. progress, if not nil, hears of every
-// round, with its number from 1 and the validation's NDCG@10 (0 without one). A cancelled ctx ends the
-// training after the round at work, with its error. Equal data, parameters and seed give equal trees,
-// with any number of threads.
-func (l *Library) Train(ctx context.Context, train, valid *Dataset, p Params, progress func(round int, ndcg float64)) (*Result, error) {
+// Train trains on train and stops early by valid, which may be nil.
+//
+// progress, if not nil, is called after every round with its number, from 1, and the validation
+// NDCG@10, 0 without a validation set. When ctx ends, Train returns its error after the current
+// round. Equal data, parameters and seed give equal trees, with any number of threads.
+func (l *Library) Train(
+	ctx context.Context, train, valid *Dataset, p Params, progress func(round int, ndcg float64),
+) (*Result, error) {
 	if err := errors.Join(train.validate("train"), p.validate(train.NumFeatures)); err != nil {
 		return nil, err
 	}
@@ -42,7 +49,7 @@ func (l *Library) Train(ctx context.Context, train, valid *Dataset, p Params, pr
 			return nil, err
 		}
 		if valid.NumFeatures != train.NumFeatures {
-			return nil, fmt.Errorf("trees: valid has %d features, train %d", valid.NumFeatures, train.NumFeatures)
+			return nil, fmt.Errorf("gbdt: valid has %d features, train has %d", valid.NumFeatures, train.NumFeatures)
 		}
 		all = slices.Concat(all, valid.Labels)
 	}
@@ -54,16 +61,16 @@ func (l *Library) Train(ctx context.Context, train, valid *Dataset, p Params, pr
 	return t.run(ctx, progress)
 }
 
-// trainer is one training at work. It owns LightGBM's objects.
+// trainer is one training under way. It owns LightGBM's objects.
 type trainer struct {
 	lib       *Library
 	params    Params
 	columns   int
 	datasets  []*nativeDataset
 	booster   *Booster
-	initTrees int // trees of Start
+	initTrees int // trees of Params.InitModel
 	valid     *validator
-	scores    []float64 // of the validation rows
+	scores    []float64 // by validation row, of the current model
 }
 
 func (t *trainer) free() {
@@ -75,7 +82,7 @@ func (t *trainer) free() {
 	}
 }
 
-// setUp hands the data over and makes the booster.
+// setUp copies the data into LightGBM and creates the booster.
 func (t *trainer) setUp(train, valid *Dataset, all []float32) error {
 	y, gains, err := objectiveLabels(t.params.Objective, train.Labels, all)
 	if err != nil {
@@ -123,7 +130,7 @@ func (t *trainer) setUp(train, valid *Dataset, all []float32) error {
 
 func (t *trainer) createBooster(text string, start *Booster) error {
 	b := &Booster{lib: t.lib}
-	err := t.lib.call("starting to train", func() C.int {
+	err := t.lib.call("starting the training", func() C.int {
 		return withCString(text, func(p *C.char) C.int {
 			return C.lgbm_booster(t.lib.functions[boosterCreate], t.datasets[0].handle, p, &b.handle)
 		})
@@ -133,7 +140,7 @@ func (t *trainer) createBooster(text string, start *Booster) error {
 	}
 	t.booster = b
 	if start != nil {
-		err = t.lib.call("taking the start", func() C.int {
+		err = t.lib.call("taking the initial model", func() C.int {
 			return C.lgbm_pair(t.lib.functions[boosterMerge], b.handle, start.handle)
 		})
 	}
@@ -145,7 +152,7 @@ func (t *trainer) createBooster(text string, start *Booster) error {
 	return err
 }
 
-// run trains round after round and keeps the best.
+// run trains until the early stop and returns the model of the best round.
 func (t *trainer) run(ctx context.Context, progress func(int, float64)) (*Result, error) {
 	r := &Result{}
 	best, err := t.measure()
@@ -155,7 +162,7 @@ func (t *trainer) run(ctx context.Context, progress func(int, float64)) (*Result
 	r.InitialNDCG = best
 	for round := 1; round <= t.params.MaxRounds; round++ {
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("trees: training ended after %d rounds: %w", round-1, err)
+			return nil, fmt.Errorf("gbdt: training ended after %d rounds: %w", round-1, err)
 		}
 		finished := C.int(0)
 		err := t.lib.call("training", func() C.int {
@@ -164,7 +171,7 @@ func (t *trainer) run(ctx context.Context, progress func(int, float64)) (*Result
 		if err != nil {
 			return nil, err
 		}
-		if finished != 0 { // no split is worth making
+		if finished != 0 { // no split improves the model
 			break
 		}
 		ndcg, err := t.measure()
@@ -189,7 +196,7 @@ func (t *trainer) run(ctx context.Context, progress func(int, float64)) (*Result
 	return r, t.exportResult(r)
 }
 
-// measure is the validation's NDCG@10 as it stands, 0 without a validation set.
+// measure returns the validation NDCG@10 of the current model, 0 without a validation set.
 func (t *trainer) measure() (float64, error) {
 	if t.valid == nil {
 		return 0, nil
@@ -204,11 +211,13 @@ func (t *trainer) measure() (float64, error) {
 	return t.valid.measure(t.scores)
 }
 
-// exportResult takes the model out, up to the best round.
+// exportResult fills in the model up to the best round, and its importances.
 func (t *trainer) exportResult(r *Result) (err error) {
 	kept := t.initTrees + r.Rounds
 	if kept == 0 {
-		return errors.New("trees: no tree orders the validation lists better than chance, or no split is worth making: more rows, a smaller MinLeaf, or other columns are needed")
+		return errors.New("gbdt: no tree orders the validation lists better than chance, or no " +
+			"split improves the " +
+			"model: use more rows, a smaller MinDataInLeaf, or other columns")
 	}
 	if r.Model, err = t.booster.modelText(kept); err != nil {
 		return err
