@@ -1,5 +1,5 @@
-// Package onnxtest gives tests the real runtime, the real encoders and a backend that trains, out of the cache folder that
-// make test fills.
+// Package onnxtest gives tests the real ONNX Runtime, the real text encoders and a training
+// backend. It takes them from the cache folder, which make test fills.
 package onnxtest
 
 import (
@@ -13,8 +13,8 @@ import (
 	"relish/training/engine"
 )
 
-// CacheDir is the cache folder at the root of the repository, wherever the test runs. It looks for the
-// root from the working directory up, because binaries built with -trimpath do not know their source.
+// CacheDir returns the cache folder at the root of the repository. It looks for the root from the
+// working directory up, because binaries built with -trimpath do not know the path of their source.
 func CacheDir() string {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -29,7 +29,7 @@ func CacheDir() string {
 	return filepath.Join(dir, ".cache")
 }
 
-// Start starts the runtime, once for all tests of a binary.
+// Start starts the runtime. All tests of a binary share it.
 func Start(t testing.TB) *onnx.Runtime {
 	t.Helper()
 	rt, err := onnx.Start(filepath.Join(CacheDir(), "onnxruntime", "libonnxruntime.so"))
@@ -39,7 +39,8 @@ func Start(t testing.TB) *onnx.Runtime {
 	return rt
 }
 
-// Backend trains on the CPU, on so many threads (0: as many as there are cores), until the test ends.
+// Backend returns a backend that trains on the CPU until the test ends. threads is its number of
+// threads, 0 for one per core.
 func Backend(t testing.TB, threads int) backends.Backend {
 	t.Helper()
 	b, err := engine.New(Start(t), engine.Options{Threads: threads})
@@ -50,7 +51,7 @@ func Backend(t testing.TB, threads int) backends.Backend {
 	return b
 }
 
-// EncoderFiles reads the encoder of that name: int8 or fp32.
+// EncoderFiles reads the encoder with the name int8 or fp32.
 func EncoderFiles(t testing.TB, name string) *onnx.EncoderFiles {
 	t.Helper()
 	f, err := onnx.ReadEncoderFiles(filepath.Join(CacheDir(), "encoder", name), 0)
@@ -60,20 +61,21 @@ func EncoderFiles(t testing.TB, name string) *onnx.EncoderFiles {
 	return f
 }
 
-// EncodeTexts encodes texts, each by itself, by an encoder of these files; nil for a text without tokens.
-func EncodeTexts(t testing.TB, f *onnx.EncoderFiles, texts ...string) (out [][]float32) {
+// EncodeTexts encodes texts one by one, and returns their unit vectors, nil for a text without
+// tokens.
+func EncodeTexts(t testing.TB, f *onnx.EncoderFiles, texts ...string) (vectors [][]float32) {
 	t.Helper()
 	e, err := Start(t).NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	for _, s := range texts {
-		alone, err := e.Encode(t.Context(), [][]int32{e.Tokenize(nil, s)})
+	for _, text := range texts {
+		one, err := e.Encode(t.Context(), [][]int32{e.Tokenize(nil, text)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, alone[0])
+		vectors = append(vectors, one[0])
 	}
-	return out
+	return vectors
 }

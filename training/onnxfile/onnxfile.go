@@ -1,8 +1,8 @@
-// Package onnxfile reads an ONNX model as a list of nodes and weights, lets both be changed, and writes it back. What
-// it does not understand passes through byte for byte.
+// Package onnxfile reads an ONNX model as a list of nodes and weights, changes both, and writes the
+// model back. Fields that it does not know are copied byte for byte.
 //
-// It is how a trained text encoder leaves training: the new weights take the old ones' places in the file that the
-// encoder came in (SetFloats), and Quantise makes the file that a CPU serves fastest.
+// Fine-tuning exports a text encoder with it. SetFloats replaces the weights in the encoder's
+// original file. Quantise makes the file with 8-bit weights, which a CPU runs fastest.
 package onnxfile
 
 import (
@@ -15,38 +15,41 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Model is a model file, taken apart. It is not safe for concurrent use.
+// Model is a parsed model file. It is not safe for concurrent use.
 type Model struct {
-	Nodes []*Node // in the order of the file, in which each comes after what it reads
+	Nodes []*Node // in the order of the file; a node comes after the nodes whose outputs it reads
 
 	weights          []*weight
 	byName           map[string]*weight
-	otherGraphFields []byte // the graph's other fields
-	otherFields      []byte // the model's other fields
+	otherGraphFields []byte // encoded fields of the graph that are not parsed
+	otherFields      []byte // encoded fields of the model that are not parsed
 }
 
-// Node is one operation. Inputs and Outputs are names of values.
+// Node is one operation of the graph. Inputs and Outputs are names of values.
 type Node struct {
 	Op              string
 	Inputs, Outputs []string
 
-	otherFields []byte // name, attributes and what else there is
+	otherFields []byte // encoded fields that are not parsed, such as name and attributes
 }
 
-// weight is an initializer.
+// weight is a constant tensor of the graph, in ONNX an initializer.
 type weight struct {
 	name        string
 	dims        []int
-	elemType    uint64 // ONNX's number of the element type
-	data        []byte // little endian, nil where the numbers are in rest
-	otherFields []byte // other fields: what it is for, and numbers in another form
+	elemType    uint64 // TensorProto.DataType
+	data        []byte // little-endian elements, row-major; nil if otherFields has them
+	otherFields []byte // encoded fields that are not parsed, such as elements in another encoding
 }
 
-// ONNX's numbers of element types, and of the fields that are read.
+// Values of TensorProto.DataType.
 const (
 	float32Type = 1
 	int8Type    = 3
+)
 
+// Numbers of protobuf fields in onnx.proto.
+const (
 	modelGraph = 7
 
 	graphNode        = 1
@@ -64,7 +67,7 @@ const (
 	tensorDataLocation = 14
 )
 
-// Parse reads a model. The data must not change while the model is used.
+// Parse reads a model. The caller must not change data while the model is used.
 func Parse(data []byte) (*Model, error) {
 	m := &Model{byName: map[string]*weight{}}
 	found := false
@@ -80,12 +83,13 @@ func Parse(data []byte) (*Model, error) {
 	case err != nil:
 		return nil, fmt.Errorf("onnxfile: %w", err)
 	case !found:
-		return nil, errors.New("onnxfile: there is no graph in the file")
+		return nil, errors.New("onnxfile: the file has no graph: it is not an ONNX model")
 	}
 	return m, nil
 }
 
-// walkFields walks a message: whole is a field with its tag, value the bytes of a length-delimited one, else nil.
+// walkFields calls use for each field of a protobuf message. whole is the field with its tag. value
+// is the contents of a length-delimited field, nil for another one.
 func walkFields(b []byte, use func(n protowire.Number, whole, value []byte) error) error {
 	for len(b) > 0 {
 		n, kind, head := protowire.ConsumeTag(b)
@@ -159,9 +163,9 @@ func (w *weight) parse(b []byte) error {
 			}
 			return err
 		case tensorFloats:
-			if value == nil { // not packed: a tag and a number of four bytes
+			if value == nil { // not packed: a tag of one byte and a number of four bytes
 				if len(whole) != 5 {
-					return errors.New("its numbers are damaged")
+					return errors.New("a float has the wrong size: the file is damaged")
 				}
 				value = whole[1:]
 			}
@@ -172,7 +176,8 @@ func (w *weight) parse(b []byte) error {
 			w.data = value
 		case tensorDataLocation:
 			if where, err := parseIntegers(whole, value); err != nil || len(where) == 1 && where[0] != 0 {
-				return errors.New("it is in a file of its own, which is not supported")
+				return errors.New("its data is in another file, which is not supported: " +
+					"save the model as a single file")
 			}
 		default:
 			w.otherFields = append(w.otherFields, whole...)
@@ -185,7 +190,7 @@ func (w *weight) parse(b []byte) error {
 	return err
 }
 
-// parseIntegers reads a field of one integer, or of packed ones.
+// parseIntegers reads a field with one integer, or with packed integers.
 func parseIntegers(whole, packed []byte) (out []int, err error) {
 	if packed == nil {
 		_, _, head := protowire.ConsumeTag(whole)
@@ -201,7 +206,7 @@ func parseIntegers(whole, packed []byte) (out []int, err error) {
 	return out, nil
 }
 
-// Bytes writes the model.
+// Bytes returns the encoded model.
 func (m *Model) Bytes() []byte {
 	var graph []byte
 	for _, n := range m.Nodes {
@@ -240,7 +245,7 @@ func (w *weight) bytes() (b []byte) {
 	return append(b, w.otherFields...)
 }
 
-// WeightNames lists the model's weights, in the order of the file.
+// WeightNames returns the names of the weights, in the order of the file.
 func (m *Model) WeightNames() []string {
 	names := make([]string, len(m.weights))
 	for i, w := range m.weights {
@@ -249,7 +254,8 @@ func (m *Model) WeightNames() []string {
 	return names
 }
 
-// Floats returns a copy of a weight of 32-bit floats with its shape, nil where the model has no such weight.
+// Floats returns a copy of a weight with 32-bit floats and its shape. It returns nil if the model
+// has no such weight, or if the weight's size does not fit its shape.
 func (m *Model) Floats(name string) (values []float32, dims []int) {
 	w := m.byName[name]
 	if w == nil || w.elemType != float32Type || len(w.data)%4 != 0 {
@@ -272,11 +278,12 @@ func (m *Model) Floats(name string) (values []float32, dims []int) {
 	return values, slices.Clone(w.dims)
 }
 
-// SetFloats gives a weight new values; there must be as many as it has.
+// SetFloats replaces the values of a weight with 32-bit floats. The number of values must stay the
+// same.
 func (m *Model) SetFloats(name string, values []float32) error {
 	w := m.byName[name]
 	if w == nil || w.elemType != float32Type || len(w.data) != 4*len(values) {
-		return fmt.Errorf("onnxfile: the model has no weight %q of %d floats", name, len(values))
+		return fmt.Errorf("onnxfile: the model has no weight %q with %d floats", name, len(values))
 	}
 	w.data = floatBytes(values)
 	return nil

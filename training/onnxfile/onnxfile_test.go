@@ -17,7 +17,8 @@ import (
 
 var texts = []string{
 	"Super Mario Odyssey. platform game for the whole family", "wireless controller, black", "a quiet farm, fishing and friends",
-	"first-person shooter in the trenches of the great war", "replacement battery for a handheld", "x", "Zelda: Breath of the Wild",
+	"first-person shooter in the trenches of the great war", "replacement battery for a " +
+		"handheld", "x", "Zelda: Breath of the Wild",
 }
 
 func parse(t testing.TB, data []byte) *onnxfile.Model {
@@ -29,7 +30,7 @@ func parse(t testing.TB, data []byte) *onnxfile.Model {
 	return m
 }
 
-// encode gives the texts' vectors by an encoder with the given model.
+// encode returns the texts' vectors by an encoder with the given model.
 func encode(t testing.TB, f *onnx.EncoderFiles, model []byte) [][]float32 {
 	t.Helper()
 	changed := *f
@@ -37,17 +38,18 @@ func encode(t testing.TB, f *onnx.EncoderFiles, model []byte) [][]float32 {
 	return onnxtest.EncodeTexts(t, &changed, texts...)
 }
 
-// A model that is read and written gives the same vectors, bit for bit; with a weight changed, others.
+// A parsed and encoded model gives the same vectors, bit for bit. With a changed weight it gives
+// others.
 func TestRoundTrip(t *testing.T) {
 	f := onnxtest.EncoderFiles(t, "fp32")
 	m := parse(t, f.Model)
 	want := encode(t, f, f.Model)
 	again := m.Bytes()
 	if got := encode(t, f, again); !slices.EqualFunc(got, want, slices.Equal) {
-		t.Error("the written model gives other vectors")
+		t.Error("the encoded model gives other vectors")
 	}
 	if !bytes.Equal(parse(t, again).Bytes(), again) {
-		t.Error("writing twice gives other bytes")
+		t.Error("encoding twice gives other bytes")
 	}
 	const name = "embeddings.LayerNorm.bias"
 	values, dims := m.Floats(name)
@@ -61,14 +63,14 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	if back, _ := parse(t, m.Bytes()).Floats(name); !slices.Equal(back, values) {
-		t.Error("the weight is not what it was set to")
+		t.Error("Floats does not return what SetFloats set")
 	}
 	if got := encode(t, f, m.Bytes()); vek32.Dot(got[0], want[0]) > 0.999 {
-		t.Error("the changed weight changes nothing")
+		t.Error("the changed weight does not change the vectors")
 	}
 }
 
-// A quantised model is a quarter of the size, and gives nearly the same vectors.
+// A quantised model has a quarter of the size and gives nearly the same vectors.
 func TestQuantise(t *testing.T) {
 	f := onnxtest.EncoderFiles(t, "fp32")
 	m := parse(t, f.Model)
@@ -77,18 +79,18 @@ func TestQuantise(t *testing.T) {
 		t.Fatal(err)
 	}
 	if share := float64(len(small)) / float64(len(f.Model)); share > 0.27 {
-		t.Errorf("%.2f of the size", share)
+		t.Errorf("the quantised model has %.2f of the size", share)
 	}
 	if !bytes.Equal(m.Bytes(), parse(t, f.Model).Bytes()) {
-		t.Error("quantising changed the model itself")
+		t.Error("Quantise changed its receiver")
 	}
 	want, got := encode(t, f, f.Model), encode(t, f, small)
 	for i := range texts {
 		if c := vek32.Dot(got[i], want[i]); c < 0.98 {
-			t.Errorf("%q: cosine %.4f to the vector of the whole model", texts[i], c)
+			t.Errorf("%q: cosine %.4f to the vector of the original model", texts[i], c)
 		}
 	}
-	if _, err := parse(t, small).Quantise(); err == nil || !strings.Contains(err.Error(), "no matrix products") {
+	if _, err := parse(t, small).Quantise(); err == nil || !strings.Contains(err.Error(), "nothing to quantise") {
 		t.Errorf("a quantised model was quantised again: %v", err)
 	}
 }
@@ -110,7 +112,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// FuzzParse: no bytes make the parser panic, and what it takes it can write and read again.
+// FuzzParse checks that no input makes Parse panic, and that what it parsed can be encoded and
+// parsed again.
 func FuzzParse(f *testing.F) {
 	whole, err := os.ReadFile(filepath.Join(onnxtest.CacheDir(), "encoder", "fp32", "model.onnx"))
 	if err != nil {
@@ -130,7 +133,7 @@ func FuzzParse(f *testing.F) {
 		}
 		_, _ = m.Quantise()
 		if _, err := onnxfile.Parse(m.Bytes()); err != nil {
-			t.Errorf("what was written cannot be read: %v", err)
+			t.Errorf("an encoded model cannot be parsed: %v", err)
 		}
 	})
 }

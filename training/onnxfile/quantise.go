@@ -7,14 +7,17 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// maxQuantised is the largest magnitude of a quantised weight. It is half of what a byte holds: processors without VNNI add
-// two products of an unsigned and a signed byte in 16 bits, which overflow with more, and a file must give the same
-// vectors wherever it is served.
+// maxQuantised is the largest magnitude of a quantised weight, half of what a byte holds.
+// Processors without VNNI add two products of an unsigned and a signed byte in 16 bits. Larger
+// weights could overflow there, and a model must give the same vectors on every machine.
 const maxQuantised = 63
 
-// Quantise writes the model with the weights of its matrix products and embedding tables as 8-bit integers; the model
-// itself stays as it is. A product's weights are scaled by column, and what they are applied to is quantised when it
-// comes (ONNX's DynamicQuantizeLinear); a table is scaled by row. A weight that is read in two places stays as it is.
+// Quantise returns the encoded model with 8-bit integers for the weights of matrix products and
+// embedding tables. It does not change m.
+//
+// The weights of a product have one scale per column, and the other operand is quantised at run
+// time (ONNX's DynamicQuantizeLinear). A table has one scale per row. A weight that several nodes
+// read stays as it is.
 func (m *Model) Quantise() ([]byte, error) {
 	q := &quantiser{source: m, target: &Model{byName: map[string]*weight{}, otherGraphFields: m.otherGraphFields, otherFields: m.otherFields}, readers: map[string]int{}, quantised: map[string]bool{}}
 	for _, n := range m.Nodes {
@@ -33,7 +36,9 @@ func (m *Model) Quantise() ([]byte, error) {
 		}
 	}
 	if len(q.target.weights) == 0 {
-		return nil, errors.New("onnxfile: the model has no matrix products or tables of floats that could be quantised")
+		return nil, errors.New("onnxfile: nothing to quantise: the model has no matrix products " +
+			"or tables of " +
+			"32-bit floats; it may be quantised already")
 	}
 	for _, w := range m.weights {
 		if !q.quantised[w.name] {
@@ -43,14 +48,15 @@ func (m *Model) Quantise() ([]byte, error) {
 	return q.target.Bytes(), nil
 }
 
-// quantiser is one model on its way into another.
+// quantiser builds the quantised target from the source model.
 type quantiser struct {
 	source, target *Model
-	readers        map[string]int  // of a value
-	quantised      map[string]bool // values that are there as integers: weights that went, and what products are applied to
+	readers        map[string]int  // number of node inputs that read a value, by its name
+	quantised      map[string]bool // values that exist as integers: weights, and operands of products
 }
 
-// isQuantisable reports whether a node of two inputs and an output reads a table of floats as the given one, and alone.
+// isQuantisable reports whether the node has two inputs and one output, and reads a float matrix
+// that no other node reads as the given input.
 func (q *quantiser) isQuantisable(n *Node, input int) bool {
 	if len(n.Inputs) != 2 || len(n.Outputs) != 1 || q.readers[n.Inputs[input]] != 1 {
 		return false
@@ -59,7 +65,7 @@ func (q *quantiser) isQuantisable(n *Node, input int) bool {
 	return values != nil && len(dims) == 2 && dims[1] > 1
 }
 
-// axis is a node's attribute of that name, 0 without one.
+// axis returns the node's attribute axis, 0 without one.
 func (n *Node) axis() (axis int) {
 	const attribute, attributeName, attributeInt = 5, 1, 3
 	_ = walkFields(n.otherFields, func(f protowire.Number, _, value []byte) error {
@@ -91,14 +97,15 @@ func (q *quantiser) addNode(op, output string, inputs ...string) string {
 	return output
 }
 
-// Suffixes of what a value becomes.
+// Suffixes of the values that a quantised value is replaced by.
 const (
 	quantisedSuffix = "_quantised"
 	scaleSuffix     = "_scale"
 	zeroPointSuffix = "_zero"
 )
 
-// quantiseMatMul is x W: (quantised x · quantised W) times the scale of x times the columns' scales.
+// quantiseMatMul replaces x W by (quantised x · quantised W) * scale of x * scales of the columns
+// of W.
 func (q *quantiser) quantiseMatMul(n *Node) {
 	x, w, out := n.Inputs[0], n.Inputs[1], n.Outputs[0]
 	if !q.quantised[x] {
@@ -112,7 +119,7 @@ func (q *quantiser) quantiseMatMul(n *Node) {
 	q.addNode("Mul", out, q.addCast(sum), scale)
 }
 
-// quantiseGather is a table's rows times their scales.
+// quantiseGather replaces table[at] by (quantised table)[at] * scales[at].
 func (q *quantiser) quantiseGather(n *Node) {
 	table, at, out := n.Inputs[0], n.Inputs[1], n.Outputs[0]
 	values, dims := q.source.Floats(table)
@@ -131,18 +138,19 @@ func (q *quantiser) addCast(value string) string {
 	return value + "_float"
 }
 
-// addQuantised writes a weight as integers and one scale for each place of the given axis, in the given shape.
+// addQuantised adds a weight to the target as integers, with one scale for each index of the given
+// axis. shape is the shape of the scales.
 func (q *quantiser) addQuantised(name string, values []float32, dims []int, axis int, shape ...int) {
 	q.quantised[name] = true
 	largest := make([]float32, dims[axis])
-	place := func(i int) int {
+	scaleOf := func(i int) int {
 		if axis == 0 {
 			return i / dims[1]
 		}
 		return i % dims[1]
 	}
 	for i, v := range values {
-		largest[place(i)] = max(largest[place(i)], float32(math.Abs(float64(v))))
+		largest[scaleOf(i)] = max(largest[scaleOf(i)], float32(math.Abs(float64(v))))
 	}
 	scales := make([]float32, len(largest))
 	for i, v := range largest {
@@ -152,7 +160,7 @@ func (q *quantiser) addQuantised(name string, values []float32, dims []int, axis
 	}
 	data := make([]byte, len(values))
 	for i, v := range values {
-		data[i] = byte(int8(math.RoundToEven(float64(v / scales[place(i)]))))
+		data[i] = byte(int8(math.RoundToEven(float64(v / scales[scaleOf(i)]))))
 	}
 	q.target.weights = append(q.target.weights,
 		&weight{name: name + quantisedSuffix, elemType: int8Type, dims: dims, data: data},
