@@ -77,7 +77,8 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 	}
 	if relabelled != 1 || changedLists == 0 {
 		t.Errorf(
-			"%d lists have other labels, %d lists of other users have other columns: the test checks nothing",
+			"%d lists have other labels, %d lists of other users have other columns: the test "+
+				"checks nothing",
 			relabelled,
 			changedLists,
 		)

@@ -86,7 +86,8 @@ func TestEncoderSplitHasNoLabels(t *testing.T) {
 		}
 		if total == 0 || total > steps*9/10 || len(first) < 30 {
 			t.Errorf(
-				"%s: %d of %d interactions are in the split, %d users have lists: the test checks nothing",
+				"%s: %d of %d interactions are in the split, %d users have lists: the test "+
+					"checks nothing",
 				name,
 				total,
 				steps,
@@ -133,7 +134,8 @@ func TestOldListsAreNotInEncoderSplit(t *testing.T) {
 			if n := len(split.Users[u].Interactions); id == records[seq-1].Event.UserID && n > 0 &&
 				steps[int32(u)][n-1] > seq {
 				t.Errorf(
-					"the list at %d is older than an interaction of its user in the encoder's split",
+					"the list at %d is older than an interaction of its user in the encoder's "+
+						"split",
 					seq,
 				)
 			}

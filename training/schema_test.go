@@ -63,16 +63,16 @@ func shown(i int) ranker.Event {
 	}
 }
 
-// written is the schema of a log whose events are so far apart.
-func written(
+// infer returns the features and reasons for a log with one event per interval.
+func infer(
 	t *testing.T,
-	apart time.Duration,
+	interval time.Duration,
 	events []ranker.Event,
 	columns, tables []string,
 ) ([]ranker.Feature, map[string]string) {
 	t.Helper()
 	for i := range events {
-		events[i].Time = 1_700_000_000_000 + int64(i)*apart.Milliseconds()
+		events[i].Time = 1_700_000_000_000 + int64(i)*interval.Milliseconds()
 	}
 	cfg := features.DefaultConfig()
 	cfg.Fields = []string{"tags", "genre", "colour", "author"}
@@ -126,28 +126,28 @@ func TestWriteSchema(t *testing.T) {
 	clicks := func(i int) ranker.Event { return click(i, "click", "") }
 	for name, c := range map[string]struct {
 		events          []ranker.Event
-		apart           time.Duration
+		interval        time.Duration
 		columns, tables []string
 		has, lacks      []string
 	}{
-		"interactions alone": {events: append(described(60), several(100, clicks)...), apart: time.Second,
+		"interactions alone": {events: append(described(60), several(100, clicks)...), interval: time.Second,
 			has:   []string{"item.count.click", "item.within_list", "user.history", "field.count.genre", "user.count.genre", "interacted.genre", "item.price", "item.price.within_list", "item.genre"},
 			lacks: []string{"item.rate.click", "item.shown", "user.rate", "field.rate.genre", "item.count.any", "item.author", "item.colour", "interacted.colour", "retrieval", "item.age", "item.count.click.1h"}},
-		"impressions": {events: append(described(60), append(several(50, shown), several(9, func(i int) ranker.Event { return click(i, "click", fmt.Sprint("l", i)) })...)...), apart: time.Second,
+		"impressions": {events: append(described(60), append(several(50, shown), several(9, func(i int) ranker.Event { return click(i, "click", fmt.Sprint("l", i)) })...)...), interval: time.Second,
 			has:   []string{"item.rate.click", "item.shown", "item.rate.within_list", "user.rate", "field.rate.genre", "user.rate.genre"},
 			lacks: []string{"field.count.genre", "context.device", "retrieval"}},
-		"several actions": {events: append(several(20, clicks), click(1, "purchase", "")), apart: time.Second,
+		"several actions": {events: append(several(20, clicks), click(1, "purchase", "")), interval: time.Second,
 			has: []string{"item.count.any", "item.count.click", "item.count.purchase"}},
-		"requests with more": {events: append(several(60, context), several(20, clicks)...), apart: time.Second,
+		"requests with more": {events: append(several(60, context), several(20, clicks)...), interval: time.Second,
 			has: []string{"context.device", "context.hour", "retrieval"}, lacks: []string{"context.query", "context.session_id", "context.rare"}},
-		"a long time": {events: append(described(60), several(100, clicks)...), apart: 6 * time.Hour,
+		"a long time": {events: append(described(60), several(100, clicks)...), interval: 6 * time.Hour,
 			has: []string{"item.count.click.1h", "item.count.click.1d", "item.count.click.7d", "item.age"}, lacks: []string{"item.count.click.30d"}},
-		"external tables and signals": {events: several(20, clicks), apart: time.Second, columns: []string{"text.mean", "factorization.score"}, tables: []string{"pop.score"},
+		"external tables and signals": {events: several(20, clicks), interval: time.Second, columns: []string{"text.mean", "factorization.score"}, tables: []string{"pop.score"},
 			has: []string{"text.mean", "factorization.score", "table.pop.score"}, lacks: []string{"text.max"}},
-		"nothing": {apart: time.Second, lacks: []string{"item.within_list", "user.history"}},
+		"nothing": {interval: time.Second, lacks: []string{"item.within_list", "user.history"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, why := written(t, c.apart, c.events, c.columns, c.tables)
+			list, why := infer(t, c.interval, c.events, c.columns, c.tables)
 			for _, f := range c.has {
 				if why[f] == "" {
 					t.Errorf("%s is missing", f)
@@ -158,7 +158,7 @@ func TestWriteSchema(t *testing.T) {
 					t.Errorf("%s is there: %s", f, why[f])
 				}
 			}
-			again, _ := written(t, c.apart, c.events, c.columns, c.tables)
+			again, _ := infer(t, c.interval, c.events, c.columns, c.tables)
 			if fmt.Sprint(again) != fmt.Sprint(list) {
 				t.Error("the same log has another schema")
 			}
@@ -173,7 +173,7 @@ func TestReasons(t *testing.T) {
 		events = append(events, click(i, "click", ""))
 	}
 	events = append(events, click(1, "view", ""))
-	list, why := written(t, time.Second, events, []string{"residual.learned"}, nil)
+	list, why := infer(t, time.Second, events, []string{"residual.learned"}, nil)
 	for f, want := range map[string]string{"item.count.any": `31 interactions "any"`, "item.count.click": `30 interactions "click"`, "item.rate.view": "2 impressions",
 		"item.price": "60 of 60 items", "item.genre": "3 values"} {
 		if !strings.Contains(why[f], want) {
@@ -185,7 +185,7 @@ func TestReasons(t *testing.T) {
 		t.Errorf("genre's values %v", list[i].Values)
 	}
 	if last := list[len(list)-1]; last.Group != "behaviour" || last.Column != "residual.learned" {
-		t.Errorf("the matcher's feature is %+v", last)
+		t.Errorf("the signal's feature is %+v", last)
 	}
 }
 
@@ -214,7 +214,7 @@ func TestNamesThatClash(t *testing.T) {
 			click(i, "click", ""),
 		)
 	}
-	list, _ := written(t, 6*time.Hour, events, nil, nil)
+	list, _ := infer(t, 6*time.Hour, events, nil, nil)
 	kinds := map[string][]string{}
 	for _, f := range list {
 		kinds[f.Field] = append(kinds[f.Field], f.Kind)

@@ -66,7 +66,8 @@ func trainSignals(ctx context.Context, in *Inputs, l *trainingLists) (*fittedSig
 		return nil, err
 	}
 	if in.Parent != nil {
-		return out, out.trainWarmStart(ctx, in, l, t)
+		err := out.trainWarmStart(ctx, in, l, t)
+		return out, err
 	}
 	needed := map[int]bool{}
 	for i := range l.lists {

@@ -340,8 +340,10 @@ func TestTrainingIsRefused(t *testing.T) {
 		change func(in *training.Inputs)
 		want   string
 	}{
-		"an empty log":          {func(in *training.Inputs) { in.Source = source(nil) }, "too little to train on: 0 usable lists, 50 needed"},
-		"a short log":           {func(in *training.Inputs) { in.Source = source(demoLog()[:450]) }, "usable lists, 50 needed. Without impressions each user gives one list"},
+		"an empty log": {func(in *training.Inputs) { in.Source = source(nil) }, "too " +
+			"little to train on: 0 usable lists, 50 needed"},
+		"a short log": {func(in *training.Inputs) { in.Source = source(demoLog()[:450]) }, "usable " +
+			"lists, 50 needed. Without impressions each user gives one list"},
 		"an unknown constraint": {func(in *training.Inputs) { in.Config.Monotone = map[string]int{"item.charm": 1} }, "train.monotone.item.charm"},
 		"a feature of an action that the state does not count": {func(in *training.Inputs) {
 			in.Config.Features = []ranker.Feature{{Name: "x", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "yawn"}}

@@ -99,7 +99,7 @@ func (v *view) DifferencePlot(bySlice bool) template.HTML {
 		if len(v.scores.metrics) > 0 && d.Metric != v.scores.metrics[0] {
 			continue
 		}
-		colour := 0 // not told apart
+		colour := 0 // no clear difference
 		switch {
 		case d.Value.Low > 0:
 			colour = 2
@@ -118,9 +118,12 @@ func (v *view) DifferencePlot(bySlice bool) template.HTML {
 	if len(rows) == 0 {
 		return ""
 	}
-	slices.SortStableFunc(rows, func(a, b chart.Estimate) int { return cmp.Compare(a.Group, b.Group) })
+	slices.SortStableFunc(rows, func(a, b chart.Estimate) int {
+		return cmp.Compare(a.Group, b.Group)
+	})
 	return figure("Paired difference",
-		"This bundle minus the other on the same lists. Right of the dashed line, this bundle is better.",
+		"This bundle minus the other on the same lists. Right of the dashed line, this bundle is "+
+			"better.",
 		func(a chart.About) chart.Chart {
 			return &chart.Intervals{
 				About: a, X: chart.Axis{Label: "difference", Zero: true}, Rows: rows,
@@ -224,7 +227,8 @@ func (v *view) GroupPlot() template.HTML {
 		rows = append(rows, chart.Bar{Label: group, Value: sums[group], Color: v.colours[group]})
 	}
 	return bars("Contribution by group",
-		"Mean |contribution| of the features, summed by group. The other charts use the same colours.",
+		"Mean |contribution| of the features, summed by group. The other charts use the same "+
+			"colours.",
 		"sum of mean |contribution|", rows)
 }
 
@@ -280,7 +284,8 @@ func chartGrains(points []ContributionPoint) []chart.Grain {
 func (v *view) MissingPlot() template.HTML {
 	var rows []chart.Bar
 	for _, f := range v.Features {
-		rows = append(rows, chart.Bar{Label: f.Name, Value: 100 * f.Missing, Color: v.colours[f.Group]})
+		rows = append(rows,
+			chart.Bar{Label: f.Name, Value: 100 * f.Missing, Color: v.colours[f.Group]})
 	}
 	return bars("Missing values",
 		"Share of the candidates without a value of the feature. Features that are never missing "+

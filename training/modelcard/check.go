@@ -97,8 +97,8 @@ func checkSplit(d *Data, warn warnFunc) {
 			if slices.ContainsFunc(s.From, func(source string) bool {
 				return trainedOn(source, part.Name)
 			}) {
-				warn(true, "%q measures on the part %q, which the model was trained on: its figures "+
-					"say nothing about new data.", s.Name, part.Name)
+				warn(true, "%q measures on the part %q, which the model was trained on: its "+
+					"figures say nothing about new data.", s.Name, part.Name)
 			}
 		}
 	}
@@ -110,9 +110,10 @@ func checkParity(d *Data, warn warnFunc) {
 	}
 	share := float64(d.Log.ParityDiffering) / float64(d.Log.ParityChecked)
 	if share > maxParityShare {
-		warn(true, "%.1f %% of the logged feature matrices differ from their replay (%s of %s; up to "+
-			"%.0f %% is normal): the model is trained on other values than it serves. Check for a "+
-			"changed state configuration, clocks that disagree, or a table that was imported later.",
+		warn(true, "%.1f %% of the logged feature matrices differ from their replay (%s of %s; "+
+			"up to %.0f %% is normal): the model is trained on other values than it serves. "+
+			"Check for a changed state configuration, clocks that disagree, or a table that was "+
+			"imported later.",
 			100*share, formatCount(d.Log.ParityDiffering), formatCount(d.Log.ParityChecked),
 			100*maxParityShare)
 	}
@@ -129,8 +130,8 @@ func checkScores(d *Data, warn warnFunc) {
 		return
 	}
 	if this.Value.N < fewLists {
-		warn(false, "Only %s were scored: the intervals are wide, and a difference of a few hundredths "+
-			"may be chance. Raise --holdout, or wait for more clicks.",
+		warn(false, "Only %s were scored: the intervals are wide, and a difference of a few "+
+			"hundredths may be chance. Raise --holdout, or wait for more clicks.",
 			formatPlural(this.Value.N, "list"))
 	}
 	if this.Value.Mean > leakScore {
@@ -139,8 +140,8 @@ func checkScores(d *Data, warn warnFunc) {
 	}
 	checkBaseline(d, scores, this, warn)
 	if c := d.Calibration; c != nil && c.Error > maxCalibration {
-		warn(false, "Predicted probabilities are off by %.3f on average. The order does not suffer, "+
-			"but do not use the scores as probabilities.", c.Error)
+		warn(false, "Predicted probabilities are off by %.3f on average. The order does not "+
+			"suffer, but do not use the scores as probabilities.", c.Error)
 	}
 }
 
@@ -150,7 +151,7 @@ func checkBaseline(d *Data, scores *scoreIndex, this Score, warn warnFunc) {
 	if !ok || best.Value.Mean < this.Value.Mean {
 		return
 	}
-	finding := "cannot be told apart from"
+	finding := "cannot be distinguished from"
 	for _, diff := range d.Differences {
 		if diff.Against == best.Scorer && diff.Metric == this.Metric &&
 			diff.Slice == evaluation.AllLists && diff.Value.High < 0 {
@@ -172,15 +173,16 @@ func checkFeatures(d *Data, warn warnFunc) {
 	}
 	for _, i := range d.Importances {
 		if len(d.Importances) > 2 && i.Gain > leakGainShare*total {
-			warn(true, "The feature %q has %.0f %% of the gain. Make sure that it does not contain the "+
-				"label: change later events and check that the feature stays the same.",
+			warn(true, "The feature %q has %.0f %% of the gain. Make sure that it does not "+
+				"contain the label: change later events and check that the feature stays the same.",
 				i.Feature, 100*i.Gain/total)
 		}
 	}
 	for _, f := range d.Features {
 		if f.MissingBefore != nil && math.Abs(f.Missing-*f.MissingBefore) > missingDrift {
-			warn(false, "The feature %q is missing for %.0f %% of the candidates, before it was %.0f %%: "+
-				"check whether its source changed.", f.Name, 100*f.Missing, 100**f.MissingBefore)
+			warn(false, "The feature %q is missing for %.0f %% of the candidates, before it was "+
+				"%.0f %%: check whether its source changed.",
+				f.Name, 100*f.Missing, 100**f.MissingBefore)
 		}
 	}
 }
@@ -194,7 +196,8 @@ func checkCurves(d *Data, warn warnFunc) {
 			}
 		}
 		if c.Kept != nil && *c.Kept >= last && !math.IsInf(last, -1) {
-			warn(false, "%s was still improving at its last %s (%g): raise the limit in the configuration.",
+			warn(false, "%s was still improving at its last %s (%g): raise the limit in the "+
+				"configuration.",
 				c.Name, c.X, last)
 		}
 	}

@@ -2,6 +2,7 @@ package modelcard_test
 
 import (
 	"fmt"
+	"strings"
 
 	"relish/evaluation"
 	"relish/internal/stats"
@@ -23,8 +24,11 @@ func ExampleCheck() {
 		score("logged order", modelcard.RoleBaseline, 0.351),
 	}}
 	for _, w := range modelcard.Check(card) {
-		fmt.Println(w.Text)
+		for _, sentence := range strings.SplitAfter(w.Text, ". ") {
+			fmt.Println(strings.TrimSpace(sentence))
+		}
 	}
-	// Output: NDCG@10 0.349 cannot be told apart from logged order (0.351) on 400 lists. Users
-	// click what stands first, which favours the logged order: compare online.
+	// Output:
+	// NDCG@10 0.349 cannot be distinguished from logged order (0.351) on 400 lists.
+	// Users click what stands first, which favours the logged order: compare online.
 }

@@ -22,11 +22,13 @@ func interval(mean, half float64, n int) stats.Interval {
 func full() *modelcard.Data {
 	day := func(d int) time.Time { return time.Date(2026, 3, d, 8, 30, 0, 0, time.UTC) }
 	d := &modelcard.Data{
-		Version: "20260314-083000-5f2a", Previous: "20260307-083000-91bc", Created: day(14), Revision: "e440273",
-		Encoder: "all-MiniLM-L6-v2 (int8, 3f9a…)", Command: "relish train --data D --holdout 0.1",
+		Version: "20260314-083000-5f2a", Previous: "20260307-083000-91bc", Created: day(14),
+		Revision: "e440273",
+		Encoder:  "all-MiniLM-L6-v2 (int8, 3f9a…)", Command: "relish train --data D --holdout 0.1",
 		Gate: &modelcard.Gate{
 			Activated: true,
-			Reason:    "NDCG@10 on the newest data is better than the active bundle's by 0.006 [0.001, 0.011]",
+			Reason: "NDCG@10 on the newest data is better than the active bundle's by 0.006 " +
+				"[0.001, 0.011]",
 		},
 		Log: &modelcard.Log{
 			From:            day(1),
@@ -34,10 +36,8 @@ func full() *modelcard.Data {
 			ParityChecked:   4120,
 			ParityDiffering: 58,
 			Counts: []modelcard.Count{
-				{
-					Name: "events",
-					N:    1204331,
-				}, {Name: "users", N: 20744}, {Name: "items", N: 8912}, {Name: "lists shown", N: 96120}, {Name: "lists with a click", N: 40310}},
+				{Name: "events", N: 1204331}, {Name: "users", N: 20744}, {Name: "items", N: 8912},
+				{Name: "lists shown", N: 96120}, {Name: "lists with a click", N: 40310}},
 			Distributions: []modelcard.Distribution{
 				{
 					Name:   "interactions in the user's history",
@@ -102,7 +102,8 @@ func full() *modelcard.Data {
 	}
 	d.Warnings = []modelcard.Warning{
 		{
-			Text: "3 % of the clicks name an impression that is not in the log. They update state and histories only.",
+			Text: "3 % of the clicks name an impression that is not in the log. They update " +
+				"state and histories only.",
 		},
 	}
 	d.Tables = []modelcard.Table{
@@ -165,11 +166,15 @@ func fillScores(d *modelcard.Data) {
 			},
 		)
 	}
-	for i, slice := range []string{evaluation.AllLists, "new users", "new items", "rare items", "long history"} {
+	for i, slice := range []string{
+		evaluation.AllLists, "new users", "new items", "rare items", "long history",
+	} {
 		n, shift := []int{4030, 610, 240, 900, 1100}[i], []float64{0, -0.03, -0.05, -0.02, 0.04}[i]
 		add(slice, n, "this bundle", modelcard.RoleThis, 0.630+shift)
 		add(slice, n, "previous bundle", modelcard.RolePrevious, 0.624+shift*1.2)
-		for k, name := range []string{"random", "logged order", "popularity", "live click rate", "text only"} {
+		for k, name := range []string{
+			"random", "logged order", "popularity", "live click rate", "text only",
+		} {
 			add(
 				slice,
 				n,
@@ -275,8 +280,11 @@ func fillModel(d *modelcard.Data) {
 		}}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i, f := range []struct{ name, group, kind string }{
-		{"residual.learned", "residual", "signal"}, {"item.click.rate", "behaviour", "rate"}, {"text.mean", "text", "signal"}, {"factorization.score", "factorization", "signal"}, {"item.genre.rate", "behaviour", "rate"},
-		{"lexical.bm25", "lexical", "signal"}, {"item.age", "item", "age"}, {"user.history", "user", "history"}, {"item.votes.zscore", "item", "number"}} {
+		{"residual.learned", "residual", "signal"}, {"item.click.rate", "behaviour", "rate"},
+		{"text.mean", "text", "signal"}, {"factorization.score", "factorization", "signal"},
+		{"item.genre.rate", "behaviour", "rate"},
+		{"lexical.bm25", "lexical", "signal"}, {"item.age", "item", "age"},
+		{"user.history", "user", "history"}, {"item.votes.zscore", "item", "number"}} {
 		weight := math.Exp(-float64(i) / 2.5)
 		d.Importances = append(
 			d.Importances,
@@ -325,10 +333,10 @@ func hostile() *modelcard.Data {
 	d.Version, d.Previous, d.Encoder, d.Command, d.Revision = evil, evil, evil, evil, evil
 	d.Gate.Reason, d.Calibration.Note = evil, evil
 	d.Log.Counts[0].Name, d.Log.Distributions[0].Name = evil, evil
-	d.Parts[0].Name, d.Parts[0].Use, d.Steps[0].Name, d.Steps[0].Note, d.Steps[0].From = evil, evil, evil, evil, []string{
-		evil,
-	}
-	d.Curves[0].Name, d.Curves[0].X, d.Curves[0].Y, d.Curves[0].Series[0].Name = evil, evil, evil, evil
+	d.Parts[0].Name, d.Parts[0].Use = evil, evil
+	d.Steps[0].Name, d.Steps[0].Note, d.Steps[0].From = evil, evil, []string{evil}
+	d.Curves[0].Name, d.Curves[0].X, d.Curves[0].Y = evil, evil, evil
+	d.Curves[0].Series[0].Name = evil
 	d.Signals[0] = modelcard.Signal{Name: evil, Microseconds: 1, Benefit: evil, Reason: evil}
 	d.Features[0] = modelcard.Feature{
 		Name:          evil,

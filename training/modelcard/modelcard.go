@@ -176,8 +176,8 @@ func (v *view) Peak() uint64 {
 	return peak
 }
 
-// Conclusion says in words what a paired difference shows: "better", "worse", or "not told apart"
-// if its interval contains zero.
+// Conclusion says in words what a paired difference shows: "better", "worse", or "no clear
+// difference" if its interval contains zero.
 func Conclusion(d Difference) string {
 	switch {
 	case d.Value.Low > 0:
@@ -185,7 +185,7 @@ func Conclusion(d Difference) string {
 	case d.Value.High < 0:
 		return "worse"
 	}
-	return "not told apart"
+	return "no clear difference"
 }
 
 // differences returns the paired differences on all lists, or those on the other slices.

@@ -59,14 +59,19 @@ func TestGolden(t *testing.T) {
 
 // The elements and attributes that the page may have. None of them loads, runs or sends anything.
 const (
-	elements = " html head meta title style body header h1 span p dl div dt dd nav a main section h2 h3 footer code b br ul li table thead tbody tr th td figure figcaption details summary svg g desc line text circle rect polyline polygon path "
-	attrs    = " lang charset name content http-equiv id class href scope aria-label aria-labelledby role width height viewBox x y x1 x2 y1 y2 cx cy r rx d points open "
+	elements = " html head meta title style body header h1 span p dl div dt dd nav a main " +
+		"section h2 h3 footer code b br ul li table thead tbody tr th td figure figcaption " +
+		"details summary svg g desc line text circle rect polyline polygon path "
+	attrs = " lang charset name content http-equiv id class href scope aria-label " +
+		"aria-labelledby role width height viewBox x y x1 x2 y1 y2 cx cy r rx d points open "
 )
 
 // The page is one file that loads nothing and runs nothing. It has only harmless elements and
 // attributes, links that stay on the page, and one style element whose hash the policy names.
 func TestSelfContained(t *testing.T) {
-	for name, d := range map[string]*modelcard.Data{"full": full(), "hostile": hostile(), "empty": {}} {
+	for name, d := range map[string]*modelcard.Data{
+		"full": full(), "hostile": hostile(), "empty": {},
+	} {
 		page := render(t, d)
 		for z := html.NewTokenizer(strings.NewReader(page)); z.Next() != html.ErrorToken; {
 			token := z.Token()
@@ -131,7 +136,8 @@ func TestAbsentPartsDoNotShow(t *testing.T) {
 
 func TestIdsAreUnique(t *testing.T) {
 	seen := map[string]bool{}
-	for _, m := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(render(t, full()), -1) {
+	ids := regexp.MustCompile(` id="([^"]*)"`)
+	for _, m := range ids.FindAllStringSubmatch(render(t, full()), -1) {
 		if seen[m[1]] {
 			t.Errorf("id %q twice", m[1])
 		}
@@ -198,26 +204,41 @@ func TestCheck(t *testing.T) {
 	if got := modelcard.Check(clean()); len(got) != 0 {
 		t.Fatalf("a training without problems has warnings: %v", got)
 	}
+	score := func(scorer string, mean, half float64, n int) func(d *modelcard.Data) {
+		return func(d *modelcard.Data) { setScore(d, scorer, interval(mean, half, n)) }
+	}
+	difference := func(i, n int) func(d *modelcard.Data) {
+		return func(d *modelcard.Data) { d.Differences[i].Value = interval(-0.02, 0.01, n) }
+	}
 	for name, c := range map[string]struct {
 		spoil   func(d *modelcard.Data)
 		serious bool
 		want    string
 	}{
-		"in-sample":       {func(d *modelcard.Data) { d.Steps[1].From = append(d.Steps[1].From, "newest part") }, true, `"metrics" measures on the part "newest part"`},
-		"parity":          {func(d *modelcard.Data) { d.Log.ParityDiffering = 42 }, true, "1.0 % of the logged feature matrices"},
-		"gate":            {func(d *modelcard.Data) { d.Gate.Activated = false }, true, "Not activated"},
-		"forced":          {func(d *modelcard.Data) { d.Gate.Forced = true }, true, "Activated with --force"},
-		"worse":           {func(d *modelcard.Data) { d.Differences[0].Value = interval(-0.02, 0.01, 4000) }, true, "Worse than " + full().Previous},
-		"worse slice":     {func(d *modelcard.Data) { d.Differences[2].Value = interval(-0.02, 0.01, 600) }, false, `"new users"`},
-		"few lists":       {func(d *modelcard.Data) { setScore(d, "this bundle", interval(0.63, 0.04, 299)) }, false, "Only 299 lists were"},
-		"too good":        {func(d *modelcard.Data) { setScore(d, "this bundle", interval(0.99, 0.001, 4000)) }, true, "too good to be true"},
-		"baseline":        {func(d *modelcard.Data) { setScore(d, "popularity", interval(0.64, 0.01, 4000)) }, true, "NDCG@10 0.630 cannot be told apart from popularity (0.640) on 4,030 lists. A model"},
-		"logged order":    {func(d *modelcard.Data) { setScore(d, "logged order", interval(0.64, 0.01, 4000)) }, true, "compare online"},
-		"one feature":     {func(d *modelcard.Data) { d.Importances[2].Gain = 1e6 }, true, `"text.mean" has 9`},
-		"drift":           {func(d *modelcard.Data) { d.Features[0].Missing = 0.11 }, false, "11 % of the candidates, before it was 0 %"},
-		"calibration":     {func(d *modelcard.Data) { d.Calibration.Error = 0.06 }, false, "off by 0.060"},
-		"still improving": {func(d *modelcard.Data) { d.Curves[0].Kept = ptr(160) }, false, "still improving at its last tree (160)"},
-		"from training":   {func(d *modelcard.Data) { d.Warnings = []modelcard.Warning{{Serious: true, Text: "own"}} }, true, "own"},
+		"in-sample": {func(d *modelcard.Data) {
+			d.Steps[1].From = append(d.Steps[1].From, "newest part")
+		}, true, `"metrics" measures on the part "newest part"`},
+		"parity": {func(d *modelcard.Data) { d.Log.ParityDiffering = 42 }, true,
+			"1.0 % of the logged feature matrices"},
+		"gate":         {func(d *modelcard.Data) { d.Gate.Activated = false }, true, "Not activated"},
+		"forced":       {func(d *modelcard.Data) { d.Gate.Forced = true }, true, "Activated with --force"},
+		"worse":        {difference(0, 4000), true, "Worse than " + full().Previous},
+		"worse slice":  {difference(2, 600), false, `"new users"`},
+		"few lists":    {score("this bundle", 0.63, 0.04, 299), false, "Only 299 lists were"},
+		"too good":     {score("this bundle", 0.99, 0.001, 4000), true, "too good to be true"},
+		"logged order": {score("logged order", 0.64, 0.01, 4000), true, "compare online"},
+		"baseline": {score("popularity", 0.64, 0.01, 4000), true, "NDCG@10 0.630 cannot be " +
+			"distinguished from popularity (0.640) on 4,030 lists. A model"},
+		"one feature": {func(d *modelcard.Data) { d.Importances[2].Gain = 1e6 }, true,
+			`"text.mean" has 9`},
+		"drift": {func(d *modelcard.Data) { d.Features[0].Missing = 0.11 }, false,
+			"11 % of the candidates, before it was 0 %"},
+		"calibration": {func(d *modelcard.Data) { d.Calibration.Error = 0.06 }, false, "off by 0.060"},
+		"still improving": {func(d *modelcard.Data) { d.Curves[0].Kept = ptr(160) }, false,
+			"still improving at its last tree (160)"},
+		"from training": {func(d *modelcard.Data) {
+			d.Warnings = []modelcard.Warning{{Serious: true, Text: "own"}}
+		}, true, "own"},
 	} {
 		d := clean()
 		c.spoil(d)
@@ -247,7 +268,10 @@ func setScore(d *modelcard.Data, scorer string, v stats.Interval) {
 }
 
 func TestConclusion(t *testing.T) {
-	for want, v := range map[string]stats.Interval{"better": interval(0.02, 0.01, 9), "worse": interval(-0.02, 0.01, 9), "not told apart": interval(0.02, 0.03, 9)} {
+	for want, v := range map[string]stats.Interval{
+		"better": interval(0.02, 0.01, 9), "worse": interval(-0.02, 0.01, 9),
+		"no clear difference": interval(0.02, 0.03, 9),
+	} {
 		if got := modelcard.Conclusion(modelcard.Difference{Value: v}); got != want {
 			t.Errorf("%v: %q, want %q", v, got, want)
 		}
@@ -257,10 +281,10 @@ func TestConclusion(t *testing.T) {
 // A value that is not a finite number does not break the page.
 func TestNotANumber(t *testing.T) {
 	d := full()
-	d.Scores[0].Value.Mean, d.Importances[0].Gain, d.Curves[0].Series[0].Y[3] = math.NaN(), math.Inf(
-		1,
-	), math.NaN()
-	d.ContributionSamples[0].Points[0].Contribution, d.Features[0].Missing, d.Calibration.Bins[0].Observed = math.NaN(), math.NaN(), math.NaN()
+	d.Scores[0].Value.Mean, d.Importances[0].Gain = math.NaN(), math.Inf(1)
+	d.Curves[0].Series[0].Y[3], d.Features[0].Missing = math.NaN(), math.NaN()
+	d.ContributionSamples[0].Points[0].Contribution = math.NaN()
+	d.Calibration.Bins[0].Observed = math.NaN()
 	if page := render(t, d); strings.Contains(page, `="NaN`) || !strings.Contains(page, "</html>") {
 		t.Error("the page is broken")
 	}

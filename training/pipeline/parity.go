@@ -143,7 +143,7 @@ func replayableImpressions(
 		}}
 		for i, id := range impression.Items {
 			candidate := ranker.Candidate{ID: id}
-			if impression.Scores != nil && impression.Scores[i] != 0 {
+			if len(impression.Scores) > i && impression.Scores[i] != 0 {
 				candidate.Score, candidate.HasScore = float32(impression.Scores[i]), true
 			}
 			a.request.Candidates = append(a.request.Candidates, candidate)

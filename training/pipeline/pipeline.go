@@ -2,16 +2,16 @@
 //
 // Run is a chain of stages. Each stage takes values and returns a value that nobody changes later:
 //
-//	loadBundles   the active bundle, and the parent of a warm start
-//	scanLogs      where the logs end, what is new, the vectors of all item texts
-//	newPlan       how much is held out, full training or warm start
-//	tuneEncoder   fine-tune the text encoder on the log
-//	train         train signals and scorer (package training)
-//	measure       rank the held-out lists by the new model, the active one and the baselines
-//	decide        the gate: is the new model good enough?
-//	checkParity   does replay reproduce the matrices that were served?
-//	write         write the bundle with its model card
-//	activate      verify the bundle in a child process and activate it
+//	loadBundles  the active bundle, and the parent of a warm start
+//	scanLogs     where the logs end, what is new, the vectors of all item texts
+//	newPlan      the held-out share; full training or warm start
+//	tuneEncoder  the text encoder, fine-tuned on the log
+//	train        signals and scorer (package training)
+//	measure      the held-out lists, ranked by the new model, the active one and baselines
+//	decide       the gate: whether the new model is good enough
+//	checkParity  whether replay reproduces the matrices that were served
+//	write        a bundle with its model card
+//	activate     the bundle, after a child process has verified it
 //
 // A training runs beside a live server. It reads the logs up to the last whole record at its start.
 // A training that dies leaves nothing but its working folder, which the next training reuses. A
@@ -119,7 +119,7 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, tuning.close()) }()
+	defer func() { err = errors.Join(err, tuning.close(ctx)) }()
 
 	candidate, err := train(ctx, run, run.inputs(plan, tuning.encoder))
 	if few := new(training.TooFewNewLists); errors.As(err, few) {

@@ -27,7 +27,7 @@ type scan struct {
 	parentEnd, activeEnd uint64
 }
 
-// counts counts the impressions and interactions of a part of the logs.
+// counts has the number of impressions and interactions in a part of the logs.
 type counts struct {
 	impressions, interactions int
 	// clicked holds the ids of impressions with a follow-up, hashed; nil if they are not counted.

@@ -126,8 +126,9 @@ func fineTune(
 	if mode.Tune == training.TuneAuto && cfg.Objective == finetune.NextItem &&
 		n < training.MinTuningSteps {
 		return nil, skipped{
-			reason: fmt.Sprintf("besides the scorer's lists, the log has %d steps from one text to the next; from %d on "+
-				"the encoder is fine-tuned automatically, --tune-encoder forces it",
+			reason: fmt.Sprintf("besides the scorer's lists, the log has %d steps from one text "+
+				"to the next; from %d on the encoder is fine-tuned automatically, --tune-encoder "+
+				"forces it",
 				n, training.MinTuningSteps),
 		}
 	}
@@ -136,8 +137,9 @@ func fineTune(
 	switch {
 	case errors.Is(err, finetune.ErrTooLittleData):
 		return nil, skipped{
-			reason: fmt.Sprintf("%v. What users did from the first of the scorer's %d newest lists on is reserved for "+
-				"the scorer: lower train.max_lists, or use --objective %s, which needs no users", err, run.opt.Config.MaxLists, finetune.TitleText),
+			reason: fmt.Sprintf("%v. What users did from the first of the scorer's %d newest "+
+				"lists on is reserved for the scorer: lower train.max_lists, or use --objective "+
+				"%s, which needs no users", err, run.opt.Config.MaxLists, finetune.TitleText),
 		}
 	case err != nil && ctx.Err() == nil:
 		return nil, skipped{reason: err.Error(), failed: true}
@@ -250,7 +252,7 @@ func useFineTuned(
 		return nil, err
 	}
 	if err := encodeTexts(ctx, run, p, out.vectors, len(present.vectors.seen)); err != nil {
-		return nil, errors.Join(err, out.close())
+		return nil, errors.Join(err, out.close(ctx))
 	}
 	manifest := bundle.Encoder{
 		ID: present.manifest.ID + ", fine-tuned", Digest: result.Int8.Digest(),
@@ -286,12 +288,12 @@ func encodeTexts(
 	})
 }
 
-// close releases the fine-tuned encoder and removes its vectors.
-func (t *tuning) close() error {
+// close releases the fine-tuned encoder and removes its vectors, even if ctx is cancelled.
+func (t *tuning) close(ctx context.Context) error {
 	if t.vectors == nil {
 		return nil
 	}
-	return errors.Join(t.vectors.Close(context.Background()), os.RemoveAll(t.dir))
+	return errors.Join(t.vectors.Close(context.WithoutCancel(ctx)), os.RemoveAll(t.dir))
 }
 
 // note says in a sentence whether the encoder was fine-tuned.

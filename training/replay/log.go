@@ -25,9 +25,10 @@ type Source func() iter.Seq2[event.Record, error]
 
 // Options of Scan. Zero values mean the defaults in brackets.
 type Options struct {
-	State features.Config    // whose Actions are counted
-	Gains map[string]float64 // action -> gain of the item [1]; if several follow, the highest counts
-	Until int64              // ignores records that arrived at this time or later, Unix ms [no limit]
+	State features.Config // whose Actions are counted
+	// Gains maps an action to the gain of its item [1]. If several actions follow, the highest counts.
+	Gains map[string]float64
+	Until int64 // ignores records that arrived at this time or later, Unix ms [no limit]
 	// FollowUpMillis is the longest time between an impression and an interaction that names it, in
 	// either order of arrival, for the interaction to count as its follow-up, in ms [24 h].
 	FollowUpMillis int64

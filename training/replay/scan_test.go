@@ -26,7 +26,7 @@ type tape struct {
 	now     int64
 }
 
-// add appends events, one second apart.
+// add appends events, one per second.
 func (t *tape) add(events ...ranker.Event) *tape {
 	for _, e := range events {
 		t.now += second
@@ -105,27 +105,28 @@ func scan(t testing.TB, tp *tape, opt replay.Options) *replay.Log {
 // A follow-up counts for the list that it names, before or after it in the log, within
 // FollowUpMillis.
 func TestFollowUps(t *testing.T) {
+	shown, click := list("l", "u", "a", "b", "c"), did("u", "click", "b", "l")
 	for name, c := range map[string]struct {
 		tape    *tape
 		gains   []float32 // of the items a, b, c
 		late    int
 		clicked int
 	}{
-		"immediate":               {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
-		"late":                    {new(tape).add(list("l", "u", "a", "b", "c")).wait(23 * hour).add(did("u", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
-		"too late":                {new(tape).add(list("l", "u", "a", "b", "c")).wait(24 * hour).add(did("u", "click", "b", "l")), []float32{0, 0, 0}, 1, 0},
-		"early":                   {new(tape).add(did("u", "click", "b", "l")).wait(hour).add(list("l", "u", "a", "b", "c")), []float32{0, 1, 0}, 0, 1},
-		"too early":               {new(tape).add(did("u", "click", "b", "l")).wait(24 * hour).add(list("l", "u", "a", "b", "c")), []float32{0, 0, 0}, 1, 0},
-		"early and late":          {new(tape).add(did("u", "click", "b", "l"), list("l", "u", "a", "b", "c"), did("u", "click", "c", "l")), []float32{0, 1, 1}, 0, 1},
-		"twice":                   {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "l"), did("u", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
-		"the highest counts":      {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "purchase", "b", "l"), did("u", "view", "b", "l")), []float32{0, 5, 0}, 0, 1},
-		"an action without gain":  {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "comment", "b", "l")), []float32{0, 0, 0}, 0, 0},
-		"an uncounted action":     {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "like", "b", "l")), []float32{0, 0, 0}, 0, 0},
-		"another item":            {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "d", "l")), []float32{0, 0, 0}, 0, 0},
-		"another list":            {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "m")), []float32{0, 0, 0}, 0, 0},
-		"no list":                 {new(tape).add(list("l", "u", "a", "b", "c"), did("u", "click", "b", "")), []float32{0, 0, 0}, 0, 0},
+		"immediate":               {new(tape).add(shown, click), []float32{0, 1, 0}, 0, 1},
+		"late":                    {new(tape).add(shown).wait(23 * hour).add(click), []float32{0, 1, 0}, 0, 1},
+		"too late":                {new(tape).add(shown).wait(24 * hour).add(click), []float32{0, 0, 0}, 1, 0},
+		"early":                   {new(tape).add(click).wait(hour).add(shown), []float32{0, 1, 0}, 0, 1},
+		"too early":               {new(tape).add(click).wait(24 * hour).add(shown), []float32{0, 0, 0}, 1, 0},
+		"early and late":          {new(tape).add(click, shown, did("u", "click", "c", "l")), []float32{0, 1, 1}, 0, 1},
+		"twice":                   {new(tape).add(shown, click, click), []float32{0, 1, 0}, 0, 1},
+		"the highest counts":      {new(tape).add(shown, did("u", "purchase", "b", "l"), did("u", "view", "b", "l")), []float32{0, 5, 0}, 0, 1},
+		"an action without gain":  {new(tape).add(shown, did("u", "comment", "b", "l")), []float32{0, 0, 0}, 0, 0},
+		"an uncounted action":     {new(tape).add(shown, did("u", "like", "b", "l")), []float32{0, 0, 0}, 0, 0},
+		"another item":            {new(tape).add(shown, did("u", "click", "d", "l")), []float32{0, 0, 0}, 0, 0},
+		"another list":            {new(tape).add(shown, did("u", "click", "b", "m")), []float32{0, 0, 0}, 0, 0},
+		"no list":                 {new(tape).add(shown, did("u", "click", "b", "")), []float32{0, 0, 0}, 0, 0},
 		"an item shown twice":     {new(tape).add(list("l", "u", "a", "b", "a", "c"), did("u", "click", "c", "l")), []float32{0, 0, 1}, 0, 1},
-		"a click of another user": {new(tape).add(list("l", "u", "a", "b", "c"), did("session", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
+		"a click of another user": {new(tape).add(shown, did("session", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
 	} {
 		log := scan(t, c.tape, replay.Options{})
 		if len(log.Lists) != 1 || !slices.Equal(log.Lists[0].Gains, c.gains) ||

@@ -125,7 +125,7 @@ func (l *Log) newExample(list *RankingList, rec *event.Record) *Example {
 		}
 		for i, score := range impression.Scores {
 			id := impression.Items[i]
-			if _, again := scores[id]; !again { // the first of repeated items counts, as in a request
+			if _, again := scores[id]; !again { // the first of repeated items counts
 				scores[id] = score
 			}
 		}

@@ -34,7 +34,7 @@ func TrainProjection(c *Corpus, seed uint64) (*served.Projection, error) {
 
 // fitTextDirections takes the principal components of the text vectors and whitens them by half:
 // each is divided by the fourth root of its variance. Otherwise the largest components, which tell
-// kinds of items apart, dominate all others.
+// kinds of items from each other, dominate all others.
 func fitTextDirections(p *served.Projection, c *Corpus) error {
 	var vectors [][]float32
 	for _, v := range c.Vectors {
