@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"slices"
@@ -38,7 +39,7 @@ func Example() {
 	}
 
 	body := strings.NewReader(`{"user_id":"u1","candidates":["film-2","book-1"]}`)
-	request := httptest.NewRequest("POST", "/recommend", body)
+	request := httptest.NewRequest(http.MethodPost, "/recommend", body)
 	request.Header.Set("Content-Type", "application/json")
 	answer := httptest.NewRecorder()
 	server.Handler().ServeHTTP(answer, request)
