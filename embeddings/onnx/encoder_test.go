@@ -63,7 +63,7 @@ func TestPublishedSimilarities(t *testing.T) {
 		tolerance float64
 	}{{"fp32", [3]float64{0.6660, 0.1046, 0.1411}, 0.0002}, {"int8", [3]float64{0.6422, 0.1157, 0.1608}, 0.03}} {
 		e := encoder(t, filepath.Join(cache, "encoder", c.name), EncoderOptions{Device: "cpu"})
-		v := encode(t, e, "The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
+		v := encode(t, e, "The weather is lovely today.", "It's so sunny outside!", "\x48e drove to the stadium.")
 		got := [3]float64{float64(vek32.Dot(v[0], v[1])), float64(vek32.Dot(v[0], v[2])), float64(vek32.Dot(v[1], v[2]))}
 		for i, want := range c.want {
 			if math.Abs(got[i]-want) > c.tolerance {

@@ -107,8 +107,10 @@ func registerModels(registry *prometheus.Registry, models *bundle.Registry) {
 		func() float64 { return float64(models.Stats().Refusals) })
 	m.gauge("bundle_refused", "1 while the bundle that should be active is refused.",
 		func() float64 { return oneIf(models.Stats().Refused != "") })
-	m.gauge("bundles_loaded", "Bundles in memory.",
+	m.gauge("bundles_loaded", "Bundles that requests can be ranked with.",
 		func() float64 { return float64(models.Stats().Loaded) })
+	m.gauge("bundles_open", "Bundles in memory, including retired ones that requests still use.",
+		func() float64 { return float64(models.Stats().Open) })
 }
 
 // activeModel exposes the active model as a label. It has one series: the versions that were active

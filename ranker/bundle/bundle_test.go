@@ -179,7 +179,7 @@ func TestForgedManifests(t *testing.T) {
 func TestOlderFormatIsRefused(t *testing.T) {
 	for _, format := range []string{"1", "2"} {
 		root := t.TempDir()
-		dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), `"format": 3`, `"matchers": [], "format": `+format)
+		dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), `"format": 3`, `"unknown": [], "format": `+format)
 		want := "the bundle has format version " + format + ", this binary reads version 3: " +
 			"train again with relish train"
 		if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil || !strings.Contains(err.Error(), want) {

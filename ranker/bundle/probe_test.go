@@ -167,7 +167,7 @@ func FuzzDecodeProbe(f *testing.F) {
 	f.Add([]byte("RLPROBE1\xff\xff\xff\xff{}"))
 	f.Add(bytes.Replace(data, []byte(`"dim":2`), []byte(`"dim":8`), 1))
 	f.Add(bytes.Replace(data, []byte(`"columns":`), []byte(`"columns":1`), 1))
-	matchers := []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}}
+	all := []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cases, err := bundle.DecodeProbe(data)
 		if err != nil {
@@ -177,7 +177,7 @@ func FuzzDecodeProbe(f *testing.F) {
 			if len(c.Scores) != len(c.Input.Request.Candidates) || len(c.Input.ItemVectors) != len(c.Scores) {
 				t.Fatal("the decoded case is not aligned")
 			}
-			for _, m := range matchers {
+			for _, m := range all {
 				if err := m.Compute(t.Context(), &c.Input, make([]float32, len(c.Scores)*len(m.Columns()))); err != nil {
 					t.Fatal(err)
 				}
