@@ -1,5 +1,5 @@
 // Package benchdata reads the Games data set for benchmarks that train on it. The set has titles of
-// video games, what each user bought in order, and lists of 20 items with the one that the user
+// video games and what each user bought, in order. Its lists have 20 items, one of which the user
 // bought next.
 package benchdata
 

@@ -14,9 +14,10 @@ const maxLength = 64
 
 // Name returns the known name that is nearest to name, or "" if none is near.
 //
-// Case, hyphens and underscores do not count. A known name is near if at most a third of its bytes
-// have to be inserted, deleted, replaced or swapped with their neighbour, or if one of the two
-// names begins with the other. If two known names are equally near, the first one wins.
+// Case, hyphens and underscores do not count. Two names are near if one begins with the other. They
+// are near as well if few edits turn one into the other: at most a third of the longer name's
+// length. An edit inserts, deletes or replaces a byte, or swaps two neighbours. If two known names
+// are equally near, the first one wins.
 func Name(name string, known []string) string {
 	best, bestDistance := "", maxLength
 	for _, k := range known {
