@@ -12,252 +12,252 @@ import (
 	"relish/ranker"
 )
 
-// trials assigns always the same.
-type trials struct {
-	list      []ranker.Assignment
-	readsUser bool
-	user      map[string]ranker.FieldValue // what Assign was given
+// fixedExperiments assigns the same arms to every request.
+type fixedExperiments struct {
+	assignments []ranker.Assignment
+	readsUser   bool
+	user        map[string]ranker.FieldValue // that Assign was given last
 }
 
-func (e *trials) Assign(_ *ranker.Request, user map[string]ranker.FieldValue, _ int64) ([]ranker.Assignment, string) {
+func (e *fixedExperiments) Assign(
+	_ *ranker.Request, user map[string]ranker.FieldValue, _ int64,
+) ([]ranker.Assignment, string) {
 	e.user = user
-	return slices.Clone(e.list), "v1"
+	return slices.Clone(e.assignments), "v1"
 }
 
-func (e *trials) ReadsUser() bool { return e.readsUser }
+func (e *fixedExperiments) ReadsUser() bool { return e.readsUser }
 
-// try assigns an arm of experiment "x", whose control changes nothing.
-func (w *world) try(arm ranker.Arm) *trials {
+// assignControl assigns control instead of the arm.
+func (e *fixedExperiments) assignControl() { e.assignments[0].Arm = e.assignments[0].Control }
+
+// assign assigns arm "other" of experiment "x", whose control changes nothing.
+func (w *world) assign(arm ranker.Arm) *fixedExperiments {
 	arm.Name = "other"
-	e := &trials{list: []ranker.Assignment{{Experiment: "x", Parts: arm.Sets, Control: &ranker.Arm{Name: "control"}, Arm: &arm}}}
+	e := &fixedExperiments{assignments: []ranker.Assignment{{
+		Experiment: "x",
+		Parts:      arm.Sets,
+		Control:    &ranker.Arm{Name: "control"},
+		Arm:        &arm,
+	}}}
 	w.opt.Experiments = e
 	return e
 }
 
-// control assigns control in place of the arm.
-func (e *trials) control() { e.list[0].Arm = e.list[0].Control }
-
-func ids(resp *ranker.Response) (ids []string) {
-	for _, it := range resp.Items {
-		ids = append(ids, it.ID)
-	}
-	return ids
-}
-
-// reversed is a step that turns the list round.
-var reversed = stepFunc(func(l *ranker.List) error { slices.Reverse(l.Entries); return nil })
-
-// tunable is the sum times a parameter.
-type tunable struct {
-	sum
-	times float64
-}
-
-func (b tunable) Tune(params map[string]float64) (ranker.Scorer, error) {
-	x, ok := params["times"]
-	if !ok {
-		return nil, errBroken
-	}
-	b.times = x
-	return b, nil
-}
-
-func (b tunable) Score(m *ranker.Matrix, out []float64) error {
-	err := b.sum.Score(m, out)
-	for i := range out {
-		out[i] *= b.times
-	}
-	return err
-}
-
-// Every part that an arm can change is changed, and leaves its mark in answer and record.
+// An arm changes each part that it sets. The answer and the impression name it.
 func TestArmsChangeTheirPart(t *testing.T) {
-	second := func(w *world) *ranker.Model {
-		m := *w.models.main
-		m.Version, m.Scorer = "second", tunable{times: -1}
-		return &m
+	isReverse := func(plain, got *ranker.Response) bool {
+		return got.Items[0].ID == plain.Items[len(plain.Items)-1].ID
 	}
 	for name, c := range map[string]struct {
-		arm     ranker.Arm
-		prepare func(*world)
-		changed func(plain, got *ranker.Response) bool
+		arm       ranker.Arm
+		prepare   func(*world)
+		isChanged func(plain, got *ranker.Response) bool
 	}{
 		"model": {
-			ranker.Arm{Sets: ranker.PartModel, Model: "second"}, nil,
-			func(plain, got *ranker.Response) bool { return got.Model == "second" && plain.Model == "main" },
+			ranker.Arm{Sets: ranker.PartModel, Model: "second"},
+			func(w *world) { w.addNegated() },
+			func(_, got *ranker.Response) bool { return got.Model == "second" },
 		},
-		"blend": {ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"times": -1}},
+		"scorer": {
+			ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"times": -1}},
 			func(w *world) { w.models.main.Scorer = tunable{times: 1} },
-			func(plain, got *ranker.Response) bool { return got.Items[0].ID == plain.Items[len(plain.Items)-1].ID }},
+			isReverse,
+		},
 		"text": {
-			ranker.Arm{Sets: ranker.PartText, Text: false}, nil,
+			ranker.Arm{Sets: ranker.PartText, Text: false},
+			func(*world) {},
 			func(plain, got *ranker.Response) bool { return !slices.Equal(ids(plain), ids(got)) },
 		},
-		"a step": {ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}, nil,
-			func(plain, got *ranker.Response) bool { return got.Items[0].ID == plain.Items[len(plain.Items)-1].ID }},
-		"no step": {ranker.Arm{Sets: ranker.PartBoost},
-			func(w *world) { w.opt.Rules[ranker.RuleBoost] = reversed },
-			func(plain, got *ranker.Response) bool { return got.Items[0].ID == plain.Items[len(plain.Items)-1].ID }},
+		"a rule": {reversedArm, func(*world) {}, isReverse},
+		"no rule": {
+			ranker.Arm{Sets: ranker.PartBoost},
+			func(w *world) { w.opt.Rules[ranker.RuleBoost] = reverse },
+			isReverse,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 12)
-			w.models.others = map[string]*ranker.Model{"second": second(w)}
-			if c.prepare != nil {
-				c.prepare(w)
-			}
+			c.prepare(w)
 			plain := w.rank(t, w.request(12))
-			if len(plain.Experiments) != 0 || w.records[0].Exposed != nil || w.records[0].ExperimentsVersion != "" {
-				t.Errorf("without experiments: %+v", w.records[0])
+			imp := w.records[0]
+			if len(plain.Experiments) != 0 || imp.Exposed != nil || imp.ExperimentsVersion != "" {
+				t.Errorf("without experiments: answer %v, impression %+v", plain.Experiments, imp)
 			}
-			e := w.try(c.arm)
+
+			e := w.assign(c.arm)
 			got := w.rank(t, w.request(12))
-			complete(t, w.request(12), got)
-			if !c.changed(plain, got) {
-				t.Errorf("nothing has changed: %v", ids(got))
+			checkComplete(t, w.request(12), got)
+			if !c.isChanged(plain, got) {
+				t.Errorf("order %v, without the arm %v", ids(got), ids(plain))
 			}
-			imp := w.records[1]
-			if got.Experiments["x"] != "other" || imp.Experiments["x"] != "other" || !slices.Equal(imp.Exposed, []string{"x"}) || imp.Fallback != nil || imp.ExperimentsVersion != "v1" || len(w.errs) != 0 {
-				t.Errorf("answer %v, record %+v, errors %v", got.Experiments, imp, w.errs)
+			imp = w.records[1]
+			if got.Experiments["x"] != "other" || imp.Experiments["x"] != "other" {
+				t.Errorf("answer %v, impression %v; want arm other", got.Experiments, imp.Experiments)
 			}
-			// Control ranks as the service does, and is exposed by the same rule.
-			e.control()
+			if !slices.Equal(imp.Exposed, []string{"x"}) || imp.Fallback != nil || len(w.errs) != 0 {
+				t.Errorf("exposed %v, fallback %v, errors %v", imp.Exposed, imp.Fallback, w.errs)
+			}
+			if imp.ExperimentsVersion != "v1" {
+				t.Errorf("experiments version %q, want v1", imp.ExperimentsVersion)
+			}
+
+			// Control ranks as the service does without experiments, and is exposed by the same rule.
+			e.assignControl()
 			got = w.rank(t, w.request(12))
-			if imp := w.records[2]; !slices.Equal(ids(got), ids(plain)) || got.Experiments["x"] != "control" || !slices.Equal(imp.Exposed, []string{"x"}) {
-				t.Errorf("control: %v, record %+v", ids(got), imp)
+			if !slices.Equal(ids(got), ids(plain)) || got.Experiments["x"] != "control" {
+				t.Errorf("control: order %v, experiments %v", ids(got), got.Experiments)
+			}
+			if imp := w.records[2]; !slices.Equal(imp.Exposed, []string{"x"}) {
+				t.Errorf("control: exposed %v, want x", imp.Exposed)
 			}
 		})
 	}
 }
 
-// An arm of which a part cannot be had falls to control as a whole, and the record says so.
-func TestArmsFallToControl(t *testing.T) {
-	broken := func(w *world) {
-		m := *w.models.main
-		m.Version, m.Scorer = "second", sum{before: func() error { return errBroken }}
-		w.models.others = map[string]*ranker.Model{"second": &m}
-	}
-	failing := ranker.RuleSet{ranker.RuleDiversity: stepFunc(func(l *ranker.List) error { l.Entries = nil; return errBroken }), ranker.RulePin: reversed}
+// An arm of which one part cannot be had falls back to control as a whole. The impression says so.
+func TestArmsFallBackToControl(t *testing.T) {
+	times := map[string]float64{"times": 2}
+	failingRule := ruleFunc(func(l *ranker.List) error {
+		l.Entries = nil
+		return errBroken
+	})
 	for name, c := range map[string]struct {
 		arm      ranker.Arm
 		prepare  func(*world)
 		degraded []string
 	}{
-		"its bundle is missing": {
+		"unknown model": {
 			ranker.Arm{
 				Sets:  ranker.PartModel | ranker.PartDiversity,
 				Model: "gone",
-				Rules: ranker.RuleSet{ranker.RuleDiversity: reversed},
+				Rules: ranker.RuleSet{ranker.RuleDiversity: reverse},
 			},
-			nil, nil,
+			func(*world) {}, nil,
 		},
-		"its bundle fails": {
-			ranker.Arm{Sets: ranker.PartModel, Model: "second"}, broken,
+		"the model fails": {
+			ranker.Arm{Sets: ranker.PartModel, Model: "second"},
+			func(w *world) { w.addModel(w.with("second", failing)) },
 			[]string{ranker.ScorerFallback},
 		},
-		"a blend that is fixed": {
-			ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"times": 2}}, nil,
-			nil,
+		"a scorer without parameters": {
+			ranker.Arm{Sets: ranker.PartScorer, ScorerParams: times}, func(*world) {}, nil,
 		},
 		"an unknown parameter": {
 			ranker.Arm{Sets: ranker.PartScorer, ScorerParams: map[string]float64{"nope": 2}},
 			func(w *world) { w.models.main.Scorer = tunable{times: 1} }, nil,
 		},
-		"its step fails": {
-			ranker.Arm{Sets: ranker.PartDiversity | ranker.PartPin, Rules: failing}, nil, nil,
+		"a rule fails": {
+			ranker.Arm{
+				Sets:  ranker.PartDiversity | ranker.PartPin,
+				Rules: ranker.RuleSet{ranker.RuleDiversity: failingRule, ranker.RulePin: reverse},
+			},
+			func(*world) {}, nil,
 		},
-		"control's bundle as well": {
-			ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, func(w *world) {}, nil,
+		"control's model is unknown too": {
+			ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, func(*world) {}, nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 12)
-			if c.prepare != nil {
-				c.prepare(w)
-			}
+			c.prepare(w)
 			plain := w.rank(t, w.request(12))
-			e := w.try(c.arm)
-			if name == "control's bundle as well" {
-				e.list[0].Control = &ranker.Arm{Name: "control", Sets: ranker.PartModel, Model: "gone too"}
+			e := w.assign(c.arm)
+			if name == "control's model is unknown too" {
+				control := &ranker.Arm{Name: "control", Sets: ranker.PartModel, Model: "gone too"}
+				e.assignments[0].Control = control
 			}
 			got := w.rank(t, w.request(12))
-			if !slices.Equal(ids(got), ids(plain)) || got.Experiments["x"] != "control" || !slices.Equal(got.Degraded, append([]string{}, c.degraded...)) {
-				t.Errorf("%v as %v, degraded %v; want %v", ids(got), got.Experiments, got.Degraded, ids(plain))
+			if !slices.Equal(ids(got), ids(plain)) || got.Experiments["x"] != "control" {
+				t.Errorf("order %v, experiments %v; want control's %v", ids(got), got.Experiments, ids(plain))
+			}
+			if !slices.Equal(got.Degraded, append([]string{}, c.degraded...)) {
+				t.Errorf("degraded %v, want %v", got.Degraded, c.degraded)
 			}
 			imp := w.records[1]
-			if !maps.Equal(imp.Fallback, map[string]string{"x": "other"}) || len(imp.Exposed) != 0 || imp.Experiments["x"] != "control" || len(w.errs) == 0 {
-				t.Errorf("record %+v, errors %v", imp, w.errs)
+			if !maps.Equal(imp.Fallback, map[string]string{"x": "other"}) || len(imp.Exposed) != 0 {
+				t.Errorf("fallback %v, exposed %v; want x: other and none", imp.Fallback, imp.Exposed)
+			}
+			if imp.Experiments["x"] != "control" || len(w.errs) == 0 {
+				t.Errorf("experiments %v, errors %v", imp.Experiments, w.errs)
 			}
 		})
 	}
 }
 
-// Exposure is about what was reached, whichever arm was assigned.
+// Exposure depends on the parts that took effect, whichever arm was assigned.
 func TestExposure(t *testing.T) {
-	diverse := ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}}
-	untexted := ranker.Arm{Sets: ranker.PartText}
+	noText := ranker.Arm{Sets: ranker.PartText}
+	deadline := ranker.Arm{Sets: ranker.PartDeadline, Deadline: time.Second}
+	type request = ranker.Request
 	for name, c := range map[string]struct {
 		arm     ranker.Arm
-		change  func(*world, *ranker.Request, *trials)
+		change  func(*world, *request, *fixedExperiments)
 		exposed bool
 	}{
 		"one candidate has no order": {
-			diverse,
-			func(_ *world, r *ranker.Request, _ *trials) { r.Candidates = r.Candidates[:1] }, false,
+			reversedArm,
+			func(_ *world, r *request, _ *fixedExperiments) { r.Candidates = r.Candidates[:1] },
+			false,
 		},
-		"two have": {
-			diverse,
-			func(_ *world, r *ranker.Request, _ *trials) { r.Candidates = r.Candidates[:2] }, true,
+		"two candidates have an order": {
+			reversedArm,
+			func(_ *world, r *request, _ *fixedExperiments) { r.Candidates = r.Candidates[:2] },
+			true,
 		},
 		"the request names its model": {
 			ranker.Arm{Sets: ranker.PartModel, Model: "gone"},
-			func(_ *world, r *ranker.Request, _ *trials) { r.Model = "main" }, false,
+			func(_ *world, r *request, _ *fixedExperiments) { r.Model = "main" },
+			false,
 		},
 		"the request names its deadline": {
-			ranker.Arm{Sets: ranker.PartDeadline, Deadline: time.Second}, nil, false,
+			deadline, func(*world, *request, *fixedExperiments) {}, false,
 		},
-		"the request names none": {
-			ranker.Arm{Sets: ranker.PartDeadline, Deadline: time.Second},
-			func(_ *world, r *ranker.Request, _ *trials) { r.Deadline = 0 }, true,
+		"the request names no deadline": {
+			deadline, func(_ *world, r *request, _ *fixedExperiments) { r.Deadline = 0 }, true,
 		},
 		"no candidate has a text": {
-			untexted, func(w *world, _ *ranker.Request, _ *trials) { clear(w.items) }, false,
+			noText, func(w *world, _ *request, _ *fixedExperiments) { clear(w.items) }, false,
 		},
-		"nothing was scored": {untexted, func(w *world, _ *ranker.Request, _ *trials) {
-			w.models.main.Scorer = sum{before: func() error { return errBroken }}
-		}, false},
-		"an A/A test, which changes nothing": {ranker.Arm{}, nil, true},
+		"no model scored": {
+			noText,
+			func(w *world, _ *request, _ *fixedExperiments) { w.models.main.Scorer = failing },
+			false,
+		},
+		"an A/A test changes nothing": {
+			ranker.Arm{}, func(*world, *request, *fixedExperiments) {}, true,
+		},
 		"a forced arm": {
-			diverse, func(_ *world, _ *ranker.Request, e *trials) { e.list[0].Forced = true },
+			reversedArm,
+			func(_ *world, _ *request, e *fixedExperiments) { e.assignments[0].Forced = true },
 			false,
 		},
 	} {
-		for _, control := range []bool{false, true} {
+		for _, want := range []string{"other", "control"} {
 			w := newWorld(t, 5)
 			req := w.request(5)
-			e := w.try(c.arm)
-			if c.change != nil {
-				c.change(w, req, e)
-			}
-			if control {
-				e.control()
+			e := w.assign(c.arm)
+			c.change(w, req, e)
+			if want == "control" {
+				e.assignControl()
 			}
 			resp := w.rank(t, req)
-			if got := slices.Contains(w.records[0].Exposed, "x"); got != c.exposed || len(w.records[0].Fallback) != 0 {
-				t.Errorf("%s, control %t: exposed %t, fallback %v", name, control, got, w.records[0].Fallback)
+			imp := w.records[0]
+			if got := slices.Contains(imp.Exposed, "x"); got != c.exposed {
+				t.Errorf("%s, arm %s: exposed %t, want %t", name, want, got, c.exposed)
 			}
-			if want := map[bool]string{true: "control", false: "other"}[control]; resp.Experiments["x"] != want {
-				t.Errorf("%s: arm %v, want %s", name, resp.Experiments, want)
+			if resp.Experiments["x"] != want || len(imp.Fallback) != 0 {
+				t.Errorf("%s: arm %v, fallback %v; want %s", name, resp.Experiments, imp.Fallback, want)
 			}
 		}
 	}
 }
 
-// Without the text columns the ranking is that of a service without text; the record keeps all
-// columns.
+// An arm without text ranks as a service without text. The impression keeps all columns.
 func TestTextOff(t *testing.T) {
 	w := newWorld(t, 30)
-	with := w.rank(t, w.request(30))
-	w.try(ranker.Arm{Sets: ranker.PartText})
+	withText := w.rank(t, w.request(30))
+	w.assign(ranker.Arm{Sets: ranker.PartText})
 	req := w.request(30)
 	req.Explain = 30
 	off := w.rank(t, req)
@@ -266,64 +266,88 @@ func TestTextOff(t *testing.T) {
 		for _, c := range it.Explain.Contributions {
 			total += c.Contribution
 			if c.Group == ranker.GroupText {
-				t.Fatalf("%s: a contribution of %s", it.ID, c.Feature)
+				t.Fatalf("%s has a contribution of %s", it.ID, c.Feature)
 			}
 		}
-		if diff := total - it.Score; diff > 1e-6 || diff < -1e-6 || it.Explain.RankWithoutText != i+1 {
-			t.Fatalf("%s at %d: score %g, explained %g, without text %d", it.ID, i+1, it.Score, total, it.Explain.RankWithoutText)
+		if diff := total - it.Score; diff > 1e-6 || diff < -1e-6 {
+			t.Fatalf("%s: contributions add up to %g, want the score %g", it.ID, total, it.Score)
+		}
+		if it.Explain.RankWithoutText != i+1 {
+			t.Fatalf("%s: rank without text %d, want %d", it.ID, it.Explain.RankWithoutText, i+1)
 		}
 	}
-	if slices.Equal(ids(with), ids(off)) || w.records[0].MatrixHash != w.records[1].MatrixHash || off.Coverage.Text != 1 {
-		t.Errorf("hashes %x and %x, coverage %+v", w.records[0].MatrixHash, w.records[1].MatrixHash, off.Coverage)
+	if slices.Equal(ids(withText), ids(off)) || off.Coverage.Text != 1 {
+		t.Errorf("order %v with and without text; coverage %+v", ids(off), off.Coverage)
+	}
+	if a, b := w.records[0].MatrixHash, w.records[1].MatrixHash; a != b {
+		t.Errorf("matrix hashes %x with text and %x without, want the same", a, b)
 	}
 }
 
-// Arms of several layers are put together.
+// Arms of several layers are merged.
 func TestLayersAddUp(t *testing.T) {
 	w := newWorld(t, 12)
-	w.try(ranker.Arm{Sets: ranker.PartText})
-	plain := w.rank(t, w.request(12))
-	e := w.try(ranker.Arm{Sets: ranker.PartText})
-	e.list = append(e.list, ranker.Assignment{Experiment: "a", Parts: ranker.PartPin, Control: &ranker.Arm{Name: "control"},
-		Arm: &ranker.Arm{Name: "pinned", Sets: ranker.PartPin, Rules: ranker.RuleSet{ranker.RulePin: reversed}}})
-	got := w.rank(t, w.request(12))
-	want := ids(plain)
+	w.assign(ranker.Arm{Sets: ranker.PartText})
+	want := ids(w.rank(t, w.request(12)))
 	slices.Reverse(want)
-	if !slices.Equal(ids(got), want) || !maps.Equal(got.Experiments, map[string]string{"x": "other", "a": "pinned"}) || !slices.Equal(w.records[1].Exposed, []string{"a", "x"}) {
-		t.Errorf("%v, %v, %+v", ids(got), got.Experiments, w.records[1])
+	e := w.assign(ranker.Arm{Sets: ranker.PartText})
+	e.assignments = append(e.assignments, ranker.Assignment{
+		Experiment: "a",
+		Parts:      ranker.PartPin,
+		Control:    &ranker.Arm{Name: "control"},
+		Arm: &ranker.Arm{
+			Name:  "pinned",
+			Sets:  ranker.PartPin,
+			Rules: ranker.RuleSet{ranker.RulePin: reverse},
+		},
+	})
+	got := w.rank(t, w.request(12))
+	if !slices.Equal(ids(got), want) {
+		t.Errorf("order %v, want %v", ids(got), want)
+	}
+	if !maps.Equal(got.Experiments, map[string]string{"x": "other", "a": "pinned"}) {
+		t.Errorf("experiments %v, want x: other and a: pinned", got.Experiments)
+	}
+	if exposed := w.records[1].Exposed; !slices.Equal(exposed, []string{"a", "x"}) {
+		t.Errorf("exposed %v, want a and x", exposed)
 	}
 }
 
-// The user is read first only where an experiment asks for his fields.
-func TestUserFieldsAreReadWhenAskedFor(t *testing.T) {
+// The user is read first only if an experiment needs their fields.
+func TestUserFieldsAreReadIfNeeded(t *testing.T) {
 	w := newWorld(t, 5)
-	reads := []int{}
+	var reads []int // candidates of each read
 	var fail error
-	w.opt.Features = readFunc(func(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
+	w.opt.Features = readFunc(func(
+		ctx context.Context, q *ranker.FeatureQuery,
+	) (*ranker.RequestState, error) {
 		reads = append(reads, len(q.Candidates))
-		s, err := w.read(ctx, q)
-		s.UserFields = map[string]ranker.FieldValue{"country": ranker.StringValue("de")}
-		return s, errors.Join(err, fail)
+		state, err := w.read(ctx, q)
+		state.UserFields = map[string]ranker.FieldValue{"country": ranker.StringValue("de")}
+		return state, errors.Join(err, fail)
 	})
-	e := w.try(ranker.Arm{Sets: ranker.PartText})
+	e := w.assign(ranker.Arm{Sets: ranker.PartText})
 	w.rank(t, w.request(5))
 	if !slices.Equal(reads, []int{5}) || e.user != nil {
-		t.Errorf("not asked for: reads %v, fields %v", reads, e.user)
+		t.Errorf("not needed: reads %v, fields %v", reads, e.user)
 	}
 	e.readsUser = true
 	w.rank(t, w.request(5))
 	if !slices.Equal(reads, []int{5, 0, 5}) || e.user["country"].Str != "de" {
-		t.Errorf("asked for: reads %v, fields %v", reads, e.user)
+		t.Errorf("needed: reads %v, fields %v", reads, e.user)
 	}
 	fail = errBroken
-	complete(t, w.request(5), w.rank(t, w.request(5)))
+	checkComplete(t, w.request(5), w.rank(t, w.request(5)))
 	if e.user != nil {
-		t.Errorf("fields of a failed read: %v", e.user)
+		t.Errorf("fields of a failed read: %v, want nil", e.user)
 	}
 }
 
 func TestPartNames(t *testing.T) {
-	if got, want := fmt.Sprint(ranker.PartModel|ranker.RuleExploration.Part()|ranker.RuleFilter.Part()|ranker.PartDeadline), "bundle, rules.filters, rules.exploration, deadline_ms"; got != want {
+	parts := ranker.PartModel | ranker.PartDeadline |
+		ranker.RuleExploration.Part() | ranker.RuleFilter.Part()
+	const want = "bundle, rules.filters, rules.exploration, deadline_ms"
+	if got := fmt.Sprint(parts); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -10,52 +10,58 @@ import (
 	"relish/ranker"
 )
 
-// mix drafts every answer from control's and the arm's list.
-func (w *world) mix(arm ranker.Arm) *trials {
-	e := w.try(arm)
-	e.list[0].Interleave = true
+// interleave merges control's list and the arm's into every answer.
+func (w *world) interleave(arm ranker.Arm) *fixedExperiments {
+	e := w.assign(arm)
+	e.assignments[0].Interleave = true
 	return e
 }
 
-// negated is a model under another version whose order is the reverse.
-func (w *world) negated() *ranker.Model {
-	m := *w.models.main
-	m.Version, m.Scorer = "second", tunable{times: -1}
-	w.models.others = map[string]*ranker.Model{"second": &m}
-	return &m
+// addNegated adds a model "second" that ranks in the reverse order.
+func (w *world) addNegated() *ranker.Model {
+	return w.addModel(w.with("second", tunable{times: -1}))
 }
 
-// checkDraft checks that the answer is a team draft of the two lists.
-func checkDraft(t *testing.T, a, b []string, resp *ranker.Response, imp *ranker.Impression) {
+// reversedArm reverses the list by a rule.
+var reversedArm = ranker.Arm{
+	Sets:  ranker.PartDiversity,
+	Rules: ranker.RuleSet{ranker.RuleDiversity: reverse},
+}
+
+// checkDraft checks that the answer is a team draft of control's list and the arm's, and that the
+// propensities are right.
+func checkDraft(
+	t *testing.T, control, arm []string, resp *ranker.Response, imp *ranker.Impression,
+) {
 	t.Helper()
-	if imp.Interleaved == nil || len(imp.Interleaved.Teams) != len(imp.Items) || imp.Interleaved.Arms != [2]string{"control", "other"} || imp.Interleaved.Experiment != "x" {
-		t.Fatalf("%+v", imp.Interleaved)
+	in := imp.Interleaved
+	if in == nil || len(in.Teams) != len(imp.Items) ||
+		in.Arms != [2]string{"control", "other"} || in.Experiment != "x" {
+		t.Fatalf("interleaved %+v", in)
 	}
-	lists, counts := [2][]string{a, b}, [2]int{}
+	lists, counts := [2][]string{control, arm}, [2]int{}
 	seen := map[string]bool{}
+	isNew := func(id string) bool { return !seen[id] }
 	for i, it := range resp.Items {
-		team := imp.Interleaved.Teams[i]
-		next := [2]string{}
+		team, next := in.Teams[i], [2]string{}
 		for side, list := range lists {
-			for _, id := range list {
-				if !seen[id] {
-					next[side] = id
-					break
-				}
+			if k := slices.IndexFunc(list, isNew); k >= 0 {
+				next[side] = list[k]
 			}
 		}
 		if it.ID != next[team] {
-			t.Fatalf("place %d: %s of team %d, whose next is %s", i+1, it.ID, team, next[team])
+			t.Fatalf("position %d: %s of team %d, whose next item is %s", i+1, it.ID, team, next[team])
 		}
 		if other := 1 - team; next[other] != "" && counts[team] > counts[other] {
-			t.Fatalf("place %d: team %d has %v", i+1, team, counts)
+			t.Fatalf("position %d: team %d picks, the counts are %v", i+1, team, counts)
 		}
 		want := 1.0
-		if counts[0] == counts[1] && next[0] != next[1] && next[0] != "" && next[1] != "" {
+		coin := counts[0] == counts[1] && next[0] != "" && next[1] != ""
+		if coin && next[0] != next[1] {
 			want = 0.5
 		}
 		if imp.Propensity[i] != want {
-			t.Fatalf("place %d: propensity %g, want %g", i+1, imp.Propensity[i], want)
+			t.Fatalf("position %d: propensity %g, want %g", i+1, imp.Propensity[i], want)
 		}
 		counts[team]++
 		seen[it.ID] = true
@@ -63,56 +69,47 @@ func checkDraft(t *testing.T, a, b []string, resp *ranker.Response, imp *ranker.
 }
 
 func TestInterleaving(t *testing.T) {
-	drop := func(rest int) ranker.Rule {
-		return stepFunc(func(l *ranker.List) error {
-			l.Entries = slices.DeleteFunc(l.Entries, func(e ranker.Entry) bool { return e.Index%3 == rest })
-			return nil
-		})
-	}
+	filter := keepIndex(func(i int) bool { return i%3 != 1 })
 	for name, arm := range map[string]ranker.Arm{
-		"two models": {Sets: ranker.PartModel, Model: "second"},
-		"two orders": {
-			Sets:  ranker.PartDiversity,
-			Rules: ranker.RuleSet{ranker.RuleDiversity: reversed},
-		},
-		"with and no text": {Sets: ranker.PartText},
-		"the same twice":   {Sets: ranker.PartModel, Model: "main"},
-		"a filter on a side": {
-			Sets:  ranker.PartFilter,
-			Rules: ranker.RuleSet{ranker.RuleFilter: drop(1)},
-		},
+		"two models":         {Sets: ranker.PartModel, Model: "second"},
+		"two orders":         reversedArm,
+		"with and no text":   {Sets: ranker.PartText},
+		"equal arms":         {Sets: ranker.PartModel, Model: "main"},
+		"a filter in an arm": {Sets: ranker.PartFilter, Rules: ranker.RuleSet{ranker.RuleFilter: filter}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 30)
-			w.negated()
-			a := w.rank(t, w.request(30))
-			w.try(arm)
-			b := w.rank(t, w.request(30))
-			w.mix(arm)
+			w.addNegated()
+			control := w.rank(t, w.request(30))
+			w.assign(arm)
+			other := w.rank(t, w.request(30))
+			scores := [2]map[string]float64{{}, {}} // by team and item
+			for team, resp := range []*ranker.Response{control, other} {
+				for _, it := range resp.Items {
+					scores[team][it.ID] = it.Score
+				}
+			}
+			w.interleave(arm)
 			for i := range 20 {
 				req := w.request(30)
 				req.ID, req.Explain = fmt.Sprint("request-", i), 30
 				resp := w.rank(t, req)
-				complete(t, req, resp)
+				checkComplete(t, req, resp)
 				imp := w.records[len(w.records)-1]
-				checkDraft(t, ids(a), ids(b), resp, imp)
-				if resp.Experiments["x"] != ranker.InterleavedArm || !slices.Equal(imp.Exposed, []string{"x"}) || resp.Model != "main" || len(w.errs) != 0 {
-					t.Fatalf("%v, %+v, %v", resp.Experiments, imp, w.errs)
+				checkDraft(t, ids(control), ids(other), resp, imp)
+				if resp.Experiments["x"] != ranker.InterleavedArm || resp.Model != "main" {
+					t.Fatalf("experiments %v, model %q", resp.Experiments, resp.Model)
 				}
-				again := w.rank(t, req)
-				if !slices.Equal(ids(resp), ids(again)) {
-					t.Fatal("the same request is drafted another way")
+				if !slices.Equal(imp.Exposed, []string{"x"}) || len(w.errs) != 0 {
+					t.Fatalf("exposed %v, errors %v", imp.Exposed, w.errs)
 				}
-				// Scores and explanations are those of the item's own side.
-				scores := [2]map[string]float64{{}, {}}
-				for side, list := range []*ranker.Response{a, b} {
-					for _, it := range list.Items {
-						scores[side][it.ID] = it.Score
-					}
+				if again := w.rank(t, req); !slices.Equal(ids(resp), ids(again)) {
+					t.Fatalf("order %v, of the same request again %v", ids(resp), ids(again))
 				}
 				for k, it := range resp.Items {
-					if it.Score != scores[imp.Interleaved.Teams[k]][it.ID] || it.Explain == nil {
-						t.Fatalf("%s: score %g of team %d", it.ID, it.Score, imp.Interleaved.Teams[k])
+					team := imp.Interleaved.Teams[k]
+					if it.Score != scores[team][it.ID] || it.Explain == nil {
+						t.Fatalf("%s: score %g, want team %d's %g", it.ID, it.Score, team, scores[team][it.ID])
 					}
 				}
 			}
@@ -120,129 +117,132 @@ func TestInterleaving(t *testing.T) {
 	}
 }
 
-// The coin is fair: each arm has the first place in half of the answers.
-func TestTeamsTakeTurns(t *testing.T) {
+// The coin is fair: each team has each position in half of the answers.
+func TestTeamsAlternate(t *testing.T) {
 	w := newWorld(t, 4)
-	w.mix(ranker.Arm{Sets: ranker.PartDiversity, Rules: ranker.RuleSet{ranker.RuleDiversity: reversed}})
+	w.interleave(reversedArm)
 	const n = 2000
-	first, places := 0, [4]int{}
+	var positions [4]int
 	for i := range n {
 		req := w.request(4)
 		req.ID = fmt.Sprint("request-", i)
 		w.rank(t, req)
-		for place, team := range w.records[i].Interleaved.Teams {
-			places[place] += int(team)
+		for position, team := range w.records[i].Interleaved.Teams {
+			positions[position] += int(team)
 		}
-		first += int(w.records[i].Interleaved.Teams[0])
 	}
-	for place, count := range places {
+	for position, count := range positions {
 		if math.Abs(float64(count)-n/2) > 5*math.Sqrt(n)/2 {
-			t.Errorf("place %d: the second arm has it in %d of %d answers", place+1, count, n)
+			t.Errorf("position %d: the second team has it in %d of %d answers", position+1, count, n)
 		}
 	}
 }
 
-// What both sides share is done once.
-func TestInterleavingSharesItsWork(t *testing.T) {
-	other, err := ranker.NewSchema([]ranker.Feature{{Name: "quality", Kind: ranker.KindNumber, Field: "quality"}})
+// Work that both sides share is done once.
+func TestInterleavingSharesWork(t *testing.T) {
+	second := ranker.Arm{Sets: ranker.PartModel, Model: "second"}
+	quality := []ranker.Feature{{Name: "quality", Kind: ranker.KindNumber, Field: "quality"}}
+	other, err := ranker.NewSchema(quality)
 	if err != nil {
 		t.Fatal(err)
 	}
+	type work struct{ reads, fetches, scorings int }
 	for name, c := range map[string]struct {
-		arm                    ranker.Arm
-		schema                 *ranker.Schema
-		reads, vectors, scores int
+		arm    ranker.Arm
+		schema *ranker.Schema // of the second model, if not nil
+		want   work
 	}{
-		"the same model": {
-			ranker.Arm{
-				Sets:  ranker.PartDiversity,
-				Rules: ranker.RuleSet{ranker.RuleDiversity: reversed},
-			},
-			nil, 1, 1, 1,
-		},
-		"the same columns": {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, nil, 1, 1, 2},
-		"other columns":    {ranker.Arm{Sets: ranker.PartModel, Model: "second"}, other, 2, 2, 2},
+		"one model":                 {reversedArm, nil, work{1, 1, 1}},
+		"two models of one schema":  {second, nil, work{1, 1, 2}},
+		"two models of two schemas": {second, other, work{2, 2, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 10)
-			reads, vectors, scores := 0, 0, 0
-			count := sum{before: func() error { scores++; return nil }}
-			w.models.main.Scorer = count
-			second := w.negated()
-			second.Scorer = count
+			var got work
+			counting := sum{before: func() error { got.scorings++; return nil }}
+			w.models.main.Scorer = counting
+			second := w.addNegated()
+			second.Scorer = counting
 			if c.schema != nil {
 				second.Schema = c.schema
 			}
-			w.opt.Features = readFunc(func(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
-				reads++
-				return w.read(ctx, q)
-			})
-			w.opt.Vectors = vectorsFunc(func(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
-				vectors++
+			w.reading(func(*ranker.RequestState) { got.reads++ })
+			w.opt.Vectors = vectorsFunc(func(
+				ctx context.Context, items []*ranker.ItemInfo, out [][]float32,
+			) {
+				got.fetches++
 				w.vectors(ctx, items, out)
 			})
-			w.mix(c.arm)
-			complete(t, w.request(10), w.rank(t, w.request(10)))
-			if reads != c.reads || vectors != c.vectors || scores != c.scores || w.records[0].Interleaved == nil {
-				t.Errorf("%d reads, %d fetches, %d scorings", reads, vectors, scores)
+			w.interleave(c.arm)
+			checkComplete(t, w.request(10), w.rank(t, w.request(10)))
+			if got != c.want || w.records[0].Interleaved == nil {
+				t.Errorf("work %+v, want %+v", got, c.want)
 			}
 		})
 	}
 }
 
-// When a side cannot be ranked the answer is control's list, and says so.
-func TestInterleavingFallsToControl(t *testing.T) {
-	fails := stepFunc(func(*ranker.List) error { return errBroken })
+// If a side cannot be ranked, the answer is control's list, and says so.
+func TestInterleavingFallsBackToControl(t *testing.T) {
+	failingRule := ruleFunc(func(*ranker.List) error { return errBroken })
 	for name, c := range map[string]struct {
-		arm     ranker.Arm
-		breakIt func(*world)
+		arm    ranker.Arm
+		change func(*world)
 	}{
-		"no such bundle": {ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, nil},
-		"its bundle fails": {
+		"the arm's model is unknown": {
+			ranker.Arm{Sets: ranker.PartModel, Model: "gone"}, func(*world) {},
+		},
+		"the arm's model fails": {
 			ranker.Arm{Sets: ranker.PartModel, Model: "second"},
-			func(w *world) { w.negated().Scorer = sum{before: func() error { return errBroken }} },
+			func(w *world) { w.addNegated().Scorer = failing },
 		},
-		"its step fails": {
+		"the arm's rule fails": {
 			ranker.Arm{
 				Sets:  ranker.PartDiversity,
-				Rules: ranker.RuleSet{ranker.RuleDiversity: fails},
+				Rules: ranker.RuleSet{ranker.RuleDiversity: failingRule},
 			},
-			nil,
+			func(*world) {},
 		},
-		"nothing scores": {
-			ranker.Arm{
-				Sets:  ranker.PartDiversity,
-				Rules: ranker.RuleSet{ranker.RuleDiversity: reversed},
-			},
-			func(w *world) { w.models.main.Scorer = sum{before: func() error { return errBroken }} },
-		},
+		"no model scores": {reversedArm, func(w *world) { w.models.main.Scorer = failing }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 10)
-			if c.breakIt != nil {
-				c.breakIt(w)
-			}
+			c.change(w)
 			plain := w.rank(t, w.request(10))
-			w.mix(c.arm)
+			w.interleave(c.arm)
 			got := w.rank(t, w.request(10))
+			if !slices.Equal(ids(got), ids(plain)) || got.Experiments["x"] != "control" {
+				t.Errorf("order %v, experiments %v; want control's %v", ids(got), got.Experiments, ids(plain))
+			}
 			imp := w.records[1]
-			if !slices.Equal(ids(got), ids(plain)) || got.Experiments["x"] != "control" || imp.Interleaved != nil || imp.Fallback["x"] != "other" || len(imp.Exposed) != 0 || len(w.errs) == 0 {
-				t.Errorf("%v, %v, %+v, %v", ids(got), got.Experiments, imp, w.errs)
+			if imp.Interleaved != nil || imp.Fallback["x"] != "other" || len(imp.Exposed) != 0 {
+				t.Errorf("impression %+v, want a fallback of x", imp)
+			}
+			if len(w.errs) == 0 {
+				t.Error("no error was observed")
 			}
 		})
 	}
 }
 
-// The draft explores, so the service's own exploration rests, and does not count as reached.
+// Interleaving is the exploration, so the service's own exploration is off, and its part is not exposed.
 func TestInterleavingDoesNotExplore(t *testing.T) {
 	w := newWorld(t, 10)
-	w.opt.Rules[ranker.RuleExploration] = reversed
-	e := w.mix(ranker.Arm{Sets: ranker.PartModel, Model: "main"})
-	e.list = append(e.list, ranker.Assignment{Experiment: "y", Parts: ranker.PartExploration, Control: &ranker.Arm{Name: "control"},
-		Arm: &ranker.Arm{Name: "none", Sets: ranker.PartExploration}})
+	w.opt.Rules[ranker.RuleExploration] = reverse
+	e := w.interleave(ranker.Arm{Sets: ranker.PartModel, Model: "main"})
+	e.assignments = append(e.assignments, ranker.Assignment{
+		Experiment: "y",
+		Parts:      ranker.PartExploration,
+		Control:    &ranker.Arm{Name: "control"},
+		Arm:        &ranker.Arm{Name: "none", Sets: ranker.PartExploration},
+	})
 	got := w.rank(t, w.request(10))
 	w.opt.Experiments, w.opt.Rules = nil, ranker.RuleSet{}
-	if plain := w.rank(t, w.request(10)); !slices.Equal(ids(got), ids(plain)) || !slices.Equal(w.records[0].Exposed, []string{"x"}) {
-		t.Errorf("%v, want %v; exposed %v", ids(got), ids(plain), w.records[0].Exposed)
+	plain := w.rank(t, w.request(10))
+	if !slices.Equal(ids(got), ids(plain)) {
+		t.Errorf("order %v, want %v, which is not explored", ids(got), ids(plain))
+	}
+	if exposed := w.records[0].Exposed; !slices.Equal(exposed, []string{"x"}) {
+		t.Errorf("exposed %v, want x alone", exposed)
 	}
 }

@@ -12,20 +12,15 @@ import (
 	"relish/ranker"
 )
 
-// hungPipeline ranks with features that ignore their context and hang until hang is closed.
-func hungPipeline(t *testing.T, maxAbandoned int, hang chan struct{}) (*world, *ranker.Pipeline) {
+// hungPipeline returns a pipeline whose features ignore their context and hang until hang is closed.
+func hungPipeline(
+	t *testing.T, maxAbandoned int, hang chan struct{},
+) (*world, *ranker.Pipeline) {
 	t.Helper()
 	w := newWorld(t, 5)
-	w.opt.Models, w.opt.MaxAbandoned = w.models, maxAbandoned
-	w.opt.Features = readFunc(func(context.Context, *ranker.FeatureQuery) (*ranker.RequestState, error) {
-		<-hang
-		return nil, errBroken
-	})
-	p, err := ranker.New(w.opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w, p
+	w.opt.MaxAbandoned = maxAbandoned
+	w.failFeatures(func() { <-hang })
+	return w, w.pipeline(t)
 }
 
 // A hung dependency may keep MaxAbandoned goroutines. From then on the stage falls back at once.
@@ -40,7 +35,7 @@ func TestHungDependencyIsBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			complete(t, w.request(5), resp)
+			checkComplete(t, w.request(5), resp)
 			if !slices.Equal(resp.Degraded, []string{ranker.FeaturesMissing}) {
 				t.Fatalf("degraded %v", resp.Degraded)
 			}
@@ -56,10 +51,16 @@ func TestHungDependencyIsBounded(t *testing.T) {
 				t.Errorf("waited %v although %d calls hang", took, limit)
 			}
 		}
-		if !strings.Contains(errors.Join(w.errs...).Error(), "features: not started: too many earlier calls") {
+		const refused = "features: not started: too many earlier calls"
+		if !strings.Contains(errors.Join(w.errs...).Error(), refused) {
 			t.Errorf("errors %v", w.errs)
 		}
-		want := ranker.StageStats{Stage: ranker.StageFeatures, Abandoned: limit, AbandonedTotal: limit, RefusedTotal: 10}
+		want := ranker.StageStats{
+			Stage:          ranker.StageFeatures,
+			Abandoned:      limit,
+			AbandonedTotal: limit,
+			RefusedTotal:   10,
+		}
 		if got := p.Stats(); got[0] != want || got[1].Abandoned != 0 || got[2].Abandoned != 0 {
 			t.Errorf("stats %+v, want %+v and nothing for the other stages", got, want)
 		}
@@ -115,13 +116,9 @@ func TestAbandonedCallHoldsItsModel(t *testing.T) {
 		hang, closed := make(chan struct{}), make(chan struct{})
 		w.models.main.Scorer = sum{before: func() error { <-hang; return errBroken }}
 		w.models.main.Lifetime = ranker.NewLifetime(func() { close(closed) })
-		w.models.previous = &ranker.Model{Version: "previous", Schema: w.models.main.Schema, Scorer: sum{}}
+		w.models.previous = w.with("previous", sum{})
 		w.models.previous.Lifetime = ranker.NewLifetime(func() { t.Error("the fallback was closed") })
-		w.opt.Models = w.models
-		p, err := ranker.New(w.opt)
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := w.pipeline(t)
 		if _, err := p.Rank(t.Context(), w.request(5)); err != nil {
 			t.Fatal(err)
 		}
