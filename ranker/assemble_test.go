@@ -49,10 +49,16 @@ func TestFeatureOptions(t *testing.T) {
 			number(func(f *ranker.Feature) { f.Default = ptr(7) }), []float32{1, nan},
 			[]float32{1, 7},
 		},
-		"max does not clamp the default": {number(func(f *ranker.Feature) { f.Default, f.Max = ptr(7), ptr(2) }),
-			[]float32{5, nan}, []float32{2, 7}},
-		"missing indicator": {number(func(f *ranker.Feature) { f.Missing, f.Default = true, ptr(0) }),
-			[]float32{1, nan, nan, nan}, []float32{1, 0, 0, 1}},
+		"max does not clamp the default": {
+			number(func(f *ranker.Feature) { f.Default, f.Max = ptr(7), ptr(2) }),
+			[]float32{5, nan},
+			[]float32{2, 7},
+		},
+		"missing indicator": {
+			number(func(f *ranker.Feature) { f.Missing, f.Default = true, ptr(0) }),
+			[]float32{1, nan, nan, nan},
+			[]float32{1, 0, 0, 1},
+		},
 		"rank":                   {within("rank"), []float32{5, 1, 9}, []float32{0.5, 1, 0}},
 		"rank with ties":         {within("rank"), []float32{5, 5, 1}, []float32{0.25, 0.25, 1}},
 		"rank, one missing":      {within("rank"), []float32{5, nan, 1}, []float32{0, nan, 1}},
@@ -82,8 +88,16 @@ func TestFeatureOptions(t *testing.T) {
 func TestRetrievalScoreAndHash(t *testing.T) {
 	s := schema(t)
 	build := func(score float32, has bool) *ranker.Matrix {
-		req := &ranker.Request{Candidates: []ranker.Candidate{{ID: "a", Score: score, HasScore: has}}}
-		return ranker.Assemble(s, req, &ranker.RequestState{Columns: []float32{1, nan, nan}}, nil, nil)
+		req := &ranker.Request{
+			Candidates: []ranker.Candidate{{ID: "a", Score: score, HasScore: has}},
+		}
+		return ranker.Assemble(
+			s,
+			req,
+			&ranker.RequestState{Columns: []float32{1, nan, nan}},
+			nil,
+			nil,
+		)
 	}
 	if m := build(3, true); m.Data[2] != 3 {
 		t.Errorf("row %v, want 3 as the retrieval score", m.Data)
@@ -209,7 +223,10 @@ func TestSchemaColumnsAndHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []ranker.Column{
-		{"kind=book", "item"}, {"kind=film", "item"}, {"kind.missing", "item"}, {"kind.index", "item"},
+		{
+			"kind=book",
+			"item",
+		}, {"kind=film", "item"}, {"kind.missing", "item"}, {"kind.index", "item"},
 		{"ctr", "user"}, {"text", ranker.GroupText},
 	}
 	if !slices.Equal(s.Columns(), want) || s.FirstColumn(1) != 3 || s.FirstColumn(3) != 5 {

@@ -104,7 +104,8 @@ func (p *Pipeline) acquire(run *run, version string) (*Model, error) {
 func withParams(m *Model, params map[string]float64) (*Model, error) {
 	scorer, ok := m.Scorer.(Tunable)
 	if !ok {
-		return nil, fmt.Errorf("the scorer of model %s has no parameters; remove scorer from the arm", m.Version)
+		return nil, fmt.Errorf("model %s has no scorer parameters; remove scorer from the arm",
+			m.Version)
 	}
 	tuned := *m
 	var err error
@@ -154,7 +155,9 @@ func (pl plan) fallBack(run *run, parts RankingPart, why error) (next plan, chan
 
 // interleaving returns the index of the assignment whose two arms are interleaved, -1 without one.
 func (pl plan) interleaving() int {
-	return slices.IndexFunc(pl.assignments, func(a Assignment) bool { return a.Interleave && !a.fellBack })
+	return slices.IndexFunc(pl.assignments, func(a Assignment) bool {
+		return a.Interleave && !a.fellBack
+	})
 }
 
 func (pl plan) interleaves() bool { return pl.interleaving() >= 0 }

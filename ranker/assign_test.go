@@ -93,16 +93,22 @@ func TestArmsChangeTheirPart(t *testing.T) {
 			}
 			imp = w.records[1]
 			if got.Experiments["x"] != "other" || imp.Experiments["x"] != "other" {
-				t.Errorf("answer %v, impression %v; want arm other", got.Experiments, imp.Experiments)
+				t.Errorf(
+					"answer %v, impression %v; want arm other",
+					got.Experiments,
+					imp.Experiments,
+				)
 			}
-			if !slices.Equal(imp.Exposed, []string{"x"}) || imp.Fallback != nil || len(w.errs) != 0 {
+			if !slices.Equal(imp.Exposed, []string{"x"}) || imp.Fallback != nil ||
+				len(w.errs) != 0 {
 				t.Errorf("exposed %v, fallback %v, errors %v", imp.Exposed, imp.Fallback, w.errs)
 			}
 			if imp.ExperimentsVersion != "v1" {
 				t.Errorf("experiments version %q, want v1", imp.ExperimentsVersion)
 			}
 
-			// Control ranks as the service does without experiments, and is exposed by the same rule.
+			// Control ranks as the service does without experiments, and is exposed by the same
+			// rule.
 			e.assignControl()
 			got = w.rank(t, w.request(12))
 			if !slices.Equal(ids(got), ids(plain)) || got.Experiments["x"] != "control" {
@@ -169,14 +175,23 @@ func TestArmsFallBackToControl(t *testing.T) {
 			}
 			got := w.rank(t, w.request(12))
 			if !slices.Equal(ids(got), ids(plain)) || got.Experiments["x"] != "control" {
-				t.Errorf("order %v, experiments %v; want control's %v", ids(got), got.Experiments, ids(plain))
+				t.Errorf(
+					"order %v, experiments %v; want control's %v",
+					ids(got),
+					got.Experiments,
+					ids(plain),
+				)
 			}
 			if !slices.Equal(got.Degraded, append([]string{}, c.degraded...)) {
 				t.Errorf("degraded %v, want %v", got.Degraded, c.degraded)
 			}
 			imp := w.records[1]
 			if !maps.Equal(imp.Fallback, map[string]string{"x": "other"}) || len(imp.Exposed) != 0 {
-				t.Errorf("fallback %v, exposed %v; want x: other and none", imp.Fallback, imp.Exposed)
+				t.Errorf(
+					"fallback %v, exposed %v; want x: other and none",
+					imp.Fallback,
+					imp.Exposed,
+				)
 			}
 			if imp.Experiments["x"] != "control" || len(w.errs) == 0 {
 				t.Errorf("experiments %v, errors %v", imp.Experiments, w.errs)
@@ -247,7 +262,13 @@ func TestExposure(t *testing.T) {
 				t.Errorf("%s, arm %s: exposed %t, want %t", name, want, got, c.exposed)
 			}
 			if resp.Experiments["x"] != want || len(imp.Fallback) != 0 {
-				t.Errorf("%s: arm %v, fallback %v; want %s", name, resp.Experiments, imp.Fallback, want)
+				t.Errorf(
+					"%s: arm %v, fallback %v; want %s",
+					name,
+					resp.Experiments,
+					imp.Fallback,
+					want,
+				)
 			}
 		}
 	}

@@ -68,10 +68,15 @@ func (x *explainer) explain(e Entry) (*Explanation, error) {
 	out := &Explanation{Base: base, MovedBy: e.MovedBy, RankWithoutText: x.positions[e.Index]}
 	row := m.Row(e.Index)
 	for c, part := range parts {
-		if part != 0 {
-			col := m.Columns[c]
-			out.Contributions = append(out.Contributions, Contribution{col.Name, col.Group, float64(row[c]), part})
+		if part == 0 {
+			continue
 		}
+		out.Contributions = append(out.Contributions, Contribution{
+			Feature:      m.Columns[c].Name,
+			Group:        m.Columns[c].Group,
+			Value:        float64(row[c]),
+			Contribution: part,
+		})
 	}
 	slices.SortStableFunc(out.Contributions, func(a, b Contribution) int {
 		return cmp.Compare(math.Abs(b.Contribution), math.Abs(a.Contribution))

@@ -58,7 +58,12 @@ func TestRankWithoutText(t *testing.T) {
 	moved := false
 	for _, it := range withText.Items {
 		if it.Explain.RankWithoutText != ranks[it.ID] {
-			t.Errorf("%s: rank without text %d, want %d", it.ID, it.Explain.RankWithoutText, ranks[it.ID])
+			t.Errorf(
+				"%s: rank without text %d, want %d",
+				it.ID,
+				it.Explain.RankWithoutText,
+				ranks[it.ID],
+			)
 		}
 		moved = moved || it.Rank != ranks[it.ID]
 	}

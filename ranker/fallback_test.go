@@ -69,7 +69,8 @@ func TestFallbacks(t *testing.T) {
 			scorer := sum{before: func() error { panic("boom") }}
 			previousScores(w, scorer)
 			w.models.previous.Scorer = scorer
-		}, []string{ranker.ScorerFallback, ranker.InputOrder}, coverage{Text: 1, Features: 1}, "", true},
+		}, []string{ranker.ScorerFallback, ranker.InputOrder},
+			coverage{Text: 1, Features: 1}, "", true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +83,13 @@ func TestFallbacks(t *testing.T) {
 				t.Errorf("degraded %v, want %v", resp.Degraded, c.degraded)
 			}
 			if resp.Coverage != c.coverage || resp.Model != c.model {
-				t.Errorf("coverage %+v, model %q; want %+v, %q", resp.Coverage, resp.Model, c.coverage, c.model)
+				t.Errorf(
+					"coverage %+v, model %q; want %+v, %q",
+					resp.Coverage,
+					resp.Model,
+					c.coverage,
+					c.model,
+				)
 			}
 			if (len(w.errs) > 0) != c.observed {
 				t.Errorf("errors %v, want any: %t", w.errs, c.observed)

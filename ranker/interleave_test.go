@@ -50,7 +50,13 @@ func checkDraft(
 			}
 		}
 		if it.ID != next[team] {
-			t.Fatalf("position %d: %s of team %d, whose next item is %s", i+1, it.ID, team, next[team])
+			t.Fatalf(
+				"position %d: %s of team %d, whose next item is %s",
+				i+1,
+				it.ID,
+				team,
+				next[team],
+			)
 		}
 		if other := 1 - team; next[other] != "" && counts[team] > counts[other] {
 			t.Fatalf("position %d: team %d picks, the counts are %v", i+1, team, counts)
@@ -71,11 +77,14 @@ func checkDraft(
 func TestInterleaving(t *testing.T) {
 	filter := keepIndex(func(i int) bool { return i%3 != 1 })
 	for name, arm := range map[string]ranker.Arm{
-		"two models":         {Sets: ranker.PartModel, Model: "second"},
-		"two orders":         reversedArm,
-		"with and no text":   {Sets: ranker.PartText},
-		"equal arms":         {Sets: ranker.PartModel, Model: "main"},
-		"a filter in an arm": {Sets: ranker.PartFilter, Rules: ranker.RuleSet{ranker.RuleFilter: filter}},
+		"two models":       {Sets: ranker.PartModel, Model: "second"},
+		"two orders":       reversedArm,
+		"with and no text": {Sets: ranker.PartText},
+		"equal arms":       {Sets: ranker.PartModel, Model: "main"},
+		"a filter in an arm": {
+			Sets:  ranker.PartFilter,
+			Rules: ranker.RuleSet{ranker.RuleFilter: filter},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 30)
@@ -109,7 +118,13 @@ func TestInterleaving(t *testing.T) {
 				for k, it := range resp.Items {
 					team := imp.Interleaved.Teams[k]
 					if it.Score != scores[team][it.ID] || it.Explain == nil {
-						t.Fatalf("%s: score %g, want team %d's %g", it.ID, it.Score, team, scores[team][it.ID])
+						t.Fatalf(
+							"%s: score %g, want team %d's %g",
+							it.ID,
+							it.Score,
+							team,
+							scores[team][it.ID],
+						)
 					}
 				}
 			}
@@ -133,7 +148,12 @@ func TestTeamsAlternate(t *testing.T) {
 	}
 	for position, count := range positions {
 		if math.Abs(float64(count)-n/2) > 5*math.Sqrt(n)/2 {
-			t.Errorf("position %d: the second team has it in %d of %d answers", position+1, count, n)
+			t.Errorf(
+				"position %d: the second team has it in %d of %d answers",
+				position+1,
+				count,
+				n,
+			)
 		}
 	}
 }
@@ -212,7 +232,12 @@ func TestInterleavingFallsBackToControl(t *testing.T) {
 			w.interleave(c.arm)
 			got := w.rank(t, w.request(10))
 			if !slices.Equal(ids(got), ids(plain)) || got.Experiments["x"] != "control" {
-				t.Errorf("order %v, experiments %v; want control's %v", ids(got), got.Experiments, ids(plain))
+				t.Errorf(
+					"order %v, experiments %v; want control's %v",
+					ids(got),
+					got.Experiments,
+					ids(plain),
+				)
 			}
 			imp := w.records[1]
 			if imp.Interleaved != nil || imp.Fallback["x"] != "other" || len(imp.Exposed) != 0 {
@@ -225,7 +250,8 @@ func TestInterleavingFallsBackToControl(t *testing.T) {
 	}
 }
 
-// Interleaving is the exploration, so the service's own exploration is off, and its part is not exposed.
+// Interleaving is the exploration, so the service's own exploration is off, and its part is not
+// exposed.
 func TestInterleavingDoesNotExplore(t *testing.T) {
 	w := newWorld(t, 10)
 	w.opt.Rules[ranker.RuleExploration] = reverse

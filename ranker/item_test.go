@@ -44,7 +44,10 @@ func TestTextKeyDependsOnTextAlone(t *testing.T) {
 }
 
 func TestTokensAreSortedAndDistinct(t *testing.T) {
-	it := ranker.NewItemInfo(ranker.Item{Title: "The Sea, the SEA!", Tags: []string{"sea side"}}, nil)
+	it := ranker.NewItemInfo(
+		ranker.Item{Title: "The Sea, the SEA!", Tags: []string{"sea side"}},
+		nil,
+	)
 	if len(it.Tokens) != 3 || !slices.IsSorted(it.Tokens) {
 		t.Errorf("tokens %v, want 3 in ascending order", it.Tokens)
 	}

@@ -38,8 +38,8 @@ func (w *world) fineTuned() (*ranker.Model, *negatedVectors) {
 	return &m, vectors
 }
 
-// textOrders returns the ids of the first n items by text score, descending and ascending. Text scores
-// decide the order of a ranking, because they differ by 1 at least.
+// textOrders returns the ids of the first n items by text score, descending and ascending. Text
+// scores decide the order of a ranking, because they differ by 1 at least.
 func (w *world) textOrders(n int) (descending, ascending []string) {
 	for _, c := range w.request(n).Candidates {
 		ascending = append(ascending, c.ID)
@@ -52,8 +52,8 @@ func (w *world) textOrders(n int) (descending, ascending []string) {
 	return descending, ascending
 }
 
-// A model reads the vectors that it was trained on. If it fails, its fallback reads its own vectors,
-// and the two are not mixed.
+// A model reads the vectors that it was trained on. If it fails, its fallback reads its own
+// vectors, and the two are not mixed.
 func TestVectorsGoWithTheModel(t *testing.T) {
 	const n = 13 // all text scores differ
 	w := newWorld(t, n)

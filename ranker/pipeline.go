@@ -58,11 +58,12 @@ func New(opt Options) (*Pipeline, error) {
 		return nil, errors.New("ranker.New: Options.Features and Options.Models must be set")
 	}
 	if !(opt.LogFeatures >= 0 && opt.LogFeatures <= 1) {
-		return nil, fmt.Errorf("ranker.New: Options.LogFeatures is %g; choose a share from 0 to 1", opt.LogFeatures)
+		return nil, fmt.Errorf("ranker.New: Options.LogFeatures is %g; choose a share from 0 to 1",
+			opt.LogFeatures)
 	}
 	if opt.MaxAbandoned < 0 {
-		return nil, fmt.Errorf("ranker.New: Options.MaxAbandoned is %d; choose 1 or more, or 0 for the default %d",
-			opt.MaxAbandoned, DefaultMaxAbandoned)
+		return nil, fmt.Errorf("ranker.New: Options.MaxAbandoned is %d; "+
+			"choose 1 or more, or 0 for the default %d", opt.MaxAbandoned, DefaultMaxAbandoned)
 	}
 	if opt.MaxAbandoned == 0 {
 		opt.MaxAbandoned = DefaultMaxAbandoned
@@ -98,7 +99,7 @@ func (p *Pipeline) Rank(ctx context.Context, req *Request) (*Response, error) {
 
 	inputs := p.gather(ctx, run, plan)        // user and item state, text vectors
 	scored := p.score(ctx, run, plan, inputs) // feature matrix, one score for each candidate
-	list := p.order(ctx, run, scored)         // sorted; then filter, boost, diversity, pin, exploration
+	list := p.order(ctx, run, scored)         // sorted; then the rules: filter, boost, …
 	if list.plan.interleaves() {
 		list = p.interleave(ctx, run, list) // score and order again for the second arm, then merge
 	}
@@ -114,14 +115,17 @@ func (p *Pipeline) Rank(ctx context.Context, req *Request) (*Response, error) {
 // Matrix returns the feature matrix that model would score for req, and the inputs that it was
 // assembled from. Training reads it. It takes the same path as Rank and scores nothing. What Rank
 // would name in Response.Degraded is an error here: it wraps ErrIncompleteMatrix.
-func (p *Pipeline) Matrix(ctx context.Context, model *Model, req *Request) (*Matrix, *SignalInput, error) {
+func (p *Pipeline) Matrix(
+	ctx context.Context, model *Model, req *Request,
+) (*Matrix, *SignalInput, error) {
 	run := newRun(req, p.opt.Clock)
 	ctx, cancel := run.withDeadline(ctx, run.deadline)
 	defer cancel()
 	in := p.gather(ctx, run, plan{model: model}).signals
 	blocks, errs := computeSignals(ctx, run.until(1), model.Signals, in)
 	if errs = append(run.errs, errs...); len(errs) > 0 || len(run.degraded) > 0 {
-		return nil, nil, fmt.Errorf("%w (%v): %w", ErrIncompleteMatrix, run.degraded, errors.Join(errs...))
+		return nil, nil, fmt.Errorf("%w (%v): %w",
+			ErrIncompleteMatrix, run.degraded, errors.Join(errs...))
 	}
 	return Assemble(model.Schema, req, in.State, model.Signals, blocks), in, nil
 }

@@ -129,8 +129,14 @@ func TestImpressionRecord(t *testing.T) {
 	if !imp.Served || imp.StateSeq != 42 || imp.Model != "main" || imp.Took <= 0 {
 		t.Errorf("impression %+v", imp)
 	}
-	if imp.SchemaHash != w.models.main.Schema.Hash() || imp.MatrixHash == 0 || len(imp.Matrix) != 100*3 {
-		t.Errorf("schema hash %q, matrix hash %x of %d cells", imp.SchemaHash, imp.MatrixHash, len(imp.Matrix))
+	if imp.SchemaHash != w.models.main.Schema.Hash() || imp.MatrixHash == 0 ||
+		len(imp.Matrix) != 100*3 {
+		t.Errorf(
+			"schema hash %q, matrix hash %x of %d cells",
+			imp.SchemaHash,
+			imp.MatrixHash,
+			len(imp.Matrix),
+		)
 	}
 }
 

@@ -490,7 +490,9 @@ type Experiments interface {
 	// Assign returns the request's assignments, at most one for each layer, and the version of the
 	// configuration. user holds the user's fields, nil if they are not known. now is Unix ms. The
 	// result depends on the arguments alone; the caller owns it.
-	Assign(req *Request, user map[string]FieldValue, now int64) (assignments []Assignment, version string)
+	Assign(
+		req *Request, user map[string]FieldValue, now int64,
+	) (assignments []Assignment, version string)
 	// ReadsUser reports whether an experiment needs the user's fields.
 	ReadsUser() bool
 }
@@ -508,7 +510,7 @@ const (
 	EventImpression  EventKind = "impression"  // items were shown to a user
 	EventInteraction EventKind = "interaction" // a user did something with an item
 	EventDelete      EventKind = "delete"      // an item was deleted
-	EventErase       EventKind = "erase"       // a user was erased; it carries UserHash, never the id
+	EventErase       EventKind = "erase"       // a user was erased; it has UserHash, never the id
 	EventTable       EventKind = "table"       // a new version of an external table is in use
 )
 
@@ -554,10 +556,13 @@ type Event struct {
 // The fields up to Experiments may come from a client that reports lists of its own. The fields
 // after Served are set only for a list that Relish ranked.
 type Impression struct {
-	Items       []string  // in the order shown; the first MaxImpressionItems of a list that Relish ranked
-	Scores      []float64 // the retriever's scores, aligned with Items, 0 = none; nil if no item has one
-	Context     map[string]FieldValue
-	Propensity  []float64         // aligned with Items: P(item here | the items above it); nil = 1 everywhere
+	// Items is in the order shown. Of a list that Relish ranked it is the first MaxImpressionItems.
+	Items []string
+	// Scores is the retriever's scores, aligned with Items, 0 = none; nil if no item has one.
+	Scores  []float64
+	Context map[string]FieldValue
+	// Propensity is aligned with Items: P(item here | the items above it); nil = 1 everywhere.
+	Propensity  []float64
 	Model       string            // the model's version; "" = unknown
 	Experiments map[string]string // experiment -> arm, as served
 

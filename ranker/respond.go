@@ -17,7 +17,8 @@ func newResponse(run *run, r ranking, explanations []*Explanation) *Response {
 		if r.team(i) == 1 {
 			scores = r.second.scores
 		}
-		items[i] = RankedItem{ID: run.req.Candidates[e.Index].ID, Rank: i + 1, Score: scores[e.Index]}
+		id := run.req.Candidates[e.Index].ID
+		items[i] = RankedItem{ID: id, Rank: i + 1, Score: scores[e.Index]}
 	}
 	for i, x := range explanations {
 		items[i].Explain = x

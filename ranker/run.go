@@ -50,7 +50,9 @@ func newRun(req *Request, clock func() time.Time) *run {
 
 // withDeadline fixes the request's deadline, measured from its start, and returns a context that
 // ends then.
-func (r *run) withDeadline(ctx context.Context, deadline time.Duration) (context.Context, context.CancelFunc) {
+func (r *run) withDeadline(
+	ctx context.Context, deadline time.Duration,
+) (context.Context, context.CancelFunc) {
 	r.deadline = deadline
 	return context.WithDeadline(ctx, r.until(1))
 }

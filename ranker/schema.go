@@ -12,11 +12,11 @@ import (
 const (
 	KindNumber     = "number"          // a numeric item field
 	KindBoolean    = "boolean"         // a boolean item field: 0 or 1
-	KindCategory   = "category"        // a string item field: one-hot over Values, or its index (Encode: index)
+	KindCategory   = "category"        // a string item field: one-hot over Values, or its index
 	KindWordCount  = "word_count"      // words in an item's title, text or string field
-	KindAge        = "age"             // log1p of hours since an item's time field, or since its first event
+	KindAge        = "age"             // log1p of hours since an item's time field or first event
 	KindCount      = "count"           // log1p of a decayed counter
-	KindRate       = "rate"            // log-odds of a smoothed action rate, relative to the global rate
+	KindRate       = "rate"            // log-odds of a smoothed action rate, minus the global one
 	KindInteracted = "interacted"      // overlap of the history with the item's field values
 	KindTimeOfDay  = "time_of_day"     // hour of day, UTC, 0 to 24
 	KindContext    = "context"         // a request context field: number, or one-hot over Values
@@ -24,7 +24,7 @@ const (
 	KindHistory    = "history"         // log1p of the user's recent interactions
 	KindSignal     = "signal"          // a column of a signal
 	KindRetrieval  = "retrieval_score" // the retriever's score
-	KindPosition   = "position"        // position in the shown list; varies in training only, 0 when serving
+	KindPosition   = "position"        // position in the shown list; 0 when serving
 )
 
 // IsStateKind reports whether the feature store computes the kind. Signals and the request provide
@@ -130,8 +130,9 @@ func NewSchema(features []Feature) (*Schema, error) {
 			s.columns = append(s.columns, Column{Name: name, Group: group})
 		}
 		fmt.Fprintf(d, "%s|%s|%s|%s|%s|%s|%g|%q|%s|%s|%s|%s|%s|%s|%t\n",
-			f.Name, f.Kind, f.Field, f.Scope, f.Action, f.HalfLife, f.Weight, f.Values, f.Encode, f.Column,
-			f.WithinList, hashable(f.Default), hashable(f.Min), hashable(f.Max), f.Missing)
+			f.Name, f.Kind, f.Field, f.Scope, f.Action, f.HalfLife, f.Weight, f.Values, f.Encode,
+			f.Column, f.WithinList, hashable(f.Default), hashable(f.Min), hashable(f.Max),
+			f.Missing)
 	}
 	s.hash = fmt.Sprintf("%016x", d.Sum64())
 	return s, nil

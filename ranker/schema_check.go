@@ -8,8 +8,9 @@ import (
 )
 
 var kinds = []string{
-	KindNumber, KindBoolean, KindCategory, KindWordCount, KindAge, KindCount, KindRate, KindInteracted,
-	KindTimeOfDay, KindContext, KindTable, KindHistory, KindSignal, KindRetrieval, KindPosition,
+	KindNumber, KindBoolean, KindCategory, KindWordCount, KindAge, KindCount, KindRate,
+	KindInteracted, KindTimeOfDay, KindContext, KindTable, KindHistory, KindSignal, KindRetrieval,
+	KindPosition,
 }
 
 // checkFeatures returns every problem of the features, joined.
@@ -18,7 +19,8 @@ func checkFeatures(features []Feature) error {
 	seen := map[string]bool{}
 	for i, f := range features {
 		bad := func(format string, args ...any) {
-			errs = append(errs, fmt.Errorf("features[%d] %q: %s", i, f.Name, fmt.Sprintf(format, args...)))
+			problem := fmt.Sprintf(format, args...)
+			errs = append(errs, fmt.Errorf("features[%d] %q: %s", i, f.Name, problem))
 		}
 		if f.Name == "" {
 			bad("name is missing")

@@ -59,7 +59,9 @@ func (p *Pipeline) score(ctx context.Context, run *run, pl plan, in inputs) scor
 }
 
 // scoreOrReport is scoreOnce; it also reports the error to run.
-func (p *Pipeline) scoreOrReport(ctx context.Context, run *run, pl plan, in inputs) (scored, error) {
+func (p *Pipeline) scoreOrReport(
+	ctx context.Context, run *run, pl plan, in inputs,
+) (scored, error) {
 	result, err := p.scoreOnce(ctx, run, pl, in)
 	if err != nil {
 		err = fmt.Errorf("model %s: %w", in.model.Version, err)
@@ -108,7 +110,8 @@ func (p *Pipeline) scoreOnce(ctx context.Context, run *run, pl plan, in inputs) 
 	if len(got.signalErrs) > 0 {
 		run.degrade(ScorerFallback)
 	}
-	run.timings = append(run.timings, Timing{StageSignals, got.signalsTook}, Timing{StageScorer, got.modelTook})
+	run.timings = append(run.timings,
+		Timing{StageSignals, got.signalsTook}, Timing{StageScorer, got.modelTook})
 	return got.scored, err
 }
 

@@ -26,7 +26,8 @@ type StageStats struct {
 }
 
 // errTooManyAbandoned is the error of a call that was not started because its dependency hangs.
-var errTooManyAbandoned = errors.New("not started: too many earlier calls still run past their deadline")
+var errTooManyAbandoned = errors.New(
+	"not started: too many earlier calls still run past their deadline")
 
 // stageCalls owns the goroutines of one stage's calls into a dependency.
 //

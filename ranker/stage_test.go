@@ -12,7 +12,8 @@ import (
 	"relish/ranker"
 )
 
-// hungPipeline returns a pipeline whose features ignore their context and hang until hang is closed.
+// hungPipeline returns a pipeline whose features ignore their context and hang until hang is
+// closed.
 func hungPipeline(
 	t *testing.T, maxAbandoned int, hang chan struct{},
 ) (*world, *ranker.Pipeline) {
@@ -90,7 +91,8 @@ func TestCloseWaitsForAbandonedCalls(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		err := p.Close(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 calls of stage features still run") {
+		if !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.Contains(err.Error(), "1 calls of stage features still run") {
 			t.Errorf("error %v", err)
 		}
 		closed := make(chan error)
@@ -117,7 +119,9 @@ func TestAbandonedCallHoldsItsModel(t *testing.T) {
 		w.models.main.Scorer = sum{before: func() error { <-hang; return errBroken }}
 		w.models.main.Lifetime = ranker.NewLifetime(func() { close(closed) })
 		w.models.previous = w.with("previous", sum{})
-		w.models.previous.Lifetime = ranker.NewLifetime(func() { t.Error("the fallback was closed") })
+		w.models.previous.Lifetime = ranker.NewLifetime(
+			func() { t.Error("the fallback was closed") },
+		)
 		p := w.pipeline(t)
 		if _, err := p.Rank(t.Context(), w.request(5)); err != nil {
 			t.Fatal(err)

@@ -44,7 +44,8 @@ func (v FieldValue) AsStrings() []string {
 }
 
 // errUnsupportedValue is the error for a JSON value that no FieldValue can hold.
-var errUnsupportedValue = errors.New("must be a number, a boolean, a string, or a list of strings or of numbers")
+var errUnsupportedValue = errors.New(
+	"must be a number, a boolean, a string, or a list of strings or of numbers")
 
 // MarshalJSONTo writes the value as the JSON that it was read from; no value is null.
 func (v FieldValue) MarshalJSONTo(enc *jsontext.Encoder) error {

@@ -191,8 +191,8 @@ func schema(t testing.TB) *ranker.Schema {
 	return s
 }
 
-// world is a pipeline over n items. Item i has quality i/n, and a text vector whose first component is
-// its text score, 7 i mod n.
+// world is a pipeline over n items. Item i has quality i/n, and a text vector whose first component
+// is its text score, 7 i mod n.
 type world struct {
 	items   map[string]*ranker.ItemInfo
 	text    map[uint64]float32 // text scores by TextKey

@@ -27,7 +27,7 @@ type Cooccurrence struct {
 	First       []int32
 	Neighbors   []int32   // items
 	NextCounts  []float32 // how often the neighbor came after the item, decayed by the distance
-	JointCounts []float32 // how often the same users had both, decayed by the length of their history
+	JointCounts []float32 // how often the same users had both, decayed by their history's length
 }
 
 var _ TrainedSignal = (*Cooccurrence)(nil)

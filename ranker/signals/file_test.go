@@ -175,7 +175,8 @@ func checkValues(m signals.TrainedSignal) error {
 			}
 		case *signals.Projection:
 			for i := range v.Elem().NumField() {
-				if err := check(name+"."+v.Elem().Type().Field(i).Name, v.Elem().Field(i)); err != nil {
+				field := name + "." + v.Elem().Type().Field(i).Name
+				if err := check(field, v.Elem().Field(i)); err != nil {
 					return err
 				}
 			}
@@ -359,7 +360,8 @@ func TestInvalidValues(t *testing.T) {
 	}
 	file := newWorld(1, 3).factorization.Encode()
 	_, err := new(signals.Loader).Load(signals.KindResidualGP, file)
-	const want = "signal residual: malformed signal file; copy the bundle again or train a new one: " +
+	const want = "signal residual: " +
+		"malformed signal file; copy the bundle again or train a new one: " +
 		`its kind is "factorization", expected "residual"`
 	if err == nil || err.Error() != want {
 		t.Errorf("a file of another kind: error %v, want %q", err, want)

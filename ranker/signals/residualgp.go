@@ -33,7 +33,7 @@ type ResidualGP struct {
 	ContentVectors   []float32   // items x Content.Dim(), row-major
 	Dim              int         // length of a learned vector
 	LearnedVectors   []float32   // items x Dim, row-major
-	ContentToLearned []float32   // Dim x Content.Dim(): predicts a learned vector from a content vector
+	ContentToLearned []float32   // Dim x Content.Dim(): content vector -> learned vector
 	// LearnedNoise and ContentNoise are the residual variance that the vectors leave unexplained, >
 	// 0.
 	LearnedNoise, ContentNoise float64

@@ -268,8 +268,8 @@ func TestTwoTowerScores(t *testing.T) {
 		twoTowerInput([]string{"i2"}, []string{"i0"}, short),
 		make([]float32, 2),
 	)
-	const wantErr = "signal two_tower: a text vector has 5 numbers, but the model was trained with 6; " +
-		"use the encoder of the training"
+	const wantErr = "signal two_tower: a text vector has 5 numbers, " +
+		"but the model was trained with 6; use the encoder of the training"
 	if err == nil || err.Error() != wantErr {
 		t.Errorf("vectors of another encoder: error %v, want %q", err, wantErr)
 	}
@@ -312,27 +312,30 @@ func TestTwoTowerFile(t *testing.T) {
 }
 
 func TestInvalidTwoTowerWeights(t *testing.T) {
-	const prefix = "a two-tower model"
-	for want, change := range map[string]func(w *signals.TwoTowerWeights){
-		" has 17 layers; it must have 0 to 16":              func(w *signals.TwoTowerWeights) { w.Layers = 17 },
-		" has dimension 0; it must be 1 to 4096":            func(w *signals.TwoTowerWeights) { w.Dim = 0 },
-		" has 3 heads, which do not divide its dimension 8": func(w *signals.TwoTowerWeights) { w.Heads = 3 },
-		" reads 0 items; it must read 1 to 1000":            func(w *signals.TwoTowerWeights) { w.HistoryLength = 0 },
-		" has 0 of 1 layers":                                func(w *signals.TwoTowerWeights) { w.Blocks = nil },
-		"'s vectors has 39 values, expected 40":             func(w *signals.TwoTowerWeights) { w.Vectors = w.Vectors[1:] },
-		"'s down bias has 0 values, expected 8":             func(w *signals.TwoTowerWeights) { w.Blocks[0].DownBias = nil },
-		"'s key has a value that is not finite":             func(w *signals.TwoTowerWeights) { w.Blocks[0].Key[3] = nan32 },
-		" has no item table":                                func(w *signals.TwoTowerWeights) { w.Items = nil },
+	type weights = signals.TwoTowerWeights
+	nan := float32(math.NaN())
+	for _, c := range []struct {
+		change func(w *weights)
+		want   string
+	}{
+		{func(w *weights) { w.Layers = 17 }, " has 17 layers; it must have 0 to 16"},
+		{func(w *weights) { w.Dim = 0 }, " has dimension 0; it must be 1 to 4096"},
+		{func(w *weights) { w.Heads = 3 }, " has 3 heads, which do not divide its dimension 8"},
+		{func(w *weights) { w.HistoryLength = 0 }, " reads 0 items; it must read 1 to 1000"},
+		{func(w *weights) { w.Blocks = nil }, " has 0 of 1 layers"},
+		{func(w *weights) { w.Vectors = w.Vectors[1:] }, "'s vectors has 39 values, expected 40"},
+		{func(w *weights) { w.Blocks[0].DownBias = nil }, "'s down bias has 0 values, expected 8"},
+		{func(w *weights) { w.Blocks[0].Key[3] = nan }, "'s key has a value that is not finite"},
+		{func(w *weights) { w.Items = nil }, " has no item table"},
 	} {
 		w := randomModel(rand.New(rand.NewPCG(1, 1)), 1, 8, 2, 4, 6, 5)
-		change(&w)
-		if _, err := signals.NewTwoTower(w); err == nil || err.Error() != prefix+want {
-			t.Errorf("error %v, want %q", err, prefix+want)
+		c.change(&w)
+		_, err := signals.NewTwoTower(w)
+		if want := "a two-tower model" + c.want; err == nil || err.Error() != want {
+			t.Errorf("error %v, want %q", err, want)
 		}
 	}
 }
-
-var nan32 = float32(math.NaN())
 
 func FuzzTwoTowerFile(f *testing.F) {
 	r := rand.New(rand.NewPCG(5, 5))

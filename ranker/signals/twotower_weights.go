@@ -35,7 +35,7 @@ type TwoTowerWeights struct {
 // AttentionBlock holds the weights of one layer: self-attention and a feed-forward network.
 type AttentionBlock struct {
 	Query, Key, Value, Out []float32 // Dim x Dim
-	PositionBias           []float32 // Heads x HistoryLength: added to the attention score, by distance
+	PositionBias           []float32 // Heads x HistoryLength: added to the score, by distance
 	Up, UpBias             []float32 // Dim x 2 Dim, 2 Dim
 	Down, DownBias         []float32 // 2 Dim x Dim, Dim
 }
@@ -133,7 +133,8 @@ func (m *TwoTower) Encode() []byte {
 	w := newFileWriter(KindTwoTower)
 	w.strings(m.weights.Items.IDs())
 	for _, n := range []int{
-		m.weights.Layers, m.weights.Dim, m.weights.Heads, m.weights.HistoryLength, m.weights.TextDim,
+		m.weights.Layers, m.weights.Dim, m.weights.Heads, m.weights.HistoryLength,
+		m.weights.TextDim,
 	} {
 		w.count(n)
 	}
