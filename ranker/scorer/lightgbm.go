@@ -70,7 +70,10 @@ func ParseLightGBM(text []byte, columns int) (*GBDT, error) {
 			n,
 		)
 	}
-	return t, t.prepare()
+	if err := t.prepare(); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // prepare computes the base and compiles the trees.

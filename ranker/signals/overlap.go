@@ -8,8 +8,8 @@ import (
 
 // TokenOverlap compares the words of title and tags:
 //
-//	overlap.history  mean over the candidate's words of the recency-weighted share of history items
-//	                 that contain the word
+//	overlap.history  mean over the candidate's words of the recency-weighted share of history
+//	                 items that contain the word
 //	overlap.query    share of the query's words that the candidate contains
 //
 // It needs no encoder. A column is missing if either side has no words. The zero value is ready to

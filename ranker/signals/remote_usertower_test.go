@@ -72,7 +72,10 @@ func userInput(seed uint64) *ranker.SignalInput {
 }
 
 // scores returns the column two_tower.score, computed with ctx.
-func scores(t *testing.T, ctx context.Context, s ranker.Signal, in *ranker.SignalInput) []float32 {
+func scores(
+	ctx context.Context, t *testing.T, s ranker.Signal, in *ranker.SignalInput,
+) []float32 {
+	t.Helper()
 	out := make([]float32, 2*towerItems)
 	if err := s.Compute(ctx, in, out); err != nil {
 		t.Error(err)
@@ -93,8 +96,8 @@ func TestRemoteUserTowerBatches(t *testing.T) {
 		var requests sync.WaitGroup
 		request := func(seed uint64) {
 			requests.Go(func() {
-				want := scores(t, t.Context(), model, userInput(seed))
-				if got := scores(t, t.Context(), remote, userInput(seed)); !slices.Equal(
+				want := scores(t.Context(), t, model, userInput(seed))
+				if got := scores(t.Context(), t, remote, userInput(seed)); !slices.Equal(
 					got,
 					want,
 				) {
@@ -126,7 +129,7 @@ func TestRemoteUserTowerBatches(t *testing.T) {
 // A user that the tower cannot encode in time is encoded in Go. onError is called for failures.
 func TestRemoteUserTowerFallsBackToGo(t *testing.T) {
 	model := twoTower(t, randomModel(rand.New(rand.NewPCG(2, 1)), 0, 8, 1, 6, 0, towerItems))
-	want := scores(t, t.Context(), model, userInput(1))
+	want := scores(t.Context(), t, model, userInput(1))
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	hold := make(chan struct{})
@@ -154,7 +157,7 @@ func TestRemoteUserTowerFallsBackToGo(t *testing.T) {
 			defer mu.Unlock()
 			got = append(got, err.Error())
 		})
-		if s := scores(t, c.ctx, remote, userInput(1)); !slices.Equal(s, want) {
+		if s := scores(c.ctx, t, remote, userInput(1)); !slices.Equal(s, want) {
 			t.Errorf("%s: scores %v, want %v", name, s, want)
 		}
 		mu.Lock()
@@ -173,10 +176,10 @@ func TestRemoteUserTowerThatHangs(t *testing.T) {
 	remote := signals.NewRemoteUserTower(model, tower, func(err error) { t.Error(err) })
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	scores(t, ended, remote, userInput(0)) // the tower hangs on this one
+	scores(ended, t, remote, userInput(0)) // the tower hangs on this one
 	<-tower.began
 	for range 2000 {
-		scores(t, ended, remote, userInput(1))
+		scores(ended, t, remote, userInput(1))
 	}
 	close(tower.hold)
 	remote.Close()

@@ -18,11 +18,11 @@ import (
 //
 // Columns, missing for a user whose lists carry no evidence:
 //
-//	residual.learned   posterior mean with item vectors learned from all users' residuals by factor
-//	                   analysis; an item with too few residuals has the vector that its content
-//	                   predicts
-//	residual.content   posterior mean with vectors of text and field values; missing if the item has
-//	                   no content
+//	residual.learned   posterior mean with item vectors learned from all users' residuals by
+//	                   factor analysis; an item with too few residuals has the vector that its
+//	                   content predicts
+//	residual.content   posterior mean with vectors of text and field values; missing if the item
+//	                   has no content
 //	residual.evidence  log1p of the sum of p (1 - p) over the residuals
 //
 // It is read-only once built and safe for concurrent use.

@@ -269,7 +269,8 @@ func (w *world) naiveContentVector(id string) []float64 {
 func (w *world) naiveResiduals(
 	shown []ranker.Shown,
 ) (items []int, residuals []float64, evidence float64) {
-	for from, to := 0, 0; from < len(shown); from = to {
+	var to int
+	for from := 0; from < len(shown); from = to {
 		var list []int
 		var ys []float64
 		clicks := 0.0
