@@ -15,12 +15,11 @@ import (
 	"relish/features/ingest"
 )
 
-// A store that was started from elsewhere has a base: a state that the log's records come after. It has the
-// form of a checkpoint, and unlike one it cannot be made again from the log.
+// A store that did not start with an empty state has a base: the state before the first record of
+// its log, for example a restored snapshot. The base has the format of a checkpoint. Unlike a
+// checkpoint it cannot be computed again from the log.
 func basePath(dir string) string { return filepath.Join(dir, "base") }
 
-// SetBase makes state the base of the store in dir: the log's records after its sequence come on top of it.
-// The caller holds journal.Lock(dir); the next Open uses it.
 func SetBase(dir string, state *features.State) error {
 	if err := writeState(basePath(dir), state); err != nil {
 		return err
@@ -28,7 +27,8 @@ func SetBase(dir string, state *features.State) error {
 	return RemoveCheckpoint(dir)
 }
 
-// RemoveCheckpoint removes the checkpoint, so that the next Open makes the state anew from base and log.
+// RemoveCheckpoint removes the checkpoint, so that the next Open computes the state from base and
+// log.
 func RemoveCheckpoint(dir string) error {
 	err := os.Remove(filepath.Join(dir, "checkpoint"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -37,20 +37,24 @@ func RemoveCheckpoint(dir string) error {
 	return err
 }
 
-// loadBase returns the base, an empty state where there is none. One that cannot be read is an error: without it
-// the log is not the whole truth.
+// loadBase returns the base, an empty state if there is none. A base that cannot be read is an
+// error, because the state cannot be computed from the log alone.
 func loadBase(dir string, cfg features.Config) (*features.State, error) {
 	s, err := readState(basePath(dir), cfg)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return features.New(cfg), nil
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w: run relish rebuild --from the snapshot again", basePath(dir), err)
+		return nil, fmt.Errorf(
+			"read the base state %s: %w; restore it from the snapshot with relish rebuild --from",
+			basePath(dir),
+			err,
+		)
 	}
 	return s, nil
 }
 
-// eraseBase takes forgotten users out of the base.
+// eraseBase removes forgotten users from the base.
 func (s *Store) eraseBase(hashes map[string]uint64) error {
 	b, err := readState(basePath(s.dir), s.state.Config())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -67,7 +71,8 @@ func (s *Store) eraseBase(hashes map[string]uint64) error {
 	return writeState(basePath(s.dir), b)
 }
 
-// LoadState returns the state of a folder as of its last whole record, beside the process that writes it.
+// LoadState returns the state of a data folder as of its last complete record. Another process may
+// have the folder open.
 func LoadState(dir string, cfg features.Config) (*features.State, error) {
 	s, err := readState(filepath.Join(dir, "checkpoint"), cfg)
 	if err != nil {
@@ -93,7 +98,7 @@ func readState(path string, cfg features.Config) (*features.State, error) {
 	return features.ReadCheckpoint(cfg, bufio.NewReaderSize(f, 1<<20))
 }
 
-// writeState writes a state beside the old file, syncs it and takes its place.
+// writeState writes a state to a new file, makes it durable and renames it to path.
 func writeState(path string, state *features.State) error {
 	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
 	if err != nil {

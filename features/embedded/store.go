@@ -1,9 +1,12 @@
-// Package memory is the embedded store: a journal on disk, and the state that its events add up to in
-// memory. It needs no server.
+// Package embedded is the store that needs no server: an event log on disk, and the state in
+// memory.
 //
-// What is acknowledged is in the log and in the state (read your writes). A checkpoint of the state,
-// written now and then and at the end, makes the next start quick; the log's records after it are
-// applied again, and without a sound checkpoint all of them are.
+// An acknowledged event is in the log and in the state, so a client reads its own writes. The store
+// writes a checkpoint of the state at intervals and on Close, which makes the next start quick:
+// only the log's records after it are applied again. Without an intact checkpoint the whole log is
+// applied.
+//
+// base.go handles states that did not come from this log, such as a restored snapshot.
 package embedded
 
 import (
@@ -20,11 +23,13 @@ import (
 	"relish/ranker"
 )
 
-// Options of a store. The zero value works; of Journal, what a store sets itself is overwritten.
+// Options of a Store. The zero value works.
 type Options struct {
+	// Ingest configures the intake. The store overwrites DedupeIDs, AppliedSeq, Apply, Save and
+	// EraseUsers.
 	Ingest ingest.Options
-	// OnItemsChanged hears of items whose content changed, after they were applied and in that order. It must
-	// not block. It hears nothing of what Open replays.
+	// OnItemsChanged gets the items whose content changed, after they were applied and in that
+	// order. It must not block. It gets nothing while Open replays the log.
 	OnItemsChanged func([]*ranker.ItemInfo)
 }
 
@@ -34,12 +39,13 @@ type Store struct {
 	dir            string
 	onItemsChanged func([]*ranker.ItemInfo)
 
-	mu    sync.RWMutex // guards state; written by the log's owner only
+	mu    sync.RWMutex // guards state, which only the log's owner goroutine changes
 	state *features.State
-	open  bool
+	open  bool // Open has finished
 }
 
-// Open opens the store in dir, which is made if need be. The caller holds journal.Lock(dir).
+// Open opens the store of the data folder dir, and creates the folder if needed. The caller must
+// hold ingest.Lock(dir).
 func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -48,7 +54,11 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	var err error
 	if s.state, err = readState(s.checkpointPath(), cfg); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && opt.Ingest.Log != nil {
-			opt.Ingest.Log.Warn("the checkpoint is not used; replaying the log", "reason", err)
+			opt.Ingest.Log.Warn(
+				"cannot use the checkpoint; replaying the whole log instead",
+				"error",
+				err,
+			)
 		}
 		if s.state, err = loadBase(dir, cfg); err != nil {
 			return nil, err
@@ -73,16 +83,16 @@ func (s *Store) apply(records []event.Record) {
 			changed = append(changed, info)
 		}
 	}
-	tell := s.open && len(changed) > 0 && s.onItemsChanged != nil
+	notify := s.open && len(changed) > 0 && s.onItemsChanged != nil
 	s.mu.Unlock()
-	if tell {
+	if notify {
 		s.onItemsChanged(changed)
 	}
 }
 
 func (s *Store) checkpointPath() string { return filepath.Join(s.dir, "checkpoint") }
 
-// save makes the state the checkpoint. Reading goes on meanwhile, applying waits.
+// save writes the state as the checkpoint. Reads continue meanwhile, and Apply waits.
 func (s *Store) save() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -99,7 +109,7 @@ func (s *Store) Read(ctx context.Context, q *ranker.FeatureQuery) (*ranker.Reque
 	return s.state.Read(q)
 }
 
-// Item returns what is known of an item.
+// Item implements ranker.Store.
 func (s *Store) Item(id string) (*ranker.Item, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -109,7 +119,8 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 	return nil, false
 }
 
-// Items returns all described items as of the call, by id. There are no errors.
+// Items implements ranker.Store. It yields the items as of the call, sorted by id, and never an
+// error.
 func (s *Store) Items(context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 	s.mu.RLock()
 	items := s.state.Items()
@@ -123,13 +134,19 @@ func (s *Store) Items(context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 	}
 }
 
-// UseTable makes c the current version of an imported table, see features.Tables.
-func (s *Store) UseTable(name string, c *features.ExternalTable) { s.state.UseTable(name, c) }
+// UseTable implements external.Target.
+func (s *Store) UseTable(
+	name string,
+	table *features.ExternalTable,
+) {
+	s.state.UseTable(name, table)
+}
 
-// Flush returns at once: what is acknowledged is in the state.
+// Flush implements ranker.Store. It returns at once, because the state includes every acknowledged
+// event.
 func (s *Store) Flush(context.Context) error { return nil }
 
-// DeleteItem forgets an item's content and counters; known is false if there was nothing.
+// DeleteItem implements ranker.Store.
 func (s *Store) DeleteItem(ctx context.Context, id string) (known bool, err error) {
 	if _, known = s.Item(id); !known {
 		return false, nil
@@ -137,17 +154,23 @@ func (s *Store) DeleteItem(ctx context.Context, id string) (known bool, err erro
 	return true, s.AppendDelete(ctx, id)
 }
 
-// Stats are the store's gauges.
+// Stats are the gauges of a store.
 type Stats struct {
 	ingest.Stats
 	Items, Users, FieldValues int
-	Seq                       uint64
+	Seq                       uint64 // of the last applied record
 }
 
-// Stats returns the gauges as of now.
+// Stats returns the current gauges.
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	items, users, values := s.state.Sizes()
-	return Stats{Stats: s.Ingester.Stats(), Items: items, Users: users, FieldValues: values, Seq: s.state.Seq()}
+	return Stats{
+		Stats:       s.Ingester.Stats(),
+		Items:       items,
+		Users:       users,
+		FieldValues: values,
+		Seq:         s.state.Seq(),
+	}
 }

@@ -10,15 +10,15 @@ import (
 	"relish/features"
 )
 
-// recentIDs remembers the last event ids, by arrival, as 64-bit hashes: with four million of them a
-// new id is mistaken for a known one once in 4.6 * 10^12 events.
-//
-// set is the log owner's own. ring holds durable ids only and is guarded by Journal.mu: a checkpoint must
-// not remember an id whose event was never acknowledged.
+// recentIDs remembers the last event ids by arrival, as 64-bit hashes. With four million of them,
+// one new id in 4.6 * 10^12 is mistaken for a known one.
 type recentIDs struct {
-	set  map[uint64]struct{}
+	// set holds all remembered ids. Only the log's owner goroutine uses it.
+	set map[uint64]struct{}
+	// ring holds the durable ids only, because a checkpoint must not remember an id whose event was
+	// never acknowledged. Ingester.mu guards it.
 	ring []uint64
-	next int
+	next int // position of the oldest id in a full ring
 	max  int
 }
 
@@ -32,7 +32,7 @@ func (r *recentIDs) admit(id string) bool {
 	return !known
 }
 
-// commit gives an admitted id its place in the ring; the oldest one leaves.
+// commit adds an admitted id to the ring. It replaces the oldest id of a full ring.
 func (r *recentIDs) commit(id string) { r.push(xxhash.Sum64String(id)) }
 
 func (r *recentIDs) push(h uint64) {
@@ -51,7 +51,7 @@ func (r *recentIDs) abort(id string) { delete(r.set, xxhash.Sum64String(id)) }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// write appends the ring, oldest first, with its length and a CRC-32C.
+// write writes the length of the ring, its ids from the oldest on, and a CRC-32C.
 func (r *recentIDs) write(w io.Writer) error {
 	buf := make([]byte, 0, 8*(len(r.ring)+1)+4)
 	buf = binary.LittleEndian.AppendUint64(buf, uint64(len(r.ring)))
@@ -63,7 +63,7 @@ func (r *recentIDs) write(w io.Writer) error {
 	return err
 }
 
-// read loads what write wrote.
+// read adds the ids that write wrote.
 func (r *recentIDs) read(in io.Reader) error {
 	head := make([]byte, 8)
 	if _, err := io.ReadFull(in, head); err != nil {
@@ -87,11 +87,11 @@ func (r *recentIDs) read(in io.Reader) error {
 	return nil
 }
 
-// Deduplicator tells duplicates among records that are read in the order of arrival, as a journal does among the ones that
-// it takes: it remembers the last ids. It is for one goroutine.
+// Deduplicator detects duplicates among records that are read in the order of arrival, by the same
+// rule as an Ingester. It is not safe for concurrent use.
 type Deduplicator struct{ ids *recentIDs }
 
-// NewDeduplicator remembers up to max ids.
+// NewDeduplicator returns a Deduplicator that remembers the last max ids.
 func NewDeduplicator(max int) *Deduplicator { return &Deduplicator{newRecentIDs(max)} }
 
 // Add remembers an id and reports whether it is new.

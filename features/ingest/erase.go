@@ -18,15 +18,15 @@ import (
 	"relish/ranker"
 )
 
-// eraser keeps which users' records still have to be rewritten out of the log. An Erase event stands in
-// the log first; the file "erased" names the sequence up to which erasures are done.
+// eraser remembers the users whose records must still be removed from the log. The log has an erase
+// event for each of them. The file "erased" holds the sequence up to which erase events are done.
 type eraser struct {
 	mu       sync.Mutex
-	pending  map[string]uint64 // user hash -> sequence of its newest Erase event
+	pending  map[string]uint64 // user hash -> sequence of the newest erase event
 	doneUpTo uint64
 }
 
-// erasedFile is what "erased" holds.
+// erasedFile is the content of the file "erased".
 type erasedFile struct {
 	UpTo uint64 `json:"up_to"`
 }
@@ -45,7 +45,7 @@ func (e *eraser) observe(rec *event.Record) {
 	e.pending[rec.Event.UserHash] = rec.Seq
 }
 
-// load drops the erasures that are done from the pending ones.
+// load removes the finished erasures from the pending ones.
 func (e *eraser) load(dir string) error {
 	done, err := readErasedUpTo(dir)
 	if err != nil {
@@ -67,7 +67,7 @@ func readErasedUpTo(dir string) (uint64, error) {
 	}
 	var d erasedFile
 	if err := json.Unmarshal(data, &d); err != nil {
-		return 0, nil // erasing again does no harm
+		return 0, nil // a repeated erasure changes nothing
 	}
 	return d.UpTo, nil
 }
@@ -81,19 +81,27 @@ func (e *eraser) finish(upTo uint64) {
 	}
 }
 
-// Forget erases a user: the tombstone is durable and applied on return; his records are rewritten out of the log within Options.EraseAfter, or by EraseNow.
-func (j *Ingester) Forget(ctx context.Context, userID string) error {
-	return j.appendServerEvent(ctx, ranker.Event{Kind: ranker.EventErase, ID: uuid.NewString(), UserHash: features.UserHash(userID)})
+// Forget erases a user. When it returns, the erase event is durable and applied. The user's records
+// leave the log within Options.EraseAfter, or with the next EraseNow.
+func (g *Ingester) Forget(ctx context.Context, userID string) error {
+	return g.appendServerEvent(
+		ctx,
+		ranker.Event{
+			Kind:     ranker.EventErase,
+			ID:       uuid.NewString(),
+			UserHash: features.UserHash(userID),
+		},
+	)
 }
 
-// PendingErasures returns how many users' records still stand in log segments.
-func (j *Ingester) PendingErasures() int {
-	j.erase.mu.Lock()
-	defer j.erase.mu.Unlock()
-	return len(j.erase.pending)
+// PendingErasures returns the number of erased users whose records are still in the log.
+func (g *Ingester) PendingErasures() int {
+	g.erase.mu.Lock()
+	defer g.erase.mu.Unlock()
+	return len(g.erase.pending)
 }
 
-// PendingErasures returns the same for a folder that may be open elsewhere.
+// PendingErasures returns the same for a data folder, which another process may have open.
 func PendingErasures(dir string) (int, error) {
 	var e eraser
 	for rec, err := range eventlog.Read(LogDir(dir), 1) {
@@ -109,54 +117,55 @@ func PendingErasures(dir string) (int, error) {
 	return len(e.pending), err
 }
 
-func (j *Ingester) eraseAndReport(ctx context.Context) {
-	if err := j.EraseNow(ctx); err != nil && ctx.Err() == nil {
-		j.opt.Log.Error("erasing from the event log failed; it is tried again", "reason", err)
+func (g *Ingester) eraseAndReport(ctx context.Context) {
+	if err := g.EraseNow(ctx); err != nil && ctx.Err() == nil {
+		g.opt.Log.Error("cannot erase users from the event log; trying again later", "error", err)
 	}
 }
 
-// EraseNow rewrites all pending users' records out of the log and writes a new checkpoint. What a
-// forgotten user does after that is new.
-func (j *Ingester) EraseNow(ctx context.Context) error {
-	j.erase.mu.Lock()
-	pending := make(map[string]uint64, len(j.erase.pending))
-	upTo := j.erase.doneUpTo
-	for hash, seq := range j.erase.pending {
+// EraseNow removes the records of all pending users from the log and writes a new checkpoint. It
+// keeps what a user did after they were erased.
+func (g *Ingester) EraseNow(ctx context.Context) error {
+	g.erase.mu.Lock()
+	pending := make(map[string]uint64, len(g.erase.pending))
+	upTo := g.erase.doneUpTo
+	for hash, seq := range g.erase.pending {
 		pending[hash] = seq
 		upTo = max(upTo, seq)
 	}
-	j.erase.mu.Unlock()
+	g.erase.mu.Unlock()
 	if len(pending) == 0 {
 		return nil
 	}
-	_, err := j.log.Rewrite(ctx, func(rec *event.Record) bool {
-		return rec.Seq < pending[userKey(rec.Event.UserID)] || rec.Seq < pending[userKey(rec.Event.Session)]
+	_, err := g.log.Rewrite(ctx, func(rec *event.Record) bool {
+		return rec.Seq < pending[userKey(rec.Event.UserID)] ||
+			rec.Seq < pending[userKey(rec.Event.Session)]
 	})
 	if err != nil {
 		return err
 	}
-	if j.opt.EraseUsers != nil {
-		if err := j.opt.EraseUsers(pending); err != nil {
+	if g.opt.EraseUsers != nil {
+		if err := g.opt.EraseUsers(pending); err != nil {
 			return err
 		}
 	}
-	if err := j.checkpoint(); err != nil {
+	if err := g.checkpoint(); err != nil {
 		return err
 	}
 	data, err := json.Marshal(erasedFile{UpTo: upTo})
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(erasedPath(j.dir), data, 0o644); err != nil {
+	if err := renameio.WriteFile(erasedPath(g.dir), data, 0o644); err != nil {
 		return err
 	}
-	j.erase.mu.Lock()
-	defer j.erase.mu.Unlock()
-	j.erase.finish(upTo)
+	g.erase.mu.Lock()
+	defer g.erase.mu.Unlock()
+	g.erase.finish(upTo)
 	return nil
 }
 
-// userKey is UserHash, and no key at all for no id.
+// userKey is features.UserHash, and "" for no id.
 func userKey(id string) string {
 	if id == "" {
 		return ""

@@ -12,8 +12,8 @@ import (
 
 func lockPath(dir string) string { return filepath.Join(dir, "lock") }
 
-// Lock makes this process the folder's one writer until unlock is called, or fails naming the holder.
-// The folder is made if need be.
+// Lock makes this process the only writer of the data folder until unlock is called. It creates the
+// folder if needed. If another process holds the lock, the error names it.
 func Lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -21,10 +21,14 @@ func Lock(dir string) (unlock func(), err error) {
 	l := flock.New(lockPath(dir))
 	ok, err := l.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("locking %s: %w", dir, err)
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	if !ok {
-		return nil, fmt.Errorf("%s is in use by process %s; stop it, or name another folder with --data", dir, pid(dir))
+		return nil, fmt.Errorf(
+			"%s is in use by process %s; stop that process, or use another folder with --data",
+			dir,
+			pid(dir),
+		)
 	}
 	if err := os.WriteFile(lockPath(dir), []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
 		return nil, err
@@ -32,7 +36,7 @@ func Lock(dir string) (unlock func(), err error) {
 	return func() { _ = l.Unlock() }, nil
 }
 
-// LockHolder returns the process id that has the folder locked, "" when none has.
+// LockHolder returns the id of the process that holds the lock of the folder, "" if none does.
 func LockHolder(dir string) string {
 	if _, err := os.Stat(lockPath(dir)); err != nil {
 		return ""

@@ -34,7 +34,14 @@ func open(t testing.TB, dir string, cfg features.Config, opt embedded.Options) *
 }
 
 func click(id, user, item string) ranker.Event {
-	return ranker.Event{Kind: ranker.EventInteraction, ID: id, Time: 1_700_000_000_000, UserID: user, ItemID: item, Action: "click"}
+	return ranker.Event{
+		Kind:   ranker.EventInteraction,
+		ID:     id,
+		Time:   1_700_000_000_000,
+		UserID: user,
+		ItemID: item,
+		Action: "click",
+	}
 }
 
 func add(t testing.TB, s *embedded.Store, events ...ranker.Event) {
@@ -74,7 +81,10 @@ func TestConformance(t *testing.T) {
 	}
 	t.Run("checkpoint", func(t *testing.T) { storetest.Run(t, reopenWith(func(string) {})) })
 	t.Run("replay", func(t *testing.T) {
-		storetest.Run(t, reopenWith(func(dir string) { os.Remove(filepath.Join(dir, "checkpoint")) }))
+		storetest.Run(
+			t,
+			reopenWith(func(dir string) { os.Remove(filepath.Join(dir, "checkpoint")) }),
+		)
 	})
 	t.Run("damaged checkpoint", func(t *testing.T) {
 		storetest.Run(t, reopenWith(func(dir string) {
@@ -86,8 +96,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// After EraseNow no file of the folder holds the user's id, and his events are gone from replay.
-func TestForgottenOnDisk(t *testing.T) {
+// After EraseNow no file of the folder contains the user's id, and replay has none of their events.
+func TestErasureOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, features.DefaultConfig(), embedded.Options{})
 	const id = "canary-user-7f3a"
@@ -135,24 +145,45 @@ func TestImpressionsAreRecorded(t *testing.T) {
 	s := open(t, t.TempDir(), features.DefaultConfig(), embedded.Options{})
 	s.Record(&ranker.Event{Kind: ranker.EventImpression, ID: "r1", UserID: "u",
 		Impression: &ranker.Impression{Items: []string{"a", "b"}, Served: true, MatrixHash: 7}})
-	add(t, s, click("e", "u", "a")) // the owner takes appends in order, so the impression is applied now
-	schema, err := ranker.NewSchema([]ranker.Feature{{Name: "n", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression}})
+	add(
+		t,
+		s,
+		click("e", "u", "a"),
+	) // the owner takes appends in order, so the impression is applied now
+	schema, err := ranker.NewSchema(
+		[]ranker.Feature{
+			{
+				Name:   "n",
+				Kind:   ranker.KindCount,
+				Scope:  ranker.ScopeItem,
+				Action: features.ActionImpression,
+			},
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := s.Read(t.Context(), &ranker.FeatureQuery{User: "u", Schema: schema, Candidates: []ranker.Candidate{{ID: "b"}}})
+	st, err := s.Read(
+		t.Context(),
+		&ranker.FeatureQuery{User: "u", Schema: schema, Candidates: []ranker.Candidate{{ID: "b"}}},
+	)
 	if err != nil || len(st.Shown) != 2 || st.Columns[0] == 0 {
 		t.Errorf("%+v, %v", st, err)
 	}
 }
 
-func TestOnItem(t *testing.T) {
+func TestOnItemsChanged(t *testing.T) {
 	var got []string
-	s := open(t, t.TempDir(), features.DefaultConfig(), embedded.Options{OnItemsChanged: func(items []*ranker.ItemInfo) {
-		for _, it := range items {
-			got = append(got, it.ID)
-		}
-	}})
+	s := open(
+		t,
+		t.TempDir(),
+		features.DefaultConfig(),
+		embedded.Options{OnItemsChanged: func(items []*ranker.ItemInfo) {
+			for _, it := range items {
+				got = append(got, it.ID)
+			}
+		}},
+	)
 	add(t, s, ranker.Event{Kind: ranker.EventItem, ID: "e", ItemID: "i"}, click("f", "u", "i"))
 	if fmt.Sprint(got) != "[i]" {
 		t.Errorf("heard of %v", got)
@@ -165,7 +196,8 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ingest.Lock(dir); err == nil || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+	if _, err := ingest.Lock(dir); err == nil ||
+		!strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
 		t.Errorf("a second lock: %v", err)
 	}
 	if got := ingest.LockHolder(dir); got != fmt.Sprint(os.Getpid()) {
@@ -190,13 +222,26 @@ func BenchmarkAppend100(b *testing.B) {
 	b.ReportMetric(float64(b.N)*100/b.Elapsed().Seconds(), "events/s")
 }
 
-// A store that was started from elsewhere goes on from there, over restarts and without its checkpoint; a
-// forgotten user leaves the base as well.
+// A store with a base continues from it, after restarts and without its checkpoint. A forgotten
+// user leaves the base too.
 func TestBase(t *testing.T) {
 	cfg := features.DefaultConfig()
 	from := features.New(cfg)
 	for i, user := range []string{"u", "v"} {
-		from.Apply(&event.Record{Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: ranker.Event{Kind: ranker.EventInteraction, ID: user, Time: 1, UserID: user, ItemID: "a", Action: "click"}})
+		from.Apply(
+			&event.Record{
+				Seq:     uint64(i + 1),
+				Arrival: time.Now().UnixMilli(),
+				Event: ranker.Event{
+					Kind:   ranker.EventInteraction,
+					ID:     user,
+					Time:   1,
+					UserID: user,
+					ItemID: "a",
+					Action: "click",
+				},
+			},
+		)
 	}
 	base, err := from.Dump("").State("") // as another log's
 	if err != nil {
@@ -249,16 +294,19 @@ func TestBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if base, err := features.ReadCheckpoint(cfg, bytes.NewReader(data)); err != nil || base.UserState("u") != nil || base.UserState("v") == nil {
+	if base, err := features.ReadCheckpoint(cfg, bytes.NewReader(data)); err != nil ||
+		base.UserState("u") != nil ||
+		base.UserState("v") == nil {
 		t.Errorf("the base: %v", err)
 	}
-	// A base that cannot be read is no reason to start empty.
+	// With a base that cannot be read, Open fails instead of starting empty.
 	data[len(data)/2] ^= 1
 	other := t.TempDir()
 	if err := os.WriteFile(filepath.Join(other, "base"), data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := embedded.Open(other, cfg, embedded.Options{}); err == nil || !strings.Contains(err.Error(), "rebuild") {
+	if _, err := embedded.Open(other, cfg, embedded.Options{}); err == nil ||
+		!strings.Contains(err.Error(), "rebuild") {
 		t.Errorf("a damaged base: %v", err)
 	}
 }

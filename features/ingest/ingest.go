@@ -1,0 +1,236 @@
+// Package ingest takes in the events of one replica, whichever store keeps the state.
+//
+// An Ingester validates events, rejects events from the future, drops duplicates by event id, and
+// writes the rest to the event log. It records impressions, and it erases forgotten users from the
+// log.
+//
+// An acknowledged event is in the log. A checkpoint of the remembered event ids and of the pending
+// erasures makes the next start quick: only the log's records after it are read again.
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"relish/features/event"
+	"relish/features/eventlog"
+	"relish/ranker"
+)
+
+// Options of an Ingester. DedupeIDs and Apply are required.
+type Options struct {
+	// MaxLogBytes is the size of the log at which Append fails with ranker.ErrLogFull; 0 = no limit.
+	MaxLogBytes int64
+	RetainBytes int64         // see eventlog.Options
+	RetainAge   time.Duration // see eventlog.Options
+	// EraseAfter is the time within which a forgotten user's records leave the log; 0 = 24 h.
+	EraseAfter time.Duration
+	Checkpoint time.Duration    // time between checkpoints; 0 = 5 minutes
+	DedupeIDs  int              // number of event ids remembered, by arrival
+	Clock      func() time.Time // nil = time.Now
+	Log        *slog.Logger     // nil = none
+
+	// AppliedSeq is the last sequence that the store already includes. Open passes the log's later
+	// records to Apply.
+	AppliedSeq uint64
+	// Apply takes durable records, in order and one call at a time. It runs during Open, and then
+	// on the log's owner goroutine, before Append returns.
+	Apply func([]event.Record)
+	// Save makes the results of Apply durable, so that the next start need not repeat Apply; nil =
+	// nothing to save. It runs at every checkpoint and may overlap Apply.
+	Save func() error
+	// EraseUsers removes forgotten users, by features.UserHash, from state that did not come from
+	// Apply and that no checkpoint replaces; nil = there is no such state.
+	EraseUsers func(hashes map[string]uint64) error
+}
+
+// Ingester takes in events. All methods are safe for concurrent use.
+type Ingester struct {
+	dir string
+	opt Options
+	log *eventlog.Log
+
+	mu  sync.Mutex // guards ids.ring and seq, which only the log's owner goroutine writes
+	ids *recentIDs
+	seq uint64 // of the last observed record
+
+	dropped atomic.Int64
+	erase   eraser
+
+	checkpointMu sync.Mutex // one checkpoint at a time
+	savedSeq     atomic.Uint64
+	stop         context.CancelFunc
+	background   sync.WaitGroup
+}
+
+// LogDir returns the folder of the event log in a data folder.
+func LogDir(dir string) string { return filepath.Join(dir, "log") }
+
+// Open opens the ingester of the data folder dir, and creates the folder if needed. The caller must
+// hold Lock(dir).
+func Open(dir string, opt Options) (*Ingester, error) {
+	opt.defaults()
+	g := &Ingester{dir: dir, opt: opt}
+	if err := g.restore(); err != nil {
+		return nil, err
+	}
+	var err error
+	g.log, err = eventlog.Open(LogDir(dir), eventlog.Options{
+		MaxBytes: opt.MaxLogBytes, RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge,
+		Clock: opt.Clock,
+		Admit: g.admit, Commit: g.commit, Abort: g.abort,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	g.stop = stop
+	g.background.Go(func() { g.runEvery(ctx, opt.Checkpoint, g.checkpointIfNew) })
+	g.background.Go(func() { g.runEvery(ctx, opt.EraseAfter/4, g.eraseAndReport) })
+	return g, nil
+}
+
+func (o *Options) defaults() {
+	if o.EraseAfter == 0 {
+		o.EraseAfter = 24 * time.Hour
+	}
+	if o.Checkpoint == 0 {
+		o.Checkpoint = 5 * time.Minute
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// runEvery calls f at the interval until ctx ends.
+func (g *Ingester) runEvery(ctx context.Context, interval time.Duration, f func(context.Context)) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			f(ctx)
+		}
+	}
+}
+
+// maxFuture is how far an event's time may be ahead of its arrival.
+const maxFuture = 24 * time.Hour
+
+// Append validates the events, makes the valid new ones durable and has them applied. The outcomes
+// are aligned with the events. The error concerns all of them: it wraps ranker.ErrLogFull or
+// ranker.ErrLogUnavailable, or it is ctx's. The ingester owns the events afterwards.
+func (g *Ingester) Append(
+	ctx context.Context,
+	events []ranker.Event,
+) ([]ranker.EventOutcome, error) {
+	return g.log.Append(ctx, events)
+}
+
+// admit runs on the log's owner goroutine.
+func (g *Ingester) admit(e *ranker.Event, arrival int64) ranker.EventOutcome {
+	if err := event.Validate(e); err != nil {
+		return ranker.EventOutcome{Err: err}
+	}
+	if e.Time > arrival+maxFuture.Milliseconds() {
+		return ranker.EventOutcome{
+			Err: &ranker.EventError{
+				Code:    "time_in_future",
+				Pointer: "/time",
+				Message: "must not be more than 24 hours ahead of now",
+			},
+		}
+	}
+	return ranker.EventOutcome{Duplicate: !g.ids.admit(e.ID)}
+}
+
+func (g *Ingester) abort(records []event.Record) {
+	for i := range records {
+		g.ids.abort(records[i].Event.ID)
+	}
+}
+
+func (g *Ingester) commit(records []event.Record) {
+	g.mu.Lock()
+	for i := range records {
+		g.observe(&records[i])
+	}
+	g.mu.Unlock()
+	g.opt.Apply(records)
+}
+
+// observe remembers a record's id, or the erasure that it orders. Callers hold mu.
+func (g *Ingester) observe(rec *event.Record) {
+	g.ids.commit(rec.Event.ID)
+	g.erase.observe(rec)
+	g.seq = rec.Seq
+}
+
+// Record implements ranker.Recorder. It drops and counts the impression if the log's queue is full.
+func (g *Ingester) Record(impression *ranker.Event) {
+	if !g.log.TryAppend([]ranker.Event{*impression}) {
+		g.dropped.Add(1)
+	}
+}
+
+// AppendDelete appends the event that an item was deleted.
+func (g *Ingester) AppendDelete(ctx context.Context, itemID string) error {
+	return g.appendServerEvent(
+		ctx,
+		ranker.Event{Kind: ranker.EventDelete, ID: uuid.NewString(), ItemID: itemID},
+	)
+}
+
+// appendServerEvent appends one event of a kind that clients cannot send.
+func (g *Ingester) appendServerEvent(ctx context.Context, e ranker.Event) error {
+	out, err := g.log.Append(ctx, []ranker.Event{e})
+	if err == nil && out[0].Err != nil {
+		return out[0].Err
+	}
+	return err
+}
+
+// LastSeq returns the sequence of the last durable record, 0 if there is none.
+func (g *Ingester) LastSeq() uint64 { return g.log.LastSeq() }
+
+// Replica returns the id of the event log, 16 hex digits.
+func (g *Ingester) Replica() string { return g.log.Replica() }
+
+// Stats are the gauges of an ingester.
+type Stats struct {
+	LogBytes           int64 // size of the event log
+	DroppedImpressions int64 // impressions dropped because the queue was full
+}
+
+// Stats returns the current gauges.
+func (g *Ingester) Stats() Stats {
+	return Stats{LogBytes: g.log.Stats().Bytes, DroppedImpressions: g.dropped.Load()}
+}
+
+// Close writes and applies the queued events, closes the log and writes a checkpoint.
+func (g *Ingester) Close() error {
+	g.stop()
+	g.background.Wait()
+	if err := g.log.Close(); err != nil {
+		return err
+	}
+	if err := g.checkpoint(); err != nil {
+		return fmt.Errorf(
+			"write the checkpoint: %w; no event is lost, the next start replays the log",
+			err,
+		)
+	}
+	return nil
+}
