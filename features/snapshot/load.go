@@ -2,33 +2,39 @@ package snapshot
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/go-json-experiment/json"
 
 	"relish/features"
+	"relish/internal/arrowfile"
 	"relish/ranker"
 )
 
-// loader is a snapshot being read: rows by id, in the order of their files.
+// loader collects the rows of a snapshot in the order of the files.
 type loader struct {
 	cfg     features.Config
 	items   []features.ItemRow
 	users   []features.UserRow
 	itemAt  map[string]int
 	userAt  map[string]int
-	tables  map[string]*features.Counters // by replica
-	columns int
+	parts   map[string]*features.Counters // by replica
+	columns int                           // number of counter columns
 }
 
-// loadFiles reads the files, which are verified, into memory.
+// loadFiles reads the verified files of a snapshot into memory.
 func loadFiles(dir string, m *Manifest, cfg features.Config) (*features.Dump, error) {
 	names := features.NewCounters(cfg).CounterNames()
-	l := &loader{cfg: cfg, itemAt: map[string]int{}, userAt: map[string]int{}, tables: map[string]*features.Counters{}, columns: len(names)}
+	l := &loader{
+		cfg:     cfg,
+		itemAt:  map[string]int{},
+		userAt:  map[string]int{},
+		parts:   map[string]*features.Counters{},
+		columns: len(names),
+	}
 	for replica := range m.Replicas {
-		l.tables[replica] = features.NewCounters(cfg)
+		l.parts[replica] = features.NewCounters(cfg)
 	}
 	for _, f := range []struct {
 		name   string
@@ -38,13 +44,16 @@ func loadFiles(dir string, m *Manifest, cfg features.Config) (*features.Dump, er
 		{itemsFile, itemsSchema, l.readItems}, {usersFile, usersSchema, l.readUsers},
 		{historyFile, historySchema, l.readHistory}, {countersFile, countersSchema(names), l.readCounters},
 	} {
-		if err := read(dir, f.name, f.schema, f.each); err != nil {
+		if err := arrowfile.Read(dir, f.name, f.schema, f.each); err != nil {
 			return nil, fmt.Errorf("%s: %w", dir, err)
 		}
 	}
 	d := &features.Dump{Config: cfg, Arrival: m.Arrival, Items: rows(l.items), Users: rows(l.users)}
 	for replica, seq := range m.Replicas {
-		d.Parts = append(d.Parts, features.CounterPart{Replica: replica, Seq: seq, Counters: l.tables[replica]})
+		d.Parts = append(
+			d.Parts,
+			features.CounterPart{Replica: replica, Seq: seq, Counters: l.parts[replica]},
+		)
 	}
 	return d, nil
 }
@@ -59,13 +68,7 @@ func rows[T any](list []T) func(func(T, error) bool) {
 	}
 }
 
-// Columns of a record, by their number in the schema, which has been checked.
-func stringColumn(r arrow.Record, i int) *array.String { return r.Column(i).(*array.String) }
-func intColumn(r arrow.Record, i int) *array.Int64     { return r.Column(i).(*array.Int64) }
-func boolColumn(r arrow.Record, i int) *array.Boolean  { return r.Column(i).(*array.Boolean) }
-
 // cloneString copies a string out of its batch, which it would else keep alive.
-func cloneString(c *array.String, i int) string { return strings.Clone(c.Value(i)) }
 
 func decodeObject[T any](c *array.String, i int, name string) (m map[string]T, err error) {
 	v := c.Value(i)
@@ -79,23 +82,45 @@ func decodeObject[T any](c *array.String, i int, name string) (m map[string]T, e
 }
 
 func (l *loader) readItems(rec arrow.Record) (err error) {
-	id, described, title, text := stringColumn(rec, 0), boolColumn(rec, 1), stringColumn(rec, 2), stringColumn(rec, 3)
+	id, described, title, text := arrowfile.Strings(
+		rec,
+		0,
+	), arrowfile.Bools(
+		rec,
+		1,
+	), arrowfile.Strings(
+		rec,
+		2,
+	), arrowfile.Strings(
+		rec,
+		3,
+	)
 	tags := rec.Column(4).(*array.List)
 	words := tags.ListValues().(*array.String)
 	for i := range int(rec.NumRows()) {
-		r := features.ItemRow{Item: ranker.Item{ID: cloneString(id, i), Title: cloneString(title, i), Text: cloneString(text, i)}, Described: described.Value(i),
-			Time: intColumn(rec, 6).Value(i), First: intColumn(rec, 8).Value(i), Seen: intColumn(rec, 9).Value(i)}
+		r := features.ItemRow{
+			Item: ranker.Item{
+				ID:    arrowfile.CloneString(id, i),
+				Title: arrowfile.CloneString(title, i),
+				Text:  arrowfile.CloneString(text, i),
+			},
+			Described: described.Value(i),
+			Time: arrowfile.Ints(rec, 6).
+				Value(i),
+			First: arrowfile.Ints(rec, 8).Value(i),
+			Seen:  arrowfile.Ints(rec, 9).Value(i),
+		}
 		if tags.IsValid(i) {
 			from, to := tags.ValueOffsets(i)
 			r.Item.Tags = make([]string, 0, to-from)
 			for k := from; k < to; k++ {
-				r.Item.Tags = append(r.Item.Tags, cloneString(words, int(k)))
+				r.Item.Tags = append(r.Item.Tags, arrowfile.CloneString(words, int(k)))
 			}
 		}
-		if r.Item.Fields, err = decodeObject[ranker.FieldValue](stringColumn(rec, 5), i, "fields"); err != nil {
+		if r.Item.Fields, err = decodeObject[ranker.FieldValue](arrowfile.Strings(rec, 5), i, "fields"); err != nil {
 			return err
 		}
-		if r.Times, err = decodeObject[int64](stringColumn(rec, 7), i, "times"); err != nil {
+		if r.Times, err = decodeObject[int64](arrowfile.Strings(rec, 7), i, "times"); err != nil {
 			return err
 		}
 		l.itemAt[r.Item.ID] = len(l.items)
@@ -106,11 +131,14 @@ func (l *loader) readItems(rec arrow.Record) (err error) {
 
 func (l *loader) readUsers(rec arrow.Record) (err error) {
 	for i := range int(rec.NumRows()) {
-		r := features.UserRow{ID: cloneString(stringColumn(rec, 0), i), Seen: intColumn(rec, 3).Value(i)}
-		if r.Fields, err = decodeObject[ranker.FieldValue](stringColumn(rec, 1), i, "fields"); err != nil {
+		r := features.UserRow{
+			ID:   arrowfile.CloneString(arrowfile.Strings(rec, 0), i),
+			Seen: arrowfile.Ints(rec, 3).Value(i),
+		}
+		if r.Fields, err = decodeObject[ranker.FieldValue](arrowfile.Strings(rec, 1), i, "fields"); err != nil {
 			return err
 		}
-		if r.Times, err = decodeObject[int64](stringColumn(rec, 2), i, "times"); err != nil {
+		if r.Times, err = decodeObject[int64](arrowfile.Strings(rec, 2), i, "times"); err != nil {
 			return err
 		}
 		l.userAt[r.ID] = len(l.users)
@@ -120,47 +148,97 @@ func (l *loader) readUsers(rec arrow.Record) (err error) {
 }
 
 func (l *loader) readHistory(rec arrow.Record) error {
-	user, kind, item, action, time := stringColumn(rec, 0), stringColumn(rec, 1), stringColumn(rec, 2), stringColumn(rec, 3), intColumn(rec, 4)
+	user, kind, item, action, time := arrowfile.Strings(
+		rec,
+		0,
+	), arrowfile.Strings(
+		rec,
+		1,
+	), arrowfile.Strings(
+		rec,
+		2,
+	), arrowfile.Strings(
+		rec,
+		3,
+	), arrowfile.Ints(
+		rec,
+		4,
+	)
 	for i := range int(rec.NumRows()) {
 		at, known := l.userAt[user.Value(i)]
 		if !known {
-			return fmt.Errorf("row %d is of a user that %s does not have", i, usersFile)
+			return fmt.Errorf("row %d belongs to a user who is not in %s", i, usersFile)
 		}
 		u := &l.users[at]
 		switch kind.Value(i) {
 		case kindInteraction:
-			u.Recent = append(u.Recent, ranker.Interaction{Item: cloneString(item, i), Action: cloneString(action, i), Time: time.Value(i), Value: rec.Column(5).(*array.Float32).Value(i)})
+			u.Recent = append(
+				u.Recent,
+				ranker.Interaction{
+					Item:   arrowfile.CloneString(item, i),
+					Action: arrowfile.CloneString(action, i),
+					Time:   time.Value(i),
+					Value:  rec.Column(5).(*array.Float32).Value(i),
+				},
+			)
 		case kindShown:
-			u.Shown = append(u.Shown, ranker.Shown{Item: cloneString(item, i), Time: time.Value(i), Clicked: boolColumn(rec, 6).Value(i)})
+			u.Shown = append(
+				u.Shown,
+				ranker.Shown{
+					Item:    arrowfile.CloneString(item, i),
+					Time:    time.Value(i),
+					Clicked: arrowfile.Bools(rec, 6).Value(i),
+				},
+			)
 		default:
-			return fmt.Errorf("row %d has the kind %q", i, kind.Value(i))
+			return fmt.Errorf("row %d has the unknown kind %q", i, kind.Value(i))
 		}
 	}
 	return nil
 }
 
 func (l *loader) readCounters(rec arrow.Record) error {
-	scope, replica, id, value := stringColumn(rec, 0), stringColumn(rec, 1), stringColumn(rec, 2), stringColumn(rec, 4)
+	scope, replica, id, value := arrowfile.Strings(
+		rec,
+		0,
+	), arrowfile.Strings(
+		rec,
+		1,
+	), arrowfile.Strings(
+		rec,
+		2,
+	), arrowfile.Strings(
+		rec,
+		4,
+	)
 	field := rec.Column(3).(*array.Int32)
 	columns := make([]*array.Float64, l.columns)
 	for k := range columns {
 		columns[k] = rec.Column(7 + k).(*array.Float64)
 	}
 	for i := range int(rec.NumRows()) {
-		c := features.CounterRow{Ref: intColumn(rec, 6).Value(i), Values: make([]float64, l.columns)}
+		c := features.CounterRow{
+			Ref:    arrowfile.Ints(rec, 6).Value(i),
+			Values: make([]float64, l.columns),
+		}
 		for k := range columns {
 			c.Values[k] = columns[k].Value(i)
 		}
-		v := features.CounterKey{Field: int(field.Value(i)), Value: cloneString(value, i)}
-		if err := l.setCounters(scope.Value(i), replica.Value(i), id.Value(i), v, intColumn(rec, 5).Value(i), c); err != nil {
+		v := features.CounterKey{Field: int(field.Value(i)), Value: arrowfile.CloneString(value, i)}
+		if err := l.setCounters(scope.Value(i), replica.Value(i), id.Value(i), v, arrowfile.Ints(rec, 5).Value(i), c); err != nil {
 			return fmt.Errorf("row %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// setCounters puts counters where they belong.
-func (l *loader) setCounters(scope, replica, id string, v features.CounterKey, seen int64, c features.CounterRow) error {
+// setCounters sets the counters of an item, a user, a user's field value or a replica.
+func (l *loader) setCounters(
+	scope, replica, id string,
+	v features.CounterKey,
+	seen int64,
+	c features.CounterRow,
+) error {
 	item, isItem := l.itemAt[id]
 	user, isUser := l.userAt[id]
 	switch {
@@ -169,11 +247,17 @@ func (l *loader) setCounters(scope, replica, id string, v features.CounterKey, s
 	case scope == scopeUser && isUser:
 		l.users[user].Counters = c
 	case scope == scopeUserField && isUser:
-		l.users[user].Values = append(l.users[user].Values, features.UserValueRow{CounterKey: v, Seen: seen, Counters: c})
-	case (scope == scopeField || scope == scopeGlobal) && l.tables[replica] != nil:
-		return l.tables[replica].SetRow(v, c)
+		l.users[user].Values = append(
+			l.users[user].Values,
+			features.UserValueRow{CounterKey: v, Seen: seen, Counters: c},
+		)
+	case (scope == scopeField || scope == scopeGlobal) && l.parts[replica] != nil:
+		return l.parts[replica].SetRow(v, c)
 	default:
-		return fmt.Errorf("scope %q names nothing that the snapshot has", scope)
+		return fmt.Errorf(
+			"scope %q refers to an item, user or replica that the snapshot does not have",
+			scope,
+		)
 	}
 	return nil
 }

@@ -1,8 +1,9 @@
-// Package arrowio is the interchange with everything that reads Arrow: a snapshot of the whole state that
-// pandas, DuckDB or Spark can open and that a store can be started from.
+// Package snapshot writes and reads snapshots of the whole state as Arrow files. pandas, DuckDB and
+// Spark can open them, and a store can start from one.
 //
-// A snapshot is a folder of Arrow IPC files and a manifest with their sizes and digests. It appears under
-// its name only when it is whole, and nothing of it is decoded before its digest has been checked.
+// A snapshot is a folder of Arrow IPC files and a manifest with their sizes and digests. The folder
+// gets its name only when it is complete. Nothing in a file is decoded before its digest was
+// checked.
 package snapshot
 
 import (
@@ -17,9 +18,10 @@ import (
 	"github.com/google/renameio/v2"
 
 	"relish/features"
+	"relish/internal/arrowfile"
 )
 
-// version is the snapshot's format.
+// version is the version of the format.
 const version = 1
 
 // The files of a snapshot.
@@ -31,23 +33,23 @@ const (
 	countersFile = "counters.arrow"
 )
 
-// Manifest says what a snapshot holds.
+// Manifest describes a snapshot.
 type Manifest struct {
 	Version   int               `json:"version"`
 	Created   time.Time         `json:"created"`
 	Arrival   int64             `json:"arrival"`  // of the newest record included, Unix ms
-	Replicas  map[string]uint64 `json:"replicas"` // last record included of each replica's log
+	Replicas  map[string]uint64 `json:"replicas"` // the last record included of each replica's log
 	Actions   []string          `json:"actions"`
 	Fields    []string          `json:"fields"`
 	HalfLives []string          `json:"half_lives"`
-	Files     []FileInfo        `json:"files"`
+	Files     []arrowfile.Info  `json:"files"`
 }
 
-// Write writes a snapshot of d into the folder dir, which must not exist yet. An interrupted one leaves
-// nothing under that name.
+// Write writes a snapshot of d into the new folder dir. It fails if dir exists. After an
+// interruption nothing exists under that name.
 func Write(dir string, d *features.Dump) (m *Manifest, err error) {
 	if _, err := os.Stat(dir); err == nil {
-		return nil, fmt.Errorf("%s is there already; name a new folder", dir)
+		return nil, fmt.Errorf("%s exists already; choose a new folder", dir)
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, err
@@ -61,8 +63,15 @@ func Write(dir string, d *features.Dump) (m *Manifest, err error) {
 			err = errors.Join(err, os.RemoveAll(tmp))
 		}
 	}()
-	m = &Manifest{Version: version, Created: time.Now().UTC(), Arrival: d.Arrival, Replicas: map[string]uint64{},
-		Actions: d.Config.Actions, Fields: d.Config.Fields, HalfLives: d.Config.HalfLives}
+	m = &Manifest{
+		Version:   version,
+		Created:   time.Now().UTC(),
+		Arrival:   d.Arrival,
+		Replicas:  map[string]uint64{},
+		Actions:   d.Config.Actions,
+		Fields:    d.Config.Fields,
+		HalfLives: d.Config.HalfLives,
+	}
 	for _, p := range d.Parts {
 		m.Replicas[p.Replica] = p.Seq
 	}
@@ -82,32 +91,38 @@ func Write(dir string, d *features.Dump) (m *Manifest, err error) {
 	return m, os.Rename(tmp, dir)
 }
 
-// ReadManifest reads and checks a snapshot's manifest and the digests of its files.
+// ReadManifest reads the manifest of a snapshot and verifies its files.
 func ReadManifest(dir string) (*Manifest, error) {
 	data, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if err != nil {
-		return nil, fmt.Errorf("%s is no snapshot: %w", dir, err)
+		return nil, fmt.Errorf("%s is not a snapshot: %w", dir, err)
 	}
 	var m Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("%s: the manifest cannot be read: %w", dir, err)
+		return nil, fmt.Errorf("%s: cannot decode the manifest: %w", dir, err)
 	}
 	if m.Version > version {
-		return nil, fmt.Errorf("%s has format version %d, this binary reads up to %d: use a newer relish", dir, m.Version, version)
+		return nil, fmt.Errorf(
+			"%s has format version %d, and this binary reads up to %d: use a newer relish",
+			dir,
+			m.Version,
+			version,
+		)
 	}
 	for _, name := range []string{itemsFile, usersFile, historyFile, countersFile} {
-		i := slices.IndexFunc(m.Files, func(f FileInfo) bool { return f.Name == name })
+		i := slices.IndexFunc(m.Files, func(f arrowfile.Info) bool { return f.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("%s: the manifest names no %s", dir, name)
+			return nil, fmt.Errorf("%s: the manifest lacks the file %s", dir, name)
 		}
-		if err := verify(dir, m.Files[i]); err != nil {
+		if err := arrowfile.Verify(dir, m.Files[i]); err != nil {
 			return nil, fmt.Errorf("%s: %w", dir, err)
 		}
 	}
 	return &m, nil
 }
 
-// Load reads a snapshot that was counted as cfg counts.
+// Load verifies and reads a snapshot. It fails if the snapshot counts other actions, fields or
+// half-lives than cfg.
 func Load(dir string, cfg features.Config) (*features.Dump, error) {
 	m, err := ReadManifest(dir)
 	if err != nil {
@@ -118,7 +133,8 @@ func Load(dir string, cfg features.Config) (*features.Dump, error) {
 		got, want []string
 	}{{"actions", m.Actions, cfg.Actions}, {"fields", m.Fields, cfg.Fields}, {"half_lives", m.HalfLives, cfg.HalfLives}} {
 		if !slices.Equal(c.got, c.want) {
-			return nil, fmt.Errorf("%s was counted with state.%s %v, this configuration has %v: use the snapshot's, or rebuild from the logs", dir, c.name, c.got, c.want)
+			return nil, fmt.Errorf("%s has state.%s %v, but the configuration has %v: "+
+				"use the snapshot's values, or rebuild from the logs", dir, c.name, c.got, c.want)
 		}
 	}
 	return loadFiles(dir, m, cfg)

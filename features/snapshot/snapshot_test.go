@@ -20,13 +20,30 @@ func filled(t testing.TB) *features.State {
 	t.Helper()
 	s := features.New(features.DefaultConfig())
 	text, price := "a text, \"quoted\", 日本語", ranker.NumberValue(3.25)
-	evs := append(storetest.RandomEvents(rand.New(rand.NewPCG(5, 5)), 300),
-		ranker.Event{Kind: ranker.EventItem, ID: "x", ItemID: "it1", Time: 1_700_000_000_001, Text: &text, Fields: map[string]ranker.FieldValue{
-			"price": price, "on": ranker.BoolValue(true), "genres": ranker.StringsValue([]string{"a", "b"})}},
+	evs := append(
+		storetest.RandomEvents(rand.New(rand.NewPCG(5, 5)), 300),
+		ranker.Event{
+			Kind:   ranker.EventItem,
+			ID:     "x",
+			ItemID: "it1",
+			Time:   1_700_000_000_001,
+			Text:   &text,
+			Fields: map[string]ranker.FieldValue{
+				"price": price, "on": ranker.BoolValue(true), "genres": ranker.StringsValue([]string{"a", "b"})},
+		},
 		ranker.Event{Kind: ranker.EventItem, ID: "y", ItemID: "bare", Time: 1, Tags: []string{}},
-		ranker.Event{Kind: ranker.EventUser, ID: "z", UserID: "u1", Time: 2, Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(33)}})
+		ranker.Event{
+			Kind:   ranker.EventUser,
+			ID:     "z",
+			UserID: "u1",
+			Time:   2,
+			Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(33)},
+		},
+	)
 	for i := range evs {
-		s.Apply(&event.Record{Seq: uint64(i + 1), Arrival: 1_700_000_100_000 + int64(i), Event: evs[i]})
+		s.Apply(
+			&event.Record{Seq: uint64(i + 1), Arrival: 1_700_000_100_000 + int64(i), Event: evs[i]},
+		)
 	}
 	return s
 }
@@ -42,7 +59,7 @@ func checkpoint(t testing.TB, s *features.State) []byte {
 	return b.Bytes()
 }
 
-// What comes out of a snapshot is what went in, bit for bit.
+// A state is the same, bit for bit, after Write and Load.
 func TestRoundTrip(t *testing.T) {
 	s := filled(t)
 	dir := filepath.Join(t.TempDir(), "snap")
@@ -55,7 +72,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	again, err := snapshot.Write(dir+"2", s.Dump(replica))
 	if err != nil || !slices.Equal(m.Files, again.Files) {
-		t.Errorf("the same state gave other files: %+v, %+v, %v", m.Files, again.Files, err)
+		t.Errorf("equal states gave different files: %+v, %+v, %v", m.Files, again.Files, err)
 	}
 	d, err := snapshot.Load(dir, s.Config())
 	if err != nil {
@@ -66,28 +83,29 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(checkpoint(t, got), checkpoint(t, s)) {
-		t.Error("the state is another one")
+		t.Error("the loaded state differs")
 	}
 	if other, err := d.State("00000000000000bb"); err != nil || other.Seq() != 0 {
 		t.Errorf("for another replica's log: %v, %v", other.Seq(), err)
 	}
 	if _, err := snapshot.Write(dir, s.Dump(replica)); err == nil {
-		t.Error("a snapshot was overwritten")
+		t.Error("Write overwrote a snapshot")
 	}
 	if left, _ := filepath.Glob(dir + ".part*"); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("Write left %v", left)
 	}
 }
 
-// Row 17: a snapshot that is cut, changed, half there, newer, or counted otherwise is refused with the reason.
+// Load rejects a snapshot that is truncated, changed, incomplete or newer, or that counts something
+// else. The error gives the reason.
 func TestDamagedSnapshots(t *testing.T) {
 	s := filled(t)
 	for _, name := range []string{"items.arrow", "users.arrow", "history.arrow", "counters.arrow", "manifest.json"} {
 		for what, change := range map[string]func([]byte) []byte{
-			"cut":     func(b []byte) []byte { return b[:len(b)/2] },
-			"flipped": func(b []byte) []byte { b[len(b)/3] ^= 4; return b },
-			"empty":   func([]byte) []byte { return nil },
-			"gone":    nil,
+			"truncated": func(b []byte) []byte { return b[:len(b)/2] },
+			"flipped":   func(b []byte) []byte { b[len(b)/3] ^= 4; return b },
+			"empty":     func([]byte) []byte { return nil },
+			"missing":   nil,
 		} {
 			t.Run(name+" "+what, func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "snap")
@@ -108,9 +126,9 @@ func TestDamagedSnapshots(t *testing.T) {
 					t.Fatal(err)
 				}
 				if _, err := snapshot.Load(dir, s.Config()); err == nil && name != "manifest.json" {
-					t.Error("it was taken")
-				} else if err == nil && what != "flipped" { // a flipped letter may make another sound manifest
-					t.Error("it was taken")
+					t.Error("Load accepted it")
+				} else if err == nil && what != "flipped" { // a flipped letter may give another valid manifest
+					t.Error("Load accepted it")
 				}
 			})
 		}
@@ -121,13 +139,19 @@ func TestDamagedSnapshots(t *testing.T) {
 	}
 	cfg := s.Config()
 	cfg.Actions = append([]string{"share"}, cfg.Actions...)
-	if _, err := snapshot.Load(dir, cfg); err == nil || !strings.Contains(err.Error(), "state.actions") {
+	if _, err := snapshot.Load(dir, cfg); err == nil ||
+		!strings.Contains(err.Error(), "state.actions") {
 		t.Errorf("another configuration: %v", err)
 	}
 	path := filepath.Join(dir, "manifest.json")
 	data, _ := os.ReadFile(path)
-	_ = os.WriteFile(path, bytes.Replace(data, []byte(`"version": 1`), []byte(`"version": 9`), 1), 0o644)
-	if _, err := snapshot.Load(dir, s.Config()); err == nil || !strings.Contains(err.Error(), "newer relish") {
+	_ = os.WriteFile(
+		path,
+		bytes.Replace(data, []byte(`"version": 1`), []byte(`"version": 9`), 1),
+		0o644,
+	)
+	if _, err := snapshot.Load(dir, s.Config()); err == nil ||
+		!strings.Contains(err.Error(), "newer relish") {
 		t.Errorf("a newer version: %v", err)
 	}
 }

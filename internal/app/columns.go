@@ -14,7 +14,7 @@ import (
 	"relish/features/external"
 	"relish/features/ingest"
 	"relish/features/redis"
-	"relish/features/snapshot"
+	"relish/internal/arrowfile"
 	"relish/internal/config"
 	"relish/internal/redisconn"
 	"relish/internal/sandbox"
@@ -133,7 +133,7 @@ const (
 // ConvertColumns converts an Arrow file into the form that servers map into memory. It does so in a
 // child process, because the Arrow library trusts the lengths that a file declares: a damaged file
 // can make it crash or allocate without bound.
-func ConvertColumns(ctx context.Context, in, out string) (info snapshot.FileInfo, err error) {
+func ConvertColumns(ctx context.Context, in, out string) (info arrowfile.Info, err error) {
 	if _, err := os.Stat(in); err != nil {
 		return info, err
 	}
@@ -145,7 +145,7 @@ func ConvertColumns(ctx context.Context, in, out string) (info snapshot.FileInfo
 }
 
 // ConvertColumnsChild is what the child process of ConvertColumns does.
-func ConvertColumnsChild(in, out string) (info snapshot.FileInfo, err error) {
+func ConvertColumnsChild(in, out string) (info arrowfile.Info, err error) {
 	stat, err := os.Stat(in)
 	if err != nil {
 		return info, err
@@ -153,5 +153,5 @@ func ConvertColumnsChild(in, out string) (info snapshot.FileInfo, err error) {
 	if err := sandbox.Limit(uint64(convertMemory+convertMemoryFactor*stat.Size()), 0); err != nil {
 		return info, err
 	}
-	return snapshot.ConvertTable(in, out)
+	return external.ConvertTable(in, out)
 }

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -20,16 +20,21 @@ import (
 	"relish/features/eventlog"
 	"relish/features/external"
 	"relish/features/ingest"
-	"relish/features/snapshot"
 	"relish/ranker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// put imports a table with one row, item a, whose column x is as given.
+// put imports a table with one row: item a with the value x in column x.
 func put(t *testing.T, dir, name string, imported int64, x float64) external.Version {
 	t.Helper()
-	schema := arrow.NewSchema([]arrow.Field{{Name: "item", Type: arrow.BinaryTypes.String}, {Name: "x", Type: arrow.PrimitiveTypes.Float64}}, nil)
+	schema := arrow.NewSchema(
+		[]arrow.Field{
+			{Name: "item", Type: arrow.BinaryTypes.String},
+			{Name: "x", Type: arrow.PrimitiveTypes.Float64},
+		},
+		nil,
+	)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
 	b.Field(0).(*array.StringBuilder).Append("a")
@@ -56,7 +61,7 @@ func put(t *testing.T, dir, name string, imported int64, x float64) external.Ver
 		t.Fatal(err)
 	}
 	made := filepath.Join(external.Dir(dir), "import")
-	info, err := snapshot.ConvertTable(in, made)
+	info, err := external.ConvertTable(in, made)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,21 +79,31 @@ func open(t *testing.T, dir string) (*store.Store, *external.Syncer) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	k, err := external.NewSyncer(dir, external.FolderRepository(dir), s, slog.New(slog.DiscardHandler))
+	syncer, err := external.NewSyncer(
+		dir,
+		external.FolderRepository(dir),
+		s,
+		slog.New(slog.DiscardHandler),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, k
+	return s, syncer
 }
 
-// x returns the column that rankings see, NaN for none.
+// x returns the value of column x that a ranking sees, NaN if it is missing.
 func x(t *testing.T, s *store.Store) float32 {
 	t.Helper()
-	schema, err := ranker.NewSchema([]ranker.Feature{{Name: "x", Kind: ranker.KindTable, Column: "shop.x"}})
+	schema, err := ranker.NewSchema(
+		[]ranker.Feature{{Name: "x", Kind: ranker.KindTable, Column: "shop.x"}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := s.Read(t.Context(), &ranker.FeatureQuery{Schema: schema, User: "u", Candidates: []ranker.Candidate{{ID: "a"}}})
+	st, err := s.Read(
+		t.Context(),
+		&ranker.FeatureQuery{Schema: schema, User: "u", Candidates: []ranker.Candidate{{ID: "a"}}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,26 +112,26 @@ func x(t *testing.T, s *store.Store) float32 {
 
 func TestImports(t *testing.T) {
 	dir := t.TempDir()
-	s, k := open(t, dir)
-	if err := k.Sync(t.Context()); err != nil {
-		t.Fatalf("an empty shelf: %v", err)
+	s, syncer := open(t, dir)
+	if err := syncer.Sync(t.Context()); err != nil {
+		t.Fatalf("an empty repository: %v", err)
 	}
 	first := put(t, dir, "shop", 1000, 1)
 	for range 2 { // the second has nothing to do
-		if err := k.Sync(t.Context()); err != nil || x(t, s) != 1 {
+		if err := syncer.Sync(t.Context()); err != nil || x(t, s) != 1 {
 			t.Fatalf("%v, column %v", err, x(t, s))
 		}
 	}
 	second := put(t, dir, "shop", 2000, 2)
 	put(t, dir, "shop", 1500, 3) // an older import that comes late
-	if err := k.Sync(t.Context()); err != nil || x(t, s) != 2 {
+	if err := syncer.Sync(t.Context()); err != nil || x(t, s) != 2 {
 		t.Fatalf("%v, column %v", err, x(t, s))
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 
-	// A restart uses what was used.
+	// After a restart the same version is in use.
 	s, _ = open(t, dir)
 	if x(t, s) != 2 {
 		t.Errorf("after a restart the column is %v", x(t, s))
@@ -133,24 +148,27 @@ func TestImports(t *testing.T) {
 	if !slices.Equal(logged, []string{first.Digest, second.Digest}) {
 		t.Errorf("the log has %v", logged)
 	}
-	// So does a replay, from the files.
+	// A replay uses the same versions, from the files.
 	replay := features.New(features.DefaultConfig())
 	replay.OpenTable = external.Opener(dir, slog.New(slog.DiscardHandler))
 	for rec := range eventlog.Read(ingest.LogDir(dir), 1) {
 		replay.Apply(&rec)
 	}
-	schema, _ := ranker.NewSchema([]ranker.Feature{{Name: "x", Kind: ranker.KindTable, Column: "shop.x"}})
-	if st, err := replay.Read(&ranker.FeatureQuery{Schema: schema, User: "u", Candidates: []ranker.Candidate{{ID: "a"}}}); err != nil || st.Columns[0] != 2 {
+	schema, _ := ranker.NewSchema(
+		[]ranker.Feature{{Name: "x", Kind: ranker.KindTable, Column: "shop.x"}},
+	)
+	if st, err := replay.Read(&ranker.FeatureQuery{Schema: schema, User: "u", Candidates: []ranker.Candidate{{ID: "a"}}}); err != nil ||
+		st.Columns[0] != 2 {
 		t.Errorf("the replay sees %v, %v", st, err)
 	}
 }
 
-// A damaged version is refused, and the one in use stays.
-func TestRefusedVersion(t *testing.T) {
+// A damaged version is rejected, and the version in use stays.
+func TestDamagedVersion(t *testing.T) {
 	dir := t.TempDir()
-	s, k := open(t, dir)
+	s, syncer := open(t, dir)
 	put(t, dir, "shop", 1000, 1)
-	if err := k.Sync(t.Context()); err != nil {
+	if err := syncer.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	bad := put(t, dir, "shop", 2000, 2)
@@ -163,43 +181,42 @@ func TestRefusedVersion(t *testing.T) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Sync(t.Context()); err == nil {
+	if err := syncer.Sync(t.Context()); err == nil {
 		t.Error("the damaged version was not reported")
 	}
-	if err := k.Sync(t.Context()); err != nil {
+	if err := syncer.Sync(t.Context()); err != nil {
 		t.Errorf("it was tried again at once: %v", err)
 	}
 	if x(t, s) != 1 {
 		t.Errorf("the column is %v", x(t, s))
 	}
 	put(t, dir, "shop", 3000, 3)
-	if err := k.Sync(t.Context()); err != nil || x(t, s) != 3 {
+	if err := syncer.Sync(t.Context()); err != nil || x(t, s) != 3 {
 		t.Errorf("a sound version after it: %v, column %v", err, x(t, s))
 	}
 }
 
-// A shelf that was lost is filled from what is used, and Run ends with its context.
-func TestLostShelf(t *testing.T) {
+// Run puts the versions in use back into an empty repository, and ends with its context.
+func TestLostRepository(t *testing.T) {
 	dir := t.TempDir()
-	_, k := open(t, dir)
+	_, syncer := open(t, dir)
 	v := put(t, dir, "shop", 1000, 1)
-	if err := k.Sync(t.Context()); err != nil {
+	if err := syncer.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(filepath.Join(external.Dir(dir), "current.json")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { k.Run(ctx); close(done) }()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if now, err := external.FolderRepository(dir).Current(t.Context()); err == nil && now["shop"] == v {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { syncer.Run(ctx); close(done) }()
+		synctest.Wait() // Run waits for its ticker after the first poll
+		now, err := external.FolderRepository(dir).Current(ctx)
+		if err != nil || now["shop"] != v {
+			t.Errorf("the repository has %v, %v; want version %v", now, err, v)
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the version did not come back")
-		}
-	}
-	stop()
-	<-done
+		stop()
+		<-done
+	})
 }

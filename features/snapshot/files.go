@@ -3,9 +3,9 @@ package snapshot
 import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/go-json-experiment/json"
 
 	"relish/features"
+	"relish/internal/arrowfile"
 )
 
 var (
@@ -14,8 +14,15 @@ var (
 		{Name: "described", Type: arrow.FixedWidthTypes.Boolean},
 		{Name: "title", Type: arrow.BinaryTypes.String},
 		{Name: "text", Type: arrow.BinaryTypes.String},
-		{Name: "tags", Type: arrow.ListOf(arrow.BinaryTypes.String), Nullable: true}, // null: nobody said; empty: it has none
-		{Name: "fields", Type: arrow.BinaryTypes.String},                             // a JSON object
+		{
+			Name:     "tags",
+			Type:     arrow.ListOf(arrow.BinaryTypes.String),
+			Nullable: true,
+		}, // null: unknown; empty: none
+		{
+			Name: "fields",
+			Type: arrow.BinaryTypes.String,
+		}, // a JSON object
 		{Name: "time", Type: arrow.PrimitiveTypes.Int64},
 		{Name: "times", Type: arrow.BinaryTypes.String}, // a JSON object: event times by part
 		{Name: "first", Type: arrow.PrimitiveTypes.Int64},
@@ -27,7 +34,7 @@ var (
 		{Name: "times", Type: arrow.BinaryTypes.String},
 		{Name: "seen", Type: arrow.PrimitiveTypes.Int64},
 	}, nil)
-	// history has each user's rows together, newest first.
+	// The rows of a user are consecutive, newest first.
 	historySchema = arrow.NewSchema([]arrow.Field{
 		{Name: "user", Type: arrow.BinaryTypes.String},
 		{Name: "kind", Type: arrow.BinaryTypes.String}, // interaction or shown
@@ -53,16 +60,22 @@ const (
 	scopeGlobal    = "global"
 )
 
-// countersSchema has a column for each counter: the schema depends on what is counted.
+// countersSchema has one column for each counter name, so it depends on the configuration.
 func countersSchema(names []string) *arrow.Schema {
 	fields := []arrow.Field{
 		{Name: "scope", Type: arrow.BinaryTypes.String},
-		{Name: "replica", Type: arrow.BinaryTypes.String}, // of field and global: who counted
-		{Name: "id", Type: arrow.BinaryTypes.String},      // the item or user
-		{Name: "field", Type: arrow.PrimitiveTypes.Int32}, // index of the counted field, -1 for none
-		{Name: "value", Type: arrow.BinaryTypes.String},   // of that field
+		{
+			Name: "replica",
+			Type: arrow.BinaryTypes.String,
+		}, // for the scopes field and global: the replica that counted
+		{Name: "id", Type: arrow.BinaryTypes.String}, // the item or user
+		{
+			Name: "field",
+			Type: arrow.PrimitiveTypes.Int32,
+		}, // index of the counted field, -1 for none
+		{Name: "value", Type: arrow.BinaryTypes.String}, // of that field
 		{Name: "seen", Type: arrow.PrimitiveTypes.Int64},
-		{Name: "ref", Type: arrow.PrimitiveTypes.Int64}, // counters are as of this time
+		{Name: "ref", Type: arrow.PrimitiveTypes.Int64}, // the counts are as of this time, Unix ms
 	}
 	for _, n := range names {
 		fields = append(fields, arrow.Field{Name: n, Type: arrow.PrimitiveTypes.Float64})
@@ -70,28 +83,34 @@ func countersSchema(names []string) *arrow.Schema {
 	return arrow.NewSchema(fields, nil)
 }
 
-// stateWriter are the four writers of a snapshot under way.
+// stateWriter writes the four files of a snapshot.
 type stateWriter struct {
-	items, users, history, counters *fileWriter
-	all                             []*fileWriter
+	items, users, history, counters *arrowfile.Writer
+	all                             []*arrowfile.Writer
 }
 
-func writeFiles(dir string, d *features.Dump) (out []FileInfo, err error) {
+// writeFiles writes the files of a snapshot into dir.
+func writeFiles(dir string, d *features.Dump) (out []arrowfile.Info, err error) {
 	f := &stateWriter{}
 	defer func() {
 		if err != nil {
 			for _, w := range f.all {
-				w.abandon()
+				w.Abandon()
 			}
 		}
 	}()
 	names := features.NewCounters(d.Config).CounterNames()
 	for _, c := range []struct {
-		to     **fileWriter
+		to     **arrowfile.Writer
 		name   string
 		schema *arrow.Schema
-	}{{&f.items, itemsFile, itemsSchema}, {&f.users, usersFile, usersSchema}, {&f.history, historyFile, historySchema}, {&f.counters, countersFile, countersSchema(names)}} {
-		if *c.to, err = create(dir, c.name, c.schema); err != nil {
+	}{
+		{&f.items, itemsFile, itemsSchema},
+		{&f.users, usersFile, usersSchema},
+		{&f.history, historyFile, historySchema},
+		{&f.counters, countersFile, countersSchema(names)},
+	} {
+		if *c.to, err = arrowfile.Create(dir, c.name, c.schema); err != nil {
 			return nil, err
 		}
 		f.all = append(f.all, *c.to)
@@ -102,7 +121,7 @@ func writeFiles(dir string, d *features.Dump) (out []FileInfo, err error) {
 	for len(f.all) > 0 {
 		w := f.all[0]
 		f.all = f.all[1:]
-		info, err := w.close()
+		info, err := w.Close()
 		if err != nil {
 			return nil, err
 		}
@@ -142,52 +161,50 @@ func (f *stateWriter) write(d *features.Dump) error {
 	return nil
 }
 
-func (w *fileWriter) appendString(i int, v string) { w.Field(i).(*array.StringBuilder).Append(v) }
-func (w *fileWriter) appendInt(i int, v int64)     { w.Field(i).(*array.Int64Builder).Append(v) }
-func (w *fileWriter) appendBool(i int, v bool)     { w.Field(i).(*array.BooleanBuilder).Append(v) }
-func (w *fileWriter) appendJSON(i int, v any) error {
-	data, err := json.Marshal(v, json.Deterministic(true)) // the same state is the same file
-	w.appendString(i, string(data))
-	return err
-}
-
 func (f *stateWriter) item(r *features.ItemRow) error {
 	w := f.items
-	w.appendString(0, r.Item.ID)
-	w.appendBool(1, r.Described)
-	w.appendString(2, r.Item.Title)
-	w.appendString(3, r.Item.Text)
+	w.AppendString(0, r.Item.ID)
+	w.AppendBool(1, r.Described)
+	w.AppendString(2, r.Item.Title)
+	w.AppendString(3, r.Item.Text)
 	tags := w.Field(4).(*array.ListBuilder)
 	tags.Append(r.Item.Tags != nil)
 	for _, t := range r.Item.Tags {
 		tags.ValueBuilder().(*array.StringBuilder).Append(t)
 	}
-	if err := w.appendJSON(5, r.Item.Fields); err != nil {
+	if err := w.AppendJSON(5, r.Item.Fields); err != nil {
 		return err
 	}
-	w.appendInt(6, r.Time)
-	if err := w.appendJSON(7, r.Times); err != nil {
+	w.AppendInt(6, r.Time)
+	if err := w.AppendJSON(7, r.Times); err != nil {
 		return err
 	}
-	w.appendInt(8, r.First)
-	w.appendInt(9, r.Seen)
-	if err := w.endRow(); err != nil {
+	w.AppendInt(8, r.First)
+	w.AppendInt(9, r.Seen)
+	if err := w.EndRow(); err != nil {
 		return err
 	}
-	return f.counterRow(scopeItem, "", r.Item.ID, features.CounterKey{Field: -1}, r.Seen, r.Counters)
+	return f.counterRow(
+		scopeItem,
+		"",
+		r.Item.ID,
+		features.CounterKey{Field: -1},
+		r.Seen,
+		r.Counters,
+	)
 }
 
 func (f *stateWriter) user(r *features.UserRow) error {
 	w := f.users
-	w.appendString(0, r.ID)
-	if err := w.appendJSON(1, r.Fields); err != nil {
+	w.AppendString(0, r.ID)
+	if err := w.AppendJSON(1, r.Fields); err != nil {
 		return err
 	}
-	if err := w.appendJSON(2, r.Times); err != nil {
+	if err := w.AppendJSON(2, r.Times); err != nil {
 		return err
 	}
-	w.appendInt(3, r.Seen)
-	if err := w.endRow(); err != nil {
+	w.AppendInt(3, r.Seen)
+	if err := w.EndRow(); err != nil {
 		return err
 	}
 	for _, in := range r.Recent {
@@ -212,33 +229,43 @@ func (f *stateWriter) user(r *features.UserRow) error {
 	return nil
 }
 
-func (f *stateWriter) historyRow(user, kind, item, action string, time int64, value float32, clicked bool) error {
+func (f *stateWriter) historyRow(
+	user, kind, item, action string,
+	time int64,
+	value float32,
+	clicked bool,
+) error {
 	w := f.history
-	w.appendString(0, user)
-	w.appendString(1, kind)
-	w.appendString(2, item)
-	w.appendString(3, action)
-	w.appendInt(4, time)
+	w.AppendString(0, user)
+	w.AppendString(1, kind)
+	w.AppendString(2, item)
+	w.AppendString(3, action)
+	w.AppendInt(4, time)
 	w.Field(5).(*array.Float32Builder).Append(value)
-	w.appendBool(6, clicked)
-	return w.endRow()
+	w.AppendBool(6, clicked)
+	return w.EndRow()
 }
 
 // counterRow writes a row unless nothing was counted.
-func (f *stateWriter) counterRow(scope, replica, id string, v features.CounterKey, seen int64, c features.CounterRow) error {
+func (f *stateWriter) counterRow(
+	scope, replica, id string,
+	v features.CounterKey,
+	seen int64,
+	c features.CounterRow,
+) error {
 	if c.Values == nil {
 		return nil
 	}
 	w := f.counters
-	w.appendString(0, scope)
-	w.appendString(1, replica)
-	w.appendString(2, id)
+	w.AppendString(0, scope)
+	w.AppendString(1, replica)
+	w.AppendString(2, id)
 	w.Field(3).(*array.Int32Builder).Append(int32(v.Field))
-	w.appendString(4, v.Value)
-	w.appendInt(5, seen)
-	w.appendInt(6, c.Ref)
+	w.AppendString(4, v.Value)
+	w.AppendInt(5, seen)
+	w.AppendInt(6, c.Ref)
 	for i, x := range c.Values {
 		w.Field(7 + i).(*array.Float64Builder).Append(x)
 	}
-	return w.endRow()
+	return w.EndRow()
 }

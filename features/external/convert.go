@@ -1,4 +1,4 @@
-package snapshot
+package external
 
 import (
 	"bytes"
@@ -15,39 +15,41 @@ import (
 
 	"relish/features"
 	"relish/features/event"
+	"relish/internal/arrowfile"
 )
 
-// Bounds of an imported table.
+// Bounds of an external table.
 const (
 	maxTableColumns = 64
 	maxTableRows    = 10_000_000
 	maxColumnName   = 64
 )
 
-// ConvertTable reads a table that was computed elsewhere, an Arrow IPC file with a column "user" or "item"
-// of ids (strings or integers) and further columns of numbers or booleans (null and NaN are missing),
-// and writes it in Relish's own form: float32 columns, users' ids hashed. The error tells what is wrong
-// with the file; nothing is left of a refused one.
+// ConvertTable converts the external table in the file in to Relish's own form in the file out:
+// float32 columns, and user ids hashed by features.UserHash. The input is an Arrow IPC file. Its
+// column "user" or "item" holds the ids, strings or integers. Each other column holds numbers or
+// booleans, where null and NaN stand for a missing value. If ConvertTable fails, out does not
+// exist.
 //
-// The Arrow library trusts the lengths that a file declares. Files of unknown origin belong into a
-// process of their own, with a limit on its memory.
-func ConvertTable(in, out string) (info FileInfo, err error) {
+// The Arrow library trusts the lengths that a file declares. Convert files of unknown origin in a
+// process with a memory limit (package sandbox).
+func ConvertTable(in, out string) (info arrowfile.Info, err error) {
 	if err := checkMagic(in); err != nil {
-		return FileInfo{}, err
+		return arrowfile.Info{}, err
 	}
 	c := &converter{dir: filepath.Dir(out), name: filepath.Base(out)}
-	err = read(filepath.Dir(in), filepath.Base(in), nil, c.record)
+	err = arrowfile.Read(filepath.Dir(in), filepath.Base(in), nil, c.record)
 	if err == nil && c.w == nil {
 		err = errors.New("the table has no rows")
 	}
 	if err == nil {
-		if info, err = c.w.close(); err == nil {
+		if info, err = c.w.Close(); err == nil {
 			return info, nil
 		}
 	} else if c.w != nil {
-		c.w.abandon()
+		c.w.Abandon()
 	}
-	return FileInfo{}, errors.Join(err, removeIfExists(out))
+	return arrowfile.Info{}, errors.Join(err, removeIfExists(out))
 }
 
 func removeIfExists(path string) error {
@@ -57,7 +59,7 @@ func removeIfExists(path string) error {
 	return nil
 }
 
-// checkMagic looks for the marks at both ends of an Arrow IPC file.
+// checkMagic looks for the magic bytes at both ends of an Arrow IPC file.
 func checkMagic(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -71,7 +73,7 @@ func checkMagic(path string) error {
 	magic := []byte("ARROW1")
 	head, tail := make([]byte, len(magic)), make([]byte, len(magic))
 	if st.Size() < int64(2*len(magic)) {
-		return fmt.Errorf("%d bytes are no Arrow IPC file", st.Size())
+		return fmt.Errorf("the file has %d bytes and is not an Arrow IPC file", st.Size())
 	}
 	_, headErr := f.ReadAt(head, 0)
 	_, tailErr := f.ReadAt(tail, st.Size()-int64(len(magic)))
@@ -79,17 +81,18 @@ func checkMagic(path string) error {
 	case err != nil:
 		return err
 	case !bytes.Equal(head, magic):
-		return errors.New("not an Arrow IPC file (pyarrow: ipc.new_file; the stream format and Parquet are others)")
+		return errors.New("not an Arrow IPC file; write one with pyarrow.ipc.new_file " +
+			"(the stream format and Parquet are not supported)")
 	case !bytes.Equal(tail, magic):
-		return errors.New("the Arrow IPC file is cut off: its end is missing")
+		return errors.New("the Arrow IPC file is truncated; copy it again")
 	}
 	return nil
 }
 
-// converter takes record batches of the outside file and writes ours.
+// converter reads the record batches of an external file and writes Relish's form.
 type converter struct {
 	dir, name string
-	w         *fileWriter
+	w         *arrowfile.Writer
 	key       int // column of the ids
 	hash      bool
 	values    []int // columns of values
@@ -97,7 +100,7 @@ type converter struct {
 	seen      map[string]int
 }
 
-// open checks the schema and begins our file.
+// open checks the schema and creates the output.
 func (c *converter) open(s *arrow.Schema) (err error) {
 	c.key = -1
 	fields := []arrow.Field{{}}
@@ -105,17 +108,23 @@ func (c *converter) open(s *arrow.Schema) (err error) {
 	for i, f := range s.Fields() {
 		switch {
 		case seen[f.Name]:
-			return fmt.Errorf("column %q stands twice", f.Name)
+			return fmt.Errorf("column %q occurs twice", f.Name)
 		case f.Name == features.KeyUser || f.Name == features.KeyItem:
 			if c.key >= 0 {
-				return errors.New(`there must be one id column, "user" or "item", not both`)
+				return errors.New(
+					`the table has the id columns "user" and "item"; keep one of them`,
+				)
 			}
 			c.key, c.hash = i, f.Name == features.KeyUser
 			fields[0] = arrow.Field{Name: f.Name, Type: arrow.BinaryTypes.String}
 		case !numeric(f.Type):
-			return fmt.Errorf("column %q has type %s; columns are numbers or booleans", f.Name, f.Type)
+			return fmt.Errorf("column %q has type %s; use numbers or booleans", f.Name, f.Type)
 		case f.Name == "" || len(f.Name) > maxColumnName || !utf8.ValidString(f.Name):
-			return fmt.Errorf("column %d: a name is 1 to %d bytes of UTF-8", i, maxColumnName)
+			return fmt.Errorf(
+				"the name of column %d must be 1 to %d bytes of UTF-8",
+				i,
+				maxColumnName,
+			)
 		default:
 			c.values = append(c.values, i)
 			fields = append(fields, arrow.Field{Name: f.Name, Type: arrow.PrimitiveTypes.Float32})
@@ -124,21 +133,35 @@ func (c *converter) open(s *arrow.Schema) (err error) {
 	}
 	switch {
 	case c.key < 0:
-		return errors.New(`no column is named "user" or "item": one of them must hold the ids`)
+		return errors.New(`the table has no id column; name it "user" or "item"`)
 	case len(c.values) == 0:
-		return errors.New("there is no column of values")
+		return errors.New("the table has no column of values")
 	case len(c.values) > maxTableColumns:
-		return fmt.Errorf("%d columns of values; at most %d are possible", len(c.values), maxTableColumns)
+		return fmt.Errorf(
+			"the table has %d columns of values; keep at most %d",
+			len(c.values),
+			maxTableColumns,
+		)
 	}
 	c.seen = map[string]int{}
-	c.w, err = create(c.dir, c.name, arrow.NewSchema(fields, nil))
+	c.w, err = arrowfile.Create(c.dir, c.name, arrow.NewSchema(fields, nil))
 	return err
 }
 
 func numeric(t arrow.DataType) bool {
 	switch t.ID() {
-	case arrow.BOOL, arrow.INT8, arrow.INT16, arrow.INT32, arrow.INT64, arrow.UINT8, arrow.UINT16, arrow.UINT32, arrow.UINT64,
-		arrow.FLOAT16, arrow.FLOAT32, arrow.FLOAT64:
+	case arrow.BOOL,
+		arrow.INT8,
+		arrow.INT16,
+		arrow.INT32,
+		arrow.INT64,
+		arrow.UINT8,
+		arrow.UINT16,
+		arrow.UINT32,
+		arrow.UINT64,
+		arrow.FLOAT16,
+		arrow.FLOAT32,
+		arrow.FLOAT64:
 		return true
 	}
 	return false
@@ -151,7 +174,7 @@ func (c *converter) record(rec arrow.Record) error {
 		}
 	}
 	if c.rows+int(rec.NumRows()) > maxTableRows {
-		return fmt.Errorf("more than %d rows", maxTableRows)
+		return fmt.Errorf("the table has more than %d rows", maxTableRows)
 	}
 	for i := range int(rec.NumRows()) {
 		if err := c.row(rec, i); err != nil {
@@ -174,21 +197,25 @@ func (c *converter) row(rec arrow.Record, i int) error {
 		id = features.UserHash(id)
 	}
 	if first, twice := c.seen[id]; twice {
-		return fmt.Errorf("has the id of row %d; there must be one row per id", first)
+		return fmt.Errorf("has the same id as row %d; keep one of them", first)
 	}
 	c.seen[id] = c.rows
-	c.w.appendString(0, id)
+	c.w.AppendString(0, id)
 	for k, col := range c.values {
 		x := numberAt(rec.Column(col), i)
 		if math.Abs(x) > math.MaxFloat32 {
-			return fmt.Errorf("column %q has the value %g, which is not finite as a float32", rec.ColumnName(col), x)
+			return fmt.Errorf(
+				"column %q has the value %g, which float32 cannot hold",
+				rec.ColumnName(col),
+				x,
+			)
 		}
 		c.w.Field(k + 1).(*array.Float32Builder).Append(float32(x))
 	}
-	return c.w.endRow()
+	return c.w.EndRow()
 }
 
-// idAt returns an id: a string as it is, an integer in decimal.
+// idAt returns an id: a string unchanged, an integer in decimal.
 func idAt(col arrow.Array, i int) (string, error) {
 	if d, ok := col.(*array.Dictionary); ok && !d.IsNull(i) {
 		return idAt(d.Dictionary(), d.GetValueIndex(i))
@@ -198,7 +225,7 @@ func idAt(col arrow.Array, i int) (string, error) {
 	}
 	switch a := col.(type) {
 	case *array.String:
-		return cloneString(a, i), nil
+		return arrowfile.CloneString(a, i), nil
 	case *array.LargeString:
 		return string([]byte(a.Value(i))), nil
 	case *array.Int64:
@@ -210,10 +237,10 @@ func idAt(col arrow.Array, i int) (string, error) {
 	case *array.Uint32:
 		return strconv.FormatUint(uint64(a.Value(i)), 10), nil
 	}
-	return "", fmt.Errorf("ids have type %s; they are strings or integers", col.DataType())
+	return "", fmt.Errorf("the ids have type %s; use strings or integers", col.DataType())
 }
 
-// numberAt returns a value, NaN for a missing one.
+// numberAt returns a value, NaN if it is missing.
 func numberAt(col arrow.Array, i int) float64 {
 	if col.IsNull(i) {
 		return math.NaN()
@@ -247,42 +274,5 @@ func numberAt(col arrow.Array, i int) float64 {
 	case *array.Float64:
 		return a.Value(i)
 	}
-	return math.NaN() // open has refused any other type
-}
-
-// LoadTable reads a file that ConvertTable wrote. Nothing of it is decoded unless its SHA-256 is sum.
-func LoadTable(path, sum string) (*features.ExternalTable, error) {
-	dir, name := filepath.Split(path)
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := verify(dir, FileInfo{Name: name, Bytes: st.Size(), SHA256: sum}); err != nil {
-		return nil, err
-	}
-	var key string
-	var ids, names []string
-	var values [][]float32
-	err = read(dir, name, nil, func(rec arrow.Record) error {
-		if names == nil {
-			fields := rec.Schema().Fields()
-			key = fields[0].Name
-			for _, f := range fields[1:] {
-				names = append(names, f.Name)
-			}
-			values = make([][]float32, len(names))
-		}
-		col := stringColumn(rec, 0)
-		for i := range int(rec.NumRows()) {
-			ids = append(ids, cloneString(col, i))
-		}
-		for k := range values {
-			values[k] = append(values[k], rec.Column(k+1).(*array.Float32).Float32Values()...)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return features.NewExternalTable(key, ids, names, values)
+	return math.NaN() // open has rejected all other types
 }

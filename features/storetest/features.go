@@ -1,0 +1,123 @@
+package storetest
+
+import (
+	"math"
+	"testing"
+
+	"relish/features"
+	"relish/ranker"
+)
+
+// featureValues checks the value of every kind of feature.
+func featureValues(t *testing.T, b Backend) {
+	s := b.Open(t, features.DefaultConfig())
+	a := item("i1", "a", t0-2*3600*1000, "x", "y")
+	a.Fields = map[string]ranker.FieldValue{
+		"price": ranker.NumberValue(3),
+		"on":    ranker.BoolValue(true),
+		"kind":  ranker.StringValue("film"),
+		"made":  ranker.NumberValue(float64(t0/1000 - 3600)),
+	}
+	a.Text = ptr("three plain words")
+	user := ranker.Event{
+		Kind: ranker.EventUser, ID: "u1", Time: t0, UserID: "u",
+		Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(33)},
+	}
+	appendEvents(t, s, a, item("i2", "b", t0, "y", "z"), user,
+		impression("s1", "u", t0, "a", "b"), impression("s2", "v", t0, "a", "b"),
+		interaction("c1", "u", "click", "a", t0))
+	const global = 0.25 // the click rate: one click on four shown
+	nan := math.NaN()
+	logOdds := func(p float64) float64 { return math.Log(p / (1 - p)) }
+	smoothed := func(clicks, shown, prior float64) float64 { return (clicks + 10*prior) / (shown + 10) }
+	// relative is the log-odds of the smoothed rate minus those of the prior.
+	relative := func(clicks, shown, prior float64) float64 {
+		return logOdds(smoothed(clicks, shown, prior)) - logOdds(prior)
+	}
+	// The rates of the tags over all users: x was clicked once of two, y once of four, z never of two.
+	x, y, z := smoothed(1, 2, global), smoothed(1, 4, global), smoothed(0, 2, global)
+	type feature = ranker.Feature
+	for _, c := range []struct {
+		f    feature
+		want []float64 // for a, b and an unknown item, all columns
+	}{
+		{feature{Kind: ranker.KindNumber, Field: "price"}, []float64{3, nan, nan}},
+		{feature{Kind: ranker.KindNumber, Field: "user.age"}, []float64{33, 33, 33}},
+		{feature{Kind: ranker.KindBoolean, Field: "on"}, []float64{1, nan, nan}},
+		{
+			feature{Kind: ranker.KindCategory, Field: "kind", Values: []string{"book", "film"}},
+			[]float64{0, 1, nan, nan, nan, nan},
+		},
+		{
+			feature{Kind: ranker.KindCategory, Field: "kind", Values: []string{"book", "film"}, Encode: "index"},
+			[]float64{1, nan, nan},
+		},
+		{feature{Kind: ranker.KindWordCount, Field: "text"}, []float64{3, 0, nan}},
+		{feature{Kind: ranker.KindAge}, []float64{math.Log1p(2), 0, nan}},
+		{feature{Kind: ranker.KindAge, Field: "made"}, []float64{math.Log1p(1), nan, nan}},
+		{
+			feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression},
+			[]float64{math.Log1p(2), math.Log1p(2), 0},
+		},
+		{
+			feature{Kind: ranker.KindRate, Scope: ranker.ScopeItem, Action: "click"},
+			[]float64{relative(1, 2, global), relative(0, 2, global), 0},
+		},
+		{
+			feature{Kind: ranker.KindRate, Scope: ranker.ScopeUser, Action: "any"},
+			[]float64{relative(1, 2, global), relative(1, 2, global), relative(1, 2, global)},
+		},
+		{
+			feature{Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click", Field: "tags"},
+			[]float64{
+				(relative(1, 2, global) + relative(1, 4, global)) / 2,
+				(relative(1, 4, global) + relative(0, 2, global)) / 2,
+				nan,
+			},
+		},
+		{
+			feature{Kind: ranker.KindRate, Scope: ranker.ScopeUserField, Action: "click", Field: "tags"},
+			[]float64{
+				(relative(1, 1, x) + relative(1, 2, y)) / 2,
+				(relative(1, 2, y) + relative(0, 1, z)) / 2,
+				nan,
+			},
+		},
+		{feature{Kind: ranker.KindInteracted, Field: "tags"}, []float64{1, 0.5, nan}},
+		{feature{Kind: ranker.KindHistory}, []float64{math.Log1p(1), math.Log1p(1), math.Log1p(1)}},
+		{feature{Kind: ranker.KindTimeOfDay}, []float64{22 + 13.0/60, 22 + 13.0/60, 22 + 13.0/60}},
+		{feature{Kind: ranker.KindTable, Column: "t.c"}, []float64{nan, nan, nan}},
+	} {
+		c.f.Name = c.f.Kind + "/" + c.f.Scope + "/" + c.f.Field
+		t.Run(c.f.Name, func(t *testing.T) {
+			wantColumns(t, read(t, s, schema(t, c.f), "u", "a", "b", "new"), c.want...)
+		})
+	}
+}
+
+// Inline content holds for one request and replaces the stored parts.
+func inline(t *testing.T, b Backend) {
+	s := b.Open(t, features.DefaultConfig())
+	appendEvents(t, s, item("i", "a", t0, "x"))
+	sch := schema(t, ranker.Feature{Name: "p", Kind: ranker.KindNumber, Field: "price"})
+	q := &ranker.FeatureQuery{User: "u", Now: t0, Schema: sch, Candidates: []ranker.Candidate{
+		{
+			ID: "a",
+			Inline: &ranker.Item{
+				Text:   "inline",
+				Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(7)},
+			},
+		}, {ID: "new", Inline: &ranker.Item{Title: "N"}}}}
+	st, err := s.Read(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Columns[0] != 7 || st.Items[0].Title != "Title of a" || st.Items[0].Text != "inline" ||
+		st.Items[1].Title != "N" ||
+		st.Items[1].TextKey == 0 {
+		t.Errorf("got %v %+v %+v", st.Columns, st.Items[0], st.Items[1])
+	}
+	if it, _ := s.Item("a"); it.Text != "" {
+		t.Error("the store kept an inline text")
+	}
+}
