@@ -132,7 +132,7 @@ func (t *Counters) UserFromRow(r *UserRow) (*UserState, error) {
 			return nil, err
 		}
 		u.values[v.Field] = append(u.values[v.Field],
-			userFieldCounts{value: unique.Make(v.CounterKey.Value), seen: v.Seen, decayedCounts: c})
+			userFieldCounts{value: unique.Make(v.Value), seen: v.Seen, decayedCounts: c})
 	}
 	return u, nil
 }

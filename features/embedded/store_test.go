@@ -65,11 +65,11 @@ func TestConformance(t *testing.T) {
 	}
 	reopenWith := func(prepare func(dir string)) storetest.Backend {
 		return storetest.Backend{
-			Open: func(t *testing.T, cfg features.Config) storetest.Store {
+			Open: func(t *testing.T, cfg features.Config) ranker.Store {
 				dir := t.TempDir()
 				return &opened{open(t, dir, cfg, embedded.Options{}), dir, cfg}
 			},
-			Reopen: func(t *testing.T, s storetest.Store) storetest.Store {
+			Reopen: func(t *testing.T, s ranker.Store) ranker.Store {
 				o := s.(*opened)
 				if err := o.Close(); err != nil {
 					t.Fatal(err)

@@ -289,7 +289,7 @@ func (l *Log) write(records []event.Record, next uint64) error {
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 			return fmt.Errorf("%w: the disk is full", ranker.ErrLogFull)
 		}
-		return fmt.Errorf("%w: %v", ranker.ErrLogUnavailable, err)
+		return fmt.Errorf("%w: %w", ranker.ErrLogUnavailable, err)
 	}
 	l.arrival = records[len(records)-1].Arrival
 	l.next.Store(next)

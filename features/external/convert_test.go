@@ -106,7 +106,7 @@ func TestConvertTable(t *testing.T) {
 		column{"user", `[17, 18]`, arrow.PrimitiveTypes.Int64},
 		column{"x", `[1, 2]`, f64},
 	)
-	info, err = external.ConvertTable(users, out)
+	_, err = external.ConvertTable(users, out)
 	if err != nil {
 		t.Fatal(err)
 	}

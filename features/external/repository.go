@@ -45,7 +45,7 @@ func (f FolderRepository) Current(context.Context) (map[string]Version, error) {
 }
 
 // Fetch implements Repository. It fails, because a file that is not in the folder is nowhere.
-func (f FolderRepository) Fetch(_ context.Context, v Version, path string) error {
+func (f FolderRepository) Fetch(_ context.Context, _ Version, path string) error {
 	return &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 }
 

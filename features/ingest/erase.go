@@ -66,7 +66,7 @@ func readErasedUpTo(dir string) (uint64, error) {
 		return 0, err
 	}
 	var d erasedFile
-	if err := json.Unmarshal(data, &d); err != nil {
+	if json.Unmarshal(data, &d) != nil {
 		return 0, nil // a repeated erasure changes nothing
 	}
 	return d.UpTo, nil

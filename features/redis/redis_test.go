@@ -14,6 +14,7 @@ import (
 	"relish/features/storetest"
 	"relish/internal/redisconn"
 	"relish/internal/redistest"
+	"relish/ranker"
 )
 
 // The client looks once a second whether it may dial again, until its pool is closed; it may sleep at the end.
@@ -89,11 +90,11 @@ func backend(url string) storetest.Backend {
 		return s
 	}
 	return storetest.Backend{
-		Open: func(t *testing.T, cfg features.Config) storetest.Store {
+		Open: func(t *testing.T, cfg features.Config) ranker.Store {
 			dir := t.TempDir()
 			return start(t, dir, url+"?prefix="+prefix(dir), cfg)
 		},
-		Reopen: func(t *testing.T, s storetest.Store) storetest.Store {
+		Reopen: func(t *testing.T, s ranker.Store) ranker.Store {
 			o := s.(*opened)
 			o.close(t)
 			conn, err := redisconn.Open(o.url)

@@ -100,22 +100,23 @@ func inline(t *testing.T, b Backend) {
 	s := b.Open(t, features.DefaultConfig())
 	appendEvents(t, s, item("i", "a", t0, "x"))
 	sch := schema(t, ranker.Feature{Name: "p", Kind: ranker.KindNumber, Field: "price"})
-	q := &ranker.FeatureQuery{User: "u", Now: t0, Schema: sch, Candidates: []ranker.Candidate{
-		{
-			ID: "a",
-			Inline: &ranker.Item{
-				Text:   "inline",
-				Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(7)},
-			},
-		}, {ID: "new", Inline: &ranker.Item{Title: "N"}}}}
+	changed := ranker.Candidate{ID: "a", Inline: &ranker.Item{
+		Text: "inline", Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(7)},
+	}}
+	added := ranker.Candidate{ID: "new", Inline: &ranker.Item{Title: "N"}}
+	q := &ranker.FeatureQuery{
+		User: "u", Now: t0, Schema: sch, Candidates: []ranker.Candidate{changed, added},
+	}
 	st, err := s.Read(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.Columns[0] != 7 || st.Items[0].Title != "Title of a" || st.Items[0].Text != "inline" ||
-		st.Items[1].Title != "N" ||
-		st.Items[1].TextKey == 0 {
-		t.Errorf("got %v %+v %+v", st.Columns, st.Items[0], st.Items[1])
+	a, n := st.Items[0], st.Items[1]
+	if st.Columns[0] != 7 || a.Title != "Title of a" || a.Text != "inline" {
+		t.Errorf("price %v of %+v", st.Columns[0], a)
+	}
+	if n.Title != "N" || n.TextKey == 0 {
+		t.Errorf("the new item is %+v", n)
 	}
 	if it, _ := s.Item("a"); it.Text != "" {
 		t.Error("the store kept an inline text")

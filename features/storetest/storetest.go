@@ -3,7 +3,6 @@
 package storetest
 
 import (
-	"context"
 	"math"
 	"testing"
 
@@ -11,21 +10,12 @@ import (
 	"relish/ranker"
 )
 
-// Store is the part of ranker.Store that the suite tests.
-type Store interface {
-	ranker.Features
-	Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error)
-	Item(id string) (*ranker.Item, bool)
-	DeleteItem(ctx context.Context, id string) (bool, error)
-	Forget(ctx context.Context, userID string) error
-}
-
 // Backend opens stores for the suite.
 type Backend struct {
 	// Open opens a store on empty data.
-	Open func(t *testing.T, cfg features.Config) Store
+	Open func(t *testing.T, cfg features.Config) ranker.Store
 	// Reopen closes the store and opens it again on the same data.
-	Reopen func(t *testing.T, s Store) Store
+	Reopen func(t *testing.T, s ranker.Store) ranker.Store
 }
 
 // Run runs the suite.
@@ -94,7 +84,7 @@ func item(id, itemID string, at int64, tags ...string) ranker.Event {
 	}
 }
 
-func appendEvents(t *testing.T, s Store, events ...ranker.Event) []ranker.EventOutcome {
+func appendEvents(t *testing.T, s ranker.Store, events ...ranker.Event) []ranker.EventOutcome {
 	t.Helper()
 	out, err := s.Append(t.Context(), events)
 	if err != nil {
@@ -105,7 +95,7 @@ func appendEvents(t *testing.T, s Store, events ...ranker.Event) []ranker.EventO
 
 func read(
 	t *testing.T,
-	s Store,
+	s ranker.Store,
 	sch *ranker.Schema,
 	user string,
 	items ...string,

@@ -102,9 +102,9 @@ func (w *Writer) flush() error {
 // Close finishes the file, makes it durable and returns its description.
 func (w *Writer) Close() (Info, error) {
 	defer w.Release()
-	err := errors.Join(w.flush(), w.out.Close(), w.file.Sync())
+	writeErr := errors.Join(w.flush(), w.out.Close(), w.file.Sync())
 	st, statErr := w.file.Stat()
-	if err = errors.Join(err, statErr, w.file.Close()); err != nil {
+	if err := errors.Join(writeErr, statErr, w.file.Close()); err != nil {
 		return Info{}, err
 	}
 	w.info.Bytes, w.info.SHA256 = st.Size(), hex.EncodeToString(w.sum.Sum(nil))
