@@ -103,24 +103,24 @@ func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() e
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, "", errors.Join(err, a.Close())
+		return nil, "", errors.Join(err, a.Close(ctx))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx, listener) }()
 	return func() error {
 		cancel()
-		return errors.Join(<-done, a.Close())
+		return errors.Join(<-done, a.Close(ctx))
 	}, listener.Addr().String(), nil
 }
 
 // encode encodes the texts that have no vector.
 func (c *benchCmd) encode(ctx context.Context, cfg *config.Config) (err error) {
-	e, err := app.OpenEngine(engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
+	e, err := app.OpenEngine(ctx, engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
+	defer func() { err = errors.Join(err, e.Close(ctx)) }()
 	_, err = encodeAll(ctx, e, app.BundleFolder(c.Bundles, c.Data))
 	return err
 }
@@ -133,11 +133,11 @@ const (
 
 // generate fills the data folder with items and clicks.
 func (c *benchCmd) generate(ctx context.Context, cfg *config.Config) (err error) {
-	e, err := app.OpenEngine(engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
+	e, err := app.OpenEngine(ctx, engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
+	defer func() { err = errors.Join(err, e.Close(ctx)) }()
 	p := newProgress("generate")
 	defer p.end()
 	loader := newStrictLoader(e.Store, p)

@@ -16,8 +16,8 @@ import (
 	"relish/ranker/scorer"
 )
 
-// writePriorBundle writes a bundle that ranks as the prior does and also weighs an external column. It
-// returns the version.
+// writePriorBundle writes a bundle that ranks as the prior does and also weighs an external column.
+// It returns the version.
 func writePriorBundle(t *testing.T, data string, weight float64) string {
 	t.Helper()
 	cfg := config.Default()
@@ -121,8 +121,8 @@ func TestBundlesAreServed(t *testing.T) {
 	checkDamagedBundle(t, dir, first, second)
 }
 
-// checkDamagedBundle flips a bit of the second bundle and activates it. At its next start, the service
-// ranks with the first one and says why. Doctor names the file.
+// checkDamagedBundle flips a bit of the second bundle and activates it. At its next start, the
+// service ranks with the first one and says why. Doctor names the file.
 func checkDamagedBundle(t *testing.T, dir, first, second string) {
 	t.Helper()
 	path := filepath.Join(dir, "bundles", second, "probe.bin")

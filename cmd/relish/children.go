@@ -6,8 +6,8 @@ import (
 	"relish/internal/app"
 )
 
-// These hidden commands are the child processes that read files which may be damaged or hostile. The
-// parent process is another relish, see internal/sandbox.
+// These hidden commands are the child processes that read files which may be damaged or hostile.
+// The parent process is another relish, see internal/sandbox.
 
 // convertColumnsCmd converts an Arrow file for relish import.
 type convertColumnsCmd struct {
@@ -15,7 +15,8 @@ type convertColumnsCmd struct {
 	Out string `arg:""`
 }
 
-// Run converts the file under a limit on its memory, and prints a description of the result as JSON.
+// Run converts the file under a limit on its memory, and prints a description of the result as
+// JSON.
 func (c *convertColumnsCmd) Run() error {
 	info, err := app.ConvertColumnsChild(c.In, c.Out)
 	if err != nil {

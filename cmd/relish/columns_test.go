@@ -43,8 +43,8 @@ func contribution(answer map[string]any, feature string) (value, part float64, o
 	return 0, 0, false
 }
 
-// TestImportedTables imports tables that pyarrow wrote, before and while a service runs. Their columns
-// have the configured weights, and still have them after a restart.
+// TestImportedTables imports tables that pyarrow wrote, before and while a service runs. Their
+// columns have the configured weights, and still have them after a restart.
 func TestImportedTables(t *testing.T) {
 	dir, files := filepath.Join(t.TempDir(), "d"), t.TempDir()
 	output(t, "demo", "--data", dir, "--users", "40", "--lists", "300", "--no-text")
@@ -91,8 +91,8 @@ func TestImportedTables(t *testing.T) {
 	s.stop(t)
 }
 
-// TestDamagedTables flips bits in table files. The child process that reads a file may fail, and then
-// the error has a reason; this process goes on.
+// TestDamagedTables flips bits in table files. The child process that reads a file may fail, and
+// then the error has a reason; this process goes on.
 func TestDamagedTables(t *testing.T) {
 	files := t.TempDir()
 	runPython(t, "write", files)
@@ -131,8 +131,8 @@ func convertTable(t *testing.T, in, out string) (string, error) {
 	return info.SHA256, err
 }
 
-// TestSnapshotIsReadByPyarrow reads a snapshot with pyarrow and DuckDB. An embedded store that starts
-// from the snapshot writes the same snapshot again.
+// TestSnapshotIsReadByPyarrow reads a snapshot with pyarrow and DuckDB. An embedded store that
+// starts from the snapshot writes the same snapshot again.
 func TestSnapshotIsReadByPyarrow(t *testing.T) {
 	dir, snap := filepath.Join(t.TempDir(), "d"), filepath.Join(t.TempDir(), "snap")
 	output(t, "demo", "--data", dir, "--users", "40", "--lists", "300", "--no-text")

@@ -78,11 +78,11 @@ func (c *demoCmd) readWorld() (world demo.Options, filled bool, err error) {
 
 // fill loads the events of the world and encodes the texts of its catalogue.
 func (c *demoCmd) fill(ctx context.Context, cfg *config.Config, world demo.Options) (err error) {
-	e, err := app.OpenEngine(engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
+	e, err := app.OpenEngine(ctx, engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
+	defer func() { err = errors.Join(err, e.Close(ctx)) }()
 	p := newProgress("demo")
 	loader := newStrictLoader(e.Store, p)
 	n := 0

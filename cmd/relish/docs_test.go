@@ -240,7 +240,8 @@ func TestDocumentedRequests(t *testing.T) {
 	}
 }
 
-// eventArray makes a JSON array of the lines, so that a document's events can be posted as one body.
+// eventArray makes a JSON array of the lines, so that a document's events can be posted as one
+// body.
 func eventArray(lines string) string {
 	return "[" + strings.Join(strings.Split(strings.TrimSpace(lines), "\n"), ",") + "]"
 }

@@ -17,8 +17,8 @@ type doctorCmd struct {
 	JSON         bool   `help:"Print the findings as JSON."`
 }
 
-// Run checks the assets and the data folder, or asks a service. It may run beside a service. The exit
-// status is 1 if a check fails.
+// Run checks the assets and the data folder, or asks a service. It may run beside a service. The
+// exit status is 1 if a check fails.
 func (c *doctorCmd) Run(ctx context.Context, cfg *config.Config) error {
 	var findings []app.Finding
 	if c.URL != "" {

@@ -34,8 +34,8 @@ func TestDoctorAsksService(t *testing.T) {
 	}
 }
 
-// TestRuntimeReportsNothing checks that ONNX Runtime sends no telemetry. The library keeps an id and
-// unsent reports in the home folder, unless CI is set. The environment here does not set it.
+// TestRuntimeReportsNothing checks that ONNX Runtime sends no telemetry. The library keeps an id
+// and unsent reports in the home folder, unless CI is set. The environment here does not set it.
 func TestRuntimeReportsNothing(t *testing.T) {
 	home := t.TempDir()
 	cmd := relish(t, "embed", "--data", filepath.Join(t.TempDir(), "d"))

@@ -32,8 +32,8 @@ func countRecords(t *testing.T, data string) int {
 	return n
 }
 
-// TestKillLosesNothing kills the service again and again while four clients send events. The log has
-// every event that was acknowledged.
+// TestKillLosesNothing kills the service again and again while four clients send events. The log
+// has every event that was acknowledged.
 func TestKillLosesNothing(t *testing.T) {
 	const rounds, clients, eventsPerRound = 5, 4, 100
 	data := filepath.Join(t.TempDir(), "d")
@@ -71,8 +71,8 @@ func TestKillLosesNothing(t *testing.T) {
 	}
 }
 
-// TestBackupWhileRunning copies the log folder while events stream in. The copy restores to a service
-// that has every event acknowledged before the copy began (docs/operations.md).
+// TestBackupWhileRunning copies the log folder while events stream in. The copy restores to a
+// service that has every event acknowledged before the copy began (docs/operations.md).
 func TestBackupWhileRunning(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "d")
 	s := serve(t, "--data", data, "--no-text")

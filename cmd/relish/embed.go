@@ -22,11 +22,11 @@ func (c *embedCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if c.NoText {
 		return app.Usagef("relish embed needs a text encoder; leave out --no-text")
 	}
-	e, err := app.OpenEngine(engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
+	e, err := app.OpenEngine(ctx, engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
+	defer func() { err = errors.Join(err, e.Close(ctx)) }()
 	n, err := encodeAll(ctx, e, app.BundleFolder(c.Bundles, c.Data))
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ type pullCmd struct {
 
 // Run downloads the encoder into the assets folder and says how to use it.
 func (c *pullCmd) Run(ctx context.Context) error {
-	options := c.encoderFlags.options()
+	options := c.options()
 	assets, err := options.AssetsFolder()
 	if err != nil {
 		return err

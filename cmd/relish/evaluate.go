@@ -35,8 +35,8 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	defer scoring.end()
 	var stages stageProgress
 	defer stages.end()
-	evaluator, err := app.NewEvaluator(app.EvaluatorOptions{
-		Data: c.Data, Bundles: c.Bundles, Encoder: c.encoderFlags.options(), Config: cfg,
+	evaluator, err := app.NewEvaluator(ctx, app.EvaluatorOptions{
+		Data: c.Data, Bundles: c.Bundles, Encoder: c.options(), Config: cfg,
 		TestShare: c.Last, Prequential: c.Prequential, K: c.K, Negatives: c.Negatives, Seed: c.Seed,
 		Bundle: c.Bundle, InSample: c.InSample, HideItems: c.HideItems, Ablate: c.Ablate, Policy: c.Policy,
 		Progress: scoring.set,
@@ -48,7 +48,7 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	defer evaluator.Close()
+	defer evaluator.Close(ctx)
 	if c.OnPolicyLog {
 		estimate, err := evaluator.EstimatePolicy(ctx)
 		if err != nil {

@@ -22,8 +22,8 @@ func evaluateJSON(t *testing.T, args ...string) (e app.Evaluation) {
 	return e
 }
 
-// TestEvaluate measures a bundle on lists that it has not seen. The experiments with hidden items and
-// without features train their own models.
+// TestEvaluate measures a bundle on lists that it has not seen. The experiments with hidden items
+// and without features train their own models.
 func TestEvaluate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "d")
 	config := filepath.Join(t.TempDir(), "relish.yaml")
@@ -101,8 +101,8 @@ func TestEvaluate(t *testing.T) {
 	})
 }
 
-// TestEvaluateJSON compares the paths and types of the JSON output with testdata/evaluate.shape, because
-// programs read them.
+// TestEvaluateJSON compares the paths and types of the JSON output with testdata/evaluate.shape,
+// because programs read them.
 func TestEvaluateJSON(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "d")
 	output(t, "demo", "--data", dir, "--users", "40", "--lists", "300", "--no-text")

@@ -32,8 +32,8 @@ type reportAnswer struct {
 	Verdict struct{ Decision, Arm string }
 }
 
-// TestReportAndPromote analyses a log with a planted lift. The report finds the lift, from the command
-// line and from the service. Promotion gives the arm to every user of the running service.
+// TestReportAndPromote analyses a log with a planted lift. The report finds the lift, from the
+// command line and from the service. Promotion gives the arm to every user of the running service.
 func TestReportAndPromote(t *testing.T) {
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "d"), filepath.Join(dir, "experiments.yaml")

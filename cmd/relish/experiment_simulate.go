@@ -20,8 +20,8 @@ type experimentSimulateCmd struct {
 	JSON  bool    `help:"Print the counts as JSON."`
 }
 
-// Run simulates experiments with a known truth and counts how often their reports are right. The exit
-// status is 1 if they are right less often than promised.
+// Run simulates experiments with a known truth and counts how often their reports are right. The
+// exit status is 1 if they are right less often than promised.
 func (c *experimentSimulateCmd) Run(ctx context.Context) error {
 	if c.What == "interleave" {
 		return c.interleave(ctx)

@@ -152,7 +152,8 @@ func checkLoggedArms(t *testing.T, data string, want map[string]map[string]strin
 	if len(seen) != len(want) {
 		t.Errorf("%d users have impressions, want %d", len(seen), len(want))
 	}
-	// The items a, b and c have no text, so switching text off exposes nobody. Their order can differ.
+	// The items a, b and c have no text, so switching text off exposes nobody. Their order can
+	// differ.
 	if exposed["text-on-off"] != 0 || exposed["diverse-lists"] < 200 ||
 		exposed["fresh-mix"] != interleaved || interleaved < 300 {
 		t.Errorf("exposed users: %v; interleaved lists: %d", exposed, interleaved)

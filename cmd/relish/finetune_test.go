@@ -138,7 +138,8 @@ func TestFineTunedEncoder(t *testing.T) {
 	if !strings.Contains(out, tuned.Version+": active; it reproduces its recorded scores") {
 		t.Errorf("doctor prints %s", out)
 	}
-	// Without its vectors the bundle still ranks at once. The vectors are encoded in the background.
+	// Without its vectors the bundle still ranks at once. The vectors are encoded in the
+	// background.
 	if err := os.RemoveAll(filepath.Join(data, "vectors", "finetuned")); err != nil {
 		t.Fatal(err)
 	}
@@ -205,8 +206,8 @@ func (s *service) activeModel(t *testing.T) string {
 	return answer["model"].(string)
 }
 
-// TestUnusedVectorsAreRemoved starts a service on a folder with vectors of a fine-tuned encoder that no
-// bundle has. They are removed, and those of the base encoder stay.
+// TestUnusedVectorsAreRemoved starts a service on a folder with vectors of a fine-tuned encoder
+// that no bundle has. They are removed, and those of the base encoder stay.
 func TestUnusedVectorsAreRemoved(t *testing.T) {
 	data := t.TempDir()
 	output(t, "demo", "--data", data, "--users", "5", "--lists", "10", "--no-text")

@@ -37,11 +37,11 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return c.importColumns(ctx, cfg)
 	}
 	c.NoText = c.NoText || c.NoEmbed
-	e, err := app.OpenEngine(engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
+	e, err := app.OpenEngine(ctx, engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
+	defer func() { err = errors.Join(err, e.Close(ctx)) }()
 	var counts importCounts
 	if counts.LoadCounts, err = c.load(ctx, e.Store); err != nil {
 		return err

@@ -35,14 +35,15 @@ func (c *ingestCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	}
 	options := engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg)
 	options.EncodeLater = false
-	e, err := app.OpenEngine(options)
+	e, err := app.OpenEngine(ctx, options)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
+	defer func() { err = errors.Join(err, e.Close(ctx)) }()
 	source := e.Redis
 	if c.Source != "" {
-		if source, err = redisconn.Open(c.Source); err != nil {
+		source, err = redisconn.Open(c.Source) //nolint:contextcheck // its goroutines live until Close
+		if err != nil {
 			return app.Usagef("--source: %w", err)
 		}
 		defer func() { err = errors.Join(err, source.Close()) }()

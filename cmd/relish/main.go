@@ -79,7 +79,7 @@ func run(args []string) int {
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		return fail(app.UsageError{Err: fmt.Errorf("%w\nRun %q for help.", err, helpCommand(err))})
+		return fail(app.UsageError{Err: fmt.Errorf("%w; for help, run %s", err, helpCommand(err))})
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(cfg)
@@ -165,8 +165,8 @@ type versionCmd struct{}
 
 // Run prints the version.
 func (versionCmd) Run() error {
-	fmt.Println(versionLine())
-	return nil
+	_, err := fmt.Println(versionLine())
+	return err
 }
 
 // versionLine is what relish version prints, such as "relish 0.1.0 (commit 1a2b3c4d5e6f)".

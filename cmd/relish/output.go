@@ -41,8 +41,8 @@ func writeFile(path string, write func(io.Writer) error) error {
 // progressInterval is the time between two lines of progress.
 const progressInterval = 5 * time.Second
 
-// progress shows how far long work is: as a bar on a terminal, and else as a line every few seconds.
-// It writes to standard error, because standard output is for results.
+// progress shows how far long work is: as a bar on a terminal, and else as a line every few
+// seconds. It writes to standard error, because standard output is for results.
 type progress struct {
 	title string
 	bar   *progressbar.ProgressBar // nil if standard error is no terminal

@@ -13,8 +13,8 @@ import (
 	"relish/internal/redistest"
 )
 
-// shopEvents writes the events of a small shop as NDJSON files. The parts hold all events in order. Each
-// part but the first begins with the last twenty events of the one before.
+// shopEvents writes the events of a small shop as NDJSON files. The parts hold all events in order.
+// Each part but the first begins with the last twenty events of the one before.
 func shopEvents(t *testing.T, parts int) (files []string) {
 	t.Helper()
 	var lines []string
@@ -96,8 +96,8 @@ func difference(t *testing.T, a, b *service) string {
 }
 
 // TestReplicas runs two replicas on one Redis beside an embedded service. All answer alike, and
-// feedback to one replica reaches the other. The state in Redis can be rebuilt from the logs and from
-// a snapshot.
+// feedback to one replica reaches the other. The state in Redis can be rebuilt from the logs and
+// from a snapshot.
 func TestReplicas(t *testing.T) {
 	server, files := redistest.Start(t), shopEvents(t, 2)
 	dir := t.TempDir()
@@ -151,7 +151,8 @@ func TestReplicas(t *testing.T) {
 	mustAgree(t, "an embedded service and one from the snapshot", one, other)
 }
 
-// TestIngestKilled kills relish ingest again and again. Every message of the stream is in the log once.
+// TestIngestKilled kills relish ingest again and again. Every message of the stream is in the log
+// once.
 func TestIngestKilled(t *testing.T) {
 	server, dir := redistest.Start(t), filepath.Join(t.TempDir(), "d")
 	conn, err := redisconn.Open(server.URL())

@@ -266,8 +266,8 @@ func needArgs(ts *testscript.TestScript, args []string, n int) {
 	}
 }
 
-// TestHelpFitsTwoLines renders the help of every command at 100 columns. Each command has one line in
-// its list, and each flag at most two lines.
+// TestHelpFitsTwoLines renders the help of every command at 100 columns. Each command has one line
+// in its list, and each flag at most two lines.
 func TestHelpFitsTwoLines(t *testing.T) {
 	for _, command := range commandPaths(t) {
 		cmd := relish(t, append(command, "--help")...)
@@ -300,7 +300,8 @@ func TestHelpFitsTwoLines(t *testing.T) {
 	}
 }
 
-// commandPaths returns the words of every visible command; the first is the empty list, relish itself.
+// commandPaths returns the words of every visible command; the first is the empty list, relish
+// itself.
 func commandPaths(t *testing.T) [][]string {
 	t.Helper()
 	parser, err := newParser(new(cli))

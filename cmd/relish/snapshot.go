@@ -16,7 +16,7 @@ type snapshotCmd struct {
 
 // Run writes a snapshot beside the running service.
 func (c *snapshotCmd) Run(ctx context.Context, cfg *config.Config) error {
-	m, err := app.WriteSnapshot(ctx, c.storeFlags.options(), cfg, c.Out)
+	m, err := app.WriteSnapshot(ctx, c.options(), cfg, c.Out)
 	if err != nil {
 		return err
 	}

@@ -80,8 +80,8 @@ func TestOneUser(t *testing.T) {
 	}
 }
 
-// TestGateKeepsActiveModel trains on wrong labels. The gate does not activate the bundle. With --force
-// it does, and the manifest and the activation history record the reason.
+// TestGateKeepsActiveModel trains on wrong labels. The gate does not activate the bundle. With
+// --force it does, and the manifest and the activation history record the reason.
 func TestGateKeepsActiveModel(t *testing.T) {
 	events, config := demoEvents(3), quickConfig(t)
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -116,8 +116,8 @@ func TestGateKeepsActiveModel(t *testing.T) {
 	}
 }
 
-// TestTrainingIsDeterministic trains twice on the same log. All files of the bundles are equal but the
-// manifest and the model card, which contain times.
+// TestTrainingIsDeterministic trains twice on the same log. All files of the bundles are equal but
+// the manifest and the model card, which contain times.
 func TestTrainingIsDeterministic(t *testing.T) {
 	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	_, a := train(t, data, "--config", config)
@@ -242,7 +242,8 @@ func trainUntil(t *testing.T, data, config string, stop int) (result interrupted
 	return result
 }
 
-// isNewest reports whether the version is the last that was written: the kill came after the training.
+// isNewest reports whether the version is the last that was written: the kill came after the
+// training.
 func isNewest(t *testing.T, root, version string) bool {
 	t.Helper()
 	versions, err := bundle.Versions(root)
@@ -263,8 +264,8 @@ func TestOneTrainingAtATime(t *testing.T) {
 	}
 }
 
-// TestTrainEvery trains at an interval. Intervals without new events train nothing, and SIGTERM ends
-// the command with exit status 0.
+// TestTrainEvery trains at an interval. Intervals without new events train nothing, and SIGTERM
+// ends the command with exit status 0.
 func TestTrainEvery(t *testing.T) {
 	data := importEvents(t, demoEvents(1))
 	cmd := relish(t, "train", "--data", data, "--no-text", "--config", quickConfig(t), "--every", "50ms", "--json")
@@ -319,8 +320,8 @@ func TestGateAsksForUnseenLists(t *testing.T) {
 	}
 }
 
-// TestOldBundlesAreRemoved trains with --keep 2. The active bundle is kept, although it is not among
-// the newest two.
+// TestOldBundlesAreRemoved trains with --keep 2. The active bundle is kept, although it is not
+// among the newest two.
 func TestOldBundlesAreRemoved(t *testing.T) {
 	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	first, _ := train(t, data, "--config", config, "--force", "the first one")

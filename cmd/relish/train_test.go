@@ -36,8 +36,8 @@ func train(t *testing.T, data string, args ...string) (out trainResult, dir stri
 	return out, filepath.Join(data, "bundles", out.Version)
 }
 
-// quickConfig returns a configuration file that trains in a second. The model is poor, which is good
-// enough for tests of everything around a training.
+// quickConfig returns a configuration file that trains in a second. The model is poor, which is
+// good enough for tests of everything around a training.
 func quickConfig(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "relish.yaml")
@@ -98,8 +98,9 @@ func importEvents(t *testing.T, events []ranker.Event) string {
 }
 
 // TestTrainedBeatsBaselines trains on simulated clicks. The model beats every baseline on held-out
-// lists. In the simulator, it comes closer to the best order than the prior and than the logged order.
-// Held-out clicks could not show the latter: users look at the top, which favours the logged order.
+// lists. In the simulator, it comes closer to the best order than the prior and than the logged
+// order. Held-out clicks could not show the latter: users look at the top, which favours the logged
+// order.
 func TestTrainedBeatsBaselines(t *testing.T) {
 	for _, number := range []uint64{1, 2} {
 		seed := fmt.Sprint(number)
@@ -208,8 +209,8 @@ func TestWarmStartBesideService(t *testing.T) {
 	s.stop(t)
 }
 
-// checkExplanation ranks items and checks that the contributions of each explained item add up to its
-// score.
+// checkExplanation ranks items and checks that the contributions of each explained item add up to
+// its score.
 func (s *service) checkExplanation(t *testing.T, user string, items []string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{"user_id": user, "candidates": items, "explain": 2, "deadline_ms": 10000})
@@ -271,8 +272,8 @@ func TestParityIsChecked(t *testing.T) {
 	}
 }
 
-// TestTrainWithText trains in a folder without vectors. Training encodes the texts in memory and writes
-// no vectors. The bundle names the encoder, and a service with that encoder ranks with it.
+// TestTrainWithText trains in a folder without vectors. Training encodes the texts in memory and
+// writes no vectors. The bundle names the encoder, and a service with that encoder ranks with it.
 func TestTrainWithText(t *testing.T) {
 	data, config := filepath.Join(t.TempDir(), "d"), quickConfig(t)
 	output(t, "demo", "--data", data, "--users", "20", "--lists", "300")

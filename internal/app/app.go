@@ -1,17 +1,17 @@
-// Package app wires Relish together: it opens the data folder, the text encoder and the models,
-// and runs the ranking service with its background jobs.
+// Package app wires Relish together: it opens the data folder, the text encoder and the models, and
+// runs the ranking service with its background jobs.
 //
 // The service is an App. New opens everything, Run serves until its context ends, and Close
 // releases everything again:
 //
 //	a, err := app.New(ctx, app.Options{Config: config.Default(), Store: app.StoreOptions{Data: "data"}})
 //	if err != nil { … }
-//	defer a.Close()
+//	defer a.Close(ctx)
 //	err = a.Run(ctx, listener)
 //
 // The other commands use the parts below it. Engine is a locked data folder with its store and its
-// text vectors. Loader brings events into a store. Trainer and Evaluator read the event log beside a
-// running service. Nothing here parses flags or prints results; cmd/relish does.
+// text vectors. Loader brings events into a store. Trainer and Evaluator read the event log beside
+// a running service. Nothing here parses flags or prints results; cmd/relish does.
 package app
 
 import (
@@ -99,10 +99,10 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	a := &App{log: opt.Log}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, a.Close())
+			err = errors.Join(err, a.Close(ctx))
 		}
 	}()
-	a.engine, err = OpenEngine(EngineOptions{
+	a.engine, err = OpenEngine(ctx, EngineOptions{
 		Store: opt.Store, Encoder: opt.Encoder, Config: opt.Config, Log: opt.Log,
 		Ingest: ingest.Options{
 			MaxLogBytes: opt.MaxLogBytes, RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge,
@@ -147,13 +147,14 @@ func (a *App) Run(ctx context.Context, listener net.Listener) error {
 	return a.server.Serve(ctx, listener)
 }
 
-// Close releases everything in the reverse order of New. Call it after Run has returned. It returns
-// when every goroutine of the App has ended or 15 seconds have passed.
-func (a *App) Close() error {
+// Close releases everything in the reverse order of New. Call it after Run has returned. It ignores
+// the end of ctx, because the service has ended with it. It returns when every goroutine of the App
+// has ended, or after 15 seconds.
+func (a *App) Close(ctx context.Context) error {
 	if a.engine == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
 	var errs []error
 	if a.pipeline != nil {
@@ -162,7 +163,7 @@ func (a *App) Close() error {
 	if a.models != nil {
 		errs = append(errs, a.models.Close(ctx))
 	}
-	return errors.Join(append(errs, a.engine.Close())...)
+	return errors.Join(append(errs, a.engine.Close(ctx))...)
 }
 
 // newServer builds the ranking pipeline and the HTTP server over it.

@@ -23,7 +23,7 @@ import (
 // fillFolder fills a data folder with a simulated world, without text.
 func fillFolder(t *testing.T, data string, world demo.Options) {
 	t.Helper()
-	e, err := OpenEngine(EngineOptions{
+	e, err := OpenEngine(t.Context(), EngineOptions{
 		Store: StoreOptions{Data: data}, Encoder: EncoderOptions{NoText: true}, Config: config.Default(),
 		Log: slog.New(slog.DiscardHandler),
 	})
@@ -43,7 +43,7 @@ func fillFolder(t *testing.T, data string, world demo.Options) {
 	if err := loader.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Close(); err != nil {
+	if err := e.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -70,7 +70,7 @@ func TestCloseEndsEveryGoroutine(t *testing.T) {
 			t.Errorf("%d background jobs, want 4", len(a.jobs))
 		}
 		serveOnce(t, a)
-		if err := a.Close(); err != nil {
+		if err := a.Close(t.Context()); err != nil {
 			t.Errorf("Close: %v", err)
 		}
 	}

@@ -45,8 +45,8 @@ func tableRepository(data string, conn *redisconn.Conn, cfg *config.Config) exte
 }
 
 // Run converts the file, publishes it as the newest version of the table, and waits until the data
-// folder uses it. It works beside a running service. If the file is damaged, the older version stays
-// in use.
+// folder uses it. It works beside a running service. If the file is damaged, the older version
+// stays in use.
 func (i *ColumnsImport) Run(ctx context.Context) (*ImportedColumns, error) {
 	if err := event.CheckTableName(i.Table); err != nil {
 		return nil, Usagef("--name %q: %w", i.Table, err)
@@ -71,7 +71,7 @@ func (i *ColumnsImport) Run(ctx context.Context) (*ImportedColumns, error) {
 // publish puts the version into the repository. Without Redis it also makes the data folder use it,
 // by the service that runs on the folder or by itself.
 func (i *ColumnsImport) publish(ctx context.Context, v external.Version, path string) (err error) {
-	conn, err := i.Store.connect()
+	conn, err := i.Store.connect() //nolint:contextcheck // its goroutines live until Close
 	if err != nil {
 		return err
 	}
@@ -85,13 +85,13 @@ func (i *ColumnsImport) publish(ctx context.Context, v external.Version, path st
 	if ingest.LockHolder(i.Store.Data) != "" {
 		return i.waitForService(ctx, v)
 	}
-	e, err := OpenEngine(EngineOptions{
+	e, err := OpenEngine(ctx, EngineOptions{
 		Store: i.Store, Encoder: EncoderOptions{NoText: true}, Config: i.Config, Log: i.Log,
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
+	defer func() { err = errors.Join(err, e.Close(ctx)) }()
 	return e.External.Sync(ctx)
 }
 
@@ -138,10 +138,10 @@ func ConvertColumns(ctx context.Context, in, out string) (info arrowfile.Info, e
 		return info, err
 	}
 	answer, err := sandbox.Run(ctx, convertDeadline, "convert-table", in, out)
-	if err != nil {
-		return info, err
+	if err == nil {
+		err = json.Unmarshal(answer, &info)
 	}
-	return info, json.Unmarshal(answer, &info)
+	return info, err
 }
 
 // ConvertColumnsChild is what the child process of ConvertColumns does.

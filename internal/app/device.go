@@ -16,8 +16,8 @@ import (
 	"relish/training/twotower"
 )
 
-// towerOnDevice returns a function that moves the user tower of a bundle's two-tower model to a GPU.
-// It returns nil for the CPU, where the tower in plain Go is faster than the graph.
+// towerOnDevice returns a function that moves the user tower of a bundle's two-tower model to a
+// GPU. It returns nil for the CPU, where the tower in plain Go is faster than the graph.
 func towerOnDevice(rt *onnx.Runtime, device string, log *slog.Logger) func(context.Context, string, *bundle.Bundle) error {
 	if device == "cpu" {
 		return nil
@@ -79,9 +79,9 @@ func openTower(
 	return tower, nil
 }
 
-// verifyTower checks, on the CPU, that the graph of the bundle's user tower gives the vectors of the
-// tower in plain Go. A hostile graph can end the process: call it in a child process. A bundle without
-// a two-tower model has nothing to check.
+// verifyTower checks, on the CPU, that the graph of the bundle's user tower gives the vectors of
+// the tower in plain Go. A hostile graph can end the process: call it in a child process. A bundle
+// without a two-tower model has nothing to check.
 func verifyTower(ctx context.Context, rt *onnx.Runtime, dir string, b *bundle.Bundle) error {
 	for _, signal := range b.Model.Signals {
 		if model, ok := signal.(*signals.TwoTower); ok {
@@ -122,8 +122,8 @@ func (g *graphTower) encode(ctx context.Context, n int, history, newest, users [
 // that plain Go gives, relative to the larger of the latter and 1. It allows for TF32 on a GPU.
 const towerTolerance = 0.02
 
-// verify encodes users of one and of many items by the graph and in plain Go, and returns an error if
-// the vectors differ. A graph of another model or of other shapes is refused before it serves.
+// verify encodes users of one and of many items by the graph and in plain Go, and returns an error
+// if the vectors differ. A graph of another model or of other shapes is refused before it serves.
 func (g *graphTower) verify(ctx context.Context, model *signals.TwoTower) error {
 	for _, items := range []int{1, g.length} {
 		history := make([][]float32, items)
@@ -149,8 +149,8 @@ func (g *graphTower) verify(ctx context.Context, model *signals.TwoTower) error 
 	return nil
 }
 
-// logAtMostEvery returns a function that logs a failure unless it has logged one within the interval.
-// It does not block and is safe for concurrent use.
+// logAtMostEvery returns a function that logs a failure unless it has logged one within the
+// interval. It does not block and is safe for concurrent use.
 func logAtMostEvery(interval time.Duration, log *slog.Logger, message string) func(error) {
 	var last atomic.Int64 // Unix ns
 	return func(err error) {

@@ -49,8 +49,8 @@ func twoTowerModel(t *testing.T, seed uint64) *signals.TwoTower {
 	return n
 }
 
-// TestGraphServesTwoTower runs the graph that a GPU would run, on the CPU. It gives the signals that
-// plain Go gives, for many requests at once.
+// TestGraphServesTwoTower runs the graph that a GPU would run, on the CPU. It gives the signals
+// that plain Go gives, for many requests at once.
 func TestGraphServesTwoTower(t *testing.T) {
 	n, dir := twoTowerModel(t, 1), t.TempDir()
 	sessions := onnxtest.Start(t).OpenSessions()
@@ -107,9 +107,9 @@ func TestGraphServesTwoTower(t *testing.T) {
 	}
 }
 
-// TestGraphRefused loads files that are no graph, the graph of a model of another shape, and the graph
-// of a model with other weights. They are refused in the child process and in the server. The error
-// names the file. On a CPU no tower is moved.
+// TestGraphRefused loads files that are no graph, the graph of a model of another shape, and the
+// graph of a model with other weights. They are refused in the child process and in the server. The
+// error names the file. On a CPU no tower is moved.
 func TestGraphRefused(t *testing.T) {
 	other, err := twotower.ExportUserTower(twoTowerModel(t, 1))
 	if err != nil {

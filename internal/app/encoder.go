@@ -57,8 +57,8 @@ func (o *EncoderOptions) Runtime() (*onnx.Runtime, error) {
 	return onnx.Start(filepath.Join(assets, "onnxruntime", "libonnxruntime.so"))
 }
 
-// Load starts ONNX Runtime and loads the encoder. It logs a warning if the encoder falls back to the
-// CPU. The caller closes the encoder.
+// Load starts ONNX Runtime and loads the encoder. It logs a warning if the encoder falls back to
+// the CPU. The caller closes the encoder.
 func (o *EncoderOptions) Load(log *slog.Logger) (*onnx.Encoder, error) {
 	runtime, err := o.Runtime()
 	if err != nil {

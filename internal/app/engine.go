@@ -48,17 +48,18 @@ type Engine struct {
 // OpenEngine locks the data folder and opens the store, the external tables and the vectors. It
 // fails if another process holds the folder; the error names that process. The caller closes the
 // Engine.
-func OpenEngine(opt EngineOptions) (_ *Engine, err error) {
+func OpenEngine(ctx context.Context, opt EngineOptions) (_ *Engine, err error) {
 	e := &Engine{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, e.Close())
+			err = errors.Join(err, e.Close(ctx))
 		}
 	}()
 	if e.unlock, err = ingest.Lock(opt.Store.Data); err != nil {
 		return nil, err
 	}
-	if e.Redis, err = opt.Store.connect(); err != nil {
+	e.Redis, err = opt.Store.connect() //nolint:contextcheck // its goroutines live until Close
+	if err != nil {
 		return nil, err
 	}
 	opt.Config.State.Text = opt.Config.Text
@@ -106,10 +107,11 @@ func (e *Engine) openVectors(opt EngineOptions) (err error) {
 	return nil
 }
 
-// Close releases everything in the reverse order of opening. It waits at most 15 seconds for vectors
-// that are being written.
-func (e *Engine) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+// Close releases everything in the reverse order of opening. It ignores the end of ctx, because the
+// work is mostly over when that has ended. It waits at most 15 seconds for vectors that are being
+// written.
+func (e *Engine) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
 	var errs []error
 	if e.pool != nil {

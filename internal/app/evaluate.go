@@ -26,7 +26,8 @@ import (
 	"relish/training/replay"
 )
 
-// EvaluatorOptions say what is measured on which part of the log. Data, Config and Log are required.
+// EvaluatorOptions say what is measured on which part of the log. Data, Config and Log are
+// required.
 type EvaluatorOptions struct {
 	Data    string
 	Bundles string // folder of the bundles; empty: "bundles" in the data folder
@@ -79,7 +80,7 @@ type Evaluator struct {
 }
 
 // NewEvaluator loads the text encoder and its vectors.
-func NewEvaluator(opt EvaluatorOptions) (_ *Evaluator, err error) {
+func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err error) {
 	opt.Config.State.Text = opt.Config.Text
 	e := &Evaluator{opt: opt, state: features.New(opt.Config.State)}
 	e.state.OpenTable = external.Opener(opt.Data, opt.Log)
@@ -88,7 +89,7 @@ func NewEvaluator(opt EvaluatorOptions) (_ *Evaluator, err error) {
 	}
 	defer func() {
 		if err != nil {
-			e.Close()
+			e.Close(ctx)
 		}
 	}()
 	if e.encoder, err = opt.Encoder.Load(opt.Log); err != nil {
@@ -102,10 +103,11 @@ func NewEvaluator(opt EvaluatorOptions) (_ *Evaluator, err error) {
 }
 
 // Close releases the encoder and the vectors.
-func (e *Evaluator) Close() {
-	e.finetuned.close()
+func (e *Evaluator) Close(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	e.finetuned.close(ctx)
 	if e.vectors != nil {
-		_ = e.vectors.Close(context.Background()) // read-only: there is nothing left to write
+		_ = e.vectors.Close(ctx) // read-only: there is nothing left to write
 	}
 	if e.encoder != nil {
 		e.encoder.Close()

@@ -42,8 +42,8 @@ func (r requiredBundles) Require(versions []string) map[string]error {
 	return r.registry.Require(context.Background(), versions)
 }
 
-// reporter reports on experiments from the event log that the service writes. Without a watcher, the
-// log alone says which experiments there are.
+// reporter reports on experiments from the event log that the service writes. Without a watcher,
+// the log alone says which experiments there are.
 type reporter struct {
 	data    string
 	watcher *experiment.Watcher
@@ -65,8 +65,8 @@ func (r reporter) Report(ctx context.Context, name, metric string, from, to time
 	return report, nil
 }
 
-// analyse reports on an experiment. Its error is analysis.ErrInvalidOptions if the experiment cannot
-// be reported on as asked.
+// analyse reports on an experiment. Its error is analysis.ErrInvalidOptions if the experiment
+// cannot be reported on as asked.
 func (r reporter) analyse(ctx context.Context, name, metric string, from, to time.Time) (*analysis.Report, error) {
 	opt := analysis.Options{Experiment: name, From: from, To: to}
 	if r.watcher != nil && r.watcher.Set().Find(name) != nil {

@@ -18,8 +18,8 @@ import (
 // encoder. They are kept apart from the vectors of the base encoder, which nothing removes.
 func finetunedFolder(data string) string { return filepath.Join(data, "vectors", "finetuned") }
 
-// finetunedVectors holds the vectors of the fine-tuned encoders that a command uses beside a running
-// service. It opens each encoder once and reads the data folder without writing to it.
+// finetunedVectors holds the vectors of the fine-tuned encoders that a command uses beside a
+// running service. It opens each encoder once and reads the data folder without writing to it.
 //
 // A nil *finetunedVectors attaches nothing: a command without a text encoder uses it so. It is not
 // safe for concurrent use.
@@ -54,12 +54,13 @@ func (f *finetunedVectors) attach(dir string, b *bundle.Bundle) error {
 	return nil
 }
 
-func (f *finetunedVectors) close() {
+// close releases the vectors.
+func (f *finetunedVectors) close(ctx context.Context) {
 	if f == nil {
 		return
 	}
 	for _, vectors := range f.open {
-		_ = vectors.Close(context.Background()) // read-only: there is nothing left to write
+		_ = vectors.Close(ctx) // read-only: there is nothing left to write
 	}
 }
 

@@ -32,9 +32,9 @@ layers:
     arms: [{name: control}, {name: other, deadline_ms: 90}]
 `
 
-// TestGuardrailStopsArm checks the guardrails of an experiment in which one arm is harmful. Its users
-// get the first arm, frontends do not hear of the experiment any more, and the report ends where the
-// arm ended. All that still holds after a restart.
+// TestGuardrailStopsArm checks the guardrails of an experiment in which one arm is harmful. Its
+// users get the first arm, frontends do not hear of the experiment any more, and the report ends
+// where the arm ended. All that still holds after a restart.
 func TestGuardrailStopsArm(t *testing.T) {
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "d"), filepath.Join(dir, "experiments.yaml")

@@ -53,8 +53,8 @@ func (l *Loader) Add(ctx context.Context, line int, e ranker.Event) error {
 	return l.Flush(ctx)
 }
 
-// Read loads all events of a file in one of the formats of event.NewReader, and flushes. The name of
-// the file is for error messages.
+// Read loads all events of a file in one of the formats of event.NewReader, and flushes. The name
+// of the file is for error messages.
 func (l *Loader) Read(ctx context.Context, name string, in io.Reader, format string) error {
 	reader := event.NewReader(in, format)
 	for line := range reader.All() {
@@ -136,8 +136,8 @@ func FlushStore(ctx context.Context, store Store) error {
 
 // EncodeAll encodes the text of every item that has no vector, by the base encoder and by the
 // fine-tuned encoder of the active bundle, and returns how many vectors it made. progress is called
-// with the name of the encoder and the number of items so far; it may be nil. Without a text encoder
-// it does nothing.
+// with the name of the encoder and the number of items so far; it may be nil. Without a text
+// encoder it does nothing.
 func (e *Engine) EncodeAll(ctx context.Context, bundles string, progress func(encoder string, done int)) (encoded int, err error) {
 	if e.Vectors == nil {
 		return 0, nil

@@ -23,8 +23,8 @@ func BundleFolder(bundles, data string) string {
 	return filepath.Join(data, "bundles")
 }
 
-// PriorModel returns the model that ranks without training. It weighs counters, text similarity, the
-// configured fields and the configured external columns by fixed weights.
+// PriorModel returns the model that ranks without training. It weighs counters, text similarity,
+// the configured fields and the configured external columns by fixed weights.
 func PriorModel(cfg *config.Config) (*ranker.Model, error) {
 	schema, err := scorer.PriorSchema(cfg.State.Fields, cfg.Tables)
 	if err != nil {
@@ -67,8 +67,8 @@ func openModels(ctx context.Context, root string, e *Engine, opt Options) (*bund
 	return bundle.Open(ctx, registry)
 }
 
-// loadModel returns the model of a version and its manifest, which is nil for the prior. The version
-// "" is the active one.
+// loadModel returns the model of a version and its manifest, which is nil for the prior. The
+// version "" is the active one.
 func loadModel(root, version, encoderDigest string, vectors *finetunedVectors, cfg *config.Config) (*ranker.Model, *bundle.Manifest, error) {
 	if version == "" {
 		var err error
@@ -103,9 +103,9 @@ const (
 )
 
 // ProbeBundle loads the bundle in dir in a child process and checks that it reproduces its recorded
-// scores and vectors. With gpu, the child also checks what a server loads onto a GPU: the fine-tuned
-// encoder with 32-bit weights and the graph of the user tower. The child itself uses the CPU only. A
-// damaged or hostile file may crash that process without harm to this one.
+// scores and vectors. With gpu, the child also checks what a server loads onto a GPU: the
+// fine-tuned encoder with 32-bit weights and the graph of the user tower. The child itself uses the
+// CPU only. A damaged or hostile file may crash that process without harm to this one.
 func (o *EncoderOptions) ProbeBundle(ctx context.Context, dir string, gpu bool) error {
 	assets, err := o.AssetsFolder()
 	if err != nil {

@@ -60,7 +60,7 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 		if finetuned, err = s.Encoder.openFinetuned(s.Data, encoder); err != nil {
 			return nil, err
 		}
-		defer finetuned.close()
+		defer finetuned.close(ctx)
 	}
 	visits := newVisits(demo.New(s.World), s.Visits, s.World.Seed)
 	random, err := visits.randomShare()

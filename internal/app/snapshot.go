@@ -16,12 +16,12 @@ import (
 	"relish/internal/config"
 )
 
-// WriteSnapshot writes the feature state to the folder out, as Arrow files with a manifest. It works
-// beside a running service: it reads Redis, or else the checkpoint and the event log up to its last
-// complete record. The folder must not exist; it appears when it is complete.
+// WriteSnapshot writes the feature state to the folder out, as Arrow files with a manifest. It
+// works beside a running service: it reads Redis, or else the checkpoint and the event log up to
+// its last complete record. The folder must not exist; it appears when it is complete.
 func WriteSnapshot(ctx context.Context, store StoreOptions, cfg *config.Config, out string) (m *snapshot.Manifest, err error) {
 	cfg.State.Text = cfg.Text
-	conn, err := store.connect()
+	conn, err := store.connect() //nolint:contextcheck // its goroutines live until Close
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (r *Rebuild) Run(ctx context.Context) (string, error) {
 	if len(r.Logs) > 0 {
 		return "", Usagef("--log is for --redis: an embedded state has one log, that of --data")
 	}
-	return r.embedded(dump)
+	return r.embedded(dump) //nolint:contextcheck // the store closes before it returns
 }
 
 // embedded rebuilds the state of the data folder.
@@ -134,12 +134,34 @@ func setBase(data string, dump *features.Dump) error {
 // redis rebuilds the state in Redis from the logs of the replicas that do not run. A replica that
 // runs sends its own log.
 func (r *Rebuild) redis(ctx context.Context, dump *features.Dump) (_ string, err error) {
-	conn, err := r.Store.connect()
+	conn, err := r.Store.connect() //nolint:contextcheck // its goroutines live until Close
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	var folders []string
+	folders, unlock, err := r.lockFolders()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	written := 0
+	err = redis.Rebuild(ctx, conn, r.Config.State, dump, folders, func(done int) {
+		written = done
+		if r.Progress != nil {
+			r.Progress(done)
+		}
+	})
+	return fmt.Sprintf("%d users and items in Redis", written), err
+}
+
+// lockFolders locks the data folders whose logs are read. The caller calls unlock.
+func (r *Rebuild) lockFolders() (folders []string, unlock func(), err error) {
+	var locks []func()
+	unlock = func() {
+		for _, release := range locks {
+			release()
+		}
+	}
 	for _, dir := range append([]string{r.Store.Data}, r.Logs...) {
 		if _, err := os.Stat(ingest.LogDir(dir)); err != nil {
 			r.skip(dir, "it has no event log")
@@ -149,21 +171,14 @@ func (r *Rebuild) redis(ctx context.Context, dump *features.Dump) (_ string, err
 			r.skip(dir, "process "+pid+" runs on it and sends its own log")
 			continue
 		}
-		unlock, err := ingest.Lock(dir)
+		release, err := ingest.Lock(dir)
 		if err != nil {
-			return "", err
+			unlock()
+			return nil, nil, err
 		}
-		defer unlock()
-		folders = append(folders, dir)
+		locks, folders = append(locks, release), append(folders, dir)
 	}
-	written := 0
-	err = redis.Rebuild(ctx, conn, r.Config.State, dump, folders, func(done int) {
-		written = done
-		if r.Progress != nil {
-			r.Progress(done)
-		}
-	})
-	return fmt.Sprintf("%d users and items in Redis", written), err
+	return folders, unlock, nil
 }
 
 func (r *Rebuild) skip(dir, reason string) {

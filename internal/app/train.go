@@ -104,8 +104,8 @@ func (t *Trainer) configure() error {
 	return nil
 }
 
-// verifyBundle tries a new bundle in a child process, with everything that a server with or without a
-// GPU would load.
+// verifyBundle tries a new bundle in a child process, with everything that a server with or without
+// a GPU would load.
 func (t *Trainer) verifyBundle(ctx context.Context, dir string) error {
 	return t.opt.Encoder.ProbeBundle(ctx, dir, true)
 }
@@ -185,7 +185,7 @@ func (t *Trainer) Train(ctx context.Context, progress func(stage string, done, t
 		if err != nil {
 			return nil, err
 		}
-		defer finetuned.close()
+		defer finetuned.close(ctx)
 		opt.AttachEncoder = finetuned.attach
 	}
 	return pipeline.Run(ctx, opt)
@@ -210,9 +210,9 @@ func (t *Trainer) Prune() error {
 	return err
 }
 
-// TrainEvery trains at every interval until ctx ends, by calling train. It skips an interval in which
-// nothing was added to the logs. A failure is logged and tried again at the next interval: the log
-// may not have enough to learn from yet.
+// TrainEvery trains at every interval until ctx ends, by calling train. It skips an interval in
+// which nothing was added to the logs. A failure is logged and tried again at the next interval:
+// the log may not have enough to learn from yet.
 func (t *Trainer) TrainEvery(ctx context.Context, interval time.Duration, train func(context.Context) error) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()

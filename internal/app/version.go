@@ -29,8 +29,8 @@ func Commit() string {
 	return commit + suffix
 }
 
-// Revision identifies the code of this binary: the version and, if it is known, the commit. A bundle
-// names the revision that trained it.
+// Revision identifies the code of this binary: the version and, if it is known, the commit. A
+// bundle names the revision that trained it.
 func Revision() string {
 	if commit := Commit(); commit != "" {
 		return Version + "+" + commit

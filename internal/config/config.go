@@ -4,8 +4,8 @@
 // train. Every other key is the name of a command-line flag and sets its value. A value on the
 // command line wins, then the environment (RELISH_<FLAG>), then the file, then the default.
 //
-// Reading is strict. An unknown key, a repeated key and a value of a wrong type are errors, and Load
-// reports all problems of a file at once, each with its line.
+// Reading is strict. An unknown key, a repeated key and a value of a wrong type are errors, and
+// Load reports all problems of a file at once, each with its line.
 package config
 
 import (
@@ -82,7 +82,8 @@ func (c *Config) parse(data []byte, flags []string) error {
 	return errors.Join(errs...)
 }
 
-// checkFlags checks the keys that are not sections. They must be flags with a single value or a list.
+// checkFlags checks the keys that are not sections. They must be flags with a single value or a
+// list.
 func (c *Config) checkFlags(flags []string) (errs []error) {
 	for name, node := range c.Flags {
 		switch {

@@ -36,8 +36,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestLoadReportsEveryProblem loads a file with several problems. One error has them all, with their
-// lines and without the names of Go types.
+// TestLoadReportsEveryProblem loads a file with several problems. One error has them all, with
+// their lines and without the names of Go types.
 func TestLoadReportsEveryProblem(t *testing.T) {
 	_, err := config.Load(write(t, `adr: x
 state: {nope: 1, recent: many}
