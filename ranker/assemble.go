@@ -28,7 +28,7 @@ func Assemble(
 			m.fillSignal(f.Column, first, signals, blocks)
 		case KindRetrieval:
 			for row := range m.N {
-				// A score of 0 is missing, because the event log cannot tell the two apart.
+				// A score of 0 is missing: the event log does not distinguish the two.
 				if c := &req.Candidates[row]; c.HasScore && c.Score != 0 {
 					m.Data[row*len(m.Columns)+first] = c.Score
 				}

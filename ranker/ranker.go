@@ -16,7 +16,7 @@
 // Every stage has a slice of the request's deadline and a cheaper fallback. Response.Degraded names
 // what was left out.
 //
-// This file declares all types and interfaces of the system. Other packages implement the
+// File ranker.go declares all types and interfaces of the system. Other packages implement the
 // interfaces, and package internal/app wires them. This package imports no HTTP, Redis, ONNX
 // Runtime or Arrow library.
 package ranker
@@ -136,8 +136,8 @@ type Coverage struct {
 	Features float64 // candidates whose state could be read / candidates
 }
 
-// The names in Response.Degraded, from the cheapest loss to the largest. ExplainPartial stands
-// apart from that order.
+// The names in Response.Degraded, from the cheapest loss to the largest. ExplainPartial has no
+// place in that order.
 const (
 	EmbeddingsPartial = "embeddings_partial" // some candidates were scored without their text
 	FeaturesStale     = "features_stale"     // state came from an older copy

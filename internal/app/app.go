@@ -199,6 +199,7 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 	if a.pipeline, err = ranker.New(rankerOptions); err != nil {
 		return nil, err
 	}
+	registerPipeline(registry, a.pipeline)
 	apiOptions.Ranker = a.pipeline
 	if apiOptions.Keys, err = apiKeys(opt.Config.Keys); err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"relish/features/embedded"
 	"relish/features/ingest"
 	"relish/features/redis"
+	"relish/ranker"
 	"relish/ranker/bundle"
 )
 
@@ -36,6 +37,29 @@ func registerEngine(registry *prometheus.Registry, e *Engine) {
 		func() float64 { return float64(e.Store.PendingErasures()) })
 	if e.Vectors != nil {
 		registerVectors(m, e)
+	}
+}
+
+// registerPipeline exposes the calls that ranking stages have abandoned, by stage.
+func registerPipeline(registry *prometheus.Registry, p *ranker.Pipeline) {
+	for i, s := range p.Stats() {
+		stage := prometheus.Labels{"stage": s.Stage}
+		registry.MustRegister(
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name:        "relish_abandoned_stages",
+				Help:        "Calls that still run although their ranking no longer waits for them.",
+				ConstLabels: stage,
+			}, func() float64 { return float64(p.Stats()[i].Abandoned) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name:        "relish_abandoned_stages_total",
+				Help:        "Calls that ran longer than their ranking waited for them.",
+				ConstLabels: stage,
+			}, func() float64 { return float64(p.Stats()[i].AbandonedTotal) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name:        "relish_refused_stages_total",
+				Help:        "Calls that were not started because too many abandoned ones still ran.",
+				ConstLabels: stage,
+			}, func() float64 { return float64(p.Stats()[i].RefusedTotal) }))
 	}
 }
 

@@ -288,7 +288,7 @@ func TestExplorationRepeatsAndKeepsPins(t *testing.T) {
 	}
 }
 
-// Scores that are far apart must not make a propensity 0 or NaN.
+// Scores with large differences must not make a propensity 0 or NaN.
 func TestExplorationOfExtremeScores(t *testing.T) {
 	l := newList(5)
 	l.Entries[0].Score, l.Entries[4].Score = 1e6, -1e6
