@@ -44,11 +44,11 @@ func TestNothingToLearn(t *testing.T) {
 	}{
 		"no events":  {nil, "import events"},
 		"items only": {filter(func(e *ranker.Event) bool { return e.Kind == ranker.EventItem }), "import events"},
-		"no clicks":  {filter(func(e *ranker.Event) bool { return e.Kind != ranker.EventInteraction }), "import more events"},
+		"no clicks":  {filter(func(e *ranker.Event) bool { return e.Kind != ranker.EventInteraction }), "usable lists, 50 needed. Without impressions each user gives one list"},
 		"one item": {filter(func(e *ranker.Event) bool {
 			return e.Kind == ranker.EventInteraction && e.ItemID == "film-001"
-		}), "import more events"},
-		"a few lists": {all[:400], "import more events"},
+		}), "usable lists, 50 needed. Without impressions each user gives one list"},
+		"a few lists": {all[:400], "usable lists, 50 needed. Without impressions each user gives one list"},
 	} {
 		data := t.TempDir()
 		if c.events != nil {

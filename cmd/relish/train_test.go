@@ -175,7 +175,7 @@ func TestWarmStartBesideService(t *testing.T) {
 		t.Errorf("/models answers %d: %s", status, models)
 	}
 	status, page := s.get(t, "/models/"+first.Version+"/report")
-	if status != 200 || !strings.Contains(page, "Before activating") || !strings.Contains(page, "newest lists with clicks") {
+	if status != 200 || !strings.Contains(page, "Before you activate it") || !strings.Contains(page, "newest lists with clicks") {
 		t.Errorf("the model card answers %d and lacks its parts", status)
 	}
 	for _, e := range events[early-200 : early] {
@@ -203,7 +203,7 @@ func TestWarmStartBesideService(t *testing.T) {
 	if d.Log.ParityChecked < 20 || d.Log.ParityDiffering != 0 {
 		t.Errorf("%d of %d served matrices differ from the replay's", d.Log.ParityDiffering, d.Log.ParityChecked)
 	}
-	if d.Previous != first.Version || len(d.Tables) == 0 || d.Tables[0].Title != "What it has forgotten" {
+	if d.Previous != first.Version || len(d.Tables) == 0 || d.Tables[0].Title != "Quality on old lists" {
 		t.Errorf("compared with %s, tables %v", d.Previous, d.Tables)
 	}
 	s.stop(t)
@@ -267,7 +267,7 @@ func TestParityIsChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := relish(t, "train", "--data", data, "--no-text", "--config", config).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "replay's: 40 of 40") || !strings.Contains(string(out), "what is trained on is not what is served") {
+	if err != nil || !strings.Contains(string(out), "replay's: 40 of 40") || !strings.Contains(string(out), "the model is trained on other values than it serves") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
