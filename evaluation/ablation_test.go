@@ -43,6 +43,18 @@ func coldLog(rng *rand.Rand, clicks func(user int, item string) bool) (events []
 	return events
 }
 
+// newTestSet builds a test set of a log with these events.
+func newTestSet(
+	t *testing.T, events []ranker.Event, opt evaluation.Options,
+) *evaluation.TestSet {
+	t.Helper()
+	s, err := evaluation.NewTestSet(t.Context(), source(events...), features.DefaultConfig(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // hiddenSpy is a scorer that checks what is known of hidden items.
 type hiddenSpy struct {
 	t      *testing.T
@@ -80,11 +92,9 @@ func (s *hiddenSpy) Score(_ context.Context, c *replay.Example) ([]float64, erro
 // ranked.
 func TestHiddenItemsDoNotLeak(t *testing.T) {
 	others := func(user int, item string) bool { return (user+int(item[1]))%3 == 0 }
-	clicks, err := ranker.NewSchema(
-		[]ranker.Feature{
-			{Name: "clicks", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"},
-		},
-	)
+	clicks, err := ranker.NewSchema([]ranker.Feature{
+		{Name: "clicks", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,15 +108,8 @@ func TestHiddenItemsDoNotLeak(t *testing.T) {
 				isHidden(item) && (int(item[1])+k)%2 == 0
 		})
 		state := features.New(features.DefaultConfig())
-		p, err := evaluation.NewTestSet(
-			t.Context(),
-			source(events...),
-			state.Config(),
-			evaluation.Options{TestShare: 0.5, Prequential: true, IsHidden: isHidden},
-		)
-		if err != nil {
-			t.Fatal(err)
-		}
+		opt := evaluation.Options{TestShare: 0.5, Prequential: true, IsHidden: isHidden}
+		p := newTestSet(t, events, opt)
 		for rec := range p.TrainingLog()() {
 			imp := rec.Event.Impression
 			if rec.Seq >= p.From || isHidden(rec.Event.ItemID) ||
@@ -119,11 +122,8 @@ func TestHiddenItemsDoNotLeak(t *testing.T) {
 			}
 		}
 		spy := &hiddenSpy{t: t, state: state, schema: clicks}
-		table, err := p.Run(
-			t.Context(),
-			state,
-			evaluation.Scorers{Models: []evaluation.Scorer{spy}},
-		)
+		scorers := evaluation.Scorers{Models: []evaluation.Scorer{spy}}
+		table, err := p.Run(t.Context(), state, scorers)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,27 +152,21 @@ func TestHiddenItemsInAnAnswer(t *testing.T) {
 		shown("l2", "u", "h1", "h2"),
 		did("c2", "u", "click", "h2", "l2"),
 	}
-	p, err := evaluation.NewTestSet(
-		t.Context(),
-		source(events...),
-		features.DefaultConfig(),
-		evaluation.Options{TestShare: 0.5, IsHidden: isHidden},
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := newTestSet(t, events, evaluation.Options{TestShare: 0.5, IsHidden: isHidden})
 	for rec := range p.TrainingLog()() {
-		if got := rec.Event.Impression; got != nil && (!slices.Equal(got.Items, []string{"o1", "o2"}) ||
-			!slices.Equal(got.Scores, []float64{1, 3}) || !slices.Equal(got.Propensity, []float64{0.5, 1}) ||
-			got.Served || got.MatrixHash != 0) {
+		got := rec.Event.Impression
+		if got != nil && (!slices.Equal(got.Items, []string{"o1", "o2"}) ||
+			!slices.Equal(got.Scores, []float64{1, 3}) ||
+			!slices.Equal(got.Propensity, []float64{0.5, 1}) || got.Served || got.MatrixHash != 0) {
 			t.Errorf("%+v", got)
 		}
 	}
 	if !slices.Equal(events[0].Impression.Items, []string{"o1", "h1", "o2"}) {
 		t.Error("the log itself was changed")
 	}
-	if _, err := evaluation.NewTestSet(t.Context(), source(events...), features.DefaultConfig(), evaluation.Options{TestShare: 0.5, IsHidden: func(id string) bool { return id == "h2" }}); err == nil ||
-		!strings.Contains(err.Error(), "hidden") {
+	opt := evaluation.Options{TestShare: 0.5, IsHidden: func(id string) bool { return id == "h2" }}
+	_, err := evaluation.NewTestSet(t.Context(), source(events...), features.DefaultConfig(), opt)
+	if err == nil || !strings.Contains(err.Error(), "hidden") {
 		t.Errorf("no list has two hidden items: %v", err)
 	}
 }
@@ -192,17 +186,14 @@ func TestSampleItems(t *testing.T) {
 		}
 	}
 	if hidden < 1800 || hidden > 2200 || both < 300 || both > 500 {
-		t.Errorf(
-			"%d of 10,000 are hidden, %d of these with another seed too; want about 2,000 and 400",
-			hidden,
-			both,
-		)
+		t.Errorf("%d of 10,000 are hidden, %d of these with another seed too; "+
+			"want about 2,000 and 400", hidden, both)
 	}
 }
 
 // A bundle overlaps the test set if one of its log ranges reaches into it.
 func TestOverlaps(t *testing.T) {
-	const replica = "0123456789abcdef"
+	const replica, other = "0123456789abcdef", "fedcba9876543210"
 	src := func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) {
 			for rec, err := range source(clickLog(10, 9)...)() {
@@ -247,8 +238,8 @@ func TestOverlaps(t *testing.T) {
 		"one record more":    {span(replica, 1, cut), true},
 		"everything":         {span(replica, 1, log.Last.Seq), true},
 		"a later log":        {span(replica, log.Last.Seq+1, log.Last.Seq+9), false},
-		"another replica":    {span("fedcba9876543210", 1, log.Last.Seq), false},
-		"one of two ranges":  {append(span("fedcba9876543210", 1, 9), span(replica, cut, cut)...), true},
+		"another replica":    {span(other, 1, log.Last.Seq), false},
+		"one of two ranges":  {slices.Concat(span(other, 1, 9), span(replica, cut, cut)), true},
 	} {
 		if got := p.Overlaps(c.logs); got != c.want {
 			t.Errorf("%s: %v", name, got)
@@ -296,33 +287,21 @@ func (f *recordingTrainer) train(
 }
 
 func TestAblate(t *testing.T) {
-	p, err := evaluation.NewTestSet(
-		t.Context(),
-		source(clickLog(3, 3)...),
-		features.DefaultConfig(),
-		evaluation.Options{TestShare: 0.5},
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := newTestSet(t, clickLog(3, 3), evaluation.Options{TestShare: 0.5})
 	f := &recordingTrainer{schema: schema(t)}
-	c, err := evaluation.Ablate(
-		t.Context(),
-		p,
-		[]string{"text", "price", "behaviour", signals.KindResidualGP},
-		f.train,
-	)
+	names := []string{"text", "price", "behaviour", signals.KindResidualGP}
+	c, err := evaluation.Ablate(t.Context(), p, names, f.train)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := [][]string{nil, {"text"}, {"price"}, {"behaviour"}, {"residual"}}; !reflect.DeepEqual(
-		f.without,
-		want,
-	) {
+	want := [][]string{nil, {"text"}, {"price"}, {"behaviour"}, {"residual"}}
+	if !reflect.DeepEqual(f.without, want) {
 		t.Errorf("trained without %v, want %v", f.without, want)
 	}
-	if len(c.Models) != 5 || len(c.Pairs) != 4 ||
-		c.Pairs[1] != (evaluation.Pair{Scorer: evaluation.FullModel, Against: evaluation.AblatedModel("price")}) {
+	pair := evaluation.Pair{
+		Scorer: evaluation.FullModel, Against: evaluation.AblatedModel("price"),
+	}
+	if len(c.Models) != 5 || len(c.Pairs) != 4 || c.Pairs[1] != pair {
 		t.Errorf("%+v", c)
 	}
 	for _, names := range [][]string{{"nonsense"}, {"text", "text"}} {
@@ -334,31 +313,22 @@ func TestAblate(t *testing.T) {
 }
 
 func TestColdItems(t *testing.T) {
-	p, err := evaluation.NewTestSet(
-		t.Context(),
-		source(clickLog(3, 3)...),
-		features.DefaultConfig(),
-		evaluation.Options{TestShare: 0.5},
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := newTestSet(t, clickLog(3, 3), evaluation.Options{TestShare: 0.5})
 	f := &recordingTrainer{schema: schema(t)}
 	c, err := evaluation.ColdItems(t.Context(), p, f.train)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{evaluation.FullModel, evaluation.CountersOnly, evaluation.AblatedModel(evaluation.TextGroup)}; !slices.Equal(
-		f.names,
-		want,
-	) ||
-		len(c.Models) != 3 {
+	want := []string{
+		evaluation.FullModel,
+		evaluation.CountersOnly,
+		evaluation.AblatedModel(evaluation.TextGroup),
+	}
+	if !slices.Equal(f.names, want) || len(c.Models) != 3 {
 		t.Fatalf("trained %v", f.names)
 	}
-	if want := append(signals.Kinds(), "genre.rate", "price", "text.mean"); !slices.Equal(
-		f.without[1],
-		want,
-	) {
+	want = append(signals.Kinds(), "genre.rate", "price", "text.mean")
+	if !slices.Equal(f.without[1], want) {
 		t.Errorf("the counters model is trained without %v, want %v", f.without[1], want)
 	}
 }

@@ -139,6 +139,13 @@ func FitSigmoid(scores, gains []float64) (Sigmoid, error) {
 	return Sigmoid{Slope: slope / spread, Offset: offset - slope*mean/spread}, nil
 }
 
+// canFit reports whether some candidates are relevant and some are not.
+func canFit(gains []float64) bool {
+	relevant := func(g float64) bool { return g > 0 }
+	other := func(g float64) bool { return g <= 0 }
+	return slices.ContainsFunc(gains, relevant) && slices.ContainsFunc(gains, other)
+}
+
 // sigmoidFit is one fit. It standardises the scores, so that Newton's steps are well conditioned.
 type sigmoidFit struct {
 	scores, gains []float64

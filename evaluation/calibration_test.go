@@ -18,18 +18,24 @@ func TestReliability(t *testing.T) {
 		t.Fatalf("%v, %v", bins, err)
 	}
 	// {0.1, 0.2}: mean .15, none relevant; {0.8, 0.9}: mean .85, one of two.
-	for i, want := range []evaluation.Bin{{Predicted: 0.15, Observed: 0, N: 2}, {Predicted: 0.85, Observed: 0.5, N: 2}} {
-		if b := bins[i]; !near(b.Predicted, want.Predicted, 1e-12) || b.Observed != want.Observed ||
-			b.N != want.N ||
-			b.Low > b.Observed ||
-			b.High < b.Observed {
+	for i, want := range []evaluation.Bin{
+		{Predicted: 0.15, Observed: 0, N: 2},
+		{Predicted: 0.85, Observed: 0.5, N: 2},
+	} {
+		b := bins[i]
+		if !near(b.Predicted, want.Predicted, 1e-12) || b.Observed != want.Observed ||
+			b.N != want.N || b.Low > b.Observed || b.High < b.Observed {
 			t.Errorf("bin %d: %+v, want %+v", i, b, want)
 		}
 	}
 	if got := evaluation.CalibrationError(bins); !near(got, (2*0.15+2*0.35)/4, 1e-12) {
 		t.Errorf("ECE = %v", got)
 	}
-	for name, invalid := range map[string][]float64{"above one": {1.5, 0, 0, 0}, "NaN": {math.NaN(), 0, 0, 0}, "too few": {0.5}} {
+	for name, invalid := range map[string][]float64{
+		"above one": {1.5, 0, 0, 0},
+		"NaN":       {math.NaN(), 0, 0, 0},
+		"too few":   {0.5},
+	} {
 		if _, err := evaluation.Reliability(invalid, gains, 2); err == nil {
 			t.Errorf("%s: no error", name)
 		}
@@ -151,18 +157,10 @@ func TestFitSigmoidIsOptimal(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, d := range [][2]float64{{0.01, 0}, {-0.01, 0}, {0, 0.01}, {0, -0.01}} {
-			if other := (evaluation.Sigmoid{Slope: s.Slope + d[0]/scale, Offset: s.Offset + d[1]}); loss(
-				other,
-			) < loss(
-				s,
-			) {
-				t.Fatalf(
-					"%+v has loss %v, its neighbour %+v has %v",
-					s,
-					loss(s),
-					other,
-					loss(other),
-				)
+			other := evaluation.Sigmoid{Slope: s.Slope + d[0]/scale, Offset: s.Offset + d[1]}
+			if loss(other) < loss(s) {
+				t.Fatalf("%+v has loss %v, its neighbour %+v has %v",
+					s, loss(s), other, loss(other))
 			}
 		}
 	}
@@ -174,13 +172,16 @@ func TestSigmoidEdges(t *testing.T) {
 		t.Errorf("constant scores: %+v, %v", s, err)
 	}
 	// Without smoothed targets, scores that separate the labels have no finite optimal slope.
-	if s, err = evaluation.FitSigmoid([]float64{1, 2, 3, 4}, []float64{0, 0, 1, 1}); err != nil ||
-		!(s.Slope > 0) ||
-		math.IsInf(s.Slope, 0) {
+	s, err = evaluation.FitSigmoid([]float64{1, 2, 3, 4}, []float64{0, 0, 1, 1})
+	if err != nil || !(s.Slope > 0) || math.IsInf(s.Slope, 0) {
 		t.Errorf("separated labels: %+v, %v", s, err)
 	}
 	for name, c := range map[string][2][]float64{
-		"all relevant": {{1, 2}, {1, 1}}, "none": {{1, 2}, {0, 0}}, "NaN": {{math.NaN(), 1}, {0, 1}}, "lengths": {{1}, {0, 1}}, "empty": {},
+		"all relevant":  {{1, 2}, {1, 1}},
+		"none relevant": {{1, 2}, {0, 0}},
+		"NaN":           {{math.NaN(), 1}, {0, 1}},
+		"lengths":       {{1}, {0, 1}},
+		"empty":         {},
 	} {
 		if _, err := evaluation.FitSigmoid(c[0], c[1]); err == nil {
 			t.Errorf("%s: no error", name)

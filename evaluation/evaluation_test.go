@@ -231,9 +231,11 @@ func TestBaselines(t *testing.T) {
 	if table.Lists != 1 {
 		t.Fatalf("%d lists were scored", table.Lists)
 	}
-	for name, want := range map[string]float64{"logged order": 1 / 3.0, "popularity": 1 / 2.0, "live click rate": 1} {
-		if row, ok := table.Row(name, evaluation.AllLists); !ok || !row.Baseline ||
-			row.MRR.Mean != want {
+	for name, want := range map[string]float64{
+		"logged order": 1 / 3.0, "popularity": 1 / 2.0, "live click rate": 1,
+	} {
+		row, ok := table.Row(name, evaluation.AllLists)
+		if !ok || !row.Baseline || row.MRR.Mean != want {
 			t.Errorf("%s: %+v, want MRR %g", name, row, want)
 		}
 	}
@@ -241,8 +243,8 @@ func TestBaselines(t *testing.T) {
 		t.Errorf("the best baseline is %s", table.Baseline)
 	}
 	random, _ := table.Row("spy", evaluation.AllLists)
-	if d, ok := table.Difference("spy", "live click rate", evaluation.AllLists); !ok ||
-		d.MRR.Mean != random.MRR.Mean-1 {
+	d, ok := table.Difference("spy", "live click rate", evaluation.AllLists)
+	if !ok || d.MRR.Mean != random.MRR.Mean-1 {
 		t.Errorf("a random scorer has MRR %v and difference %v", random.MRR, d.MRR)
 	}
 }
@@ -256,15 +258,22 @@ func TestBaselinesWithoutData(t *testing.T) {
 		did("d", "v", "click", "4", ""),
 	}
 	for name, c := range map[string]struct {
-		events []ranker.Event
-		opt    evaluation.Options
-		want   []string
+		events      []ranker.Event
+		prequential bool
+		want        []string
 	}{
-		"live":   {smallLog(), evaluation.Options{TestShare: 1, Prequential: true}, []string{"random", "logged order", "popularity", "live click rate", "spy"}},
-		"frozen": {smallLog(), evaluation.Options{TestShare: 1}, []string{"random", "logged order", "popularity", "spy"}},
-		"bare":   {bare, evaluation.Options{TestShare: 1, Prequential: true}, []string{"random", "popularity", "spy"}},
+		"prequential": {
+			smallLog(), true,
+			[]string{"random", "logged order", "popularity", "live click rate", "spy"},
+		},
+		"frozen": {
+			smallLog(), false,
+			[]string{"random", "logged order", "popularity", "spy"},
+		},
+		"no impressions": {bare, true, []string{"random", "popularity", "spy"}},
 	} {
-		table, _ := runSpy(t, source(c.events...), c.opt)
+		opt := evaluation.Options{TestShare: 1, Prequential: c.prequential}
+		table, _ := runSpy(t, source(c.events...), opt)
 		var got []string
 		for _, r := range table.Rows {
 			if r.Slice == evaluation.AllLists {

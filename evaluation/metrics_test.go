@@ -11,6 +11,7 @@ import (
 )
 
 func TestMetrics(t *testing.T) {
+	graded := (1 + 5/math.Log2(3)) / (5 + 1/math.Log2(3)) // gains 5 and 1 in the wrong order
 	for _, c := range []struct {
 		name  string
 		order []int
@@ -22,12 +23,10 @@ func TestMetrics(t *testing.T) {
 		{"first", []int{2, 0, 1}, []float64{0, 0, 1}, 10, 1, 1},
 		{"second", []int{0, 2, 1}, []float64{0, 0, 1}, 10, 1 / math.Log2(3), 0.5},
 		{"beyond the cutoff", []int{0, 1, 2}, []float64{0, 0, 1}, 2, 0, 1.0 / 3},
-		// gains 5 and 1 swapped: (1 + 5/log2(3)) / (5 + 1/log2(3)).
-		{"graded", []int{0, 1}, []float64{1, 5}, 10, (1 + 5/math.Log2(3)) / (5 + 1/math.Log2(3)), 1},
+		{"graded", []int{0, 1}, []float64{1, 5}, 10, graded, 1},
 		{"no gain", []int{0, 1}, []float64{0, 0}, 10, math.NaN(), 0},
 	} {
-		if got := evaluation.NDCG(c.order, c.gains, c.k); math.Abs(got-c.ndcg) > 1e-12 ||
-			math.IsNaN(got) != math.IsNaN(c.ndcg) {
+		if got := evaluation.NDCG(c.order, c.gains, c.k); !near(got, c.ndcg, 1e-12) {
 			t.Errorf("%s: NDCG = %v, want %v", c.name, got, c.ndcg)
 		}
 		if got := evaluation.MRR(c.order, c.gains); got != c.mrr {
@@ -58,7 +57,7 @@ func TestTiesMeasureLikeRandomOrder(t *testing.T) {
 }
 
 func TestAveragePrecisionAndHitRate(t *testing.T) {
-	nan := math.NaN()
+	nan, six := math.NaN(), []int{0, 1, 2, 3, 4, 5}
 	for _, c := range []struct {
 		name   string
 		order  []int
@@ -69,9 +68,9 @@ func TestAveragePrecisionAndHitRate(t *testing.T) {
 		{"first", []int{2, 0, 1}, []float64{0, 0, 1}, 10, 1, 1},
 		{"second", []int{0, 2, 1}, []float64{0, 0, 1}, 10, 1.0 / 2, 1},
 		// relevant at ranks 1, 3 and 6: (1/1 + 2/3 + 3/6) / 3.
-		{"three", []int{0, 1, 2, 3, 4, 5}, []float64{1, 0, 5, 0, 0, 1}, 10, (1 + 2.0/3 + 3.0/6) / 3, 1},
+		{"three", six, []float64{1, 0, 5, 0, 0, 1}, 10, (1 + 2.0/3 + 3.0/6) / 3, 1},
 		// the same with cutoff 4: the third is not found.
-		{"three at four", []int{0, 1, 2, 3, 4, 5}, []float64{1, 0, 5, 0, 0, 1}, 4, (1 + 2.0/3) / 3, 1},
+		{"three at four", six, []float64{1, 0, 5, 0, 0, 1}, 4, (1 + 2.0/3) / 3, 1},
 		// four relevant, cutoff 2: no more than two can be found.
 		{"more than k", []int{0, 1, 2, 3}, []float64{1, 1, 1, 1}, 2, 1, 1},
 		{"below the cutoff", []int{0, 1, 2}, []float64{0, 0, 1}, 2, 0, 0},

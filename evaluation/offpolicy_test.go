@@ -14,6 +14,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/internal/demo"
+	"relish/internal/stats"
 	"relish/ranker"
 	"relish/training/replay"
 )
@@ -42,14 +43,14 @@ func (o *oracle) Score(_ context.Context, c *replay.Example) ([]float64, error) 
 	return scores, nil
 }
 
-// worldLog returns the demo world's log, each event changed by change unless that is nil.
-func worldLog(w *demo.World, change func(*ranker.Event)) replay.Source {
+// worldLog returns the demo world's log, each impression changed by change unless that is nil.
+func worldLog(w *demo.World, change func(*ranker.Impression)) replay.Source {
 	return func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) {
 			seq := uint64(0)
 			for e := range w.Events() {
 				if change != nil && e.Impression != nil {
-					change(&e)
+					change(e.Impression)
 				}
 				seq++
 				if !yield(event.Record{Seq: seq, Arrival: e.Time, Event: e}, nil) {
@@ -84,18 +85,11 @@ func TestEstimatesContainTheTruth(t *testing.T) {
 		o := &oracle{world: w, sign: sign}
 		r := estimate(t, worldLog(w, nil), o)
 		truth := o.truth / float64(r.Lists)
-		t.Logf(
-			"truth %.3f, logged %v, IPS %v, SNIPS %v, DR %v, effective %.0f, mean weight %.3f",
-			truth,
-			r.Logged,
-			r.IPS,
-			r.SNIPS,
-			r.DR,
-			r.EffectiveLists,
-			r.MeanWeight,
-		)
-		for name, e := range map[string]span{"IPS": {r.IPS.Low, r.IPS.High}, "SNIPS": {r.SNIPS.Low, r.SNIPS.High}, "DR": {r.DR.Low, r.DR.High}} {
-			if truth < e.low || truth > e.high || e.high-e.low > 0.5 {
+		t.Logf("truth %.3f, logged %v, IPS %v, SNIPS %v, DR %v, effective lists %.0f, "+
+			"mean weight %.3f", truth, r.Logged, r.IPS, r.SNIPS, r.DR, r.EffectiveLists,
+			r.MeanWeight)
+		for name, e := range estimates(r) {
+			if truth < e.Low || truth > e.High || e.High-e.Low > 0.5 {
 				t.Errorf("%s is %+v, the truth is %.3f", name, e, truth)
 			}
 		}
@@ -112,7 +106,10 @@ func TestEstimatesContainTheTruth(t *testing.T) {
 	}
 }
 
-type span struct{ low, high float64 }
+// estimates returns the estimates by name.
+func estimates(r *evaluation.OffPolicyEstimate) map[string]*stats.Interval {
+	return map[string]*stats.Interval{"IPS": r.IPS, "SNIPS": r.SNIPS, "DR": r.DR}
+}
 
 // Over 20 worlds, at most 4 of the 95 % intervals miss the truth. Correct intervals pass 4 misses
 // once in 400 runs.
@@ -124,8 +121,8 @@ func TestEstimatesCover(t *testing.T) {
 		o := &oracle{world: w, sign: 1}
 		r := estimate(t, worldLog(w, nil), o)
 		truth := o.truth / float64(r.Lists)
-		for name, e := range map[string]span{"IPS": {r.IPS.Low, r.IPS.High}, "SNIPS": {r.SNIPS.Low, r.SNIPS.High}, "DR": {r.DR.Low, r.DR.High}} {
-			if truth < e.low || truth > e.high {
+		for name, e := range estimates(r) {
+			if truth < e.Low || truth > e.High {
 				misses[name]++
 			}
 		}
@@ -141,20 +138,23 @@ func TestRefusals(t *testing.T) {
 	w := demo.New(demo.Options{Seed: 7, Users: 100, Lists: 600})
 	for _, c := range []struct {
 		name, want string
-		change     func(*ranker.Event)
+		change     func(*ranker.Impression)
 	}{
-		{"no exploration", "600 were not explored", func(e *ranker.Event) { e.Impression.Propensity = nil }},
-		{"truncated lists", "600 were logged only in part", func(e *ranker.Event) {
-			e.Impression.Items, e.Impression.Propensity = e.Impression.Items[:12], e.Impression.Propensity[:12]
+		{"no exploration", "600 were not explored", func(i *ranker.Impression) {
+			i.Propensity = nil
 		}},
-		{"only the first two positions explored", "the log could never have shown", func(e *ranker.Event) {
-			for i := 2; i < len(e.Impression.Propensity); i++ {
-				e.Impression.Propensity[i] = 1
+		{"truncated lists", "600 were logged only in part", func(i *ranker.Impression) {
+			i.Items, i.Propensity = i.Items[:12], i.Propensity[:12]
+		}},
+		{"two positions explored", "the log could never have shown", func(i *ranker.Impression) {
+			for k := 2; k < len(i.Propensity); k++ {
+				i.Propensity[k] = 1
 			}
 		}},
-		{"wrong propensities", "do not describe", func(e *ranker.Event) {
-			for i := range max(0, len(e.Impression.Propensity)-1) { // as if half of the items had been drawn evenly
-				e.Impression.Propensity[i] = min(0.99, 2/float64(len(e.Impression.Propensity)-i))
+		{"wrong propensities", "do not describe", func(i *ranker.Impression) {
+			// As if half of the items had been drawn evenly.
+			for k := range max(0, len(i.Propensity)-1) {
+				i.Propensity[k] = min(0.99, 2/float64(len(i.Propensity)-k))
 			}
 		}},
 	} {

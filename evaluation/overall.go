@@ -92,9 +92,12 @@ func (s *overallStats) overall(scorer string, seed uint64) (Overall, error) {
 // calibration returns nil if no sigmoid can be fitted to the earlier half or the later half is
 // empty.
 func (s *overallStats) calibration() (*Calibration, error) {
-	fit, err := FitSigmoid(s.scores[0], s.gains[0])
-	if err != nil || len(s.scores[1]) == 0 {
+	if !canFit(s.gains[0]) || len(s.scores[1]) == 0 {
 		return nil, nil
+	}
+	fit, err := FitSigmoid(s.scores[0], s.gains[0])
+	if err != nil {
+		return nil, err
 	}
 	predicted := make([]float64, len(s.scores[1]))
 	for i, x := range s.scores[1] {

@@ -61,19 +61,13 @@ func clickLog(count, n int) (events []ranker.Event) {
 	return events
 }
 
+// evaluate measures the scorers on a log of the events.
 func evaluate(
-	t *testing.T,
-	events []ranker.Event,
-	opt evaluation.Options,
-	c evaluation.Scorers,
+	t *testing.T, events []ranker.Event, opt evaluation.Options, c evaluation.Scorers,
 ) *evaluation.Table {
 	t.Helper()
 	state := features.New(features.DefaultConfig())
-	p, err := evaluation.NewTestSet(t.Context(), source(events...), state.Config(), opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	table, err := p.Run(t.Context(), state, c)
+	table, err := newTestSet(t, events, opt).Run(t.Context(), state, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,13 +86,17 @@ func TestTable(t *testing.T) {
 			Pairs:  []evaluation.Pair{{Scorer: "best", Against: "worst"}},
 		},
 	)
-	for slice, n := range map[string]int{evaluation.AllLists: 130, evaluation.NewUsers: 10, evaluation.KnownUsers: 120, evaluation.LongHistory: 30,
-		evaluation.NewItems: 3, evaluation.RareItems: 7} {
+	for slice, n := range map[string]int{
+		evaluation.AllLists:    130,
+		evaluation.NewUsers:    10,
+		evaluation.KnownUsers:  120,
+		evaluation.LongHistory: 30,
+		evaluation.NewItems:    3,
+		evaluation.RareItems:   7,
+	} {
 		b, ok := table.Row("best", slice)
 		if !ok || b.NDCG.N != n || b.NDCG.Mean != 1 || b.MRR.Mean != 1 || b.MAP.Mean != 1 ||
-			b.HitRate.Mean != 1 ||
-			b.AUC.Mean != 1 ||
-			b.Baseline {
+			b.HitRate.Mean != 1 || b.AUC.Mean != 1 || b.Baseline {
 			t.Errorf("%s: %+v, want %d lists in the best order", slice, b, n)
 		}
 		w, _ := table.Row("worst", slice)
@@ -191,25 +189,19 @@ func TestDiversityByTags(t *testing.T) {
 
 // A score that is not finite and a comparison with an unknown scorer are errors.
 func TestInvalidScorers(t *testing.T) {
-	bad := func(x float64) evaluation.Scorers {
-		return evaluation.Scorers{
-			Models: []evaluation.Scorer{fixedScores{"bad", func(string) float64 { return x }}},
-		}
+	constant := func(x float64) evaluation.Scorers {
+		model := fixedScores{"constant", func(string) float64 { return x }}
+		return evaluation.Scorers{Models: []evaluation.Scorer{model}}
 	}
+	unknown := []evaluation.Pair{{Scorer: "random", Against: "unknown"}}
 	for name, c := range map[string]evaluation.Scorers{
-		"NaN": bad(math.NaN()), "infinite": bad(math.Inf(1)), "unknown scorer": {Pairs: []evaluation.Pair{{Scorer: "random", Against: "nobody"}}},
+		"NaN":            constant(math.NaN()),
+		"infinite":       constant(math.Inf(1)),
+		"unknown scorer": {Pairs: unknown},
 	} {
 		state := features.New(features.DefaultConfig())
-		p, err := evaluation.NewTestSet(
-			t.Context(),
-			source(clickLog(2, 0)...),
-			state.Config(),
-			evaluation.Options{TestShare: 1},
-		)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p.Run(t.Context(), state, c); err == nil {
+		s := newTestSet(t, clickLog(2, 0), evaluation.Options{TestShare: 1})
+		if _, err := s.Run(t.Context(), state, c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

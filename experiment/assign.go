@@ -31,9 +31,7 @@ func (s *Set) Assign(dst []Choice, sub *Subject) []Choice {
 // Assignments returns the request's assignments for the ranking pipeline. user holds the user's
 // fields, nil if they are not known. now is Unix ms.
 func (s *Set) Assignments(
-	req *ranker.Request,
-	user map[string]ranker.FieldValue,
-	now int64,
+	req *ranker.Request, user map[string]ranker.FieldValue, now int64,
 ) []ranker.Assignment {
 	var buf [MaxLayers]Choice
 	sub := Subject{

@@ -1,6 +1,7 @@
 package experiment_test
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -37,7 +38,8 @@ func arms(s *experiment.Set, sub *experiment.Subject) map[string]string {
 }
 
 func user(i int) *experiment.Subject {
-	return &experiment.Subject{Attributes: targeting.Attributes{ID: fmt.Sprintf("user-%d", i)}, Now: noon}
+	attributes := targeting.Attributes{ID: fmt.Sprintf("user-%d", i)}
+	return &experiment.Subject{Attributes: attributes, Now: noon}
 }
 
 // counts returns how many of n users are in each arm of the experiment; "" is no arm.
@@ -52,20 +54,26 @@ func counts(s *experiment.Set, name string, n int) map[string]int {
 // near fails unless got is within five standard deviations of the share of n.
 func near(t *testing.T, what string, got, n int, share float64) {
 	t.Helper()
-	if sd := math.Sqrt(float64(n) * share * (1 - share)); math.Abs(float64(got)-float64(n)*share) > 5*sd {
+	sd := math.Sqrt(float64(n) * share * (1 - share))
+	if math.Abs(float64(got)-float64(n)*share) > 5*sd {
 		t.Errorf("%s: %d of %d, want a share of %g", what, got, n, share)
 	}
 }
 
+const threeArms = "arms: [{name: a, weight: 0.2}, {name: b, weight: 0.3}, {name: c, weight: 0.5}]"
+
+// twoArms needs two weights.
 const twoArms = `arms: [{name: control, weight: %g}, {name: other, weight: %g, text: false}]`
 
+// one returns a file with one experiment, x, that has these keys.
 func one(options string) string {
-	return "layers:\n- name: l\n  experiments:\n  - name: x\n    " + strings.ReplaceAll(options, "\n", "\n    ")
+	const head = "layers:\n- name: l\n  experiments:\n  - name: x\n    "
+	return head + strings.ReplaceAll(options, "\n", "\n    ")
 }
 
 func TestSharesFollowWeightsAndCoverage(t *testing.T) {
 	const n = 100_000
-	got := counts(set(t, one("coverage: 0.5\narms: [{name: a, weight: 0.2}, {name: b, weight: 0.3}, {name: c, weight: 0.5}]")), "x", n)
+	got := counts(set(t, one("coverage: 0.5\n"+threeArms)), "x", n)
 	for arm, share := range map[string]float64{"a": .1, "b": .15, "c": .25, "": .5} {
 		near(t, "arm "+arm, got[arm], n, share)
 	}
@@ -102,7 +110,8 @@ func TestAssignedUsersStay(t *testing.T) {
 	near(t, "users who left", left, n, .1)
 
 	// With full coverage, the difference of the weights is the share that must move.
-	all, less := set(t, one(fmt.Sprintf(twoArms, .5, .5))), set(t, one(fmt.Sprintf(twoArms, .4, .6)))
+	all := set(t, one(fmt.Sprintf(twoArms, .5, .5)))
+	less := set(t, one(fmt.Sprintf(twoArms, .4, .6)))
 	moved = 0
 	for i := range n {
 		was, now := arms(all, user(i))["x"], arms(less, user(i))["x"]
@@ -123,7 +132,7 @@ func TestLayersAreIndependent(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("layers:\n")
 	for i := range layers {
-		fmt.Fprintf(&b, "- name: l%d\n  experiments:\n  - name: x%d\n    arms: [{name: a, weight: 0.2}, {name: b, weight: 0.3}, {name: c, weight: 0.5}]\n", i, i)
+		fmt.Fprintf(&b, "- name: l%d\n  experiments:\n  - name: x%d\n    %s\n", i, i, threeArms)
 	}
 	s := set(t, b.String())
 	var joint [layers][layers][3][3]float64
@@ -219,31 +228,39 @@ layers:
   - {name: by-shop, hash_attribute: shop, arms: [{name: a, weight: 1}, {name: b, weight: 0}]}
 - name: forced
   experiments:
-  - {name: nobody, coverage: 0, condition: {device: none}, force: {tester: b}, arms: [{name: a}, {name: b}]}
+  - name: nobody
+    coverage: 0
+    condition: {device: none}
+    force: {tester: b}
+    arms: [{name: a}, {name: b}]
 `)
 	if !s.ReadsUser() {
 		t.Error("ReadsUser must be true for a condition on user.country")
 	}
 	german := map[string]ranker.FieldValue{"country": ranker.StringValue("de")}
-	context := func(name string, v ranker.FieldValue) map[string]ranker.FieldValue {
-		return map[string]ranker.FieldValue{name: v}
+	phone := map[string]ranker.FieldValue{"device": ranker.StringValue("phone")}
+	shop := func(v ranker.FieldValue) targeting.Attributes {
+		return targeting.Attributes{Context: map[string]ranker.FieldValue{"shop": v}}
 	}
+
 	for what, c := range map[string]struct {
 		attributes targeting.Attributes
 		want       string
 	}{
-		"nothing known":         {targeting.Attributes{ID: "u"}, "now"},
-		"targeted":              {targeting.Attributes{ID: "u", User: german, Context: context("device", ranker.StringValue("phone"))}, "phones now"},
-		"half of the condition": {targeting.Attributes{ID: "u", Context: context("device", ranker.StringValue("phone"))}, "now"},
-		"a session":             {targeting.Attributes{ID: "u", Session: "s"}, "now by-session"},
-		"a shop":                {targeting.Attributes{ID: "u", Context: context("shop", ranker.StringValue("berlin"))}, "now by-shop"},
-		"a shop's number":       {targeting.Attributes{ID: "u", Context: context("shop", ranker.NumberValue(12.5))}, "now by-shop"},
-		"no shop":               {targeting.Attributes{ID: "u", Context: context("shop", ranker.NumberValue(0))}, "now"},
-		"a boolean shop":        {targeting.Attributes{ID: "u", Context: context("shop", ranker.BoolValue(true))}, "now"},
+		"nothing known":         {targeting.Attributes{}, "now"},
+		"targeted":              {targeting.Attributes{User: german, Context: phone}, "phones now"},
+		"half of the condition": {targeting.Attributes{Context: phone}, "now"},
+		"a session":             {targeting.Attributes{Session: "s"}, "now by-session"},
+		"a shop":                {shop(ranker.StringValue("berlin")), "now by-shop"},
+		"a shop's number":       {shop(ranker.NumberValue(12.5)), "now by-shop"},
+		"shop number 0":         {shop(ranker.NumberValue(0)), "now"},
+		"a boolean shop":        {shop(ranker.BoolValue(true)), "now"},
 		"the tester":            {targeting.Attributes{ID: "tester"}, "now nobody"},
 	} {
+		c.attributes.ID = cmp.Or(c.attributes.ID, "u")
+		subject := &experiment.Subject{Attributes: c.attributes, Now: noon}
 		var got []string
-		for _, choice := range s.Assign(nil, &experiment.Subject{Attributes: c.attributes, Now: noon}) {
+		for _, choice := range s.Assign(nil, subject) {
 			got = append(got, choice.Name)
 			if choice.Forced != (choice.Name == "nobody") {
 				t.Errorf("%s: forced %t", what, choice.Forced)
@@ -258,7 +275,9 @@ layers:
 // A number is hashed as the text that JavaScript formats it as.
 func TestNumbersAreHashedAsText(t *testing.T) {
 	s := set(t, one("hash_attribute: shop\n"+fmt.Sprintf(twoArms, .5, .5)))
-	for x, text := range map[float64]string{7: "7", 12.5: "12.5", -0.25: "-0.25", 123456789: "123456789", 0.000001: "0.000001"} {
+	for x, text := range map[float64]string{
+		7: "7", 12.5: "12.5", -0.25: "-0.25", 123456789: "123456789", 0.000001: "0.000001",
+	} {
 		number, asText := user(0), user(0)
 		number.Context = map[string]ranker.FieldValue{"shop": ranker.NumberValue(x)}
 		asText.Context = map[string]ranker.FieldValue{"shop": ranker.StringValue(text)}
@@ -274,10 +293,12 @@ func tenLayers(t testing.TB, all bool) *experiment.Set {
 	var b strings.Builder
 	b.WriteString("holdout: {share: 0.01}\nlayers:\n")
 	for i := range 10 {
-		fmt.Fprintf(&b, "- name: l%d\n  experiments:\n  - name: x%d\n    arms: [{name: a}, {name: b}, {name: c}]\n", i, i)
+		fmt.Fprintf(&b, "- name: l%d\n  experiments:\n  - name: x%d\n    %s\n", i, i,
+			"arms: [{name: a}, {name: b}, {name: c}]")
 		if all {
-			fmt.Fprintf(&b, "    hash_attribute: %s\n    namespace: [n%d, 0, 0.999]\n    condition: {device: {$in: [phone, tablet]}}\n",
+			fmt.Fprintf(&b, "    hash_attribute: %s\n    namespace: [n%d, 0, 0.999]\n",
 				[]string{"user", "session", "shop"}[i%3], i)
+			b.WriteString("    condition: {device: {$in: [phone, tablet]}}\n")
 		}
 	}
 	return set(t, b.String())
@@ -286,7 +307,10 @@ func tenLayers(t testing.TB, all bool) *experiment.Set {
 func busy() *experiment.Subject {
 	sub := user(7)
 	sub.Session = "3f2a9c1e-session"
-	sub.Context = map[string]ranker.FieldValue{"shop": ranker.NumberValue(1234), "device": ranker.StringValue("phone")}
+	sub.Context = map[string]ranker.FieldValue{
+		"shop":   ranker.NumberValue(1234),
+		"device": ranker.StringValue("phone"),
+	}
 	return sub
 }
 
@@ -294,7 +318,8 @@ func TestAssignDoesNotAllocate(t *testing.T) {
 	s, sub := tenLayers(t, true), busy()
 	buf := make([]experiment.Choice, 0, experiment.MaxLayers)
 	n := 0
-	if allocs := testing.AllocsPerRun(1000, func() { n = len(s.Assign(buf, sub)) }); allocs != 0 || n < 9 {
+	allocs := testing.AllocsPerRun(1000, func() { n = len(s.Assign(buf, sub)) })
+	if allocs != 0 || n < 9 {
 		t.Errorf("%g allocations for %d experiments", allocs, n)
 	}
 }
@@ -326,9 +351,11 @@ func TestBucket(t *testing.T) {
 		{"89123klj", "8952klfjas09ujkasdf", 0.124}, {"90850943850283058242805", "123", 0.7516},
 		{"()**(%$##$%#$#", "___)((*\":&", 0.0128},
 		{"bucket-range-rounding", "user-3436", 0.22}, {"bucket-range-rounding", "user-1177", 0.344},
-		{"bucket-range-rounding", "user-427", 0.109}, {"bucket-range-rounding", "user-68525", 0.818},
+		{"bucket-range-rounding", "user-427", 0.109},
+		{"bucket-range-rounding", "user-68525", 0.818},
 		{"bucket-range-rounding", "user-866", 0.172},
-		{"", "josé", 0.1315}, {"", "用户123", 0.3071}, {"", "😀", 0.4971}, {"expérience", "123", 0.9001},
+		{"", "josé", 0.1315}, {"", "用户123", 0.3071}, {"", "😀", 0.4971},
+		{"expérience", "123", 0.9001},
 	} {
 		if got := experiment.Bucket(c.seed, c.value); got != c.want {
 			t.Errorf("%q, %q: %g, want %g", c.seed, c.value, got, c.want)
@@ -337,7 +364,7 @@ func TestBucket(t *testing.T) {
 }
 
 func TestRanges(t *testing.T) {
-	third := 1.0 / 4
+	quarters := []float64{.25, .25, .25, .25}
 	for _, c := range []struct {
 		coverage float64
 		weights  []float64
@@ -346,7 +373,7 @@ func TestRanges(t *testing.T) {
 		{1, []float64{.5, .5}, []experiment.Range{{0, .5}, {.5, 1}}},
 		{.5, []float64{.5, .5}, []experiment.Range{{0, .25}, {.5, .75}}},
 		{0, []float64{.5, .5}, []experiment.Range{{0, 0}, {.5, .5}}},
-		{1, []float64{third, third, third, third}, []experiment.Range{{0, .25}, {.25, .5}, {.5, .75}, {.75, 1}}},
+		{1, quarters, []experiment.Range{{0, .25}, {.25, .5}, {.5, .75}, {.75, 1}}},
 		{1, []float64{.4, .6}, []experiment.Range{{0, .4}, {.4, 1}}},
 		{1, []float64{.2, .3, .5}, []experiment.Range{{0, .2}, {.2, .5}, {.5, 1}}},
 		{.2, []float64{.2, .3, .5}, []experiment.Range{{0, .04}, {.2, .26}, {.5, .6}}},
@@ -368,10 +395,14 @@ func TestNamespaces(t *testing.T) {
 		from, to  float64
 		want      bool
 	}{
-		{"1", "namespace1", 0, .4, false}, {"1", "namespace1", .4, 1, true}, {"1", "namespace2", 0, .4, false}, {"1", "namespace2", .4, 1, true},
-		{"2", "namespace1", 0, .4, false}, {"2", "namespace1", .4, 1, true}, {"2", "namespace2", 0, .4, false}, {"2", "namespace2", .4, 1, true},
-		{"3", "namespace1", 0, .4, false}, {"3", "namespace1", .4, 1, true}, {"3", "namespace2", 0, .4, true}, {"3", "namespace2", .4, 1, false},
-		{"4", "namespace1", 0, .4, false}, {"4", "namespace1", .4, 1, true}, {"4", "namespace2", 0, .4, true}, {"4", "namespace2", .4, 1, false},
+		{"1", "namespace1", 0, .4, false}, {"1", "namespace1", .4, 1, true},
+		{"1", "namespace2", 0, .4, false}, {"1", "namespace2", .4, 1, true},
+		{"2", "namespace1", 0, .4, false}, {"2", "namespace1", .4, 1, true},
+		{"2", "namespace2", 0, .4, false}, {"2", "namespace2", .4, 1, true},
+		{"3", "namespace1", 0, .4, false}, {"3", "namespace1", .4, 1, true},
+		{"3", "namespace2", 0, .4, true}, {"3", "namespace2", .4, 1, false},
+		{"4", "namespace1", 0, .4, false}, {"4", "namespace1", .4, 1, true},
+		{"4", "namespace2", 0, .4, true}, {"4", "namespace2", .4, 1, false},
 	} {
 		n := experiment.Namespace{ID: c.id, Range: experiment.Range{Start: c.from, End: c.to}}
 		if n.Includes(c.value) != c.want {

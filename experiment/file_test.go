@@ -1,6 +1,7 @@
 package experiment_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -57,28 +58,34 @@ layers:
 func TestEveryKeyIsRead(t *testing.T) {
 	s := set(t, everyKey)
 	june := s.Find("new-bundle")
-	if june == nil || s.Find("nope") != nil || len(s.All()) != 3 || s.Holdout.Share != .05 || len(s.Version) != 12 {
+	if june == nil || s.Find("nope") != nil || len(s.All()) != 3 || s.Holdout.Share != .05 ||
+		len(s.Version) != 12 {
 		t.Fatalf("%+v", s)
 	}
-	if june.Layer != "scoring" || june.HashAttribute != "session" || june.Seed != "june" || june.Coverage != .4 || june.Namespace.End != .5 ||
-		!june.Start.Equal(time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)) || june.Metric != "reward:2*purchase+click" || !june.AutoStop || len(june.Guardrails) != 1 {
+	start := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	if june.Layer != "scoring" || june.HashAttribute != "session" || june.Seed != "june" ||
+		june.Coverage != .4 || june.Namespace.End != .5 || !june.Start.Equal(start) ||
+		june.Metric != "reward:2*purchase+click" || !june.AutoStop || len(june.Guardrails) != 1 {
 		t.Errorf("%+v", june)
 	}
 	c := june.Arms[1].Change
-	if c.Sets != ranker.PartModel|ranker.PartText|ranker.PartDeadline || c.Model != "v-june" || !c.Text || c.Deadline != 80*time.Millisecond {
+	parts := ranker.PartModel | ranker.PartText | ranker.PartDeadline
+	if c.Sets != parts || c.Model != "v-june" || !c.Text || c.Deadline != 80*time.Millisecond {
 		t.Errorf("%+v", c)
 	}
 	if june.Arms[0].Change.Sets != 0 || june.Arms[2].Change.ScorerParams["text.mean"] != .6 ||
-		june.Parts != ranker.PartModel|ranker.PartText|ranker.PartDeadline|ranker.PartScorer {
+		june.Parts != parts|ranker.PartScorer {
 		t.Errorf("parts %s", june.Parts)
 	}
 	diverse := s.Find("spread").Arms[1].Change
-	if diverse.Sets != ranker.PartDiversity|ranker.PartBoost || diverse.Rules[ranker.RuleDiversity] == nil || diverse.Rules[ranker.RuleBoost] == nil {
+	both := ranker.PartDiversity | ranker.PartBoost
+	if diverse.Sets != both || diverse.Rules[ranker.RuleDiversity] == nil ||
+		diverse.Rules[ranker.RuleBoost] == nil {
 		t.Errorf("%+v", diverse)
 	}
 	// null and an empty list remove the rule; a merged mapping sets its keys.
 	nothing := s.Find("bare").Arms[1].Change
-	if nothing.Sets != ranker.PartDiversity|ranker.PartBoost|ranker.PartExploration|ranker.PartFilter ||
+	if nothing.Sets != both|ranker.PartExploration|ranker.PartFilter ||
 		nothing.Rules[ranker.RuleExploration] != nil || nothing.Rules[ranker.RuleFilter] != nil {
 		t.Errorf("%+v", nothing)
 	}
@@ -92,7 +99,8 @@ func TestEveryKeyIsRead(t *testing.T) {
 		t.Error("a file without experiments has some")
 	}
 	for _, truncated := range []string{"", "# only a comment\n", "holdout: {share: 0.1}\n"} {
-		if _, err := experiment.Parse([]byte(truncated)); err == nil || !strings.Contains(err.Error(), "layers: is required") {
+		_, err := experiment.Parse([]byte(truncated))
+		if err == nil || !strings.Contains(err.Error(), "layers: is required") {
 			t.Errorf("%q: %v", truncated, err)
 		}
 	}
@@ -118,7 +126,7 @@ layers:
     force: {t: nobody} # force: "nobody"
     arms:
     - {name: control, weight: 0.9} # weights add up
-    - {name: control, weight: 0.9, bundle: ""} # "control" is already taken; arms[1].bundle: is empty
+    - {name: control, weight: 0.9, bundle: ""} # "control" is already taken; bundle: is empty
     - name: third
       weight: -1 # arms[2].weight: -1 is out of range
       scorer: {} # arms[2].scorer: is empty
@@ -135,7 +143,11 @@ layers:
 - name: c
   experiments:
   - {name: x, arms: [{name: a}, {name: b}]} # "x" is already taken
-  - {name: z, mode: interleave, arms: [{name: a, weight: 1}, {name: interleave, rules: {exploration: {top: 2, temperature: 1}}}]} # weight; interleave; rules.exploration
+  - name: z
+    mode: interleave
+    arms:
+    - {name: a, weight: 1} # an interleaved experiment has no weights
+    - {name: interleave, rules: {exploration: {top: 2, temperature: 1}}} # reserved; exploration
 `
 
 func TestEveryProblemIsReported(t *testing.T) {
@@ -177,34 +189,61 @@ func itoa(i int) string {
 // Experiments that one request can be in must not conflict.
 func TestOverlaps(t *testing.T) {
 	pair := func(layer1, e1, layer2, e2 string) string {
-		if layer1 == layer2 {
-			return "layers:\n- name: " + layer1 + "\n  experiments:\n  - {name: e1, " + e1 + "}\n  - {name: e2, " + e2 + "}\n"
+		const layer = "- name: %s\n  experiments:\n"
+		text := "layers:\n" + fmt.Sprintf(layer, layer1) + "  - {name: e1, " + e1 + "}\n"
+		if layer1 != layer2 {
+			text += fmt.Sprintf(layer, layer2)
 		}
-		return "layers:\n- name: " + layer1 + "\n  experiments:\n  - {name: e1, " + e1 + "}\n- name: " + layer2 + "\n  experiments:\n  - {name: e2, " + e2 + "}\n"
+		return text + "  - {name: e2, " + e2 + "}\n"
 	}
 	const (
-		text    = "arms: [{name: a}, {name: b, text: false}]"
-		bundle  = "arms: [{name: a}, {name: b, bundle: v1}]"
-		scorer  = "arms: [{name: a}, {name: b, scorer: {retrieval: 1}}]"
-		diverse = "arms: [{name: a}, {name: b, rules: {diversity: {lambda: 0.5, top: 9}}}]"
-		mixed   = "mode: interleave, " + diverse
+		text      = "arms: [{name: a}, {name: b, text: false}]"
+		bundle    = "arms: [{name: a}, {name: b, bundle: v1}]"
+		scorer    = "arms: [{name: a}, {name: b, scorer: {retrieval: 1}}]"
+		diverse   = "arms: [{name: a}, {name: b, rules: {diversity: {lambda: 0.5, top: 9}}}]"
+		mixed     = "mode: interleave, " + diverse
+		sameUsers = "may take the same users as e1 of the same layer"
+		most      = "namespace: [n, 0, 0.6], "
+		other     = "namespace: [m, 0.5, 1], "
+		sessions  = "hash_attribute: session, "
+		starts    = "start: 2026-01-01, "
+		ends      = "end: 2026-01-01, "
+		seed      = "seed: s, "
+		half1     = "namespace: [n, 0, 0.5], "
+		half2     = "namespace: [n, 0.5, 1], "
 	)
 	for what, c := range map[string]struct{ text, want string }{
-		"same layer":                    {pair("l", text, "l", diverse), "may take the same users as e1"},
-		"same layer, disjoint parts":    {pair("l", "namespace: [n, 0, 0.5], "+text, "l", "namespace: [n, 0.5, 1], "+text), ""},
-		"same layer, parts overlap":     {pair("l", "namespace: [n, 0, 0.6], "+text, "l", "namespace: [n, 0.5, 1], "+text), "may take the same users"},
-		"same layer, other namespace":   {pair("l", "namespace: [n, 0, 0.5], "+text, "l", "namespace: [m, 0.5, 1], "+text), "may take the same users"},
-		"same layer, other attribute":   {pair("l", "namespace: [n, 0, 0.5], "+text, "l", "hash_attribute: session, namespace: [n, 0.5, 1], "+text), "may take the same users"},
-		"same layer, one after another": {pair("l", "end: 2026-01-01, "+text, "l", "start: 2026-01-01, "+text), ""},
+		"same layer":                  {pair("l", text, "l", diverse), sameUsers},
+		"same layer, disjoint parts":  {pair("l", half1+text, "l", half2+text), ""},
+		"same layer, parts overlap":   {pair("l", most+text, "l", half2+text), sameUsers},
+		"same layer, other namespace": {pair("l", half1+text, "l", other+text), sameUsers},
+		"same layer, other attribute": {
+			pair("l", half1+text, "l", sessions+half2+text),
+			sameUsers,
+		},
+		"same layer, one after another": {pair("l", ends+text, "l", starts+text), ""},
 		"other parts":                   {pair("l", text, "m", diverse), ""},
-		"same part":                     {pair("l", text, "m", text), "changes text, as e1 of layer l does"},
-		"same part, exclusive":          {pair("l", "namespace: [n, 0, 0.5], "+text, "m", "namespace: [n, 0.5, 1], "+text), ""},
-		"bundle and its parameters":     {pair("l", bundle, "m", scorer), "changes bundle, scorer"},
-		"same seed":                     {pair("l", "seed: s, "+text, "m", "seed: s, "+diverse), `"s" is also the seed of e1, so both would get the same users`},
-		"two interleavings":             {pair("l", mixed, "m", "mode: interleave, "+text), "an answer shows two arms at most"},
+		"same part": {
+			pair("l", text, "m", text),
+			"changes text, as e1 of layer l",
+		},
+		"same part, exclusive":      {pair("l", half1+text, "m", half2+text), ""},
+		"bundle and its parameters": {pair("l", bundle, "m", scorer), "changes bundle, scorer"},
+		"same seed": {
+			pair("l", seed+text, "m", seed+diverse),
+			`"s" is also the seed of e1`,
+		},
+		"two interleavings": {
+			pair("l", mixed, "m", "mode: interleave, "+text),
+			"e1 interleaves as well",
+		},
 	} {
 		_, err := experiment.Parse([]byte(c.text))
-		if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "line ")) {
+		if c.want == "" && err == nil {
+			continue
+		}
+		if c.want == "" || err == nil || !strings.Contains(err.Error(), c.want) ||
+			!strings.HasPrefix(err.Error(), "line ") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -212,8 +251,11 @@ func TestOverlaps(t *testing.T) {
 
 // A forced user that is in the holdout is reported, without the user's id.
 func TestForcedUserInTheHoldout(t *testing.T) {
-	_, err := experiment.Parse([]byte("holdout: {share: 0.999}\n" + one("force: {secret-tester: b}\narms: [{name: a}, {name: b}]")))
-	if err == nil || !strings.Contains(err.Error(), "line 6: ") || !strings.Contains(err.Error(), "is in the holdout") || strings.Contains(err.Error(), "secret") {
+	text := one("force: {secret-tester: b}\narms: [{name: a}, {name: b}]")
+	_, err := experiment.Parse([]byte("holdout: {share: 0.999}\n" + text))
+	if err == nil || !strings.Contains(err.Error(), "line 6: ") ||
+		!strings.Contains(err.Error(), "is in the holdout") ||
+		strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v", err)
 	}
 }
@@ -223,7 +265,12 @@ func TestLoad(t *testing.T) {
 	if _, err := experiment.Load(filepath.Join(dir, "none.yaml")); err == nil {
 		t.Error("a missing file must be an error")
 	}
-	for name, text := range map[string]string{"bad": "layers: [", "two": "layers: []\n---\nlayers: []\n", "list": "[]", "large": "#" + strings.Repeat("x", 1<<20)} {
+	for name, text := range map[string]string{
+		"malformed":     "layers: [",
+		"two documents": "layers: []\n---\nlayers: []\n",
+		"a list":        "[]",
+		"too large":     "#" + strings.Repeat("x", 1<<20),
+	} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

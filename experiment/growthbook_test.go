@@ -25,22 +25,35 @@ holdout: {share: 0.08, seed: keep}
 layers:
 - name: home
   experiments:
-  - {name: left, namespace: [home, 0, 0.4], coverage: 0.7, arms: [{name: control, weight: 0.25}, {name: b, weight: 0.75, text: false}]}
+  - name: left
+    namespace: [home, 0, 0.4]
+    coverage: 0.7
+    arms: [{name: control, weight: 0.25}, {name: b, weight: 0.75, text: false}]
   - {name: right, namespace: [home, 0.4, 1], arms: [{name: control}, {name: b}, {name: c}]}
 - name: sessions
   experiments:
-  - {name: by-session, hash_attribute: session, seed: café, force: {secret-tester: b}, arms: [{name: control}, {name: b}]}
+  - name: by-session
+    hash_attribute: session
+    seed: café
+    force: {secret-tester: b}
+    arms: [{name: control}, {name: b}]
 - name: shops
   experiments:
   - {name: by-shop, hash_attribute: shop, arms: [{name: control}, {name: b}]}
 - name: targeted
   experiments:
   - name: targeted
-    condition: {$or: [{device: {$in: [phone, tablet]}}, {user.country: {$regex: "^(de|at)$"}}], user.age: {$gte: 30}, app: {$vgte: 2.0.0}, user.tags: {$elemMatch: {$eq: reader}}}
+    condition:
+      $or: [{device: {$in: [phone, tablet]}}, {user.country: {$regex: "^(de|at)$"}}]
+      user.age: {$gte: 30}
+      app: {$vgte: 2.0.0}
+      user.tags: {$elemMatch: {$eq: reader}}
     arms: [{name: control}, {name: b}]
 - name: mixed
   experiments:
-  - {name: mixed, mode: interleave, arms: [{name: control}, {name: b, rules: {diversity: {lambda: 0.5, top: 9}}}]}
+  - name: mixed
+    mode: interleave
+    arms: [{name: control}, {name: b, rules: {diversity: {lambda: 0.5, top: 9}}}]
 - name: over
   experiments:
   - {name: over, end: 2026-01-01, arms: [{name: control}, {name: b}]}
@@ -49,12 +62,20 @@ layers:
 // visitor returns the i-th user. The ids use several scripts.
 func visitor(i int) *experiment.Subject {
 	pick := func(values ...string) string { return values[i/7%len(values)] }
+	prefix := []string{"user", "josé", "用户", "😀", "u"}[i%5]
 	return &experiment.Subject{Now: noon, Attributes: targeting.Attributes{
-		ID: fmt.Sprintf("%s-%d", []string{"user", "josé", "用户", "😀", "u"}[i%5], i), Session: fmt.Sprintf("s%x", i*i),
-		Context: map[string]ranker.FieldValue{"device": ranker.StringValue(pick("phone", "desktop", "tablet")), "shop": ranker.NumberValue(float64(i) / 4),
-			"app": ranker.StringValue([]string{"1.9.12", "2.0.0", "10.1.0-beta"}[i%3])},
-		User: map[string]ranker.FieldValue{"country": ranker.StringValue(pick("de", "fr", "at", "de-x")), "age": ranker.NumberValue(float64(i % 60)),
-			"tags": ranker.StringsValue([]string{"walker", pick("reader", "cook")})},
+		ID:      fmt.Sprintf("%s-%d", prefix, i),
+		Session: fmt.Sprintf("s%x", i*i),
+		Context: map[string]ranker.FieldValue{
+			"device": ranker.StringValue(pick("phone", "desktop", "tablet")),
+			"shop":   ranker.NumberValue(float64(i) / 4),
+			"app":    ranker.StringValue([]string{"1.9.12", "2.0.0", "10.1.0-beta"}[i%3]),
+		},
+		User: map[string]ranker.FieldValue{
+			"country": ranker.StringValue(pick("de", "fr", "at", "de-x")),
+			"age":     ranker.NumberValue(float64(i % 60)),
+			"tags":    ranker.StringsValue([]string{"walker", pick("reader", "cook")}),
+		},
 	}}
 }
 
@@ -113,7 +134,8 @@ func TestJavaScriptSDKFindsTheSameArms(t *testing.T) {
 			}
 		}
 		if !maps.Equal(got, want) {
-			t.Fatalf("user %d (%v): JavaScript finds %v, the service %v", i, attributes(visitor(i)), got, want)
+			t.Fatalf("user %d (%v): JavaScript finds %v, the service %v",
+				i, attributes(visitor(i)), got, want)
 		}
 	}
 	if len(seen) != 11 {
@@ -136,11 +158,14 @@ func TestForcedUsersAreNotPublished(t *testing.T) {
 			t.Errorf("the %s names a forced user: %s", what, text)
 		}
 	}
-	if want := `{"key":"left","variations":["control","b"],"meta":[{"key":"control"},{"key":"b"}],"weights":[0.25,0.75],"coverage":0.7,` +
-		`"hashAttribute":"id","hashVersion":2,"seed":"left","namespace":["home",0,0.4]}`; !strings.Contains(string(data), want) {
+	want := `{"key":"left","variations":["control","b"],"meta":[{"key":"control"},{"key":"b"}],` +
+		`"weights":[0.25,0.75],"coverage":0.7,"hashAttribute":"id","hashVersion":2,"seed":"left",` +
+		`"namespace":["home",0,0.4]}`
+	if !strings.Contains(string(data), want) {
 		t.Errorf("got %s", data)
 	}
-	if want := `{"force":null,"range":[0,0.08],"hashAttribute":"id","hashVersion":2,"seed":"keep"}`; !strings.Contains(string(data), want) {
+	want = `{"force":null,"range":[0,0.08],"hashAttribute":"id","hashVersion":2,"seed":"keep"}`
+	if !strings.Contains(string(data), want) {
 		t.Errorf("got %s", data)
 	}
 }

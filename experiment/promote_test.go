@@ -51,7 +51,10 @@ func TestPromote(t *testing.T) {
 	if e := set.All()[1]; e.Mode != experiment.ModeSplit {
 		t.Errorf("the experiment still interleaves: %+v", e)
 	}
-	for _, kept := range []string{"# Ours.", "# one layer", "# Do lists that differ", "# lambda is a guess", "# 2026-05-01: promoted verdict: ship", "lambda: 0.7"} {
+	for _, kept := range []string{
+		"# Ours.", "# one layer", "# Do lists that differ", "# lambda is a guess",
+		"# 2026-05-01: promoted verdict: ship", "lambda: 0.7",
+	} {
 		if !strings.Contains(string(data), kept) {
 			t.Errorf("the file lacks %q:\n%s", kept, data)
 		}
@@ -88,7 +91,8 @@ layers:
 		{aliased, "other", "wide", "YAML aliases"},
 		{aliased, "one", "loud", "YAML aliases"},
 	} {
-		if _, err := experiment.Promote([]byte(c.file), c.name, c.arm, ""); err == nil || !strings.Contains(err.Error(), c.want) {
+		_, err := experiment.Promote([]byte(c.file), c.name, c.arm, "")
+		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s: %v, want %q", c.name, c.arm, err, c.want)
 		}
 	}

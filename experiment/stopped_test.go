@@ -12,7 +12,9 @@ import (
 	"relish/ranker"
 )
 
-const stoppable = `layers: [{name: l, experiments: [{name: x, auto_stop: guardrail, guardrails: [{metric: latency, margin: 0.1}],
+// stoppable has an experiment with auto_stop whose users are all in the arm other.
+const stoppable = `layers: [{name: l, experiments: [{name: x, auto_stop: guardrail,
+  guardrails: [{metric: latency, margin: 0.1}],
   arms: [{name: control, weight: 0}, {name: other, weight: 1, text: false}]}]}]
 `
 
@@ -60,10 +62,12 @@ func TestStoppedArms(t *testing.T) {
 			t.Fatal(err)
 		}
 		assignments, _ := w.Assign(&ranker.Request{User: "u"}, nil, noon)
-		status, payload := w.Status().Layers[0].Experiments[0].Arms[1].Problem, w.GrowthBook().Features
+		got, features := assignments[0], w.GrowthBook().Features
+		problem := w.Status().Layers[0].Experiments[0].Arms[1].Problem
 		stopped := c.arm == "control"
-		if assignments[0].Arm.Name != c.arm || assignments[0].Forced != stopped || strings.Contains(status, "it is slow") != stopped || len(payload) == 1 == stopped {
-			t.Errorf("%s: %+v, %q, %v", c.text, assignments[0], status, payload)
+		if got.Arm.Name != c.arm || got.Forced != stopped ||
+			strings.Contains(problem, "it is slow") != stopped || (len(features) == 0) != stopped {
+			t.Errorf("%s: %+v, %q, %v", c.text, got, problem, features)
 		}
 	}
 	if err := os.WriteFile(stopFile, []byte("[{"), 0o600); err != nil {
@@ -75,9 +79,13 @@ func TestStoppedArms(t *testing.T) {
 }
 
 func TestAutoStopNeedsAReport(t *testing.T) {
-	for add, want := range map[string]string{"mode: interleave": "interleaving cannot measure guardrails", "hash_attribute: shop": "by user or session"} {
+	for add, want := range map[string]string{
+		"mode: interleave":     "interleaving cannot measure guardrails",
+		"hash_attribute: shop": "by user or session",
+	} {
 		text := strings.Replace(stoppable, "name: x,", "name: x, "+add+",", 1)
-		if _, err := experiment.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+		_, err := experiment.Parse([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", add, err)
 		}
 	}

@@ -58,7 +58,8 @@ func Open(path string, bundles Bundles, log *slog.Logger) (*Watcher, error) {
 		return nil, fmt.Errorf("experiments: %w", err)
 	}
 	w := &Watcher{path: path, bundles: bundles, log: log}
-	return w, w.Reload()
+	err = w.Reload()
+	return w, err
 }
 
 // Reload reads the file again. If it is invalid, Reload returns the error, and the set that was in
@@ -156,9 +157,7 @@ func (w *Watcher) Set() *Set { return w.active.Load().set }
 
 // Assign implements ranker.Experiments.
 func (w *Watcher) Assign(
-	req *ranker.Request,
-	user map[string]ranker.FieldValue,
-	now int64,
+	req *ranker.Request, user map[string]ranker.FieldValue, now int64,
 ) ([]ranker.Assignment, string) {
 	s := w.Set()
 	assignments := s.Assignments(req, user, now)

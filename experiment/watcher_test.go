@@ -21,7 +21,8 @@ import (
 // eventually waits until another goroutine has done something.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	end := time.Now().Add(time.Minute)
+	for ; time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -79,7 +80,7 @@ func replace(t *testing.T, path, text string) {
 
 func TestWatcherFollowsTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "experiments.yaml")
-	const first = "layers: [{name: l, experiments: [{name: x, arms: [{name: control}, {name: other, bundle: v1}]}]}]\n"
+	first := one("arms: [{name: control}, {name: other, bundle: v1}]")
 	replace(t, path, first)
 	var log logs
 	bundles := &bundleSet{}
@@ -94,7 +95,8 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 	hup := make(chan os.Signal)
 	running.Go(func() { w.Run(ctx, hup) })
 	v1 := w.Status()
-	if v1.Error != "" || v1.Version == "" || !strings.Contains(v1.Layers[0].Experiments[0].Arms[1].Problem, "is not installed") {
+	problem := func() string { return w.Status().Layers[0].Experiments[0].Arms[1].Problem }
+	if v1.Error != "" || v1.Version == "" || !strings.Contains(problem(), "is not installed") {
 		t.Errorf("%+v", v1)
 	}
 	if !strings.Contains(log.String(), "bundle=v1") {
@@ -103,12 +105,16 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 
 	replace(t, path, "layers: [{name: l, experiments: [{name: secret, arms: 3}]}]\n")
 	eventually(t, "the invalid file is rejected", func() bool { return w.Status().Error != "" })
-	if s := w.Status(); s.Version != v1.Version || !strings.Contains(s.Error, "line 1: ") || w.Set().Find("x") == nil || !s.LoadedAt.Equal(v1.LoadedAt) {
+	s := w.Status()
+	if s.Version != v1.Version || !strings.Contains(s.Error, "line 1: ") ||
+		w.Set().Find("x") == nil || !s.LoadedAt.Equal(v1.LoadedAt) {
 		t.Errorf("%+v", s)
 	}
 
 	replace(t, path, strings.ReplaceAll(first, "v1", "v2"))
-	eventually(t, "the valid file takes effect", func() bool { return w.Status().Version != v1.Version })
+	eventually(t, "the valid file takes effect", func() bool {
+		return w.Status().Version != v1.Version
+	})
 	if s := w.Status(); s.Error != "" || w.Set().Find("x").Arms[1].Change.Model != "v2" {
 		t.Errorf("%+v", s)
 	}
@@ -120,13 +126,15 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 		t.Errorf("required %v", required)
 	}
 	hup <- syscall.SIGHUP
-	eventually(t, "the new bundle is found on SIGHUP", func() bool { return w.Status().Layers[0].Experiments[0].Arms[1].Problem == "" })
+	eventually(t, "the new bundle is found on SIGHUP", func() bool { return problem() == "" })
 
 	// A file that is written in place.
 	if err := os.WriteFile(path, []byte("layers: []\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a file written in place takes effect", func() bool { return len(w.Set().Layers) == 0 })
+	eventually(t, "a file written in place takes effect", func() bool {
+		return len(w.Set().Layers) == 0
+	})
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +143,10 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 
 func TestWatcherFollowsAMountedVolume(t *testing.T) {
 	dir := t.TempDir()
-	for version, text := range map[string]string{"..1": "layers: []\n", "..2": one("arms: [{name: a}, {name: b}]")} {
+	for version, text := range map[string]string{
+		"..1": "layers: []\n",
+		"..2": one("arms: [{name: a}, {name: b}]"),
+	} {
 		if err := os.Mkdir(filepath.Join(dir, version), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +184,8 @@ func TestOpenNeedsAValidFile(t *testing.T) {
 		t.Error("a missing file must be an error")
 	}
 	replace(t, path, "nope: 1")
-	if _, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), `unknown key "nope"`) {
+	_, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), `unknown key "nope"`) {
 		t.Errorf("%v", err)
 	}
 }
@@ -185,10 +197,15 @@ func TestAssignments(t *testing.T) {
 layers:
 - name: a
   experiments:
-  - {name: split, force: {tester: other}, arms: [{name: control, weight: 1}, {name: other, weight: 0, text: false}]}
+  - name: split
+    force: {tester: other}
+    arms: [{name: control, weight: 1}, {name: other, weight: 0, text: false}]
 - name: b
   experiments:
-  - {name: mixed, mode: interleave, condition: {user.country: de}, arms: [{name: control}, {name: diverse, rules: {diversity: {lambda: 0.5, top: 9}}}]}
+  - name: mixed
+    mode: interleave
+    condition: {user.country: de}
+    arms: [{name: control}, {name: diverse, rules: {diversity: {lambda: 0.5, top: 9}}}]
 `)
 	w, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -199,13 +216,18 @@ layers:
 	if len(assignments) != 2 || version != w.Status().Version || !w.ReadsUser() {
 		t.Fatalf("%+v", assignments)
 	}
-	if a := assignments[0]; a.Arm.Name != "control" || a.Arm != a.Control || a.Parts != ranker.PartText || a.Forced || a.Interleave {
+	a := assignments[0]
+	if a.Arm.Name != "control" || a.Arm != a.Control || a.Parts != ranker.PartText ||
+		a.Forced || a.Interleave {
 		t.Errorf("%+v", a)
 	}
-	if b := assignments[1]; !b.Interleave || b.Control.Name != "control" || b.Arm.Name != "diverse" || b.Parts != ranker.PartDiversity {
+	b := assignments[1]
+	if !b.Interleave || b.Control.Name != "control" || b.Arm.Name != "diverse" ||
+		b.Parts != ranker.PartDiversity {
 		t.Errorf("%+v", b)
 	}
-	if assignments, _ := w.Assign(&ranker.Request{User: "tester"}, nil, noon); len(assignments) != 1 || assignments[0].Arm.Name != "other" || !assignments[0].Forced {
+	assignments, _ = w.Assign(&ranker.Request{User: "tester"}, nil, noon)
+	if len(assignments) != 1 || assignments[0].Arm.Name != "other" || !assignments[0].Forced {
 		t.Errorf("%+v", assignments)
 	}
 }

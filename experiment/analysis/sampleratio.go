@@ -113,7 +113,7 @@ const (
 
 // slicesOf returns the slices that a user belongs to. The result is valid until the next call.
 func (k *comparer) slicesOf(u *user) []userSlice {
-	out := append(k.buffer[:0],
+	k.buffer = append(k.buffer[:0],
 		userSlice{byDay, u.firstDay},
 		userSlice{byAnswer, int32(u.answer)},
 		userSlice{byKnown, knownUser(u)},
@@ -121,10 +121,9 @@ func (k *comparer) slicesOf(u *user) []userSlice {
 		userSlice{byAllocation, int32(u.allocation)},
 	)
 	for f := range k.opt.Segments {
-		out = append(out, userSlice{int8(f), int32(u.segments[f])})
+		k.buffer = append(k.buffer, userSlice{int8(f), int32(u.segments[f])})
 	}
-	k.buffer = out
-	return out
+	return k.buffer
 }
 
 func knownUser(u *user) int32 {

@@ -31,7 +31,8 @@ func benchmark(b *testing.B, events, users int) {
 	var batch []ranker.Event
 	days := 30 * events / 10_000_000 * 630_000 / users
 	n := 0
-	for rec := range (simulation.Traffic{Seed: 1, Users: users, Days: max(30, days), Past: 7}).Records() {
+	traffic := simulation.Traffic{Seed: 1, Users: users, Days: max(30, days), Past: 7}
+	for rec := range traffic.Records() {
 		if batch = append(batch, rec.Event); len(batch) == 5000 {
 			if _, err := log.Append(context.Background(), batch); err != nil {
 				b.Fatal(err)
@@ -47,13 +48,14 @@ func benchmark(b *testing.B, events, users int) {
 	}
 	for b.Loop() {
 		var peak uint64
-		r, err := analysis.Run(context.Background(), eventlog.Read(dir, 1), analysis.Options{Experiment: simulation.Experiment, Progress: func(done int) {
+		opt := analysis.Options{Experiment: simulation.Experiment, Progress: func(done int) {
 			if done%(1<<20) == 0 {
 				var m runtime.MemStats
 				runtime.ReadMemStats(&m)
 				peak = max(peak, m.HeapInuse)
 			}
-		}})
+		}}
+		r, err := analysis.Run(context.Background(), eventlog.Read(dir, 1), opt)
 		if err != nil {
 			b.Fatal(err)
 		}

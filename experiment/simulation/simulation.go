@@ -60,8 +60,13 @@ func (t Traffic) Records() iter.Seq2[event.Record, error] {
 		rng := rand.New(rand.NewPCG(t.Seed, 0xab))
 		visitors := make([]visitor, t.Users)
 		for i := range visitors {
-			v := visitor{id: fmt.Sprint("u", i), arm: Control, active: 0.05 + 0.4*rng.Float64()*rng.Float64(), lists: 1 + rng.IntN(3),
-				rate: min(0.4, 0.08*math.Exp(0.6*rng.NormFloat64()))}
+			v := visitor{
+				id:     fmt.Sprint("u", i),
+				arm:    Control,
+				active: 0.05 + 0.4*rng.Float64()*rng.Float64(),
+				lists:  1 + rng.IntN(3),
+				rate:   min(0.4, 0.08*math.Exp(0.6*rng.NormFloat64())),
+			}
 			if rng.Uint64()&1 == 1 { // like the hash of an id
 				v.arm = Treated
 			}
@@ -83,7 +88,8 @@ func (t Traffic) Records() iter.Seq2[event.Record, error] {
 					rate *= 1 + t.Lift
 				}
 				for range v.lists {
-					if !w.writeList(v, startMillis+int64(d)*dayMillis+rng.Int64N(dayMillis/2), rate, running) {
+					at := startMillis + int64(d)*dayMillis + rng.Int64N(dayMillis/2)
+					if !w.writeList(v, at, rate, running) {
 						return
 					}
 				}
@@ -109,7 +115,13 @@ func (w *writer) put(e ranker.Event) bool {
 // writeList writes one list, and a click on each item with the given probability.
 func (w *writer) writeList(v *visitor, at int64, rate float64, running bool) bool {
 	id := fmt.Sprint("l", w.seq)
-	e := ranker.Event{Kind: ranker.EventImpression, ID: id, Time: at, UserID: v.id, Impression: &ranker.Impression{Items: w.shown}}
+	e := ranker.Event{
+		Kind:       ranker.EventImpression,
+		ID:         id,
+		Time:       at,
+		UserID:     v.id,
+		Impression: &ranker.Impression{Items: w.shown},
+	}
 	if running {
 		e.Impression.Experiments = map[string]string{Experiment: v.arm}
 	}
@@ -183,7 +195,9 @@ func observed(what string, n, runs int) Count {
 
 // reportEach reports on many simulated logs, on all cores, and calls see with each report, one at a
 // time.
-func reportEach(ctx context.Context, runs int, seed uint64, t Traffic, see func(*analysis.Report)) error {
+func reportEach(
+	ctx context.Context, runs int, seed uint64, t Traffic, see func(*analysis.Report),
+) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	next := make(chan uint64)
@@ -204,7 +218,8 @@ func reportEach(ctx context.Context, runs int, seed uint64, t Traffic, see func(
 			for s := range next {
 				traffic := t
 				traffic.Seed = s
-				r, err := analysis.Run(ctx, traffic.Records(), analysis.Options{Experiment: Experiment})
+				opt := analysis.Options{Experiment: Experiment}
+				r, err := analysis.Run(ctx, traffic.Records(), opt)
 				if err != nil {
 					cancel(err)
 					return
@@ -246,7 +261,8 @@ func AA(ctx context.Context, runs int, seed uint64, t Traffic) ([]Count, error) 
 	})
 	return []Count{
 		checkRate("false findings with one look at the end", once, runs, 0.05, false, false),
-		checkRate("false findings of the sequential interval, looked at daily", anytime, runs, 0.05, true, false),
+		checkRate("false findings of the sequential interval, looked at daily",
+			anytime, runs, 0.05, true, false),
 		checkRate("false decisions to ship", shipped, runs, 0.05, true, false),
 		checkRate("false sample ratio mismatches", mismatched, runs, 0.001, true, false),
 		observed("for comparison: one-look intervals, looked at daily", peeked, runs),
@@ -262,7 +278,9 @@ func AB(ctx context.Context, runs int, seed uint64, t Traffic) ([]Count, error) 
 		c := r.Comparisons[0]
 		covered += oneIf(float64(c.Lift.Low) <= t.Lift && t.Lift <= float64(c.Lift.High))
 		atEnd, _, atAnyLook, missed := findings(r, t.Lift)
-		once, anytime, contained = once+oneIf(atEnd), anytime+oneIf(atAnyLook), contained+oneIf(!missed)
+		once += oneIf(atEnd)
+		anytime += oneIf(atAnyLook)
+		contained += oneIf(!missed)
 		// The power of this run's one-look test in theory.
 		expected += power(t.Lift * float64(r.Arms[0].Adjusted) / standardError(c.Difference))
 		wearing += oneIf(c.Novelty.WearsOff)
@@ -270,8 +288,10 @@ func AB(ctx context.Context, runs int, seed uint64, t Traffic) ([]Count, error) 
 	n := float64(runs)
 	return []Count{
 		checkRate("the one-look interval contains the lift", covered, runs, 0.95, false, false),
-		checkRate("the sequential intervals of all days contain the lift", contained, runs, 0.95, false, true),
-		checkRate(fmt.Sprintf("found with one look at the end (theory: %.3f)", expected/n), once, runs, expected/n, false, false),
+		checkRate("the sequential intervals of all days contain the lift",
+			contained, runs, 0.95, false, true),
+		checkRate(fmt.Sprintf("found with one look at the end (theory: %.3f)", expected/n),
+			once, runs, expected/n, false, false),
 		observed("found by the sequential interval, looked at daily", anytime, runs),
 		checkRate("false findings that the lift wears off", wearing, runs, 0.005, true, false),
 	}, err

@@ -15,7 +15,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := simulation.AA(ctx, 50, 1, simulation.Traffic{Users: 2000, Days: 10}); !errors.Is(err, context.Canceled) {
+	_, err := simulation.AA(ctx, 50, 1, simulation.Traffic{Users: 2000, Days: 10})
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want the context's error", err)
 	}
 }
@@ -34,12 +35,14 @@ func check(t *testing.T, counts []simulation.Count, err error) {
 }
 
 func TestAA(t *testing.T) {
-	counts, err := simulation.AA(context.Background(), 200, 1, simulation.Traffic{Users: 400, Days: 10, Past: 3})
+	traffic := simulation.Traffic{Users: 400, Days: 10, Past: 3}
+	counts, err := simulation.AA(context.Background(), 200, 1, traffic)
 	check(t, counts, err)
 }
 
 func TestAB(t *testing.T) {
-	counts, err := simulation.AB(context.Background(), 150, 1, simulation.Traffic{Users: 700, Days: 10, Past: 5, Lift: 0.12})
+	traffic := simulation.Traffic{Users: 700, Days: 10, Past: 5, Lift: 0.12}
+	counts, err := simulation.AB(context.Background(), 150, 1, traffic)
 	check(t, counts, err)
 }
 
@@ -61,6 +64,7 @@ func TestInterleaving(t *testing.T) {
 	}
 	t.Logf("%+v\n%+v", ab, mixed)
 	if mixed.Rate < 0.5 || mixed.N <= ab.N {
-		t.Errorf("found %d times by interleaving, %d times by A/B with 20 times the users", mixed.N, ab.N)
+		t.Errorf("found %d times by interleaving, %d times by A/B with 20 times the users",
+			mixed.N, ab.N)
 	}
 }

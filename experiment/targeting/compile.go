@@ -37,11 +37,8 @@ func resolveAlias(n *yaml.Node) *yaml.Node {
 func (c *compiler) condition(n *yaml.Node, key string) node {
 	n = resolveAlias(n)
 	if n.Kind != yaml.MappingNode {
-		return c.errorf(
-			n,
-			key,
-			"is not a condition; write a mapping of attributes to operators or values",
-		)
+		return c.errorf(n, key,
+			"is not a condition; write a mapping of attributes to operators or values")
 	}
 	c.checkDuplicates(n)
 	out := node{op: opAnd}
@@ -66,10 +63,8 @@ func (c *compiler) condition(n *yaml.Node, key string) node {
 			if c.elementDepth == 0 {
 				c.names = append(c.names, path[0])
 			}
-			out.children = append(
-				out.children,
-				node{op: opField, path: path, children: []node{c.value(arg, name)}},
-			)
+			test := node{op: opField, path: path, children: []node{c.value(arg, name)}}
+			out.children = append(out.children, test)
 		}
 	}
 	return out
@@ -90,10 +85,7 @@ func (c *compiler) checkDuplicates(n *yaml.Node) {
 
 // compileList compiles a list's elements.
 func (c *compiler) compileList(
-	n *yaml.Node,
-	key string,
-	op op,
-	element func(*yaml.Node, string) node,
+	n *yaml.Node, key string, op op, element func(*yaml.Node, string) node,
 ) node {
 	n = resolveAlias(n)
 	if n.Kind != yaml.SequenceNode {
@@ -184,12 +176,9 @@ func (c *compiler) operator(key, n *yaml.Node) node {
 	case "$all":
 		return c.compileList(n, name, opAll, c.value)
 	case "$alli":
-		return c.compileList(
-			n,
-			name,
-			opAll,
-			func(m *yaml.Node, _ string) node { return node{op: opDeepEqualFold, arg: FromYAML(m)} },
-		)
+		return c.compileList(n, name, opAll, func(m *yaml.Node, _ string) node {
+			return node{op: opDeepEqualFold, arg: FromYAML(m)}
+		})
 	case "$size":
 		return node{op: opSize, children: []node{c.value(n, name)}}
 	case "$elemMatch":

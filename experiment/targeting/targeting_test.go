@@ -39,8 +39,9 @@ var rejected = []string{
 	"a condition key where an operator on a value belongs never matches, as before",
 }
 
-// The cases are GrowthBook's own: evalCondition in cases.json of github.com/growthbook/growthbook-golang
-// v0.7.0 (specVersion 6, MIT), one per line as [name, condition, attributes, matches].
+// The cases are GrowthBook's own: evalCondition in cases.json of
+// github.com/growthbook/growthbook-golang v0.7.0 (specVersion 6, MIT), one per line as [name,
+// condition, attributes, matches].
 func TestPublishedCases(t *testing.T) {
 	f, err := os.Open("testdata/conditions.jsonl")
 	if err != nil {
@@ -81,15 +82,26 @@ func TestPublishedCases(t *testing.T) {
 	}
 	slices.Sort(problematic)
 	if want := slices.Sorted(slices.Values(rejected)); !slices.Equal(problematic, want) {
-		t.Errorf("rejected:\n%s\nwant:\n%s", strings.Join(problematic, "\n"), strings.Join(want, "\n"))
+		t.Errorf("rejected:\n%s\nwant:\n%s",
+			strings.Join(problematic, "\n"), strings.Join(want, "\n"))
 	}
 }
 
 // The attributes of a request behave like any other object.
 func TestAttributes(t *testing.T) {
-	a := targeting.Attributes{ID: "u1", Context: map[string]ranker.FieldValue{"device": ranker.StringValue("phone"), "hour": ranker.NumberValue(7)},
-		User: map[string]ranker.FieldValue{"country": ranker.StringValue("de"), "tags": ranker.StringsValue([]string{"a", "b"}),
-			"scores": {Kind: ranker.Numbers, Nums: []float64{1, 2}}, "paying": ranker.BoolValue(true)}}
+	a := targeting.Attributes{
+		ID: "u1",
+		Context: map[string]ranker.FieldValue{
+			"device": ranker.StringValue("phone"),
+			"hour":   ranker.NumberValue(7),
+		},
+		User: map[string]ranker.FieldValue{
+			"country": ranker.StringValue("de"),
+			"tags":    ranker.StringsValue([]string{"a", "b"}),
+			"scores":  {Kind: ranker.Numbers, Nums: []float64{1, 2}},
+			"paying":  ranker.BoolValue(true),
+		},
+	}
 	for condition, want := range map[string]bool{
 		`{id: u1}`: true,
 		`{session: null, device: phone, hour: {$gte: 7, $lt: 8}}`: true,
@@ -137,30 +149,37 @@ session: {$regex: 1}`))
 			t.Errorf("%+v", p)
 		}
 	}
-	want := []string{"session", "$regex", "$ini", "$xor", "$or", "user.age", "$most", "$elemMatch", "$exists", "$type", "$veq", "$in", "$regex"}
+	want := []string{
+		"session", "$regex", "$ini", "$xor", "$or", "user.age", "$most",
+		"$elemMatch", "$exists", "$type", "$veq", "$in", "$regex",
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
 func TestSizeIsBounded(t *testing.T) {
-	bomb := "{a: &a0 [x, x, x, x, x, x, x, x]"
+	bomb := "{a: &a0 [" + strings.Repeat("x, ", 7) + "x]"
 	for i := range 8 {
-		bomb += fmt.Sprintf(", b%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]", i, i+1, i, i, i, i, i, i, i, i)
+		alias := fmt.Sprintf("*a%d, ", i)
+		bomb += fmt.Sprintf(", b%d: &a%d [%s]", i, i+1, strings.Repeat(alias, 8))
 	}
 	for what, text := range map[string]string{
 		"contains itself": "&a {x: {$not: *a}}",
 		"many":            bomb + "}",
 		"deep":            strings.Repeat("{$not: ", 40) + "{a: 1}" + strings.Repeat("}", 40),
 	} {
-		if _, problems := targeting.Compile(parse(t, text)); len(problems) != 1 || !strings.Contains(problems[0].Message, "nested more than") {
+		_, problems := targeting.Compile(parse(t, text))
+		if len(problems) != 1 || !strings.Contains(problems[0].Message, "nested more than") {
 			t.Errorf("%s: %v", what, problems)
 		}
 	}
 }
 
 func TestNamesAndJSON(t *testing.T) {
-	c, problems := targeting.Compile(parse(t, `{user.country: de, $or: [{device: {$in: [a, 1, true, null]}}, {user.tags: {$elemMatch: {x: 1}}}]}`))
+	c, problems := targeting.Compile(parse(t, `
+user.country: de
+$or: [{device: {$in: [a, 1, true, null]}}, {user.tags: {$elemMatch: {x: 1}}}]`))
 	if problems != nil {
 		t.Fatal(problems)
 	}
@@ -168,30 +187,52 @@ func TestNamesAndJSON(t *testing.T) {
 		t.Errorf("names %v", got)
 	}
 	got, err := json.Marshal(c.JSON())
-	if want := `{"$or":[{"device":{"$in":["a",1,true,null]}},{"user.tags":{"$elemMatch":{"x":1}}}],"user.country":"de"}`; err != nil || string(got) != want {
+	want := `{"$or":[{"device":{"$in":["a",1,true,null]}},{"user.tags":{"$elemMatch":{"x":1}}}],` +
+		`"user.country":"de"}`
+	if err != nil || string(got) != want {
 		t.Errorf("%s, %v", got, err)
 	}
 }
 
 func TestMatchesDoesNotAllocate(t *testing.T) {
-	c, problems := targeting.Compile(parse(t, `{device: {$ini: [PHONE]}, user.country: {$regex: "^d"}, user.tags: {$all: [b], $in: [b], $elemMatch: {$eq: a}}, user.tags.0: a, app: {$vgte: 1.2.3}, $nor: [{hour: {$lt: 3}}]}`))
+	c, problems := targeting.Compile(parse(t, `
+device: {$ini: [PHONE]}
+user.country: {$regex: "^d"}
+user.tags: {$all: [b], $in: [b], $elemMatch: {$eq: a}}
+user.tags.0: a
+app: {$vgte: 1.2.3}
+$nor: [{hour: {$lt: 3}}]`))
 	if problems != nil {
 		t.Fatal(problems)
 	}
-	a := targeting.Attributes{Context: map[string]ranker.FieldValue{"device": ranker.StringValue("phone"), "app": ranker.StringValue("1.10.0"), "hour": ranker.NumberValue(4)},
-		User: map[string]ranker.FieldValue{"country": ranker.StringValue("de"), "tags": ranker.StringsValue([]string{"a", "b"})}}
+	a := targeting.Attributes{
+		Context: map[string]ranker.FieldValue{
+			"device": ranker.StringValue("phone"),
+			"app":    ranker.StringValue("1.10.0"),
+			"hour":   ranker.NumberValue(4),
+		},
+		User: map[string]ranker.FieldValue{
+			"country": ranker.StringValue("de"),
+			"tags":    ranker.StringsValue([]string{"a", "b"}),
+		},
+	}
 	matched := true
-	if n := testing.AllocsPerRun(100, func() { v := a.Value(); matched = matched && c.Matches(&v) }); n != 0 || !matched {
+	n := testing.AllocsPerRun(100, func() { v := a.Value(); matched = matched && c.Matches(&v) })
+	if n != 0 || !matched {
 		t.Errorf("%g allocations, matched: %t", n, matched)
 	}
 }
 
 // Compile returns either a condition or problems for any input, and Matches returns.
 func FuzzCompile(f *testing.F) {
-	for _, s := range []string{`{a: {$gt: 1}}`, `{$and: [{a: 1}, {$not: {b: [x]}}]}`, `{a: {$elemMatch: {$in: [1]}}}`, `{a: &x {b: 1}, c: *x}`, `[]`, `{a.0.length: {$vlt: v1.2-a+b}}`, `&a {x: *a}`} {
+	for _, s := range []string{
+		`{a: {$gt: 1}}`, `{$and: [{a: 1}, {$not: {b: [x]}}]}`, `{a: {$elemMatch: {$in: [1]}}}`,
+		`{a: &x {b: 1}, c: *x}`, `[]`, `{a.0.length: {$vlt: v1.2-a+b}}`, `&a {x: *a}`,
+	} {
 		f.Add(s)
 	}
-	a := targeting.Attributes{ID: "u", Context: map[string]ranker.FieldValue{"a": ranker.StringsValue([]string{"x", "1.2.3"})}}
+	values := ranker.StringsValue([]string{"x", "1.2.3"})
+	a := targeting.Attributes{ID: "u", Context: map[string]ranker.FieldValue{"a": values}}
 	f.Fuzz(func(t *testing.T, text string) {
 		var n yaml.Node
 		if yaml.Unmarshal([]byte(text), &n) != nil || n.Kind == 0 {

@@ -2,6 +2,7 @@ package chart_test
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -24,9 +25,16 @@ const hostile = `"><script>alert('1')</script>&amp;`
 
 // charts returns one chart of every kind with values from next, some of them not finite.
 func charts(next func() float64, n int) map[string]chart.Chart {
-	lines := &chart.Lines{About: about, X: chart.Axis{Label: "x"}, Y: chart.Axis{Label: "y"},
-		Levels: []chart.Mark{{At: next(), Label: hostile}}, Stops: []chart.Mark{{At: next(), Label: hostile}}}
-	iv := &chart.Intervals{About: about, X: chart.Axis{Label: "x"}, Ref: &chart.Mark{At: 0, Label: hostile}}
+	lines := &chart.Lines{
+		About:  about,
+		X:      chart.Axis{Label: "x"},
+		Y:      chart.Axis{Label: "y"},
+		Levels: []chart.Mark{{At: next(), Label: hostile}},
+		Stops:  []chart.Mark{{At: next(), Label: hostile}},
+	}
+	iv := &chart.Intervals{
+		About: about, X: chart.Axis{Label: "x"}, Ref: &chart.Mark{At: 0, Label: hostile},
+	}
 	bars := &chart.Bars{About: about, X: chart.Axis{Label: "x"}}
 	rel := &chart.Reliability{About: about}
 	strips := &chart.Strips{About: about, Low: "low", High: "high"}
@@ -41,22 +49,37 @@ func charts(next func() float64, n int) map[string]chart.Chart {
 			s.Points = append(s.Points, chart.Point{X: float64(x), Y: y, Low: y - w, High: y + w})
 		}
 		lines.Series = append(lines.Series, s)
-		iv.Rows = append(iv.Rows, chart.Estimate{Group: fmt.Sprint(hostile, i/2), Label: name, Value: v, Low: v - w, High: v + w, Note: hostile, Color: i})
+		iv.Rows = append(iv.Rows, chart.Estimate{
+			Group: fmt.Sprint(hostile, i/2), Label: name, Note: hostile, Color: i,
+			Value: v, Low: v - w, High: v + w,
+		})
 		bars.Rows = append(bars.Rows, chart.Bar{Label: name, Value: v, Color: i})
-		rel.Bins = append(rel.Bins, chart.Bin{Predicted: math.Abs(v), Observed: math.Abs(w), Low: v, High: w, N: i})
-		strips.Rows = append(strips.Rows, chart.Strip{Label: name, Grains: []chart.Grain{{X: v, Level: w}, {X: w, Level: math.NaN()}, {X: v, Level: 1}}})
+		rel.Bins = append(rel.Bins, chart.Bin{
+			Predicted: math.Abs(v), Observed: math.Abs(w), Low: v, High: w, N: i,
+		})
+		strips.Rows = append(strips.Rows, chart.Strip{Label: name, Grains: []chart.Grain{
+			{X: v, Level: w}, {X: w, Level: math.NaN()}, {X: v, Level: 1},
+		}})
 		hist.Edges, hist.Counts = append(hist.Edges, float64(i+1)), append(hist.Counts, math.Abs(v))
-		flow.Boxes = append(flow.Boxes, chart.Box{Name: name, Note: hostile, From: []string{fmt.Sprint(hostile, i/3), fmt.Sprint(hostile, i-1)}, Color: i})
+		flow.Boxes = append(flow.Boxes, chart.Box{
+			Name: name, Note: hostile, Color: i,
+			From: []string{fmt.Sprint(hostile, i/3), fmt.Sprint(hostile, i-1)},
+		})
 	}
-	return map[string]chart.Chart{"lines": lines, "intervals": iv, "bars": bars, "reliability": rel, "strips": strips, "histogram": hist, "flow": flow}
+	return map[string]chart.Chart{
+		"lines": lines, "intervals": iv, "bars": bars, "reliability": rel, "strips": strips,
+		"histogram": hist, "flow": flow,
+	}
 }
 
 // For any values, a chart is well-formed, escapes every name, stays inside its own box, and
 // contains neither NaN nor anything that a strict Content-Security-Policy forbids.
 func TestAnyValuesCanBeDrawn(t *testing.T) {
-	value := rapid.OneOf(rapid.Float64Range(-1, 1), rapid.Float64(), rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), math.Inf(-1), 0}))
+	special := rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), math.Inf(-1), 0})
+	value := rapid.OneOf(rapid.Float64Range(-1, 1), rapid.Float64(), special)
 	rapid.Check(t, func(rt *rapid.T) {
-		for name, c := range charts(func() float64 { return value.Draw(rt, "value") }, rapid.IntRange(0, 7).Draw(rt, "n")) {
+		n := rapid.IntRange(0, 7).Draw(rt, "n")
+		for name, c := range charts(func() float64 { return value.Draw(rt, "value") }, n) {
 			svg := string(c.SVG())
 			if err := sound(svg); err != nil {
 				rt.Fatalf("%s: %v\n%s", name, err, svg)
@@ -77,7 +100,8 @@ func TestAnyValuesCanBeDrawn(t *testing.T) {
 	})
 }
 
-var forbidden = regexp.MustCompile(`(?i)<script|style=|href|url\(|https?:| id=|\bon[a-z]+=|NaN|Inf\b`)
+var forbidden = regexp.MustCompile(
+	`(?i)<script|style=|href|url\(|https?:| id=|\bon[a-z]+=|NaN|Inf\b`)
 
 func sound(svg string) error {
 	if m := forbidden.FindString(svg); m != "" {
@@ -103,7 +127,7 @@ func sound(svg string) error {
 func wellFormed(s string) error {
 	d := xml.NewDecoder(strings.NewReader("<root>" + s + "</root>"))
 	for {
-		if _, err := d.Token(); err == io.EOF {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
@@ -122,8 +146,10 @@ func number(s string) float64 {
 // attr returns the values of an attribute of all elements of a class, in order.
 func attr(svg, element, class, name string) []float64 {
 	var out []float64
-	for _, el := range regexp.MustCompile(`<`+element+` class="`+class+`"[^>]*>`).FindAllString(svg, -1) {
-		out = append(out, number(regexp.MustCompile(` ` + name + `="([^"]*)"`).FindStringSubmatch(el)[1]))
+	elements := regexp.MustCompile(`<` + element + ` class="` + class + `"[^>]*>`)
+	value := regexp.MustCompile(` ` + name + `="([^"]*)"`)
+	for _, el := range elements.FindAllString(svg, -1) {
+		out = append(out, number(value.FindStringSubmatch(el)[1]))
 	}
 	return out
 }
@@ -151,9 +177,11 @@ func TestTicks(t *testing.T) {
 		{0, math.NaN(), 5, nil, 0},
 	} {
 		got, decimals := chart.Ticks(c.lo, c.hi, c.n)
-		same := slices.EqualFunc(got, c.want, func(a, b float64) bool { return math.Abs(a-b) < 1e-12 })
+		near := func(a, b float64) bool { return math.Abs(a-b) < 1e-12 }
+		same := slices.EqualFunc(got, c.want, near)
 		if !same || decimals != c.decimals {
-			t.Errorf("Ticks(%g, %g, %d) = %v with %d decimals, want %v with %d", c.lo, c.hi, c.n, got, decimals, c.want, c.decimals)
+			t.Errorf("Ticks(%g, %g, %d) = %v with %d decimals, want %v with %d",
+				c.lo, c.hi, c.n, got, decimals, c.want, c.decimals)
 		}
 	}
 }
@@ -188,8 +216,9 @@ func TestTicksOfAnyRange(t *testing.T) {
 
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{
-		0: "0", 0.63049: "0.6305", -0.5: "-0.5", 1.5: "1.5", 12.34: "12.3", 999: "999", 1234567: "1.23 M", 45678: "45,678",
-		-1234: "-1,234", 2.5e9: "2.5 G", 1e-7: "1e-07", math.Inf(1): "–", math.Copysign(0, -1): "0", 999999: "999,999",
+		0: "0", 0.63049: "0.6305", -0.5: "-0.5", 1.5: "1.5", 12.34: "12.3", 999: "999",
+		1234567: "1.23 M", 45678: "45,678", -1234: "-1,234", 2.5e9: "2.5 G", 1e-7: "1e-07",
+		math.Inf(1): "–", math.Copysign(0, -1): "0", 999999: "999,999",
 	} {
 		if got := chart.Number(v); got != want {
 			t.Errorf("Number(%v) = %q, want %q", v, got, want)
@@ -201,7 +230,10 @@ func TestNumber(t *testing.T) {
 }
 
 func TestBarLengths(t *testing.T) {
-	svg := string((&chart.Bars{About: about, Rows: []chart.Bar{{Label: "a", Value: 4}, {Label: "b", Value: -2}, {Label: "c", Value: 1}}}).SVG())
+	bars := &chart.Bars{About: about, Rows: []chart.Bar{
+		{Label: "a", Value: 4}, {Label: "b", Value: -2}, {Label: "c", Value: 1},
+	}}
+	svg := string(bars.SVG())
 	w, x := attr(svg, "rect", "fill", "width"), attr(svg, "rect", "fill", "x")
 	if math.Abs(w[0]-4*w[2]) > 0.5 || math.Abs(w[1]-2*w[2]) > 0.5 {
 		t.Errorf("widths of 4, -2 and 1 are %v", w)
@@ -213,7 +245,10 @@ func TestBarLengths(t *testing.T) {
 
 func TestIntervalPositions(t *testing.T) {
 	iv := &chart.Intervals{About: about, Rows: []chart.Estimate{
-		{Label: "low", Value: 1, Low: 0.5, High: 1.5}, {Label: "high", Value: 3, Low: 2, High: 4}, {Label: "bare", Value: 2, Low: math.NaN(), High: math.NaN()}}}
+		{Label: "low", Value: 1, Low: 0.5, High: 1.5},
+		{Label: "high", Value: 3, Low: 2, High: 4},
+		{Label: "no interval", Value: 2, Low: math.NaN(), High: math.NaN()},
+	}}
 	svg := string(iv.SVG())
 	at := attr(svg, "circle", "fill", "cx")
 	if math.Abs(at[2]-(at[0]+at[1])/2) > 0.2 {
@@ -229,7 +264,12 @@ func TestIntervalPositions(t *testing.T) {
 
 // Calibrated bins are on the diagonal, from the lower left to the upper right.
 func TestReliabilityDiagonal(t *testing.T) {
-	svg := string((&chart.Reliability{About: about, Bins: []chart.Bin{{Predicted: 0.1, Observed: 0.1}, {Predicted: 0.4, Observed: 0.4}, {Predicted: 0.2, Observed: 0.3}}}).SVG())
+	r := &chart.Reliability{About: about, Bins: []chart.Bin{
+		{Predicted: 0.1, Observed: 0.1},
+		{Predicted: 0.4, Observed: 0.4},
+		{Predicted: 0.2, Observed: 0.3},
+	}}
+	svg := string(r.SVG())
 	x, y := attr(svg, "circle", "fill", "cx"), attr(svg, "circle", "fill", "cy")
 	if math.Abs((x[1]-x[0])+(y[1]-y[0])) > 0.2 || x[1] <= x[0] {
 		t.Errorf("calibrated bins at %v, %v", x, y)
@@ -244,7 +284,9 @@ func TestLinesTable(t *testing.T) {
 		{Name: "train", Points: []chart.Point{{X: 1, Y: 0.5}, {X: 2, Y: 0.6}}},
 		{Name: "valid", Points: []chart.Point{{X: 2, Y: 0.4, Low: 0.3, High: 0.5}}}}}
 	head, rows := l.Table()
-	if want := [][]string{{"1", "0.5", "–"}, {"2", "0.6", "0.4 [0.3, 0.5]"}}; !slices.EqualFunc(rows, want, slices.Equal) || !slices.Equal(head, []string{"round", "train", "valid"}) {
+	want := [][]string{{"1", "0.5", "–"}, {"2", "0.6", "0.4 [0.3, 0.5]"}}
+	if !slices.EqualFunc(rows, want, slices.Equal) ||
+		!slices.Equal(head, []string{"round", "train", "valid"}) {
 		t.Errorf("%v %v", head, rows)
 	}
 	if n := strings.Count(string(l.SVG()), "<polyline"); n != 1 {
@@ -261,12 +303,14 @@ func TestFlowLayout(t *testing.T) {
 		for i := range n {
 			b := chart.Box{Name: fmt.Sprint("b", i)}
 			for range rng.IntN(3) {
-				b.From = append(b.From, fmt.Sprint("b", rng.IntN(n+1))) // any box, itself, or an unknown one
+				// Any box, itself, or an unknown one.
+				b.From = append(b.From, fmt.Sprint("b", rng.IntN(n+1)))
 			}
 			f.Boxes = append(f.Boxes, b)
 		}
 		svg := string(f.SVG())
-		x, y, w := attr(svg, "rect", "box", "x"), attr(svg, "rect", "box", "y"), attr(svg, "rect", "box", "width")
+		x, y := attr(svg, "rect", "box", "x"), attr(svg, "rect", "box", "y")
+		w := attr(svg, "rect", "box", "width")
 		if len(x) != n {
 			t.Fatalf("%d boxes drawn of %d", len(x), n)
 		}
@@ -278,8 +322,15 @@ func TestFlowLayout(t *testing.T) {
 			}
 		}
 	}
-	svg := string((&chart.Flow{Boxes: []chart.Box{{Name: "late", From: []string{"early", "middle"}}, {Name: "middle", From: []string{"early"}}, {Name: "early"}}}).SVG())
-	if y := attr(svg, "rect", "box", "y"); !(y[0] < y[1] && y[1] < y[2]) || strings.Index(svg, ">early<") > strings.Index(svg, ">middle<") {
+	f := &chart.Flow{Boxes: []chart.Box{
+		{Name: "late", From: []string{"early", "middle"}},
+		{Name: "middle", From: []string{"early"}},
+		{Name: "early"},
+	}}
+	svg := string(f.SVG())
+	y := attr(svg, "rect", "box", "y")
+	if !(y[0] < y[1] && y[1] < y[2]) ||
+		strings.Index(svg, ">early<") > strings.Index(svg, ">middle<") {
 		t.Errorf("boxes at heights %v", y)
 	}
 }

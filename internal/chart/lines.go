@@ -145,7 +145,7 @@ func (c *canvas) series(s Series, x, y scale) {
 	c.open("g", "class", shade(s.Color))
 	if len(upper) > 1 {
 		slices.Reverse(lower)
-		outline := append(upper, lower...)
+		outline := slices.Concat(upper, lower)
 		c.shape("", "polygon", "class", "band", "points", strings.Join(outline, " "))
 	}
 	if len(curve) > 1 {

@@ -34,12 +34,8 @@ const resamples = 1000
 func Bootstrap(xs []float64, seed uint64) (Interval, error) {
 	for i, x := range xs {
 		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return Interval{}, fmt.Errorf(
-				"value %d of %d is %g; all values must be finite",
-				i,
-				len(xs),
-				x,
-			)
+			return Interval{}, fmt.Errorf("value %d of %d is %g; all values must be finite",
+				i, len(xs), x)
 		}
 	}
 	if len(xs) == 0 {
@@ -82,11 +78,8 @@ func Mean(xs []float64) float64 {
 // lengths and values that are not finite are errors.
 func PairedBootstrap(a, b []float64, seed uint64) (Interval, error) {
 	if len(a) != len(b) {
-		return Interval{}, fmt.Errorf(
-			"%d results against %d; pairs need the same lists in the same order",
-			len(a),
-			len(b),
-		)
+		return Interval{}, fmt.Errorf("%d results against %d; pairs need the same lists "+
+			"in the same order", len(a), len(b))
 	}
 	differences := make([]float64, len(a))
 	for i := range a {

@@ -66,7 +66,8 @@ func TestPairedBootstrap(t *testing.T) {
 	if _, err := stats.PairedBootstrap([]float64{1}, []float64{1, 2}, 1); err == nil {
 		t.Error("unequal lengths must be an error")
 	}
-	if _, err := stats.PairedBootstrap([]float64{math.Inf(1)}, []float64{math.Inf(1)}, 1); err == nil {
+	_, err = stats.PairedBootstrap([]float64{math.Inf(1)}, []float64{math.Inf(1)}, 1)
+	if err == nil {
 		t.Error("Inf - Inf must be an error")
 	}
 }

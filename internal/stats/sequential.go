@@ -61,7 +61,9 @@ func (d Difference) UnitsToDecide(effect, alpha, power float64) float64 {
 	sd, z := d.SE*math.Sqrt(d.N), distuv.UnitNormal.Quantile(power)
 	// n units are too few while the half-width plus the chance deviation exceeds the effect. Both
 	// fall with n.
-	tooFew := func(n float64) bool { return (sequentialWidth(n, alpha)+z)*sd/math.Sqrt(n) > math.Abs(effect) }
+	tooFew := func(n float64) bool {
+		return (sequentialWidth(n, alpha)+z)*sd/math.Sqrt(n) > math.Abs(effect)
+	}
 	low, high := 2.0, 4.0
 	for tooFew(high) {
 		if low, high = high, 2*high; high > 1e18 {

@@ -194,7 +194,12 @@ func TestSlopeAgainstStatsmodels(t *testing.T) {
 
 func TestEdges(t *testing.T) {
 	nan := stats.AbsoluteDifference(stats.Estimate{}, stats.Estimate{})
-	for name, got := range map[string]float64{"p": nan.PValue(), "sequential p": nan.SequentialPValue(), "non-inferiority": nan.NonInferiorityPValue(1), "one group": stats.Jackknife([]float64{1})} {
+	for name, got := range map[string]float64{
+		"p":               nan.PValue(),
+		"sequential p":    nan.SequentialPValue(),
+		"non-inferiority": nan.NonInferiorityPValue(1),
+		"one group":       stats.Jackknife([]float64{1}),
+	} {
 		if !math.IsNaN(got) {
 			t.Errorf("%s without data is %g, want NaN", name, got)
 		}
