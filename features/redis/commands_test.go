@@ -2,7 +2,10 @@ package redis_test
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -11,96 +14,125 @@ import (
 	"relish/ranker"
 )
 
-// cost is what some servers had to do.
-type cost struct{ mgets, reads, in, out int64 }
+// cost is what some servers did: commands, MGETs among them, reads from sockets, bytes received
+// and sent.
+type cost struct{ commands, mgets, reads, in, out int64 }
 
-func costOf(servers []*redistest.Server) (c cost) {
+func (c cost) minus(o cost) cost {
+	return cost{c.commands - o.commands, c.mgets - o.mgets, c.reads - o.reads, c.in - o.in, c.out - o.out}
+}
+
+// costOf sends one command to each server.
+func costOf(t *testing.T, servers []*redistest.Server) (c cost) {
+	t.Helper()
 	for _, s := range servers {
-		c.mgets += s.Calls("mget")
-		c.reads += s.Info("stats", "total_reads_processed")
-		c.in += s.Info("stats", "total_net_input_bytes")
-		c.out += s.Info("stats", "total_net_output_bytes")
+		info := s.Do("INFO", "all")
+		number := func(prefix string) int64 {
+			_, rest, found := strings.Cut(info, "\n"+prefix)
+			if !found {
+				return 0
+			}
+			digits := rest[:strings.IndexFunc(rest, func(r rune) bool { return !unicode.IsDigit(r) })]
+			n, err := strconv.ParseInt(digits, 10, 64)
+			if err != nil {
+				t.Fatalf("INFO has no number after %s: %v", prefix, err)
+			}
+			return n
+		}
+		c.commands += number("total_commands_processed:")
+		c.mgets += number("cmdstat_mget:calls=")
+		c.reads += number("total_reads_processed:")
+		c.in += number("total_net_input_bytes:")
+		c.out += number("total_net_output_bytes:")
 	}
 	return c
 }
 
-// measure returns what do costs beyond looking at it, without what the background adds at times: the least of many.
-func measure(servers []*redistest.Server, do func()) (least cost) {
-	look := func(do func()) (least cost) {
-		for i := range 12 {
-			before := costOf(servers)
-			do()
-			after := costOf(servers)
-			c := cost{after.mgets - before.mgets, after.reads - before.reads, after.in - before.in, after.out - before.out}
-			if i == 0 {
-				least = c
-			}
-			least = cost{min(least.mgets, c.mgets), min(least.reads, c.reads), min(least.in, c.in), min(least.out, c.out)}
-		}
-		return least
+// measure returns what run costs. The replicas do something in the background four times a second,
+// so it measures until nothing but run and costOf has sent a command.
+func measure(t *testing.T, servers []*redistest.Server, run func()) cost {
+	t.Helper()
+	undisturbed := func(run func()) (c cost) {
+		eventually(t, "a measurement that nothing disturbs", func() bool {
+			before := costOf(t, servers)
+			run()
+			c = costOf(t, servers).minus(before)
+			return c.commands == int64(len(servers))+c.mgets
+		})
+		return c
 	}
-	idle, busy := look(func() {}), look(do)
-	return cost{busy.mgets - idle.mgets, busy.reads - idle.reads, busy.in - idle.in, busy.out - idle.out}
+	idle := undisturbed(func() {})
+	return undisturbed(run).minus(idle)
 }
 
-// warm opens a replica that has not written what it ranks, and ranks until it asks for nothing twice.
-func warm(t *testing.T, url string, candidates int) (s *opened, q *ranker.FeatureQuery) {
+// warmReplica opens a replica that has not written what it ranks, and reads until one round trip is
+// enough.
+func warmReplica(t *testing.T, url string, candidates int) (s *testStore, q *ranker.FeatureQuery) {
 	t.Helper()
-	ids := catalogue(t, replicas(t, url, 1)[0], 300)
-	s = replicas(t, url, 1)[0]
-	q = query(t, "u", ids[:candidates]) // the history is the last hundred
+	ids := addItems(t, openReplicas(t, url, 1)[0], 300)
+	s = openReplicas(t, url, 1)[0]
+	q = query(t, "u", ids[:candidates]) // the history holds the last hundred items
 	before := s.Stats().RoundTrips
-	s.whole(t, q)
+	readComplete(t, s, q)
 	if n := s.Stats().RoundTrips - before; n != 2 {
-		t.Errorf("%d round trips of a new replica, want 2: one for user and candidates, one for the history", n)
+		t.Errorf("%d round trips of a new replica, want 2: candidates, then the history", n)
 	}
-	eventually(t, "one round trip", func() bool {
+	eventually(t, "one round trip is enough", func() bool {
 		before := s.Stats().RoundTrips
-		s.whole(t, q)
+		readComplete(t, s, q)
 		return s.Stats().RoundTrips-before == 1
 	})
 	return s, q
 }
 
-// whole reads, and checks that nothing is missing.
-func (o *opened) whole(t testing.TB, q *ranker.FeatureQuery) {
+// readComplete reads, and checks that nothing is missing.
+func readComplete(t testing.TB, s *testStore, q *ranker.FeatureQuery) {
 	t.Helper()
-	if st := o.read(t, q); st.ItemsRead != len(q.Candidates) || st.Stale || st.RecentItems[0] == nil || st.Items[0] == nil {
-		t.Fatalf("not the whole state: %+v", st)
+	st := s.read(t, q)
+	if st.ItemsRead != len(q.Candidates) || st.Stale || st.RecentItems[0] == nil || st.Items[0] == nil {
+		t.Fatalf("the state is incomplete: %+v", st)
 	}
 }
 
-// A ranking costs one MGET whatever its size, and sends and gets what it needs.
+// A key has about 40 bytes with its length, a candidate's value about 200. The user's value with
+// the history has 15,000.
+const (
+	keyBytes       = 60
+	candidateBytes = 250
+	userBytes      = 20_000
+)
+
+// A ranking costs one MGET, whatever its size, and transfers only what it needs.
 func TestCommandsAndBytes(t *testing.T) {
 	server := redistest.Start(t)
 	for _, n := range []int{50, 200} {
-		s, q := warm(t, server.URL()+fmt.Sprint("?prefix=t", n), n)
-		c := measure([]*redistest.Server{server}, func() { s.whole(t, q) })
+		s, q := warmReplica(t, server.URL()+fmt.Sprint("?prefix=t", n), n)
+		c := measure(t, []*redistest.Server{server}, func() { readComplete(t, s, q) })
 		if c.mgets != 1 || c.reads != 1 {
 			t.Errorf("%d candidates: %d MGETs in %d reads, want 1 in 1", n, c.mgets, c.reads)
 		}
-		// A key has about 40 bytes with its length, a value about 200; the user's, with his history, 15,000.
-		if c.in > int64(60*n+200) || c.out > int64(250*n+20_000) {
+		if c.in > int64(keyBytes*n+200) || c.out > int64(candidateBytes*n+userBytes) {
 			t.Errorf("%d candidates: %d bytes to Redis and %d from it", n, c.in, c.out)
 		}
 		t.Logf("%d candidates: %d bytes to Redis, %d from it", n, c.in, c.out)
 	}
 }
 
-// On a cluster it costs one MGET for each hash tag that occurs, and each node reads its share in one piece.
+// On a cluster, a ranking costs one MGET for each hash tag that occurs. Each node gets its share
+// in one piece.
 func TestClusterCommands(t *testing.T) {
 	cluster := redistest.StartCluster(t, 3, 0)
-	s, q := warm(t, cluster.URL(), 200)
-	buckets := map[uint64]bool{xxhash.Sum64String(features.UserHash("u")) % 256: true}
+	s, q := warmReplica(t, cluster.URL(), 200)
+	tags := map[uint64]bool{xxhash.Sum64String(features.UserHash("u")) % 256: true}
 	for _, c := range q.Candidates {
-		buckets[xxhash.Sum64String(c.ID)%256] = true
+		tags[xxhash.Sum64String(c.ID)%256] = true
 	}
-	c := measure(cluster.Nodes, func() { s.whole(t, q) })
-	if c.mgets != int64(len(buckets)) || c.reads != 3 {
-		t.Errorf("%d MGETs in %d reads, want %d in 3", c.mgets, c.reads, len(buckets))
+	c := measure(t, cluster.Nodes, func() { readComplete(t, s, q) })
+	if c.mgets != int64(len(tags)) || c.reads != 3 {
+		t.Errorf("%d MGETs in %d reads, want %d in 3", c.mgets, c.reads, len(tags))
 	}
-	if c.in > 200*60+int64(len(buckets))*40 || c.out > 200*250+20_000 {
+	if c.in > 200*keyBytes+int64(len(tags))*40 || c.out > 200*candidateBytes+userBytes {
 		t.Errorf("%d bytes to Redis and %d from it", c.in, c.out)
 	}
-	t.Logf("%d buckets: %d bytes to Redis, %d from it", len(buckets), c.in, c.out)
+	t.Logf("%d hash tags: %d bytes to Redis, %d from it", len(tags), c.in, c.out)
 }

@@ -13,132 +13,146 @@ import (
 	"relish/features/redis"
 	"relish/features/snapshot"
 	"relish/features/storetest"
-	"relish/internal/redisconn"
 	"relish/internal/redistest"
 )
 
-// Row 16 and rebuilding: what replicas have in Redis, written out and restored, or made anew from their logs by
-// themselves or all at once, is the same; and what comes after counts on.
+// What replicas have in Redis stays the same when it is dumped and restored, when the replicas
+// fill an empty Redis from their logs, and when it is rebuilt from all logs at once. Later events
+// count on top.
 func TestDumpRestoreRebuild(t *testing.T) {
 	cluster, server := redistest.StartCluster(t, 3, 0), redistest.Start(t)
 	for name, c := range map[string]struct {
 		url   string
 		nodes []*redistest.Server
-	}{"server": {server.URL(), []*redistest.Server{server}}, "cluster": {cluster.URL(), cluster.Nodes}} {
+	}{
+		"server":  {server.URL(), []*redistest.Server{server}},
+		"cluster": {cluster.URL(), cluster.Nodes},
+	} {
 		t.Run(name, func(t *testing.T) {
-			url := c.url
-			evs := storetest.RandomEvents(rand.New(rand.NewPCG(9, 9)), 300)
-			r := replicas(t, url, 2)
-			r[0].add(t, slices.Clone(evs[:100])...)
-			r[1].add(t, slices.Clone(evs[100:])...)
-			for _, s := range r {
-				s.flush(t)
-			}
-			want := features.New(features.DefaultConfig())
-			for _, s := range r {
-				replay(t, want, s.dir)
-			}
-			sch := storetest.AllCountersSchema(t)
-			same := func(s *opened) func() bool { return func() bool { return sameState(t, sch, want, s) } }
-			for _, s := range r {
-				eventually(t, "before", same(s))
-				s.close(t) // publishes its part
-			}
-			conn, err := redisconn.Open(url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			d, err := redis.Dump(t.Context(), conn, features.DefaultConfig())
-			if err != nil {
-				t.Fatal(err)
-			}
-			snap := filepath.Join(t.TempDir(), "snap")
-			if _, err := snapshot.Write(snap, d); err != nil {
-				t.Fatal(err)
-			}
-
-			reopen := func(what string) {
-				t.Helper()
-				for _, s := range r {
-					conn, err := redisconn.Open(url)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if s.Store, err = redis.Open(s.dir, conn, s.cfg, s.opt); err != nil {
-						t.Fatal(err)
-					}
-					s.conn, s.closed = conn, false
-					s.flush(t)
-				}
-				for i, s := range r {
-					eventually(t, fmt.Sprint(what, ", replica ", i), same(s))
-				}
-				id := fmt.Sprint("after ", what)
-				ev := click(id, "u0", "it0")
-				r[1].add(t, ev)
-				want = features.New(features.DefaultConfig())
-				for _, s := range r {
-					replay(t, want, s.dir)
-					s.flush(t)
-				}
-				for _, s := range r {
-					eventually(t, what+", and a click after it", same(s))
-					s.close(t)
-				}
-			}
-			// The snapshot does not have what came after it; the logs do.
-			reopen("as it was")
-			loaded, err := snapshot.Load(snap, features.DefaultConfig())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := redis.Restore(t.Context(), conn, loaded, nil); err != nil {
-				t.Fatal(err)
-			}
-			reopen("restored")
-			for _, n := range c.nodes {
-				n.Do("FLUSHALL")
-			}
-			reopen("emptied")
-			if err := redis.Rebuild(t.Context(), conn, features.DefaultConfig(), nil, []string{r[0].dir, r[1].dir}, nil); err != nil {
-				t.Fatal(err)
-			}
-			reopen("rebuilt")
-			if err := redis.Rebuild(t.Context(), conn, features.DefaultConfig(), loaded, []string{r[0].dir, r[1].dir}, nil); err != nil {
-				t.Fatal(err)
-			}
-			reopen("rebuilt from a snapshot and logs")
+			dumpRestoreRebuild(t, c.url, c.nodes)
 		})
 	}
 }
 
-// A rebuild beside a running replica: it brings in its own log, whatever it wrote meanwhile, and what it has in common
-// with a replica that was rebuilt counts once.
-func TestRebuildBesideReplica(t *testing.T) {
-	server := redistest.Start(t)
-	r := replicas(t, server.URL(), 2)
-	evs := storetest.RandomEvents(rand.New(rand.NewPCG(4, 4)), 300)
-	r[0].add(t, slices.Clone(evs[:200])...)
-	r[1].add(t, slices.Clone(evs[150:])...) // a sixth was sent to both
-	r[0].close(t)
-	want := features.New(features.DefaultConfig())
-	for i := range evs {
-		want.Apply(&event.Record{Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: evs[i]})
+func dumpRestoreRebuild(t *testing.T, url string, nodes []*redistest.Server) {
+	evs := storetest.RandomEvents(rand.New(rand.NewPCG(9, 9)), 300)
+	replicas := openReplicas(t, url, 2)
+	replicas[0].add(t, slices.Clone(evs[:100])...)
+	replicas[1].add(t, slices.Clone(evs[100:])...)
+	schema := storetest.AllCountersSchema(t)
+
+	// checkState waits until every replica has what all logs add up to.
+	checkState := func(when string) {
+		t.Helper()
+		want := features.New(features.DefaultConfig())
+		for _, s := range replicas {
+			replayLog(t, want, s.dir)
+		}
+		for i, s := range replicas {
+			eventually(t, fmt.Sprintf("%s, replica %d has the state", when, i), func() bool {
+				return sameState(t, schema, want, s)
+			})
+		}
 	}
-	conn, err := redisconn.Open(server.URL())
+	waitFlushed := func() {
+		for _, s := range replicas {
+			s.waitFlushed(t)
+		}
+	}
+	closeAll := func() {
+		for _, s := range replicas {
+			s.close(t) // publishes its part of the counters
+		}
+	}
+	// reopenAndCheck opens the replicas again, checks the state, and checks it again after a click.
+	reopenAndCheck := func(when string) {
+		t.Helper()
+		for _, s := range replicas {
+			s.reopen(t)
+			s.waitFlushed(t)
+		}
+		checkState(when)
+		replicas[1].add(t, click("after "+when, "u0", "it0"))
+		waitFlushed()
+		checkState(when + ", after a click")
+		closeAll()
+	}
+
+	waitFlushed()
+	checkState("at the start")
+	closeAll()
+	conn := connect(t, url)
+	defer conn.Close()
+	dump, err := redis.Dump(t.Context(), conn, features.DefaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
+	snapshotDir := filepath.Join(t.TempDir(), "snapshot")
+	if _, err := snapshot.Write(snapshotDir, dump); err != nil {
+		t.Fatal(err)
+	}
+	reopenAndCheck("after a dump")
+
+	// The snapshot lacks the click that came after it. The log has it.
+	loaded, err := snapshot.Load(snapshotDir, features.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := redis.Restore(t.Context(), conn, loaded, nil); err != nil {
+		t.Fatal(err)
+	}
+	reopenAndCheck("restored")
+
+	for _, n := range nodes {
+		n.Do("FLUSHALL")
+	}
+	reopenAndCheck("emptied")
+
+	folders := []string{replicas[0].dir, replicas[1].dir}
+	err = redis.Rebuild(t.Context(), conn, features.DefaultConfig(), nil, folders, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reopenAndCheck("rebuilt from the logs")
+
+	err = redis.Rebuild(t.Context(), conn, features.DefaultConfig(), loaded, folders, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reopenAndCheck("rebuilt from the snapshot and the logs")
+}
+
+// A rebuild while another replica runs: that replica adds its own log, and what it wrote
+// meanwhile. Events that it shares with a rebuilt replica count once.
+func TestRebuildBesideReplica(t *testing.T) {
+	server := redistest.Start(t)
+	replicas := openReplicas(t, server.URL(), 2)
+	evs := storetest.RandomEvents(rand.New(rand.NewPCG(4, 4)), 300)
+	replicas[0].add(t, slices.Clone(evs[:200])...)
+	replicas[1].add(t, slices.Clone(evs[150:])...) // a sixth is sent to both
+	replicas[0].close(t)
+	want := features.New(features.DefaultConfig())
+	for i := range evs {
+		want.Apply(&event.Record{
+			Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: evs[i],
+		})
+	}
+	conn := connect(t, server.URL())
 	defer conn.Close()
-	sch := storetest.AllCountersSchema(t)
+	schema := storetest.AllCountersSchema(t)
+	folders := []string{replicas[0].dir}
 	for i := range 3 {
-		if err := redis.Rebuild(t.Context(), conn, features.DefaultConfig(), nil, []string{r[0].dir}, nil); err != nil {
+		err := redis.Rebuild(t.Context(), conn, features.DefaultConfig(), nil, folders, nil)
+		if err != nil {
 			t.Fatal(err)
 		}
 		ev := click(fmt.Sprint("meanwhile", i), "u0", "it0")
-		r[1].add(t, ev)
-		want.Apply(&event.Record{Seq: uint64(len(evs) + i + 1), Arrival: time.Now().UnixMilli(), Event: ev})
-		eventually(t, "the running replica has brought in its log", func() bool { return !r[1].Stats().Behind && sameState(t, sch, want, r[1]) })
+		replicas[1].add(t, ev)
+		want.Apply(&event.Record{
+			Seq: uint64(len(evs) + i + 1), Arrival: time.Now().UnixMilli(), Event: ev,
+		})
+		eventually(t, "the running replica has added its log", func() bool {
+			return !replicas[1].Stats().Behind && sameState(t, schema, want, replicas[1])
+		})
 	}
 }

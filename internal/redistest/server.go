@@ -118,12 +118,12 @@ func (s *Server) Do(args ...string) string {
 
 // Try sends one command on a new connection and returns the raw reply, which may be an error reply.
 func (s *Server) Try(args ...string) (string, error) {
-	conn, err := net.DialTimeout("tcp", s.Addr, time.Second)
+	conn, err := net.DialTimeout("tcp", s.Addr, 10*time.Second)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	if s.Auth != "" {
 		if out, err := exchange(conn, "AUTH", s.Auth); err != nil || out != "+OK\r\n" {
 			return out, err
