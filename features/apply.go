@@ -148,10 +148,7 @@ func (s *State) applyInteraction(rec *event.Record) {
 		Value:  value,
 	}
 	u.recent = insertNewestFirst(
-		u.recent,
-		in,
-		s.cfg.Recent,
-		func(a ranker.Interaction) int64 { return a.Time },
+		u.recent, in, s.cfg.Recent, func(a ranker.Interaction) int64 { return a.Time },
 	)
 	for i := range u.shown {
 		if sh := &u.shown[i]; sh.Item == e.ItemID && isFollowUp(sh.Time, e.Time) {
@@ -168,10 +165,7 @@ func (s *State) addShown(u *UserState, id string, t int64) {
 		}
 	}
 	u.shown = insertNewestFirst(
-		u.shown,
-		sh,
-		s.cfg.Shown,
-		func(a ranker.Shown) int64 { return a.Time },
+		u.shown, sh, s.cfg.Shown, func(a ranker.Shown) int64 { return a.Time },
 	)
 }
 

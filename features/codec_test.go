@@ -18,7 +18,7 @@ import (
 	"relish/ranker"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 var (
 	users = []string{"u0", "u1", "u2", "u3", "u4"}
@@ -72,15 +72,9 @@ func packedUser(t testing.TB) (cfg features.Config, user, it []byte) {
 	if f.UserState("u1") == nil || f.ItemState("i1") == nil || f.ItemState("nothing") != nil {
 		t.Fatal("the decoded state knows other items or users")
 	}
-	return cfg, f.AppendUser(
-			nil,
-			"u1",
-			f.UserState("u1"),
-		), f.AppendItem(
-			nil,
-			"i1",
-			f.ItemState("i1"),
-		)
+	user = f.AppendUser(nil, "u1", f.UserState("u1"))
+	it = f.AppendItem(nil, "i1", f.ItemState("i1"))
+	return cfg, user, it
 }
 
 // packedParts are an item's state and content in separate values, as a shared store keeps them.
@@ -111,17 +105,17 @@ func loadContent(t *features.Counters, data []byte) error {
 // An item in two packed values is equal to the item in one.
 func TestSeparateContent(t *testing.T) {
 	whole, state, content := packedParts(t)
-	tables := features.NewCounters(features.DefaultConfig())
-	id, got, err := tables.DecodeItem(state)
+	counters := features.NewCounters(features.DefaultConfig())
+	id, got, err := counters.DecodeItem(state)
 	if err != nil || got.Info != nil || got.Hash == 0 {
 		t.Fatalf("%v %+v", err, got)
 	}
-	c, err := tables.DecodeContent(content)
+	c, err := counters.DecodeContent(content)
 	if err != nil || c.Hash != got.Hash {
 		t.Fatalf("%v, hash %x, want %x", err, c.Hash, got.Hash)
 	}
 	got.Content = *c
-	if !bytes.Equal(tables.AppendItem(nil, id, got), whole) {
+	if !bytes.Equal(counters.AppendItem(nil, id, got), whole) {
 		t.Error("the two parts differ from the whole item")
 	}
 }
@@ -134,7 +128,12 @@ func TestDamageIsDetected(t *testing.T) {
 	for name, c := range map[string]struct {
 		good []byte
 		load func(*features.Counters, []byte) error
-	}{"user": {user, loadUser}, "item": {it, loadItem}, "state": {state, loadItem}, "content": {content, loadContent}} {
+	}{
+		"user":    {user, loadUser},
+		"item":    {it, loadItem},
+		"state":   {state, loadItem},
+		"content": {content, loadContent},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := features.NewCounters(cfg)
 			for n := range c.good {
@@ -192,9 +191,7 @@ func TestFormatsAreFixed(t *testing.T) {
 		}
 		if !bytes.Equal(data, want) {
 			t.Errorf(
-				"the packed %s is not %s; a change of the format needs a new version",
-				name,
-				golden,
+				"the packed %s is not %s; a change of the format needs a new version", name, golden,
 			)
 		}
 	}

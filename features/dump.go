@@ -65,10 +65,7 @@ func (c *decayedCounts) row() CounterRow { return CounterRow{c.ref, slices.Clone
 func (t *Counters) countsFromRow(r CounterRow) (decayedCounts, error) {
 	if r.Values != nil && len(r.Values) != t.layout.size() {
 		return decayedCounts{}, fmt.Errorf(
-			"%d counters instead of %d: %w",
-			len(r.Values),
-			t.layout.size(),
-			ErrLayout,
+			"%d counters instead of %d: %w", len(r.Values), t.layout.size(), ErrLayout,
 		)
 	}
 	return decayedCounts{ref: r.Ref, values: slices.Clone(r.Values)}, nil

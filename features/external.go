@@ -34,10 +34,7 @@ func NewExternalTable(key string, ids, names []string, values [][]float32) (*Ext
 	for i, id := range ids {
 		if first, twice := t.rows[id]; twice {
 			return nil, fmt.Errorf(
-				"rows %d and %d have the same %s id; keep one of them",
-				first,
-				i,
-				key,
+				"rows %d and %d have the same %s id; keep one of them", first, i, key,
 			)
 		}
 		t.rows[id] = i

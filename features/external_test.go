@@ -76,10 +76,7 @@ func TestTablesInReplay(t *testing.T) {
 	nan := float32(math.NaN())
 	versions := map[string]*features.ExternalTable{
 		"d1": columns(
-			t,
-			features.KeyItem,
-			[]string{"a"},
-			1,
+			t, features.KeyItem, []string{"a"}, 1,
 		), "d2": columns(t, features.KeyItem, []string{"b"}, 2),
 	}
 	f := newFeed(features.DefaultConfig())

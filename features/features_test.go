@@ -149,10 +149,8 @@ func TestBounds(t *testing.T) {
 	for i := range 300 {
 		id, user := fmt.Sprint("i", i), fmt.Sprint("u", i)
 		s.add(
-			item(id, fmt.Sprint("tag", i)),
-			did("fan", "click", id, t0+int64(i)),
-			shown("fan", t0+int64(i), id),
-			did(user, "click", id, t0),
+			item(id, fmt.Sprint("tag", i)), did("fan", "click", id, t0+int64(i)),
+			shown("fan", t0+int64(i), id), did(user, "click", id, t0),
 		)
 	}
 	items, users, values := s.Sizes()
@@ -223,17 +221,12 @@ func TestReadResultsDoNotChange(t *testing.T) {
 		did("u", "click", "a", t0),
 	)
 	sch := schemaOf(
-		t,
-		ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"},
+		t, ranker.Feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"},
 	)
 	before := read(t, s.State, sch, t0, "u", "a")
-	columns, recent, shownBefore, title := slices.Clone(
-		before.Columns,
-	), slices.Clone(
+	columns, recent, shownBefore, title := slices.Clone(before.Columns), slices.Clone(
 		before.Recent,
-	), slices.Clone(
-		before.Shown,
-	), before.Items[0].Title
+	), slices.Clone(before.Shown), before.Items[0].Title
 	other := "another title"
 	s.add(
 		did("u", "click", "b", t0+1),
@@ -260,8 +253,7 @@ func TestReadResultsDoNotChange(t *testing.T) {
 func TestReservedActionsCountNothing(t *testing.T) {
 	f := newFeed(features.DefaultConfig())
 	f.add(
-		item("a"),
-		did("u", features.ActionAny, "a", t0),
+		item("a"), did("u", features.ActionAny, "a", t0),
 		did("u", features.ActionImpression, "a", t0),
 	)
 	sch := schemaOf(
@@ -360,10 +352,8 @@ func randomEvent(r *rand.Rand) ranker.Event {
 		e.Fields = map[string]ranker.FieldValue{
 			"price":  ranker.NumberValue(r.Float64()),
 			"genres": ranker.StringsValue([]string{words[r.IntN(6)]}),
-			"on": ranker.BoolValue(
-				r.IntN(2) == 0,
-			),
-			"nums": {Kind: ranker.Numbers, Nums: []float64{1, r.Float64()}},
+			"on":     ranker.BoolValue(r.IntN(2) == 0),
+			"nums":   {Kind: ranker.Numbers, Nums: []float64{1, r.Float64()}},
 		}
 		return e
 	case 1:
@@ -405,8 +395,7 @@ func wide(t testing.TB) *ranker.Schema {
 		}
 	}
 	f = append(
-		f,
-		ranker.Feature{Kind: ranker.KindAge},
+		f, ranker.Feature{Kind: ranker.KindAge},
 		ranker.Feature{Kind: ranker.KindNumber, Field: "price"},
 		ranker.Feature{Kind: ranker.KindInteracted, Field: "tags", Action: "click"},
 	)
@@ -427,8 +416,7 @@ func BenchmarkRead(b *testing.B) {
 	for i := range 2000 {
 		f.add(
 			item(fmt.Sprint("i", i), fmt.Sprint("tag", i%50), fmt.Sprint("tag", i%7)),
-			shown("u", t0, fmt.Sprint("i", i)),
-			did("u", "click", fmt.Sprint("i", i), t0),
+			shown("u", t0, fmt.Sprint("i", i)), did("u", "click", fmt.Sprint("i", i), t0),
 		)
 	}
 	sch := wide(b)

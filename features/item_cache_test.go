@@ -14,19 +14,16 @@ import (
 // field values. turn rotates the order of the features.
 func contents(t testing.TB, turn int) *ranker.Schema {
 	f := []ranker.Feature{
+		{Kind: ranker.KindNumber, Field: "price"},
+		{Kind: ranker.KindBoolean, Field: "on"},
+		{Kind: ranker.KindWordCount, Field: "title"},
+		{Kind: ranker.KindHistory},
 		{
-			Kind:  ranker.KindNumber,
-			Field: "price",
-		}, {Kind: ranker.KindBoolean, Field: "on"}, {Kind: ranker.KindWordCount, Field: "title"},
-		{
-			Kind: ranker.KindHistory,
-		}, {Kind: ranker.KindCategory, Field: "genres", Values: []string{"sea", "moon", "ghost"}, Missing: true},
-		{
-			Kind:   ranker.KindCategory,
-			Field:  "tags",
-			Values: []string{"jazz", "sea"},
-			Encode: "index",
-		}, {Kind: ranker.KindNumber, Field: "user.sea"},
+			Kind: ranker.KindCategory, Field: "genres",
+			Values: []string{"sea", "moon", "ghost"}, Missing: true,
+		},
+		{Kind: ranker.KindCategory, Field: "tags", Values: []string{"jazz", "sea"}, Encode: "index"},
+		{Kind: ranker.KindNumber, Field: "user.sea"},
 		{Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click", Field: "tags"},
 		{Kind: ranker.KindCount, Scope: ranker.ScopeField, Action: "any", Field: "genres"},
 	}
@@ -41,8 +38,7 @@ func TestItemCacheChangesNothing(t *testing.T) {
 	q := ranker.FeatureQuery{User: "u1", Now: t0}
 	for i := range 14 { // two of them are unknown
 		q.Candidates = append(
-			q.Candidates,
-			ranker.Candidate{ID: fmt.Sprint("i", i), ColdStart: i == 3},
+			q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i), ColdStart: i == 3},
 		)
 	}
 	q.Candidates[5].Inline = &ranker.Item{
@@ -71,11 +67,7 @@ func TestItemCacheChangesNothing(t *testing.T) {
 			readers.Go(func() {
 				if got, want := ask(often, schema), ask(never, schema); got != want {
 					t.Errorf(
-						"step %d, schema %d:\n%s, without earlier reads\n%s",
-						step,
-						k,
-						got,
-						want,
+						"step %d, schema %d:\n%s, without earlier reads\n%s", step, k, got, want,
 					)
 				}
 			})

@@ -49,8 +49,7 @@ func loadBase(dir string, cfg features.Config) (*features.State, error) {
 	case err != nil:
 		return nil, fmt.Errorf(
 			"read the base state %s: %w; restore it from the snapshot with relish rebuild --from",
-			basePath(dir),
-			err,
+			basePath(dir), err,
 		)
 	}
 	return s, nil

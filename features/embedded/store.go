@@ -55,9 +55,7 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	if s.state, err = readState(s.checkpointPath(), cfg); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && opt.Ingest.Log != nil {
 			opt.Ingest.Log.Warn(
-				"cannot use the checkpoint; replaying the whole log instead",
-				"error",
-				err,
+				"cannot use the checkpoint; replaying the whole log instead", "error", err,
 			)
 		}
 		if s.state, err = loadBase(dir, cfg); err != nil {

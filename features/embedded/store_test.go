@@ -82,8 +82,7 @@ func TestConformance(t *testing.T) {
 	t.Run("checkpoint", func(t *testing.T) { storetest.Run(t, reopenWith(func(string) {})) })
 	t.Run("replay", func(t *testing.T) {
 		storetest.Run(
-			t,
-			reopenWith(func(dir string) { os.Remove(filepath.Join(dir, "checkpoint")) }),
+			t, reopenWith(func(dir string) { os.Remove(filepath.Join(dir, "checkpoint")) }),
 		)
 	})
 	t.Run("damaged checkpoint", func(t *testing.T) {
@@ -146,9 +145,7 @@ func TestImpressionsAreRecorded(t *testing.T) {
 	s.Record(&ranker.Event{Kind: ranker.EventImpression, ID: "r1", UserID: "u",
 		Impression: &ranker.Impression{Items: []string{"a", "b"}, Served: true, MatrixHash: 7}})
 	add(
-		t,
-		s,
-		click("e", "u", "a"),
+		t, s, click("e", "u", "a"),
 	) // the owner takes appends in order, so the impression is applied now
 	schema, err := ranker.NewSchema(
 		[]ranker.Feature{

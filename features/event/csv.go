@@ -69,9 +69,7 @@ func columns(header []string) (map[string]int, error) {
 		name = strings.ToLower(strings.TrimSpace(name))
 		if !slices.Contains(csvColumns, name) {
 			return nil, fmt.Errorf(
-				"csv: unknown column %.40q; columns are %s",
-				name,
-				strings.Join(csvColumns, ", "),
+				"csv: unknown column %.40q; columns are %s", name, strings.Join(csvColumns, ", "),
 			)
 		}
 		if _, twice := at[name]; twice {

@@ -157,9 +157,7 @@ func TestLogRoundTrip(t *testing.T) {
 				Served:     true,
 				SchemaHash: "ab",
 				StateSeq:   rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				Took: time.Duration(
-					rapid.Int64Range(0, 1e7).Draw(t, "took"),
-				) * time.Microsecond,
+				Took:       time.Duration(rapid.Int64Range(0, 1e7).Draw(t, "took")) * time.Microsecond,
 				MatrixHash: rapid.Uint64().Draw(t, "hash"),
 				Replayable: rapid.Bool().Draw(t, "replayable"),
 				Matrix:     rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),

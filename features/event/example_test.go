@@ -18,10 +18,7 @@ func ExampleReader() {
 			continue
 		}
 		fmt.Printf(
-			"line %d: %s of %s by %s\n",
-			line.Line,
-			line.Event.Action,
-			line.Event.ItemID,
+			"line %d: %s of %s by %s\n", line.Line, line.Event.Action, line.Event.ItemID,
 			line.Event.UserID,
 		)
 	}

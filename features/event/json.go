@@ -90,8 +90,7 @@ func decodeError(err error, members []string) *ranker.EventError {
 	switch {
 	case errors.Is(sem.Err, json.ErrUnknownName):
 		e.Code, e.Message = "unknown_field", "unknown member"+suggest.DidYouMean(
-			sem.JSONPointer.LastToken(),
-			members,
+			sem.JSONPointer.LastToken(), members,
 		)
 	case errors.Is(sem.Err, strconv.ErrRange):
 		e.Message = "the number is out of range"

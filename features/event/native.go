@@ -35,13 +35,7 @@ var allowedMembers = map[ranker.EventKind]map[string]bool{
 	ranker.EventItem: set("item", "title", "text", "tags", "fields"),
 	ranker.EventUser: set("user", "fields"),
 	ranker.EventImpression: set(
-		"user",
-		"session",
-		"items",
-		"context",
-		"propensity",
-		"model",
-		"experiments",
+		"user", "session", "items", "context", "propensity", "model", "experiments",
 	),
 	ranker.EventInteraction: set("user", "session", "item", "action", "impression", "value"),
 }

@@ -91,9 +91,7 @@ func decompress(in io.Reader) (io.Reader, func(), error) {
 		return zr, func() { zr.Close() }, nil
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		zr, err := zstd.NewReader(
-			br,
-			zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderMaxWindow(128<<20),
+			br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20),
 		)
 		if err != nil {
 			return nil, nil, fmt.Errorf("zstd: %w", err)

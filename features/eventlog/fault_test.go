@@ -376,13 +376,9 @@ func TestAnyFault(t *testing.T) {
 		unsure := []string{"e0"}
 		for i := range 40 {
 			d.mu.Lock()
-			d.failWrite, d.failSync, d.failTruncate = rng.IntN(
-				8,
-			) == 0, rng.IntN(
+			d.failWrite, d.failSync, d.failTruncate = rng.IntN(8) == 0, rng.IntN(
 				4,
-			) == 0, rng.IntN(
-				2,
-			) == 0
+			) == 0, rng.IntN(2) == 0
 			d.mu.Unlock()
 			id := unsure[rng.IntN(len(unsure))]
 			if rng.IntN(3) > 0 {
@@ -416,11 +412,8 @@ func TestAnyFault(t *testing.T) {
 		for id := range acked {
 			if count[id] != 1 {
 				t.Fatalf(
-					"seed %d: %s was acknowledged and is there %d times, damage %v",
-					seed,
-					id,
-					count[id],
-					damage,
+					"seed %d: %s was acknowledged and is there %d times, damage %v", seed, id,
+					count[id], damage,
 				)
 			}
 		}

@@ -59,14 +59,10 @@ func parseHeader(data []byte) (h header, err error) {
 	if v := binary.LittleEndian.Uint16(data[4:]); v > version {
 		return h, fmt.Errorf(
 			"the segment has format version %d, and this binary reads up to %d: use a newer relish",
-			v,
-			version,
+			v, version,
 		)
 	}
-	if crc32.Checksum(
-		data[:headerSize-4],
-		castagnoli,
-	) != binary.LittleEndian.Uint32(
+	if crc32.Checksum(data[:headerSize-4], castagnoli) != binary.LittleEndian.Uint32(
 		data[headerSize-4:],
 	) {
 		return h, errHeader

@@ -174,9 +174,7 @@ func (l *Log) enqueue(r *request) error {
 	}
 	if l.queued > 0 && l.queued+len(r.events) > l.opt.QueueEvents {
 		return fmt.Errorf(
-			"%w: %d events are waiting for the disk",
-			ranker.ErrLogUnavailable,
-			l.queued,
+			"%w: %d events are waiting for the disk", ranker.ErrLogUnavailable, l.queued,
 		)
 	}
 	l.queue = append(l.queue, r)
@@ -323,10 +321,8 @@ func (l *Log) checkLimit() error {
 	}
 	if l.full = !fits(); l.full {
 		return fmt.Errorf(
-			"%w: %d of %d bytes are used; raise the limit or set a retention",
-			ranker.ErrLogFull,
-			l.total.Load(),
-			l.opt.MaxBytes,
+			"%w: %d of %d bytes are used; raise the limit or set a retention", ranker.ErrLogFull,
+			l.total.Load(), l.opt.MaxBytes,
 		)
 	}
 	return nil

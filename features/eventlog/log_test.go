@@ -329,8 +329,7 @@ func TestDiskFaults(t *testing.T) {
 			c.arm(fsys)
 			for range 2 {
 				if _, err := l.Append(t.Context(), []ranker.Event{click("lost")}); !errors.Is(
-					err,
-					c.want,
+					err, c.want,
 				) {
 					t.Fatalf("got %v, want %v", err, c.want)
 				}
@@ -443,8 +442,7 @@ func TestRewrite(t *testing.T) {
 		mustAppend(t, l, e)
 	}
 	removed, err := l.Rewrite(
-		t.Context(),
-		func(r *event.Record) bool { return r.Event.UserID == "secret-user" },
+		t.Context(), func(r *event.Record) bool { return r.Event.UserID == "secret-user" },
 	)
 	if err != nil || removed != 20 {
 		t.Fatalf("removed %d, %v", removed, err)

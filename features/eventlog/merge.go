@@ -63,8 +63,7 @@ func (c *cursor) before(o *cursor) bool {
 		return c.err != nil && o.err == nil
 	}
 	return cmp.Or(
-		cmp.Compare(c.rec.Arrival, o.rec.Arrival),
-		cmp.Compare(c.rec.Replica, o.rec.Replica),
+		cmp.Compare(c.rec.Arrival, o.rec.Arrival), cmp.Compare(c.rec.Replica, o.rec.Replica),
 		cmp.Compare(c.rec.Seq, o.rec.Seq),
 	) < 0
 }

@@ -54,8 +54,7 @@ func TestMerge(t *testing.T) {
 	}
 	slices.SortFunc(all, func(a, b place) int {
 		return cmp.Or(
-			cmp.Compare(a.arrival, b.arrival),
-			cmp.Compare(a.replica, b.replica),
+			cmp.Compare(a.arrival, b.arrival), cmp.Compare(a.replica, b.replica),
 			cmp.Compare(a.seq, b.seq),
 		)
 	})

@@ -23,10 +23,8 @@ type Damage struct {
 // Error implements error.
 func (d *Damage) Error() string {
 	return fmt.Sprintf(
-		"the event log is damaged: %s at byte %d: %s; restore this file from a backup",
-		d.File,
-		d.Offset,
-		d.Reason,
+		"the event log is damaged: %s at byte %d: %s; restore this file from a backup", d.File,
+		d.Offset, d.Reason,
 	)
 }
 
@@ -172,9 +170,7 @@ func (s *scanner) header(data []byte) error {
 		s.report(
 			0,
 			fmt.Sprintf(
-				"it begins at record %d by its name, and at %d by its header",
-				s.seg.first,
-				h.first,
+				"it begins at record %d by its name, and at %d by its header", s.seg.first, h.first,
 			),
 		)
 	}

@@ -121,9 +121,7 @@ func (c *converter) open(s *arrow.Schema) (err error) {
 			return fmt.Errorf("column %q has type %s; use numbers or booleans", f.Name, f.Type)
 		case f.Name == "" || len(f.Name) > maxColumnName || !utf8.ValidString(f.Name):
 			return fmt.Errorf(
-				"the name of column %d must be 1 to %d bytes of UTF-8",
-				i,
-				maxColumnName,
+				"the name of column %d must be 1 to %d bytes of UTF-8", i, maxColumnName,
 			)
 		default:
 			c.values = append(c.values, i)
@@ -138,9 +136,7 @@ func (c *converter) open(s *arrow.Schema) (err error) {
 		return errors.New("the table has no column of values")
 	case len(c.values) > maxTableColumns:
 		return fmt.Errorf(
-			"the table has %d columns of values; keep at most %d",
-			len(c.values),
-			maxTableColumns,
+			"the table has %d columns of values; keep at most %d", len(c.values), maxTableColumns,
 		)
 	}
 	c.seen = map[string]int{}
@@ -205,9 +201,7 @@ func (c *converter) row(rec arrow.Record, i int) error {
 		x := numberAt(rec.Column(col), i)
 		if math.Abs(x) > math.MaxFloat32 {
 			return fmt.Errorf(
-				"column %q has the value %g, which float32 cannot hold",
-				rec.ColumnName(col),
-				x,
+				"column %q has the value %g, which float32 cannot hold", rec.ColumnName(col), x,
 			)
 		}
 		c.w.Field(k + 1).(*array.Float32Builder).Append(float32(x))

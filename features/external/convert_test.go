@@ -35,12 +35,8 @@ func outside(t testing.TB, cols ...column) string {
 		}
 		defer a.Release()
 		fields, arrays, rows = append(
-			fields,
-			arrow.Field{Name: c.name, Type: c.kind, Nullable: true},
-		), append(
-			arrays,
-			a,
-		), a.Len()
+			fields, arrow.Field{Name: c.name, Type: c.kind, Nullable: true},
+		), append(arrays, a), a.Len()
 	}
 	schema := arrow.NewSchema(fields, nil)
 	path := filepath.Join(t.TempDir(), "outside.arrow")
@@ -102,9 +98,7 @@ func TestConvertTable(t *testing.T) {
 	}
 
 	users := outside(
-		t,
-		column{"user", `[17, 18]`, arrow.PrimitiveTypes.Int64},
-		column{"x", `[1, 2]`, f64},
+		t, column{"user", `[17, 18]`, arrow.PrimitiveTypes.Int64}, column{"x", `[1, 2]`, f64},
 	)
 	_, err = external.ConvertTable(users, out)
 	if err != nil {

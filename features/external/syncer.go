@@ -45,8 +45,8 @@ const (
 )
 
 const (
-	syncInterval      = time.Second     // between two polls of the repository
-	retryRefusedAfter = 5 * time.Minute // before a rejected version is tried again
+	syncInterval       = time.Second     // between two polls of the repository
+	retryRejectedAfter = 5 * time.Minute // before a rejected version is tried again
 )
 
 // Syncer brings the versions of a repository into a store. It is not safe for concurrent use.
@@ -56,7 +56,7 @@ type Syncer struct {
 	target     Target
 	log        *slog.Logger
 	inUse      map[string]Version
-	refused    map[Version]time.Time
+	rejected   map[Version]time.Time
 }
 
 // Dir returns the folder of the table files in a data folder.
@@ -78,7 +78,7 @@ func NewSyncer(
 		repository: repository,
 		target:     target,
 		log:        log,
-		refused:    map[Version]time.Time{},
+		rejected:   map[Version]time.Time{},
 	}
 	var err error
 	if s.inUse, err = readVersions(inUsePath(data)); err != nil {
@@ -89,10 +89,7 @@ func NewSyncer(
 		if err != nil {
 			log.Error(
 				"cannot load an external table; its columns are missing until it is imported again",
-				"table",
-				name,
-				"error",
-				err,
+				"table", name, "error", err,
 			)
 			delete(s.inUse, name)
 			continue
@@ -134,18 +131,16 @@ func (s *Syncer) Sync(ctx context.Context) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(current)) {
 		v := current[name]
-		if !v.Newer(s.inUse[name]) || time.Since(s.refused[v]) < retryRefusedAfter {
+		if !v.Newer(s.inUse[name]) || time.Since(s.rejected[v]) < retryRejectedAfter {
 			continue
 		}
 		if err := s.use(ctx, name, v); err != nil {
-			s.refused[v] = time.Now()
+			s.rejected[v] = time.Now()
 			errs = append(
 				errs,
 				fmt.Errorf(
-					"table %s, imported %s: %w",
-					name,
-					time.UnixMilli(v.Imported).UTC().Format(time.RFC3339),
-					err,
+					"table %s, imported %s: %w", name,
+					time.UnixMilli(v.Imported).UTC().Format(time.RFC3339), err,
 				),
 			)
 		}
@@ -190,14 +185,7 @@ func (s *Syncer) use(ctx context.Context, name string, v Version) error {
 	s.target.UseTable(name, c)
 	s.inUse[name] = v
 	s.log.Info(
-		"external table in use",
-		"table",
-		name,
-		"rows",
-		c.Len(),
-		"columns",
-		c.Names(),
-		"digest",
+		"external table in use", "table", name, "rows", c.Len(), "columns", c.Names(), "digest",
 		v.Digest,
 	)
 	return errors.Join(writeVersions(inUsePath(s.dir), s.inUse), s.prune())

@@ -80,10 +80,7 @@ func open(t *testing.T, dir string) (*store.Store, *external.Syncer) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	syncer, err := external.NewSyncer(
-		dir,
-		external.FolderRepository(dir),
-		s,
-		slog.New(slog.DiscardHandler),
+		dir, external.FolderRepository(dir), s, slog.New(slog.DiscardHandler),
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -32,8 +32,7 @@ func (g *Ingester) restore() error {
 	if err := g.loadCheckpoint(); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			g.opt.Log.Warn(
-				"cannot use the checkpoint of event ids; reading the whole log instead",
-				"error",
+				"cannot use the checkpoint of event ids; reading the whole log instead", "error",
 				err,
 			)
 		}
@@ -50,13 +49,8 @@ func (g *Ingester) restore() error {
 		var d *eventlog.Damage
 		if errors.As(err, &d) {
 			g.opt.Log.Error(
-				"the event log is damaged; continuing without the damaged records",
-				"file",
-				d.File,
-				"offset",
-				d.Offset,
-				"reason",
-				d.Reason,
+				"the event log is damaged; continuing without the damaged records", "file", d.File,
+				"offset", d.Offset, "reason", d.Reason,
 			)
 			continue
 		}

@@ -188,8 +188,7 @@ func (g *Ingester) Record(impression *ranker.Event) {
 // AppendDelete appends the event that an item was deleted.
 func (g *Ingester) AppendDelete(ctx context.Context, itemID string) error {
 	return g.appendServerEvent(
-		ctx,
-		ranker.Event{Kind: ranker.EventDelete, ID: uuid.NewString(), ItemID: itemID},
+		ctx, ranker.Event{Kind: ranker.EventDelete, ID: uuid.NewString(), ItemID: itemID},
 	)
 }
 
@@ -228,8 +227,7 @@ func (g *Ingester) Close() error {
 	}
 	if err := g.checkpoint(); err != nil {
 		return fmt.Errorf(
-			"write the checkpoint: %w; no event is lost, the next start replays the log",
-			err,
+			"write the checkpoint: %w; no event is lost, the next start replays the log", err,
 		)
 	}
 	return nil

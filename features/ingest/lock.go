@@ -25,8 +25,7 @@ func Lock(dir string) (unlock func(), err error) {
 	}
 	if !ok {
 		return nil, fmt.Errorf(
-			"%s is in use by process %s; stop that process, or use another folder with --data",
-			dir,
+			"%s is in use by process %s; stop that process, or use another folder with --data", dir,
 			pid(dir),
 		)
 	}

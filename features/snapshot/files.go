@@ -135,7 +135,7 @@ func (f *stateWriter) write(d *features.Dump) error {
 		if err != nil {
 			return err
 		}
-		if err := f.item(&r); err != nil {
+		if err := f.writeItem(&r); err != nil {
 			return err
 		}
 	}
@@ -143,7 +143,7 @@ func (f *stateWriter) write(d *features.Dump) error {
 		if err != nil {
 			return err
 		}
-		if err := f.user(&r); err != nil {
+		if err := f.writeUser(&r); err != nil {
 			return err
 		}
 	}
@@ -153,7 +153,8 @@ func (f *stateWriter) write(d *features.Dump) error {
 			if v.Field < 0 {
 				scope = scopeGlobal
 			}
-			if err := f.counterRow(scope, p.Replica, "", v, 0, p.Counters.Row(v)); err != nil {
+			row := counterRow{scope: scope, replica: p.Replica, key: v, counts: p.Counters.Row(v)}
+			if err := f.writeCounters(row); err != nil {
 				return err
 			}
 		}
@@ -161,7 +162,7 @@ func (f *stateWriter) write(d *features.Dump) error {
 	return nil
 }
 
-func (f *stateWriter) item(r *features.ItemRow) error {
+func (f *stateWriter) writeItem(r *features.ItemRow) error {
 	w := f.items
 	w.AppendString(0, r.Item.ID)
 	w.AppendBool(1, r.Described)
@@ -184,17 +185,12 @@ func (f *stateWriter) item(r *features.ItemRow) error {
 	if err := w.EndRow(); err != nil {
 		return err
 	}
-	return f.counterRow(
-		scopeItem,
-		"",
-		r.Item.ID,
-		features.CounterKey{Field: -1},
-		r.Seen,
-		r.Counters,
-	)
+	return f.writeCounters(counterRow{
+		scope: scopeItem, id: r.Item.ID, key: noFieldValue, seen: r.Seen, counts: r.Counters,
+	})
 }
 
-func (f *stateWriter) user(r *features.UserRow) error {
+func (f *stateWriter) writeUser(r *features.UserRow) error {
 	w := f.users
 	w.AppendString(0, r.ID)
 	if err := w.AppendJSON(1, r.Fields); err != nil {
@@ -208,63 +204,76 @@ func (f *stateWriter) user(r *features.UserRow) error {
 		return err
 	}
 	for _, in := range r.Recent {
-		if err := f.historyRow(r.ID, kindInteraction, in.Item, in.Action, in.Time, in.Value, false); err != nil {
+		f.startHistory(r.ID, kindInteraction, in.Item, in.Action, in.Time)
+		if err := f.endHistory(in.Value, false); err != nil {
 			return err
 		}
 	}
 	for _, sh := range r.Shown {
-		if err := f.historyRow(r.ID, kindShown, sh.Item, "", sh.Time, 0, sh.Clicked); err != nil {
+		f.startHistory(r.ID, kindShown, sh.Item, "", sh.Time)
+		if err := f.endHistory(0, sh.Clicked); err != nil {
 			return err
 		}
 	}
-	if err := f.counterRow(scopeUser, "", r.ID, features.CounterKey{Field: -1}, r.Seen, r.Counters); err != nil {
+	own := counterRow{scope: scopeUser, id: r.ID, key: noFieldValue, seen: r.Seen}
+	own.counts = r.Counters
+	if err := f.writeCounters(own); err != nil {
 		return err
 	}
 	for i := range r.Values {
 		v := &r.Values[i]
-		if err := f.counterRow(scopeUserField, "", r.ID, v.CounterKey, v.Seen, v.Counters); err != nil {
+		row := counterRow{
+			scope: scopeUserField, id: r.ID, key: v.CounterKey, seen: v.Seen, counts: v.Counters,
+		}
+		if err := f.writeCounters(row); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *stateWriter) historyRow(
-	user, kind, item, action string,
-	time int64,
-	value float32,
-	clicked bool,
-) error {
+// startHistory appends the columns that both kinds of history rows have. endHistory ends the row.
+func (f *stateWriter) startHistory(user, kind, item, action string, time int64) {
 	w := f.history
 	w.AppendString(0, user)
 	w.AppendString(1, kind)
 	w.AppendString(2, item)
 	w.AppendString(3, action)
 	w.AppendInt(4, time)
+}
+
+func (f *stateWriter) endHistory(value float32, clicked bool) error {
+	w := f.history
 	w.Field(5).(*array.Float32Builder).Append(value)
 	w.AppendBool(6, clicked)
 	return w.EndRow()
 }
 
-// counterRow writes a row unless nothing was counted.
-func (f *stateWriter) counterRow(
-	scope, replica, id string,
-	v features.CounterKey,
-	seen int64,
-	c features.CounterRow,
-) error {
-	if c.Values == nil {
+// counterRow is one row of the counters file.
+type counterRow struct {
+	scope, replica, id string
+	key                features.CounterKey // Field -1: no field value
+	seen               int64
+	counts             features.CounterRow
+}
+
+// noFieldValue is the key of counters that do not belong to a field value.
+var noFieldValue = features.CounterKey{Field: -1}
+
+// writeCounters writes a row, unless nothing was counted.
+func (f *stateWriter) writeCounters(c counterRow) error {
+	if c.counts.Values == nil {
 		return nil
 	}
 	w := f.counters
-	w.AppendString(0, scope)
-	w.AppendString(1, replica)
-	w.AppendString(2, id)
-	w.Field(3).(*array.Int32Builder).Append(int32(v.Field))
-	w.AppendString(4, v.Value)
-	w.AppendInt(5, seen)
-	w.AppendInt(6, c.Ref)
-	for i, x := range c.Values {
+	w.AppendString(0, c.scope)
+	w.AppendString(1, c.replica)
+	w.AppendString(2, c.id)
+	w.Field(3).(*array.Int32Builder).Append(int32(c.key.Field))
+	w.AppendString(4, c.key.Value)
+	w.AppendInt(5, c.seen)
+	w.AppendInt(6, c.counts.Ref)
+	for i, x := range c.counts.Values {
 		w.Field(7 + i).(*array.Float64Builder).Append(x)
 	}
 	return w.EndRow()

@@ -42,7 +42,8 @@ func loadFiles(dir string, m *Manifest, cfg features.Config) (*features.Dump, er
 		each   func(arrow.Record) error
 	}{
 		{itemsFile, itemsSchema, l.readItems}, {usersFile, usersSchema, l.readUsers},
-		{historyFile, historySchema, l.readHistory}, {countersFile, countersSchema(names), l.readCounters},
+		{historyFile, historySchema, l.readHistory},
+		{countersFile, countersSchema(names), l.readCounters},
 	} {
 		if err := arrowfile.Read(dir, f.name, f.schema, f.each); err != nil {
 			return nil, fmt.Errorf("%s: %w", dir, err)
@@ -51,8 +52,7 @@ func loadFiles(dir string, m *Manifest, cfg features.Config) (*features.Dump, er
 	d := &features.Dump{Config: cfg, Arrival: m.Arrival, Items: rows(l.items), Users: rows(l.users)}
 	for replica, seq := range m.Replicas {
 		d.Parts = append(
-			d.Parts,
-			features.CounterPart{Replica: replica, Seq: seq, Counters: l.parts[replica]},
+			d.Parts, features.CounterPart{Replica: replica, Seq: seq, Counters: l.parts[replica]},
 		)
 	}
 	return d, nil
@@ -81,22 +81,13 @@ func decodeObject[T any](c *array.String, i int, name string) (m map[string]T, e
 	return m, err
 }
 
-func (l *loader) readItems(rec arrow.Record) (err error) {
-	id, described, title, text := arrowfile.Strings(
-		rec,
-		0,
-	), arrowfile.Bools(
-		rec,
-		1,
-	), arrowfile.Strings(
-		rec,
-		2,
-	), arrowfile.Strings(
-		rec,
-		3,
-	)
-	tags := rec.Column(4).(*array.List)
-	words := tags.ListValues().(*array.String)
+func (l *loader) readItems(rec arrow.Record) error {
+	id, described := arrowfile.Strings(rec, 0), arrowfile.Bools(rec, 1)
+	title, text := arrowfile.Strings(rec, 2), arrowfile.Strings(rec, 3)
+	tags, fields := rec.Column(4).(*array.List), arrowfile.Strings(rec, 5)
+	tagValues := tags.ListValues().(*array.String)
+	time, times := arrowfile.Ints(rec, 6), arrowfile.Strings(rec, 7)
+	first, seen := arrowfile.Ints(rec, 8), arrowfile.Ints(rec, 9)
 	for i := range int(rec.NumRows()) {
 		r := features.ItemRow{
 			Item: ranker.Item{
@@ -105,22 +96,22 @@ func (l *loader) readItems(rec arrow.Record) (err error) {
 				Text:  arrowfile.CloneString(text, i),
 			},
 			Described: described.Value(i),
-			Time: arrowfile.Ints(rec, 6).
-				Value(i),
-			First: arrowfile.Ints(rec, 8).Value(i),
-			Seen:  arrowfile.Ints(rec, 9).Value(i),
+			Time:      time.Value(i),
+			First:     first.Value(i),
+			Seen:      seen.Value(i),
 		}
 		if tags.IsValid(i) {
 			from, to := tags.ValueOffsets(i)
 			r.Item.Tags = make([]string, 0, to-from)
 			for k := from; k < to; k++ {
-				r.Item.Tags = append(r.Item.Tags, arrowfile.CloneString(words, int(k)))
+				r.Item.Tags = append(r.Item.Tags, arrowfile.CloneString(tagValues, int(k)))
 			}
 		}
-		if r.Item.Fields, err = decodeObject[ranker.FieldValue](arrowfile.Strings(rec, 5), i, "fields"); err != nil {
+		var err error
+		if r.Item.Fields, err = decodeObject[ranker.FieldValue](fields, i, "fields"); err != nil {
 			return err
 		}
-		if r.Times, err = decodeObject[int64](arrowfile.Strings(rec, 7), i, "times"); err != nil {
+		if r.Times, err = decodeObject[int64](times, i, "times"); err != nil {
 			return err
 		}
 		l.itemAt[r.Item.ID] = len(l.items)
@@ -129,16 +120,16 @@ func (l *loader) readItems(rec arrow.Record) (err error) {
 	return nil
 }
 
-func (l *loader) readUsers(rec arrow.Record) (err error) {
+func (l *loader) readUsers(rec arrow.Record) error {
+	id, fields := arrowfile.Strings(rec, 0), arrowfile.Strings(rec, 1)
+	times, seen := arrowfile.Strings(rec, 2), arrowfile.Ints(rec, 3)
 	for i := range int(rec.NumRows()) {
-		r := features.UserRow{
-			ID:   arrowfile.CloneString(arrowfile.Strings(rec, 0), i),
-			Seen: arrowfile.Ints(rec, 3).Value(i),
-		}
-		if r.Fields, err = decodeObject[ranker.FieldValue](arrowfile.Strings(rec, 1), i, "fields"); err != nil {
+		r := features.UserRow{ID: arrowfile.CloneString(id, i), Seen: seen.Value(i)}
+		var err error
+		if r.Fields, err = decodeObject[ranker.FieldValue](fields, i, "fields"); err != nil {
 			return err
 		}
-		if r.Times, err = decodeObject[int64](arrowfile.Strings(rec, 2), i, "times"); err != nil {
+		if r.Times, err = decodeObject[int64](times, i, "times"); err != nil {
 			return err
 		}
 		l.userAt[r.ID] = len(l.users)
@@ -148,48 +139,26 @@ func (l *loader) readUsers(rec arrow.Record) (err error) {
 }
 
 func (l *loader) readHistory(rec arrow.Record) error {
-	user, kind, item, action, time := arrowfile.Strings(
-		rec,
-		0,
-	), arrowfile.Strings(
-		rec,
-		1,
-	), arrowfile.Strings(
-		rec,
-		2,
-	), arrowfile.Strings(
-		rec,
-		3,
-	), arrowfile.Ints(
-		rec,
-		4,
-	)
+	user, kind := arrowfile.Strings(rec, 0), arrowfile.Strings(rec, 1)
+	item, action := arrowfile.Strings(rec, 2), arrowfile.Strings(rec, 3)
+	time, value := arrowfile.Ints(rec, 4), rec.Column(5).(*array.Float32)
+	clicked := arrowfile.Bools(rec, 6)
 	for i := range int(rec.NumRows()) {
 		at, known := l.userAt[user.Value(i)]
 		if !known {
 			return fmt.Errorf("row %d belongs to a user who is not in %s", i, usersFile)
 		}
-		u := &l.users[at]
+		u, itemID := &l.users[at], arrowfile.CloneString(item, i)
 		switch kind.Value(i) {
 		case kindInteraction:
-			u.Recent = append(
-				u.Recent,
-				ranker.Interaction{
-					Item:   arrowfile.CloneString(item, i),
-					Action: arrowfile.CloneString(action, i),
-					Time:   time.Value(i),
-					Value:  rec.Column(5).(*array.Float32).Value(i),
-				},
-			)
+			u.Recent = append(u.Recent, ranker.Interaction{
+				Item: itemID, Action: arrowfile.CloneString(action, i),
+				Time: time.Value(i), Value: value.Value(i),
+			})
 		case kindShown:
-			u.Shown = append(
-				u.Shown,
-				ranker.Shown{
-					Item:    arrowfile.CloneString(item, i),
-					Time:    time.Value(i),
-					Clicked: arrowfile.Bools(rec, 6).Value(i),
-				},
-			)
+			u.Shown = append(u.Shown, ranker.Shown{
+				Item: itemID, Time: time.Value(i), Clicked: clicked.Value(i),
+			})
 		default:
 			return fmt.Errorf("row %d has the unknown kind %q", i, kind.Value(i))
 		}
@@ -198,34 +167,24 @@ func (l *loader) readHistory(rec arrow.Record) error {
 }
 
 func (l *loader) readCounters(rec arrow.Record) error {
-	scope, replica, id, value := arrowfile.Strings(
-		rec,
-		0,
-	), arrowfile.Strings(
-		rec,
-		1,
-	), arrowfile.Strings(
-		rec,
-		2,
-	), arrowfile.Strings(
-		rec,
-		4,
-	)
-	field := rec.Column(3).(*array.Int32)
+	scope, replica := arrowfile.Strings(rec, 0), arrowfile.Strings(rec, 1)
+	id, field := arrowfile.Strings(rec, 2), rec.Column(3).(*array.Int32)
+	value, seen, ref := arrowfile.Strings(rec, 4), arrowfile.Ints(rec, 5), arrowfile.Ints(rec, 6)
 	columns := make([]*array.Float64, l.columns)
 	for k := range columns {
 		columns[k] = rec.Column(7 + k).(*array.Float64)
 	}
 	for i := range int(rec.NumRows()) {
-		c := features.CounterRow{
-			Ref:    arrowfile.Ints(rec, 6).Value(i),
-			Values: make([]float64, l.columns),
+		c := counterRow{
+			scope: scope.Value(i), replica: replica.Value(i), id: id.Value(i), seen: seen.Value(i),
+			key:    features.CounterKey{Field: int(field.Value(i))},
+			counts: features.CounterRow{Ref: ref.Value(i), Values: make([]float64, l.columns)},
 		}
+		c.key.Value = arrowfile.CloneString(value, i)
 		for k := range columns {
-			c.Values[k] = columns[k].Value(i)
+			c.counts.Values[k] = columns[k].Value(i)
 		}
-		v := features.CounterKey{Field: int(field.Value(i)), Value: arrowfile.CloneString(value, i)}
-		if err := l.setCounters(scope.Value(i), replica.Value(i), id.Value(i), v, arrowfile.Ints(rec, 5).Value(i), c); err != nil {
+		if err := l.setCounters(&c); err != nil {
 			return fmt.Errorf("row %d: %w", i, err)
 		}
 	}
@@ -233,31 +192,22 @@ func (l *loader) readCounters(rec arrow.Record) error {
 }
 
 // setCounters sets the counters of an item, a user, a user's field value or a replica.
-func (l *loader) setCounters(
-	scope, replica, id string,
-	v features.CounterKey,
-	seen int64,
-	c features.CounterRow,
-) error {
-	item, isItem := l.itemAt[id]
-	user, isUser := l.userAt[id]
+func (l *loader) setCounters(c *counterRow) error {
+	item, isItem := l.itemAt[c.id]
+	user, isUser := l.userAt[c.id]
+	part := l.parts[c.replica]
 	switch {
-	case scope == scopeItem && isItem:
-		l.items[item].Counters = c
-	case scope == scopeUser && isUser:
-		l.users[user].Counters = c
-	case scope == scopeUserField && isUser:
-		l.users[user].Values = append(
-			l.users[user].Values,
-			features.UserValueRow{CounterKey: v, Seen: seen, Counters: c},
-		)
-	case (scope == scopeField || scope == scopeGlobal) && l.parts[replica] != nil:
-		return l.parts[replica].SetRow(v, c)
+	case c.scope == scopeItem && isItem:
+		l.items[item].Counters = c.counts
+	case c.scope == scopeUser && isUser:
+		l.users[user].Counters = c.counts
+	case c.scope == scopeUserField && isUser:
+		l.users[user].Values = append(l.users[user].Values,
+			features.UserValueRow{CounterKey: c.key, Seen: c.seen, Counters: c.counts})
+	case (c.scope == scopeField || c.scope == scopeGlobal) && part != nil:
+		return part.SetRow(c.key, c.counts)
 	default:
-		return fmt.Errorf(
-			"scope %q refers to an item, user or replica that the snapshot does not have",
-			scope,
-		)
+		return fmt.Errorf("scope %q refers to something that the snapshot does not have", c.scope)
 	}
 	return nil
 }

@@ -82,7 +82,8 @@ func Write(dir string, d *features.Dump) (m *Manifest, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := renameio.WriteFile(filepath.Join(tmp, manifestFile), append(data, '\n'), 0o644); err != nil {
+	manifest := filepath.Join(tmp, manifestFile)
+	if err := renameio.WriteFile(manifest, append(data, '\n'), 0o644); err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
@@ -103,10 +104,8 @@ func ReadManifest(dir string) (*Manifest, error) {
 	}
 	if m.Version > version {
 		return nil, fmt.Errorf(
-			"%s has format version %d, and this binary reads up to %d: use a newer relish",
-			dir,
-			m.Version,
-			version,
+			"%s has format version %d, and this binary reads up to %d: use a newer relish", dir,
+			m.Version, version,
 		)
 	}
 	for _, name := range []string{itemsFile, usersFile, historyFile, countersFile} {
@@ -131,7 +130,11 @@ func Load(dir string, cfg features.Config) (*features.Dump, error) {
 	for _, c := range []struct {
 		name      string
 		got, want []string
-	}{{"actions", m.Actions, cfg.Actions}, {"fields", m.Fields, cfg.Fields}, {"half_lives", m.HalfLives, cfg.HalfLives}} {
+	}{
+		{"actions", m.Actions, cfg.Actions},
+		{"fields", m.Fields, cfg.Fields},
+		{"half_lives", m.HalfLives, cfg.HalfLives},
+	} {
 		if !slices.Equal(c.got, c.want) {
 			return nil, fmt.Errorf("%s has state.%s %v, but the configuration has %v: "+
 				"use the snapshot's values, or rebuild from the logs", dir, c.name, c.got, c.want)

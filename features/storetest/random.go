@@ -16,10 +16,7 @@ func RandomEvents(rng *rand.Rand, n int) []ranker.Event {
 		out = append(
 			out,
 			item(
-				fmt.Sprint("i", i),
-				fmt.Sprint("it", i),
-				t0-1e9,
-				fmt.Sprint("tag", i%3),
+				fmt.Sprint("i", i), fmt.Sprint("it", i), t0-1e9, fmt.Sprint("tag", i%3),
 				fmt.Sprint("tag", 3+i%2),
 			),
 		)
@@ -29,8 +26,7 @@ func RandomEvents(rng *rand.Rand, n int) []ranker.Event {
 		u, it := fmt.Sprint("u", rng.IntN(4)), fmt.Sprint("it", rng.IntN(8))
 		if rng.IntN(3) == 0 {
 			out = append(
-				out,
-				impression(fmt.Sprint("e", i), u, at, it, fmt.Sprint("it", rng.IntN(8))),
+				out, impression(fmt.Sprint("e", i), u, at, it, fmt.Sprint("it", rng.IntN(8))),
 			)
 		} else {
 			action := []string{"view", "click", "purchase"}[rng.IntN(3)]
@@ -70,8 +66,7 @@ func AllCountersSchema(t *testing.T) *ranker.Schema {
 		}
 	}
 	f = append(
-		f,
-		ranker.Feature{Name: "over", Kind: ranker.KindInteracted, Field: "tags"},
+		f, ranker.Feature{Name: "over", Kind: ranker.KindInteracted, Field: "tags"},
 		ranker.Feature{Name: "h", Kind: ranker.KindHistory},
 		ranker.Feature{Name: "age", Kind: ranker.KindAge},
 	)

@@ -27,10 +27,7 @@ func readYourWrites(t *testing.T, b Backend) {
 func duplicates(t *testing.T, b Backend) {
 	s, sch := b.Open(t, features.DefaultConfig()), schema(t, clicks)
 	out := appendEvents(
-		t,
-		s,
-		interaction("e1", "u", "click", "a", t0),
-		interaction("e1", "u", "click", "a", t0),
+		t, s, interaction("e1", "u", "click", "a", t0), interaction("e1", "u", "click", "a", t0),
 	)
 	if out[0].Duplicate || !out[1].Duplicate {
 		t.Errorf("outcomes %+v", out)
@@ -45,9 +42,7 @@ func duplicates(t *testing.T, b Backend) {
 func rejections(t *testing.T, b Backend) {
 	s := b.Open(t, features.DefaultConfig())
 	out := appendEvents(
-		t,
-		s,
-		interaction("e1", "", "click", "a", t0),
+		t, s, interaction("e1", "", "click", "a", t0),
 		interaction("e2", "u", "click", "a", math.MaxInt64/2),
 		interaction("e3", "u", "click", "a", t0),
 	)
@@ -84,9 +79,7 @@ func mergeAndReplace(t *testing.T, b Backend) {
 	}
 	appendEvents(t, s, e("1", t0+10, ptr("new"), nil, num(1), false))
 	appendEvents(
-		t,
-		s,
-		e("2", t0+5, ptr("old"), ptr("text"), num(9), false),
+		t, s, e("2", t0+5, ptr("old"), ptr("text"), num(9), false),
 	) // older: sets only the parts that are unknown
 	check := func(want ranker.Item) {
 		t.Helper()
@@ -110,14 +103,9 @@ func histories(t *testing.T, b Backend) {
 	cfg.Recent, cfg.Shown = 3, 4
 	s, sch := b.Open(t, cfg), schema(t, clicks)
 	appendEvents(
-		t,
-		s,
-		item("i", "a", t0),
-		interaction("e1", "u", "click", "a", t0+30),
-		interaction("e2", "u", "view", "b", t0+10),
-		interaction("e3", "u", "click", "c", t0+20),
-		interaction("e4", "u", "click", "d", t0+10),
-		interaction("e5", "u", "dance", "a", t0+99),
+		t, s, item("i", "a", t0), interaction("e1", "u", "click", "a", t0+30),
+		interaction("e2", "u", "view", "b", t0+10), interaction("e3", "u", "click", "c", t0+20),
+		interaction("e4", "u", "click", "d", t0+10), interaction("e5", "u", "dance", "a", t0+99),
 	)
 	st := read(t, s, sch, "u")
 	var got []string
@@ -132,10 +120,7 @@ func histories(t *testing.T, b Backend) {
 		t.Errorf("history %v", st.RecentItems)
 	}
 	appendEvents(
-		t,
-		s,
-		impression("s1", "u", t0+15, "c", "x"),
-		impression("s2", "u", t0+16, "y", "z", "w"),
+		t, s, impression("s1", "u", t0+15, "c", "x"), impression("s2", "u", t0+16, "y", "z", "w"),
 	)
 	st = read(t, s, sch, "u")
 	if len(st.Shown) != 4 {
@@ -162,30 +147,13 @@ func orderDoesNotMatter(t *testing.T, b Backend) {
 	rng.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 	appendEvents(t, two, shuffled...)
 	for u := range 4 {
-		a, c := read(
-			t,
-			one,
-			sch,
-			fmt.Sprint("u", u),
-			"it0",
-			"it3",
-			"it7",
-		), read(
-			t,
-			two,
-			sch,
-			fmt.Sprint("u", u),
-			"it0",
-			"it3",
-			"it7",
+		a, c := read(t, one, sch, fmt.Sprint("u", u), "it0", "it3", "it7"), read(
+			t, two, sch, fmt.Sprint("u", u), "it0", "it3", "it7",
 		)
 		for i := range a.Columns {
 			if !almostEqual(a.Columns[i], c.Columns[i]) {
 				t.Errorf(
-					"user %d: column %d is %v in one order, %v in another",
-					u,
-					i,
-					a.Columns[i],
+					"user %d: column %d is %v in one order, %v in another", u, i, a.Columns[i],
 					c.Columns[i],
 				)
 			}
@@ -197,19 +165,11 @@ func orderDoesNotMatter(t *testing.T, b Backend) {
 }
 
 func forget(t *testing.T, b Backend) {
-	s, sch := b.Open(
-		t,
-		features.DefaultConfig(),
-	), schema(
-		t,
-		clicks,
-		ranker.Feature{Name: "h", Kind: ranker.KindHistory},
+	s, sch := b.Open(t, features.DefaultConfig()), schema(
+		t, clicks, ranker.Feature{Name: "h", Kind: ranker.KindHistory},
 	)
 	appendEvents(
-		t,
-		s,
-		interaction("e1", "u", "click", "a", t0),
-		interaction("e2", "v", "click", "a", t0),
+		t, s, interaction("e1", "u", "click", "a", t0), interaction("e2", "v", "click", "a", t0),
 	)
 	if err := s.Forget(t.Context(), "u"); err != nil {
 		t.Fatal(err)

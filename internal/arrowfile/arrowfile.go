@@ -155,9 +155,7 @@ func Verify(dir string, want Info) error {
 	if st.Size() != want.Bytes {
 		return fmt.Errorf(
 			"%s has %d bytes instead of %d: it is truncated or another file; copy it again",
-			want.Name,
-			st.Size(),
-			want.Bytes,
+			want.Name, st.Size(), want.Bytes,
 		)
 	}
 	sum := sha256.New()
