@@ -329,7 +329,7 @@ func wantClean(t *testing.T, root string) {
 func TestHostileBundles(t *testing.T) {
 	t.Setenv("BUNDLE_TEST_CHILD", "probe")
 	for kind, want := range map[string]string{
-		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": `"oracle" is unknown`, "exit": "before it was done",
+		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": `unknown signal kind "oracle"`, "exit": "before it was done",
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
