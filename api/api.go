@@ -73,7 +73,7 @@ type Models interface {
 
 // Experiments tells which experiments are in effect. experiment.Watcher implements it.
 type Experiments interface {
-	Status() experiment.Status
+	Status() experiment.SetStatus
 	GrowthBook() experiment.Payload
 }
 

@@ -23,7 +23,7 @@ const reportTimeout = 25 * time.Second
 // not which.
 func (s *Server) listExperiments(c *gin.Context) {
 	if s.opt.Experiments == nil {
-		writeJSON(c, experiment.Status{Layers: []experiment.LayerStatus{}})
+		writeJSON(c, experiment.SetStatus{Layers: []experiment.LayerStatus{}})
 		return
 	}
 	writeJSON(c, s.opt.Experiments.Status())

@@ -27,18 +27,18 @@ func (e *Experiment) buildArms(configs []armConfig, loc location) {
 	}
 	seen := map[string]bool{}
 	for i := range configs {
-		q := arms.index(i)
-		checkName(q, configs[i].Name, seen)
+		arm := arms.index(i)
+		checkName(arm, configs[i].Name, seen)
 		if configs[i].Name == ranker.InterleavedArm {
-			q.errorAt("name", "%q is reserved for answers that show both arms; choose another name",
+			arm.errorAt("name", "%q is reserved for answers that show both arms; choose another name",
 				ranker.InterleavedArm)
 		}
-		a := Arm{Name: configs[i].Name, Change: buildChange(&configs[i], q)}
-		e.Parts |= a.Change.Sets
+		change := buildChange(&configs[i], arm)
+		e.Parts |= change.Sets
 		if e.Mode == ModeInterleave {
-			checkInterleaved(&configs[i], a.Change, q)
+			checkInterleaved(&configs[i], change, arm)
 		}
-		e.Arms = append(e.Arms, a)
+		e.Arms = append(e.Arms, Arm{Name: configs[i].Name, Change: change})
 	}
 	if e.Mode == ModeInterleave {
 		e.ranges = Ranges(e.Coverage, []float64{1})
@@ -146,9 +146,9 @@ func buildRules(c *ranker.Arm, cfg *rules.Config, loc location) {
 			// The message begins with rules.KEY. Report it at the line of KEY.
 			line = strings.TrimPrefix(line, "rules.")
 			key := line[:strings.IndexAny(line+":", "[.:")]
-			q := loc.key(key)
-			q.path = loc.path + "." + key
-			q.errorf("%s", strings.TrimPrefix(line[len(key):], ": "))
+			at := loc.key(key)
+			at.path = loc.path + "." + key
+			at.errorf("%s", strings.TrimPrefix(line[len(key):], ": "))
 		}
 		return
 	}

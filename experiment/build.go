@@ -52,12 +52,12 @@ func build(f *fileConfig, root location, version string) *Set {
 		checkName(loc, l.Name, layerNames)
 		layer := Layer{Name: l.Name}
 		for k := range l.Experiments {
-			q := loc.key("experiments").index(k)
-			checkName(q, l.Experiments[k].Name, experiments)
-			e := buildExperiment(&l.Experiments[k], q)
+			at := loc.key("experiments").index(k)
+			checkName(at, l.Experiments[k].Name, experiments)
+			e := buildExperiment(&l.Experiments[k], at)
 			e.Layer = l.Name
 			s.readsUser = s.readsUser || e.readsUser()
-			s.checkForced(e, q)
+			s.checkForced(e, at)
 			layer.Experiments = append(layer.Experiments, e)
 		}
 		s.Layers = append(s.Layers, layer)
@@ -195,12 +195,12 @@ func (e *Experiment) buildCondition(n *yaml.Node, loc location) {
 	var problems []targeting.Problem
 	e.Condition, problems = targeting.Compile(n)
 	for _, problem := range problems {
-		q := loc
-		q.node = &yaml.Node{Line: problem.Line}
+		at := loc
+		at.node = &yaml.Node{Line: problem.Line}
 		if problem.Key != "" {
-			q.path += "." + problem.Key
+			at.path += "." + problem.Key
 		}
-		q.errorf("%s", problem.Message)
+		at.errorf("%s", problem.Message)
 	}
 }
 
@@ -247,10 +247,10 @@ func (e *Experiment) buildMetrics(f *experimentConfig, loc location) {
 	}
 	checkMetric(loc.key("metric"), e.Metric)
 	for i, g := range e.Guardrails {
-		q := loc.key("guardrails").index(i)
-		checkMetric(q.key("metric"), g.Metric)
+		at := loc.key("guardrails").index(i)
+		checkMetric(at.key("metric"), g.Metric)
 		if !(g.Margin > 0 && g.Margin < 1) {
-			q.errorAt("margin", "%g is out of range; write a share of control's value, "+
+			at.errorAt("margin", "%g is out of range; write a share of control's value, "+
 				"above 0 and below 1", g.Margin)
 		}
 	}

@@ -166,33 +166,33 @@ func (l location) errorAt(key, format string, args ...any) {
 
 // key returns the location of a mapping's member.
 func (l location) key(name string) location {
-	q := l
-	if q.path != "" {
-		q.path += "."
+	to := l
+	if to.path != "" {
+		to.path += "."
 	}
-	q.path += name
+	to.path += name
 	if n := findMember(l.node, name); n != nil {
-		q.node = n
+		to.node = n
 	}
-	return q
+	return to
 }
 
 // forcedUser returns the location of a forced user. Problems are logged and shown to others, so the
 // path does not contain the user's id.
 func (l location) forcedUser(id string) location {
-	q := l.key(id)
-	q.path = l.path
-	return q
+	to := l.key(id)
+	to.path = l.path
+	return to
 }
 
 // index returns the location of a list's element.
 func (l location) index(i int) location {
-	q := l
-	q.path = fmt.Sprintf("%s[%d]", l.path, i)
+	to := l
+	to.path = fmt.Sprintf("%s[%d]", l.path, i)
 	if n := resolveAlias(l.node); n.Kind == yaml.SequenceNode && i < len(n.Content) {
-		q.node = n.Content[i]
+		to.node = n.Content[i]
 	}
-	return q
+	return to
 }
 
 // has reports whether the mapping here has the member, even if it is null.

@@ -9,8 +9,8 @@ import (
 	"relish/ranker"
 )
 
-// Status describes the experiments in effect. It does not name forced users.
-type Status struct {
+// SetStatus describes the experiments in effect. It does not name forced users.
+type SetStatus struct {
 	Version  string    `json:"version"` // of the file in effect, "" without one
 	LoadedAt time.Time `json:"loaded"`
 	// Error says why the file as it is now is invalid, "" if it is the one in effect.
@@ -21,12 +21,12 @@ type Status struct {
 
 // LayerStatus is one layer.
 type LayerStatus struct {
-	Name        string             `json:"name"`
-	Experiments []ExperimentStatus `json:"experiments"`
+	Name        string   `json:"name"`
+	Experiments []Status `json:"experiments"`
 }
 
-// ExperimentStatus is one experiment. Start and End are null if it is open on that side.
-type ExperimentStatus struct {
+// Status is one experiment. Start and End are null if it is open on that side.
+type Status struct {
 	Name          string      `json:"name"`
 	Description   string      `json:"description"`
 	Status        string      `json:"status"`
@@ -54,13 +54,13 @@ type ArmStatus struct {
 }
 
 // Status describes the set. missing holds, for bundle versions that cannot serve, the reason.
-func (s *Set) Status(now time.Time, missing map[string]error) Status {
-	out := Status{Version: s.Version, Layers: []LayerStatus{}}
+func (s *Set) Status(now time.Time, missing map[string]error) SetStatus {
+	out := SetStatus{Version: s.Version, Layers: []LayerStatus{}}
 	if s.Holdout != nil {
 		out.Holdout = s.Holdout.Share
 	}
 	for _, l := range s.Layers {
-		layer := LayerStatus{Name: l.Name, Experiments: []ExperimentStatus{}}
+		layer := LayerStatus{Name: l.Name, Experiments: []Status{}}
 		for _, e := range l.Experiments {
 			layer.Experiments = append(layer.Experiments, e.describe(now, missing))
 		}
@@ -70,7 +70,7 @@ func (s *Set) Status(now time.Time, missing map[string]error) Status {
 }
 
 // markStopped enters a stopped arm as its problem.
-func (s *Status) markStopped(stopped StoppedArm) {
+func (s *SetStatus) markStopped(stopped StoppedArm) {
 	for _, l := range s.Layers {
 		for _, e := range l.Experiments {
 			for i := range e.Arms {
@@ -83,8 +83,8 @@ func (s *Status) markStopped(stopped StoppedArm) {
 	}
 }
 
-func (e *Experiment) describe(now time.Time, missing map[string]error) ExperimentStatus {
-	out := ExperimentStatus{
+func (e *Experiment) describe(now time.Time, missing map[string]error) Status {
+	out := Status{
 		Name:          e.Name,
 		Description:   e.Description,
 		Status:        e.Status(now),

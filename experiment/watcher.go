@@ -45,8 +45,8 @@ type Watcher struct {
 type activeSet struct {
 	set         *Set
 	loaded      time.Time
-	refused     string
-	unavailable map[string]error
+	refused     string           // problems of a newer file, "" if set is the newest
+	unavailable map[string]error // by bundle version: why it cannot serve
 }
 
 var _ ranker.Experiments = (*Watcher)(nil)
@@ -171,7 +171,7 @@ func (w *Watcher) Assign(
 func (w *Watcher) ReadsUser() bool { return w.Set().ReadsUser() }
 
 // Status describes the experiments in effect.
-func (w *Watcher) Status() Status {
+func (w *Watcher) Status() SetStatus {
 	active := w.active.Load()
 	s := active.set.Status(time.Now(), active.unavailable)
 	s.LoadedAt, s.Error = active.loaded, active.refused

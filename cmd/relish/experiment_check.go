@@ -49,7 +49,7 @@ func (c *experimentCheckCmd) Run() error {
 }
 
 // population describes who takes part.
-func population(e experiment.ExperimentStatus) string {
+func population(e experiment.Status) string {
 	out := fmt.Sprintf("%.4g %%", 100*e.Coverage)
 	if n, ok := e.Namespace.([]any); ok {
 		out += fmt.Sprintf(" of %v %v-%v", n...)
