@@ -19,15 +19,15 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	int8, err := onnx.ReadEncoderFiles("../../.cache/encoder/int8", 0)
+	small, err := onnx.ReadEncoderFiles("../../.cache/encoder/int8", 0)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fp32, err := onnx.ReadEncoderFiles("../../.cache/encoder/fp32", 0)
+	full, err := onnx.ReadEncoderFiles("../../.cache/encoder/fp32", 0)
 	if err != nil {
 		log.Fatal(err)
 	}
-	files, err := finetuned.BundleFiles(ctx, rt, int8, fp32)
+	files, err := finetuned.BundleFiles(ctx, rt, small, full)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -43,29 +43,29 @@ const probeText = "Quiet farming game with 3 fishing ponds, an orchard & a bande
 // round differently.
 const minCosine = 0.999
 
-// BundleFiles returns the files of a bundle for an encoder, by name. The two forms differ only in
-// their models.
+// BundleFiles returns the files of a bundle for an encoder, by name. small is the form with 8-bit
+// weights, full the one with 32-bit weights; they differ only in their models.
 func BundleFiles(
-	ctx context.Context, rt *onnx.Runtime, int8, fp32 *onnx.EncoderFiles,
+	ctx context.Context, rt *onnx.Runtime, small, full *onnx.EncoderFiles,
 ) (map[string][]byte, error) {
 	s := settings{
-		Pooling:   fp32.Pooling,
-		MaxTokens: fp32.MaxTokens,
-		Prompt:    fp32.Prompt,
+		Pooling:   full.Pooling,
+		MaxTokens: full.MaxTokens,
+		Prompt:    full.Prompt,
 		Probe:     probe{Text: probeText},
 	}
 	var err error
-	if s.Probe.Int8, err = encode(ctx, rt, int8, probeText); err != nil {
+	if s.Probe.Int8, err = encode(ctx, rt, small, probeText); err != nil {
 		return nil, err
 	}
-	if s.Probe.FP32, err = encode(ctx, rt, fp32, probeText); err != nil {
+	if s.Probe.FP32, err = encode(ctx, rt, full, probeText); err != nil {
 		return nil, err
 	}
 	data, err := json.Marshal(s)
 	return map[string][]byte{
-		bundle.EncoderInt8File:      int8.Model,
-		bundle.EncoderFP32File:      fp32.Model,
-		bundle.EncoderTokenizerFile: fp32.Tokenizer,
+		bundle.EncoderInt8File:      small.Model,
+		bundle.EncoderFP32File:      full.Model,
+		bundle.EncoderTokenizerFile: full.Tokenizer,
 		bundle.EncoderSettingsFile:  data,
 	}, err
 }

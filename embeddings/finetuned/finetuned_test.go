@@ -31,12 +31,12 @@ func encoderFiles(t testing.TB, form, prompt string) *onnx.EncoderFiles {
 // describes the encoder.
 func bundleFiles(t testing.TB, prompt string) (map[string][]byte, bundle.Encoder) {
 	t.Helper()
-	int8, fp32 := encoderFiles(t, "int8", prompt), encoderFiles(t, "fp32", prompt)
-	files, err := finetuned.BundleFiles(t.Context(), onnxtest.Start(t), int8, fp32)
+	small, full := encoderFiles(t, "int8", prompt), encoderFiles(t, "fp32", prompt)
+	files, err := finetuned.BundleFiles(t.Context(), onnxtest.Start(t), small, full)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files, bundle.Encoder{ID: "tuned", FineTuned: true, Digest: int8.Digest(), DigestFP32: fp32.Digest()}
+	return files, bundle.Encoder{ID: "tuned", FineTuned: true, Digest: small.Digest(), DigestFP32: full.Digest()}
 }
 
 // writeEncoder writes an encoder into a folder as a bundle has it.

@@ -196,26 +196,26 @@ func write(t testing.TB, root string, weight float64, change func(*bundle.Manife
 
 // forge replaces text in the manifest of the bundle in dir, and renames the folder to the version
 // of the new manifest.
-func forge(t testing.TB, dir, old, new string) string {
+func forge(t testing.TB, dir, from, to string) string {
 	t.Helper()
 	path := filepath.Join(dir, bundle.ManifestFile)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(data, []byte(old)) {
-		t.Fatalf("the manifest has no %q:\n%s", old, data)
+	if !bytes.Contains(data, []byte(from)) {
+		t.Fatalf("the manifest has no %q:\n%s", from, data)
 	}
-	data = bytes.Replace(data, []byte(old), []byte(new), 1)
+	data = bytes.Replace(data, []byte(from), []byte(to), 1)
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	stamp, _, _ := strings.Cut(filepath.Base(dir), "-")
-	to := filepath.Join(filepath.Dir(dir), fmt.Sprintf("%s-%.6x", stamp, sha256.Sum256(data)))
-	if err := os.Rename(dir, to); err != nil {
+	renamed := filepath.Join(filepath.Dir(dir), fmt.Sprintf("%s-%.6x", stamp, sha256.Sum256(data)))
+	if err := os.Rename(dir, renamed); err != nil {
 		t.Fatal(err)
 	}
-	return to
+	return renamed
 }
 
 // inProcess tries a bundle in this process.
