@@ -40,8 +40,9 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Printf("film-1: log1p of the clicks %.2f, relative rate %+.2f\n", out.Columns[0], out.Columns[1])
-	fmt.Printf("film-2: log1p of the clicks %.2f, relative rate %+.2f\n", out.Columns[2], out.Columns[3])
+	c := out.Columns
+	fmt.Printf("film-1: log1p of the clicks %.2f, relative rate %+.2f\n", c[0], c[1])
+	fmt.Printf("film-2: log1p of the clicks %.2f, relative rate %+.2f\n", c[2], c[3])
 	// Output:
 	// film-1: log1p of the clicks 0.00, relative rate -0.18
 	// film-2: log1p of the clicks 0.69, relative rate +0.18

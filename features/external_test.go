@@ -65,8 +65,9 @@ func TestTableColumns(t *testing.T) {
 	s.UseTable("shop", nil)
 	check("removed", "shop.x", [2]float32{nan, nan})
 
-	if _, err := features.NewExternalTable(features.KeyItem, []string{"a", "b", "a"}, nil, nil); err == nil ||
-		!strings.Contains(err.Error(), "rows 0 and 2") {
+	ids := []string{"a", "b", "a"}
+	_, err := features.NewExternalTable(features.KeyItem, ids, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "rows 0 and 2") {
 		t.Errorf("two rows of one item: %v", err)
 	}
 }
@@ -89,7 +90,12 @@ func TestTablesInReplay(t *testing.T) {
 	for _, step := range []struct {
 		digest string
 		want   [2]float32
-	}{{"", [2]float32{nan, nan}}, {"d1", [2]float32{1, nan}}, {"d2", [2]float32{nan, 2}}, {"lost", [2]float32{nan, nan}}} {
+	}{
+		{"", [2]float32{nan, nan}},
+		{"d1", [2]float32{1, nan}},
+		{"d2", [2]float32{nan, 2}},
+		{"lost", [2]float32{nan, nan}},
+	} {
 		if step.digest != "" {
 			f.add(
 				ranker.Event{Kind: ranker.EventTable, ID: "t", Table: "shop", Digest: step.digest},

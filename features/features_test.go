@@ -114,16 +114,18 @@ func TestDecay(t *testing.T) {
 		}
 	}
 	sch := schemaOf(t, clicks("all"), clicks("1h"), clicks("7d"))
+	weekly := math.Exp2(-1.0 / 168) // decay of one hour with a half-life of seven days
+	twice := [3]float64{2, 1.5, 1 + weekly}
 	for name, c := range map[string]struct {
 		at   []int64
 		now  int64
 		want [3]float64 // counts, before ln(1 + x)
 	}{
 		"now":                    {[]int64{t0}, t0, [3]float64{1, 1, 1}},
-		"after an hour":          {[]int64{t0}, t0 + hour, [3]float64{1, 0.5, math.Exp2(-1.0 / 168)}},
+		"after an hour":          {[]int64{t0}, t0 + hour, [3]float64{1, 0.5, weekly}},
 		"after a week":           {[]int64{t0}, t0 + 7*day, [3]float64{1, 0, 0.5}},
-		"two events":             {[]int64{t0, t0 + hour}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
-		"two in reverse order":   {[]int64{t0 + hour, t0}, t0 + hour, [3]float64{2, 1.5, 1 + math.Exp2(-1.0/168)}},
+		"two events":             {[]int64{t0, t0 + hour}, t0 + hour, twice},
+		"in reverse order":       {[]int64{t0 + hour, t0}, t0 + hour, twice},
 		"clock before the event": {[]int64{t0}, t0 - day, [3]float64{1, 1, 1}},
 		"after years":            {[]int64{1}, t0, [3]float64{1, 0, 0}},
 	} {
@@ -187,7 +189,11 @@ func TestMaxAge(t *testing.T) {
 	cfg.MaxAge = "64h"
 	s := features.New(cfg)
 	const hour = int64(3_600_000)
-	for i, e := range []ranker.Event{item("old", "x"), did("gone", "click", "old", t0), item("kept", "x"), did("stays", "click", "kept", t0)} {
+	events := []ranker.Event{
+		item("old", "x"), did("gone", "click", "old", t0),
+		item("kept", "x"), did("stays", "click", "kept", t0),
+	}
+	for i, e := range events {
 		s.Apply(&event.Record{Seq: uint64(i), Arrival: t0, Event: e})
 	}
 	s.Apply(
@@ -373,7 +379,10 @@ func randomEvent(r *rand.Rand) ranker.Event {
 // wide returns a schema with every counter.
 func wide(t testing.TB) *ranker.Schema {
 	var f []ranker.Feature
-	for _, scope := range []string{ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal} {
+	for _, scope := range []string{
+		ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField,
+		ranker.ScopeGlobal,
+	} {
 		for _, half := range []string{"all", "1d", "30d"} {
 			f = append(
 				f,

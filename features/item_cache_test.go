@@ -22,7 +22,10 @@ func contents(t testing.TB, turn int) *ranker.Schema {
 			Kind: ranker.KindCategory, Field: "genres",
 			Values: []string{"sea", "moon", "ghost"}, Missing: true,
 		},
-		{Kind: ranker.KindCategory, Field: "tags", Values: []string{"jazz", "sea"}, Encode: "index"},
+		{
+			Kind: ranker.KindCategory, Field: "tags",
+			Values: []string{"jazz", "sea"}, Encode: "index",
+		},
 		{Kind: ranker.KindNumber, Field: "user.sea"},
 		{Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click", Field: "tags"},
 		{Kind: ranker.KindCount, Scope: ranker.ScopeField, Action: "any", Field: "genres"},

@@ -20,8 +20,8 @@ import (
 // checkpoint it cannot be computed again from the log.
 func basePath(dir string) string { return filepath.Join(dir, "base") }
 
-// SetBase makes state the base of the store in dir. The next Open applies the log's records after the
-// state's sequence to it. The caller must hold ingest.Lock(dir).
+// SetBase makes state the base of the store in dir. The next Open applies the log's records after
+// the state's sequence to it. The caller must hold ingest.Lock(dir).
 func SetBase(dir string, state *features.State) error {
 	if err := writeState(basePath(dir), state); err != nil {
 		return err

@@ -32,7 +32,8 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	schema, err := ranker.NewSchema([]ranker.Feature{{Name: "interactions", Kind: ranker.KindHistory}})
+	history := ranker.Feature{Name: "interactions", Kind: ranker.KindHistory}
+	schema, err := ranker.NewSchema([]ranker.Feature{history})
 	if err != nil {
 		fmt.Println(err)
 		return

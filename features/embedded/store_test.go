@@ -264,7 +264,11 @@ func TestBase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Append(t.Context(), []ranker.Event{{Kind: ranker.EventInteraction, ID: fmt.Sprint("e", round), UserID: "v", ItemID: "b", Action: "click"}}); err != nil {
+		e := ranker.Event{
+			Kind: ranker.EventInteraction, ID: fmt.Sprint("e", round), UserID: "v", ItemID: "b",
+			Action: "click",
+		}
+		if _, err := s.Append(t.Context(), []ranker.Event{e}); err != nil {
 			t.Fatal(err)
 		}
 		if got := recent(s, "v"); got != 1+round {

@@ -30,23 +30,83 @@ func TestDecode(t *testing.T) {
 		name, in string
 		want     ranker.Event
 	}{
-		{"item", `{"type":"item","id":"e1","time":"2020-01-02T03:04:05Z","item":"i","title":"T","tags":["a"],"fields":{"price":3.5,"on":true,"kinds":["x"],"n":[1,2]}}`,
-			ranker.Event{Kind: ranker.EventItem, ID: "e1", Time: 1577934245000, ItemID: "i", Title: ptr("T"), Tags: []string{"a"},
-				Fields: map[string]ranker.FieldValue{"price": ranker.NumberValue(3.5), "on": ranker.BoolValue(true), "kinds": ranker.StringsValue([]string{"x"}), "n": {Kind: ranker.Numbers, Nums: []float64{1, 2}}}}},
-		{"impression", `{"type":"impression","id":"e3","user":"u","items":["a","b"],"propensity":[1,0.5],"context":{"query":"q"}}`,
-			ranker.Event{Kind: ranker.EventImpression, ID: "e3", UserID: "u",
-				Impression: &ranker.Impression{Items: []string{"a", "b"}, Propensity: []float64{1, .5}, Context: map[string]ranker.FieldValue{"query": ranker.StringValue("q")}}}},
-		{"interaction", `{"type":"interaction","id":"e4","time":5,"user":"u","item":"i","action":"click","impression":"e3","value":1}`,
-			ranker.Event{Kind: ranker.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i", Action: "click", ImpressionID: "e3", Value: ptr(1.0)}},
-		{"metarank item", `{"event":"item","id":"m1","timestamp":"1599391467000","item":"i","fields":[{"name":"title","value":"T"},{"name":"overview","value":"O"},{"name":"tags","value":["x"]},{"name":"year","value":2001}]}`,
-			ranker.Event{Kind: ranker.EventItem, ID: "m1", Time: 1599391467000, ItemID: "i", Title: ptr("T"), Text: ptr("O"), Tags: []string{"x"}, Fields: map[string]ranker.FieldValue{"year": ranker.NumberValue(2001)}}},
-		{"metarank tag and texts", `{"event":"metadata","id":"m1","timestamp":1,"item":"i","fields":[{"name":"overview","value":"O"},{"name":"description","value":"D"},{"name":"tags","value":"x"}]}`,
-			ranker.Event{Kind: ranker.EventItem, ID: "m1", Time: 1, ItemID: "i", Text: ptr("D"), Tags: []string{"x"}, Fields: map[string]ranker.FieldValue{"overview": ranker.StringValue("O")}}},
-		{"metarank ranking", `{"event":"ranking","id":"m2","timestamp":1599391467000,"session":"s","items":[{"id":"a","relevancy":2.0},{"id":"b"}]}`,
-			ranker.Event{Kind: ranker.EventImpression, ID: "m2", Time: 1599391467000, UserID: "s", Session: "s",
-				Impression: &ranker.Impression{Items: []string{"a", "b"}, Scores: []float64{2, 0}}}},
-		{"metarank interaction", `{"event":"interaction","id":"m3","ranking":"m2","timestamp":"2020-01-02T03:04:05Z","user":"u","type":"purchase","item":"a","fields":[{"name":"count","value":1}]}`,
-			ranker.Event{Kind: ranker.EventInteraction, ID: "m3", Time: 1577934245000, UserID: "u", ItemID: "a", Action: "purchase", ImpressionID: "m2"}},
+		{
+			"item",
+			`{"type":"item","id":"e1","time":"2020-01-02T03:04:05Z","item":"i","title":"T",` +
+				`"tags":["a"],"fields":{"price":3.5,"on":true,"kinds":["x"],"n":[1,2]}}`,
+			ranker.Event{
+				Kind: ranker.EventItem, ID: "e1", Time: 1577934245000, ItemID: "i", Title: ptr("T"),
+				Tags: []string{"a"},
+				Fields: map[string]ranker.FieldValue{
+					"price": ranker.NumberValue(3.5),
+					"on":    ranker.BoolValue(true),
+					"kinds": ranker.StringsValue([]string{"x"}),
+					"n":     {Kind: ranker.Numbers, Nums: []float64{1, 2}},
+				},
+			},
+		},
+		{
+			"impression",
+			`{"type":"impression","id":"e3","user":"u","items":["a","b"],"propensity":[1,0.5],` +
+				`"context":{"query":"q"}}`,
+			ranker.Event{
+				Kind: ranker.EventImpression, ID: "e3", UserID: "u",
+				Impression: &ranker.Impression{
+					Items: []string{"a", "b"}, Propensity: []float64{1, .5},
+					Context: map[string]ranker.FieldValue{"query": ranker.StringValue("q")},
+				},
+			},
+		},
+		{
+			"interaction",
+			`{"type":"interaction","id":"e4","time":5,"user":"u","item":"i","action":"click",` +
+				`"impression":"e3","value":1}`,
+			ranker.Event{
+				Kind: ranker.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i",
+				Action: "click", ImpressionID: "e3", Value: ptr(1.0),
+			},
+		},
+		{
+			"metarank item",
+			`{"event":"item","id":"m1","timestamp":"1599391467000","item":"i","fields":[` +
+				`{"name":"title","value":"T"},{"name":"overview","value":"O"},` +
+				`{"name":"tags","value":["x"]},{"name":"year","value":2001}]}`,
+			ranker.Event{
+				Kind: ranker.EventItem, ID: "m1", Time: 1599391467000, ItemID: "i",
+				Title: ptr("T"), Text: ptr("O"), Tags: []string{"x"},
+				Fields: map[string]ranker.FieldValue{"year": ranker.NumberValue(2001)},
+			},
+		},
+		{
+			"metarank tag and texts",
+			`{"event":"metadata","id":"m1","timestamp":1,"item":"i","fields":[` +
+				`{"name":"overview","value":"O"},{"name":"description","value":"D"},` +
+				`{"name":"tags","value":"x"}]}`,
+			ranker.Event{
+				Kind: ranker.EventItem, ID: "m1", Time: 1, ItemID: "i", Text: ptr("D"),
+				Tags:   []string{"x"},
+				Fields: map[string]ranker.FieldValue{"overview": ranker.StringValue("O")},
+			},
+		},
+		{
+			"metarank ranking",
+			`{"event":"ranking","id":"m2","timestamp":1599391467000,"session":"s",` +
+				`"items":[{"id":"a","relevancy":2.0},{"id":"b"}]}`,
+			ranker.Event{
+				Kind: ranker.EventImpression, ID: "m2", Time: 1599391467000,
+				UserID: "s", Session: "s",
+				Impression: &ranker.Impression{Items: []string{"a", "b"}, Scores: []float64{2, 0}},
+			},
+		},
+		{
+			"metarank interaction",
+			`{"event":"interaction","id":"m3","ranking":"m2","timestamp":"2020-01-02T03:04:05Z",` +
+				`"user":"u","type":"purchase","item":"a","fields":[{"name":"count","value":1}]}`,
+			ranker.Event{
+				Kind: ranker.EventInteraction, ID: "m3", Time: 1577934245000, UserID: "u",
+				ItemID: "a", Action: "purchase", ImpressionID: "m2",
+			},
+		},
 	} {
 		got, err := event.Decode([]byte(c.in))
 		if err == nil {
@@ -66,37 +126,126 @@ func TestRejected(t *testing.T) {
 	const id = "must be 1 to 256 bytes of printable UTF-8"
 	for _, c := range []struct{ in, code, want string }{
 		{`{`, "malformed", "not valid JSON: unexpected EOF"},
-		{`null`, "invalid_field", `/type: unknown type ""; use item, user, impression or interaction`},
+		{
+			`null`,
+			"invalid_field", `/type: unknown type ""; use item, user, impression or interaction`,
+		},
 		{`[]`, "invalid_field", "must not be a JSON array"},
-		{`{"type":"item","id":"e"} x`, "malformed", "not valid JSON: invalid character 'x' after top-level value"},
-		{`{"type":"item","id":"e","id":"f","item":"i"}`, "malformed", "/id: not valid JSON: a member occurs twice"},
-		{`{"type":"item","id":"e","ITEM":"i"}`, "unknown_field", `/ITEM: unknown member; did you mean "item"?`},
-		{`{"type":"item","id":"e","` + long + `":1}`, "unknown_field", "/" + long[:255] + "...: unknown member"},
-		{`{"type":"item","id":"e","item":"i","action":"click"}`, "unknown_field", `/action: an event of type item has no member "action"; remove it`},
-		{`{"type":"item","id":"e","item":"i","replace":false}`, "unknown_field", "/replace: unknown member"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"scores":null}`, "unknown_field", "/scores: unknown member"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"answer":null}`, "unknown_field", "/answer: unknown member"},
-		{`{"type":"erase","id":"e"}`, "invalid_field", `/type: unknown type "erase"; use item, user, impression or interaction`},
+		{
+			`{"type":"item","id":"e"} x`,
+			"malformed", "not valid JSON: invalid character 'x' after top-level value",
+		},
+		{
+			`{"type":"item","id":"e","id":"f","item":"i"}`,
+			"malformed", "/id: not valid JSON: a member occurs twice",
+		},
+		{
+			`{"type":"item","id":"e","ITEM":"i"}`,
+			"unknown_field", `/ITEM: unknown member; did you mean "item"?`,
+		},
+		{
+			`{"type":"item","id":"e","` + long + `":1}`,
+			"unknown_field", "/" + long[:255] + "...: unknown member",
+		},
+		{
+			`{"type":"item","id":"e","item":"i","action":"click"}`,
+			"unknown_field", `/action: an event of type item has no member "action"; remove it`,
+		},
+		{
+			`{"type":"item","id":"e","item":"i","replace":false}`,
+			"unknown_field", "/replace: unknown member",
+		},
+		{
+			`{"type":"impression","id":"e","user":"u","items":["a"],"scores":null}`,
+			"unknown_field", "/scores: unknown member",
+		},
+		{
+			`{"type":"impression","id":"e","user":"u","items":["a"],"answer":null}`,
+			"unknown_field", "/answer: unknown member",
+		},
+		{
+			`{"type":"erase","id":"e"}`,
+			"invalid_field",
+			`/type: unknown type "erase"; use item, user, impression or interaction`,
+		},
 		{`{"type":"item","id":"e"}`, "missing_field", "/item: is required: " + id},
 		{`{"type":"item","item":"i"}`, "missing_field", "/id: is required: " + id},
 		{`{"type":"item","id":"e","item":7}`, "invalid_field", "/item: must not be a JSON number"},
-		{`{"type":"item","id":"e","item":"i","fields":{"x":{}}}`, "invalid_field", "/fields/x: must be a number, a boolean, a string, or a list of strings or of numbers"},
-		{`{"type":"item","id":"e","item":"i","fields":{"x":[1,"a"]}}`, "invalid_field", "/fields/x: list must be a number, a boolean, a string, or a list of strings or of numbers"},
-		{`{"type":"item","id":"e","item":"i","fields":{"x":1e400}}`, "invalid_field", "/fields/x: the number is out of range"},
-		{`{"type":"item","id":"e","item":"i","fields":{"a/~b":"` + strings.Repeat(long, 7) + `"}}`, "too_large", "/fields/a~1~0b: must have at most 65536 bytes"},
-		{`{"type":"interaction","id":"e","user":"u","item":"i"}`, "missing_field", "/action: is required: what the user did, 1 to 64 bytes of printable UTF-8"},
-		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","value":1e400}`, "invalid_field", "/value: the number is out of range"},
-		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":"yesterday"}`, "invalid_field", "/time: must be RFC 3339 or a whole number of Unix milliseconds"},
-		{`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":-1}`, "invalid_field", "/time: must not be before 1970"},
-		{`{"type":"interaction","id":"e","user":"a\u0000b","item":"i","action":"click"}`, "invalid_field", "/user: " + id},
-		{`{"type":"impression","id":"e","user":"u","items":[]}`, "missing_field", "/items: is required: at least one item that was shown"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[0]}`, "invalid_field", "/propensity/0: must be above 0 and at most 1"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[1,1]}`, "invalid_field", "/propensity: must have one entry for each item"},
-		{`{"type":"impression","id":"e","user":"u","items":["a"],"experiments":{"x":""}}`, "invalid_field", "/experiments: names and arms " + id},
-		{`{"event":"dance","id":"e"}`, "invalid_field", `/event: unknown event "dance"; use item, user, ranking or interaction`},
-		{`{"event":"user","id":"e","user":"u","fields":[{"name":"x"}]}`, "invalid_field", "/fields/x: must have a value"},
-		{`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`, "missing_field", "/user: is required: " + id},
-		{"{\"type\":\"item\",\"id\":\"e\",\"item\":\"\xff\"}", "malformed", "/item: not valid JSON: invalid UTF-8"},
+		{
+			`{"type":"item","id":"e","item":"i","fields":{"x":{}}}`,
+			"invalid_field",
+			"/fields/x: must be a number, a boolean, a string, or a list of strings or of numbers",
+		},
+		{
+			`{"type":"item","id":"e","item":"i","fields":{"x":[1,"a"]}}`,
+			"invalid_field",
+			"/fields/x: list must be a number, a boolean, a string, or a list of strings or " +
+				"of numbers",
+		},
+		{
+			`{"type":"item","id":"e","item":"i","fields":{"x":1e400}}`,
+			"invalid_field", "/fields/x: the number is out of range",
+		},
+		{
+			`{"type":"item","id":"e","item":"i",` +
+				`"fields":{"a/~b":"` + strings.Repeat(long, 7) + `"}}`,
+			"too_large", "/fields/a~1~0b: must have at most 65536 bytes",
+		},
+		{
+			`{"type":"interaction","id":"e","user":"u","item":"i"}`,
+			"missing_field",
+			"/action: is required: what the user did, 1 to 64 bytes of printable UTF-8",
+		},
+		{
+			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","value":1e400}`,
+			"invalid_field", "/value: the number is out of range",
+		},
+		{
+			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click",` +
+				`"time":"yesterday"}`,
+			"invalid_field", "/time: must be RFC 3339 or a whole number of Unix milliseconds",
+		},
+		{
+			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":-1}`,
+			"invalid_field", "/time: must not be before 1970",
+		},
+		{
+			`{"type":"interaction","id":"e","user":"a\u0000b","item":"i","action":"click"}`,
+			"invalid_field", "/user: " + id,
+		},
+		{
+			`{"type":"impression","id":"e","user":"u","items":[]}`,
+			"missing_field", "/items: is required: at least one item that was shown",
+		},
+		{
+			`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[0]}`,
+			"invalid_field", "/propensity/0: must be above 0 and at most 1",
+		},
+		{
+			`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[1,1]}`,
+			"invalid_field", "/propensity: must have one entry for each item",
+		},
+		{
+			`{"type":"impression","id":"e","user":"u","items":["a"],"experiments":{"x":""}}`,
+			"invalid_field", "/experiments: names and arms " + id,
+		},
+		{
+			`{"event":"dance","id":"e"}`,
+			"invalid_field",
+			`/event: unknown event "dance"; use item, user, ranking or interaction`,
+		},
+		{
+			`{"event":"user","id":"e","user":"u","fields":[{"name":"x"}]}`,
+			"invalid_field", "/fields/x: must have a value",
+		},
+		{
+			`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`,
+			"missing_field", "/user: is required: " + id,
+		},
+		{
+			"{\"type\":\"item\",\"id\":\"e\",\"item\":\"\xff\"}",
+			"malformed", "/item: not valid JSON: invalid UTF-8",
+		},
 	} {
 		e, err := event.Decode([]byte(c.in))
 		if err == nil {
@@ -113,7 +262,10 @@ func TestLogOnly(t *testing.T) {
 	for _, e := range []ranker.Event{
 		{Kind: ranker.EventDelete, ID: "d", Time: 1, ItemID: "i"},
 		{Kind: ranker.EventErase, ID: "r", Time: 1, UserHash: "00ff"},
-		{Kind: ranker.EventItem, ID: "p", Time: 1, ItemID: "i", Replace: true, Title: ptr(""), Tags: []string{}},
+		{
+			Kind: ranker.EventItem, ID: "p", Time: 1, ItemID: "i", Replace: true,
+			Title: ptr(""), Tags: []string{},
+		},
 		{Kind: ranker.EventImpression, ID: "m", Time: 1, UserID: "u",
 			Impression: &ranker.Impression{Items: []string{"a"}, Scores: []float64{.1}}},
 	} {
@@ -146,32 +298,30 @@ func TestLogRoundTrip(t *testing.T) {
 		return ranker.StringValue(text.Draw(t, "s"))
 	})
 	rapid.Check(t, func(t *rapid.T) {
+		items := rapid.SliceOfN(text, 1, 5).Draw(t, "items")
+		teams := rapid.SliceOfN(rapid.Uint8Max(1), len(items), len(items))
+		micros := rapid.Int64Range(0, 1e7).Draw(t, "took")
 		e := ranker.Event{
-			Kind:   ranker.EventImpression,
-			ID:     text.Draw(t, "id"),
+			Kind: ranker.EventImpression, ID: text.Draw(t, "id"),
 			Time:   rapid.Int64Range(1, 1<<41).Draw(t, "time"),
 			UserID: text.Draw(t, "user"),
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
 			Impression: &ranker.Impression{
-				Items:      rapid.SliceOfN(text, 1, 5).Draw(t, "shown"),
-				Served:     true,
-				SchemaHash: "ab",
-				StateSeq:   rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				Took:       time.Duration(rapid.Int64Range(0, 1e7).Draw(t, "took")) * time.Microsecond,
-				MatrixHash: rapid.Uint64().Draw(t, "hash"),
-				Replayable: rapid.Bool().Draw(t, "replayable"),
-				Matrix:     rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "m"),
-				Exposed: rapid.SliceOfN(text, 1, 3).
-					Draw(t, "exposed"),
-				ExperimentsVersion: text.Draw(t, "allocation"),
+				Items: items, Served: true, SchemaHash: "ab",
+				StateSeq:           rapid.Uint64Max(1<<50).Draw(t, "seq"),
+				Took:               time.Duration(micros) * time.Microsecond,
+				MatrixHash:         rapid.Uint64().Draw(t, "hash"),
+				Replayable:         rapid.Bool().Draw(t, "replayable"),
+				Matrix:             rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "matrix"),
+				Exposed:            rapid.SliceOfN(text, 1, 3).Draw(t, "exposed"),
+				ExperimentsVersion: text.Draw(t, "version"),
 				Fallback:           rapid.MapOfN(text, text, 1, 3).Draw(t, "fallback"),
+				Interleaved: &ranker.Interleaved{
+					Experiment: text.Draw(t, "experiment"),
+					Arms:       [2]string{"control", text.Draw(t, "arm")},
+					Teams:      teams.Draw(t, "teams"),
+				},
 			},
-		}
-		e.Impression.Interleaved = &ranker.Interleaved{
-			Experiment: text.Draw(t, "experiment"),
-			Arms:       [2]string{"control", text.Draw(t, "arm")},
-			Teams: rapid.SliceOfN(rapid.Uint8Max(1), len(e.Impression.Items), len(e.Impression.Items)).
-				Draw(t, "teams"),
 		}
 		data, err := event.AppendLog(nil, &e)
 		if err != nil {
@@ -214,15 +364,17 @@ func TestTookIsLoggedInMillis(t *testing.T) {
 // Impressions from before experiments existed are readable. Teams that do not fit the list are
 // rejected.
 func TestLoggedExperiments(t *testing.T) {
-	const record = `{"type":"impression","id":"e","user":"u","items":["a","b"],"answer":{"state_seq":1,"matrix_hash":"00"%s}}`
+	const record = `{"type":"impression","id":"e","user":"u","items":["a","b"],` +
+		`"answer":{"state_seq":1,"matrix_hash":"00"%s}}`
+	const interleaved = `,"interleaved":{"experiment":"x","arms":["control","other"],"teams":`
 	for members, ok := range map[string]bool{
 		``: true,
-		`,"exposed":["x"],"fallback":{"x":"b"},"allocation":"v1"`:                              true,
-		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"ab"}`:            true,
-		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"a"}`:             false,
-		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"ac"}`:            false,
-		`,"interleaved":{"experiment":"x","arms":["control","other","third"],"teams":"ab"}`:    false,
-		`,"interleaved":{"experiment":"x","arms":["control","other"],"teams":"ab","credit":1}`: false,
+		`,"exposed":["x"],"fallback":{"x":"b"},"allocation":"v1"`: true,
+		interleaved + `"ab"}`: true,
+		interleaved + `"a"}`:  false,
+		interleaved + `"ac"}`: false,
+		strings.Replace(interleaved, "]", `,"third"]`, 1) + `"ab"}`: false,
+		interleaved + `"ab","credit":1}`:                            false,
 	} {
 		if _, err := event.DecodeLog(fmt.Appendf(nil, record, members)); (err == nil) != ok {
 			t.Errorf("%s: %v", members, err)
@@ -252,7 +404,8 @@ func TestReader(t *testing.T) {
 	sw, _ := zstd.NewWriter(&zs)
 	sw.Write([]byte(text))
 	sw.Close()
-	for name, data := range map[string][]byte{"plain": []byte(text), "gzip": gz.Bytes(), "zstd": zs.Bytes()} {
+	files := map[string][]byte{"plain": []byte(text), "gzip": gz.Bytes(), "zstd": zs.Bytes()}
+	for name, data := range files {
 		lines := read(t, data, "native")
 		var got []string
 		for _, l := range lines {
@@ -291,7 +444,8 @@ func TestCSV(t *testing.T) {
 	}
 	want := []string{"2 i1", "3 /item: is required: must be 1 to 256 bytes of printable UTF-8",
 		"4 /time: must be RFC 3339 or a whole number of Unix milliseconds",
-		`5 not a CSV row: column 16: extraneous or missing " in quoted-field`, "6 has 2 columns, but the header row has 5",
+		`5 not a CSV row: column 16: extraneous or missing " in quoted-field`,
+		"6 has 2 columns, but the header row has 5",
 		"7 must have at most 8388608 bytes", "8 i,2", "9 /value: must be finite"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Fatal(d)
@@ -403,7 +557,8 @@ func FuzzReader(f *testing.F) {
 func FuzzDecodeLog(f *testing.F) {
 	f.Add(
 		[]byte(
-			`{"type":"impression","id":"e","items":["a"],"answer":{"state_seq":1,"matrix_hash":"00ff","matrix":"AACAPw=="}}`,
+			`{"type":"impression","id":"e","items":["a"],` +
+				`"answer":{"state_seq":1,"matrix_hash":"00ff","matrix":"AACAPw=="}}`,
 		),
 	)
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -104,6 +104,7 @@ func checkTable(e *ranker.Event) *ranker.EventError {
 // checkIDs checks the ids that the kind needs and the optional ids that are set.
 func checkIDs(e *ranker.Event) *ranker.EventError {
 	interaction, impression := e.Kind == ranker.EventInteraction, e.Kind == ranker.EventImpression
+	item := e.Kind == ranker.EventItem || e.Kind == ranker.EventDelete
 	model := ""
 	if e.Impression != nil {
 		model = e.Impression.Model
@@ -113,7 +114,7 @@ func checkIDs(e *ranker.Event) *ranker.EventError {
 		required       bool
 	}{
 		{"/id", e.ID, true},
-		{"/item", e.ItemID, interaction || e.Kind == ranker.EventItem || e.Kind == ranker.EventDelete},
+		{"/item", e.ItemID, interaction || item},
 		{"/user", e.UserID, interaction || impression || e.Kind == ranker.EventUser},
 		{"/session", e.Session, false},
 		{"/impression", e.ImpressionID, false},

@@ -126,7 +126,8 @@ func TestFullLogRecovers(t *testing.T) {
 	l := mustOpen(t, dir, opt)
 	fill := func() (n int) {
 		for {
-			if _, err := l.Append(t.Context(), []ranker.Event{click(fmt.Sprint("e", n))}); err != nil {
+			events := []ranker.Event{click(fmt.Sprint("e", n))}
+			if _, err := l.Append(t.Context(), events); err != nil {
 				if !errors.Is(err, ranker.ErrLogFull) {
 					t.Fatal(err)
 				}

@@ -179,7 +179,8 @@ func TestIncompleteEnd(t *testing.T) {
 	data, _ := os.ReadFile(path)
 	for cut := before; cut < int64(len(data)); cut++ {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), data[:cut], 0o644); err != nil {
+		to := filepath.Join(dir, filepath.Base(path))
+		if err := os.WriteFile(to, data[:cut], 0o644); err != nil {
 			t.Fatal(err)
 		}
 		l := mustOpen(t, dir, Options{})
@@ -206,14 +207,16 @@ func TestFlippedBytes(t *testing.T) {
 	data, _ := os.ReadFile(segs[0].path)
 	tail, _ := os.ReadFile(segs[1].path)
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, filepath.Base(segs[1].path)), tail, 0o644); err != nil {
+	to := filepath.Join(dir, filepath.Base(segs[1].path))
+	if err := os.WriteFile(to, tail, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	want, _ := ids(t, src)
 	for i := range data {
 		bad := bytes.Clone(data)
 		bad[i] ^= 0x40
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(segs[0].path)), bad, 0o644); err != nil {
+		to := filepath.Join(dir, filepath.Base(segs[0].path))
+		if err := os.WriteFile(to, bad, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		var got []string
@@ -302,15 +305,17 @@ func (f *faultFile) Sync() error {
 }
 
 func TestDiskFaults(t *testing.T) {
+	failWrite := func(f *faultFS) { f.failWrite.Store(true) }
+	failSync := func(f *faultFS) { f.failSync.Store(true) }
 	for _, c := range []struct {
 		name string
 		arm  func(*faultFS)
 		err  error
 		want error
 	}{
-		{"short write", func(f *faultFS) { f.failWrite.Store(true) }, syscall.EIO, ranker.ErrLogUnavailable},
-		{"disk full", func(f *faultFS) { f.failWrite.Store(true) }, syscall.ENOSPC, ranker.ErrLogFull},
-		{"failed sync", func(f *faultFS) { f.failSync.Store(true) }, syscall.EIO, ranker.ErrLogUnavailable},
+		{"short write", failWrite, syscall.EIO, ranker.ErrLogUnavailable},
+		{"disk full", failWrite, syscall.ENOSPC, ranker.ErrLogFull},
+		{"failed sync", failSync, syscall.EIO, ranker.ErrLogUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -121,13 +121,15 @@ func TestRejectedTables(t *testing.T) {
 		{"no values", "no column of values", []column{ids}},
 		{"a column of text", `column "y" has type utf8`, []column{ids, {"y", `["p", "q"]`, text}}},
 		{"a column twice", `column "x" occurs twice`, []column{ids, x, x}},
-		{"an id twice", "row 1: has the same id as row 0", []column{{"item", `["a", "a"]`, text}, x}},
+		{"an id twice", "row 1: has the same id as row 0",
+			[]column{{"item", `["a", "a"]`, text}, x}},
 		{"a null id", "row 1: the id is null", []column{{"item", `["a", null]`, text}, x}},
 		{"an empty id", "row 0: the id must be 1 to 256", []column{{"item", `["", "a"]`, text}, x}},
 		{"ids of another type", "ids have type float64", []column{{"item", `[1, 2]`, f64}, x}},
 		{"too large for float32", `row 1: column "x"`, []column{ids, {"x", `[1, 1e300]`, f64}}},
 		{"no rows", "no rows", []column{{"item", `[]`, text}, {"x", `[]`, f64}}},
-		{"a name of no length", "the name of column 1 must be 1 to 64 bytes", []column{ids, {"", `[1, 2]`, f64}}},
+		{"a name of no length", "the name of column 1 must be 1 to 64 bytes",
+			[]column{ids, {"", `[1, 2]`, f64}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "t.arrow")

@@ -154,8 +154,10 @@ func TestImports(t *testing.T) {
 	schema, _ := ranker.NewSchema(
 		[]ranker.Feature{{Name: "x", Kind: ranker.KindTable, Column: "shop.x"}},
 	)
-	if st, err := replay.Read(&ranker.FeatureQuery{Schema: schema, User: "u", Candidates: []ranker.Candidate{{ID: "a"}}}); err != nil ||
-		st.Columns[0] != 2 {
+	st, err := replay.Read(&ranker.FeatureQuery{
+		Schema: schema, User: "u", Candidates: []ranker.Candidate{{ID: "a"}},
+	})
+	if err != nil || st.Columns[0] != 2 {
 		t.Errorf("the replay sees %v, %v", st, err)
 	}
 }

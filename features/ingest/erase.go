@@ -66,8 +66,8 @@ func readErasedUpTo(dir string) (uint64, error) {
 		return 0, err
 	}
 	var d erasedFile
-	if json.Unmarshal(data, &d) != nil {
-		return 0, nil // a repeated erasure changes nothing
+	if err := json.Unmarshal(data, &d); err != nil {
+		d.UpTo = 0 // erase again, because a repeated erasure changes nothing
 	}
 	return d.UpTo, nil
 }

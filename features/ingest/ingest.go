@@ -26,7 +26,8 @@ import (
 
 // Options of an Ingester. DedupeIDs and Apply are required.
 type Options struct {
-	// MaxLogBytes is the size of the log at which Append fails with ranker.ErrLogFull; 0 = no limit.
+	// MaxLogBytes is the size of the log at which Append fails with ranker.ErrLogFull; 0 = no
+	// limit.
 	MaxLogBytes int64
 	RetainBytes int64         // see eventlog.Options
 	RetainAge   time.Duration // see eventlog.Options

@@ -29,7 +29,8 @@ func filled(t testing.TB) *features.State {
 			Time:   1_700_000_000_001,
 			Text:   &text,
 			Fields: map[string]ranker.FieldValue{
-				"price": price, "on": ranker.BoolValue(true), "genres": ranker.StringsValue([]string{"a", "b"})},
+				"price": price, "on": ranker.BoolValue(true),
+				"genres": ranker.StringsValue([]string{"a", "b"})},
 		},
 		ranker.Event{Kind: ranker.EventItem, ID: "y", ItemID: "bare", Time: 1, Tags: []string{}},
 		ranker.Event{
@@ -100,7 +101,10 @@ func TestRoundTrip(t *testing.T) {
 // else. The error gives the reason.
 func TestDamagedSnapshots(t *testing.T) {
 	s := filled(t)
-	for _, name := range []string{"items.arrow", "users.arrow", "history.arrow", "counters.arrow", "manifest.json"} {
+	files := []string{
+		"items.arrow", "users.arrow", "history.arrow", "counters.arrow", "manifest.json",
+	}
+	for _, name := range files {
 		for what, change := range map[string]func([]byte) []byte{
 			"truncated": func(b []byte) []byte { return b[:len(b)/2] },
 			"flipped":   func(b []byte) []byte { b[len(b)/3] ^= 4; return b },
@@ -127,7 +131,7 @@ func TestDamagedSnapshots(t *testing.T) {
 				}
 				if _, err := snapshot.Load(dir, s.Config()); err == nil && name != "manifest.json" {
 					t.Error("Load accepted it")
-				} else if err == nil && what != "flipped" { // a flipped letter may give another valid manifest
+				} else if err == nil && what != "flipped" { // it may give another valid manifest
 					t.Error("Load accepted it")
 				}
 			})

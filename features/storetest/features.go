@@ -27,14 +27,16 @@ func featureValues(t *testing.T, b Backend) {
 		impression("s1", "u", t0, "a", "b"), impression("s2", "v", t0, "a", "b"),
 		interaction("c1", "u", "click", "a", t0))
 	const global = 0.25 // the click rate: one click on four shown
-	nan := math.NaN()
+	nan, kinds := math.NaN(), []string{"book", "film"}
 	logOdds := func(p float64) float64 { return math.Log(p / (1 - p)) }
-	smoothed := func(clicks, shown, prior float64) float64 { return (clicks + 10*prior) / (shown + 10) }
+	smoothed := func(clicks, shown, prior float64) float64 {
+		return (clicks + 10*prior) / (shown + 10)
+	}
 	// relative is the log-odds of the smoothed rate minus those of the prior.
 	relative := func(clicks, shown, prior float64) float64 {
 		return logOdds(smoothed(clicks, shown, prior)) - logOdds(prior)
 	}
-	// The rates of the tags over all users: x was clicked once of two, y once of four, z never of two.
+	// The rates of the tags over all users: x had one click of two, y one of four, z none of two.
 	x, y, z := smoothed(1, 2, global), smoothed(1, 4, global), smoothed(0, 2, global)
 	type feature = ranker.Feature
 	for _, c := range []struct {
@@ -45,18 +47,20 @@ func featureValues(t *testing.T, b Backend) {
 		{feature{Kind: ranker.KindNumber, Field: "user.age"}, []float64{33, 33, 33}},
 		{feature{Kind: ranker.KindBoolean, Field: "on"}, []float64{1, nan, nan}},
 		{
-			feature{Kind: ranker.KindCategory, Field: "kind", Values: []string{"book", "film"}},
+			feature{Kind: ranker.KindCategory, Field: "kind", Values: kinds},
 			[]float64{0, 1, nan, nan, nan, nan},
 		},
 		{
-			feature{Kind: ranker.KindCategory, Field: "kind", Values: []string{"book", "film"}, Encode: "index"},
+			feature{Kind: ranker.KindCategory, Field: "kind", Values: kinds, Encode: "index"},
 			[]float64{1, nan, nan},
 		},
 		{feature{Kind: ranker.KindWordCount, Field: "text"}, []float64{3, 0, nan}},
 		{feature{Kind: ranker.KindAge}, []float64{math.Log1p(2), 0, nan}},
 		{feature{Kind: ranker.KindAge, Field: "made"}, []float64{math.Log1p(1), nan, nan}},
 		{
-			feature{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression},
+			feature{
+				Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: features.ActionImpression,
+			},
 			[]float64{math.Log1p(2), math.Log1p(2), 0},
 		},
 		{
@@ -68,7 +72,9 @@ func featureValues(t *testing.T, b Backend) {
 			[]float64{relative(1, 2, global), relative(1, 2, global), relative(1, 2, global)},
 		},
 		{
-			feature{Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click", Field: "tags"},
+			feature{
+				Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click", Field: "tags",
+			},
 			[]float64{
 				(relative(1, 2, global) + relative(1, 4, global)) / 2,
 				(relative(1, 4, global) + relative(0, 2, global)) / 2,
@@ -76,7 +82,9 @@ func featureValues(t *testing.T, b Backend) {
 			},
 		},
 		{
-			feature{Kind: ranker.KindRate, Scope: ranker.ScopeUserField, Action: "click", Field: "tags"},
+			feature{
+				Kind: ranker.KindRate, Scope: ranker.ScopeUserField, Action: "click", Field: "tags",
+			},
 			[]float64{
 				(relative(1, 1, x) + relative(1, 2, y)) / 2,
 				(relative(1, 2, y) + relative(0, 1, z)) / 2,

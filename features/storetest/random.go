@@ -41,7 +41,8 @@ func RandomEvents(rng *rand.Rand, n int) []ranker.Event {
 func AllCountersSchema(t *testing.T) *ranker.Schema {
 	var f []ranker.Feature
 	for _, scope := range []string{
-		ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal,
+		ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField,
+		ranker.ScopeGlobal,
 	} {
 		for _, half := range []string{"all", "1h", "7d"} {
 			f = append(

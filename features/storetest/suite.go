@@ -65,7 +65,8 @@ func mergeAndReplace(t *testing.T, b Backend) {
 	num := func(x float64) map[string]ranker.FieldValue {
 		return map[string]ranker.FieldValue{"n": ranker.NumberValue(x)}
 	}
-	e := func(id string, at int64, title, text *string, f map[string]ranker.FieldValue, replace bool) ranker.Event {
+	type fields = map[string]ranker.FieldValue
+	e := func(id string, at int64, title, text *string, f fields, replace bool) ranker.Event {
 		return ranker.Event{
 			Kind:    ranker.EventItem,
 			ID:      id,
@@ -209,7 +210,9 @@ func reopen(t *testing.T, b Backend) {
 	appendEvents(t, s, RandomEvents(rand.New(rand.NewPCG(2, 2)), 100)...)
 	before := read(t, s, sch, "u1", "it0", "it1", "it5")
 	s = b.Reopen(t, s)
-	if d := cmp.Diff(before, read(t, s, sch, "u1", "it0", "it1", "it5"), cmpopts.EquateNaNs(), cmp.AllowUnexported(ranker.ItemInfo{})); d != "" {
+	after := read(t, s, sch, "u1", "it0", "it1", "it5")
+	opts := cmp.Options{cmpopts.EquateNaNs(), cmp.AllowUnexported(ranker.ItemInfo{})}
+	if d := cmp.Diff(before, after, opts); d != "" {
 		t.Error(d)
 	}
 }
@@ -220,7 +223,8 @@ func concurrentWriters(t *testing.T, b Backend) {
 	for w := range 8 {
 		wg.Go(func() {
 			for i := range 25 {
-				if _, err := s.Append(context.Background(), []ranker.Event{interaction(fmt.Sprint(w, "-", i), fmt.Sprint("u", w), "click", "a", t0)}); err != nil {
+				e := interaction(fmt.Sprint(w, "-", i), fmt.Sprint("u", w), "click", "a", t0)
+				if _, err := s.Append(context.Background(), []ranker.Event{e}); err != nil {
 					t.Error(err)
 				}
 			}
