@@ -5,14 +5,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
 	"relish/evaluation"
 	"relish/ranker"
 	"relish/ranker/signals"
-	"relish/training/finetune"
 	"relish/training/modelcard"
 	"relish/training/replay"
 )
@@ -306,79 +304,4 @@ func addSignals(ctx context.Context, d *modelcard.Data, r *results, enabled []st
 		d.Signals = append(d.Signals, s)
 	}
 	return nil
-}
-
-// maxInt8Loss is the NDCG that the 8-bit encoder may lose against 32 bits without a warning.
-const maxInt8Loss = 0.01
-
-// addEncoder describes the fine-tuning of the text encoder.
-func addEncoder(d *modelcard.Data, t *tuning, objective string) {
-	table := modelcard.Table{Title: "Text encoder", Note: t.note(), Head: []string{"", ""}}
-	if t.failed {
-		warn(d, false, "The text encoder could not be fine-tuned: %s.", t.reason)
-	}
-	result := t.result
-	if result == nil {
-		if t.encoder.vectors != nil {
-			d.Tables = append(d.Tables, table)
-		}
-		return
-	}
-	v, q := &result.Validation, &result.Quantisation
-	table.Head = []string{"what", "figure"}
-	table.Rows = [][]string{
-		{"objective", objective},
-		{
-			"trained on",
-			fmt.Sprintf("%d steps from one text to the next, %d texts", result.Pairs, result.Texts),
-		},
-		{
-			"training steps, time",
-			fmt.Sprintf("%d, %s", result.KeptStep, result.Duration.Round(time.Second)),
-		},
-		{"NDCG@10 of the next text, by text alone, on held-out texts: before", v.Base.String()},
-		{"the same, after", v.FineTuned.String()},
-		{"difference", v.Difference.String()},
-		{"8-bit against 32-bit weights: difference of that NDCG", q.Difference.String()},
-		{"8-bit against 32-bit weights: cosine of a text's vectors, mean and minimum",
-			fmt.Sprintf("%.4f, %.4f", q.MeanCosine, q.MinCosine)},
-		{"8-bit and 32-bit weights: size",
-			fmt.Sprintf("%.1f MB, %.1f MB", float64(q.Bytes)/1e6, float64(q.BytesFP32)/1e6)},
-		{"8-bit and 32-bit weights: texts per second on one thread",
-			fmt.Sprintf("%.0f, %.0f", q.TextsPerSecond, q.TextsPerSecondFP32)},
-	}
-	d.Tables = append(d.Tables, table)
-	if q.Difference.High < -maxInt8Loss {
-		warn(
-			d,
-			false,
-			"The fine-tuned encoder loses %.3f NDCG@10 with 8-bit weights: serve it with 32-bit "+
-				"weights on a GPU, or train with --tune-encoder=false.",
-			-q.Difference.Mean,
-		)
-	}
-	d.Curves = append(d.Curves, encoderCurves(result)...)
-}
-
-// encoderCurves shows how fine-tuning went, by training step.
-func encoderCurves(result *finetune.Result) []modelcard.Curve {
-	ndcg, loss := modelcard.Series{Name: "held-out texts"}, modelcard.Series{Name: "training loss"}
-	for _, e := range result.Evaluations {
-		ndcg.X, ndcg.Y = append(ndcg.X, float64(e.Step)), append(ndcg.Y, e.NDCG)
-		if !math.IsNaN(e.Loss) {
-			loss.X, loss.Y = append(loss.X, float64(e.Step)), append(loss.Y, e.Loss)
-		}
-	}
-	kept := float64(result.KeptStep)
-	out := []modelcard.Curve{{
-		Name: "Text encoder", X: "step", Y: "NDCG@10",
-		Series: []modelcard.Series{ndcg}, Kept: &kept,
-	}}
-	if len(loss.X) > 0 {
-		out = append(out, modelcard.Curve{
-			Name: "Text encoder: loss", X: "step", Y: "softmax loss",
-			Series: []modelcard.Series{loss},
-		})
-	}
-	return out
 }

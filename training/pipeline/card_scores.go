@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"strings"
 
@@ -10,7 +9,6 @@ import (
 	"relish/internal/stats"
 	"relish/training"
 	"relish/training/modelcard"
-	"relish/training/twotower"
 )
 
 // addScores adds the metrics of all scorers, the paired differences and the calibration.
@@ -54,53 +52,6 @@ func addScores(d *modelcard.Data, r *results) {
 					"and measured on the later half.",
 			}
 		}
-	}
-}
-
-// addCurves shows the training of the scorer and of the two-tower model.
-func addCurves(d *modelcard.Data, r *results) {
-	trees := r.candidate.Trees
-	validation := modelcard.Series{Name: "validation"}
-	for i, y := range trees.ValidationNDCG {
-		validation.X = append(validation.X, float64(i+1))
-		validation.Y = append(validation.Y, y)
-	}
-	if len(validation.X) > 0 {
-		kept := float64(trees.Rounds)
-		d.Curves = append(d.Curves, modelcard.Curve{
-			Name: "Scorer", X: "tree", Y: "NDCG@10",
-			Series: []modelcard.Series{validation}, Kept: &kept,
-		})
-	}
-	addTwoTowerCurves(d, r.candidate.TwoTowerEpochs)
-}
-
-func addTwoTowerCurves(d *modelcard.Data, epochs []twotower.Epoch) {
-	loss := modelcard.Series{Name: "training loss"}
-	ndcg := modelcard.Series{Name: "held-out interactions"}
-	best, kept := math.Inf(-1), 0.0
-	for _, e := range epochs {
-		x := float64(e.Number)
-		loss.X, loss.Y = append(loss.X, x), append(loss.Y, e.Loss)
-		if math.IsNaN(e.NDCG) {
-			continue
-		}
-		ndcg.X, ndcg.Y = append(ndcg.X, x), append(ndcg.Y, e.NDCG)
-		if e.NDCG > best {
-			best, kept = e.NDCG, x
-		}
-	}
-	if len(loss.X) > 0 {
-		d.Curves = append(d.Curves, modelcard.Curve{
-			Name: "Two-tower model: loss", X: "epoch", Y: "softmax loss",
-			Series: []modelcard.Series{loss},
-		})
-	}
-	if len(ndcg.X) > 0 {
-		d.Curves = append(d.Curves, modelcard.Curve{
-			Name: "Two-tower model", X: "epoch", Y: "NDCG@10",
-			Series: []modelcard.Series{ndcg}, Kept: &kept,
-		})
 	}
 }
 
