@@ -41,6 +41,10 @@ var loadedRuntime struct {
 // returns the same runtime, a call with another path fails. The library is never unloaded, since
 // that can hang; the end of the process frees everything.
 func Start(libraryPath string) (*Runtime, error) {
+	libraryPath, err := filepath.Abs(libraryPath)
+	if err != nil {
+		return nil, fmt.Errorf("onnx: %w", err)
+	}
 	loadedRuntime.Lock()
 	defer loadedRuntime.Unlock()
 	rt := &Runtime{dir: filepath.Dir(libraryPath)}
