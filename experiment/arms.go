@@ -30,8 +30,8 @@ func (e *Experiment) buildArms(configs []armConfig, loc location) {
 		arm := arms.index(i)
 		checkName(arm, configs[i].Name, seen)
 		if configs[i].Name == ranker.InterleavedArm {
-			arm.errorAt("name", "%q is reserved for answers that show both arms; choose another name",
-				ranker.InterleavedArm)
+			arm.errorAt("name", "%q is reserved for answers that show both arms; "+
+				"choose another name", ranker.InterleavedArm)
 		}
 		change := buildChange(&configs[i], arm)
 		e.Parts |= change.Sets
