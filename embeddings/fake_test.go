@@ -67,7 +67,7 @@ func (f *fake) Run(ctx context.Context, batch [][]int32, out [][]float32) error 
 	texts := make([]string, len(batch))
 	for i, ids := range batch {
 		for _, id := range ids {
-			texts[i] += string(rune(id))
+			texts[i] += string(id)
 		}
 	}
 	f.mu.Lock()

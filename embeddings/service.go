@@ -80,7 +80,7 @@ type Service struct {
 
 type counters struct {
 	hits, tableHits, sharedHits, misses atomic.Uint64 // lookups of items
-	encodes, failed, runs, padded, real atomic.Uint64 // texts, texts, runs, tokens, tokens
+	encodes, failed, runs, padded, real atomic.Uint64 // padded and real count tokens
 	setsLost                            atomic.Uint64 // vectors
 }
 

@@ -13,8 +13,9 @@ import (
 	"path/filepath"
 )
 
-// get sends a request for a path of the endpoint, for the bytes from from on. The caller closes
-// the body. The response has status 200, 206, or 416 if there are no bytes from from on.
+// get sends a request for a path of the endpoint. If from is not 0, it asks for the bytes after the first
+// from ones. The caller closes the body. The status of the response is 200 or 206, or 416 if there are no
+// such bytes.
 func (o *Options) get(ctx context.Context, path string, from int64) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.Endpoint+path, http.NoBody)
 	if err != nil {

@@ -45,11 +45,12 @@ type Tokenizer struct {
 // no more than a short one. If dst has room, Encode does not allocate.
 func (t *Tokenizer) Encode(dst []int32, text string, maxTokens int) []int32 {
 	s := t.states.Get().(*encodeState)
-	s.dst = append(dst, t.before...)
+	s.dst = dst
+	s.dst = append(s.dst, t.before...)
 	s.remaining = maxTokens - len(t.before) - len(t.after)
 	s.encode(text)
-	dst = append(s.dst, t.after...)
-	s.dst = nil
+	s.dst = append(s.dst, t.after...)
+	dst, s.dst = s.dst, nil
 	t.states.Put(s)
 	return dst
 }

@@ -35,7 +35,7 @@ const (
 // maxDim bounds the components of a vector. Real encoders have 256 to 4,096.
 const maxDim = 1 << 16
 
-// ErrNewerFormat: a newer version of relish wrote the table.
+// ErrNewerFormat says that a newer version of relish wrote the table.
 var ErrNewerFormat = errors.New("vector table of a newer format")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -52,10 +52,10 @@ func open(t testing.TB, dir string) *vectortable.Table {
 	return tab
 }
 
-// appendKeys appends the vector unit(key) for all keys from from to to.
-func appendKeys(t testing.TB, tab *vectortable.Table, from, to uint64) {
+// appendKeys appends the vector unit(key) for all keys from first to last.
+func appendKeys(t testing.TB, tab *vectortable.Table, first, last uint64) {
 	t.Helper()
-	for k := from; k <= to; k++ {
+	for k := first; k <= last; k++ {
 		if err := tab.Append([]uint64{k}, [][]float32{unit(k, dim)}); err != nil {
 			t.Fatal(err)
 		}

@@ -24,7 +24,8 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 if KEYS[2] then
   if ARGV[4] == 'set' then redis.call('SET', KEYS[2], ARGV[5], 'PX', ARGV[3])
   elseif ARGV[4] == 'drop' then redis.call('DEL', KEYS[2])
-  else redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+  else redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  end -- of the content
 end
 return 1`
 

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"strconv"
@@ -299,6 +300,6 @@ func (sy *syncer) refreshOthers(ctx context.Context) error {
 }
 
 // isAbsent reports whether err says that there is no such key, or one of another type.
-func isAbsent(err error) bool { return err == redis.Nil || isWrongType(err) }
+func isAbsent(err error) bool { return errors.Is(err, redis.Nil) || isWrongType(err) }
 
 func isWrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }

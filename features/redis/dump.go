@@ -22,7 +22,11 @@ const itemTimeout = 500 * time.Millisecond
 // Item returns an item's content, and whether the item has been described. While Redis does not
 // answer, the local copy is used.
 func (s *Store) Item(id string) (*ranker.Item, bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), itemTimeout)
+	return s.readItem(context.Background(), id)
+}
+
+func (s *Store) readItem(ctx context.Context, id string) (*ranker.Item, bool) {
+	ctx, cancel := context.WithTimeout(ctx, itemTimeout)
 	defer cancel()
 	key := s.keys.item(id)
 	c, invalidations := s.cache.get(itemKey(id)).latestCopy(), s.cache.invalidations.Load()

@@ -86,9 +86,11 @@ func (s *testStore) close(t testing.TB) {
 		return
 	}
 	s.closed = true
-	if err := errors.Join(s.Close(), s.conn.Close()); err != nil {
-		t.Error(err)
-	}
+	mustEnd(t, "closing the store", func() {
+		if err := errors.Join(s.Close(), s.conn.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // waitFlushed waits until Redis has everything that the log has.

@@ -43,12 +43,12 @@ func Restore(
 	}
 	w := &restorer{s: s, ctx: ctx, pipe: conn.Pipeline(), progress: progress}
 	for r, err := range d.Items {
-		if err = w.item(&r, included, err); err != nil {
+		if err := w.item(&r, included, err); err != nil {
 			return err
 		}
 	}
 	for r, err := range d.Users {
-		if err = w.user(&r, included, err); err != nil {
+		if err := w.user(&r, included, err); err != nil {
 			return err
 		}
 	}

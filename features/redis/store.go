@@ -196,7 +196,7 @@ func (s *Store) Forget(ctx context.Context, userID string) error {
 
 // DeleteItem forgets an item's content and counters. known is false if the item was unknown.
 func (s *Store) DeleteItem(ctx context.Context, id string) (known bool, err error) {
-	if _, known = s.Item(id); !known {
+	if _, known = s.readItem(ctx, id); !known {
 		return false, nil
 	}
 	if err = s.AppendDelete(ctx, id); err == nil {

@@ -55,7 +55,7 @@ func (sy *syncer) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			sy.drain()
+			sy.drain(context.WithoutCancel(ctx))
 			return
 		case <-sy.s.queue.wake:
 			sy.applyQueued(ctx)
@@ -164,8 +164,8 @@ func (sy *syncer) tick(ctx context.Context) {
 
 // drain writes what is queued to Redis before the store closes, if Redis answers. The log has it
 // in any case.
-func (sy *syncer) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+func (sy *syncer) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	sy.applyQueued(ctx)
 	if sy.own != nil && !sy.unverified && sy.s.conn.Up() {
