@@ -12,7 +12,7 @@ import (
 // BenchmarkGames trains on Games as it comes and measures on its validation lists: 20 candidates, ties in random
 // order. It takes some minutes, most of it training; run it with -benchtime 1x.
 func BenchmarkGames(b *testing.B) {
-	g, err := benchdata.ReadGames("../../../../shared/data/games")
+	g, err := benchdata.ReadGames("../../../shared/data/games")
 	if err != nil {
 		b.Fatal(err)
 	}
