@@ -39,7 +39,7 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 			changed[i].Event.ItemID = shown[(slices.Index(shown, r.Event.ItemID)+7)%len(shown)]
 		}
 	}
-	cells := func(records []event.Record) (own, others map[uint64][]float32, gains map[uint64][]float32) {
+	cells := func(records []event.Record) (own, others, gains map[uint64][]float32) {
 		in := inputs(t, records)
 		in.Config.Scorer.Rounds = 2
 		out, rows := train(t, in), dataset(t, in)
@@ -179,7 +179,8 @@ func TestColdStartLooksUnknown(t *testing.T) {
 			ranker.Candidate{ID: req.Candidates[i].ID + " is unknown"},
 		)
 	}
-	req.User, req.Time, req.Deadline = demoLog()[len(demoLog())-1].Event.UserID, now, replay.OfflineDeadline
+	req.User = demoLog()[len(demoLog())-1].Event.UserID
+	req.Time, req.Deadline = now, replay.OfflineDeadline
 	p, err := ranker.New(
 		ranker.Options{
 			Features: training.ReplayedState{State: st},

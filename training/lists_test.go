@@ -45,7 +45,9 @@ func purchaseLog(users, each, items int) []event.Record {
 // EncoderSplit has no interaction that is a label of the scorer in any training of a run, or that
 // comes after one, and nothing of the held-out part. It has everything else.
 func TestEncoderSplitHasNoLabels(t *testing.T) {
-	for name, records := range map[string][]event.Record{"sampled lists": purchaseLog(300, 12, 80), "logged lists": demoLog()} {
+	for name, records := range map[string][]event.Record{
+		"sampled lists": purchaseLog(300, 12, 80), "logged lists": demoLog(),
+	} {
 		in := inputs(t, records)
 		in.Config.Signals, in.Config.Scorer.Rounds, in.Config.MaxLists = quick, 2, 120
 		log, err := in.Scan(t.Context())
@@ -185,7 +187,9 @@ func TestEncoderConfig(t *testing.T) {
 		Begin:      "middle",
 	}
 	err := c.Validate()
-	for _, name := range []string{"tune", "objective", "layers", "rank", "popularity", "steps", "minutes", "begin"} {
+	for _, name := range []string{
+		"tune", "objective", "layers", "rank", "popularity", "steps", "minutes", "begin",
+	} {
 		if err == nil || !strings.Contains(err.Error(), "train.encoder."+name) {
 			t.Errorf("%s: %v", name, err)
 		}

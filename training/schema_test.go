@@ -2,6 +2,7 @@ package training_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -101,8 +102,8 @@ func infer(
 	return list, why
 }
 
-// Each log has the features that it can feed, and no others.
-func TestWriteSchema(t *testing.T) {
+// The schema has the features that the log has data for, and no others.
+func TestInferSchema(t *testing.T) {
 	several := func(n int, f func(i int) ranker.Event) (out []ranker.Event) {
 		for i := range n {
 			out = append(out, f(i))
@@ -124,49 +125,72 @@ func TestWriteSchema(t *testing.T) {
 		return e
 	}
 	clicks := func(i int) ranker.Event { return click(i, "click", "") }
+	followUps := func(i int) ranker.Event { return click(i, "click", fmt.Sprint("l", i)) }
 	for name, c := range map[string]struct {
 		events          []ranker.Event
 		interval        time.Duration
 		columns, tables []string
-		has, lacks      []string
+		has, lacks      string // names of features
 	}{
-		"interactions alone": {events: append(described(60), several(100, clicks)...), interval: time.Second,
-			has:   []string{"item.count.click", "item.within_list", "user.history", "field.count.genre", "user.count.genre", "interacted.genre", "item.price", "item.price.within_list", "item.genre"},
-			lacks: []string{"item.rate.click", "item.shown", "user.rate", "field.rate.genre", "item.count.any", "item.author", "item.colour", "interacted.colour", "retrieval", "item.age", "item.count.click.1h"}},
-		"impressions": {events: append(described(60), append(several(50, shown), several(9, func(i int) ranker.Event { return click(i, "click", fmt.Sprint("l", i)) })...)...), interval: time.Second,
-			has:   []string{"item.rate.click", "item.shown", "item.rate.within_list", "user.rate", "field.rate.genre", "user.rate.genre"},
-			lacks: []string{"field.count.genre", "context.device", "retrieval"}},
-		"several actions": {events: append(several(20, clicks), click(1, "purchase", "")), interval: time.Second,
-			has: []string{"item.count.any", "item.count.click", "item.count.purchase"}},
-		"requests with more": {events: append(several(60, context), several(20, clicks)...), interval: time.Second,
-			has: []string{"context.device", "context.hour", "retrieval"}, lacks: []string{"context.query", "context.session_id", "context.rare"}},
-		"a long time": {events: append(described(60), several(100, clicks)...), interval: 6 * time.Hour,
-			has: []string{"item.count.click.1h", "item.count.click.1d", "item.count.click.7d", "item.age"}, lacks: []string{"item.count.click.30d"}},
-		"external tables and signals": {events: several(20, clicks), interval: time.Second, columns: []string{"text.mean", "factorization.score"}, tables: []string{"pop.score"},
-			has: []string{"text.mean", "factorization.score", "table.pop.score"}, lacks: []string{"text.max"}},
-		"nothing": {interval: time.Second, lacks: []string{"item.within_list", "user.history"}},
+		"interactions alone": {
+			events: append(described(60), several(100, clicks)...), interval: time.Second,
+			has: "item.count.click item.within_list user.history field.count.genre " +
+				"user.count.genre interacted.genre item.price item.price.within_list item.genre",
+			lacks: "item.rate.click item.shown user.rate field.rate.genre item.count.any " +
+				"item.author item.colour interacted.colour retrieval item.age item.count.click.1h",
+		},
+		"impressions": {
+			events:   slices.Concat(described(60), several(50, shown), several(9, followUps)),
+			interval: time.Second,
+			has: "item.rate.click item.shown item.rate.within_list user.rate field.rate.genre " +
+				"user.rate.genre",
+			lacks: "field.count.genre context.device retrieval",
+		},
+		"several actions": {
+			events:   append(several(20, clicks), click(1, "purchase", "")),
+			interval: time.Second,
+			has:      "item.count.any item.count.click item.count.purchase",
+		},
+		"requests with scores and context": {
+			events:   append(several(60, context), several(20, clicks)...),
+			interval: time.Second,
+			has:      "context.device context.hour retrieval",
+			lacks:    "context.query context.session_id context.rare",
+		},
+		"a long time": {
+			events:   append(described(60), several(100, clicks)...),
+			interval: 6 * time.Hour,
+			has:      "item.count.click.1h item.count.click.1d item.count.click.7d item.age",
+			lacks:    "item.count.click.30d",
+		},
+		"external tables and signals": {
+			events: several(20, clicks), interval: time.Second,
+			columns: []string{"text.mean", "factorization.score"}, tables: []string{"pop.score"},
+			has: "text.mean factorization.score table.pop.score", lacks: "text.max",
+		},
+		"nothing": {interval: time.Second, lacks: "item.within_list user.history"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			list, why := infer(t, c.interval, c.events, c.columns, c.tables)
-			for _, f := range c.has {
+			for _, f := range strings.Fields(c.has) {
 				if why[f] == "" {
 					t.Errorf("%s is missing", f)
 				}
 			}
-			for _, f := range c.lacks {
+			for _, f := range strings.Fields(c.lacks) {
 				if why[f] != "" {
-					t.Errorf("%s is there: %s", f, why[f])
+					t.Errorf("%s should be missing: %s", f, why[f])
 				}
 			}
 			again, _ := infer(t, c.interval, c.events, c.columns, c.tables)
 			if fmt.Sprint(again) != fmt.Sprint(list) {
-				t.Error("the same log has another schema")
+				t.Error("the same log gave another schema")
 			}
 		})
 	}
 }
 
-// A reason's figures are the log's.
+// A reason has the figures of the log.
 func TestReasons(t *testing.T) {
 	events := append(described(60), shown(1), shown(2))
 	for i := range 30 {
@@ -174,8 +198,10 @@ func TestReasons(t *testing.T) {
 	}
 	events = append(events, click(1, "view", ""))
 	list, why := infer(t, time.Second, events, []string{"residual.learned"}, nil)
-	for f, want := range map[string]string{"item.count.any": `31 interactions "any"`, "item.count.click": `30 interactions "click"`, "item.rate.view": "2 impressions",
-		"item.price": "60 of 60 items", "item.genre": "3 values"} {
+	for f, want := range map[string]string{
+		"item.count.any": `31 interactions "any"`, "item.count.click": `30 interactions "click"`,
+		"item.rate.view": "2 impressions", "item.price": "60 of 60 items", "item.genre": "3 values",
+	} {
 		if !strings.Contains(why[f], want) {
 			t.Errorf("%s: %q, want %q", f, why[f], want)
 		}
@@ -189,15 +215,16 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// Fields may be called what they like, and hold numbers here and words there.
+// Fields may have the name of a counter, and a field may hold numbers for some items and strings
+// for others. Each still gets its feature.
 func TestNamesThatClash(t *testing.T) {
 	var events []ranker.Event
 	for i := range 40 {
 		fields := map[string]ranker.FieldValue{
-			"age":      ranker.NumberValue(1),
-			"standing": ranker.NumberValue(2),
-			"shown":    ranker.StringValue("x"),
-			"year":     ranker.NumberValue(1990),
+			"age":         ranker.NumberValue(1),
+			"within_list": ranker.NumberValue(2),
+			"shown":       ranker.StringValue("x"),
+			"year":        ranker.NumberValue(1990),
 		}
 		if i%2 == 0 {
 			fields["year"] = ranker.StringValue("old")
@@ -219,7 +246,10 @@ func TestNamesThatClash(t *testing.T) {
 	for _, f := range list {
 		kinds[f.Field] = append(kinds[f.Field], f.Kind)
 	}
-	for field, want := range map[string]string{"age": ranker.KindNumber, "standing": ranker.KindNumber, "shown": ranker.KindCategory, "year": ranker.KindCategory} {
+	for field, want := range map[string]string{
+		"age": ranker.KindNumber, "within_list": ranker.KindNumber,
+		"shown": ranker.KindCategory, "year": ranker.KindCategory,
+	} {
 		if !slices.Contains(kinds[field], want) {
 			t.Errorf("the field %q has the features %v", field, kinds[field])
 		}
@@ -229,29 +259,20 @@ func TestNamesThatClash(t *testing.T) {
 	}
 }
 
-// The zero configuration is completed to a valid one, and every problem is reported, each with its
-// name.
+// Complete makes a valid config of the zero value. Validate reports each problem with its name.
 func TestConfig(t *testing.T) {
 	c := training.Config{}.Complete()
 	if err := c.Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	if d := training.DefaultConfig(); fmt.Sprint(
-		d.Scorer.Leaves,
-		d.Gains,
-		d.MaxLists,
-		*d.Dropout,
-	) != fmt.Sprint(
-		c.Scorer.Leaves,
-		c.Gains,
-		c.MaxLists,
-		*c.Dropout,
-	) {
+	d := training.DefaultConfig()
+	if !slices.Equal(d.Scorer.Leaves, c.Scorer.Leaves) || !maps.Equal(d.Gains, c.Gains) ||
+		d.MaxLists != c.MaxLists || *d.Dropout != *c.Dropout {
 		t.Errorf("completed %+v, defaults %+v", c, d)
 	}
 	zero := 0.0
 	if c := (training.Config{Dropout: &zero}).Complete(); *c.Dropout != 0 || c.Validate() != nil {
-		t.Error("no dropout is not kept, or not valid")
+		t.Error("a dropout of 0 is not kept, or is invalid")
 	}
 	dropout := 1.0
 	bad := training.Config{
@@ -274,17 +295,23 @@ func TestConfig(t *testing.T) {
 	bad = bad.Complete()
 	err := bad.Validate()
 	if err == nil {
-		t.Fatal("nonsense is valid")
+		t.Fatal("an invalid config has no errors")
 	}
-	for _, want := range []string{"train.gains.click: -1 is outside", "train.follow_up_hours", "train.negatives.count", "train.negatives.popular", `train.signals: "unheard_of" is unknown; use one of`,
-		`train.signals: "text" is listed twice`, "train.max_lists: 7 is outside 100", "train.dropout", "train.half_life_days", "train.monotone.x: 2 is neither", "train.features: ",
-		`train.scorer.objective: "regret"`, "train.scorer.leaves: 1 is outside 2 to 128", "train.scorer.rounds", "train.scorer.learning_rate"} {
+	for _, want := range []string{
+		"train.gains.click: -1 is outside", "train.follow_up_hours", "train.negatives.count",
+		"train.negatives.popular", `train.signals: "unheard_of" is unknown; use one of`,
+		`train.signals: "text" is listed twice`, "train.max_lists: 7 is outside 100",
+		"train.dropout", "train.half_life_days", "train.monotone.x: 2 is neither",
+		"train.features: ", `train.scorer.objective: "regret"`,
+		"train.scorer.leaves: 1 is outside 2 to 128", "train.scorer.rounds",
+		"train.scorer.learning_rate",
+	} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not contain %q:: %v", want, err)
+			t.Errorf("the error does not contain %q: %v", want, err)
 		}
 	}
 	none := training.Config{Scorer: training.ScorerConfig{Leaves: []int{}}}.Complete()
 	if err := none.Validate(); err == nil || !strings.Contains(err.Error(), "at least one") {
-		t.Errorf("no leaves at all: %v", err)
+		t.Errorf("no tree size: %v", err)
 	}
 }

@@ -340,15 +340,21 @@ func TestTrainingIsRefused(t *testing.T) {
 		change func(in *training.Inputs)
 		want   string
 	}{
-		"an empty log": {func(in *training.Inputs) { in.Source = source(nil) }, "too " +
-			"little to train on: 0 usable lists, 50 needed"},
-		"a short log": {func(in *training.Inputs) { in.Source = source(demoLog()[:450]) }, "usable " +
-			"lists, 50 needed. Without impressions each user gives one list"},
-		"an unknown constraint": {func(in *training.Inputs) { in.Config.Monotone = map[string]int{"item.charm": 1} }, "train.monotone.item.charm"},
+		"an empty log": {func(in *training.Inputs) { in.Source = source(nil) },
+			"too little to train on: 0 usable lists, 50 needed"},
+		"a short log": {func(in *training.Inputs) { in.Source = source(demoLog()[:450]) },
+			"usable lists, 50 needed. Without impressions each user gives one list"},
+		"an unknown constraint": {func(in *training.Inputs) {
+			in.Config.Monotone = map[string]int{"item.charm": 1}
+		}, "train.monotone.item.charm"},
 		"a feature of an action that the state does not count": {func(in *training.Inputs) {
-			in.Config.Features = []ranker.Feature{{Name: "x", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "yawn"}}
-		}, `"yawn" of state.actions`},
-		"a folder that cannot be created": {func(in *training.Inputs) { in.WorkDir = filepath.Join(libraryPath, "x") }, "not a directory"},
+			in.Config.Features = []ranker.Feature{
+				{Name: "x", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "yawn"},
+			}
+		}, `needs "yawn", which the server does not count`},
+		"a folder that cannot be created": {func(in *training.Inputs) {
+			in.WorkDir = filepath.Join(libraryPath, "x")
+		}, "not a directory"},
 	} {
 		in := inputs(t, demoLog()[:2400])
 		in.Config.Signals = quick

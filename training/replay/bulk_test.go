@@ -33,7 +33,9 @@ func generated(n int) replay.Source {
 			list := ranker.Event{}
 			for i := range n {
 				e := ranker.Event{ID: fmt.Sprint("e", i), Time: 1_700_000_000_000 + int64(i)*20}
-				popular := func() string { return fmt.Sprint("item-", int(float64(items)*math.Pow(r.Float64(), 2))) }
+				popular := func() string {
+					return fmt.Sprint("item-", int(float64(items)*math.Pow(r.Float64(), 2)))
+				}
 				switch {
 				case i < items:
 					title := fmt.Sprint("title of ", i)
@@ -50,7 +52,8 @@ func generated(n int) replay.Source {
 					}
 					list = e
 				default:
-					e.Kind, e.Action, e.UserID, e.ItemID = ranker.EventInteraction, "click", list.UserID, popular()
+					e.Kind, e.Action = ranker.EventInteraction, "click"
+					e.UserID, e.ItemID = list.UserID, popular()
 					if list.Impression != nil && r.IntN(2) == 0 {
 						e.ItemID, e.ImpressionID = list.Impression.Items[r.IntN(10)], list.ID
 					} else if e.UserID == "" {

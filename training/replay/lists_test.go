@@ -23,14 +23,8 @@ func interactionLog(seed uint64, users, items, steps int) *tape {
 		tp.add(item(fmt.Sprint(i)))
 	}
 	for range steps {
-		tp.add(
-			did(
-				fmt.Sprint("u", r.IntN(users)),
-				"click",
-				fmt.Sprint(int(float64(items)*math.Pow(r.Float64(), 3))),
-				"",
-			),
-		)
+		user, popular := r.IntN(users), int(float64(items)*math.Pow(r.Float64(), 3))
+		tp.add(did(fmt.Sprint("u", user), "click", fmt.Sprint(popular), ""))
 	}
 	return tp
 }
@@ -105,9 +99,12 @@ func TestWhichListsAreSampled(t *testing.T) {
 		did("v", "click", "a", ""),
 	)
 	log := scan(t, tp, replay.Options{})
+	sampled := func(n replay.Negatives, perUser int) []replay.RankingList {
+		return log.SampledLists(0, math.MaxUint64, n, perUser, rand.New(rand.NewPCG(1, 1)))
+	}
 	for perUser, want := range map[int][]uint64{0: {18, 20, 23}, 1: {23}, 2: {20, 23}} {
 		var got []uint64
-		for _, p := range log.SampledLists(0, math.MaxUint64, replay.Negatives{Count: 4}, perUser, rand.New(rand.NewPCG(1, 1))) {
+		for _, p := range sampled(replay.Negatives{Count: 4}, perUser) {
 			got = append(got, p.Seq)
 		}
 		if !slices.Equal(got, want) {
@@ -125,7 +122,8 @@ func TestPopularNegatives(t *testing.T) {
 	}
 	mean := func(popular float64) float64 {
 		sum, n := 0.0, 0.0
-		for _, p := range log.SampledLists(0, math.MaxUint64, replay.Negatives{Count: 5, Popular: popular}, 2, rand.New(rand.NewPCG(3, 1))) {
+		negatives, rng := replay.Negatives{Count: 5, Popular: popular}, rand.New(rand.NewPCG(3, 1))
+		for _, p := range log.SampledLists(0, math.MaxUint64, negatives, 2, rng) {
 			for k, item := range p.Items {
 				if p.Gains[k] == 0 {
 					sum, n = sum+count[item], n+1
@@ -151,11 +149,17 @@ func TestSampledListsOfDegenerateLogs(t *testing.T) {
 		tape *tape
 		want int
 	}{
-		"nothing":                   {new(tape), 0},
-		"one item":                  {new(tape).add(item("a"), did("u", "click", "a", ""), did("u", "click", "a", "")), 0},
-		"the user had every item":   {new(tape).add(did("u", "click", "a", ""), did("u", "click", "b", "")), 0},
-		"items without description": {new(tape).add(did("u", "click", "a", ""), did("u", "click", "b", ""), did("v", "click", "c", "")), 1},
-		"fewer items than Count":    {interactionLog(3, 3, 5, 6), 2},
+		"nothing": {new(tape), 0},
+		"one item": {new(tape).add(
+			item("a"), did("u", "click", "a", ""), did("u", "click", "a", ""),
+		), 0},
+		"the user had every item": {new(tape).add(
+			did("u", "click", "a", ""), did("u", "click", "b", ""),
+		), 0},
+		"items without description": {new(tape).add(
+			did("u", "click", "a", ""), did("u", "click", "b", ""), did("v", "click", "c", ""),
+		), 1},
+		"fewer items than Count": {interactionLog(3, 3, 5, 6), 2},
 	} {
 		log := scan(t, c.tape, replay.Options{})
 		lists := log.SampledLists(
@@ -172,10 +176,11 @@ func TestSampledListsOfDegenerateLogs(t *testing.T) {
 }
 
 func TestClickedImpressions(t *testing.T) {
-	tp := new(
-		tape,
-	).add(list("1", "u", "a", "b"), did("u", "click", "a", "1"), list("2", "u", "a", "b"), list("3", "u", "a"), did("u", "click", "a", "3"),
-		list("4", "u", "a", "b"), did("u", "click", "b", "4"))
+	tp := new(tape).add(
+		list("1", "u", "a", "b"), did("u", "click", "a", "1"), list("2", "u", "a", "b"),
+		list("3", "u", "a"), did("u", "click", "a", "3"), list("4", "u", "a", "b"),
+		did("u", "click", "b", "4"),
+	)
 	log := scan(t, tp, replay.Options{})
 	seqs := func(from, to uint64) (out []uint64) {
 		for _, p := range log.ClickedImpressions(from, to) {
@@ -203,9 +208,10 @@ func TestWalk(t *testing.T) {
 	second := list("2", "u", "b", "a", "b", "c")
 	second.Impression.Scores, second.Session = []float64{0.5, 0, 0.75, -1}, "s"
 	second.Impression.Context = map[string]ranker.FieldValue{"query": ranker.StringValue("sea")}
-	tp := new(
-		tape,
-	).add(item("a"), list("1", "u", "a", "b"), did("u", "click", "a", "1"), second, did("u", "click", "c", "2"), item("z"), did("u", "click", "z", ""))
+	tp := new(tape).add(
+		item("a"), list("1", "u", "a", "b"), did("u", "click", "a", "1"), second,
+		did("u", "click", "c", "2"), item("z"), did("u", "click", "z", ""),
+	)
 	log := scan(t, tp, replay.Options{})
 	sampled := replay.RankingList{
 		Seq:   7,
@@ -273,9 +279,10 @@ func TestWalk(t *testing.T) {
 // A click that arrived before its list is applied after the list. An early click that names another
 // list is applied at once.
 func TestEarlyFollowUpsWaitForTheirList(t *testing.T) {
-	tp := new(
-		tape,
-	).add(did("u", "click", "a", "1"), did("u", "view", "b", "0"), list("1", "u", "a", "b"), list("2", "u", "a", "b"), did("u", "click", "a", "2"))
+	tp := new(tape).add(
+		did("u", "click", "a", "1"), did("u", "view", "b", "0"), list("1", "u", "a", "b"),
+		list("2", "u", "a", "b"), did("u", "click", "a", "2"),
+	)
 	log := scan(t, tp, replay.Options{})
 	state := features.New(features.DefaultConfig())
 	var known []string
@@ -356,7 +363,8 @@ func TestDataset(t *testing.T) {
 				m.Data...)
 		}
 	}
-	if err := w.Add(&replay.Example{RankingList: &replay.RankingList{}, Request: &ranker.Request{}}, nil, &ranker.Matrix{N: 1, Columns: columns}); err == nil {
+	empty := &replay.Example{RankingList: &replay.RankingList{}, Request: &ranker.Request{}}
+	if err := w.Add(empty, nil, &ranker.Matrix{N: 1, Columns: columns}); err == nil {
 		t.Error("a matrix of the wrong size gave no error")
 	}
 	if err := w.Close(); err != nil {

@@ -66,7 +66,8 @@ func (l *live) later() time.Time { return l.now.Add(700 * time.Millisecond) }
 func (l *live) open() {
 	l.Helper()
 	var err error
-	if l.store, err = embedded.Open(l.dir, counted(), embedded.Options{Ingest: ingest.Options{Clock: l.later}}); err != nil {
+	opt := embedded.Options{Ingest: ingest.Options{Clock: l.later}}
+	if l.store, err = embedded.Open(l.dir, counted(), opt); err != nil {
 		l.Fatal(err)
 	}
 	for name, c := range l.used {
@@ -222,7 +223,8 @@ func (l *live) rank() {
 		l.Fatalf("ranked %v, %v", resp, err)
 	}
 	l.ranked = append(l.ranked, req.ID)
-	for end := time.Now().Add(time.Minute); l.store.Stats().Seq == before; time.Sleep(100 * time.Microsecond) {
+	end := time.Now().Add(time.Minute)
+	for ; l.store.Stats().Seq == before; time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(end) {
 			l.Fatal("the impression was not recorded")
 		}
@@ -293,7 +295,9 @@ func (l *live) replayed(records []event.Record, to uint64) map[uint64]replayedLi
 		}
 	}
 	state := features.New(counted())
-	state.OpenTable = func(name, digest string) *features.ExternalTable { return l.tables[name+digest] }
+	state.OpenTable = func(name, digest string) *features.ExternalTable {
+		return l.tables[name+digest]
+	}
 	p, err := ranker.New(
 		ranker.Options{
 			Features: reading{state},

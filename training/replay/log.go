@@ -26,7 +26,8 @@ type Source func() iter.Seq2[event.Record, error]
 // Options of Scan. Zero values mean the defaults in brackets.
 type Options struct {
 	State features.Config // whose Actions are counted
-	// Gains maps an action to the gain of its item [1]. If several actions follow, the highest counts.
+	// Gains maps an action to the gain of its item [1]. If several actions follow, the highest
+	// counts.
 	Gains map[string]float64
 	Until int64 // ignores records that arrived at this time or later, Unix ms [no limit]
 	// FollowUpMillis is the longest time between an impression and an interaction that names it, in

@@ -59,7 +59,8 @@ func TestLaterEventsDoNotChangeMatrices(t *testing.T) {
 	cut := len(past) * 2 / 3
 	future := slices.Clone(past[:cut])
 	last := past[cut-1]
-	for i, rec := range other.records() { // events of the same users and items, and clicks on the past's lists
+	// The other future has events of the same users and items, and clicks on the past's lists.
+	for i, rec := range other.records() {
 		rec.Seq, rec.Arrival, rec.Event.ID = last.Seq+uint64(
 			i,
 		)+1, last.Arrival+int64(
@@ -70,7 +71,9 @@ func TestLaterEventsDoNotChangeMatrices(t *testing.T) {
 		)
 		future = append(future, rec)
 	}
-	for name, records := range map[string][]event.Record{"another future": future, "no future": past[:cut]} {
+	for name, records := range map[string][]event.Record{
+		"another future": future, "no future": past[:cut],
+	} {
 		before, after := l.replayed(past, last.Seq), l.replayed(records, last.Seq)
 		compared := 0
 		for seq, m := range after {

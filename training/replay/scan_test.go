@@ -112,21 +112,47 @@ func TestFollowUps(t *testing.T) {
 		late    int
 		clicked int
 	}{
-		"immediate":               {new(tape).add(shown, click), []float32{0, 1, 0}, 0, 1},
-		"late":                    {new(tape).add(shown).wait(23 * hour).add(click), []float32{0, 1, 0}, 0, 1},
-		"too late":                {new(tape).add(shown).wait(24 * hour).add(click), []float32{0, 0, 0}, 1, 0},
-		"early":                   {new(tape).add(click).wait(hour).add(shown), []float32{0, 1, 0}, 0, 1},
-		"too early":               {new(tape).add(click).wait(24 * hour).add(shown), []float32{0, 0, 0}, 1, 0},
-		"early and late":          {new(tape).add(click, shown, did("u", "click", "c", "l")), []float32{0, 1, 1}, 0, 1},
-		"twice":                   {new(tape).add(shown, click, click), []float32{0, 1, 0}, 0, 1},
-		"the highest counts":      {new(tape).add(shown, did("u", "purchase", "b", "l"), did("u", "view", "b", "l")), []float32{0, 5, 0}, 0, 1},
-		"an action without gain":  {new(tape).add(shown, did("u", "comment", "b", "l")), []float32{0, 0, 0}, 0, 0},
-		"an uncounted action":     {new(tape).add(shown, did("u", "like", "b", "l")), []float32{0, 0, 0}, 0, 0},
-		"another item":            {new(tape).add(shown, did("u", "click", "d", "l")), []float32{0, 0, 0}, 0, 0},
-		"another list":            {new(tape).add(shown, did("u", "click", "b", "m")), []float32{0, 0, 0}, 0, 0},
-		"no list":                 {new(tape).add(shown, did("u", "click", "b", "")), []float32{0, 0, 0}, 0, 0},
-		"an item shown twice":     {new(tape).add(list("l", "u", "a", "b", "a", "c"), did("u", "click", "c", "l")), []float32{0, 0, 1}, 0, 1},
-		"a click of another user": {new(tape).add(shown, did("session", "click", "b", "l")), []float32{0, 1, 0}, 0, 1},
+		"immediate": {new(tape).add(shown, click), []float32{0, 1, 0}, 0, 1},
+		"late": {new(tape).add(
+			shown,
+		).wait(23 * hour).add(click), []float32{0, 1, 0}, 0, 1},
+		"too late": {new(tape).add(
+			shown,
+		).wait(24 * hour).add(click), []float32{0, 0, 0}, 1, 0},
+		"early": {new(tape).add(
+			click,
+		).wait(hour).add(shown), []float32{0, 1, 0}, 0, 1},
+		"too early": {new(tape).add(
+			click,
+		).wait(24 * hour).add(shown), []float32{0, 0, 0}, 1, 0},
+		"early and late": {new(tape).add(
+			click, shown, did("u", "click", "c", "l"),
+		), []float32{0, 1, 1}, 0, 1},
+		"twice": {new(tape).add(shown, click, click), []float32{0, 1, 0}, 0, 1},
+		"the highest counts": {new(tape).add(
+			shown, did("u", "purchase", "b", "l"), did("u", "view", "b", "l"),
+		), []float32{0, 5, 0}, 0, 1},
+		"an action without gain": {new(tape).add(
+			shown, did("u", "comment", "b", "l"),
+		), []float32{0, 0, 0}, 0, 0},
+		"an uncounted action": {new(tape).add(
+			shown, did("u", "like", "b", "l"),
+		), []float32{0, 0, 0}, 0, 0},
+		"another item": {new(tape).add(
+			shown, did("u", "click", "d", "l"),
+		), []float32{0, 0, 0}, 0, 0},
+		"another list": {new(tape).add(
+			shown, did("u", "click", "b", "m"),
+		), []float32{0, 0, 0}, 0, 0},
+		"no list": {new(tape).add(
+			shown, did("u", "click", "b", ""),
+		), []float32{0, 0, 0}, 0, 0},
+		"an item shown twice": {new(tape).add(
+			list("l", "u", "a", "b", "a", "c"), did("u", "click", "c", "l"),
+		), []float32{0, 0, 1}, 0, 1},
+		"a click of another user": {new(tape).add(
+			shown, did("session", "click", "b", "l"),
+		), []float32{0, 1, 0}, 0, 1},
 	} {
 		log := scan(t, c.tape, replay.Options{})
 		if len(log.Lists) != 1 || !slices.Equal(log.Lists[0].Gains, c.gains) ||
@@ -172,9 +198,10 @@ func TestScanCounts(t *testing.T) {
 	}
 	log := scan(
 		t,
-		new(
-			tape,
-		).add(item("x"), list("l1", "v", "b", "a"), withScores, did("u", "click", "a", "l2"), did("u", "like", "a", ""), did("u", "view", "c", "")),
+		new(tape).add(
+			item("x"), list("l1", "v", "b", "a"), withScores, did("u", "click", "a", "l2"),
+			did("u", "like", "a", ""), did("u", "view", "c", ""),
+		),
 		replay.Options{},
 	)
 	if want := []string{"x", "b", "a", "c"}; !slices.Equal(log.Items.IDs(), want) ||
@@ -220,10 +247,11 @@ func TestOldContentStays(t *testing.T) {
 func TestErasedUsersAreDropped(t *testing.T) {
 	log := scan(
 		t,
-		new(
-			tape,
-		).add(list("l1", "u", "a", "b"), did("u", "click", "a", "l1"), did("v", "click", "a", ""), list("l2", "v", "a", "b"),
-			erase("u"), list("l3", "u", "b", "c"), did("u", "click", "c", "l3")),
+		new(tape).add(
+			list("l1", "u", "a", "b"), did("u", "click", "a", "l1"), did("v", "click", "a", ""),
+			list("l2", "v", "a", "b"), erase("u"), list("l3", "u", "b", "c"),
+			did("u", "click", "c", "l3"),
+		),
 		replay.Options{},
 	)
 	users := func() (out []string) {
@@ -270,9 +298,10 @@ func TestListsAreBounded(t *testing.T) {
 }
 
 func TestHoldoutStart(t *testing.T) {
-	lists := new(
-		tape,
-	).add(list("1", "u", "a"), did("u", "click", "a", "1"), list("2", "u", "a"), list("3", "u", "a"), list("4", "u", "a"))
+	lists := new(tape).add(
+		list("1", "u", "a"), did("u", "click", "a", "1"), list("2", "u", "a"), list("3", "u", "a"),
+		list("4", "u", "a"),
+	)
 	interactions := new(tape).add(did("u", "click", "a", ""), did("u", "click", "b", ""), item("x"))
 	for name, c := range map[string]struct {
 		tape  *tape
@@ -290,7 +319,9 @@ func TestHoldoutStart(t *testing.T) {
 			t.Errorf("%s: from %d (%v), want %d", name, got, err, c.want)
 		}
 	}
-	if _, err := scan(t, new(tape).add(item("x")), replay.Options{}).HoldoutStart(0.5); err == nil ||
+	if _, err := scan(t, new(tape).add(
+		item("x"),
+	), replay.Options{}).HoldoutStart(0.5); err == nil ||
 		!strings.Contains(err.Error(), "import events first") {
 		t.Errorf("an empty log: %v", err)
 	}
@@ -307,7 +338,10 @@ func TestErrorsEndBothPasses(t *testing.T) {
 	opt := replay.Options{State: features.DefaultConfig()}
 	log := scan(t, tp, opt)
 	lists := log.ClickedImpressions(0, 1e9)
-	each := func(*replay.Example) error { return nil }
+	nothing := func(*replay.Example) error { return nil }
+	walk := func(ctx context.Context, src replay.Source, each func(*replay.Example) error) error {
+		return log.Walk(ctx, src, features.New(opt.State), lists, replay.WalkOptions{}, each)
+	}
 	broken := func() iter.Seq2[event.Record, error] {
 		return func(yield func(event.Record, error) bool) { yield(event.Record{}, errBroken) }
 	}
@@ -317,26 +351,24 @@ func TestErrorsEndBothPasses(t *testing.T) {
 		ctx  context.Context
 		src  replay.Source
 		want error
-	}{"broken": {t.Context(), broken, errBroken}, "cancelled": {ended, tp.source(), context.Canceled}} {
+	}{
+		"broken":    {t.Context(), broken, errBroken},
+		"cancelled": {ended, tp.source(), context.Canceled},
+	} {
 		if _, err := replay.Scan(c.ctx, c.src, opt); !errors.Is(err, c.want) {
 			t.Errorf("%s: Scan: %v", name, err)
 		}
-		if err := log.Walk(c.ctx, c.src, features.New(opt.State), lists, replay.WalkOptions{}, each); !errors.Is(
-			err,
-			c.want,
-		) {
+		if err := walk(c.ctx, c.src, nothing); !errors.Is(err, c.want) {
 			t.Errorf("%s: Walk: %v", name, err)
 		}
 	}
 	short := source(tp.records[:100])
-	if err := log.Walk(t.Context(), short, features.New(opt.State), lists, replay.WalkOptions{}, each); err == nil ||
+	if err := walk(t.Context(), short, nothing); err == nil ||
 		!strings.Contains(err.Error(), "the log ends before the list at sequence 101") {
 		t.Errorf("a truncated log: %v", err)
 	}
-	if err := log.Walk(t.Context(), tp.source(), features.New(opt.State), lists, replay.WalkOptions{}, func(*replay.Example) error { return errBroken }); !errors.Is(
-		err,
-		errBroken,
-	) {
+	fails := func(*replay.Example) error { return errBroken }
+	if err := walk(t.Context(), tp.source(), fails); !errors.Is(err, errBroken) {
 		t.Errorf("a failing caller: %v", err)
 	}
 }

@@ -66,8 +66,13 @@ func newSchema(t testing.TB, trained []ranker.Signal) *ranker.Schema {
 		{Kind: ranker.KindRetrieval}, {Kind: ranker.KindRetrieval, Missing: true},
 	}
 	for _, kind := range []string{ranker.KindCount, ranker.KindRate} {
-		for _, scope := range []string{ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField, ranker.ScopeGlobal} {
-			for i, action := range []string{"click", "purchase", features.ActionAny, features.ActionImpression} {
+		for _, scope := range []string{
+			ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField,
+			ranker.ScopeGlobal,
+		} {
+			for i, action := range []string{
+				"click", "purchase", features.ActionAny, features.ActionImpression,
+			} {
 				list = append(
 					list,
 					ranker.Feature{

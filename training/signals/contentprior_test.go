@@ -91,7 +91,8 @@ func TestContentPriorLeavesTheItemOut(t *testing.T) {
 		101,
 	) // one click only, because the mean of all items changes a little with it
 	after := trainContent(t, c)
-	if moved := math.Abs(float64(after.LeaveOneOut[item] - before.LeaveOneOut[item])); moved > 1e-4 {
+	moved := math.Abs(float64(after.LeaveOneOut[item] - before.LeaveOneOut[item]))
+	if moved > 1e-4 {
 		t.Errorf("one more click on the item changed its content prior by %g", moved)
 	}
 	most := 0.0
@@ -288,7 +289,9 @@ func TestProjection(t *testing.T) {
 			}
 		}
 	}
-	for name, vector := range map[string][]float32{"no vector": nil, "a vector of another encoder": make([]float32, 7)} {
+	for name, vector := range map[string][]float32{
+		"no vector": nil, "a vector of another encoder": make([]float32, 7),
+	} {
 		if s.Project(&ranker.ItemInfo{}, vector, out) || product(out, out) != 0 {
 			t.Errorf("%s: an item without content has a content vector", name)
 		}

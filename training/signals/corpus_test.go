@@ -216,11 +216,17 @@ func TestSignalsFindTwoGroups(t *testing.T) {
 		kind, name string
 		least      float64
 	}{
-		{served.KindCooccurrence, "cooccurrence.next", 0.8}, {served.KindCooccurrence, "cooccurrence.lift", 0.8}, {served.KindCooccurrence, "cooccurrence.with", 0.95},
-		{served.KindCooccurrence, "cooccurrence.max", 0.75}, {served.KindCooccurrence, "cooccurrence.last", 0.6},
-		{served.KindMatrixFactorization, "factorization.score", 0.95}, {served.KindMatrixFactorization, "factorization.cosine", 0.95},
-		{served.KindResidualGP, "residual.learned", 0.95}, {served.KindResidualGP, "residual.content", 0.9},
-		{served.KindLexical, "lexical.history", 0.9}, {served.KindLexical, "lexical.max", 0.7},
+		{served.KindCooccurrence, "cooccurrence.next", 0.8},
+		{served.KindCooccurrence, "cooccurrence.lift", 0.8},
+		{served.KindCooccurrence, "cooccurrence.with", 0.95},
+		{served.KindCooccurrence, "cooccurrence.max", 0.75},
+		{served.KindCooccurrence, "cooccurrence.last", 0.6},
+		{served.KindMatrixFactorization, "factorization.score", 0.95},
+		{served.KindMatrixFactorization, "factorization.cosine", 0.95},
+		{served.KindResidualGP, "residual.learned", 0.95},
+		{served.KindResidualGP, "residual.content", 0.9},
+		{served.KindLexical, "lexical.history", 0.9},
+		{served.KindLexical, "lexical.max", 0.7},
 	} {
 		sum := 0.0
 		for u, user := range hidden {
@@ -261,8 +267,8 @@ func TestTrainingIsRepeatable(t *testing.T) {
 		}
 	}
 	for kind, file := range files(8) {
-		if random := kind == served.KindMatrixFactorization || kind == served.KindResidualGP; random &&
-			file == want[kind] {
+		isRandom := kind == served.KindMatrixFactorization || kind == served.KindResidualGP
+		if isRandom && file == want[kind] {
 			t.Errorf("%s does not depend on the seed", kind)
 		}
 	}

@@ -20,8 +20,8 @@ func interactionLog(t *testing.T, users, n int) *replay.Log {
 		return func(yield func(event.Record, error) bool) {
 			for seq := range users * n {
 				e := ranker.Event{
-					Kind: ranker.EventInteraction, ID: fmt.Sprint(seq), UserID: fmt.Sprint("u", seq/n),
-					ItemID: fmt.Sprint("i", seq%n), Action: "click",
+					Kind: ranker.EventInteraction, ID: fmt.Sprint(seq),
+					UserID: fmt.Sprint("u", seq/n), ItemID: fmt.Sprint("i", seq%n), Action: "click",
 				}
 				rec := event.Record{Seq: uint64(seq + 1), Arrival: int64(seq + 1), Event: e}
 				if !yield(rec, nil) {

@@ -9,8 +9,8 @@ import (
 	served "relish/ranker/signals"
 )
 
-// factorAnalysis fits item vectors to residuals by variational Bayes with missing values (Lim and
-// Teh 2007; Ilin and Raiko 2010).
+// factorAnalysis fits item vectors to residuals by variational Bayes with missing values (Lim et
+// al. 2007; Ilin and Raiko 2010).
 //
 // A residual is the inner product of an item vector and a user vector, plus noise. User vectors are
 // standard normal. An item vector is normal around the vector that the item's content predicts
