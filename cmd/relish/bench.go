@@ -87,7 +87,9 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 
 // start runs the service in this process on a free port of the loopback interface. All texts have
 // vectors when it returns.
-func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() error, addr string, err error) {
+func (c *benchCmd) start(
+	ctx context.Context, cfg *config.Config,
+) (stop func() error, addr string, err error) {
 	if !c.NoText {
 		if err := c.encode(ctx, cfg); err != nil {
 			return nil, "", err
@@ -95,8 +97,9 @@ func (c *benchCmd) start(ctx context.Context, cfg *config.Config) (stop func() e
 	}
 	quiet := logFlags{LogFormat: c.LogFormat, LogLevel: "error"}
 	a, err := app.New(ctx, app.Options{
-		Config: cfg, Store: c.storeFlags.options(), Encoder: c.encoderFlags.options(), Bundles: c.Bundles,
-		Log: quiet.logger(),
+		Config: cfg, Store: c.storeFlags.options(), Encoder: c.encoderFlags.options(),
+		Bundles: c.Bundles,
+		Log:     quiet.logger(),
 	})
 	if err != nil {
 		return nil, "", err
@@ -156,7 +159,8 @@ func (c *benchCmd) generate(ctx context.Context, cfg *config.Config) (err error)
 	for i := range generatedClicks {
 		click := ranker.Event{
 			Kind: ranker.EventInteraction, ID: "ga" + strconv.Itoa(i), Action: "click",
-			UserID: "u" + strconv.Itoa(i%generatedUsers), ItemID: "i" + strconv.Itoa(i*7919%c.Catalogue),
+			UserID: "u" + strconv.Itoa(i%generatedUsers),
+			ItemID: "i" + strconv.Itoa(i*7919%c.Catalogue),
 		}
 		if err := loader.Add(ctx, c.Catalogue+i+1, click); err != nil {
 			return err
@@ -189,8 +193,9 @@ func readPopulation(data string) (users, items []string, err error) {
 		}
 	}
 	if len(items) == 0 || len(users) == 0 {
-		return nil, nil, fmt.Errorf("%s has %d items and %d users with interactions, and the benchmark needs both. "+
-			"Fill it with relish demo or relish import, or pass --catalogue", filepath.Clean(data), len(items), len(users))
+		return nil, nil, fmt.Errorf("%s has %d items and %d users with interactions, and the "+
+			"benchmark needs both. Fill it with relish demo or relish import, or pass --catalogue",
+			filepath.Clean(data), len(items), len(users))
 	}
 	return users, items, nil
 }
@@ -200,9 +205,11 @@ func (c *benchCmd) print(results []*bench.Result, unit time.Duration) {
 	if c.Rate == 0 {
 		load = "one request after the other"
 	}
-	title := fmt.Sprintf("%s, %s each; %d cores; machine unit %s", load, c.Duration, runtime.NumCPU(), unit)
+	title := fmt.Sprintf("%s, %s each; %d cores; machine unit %s", load, c.Duration,
+		runtime.NumCPU(), unit)
 	w := newTable(title, table.Row{
-		"candidates", "requests", "errors", "degraded", "text coverage", "p50 ms", "p90 ms", "p99 ms", "max ms",
+		"candidates", "requests", "errors", "degraded", "text coverage", "p50 ms", "p90 ms",
+		"p99 ms", "max ms",
 	})
 	ms := func(us int64) string { return fmt.Sprintf("%.2f", float64(us)/1000) }
 	for _, r := range results {

@@ -29,7 +29,8 @@ func writePriorBundle(t *testing.T, data string, weight float64) string {
 	n := len(m.Schema.Columns())
 	in := &ranker.SignalInput{
 		Request: &ranker.Request{Candidates: []ranker.Candidate{{ID: "a"}}}, Now: 1,
-		State:       &ranker.RequestState{Items: make([]*ranker.ItemInfo, 1), Columns: make([]float32, n)},
+		State: &ranker.RequestState{Items: make([]*ranker.ItemInfo, 1),
+			Columns: make([]float32, n)},
 		ItemVectors: make([][]float32, 1),
 	}
 	for i := range in.State.Columns {
@@ -53,8 +54,10 @@ func writePriorBundle(t *testing.T, data string, weight float64) string {
 		Scorer:  bundle.ScorerFile{Kind: bundle.ScorerPrior, File: "priors.json"},
 	}
 	v, err := bundle.Write(filepath.Join(data, "bundles"), manifest, map[string][]byte{
-		bundle.SchemaFile: schema, bundle.ProbeFile: probe, bundle.ReportFile: []byte("<title>report</title>"),
-		"priors.json": fmt.Appendf(nil, `{"tables":[{"column":"shop.margin","weight":%g}]}`, weight),
+		bundle.SchemaFile: schema, bundle.ProbeFile: probe,
+		bundle.ReportFile: []byte("<title>report</title>"),
+		"priors.json": fmt.Appendf(nil, `{"tables":[{"column":"shop.margin","weight":%g}]}`,
+			weight),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +68,8 @@ func writePriorBundle(t *testing.T, data string, weight float64) string {
 // model ranks and returns the model that did.
 func (s *service) model(t *testing.T) string {
 	t.Helper()
-	const request = `{"user_id":"u","candidates":["film-001","book-001"],"record":false,"deadline_ms":10000}`
+	const request = `{"user_id":"u","candidates":["film-001","book-001"],"record":false,
+		"deadline_ms":10000}`
 	status, answer := s.post(t, "/recommend", request)
 	if status != http.StatusOK {
 		t.Fatalf("/recommend answers %d: %v", status, answer)
@@ -83,22 +87,27 @@ func TestBundlesAreServed(t *testing.T) {
 	if got := s.model(t); got != "prior" {
 		t.Fatalf("%s ranks, want the prior", got)
 	}
-	if status, answer := s.post(t, "/models/"+first+"/activate", ""); status != 200 || s.model(t) != first {
+	if status, answer := s.post(t, "/models/"+first+"/activate", ""); status != 200 ||
+		s.model(t) != first {
 		t.Fatalf("activation answers %d: %v", status, answer)
 	}
-	if err := bundle.Activate(filepath.Join(dir, "bundles"), second, "train", "better"); err != nil {
+	root := filepath.Join(dir, "bundles")
+	if err := bundle.Activate(root, second, "train", "better"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the bundle that another process activated ranks", func() bool { return s.model(t) == second })
+	eventually(t, "the bundle that another process activated ranks",
+		func() bool { return s.model(t) == second })
 	status, answer := s.post(t, "/models/rollback", "")
 	if status != 200 || answer["active"] != first || s.model(t) != first {
 		t.Errorf("rollback answers %d: %v", status, answer)
 	}
-	if status, page := s.get(t, "/models/"+first+"/report"); status != 200 || page != "<title>report</title>" {
+	if status, page := s.get(t, "/models/"+first+"/report"); status != 200 ||
+		page != "<title>report</title>" {
 		t.Errorf("the model card answers %d: %s", status, page)
 	}
 	_, metrics := s.get(t, "/metrics")
-	for _, want := range []string{`relish_active_model_info{version="` + first + `"} 1`, "relish_bundle_refusals_total 0"} {
+	for _, want := range []string{`relish_active_model_info{version="` + first + `"} 1`,
+		"relish_bundle_refusals_total 0"} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("/metrics lacks %s", want)
 		}
@@ -106,11 +115,13 @@ func TestBundlesAreServed(t *testing.T) {
 	s.stop(t)
 
 	out := output(t, "doctor", "--data", dir, "--no-text")
-	if !strings.Contains(out, first+": active") || !strings.Contains(out, second+": checksums good") {
+	if !strings.Contains(out, first+": active") ||
+		!strings.Contains(out, second+": checksums good") {
 		t.Errorf("doctor prints %s", out)
 	}
 	for _, v := range []string{first, second, "prior"} {
-		if out := output(t, "evaluate", "--data", dir, "--no-text", "--bundle", v); !strings.Contains(out, v) {
+		out := output(t, "evaluate", "--data", dir, "--no-text", "--bundle", v)
+		if !strings.Contains(out, v) {
 			t.Errorf("evaluate --bundle %s prints %s", v, out)
 		}
 	}
@@ -134,17 +145,20 @@ func checkDamagedBundle(t *testing.T, dir, first, second string) {
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := bundle.Activate(filepath.Join(dir, "bundles"), second, "train", "better"); err != nil {
+	root := filepath.Join(dir, "bundles")
+	if err := bundle.Activate(root, second, "train", "better"); err != nil {
 		t.Fatal(err)
 	}
 	s := serve(t, "--data", dir, "--no-text")
 	if got := s.model(t); got != first {
 		t.Errorf("%s ranks, want %s", got, first)
 	}
-	if _, models := s.get(t, "/models"); !strings.Contains(models, `"refused"`) || !strings.Contains(models, "probe.bin") {
+	if _, models := s.get(t, "/models"); !strings.Contains(models, `"refused"`) ||
+		!strings.Contains(models, "probe.bin") {
 		t.Errorf("/models answers %s", models)
 	}
-	if status, ready := s.get(t, "/health/ready"); status != 200 || !strings.Contains(ready, "degraded: "+first) {
+	if status, ready := s.get(t, "/health/ready"); status != 200 ||
+		!strings.Contains(ready, "degraded: "+first) {
 		t.Errorf("/health/ready answers %d: %s", status, ready)
 	}
 	status, answer := s.post(t, "/models/"+second+"/activate", "")
@@ -152,7 +166,8 @@ func checkDamagedBundle(t *testing.T, dir, first, second string) {
 		t.Errorf("the activation of a damaged bundle answers %d: %v", status, answer)
 	}
 	s.stop(t)
-	if out := mustFail(t, 1, "doctor", "--data", dir, "--no-text"); !strings.Contains(out, "probe.bin") {
+	out := mustFail(t, 1, "doctor", "--data", dir, "--no-text")
+	if !strings.Contains(out, "probe.bin") {
 		t.Errorf("doctor prints %s", out)
 	}
 }

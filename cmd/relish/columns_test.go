@@ -49,24 +49,34 @@ func TestImportedTables(t *testing.T) {
 	dir, files := filepath.Join(t.TempDir(), "d"), t.TempDir()
 	output(t, "demo", "--data", dir, "--users", "40", "--lists", "300", "--no-text")
 	config := filepath.Join(files, "relish.yaml")
-	if err := os.WriteFile(config, []byte("tables:\n- {column: people.loyalty, weight: 0.5}\n- {column: shop.margin, weight: 100}\n"), 0o600); err != nil {
+	const weights = `tables:
+- {column: people.loyalty, weight: 0.5}
+- {column: shop.margin, weight: 100}
+`
+	if err := os.WriteFile(config, []byte(weights), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	runPython(t, "write", files)
-	output(t, "import", "--data", dir, "--format", "arrow", "--name", "people", filepath.Join(files, "users.arrow"))
+	output(t, "import", "--data", dir, "--format", "arrow", "--name", "people", filepath.Join(files,
+		"users.arrow"))
 
-	const ask = `{"user_id":"reader","candidates":["film-001","book-001","book-002"],"explain":1,"deadline_ms":10000}`
+	const ask = `{"user_id":"reader","candidates":["film-001","book-001","book-002"],"explain":1,
+		"deadline_ms":10000}`
 	s := serve(t, "--data", dir, "--no-text", "--config", config)
 	status, before := s.post(t, "/recommend", ask)
-	if value, part, ok := contribution(before, "table.people.loyalty"); status != http.StatusOK || !ok || value != 0.75 || part != 0.375 {
-		t.Errorf("status %d, the user column has the value %v and the contribution %v (%v)", status, value, part, ok)
+	if value, part, ok := contribution(before, "table.people.loyalty"); status != http.StatusOK ||
+		!ok || value != 0.75 || part != 0.375 {
+		t.Errorf("status %d, the user column has the value %v and the contribution %v (%v)", status,
+			value, part, ok)
 	}
 	if _, _, ok := contribution(before, "table.shop.margin"); ok {
 		t.Error("a column is explained before its import")
 	}
-	output(t, "import", "--data", dir, "--format", "arrow", "--name", "shop", filepath.Join(files, "items.arrow"))
+	output(t, "import", "--data", dir, "--format", "arrow", "--name", "shop", filepath.Join(files,
+		"items.arrow"))
 	_, after := s.post(t, "/recommend", ask)
-	if value, _, ok := contribution(after, "table.shop.margin"); !ok || value != 1.5 || order(t, after)[0] != "book-001" || order(t, after)[2] != "film-001" {
+	if value, _, ok := contribution(after, "table.shop.margin"); !ok || value != 1.5 ||
+		order(t, after)[0] != "book-001" || order(t, after)[2] != "film-001" {
 		t.Errorf("after the import, the answer is %v", after)
 	}
 
@@ -142,7 +152,8 @@ func TestSnapshotIsReadByPyarrow(t *testing.T) {
 			Rows int
 		}
 	}
-	if err := json.Unmarshal([]byte(output(t, "snapshot", "--data", dir, "--out", snap, "--json")), &m); err != nil {
+	manifest := output(t, "snapshot", "--data", dir, "--out", snap, "--json")
+	if err := json.Unmarshal([]byte(manifest), &m); err != nil {
 		t.Fatal(err)
 	}
 	var got map[string]any
@@ -150,7 +161,8 @@ func TestSnapshotIsReadByPyarrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range m.Files {
-		if n, _ := got[strings.TrimSuffix(f.Name, ".arrow")].(float64); int(n) != f.Rows || f.Rows == 0 {
+		if n, _ := got[strings.TrimSuffix(f.Name, ".arrow")].(float64); int(n) != f.Rows ||
+			f.Rows == 0 {
 			t.Errorf("pyarrow reads %v rows of %s, the manifest says %d", n, f.Name, f.Rows)
 		}
 	}

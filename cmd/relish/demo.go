@@ -36,7 +36,8 @@ type demoCmd struct {
 // Run fills an empty data folder with the sample catalogue and what simulated users did.
 func (c *demoCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if c.Users < 1 || c.Lists < 1 || c.Visits < 1 {
-		return app.Usagef("--users %d, --lists %d and --visits %d must be at least 1", c.Users, c.Lists, c.Visits)
+		return app.Usagef("--users %d, --lists %d and --visits %d must be at least 1", c.Users,
+			c.Lists, c.Visits)
 	}
 	world, filled, err := c.readWorld()
 	switch {
@@ -46,7 +47,9 @@ func (c *demoCmd) Run(ctx context.Context, cfg *config.Config) error {
 		fmt.Printf("the demo is already in %s\n", c.Data)
 		return nil
 	case !filled:
-		world = demo.Options{Seed: c.Seed, Users: c.Users, Lists: c.Lists, PlantedLift: c.PlantedLift}
+		world = demo.Options{
+			Seed: c.Seed, Users: c.Users, Lists: c.Lists, PlantedLift: c.PlantedLift,
+		}
 		if err := c.fill(ctx, cfg, world); err != nil {
 			return err
 		}
@@ -70,7 +73,8 @@ func (c *demoCmd) readWorld() (world demo.Options, filled bool, err error) {
 		err = json.Unmarshal(data, &world)
 	}
 	if err != nil {
-		return world, false, fmt.Errorf("cannot read %s: %w. Remove the folder %s and fill it again",
+		return world, false, fmt.Errorf("cannot read %s: %w. Remove the folder %s and fill it "+
+			"again",
 			c.worldFile(), err, c.Data)
 	}
 	return world, true, nil
@@ -119,7 +123,8 @@ func newStrictLoader(store app.Store, p *progress) *app.Loader {
 
 func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, world demo.Options) error {
 	simulation := app.Simulation{
-		Data: c.Data, Bundles: c.Bundles, Encoder: c.encoderFlags.options(), Config: cfg, World: world,
+		Data: c.Data, Bundles: c.Bundles, Encoder: c.encoderFlags.options(), Config: cfg,
+		World:  world,
 		Visits: c.Visits, Log: c.logger(),
 	}
 	shares, err := simulation.Run(ctx)
@@ -129,8 +134,10 @@ func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, world demo.O
 	if c.JSON {
 		return printJSON(map[string]any{"visits": c.Visits, "rows": shares})
 	}
-	w := newTable(fmt.Sprintf("clicks in %d visits, as a share of the best order's clicks", c.Visits),
-		table.Row{"ranker", "share [95 %]"})
+	w := newTable(
+		fmt.Sprintf("clicks in %d visits, as a share of the best order's clicks", c.Visits),
+		table.Row{"ranker", "share [95 %]"},
+	)
 	for _, s := range shares {
 		w.AppendRow(table.Row{s.Ranker, s.Share})
 	}

@@ -22,8 +22,9 @@ func TestDoctorAsksService(t *testing.T) {
 	}
 	closed := httptest.NewServer(nil)
 	closed.Close()
+	const draining = `{"status":"draining","version":"v1","checks":[{"name":"store","ok":true}]}`
 	for name, c := range map[string]struct{ url, want string }{
-		"draining":       {answering(503, `{"status":"draining","version":"v1","checks":[{"name":"store","ok":true}]}`), "draining, version v1"},
+		"draining":       {answering(503, draining), "draining, version v1"},
 		"something else": {answering(200, "<html>"), "not as relish does"},
 		"nothing there":  {closed.URL, "refused"},
 		"no address":     {"127.0.0.1:8080", "BAD"},

@@ -14,7 +14,8 @@ import (
 
 // clickEvent is a click of a worker's user. The id makes it unique.
 func clickEvent(worker, i int) string {
-	return fmt.Sprintf(`{"type":"interaction","id":"w%d-%d","user":"u%d","item":"i%d","action":"click"}`, worker, i, worker, i)
+	const format = `{"type":"interaction","id":"w%d-%d","user":"u%d","item":"i%d","action":"click"}`
+	return fmt.Sprintf(format, worker, i, worker, i)
 }
 
 // countRecords returns how many records doctor finds in a data folder.
@@ -46,7 +47,8 @@ func TestKillLosesNothing(t *testing.T) {
 		for client := range clients {
 			sending.Go(func() {
 				for i := 0; ; i++ {
-					status, _, err := s.request(http.MethodPost, "/feedback", clickEvent(clients*round+client, i))
+					status, _, err := s.request(http.MethodPost, "/feedback",
+						clickEvent(clients*round+client, i))
 					if err != nil {
 						return // the service was killed
 					}
@@ -77,7 +79,8 @@ func TestBackupWhileRunning(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "d")
 	s := serve(t, "--data", data, "--no-text")
 	send := func(worker, i int) {
-		if status, answer := s.post(t, "/feedback", clickEvent(worker, i)); status != http.StatusOK {
+		status, answer := s.post(t, "/feedback", clickEvent(worker, i))
+		if status != http.StatusOK {
 			t.Errorf("/feedback answers %d: %v", status, answer)
 		}
 	}
@@ -107,7 +110,8 @@ func TestBackupWhileRunning(t *testing.T) {
 	s.stop(t)
 
 	restored := serve(t, "--data", backup, "--no-text")
-	status, answer := restored.post(t, "/recommend", `{"user_id":"u0","candidates":["i1","i2"],"deadline_ms":10000}`)
+	status, answer := restored.post(t, "/recommend",
+		`{"user_id":"u0","candidates":["i1","i2"],"deadline_ms":10000}`)
 	if status != http.StatusOK || len(order(t, answer)) != 2 {
 		t.Fatalf("the restored service answers %d: %v", status, answer)
 	}

@@ -40,9 +40,12 @@ func (c *embedCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 
 // engineOptions are the options of the commands that change a data folder and end. They encode the
 // texts of new items by encodeAll, which waits for them.
-func engineOptions(store *storeFlags, encoder *encoderFlags, log *logFlags, cfg *config.Config) app.EngineOptions {
+func engineOptions(
+	store *storeFlags, encoder *encoderFlags, log *logFlags, cfg *config.Config,
+) app.EngineOptions {
 	return app.EngineOptions{
-		Store: store.options(), Encoder: encoder.options(), Config: cfg, EncodeLater: true, Log: log.logger(),
+		Store: store.options(), Encoder: encoder.options(), Config: cfg, EncodeLater: true,
+		Log: log.logger(),
 	}
 }
 

@@ -38,7 +38,8 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	evaluator, err := app.NewEvaluator(ctx, app.EvaluatorOptions{
 		Data: c.Data, Bundles: c.Bundles, Encoder: c.options(), Config: cfg,
 		TestShare: c.Last, Prequential: c.Prequential, K: c.K, Negatives: c.Negatives, Seed: c.Seed,
-		Bundle: c.Bundle, InSample: c.InSample, HideItems: c.HideItems, Ablate: c.Ablate, Policy: c.Policy,
+		Bundle: c.Bundle, InSample: c.InSample, HideItems: c.HideItems, Ablate: c.Ablate,
+		Policy:   c.Policy,
 		Progress: scoring.set,
 		TrainProgress: func(model, stage string, done, total int) {
 			stages.set(model+": "+stage, done, total)
@@ -72,15 +73,19 @@ func (c *evaluateCmd) check() error {
 	trains := c.HideItems > 0 || len(c.Ablate) > 0
 	switch {
 	case c.HideItems < 0 || c.HideItems >= 1:
-		return app.Usagef("--hide-items %g is not a share: give a number from 0 to less than 1", c.HideItems)
+		return app.Usagef("--hide-items %g is not a share: give a number from 0 to less than 1",
+			c.HideItems)
 	case c.HideItems > 0 && len(c.Ablate) > 0:
 		return app.Usagef("--hide-items and --ablate are two experiments: run one after the other")
 	case trains && (c.Bundle != "" || c.InSample):
-		return app.Usagef("--hide-items and --ablate train their own models: leave out --bundle and --in-sample")
+		return app.Usagef("--hide-items and --ablate train their own models: leave out --bundle " +
+			"and --in-sample")
 	case trains && c.OnPolicyLog:
-		return app.Usagef("--on-policy-log estimates an existing bundle: leave out --hide-items and --ablate")
+		return app.Usagef("--on-policy-log estimates an existing bundle: leave out --hide-items " +
+			"and --ablate")
 	case c.Policy != "" && !c.OnPolicyLog:
-		return app.Usagef("--policy needs --on-policy-log; to measure a bundle, name it with --bundle")
+		return app.Usagef("--policy needs --on-policy-log; to measure a bundle, name it with " +
+			"--bundle")
 	}
 	return nil
 }

@@ -24,7 +24,8 @@ func evaluationTitle(e *app.Evaluation) string {
 	if e.Prequential {
 		method = "prequential"
 	}
-	title := fmt.Sprintf("%d lists with clicks, the newest %g of the log, %s", e.Lists, e.Last, method)
+	title := fmt.Sprintf("%d lists with clicks, the newest %g of the log, %s", e.Lists, e.Last,
+		method)
 	if e.Model != "" {
 		title = e.Model + ": " + title
 	}
@@ -41,7 +42,8 @@ func evaluationTitle(e *app.Evaluation) string {
 // baseline.
 func printScorers(e *app.Evaluation) {
 	w := newTable(evaluationTitle(e), table.Row{
-		"lists", "n", "scorer", fmt.Sprintf("NDCG@%d [95 %%]", e.K), "MRR [95 %]", "NDCG over " + e.Baseline,
+		"lists", "n", "scorer", fmt.Sprintf("NDCG@%d [95 %%]", e.K), "MRR [95 %]",
+		"NDCG over " + e.Baseline,
 		fmt.Sprintf("MAP@%d", e.K), fmt.Sprintf("HR@%d", e.K), "AUC",
 	})
 	slice := ""
@@ -78,7 +80,9 @@ func printDifferences(e *app.Evaluation) {
 			w.AppendSeparator()
 		}
 		slice = d.Slice
-		w.AppendRow(table.Row{d.Scorer, d.Against, d.Slice, d.NDCG.N, signed(d.NDCG), signed(d.MRR)})
+		w.AppendRow(table.Row{
+			d.Scorer, d.Against, d.Slice, d.NDCG.N, signed(d.NDCG), signed(d.MRR),
+		})
 	}
 	if w.Length() > 0 {
 		w.Render()
@@ -87,8 +91,12 @@ func printDifferences(e *app.Evaluation) {
 
 // printOverall prints the metrics that are computed over all lists together.
 func printOverall(e *app.Evaluation) {
-	w := newTable("over all lists; click probabilities are fitted on the earlier half and measured on the later one",
-		table.Row{"scorer", "calibration error", "pooled AUC", fmt.Sprintf("coverage@%d", e.K), fmt.Sprintf("diversity@%d", e.K)})
+	const title = "over all lists; click probabilities are fitted on the earlier half and " +
+		"measured on the later one"
+	w := newTable(title, table.Row{
+		"scorer", "calibration error", "pooled AUC", fmt.Sprintf("coverage@%d", e.K),
+		fmt.Sprintf("diversity@%d", e.K),
+	})
 	for _, o := range e.Overall {
 		calibration, auc, diversity := "", "", ""
 		if o.Calibration != nil {
@@ -100,14 +108,16 @@ func printOverall(e *app.Evaluation) {
 		if o.Diversity != nil {
 			diversity = fmt.Sprintf("%.3f", o.Diversity.Mean)
 		}
-		w.AppendRow(table.Row{o.Scorer, calibration, auc, fmt.Sprintf("%.3f", o.Coverage), diversity})
+		coverage := fmt.Sprintf("%.3f", o.Coverage)
+		w.AppendRow(table.Row{o.Scorer, calibration, auc, coverage, diversity})
 	}
 	w.Render()
 }
 
 // signed formats a difference with its sign.
 func signed(i stats.Interval) string {
-	return strings.ReplaceAll(fmt.Sprintf("%+.3f [%+.3f, %+.3f]", i.Mean, i.Low, i.High), "-", "−")
+	text := fmt.Sprintf("%+.3f [%+.3f, %+.3f]", i.Mean, i.Low, i.High)
+	return strings.ReplaceAll(text, "-", "−")
 }
 
 // printEstimate prints an off-policy estimate. If the log does not allow one, it returns an error.
@@ -122,15 +132,18 @@ func (c *evaluateCmd) printEstimate(r *evaluation.OffPolicyEstimate) error {
 		}
 		return refused
 	}
-	fmt.Printf("%d lists (left out: %d without exploration, %d truncated), worth %.0f lists in which %s agrees with "+
-		"what was shown; mean weight %.3f, unsupported %.1f %%\n",
-		r.Lists, r.Unexplored, r.Truncated, r.EffectiveLists, r.Policy, r.MeanWeight, 100*r.Unsupported)
+	fmt.Printf("%d lists (left out: %d without exploration, %d truncated), worth %.0f lists in "+
+		"which %s agrees with what was shown; mean weight %.3f, unsupported %.1f %%\n",
+		r.Lists, r.Unexplored, r.Truncated, r.EffectiveLists, r.Policy, r.MeanWeight,
+		100*r.Unsupported)
 	if refused != nil {
 		return refused
 	}
-	w := newTable(fmt.Sprintf("gain of the first %d positions, per list", r.K), table.Row{"", "estimate", "95 %, by user"})
+	title := fmt.Sprintf("gain of the first %d positions, per list", r.K)
+	w := newTable(title, table.Row{"", "estimate", "95 %, by user"})
 	row := func(name string, x *stats.Interval) {
-		w.AppendRow(table.Row{name, fmt.Sprintf("%.4f", x.Mean), fmt.Sprintf("%.4f to %.4f", x.Low, x.High)})
+		interval := fmt.Sprintf("%.4f to %.4f", x.Low, x.High)
+		w.AppendRow(table.Row{name, fmt.Sprintf("%.4f", x.Mean), interval})
 	}
 	row("as logged", r.Logged)
 	w.AppendSeparator()

@@ -16,7 +16,8 @@ import (
 // evaluateJSON runs relish evaluate --json.
 func evaluateJSON(t *testing.T, args ...string) (e app.Evaluation) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(output(t, append([]string{"evaluate", "--json"}, args...)...)), &e); err != nil {
+	out := output(t, append([]string{"evaluate", "--json"}, args...)...)
+	if err := json.Unmarshal([]byte(out), &e); err != nil {
 		t.Fatal(err)
 	}
 	return e
@@ -35,7 +36,8 @@ func TestEvaluate(t *testing.T) {
 	}
 	output(t, "demo", "--data", dir)
 	var trained struct{ Version string }
-	if err := json.Unmarshal([]byte(output(t, "train", "--data", dir, "--holdout", "0.1", "--json")), &trained); err != nil {
+	result := output(t, "train", "--data", dir, "--holdout", "0.1", "--json")
+	if err := json.Unmarshal([]byte(result), &trained); err != nil {
 		t.Fatal(err)
 	}
 	bundle := []string{"--data", dir, "--bundle", trained.Version}
@@ -85,7 +87,8 @@ func TestEvaluate(t *testing.T) {
 		counters, _ := e.Row("item counters", "all")
 		chance, _ := e.Row("random", "all")
 		if counters.NDCG.High < chance.NDCG.Low || counters.NDCG.Low > chance.NDCG.High {
-			t.Errorf("counters without data have the NDCG %v, a random order %v", counters.NDCG, chance.NDCG)
+			t.Errorf("counters without data have the NDCG %v, a random order %v", counters.NDCG,
+				chance.NDCG)
 		}
 	})
 	t.Run("ablation", func(t *testing.T) {
@@ -95,7 +98,8 @@ func TestEvaluate(t *testing.T) {
 				t.Errorf("%q is missing: %s", want, out)
 			}
 		}
-		if out := mustFail(t, 1, "evaluate", "--data", dir, "--ablate", "nonsense"); !strings.Contains(out, "item.kind") {
+		out = mustFail(t, 1, "evaluate", "--data", dir, "--ablate", "nonsense")
+		if !strings.Contains(out, "item.kind") {
 			t.Errorf("the error does not list the names: %s", out)
 		}
 	})

@@ -50,7 +50,8 @@ func (c *experimentPromoteCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.logger().Info("arm promoted", "experiment", c.Name, "arm", arm, "decision", string(r.Decision.Action),
+	c.logger().Info("arm promoted", "experiment", c.Name, "arm", arm, "decision",
+		string(r.Decision.Action),
 		"by", userName(), "force_reason", c.Force)
 	fmt.Printf("%s: %s gets every user from now on (%s)\n", c.Experiments, arm, note)
 	return nil
@@ -71,11 +72,11 @@ func (c *experimentPromoteCmd) decide(r *analysis.Report) (arm, note string, err
 		return arm, fmt.Sprintf("%s: %s promoted by %s against the decision %q, because: %s",
 			today, arm, userName(), decision.Action, c.Force), nil
 	case decision.Action != analysis.Ship:
-		return "", "", fmt.Errorf("not promoted. %s To promote against this decision, give the reason: "+
-			"--force REASON", decision.Summary)
+		return "", "", fmt.Errorf("not promoted. %s To promote against this decision, give the "+
+			"reason: --force REASON", decision.Summary)
 	case c.Arm != "" && c.Arm != decision.Arm:
-		return "", "", fmt.Errorf("not promoted: the decision is to ship %s, not %s. Leave out --arm, or give the "+
-			"reason: --force REASON", decision.Arm, c.Arm)
+		return "", "", fmt.Errorf("not promoted: the decision is to ship %s, not %s. Leave out "+
+			"--arm, or give the reason: --force REASON", decision.Arm, c.Arm)
 	}
 	return decision.Arm, fmt.Sprintf("%s: %s promoted by %s, decision: %s",
 		today, decision.Arm, userName(), decision.Summary), nil

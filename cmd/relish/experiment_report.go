@@ -31,7 +31,8 @@ type reportFlags struct {
 // report analyses an experiment from the event logs, beside a running service.
 func (c *reportFlags) report(ctx context.Context, name string) (*analysis.Report, error) {
 	opt := analysis.Options{
-		Experiment: name, MinEffect: c.MinEffect, MinDays: c.MinDays, Alpha: c.Alpha, Segments: c.Segment,
+		Experiment: name, MinEffect: c.MinEffect, MinDays: c.MinDays, Alpha: c.Alpha,
+		Segments: c.Segment,
 	}
 	var err error
 	if opt.From, err = parseTime(c.From); err != nil {
@@ -84,7 +85,8 @@ func parseTime(s string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return t, fmt.Errorf("%.40q is not a time; write 2026-05-01 (UTC) or 2026-05-01T10:00:00Z", s)
+		return t, fmt.Errorf("%.40q is not a time; write 2026-05-01 (UTC) or 2026-05-01T10:00:00Z",
+			s)
 	}
 	return t, nil
 }

@@ -40,7 +40,8 @@ func TestReportAndPromote(t *testing.T) {
 	if err := os.WriteFile(file, []byte(plantedExperiment), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	output(t, "demo", "--data", data, "--no-text", "--planted-lift", "0.5", "--users", "600", "--lists", "8000", "--seed", "2")
+	output(t, "demo", "--data", data, "--no-text", "--planted-lift", "0.5", "--users", "600",
+		"--lists", "8000", "--seed", "2")
 	checkReport(t, data, filepath.Join(dir, "report.html"))
 
 	s := serve(t, "--data", data, "--no-text", "--experiments", file)
@@ -49,14 +50,16 @@ func TestReportAndPromote(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &r); err != nil {
 		t.Fatal(err)
 	}
-	if status != http.StatusOK || r.Metric != "reward:click + 2*purchase" || r.Verdict.Decision != "ship" {
+	if status != http.StatusOK || r.Metric != "reward:click + 2*purchase" ||
+		r.Verdict.Decision != "ship" {
 		t.Errorf("the report answers %d: %s", status, body)
 	}
 	if got := s.arms(t, "anybody")["planted-lift"]; got != "control" && got != "treated" {
 		t.Errorf("a user gets arm %q", got)
 	}
 
-	promote := []string{"experiment", "promote", "planted-lift", "--data", data, "--experiments", file}
+	promote := []string{"experiment", "promote", "planted-lift", "--data", data, "--experiments",
+		file}
 	out := mustFail(t, 1, append(promote, "--min-days", "300")...)
 	if !strings.Contains(out, "not promoted. Keep running") {
 		t.Errorf("a promotion before --min-days prints %s", out)
@@ -81,7 +84,8 @@ func TestReportAndPromote(t *testing.T) {
 // checkReport reports on the planted experiment by its click-through rate, as JSON and as a page.
 func checkReport(t *testing.T, data, page string) {
 	t.Helper()
-	out := output(t, "experiment", "report", "planted-lift", "--data", data, "--metric", "ctr", "--json", "--html", page)
+	out := output(t, "experiment", "report", "planted-lift", "--data", data, "--metric", "ctr",
+		"--json", "--html", page)
 	var r reportAnswer
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)

@@ -43,7 +43,8 @@ func (c *experimentSimulateCmd) Run(ctx context.Context) error {
 	}
 	for _, count := range counts {
 		if !count.OK {
-			return fmt.Errorf("%s: the share %.4f is outside the promised %.4f to %.4f", count.What, count.Rate,
+			return fmt.Errorf("%s: the share %.4f is outside the promised %.4f to %.4f", count.What,
+				count.Rate,
 				count.Low, count.High)
 		}
 	}
@@ -87,8 +88,9 @@ func (c *experimentSimulateCmd) interleave(ctx context.Context) error {
 		return err
 	}
 	if !c.JSON {
-		fmt.Printf("The better model gets %+.1f %% clicks. To find it with power 0.8, A/B needs %.0f users and "+
-			"interleaving %.0f: 1/%.0f.\n", 100*plan.Lift, plan.AB, plan.Interleave, plan.Ratio)
+		fmt.Printf("The better model gets %+.1f %% clicks. To find it with power 0.8, A/B needs "+
+			"%.0f users and interleaving %.0f: 1/%.0f.\n",
+			100*plan.Lift, plan.AB, plan.Interleave, plan.Ratio)
 	}
 	ab, interleaved, err := trial.Power(ctx, c.Runs, 20*int(plan.Interleave), int(plan.Interleave))
 	if err != nil {

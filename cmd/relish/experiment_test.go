@@ -80,10 +80,13 @@ func TestServeExperiments(t *testing.T) {
 		}
 	}
 	for what, share := range map[string]float64{
-		"text-on-off control": .98 * .5, "text-on-off no-text": .98 * .5, "fresh-mix interleave": .98 * .4,
-		"diverse-lists control": .98 * .6 * .5 * .5, "diverse-lists diverse": .98 * .6 * .5 * .3, "diverse-lists very-diverse": .98 * .6 * .5 * .2,
+		"text-on-off control": .98 * .5, "text-on-off no-text": .98 * .5,
+		"fresh-mix interleave":  .98 * .4,
+		"diverse-lists control": .98 * .6 * .5 * .5, "diverse-lists diverse": .98 * .6 * .5 * .3,
+		"diverse-lists very-diverse": .98 * .6 * .5 * .2,
 	} {
-		if sd := math.Sqrt(n * share * (1 - share)); math.Abs(float64(counts[what])-n*share) > 4.5*sd {
+		sd := math.Sqrt(n * share * (1 - share))
+		if math.Abs(float64(counts[what])-n*share) > 4.5*sd {
 			t.Errorf("%s: %d of %d users, want a share of %g", what, counts[what], n, share)
 		}
 	}
@@ -115,7 +118,8 @@ func TestServeExperiments(t *testing.T) {
 	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	s.waitForExperiments(t, "the new file is in effect", func(e experimentsAnswer) bool { return e.Version != version })
+	s.waitForExperiments(t, "the new file is in effect",
+		func(e experimentsAnswer) bool { return e.Version != version })
 	if got := s.arms(t, "u1"); len(got) != 0 {
 		t.Errorf("without experiments, a user gets %v", got)
 	}
@@ -136,8 +140,10 @@ func checkLoggedArms(t *testing.T, data string, want map[string]map[string]strin
 			continue
 		}
 		seen[e.UserID] = true
-		if !maps.Equal(e.Impression.Experiments, want[e.UserID]) || e.Impression.ExperimentsVersion != version || len(e.Impression.Fallback) != 0 {
-			t.Fatalf("%s: %v under %s, answered %v", e.UserID, e.Impression.Experiments, e.Impression.ExperimentsVersion, want[e.UserID])
+		if !maps.Equal(e.Impression.Experiments, want[e.UserID]) ||
+			e.Impression.ExperimentsVersion != version || len(e.Impression.Fallback) != 0 {
+			t.Fatalf("%s: %v under %s, answered %v", e.UserID, e.Impression.Experiments,
+				e.Impression.ExperimentsVersion, want[e.UserID])
 		}
 		for _, name := range e.Impression.Exposed {
 			exposed[name]++

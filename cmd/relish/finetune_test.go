@@ -44,7 +44,8 @@ func (l *topicLog) items(n int) (out []ranker.Event) {
 	for topic, lists := range topics {
 		for i := range n {
 			words := lists[i%2]
-			title := fmt.Sprintf("%s %s %d", words[l.r.IntN(3)], words[l.r.IntN(3)], 100+l.r.IntN(900))
+			title := fmt.Sprintf("%s %s %d", words[l.r.IntN(3)], words[l.r.IntN(3)],
+				100+l.r.IntN(900))
 			out = append(out, l.event(ranker.Event{
 				Kind: ranker.EventItem, ItemID: fmt.Sprintf("t%d-%d", topic, i), Title: &title,
 			}))
@@ -73,7 +74,8 @@ func TestFineTunedEncoder(t *testing.T) {
 	log := &topicLog{r: rand.New(rand.NewPCG(3, 3)), now: 1_750_000_000_000}
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "d"), filepath.Join(dir, "events.jsonl")
-	if err := os.WriteFile(file, ndjson(t, append(log.items(60), log.purchases(240, 6, 60)...)), 0o600); err != nil {
+	events := append(log.items(60), log.purchases(240, 6, 60)...)
+	if err := os.WriteFile(file, ndjson(t, events), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output(t, "import", "--data", data, "--strict", file)
@@ -85,7 +87,8 @@ func TestFineTunedEncoder(t *testing.T) {
 	}
 	train := func(args ...string) (out trainResult, m *bundle.Manifest) {
 		t.Helper()
-		args = append([]string{"train", "--data", data, "--config", config, "--json", "--force", "a test"}, args...)
+		args = append([]string{"train", "--data", data, "--config", config, "--json", "--force",
+			"a test"}, args...)
 		if err := json.Unmarshal([]byte(output(t, args...)), &out); err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +100,8 @@ func TestFineTunedEncoder(t *testing.T) {
 	}
 	plain, m := train()
 	if m.Encoder.FineTuned {
-		t.Fatal("the encoder was fine-tuned without --tune-encoder on a small log of 1,440 purchases")
+		t.Fatal("the encoder was fine-tuned without --tune-encoder on a small log of 1,440 " +
+			"purchases")
 	}
 	kept, m := train("--tune-encoder", "--max-minutes", "0.01") // too short for a single step
 	page := readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html"))
@@ -106,11 +110,13 @@ func TestFineTunedEncoder(t *testing.T) {
 	}
 	s := serve(t, "--data", data, "--config", config)
 	tuned, m := train("--tune-encoder")
-	hasFP32 := slices.ContainsFunc(m.Files, func(f bundle.File) bool { return f.Name == bundle.EncoderFP32File })
+	isFP32 := func(f bundle.File) bool { return f.Name == bundle.EncoderFP32File }
+	hasFP32 := slices.ContainsFunc(m.Files, isFP32)
 	if !m.Encoder.FineTuned || !tuned.Activated || !hasFP32 {
 		t.Fatalf("%+v, %+v", tuned, m.Encoder)
 	}
-	eventually(t, "the service ranks with the fine-tuned encoder", func() bool { return s.activeModel(t) == tuned.Version })
+	eventually(t, "the service ranks with the fine-tuned encoder",
+		func() bool { return s.activeModel(t) == tuned.Version })
 	page = readFile(t, filepath.Join(data, "bundles", tuned.Version, "report.html"))
 	for _, want := range []string{"Text encoder", "on held-out texts: before", "cosine of a text"} {
 		if !strings.Contains(page, want) {
@@ -125,7 +131,8 @@ func TestFineTunedEncoder(t *testing.T) {
 			t.Errorf("activation answers %d %v, and %s ranks", status, answer, active)
 		}
 	}
-	if _, ready := s.get(t, "/health/ready"); !strings.Contains(ready, "fine-tuned encoders in use: 1") {
+	_, ready := s.get(t, "/health/ready")
+	if !strings.Contains(ready, "fine-tuned encoders in use: 1") {
 		t.Errorf("/health/ready answers %s", ready)
 	}
 	s.stop(t)
@@ -165,7 +172,8 @@ func (s *service) checkTextRanking(t *testing.T, model string) {
 	t.Helper()
 	put := func(id, title string) {
 		t.Helper()
-		status, answer, err := s.request(http.MethodPut, "/items", fmt.Sprintf(`{"id":%q,"title":%q}`, id, title))
+		status, answer, err := s.request(http.MethodPut, "/items",
+			fmt.Sprintf(`{"id":%q,"title":%q}`, id, title))
 		if err != nil || status != http.StatusOK {
 			t.Fatalf("PUT /items answers %d %s: %v", status, answer, err)
 		}
@@ -176,14 +184,17 @@ func (s *service) checkTextRanking(t *testing.T, model string) {
 		var answer map[string]any
 		eventually(t, "all texts have vectors", func() bool {
 			_, answer = s.post(t, "/recommend", fmt.Sprintf(
-				`{"user_id":%q,"candidates":["new-0","new-1"],"explain":2,"record":false,"deadline_ms":10000}`, user))
+				`{"user_id":%q,"candidates":["new-0","new-1"],"explain":2,"record":false,
+				"deadline_ms":10000}`, user))
 			return answer["coverage"].(map[string]any)["text"] == 1.0
 		})
 		if got := order(t, answer); got[0] != first || answer["model"] != model {
-			t.Errorf("%s gets %v by model %v, want %s first by %s", user, got, answer["model"], first, model)
+			t.Errorf("%s gets %v by model %v, want %s first by %s", user, got, answer["model"],
+				first, model)
 		}
 		if by := textContribution(answer, 0) - textContribution(answer, 1); by <= 0 {
-			t.Errorf("%s: the text adds %v to the difference of the scores, want more than 0", user, by)
+			t.Errorf("%s: the text adds %v to the difference of the scores, want more than 0", user,
+				by)
 		}
 	}
 }
@@ -202,7 +213,8 @@ func textContribution(answer map[string]any, i int) (sum float64) {
 // activeModel returns the model that ranks.
 func (s *service) activeModel(t *testing.T) string {
 	t.Helper()
-	_, answer := s.post(t, "/recommend", `{"user_id":"u1","candidates":["t0-1","t1-1"],"record":false,"deadline_ms":10000}`)
+	_, answer := s.post(t, "/recommend",
+		`{"user_id":"u1","candidates":["t0-1","t1-1"],"record":false,"deadline_ms":10000}`)
 	return answer["model"].(string)
 }
 

@@ -25,7 +25,8 @@ type storeFlags struct {
 
 func (f *storeFlags) options() app.StoreOptions {
 	return app.StoreOptions{
-		Data: f.Data, Redis: f.Redis, RedisReadTimeout: f.RedisReadTimeout, StateCacheBytes: f.StateCacheBytes,
+		Data: f.Data, Redis: f.Redis, RedisReadTimeout: f.RedisReadTimeout,
+		StateCacheBytes: f.StateCacheBytes,
 	}
 }
 

@@ -101,7 +101,8 @@ func (c *importCmd) reject(err error, n int) error {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	if n == maxRejectLines {
-		fmt.Fprintln(os.Stderr, "further rejected events are counted but not shown; --strict stops at the first")
+		fmt.Fprintln(os.Stderr, "further rejected events are counted but not shown; --strict "+
+			"stops at the first")
 	}
 	return nil
 }
@@ -109,10 +110,12 @@ func (c *importCmd) reject(err error, n int) error {
 // importColumns imports one file of feature columns.
 func (c *importCmd) importColumns(ctx context.Context, cfg *config.Config) error {
 	if len(c.Files) != 1 || c.Files[0] == "-" {
-		return app.Usagef("--format arrow imports one file, and not from standard input; got %q", c.Files)
+		return app.Usagef("--format arrow imports one file, and not from standard input; got %q",
+			c.Files)
 	}
 	columns := app.ColumnsImport{
-		Store: c.storeFlags.options(), Config: cfg, Table: c.Name, File: c.Files[0], Log: c.logger(),
+		Store: c.storeFlags.options(), Config: cfg, Table: c.Name, File: c.Files[0],
+		Log: c.logger(),
 	}
 	result, err := columns.Run(ctx)
 	if err != nil {

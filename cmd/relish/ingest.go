@@ -31,7 +31,8 @@ type ingestCmd struct {
 // data folder. Its events count for all replicas that share its --redis.
 func (c *ingestCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if c.Redis == "" && c.Source == "" {
-		return app.Usagef("name the Redis of the stream with --redis, or with --source if the state is embedded")
+		return app.Usagef("name the Redis of the stream with --redis, or with --source if the " +
+			"state is embedded")
 	}
 	options := engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg)
 	options.EncodeLater = false
@@ -42,7 +43,8 @@ func (c *ingestCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	defer func() { err = errors.Join(err, e.Close(ctx)) }()
 	source := e.Redis
 	if c.Source != "" {
-		source, err = redisconn.Open(c.Source) //nolint:contextcheck // its goroutines live until Close
+		//nolint:contextcheck // its goroutines live until Close
+		source, err = redisconn.Open(c.Source)
 		if err != nil {
 			return app.Usagef("--source: %w", err)
 		}
@@ -52,8 +54,9 @@ func (c *ingestCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		c.Consumer = e.Store.Replica()
 	}
 	consumer := stream.New(source, e.Store, stream.Options{
-		Stream: c.Stream, Group: c.Group, Consumer: c.Consumer, Batch: c.Batch, ClaimAfter: c.ClaimAfter,
-		Once: c.Once, Log: options.Log,
+		Stream: c.Stream, Group: c.Group, Consumer: c.Consumer, Batch: c.Batch,
+		ClaimAfter: c.ClaimAfter,
+		Once:       c.Once, Log: options.Log,
 	})
 	if err := consumer.Run(ctx); err != nil {
 		return err

@@ -45,9 +45,10 @@ type cli struct {
 	VerifyBundle   probeBundleCmd    `cmd:"" hidden:"" name:"probe-bundle"`
 }
 
-const description = `Relish ranks candidates for a user by the user's behaviour and by the candidates' texts.
-
-Every flag can also be set as RELISH_<FLAG> in the environment, or by its name in the --config file.`
+const description = "Relish ranks candidates for a user by the user's behaviour and by the " +
+	"candidates' texts.\n\n" +
+	"Every flag can also be set as RELISH_<FLAG> in the environment, or by its name in the " +
+	"--config file."
 
 // Exit statuses.
 const (
@@ -106,7 +107,9 @@ func newParser(c *cli) (*kong.Kong, error) {
 		kong.Description(description),
 		kong.DefaultEnvars("RELISH"),
 		kong.Vars{"version": versionLine()},
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.ConfigureHelp(kong.HelpOptions{
+			Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100,
+		}),
 		kong.ValueFormatter(helpText),
 	)
 }

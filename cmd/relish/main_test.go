@@ -69,7 +69,8 @@ func mustFail(t *testing.T, status int, args ...string) string {
 	out, err := relish(t, args...).CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != status {
-		t.Fatalf("relish %s: %v, want exit status %d: %s", strings.Join(args, " "), err, status, out)
+		t.Fatalf("relish %s: %v, want exit status %d: %s", strings.Join(args, " "), err, status,
+			out)
 	}
 	return string(out)
 }
@@ -151,7 +152,8 @@ func start(cmd *exec.Cmd) (*service, error) {
 	select {
 	case u, ok := <-url:
 		if !ok {
-			return nil, errors.Join(errors.New("relish serve ended before it listened:\n"+log.String()), cmd.Wait())
+			err := errors.New("relish serve ended before it listened:\n" + log.String())
+			return nil, errors.Join(err, cmd.Wait())
 		}
 		return &service{url: u, cmd: cmd}, nil
 	case <-time.After(patience):

@@ -53,7 +53,8 @@ func newProgress(title string) *progress {
 	p := &progress{title: title, last: time.Now()}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		p.bar = progressbar.NewOptions(-1, progressbar.OptionSetDescription(title),
-			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(),
+			progressbar.OptionShowIts(),
 			progressbar.OptionThrottle(100*time.Millisecond))
 	}
 	return p

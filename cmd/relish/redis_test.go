@@ -21,14 +21,19 @@ func shopEvents(t *testing.T, parts int) (files []string) {
 	add := func(format string, a ...any) { lines = append(lines, fmt.Sprintf(format, a...)) }
 	const start = 1_700_000_000_000
 	for i := range 40 {
-		add(`{"type":"item","id":"d%d","time":%d,"item":"i%d","title":"thing number %d","tags":["t%d","t%d"],"fields":{"author":"a%d","price":%d}}`, i, start+i, i, i, i%3, i%7, i%5, i)
+		add(`{"type":"item","id":"d%d","time":%d,"item":"i%d","title":"thing number %d",`+
+			`"tags":["t%d","t%d"],"fields":{"author":"a%d","price":%d}}`,
+			i, start+i, i, i, i%3, i%7, i%5, i)
 	}
 	for n := range 360 {
 		user, item, at := n*7%12, n*n%40, start+1000*n
 		if n%3 == 0 {
-			add(`{"type":"impression","id":"s%d","time":%d,"user":"u%d","items":["i%d","i%d","i%d"]}`, n, at, user, item, (item+1)%40, (item+5)%40)
+			add(`{"type":"impression","id":"s%d","time":%d,"user":"u%d",`+
+				`"items":["i%d","i%d","i%d"]}`,
+				n, at, user, item, (item+1)%40, (item+5)%40)
 		} else {
-			add(`{"type":"interaction","id":"c%d","time":%d,"user":"u%d","item":"i%d","action":"%s"}`, n, at, user, item, []string{"click", "view", "purchase"}[n%3])
+			add(`{"type":"interaction","id":"c%d","time":%d,"user":"u%d","item":"i%d","action":%q}`,
+				n, at, user, item, []string{"click", "view", "purchase"}[n%3])
 		}
 	}
 	dir := t.TempDir()
@@ -38,7 +43,8 @@ func shopEvents(t *testing.T, parts int) (files []string) {
 			from = 0
 		}
 		name := filepath.Join(dir, fmt.Sprint("part", p))
-		if err := os.WriteFile(name, []byte(strings.Join(lines[from:to], "\n")), 0o600); err != nil {
+		text := strings.Join(lines[from:to], "\n")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, name)
@@ -53,7 +59,10 @@ func (s *service) ranking(t *testing.T, user string) (ids []string, scores []flo
 	for i := range 40 {
 		candidates = append(candidates, fmt.Sprintf(`"i%d"`, i))
 	}
-	status, answer := s.post(t, "/recommend", fmt.Sprintf(`{"user_id":%q,"candidates":[%s],"deadline_ms":10000,"time":1700001000000}`, user, strings.Join(candidates, ",")))
+	request := fmt.Sprintf(
+		`{"user_id":%q,"candidates":[%s],"deadline_ms":10000,"time":1700001000000}`,
+		user, strings.Join(candidates, ","))
+	status, answer := s.post(t, "/recommend", request)
 	if status != http.StatusOK {
 		t.Fatalf("status %d: %v", status, answer)
 	}
@@ -88,7 +97,8 @@ func difference(t *testing.T, a, b *service) string {
 		otherIDs, otherScores := b.ranking(t, user)
 		for i := range ids {
 			if ids[i] != otherIDs[i] || math.Abs(scores[i]-otherScores[i]) > 1e-5 {
-				return fmt.Sprintf("%s, rank %d: %s %v and %s %v", user, i+1, ids[i], scores[i], otherIDs[i], otherScores[i])
+				return fmt.Sprintf("%s, rank %d: %s %v and %s %v", user, i+1, ids[i], scores[i],
+					otherIDs[i], otherScores[i])
 			}
 		}
 	}
@@ -118,9 +128,11 @@ func TestReplicas(t *testing.T) {
 	mustAgree(t, "a replica and an embedded service", a, one)
 	mustAgree(t, "two replicas", a, b)
 	for i := range 5 {
-		click := fmt.Sprintf(`{"type":"interaction","id":"new%d","time":1700000900000,"user":"u1","item":"i2","action":"purchase"}`, i)
+		click := fmt.Sprintf(`{"type":"interaction","id":"new%d","time":1700000900000,`+
+			`"user":"u1","item":"i2","action":"purchase"}`, i)
 		for _, s := range []*service{[]*service{a, b}[i%2], one} {
-			if status, out := s.post(t, "/feedback", click); status != http.StatusOK || out["accepted"] != 1.0 {
+			if status, out := s.post(t, "/feedback", click); status != http.StatusOK ||
+				out["accepted"] != 1.0 {
 				t.Fatalf("status %d: %v", status, out)
 			}
 		}
@@ -163,12 +175,15 @@ func TestIngestKilled(t *testing.T) {
 	const total = 6000
 	pipe := conn.Pipeline()
 	for i := range total {
-		pipe.Do(t.Context(), "XADD", "events", "*", "event", fmt.Sprintf(`{"type":"interaction","id":"e%d","user":"u","item":"i","action":"click"}`, i))
+		pipe.Do(t.Context(), "XADD", "events", "*", "event",
+			fmt.Sprintf(`{"type":"interaction","id":"e%d","user":"u","item":"i","action":"click"}`,
+				i))
 	}
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"ingest", "--source", server.URL(), "--stream", "events", "--data", dir, "--no-text", "--batch", "20"}
+	args := []string{"ingest", "--source", server.URL(), "--stream", "events", "--data", dir,
+		"--no-text", "--batch", "20"}
 	for round := range 3 {
 		cmd := relish(t, args...)
 		if err := cmd.Start(); err != nil {
@@ -182,7 +197,8 @@ func TestIngestKilled(t *testing.T) {
 		_ = cmd.Wait()
 	}
 	output(t, append(args, "--once")...)
-	if p, err := conn.XPending(t.Context(), "events", "relish").Result(); err != nil || p.Count != 0 {
+	if p, err := conn.XPending(t.Context(), "events", "relish").Result(); err != nil ||
+		p.Count != 0 {
 		t.Errorf("%+v messages are pending: %v", p, err)
 	}
 	if records := countRecords(t, dir); records != total {

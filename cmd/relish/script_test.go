@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -55,7 +54,7 @@ func TestScripts(t *testing.T) {
 			"usage":       runUsage,
 			"demo-events": writeDemoEvents,
 			"serve":       startService,
-			"shutdown":    func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(state(ts).shutdown()) },
+			"shutdown":    shutDown,
 			"post":        sendRequest(http.MethodPost),
 			"get":         sendRequest(http.MethodGet),
 			"delete":      sendRequest(http.MethodDelete),
@@ -151,11 +150,16 @@ func startService(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	cmd := exec.Command(os.Args[0], append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), testMainVariable+"=1", "RELISH_ASSETS="+ts.Getenv("RELISH_ASSETS"))
+	cmd.Env = append(os.Environ(), testMainVariable+"=1",
+		"RELISH_ASSETS="+ts.Getenv("RELISH_ASSETS"))
 	service, err := start(cmd)
 	ts.Check(err)
 	s.service = service
 	ts.Setenv("URL", service.url)
+}
+
+func shutDown(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(state(ts).shutdown())
 }
 
 // sendRequest returns a command that sends a request. Its status must be 2xx.
@@ -264,53 +268,4 @@ func needArgs(ts *testscript.TestScript, args []string, n int) {
 	if len(args) != n {
 		ts.Fatalf("%d arguments, want %d: %q", len(args), n, args)
 	}
-}
-
-// TestHelpFitsTwoLines renders the help of every command at 100 columns. Each command has one line
-// in its list, and each flag at most two lines.
-func TestHelpFitsTwoLines(t *testing.T) {
-	for _, command := range commandPaths(t) {
-		cmd := relish(t, append(command, "--help")...)
-		cmd.Env = append(cmd.Env, "COLUMNS=100")
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		entry, lines, list := "", 0, ""
-		for _, line := range strings.Split(string(out), "\n") {
-			switch {
-			case regexp.MustCompile(`^\S`).MatchString(line):
-				list, entry = line, ""
-			case regexp.MustCompile(`^ {2,6}[-<a-z]`).MatchString(line):
-				entry, lines = line, 1
-				if regexp.MustCompile(`=[A-Z|:,.a-z]+$`).MatchString(line) {
-					lines = 0 // the text of a long flag begins on the next line
-				}
-			case entry != "" && line != "":
-				lines++
-			}
-			limit := 2
-			if list == "Commands:" {
-				limit = 1
-			}
-			if lines > limit {
-				t.Errorf("relish %v: the help of %q has more than %d lines", command, entry, limit)
-			}
-		}
-	}
-}
-
-// commandPaths returns the words of every visible command; the first is the empty list, relish
-// itself.
-func commandPaths(t *testing.T) [][]string {
-	t.Helper()
-	parser, err := newParser(new(cli))
-	if err != nil {
-		t.Fatal(err)
-	}
-	paths := [][]string{nil}
-	for _, node := range parser.Model.Leaves(true) {
-		paths = append(paths, strings.Fields(node.Path()))
-	}
-	return paths
 }

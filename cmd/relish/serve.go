@@ -45,16 +45,19 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot listen on --addr %s: %w", c.Addr, err)
 	}
-	fmt.Fprintf(os.Stderr, "relish serves on http://%s (web console at /, API at /docs)\n", listener.Addr())
+	fmt.Fprintf(os.Stderr, "relish serves on http://%s (web console at /, API at /docs)\n",
+		listener.Addr())
 	return a.Run(ctx, listener)
 }
 
 func (c *serveCmd) options(cfg *config.Config) app.Options {
 	return app.Options{
-		Config: cfg, Store: c.storeFlags.options(), Encoder: c.encoderFlags.options(), Bundles: c.Bundles,
+		Config: cfg, Store: c.storeFlags.options(), Encoder: c.encoderFlags.options(),
+		Bundles:     c.Bundles,
 		Experiments: c.Experiments, CORSOrigins: c.CORSOrigin, LogFeatures: c.LogFeatures,
 		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, MaxLogBytes: c.MaxLogBytes,
-		RetainBytes: c.RetainBytes, RetainAge: c.RetainAge, EraseAfter: c.EraseAfter, Log: c.logger(),
+		RetainBytes: c.RetainBytes, RetainAge: c.RetainAge, EraseAfter: c.EraseAfter,
+		Log: c.logger(),
 	}
 }
 
@@ -67,8 +70,8 @@ func (c *serveCmd) checkAddress(cfg *config.Config) error {
 	ip, err := netip.ParseAddr(host)
 	loopback := host == "localhost" || err == nil && ip.IsLoopback()
 	if !loopback && len(cfg.Keys) == 0 && !c.Open {
-		return app.Usagef("--addr %s can be reached from other machines, and relish.yaml has no API keys. "+
-			"Add keys (see docs/api.md), listen on 127.0.0.1, or pass --open", c.Addr)
+		return app.Usagef("--addr %s can be reached from other machines, and relish.yaml has no "+
+			"API keys. Add keys (see docs/api.md), listen on 127.0.0.1, or pass --open", c.Addr)
 	}
 	return nil
 }

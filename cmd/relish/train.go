@@ -51,7 +51,9 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 	}
 	defer trainer.Close()
 	if c.Every > 0 {
-		trainer.TrainEvery(ctx, c.Every, func(ctx context.Context) error { return c.train(ctx, trainer) })
+		trainer.TrainEvery(ctx, c.Every, func(ctx context.Context) error {
+			return c.train(ctx, trainer)
+		})
 		return nil
 	}
 	return c.train(ctx, trainer)
@@ -60,7 +62,9 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 // train trains one bundle, prints the result and removes the oldest bundles.
 func (c *trainCmd) train(ctx context.Context, trainer *app.Trainer) error {
 	var stages stageProgress
-	out, err := trainer.Train(ctx, func(stage string, done, total int) { stages.set("train: "+stage, done, total) })
+	out, err := trainer.Train(ctx, func(stage string, done, total int) {
+		stages.set("train: "+stage, done, total)
+	})
 	stages.end()
 	if err != nil {
 		return err
@@ -95,10 +99,12 @@ func (c *trainCmd) configure(cfg *training.Config) error {
 func (c *trainCmd) options(cfg *config.Config) (app.TrainerOptions, error) {
 	var opt app.TrainerOptions
 	if c.Holdout < 0 || c.Holdout >= 1 {
-		return opt, app.Usagef("--holdout %g is not a share: give a number from 0 to less than 1", c.Holdout)
+		return opt, app.Usagef("--holdout %g is not a share: give a number from 0 to less than 1",
+			c.Holdout)
 	}
 	if c.Every < 0 || c.Every > 0 && c.Until != "" {
-		return opt, app.Usagef("--every %s must be positive, and cannot be combined with --until", c.Every)
+		return opt, app.Usagef("--every %s must be positive, and cannot be combined with --until",
+			c.Every)
 	}
 	if c.Keep < 1 {
 		return opt, app.Usagef("--keep %d must be at least 1", c.Keep)
@@ -108,9 +114,11 @@ func (c *trainCmd) options(cfg *config.Config) (app.TrainerOptions, error) {
 		return opt, app.Usagef("--until: %w", err)
 	}
 	return app.TrainerOptions{
-		Data: c.Data, Logs: c.Log, Bundles: c.Bundles, Encoder: c.encoderFlags.options(), Config: cfg,
-		Holdout: c.Holdout, Until: until, From: c.From, ForceReason: c.Force, Command: c.reproduce(),
-		Keep: c.Keep, Experiments: c.Experiments, Log: c.logger(),
+		Data: c.Data, Logs: c.Log, Bundles: c.Bundles, Encoder: c.encoderFlags.options(),
+		Config:  cfg,
+		Holdout: c.Holdout, Until: until, From: c.From, ForceReason: c.Force,
+		Command: c.reproduce(),
+		Keep:    c.Keep, Experiments: c.Experiments, Log: c.logger(),
 	}, nil
 }
 

@@ -38,26 +38,33 @@ func TestNothingToLearn(t *testing.T) {
 		}
 		return out
 	}
+	const tooFew = "usable lists, 50 needed. Without impressions each user gives one list"
 	for name, c := range map[string]struct {
 		events []ranker.Event
 		want   string
 	}{
-		"no events":  {nil, "import events"},
-		"items only": {filter(func(e *ranker.Event) bool { return e.Kind == ranker.EventItem }), "import events"},
-		"no clicks":  {filter(func(e *ranker.Event) bool { return e.Kind != ranker.EventInteraction }), "usable lists, 50 needed. Without impressions each user gives one list"},
+		"no events": {nil, "import events"},
+		"items only": {filter(func(e *ranker.Event) bool {
+			return e.Kind == ranker.EventItem
+		}), "import events"},
+		"no clicks": {filter(func(e *ranker.Event) bool {
+			return e.Kind != ranker.EventInteraction
+		}), tooFew},
 		"one item": {filter(func(e *ranker.Event) bool {
 			return e.Kind == ranker.EventInteraction && e.ItemID == "film-001"
-		}), "usable lists, 50 needed. Without impressions each user gives one list"},
-		"a few lists": {all[:400], "usable lists, 50 needed. Without impressions each user gives one list"},
+		}), tooFew},
+		"a few lists": {all[:400], tooFew},
 	} {
 		data := t.TempDir()
 		if c.events != nil {
 			data = importEvents(t, c.events)
 		}
-		if out := mustFail(t, 1, "train", "--data", data, "--no-text"); !strings.Contains(out, c.want) {
+		out := mustFail(t, 1, "train", "--data", data, "--no-text")
+		if !strings.Contains(out, c.want) {
 			t.Errorf("%s: training prints %s, want %q", name, out, c.want)
 		}
-		if versions, err := bundle.Versions(filepath.Join(data, "bundles")); err != nil || len(versions) > 0 {
+		if versions, err := bundle.Versions(filepath.Join(data, "bundles")); err != nil ||
+			len(versions) > 0 {
 			t.Errorf("%s: training wrote the bundles %v: %v", name, versions, err)
 		}
 	}
@@ -146,10 +153,12 @@ func TestTrainingIsDeterministic(t *testing.T) {
 // bundle is written.
 func TestNothingNew(t *testing.T) {
 	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
-	if first, _ := train(t, data, "--config", config, "--force", "the first one", "--from", "previous"); !first.Activated {
+	first, _ := train(t, data, "--config", config, "--force", "a test", "--from", "previous")
+	if !first.Activated {
 		t.Fatalf("%+v: without an active bundle, --from previous must train in full", first)
 	}
-	if again, _ := train(t, data, "--config", config, "--from", "previous"); again.Version != "" || again.Activated || !strings.Contains(again.Reason, "0 new lists") {
+	if again, _ := train(t, data, "--config", config, "--from", "previous"); again.Version != "" ||
+		again.Activated || !strings.Contains(again.Reason, "0 new lists") {
 		t.Errorf("%+v", again)
 	}
 }
@@ -167,7 +176,8 @@ func TestSeveralLogs(t *testing.T) {
 	first, second := importEvents(t, parts[0]), importEvents(t, parts[1])
 	_, dir := train(t, first, "--log", second, "--config", quickConfig(t))
 	m, err := bundle.Verify(dir)
-	if err != nil || len(m.Data.Logs) != 2 || m.Data.Logs[0].Last.Seq != uint64(len(parts[0])) || m.Data.Logs[1].Last.Seq != uint64(len(parts[1])) {
+	if err != nil || len(m.Data.Logs) != 2 || m.Data.Logs[0].Last.Seq != uint64(len(parts[0])) ||
+		m.Data.Logs[1].Last.Seq != uint64(len(parts[1])) {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
@@ -259,7 +269,8 @@ func TestOneTrainingAtATime(t *testing.T) {
 	}
 	defer unlock()
 	out, err := relish(t, "train", "--data", data, "--no-text").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "another training") || !strings.Contains(string(out), fmt.Sprint(os.Getpid())) {
+	if err == nil || !strings.Contains(string(out), "another training") ||
+		!strings.Contains(string(out), fmt.Sprint(os.Getpid())) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
@@ -268,7 +279,8 @@ func TestOneTrainingAtATime(t *testing.T) {
 // ends the command with exit status 0.
 func TestTrainEvery(t *testing.T) {
 	data := importEvents(t, demoEvents(1))
-	cmd := relish(t, "train", "--data", data, "--no-text", "--config", quickConfig(t), "--every", "50ms", "--json")
+	cmd := relish(t, "train", "--data", data, "--no-text", "--config", quickConfig(t), "--every",
+		"50ms", "--json")
 	var stdout, stderr safeBuffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {

@@ -105,12 +105,14 @@ func TestTrainedBeatsBaselines(t *testing.T) {
 	for _, number := range []uint64{1, 2} {
 		seed := fmt.Sprint(number)
 		data := filepath.Join(t.TempDir(), "d")
-		output(t, "demo", "--data", data, "--no-text", "--seed", seed, "--users", "40", "--lists", "2500")
+		output(t, "demo", "--data", data, "--no-text", "--seed", seed, "--users", "40", "--lists",
+			"2500")
 		out, dir := train(t, data, "--holdout", "0.2")
 		if !out.Activated || !strings.HasPrefix(out.Reason, "better than prior") {
 			t.Errorf("seed %s: %+v", seed, out)
 		}
-		this, margins := 0.0, map[string]float64{"random": 0.1, "popularity": 0.02, "live click rate": 0.02}
+		this, margins := 0.0, map[string]float64{"random": 0.1, "popularity": 0.02,
+			"live click rate": 0.02}
 		for _, s := range readCard(t, dir).Scores {
 			if s.Metric != "NDCG@10" || s.Slice != "all" {
 				continue
@@ -124,23 +126,28 @@ func TestTrainedBeatsBaselines(t *testing.T) {
 		}
 		for name, bound := range margins {
 			if this <= bound {
-				t.Errorf("seed %s: NDCG@10 is %.3f, want more than %.3f: %s with its margin", seed, this, bound, name)
+				t.Errorf("seed %s: NDCG@10 is %.3f, want more than %.3f: %s with its margin", seed,
+					this, bound, name)
 			}
 		}
 		var simulated struct {
 			Rows []app.ClickShare
 		}
-		table := output(t, "demo", "--data", data, "--no-text", "--simulate", "--json", "--visits", "400")
+		table := output(t, "demo", "--data", data, "--no-text", "--simulate", "--json", "--visits",
+			"400")
 		if err := json.Unmarshal([]byte(table), &simulated); err != nil {
 			t.Fatal(err)
 		}
 		if len(simulated.Rows) != 3 {
 			t.Fatalf("seed %s: shares %+v, want three", seed, simulated.Rows)
 		}
-		random, prior, trained := simulated.Rows[0].Share, simulated.Rows[1].Share, simulated.Rows[2].Share
+		rows := simulated.Rows
+		random, prior, trained := rows[0].Share, rows[1].Share, rows[2].Share
 		logged := loggedShare(demo.Options{Seed: number, Users: 40, Lists: 2500})
-		if trained.Low < logged+0.02 || trained.Low < prior.Mean+0.01 || prior.Mean < random.High || trained.High > 1 {
-			t.Errorf("seed %s: shares: random %v, prior %v, trained %v, logged %.3f", seed, random, prior, trained, logged)
+		if trained.Low < logged+0.02 || trained.Low < prior.Mean+0.01 || prior.Mean < random.High ||
+			trained.High > 1 {
+			t.Errorf("seed %s: shares: random %v, prior %v, trained %v, logged %.3f", seed, random,
+				prior, trained, logged)
 		}
 	}
 }
@@ -152,7 +159,8 @@ func loggedShare(options demo.Options) float64 {
 		if e.Kind == ranker.EventImpression {
 			n++
 			best := world.BestOrder(e.UserID, e.Impression.Items)
-			sum += world.ExpectedClicks(e.UserID, e.Impression.Items) / world.ExpectedClicks(e.UserID, best)
+			sum += world.ExpectedClicks(e.UserID,
+				e.Impression.Items) / world.ExpectedClicks(e.UserID, best)
 		}
 	}
 	return sum / n
@@ -169,13 +177,16 @@ func TestWarmStartBesideService(t *testing.T) {
 	if !first.Activated {
 		t.Fatalf("%+v", first)
 	}
-	eventually(t, "the service ranks with the new bundle", func() bool { return s.model(t) == first.Version })
+	eventually(t, "the service ranks with the new bundle",
+		func() bool { return s.model(t) == first.Version })
 	status, models := s.get(t, "/models")
-	if status != 200 || !strings.Contains(models, first.Version) || !strings.Contains(models, "ndcg@10") {
+	if status != 200 || !strings.Contains(models, first.Version) ||
+		!strings.Contains(models, "ndcg@10") {
 		t.Errorf("/models answers %d: %s", status, models)
 	}
 	status, page := s.get(t, "/models/"+first.Version+"/report")
-	if status != 200 || !strings.Contains(page, "Before you activate it") || !strings.Contains(page, "newest lists with clicks") {
+	if status != 200 || !strings.Contains(page, "Before you activate it") ||
+		!strings.Contains(page, "newest lists with clicks") {
 		t.Errorf("the model card answers %d and lacks its parts", status)
 	}
 	for _, e := range events[early-200 : early] {
@@ -184,7 +195,8 @@ func TestWarmStartBesideService(t *testing.T) {
 		}
 	}
 	for part := range slices.Chunk(events[early:], 1000) {
-		if status, answer := s.post(t, "/feedback", string(ndjson(t, part))); status != 200 || len(answer["rejected"].([]any)) > 0 {
+		if status, answer := s.post(t, "/feedback", string(ndjson(t, part))); status != 200 ||
+			len(answer["rejected"].([]any)) > 0 {
 			t.Fatalf("/feedback answers %d: %v", status, answer)
 		}
 	}
@@ -197,13 +209,16 @@ func TestWarmStartBesideService(t *testing.T) {
 	const tree = "\nTree="
 	before := strings.Count(readFile(t, filepath.Join(dir, "gbdt.txt")), tree)
 	if after := strings.Count(readFile(t, filepath.Join(next, "gbdt.txt")), tree); after < before {
-		t.Errorf("the warm start has %d trees, want at least the %d that it started from", after, before)
+		t.Errorf("the warm start has %d trees, want at least the %d that it started from", after,
+			before)
 	}
 	d := readCard(t, next)
 	if d.Log.ParityChecked < 20 || d.Log.ParityDiffering != 0 {
-		t.Errorf("%d of %d served matrices differ from the replay's", d.Log.ParityDiffering, d.Log.ParityChecked)
+		t.Errorf("%d of %d served matrices differ from the replay's", d.Log.ParityDiffering,
+			d.Log.ParityChecked)
 	}
-	if d.Previous != first.Version || len(d.Tables) == 0 || d.Tables[0].Title != "Quality on old lists" {
+	if d.Previous != first.Version || len(d.Tables) == 0 ||
+		d.Tables[0].Title != "Quality on old lists" {
 		t.Errorf("compared with %s, tables %v", d.Previous, d.Tables)
 	}
 	s.stop(t)
@@ -213,7 +228,8 @@ func TestWarmStartBesideService(t *testing.T) {
 // its score.
 func (s *service) checkExplanation(t *testing.T, user string, items []string) {
 	t.Helper()
-	body, err := json.Marshal(map[string]any{"user_id": user, "candidates": items, "explain": 2, "deadline_ms": 10000})
+	body, err := json.Marshal(map[string]any{"user_id": user, "candidates": items, "explain": 2,
+		"deadline_ms": 10000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,8 +245,10 @@ func (s *service) checkExplanation(t *testing.T, user string, items []string) {
 		for _, c := range parts {
 			sum += c.(map[string]any)["contribution"].(float64)
 		}
-		if score := item["score"].(float64); len(parts) == 0 || math.Abs(sum-score) > 1e-6*max(1, math.Abs(score)) {
-			t.Errorf("%d contributions and the base add up to %g, the score is %g", len(parts), sum, score)
+		if score := item["score"].(float64); len(parts) == 0 ||
+			math.Abs(sum-score) > 1e-6*max(1, math.Abs(score)) {
+			t.Errorf("%d contributions and the base add up to %g, the score is %g", len(parts), sum,
+				score)
 		}
 	}
 }
@@ -242,8 +260,10 @@ func TestParityIsChecked(t *testing.T) {
 	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	s := serve(t, "--data", data, "--no-text")
 	rank := func(more string) {
-		body := `{"user_id":"user-0001","deadline_ms":10000,"candidates":["film-001","book-001",{"id":"book-002"` + more
-		if status, answer := s.post(t, "/recommend", body); status != http.StatusOK || len(answer["degraded"].([]any)) > 0 {
+		body := `{"user_id":"user-0001","deadline_ms":10000,` +
+			`"candidates":["film-001","book-001",{"id":"book-002"` + more
+		if status, answer := s.post(t, "/recommend", body); status != http.StatusOK ||
+			len(answer["degraded"].([]any)) > 0 {
 			t.Fatalf("/recommend answers %d: %v", status, answer)
 		}
 	}
@@ -267,7 +287,8 @@ func TestParityIsChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := relish(t, "train", "--data", data, "--no-text", "--config", config).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "replay's: 40 of 40") || !strings.Contains(string(out), "the model is trained on other values than it serves") {
+	if err != nil || !strings.Contains(string(out), "replay's: 40 of 40") ||
+		!strings.Contains(string(out), "the model is trained on other values than it serves") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
@@ -285,7 +306,8 @@ func TestTrainWithText(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out trainResult
-	if err := json.Unmarshal([]byte(output(t, "train", "--data", data, "--json", "--config", config, "--force", "a test")), &out); err != nil {
+	result := output(t, "train", "--data", data, "--json", "--config", config, "--force", "a test")
+	if err := json.Unmarshal([]byte(result), &out); err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(data, "bundles", out.Version)
@@ -294,7 +316,8 @@ func TestTrainWithText(t *testing.T) {
 		t.Fatalf("%+v, %v", m, err)
 	}
 	if _, err := os.Stat(filepath.Join(data, "vectors")); err == nil {
-		if left, err := filepath.Glob(filepath.Join(data, "vectors", "*")); err != nil || len(left) > 0 {
+		if left, err := filepath.Glob(filepath.Join(data, "vectors", "*")); err != nil ||
+			len(left) > 0 {
 			t.Errorf("training wrote vectors: %v, %v", left, err)
 		}
 	}

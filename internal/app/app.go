@@ -4,7 +4,8 @@
 // The service is an App. New opens everything, Run serves until its context ends, and Close
 // releases everything again:
 //
-//	a, err := app.New(ctx, app.Options{Config: config.Default(), Store: app.StoreOptions{Data: "data"}})
+//	store := app.StoreOptions{Data: "data"}
+//	a, err := app.New(ctx, app.Options{Config: config.Default(), Store: store})
 //	if err != nil { … }
 //	defer a.Close(ctx)
 //	err = a.Run(ctx, listener)
@@ -21,8 +22,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"runtime/pprof"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -124,7 +128,8 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if a.models, err = openModels(ctx, root, a.engine, opt); err != nil {
 		return nil, err
 	}
-	if a.experiments, err = openExperiments(opt.Experiments, opt.Store.Data, a.models, opt.Log); err != nil {
+	a.experiments, err = openExperiments(opt.Experiments, opt.Store.Data, a.models, opt.Log)
+	if err != nil {
 		return nil, err
 	}
 	if a.server, err = a.newServer(opt); err != nil {
@@ -218,4 +223,35 @@ func apiKeys(keys []config.Key) ([]api.Key, error) {
 		out = append(out, api.Key{Name: k.Name, SHA256: [32]byte(digest), Scopes: k.Scopes})
 	}
 	return out, nil
+}
+
+// A job is background work of the service. It runs from App.Run until its context ends and returns
+// soon after that. It logs its own errors, because a job that fails must not end the service. The
+// name labels its goroutine in profiles.
+type job struct {
+	name string
+	run  func(ctx context.Context)
+}
+
+// newJobs returns the background jobs of the service.
+func (a *App) newJobs(opt Options) []job {
+	jobs := []job{
+		{"external tables", a.engine.External.Run}, // load imported feature columns
+		{"bundles", a.models.Run},                  // follow which bundle is active
+	}
+	if a.experiments != nil {
+		guard := guardrails{a.experiments, opt.Store.Data, opt.Log}
+		jobs = append(jobs,
+			job{"experiments file", a.watchExperiments},
+			job{"guardrails", guard.run})
+	}
+	return jobs
+}
+
+// watchExperiments reads the experiments file again when it changes and on SIGHUP.
+func (a *App) watchExperiments(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	a.experiments.Run(ctx, hangup)
 }

@@ -24,8 +24,9 @@ import (
 func fillFolder(t *testing.T, data string, world demo.Options) {
 	t.Helper()
 	e, err := OpenEngine(t.Context(), EngineOptions{
-		Store: StoreOptions{Data: data}, Encoder: EncoderOptions{NoText: true}, Config: config.Default(),
-		Log: slog.New(slog.DiscardHandler),
+		Store: StoreOptions{Data: data}, Encoder: EncoderOptions{NoText: true},
+		Config: config.Default(),
+		Log:    slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +138,8 @@ func TestNewReturnsErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data := t.TempDir()
 			opt := Options{
-				Config: config.Default(), Store: StoreOptions{Data: data}, Encoder: EncoderOptions{NoText: true},
+				Config: config.Default(), Store: StoreOptions{Data: data},
+				Encoder: EncoderOptions{NoText: true},
 			}
 			c.prepare(t, data, &opt)
 			a, err := New(t.Context(), opt)

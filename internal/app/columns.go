@@ -59,7 +59,8 @@ func (i *ColumnsImport) Run(ctx context.Context) (*ImportedColumns, error) {
 	path := filepath.Join(external.Dir(i.Store.Data), "import")
 	info, err := ConvertColumns(ctx, i.File, path)
 	if err != nil {
-		return nil, fmt.Errorf("%s was not imported, and table %s stays as it is: %w", i.File, i.Table, err)
+		return nil, fmt.Errorf("%s was not imported, and table %s stays as it is: %w", i.File,
+			i.Table, err)
 	}
 	version := external.Version{Digest: info.SHA256, Imported: time.Now().UnixMilli()}
 	if err := i.publish(ctx, version, path); err != nil {
@@ -116,8 +117,9 @@ func (i *ColumnsImport) waitForService(ctx context.Context, v external.Version) 
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("table %s is in the data folder, but the service that runs there has not "+
-				"loaded it within %s. See the log of the service for the reason", i.Table, serviceTimeout)
+			return fmt.Errorf("table %s is in the data folder, but the service that runs there "+
+				"has not loaded it within %s. See the log of the service for the reason",
+				i.Table, serviceTimeout)
 		case <-time.After(servicePoll):
 		}
 	}

@@ -18,7 +18,9 @@ import (
 
 // towerOnDevice returns a function that moves the user tower of a bundle's two-tower model to a
 // GPU. It returns nil for the CPU, where the tower in plain Go is faster than the graph.
-func towerOnDevice(rt *onnx.Runtime, device string, log *slog.Logger) func(context.Context, string, *bundle.Bundle) error {
+func towerOnDevice(
+	rt *onnx.Runtime, device string, log *slog.Logger,
+) func(context.Context, string, *bundle.Bundle) error {
 	if device == "cpu" {
 		return nil
 	}
@@ -42,7 +44,8 @@ func moveTower(
 			return fmt.Errorf("%s: %w", signals.UserTowerFile, err)
 		}
 		const fallback = "the user tower is computed on the CPU"
-		remote := signals.NewRemoteUserTower(model, tower, logAtMostEvery(time.Minute, log, fallback))
+		onError := logAtMostEvery(time.Minute, log, fallback)
+		remote := signals.NewRemoteUserTower(model, tower, onError)
 		// A batch may outlive the requests that gave up on it, so the graph is closed after it.
 		b.OnClose(func() {
 			remote.Close()
@@ -140,8 +143,10 @@ func (g *graphTower) verify(ctx context.Context, model *signals.TwoTower) error 
 			return err
 		}
 		for k, want := range model.UserVector(history) {
-			if diff := math.Abs(float64(got[k] - want)); !(diff <= towerTolerance*max(1, math.Abs(float64(want)))) {
-				return fmt.Errorf("the graph gives another user vector than the model's weights: %g instead of %g; train again",
+			limit := towerTolerance * max(1, math.Abs(float64(want)))
+			if diff := math.Abs(float64(got[k] - want)); !(diff <= limit) { // NaN is refused, too
+				return fmt.Errorf("the graph gives another user vector than the model's "+
+					"weights: %g instead of %g; train again",
 					got[k], want)
 			}
 		}

@@ -36,11 +36,13 @@ func twoTowerModel(t *testing.T, seed uint64) *signals.TwoTower {
 	}
 	n, err := signals.NewTwoTower(signals.TwoTowerWeights{
 		Layers: 1, Dim: d, Heads: 2, HistoryLength: length,
-		Items: ranker.NewItemTable(ids), Vectors: noise(items * d), Bias: noise(items), Gain: noise(d),
+		Items: ranker.NewItemTable(ids), Vectors: noise(items * d), Bias: noise(items),
+		Gain: noise(d),
 		Blocks: []signals.AttentionBlock{{
 			Query: noise(d * d), Key: noise(d * d), Value: noise(d * d), Out: noise(d * d),
 			PositionBias: noise(2 * length),
-			Up:           noise(2 * d * d), UpBias: noise(2 * d), Down: noise(2 * d * d), DownBias: noise(d),
+			Up:           noise(2 * d * d), UpBias: noise(2 * d), Down: noise(2 * d * d),
+			DownBias: noise(d),
 		}},
 	})
 	if err != nil {
@@ -62,7 +64,8 @@ func TestGraphServesTwoTower(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{signals.TextSimilarity{}, n}}}
-	if err := moveTower(t.Context(), onnxtest.Start(t), "cpu", dir, b, slog.New(slog.DiscardHandler)); err != nil {
+	log := slog.New(slog.DiscardHandler)
+	if err := moveTower(t.Context(), onnxtest.Start(t), "cpu", dir, b, log); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := b.Model.Signals[1].(*signals.RemoteUserTower); !ok {
@@ -75,12 +78,15 @@ func TestGraphServesTwoTower(t *testing.T) {
 			for range 20 {
 				in := &ranker.SignalInput{Request: &ranker.Request{}, State: &ranker.RequestState{}}
 				for range 1 + r.IntN(20) {
-					in.State.Recent = append(in.State.Recent, ranker.Interaction{Item: fmt.Sprint("i", r.IntN(50))})
+					in.State.Recent = append(in.State.Recent,
+						ranker.Interaction{Item: fmt.Sprint("i", r.IntN(50))})
 					in.RecentVectors = append(in.RecentVectors, nil)
 				}
 				for i := range 10 {
-					in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i)})
-					in.ItemVectors, in.State.Items = append(in.ItemVectors, nil), append(in.State.Items, nil)
+					in.Request.Candidates = append(in.Request.Candidates,
+						ranker.Candidate{ID: fmt.Sprint("i", i)})
+					in.ItemVectors = append(in.ItemVectors, nil)
+					in.State.Items = append(in.State.Items, nil)
 				}
 				want, got := make([]float32, 20), make([]float32, 20)
 				if err := n.Compute(t.Context(), in, want); err != nil {
@@ -134,7 +140,8 @@ func TestGraphRefused(t *testing.T) {
 		{"other weights", other, twoTowerModel(t, 2)},
 	} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, signals.UserTowerFile), c.graph, 0o600); err != nil {
+		path := filepath.Join(dir, signals.UserTowerFile)
+		if err := os.WriteFile(path, c.graph, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		b := &bundle.Bundle{Model: &ranker.Model{Signals: []ranker.Signal{c.model}}}

@@ -72,7 +72,8 @@ func (d *Doctor) add(what string, err error, format string, args ...any) {
 // checkLog reads the whole event log and counts its records.
 func (d *Doctor) checkLog(ctx context.Context) (records int, err error) {
 	if _, err := os.Stat(d.Data); err != nil {
-		return 0, fmt.Errorf("there is no data folder %s: fill one with relish demo or relish import", filepath.Clean(d.Data))
+		return 0, fmt.Errorf("there is no data folder %s: fill one with relish demo or relish "+
+			"import", filepath.Clean(d.Data))
 	}
 	for _, err := range eventlog.Read(ingest.LogDir(d.Data), 1) {
 		if err != nil {
@@ -102,15 +103,16 @@ func (d *Doctor) checkBundles(ctx context.Context) {
 	for _, version := range versions {
 		if version == active {
 			found = true
-			d.add("bundle", d.checkActive(ctx, root, version), "%s: active; it reproduces its recorded scores", version)
+			d.add("bundle", d.checkActive(ctx, root, version),
+				"%s: active; it reproduces its recorded scores", version)
 			continue
 		}
 		_, err := bundle.Verify(filepath.Join(root, version))
 		d.add("bundle", err, "%s: checksums good", version)
 	}
 	if !found && activeErr == nil {
-		d.add("bundle", fmt.Errorf("the active bundle %s is not in the folder: activate another one with "+
-			"POST /models/VERSION/activate", active), "")
+		d.add("bundle", fmt.Errorf("the active bundle %s is not in the folder: activate another "+
+			"one with POST /models/VERSION/activate", active), "")
 	}
 }
 
@@ -157,8 +159,10 @@ func AskService(ctx context.Context, baseURL string) []Finding {
 		Version string
 		Checks  []api.ReadinessCheck
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReadyBytes)).Decode(&answer); err != nil {
-		service.Detail = fmt.Sprintf("%s answers %d, but not as relish does: %v", url, resp.StatusCode, err)
+	body := io.LimitReader(resp.Body, maxReadyBytes)
+	if err := json.NewDecoder(body).Decode(&answer); err != nil {
+		service.Detail = fmt.Sprintf("%s answers %d, but not as relish does: %v", url,
+			resp.StatusCode, err)
 		return []Finding{service}
 	}
 	service.OK = resp.StatusCode == http.StatusOK

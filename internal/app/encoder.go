@@ -40,7 +40,8 @@ func (o *EncoderOptions) AssetsFolder() (string, error) {
 	}
 	exe, err := os.Executable()
 	if err != nil {
-		return "", fmt.Errorf("cannot find the folder of the binary: %w; name the assets folder with --assets", err)
+		return "", fmt.Errorf("cannot find the folder of the binary: %w; name the assets folder "+
+			"with --assets", err)
 	}
 	if target, err := filepath.EvalSymlinks(exe); err == nil {
 		exe = target
@@ -124,7 +125,9 @@ func (o *EncoderOptions) openLightGBM() (*gbdt.Library, error) {
 }
 
 // finetunedOptions say how the fine-tuned encoders of bundles run: on the device of base.
-func (o *EncoderOptions) finetunedOptions(base *onnx.Encoder, vectors embeddings.Options) (finetuned.Options, error) {
+func (o *EncoderOptions) finetunedOptions(
+	base *onnx.Encoder, vectors embeddings.Options,
+) (finetuned.Options, error) {
 	runtime, err := o.Runtime()
 	return finetuned.Options{
 		Runtime: runtime,
@@ -135,7 +138,9 @@ func (o *EncoderOptions) finetunedOptions(base *onnx.Encoder, vectors embeddings
 }
 
 // openVectors opens the vectors of a data folder for reading, beside a running service.
-func (o *EncoderOptions) openVectors(data string, encoder *onnx.Encoder, log *slog.Logger) (*embeddings.Service, error) {
+func (o *EncoderOptions) openVectors(
+	data string, encoder *onnx.Encoder, log *slog.Logger,
+) (*embeddings.Service, error) {
 	return embeddings.New(encoder, embeddings.Options{
 		Dir: filepath.Join(data, "vectors"), ReadOnly: true, CacheBytes: o.CacheBytes, Log: log,
 	})
@@ -156,5 +161,6 @@ func (o *EncoderOptions) CheckEncoder(ctx context.Context, log *slog.Logger) (st
 	if _, err := vectors.Text(ctx, "a probe"); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d dimensions on %s, digest %.12s", encoder.Dim(), encoder.Device(), encoder.Digest()), nil
+	return fmt.Sprintf("%d dimensions on %s, digest %.12s", encoder.Dim(), encoder.Device(),
+		encoder.Digest()), nil
 }

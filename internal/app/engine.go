@@ -91,7 +91,9 @@ func (e *Engine) openVectors(opt EngineOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	vectors := embeddings.Options{Dir: filepath.Join(data, "vectors"), CacheBytes: cache, Log: opt.Log}
+	vectors := embeddings.Options{
+		Dir: filepath.Join(data, "vectors"), CacheBytes: cache, Log: opt.Log,
+	}
 	if e.Redis != nil {
 		e.finetuned.Shared = func(digest string, dim int) embeddings.SharedCache {
 			return sharedvectors.New(e.Redis, digest, dim, opt.Config.State.MaxAgeDuration())
@@ -101,9 +103,10 @@ func (e *Engine) openVectors(opt EngineOptions) (err error) {
 	if e.Vectors, err = embeddings.New(e.encoder, vectors); err != nil {
 		return err
 	}
-	e.pool = finetuned.NewEncoderPool(e.finetuned, func(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
-		return e.Store.Items(ctx)
-	})
+	e.pool = finetuned.NewEncoderPool(e.finetuned,
+		func(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
+			return e.Store.Items(ctx)
+		})
 	return nil
 }
 
@@ -155,7 +158,8 @@ func (e *Engine) enqueueCatalogue(ctx context.Context, log *slog.Logger) error {
 		items = append(items, item)
 	}
 	if dropped := e.Vectors.Enqueue(items); dropped > 0 {
-		log.Warn("the encoder queue is full; relish embed encodes all texts at once", "texts_not_queued", dropped)
+		log.Warn("the encoder queue is full; relish embed encodes all texts at once",
+			"texts_not_queued", dropped)
 	}
 	return nil
 }

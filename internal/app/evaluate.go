@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"maps"
-	"os"
-	"slices"
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
@@ -21,7 +18,6 @@ import (
 	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/ranker/scorer"
-	"relish/ranker/signals"
 	"relish/training"
 	"relish/training/replay"
 )
@@ -56,8 +52,9 @@ type EvaluatorOptions struct {
 
 // Evaluation is a finished evaluation. Relish evaluate --json prints it.
 type Evaluation struct {
-	Model       string   `json:"model,omitempty"` // the measured version; empty if models were trained
-	Last        float64  `json:"last"`            // the share of the lists that was scored
+	// Model is the measured version. It is empty if the evaluation trained models.
+	Model       string   `json:"model,omitempty"`
+	Last        float64  `json:"last"` // the share of the lists that was scored
 	Prequential bool     `json:"prequential"`
 	InSample    bool     `json:"in_sample"`
 	HideItems   float64  `json:"hide_items,omitempty"`
@@ -154,7 +151,9 @@ func (e *Evaluator) trains() bool { return e.opt.HideItems > 0 || len(e.opt.Abla
 
 // source reads the log of the data folder, up to its last complete record.
 func (e *Evaluator) source() replay.Source {
-	return func() iter.Seq2[event.Record, error] { return eventlog.Read(ingest.LogDir(e.opt.Data), 1) }
+	return func() iter.Seq2[event.Record, error] {
+		return eventlog.Read(ingest.LogDir(e.opt.Data), 1)
+	}
 }
 
 const millisPerHour = 60 * 60 * 1000
@@ -173,7 +172,9 @@ func (e *Evaluator) options() evaluation.Options {
 }
 
 // scorers returns the models and the baselines that are compared.
-func (e *Evaluator) scorers(ctx context.Context, test *evaluation.TestSet) (s evaluation.Scorers, err error) {
+func (e *Evaluator) scorers(
+	ctx context.Context, test *evaluation.TestSet,
+) (s evaluation.Scorers, err error) {
 	if e.trains() {
 		if err := e.checkVectors(test); err != nil {
 			return s, err
@@ -202,7 +203,8 @@ func (e *Evaluator) scorers(ctx context.Context, test *evaluation.TestSet) (s ev
 	if e.tuned == nil {
 		return s, nil
 	}
-	baseline, err = e.scorer(textOnly.Version+", fine-tuned encoder", textOnly.WithVectors(e.tuned), true)
+	name := textOnly.Version + ", fine-tuned encoder"
+	baseline, err = e.scorer(name, textOnly.WithVectors(e.tuned), true)
 	s.Baselines = append(s.Baselines, baseline)
 	return s, err
 }
@@ -216,8 +218,9 @@ func (e *Evaluator) bundleScorers(test *evaluation.TestSet) (s evaluation.Scorer
 	}
 	if manifest != nil && test.Overlaps(manifest.Data.Logs) {
 		if e.inSample = true; !e.opt.InSample {
-			return s, fmt.Errorf("bundle %s was trained on lists that would be scored. Wait for new events, "+
-				"score fewer lists with --last, train with --holdout %g, or pass --in-sample",
+			return s, fmt.Errorf("bundle %s was trained on lists that would be scored. Wait for "+
+				"new events, score fewer lists with --last, train with --holdout %g, or pass "+
+				"--in-sample",
 				model.Version, e.opt.TestShare)
 		}
 	}
@@ -247,12 +250,15 @@ func (e *Evaluator) loadModel(version string) (*ranker.Model, *bundle.Manifest, 
 	if e.encoder != nil {
 		digest = e.encoder.Digest()
 	}
-	return loadModel(BundleFolder(e.opt.Bundles, e.opt.Data), version, digest, e.finetuned, e.opt.Config)
+	return loadModel(BundleFolder(e.opt.Bundles, e.opt.Data), version, digest, e.finetuned,
+		e.opt.Config)
 }
 
 // scorer ranks with the model as a service would, on the state as of the list that is scored.
 func (e *Evaluator) scorer(name string, m *ranker.Model, text bool) (evaluation.Scorer, error) {
-	opt := ranker.Options{Features: training.ReplayedState{State: e.state}, TextSpec: e.opt.Config.Text}
+	opt := ranker.Options{
+		Features: training.ReplayedState{State: e.state}, TextSpec: e.opt.Config.Text,
+	}
 	if text {
 		opt.Vectors = RankerVectors(e.vectors)
 	} else {
@@ -264,94 +270,4 @@ func (e *Evaluator) scorer(name string, m *ranker.Model, text bool) (evaluation.
 		return nil, err
 	}
 	return evaluation.NewPipelineScorer(name, pipeline), nil
-}
-
-// train implements evaluation.Trainer. The trained model exists in memory only.
-func (e *Evaluator) train(ctx context.Context, name string, on replay.Source, without []string) (evaluation.Scorer, *ranker.Schema, error) {
-	in, err := e.trainingInputs(on, without)
-	if err != nil {
-		return nil, nil, err
-	}
-	backend, err := e.opt.Encoder.openBackend()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer backend.Finalize()
-	in.Backend = backend
-	if in.WorkDir, err = os.MkdirTemp("", "relish-evaluate-*"); err != nil {
-		return nil, nil, err
-	}
-	defer os.RemoveAll(in.WorkDir)
-	if e.opt.TrainProgress != nil {
-		in.Progress = func(stage string, done, total int) { e.opt.TrainProgress(name, stage, done, total) }
-	}
-	trained, err := training.Train(ctx, in)
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := e.scorer(name, trained.Model, in.Vectors != nil)
-	return s, trained.Model.Schema, err
-}
-
-// trainingInputs are the inputs of a training without the named signals and features. A training
-// without text gets neither vectors nor the signals that read words.
-func (e *Evaluator) trainingInputs(on replay.Source, without []string) (in training.Inputs, err error) {
-	cfg := e.opt.Config
-	in = training.Inputs{
-		Source: on, State: cfg.State, OpenTable: external.Opener(e.opt.Data, e.opt.Log),
-		TextSpec: cfg.Text, Config: cfg.Train,
-	}
-	if in.Library, err = e.opt.Encoder.openLightGBM(); err != nil {
-		return in, err
-	}
-	if in.ExternalColumns, err = externalColumns(on, in.OpenTable); err != nil {
-		return in, err
-	}
-	for _, name := range without {
-		if name == evaluation.TextGroup {
-			in.Exclude = append(in.Exclude, signals.KindTokenOverlap, signals.KindLexical)
-		} else {
-			in.Exclude = append(in.Exclude, name)
-		}
-	}
-	if !slices.Contains(without, evaluation.TextGroup) {
-		in.Vectors = RankerVectors(e.vectors)
-	}
-	return in, nil
-}
-
-// externalColumns returns the columns of the newest version of each external table, as
-// "TABLE.COLUMN".
-func externalColumns(on replay.Source, open func(name, digest string) *features.ExternalTable) (names []string, err error) {
-	newest := map[string]string{} // digest by table
-	for record, err := range on() {
-		if err != nil {
-			return nil, err
-		}
-		if record.Event.Kind == ranker.EventTable {
-			newest[record.Event.Table] = record.Event.Digest
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(newest)) {
-		if table := open(name, newest[name]); table != nil {
-			for _, column := range table.Names() {
-				names = append(names, name+"."+column)
-			}
-		}
-	}
-	return names, nil
-}
-
-// checkVectors returns an error if an item's text has no vector yet. A training would go on without
-// the missing vectors, and its figures would not be those of a complete catalogue.
-func (e *Evaluator) checkVectors(test *evaluation.TestSet) error {
-	if e.vectors == nil {
-		return nil
-	}
-	items := test.Log.Catalogue.Items()
-	if n := e.vectors.Lookup(items, make([][]float32, len(items))); n > 0 {
-		return fmt.Errorf("%d item texts have no vector yet. Encode them with relish embed --data %s, "+
-			"or measure with --no-text", n, e.opt.Data)
-	}
-	return nil
 }

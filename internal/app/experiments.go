@@ -17,7 +17,9 @@ import (
 )
 
 // openExperiments reads the experiments file. Without one it returns nil.
-func openExperiments(path, data string, models *bundle.Registry, log *slog.Logger) (*experiment.Watcher, error) {
+func openExperiments(
+	path, data string, models *bundle.Registry, log *slog.Logger,
+) (*experiment.Watcher, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -52,7 +54,9 @@ type reporter struct {
 var _ api.ExperimentReporter = reporter{}
 
 // Report implements api.ExperimentReporter.
-func (r reporter) Report(ctx context.Context, name, metric string, from, to time.Time) (api.ExperimentReport, error) {
+func (r reporter) Report(
+	ctx context.Context, name, metric string, from, to time.Time,
+) (api.ExperimentReport, error) {
 	report, err := r.analyse(ctx, name, metric, from, to)
 	switch {
 	case errors.Is(err, analysis.ErrNoExposure):
@@ -67,7 +71,9 @@ func (r reporter) Report(ctx context.Context, name, metric string, from, to time
 
 // analyse reports on an experiment. Its error is analysis.ErrInvalidOptions if the experiment
 // cannot be reported on as asked.
-func (r reporter) analyse(ctx context.Context, name, metric string, from, to time.Time) (*analysis.Report, error) {
+func (r reporter) analyse(
+	ctx context.Context, name, metric string, from, to time.Time,
+) (*analysis.Report, error) {
 	opt := analysis.Options{Experiment: name, From: from, To: to}
 	if r.watcher != nil && r.watcher.Set().Find(name) != nil {
 		if err := ConfigureReport(&opt, r.watcher.Set(), r.watcher.StoppedArms()); err != nil {
@@ -83,22 +89,26 @@ func (r reporter) analyse(ctx context.Context, name, metric string, from, to tim
 // ConfigureReport takes the unit, the metric, the guardrails and the weights of opt.Experiment from
 // the experiments file. If an arm was stopped and opt.To is not set, the report ends at that time:
 // from then on, the users of the arm are missing.
-func ConfigureReport(opt *analysis.Options, set *experiment.Set, stopped []experiment.StoppedArm) error {
+func ConfigureReport(
+	opt *analysis.Options, set *experiment.Set, stopped []experiment.StoppedArm,
+) error {
 	e := set.Find(opt.Experiment)
 	if e == nil {
-		return fmt.Errorf("experiment %q is not in the experiments file. Correct the name, or leave out "+
-			"--experiments to report from the event log alone", opt.Experiment)
+		return fmt.Errorf("experiment %q is not in the experiments file. Correct the name, or "+
+			"leave out --experiments to report from the event log alone", opt.Experiment)
 	}
 	if e.HashAttribute != experiment.HashUser && e.HashAttribute != experiment.HashSession {
-		return fmt.Errorf("experiment %q assigns by the context field %q, which interactions do not carry. "+
-			"Only experiments by user or session can be reported on", e.Name, e.HashAttribute)
+		return fmt.Errorf("experiment %q assigns by the context field %q, which interactions do "+
+			"not carry. Only experiments by user or session can be reported on",
+			e.Name, e.HashAttribute)
 	}
 	if arms := e.StoppedArms(stopped); len(arms) > 0 && opt.To.IsZero() {
 		opt.To = arms[0].At
 	}
 	opt.Unit, opt.Metric, opt.Control = e.HashAttribute, e.Metric, e.Arms[0].Name
 	for _, g := range e.Guardrails {
-		opt.Guardrails = append(opt.Guardrails, analysis.Guardrail{Metric: g.Metric, Margin: g.Margin})
+		guardrail := analysis.Guardrail{Metric: g.Metric, Margin: g.Margin}
+		opt.Guardrails = append(opt.Guardrails, guardrail)
 	}
 	if e.Mode == experiment.ModeInterleave {
 		return nil

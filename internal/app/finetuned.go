@@ -15,7 +15,7 @@ import (
 )
 
 // finetunedFolder is where the vectors of fine-tuned encoders are, one vector table for each
-// encoder. They are kept apart from the vectors of the base encoder, which nothing removes.
+// encoder. The vectors of the base encoder are in the folder above, and nothing removes those.
 func finetunedFolder(data string) string { return filepath.Join(data, "vectors", "finetuned") }
 
 // finetunedVectors holds the vectors of the fine-tuned encoders that a command uses beside a
@@ -70,7 +70,8 @@ func removeUnusedVectors(data, bundles string, log *slog.Logger) {
 	removed, err := unusedVectors(data, bundles)
 	for i, path := range removed {
 		if err := os.Remove(path); err != nil {
-			log.Warn("cannot remove the vectors of an encoder that no bundle uses", "file", path, "reason", err)
+			log.Warn("cannot remove the vectors of an encoder that no bundle uses", "file", path,
+				"reason", err)
 			removed = removed[:i]
 			break
 		}
@@ -105,5 +106,6 @@ func unusedVectors(data, bundles string) ([]string, error) {
 				vectortable.Path(finetunedFolder(data), e.DigestFP32))
 		}
 	}
-	return slices.DeleteFunc(tables, func(path string) bool { return slices.Contains(used, path) }), nil
+	inUse := func(path string) bool { return slices.Contains(used, path) }
+	return slices.DeleteFunc(tables, inUse), nil
 }

@@ -61,7 +61,8 @@ func TestGuardrailStopsArm(t *testing.T) {
 		}
 	}
 	stopped := watcher.StoppedArms()
-	if len(stopped) != 1 || stopped[0].Arm != "control" || !strings.Contains(stopped[0].Reason, "ctr") {
+	if len(stopped) != 1 || stopped[0].Arm != "control" ||
+		!strings.Contains(stopped[0].Reason, "ctr") {
 		t.Fatalf("stopped arms: %+v, want control because of ctr", stopped)
 	}
 
@@ -74,7 +75,8 @@ func TestGuardrailStopsArm(t *testing.T) {
 	if _, found := watcher.GrowthBook().Features["planted-lift"]; found {
 		t.Error("the GrowthBook payload still has the experiment")
 	}
-	report, err := reporter{data, watcher}.analyse(t.Context(), "planted-lift", "", time.Time{}, time.Time{})
+	report, err := reporter{data, watcher}.analyse(t.Context(), "planted-lift", "", time.Time{},
+		time.Time{})
 	if err != nil || len(report.GuardrailBreaches()) != 1 {
 		t.Errorf("the report after the stop: %v, %+v", err, report.GuardrailBreaches())
 	}

@@ -34,7 +34,8 @@ func storeCheck(store Store) api.ReadinessCheck {
 	}
 	switch stats := shared.Stats(); {
 	case !stats.Up:
-		check.Detail = "degraded: Redis does not answer; rankings use local copies, events wait in the log"
+		check.Detail = "degraded: Redis does not answer; rankings use local copies, events wait " +
+			"in the log"
 	case stats.Behind:
 		check.Detail = "degraded: Redis is being brought up to date from the log"
 	default:

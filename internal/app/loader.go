@@ -127,8 +127,8 @@ func FlushStore(ctx context.Context, store Store) error {
 		}
 		now := shared.Stats().Lag
 		if now >= lag {
-			return fmt.Errorf("Redis takes no events; %d are still only in the event log. They are safe there, "+
-				"and relish serve sends them when Redis answers", now)
+			return fmt.Errorf("Redis takes no events; %d are still only in the event log. They "+
+				"are safe there, and relish serve sends them when Redis answers", now)
 		}
 		lag = now
 	}
@@ -138,7 +138,9 @@ func FlushStore(ctx context.Context, store Store) error {
 // fine-tuned encoder of the active bundle, and returns how many vectors it made. progress is called
 // with the name of the encoder and the number of items so far; it may be nil. Without a text
 // encoder it does nothing.
-func (e *Engine) EncodeAll(ctx context.Context, bundles string, progress func(encoder string, done int)) (encoded int, err error) {
+func (e *Engine) EncodeAll(
+	ctx context.Context, bundles string, progress func(encoder string, done int),
+) (encoded int, err error) {
 	if e.Vectors == nil {
 		return 0, nil
 	}
@@ -162,7 +164,9 @@ func (e *Engine) EncodeAll(ctx context.Context, bundles string, progress func(en
 	return encoded + n, errors.Join(err, vectors.Close(ctx))
 }
 
-func (e *Engine) encodeWith(ctx context.Context, service *embeddings.Service, name string, progress func(string, int)) (encoded int, err error) {
+func (e *Engine) encodeWith(
+	ctx context.Context, service *embeddings.Service, name string, progress func(string, int),
+) (encoded int, err error) {
 	err = service.EncodeAll(ctx, e.Store.Items(ctx), func(done, n int) {
 		encoded = n
 		if progress != nil {

@@ -46,8 +46,9 @@ func registerPipeline(registry *prometheus.Registry, p *ranker.Pipeline) {
 		stage := prometheus.Labels{"stage": s.Stage}
 		registry.MustRegister(
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-				Name:        "relish_abandoned_stages",
-				Help:        "Calls that still run although their ranking no longer waits for them.",
+				Name: "relish_abandoned_stages",
+				Help: "Calls that still run although their ranking no longer waits for " +
+					"them.",
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].Abandoned) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -56,8 +57,9 @@ func registerPipeline(registry *prometheus.Registry, p *ranker.Pipeline) {
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].AbandonedTotal) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Name:        "relish_refused_stages_total",
-				Help:        "Calls that were not started because too many abandoned ones still ran.",
+				Name: "relish_refused_stages_total",
+				Help: "Calls that were not started because too many abandoned ones still " +
+					"ran.",
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].RefusedTotal) }))
 	}
@@ -76,7 +78,8 @@ func registerRedis(m meter, store *redis.Store) {
 		func() float64 { return oneIf(store.Stats().Up) })
 	m.gauge("redis_behind", "1 while Redis may lack records of this replica's log.",
 		func() float64 { return oneIf(store.Stats().Behind) })
-	m.gauge("redis_behind_seconds", "Time since Redis has lacked records; local copies may be that old.",
+	m.gauge("redis_behind_seconds", "Time since Redis has lacked records; local copies may be "+
+		"that old.",
 		func() float64 { return store.Stats().BehindFor.Seconds() })
 	m.gauge("redis_lag_records", "Log records that were not sent to Redis yet.",
 		func() float64 { return float64(store.Stats().Lag) })
@@ -96,8 +99,10 @@ func registerRedis(m meter, store *redis.Store) {
 }
 
 func registerIngest(m meter, stats func() ingest.Stats) {
-	m.gauge("log_bytes", "Size of the event log.", func() float64 { return float64(stats().LogBytes) })
-	m.counter("impressions_dropped_total", "Impressions that were not logged because the queue was full.",
+	m.gauge("log_bytes", "Size of the event log.",
+		func() float64 { return float64(stats().LogBytes) })
+	m.counter("impressions_dropped_total", "Impressions that were not logged because the queue "+
+		"was full.",
 		func() float64 { return float64(stats().DroppedImpressions) })
 }
 
@@ -106,7 +111,8 @@ func registerVectors(m meter, e *Engine) {
 	stats := func() embeddings.Stats { return e.Vectors.Stats().Plus(e.pool.Stats()) }
 	m.gauge("bundle_encoders", "Fine-tuned text encoders in use.",
 		func() float64 { return float64(len(e.pool.Digests())) })
-	m.counter("encoder_failed_texts_total", "Texts that an encoder failed on; their items rank without text.",
+	m.counter("encoder_failed_texts_total", "Texts that an encoder failed on; their items rank "+
+		"without text.",
 		func() float64 { return float64(stats().Failed) })
 	m.counter("vector_cache_hits_total", "Vectors found in memory.",
 		func() float64 { return float64(stats().Hits) })
@@ -116,9 +122,12 @@ func registerVectors(m meter, e *Engine) {
 		func() float64 { return float64(stats().SharedHits) })
 	m.counter("vector_misses_total", "Vectors that had to be encoded.",
 		func() float64 { return float64(stats().Misses) })
-	m.counter("encoder_texts_total", "Texts encoded.", func() float64 { return float64(stats().Encodes) })
-	m.counter("encoder_runs_total", "Runs of an encoder.", func() float64 { return float64(stats().Runs) })
-	m.gauge("encode_queue", "Texts that wait for an encoder.", func() float64 { return float64(stats().Queued) })
+	m.counter("encoder_texts_total", "Texts encoded.",
+		func() float64 { return float64(stats().Encodes) })
+	m.counter("encoder_runs_total", "Runs of an encoder.",
+		func() float64 { return float64(stats().Runs) })
+	m.gauge("encode_queue", "Texts that wait for an encoder.",
+		func() float64 { return float64(stats().Queued) })
 }
 
 // registerModels exposes the active model and the refused bundles.
@@ -141,14 +150,16 @@ func registerModels(registry *prometheus.Registry, models *bundle.Registry) {
 // before leave none.
 type activeModel struct{ models *bundle.Registry }
 
-var activeModelDesc = prometheus.NewDesc("relish_active_model_info", "1 for the active model.", []string{"version"}, nil)
+var activeModelDesc = prometheus.NewDesc("relish_active_model_info", "1 for the active model.",
+	[]string{"version"}, nil)
 
 // Describe implements prometheus.Collector.
 func (a activeModel) Describe(ch chan<- *prometheus.Desc) { ch <- activeModelDesc }
 
 // Collect implements prometheus.Collector.
 func (a activeModel) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(activeModelDesc, prometheus.GaugeValue, 1, a.models.Stats().Active)
+	ch <- prometheus.MustNewConstMetric(activeModelDesc, prometheus.GaugeValue, 1,
+		a.models.Stats().Active)
 }
 
 func oneIf(condition bool) float64 {

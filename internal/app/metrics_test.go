@@ -30,7 +30,8 @@ func TestPipelineMetrics(t *testing.T) {
 	for _, f := range families {
 		for i, want := range []string{"features", "scorer", "vectors"} {
 			if got := f.Metric[i].Label[0].GetValue(); got != want || len(f.Metric) != 3 {
-				t.Errorf("%s: stage %d of %d is %q, want %q", f.GetName(), i, len(f.Metric), got, want)
+				t.Errorf("%s: stage %d of %d is %q, want %q", f.GetName(), i, len(f.Metric), got,
+					want)
 			}
 		}
 	}

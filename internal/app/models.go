@@ -48,7 +48,9 @@ func checkSchema(cfg *config.Config) func(*ranker.Schema) error {
 }
 
 // openModels opens the registry of the models that a service ranks with.
-func openModels(ctx context.Context, root string, e *Engine, opt Options) (*bundle.Registry, error) {
+func openModels(
+	ctx context.Context, root string, e *Engine, opt Options,
+) (*bundle.Registry, error) {
 	prior, err := PriorModel(opt.Config)
 	if err != nil {
 		return nil, err
@@ -69,7 +71,9 @@ func openModels(ctx context.Context, root string, e *Engine, opt Options) (*bund
 
 // loadModel returns the model of a version and its manifest, which is nil for the prior. The
 // version "" is the active one.
-func loadModel(root, version, encoderDigest string, vectors *finetunedVectors, cfg *config.Config) (*ranker.Model, *bundle.Manifest, error) {
+func loadModel(
+	root, version, encoderDigest string, vectors *finetunedVectors, cfg *config.Config,
+) (*ranker.Model, *bundle.Manifest, error) {
 	if version == "" {
 		var err error
 		if version, err = bundle.Active(root); err != nil {
@@ -129,7 +133,9 @@ func (o *EncoderOptions) ProbeBundleChild(ctx context.Context, dir string, gpu b
 
 // verifyNative checks the parts of a bundle that run on ONNX Runtime. It starts the runtime only if
 // there are any.
-func (o *EncoderOptions) verifyNative(ctx context.Context, dir string, b *bundle.Bundle, gpu bool) error {
+func (o *EncoderOptions) verifyNative(
+	ctx context.Context, dir string, b *bundle.Bundle, gpu bool,
+) error {
 	if !gpu && !b.Manifest.Encoder.FineTuned {
 		return nil
 	}

@@ -69,7 +69,8 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 	}
 	shares := []ClickShare{{"chance", random}}
 	for _, version := range []string{ranker.PriorVersion, ""} {
-		model, _, err := loadModel(BundleFolder(s.Bundles, s.Data), version, digest, finetuned, s.Config)
+		model, _, err := loadModel(BundleFolder(s.Bundles, s.Data), version, digest, finetuned,
+			s.Config)
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +97,8 @@ type visits struct {
 func newVisits(world *demo.World, n int, seed uint64) *visits {
 	v := &visits{world: world, all: world.Visits(n, seed)}
 	for _, visit := range v.all {
-		v.best = append(v.best, world.ExpectedClicks(visit.User, world.BestOrder(visit.User, visit.Items)))
+		best := world.BestOrder(visit.User, visit.Items)
+		v.best = append(v.best, world.ExpectedClicks(visit.User, best))
 	}
 	return v
 }

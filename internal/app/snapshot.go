@@ -19,7 +19,9 @@ import (
 // WriteSnapshot writes the feature state to the folder out, as Arrow files with a manifest. It
 // works beside a running service: it reads Redis, or else the checkpoint and the event log up to
 // its last complete record. The folder must not exist; it appears when it is complete.
-func WriteSnapshot(ctx context.Context, store StoreOptions, cfg *config.Config, out string) (m *snapshot.Manifest, err error) {
+func WriteSnapshot(
+	ctx context.Context, store StoreOptions, cfg *config.Config, out string,
+) (m *snapshot.Manifest, err error) {
 	cfg.State.Text = cfg.Text
 	conn, err := store.connect() //nolint:contextcheck // its goroutines live until Close
 	if err != nil {
@@ -56,8 +58,8 @@ func dumpFolder(data string, cfg *config.Config) (*features.Dump, error) {
 
 // noDataFolder is the error of a command that needs a data folder which is not there.
 func noDataFolder(data string) error {
-	return fmt.Errorf("there is no data folder %s. Name another one with --data, or fill it with relish demo or "+
-		"relish import", data)
+	return fmt.Errorf("there is no data folder %s. Name another one with --data, or fill it with "+
+		"relish demo or relish import", data)
 }
 
 // Rebuild computes the feature state again from event logs, or from a snapshot and the logs that it
@@ -109,7 +111,8 @@ func (r *Rebuild) embedded(dump *features.Dump) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	store, err := embedded.Open(r.Store.Data, r.Config.State, embedded.Options{Ingest: ingest.Options{Log: r.Log}})
+	store, err := embedded.Open(r.Store.Data, r.Config.State,
+		embedded.Options{Ingest: ingest.Options{Log: r.Log}})
 	if err != nil {
 		return "", err
 	}

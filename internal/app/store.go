@@ -33,12 +33,16 @@ type Store interface {
 
 // openStore opens the store on the locked data folder: in Redis if there is a connection, else
 // embedded. onItems, which may be nil, is called with new and changed items.
-func openStore(opt EngineOptions, conn *redisconn.Conn, onItems func([]*ranker.ItemInfo)) (Store, error) {
+func openStore(
+	opt EngineOptions, conn *redisconn.Conn, onItems func([]*ranker.ItemInfo),
+) (Store, error) {
 	opt.Ingest.Log = opt.Log
 	data, state := opt.Store.Data, opt.Config.State
 	// A nil *embedded.Store in a Store would not be equal to nil, so errors return a plain nil.
 	if conn == nil {
-		s, err := embedded.Open(data, state, embedded.Options{Ingest: opt.Ingest, OnItemsChanged: onItems})
+		s, err := embedded.Open(data, state, embedded.Options{
+			Ingest: opt.Ingest, OnItemsChanged: onItems,
+		})
 		if err != nil {
 			return nil, err
 		}

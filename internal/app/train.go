@@ -92,10 +92,12 @@ func (t *Trainer) configure() error {
 	}
 	folders := append([]string{opt.Data}, opt.Logs...)
 	t.pipeline = pipeline.Options{
-		State: cfg.State, Config: cfg.Train, Library: library, Root: BundleFolder(opt.Bundles, opt.Data),
+		State: cfg.State, Config: cfg.Train, Library: library,
+		Root:  BundleFolder(opt.Bundles, opt.Data),
 		Prior: prior, Open: new(signals.Loader).Load, Verify: t.verifyBundle,
-		Holdout: opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From, ForceReason: opt.ForceReason,
-		Revision: Revision(), Command: opt.Command,
+		Holdout: opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From,
+		ForceReason: opt.ForceReason,
+		Revision:    Revision(), Command: opt.Command,
 		OpenTable: tableOpener(folders, opt.Log),
 	}
 	for _, dir := range folders {
@@ -121,7 +123,9 @@ func (t *Trainer) openEncoder() (err error) {
 		return err
 	}
 	t.pipeline.Encoder = bundle.Encoder{ID: filepath.Base(dir), Digest: t.encoder.Digest()}
-	finetuned, err := o.finetunedOptions(t.encoder, embeddings.Options{CacheBytes: o.CacheBytes, Log: t.opt.Log})
+	finetuned, err := o.finetunedOptions(t.encoder, embeddings.Options{
+		CacheBytes: o.CacheBytes, Log: t.opt.Log,
+	})
 	if err != nil {
 		return err
 	}
@@ -148,8 +152,8 @@ func (o *EncoderOptions) trainableFiles() (*onnx.EncoderFiles, error) {
 	}
 	base := filepath.Join(assets, "encoder")
 	if dir != filepath.Join(base, "int8") {
-		return nil, fmt.Errorf("the encoder %s has 8-bit weights, and only 32-bit weights can be fine-tuned. "+
-			"Name its 32-bit form with --encoder, or pass --tune-encoder=false", dir)
+		return nil, fmt.Errorf("the encoder %s has 8-bit weights, and only 32-bit weights can be "+
+			"fine-tuned. Name its 32-bit form with --encoder, or pass --tune-encoder=false", dir)
 	}
 	files, err = onnx.ReadEncoderFiles(filepath.Join(base, "fp32"), o.MaxTokens)
 	if err != nil {
@@ -171,7 +175,9 @@ func (t *Trainer) Close() {
 
 // Train trains one bundle, and activates it unless it ranks worse than the active one. progress is
 // called with the stage of the training and how far that stage is; it may be nil.
-func (t *Trainer) Train(ctx context.Context, progress func(stage string, done, total int)) (*pipeline.Outcome, error) {
+func (t *Trainer) Train(
+	ctx context.Context, progress func(stage string, done, total int),
+) (*pipeline.Outcome, error) {
 	opt := t.pipeline
 	opt.Progress = progress
 	if t.encoder != nil {
@@ -198,8 +204,8 @@ func (t *Trainer) Prune() error {
 	if t.opt.Experiments != "" {
 		set, err := experiment.Load(t.opt.Experiments)
 		if err != nil {
-			return fmt.Errorf("old bundles are kept, because the experiments file does not say which ones "+
-				"it needs: %w", err)
+			return fmt.Errorf("old bundles are kept, because the experiments file does not say "+
+				"which ones it needs: %w", err)
 		}
 		named = set.Bundles(time.Now())
 	}
@@ -213,7 +219,9 @@ func (t *Trainer) Prune() error {
 // TrainEvery trains at every interval until ctx ends, by calling train. It skips an interval in
 // which nothing was added to the logs. A failure is logged and tried again at the next interval:
 // the log may not have enough to learn from yet.
-func (t *Trainer) TrainEvery(ctx context.Context, interval time.Duration, train func(context.Context) error) {
+func (t *Trainer) TrainEvery(
+	ctx context.Context, interval time.Duration, train func(context.Context) error,
+) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	trained := int64(-1) // size of the logs that the last bundle was trained on
@@ -256,7 +264,9 @@ func logSize(dirs []string) (size int64, err error) {
 
 // tableOpener returns a function that opens a version of an external table from the first data
 // folder that has it.
-func tableOpener(folders []string, log *slog.Logger) func(name, digest string) *features.ExternalTable {
+func tableOpener(
+	folders []string, log *slog.Logger,
+) func(name, digest string) *features.ExternalTable {
 	return func(name, digest string) *features.ExternalTable {
 		from := folders[0]
 		for _, dir := range folders {

@@ -35,14 +35,15 @@ type Config struct {
 	Text   ranker.TextSpec       `yaml:"text"`   // which fields of an item are its text
 	Keys   []Key                 `yaml:"keys"`   // API keys; none: the API is open
 	Tables []scorer.ColumnWeight `yaml:"tables"` // external columns that the prior weighs
-	Train  training.Config       `yaml:"train"`  // complete: every value that the file leaves out is a default
+	Train  training.Config       `yaml:"train"`  // complete: what the file leaves out is a default
 	// Flags are the values of command-line flags, by the name of the flag.
 	Flags map[string]yaml.Node `yaml:",inline"`
 }
 
 // Default returns the configuration of an empty file.
 func Default() *Config {
-	return &Config{State: features.DefaultConfig(), Text: ranker.DefaultTextSpec, Train: training.DefaultConfig()}
+	return &Config{State: features.DefaultConfig(), Text: ranker.DefaultTextSpec,
+		Train: training.DefaultConfig()}
 }
 
 // Load reads the file at path over the defaults. An empty path gives the defaults. flags are the
@@ -78,7 +79,8 @@ func (c *Config) parse(data []byte, flags []string) error {
 	errs = append(errs, c.checkFlags(flags)...)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	c.Train = c.Train.Complete()
-	errs = append(errs, c.State.Validate(), c.Rules.Validate(), c.validateKeys(), c.validateTables(), c.Train.Validate())
+	errs = append(errs, c.State.Validate(), c.Rules.Validate(), c.validateKeys(),
+		c.validateTables(), c.Train.Validate())
 	return errors.Join(errs...)
 }
 
@@ -88,10 +90,12 @@ func (c *Config) checkFlags(flags []string) (errs []error) {
 	for name, node := range c.Flags {
 		switch {
 		case !slices.Contains(flags, name):
-			errs = append(errs, fmt.Errorf("line %d: unknown key %q: it is neither a section (state, rules, text, keys, "+
-				"tables, train) nor a flag; relish COMMAND --help lists the flags", node.Line, name))
+			errs = append(errs, fmt.Errorf("line %d: unknown key %q: it is neither a section "+
+				"(state, rules, text, keys, tables, train) nor a flag; relish COMMAND --help "+
+				"lists the flags", node.Line, name))
 		case node.Kind != yaml.ScalarNode && node.Kind != yaml.SequenceNode:
-			errs = append(errs, fmt.Errorf("line %d: %s is a flag and takes a single value or a list", node.Line, name))
+			errs = append(errs, fmt.Errorf("line %d: %s is a flag and takes a single value or a "+
+				"list", node.Line, name))
 		}
 	}
 	return errs
@@ -101,7 +105,8 @@ func (c *Config) checkFlags(flags []string) (errs []error) {
 var (
 	unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
 	wrongType    = regexp.MustCompile("cannot unmarshal (?:!!\\S+ )?(`.*?`|!!\\S+) into (\\S+)")
-	yamlKinds    = strings.NewReplacer("!!seq", "a list", "!!map", "a section with keys", "!!str", "a text", "`", `"`)
+	yamlKinds    = strings.NewReplacer("!!seq", "a list", "!!map", "a section with keys", "!!str",
+		"a text", "`", `"`)
 )
 
 // plainMessage says in the words of the file what the YAML decoder says in the words of Go.
@@ -111,7 +116,8 @@ func plainMessage(message string) string {
 	if match == nil {
 		return message
 	}
-	return strings.Replace(message, match[0], yamlKinds.Replace(match[1])+" is not "+kindOf(match[2]), 1)
+	plain := yamlKinds.Replace(match[1]) + " is not " + kindOf(match[2])
+	return strings.Replace(message, match[0], plain, 1)
 }
 
 // kindOf says what a value of a Go type is written as.

@@ -72,10 +72,12 @@ func TestTrainSection(t *testing.T) {
 		t.Fatal(err)
 	}
 	train := c.Train
-	if train.MaxLists != 500 || train.Scorer.Rounds != 20 || len(train.Signals) == 0 || train.FollowUpHours != 24 {
+	if train.MaxLists != 500 || train.Scorer.Rounds != 20 || len(train.Signals) == 0 ||
+		train.FollowUpHours != 24 {
 		t.Errorf("train is %+v", train)
 	}
-	_, err = config.Load(write(t, "train: {max_list: 1, dropout: 2, signals: [nonsense], monotone: {x: 5}}\n"), nil)
+	_, err = config.Load(write(t, "train: {max_list: 1, dropout: 2, signals: [nonsense], "+
+		"monotone: {x: 5}}\n"), nil)
 	if err == nil {
 		t.Fatal("Load returns no error")
 	}
@@ -93,7 +95,8 @@ func TestDocumentedDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?ms)^```yaml\n(# relish\\.yaml\ntrain:\n.*?)^```").FindSubmatch(page)
+	pattern := regexp.MustCompile("(?ms)^```yaml\n(# relish\\.yaml\ntrain:\n.*?)^```")
+	block := pattern.FindSubmatch(page)
 	if block == nil {
 		t.Fatal("docs/training.md has no yaml block that begins with # relish.yaml and train:")
 	}

@@ -29,11 +29,13 @@ func (c *Config) validateKeys() error {
 				"printf %%s KEY | sha256sum prints them", i, key.SHA256))
 		}
 		if len(key.Scopes) == 0 {
-			errs = append(errs, fmt.Errorf("keys[%d]: scopes is empty; choose from %s", i, strings.Join(Scopes, ", ")))
+			errs = append(errs, fmt.Errorf("keys[%d]: scopes is empty; choose from %s", i,
+				strings.Join(Scopes, ", ")))
 		}
 		for _, scope := range key.Scopes {
 			if !slices.Contains(Scopes, scope) {
-				errs = append(errs, fmt.Errorf("keys[%d]: unknown scope %q; choose from %s", i, scope,
+				errs = append(errs, fmt.Errorf("keys[%d]: unknown scope %q; choose from %s", i,
+					scope,
 					strings.Join(Scopes, ", ")))
 			}
 		}
@@ -47,19 +49,23 @@ const maxTables = 256
 func (c *Config) validateTables() error {
 	var errs []error
 	if len(c.Tables) > maxTables {
-		errs = append(errs, fmt.Errorf("tables has %d entries, at most %d are allowed", len(c.Tables), maxTables))
+		errs = append(errs, fmt.Errorf("tables has %d entries, at most %d are allowed",
+			len(c.Tables), maxTables))
 	}
 	seen := map[string]bool{}
 	for i, t := range c.Tables {
 		table, column, _ := strings.Cut(t.Column, ".")
 		switch {
 		case event.CheckTableName(table) != nil || column == "":
-			errs = append(errs, fmt.Errorf("tables[%d]: column %q is not TABLE.COLUMN; TABLE is the --name of the import",
+			errs = append(errs, fmt.Errorf("tables[%d]: column %q is not TABLE.COLUMN; TABLE is "+
+				"the --name of the import",
 				i, t.Column))
 		case seen[t.Column]:
-			errs = append(errs, fmt.Errorf("tables[%d]: column %q is listed twice; remove one entry", i, t.Column))
+			errs = append(errs, fmt.Errorf("tables[%d]: column %q is listed twice; remove one "+
+				"entry", i, t.Column))
 		case math.IsNaN(t.Weight) || math.IsInf(t.Weight, 0):
-			errs = append(errs, fmt.Errorf("tables[%d]: weight %v is not a finite number", i, t.Weight))
+			errs = append(errs, fmt.Errorf("tables[%d]: weight %v is not a finite number", i,
+				t.Weight))
 		}
 		seen[t.Column] = true
 	}
