@@ -65,8 +65,8 @@ import (
 
 // Options configure a store. The zero value works.
 type Options struct {
-	// Journal configures the event log. The store overwrites DedupeIDs, AppliedSeq, Apply and Save.
-	Journal ingest.Options
+	// Ingest configures the event log. The store overwrites DedupeIDs, AppliedSeq, Apply and Save.
+	Ingest ingest.Options
 	// OnItem is called with the items whose content this replica's events changed, after they were
 	// stored. It must not block.
 	OnItem func([]*ranker.ItemInfo)
@@ -127,7 +127,7 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 	opt.setDefaults()
 	counters := features.NewCounters(cfg)
 	s := &Store{
-		dir: dir, opt: opt, cfg: cfg, log: opt.Journal.Log, conn: conn, counters: counters,
+		dir: dir, opt: opt, cfg: cfg, log: opt.Ingest.Log, conn: conn, counters: counters,
 		keys:      newKeys(conn.Prefix, counters.LayoutHash()),
 		readSlots: make(chan struct{}, maxConcurrentReads),
 	}
@@ -139,9 +139,9 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 		return nil, err
 	}
 	// The ingester does not replay the log: the syncer finds out what Redis lacks.
-	opt.Journal.DedupeIDs, opt.Journal.AppliedSeq = cfg.DedupeIDs, ^uint64(0)
-	opt.Journal.Apply, opt.Journal.Save = s.queue.add, nil
-	if s.Ingester, err = ingest.Open(dir, opt.Journal); err != nil {
+	opt.Ingest.DedupeIDs, opt.Ingest.AppliedSeq = cfg.DedupeIDs, ^uint64(0)
+	opt.Ingest.Apply, opt.Ingest.Save = s.queue.add, nil
+	if s.Ingester, err = ingest.Open(dir, opt.Ingest); err != nil {
 		s.cache.closeCache()
 		return nil, err
 	}
@@ -169,8 +169,8 @@ func (o *Options) setDefaults() {
 	if o.ApplyWait == 0 {
 		o.ApplyWait = 50 * time.Millisecond
 	}
-	if o.Journal.Log == nil {
-		o.Journal.Log = discardLog
+	if o.Ingest.Log == nil {
+		o.Ingest.Log = discardLog
 	}
 }
 

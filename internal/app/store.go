@@ -49,7 +49,7 @@ func openStore(
 		return s, nil
 	}
 	s, err := redis.Open(data, conn, state, redis.Options{
-		Journal: opt.Ingest, OnItem: onItems,
+		Ingest: opt.Ingest, OnItem: onItems,
 		ReadTimeout: opt.Store.RedisReadTimeout, CacheBytes: opt.Store.StateCacheBytes,
 	})
 	if err != nil {
