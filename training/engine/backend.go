@@ -14,7 +14,8 @@ import (
 	"relish/embeddings/onnx"
 )
 
-// Backend is a GoMLX backend that runs graphs on ONNX Runtime, on the CPU. It is safe for concurrent use.
+// Backend is a GoMLX backend that runs graphs on ONNX Runtime, on the CPU. It is safe for
+// concurrent use.
 type Backend struct {
 	sessions sessions
 	pool     bufferPool
@@ -24,22 +25,27 @@ type Backend struct {
 
 var _ backends.Backend = (*Backend)(nil)
 
-// Options bound what the backend uses. The zero value works.
+// Options limits what the backend uses. The zero value is valid.
 type Options struct {
-	// Threads of one run; 0 = GOMAXPROCS. With 1, the same inputs give the same bits on the same machine.
+	// Threads is the number of threads of one run; 0 means GOMAXPROCS. With 1 thread, the same
+	// inputs give the same bits on the same machine.
 	Threads int
-	// MaxSessions is how many compiled graphs stay loaded; the one unused for longest makes room and is
-	// loaded again (0.05 to 1 s) when it is needed. 0 = 16.
+	// MaxSessions is the number of compiled graphs that stay loaded; 0 means 16. A new graph
+	// replaces the least recently used one, which is loaded again when it is needed. Loading takes
+	// 0.05 to 1 s.
 	MaxSessions int
 }
 
-// New makes a backend. Finalize frees it.
+// New returns a backend. The caller must call Finalize. It returns an error if rt is nil or an
+// option is negative.
 func New(rt *onnx.Runtime, opt Options) (*Backend, error) {
 	if rt == nil {
 		return nil, errors.New("engine: no ONNX Runtime; start it first")
 	}
 	if opt.Threads < 0 || opt.MaxSessions < 0 {
-		return nil, fmt.Errorf("engine: %d threads and %d sessions: neither can be negative", opt.Threads, opt.MaxSessions)
+		return nil, fmt.Errorf(
+			"engine: Threads is %d and MaxSessions is %d; neither can be negative",
+			opt.Threads, opt.MaxSessions)
 	}
 	if opt.Threads == 0 {
 		opt.Threads = runtime.GOMAXPROCS(0)
@@ -47,7 +53,10 @@ func New(rt *onnx.Runtime, opt Options) (*Backend, error) {
 	if opt.MaxSessions == 0 {
 		opt.MaxSessions = 16
 	}
-	return &Backend{sessions: sessions{rt: rt, threads: opt.Threads, limit: opt.MaxSessions}, closed: make(chan struct{})}, nil
+	return &Backend{
+		sessions: sessions{rt: rt, threads: opt.Threads, limit: opt.MaxSessions},
+		closed:   make(chan struct{}),
+	}, nil
 }
 
 // Name implements backends.Backend.
@@ -69,7 +78,10 @@ func (b *Backend) DeviceDescription(backends.DeviceNum) string { return "cpu" }
 
 // Capabilities implements backends.Backend.
 func (b *Backend) Capabilities() backends.Capabilities {
-	c := backends.Capabilities{Operations: map[backends.OpType]bool{}, DTypes: map[dtypes.DType]bool{}}
+	c := backends.Capabilities{
+		Operations: map[backends.OpType]bool{},
+		DTypes:     map[dtypes.DType]bool{},
+	}
 	for dtype := range elementType {
 		c.DTypes[dtype] = true
 	}
@@ -79,7 +91,7 @@ func (b *Backend) Capabilities() backends.Capabilities {
 	return c
 }
 
-// Finalize implements backends.Backend: it frees all sessions. No run may be under way.
+// Finalize implements backends.Backend: it frees all sessions. No graph may be running.
 func (b *Backend) Finalize() {
 	b.done.Do(func() {
 		close(b.closed)
@@ -97,17 +109,19 @@ func (b *Backend) IsFinalized() bool {
 	}
 }
 
-// buffer is a tensor in Go memory, which ONNX Runtime reads and writes in place.
+// buffer is a tensor in Go memory. ONNX Runtime reads and writes this memory in place.
 type buffer struct {
 	shape shapes.Shape
 	flat  any
 }
 
-// allocate gives a buffer with undefined contents, a used one if there is one.
+// allocate returns a buffer with undefined contents. It reuses pooled memory if the pool has some
+// of this type and length.
 func (b *Backend) allocate(shape shapes.Shape) *buffer {
 	flat := b.pool.take(shape.DType, shape.Size())
 	if flat == nil {
-		flat = reflect.MakeSlice(reflect.SliceOf(shape.DType.GoType()), shape.Size(), shape.Size()).Interface()
+		flat = reflect.MakeSlice(reflect.SliceOf(shape.DType.GoType()), shape.Size(), shape.Size()).
+			Interface()
 	}
 	return &buffer{shape: shape, flat: flat}
 }
@@ -118,7 +132,7 @@ func checkBuffer(buf backends.Buffer) (*buffer, error) {
 		return nil, fmt.Errorf("engine: a %T is not a buffer of this backend", buf)
 	}
 	if n.flat == nil {
-		return nil, errors.New("engine: the buffer is already freed")
+		return nil, errors.New("engine: the buffer is already finalized")
 	}
 	return n, nil
 }
@@ -159,14 +173,17 @@ func (b *Backend) BufferToFlatData(buf backends.Buffer, flat any) error {
 func copyFlat(to, from any) error {
 	dst, src := reflect.ValueOf(to), reflect.ValueOf(from)
 	if dst.Type() != src.Type() || dst.Len() != src.Len() {
-		return fmt.Errorf("engine: %d elements of %T cannot be copied to %d of %T", src.Len(), from, dst.Len(), to)
+		return fmt.Errorf("engine: %d elements of %T cannot be copied to %d of %T", src.Len(), from,
+			dst.Len(), to)
 	}
 	reflect.Copy(dst, src)
 	return nil
 }
 
 // BufferFromFlatData implements backends.DataInterface.
-func (b *Backend) BufferFromFlatData(device backends.DeviceNum, flat any, shape shapes.Shape) (backends.Buffer, error) {
+func (b *Backend) BufferFromFlatData(
+	device backends.DeviceNum, flat any, shape shapes.Shape,
+) (backends.Buffer, error) {
 	buf, into, err := b.NewSharedBuffer(device, shape)
 	if err == nil {
 		err = copyFlat(into, flat)
@@ -174,11 +191,13 @@ func (b *Backend) BufferFromFlatData(device backends.DeviceNum, flat any, shape 
 	return buf, err
 }
 
-// HasSharedBuffers implements backends.DataInterface: all buffers are Go memory.
+// HasSharedBuffers implements backends.DataInterface. All buffers are Go memory.
 func (b *Backend) HasSharedBuffers() bool { return true }
 
 // NewSharedBuffer implements backends.DataInterface.
-func (b *Backend) NewSharedBuffer(device backends.DeviceNum, shape shapes.Shape) (backends.Buffer, any, error) {
+func (b *Backend) NewSharedBuffer(
+	device backends.DeviceNum, shape shapes.Shape,
+) (backends.Buffer, any, error) {
 	if device != 0 {
 		return nil, nil, fmt.Errorf("engine: there is no device %d; the CPU is device 0", device)
 	}
@@ -198,11 +217,15 @@ func (b *Backend) BufferData(buf backends.Buffer) (any, error) {
 	return n.flat, nil
 }
 
-// BufferCopyToDevice implements backends.DataInterface: there is no other device to copy to.
-func (b *Backend) BufferCopyToDevice(_ backends.Buffer, device backends.DeviceNum) (backends.Buffer, error) {
-	return nil, fmt.Errorf("engine: there is no other device than the CPU to copy to, and none of number %d", device)
+// BufferCopyToDevice implements backends.DataInterface. It always fails: the CPU is the only
+// device.
+func (b *Backend) BufferCopyToDevice(
+	_ backends.Buffer, device backends.DeviceNum,
+) (backends.Buffer, error) {
+	return nil, fmt.Errorf(
+		"engine: cannot copy a buffer to device %d: the CPU is the only device", device)
 }
 
 func unsupported(dtype dtypes.DType) error {
-	return fmt.Errorf("engine: elements of type %s cannot be in a graph", dtype)
+	return fmt.Errorf("engine: element type %s is not supported in a graph", dtype)
 }

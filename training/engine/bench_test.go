@@ -11,8 +11,9 @@ import (
 	"relish/training/engine"
 )
 
-// BenchmarkStep trains the same model on both backends in turns and reports a step's time on each and the
-// ratio. Run it with -benchtime 3x: a step on GoMLX's own backend takes up to half a minute.
+// BenchmarkStep trains the same model on both backends in turn. It reports the time of a step on
+// each backend and their ratio. Run it with -benchtime 3x: a step on GoMLX's own backend takes up
+// to half a minute.
 func BenchmarkStep(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	big := transformer{layers: 2, dim: 64, heads: 2, length: 50, items: 17000}
@@ -27,11 +28,15 @@ func BenchmarkStep(b *testing.B) {
 		{"transformer", func(w weights) func(in []*Node) *Node {
 			return func(in []*Node) *Node { return big.loss(w, in[0], in[1], in[2]) }
 		}, func() []any {
-			return []any{pick(r, big.items, 128, big.length), pick(r, big.items, 128, big.length), pick(r, big.items, 1024)}
+			return []any{pick(r, big.items, 128, big.length), pick(r, big.items, 128, big.length),
+				pick(r, big.items, 1024)}
 		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			sides := map[string]backends.Backend{"onnx": open(b, engine.Options{}), "simplego": simple(b)}
+			sides := map[string]backends.Backend{
+				"onnx":     open(b, engine.Options{}),
+				"simplego": simpleGo(b),
+			}
 			steps, took := map[string]func(in ...any) float64{}, map[string]time.Duration{}
 			for name, side := range sides {
 				w := newWeights(1)

@@ -6,17 +6,24 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// binary adds an operator over two operands that repeat against each other. ONNX's rule of repetition
-// includes GoMLX's: operands of the same rank, or a scalar.
-func (b *Builder) binary(op string, t backends.OpType, lhs, rhs backends.Op, attrs ...attr) (backends.Op, error) {
-	return b.two(shapeinference.BinaryOp, op, t, lhs, rhs, attrs)
+// binary adds an operator over two operands that broadcast against each other. ONNX's broadcasting
+// rule includes GoMLX's: operands of the same rank, or a scalar.
+func (b *Builder) binary(
+	op string, t backends.OpType, lhs, rhs backends.Op, attrs ...attr,
+) (backends.Op, error) {
+	return b.inferBinary(shapeinference.BinaryOp, op, t, lhs, rhs, attrs)
 }
 
-func (b *Builder) comparison(op string, t backends.OpType, lhs, rhs backends.Op) (backends.Op, error) {
-	return b.two(shapeinference.ComparisonOp, op, t, lhs, rhs, nil)
+func (b *Builder) comparison(
+	op string, t backends.OpType, lhs, rhs backends.Op,
+) (backends.Op, error) {
+	return b.inferBinary(shapeinference.ComparisonOp, op, t, lhs, rhs, nil)
 }
 
-func (b *Builder) two(infer func(t backends.OpType, lhs, rhs shapes.Shape) (shapes.Shape, error), op string, t backends.OpType, lhs, rhs backends.Op, attrs []attr) (backends.Op, error) {
+func (b *Builder) inferBinary(
+	infer func(t backends.OpType, lhs, rhs shapes.Shape) (shapes.Shape, error), op string,
+	t backends.OpType, lhs, rhs backends.Op, attrs []attr,
+) (backends.Op, error) {
 	in, err := b.nodesOf(lhs, rhs)
 	if err != nil {
 		return nil, err
@@ -58,7 +65,7 @@ func (b *Builder) Pow(lhs, rhs backends.Op) (backends.Op, error) {
 	return b.binary("Pow", backends.OpTypePow, lhs, rhs)
 }
 
-// Rem implements backends.Builder: the result has the sign of lhs.
+// Rem implements backends.Builder. The result has the sign of lhs.
 func (b *Builder) Rem(lhs, rhs backends.Op) (backends.Op, error) {
 	return b.binary("Mod", backends.OpTypeRem, lhs, rhs, attr{"fmod", 1})
 }
@@ -94,7 +101,7 @@ func (b *Builder) NotEqual(lhs, rhs backends.Op) (backends.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.simple("Not", equal.(*node)), nil
+	return b.unaryNode("Not", equal.(*node)), nil
 }
 
 // GreaterOrEqual implements backends.Builder.

@@ -9,8 +9,9 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// repeat is the common dimensions of operands that ONNX repeats against each other.
-func repeat(in ...*node) []int {
+// broadcastDims returns the dimensions of the result when ONNX broadcasts the operands against each
+// other.
+func broadcastDims(in ...*node) []int {
 	dims := []int{}
 	for _, n := range in {
 		if len(dims) == 0 {
@@ -23,12 +24,15 @@ func repeat(in ...*node) []int {
 	return dims
 }
 
-// elementwise adds an operator that works element by element, and lets its value owe what all operands owe.
+// elementwise adds an operator that works on each element. Broadcasts that are pending in all
+// operands stay pending in the result.
 func (b *Builder) elementwise(op string, shape shapes.Shape, in []*node, attrs ...attr) *node {
-	return b.add(&node{op: op, shape: shape, dims: repeat(in...), in: in, attrs: attrs})
+	return b.add(&node{op: op, shape: shape, dims: broadcastDims(in...), in: in, attrs: attrs})
 }
 
-func (b *Builder) unary(t backends.OpType, x backends.Op, build func(x *node) *node) (backends.Op, error) {
+func (b *Builder) unary(
+	t backends.OpType, x backends.Op, build func(x *node) *node,
+) (backends.Op, error) {
 	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
@@ -39,108 +43,116 @@ func (b *Builder) unary(t backends.OpType, x backends.Op, build func(x *node) *n
 	return build(in[0]), nil
 }
 
-// map1 is the common case: one ONNX operator that keeps shape and type.
-func (b *Builder) map1(op string, t backends.OpType, x backends.Op) (backends.Op, error) {
-	return b.unary(t, x, func(x *node) *node { return b.simple(op, x) })
+// unaryOp adds one ONNX operator that keeps shape and type.
+func (b *Builder) unaryOp(op string, t backends.OpType, x backends.Op) (backends.Op, error) {
+	return b.unary(t, x, func(x *node) *node { return b.unaryNode(op, x) })
 }
 
-func (b *Builder) simple(op string, x *node) *node { return b.elementwise(op, x.shape, []*node{x}) }
+func (b *Builder) unaryNode(op string,
+	x *node) *node {
+	return b.elementwise(op, x.shape, []*node{x})
+}
 
 // Abs implements backends.Builder.
 func (b *Builder) Abs(x backends.Op) (backends.Op, error) {
-	return b.map1("Abs", backends.OpTypeAbs, x)
+	return b.unaryOp("Abs", backends.OpTypeAbs, x)
 }
 
 // Ceil implements backends.Builder.
 func (b *Builder) Ceil(x backends.Op) (backends.Op, error) {
-	return b.map1("Ceil", backends.OpTypeCeil, x)
+	return b.unaryOp("Ceil", backends.OpTypeCeil, x)
 }
 
 // Cos implements backends.Builder.
 func (b *Builder) Cos(x backends.Op) (backends.Op, error) {
-	return b.map1("Cos", backends.OpTypeCos, x)
+	return b.unaryOp("Cos", backends.OpTypeCos, x)
 }
 
 // Erf implements backends.Builder.
 func (b *Builder) Erf(x backends.Op) (backends.Op, error) {
-	return b.map1("Erf", backends.OpTypeErf, x)
+	return b.unaryOp("Erf", backends.OpTypeErf, x)
 }
 
 // Exp implements backends.Builder.
 func (b *Builder) Exp(x backends.Op) (backends.Op, error) {
-	return b.map1("Exp", backends.OpTypeExp, x)
+	return b.unaryOp("Exp", backends.OpTypeExp, x)
 }
 
 // Floor implements backends.Builder.
 func (b *Builder) Floor(x backends.Op) (backends.Op, error) {
-	return b.map1("Floor", backends.OpTypeFloor, x)
+	return b.unaryOp("Floor", backends.OpTypeFloor, x)
 }
 
 // Log implements backends.Builder.
 func (b *Builder) Log(x backends.Op) (backends.Op, error) {
-	return b.map1("Log", backends.OpTypeLog, x)
+	return b.unaryOp("Log", backends.OpTypeLog, x)
 }
 
 // Logistic implements backends.Builder.
 func (b *Builder) Logistic(x backends.Op) (backends.Op, error) {
-	return b.map1("Sigmoid", backends.OpTypeLogistic, x)
+	return b.unaryOp("Sigmoid", backends.OpTypeLogistic, x)
 }
 
 // LogicalNot implements backends.Builder.
 func (b *Builder) LogicalNot(x backends.Op) (backends.Op, error) {
-	return b.map1("Not", backends.OpTypeLogicalNot, x)
+	return b.unaryOp("Not", backends.OpTypeLogicalNot, x)
 }
 
 // Neg implements backends.Builder.
 func (b *Builder) Neg(x backends.Op) (backends.Op, error) {
-	return b.map1("Neg", backends.OpTypeNeg, x)
+	return b.unaryOp("Neg", backends.OpTypeNeg, x)
 }
 
-// Round implements backends.Builder: halves go to the even number.
+// Round implements backends.Builder. It rounds halves to the even number.
 func (b *Builder) Round(x backends.Op) (backends.Op, error) {
-	return b.map1("Round", backends.OpTypeRound, x)
+	return b.unaryOp("Round", backends.OpTypeRound, x)
 }
 
 // Sign implements backends.Builder.
 func (b *Builder) Sign(x backends.Op) (backends.Op, error) {
-	return b.map1("Sign", backends.OpTypeSign, x)
+	return b.unaryOp("Sign", backends.OpTypeSign, x)
 }
 
 // Sin implements backends.Builder.
 func (b *Builder) Sin(x backends.Op) (backends.Op, error) {
-	return b.map1("Sin", backends.OpTypeSin, x)
+	return b.unaryOp("Sin", backends.OpTypeSin, x)
 }
 
 // Sqrt implements backends.Builder.
 func (b *Builder) Sqrt(x backends.Op) (backends.Op, error) {
-	return b.map1("Sqrt", backends.OpTypeSqrt, x)
+	return b.unaryOp("Sqrt", backends.OpTypeSqrt, x)
 }
 
 // Tanh implements backends.Builder.
 func (b *Builder) Tanh(x backends.Op) (backends.Op, error) {
-	return b.map1("Tanh", backends.OpTypeTanh, x)
+	return b.unaryOp("Tanh", backends.OpTypeTanh, x)
 }
 
 // Rsqrt implements backends.Builder.
 func (b *Builder) Rsqrt(x backends.Op) (backends.Op, error) {
-	return b.unary(backends.OpTypeRsqrt, x, func(x *node) *node { return b.simple("Reciprocal", b.simple("Sqrt", x)) })
+	return b.unary(backends.OpTypeRsqrt, x,
+		func(x *node) *node { return b.unaryNode("Reciprocal", b.unaryNode("Sqrt", x)) })
 }
 
-// Expm1 implements backends.Builder by e^x - 1 = tanh(x/2) (e^x + 1), which keeps small x exact.
+// Expm1 implements backends.Builder. It uses e^x - 1 = tanh(x/2) (e^x + 1), which stays accurate
+// for small x.
 func (b *Builder) Expm1(x backends.Op) (backends.Op, error) {
 	return b.unary(backends.OpTypeExpm1, x, func(x *node) *node {
-		half := b.pair("Mul", x, b.scalar(x.shape.DType, 0.5))
-		return b.pair("Mul", b.simple("Tanh", half), b.pair("Add", b.simple("Exp", x), b.scalar(x.shape.DType, 1)))
+		half := b.binaryNode("Mul", x, b.scalar(x.shape.DType, 0.5))
+		return b.binaryNode("Mul", b.unaryNode("Tanh", half),
+			b.binaryNode("Add", b.unaryNode("Exp", x), b.scalar(x.shape.DType, 1)))
 	})
 }
 
-// Log1p implements backends.Builder. With u = 1 + x rounded, log(u) x / (u - 1) is exact for small x (Kahan).
+// Log1p implements backends.Builder by Kahan's method: with u = 1 + x rounded, log(u) x / (u - 1)
+// is accurate for small x.
 func (b *Builder) Log1p(x backends.Op) (backends.Op, error) {
 	return b.unary(backends.OpTypeLog1p, x, func(x *node) *node {
 		one := b.scalar(x.shape.DType, 1)
-		u := b.pair("Add", x, one)
-		log, rest := b.simple("Log", u), b.pair("Sub", u, one)
-		small := b.where(b.compare("Equal", u, one), x, b.pair("Div", b.pair("Mul", log, x), rest))
+		u := b.binaryNode("Add", x, one)
+		log, rest := b.unaryNode("Log", u), b.binaryNode("Sub", u, one)
+		small := b.where(b.compare("Equal", u, one), x,
+			b.binaryNode("Div", b.binaryNode("Mul", log, x), rest))
 		return b.where(b.compare("Greater", x, one), log, small)
 	})
 }
@@ -151,7 +163,7 @@ func (b *Builder) IsNaN(x backends.Op) (backends.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.test("IsNaN", in[0]), nil
+	return b.predicate("IsNaN", in[0]), nil
 }
 
 // IsFinite implements backends.Builder.
@@ -160,10 +172,11 @@ func (b *Builder) IsFinite(x backends.Op) (backends.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.simple("Not", b.pair("Or", b.test("IsNaN", in[0]), b.test("IsInf", in[0]))), nil
+	return b.unaryNode("Not", b.binaryNode("Or", b.predicate("IsNaN", in[0]),
+		b.predicate("IsInf", in[0]))), nil
 }
 
-func (b *Builder) test(op string, x *node) *node {
+func (b *Builder) predicate(op string, x *node) *node {
 	return b.elementwise(op, shapes.Make(dtypes.Bool, x.shape.Dimensions...), []*node{x})
 }
 
@@ -173,7 +186,7 @@ func (b *Builder) Identity(x backends.Op) (backends.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.simple("Identity", in[0]), nil
+	return b.unaryNode("Identity", in[0]), nil
 }
 
 // ConvertDType implements backends.Builder.
@@ -192,11 +205,12 @@ func (b *Builder) cast(x *node, dtype dtypes.DType) *node {
 	if x.shape.DType == dtype {
 		return x
 	}
-	return b.elementwise("Cast", shapes.Make(dtype, x.shape.Dimensions...), []*node{x}, attr{"to", int(elementType[dtype])})
+	return b.elementwise("Cast", shapes.Make(dtype, x.shape.Dimensions...), []*node{x},
+		attr{"to", int(elementType[dtype])})
 }
 
-// pair, compare and choose combine nodes whose shapes are known to fit.
-func (b *Builder) pair(op string, x, y *node, attrs ...attr) *node {
+// binaryNode adds an operator over two nodes whose shapes are known to be compatible.
+func (b *Builder) binaryNode(op string, x, y *node, attrs ...attr) *node {
 	shape := x.shape
 	if y.shape.Rank() > shape.Rank() {
 		shape = y.shape
@@ -211,7 +225,7 @@ func (b *Builder) pair(op string, x, y *node, attrs ...attr) *node {
 }
 
 func (b *Builder) compare(op string, x, y *node) *node {
-	n := b.pair(op, x, y)
+	n := b.binaryNode(op, x, y)
 	n.shape = shapes.Make(dtypes.Bool, n.shape.Dimensions...)
 	return n
 }

@@ -1,15 +1,19 @@
-// Package engine trains neural models from Go: GoMLX (model code, gradients, optimizers) on ONNX Runtime.
+// Package engine trains neural models in Go. It runs GoMLX (model code, gradients, optimizers) on
+// ONNX Runtime.
 //
-// GoMLX writes a computation as calls to a backend. The backend here (Backend) collects the calls as nodes
-// (node), writes them as an ONNX graph (plan, proto), and runs that on the runtime which also serves the
-// models (Executable), over Go memory that is handed in and out without copies. It is 10 to 60 times as fast
-// as GoMLX's own CPU backend: see docs/performance.md. Export writes the same nodes as a file with a free
+// GoMLX describes a computation by calls to a backend. The backend of this package, Backend, works
+// in four steps. Builder collects the calls as nodes. plan orders them and encodes an ONNX graph.
+// Executable runs the graph on the ONNX Runtime that also serves the models. Buffers are Go memory
+// that the runtime reads and writes without copies. This is 10 to 60 times as fast as GoMLX's own
+// CPU backend, see docs/performance.md. Export writes the same nodes as an ONNX file with a free
 // batch size.
 //
-// Two things are not as in GoMLX. Random numbers are drawn in Go before a graph runs (RNGBitGenerator). And
-// what lies outside a table's rows when scattering is an error instead of being left out (ScatterSum).
+// Two things differ from other GoMLX backends. Go draws random numbers before a graph runs, see
+// RNGBitGenerator. An index out of range is an error when scattering, see ScatterSum; GoMLX ignores
+// it.
 //
-// On a GPU the same model code runs on GoMLX's XLA backend, if its CUDA plugin is installed: Open chooses.
+// On a GPU the same model code runs on GoMLX's XLA backend, if its CUDA plugin is installed. Open
+// chooses the backend.
 package engine
 
 import (
@@ -26,22 +30,23 @@ import (
 	"relish/embeddings/onnx"
 )
 
-// PluginPath is the environment variable that lists the folders, separated by colons, in which XLA's CUDA
-// plugin is looked for, before ~/.local/lib/go-xla and /usr/local/lib/go-xla.
+// PluginPath is the name of the environment variable that lists folders with XLA's CUDA plugin,
+// separated by colons. Open searches these first, then ~/.local/lib/go-xla and
+// /usr/local/lib/go-xla.
 const PluginPath = pjrt.PJRTPluginPathsEnv
 
-// pluginFiles are the names of the file that drives a GPU: as XLA calls it, and as it lies in the Python
-// packages jax-cuda12-pjrt and jax-cuda13-pjrt.
+// pluginFiles are the possible names of the plugin's file: the name that XLA uses, and the name in
+// the Python packages jax-cuda12-pjrt and jax-cuda13-pjrt.
 var pluginFiles = []string{"pjrt_c_api_cuda_plugin.so", "xla_cuda_plugin.so"}
 
 func init() {
 	xla.EnableAutoInstall(false) // training must not download anything by itself
 }
 
-// Open gives the backend for a device: "cpu" (also "") is ONNX Runtime with the given options, "cuda" or
-// "cuda:N" is XLA on the N-th GPU (0). A GPU that is asked for and cannot be had is an error, which says
-// what is missing: training on the CPU instead would take a hundred times as long. The caller finalizes
-// the backend.
+// Open returns the backend for a device. "cpu" or "" selects ONNX Runtime with the given options.
+// "cuda" or "cuda:N" selects XLA on GPU N; N is 0 by default. If the GPU is not available, Open
+// returns an error that says what is missing. It does not fall back to the CPU, because training
+// there takes about a hundred times as long. The caller must finalize the backend.
 func Open(rt *onnx.Runtime, device string, opt Options) (backends.Backend, error) {
 	index, cuda, err := parseDevice(device)
 	if err != nil {
@@ -65,23 +70,26 @@ func parseDevice(device string) (index int, cuda bool, err error) {
 			return i, true, nil
 		}
 	}
-	return 0, false, fmt.Errorf("engine: device %q is unknown; it is cpu, cuda or cuda:N", device)
+	return 0, false, fmt.Errorf("engine: unknown device %q; use cpu, cuda or cuda:N", device)
 }
 
-// openCUDA loads XLA's plugin. The other GPUs are hidden from it, and memory is taken as it is needed
-// rather than most of it at once.
+// openCUDA loads XLA's plugin. It hides the other GPUs and allocates GPU memory on demand, instead
+// of most of it at once.
 func openCUDA(index int) (backends.Backend, error) {
 	path, err := findPlugin()
 	if err != nil {
 		return nil, err
 	}
-	// The library's own check points XLA to a folder of its author's machine.
+	// The library's own check reads a folder that exists only on its author's machine.
 	if err := os.Setenv("GOPJRT_CUDA_CHECKS", "no"); err != nil {
 		return nil, err
 	}
-	b, err := xla.NewWithOptions(path, pjrt.NamedValuesMap{"visible_devices": []int64{int64(index)}, "preallocate": false})
+	b, err := xla.NewWithOptions(path,
+		pjrt.NamedValuesMap{"visible_devices": []int64{int64(index)}, "preallocate": false})
 	if err != nil {
-		return nil, fmt.Errorf("engine: device cuda:%d: %s cannot be used: %w; train with --device cpu", index, path, err)
+		return nil, fmt.Errorf(
+			"engine: device cuda:%d: cannot use %s: %w; fix the plugin or "+
+				"train with --device cpu", index, path, err)
 	}
 	return b, nil
 }
@@ -103,6 +111,9 @@ func findPlugin() (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("engine: no GPU: XLA's plugin (%s, of the Python package jax-cuda13-pjrt or jax-cuda12-pjrt) is in none of %s; name its folder in %s, or train with --device cpu",
+	return "", fmt.Errorf(
+		"engine: no GPU: XLA's CUDA plugin (%s) is in none of the folders %s; install the Python "+
+			"package jax-cuda13-pjrt or jax-cuda12-pjrt and set %s to the folder of the plugin, "+
+			"or train with --device cpu",
 		strings.Join(pluginFiles, " or "), strings.Join(dirs, ", "), PluginPath)
 }

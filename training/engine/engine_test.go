@@ -26,7 +26,7 @@ func open(t testing.TB, opt engine.Options) *engine.Backend {
 	return b
 }
 
-func simple(t testing.TB) backends.Backend {
+func simpleGo(t testing.TB) backends.Backend {
 	t.Helper()
 	b, err := simplego.New("")
 	if err != nil {
@@ -35,8 +35,10 @@ func simple(t testing.TB) backends.Backend {
 	return b
 }
 
-// run runs a graph function once and gives its outputs.
-func run(t testing.TB, b backends.Backend, fn func(in []*Node) []*Node, in ...any) []*tensors.Tensor {
+// run executes a graph function once and returns its outputs.
+func run(
+	t testing.TB, b backends.Backend, fn func(in []*Node) []*Node, in ...any,
+) []*tensors.Tensor {
 	t.Helper()
 	out, err := try(b, fn, in...)
 	if err != nil {
@@ -52,7 +54,7 @@ func try(b backends.Backend, fn func(in []*Node) []*Node, in ...any) ([]*tensors
 		return nil, err
 	}
 	defer e.Finalize()
-	for i, v := range in { // a tensor stays with the first backend that it meets
+	for i, v := range in { // a tensor stays on the backend that uses it first
 		if x, ok := v.(*tensors.Tensor); ok {
 			if in[i], err = x.LocalClone(); err != nil {
 				return nil, err
@@ -62,7 +64,7 @@ func try(b backends.Backend, fn func(in []*Node) []*Node, in ...any) ([]*tensors
 	return e.Exec(in...)
 }
 
-// values gives a tensor's elements as numbers; false is 0 and true 1.
+// values returns the elements of a tensor as numbers; false is 0 and true is 1.
 func values(t testing.TB, x *tensors.Tensor) (out []float64) {
 	t.Helper()
 	err := x.ConstFlatData(func(flat any) {
@@ -84,8 +86,9 @@ func values(t testing.TB, x *tensors.Tensor) (out []float64) {
 	return out
 }
 
-// same tells whether two lists of numbers are equal up to tolerance, absolute and relative.
-func same(got, want []float64, tolerance float64) bool {
+// almostEqual reports whether two lists of numbers agree within an absolute plus relative
+// tolerance.
+func almostEqual(got, want []float64, tolerance float64) bool {
 	if len(got) != len(want) {
 		return false
 	}
@@ -93,14 +96,15 @@ func same(got, want []float64, tolerance float64) bool {
 		if math.IsNaN(got[i]) != math.IsNaN(want[i]) {
 			return false
 		}
-		if got[i] != want[i] && !math.IsNaN(got[i]) && math.Abs(got[i]-want[i]) > tolerance*(1+math.Abs(want[i])) {
+		if got[i] != want[i] && !math.IsNaN(got[i]) &&
+			math.Abs(got[i]-want[i]) > tolerance*(1+math.Abs(want[i])) {
 			return false
 		}
 	}
 	return true
 }
 
-// noise is a tensor of normal random numbers.
+// noise returns a tensor of normal random numbers.
 func noise(r *rand.Rand, dims ...int) *tensors.Tensor {
 	n := 1
 	for _, d := range dims {

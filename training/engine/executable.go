@@ -10,23 +10,30 @@ import (
 	"relish/embeddings/onnx"
 )
 
-// Executable is a compiled graph: backends.Executable, safe for concurrent use.
+// Executable is a compiled graph. It implements backends.Executable and is safe for concurrent use.
 type Executable struct {
 	backend *Backend
 	name    string
 	model   []byte
 
-	params, randoms []*node // what the ONNX graph takes, in this order
+	params, randoms []*node // the inputs of the ONNX graph, in this order
 	draws           []*rngDraw
 	inputNames      []string
-	outputs         []shapes.Shape // as GoMLX sees them
+	outputs         []shapes.Shape // the shapes that GoMLX sees
 	outputNames     []string
 }
 
 var _ backends.Executable = (*Executable)(nil)
 
 func newExecutable(b *Backend, p *plan) *Executable {
-	e := &Executable{backend: b, name: p.name, model: p.model(), params: p.params, draws: p.draws, outputs: p.shapes}
+	e := &Executable{
+		backend: b,
+		name:    p.name,
+		model:   p.model(),
+		params:  p.params,
+		draws:   p.draws,
+		outputs: p.shapes,
+	}
 	for _, n := range p.inputs() {
 		if n.kind == random {
 			e.randoms = append(e.randoms, n)
@@ -40,7 +47,8 @@ func newExecutable(b *Backend, p *plan) *Executable {
 	return e
 }
 
-// load makes a plan's executable and loads it at once, so that what the runtime cannot take is told here.
+// load makes the executable of a plan and loads it immediately, so that graphs which ONNX Runtime
+// rejects fail at compilation.
 func (b *Backend) load(p *plan) (backends.Executable, error) {
 	e := newExecutable(b, p)
 	s, err := b.sessions.acquire(e)
@@ -66,7 +74,9 @@ func (e *Executable) Inputs() (names []string, inputShapes []shapes.Shape) {
 func (e *Executable) Outputs() []shapes.Shape { return e.outputs }
 
 // Execute implements backends.Executable.
-func (e *Executable) Execute(inputs []backends.Buffer, donate []bool, _ backends.DeviceNum) ([]backends.Buffer, error) {
+func (e *Executable) Execute(
+	inputs []backends.Buffer, donate []bool, _ backends.DeviceNum,
+) ([]backends.Buffer, error) {
 	if e.backend.IsFinalized() {
 		return nil, fmt.Errorf("engine: graph %q: the backend is finalized", e.name)
 	}
@@ -116,7 +126,8 @@ func (e *Executable) run(in, out []onnx.Tensor) error {
 
 func (e *Executable) check(inputs []backends.Buffer) ([]*buffer, error) {
 	if len(inputs) != len(e.params) {
-		return nil, fmt.Errorf("engine: graph %q takes %d inputs, not %d", e.name, len(e.params), len(inputs))
+		return nil, fmt.Errorf("engine: graph %q takes %d inputs, not %d", e.name, len(e.params),
+			len(inputs))
 	}
 	given := make([]*buffer, len(inputs))
 	for i, in := range inputs {
@@ -125,14 +136,15 @@ func (e *Executable) check(inputs []backends.Buffer) ([]*buffer, error) {
 			return nil, fmt.Errorf("graph %q, input %s: %w", e.name, e.params[i].name, err)
 		}
 		if !buf.shape.Equal(e.params[i].shape) {
-			return nil, fmt.Errorf("engine: graph %q: input %s is %s, not %s", e.name, e.params[i].name, e.params[i].shape, buf.shape)
+			return nil, fmt.Errorf("engine: graph %q: input %s is %s, not %s", e.name,
+				e.params[i].name, e.params[i].shape, buf.shape)
 		}
 		given[i] = buf
 	}
 	return given, nil
 }
 
-// drawAll makes the random numbers of one run, in the order of the draws.
+// drawAll draws the random numbers of one run, in the order of the draws.
 func (e *Executable) drawAll(given []*buffer) map[*node]*buffer {
 	drawn := make(map[*node]*buffer, 2*len(e.draws))
 	for _, d := range e.draws {

@@ -14,24 +14,28 @@ import (
 	"github.com/gomlx/gomlx/pkg/ml/context"
 )
 
-// Batch is the size of an axis that is free in an exported graph. All free axes have the same size.
+// Batch marks an axis without a fixed size in an exported graph. All such axes have the same size.
 const Batch = -1
 
-// Input is one input of an exported graph. Its rank is 1 at least.
+// Input is one input of an exported graph. Its rank is at least 1.
 type Input struct {
 	Name  string
 	DType dtypes.DType
-	Dims  []int // Batch where the size is free
+	Dims  []int // Batch for an axis without a fixed size
 }
 
-// Export writes what forward computes as an ONNX file, whose outputs have the given names in forward's
-// order. Variables of ctx (which may be nil) that forward uses become constants with the values they have
-// now. A scalar output is a [1].
+// Export returns an ONNX file that computes forward. outputs are the names of forward's results, in
+// order. The variables of ctx that forward uses become constants with their current values; ctx may
+// be nil. A scalar result has shape [1].
 //
-// forward is called several times, with the free axes at different sizes; whatever number in the graph then
-// differs must be linear in the size, or one over that, and is computed from it when the graph runs. A graph
-// that depends on the batch's size in another way is an error, as is one that draws random numbers.
-func Export(ctx *context.Context, inputs []Input, outputs []string, forward func(ctx *context.Context, in []*graph.Node) []*graph.Node) ([]byte, error) {
+// Export calls forward three times with different batch sizes. A number that differs between the
+// traces must be linear in the batch size, or the inverse of a linear function. The file then
+// computes it from the batch size. Export returns an error if the graph depends on the batch size
+// in another way, or if it draws random numbers.
+func Export(
+	ctx *context.Context, inputs []Input, outputs []string,
+	forward func(ctx *context.Context, in []*graph.Node) []*graph.Node,
+) ([]byte, error) {
 	var plans [3]*plan
 	for i, size := range traceSizes {
 		p, err := trace(ctx, inputs, size, forward)
@@ -39,7 +43,8 @@ func Export(ctx *context.Context, inputs []Input, outputs []string, forward func
 			return nil, fmt.Errorf("engine: export: %w", err)
 		}
 		if len(p.outputs) != len(outputs) {
-			return nil, fmt.Errorf("engine: export: %d outputs for the names %q", len(p.outputs), outputs)
+			return nil, fmt.Errorf("engine: export: forward returned %d outputs for %d names %q",
+				len(p.outputs), len(outputs), outputs)
 		}
 		plans[i] = p
 	}
@@ -47,35 +52,39 @@ func Export(ctx *context.Context, inputs []Input, outputs []string, forward func
 	return x.export(outputs)
 }
 
-// The sizes at which a graph is traced: two give the line, the third tells whether it is one. Primes of a
-// size that nothing else in a graph is likely to have.
+// traceSizes are the batch sizes of the traces. Two sizes determine a line, and the third checks
+// it. They are primes that are unlikely to occur as another size of a graph.
 var traceSizes = [3]int{1009, 1013, 1031}
 
-// tracer is a backend that builds graphs and does not run them.
+// tracer is a backend that builds graphs and cannot run them.
 type tracer struct {
 	notimplemented.Backend
-	last *plan // of the graph compiled last
+	last *plan // the graph that was compiled last
 }
 
 func (t *tracer) Builder(name string) backends.Builder {
 	return newBuilder(name, func(p *plan) (backends.Executable, error) {
 		t.last = p
-		return traced{p}, nil
+		return tracedExecutable{p}, nil
 	})
 }
 
-// traced is the executable of a graph that is not run.
-type traced struct{ *plan }
+// tracedExecutable is the executable of a graph that cannot run.
+type tracedExecutable struct{ *plan }
 
-func (traced) Finalize()                           {}
-func (traced) Inputs() ([]string, []shapes.Shape)  { return nil, nil }
-func (t traced) Outputs() (outputs []shapes.Shape) { return t.shapes }
-func (traced) Execute([]backends.Buffer, []bool, backends.DeviceNum) ([]backends.Buffer, error) {
-	return nil, errors.New("engine: this graph was built to be exported")
+func (tracedExecutable) Finalize()                           {}
+func (tracedExecutable) Inputs() ([]string, []shapes.Shape)  { return nil, nil }
+func (t tracedExecutable) Outputs() (outputs []shapes.Shape) { return t.shapes }
+func (tracedExecutable) Execute([]backends.Buffer, []bool, backends.DeviceNum) ([]backends.Buffer,
+	error) {
+	return nil, errors.New("engine: this graph is for export and cannot run")
 }
 
-// trace builds the graph with the free axes at the given size.
-func trace(ctx *context.Context, inputs []Input, size int, forward func(ctx *context.Context, in []*graph.Node) []*graph.Node) (p *plan, err error) {
+// trace builds the graph with the given batch size.
+func trace(
+	ctx *context.Context, inputs []Input, size int,
+	forward func(ctx *context.Context, in []*graph.Node) []*graph.Node,
+) (p *plan, err error) {
 	defer func() {
 		if r := recover(); r != nil { // GoMLX's graph functions panic with errors
 			err = fmt.Errorf("%v", r)
@@ -102,15 +111,19 @@ func trace(ctx *context.Context, inputs []Input, size int, forward func(ctx *con
 	return t.last, evaluateConstants(ctx, t.last, len(inputs))
 }
 
-// evaluateConstants makes constants of the parameters behind the first n, which are variables of the context.
+// evaluateConstants replaces the parameters after the first n, which are variables of the context,
+// by constants.
 func evaluateConstants(ctx *context.Context, p *plan, n int) error {
 	for _, param := range p.params[n:] {
 		var value *context.Variable
 		if ctx != nil {
-			value = ctx.GetVariableByScopeAndName(context.VariableScopeAndNameFromParameterName(param.name))
+			value = ctx.GetVariableByScopeAndName(
+				context.VariableScopeAndNameFromParameterName(param.name))
 		}
 		if value == nil {
-			return fmt.Errorf("the graph uses %s, which is neither an input nor a variable of the context", param.name)
+			return fmt.Errorf(
+				"the graph uses %s, which is neither an input nor a variable of the context",
+				param.name)
 		}
 		t, err := value.Value()
 		if err != nil {
@@ -118,7 +131,8 @@ func evaluateConstants(ctx *context.Context, p *plan, n int) error {
 		}
 		err = t.ConstFlatData(func(flat any) {
 			param.kind = constant
-			param.data = reflect.AppendSlice(reflect.MakeSlice(reflect.TypeOf(flat), 0, 0), reflect.ValueOf(flat)).Interface()
+			empty := reflect.MakeSlice(reflect.TypeOf(flat), 0, 0)
+			param.data = reflect.AppendSlice(empty, reflect.ValueOf(flat)).Interface()
 		})
 		if err != nil {
 			return err

@@ -14,7 +14,8 @@ import (
 	"github.com/gomlx/gomlx/pkg/ml/train/optimizers"
 )
 
-// weights makes variables with values of their own generator, so that every backend starts from the same.
+// weights creates variables from its own random generator, so that all backends start with the same
+// values.
 type weights struct {
 	ctx *context.Context
 	r   *rand.Rand
@@ -32,36 +33,41 @@ func (w weights) get(g *Graph, name string, scale float64, dims ...int) *Node {
 	for i := range flat {
 		flat[i] = float32(w.r.NormFloat64() * scale)
 	}
-	return w.ctx.VariableWithValue(name, tensors.FromFlatDataAndDimensions(flat, dims...)).ValueGraph(g)
+	return w.ctx.VariableWithValue(name, tensors.FromFlatDataAndDimensions(flat, dims...)).
+		ValueGraph(g)
 }
 
 func newWeights(seed uint64) weights {
 	return weights{context.New().Checked(false), rand.New(rand.NewPCG(seed, 0))}
 }
 
-// mlp is two hidden layers and a softmax over classes; the loss is the cross entropy.
+// mlp is a multilayer perceptron with a softmax over classes. It returns the cross entropy.
 func mlp(w weights, x, class *Node, sizes ...int) *Node {
 	g := x.Graph()
 	for i := 1; i < len(sizes); i++ {
-		x = Add(Dot(x, w.get(g, "w"+string(rune('0'+i)), 1/math.Sqrt(float64(sizes[i-1])), sizes[i-1], sizes[i])), InsertAxes(w.get(g, "b"+string(rune('0'+i)), 0, sizes[i]), 0))
+		layer, scale := string(rune('0'+i)), 1/math.Sqrt(float64(sizes[i-1]))
+		product := Dot(x, w.get(g, "w"+layer, scale, sizes[i-1], sizes[i]))
+		x = Add(product, InsertAxes(w.get(g, "b"+layer, 0, sizes[i]), 0))
 		if i < len(sizes)-1 {
 			x = MaxScalar(x, 0)
 		}
 	}
-	hit := OneHot(class, sizes[len(sizes)-1], dtypes.Float32)
-	return Neg(ReduceAllMean(ReduceSum(Mul(hit, LogSoftmax(x)), -1)))
+	oneHot := OneHot(class, sizes[len(sizes)-1], dtypes.Float32)
+	return Neg(ReduceAllMean(ReduceSum(Mul(oneHot, LogSoftmax(x)), -1)))
 }
 
 type transformer struct{ layers, dim, heads, length, items int }
 
-// states encodes sequences of items, [batch, length], causally: pre-norm attention and feed-forward.
+// states encodes item sequences [batch, length] with causal attention: pre-norm attention and
+// feed-forward layers.
 func (m transformer) states(w weights, items *Node) *Node {
 	g := items.Graph()
-	table := w.get(g, "items", .1, m.items, m.dim)
-	x := Gather(table, InsertAxes(items, -1))
-	x = Add(x, InsertAxes(w.get(g, "places", .1, m.length, m.dim), 0))
-	above := GreaterThan(Iota(g, shapes.Make(dtypes.Int32, m.length, m.length), 1), Iota(g, shapes.Make(dtypes.Int32, m.length, m.length), 0))
-	mask := MulScalar(ConvertDType(above, dtypes.Float32), -1e9)
+	vectors := w.get(g, "items", .1, m.items, m.dim)
+	x := Gather(vectors, InsertAxes(items, -1))
+	x = Add(x, InsertAxes(w.get(g, "positions", .1, m.length, m.dim), 0))
+	future := GreaterThan(Iota(g, shapes.Make(dtypes.Int32, m.length, m.length), 1),
+		Iota(g, shapes.Make(dtypes.Int32, m.length, m.length), 0))
+	mask := MulScalar(ConvertDType(future, dtypes.Float32), -1e9)
 	s := 1 / math.Sqrt(float64(m.dim))
 	for l := range m.layers {
 		name := func(part string) string { return part + string(rune('0'+l)) }
@@ -70,9 +76,10 @@ func (m transformer) states(w weights, items *Node) *Node {
 			y := Einsum("bsd,de->bse", h, w.get(g, name(part), s, m.dim, m.dim))
 			return Reshape(y, y.Shape().Dimensions[0], m.length, m.heads, m.dim/m.heads)
 		}
-		score := MulScalar(Einsum("bqhd,bkhd->bhqk", split("q"), split("k")), 1/math.Sqrt(float64(m.dim/m.heads)))
-		share := Softmax(Add(score, InsertAxes(mask, 0, 0)), -1)
-		mixed := Reshape(Einsum("bhqk,bkhd->bqhd", share, split("v")), x.Shape().Dimensions...)
+		score := MulScalar(Einsum("bqhd,bkhd->bhqk", split("q"), split("k")),
+			1/math.Sqrt(float64(m.dim/m.heads)))
+		attention := Softmax(Add(score, InsertAxes(mask, 0, 0)), -1)
+		mixed := Reshape(Einsum("bhqk,bkhd->bqhd", attention, split("v")), x.Shape().Dimensions...)
 		x = Add(x, Einsum("bsd,de->bse", mixed, w.get(g, name("o"), s, m.dim, m.dim)))
 		up := MaxScalar(Einsum("bsd,de->bse", norm(x), w.get(g, name("up"), s, m.dim, 2*m.dim)), 0)
 		x = Add(x, Einsum("bsd,de->bse", up, w.get(g, name("down"), s, 2*m.dim, m.dim)))
@@ -80,15 +87,17 @@ func (m transformer) states(w weights, items *Node) *Node {
 	return norm(x)
 }
 
-// loss is softmax over sampled items, [negatives], and each place's own next item, [batch, length].
+// loss is the softmax loss of the next item at each position. The other classes are the sampled
+// items [negatives].
 func (m transformer) loss(w weights, items, next, negatives *Node) *Node {
 	x := m.states(w, items)
-	table := w.get(x.Graph(), "items", .1, m.items, m.dim)
-	own := ReduceSum(Mul(x, Gather(table, InsertAxes(next, -1))), -1)
-	others := Einsum("bsd,nd->bsn", x, Gather(table, InsertAxes(negatives, -1)))
-	all := Concatenate([]*Node{InsertAxes(own, -1), others}, -1)
+	vectors := w.get(x.Graph(), "items", .1, m.items, m.dim)
+	positive := ReduceSum(Mul(x, Gather(vectors, InsertAxes(next, -1))), -1)
+	negativeScores := Einsum("bsd,nd->bsn", x, Gather(vectors, InsertAxes(negatives, -1)))
+	all := Concatenate([]*Node{InsertAxes(positive, -1), negativeScores}, -1)
 	top := StopGradient(ReduceAndKeep(all, ReduceMax, -1))
-	return ReduceAllMean(Sub(Add(Log(ReduceSum(Exp(Sub(all, top)), -1)), Squeeze(top, -1)), own))
+	return ReduceAllMean(Sub(Add(Log(ReduceSum(Exp(Sub(all, top)), -1)), Squeeze(top, -1)),
+		positive))
 }
 
 func norm(x *Node) *Node {
@@ -96,8 +105,10 @@ func norm(x *Node) *Node {
 	return Div(centred, Sqrt(AddScalar(ReduceAndKeep(Square(centred), ReduceMean, -1), 1e-6)))
 }
 
-// stepper trains with Adam: each call makes one step and gives the loss before it.
-func stepper(t testing.TB, b backends.Backend, w weights, loss func(in []*Node) *Node) func(in ...any) float64 {
+// stepper trains with Adam. Each call takes one step and returns the loss before the step.
+func stepper(
+	t testing.TB, b backends.Backend, w weights, loss func(in []*Node) *Node,
+) func(in ...any) float64 {
 	t.Helper()
 	adam := optimizers.Adam().LearningRate(1e-2).Done()
 	e, err := context.NewExec(b, w.ctx, func(ctx *context.Context, in []*Node) *Node {
@@ -120,7 +131,7 @@ func stepper(t testing.TB, b backends.Backend, w weights, loss func(in []*Node) 
 	}
 }
 
-// draw gives n random items as a tensor's data.
+// pick returns a tensor of random item numbers.
 func pick(r *rand.Rand, items int, dims ...int) *tensors.Tensor {
 	n := 1
 	for _, d := range dims {

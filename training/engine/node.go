@@ -10,48 +10,49 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// A kind says where a node's value comes from.
+// kind says where a node's value comes from.
 type kind int
 
 const (
-	operator  kind = iota // an ONNX operator over in
+	operator  kind = iota // the result of the ONNX operator op over in
 	constant              // data
-	parameter             // handed to Execute
-	random                // drawn by Execute before the graph runs: see random.go
+	parameter             // an input that the caller passes to Execute
+	random                // drawn by Execute before the graph runs, see random.go
 )
 
-// node is one value of a graph that is being built.
+// node is one value of a graph under construction.
 //
-// shape is what GoMLX knows. dims is what the ONNX value has: the same, or 1 on axes along which it is yet
-// to be repeated. A broadcast is kept in this owed form as long as the operators allow, which is what lets
-// a sum of products become a matrix product (product.go) rather than a tensor of all the products.
+// shape is the shape that GoMLX sees. dims is the shape of the ONNX value: it equals shape, except
+// that a broadcast axis still has size 1. Such a broadcast is pending: it is not computed until an
+// operator needs it. Pending broadcasts let a sum of products become a matrix product (matmul.go)
+// instead of a tensor of all products.
 type node struct {
-	id    int // place in the builder's list
+	id    int // index in Builder.nodes
 	owner *Builder
 	kind  kind
 	shape shapes.Shape
 	dims  []int
 
-	op    string // operator
+	op    string // kind operator
 	in    []*node
 	attrs []attr
 
-	data any // constant: a slice of shape.DType's elements
+	data any // kind constant: a slice of shape.DType's Go type
 
-	name string   // parameter
-	draw *rngDraw // random
+	name string   // kind parameter
+	draw *rngDraw // kind random
 }
 
 func (n *node) String() string { return fmt.Sprintf("%s#%d%v", n.op, n.id, n.shape) }
 
-// owes tells whether the value is yet to be repeated along some axis.
-func (n *node) owes() bool { return !slices.Equal(n.dims, n.shape.Dimensions) }
+// broadcastPending reports whether some axis is not yet broadcast to its full size.
+func (n *node) broadcastPending() bool { return !slices.Equal(n.dims, n.shape.Dimensions) }
 
 func (n *node) isFloat() bool {
 	return n.shape.DType == dtypes.Float32 || n.shape.DType == dtypes.Float64
 }
 
-// add puts a node into the builder's list, behind all that it is computed from.
+// add appends a node to the builder's list. Its inputs must be in the list already.
 func (b *Builder) add(n *node) *node {
 	n.id, n.owner = len(b.nodes), b
 	if n.dims == nil {
@@ -61,17 +62,17 @@ func (b *Builder) add(n *node) *node {
 	return n
 }
 
-// emit adds an operator whose value has the given dimensions, for both GoMLX and ONNX.
+// emit adds an operator whose value has the same dimensions for GoMLX and for ONNX.
 func (b *Builder) emit(op string, dtype dtypes.DType, dims []int, in []*node, attrs ...attr) *node {
 	return b.add(&node{op: op, shape: shapes.Make(dtype, dims...), in: in, attrs: attrs})
 }
 
-// constants makes a constant of the given elements, one axis.
+// constants adds a one-dimensional constant with the given elements.
 func constants[T any](b *Builder, dtype dtypes.DType, data ...T) *node {
 	return b.add(&node{kind: constant, shape: shapes.Make(dtype, len(data)), data: data})
 }
 
-// ints makes the int64 constant that operators take for shapes and axes.
+// ints adds an int64 constant. ONNX operators take shapes and axes in this form.
 func (b *Builder) ints(v ...int) *node {
 	data := make([]int64, len(v))
 	for i, x := range v {
@@ -80,13 +81,13 @@ func (b *Builder) ints(v ...int) *node {
 	return constants(b, dtypes.Int64, data...)
 }
 
-// scalar makes a rank-0 constant of a number type.
+// scalar adds a constant of rank 0.
 func (b *Builder) scalar(dtype dtypes.DType, v float64) *node {
-	return b.add(&node{kind: constant, shape: shapes.Make(dtype), data: oneOf(dtype, v)})
+	return b.add(&node{kind: constant, shape: shapes.Make(dtype), data: oneElement(dtype, v)})
 }
 
-// oneOf gives a slice with the one number v.
-func oneOf(dtype dtypes.DType, v float64) any {
+// oneElement returns a slice of dtype's Go type that holds v.
+func oneElement(dtype dtypes.DType, v float64) any {
 	switch dtype {
 	case dtypes.Float32:
 		return []float32{float32(v)}
@@ -99,32 +100,33 @@ func oneOf(dtype dtypes.DType, v float64) any {
 	}
 }
 
-// whole repeats what is yet to be repeated.
-func (b *Builder) whole(n *node) *node {
-	if !n.owes() {
+// materialize computes the pending broadcasts of n, so that its dims equal its shape.
+func (b *Builder) materialize(n *node) *node {
+	if !n.broadcastPending() {
 		return n
 	}
 	dims := n.shape.Dimensions
 	return b.emit("Expand", n.shape.DType, dims, []*node{n, b.ints(dims...)})
 }
 
-// reshape gives the value other dimensions of the same size, as ONNX sees them, and another shape, as GoMLX
-// sees it.
+// reshape returns n with another ONNX shape of the same size (dims) and another GoMLX shape
+// (shape).
 func (b *Builder) reshape(n *node, shape shapes.Shape, dims []int) *node {
 	if !slices.Equal(n.dims, dims) {
 		n = b.emit("Reshape", n.shape.DType, dims, []*node{n, b.ints(dims...)})
 	}
-	seen := *n // the same node, seen with another shape
-	seen.shape, seen.dims = shape, dims
-	return &seen
+	// The copy keeps its id: it is the same value under another shape.
+	view := *n
+	view.shape, view.dims = shape, dims
+	return &view
 }
 
-// flat is reshape where nothing is owed.
-func (b *Builder) flat(n *node, dims ...int) *node {
+// reshapeTo reshapes a node that has no pending broadcast.
+func (b *Builder) reshapeTo(n *node, dims ...int) *node {
 	return b.reshape(n, shapes.Make(n.shape.DType, dims...), dims)
 }
 
-// permute reorders axes: axis i of the result is axis perm[i] of n, in both views.
+// permute reorders axes: axis i of the result is axis perm[i] of n, in both shapes.
 func (b *Builder) permute(n *node, perm []int) *node {
 	if slices.IsSorted(perm) {
 		return n
@@ -133,10 +135,16 @@ func (b *Builder) permute(n *node, perm []int) *node {
 	for i, p := range perm {
 		shape.Dimensions[i], dims[i] = n.shape.Dimensions[p], n.dims[p]
 	}
-	return b.add(&node{op: "Transpose", shape: shape, dims: dims, in: []*node{n}, attrs: []attr{{"perm", slices.Clone(perm)}}})
+	return b.add(&node{
+		op:    "Transpose",
+		shape: shape,
+		dims:  dims,
+		in:    []*node{n},
+		attrs: []attr{{"perm", slices.Clone(perm)}},
+	})
 }
 
-// nodesOf checks that an operand is a node of this builder.
+// nodesOf returns the operands as nodes. An operand of another builder is an error.
 func (b *Builder) nodesOf(ops ...backends.Op) ([]*node, error) {
 	out := make([]*node, len(ops))
 	for i, op := range ops {
@@ -149,8 +157,8 @@ func (b *Builder) nodesOf(ops ...backends.Op) ([]*node, error) {
 	return out, nil
 }
 
-// bytesOf views a slice of numbers or booleans as bytes in the machine's order, which on every machine
-// that ONNX Runtime's binaries exist for is ONNX's little-endian.
+// bytesOf returns the memory of a slice of numbers or booleans as bytes in the machine's byte
+// order. ONNX files are little-endian, and so is every machine that ONNX Runtime has binaries for.
 func bytesOf(data any) []byte {
 	switch s := data.(type) {
 	case []float32:

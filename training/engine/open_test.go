@@ -19,18 +19,21 @@ func TestOpen(t *testing.T) {
 	rt := onnxtest.Start(t)
 	empty, broken := t.TempDir(), t.TempDir()
 	t.Setenv("HOME", empty)
-	if err := os.WriteFile(filepath.Join(broken, "xla_cuda_plugin.so"), []byte("no library"), 0o600); err != nil {
+	plugin := filepath.Join(broken, "xla_cuda_plugin.so")
+	if err := os.WriteFile(plugin, []byte("no library"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
 		device, plugins string
-		want            []string // parts of the error, nil: a backend
+		want            []string // parts of the error; nil if Open succeeds
 	}{
 		{"", empty, nil},
 		{"cpu", empty, nil},
-		{"cuda", empty, []string{"no GPU", empty, "xla_cuda_plugin.so", engine.PluginPath, "--device cpu"}},
+		{"cuda", empty, []string{"no GPU", empty, "xla_cuda_plugin.so", engine.PluginPath,
+			"--device cpu"}},
 		{"cuda:1", "", []string{"no GPU"}},
-		{"cuda:0", empty + ":" + broken, []string{"cuda:0", filepath.Join(broken, "xla_cuda_plugin.so"), "--device cpu"}},
+		{"cuda:0", empty + ":" + broken,
+			[]string{"cuda:0", plugin, "--device cpu"}},
 		{"cuda:x", empty, []string{"cuda:x", "cpu, cuda or cuda:N"}},
 		{"cuda:-1", empty, []string{"unknown"}},
 		{"gpu", empty, []string{"unknown"}},
@@ -42,7 +45,8 @@ func TestOpen(t *testing.T) {
 				t.Errorf("%q: %v", c.device, err)
 				continue
 			}
-			if got := values(t, run(t, b, func(in []*Node) []*Node { return []*Node{Neg(in[0])} }, []float32{3})[0]); got[0] != -3 {
+			negate := func(in []*Node) []*Node { return []*Node{Neg(in[0])} }
+			if got := values(t, run(t, b, negate, []float32{3})[0]); got[0] != -3 {
 				t.Errorf("%q: -3 is %v", c.device, got)
 			}
 			b.Finalize()
@@ -57,11 +61,13 @@ func TestOpen(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	if _, err := engine.New(nil, engine.Options{}); err == nil || !strings.Contains(err.Error(), "start it first") {
+	if _, err := engine.New(nil, engine.Options{}); err == nil ||
+		!strings.Contains(err.Error(), "start it first") {
 		t.Errorf("without a runtime: %v", err)
 	}
 	for _, opt := range []engine.Options{{Threads: -1}, {MaxSessions: -1}} {
-		if _, err := engine.New(onnxtest.Start(t), opt); err == nil || !strings.Contains(err.Error(), "negative") {
+		if _, err := engine.New(onnxtest.Start(t), opt); err == nil ||
+			!strings.Contains(err.Error(), "negative") {
 			t.Errorf("%+v: %v", opt, err)
 		}
 	}
@@ -69,12 +75,14 @@ func TestOptions(t *testing.T) {
 
 func TestCapabilities(t *testing.T) {
 	c := open(t, engine.Options{}).Capabilities()
-	if !c.Operations[backends.OpTypeScatterSum] || c.Operations[backends.OpTypeFFT] || !c.DTypes[dtypes.Float32] || c.DTypes[dtypes.Complex64] {
+	if !c.Operations[backends.OpTypeScatterSum] || c.Operations[backends.OpTypeFFT] ||
+		!c.DTypes[dtypes.Float32] || c.DTypes[dtypes.Complex64] {
 		t.Errorf("%v", c)
 	}
 }
 
-// Buffers are Go memory: the same slice goes in and comes out, is used again when it is freed, and not after that.
+// Buffers are Go memory: the same slice goes in and comes out. A freed slice is reused, and its
+// buffer cannot be used again.
 func TestBuffers(t *testing.T) {
 	b := open(t, engine.Options{})
 	shape := shapes.Make(dtypes.Float32, 2, 3)
@@ -101,8 +109,10 @@ func TestBuffers(t *testing.T) {
 	_, deviceErr := b.BufferCopyToDevice(buf, 1)
 	_, _, sharedErr := b.NewSharedBuffer(1, shape)
 	for name, err := range map[string]error{
-		"twice freed": b.BufferFinalize(buf), "shape of a freed one": shapeErr, "another device": deviceErr, "made on another device": sharedErr,
-		"another length": b.BufferToFlatData(must(t, b, shape), make([]float32, 5)), "not ours": b.BufferFinalize("x"),
+		"freed twice": b.BufferFinalize(buf), "shape of a freed buffer": shapeErr,
+		"another device": deviceErr, "created on another device": sharedErr,
+		"another length":     b.BufferToFlatData(newBuffer(t, b, shape), make([]float32, 5)),
+		"of another backend": b.BufferFinalize("x"),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), "engine: ") {
 			t.Errorf("%s: %v", name, err)
@@ -110,7 +120,7 @@ func TestBuffers(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, b *engine.Backend, shape shapes.Shape) backends.Buffer {
+func newBuffer(t *testing.T, b *engine.Backend, shape shapes.Shape) backends.Buffer {
 	t.Helper()
 	buf, _, err := b.NewSharedBuffer(0, shape)
 	if err != nil {

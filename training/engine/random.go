@@ -9,16 +9,18 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// rngDraw is one call of RNGBitGenerator. It is made in Go before the graph runs, and its two results enter
-// the graph as inputs: ONNX's own generators have no state that could be kept, and cannot be repeated.
+// rngDraw is one call of RNGBitGenerator. Go draws the numbers before the graph runs and passes
+// both results as inputs. ONNX's own generators keep no state, so their draws cannot be repeated.
 type rngDraw struct {
-	from         *node // the state before: a parameter, a constant or another draw's next
-	next, values *node // the state after and the random bits, both of kind random
+	from         *node // the state before the draw: a parameter, a constant or another draw's next
+	next, values *node // the state after the draw and the random bits, both of kind random
 }
 
-// RNGBitGenerator implements backends.Builder for uint32 and uint64 bits from a state that is a parameter,
-// a constant or what another draw left. The same state always gives the same bits.
-func (b *Builder) RNGBitGenerator(state backends.Op, shape shapes.Shape) (newState, values backends.Op, err error) {
+// RNGBitGenerator implements backends.Builder for uint32 and uint64. The state must be a parameter,
+// a constant or the new state of another draw. The same state always gives the same bits.
+func (b *Builder) RNGBitGenerator(
+	state backends.Op, shape shapes.Shape,
+) (newState, values backends.Op, err error) {
 	in, err := b.nodesOf(state)
 	if err != nil {
 		return nil, nil, err
@@ -28,10 +30,14 @@ func (b *Builder) RNGBitGenerator(state backends.Op, shape shapes.Shape) (newSta
 		n = n.in[0]
 	}
 	if !n.shape.Equal(backends.RNGStateShape) || n.kind == operator {
-		return nil, nil, fmt.Errorf("engine: a random state must be a parameter, a constant or what an earlier draw left, not %s", n)
+		return nil, nil, fmt.Errorf(
+			"engine: a random state must be a parameter, a constant or the new state of an "+
+				"earlier draw, not %s",
+			n)
 	}
 	if shape.DType != dtypes.Uint32 && shape.DType != dtypes.Uint64 {
-		return nil, nil, fmt.Errorf("engine: random bits come as uint32 or uint64, not %s", shape.DType)
+		return nil, nil, fmt.Errorf("engine: random bits must be uint32 or uint64, not %s",
+			shape.DType)
 	}
 	d := &rngDraw{from: n}
 	d.next = b.add(&node{kind: random, shape: n.shape, draw: d})
@@ -39,7 +45,7 @@ func (b *Builder) RNGBitGenerator(state backends.Op, shape shapes.Shape) (newSta
 	return d.next, d.values, nil
 }
 
-// randomBits fills flat (uint32 or uint64) from a state and gives the state after.
+// randomBits fills flat (a []uint32 or []uint64) from a state and returns the state after the draw.
 func randomBits(state []uint64, flat any) (next []uint64) {
 	source := rand.NewPCG(state[0]^state[2]*0x9e3779b97f4a7c15, state[1])
 	next = []uint64{source.Uint64(), source.Uint64(), state[2] + 1}

@@ -9,7 +9,8 @@ import (
 	"github.com/gomlx/gomlx/pkg/support/xslices"
 )
 
-// ReduceSum implements backends.Builder. A sum of products becomes a matrix product where it is one.
+// ReduceSum implements backends.Builder. It turns a sum of products into a matrix product where
+// possible.
 func (b *Builder) ReduceSum(x backends.Op, axes ...int) (backends.Op, error) {
 	n, axes, shape, err := b.reduction(x, axes)
 	if err != nil || len(axes) == 0 {
@@ -39,19 +40,20 @@ func (b *Builder) ReduceProduct(x backends.Op, axes ...int) (backends.Op, error)
 	if err != nil {
 		return nil, err
 	}
-	return b.reduce("ReduceProd", b.whole(in[0]), axes)
+	return b.reduce("ReduceProd", b.materialize(in[0]), axes)
 }
 
-// reduce is a reduction to which it is all one how often a value is repeated.
+// reduce adds a reduction whose result does not depend on how often a value repeats.
 func (b *Builder) reduce(op string, x backends.Op, axes []int) (backends.Op, error) {
 	n, axes, shape, err := b.reduction(x, axes)
 	if err != nil || len(axes) == 0 {
 		return n, err
 	}
-	return b.dropAxes(b.keeping(op, n, axes), shape, axes), nil
+	return b.dropAxes(b.reduceKeepDims(op, n, axes), shape, axes), nil
 }
 
-// reduction checks the operand and the axes (none: all) and gives the result's shape.
+// reduction checks the operand and the axes, and returns the shape of the result. No axes means all
+// axes.
 func (b *Builder) reduction(x backends.Op, axes []int) (*node, []int, shapes.Shape, error) {
 	in, err := b.nodesOf(x)
 	if err != nil {
@@ -64,38 +66,45 @@ func (b *Builder) reduction(x backends.Op, axes []int) (*node, []int, shapes.Sha
 	return in[0], axes, shape, err
 }
 
-// keeping reduces along the axes and keeps them, with size 1.
-func (b *Builder) keeping(op string, n *node, axes []int) *node {
-	shape, dims, there := n.shape.Clone(), slices.Clone(n.dims), []int(nil)
+// reduceKeepDims reduces along the axes and keeps them with size 1.
+func (b *Builder) reduceKeepDims(op string, n *node, axes []int) *node {
+	shape, dims, sized := n.shape.Clone(), slices.Clone(n.dims), []int(nil)
 	for _, axis := range axes {
 		if dims[axis] > 1 {
-			there = append(there, axis)
+			sized = append(sized, axis)
 		}
 		shape.Dimensions[axis], dims[axis] = 1, 1
 	}
-	if there == nil {
+	if sized == nil {
 		return b.reshape(n, shape, dims)
 	}
-	return b.add(&node{op: op, shape: shape, dims: dims, in: []*node{n, b.ints(there...)}, attrs: []attr{{"keepdims", 1}}})
+	return b.add(&node{
+		op:    op,
+		shape: shape,
+		dims:  dims,
+		in:    []*node{n, b.ints(sized...)},
+		attrs: []attr{{"keepdims", 1}},
+	})
 }
 
-// sum sums along the axes and keeps them. Along an axis that is owed, it multiplies.
+// sum sums along the axes and keeps them with size 1. A sum along a pending axis is a
+// multiplication.
 func (b *Builder) sum(n *node, axes []int) *node {
-	owed := 1
+	repeats := 1
 	for _, axis := range axes {
-		owed *= n.shape.Dimensions[axis] / n.dims[axis]
+		repeats *= n.shape.Dimensions[axis] / n.dims[axis]
 	}
-	return b.times(b.keeping("ReduceSum", n, axes), owed)
+	return b.scale(b.reduceKeepDims("ReduceSum", n, axes), repeats)
 }
 
-func (b *Builder) times(n *node, factor int) *node {
+func (b *Builder) scale(n *node, factor int) *node {
 	if factor == 1 {
 		return n
 	}
-	return b.pair("Mul", n, b.scalar(n.shape.DType, float64(factor)))
+	return b.binaryNode("Mul", n, b.scalar(n.shape.DType, float64(factor)))
 }
 
-// dropAxes takes the reduced axes, of size 1, out.
+// dropAxes removes the reduced axes, which have size 1.
 func (b *Builder) dropAxes(n *node, shape shapes.Shape, axes []int) *node {
 	dims := make([]int, 0, shape.Rank())
 	for i, d := range n.dims {

@@ -1,38 +1,38 @@
 package engine
 
 import (
-	"fmt"
+	"errors"
 	"slices"
 	"sync"
 
 	"relish/embeddings/onnx"
 )
 
-// sessions keeps a bounded number of executables loaded. Each has memory and threads of its own outside
-// Go's heap. It is safe for concurrent use.
+// sessions holds a limited number of loaded executables. Each has its own memory and threads
+// outside of Go's heap. It is safe for concurrent use.
 type sessions struct {
 	rt             *onnx.Runtime
 	threads, limit int
 
 	mu     sync.Mutex
-	loaded []*session // used last first
+	loaded []*session // most recently used first
 	closed bool
 }
 
-// session is a loaded executable. Its fields but program are guarded by sessions.mu.
+// session is one loaded executable. sessions.mu guards all fields except graph.
 type session struct {
 	executable *Executable
 	graph      *onnx.Graph
 	users      int
-	unloaded   bool // to be closed when the last user is done
+	unloaded   bool // close it when the last user releases it
 }
 
-// acquire gives the executable's session, loading it if need be. The caller releases it.
+// acquire returns the executable's session and loads it if necessary. The caller must release it.
 func (s *sessions) acquire(e *Executable) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, fmt.Errorf("the backend is finalized")
+		return nil, errors.New("the backend is finalized")
 	}
 	i := slices.IndexFunc(s.loaded, func(l *session) bool { return l.executable == e })
 	var found *session
@@ -41,11 +41,12 @@ func (s *sessions) acquire(e *Executable) (*session, error) {
 		s.loaded = slices.Delete(s.loaded, i, i+1)
 	} else {
 		s.evict(s.limit - 1)
-		program, err := s.rt.LoadGraph(e.model, onnx.GraphOptions{Inputs: e.inputNames, Outputs: e.outputNames, Threads: s.threads})
+		graph, err := s.rt.LoadGraph(e.model,
+			onnx.GraphOptions{Inputs: e.inputNames, Outputs: e.outputNames, Threads: s.threads})
 		if err != nil {
 			return nil, err
 		}
-		found = &session{executable: e, graph: program}
+		found = &session{executable: e, graph: graph}
 	}
 	s.loaded = slices.Insert(s.loaded, 0, found)
 	found.users++
@@ -62,7 +63,7 @@ func (s *sessions) release(l *session) {
 	s.evict(s.limit)
 }
 
-// evict closes the sessions that were unused for longest until n are left, sparing those in use.
+// evict closes the least recently used sessions until n are left. Sessions in use stay.
 func (s *sessions) evict(n int) {
 	for i := len(s.loaded) - 1; i >= 0 && len(s.loaded) > n; i-- {
 		if l := s.loaded[i]; l.users == 0 {
@@ -72,7 +73,8 @@ func (s *sessions) evict(n int) {
 	}
 }
 
-// unload unloads the executable.
+// unload removes the executable's session. A session in use is closed when its last user releases
+// it.
 func (s *sessions) unload(e *Executable) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +99,7 @@ func (s *sessions) closeAll() {
 	s.loaded = nil
 }
 
-// Loaded is how many graphs are loaded now: at most Options.MaxSessions, or those in use if they are more.
+// Loaded returns the number of loaded graphs: at most Options.MaxSessions, unless more are in use.
 func (b *Backend) Loaded() int {
 	b.sessions.mu.Lock()
 	defer b.sessions.mu.Unlock()

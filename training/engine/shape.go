@@ -10,8 +10,10 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// BroadcastInDim implements backends.Builder. Nothing is repeated yet: see node.
-func (b *Builder) BroadcastInDim(x backends.Op, outputShape shapes.Shape, broadcastAxes []int) (backends.Op, error) {
+// BroadcastInDim implements backends.Builder. The broadcast stays pending, see node.
+func (b *Builder) BroadcastInDim(
+	x backends.Op, outputShape shapes.Shape, broadcastAxes []int,
+) (backends.Op, error) {
 	in, err := b.nodesOf(x)
 	if err != nil {
 		return nil, err
@@ -41,11 +43,11 @@ func (b *Builder) Reshape(x backends.Op, dimensions ...int) (backends.Op, error)
 	if err != nil {
 		return nil, err
 	}
-	if !n.owes() {
+	if !n.broadcastPending() {
 		return b.reshape(n, shape, shape.Dimensions), nil
 	}
-	// Adding and dropping axes of size 1 keeps what is owed.
-	long := func(dims []int) (axes []int) {
+	// Adding or removing axes of size 1 keeps pending broadcasts.
+	sizedAxes := func(dims []int) (axes []int) {
 		for i, d := range dims {
 			if d > 1 {
 				axes = append(axes, i)
@@ -53,18 +55,18 @@ func (b *Builder) Reshape(x backends.Op, dimensions ...int) (backends.Op, error)
 		}
 		return axes
 	}
-	from, to := long(n.shape.Dimensions), long(shape.Dimensions)
+	from, to := sizedAxes(n.shape.Dimensions), sizedAxes(shape.Dimensions)
 	dims := slices.Repeat([]int{1}, shape.Rank())
 	for i := range min(len(from), len(to)) {
 		if n.shape.Dimensions[from[i]] == shape.Dimensions[to[i]] {
 			dims[to[i]] = n.dims[from[i]]
 		} else {
-			from = nil // sizes move between axes
+			from = nil // elements move between axes
 			break
 		}
 	}
 	if len(from) != len(to) {
-		return b.reshape(b.whole(n), shape, shape.Dimensions), nil
+		return b.reshape(b.materialize(n), shape, shape.Dimensions), nil
 	}
 	return b.reshape(n, shape, dims), nil
 }
@@ -89,7 +91,7 @@ func (b *Builder) Concatenate(axis int, operands ...backends.Op) (backends.Op, e
 	}
 	var all []shapes.Shape
 	for i, n := range in {
-		in[i] = b.whole(n)
+		in[i] = b.materialize(n)
 		all = append(all, n.shape)
 	}
 	shape, err := shapeinference.ConcatenateOp(all, axis)
@@ -112,11 +114,12 @@ func (b *Builder) Slice(x backends.Op, starts, limits, strides []int) (backends.
 	if err != nil {
 		return nil, err
 	}
-	return b.cut(in[0], shape, starts, limits, strides), nil
+	return b.slice(in[0], shape, starts, limits, strides), nil
 }
 
-// cut slices the axes that are there; of an owed one every part is the same.
-func (b *Builder) cut(n *node, shape shapes.Shape, starts, limits, strides []int) *node {
+// slice slices the axes that are materialized. A pending axis has equal elements, so slicing it
+// only changes its size.
+func (b *Builder) slice(n *node, shape shapes.Shape, starts, limits, strides []int) *node {
 	dims := slices.Clone(shape.Dimensions)
 	var from, to, axes, steps []int
 	for i := range starts {
@@ -131,28 +134,37 @@ func (b *Builder) cut(n *node, shape shapes.Shape, starts, limits, strides []int
 	if axes == nil {
 		return b.reshape(n, shape, dims)
 	}
-	return b.add(&node{op: "Slice", shape: shape, dims: dims, in: []*node{n, b.ints(from...), b.ints(to...), b.ints(axes...), b.ints(steps...)}})
+	return b.add(&node{
+		op:    "Slice",
+		shape: shape,
+		dims:  dims,
+		in:    []*node{n, b.ints(from...), b.ints(to...), b.ints(axes...), b.ints(steps...)},
+	})
 }
 
-// Pad implements backends.Builder. Negative padding is not taken.
-func (b *Builder) Pad(x, fillValue backends.Op, axesConfig ...backends.PadAxis) (backends.Op, error) {
+// Pad implements backends.Builder. Negative padding is an error.
+func (b *Builder) Pad(
+	x, fillValue backends.Op, axesConfig ...backends.PadAxis,
+) (backends.Op, error) {
 	in, err := b.nodesOf(x, fillValue)
 	if err != nil {
 		return nil, err
 	}
-	n, fill := b.whole(in[0]), b.whole(in[1])
+	n, fill := b.materialize(in[0]), b.materialize(in[1])
 	rank := n.shape.Rank()
 	if len(axesConfig) > rank || fill.shape.Rank() != 0 || fill.shape.DType != n.shape.DType {
-		return nil, fmt.Errorf("engine: Pad of %s with %s and %d axes", n.shape, fill.shape, len(axesConfig))
+		return nil, fmt.Errorf("engine: Pad: cannot pad %s with %s on %d axes", n.shape, fill.shape,
+			len(axesConfig))
 	}
 	before, after := make([]int, rank), make([]int, rank)
 	for i, c := range axesConfig {
 		if c.Start < 0 || c.End < 0 || c.Interior < 0 {
-			return nil, fmt.Errorf("engine: Pad with %+v: negative padding is not taken; slice instead", c)
+			return nil, fmt.Errorf(
+				"engine: Pad: negative padding %+v is not supported; use Slice instead", c)
 		}
 		before[i], after[i] = c.Start, c.End
 		if c.Interior > 0 && n.dims[i] > 1 {
-			n = b.spread(n, fill, i, c.Interior)
+			n = b.padInterior(n, fill, i, c.Interior)
 		}
 	}
 	return b.pad(n, fill, before, after), nil
@@ -170,30 +182,32 @@ func (b *Builder) pad(n, fill *node, before, after []int) *node {
 	return b.emit("Pad", n.shape.DType, dims, []*node{n, pads, fill}, attr{"mode", "constant"})
 }
 
-// spread puts gap fill values between the elements along an axis: it pads a new axis behind it, folds that
-// into it and drops what is behind the last element.
-func (b *Builder) spread(n, fill *node, axis, gap int) *node {
+// padInterior puts gap fill values between neighbours along an axis. It pads a new axis after this
+// one, merges both, and removes the values after the last element.
+func (b *Builder) padInterior(n, fill *node, axis, gap int) *node {
 	rank, size := n.shape.Rank(), n.dims[axis]
-	n = b.flat(n, slices.Insert(slices.Clone(n.dims), axis+1, 1)...)
+	n = b.reshapeTo(n, slices.Insert(slices.Clone(n.dims), axis+1, 1)...)
 	after := make([]int, rank+1)
 	after[axis+1] = gap
 	n = b.pad(n, fill, make([]int, rank+1), after)
 	folded := slices.Delete(slices.Clone(n.dims), axis+1, axis+2)
 	folded[axis] = size * (gap + 1)
-	n = b.flat(n, folded...)
+	n = b.reshapeTo(n, folded...)
 	limits := slices.Clone(folded)
 	limits[axis] -= gap
-	return b.cut(n, shapes.Make(n.shape.DType, limits...), make([]int, rank), limits, slices.Repeat([]int{1}, rank))
+	return b.slice(n, shapes.Make(n.shape.DType, limits...), make([]int, rank), limits,
+		slices.Repeat([]int{1}, rank))
 }
 
-// Iota implements backends.Builder. The numbers are counted when the graph runs, since their number may be
-// the batch's.
+// Iota implements backends.Builder. The graph counts when it runs, because the length may depend on
+// the batch size.
 func (b *Builder) Iota(shape shapes.Shape, iotaAxis int) (backends.Op, error) {
 	if iotaAxis < 0 || iotaAxis >= shape.Rank() {
-		return nil, fmt.Errorf("engine: Iota along axis %d of %s", iotaAxis, shape)
+		return nil, fmt.Errorf("engine: Iota: shape %s has no axis %d", shape, iotaAxis)
 	}
 	n := shape.Dimensions[iotaAxis]
-	zero, end, one := b.scalar(dtypes.Int64, 0), b.scalar(dtypes.Int64, float64(n)), b.scalar(dtypes.Int64, 1)
+	zero, end := b.scalar(dtypes.Int64, 0), b.scalar(dtypes.Int64, float64(n))
+	one := b.scalar(dtypes.Int64, 1)
 	count := b.emit("Range", dtypes.Int64, []int{n}, []*node{zero, end, one})
 	dims := slices.Repeat([]int{1}, shape.Rank())
 	dims[iotaAxis] = n

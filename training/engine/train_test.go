@@ -23,25 +23,29 @@ import (
 
 var small = transformer{layers: 1, dim: 8, heads: 2, length: 5, items: 20}
 
-// The whole way (gradients of every operator that a transformer has, Adam, variables) against GoMLX's own
-// backend: the loss of each step.
+// Training a transformer gives the same loss in each step as GoMLX's own backend. This covers the
+// gradients of all its operators, Adam and variables.
 func TestLossCurveEqualsSimpleGo(t *testing.T) {
 	curve := func(b backends.Backend) (out []float64) {
 		w := newWeights(1)
-		step := stepper(t, b, w, func(in []*Node) *Node { return small.loss(w, in[0], in[1], in[2]) })
+		step := stepper(t, b, w,
+			func(in []*Node) *Node { return small.loss(w, in[0], in[1], in[2]) })
 		r := rand.New(rand.NewPCG(9, 9))
 		for range 20 {
-			out = append(out, step(pick(r, small.items, 3, small.length), pick(r, small.items, 3, small.length), pick(r, small.items, 7)))
+			items := pick(r, small.items, 3, small.length)
+			next := pick(r, small.items, 3, small.length)
+			out = append(out, step(items, next, pick(r, small.items, 7)))
 		}
 		return out
 	}
-	got, want := curve(open(t, engine.Options{})), curve(simple(t))
-	if !same(got, want, 1e-4) {
+	got, want := curve(open(t, engine.Options{})), curve(simpleGo(t))
+	if !almostEqual(got, want, 1e-4) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
 }
 
-// Gradients against differences of the value itself, in float64, where the differences are good to six digits.
+// Gradients equal finite differences of the value. The test uses float64, where finite differences
+// are accurate to six digits.
 func TestGradientsAgainstDifferences(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	wide := func(dims ...int) *tensors.Tensor {
@@ -53,30 +57,48 @@ func TestGradientsAgainstDifferences(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		fn   func(in []*Node) *Node // any shape; its sine is summed
+		fn   func(in []*Node) *Node // any shape; the test sums its sine
 		in   []*tensors.Tensor
 	}{
-		{"softmax", func(in []*Node) *Node { return Softmax(in[0], -1) }, []*tensors.Tensor{wide(3, 4)}},
-		{"log softmax", func(in []*Node) *Node { return LogSoftmax(in[0], -1) }, []*tensors.Tensor{wide(3, 4)}},
-		{"layer norm", func(in []*Node) *Node { return norm(in[0]) }, []*tensors.Tensor{wide(3, 4)}},
-		{"powers", func(in []*Node) *Node { return Pow(AddScalar(Exp(in[0]), 1), in[1]) }, []*tensors.Tensor{wide(5), wide(5)}},
-		{"quotients", func(in []*Node) *Node { return Div(in[0], AddScalar(Square(in[1]), 1)) }, []*tensors.Tensor{wide(3, 1), wide(1, 4)}},
-		{"logistic and tanh", func(in []*Node) *Node { return Mul(Sigmoid(in[0]), Tanh(in[1])) }, []*tensors.Tensor{wide(4), wide(4)}},
-		{"logarithm", func(in []*Node) *Node { return Log1P(Square(in[0])) }, []*tensors.Tensor{wide(4)}},
-		{"larger and smaller", func(in []*Node) *Node { return Sub(Max(in[0], in[1]), Min(in[0], MulScalar(in[1], 2))) }, []*tensors.Tensor{wide(6), wide(6)}},
-		{"largest", func(in []*Node) *Node { return ReduceMax(in[0], 1) }, []*tensors.Tensor{wide(3, 4)}},
-		{"choice", func(in []*Node) *Node { return Where(GreaterThan(in[0], in[1]), Square(in[0]), in[1]) }, []*tensors.Tensor{wide(6), wide(6)}},
-		{"parts", func(in []*Node) *Node {
-			return Concatenate([]*Node{Slice(in[0], AxisRange(), AxisRange(1, 4).Stride(2)), in[1]}, 1)
+		{"softmax", func(in []*Node) *Node { return Softmax(in[0], -1) },
+			[]*tensors.Tensor{wide(3, 4)}},
+		{"log softmax", func(in []*Node) *Node { return LogSoftmax(in[0], -1) },
+			[]*tensors.Tensor{wide(3, 4)}},
+		{"layer norm", func(in []*Node) *Node { return norm(in[0]) },
+			[]*tensors.Tensor{wide(3, 4)}},
+		{"powers", func(in []*Node) *Node { return Pow(AddScalar(Exp(in[0]), 1), in[1]) },
+			[]*tensors.Tensor{wide(5), wide(5)}},
+		{"quotients", func(in []*Node) *Node { return Div(in[0], AddScalar(Square(in[1]), 1)) },
+			[]*tensors.Tensor{wide(3, 1), wide(1, 4)}},
+		{"logistic and tanh", func(in []*Node) *Node { return Mul(Sigmoid(in[0]), Tanh(in[1])) },
+			[]*tensors.Tensor{wide(4), wide(4)}},
+		{"logarithm", func(in []*Node) *Node { return Log1P(Square(in[0])) },
+			[]*tensors.Tensor{wide(4)}},
+		{"maximum and minimum", func(in []*Node) *Node {
+			return Sub(Max(in[0], in[1]),
+				Min(in[0], MulScalar(in[1], 2)))
+		}, []*tensors.Tensor{wide(6), wide(6)}},
+		{"maximum along an axis", func(in []*Node) *Node { return ReduceMax(in[0], 1) },
+			[]*tensors.Tensor{wide(3, 4)}},
+		{"where", func(in []*Node) *Node {
+			return Where(GreaterThan(in[0], in[1]), Square(in[0]),
+				in[1])
+		}, []*tensors.Tensor{wide(6), wide(6)}},
+		{"slices", func(in []*Node) *Node {
+			return Concatenate([]*Node{Slice(in[0], AxisRange(), AxisRange(1, 4).Stride(2)), in[1]},
+				1)
 		}, []*tensors.Tensor{wide(2, 5), wide(2, 1)}},
-		{"rows, some twice", func(in []*Node) *Node {
+		{"rows, with duplicates", func(in []*Node) *Node {
 			return Gather(in[0], Const(in[0].Graph(), [][]int32{{2}, {0}, {2}, {2}}))
 		}, []*tensors.Tensor{wide(3, 2)}},
-		{"a sum of rows, some twice", func(in []*Node) *Node {
-			return Scatter(Const(in[0].Graph(), [][]int32{{1}, {0}, {1}}), in[0], shapes.Make(dtypes.Float64, 3, 2), false, false)
+		{"a sum of rows, with duplicates", func(in []*Node) *Node {
+			return Scatter(Const(in[0].Graph(), [][]int32{{1}, {0}, {1}}), in[0],
+				shapes.Make(dtypes.Float64, 3, 2), false, false)
 		}, []*tensors.Tensor{wide(3, 2)}},
-		{"matrix product", func(in []*Node) *Node { return Dot(in[0], in[1]) }, []*tensors.Tensor{wide(3, 4), wide(4, 2)}},
-		{"matrix and vector", func(in []*Node) *Node { return Dot(in[0], in[1]) }, []*tensors.Tensor{wide(3, 4), wide(4)}},
+		{"matrix product", func(in []*Node) *Node { return Dot(in[0], in[1]) },
+			[]*tensors.Tensor{wide(3, 4), wide(4, 2)}},
+		{"matrix and vector", func(in []*Node) *Node { return Dot(in[0], in[1]) },
+			[]*tensors.Tensor{wide(3, 4), wide(4)}},
 		{"attention", func(in []*Node) *Node {
 			share := Softmax(Einsum("bqhd,bkhd->bhqk", in[0], in[1]), -1)
 			return Einsum("bhqk,bkhd->bqhd", share, in[2])
@@ -85,11 +107,14 @@ func TestGradientsAgainstDifferences(t *testing.T) {
 			return ReduceSum(Mul(InsertAxes(Softmax(in[0], -1), -1), in[1]), 1)
 		}, []*tensors.Tensor{wide(2, 3), wide(2, 3, 4)}},
 	} {
-		t.Run(c.name, func(t *testing.T) { checkGradient(t, open(t, engine.Options{}), c.fn, c.in) })
+		t.Run(c.name,
+			func(t *testing.T) { checkGradient(t, open(t, engine.Options{}), c.fn, c.in) })
 	}
 }
 
-func checkGradient(t *testing.T, b backends.Backend, fn func(in []*Node) *Node, in []*tensors.Tensor) {
+func checkGradient(
+	t *testing.T, b backends.Backend, fn func(in []*Node) *Node, in []*tensors.Tensor,
+) {
 	value := func(in []*Node) *Node { return ReduceAllSum(Sin(fn(in))) }
 	valueOf, err := NewExec(b, value)
 	if err != nil {
@@ -106,7 +131,8 @@ func checkGradient(t *testing.T, b backends.Backend, fn func(in []*Node) *Node, 
 		}
 		return out
 	}
-	gradients := run(t, b, func(in []*Node) []*Node { return Gradient(value(in), in...) }, args()...)
+	gradient := func(in []*Node) []*Node { return Gradient(value(in), in...) }
+	gradients := run(t, b, gradient, args()...)
 	const h = 1e-5
 	for k, g := range gradients {
 		got := values(t, g)
@@ -114,7 +140,8 @@ func checkGradient(t *testing.T, b backends.Backend, fn func(in []*Node) *Node, 
 		for i := range want {
 			at := func(shift float64) float64 {
 				moved := args()
-				err := moved[k].(*tensors.Tensor).MutableFlatData(func(flat any) { flat.([]float64)[i] += shift })
+				err := moved[k].(*tensors.Tensor).MutableFlatData(
+					func(flat any) { flat.([]float64)[i] += shift })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -126,13 +153,14 @@ func checkGradient(t *testing.T, b backends.Backend, fn func(in []*Node) *Node, 
 			}
 			want[i] = (at(h) - at(-h)) / (2 * h)
 		}
-		if !same(got, want, 1e-6) {
-			t.Errorf("gradient of input %d: got %v, differences give %v", k, got, want)
+		if !almostEqual(got, want, 1e-6) {
+			t.Errorf("gradient of input %d: got %v, finite differences give %v", k, got, want)
 		}
 	}
 }
 
-// ONNX Runtime's ScatterND loses updates here, with two threads and more.
+// Duplicate indices lose no update. ONNX Runtime's ScatterND loses updates here with two or more
+// threads.
 func TestScatterWithDuplicatesUnderThreads(t *testing.T) {
 	const rows, width, updates = 40, 32, 20000
 	r := rand.New(rand.NewPCG(5, 5))
@@ -142,14 +170,17 @@ func TestScatterWithDuplicatesUnderThreads(t *testing.T) {
 		row := r.IntN(rows)
 		index[i], values32[i] = []int32{int32(row)}, make([]float32, width)
 		for k := range width {
-			values32[i][k] = float32(1 + r.IntN(3)) // whole numbers: the sum is exact in any order
+			// Integers, so that the sum is exact in any order.
+			values32[i][k] = float32(1 + r.IntN(3))
 			want[row*width+k] += float64(values32[i][k])
 		}
 	}
 	b := open(t, engine.Options{Threads: 4})
 	for round := range 5 {
 		out := run(t, b, func(in []*Node) []*Node {
-			return []*Node{Scatter(in[0], in[1], shapes.Make(dtypes.Float32, rows, width), false, false)}
+			return []*Node{
+				Scatter(in[0], in[1], shapes.Make(dtypes.Float32, rows, width), false, false),
+			}
 		}, index, values32)
 		if got := values(t, out[0]); !slices.Equal(got, want) {
 			t.Fatalf("round %d: updates were lost", round)
@@ -157,7 +188,7 @@ func TestScatterWithDuplicatesUnderThreads(t *testing.T) {
 	}
 }
 
-// Dropout included, the same seed gives the same bits on one thread.
+// On one thread, the same seed gives the same bits, also with dropout.
 func TestSameSeedSameWeights(t *testing.T) {
 	train := func(seed int64) map[string][]float64 {
 		w := newWeights(7)
@@ -181,7 +212,7 @@ func TestSameSeedSameWeights(t *testing.T) {
 	}
 	first, again, other := train(1), train(1), train(2)
 	if len(first) < 4 {
-		t.Fatalf("only the variables %v", first)
+		t.Fatalf("the model has only the variables %v", first)
 	}
 	differs := false
 	for name := range first {
@@ -223,8 +254,10 @@ func TestRandomNumbers(t *testing.T) {
 			}
 			mean, square = mean+x/float64(len(v)), square+x*x/float64(len(v))
 		}
-		// Standard errors: 0.29 and 0.30 over the root of the count; five of them.
-		if off := 5 * .3 / math.Sqrt(float64(len(v))); math.Abs(mean-.5) > off || math.Abs(square-1./3) > off {
+		// The standard deviations are 0.29 and 0.30, divided by the root of the count. Allow five
+		// standard errors.
+		if off := 5 * .3 / math.Sqrt(float64(len(v))); math.Abs(mean-.5) > off ||
+			math.Abs(square-1./3) > off {
 			t.Errorf("output %d: mean %v and mean square %v", i, mean, square)
 		}
 	}
@@ -233,11 +266,12 @@ func TestRandomNumbers(t *testing.T) {
 	}
 }
 
-// Many shapes: the number of loaded graphs stays at its bound, one that was unloaded works again, and
-// neither memory, threads nor file handles grow with the number of shapes.
+// With many shapes, the number of loaded graphs stays at its limit, and an unloaded graph works
+// again. Memory, threads and file handles do not grow with the number of shapes.
 func TestManyShapesInBoundedMemory(t *testing.T) {
 	b := open(t, engine.Options{Threads: 2, MaxSessions: 4})
-	e, err := NewExec(b, func(x *Node) *Node { return ReduceAllSum(Tanh(Dot(x, Transpose(x, 0, 1)))) })
+	e, err := NewExec(b,
+		func(x *Node) *Node { return ReduceAllSum(Tanh(Dot(x, Transpose(x, 0, 1)))) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,22 +291,22 @@ func TestManyShapesInBoundedMemory(t *testing.T) {
 	use(200, 230)
 	before := usage(t)
 	use(230, 300)
-	use(200, 210) // unloaded long ago
+	use(200, 210) // unloaded since the first round
 	after := usage(t)
 	if b.Loaded() > 4 {
 		t.Errorf("%d graphs are loaded, the bound is 4", b.Loaded())
 	}
 	if after.threads > before.threads+2 || after.handles > before.handles+2 {
-		t.Errorf("from %+v to %+v", before, after)
+		t.Errorf("resources grew from %+v to %+v", before, after)
 	}
 	if grown := after.rss - before.rss; grown > 64<<20 {
 		t.Errorf("resident memory grew by %d MiB over 70 shapes", grown>>20)
 	}
 }
 
-type used struct{ rss, threads, handles int }
+type resources struct{ rss, threads, handles int }
 
-func usage(t *testing.T) (u used) {
+func usage(t *testing.T) (u resources) {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -296,7 +330,7 @@ func usage(t *testing.T) (u used) {
 	return u
 }
 
-// One graph used from several goroutines while others push it out of its place.
+// Several goroutines use one graph while other graphs evict it.
 func TestConcurrentUse(t *testing.T) {
 	b := open(t, engine.Options{Threads: 1, MaxSessions: 2})
 	e, err := NewExec(b, func(x *Node) *Node { return ReduceAllSum(x) })
@@ -336,7 +370,7 @@ func TestFinalized(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Finalize()
-	b.Finalize() // once more does nothing
+	b.Finalize() // a second call does nothing
 	if _, err := e.Exec([]float32{1}); err == nil || !b.IsFinalized() || b.Loaded() != 0 {
 		t.Errorf("after Finalize: %v, %d graphs loaded", err, b.Loaded())
 	}

@@ -27,7 +27,8 @@ var (
 	benchRate    = flag.Float64("rate", finetune.DefaultConfig().LearningRate, "learning rate")
 	benchShare   = flag.Float64("share", 1, "of the users that is learned from")
 	benchOut     = flag.String("out", "", "folder that the tuned encoder is written to")
-	benchEncoder = flag.String("encoder", "", "measure the encoders in these folders, separated by commas, and train none")
+	benchEncoder = flag.String("encoder", "",
+		"measure the encoders in these folders, separated by commas, and train none")
 )
 
 // BenchmarkGames tunes on Games and ranks its validation lists (20 candidates) by text alone, the cosine to the
@@ -54,11 +55,21 @@ func BenchmarkGames(b *testing.B) {
 	}
 	for b.Loop() {
 		cfg := finetune.DefaultConfig()
-		cfg.Layers, cfg.LoRARank, cfg.LogQ, cfg.LearningRate, cfg.TimeLimit = *benchLayers, *benchRank, *benchLogQ, *benchRate, time.Duration(*benchMinutes*float64(time.Minute))
+		cfg.Layers, cfg.LoRARank, cfg.LogQ, cfg.LearningRate, cfg.TimeLimit = *benchLayers, *benchRank, *benchLogQ, *benchRate, time.Duration(
+			*benchMinutes*float64(time.Minute))
 		cfg.Progress = func(p finetune.Evaluation) { b.Logf("%+v", p) }
 		c := g.Corpus(nil)
 		c.Users = c.Users[:int(*benchShare*float64(len(c.Users)))]
-		res, err := finetune.Train(b.Context(), finetune.Input{Runtime: onnxtest.Start(b), Backend: onnxtest.Backend(b, 0), Files: onnxtest.EncoderFiles(b, "fp32"), Corpus: c}, cfg)
+		res, err := finetune.Train(
+			b.Context(),
+			finetune.Input{
+				Runtime: onnxtest.Start(b),
+				Backend: onnxtest.Backend(b, 0),
+				Files:   onnxtest.EncoderFiles(b, "fp32"),
+				Corpus:  c,
+			},
+			cfg,
+		)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -68,7 +79,8 @@ func BenchmarkGames(b *testing.B) {
 		b.ReportMetric(100*res.Validation.FineTuned.Mean, "guard-%")
 		b.ReportMetric(100*res.Validation.Difference.Low, "guard-gain-low-%")
 		b.ReportMetric(res.Quantisation.MinCosine, "int8-least-cosine")
-		b.ReportMetric(res.Quantisation.TextsPerSecond/res.Quantisation.TextsPerSecondFP32, "int8-speed")
+		b.ReportMetric(res.Quantisation.TextsPerSecond/res.Quantisation.TextsPerSecondFP32,
+			"int8-speed")
 		report(b, g, res.FP32, "fp32-")
 		report(b, g, res.Int8, "int8-")
 		if *benchOut != "" {

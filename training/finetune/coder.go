@@ -21,7 +21,9 @@ type networkEncoder struct {
 	exec        *mlcontext.Exec
 }
 
-func newNetworkEncoder(backend backends.Backend, n *network, s batchShape, c *corpus, lower [][]float32) (*networkEncoder, error) {
+func newNetworkEncoder(
+	backend backends.Backend, n *network, s batchShape, c *corpus, lower [][]float32,
+) (*networkEncoder, error) {
 	exec, err := mlcontext.NewExec(backend, n.ctx, func(_ *mlcontext.Context, in []*Node) *Node {
 		return n.vectors(&input{in[0], in[1], in[2], in[3]}, true)
 	})
@@ -36,23 +38,30 @@ func (c *networkEncoder) free() { c.exec.Finalize() }
 // encode gives the texts' unit vectors.
 func (c *networkEncoder) encode(ctx context.Context, texts []int32) ([][]float32, error) {
 	out := make([][]float32, len(texts))
-	err := forEachPack(ctx, texts, func() *pack { return newPack(c.batchShape, c.corpus, c.lowerStates) }, func(p *pack, members []int) error {
-		result, err := c.exec.Exec(p.tensors()...)
-		if err != nil {
-			return fmt.Errorf("encoder: %w", err)
-		}
-		flat := tensors.MustCopyFlatData[float32](result[0])
-		for _, i := range members {
-			n := p.index[texts[i]]
-			out[i] = slices.Clone(flat[n*c.dim : (n+1)*c.dim])
-		}
-		return nil
-	})
+	err := forEachPack(
+		ctx,
+		texts,
+		func() *pack { return newPack(c.batchShape, c.corpus, c.lowerStates) },
+		func(p *pack, members []int) error {
+			result, err := c.exec.Exec(p.tensors()...)
+			if err != nil {
+				return fmt.Errorf("encoder: %w", err)
+			}
+			flat := tensors.MustCopyFlatData[float32](result[0])
+			for _, i := range members {
+				n := p.index[texts[i]]
+				out[i] = slices.Clone(flat[n*c.dim : (n+1)*c.dim])
+			}
+			return nil
+		},
+	)
 	return out, err
 }
 
 // forEachPack hands out the texts in packs, with the places in texts of those in each.
-func forEachPack(ctx context.Context, texts []int32, fresh func() *pack, use func(p *pack, members []int) error) error {
+func forEachPack(
+	ctx context.Context, texts []int32, fresh func() *pack, use func(p *pack, members []int) error,
+) error {
 	for from := 0; from < len(texts); {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -96,10 +105,13 @@ func (t *trainer) detectHeads(ctx context.Context, s batchShape) error {
 			return nil
 		}
 	}
-	return errors.New("encoder: it does not compute what a BERT with its weights does, so that it cannot be tuned")
+	return errors.New(
+		"encoder: it does not compute what a BERT with its weights does, so that it cannot be tuned")
 }
 
-func (t *trainer) matchesEncoder(ctx context.Context, s batchShape, texts []int32, want [][]float32) (bool, error) {
+func (t *trainer) matchesEncoder(
+	ctx context.Context, s batchShape, texts []int32, want [][]float32,
+) (bool, error) {
 	t.net.createVariables(t.corpus.vocab, 0, 0, 0)
 	defer t.net.finalize()
 	c, err := newNetworkEncoder(t.in.Backend, t.net, s, t.corpus, nil)
@@ -132,15 +144,21 @@ func (t *trainer) computeLowerStates(ctx context.Context, s batchShape) ([][]flo
 		tokens += len(text)
 	}
 	if bytes := tokens * s.dim * 4; bytes > maxLowerBytes {
-		return nil, fmt.Errorf("encoder: the states of %d texts take %d MiB, more than %d: train all layers", len(t.corpus.tokens), bytes>>20, maxLowerBytes>>20)
+		return nil, fmt.Errorf(
+			"encoder: the states of %d texts take %d MiB, more than %d: train all layers",
+			len(t.corpus.tokens), bytes>>20, maxLowerBytes>>20)
 	}
 	below := *t.net
 	below.layers = t.firstTrainedLayer()
 	below.createVariables(t.corpus.vocab, 0, 0, 0)
 	defer below.finalize()
-	exec, err := mlcontext.NewExec(t.in.Backend, below.ctx, func(_ *mlcontext.Context, in []*Node) *Node {
-		return below.states(&input{in[0], in[1], in[2], nil}, false)
-	})
+	exec, err := mlcontext.NewExec(
+		t.in.Backend,
+		below.ctx,
+		func(_ *mlcontext.Context, in []*Node) *Node {
+			return below.states(&input{in[0], in[1], in[2], nil}, false)
+		},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -150,17 +168,22 @@ func (t *trainer) computeLowerStates(ctx context.Context, s batchShape) ([][]flo
 		all[i] = int32(i)
 	}
 	out := make([][]float32, len(all))
-	err = forEachPack(ctx, all, func() *pack { return newPack(s, t.corpus, nil) }, func(p *pack, members []int) error {
-		result, err := exec.Exec(p.tensors()[:3]...)
-		if err != nil {
-			return fmt.Errorf("encoder: %w", err)
-		}
-		flat := tensors.MustCopyFlatData[float32](result[0])
-		for _, i := range members {
-			at := p.start[p.index[all[i]]]
-			out[i] = slices.Clone(flat[at*s.dim : (at+len(t.corpus.tokens[i]))*s.dim])
-		}
-		return nil
-	})
+	err = forEachPack(
+		ctx,
+		all,
+		func() *pack { return newPack(s, t.corpus, nil) },
+		func(p *pack, members []int) error {
+			result, err := exec.Exec(p.tensors()[:3]...)
+			if err != nil {
+				return fmt.Errorf("encoder: %w", err)
+			}
+			flat := tensors.MustCopyFlatData[float32](result[0])
+			for _, i := range members {
+				at := p.start[p.index[all[i]]]
+				out[i] = slices.Clone(flat[at*s.dim : (at+len(t.corpus.tokens[i]))*s.dim])
+			}
+			return nil
+		},
+	)
 	return out, err
 }

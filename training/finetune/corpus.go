@@ -75,7 +75,8 @@ func (r *corpusBuilder) addText(key uint64, body func() string, mayHold bool) in
 
 // isHeldOut draws whether a text takes no part, by a hash: the same one in every training.
 func (r *corpusBuilder) isHeldOut(key uint64) bool {
-	share := float64(xxhash.Sum64String(fmt.Sprintf("guard %d %d", r.cfg.Seed, key))>>11) / (1 << 53)
+	share := float64(
+		xxhash.Sum64String(fmt.Sprintf("guard %d %d", r.cfg.Seed, key))>>11) / (1 << 53)
 	return share < r.cfg.HoldoutShare
 }
 
@@ -110,7 +111,9 @@ func (r *corpusBuilder) addCatalogue(items []*ranker.ItemInfo) {
 			continue
 		}
 		title := r.addText(ranker.TextKey(it.Title), func() string { return it.Title }, false)
-		if body := r.addText(ranker.TextKey(rest), func() string { return rest }, true); title >= 0 && body >= 0 && title != body {
+		if body := r.addText(ranker.TextKey(rest), func() string { return rest }, true); title >= 0 &&
+			body >= 0 &&
+			title != body {
 			r.addSequence([]int32{title, body})
 		}
 	}
@@ -133,7 +136,8 @@ func (r *corpusBuilder) finish() *corpus {
 	slices.Sort(lengths)
 	c.rowLength = minRowLength
 	if n := len(lengths); n > 0 {
-		c.rowLength = max(c.rowLength, (lengths[int(uncutShare*float64(n-1))]+rowLengthStep-1)/rowLengthStep*rowLengthStep)
+		c.rowLength = max(c.rowLength,
+			(lengths[int(uncutShare*float64(n-1))]+rowLengthStep-1)/rowLengthStep*rowLengthStep)
 	}
 	c.rowLength = min(c.rowLength, r.files.MaxTokens, max(8, r.cfg.BatchTokens/minBatchRows))
 	number := map[int32]int32{}

@@ -119,11 +119,16 @@ func (c *Config) validate() error {
 	var wrong []error
 	in := func(name string, v, low, high float64) {
 		if !(v >= low && v <= high) {
-			wrong = append(wrong, fmt.Errorf("encoder: %s is %v; it is %v to %v", name, v, low, high))
+			wrong = append(wrong,
+				fmt.Errorf("encoder: %s is %v; it is %v to %v", name, v, low, high))
 		}
 	}
 	if c.Objective != NextItem && c.Objective != TitleText {
-		wrong = append(wrong, fmt.Errorf("encoder: the objective %q is unknown; it is one of %v", c.Objective, Objectives))
+		wrong = append(
+			wrong,
+			fmt.Errorf("encoder: the objective %q is unknown; it is one of %v", c.Objective,
+				Objectives),
+		)
 	}
 	in("Layers", float64(c.Layers), 0, 100)
 	in("Rank", float64(c.LoRARank), 0, 256)
@@ -141,7 +146,8 @@ func (c *Config) validate() error {
 	in("Patience", float64(c.EarlyStoppingEvals), 0, 1e6)
 	in("Steps", float64(c.MaxSteps), 1, 1e7)
 	if c.TimeLimit < 0 {
-		wrong = append(wrong, fmt.Errorf("encoder: TimeLimit is %v; it is 0 (none) or more", c.TimeLimit))
+		wrong = append(wrong,
+			fmt.Errorf("encoder: TimeLimit is %v; it is 0 (none) or more", c.TimeLimit))
 	}
 	return errors.Join(wrong...)
 }

@@ -43,8 +43,13 @@ func planted(users int) *signals.Corpus {
 			half := halves[i%2]
 			title := fmt.Sprintf("%s %s %d", half[r.IntN(3)], half[r.IntN(3)], r.IntN(900)+100)
 			of[k] = append(of[k], int32(len(ids)))
-			it := ranker.Item{ID: strconv.Itoa(len(ids)), Title: title, Text: halves[1-i%2][r.IntN(3)] + " " + strconv.Itoa(i)}
-			ids, c.ItemInfos = append(ids, it.ID), append(c.ItemInfos, ranker.NewItemInfo(it, ranker.TextSpec{"title"}))
+			it := ranker.Item{
+				ID:    strconv.Itoa(len(ids)),
+				Title: title,
+				Text:  halves[1-i%2][r.IntN(3)] + " " + strconv.Itoa(i),
+			}
+			ids, c.ItemInfos = append(ids,
+				it.ID), append(c.ItemInfos, ranker.NewItemInfo(it, ranker.TextSpec{"title"}))
 		}
 	}
 	c.Items = ranker.NewItemTable(ids)
@@ -52,7 +57,8 @@ func planted(users int) *signals.Corpus {
 		mine := of[r.IntN(len(of))]
 		var u signals.UserHistory
 		for range 3 + r.IntN(5) {
-			u.Interactions = append(u.Interactions, signals.Interaction{Item: mine[r.IntN(len(mine))], Gain: 1})
+			u.Interactions = append(u.Interactions,
+				signals.Interaction{Item: mine[r.IntN(len(mine))], Gain: 1})
 		}
 		c.Users = append(c.Users, u)
 	}
@@ -69,7 +75,16 @@ func quick() finetune.Config {
 
 func tune(t testing.TB, threads int, c *signals.Corpus, cfg finetune.Config) *finetune.Result {
 	t.Helper()
-	res, err := finetune.Train(t.Context(), finetune.Input{Runtime: onnxtest.Start(t), Backend: onnxtest.Backend(t, threads), Files: onnxtest.EncoderFiles(t, "fp32"), Corpus: c}, cfg)
+	res, err := finetune.Train(
+		t.Context(),
+		finetune.Input{
+			Runtime: onnxtest.Start(t),
+			Backend: onnxtest.Backend(t, threads),
+			Files:   onnxtest.EncoderFiles(t, "fp32"),
+			Corpus:  c,
+		},
+		cfg,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +100,11 @@ func TestTune(t *testing.T) {
 	if !res.Validation.Better() || res.Validation.Difference.Mean < 0.1 {
 		t.Errorf("the guard saw %+v", res.Validation)
 	}
-	if len(res.Evaluations) != 3 || !slices.EqualFunc(points, res.Evaluations, func(a, b finetune.Evaluation) bool { return a.Step == b.Step && a.NDCG == b.NDCG }) {
+	if len(res.Evaluations) != 3 ||
+		!slices.EqualFunc(
+			points, res.Evaluations,
+			func(a, b finetune.Evaluation) bool { return a.Step == b.Step && a.NDCG == b.NDCG },
+		) {
 		t.Errorf("curve %v, told %v", res.Evaluations, points)
 	}
 	if res.Pairs < 500 || res.Texts < 300 || res.KeptStep == 0 {
@@ -96,13 +115,18 @@ func TestTune(t *testing.T) {
 		return vek32.Dot(v[0], v[1])
 	}
 	if before, after := near(onnxtest.EncoderFiles(t, "fp32")), near(res.FP32); after < before+0.1 {
-		t.Errorf("violin and lantern, which the same users take, are at %.3f; before at %.3f", after, before)
+		t.Errorf("violin and lantern, which the same users take, are at %.3f; before at %.3f",
+			after, before)
 	}
 	q := res.Quantisation
-	if q.MinCosine < 0.95 || q.MeanCosine < 0.98 || q.Difference.Low < -0.1 || q.Bytes*3 > q.BytesFP32 || q.TextsPerSecond <= 0 || q.TextsPerSecondFP32 <= 0 {
+	if q.MinCosine < 0.95 || q.MeanCosine < 0.98 || q.Difference.Low < -0.1 ||
+		q.Bytes*3 > q.BytesFP32 ||
+		q.TextsPerSecond <= 0 ||
+		q.TextsPerSecondFP32 <= 0 {
 		t.Errorf("as 8-bit integers: %+v", q)
 	}
-	if res.Int8.Digest() == res.FP32.Digest() || res.FP32.Digest() == onnxtest.EncoderFiles(t, "fp32").Digest() {
+	if res.Int8.Digest() == res.FP32.Digest() ||
+		res.FP32.Digest() == onnxtest.EncoderFiles(t, "fp32").Digest() {
 		t.Error("two encoders have one digest")
 	}
 }
@@ -112,7 +136,8 @@ func TestSeed(t *testing.T) {
 	cfg := quick()
 	cfg.MaxSteps, cfg.EvalEvery = 4, 2
 	a, b := tune(t, 1, planted(200), cfg), tune(t, 1, planted(200), cfg)
-	if a.FP32.Digest() != b.FP32.Digest() || a.Evaluations[1].Loss != b.Evaluations[1].Loss || a.Evaluations[2].Loss != b.Evaluations[2].Loss {
+	if a.FP32.Digest() != b.FP32.Digest() || a.Evaluations[1].Loss != b.Evaluations[1].Loss ||
+		a.Evaluations[2].Loss != b.Evaluations[2].Loss {
 		t.Error("two runs with one seed differ")
 	}
 }
@@ -208,7 +233,12 @@ func spoiled(t *testing.T, f *onnx.EncoderFiles, word string) *onnx.EncoderFiles
 
 func TestErrors(t *testing.T) {
 	in := func(change func(in *finetune.Input, cfg *finetune.Config)) error {
-		x, cfg := finetune.Input{Runtime: onnxtest.Start(t), Backend: onnxtest.Backend(t, 1), Files: onnxtest.EncoderFiles(t, "fp32"), Corpus: planted(200)}, quick()
+		x, cfg := finetune.Input{
+			Runtime: onnxtest.Start(t),
+			Backend: onnxtest.Backend(t, 1),
+			Files:   onnxtest.EncoderFiles(t, "fp32"),
+			Corpus:  planted(200),
+		}, quick()
 		change(&x, &cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -242,7 +272,8 @@ func TestErrors(t *testing.T) {
 		{"weights that are no numbers", func(in *finetune.Input, _ *finetune.Config) { in.Files = spoiled(t, in.Files, "whisk") }, nil, "the loss became NaN at step"},
 	} {
 		err := in(c.change)
-		if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+		if err == nil || c.is != nil && !errors.Is(err, c.is) ||
+			!strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

@@ -13,7 +13,12 @@ import (
 
 // finish writes the weights that are kept as files and measures these as they are served.
 func (t *trainer) finish(ctx context.Context) (*Result, error) {
-	res := &Result{Evaluations: t.evaluations, KeptStep: t.keptStep, Pairs: t.corpus.countPairs(), Texts: len(t.corpus.tokens)}
+	res := &Result{
+		Evaluations: t.evaluations,
+		KeptStep:    t.keptStep,
+		Pairs:       t.corpus.countPairs(),
+		Texts:       len(t.corpus.tokens),
+	}
 	model, err := t.net.exportFile(t.keptWeights)
 	if err != nil {
 		return nil, err
@@ -44,14 +49,16 @@ func (t *trainer) measure(ctx context.Context, res *Result) error {
 			return err
 		}
 		speed[i] = float64(len(texts)) / time.Since(start).Seconds()
-		ndcg[i], err = scoreCases(ctx, t.validator.finalCases, func(context.Context, []int32) ([][]float32, error) { return vectors[i], nil }, t.cfg)
+		ndcg[i], err = scoreCases(ctx, t.validator.finalCases,
+			func(context.Context, []int32) ([][]float32, error) { return vectors[i], nil }, t.cfg)
 		if err != nil {
 			return err
 		}
 	}
 	g, q := &res.Validation, &res.Quantisation
 	g.Cases = len(t.validator.finalCases)
-	q.MinCosine, q.Bytes, q.BytesFP32, q.TextsPerSecond, q.TextsPerSecondFP32 = 1, int64(len(res.Int8.Model)), int64(len(res.FP32.Model)), speed[2], speed[1]
+	q.MinCosine, q.Bytes, q.BytesFP32, q.TextsPerSecond, q.TextsPerSecondFP32 = 1, int64(
+		len(res.Int8.Model)), int64(len(res.FP32.Model)), speed[2], speed[1]
 	for i := range texts {
 		c := float64(vek32.Dot(vectors[1][i], vectors[2][i]))
 		q.MinCosine = min(q.MinCosine, c)
@@ -78,7 +85,9 @@ func (t *trainer) computeIntervals(ndcg [3][]float64, g *Validation, q *Quantisa
 }
 
 // encodeServed encodes texts by an encoder as it is served on a CPU, on one thread.
-func (t *trainer) encodeServed(ctx context.Context, f *onnx.EncoderFiles, texts []int32) ([][]float32, error) {
+func (t *trainer) encodeServed(
+	ctx context.Context, f *onnx.EncoderFiles, texts []int32,
+) ([][]float32, error) {
 	enc, err := t.in.Runtime.NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
 		return nil, fmt.Errorf("encoder: the model does not load: %w", err)

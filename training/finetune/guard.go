@@ -45,17 +45,20 @@ func newValidator(c *corpus, cfg *Config) *validator {
 	for _, seq := range c.sequences {
 		for i := 1; i < len(seq); i++ {
 			if next := seq[i]; c.heldOut[next] && !slices.Contains(seq[:i], next) {
-				turns[part[next]] = append(turns[part[next]], evalCase{history: seq[max(0, i-cfg.HistoryLength):i], next: next})
+				turns[part[next]] = append(turns[part[next]],
+					evalCase{history: seq[max(0, i-cfg.HistoryLength):i], next: next})
 			}
 		}
 	}
 	for k, most := range []int{maxStoppingCases, maxFinalCases} {
-		r.Shuffle(len(turns[k]), func(i, j int) { turns[k][i], turns[k][j] = turns[k][j], turns[k][i] })
+		r.Shuffle(len(turns[k]),
+			func(i, j int) { turns[k][i], turns[k][j] = turns[k][j], turns[k][i] })
 		turns[k] = turns[k][:min(len(turns[k]), most)]
 		for i := range turns[k] {
 			turns[k][i].negatives = drawNegatives(r, pools[k], &turns[k][i])
 		}
-		turns[k] = slices.DeleteFunc(turns[k], func(t evalCase) bool { return len(t.negatives) == 0 })
+		turns[k] = slices.DeleteFunc(turns[k],
+			func(t evalCase) bool { return len(t.negatives) == 0 })
 	}
 	return &validator{stoppingCases: turns[0], finalCases: turns[1]}
 }
@@ -99,7 +102,9 @@ func textsOf(turns []evalCase) (out []int32) {
 }
 
 // scoreCases gives each case's NDCG at 10. Ties count as half lost.
-func scoreCases(ctx context.Context, turns []evalCase, by encodeFunc, cfg *Config) ([]float64, error) {
+func scoreCases(
+	ctx context.Context, turns []evalCase, by encodeFunc, cfg *Config,
+) ([]float64, error) {
 	texts := textsOf(turns)
 	vectors, err := by(ctx, texts)
 	if err != nil {

@@ -51,7 +51,9 @@ const (
 	rightFactor        = " right factor"
 )
 
-func layerPart(layer int, part string) string { return fmt.Sprintf("encoder.layer.%d.%s", layer, part) }
+func layerPart(layer int, part string) string {
+	return fmt.Sprintf("encoder.layer.%d.%s", layer, part)
+}
 
 // openNetwork reads the network of a file. The products' weights have no names of their own there: they are found by the bias
 // that is added to the product.
@@ -68,7 +70,8 @@ func openNetwork(model []byte) (*network, error) {
 		}
 	}
 	if !found {
-		return nil, errors.New("encoder: its token table has an unknown name, so that it cannot be tuned: only BERT-family encoders as PyTorch exports them, with 32-bit weights, can")
+		return nil, errors.New(
+			"encoder: its token table has an unknown name, so that it cannot be tuned: only BERT-family encoders as PyTorch exports them, with 32-bit weights, can")
 	}
 	for _, name := range []string{tokenEmbeddings, positionEmbeddings, typeEmbeddings, embeddingNorm + weightSuffix, embeddingNorm + biasSuffix} {
 		if err := n.mapWeight(name, n.prefix+name); err != nil {
@@ -87,7 +90,8 @@ func openNetwork(model []byte) (*network, error) {
 		}
 	}
 	if n.layers == 0 {
-		return nil, errors.New("encoder: it has no layers with the usual names, so that it cannot be tuned")
+		return nil, errors.New(
+			"encoder: it has no layers with the usual names, so that it cannot be tuned")
 	}
 	return n, nil
 }
@@ -132,7 +136,9 @@ func (n *network) mapLayer(layer int, products map[string]string) error {
 // mapWeight notes that a variable has its values from a weight.
 func (n *network) mapWeight(variable, weight string) error {
 	if _, dims := n.file.Floats(weight); dims == nil {
-		return fmt.Errorf("encoder: its %s is not where BERT-family encoders have it, so that it cannot be tuned", variable)
+		return fmt.Errorf(
+			"encoder: its %s is not where BERT-family encoders have it, so that it cannot be tuned",
+			variable)
 	}
 	n.source[variable] = weight
 	return nil
@@ -175,18 +181,21 @@ func (n *network) finalize() {
 // variableNames are the names of those that the graph has, in a fixed order.
 func (n *network) variableNames() (names []string) {
 	if n.firstLayer == 0 {
-		names = append(names, tokenEmbeddings, positionEmbeddings, typeEmbeddings, embeddingNorm+weightSuffix, embeddingNorm+biasSuffix)
+		names = append(names, tokenEmbeddings, positionEmbeddings, typeEmbeddings,
+			embeddingNorm+weightSuffix, embeddingNorm+biasSuffix)
 	}
 	for layer := n.firstLayer; layer < n.layers; layer++ {
 		for _, part := range []string{queryPart, keyPart, valuePart, attentionOut, attentionNorm, feedForwardUp, feedForwardDown, outputNorm} {
-			names = append(names, layerPart(layer, part)+weightSuffix, layerPart(layer, part)+biasSuffix)
+			names = append(names, layerPart(layer, part)+weightSuffix,
+				layerPart(layer, part)+biasSuffix)
 		}
 	}
 	return names
 }
 
 func (n *network) isProduct(name string) bool {
-	return strings.HasPrefix(name, "encoder.layer.") && strings.HasSuffix(name, weightSuffix) && !strings.Contains(name, "LayerNorm")
+	return strings.HasPrefix(name, "encoder.layer.") && strings.HasSuffix(name, weightSuffix) &&
+		!strings.Contains(name, "LayerNorm")
 }
 
 func rowsOf(table []float32, width int, rows []int32) []float32 {
@@ -235,15 +244,22 @@ func (n *network) states(in *input, averaged bool) *Node {
 	if n.firstLayer == 0 {
 		rows := func(table string, at *Node) *Node { return Gather(w(table), InsertAxes(at, -1)) }
 		kind := Slice(w(typeEmbeddings), AxisRange(0, 1), AxisRange())
-		x = n.normalise(Add(Add(rows(tokenEmbeddings, in.tokens), rows(positionEmbeddings, in.positions)), kind), w(embeddingNorm+weightSuffix), w(embeddingNorm+biasSuffix))
+		x = n.normalise(
+			Add(Add(rows(tokenEmbeddings, in.tokens), rows(positionEmbeddings, in.positions)),
+				kind),
+			w(embeddingNorm+weightSuffix),
+			w(embeddingNorm+biasSuffix),
+		)
 	}
 	apart := n.attentionMask(in.segments)
 	for layer := n.firstLayer; layer < n.layers; layer++ {
 		part := func(x *Node, name string) *Node {
-			return Add(Dot(x, w(layerPart(layer, name)+weightSuffix)), InsertAxes(w(layerPart(layer, name)+biasSuffix), 0))
+			return Add(Dot(x, w(layerPart(layer, name)+weightSuffix)),
+				InsertAxes(w(layerPart(layer, name)+biasSuffix), 0))
 		}
 		norm := func(x *Node, name string) *Node {
-			return n.normalise(x, w(layerPart(layer, name)+weightSuffix), w(layerPart(layer, name)+biasSuffix))
+			return n.normalise(x, w(layerPart(layer, name)+weightSuffix),
+				w(layerPart(layer, name)+biasSuffix))
 		}
 		mixed := n.attention(part(x, queryPart), part(x, keyPart), part(x, valuePart), apart)
 		x = norm(Add(x, part(mixed, attentionOut)), attentionNorm)
@@ -275,7 +291,8 @@ func (n *network) attentionMask(text *Node) *Node {
 func (n *network) attention(query, key, value, apart *Node) *Node {
 	rows, length := apart.Shape().Dimensions[0], apart.Shape().Dimensions[2]
 	split := func(x *Node) *Node { return Reshape(x, rows, length, n.heads, n.dim/n.heads) }
-	score := MulScalar(Einsum("rqhd,rkhd->rhqk", split(query), split(key)), 1/math.Sqrt(float64(n.dim/n.heads)))
+	score := MulScalar(Einsum("rqhd,rkhd->rhqk", split(query), split(key)),
+		1/math.Sqrt(float64(n.dim/n.heads)))
 	share := Softmax(Add(score, apart), -1)
 	return Reshape(Einsum("rhqk,rkhd->rqhd", share, split(value)), -1, n.dim)
 }

@@ -53,7 +53,13 @@ func (d *shuffle) draw(r *rand.Rand) []int32 {
 const newEventsShare = 0.5
 
 func newSampler(c *corpus, cfg *Config, s batchShape, lower [][]float32) *sampler {
-	l := &sampler{corpus: c, cfg: cfg, shape: s, lowerStates: lower, rng: rand.New(rand.NewPCG(cfg.Seed, 0x1e550))}
+	l := &sampler{
+		corpus:      c,
+		cfg:         cfg,
+		shape:       s,
+		lowerStates: lower,
+		rng:         rand.New(rand.NewPCG(cfg.Seed, 0x1e550)),
+	}
 	l.maxWindow = min(cfg.HistoryLength, max(2, s.slots()/c.meanTokens()/minBatchUsers))
 	often := make([]float64, len(c.tokens))
 	total := 0.0
@@ -83,7 +89,8 @@ func newSampler(c *corpus, cfg *Config, s batchShape, lower [][]float32) *sample
 func (l *sampler) nextBatch() *batch {
 	b := &batch{pack: newPack(l.shape, l.corpus, l.lowerStates)}
 	n := l.shape.texts
-	b.queryWeights, b.shift, b.target = make([]float32, n*n), make([]float32, n*n), make([]float32, n*n)
+	b.queryWeights, b.shift, b.target = make([]float32,
+		n*n), make([]float32, n*n), make([]float32, n*n)
 	var windows, owners [][]int32
 	for dealt := 0; dealt < len(l.all.sequences); dealt++ {
 		from := &l.all
@@ -143,7 +150,8 @@ func (l *sampler) addQueries(b *batch, window, all []int32) {
 		for number := len(b.texts); number < n; number++ {
 			b.shift[row+number] = maskedScore
 		}
-		forEachHistoryWeight(window[:place], l.cfg, func(text int32, weight float32) { b.queryWeights[row+b.index[text]] += weight })
+		forEachHistoryWeight(window[:place], l.cfg,
+			func(text int32, weight float32) { b.queryWeights[row+b.index[text]] += weight })
 	}
 }
 

@@ -37,8 +37,18 @@ type pack struct {
 }
 
 func newPack(s batchShape, c *corpus, lower [][]float32) *pack {
-	p := &pack{batchShape: s, corpus: c, lowerStates: lower, room: slices.Repeat([]int{s.length}, s.rows), rowTexts: make([]int32, s.rows), index: map[int32]int{},
-		tokens: make([]int32, s.slots()), positions: make([]int32, s.slots()), segments: make([]int32, s.slots()), pool: make([]float32, s.texts*s.slots())}
+	p := &pack{
+		batchShape:  s,
+		corpus:      c,
+		lowerStates: lower,
+		room:        slices.Repeat([]int{s.length}, s.rows),
+		rowTexts:    make([]int32, s.rows),
+		index:       map[int32]int{},
+		tokens:      make([]int32, s.slots()),
+		positions:   make([]int32, s.slots()),
+		segments:    make([]int32, s.slots()),
+		pool:        make([]float32, s.texts*s.slots()),
+	}
 	if lower != nil {
 		p.states = make([]float32, s.slots()*s.dim)
 	}

@@ -43,7 +43,8 @@ func TestPack(t *testing.T) {
 		filled := 0
 		for n, text := range p.texts {
 			tokens, at := c.tokens[text], p.start[n]
-			if !slices.Equal(p.tokens[at:at+len(tokens)], tokens) || at/p.length != (at+len(tokens)-1)/p.length {
+			if !slices.Equal(p.tokens[at:at+len(tokens)], tokens) ||
+				at/p.length != (at+len(tokens)-1)/p.length {
 				t.Fatalf("text %d does not lie whole in a row", text)
 			}
 			own := p.segments[at]
@@ -61,7 +62,8 @@ func TestPack(t *testing.T) {
 				}
 			}
 			if own == 0 || count != len(tokens) || math.Abs(sum-1) > 1e-5 {
-				t.Fatalf("text %d: number %d on %d tokens of %d, weights %v", text, own, count, len(tokens), sum)
+				t.Fatalf("text %d: number %d on %d tokens of %d, weights %v", text, own, count,
+					len(tokens), sum)
 			}
 			filled += len(tokens)
 		}
@@ -132,7 +134,8 @@ func TestLongTexts(t *testing.T) {
 		for q := range b.queries {
 			asked++
 			shift, target := b.shift[q*s.texts:(q+1)*s.texts], b.target[q*s.texts:(q+1)*s.texts]
-			if rivals := slices.IndexFunc(shift, func(x float32) bool { return x == 0 }); rivals < 0 || target[rivals] == 1 && !slices.Contains(shift[rivals+1:], 0) {
+			if rivals := slices.IndexFunc(shift, func(x float32) bool { return x == 0 }); rivals < 0 ||
+				target[rivals] == 1 && !slices.Contains(shift[rivals+1:], 0) {
 				alone++
 			}
 		}
@@ -172,7 +175,11 @@ func TestFresh(t *testing.T) {
 
 // With all of LogQ, a text that is taken often is shifted down by the logarithm of how often, and with none of it not.
 func TestPopularity(t *testing.T) {
-	c := &corpus{rowLength: 64, tokens: [][]int32{{1, 2, 3}, {1, 2, 3}, {1, 2, 3}}, heldOut: make([]bool, 3)}
+	c := &corpus{
+		rowLength: 64,
+		tokens:    [][]int32{{1, 2, 3}, {1, 2, 3}, {1, 2, 3}},
+		heldOut:   make([]bool, 3),
+	}
 	for range 4 {
 		c.sequences = append(c.sequences, []int32{0, 1})
 	}

@@ -80,17 +80,26 @@ func (t *trainer) prepare(ctx context.Context) (err error) {
 	}
 	c := t.corpus
 	t.validator = newValidator(c, cfg)
-	if c.countPairs() < minPairs || len(t.validator.stoppingCases) < minCases || len(t.validator.finalCases) < minCases {
-		return fmt.Errorf("%w: %d steps from one text to the next, and %d that lead to texts held out for the comparison; at least %d and %d are needed",
-			ErrTooLittleData, c.countPairs(), len(t.validator.stoppingCases)+len(t.validator.finalCases), minPairs, 2*minCases)
+	if c.countPairs() < minPairs || len(t.validator.stoppingCases) < minCases ||
+		len(t.validator.finalCases) < minCases {
+		return fmt.Errorf(
+			"%w: %d steps from one text to the next, and %d that lead to texts held out for the comparison; at least %d and %d are needed",
+			ErrTooLittleData, c.countPairs(),
+			len(t.validator.stoppingCases)+len(t.validator.finalCases), minPairs, 2*minCases)
 	}
 	if t.net, err = openNetwork(in.Files.Model); err != nil {
 		return err
 	}
 	if cfg.Layers > t.net.layers {
-		return fmt.Errorf("encoder: %d layers are to be trained, and it has %d", cfg.Layers, t.net.layers)
+		return fmt.Errorf("encoder: %d layers are to be trained, and it has %d", cfg.Layers,
+			t.net.layers)
 	}
-	s := batchShape{rows: cfg.BatchTokens / c.rowLength, length: c.rowLength, dim: t.net.dim, clsPooling: in.Files.Pooling == "cls"}
+	s := batchShape{
+		rows:       cfg.BatchTokens / c.rowLength,
+		length:     c.rowLength,
+		dim:        t.net.dim,
+		clsPooling: in.Files.Pooling == "cls",
+	}
 	s.texts = s.slots() / slotsPerText
 	if err := t.detectHeads(ctx, s); err != nil {
 		return err
@@ -124,20 +133,27 @@ func (t *trainer) firstTrainedLayer() int {
 
 func (t *trainer) compile() error {
 	net := t.net
-	t.learningRate = optimizers.LearningRateVarWithValue(net.ctx, dtypes.Float32, t.cfg.LearningRate)
+	t.learningRate = optimizers.LearningRateVarWithValue(net.ctx, dtypes.Float32,
+		t.cfg.LearningRate)
 	adam := optimizers.Adam().Epsilon(1e-8).Done().(interface {
 		UpdateGraphWithGradients(ctx *mlcontext.Context, grads []*Node, lossDType dtypes.DType)
 	})
 	var err error
-	t.stepExec, err = mlcontext.NewExec(t.in.Backend, net.ctx, func(ctx *mlcontext.Context, in []*Node) *Node {
-		g := in[0].Graph()
-		ctx.SetTraining(g, true)
-		vectors := net.vectors(&input{in[0], in[1], in[2], in[3]}, false)
-		l := infoNCE(vectors, in[4], in[5], in[6], t.cfg.Temperature)
-		adam.UpdateGraphWithGradients(ctx, clipGradients(ctx.BuildTrainableVariablesGradientsGraph(l), t.cfg.MaxGradNorm), dtypes.Float32)
-		net.updateAverages(g, t.cfg.EMADecay)
-		return l
-	})
+	t.stepExec, err = mlcontext.NewExec(
+		t.in.Backend,
+		net.ctx,
+		func(ctx *mlcontext.Context, in []*Node) *Node {
+			g := in[0].Graph()
+			ctx.SetTraining(g, true)
+			vectors := net.vectors(&input{in[0], in[1], in[2], in[3]}, false)
+			l := infoNCE(vectors, in[4], in[5], in[6], t.cfg.Temperature)
+			adam.UpdateGraphWithGradients(ctx,
+				clipGradients(ctx.BuildTrainableVariablesGradientsGraph(l), t.cfg.MaxGradNorm),
+				dtypes.Float32)
+			net.updateAverages(g, t.cfg.EMADecay)
+			return l
+		},
+	)
 	return err
 }
 
@@ -151,7 +167,8 @@ func clipGradients(grads []*Node, limit float64) []*Node {
 			sum = Add(sum, s)
 		}
 	}
-	scale := MinScalar(Div(Scalar(sum.Graph(), dtypes.Float32, limit), Sqrt(AddScalar(sum, 1e-12))), 1)
+	scale := MinScalar(Div(Scalar(sum.Graph(), dtypes.Float32, limit), Sqrt(AddScalar(sum, 1e-12))),
+		1)
 	out := make([]*Node, len(grads))
 	for i, g := range grads {
 		out[i] = Mul(g, scale)
@@ -178,7 +195,9 @@ func (t *trainer) run(ctx context.Context) error {
 		if err := t.evaluate(ctx, loss); err != nil {
 			return err
 		}
-		if t.steps >= t.cfg.MaxSteps || t.outOfTime() || t.cfg.EarlyStoppingEvals > 0 && len(t.evaluations)-1-t.bestEvaluation() >= t.cfg.EarlyStoppingEvals {
+		if t.steps >= t.cfg.MaxSteps || t.outOfTime() ||
+			t.cfg.EarlyStoppingEvals > 0 &&
+				len(t.evaluations)-1-t.bestEvaluation() >= t.cfg.EarlyStoppingEvals {
 			return nil
 		}
 		sum := 0.0
@@ -196,7 +215,8 @@ func (t *trainer) run(ctx context.Context) error {
 
 // outOfTime reports whether the time is over, with what the last look and the end cost.
 func (t *trainer) outOfTime() bool {
-	return t.cfg.TimeLimit > 0 && time.Since(t.start)+t.validator.lastDuration*(1+finalCostEvals) > t.cfg.TimeLimit
+	return t.cfg.TimeLimit > 0 &&
+		time.Since(t.start)+t.validator.lastDuration*(1+finalCostEvals) > t.cfg.TimeLimit
 }
 
 // trainStep makes one step.
@@ -215,7 +235,9 @@ func (t *trainer) trainStep(ctx context.Context) (float64, error) {
 	t.steps++
 	loss := float64(tensors.ToScalar[float32](out[0]))
 	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return 0, fmt.Errorf("encoder: the loss became %v at step %d; a smaller learning rate than %v may help", loss, t.steps, t.cfg.LearningRate)
+		return 0, fmt.Errorf(
+			"encoder: the loss became %v at step %d; a smaller learning rate than %v may help",
+			loss, t.steps, t.cfg.LearningRate)
 	}
 	return loss, nil
 }

@@ -27,7 +27,8 @@ func (n *network) trainableNames() (names []string) {
 func (n *network) createAverages() {
 	for _, name := range n.trainableNames() {
 		v := n.variable(name)
-		n.setVariable(averagePrefix+name, tensors.MustCopyFlatData[float32](v.MustValue()), v.Shape().Dimensions...).SetTrainable(false)
+		n.setVariable(averagePrefix+name, tensors.MustCopyFlatData[float32](v.MustValue()), v.Shape().Dimensions...).
+			SetTrainable(false)
 	}
 }
 
@@ -36,7 +37,8 @@ func (n *network) updateAverages(g *Graph, keep float64) {
 	for _, name := range n.trainableNames() {
 		now, average := n.variable(name), n.variable(averagePrefix+name)
 		if now.ChangedInGraph(g) {
-			average.SetValueGraph(Add(MulScalar(average.ValueGraph(g), keep), MulScalar(now.ValueGraph(g), 1-keep)))
+			average.SetValueGraph(
+				Add(MulScalar(average.ValueGraph(g), keep), MulScalar(now.ValueGraph(g), 1-keep)))
 		}
 	}
 }

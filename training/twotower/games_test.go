@@ -14,7 +14,8 @@ import (
 // encode gives the titles' vectors, by the encoder that serving starts with.
 func encode(t testing.TB, titles []string) [][]float32 {
 	t.Helper()
-	e, err := onnxtest.Start(t).NewEncoder(onnxtest.EncoderFiles(t, "int8"), onnx.EncoderOptions{Device: "cpu"})
+	e, err := onnxtest.Start(t).
+		NewEncoder(onnxtest.EncoderFiles(t, "int8"), onnx.EncoderOptions{Device: "cpu"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,17 +33,24 @@ func encode(t testing.TB, titles []string) [][]float32 {
 
 // ndcg is the mean NDCG at 10 over the lists, by the matcher as it is served. asNew ranks candidates by their titles
 // alone.
-func ndcg(t testing.TB, g *benchdata.Dataset, m *serving.TwoTower, vectors [][]float32, asNew bool) float64 {
+func ndcg(
+	t testing.TB, g *benchdata.Dataset, m *serving.TwoTower, vectors [][]float32, asNew bool,
+) float64 {
 	t.Helper()
 	mean, err := g.NDCG(func(i int) ([]float64, error) {
 		list, steps := g.Lists[i], g.Users[g.ListUser[i]].Interactions
-		in := &ranker.SignalInput{Request: &ranker.Request{}, State: &ranker.RequestState{Items: make([]*ranker.ItemInfo, len(list))}}
+		in := &ranker.SignalInput{
+			Request: &ranker.Request{},
+			State:   &ranker.RequestState{Items: make([]*ranker.ItemInfo, len(list))},
+		}
 		for k := len(steps) - 1; k >= 0; k-- { // newest first
-			in.State.Recent = append(in.State.Recent, ranker.Interaction{Item: strconv.Itoa(int(steps[k].Item))})
+			in.State.Recent = append(in.State.Recent,
+				ranker.Interaction{Item: strconv.Itoa(int(steps[k].Item))})
 			in.RecentVectors = append(in.RecentVectors, vectors[steps[k].Item])
 		}
 		for _, item := range list {
-			in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: strconv.Itoa(int(item)), ColdStart: asNew})
+			in.Request.Candidates = append(in.Request.Candidates,
+				ranker.Candidate{ID: strconv.Itoa(int(item)), ColdStart: asNew})
 			in.ItemVectors = append(in.ItemVectors, vectors[item])
 		}
 		out := make([]float32, 2*len(list))

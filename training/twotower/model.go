@@ -76,7 +76,8 @@ func newModel(cfg *Config, text *textComponents, counts []int) *model {
 		for _, name := range []string{varQuery, varKey, varValue, varOut} {
 			noise(blockName(name, l), s, d, d)
 		}
-		m.put(blockName(varDistance, l), make([]float32, cfg.Heads*cfg.HistoryLength), cfg.Heads, cfg.HistoryLength)
+		m.put(blockName(varDistance, l), make([]float32, cfg.Heads*cfg.HistoryLength), cfg.Heads,
+			cfg.HistoryLength)
 		noise(blockName(varUp, l), s, d, 2*d)
 		m.put(blockName(varUpBias, l), make([]float32, 2*d), 2*d)
 		noise(blockName(varDown, l), s/math.Sqrt2, 2*d, d)
@@ -140,7 +141,13 @@ func (m *model) vectors(items *Node) (vec, bias *Node) {
 	bias = Reshape(Add(rows(varStart, 1), rows(varBias, 1)), dims...)
 	if m.training(g) && m.cfg.IDDropout > 0 {
 		keep := m.bernoulli(g, 1-m.cfg.IDDropout, dims...)
-		own = Where(BroadcastToDims(InsertAxes(keep, -1), own.Shape().Dimensions...), own, BroadcastToDims(expandRank(m.get(g, varUnknownID), own.Rank()), own.Shape().Dimensions...))
+		own = Where(
+			BroadcastToDims(InsertAxes(keep, -1), own.Shape().Dimensions...),
+			own,
+			BroadcastToDims(
+				expandRank(m.get(g, varUnknownID), own.Rank()),
+				own.Shape().Dimensions...),
+		)
 		bias = Where(keep, bias, BroadcastToDims(Reshape(m.get(g, varUnknownBias)), dims...))
 	}
 	if m.text == 0 {
@@ -160,8 +167,13 @@ func (m *model) states(vec *Node) *Node {
 	}
 	for l := range m.cfg.Layers {
 		x = Add(x, m.dropout(m.attention(norm(x), l), m.cfg.Dropout))
-		up := MaxScalar(Add(m.linear(norm(x), blockName(varUp, l)), expandRank(m.get(g, blockName(varUpBias, l)), 3)), 0)
-		down := Add(m.linear(up, blockName(varDown, l)), expandRank(m.get(g, blockName(varDownBias, l)), 3))
+		up := MaxScalar(
+			Add(m.linear(norm(x), blockName(varUp, l)),
+				expandRank(m.get(g, blockName(varUpBias, l)), 3)),
+			0,
+		)
+		down := Add(m.linear(up, blockName(varDown, l)),
+			expandRank(m.get(g, blockName(varDownBias, l)), 3))
 		x = Add(x, m.dropout(down, m.cfg.Dropout))
 	}
 	return Mul(norm(x), expandRank(m.get(g, varGain), 3))
@@ -183,8 +195,10 @@ func (m *model) attention(h *Node, layer int) *Node {
 	split := func(name string) *Node {
 		return Reshape(m.linear(h, blockName(name, layer)), batch, length, heads, m.cfg.Dim/heads)
 	}
-	score := MulScalar(Einsum("bqhd,bkhd->bhqk", split(varQuery), split(varKey)), 1/math.Sqrt(float64(m.cfg.Dim/heads)))
-	score = Add(score, InsertAxes(m.distanceBias(m.get(g, blockName(varDistance, layer)), length), 0))
+	score := MulScalar(Einsum("bqhd,bkhd->bhqk", split(varQuery), split(varKey)),
+		1/math.Sqrt(float64(m.cfg.Dim/heads)))
+	score = Add(score,
+		InsertAxes(m.distanceBias(m.get(g, blockName(varDistance, layer)), length), 0))
 	mixed := Einsum("bhqk,bkhd->bqhd", Softmax(score, -1), split(varValue))
 	return m.linear(Reshape(mixed, dims...), blockName(varOut, layer))
 }
@@ -205,8 +219,14 @@ func (m *model) distanceBias(table *Node, length int) *Node {
 			}
 		}
 	}
-	by := Transpose(Gather(Transpose(table, 0, 1), Const(g, tensors.FromFlatDataAndDimensions(at, length*length, 1))), 0, 1)
-	return Add(Reshape(by, table.Shape().Dimensions[0], length, length), Const(g, tensors.FromFlatDataAndDimensions(later, 1, length, length)))
+	by := Transpose(
+		Gather(Transpose(table, 0, 1),
+			Const(g, tensors.FromFlatDataAndDimensions(at, length*length, 1))),
+		0,
+		1,
+	)
+	return Add(Reshape(by, table.Shape().Dimensions[0], length, length),
+		Const(g, tensors.FromFlatDataAndDimensions(later, 1, length, length)))
 }
 
 // linear multiplies the last axis by a matrix.
@@ -214,7 +234,9 @@ func (m *model) linear(x *Node, name string) *Node {
 	w := m.get(x.Graph(), name)
 	dims := x.Shape().Dimensions
 	rows := Reshape(x, -1, dims[len(dims)-1])
-	return Reshape(Dot(rows, w), append(append([]int{}, dims[:len(dims)-1]...), w.Shape().Dimensions[1])...)
+	return Reshape(
+		Dot(rows, w),
+		append(append([]int{}, dims[:len(dims)-1]...), w.Shape().Dimensions[1])...)
 }
 
 func norm(x *Node) *Node {
@@ -283,7 +305,8 @@ func (m *model) loss(in *batchNodes) *Node {
 	if in.skipped != nil {
 		skipVec, skipBias := next(in.skipped)
 		beside := Add(Einsum("td,tkd->tk", state, skipVec), Sub(skipBias, in.skippedShift))
-		others = Concatenate([]*Node{others, maskScores(beside, Equal(InsertAxes(target, -1), in.skipped))}, -1)
+		others = Concatenate(
+			[]*Node{others, maskScores(beside, Equal(InsertAxes(target, -1), in.skipped))}, -1)
 	}
 	top := StopGradient(Max(own, ReduceMax(others, -1)))
 	sum := Add(Exp(Sub(own, top)), ReduceSum(Exp(Sub(others, InsertAxes(top, -1))), -1))

@@ -80,7 +80,8 @@ type Result struct {
 
 // Errors that say the data holds nothing to learn from.
 var (
-	ErrNoSequences = errors.New("match: no user did two things, so that there is nothing to foretell: nothing can be learned yet")
+	ErrNoSequences = errors.New(
+		"match: no user did two things, so that there is nothing to foretell: nothing can be learned yet")
 	ErrTooFewItems = errors.New("match: fewer than two items: there is nothing to tell apart")
 )
 
@@ -111,7 +112,8 @@ func (c *Config) validate() error {
 	in("BatchTokens", float64(c.BatchPositions), 1, 1<<20)
 	in("HoldOut", c.HoldoutShare, 0, 0.9)
 	if c.Heads > 0 && c.Dim%c.Heads != 0 {
-		wrong = append(wrong, fmt.Errorf("match: %d heads do not divide the width %d", c.Heads, c.Dim))
+		wrong = append(wrong,
+			fmt.Errorf("match: %d heads do not divide the width %d", c.Heads, c.Dim))
 	}
 	return errors.Join(wrong...)
 }
@@ -134,18 +136,22 @@ func validateCorpus(c *signals.Corpus) error {
 			dim = len(v)
 		}
 		if len(v) != dim || dim == 0 {
-			return fmt.Errorf("match: item %s: its text vector has %d numbers, others have %d", c.Items.IDs()[i], len(v), dim)
+			return fmt.Errorf("match: item %s: its text vector has %d numbers, others have %d",
+				c.Items.IDs()[i], len(v), dim)
 		}
 		for _, x := range v {
 			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return fmt.Errorf("match: item %s: its text vector holds a number that is not finite", c.Items.IDs()[i])
+				return fmt.Errorf(
+					"match: item %s: its text vector holds a number that is not finite",
+					c.Items.IDs()[i])
 			}
 		}
 	}
 	for u := range c.Users {
 		for i, s := range c.Users[u].Interactions {
 			if s.Item < 0 || int(s.Item) >= n || !(s.Gain >= 0) || math.IsInf(float64(s.Gain), 0) {
-				return fmt.Errorf("match: user %d, step %d: item %d of %d with gain %v", u, i, s.Item, n, s.Gain)
+				return fmt.Errorf("match: user %d, step %d: item %d of %d with gain %v", u, i,
+					s.Item, n, s.Gain)
 			}
 		}
 	}

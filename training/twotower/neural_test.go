@@ -46,7 +46,8 @@ func world(r *rand.Rand, users int) *signals.Corpus {
 	for range users {
 		kind, u := r.IntN(kinds), signals.UserHistory{}
 		for range 3 + r.IntN(8) {
-			u.Interactions = append(u.Interactions, signals.Interaction{Item: int32(kind + kinds*r.IntN(perKind-2)), Gain: 1})
+			u.Interactions = append(u.Interactions,
+				signals.Interaction{Item: int32(kind + kinds*r.IntN(perKind-2)), Gain: 1})
 		}
 		c.Users = append(c.Users, u)
 	}
@@ -70,7 +71,9 @@ func train(t testing.TB, c *signals.Corpus, cfg twotower.Config) *twotower.Resul
 }
 
 // scores are the two columns for a user who had history, oldest first.
-func scores(t testing.TB, m *serving.TwoTower, c *signals.Corpus, history, candidates []int) (full, text []float64) {
+func scores(
+	t testing.TB, m *serving.TwoTower, c *signals.Corpus, history, candidates []int,
+) (full, text []float64) {
 	t.Helper()
 	in := &ranker.SignalInput{Request: &ranker.Request{}, State: &ranker.RequestState{}}
 	for _, h := range slices.Backward(history) {
@@ -78,7 +81,8 @@ func scores(t testing.TB, m *serving.TwoTower, c *signals.Corpus, history, candi
 		in.RecentVectors = append(in.RecentVectors, c.Vectors[h])
 	}
 	for _, i := range candidates {
-		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: c.Items.IDs()[i]})
+		in.Request.Candidates = append(in.Request.Candidates,
+			ranker.Candidate{ID: c.Items.IDs()[i]})
 		in.ItemVectors = append(in.ItemVectors, c.Vectors[i])
 		in.State.Items = append(in.State.Items, nil)
 	}
@@ -101,7 +105,8 @@ func TestLearnsTasteAndText(t *testing.T) {
 		cfg := config(layers)
 		cfg.Progress = func(e twotower.Epoch) { told = append(told, e) }
 		res := train(t, c, cfg)
-		if !slices.EqualFunc(told, res.Epochs, func(a, b twotower.Epoch) bool { return a == b }) || len(told) == 0 {
+		if !slices.EqualFunc(told, res.Epochs, func(a, b twotower.Epoch) bool { return a == b }) ||
+			len(told) == 0 {
 			t.Errorf("layers %d: told of %v, the result has %v", layers, told, res.Epochs)
 		}
 		first, best := res.Epochs[0], res.Epochs[res.BestEpoch-1]
@@ -137,7 +142,8 @@ func TestLearnsTasteAndText(t *testing.T) {
 			_, byText := scores(t, res.Model, c, history, newOwn)
 			_, restText := scores(t, res.Model, c, history, newOther)
 			if slices.Min(byText) < mean(restText) {
-				t.Errorf("layers %d, kind %d: new items by text: own %.2f, others %.2f", layers, kind, byText, restText)
+				t.Errorf("layers %d, kind %d: new items by text: own %.2f, others %.2f", layers,
+					kind, byText, restText)
 			}
 		}
 	}
@@ -174,7 +180,8 @@ func TestSkippedItems(t *testing.T) {
 			taken := int32(r.IntN(8))
 			u.Interactions = append(u.Interactions, signals.Interaction{Item: taken, Gain: 1})
 			if k > 0 && taken != 1 {
-				u.Lists = append(u.Lists, signals.List{Items: []int32{taken, 1}, Gains: []float32{1, 0}})
+				u.Lists = append(u.Lists,
+					signals.List{Items: []int32{taken, 1}, Gains: []float32{1, 0}})
 			}
 		}
 		c.Users = append(c.Users, u)
@@ -184,16 +191,20 @@ func TestSkippedItems(t *testing.T) {
 		cfg.LogQ, cfg.MaxSkipped, cfg.HoldoutShare = logQ, 2, 0
 		res := train(t, c, cfg)
 		if res.BestEpoch != cfg.Epochs || !math.IsNaN(res.Epochs[0].NDCG) {
-			t.Errorf("nothing was held out, the best epoch is %d with NDCG %v", res.BestEpoch, res.Epochs[0].NDCG)
+			t.Errorf("nothing was held out, the best epoch is %d with NDCG %v", res.BestEpoch,
+				res.Epochs[0].NDCG)
 		}
-		s, text := scores(t, res.Model, &signals.Corpus{Items: c.Items, Vectors: make([][]float32, c.Items.Len())}, []int{5, 6}, []int{0, 1})
+		s, text := scores(t, res.Model,
+			&signals.Corpus{Items: c.Items, Vectors: make([][]float32, c.Items.Len())}, []int{5, 6},
+			[]int{0, 1})
 		if !math.IsNaN(text[0]) {
 			t.Errorf("a model without text gives the text score %v", text[0])
 		}
 		return s[0] - s[1]
 	}
 	if plain, corrected := lead(0), lead(1); plain < 0.5 || corrected > plain/2 {
-		t.Errorf("the item that was passed over is %.2f behind, with the correction %.2f", plain, corrected)
+		t.Errorf("the item that was passed over is %.2f behind, with the correction %.2f", plain,
+			corrected)
 	}
 }
 
@@ -206,7 +217,8 @@ func TestStops(t *testing.T) {
 	}
 	for u := range c.Users { // nothing to learn: it does not get better for long
 		for k := range c.Users[u].Interactions {
-			c.Users[u].Interactions[k].Item = int32(rand.New(rand.NewPCG(uint64(u), uint64(k))).IntN(40))
+			c.Users[u].Interactions[k].Item = int32(
+				rand.New(rand.NewPCG(uint64(u), uint64(k))).IntN(40))
 		}
 	}
 	cfg = config(0)
@@ -216,7 +228,9 @@ func TestStops(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := twotower.Train(ended, onnxtest.Backend(t, 1), c, cfg); !errors.Is(err, context.Canceled) {
+	if _, err := twotower.Train(ended, onnxtest.Backend(t, 1), c, cfg); !errors.Is(
+		err, context.Canceled,
+	) {
 		t.Errorf("after the end of the context: %v", err)
 	}
 }
@@ -250,7 +264,8 @@ func TestRefuses(t *testing.T) {
 	} {
 		corpus, cfg := good(), config(0)
 		c.change(corpus, &cfg)
-		if _, err := twotower.Train(t.Context(), onnxtest.Backend(t, 1), corpus, cfg); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := twotower.Train(t.Context(), onnxtest.Backend(t, 1), corpus, cfg); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", c.name, err, c.want)
 		}
 	}
@@ -276,12 +291,14 @@ func TestExport(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := onnxtest.Start(t).LoadGraph(file, onnx.GraphOptions{Inputs: []string{twotower.InputHistory, twotower.InputNewest}, Outputs: []string{twotower.OutputUser}})
+		p, err := onnxtest.Start(t).
+			LoadGraph(file, onnx.GraphOptions{Inputs: []string{twotower.InputHistory, twotower.InputNewest}, Outputs: []string{twotower.OutputUser}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		const batch = 9
-		history, newest, user := make([]float32, batch*cfg.HistoryLength*cfg.Dim), make([]float32, batch*cfg.HistoryLength), make([]float32, batch*cfg.Dim)
+		history, newest, user := make([]float32,
+			batch*cfg.HistoryLength*cfg.Dim), make([]float32, batch*cfg.HistoryLength), make([]float32, batch*cfg.Dim)
 		var want []float32
 		for i := range batch {
 			var rows [][]float32
@@ -296,14 +313,21 @@ func TestExport(t *testing.T) {
 			newest[i*cfg.HistoryLength+n-1] = 1
 			want = append(want, m.UserVector(rows)...)
 		}
-		err = p.Run(t.Context(), []onnx.Tensor{{Shape: []int64{batch, int64(cfg.HistoryLength), int64(cfg.Dim)}, Data: history}, {Shape: []int64{batch, int64(cfg.HistoryLength)}, Data: newest}},
-			[]onnx.Tensor{{Shape: []int64{batch, int64(cfg.Dim)}, Data: user}})
+		err = p.Run(
+			t.Context(),
+			[]onnx.Tensor{
+				{Shape: []int64{batch, int64(cfg.HistoryLength), int64(cfg.Dim)}, Data: history},
+				{Shape: []int64{batch, int64(cfg.HistoryLength)}, Data: newest},
+			},
+			[]onnx.Tensor{{Shape: []int64{batch, int64(cfg.Dim)}, Data: user}},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range want {
 			if math.Abs(float64(user[i]-want[i])) > 1e-4 {
-				t.Fatalf("layers %d: number %d is %v in the graph and %v in Go", layers, i, user[i], want[i])
+				t.Fatalf("layers %d: number %d is %v in the graph and %v in Go", layers, i, user[i],
+					want[i])
 			}
 		}
 		p.Close()

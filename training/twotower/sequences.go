@@ -137,8 +137,14 @@ func packEpoch(windows [][]sequenceStep, cfg *Config, skipped int, r *rand.Rand)
 
 func newPaddedBatch(length, batch, skipped int) *paddedBatch {
 	n := length * batch
-	return &paddedBatch{length: length, batch: batch, items: make([]int32, 0, n), next: make([]int32, 0, n),
-		weight: make([]float32, 0, n), skipped: make([]int32, 0, n*skipped)}
+	return &paddedBatch{
+		length:  length,
+		batch:   batch,
+		items:   make([]int32, 0, n),
+		next:    make([]int32, 0, n),
+		weight:  make([]float32, 0, n),
+		skipped: make([]int32, 0, n*skipped),
+	}
 }
 
 // add appends one window, padded at its end, and tells whether the batch is full. Of many skipped items it
@@ -150,7 +156,8 @@ func (p *paddedBatch) add(steps []sequenceStep, skipped int, r *rand.Rand) (full
 			continue
 		}
 		next := steps[i+1]
-		p.items, p.next, p.weight = append(p.items, steps[i].Item), append(p.next, next.Item), append(p.weight, next.Gain)
+		p.items, p.next, p.weight = append(p.items,
+			steps[i].Item), append(p.next, next.Item), append(p.weight, next.Gain)
 		shown := next.skipped
 		for k := range skipped {
 			switch {
@@ -168,7 +175,11 @@ func (p *paddedBatch) add(steps []sequenceStep, skipped int, r *rand.Rand) (full
 
 func (p *paddedBatch) pad(n, skipped int) {
 	p.items, p.next = append(p.items, make([]int32, n)...), append(p.next, make([]int32, n)...)
-	p.weight, p.skipped = append(p.weight, make([]float32, n)...), append(p.skipped, make([]int32, n*skipped)...)
+	p.weight, p.skipped = append(
+		p.weight,
+		make([]float32, n)...), append(
+		p.skipped,
+		make([]int32, n*skipped)...)
 }
 
 // fill pads a batch that stayed open.

@@ -18,7 +18,12 @@ func steps(items ...int32) (out []sequenceStep) {
 
 func TestSequence(t *testing.T) {
 	u := &signals.UserHistory{
-		Interactions: []signals.Interaction{{Item: 1, Gain: 1}, {Item: 1, Gain: 5}, {Item: 2, Gain: 1}, {Item: 1, Gain: 1}},
+		Interactions: []signals.Interaction{
+			{Item: 1, Gain: 1},
+			{Item: 1, Gain: 5},
+			{Item: 2, Gain: 1},
+			{Item: 1, Gain: 1},
+		},
 		Lists: []signals.List{
 			{Items: []int32{7, 1, -1}, Gains: []float32{0, 1, 0}}, // the first 1
 			{Items: []int32{1, 8}, Gains: []float32{1, 0}},        // the second 1
@@ -61,8 +66,11 @@ func TestEpochForetellsEachStepOnce(t *testing.T) {
 		}
 		got := map[int32]int{}
 		for _, p := range packEpoch(windows, cfg, 2, r) {
-			if n := p.length * p.batch; len(p.items) != n || len(p.next) != n || len(p.weight) != n || len(p.skipped) != 2*n {
-				t.Fatalf("a batch of %d x %d holds %d, %d, %d and %d", p.batch, p.length, len(p.items), len(p.next), len(p.weight), len(p.skipped))
+			if n := p.length * p.batch; len(p.items) != n || len(p.next) != n ||
+				len(p.weight) != n ||
+				len(p.skipped) != 2*n {
+				t.Fatalf("a batch of %d x %d holds %d, %d, %d and %d", p.batch, p.length,
+					len(p.items), len(p.next), len(p.weight), len(p.skipped))
 			}
 			for i, w := range p.weight {
 				if w == 0 {
@@ -90,7 +98,8 @@ func TestDivideHoldsOutLastSteps(t *testing.T) {
 	for u := range 1000 {
 		var user signals.UserHistory
 		for k := range 1 + u%5 {
-			user.Interactions = append(user.Interactions, signals.Interaction{Item: int32(k), Gain: 1})
+			user.Interactions = append(user.Interactions,
+				signals.Interaction{Item: int32(k), Gain: 1})
 		}
 		c.Users = append(c.Users, user)
 	}
@@ -100,7 +109,8 @@ func TestDivideHoldsOutLastSteps(t *testing.T) {
 		foretold += len(w) - 1
 	}
 	all := 200 * (0 + 1 + 2 + 3 + 4)
-	if n := len(valid); n < 80 || n > 160 || foretold+n != all { // a fifth of the 600 users with three steps and more
+	if n := len(valid); n < 80 || n > 160 ||
+		foretold+n != all { // a fifth of the 600 users with three steps and more
 		t.Errorf("%d steps held out, %d foretold, %d in all", n, foretold, all)
 	}
 	for _, h := range valid {
@@ -136,7 +146,8 @@ func TestComponents(t *testing.T) {
 	}
 	ratio := math.Sqrt(square[0] / square[1])
 	// Along the first direction the deviation is 3 sqrt 2, along the second 1.
-	if want := math.Sqrt(3 * math.Sqrt2); math.Abs(ratio-want) > 0.1 || math.Abs(square[0]+square[1]-2) > 1e-3 {
+	if want := math.Sqrt(3 * math.Sqrt2); math.Abs(ratio-want) > 0.1 ||
+		math.Abs(square[0]+square[1]-2) > 1e-3 {
 		t.Errorf("deviations in the ratio %.3f, want %.3f; mean squares %v", ratio, want, square)
 	}
 	if last := c.rows[4000*2:]; last[0] != 0 || last[1] != 0 {

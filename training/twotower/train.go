@@ -21,7 +21,9 @@ import (
 // better for Config.Patience epochs, or with ctx's error. The weights are those of the epoch that validated
 // best, of the last one if nothing was held out. A loss that is not finite is an error. With a backend of
 // one thread the same data, configuration and machine give the same weights, unless the time limit bites.
-func Train(ctx context.Context, backend backends.Backend, corpus *signals.Corpus, cfg Config) (*Result, error) {
+func Train(
+	ctx context.Context, backend backends.Backend, corpus *signals.Corpus, cfg Config,
+) (*Result, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -85,17 +87,27 @@ func newTrainer(backend backends.Backend, corpus *signals.Corpus, cfg *Config) (
 	}
 	t.rateVar = optimizers.LearningRateVarWithValue(t.model.ctx, dtypes.Float32, cfg.LearningRate)
 	adam := optimizers.Adam().WeightDecay(cfg.WeightDecay).Done()
-	t.stepExec, err = mlcontext.NewExec(backend, t.model.ctx, func(ctx *mlcontext.Context, in []*Node) *Node {
-		g := in[0].Graph()
-		ctx.SetTraining(g, true)
-		b := &batchNodes{items: in[0], next: in[1], weight: in[2], negatives: in[3], negativeShift: in[4]}
-		if t.skipped > 0 {
-			b.skipped, b.skippedShift = in[5], in[6]
-		}
-		loss := t.model.loss(b)
-		adam.UpdateGraph(ctx, g, loss)
-		return loss
-	})
+	t.stepExec, err = mlcontext.NewExec(
+		backend,
+		t.model.ctx,
+		func(ctx *mlcontext.Context, in []*Node) *Node {
+			g := in[0].Graph()
+			ctx.SetTraining(g, true)
+			b := &batchNodes{
+				items:         in[0],
+				next:          in[1],
+				weight:        in[2],
+				negatives:     in[3],
+				negativeShift: in[4],
+			}
+			if t.skipped > 0 {
+				b.skipped, b.skippedShift = in[5], in[6]
+			}
+			loss := t.model.loss(b)
+			adam.UpdateGraph(ctx, g, loss)
+			return loss
+		},
+	)
 	return t, err
 }
 
@@ -151,7 +163,8 @@ func (t *trainer) run(ctx context.Context) (*Result, error) {
 				return nil, err
 			}
 		}
-		if t.cfg.EarlyStoppingEpochs > 0 && !math.IsNaN(ndcg) && n-result.BestEpoch >= t.cfg.EarlyStoppingEpochs {
+		if t.cfg.EarlyStoppingEpochs > 0 && !math.IsNaN(ndcg) &&
+			n-result.BestEpoch >= t.cfg.EarlyStoppingEpochs {
 			break
 		}
 	}
@@ -176,7 +189,9 @@ func (t *trainer) epoch(ctx context.Context, epochs int) (float64, error) {
 		t.stepsDone++
 		loss := float64(tensors.ToScalar[float32](out[0]))
 		if math.IsNaN(loss) || math.IsInf(loss, 0) {
-			return 0, fmt.Errorf("the loss became %v at step %d; a smaller learning rate than %v may help", loss, t.stepsDone, t.cfg.LearningRate)
+			return 0, fmt.Errorf(
+				"the loss became %v at step %d; a smaller learning rate than %v may help", loss,
+				t.stepsDone, t.cfg.LearningRate)
 		}
 		w := 0.0
 		for _, v := range p.weight {

@@ -36,16 +36,24 @@ func newValidation(backend backends.Backend, m *model, users []heldOutUser) (*va
 		}
 	}
 	var err error
-	v.stateExec, err = mlcontext.NewExec(backend, m.ctx, func(_ *mlcontext.Context, items, last *Node) *Node {
-		vec, _ := m.vectors(items)
-		return m.userVectors(vec, last)
-	})
+	v.stateExec, err = mlcontext.NewExec(
+		backend,
+		m.ctx,
+		func(_ *mlcontext.Context, items, last *Node) *Node {
+			vec, _ := m.vectors(items)
+			return m.userVectors(vec, last)
+		},
+	)
 	if err != nil {
 		return nil, err
 	}
-	v.tableExec, err = mlcontext.NewExec(backend, m.ctx, func(_ *mlcontext.Context, g *Graph) (vec, bias *Node) {
-		return m.vectors(Iota(g, shapes.Make(dtypes.Int32, m.items), 0))
-	})
+	v.tableExec, err = mlcontext.NewExec(
+		backend,
+		m.ctx,
+		func(_ *mlcontext.Context, g *Graph) (vec, bias *Node) {
+			return m.vectors(Iota(g, shapes.Make(dtypes.Int32, m.items), 0))
+		},
+	)
 	return v, err
 }
 
@@ -110,7 +118,8 @@ func (v *validation) states(users []heldOutUser) ([][]float32, error) {
 		copy(items[i*length:], u.history)
 		last[i*length+len(u.history)-1] = 1
 	}
-	out, err := v.stateExec.Exec(tensors.FromFlatDataAndDimensions(items, validBatch, length), tensors.FromFlatDataAndDimensions(last, validBatch, length))
+	out, err := v.stateExec.Exec(tensors.FromFlatDataAndDimensions(items, validBatch, length),
+		tensors.FromFlatDataAndDimensions(last, validBatch, length))
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,8 @@ func bindUserTower(w *serving.TwoTowerWeights) []weightBinding {
 	d := w.Dim
 	out := []weightBinding{{varGain, &w.Gain, []int{d}}}
 	if w.Layers == 0 {
-		out = append(out, weightBinding{varPoolKey, &w.PoolKey, []int{d}}, weightBinding{varRecency, &w.Recency, []int{w.HistoryLength}})
+		out = append(out, weightBinding{varPoolKey, &w.PoolKey, []int{d}},
+			weightBinding{varRecency, &w.Recency, []int{w.HistoryLength}})
 	}
 	w.Blocks = append(w.Blocks, make([]serving.AttentionBlock, w.Layers-len(w.Blocks))...)
 	for l := range w.Blocks {
@@ -56,7 +57,8 @@ func (t *trainer) toServing() (*serving.TwoTower, error) {
 	}
 	if m.text > 0 {
 		w.TextDim = t.text.dim
-		w.TextProjection, w.TextOffset = t.text.compose(m.values(varTextProjection), m.values(varUnknownID))
+		w.TextProjection, w.TextOffset = t.text.compose(m.values(varTextProjection),
+			m.values(varUnknownID))
 	}
 	for _, v := range bindUserTower(&w) {
 		*v.list = m.values(v.name)
@@ -103,13 +105,20 @@ const (
 // gives what Neural.User gives; an item's score is the product with its vector, plus its bias.
 func ExportUserTower(n *serving.TwoTower) ([]byte, error) {
 	w := *n.Weights()
-	m := &model{cfg: &Config{Layers: w.Layers, Dim: w.Dim, Heads: w.Heads, HistoryLength: w.HistoryLength}, ctx: context.New().Checked(false)}
+	m := &model{
+		cfg: &Config{Layers: w.Layers, Dim: w.Dim, Heads: w.Heads, HistoryLength: w.HistoryLength},
+		ctx: context.New().Checked(false),
+	}
 	defer m.ctx.Finalize()
 	for _, v := range bindUserTower(&w) {
 		m.put(v.name, slices.Clone(*v.list), v.dims...)
 	}
 	return engine.Export(m.ctx, []engine.Input{
-		{Name: InputHistory, DType: dtypes.Float32, Dims: []int{engine.Batch, w.HistoryLength, w.Dim}},
+		{
+			Name:  InputHistory,
+			DType: dtypes.Float32,
+			Dims:  []int{engine.Batch, w.HistoryLength, w.Dim},
+		},
 		{Name: InputNewest, DType: dtypes.Float32, Dims: []int{engine.Batch, w.HistoryLength}},
 	}, []string{OutputUser}, func(_ *context.Context, in []*Node) []*Node { return []*Node{m.userVectors(in[0], in[1])} })
 }

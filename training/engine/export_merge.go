@@ -10,15 +10,15 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 )
 
-// exporter merges the traces of one graph into one file.
+// exporter merges the three traces of one graph into one ONNX file.
 type exporter struct {
 	plans  [3]*plan
 	inputs []Input
 	proto  graphProto
-	names  map[int]string // by node id of the first trace
+	names  map[int]string // names of inputs and outputs by node id of the first trace
 }
 
-// batchName is the free size in the file's shapes, and the value that holds it.
+// batchName names the free axis in the file's shapes and the scalar that holds its size.
 const batchName = "batch_size"
 
 func (x *exporter) export(outputs []string) ([]byte, error) {
@@ -31,7 +31,8 @@ func (x *exporter) export(outputs []string) ([]byte, error) {
 				free[axis] = batchName
 			}
 		}
-		x.proto.inputs = append(x.proto.inputs, encodeValue(input.Name, input.DType, input.Dims, free))
+		x.proto.inputs = append(x.proto.inputs,
+			encodeValue(input.Name, input.DType, input.Dims, free))
 	}
 	if err := x.countBatch(); err != nil {
 		return nil, err
@@ -47,29 +48,35 @@ func (x *exporter) export(outputs []string) ([]byte, error) {
 	for i, n := range first.outputs {
 		free := make([]string, len(n.dims))
 		for axis, d := range n.dims {
-			if other := x.plans[1].outputs[i].dims[axis]; d == traceSizes[0] && other == traceSizes[1] {
+			other := x.plans[1].outputs[i].dims[axis]
+			if d == traceSizes[0] && other == traceSizes[1] {
 				free[axis] = batchName
 			} else if d != other {
 				free[axis] = fmt.Sprintf("%s_%d", outputs[i], axis)
 			}
 		}
-		x.proto.outputs = append(x.proto.outputs, encodeValue(outputs[i], n.shape.DType, n.dims, free))
+		x.proto.outputs = append(x.proto.outputs,
+			encodeValue(outputs[i], n.shape.DType, n.dims, free))
 	}
 	return x.proto.model(first.name), nil
 }
 
-// countBatch puts the batch's size into the graph, as a scalar.
+// countBatch adds the batch size to the graph as a scalar. The size comes from the shape of the
+// first input that has a free axis.
 func (x *exporter) countBatch() error {
 	for _, input := range x.inputs {
 		if len(input.Dims) == 0 {
-			return fmt.Errorf("engine: export: input %s is a scalar; make it a [1]", input.Name)
+			return fmt.Errorf("engine: export: input %s is a scalar; give it the shape [1]",
+				input.Name)
 		}
 		axis := slices.Index(input.Dims, Batch)
 		if axis < 0 || len(x.proto.nodes) > 0 {
 			continue
 		}
-		size := encodeNode("Shape", []string{input.Name}, []string{batchName + "_axis"}, []attr{{"start", axis}, {"end", axis + 1}})
-		x.proto.nodes = append(x.proto.nodes, size, encodeNode("Squeeze", []string{batchName + "_axis"}, []string{batchName}, nil))
+		size := encodeNode("Shape", []string{input.Name}, []string{batchName + "_axis"},
+			[]attr{{"start", axis}, {"end", axis + 1}})
+		x.proto.nodes = append(x.proto.nodes, size,
+			encodeNode("Squeeze", []string{batchName + "_axis"}, []string{batchName}, nil))
 	}
 	return nil
 }
@@ -81,17 +88,18 @@ func (x *exporter) name(n *node) string {
 	return n.valueName()
 }
 
-// node writes the i-th node, which must be the same in all traces up to the numbers of a constant.
+// node writes the i-th node. It must be the same in all traces, except for the numbers of a
+// constant.
 func (x *exporter) node(i int) error {
 	n := x.plans[0].nodes[i]
 	for _, p := range x.plans[1:] {
 		if len(p.nodes) != len(x.plans[0].nodes) || !sameOp(n, p.nodes[i]) {
-			return fmt.Errorf("the graph's structure depends on the batch's size, at %s", n)
+			return fmt.Errorf("the structure of the graph depends on the batch size, at %s", n)
 		}
 	}
 	switch n.kind {
 	case random:
-		return errors.New("the graph draws random numbers; switch dropout off")
+		return errors.New("the graph draws random numbers; disable dropout for the export")
 	case operator:
 		in := make([]string, len(n.in))
 		for k, operand := range n.in {
@@ -104,9 +112,10 @@ func (x *exporter) node(i int) error {
 	return nil
 }
 
-// sameOp tells whether two traces' nodes are the same but for sizes.
+// sameOp reports whether nodes of two traces are equal except for sizes.
 func sameOp(a, b *node) bool {
-	if a.id != b.id || a.kind != b.kind || a.op != b.op || a.shape.DType != b.shape.DType || len(a.in) != len(b.in) || !reflect.DeepEqual(a.attrs, b.attrs) {
+	if a.id != b.id || a.kind != b.kind || a.op != b.op || a.shape.DType != b.shape.DType ||
+		len(a.in) != len(b.in) || !reflect.DeepEqual(a.attrs, b.attrs) {
 		return false
 	}
 	for i := range a.in {
@@ -117,45 +126,56 @@ func sameOp(a, b *node) bool {
 	return true
 }
 
-// constant writes a constant, or what computes it from the batch's size.
+// constant writes a constant, or the operators that compute it from the batch size.
 func (x *exporter) constant(a, b, c *node) error {
 	name, dtype := x.name(a), a.shape.DType
 	if reflect.DeepEqual(a.data, b.data) && slices.Equal(a.dims, b.dims) {
-		x.proto.initializers = append(x.proto.initializers, encodeTensor(name, dtype, a.dims, bytesOf(a.data)))
+		x.proto.initializers = append(x.proto.initializers,
+			encodeTensor(name, dtype, a.dims, bytesOf(a.data)))
 		return nil
 	}
 	if !slices.Equal(a.dims, b.dims) || dtype == dtypes.Bool {
-		return fmt.Errorf("a constant of shape %v grows with the batch; compute it in the graph", a.dims)
+		return fmt.Errorf("the size of a constant of shape %v depends on the batch size; "+
+			"compute it in the graph", a.dims)
 	}
 	line, inverse := fitLinear(false, a, b, c), false
 	if line == nil && !dtype.IsInt() {
 		line, inverse = fitLinear(true, a, b, c), true
 	}
 	if line == nil {
-		return fmt.Errorf("a constant that is %v, %v and %v at batches of %v is not linear in the batch's size", a.data, b.data, c.data, traceSizes)
+		return fmt.Errorf(
+			"a constant that is %v, %v and %v at batches of %v is not linear in the batch size",
+			a.data, b.data, c.data, traceSizes)
 	}
 	x.proto.initializers = append(x.proto.initializers,
-		encodeTensor(name+"_slope", dtype, a.dims, bytesOf(cast(dtype, line.slope))), encodeTensor(name+"_start", dtype, a.dims, bytesOf(cast(dtype, line.start))))
+		encodeTensor(name+"_slope", dtype, a.dims, bytesOf(cast(dtype, line.slope))),
+		encodeTensor(name+"_start", dtype, a.dims, bytesOf(cast(dtype, line.start))))
 	sum := name
 	if inverse {
 		sum += "_inverse"
 	}
 	x.proto.nodes = append(x.proto.nodes,
-		encodeNode("Cast", []string{batchName}, []string{name + "_batch"}, []attr{{"to", int(elementType[dtype])}}),
-		encodeNode("Mul", []string{name + "_batch", name + "_slope"}, []string{name + "_part"}, nil),
-		encodeNode("Add", []string{name + "_part", name + "_start"}, []string{sum}, nil))
+		encodeNode("Cast", []string{batchName}, []string{name + "_batch"},
+			[]attr{{"to", int(elementType[dtype])}}),
+		encodeNode("Mul", []string{name + "_batch", name + "_slope"}, []string{name + "_part"},
+			nil),
+		encodeNode("Add", []string{name + "_part", name + "_start"}, []string{sum}, nil),
+	)
 	if inverse {
-		x.proto.nodes = append(x.proto.nodes, encodeNode("Reciprocal", []string{sum}, []string{name}, nil))
+		x.proto.nodes = append(x.proto.nodes,
+			encodeNode("Reciprocal", []string{sum}, []string{name}, nil))
 	}
 	return nil
 }
 
-// linearFit says how a constant's elements follow from the batch's size: slope times size, plus start.
+// linearFit describes how the elements of a constant depend on the batch size: slope times size
+// plus start.
 type linearFit struct{ slope, start []float64 }
 
-// fitLinear finds the line through a constant's values, or the inverses of them, at the traced sizes; nil if there
-// is none. Its numbers must be whole, as those that count something are: a line through rounded float32
-// would be too far off at the other end.
+// fitLinear fits a line through the values of a constant at the traced sizes, or through their
+// inverses. It returns nil if no line fits. Slope and start are rounded to integers, because such
+// constants count elements: a line through rounded float32 values would be too inaccurate for other
+// sizes.
 func fitLinear(inverse bool, traces ...*node) *linearFit {
 	var at [3][]float64
 	for k, n := range traces {
@@ -172,7 +192,8 @@ func fitLinear(inverse bool, traces ...*node) *linearFit {
 		l.slope[i] = math.Round((at[2][i] - at[0][i]) / (last - first))
 		l.start[i] = math.Round(at[0][i] - l.slope[i]*first)
 		for k, size := range traceSizes {
-			if off := l.slope[i]*float64(size) + l.start[i] - at[k][i]; !(math.Abs(off) <= 1e-6*math.Abs(at[k][i])) {
+			diff := math.Abs(l.slope[i]*float64(size) + l.start[i] - at[k][i])
+			if !(diff <= 1e-6*math.Abs(at[k][i])) { // also if either is NaN
 				return nil
 			}
 		}
@@ -189,7 +210,7 @@ func numbers(data any) []float64 {
 	return out
 }
 
-// cast gives the numbers as a slice of the type's elements.
+// cast converts numbers to a slice of dtype's Go type.
 func cast(dtype dtypes.DType, numbers []float64) any {
 	out := reflect.MakeSlice(reflect.SliceOf(dtype.GoType()), len(numbers), len(numbers))
 	for i, v := range numbers {

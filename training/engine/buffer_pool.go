@@ -6,12 +6,13 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/dtypes"
 )
 
-// maxPooledBytes bounds the memory that waits to be used again, in bytes: about what one step of a small text
-// encoder gives back.
+// maxPooledBytes limits the freed memory that the pool holds. 512 MiB is about what one training
+// step of a small text encoder frees.
 const maxPooledBytes = 512 << 20
 
-// bufferPool keeps freed memory by type and length: the weights and moments of every step would otherwise be new
-// memory, which Go zeroes first. It is safe for concurrent use.
+// bufferPool holds freed memory by type and length. Without it, the weights and moments of each
+// training step would be new memory, which Go fills with zeros first. It is safe for concurrent
+// use.
 type bufferPool struct {
 	mu    sync.Mutex
 	free  map[bufferKey][]any
@@ -25,7 +26,7 @@ type bufferKey struct {
 
 func (e bufferKey) bytes() int { return e.size * e.dtype.Size() }
 
-// take gives a slice of the type and length with undefined contents, nil if there is none.
+// take returns a slice of the type and length with undefined contents, or nil if the pool has none.
 func (m *bufferPool) take(dtype dtypes.DType, size int) any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -42,8 +43,8 @@ func (m *bufferPool) take(dtype dtypes.DType, size int) any {
 	return flat
 }
 
-// put takes the buffer's memory. When there would be too much, all that waits is let go: most likely it is
-// of shapes that do not come any more.
+// put adds the buffer's memory to the pool. If the pool would exceed its limit, it drops everything
+// first: its memory most likely has shapes that no longer occur.
 func (m *bufferPool) put(buf *buffer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -11,14 +11,14 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// plan is a graph that is finished: the nodes that its outputs need, in an order that they can be computed in.
+// plan is a finished graph: the nodes that its outputs need, each after its inputs.
 type plan struct {
 	name    string
 	nodes   []*node
-	params  []*node // all of the builder's, also those that nothing needs
-	outputs []*node // as the graph gives them, of rank 1 at least
+	params  []*node // all parameters of the builder, including unused ones
+	outputs []*node // as the graph returns them, with a rank of at least 1
 	shapes  []shapes.Shape
-	draws   []*rngDraw // those that are needed, in order
+	draws   []*rngDraw // the draws that the outputs need, in order
 }
 
 func (b *Builder) plan(outputs []backends.Op) (*plan, error) {
@@ -32,18 +32,19 @@ func (b *Builder) plan(outputs []backends.Op) (*plan, error) {
 	p := &plan{name: b.name, params: b.params}
 	for _, n := range outs {
 		p.shapes = append(p.shapes, n.shape)
-		n = b.whole(n)
-		if n.shape.Rank() == 0 { // see border
-			n = b.flat(n, 1)
+		n = b.materialize(n)
+		if n.shape.Rank() == 0 { // see graphDims
+			n = b.reshapeTo(n, 1)
 		}
-		// An output of its own: a value may be an input as well, or be given twice.
+		// Identity makes the output a separate value: a result may also be an input, or occur
+		// twice.
 		p.outputs = append(p.outputs, b.emit("Identity", n.shape.DType, n.dims, []*node{n}))
 	}
 	needed := make([]bool, len(b.nodes))
 	for _, n := range p.outputs {
 		needed[n.id] = true
 	}
-	for i := len(b.nodes) - 1; i >= 0; i-- { // operands come before what is computed from them
+	for i := len(b.nodes) - 1; i >= 0; i-- { // the inputs of a node come before it
 		if !needed[i] {
 			continue
 		}
@@ -68,7 +69,8 @@ func (b *Builder) plan(outputs []backends.Op) (*plan, error) {
 
 func (n *node) valueName() string { return "v" + strconv.Itoa(n.id) }
 
-// inputName is the name by which the graph takes a value: a scalar is taken as a [1] of another name.
+// inputName is the name of a value as an input of the graph. A scalar enters as a [1] with another
+// name.
 func (n *node) inputName() string {
 	if n.shape.Rank() == 0 {
 		return n.valueName() + "_in"
@@ -76,8 +78,8 @@ func (n *node) inputName() string {
 	return n.valueName()
 }
 
-// graphDims is a value's dimensions where it enters or leaves the graph: the runtime's wrapper takes no
-// scalars, so they travel as [1].
+// graphDims returns the dimensions of a value where it enters or leaves the graph. Package onnx
+// takes no scalars, so a scalar becomes a [1].
 func graphDims(dims []int) []int {
 	if len(dims) == 0 {
 		return []int{1}
@@ -85,7 +87,7 @@ func graphDims(dims []int) []int {
 	return dims
 }
 
-// inputs are the nodes that are handed to the graph on each run: parameters, then random draws.
+// inputs returns the nodes that each run passes to the graph: parameters, then random draws.
 func (p *plan) inputs() []*node {
 	in := slices.Clone(p.params)
 	for _, n := range p.nodes {
@@ -96,10 +98,11 @@ func (p *plan) inputs() []*node {
 	return in
 }
 
-// unused is the input of a graph that would have none, which the runtime's wrapper does not run.
+// unused is the input of a graph that has no other inputs. Package onnx cannot run a graph without
+// inputs.
 const unused = "unused"
 
-// model writes the plan as an ONNX file.
+// model encodes the plan as an ONNX file.
 func (p *plan) model() []byte {
 	var g graphProto
 	inputs := p.inputs()
@@ -112,9 +115,11 @@ func (p *plan) model() []byte {
 	for _, n := range p.nodes {
 		switch n.kind {
 		case constant:
-			g.initializers = append(g.initializers, encodeTensor(n.valueName(), n.shape.DType, n.dims, bytesOf(n.data)))
+			g.initializers = append(g.initializers,
+				encodeTensor(n.valueName(), n.shape.DType, n.dims, bytesOf(n.data)))
 		case operator:
-			g.nodes = append(g.nodes, encodeNode(n.op, valueNames(n.in), []string{n.valueName()}, n.attrs))
+			g.nodes = append(g.nodes,
+				encodeNode(n.op, valueNames(n.in), []string{n.valueName()}, n.attrs))
 		}
 	}
 	for _, n := range p.outputs {
@@ -123,11 +128,12 @@ func (p *plan) model() []byte {
 	return g.model(p.name)
 }
 
-// input declares an input and, for a scalar, what makes one of its [1].
+// input declares an input. For a scalar it also adds the operator that converts its [1].
 func (p *plan) input(g *graphProto, n *node) {
 	g.inputs = append(g.inputs, encodeValue(n.inputName(), n.shape.DType, graphDims(n.dims), nil))
 	if n.shape.Rank() == 0 {
-		g.nodes = append(g.nodes, encodeNode("Squeeze", []string{n.inputName()}, []string{n.valueName()}, nil))
+		g.nodes = append(g.nodes,
+			encodeNode("Squeeze", []string{n.inputName()}, []string{n.valueName()}, nil))
 	}
 }
 
@@ -140,9 +146,11 @@ func valueNames(nodes []*node) []string {
 }
 
 // Compile implements backends.Builder.
-func (b *Builder) Compile(outputs []backends.Op, shardings []*backends.ShardingSpec) (backends.Executable, error) {
+func (b *Builder) Compile(
+	outputs []backends.Op, shardings []*backends.ShardingSpec,
+) (backends.Executable, error) {
 	if slices.ContainsFunc(shardings, func(s *backends.ShardingSpec) bool { return s != nil }) {
-		return nil, errors.New("engine: a graph cannot be spread over devices")
+		return nil, errors.New("engine: a graph cannot be sharded over devices")
 	}
 	p, err := b.plan(outputs)
 	if err != nil {

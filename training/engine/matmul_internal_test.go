@@ -8,8 +8,8 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/shapes"
 )
 
-// GoMLX's gradient of a product of matrices is a sum over the product of all pairs. No node of the plan may
-// hold that, nor anything larger than the largest operand.
+// GoMLX writes the gradient of a matrix product as a sum over the product of all pairs. No node of
+// the plan may hold all pairs, or anything larger than the largest operand.
 func TestNoNodeHoldsAllPairs(t *testing.T) {
 	const i, j, k, batch = 11, 13, 17, 3
 	for _, c := range []struct {
@@ -17,10 +17,14 @@ func TestNoNodeHoldsAllPairs(t *testing.T) {
 		dims    [2][]int
 		forward func(x, y *graph.Node) *graph.Node
 	}{
-		{"matrices", [2][]int{{i, j}, {j, k}}, func(x, y *graph.Node) *graph.Node { return graph.Dot(x, y) }},
-		{"a matrix and a vector", [2][]int{{i, j}, {j}}, func(x, y *graph.Node) *graph.Node { return graph.Dot(x, y) }},
-		{"sequences and weights", [2][]int{{batch, i, j}, {j, k}}, func(x, y *graph.Node) *graph.Node { return graph.Einsum("bij,jk->bik", x, y) }},
-		{"attention", [2][]int{{batch, i, 2, j}, {batch, k, 2, j}}, func(x, y *graph.Node) *graph.Node { return graph.Einsum("bihj,bkhj->bhik", x, y) }},
+		{"matrices", [2][]int{{i, j}, {j, k}},
+			func(x, y *graph.Node) *graph.Node { return graph.Dot(x, y) }},
+		{"a matrix and a vector", [2][]int{{i, j}, {j}},
+			func(x, y *graph.Node) *graph.Node { return graph.Dot(x, y) }},
+		{"sequences and weights", [2][]int{{batch, i, j}, {j, k}},
+			func(x, y *graph.Node) *graph.Node { return graph.Einsum("bij,jk->bik", x, y) }},
+		{"attention", [2][]int{{batch, i, 2, j}, {batch, k, 2, j}},
+			func(x, y *graph.Node) *graph.Node { return graph.Einsum("bihj,bkhj->bhik", x, y) }},
 	} {
 		tr := &tracer{}
 		g := graph.NewGraph(tr, "gradient")
