@@ -197,7 +197,7 @@ func (f features) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.Reque
 func TestNoSessionLeaks(t *testing.T) {
 	rt := onnxtest.Start(t)
 	before := rt.OpenSessions()
-	root, c := t.TempDir(), &catalogue{items: items(30)}
+	root, c := t.TempDir(), &catalogue{items: items(10)}
 	schema, err := scorer.PriorSchema(nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func TestNoSessionLeaks(t *testing.T) {
 		Signals: []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}},
 	}
 	var versions []string
-	for i := range 4 { // more than stay loaded, so that each activation opens an encoder
+	for i := range 3 { // more than stay loaded, so that each activation opens an encoder
 		versions = append(versions, writeBundle(t, root, prior, fmt.Sprintf("%d: ", i)))
 	}
 	pool := newPool(t, c, t.TempDir())
@@ -250,7 +250,7 @@ func TestNoSessionLeaks(t *testing.T) {
 			}
 		})
 	}
-	for i := range 8 {
+	for i := range 5 {
 		version := versions[i%len(versions)]
 		if err := registry.Activate(t.Context(), version, "test", ""); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package finetuned_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,16 +28,22 @@ func encoderFiles(t testing.TB, form, prompt string) *onnx.EncoderFiles {
 	return f
 }
 
+// exported keeps the results of bundleFiles, by prompt: exporting an encoder takes a while.
+var exported = map[string]map[string][]byte{}
+
 // bundleFiles returns the files of a bundle for an encoder with the prompt, and how a manifest
-// describes the encoder.
+// describes the encoder. The caller must not change the files.
 func bundleFiles(t testing.TB, prompt string) (map[string][]byte, bundle.Encoder) {
 	t.Helper()
 	small, full := encoderFiles(t, "int8", prompt), encoderFiles(t, "fp32", prompt)
-	files, err := finetuned.BundleFiles(t.Context(), onnxtest.Start(t), small, full)
-	if err != nil {
-		t.Fatal(err)
+	if exported[prompt] == nil {
+		files, err := finetuned.BundleFiles(t.Context(), onnxtest.Start(t), small, full)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exported[prompt] = files
 	}
-	return files, bundle.Encoder{ID: "tuned", FineTuned: true, Digest: small.Digest(), DigestFP32: full.Digest()}
+	return maps.Clone(exported[prompt]), bundle.Encoder{ID: "tuned", FineTuned: true, Digest: small.Digest(), DigestFP32: full.Digest()}
 }
 
 // writeEncoder writes an encoder into a folder as a bundle has it.
