@@ -90,7 +90,8 @@ func TestImportedTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := mustFail(t, 1, "import", "--data", dir, "--format", "arrow", "--name", "shop", cut)
-	if !strings.Contains(out, "cut off") || !strings.Contains(out, "table shop stays as it is") {
+	if !strings.Contains(out, "the Arrow IPC file is truncated") ||
+		!strings.Contains(out, "table shop stays as it is") {
 		t.Errorf("the import of a file without its end prints %s", out)
 	}
 	s.stop(t)
