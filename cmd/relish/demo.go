@@ -73,8 +73,8 @@ func (c *demoCmd) readWorld() (world demo.Options, filled bool, err error) {
 		err = json.Unmarshal(data, &world)
 	}
 	if err != nil {
-		return world, false, fmt.Errorf("cannot read %s: %w. Remove the folder %s and fill it "+
-			"again",
+		return world, false, fmt.Errorf("cannot read %s: %w. "+
+			"Remove the folder %s and fill it again",
 			c.worldFile(), err, c.Data)
 	}
 	return world, true, nil

@@ -78,14 +78,14 @@ func (c *evaluateCmd) check() error {
 	case c.HideItems > 0 && len(c.Ablate) > 0:
 		return app.Usagef("--hide-items and --ablate are two experiments: run one after the other")
 	case trains && (c.Bundle != "" || c.InSample):
-		return app.Usagef("--hide-items and --ablate train their own models: leave out --bundle " +
-			"and --in-sample")
+		return app.Usagef("--hide-items and --ablate train their own models: " +
+			"leave out --bundle and --in-sample")
 	case trains && c.OnPolicyLog:
-		return app.Usagef("--on-policy-log estimates an existing bundle: leave out --hide-items " +
-			"and --ablate")
+		return app.Usagef("--on-policy-log estimates an existing bundle: " +
+			"leave out --hide-items and --ablate")
 	case c.Policy != "" && !c.OnPolicyLog:
-		return app.Usagef("--policy needs --on-policy-log; to measure a bundle, name it with " +
-			"--bundle")
+		return app.Usagef("--policy needs --on-policy-log; " +
+			"to measure a bundle, name it with --bundle")
 	}
 	return nil
 }

@@ -100,8 +100,7 @@ func TestFineTunedEncoder(t *testing.T) {
 	}
 	plain, m := train()
 	if m.Encoder.FineTuned {
-		t.Fatal("the encoder was fine-tuned without --tune-encoder on a small log of 1,440 " +
-			"purchases")
+		t.Fatal("without --tune-encoder, the encoder was fine-tuned on only 1,440 purchases")
 	}
 	kept, m := train("--tune-encoder", "--max-minutes", "0.01") // too short for a single step
 	page := readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html"))

@@ -72,8 +72,7 @@ func (d *Doctor) add(what string, err error, format string, args ...any) {
 // checkLog reads the whole event log and counts its records.
 func (d *Doctor) checkLog(ctx context.Context) (records int, err error) {
 	if _, err := os.Stat(d.Data); err != nil {
-		return 0, fmt.Errorf("there is no data folder %s: fill one with relish demo or relish "+
-			"import", filepath.Clean(d.Data))
+		return 0, noDataFolder(filepath.Clean(d.Data))
 	}
 	for _, err := range eventlog.Read(ingest.LogDir(d.Data), 1) {
 		if err != nil {

@@ -40,8 +40,8 @@ func (o *EncoderOptions) AssetsFolder() (string, error) {
 	}
 	exe, err := os.Executable()
 	if err != nil {
-		return "", fmt.Errorf("cannot find the folder of the binary: %w; name the assets folder "+
-			"with --assets", err)
+		return "", fmt.Errorf("cannot find the folder of the binary: %w; "+
+			"name the assets folder with --assets", err)
 	}
 	if target, err := filepath.EvalSymlinks(exe); err == nil {
 		exe = target

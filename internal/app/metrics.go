@@ -46,9 +46,8 @@ func registerPipeline(registry *prometheus.Registry, p *ranker.Pipeline) {
 		stage := prometheus.Labels{"stage": s.Stage}
 		registry.MustRegister(
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-				Name: "relish_abandoned_stages",
-				Help: "Calls that still run although their ranking no longer waits for " +
-					"them.",
+				Name:        "relish_abandoned_stages",
+				Help:        "Calls that still run after their ranking stopped waiting.",
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].Abandoned) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -57,9 +56,8 @@ func registerPipeline(registry *prometheus.Registry, p *ranker.Pipeline) {
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].AbandonedTotal) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Name: "relish_refused_stages_total",
-				Help: "Calls that were not started because too many abandoned ones still " +
-					"ran.",
+				Name:        "relish_refused_stages_total",
+				Help:        "Calls refused because too many abandoned ones still ran.",
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].RefusedTotal) }))
 	}
@@ -78,8 +76,8 @@ func registerRedis(m meter, store *redis.Store) {
 		func() float64 { return oneIf(store.Stats().Up) })
 	m.gauge("redis_behind", "1 while Redis may lack records of this replica's log.",
 		func() float64 { return oneIf(store.Stats().Behind) })
-	m.gauge("redis_behind_seconds", "Time since Redis has lacked records; local copies may be "+
-		"that old.",
+	m.gauge("redis_behind_seconds",
+		"Time since Redis has lacked records; local copies may be that old.",
 		func() float64 { return store.Stats().BehindFor.Seconds() })
 	m.gauge("redis_lag_records", "Log records that were not sent to Redis yet.",
 		func() float64 { return float64(store.Stats().Lag) })
@@ -101,8 +99,8 @@ func registerRedis(m meter, store *redis.Store) {
 func registerIngest(m meter, stats func() ingest.Stats) {
 	m.gauge("log_bytes", "Size of the event log.",
 		func() float64 { return float64(stats().LogBytes) })
-	m.counter("impressions_dropped_total", "Impressions that were not logged because the queue "+
-		"was full.",
+	m.counter("impressions_dropped_total",
+		"Impressions that were not logged because the queue was full.",
 		func() float64 { return float64(stats().DroppedImpressions) })
 }
 
@@ -111,8 +109,8 @@ func registerVectors(m meter, e *Engine) {
 	stats := func() embeddings.Stats { return e.Vectors.Stats().Plus(e.pool.Stats()) }
 	m.gauge("bundle_encoders", "Fine-tuned text encoders in use.",
 		func() float64 { return float64(len(e.pool.Digests())) })
-	m.counter("encoder_failed_texts_total", "Texts that an encoder failed on; their items rank "+
-		"without text.",
+	m.counter("encoder_failed_texts_total",
+		"Texts that an encoder failed on; their items rank without text.",
 		func() float64 { return float64(stats().Failed) })
 	m.counter("vector_cache_hits_total", "Vectors found in memory.",
 		func() float64 { return float64(stats().Hits) })

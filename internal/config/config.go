@@ -22,6 +22,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"relish/features"
+	"relish/internal/suggest"
 	"relish/ranker"
 	"relish/ranker/rules"
 	"relish/ranker/scorer"
@@ -84,18 +85,24 @@ func (c *Config) parse(data []byte, flags []string) error {
 	return errors.Join(errs...)
 }
 
+// sections are the keys of Config.
+var sections = []string{"state", "rules", "text", "keys", "tables", "train"}
+
 // checkFlags checks the keys that are not sections. They must be flags with a single value or a
 // list.
 func (c *Config) checkFlags(flags []string) (errs []error) {
 	for name, node := range c.Flags {
 		switch {
 		case !slices.Contains(flags, name):
-			errs = append(errs, fmt.Errorf("line %d: unknown key %q: it is neither a section "+
-				"(state, rules, text, keys, tables, train) nor a flag; relish COMMAND --help "+
-				"lists the flags", node.Line, name))
+			hint := suggest.DidYouMean(name, slices.Concat(sections, flags))
+			if hint == "" {
+				hint = "; keys are the sections " + strings.Join(sections, ", ") +
+					" and the flags that relish COMMAND --help lists"
+			}
+			errs = append(errs, fmt.Errorf("line %d: unknown key %q%s", node.Line, name, hint))
 		case node.Kind != yaml.ScalarNode && node.Kind != yaml.SequenceNode:
-			errs = append(errs, fmt.Errorf("line %d: %s is a flag and takes a single value or a "+
-				"list", node.Line, name))
+			errs = append(errs, fmt.Errorf("line %d: %s is a flag; write a single value or a list",
+				node.Line, name))
 		}
 	}
 	return errs

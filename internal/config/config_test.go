@@ -48,7 +48,7 @@ keys: [{name: k, sha256: zz, scopes: [all]}]
 		t.Fatal("Load returns no error")
 	}
 	for _, want := range []string{
-		`line 1: unknown key "adr"`,
+		`line 1: unknown key "adr"; did you mean "addr"?`,
 		`line 2: unknown key "nope"`,
 		`line 2: "many" is not a whole number`,
 		`line 3: a list is not a section with keys`,

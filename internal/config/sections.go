@@ -61,8 +61,8 @@ func (c *Config) validateTables() error {
 				"the --name of the import",
 				i, t.Column))
 		case seen[t.Column]:
-			errs = append(errs, fmt.Errorf("tables[%d]: column %q is listed twice; remove one "+
-				"entry", i, t.Column))
+			errs = append(errs, fmt.Errorf("tables[%d]: column %q is listed twice; remove one",
+				i, t.Column))
 		case math.IsNaN(t.Weight) || math.IsInf(t.Weight, 0):
 			errs = append(errs, fmt.Errorf("tables[%d]: weight %v is not a finite number", i,
 				t.Weight))
