@@ -49,7 +49,8 @@ func TestLookupNeitherWaitsNorQueues(t *testing.T) {
 	m := newFake()
 	s := start(t, m, embeddings.Options{})
 	out := [][]float32{{1}, {1}}
-	if missing := s.Lookup([]*ranker.ItemInfo{item("new"), nil}, out); missing != 1 || present(out) != 0 {
+	if missing := s.Lookup([]*ranker.ItemInfo{item("new"), nil}, out); missing != 1 ||
+		present(out) != 0 {
 		t.Errorf("missing %d, out %v", missing, out)
 	}
 	if st := s.Stats(); st.Queued != 0 || len(m.runs()) != 0 {
@@ -174,7 +175,8 @@ func TestReadOnlyBesideWriter(t *testing.T) {
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := embeddings.New(newFake(), embeddings.Options{Dir: dir}); !errors.Is(err, vectortable.ErrLocked) {
+	_, err := embeddings.New(newFake(), embeddings.Options{Dir: dir})
+	if !errors.Is(err, vectortable.ErrLocked) {
 		t.Errorf("second writer: %v", err)
 	}
 	other := newFake()
@@ -275,13 +277,15 @@ func TestEncodeAllReturnsReadErrors(t *testing.T) {
 			t.Error("EncodeAll goes on after an error")
 		}
 	}, nil)
-	if !errors.Is(err, errDisk) || present(vectors(s, its)) != len(its) || s.Stats().Table.Rows != len(its) {
+	if !errors.Is(err, errDisk) || present(vectors(s, its)) != len(its) ||
+		s.Stats().Table.Rows != len(its) {
 		t.Errorf("%v, %d rows", err, s.Stats().Table.Rows)
 	}
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.EncodeAll(t.Context(), each(items("v", 3, 8)), nil); !errors.Is(err, embeddings.ErrClosed) {
+	err = s.EncodeAll(t.Context(), each(items("v", 3, 8)), nil)
+	if !errors.Is(err, embeddings.ErrClosed) {
 		t.Errorf("EncodeAll of a closed service: %v, want ErrClosed", err)
 	}
 }

@@ -96,7 +96,13 @@ func (p *EncoderPool) Acquire(dir string, m *bundle.Manifest) (bundle.EncoderVec
 	if err != nil {
 		return nil, err
 	}
-	e = &pooledEncoder{Vectors: vectors, pool: p, digest: digest, users: 1, closed: make(chan struct{})}
+	e = &pooledEncoder{
+		Vectors: vectors,
+		pool:    p,
+		digest:  digest,
+		users:   1,
+		closed:  make(chan struct{}),
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {

@@ -145,7 +145,8 @@ func TestEncoderIsClosedAfterTheLastRelease(t *testing.T) {
 	eventually(t, "the encoder is closed", func() bool {
 		return pool.Stats().CacheLimit == 0 && onnxtest.Start(t).OpenSessions() == sessions
 	})
-	if after := pool.Stats(); before.Encodes != 20 || after.Encodes != 20 || after.Hits < before.Hits {
+	if after := pool.Stats(); before.Encodes != 20 || after.Encodes != 20 ||
+		after.Hits < before.Hits {
 		t.Errorf("counters fell from %+v to %+v", before, after)
 	}
 	if err := pool.Close(t.Context()); err != nil {
@@ -239,7 +240,10 @@ func TestNoSessionLeaks(t *testing.T) {
 		background.Go(func() {
 			for ctx.Err() == nil {
 				// Short deadlines leave calls behind that still use a model when it is retired.
-				req := &ranker.Request{User: "u", Deadline: time.Duration(1+requests.Load()%20) * time.Millisecond}
+				req := &ranker.Request{
+					User:     "u",
+					Deadline: time.Duration(1+requests.Load()%20) * time.Millisecond,
+				}
 				for id := range byID {
 					req.Candidates = append(req.Candidates, ranker.Candidate{ID: id})
 				}
@@ -255,7 +259,11 @@ func TestNoSessionLeaks(t *testing.T) {
 		if err := registry.Activate(t.Context(), version, "test", ""); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the activated bundle is served", func() bool { return registry.Stats().Active == version })
+		eventually(
+			t,
+			"the activated bundle is served",
+			func() bool { return registry.Stats().Active == version },
+		)
 		served := requests.Load()
 		eventually(t, "requests go on", func() bool { return requests.Load() > served+4 })
 	}
@@ -280,8 +288,11 @@ func writeBundle(t *testing.T, root string, prior *ranker.Model, prompt string) 
 	t.Helper()
 	files, encoder := bundleFiles(t, prompt)
 	in := &ranker.SignalInput{
-		Request:     &ranker.Request{User: "u", Candidates: []ranker.Candidate{{ID: "i0"}}},
-		State:       &ranker.RequestState{Items: items(1), Columns: make([]float32, len(prior.Schema.Columns()))},
+		Request: &ranker.Request{User: "u", Candidates: []ranker.Candidate{{ID: "i0"}}},
+		State: &ranker.RequestState{
+			Items:   items(1),
+			Columns: make([]float32, len(prior.Schema.Columns())),
+		},
 		ItemVectors: [][]float32{nil},
 	}
 	c, err := bundle.RecordProbe(t.Context(), prior, in)

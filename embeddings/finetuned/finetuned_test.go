@@ -43,7 +43,14 @@ func bundleFiles(t testing.TB, prompt string) (map[string][]byte, bundle.Encoder
 		}
 		exported[prompt] = files
 	}
-	return maps.Clone(exported[prompt]), bundle.Encoder{ID: "tuned", FineTuned: true, Digest: small.Digest(), DigestFP32: full.Digest()}
+	return maps.Clone(
+			exported[prompt],
+		), bundle.Encoder{
+			ID:         "tuned",
+			FineTuned:  true,
+			Digest:     small.Digest(),
+			DigestFP32: full.Digest(),
+		}
 }
 
 // writeEncoder writes an encoder into a folder as a bundle has it.
@@ -137,7 +144,8 @@ func TestVerify(t *testing.T) {
 			}
 			for fp32, want := range map[bool]string{false: c.int8, true: c.fp32} {
 				err := finetuned.Verify(t.Context(), onnxtest.Start(t), dir, fp32)
-				if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				if want == "" && err != nil ||
+					want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 					t.Errorf("fp32 %v: %v, want %q", fp32, err, want)
 				}
 			}

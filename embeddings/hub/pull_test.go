@@ -38,10 +38,21 @@ type hubServer struct {
 }
 
 func serve(t *testing.T) *hubServer {
-	h := &hubServer{commit: commit, sums: map[string]string{}, cut: map[string]int{}, fetched: map[string]int{}, files: map[string][]byte{
-		"onnx/model.onnx": bytes.Repeat([]byte("weights "), 10_000), "tokenizer.json": []byte(`{"version":"1.0"}`), "modules.json": []byte(`[]`),
-		"1_Pooling/config.json": []byte(`{}`), "README.md": []byte("not needed"), "pytorch_model.bin": []byte("not needed"),
-	}}
+	h := &hubServer{
+		commit:  commit,
+		sums:    map[string]string{},
+		cut:     map[string]int{},
+		fetched: map[string]int{},
+		files: map[string][]byte{
+			"onnx/model.onnx": bytes.Repeat(
+				[]byte("weights "),
+				10_000,
+			), "tokenizer.json": []byte(`{"version":"1.0"}`), "modules.json": []byte(`[]`),
+			"1_Pooling/config.json": []byte(
+				`{}`,
+			), "README.md": []byte("not needed"), "pytorch_model.bin": []byte("not needed"),
+		},
+	}
 	h.Server = httptest.NewServer(h)
 	t.Cleanup(h.Close)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
@@ -102,7 +113,8 @@ func pull(t *testing.T, h *hubServer, dir string) error {
 func checkFolder(t *testing.T, dir string, h *hubServer) {
 	t.Helper()
 	for to, from := range map[string]string{"model.onnx": "onnx/model.onnx", "tokenizer.json": "tokenizer.json", "modules.json": "modules.json", "1_Pooling/config.json": "1_Pooling/config.json"} {
-		if got, err := os.ReadFile(filepath.Join(dir, to)); err != nil || !bytes.Equal(got, h.files[from]) {
+		if got, err := os.ReadFile(filepath.Join(dir, to)); err != nil ||
+			!bytes.Equal(got, h.files[from]) {
 			t.Errorf("%s: %v", to, err)
 		}
 	}
@@ -121,7 +133,15 @@ func checkAbsent(t *testing.T, dir string) {
 func TestPull(t *testing.T) {
 	h, dir := serve(t), filepath.Join(t.TempDir(), "enc")
 	progress := map[string]int64{}
-	err := hub.Pull(t.Context(), hub.Options{Endpoint: h.URL + "/", Name: "acme/tiny", Dir: dir, Progress: func(f string, done, _ int64) { progress[f] = done }})
+	err := hub.Pull(
+		t.Context(),
+		hub.Options{
+			Endpoint: h.URL + "/",
+			Name:     "acme/tiny",
+			Dir:      dir,
+			Progress: func(f string, done, _ int64) { progress[f] = done },
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +172,8 @@ func TestResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkFolder(t, dir, h)
-	if len(h.ranges) != 1 || !strings.HasPrefix(h.ranges[0], "onnx/model.onnx bytes=") || h.ranges[0] == "onnx/model.onnx bytes=0-" {
+	if len(h.ranges) != 1 || !strings.HasPrefix(h.ranges[0], "onnx/model.onnx bytes=") ||
+		h.ranges[0] == "onnx/model.onnx bytes=0-" {
 		t.Errorf("ranges %v, want one that starts after the bytes that were there", h.ranges)
 	}
 }
@@ -189,10 +210,15 @@ func TestErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := serve(t)
-			opt := hub.Options{Endpoint: h.URL, Name: "acme/tiny", Dir: filepath.Join(t.TempDir(), "enc")}
+			opt := hub.Options{
+				Endpoint: h.URL,
+				Name:     "acme/tiny",
+				Dir:      filepath.Join(t.TempDir(), "enc"),
+			}
 			c.change(h, &opt)
 			err := hub.Pull(t.Context(), opt)
-			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "wrong-secret") {
+			if err == nil || !strings.Contains(err.Error(), c.want) ||
+				strings.Contains(err.Error(), "wrong-secret") {
 				t.Errorf("error %v, want one with %q and without the token", err, c.want)
 			}
 			checkAbsent(t, opt.Dir)
@@ -214,7 +240,15 @@ func TestTokenAndEnvironment(t *testing.T) {
 func TestCancel(t *testing.T) {
 	h, dir := serve(t), filepath.Join(t.TempDir(), "enc")
 	ctx, cancel := context.WithCancel(t.Context())
-	err := hub.Pull(ctx, hub.Options{Endpoint: h.URL, Name: "acme/tiny", Dir: dir, Progress: func(string, int64, int64) { cancel() }})
+	err := hub.Pull(
+		ctx,
+		hub.Options{
+			Endpoint: h.URL,
+			Name:     "acme/tiny",
+			Dir:      dir,
+			Progress: func(string, int64, int64) { cancel() },
+		},
+	)
 	if err == nil {
 		t.Error("a cancelled Pull succeeded")
 	}

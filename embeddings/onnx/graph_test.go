@@ -84,8 +84,17 @@ func TestGraphRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	one, yes := Tensor{Shape: []int64{1}, Data: []float32{1}}, Tensor{Shape: []int64{1}, Data: []bool{true}}
-	out := []Tensor{{Shape: []int64{1}, Data: make([]float32, 1)}, {Shape: []int64{1}, Data: make([]bool, 1)}}
+	one, yes := Tensor{
+		Shape: []int64{1},
+		Data:  []float32{1},
+	}, Tensor{
+		Shape: []int64{1},
+		Data:  []bool{true},
+	}
+	out := []Tensor{
+		{Shape: []int64{1}, Data: make([]float32, 1)},
+		{Shape: []int64{1}, Data: make([]bool, 1)},
+	}
 	for _, c := range []struct {
 		name, want string
 		x          Tensor
@@ -119,7 +128,8 @@ func TestGraphRefuses(t *testing.T) {
 		{"unknown", sumModel(), GraphOptions{Device: "tpu"}},
 		{"no GPU", sumModel(), GraphOptions{Device: "cuda"}},
 	} {
-		if g, err := rt.LoadGraph(c.model, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+		if g, err := rt.LoadGraph(c.model, c.opt); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, %v, want an error with %q", g, err, c.want)
 		}
 	}

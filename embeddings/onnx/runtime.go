@@ -135,7 +135,11 @@ func (rt *Runtime) checkCUDA() error {
 
 // newSessionOptions returns the options of a session on the device. On a CPU, the session has the
 // given number of threads. The caller destroys the options.
-func newSessionOptions(d device, threads int, opt *EncoderOptions) (_ *ort.SessionOptions, err error) {
+func newSessionOptions(
+	d device,
+	threads int,
+	opt *EncoderOptions,
+) (_ *ort.SessionOptions, err error) {
 	so, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, err

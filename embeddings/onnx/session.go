@@ -116,7 +116,11 @@ func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
 }
 
 // runUntil runs the session and stops it when ctx ends. The error is ctx's error then.
-func runUntil(ctx context.Context, s *ort.DynamicAdvancedSession, inputs, outputs []ort.Value) error {
+func runUntil(
+	ctx context.Context,
+	s *ort.DynamicAdvancedSession,
+	inputs, outputs []ort.Value,
+) error {
 	opts, err := ort.NewRunOptions()
 	if err != nil {
 		return err

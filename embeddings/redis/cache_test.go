@@ -96,7 +96,13 @@ func TestDamagedValuesAreMisses(t *testing.T) {
 	key := func(k uint64) string { return fmt.Sprintf("relish:v:%s:{%02x}%016x", digest[:16], k%256, k) }
 	good := server.Do("GET", key(1))
 	good = good[strings.Index(good, "\r\n")+2 : len(good)-2]
-	bad := map[string]string{"empty": "", "text": "garbage", "cut": good[:len(good)-1], "long": good + "x", "newer": "RX\x09" + good[3:]}
+	bad := map[string]string{
+		"empty": "",
+		"text":  "garbage",
+		"cut":   good[:len(good)-1],
+		"long":  good + "x",
+		"newer": "RX\x09" + good[3:],
+	}
 	for bit := range 8 * len(good) {
 		flipped := []byte(good)
 		flipped[bit/8] ^= 1 << (bit % 8)
@@ -160,7 +166,10 @@ func TestNewReplicaEncodesNothing(t *testing.T) {
 	}
 	encodeAll := func() (encoded int64, vecs [][]float32) {
 		m := &model{}
-		s, err := embeddings.New(m, embeddings.Options{Shared: newCache(t, server.URL(), digest, dim)})
+		s, err := embeddings.New(
+			m,
+			embeddings.Options{Shared: newCache(t, server.URL(), digest, dim)},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -124,7 +124,11 @@ func (t *Tokenizer) loadVocabulary(f *tokenizerFile) error {
 			continuations[tail] = id
 		}
 	}
-	t.initialPieces, t.continuationPieces = newPieceTable(f.Model.Vocab), newPieceTable(continuations)
+	t.initialPieces, t.continuationPieces = newPieceTable(
+		f.Model.Vocab,
+	), newPieceTable(
+		continuations,
+	)
 	unk, ok := f.Model.Vocab[f.Model.Unk]
 	if !ok {
 		return fmt.Errorf("model.unk_token %q is missing from model.vocab", f.Model.Unk)
@@ -171,8 +175,10 @@ func (t *Tokenizer) loadSpecialTokens(p *postProcessor) error {
 		}
 	}
 	if texts != 1 {
-		return fmt.Errorf("post_processor.single contains the text %d times; it must contain it once",
-			texts)
+		return fmt.Errorf(
+			"post_processor.single contains the text %d times; it must contain it once",
+			texts,
+		)
 	}
 	return nil
 }

@@ -39,7 +39,14 @@ func set(part, field string, value any) func(object) {
 
 // The ids agree with the reference for every setting that other encoders of the family use.
 func TestConfigurations(t *testing.T) {
-	texts := append(generated(4000), "The weather\x0bis\x0clovely\u0085today", "a[SEP]b", "İI", "漢\uf900字", "\u1fef\u037e\u2000x")
+	texts := append(
+		generated(4000),
+		"The weather\x0bis\x0clovely\u0085today",
+		"a[SEP]b",
+		"İI",
+		"漢\uf900字",
+		"\u1fef\u037e\u2000x",
+	)
 	for name, change := range map[string]func(object){
 		"not cleaned":           set("normalizer", "clean_text", false),
 		"cased":                 set("normalizer", "lowercase", false),
@@ -75,7 +82,8 @@ func TestConfigurations(t *testing.T) {
 
 // A setting that would make ids differ is refused, and the error names it.
 func TestLoadRefuses(t *testing.T) {
-	if _, err := tokenizer.Load([]byte(`{`)); err == nil || !strings.Contains(err.Error(), "tokenizer.json") {
+	if _, err := tokenizer.Load([]byte(`{`)); err == nil ||
+		!strings.Contains(err.Error(), "tokenizer.json") {
 		t.Errorf("truncated JSON: %v", err)
 	}
 	template := func(single ...any) func(object) { return set("post_processor", "single", single) }
@@ -102,7 +110,8 @@ func TestLoadRefuses(t *testing.T) {
 			m["added_tokens"] = append(m["added_tokens"].([]any), object{"id": 30522, "content": "new", "special": false})
 		}, `"new" is not special`},
 	} {
-		if _, err := tokenizer.Load(withChange(t, c.change)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := tokenizer.Load(withChange(t, c.change)); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want one with %q", err, c.want)
 		}
 	}

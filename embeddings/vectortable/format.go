@@ -111,7 +111,8 @@ func (s layout) checkHeader(h []byte) error {
 			"or remove the file to have its texts encoded again",
 			ErrNewerFormat, v, version)
 	}
-	if crc32.Checksum(h[:headerSize-crcSize], castagnoli) != binary.LittleEndian.Uint32(h[headerSize-crcSize:]) {
+	sum := binary.LittleEndian.Uint32(h[headerSize-crcSize:])
+	if crc32.Checksum(h[:headerSize-crcSize], castagnoli) != sum {
 		return errors.New("the header is damaged: " +
 			"remove the file to have its texts encoded again")
 	}
@@ -135,7 +136,8 @@ func appendRow(dst []byte, key uint64, vec []float32) ([]byte, bool) {
 func rowKey(row []byte) (uint64, bool) {
 	body := row[:len(row)-crcSize]
 	key := binary.LittleEndian.Uint64(body)
-	return key, key != 0 && crc32.Checksum(body, castagnoli) == binary.LittleEndian.Uint32(row[len(body):])
+	return key, key != 0 &&
+		crc32.Checksum(body, castagnoli) == binary.LittleEndian.Uint32(row[len(body):])
 }
 
 // RoundToFloat16 replaces each component by the nearest float16 value. A caller that rounds a new

@@ -26,7 +26,8 @@ func TestOneWriterManyReaders(t *testing.T) {
 	if err := tab.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := vectortable.Open(dir, digest, dim, vectortable.Options{}); !errors.Is(err, vectortable.ErrLocked) {
+	_, err = vectortable.Open(dir, digest, dim, vectortable.Options{})
+	if !errors.Is(err, vectortable.ErrLocked) {
 		t.Errorf("second writer: %v", err)
 	}
 	beside, err := vectortable.Open(dir, digest, dim, reader)
@@ -40,13 +41,15 @@ func TestOneWriterManyReaders(t *testing.T) {
 	if !hasVector(t, beside, 5) {
 		t.Error("compaction removed a row from an open reader")
 	}
-	if err := beside.Append([]uint64{9}, [][]float32{unit(9, dim)}); !errors.Is(err, vectortable.ErrReadOnly) {
+	err = beside.Append([]uint64{9}, [][]float32{unit(9, dim)})
+	if !errors.Is(err, vectortable.ErrReadOnly) {
 		t.Errorf("Append to a read-only table: %v", err)
 	}
 	if err := beside.Sync(); !errors.Is(err, vectortable.ErrReadOnly) {
 		t.Errorf("Sync of a read-only table: %v", err)
 	}
-	if _, err := vectortable.Open(dir, digest, dim, vectortable.Options{}); !errors.Is(err, vectortable.ErrLocked) {
+	_, err = vectortable.Open(dir, digest, dim, vectortable.Options{})
+	if !errors.Is(err, vectortable.ErrLocked) {
 		t.Errorf("second writer after compaction: %v", err)
 	}
 }

@@ -272,7 +272,8 @@ func TestAppendRefuses(t *testing.T) {
 		t.Error("Append accepted a vector of another size")
 	}
 	closeTable(t, tab)
-	if err := tab.Append([]uint64{1}, [][]float32{unit(1, dim)}); !errors.Is(err, vectortable.ErrClosed) {
+	err := tab.Append([]uint64{1}, [][]float32{unit(1, dim)})
+	if !errors.Is(err, vectortable.ErrClosed) {
 		t.Errorf("Append after Close: %v", err)
 	}
 	if err := tab.Sync(); !errors.Is(err, vectortable.ErrClosed) {

@@ -60,7 +60,12 @@ func (t *Table) Append(keys []uint64, vecs [][]float32) error {
 	row := make([]byte, 0, t.rowSize())
 	for i, key := range keys {
 		if len(vecs[i]) != t.dim {
-			return fmt.Errorf("vector %d has %d components, the table has vectors of %d", i, len(vecs[i]), t.dim)
+			return fmt.Errorf(
+				"vector %d has %d components, the table has vectors of %d",
+				i,
+				len(vecs[i]),
+				t.dim,
+			)
 		}
 		var finite bool
 		if row, finite = appendRow(row[:0], key, vecs[i]); !finite {
@@ -124,7 +129,13 @@ func (t *Table) writePending() {
 	if err != nil {
 		t.stats.Lost += n
 		if t.writeErr == nil {
-			t.opt.Log.Warn("vectors could not be written to the vector table; their texts are encoded again later", "rows", n, "error", err)
+			t.opt.Log.Warn(
+				"vectors could not be written to the vector table; their texts are encoded again later",
+				"rows",
+				n,
+				"error",
+				err,
+			)
 		}
 		t.writeErr = err
 		for ; n > 0; n-- {
@@ -150,7 +161,10 @@ func (t *Table) fsync() {
 		return
 	}
 	if err := t.file.Sync(); err != nil {
-		t.syncErr = fmt.Errorf("fsync of the vector table failed: %w; restart relish to try again", err)
+		t.syncErr = fmt.Errorf(
+			"fsync of the vector table failed: %w; restart relish to try again",
+			err,
+		)
 		t.opt.Log.Error("new vectors are not durable", "error", t.syncErr)
 		return
 	}

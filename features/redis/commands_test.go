@@ -19,7 +19,13 @@ import (
 type cost struct{ commands, mgets, reads, in, out int64 }
 
 func (c cost) minus(o cost) cost {
-	return cost{c.commands - o.commands, c.mgets - o.mgets, c.reads - o.reads, c.in - o.in, c.out - o.out}
+	return cost{
+		c.commands - o.commands,
+		c.mgets - o.mgets,
+		c.reads - o.reads,
+		c.in - o.in,
+		c.out - o.out,
+	}
 }
 
 // costOf sends one command to each server.
@@ -89,7 +95,8 @@ func warmReplica(t *testing.T, url string, candidates int) (s *testStore, q *ran
 func readComplete(t testing.TB, s *testStore, q *ranker.FeatureQuery) {
 	t.Helper()
 	st := s.read(t, q)
-	if st.ItemsRead != len(q.Candidates) || st.Stale || st.RecentItems[0] == nil || st.Items[0] == nil {
+	if st.ItemsRead != len(q.Candidates) || st.Stale || st.RecentItems[0] == nil ||
+		st.Items[0] == nil {
 		t.Fatalf("the state is incomplete: %+v", st)
 	}
 }

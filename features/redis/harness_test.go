@@ -225,7 +225,13 @@ func query(t testing.TB, user string, ids []string) *ranker.FeatureQuery {
 	t.Helper()
 	schema, err := ranker.NewSchema([]ranker.Feature{
 		{Name: "clicks", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click"},
-		{Name: "rate", Kind: ranker.KindRate, Scope: ranker.ScopeField, Field: "tags", Action: "click"},
+		{
+			Name:   "rate",
+			Kind:   ranker.KindRate,
+			Scope:  ranker.ScopeField,
+			Field:  "tags",
+			Action: "click",
+		},
 		{Name: "interacted", Kind: ranker.KindInteracted, Field: "tags"},
 	})
 	if err != nil {

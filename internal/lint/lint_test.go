@@ -56,7 +56,16 @@ func tree(t *testing.T) (*token.FileSet, []file) {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
-		files = append(files, file{path: rel, dir: filepath.ToSlash(filepath.Dir(rel)), test: strings.HasSuffix(rel, "_test.go"), src: src, ast: parsed})
+		files = append(
+			files,
+			file{
+				path: rel,
+				dir:  filepath.ToSlash(filepath.Dir(rel)),
+				test: strings.HasSuffix(rel, "_test.go"),
+				src:  src,
+				ast:  parsed,
+			},
+		)
 		return nil
 	})
 	if err != nil {
@@ -74,11 +83,20 @@ type importRule struct {
 
 var importRules = []importRule{
 	{[]string{"ranker"}, nil,
-		[]string{"github.com/gin-gonic", "github.com/redis", "github.com/yalue", "github.com/apache/arrow"},
+		[]string{
+			"github.com/gin-gonic",
+			"github.com/redis",
+			"github.com/yalue",
+			"github.com/apache/arrow",
+		},
 		"package ranker uses no HTTP, Redis, ONNX or Arrow library"},
-	{[]string{"ranker"}, nil, []string{"relish/features", "relish/embeddings", "relish/api", "relish/training",
-		"relish/evaluation", "relish/experiment"},
-		"ranker declares the interfaces that it needs; internal/app passes implementations"},
+	{
+		[]string{"ranker"},
+		nil,
+		[]string{"relish/features", "relish/embeddings", "relish/api", "relish/training",
+			"relish/evaluation", "relish/experiment"},
+		"ranker declares the interfaces that it needs; internal/app passes implementations",
+	},
 	{[]string{"features"}, nil, []string{"relish/embeddings", "relish/api", "relish/training"},
 		"features and embeddings do not depend on each other"},
 	{[]string{"embeddings"}, nil, []string{"relish/features", "relish/api", "relish/training"},
@@ -118,7 +136,11 @@ func TestImports(t *testing.T) {
 				}
 			}
 			if f.dir == "ranker" && strings.HasPrefix(path, "relish/ranker/") {
-				t.Errorf("%s imports %s: the vocabulary does not depend on the packages that use it", f.path, path)
+				t.Errorf(
+					"%s imports %s: the vocabulary does not depend on the packages that use it",
+					f.path,
+					path,
+				)
 			}
 		}
 	}
@@ -128,11 +150,16 @@ func TestPackageComments(t *testing.T) {
 	_, files := tree(t)
 	has := map[string]bool{}
 	for _, f := range files {
-		has[f.dir] = has[f.dir] || f.ast.Doc != nil && regexp.MustCompile(`^(Package|Command) `).MatchString(f.ast.Doc.Text())
+		has[f.dir] = has[f.dir] ||
+			f.ast.Doc != nil &&
+				regexp.MustCompile(`^(Package|Command) `).MatchString(f.ast.Doc.Text())
 	}
 	for dir, ok := range has {
 		if !ok {
-			t.Errorf("%s: no file has a package comment, which begins with \"Package\" or \"Command\"", dir)
+			t.Errorf(
+				"%s: no file has a package comment, which begins with \"Package\" or \"Command\"",
+				dir,
+			)
 		}
 	}
 }
@@ -198,7 +225,9 @@ const (
 
 func TestFiles(t *testing.T) {
 	// The marks are split, so that this file passes its own test.
-	unfinished := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b|not ` + `implemented|t\.Sk` + `ip\(`)
+	unfinished := regexp.MustCompile(
+		`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b|not ` + `implemented|t\.Sk` + `ip\(`,
+	)
 	_, files := tree(t)
 	for _, f := range files {
 		if out, err := format.Source(f.src); err != nil || !bytes.Equal(out, f.src) {

@@ -39,7 +39,10 @@ func (r *Registry) Rollback(ctx context.Context, by, reason string) (version str
 
 // change loads the version that plan returns, records it as active, and serves it. from is the
 // version that must be active for a rollback.
-func (r *Registry) change(ctx context.Context, plan func() (a Activation, from string, err error)) error {
+func (r *Registry) change(
+	ctx context.Context,
+	plan func() (a Activation, from string, err error),
+) error {
 	unlock, err := r.acquireLock(ctx)
 	if err != nil {
 		return err

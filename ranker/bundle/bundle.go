@@ -93,7 +93,10 @@ func IsVersion(s string) bool { return versionPattern.MatchString(s) }
 // encoderDigest is the digest of the server's text encoder, "" for a server without text. A bundle
 // that was trained on vectors of another encoder, and contains none, cannot be served. A server
 // without text can serve every bundle. checkSchema, which may be nil, checks the feature schema.
-func (b *Bundle) CheckCompatible(encoderDigest string, checkSchema func(*ranker.Schema) error) error {
+func (b *Bundle) CheckCompatible(
+	encoderDigest string,
+	checkSchema func(*ranker.Schema) error,
+) error {
 	e := b.Manifest.Encoder
 	if !e.FineTuned && e.Digest != "" && encoderDigest != "" && e.Digest != encoderDigest {
 		return fmt.Errorf("the bundle was trained with the encoder %s (digest %.12s), this "+
@@ -141,7 +144,11 @@ func (b *Bundle) runCase(ctx context.Context, c *ProbeCase) error {
 		sum += x
 	}
 	if !withinTolerance(sum, scores[0]) {
-		return fmt.Errorf("the contributions of the explanation add up to %g, the score is %g", sum, scores[0])
+		return fmt.Errorf(
+			"the contributions of the explanation add up to %g, the score is %g",
+			sum,
+			scores[0],
+		)
 	}
 	return nil
 }

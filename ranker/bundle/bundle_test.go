@@ -51,7 +51,8 @@ func TestWriteAndLoad(t *testing.T) {
 	// A second Write of the same bundle is refused: bundles are never overwritten.
 	m, files := parts(2)
 	m.Created = b.Manifest.Created
-	if _, err := bundle.Write(root, m, files); err == nil || !strings.Contains(err.Error(), "already") {
+	if _, err := bundle.Write(root, m, files); err == nil ||
+		!strings.Contains(err.Error(), "already") {
 		t.Errorf("written twice: %v", err)
 	}
 }
@@ -167,7 +168,8 @@ func TestForgedManifests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
 			dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), c.old, c.new)
-			if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil || !strings.Contains(err.Error(), c.err) {
+			if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil ||
+				!strings.Contains(err.Error(), c.err) {
 				t.Errorf("%v, want %q", err, c.err)
 			}
 		})
@@ -179,10 +181,16 @@ func TestForgedManifests(t *testing.T) {
 func TestOlderFormatIsRefused(t *testing.T) {
 	for _, format := range []string{"1", "2"} {
 		root := t.TempDir()
-		dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), `"format": 3`, `"unknown": [], "format": `+format)
+		dir := forge(
+			t,
+			filepath.Join(root, write(t, root, 1, nil)),
+			`"format": 3`,
+			`"unknown": [], "format": `+format,
+		)
 		want := "the bundle has format version " + format + ", this binary reads version 3: " +
 			"train again with relish train"
-		if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 		if _, err := bundle.ReadManifest(dir); err == nil || !strings.Contains(err.Error(), want) {
@@ -343,8 +351,13 @@ func TestHostileBundles(t *testing.T) {
 			if kind == "processor" {
 				args = []string{shortCPU}
 			}
-			err := bundle.ProbeInSandbox(t.Context(), filepath.Join(root, v), 5*time.Minute, args...)
-			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			err := bundle.ProbeInSandbox(
+				t.Context(),
+				filepath.Join(root, v),
+				5*time.Minute,
+				args...)
+			if want == "" && err != nil ||
+				want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%v, want %q", err, want)
 			}
 		})
@@ -373,7 +386,8 @@ func TestCheckCompatible(t *testing.T) {
 			return no
 		}, no.Error()},
 	} {
-		if err := b.CheckCompatible(c.encoder, c.check); c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+		if err := b.CheckCompatible(c.encoder, c.check); c.err == "" && err != nil ||
+			c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%v, want %q", err, c.err)
 		}
 	}

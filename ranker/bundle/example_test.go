@@ -38,8 +38,11 @@ func Example() {
 	// The probe is a ranking with the scores that the model gives.
 	bread := ranker.NewItemInfo(ranker.Item{ID: "i1", Title: "bread"}, ranker.DefaultTextSpec)
 	probe, err := bundle.RecordProbe(context.Background(), model, &ranker.SignalInput{
-		Request:     &ranker.Request{User: "u1", Candidates: []ranker.Candidate{{ID: "i1"}}},
-		State:       &ranker.RequestState{Items: []*ranker.ItemInfo{bread}, Columns: make([]float32, len(schema.Columns()))},
+		Request: &ranker.Request{User: "u1", Candidates: []ranker.Candidate{{ID: "i1"}}},
+		State: &ranker.RequestState{
+			Items:   []*ranker.ItemInfo{bread},
+			Columns: make([]float32, len(schema.Columns())),
+		},
 		ItemVectors: [][]float32{nil},
 	})
 	if err != nil {
@@ -49,7 +52,10 @@ func Example() {
 	if files[bundle.SchemaFile], err = bundle.FormatSchema(schema); err != nil {
 		log.Fatal(err)
 	}
-	files[bundle.ProbeFile], err = bundle.EncodeProbe(ranker.DefaultTextSpec, []bundle.ProbeCase{probe})
+	files[bundle.ProbeFile], err = bundle.EncodeProbe(
+		ranker.DefaultTextSpec,
+		[]bundle.ProbeCase{probe},
+	)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -17,7 +17,12 @@ import (
 func TestReports(t *testing.T) {
 	root := t.TempDir()
 	with := write(t, root, 1, nil)
-	without := write(t, root, 2, func(_ *bundle.Manifest, f map[string][]byte) { delete(f, bundle.ReportFile) })
+	without := write(
+		t,
+		root,
+		2,
+		func(_ *bundle.Manifest, f map[string][]byte) { delete(f, bundle.ReportFile) },
+	)
 	damaged := write(t, root, 3, nil)
 	if err := os.WriteFile(filepath.Join(root, damaged, bundle.ReportFile), []byte("<title>weight 4</title>"), 0o644); err != nil {
 		t.Fatal(err)
@@ -38,7 +43,10 @@ func TestHistoryIsBounded(t *testing.T) {
 	root := t.TempDir()
 	a, b := write(t, root, 1, nil), write(t, root, 2, nil)
 	line := func(v string) string {
-		return fmt.Sprintf(`{"time":"2026-01-01T00:00:00Z","version":%q,"by":"","why":"","rollback":false}`+"\n", v)
+		return fmt.Sprintf(
+			`{"time":"2026-01-01T00:00:00Z","version":%q,"by":"","why":"","rollback":false}`+"\n",
+			v,
+		)
 	}
 	old := strings.Repeat(line(a)+line(b), bundle.MaxHistory)
 	if err := errors.Join(os.WriteFile(filepath.Join(root, "activations"), []byte(old), 0o644), os.WriteFile(filepath.Join(root, "active"), []byte(b), 0o644)); err != nil {
@@ -71,7 +79,8 @@ func TestPrune(t *testing.T) {
 	if err != nil || !slices.Equal(removed, []string{v[3], v[4]}) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
-	if removed, err = bundle.Prune(root, 0); err != nil || !slices.Equal(removed, []string{v[2], v[5], v[6]}) {
+	if removed, err = bundle.Prune(root, 0); err != nil ||
+		!slices.Equal(removed, []string{v[2], v[5], v[6]}) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	if left, err := bundle.Versions(root); err != nil || !slices.Equal(left, []string{v[1], v[0]}) {

@@ -133,21 +133,50 @@ func columns(s *ranker.Schema, n int) []float32 {
 
 // input returns the input of one ranking of the candidates.
 func input() *ranker.SignalInput {
-	in := &ranker.SignalInput{Request: &ranker.Request{User: "u", Context: map[string]ranker.FieldValue{"n": ranker.NumberValue(0.1)}},
-		State: &ranker.RequestState{Columns: columns(schema(), candidates)}, Now: 1_800_000_000_000,
-		Query: ranker.NewItemInfo(ranker.Item{Title: "bread"}, ranker.TextSpec{"title"}), QueryVector: []float32{1, 0}}
+	in := &ranker.SignalInput{
+		Request: &ranker.Request{
+			User:    "u",
+			Context: map[string]ranker.FieldValue{"n": ranker.NumberValue(0.1)},
+		},
+		State: &ranker.RequestState{Columns: columns(schema(), candidates)},
+		Now:   1_800_000_000_000,
+		Query: ranker.NewItemInfo(
+			ranker.Item{Title: "bread"},
+			ranker.TextSpec{"title"},
+		),
+		QueryVector: []float32{1, 0},
+	}
 	for i := range candidates {
-		item := ranker.NewItemInfo(ranker.Item{ID: fmt.Sprint("i", i), Title: fmt.Sprint("bread ", i), Tags: []string{"a"}}, ranker.DefaultTextSpec)
-		in.Request.Candidates = append(in.Request.Candidates, ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, ColdStart: i == 3})
+		item := ranker.NewItemInfo(
+			ranker.Item{
+				ID:    fmt.Sprint("i", i),
+				Title: fmt.Sprint("bread ", i),
+				Tags:  []string{"a"},
+			},
+			ranker.DefaultTextSpec,
+		)
+		in.Request.Candidates = append(
+			in.Request.Candidates,
+			ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, ColdStart: i == 3},
+		)
 		in.State.Items = append(in.State.Items, item)
 		in.ItemVectors = append(in.ItemVectors, []float32{0.6, 0.8})
 	}
 	in.State.Items[1], in.ItemVectors[1] = nil, nil
-	in.State.Recent = []ranker.Interaction{{Item: "i9", Action: "click", Time: 5, Value: 1}, {Item: "gone"}}
-	in.State.RecentItems = []*ranker.ItemInfo{ranker.NewItemInfo(ranker.Item{ID: "i9", Title: "rye bread"}, ranker.DefaultTextSpec), nil}
+	in.State.Recent = []ranker.Interaction{
+		{Item: "i9", Action: "click", Time: 5, Value: 1},
+		{Item: "gone"},
+	}
+	in.State.RecentItems = []*ranker.ItemInfo{
+		ranker.NewItemInfo(ranker.Item{ID: "i9", Title: "rye bread"}, ranker.DefaultTextSpec),
+		nil,
+	}
 	in.RecentVectors = [][]float32{{0, 1}, nil}
 	in.State.Shown = []ranker.Shown{{Item: "i9", Time: 4, Clicked: true}}
-	in.State.UserFields = map[string]ranker.FieldValue{"age": ranker.NumberValue(7), "likes": ranker.StringsValue([]string{"a", "b"})}
+	in.State.UserFields = map[string]ranker.FieldValue{
+		"age":   ranker.NumberValue(7),
+		"likes": ranker.StringsValue([]string{"a", "b"}),
+	}
 	return in
 }
 
@@ -162,7 +191,11 @@ func parts(weight float64) (bundle.Manifest, map[string][]byte) {
 	s, tables := schema(), []scorer.ColumnWeight{{Column: "t.x", Weight: weight}}
 	prior, err := scorer.NewPrior(s, tables)
 	must(nil, err)
-	model := &ranker.Model{Schema: s, Scorer: prior, Signals: []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}}}
+	model := &ranker.Model{
+		Schema:  s,
+		Scorer:  prior,
+		Signals: []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}},
+	}
 	c, err := bundle.RecordProbe(context.Background(), model, input())
 	must(nil, err)
 	files := map[string][]byte{
@@ -172,16 +205,33 @@ func parts(weight float64) (bundle.Manifest, map[string][]byte) {
 		bundle.ReportFile: fmt.Appendf(nil, "<title>weight %g</title>", weight),
 	}
 	return bundle.Manifest{
-		Signals: []bundle.SignalFile{{Kind: "text"}, {Kind: "overlap"}}, Scorer: bundle.ScorerFile{Kind: bundle.ScorerPrior, File: "priors.json"},
+		Signals: []bundle.SignalFile{
+			{Kind: "text"},
+			{Kind: "overlap"},
+		}, Scorer: bundle.ScorerFile{Kind: bundle.ScorerPrior, File: "priors.json"},
 		Encoder: bundle.Encoder{ID: "test", Digest: "e1"}, Revision: "abc",
-		Data: bundle.TrainingData{Logs: []bundle.LogRange{{Replica: "r", First: bundle.LogPosition{Seq: 1, Arrival: 10}, Last: bundle.LogPosition{Seq: 9, Arrival: 90}}},
-			Holdout: 0.1, Counts: map[string]int64{"items": 3}},
+		Data: bundle.TrainingData{
+			Logs: []bundle.LogRange{
+				{
+					Replica: "r",
+					First:   bundle.LogPosition{Seq: 1, Arrival: 10},
+					Last:    bundle.LogPosition{Seq: 9, Arrival: 90},
+				},
+			},
+			Holdout: 0.1,
+			Counts:  map[string]int64{"items": 3},
+		},
 		Metrics: map[string]stats.Interval{"ndcg@10": {Mean: 0.6, Low: 0.5, High: 0.7, N: 100}},
 	}, files
 }
 
 // write writes the bundle of parts(weight), after change if that is not nil.
-func write(t testing.TB, root string, weight float64, change func(*bundle.Manifest, map[string][]byte)) string {
+func write(
+	t testing.TB,
+	root string,
+	weight float64,
+	change func(*bundle.Manifest, map[string][]byte),
+) string {
 	t.Helper()
 	m, files := parts(weight)
 	if change != nil {
@@ -258,7 +308,15 @@ func (l *logs) String() string {
 func open(t testing.TB, root string, change func(*bundle.Options)) (*bundle.Registry, *logs) {
 	t.Helper()
 	l := &logs{}
-	opt := bundle.Options{Root: root, Prior: prior, Open: new(signals.Loader).Load, Probe: inProcess, EncoderDigest: "e1", PollInterval: time.Hour, Log: slog.New(slog.NewTextHandler(l, nil))}
+	opt := bundle.Options{
+		Root:          root,
+		Prior:         prior,
+		Open:          new(signals.Loader).Load,
+		Probe:         inProcess,
+		EncoderDigest: "e1",
+		PollInterval:  time.Hour,
+		Log:           slog.New(slog.NewTextHandler(l, nil)),
+	}
 	if change != nil {
 		change(&opt)
 	}
@@ -356,7 +414,11 @@ func wantActive(t testing.TB, r *bundle.Registry, active string, fallbacks ...st
 type table struct{}
 
 func (table) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
-	return &ranker.RequestState{Columns: columns(q.Schema, len(q.Candidates)), Items: make([]*ranker.ItemInfo, len(q.Candidates)), ItemsRead: len(q.Candidates)}, nil
+	return &ranker.RequestState{
+		Columns:   columns(q.Schema, len(q.Candidates)),
+		Items:     make([]*ranker.ItemInfo, len(q.Candidates)),
+		ItemsRead: len(q.Candidates),
+	}, nil
 }
 
 // rank ranks the candidates. It returns the version of the model that scored, and the scores by

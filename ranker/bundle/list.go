@@ -83,7 +83,9 @@ func (r *Registry) List() ([]ranker.ModelStatus, error) {
 		return nil, err
 	}
 	v := r.current.Load()
-	list := []ranker.ModelStatus{{Version: ranker.PriorVersion, State: v.state(ranker.PriorVersion)}}
+	list := []ranker.ModelStatus{
+		{Version: ranker.PriorVersion, State: v.state(ranker.PriorVersion)},
+	}
 	for _, version := range versions[:min(len(versions), maxListed)] {
 		s := ranker.ModelStatus{Version: version, State: v.state(version)}
 		m, err := ReadManifest(filepath.Join(r.opt.Root, version))
@@ -124,7 +126,10 @@ func (r *Registry) Report(version string) ([]byte, error) {
 		return nil, err
 	}
 	if version == ranker.PriorVersion {
-		return nil, fmt.Errorf("%w: the prior was not trained and has no report", ranker.ErrUnknownModel)
+		return nil, fmt.Errorf(
+			"%w: the prior was not trained and has no report",
+			ranker.ErrUnknownModel,
+		)
 	}
 	page, err := readReport(filepath.Join(r.opt.Root, version))
 	if err != nil && !errors.Is(err, ranker.ErrUnknownModel) {
@@ -144,7 +149,12 @@ func readReport(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the bundle has no report", ranker.ErrUnknownModel)
 	}
 	if f.Bytes > maxReportBytes {
-		return nil, fmt.Errorf("%s has %d bytes; the maximum is %d", ReportFile, f.Bytes, maxReportBytes)
+		return nil, fmt.Errorf(
+			"%s has %d bytes; the maximum is %d",
+			ReportFile,
+			f.Bytes,
+			maxReportBytes,
+		)
 	}
 	var page bytes.Buffer
 	err = readFile(root, f, func(_ *File, r io.Reader) error {

@@ -87,7 +87,11 @@ type probeDecoder struct {
 func (d *probeDecoder) nextCase(w *encodedCase) ProbeCase {
 	n := len(w.Candidates)
 	r := &ranker.Request{User: w.User, Session: w.Session, Context: w.Context}
-	s := &ranker.RequestState{UserFields: w.UserFields, ItemsRead: n, Columns: d.floats(n * w.Columns)}
+	s := &ranker.RequestState{
+		UserFields: w.UserFields,
+		ItemsRead:  n,
+		Columns:    d.floats(n * w.Columns),
+	}
 	in := ranker.SignalInput{Request: r, State: s, Now: w.Now}
 	for _, p := range w.Candidates {
 		c := ranker.Candidate{ID: p.ID, ColdStart: p.New}
@@ -99,7 +103,10 @@ func (d *probeDecoder) nextCase(w *encodedCase) ProbeCase {
 		in.ItemVectors = append(in.ItemVectors, d.vector(p.HasVector, w.Dim))
 	}
 	for _, p := range w.Recent {
-		s.Recent = append(s.Recent, ranker.Interaction{Item: p.Item, Action: p.Action, Time: p.Time, Value: p.Value})
+		s.Recent = append(
+			s.Recent,
+			ranker.Interaction{Item: p.Item, Action: p.Action, Time: p.Time, Value: p.Value},
+		)
 		s.RecentItems = append(s.RecentItems, d.item(p.ItemInfo))
 		in.RecentVectors = append(in.RecentVectors, d.vector(p.HasVector, w.Dim))
 	}
@@ -123,7 +130,10 @@ func (d *probeDecoder) item(p *probeItem) *ranker.ItemInfo {
 	if p == nil {
 		return nil
 	}
-	return ranker.NewItemInfo(ranker.Item{ID: p.ID, Title: p.Title, Text: p.Text, Tags: p.Tags, Fields: p.Fields}, d.spec)
+	return ranker.NewItemInfo(
+		ranker.Item{ID: p.ID, Title: p.Title, Text: p.Text, Tags: p.Tags, Fields: p.Fields},
+		d.spec,
+	)
 }
 
 func (d *probeDecoder) vector(found bool, dim int) []float32 {

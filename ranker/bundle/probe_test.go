@@ -30,7 +30,11 @@ func recorded(t testing.TB) bundle.ProbeCase {
 func TestProbeRoundTrip(t *testing.T) {
 	got, want := recorded(t), input()
 	want.State.ItemsRead = candidates
-	opt := cmp.Options{cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(ranker.ItemInfo{}, ranker.SignalInput{})}
+	opt := cmp.Options{
+		cmpopts.EquateNaNs(),
+		cmpopts.EquateEmpty(),
+		cmpopts.IgnoreUnexported(ranker.ItemInfo{}, ranker.SignalInput{}),
+	}
 	// The score of a candidate without a score is not encoded.
 	for i := range want.Request.Candidates {
 		if c := &want.Request.Candidates[i]; !c.HasScore {
@@ -60,10 +64,12 @@ func TestRecord(t *testing.T) {
 	in.State.Columns = columns(schema(), len(in.Request.Candidates))
 	before := append([]float32(nil), in.State.Columns...)
 	c, err := bundle.RecordProbe(t.Context(), b.Model, in)
-	if err != nil || len(c.Scores) != bundle.MaxProbeCandidates || len(c.Input.State.Items) != bundle.MaxProbeCandidates {
+	if err != nil || len(c.Scores) != bundle.MaxProbeCandidates ||
+		len(c.Input.State.Items) != bundle.MaxProbeCandidates {
 		t.Errorf("%d scores, %v", len(c.Scores), err)
 	}
-	if !cmp.Equal(before, in.State.Columns, cmpopts.EquateNaNs()) || len(in.Request.Candidates) != candidates+bundle.MaxProbeCandidates {
+	if !cmp.Equal(before, in.State.Columns, cmpopts.EquateNaNs()) ||
+		len(in.Request.Candidates) != candidates+bundle.MaxProbeCandidates {
 		t.Error("the input was changed")
 	}
 	if _, err := bundle.EncodeProbe(ranker.DefaultTextSpec, []bundle.ProbeCase{c}); err != nil {
@@ -111,7 +117,8 @@ func TestProbeRefuses(t *testing.T) {
 				files[bundle.ProbeFile] = data
 			})
 			err := inProcess(t.Context(), filepath.Join(root, v))
-			if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			if c.err == "" && err != nil ||
+				c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 				t.Errorf("%v, want %q", err, c.err)
 			}
 		})
@@ -174,7 +181,8 @@ func FuzzDecodeProbe(f *testing.F) {
 			return
 		}
 		for _, c := range cases {
-			if len(c.Scores) != len(c.Input.Request.Candidates) || len(c.Input.ItemVectors) != len(c.Scores) {
+			if len(c.Scores) != len(c.Input.Request.Candidates) ||
+				len(c.Input.ItemVectors) != len(c.Scores) {
 				t.Fatal("the decoded case is not aligned")
 			}
 			for _, m := range all {

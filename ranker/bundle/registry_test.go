@@ -74,10 +74,12 @@ func TestActivateAndRollBack(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 	var first bundle.Activation
 	mustJSON(t, []byte(lines[0]), &first)
-	if len(lines) != 8 || first.Version != a || first.By != "tester" || first.Reason != "a test" || time.Since(first.Time) > time.Hour {
+	if len(lines) != 8 || first.Version != a || first.By != "tester" || first.Reason != "a test" ||
+		time.Since(first.Time) > time.Hour {
 		t.Errorf("the history has %d lines: %s", len(lines), data)
 	}
-	if st := r.Stats(); st.Active != "prior" || st.Refusals != 0 || st.Refused != "" || st.Loaded != 0 {
+	if st := r.Stats(); st.Active != "prior" || st.Refusals != 0 || st.Refused != "" ||
+		st.Loaded != 0 {
 		t.Errorf("stats %+v", st)
 	}
 }
@@ -103,7 +105,8 @@ func TestRefusedBundleChangesNothing(t *testing.T) {
 		t.Helper()
 		wantActive(t, r, good, "prior")
 		state, reason := states(t, r)
-		if state[bad] != "refused" || !strings.Contains(reason[bad], "priors.json") || state[good] != "active" {
+		if state[bad] != "refused" || !strings.Contains(reason[bad], "priors.json") ||
+			state[good] != "active" {
 			t.Errorf("states %v, reasons %v", state, reason)
 		}
 		if !strings.Contains(log.String(), "priors.json") {
@@ -120,7 +123,8 @@ func TestRefusedBundleChangesNothing(t *testing.T) {
 	}
 	eventually(t, "the refusal shows", func() bool { return r.Stats().Refused != "" })
 	check()
-	if st := r.Stats(); st.Active != good || !strings.Contains(st.Refused, bad) || st.Refusals == 0 {
+	if st := r.Stats(); st.Active != good || !strings.Contains(st.Refused, bad) ||
+		st.Refusals == 0 {
 		t.Errorf("stats %+v", st)
 	}
 	// Once it is repaired, it is served when somebody asks for it.
@@ -306,7 +310,11 @@ func TestReloadUnderLoad(t *testing.T) {
 		if err := r.Activate(t.Context(), versions[i%4], "", ""); err != nil {
 			t.Error(err)
 		}
-		eventually(t, "requests go on", func() bool { return requests.Load() > before || t.Failed() })
+		eventually(
+			t,
+			"requests go on",
+			func() bool { return requests.Load() > before || t.Failed() },
+		)
 	}
 	stop()
 	eventually(t, "retired bundles are closed", func() bool { return r.Stats().Open == 2 })
@@ -343,7 +351,11 @@ func TestConcurrentActivations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "both serve "+active, func() bool { return one.Stats().Active == active && two.Stats().Active == active })
+	eventually(
+		t,
+		"both serve "+active,
+		func() bool { return one.Stats().Active == active && two.Stats().Active == active },
+	)
 }
 
 func TestRequire(t *testing.T) {
@@ -372,7 +384,9 @@ func TestRequire(t *testing.T) {
 	// The next call replaces the versions of the last one. Failures are returned by version.
 	os.Remove(filepath.Join(root, v[2], "priors.json"))
 	failed := r.Require(t.Context(), []string{v[2], "20260101T000000000Z-000000000000"})
-	if !errors.Is(failed[v[2]], ranker.ErrModelRefused) || !errors.Is(failed["20260101T000000000Z-000000000000"], ranker.ErrUnknownModel) || len(failed) != 2 {
+	if !errors.Is(failed[v[2]], ranker.ErrModelRefused) ||
+		!errors.Is(failed["20260101T000000000Z-000000000000"], ranker.ErrUnknownModel) ||
+		len(failed) != 2 {
 		t.Error(failed)
 	}
 	if _, err := r.Acquire(v[1]); !errors.Is(err, ranker.ErrUnknownModel) {
@@ -386,7 +400,8 @@ func TestRequire(t *testing.T) {
 	if st := r.Stats(); st.Loaded > bundle.MaxRequired+1 {
 		t.Errorf("stats %+v", st)
 	}
-	if failed := r.Require(canceled(t), v[:1]); len(failed) > 0 && !errors.Is(failed[v[0]], context.Canceled) {
+	if failed := r.Require(canceled(t), v[:1]); len(failed) > 0 &&
+		!errors.Is(failed[v[0]], context.Canceled) {
 		t.Errorf("cancelled: %v", failed)
 	}
 }
@@ -403,7 +418,8 @@ func TestIncompatibleBundleIsRefused(t *testing.T) {
 		},
 	} {
 		r, _ := open(t, root, change)
-		if err := r.Activate(t.Context(), v, "", ""); !errors.Is(err, ranker.ErrModelRefused) || !strings.Contains(err.Error(), want) {
+		if err := r.Activate(t.Context(), v, "", ""); !errors.Is(err, ranker.ErrModelRefused) ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 		wantActive(t, r, "prior")
@@ -425,7 +441,8 @@ func TestHostileBundleIsTriedInSandbox(t *testing.T) {
 	if err := r.Activate(t.Context(), good, "", ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Activate(t.Context(), bomb, "", ""); !errors.Is(err, ranker.ErrModelRefused) || !strings.Contains(err.Error(), "crashed") {
+	if err := r.Activate(t.Context(), bomb, "", ""); !errors.Is(err, ranker.ErrModelRefused) ||
+		!strings.Contains(err.Error(), "crashed") {
 		t.Errorf("activated: %v", err)
 	}
 	wantActive(t, r, good, "prior")

@@ -43,7 +43,8 @@ func (r *Registry) sync(ctx context.Context) error {
 	for _, v := range append([]string{previous}, r.required...) {
 		_ = r.load(ctx, v, false)
 	}
-	retired := r.unloadExcept(append([]string{h.active, r.activeVersion, previous}, r.required...)...)
+	retired := r.unloadExcept(
+		append([]string{h.active, r.activeVersion, previous}, r.required...)...)
 	r.publish(h.active, previous)
 	release(retired)
 	if before != r.activeVersion {
@@ -198,7 +199,11 @@ func (r *Registry) Run(ctx context.Context) {
 			continue
 		case <-encoded:
 		case err := <-errs:
-			r.opt.Log.Warn("notifications of the folder of bundles were lost; it is read again", "reason", err)
+			r.opt.Log.Warn(
+				"notifications of the folder of bundles were lost; it is read again",
+				"reason",
+				err,
+			)
 		case <-poll.C:
 		case <-settled.C:
 		}

@@ -119,7 +119,9 @@ func TestTrain(t *testing.T) {
 			p := params()
 			p.Objective, p.MaxRounds = objective, 400
 			var reported []float64
-			r, err := library(t).Train(context.Background(), train, valid, p, func(round int, x float64) {
+			r, err := library(
+				t,
+			).Train(context.Background(), train, valid, p, func(round int, x float64) {
 				if reported = append(reported, x); round != len(reported) {
 					t.Errorf("round %d is reported as number %d", round, len(reported))
 				}
@@ -131,18 +133,32 @@ func TestTrain(t *testing.T) {
 			if got := ndcg(t, test, predict(t, r.Model, test)); got < chance+0.2 {
 				t.Errorf("NDCG@10 is %.3f, chance is %.3f", got, chance)
 			}
-			if len(r.ValidationNDCG) != len(reported) || len(r.ValidationNDCG) != min(p.MaxRounds, r.Rounds+p.EarlyStoppingRounds) {
-				t.Errorf("%d rounds, %d reported, the best is %d", len(r.ValidationNDCG), len(reported), r.Rounds)
+			if len(r.ValidationNDCG) != len(reported) ||
+				len(r.ValidationNDCG) != min(p.MaxRounds, r.Rounds+p.EarlyStoppingRounds) {
+				t.Errorf(
+					"%d rounds, %d reported, the best is %d",
+					len(r.ValidationNDCG),
+					len(reported),
+					r.Rounds,
+				)
 			}
 			for i, x := range r.ValidationNDCG {
 				if x > r.ValidationNDCG[r.Rounds-1] || x != reported[i] {
-					t.Errorf("round %d has NDCG %g (reported %g), the best round %g", i+1, x, reported[i], r.ValidationNDCG[r.Rounds-1])
+					t.Errorf(
+						"round %d has NDCG %g (reported %g), the best round %g",
+						i+1,
+						x,
+						reported[i],
+						r.ValidationNDCG[r.Rounds-1],
+					)
 				}
 			}
-			if got, want := ndcg(t, valid, predict(t, r.Model, valid)), r.ValidationNDCG[r.Rounds-1]; math.Abs(got-want) > 5e-4 {
+			got, want := ndcg(t, valid, predict(t, r.Model, valid)), r.ValidationNDCG[r.Rounds-1]
+			if math.Abs(got-want) > 5e-4 {
 				t.Errorf("the best round measured %g, package evaluation measures %g", want, got)
 			}
-			if want := ndcg(t, valid, make([]float64, len(valid.Labels))); math.Abs(r.InitialNDCG-want) > 0.005 {
+			want = ndcg(t, valid, make([]float64, len(valid.Labels)))
+			if math.Abs(r.InitialNDCG-want) > 0.005 {
 				t.Errorf("before the first round all rows tie: NDCG %g, want %g, the mean over "+
 					"orders", r.InitialNDCG, want)
 			}
@@ -179,7 +195,9 @@ func TestTrainIsDeterministic(t *testing.T) {
 func TestTrainIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	rounds := 0
-	_, err := library(t).Train(ctx, lists(1, 100), lists(2, 50), params(), func(round int, _ float64) {
+	_, err := library(
+		t,
+	).Train(ctx, lists(1, 100), lists(2, 50), params(), func(round int, _ float64) {
 		if rounds = round; round == 3 {
 			cancel()
 		}
@@ -241,13 +259,20 @@ func TestTrainFromStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if last := first.ValidationNDCG[first.Rounds-1]; math.Abs(next.InitialNDCG-last) > 1e-9 || next.ValidationNDCG[next.Rounds-1] <= last {
-		t.Errorf("NDCG of the initial model %g, at the start %g, in the end %g", last, next.InitialNDCG, next.ValidationNDCG[next.Rounds-1])
+	if last := first.ValidationNDCG[first.Rounds-1]; math.Abs(next.InitialNDCG-last) > 1e-9 ||
+		next.ValidationNDCG[next.Rounds-1] <= last {
+		t.Errorf(
+			"NDCG of the initial model %g, at the start %g, in the end %g",
+			last,
+			next.InitialNDCG,
+			next.ValidationNDCG[next.Rounds-1],
+		)
 	}
 	if n := bytes.Count(next.Model, []byte("\nTree=")); n != first.Rounds+next.Rounds {
 		t.Errorf("%d trees after %d + %d rounds", n, first.Rounds, next.Rounds)
 	}
-	if got, want := ndcg(t, valid, predict(t, next.Model, valid)), next.ValidationNDCG[next.Rounds-1]; math.Abs(got-want) > 5e-4 {
+	got, want := ndcg(t, valid, predict(t, next.Model, valid)), next.ValidationNDCG[next.Rounds-1]
+	if math.Abs(got-want) > 5e-4 {
 		t.Errorf("measured %g, package evaluation measures %g", want, got)
 	}
 	old := bytes.Index(first.Model, []byte("Tree=0"))
@@ -305,7 +330,11 @@ func TestWeightsAndPosition(t *testing.T) {
 	with := importance()
 	biased.Positions = nil
 	if without := importance(); with > 0.8*without {
-		t.Errorf("the column that copies the position gains %g with positions, %g without", with, without)
+		t.Errorf(
+			"the column that copies the position gains %g with positions, %g without",
+			with,
+			without,
+		)
 	}
 }
 
@@ -337,7 +366,13 @@ func TestContributionsAddUp(t *testing.T) {
 			sum += x
 		}
 		if math.Abs(sum-s) > 1e-9 || rows[i] != s {
-			t.Fatalf("row %d: score %g, sum of contributions %g, scored alone %g", i, s, sum, rows[i])
+			t.Fatalf(
+				"row %d: score %g, sum of contributions %g, scored alone %g",
+				i,
+				s,
+				sum,
+				rows[i],
+			)
 		}
 	}
 	if _, err := b.Predict(d.Rows[:7], columns); err == nil {
@@ -397,7 +432,8 @@ func TestTrainRefuses(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	if _, err := gbdt.Open(filepath.Join(t.TempDir(), "none.so")); err == nil || !strings.Contains(err.Error(), "make build") {
+	if _, err := gbdt.Open(filepath.Join(t.TempDir(), "none.so")); err == nil ||
+		!strings.Contains(err.Error(), "make build") {
 		t.Errorf("no file: %v", err)
 	}
 	text := filepath.Join(t.TempDir(), "text.so")
@@ -407,7 +443,8 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := gbdt.Open(text); err == nil || !strings.Contains(err.Error(), "text.so") {
 		t.Errorf("a text file: %v", err)
 	}
-	if _, err := gbdt.Open("../../.cache/onnxruntime/libonnxruntime.so"); err == nil || !strings.Contains(err.Error(), "not a LightGBM 4 library") {
+	if _, err := gbdt.Open("../../.cache/onnxruntime/libonnxruntime.so"); err == nil ||
+		!strings.Contains(err.Error(), "not a LightGBM 4 library") {
 		t.Errorf("another library: %v", err)
 	}
 }

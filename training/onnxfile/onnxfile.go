@@ -175,7 +175,8 @@ func (w *weight) parse(b []byte) error {
 		case tensorRaw:
 			w.data = value
 		case tensorDataLocation:
-			if where, err := parseIntegers(whole, value); err != nil || len(where) == 1 && where[0] != 0 {
+			if where, err := parseIntegers(whole, value); err != nil ||
+				len(where) == 1 && where[0] != 0 {
 				return errors.New("its data is in another file, which is not supported: " +
 					"save the model as a single file")
 			}
@@ -235,7 +236,10 @@ func (n *Node) bytes() (b []byte) {
 
 func (w *weight) bytes() (b []byte) {
 	for _, d := range w.dims {
-		b = protowire.AppendVarint(protowire.AppendTag(b, tensorDims, protowire.VarintType), uint64(d))
+		b = protowire.AppendVarint(
+			protowire.AppendTag(b, tensorDims, protowire.VarintType),
+			uint64(d),
+		)
 	}
 	b = protowire.AppendVarint(protowire.AppendTag(b, tensorType, protowire.VarintType), w.elemType)
 	b = appendMessage(b, tensorName, []byte(w.name))

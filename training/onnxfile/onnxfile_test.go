@@ -90,7 +90,8 @@ func TestQuantise(t *testing.T) {
 			t.Errorf("%q: cosine %.4f to the vector of the original model", texts[i], c)
 		}
 	}
-	if _, err := parse(t, small).Quantise(); err == nil || !strings.Contains(err.Error(), "nothing to quantise") {
+	if _, err := parse(t, small).Quantise(); err == nil ||
+		!strings.Contains(err.Error(), "nothing to quantise") {
 		t.Errorf("a quantised model was quantised again: %v", err)
 	}
 }

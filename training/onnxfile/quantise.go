@@ -19,7 +19,16 @@ const maxQuantised = 63
 // time (ONNX's DynamicQuantizeLinear). A table has one scale per row. A weight that several nodes
 // read stays as it is.
 func (m *Model) Quantise() ([]byte, error) {
-	q := &quantiser{source: m, target: &Model{byName: map[string]*weight{}, otherGraphFields: m.otherGraphFields, otherFields: m.otherFields}, readers: map[string]int{}, quantised: map[string]bool{}}
+	q := &quantiser{
+		source: m,
+		target: &Model{
+			byName:           map[string]*weight{},
+			otherGraphFields: m.otherGraphFields,
+			otherFields:      m.otherFields,
+		},
+		readers:   map[string]int{},
+		quantised: map[string]bool{},
+	}
 	for _, n := range m.Nodes {
 		for _, in := range n.Inputs {
 			q.readers[in]++
@@ -93,7 +102,10 @@ func (n *Node) axis() (axis int) {
 }
 
 func (q *quantiser) addNode(op, output string, inputs ...string) string {
-	q.target.Nodes = append(q.target.Nodes, &Node{Op: op, Inputs: inputs, Outputs: []string{output}})
+	q.target.Nodes = append(
+		q.target.Nodes,
+		&Node{Op: op, Inputs: inputs, Outputs: []string{output}},
+	)
 	return output
 }
 
@@ -110,11 +122,24 @@ func (q *quantiser) quantiseMatMul(n *Node) {
 	x, w, out := n.Inputs[0], n.Inputs[1], n.Outputs[0]
 	if !q.quantised[x] {
 		q.quantised[x] = true
-		q.target.Nodes = append(q.target.Nodes, &Node{Op: "DynamicQuantizeLinear", Inputs: []string{x}, Outputs: []string{x + quantisedSuffix, x + scaleSuffix, x + zeroPointSuffix}})
+		q.target.Nodes = append(
+			q.target.Nodes,
+			&Node{
+				Op:      "DynamicQuantizeLinear",
+				Inputs:  []string{x},
+				Outputs: []string{x + quantisedSuffix, x + scaleSuffix, x + zeroPointSuffix},
+			},
+		)
 	}
 	values, dims := q.source.Floats(w)
 	q.addQuantised(w, values, dims, 1, dims[1])
-	sum := q.addNode("MatMulInteger", out+"_sum", x+quantisedSuffix, w+quantisedSuffix, x+zeroPointSuffix)
+	sum := q.addNode(
+		"MatMulInteger",
+		out+"_sum",
+		x+quantisedSuffix,
+		w+quantisedSuffix,
+		x+zeroPointSuffix,
+	)
 	scale := q.addNode("Mul", out+"_both_scales", x+scaleSuffix, w+scaleSuffix)
 	q.addNode("Mul", out, q.addCast(sum), scale)
 }
@@ -134,13 +159,27 @@ func (q *quantiser) addCast(value string) string {
 	a := appendMessage(nil, 1, []byte(to))
 	a = protowire.AppendVarint(protowire.AppendTag(a, 3, protowire.VarintType), float32Type)
 	a = protowire.AppendVarint(protowire.AppendTag(a, 20, protowire.VarintType), kindOfInt)
-	q.target.Nodes = append(q.target.Nodes, &Node{Op: "Cast", Inputs: []string{value}, Outputs: []string{value + "_float"}, otherFields: appendMessage(nil, attribute, a)})
+	q.target.Nodes = append(
+		q.target.Nodes,
+		&Node{
+			Op:          "Cast",
+			Inputs:      []string{value},
+			Outputs:     []string{value + "_float"},
+			otherFields: appendMessage(nil, attribute, a),
+		},
+	)
 	return value + "_float"
 }
 
 // addQuantised adds a weight to the target as integers, with one scale for each index of the given
 // axis. shape is the shape of the scales.
-func (q *quantiser) addQuantised(name string, values []float32, dims []int, axis int, shape ...int) {
+func (q *quantiser) addQuantised(
+	name string,
+	values []float32,
+	dims []int,
+	axis int,
+	shape ...int,
+) {
 	q.quantised[name] = true
 	largest := make([]float32, dims[axis])
 	scaleOf := func(i int) int {
@@ -162,7 +201,14 @@ func (q *quantiser) addQuantised(name string, values []float32, dims []int, axis
 	for i, v := range values {
 		data[i] = byte(int8(math.RoundToEven(float64(v / scales[scaleOf(i)]))))
 	}
-	q.target.weights = append(q.target.weights,
+	q.target.weights = append(
+		q.target.weights,
 		&weight{name: name + quantisedSuffix, elemType: int8Type, dims: dims, data: data},
-		&weight{name: name + scaleSuffix, elemType: float32Type, dims: shape, data: floatBytes(scales)})
+		&weight{
+			name:     name + scaleSuffix,
+			elemType: float32Type,
+			dims:     shape,
+			data:     floatBytes(scales),
+		},
+	)
 }
