@@ -20,8 +20,8 @@ import (
 
 // The documents are checked against the binary. The language of a fenced block says how:
 //
-//	sh      every `relish` command must parse. Every `curl` command runs against a service with the
-//	        demo's data and must succeed.
+//	sh      every `relish` command must parse. Every `curl` command runs against a service with
+//	        the demo's data and must succeed.
 //	json    the block is one JSON value
 //	ndjson  the block is events, and /feedback accepts each
 //	yaml    the block is a relish.yaml if it begins with the comment "# relish.yaml", and an
@@ -48,7 +48,8 @@ func blocks(t *testing.T) []block {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path != "../.." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
+		case d.IsDir() && path != "../.." &&
+			(strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
 			return filepath.SkipDir
 		case d.IsDir() || filepath.Ext(path) != ".md":
 			return nil
@@ -90,7 +91,8 @@ func fenced(t *testing.T, file, text string) []block {
 		case open != nil:
 			open.text += line + "\n"
 		case strings.HasPrefix(line, "    ") && !inList:
-			t.Errorf("%s:%d: an indented block is not checked; fence it and name its language", file, i+1)
+			t.Errorf("%s:%d: an indented block is not checked; fence it and name its language",
+				file, i+1)
 			inList = true // one report for the whole block
 		case line != "" && !strings.HasPrefix(line, " "):
 			inList = listItem.MatchString(line)
@@ -137,7 +139,8 @@ func TestDocumentedCommands(t *testing.T) {
 			continue
 		}
 		for _, command := range b.commands() {
-			line := regexp.MustCompile(`^(RELISH_[A-Z_]+=\S+ )*(\S*/)?relish( |$)`).ReplaceAllString(command, "relish ")
+			prefix := regexp.MustCompile(`^(RELISH_[A-Z_]+=\S+ )*(\S*/)?relish( |$)`)
+			line := prefix.ReplaceAllString(command, "relish ")
 			args, ok := strings.CutPrefix(line, "relish ")
 			if !ok {
 				continue
@@ -157,7 +160,8 @@ func TestDocumentedCommands(t *testing.T) {
 func words(line string) []string {
 	line, _, _ = strings.Cut(line, " #")
 	var out []string
-	for _, m := range regexp.MustCompile(`'([^']*)'|"([^"]*)"|(\S+)`).FindAllStringSubmatch(line, -1) {
+	word := regexp.MustCompile(`'([^']*)'|"([^"]*)"|(\S+)`)
+	for _, m := range word.FindAllStringSubmatch(line, -1) {
 		switch m[3] {
 		case "|", "&", "&&", ";", ">", "<", "2>":
 			return out
@@ -255,7 +259,8 @@ func (s *service) curl(t *testing.T, at, command string) {
 	command, _, _ = strings.Cut(command, " | ")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-c", strings.Replace(command, "curl", "curl --fail-with-body -sS", 1))
+	strict := strings.Replace(command, "curl", "curl --fail-with-body -sS", 1)
+	cmd := exec.CommandContext(ctx, "bash", "-c", strict)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%s: %s\n%v: %s", at, command, err, out)
 	}

@@ -25,7 +25,7 @@ func (c *doctorCmd) Run(ctx context.Context, cfg *config.Config) error {
 		findings = app.AskService(ctx, c.URL)
 	} else {
 		doctor := app.Doctor{
-			Data: c.Data, Bundles: c.Bundles, Encoder: c.encoderFlags.options(), Config: cfg,
+			Data: c.Data, Bundles: c.Bundles, Encoder: c.options(), Config: cfg,
 			Log: c.logger(),
 		}
 		findings = doctor.Examine(ctx)

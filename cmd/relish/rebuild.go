@@ -19,7 +19,7 @@ type rebuildCmd struct {
 func (c *rebuildCmd) Run(ctx context.Context, cfg *config.Config) error {
 	p := newProgress("to Redis")
 	rebuild := app.Rebuild{
-		Store: c.storeFlags.options(), Config: cfg, From: c.From, Logs: c.Log, Progress: p.count,
+		Store: c.options(), Config: cfg, From: c.From, Logs: c.Log, Progress: p.count,
 		Log:     c.logger(),
 		Skipped: func(dir, reason string) { fmt.Printf("%s is skipped: %s\n", dir, reason) },
 	}

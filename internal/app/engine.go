@@ -72,7 +72,8 @@ func OpenEngine(ctx context.Context, opt EngineOptions) (_ *Engine, err error) {
 	if e.Vectors != nil && !opt.EncodeLater {
 		onItems = e.enqueue
 	}
-	if e.Store, err = openStore(opt, e.Redis, onItems); err != nil {
+	e.Store, err = openStore(opt, e.Redis, onItems) //nolint:contextcheck // lives until Close
+	if err != nil {
 		return nil, err
 	}
 	tables := tableRepository(opt.Store.Data, e.Redis, opt.Config)

@@ -127,8 +127,8 @@ func FlushStore(ctx context.Context, store Store) error {
 		}
 		now := shared.Stats().Lag
 		if now >= lag {
-			return fmt.Errorf("Redis takes no events; %d are still only in the event log. They "+
-				"are safe there, and relish serve sends them when Redis answers", now)
+			return fmt.Errorf("%d events are still only in the event log, because Redis takes "+
+				"none. They are safe there, and relish serve sends them when Redis answers", now)
 		}
 		lag = now
 	}
