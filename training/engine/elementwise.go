@@ -48,8 +48,7 @@ func (b *Builder) unaryOp(op string, t backends.OpType, x backends.Op) (backends
 	return b.unary(t, x, func(x *node) *node { return b.unaryNode(op, x) })
 }
 
-func (b *Builder) unaryNode(op string,
-	x *node) *node {
+func (b *Builder) unaryNode(op string, x *node) *node {
 	return b.elementwise(op, x.shape, []*node{x})
 }
 
@@ -210,7 +209,7 @@ func (b *Builder) cast(x *node, dtype dtypes.DType) *node {
 }
 
 // binaryNode adds an operator over two nodes whose shapes are known to be compatible.
-func (b *Builder) binaryNode(op string, x, y *node, attrs ...attr) *node {
+func (b *Builder) binaryNode(op string, x, y *node) *node {
 	shape := x.shape
 	if y.shape.Rank() > shape.Rank() {
 		shape = y.shape
@@ -221,7 +220,7 @@ func (b *Builder) binaryNode(op string, x, y *node, attrs ...attr) *node {
 			shape.Dimensions[i] = max(shape.Dimensions[i], d)
 		}
 	}
-	return b.elementwise(op, shape, []*node{x, y}, attrs...)
+	return b.elementwise(op, shape, []*node{x, y})
 }
 
 func (b *Builder) compare(op string, x, y *node) *node {

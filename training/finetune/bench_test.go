@@ -18,22 +18,23 @@ import (
 	"relish/training/finetune"
 )
 
-// What BenchmarkGames trains, and where it leaves it.
+// Flags of BenchmarkGames.
 var (
-	benchLayers  = flag.Int("layers", 0, "layers that are trained, from the top; 0 = all")
-	benchRank    = flag.Int("rank", 0, "rank of corrections, 0 = the matrices")
-	benchLogQ    = flag.Float64("logq", 0, "popularity in the score")
-	benchMinutes = flag.Float64("minutes", 10, "at most")
+	benchLayers  = flag.Int("layers", 0, "number of trained layers, from the top; 0 = all")
+	benchRank    = flag.Int("rank", 0, "LoRA rank; 0 trains the matrices")
+	benchLogQ    = flag.Float64("logq", 0, "LogQ: popularity correction, 0 to 1")
+	benchMinutes = flag.Float64("minutes", 10, "time limit in minutes")
 	benchRate    = flag.Float64("rate", finetune.DefaultConfig().LearningRate, "learning rate")
-	benchShare   = flag.Float64("share", 1, "of the users that is learned from")
-	benchOut     = flag.String("out", "", "folder that the tuned encoder is written to")
+	benchShare   = flag.Float64("share", 1, "share of the users to train on")
+	benchOut     = flag.String("out", "", "folder for the fine-tuned encoder")
 	benchEncoder = flag.String("encoder", "",
-		"measure the encoders in these folders, separated by commas, and train none")
+		"measure the encoders in these folders, separated by commas, instead of training")
 )
 
-// BenchmarkGames tunes on Games and ranks its validation lists (20 candidates) by text alone, the cosine to the
-// recency-weighted mean of the history: NDCG at 10 in per cent of all lists, of those whose positive was bought 0 to 4 times,
-// and of those whose positive took no part. Run it with -benchtime 1x.
+// BenchmarkGames fine-tunes on the Games data set. It then ranks the validation lists (20
+// candidates) by text alone: by the cosine between a candidate and the recency-weighted mean of the
+// history. It reports NDCG at 10 in per cent for all lists, for lists whose positive was bought 0
+// to 4 times, and for lists whose positive was held out. Run it with -benchtime 1x.
 func BenchmarkGames(b *testing.B) {
 	g, err := benchdata.ReadGames("../../../shared/data/games")
 	if err != nil {
@@ -55,29 +56,27 @@ func BenchmarkGames(b *testing.B) {
 	}
 	for b.Loop() {
 		cfg := finetune.DefaultConfig()
-		cfg.Layers, cfg.LoRARank, cfg.LogQ, cfg.LearningRate, cfg.TimeLimit = *benchLayers, *benchRank, *benchLogQ, *benchRate, time.Duration(
-			*benchMinutes*float64(time.Minute))
+		cfg.Layers, cfg.LoRARank, cfg.LogQ = *benchLayers, *benchRank, *benchLogQ
+		cfg.LearningRate = *benchRate
+		cfg.TimeLimit = time.Duration(*benchMinutes * float64(time.Minute))
 		cfg.Progress = func(p finetune.Evaluation) { b.Logf("%+v", p) }
 		c := g.Corpus(nil)
 		c.Users = c.Users[:int(*benchShare*float64(len(c.Users)))]
-		res, err := finetune.Train(
-			b.Context(),
-			finetune.Input{
-				Runtime: onnxtest.Start(b),
-				Backend: onnxtest.Backend(b, 0),
-				Files:   onnxtest.EncoderFiles(b, "fp32"),
-				Corpus:  c,
-			},
-			cfg,
-		)
+		in := finetune.Input{
+			Runtime: onnxtest.Start(b),
+			Backend: onnxtest.Backend(b, 0),
+			Files:   onnxtest.EncoderFiles(b, "fp32"),
+			Corpus:  c,
+		}
+		res, err := finetune.Train(b.Context(), in, cfg)
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.ReportMetric(float64(res.KeptStep), "steps")
 		b.ReportMetric(float64(res.Pairs), "pairs")
-		b.ReportMetric(100*res.Validation.Base.Mean, "guard-before-%")
-		b.ReportMetric(100*res.Validation.FineTuned.Mean, "guard-%")
-		b.ReportMetric(100*res.Validation.Difference.Low, "guard-gain-low-%")
+		b.ReportMetric(100*res.Validation.Base.Mean, "validation-before-%")
+		b.ReportMetric(100*res.Validation.FineTuned.Mean, "validation-%")
+		b.ReportMetric(100*res.Validation.Difference.Low, "validation-gain-low-%")
 		b.ReportMetric(res.Quantisation.MinCosine, "int8-least-cosine")
 		b.ReportMetric(res.Quantisation.TextsPerSecond/res.Quantisation.TextsPerSecondFP32,
 			"int8-speed")
@@ -95,7 +94,7 @@ func report(b *testing.B, g *benchdata.Dataset, f *onnx.EncoderFiles, name strin
 	b.Helper()
 	vectors := titles(b, g, f)
 	cfg := finetune.DefaultConfig()
-	c, taken := g.Corpus(nil), g.PurchaseCounts()
+	c, bought := g.Corpus(nil), g.PurchaseCounts()
 	score := func(i int) ([]float64, error) {
 		var query []float32
 		steps, weight := g.Users[g.ListUser[i]].Interactions, float32(1)
@@ -121,8 +120,11 @@ func report(b *testing.B, g *benchdata.Dataset, f *onnx.EncoderFiles, name strin
 		return scores, nil
 	}
 	for what, among := range map[string]func(int) bool{
-		"all-%": nil, "0-4-times-%": func(i int) bool { return taken[g.Positive[i]] < 5 },
-		"held-out-%": func(i int) bool { return finetune.HeldOut(&cfg, c.ItemInfos[g.Positive[i]].TextKey) },
+		"all-%": nil, "0-4-times-%": func(i int) bool { return bought[g.Positive[i]] < 5 },
+		"held-out-%": func(i int) bool {
+			return finetune.HeldOut(&cfg,
+				c.ItemInfos[g.Positive[i]].TextKey)
+		},
 	} {
 		ndcg, err := g.NDCG(score, among)
 		if err != nil {
@@ -166,7 +168,8 @@ func save(b *testing.B, dir string, f *onnx.EncoderFiles) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		b.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"model.onnx": f.Model, "tokenizer.json": f.Tokenizer} {
+	files := map[string][]byte{"model.onnx": f.Model, "tokenizer.json": f.Tokenizer}
+	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			b.Fatal(err)
 		}

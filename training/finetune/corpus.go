@@ -12,76 +12,79 @@ import (
 	"relish/training/signals"
 )
 
-// corpus is the distinct texts of a catalogue as the encoder reads them, and what was done with them in order.
+// corpus holds the distinct texts of the catalogue as tokens, and the users' sequences of texts.
 type corpus struct {
-	tokens    [][]int32 // by text: into vocab
-	vocab     []int32   // the tokens that occur
-	rowLength int       // of a row, in tokens; no text is longer
-	sequences [][]int32 // texts
-	newEvents []int     // of the sequences, those of fresh users
-	heldOut   []bool    // by text: it takes no part in training
+	tokens    [][]int32 // by text: indices into vocab
+	vocab     []int32   // ids of the tokens that occur
+	rowLength int       // tokens in a row; no text is longer
+	sequences [][]int32 // text numbers in order of time, one sequence for a user
+	newEvents []int     // indices of the sequences of users with new events, ascending
+	heldOut   []bool    // by text: excluded from training
 }
 
-// Row lengths: a row is as long as nearly all texts, since attention costs its square; a longer text is cut.
+// The cost of attention grows with the square of the row length. So a row is as long as nearly all
+// texts, and longer texts are truncated.
 const (
 	minRowLength  = 64
 	rowLengthStep = 32
-	uncutShare    = 0.98 // share of the texts
-	minBatchRows  = 4    // of a batch
+	uncutShare    = 0.98 // share of the texts that are not truncated
+	minBatchRows  = 4    // least number of rows of a batch
 )
 
-// buildCorpus takes the corpus apart, for the objective.
+// buildCorpus tokenizes the texts and builds the sequences of the objective.
 func buildCorpus(in *Input, cfg *Config) (*corpus, error) {
 	tok, err := tokenizer.Load(in.Files.Tokenizer)
 	if err != nil {
-		return nil, fmt.Errorf("encoder: %w", err)
+		return nil, fmt.Errorf("finetune: %w", err)
 	}
-	r := &corpusBuilder{tokenizer: tok, files: in.Files, cfg: cfg, textIndex: map[uint64]int32{}}
+	b := &corpusBuilder{tokenizer: tok, files: in.Files, cfg: cfg, textIndex: map[uint64]int32{}}
 	if cfg.Objective == TitleText {
-		r.addCatalogue(in.Corpus.ItemInfos)
+		b.addCatalogue(in.Corpus.ItemInfos)
 	} else {
-		r.addHistories(in.Corpus, in.HasNewEvents)
+		b.addHistories(in.Corpus, in.HasNewEvents)
 	}
-	return r.finish(), nil
+	return b.finish(), nil
 }
 
-// corpusBuilder collects texts.
+// corpusBuilder collects texts and sequences.
 type corpusBuilder struct {
 	tokenizer *tokenizer.Tokenizer
 	files     *onnx.EncoderFiles
 	cfg       *Config
-	textIndex map[uint64]int32 // by the text's key: its number, -1 for a text without tokens
+	textIndex map[uint64]int32 // text key -> number of the text, -1 for a text without tokens
 	bodies    []string
 	corpus    corpus
 }
 
-// addText gives a text's number, -1 for one without tokens.
-func (r *corpusBuilder) addText(key uint64, body func() string, mayHold bool) int32 {
-	if n, ok := r.textIndex[key]; ok {
+// addText returns the number of a text and adds the text if it is new. It returns -1 for a text
+// without tokens.
+func (b *corpusBuilder) addText(key uint64, body func() string, mayHoldOut bool) int32 {
+	if n, ok := b.textIndex[key]; ok {
 		return n
 	}
-	s := r.files.Prompt + body()
-	tokens := r.tokenizer.Encode(nil, s, r.files.MaxTokens)
-	if len(tokens) <= 2 { // nothing between the special tokens
-		r.textIndex[key] = -1
+	s := b.files.Prompt + body()
+	tokens := b.tokenizer.Encode(nil, s, b.files.MaxTokens)
+	if len(tokens) <= 2 { // only the two special tokens
+		b.textIndex[key] = -1
 		return -1
 	}
-	n := int32(len(r.corpus.tokens))
-	r.textIndex[key] = n
-	r.corpus.tokens, r.bodies = append(r.corpus.tokens, tokens), append(r.bodies, s)
-	r.corpus.heldOut = append(r.corpus.heldOut, mayHold && r.isHeldOut(key))
+	n := int32(len(b.corpus.tokens))
+	b.textIndex[key] = n
+	b.corpus.tokens, b.bodies = append(b.corpus.tokens, tokens), append(b.bodies, s)
+	b.corpus.heldOut = append(b.corpus.heldOut, mayHoldOut && b.isHeldOut(key))
 	return n
 }
 
-// isHeldOut draws whether a text takes no part, by a hash: the same one in every training.
-func (r *corpusBuilder) isHeldOut(key uint64) bool {
+// isHeldOut decides by a hash whether a text is held out, so that every training holds out the same
+// texts.
+func (b *corpusBuilder) isHeldOut(key uint64) bool {
 	share := float64(
-		xxhash.Sum64String(fmt.Sprintf("guard %d %d", r.cfg.Seed, key))>>11) / (1 << 53)
-	return share < r.cfg.HoldoutShare
+		xxhash.Sum64String(fmt.Sprintf("guard %d %d", b.cfg.Seed, key))>>11) / (1 << 53)
+	return share < b.cfg.HoldoutShare
 }
 
-// addHistories takes what users did. A text that repeats the one before it counts once.
-func (r *corpusBuilder) addHistories(c *signals.Corpus, fresh []bool) {
+// addHistories adds what users did. Consecutive interactions with the same text count once.
+func (b *corpusBuilder) addHistories(c *signals.Corpus, hasNewEvents []bool) {
 	for u := range c.Users {
 		var seq []int32
 		for _, s := range c.Users[u].Interactions {
@@ -89,19 +92,19 @@ func (r *corpusBuilder) addHistories(c *signals.Corpus, fresh []bool) {
 			if s.Gain <= 0 || info == nil || info.TextKey == 0 {
 				continue
 			}
-			n := r.addText(info.TextKey, info.Body, true)
+			n := b.addText(info.TextKey, info.Body, true)
 			if n >= 0 && (len(seq) == 0 || seq[len(seq)-1] != n) {
 				seq = append(seq, n)
 			}
 		}
-		if r.addSequence(seq) && fresh != nil && fresh[u] {
-			r.corpus.newEvents = append(r.corpus.newEvents, len(r.corpus.sequences)-1)
+		if b.addSequence(seq) && hasNewEvents != nil && hasNewEvents[u] {
+			b.corpus.newEvents = append(b.corpus.newEvents, len(b.corpus.sequences)-1)
 		}
 	}
 }
 
-// addCatalogue takes each item's title as a history that its other text comes after.
-func (r *corpusBuilder) addCatalogue(items []*ranker.ItemInfo) {
+// addCatalogue adds a sequence of two texts for each item: its title and the rest of its text.
+func (b *corpusBuilder) addCatalogue(items []*ranker.ItemInfo) {
 	for _, it := range items {
 		if it == nil {
 			continue
@@ -110,25 +113,24 @@ func (r *corpusBuilder) addCatalogue(items []*ranker.ItemInfo) {
 		if it.Title == "" || rest == "" {
 			continue
 		}
-		title := r.addText(ranker.TextKey(it.Title), func() string { return it.Title }, false)
-		if body := r.addText(ranker.TextKey(rest), func() string { return rest }, true); title >= 0 &&
-			body >= 0 &&
-			title != body {
-			r.addSequence([]int32{title, body})
+		title := b.addText(ranker.TextKey(it.Title), func() string { return it.Title }, false)
+		body := b.addText(ranker.TextKey(rest), func() string { return rest }, true)
+		if title >= 0 && body >= 0 && title != body {
+			b.addSequence([]int32{title, body})
 		}
 	}
 }
 
-func (r *corpusBuilder) addSequence(seq []int32) bool {
+func (b *corpusBuilder) addSequence(seq []int32) bool {
 	if len(seq) > 1 {
-		r.corpus.sequences = append(r.corpus.sequences, seq)
+		b.corpus.sequences = append(b.corpus.sequences, seq)
 	}
 	return len(seq) > 1
 }
 
-// finish fixes the row's length, cuts what is longer, and numbers the tokens that occur.
-func (r *corpusBuilder) finish() *corpus {
-	c := &r.corpus
+// finish sets the row length, truncates longer texts, and replaces token ids by indices into vocab.
+func (b *corpusBuilder) finish() *corpus {
+	c := &b.corpus
 	lengths := make([]int, len(c.tokens))
 	for i, t := range c.tokens {
 		lengths[i] = len(t)
@@ -139,17 +141,17 @@ func (r *corpusBuilder) finish() *corpus {
 		c.rowLength = max(c.rowLength,
 			(lengths[int(uncutShare*float64(n-1))]+rowLengthStep-1)/rowLengthStep*rowLengthStep)
 	}
-	c.rowLength = min(c.rowLength, r.files.MaxTokens, max(8, r.cfg.BatchTokens/minBatchRows))
-	number := map[int32]int32{}
+	c.rowLength = min(c.rowLength, b.files.MaxTokens, max(8, b.cfg.BatchTokens/minBatchRows))
+	newID := map[int32]int32{}
 	for i, t := range c.tokens {
 		if len(t) > c.rowLength {
-			t = r.tokenizer.Encode(nil, r.bodies[i], c.rowLength)
+			t = b.tokenizer.Encode(nil, b.bodies[i], c.rowLength)
 		}
 		for k, id := range t {
-			n, ok := number[id]
+			n, ok := newID[id]
 			if !ok {
 				n = int32(len(c.vocab))
-				number[id], c.vocab = n, append(c.vocab, id)
+				newID[id], c.vocab = n, append(c.vocab, id)
 			}
 			t[k] = n
 		}
@@ -158,7 +160,7 @@ func (r *corpusBuilder) finish() *corpus {
 	return c
 }
 
-// meanTokens is how many tokens a text has in the mean.
+// meanTokens returns the mean number of tokens of a text, at least 1.
 func (c *corpus) meanTokens() int {
 	sum := 0
 	for _, t := range c.tokens {
@@ -167,7 +169,7 @@ func (c *corpus) meanTokens() int {
 	return max(1, sum/max(1, len(c.tokens)))
 }
 
-// countPairs counts what there is to learn from: places with something before them, without the texts held out.
+// countPairs returns the number of queries that the sequences give without held-out texts.
 func (c *corpus) countPairs() (n int) {
 	for _, seq := range c.sequences {
 		n += max(0, len(c.withoutHeldOut(seq))-1)
@@ -175,7 +177,7 @@ func (c *corpus) countPairs() (n int) {
 	return n
 }
 
-// withoutHeldOut is a sequence without the texts that are held out.
+// withoutHeldOut returns the sequence without held-out texts.
 func (c *corpus) withoutHeldOut(seq []int32) []int32 {
 	if !slices.ContainsFunc(seq, func(t int32) bool { return c.heldOut[t] }) {
 		return seq

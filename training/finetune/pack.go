@@ -6,33 +6,36 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/tensors"
 )
 
-// slotsPerText bounds the texts of a batch: few are shorter.
+// slotsPerText limits the texts of a batch to its slots divided by this number. Few texts have
+// fewer tokens.
 const slotsPerText = 8
 
-// batchShape is what every batch has in common.
+// batchShape is what all batches have in common.
 type batchShape struct {
 	rows, length int // of tokens
-	texts        int // at most, and so many queries
+	texts        int // limit of the texts, and of the queries
 	dim          int
-	clsPooling   bool // a text's vector is its first token's, not the mean
+	clsPooling   bool // the vector of a text is that of its first token, not the mean
 }
 
 func (s *batchShape) slots() int { return s.rows * s.length }
 
-// pack puts several texts into each row, so that hardly a slot stays empty whatever their lengths.
+// pack puts several texts into each row, so that few slots stay empty even if the lengths of texts
+// differ much.
 type pack struct {
 	batchShape
-	corpus      *corpus
-	lowerStates [][]float32 // by text: the output of the layers that are not trained, nil where all are
+	corpus *corpus
+	// by text: output of the layers that are not trained; nil if all are trained
+	lowerStates [][]float32
 
-	room     []int   // by row
-	rowTexts []int32 // texts of a row
-	texts    []int32 // of the batch, in the order of their vectors
+	free     []int   // by row: free slots
+	rowTexts []int32 // by row: number of texts
+	texts    []int32 // texts of the batch, in the order of their vectors
 	index    map[int32]int
-	start    []int // the slot at which each begins
+	start    []int // by vector: first slot of the text
 
 	tokens, positions, segments []int32
-	states                      []float32 // in place of tokens
+	states                      []float32 // used instead of tokens, if not nil
 	pool                        []float32
 }
 
@@ -41,7 +44,7 @@ func newPack(s batchShape, c *corpus, lower [][]float32) *pack {
 		batchShape:  s,
 		corpus:      c,
 		lowerStates: lower,
-		room:        slices.Repeat([]int{s.length}, s.rows),
+		free:        slices.Repeat([]int{s.length}, s.rows),
 		rowTexts:    make([]int32, s.rows),
 		index:       map[int32]int{},
 		tokens:      make([]int32, s.slots()),
@@ -55,44 +58,45 @@ func newPack(s batchShape, c *corpus, lower [][]float32) *pack {
 	return p
 }
 
-// add sees to it that the batch has a text, and reports whether it has room for it. It goes into the fullest row that
-// takes it.
+// add adds a text to the batch and reports whether the batch contains it now. A new text goes into
+// the fullest row that has enough free slots.
 func (p *pack) add(t int32) bool {
-	if _, there := p.index[t]; there {
+	if _, found := p.index[t]; found {
 		return true
 	}
 	tokens := p.corpus.tokens[t]
 	row := -1
-	for i, room := range p.room {
-		if room >= len(tokens) && (row < 0 || room < p.room[row]) {
+	for i, free := range p.free {
+		if free >= len(tokens) && (row < 0 || free < p.free[row]) {
 			row = i
 		}
 	}
 	if row < 0 || len(p.texts) == p.batchShape.texts {
 		return false
 	}
-	at := (row+1)*p.length - p.room[row]
-	p.room[row] -= len(tokens)
+	first := (row+1)*p.length - p.free[row]
+	p.free[row] -= len(tokens)
 	p.rowTexts[row]++
 	n := len(p.texts)
-	p.index[t], p.texts, p.start = n, append(p.texts, t), append(p.start, at)
-	counts := len(tokens)
+	p.index[t], p.texts, p.start = n, append(p.texts, t), append(p.start, first)
+	pooled := len(tokens)
 	if p.clsPooling {
-		counts = 1
+		pooled = 1
 	}
 	for k, token := range tokens {
-		p.tokens[at+k], p.positions[at+k], p.segments[at+k] = token, int32(k), p.rowTexts[row]
-		if k < counts {
-			p.pool[n*p.slots()+at+k] = 1 / float32(counts)
+		slot := first + k
+		p.tokens[slot], p.positions[slot], p.segments[slot] = token, int32(k), p.rowTexts[row]
+		if k < pooled {
+			p.pool[n*p.slots()+slot] = 1 / float32(pooled)
 		}
 	}
 	if p.lowerStates != nil {
-		copy(p.states[at*p.dim:], p.lowerStates[t])
+		copy(p.states[first*p.dim:], p.lowerStates[t])
 	}
 	return true
 }
 
-// tensors are the batch as the network's graph takes it.
+// tensors returns the batch in the order of the network's inputs.
 func (p *pack) tensors() []any {
 	in := []any{tensors.FromFlatDataAndDimensions(p.tokens, p.slots())}
 	if p.lowerStates != nil {

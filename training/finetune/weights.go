@@ -10,7 +10,7 @@ import (
 	"relish/training/onnxfile"
 )
 
-// trainableNames are the variables that training moves, in a fixed order.
+// trainableNames returns the names of the variables that training changes, in a fixed order.
 func (n *network) trainableNames() (names []string) {
 	for _, name := range n.variableNames() {
 		for _, v := range []string{name, name + leftFactor, name + rightFactor} {
@@ -22,28 +22,29 @@ func (n *network) trainableNames() (names []string) {
 	return names
 }
 
-// createAverages gives each moving variable an average, which begins where it is (Polyak and Juditsky 1992; here with weights
-// that fall with age).
+// createAverages adds a moving average for each trainable variable, starting at its current value
+// (Polyak and Juditsky 1992, here with exponentially decaying weights).
 func (n *network) createAverages() {
 	for _, name := range n.trainableNames() {
 		v := n.variable(name)
-		n.setVariable(averagePrefix+name, tensors.MustCopyFlatData[float32](v.MustValue()), v.Shape().Dimensions...).
+		n.setVariable(averagePrefix+name, tensors.MustCopyFlatData[float32](v.MustValue()),
+			v.Shape().Dimensions...).
 			SetTrainable(false)
 	}
 }
 
-// updateAverages moves them, in a graph that has changed the variables.
+// updateAverages updates the moving averages in a graph that changes the variables.
 func (n *network) updateAverages(g *Graph, keep float64) {
 	for _, name := range n.trainableNames() {
-		now, average := n.variable(name), n.variable(averagePrefix+name)
-		if now.ChangedInGraph(g) {
-			average.SetValueGraph(
-				Add(MulScalar(average.ValueGraph(g), keep), MulScalar(now.ValueGraph(g), 1-keep)))
+		current, average := n.variable(name), n.variable(averagePrefix+name)
+		if current.ChangedInGraph(g) {
+			kept := MulScalar(average.ValueGraph(g), keep)
+			average.SetValueGraph(Add(kept, MulScalar(current.ValueGraph(g), 1-keep)))
 		}
 	}
 }
 
-// averages copies them out, by variable.
+// averages returns copies of the moving averages, by variable name.
 func (n *network) averages() map[string][]float32 {
 	out := map[string][]float32{}
 	for _, name := range n.trainableNames() {
@@ -56,8 +57,8 @@ func flatValues(v *context.Variable) []float32 {
 	return tensors.MustCopyFlatData[float32](v.MustValue())
 }
 
-// exportFile puts trained values into the file's weights and returns the file. Corrections of low rank are added to their
-// matrices.
+// exportFile writes trained values into the weights of the file and returns the file. It adds
+// low-rank updates to their matrices.
 func (n *network) exportFile(trained map[string][]float32) (*onnxfile.Model, error) {
 	for _, name := range n.variableNames() {
 		values, dims := n.file.Floats(n.source[name])
@@ -74,7 +75,7 @@ func (n *network) exportFile(trained map[string][]float32) (*onnxfile.Model, err
 			values = trained[name]
 		}
 		if err := n.file.SetFloats(n.source[name], values); err != nil {
-			return nil, fmt.Errorf("encoder: %s: %w", name, err)
+			return nil, fmt.Errorf("finetune: weight %s: %w", name, err)
 		}
 	}
 	return n.file, nil

@@ -2,7 +2,7 @@ package finetune
 
 import "testing"
 
-// What is within the noise of the best look is kept, what is clearly below it is not.
+// Weights within the noise of the best evaluation are kept. Clearly worse weights are not.
 func TestClearlyWorse(t *testing.T) {
 	best := make([]float64, 400)
 	for i := range best {
@@ -15,10 +15,11 @@ func TestClearlyWorse(t *testing.T) {
 		}
 		return out
 	}
-	noise := func(i int) float64 { return float64(i%7-3) / 10 } // about 0 in the mean, .2 wide: a standard error of .01
+	// The mean is about 0 and the width .2, which gives a standard error of .01.
+	noise := func(i int) float64 { return float64(i%7-3) / 10 }
 	for _, c := range []struct {
-		what string
-		now  []float64
+		name string
+		ndcg []float64
 		want bool
 	}{
 		{"the best itself", best, false},
@@ -27,8 +28,8 @@ func TestClearlyWorse(t *testing.T) {
 		{"worse than the noise", shifted(func(i int) float64 { return noise(i) - 0.03 }), true},
 		{"worse everywhere", shifted(func(int) float64 { return -0.001 }), true},
 	} {
-		if got := clearlyWorse(c.now, best); got != c.want {
-			t.Errorf("%s: %v", c.what, got)
+		if got := clearlyWorse(c.ndcg, best); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
 		}
 	}
 }

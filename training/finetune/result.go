@@ -11,7 +11,7 @@ import (
 	"relish/internal/stats"
 )
 
-// finish writes the weights that are kept as files and measures these as they are served.
+// finish exports the kept weights as files and measures both files as they are served.
 func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	res := &Result{
 		Evaluations: t.evaluations,
@@ -23,7 +23,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	small, err := model.Quantise()
+	int8Model, err := model.Quantise()
 	if err != nil {
 		return nil, err
 	}
@@ -32,11 +32,11 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		f.Model = model
 		return &f
 	}
-	res.FP32, res.Int8 = with(model.Bytes()), with(small)
+	res.FP32, res.Int8 = with(model.Bytes()), with(int8Model)
 	return res, t.measure(ctx, res)
 }
 
-// measure compares the encoder that tuning began with, the tuned one, and its 8-bit form.
+// measure compares the pretrained encoder, the fine-tuned encoder, and its 8-bit form.
 func (t *trainer) measure(ctx context.Context, res *Result) error {
 	texts := textsOf(t.validator.finalCases)
 	var ndcg [3][]float64
@@ -57,8 +57,9 @@ func (t *trainer) measure(ctx context.Context, res *Result) error {
 	}
 	g, q := &res.Validation, &res.Quantisation
 	g.Cases = len(t.validator.finalCases)
-	q.MinCosine, q.Bytes, q.BytesFP32, q.TextsPerSecond, q.TextsPerSecondFP32 = 1, int64(
-		len(res.Int8.Model)), int64(len(res.FP32.Model)), speed[2], speed[1]
+	q.MinCosine = 1
+	q.Bytes, q.BytesFP32 = int64(len(res.Int8.Model)), int64(len(res.FP32.Model))
+	q.TextsPerSecond, q.TextsPerSecondFP32 = speed[2], speed[1]
 	for i := range texts {
 		c := float64(vek32.Dot(vectors[1][i], vectors[2][i]))
 		q.MinCosine = min(q.MinCosine, c)
@@ -71,7 +72,8 @@ func (t *trainer) computeIntervals(ndcg [3][]float64, g *Validation, q *Quantisa
 	for _, x := range []struct {
 		into *stats.Interval
 		a, b []float64
-	}{{&g.Base, ndcg[0], nil}, {&g.FineTuned, ndcg[1], nil}, {&g.Difference, ndcg[1], ndcg[0]}, {&g.Int8, ndcg[2], ndcg[0]}, {&q.Difference, ndcg[2], ndcg[1]}} {
+	}{{&g.Base, ndcg[0], nil}, {&g.FineTuned, ndcg[1], nil}, {&g.Difference, ndcg[1], ndcg[0]},
+		{&g.Int8, ndcg[2], ndcg[0]}, {&q.Difference, ndcg[2], ndcg[1]}} {
 		if x.b == nil {
 			*x.into, err = stats.Bootstrap(x.a, t.cfg.Seed)
 		} else {
@@ -84,13 +86,13 @@ func (t *trainer) computeIntervals(ndcg [3][]float64, g *Validation, q *Quantisa
 	return nil
 }
 
-// encodeServed encodes texts by an encoder as it is served on a CPU, on one thread.
+// encodeServed encodes texts as a server on a CPU does, on one thread.
 func (t *trainer) encodeServed(
 	ctx context.Context, f *onnx.EncoderFiles, texts []int32,
 ) ([][]float32, error) {
 	enc, err := t.in.Runtime.NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
-		return nil, fmt.Errorf("encoder: the model does not load: %w", err)
+		return nil, fmt.Errorf("finetune: cannot load the encoder: %w", err)
 	}
 	defer enc.Close()
 	ids := make([][]int32, len(texts))
@@ -99,12 +101,12 @@ func (t *trainer) encodeServed(
 	}
 	vectors, err := enc.Encode(ctx, ids)
 	if err != nil {
-		return nil, fmt.Errorf("encoder: %w", err)
+		return nil, fmt.Errorf("finetune: %w", err)
 	}
 	return vectors, nil
 }
 
-// tokenIDs are a text's tokens as the encoder's own vocabulary numbers them.
+// tokenIDs returns the tokens of a text as ids of the encoder's vocabulary.
 func (c *corpus) tokenIDs(text int32) []int32 {
 	out := make([]int32, len(c.tokens[text]))
 	for k, token := range c.tokens[text] {

@@ -22,7 +22,8 @@ import (
 	"relish/training/signals"
 )
 
-// Words that belong together in the planted world, and only there.
+// topics are pairs of word lists. Users of one topic take items of both lists, which share no
+// words.
 var topics = [][2][]string{
 	{{"violin", "cello", "trumpet"}, {"tent", "backpack", "lantern"}},
 	{{"pepper", "saffron", "basil"}, {"saddle", "stirrup", "bridle"}},
@@ -32,117 +33,114 @@ var topics = [][2][]string{
 	{{"terrier", "spaniel", "poodle"}, {"modem", "router", "switch"}},
 }
 
-// planted is a world in which users take what belongs to their topic, whose two halves have nothing in common as words go.
+// planted returns a corpus in which each user takes the items of one topic.
 func planted(users int) *signals.Corpus {
 	r := rand.New(rand.NewPCG(7, 7))
 	c := &signals.Corpus{}
 	var ids []string
-	of := make([][]int32, len(topics))
+	itemsOf := make([][]int32, len(topics))
 	for k, halves := range topics {
 		for i := range 60 {
 			half := halves[i%2]
 			title := fmt.Sprintf("%s %s %d", half[r.IntN(3)], half[r.IntN(3)], r.IntN(900)+100)
-			of[k] = append(of[k], int32(len(ids)))
+			itemsOf[k] = append(itemsOf[k], int32(len(ids)))
 			it := ranker.Item{
 				ID:    strconv.Itoa(len(ids)),
 				Title: title,
 				Text:  halves[1-i%2][r.IntN(3)] + " " + strconv.Itoa(i),
 			}
-			ids, c.ItemInfos = append(ids,
-				it.ID), append(c.ItemInfos, ranker.NewItemInfo(it, ranker.TextSpec{"title"}))
+			ids = append(ids, it.ID)
+			c.ItemInfos = append(c.ItemInfos, ranker.NewItemInfo(it, ranker.TextSpec{"title"}))
 		}
 	}
 	c.Items = ranker.NewItemTable(ids)
 	for range users {
-		mine := of[r.IntN(len(of))]
+		items := itemsOf[r.IntN(len(itemsOf))]
 		var u signals.UserHistory
 		for range 3 + r.IntN(5) {
 			u.Interactions = append(u.Interactions,
-				signals.Interaction{Item: mine[r.IntN(len(mine))], Gain: 1})
+				signals.Interaction{Item: items[r.IntN(len(items))], Gain: 1})
 		}
 		c.Users = append(c.Users, u)
 	}
 	return c
 }
 
-// quick is a configuration that a test can wait for.
+// quick is a configuration that trains within seconds.
 func quick() finetune.Config {
 	cfg := finetune.DefaultConfig()
-	cfg.BatchTokens, cfg.MaxSteps, cfg.EvalEvery, cfg.LearningRate, cfg.WarmUpSteps, cfg.EMADecay, cfg.TimeLimit = 256, 30, 15, 2e-4, 5, 0.9, 0
-	cfg.HoldoutShare = 0.2
+	cfg.BatchTokens, cfg.MaxSteps, cfg.EvalEvery, cfg.TimeLimit = 256, 30, 15, 0
+	cfg.LearningRate, cfg.WarmUpSteps, cfg.EMADecay, cfg.HoldoutShare = 2e-4, 5, 0.9, 0.2
 	return cfg
 }
 
 func tune(t testing.TB, threads int, c *signals.Corpus, cfg finetune.Config) *finetune.Result {
 	t.Helper()
-	res, err := finetune.Train(
-		t.Context(),
-		finetune.Input{
-			Runtime: onnxtest.Start(t),
-			Backend: onnxtest.Backend(t, threads),
-			Files:   onnxtest.EncoderFiles(t, "fp32"),
-			Corpus:  c,
-		},
-		cfg,
-	)
+	in := finetune.Input{
+		Runtime: onnxtest.Start(t),
+		Backend: onnxtest.Backend(t, threads),
+		Files:   onnxtest.EncoderFiles(t, "fp32"),
+		Corpus:  c,
+	}
+	res, err := finetune.Train(t.Context(), in, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return res
 }
 
-// What users did together comes together, in texts that took no part as well; the file with 8-bit integers says the same.
-func TestTune(t *testing.T) {
+func sameEvaluation(a, b finetune.Evaluation) bool { return a.Step == b.Step && a.NDCG == b.NDCG }
+
+// Training moves texts together that the same users take, including held-out texts. The 8-bit file
+// gives nearly the same vectors.
+func TestTrain(t *testing.T) {
 	var points []finetune.Evaluation
 	cfg := quick()
 	cfg.Progress = func(p finetune.Evaluation) { points = append(points, p) }
 	res := tune(t, 0, planted(300), cfg)
 	if !res.Validation.Better() || res.Validation.Difference.Mean < 0.1 {
-		t.Errorf("the guard saw %+v", res.Validation)
+		t.Errorf("the fine-tuned encoder is not better: %+v", res.Validation)
 	}
 	if len(res.Evaluations) != 3 ||
-		!slices.EqualFunc(
-			points, res.Evaluations,
-			func(a, b finetune.Evaluation) bool { return a.Step == b.Step && a.NDCG == b.NDCG },
-		) {
-		t.Errorf("curve %v, told %v", res.Evaluations, points)
+		!slices.EqualFunc(points, res.Evaluations, sameEvaluation) {
+		t.Errorf("the result has the evaluations %v, Progress got %v", res.Evaluations, points)
 	}
 	if res.Pairs < 500 || res.Texts < 300 || res.KeptStep == 0 {
-		t.Errorf("%d pairs, %d texts, %d steps", res.Pairs, res.Texts, res.KeptStep)
+		t.Errorf("trained on %d pairs and %d texts, kept step %d",
+			res.Pairs, res.Texts, res.KeptStep)
 	}
-	near := func(f *onnx.EncoderFiles) float32 {
+	similarity := func(f *onnx.EncoderFiles) float32 {
 		v := onnxtest.EncodeTexts(t, f, "violin", "lantern")
 		return vek32.Dot(v[0], v[1])
 	}
-	if before, after := near(onnxtest.EncoderFiles(t, "fp32")), near(res.FP32); after < before+0.1 {
-		t.Errorf("violin and lantern, which the same users take, are at %.3f; before at %.3f",
+	before, after := similarity(onnxtest.EncoderFiles(t, "fp32")), similarity(res.FP32)
+	if after < before+0.1 {
+		t.Errorf("the cosine of violin and lantern (same users) is %.3f; before training %.3f",
 			after, before)
 	}
 	q := res.Quantisation
 	if q.MinCosine < 0.95 || q.MeanCosine < 0.98 || q.Difference.Low < -0.1 ||
-		q.Bytes*3 > q.BytesFP32 ||
-		q.TextsPerSecond <= 0 ||
-		q.TextsPerSecondFP32 <= 0 {
-		t.Errorf("as 8-bit integers: %+v", q)
+		q.Bytes*3 > q.BytesFP32 || q.TextsPerSecond <= 0 || q.TextsPerSecondFP32 <= 0 {
+		t.Errorf("the 8-bit encoder: %+v", q)
 	}
 	if res.Int8.Digest() == res.FP32.Digest() ||
 		res.FP32.Digest() == onnxtest.EncoderFiles(t, "fp32").Digest() {
-		t.Error("two encoders have one digest")
+		t.Error("two different encoders have the same digest")
 	}
 }
 
-// The same seed gives the same weights, on one thread.
-func TestSeed(t *testing.T) {
+// On one thread, the same seed gives the same weights.
+func TestSameSeedSameWeights(t *testing.T) {
 	cfg := quick()
 	cfg.MaxSteps, cfg.EvalEvery = 4, 2
 	a, b := tune(t, 1, planted(200), cfg), tune(t, 1, planted(200), cfg)
 	if a.FP32.Digest() != b.FP32.Digest() || a.Evaluations[1].Loss != b.Evaluations[1].Loss ||
 		a.Evaluations[2].Loss != b.Evaluations[2].Loss {
-		t.Error("two runs with one seed differ")
+		t.Error("two runs with the same seed differ")
 	}
 }
 
-// changed lists the weights that differ from the encoder's as it comes.
+// changed lists the weights that differ from those of the pretrained encoder.
 func changed(t *testing.T, f *onnx.EncoderFiles) (names []string) {
 	t.Helper()
 	before, err := onnxfile.Parse(onnxtest.EncoderFiles(t, "fp32").Model)
@@ -162,9 +160,10 @@ func changed(t *testing.T, f *onnx.EncoderFiles) (names []string) {
 	return names
 }
 
-// Part of the network, or corrections of low rank, can be trained alone; all begin where the whole encoder is.
-func TestParts(t *testing.T) {
-	begin := map[string]float64{}
+// Training can change some layers only, or learn low-rank updates. All variants start with the NDCG
+// of the pretrained encoder.
+func TestLayersAndLoRA(t *testing.T) {
+	initial := map[string]float64{}
 	for _, c := range []struct {
 		name         string
 		layers, rank int
@@ -172,28 +171,32 @@ func TestParts(t *testing.T) {
 	}{
 		{"all", 0, 0, func(string) bool { return true }},
 		{"top two layers", 2, 0, func(name string) bool {
-			return !strings.Contains(name, "embeddings") && !strings.Contains(name, "layer.0.") && !strings.Contains(name, "layer.3.")
+			return !strings.Contains(name, "embeddings") && !strings.Contains(name, "layer.0.") &&
+				!strings.Contains(name, "layer.3.")
 		}},
 		{"rank 4", 0, 4, func(name string) bool { return strings.Contains(name, "MatMul") }},
-		{"rank 4 of the top layer", 1, 4, func(name string) bool { return strings.Contains(name, "MatMul") }},
+		{"rank 4 of the top layer", 1, 4,
+			func(name string) bool { return strings.Contains(name, "MatMul") }},
 	} {
 		cfg := quick()
-		cfg.Layers, cfg.LoRARank, cfg.MaxSteps, cfg.EvalEvery, cfg.LearningRate = c.layers, c.rank, 6, 6, 1e-3
+		cfg.Layers, cfg.LoRARank = c.layers, c.rank
+		cfg.MaxSteps, cfg.EvalEvery, cfg.LearningRate = 6, 6, 1e-3
 		res := tune(t, 0, planted(200), cfg)
-		begin[c.name] = res.Evaluations[0].NDCG
+		initial[c.name] = res.Evaluations[0].NDCG
 		names := changed(t, res.FP32)
 		for _, name := range names {
 			if !c.check(name) {
-				t.Errorf("%s: %s has changed", c.name, name)
+				t.Errorf("%s: %s changed, but should not", c.name, name)
 			}
 		}
 		if res.KeptStep > 0 && len(names) == 0 {
-			t.Errorf("%s: nothing has changed", c.name)
+			t.Errorf("%s: no weight changed", c.name)
 		}
 	}
-	for name, ndcg := range begin {
-		if d := ndcg - begin["all"]; d > 1e-3 || d < -1e-3 {
-			t.Errorf("%s begins at %v, the whole encoder at %v", name, ndcg, begin["all"])
+	for name, ndcg := range initial {
+		if d := ndcg - initial["all"]; d > 1e-3 || d < -1e-3 {
+			t.Errorf("%s starts with NDCG %v, the whole encoder with %v",
+				name, ndcg, initial["all"])
 		}
 	}
 }
@@ -205,12 +208,12 @@ func TestTitleText(t *testing.T) {
 	c := planted(0)
 	res := tune(t, 0, c, cfg)
 	if !res.Validation.Better() {
-		t.Errorf("%+v", res.Validation)
+		t.Errorf("the fine-tuned encoder is not better: %+v", res.Validation)
 	}
 }
 
-// spoiled is an encoder that gives NaN for texts with the word.
-func spoiled(t *testing.T, f *onnx.EncoderFiles, word string) *onnx.EncoderFiles {
+// corruptEncoder returns an encoder that gives NaN for texts with the word.
+func corruptEncoder(t *testing.T, f *onnx.EncoderFiles, word string) *onnx.EncoderFiles {
 	t.Helper()
 	tok, err := tokenizer.Load(f.Tokenizer)
 	if err != nil {
@@ -220,10 +223,10 @@ func spoiled(t *testing.T, f *onnx.EncoderFiles, word string) *onnx.EncoderFiles
 	if err != nil {
 		t.Fatal(err)
 	}
-	const table = "embeddings.word_embeddings.weight"
-	values, dims := m.Floats(table)
+	const name = "embeddings.word_embeddings.weight"
+	values, dims := m.Floats(name)
 	values[int(tok.Encode(nil, word, 8)[1])*dims[1]] = float32(math.NaN())
-	if err := m.SetFloats(table, values); err != nil {
+	if err := m.SetFloats(name, values); err != nil {
 		t.Fatal(err)
 	}
 	out := *f
@@ -232,7 +235,7 @@ func spoiled(t *testing.T, f *onnx.EncoderFiles, word string) *onnx.EncoderFiles
 }
 
 func TestErrors(t *testing.T) {
-	in := func(change func(in *finetune.Input, cfg *finetune.Config)) error {
+	trainWith := func(change func(in *finetune.Input, cfg *finetune.Config)) error {
 		x, cfg := finetune.Input{
 			Runtime: onnxtest.Start(t),
 			Backend: onnxtest.Backend(t, 1),
@@ -249,13 +252,15 @@ func TestErrors(t *testing.T) {
 		return err
 	}
 	for _, c := range []struct {
-		name   string
-		change func(in *finetune.Input, cfg *finetune.Config)
-		is     error
-		says   string
+		name     string
+		change   func(in *finetune.Input, cfg *finetune.Config)
+		wantErr  error
+		wantText string
 	}{
-		{"no users", func(in *finetune.Input, _ *finetune.Config) { in.Corpus = planted(0) }, finetune.ErrTooLittleData, "at least"},
-		{"one user", func(in *finetune.Input, _ *finetune.Config) { in.Corpus = planted(1) }, finetune.ErrTooLittleData, "at least"},
+		{"no users", func(in *finetune.Input, _ *finetune.Config) { in.Corpus = planted(0) },
+			finetune.ErrTooLittleData, "at least"},
+		{"one user", func(in *finetune.Input, _ *finetune.Config) { in.Corpus = planted(1) },
+			finetune.ErrTooLittleData, "at least"},
 		{"one item", func(in *finetune.Input, _ *finetune.Config) {
 			in.Corpus = planted(200)
 			for u := range in.Corpus.Users {
@@ -264,16 +269,28 @@ func TestErrors(t *testing.T) {
 				}
 			}
 		}, finetune.ErrTooLittleData, "at least"},
-		{"8-bit weights", func(in *finetune.Input, _ *finetune.Config) { in.Files = onnxtest.EncoderFiles(t, "int8") }, nil, "32-bit"},
-		{"no model", func(in *finetune.Input, _ *finetune.Config) { f := *in.Files; f.Model = []byte("x"); in.Files = &f }, nil, "onnxfile"},
-		{"too many layers", func(_ *finetune.Input, cfg *finetune.Config) { cfg.Layers = 7 }, nil, "7 layers"},
-		{"bad numbers", func(_ *finetune.Input, cfg *finetune.Config) { cfg.Temperature, cfg.Objective = 0, "x" }, nil, "Temperature"},
-		{"given up", func(_ *finetune.Input, cfg *finetune.Config) { cfg.MaxSteps = 1000 }, context.Canceled, "canceled"},
-		{"weights that are no numbers", func(in *finetune.Input, _ *finetune.Config) { in.Files = spoiled(t, in.Files, "whisk") }, nil, "the loss became NaN at step"},
+		{"8-bit weights", func(in *finetune.Input, _ *finetune.Config) {
+			in.Files = onnxtest.EncoderFiles(t, "int8")
+		}, nil, "32-bit"},
+		{"no model", func(in *finetune.Input, _ *finetune.Config) {
+			f := *in.Files
+			f.Model = []byte("x")
+			in.Files = &f
+		}, nil, "onnxfile"},
+		{"too many layers", func(_ *finetune.Input, cfg *finetune.Config) { cfg.Layers = 7 }, nil,
+			"7 layers"},
+		{"invalid configuration", func(_ *finetune.Input, cfg *finetune.Config) {
+			cfg.Temperature, cfg.Objective = 0, "x"
+		}, nil, "Temperature"},
+		{"canceled", func(_ *finetune.Input, cfg *finetune.Config) { cfg.MaxSteps = 1000 },
+			context.Canceled, "canceled"},
+		{"NaN weights", func(in *finetune.Input, _ *finetune.Config) {
+			in.Files = corruptEncoder(t, in.Files, "whisk")
+		}, nil, "the loss became NaN at step"},
 	} {
-		err := in(c.change)
-		if err == nil || c.is != nil && !errors.Is(err, c.is) ||
-			!strings.Contains(err.Error(), c.says) {
+		err := trainWith(c.change)
+		if err == nil || c.wantErr != nil && !errors.Is(err, c.wantErr) ||
+			!strings.Contains(err.Error(), c.wantText) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/viterin/vek/vek32"
 )
 
-// networkEncoder encodes texts by a network as it is now.
+// networkEncoder encodes texts with the averaged weights of a network.
 type networkEncoder struct {
 	batchShape
 	corpus      *corpus
@@ -35,7 +35,7 @@ func newNetworkEncoder(
 
 func (c *networkEncoder) free() { c.exec.Finalize() }
 
-// encode gives the texts' unit vectors.
+// encode returns the unit vectors of the texts.
 func (c *networkEncoder) encode(ctx context.Context, texts []int32) ([][]float32, error) {
 	out := make([][]float32, len(texts))
 	err := forEachPack(
@@ -45,7 +45,7 @@ func (c *networkEncoder) encode(ctx context.Context, texts []int32) ([][]float32
 		func(p *pack, members []int) error {
 			result, err := c.exec.Exec(p.tensors()...)
 			if err != nil {
-				return fmt.Errorf("encoder: %w", err)
+				return fmt.Errorf("finetune: %w", err)
 			}
 			flat := tensors.MustCopyFlatData[float32](result[0])
 			for _, i := range members {
@@ -58,15 +58,17 @@ func (c *networkEncoder) encode(ctx context.Context, texts []int32) ([][]float32
 	return out, err
 }
 
-// forEachPack hands out the texts in packs, with the places in texts of those in each.
+// forEachPack splits the texts into packs. It calls use with each pack and the indices into texts
+// that the pack holds.
 func forEachPack(
-	ctx context.Context, texts []int32, fresh func() *pack, use func(p *pack, members []int) error,
+	ctx context.Context, texts []int32, newBatch func() *pack,
+	use func(p *pack, members []int) error,
 ) error {
 	for from := 0; from < len(texts); {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p, members := fresh(), []int(nil)
+		p, members := newBatch(), []int(nil)
 		for from < len(texts) && p.add(texts[from]) {
 			members = append(members, from)
 			from++
@@ -78,11 +80,13 @@ func forEachPack(
 	return nil
 }
 
-// minCosine is the least cosine at which the network counts as the encoder's own.
+// minCosine is the least cosine at which a vector of the network counts as equal to the encoder's
+// vector.
 const minCosine = 0.9999
 
-// detectHeads finds how wide an attention head is, which the file does not say, by what gives the vectors that the encoder
-// gives. Where nothing does, the encoder is built in a way that the network is not.
+// detectHeads finds the width of an attention head, which the file does not contain. It tries the
+// usual widths until the network gives the same vectors as the encoder. If none does, the encoder
+// has another architecture, and detectHeads returns an error.
 func (t *trainer) detectHeads(ctx context.Context, s batchShape) error {
 	texts := make([]int32, min(8, len(t.corpus.tokens)))
 	for i := range texts {
@@ -97,16 +101,17 @@ func (t *trainer) detectHeads(ctx context.Context, s batchShape) error {
 			continue
 		}
 		t.net.heads = t.net.dim / width
-		alike, err := t.matchesEncoder(ctx, s, texts, want)
+		equal, err := t.matchesEncoder(ctx, s, texts, want)
 		if err != nil {
 			return err
 		}
-		if alike {
+		if equal {
 			return nil
 		}
 	}
 	return errors.New(
-		"encoder: it does not compute what a BERT with its weights does, so that it cannot be tuned")
+		"finetune: the encoder computes other vectors than a BERT network with its weights, so " +
+			"that it cannot be fine-tuned")
 }
 
 func (t *trainer) matchesEncoder(
@@ -131,10 +136,11 @@ func (t *trainer) matchesEncoder(
 	return true, nil
 }
 
-// maxLowerBytes bounds the memory of the states of the layers that are not trained.
+// maxLowerBytes limits the memory for the output of the layers that are not trained.
 const maxLowerBytes = 2 << 30
 
-// computeLowerStates computes the output of the layers below the first trained one, for each text.
+// computeLowerStates returns, for each text, the output of the layers below the first trained one.
+// It returns nil if all layers are trained.
 func (t *trainer) computeLowerStates(ctx context.Context, s batchShape) ([][]float32, error) {
 	if t.firstTrainedLayer() == 0 {
 		return nil, nil
@@ -145,20 +151,17 @@ func (t *trainer) computeLowerStates(ctx context.Context, s batchShape) ([][]flo
 	}
 	if bytes := tokens * s.dim * 4; bytes > maxLowerBytes {
 		return nil, fmt.Errorf(
-			"encoder: the states of %d texts take %d MiB, more than %d: train all layers",
+			"finetune: the layer outputs of %d texts take %d MiB, more than %d; train all layers",
 			len(t.corpus.tokens), bytes>>20, maxLowerBytes>>20)
 	}
 	below := *t.net
 	below.layers = t.firstTrainedLayer()
 	below.createVariables(t.corpus.vocab, 0, 0, 0)
 	defer below.finalize()
-	exec, err := mlcontext.NewExec(
-		t.in.Backend,
-		below.ctx,
-		func(_ *mlcontext.Context, in []*Node) *Node {
-			return below.states(&input{in[0], in[1], in[2], nil}, false)
-		},
-	)
+	states := func(_ *mlcontext.Context, in []*Node) *Node {
+		return below.states(&input{in[0], in[1], in[2], nil}, false)
+	}
+	exec, err := mlcontext.NewExec(t.in.Backend, below.ctx, states)
 	if err != nil {
 		return nil, err
 	}
@@ -175,12 +178,12 @@ func (t *trainer) computeLowerStates(ctx context.Context, s batchShape) ([][]flo
 		func(p *pack, members []int) error {
 			result, err := exec.Exec(p.tensors()[:3]...)
 			if err != nil {
-				return fmt.Errorf("encoder: %w", err)
+				return fmt.Errorf("finetune: %w", err)
 			}
 			flat := tensors.MustCopyFlatData[float32](result[0])
 			for _, i := range members {
-				at := p.start[p.index[all[i]]]
-				out[i] = slices.Clone(flat[at*s.dim : (at+len(t.corpus.tokens[i]))*s.dim])
+				first := p.start[p.index[all[i]]]
+				out[i] = slices.Clone(flat[first*s.dim : (first+len(t.corpus.tokens[i]))*s.dim])
 			}
 			return nil
 		},

@@ -18,21 +18,25 @@ import (
 	"relish/training/signals"
 )
 
-// Input is what an encoder is tuned on.
+// Input is what Train fine-tunes, and on what.
 type Input struct {
 	Runtime *onnx.Runtime
-	Backend backends.Backend   // that trains
-	Files   *onnx.EncoderFiles // the encoder, with 32-bit weights
-	Corpus  *signals.Corpus    // Vectors are not read; Users may be empty for the objective TitleText
-	// HasNewEvents says by user whether he did something that the encoder has not learned from: half of the lessons are then of
-	// such users, and half of all, so that the old is not forgotten. nil: all are alike.
+	Backend backends.Backend   // runs the training
+	Files   *onnx.EncoderFiles // the pretrained encoder with 32-bit weights
+	Corpus  *signals.Corpus    // without Vectors; Users may be empty for TitleText
+	// HasNewEvents says for each user whether they have events that the encoder was not trained on.
+	// Such users then make up half of a batch's histories; the other half comes from all users, so
+	// that the encoder does not forget older events. nil treats all users alike.
 	HasNewEvents []bool
 }
 
-// Train tunes an encoder. It ends after Config.Steps, when Config.TimeLimit is over, when the guard has not become better
-// for Config.Patience looks, or with ctx's error; the weights are those of the last look that was not clearly worse than
-// the best. A loss that is not finite is an error, and so is too little to learn from (ErrFew). With a backend of one
-// thread the same input and configuration give the same weights, unless the time limit bites.
+// Train fine-tunes an encoder. It ends after Config.MaxSteps steps, at Config.TimeLimit, after
+// Config.EarlyStoppingEvals evaluations without a new best, or with the error of ctx. It keeps the
+// weights of the last evaluation that was not clearly worse than the best one.
+//
+// It returns ErrTooLittleData if there is too little to train on, and an error if the loss becomes
+// NaN or infinite. With a backend of one thread, the same input and configuration give the same
+// weights, unless the time limit ends the training.
 func Train(ctx context.Context, in Input, cfg Config) (*Result, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -53,26 +57,26 @@ func Train(ctx context.Context, in Input, cfg Config) (*Result, error) {
 	return res, nil
 }
 
-// trainer is one tuning at work.
+// trainer is one run of Train.
 type trainer struct {
 	in           *Input
 	cfg          *Config
 	start        time.Time
 	corpus       *corpus
 	net          *network
-	coder        *networkEncoder // by the averaged weights
+	encoder      *networkEncoder // uses the averaged weights
 	sampler      *sampler
 	validator    *validator
 	stepExec     *mlcontext.Exec
 	learningRate *mlcontext.Variable
-	steps        int // steps
+	steps        int // steps made so far
 	evaluations  []Evaluation
-	bestNDCG     []float64            // the best look's NDCG, by case
-	keptWeights  map[string][]float32 // the averaged weights that are kept, nil before the first look
-	keptStep     int                  // step
+	bestNDCG     []float64            // by case: NDCG of the best evaluation
+	keptWeights  map[string][]float32 // averaged weights to export, nil before the first evaluation
+	keptStep     int                  // steps at which keptWeights were taken
 }
 
-// prepare makes all that training needs. What it has made, close frees, also where it fails.
+// prepare creates everything that training needs. The caller must call free, also after an error.
 func (t *trainer) prepare(ctx context.Context) (err error) {
 	in, cfg := t.in, t.cfg
 	if t.corpus, err = buildCorpus(in, cfg); err != nil {
@@ -83,7 +87,8 @@ func (t *trainer) prepare(ctx context.Context) (err error) {
 	if c.countPairs() < minPairs || len(t.validator.stoppingCases) < minCases ||
 		len(t.validator.finalCases) < minCases {
 		return fmt.Errorf(
-			"%w: %d steps from one text to the next, and %d that lead to texts held out for the comparison; at least %d and %d are needed",
+			"%w: %d steps from one text to the next, and %d to held-out texts; at least %d and %d "+
+				"are needed",
 			ErrTooLittleData, c.countPairs(),
 			len(t.validator.stoppingCases)+len(t.validator.finalCases), minPairs, 2*minCases)
 	}
@@ -91,7 +96,7 @@ func (t *trainer) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if cfg.Layers > t.net.layers {
-		return fmt.Errorf("encoder: %d layers are to be trained, and it has %d", cfg.Layers,
+		return fmt.Errorf("finetune: cannot train %d layers; the encoder has %d", cfg.Layers,
 			t.net.layers)
 	}
 	s := batchShape{
@@ -111,19 +116,20 @@ func (t *trainer) prepare(ctx context.Context) (err error) {
 	t.net.createVariables(c.vocab, t.firstTrainedLayer(), cfg.LoRARank, cfg.Seed)
 	t.net.createAverages()
 	t.sampler = newSampler(c, cfg, s, lower)
-	if t.coder, err = newNetworkEncoder(in.Backend, t.net, s, c, lower); err != nil {
+	if t.encoder, err = newNetworkEncoder(in.Backend, t.net, s, c, lower); err != nil {
 		return err
 	}
 	return t.compile()
 }
 
-// What tuning needs at the very least to say anything: see release for what it needs to be worth its time.
+// Least amounts of data that give a meaningful result. Package pipeline decides how much data is
+// worth the training time.
 const (
 	minPairs = 200
 	minCases = 20
 )
 
-// firstTrainedLayer is the first layer that is trained.
+// firstTrainedLayer returns the number of the lowest trained layer.
 func (t *trainer) firstTrainedLayer() int {
 	if t.cfg.Layers == 0 {
 		return 0
@@ -138,22 +144,19 @@ func (t *trainer) compile() error {
 	adam := optimizers.Adam().Epsilon(1e-8).Done().(interface {
 		UpdateGraphWithGradients(ctx *mlcontext.Context, grads []*Node, lossDType dtypes.DType)
 	})
+	step := func(ctx *mlcontext.Context, in []*Node) *Node {
+		g := in[0].Graph()
+		ctx.SetTraining(g, true)
+		vectors := net.vectors(&input{in[0], in[1], in[2], in[3]}, false)
+		loss := infoNCE(vectors, in[4], in[5], in[6], t.cfg.Temperature)
+		gradients := ctx.BuildTrainableVariablesGradientsGraph(loss)
+		gradients = clipGradients(gradients, t.cfg.MaxGradNorm)
+		adam.UpdateGraphWithGradients(ctx, gradients, dtypes.Float32)
+		net.updateAverages(g, t.cfg.EMADecay)
+		return loss
+	}
 	var err error
-	t.stepExec, err = mlcontext.NewExec(
-		t.in.Backend,
-		net.ctx,
-		func(ctx *mlcontext.Context, in []*Node) *Node {
-			g := in[0].Graph()
-			ctx.SetTraining(g, true)
-			vectors := net.vectors(&input{in[0], in[1], in[2], in[3]}, false)
-			l := infoNCE(vectors, in[4], in[5], in[6], t.cfg.Temperature)
-			adam.UpdateGraphWithGradients(ctx,
-				clipGradients(ctx.BuildTrainableVariablesGradientsGraph(l), t.cfg.MaxGradNorm),
-				dtypes.Float32)
-			net.updateAverages(g, t.cfg.EMADecay)
-			return l
-		},
-	)
+	t.stepExec, err = mlcontext.NewExec(t.in.Backend, net.ctx, step)
 	return err
 }
 
@@ -167,8 +170,8 @@ func clipGradients(grads []*Node, limit float64) []*Node {
 			sum = Add(sum, s)
 		}
 	}
-	scale := MinScalar(Div(Scalar(sum.Graph(), dtypes.Float32, limit), Sqrt(AddScalar(sum, 1e-12))),
-		1)
+	norm := Sqrt(AddScalar(sum, 1e-12))
+	scale := MinScalar(Div(Scalar(sum.Graph(), dtypes.Float32, limit), norm), 1)
 	out := make([]*Node, len(grads))
 	for i, g := range grads {
 		out[i] = Mul(g, scale)
@@ -180,17 +183,17 @@ func (t *trainer) free() {
 	if t.stepExec != nil {
 		t.stepExec.Finalize()
 	}
-	if t.coder != nil {
-		t.coder.free()
+	if t.encoder != nil {
+		t.encoder.free()
 	}
 	if t.net != nil {
 		t.net.finalize()
 	}
 }
 
-// run trains, with a look at the guard now and then.
+// run trains and evaluates in turn until a stopping rule applies.
 func (t *trainer) run(ctx context.Context) error {
-	loss, at := math.NaN(), 0
+	loss := math.NaN()
 	for {
 		if err := t.evaluate(ctx, loss); err != nil {
 			return err
@@ -201,57 +204,60 @@ func (t *trainer) run(ctx context.Context) error {
 			return nil
 		}
 		sum := 0.0
-		at = t.steps
-		for t.steps < min(at+t.cfg.EvalEvery, t.cfg.MaxSteps) && (t.steps == at || !t.outOfTime()) {
-			l, err := t.trainStep(ctx)
+		first := t.steps
+		last := min(first+t.cfg.EvalEvery, t.cfg.MaxSteps)
+		for t.steps < last && (t.steps == first || !t.outOfTime()) {
+			stepLoss, err := t.trainStep(ctx)
 			if err != nil {
 				return err
 			}
-			sum += l
+			sum += stepLoss
 		}
-		loss = sum / float64(t.steps-at)
+		loss = sum / float64(t.steps-first)
 	}
 }
 
-// outOfTime reports whether the time is over, with what the last look and the end cost.
+// outOfTime reports whether the time limit leaves no time for another evaluation and the final
+// measurement.
 func (t *trainer) outOfTime() bool {
 	return t.cfg.TimeLimit > 0 &&
 		time.Since(t.start)+t.validator.lastDuration*(1+finalCostEvals) > t.cfg.TimeLimit
 }
 
-// trainStep makes one step.
+// trainStep makes one step and returns its loss.
 func (t *trainer) trainStep(ctx context.Context) (float64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	rate := t.cfg.LearningRate * min(1, float64(t.steps+1)/float64(max(1, t.cfg.WarmUpSteps)))
 	if err := t.learningRate.SetValue(tensors.FromScalar(float32(rate))); err != nil {
-		return 0, fmt.Errorf("encoder: %w", err)
+		return 0, fmt.Errorf("finetune: %w", err)
 	}
 	out, err := t.stepExec.Exec(t.sampler.nextBatch().tensors()...)
 	if err != nil {
-		return 0, fmt.Errorf("encoder: %w", err)
+		return 0, fmt.Errorf("finetune: %w", err)
 	}
 	t.steps++
 	loss := float64(tensors.ToScalar[float32](out[0]))
 	if math.IsNaN(loss) || math.IsInf(loss, 0) {
 		return 0, fmt.Errorf(
-			"encoder: the loss became %v at step %d; a smaller learning rate than %v may help",
+			"finetune: the loss became %v at step %d; try a learning rate below %v",
 			loss, t.steps, t.cfg.LearningRate)
 	}
 	return loss, nil
 }
 
-// evaluate asks the guard, and keeps the averaged weights unless they are clearly worse than the best so far: by more than one
-// standard error of the difference. A look is a sample, so that the best of several looks is partly luck, while what has been
-// trained longer has seen more of the texts that the guard leaves out.
+// evaluate scores the validator's stopping cases. It keeps the averaged weights unless they are
+// clearly worse than the best so far, by more than one standard error of the difference. The best
+// of several evaluations is partly luck, because each is a sample. Later weights have seen more of
+// the texts, so they are preferred within the noise.
 func (t *trainer) evaluate(ctx context.Context, loss float64) error {
-	began := time.Now()
-	ndcg, err := scoreCases(ctx, t.validator.stoppingCases, t.coder.encode, t.cfg)
+	start := time.Now()
+	ndcg, err := scoreCases(ctx, t.validator.stoppingCases, t.encoder.encode, t.cfg)
 	if err != nil {
 		return err
 	}
-	t.validator.lastDuration = time.Since(began)
+	t.validator.lastDuration = time.Since(start)
 	p := Evaluation{Step: t.steps, Loss: loss, NDCG: stats.Mean(ndcg), Elapsed: time.Since(t.start)}
 	t.evaluations = append(t.evaluations, p)
 	if t.cfg.Progress != nil {
@@ -266,7 +272,8 @@ func (t *trainer) evaluate(ctx context.Context, loss float64) error {
 	return nil
 }
 
-// clearlyWorse reports whether a is below b, case by case, by more than one standard error.
+// clearlyWorse reports whether a is below b by more than one standard error of their paired
+// difference.
 func clearlyWorse(a, b []float64) bool {
 	n, sum, squares := float64(len(a)), 0.0, 0.0
 	for i := range a {
@@ -278,7 +285,7 @@ func clearlyWorse(a, b []float64) bool {
 	return mean < -math.Sqrt(max(0, squares/n-mean*mean)/n)
 }
 
-// bestEvaluation is the first of the best points.
+// bestEvaluation returns the index of the first evaluation with the best NDCG.
 func (t *trainer) bestEvaluation() (best int) {
 	for i, p := range t.evaluations {
 		if p.NDCG > t.evaluations[best].NDCG {
