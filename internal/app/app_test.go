@@ -76,7 +76,14 @@ func TestCloseEndsEveryGoroutine(t *testing.T) {
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
-	goleak.VerifyNone(t, before)
+	// A goroutine needs some time to end after it has signalled its end, on a busy machine much time.
+	leak := goleak.Find(before)
+	for end := time.Now().Add(time.Minute); leak != nil && time.Now().Before(end); {
+		leak = goleak.Find(before)
+	}
+	if leak != nil {
+		t.Error(leak)
+	}
 }
 
 // serveOnce runs the service until it has answered one request.
