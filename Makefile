@@ -25,7 +25,7 @@ RACE := ./api/... ./embeddings/... ./experiment ./features/... ./internal/app/..
 .PHONY: help fetch fetch-fp32 build run fetch-test test lint vuln race ci bench quality cover notice clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -h -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 fetch: ## download what bin/relish needs, once (80 MB)
 	@$(FETCH) onnxruntime

@@ -59,11 +59,8 @@ func TestRequestsShareBatches(t *testing.T) {
 				m.check(t, part, vectors(s, part))
 			})
 		}
-		settled(
-			t,
-			"all texts are queued",
-			func() bool { return s.Stats().Queued == 101 && s.Stats().Misses == 200 },
-		)
+		settled(t, "all texts are queued",
+			func() bool { return s.Stats().Queued == 101 && s.Stats().Misses == 200 })
 		release()
 		wg.Wait()
 		if runs := len(m.runs()) - 1; runs != (100+7)/8 {
@@ -131,11 +128,8 @@ func TestDeadlineReturnsWhatIsReady(t *testing.T) {
 			t.Errorf("stats %+v", st)
 		}
 		// Those that a worker is tokenizing arrive a moment later.
-		settled(
-			t,
-			"the texts wait in the background",
-			func() bool { return s.Stats().Background == 20 },
-		)
+		settled(t, "the texts wait in the background",
+			func() bool { return s.Stats().Background == 20 })
 		release() // now they are encoded in the background
 		if err := s.Drain(context.Background()); err != nil {
 			t.Fatal(err)
@@ -173,17 +167,11 @@ func TestFirstCallerGivesUpOthersWait(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		var first, second sync.WaitGroup
 		first.Go(func() { s.Fetch(ctx, its, make([][]float32, 10)) })
-		settled(
-			t,
-			"the first caller's texts are queued",
-			func() bool { return s.Stats().Misses == 10 && s.Stats().Queued == 11 },
-		)
+		settled(t, "the first caller's texts are queued",
+			func() bool { return s.Stats().Misses == 10 && s.Stats().Queued == 11 })
 		second.Go(func() { m.check(t, its, vectors(s, its)) })
-		settled(
-			t,
-			"the second caller has joined the jobs",
-			func() bool { return s.Stats().Misses == 20 },
-		)
+		settled(t, "the second caller has joined the jobs",
+			func() bool { return s.Stats().Misses == 20 })
 		cancel()
 		first.Wait()
 		release()
@@ -230,19 +218,8 @@ func TestPriorities(t *testing.T) {
 		m := newFake()
 		s := start(t, m, embeddings.Options{})
 		release := occupy(t, m, s)
-		background, bulk, asked := items(
-			"background",
-			30,
-			16,
-		), items(
-			"bulk",
-			30,
-			16,
-		), items(
-			"asked",
-			30,
-			16,
-		)
+		background, bulk := items("background", 30, 16), items("bulk", 30, 16)
+		asked := items("asked", 30, 16)
 		s.Enqueue(background)
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -254,11 +231,8 @@ func TestPriorities(t *testing.T) {
 		// The last one is in the background already, and moves up.
 		asked = append(asked, background[29])
 		wg.Go(func() { m.check(t, asked, vectors(s, asked)) })
-		settled(
-			t,
-			"the request is queued",
-			func() bool { return s.Stats().Queued == 91 && s.Stats().Misses == 31 },
-		)
+		settled(t, "the request is queued",
+			func() bool { return s.Stats().Queued == 91 && s.Stats().Misses == 31 })
 		release()
 		wg.Wait()
 		if err := s.Drain(context.Background()); err != nil {
@@ -394,21 +368,16 @@ func TestClose(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	m := newFake()
 	m.parallel = 3
-	s := start(
-		t,
-		m,
-		embeddings.Options{Dir: t.TempDir(), CacheBytes: 64 << 10, BackgroundLimit: 100},
-	)
+	s := start(t, m,
+		embeddings.Options{Dir: t.TempDir(), CacheBytes: 64 << 10, BackgroundLimit: 100})
 	pool := slices.Concat(items("a", 200, 8), items("b", 100, 40), items("poison", 3, 12))
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(g), 3))
 			for i := range 30 {
-				ctx, cancel := context.WithTimeout(
-					context.Background(),
-					time.Duration(r.IntN(2000))*time.Microsecond,
-				)
+				ctx, cancel := context.WithTimeout(context.Background(),
+					time.Duration(r.IntN(2000))*time.Microsecond)
 				at := r.IntN(len(pool) - 40)
 				part := pool[at : at+40]
 				switch out := make([][]float32, 40); i % 6 {

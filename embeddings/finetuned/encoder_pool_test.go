@@ -259,11 +259,8 @@ func TestNoSessionLeaks(t *testing.T) {
 		if err := registry.Activate(t.Context(), version, "test", ""); err != nil {
 			t.Fatal(err)
 		}
-		eventually(
-			t,
-			"the activated bundle is served",
-			func() bool { return registry.Stats().Active == version },
-		)
+		eventually(t, "the activated bundle is served",
+			func() bool { return registry.Stats().Active == version })
 		served := requests.Load()
 		eventually(t, "requests go on", func() bool { return requests.Load() > served+4 })
 	}

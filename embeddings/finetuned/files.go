@@ -110,11 +110,8 @@ func read(dir string, fp32 bool) (*onnx.EncoderFiles, *settings, error) {
 		return nil, nil, fmt.Errorf("%s: %w", bundle.EncoderSettingsFile, err)
 	}
 	if s.Pooling != "mean" && s.Pooling != "cls" {
-		return nil, nil, fmt.Errorf(
-			"%s: pooling is %q; it is mean or cls",
-			bundle.EncoderSettingsFile,
-			s.Pooling,
-		)
+		return nil, nil, fmt.Errorf("%s: pooling is %q; it is mean or cls",
+			bundle.EncoderSettingsFile, s.Pooling)
 	}
 	f := &onnx.EncoderFiles{Pooling: s.Pooling, MaxTokens: s.MaxTokens, Prompt: s.Prompt}
 	if f.Model, err = os.ReadFile(filepath.Join(dir, name)); err != nil {
@@ -143,11 +140,8 @@ func Verify(ctx context.Context, rt *onnx.Runtime, dir string, fp32 bool) error 
 		return err
 	}
 	if len(got) != len(want) {
-		return fmt.Errorf(
-			"the encoder's vectors have %d dimensions, recorded were %d",
-			len(got),
-			len(want),
-		)
+		return fmt.Errorf("the encoder's vectors have %d dimensions, recorded were %d",
+			len(got), len(want))
 	}
 	if c := vek32.Dot(got, want); !(c >= minCosine) {
 		return fmt.Errorf("the encoder does not reproduce the vector recorded at export: cosine "+

@@ -43,14 +43,13 @@ func bundleFiles(t testing.TB, prompt string) (map[string][]byte, bundle.Encoder
 		}
 		exported[prompt] = files
 	}
-	return maps.Clone(
-			exported[prompt],
-		), bundle.Encoder{
-			ID:         "tuned",
-			FineTuned:  true,
-			Digest:     small.Digest(),
-			DigestFP32: full.Digest(),
-		}
+	encoder := bundle.Encoder{
+		ID:         "tuned",
+		FineTuned:  true,
+		Digest:     small.Digest(),
+		DigestFP32: full.Digest(),
+	}
+	return maps.Clone(exported[prompt]), encoder
 }
 
 // writeEncoder writes an encoder into a folder as a bundle has it.

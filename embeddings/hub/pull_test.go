@@ -44,13 +44,12 @@ func serve(t *testing.T) *hubServer {
 		cut:     map[string]int{},
 		fetched: map[string]int{},
 		files: map[string][]byte{
-			"onnx/model.onnx": bytes.Repeat(
-				[]byte("weights "),
-				10_000,
-			), "tokenizer.json": []byte(`{"version":"1.0"}`), "modules.json": []byte(`[]`),
-			"1_Pooling/config.json": []byte(
-				`{}`,
-			), "README.md": []byte("not needed"), "pytorch_model.bin": []byte("not needed"),
+			"onnx/model.onnx":       bytes.Repeat([]byte("weights "), 10_000),
+			"tokenizer.json":        []byte(`{"version":"1.0"}`),
+			"modules.json":          []byte(`[]`),
+			"1_Pooling/config.json": []byte(`{}`),
+			"README.md":             []byte("not needed"),
+			"pytorch_model.bin":     []byte("not needed"),
 		},
 	}
 	h.Server = httptest.NewServer(h)
@@ -133,15 +132,12 @@ func checkAbsent(t *testing.T, dir string) {
 func TestPull(t *testing.T) {
 	h, dir := serve(t), filepath.Join(t.TempDir(), "enc")
 	progress := map[string]int64{}
-	err := hub.Pull(
-		t.Context(),
-		hub.Options{
-			Endpoint: h.URL + "/",
-			Name:     "acme/tiny",
-			Dir:      dir,
-			Progress: func(f string, done, _ int64) { progress[f] = done },
-		},
-	)
+	err := hub.Pull(t.Context(), hub.Options{
+		Endpoint: h.URL + "/",
+		Name:     "acme/tiny",
+		Dir:      dir,
+		Progress: func(f string, done, _ int64) { progress[f] = done },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,15 +236,12 @@ func TestTokenAndEnvironment(t *testing.T) {
 func TestCancel(t *testing.T) {
 	h, dir := serve(t), filepath.Join(t.TempDir(), "enc")
 	ctx, cancel := context.WithCancel(t.Context())
-	err := hub.Pull(
-		ctx,
-		hub.Options{
-			Endpoint: h.URL,
-			Name:     "acme/tiny",
-			Dir:      dir,
-			Progress: func(string, int64, int64) { cancel() },
-		},
-	)
+	err := hub.Pull(ctx, hub.Options{
+		Endpoint: h.URL,
+		Name:     "acme/tiny",
+		Dir:      dir,
+		Progress: func(string, int64, int64) { cancel() },
+	})
 	if err == nil {
 		t.Error("a cancelled Pull succeeded")
 	}

@@ -11,11 +11,8 @@ import (
 // BenchmarkOverhead measures what tokenizing, padding and pooling add to ONNX Runtime's own time
 // for a batch of 16 titles. Both are measured in one interleaved run.
 func BenchmarkOverhead(b *testing.B) {
-	e := encoder(
-		b,
-		filepath.Join(cache, "encoder", "int8"),
-		EncoderOptions{Device: "cpu", Sessions: 1},
-	)
+	e := encoder(b, filepath.Join(cache, "encoder", "int8"),
+		EncoderOptions{Device: "cpu", Sessions: 1})
 	const rows, text = 16, "a title of about fourteen tokens, like most of the titles are here"
 	batch, out := make([][]int32, rows), make([][]float32, rows)
 	for i := range batch {

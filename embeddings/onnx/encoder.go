@@ -185,12 +185,8 @@ func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) err
 	}
 	for i, ids := range batch {
 		if len(ids) == 0 || len(ids) > e.maxTokens {
-			return fmt.Errorf(
-				"onnx: row %d has %d tokens; a row has 1 to %d",
-				i,
-				len(ids),
-				e.maxTokens,
-			)
+			return fmt.Errorf("onnx: row %d has %d tokens; a row has 1 to %d",
+				i, len(ids), e.maxTokens)
 		}
 	}
 	select {

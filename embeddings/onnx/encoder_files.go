@@ -50,11 +50,8 @@ func ReadEncoderFiles(dir string, maxTokens int) (*EncoderFiles, error) {
 	f := &EncoderFiles{Pooling: "mean", MaxTokens: maxTokens}
 	var err error
 	if f.Model, err = readRegular(dir, "model.onnx"); err != nil {
-		return nil, fmt.Errorf(
-			"encoder %s: %w; run make build, or relish encoder pull NAME",
-			dir,
-			err,
-		)
+		return nil, fmt.Errorf("encoder %s: %w; run make build, or relish encoder pull NAME",
+			dir, err)
 	}
 	if f.Tokenizer, err = readRegular(dir, "tokenizer.json"); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w", dir, err)

@@ -63,13 +63,8 @@ func TestPublishedSimilarities(t *testing.T) {
 		tolerance float64
 	}{{"fp32", [3]float64{0.6660, 0.1046, 0.1411}, 0.0002}, {"int8", [3]float64{0.6422, 0.1157, 0.1608}, 0.03}} {
 		e := encoder(t, filepath.Join(cache, "encoder", c.name), EncoderOptions{Device: "cpu"})
-		v := encode(
-			t,
-			e,
-			"The weather is lovely today.",
-			"It's so sunny outside!",
-			"\x48e drove to the stadium.",
-		)
+		v := encode(t, e, "The weather is lovely today.",
+			"It's so sunny outside!", "\x48e drove to the stadium.")
 		got := [3]float64{
 			float64(vek32.Dot(v[0], v[1])),
 			float64(vek32.Dot(v[0], v[2])),
@@ -165,11 +160,8 @@ func TestCancel(t *testing.T) {
 func TestCloseEncoderDuringRuns(t *testing.T) {
 	rt := start(t)
 	before := rt.OpenSessions()
-	e := encoder(
-		t,
-		filepath.Join(cache, "encoder", "int8"),
-		EncoderOptions{Device: "cpu", Sessions: 2},
-	)
+	e := encoder(t, filepath.Join(cache, "encoder", "int8"),
+		EncoderOptions{Device: "cpu", Sessions: 2})
 	if n := rt.OpenSessions(); n != before+2 {
 		t.Errorf("%d sessions are open, want %d", n, before+2)
 	}
@@ -179,11 +171,8 @@ func TestCloseEncoderDuringRuns(t *testing.T) {
 	for range 4 {
 		runs.Go(func() {
 			for n := 0; ; n++ {
-				err := e.Run(
-					context.Background(),
-					[][]int32{ids},
-					[][]float32{make([]float32, e.Dim())},
-				)
+				err := e.Run(context.Background(), [][]int32{ids},
+					[][]float32{make([]float32, e.Dim())})
 				if n == 0 {
 					started <- struct{}{}
 				}
@@ -302,10 +291,8 @@ func nanModel() []byte {
 	dim := func(name string) []byte { return bytesField(1, str(2, name)) }
 	one := bytesField(1, num(1, 1))
 	value := func(name string, elem uint64, dims ...[]byte) []byte {
-		return msg(
-			str(1, name),
-			bytesField(2, bytesField(1, msg(num(1, elem), bytesField(2, msg(dims...))))),
-		)
+		return msg(str(1, name),
+			bytesField(2, bytesField(1, msg(num(1, elem), bytesField(2, msg(dims...))))))
 	}
 	node := func(op string, in []string, out string, attrs ...[]byte) []byte {
 		var b []byte
@@ -320,15 +307,8 @@ func nanModel() []byte {
 		return b
 	}
 	toFloat := msg(str(1, "to"), num(3, 1), num(20, 2))
-	axes := msg(
-		num(1, 1),
-		num(2, 7),
-		protowire.AppendBytes(
-			protowire.AppendTag(nil, 7, protowire.BytesType),
-			protowire.AppendVarint(nil, 2),
-		),
-		str(8, "axes"),
-	)
+	two := bytesField(7, protowire.AppendVarint(nil, 2))
+	axes := msg(num(1, 1), num(2, 7), two, str(8, "axes"))
 	graph := msg(
 		bytesField(1, node("Cast", []string{"attention_mask"}, "f", toFloat)),
 		bytesField(1, node("Sub", []string{"f", "f"}, "z")),
@@ -336,10 +316,7 @@ func nanModel() []byte {
 		bytesField(1, node("Unsqueeze", []string{"n", "axes"}, "out")),
 		str(2, "g"),
 		bytesField(5, axes),
-		bytesField(
-			11,
-			value("input_ids", 7, dim("b"), dim("s")),
-		),
+		bytesField(11, value("input_ids", 7, dim("b"), dim("s"))),
 		bytesField(11, value("attention_mask", 7, dim("b"), dim("s"))),
 		bytesField(12, value("out", 1, dim("b"), dim("s"), one)),
 	)
@@ -348,11 +325,8 @@ func nanModel() []byte {
 
 func TestNonFiniteIsRefused(t *testing.T) {
 	e := encoder(t, copyEncoder(t, nanModel(), nil), EncoderOptions{Device: "cpu", Sessions: 1})
-	err := e.Run(
-		t.Context(),
-		[][]int32{e.Tokenize(nil, "hello")},
-		[][]float32{make([]float32, e.Dim())},
-	)
+	err := e.Run(t.Context(), [][]int32{e.Tokenize(nil, "hello")},
+		[][]float32{make([]float32, e.Dim())})
 	if !errors.Is(err, errNotFinite) {
 		t.Errorf("got %v", err)
 	}

@@ -166,10 +166,8 @@ func TestNewReplicaEncodesNothing(t *testing.T) {
 	}
 	encodeAll := func() (encoded int64, vecs [][]float32) {
 		m := &model{}
-		s, err := embeddings.New(
-			m,
-			embeddings.Options{Shared: newCache(t, server.URL(), digest, dim)},
-		)
+		s, err := embeddings.New(m,
+			embeddings.Options{Shared: newCache(t, server.URL(), digest, dim)})
 		if err != nil {
 			t.Fatal(err)
 		}

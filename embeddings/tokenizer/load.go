@@ -82,7 +82,7 @@ func Load(data []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
-// checkSupported returns an error for settings that are not implemented.
+// checkSupported returns an error for settings that this package does not support.
 func (f *tokenizerFile) checkSupported() error {
 	for _, part := range []struct{ field, got, want string }{
 		{"model.type", cmp.Or(f.Model.Type, "WordPiece"), "WordPiece"}, // old files do not say
@@ -124,11 +124,8 @@ func (t *Tokenizer) loadVocabulary(f *tokenizerFile) error {
 			continuations[tail] = id
 		}
 	}
-	t.initialPieces, t.continuationPieces = newPieceTable(
-		f.Model.Vocab,
-	), newPieceTable(
-		continuations,
-	)
+	t.initialPieces = newPieceTable(f.Model.Vocab)
+	t.continuationPieces = newPieceTable(continuations)
 	unk, ok := f.Model.Vocab[f.Model.Unk]
 	if !ok {
 		return fmt.Errorf("model.unk_token %q is missing from model.vocab", f.Model.Unk)

@@ -39,14 +39,8 @@ func set(part, field string, value any) func(object) {
 
 // The ids agree with the reference for every setting that other encoders of the family use.
 func TestConfigurations(t *testing.T) {
-	texts := append(
-		generated(4000),
-		"The weather\x0bis\x0clovely\u0085today",
-		"a[SEP]b",
-		"İI",
-		"漢\uf900字",
-		"\u1fef\u037e\u2000x",
-	)
+	texts := append(generated(4000), "The weather\x0bis\x0clovely\u0085today",
+		"a[SEP]b", "İI", "漢\uf900字", "\u1fef\u037e\u2000x")
 	for name, change := range map[string]func(object){
 		"not cleaned":           set("normalizer", "clean_text", false),
 		"cased":                 set("normalizer", "lowercase", false),

@@ -20,13 +20,8 @@ const minMap = 16 << 20
 // mapFile maps the first size bytes of f, and as much again for growth. A page beyond the file's
 // end becomes readable when the file has grown so far.
 func mapFile(f *os.File, size int64) ([]byte, error) {
-	data, err := unix.Mmap(
-		int(f.Fd()),
-		0,
-		int(max(2*size, minMap)),
-		unix.PROT_READ,
-		unix.MAP_SHARED,
-	)
+	data, err := unix.Mmap(int(f.Fd()), 0, int(max(2*size, minMap)), unix.PROT_READ,
+		unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map the file: %w", err)
 	}

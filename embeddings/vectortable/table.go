@@ -180,11 +180,8 @@ func (t *Table) scan() (err error) {
 		t.index[key] = int32(r)
 	}
 	if t.stats.Corrupt > 0 {
-		t.opt.Log.Warn(
-			"the vector table has damaged rows; their texts are encoded again",
-			"rows",
-			t.stats.Corrupt,
-		)
+		t.opt.Log.Warn("the vector table has damaged rows; their texts are encoded again",
+			"rows", t.stats.Corrupt)
 	}
 	return nil
 }

@@ -60,12 +60,8 @@ func (t *Table) Append(keys []uint64, vecs [][]float32) error {
 	row := make([]byte, 0, t.rowSize())
 	for i, key := range keys {
 		if len(vecs[i]) != t.dim {
-			return fmt.Errorf(
-				"vector %d has %d components, the table has vectors of %d",
-				i,
-				len(vecs[i]),
-				t.dim,
-			)
+			return fmt.Errorf("vector %d has %d components, the table has vectors of %d",
+				i, len(vecs[i]), t.dim)
 		}
 		var finite bool
 		if row, finite = appendRow(row[:0], key, vecs[i]); !finite {
@@ -161,10 +157,8 @@ func (t *Table) fsync() {
 		return
 	}
 	if err := t.file.Sync(); err != nil {
-		t.syncErr = fmt.Errorf(
-			"fsync of the vector table failed: %w; restart relish to try again",
-			err,
-		)
+		t.syncErr = fmt.Errorf("fsync of the vector table failed: %w; restart relish to try again",
+			err)
 		t.opt.Log.Error("new vectors are not durable", "error", t.syncErr)
 		return
 	}

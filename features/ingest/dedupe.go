@@ -22,7 +22,9 @@ type recentIDs struct {
 	max  int
 }
 
-func newRecentIDs(max int) *recentIDs { return &recentIDs{max: max, set: map[uint64]struct{}{}} }
+func newRecentIDs(limit int) *recentIDs {
+	return &recentIDs{max: limit, set: map[uint64]struct{}{}}
+}
 
 // admit remembers id and reports whether it is new.
 func (r *recentIDs) admit(id string) bool {
@@ -91,8 +93,8 @@ func (r *recentIDs) read(in io.Reader) error {
 // rule as an Ingester. It is not safe for concurrent use.
 type Deduplicator struct{ ids *recentIDs }
 
-// NewDeduplicator returns a Deduplicator that remembers the last max ids.
-func NewDeduplicator(max int) *Deduplicator { return &Deduplicator{newRecentIDs(max)} }
+// NewDeduplicator returns a Deduplicator that remembers the last limit ids.
+func NewDeduplicator(limit int) *Deduplicator { return &Deduplicator{newRecentIDs(limit)} }
 
 // Add remembers an id and reports whether it is new.
 func (s *Deduplicator) Add(id string) bool {

@@ -60,7 +60,7 @@ func (s scale) pixel(v float64) float64 {
 	return s.from + (v-s.lo)/(s.hi-s.lo)*(s.to-s.from)
 }
 
-// Ticks returns about n round numbers within lo..hi, which are 1, 2 or 5 times a power of ten apart
+// Ticks returns about n round numbers within lo..hi. Their step is 1, 2 or 5 times a power of ten
 // (Heckbert, Nice numbers for graph labels, Graphics Gems 1990). decimals is how many decimals
 // distinguish them. It returns none if lo..hi is not a range.
 func Ticks(lo, hi float64, n int) (at []float64, decimals int) {

@@ -56,16 +56,13 @@ func tree(t *testing.T) (*token.FileSet, []file) {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
-		files = append(
-			files,
-			file{
-				path: rel,
-				dir:  filepath.ToSlash(filepath.Dir(rel)),
-				test: strings.HasSuffix(rel, "_test.go"),
-				src:  src,
-				ast:  parsed,
-			},
-		)
+		files = append(files, file{
+			path: rel,
+			dir:  filepath.ToSlash(filepath.Dir(rel)),
+			test: strings.HasSuffix(rel, "_test.go"),
+			src:  src,
+			ast:  parsed,
+		})
 		return nil
 	})
 	if err != nil {

@@ -69,13 +69,8 @@ func TestWords(t *testing.T) {
 		}
 		for i, line := range strings.Split(string(text), "\n") {
 			for _, word := range old.FindAllString(line, -1) {
-				t.Errorf(
-					"%s:%d: %q: say %s",
-					path,
-					i+1,
-					word,
-					replaced[reverse(strings.ToLower(word))],
-				)
+				t.Errorf("%s:%d: %q: say %s",
+					path, i+1, word, replaced[reverse(strings.ToLower(word))])
 			}
 		}
 	}

@@ -144,11 +144,8 @@ func (b *Bundle) runCase(ctx context.Context, c *ProbeCase) error {
 		sum += x
 	}
 	if !withinTolerance(sum, scores[0]) {
-		return fmt.Errorf(
-			"the contributions of the explanation add up to %g, the score is %g",
-			sum,
-			scores[0],
-		)
+		return fmt.Errorf("the contributions of the explanation add up to %g, the score is %g",
+			sum, scores[0])
 	}
 	return nil
 }

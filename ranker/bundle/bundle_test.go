@@ -181,12 +181,8 @@ func TestForgedManifests(t *testing.T) {
 func TestOlderFormatIsRefused(t *testing.T) {
 	for _, format := range []string{"1", "2"} {
 		root := t.TempDir()
-		dir := forge(
-			t,
-			filepath.Join(root, write(t, root, 1, nil)),
-			`"format": 3`,
-			`"unknown": [], "format": `+format,
-		)
+		dir := forge(t, filepath.Join(root, write(t, root, 1, nil)), `"format": 3`,
+			`"unknown": [], "format": `+format)
 		want := "the bundle has format version " + format + ", this binary reads version 3: " +
 			"train again with relish train"
 		if _, err := bundle.Load(dir, new(signals.Loader).Load); err == nil ||
@@ -351,11 +347,7 @@ func TestHostileBundles(t *testing.T) {
 			if kind == "processor" {
 				args = []string{shortCPU}
 			}
-			err := bundle.ProbeInSandbox(
-				t.Context(),
-				filepath.Join(root, v),
-				5*time.Minute,
-				args...)
+			err := bundle.ProbeInSandbox(t.Context(), filepath.Join(root, v), 5*time.Minute, args...)
 			if want == "" && err != nil ||
 				want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%v, want %q", err, want)

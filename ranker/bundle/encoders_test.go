@@ -257,19 +257,12 @@ func TestEncodersAreReleased(t *testing.T) {
 		t.Fatalf("a retired model can be acquired: %v", err)
 	}
 	if n := encoders.inUse(); n != 1 || r.Stats().Open != 2 || closed != 0 {
-		t.Errorf(
-			"%d encoders in use, %d bundles open, %d closed while a request holds it",
-			n,
-			r.Stats().Open,
-			closed,
-		)
+		t.Errorf("%d encoders in use, %d bundles open, %d closed while a request holds it",
+			n, r.Stats().Open, closed)
 	}
 	m.Release()
-	eventually(
-		t,
-		"the encoder is released",
-		func() bool { return encoders.inUse() == 0 && r.Stats().Open == 1 },
-	)
+	eventually(t, "the encoder is released",
+		func() bool { return encoders.inUse() == 0 && r.Stats().Open == 1 })
 	if closed != 1 {
 		t.Errorf("closed %d times", closed)
 	}
@@ -278,12 +271,8 @@ func TestEncodersAreReleased(t *testing.T) {
 		t.Errorf("activated: %v", err)
 	}
 	if prepared != 2 || closed != 2 || encoders.inUse() != 0 {
-		t.Errorf(
-			"prepared %d times, closed %d times, %d encoders in use",
-			prepared,
-			closed,
-			encoders.inUse(),
-		)
+		t.Errorf("prepared %d times, closed %d times, %d encoders in use",
+			prepared, closed, encoders.inUse())
 	}
 	if err := r.Close(t.Context()); err != nil {
 		t.Error(err)

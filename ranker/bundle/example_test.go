@@ -52,10 +52,8 @@ func Example() {
 	if files[bundle.SchemaFile], err = bundle.FormatSchema(schema); err != nil {
 		log.Fatal(err)
 	}
-	files[bundle.ProbeFile], err = bundle.EncodeProbe(
-		ranker.DefaultTextSpec,
-		[]bundle.ProbeCase{probe},
-	)
+	files[bundle.ProbeFile], err = bundle.EncodeProbe(ranker.DefaultTextSpec,
+		[]bundle.ProbeCase{probe})
 	if err != nil {
 		log.Fatal(err)
 	}

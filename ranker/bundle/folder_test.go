@@ -17,12 +17,8 @@ import (
 func TestReports(t *testing.T) {
 	root := t.TempDir()
 	with := write(t, root, 1, nil)
-	without := write(
-		t,
-		root,
-		2,
-		func(_ *bundle.Manifest, f map[string][]byte) { delete(f, bundle.ReportFile) },
-	)
+	without := write(t, root, 2,
+		func(_ *bundle.Manifest, f map[string][]byte) { delete(f, bundle.ReportFile) })
 	damaged := write(t, root, 3, nil)
 	if err := os.WriteFile(filepath.Join(root, damaged, bundle.ReportFile), []byte("<title>weight 4</title>"), 0o644); err != nil {
 		t.Fatal(err)

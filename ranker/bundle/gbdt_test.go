@@ -84,14 +84,8 @@ func TestGBDTBundle(t *testing.T) {
 	root := t.TempDir()
 	v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
 		m.Scorer = bundle.ScorerFile{Kind: bundle.ScorerGBDT, File: "gbdt.txt"}
-		files["gbdt.txt"] = []byte(
-			strings.Replace(
-				string(gbdtText(len(s.Columns()))),
-				"threshold=0.4",
-				"threshold=0.6",
-				1,
-			),
-		)
+		text := string(gbdtText(len(s.Columns())))
+		files["gbdt.txt"] = []byte(strings.Replace(text, "threshold=0.4", "threshold=0.6", 1))
 		files[bundle.ProbeFile], _ = bundle.EncodeProbe(nil, []bundle.ProbeCase{c})
 	})
 	if err := inProcess(t.Context(), filepath.Join(root, v)); err == nil ||
@@ -102,21 +96,16 @@ func TestGBDTBundle(t *testing.T) {
 
 // A learned signal is loaded from its file and writes the column that the trees read.
 func TestLearnedSignalBundle(t *testing.T) {
-	s, err := ranker.NewSchema(
-		[]ranker.Feature{{Name: "with", Kind: ranker.KindSignal, Column: "cooccurrence.with"}},
-	)
+	s, err := ranker.NewSchema([]ranker.Feature{
+		{Name: "with", Kind: ranker.KindSignal, Column: "cooccurrence.with"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	learned := &signals.Cooccurrence{
-		Items:  ranker.NewItemTable([]string{"i0", "i2", "i9"}),
-		Counts: []float32{4, 4, 4},
-		First: []int32{
-			0,
-			0,
-			0,
-			2,
-		},
+		Items:       ranker.NewItemTable([]string{"i0", "i2", "i9"}),
+		Counts:      []float32{4, 4, 4},
+		First:       []int32{0, 0, 0, 2},
 		Neighbors:   []int32{0, 1},
 		NextCounts:  []float32{0.1, 3},
 		JointCounts: []float32{0.1, 300},
@@ -127,11 +116,8 @@ func TestLearnedSignalBundle(t *testing.T) {
 	}
 	in := input()
 	in.State.Columns = in.State.Columns[:candidates] // one column, missing before the signal writes it
-	c, err := bundle.RecordProbe(
-		t.Context(),
-		&ranker.Model{Schema: s, Scorer: trees, Signals: []ranker.Signal{learned}},
-		in,
-	)
+	c, err := bundle.RecordProbe(t.Context(),
+		&ranker.Model{Schema: s, Scorer: trees, Signals: []ranker.Signal{learned}}, in)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,27 +138,19 @@ func input() *ranker.SignalInput {
 			User:    "u",
 			Context: map[string]ranker.FieldValue{"n": ranker.NumberValue(0.1)},
 		},
-		State: &ranker.RequestState{Columns: columns(schema(), candidates)},
-		Now:   1_800_000_000_000,
-		Query: ranker.NewItemInfo(
-			ranker.Item{Title: "bread"},
-			ranker.TextSpec{"title"},
-		),
+		State:       &ranker.RequestState{Columns: columns(schema(), candidates)},
+		Now:         1_800_000_000_000,
+		Query:       ranker.NewItemInfo(ranker.Item{Title: "bread"}, ranker.TextSpec{"title"}),
 		QueryVector: []float32{1, 0},
 	}
 	for i := range candidates {
-		item := ranker.NewItemInfo(
-			ranker.Item{
-				ID:    fmt.Sprint("i", i),
-				Title: fmt.Sprint("bread ", i),
-				Tags:  []string{"a"},
-			},
-			ranker.DefaultTextSpec,
-		)
-		in.Request.Candidates = append(
-			in.Request.Candidates,
-			ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, ColdStart: i == 3},
-		)
+		item := ranker.NewItemInfo(ranker.Item{
+			ID:    fmt.Sprint("i", i),
+			Title: fmt.Sprint("bread ", i),
+			Tags:  []string{"a"},
+		}, ranker.DefaultTextSpec)
+		in.Request.Candidates = append(in.Request.Candidates,
+			ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, ColdStart: i == 3})
 		in.State.Items = append(in.State.Items, item)
 		in.ItemVectors = append(in.ItemVectors, []float32{0.6, 0.8})
 	}
@@ -205,10 +197,8 @@ func parts(weight float64) (bundle.Manifest, map[string][]byte) {
 		bundle.ReportFile: fmt.Appendf(nil, "<title>weight %g</title>", weight),
 	}
 	return bundle.Manifest{
-		Signals: []bundle.SignalFile{
-			{Kind: "text"},
-			{Kind: "overlap"},
-		}, Scorer: bundle.ScorerFile{Kind: bundle.ScorerPrior, File: "priors.json"},
+		Signals: []bundle.SignalFile{{Kind: "text"}, {Kind: "overlap"}},
+		Scorer:  bundle.ScorerFile{Kind: bundle.ScorerPrior, File: "priors.json"},
 		Encoder: bundle.Encoder{ID: "test", Digest: "e1"}, Revision: "abc",
 		Data: bundle.TrainingData{
 			Logs: []bundle.LogRange{

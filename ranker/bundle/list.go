@@ -126,10 +126,8 @@ func (r *Registry) Report(version string) ([]byte, error) {
 		return nil, err
 	}
 	if version == ranker.PriorVersion {
-		return nil, fmt.Errorf(
-			"%w: the prior was not trained and has no report",
-			ranker.ErrUnknownModel,
-		)
+		return nil, fmt.Errorf("%w: the prior was not trained and has no report",
+			ranker.ErrUnknownModel)
 	}
 	page, err := readReport(filepath.Join(r.opt.Root, version))
 	if err != nil && !errors.Is(err, ranker.ErrUnknownModel) {
@@ -149,12 +147,8 @@ func readReport(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the bundle has no report", ranker.ErrUnknownModel)
 	}
 	if f.Bytes > maxReportBytes {
-		return nil, fmt.Errorf(
-			"%s has %d bytes; the maximum is %d",
-			ReportFile,
-			f.Bytes,
-			maxReportBytes,
-		)
+		return nil, fmt.Errorf("%s has %d bytes; the maximum is %d",
+			ReportFile, f.Bytes, maxReportBytes)
 	}
 	var page bytes.Buffer
 	err = readFile(root, f, func(_ *File, r io.Reader) error {

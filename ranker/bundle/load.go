@@ -163,11 +163,8 @@ func readFile(root *os.Root, want *File, use func(*File, io.Reader) error) error
 		return err
 	}
 	if st.Size() != want.Bytes {
-		return fmt.Errorf(
-			"the file has %d bytes, the manifest says %d: copy the bundle again",
-			st.Size(),
-			want.Bytes,
-		)
+		return fmt.Errorf("the file has %d bytes, the manifest says %d: copy the bundle again",
+			st.Size(), want.Bytes)
 	}
 	hash := sha256.New()
 	if err := use(want, io.TeeReader(io.LimitReader(f, want.Bytes), hash)); err != nil {
@@ -192,12 +189,8 @@ func assemble(
 		return nil, err
 	}
 	if schema.Hash() != m.Schema {
-		return nil, fmt.Errorf(
-			"%s has the schema hash %s, the manifest says %s",
-			SchemaFile,
-			schema.Hash(),
-			m.Schema,
-		)
+		return nil, fmt.Errorf("%s has the schema hash %s, the manifest says %s",
+			SchemaFile, schema.Hash(), m.Schema)
 	}
 	b := &Bundle{Manifest: m, Model: &ranker.Model{Version: version, Schema: schema}}
 	for i, f := range m.Signals {

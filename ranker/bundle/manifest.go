@@ -259,12 +259,8 @@ func (m *Manifest) validateFiles(addf func(string, ...any)) map[string]bool {
 		case err != nil || len(sum) != sha256.Size:
 			addf("files[%d]: sha256 is not 64 hex digits", i)
 		case f.Bytes < 0 || f.Bytes > maxBundleBytes-total:
-			addf(
-				"files[%d]: size %d bytes; all files together have at most %d",
-				i,
-				f.Bytes,
-				int64(maxBundleBytes),
-			)
+			addf("files[%d]: size %d bytes; all files together have at most %d",
+				i, f.Bytes, int64(maxBundleBytes))
 		default:
 			total += f.Bytes
 		}

@@ -103,10 +103,8 @@ func (d *probeDecoder) nextCase(w *encodedCase) ProbeCase {
 		in.ItemVectors = append(in.ItemVectors, d.vector(p.HasVector, w.Dim))
 	}
 	for _, p := range w.Recent {
-		s.Recent = append(
-			s.Recent,
-			ranker.Interaction{Item: p.Item, Action: p.Action, Time: p.Time, Value: p.Value},
-		)
+		s.Recent = append(s.Recent,
+			ranker.Interaction{Item: p.Item, Action: p.Action, Time: p.Time, Value: p.Value})
 		s.RecentItems = append(s.RecentItems, d.item(p.ItemInfo))
 		in.RecentVectors = append(in.RecentVectors, d.vector(p.HasVector, w.Dim))
 	}

@@ -100,9 +100,8 @@ type probeEncoder struct {
 func (e *probeEncoder) add(c *ProbeCase) (w encodedCase) {
 	in, s, r := &c.Input, c.Input.State, c.Input.Request
 	n, h := len(r.Candidates), len(s.Recent)
-	if n == 0 || len(s.Items) != n || len(in.ItemVectors) != n || len(c.Scores) != n || len(s.Columns)%n != 0 ||
-		len(s.RecentItems) != h ||
-		len(in.RecentVectors) != h {
+	if n == 0 || len(s.Items) != n || len(in.ItemVectors) != n || len(c.Scores) != n ||
+		len(s.Columns)%n != 0 || len(s.RecentItems) != h || len(in.RecentVectors) != h {
 		e.err = errors.New("items, vectors, scores and columns must be aligned with the " +
 			"candidates, " +
 			"recent items and their vectors with the recent interactions")
@@ -131,11 +130,14 @@ func (e *probeEncoder) add(c *ProbeCase) (w encodedCase) {
 		w.Candidates = append(w.Candidates, p)
 	}
 	for i, a := range s.Recent {
-		w.Recent = append(
-			w.Recent,
-			probeInteraction{Item: a.Item, Action: a.Action, Time: a.Time, Value: a.Value,
-				ItemInfo: e.item(s.RecentItems[i]), HasVector: e.vector(in.RecentVectors[i])},
-		)
+		w.Recent = append(w.Recent, probeInteraction{
+			Item:      a.Item,
+			Action:    a.Action,
+			Time:      a.Time,
+			Value:     a.Value,
+			ItemInfo:  e.item(s.RecentItems[i]),
+			HasVector: e.vector(in.RecentVectors[i]),
+		})
 	}
 	for _, x := range s.Shown {
 		w.Shown = append(w.Shown, probeShown(x))
@@ -168,11 +170,8 @@ func (e *probeEncoder) vector(v []float32) bool {
 		return false
 	}
 	if e.dim != 0 && len(v) != e.dim && e.err == nil {
-		e.err = fmt.Errorf(
-			"vectors of one case have %d and %d dimensions; they must be equal",
-			e.dim,
-			len(v),
-		)
+		e.err = fmt.Errorf("vectors of one case have %d and %d dimensions; they must be equal",
+			e.dim, len(v))
 	}
 	e.dim = len(v)
 	e.floats(v)

@@ -145,11 +145,8 @@ func (r *Registry) Close(ctx context.Context) error {
 		select {
 		case <-r.bundleClosed:
 		case <-ctx.Done():
-			return fmt.Errorf(
-				"bundles: %d models are still in use: %w",
-				r.unclosed.Load(),
-				ctx.Err(),
-			)
+			return fmt.Errorf("bundles: %d models are still in use: %w",
+				r.unclosed.Load(), ctx.Err())
 		}
 	}
 	return nil
@@ -217,10 +214,8 @@ func (r *Registry) publish(wanted, previous string) {
 	v.fallbacks[""] = order
 	for version := range v.models {
 		others := slices.Clone(order)
-		v.fallbacks[version] = slices.DeleteFunc(
-			others,
-			func(o string) bool { return o == version },
-		)
+		v.fallbacks[version] = slices.DeleteFunc(others,
+			func(o string) bool { return o == version })
 	}
 	v.fallbacks[ranker.PriorVersion] = nil // the prior is the last
 	r.current.Store(v)
@@ -260,11 +255,8 @@ func (r *Registry) Stats() Stats {
 	switch {
 	case v.wanted == v.active.Version:
 	case v.waiting[v.wanted] != nil:
-		s.Waiting = fmt.Sprintf(
-			"bundle %s is being prepared: %s",
-			v.wanted,
-			v.waiting[v.wanted].waiting(),
-		)
+		s.Waiting = fmt.Sprintf("bundle %s is being prepared: %s",
+			v.wanted, v.waiting[v.wanted].waiting())
 	default:
 		s.Refused = fmt.Sprintf("bundle %s is refused: %s", v.wanted, r.refused.reason(v.wanted))
 	}

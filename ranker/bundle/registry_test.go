@@ -310,11 +310,8 @@ func TestReloadUnderLoad(t *testing.T) {
 		if err := r.Activate(t.Context(), versions[i%4], "", ""); err != nil {
 			t.Error(err)
 		}
-		eventually(
-			t,
-			"requests go on",
-			func() bool { return requests.Load() > before || t.Failed() },
-		)
+		eventually(t, "requests go on",
+			func() bool { return requests.Load() > before || t.Failed() })
 	}
 	stop()
 	eventually(t, "retired bundles are closed", func() bool { return r.Stats().Open == 2 })
@@ -351,11 +348,8 @@ func TestConcurrentActivations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(
-		t,
-		"both serve "+active,
-		func() bool { return one.Stats().Active == active && two.Stats().Active == active },
-	)
+	eventually(t, "both serve "+active,
+		func() bool { return one.Stats().Active == active && two.Stats().Active == active })
 }
 
 func TestRequire(t *testing.T) {

@@ -34,10 +34,8 @@ func ParseSchema(data []byte) (*ranker.Schema, error) {
 		return nil, fmt.Errorf("%s: only one YAML document is allowed", SchemaFile)
 	}
 	if len(form.Features) == 0 {
-		return nil, fmt.Errorf(
-			"%s: features is empty; a schema has at least one feature",
-			SchemaFile,
-		)
+		return nil, fmt.Errorf("%s: features is empty; a schema has at least one feature",
+			SchemaFile)
 	}
 	s, err := ranker.NewSchema(form.Features)
 	if err != nil {

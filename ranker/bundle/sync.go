@@ -199,11 +199,8 @@ func (r *Registry) Run(ctx context.Context) {
 			continue
 		case <-encoded:
 		case err := <-errs:
-			r.opt.Log.Warn(
-				"notifications of the folder of bundles were lost; it is read again",
-				"reason",
-				err,
-			)
+			r.opt.Log.Warn("notifications of the folder of bundles were lost; it is read again",
+				"reason", err)
 		case <-poll.C:
 		case <-settled.C:
 		}

@@ -92,10 +92,8 @@ func completeManifest(m *Manifest, files map[string][]byte) ([]byte, error) {
 	m.Created = m.Created.UTC().Truncate(time.Millisecond)
 	m.Files = nil
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		m.Files = append(
-			m.Files,
-			File{Name: name, Bytes: int64(len(files[name])), SHA256: digest(files[name])},
-		)
+		m.Files = append(m.Files,
+			File{Name: name, Bytes: int64(len(files[name])), SHA256: digest(files[name])})
 	}
 	schema, err := ParseSchema(files[SchemaFile])
 	if err != nil {

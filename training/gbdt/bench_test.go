@@ -28,14 +28,12 @@ import (
 // that of ranker/scorer. On a busy machine, long calls are interrupted more often: compare the best
 // times there.
 func BenchmarkBeside(b *testing.B) {
-	for _, size := range []struct{ rounds, leaves int }{{100, 7}, {300, 7}, {100, 15}, {100, 31}, {300, 31}} {
+	for _, size := range []struct{ rounds, leaves int }{
+		{100, 7}, {300, 7}, {100, 15}, {100, 31}, {300, 31},
+	} {
 		for _, n := range []int{100, 1000} {
-			b.Run(
-				fmt.Sprintf("trees=%d/leaves=%d/rows=%d", size.rounds, size.leaves, n),
-				func(b *testing.B) {
-					beside(b, size.rounds, size.leaves, n)
-				},
-			)
+			name := fmt.Sprintf("trees=%d/leaves=%d/rows=%d", size.rounds, size.leaves, n)
+			b.Run(name, func(b *testing.B) { beside(b, size.rounds, size.leaves, n) })
 		}
 	}
 }
@@ -86,8 +84,8 @@ func beside(b *testing.B, rounds, leaves, n int) {
 		b.Fatal(err)
 	}
 	defer theirs.Close()
-	ensemble, err := onnxtest.Start(b).
-		LoadGraph(treeEnsemble(b, string(r.Model)), onnx.GraphOptions{Threads: 1})
+	model := treeEnsemble(b, string(r.Model))
+	ensemble, err := onnxtest.Start(b).LoadGraph(model, onnx.GraphOptions{Threads: 1})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -125,14 +123,8 @@ func beside(b *testing.B, rounds, leaves, n int) {
 	for i, x := range mine {
 		if math.Abs(x-matrix[i]) > 1e-6 || x != x || math.Abs(fast[i]-x) > 1e-6 ||
 			math.Abs(float64(single[i])-x) > 1e-4 {
-			b.Fatalf(
-				"row %d: %g, LightGBM %g and %g, ONNX Runtime %g",
-				i,
-				x,
-				matrix[i],
-				fast[i],
-				single[i],
-			)
+			b.Fatalf("row %d: %g, LightGBM %g and %g, ONNX Runtime %g",
+				i, x, matrix[i], fast[i], single[i])
 		}
 	}
 	for i, name := range []string{"ours", "lightgbm-matrix", "lightgbm-rows", "onnx"} {
@@ -164,13 +156,8 @@ func treeEnsemble(b *testing.B, model string) []byte {
 			}
 			return out
 		}
-		column, threshold, kind := field(
-			"split_feature",
-		), field(
-			"threshold",
-		), field(
-			"decision_type",
-		)
+		column, threshold := field("split_feature"), field("threshold")
+		kind := field("decision_type")
 		left, right, values := field("left_child"), field("right_child"), field("leaf_value")
 		id := func(child float64) int64 { // leaves come after the nodes
 			if child < 0 {
@@ -183,69 +170,48 @@ func treeEnsemble(b *testing.B, model string) []byte {
 		}
 		for i := range column {
 			node(i, "BRANCH_LEQ")
-			columns, thresholds = append(
-				columns,
-				int64(column[i]),
-			), append(
-				thresholds,
-				floor(threshold[i]),
-			)
+			columns = append(columns, int64(column[i]))
+			thresholds = append(thresholds, floor(threshold[i]))
 			yes, no = append(yes, id(left[i])), append(no, id(right[i]))
 			tracks := int64(0)
-			if kind[i] == 10 ||
-				kind[i] != 8 && threshold[i] >= 0 { // NaN goes left by default, or is read as 0
+			// NaN goes left by default, or is read as 0.
+			if kind[i] == 10 || kind[i] != 8 && threshold[i] >= 0 {
 				tracks = 1
 			}
 			missing = append(missing, tracks)
 		}
 		for i, v := range values {
 			node(len(column)+i, "LEAF")
-			columns, yes, no, missing, thresholds = append(
-				columns,
-				0,
-			), append(
-				yes,
-				0,
-			), append(
-				no,
-				0,
-			), append(
-				missing,
-				0,
-			), append(
-				thresholds,
-				0,
-			)
-			leafTrees, leafIDs, leafTargets = append(
-				leafTrees,
-				int64(t),
-			), append(
-				leafIDs,
-				int64(len(column)+i),
-			), append(
-				leafTargets,
-				0,
-			)
-			weights = append(weights, float32(v))
+			columns, thresholds = append(columns, 0), append(thresholds, 0)
+			yes, no, missing = append(yes, 0), append(no, 0), append(missing, 0)
+			leafTrees, leafIDs = append(leafTrees, int64(t)), append(leafIDs, int64(len(column)+i))
+			leafTargets, weights = append(leafTargets, 0), append(weights, float32(v))
 		}
 	}
 	node := text(text(text(text(nil, 1, "x"), 2, "y"), 4, "TreeEnsembleRegressor"), 7, "ai.onnx.ml")
-	for name, list := range map[string][]int64{"nodes_treeids": trees, "nodes_nodeids": ids, "nodes_featureids": columns,
-		"nodes_truenodeids": yes, "nodes_falsenodeids": no, "nodes_missing_value_tracks_true": missing,
-		"target_treeids": leafTrees, "target_nodeids": leafIDs, "target_ids": leafTargets} {
+	for name, list := range map[string][]int64{
+		"nodes_treeids":                   trees,
+		"nodes_nodeids":                   ids,
+		"nodes_featureids":                columns,
+		"nodes_truenodeids":               yes,
+		"nodes_falsenodeids":              no,
+		"nodes_missing_value_tracks_true": missing,
+		"target_treeids":                  leafTrees,
+		"target_nodeids":                  leafIDs,
+		"target_ids":                      leafTargets,
+	} {
 		a := text(nil, 1, name)
 		for _, v := range list {
 			a = number(a, 8, uint64(v))
 		}
 		node = message(node, 5, number(a, 20, 7))
 	}
-	for name, list := range map[string][]float32{"nodes_values": thresholds, "target_weights": weights} {
+	floats := map[string][]float32{"nodes_values": thresholds, "target_weights": weights}
+	for name, list := range floats {
 		a := text(nil, 1, name)
 		for _, v := range list {
-			a = protowire.AppendFixed32(
-				protowire.AppendTag(a, 7, protowire.Fixed32Type),
-				math.Float32bits(v),
-			)
+			a = protowire.AppendTag(a, 7, protowire.Fixed32Type)
+			a = protowire.AppendFixed32(a, math.Float32bits(v))
 		}
 		node = message(node, 5, number(a, 20, 6))
 	}

@@ -61,24 +61,12 @@ func (b *Booster) predict(rows []float32, columns, kind, width int) ([]float64, 
 	out := make([]float64, n*width)
 	written := C.int64_t(0)
 	err = b.lib.call("predicting", func() C.int {
-		return withCString(
-			fmt.Sprint("num_threads=", runtime.GOMAXPROCS(0)),
-			func(p *C.char) C.int {
-				return C.lgbm_predict(
-					b.lib.functions[boosterPredict],
-					b.handle,
-					(*C.float)(unsafe.SliceData(rows)),
-					C.int32_t(
-						n,
-					),
-					C.int32_t(columns),
-					C.int(kind),
-					p,
-					&written,
-					(*C.double)(unsafe.SliceData(out)),
-				)
-			},
-		)
+		threads := fmt.Sprint("num_threads=", runtime.GOMAXPROCS(0))
+		return withCString(threads, func(p *C.char) C.int {
+			return C.lgbm_predict(b.lib.functions[boosterPredict], b.handle,
+				(*C.float)(unsafe.SliceData(rows)), C.int32_t(n), C.int32_t(columns),
+				C.int(kind), p, &written, (*C.double)(unsafe.SliceData(out)))
+		})
 	})
 	return out, err
 }
@@ -91,26 +79,15 @@ func (b *Booster) PredictSingleRows(rows []float32, columns int, out []float64) 
 		return err
 	}
 	if len(out) != n {
-		return fmt.Errorf(
-			"gbdt: out has %d elements for %d rows; it needs one per row",
-			len(out),
-			n,
-		)
+		return fmt.Errorf("gbdt: out has %d elements for %d rows; it needs one per row",
+			len(out), n)
 	}
 	f := &b.lib.functions
 	return b.lib.call("predicting", func() C.int {
 		return withCString("num_threads=1", func(p *C.char) C.int {
-			return C.lgbm_predict_rows(
-				f[fastInit],
-				f[fastPredict],
-				f[fastFree],
-				b.handle,
-				(*C.float)(unsafe.SliceData(rows)),
-				C.int32_t(n),
-				C.int32_t(columns),
-				p,
-				(*C.double)(unsafe.SliceData(out)),
-			)
+			return C.lgbm_predict_rows(f[fastInit], f[fastPredict], f[fastFree], b.handle,
+				(*C.float)(unsafe.SliceData(rows)), C.int32_t(n), C.int32_t(columns), p,
+				(*C.double)(unsafe.SliceData(out)))
 		})
 	})
 }
@@ -129,14 +106,8 @@ func (b *Booster) modelText(rounds int) ([]byte, error) {
 		buf := make([]byte, room)
 		n := C.int64_t(0)
 		err := b.lib.call("writing the model", func() C.int {
-			return C.lgbm_save(
-				b.lib.functions[boosterSave],
-				b.handle,
-				C.int(rounds),
-				room,
-				&n,
-				(*C.char)(unsafe.Pointer(unsafe.SliceData(buf))),
-			)
+			return C.lgbm_save(b.lib.functions[boosterSave], b.handle, C.int(rounds), room, &n,
+				(*C.char)(unsafe.Pointer(unsafe.SliceData(buf))))
 		})
 		if err != nil {
 			return nil, err

@@ -35,24 +35,14 @@ func (d *Dataset) validate(name string) error {
 	n := len(d.Labels)
 	if n == 0 || n > math.MaxInt32 || d.NumFeatures < 1 || d.NumFeatures > math.MaxInt32 ||
 		len(d.Rows) != n*d.NumFeatures {
-		return fmt.Errorf(
-			"gbdt: %s.Rows has %d cells, not %d rows x %d features",
-			name,
-			len(d.Rows),
-			n,
-			d.NumFeatures,
-		)
+		return fmt.Errorf("gbdt: %s.Rows has %d cells, not %d rows x %d features",
+			name, len(d.Rows), n, d.NumFeatures)
 	}
 	total := 0
 	for i, g := range d.Groups {
 		if g < 1 || g > maxGroupRows {
-			return fmt.Errorf(
-				"gbdt: %s.Groups: list %d has %d rows; a list has 1 to %d",
-				name,
-				i,
-				g,
-				maxGroupRows,
-			)
+			return fmt.Errorf("gbdt: %s.Groups: list %d has %d rows; a list has 1 to %d",
+				name, i, g, maxGroupRows)
 		}
 		total += int(g)
 	}
@@ -60,43 +50,25 @@ func (d *Dataset) validate(name string) error {
 		return fmt.Errorf("gbdt: %s.Groups sum to %d, there are %d rows", name, total, n)
 	}
 	if d.Weights != nil && len(d.Weights) != n || d.Positions != nil && len(d.Positions) != n {
-		return fmt.Errorf(
-			"gbdt: %s has %d rows, %d weights and %d positions",
-			name,
-			n,
-			len(d.Weights),
-			len(d.Positions),
-		)
+		return fmt.Errorf("gbdt: %s has %d rows, %d weights and %d positions",
+			name, n, len(d.Weights), len(d.Positions))
 	}
 	for i, x := range d.Labels {
 		if !(x >= 0 && x <= math.MaxFloat32) {
-			return fmt.Errorf(
-				"gbdt: %s.Labels: row %d is %g; a gain is finite and not negative",
-				name,
-				i,
-				x,
-			)
+			return fmt.Errorf("gbdt: %s.Labels: row %d is %g; a gain is finite and not negative",
+				name, i, x)
 		}
 	}
 	for i, w := range d.Weights {
 		if !(w > 0 && w <= math.MaxFloat32) {
-			return fmt.Errorf(
-				"gbdt: %s.Weights: row %d is %g; a weight is finite and above 0",
-				name,
-				i,
-				w,
-			)
+			return fmt.Errorf("gbdt: %s.Weights: row %d is %g; a weight is finite and above 0",
+				name, i, w)
 		}
 	}
 	for i, p := range d.Positions {
 		if p < 0 || p >= maxGroupRows {
-			return fmt.Errorf(
-				"gbdt: %s.Positions: row %d is %d; a position is 0 to %d",
-				name,
-				i,
-				p,
-				maxGroupRows-1,
-			)
+			return fmt.Errorf("gbdt: %s.Positions: row %d is %d; a position is 0 to %d",
+				name, i, p, maxGroupRows-1)
 		}
 	}
 	return nil
@@ -131,12 +103,8 @@ func objectiveLabels(objective string, gains, all []float32) (out, table []float
 		slices.Sort(table)
 		table = slices.Compact(table)
 		if len(table) > maxDistinctGains {
-			return nil, nil, fmt.Errorf(
-				"gbdt: Labels has %d different gains; %s takes at most %d",
-				len(table),
-				objective,
-				maxDistinctGains,
-			)
+			return nil, nil, fmt.Errorf("gbdt: Labels has %d different gains; %s takes at most %d",
+				len(table), objective, maxDistinctGains)
 		}
 		for i, g := range gains {
 			index, _ := slices.BinarySearch(table, g)
@@ -187,15 +155,9 @@ func (l *Library) newNativeDataset(
 	}
 	err := l.call("making a dataset", func() C.int {
 		return withCString(parameters, func(p *C.char) C.int {
-			return C.lgbm_dataset(
-				l.functions[datasetCreateFromMat],
-				(*C.float)(unsafe.SliceData(d.Rows)),
-				C.int32_t(len(d.Labels)),
-				C.int32_t(d.NumFeatures),
-				p,
-				ref,
-				&ds.handle,
-			)
+			return C.lgbm_dataset(l.functions[datasetCreateFromMat],
+				(*C.float)(unsafe.SliceData(d.Rows)), C.int32_t(len(d.Labels)),
+				C.int32_t(d.NumFeatures), p, ref, &ds.handle)
 		})
 	})
 	if err != nil {
@@ -234,14 +196,8 @@ func setField[T float32 | float64 | int32](
 	}
 	return ds.lib.call("setting "+name, func() C.int {
 		return withCString(name, func(n *C.char) C.int {
-			return C.lgbm_set_field(
-				ds.lib.functions[datasetSetField],
-				ds.handle,
-				n,
-				unsafe.Pointer(unsafe.SliceData(values)),
-				C.int(len(values)),
-				C.int(typ),
-			)
+			return C.lgbm_set_field(ds.lib.functions[datasetSetField], ds.handle, n,
+				unsafe.Pointer(unsafe.SliceData(values)), C.int(len(values)), C.int(typ))
 		})
 	})
 }

@@ -65,7 +65,8 @@ func lists(seed uint64, n int) *gbdt.Dataset {
 
 func params() gbdt.Params {
 	p := gbdt.DefaultParams()
-	p.NumLeaves, p.MaxRounds, p.MinDataInLeaf, p.EarlyStoppingRounds, p.LearningRate = 7, 60, 20, 10, 0.2
+	p.NumLeaves, p.MinDataInLeaf, p.LearningRate = 7, 20, 0.2
+	p.MaxRounds, p.EarlyStoppingRounds = 60, 10
 	return p
 }
 
@@ -119,9 +120,8 @@ func TestTrain(t *testing.T) {
 			p := params()
 			p.Objective, p.MaxRounds = objective, 400
 			var reported []float64
-			r, err := library(
-				t,
-			).Train(context.Background(), train, valid, p, func(round int, x float64) {
+			lib := library(t)
+			r, err := lib.Train(t.Context(), train, valid, p, func(round int, x float64) {
 				if reported = append(reported, x); round != len(reported) {
 					t.Errorf("round %d is reported as number %d", round, len(reported))
 				}
@@ -135,22 +135,13 @@ func TestTrain(t *testing.T) {
 			}
 			if len(r.ValidationNDCG) != len(reported) ||
 				len(r.ValidationNDCG) != min(p.MaxRounds, r.Rounds+p.EarlyStoppingRounds) {
-				t.Errorf(
-					"%d rounds, %d reported, the best is %d",
-					len(r.ValidationNDCG),
-					len(reported),
-					r.Rounds,
-				)
+				t.Errorf("%d rounds, %d reported, the best is %d",
+					len(r.ValidationNDCG), len(reported), r.Rounds)
 			}
 			for i, x := range r.ValidationNDCG {
 				if x > r.ValidationNDCG[r.Rounds-1] || x != reported[i] {
-					t.Errorf(
-						"round %d has NDCG %g (reported %g), the best round %g",
-						i+1,
-						x,
-						reported[i],
-						r.ValidationNDCG[r.Rounds-1],
-					)
+					t.Errorf("round %d has NDCG %g (reported %g), the best round %g",
+						i+1, x, reported[i], r.ValidationNDCG[r.Rounds-1])
 				}
 			}
 			got, want := ndcg(t, valid, predict(t, r.Model, valid)), r.ValidationNDCG[r.Rounds-1]
@@ -195,9 +186,8 @@ func TestTrainIsDeterministic(t *testing.T) {
 func TestTrainIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	rounds := 0
-	_, err := library(
-		t,
-	).Train(ctx, lists(1, 100), lists(2, 50), params(), func(round int, _ float64) {
+	lib, train, valid := library(t), lists(1, 100), lists(2, 50)
+	_, err := lib.Train(ctx, train, valid, params(), func(round int, _ float64) {
 		if rounds = round; round == 3 {
 			cancel()
 		}
@@ -261,12 +251,8 @@ func TestTrainFromStart(t *testing.T) {
 	}
 	if last := first.ValidationNDCG[first.Rounds-1]; math.Abs(next.InitialNDCG-last) > 1e-9 ||
 		next.ValidationNDCG[next.Rounds-1] <= last {
-		t.Errorf(
-			"NDCG of the initial model %g, at the start %g, in the end %g",
-			last,
-			next.InitialNDCG,
-			next.ValidationNDCG[next.Rounds-1],
-		)
+		t.Errorf("NDCG of the initial model %g, at the start %g, in the end %g",
+			last, next.InitialNDCG, next.ValidationNDCG[next.Rounds-1])
 	}
 	if n := bytes.Count(next.Model, []byte("\nTree=")); n != first.Rounds+next.Rounds {
 		t.Errorf("%d trees after %d + %d rounds", n, first.Rounds, next.Rounds)
@@ -306,7 +292,8 @@ func TestWeightsAndPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	test := lists(3, 200)
-	if got, chance := ndcg(t, test, predict(t, r.Model, test)), ndcg(t, test, make([]float64, len(test.Labels))); got < chance+0.2 {
+	got := ndcg(t, test, predict(t, r.Model, test))
+	if chance := ndcg(t, test, make([]float64, len(test.Labels))); got < chance+0.2 {
 		t.Errorf("NDCG@10 is %.3f, chance is %.3f: the weights were not used", got, chance)
 	}
 
@@ -330,11 +317,8 @@ func TestWeightsAndPosition(t *testing.T) {
 	with := importance()
 	biased.Positions = nil
 	if without := importance(); with > 0.8*without {
-		t.Errorf(
-			"the column that copies the position gains %g with positions, %g without",
-			with,
-			without,
-		)
+		t.Errorf("the column that copies the position gains %g with positions, %g without",
+			with, without)
 	}
 }
 
@@ -366,13 +350,8 @@ func TestContributionsAddUp(t *testing.T) {
 			sum += x
 		}
 		if math.Abs(sum-s) > 1e-9 || rows[i] != s {
-			t.Fatalf(
-				"row %d: score %g, sum of contributions %g, scored alone %g",
-				i,
-				s,
-				sum,
-				rows[i],
-			)
+			t.Fatalf("row %d: score %g, sum of contributions %g, scored alone %g",
+				i, s, sum, rows[i])
 		}
 	}
 	if _, err := b.Predict(d.Rows[:7], columns); err == nil {

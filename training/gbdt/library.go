@@ -76,10 +76,8 @@ func Open(path string) (*Library, error) {
 	defer runtime.UnlockOSThread()
 	handle := C.dlopen(name, C.RTLD_NOW|C.RTLD_LOCAL)
 	if handle == nil {
-		return nil, fmt.Errorf(
-			"gbdt: opening LightGBM: %s; install the package libgomp1",
-			C.GoString(C.dlerror()),
-		)
+		return nil, fmt.Errorf("gbdt: opening LightGBM: %s; install the package libgomp1",
+			C.GoString(C.dlerror()))
 	}
 	l := &Library{}
 	for f, symbol := range symbols {
@@ -87,11 +85,8 @@ func Open(path string) (*Library, error) {
 		l.functions[f] = C.dlsym(handle, s)
 		C.free(unsafe.Pointer(s))
 		if l.functions[f] == nil {
-			return nil, fmt.Errorf(
-				"gbdt: %s has no function %s: it is not a LightGBM 4 library",
-				path,
-				symbol,
-			)
+			return nil, fmt.Errorf("gbdt: %s has no function %s: it is not a LightGBM 4 library",
+				path, symbol)
 		}
 	}
 	return l, nil
@@ -106,11 +101,8 @@ func (l *Library) call(what string, f func() C.int) error {
 	if f() == 0 {
 		return nil
 	}
-	return fmt.Errorf(
-		"gbdt: %s: LightGBM: %s",
-		what,
-		C.GoString(C.lgbm_last_error(l.functions[getLastError])),
-	)
+	return fmt.Errorf("gbdt: %s: LightGBM: %s",
+		what, C.GoString(C.lgbm_last_error(l.functions[getLastError])))
 }
 
 // withCString calls f with s as a C string, which is freed afterwards.

@@ -87,22 +87,15 @@ func (p *Params) validate(columns int) error {
 	need(isShare(p.BaggingFraction), "BaggingFraction", p.BaggingFraction, "above 0 to 1")
 	need(p.EarlyStoppingRounds >= 1, "EarlyStoppingRounds", p.EarlyStoppingRounds, "1 or more")
 	need(p.Threads >= 0, "Threads", p.Threads, "0 or more")
-	need(
-		p.MonotoneConstraints == nil || len(p.MonotoneConstraints) == columns,
-		"the number of MonotoneConstraints",
-		len(p.MonotoneConstraints),
-		fmt.Sprint(columns, ", one per column"),
-	)
+	need(p.MonotoneConstraints == nil || len(p.MonotoneConstraints) == columns,
+		"the number of MonotoneConstraints", len(p.MonotoneConstraints),
+		fmt.Sprint(columns, ", one per column"))
 	for _, sign := range p.MonotoneConstraints {
 		need(sign >= -1 && sign <= 1, "MonotoneConstraints", sign, "-1, 0 or 1 for each column")
 	}
 	for _, c := range p.CategoricalFeatures {
-		need(
-			c >= 0 && c < columns,
-			"CategoricalFeatures",
-			c,
-			fmt.Sprint("a column below ", columns),
-		)
+		need(c >= 0 && c < columns, "CategoricalFeatures", c,
+			fmt.Sprint("a column below ", columns))
 	}
 	for _, c := range p.IgnoredColumns {
 		need(c >= 0 && c < columns, "IgnoredColumns", c, fmt.Sprint("a column below ", columns))

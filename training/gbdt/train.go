@@ -49,11 +49,8 @@ func (l *Library) Train(
 			return nil, err
 		}
 		if valid.NumFeatures != train.NumFeatures {
-			return nil, fmt.Errorf(
-				"gbdt: valid has %d features, train has %d",
-				valid.NumFeatures,
-				train.NumFeatures,
-			)
+			return nil, fmt.Errorf("gbdt: valid has %d features, train has %d",
+				valid.NumFeatures, train.NumFeatures)
 		}
 		all = slices.Concat(all, valid.Labels)
 	}
@@ -136,12 +133,8 @@ func (t *trainer) createBooster(text string, start *Booster) error {
 	b := &Booster{lib: t.lib}
 	err := t.lib.call("starting the training", func() C.int {
 		return withCString(text, func(p *C.char) C.int {
-			return C.lgbm_booster(
-				t.lib.functions[boosterCreate],
-				t.datasets[0].handle,
-				p,
-				&b.handle,
-			)
+			return C.lgbm_booster(t.lib.functions[boosterCreate], t.datasets[0].handle, p,
+				&b.handle)
 		})
 	})
 	if err != nil {
@@ -212,13 +205,8 @@ func (t *trainer) measure() (float64, error) {
 	}
 	n := C.int64_t(0)
 	err := t.lib.call("validating", func() C.int {
-		return C.lgbm_get_predict(
-			t.lib.functions[boosterGetPredict],
-			t.booster.handle,
-			1,
-			&n,
-			(*C.double)(unsafe.SliceData(t.scores)),
-		)
+		return C.lgbm_get_predict(t.lib.functions[boosterGetPredict], t.booster.handle, 1, &n,
+			(*C.double)(unsafe.SliceData(t.scores)))
 	})
 	if err != nil {
 		return 0, err
@@ -239,11 +227,7 @@ func (t *trainer) exportResult(r *Result) (err error) {
 	}
 	r.GainImportance = make([]float64, t.columns)
 	return t.lib.call("reading importances", func() C.int {
-		return C.lgbm_importance(
-			t.lib.functions[boosterImportance],
-			t.booster.handle,
-			C.int(kept),
-			(*C.double)(unsafe.SliceData(r.GainImportance)),
-		)
+		return C.lgbm_importance(t.lib.functions[boosterImportance], t.booster.handle, C.int(kept),
+			(*C.double)(unsafe.SliceData(r.GainImportance)))
 	})
 }

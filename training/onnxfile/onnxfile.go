@@ -236,10 +236,8 @@ func (n *Node) bytes() (b []byte) {
 
 func (w *weight) bytes() (b []byte) {
 	for _, d := range w.dims {
-		b = protowire.AppendVarint(
-			protowire.AppendTag(b, tensorDims, protowire.VarintType),
-			uint64(d),
-		)
+		b = protowire.AppendTag(b, tensorDims, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(d))
 	}
 	b = protowire.AppendVarint(protowire.AppendTag(b, tensorType, protowire.VarintType), w.elemType)
 	b = appendMessage(b, tensorName, []byte(w.name))

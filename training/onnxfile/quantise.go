@@ -102,10 +102,8 @@ func (n *Node) axis() (axis int) {
 }
 
 func (q *quantiser) addNode(op, output string, inputs ...string) string {
-	q.target.Nodes = append(
-		q.target.Nodes,
-		&Node{Op: op, Inputs: inputs, Outputs: []string{output}},
-	)
+	q.target.Nodes = append(q.target.Nodes,
+		&Node{Op: op, Inputs: inputs, Outputs: []string{output}})
 	return output
 }
 
@@ -122,24 +120,16 @@ func (q *quantiser) quantiseMatMul(n *Node) {
 	x, w, out := n.Inputs[0], n.Inputs[1], n.Outputs[0]
 	if !q.quantised[x] {
 		q.quantised[x] = true
-		q.target.Nodes = append(
-			q.target.Nodes,
-			&Node{
-				Op:      "DynamicQuantizeLinear",
-				Inputs:  []string{x},
-				Outputs: []string{x + quantisedSuffix, x + scaleSuffix, x + zeroPointSuffix},
-			},
-		)
+		q.target.Nodes = append(q.target.Nodes, &Node{
+			Op:      "DynamicQuantizeLinear",
+			Inputs:  []string{x},
+			Outputs: []string{x + quantisedSuffix, x + scaleSuffix, x + zeroPointSuffix},
+		})
 	}
 	values, dims := q.source.Floats(w)
 	q.addQuantised(w, values, dims, 1, dims[1])
-	sum := q.addNode(
-		"MatMulInteger",
-		out+"_sum",
-		x+quantisedSuffix,
-		w+quantisedSuffix,
-		x+zeroPointSuffix,
-	)
+	sum := q.addNode("MatMulInteger", out+"_sum",
+		x+quantisedSuffix, w+quantisedSuffix, x+zeroPointSuffix)
 	scale := q.addNode("Mul", out+"_both_scales", x+scaleSuffix, w+scaleSuffix)
 	q.addNode("Mul", out, q.addCast(sum), scale)
 }
@@ -159,15 +149,12 @@ func (q *quantiser) addCast(value string) string {
 	a := appendMessage(nil, 1, []byte(to))
 	a = protowire.AppendVarint(protowire.AppendTag(a, 3, protowire.VarintType), float32Type)
 	a = protowire.AppendVarint(protowire.AppendTag(a, 20, protowire.VarintType), kindOfInt)
-	q.target.Nodes = append(
-		q.target.Nodes,
-		&Node{
-			Op:          "Cast",
-			Inputs:      []string{value},
-			Outputs:     []string{value + "_float"},
-			otherFields: appendMessage(nil, attribute, a),
-		},
-	)
+	q.target.Nodes = append(q.target.Nodes, &Node{
+		Op:          "Cast",
+		Inputs:      []string{value},
+		Outputs:     []string{value + "_float"},
+		otherFields: appendMessage(nil, attribute, a),
+	})
 	return value + "_float"
 }
 

@@ -123,13 +123,8 @@ func write(w io.Writer, parts []part) {
 		covers[text] = append(covers[text], p.name)
 	}
 	for _, text := range order {
-		fmt.Fprintf(
-			w,
-			"\n%s\n%s\n\n%s\n",
-			strings.Repeat("-", 78),
-			strings.Join(covers[text], "\n"),
-			text,
-		)
+		fmt.Fprintf(w, "\n%s\n%s\n\n%s\n",
+			strings.Repeat("-", 78), strings.Join(covers[text], "\n"), text)
 	}
 }
 
