@@ -108,7 +108,7 @@ func (e *Executable) Execute(
 		e.backend.pool.put(buf)
 	}
 	for i, buf := range given {
-		if donate != nil && donate[i] {
+		if i < len(donate) && donate[i] {
 			e.backend.pool.put(buf)
 		}
 	}

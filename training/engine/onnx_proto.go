@@ -87,7 +87,7 @@ func encodeTensor(name string, dtype dtypes.DType, dims []int, raw []byte) []byt
 func encodeValue(name string, dtype dtypes.DType, dims []int, free []string) []byte {
 	var shape []byte
 	for i, d := range dims {
-		if free != nil && free[i] != "" {
+		if i < len(free) && free[i] != "" {
 			shape = appendBytes(shape, 1, appendString(nil, 2, free[i]))
 		} else {
 			shape = appendBytes(shape, 1, appendInt(nil, 1, int64(d)))

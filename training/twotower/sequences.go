@@ -7,27 +7,29 @@ import (
 	"relish/training/signals"
 )
 
-// lengthBuckets are the lengths that training pads sequences to. Each costs a compiled graph.
+// lengthBuckets are the lengths that sequences are padded to. Each length needs a compiled graph.
 var lengthBuckets = []int{6, 12, 30}
 
-// paddedBatch are sequences of one length as the model is trained on them: at each place the item that is there,
-// the one that comes next, and how much it counts, 0 where there is none.
+// paddedBatch holds sequences of one padded length. Each position has an item, the item that came
+// next, and the weight of this pair, which is 0 for padding.
 type paddedBatch struct {
-	length, batch int // padded; sequences per step
+	length, batch int // padded length; sequences of one step
 	items, next   []int32
 	weight        []float32
-	skipped       []int32 // per place, cfg.Skipped of them, padded with next's own item
+	skipped       []int32 // MaxSkipped items for each position, padded with the next item itself
 }
 
-// sequenceStep is one thing a user did, with what he was shown beside it and passed over.
+// sequenceStep is one interaction, with the items that the user was shown beside it and skipped.
 type sequenceStep struct {
 	signals.Interaction
 	skipped []int32
 }
 
-// userSequence is a user's steps as the model reads them: an item that repeats the one before it counts once, with the
-// larger gain, as in serving. A list that was shown is tied to the first step that took one of its items and is not
-// tied to an earlier list.
+// userSequence returns a user's interactions as the model reads them. As in serving, consecutive
+// interactions with one item count once, with the largest gain.
+//
+// A shown list belongs to the first interaction with one of its taken items that has no earlier
+// list. The items of the list that were not taken become the skipped items of this interaction.
 func userSequence(u *signals.UserHistory) []sequenceStep {
 	out := make([]sequenceStep, 0, len(u.Interactions))
 	for _, s := range u.Interactions {
@@ -40,9 +42,9 @@ func userSequence(u *signals.UserHistory) []sequenceStep {
 	if len(u.Lists) == 0 {
 		return out
 	}
-	waiting := map[int32][]int{} // item -> its steps
+	unassigned := map[int32][]int{} // item -> its interactions without a list
 	for i, s := range out {
-		waiting[s.Item] = append(waiting[s.Item], i)
+		unassigned[s.Item] = append(unassigned[s.Item], i)
 	}
 	for _, l := range u.Lists {
 		var skipped []int32
@@ -52,29 +54,29 @@ func userSequence(u *signals.UserHistory) []sequenceStep {
 			}
 		}
 		for k, item := range l.Items {
-			if at := waiting[item]; l.Gains[k] > 0 && len(at) > 0 {
+			if at := unassigned[item]; l.Gains[k] > 0 && len(at) > 0 {
 				out[at[0]].skipped = skipped
-				waiting[item] = at[1:]
+				unassigned[item] = at[1:]
 			}
 		}
 	}
 	return out
 }
 
-// heldOutUser is a user whose last step is kept for validation.
+// heldOutUser is a user whose last interaction is held out for validation.
 type heldOutUser struct {
 	history []int32 // oldest first
 	next    int32
 }
 
-// splitValidation keeps the last step of a share of the users, drawn at random, for validation, and cuts all the rest into
-// windows that fit the model. Users with fewer than three steps are not drawn: nothing of them would be left to
-// learn from.
+// splitValidation holds out the last interaction of a random share of the users. It cuts everything
+// else into training windows. Users with fewer than three interactions are not held out, because
+// nothing to learn from would remain.
 func splitValidation(c *signals.Corpus, cfg *Config) (train [][]sequenceStep, valid []heldOutUser) {
 	r := rand.New(rand.NewPCG(cfg.Seed, 1))
 	for u := range c.Users {
 		seq := userSequence(&c.Users[u])
-		if draw := r.Float64() < cfg.HoldoutShare; draw && len(seq) > 2 {
+		if drawn := r.Float64() < cfg.HoldoutShare; drawn && len(seq) > 2 {
 			last := len(seq) - 1
 			h := heldOutUser{next: seq[last].Item}
 			for _, s := range seq[max(0, last-cfg.HistoryLength):last] {
@@ -88,8 +90,9 @@ func splitValidation(c *signals.Corpus, cfg *Config) (train [][]sequenceStep, va
 	return train, valid
 }
 
-// cutWindows makes windows of length+1 steps, from the end, of which all but the first are foretold. Each ends with the
-// step that the next begins with.
+// cutWindows cuts a sequence into windows of at most length+1 interactions, from its end. All but
+// the first interaction of a window are targets. Each window ends with the interaction that the
+// next one starts with.
 func cutWindows(seq []sequenceStep, length int) (out [][]sequenceStep) {
 	for end := len(seq); end > 1; end -= length {
 		w := seq[max(0, end-length-1):end]
@@ -100,7 +103,7 @@ func cutWindows(seq []sequenceStep, length int) (out [][]sequenceStep) {
 	return out
 }
 
-// lengthBucket is the padded length for n places.
+// lengthBucket returns the padded length for n positions.
 func lengthBucket(n, limit int) int {
 	for _, b := range lengthBuckets {
 		if n <= b && b <= limit {
@@ -110,7 +113,8 @@ func lengthBucket(n, limit int) int {
 	return limit
 }
 
-// packEpoch shuffles the windows and packs them into batches, of one padded length each, in random order.
+// packEpoch shuffles the windows and packs them into batches. Each batch has one padded length, and
+// the batches have a random order.
 func packEpoch(windows [][]sequenceStep, cfg *Config, skipped int, r *rand.Rand) []*paddedBatch {
 	order := r.Perm(len(windows))
 	open := map[int]*paddedBatch{}
@@ -147,8 +151,8 @@ func newPaddedBatch(length, batch, skipped int) *paddedBatch {
 	}
 }
 
-// add appends one window, padded at its end, and tells whether the batch is full. Of many skipped items it
-// takes some at random.
+// add appends one window with padding, and reports whether the batch is full. If a position has too
+// many skipped items, it draws some at random.
 func (p *paddedBatch) add(steps []sequenceStep, skipped int, r *rand.Rand) (full bool) {
 	for i := range p.length {
 		if i+1 >= len(steps) {
@@ -156,8 +160,8 @@ func (p *paddedBatch) add(steps []sequenceStep, skipped int, r *rand.Rand) (full
 			continue
 		}
 		next := steps[i+1]
-		p.items, p.next, p.weight = append(p.items,
-			steps[i].Item), append(p.next, next.Item), append(p.weight, next.Gain)
+		p.items, p.next = append(p.items, steps[i].Item), append(p.next, next.Item)
+		p.weight = append(p.weight, next.Gain)
 		shown := next.skipped
 		for k := range skipped {
 			switch {
@@ -175,12 +179,9 @@ func (p *paddedBatch) add(steps []sequenceStep, skipped int, r *rand.Rand) (full
 
 func (p *paddedBatch) pad(n, skipped int) {
 	p.items, p.next = append(p.items, make([]int32, n)...), append(p.next, make([]int32, n)...)
-	p.weight, p.skipped = append(
-		p.weight,
-		make([]float32, n)...), append(
-		p.skipped,
-		make([]int32, n*skipped)...)
+	p.weight = append(p.weight, make([]float32, n)...)
+	p.skipped = append(p.skipped, make([]int32, n*skipped)...)
 }
 
-// fill pads a batch that stayed open.
+// fill pads a batch that is not full.
 func (p *paddedBatch) fill(skipped int) { p.pad(p.length*p.batch-len(p.items), skipped) }

@@ -16,7 +16,7 @@ func steps(items ...int32) (out []sequenceStep) {
 	return out
 }
 
-func TestSequence(t *testing.T) {
+func TestUserSequence(t *testing.T) {
 	u := &signals.UserHistory{
 		Interactions: []signals.Interaction{
 			{Item: 1, Gain: 1},
@@ -25,10 +25,12 @@ func TestSequence(t *testing.T) {
 			{Item: 1, Gain: 1},
 		},
 		Lists: []signals.List{
-			{Items: []int32{7, 1, -1}, Gains: []float32{0, 1, 0}}, // the first 1
-			{Items: []int32{1, 8}, Gains: []float32{1, 0}},        // the second 1
-			{Items: []int32{1, 9}, Gains: []float32{1, 0}},        // of no step any more
-			{Items: []int32{2, 9}, Gains: []float32{0, 0}},        // nothing followed
+			{Items: []int32{7, 1, -1}, Gains: []float32{0, 1, 0}},
+			// belongs to the first interaction with 1
+			{Items: []int32{1, 8}, Gains: []float32{1, 0}},
+			// belongs to the second interaction with 1
+			{Items: []int32{1, 9}, Gains: []float32{1, 0}}, // no interaction with 1 is left
+			{Items: []int32{2, 9}, Gains: []float32{0, 0}}, // nothing was taken
 		},
 	}
 	got := userSequence(u)
@@ -44,8 +46,9 @@ func TestSequence(t *testing.T) {
 	}
 }
 
-// Whatever the lengths, each step but a user's first is foretold exactly once in an epoch, from what was before it.
-func TestEpochForetellsEachStepOnce(t *testing.T) {
+// In each epoch, every interaction except a user's first is a target exactly once, for any lengths.
+// Its item is the one before it.
+func TestEpochHasEachTargetOnce(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 30 {
 		cfg := &Config{HistoryLength: 1 + r.IntN(40), BatchPositions: 1 + r.IntN(100)}
@@ -61,7 +64,7 @@ func TestEpochForetellsEachStepOnce(t *testing.T) {
 				seq = append(seq, steps(item)...)
 				item++
 			}
-			item++ // the next user's first item follows none
+			item++ // the next user's first item follows no item
 			windows = append(windows, cutWindows(seq, cfg.HistoryLength)...)
 		}
 		got := map[int32]int{}
@@ -78,22 +81,22 @@ func TestEpochForetellsEachStepOnce(t *testing.T) {
 				}
 				got[p.next[i]]++
 				if p.items[i] != before[p.next[i]] {
-					t.Fatalf("%d is foretold from %d", p.next[i], p.items[i])
+					t.Fatalf("item %d is the target after item %d", p.next[i], p.items[i])
 				}
 			}
 		}
 		if len(got) != len(want) {
-			t.Fatalf("%d steps were foretold of %d", len(got), len(want))
+			t.Fatalf("%d of %d interactions were targets", len(got), len(want))
 		}
 		for i, n := range got {
 			if n != 1 {
-				t.Fatalf("step %d was foretold %d times", i, n)
+				t.Fatalf("interaction %d was a target %d times", i, n)
 			}
 		}
 	}
 }
 
-func TestDivideHoldsOutLastSteps(t *testing.T) {
+func TestSplitValidationHoldsOutLastInteractions(t *testing.T) {
 	c := &signals.Corpus{}
 	for u := range 1000 {
 		var user signals.UserHistory
@@ -104,14 +107,14 @@ func TestDivideHoldsOutLastSteps(t *testing.T) {
 		c.Users = append(c.Users, user)
 	}
 	train, valid := splitValidation(c, &Config{HoldoutShare: 0.2, HistoryLength: 3, Seed: 1})
-	foretold := 0
+	targets := 0
 	for _, w := range train {
-		foretold += len(w) - 1
+		targets += len(w) - 1
 	}
 	all := 200 * (0 + 1 + 2 + 3 + 4)
 	if n := len(valid); n < 80 || n > 160 ||
-		foretold+n != all { // a fifth of the 600 users with three steps and more
-		t.Errorf("%d steps held out, %d foretold, %d in all", n, foretold, all)
+		targets+n != all { // a fifth of the 600 users with at least three interactions
+		t.Errorf("%d interactions held out, %d targets, %d in all", n, targets, all)
 	}
 	for _, h := range valid {
 		if len(h.history) > 3 || h.history[len(h.history)-1] != h.next-1 {
@@ -120,8 +123,8 @@ func TestDivideHoldsOutLastSteps(t *testing.T) {
 	}
 }
 
-// Components of texts that vary along two directions only, by different deviations: two are found, and
-// half whitening leaves the root of the ratio of their deviations.
+// The texts vary in two directions only, with different deviations. Two components are found. Half
+// whitening leaves the square root of the ratio of their deviations.
 func TestComponents(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	var text [][]float32
@@ -135,7 +138,7 @@ func TestComponents(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.n != 2 {
-		t.Fatalf("%d components", c.n)
+		t.Fatalf("found %d components, want 2", c.n)
 	}
 	var square [2]float64
 	for i := range text[:4000] {
@@ -145,15 +148,17 @@ func TestComponents(t *testing.T) {
 		}
 	}
 	ratio := math.Sqrt(square[0] / square[1])
-	// Along the first direction the deviation is 3 sqrt 2, along the second 1.
+	// The deviation is 3 sqrt 2 in the first direction and 1 in the second.
 	if want := math.Sqrt(3 * math.Sqrt2); math.Abs(ratio-want) > 0.1 ||
 		math.Abs(square[0]+square[1]-2) > 1e-3 {
-		t.Errorf("deviations in the ratio %.3f, want %.3f; mean squares %v", ratio, want, square)
+		t.Errorf("the ratio of the deviations is %.3f, want %.3f; mean squares %v",
+			ratio, want, square)
 	}
 	if last := c.rows[4000*2:]; last[0] != 0 || last[1] != 0 {
-		t.Errorf("an item without a text has %v", last)
+		t.Errorf("an item without a text has the components %v", last)
 	}
-	// The composed map gives the same as centring, projecting and mapping.
+	// The composed projection equals centring, projecting to components, and projecting to item
+	// vectors.
 	second, unknown := []float32{1, 2, 3, 4}, []float32{5, 6}
 	m, offset := c.compose(second, unknown)
 	for j := range 2 {
@@ -165,7 +170,7 @@ func TestComponents(t *testing.T) {
 			got += x * m[i*2+j]
 		}
 		if math.Abs(float64(got-want)) > 1e-4 {
-			t.Errorf("number %d is %v, want %v", j, got, want)
+			t.Errorf("component %d is %v, want %v", j, got, want)
 		}
 	}
 	for _, none := range [][][]float32{nil, {nil, nil}, {{1, 2}}, {{1, 2}, {1, 2}}} {

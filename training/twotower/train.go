@@ -17,10 +17,14 @@ import (
 	"relish/training/signals"
 )
 
-// Train trains a model on the backend. It ends after Config.Epochs, when the validation has not become
-// better for Config.Patience epochs, or with ctx's error. The weights are those of the epoch that validated
-// best, of the last one if nothing was held out. A loss that is not finite is an error. With a backend of
-// one thread the same data, configuration and machine give the same weights, unless the time limit bites.
+// Train trains a model on the backend. It ends after Config.Epochs epochs, after
+// Config.EarlyStoppingEpochs epochs without a new best validation, at Config.TimeLimit, or with the
+// error of ctx. The result has the weights of the epoch with the best validation, or of the last
+// epoch without a holdout.
+//
+// It returns ErrNoSequences or ErrTooFewItems if there is nothing to learn from, and an error if
+// the loss becomes NaN or infinite. With a backend of one thread, the same data, configuration and
+// machine give the same weights, unless the time limit ends the training.
 func Train(
 	ctx context.Context, backend backends.Backend, corpus *signals.Corpus, cfg Config,
 ) (*Result, error) {
@@ -38,7 +42,7 @@ func Train(
 	return t.run(ctx)
 }
 
-// trainer is one training run.
+// trainer is one run of Train.
 type trainer struct {
 	cfg       *Config
 	corpus    *signals.Corpus
@@ -46,12 +50,12 @@ type trainer struct {
 	model     *model
 	windows   [][]sequenceStep
 	valid     *validation
-	skipped   int       // skipped items per place that the graph takes, 0 if the data has none
-	shift     []float32 // by item, subtracted from a negative's score
+	skipped   int       // skipped items of each position in the graph; 0 if the corpus has none
+	shift     []float32 // by item: subtracted from its score as a negative
 	stepExec  *mlcontext.Exec
 	rateVar   *mlcontext.Variable
 	rng       *rand.Rand
-	stepsDone int // made
+	stepsDone int // steps made so far
 }
 
 func newTrainer(backend backends.Backend, corpus *signals.Corpus, cfg *Config) (*trainer, error) {
@@ -65,19 +69,19 @@ func newTrainer(backend backends.Backend, corpus *signals.Corpus, cfg *Config) (
 		return nil, ErrNoSequences
 	}
 	t.windows = windows
-	counts, places := make([]int, corpus.Items.Len()), 0
-	beside := make([]int, corpus.Items.Len())
+	counts, positions := make([]int, corpus.Items.Len()), 0
+	skippedCounts := make([]int, corpus.Items.Len())
 	for _, w := range windows {
 		for _, s := range w[1:] {
-			places++
+			positions++
 			counts[s.Item]++
 			for _, k := range s.skipped {
-				beside[k]++
+				skippedCounts[k]++
 				t.skipped = cfg.MaxSkipped
 			}
 		}
 	}
-	t.shift = logQShifts(cfg, beside, places)
+	t.shift = logQShifts(cfg, skippedCounts, positions)
 	t.model = newModel(cfg, t.text, counts)
 	if err := t.model.ctx.SetRNGStateFromSeed(int64(cfg.Seed)); err != nil {
 		return nil, err
@@ -87,27 +91,24 @@ func newTrainer(backend backends.Backend, corpus *signals.Corpus, cfg *Config) (
 	}
 	t.rateVar = optimizers.LearningRateVarWithValue(t.model.ctx, dtypes.Float32, cfg.LearningRate)
 	adam := optimizers.Adam().WeightDecay(cfg.WeightDecay).Done()
-	t.stepExec, err = mlcontext.NewExec(
-		backend,
-		t.model.ctx,
-		func(ctx *mlcontext.Context, in []*Node) *Node {
-			g := in[0].Graph()
-			ctx.SetTraining(g, true)
-			b := &batchNodes{
-				items:         in[0],
-				next:          in[1],
-				weight:        in[2],
-				negatives:     in[3],
-				negativeShift: in[4],
-			}
-			if t.skipped > 0 {
-				b.skipped, b.skippedShift = in[5], in[6]
-			}
-			loss := t.model.loss(b)
-			adam.UpdateGraph(ctx, g, loss)
-			return loss
-		},
-	)
+	step := func(ctx *mlcontext.Context, in []*Node) *Node {
+		g := in[0].Graph()
+		ctx.SetTraining(g, true)
+		b := &batchNodes{
+			items:         in[0],
+			next:          in[1],
+			weight:        in[2],
+			negatives:     in[3],
+			negativeShift: in[4],
+		}
+		if t.skipped > 0 {
+			b.skipped, b.skippedShift = in[5], in[6]
+		}
+		loss := t.model.loss(b)
+		adam.UpdateGraph(ctx, g, loss)
+		return loss
+	}
+	t.stepExec, err = mlcontext.NewExec(backend, t.model.ctx, step)
 	return t, err
 }
 
@@ -117,19 +118,20 @@ func (t *trainer) free() {
 	t.model.ctx.Finalize()
 }
 
-// logQShifts is what LogQ subtracts from each item's score as a negative: the logarithm of how often it is drawn
-// as one, at random or as skipped, relative to the mean. Without it, the score says how much likelier the
-// item is taken than drawn; with all of it, how likely it is taken (Bengio and Senécal 2008).
-func logQShifts(cfg *Config, beside []int, places int) []float32 {
-	n := float64(len(beside))
-	often, total := make([]float64, len(beside)), 0.0
-	for i, b := range beside {
-		often[i] = float64(cfg.Negatives)/n + float64(b)/float64(places)
-		total += often[i]
+// logQShifts returns the popularity correction of each item, which the loss subtracts from its
+// score as a negative. It is LogQ times the logarithm of how often the item is a negative, random
+// or skipped, relative to the mean (Bengio and Senécal 2008). Config.LogQ says what it does to a
+// score.
+func logQShifts(cfg *Config, skippedCounts []int, positions int) []float32 {
+	n := float64(len(skippedCounts))
+	counts, total := make([]float64, len(skippedCounts)), 0.0
+	for i, b := range skippedCounts {
+		counts[i] = float64(cfg.Negatives)/n + float64(b)/float64(positions)
+		total += counts[i]
 	}
-	out := make([]float32, len(beside))
+	out := make([]float32, len(skippedCounts))
 	for i := range out {
-		out[i] = float32(cfg.LogQ * math.Log(often[i]*n/total))
+		out[i] = float32(cfg.LogQ * math.Log(counts[i]*n/total))
 	}
 	return out
 }
@@ -139,20 +141,21 @@ func (t *trainer) run(ctx context.Context) (*Result, error) {
 	best := math.Inf(-1)
 	epochs, start := t.cfg.Epochs, time.Now()
 	for n := 1; n <= epochs; n++ {
-		began := time.Now()
+		epochStart := time.Now()
 		loss, err := t.epoch(ctx, epochs)
 		if err != nil {
-			return nil, fmt.Errorf("match: epoch %d: %w", n, err)
+			return nil, fmt.Errorf("twotower: epoch %d: %w", n, err)
 		}
 		ndcg, err := t.valid.ndcg()
 		if err != nil {
 			return nil, err
 		}
-		if limit := t.cfg.TimeLimit; limit > 0 { // as many more as fit, at the pace so far
+		if limit := t.cfg.TimeLimit; limit > 0 { // at the mean speed so far
 			perEpoch := time.Since(start) / time.Duration(n)
 			epochs = min(epochs, n+int(max(0, limit-time.Since(start))/perEpoch))
 		}
-		e := Epoch{Number: n, Planned: epochs, Loss: loss, NDCG: ndcg, Duration: time.Since(began)}
+		e := Epoch{Number: n, Planned: epochs, Loss: loss, NDCG: ndcg,
+			Duration: time.Since(epochStart)}
 		result.Epochs = append(result.Epochs, e)
 		if t.cfg.Progress != nil {
 			t.cfg.Progress(e)
@@ -171,7 +174,7 @@ func (t *trainer) run(ctx context.Context) (*Result, error) {
 	return result, nil
 }
 
-// epoch shows the model every window once and gives the mean loss.
+// epoch trains on every window once and returns the weighted mean loss.
 func (t *trainer) epoch(ctx context.Context, epochs int) (float64, error) {
 	batches := packEpoch(t.windows, t.cfg, t.skipped, t.rng)
 	total, weight := 0.0, 0.0
@@ -179,7 +182,8 @@ func (t *trainer) epoch(ctx context.Context, epochs int) (float64, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		if err := t.rateVar.SetValue(tensors.FromScalar(float32(t.learningRate(t.stepsDone, epochs*len(batches))))); err != nil {
+		rate := float32(t.learningRate(t.stepsDone, epochs*len(batches)))
+		if err := t.rateVar.SetValue(tensors.FromScalar(rate)); err != nil {
 			return 0, err
 		}
 		out, err := t.stepExec.Exec(t.inputs(p)...)
@@ -190,7 +194,7 @@ func (t *trainer) epoch(ctx context.Context, epochs int) (float64, error) {
 		loss := float64(tensors.ToScalar[float32](out[0]))
 		if math.IsNaN(loss) || math.IsInf(loss, 0) {
 			return 0, fmt.Errorf(
-				"the loss became %v at step %d; a smaller learning rate than %v may help", loss,
+				"the loss became %v at step %d; try a learning rate below %v", loss,
 				t.stepsDone, t.cfg.LearningRate)
 		}
 		w := 0.0
@@ -202,7 +206,7 @@ func (t *trainer) epoch(ctx context.Context, epochs int) (float64, error) {
 	return total / weight, nil
 }
 
-// learningRate rises to its height over the warm-up and falls along half a cosine to nothing.
+// learningRate rises linearly during the warm-up and then falls to 0 along a half cosine.
 func (t *trainer) learningRate(step, steps int) float64 {
 	warm := min(t.cfg.WarmUpSteps, steps/2)
 	if step < warm {
@@ -212,7 +216,7 @@ func (t *trainer) learningRate(step, steps int) float64 {
 	return t.cfg.LearningRate * (1 + math.Cos(math.Pi*done)) / 2
 }
 
-// inputs are a step's: the batch and freshly drawn negatives.
+// inputs returns the inputs of one step: the batch and newly drawn negatives.
 func (t *trainer) inputs(p *paddedBatch) []any {
 	negatives := make([]int32, t.cfg.Negatives)
 	for i := range negatives {

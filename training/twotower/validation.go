@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	validNegatives = 99  // random items beside the held-out one
-	validBatch     = 128 // users per run
+	validNegatives = 99  // random items to compare with the held-out item
+	validBatch     = 128 // users of one run of the graph
 )
 
-// validation ranks held-out steps among random items.
+// validation ranks held-out items among random items.
 type validation struct {
 	model     *model
 	users     []heldOutUser
-	negatives [][]int32 // per user
+	negatives [][]int32 // by user
 	stateExec *mlcontext.Exec
-	tableExec *mlcontext.Exec
+	itemExec  *mlcontext.Exec
 }
 
 func newValidation(backend backends.Backend, m *model, users []heldOutUser) (*validation, error) {
@@ -36,42 +36,36 @@ func newValidation(backend backends.Backend, m *model, users []heldOutUser) (*va
 		}
 	}
 	var err error
-	v.stateExec, err = mlcontext.NewExec(
-		backend,
-		m.ctx,
+	v.stateExec, err = mlcontext.NewExec(backend, m.ctx,
 		func(_ *mlcontext.Context, items, last *Node) *Node {
 			vec, _ := m.vectors(items)
 			return m.userVectors(vec, last)
-		},
-	)
+		})
 	if err != nil {
 		return nil, err
 	}
-	v.tableExec, err = mlcontext.NewExec(
-		backend,
-		m.ctx,
+	v.itemExec, err = mlcontext.NewExec(backend, m.ctx,
 		func(_ *mlcontext.Context, g *Graph) (vec, bias *Node) {
 			return m.vectors(Iota(g, shapes.Make(dtypes.Int32, m.items), 0))
-		},
-	)
+		})
 	return v, err
 }
 
 func (v *validation) free() {
 	v.stateExec.Finalize()
-	v.tableExec.Finalize()
+	v.itemExec.Finalize()
 }
 
-// vectors gives all items' vectors (items x dim) and biases as they are now.
+// vectors returns the current vectors (items x dim) and biases of all items.
 func (v *validation) vectors() (vec, bias []float32, err error) {
-	out, err := v.tableExec.Exec()
+	out, err := v.itemExec.Exec()
 	if err != nil {
 		return nil, nil, err
 	}
 	return tensors.MustCopyFlatData[float32](out[0]), tensors.MustCopyFlatData[float32](out[1]), nil
 }
 
-// ndcg is the mean NDCG at 10, NaN if nothing was held out. Ties count as half lost.
+// ndcg returns the mean NDCG at 10, or NaN without held-out users. A tie counts half.
 func (v *validation) ndcg() (float64, error) {
 	if len(v.users) == 0 {
 		return math.NaN(), nil
@@ -92,25 +86,25 @@ func (v *validation) ndcg() (float64, error) {
 		}
 		for i, state := range states {
 			u := from + i
-			own, above := score(state, v.users[u].next), 0.0
-			for _, rival := range v.negatives[u] {
-				switch s := score(state, rival); {
-				case rival == v.users[u].next:
-				case s > own:
-					above++
-				case s == own:
-					above += 0.5
+			target, rank := score(state, v.users[u].next), 0.0
+			for _, negative := range v.negatives[u] {
+				switch s := score(state, negative); {
+				case negative == v.users[u].next:
+				case s > target:
+					rank++
+				case s == target:
+					rank += 0.5
 				}
 			}
-			if above < 10 {
-				sum += 1 / math.Log2(2+above)
+			if rank < 10 {
+				sum += 1 / math.Log2(2+rank)
 			}
 		}
 	}
 	return sum / float64(len(v.users)), nil
 }
 
-// states gives the users' vectors.
+// states returns the user vectors of at most validBatch users.
 func (v *validation) states(users []heldOutUser) ([][]float32, error) {
 	length, d := v.model.cfg.HistoryLength, v.model.cfg.Dim
 	items, last := make([]int32, validBatch*length), make([]float32, validBatch*length)

@@ -13,14 +13,15 @@ import (
 	"relish/training/engine"
 )
 
-// weightBinding is a variable of the user half and the list of numbers that it is served as.
+// weightBinding connects a variable of the user tower with the slice that serves it.
 type weightBinding struct {
-	name string
-	list *[]float32
-	dims []int
+	name  string
+	slice *[]float32
+	dims  []int
 }
 
-// bindUserTower ties the model's variables to w's lists. w's sizes must be set.
+// bindUserTower returns the bindings of all variables of the user tower. The sizes in w must be
+// set.
 func bindUserTower(w *serving.TwoTowerWeights) []weightBinding {
 	d := w.Dim
 	out := []weightBinding{{varGain, &w.Gain, []int{d}}}
@@ -32,8 +33,9 @@ func bindUserTower(w *serving.TwoTowerWeights) []weightBinding {
 	for l := range w.Blocks {
 		b := &w.Blocks[l]
 		for _, t := range []weightBinding{
-			{varQuery, &b.Query, []int{d, d}}, {varKey, &b.Key, []int{d, d}}, {varValue, &b.Value, []int{d, d}}, {varOut, &b.Out, []int{d, d}},
-			{varDistance, &b.PositionBias, []int{w.Heads, w.HistoryLength}},
+			{varQuery, &b.Query, []int{d, d}}, {varKey, &b.Key, []int{d, d}},
+			{varValue, &b.Value, []int{d, d}}, {varOut, &b.Out, []int{d, d}},
+			{varPositionBias, &b.PositionBias, []int{w.Heads, w.HistoryLength}},
 			{varUp, &b.Up, []int{d, 2 * d}}, {varUpBias, &b.UpBias, []int{2 * d}},
 			{varDown, &b.Down, []int{2 * d, d}}, {varDownBias, &b.DownBias, []int{d}},
 		} {
@@ -44,7 +46,7 @@ func bindUserTower(w *serving.TwoTowerWeights) []weightBinding {
 	return out
 }
 
-// toServing copies the model as it is now into the form in which it is served.
+// toServing copies the current weights into the form that the service uses.
 func (t *trainer) toServing() (*serving.TwoTower, error) {
 	m, cfg := t.model, t.cfg
 	vec, bias, err := t.valid.vectors()
@@ -61,7 +63,7 @@ func (t *trainer) toServing() (*serving.TwoTower, error) {
 			m.values(varUnknownID))
 	}
 	for _, v := range bindUserTower(&w) {
-		*v.list = m.values(v.name)
+		*v.slice = m.values(v.name)
 	}
 	return serving.NewTwoTower(w)
 }
@@ -69,13 +71,15 @@ func (t *trainer) toServing() (*serving.TwoTower, error) {
 func (m *model) values(name string) []float32 {
 	v := m.ctx.GetVariableByScopeAndName(m.ctx.Scope(), name)
 	if v == nil {
-		panic(fmt.Sprintf("match: the model has no %s", name)) // the names are this package's own
+		panic(fmt.Sprintf("twotower: the model has no variable %q",
+			name)) // a bug: all names are constants of this package
 	}
 	return tensors.MustCopyFlatData[float32](v.MustValue())
 }
 
-// compose makes one map of the two (text to components, components to dim): the map, text x dim, and what is
-// added: what stands for an own vector, less the mean text's image.
+// compose combines the projection to components and the projection to item vectors (second) into
+// one: textMap is dim of text x dim of items. offset is added to its result. It consists of the
+// vector for unknown ids (unknown) minus the projection of the mean text.
 func (c *textComponents) compose(second, unknown []float32) (textMap, offset []float32) {
 	d := len(unknown)
 	textMap, offset = make([]float32, c.dim*d), slices.Clone(unknown)
@@ -94,36 +98,39 @@ func (c *textComponents) compose(second, unknown []float32) (textMap, offset []f
 	return textMap, offset
 }
 
-// Names of the exported graph's inputs and output.
+// Names of the inputs and the output of the exported graph.
 const (
-	InputHistory = "history" // batch x Length x Dim: item vectors, oldest first, then zeros
-	InputNewest  = "newest"  // batch x Length: 1 at the newest item's place, else 0
-	OutputUser   = "user"    // batch x Dim
+	InputHistory = "history" // batch x HistoryLength x Dim: item vectors, oldest first, then zeros
+	InputNewest  = "newest"  // batch x HistoryLength: 1 at the position of the newest item, else 0
+	OutputUser   = "user"    // batch x Dim: user vectors
 )
 
-// ExportUserTower writes a model's user half as an ONNX file with a free batch size, for other runtimes and for GPUs. It
-// gives what Neural.User gives; an item's score is the product with its vector, plus its bias.
-func ExportUserTower(n *serving.TwoTower) ([]byte, error) {
-	w := *n.Weights()
-	m := &model{
+// ExportUserTower returns the user tower as an ONNX file with a free batch size, for GPUs and other
+// runtimes. Its output equals TwoTower.UserVector. A score is the inner product of the user vector
+// and an item's vector, plus the item's bias.
+func ExportUserTower(m *serving.TwoTower) ([]byte, error) {
+	w := *m.Weights()
+	tower := &model{
 		cfg: &Config{Layers: w.Layers, Dim: w.Dim, Heads: w.Heads, HistoryLength: w.HistoryLength},
 		ctx: context.New().Checked(false),
 	}
-	defer m.ctx.Finalize()
+	defer tower.ctx.Finalize()
 	for _, v := range bindUserTower(&w) {
-		m.put(v.name, slices.Clone(*v.list), v.dims...)
+		tower.put(v.name, slices.Clone(*v.slice), v.dims...)
 	}
-	return engine.Export(m.ctx, []engine.Input{
-		{
-			Name:  InputHistory,
-			DType: dtypes.Float32,
-			Dims:  []int{engine.Batch, w.HistoryLength, w.Dim},
-		},
-		{Name: InputNewest, DType: dtypes.Float32, Dims: []int{engine.Batch, w.HistoryLength}},
-	}, []string{OutputUser}, func(_ *context.Context, in []*Node) []*Node { return []*Node{m.userVectors(in[0], in[1])} })
+	historyDims := []int{engine.Batch, w.HistoryLength, w.Dim}
+	inputs := []engine.Input{
+		{Name: InputHistory, DType: dtypes.Float32, Dims: historyDims},
+		{Name: InputNewest, DType: dtypes.Float32, Dims: historyDims[:2]},
+	}
+	forward := func(_ *context.Context, in []*Node) []*Node {
+		return []*Node{tower.userVectors(in[0], in[1])}
+	}
+	return engine.Export(tower.ctx, inputs, []string{OutputUser}, forward)
 }
 
-// userVectors gives users' vectors from their histories' vectors and where each ends.
+// userVectors returns the user vectors of histories of item vectors. newest marks the last position
+// of each.
 func (m *model) userVectors(history, newest *Node) *Node {
 	return Einsum("bl,bld->bd", newest, m.states(history))
 }

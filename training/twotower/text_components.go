@@ -8,22 +8,25 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// textComponents are items' texts as the model reads them: the largest principal components of the centred
-// vectors, half whitened.
+// textComponents holds the item texts in the form that the model reads: the largest principal
+// components of the centred text vectors, partially whitened.
 type textComponents struct {
-	n       int       // components; 0: no text
-	dim     int       // of the text vectors
-	mean    []float32 // dim
-	project []float32 // n x dim: component k of text x is project[k] · (x - mean)
-	rows    []float32 // items x n, zero for an item without a text
+	n       int       // number of components; 0 if there is no text
+	dim     int       // length of a text vector
+	mean    []float32 // dim: mean text vector
+	project []float32 // n x dim: component k of text vector x is project[k] · (x - mean)
+	rows    []float32 // items x n: components of each item's text; zero for an item without text
 }
 
-// maxPCASample bounds how many texts the components are found from.
+// maxPCASample limits the number of texts that the components are computed from.
 const maxPCASample = 20_000
 
-// principalComponents finds the components. Half whitening divides each by the fourth root of its variance: as they
-// come, a few directions that all texts of a shop share would drown the rest; fully whitened, noise would.
-// The scale is such that a number is of size 1 on average.
+// principalComponents computes the components of the texts. text has nil for an item without text,
+// and want limits the number of components.
+//
+// Each component is divided by the fourth root of its variance (half whitening). Without whitening,
+// the few directions that all texts of a shop share would dominate. Full whitening would amplify
+// noise. The components are scaled so that their mean square is 1.
 func principalComponents(text [][]float32, want int) (*textComponents, error) {
 	c := &textComponents{}
 	var sample [][]float32
@@ -47,13 +50,14 @@ func principalComponents(text [][]float32, want int) (*textComponents, error) {
 	mean, cov := moments(sample, c.dim)
 	var eigen mat.EigenSym
 	if !eigen.Factorize(cov, true) {
-		return nil, errors.New("match: the text vectors' principal components could not be found")
+		return nil, errors.New(
+			"twotower: computing the principal components of the text vectors failed")
 	}
-	values := eigen.Values(nil) // ascending
+	values := eigen.Values(nil) // in ascending order
 	var vectors mat.Dense
 	eigen.VectorsTo(&vectors)
 	for c.n > 0 && values[c.dim-c.n] <= max(1e-12, 1e-9*values[c.dim-1]) {
-		c.n-- // directions in which the texts do not differ
+		c.n-- // the texts do not differ in this direction
 	}
 	total := 0.0
 	for k := range c.n {
@@ -82,7 +86,8 @@ func principalComponents(text [][]float32, want int) (*textComponents, error) {
 	return c, nil
 }
 
-// projectText writes v's components into out.
+// projectText writes the components of the text vector v into out. It uses centred as scratch
+// memory.
 func (c *textComponents) projectText(v, centred, out []float32) {
 	for i := range v {
 		centred[i] = v[i] - c.mean[i]
@@ -92,13 +97,13 @@ func (c *textComponents) projectText(v, centred, out []float32) {
 	}
 }
 
-// moments gives the vectors' mean and covariance.
+// moments returns the mean and the covariance of the vectors.
 func moments(text [][]float32, dim int) ([]float64, *mat.SymDense) {
-	share := 1 / float64(len(text))
+	weight := 1 / float64(len(text))
 	mean := make([]float64, dim)
 	for _, v := range text {
 		for i, x := range v {
-			mean[i] += share * float64(x)
+			mean[i] += weight * float64(x)
 		}
 	}
 	cov, row := mat.NewSymDense(dim, nil), mat.NewVecDense(dim, nil)
@@ -106,7 +111,7 @@ func moments(text [][]float32, dim int) ([]float64, *mat.SymDense) {
 		for i, x := range v {
 			row.SetVec(i, float64(x)-mean[i])
 		}
-		cov.SymRankOne(cov, share, row)
+		cov.SymRankOne(cov, weight, row)
 	}
 	return mean, cov
 }

@@ -22,9 +22,9 @@ import (
 
 const kinds, perKind, textDim = 4, 12, 10
 
-// world is a catalogue of some kinds of items, whose texts tell the kind, and users who each like one kind. The last
-// two items of each kind are new: nobody took them.
-func world(r *rand.Rand, users int) *signals.Corpus {
+// syntheticCorpus returns a catalogue of several kinds of items, whose texts tell the kind, and
+// users who each like one kind. The last two items of each kind are new: nobody took them.
+func syntheticCorpus(r *rand.Rand, users int) *signals.Corpus {
 	c := &signals.Corpus{}
 	var ids []string
 	for i := range kinds * perKind {
@@ -57,7 +57,8 @@ func world(r *rand.Rand, users int) *signals.Corpus {
 func config(layers int) twotower.Config {
 	cfg := twotower.DefaultConfig()
 	cfg.Layers, cfg.Dim, cfg.Components, cfg.Negatives = layers, 16, 8, 16
-	cfg.Epochs, cfg.WarmUpSteps, cfg.BatchPositions, cfg.LearningRate, cfg.IDDropout = 6, 5, 128, 1e-2, 0.3
+	cfg.Epochs, cfg.WarmUpSteps, cfg.BatchPositions = 6, 5, 128
+	cfg.LearningRate, cfg.IDDropout = 1e-2, 0.3
 	return cfg
 }
 
@@ -70,7 +71,7 @@ func train(t testing.TB, c *signals.Corpus, cfg twotower.Config) *twotower.Resul
 	return res
 }
 
-// scores are the two columns for a user who had history, oldest first.
+// scores returns the two columns of the candidates for a user with this history, oldest first.
 func scores(
 	t testing.TB, m *serving.TwoTower, c *signals.Corpus, history, candidates []int,
 ) (full, text []float64) {
@@ -96,54 +97,55 @@ func scores(
 	return full, text
 }
 
-// Users of one kind take more of it: trained models say so, for pooling and for attention, and of an item that
-// nobody has taken, by its text.
-func TestLearnsTasteAndText(t *testing.T) {
-	c := world(rand.New(rand.NewPCG(1, 1)), 400)
+// Users of one kind take more items of it. Trained models predict this with pooling and with
+// attention, and by text also for items that nobody took.
+func TestLearnsPreferencesAndText(t *testing.T) {
+	c := syntheticCorpus(rand.New(rand.NewPCG(1, 1)), 400)
 	for layers := range 3 {
-		var told []twotower.Epoch
+		var reported []twotower.Epoch
 		cfg := config(layers)
-		cfg.Progress = func(e twotower.Epoch) { told = append(told, e) }
+		cfg.Progress = func(e twotower.Epoch) { reported = append(reported, e) }
 		res := train(t, c, cfg)
-		if !slices.EqualFunc(told, res.Epochs, func(a, b twotower.Epoch) bool { return a == b }) ||
-			len(told) == 0 {
-			t.Errorf("layers %d: told of %v, the result has %v", layers, told, res.Epochs)
+		equal := func(a, b twotower.Epoch) bool { return a == b }
+		if !slices.EqualFunc(reported, res.Epochs, equal) || len(reported) == 0 {
+			t.Errorf("layers %d: Progress got %v, the result has %v", layers, reported, res.Epochs)
 		}
 		first, best := res.Epochs[0], res.Epochs[res.BestEpoch-1]
 		if last := res.Epochs[len(res.Epochs)-1]; last.Loss >= first.Loss {
 			t.Errorf("layers %d: the loss went from %v to %v", layers, first.Loss, last.Loss)
 		}
-		// By chance, one of 99 random items is above the right one as often as not; knowing the kind alone, about 25
-		// are of it, and the right one is anywhere among them: 0.13 in the mean, popularity helps a little.
+		// A model that knows only the kind ranks the right item at random among about 25 of the 99
+		// random items: 0.13 in the mean. Popularity helps a little.
 		if best.NDCG < 0.12 {
 			t.Errorf("layers %d: NDCG %v", layers, best.NDCG)
 		}
 		for kind := range kinds {
-			var own, other, newOwn, newOther []int
+			var same, other, newSame, newOther []int
 			for i := range kinds * perKind {
 				isNew := i >= kinds*(perKind-2)
 				switch {
 				case isNew && i%kinds == kind:
-					newOwn = append(newOwn, i)
+					newSame = append(newSame, i)
 				case isNew:
 					newOther = append(newOther, i)
 				case i%kinds == kind:
-					own = append(own, i)
+					same = append(same, i)
 				default:
 					other = append(other, i)
 				}
 			}
-			history := own[:3]
-			full, _ := scores(t, res.Model, c, history, own)
-			rest, _ := scores(t, res.Model, c, history, other)
-			if slices.Min(full) < mean(rest) || mean(full) < mean(rest)+1 {
-				t.Errorf("layers %d, kind %d: own %.2f, others %.2f", layers, kind, full, rest)
+			history := same[:3]
+			full, _ := scores(t, res.Model, c, history, same)
+			others, _ := scores(t, res.Model, c, history, other)
+			if slices.Min(full) < mean(others) || mean(full) < mean(others)+1 {
+				t.Errorf("layers %d, kind %d: same kind %.2f, others %.2f",
+					layers, kind, full, others)
 			}
-			_, byText := scores(t, res.Model, c, history, newOwn)
-			_, restText := scores(t, res.Model, c, history, newOther)
-			if slices.Min(byText) < mean(restText) {
-				t.Errorf("layers %d, kind %d: new items by text: own %.2f, others %.2f", layers,
-					kind, byText, restText)
+			_, byText := scores(t, res.Model, c, history, newSame)
+			_, otherText := scores(t, res.Model, c, history, newOther)
+			if slices.Min(byText) < mean(otherText) {
+				t.Errorf("layers %d, kind %d: new items by text: same kind %.2f, others %.2f",
+					layers, kind, byText, otherText)
 			}
 		}
 	}
@@ -157,22 +159,22 @@ func mean(x []float64) (m float64) {
 }
 
 func TestSameSeedSameModel(t *testing.T) {
-	c := world(rand.New(rand.NewPCG(1, 1)), 60)
+	c := syntheticCorpus(rand.New(rand.NewPCG(1, 1)), 60)
 	cfg := config(1)
 	cfg.Epochs = 2
 	first, again := train(t, c, cfg).Model.Encode(), train(t, c, cfg).Model.Encode()
 	cfg.Seed++
 	other := train(t, c, cfg).Model.Encode()
 	if !bytes.Equal(first, again) || bytes.Equal(first, other) {
-		t.Error("the model does not follow from the seed")
+		t.Error("the seed does not determine the model")
 	}
 }
 
-// Two items that are taken equally often; one of them is also shown and passed over a lot. A list teaches what random
-// negatives cannot; LogQ takes it back.
+// Two items are taken equally often, but one of them is also shown and skipped a lot. Lists teach
+// the model this difference, which random negatives cannot. LogQ removes it again.
 func TestSkippedItems(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
-	c := world(r, 0)
+	c := syntheticCorpus(r, 0)
 	c.Vectors = nil
 	for range 300 {
 		u := signals.UserHistory{}
@@ -186,36 +188,34 @@ func TestSkippedItems(t *testing.T) {
 		}
 		c.Users = append(c.Users, u)
 	}
-	lead := func(logQ float64) float64 { // of item 0 over the item that was passed over
+	lead := func(logQ float64) float64 { // how far item 0 scores above the skipped item
 		cfg := config(0)
 		cfg.LogQ, cfg.MaxSkipped, cfg.HoldoutShare = logQ, 2, 0
 		res := train(t, c, cfg)
 		if res.BestEpoch != cfg.Epochs || !math.IsNaN(res.Epochs[0].NDCG) {
-			t.Errorf("nothing was held out, the best epoch is %d with NDCG %v", res.BestEpoch,
+			t.Errorf("without a holdout, the best epoch is %d with NDCG %v", res.BestEpoch,
 				res.Epochs[0].NDCG)
 		}
-		s, text := scores(t, res.Model,
-			&signals.Corpus{Items: c.Items, Vectors: make([][]float32, c.Items.Len())}, []int{5, 6},
-			[]int{0, 1})
+		noText := &signals.Corpus{Items: c.Items, Vectors: make([][]float32, c.Items.Len())}
+		s, text := scores(t, res.Model, noText, []int{5, 6}, []int{0, 1})
 		if !math.IsNaN(text[0]) {
-			t.Errorf("a model without text gives the text score %v", text[0])
+			t.Errorf("a model without text has the text score %v, want NaN", text[0])
 		}
 		return s[0] - s[1]
 	}
-	if plain, corrected := lead(0), lead(1); plain < 0.5 || corrected > plain/2 {
-		t.Errorf("the item that was passed over is %.2f behind, with the correction %.2f", plain,
-			corrected)
+	if without, with := lead(0), lead(1); without < 0.5 || with > without/2 {
+		t.Errorf("item 0 scores %.2f above the skipped item, with LogQ %.2f", without, with)
 	}
 }
 
-func TestStops(t *testing.T) {
-	c := world(rand.New(rand.NewPCG(3, 3)), 60)
+func TestStopsEarly(t *testing.T) {
+	c := syntheticCorpus(rand.New(rand.NewPCG(3, 3)), 60)
 	cfg := config(0)
 	cfg.TimeLimit = time.Nanosecond
 	if res := train(t, c, cfg); len(res.Epochs) != 1 || res.Epochs[0].Planned != 1 {
-		t.Errorf("no time: %+v", res.Epochs)
+		t.Errorf("without time: %+v", res.Epochs)
 	}
-	for u := range c.Users { // nothing to learn: it does not get better for long
+	for u := range c.Users { // random items, so that validation soon stops getting better
 		for k := range c.Users[u].Interactions {
 			c.Users[u].Interactions[k].Item = int32(
 				rand.New(rand.NewPCG(uint64(u), uint64(k))).IntN(40))
@@ -224,43 +224,54 @@ func TestStops(t *testing.T) {
 	cfg = config(0)
 	cfg.Epochs, cfg.EarlyStoppingEpochs = 100, 2
 	if res := train(t, c, cfg); len(res.Epochs) == 100 || len(res.Epochs) != res.BestEpoch+2 {
-		t.Errorf("the best epoch was %d of %d", res.BestEpoch, len(res.Epochs))
+		t.Errorf("the best epoch is %d of %d", res.BestEpoch, len(res.Epochs))
 	}
-	ended, cancel := context.WithCancel(t.Context())
+	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := twotower.Train(ended, onnxtest.Backend(t, 1), c, cfg); !errors.Is(
-		err, context.Canceled,
-	) {
-		t.Errorf("after the end of the context: %v", err)
+	_, err := twotower.Train(canceled, onnxtest.Backend(t, 1), c, cfg)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("with a canceled context: %v", err)
 	}
 }
 
-func TestRefuses(t *testing.T) {
-	good := func() *signals.Corpus { return world(rand.New(rand.NewPCG(1, 1)), 20) }
+func TestErrors(t *testing.T) {
+	good := func() *signals.Corpus { return syntheticCorpus(rand.New(rand.NewPCG(1, 1)), 20) }
 	for _, c := range []struct {
 		name, want string
 		change     func(c *signals.Corpus, cfg *twotower.Config)
 	}{
-		{"an empty log", twotower.ErrNoSequences.Error(), func(c *signals.Corpus, _ *twotower.Config) { c.Users = nil }},
-		{"users of one step", twotower.ErrNoSequences.Error(), func(c *signals.Corpus, _ *twotower.Config) {
-			for u := range c.Users {
-				c.Users[u].Interactions = c.Users[u].Interactions[:1]
-			}
-		}},
-		{"one item", twotower.ErrTooFewItems.Error(), func(c *signals.Corpus, _ *twotower.Config) { c.Items = ranker.NewItemTable([]string{"a"}) }},
-		{"an item that is none", "item 99", func(c *signals.Corpus, _ *twotower.Config) { c.Users[0].Interactions[0].Item = 99 }},
-		{"a text that is no number", "finite", func(c *signals.Corpus, _ *twotower.Config) { c.Vectors[3][0] = float32(math.NaN()) }},
-		{"texts of two lengths", "numbers", func(c *signals.Corpus, _ *twotower.Config) { c.Vectors[3] = c.Vectors[3][1:] }},
-		{"a loss that is no number", "the loss became", func(c *signals.Corpus, _ *twotower.Config) {
-			for u := range c.Users {
-				for k := range c.Users[u].Interactions {
-					c.Users[u].Interactions[k].Gain = 3e38
+		{"an empty log", twotower.ErrNoSequences.Error(),
+			func(c *signals.Corpus, _ *twotower.Config) { c.Users = nil }},
+		{"users with one interaction", twotower.ErrNoSequences.Error(),
+			func(c *signals.Corpus, _ *twotower.Config) {
+				for u := range c.Users {
+					c.Users[u].Interactions = c.Users[u].Interactions[:1]
 				}
-			}
-		}},
-		{"a wrong configuration", "HoldOut is 2", func(_ *signals.Corpus, cfg *twotower.Config) { cfg.HoldoutShare = 2 }},
-		{"all that is wrong", "Dropout is -1", func(_ *signals.Corpus, cfg *twotower.Config) { cfg.Dropout, cfg.Heads = -1, 3 }},
-		{"heads", "divide", func(_ *signals.Corpus, cfg *twotower.Config) { cfg.Heads = 3 }},
+			}},
+		{"one item", twotower.ErrTooFewItems.Error(),
+			func(c *signals.Corpus, _ *twotower.Config) {
+				c.Items = ranker.NewItemTable([]string{"a"})
+			}},
+		{"an unknown item", "item 99",
+			func(c *signals.Corpus, _ *twotower.Config) { c.Users[0].Interactions[0].Item = 99 }},
+		{"a NaN text vector", "NaN",
+			func(c *signals.Corpus, _ *twotower.Config) { c.Vectors[3][0] = float32(math.NaN()) }},
+		{"text vectors of two lengths", "length",
+			func(c *signals.Corpus, _ *twotower.Config) { c.Vectors[3] = c.Vectors[3][1:] }},
+		{"an infinite loss", "the loss became",
+			func(c *signals.Corpus, _ *twotower.Config) {
+				for u := range c.Users {
+					for k := range c.Users[u].Interactions {
+						c.Users[u].Interactions[k].Gain = 3e38
+					}
+				}
+			}},
+		{"an invalid configuration", "HoldoutShare is 2",
+			func(_ *signals.Corpus, cfg *twotower.Config) { cfg.HoldoutShare = 2 }},
+		{"several invalid settings", "Dropout is -1",
+			func(_ *signals.Corpus, cfg *twotower.Config) { cfg.Dropout, cfg.Heads = -1, 3 }},
+		{"heads that do not divide Dim", "must divide",
+			func(_ *signals.Corpus, cfg *twotower.Config) { cfg.Heads = 3 }},
 	} {
 		corpus, cfg := good(), config(0)
 		c.change(corpus, &cfg)
@@ -271,18 +282,18 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// One user is enough to go through, and learns next to nothing.
+// Training works with one user, although the model learns almost nothing.
 func TestOneUser(t *testing.T) {
-	c := world(rand.New(rand.NewPCG(1, 1)), 1)
+	c := syntheticCorpus(rand.New(rand.NewPCG(1, 1)), 1)
 	if res := train(t, c, config(1)); res.Model == nil {
-		t.Error("no model")
+		t.Error("Train returned no model")
 	}
 }
 
-// The exported graph gives the vectors that serving computes in Go.
+// The exported graph gives the user vectors that the service computes in Go.
 func TestExport(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
-	c := world(r, 40)
+	c := syntheticCorpus(r, 40)
 	for layers := range 3 {
 		cfg := config(layers)
 		cfg.Epochs, cfg.HistoryLength = 1, 7
@@ -291,14 +302,16 @@ func TestExport(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := onnxtest.Start(t).
-			LoadGraph(file, onnx.GraphOptions{Inputs: []string{twotower.InputHistory, twotower.InputNewest}, Outputs: []string{twotower.OutputUser}})
+		p, err := onnxtest.Start(t).LoadGraph(file, onnx.GraphOptions{
+			Inputs:  []string{twotower.InputHistory, twotower.InputNewest},
+			Outputs: []string{twotower.OutputUser},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		const batch = 9
-		history, newest, user := make([]float32,
-			batch*cfg.HistoryLength*cfg.Dim), make([]float32, batch*cfg.HistoryLength), make([]float32, batch*cfg.Dim)
+		history := make([]float32, batch*cfg.HistoryLength*cfg.Dim)
+		newest, user := make([]float32, batch*cfg.HistoryLength), make([]float32, batch*cfg.Dim)
 		var want []float32
 		for i := range batch {
 			var rows [][]float32
@@ -326,8 +339,8 @@ func TestExport(t *testing.T) {
 		}
 		for i := range want {
 			if math.Abs(float64(user[i]-want[i])) > 1e-4 {
-				t.Fatalf("layers %d: number %d is %v in the graph and %v in Go", layers, i, user[i],
-					want[i])
+				t.Fatalf("layers %d: component %d is %v in the graph and %v in Go",
+					layers, i, user[i], want[i])
 			}
 		}
 		p.Close()
