@@ -137,13 +137,13 @@ func TestExperimentReport(t *testing.T) {
 		Arms       []struct {
 			Users int `json:"users"`
 		} `json:"arms"`
-		Verdict struct {
-			Decision string `json:"decision"`
-		} `json:"verdict"`
+		Decision struct {
+			Action string `json:"action"`
+		} `json:"decision"`
 	}
 	err := json.Unmarshal(w.Body.Bytes(), &r)
 	if err != nil || w.Code != http.StatusOK || r.Experiment != "x" || r.Arms[1].Users != 50 ||
-		r.Verdict.Decision != "keep running" {
+		r.Decision.Action != "keep running" {
 		t.Errorf("%d %s: %v", w.Code, w.Body, err)
 	}
 	for _, w := range []*httptest.ResponseRecorder{

@@ -30,7 +30,7 @@ type OffPolicyEstimate struct {
 
 	// Lists that are left out: not explored (or interleaved), or logged only in part.
 	Unexplored int `json:"unexplored"`
-	Truncated  int `json:"cut"`
+	Truncated  int `json:"truncated"`
 
 	// Refused says why there are no estimates, "" if there are.
 	Refused string `json:"refused,omitempty"`

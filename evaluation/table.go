@@ -26,7 +26,7 @@ type Table struct {
 // Row is one scorer's result on one slice: means over lists, with 95 % bootstrap intervals.
 type Row struct {
 	Scorer   string         `json:"scorer"`
-	Baseline bool           `json:"plain"`
+	Baseline bool           `json:"baseline"`
 	Slice    string         `json:"slice"`
 	NDCG     stats.Interval `json:"ndcg"`
 	MRR      stats.Interval `json:"mrr"`

@@ -21,7 +21,7 @@ type StoppedArm struct {
 	Seed       string    `json:"seed"`
 	Arm        string    `json:"arm"`
 	At         time.Time `json:"at"`
-	Reason     string    `json:"why"`
+	Reason     string    `json:"reason"`
 }
 
 // ReadStoppedArms reads a file of stopped arms. Without a file there are none.

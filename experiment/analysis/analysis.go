@@ -165,9 +165,9 @@ func Run(ctx context.Context, src Source, opt Options) (*Report, error) {
 // Report is the result of an analysis.
 type Report struct {
 	Experiment        string       `json:"experiment"`
-	Mode              string       `json:"mode"` // "ab" or "interleave"
+	Mode              string       `json:"mode"` // "split" or "interleave"
 	Metric            string       `json:"metric"`
-	MetricDescription string       `json:"metric_is"`
+	MetricDescription string       `json:"metric_description"`
 	Unit              string       `json:"unit"`
 	Alpha             float64      `json:"alpha"`
 	From              time.Time    `json:"from"` // first counted impression
@@ -179,7 +179,7 @@ type Report struct {
 	Theta             Float        `json:"cuped_theta"`
 	VarianceSaved     Float        `json:"cuped_variance_saved"` // share removed by CUPED, 0 to 1
 	Comparisons       []Comparison `json:"comparisons"`          // of the arms after the control
-	SampleRatio       SampleRatio  `json:"split"`
+	SampleRatio       SampleRatio  `json:"sample_ratio"`
 	// Unmatched counts interactions that name a list that is unknown or older than the user's last
 	// 8 lists. They are not counted.
 	Unmatched    int            `json:"unmatched_interactions"`
@@ -187,13 +187,13 @@ type Report struct {
 	Segments     []Segment      `json:"segments"`
 	Histogram    []HistogramBin `json:"histogram"`
 	Interleaving *Interleaving  `json:"interleave,omitempty"`
-	Decision     Decision       `json:"verdict"`
+	Decision     Decision       `json:"decision"`
 }
 
 func newReport(c *collector) *Report {
 	r := &Report{
 		Experiment:        c.opt.Experiment,
-		Mode:              "ab",
+		Mode:              "split",
 		Metric:            c.opt.Metric,
 		MetricDescription: c.metric.description,
 		Unit:              c.opt.Unit,
@@ -242,9 +242,9 @@ type Comparison struct {
 	SequentialP Float             `json:"p_sequential"` // valid at any look, corrected as well
 	Guardrails  []GuardrailResult `json:"guardrails"`
 	Novelty     Novelty           `json:"novelty"`
-	Action      Action            `json:"decision"`
+	Action      Action            `json:"action"`
 	DaysToGo    int               `json:"days_to_go,omitempty"` // estimate, with KeepRunning
-	Reason      string            `json:"why"`
+	Reason      string            `json:"reason"`
 	raw         stats.Difference  // the lift, for planning
 }
 

@@ -313,14 +313,14 @@ func TestOutputFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back struct {
-		Verdict struct{ Words string }
-		Arms    []struct{ Users int }
-		Series  []struct{ Total []struct{ Value *float64 } }
+		Decision struct{ Summary string }
+		Arms     []struct{ Users int }
+		Series   []struct{ Total []struct{ Value *float64 } }
 	}
 	if err := json.Unmarshal(data, &back); err != nil {
 		t.Fatal(err)
 	}
-	if back.Verdict.Words != r.Decision.Summary || back.Arms[0].Users != 150 ||
+	if back.Decision.Summary != r.Decision.Summary || back.Arms[0].Users != 150 ||
 		len(back.Series) != 8 {
 		t.Errorf("JSON:\n%s", data)
 	}

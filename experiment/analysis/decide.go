@@ -8,10 +8,10 @@ import (
 
 // Decision is the answer of a report, over all arms.
 type Decision struct {
-	Action   Action `json:"decision"`
+	Action   Action `json:"action"`
 	Arm      string `json:"arm,omitempty"` // the arm to ship, with Ship
 	DaysToGo int    `json:"days_to_go,omitempty"`
-	Summary  string `json:"words"` // one or two sentences
+	Summary  string `json:"summary"` // one or two sentences
 }
 
 // Action is what to do with an arm or with the experiment.

@@ -17,7 +17,7 @@ type GuardrailResult struct {
 	Margin float64 `json:"margin"`
 	// RelativeMargin says that Change and Margin are shares of the control's value. Otherwise they
 	// are in the metric's unit.
-	RelativeMargin bool `json:"of_control"`
+	RelativeMargin bool `json:"relative_margin"`
 	// P tests "worse by the margin or more" at a single look; small means not worse.
 	P      Float           `json:"p_non_inferior"`
 	Status GuardrailStatus `json:"status"`

@@ -21,7 +21,7 @@ type SampleRatio struct {
 	Crossed int `json:"crossed_users"`
 	// Causes are the slices of users whose own split is off, worst first. They show where to look
 	// if P is small.
-	Causes           []SRMCause `json:"suspects"`
+	Causes           []SRMCause `json:"causes"`
 	armWithoutWeight string     // "" if every arm has one
 }
 
