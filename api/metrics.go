@@ -10,7 +10,7 @@ import (
 )
 
 // metrics are the Prometheus metrics of the API. Labels are route templates, status classes, stages
-// and names of degradations. The code bounds them all, whatever clients send.
+// and names of fallbacks. The code bounds them all, whatever clients send.
 type metrics struct {
 	requests        *prometheus.HistogramVec
 	stages          *prometheus.HistogramVec
@@ -48,7 +48,7 @@ func newMetrics(reg *prometheus.Registry, slots int) *metrics {
 		degraded: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "relish_degraded_total",
 			Help: "Rankings that used a fallback, by its name in degraded.",
-		}, []string{"what"}),
+		}, []string{"fallback"}),
 		coverage: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "relish_text_coverage",
 			Help:    "Share of the candidates with a text that were scored with it.",

@@ -46,17 +46,17 @@ func registerPipeline(registry *prometheus.Registry, p *ranker.Pipeline) {
 		stage := prometheus.Labels{"stage": s.Stage}
 		registry.MustRegister(
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-				Name:        "relish_abandoned_stages",
+				Name:        "relish_stage_calls_abandoned",
 				Help:        "Calls that still run after their ranking stopped waiting.",
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].Abandoned) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Name:        "relish_abandoned_stages_total",
+				Name:        "relish_stage_calls_abandoned_total",
 				Help:        "Calls that ran longer than their ranking waited for them.",
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].AbandonedTotal) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Name:        "relish_refused_stages_total",
+				Name:        "relish_stage_calls_refused_total",
 				Help:        "Calls refused because too many abandoned ones still ran.",
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].RefusedTotal) }))
@@ -124,7 +124,7 @@ func registerVectors(m meter, e *Engine) {
 		func() float64 { return float64(stats().Encodes) })
 	m.counter("encoder_runs_total", "Runs of an encoder.",
 		func() float64 { return float64(stats().Runs) })
-	m.gauge("encode_queue", "Texts that wait for an encoder.",
+	m.gauge("encoder_queue_texts", "Texts that wait for an encoder.",
 		func() float64 { return float64(stats().Queued) })
 }
 
