@@ -111,7 +111,7 @@ var (
 		message: "the event log cannot be written now; nothing was stored: retry after 1 s"}
 
 	errNoTextEncoder = &apiError{
-		status: http.StatusServiceUnavailable, code: "no_text_model", retry: 1,
+		status: http.StatusServiceUnavailable, code: "no_text_encoder", retry: 1,
 		message: "no text encoder answered: the service runs without one, or it was too slow; " +
 			"see /health/ready, and retry after 1 s"}
 

@@ -67,7 +67,7 @@ func TestRerankShapes(t *testing.T) {
 		s := start(t, func(o *api.Options) { o.TextEncoder = broken })
 		t.Run(name, func(t *testing.T) {
 			w := s.call("POST", "/rerank", `{"query":"q","texts":["a"]}`)
-			wantError(t, w, 503, "no_text_model", "")
+			wantError(t, w, 503, "no_text_encoder", "")
 		})
 	}
 }
