@@ -91,7 +91,7 @@ func (w *Watcher) Reload() error {
 		w.log.Info("experiments in effect", "version", set.Version, "experiments", len(set.All()))
 		for version, err := range next.unavailable {
 			w.log.Error("an arm's bundle cannot serve; control serves its users",
-				"bundle", version, "reason", err)
+				"bundle", version, "error", err)
 		}
 	}
 	return nil

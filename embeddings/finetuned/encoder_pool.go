@@ -188,7 +188,7 @@ func (p *EncoderPool) encodeCatalogue(e *pooledEncoder) {
 		case err == nil || errors.Is(err, embeddings.ErrNotEncoded):
 			if err != nil {
 				p.log.Warn("a fine-tuned encoder failed on some texts; they rank without vectors",
-					"encoder", e.shortDigest(), "reason", err)
+					"encoder", e.shortDigest(), "error", err)
 			}
 			e.mu.Lock()
 			e.allEncoded = true
@@ -203,7 +203,7 @@ func (p *EncoderPool) encodeCatalogue(e *pooledEncoder) {
 			return
 		}
 		p.log.Warn("a fine-tuned encoder could not encode the catalogue; it tries again",
-			"encoder", e.shortDigest(), "after", retryDelay, "reason", err)
+			"encoder", e.shortDigest(), "after", retryDelay, "error", err)
 		select {
 		case <-p.ctx.Done():
 			return

@@ -230,7 +230,7 @@ func (s *Store) decodeStored(raw string) storedValue {
 func (s *Store) countDamaged(err error) {
 	if s.stats.invalid.Add(1) == 1 {
 		s.log.Error("Redis holds a value that this server cannot read; it counts as missing until "+
-			"an event rewrites it, or until relish rebuild --redis", "reason", err)
+			"an event rewrites it, or until relish rebuild --redis", "error", err)
 	}
 }
 

@@ -115,7 +115,7 @@ func (sy *syncer) replay(ctx context.Context) {
 	records, atEnd, err := sy.readBatch()
 	if err != nil {
 		sy.s.log.Error("reading the event log failed; Redis lacks events until a later try works",
-			"reason", err)
+			"error", err)
 		sy.closeLog()
 		return
 	}

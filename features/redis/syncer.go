@@ -122,14 +122,14 @@ func (sy *syncer) apply(ctx context.Context, records []event.Record) error {
 }
 
 // redisFailed reports a failure to the breaker, and has verify look at what Redis still has.
-func (sy *syncer) redisFailed(what string, err error) {
+func (sy *syncer) redisFailed(operation string, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
 	sy.s.conn.Report(err)
 	if !sy.unverified {
 		sy.s.log.Warn("Redis failed; rankings use local copies and events wait in the log",
-			"doing", what, "reason", err)
+			"operation", operation, "error", err)
 	}
 	sy.unverified = true
 	sy.s.setBehind(true)

@@ -105,7 +105,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 			}
 			if !failing {
 				c.opt.Log.Error("ingestion failed; no event is lost, the next try is in a second",
-					"stream", c.opt.Stream, "reason", err)
+					"stream", c.opt.Stream, "error", err)
 			}
 			failing = true
 			// Messages that were read and not acknowledged are pending now, and the group may have

@@ -161,7 +161,7 @@ func logAtMostEvery(interval time.Duration, log *slog.Logger, message string) fu
 	return func(err error) {
 		now, before := time.Now().UnixNano(), last.Load()
 		if now-before > int64(interval) && last.CompareAndSwap(before, now) {
-			log.Warn(message, "reason", err)
+			log.Warn(message, "error", err)
 		}
 	}
 }

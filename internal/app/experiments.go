@@ -148,7 +148,7 @@ func (g guardrails) run(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			if err := g.check(ctx, now); err != nil && ctx.Err() == nil {
-				g.log.Warn("cannot check the guardrails of experiments", "reason", err)
+				g.log.Warn("cannot check the guardrails of experiments", "error", err)
 			}
 		}
 	}

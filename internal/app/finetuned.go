@@ -71,13 +71,13 @@ func removeUnusedVectors(data, bundles string, log *slog.Logger) {
 	for i, path := range removed {
 		if err := os.Remove(path); err != nil {
 			log.Warn("cannot remove the vectors of an encoder that no bundle uses", "file", path,
-				"reason", err)
+				"error", err)
 			removed = removed[:i]
 			break
 		}
 	}
 	if err != nil {
-		log.Warn("vectors of unused encoders are kept", "reason", err)
+		log.Warn("vectors of unused encoders are kept", "error", err)
 	}
 	if len(removed) > 0 {
 		log.Info("removed the vectors of encoders that no bundle uses", "files", removed)

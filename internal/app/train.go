@@ -236,7 +236,7 @@ func (t *Trainer) TrainEvery(
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			t.opt.Log.Error("training failed; the active bundle stays", "reason", err)
+			t.opt.Log.Error("training failed; the active bundle stays", "error", err)
 		}
 		select {
 		case <-ctx.Done():

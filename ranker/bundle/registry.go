@@ -120,7 +120,7 @@ func Open(ctx context.Context, opt Options) (*Registry, error) {
 	}
 	r.publish(ranker.PriorVersion, "")
 	if err := r.sync(ctx); err != nil {
-		opt.Log.Error("the prior is served", "reason", err)
+		opt.Log.Error("the prior is served", "error", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, errors.Join(err, r.Close(context.WithoutCancel(ctx)))

@@ -88,7 +88,7 @@ func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 	}
 	r.refusalCount.Add(1)
 	r.refused.add(version, err)
-	r.opt.Log.Error("bundle refused; the served model stays", "version", version, "reason", err)
+	r.opt.Log.Error("bundle refused; the served model stays", "version", version, "error", err)
 	return err
 }
 
@@ -183,7 +183,7 @@ func (r *Registry) Run(ctx context.Context) {
 	var errs chan error
 	if w, err := r.watch(); err != nil {
 		r.opt.Log.Warn("the folder of bundles sends no notifications; it is polled",
-			"every", r.opt.PollInterval, "reason", err)
+			"every", r.opt.PollInterval, "error", err)
 	} else {
 		defer w.Close()
 		events, errs = w.Events, w.Errors
@@ -200,7 +200,7 @@ func (r *Registry) Run(ctx context.Context) {
 		case <-encoded:
 		case err := <-errs:
 			r.opt.Log.Warn("notifications of the folder of bundles were lost; it is read again",
-				"reason", err)
+				"error", err)
 		case <-poll.C:
 		case <-settled.C:
 		}
@@ -227,6 +227,6 @@ func (r *Registry) resync(ctx context.Context) {
 	}
 	defer unlock()
 	if err := r.sync(ctx); err != nil && ctx.Err() == nil {
-		r.opt.Log.Warn("the active model stays as it is", "reason", err)
+		r.opt.Log.Warn("the active model stays as it is", "error", err)
 	}
 }
