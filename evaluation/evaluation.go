@@ -8,7 +8,7 @@
 // broken at random, never by the order of a file: a constant score must measure like chance.
 //
 // Ablate and ColdItems train their own models on the log before the test set. EstimateOffPolicy
-// estimates what a ranker would have earned on lists that another one explored.
+// estimates the gain that a ranker would have had on lists that another one explored.
 package evaluation
 
 import (

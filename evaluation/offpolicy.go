@@ -13,8 +13,8 @@ import (
 	"relish/training/replay"
 )
 
-// OffPolicyEstimate says what a ranker (the policy) would have earned on lists that another ranker
-// served with some exploration.
+// OffPolicyEstimate estimates the gain that a ranker (the policy) would have had on lists that
+// another ranker served with some exploration.
 //
 // The value of a list is the gain (Options.Gains) of its first K positions. The estimate assumes
 // the item-position model: an item's gain at a position does not depend on the items around it (Li,

@@ -159,7 +159,7 @@ func (c *Config) counterIndex(action string) (index int, ok bool) {
 // is counted.
 type Counters struct {
 	cfg        Config
-	layoutHash uint64 // of the part of cfg that decides what counters mean
+	layoutHash uint64 // hash of the config keys that change what a counter means
 	layout     counterLayout
 	values     []map[string]*decayedCounts // by counted field
 	global     decayedCounts

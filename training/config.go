@@ -31,8 +31,8 @@ type Config struct {
 	// of them, of the user in the other half. The scorer thus learns to use text if behaviour is
 	// missing.
 	Dropout *float64 `yaml:"dropout"`
-	// HalfLifeDays halves the weight of a list with each period of this many days. 0 weights all
-	// lists equally.
+	// HalfLifeDays is the age at which a list has half the weight of a new one; 0: all weigh the
+	// same.
 	HalfLifeDays float64          `yaml:"half_life_days"`
 	Features     []ranker.Feature `yaml:"features"` // [inferred from the log]
 	// Monotone maps a column to 1 if the score must not fall as the column grows, or to -1 if it

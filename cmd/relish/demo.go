@@ -30,7 +30,7 @@ type demoCmd struct {
 	Visits   int  `help:"With --simulate: number of visits." default:"1000" placeholder:"N"`
 	JSON     bool `help:"Print the result of --simulate as JSON."`
 
-	PlantedLift float64 `help:"Raise the click odds of every second user by this share, as experiment planted-lift." placeholder:"SHARE"`
+	PlantedLift float64 `help:"Simulate an experiment planted-lift: raise the click odds of every second user by this share." placeholder:"SHARE"`
 }
 
 // Run fills an empty data folder with the sample catalogue and what simulated users did.

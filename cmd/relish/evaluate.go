@@ -13,7 +13,7 @@ type evaluateCmd struct {
 	encoderFlags `group:"Text encoder:"`
 	logFlags     `group:"Logging:"`
 	Bundle       string   `help:"Version of the bundle to measure, or prior (default: the active one)." placeholder:"VERSION"`
-	Last         float64  `help:"Newest share of the lists to score; of the interactions, if the log has no lists." default:"0.1" placeholder:"SHARE"`
+	Last         float64  `help:"Share of the lists to score, the newest ones. Without lists in the log: of the interactions." default:"0.1" placeholder:"SHARE"`
 	Prequential  bool     `help:"Apply the clicks of each list after ranking it, as a live service does. Else the state is frozen."`
 	InSample     bool     `help:"Measure a bundle even on lists that it was trained on. The result says so."`
 	HideItems    float64  `help:"Cold items: train without this share of the items, and rank among them." placeholder:"SHARE"`
@@ -21,7 +21,7 @@ type evaluateCmd struct {
 	K            int      `help:"The K of NDCG@K, MAP@K and HR@K." default:"10" placeholder:"K"`
 	Negatives    int      `help:"Sampled negatives for each list, if the log has no impressions." default:"19" placeholder:"N"`
 	Seed         uint64   `help:"Seed of ties, negatives, hidden items and intervals." default:"1" placeholder:"N"`
-	OnPolicyLog  bool     `help:"Estimate what --policy would have earned on the scored lists, from logged propensities." name:"on-policy-log"`
+	OnPolicyLog  bool     `help:"Estimate the gain that --policy would have had on the scored lists, from logged propensities." name:"on-policy-log"`
 	Policy       string   `help:"With --on-policy-log: version of the bundle, or prior (default: the active one)." placeholder:"VERSION"`
 	JSON         bool     `help:"Print everything as JSON, with all slices, intervals and comparisons."`
 }

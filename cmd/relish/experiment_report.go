@@ -16,7 +16,7 @@ import (
 // reportFlags choose what the report on an experiment looks at.
 type reportFlags struct {
 	dataFlags   `group:"Data:"`
-	Log         []string `help:"Data folders of the other replicas, whose logs are read too." type:"path" placeholder:"DIR"`
+	Log         []string `help:"Data folders of other replicas. The report reads their logs too." type:"path" placeholder:"DIR"`
 	Experiments string   `help:"Experiments file, which gives the weights, metric, guardrails and unit." type:"path" placeholder:"FILE"`
 	From        string   `help:"Only impressions from this time on: 2026-05-01 or RFC 3339." placeholder:"TIME"`
 	To          string   `help:"Only impressions before this time." placeholder:"TIME"`

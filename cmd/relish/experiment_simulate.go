@@ -43,9 +43,9 @@ func (c *experimentSimulateCmd) Run(ctx context.Context) error {
 	}
 	for _, count := range counts {
 		if !count.OK {
-			return fmt.Errorf("%s: the share %.4f is outside the promised %.4f to %.4f", count.What,
-				count.Rate,
-				count.Low, count.High)
+			return fmt.Errorf("%s: the share is %.4f, expected %.4f to %.4f; rerun with another "+
+				"--seed, and report it if it repeats",
+				count.What, count.Rate, count.Low, count.High)
 		}
 	}
 	return nil

@@ -24,9 +24,9 @@ type serveCmd struct {
 	LogFeatures  float64       `help:"Share of rankings whose feature matrix is logged, to check that training computes the same." default:"0.01" placeholder:"SHARE"`
 	MaxInFlight  int           `help:"Concurrent rankings; more are refused with 503, because a queue only adds latency." default:"256" placeholder:"N"`
 	RatePerKey   float64       `help:"Requests a second for each API key, or in all without keys; 0 means no limit." default:"0" placeholder:"N"`
-	MaxLogBytes  int64         `help:"Size of the event log from which /feedback answers 507; 0 means no limit." default:"0" placeholder:"BYTES"`
+	MaxLogBytes  int64         `help:"Largest size of the event log; above it /feedback answers 507 and stores nothing. 0 means no limit." default:"0" placeholder:"BYTES"`
 	RetainBytes  int64         `help:"Delete the oldest log segments above this total size; 0 keeps all." default:"0" placeholder:"BYTES"`
-	RetainAge    time.Duration `help:"Delete log segments that arrived longer ago than this; 0 keeps all." default:"0" placeholder:"DURATION"`
+	RetainAge    time.Duration `help:"Delete log segments whose newest event is older than this, by arrival; 0 keeps all." default:"0" placeholder:"DURATION"`
 	Experiments  string        `help:"Experiments file. It is read again when it changes; an invalid one is refused." type:"path" placeholder:"FILE"`
 	EraseAfter   time.Duration `help:"Longest time until an erased user's events are removed from the log." default:"24h" placeholder:"DURATION"`
 }
@@ -43,7 +43,8 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	defer func() { err = errors.Join(err, a.Close(ctx)) }()
 	listener, err := net.Listen("tcp", c.Addr)
 	if err != nil {
-		return fmt.Errorf("cannot listen on --addr %s: %w", c.Addr, err)
+		return fmt.Errorf("cannot listen on --addr %s: %w; choose another --addr or stop the process "+
+			"that uses it", c.Addr, err)
 	}
 	fmt.Fprintf(os.Stderr, "relish serves on http://%s (web console at /, API at /docs)\n",
 		listener.Addr())

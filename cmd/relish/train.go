@@ -20,7 +20,7 @@ type trainCmd struct {
 	bundleFlags  `group:"Data:"`
 	encoderFlags `group:"Text encoder:"`
 	logFlags     `group:"Logging:"`
-	Log          []string `help:"Data folders of the other replicas, whose logs are learned from too." type:"path" placeholder:"DIR"`
+	Log          []string `help:"Data folders of other replicas. Training reads their logs too." type:"path" placeholder:"DIR"`
 	Holdout      float64  `help:"Newest share of the lists to measure on and not to learn from (default: train twice, see docs)." placeholder:"SHARE"`
 	Until        string   `help:"Leave out what arrived from this time on: RFC 3339 or Unix ms." placeholder:"TIME"`
 	From         string   `help:"Warm start from this bundle or the active one: learn the new events and a sample of the old." placeholder:"previous|VERSION"`

@@ -13,9 +13,9 @@ import (
 	"path/filepath"
 )
 
-// get sends a request for a path of the endpoint. If from is not 0, it asks for the bytes after the first
-// from ones. The caller closes the body. The status of the response is 200 or 206, or 416 if there are no
-// such bytes.
+// get sends a request for a path of the endpoint. With from > 0 it leaves out the first from bytes.
+// The status of the response is 200 or 206, or 416 if the file has no more bytes than that. The
+// caller closes the body.
 func (o *Options) get(ctx context.Context, path string, from int64) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.Endpoint+path, http.NoBody)
 	if err != nil {
@@ -43,7 +43,8 @@ func (o *Options) get(ctx context.Context, path string, from int64) (*http.Respo
 		err = errors.New("the hub refuses access: check the name, or set HF_TOKEN to a token " +
 			"that may read the repository")
 	case http.StatusNotFound:
-		err = errors.New("the hub does not have it: check name and revision")
+		err = fmt.Errorf("not found on the hub at revision %s: check the name and the revision",
+			o.Revision)
 	default:
 		err = fmt.Errorf("the hub answered %s: try again later", resp.Status)
 	}

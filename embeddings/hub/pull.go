@@ -103,7 +103,7 @@ func Pull(ctx context.Context, opt Options) error {
 	return replaceFolder(opt.Dir, part)
 }
 
-// replaceFolder renames the folder part to dir. The old dir is removed at the end.
+// replaceFolder replaces dir by the complete download in part.
 func replaceFolder(dir, part string) error {
 	old := dir + ".old"
 	if err := os.RemoveAll(old); err != nil {

@@ -195,13 +195,13 @@ func TestErrors(t *testing.T) {
 	}{
 		"no model":       {func(h *hubServer, _ *hub.Options) { delete(h.files, "onnx/model.onnx") }, "export the model to ONNX"},
 		"no tokenizer":   {func(h *hubServer, _ *hub.Options) { delete(h.files, "tokenizer.json") }, "no tokenizer.json"},
-		"unknown name":   {func(_ *hubServer, o *hub.Options) { o.Name = "acme/other" }, "does not have it"},
+		"unknown name":   {func(_ *hubServer, o *hub.Options) { o.Name = "acme/other" }, "not found on the hub at revision main"},
 		"private":        {func(h *hubServer, _ *hub.Options) { h.token = "secret" }, "HF_TOKEN"},
 		"no owner":       {func(_ *hubServer, o *hub.Options) { o.Name = "tiny" }, "OWNER/MODEL"},
 		"traversal":      {func(_ *hubServer, o *hub.Options) { o.Name = "../../etc" }, "OWNER/MODEL"},
 		"no commit":      {func(h *hubServer, _ *hub.Options) { h.commit = "../../up" }, "names no commit"},
 		"no server":      {func(_ *hubServer, o *hub.Options) { o.Endpoint = "http://127.0.0.1:1" }, "HF_ENDPOINT"},
-		"no hub":         {func(_ *hubServer, o *hub.Options) { o.Endpoint = o.Endpoint + "/acme/tiny/resolve/x" }, "does not have it"},
+		"no hub":         {func(_ *hubServer, o *hub.Options) { o.Endpoint = o.Endpoint + "/acme/tiny/resolve/x" }, "not found on the hub at revision main"},
 		"wrong password": {func(h *hubServer, o *hub.Options) { h.token, o.Token = "secret", "wrong-secret" }, "HF_TOKEN"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -162,9 +162,10 @@ func (g *Graph) Close() {
 // wrap returns a native value on the tensor's own memory. pins keeps that memory in place.
 func (t *Tensor) wrap(pins *runtime.Pinner) (ort.Value, error) {
 	size := int64(1)
-	for _, d := range t.Shape {
+	for i, d := range t.Shape {
 		if d < 1 {
-			return nil, fmt.Errorf("the shape %v has no elements", t.Shape)
+			return nil, fmt.Errorf("tensor shape %v: dimension %d is %d; each must be 1 or more",
+				t.Shape, i, d)
 		}
 		size *= d
 	}

@@ -25,7 +25,7 @@ import (
 
 // Options of a Store. The zero value works.
 type Options struct {
-	// Ingest configures the intake. The store overwrites DedupeIDs, AppliedSeq, Apply, Save and
+	// Ingest configures the Ingester. The store overwrites DedupeIDs, AppliedSeq, Apply, Save and
 	// EraseUsers.
 	Ingest ingest.Options
 	// OnItemsChanged gets the items whose content changed, after they were applied and in that

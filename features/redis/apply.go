@@ -167,7 +167,11 @@ func (b *batch) load(ctx context.Context, list []*entity) error {
 	var withoutContent []*entity
 	for i, e := range list {
 		raw, _ := vals[i].(string)
-		e.value, e.dirty = b.s.decodeStored(raw), false
+		kind := itemValue
+		if e.key.user {
+			kind = userValue
+		}
+		e.value, e.dirty = b.s.decodeStored(kind, raw), false
 		if e.key.user {
 			b.putUser(e)
 		} else if it := b.putItem(e); it != nil && !it.Complete() {

@@ -213,12 +213,13 @@ func (s *Store) cacheCopy(e entityKey, c *entityCopy, invalidationsBefore uint64
 	}
 }
 
-// decodeStored decodes a value. A damaged value is counted and treated as missing.
-func (s *Store) decodeStored(raw string) storedValue {
+// decodeStored decodes a value of the kind userValue or itemValue. A damaged value is counted and
+// treated as missing.
+func (s *Store) decodeStored(kind, raw string) storedValue {
 	if raw == "" {
 		return storedValue{}
 	}
-	v, err := decodeValue(raw)
+	v, err := decodeValue(kind, raw)
 	if err != nil {
 		s.countDamaged(err)
 		return storedValue{rev: v.rev}
@@ -238,7 +239,7 @@ func (s *Store) decodeItem(raw string) *entityCopy {
 	if raw == "" {
 		return &entityCopy{}
 	}
-	v := s.decodeStored(raw)
+	v := s.decodeStored(itemValue, raw)
 	c := &entityCopy{rev: v.rev}
 	if v.packed == "" {
 		return c

@@ -85,8 +85,12 @@ func (m *manifest) encode() []byte {
 
 func decodeManifest(raw string, replica uint64) (*manifest, error) {
 	b := []byte(raw)
-	if len(b) < 7 || string(b[:2]) != manifestMagic {
-		return nil, errDamagedValue
+	what := "the counter manifest of replica " + replicaName(replica)
+	if len(b) < 7 {
+		return nil, errDamaged(what, truncated)
+	}
+	if string(b[:2]) != manifestMagic {
+		return nil, errDamaged(what, foreignContent)
 	}
 	if b[2] > manifestVersion {
 		return nil, fmt.Errorf("the counters of replica %s have format version %d, "+
@@ -95,7 +99,7 @@ func decodeManifest(raw string, replica uint64) (*manifest, error) {
 	}
 	body := b[:len(b)-4]
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[len(body):]) {
-		return nil, errDamagedValue
+		return nil, errDamaged(what, wrongChecksum)
 	}
 	d := varintReader{b: body[3:]}
 	m := &manifest{replica: replica, version: d.uvarint(), appliedTo: d.uvarint()}
@@ -106,7 +110,7 @@ func decodeManifest(raw string, replica uint64) (*manifest, error) {
 		m.chunkVersions[i] = d.uvarint()
 	}
 	if d.bad || len(d.b) > 0 {
-		return nil, errDamagedValue
+		return nil, errDamaged(what, "its length is wrong")
 	}
 	return m, nil
 }
@@ -139,7 +143,7 @@ func decodeChunk(c *features.Counters, raw string) (keys []features.CounterKey, 
 		keys = append(keys, key)
 	}
 	if d.bad {
-		return keys, errDamagedValue
+		return keys, errDamaged("a chunk of counters", truncated)
 	}
 	return keys, nil
 }

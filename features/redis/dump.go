@@ -158,7 +158,7 @@ func (s *Store) userRows(ctx context.Context) iter.Seq2[features.UserRow, error]
 	decode := func(_ context.Context, vals []any) (out []features.UserRow, err error) {
 		for _, val := range vals {
 			raw, _ := val.(string)
-			if v := s.decodeStored(raw); v.packed != "" {
+			if v := s.decodeStored(userValue, raw); v.packed != "" {
 				id, u, err := s.counters.DecodeUser([]byte(v.packed))
 				if err != nil {
 					return out, err
@@ -177,7 +177,7 @@ func (s *Store) itemRows(ctx context.Context) iter.Seq2[features.ItemRow, error]
 		var states []*features.ItemState
 		for _, val := range vals {
 			raw, _ := val.(string)
-			if v := s.decodeStored(raw); v.packed != "" {
+			if v := s.decodeStored(itemValue, raw); v.packed != "" {
 				id, it, err := s.counters.DecodeItem([]byte(v.packed))
 				if err != nil {
 					return nil, err

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
@@ -125,9 +124,21 @@ const (
 	maxAppliedSeqs = 64
 )
 
-var (
-	castagnoli      = crc32.MakeTable(crc32.Castagnoli)
-	errDamagedValue = errors.New("a value in Redis is damaged")
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errDamaged says that a value in Redis cannot be decoded, and why. what is the kind of the value.
+func errDamaged(what, reason string) error {
+	return fmt.Errorf("%s in Redis is damaged: %s", what, reason)
+}
+
+// Parts of the messages of errDamaged: kinds of values, and reasons.
+const (
+	userValue = "the state of a user"
+	itemValue = "the state of an item"
+
+	wrongChecksum  = "its checksum is wrong"
+	truncated      = "it is truncated"
+	foreignContent = "another program wrote it"
 )
 
 // storedValue is a decoded value. The zero value stands for a key that does not exist.
@@ -221,11 +232,15 @@ func revisionOf(raw string) string {
 }
 
 // decodeValue decodes a value. On an error the result has the revision, so that the value can be
-// replaced.
-func decodeValue(raw string) (storedValue, error) {
+// replaced. kind is userValue or itemValue. The error names the kind only, because an id may identify
+// a user.
+func decodeValue(kind, raw string) (storedValue, error) {
 	v := storedValue{rev: revisionOf(raw)}
-	if len(raw) < valueHeaderSize || raw[:2] != valueMagic {
-		return v, errDamagedValue
+	if len(raw) < valueHeaderSize {
+		return v, errDamaged(kind, truncated)
+	}
+	if raw[:2] != valueMagic {
+		return v, errDamaged(kind, foreignContent)
 	}
 	if raw[2] > valueVersion {
 		return v, fmt.Errorf("a value in Redis has format version %d, this relish reads up to %d: "+
@@ -233,13 +248,14 @@ func decodeValue(raw string) (storedValue, error) {
 	}
 	b := []byte(raw)
 	if checksumOf(b) != binary.LittleEndian.Uint32(b[revOffset+revSize:]) {
-		return v, errDamagedValue
+		return v, errDamaged(kind, wrongChecksum)
 	}
 	d := varintReader{b: b[valueHeaderSize:]}
 	v.erasedAt = int64(d.uvarint())
 	n := d.uvarint()
 	if n > maxAppliedSeqs {
-		return v, errDamagedValue
+		return v, errDamaged(kind, fmt.Sprintf("it has records of %d replicas, more than %d", n,
+			maxAppliedSeqs))
 	}
 	for range n {
 		s := appliedSeqs{replica: d.fixed64(), upTo: d.uvarint(), first: d.uvarint()}
@@ -247,7 +263,7 @@ func decodeValue(raw string) (storedValue, error) {
 		v.applied = append(v.applied, s)
 	}
 	if d.bad {
-		return storedValue{rev: v.rev}, errDamagedValue
+		return storedValue{rev: v.rev}, errDamaged(kind, truncated)
 	}
 	v.packed = raw[len(raw)-len(d.b):]
 	return v, nil

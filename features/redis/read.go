@@ -154,7 +154,7 @@ func (r *stateRead) takeUser(val any) {
 	}
 	c := &entityCopy{}
 	if exists {
-		v := r.store.decodeStored(raw)
+		v := r.store.decodeStored(userValue, raw)
 		c.rev = v.rev
 		if v.packed != "" {
 			var err error

@@ -104,7 +104,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 				return err
 			}
 			if !failing {
-				c.opt.Log.Error("ingestion failed; no event is lost, the next try is in a second",
+				c.opt.Log.Error("ingestion failed; no event is lost; trying again every second",
 					"stream", c.opt.Stream, "error", err)
 			}
 			failing = true

@@ -132,8 +132,8 @@ func (e *Evaluator) Evaluate(ctx context.Context) (*Evaluation, error) {
 	}, nil
 }
 
-// EstimatePolicy estimates from logged propensities what the policy would have earned on lists that
-// another policy served.
+// EstimatePolicy estimates the gain that the policy would have had on lists that another policy
+// served. It uses the logged propensities.
 func (e *Evaluator) EstimatePolicy(ctx context.Context) (*evaluation.OffPolicyEstimate, error) {
 	model, _, err := e.loadModel(e.opt.Policy)
 	if err != nil {

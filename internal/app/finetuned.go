@@ -77,7 +77,7 @@ func removeUnusedVectors(data, bundles string, log *slog.Logger) {
 		}
 	}
 	if err != nil {
-		log.Warn("vectors of unused encoders are kept", "error", err)
+		log.Warn("cannot find the vectors of unused encoders; they stay on disk", "error", err)
 	}
 	if len(removed) > 0 {
 		log.Info("removed the vectors of encoders that no bundle uses", "files", removed)

@@ -8,8 +8,8 @@ import (
 	"relish/ranker/bundle"
 )
 
-// readiness describes the parts of the service for a load balancer and for people. Every part is
-// always OK, because rankings go on without Redis and without the newest bundle; the detail says
+// readiness describes the parts of the service. OK is always true: rankings go on without Redis and
+// without the newest bundle, so a load balancer must keep sending requests. Detail tells people
 // what is missing.
 func (a *App) readiness() []api.ReadinessCheck {
 	checks := []api.ReadinessCheck{storeCheck(a.engine.Store), modelCheck(a.models)}

@@ -36,7 +36,7 @@ type World struct {
 type hiddenItem struct {
 	themes    map[string]bool
 	quality   float64 // log-odds of a click, heavy-tailed
-	firstList int     // the item enters before this list; 0 means from the start
+	firstList int     // the first list that may show the item; 0: from the start
 }
 
 // InterestSource says where an item's data shows what a user is interested in.

@@ -158,8 +158,7 @@ func (e *probeEncoder) item(it *ranker.ItemInfo) *probeItem {
 		return nil
 	}
 	if ranker.NewItemInfo(it.Item, e.spec).TextKey != it.TextKey && e.err == nil {
-		e.err = errors.New("the text of an item is composed in another way than the given spec " +
-			"says")
+		e.err = fmt.Errorf("item %q: its text key does not fit the text spec %v", it.ID, e.spec)
 	}
 	return &probeItem{it.ID, it.Title, it.Text, it.Tags, it.Fields}
 }

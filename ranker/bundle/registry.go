@@ -35,7 +35,7 @@ type Options struct {
 	CheckSchema   func(*ranker.Schema) error
 	// Prepare may replace parts of a bundle's model before it is served, for example by a native
 	// session on a GPU, which it closes in Bundle.OnClose. An error refuses the bundle. nil:
-	// nothing.
+	// the model is served as loaded.
 	Prepare func(ctx context.Context, dir string, b *Bundle) error
 	// Encoders opens the fine-tuned text encoders of bundles. nil: the service works without text.
 	Encoders Encoders
@@ -120,7 +120,7 @@ func Open(ctx context.Context, opt Options) (*Registry, error) {
 	}
 	r.publish(ranker.PriorVersion, "")
 	if err := r.sync(ctx); err != nil {
-		opt.Log.Error("the prior is served", "error", err)
+		opt.Log.Error("cannot read which bundle is active; the prior ranks", "error", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, errors.Join(err, r.Close(context.WithoutCancel(ctx)))

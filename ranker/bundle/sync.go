@@ -227,6 +227,6 @@ func (r *Registry) resync(ctx context.Context) {
 	}
 	defer unlock()
 	if err := r.sync(ctx); err != nil && ctx.Err() == nil {
-		r.opt.Log.Warn("the active model stays as it is", "error", err)
+		r.opt.Log.Warn("cannot read which bundle is active; the model in service stays", "error", err)
 	}
 }

@@ -47,7 +47,8 @@ func ParseLightGBM(text []byte, columns int) (*GBDT, error) {
 			return nil, fmt.Errorf("gbdt: found %.40q, expected %q", line, want)
 		}
 		if len(t.trees) == maxTrees {
-			return nil, fmt.Errorf("gbdt: more than %d trees", maxTrees)
+			return nil, fmt.Errorf("gbdt: the model has more than %d trees; train with fewer rounds",
+				maxTrees)
 		}
 		var block fields
 		if block, rest, err = readFields(after); err != nil {
@@ -58,7 +59,8 @@ func ParseLightGBM(text []byte, columns int) (*GBDT, error) {
 			return nil, fmt.Errorf("gbdt: tree %d: %w", len(t.trees), err)
 		}
 		if total += len(tr.leaves); total > maxTotalLeaves {
-			return nil, fmt.Errorf("gbdt: more than %d leaves in all trees", maxTotalLeaves)
+			return nil, fmt.Errorf("gbdt: the model has more than %d leaves in all trees; "+
+				"train with fewer rounds or leaves", maxTotalLeaves)
 		}
 		t.trees = append(t.trees, tr)
 		t.maxPathLength = max(t.maxPathLength, depth)

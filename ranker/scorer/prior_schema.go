@@ -46,7 +46,7 @@ func PriorSchema(fields []string, columns []ColumnWeight) (*ranker.Schema, error
 			Min: &minusThree, Max: &three,
 		}
 	}
-	// A signal counts by how it compares within its list, because cosines of one encoder lie close
+	// The prior uses a signal relative to its list, because cosines of one encoder lie close
 	// together.
 	signal := func(name string) ranker.Feature {
 		return ranker.Feature{

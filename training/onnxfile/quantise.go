@@ -64,8 +64,8 @@ type quantiser struct {
 	quantised      map[string]bool // values that exist as integers: weights, and operands of products
 }
 
-// isQuantisable reports whether the node has two inputs and one output, and reads a float matrix
-// that no other node reads as the given input.
+// isQuantisable reports whether the node has two inputs and one output, and whether the given input
+// is a float matrix that no other node reads.
 func (q *quantiser) isQuantisable(n *Node, input int) bool {
 	if len(n.Inputs) != 2 || len(n.Outputs) != 1 || q.readers[n.Inputs[input]] != 1 {
 		return false

@@ -15,8 +15,8 @@ import (
 type plan struct {
 	bundles *bundles
 	scan    *scan
-	// parent is the bundle of a warm start, nil for a full training. warmStart is the same as
-	// package training reads it.
+	// parent is the bundle of a warm start, nil for a full training. warmStart is the parent in the
+	// form that package training takes.
 	parent    *bundle.Bundle
 	warmStart *training.Parent
 	// noWarmStart says why a full training replaces the requested warm start, "" if it does not.

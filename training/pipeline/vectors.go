@@ -79,7 +79,8 @@ func (v *textVectors) missing(
 	return missing, make([][]float32, len(missing))
 }
 
-// Fetch implements ranker.Vectors. Only the texts of search queries are not known yet.
+// Fetch implements ranker.Vectors. Item texts are known already; only search queries may have to be
+// encoded.
 func (v *textVectors) Fetch(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
 	missing, fetched := v.missing(items, out)
 	v.base.Fetch(ctx, missing, fetched)

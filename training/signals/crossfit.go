@@ -23,9 +23,8 @@ const (
 	// NoFold makes CrossFit.Corpus leave nobody out.
 	NoFold = -1
 
-	// singleFoldShare is the largest share of the log that may be left out at once. While what is
-	// left out is a smaller share than this, one fold holds all users and each signal is trained
-	// once.
+	// singleFoldShare is the largest share of the log that MergeFolds may exclude from the signals'
+	// training. Up to this share, one fold holds all users and each signal is trained once.
 	singleFoldShare = 0.2
 
 	// lookupChunk bounds how many vectors are looked up at once.
@@ -88,8 +87,8 @@ func (c *CrossFit) SingleFold() *CrossFit {
 	return &out
 }
 
-// MergeFolds returns the same log with all users in fold 0 if that leaves out a small share of the
-// log. Training each signal once is then enough.
+// MergeFolds puts all users into one fold if that excludes only few interactions and lists from the
+// signals' training (singleFoldShare). Signals are then trained once. Otherwise it returns c.
 func (c *CrossFit) MergeFolds() *CrossFit {
 	total, leftOut := 0, 0
 	count := func(user int32, seq uint64) {

@@ -32,9 +32,9 @@ func TrainProjection(c *Corpus, seed uint64) (*served.Projection, error) {
 	return p, nil
 }
 
-// fitTextDirections takes the principal components of the text vectors and whitens them by half:
-// each is divided by the fourth root of its variance. Otherwise the largest components, which tell
-// kinds of items from each other, dominate all others.
+// fitTextDirections takes the principal components of the text vectors and divides each by the
+// fourth root of its variance, half of a whitening. Without that, the largest components, which
+// separate kinds of items, would dominate all others.
 func fitTextDirections(p *served.Projection, c *Corpus) error {
 	var vectors [][]float32
 	for _, v := range c.Vectors {
