@@ -78,7 +78,8 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 	if b.Title != "" || b.Text != "" || b.Tags != nil || b.Fields != nil {
 		if n := len(b.Title) + len(b.Text); n > maxTextBytes {
 			return c, errInvalidField.at(pointer,
-				"title and text have %d bytes; at most 65,536 together are allowed", n)
+				"title and text have %d bytes; at most %s together are allowed", n,
+				thousands(maxTextBytes))
 		}
 		c.Inline = &ranker.Item{
 			ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags, Fields: b.Fields}

@@ -68,7 +68,8 @@ var (
 
 	errBodyTimeout = &apiError{
 		status: http.StatusRequestTimeout, code: "body_timeout",
-		message: "the body did not arrive within 5 seconds: send it faster, or in smaller parts"}
+		message: fmt.Sprintf("the body did not arrive within %g seconds: send it faster, "+
+			"or in smaller parts", bodyTimeout.Seconds())}
 
 	errNoPreviousModel = &apiError{
 		status: http.StatusConflict, code: "no_previous",
@@ -79,11 +80,13 @@ var (
 
 	errBodyTooLarge = &apiError{
 		status: http.StatusRequestEntityTooLarge, code: "body_too_large",
-		message: "the body is larger than 8 MiB: split it into several requests"}
+		message: fmt.Sprintf("the body is larger than %d MiB: split it into several requests",
+			maxBodyBytes>>20)}
 
 	errTooManyItems = &apiError{
 		status: http.StatusRequestEntityTooLarge, code: "too_many_items", pointer: "/candidates",
-		message: "more than 5,000 candidates: let the retriever return fewer"}
+		message: fmt.Sprintf("more than %s candidates: let the retriever return fewer",
+			thousands(maxCandidates))}
 
 	errMediaType = &apiError{
 		status: http.StatusUnsupportedMediaType, code: "unsupported_media_type"}
@@ -103,8 +106,8 @@ var (
 
 	errReportTimeout = &apiError{
 		status: http.StatusServiceUnavailable, code: "overloaded", retry: 60,
-		message: "the report took longer than 25 seconds: shorten the period with from and to, " +
-			"or run relish experiment report"}
+		message: fmt.Sprintf("the report took longer than %g seconds: shorten the period with "+
+			"from and to, or run relish experiment report", reportTimeout.Seconds())}
 
 	errLogUnavailable = &apiError{
 		status: http.StatusServiceUnavailable, code: "log_unavailable", retry: 1,
@@ -129,6 +132,15 @@ var (
 		status: http.StatusInternalServerError, code: "internal",
 		message: "this is a bug in Relish: report it with the log lines of this X-Request-Id"}
 )
+
+// thousands returns n >= 0 with a comma before each group of three digits.
+func thousands[T int | int64](n T) string {
+	s := strconv.FormatInt(int64(n), 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
 
 // with returns a copy of the entry with this message and no pointer.
 func (e *apiError) with(format string, args ...any) *apiError { return e.at("", format, args...) }

@@ -55,7 +55,7 @@ func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 			`must be "ranking": send other events to /feedback`)
 	case len(e.Impression.Items) > maxCandidates:
 		return nil, errTooManyItems.at("/items",
-			"more than 5,000 items: let the retriever return fewer")
+			"more than %s items: let the retriever return fewer", thousands(maxCandidates))
 	case e.UserID == "":
 		return nil, errInvalidField.at("/user", "user or session is required")
 	}

@@ -1,5 +1,7 @@
 package api
 
+import "fmt"
+
 // The documentation of the routes, in the order of Server.routes.
 var (
 	docRecommend = operation{
@@ -78,8 +80,9 @@ var (
 	}
 	docExperimentReport = operation{
 		summary: "Analyse an experiment: decision, arms, intervals, guardrails",
-		description: "Query parameters: metric, from, to (a day or a time), format (json or " +
-			"html). It reads the whole log: one report at a time, at most 25 seconds.",
+		description: fmt.Sprintf("Query parameters: metric, from, to (a day or a time), "+
+			"format (json or html). It reads the whole log: one report at a time, "+
+			"at most %g seconds.", reportTimeout.Seconds()),
 		answer: anyObject(),
 	}
 	docLive = operation{

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -106,14 +107,17 @@ var recommendSchema = objectOf("user_id candidates", fields{
 		"The items to rank: ids, or objects.",
 		"Title, text, tags and fields of an object hold for this request only.",
 	).WithMinItems(1).WithMaxItems(maxCandidates),
-	"context": mapOf(scalar(),
-		"What is known of the request, for example query, surface or device. At most 32 keys."),
+	"context": mapOf(scalar(), fmt.Sprintf(
+		"What is known of the request, for example query, surface or device. At most %d keys.",
+		maxContextKeys)),
 	"limit": integer("How many items to answer with. Default: all.").WithMin(1),
-	"deadline_ms": integer(
-		"Time for the ranking. Default: 100, unless an experiment's arm sets another one.",
-	).WithMin(1).WithMax(10000),
+	"deadline_ms": integer(fmt.Sprintf(
+		"Time for the ranking. Default: %d, unless an experiment's arm sets another one.",
+		ranker.DefaultDeadline.Milliseconds()),
+	).WithMin(1).WithMax(float64(maxDeadline.Milliseconds())),
 	"explain": describe(anyOf(boolean(), integer().WithMin(1).WithMax(maxExplain)),
-		[]string{"How many items to explain, from the top. true means 20."}),
+		[]string{fmt.Sprintf("How many items to explain, from the top. true means %d.",
+			defaultExplain)}),
 	"model":  text("A model of GET /models. Default: the active one."),
 	"seed":   integer("Fixes everything random in this ranking, to repeat it."),
 	"record": boolean("false: no impression is logged or counted. Default: true."),

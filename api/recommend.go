@@ -58,8 +58,8 @@ func (e *explainCount) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("must be true, false or a whole number from 1 to 100, not %s",
-		shorten(tok.String()))
+	return fmt.Errorf("must be true, false or a whole number from 1 to %d, not %s",
+		maxExplain, shorten(tok.String()))
 }
 
 // timestamp is a time in Unix milliseconds, given as a number or in RFC 3339.
@@ -107,7 +107,8 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 	if b.DeadlineMS != nil {
 		ms := *b.DeadlineMS
 		if ms < 1 || ms > int(maxDeadline/time.Millisecond) {
-			return nil, errInvalidField.at("/deadline_ms", "must be 1 to 10,000 ms, not %d", ms)
+			return nil, errInvalidField.at("/deadline_ms", "must be 1 to %s ms, not %d",
+				thousands(maxDeadline.Milliseconds()), ms)
 		}
 		r.Deadline = time.Duration(ms) * time.Millisecond
 	}
@@ -126,7 +127,8 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 // values.
 func checkContext(context map[string]ranker.FieldValue) error {
 	if n := len(context); n > maxContextKeys {
-		return errInvalidField.at("/context", "has %d keys; at most 32 are allowed", n)
+		return errInvalidField.at("/context", "has %d keys; at most %d are allowed",
+			n, maxContextKeys)
 	}
 	for name, v := range context {
 		if err := event.CheckID(name); err != nil {
@@ -138,7 +140,8 @@ func checkContext(context map[string]ranker.FieldValue) error {
 		}
 		if n := len(v.Str); n > maxTextBytes {
 			return errInvalidField.at("/context",
-				"key %s has a value of %d bytes; at most 65,536 are allowed", quoted(name), n)
+				"key %s has a value of %d bytes; at most %s are allowed", quoted(name), n,
+				thousands(maxTextBytes))
 		}
 	}
 	return nil

@@ -211,6 +211,12 @@ func (e *evaluator) pairsWithBaseline(baseline string) (out []Pair) {
 	return out
 }
 
+// intervals returns the fields of the row in the order of the metric constants. It does not compile
+// if a metric has no field.
+func (r *Row) intervals() [metricCount]*stats.Interval {
+	return [...]*stats.Interval{&r.NDCG, &r.MRR, &r.MAP, &r.HitRate, r.AUC}
+}
+
 func (e *evaluator) row(scorer int, slice string, lists []int) (Row, error) {
 	row := Row{
 		Scorer:   e.scorers[scorer].Name(),
@@ -218,8 +224,7 @@ func (e *evaluator) row(scorer int, slice string, lists []int) (Row, error) {
 		Slice:    slice,
 		AUC:      &stats.Interval{},
 	}
-	fields := [metricCount]*stats.Interval{&row.NDCG, &row.MRR, &row.MAP, &row.HitRate, row.AUC}
-	for metric, to := range fields {
+	for metric, to := range row.intervals() {
 		values := DropNaN(SelectValues(e.results[scorer].values[metric], lists))
 		var err error
 		if *to, err = stats.Bootstrap(values, e.testSet.opt.Seed); err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // plan says how one request is ranked: the service's own way, changed by the arms in effect. It is
-// immutable. A stage that cannot do its part under the plan makes a new one with fallBack.
+// immutable. A step that cannot do its part under the plan makes a new one with fallBack.
 type plan struct {
 	rules       RuleSet      // the service's own
 	assignments []Assignment // one for each layer of experiments, at most
@@ -19,7 +19,7 @@ type plan struct {
 }
 
 // assign draws the request's arms and selects the model. It fails only if the request names a model
-// that does not exist.
+// that is not loaded (ErrUnknownModel).
 //
 // The user's fields are read first, alone, if an experiment asks for them. Without an answer in
 // time the experiments see no fields.

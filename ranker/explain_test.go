@@ -119,7 +119,7 @@ func TestExplanationsCanBePartial(t *testing.T) {
 
 func BenchmarkRank(b *testing.B) {
 	w := newWorld(b, 100)
-	w.opt.Recorder, w.opt.Observe = nil, nil
+	w.opt.Recorder, w.opt.OnRanked = nil, nil
 	p, req := w.pipeline(b), w.request(100)
 	b.ReportAllocs()
 	for b.Loop() {

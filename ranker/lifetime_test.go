@@ -47,7 +47,7 @@ func TestModelWithoutLifetime(t *testing.T) {
 	}
 }
 
-// Whatever the order in which users come and go, nobody uses what is closed.
+// Whatever the order of Acquire and Release, nothing is used after it was closed.
 func TestLifetimeConcurrently(t *testing.T) {
 	for range 200 {
 		var closed atomic.Bool

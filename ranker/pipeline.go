@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Shares of the deadline, measured from the start of the request. A stage that is not done by its
-// share is replaced by its fallback. Features come first and cost a memory read or one round trip.
-// Vectors may have to be encoded and get the largest slice. Signals, scoring and explanations need
-// what is left.
+// The time by which each stage must be done, as a share of the deadline from the start of the
+// request. A stage that is not done by then is replaced by its fallback. Features come first and
+// cost a memory read or one round trip. Vectors may have to be encoded and get the largest slice.
+// Signals, scoring and explanations need what is left.
 const (
 	userUntil     = 0.2 // only if an experiment asks for the user's fields
 	featuresUntil = 0.4
@@ -38,9 +38,9 @@ type Options struct {
 	// MaxAbandoned bounds the abandoned calls of each stage; 0 means DefaultMaxAbandoned.
 	// See Pipeline.Stats.
 	MaxAbandoned int
-	// Observe is called after each ranking with the errors that degraded it. It must not block.
-	// nil: nobody is told.
-	Observe func(*Request, *Response, []error)
+	// OnRanked is called after each ranking with the errors of its stages, rules and arms. The
+	// errors hold no user id and no text. It must not block. nil: the errors are dropped.
+	OnRanked func(*Request, *Response, []error)
 }
 
 // Pipeline ranks candidates. It keeps no ranking state between requests and is safe for concurrent
@@ -81,33 +81,34 @@ func New(opt Options) (*Pipeline, error) {
 
 // Rank answers one request.
 //
-// It fails only if the request names a model that does not exist. Any other failure costs quality,
-// never the answer: the stage falls back to something cheaper, and Response.Degraded says so. Every
-// candidate that the rules and the limit leave is in the answer exactly once.
+// It fails only if the request names a model that is not loaded (ErrUnknownModel). Any other
+// failure costs quality, never the answer: the stage falls back to something cheaper, and
+// Response.Degraded says so. Every candidate that the rules and the limit leave is in the answer
+// exactly once.
 //
-// Each stage takes values and returns a value that nobody changes afterwards. Only run is written
-// by several stages: it collects timings, errors and degradations.
+// Each step takes values and returns a value that nobody changes afterwards. Only run is written by
+// several steps: it collects timings, errors and degradations.
 func (p *Pipeline) Rank(ctx context.Context, req *Request) (*Response, error) {
 	run := newRun(req, p.opt.Clock)
 	defer run.releaseModels()
-	plan, err := p.assign(ctx, run) // experiment arms -> model, rules, text on or off
+	pl, err := p.assign(ctx, run) // experiment arms -> model, rules, text on or off
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := run.withDeadline(ctx, plan.deadline)
+	ctx, cancel := run.withDeadline(ctx, pl.deadline)
 	defer cancel()
 
-	inputs := p.gather(ctx, run, plan)        // user and item state, text vectors
-	scored := p.score(ctx, run, plan, inputs) // feature matrix, one score for each candidate
-	list := p.order(ctx, run, scored)         // sorted; then the rules: filter, boost, …
-	if list.plan.interleaves() {
-		list = p.interleave(ctx, run, list) // score and order again for the second arm, then merge
+	in := p.gather(ctx, run, pl)   // user and item state, text vectors
+	s := p.score(ctx, run, pl, in) // feature matrix, one score for each candidate
+	ranked := p.order(ctx, run, s) // sorted; then the rules: filter, boost, …
+	if ranked.plan.interleaves() {
+		ranked = p.interleave(ctx, run, ranked) // score and order for the second arm, then merge
 	}
-	explanations := p.explain(ctx, run, list)
-	resp := newResponse(run, list, explanations)
-	p.record(run, list, resp)
-	if p.opt.Observe != nil {
-		p.opt.Observe(req, resp, run.errs)
+	explanations := p.explain(ctx, run, ranked)
+	resp := newResponse(run, ranked, explanations)
+	p.record(run, ranked, resp)
+	if p.opt.OnRanked != nil {
+		p.opt.OnRanked(req, resp, run.errs)
 	}
 	return resp, nil
 }

@@ -1,24 +1,31 @@
 // Package ranker is Relish's vocabulary and its ranking pipeline. A user and a list of candidate
-// items go in; the list comes out in the order that this user will like best.
+// items go in; the list comes out in the order that this user will like best. Start with
+// [Pipeline], [Request], [Response], [Signal], [Scorer], [Rule] and [Store].
 //
-// Pipeline.Rank answers one request in six stages:
+//	pipeline, err := ranker.New(ranker.Options{Features: store, Models: models, Recorder: store})
+//	if err != nil { … }
+//	request := &ranker.Request{ID: "r1", User: "u1", Candidates: candidates, Record: true}
+//	response, err := pipeline.Rank(ctx, request)
 //
-//  1. assign draws the arms of the running experiments (Experiments) and selects a model (Models).
-//  2. gather reads the user and the candidates in one round trip (Features) and fetches text
-//     vectors (Vectors).
-//  3. score compares the user's history with every candidate (Signal), assembles one float32
-//     feature matrix (Assemble) and scores its rows (Scorer).
-//  4. order sorts by score and applies the rules (Rule): filter, boost, diversity, pin,
-//     exploration.
-//  5. explain says why the first items have their scores (Explanation).
-//  6. record hands the impression to the event log (Recorder), from which training learns.
+// Rank answers one request in six steps. The stages of Response.Timings are parts of these steps:
 //
-// Every stage has a slice of the request's deadline and a cheaper fallback. Response.Degraded names
-// what was left out.
+//  1. assign draws the arms of the running experiments ([Experiments]) and selects a model.
+//  2. gather reads the user and the candidates in one round trip ([Features], stage features) and
+//     fetches text vectors ([Vectors], stage vectors).
+//  3. score compares the user's history with every candidate ([Signal], stage signals), assembles
+//     one float32 feature matrix and scores its rows ([Scorer], stage scorer).
+//  4. order sorts by score and applies the rules ([Rule], stage rules). If two arms are
+//     interleaved, the second one is scored and ordered too, and the two lists are merged.
+//  5. explain says why the first items have their scores ([Explanation], stage explain).
+//  6. record hands the impression to the event log ([Recorder]), from which training learns.
 //
-// File ranker.go declares all types and interfaces of the system. Other packages implement the
-// interfaces, and package internal/app wires them. This package imports no HTTP, Redis, ONNX
-// Runtime or Arrow library.
+// Features, vectors, signals, scorer and explanation have a slice of the request's deadline and a
+// fallback. A rule that fails is skipped, and recording never blocks. Response.Degraded names what
+// was left out.
+//
+// File ranker.go declares the interfaces between packages and the types that they exchange.
+// schema.go has the features of a model, and pipeline.go has the pipeline. Package internal/app
+// wires everything. This package imports no HTTP, Redis, ONNX Runtime or Arrow library.
 package ranker
 
 import (
@@ -76,7 +83,7 @@ type Candidate struct {
 	ColdStart bool
 }
 
-// Request asks for one ranking. Package api validates it: 1 to 5,000 candidates with distinct ids.
+// Request asks for one ranking. Its candidates have distinct ids. Package api bounds their number.
 type Request struct {
 	ID         string // request id, also the impression's id
 	User       string
@@ -147,7 +154,7 @@ const (
 	ExplainPartial    = "explain_partial"    // some asked-for explanations are missing
 )
 
-// The stages in Response.Timings.
+// The stages in Response.Timings, which are parts of the steps of Pipeline.Rank.
 const (
 	StageFeatures = "features"
 	StageVectors  = "vectors"
@@ -158,7 +165,7 @@ const (
 	StageTotal    = "total"
 )
 
-// Timing is how long one stage took.
+// Timing is how long one stage took. A stage that ran twice has two entries.
 type Timing struct {
 	Stage string
 	Took  time.Duration
@@ -345,8 +352,8 @@ type Model struct {
 	// Vectors returns vectors of the fine-tuned encoder that the model was trained with. nil: the
 	// model was trained with the pipeline's encoder.
 	Vectors Vectors
-	// Lifetime counts the model's users, see Acquire and Release. Copies of the model share it.
-	// nil: nothing of the model has to be closed.
+	// Lifetime counts the references to the model, see Acquire and Release. Copies of the model
+	// share it. nil: nothing of the model has to be closed.
 	Lifetime *Lifetime
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // run is one request under way: its clock, seed and deadline, which are fixed, and the timings,
-// errors and degradations that the stages report. It belongs to the request's goroutine.
+// errors and degradations that the steps report. It belongs to the request's goroutine.
 type run struct {
 	req      *Request
 	start    time.Time

@@ -162,8 +162,9 @@ func runStage[T any](
 	}
 }
 
-// catchPanic turns a panic in f into an error that names its place. The error goes to the log, and
-// the panic's value may hold a user's data, so only the Go runtime's own messages are quoted.
+// catchPanic turns a panic in f into an error that names its place. Options.OnRanked may log the
+// error, and the panic's value may hold a user's data, so only the Go runtime's own messages are
+// quoted.
 func catchPanic(f func() error) (err error) {
 	defer func() {
 		switch p := recover().(type) {

@@ -228,7 +228,7 @@ func newWorld(t testing.TB, n int) *world {
 		Recorder: recordFunc(func(e *ranker.Event) {
 			w.events, w.records = append(w.events, e), append(w.records, e.Impression)
 		}),
-		Observe: func(_ *ranker.Request, _ *ranker.Response, errs []error) { w.errs = errs },
+		OnRanked: func(_ *ranker.Request, _ *ranker.Response, errs []error) { w.errs = errs },
 	}
 	return w
 }

@@ -233,6 +233,8 @@ func (t *signalTrainer) trainKind(
 		if model != nil {
 			trained = model
 		}
+	default:
+		return trainedSignal{}, fmt.Errorf("no trainer for the signal kind %q", kind)
 	}
 	if trained == nil {
 		return trainedSignal{}, nil

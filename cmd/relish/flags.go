@@ -19,7 +19,7 @@ type dataFlags struct {
 type storeFlags struct {
 	dataFlags
 	Redis            string        `help:"Share the feature state of several replicas in Redis or Redis Cluster. Each keeps its own --data." placeholder:"URL"`
-	RedisReadTimeout time.Duration `help:"Longest wait for Redis in one ranking; after it, local copies are used." default:"20ms" placeholder:"DURATION"`
+	RedisReadTimeout time.Duration `help:"Longest wait for Redis in one ranking; after it, local copies are used." default:"${redis_read_timeout}" placeholder:"DURATION"`
 	StateCacheBytes  int64         `help:"Memory for local copies of the state in Redis." default:"268435456" placeholder:"BYTES"`
 }
 

@@ -106,7 +106,10 @@ func newParser(c *cli) (*kong.Kong, error) {
 		kong.Name("relish"),
 		kong.Description(description),
 		kong.DefaultEnvars("RELISH"),
-		kong.Vars{"version": versionLine()},
+		kong.Vars{
+			"version":            versionLine(),
+			"redis_read_timeout": app.DefaultRedisReadTimeout.String(),
+		},
 		kong.ConfigureHelp(kong.HelpOptions{
 			Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100,
 		}),

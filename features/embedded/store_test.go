@@ -193,7 +193,7 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ingest.Lock(dir); err == nil ||
+	if _, err := ingest.Lock(dir); !errors.Is(err, ingest.ErrLocked) ||
 		!strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
 		t.Errorf("a second lock: %v", err)
 	}
@@ -201,6 +201,13 @@ func TestLock(t *testing.T) {
 		t.Errorf("holder %q", got)
 	}
 	unlock()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ingest.Lock(file); err == nil || errors.Is(err, ingest.ErrLocked) {
+		t.Errorf("the lock of a file: %v; want an error, and not ErrLocked", err)
+	}
 	if got := ingest.LockHolder(dir); got != "" {
 		t.Errorf("holder %q after unlocking", got)
 	}

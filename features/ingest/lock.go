@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,10 +11,14 @@ import (
 	"github.com/gofrs/flock"
 )
 
+// ErrLocked says that another process holds the lock of a folder.
+var ErrLocked = errors.New("in use by process")
+
 func lockPath(dir string) string { return filepath.Join(dir, "lock") }
 
 // Lock makes this process the only writer of the data folder until unlock is called. It creates the
-// folder if needed. If another process holds the lock, the error names it.
+// folder if needed. If another process holds the lock, the error names that process and wraps
+// ErrLocked.
 func Lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -24,10 +29,7 @@ func Lock(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	if !ok {
-		return nil, fmt.Errorf(
-			"%s is in use by process %s; stop that process, or use another folder with --data", dir,
-			pid(dir),
-		)
+		return nil, fmt.Errorf("%s is %w %s", dir, ErrLocked, pid(dir))
 	}
 	if err := os.WriteFile(lockPath(dir), []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
 		return nil, err

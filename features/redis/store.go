@@ -63,6 +63,9 @@ import (
 	"relish/ranker"
 )
 
+// DefaultReadTimeout is Options.ReadTimeout if that is 0.
+const DefaultReadTimeout = 20 * time.Millisecond
+
 // Options configure a store. The zero value works.
 type Options struct {
 	// Ingest configures the event log. The store overwrites DedupeIDs, AppliedSeq, Apply and Save.
@@ -71,7 +74,7 @@ type Options struct {
 	// stored. It must not block.
 	OnItem func([]*ranker.ItemInfo)
 	// ReadTimeout bounds what a ranking without candidates waits for Redis. 1,000 candidates
-	// double it. The context of the request bounds the wait as well. 0 means 20 ms.
+	// double it. The context of the request bounds the wait as well. 0 means DefaultReadTimeout.
 	ReadTimeout time.Duration
 	// CacheBytes bounds the memory of decoded local copies. 0 means 256 MiB.
 	CacheBytes int64
@@ -158,7 +161,7 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 
 func (o *Options) setDefaults() {
 	if o.ReadTimeout == 0 {
-		o.ReadTimeout = 20 * time.Millisecond
+		o.ReadTimeout = DefaultReadTimeout
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 256 << 20

@@ -10,9 +10,17 @@
 //	defer a.Close(ctx)
 //	err = a.Run(ctx, listener)
 //
-// The other commands use the parts below it. Engine is a locked data folder with its store and its
-// text vectors. Loader brings events into a store. Trainer and Evaluator read the event log beside
-// a running service. Nothing here parses flags or prints results; cmd/relish does.
+// The other commands use these parts:
+//
+//   - Engine is a locked data folder with its store and its text vectors.
+//   - Loader brings events into a store, and ColumnsImport imports external feature columns.
+//   - Trainer and Evaluator read the event log beside a running service.
+//   - Rebuild computes the state again, and WriteSnapshot writes it to files.
+//   - Simulation compares rankings with the best order of the demo's simulated world.
+//   - Doctor checks a data folder, and AskService a running service.
+//   - ConfigureReport prepares the report about an experiment.
+//
+// Nothing here parses flags or prints results; cmd/relish does.
 package app
 
 import (
@@ -78,7 +86,7 @@ type Options struct {
 	// RetainBytes and RetainAge bound the sealed segments of the event log; 0: keep all.
 	RetainBytes int64
 	RetainAge   time.Duration
-	// EraseAfter is the longest time until an erased user's events leave the log.
+	// EraseAfter is the longest time until an erased user's events leave the log; 0: 24 h.
 	EraseAfter time.Duration
 	Log        *slog.Logger // nil: nothing is logged
 }
@@ -97,6 +105,9 @@ type App struct {
 // New opens the data folder, the encoder, the models and the experiments. It returns an error that
 // says what to do if one of them cannot be used. The caller closes the App.
 func New(ctx context.Context, opt Options) (_ *App, err error) {
+	if opt.Config == nil || opt.Store.Data == "" {
+		return nil, errors.New("app.New: Options.Config and Options.Store.Data must be set")
+	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
@@ -186,6 +197,7 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 	rankerOptions := ranker.Options{
 		Features: store, Vectors: a.engine.rankerVectors(), Models: a.models, Recorder: store,
 		Rules: ruleSet, TextSpec: opt.Config.Text, LogFeatures: opt.LogFeatures,
+		OnRanked: logDegraded(opt.Log),
 	}
 	apiOptions := api.Options{
 		EventSink: store, Catalogue: store, UserEraser: store, Models: a.models,

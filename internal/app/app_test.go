@@ -138,6 +138,12 @@ func TestNewReturnsErrors(t *testing.T) {
 		"an invalid Redis URL": {func(_ *testing.T, _ string, opt *Options) {
 			opt.Store.Redis = "http://127.0.0.1"
 		}, "--redis"},
+		"no configuration": {func(_ *testing.T, _ string, opt *Options) {
+			opt.Config = nil
+		}, "Options.Config"},
+		"no data folder": {func(_ *testing.T, _ string, opt *Options) {
+			opt.Store.Data = ""
+		}, "Options.Store.Data"},
 		"no experiments file": {func(_ *testing.T, data string, opt *Options) {
 			opt.Experiments = filepath.Join(data, "absent.yaml")
 		}, "absent.yaml"},

@@ -52,6 +52,9 @@ func (i *ColumnsImport) Run(ctx context.Context) (*ImportedColumns, error) {
 		return nil, Usagef("--name %q: %w", i.Table, err)
 	}
 	unlock, err := ingest.Lock(external.Dir(i.Store.Data)) // one import at a time
+	if errors.Is(err, ingest.ErrLocked) {
+		return nil, fmt.Errorf("another import is running: %w; wait until it has ended", err)
+	}
 	if err != nil {
 		return nil, err
 	}

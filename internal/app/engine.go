@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"path/filepath"
@@ -45,6 +46,15 @@ type Engine struct {
 	unlock    func()
 }
 
+// lockData locks a data folder for writing. The error says what to do if it is in use.
+func lockData(dir string) (unlock func(), err error) {
+	unlock, err = ingest.Lock(dir)
+	if errors.Is(err, ingest.ErrLocked) {
+		err = fmt.Errorf("%w; stop that process, or use another folder with --data", err)
+	}
+	return unlock, err
+}
+
 // OpenEngine locks the data folder and opens the store, the external tables and the vectors. It
 // fails if another process holds the folder; the error names that process. The caller closes the
 // Engine.
@@ -55,7 +65,7 @@ func OpenEngine(ctx context.Context, opt EngineOptions) (_ *Engine, err error) {
 			err = errors.Join(err, e.Close(ctx))
 		}
 	}()
-	if e.unlock, err = ingest.Lock(opt.Store.Data); err != nil {
+	if e.unlock, err = lockData(opt.Store.Data); err != nil {
 		return nil, err
 	}
 	e.Redis, err = opt.Store.connect() //nolint:contextcheck // its goroutines live until Close

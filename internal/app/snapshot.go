@@ -98,7 +98,7 @@ func (r *Rebuild) Run(ctx context.Context) (string, error) {
 
 // embedded rebuilds the state of the data folder.
 func (r *Rebuild) embedded(dump *features.Dump) (string, error) {
-	unlock, err := ingest.Lock(r.Store.Data)
+	unlock, err := lockData(r.Store.Data)
 	if err != nil {
 		return "", err
 	}

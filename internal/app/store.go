@@ -10,6 +10,9 @@ import (
 	"relish/ranker"
 )
 
+// DefaultRedisReadTimeout is StoreOptions.RedisReadTimeout if that is 0.
+const DefaultRedisReadTimeout = redis.DefaultReadTimeout
+
 // StoreOptions say where the feature state is kept. Data is required.
 type StoreOptions struct {
 	// Data is the folder of the event log, the vectors and, without Redis, the state.
@@ -18,7 +21,7 @@ type StoreOptions struct {
 	// is embedded: it lives in memory, and a checkpoint of it in Data.
 	Redis string
 	// RedisReadTimeout is how long a ranking of up to 1,000 candidates waits for Redis; larger ones
-	// wait twice as long.
+	// wait twice as long. 0: DefaultRedisReadTimeout.
 	RedisReadTimeout time.Duration
 	// StateCacheBytes bounds the local copies of the state in Redis.
 	StateCacheBytes int64

@@ -64,7 +64,7 @@ type Bundle struct {
 // such as native sessions. It must be called before the bundle serves requests.
 func (b *Bundle) OnClose(f func()) { b.closers = append(b.closers, f) }
 
-// Close calls the functions given to OnClose, last one first. The caller is the bundle's only user.
+// Close calls the functions given to OnClose, last one first. Nobody else may use the bundle then.
 func (b *Bundle) Close() {
 	for _, f := range slices.Backward(b.closers) {
 		f()

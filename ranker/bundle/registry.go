@@ -68,7 +68,7 @@ type EncoderVectors interface {
 // refused changes nothing.
 //
 // Requests acquire models and release them. A model that was swapped out is closed after its last
-// user released it, in a goroutine that Close waits for.
+// reference was released, in a goroutine that Close waits for.
 //
 // It implements ranker.Models and is safe for concurrent use.
 type Registry struct {
@@ -88,8 +88,8 @@ type Registry struct {
 
 var _ ranker.Models = (*Registry)(nil)
 
-// view is what requests see. It is immutable. Every model in it has at least one user, its owner,
-// for as long as the view is current.
+// view is what requests see. It is immutable. Every model in it has at least one reference, its
+// owner's, for as long as the view is current.
 type view struct {
 	wanted    string // what the folder names as active
 	active    *ranker.Model

@@ -129,9 +129,9 @@ func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, e
 	return b, nil
 }
 
-// own makes the registry the owner of the bundle's model. The bundle is closed after the model's
-// last user has released it. Closing may wait for native sessions, so it has a goroutine of its
-// own.
+// own makes the registry the owner of the bundle's model. The bundle is closed after the
+// model's last reference is released. Closing may wait for native sessions, so it has a goroutine
+// of its own.
 func (r *Registry) own(b *Bundle) {
 	r.unclosed.Add(1)
 	b.Model.Lifetime = ranker.NewLifetime(func() {

@@ -9,9 +9,13 @@
 //	train        signals and scorer (package training)
 //	measure      the held-out lists, ranked by the new model, the active one and baselines
 //	decide       the gate: whether the new model is good enough
+//	train        once more, on all lists, if plan.retrain says so
 //	checkParity  whether replay reproduces the matrices that were served
 //	write        a bundle with its model card
 //	activate     the bundle, after a child process has verified it
+//
+// If a warm start has too little new data (training.TooFewNewLists), Run ends after train and writes
+// no bundle.
 //
 // A training runs beside a live server. It reads the logs up to the last whole record at its start.
 // A training that dies leaves nothing but its working folder, which the next training reuses. A
@@ -178,8 +182,13 @@ type run struct {
 // workFolder is the working folder's name in the folder of bundles.
 const workFolder = ".training"
 
-// startRun locks the folder of bundles.
+// startRun checks the required options and locks the folder of bundles.
 func startRun(opt *Options) (*run, error) {
+	if len(opt.Logs) == 0 || opt.Library == nil || opt.Root == "" || opt.Prior == nil ||
+		opt.Open == nil || opt.CheckCompatible == nil || opt.Verify == nil {
+		return nil, errors.New("pipeline.Run: Logs, Library, Root, Prior, Open, CheckCompatible " +
+			"and Verify must be set")
+	}
 	if opt.Progress == nil {
 		opt.Progress = func(string, int, int) {}
 	}
@@ -188,8 +197,12 @@ func startRun(opt *Options) (*run, error) {
 		created: time.Now().UTC().Truncate(time.Millisecond),
 	}
 	var err error
-	if r.unlock, err = ingest.Lock(r.workDir); err != nil {
-		return nil, fmt.Errorf("another training is running: %w", err)
+	r.unlock, err = ingest.Lock(r.workDir)
+	if errors.Is(err, ingest.ErrLocked) {
+		return nil, fmt.Errorf("another training is running: %w; wait until it has ended", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the folder of bundles: %w", err)
 	}
 	return r, nil
 }
