@@ -120,8 +120,8 @@ type buffer struct {
 func (b *Backend) allocate(shape shapes.Shape) *buffer {
 	flat := b.pool.take(shape.DType, shape.Size())
 	if flat == nil {
-		flat = reflect.MakeSlice(reflect.SliceOf(shape.DType.GoType()), shape.Size(), shape.Size()).
-			Interface()
+		slice := reflect.SliceOf(shape.DType.GoType())
+		flat = reflect.MakeSlice(slice, shape.Size(), shape.Size()).Interface()
 	}
 	return &buffer{shape: shape, flat: flat}
 }

@@ -83,8 +83,8 @@ func (b *Builder) Parameter(
 		return nil, unsupported(shape.DType)
 	}
 	if shape.Size() == 0 {
-		return nil, fmt.Errorf("engine: graph %q: parameter %s of shape %s has no elements", b.name,
-			name, shape)
+		return nil, fmt.Errorf("engine: graph %q: parameter %s of shape %s has no elements",
+			b.name, name, shape)
 	}
 	p := b.add(&node{kind: parameter, shape: shape, name: name})
 	b.params = append(b.params, p)

@@ -126,8 +126,8 @@ func (e *Executable) run(in, out []onnx.Tensor) error {
 
 func (e *Executable) check(inputs []backends.Buffer) ([]*buffer, error) {
 	if len(inputs) != len(e.params) {
-		return nil, fmt.Errorf("engine: graph %q takes %d inputs, not %d", e.name, len(e.params),
-			len(inputs))
+		return nil, fmt.Errorf("engine: graph %q takes %d inputs, not %d",
+			e.name, len(e.params), len(inputs))
 	}
 	given := make([]*buffer, len(inputs))
 	for i, in := range inputs {
@@ -136,8 +136,8 @@ func (e *Executable) check(inputs []backends.Buffer) ([]*buffer, error) {
 			return nil, fmt.Errorf("graph %q, input %s: %w", e.name, e.params[i].name, err)
 		}
 		if !buf.shape.Equal(e.params[i].shape) {
-			return nil, fmt.Errorf("engine: graph %q: input %s is %s, not %s", e.name,
-				e.params[i].name, e.params[i].shape, buf.shape)
+			return nil, fmt.Errorf("engine: graph %q: input %s has shape %s, not %s",
+				e.name, e.params[i].name, e.params[i].shape, buf.shape)
 		}
 		given[i] = buf
 	}

@@ -75,8 +75,9 @@ type tracedExecutable struct{ *plan }
 func (tracedExecutable) Finalize()                           {}
 func (tracedExecutable) Inputs() ([]string, []shapes.Shape)  { return nil, nil }
 func (t tracedExecutable) Outputs() (outputs []shapes.Shape) { return t.shapes }
-func (tracedExecutable) Execute([]backends.Buffer, []bool, backends.DeviceNum) ([]backends.Buffer,
-	error) {
+func (tracedExecutable) Execute(
+	[]backends.Buffer, []bool, backends.DeviceNum,
+) ([]backends.Buffer, error) {
 	return nil, errors.New("engine: this graph is for export and cannot run")
 }
 

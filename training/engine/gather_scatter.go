@@ -138,8 +138,8 @@ func (b *Builder) scatter(
 	}
 	rows, width := product(table.shape.Dimensions[:k]), product(window)
 	count := product(index.shape.Dimensions[:batch])
-	numbers := b.reshapeTo(b.rowNumbers(b.materialize(index), table.shape.Dimensions[:k], false),
-		count, 1)
+	numbers := b.rowNumbers(b.materialize(index), table.shape.Dimensions[:k], false)
+	numbers = b.reshapeTo(numbers, count, 1)
 	wide := b.emit("Expand", dtypes.Int64, []int{count, width},
 		[]*node{numbers, b.ints(count, width)})
 	inputs := []*node{

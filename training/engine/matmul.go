@@ -171,8 +171,8 @@ func (b *Builder) DotGeneral(
 	if len(lhsContractingAxes) != len(rhsContractingAxes) ||
 		len(lhsBatchAxes) != len(rhsBatchAxes) {
 		return nil, fmt.Errorf(
-			"engine: DotGeneral of %s and %s: the operands differ in the number of axes", x.shape,
-			y.shape)
+			"engine: DotGeneral of %s and %s: the operands differ in the number of axes",
+			x.shape, y.shape)
 	}
 	for i, axis := range append(slices.Clone(lhsContractingAxes), lhsBatchAxes...) {
 		other := append(slices.Clone(rhsContractingAxes), rhsBatchAxes...)[i]
@@ -187,7 +187,7 @@ func (b *Builder) DotGeneral(
 
 // dotGeneral gives both operands a common numbering of axes.
 func (b *Builder) dotGeneral(x *node, xSummed, xBatch []int, y *node, ySummed, yBatch []int) *node {
-	own := func(n *node, used ...[]int) (axes []int) {
+	ownAxes := func(n *node, used ...[]int) (axes []int) {
 		for i := range n.dims {
 			if !slices.Contains(slices.Concat(used...), i) {
 				axes = append(axes, i)
@@ -195,7 +195,7 @@ func (b *Builder) dotGeneral(x *node, xSummed, xBatch []int, y *node, ySummed, y
 		}
 		return axes
 	}
-	xOwn, yOwn := own(x, xSummed, xBatch), own(y, ySummed, yBatch)
+	xOwn, yOwn := ownAxes(x, xSummed, xBatch), ownAxes(y, ySummed, yBatch)
 	// The numbers follow the axes of x, so that x needs no permutation. The axes that only y has
 	// come after them.
 	batch, left, summed := xBatch, xOwn, xSummed

@@ -33,8 +33,8 @@ func (w weights) get(g *Graph, name string, scale float64, dims ...int) *Node {
 	for i := range flat {
 		flat[i] = float32(w.r.NormFloat64() * scale)
 	}
-	return w.ctx.VariableWithValue(name, tensors.FromFlatDataAndDimensions(flat, dims...)).
-		ValueGraph(g)
+	value := tensors.FromFlatDataAndDimensions(flat, dims...)
+	return w.ctx.VariableWithValue(name, value).ValueGraph(g)
 }
 
 func newWeights(seed uint64) weights {
@@ -96,8 +96,8 @@ func (m transformer) loss(w weights, items, next, negatives *Node) *Node {
 	negativeScores := Einsum("bsd,nd->bsn", x, Gather(vectors, InsertAxes(negatives, -1)))
 	all := Concatenate([]*Node{InsertAxes(positive, -1), negativeScores}, -1)
 	top := StopGradient(ReduceAndKeep(all, ReduceMax, -1))
-	return ReduceAllMean(Sub(Add(Log(ReduceSum(Exp(Sub(all, top)), -1)), Squeeze(top, -1)),
-		positive))
+	logSum := Add(Log(ReduceSum(Exp(Sub(all, top)), -1)), Squeeze(top, -1))
+	return ReduceAllMean(Sub(logSum, positive))
 }
 
 func norm(x *Node) *Node {

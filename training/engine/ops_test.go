@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"math"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -138,8 +137,7 @@ func TestOperators(t *testing.T) {
 		{"ReduceMax", one(func(x *Node) *Node { return ReduceMax(x, 1) }), []any{x},
 			[]float64{3, 6}},
 		{"ReduceMin", one(func(x *Node) *Node {
-			return ReduceMin(BroadcastToDims(InsertAxes(x, 0),
-				2, 2, 3), 0, 2)
+			return ReduceMin(BroadcastToDims(InsertAxes(x, 0), 2, 2, 3), 0, 2)
 		}), []any{x}, []float64{1, 4}},
 		{"ReduceProduct of a pending broadcast",
 			one(func(x *Node) *Node { return ReduceMultiply(BroadcastToDims(x, 3, 2), 0) }),
@@ -163,15 +161,12 @@ func TestOperators(t *testing.T) {
 			[]any{x, [][]int64{{1, 2}, {0, 1}}}, []float64{6, 2}},
 		{"Gather out of range", two(func(x, i *Node) *Node { return Gather(x, i) }),
 			[]any{x, [][]int32{{9}, {-5}}}, []float64{4, 5, 6, 1, 2, 3}},
-		{"Scatter", two(func(x,
-			i *Node) *Node {
-			return Scatter(i, x, shapes.Make(dtypes.Float32, 3, 3), false,
-				false)
+		{"Scatter", two(func(x, i *Node) *Node {
+			return Scatter(i, x, shapes.Make(dtypes.Float32, 3, 3), false, false)
 		}), []any{x, [][]int32{{2}, {2}}}, []float64{0, 0, 0, 0, 0, 0, 5, 7, 9}},
 		{"ScatterSum of elements",
 			two(func(x, i *Node) *Node {
-				return ScatterSum(x, i,
-					Const(x.Graph(), []float32{10, 20}), false, false)
+				return ScatterSum(x, i, Const(x.Graph(), []float32{10, 20}), false, false)
 			}),
 			[]any{x, [][]int32{{1, 2}, {0, 1}}}, []float64{1, 22, 3, 4, 5, 16}},
 		{"ScatterMax", two(func(x, i *Node) *Node {
@@ -203,8 +198,9 @@ func TestConstantGraph(t *testing.T) {
 	}
 }
 
-// Building the graph fails if the backend cannot run it, and the error names the reason.
-func TestRefusals(t *testing.T) {
+// A graph that the backend does not support is an error that names the reason. So is a scatter to a
+// row out of range, when the graph runs.
+func TestErrors(t *testing.T) {
 	x := [][]float32{{1, 2, 3}, {4, 5, 6}}
 	for _, c := range []struct {
 		name, want string
@@ -239,93 +235,6 @@ func TestRefusals(t *testing.T) {
 		_, err := try(open(t, engine.Options{}), c.fn, c.in...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", c.name, err, c.want)
-		}
-	}
-}
-
-// Random products with random axes give the same results as GoMLX's own backend. They cover pending
-// broadcasts and sums of products that become matrix products.
-func TestProductsAgainstSimpleGo(t *testing.T) {
-	ours, theirs := open(t, engine.Options{}), simpleGo(t)
-	r := rand.New(rand.NewPCG(1, 1))
-	for round := range 60 {
-		size := func() int { return 1 + r.IntN(4) }
-		full := []int{size(), size(), size(), size()}
-		side := func() (dims []int) {
-			for _, d := range full {
-				if r.IntN(2) == 0 {
-					d = 1
-				}
-				dims = append(dims, d)
-			}
-			return dims
-		}
-		a, b := side(), side()
-		var axes []int
-		for i := range full {
-			if r.IntN(2) == 0 {
-				axes = append(axes, i)
-			}
-		}
-		perm := r.Perm(4)
-		fn := func(in []*Node) []*Node {
-			x, y := BroadcastToDims(in[0], full...), BroadcastToDims(in[1], full...)
-			p := Mul(TransposeAllAxes(x, perm...), TransposeAllAxes(y, perm...))
-			if axes == nil {
-				return []*Node{p}
-			}
-			return []*Node{ReduceSum(p, axes...)}
-		}
-		in := []any{noise(r, a...), noise(r, b...)}
-		got, want := values(t, run(t, ours, fn, in...)[0]), values(t, run(t, theirs, fn, in...)[0])
-		if !almostEqual(got, want, 1e-5) {
-			t.Fatalf("round %d: %v x %v in %v, transposed %v, summed over %v: got %v, want %v",
-				round, a, b, full, perm, axes, got, want)
-		}
-	}
-}
-
-func TestDotGeneralAgainstSimpleGo(t *testing.T) {
-	ours, theirs := open(t, engine.Options{}), simpleGo(t)
-	r := rand.New(rand.NewPCG(2, 1))
-	for _, equation := range []string{
-		"ij,jk->ik", "ij,kj->ik", "ji,jk->ik", "ij,jk->ki", "bsd,de->bse", "bqhd,bkhd->bhqk",
-		"bhqk,bkhd->bqhd",
-		"bij,bjk->bik", "bji,bkj->bik", "bd,bd->b", "bi,bj->bij", "i,j->ij", "i,i->",
-		"abi,abj->abij", "bsd,bs->bd", "ij,ij->",
-	} {
-		sizes := map[rune]int{
-			'i': 3,
-			'j': 4,
-			'k': 2,
-			'b': 2,
-			's': 5,
-			'd': 3,
-			'e': 2,
-			'q': 3,
-			'h': 2,
-			'a': 3,
-		}
-		dims := func(axes string) (out []int) {
-			for _, a := range axes {
-				out = append(out, sizes[a])
-			}
-			return out
-		}
-		left, rest, _ := strings.Cut(equation, ",")
-		right, _, _ := strings.Cut(rest, "->")
-		// Compare the value and both gradients of a sum that weights each element differently.
-		fn := func(in []*Node) []*Node {
-			out := Einsum(equation, in[0], in[1])
-			loss := ReduceAllSum(Mul(out, Sin(out)))
-			return append([]*Node{out}, Gradient(loss, in[0], in[1])...)
-		}
-		in := []any{noise(r, dims(left)...), noise(r, dims(right)...)}
-		got, want := run(t, ours, fn, in...), run(t, theirs, fn, in...)
-		for i := range got {
-			if !almostEqual(values(t, got[i]), values(t, want[i]), 1e-4) {
-				t.Errorf("%s: output %d: got %v, want %v", equation, i, got[i], want[i])
-			}
 		}
 	}
 }

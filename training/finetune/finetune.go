@@ -135,11 +135,8 @@ func (c *Config) validate() error {
 		}
 	}
 	if c.Objective != NextItem && c.Objective != TitleText {
-		wrong = append(
-			wrong,
-			fmt.Errorf("finetune: unknown Objective %q; use one of %v", c.Objective,
-				Objectives),
-		)
+		wrong = append(wrong, fmt.Errorf("finetune: unknown Objective %q; use one of %v",
+			c.Objective, Objectives))
 	}
 	check("Layers", float64(c.Layers), 0, 100)
 	check("LoRARank", float64(c.LoRARank), 0, 256)

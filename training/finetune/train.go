@@ -96,8 +96,8 @@ func (t *trainer) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if cfg.Layers > t.net.layers {
-		return fmt.Errorf("finetune: cannot train %d layers; the encoder has %d", cfg.Layers,
-			t.net.layers)
+		return fmt.Errorf("finetune: cannot train %d layers; the encoder has %d",
+			cfg.Layers, t.net.layers)
 	}
 	s := batchShape{
 		rows:       cfg.BatchTokens / c.rowLength,

@@ -33,8 +33,8 @@ func BenchmarkGames(b *testing.B) {
 					cfg.Components = 0
 				}
 				cfg.Progress = func(e twotower.Epoch) { b.Logf("%+v", e) }
-				res, err := twotower.Train(b.Context(), onnxtest.Backend(b, 0), g.Corpus(vectors),
-					cfg)
+				backend := onnxtest.Backend(b, 0)
+				res, err := twotower.Train(b.Context(), backend, g.Corpus(vectors), cfg)
 				if err != nil {
 					b.Fatal(err)
 				}

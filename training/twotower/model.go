@@ -77,9 +77,8 @@ func newModel(cfg *Config, text *textComponents, counts []int) *model {
 		for _, name := range []string{varQuery, varKey, varValue, varOut} {
 			noise(blockName(name, l), s, d, d)
 		}
-		m.put(blockName(varPositionBias, l), make([]float32, cfg.Heads*cfg.HistoryLength),
-			cfg.Heads,
-			cfg.HistoryLength)
+		positionBias := make([]float32, cfg.Heads*cfg.HistoryLength)
+		m.put(blockName(varPositionBias, l), positionBias, cfg.Heads, cfg.HistoryLength)
 		noise(blockName(varUp, l), s, d, 2*d)
 		m.put(blockName(varUpBias, l), make([]float32, 2*d), 2*d)
 		noise(blockName(varDown, l), s/math.Sqrt2, 2*d, d)
