@@ -25,8 +25,8 @@ const (
 	tokenizeGroup = 16
 	// maxRequested bounds the texts that requests wait for.
 	maxRequested = 100_000
-	// maxOvertakes is how many times the lookahead may be tokenized after a text before that text
-	// runs even in a batch that is not full.
+	// maxOvertakes limits how long a text waits for a full batch. Once maxOvertakes times lookahead
+	// later texts have been tokenized, the text runs even if its batch is not full.
 	maxOvertakes = 4
 	// A text that could not be encoded is not tried again for failureMemory. At most maxFailed such
 	// texts are remembered.

@@ -94,10 +94,10 @@ func NewTestSet(
 	case len(s.lists) > 0:
 		return s, nil
 	case opt.IsHidden != nil:
-		return nil, fmt.Errorf("no list of the newest %g of the log has a click on one hidden "+
-			"item and none on another; score a larger share, or hide more items", opt.TestShare)
+		return nil, fmt.Errorf("no list in the newest %g of the log has both a clicked and "+
+			"an unclicked hidden item; score a larger share, or hide more items", opt.TestShare)
 	}
-	return nil, fmt.Errorf("no list of the newest %g of the log has a click; score a larger share",
+	return nil, fmt.Errorf("no list in the newest %g of the log has a click; score a larger share",
 		opt.TestShare)
 }
 

@@ -29,7 +29,7 @@ const (
 	MaxLayers      = 32
 	MaxExperiments = 256
 	MaxArms        = 20
-	MaxForced      = 1000    // users in force, for each experiment
+	MaxForced      = 1000    // users in the key force of one experiment
 	maxFile        = 1 << 20 // bytes
 )
 

@@ -190,7 +190,7 @@ func (s *State) evictUsers() {
 const evictionSlack = 64
 
 // evict drops the entries whose last event arrived longest ago until the map keeps its bound. Ties
-// go by key, so that every replay drops the same ones.
+// are broken by key, so that every replay drops the same ones.
 func evict[T any](m map[string]T, bound int, seen func(T) int64) {
 	if len(m) <= bound+max(1, bound/evictionSlack) {
 		return

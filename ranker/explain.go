@@ -47,7 +47,7 @@ func (p *Pipeline) explain(ctx context.Context, run *run, r ranking) []*Explanat
 type explainer struct {
 	run  *run
 	side *ranking
-	// positions is by candidate, see positionsWithoutText; nil until the first explanation.
+	// positions is the result of positionsWithoutText; nil until the first explanation.
 	positions []int
 }
 

@@ -153,7 +153,7 @@ func (p *Pipeline) fetchVectors(
 		return out, nil
 	})
 	if err != nil {
-		// Fetch returns when its context ends. Either the two race, or Fetch is at fault.
+		// Fetch should return when its context ends, so it is slightly late or faulty.
 		run.fail("vectors", err)
 		encoder.Lookup(items, vectors)
 		return vectors

@@ -35,7 +35,7 @@ func (t *ItemTable) Index(id string) int32 {
 
 // ItemIndices holds one table's indices of all items in a SignalInput, -1 for an unknown item.
 type ItemIndices struct {
-	Candidates []int32 // aligned with State.Items; -1 as well for a cold start
+	Candidates []int32 // aligned with State.Items; a cold-start candidate has -1 too
 	Recent     []int32 // aligned with State.Recent
 	Shown      []int32 // aligned with State.Shown
 }

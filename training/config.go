@@ -96,7 +96,7 @@ const MinTuningSteps = 5_000
 // ScorerConfig has the parameters of LambdaMART.
 type ScorerConfig struct {
 	Objective    string  `yaml:"objective"`
-	Leaves       []int   `yaml:"leaves"` // tree sizes to try; the validation lists choose
+	Leaves       []int   `yaml:"leaves"` // to try; the best number on the validation lists is used
 	Rounds       int     `yaml:"rounds"` // trees at most
 	LearningRate float64 `yaml:"learning_rate"`
 	// Position fits the effect of an item's position on its clicks and removes it from the score.

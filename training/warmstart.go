@@ -128,7 +128,8 @@ func addTrees(
 		}
 	}
 	newest := max(1, int(validationShare*float64(fresh)))
-	split := l.lists[len(l.lists)-newest].Seq // the newest lists are new ones
+	// New lists are later than old ones, so the newest lists are all new.
+	split := l.lists[len(l.lists)-newest].Seq
 	isValidation := func(seq uint64) bool {
 		return l.old.isEarlyStopping(seq) || l.old.isNew(seq) && seq >= split
 	}

@@ -58,7 +58,8 @@ func (c *experimentPromoteCmd) Run(ctx context.Context) error {
 }
 
 // decide returns the arm to promote and a note for the file. Without --force, only the decision to
-// ship promotes an arm. The report decides to ship no arm with a breached or undecided guardrail.
+// ship promotes an arm. The report never decides to ship an
+// arm with a breached or undecided guardrail.
 func (c *experimentPromoteCmd) decide(r *analysis.Report) (arm, note string, err error) {
 	decision := r.Decision
 	today := time.Now().UTC().Format(time.DateOnly)

@@ -110,7 +110,7 @@ func read(dir string, fp32 bool) (*onnx.EncoderFiles, *settings, error) {
 		return nil, nil, fmt.Errorf("%s: %w", bundle.EncoderSettingsFile, err)
 	}
 	if s.Pooling != "mean" && s.Pooling != "cls" {
-		return nil, nil, fmt.Errorf("%s: pooling is %q; it is mean or cls",
+		return nil, nil, fmt.Errorf("%s: pooling is %q; it must be mean or cls",
 			bundle.EncoderSettingsFile, s.Pooling)
 	}
 	f := &onnx.EncoderFiles{Pooling: s.Pooling, MaxTokens: s.MaxTokens, Prompt: s.Prompt}

@@ -79,7 +79,8 @@ func Pull(ctx context.Context, opt Options) error {
 		return err
 	}
 	if !commitPattern.MatchString(list.Commit) {
-		return fmt.Errorf("%s: the hub's answer names no commit, but %q", opt.Name, list.Commit)
+		return fmt.Errorf("%s: the hub names the commit %q, which is not a hash; check "+
+			"HF_ENDPOINT", opt.Name, list.Commit)
 	}
 	have, err := os.ReadFile(filepath.Join(opt.Dir, revisionFile))
 	if err == nil && string(have) == list.Commit {

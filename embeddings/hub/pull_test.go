@@ -199,7 +199,7 @@ func TestErrors(t *testing.T) {
 		"private":        {func(h *hubServer, _ *hub.Options) { h.token = "secret" }, "HF_TOKEN"},
 		"no owner":       {func(_ *hubServer, o *hub.Options) { o.Name = "tiny" }, "OWNER/MODEL"},
 		"traversal":      {func(_ *hubServer, o *hub.Options) { o.Name = "../../etc" }, "OWNER/MODEL"},
-		"no commit":      {func(h *hubServer, _ *hub.Options) { h.commit = "../../up" }, "names no commit"},
+		"no commit":      {func(h *hubServer, _ *hub.Options) { h.commit = "../../up" }, "which is not a hash"},
 		"no server":      {func(_ *hubServer, o *hub.Options) { o.Endpoint = "http://127.0.0.1:1" }, "HF_ENDPOINT"},
 		"no hub":         {func(_ *hubServer, o *hub.Options) { o.Endpoint = o.Endpoint + "/acme/tiny/resolve/x" }, "not found on the hub at revision main"},
 		"wrong password": {func(h *hubServer, o *hub.Options) { h.token, o.Token = "secret", "wrong-secret" }, "HF_TOKEN"},

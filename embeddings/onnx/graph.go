@@ -13,8 +13,8 @@ import (
 
 // GraphOptions say how a graph runs. The zero value runs it on the CPU with one thread per core.
 type GraphOptions struct {
-	// Inputs and Outputs are the names of what Run takes and fills, in its order. nil: all that the
-	// graph has, in the graph's order; the model is then parsed twice.
+	// Inputs and Outputs name the graph's inputs and outputs in the order of Run's tensors. nil: all
+	// of them, in the graph's order; the model is then parsed twice.
 	Inputs, Outputs []string
 	Threads         int    // of one Run on the CPU; 0 = GOMAXPROCS
 	Device          string // cpu (also "" and auto), cuda or cuda:N; there is no fallback
@@ -174,10 +174,11 @@ func (t *Tensor) wrap(pins *runtime.Pinner) (ort.Value, error) {
 	}
 	elem, width, start, n := elementsOf(t.Data)
 	if width == 0 {
-		return nil, fmt.Errorf("elements of type %T cannot be passed", t.Data)
+		return nil, fmt.Errorf("a tensor of %T is not supported", t.Data)
 	}
 	if int64(n) != size {
-		return nil, fmt.Errorf("the tensor has %d elements, its shape is %v", n, t.Shape)
+		return nil, fmt.Errorf("the tensor has %d elements, but its shape %v needs %d", n, t.Shape,
+			size)
 	}
 	pins.Pin(start)
 	return ort.NewCustomDataTensor(ort.Shape(t.Shape), unsafe.Slice((*byte)(start), n*width), elem)

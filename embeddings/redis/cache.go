@@ -111,7 +111,7 @@ func (c *Cache) Put(ctx context.Context, keys []uint64, vecs [][]float32) {
 	c.report(ctx, err)
 }
 
-// report tells the breaker the outcome. If the caller's context has ended, the outcome says
+// report tells the breaker the outcome, unless the caller's context has ended: that failure says
 // nothing about Redis.
 func (c *Cache) report(callerCtx context.Context, err error) {
 	if callerCtx.Err() == nil {

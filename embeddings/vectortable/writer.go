@@ -159,7 +159,8 @@ func (t *Table) fsync() {
 	if err := t.file.Sync(); err != nil {
 		t.syncErr = fmt.Errorf("fsync of the vector table failed: %w; restart relish to try again",
 			err)
-		t.opt.Log.Error("new vectors are not durable", "error", t.syncErr)
+		t.opt.Log.Error("cannot sync the vector table; a power failure may lose its new vectors",
+			"error", t.syncErr)
 		return
 	}
 	t.unsynced = 0

@@ -53,7 +53,7 @@ type Options struct {
 	Unit string
 	// Alpha is the accepted probability of a false finding, over all arms together [0.05].
 	Alpha float64
-	Power float64 // of the planned rest of the experiment [0.8]
+	Power float64 // probability of a decision at the end of the days left, for their estimate [0.8]
 	// MinEffect is the smallest lift worth having, as a share of the control's value [0.01].
 	MinEffect  float64
 	MinDays    int         // nothing is shipped earlier, because weekdays differ [7]

@@ -60,7 +60,7 @@ func decide(r *Report, opt *Options, m metric) {
 	r.Decision = decideExperiment(r, m)
 }
 
-// dataProblem says why the data cannot answer, "" if they can.
+// dataProblem says why the data allow no decision, "" if they do.
 func dataProblem(r *Report) string {
 	s := &r.SampleRatio
 	crossed := s.crossedShare(r.Arms)

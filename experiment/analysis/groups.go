@@ -172,6 +172,6 @@ func (g *userGroups) coverage(arm int, users float64) (e stats.Estimate, ok bool
 		}
 		return positions * (positions - 1) / pairs
 	})
-	// No two positions with the same item give an infinite value.
+	// The value is infinite if no two positions hold the same item.
 	return e, !math.IsInf(e.Value, 1) && !math.IsNaN(e.Value)
 }

@@ -29,7 +29,7 @@ type phase uint8
 const (
 	preExposure phase = iota // before the first exposure: the covariate of CUPED
 	counted                  // an exposed list in the window
-	ignored                  // later, but not exposed or outside the window
+	ignored                  // after the first exposure, but for no exposed list in the window
 )
 
 // user is what is kept of one user or session beside the counts. It is small, since there is one

@@ -148,7 +148,7 @@ func deepEqual(a, b *Value, fold bool) bool {
 	return true
 }
 
-// membersEqual compares an object with b, an argument, which holds its members in a map.
+// membersEqual compares the object a with the argument b, whose members are in a map.
 func membersEqual(a, b *Value, fold bool) bool {
 	if a.attrs == nil && len(a.members)+len(a.fields) != len(b.members) {
 		return false

@@ -36,7 +36,7 @@ func eachRow(br *bufio.Reader, yield func(Line) bool) error {
 	r := csvRows{br: bufio.NewReader(nil)}
 	cells, bad := r.split(bytes.TrimSpace(head))
 	if bad != nil || tooLong {
-		return fmt.Errorf("csv: the first line must be the header row with columns out of %s",
+		return fmt.Errorf("csv: the first line must be a header row; the known columns are %s",
 			strings.Join(csvColumns, ", "))
 	}
 	if r.at, err = columns(cells); err != nil {

@@ -191,8 +191,8 @@ func (s *scanner) report(offset int, reason string) {
 func resync(data []byte, next uint64) (at int, found bool) {
 	const maxSkipped = 1 << 24 // records that one damaged place may hide
 	for at = 0; at+frameSize <= len(data); at++ {
-		// The sequence is checked first, because the checksum covers as many bytes as the length
-		// claims.
+		// The sequence is checked first, because it is cheap. The checksum covers as many bytes as
+		// the length field says, which may be many in random bytes.
 		if seq := binary.LittleEndian.Uint64(data[at+8:]); seq < next || seq-next >= maxSkipped {
 			continue
 		}

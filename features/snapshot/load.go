@@ -207,7 +207,8 @@ func (l *loader) setCounters(c *counterRow) error {
 	case (c.scope == scopeField || c.scope == scopeGlobal) && part != nil:
 		return part.SetRow(c.key, c.counts)
 	default:
-		return fmt.Errorf("scope %q refers to something that the snapshot does not have", c.scope)
+		return fmt.Errorf("scope %q names an item, user or replica that the snapshot does not have",
+			c.scope)
 	}
 	return nil
 }

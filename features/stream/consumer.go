@@ -47,7 +47,7 @@ type Options struct {
 }
 
 const (
-	blockTime  = time.Second // wait for new messages; Run needs up to this long to end
+	blockTime  = time.Second // a read waits this long for messages; Run may take as long to end
 	retryDelay = time.Second // after a failure
 
 	// maxLoggedRejections bounds the rejected messages of one batch that are logged one by one.

@@ -139,7 +139,7 @@ func (s *simulation) sampleCandidates() []int {
 
 // sampleOrder is the logging policy: it samples an order from a Plackett-Luce model with the weight
 // sqrt(1 + clicks so far). A propensity is the probability of the item at its position, given the
-// items above it. It uses up candidates.
+// items above it. It overwrites candidates.
 func (s *simulation) sampleOrder(candidates []int) (shown []int, propensity []float64) {
 	weight := func(i int) float64 { return math.Sqrt(1 + s.clicks[i]) }
 	for len(candidates) > 0 {

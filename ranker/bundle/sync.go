@@ -92,8 +92,8 @@ func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 	return err
 }
 
-// openBundle tries a bundle in the sandbox and then loads it with its native parts. The version
-// names every bit of the bundle, so both see the same bytes.
+// openBundle tries a bundle in the sandbox and then loads it with its native parts. The version is a
+// digest of all its files, so both read the same bytes.
 func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, err error) {
 	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err

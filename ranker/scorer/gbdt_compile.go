@@ -53,8 +53,8 @@ type thresholdSet struct {
 	count         int
 	// keys[1:1+count] holds the sorted thresholds' orderedKeys; largestKey fills the rest.
 	keys *[2 * (maxKeys + 1)]int32
-	// begin gives the number of thresholds that are surely below a key, by the key's first bits.
-	// From there, a search by steps of half, half/2, ..., 1 finds the exact number.
+	// begin maps the first bits of a key to the number of thresholds that are certainly below it.
+	// From there, a binary search with steps of half, half/2, ..., 1 finds the exact number.
 	begin *[1 << (32 - beginShift)]uint8
 	half  uint
 }
@@ -77,9 +77,8 @@ type group struct {
 	table int // start in program.tables
 }
 
-// slicedTree is a tree as word operations on slots. Parents come before their children. Node i has
-// slot maxSliced+i. The leaves have the slots from 0 by their numbers, width of them (a power of
-// two).
+// slicedTree is a tree as word operations on slots. Leaf i has slot i, and there are width slots of
+// leaves, a power of two. Node i has slot maxSliced+i. Parents come before their children.
 type slicedTree struct {
 	nodes []nodeOp
 	width int

@@ -22,9 +22,9 @@ const (
 // ParseLightGBM reads a model in LightGBM's text format, version v3 or v4, over a matrix of the
 // given number of columns.
 //
-// It accepts nothing that is wrong with the text. The error names the tree, the field and the
-// reason: nodes that are no tree; children, columns or category sets out of range; numbers that are
-// not finite; a truncated text; several classes; linear trees; a model beyond the bounds above.
+// It rejects a truncated text, nodes that form no tree, and children, columns or category sets out
+// of range. It also rejects numbers that are not finite, several classes, linear trees, and a model
+// beyond the bounds above. The error names the tree, the field and the reason.
 func ParseLightGBM(text []byte, columns int) (*GBDT, error) {
 	head, rest, err := header(text)
 	if err != nil {

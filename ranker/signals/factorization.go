@@ -33,7 +33,7 @@ const KindMatrixFactorization = "factorization"
 
 const (
 	maxFactorizationHistory = 100
-	foldInSteps             = 8 // of conjugate gradients; the residual is then below a thousandth
+	foldInSteps             = 8 // steps of conjugate gradients; the residual is then below 0.001
 )
 
 var factorizationColumns = []string{"factorization.score", "factorization.cosine"}

@@ -18,7 +18,9 @@ type Projection struct {
 	TextOffset     []float32 // TextDim: the projection of the mean text, which is subtracted
 	FieldDim       int       // length of the field part
 	FieldValues    []string  // FieldValueKeys, sorted
-	FieldVectors   []float32 // len(FieldValues) x FieldDim, row-major: what a value adds
+	// FieldVectors holds what each value adds to the field part: len(FieldValues) x FieldDim,
+	// row-major.
+	FieldVectors []float32
 }
 
 // Dim returns the length of a content vector.

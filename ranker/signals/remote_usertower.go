@@ -39,7 +39,7 @@ type RemoteUserTower struct {
 	mu      sync.Mutex
 	waiting []*pendingUser
 	running bool
-	worker  sync.WaitGroup // the goroutine of run, while there is one
+	worker  sync.WaitGroup // waits for the goroutine of run, if there is one
 }
 
 var _ ranker.Signal = (*RemoteUserTower)(nil)
@@ -126,7 +126,7 @@ func (r *RemoteUserTower) run() {
 func (r *RemoteUserTower) encode(batch []*pendingUser) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // the panic's value may hold a user's data
-			err = fmt.Errorf("the user tower panicked with a %T; users are encoded in Go", p)
+			err = fmt.Errorf("the user tower panicked with a %T; users are encoded in Go instead", p)
 		}
 	}()
 	n := 1
@@ -153,7 +153,8 @@ func (r *RemoteUserTower) encode(batch []*pendingUser) (err error) {
 		p.user = users[i*dim : (i+1)*dim]
 		for _, x := range p.user {
 			if x-x != 0 {
-				return fmt.Errorf("the user tower returned %v; users are encoded in Go", x)
+				return fmt.Errorf("the user tower returned the value %v, which is not finite; "+
+					"users are encoded in Go instead", x)
 			}
 		}
 	}

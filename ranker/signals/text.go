@@ -10,9 +10,9 @@ import (
 )
 
 // The history that text and token signals read. An interaction's weight is historyDecay to the
-// power of its position. 0.8 was the best of the simple weightings on held-out purchases, and after
-// 50 positions nothing is left. The maximum reads fewer items, because it costs one product for
-// each item and candidate.
+// power of its position, 0 for the newest. 0.8 was the best of the simple weightings on held-out
+// purchases, and after 50 positions the weight is almost 0. The maximum reads fewer items, because
+// it costs one product for each item and candidate.
 const (
 	historyDecay   = 0.8
 	maxMeanItems   = 50

@@ -89,7 +89,7 @@ func Parse(data []byte) (*Model, error) {
 }
 
 // walkFields calls use for each field of a protobuf message. whole is the field with its tag. value
-// is the contents of a length-delimited field, nil for another one.
+// is the contents of a length-delimited field, nil for fields of other types.
 func walkFields(b []byte, use func(n protowire.Number, whole, value []byte) error) error {
 	for len(b) > 0 {
 		n, kind, head := protowire.ConsumeTag(b)

@@ -20,7 +20,7 @@ const (
 	// Folds bounds how many times each signal is trained for cross-fitting.
 	Folds = 5
 
-	// NoFold makes CrossFit.Corpus leave nobody out.
+	// NoFold makes CrossFit.Corpus include what all users did.
 	NoFold = -1
 
 	// singleFoldShare is the largest share of the log that MergeFolds may exclude from the signals'
