@@ -63,7 +63,7 @@ func (p *Pipeline) userFields(ctx context.Context, run *run) map[string]FieldVal
 }
 
 // selectModel returns the plan with its model: the one that the request names, else an arm's, else
-// the active one. If an arm's model or scorer parameters cannot be had, the arm falls back.
+// the active one. If an arm's model or scorer parameters are unavailable, the arm falls back.
 func (p *Pipeline) selectModel(run *run, pl plan) (plan, error) {
 	if run.req.Model != "" {
 		m, err := p.acquire(run, run.req.Model)

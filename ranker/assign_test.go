@@ -121,7 +121,7 @@ func TestArmsChangeTheirPart(t *testing.T) {
 	}
 }
 
-// An arm of which one part cannot be had falls back to control as a whole. The impression says so.
+// An arm of which one part is unavailable falls back to control as a whole. The impression says so.
 func TestArmsFallBackToControl(t *testing.T) {
 	times := map[string]float64{"times": 2}
 	failingRule := ruleFunc(func(l *ranker.List) error {

@@ -478,7 +478,7 @@ type Assignment struct {
 	// Parts is what any arm of the experiment changes. Exposure depends on these parts, whichever
 	// arm was assigned, so control is exposed by the same rule as the arm that it is compared with.
 	Parts RankingPart
-	// Control replaces Arm if a part of Arm cannot be had. It is one side of an interleaving.
+	// Control replaces Arm if a part of Arm is unavailable. It is one side of an interleaving.
 	Control, Arm *Arm
 	// Interleave merges the lists of Control and Arm into one answer.
 	Interleave bool

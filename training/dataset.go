@@ -146,7 +146,7 @@ func (d *dataset) addProbe(in *ranker.SignalInput, columns []float32) {
 	d.probes = d.probes[max(0, len(d.probes)-bundle.MaxProbeCases):]
 }
 
-// read reads the lists for which keep returns true as the booster takes them.
+// read reads the lists for which keep returns true, in the form that the booster takes.
 func (d *dataset) read(
 	in *Inputs,
 	l *trainingLists,

@@ -119,9 +119,9 @@ func (r *stateRead) fetch(ctx context.Context) {
 	r.fetchMissing(ctx, withoutContent, r.missingHistory())
 }
 
-// roundTrip reads the keys and reports the outcome to the breaker. A caller says nothing about
-// Redis if it got no slot in time, had hardly any time, or was cancelled: its failure is not
-// reported.
+// roundTrip reads the keys and reports the outcome to the breaker. It does not report a failure if
+// the caller got no slot in time, had hardly any time, or was cancelled. Such a failure says nothing
+// about Redis.
 func (r *stateRead) roundTrip(ctx context.Context, keys []string) []any {
 	select {
 	case r.store.readSlots <- struct{}{}:

@@ -179,8 +179,8 @@ func (w *restorer) flush() error {
 
 // Rebuild replaces everything that Redis holds for the tenant with what the logs in the replicas'
 // data folders add up to. It starts with the state from (nil: an empty state) and applies the
-// records that from does not include. The logs are merged as [eventlog.Merge] does, and an event in several
-// of them counts once. done (may be nil) is called with the number of users and items
+// records that from does not include. The logs are merged as [eventlog.Merge] does, and an event in
+// several of them counts once. done (may be nil) is called with the number of users and items
 // written so far.
 //
 // No process may write to these folders meanwhile. Replicas whose logs are not among the folders

@@ -109,8 +109,8 @@ func (h *history) previousOf(version string) string {
 	}
 }
 
-// activate records an activation, unless the version is active already. A rollback needs from to be
-// still active.
+// activate records an activation, unless the version is active already. A rollback
+// fails if from is no longer active.
 func activate(root string, a Activation, from string) error {
 	unlock, err := lockRoot(root)
 	if err != nil {

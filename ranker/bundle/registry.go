@@ -110,7 +110,7 @@ func Open(ctx context.Context, opt Options) (*Registry, error) {
 		opt.PollInterval = defaultPollInterval
 	}
 	if err := os.MkdirAll(opt.Root, 0o755); err != nil {
-		return nil, fmt.Errorf("the folder of bundles: %w", err)
+		return nil, fmt.Errorf("cannot make the folder of bundles: %w", err)
 	}
 	r := &Registry{
 		opt:          opt,

@@ -146,7 +146,7 @@ func TestRemoteUserTowerFallsBackToGo(t *testing.T) {
 		"a panic": {
 			t.Context(),
 			&goTower{model: model, fail: func() error { panic("a user's name") }},
-			[]string{"the user tower panicked with a string; users are encoded in Go"},
+			[]string{"the user tower panicked with a string; users are encoded in Go instead"},
 		},
 		"too late": {ended, &goTower{model: model, hold: hold}, nil},
 	} {
