@@ -47,9 +47,9 @@ type Catalogue interface {
 
 // UserEraser erases users.
 type UserEraser interface {
-	// Forget drops the user's state at once and schedules the erasure of the user's events. An
+	// EraseUser drops the user's state at once and schedules the erasure of the user's events. An
 	// unknown user is no error.
-	Forget(ctx context.Context, id string) error
+	EraseUser(ctx context.Context, id string) error
 }
 
 // TextEncoder encodes texts for /rerank.

@@ -101,7 +101,7 @@ func (s *Server) deleteUser(c *gin.Context) {
 		fail(c, errInvalidField.with("the user id in the path %s", err))
 		return
 	}
-	if err := s.opt.UserEraser.Forget(c.Request.Context(), id); err != nil {
+	if err := s.opt.UserEraser.EraseUser(c.Request.Context(), id); err != nil {
 		fail(c, err)
 		return
 	}

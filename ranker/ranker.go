@@ -662,9 +662,10 @@ type Store interface {
 	Items(ctx context.Context) iter.Seq2[*ItemInfo, error]
 	// DeleteItem deletes an item's content and counters. known is false if there was no such item.
 	DeleteItem(ctx context.Context, id string) (known bool, err error)
-	// Forget erases a user. The order to erase is durable and the user's state is gone when Forget
-	// returns. The user's records leave the event log in the background; see PendingErasures.
-	Forget(ctx context.Context, userID string) error
+	// EraseUser erases a user. The order to erase is durable and the user's state is gone when
+	// EraseUser returns. The user's records leave the event log in the background; see
+	// PendingErasures.
+	EraseUser(ctx context.Context, userID string) error
 	// PendingErasures returns how many erased users still have records in the event log.
 	PendingErasures() int
 	// Flush waits until the state includes every event that is in the event log, or ctx ends.

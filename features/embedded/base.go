@@ -55,7 +55,7 @@ func loadBase(dir string, cfg features.Config) (*features.State, error) {
 	return s, nil
 }
 
-// eraseBase removes forgotten users from the base.
+// eraseBase removes erased users from the base.
 func (s *Store) eraseBase(hashes map[string]uint64) error {
 	b, err := readState(basePath(s.dir), s.state.Config())
 	if errors.Is(err, fs.ErrNotExist) {

@@ -105,7 +105,7 @@ func TestErasureOnDisk(t *testing.T) {
 	}
 	add(t, s, ranker.Event{Kind: ranker.EventImpression, ID: "s1", UserID: "other", Session: id,
 		Impression: &ranker.Impression{Items: []string{"a"}}})
-	if err := s.Forget(t.Context(), id); err != nil {
+	if err := s.EraseUser(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	if s.PendingErasures() != 1 {
@@ -128,7 +128,7 @@ func TestErasureOnDisk(t *testing.T) {
 			return err
 		}
 		if data, err := os.ReadFile(path); err != nil || bytes.Contains(data, []byte(id)) {
-			t.Errorf("%s holds the forgotten id (%v)", d.Name(), err)
+			t.Errorf("%s holds the erased id (%v)", d.Name(), err)
 		}
 		return nil
 	})
@@ -226,7 +226,7 @@ func BenchmarkAppend100(b *testing.B) {
 	b.ReportMetric(float64(b.N)*100/b.Elapsed().Seconds(), "events/s")
 }
 
-// A store with a base continues from it, after restarts and without its checkpoint. A forgotten
+// A store with a base continues from it, after restarts and without its checkpoint. An erased
 // user leaves the base too.
 func TestBase(t *testing.T) {
 	cfg := features.DefaultConfig()
@@ -282,7 +282,8 @@ func TestBase(t *testing.T) {
 			t.Errorf("round %d: %d in the history, want %d", round, got, 1+round)
 		}
 		if round == 2 {
-			if err := errors.Join(s.Forget(t.Context(), "u"), s.EraseNow(t.Context())); err != nil {
+			err := errors.Join(s.EraseUser(t.Context(), "u"), s.EraseNow(t.Context()))
+			if err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -48,7 +48,7 @@ func (r *recentIDs) push(h uint64) {
 	r.next = (r.next + 1) % r.max
 }
 
-// abort forgets an id that did not become durable.
+// abort drops an id that did not become durable.
 func (r *recentIDs) abort(id string) { delete(r.set, xxhash.Sum64String(id)) }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

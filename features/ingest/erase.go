@@ -81,9 +81,9 @@ func (e *eraser) finish(upTo uint64) {
 	}
 }
 
-// Forget erases a user. When it returns, the erase event is durable and applied. The user's records
-// leave the log within Options.EraseAfter, or with the next EraseNow.
-func (g *Ingester) Forget(ctx context.Context, userID string) error {
+// EraseUser erases a user. When it returns, the erase event is durable and applied. The user's
+// records leave the log within Options.EraseAfter, or with the next EraseNow.
+func (g *Ingester) EraseUser(ctx context.Context, userID string) error {
 	return g.appendServerEvent(
 		ctx,
 		ranker.Event{

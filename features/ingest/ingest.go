@@ -1,7 +1,7 @@
 // Package ingest takes in the events of one replica, whichever store keeps the state.
 //
 // An Ingester validates events, rejects events from the future, drops duplicates by event id, and
-// writes the rest to the event log. It records impressions, and it erases forgotten users from the
+// writes the rest to the event log. It records impressions, and it removes erased users from the
 // log.
 //
 // An acknowledged event is in the log. A checkpoint of the remembered event ids and of the pending
@@ -31,7 +31,7 @@ type Options struct {
 	MaxLogBytes int64
 	RetainBytes int64         // see eventlog.Options
 	RetainAge   time.Duration // see eventlog.Options
-	// EraseAfter is the time within which a forgotten user's records leave the log; 0 = 24 h.
+	// EraseAfter is the time within which an erased user's records leave the log; 0 = 24 h.
 	EraseAfter time.Duration
 	Checkpoint time.Duration    // time between checkpoints; 0 = 5 minutes
 	DedupeIDs  int              // number of event ids remembered, by arrival
@@ -47,7 +47,7 @@ type Options struct {
 	// Save makes the results of Apply durable, so that the next start need not repeat Apply; nil =
 	// nothing to save. It runs at every checkpoint and may overlap Apply.
 	Save func() error
-	// EraseUsers removes forgotten users, by features.UserHash, from state that did not come from
+	// EraseUsers removes erased users, by features.UserHash, from state that did not come from
 	// Apply and that no checkpoint replaces; nil = there is no such state.
 	EraseUsers func(hashes map[string]uint64) error
 }

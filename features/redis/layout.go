@@ -22,7 +22,7 @@ import (
 //	{B}d:HASH    which record of which replica counted an event, by the hash of the event id
 //	{B}p:R       replica R's part of the counters
 //	{00}replicas the set of all replicas
-//	{00}changes  a stream of what changed: contents of items, forgotten users
+//	{00}changes  a stream of what changed: contents of items, erased users
 //
 // B is one of 256 hash tags, two hexadecimal digits. Keys with the same tag lie on the same node
 // of a cluster, so an item's state and content can be written by one script.
@@ -107,9 +107,9 @@ func entityOf(key string) entityKey {
 //	3  zero
 //	4  revision: 8 random bytes, new at each write; compare-and-set compares them
 //	12 CRC-32C of everything else
-//	16 when the user was last forgotten or the item deleted: arrival in ms, 0 = never (uvarint)
+//	16 when the user was last erased or the item deleted: arrival in ms, 0 = never (uvarint)
 //	.. the records that are included, by replica
-//	.. the packed state; nothing if the user was forgotten or the item deleted
+//	.. the packed state; nothing if the user was erased or the item deleted
 //
 // The revision is random rather than a counter. A counter would start again after a key expires,
 // and a writer that had read the old value could then overwrite a value that it never saw.
@@ -146,7 +146,7 @@ type storedValue struct {
 	rev      string
 	erasedAt int64 // arrival in ms, 0 = never
 	applied  []appliedSeqs
-	packed   string // "" for a user or item that is unknown, forgotten or deleted
+	packed   string // "" for a user or item that is unknown, erased or deleted
 }
 
 // appliedSeqs says which records of one replica's log are included: all up to upTo, and those from
@@ -183,7 +183,7 @@ func (v *storedValue) includes(replica, seq uint64) bool {
 }
 
 // include adds the record. If more than maxAppliedSeqs replicas wrote to the value, the one whose
-// last write is the oldest is forgotten.
+// last write is the oldest is dropped.
 func (v *storedValue) include(replica, seq uint64) {
 	i := slices.IndexFunc(v.applied, func(s appliedSeqs) bool { return s.replica == replica })
 	s := appliedSeqs{replica: replica}

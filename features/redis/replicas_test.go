@@ -124,12 +124,12 @@ func sameState(t testing.TB, schema *ranker.Schema, want *features.State, s *tes
 	return true
 }
 
-// A forgotten user is gone at once for all replicas, from their local copies too. No key or value
+// An erased user is gone at once for all replicas, from their local copies too. No key or value
 // of Redis contains the id.
-func TestForgottenEverywhere(t *testing.T) {
+func TestErasedEverywhere(t *testing.T) {
 	server := redistest.Start(t)
 	r := openReplicas(t, server.URL(), 2)
-	const user = "someone-to-forget"
+	const user = "someone-to-erase"
 	r[0].add(t, click("e1", user, "x"), click("e2", "else", "x"))
 	q := query(t, user, []string{"x"})
 	for i, s := range r {
@@ -137,7 +137,7 @@ func TestForgottenEverywhere(t *testing.T) {
 			t.Fatalf("replica %d has %d clicks, want 1", i, n)
 		}
 	}
-	if err := r[0].Forget(t.Context(), user); err != nil {
+	if err := r[0].EraseUser(t.Context(), user); err != nil {
 		t.Fatal(err)
 	}
 	for i, s := range r {

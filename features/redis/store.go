@@ -187,9 +187,10 @@ func (s *Store) Append(ctx context.Context, events []ranker.Event) ([]ranker.Eve
 	return out, err
 }
 
-// Forget erases a user from this replica and from Redis. For the log see [ingest.Ingester.Forget].
-func (s *Store) Forget(ctx context.Context, userID string) error {
-	err := s.Ingester.Forget(ctx, userID)
+// EraseUser erases a user from this replica and from Redis. For the log see
+// [ingest.Ingester.EraseUser].
+func (s *Store) EraseUser(ctx context.Context, userID string) error {
+	err := s.Ingester.EraseUser(ctx, userID)
 	if err == nil {
 		s.waitApplied(ctx)
 	}
@@ -197,7 +198,7 @@ func (s *Store) Forget(ctx context.Context, userID string) error {
 	return err
 }
 
-// DeleteItem forgets an item's content and counters. known is false if the item was unknown.
+// DeleteItem deletes an item's content and counters. known is false if the item was unknown.
 func (s *Store) DeleteItem(ctx context.Context, id string) (known bool, err error) {
 	if _, known = s.readItem(ctx, id); !known {
 		return false, nil

@@ -73,7 +73,7 @@ func checkAllOperations(t *testing.T, url string) {
 	if st.Stale || len(st.Recent) != 1 || st.Items[0] == nil {
 		t.Errorf("state %+v, want one click and the item", st)
 	}
-	if err := s.Forget(t.Context(), "u"); err != nil {
+	if err := s.EraseUser(t.Context(), "u"); err != nil {
 		t.Error(err)
 	}
 	s.close(t)

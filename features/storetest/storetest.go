@@ -27,7 +27,7 @@ func Run(t *testing.T, b Backend) {
 		"MergeAndReplace":    mergeAndReplace,
 		"Histories":          histories,
 		"OrderDoesNotMatter": orderDoesNotMatter,
-		"Forget":             forget,
+		"EraseUser":          eraseUser,
 		"DeleteItem":         deleteItem,
 		"Reopen":             reopen,
 		"ConcurrentWriters":  concurrentWriters,

@@ -34,7 +34,7 @@ func duplicates(t *testing.T, b Backend) {
 	}
 	s = b.Reopen(t, s)
 	if out := appendEvents(t, s, interaction("e1", "u", "click", "a", t0)); !out[0].Duplicate {
-		t.Error("the store forgot the id over a restart")
+		t.Error("the store lost the id over a restart")
 	}
 	wantColumns(t, read(t, s, sch, "u", "a"), math.Log1p(1))
 }
@@ -165,19 +165,19 @@ func orderDoesNotMatter(t *testing.T, b Backend) {
 	}
 }
 
-func forget(t *testing.T, b Backend) {
+func eraseUser(t *testing.T, b Backend) {
 	s, sch := b.Open(t, features.DefaultConfig()), schema(
 		t, clicks, ranker.Feature{Name: "h", Kind: ranker.KindHistory},
 	)
 	appendEvents(
 		t, s, interaction("e1", "u", "click", "a", t0), interaction("e2", "v", "click", "a", t0),
 	)
-	if err := s.Forget(t.Context(), "u"); err != nil {
+	if err := s.EraseUser(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
 		if st := read(t, s, sch, "u", "a"); len(st.Recent) != 0 || st.Columns[1] != 0 {
-			t.Errorf("after Forget: %+v", st.Recent)
+			t.Errorf("after EraseUser: %+v", st.Recent)
 		}
 		if st := read(t, s, sch, "v", "a"); len(st.Recent) != 1 {
 			t.Errorf("the other user has %+v", st.Recent)
