@@ -30,26 +30,26 @@ import (
 // The result shares nothing mutable with the state. It fails only if the schema needs something
 // that Config does not count.
 func (s *State) Read(q *ranker.FeatureQuery) (*ranker.RequestState, error) {
-	e := Entities{User: s.users[q.User], Candidates: make([]*ItemState, len(q.Candidates))}
+	known := QueryState{User: s.users[q.User], Candidates: make([]*ItemState, len(q.Candidates))}
 	for i := range q.Candidates {
-		e.Candidates[i] = s.items[q.Candidates[i].ID]
+		known.Candidates[i] = s.items[q.Candidates[i].ID]
 	}
-	for _, id := range e.User.History() {
+	for _, id := range known.User.History() {
 		content := &unknownItem.Content
 		if it := s.items[id]; it != nil {
 			content = &it.Content
 		}
-		e.History = append(e.History, content)
+		known.History = append(known.History, content)
 	}
-	out, err := s.Counters.Read(q, &e)
+	out, err := s.Counters.Read(q, &known)
 	if err == nil {
 		out.Seq = s.seq
 	}
 	return out, err
 }
 
-// Entities is the part of a state that one query needs. Read does not change it.
-type Entities struct {
+// QueryState is the part of a state that one query needs. Read does not change it.
+type QueryState struct {
 	User       *UserState   // nil: unknown
 	Candidates []*ItemState // aligned with the query's candidates; nil: unknown
 	History    []*Content   // aligned with User.History()
@@ -58,8 +58,8 @@ type Entities struct {
 // unknownItem is the state of an item without any event.
 var unknownItem ItemState
 
-// Read is State.Read for entities that the caller has fetched. It leaves RequestState.Seq at 0.
-func (t *Counters) Read(q *ranker.FeatureQuery, e *Entities) (*ranker.RequestState, error) {
+// Read is State.Read for state that the caller has fetched. It leaves RequestState.Seq at 0.
+func (t *Counters) Read(q *ranker.FeatureQuery, known *QueryState) (*ranker.RequestState, error) {
 	schema, err := t.compile(q.Schema)
 	if err != nil {
 		return nil, err
@@ -67,17 +67,17 @@ func (t *Counters) Read(q *ranker.FeatureQuery, e *Entities) (*ranker.RequestSta
 	n := len(q.Candidates)
 	out := &ranker.RequestState{Items: make([]*ranker.ItemInfo, n), ItemsRead: n}
 	x := &extraction{
-		counters: t, query: q, user: e.User, history: e.History,
+		counters: t, query: q, user: known.User, history: known.History,
 		items: make([]*ItemState, n), contents: out.Items,
 	}
 	for i := range q.Candidates {
-		x.addCandidate(i, &q.Candidates[i], e.Candidates[i])
+		x.addCandidate(i, &q.Candidates[i], known.Candidates[i])
 	}
-	if u := e.User; u != nil {
+	if u := known.User; u != nil {
 		out.UserFields = u.fields
 		out.Recent, out.Shown = slices.Clone(u.recent), slices.Clone(u.shown)
 		out.RecentItems = make([]*ranker.ItemInfo, len(u.recent))
-		for i, c := range e.History {
+		for i, c := range known.History {
 			out.RecentItems[i] = c.Info
 		}
 	}

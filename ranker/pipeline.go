@@ -22,7 +22,7 @@ const (
 
 // Options configures a Pipeline. Features and Models are required.
 type Options struct {
-	Features Features
+	Features StateReader
 	// Vectors returns text vectors. If it is nil, Relish ranks without text, and Coverage.Text is 1
 	// because text is no part of the ranking.
 	Vectors  Vectors

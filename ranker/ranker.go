@@ -10,8 +10,8 @@
 // Rank answers one request in six steps. The stages of Response.Timings are parts of these steps:
 //
 //  1. assign draws the arms of the running experiments ([Experiments]) and selects a model.
-//  2. gather reads the user and the candidates in one round trip ([Features], stage features) and
-//     fetches text vectors ([Vectors], stage vectors).
+//  2. gather reads the user and the candidates in one round trip ([StateReader], stage features)
+//     and fetches text vectors ([Vectors], stage vectors).
 //  3. score compares the user's history with every candidate ([Signal], stage signals), assembles
 //     one float32 feature matrix and scores its rows ([Scorer], stage scorer).
 //  4. order sorts by score and applies the rules ([Rule], stage rules). If two arms are
@@ -257,8 +257,8 @@ type RequestState struct {
 	// Items is aligned with the query's candidates, with inline parts merged in. It is nil for an
 	// item that is neither known nor given inline.
 	Items []*ItemInfo
-	// Columns is N x len(Schema.Columns()), row-major. Features writes the raw values of the kinds
-	// for which IsStateKind holds; every other cell is NaN. Assemble finishes them: clamping,
+	// Columns is N x len(Schema.Columns()), row-major. StateReader writes the raw values of the
+	// kinds for which IsStateKind holds; every other cell is NaN. Assemble finishes them: clamping,
 	// missing indicators, within-list transforms and defaults.
 	Columns []float32
 	// ItemsRead is how many candidates' state could be read, including those known to be unknown.
@@ -266,8 +266,8 @@ type RequestState struct {
 	Stale     bool // the state came from an older copy
 }
 
-// Features reads user and item state.
-type Features interface {
+// StateReader reads user and item state.
+type StateReader interface {
 	// Read returns the state for q in one round trip. It returns an error if it cannot before ctx
 	// ends. The caller owns the result. Safe for concurrent use.
 	Read(ctx context.Context, q *FeatureQuery) (*RequestState, error)
@@ -643,10 +643,10 @@ type Recorder interface {
 // (features/embedded) and the Redis store (features/redis) implement it. The suite
 // features/storetest checks the contract. All methods are safe for concurrent use.
 type Store interface {
-	// Features reads the state for a ranking. A Read that follows a successful Append in the same
+	// StateReader reads the state for a ranking. A Read that follows a successful Append in the same
 	// process includes the appended events. If a shared store does not answer in time, the events
 	// wait in the log and follow later.
-	Features
+	StateReader
 	// Recorder takes the impressions of served lists.
 	Recorder
 

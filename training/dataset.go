@@ -26,10 +26,10 @@ type dataset struct {
 	probes []*ranker.SignalInput // the newest lists, see addProbe
 }
 
-// ReplayedState implements ranker.Features on a state that a replay fills.
+// ReplayedState implements ranker.StateReader on a state that a replay fills.
 type ReplayedState struct{ State *features.State }
 
-// Read implements ranker.Features.
+// Read implements ranker.StateReader.
 func (r ReplayedState) Read(
 	_ context.Context,
 	q *ranker.FeatureQuery,
@@ -53,7 +53,7 @@ func writeDataset(
 	defer func() { err = errors.Join(err, w.Close()) }()
 	state := features.New(in.State)
 	state.OpenTable = in.OpenTable
-	recorder := &columnRecorder{Features: ReplayedState{state}}
+	recorder := &columnRecorder{StateReader: ReplayedState{state}}
 	pipeline, err := ranker.New(ranker.Options{
 		Features: recorder, Vectors: in.Vectors, TextSpec: in.TextSpec,
 		Models: scorer.SingleModel(&ranker.Model{}),
@@ -117,16 +117,16 @@ func maskBehaviour(x *replay.Example, dropout float64, rng *rand.Rand) {
 // columnRecorder keeps the raw columns of the latest read, because the pipeline changes them in
 // place.
 type columnRecorder struct {
-	ranker.Features
+	ranker.StateReader
 	columns []float32
 }
 
-// Read implements ranker.Features.
+// Read implements ranker.StateReader.
 func (r *columnRecorder) Read(
 	ctx context.Context,
 	q *ranker.FeatureQuery,
 ) (*ranker.RequestState, error) {
-	s, err := r.Features.Read(ctx, q)
+	s, err := r.StateReader.Read(ctx, q)
 	if err == nil {
 		r.columns = slices.Clone(s.Columns)
 	}

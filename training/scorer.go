@@ -43,7 +43,7 @@ func trainScorer(
 	sizes := in.Config.Scorer.Leaves
 	for i, leaves := range sizes {
 		p.NumLeaves = leaves
-		r, err := in.Library.Train(ctx, train, valid, p, func(round int, _ float64) {
+		r, err := in.LightGBM.Train(ctx, train, valid, p, func(round int, _ float64) {
 			in.progress("scorer", i*p.MaxRounds+round, len(sizes)*p.MaxRounds)
 		})
 		if err != nil {
@@ -58,7 +58,7 @@ func trainScorer(
 		return nil, err
 	}
 	p.NumLeaves, p.MaxRounds = out.leaves, best.Rounds
-	if out.result, err = in.Library.Train(ctx, all, nil, p, nil); err != nil {
+	if out.result, err = in.LightGBM.Train(ctx, all, nil, p, nil); err != nil {
 		return nil, err
 	}
 	out.result.ValidationNDCG = best.ValidationNDCG

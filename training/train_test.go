@@ -81,11 +81,11 @@ func inputs(t testing.TB, records []event.Record) training.Inputs {
 		t.Fatal(err)
 	}
 	return training.Inputs{
-		Source:  source(records),
-		State:   state(),
-		Library: library(t),
-		WorkDir: t.TempDir(),
-		Config:  c,
+		Source:   source(records),
+		State:    state(),
+		LightGBM: library(t),
+		WorkDir:  t.TempDir(),
+		Config:   c,
 	}
 }
 

@@ -31,7 +31,7 @@ import (
 	"relish/training/twotower"
 )
 
-// Inputs of a training. Source, Library, WorkDir and Config are required.
+// Inputs of a training. Source, LightGBM, WorkDir and Config are required.
 type Inputs struct {
 	Source replay.Source
 	State  features.Config
@@ -41,7 +41,7 @@ type Inputs struct {
 	Vectors         ranker.Vectors
 	TextSpec        ranker.TextSpec
 	ExternalColumns []string // external columns that may become features, "TABLE.COLUMN"
-	Library         *gbdt.Library
+	LightGBM        *gbdt.Library
 	Backend         backends.Backend // trains the two-tower model; nil trains none
 	WorkDir         string           // the dataset is written here and stays
 	Config          Config           // complete and valid

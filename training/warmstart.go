@@ -151,7 +151,7 @@ func addTrees(
 	p := boosterParams(&in.Config, f.schema)
 	p.InitModel, p.MaxRounds = in.Parent.Trees, min(maxAddedTrees, p.MaxRounds)
 	p.NumLeaves = in.Config.Scorer.Leaves[0]
-	result, err := in.Library.Train(ctx, train, valid, p, func(round int, _ float64) {
+	result, err := in.LightGBM.Train(ctx, train, valid, p, func(round int, _ float64) {
 		in.progress("scorer", round, p.MaxRounds)
 	})
 	if err != nil {
@@ -166,7 +166,7 @@ func addTrees(
 			return nil, err
 		}
 		p.MaxRounds = result.Rounds
-		if out.result, err = in.Library.Train(ctx, all, nil, p, nil); err != nil {
+		if out.result, err = in.LightGBM.Train(ctx, all, nil, p, nil); err != nil {
 			return nil, err
 		}
 		out.result.ValidationNDCG = curve

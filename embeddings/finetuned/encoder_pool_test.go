@@ -217,7 +217,7 @@ func TestNoSessionLeaks(t *testing.T) {
 	}
 	pool := newPool(t, c, t.TempDir())
 	registry, err := bundle.Open(t.Context(), bundle.Options{
-		Root: root, Prior: prior, Open: new(signals.Loader).Load, Encoders: pool,
+		Root: root, Prior: prior, LoadSignal: new(signals.Loader).Load, Encoders: pool,
 		Probe: func(context.Context, string) error { return nil },
 		Log:   slog.New(slog.DiscardHandler),
 	})

@@ -97,7 +97,7 @@ func (s *Store) save() error {
 	return writeState(s.checkpointPath(), s.state)
 }
 
-// Read implements ranker.Features.
+// Read implements ranker.StateReader.
 func (s *Store) Read(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

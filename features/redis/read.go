@@ -22,13 +22,13 @@ type stateRead struct {
 	copies        []*entityCopy          // local copies, replaced by what Redis answers
 	answered      []bool                 // Redis has answered
 	historyItems  map[string]*entityCopy // items of the history without a fresh copy, as read
-	entities      features.Entities
+	state         features.QueryState
 	stale         bool
 	fairTimeout   bool   // Redis gets at least half of the time that it may take
 	invalidations uint64 // of the local cache, at the start
 }
 
-// Read implements [ranker.Features]. It waits for Redis at most Options.ReadTimeout, which grows
+// Read implements [ranker.StateReader]. It waits for Redis at most Options.ReadTimeout, which grows
 // with the number of candidates. What Redis does not answer in time comes from local copies, and
 // the state is marked as stale. Read fails only if no candidate's state is known at all.
 func (s *Store) Read(ctx context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
@@ -47,7 +47,7 @@ func (s *Store) Read(ctx context.Context, q *ranker.FeatureQuery) (*ranker.Reque
 	seq := s.applied.value()
 	known := r.assemble()
 	s.mu.RLock()
-	out, err := s.counters.Read(q, &r.entities)
+	out, err := s.counters.Read(q, &r.state)
 	s.mu.RUnlock()
 	if err != nil {
 		return nil, err
@@ -279,22 +279,22 @@ func (r *stateRead) historyContents() []*features.Content {
 	return h.contents
 }
 
-// assemble fills in entities. It returns the number of candidates whose state is known: from
+// assemble fills in r.state. It returns the number of candidates whose state is known: from
 // Redis, or from a local copy.
 func (r *stateRead) assemble() (known int) {
 	if r.copies[0] != nil {
-		r.entities.User = r.copies[0].user
+		r.state.User = r.copies[0].user
 	}
-	r.entities.Candidates = make([]*features.ItemState, len(r.query.Candidates))
+	r.state.Candidates = make([]*features.ItemState, len(r.query.Candidates))
 	for i := range r.query.Candidates {
 		if c := r.copies[i+1]; c != nil {
-			r.entities.Candidates[i] = c.item
+			r.state.Candidates[i] = c.item
 			known++
 		} else if r.answered[i+1] {
 			known++
 		}
 		r.stale = r.stale || !r.answered[i+1]
 	}
-	r.entities.History = r.historyContents()
+	r.state.History = r.historyContents()
 	return known
 }

@@ -57,7 +57,7 @@ func (e *Evaluator) trainingInputs(
 		Source: on, State: cfg.State, OpenTable: external.Opener(e.opt.Data, e.opt.Log),
 		TextSpec: cfg.Text, Config: cfg.Train,
 	}
-	if in.Library, err = e.opt.Encoder.openLightGBM(); err != nil {
+	if in.LightGBM, err = e.opt.Encoder.openLightGBM(); err != nil {
 		return in, err
 	}
 	if in.ExternalColumns, err = externalColumns(on, in.OpenTable); err != nil {

@@ -12,7 +12,7 @@ import (
 // Every stage has its own time series.
 func TestPipelineMetrics(t *testing.T) {
 	p, err := ranker.New(ranker.Options{
-		Features: struct{ ranker.Features }{},
+		Features: struct{ ranker.StateReader }{},
 		Models:   scorer.SingleModel(&ranker.Model{}),
 	})
 	if err != nil {

@@ -56,7 +56,7 @@ func openModels(
 		return nil, err
 	}
 	registry := bundle.Options{
-		Root: root, Prior: prior, Open: new(signals.Loader).Load,
+		Root: root, Prior: prior, LoadSignal: new(signals.Loader).Load,
 		Probe: func(ctx context.Context, dir string) error {
 			return opt.Encoder.ProbeBundle(ctx, dir, e.finetuned.FP32)
 		},

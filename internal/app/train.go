@@ -92,9 +92,9 @@ func (t *Trainer) configure() error {
 	}
 	folders := append([]string{opt.Data}, opt.Logs...)
 	t.pipeline = pipeline.Options{
-		State: cfg.State, Config: cfg.Train, Library: library,
+		State: cfg.State, Config: cfg.Train, LightGBM: library,
 		Root:  BundleFolder(opt.Bundles, opt.Data),
-		Prior: prior, Open: new(signals.Loader).Load, Verify: t.verifyBundle,
+		Prior: prior, LoadSignal: new(signals.Loader).Load, Verify: t.verifyBundle,
 		Holdout: opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From,
 		ForceReason: opt.ForceReason,
 		Revision:    Revision(), Command: opt.Command,

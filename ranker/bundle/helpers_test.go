@@ -301,7 +301,7 @@ func open(t testing.TB, root string, change func(*bundle.Options)) (*bundle.Regi
 	opt := bundle.Options{
 		Root:          root,
 		Prior:         prior,
-		Open:          new(signals.Loader).Load,
+		LoadSignal:    new(signals.Loader).Load,
 		Probe:         inProcess,
 		EncoderDigest: "e1",
 		PollInterval:  time.Hour,
@@ -400,7 +400,7 @@ func wantActive(t testing.TB, r *bundle.Registry, active string, fallbacks ...st
 	}
 }
 
-// table implements ranker.Features: it gives the pipeline the candidates' columns.
+// table implements ranker.StateReader: it gives the pipeline the candidates' columns.
 type table struct{}
 
 func (table) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {

@@ -20,8 +20,8 @@ const (
 
 // ProbeCase is one ranking that was recorded when the bundle was trained.
 type ProbeCase struct {
-	// Input is what the signals read. Its State.Columns are as ranker.Features filled them, before
-	// Assemble. Candidate parts that apply to one request only are merged into State.Items.
+	// Input is what the signals read. Its State.Columns are as ranker.StateReader filled them,
+	// before Assemble. Candidate parts that apply to one request only are merged into State.Items.
 	Input  ranker.SignalInput
 	Scores []float64 // one per candidate
 }

@@ -20,13 +20,13 @@ const MaxRequired = 6
 // defaultPollInterval is Options.PollInterval if that is 0.
 const defaultPollInterval = 10 * time.Second
 
-// Options of a Registry. Root, Prior, Open, Probe and Log are required.
+// Options of a Registry. Root, Prior, LoadSignal, Probe and Log are required.
 type Options struct {
 	Root string // folder of bundles; made if it does not exist
 	// Prior is the last fallback, and the active model if no bundle is active. Its version is
 	// ranker.PriorVersion. The registry does not close it.
-	Prior *ranker.Model
-	Open  SignalLoader
+	Prior      *ranker.Model
+	LoadSignal SignalLoader
 	// Probe returns why the bundle in dir must not be served. It uses ProbeInSandbox, since a
 	// hostile file may end the process that reads it.
 	Probe func(ctx context.Context, dir string) error
@@ -103,8 +103,9 @@ type view struct {
 // it serves the one that was active before, or the prior. It returns an error if the folder cannot
 // be used. The caller closes the registry.
 func Open(ctx context.Context, opt Options) (*Registry, error) {
-	if opt.Root == "" || opt.Prior == nil || opt.Open == nil || opt.Probe == nil || opt.Log == nil {
-		return nil, errors.New("bundle.Open: Root, Prior, Open, Probe and Log must be set")
+	if opt.Root == "" || opt.Prior == nil || opt.LoadSignal == nil || opt.Probe == nil ||
+		opt.Log == nil {
+		return nil, errors.New("bundle.Open: Root, Prior, LoadSignal, Probe and Log must be set")
 	}
 	if opt.PollInterval == 0 {
 		opt.PollInterval = defaultPollInterval

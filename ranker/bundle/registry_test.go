@@ -429,7 +429,7 @@ func TestHostileBundleIsTriedInSandbox(t *testing.T) {
 		m.Signals = append(m.Signals, bundle.SignalFile{Kind: "crash later"})
 	})
 	r, _ := open(t, root, func(o *bundle.Options) {
-		o.Open = hostile
+		o.LoadSignal = hostile
 		o.Probe = func(ctx context.Context, dir string) error { return bundle.ProbeInSandbox(ctx, dir, time.Minute) }
 	})
 	if err := r.Activate(t.Context(), good, "", ""); err != nil {

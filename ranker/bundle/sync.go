@@ -102,7 +102,7 @@ func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, e
 	if err := r.opt.Probe(ctx, dir); err != nil {
 		return nil, err
 	}
-	b, err := Load(dir, r.opt.Open)
+	b, err := Load(dir, r.opt.LoadSignal)
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func loadBundle(opt *Options, version string) (*bundle.Bundle, error) {
 		return nil, fmt.Errorf("%.60q is not a bundle version", version)
 	}
 	dir := filepath.Join(opt.Root, version)
-	b, err := bundle.Load(dir, opt.Open)
+	b, err := bundle.Load(dir, opt.LoadSignal)
 	if err != nil {
 		return nil, err
 	}

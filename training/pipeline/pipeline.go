@@ -41,15 +41,15 @@ import (
 	"relish/training/modelcard"
 )
 
-// Options of Run. Logs, State, Config, Library, Root, Prior, Open, CheckCompatible and Verify are
-// required.
+// Options of Run. Logs, State, Config, LightGBM, Root, Prior, LoadSignal, CheckCompatible and
+// Verify are required.
 type Options struct {
 	Logs  []string // folders of event logs, one for each replica
 	State features.Config
 	// OpenTable opens a version of an external table, see features.State.OpenTable.
 	OpenTable func(name, digest string) *features.ExternalTable
 	Config    training.Config // complete and valid
-	Library   *gbdt.Library
+	LightGBM  *gbdt.Library
 	Backend   backends.Backend // trains the two-tower model; nil trains none
 	// Vectors has the item texts' vectors. The training encodes missing ones and keeps them in
 	// memory. nil trains without text.
@@ -58,9 +58,9 @@ type Options struct {
 	// EncoderTuner fine-tunes the text encoder; nil leaves the encoder as it is.
 	EncoderTuner *EncoderTuner
 
-	Root  string // the folder of bundles
-	Prior *ranker.Model
-	Open  bundle.SignalLoader
+	Root       string // the folder of bundles
+	Prior      *ranker.Model
+	LoadSignal bundle.SignalLoader
 	// CheckCompatible returns why a bundle cannot rank with this configuration.
 	CheckCompatible func(*bundle.Bundle) error
 	// AttachEncoder sets the vectors of a bundle with a fine-tuned encoder, which lies in dir. It
@@ -184,8 +184,8 @@ const workFolder = ".training"
 
 // startRun checks the required options and locks the folder of bundles.
 func startRun(opt *Options) (*run, error) {
-	if len(opt.Logs) == 0 || opt.Library == nil || opt.Root == "" || opt.Prior == nil ||
-		opt.Open == nil || opt.CheckCompatible == nil || opt.Verify == nil {
+	if len(opt.Logs) == 0 || opt.LightGBM == nil || opt.Root == "" || opt.Prior == nil ||
+		opt.LoadSignal == nil || opt.CheckCompatible == nil || opt.Verify == nil {
 		return nil, errors.New("pipeline.Run: Logs, Library, Root, Prior, Open, CheckCompatible " +
 			"and Verify must be set")
 	}
@@ -231,7 +231,7 @@ func (r *run) inputs(p *plan, encoder *textEncoder) training.Inputs {
 	in := training.Inputs{
 		Source: p.scan.source.Records, State: r.opt.State, OpenTable: r.opt.OpenTable,
 		TextSpec: r.opt.State.Text, ExternalColumns: p.scan.externalColumns,
-		Library: r.opt.Library, Backend: r.opt.Backend, WorkDir: r.workDir, Config: r.opt.Config,
+		LightGBM: r.opt.LightGBM, Backend: r.opt.Backend, WorkDir: r.workDir, Config: r.opt.Config,
 		Holdout: p.holdout, Parent: p.warmStart, Progress: r.opt.Progress,
 	}
 	if encoder.vectors != nil {

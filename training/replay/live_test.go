@@ -335,7 +335,7 @@ func (l *live) replayed(records []event.Record, to uint64) map[uint64]replayedLi
 	return out
 }
 
-// reading implements ranker.Features on a state.
+// reading implements ranker.StateReader on a state.
 type reading struct{ state *features.State }
 
 func (r reading) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.RequestState, error) {
