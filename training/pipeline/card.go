@@ -31,7 +31,7 @@ func newCard(ctx context.Context, run *run, r *results) (*modelcard.Data, error)
 	addParts(d, r)
 	addScores(d, r)
 	addCurves(d, r)
-	if err := addRetention(d, r.candidate.RetentionLists, run.opt.Config.Seed); err != nil {
+	if err := addRetention(d, r.newModel.RetentionLists, run.opt.Config.Seed); err != nil {
 		return nil, err
 	}
 	addEncoder(d, r.tuning, run.opt.Config.Encoder.Objective)
@@ -141,8 +141,8 @@ const (
 
 // addParts says which part of the log was used for what.
 func addParts(d *modelcard.Data, r *results) {
-	log := r.candidate.Log
-	cut, newest := holdoutBegin(log, r.candidate.HoldoutStart)
+	log := r.newModel.Log
+	cut, newest := holdoutBegin(log, r.newModel.HoldoutStart)
 	use := fmt.Sprintf(
 		"held out: the gate measures on its %d lists with clicks",
 		r.measured.table.Lists,
@@ -199,7 +199,7 @@ func holdoutBegin(log *replay.Log, start uint64) (cut time.Time, lists int) {
 // scorerSteps are the steps that train the scorer.
 func scorerSteps(r *results) []modelcard.FlowStep {
 	trees := fmt.Sprintf("LambdaMART, %d trees of at most %d leaves",
-		r.candidate.Trees.Rounds, r.candidate.Leaves)
+		r.newModel.Trees.Rounds, r.newModel.Leaves)
 	if r.plan.parent == nil {
 		return []modelcard.FlowStep{
 			{
@@ -223,9 +223,9 @@ const maxSampledFeatures = 10
 
 // addFeatures describes the inputs of the scorer and how much it uses them.
 func addFeatures(d *modelcard.Data, r *results) {
-	schema, sample := r.candidate.Model.Schema, r.measured.sample
+	schema, sample := r.newModel.Model.Schema, r.measured.sample
 	reasons := map[string]string{}
-	for _, x := range r.candidate.Reasons {
+	for _, x := range r.newModel.Reasons {
 		reasons[x.Feature] = x.Why
 	}
 	missingBefore := map[string]float64{}
@@ -250,7 +250,7 @@ func addFeatures(d *modelcard.Data, r *results) {
 	for c, column := range columns {
 		order[c] = c
 		d.Importances = append(d.Importances, modelcard.Importance{
-			Feature: column.Name, Group: column.Group, Gain: r.candidate.Trees.GainImportance[c],
+			Feature: column.Name, Group: column.Group, Gain: r.newModel.Trees.GainImportance[c],
 			Contribution: sample.contributions[c] / float64(max(1, len(sample.explained))),
 		})
 	}
@@ -278,7 +278,7 @@ func addSignals(ctx context.Context, d *modelcard.Data, r *results, enabled []st
 			Reason: "it is listed in train.signals, and the log has the data that it needs",
 		}
 		table := r.measured.table
-		x, ok := table.Difference(candidateName, withoutPrefix+kind, evaluation.AllLists)
+		x, ok := table.Difference(newModelName, withoutPrefix+kind, evaluation.AllLists)
 		if ok {
 			s.Benefit = fmt.Sprintf(
 				"%+.3f NDCG@%d [%+.3f, %+.3f] over the same scorer without its columns",

@@ -33,7 +33,7 @@ func addScores(d *modelcard.Data, r *results) {
 	}
 	metric := fmt.Sprintf("NDCG@%d", t.K)
 	for _, x := range t.Differences {
-		if x.Scorer != candidateName || strings.HasPrefix(x.Against, withoutPrefix) {
+		if x.Scorer != newModelName || strings.HasPrefix(x.Against, withoutPrefix) {
 			continue
 		}
 		against := x.Against
@@ -45,7 +45,7 @@ func addScores(d *modelcard.Data, r *results) {
 		})
 	}
 	for _, o := range t.Overall {
-		if o.Scorer == candidateName && o.Calibration != nil {
+		if o.Scorer == newModelName && o.Calibration != nil {
 			d.Calibration = &modelcard.Calibration{
 				Bins: o.Calibration.Bins, Error: o.Calibration.Error,
 				Note: "The sigmoid is fitted to the earlier half of these lists " +

@@ -12,7 +12,7 @@ import (
 
 // addCurves shows the training of the scorer and of the two-tower model.
 func addCurves(d *modelcard.Data, r *results) {
-	trees := r.candidate.Trees
+	trees := r.newModel.Trees
 	validation := modelcard.Series{Name: "validation"}
 	for i, y := range trees.ValidationNDCG {
 		validation.X = append(validation.X, float64(i+1))
@@ -25,7 +25,7 @@ func addCurves(d *modelcard.Data, r *results) {
 			Series: []modelcard.Series{validation}, Kept: &kept,
 		})
 	}
-	addTwoTowerCurves(d, r.candidate.TwoTowerEpochs)
+	addTwoTowerCurves(d, r.newModel.TwoTowerEpochs)
 }
 
 func addTwoTowerCurves(d *modelcard.Data, epochs []twotower.Epoch) {

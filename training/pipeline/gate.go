@@ -15,10 +15,10 @@ const maxNDCGLoss = 0.003
 // on the held-out lists: by more than maxNDCGLoss on average, or with an interval below zero.
 // forceReason, if not empty, activates the bundle in any case.
 func decide(m *measurement, active *activeModel, forceReason string) (*modelcard.Gate, error) {
-	d, ok := m.table.Difference(candidateName, m.activeName, evaluation.AllLists)
+	d, ok := m.table.Difference(newModelName, m.activeName, evaluation.AllLists)
 	if !ok {
 		return nil, fmt.Errorf("gate: the measurement does not compare %s with %s",
-			candidateName, m.activeName)
+			newModelName, m.activeName)
 	}
 	g := &modelcard.Gate{Activated: d.NDCG.Mean >= -maxNDCGLoss && d.NDCG.High >= 0}
 	finding := "not worse"

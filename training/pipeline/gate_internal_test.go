@@ -31,7 +31,7 @@ func TestGate(t *testing.T) {
 			K:     10,
 			Lists: 400,
 			Differences: []evaluation.Difference{
-				{Scorer: candidateName, Against: "active: prior", Slice: evaluation.AllLists,
+				{Scorer: newModelName, Against: "active: prior", Slice: evaluation.AllLists,
 					NDCG: stats.Interval{Mean: c.mean, Low: c.low, High: c.high, N: 400}},
 			},
 		}

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// candidateName is the scorer of the newly trained model in tables.
-	candidateName = "this bundle"
+	// newModelName is the scorer of the newly trained model in tables.
+	newModelName = "this bundle"
 	// activePrefix precedes the version of the active model.
 	activePrefix = "active: "
 	// withoutPrefix precedes the kind of a signal whose columns are masked.
@@ -25,27 +25,27 @@ const (
 	metricK = 10
 )
 
-// measurement is the quality of the candidate on the held-out lists.
+// measurement is the quality of the new model on the held-out lists.
 type measurement struct {
 	table       *evaluation.Table
-	sample      *sample // of the candidate's feature matrices
+	sample      *sample // of the new model's feature matrices
 	activeName  string  // the active model's scorer
 	signalKinds []string
 	// activeSawHoldout reports that the active bundle was trained on some of the lists.
 	activeSawHoldout bool
 }
 
-// measure ranks the held-out lists by the candidate, by the active model and by the baselines. Each
+// measure ranks the held-out lists by the new model, by the active model and by the baselines. Each
 // list is ranked with the state just before it was shown, like a live server does.
 func measure(
 	ctx context.Context,
 	run *run,
 	p *plan,
 	t *tuning,
-	candidate *training.Trained,
+	newModel *training.Trained,
 ) (out *measurement, err error) {
 	err = run.stage("measure", func() error {
-		out, err = compare(ctx, run, p, t, candidate)
+		out, err = compare(ctx, run, p, t, newModel)
 		return err
 	})
 	return out, err
@@ -56,7 +56,7 @@ func compare(
 	run *run,
 	p *plan,
 	t *tuning,
-	candidate *training.Trained,
+	newModel *training.Trained,
 ) (*measurement, error) {
 	in := run.inputs(p, t.encoder)
 	test, err := evaluation.NewTestSet(ctx, in.Source, in.State, evaluation.Options{
@@ -78,17 +78,17 @@ func compare(
 		return nil, err
 	}
 	out := &measurement{
-		sample:     newSample(candidate.Model.Schema, test.Lists()),
-		activeName: activePrefix + p.bundles.active.version(), signalKinds: candidate.SignalKinds(),
+		sample:     newSample(newModel.Model.Schema, test.Lists()),
+		activeName: activePrefix + p.bundles.active.version(), signalKinds: newModel.SignalKinds(),
 		activeSawHoldout: p.activeSawHoldout,
 	}
 	this := &modelScorer{
-		name: candidateName, model: candidate.Model, pipeline: pipeline, sample: out.sample,
+		name: newModelName, model: newModel.Model, pipeline: pipeline, sample: out.sample,
 	}
 	active := &modelScorer{name: out.activeName, model: t.encoder.activeModel, pipeline: pipeline}
 	scorers := evaluation.Scorers{
 		Models: []evaluation.Scorer{this, active},
-		Pairs:  []evaluation.Pair{{Scorer: candidateName, Against: out.activeName}},
+		Pairs:  []evaluation.Pair{{Scorer: newModelName, Against: out.activeName}},
 	}
 	if in.Vectors != nil {
 		text, err := evaluation.TextOnlyModel()
@@ -106,11 +106,11 @@ func compare(
 	}
 	for i, kind := range out.signalKinds {
 		without := &maskedScorer{
-			name: withoutPrefix + kind, of: this, columns: signalColumns(candidate.Model, i),
+			name: withoutPrefix + kind, of: this, columns: signalColumns(newModel.Model, i),
 		}
 		scorers.Models = append(scorers.Models, without)
 		scorers.Pairs = append(scorers.Pairs,
-			evaluation.Pair{Scorer: candidateName, Against: without.name})
+			evaluation.Pair{Scorer: newModelName, Against: without.name})
 	}
 	out.table, err = test.Run(ctx, state, scorers)
 	return out, err

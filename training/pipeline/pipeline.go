@@ -125,14 +125,14 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 	}
 	defer func() { err = errors.Join(err, tuning.close(ctx)) }()
 
-	candidate, err := train(ctx, run, run.inputs(plan, tuning.encoder))
+	newModel, err := train(ctx, run, run.inputs(plan, tuning.encoder))
 	if few := new(training.TooFewNewLists); errors.As(err, few) {
 		return &Outcome{Reason: few.Error()}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	measured, err := measure(ctx, run, plan, tuning, candidate)
+	measured, err := measure(ctx, run, plan, tuning, newModel)
 	if err != nil {
 		return nil, err
 	}
@@ -140,9 +140,9 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 	if err != nil {
 		return nil, err
 	}
-	final := candidate
+	final := newModel
 	if plan.retrain {
-		final, err = train(ctx, run, run.finalInputs(plan, tuning.encoder, candidate))
+		final, err = train(ctx, run, run.finalInputs(plan, tuning.encoder, newModel))
 		if err != nil {
 			return nil, err
 		}
@@ -151,7 +151,7 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 	if err != nil {
 		return nil, err
 	}
-	results := &results{plan, tuning, candidate, final, measured, decision, parity}
+	results := &results{plan, tuning, newModel, final, measured, decision, parity}
 	written, err := write(ctx, run, results)
 	if err != nil {
 		return nil, err
@@ -161,13 +161,13 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 
 // results are the values of all stages of a finished training.
 type results struct {
-	plan      *plan
-	tuning    *tuning
-	candidate *training.Trained // the measured model; it does not know the held-out lists
-	final     *training.Trained // the model of the bundle; the candidate if plan.retrain is false
-	measured  *measurement
-	gate      *modelcard.Gate
-	parity    *parity
+	plan     *plan
+	tuning   *tuning
+	newModel *training.Trained // the measured model; it does not know the held-out lists
+	final    *training.Trained // the model of the bundle; the new model if plan.retrain is false
+	measured *measurement
+	gate     *modelcard.Gate
+	parity   *parity
 }
 
 // run collects what the stages of one training report. opt is not changed after startRun.
@@ -241,14 +241,14 @@ func (r *run) inputs(p *plan, encoder *textEncoder) training.Inputs {
 }
 
 // finalInputs returns the inputs of the training on all lists. It keeps the tree size that the
-// candidate's validation selected.
+// new model's validation selected.
 func (r *run) finalInputs(
 	p *plan,
 	encoder *textEncoder,
-	candidate *training.Trained,
+	newModel *training.Trained,
 ) training.Inputs {
 	in := r.inputs(p, encoder)
-	in.Holdout, in.Config.Scorer.Leaves = 0, []int{candidate.Leaves}
+	in.Holdout, in.Config.Scorer.Leaves = 0, []int{newModel.Leaves}
 	return in
 }
 

@@ -21,7 +21,7 @@ type plan struct {
 	warmStart *training.Parent
 	// noWarmStart says why a full training replaces the requested warm start, "" if it does not.
 	noWarmStart string
-	holdout     float64 // share of the newest lists that the candidate is measured on
+	holdout     float64 // share of the newest lists that the new model is measured on
 	retrain     bool    // after measuring, train the bundle on all lists
 	// activeSawHoldout reports that the active bundle was trained on some of the held-out lists.
 	activeSawHoldout bool
@@ -44,7 +44,7 @@ var errEmptyLog = errors.New(
 		"with a counted action; import events, or let the service collect some",
 )
 
-// newPlan decides between a full training and a warm start, and what is held out. The candidate is
+// newPlan decides between a full training and a warm start, and what is held out. The new model is
 // not trained on the held-out lists. Neither is the active bundle, if there are enough lists that
 // it has not seen.
 func newPlan(opt *Options, b *bundles, s *scan) (*plan, error) {

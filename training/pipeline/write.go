@@ -86,9 +86,9 @@ func trainingData(s *source, t *training.Trained) (d bundle.TrainingData, err er
 	return d, err
 }
 
-// manifestMetrics returns the candidate's metrics on the held-out lists.
+// manifestMetrics returns the new model's metrics on the held-out lists.
 func manifestMetrics(t *evaluation.Table) map[string]stats.Interval {
-	row, ok := t.Row(candidateName, evaluation.AllLists)
+	row, ok := t.Row(newModelName, evaluation.AllLists)
 	if !ok {
 		return nil
 	}
