@@ -37,7 +37,8 @@ func (l *Lifetime) Acquire() bool {
 	}
 }
 
-// Release removes a reference. Each Acquire that returned true needs one Release, and so does the owner.
+// Release removes a reference. Each Acquire that returned true needs one Release, and so does the
+// owner.
 func (l *Lifetime) Release() {
 	if l == nil {
 		return

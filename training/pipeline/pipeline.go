@@ -14,8 +14,8 @@
 //	write        a bundle with its model card
 //	activate     the bundle, after a child process has verified it
 //
-// If a warm start has too little new data (training.TooFewNewLists), Run ends after train and writes
-// no bundle.
+// If a warm start has too little new data (training.TooFewNewLists), Run ends after train and
+// writes no bundle.
 //
 // A training runs beside a live server. It reads the logs up to the last whole record at its start.
 // A training that dies leaves nothing but its working folder, which the next training reuses. A
