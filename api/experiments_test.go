@@ -41,7 +41,7 @@ func TestExperiments(t *testing.T) {
 	if err := os.WriteFile(path, []byte(experiments), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	watcher, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+	watcher, err := experiment.Open(t.Context(), path, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func TestStoppedArms(t *testing.T) {
 	path, stopFile := filepath.Join(dir, "experiments.yaml"), filepath.Join(dir, "stopped.json")
 	replace(t, path, stoppable)
 	open := func() (*experiment.Watcher, error) {
-		w, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+		w, err := experiment.Open(t.Context(), path, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func TestStoppedArms(t *testing.T) {
 		{stoppable, "control"},
 	} {
 		replace(t, path, c.text)
-		if err := w.Reload(); err != nil {
+		if err := w.Reload(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		assignments, _ := w.Assign(&ranker.Request{User: "u"}, nil, noon)

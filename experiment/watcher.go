@@ -18,9 +18,9 @@ import (
 
 // Bundles keeps the bundles that arms use ready to rank.
 type Bundles interface {
-	// Require replaces the set of needed versions. It may load missing ones. It returns, for each
-	// version that cannot serve, the reason.
-	Require(versions []string) map[string]error
+	// Require replaces the set of needed versions. It may load missing ones until ctx ends. It
+	// returns, for each version that cannot serve, the reason.
+	Require(ctx context.Context, versions []string) map[string]error
 }
 
 // settleTime is how long the file must be unchanged before it is read, since editors and copies
@@ -51,20 +51,25 @@ type activeSet struct {
 
 var _ ranker.Experiments = (*Watcher)(nil)
 
-// Open reads the file, which must be valid. bundles may be nil if no arm names a bundle.
-func Open(path string, bundles Bundles, log *slog.Logger) (*Watcher, error) {
+// Open reads the file, which must be valid, and loads the bundles that its arms name. bundles may
+// be nil if no arm names a bundle.
+func Open(
+	ctx context.Context, path string, bundles Bundles, log *slog.Logger,
+) (*Watcher, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("experiments: %w", err)
 	}
 	w := &Watcher{path: path, bundles: bundles, log: log}
-	err = w.Reload()
-	return w, err
+	if err := w.Reload(ctx); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
-// Reload reads the file again. If it is invalid, Reload returns the error, and the set that was in
-// effect stays.
-func (w *Watcher) Reload() error {
+// Reload reads the file again. If it is invalid, or if ctx ends while bundles are loaded, Reload
+// returns the error, and the set that was in effect stays.
+func (w *Watcher) Reload(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	old := w.active.Load()
@@ -81,7 +86,10 @@ func (w *Watcher) Reload() error {
 		}
 		return err
 	}
-	next := &activeSet{set: set, loaded: time.Now(), unavailable: w.require(set)}
+	next := &activeSet{set: set, loaded: time.Now(), unavailable: w.require(ctx, set)}
+	if err := ctx.Err(); err != nil {
+		return err // the bundles are not known to be unavailable
+	}
 	if old != nil && old.set.Version == set.Version {
 		next.loaded = old.loaded
 	}
@@ -98,11 +106,11 @@ func (w *Watcher) Reload() error {
 }
 
 // require tells the bundles which versions the set needs.
-func (w *Watcher) require(set *Set) map[string]error {
+func (w *Watcher) require(ctx context.Context, set *Set) map[string]error {
 	if w.bundles == nil {
 		return nil
 	}
-	return w.bundles.Require(set.Bundles(time.Now()))
+	return w.bundles.Require(ctx, set.Bundles(time.Now()))
 }
 
 // Run reads the file whenever it changes, and when again receives a signal, until ctx ends. It
@@ -122,7 +130,7 @@ func (w *Watcher) Run(ctx context.Context, again <-chan os.Signal) {
 			"send SIGHUP after a change", "error", err)
 	}
 	// The file may have changed since Open. Reload logs its errors.
-	_ = w.Reload()
+	_ = w.Reload(ctx)
 	timer := time.NewTimer(settleTime)
 	timer.Stop()
 	for {
@@ -138,9 +146,9 @@ func (w *Watcher) Run(ctx context.Context, again <-chan os.Signal) {
 				"error", err)
 			timer.Reset(settleTime)
 		case <-timer.C:
-			_ = w.Reload()
+			_ = w.Reload(ctx)
 		case <-again:
-			_ = w.Reload()
+			_ = w.Reload(ctx)
 		}
 	}
 }

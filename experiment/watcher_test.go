@@ -37,7 +37,7 @@ type bundleSet struct {
 	required []string
 }
 
-func (s *bundleSet) Require(versions []string) map[string]error {
+func (s *bundleSet) Require(_ context.Context, versions []string) map[string]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.required = versions
@@ -84,7 +84,7 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 	replace(t, path, first)
 	var log logs
 	bundles := &bundleSet{}
-	w, err := experiment.Open(path, bundles, slog.New(slog.NewTextHandler(&log, nil)))
+	w, err := experiment.Open(t.Context(), path, bundles, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestWatcherFollowsAMountedVolume(t *testing.T) {
 	if err := os.Symlink("..data/experiments.yaml", path); err != nil {
 		t.Fatal(err)
 	}
-	w, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+	w, err := experiment.Open(t.Context(), path, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,11 +180,11 @@ func TestWatcherFollowsAMountedVolume(t *testing.T) {
 
 func TestOpenNeedsAValidFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "experiments.yaml")
-	if _, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := experiment.Open(t.Context(), path, nil, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a missing file must be an error")
 	}
 	replace(t, path, "nope: 1")
-	_, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+	_, err := experiment.Open(t.Context(), path, nil, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), `unknown key "nope"`) {
 		t.Errorf("%v", err)
 	}
@@ -207,7 +207,7 @@ layers:
     condition: {user.country: de}
     arms: [{name: control}, {name: diverse, rules: {diversity: {lambda: 0.5, top: 9}}}]
 `)
-	w, err := experiment.Open(path, nil, slog.New(slog.DiscardHandler))
+	w, err := experiment.Open(t.Context(), path, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,5 +229,48 @@ layers:
 	assignments, _ = w.Assign(&ranker.Request{User: "tester"}, nil, noon)
 	if len(assignments) != 1 || assignments[0].Arm.Name != "other" || !assignments[0].Forced {
 		t.Errorf("%+v", assignments)
+	}
+}
+
+// loadingBundles is a set of bundles that loads until its context ends.
+type loadingBundles struct{ loading chan struct{} }
+
+func (b loadingBundles) Require(ctx context.Context, versions []string) map[string]error {
+	if len(versions) == 0 {
+		return nil
+	}
+	close(b.loading)
+	<-ctx.Done()
+	return map[string]error{versions[0]: ctx.Err()}
+}
+
+// Run ends with its context although a bundle is being loaded, and does not report the bundle.
+func TestWatcherEndsWhileABundleIsLoaded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "experiments.yaml")
+	replace(t, path, one("arms: [{name: control}, {name: other}]"))
+	var log logs
+	bundles := loadingBundles{make(chan struct{})}
+	w, err := experiment.Open(t.Context(), path, bundles, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.Set()
+	replace(t, path, one("arms: [{name: control}, {name: other, bundle: v1}]"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.Run(ctx, nil)
+	}()
+	<-bundles.loading
+	cancel()
+	<-ended
+	if w.Set() != before || strings.Contains(log.String(), "cannot serve") {
+		t.Errorf("an unfinished reading took effect: %s", log.String())
+	}
+	if _, err := experiment.Open(ctx, path, loadingBundles{make(chan struct{})},
+		slog.New(slog.DiscardHandler)); !errors.Is(err, context.Canceled) {
+		t.Errorf("Open returned %v", err)
 	}
 }

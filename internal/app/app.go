@@ -139,7 +139,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if a.models, err = openModels(ctx, root, a.engine, opt); err != nil {
 		return nil, err
 	}
-	a.experiments, err = openExperiments(opt.Experiments, opt.Store.Data, a.models, opt.Log)
+	a.experiments, err = openExperiments(ctx, opt.Experiments, opt.Store.Data, a.models, opt.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -18,12 +18,12 @@ import (
 
 // openExperiments reads the experiments file. Without one it returns nil.
 func openExperiments(
-	path, data string, models *bundle.Registry, log *slog.Logger,
+	ctx context.Context, path, data string, models *bundle.Registry, log *slog.Logger,
 ) (*experiment.Watcher, error) {
 	if path == "" {
 		return nil, nil
 	}
-	watcher, err := experiment.Open(path, requiredBundles{models}, log)
+	watcher, err := experiment.Open(ctx, path, requiredBundles{models}, log)
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +40,10 @@ func StoppedArmsFile(data string) string { return filepath.Join(data, "experimen
 type requiredBundles struct{ registry *bundle.Registry }
 
 // Require implements experiment.Bundles.
-func (r requiredBundles) Require(versions []string) map[string]error {
-	return r.registry.Require(context.Background(), versions)
+func (r requiredBundles) Require(
+	ctx context.Context, versions []string,
+) map[string]error {
+	return r.registry.Require(ctx, versions)
 }
 
 // reporter reports on experiments from the event log that the service writes. Without a watcher,

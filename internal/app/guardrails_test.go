@@ -44,7 +44,7 @@ func TestGuardrailStopsArm(t *testing.T) {
 	fillFolder(t, data, demo.Options{Seed: 2, Users: 600, Lists: 6000, PlantedLift: 0.5})
 	log := slog.New(slog.DiscardHandler)
 	open := func() *experiment.Watcher {
-		watcher, err := experiment.Open(file, nil, log)
+		watcher, err := experiment.Open(t.Context(), file, nil, log)
 		if err != nil {
 			t.Fatal(err)
 		}
