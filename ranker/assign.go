@@ -170,24 +170,32 @@ func (pl plan) secondArm() plan {
 	return pl.mergeArms()
 }
 
-// endInterleaving returns the plan with the interleaved assignment fallen back to control.
-func (pl plan) endInterleaving(run *run, why error) plan {
+// withoutInterleaving returns the plan with the interleaved assignment fallen back to control.
+func (pl plan) withoutInterleaving() plan {
 	i := pl.interleaving()
 	if i < 0 {
 		return pl
 	}
 	pl.assignments = slices.Clone(pl.assignments)
 	pl.assignments[i].fellBack = true
-	run.fail("experiment "+pl.assignments[i].Experiment, why)
 	return pl
 }
 
-// withFallbacksOf returns the plan with every assignment fallen back that fell back in other.
-func (pl plan) withFallbacksOf(other plan) plan {
-	pl.assignments = slices.Clone(pl.assignments)
+// endInterleaving is withoutInterleaving; it also reports why to run.
+func (pl plan) endInterleaving(run *run, why error) plan {
+	if i := pl.interleaving(); i >= 0 {
+		run.fail("experiment "+pl.assignments[i].Experiment, why)
+	}
+	return pl.withoutInterleaving()
+}
+
+// checkOthers ends the interleaving if an assignment of another experiment fell back in pl, the
+// second side's plan, but not in first. Both lists must differ by the interleaved arms alone.
+func (pl plan) checkOthers(run *run, first plan) plan {
 	for i := range pl.assignments {
-		a := &pl.assignments[i]
-		a.fellBack = a.fellBack || other.assignments[i].fellBack
+		if i != pl.interleaving() && pl.assignments[i].fellBack && !first.assignments[i].fellBack {
+			return pl.endInterleaving(run, errAnotherFellBack)
+		}
 	}
 	return pl
 }

@@ -11,6 +11,11 @@ import (
 // errNothingScored ends an interleaving: without scores both arms would keep the request's order.
 var errNothingScored = errors.New("no model scored the candidates")
 
+// errAnotherFellBack ends an interleaving: the first list was ranked with an arm of another
+// experiment, and the second list cannot be ranked with that arm.
+var errAnotherFellBack = errors.New(
+	"the second list cannot be ranked with the arm of another experiment")
+
 // interleave ranks the candidates for the second arm and merges its list with control's. If the
 // second arm cannot be ranked, control's ranking is the answer.
 //
@@ -25,9 +30,10 @@ func (p *Pipeline) interleave(ctx context.Context, run *run, control ranking) ra
 	other := ranking{scored: second, plan: second.plan}
 	if second.plan.interleaves() {
 		other = p.order(ctx, run, second)
+		other.plan = other.plan.checkOthers(run, control.plan)
 	}
-	control.plan = control.plan.withFallbacksOf(other.plan)
-	if !control.plan.interleaves() {
+	if !other.plan.interleaves() {
+		control.plan = control.plan.withoutInterleaving()
 		return control
 	}
 	return draft(run, control, &other)
@@ -43,6 +49,7 @@ func (p *Pipeline) scoreSecond(ctx context.Context, run *run, control ranking) s
 		return s
 	}
 	pl, err := p.selectModel(run, pl)
+	pl = pl.checkOthers(run, control.plan)
 	if err == nil && pl.interleaves() {
 		in, shared := control.inputs.reuse(pl.model)
 		if !shared {

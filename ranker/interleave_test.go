@@ -272,3 +272,57 @@ func TestInterleavingDoesNotExplore(t *testing.T) {
 		t.Errorf("exposed %v, want x alone", exposed)
 	}
 }
+
+// If the second side cannot be ranked with the arm of another experiment, the answer is control's
+// list, which was ranked with that arm, and the other experiment keeps its arm.
+func TestInterleavingKeepsTheArmsOfOtherExperiments(t *testing.T) {
+	control := ranker.Arm{Name: "control"}
+	negated := ranker.Arm{
+		Name: "negated", Sets: ranker.PartScorer, ScorerParams: map[string]float64{"times": -1},
+	}
+	calls := 0
+	failsSecond := ruleFunc(func(l *ranker.List) error {
+		if calls++; calls > 1 {
+			return errBroken
+		}
+		return reverse(l)
+	})
+	reversed := ranker.Arm{
+		Name: "reversed", Sets: ranker.PartDiversity,
+		Rules: ranker.RuleSet{ranker.RuleDiversity: failsSecond},
+	}
+	for name, other := range map[string]ranker.Arm{
+		"the model has no parameters": negated,
+		"a rule fails":                reversed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 10)
+			w.models.main.Scorer = tunable{times: 1}
+			w.addModel(w.with("plain", sum{}))
+			tested := ranker.Arm{Name: "plain", Sets: ranker.PartModel, Model: "plain"}
+			e := &fixedExperiments{assignments: []ranker.Assignment{
+				{Experiment: "a", Parts: other.Sets, Control: &control, Arm: &other},
+			}}
+			w.opt.Experiments = e
+			calls = 0
+			alone := w.rank(t, w.request(10))
+			calls = 0
+			e.assignments = append(e.assignments, ranker.Assignment{
+				Experiment: "b", Parts: ranker.PartModel, Control: &control, Arm: &tested,
+				Interleave: true,
+			})
+			got := w.rank(t, w.request(10))
+			imp := w.records[1]
+			if !slices.Equal(ids(got), ids(alone)) || imp.Interleaved != nil {
+				t.Errorf("order %v, want %v, not interleaved", ids(got), ids(alone))
+			}
+			if got.Experiments["a"] != other.Name || got.Experiments["b"] != "control" {
+				t.Errorf("experiments %v", got.Experiments)
+			}
+			if imp.Fallback["b"] != "plain" || len(imp.Fallback) != 1 ||
+				!slices.Equal(imp.Exposed, []string{"a"}) {
+				t.Errorf("fallback %v, exposed %v", imp.Fallback, imp.Exposed)
+			}
+		})
+	}
+}
