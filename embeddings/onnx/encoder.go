@@ -252,7 +252,7 @@ func (e *Encoder) MaxTokens() int { return e.maxTokens }
 // Parallel implements embeddings.Model.
 func (e *Encoder) Parallel() int { return len(e.allSessions) }
 
-// Padded tokens of one run. On a CPU, a quantised model gains nothing from larger batches, and
+// Padded tokens of one run. On a CPU, a quantized model gains nothing from larger batches, and
 // loses once the batch exceeds the cache. An fp32 model gains up to about twice that size. A GPU
 // needs large batches to be busy.
 const (
@@ -269,7 +269,7 @@ func (e *Encoder) chooseBatchTokens() int {
 	switch {
 	case e.device.cuda:
 		return batchTokensCUDA
-	case e.files.IsQuantised():
+	case e.files.IsQuantized():
 		return batchTokensInt8
 	}
 	return batchTokensFP32

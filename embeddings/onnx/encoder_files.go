@@ -134,9 +134,9 @@ func (f *EncoderFiles) Digest() string {
 	return hex.EncodeToString(d.Sum(nil))
 }
 
-// IsQuantised reports whether the model is quantised. It looks for operators that only quantised
+// IsQuantized reports whether the model is quantized. It looks for operators that only quantized
 // models have.
-func (f *EncoderFiles) IsQuantised() bool {
+func (f *EncoderFiles) IsQuantized() bool {
 	model := string(f.Model)
 	return strings.Contains(model, "MatMulInteger") || strings.Contains(model, "QLinearMatMul")
 }

@@ -54,7 +54,7 @@ func encode(t testing.TB, e *Encoder, texts ...string) [][]float32 {
 }
 
 // The similarities of three sentences: as the model card publishes them for fp32, and as measured
-// for the quantised model. The latter move by up to 0.03, since activations are quantised over the
+// for the quantized model. The latter move by up to 0.03, since activations are quantized over the
 // batch and processors have different instructions.
 func TestPublishedSimilarities(t *testing.T) {
 	for _, c := range []struct {

@@ -143,7 +143,7 @@ func (o *EncoderOptions) trainableFiles() (*onnx.EncoderFiles, error) {
 		return nil, err
 	}
 	files, err := onnx.ReadEncoderFiles(dir, o.MaxTokens)
-	if err != nil || !files.IsQuantised() {
+	if err != nil || !files.IsQuantized() {
 		return files, err
 	}
 	assets, err := o.AssetsFolder()

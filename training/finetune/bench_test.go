@@ -77,8 +77,8 @@ func BenchmarkGames(b *testing.B) {
 		b.ReportMetric(100*res.Validation.Base.Mean, "validation-before-%")
 		b.ReportMetric(100*res.Validation.FineTuned.Mean, "validation-%")
 		b.ReportMetric(100*res.Validation.Difference.Low, "validation-gain-low-%")
-		b.ReportMetric(res.Quantisation.MinCosine, "int8-least-cosine")
-		b.ReportMetric(res.Quantisation.TextsPerSecond/res.Quantisation.TextsPerSecondFP32,
+		b.ReportMetric(res.Quantization.MinCosine, "int8-least-cosine")
+		b.ReportMetric(res.Quantization.TextsPerSecond/res.Quantization.TextsPerSecondFP32,
 			"int8-speed")
 		report(b, g, res.FP32, "fp32-")
 		report(b, g, res.Int8, "int8-")

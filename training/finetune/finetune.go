@@ -96,7 +96,7 @@ type Result struct {
 	Pairs        int // number of queries in the training data
 	Texts        int // number of distinct texts
 	Validation   Validation
-	Quantisation Quantisation
+	Quantization Quantization
 	Duration     time.Duration
 }
 
@@ -113,8 +113,8 @@ type Validation struct {
 // encoder: the 95% intervals of their differences are above 0.
 func (g *Validation) Better() bool { return g.Difference.Low > 0 && g.Int8.Low > 0 }
 
-// Quantisation compares the 8-bit file with the 32-bit file.
-type Quantisation struct {
+// Quantization compares the 8-bit file with the 32-bit file.
+type Quantization struct {
 	Difference                         stats.Interval // NDCG, 8-bit minus 32-bit, paired
 	MinCosine                          float64        // least cosine of the two vectors of a text
 	MeanCosine                         float64

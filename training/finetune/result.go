@@ -23,7 +23,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	int8Model, err := model.Quantise()
+	int8Model, err := model.Quantize()
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (t *trainer) measure(ctx context.Context, res *Result) error {
 			return err
 		}
 	}
-	g, q := &res.Validation, &res.Quantisation
+	g, q := &res.Validation, &res.Quantization
 	g.Cases = len(t.validator.finalCases)
 	q.MinCosine = 1
 	q.Bytes, q.BytesFP32 = int64(len(res.Int8.Model)), int64(len(res.FP32.Model))
@@ -68,7 +68,7 @@ func (t *trainer) measure(ctx context.Context, res *Result) error {
 	return t.computeIntervals(ndcg, g, q)
 }
 
-func (t *trainer) computeIntervals(ndcg [3][]float64, g *Validation, q *Quantisation) (err error) {
+func (t *trainer) computeIntervals(ndcg [3][]float64, g *Validation, q *Quantization) (err error) {
 	for _, x := range []struct {
 		into *stats.Interval
 		a, b []float64

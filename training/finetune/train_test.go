@@ -118,7 +118,7 @@ func TestTrain(t *testing.T) {
 		t.Errorf("the cosine of violin and lantern (same users) is %.3f; before training %.3f",
 			after, before)
 	}
-	q := res.Quantisation
+	q := res.Quantization
 	if q.MinCosine < 0.95 || q.MeanCosine < 0.98 || q.Difference.Low < -0.1 ||
 		q.Bytes*3 > q.BytesFP32 || q.TextsPerSecond <= 0 || q.TextsPerSecondFP32 <= 0 {
 		t.Errorf("the 8-bit encoder: %+v", q)

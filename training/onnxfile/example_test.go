@@ -8,7 +8,7 @@ import (
 	"relish/training/onnxfile"
 )
 
-// Fine-tuning replaces weights in an encoder's file and quantises the result for the CPU.
+// Fine-tuning replaces weights in an encoder's file and quantizes the result for the CPU.
 func Example() {
 	data, err := os.ReadFile("../../.cache/encoder/fp32/model.onnx")
 	if err != nil {
@@ -24,7 +24,7 @@ func Example() {
 	if err := model.SetFloats(name, bias); err != nil {
 		log.Fatal(err)
 	}
-	small, err := model.Quantise()
+	small, err := model.Quantize()
 	if err != nil {
 		log.Fatal(err)
 	}

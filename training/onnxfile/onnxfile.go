@@ -2,7 +2,7 @@
 // model back. Fields that it does not know are copied byte for byte.
 //
 // Fine-tuning exports a text encoder with it. SetFloats replaces the weights in the encoder's
-// original file. Quantise makes the file with 8-bit weights, which a CPU runs fastest.
+// original file. Quantize makes the file with 8-bit weights, which a CPU runs fastest.
 package onnxfile
 
 import (

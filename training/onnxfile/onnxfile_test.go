@@ -70,19 +70,19 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A quantised model has a quarter of the size and gives nearly the same vectors.
-func TestQuantise(t *testing.T) {
+// A quantized model has a quarter of the size and gives nearly the same vectors.
+func TestQuantize(t *testing.T) {
 	f := onnxtest.EncoderFiles(t, "fp32")
 	m := parse(t, f.Model)
-	small, err := m.Quantise()
+	small, err := m.Quantize()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if share := float64(len(small)) / float64(len(f.Model)); share > 0.27 {
-		t.Errorf("the quantised model has %.2f of the size", share)
+		t.Errorf("the quantized model has %.2f of the size", share)
 	}
 	if !bytes.Equal(m.Bytes(), parse(t, f.Model).Bytes()) {
-		t.Error("Quantise changed its receiver")
+		t.Error("Quantize changed its receiver")
 	}
 	want, got := encode(t, f, f.Model), encode(t, f, small)
 	for i := range texts {
@@ -90,9 +90,9 @@ func TestQuantise(t *testing.T) {
 			t.Errorf("%q: cosine %.4f to the vector of the original model", texts[i], c)
 		}
 	}
-	if _, err := parse(t, small).Quantise(); err == nil ||
-		!strings.Contains(err.Error(), "nothing to quantise") {
-		t.Errorf("a quantised model was quantised again: %v", err)
+	if _, err := parse(t, small).Quantize(); err == nil ||
+		!strings.Contains(err.Error(), "nothing to quantize") {
+		t.Errorf("a quantized model was quantized again: %v", err)
 	}
 }
 
@@ -132,7 +132,7 @@ func FuzzParse(f *testing.F) {
 		for _, name := range m.WeightNames() {
 			m.Floats(name)
 		}
-		_, _ = m.Quantise()
+		_, _ = m.Quantize()
 		if _, err := onnxfile.Parse(m.Bytes()); err != nil {
 			t.Errorf("an encoded model cannot be parsed: %v", err)
 		}

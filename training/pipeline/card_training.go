@@ -73,7 +73,7 @@ func addEncoder(d *modelcard.Data, t *tuning, objective string) {
 		}
 		return
 	}
-	v, q := &result.Validation, &result.Quantisation
+	v, q := &result.Validation, &result.Quantization
 	table.Head = []string{"what", "figure"}
 	table.Rows = [][]string{
 		{"objective", objective},

@@ -7,19 +7,19 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// maxQuantised is the largest magnitude of a quantised weight, half of what a byte holds.
+// maxQuantized is the largest magnitude of a quantized weight, half of what a byte holds.
 // Processors without VNNI add two products of an unsigned and a signed byte in 16 bits. Larger
 // weights could overflow there, and a model must give the same vectors on every machine.
-const maxQuantised = 63
+const maxQuantized = 63
 
-// Quantise returns the encoded model with 8-bit integers for the weights of matrix products and
+// Quantize returns the encoded model with 8-bit integers for the weights of matrix products and
 // embedding tables. It does not change m.
 //
-// The weights of a product have one scale per column, and the other operand is quantised at run
+// The weights of a product have one scale per column, and the other operand is quantized at run
 // time (ONNX's DynamicQuantizeLinear). A table has one scale per row. A weight that several nodes
 // read stays as it is.
-func (m *Model) Quantise() ([]byte, error) {
-	q := &quantiser{
+func (m *Model) Quantize() ([]byte, error) {
+	q := &quantizer{
 		source: m,
 		target: &Model{
 			byName:           map[string]*weight{},
@@ -27,7 +27,7 @@ func (m *Model) Quantise() ([]byte, error) {
 			otherFields:      m.otherFields,
 		},
 		readers:   map[string]int{},
-		quantised: map[string]bool{},
+		quantized: map[string]bool{},
 	}
 	for _, n := range m.Nodes {
 		for _, in := range n.Inputs {
@@ -36,37 +36,37 @@ func (m *Model) Quantise() ([]byte, error) {
 	}
 	for _, n := range m.Nodes {
 		switch {
-		case n.Op == "MatMul" && q.isQuantisable(n, 1):
-			q.quantiseMatMul(n)
-		case n.Op == "Gather" && n.axis() == 0 && q.isQuantisable(n, 0):
-			q.quantiseGather(n)
+		case n.Op == "MatMul" && q.isQuantizable(n, 1):
+			q.quantizeMatMul(n)
+		case n.Op == "Gather" && n.axis() == 0 && q.isQuantizable(n, 0):
+			q.quantizeGather(n)
 		default:
 			q.target.Nodes = append(q.target.Nodes, n)
 		}
 	}
 	if len(q.target.weights) == 0 {
-		return nil, errors.New("onnxfile: nothing to quantise: the model has no matrix products " +
+		return nil, errors.New("onnxfile: nothing to quantize: the model has no matrix products " +
 			"or tables of " +
-			"32-bit floats; it may be quantised already")
+			"32-bit floats; it may be quantized already")
 	}
 	for _, w := range m.weights {
-		if !q.quantised[w.name] {
+		if !q.quantized[w.name] {
 			q.target.weights = append(q.target.weights, w)
 		}
 	}
 	return q.target.Bytes(), nil
 }
 
-// quantiser builds the quantised target from the source model.
-type quantiser struct {
+// quantizer builds the quantized target from the source model.
+type quantizer struct {
 	source, target *Model
 	readers        map[string]int  // number of node inputs that read a value, by its name
-	quantised      map[string]bool // values that exist as integers: weights, and operands of products
+	quantized      map[string]bool // values that exist as integers: weights, and operands of products
 }
 
-// isQuantisable reports whether the node has two inputs and one output, and whether the given input
+// isQuantizable reports whether the node has two inputs and one output, and whether the given input
 // is a float matrix that no other node reads.
-func (q *quantiser) isQuantisable(n *Node, input int) bool {
+func (q *quantizer) isQuantizable(n *Node, input int) bool {
 	if len(n.Inputs) != 2 || len(n.Outputs) != 1 || q.readers[n.Inputs[input]] != 1 {
 		return false
 	}
@@ -101,50 +101,50 @@ func (n *Node) axis() (axis int) {
 	return axis
 }
 
-func (q *quantiser) addNode(op, output string, inputs ...string) string {
+func (q *quantizer) addNode(op, output string, inputs ...string) string {
 	q.target.Nodes = append(q.target.Nodes,
 		&Node{Op: op, Inputs: inputs, Outputs: []string{output}})
 	return output
 }
 
-// Suffixes of the values that a quantised value is replaced by.
+// Suffixes of the values that a quantized value is replaced by.
 const (
-	quantisedSuffix = "_quantised"
+	quantizedSuffix = "_quantized"
 	scaleSuffix     = "_scale"
 	zeroPointSuffix = "_zero"
 )
 
-// quantiseMatMul replaces x W by (quantised x · quantised W) * scale of x * scales of the columns
+// quantizeMatMul replaces x W by (quantized x · quantized W) * scale of x * scales of the columns
 // of W.
-func (q *quantiser) quantiseMatMul(n *Node) {
+func (q *quantizer) quantizeMatMul(n *Node) {
 	x, w, out := n.Inputs[0], n.Inputs[1], n.Outputs[0]
-	if !q.quantised[x] {
-		q.quantised[x] = true
+	if !q.quantized[x] {
+		q.quantized[x] = true
 		q.target.Nodes = append(q.target.Nodes, &Node{
 			Op:      "DynamicQuantizeLinear",
 			Inputs:  []string{x},
-			Outputs: []string{x + quantisedSuffix, x + scaleSuffix, x + zeroPointSuffix},
+			Outputs: []string{x + quantizedSuffix, x + scaleSuffix, x + zeroPointSuffix},
 		})
 	}
 	values, dims := q.source.Floats(w)
-	q.addQuantised(w, values, dims, 1, dims[1])
+	q.addQuantized(w, values, dims, 1, dims[1])
 	sum := q.addNode("MatMulInteger", out+"_sum",
-		x+quantisedSuffix, w+quantisedSuffix, x+zeroPointSuffix)
+		x+quantizedSuffix, w+quantizedSuffix, x+zeroPointSuffix)
 	scale := q.addNode("Mul", out+"_both_scales", x+scaleSuffix, w+scaleSuffix)
 	q.addNode("Mul", out, q.addCast(sum), scale)
 }
 
-// quantiseGather replaces table[at] by (quantised table)[at] * scales[at].
-func (q *quantiser) quantiseGather(n *Node) {
+// quantizeGather replaces table[at] by (quantized table)[at] * scales[at].
+func (q *quantizer) quantizeGather(n *Node) {
 	table, at, out := n.Inputs[0], n.Inputs[1], n.Outputs[0]
 	values, dims := q.source.Floats(table)
-	q.addQuantised(table, values, dims, 0, dims[0], 1)
-	rows := q.addNode("Gather", out+"_rows", table+quantisedSuffix, at)
+	q.addQuantized(table, values, dims, 0, dims[0], 1)
+	rows := q.addNode("Gather", out+"_rows", table+quantizedSuffix, at)
 	scale := q.addNode("Gather", out+"_row_scales", table+scaleSuffix, at)
 	q.addNode("Mul", out, q.addCast(rows), scale)
 }
 
-func (q *quantiser) addCast(value string) string {
+func (q *quantizer) addCast(value string) string {
 	const to, attribute, kindOfInt = "to", 5, 2
 	a := appendMessage(nil, 1, []byte(to))
 	a = protowire.AppendVarint(protowire.AppendTag(a, 3, protowire.VarintType), float32Type)
@@ -158,16 +158,16 @@ func (q *quantiser) addCast(value string) string {
 	return value + "_float"
 }
 
-// addQuantised adds a weight to the target as integers, with one scale for each index of the given
+// addQuantized adds a weight to the target as integers, with one scale for each index of the given
 // axis. shape is the shape of the scales.
-func (q *quantiser) addQuantised(
+func (q *quantizer) addQuantized(
 	name string,
 	values []float32,
 	dims []int,
 	axis int,
 	shape ...int,
 ) {
-	q.quantised[name] = true
+	q.quantized[name] = true
 	largest := make([]float32, dims[axis])
 	scaleOf := func(i int) int {
 		if axis == 0 {
@@ -180,7 +180,7 @@ func (q *quantiser) addQuantised(
 	}
 	scales := make([]float32, len(largest))
 	for i, v := range largest {
-		if scales[i] = v / maxQuantised; v == 0 {
+		if scales[i] = v / maxQuantized; v == 0 {
 			scales[i] = 1
 		}
 	}
@@ -190,7 +190,7 @@ func (q *quantiser) addQuantised(
 	}
 	q.target.weights = append(
 		q.target.weights,
-		&weight{name: name + quantisedSuffix, elemType: int8Type, dims: dims, data: data},
+		&weight{name: name + quantizedSuffix, elemType: int8Type, dims: dims, data: data},
 		&weight{
 			name:     name + scaleSuffix,
 			elemType: float32Type,
