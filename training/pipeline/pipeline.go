@@ -186,8 +186,8 @@ const workFolder = ".training"
 func startRun(opt *Options) (*run, error) {
 	if len(opt.Logs) == 0 || opt.LightGBM == nil || opt.Root == "" || opt.Prior == nil ||
 		opt.LoadSignal == nil || opt.CheckCompatible == nil || opt.Verify == nil {
-		return nil, errors.New("pipeline.Run: Logs, Library, Root, Prior, Open, CheckCompatible " +
-			"and Verify must be set")
+		return nil, errors.New("pipeline.Run: Logs, LightGBM, Root, Prior, LoadSignal, " +
+			"CheckCompatible and Verify must be set")
 	}
 	if opt.Progress == nil {
 		opt.Progress = func(string, int, int) {}
