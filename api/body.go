@@ -18,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"relish/features/event"
 	"relish/internal/suggest"
 )
 
@@ -84,7 +85,7 @@ func decode(data []byte, v any) error {
 	if err := checkDepth(data); err != nil {
 		return err
 	}
-	return decodeError(json.Unmarshal(data, v, json.RejectUnknownMembers(true)))
+	return decodeError(json.Unmarshal(data, v, json.RejectUnknownMembers(true)), data)
 }
 
 // checkDepth refuses data that is nested more than maxDepth levels deep. It counts brackets outside
@@ -109,8 +110,9 @@ func checkDepth(data []byte) error {
 	return nil
 }
 
-// decodeError turns an error of the JSON decoder into an apiError with a pointer to the place.
-func decodeError(err error) error {
+// decodeError turns an error of the JSON decoder about data into an apiError with a pointer to the
+// place.
+func decodeError(err error, data []byte) error {
 	if err == nil {
 		return nil
 	}
@@ -124,12 +126,8 @@ func decodeError(err error) error {
 		return errUnknownField.at(string(semantic.JSONPointer), "%s", unknownField(semantic))
 	case errors.As(err, &semantic):
 		return errInvalidField.at(string(semantic.JSONPointer), "%s", wrongType(semantic))
-	case errors.As(err, &syntax) && errors.Is(syntax.Err, jsontext.ErrDuplicateName):
-		return errMalformed.at(string(syntax.JSONPointer),
-			"field %s is given twice: keep one", quoted(syntax.JSONPointer.LastToken()))
 	case errors.As(err, &syntax):
-		return errMalformed.at(string(syntax.JSONPointer),
-			"not valid JSON at byte %d: %s", syntax.ByteOffset, syntax.Err)
+		return errMalformed.at(string(syntax.JSONPointer), "%s", event.SyntaxMessage(syntax, data))
 	}
 	return errMalformed.with("not valid JSON, or more than one document in the body")
 }
@@ -141,7 +139,7 @@ func unknownField(err *json.SemanticError) string {
 	if hint := suggest.DidYouMean(name, known); hint != "" {
 		return "unknown field " + quoted(name) + hint
 	}
-	return "unknown field " + quoted(name) + ": known are " + strings.Join(known, ", ")
+	return "unknown field " + quoted(name) + ": the fields are " + strings.Join(known, ", ")
 }
 
 // fieldNames returns the names that JSON objects of a struct type may have.

@@ -64,14 +64,23 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 		c.ID = tok.String()
 		return c, nil
 	}
+	if k := dec.PeekKind(); k != '{' && k != 0 { // 0: not valid JSON
+		return c, errInvalidField.at(pointer,
+			"must be an item id (string) or an object, not %s", kindName(k))
+	}
 	var b candidateBody
 	if err := json.UnmarshalDecode(dec, &b, json.RejectUnknownMembers(true)); err != nil {
 		return c, err
 	}
-	c.ID = b.ID
+	if c.ID = b.ID; c.ID == "" {
+		return c, errMissingField.at(pointer+"/id", "id is required: send the id of the item")
+	}
+	if err := event.CheckID(c.ID); err != nil {
+		return c, errInvalidField.at(pointer+"/id", "id %s", err)
+	}
 	if b.Score != nil {
 		if c.Score = float32(*b.Score); c.Score-c.Score != 0 { // infinite as a float32
-			return c, errInvalidField.at(pointer, "score must be within ±3.4e38, not %g", *b.Score)
+			return c, errInvalidField.at(pointer+"/score", "score must be within ±3.4e38, not %g", *b.Score)
 		}
 		c.HasScore = true
 	}
@@ -88,15 +97,17 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 }
 
 // deduplicate checks the ids and keeps the first candidate of each. It reuses the list's memory.
-func deduplicate(cs []ranker.Candidate) ([]ranker.Candidate, error) {
+// field is the list's name in the body, and id the path from an entry to its id.
+func deduplicate(cs []ranker.Candidate, field, id string) ([]ranker.Candidate, error) {
 	if len(cs) == 0 {
-		return nil, errInvalidField.at("/candidates", "must have at least one item id or object")
+		return nil, errMissingField.at("/"+field,
+			"%s is required: send at least one item", field)
 	}
 	seen := make(map[string]struct{}, len(cs))
 	out := cs[:0]
 	for i, c := range cs {
 		if err := event.CheckID(c.ID); err != nil {
-			return nil, errInvalidField.at("/candidates/"+strconv.Itoa(i), "id %s", err)
+			return nil, errInvalidField.at("/"+field+"/"+strconv.Itoa(i)+id, "id %s", err)
 		}
 		if _, repeated := seen[c.ID]; repeated {
 			continue

@@ -28,6 +28,11 @@ func (s *Server) putItems(c *gin.Context) {
 			return ranker.Event{}, &ranker.EventError{
 				Code: e.code, Message: e.message, Pointer: e.pointer}
 		}
+		if b.ID == "" {
+			return ranker.Event{}, &ranker.EventError{
+				Code: "missing_field", Pointer: "/id",
+				Message: "id is required: send the id of the item"}
+		}
 		if err := event.CheckID(b.ID); err != nil {
 			return ranker.Event{}, &ranker.EventError{
 				Code: "invalid_field", Message: err.Error(), Pointer: "/id"}

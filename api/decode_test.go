@@ -54,18 +54,15 @@ func TestRecommendRefusesInvalidFields(t *testing.T) {
 	}
 	manyKeys := `"context":{` + strings.Join(keys, ",") + `}`
 	for name, c := range map[string]struct{ body, pointer string }{
-		"no user":                {`{"candidates":["a"]}`, "/user_id"},
 		"a number as user":       {`{"user_id":7,"candidates":["a"]}`, "/user_id"},
 		"a long user":            {`{"user_id":"` + long + `","candidates":["a"]}`, "/user_id"},
 		"a NUL in the user":      {`{"user_id":"a\u0000","candidates":["a"]}`, "/user_id"},
 		"a line break in an id":  {with(`"session":"a\nb"`), "/session"},
-		"no candidates":          {`{"user_id":"u"}`, "/candidates"},
-		"empty candidates":       {withCandidates(`[]`), "/candidates"},
 		"null candidates":        {withCandidates(`null`), "/candidates"},
 		"a number as candidate":  {withCandidates(`[1]`), "/candidates/0"},
 		"an empty id":            {withCandidates(`["a",""]`), "/candidates/1"},
 		"a long id":              {withCandidates(`["` + long + `"]`), "/candidates/0"},
-		"a score beyond 32 bits": {withCandidates(`[{"id":"a","score":1e39}]`), "/candidates/0"},
+		"a score beyond 32 bits": {withCandidates(`[{"id":"a","score":1e39}]`), "/candidates/0/score"},
 		"a score beyond 64 bits": {
 			withCandidates(`[{"id":"a","score":1e999}]`), "/candidates/0/score"},
 		"a long text": {
@@ -87,6 +84,20 @@ func TestRecommendRefusesInvalidFields(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wantError(t, s.call("POST", "/recommend", c.body), 400, "invalid_field", c.pointer)
 		})
+	}
+}
+
+// A field that is missing or empty is refused with its place.
+func TestMissingFields(t *testing.T) {
+	s := start(t, nil)
+	for body, pointer := range map[string]string{
+		`{"candidates":["a"]}`:                "/user_id",
+		`{"user_id":"","candidates":["a"]}`:   "/user_id",
+		`{"user_id":"u"}`:                     "/candidates",
+		withCandidates(`[]`):                  "/candidates",
+		withCandidates(`["a",{"title":"T"}]`): "/candidates/1/id",
+	} {
+		wantError(t, s.call("POST", "/recommend", body), 400, "missing_field", pointer)
 	}
 }
 
@@ -139,14 +150,14 @@ func TestOtherBodiesAreStrict(t *testing.T) {
 		{"PUT", "/users/" + long, `{"fields":{"a":1}}`, 400, "invalid_field", "/user"},
 		{"DELETE", "/users/" + long, ``, 400, "invalid_field", ""},
 		{"POST", "/rerank", `{"query":"q","texts":["a"],"x":1}`, 400, "unknown_field", "/x"},
-		{"POST", "/rerank", `{"texts":["a"]}`, 400, "invalid_field", "/query"},
-		{"POST", "/rerank", `{"query":"q","texts":[]}`, 400, "invalid_field", "/documents"},
+		{"POST", "/rerank", `{"texts":["a"]}`, 400, "missing_field", "/query"},
+		{"POST", "/rerank", `{"query":"q","texts":[]}`, 400, "missing_field", "/documents"},
 		{"POST", "/v2/rerank", `{"query":"q","documents":["a"],"top_n":0}`,
 			400, "invalid_field", "/top_n"},
 		{"POST", "/rank/prior", `{"event":"item","id":"1","timestamp":1,"item":"a","fields":[]}`,
 			400, "invalid_field", "/event"},
-		{"POST", "/rank/other", metarank(`,"user":"u"`), 404, "unknown_model", "/model"},
-		{"POST", "/rank/prior", metarank(``), 400, "invalid_field", "/user"},
+		{"POST", "/rank/other", metarank(`,"user":"u"`), 404, "unknown_model", ""},
+		{"POST", "/rank/prior", metarank(``), 400, "missing_field", "/user"},
 		{"GET", "/items/unknown", ``, 404, "not_found", ""},
 		{"DELETE", "/items/unknown", ``, 404, "not_found", ""},
 		{"GET", "/no-such-route", ``, 404, "not_found", ""},

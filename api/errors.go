@@ -32,6 +32,8 @@ var (
 
 	errInvalidField = &apiError{status: http.StatusBadRequest, code: "invalid_field"}
 
+	errMissingField = &apiError{status: http.StatusBadRequest, code: "missing_field"}
+
 	errUnknownField = &apiError{status: http.StatusBadRequest, code: "unknown_field"}
 
 	errUnauthorized = &apiError{
@@ -48,14 +50,7 @@ var (
 		status: http.StatusNotFound, code: "not_found",
 		message: "unknown item: add it with PUT /items, or send an item event to /feedback"}
 
-	errUnknownModel = &apiError{
-		status: http.StatusNotFound, code: "unknown_model", pointer: "/model",
-		message: "unknown model, or it is not loaded: see GET /models, " +
-			"or leave model out for the active one"}
-
-	errUnknownBundle = &apiError{
-		status: http.StatusNotFound, code: "unknown_model",
-		message: "no such bundle, or it has no report: see GET /models for all versions"}
+	errUnknownModel = &apiError{status: http.StatusNotFound, code: "unknown_model"}
 
 	errUnknownExperiment = &apiError{
 		status: http.StatusNotFound, code: "not_found",
@@ -63,8 +58,7 @@ var (
 			"check the name with GET /experiments, or widen from and to"}
 
 	errMethodNotAllowed = &apiError{
-		status: http.StatusMethodNotAllowed, code: "method_not_allowed",
-		message: "this route does not have this method: see /docs for its methods"}
+		status: http.StatusMethodNotAllowed, code: "method_not_allowed"}
 
 	errBodyTimeout = &apiError{
 		status: http.StatusRequestTimeout, code: "body_timeout",
@@ -168,9 +162,8 @@ func fromError(err error) *apiError {
 	case errors.As(err, &entry):
 		return entry
 	case errors.As(err, &invalid):
-		return errInvalidField.at(invalid.Pointer, "%s", invalid.Message)
-	case errors.Is(err, ranker.ErrUnknownModel):
-		return errUnknownModel
+		return &apiError{status: http.StatusBadRequest,
+			code: invalid.Code, message: invalid.Message, pointer: invalid.Pointer}
 	case errors.Is(err, ErrUnknownExperiment):
 		return errUnknownExperiment
 	case errors.Is(err, ErrInvalidReport):
@@ -183,12 +176,12 @@ func fromError(err error) *apiError {
 	return nil
 }
 
-// modelError returns the table entry for an error of Models. A caller with the admin scope is told
-// why a bundle is refused.
-func modelError(err error) error {
+// modelError returns the table entry for an error of Models about a version. A caller with the
+// admin scope is told why a bundle is refused.
+func modelError(err error, version string) error {
 	switch {
 	case errors.Is(err, ranker.ErrUnknownModel):
-		return errUnknownBundle
+		return errUnknownModel.with("no bundle %s: see GET /models", quoted(version))
 	case errors.Is(err, ranker.ErrModelRefused):
 		return errBundleRefused.with("%s", err)
 	case errors.Is(err, ranker.ErrNoPreviousModel):

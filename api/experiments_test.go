@@ -82,6 +82,9 @@ func TestExperiments(t *testing.T) {
 		}
 		w := without.call("GET", c.path, "")
 		validate(t, c.path+" without experiments", schema, w.Body.Bytes())
+		if strings.Contains(w.Body.String(), `"loaded"`) {
+			t.Errorf("%s without experiments: %s", c.path, w.Body)
+		}
 	}
 }
 

@@ -96,7 +96,7 @@ func forEachValue(data []byte, use func(value jsontext.Value)) error {
 	array := dec.PeekKind() == '['
 	if array {
 		if _, err := dec.ReadToken(); err != nil {
-			return decodeError(err)
+			return decodeError(err, data)
 		}
 	}
 	n := 0
@@ -110,7 +110,7 @@ func forEachValue(data []byte, use func(value jsontext.Value)) error {
 				"the body is empty or ends early: send an event, an array, or one event per line")
 		}
 		if err != nil {
-			return decodeError(err)
+			return decodeError(err, data)
 		}
 		if n == maxEvents {
 			return errBodyTooLarge.with(
@@ -119,7 +119,7 @@ func forEachValue(data []byte, use func(value jsontext.Value)) error {
 		use(value)
 	}
 	if _, err := dec.ReadToken(); err != nil {
-		return decodeError(err)
+		return decodeError(err, data)
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return errMalformed.with(

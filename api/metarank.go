@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -29,6 +30,10 @@ func (s *Server) rankMetarank(c *gin.Context) {
 		req.Explain = maxExplain
 	}
 	resp, err := s.runRanking(c, req)
+	if errors.Is(err, ranker.ErrUnknownModel) {
+		err = errUnknownModel.with("no loaded model %s: use /rank/prior, or a version that "+
+			"GET /models lists as active, previous or loaded", quoted(req.Model))
+	}
 	if err != nil {
 		fail(c, err)
 		return
@@ -57,7 +62,8 @@ func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 		return nil, errTooManyItems.at("/items",
 			"more than %s items: let the retriever return fewer", thousands(maxCandidates))
 	case e.UserID == "":
-		return nil, errInvalidField.at("/user", "user or session is required")
+		return nil, errMissingField.at("/user",
+			"user is required: send user or session")
 	}
 	req := &ranker.Request{
 		ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Impression.Context,
@@ -72,7 +78,7 @@ func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 		req.Candidates = append(req.Candidates, candidate)
 	}
 	var err error
-	req.Candidates, err = deduplicate(req.Candidates)
+	req.Candidates, err = deduplicate(req.Candidates, "items", "/id")
 	return req, err
 }
 

@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"relish/internal/stats"
+	"relish/ranker"
 )
 
 // activationTimeout bounds an activation. Before a bundle is used, it is tried in a child process,
@@ -79,7 +81,7 @@ func (s *Server) changeModel(
 	}
 	version, err := change(ctx, by)
 	if err != nil {
-		fail(c, modelError(err))
+		fail(c, modelError(err, version))
 		return
 	}
 	c.JSON(http.StatusOK, gin.H{"active": version})
@@ -87,9 +89,16 @@ func (s *Server) changeModel(
 
 // modelReport answers with a bundle's model card, an HTML page.
 func (s *Server) modelReport(c *gin.Context) {
-	page, err := s.opt.Models.Report(c.Param("version"))
+	version := c.Param("version")
+	page, err := s.opt.Models.Report(version)
+	if errors.Is(err, ranker.ErrUnknownModel) {
+		err = errUnknownModel.with("no bundle %s, or it has no report: see GET /models",
+			quoted(version))
+	} else if err != nil {
+		err = modelError(err, version)
+	}
 	if err != nil {
-		fail(c, modelError(err))
+		fail(c, err)
 		return
 	}
 	c.Header("Content-Security-Policy", reportPolicy)

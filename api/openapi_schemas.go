@@ -194,9 +194,9 @@ var experimentSchema = objectOf(experimentRequired, fields{
 	})),
 })
 
-var experimentsSchema = objectOf("version loaded error holdout layers", fields{
+var experimentsSchema = objectOf("version error holdout layers", fields{
 	"version": text(),
-	"loaded":  text(),
+	"loaded":  text("When the file was loaded; absent without a file."),
 	"error":   text("Why a newer file was refused; empty if none was."),
 	"holdout": number(),
 	"layers": arrayOf(objectOf("name experiments", fields{

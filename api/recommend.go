@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -78,7 +79,7 @@ func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		}
 	}
 	return fmt.Errorf("must be a time after 1970 like 2026-05-01T10:00:00Z "+
-		"or Unix milliseconds, not %s", shorten(tok.String()))
+		"or a whole number of Unix milliseconds, not %s", shorten(tok.String()))
 }
 
 // request checks the body and returns the pipeline's request.
@@ -88,8 +89,8 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 		Model: b.Model, Record: b.Record == nil || *b.Record, Time: int64(b.Time),
 	}
 	if b.UserID == "" {
-		return nil, errInvalidField.at("/user_id",
-			"is required: for an anonymous user send the session id")
+		return nil, errMissingField.at("/user_id",
+			"user_id is required: for an anonymous user send the session id")
 	}
 	if err := event.CheckID(b.UserID); err != nil {
 		return nil, errInvalidField.at("/user_id", "%s", err)
@@ -119,7 +120,7 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 		return nil, err
 	}
 	var err error
-	r.Candidates, err = deduplicate(b.Candidates)
+	r.Candidates, err = deduplicate(b.Candidates, "candidates", "")
 	return r, err
 }
 
@@ -163,6 +164,10 @@ func (s *Server) recommend(c *gin.Context) {
 		return
 	}
 	resp, err := s.runRanking(c, req)
+	if errors.Is(err, ranker.ErrUnknownModel) {
+		err = errUnknownModel.at("/model", "no loaded model %s: see GET /models, "+
+			"or leave model out for the active one", quoted(req.Model))
+	}
 	if err != nil {
 		fail(c, err)
 		return

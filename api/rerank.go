@@ -107,10 +107,10 @@ func (s *Server) scoreTexts(
 ) ([]scoredText, error) {
 	switch {
 	case strings.TrimSpace(b.Query) == "":
-		return nil, errInvalidField.at("/query", "is required: send the text to rank by")
+		return nil, errMissingField.at("/query", "query is required: send the text to rank by")
 	case len(texts) == 0:
-		return nil, errInvalidField.at("/documents",
-			"must have at least one text, in documents or in texts")
+		return nil, errMissingField.at("/documents",
+			"documents is required: send at least one text, in documents or in texts")
 	case len(texts) > maxRerankTexts:
 		return nil, errTooManyItems.at("/documents",
 			"%d texts; at most 1,000 are allowed: split them into several requests", len(texts))

@@ -75,7 +75,10 @@ func New(opt Options) (*Server, error) {
 	}
 	s.engine.Use(s.observe, s.recoverPanic, s.requestID, s.cors)
 	s.engine.NoRoute(func(c *gin.Context) { fail(c, errNoRoute) })
-	s.engine.NoMethod(func(c *gin.Context) { fail(c, errMethodNotAllowed) })
+	s.engine.NoMethod(func(c *gin.Context) {
+		fail(c, errMethodNotAllowed.with("this route does not have the method %s: use %s",
+			shorten(c.Request.Method), c.Writer.Header().Get("Allow")))
+	})
 	for _, r := range s.routes() {
 		s.engine.Handle(r.method, r.path, s.authorize(r.scope), r.handle)
 	}

@@ -11,8 +11,8 @@ import (
 
 // SetStatus describes the experiments in effect. It does not name forced users.
 type SetStatus struct {
-	Version  string    `json:"version"` // of the file in effect, "" without one
-	LoadedAt time.Time `json:"loaded"`
+	Version  string    `json:"version"`         // of the file in effect, "" without one
+	LoadedAt time.Time `json:"loaded,omitzero"` // absent without a file
 	// Error says why the file as it is now is invalid, "" if it is the one in effect.
 	Error   string        `json:"error"`
 	Holdout float64       `json:"holdout"`

@@ -611,8 +611,8 @@ type EventOutcome struct {
 	Err       *EventError // why the event was rejected, nil if it was not
 }
 
-// EventError says why one event was rejected. Its text never contains user data other than the name
-// of a JSON member.
+// EventError says why one event was rejected. Its text contains no user data other than the name
+// of a JSON field and the beginning of a value that is no time.
 type EventError struct {
 	// Code is for programs: missing_field, invalid_field, unknown_field, malformed, time_in_future,
 	// too_large.

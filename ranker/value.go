@@ -2,7 +2,6 @@ package ranker
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -46,6 +45,9 @@ func (v FieldValue) AsStrings() []string {
 // errUnsupportedValue is the error for a JSON value that no FieldValue can hold.
 var errUnsupportedValue = errors.New(
 	"must be a number, a boolean, a string, or a list of strings or of numbers")
+
+// errMixedList is the error for a list with values of different kinds.
+var errMixedList = errors.New("must be a list of only strings or of only numbers")
 
 // MarshalJSONTo writes the value as the JSON that it was read from; no value is null.
 func (v FieldValue) MarshalJSONTo(enc *jsontext.Encoder) error {
@@ -99,7 +101,7 @@ func (v *FieldValue) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
-// readList reads the rest of a list, whose members must all be of one kind.
+// readList reads the rest of a list, whose values must all be of one kind.
 func (v *FieldValue) readList(dec *jsontext.Decoder) error {
 	*v = StringsValue([]string{})
 	for dec.PeekKind() != ']' {
@@ -118,7 +120,7 @@ func (v *FieldValue) readList(dec *jsontext.Decoder) error {
 			v.Kind, v.List = Numbers, nil
 			v.Nums = append(v.Nums, x)
 		default:
-			return fmt.Errorf("list %w", errUnsupportedValue)
+			return errMixedList
 		}
 	}
 	_, err := dec.ReadToken()

@@ -7,7 +7,7 @@
 //
 // Decode, DecodeNative and DecodeMetarank read one event; a Reader reads a file. Validate applies
 // the same rules to all of them. AppendLog and DecodeLog write and read the form in the event log,
-// which is native JSON with further members.
+// which is native JSON with further fields.
 package event
 
 import "relish/ranker"

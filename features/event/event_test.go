@@ -123,54 +123,57 @@ func TestDecode(t *testing.T) {
 
 func TestRejected(t *testing.T) {
 	long := strings.Repeat("x", 10_000)
-	const id = "must be 1 to 256 bytes of printable UTF-8"
+	const (
+		id   = "must be 1 to 256 bytes of printable UTF-8"
+		send = "send an id of 1 to 256 bytes of printable UTF-8"
+	)
 	for _, c := range []struct{ in, code, want string }{
-		{`{`, "malformed", "not valid JSON: unexpected EOF"},
+		{`{`, "malformed", "not valid JSON at byte 1: unexpected EOF"},
 		{
 			`null`,
-			"invalid_field", `/type: unknown type ""; use item, user, impression or interaction`,
+			"missing_field", `/type: type is required: item, user, impression or interaction`,
 		},
-		{`[]`, "invalid_field", "must not be a JSON array"},
+		{`[]`, "invalid_field", "must not be a list"},
 		{
 			`{"type":"item","id":"e"} x`,
-			"malformed", "not valid JSON: invalid character 'x' after top-level value",
+			"malformed", "not valid JSON at byte 25: invalid character 'x' after top-level value",
 		},
 		{
 			`{"type":"item","id":"e","id":"f","item":"i"}`,
-			"malformed", "/id: not valid JSON: a member occurs twice",
+			"malformed", `/id: field "id" is given twice: keep one`,
 		},
 		{
 			`{"type":"item","id":"e","ITEM":"i"}`,
-			"unknown_field", `/ITEM: unknown member; did you mean "item"?`,
+			"unknown_field", `/ITEM: unknown field "ITEM"; did you mean "item"?`,
 		},
 		{
 			`{"type":"item","id":"e","` + long + `":1}`,
-			"unknown_field", "/" + long[:255] + "...: unknown member",
+			"unknown_field", "/" + long[:255] + `...: unknown field "` + long[:40] + `": remove it`,
 		},
 		{
 			`{"type":"item","id":"e","item":"i","action":"click"}`,
-			"unknown_field", `/action: an event of type item has no member "action"; remove it`,
+			"unknown_field", `/action: an event of type item has no field "action": remove it`,
 		},
 		{
 			`{"type":"item","id":"e","item":"i","replace":false}`,
-			"unknown_field", "/replace: unknown member",
+			"unknown_field", `/replace: unknown field "replace": remove it`,
 		},
 		{
 			`{"type":"impression","id":"e","user":"u","items":["a"],"scores":null}`,
-			"unknown_field", "/scores: unknown member",
+			"unknown_field", `/scores: unknown field "scores": remove it`,
 		},
 		{
 			`{"type":"impression","id":"e","user":"u","items":["a"],"answer":null}`,
-			"unknown_field", "/answer: unknown member",
+			"unknown_field", `/answer: unknown field "answer": remove it`,
 		},
 		{
 			`{"type":"erase","id":"e"}`,
 			"invalid_field",
-			`/type: unknown type "erase"; use item, user, impression or interaction`,
+			`/type: unknown type "erase": use item, user, impression or interaction`,
 		},
-		{`{"type":"item","id":"e"}`, "missing_field", "/item: is required: " + id},
-		{`{"type":"item","item":"i"}`, "missing_field", "/id: is required: " + id},
-		{`{"type":"item","id":"e","item":7}`, "invalid_field", "/item: must not be a JSON number"},
+		{`{"type":"item","id":"e"}`, "missing_field", "/item: item is required: " + send},
+		{`{"type":"item","item":"i"}`, "missing_field", "/id: id is required: " + send},
+		{`{"type":"item","id":"e","item":7}`, "invalid_field", "/item: must not be a number"},
 		{
 			`{"type":"item","id":"e","item":"i","fields":{"x":{}}}`,
 			"invalid_field",
@@ -179,8 +182,7 @@ func TestRejected(t *testing.T) {
 		{
 			`{"type":"item","id":"e","item":"i","fields":{"x":[1,"a"]}}`,
 			"invalid_field",
-			"/fields/x: list must be a number, a boolean, a string, or a list of strings or " +
-				"of numbers",
+			"/fields/x: must be a list of only strings or of only numbers",
 		},
 		{
 			`{"type":"item","id":"e","item":"i","fields":{"x":1e400}}`,
@@ -194,7 +196,7 @@ func TestRejected(t *testing.T) {
 		{
 			`{"type":"interaction","id":"e","user":"u","item":"i"}`,
 			"missing_field",
-			"/action: is required: what the user did, 1 to 64 bytes of printable UTF-8",
+			"/action: action is required: send what the user did, such as click",
 		},
 		{
 			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","value":1e400}`,
@@ -203,11 +205,13 @@ func TestRejected(t *testing.T) {
 		{
 			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click",` +
 				`"time":"yesterday"}`,
-			"invalid_field", "/time: must be RFC 3339 or a whole number of Unix milliseconds",
+			"invalid_field", "/time: must be a time like 2026-05-01T10:00:00Z or a whole number " +
+				`of Unix milliseconds, not "yesterday"`,
 		},
 		{
 			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":-1}`,
-			"invalid_field", "/time: must not be before 1970",
+			"invalid_field", "/time: must not be before 1970, but 1969-12-31T23:59:59Z is: " +
+				"send a time like 2026-05-01T10:00:00Z",
 		},
 		{
 			`{"type":"interaction","id":"e","user":"a\u0000b","item":"i","action":"click"}`,
@@ -215,7 +219,7 @@ func TestRejected(t *testing.T) {
 		},
 		{
 			`{"type":"impression","id":"e","user":"u","items":[]}`,
-			"missing_field", "/items: is required: at least one item that was shown",
+			"missing_field", "/items: items is required: send the ids of the items that were shown",
 		},
 		{
 			`{"type":"impression","id":"e","user":"u","items":["a"],"propensity":[0]}`,
@@ -227,12 +231,12 @@ func TestRejected(t *testing.T) {
 		},
 		{
 			`{"type":"impression","id":"e","user":"u","items":["a"],"experiments":{"x":""}}`,
-			"invalid_field", "/experiments: names and arms " + id,
+			"invalid_field", "/experiments: each name and each arm " + id,
 		},
 		{
 			`{"event":"dance","id":"e"}`,
 			"invalid_field",
-			`/event: unknown event "dance"; use item, user, ranking or interaction`,
+			`/event: unknown event "dance": use item, user, ranking or interaction`,
 		},
 		{
 			`{"event":"user","id":"e","user":"u","fields":[{"name":"x"}]}`,
@@ -240,11 +244,11 @@ func TestRejected(t *testing.T) {
 		},
 		{
 			`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`,
-			"missing_field", "/user: is required: " + id,
+			"missing_field", "/user: user is required: " + send,
 		},
 		{
 			"{\"type\":\"item\",\"id\":\"e\",\"item\":\"\xff\"}",
-			"malformed", "/item: not valid JSON: invalid UTF-8",
+			"malformed", "/item: not valid JSON at byte 32: invalid UTF-8",
 		},
 	} {
 		e, err := event.Decode([]byte(c.in))
@@ -257,7 +261,7 @@ func TestRejected(t *testing.T) {
 	}
 }
 
-// DecodeLog reads members that only the log may have. DecodeNative rejects them.
+// DecodeLog reads fields that only the log may have. DecodeNative rejects them.
 func TestLogOnly(t *testing.T) {
 	for _, e := range []ranker.Event{
 		{Kind: ranker.EventDelete, ID: "d", Time: 1, ItemID: "i"},
@@ -442,8 +446,11 @@ func TestCSV(t *testing.T) {
 		}
 		got = append(got, fmt.Sprint(l.Line, " ", what))
 	}
-	want := []string{"2 i1", "3 /item: is required: must be 1 to 256 bytes of printable UTF-8",
-		"4 /time: must be RFC 3339 or a whole number of Unix milliseconds",
+	want := []string{
+		"2 i1",
+		"3 /item: item is required: send an id of 1 to 256 bytes of printable UTF-8",
+		"4 /time: must be a time like 2026-05-01T10:00:00Z or a whole number of Unix " +
+			`milliseconds, not "soon"`,
 		`5 not a CSV row: column 16: extraneous or missing " in quoted-field`,
 		"6 has 2 columns, but the header row has 5",
 		"7 must have at most 8388608 bytes", "8 i,2", "9 /value: must be finite"}

@@ -27,5 +27,5 @@ func ExampleReader() {
 	}
 	// Output:
 	// line 2: click of film-1 by ann
-	// line 3: /time: must be RFC 3339 or a whole number of Unix milliseconds
+	// line 3: /time: must be a time like 2026-05-01T10:00:00Z or a whole number of Unix milliseconds, not "yesterday"
 }

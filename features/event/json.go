@@ -1,7 +1,9 @@
 package event
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -14,8 +16,8 @@ import (
 	"relish/ranker"
 )
 
-// strict rejects unknown members. The JSON library itself rejects repeated members, members in
-// another case and invalid UTF-8.
+// strict rejects unknown fields. The JSON library itself rejects repeated fields, fields in another
+// case and invalid UTF-8.
 var strict = json.RejectUnknownMembers(true)
 
 // ---- Times ----
@@ -33,7 +35,7 @@ func (s *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	case '0':
 		ms, err := tok.Float()
 		if err != nil || ms != math.Trunc(ms) || math.Abs(ms) > maxMillis {
-			return errTime
+			return errTime("%.40s", tok.String())
 		}
 		*s = timestamp(ms)
 		return nil
@@ -42,28 +44,35 @@ func (s *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		*s = timestamp(ms)
 		return err
 	}
-	return errTime
+	return errTime("%s", jsonKindName(tok.Kind()))
 }
 
 // maxMillis is the end of the year 9999 in Unix ms, the last time that RFC 3339 can write.
 const maxMillis = 253402300799999
 
-var errTime = errors.New("must be RFC 3339 or a whole number of Unix milliseconds")
+// errTime returns the error for a value that is no time. format says how to show the value.
+func errTime(format string, value any) error {
+	return fmt.Errorf("must be a time like 2026-05-01T10:00:00Z or a whole number of Unix "+
+		"milliseconds, not "+format, value)
+}
 
 // ParseTime reads RFC 3339 or a decimal number of Unix milliseconds. It returns Unix milliseconds.
 func ParseTime(s string) (int64, error) {
 	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
 		if ms < -maxMillis || ms > maxMillis {
-			return 0, errTime
+			return 0, errTime("%.40q", s)
 		}
 		return ms, nil
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		return 0, errTime
+		return 0, errTime("%.40q", s)
 	}
 	return t.UnixMilli(), nil
 }
+
+// FormatTime writes Unix milliseconds as RFC 3339 in UTC.
+func FormatTime(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
 // ---- Errors ----
 
@@ -71,16 +80,18 @@ func invalid(pointer, message string) *ranker.EventError {
 	return &ranker.EventError{Code: "invalid_field", Pointer: pointer, Message: message}
 }
 
-// decodeError turns an error of the JSON library into an EventError, without the user's data.
-// members are the names to suggest for an unknown member.
-func decodeError(err error, members []string) *ranker.EventError {
+func missing(field, message string) *ranker.EventError {
+	return &ranker.EventError{
+		Code: "missing_field", Pointer: "/" + field, Message: field + " is required: " + message}
+}
+
+// decodeError turns an error of the JSON library about data into an EventError, without the user's
+// data. known are the names to suggest for an unknown field.
+func decodeError(err error, data []byte, known []string) *ranker.EventError {
 	var syn *jsontext.SyntacticError
 	if errors.As(err, &syn) {
 		return &ranker.EventError{
-			Code:    "malformed",
-			Message: "not valid JSON: " + syntaxReason(syn.Err),
-			Pointer: pointer(syn.JSONPointer),
-		}
+			Code: "malformed", Message: SyntaxMessage(syn, data), Pointer: pointer(syn.JSONPointer)}
 	}
 	var sem *json.SemanticError
 	if !errors.As(err, &sem) {
@@ -89,9 +100,12 @@ func decodeError(err error, members []string) *ranker.EventError {
 	e := invalid(pointer(sem.JSONPointer), "")
 	switch {
 	case errors.Is(sem.Err, json.ErrUnknownName):
-		e.Code, e.Message = "unknown_field", "unknown member"+suggest.DidYouMean(
-			sem.JSONPointer.LastToken(), members,
-		)
+		name := sem.JSONPointer.LastToken()
+		hint := suggest.DidYouMean(name, known)
+		if hint == "" {
+			hint = ": remove it"
+		}
+		e.Code, e.Message = "unknown_field", fmt.Sprintf("unknown field %.40q", name)+hint
 	case errors.Is(sem.Err, strconv.ErrRange):
 		e.Message = "the number is out of range"
 	case sem.Err != nil:
@@ -102,7 +116,7 @@ func decodeError(err error, members []string) *ranker.EventError {
 	return e
 }
 
-// maxPointer bounds the pointer of an error in bytes. A member's name may be as long as the body.
+// maxPointer bounds the pointer of an error in bytes. A field's name may be as long as the body.
 const maxPointer = 256
 
 func pointer(p jsontext.Pointer) string {
@@ -115,21 +129,44 @@ func pointer(p jsontext.Pointer) string {
 func jsonKindName(k jsontext.Kind) string {
 	switch k {
 	case '{':
-		return "a JSON object"
+		return "an object"
 	case '[':
-		return "a JSON array"
+		return "a list"
 	case 't', 'f':
-		return "a JSON boolean"
+		return "a boolean"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
 	}
-	return "a JSON " + k.String()
+	return k.String() // null
 }
 
-func syntaxReason(err error) string {
+// SyntaxMessage says what is wrong with data, which is not valid JSON.
+func SyntaxMessage(err *jsontext.SyntacticError, data []byte) string {
+	reason := "it ends early"
 	switch {
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		return "a member occurs twice"
-	case err == nil:
-		return "it ends early"
+	case errors.Is(err.Err, jsontext.ErrDuplicateName):
+		return fmt.Sprintf("field %.40q is given twice: keep one", err.JSONPointer.LastToken())
+	case trailingComma(data, int(err.ByteOffset)):
+		reason = "trailing comma: remove it"
+	case err.Err != nil:
+		reason = err.Err.Error()
 	}
-	return err.Error()
+	return fmt.Sprintf("not valid JSON at byte %d: %s", err.ByteOffset, reason)
+}
+
+// trailingComma reports whether data has a comma and then a closing bracket around data[at].
+func trailingComma(data []byte, at int) bool {
+	if at < 0 || at >= len(data) {
+		return false
+	}
+	const space = " \t\r\n"
+	before := bytes.TrimRight(data[:at], space)
+	after := bytes.TrimLeft(data[at:], space)
+	if len(after) > 0 && after[0] == ',' {
+		before, after = data[:at+1], bytes.TrimLeft(after[1:], space)
+	}
+	closes := len(after) > 0 && (after[0] == '}' || after[0] == ']')
+	return closes && bytes.HasSuffix(before, []byte(","))
 }

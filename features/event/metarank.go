@@ -36,8 +36,8 @@ type metarankItem struct {
 	Fields    []metarankField `json:"fields"`
 }
 
-// metarankMembers are the members of metarankEvent.
-var metarankMembers = []string{
+// metarankFieldNames are the fields of metarankEvent.
+var metarankFieldNames = []string{
 	"event", "id", "timestamp", "item", "user", "session", "ranking", "type", "tenant", "fields",
 	"items",
 }
@@ -47,7 +47,7 @@ var metarankMembers = []string{
 func DecodeMetarank(data []byte) (ranker.Event, *ranker.EventError) {
 	var m metarankEvent
 	if err := json.Unmarshal(data, &m, strict); err != nil {
-		return ranker.Event{}, decodeError(err, metarankMembers)
+		return ranker.Event{}, decodeError(err, data, metarankFieldNames)
 	}
 	e := ranker.Event{ID: m.ID, Time: int64(m.Timestamp), UserID: m.User, Session: m.Session}
 	if e.UserID == "" {
@@ -67,7 +67,7 @@ func DecodeMetarank(data []byte) (ranker.Event, *ranker.EventError) {
 		e.Action, e.ImpressionID = m.Type, m.Ranking
 	default:
 		return ranker.Event{}, invalid("/event",
-			fmt.Sprintf("unknown event %.40q; use item, user, ranking or interaction", m.Event))
+			fmt.Sprintf("unknown event %.40q: use item, user, ranking or interaction", m.Event))
 	}
 	return e, nil
 }

@@ -30,8 +30,8 @@ type clientEvent struct {
 	Value       *float64                     `json:"value,omitzero"`
 }
 
-// allowedMembers are the members that each kind may have beside type, id and time.
-var allowedMembers = map[ranker.EventKind]map[string]bool{
+// allowedFields are the fields that each kind may have beside type, id and time.
+var allowedFields = map[ranker.EventKind]map[string]bool{
 	ranker.EventItem: set("item", "title", "text", "tags", "fields"),
 	ranker.EventUser: set("user", "fields"),
 	ranker.EventImpression: set(
@@ -40,8 +40,8 @@ var allowedMembers = map[ranker.EventKind]map[string]bool{
 	ranker.EventInteraction: set("user", "session", "item", "action", "impression", "value"),
 }
 
-// memberNames are all members of a client's event.
-var memberNames = []string{
+// fieldNames are all fields of a client's event.
+var fieldNames = []string{
 	"type", "id", "time", "item", "user", "session", "title", "text", "tags", "fields", "items",
 	"context", "propensity", "model", "experiments", "action", "impression", "value",
 }
@@ -54,14 +54,14 @@ func set(names ...string) map[string]bool {
 	return m
 }
 
-// Decode reads one event in Metarank's form, which has the member "event", or else in the native
+// Decode reads one event in Metarank's form, which has the field "event", or else in the native
 // form. It does not call Validate.
 func Decode(data []byte) (ranker.Event, *ranker.EventError) {
 	var probe struct {
 		Event string `json:"event"`
 	}
 	if err := json.Unmarshal(data, &probe); err != nil {
-		return ranker.Event{}, decodeError(err, memberNames)
+		return ranker.Event{}, decodeError(err, data, fieldNames)
 	}
 	if probe.Event != "" {
 		return DecodeMetarank(data)
@@ -73,26 +73,29 @@ func Decode(data []byte) (ranker.Event, *ranker.EventError) {
 func DecodeNative(data []byte) (ranker.Event, *ranker.EventError) {
 	var w clientEvent
 	if err := json.Unmarshal(data, &w, strict); err != nil {
-		return ranker.Event{}, decodeError(err, memberNames)
+		return ranker.Event{}, decodeError(err, data, fieldNames)
 	}
-	allowed, ok := allowedMembers[w.Type]
+	allowed, ok := allowedFields[w.Type]
+	if w.Type == "" {
+		return ranker.Event{}, missing("type", "item, user, impression or interaction")
+	}
 	if !ok {
 		return ranker.Event{}, invalid("/type",
-			fmt.Sprintf("unknown type %.40q; use item, user, impression or interaction", w.Type))
+			fmt.Sprintf("unknown type %.40q: use item, user, impression or interaction", w.Type))
 	}
-	for _, m := range w.members() {
+	for _, m := range w.setFields() {
 		if !allowed[m] {
 			return ranker.Event{}, &ranker.EventError{
 				Code: "unknown_field", Pointer: "/" + m,
-				Message: fmt.Sprintf("an event of type %s has no member %q; remove it", w.Type, m),
+				Message: fmt.Sprintf("an event of type %s has no field %q: remove it", w.Type, m),
 			}
 		}
 	}
 	return w.event(), nil
 }
 
-// members returns the names of the members that are set, without type, id and time.
-func (w *clientEvent) members() []string {
+// setFields returns the names of the fields that are set, without type, id and time.
+func (w *clientEvent) setFields() []string {
 	var out []string
 	add := func(name string, isSet bool) {
 		if isSet {

@@ -54,7 +54,8 @@ func Validate(e *ranker.Event) *ranker.EventError {
 		return err
 	}
 	if e.Time < 0 {
-		return invalid("/time", "must not be before 1970")
+		return invalid("/time", fmt.Sprintf("must not be before 1970, but %s is: "+
+			"send a time like 2026-05-01T10:00:00Z", FormatTime(e.Time)))
 	}
 	switch e.Kind {
 	case ranker.EventItem:
@@ -64,12 +65,11 @@ func Validate(e *ranker.Event) *ranker.EventError {
 	case ranker.EventImpression:
 		return checkImpression(e.Impression)
 	case ranker.EventInteraction:
+		if e.Action == "" {
+			return missing("action", "send what the user did, such as click")
+		}
 		if checkName(e.Action, maxName, errID) != nil {
-			return &ranker.EventError{
-				Code:    "missing_field",
-				Pointer: "/action",
-				Message: "is required: what the user did, 1 to 64 bytes of printable UTF-8",
-			}
+			return invalid("/action", "must be 1 to 64 bytes of printable UTF-8")
 		}
 		if e.Value != nil && !finite(*e.Value) {
 			return invalid("/value", "must be finite")
@@ -110,28 +110,24 @@ func checkIDs(e *ranker.Event) *ranker.EventError {
 		model = e.Impression.Model
 	}
 	for _, id := range []struct {
-		pointer, value string
-		required       bool
+		field, value string
+		required     bool
 	}{
-		{"/id", e.ID, true},
-		{"/item", e.ItemID, interaction || item},
-		{"/user", e.UserID, interaction || impression || e.Kind == ranker.EventUser},
-		{"/session", e.Session, false},
-		{"/impression", e.ImpressionID, false},
-		{"/model", model, false},
+		{"id", e.ID, true},
+		{"item", e.ItemID, interaction || item},
+		{"user", e.UserID, interaction || impression || e.Kind == ranker.EventUser},
+		{"session", e.Session, false},
+		{"impression", e.ImpressionID, false},
+		{"model", model, false},
 	} {
 		if id.value == "" && !id.required {
 			continue
 		}
 		if id.value == "" {
-			return &ranker.EventError{
-				Code:    "missing_field",
-				Pointer: id.pointer,
-				Message: "is required: " + errID.Error(),
-			}
+			return missing(id.field, "send an id of 1 to 256 bytes of printable UTF-8")
 		}
 		if err := CheckID(id.value); err != nil {
-			return invalid(id.pointer, err.Error())
+			return invalid("/"+id.field, err.Error())
 		}
 	}
 	return nil
@@ -157,11 +153,7 @@ func checkItem(e *ranker.Event) *ranker.EventError {
 
 func checkImpression(imp *ranker.Impression) *ranker.EventError {
 	if imp == nil || len(imp.Items) == 0 {
-		return &ranker.EventError{
-			Code:    "missing_field",
-			Pointer: "/items",
-			Message: "is required: at least one item that was shown",
-		}
+		return missing("items", "send the ids of the items that were shown")
 	}
 	if len(imp.Items) > maxShown {
 		return tooLarge("/items", maxShown, "items")
@@ -189,7 +181,7 @@ func checkImpression(imp *ranker.Impression) *ranker.EventError {
 	}
 	for name, arm := range imp.Experiments {
 		if CheckID(name) != nil || CheckID(arm) != nil {
-			return invalid("/experiments", "names and arms "+errID.Error())
+			return invalid("/experiments", "each name and each arm "+errID.Error())
 		}
 	}
 	return checkFields("/context", imp.Context, maxContext)

@@ -150,7 +150,8 @@ func (g *Ingester) admit(e *ranker.Event, arrival int64) ranker.EventOutcome {
 			Err: &ranker.EventError{
 				Code:    "time_in_future",
 				Pointer: "/time",
-				Message: "must not be more than 24 hours ahead of now",
+				Message: "must not be more than 24 hours ahead of now, but " +
+					event.FormatTime(e.Time) + " is: check the client's clock",
 			},
 		}
 	}

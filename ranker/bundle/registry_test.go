@@ -154,6 +154,9 @@ func TestActivateUnknown(t *testing.T) {
 		}
 	}
 	wantActive(t, r, "prior")
+	if n := r.Stats().Refusals; n != 0 {
+		t.Errorf("%d refusals of bundles that do not exist", n)
+	}
 }
 
 // After a restart the active bundle is served. If it is damaged, the one before is served, else the

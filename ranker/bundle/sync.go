@@ -83,6 +83,8 @@ func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err() // not the bundle's fault
+	case errors.Is(err, ranker.ErrUnknownModel) && asked:
+		return err // the caller named a bundle that does not exist: nothing was refused
 	case !errors.Is(err, ranker.ErrUnknownModel):
 		err = fmt.Errorf("%w: %w", ranker.ErrModelRefused, err)
 	}
