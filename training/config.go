@@ -26,7 +26,7 @@ type Config struct {
 	FollowUpHours float64         `yaml:"follow_up_hours"`
 	Negatives     NegativesConfig `yaml:"negatives"`
 	Signals       []string        `yaml:"signals"`   // kinds of signals, in order
-	MaxLists      int             `yaml:"max_lists"` // lists that the scorer is trained on, the newest
+	MaxLists      int             `yaml:"max_lists"` // lists that train the scorer, the newest
 	// Dropout is the share of the lists in which behaviour is hidden: of half the items in one half
 	// of them, of the user in the other half. The scorer thus learns to use text if behaviour is
 	// missing.

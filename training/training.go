@@ -82,7 +82,7 @@ type Trained struct {
 	HoldoutStart    uint64 // the held-out events begin at this sequence
 	Lists           int    // lists that the scorer was trained on
 	Stages          []Stage
-	Probes          []*ranker.SignalInput // inputs of the newest lists for the bundle's probe, no user ids
+	Probes          []*ranker.SignalInput // newest lists, for the bundle's probe; no user ids
 	RetentionLists  []RetentionList       // of a warm start
 	TwoTowerEpochs  []twotower.Epoch      // of the final two-tower model
 }

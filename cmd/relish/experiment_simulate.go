@@ -73,7 +73,7 @@ const (
 	// present model.
 	betterQuality, presentQuality = 1, 0.8
 
-	// planUsers are the simulated users that measure by how much the two models differ.
+	// planUsers is the number of simulated users in the estimate of the difference of the models.
 	planUsers = 4000
 )
 

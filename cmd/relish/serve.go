@@ -43,8 +43,8 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	defer func() { err = errors.Join(err, a.Close(ctx)) }()
 	listener, err := net.Listen("tcp", c.Addr)
 	if err != nil {
-		return fmt.Errorf("cannot listen on --addr %s: %w; choose another --addr or stop the process "+
-			"that uses it", c.Addr, err)
+		return fmt.Errorf("cannot listen on --addr %s: %w; choose another --addr or "+
+			"stop the process that uses it", c.Addr, err)
 	}
 	fmt.Fprintf(os.Stderr, "relish serves on http://%s (web console at /, API at /docs)\n",
 		listener.Addr())

@@ -73,7 +73,8 @@ func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, er
 		return nil, err
 	}
 	if f.MaxTokens < 8 || f.MaxTokens > 8192 {
-		return nil, fmt.Errorf("onnx: the longest text is %d tokens; it must be 8 to 8192", f.MaxTokens)
+		return nil, fmt.Errorf("onnx: the longest text is %d tokens; it must be 8 to 8192",
+			f.MaxTokens)
 	}
 	e := &Encoder{files: f, digest: f.Digest(), maxTokens: f.MaxTokens, closed: make(chan struct{})}
 	if e.tokenizer, err = tokenizer.Load(f.Tokenizer); err != nil {

@@ -13,8 +13,8 @@ import (
 
 // GraphOptions say how a graph runs. The zero value runs it on the CPU with one thread per core.
 type GraphOptions struct {
-	// Inputs and Outputs name the graph's inputs and outputs in the order of Run's tensors. nil: all
-	// of them, in the graph's order; the model is then parsed twice.
+	// Inputs and Outputs name the graph's inputs and outputs in the order of Run's tensors. nil:
+	// all of them, in the graph's order; the model is then parsed twice.
 	Inputs, Outputs []string
 	Threads         int    // of one Run on the CPU; 0 = GOMAXPROCS
 	Device          string // cpu (also "" and auto), cuda or cuda:N; there is no fallback

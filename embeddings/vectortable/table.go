@@ -63,8 +63,8 @@ type Table struct {
 	file       *os.File  // nil for a missing file that is opened read-only
 	data       []byte    // the map, which may extend beyond the end of the file
 	index      map[uint64]int32
-	// Rows are numbered in the order of Append. The first written rows are in data, the next ones in
-	// writing, the last ones in pending.
+	// Rows are numbered in the order of Append. The first written rows are in data, the next ones
+	// in writing, the last ones in pending.
 	written          int
 	writing, pending []byte
 	stats            Stats

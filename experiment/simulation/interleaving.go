@@ -163,8 +163,8 @@ type DesignComparison struct {
 
 // Compare measures the effect and the noise of both designs on many users, and plans each with
 // them. A/B needs UnitsPerArm users in each of two arms. Interleaving is a paired design: it needs
-// (z(alpha/2) + z(power))^2 sd^2 / mean^2 users with a click. The number of users is higher, because
-// not all of them click.
+// (z(alpha/2) + z(power))^2 sd^2 / mean^2 users with a click. The number of users is higher,
+// because not all of them click.
 func (t *InterleavingTrial) Compare(ctx context.Context, users int) (DesignComparison, error) {
 	ab, err := t.report(ctx, t.Seed+1, users, false)
 	if err != nil {

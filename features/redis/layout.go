@@ -232,8 +232,8 @@ func revisionOf(raw string) string {
 }
 
 // decodeValue decodes a value. On an error the result has the revision, so that the value can be
-// replaced. kind is userValue or itemValue. The error names the kind only, because an id may identify
-// a user.
+// replaced. kind is userValue or itemValue. The error names the kind only, because an id may
+// identify a user.
 func decodeValue(kind, raw string) (storedValue, error) {
 	v := storedValue{rev: revisionOf(raw)}
 	if len(raw) < valueHeaderSize {

@@ -120,8 +120,8 @@ func (r *stateRead) fetch(ctx context.Context) {
 }
 
 // roundTrip reads the keys and reports the outcome to the breaker. It does not report a failure if
-// the caller got no slot in time, had hardly any time, or was cancelled. Such a failure says nothing
-// about Redis.
+// the caller got no slot in time, had hardly any time, or was cancelled. Such a failure says
+// nothing about Redis.
 func (r *stateRead) roundTrip(ctx context.Context, keys []string) []any {
 	select {
 	case r.store.readSlots <- struct{}{}:

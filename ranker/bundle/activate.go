@@ -88,7 +88,8 @@ func (r *Registry) Require(ctx context.Context, versions []string) (failed map[s
 		}
 	}
 	if err := r.sync(ctx); err != nil {
-		r.opt.Log.Warn("cannot read which bundle is active; the model in service stays", "error", err)
+		r.opt.Log.Warn("cannot read which bundle is active; the model in service stays",
+			"error", err)
 	}
 	return failed
 }

@@ -94,8 +94,9 @@ func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 	return err
 }
 
-// openBundle tries a bundle in the sandbox and then loads it with its native parts. The version is a
-// digest of all its files, so both read the same bytes.
+// openBundle tries a bundle in the sandbox and then loads it with its native parts. The version
+// contains the digest of the manifest, which has the digests of all files. Both therefore read the
+// same bytes.
 func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, err error) {
 	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err
@@ -229,6 +230,7 @@ func (r *Registry) resync(ctx context.Context) {
 	}
 	defer unlock()
 	if err := r.sync(ctx); err != nil && ctx.Err() == nil {
-		r.opt.Log.Warn("cannot read which bundle is active; the model in service stays", "error", err)
+		r.opt.Log.Warn("cannot read which bundle is active; the model in service stays",
+			"error", err)
 	}
 }

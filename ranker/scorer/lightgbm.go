@@ -47,8 +47,8 @@ func ParseLightGBM(text []byte, columns int) (*GBDT, error) {
 			return nil, fmt.Errorf("gbdt: found %.40q, expected %q", line, want)
 		}
 		if len(t.trees) == maxTrees {
-			return nil, fmt.Errorf("gbdt: the model has more than %d trees; train with fewer rounds",
-				maxTrees)
+			return nil, fmt.Errorf("gbdt: the model has more than %d trees; "+
+				"train with fewer rounds", maxTrees)
 		}
 		var block fields
 		if block, rest, err = readFields(after); err != nil {

@@ -126,7 +126,8 @@ func (r *RemoteUserTower) run() {
 func (r *RemoteUserTower) encode(batch []*pendingUser) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // the panic's value may hold a user's data
-			err = fmt.Errorf("the user tower panicked with a %T; users are encoded in Go instead", p)
+			err = fmt.Errorf("the user tower panicked with a %T; "+
+				"users are encoded in Go instead", p)
 		}
 	}()
 	n := 1
