@@ -3,7 +3,6 @@ package embeddings_test
 import (
 	"context"
 	"errors"
-	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -304,7 +303,7 @@ func TestEncodeAllStops(t *testing.T) {
 		release := occupy(t, m, s)
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		var endless iter.Seq2[*ranker.ItemInfo, error] = func(yield func(*ranker.ItemInfo, error) bool) {
+		endless := func(yield func(*ranker.ItemInfo, error) bool) {
 			for i := 0; ; i++ {
 				if i == 700 {
 					cancel()
@@ -386,7 +385,8 @@ func TestConcurrentUse(t *testing.T) {
 				case 1:
 					_, _ = s.Text(ctx, part[0].Body())
 				case 2:
-					if _, err := s.Compact(func(key uint64) bool { return key%3 != 0 }); err != nil {
+					keep := func(key uint64) bool { return key%3 != 0 }
+					if _, err := s.Compact(keep); err != nil {
 						t.Error(err)
 					}
 				case 3:

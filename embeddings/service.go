@@ -33,8 +33,8 @@ const (
 	// header and entry in its store, key and cost in its policy, map overhead, ten frequency
 	// counters.
 	entryOverhead = 190
-	// getBuffer is how many reads ristretto collects before it counts them. Each time it allocates a
-	// buffer, so with a small one a lookup of 1,000 cached items would cost many allocations.
+	// getBuffer is how many reads ristretto collects before it counts them. It allocates a buffer
+	// each time, so with a small one a lookup of 1,000 cached items would cost many allocations.
 	getBuffer = 4096
 )
 

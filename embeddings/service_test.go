@@ -102,7 +102,8 @@ func TestRestartEncodesNothing(t *testing.T) {
 	m := newFake()
 	s := start(t, m, embeddings.Options{Dir: dir})
 	var done, encoded int
-	if err := s.EncodeAll(context.Background(), each(its), func(d, e int) { done, encoded = d, e }); err != nil {
+	progress := func(d, e int) { done, encoded = d, e }
+	if err := s.EncodeAll(context.Background(), each(its), progress); err != nil {
 		t.Fatal(err)
 	}
 	if done != 300 || encoded != 300 {
@@ -246,14 +247,18 @@ func TestOptionsAreChecked(t *testing.T) {
 	bad := newFake()
 	bad.digest = "model"
 	for name, f := range map[string]func() (*embeddings.Service, error){
-		"no model": func() (*embeddings.Service, error) { return embeddings.New(nil, embeddings.Options{}) },
+		"no model": func() (*embeddings.Service, error) {
+			return embeddings.New(nil, embeddings.Options{})
+		},
 		"negative cache": func() (*embeddings.Service, error) {
 			return embeddings.New(newFake(), embeddings.Options{CacheBytes: -1})
 		},
 		"negative queue": func() (*embeddings.Service, error) {
 			return embeddings.New(newFake(), embeddings.Options{BackgroundLimit: -1})
 		},
-		"digest is no SHA-256": func() (*embeddings.Service, error) { return embeddings.New(bad, embeddings.Options{Dir: t.TempDir()}) },
+		"digest is no SHA-256": func() (*embeddings.Service, error) {
+			return embeddings.New(bad, embeddings.Options{Dir: t.TempDir()})
+		},
 	} {
 		if _, err := f(); err == nil {
 			t.Errorf("%s: no error", name)

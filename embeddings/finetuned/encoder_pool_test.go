@@ -267,10 +267,9 @@ func TestNoSessionLeaks(t *testing.T) {
 	eventually(t, "retired models are closed", func() bool { return registry.Stats().Open <= 2 })
 	stop()
 	background.Wait()
-	for _, closing := range []func(context.Context) error{pipeline.Close, registry.Close, pool.Close} {
-		if err := closing(t.Context()); err != nil {
-			t.Error(err)
-		}
+	if err := errors.Join(pipeline.Close(t.Context()), registry.Close(t.Context()),
+		pool.Close(t.Context())); err != nil {
+		t.Error(err)
 	}
 	if n := rt.OpenSessions(); n != before {
 		t.Errorf("%d sessions are open, %d were before", n, before)

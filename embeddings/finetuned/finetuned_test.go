@@ -95,7 +95,8 @@ func TestVerify(t *testing.T) {
 		}
 		return b
 	}
-	damageTokenTable := func(b []byte) []byte { // the token table is the first half of the fp32 file
+	// The token table is the first half of the fp32 file.
+	damageTokenTable := func(b []byte) []byte {
 		for at := len(b) / 8; at < len(b)*3/8; at += 4 {
 			b[at] ^= 0x40
 		}
@@ -125,7 +126,8 @@ func TestVerify(t *testing.T) {
 		{"fp32 weights", bundle.EncoderFP32File, damageTokenTable, "", "cosine"},
 		{"no int8 model", bundle.EncoderInt8File, noModel, "model.onnx", ""},
 		{"no fp32 model", bundle.EncoderFP32File, noModel, "", "model.onnx"},
-		{"pooling", bundle.EncoderSettingsFile, otherPooling, `pooling is "most"`, `pooling is "most"`},
+		{"pooling", bundle.EncoderSettingsFile, otherPooling,
+			`pooling is "most"`, `pooling is "most"`},
 		{"int8 probe", bundle.EncoderSettingsFile, shortProbe("int8"), "recorded were 1", ""},
 		{"fp32 probe", bundle.EncoderSettingsFile, shortProbe("fp32"), "", "recorded were 1"},
 		{"no settings", bundle.EncoderSettingsFile, func([]byte) []byte { return nil },

@@ -12,13 +12,15 @@ import (
 	"relish/embeddings/hub"
 )
 
-// Pull downloads the model and its tokenizer from a hub, here from a test server with one repository.
+// Pull downloads the model and its tokenizer from a hub. The hub is a test server with one
+// repository here.
 func ExamplePull() {
 	files := map[string]string{"model.onnx": "a model", "tokenizer.json": "{}"}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/api/models/") {
 			fmt.Fprint(w, `{"sha": "0123456789abcdef", "siblings": [
-				{"rfilename": "model.onnx", "size": 7}, {"rfilename": "tokenizer.json", "size": 2}]}`)
+				{"rfilename": "model.onnx", "size": 7},
+				{"rfilename": "tokenizer.json", "size": 2}]}`)
 			return
 		}
 		fmt.Fprint(w, files[filepath.Base(r.URL.Path)])

@@ -98,7 +98,8 @@ func Pull(ctx context.Context, opt Options) error {
 			return fmt.Errorf("%s: %s: %w", opt.Name, f.Name, err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(part, revisionFile), []byte(list.Commit), 0o644); err != nil {
+	revision := filepath.Join(part, revisionFile)
+	if err := os.WriteFile(revision, []byte(list.Commit), 0o644); err != nil {
 		return err
 	}
 	return replaceFolder(opt.Dir, part)

@@ -111,9 +111,14 @@ func pull(t *testing.T, h *hubServer, dir string) error {
 // checkFolder checks that dir holds the files of an encoder, and no others.
 func checkFolder(t *testing.T, dir string, h *hubServer) {
 	t.Helper()
-	for to, from := range map[string]string{"model.onnx": "onnx/model.onnx", "tokenizer.json": "tokenizer.json", "modules.json": "modules.json", "1_Pooling/config.json": "1_Pooling/config.json"} {
-		if got, err := os.ReadFile(filepath.Join(dir, to)); err != nil ||
-			!bytes.Equal(got, h.files[from]) {
+	for to, from := range map[string]string{
+		"model.onnx":            "onnx/model.onnx",
+		"tokenizer.json":        "tokenizer.json",
+		"modules.json":          "modules.json",
+		"1_Pooling/config.json": "1_Pooling/config.json",
+	} {
+		got, err := os.ReadFile(filepath.Join(dir, to))
+		if err != nil || !bytes.Equal(got, h.files[from]) {
 			t.Errorf("%s: %v", to, err)
 		}
 	}
@@ -193,16 +198,25 @@ func TestErrors(t *testing.T) {
 		change func(*hubServer, *hub.Options)
 		want   string
 	}{
-		"no model":       {func(h *hubServer, _ *hub.Options) { delete(h.files, "onnx/model.onnx") }, "export the model to ONNX"},
-		"no tokenizer":   {func(h *hubServer, _ *hub.Options) { delete(h.files, "tokenizer.json") }, "no tokenizer.json"},
-		"unknown name":   {func(_ *hubServer, o *hub.Options) { o.Name = "acme/other" }, "not found on the hub at revision main"},
-		"private":        {func(h *hubServer, _ *hub.Options) { h.token = "secret" }, "HF_TOKEN"},
-		"no owner":       {func(_ *hubServer, o *hub.Options) { o.Name = "tiny" }, "OWNER/MODEL"},
-		"traversal":      {func(_ *hubServer, o *hub.Options) { o.Name = "../../etc" }, "OWNER/MODEL"},
-		"no commit":      {func(h *hubServer, _ *hub.Options) { h.commit = "../../up" }, "which is not a hash"},
-		"no server":      {func(_ *hubServer, o *hub.Options) { o.Endpoint = "http://127.0.0.1:1" }, "HF_ENDPOINT"},
-		"no hub":         {func(_ *hubServer, o *hub.Options) { o.Endpoint = o.Endpoint + "/acme/tiny/resolve/x" }, "not found on the hub at revision main"},
-		"wrong password": {func(h *hubServer, o *hub.Options) { h.token, o.Token = "secret", "wrong-secret" }, "HF_TOKEN"},
+		"no model": {func(h *hubServer, _ *hub.Options) { delete(h.files, "onnx/model.onnx") },
+			"export the model to ONNX"},
+		"no tokenizer": {func(h *hubServer, _ *hub.Options) { delete(h.files, "tokenizer.json") },
+			"no tokenizer.json"},
+		"unknown name": {func(_ *hubServer, o *hub.Options) { o.Name = "acme/other" },
+			"not found on the hub at revision main"},
+		"private":   {func(h *hubServer, _ *hub.Options) { h.token = "secret" }, "HF_TOKEN"},
+		"no owner":  {func(_ *hubServer, o *hub.Options) { o.Name = "tiny" }, "OWNER/MODEL"},
+		"traversal": {func(_ *hubServer, o *hub.Options) { o.Name = "../../etc" }, "OWNER/MODEL"},
+		"no commit": {func(h *hubServer, _ *hub.Options) { h.commit = "../../up" },
+			"which is not a hash"},
+		"no server": {func(_ *hubServer, o *hub.Options) { o.Endpoint = "http://127.0.0.1:1" },
+			"HF_ENDPOINT"},
+		"no hub": {func(_ *hubServer, o *hub.Options) {
+			o.Endpoint = o.Endpoint + "/acme/tiny/resolve/x"
+		}, "not found on the hub at revision main"},
+		"wrong password": {func(h *hubServer, o *hub.Options) {
+			h.token, o.Token = "secret", "wrong-secret"
+		}, "HF_TOKEN"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := serve(t)

@@ -265,7 +265,7 @@ const (
 // BatchTokens implements embeddings.Model.
 func (e *Encoder) BatchTokens() int { return e.batchTokens }
 
-// chooseBatchTokens searches the whole model file, so it is called once, when the encoder is opened.
+// chooseBatchTokens searches the whole model file. It is called once, when the encoder is opened.
 func (e *Encoder) chooseBatchTokens() int {
 	switch {
 	case e.device.cuda:

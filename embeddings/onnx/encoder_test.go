@@ -61,7 +61,10 @@ func TestPublishedSimilarities(t *testing.T) {
 		name      string
 		want      [3]float64
 		tolerance float64
-	}{{"fp32", [3]float64{0.6660, 0.1046, 0.1411}, 0.0002}, {"int8", [3]float64{0.6422, 0.1157, 0.1608}, 0.03}} {
+	}{
+		{"fp32", [3]float64{0.6660, 0.1046, 0.1411}, 0.0002},
+		{"int8", [3]float64{0.6422, 0.1157, 0.1608}, 0.03},
+	} {
 		e := encoder(t, filepath.Join(cache, "encoder", c.name), EncoderOptions{Device: "cpu"})
 		v := encode(t, e, "The weather is lovely today.",
 			"It's so sunny outside!", "\x48e drove to the stadium.")
@@ -102,7 +105,8 @@ func TestConcurrentRuns(t *testing.T) {
 		wg.Go(func() {
 			for range 5 {
 				out := [][]float32{make([]float32, e.Dim())}
-				if err := e.Run(context.Background(), [][]int32{e.Tokenize(nil, "a sailing boat")}, out); err != nil {
+				ids := e.Tokenize(nil, "a sailing boat")
+				if err := e.Run(context.Background(), [][]int32{ids}, out); err != nil {
 					t.Error(err)
 				} else if vek32.Dot(out[0], want) < 0.9999 {
 					t.Error("a concurrent run gave another vector")
@@ -194,7 +198,13 @@ func TestCloseEncoderDuringRuns(t *testing.T) {
 }
 
 func TestDevice(t *testing.T) {
-	for in, want := range map[string]device{"": {cuda: true}, "auto": {cuda: true}, "cpu": {}, "cuda": {cuda: true, explicit: true}, "cuda:2": {cuda: true, index: 2, explicit: true}} {
+	for in, want := range map[string]device{
+		"":       {cuda: true},
+		"auto":   {cuda: true},
+		"cpu":    {},
+		"cuda":   {cuda: true, explicit: true},
+		"cuda:2": {cuda: true, index: 2, explicit: true},
+	} {
 		if got, err := parseDevice(in); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", in, got, err)
 		}
@@ -235,8 +245,13 @@ func TestBadModels(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: run make build first", err)
 	}
-	for name, model := range map[string][]byte{"empty": {}, "text": []byte("hello"), "truncated": good[:len(good)/2]} {
-		if _, err := start(t).LoadEncoder(copyEncoder(t, model, nil), EncoderOptions{Device: "cpu"}); err == nil {
+	for name, model := range map[string][]byte{
+		"empty":     {},
+		"text":      []byte("hello"),
+		"truncated": good[:len(good)/2],
+	} {
+		dir := copyEncoder(t, model, nil)
+		if _, err := start(t).LoadEncoder(dir, EncoderOptions{Device: "cpu"}); err == nil {
 			t.Errorf("%s: loaded", name)
 		}
 	}
@@ -255,9 +270,10 @@ func TestBadModels(t *testing.T) {
 
 func TestFolderFiles(t *testing.T) {
 	dir := copyEncoder(t, []byte("x"), map[string]string{
-		"1_Pooling/config.json":             `{"pooling_mode_cls_token":true}`,
-		"sentence_bert_config.json":         `{"max_seq_length":64}`,
-		"config_sentence_transformers.json": `{"prompts":{"query":"q: "},"default_prompt_name":"query"}`,
+		"1_Pooling/config.json":     `{"pooling_mode_cls_token":true}`,
+		"sentence_bert_config.json": `{"max_seq_length":64}`,
+		"config_sentence_transformers.json": `{"prompts":{"query":"q: "},` +
+			`"default_prompt_name":"query"}`,
 	})
 	f, err := ReadEncoderFiles(dir, 128)
 	if err != nil || f.Pooling != "cls" || f.MaxTokens != 64 || f.Prompt != "q: " {
@@ -267,7 +283,10 @@ func TestFolderFiles(t *testing.T) {
 	if err != nil || plain.Pooling != "mean" || plain.Digest() == f.Digest() {
 		t.Errorf("%+v, %v", plain, err)
 	}
-	if _, err := ReadEncoderFiles(copyEncoder(t, []byte("x"), map[string]string{"1_Pooling/config.json": `{"pooling_mode_max_tokens":true}`}), 128); err == nil {
+	maxPooling := copyEncoder(t, []byte("x"), map[string]string{
+		"1_Pooling/config.json": `{"pooling_mode_max_tokens":true}`,
+	})
+	if _, err := ReadEncoderFiles(maxPooling, 128); err == nil {
 		t.Error("max pooling was accepted")
 	}
 }
@@ -334,11 +353,11 @@ func TestNonFiniteIsRefused(t *testing.T) {
 
 func BenchmarkRun(b *testing.B) {
 	e := int8Encoder(b)
+	const text = "a title of about fourteen tokens, like most of the titles are here"
 	for _, c := range []struct {
 		name string
 		rows int
-		text string
-	}{{"1x16", 1, "a title of about fourteen tokens, like most of the titles are here"}, {"16x16", 16, "a title of about fourteen tokens, like most of the titles are here"}} {
+	}{{"1x16", 1}, {"16x16", 16}} {
 		b.Run(c.name, func(b *testing.B) {
 			out := make([][]float32, c.rows)
 			for i := range out {
@@ -348,7 +367,7 @@ func BenchmarkRun(b *testing.B) {
 			for b.Loop() {
 				batch := make([][]int32, c.rows)
 				for i := range batch {
-					batch[i] = e.Tokenize(nil, c.text)
+					batch[i] = e.Tokenize(nil, text)
 				}
 				if err := e.Run(b.Context(), batch, out); err != nil {
 					b.Fatal(err)

@@ -66,7 +66,8 @@ func TestGraph(t *testing.T) {
 			return Tensor{Shape: []int64{n}, Data: data}
 		}
 		sum, no := vec(0), flags(true)
-		if err := g.Run(t.Context(), []Tensor{vec(1), vec(10), flags(true)}, []Tensor{sum, no}); err != nil {
+		in := []Tensor{vec(1), vec(10), flags(true)}
+		if err := g.Run(t.Context(), in, []Tensor{sum, no}); err != nil {
 			t.Fatal(err)
 		}
 		for i := range n {
@@ -84,13 +85,9 @@ func TestGraphRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	one, yes := Tensor{
-		Shape: []int64{1},
-		Data:  []float32{1},
-	}, Tensor{
-		Shape: []int64{1},
-		Data:  []bool{true},
-	}
+	one := Tensor{Shape: []int64{1}, Data: []float32{1}}
+	yes := Tensor{Shape: []int64{1}, Data: []bool{true}}
+	two := Tensor{Shape: []int64{2}, Data: make([]float32, 2)}
 	out := []Tensor{
 		{Shape: []int64{1}, Data: make([]float32, 1)},
 		{Shape: []int64{1}, Data: make([]bool, 1)},
@@ -106,7 +103,7 @@ func TestGraphRefuses(t *testing.T) {
 		{"a wrong count", "has 2 elements", Tensor{Shape: []int64{1}, Data: []float32{1, 2}}, out},
 		{"an unsupported type", "string", Tensor{Shape: []int64{1}, Data: []string{"a"}}, out},
 		{"another type", "input", Tensor{Shape: []int64{1}, Data: []int64{1}}, out},
-		{"an output of another shape", "shape", one, []Tensor{{Shape: []int64{2}, Data: make([]float32, 2)}, out[1]}},
+		{"an output of another shape", "shape", one, []Tensor{two, out[1]}},
 	} {
 		err := g.Run(t.Context(), []Tensor{c.x, one, yes}, c.out)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -124,7 +121,8 @@ func TestGraphRefuses(t *testing.T) {
 		opt   GraphOptions
 	}{
 		{"reading the graph", []byte("no graph"), GraphOptions{}},
-		{"at least one input", sumModel(), GraphOptions{Inputs: []string{}, Outputs: []string{"sum"}}},
+		{"at least one input", sumModel(),
+			GraphOptions{Inputs: []string{}, Outputs: []string{"sum"}}},
 		{"unknown", sumModel(), GraphOptions{Device: "tpu"}},
 		{"no GPU", sumModel(), GraphOptions{Device: "cuda"}},
 	} {

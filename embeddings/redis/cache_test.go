@@ -93,7 +93,9 @@ func TestDamagedValuesAreMisses(t *testing.T) {
 	server := redistest.Start(t)
 	c := newCache(t, server.URL(), digest, dim)
 	c.Put(t.Context(), []uint64{1, 2}, [][]float32{vector(1), vector(2)})
-	key := func(k uint64) string { return fmt.Sprintf("relish:v:%s:{%02x}%016x", digest[:16], k%256, k) }
+	key := func(k uint64) string {
+		return fmt.Sprintf("relish:v:%s:{%02x}%016x", digest[:16], k%256, k)
+	}
 	good := server.Do("GET", key(1))
 	good = good[strings.Index(good, "\r\n")+2 : len(good)-2]
 	bad := map[string]string{

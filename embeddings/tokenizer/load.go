@@ -69,7 +69,9 @@ func Load(data []byte) (*Tokenizer, error) {
 	if f.Model.MaxChars != nil {
 		t.maxChars = *f.Model.MaxChars
 	}
-	if err := errors.Join(f.checkSupported(), t.loadVocabulary(&f), t.loadSpecialTokens(f.PostProcessor)); err != nil {
+	err := errors.Join(f.checkSupported(), t.loadVocabulary(&f),
+		t.loadSpecialTokens(f.PostProcessor))
+	if err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
 	}
 	t.buildCharMaps()

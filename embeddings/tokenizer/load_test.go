@@ -42,9 +42,12 @@ func TestConfigurations(t *testing.T) {
 	texts := append(generated(4000), "The weather\x0bis\x0clovely\u0085today",
 		"a[SEP]b", "İI", "漢\uf900字", "\u1fef\u037e\u2000x")
 	for name, change := range map[string]func(object){
-		"not cleaned":           set("normalizer", "clean_text", false),
-		"cased":                 set("normalizer", "lowercase", false),
-		"cased, stripped":       func(m object) { set("normalizer", "lowercase", false)(m); set("normalizer", "strip_accents", true)(m) },
+		"not cleaned": set("normalizer", "clean_text", false),
+		"cased":       set("normalizer", "lowercase", false),
+		"cased, stripped": func(m object) {
+			set("normalizer", "lowercase", false)(m)
+			set("normalizer", "strip_accents", true)(m)
+		},
 		"lower case, accents":   set("normalizer", "strip_accents", false),
 		"ideographs in words":   set("normalizer", "handle_chinese_chars", false),
 		"short words":           set("model", "max_input_chars_per_word", 5),
@@ -52,11 +55,20 @@ func TestConfigurations(t *testing.T) {
 		"another unknown token": set("model", "unk_token", "[MASK]"),
 		"no special tokens":     func(m object) { m["post_processor"] = nil },
 		"BertProcessing": func(m object) {
-			m["post_processor"] = object{"type": "BertProcessing", "cls": []any{"[MASK]", 103}, "sep": []any{"[SEP]", 102}}
+			m["post_processor"] = object{
+				"type": "BertProcessing",
+				"cls":  []any{"[MASK]", 103},
+				"sep":  []any{"[SEP]", 102},
+			}
 		},
 		"RobertaProcessing": func(m object) {
-			m["post_processor"] = object{"type": "RobertaProcessing", "cls": []any{"[CLS]", 101}, "sep": []any{"[SEP]", 102},
-				"trim_offsets": true, "add_prefix_space": false}
+			m["post_processor"] = object{
+				"type":             "RobertaProcessing",
+				"cls":              []any{"[CLS]", 101},
+				"sep":              []any{"[SEP]", 102},
+				"trim_offsets":     true,
+				"add_prefix_space": false,
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +113,8 @@ func TestLoadRefuses(t *testing.T) {
 		{template(object{"Sequence": object{"id": "A", "type_id": 1}}), "single[0]"},
 		{func(m object) { m["post_processor"] = object{"type": "BertProcessing"} }, "cls and sep"},
 		{func(m object) {
-			m["added_tokens"] = append(m["added_tokens"].([]any), object{"id": 30522, "content": "new", "special": false})
+			ordinary := object{"id": 30522, "content": "new", "special": false}
+			m["added_tokens"] = append(m["added_tokens"].([]any), ordinary)
 		}, `"new" is not special`},
 	} {
 		if _, err := tokenizer.Load(withChange(t, c.change)); err == nil ||

@@ -32,8 +32,8 @@ type Tokenizer struct {
 	strip      bool // remove accents
 	lower      bool // lower-case
 
-	// asciiMap says what a byte becomes in the word, 0 if it does not simply become a letter. charMap
-	// says what a character becomes, or has one of the codes in normalize.go.
+	// asciiMap says what a byte becomes in the word, 0 if it does not simply become a letter.
+	// charMap says what a character becomes, or has one of the codes in normalize.go.
 	asciiMap [256]byte
 	charMap  [0x10000]uint16
 	states   sync.Pool // of *encodeState

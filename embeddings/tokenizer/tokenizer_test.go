@@ -24,7 +24,8 @@ const (
 	model  = "../../.cache/encoder/int8/tokenizer.json"
 	python = "../../.cache/venv/bin/python"
 
-	// datasets are benchmark data sets in a folder beside the checkout. Tests use their texts if they exist.
+	// datasets are benchmark data sets in a folder beside the checkout. Tests use their texts if
+	// they exist.
 	datasets = "../../../shared/data"
 )
 
@@ -192,7 +193,10 @@ func datasetTexts(t *testing.T) (out []string) {
 			out = append(out, it.Title, it.Overview)
 		}
 	}
-	for name, column := range map[string]int{"movielens-small/movies.csv.gz": 1, "movielens-small/overviews.csv.gz": 2} {
+	for name, column := range map[string]int{
+		"movielens-small/movies.csv.gz":    1,
+		"movielens-small/overviews.csv.gz": 2,
+	} {
 		rows, err := csv.NewReader(open(name)).ReadAll()
 		if err != nil {
 			t.Fatal(err)
@@ -236,8 +240,11 @@ func TestTruncation(t *testing.T) {
 func TestNoAllocations(t *testing.T) {
 	tok := load(t)
 	dst := make([]int32, 0, 256)
-	for _, text := range []string{"The weather is lovely today.", "Café crème à Genève, 日本語", "한국어 텍스트", "a\u302e\u302f\U0001d165",
-		strings.Repeat("long text ", 2000), strings.Repeat("\u0301", 1<<16), strings.Repeat("é", 1<<16), strings.Repeat("x", 1<<16)} {
+	for _, text := range []string{
+		"The weather is lovely today.", "Café crème à Genève, 日本語", "한국어 텍스트",
+		"a\u302e\u302f\U0001d165", strings.Repeat("long text ", 2000),
+		strings.Repeat("\u0301", 1<<16), strings.Repeat("é", 1<<16), strings.Repeat("x", 1<<16),
+	} {
 		if n := testing.AllocsPerRun(100, func() { dst = tok.Encode(dst[:0], text, 128) }); n > 0 {
 			t.Errorf("%.20q: %v allocations", text, n)
 		}
@@ -267,13 +274,16 @@ func BenchmarkEncode(b *testing.B) {
 	tok := load(b)
 	for _, c := range []struct{ name, text string }{
 		{"title", "The Adventures of Tom Sawyer and Huckleberry Finn, illustrated edition"},
-		{"prose", "A retired detective returns to the small coastal town where she grew up, only to find that her brother has vanished."},
-		{"rare", "zyxgorbath quuxlification unbelievabilityness hyperparathyroidism xenotransplantational"},
+		{"prose", "A retired detective returns to the small coastal town where she grew up, only " +
+			"to find that her brother has vanished."},
+		{"rare", "zyxgorbath quuxlification unbelievabilityness hyperparathyroidism " +
+			"xenotransplantational"},
 		{"accents", "Café crème à Genève, naïve façade über Straßen"},
 		{"cyrillic", "Вернувшись в родной город, детектив ищет брата."},
 		{"cjk", "日本語の小説と映画"},
 		{"hangul", "한국어 텍스트 영화"},
-		{"megabyte", strings.Repeat("A retired detective returns to the small coastal town. ", 20_000)},
+		{"megabyte",
+			strings.Repeat("A retired detective returns to the small coastal town. ", 20_000)},
 		{"megabyte-word", strings.Repeat("é", 1<<19)},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -193,14 +193,17 @@ func TestOpenRefuses(t *testing.T) {
 	damage := func(at int, b byte) func([]byte) []byte {
 		return func(f []byte) []byte { f[at] = b; return f }
 	}
+	replaceBy := func(text string) func([]byte) []byte {
+		return func([]byte) []byte { return []byte(text) }
+	}
 	for name, c := range map[string]struct {
 		change func([]byte) []byte
 		want   string
 	}{
 		"newer format":   {damage(4, 2), "upgrade"},
 		"damaged header": {damage(20, 1), "header is damaged"},
-		"other file":     {func([]byte) []byte { return []byte(strings.Repeat("hello ", 20)) }, "not a vector table"},
-		"other, short":   {func([]byte) []byte { return []byte("hello") }, "not a vector table"},
+		"other file":     {replaceBy(strings.Repeat("hello ", 20)), "not a vector table"},
+		"other, short":   {replaceBy("hello"), "not a vector table"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

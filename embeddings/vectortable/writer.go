@@ -125,13 +125,8 @@ func (t *Table) writePending() {
 	if err != nil {
 		t.stats.Lost += n
 		if t.writeErr == nil {
-			t.opt.Log.Warn(
-				"vectors could not be written to the vector table; their texts are encoded again later",
-				"rows",
-				n,
-				"error",
-				err,
-			)
+			t.opt.Log.Warn("vectors could not be written to the vector table; their texts are "+
+				"encoded again later", "rows", n, "error", err)
 		}
 		t.writeErr = err
 		for ; n > 0; n-- {

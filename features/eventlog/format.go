@@ -17,8 +17,8 @@ import (
 //
 //	header: "RLOG" | version u16 | 0 u16 | replica [8]byte | first sequence u64 | created ms i64 |
 //	        CRC-32C u32 of the bytes before
-//	frame:  payload length u32 | CRC-32C u32 of the bytes after it | sequence u64 | arrival ms i64 |
-//	        payload
+//	frame:  payload length u32 | CRC-32C u32 of the bytes after it | sequence u64 |
+//	        arrival ms i64 | payload
 //
 // A frame with an empty payload stands for an erased record, so that the sequence has no gap.
 const (

@@ -38,8 +38,8 @@ func costOf(t *testing.T, servers []*redistest.Server) (c cost) {
 			if !found {
 				return 0
 			}
-			digits := rest[:strings.IndexFunc(rest, func(r rune) bool { return !unicode.IsDigit(r) })]
-			n, err := strconv.ParseInt(digits, 10, 64)
+			end := strings.IndexFunc(rest, func(r rune) bool { return !unicode.IsDigit(r) })
+			n, err := strconv.ParseInt(rest[:end], 10, 64)
 			if err != nil {
 				t.Fatalf("INFO has no number after %s: %v", prefix, err)
 			}

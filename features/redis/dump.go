@@ -94,11 +94,9 @@ func Dump(ctx context.Context, conn *redisconn.Conn, cfg features.Config) (*feat
 		}
 		m, err := s.manifestOf(ctx, id)
 		if err != nil || m == nil {
-			return nil, errors.Join(
-				fmt.Errorf("the counters of replica %s in Redis are missing or "+
-					"damaged: start that replica, or run relish rebuild --redis with its log", name),
-				err,
-			)
+			return nil, errors.Join(fmt.Errorf("the counters of replica %s in Redis are missing "+
+				"or damaged: start that replica, or run relish rebuild --redis with its log",
+				name), err)
 		}
 		p := newCounterPart(cfg, id)
 		if _, err := s.loadChunks(ctx, p, m); err != nil {

@@ -39,13 +39,15 @@ func TestRedisAbsentAtStart(t *testing.T) {
 // Redis is killed, frozen or emptied under load. Reads end, answers say that they are stale, and
 // what was acknowledged meanwhile counts once afterwards.
 func TestRedisFails(t *testing.T) {
+	flush := func(s *redistest.Server) { s.Do("FLUSHALL") }
 	for name, c := range map[string]struct {
 		fail, recover func(*redistest.Server)
 		noAnswers     bool // Redis does not answer while it fails
 	}{
-		"killed":  {(*redistest.Server).Kill, (*redistest.Server).Start, true}, // it comes back empty
+		// A killed server comes back empty.
+		"killed":  {(*redistest.Server).Kill, (*redistest.Server).Start, true},
 		"frozen":  {(*redistest.Server).Pause, (*redistest.Server).Resume, true},
-		"flushed": {func(s *redistest.Server) { s.Do("FLUSHALL") }, func(*redistest.Server) {}, false},
+		"flushed": {flush, func(*redistest.Server) {}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)

@@ -47,7 +47,10 @@ func newService(t *testing.T, s *testStore, ids []string) *service {
 		t.Fatal(err)
 	}
 	model := &ranker.Model{
-		Version: "prior", Schema: schema, Signals: []ranker.Signal{signals.TokenOverlap{}}, Scorer: prior,
+		Version: "prior",
+		Schema:  schema,
+		Signals: []ranker.Signal{signals.TokenOverlap{}},
+		Scorer:  prior,
 	}
 	p, err := ranker.New(ranker.Options{
 		Features: s, TextSpec: ranker.DefaultTextSpec, Models: scorer.SingleModel(model),

@@ -44,7 +44,8 @@
 //	restore.go        replacing everything, from a dump or from the replicas' logs
 //	repository.go     imported feature columns that replicas share
 //
-// docs/decisions/0006-redis-values-record-what-they-include.md gives the reasons and the alternatives.
+// docs/decisions/0006-redis-values-record-what-they-include.md gives the reasons and the
+// alternatives.
 package redis
 
 import (

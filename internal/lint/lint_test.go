@@ -1,6 +1,6 @@
-// Package lint checks rules of the source tree that no linter knows: which package may import which,
-// what must be documented, how long a file may be, and which words are not used. It consists of
-// tests only.
+// Package lint checks rules of the source tree that no linter knows: which package may import
+// which, what must be documented, how long a file may be, and which words are not used. It consists
+// of tests only.
 package lint
 
 import (
@@ -174,7 +174,9 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 					t.Errorf("%s: %s has no comment", fset.Position(d.Pos()), d.Name.Name)
 				}
 			case *ast.GenDecl:
-				undocumented(d, func(name *ast.Ident) { t.Errorf("%s: %s has no comment", fset.Position(name.Pos()), name.Name) })
+				undocumented(d, func(name *ast.Ident) {
+					t.Errorf("%s: %s has no comment", fset.Position(name.Pos()), name.Name)
+				})
 			}
 		}
 	}
@@ -213,8 +215,8 @@ func undocumented(d *ast.GenDecl, bad func(*ast.Ident)) {
 	}
 }
 
-// maxLines bounds the length of a Go file that is no test. The vocabulary is one file on purpose: it
-// is read from top to bottom by people who are new to Relish.
+// maxLines bounds the length of a Go file that is no test. The vocabulary is one file on purpose:
+// people who are new to Relish read it from top to bottom.
 const (
 	maxLines   = 400
 	vocabulary = "ranker/ranker.go"

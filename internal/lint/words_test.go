@@ -38,8 +38,8 @@ var replaced = map[string]string{
 	"sih":        "their",
 }
 
-// skipped are tracked files whose words are not ours: stories in the demo's catalogue, licences, the
-// glossary, which lists the old words, and checksums.
+// skipped are tracked files whose words are not ours: stories in the demo's catalogue, licences,
+// the glossary, which lists the old words, and checksums.
 var skipped = regexp.MustCompile(`^(internal/demo/catalogue/.*|NOTICE|docs/glossary\.md|go\.sum)$`)
 
 // TestWords fails if a tracked file uses a word that the vocabulary replaced.

@@ -71,9 +71,9 @@ func exitReason(err error, stderr string) error {
 	switch {
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:
 		return errors.New("the child process was killed: it used more processor time than its " +
-			"limit, " +
-			"or the machine ran out of memory")
-	case strings.Contains(stderr, "out of memory") || strings.Contains(stderr, "cannot allocate memory"):
+			"limit, or the machine ran out of memory")
+	case strings.Contains(stderr, "out of memory"),
+		strings.Contains(stderr, "cannot allocate memory"):
 		return errors.New("the child process asked for more memory than its limit")
 	}
 	return fmt.Errorf("the child process crashed: %w: %.200s", err, firstLine)

@@ -55,8 +55,9 @@ type Bundle struct {
 	Manifest *Manifest
 	Model    *ranker.Model // Model.Version is the bundle's version
 
-	probe   []ProbeCase
-	encoder EncoderVectors // of the fine-tuned encoder, nil if the bundle has none or it is not used
+	probe []ProbeCase
+	// encoder is of the fine-tuned encoder. It is nil if the bundle has none or it is not used.
+	encoder EncoderVectors
 	closers []func()
 }
 

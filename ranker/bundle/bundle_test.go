@@ -34,7 +34,8 @@ func TestWriteAndLoad(t *testing.T) {
 		t.Error(err)
 	}
 	want, files := parts(2)
-	want.Format, want.Created, want.Files, want.Schema = 3, b.Manifest.Created, b.Manifest.Files, schema().Hash()
+	want.Format, want.Schema = 3, schema().Hash()
+	want.Created, want.Files = b.Manifest.Created, b.Manifest.Files
 	if diff := cmp.Diff(&want, b.Manifest); diff != "" {
 		t.Error(diff)
 	}
@@ -116,7 +117,8 @@ func TestDamagedBundleIsRefused(t *testing.T) {
 		refused("a pipe for " + e.Name())
 		os.Remove(path)
 		outside := filepath.Join(root, "outside")
-		if err := errors.Join(os.WriteFile(outside, data, 0o644), os.Symlink(outside, path)); err != nil {
+		err = errors.Join(os.WriteFile(outside, data, 0o644), os.Symlink(outside, path))
+		if err != nil {
 			t.Fatal(err)
 		}
 		refused("a link for " + e.Name())
@@ -143,6 +145,7 @@ func TestDamagedBundleIsRefused(t *testing.T) {
 
 // Forged manifests, whose digests are correct, are refused.
 func TestForgedManifests(t *testing.T) {
+	const badName = "cannot be a file name"
 	for name, c := range map[string]struct{ old, new, err string }{
 		"unknown key":  {`"format":`, `"colour": "red", "format":`, "colour"},
 		"repeated key": {`"parent":`, `"parent": "", "parent":`, "parent"},
@@ -151,19 +154,21 @@ func TestForgedManifests(t *testing.T) {
 			"version 3: use a newer relish"},
 		"no format":      {`"format": 3`, `"format": 0`, "format is 0"},
 		"schema hash":    {`"schema": "`, `"schema": "f`, "schema hash"},
-		"escape":         {`"name": "priors.json"`, `"name": "../priors.json"`, "cannot be a file name"},
-		"absolute":       {`"name": "priors.json"`, `"name": "/etc/passwd"`, "cannot be a file name"},
+		"escape":         {`"name": "priors.json"`, `"name": "../priors.json"`, badName},
+		"absolute":       {`"name": "priors.json"`, `"name": "/etc/passwd"`, badName},
 		"twice":          {`"name": "priors.json"`, `"name": "probe.bin"`, "listed twice"},
 		"negative size":  {`"bytes": `, `"bytes": -`, "bytes"},
 		"huge size":      {`"bytes": `, `"bytes": 99999999999`, "bytes"},
 		"short digest":   {`"sha256": "`, `"sha256": "0`, "64 hex digits"},
 		"unknown signal": {`"kind": "overlap"`, `"kind": "oracle"`, "oracle"},
-		"no such file":   {`"kind": "overlap",`, `"kind": "overlap", "file": "overlap.bin", "f":`, "f"},
+		"no such file": {`"kind": "overlap",`,
+			`"kind": "overlap", "file": "overlap.bin", "f":`, "f"},
 		"unknown scorer": {`"kind": "prior"`, `"kind": "oracle"`, "newer relish"},
 		"scorer's file":  {`"kind": "prior",`, `"kind": "prior", "f":`, "f"},
 		"holdout":        {`"holdout": 0.1`, `"holdout": 1.1`, "holdout"},
-		"two signals":    {`"kind": "overlap"`, `"kind": "text"`, `two signals write the column "text.mean"`},
-		"text after it":  {"}\n", "}\n{}\n", bundle.ManifestFile},
+		"two signals": {`"kind": "overlap"`, `"kind": "text"`,
+			`two signals write the column "text.mean"`},
+		"text after it": {"}\n", "}\n{}\n", bundle.ManifestFile},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -206,32 +211,54 @@ func TestMismatchedParts(t *testing.T) {
 			addEncoder(m, f)
 			delete(f, bundle.EncoderTokenizerFile)
 		}, bundle.EncoderTokenizerFile},
-		"an encoder that the manifest does not name": {func(_ *bundle.Manifest, f files) { f[bundle.EncoderInt8File] = nil }, bundle.EncoderInt8File},
+		"an encoder that the manifest does not name": {func(_ *bundle.Manifest, f files) {
+			f[bundle.EncoderInt8File] = nil
+		}, bundle.EncoderInt8File},
 		"an encoder without a digest": {func(m *bundle.Manifest, f files) {
 			addEncoder(m, f)
 			m.Encoder.DigestFP32 = ""
 		}, "digest_fp32"},
-		"no probe":           {func(_ *bundle.Manifest, f files) { delete(f, bundle.ProbeFile) }, bundle.ProbeFile},
-		"no schema":          {func(_ *bundle.Manifest, f files) { delete(f, bundle.SchemaFile) }, bundle.SchemaFile},
-		"unknown schema key": {func(_ *bundle.Manifest, f files) { f[bundle.SchemaFile] = append(f[bundle.SchemaFile], "x: 1\n"...) }, "x"},
+		"no probe": {func(_ *bundle.Manifest, f files) {
+			delete(f, bundle.ProbeFile)
+		}, bundle.ProbeFile},
+		"no schema": {func(_ *bundle.Manifest, f files) {
+			delete(f, bundle.SchemaFile)
+		}, bundle.SchemaFile},
+		"unknown schema key": {func(_ *bundle.Manifest, f files) {
+			f[bundle.SchemaFile] = append(f[bundle.SchemaFile], "x: 1\n"...)
+		}, "x"},
 		"two documents": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = append(f[bundle.SchemaFile], "---\nx: 1\n"...)
 		}, "one YAML document"},
-		"empty schema": {func(_ *bundle.Manifest, f files) { f[bundle.SchemaFile] = []byte("features: []\n") }, "empty"},
+		"empty schema": {func(_ *bundle.Manifest, f files) {
+			f[bundle.SchemaFile] = []byte("features: []\n")
+		}, "empty"},
 		"bad feature": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: magic}\n")
 		}, "magic"},
-		"no signal":   {func(m *bundle.Manifest, _ files) { m.Signals = m.Signals[:1] }, `"overlap.history"`},
-		"absent file": {func(m *bundle.Manifest, f files) { m.Signals[0].File = "text.bin" }, "no file"},
+		"no signal": {func(m *bundle.Manifest, _ files) {
+			m.Signals = m.Signals[:1]
+		}, `"overlap.history"`},
+		"absent file": {func(m *bundle.Manifest, f files) {
+			m.Signals[0].File = "text.bin"
+		}, "no file"},
 		"infinite metric": {func(m *bundle.Manifest, _ files) {
 			i := m.Metrics["ndcg@10"]
 			i.High /= 0 * i.Low
 			m.Metrics["ndcg@10"] = i
 		}, "ndcg@10"},
-		"priors":        {func(_ *bundle.Manifest, f files) { f["priors.json"] = []byte(`{"tables":[],"x":1}`) }, "x"},
-		"damaged probe": {func(_ *bundle.Manifest, f files) { f[bundle.ProbeFile] = f[bundle.ProbeFile][:40] }, "truncated"},
-		"name":          {func(_ *bundle.Manifest, f files) { f["../x"] = nil }, "cannot be a file name"},
-		"hidden":        {func(_ *bundle.Manifest, f files) { f[".x"] = nil }, "cannot be a file name"},
+		"priors": {func(_ *bundle.Manifest, f files) {
+			f["priors.json"] = []byte(`{"tables":[],"x":1}`)
+		}, "x"},
+		"damaged probe": {func(_ *bundle.Manifest, f files) {
+			f[bundle.ProbeFile] = f[bundle.ProbeFile][:40]
+		}, "truncated"},
+		"name": {func(_ *bundle.Manifest, f files) {
+			f["../x"] = nil
+		}, "cannot be a file name"},
+		"hidden": {func(_ *bundle.Manifest, f files) {
+			f[".x"] = nil
+		}, "cannot be a file name"},
 		"other schema": {func(_ *bundle.Manifest, f files) {
 			f[bundle.SchemaFile] = []byte("features:\n- {name: a, kind: age}\n")
 		}, "lacks"},
@@ -333,7 +360,13 @@ func wantClean(t *testing.T, root string) {
 func TestHostileBundles(t *testing.T) {
 	t.Setenv("BUNDLE_TEST_CHILD", "probe")
 	for kind, want := range map[string]string{
-		"": "", "memory": "more memory", "processor": "was killed", "crash": "crashed", "crash later": "crashed", "oracle": `unknown signal kind "oracle"`, "exit": "before it was done",
+		"":            "",
+		"memory":      "more memory",
+		"processor":   "was killed",
+		"crash":       "crashed",
+		"crash later": "crashed",
+		"oracle":      `unknown signal kind "oracle"`,
+		"exit":        "before it was done",
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -347,7 +380,8 @@ func TestHostileBundles(t *testing.T) {
 			if kind == "processor" {
 				args = []string{shortCPU}
 			}
-			err := bundle.ProbeInSandbox(t.Context(), filepath.Join(root, v), 5*time.Minute, args...)
+			dir := filepath.Join(root, v)
+			err := bundle.ProbeInSandbox(t.Context(), dir, 5*time.Minute, args...)
 			if want == "" && err != nil ||
 				want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%v, want %q", err, want)

@@ -248,7 +248,8 @@ func TestEncodersAreReleased(t *testing.T) {
 	if m, err = r.Acquire(tuned); err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range []string{plain, "prior", plain} { // the tuned one is not even the fallback now
+	// Afterwards the fine-tuned bundle is not even the fallback.
+	for _, v := range []string{plain, "prior", plain} {
 		if err := r.Activate(t.Context(), v, "", ""); err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,8 @@ import (
 	"relish/ranker/signals"
 )
 
-// A trained model is written as a bundle, tried, and activated for all servers that share the folder.
+// A trained model is written as a bundle, tried, and activated for all servers that share the
+// folder.
 func Example() {
 	root, err := os.MkdirTemp("", "bundles")
 	if err != nil {

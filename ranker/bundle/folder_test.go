@@ -20,14 +20,20 @@ func TestReports(t *testing.T) {
 	without := write(t, root, 2,
 		func(_ *bundle.Manifest, f map[string][]byte) { delete(f, bundle.ReportFile) })
 	damaged := write(t, root, 3, nil)
-	if err := os.WriteFile(filepath.Join(root, damaged, bundle.ReportFile), []byte("<title>weight 4</title>"), 0o644); err != nil {
+	report := filepath.Join(root, damaged, bundle.ReportFile)
+	if err := os.WriteFile(report, []byte("<title>weight 4</title>"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	r, _ := open(t, root, nil)
 	if page, err := r.Report(with); err != nil || string(page) != "<title>weight 1</title>" {
 		t.Errorf("%s, %v", page, err)
 	}
-	for v, want := range map[string]error{without: ranker.ErrUnknownModel, "prior": ranker.ErrUnknownModel, "../x": ranker.ErrUnknownModel, damaged: ranker.ErrModelRefused} {
+	for v, want := range map[string]error{
+		without: ranker.ErrUnknownModel,
+		"prior": ranker.ErrUnknownModel,
+		"../x":  ranker.ErrUnknownModel,
+		damaged: ranker.ErrModelRefused,
+	} {
 		if page, err := r.Report(v); !errors.Is(err, want) || len(page) > 0 && err == nil {
 			t.Errorf("%s: %v, want %v", v, err, want)
 		}
@@ -45,8 +51,10 @@ func TestHistoryIsBounded(t *testing.T) {
 		)
 	}
 	old := strings.Repeat(line(a)+line(b), bundle.MaxHistory)
-	if err := errors.Join(os.WriteFile(filepath.Join(root, "activations"), []byte(old), 0o644), os.WriteFile(filepath.Join(root, "active"), []byte(b), 0o644)); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"activations": old, "active": b} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := bundle.Activate(root, a, "", ""); err != nil {
 		t.Fatal(err)

@@ -65,12 +65,14 @@ func TestGBDTBundle(t *testing.T) {
 	if want := "[1.25 1.25 -0.5 -0.5 -0.5]"; fmt.Sprint(c.Scores) != want {
 		t.Errorf("recorded %v, want %s", c.Scores, want)
 	}
-	for width, want := range map[int]string{len(s.Columns()): "", len(s.Columns()) + 1: "the schema has"} {
+	columns := len(s.Columns())
+	for width, want := range map[int]string{columns: "", columns + 1: "the schema has"} {
 		root := t.TempDir()
 		v := write(t, root, 1, func(m *bundle.Manifest, files map[string][]byte) {
 			m.Scorer = bundle.ScorerFile{Kind: bundle.ScorerGBDT, File: "gbdt.txt"}
 			files["gbdt.txt"] = gbdtText(width)
-			if files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c}); err != nil {
+			files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c})
+			if err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -115,7 +117,8 @@ func TestLearnedSignalBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := input()
-	in.State.Columns = in.State.Columns[:candidates] // one column, missing before the signal writes it
+	// There is one column, which is missing until the signal writes it.
+	in.State.Columns = in.State.Columns[:candidates]
 	c, err := bundle.RecordProbe(t.Context(),
 		&ranker.Model{Schema: s, Scorer: trees, Signals: []ranker.Signal{learned}}, in)
 	if err != nil {
@@ -132,7 +135,8 @@ func TestLearnedSignalBundle(t *testing.T) {
 		if files[bundle.SchemaFile], err = bundle.FormatSchema(s); err != nil {
 			t.Fatal(err)
 		}
-		if files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c}); err != nil {
+		files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c})
+		if err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -79,7 +79,9 @@ func TestRecord(t *testing.T) {
 		"no candidates": func(in *ranker.SignalInput) { in.Request.Candidates = nil },
 		"vectors":       func(in *ranker.SignalInput) { in.ItemVectors = in.ItemVectors[1:] },
 		"columns":       func(in *ranker.SignalInput) { in.State.Columns = in.State.Columns[1:] },
-		"infinite":      func(in *ranker.SignalInput) { in.State.Columns[len(schema().Columns())-1] = float32(math.Inf(1)) },
+		"infinite": func(in *ranker.SignalInput) {
+			in.State.Columns[len(schema().Columns())-1] = float32(math.Inf(1))
+		},
 	} {
 		in := input()
 		spoil(in)
@@ -96,14 +98,20 @@ func TestProbeRefuses(t *testing.T) {
 		spoil func(*bundle.ProbeCase)
 		err   string
 	}{
-		"as it was":    {func(*bundle.ProbeCase) {}, ""},
-		"rounding":     {func(c *bundle.ProbeCase) { c.Scores[2] *= 1 + 1e-7 }, ""},
-		"another":      {func(c *bundle.ProbeCase) { c.Scores[2] += 1e-4 }, "candidate 2 has the score"},
-		"expected NaN": {func(c *bundle.ProbeCase) { c.Scores[0] = math.NaN() }, "candidate 0 has the score"},
+		"as it was": {func(*bundle.ProbeCase) {}, ""},
+		"rounding":  {func(c *bundle.ProbeCase) { c.Scores[2] *= 1 + 1e-7 }, ""},
+		"another": {func(c *bundle.ProbeCase) {
+			c.Scores[2] += 1e-4
+		}, "candidate 2 has the score"},
+		"expected NaN": {func(c *bundle.ProbeCase) {
+			c.Scores[0] = math.NaN()
+		}, "candidate 0 has the score"},
 		"not finite": {func(c *bundle.ProbeCase) {
 			c.Input.State.Columns[len(schema().Columns())-1] = float32(math.Inf(1))
 		}, "not finite"},
-		"another width": {func(c *bundle.ProbeCase) { c.Input.State.Columns = c.Input.State.Columns[:candidates] }, "feature cells"},
+		"another width": {func(c *bundle.ProbeCase) {
+			c.Input.State.Columns = c.Input.State.Columns[:candidates]
+		}, "feature cells"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -186,7 +194,8 @@ func FuzzDecodeProbe(f *testing.F) {
 				t.Fatal("the decoded case is not aligned")
 			}
 			for _, m := range all {
-				if err := m.Compute(t.Context(), &c.Input, make([]float32, len(c.Scores)*len(m.Columns()))); err != nil {
+				out := make([]float32, len(c.Scores)*len(m.Columns()))
+				if err := m.Compute(t.Context(), &c.Input, out); err != nil {
 					t.Fatal(err)
 				}
 			}

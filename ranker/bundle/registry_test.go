@@ -44,7 +44,9 @@ func TestActivateAndRollBack(t *testing.T) {
 	activate(c)
 	wantActive(t, r, c, b, "prior")
 	state, _ := states(t, r)
-	for v, want := range map[string]string{"prior": "loaded", a: "available", b: "previous", c: "active"} {
+	for v, want := range map[string]string{
+		"prior": "loaded", a: "available", b: "previous", c: "active",
+	} {
 		if state[v] != want {
 			t.Errorf("%s is %s, want %s", v, state[v], want)
 		}
@@ -145,7 +147,9 @@ func TestActivateUnknown(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, 1, nil)
 	r, _ := open(t, root, nil)
-	for _, v := range []string{"x", "..", "../" + filepath.Base(root), "20260101T000000000Z-000000000000", "active"} {
+	for _, v := range []string{
+		"x", "..", "../" + filepath.Base(root), "20260101T000000000Z-000000000000", "active",
+	} {
 		if err := r.Activate(t.Context(), v, "", ""); !errors.Is(err, ranker.ErrUnknownModel) {
 			t.Errorf("%q: %v", v, err)
 		}
@@ -187,7 +191,8 @@ func TestRestart(t *testing.T) {
 	wantActive(t, r, "prior")
 
 	// A damaged history only costs the rollback; a damaged active file is reported.
-	if err := os.WriteFile(filepath.Join(root, "activations"), []byte("{\n\x00"), 0o644); err != nil {
+	history := filepath.Join(root, "activations")
+	if err := os.WriteFile(history, []byte("{\n\x00"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c := write(t, root, 3, nil)
@@ -411,7 +416,9 @@ func TestIncompatibleBundleIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*bundle.Options){
 		"--encoder": func(o *bundle.Options) { o.EncoderDigest = "e2" },
 		"state.actions": func(o *bundle.Options) {
-			o.CheckSchema = func(*ranker.Schema) error { return errors.New(`needs "buy" of state.actions`) }
+			o.CheckSchema = func(*ranker.Schema) error {
+				return errors.New(`needs "buy" of state.actions`)
+			}
 		},
 	} {
 		r, _ := open(t, root, change)
@@ -433,7 +440,9 @@ func TestHostileBundleIsTriedInSandbox(t *testing.T) {
 	})
 	r, _ := open(t, root, func(o *bundle.Options) {
 		o.LoadSignal = hostile
-		o.Probe = func(ctx context.Context, dir string) error { return bundle.ProbeInSandbox(ctx, dir, time.Minute) }
+		o.Probe = func(ctx context.Context, dir string) error {
+			return bundle.ProbeInSandbox(ctx, dir, time.Minute)
+		}
 	})
 	if err := r.Activate(t.Context(), good, "", ""); err != nil {
 		t.Fatal(err)

@@ -29,7 +29,8 @@ func (r *Registry) sync(ctx context.Context) error {
 	}
 	_ = r.load(ctx, h.active, false) // a refusal is recorded and logged
 	before := r.activeVersion
-	for _, v := range []string{h.active, r.activeVersion, h.previousOf(h.active), ranker.PriorVersion} {
+	choices := []string{h.active, r.activeVersion, h.previousOf(h.active), ranker.PriorVersion}
+	for _, v := range choices {
 		if v == ranker.PriorVersion || r.canServe(v) ||
 			v != "" && v != h.active && r.load(ctx, v, false) == nil {
 			r.activeVersion = v

@@ -77,7 +77,8 @@ func (w *writer) write(root string, m Manifest, files map[string][]byte) (name s
 	if err := w.step("sync folder", func() error { return syncDir(tmp) }); err != nil {
 		return "", err
 	}
-	if err := w.step("rename", func() error { return os.Rename(tmp, filepath.Join(root, name)) }); err != nil {
+	err = w.step("rename", func() error { return os.Rename(tmp, filepath.Join(root, name)) })
+	if err != nil {
 		return "", err
 	}
 	return name, w.step("sync root", func() error { return syncDir(root) })

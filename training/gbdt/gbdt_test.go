@@ -363,41 +363,66 @@ func TestContributionsAddUp(t *testing.T) {
 }
 
 func TestTrainRefuses(t *testing.T) {
+	type (
+		data     = gbdt.Dataset
+		settings = gbdt.Params
+	)
 	nan := float32(math.NaN())
 	for name, c := range map[string]struct {
-		change func(train, valid *gbdt.Dataset, p *gbdt.Params)
+		change func(train, valid *data, p *settings)
 		want   string
 	}{
-		"no rows":            {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { *d = gbdt.Dataset{NumFeatures: 2} }, "train.Rows has 0 cells"},
-		"half a row":         {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Rows = d.Rows[1:] }, "train.Rows"},
-		"lists too short":    {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Groups = d.Groups[1:] }, "train.Groups sum to"},
-		"an empty list":      {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Groups[1] = 0 }, "list 1 has 0 rows"},
-		"a huge list":        {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Groups[1] = 20_000 }, "list 1 has 20000 rows"},
-		"a negative gain":    {func(_, d *gbdt.Dataset, _ *gbdt.Params) { d.Labels[3] = -1 }, "valid.Labels: row 3"},
-		"a gain that is NaN": {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Labels[3] = nan }, "train.Labels: row 3"},
-		"a weight of 0":      {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Weights = make([]float32, len(d.Labels)) }, "train.Weights: row 0"},
-		"few weights":        {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Weights = []float32{1} }, "1 weights"},
-		"few positions":      {func(d, _ *gbdt.Dataset, _ *gbdt.Params) { d.Positions = []int32{1} }, "1 positions"},
-		"a negative position": {func(d, _ *gbdt.Dataset, _ *gbdt.Params) {
+		"no rows": {func(d, _ *data, _ *settings) { *d = data{NumFeatures: 2} },
+			"train.Rows has 0 cells"},
+		"half a row": {func(d, _ *data, _ *settings) { d.Rows = d.Rows[1:] }, "train.Rows"},
+		"lists too short": {func(d, _ *data, _ *settings) { d.Groups = d.Groups[1:] },
+			"train.Groups sum to"},
+		"an empty list": {func(d, _ *data, _ *settings) { d.Groups[1] = 0 }, "list 1 has 0 rows"},
+		"a huge list": {func(d, _ *data, _ *settings) { d.Groups[1] = 20_000 },
+			"list 1 has 20000 rows"},
+		"a negative gain": {func(_, d *data, _ *settings) { d.Labels[3] = -1 },
+			"valid.Labels: row 3"},
+		"a gain that is NaN": {func(d, _ *data, _ *settings) { d.Labels[3] = nan },
+			"train.Labels: row 3"},
+		"a weight of 0": {func(d, _ *data, _ *settings) {
+			d.Weights = make([]float32, len(d.Labels))
+		}, "train.Weights: row 0"},
+		"few weights": {func(d, _ *data, _ *settings) { d.Weights = []float32{1} }, "1 weights"},
+		"few positions": {func(d, _ *data, _ *settings) { d.Positions = []int32{1} },
+			"1 positions"},
+		"a negative position": {func(d, _ *data, _ *settings) {
 			d.Positions = make([]int32, len(d.Labels))
 			d.Positions[2] = -1
 		}, "train.Positions: row 2"},
-		"nothing chosen": {func(_, d *gbdt.Dataset, _ *gbdt.Params) { clear(d.Labels) }, "nothing to validate on"},
-		"other columns": {func(_, d *gbdt.Dataset, _ *gbdt.Params) {
+		"nothing chosen": {func(_, d *data, _ *settings) { clear(d.Labels) },
+			"nothing to validate on"},
+		"other columns": {func(_, d *data, _ *settings) {
 			d.NumFeatures, d.Labels, d.Groups = 40, d.Labels[:500], []int32{500}
 		}, "valid has 40 features"},
-		"an objective":         {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.Objective = "rank" }, "Objective is rank"},
-		"leaves":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.NumLeaves = 1000 }, "Leaves is 1000"},
-		"rounds":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MaxRounds = 0 }, "MaxRounds is 0"},
-		"a learning rate":      {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.LearningRate = math.NaN() }, "LearningRate is NaN"},
-		"all at once":          {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MinDataInLeaf, p.EarlyStoppingRounds = 0, 0 }, "MinDataInLeaf is 0; it is 1 or more\ngbdt: EarlyStoppingRounds is 0"},
-		"few signs":            {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MonotoneConstraints = []int8{1} }, "the number of MonotoneConstraints is 1; it is 5, one per column"},
-		"a sign":               {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MonotoneConstraints = []int8{1, 0, 0, 0, 2} }, "MonotoneConstraints is 2; it is -1, 0 or 1"},
-		"an ignored column":    {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.IgnoredColumns = []int{5} }, "IgnoredColumns is 5"},
-		"a category":           {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.CategoricalFeatures = []int{0} }, "a category is an integer"},
-		"a damaged init model": {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.InitModel = []byte("tree\n") }, "reading a model: LightGBM"},
-		"a LightGBM parameter": {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.ExtraParams = []string{"num_leaves=none"} }, "LightGBM: "},
-		"nothing to split on":  {func(_, _ *gbdt.Dataset, p *gbdt.Params) { p.MinDataInLeaf = 100_000 }, "no split improves the model"},
+		"an objective": {func(_, _ *data, p *settings) { p.Objective = "rank" },
+			"Objective is rank"},
+		"leaves": {func(_, _ *data, p *settings) { p.NumLeaves = 1000 }, "Leaves is 1000"},
+		"rounds": {func(_, _ *data, p *settings) { p.MaxRounds = 0 }, "MaxRounds is 0"},
+		"a learning rate": {func(_, _ *data, p *settings) { p.LearningRate = math.NaN() },
+			"LearningRate is NaN"},
+		"all at once": {func(_, _ *data, p *settings) {
+			p.MinDataInLeaf, p.EarlyStoppingRounds = 0, 0
+		}, "MinDataInLeaf is 0; it is 1 or more\ngbdt: EarlyStoppingRounds is 0"},
+		"few signs": {func(_, _ *data, p *settings) { p.MonotoneConstraints = []int8{1} },
+			"the number of MonotoneConstraints is 1; it is 5, one per column"},
+		"a sign": {func(_, _ *data, p *settings) { p.MonotoneConstraints = []int8{1, 0, 0, 0, 2} },
+			"MonotoneConstraints is 2; it is -1, 0 or 1"},
+		"an ignored column": {func(_, _ *data, p *settings) { p.IgnoredColumns = []int{5} },
+			"IgnoredColumns is 5"},
+		"a category": {func(_, _ *data, p *settings) { p.CategoricalFeatures = []int{0} },
+			"a category is an integer"},
+		"a damaged init model": {func(_, _ *data, p *settings) { p.InitModel = []byte("tree\n") },
+			"reading a model: LightGBM"},
+		"a LightGBM parameter": {func(_, _ *data, p *settings) {
+			p.ExtraParams = []string{"num_leaves=none"}
+		}, "LightGBM: "},
+		"nothing to split on": {func(_, _ *data, p *settings) { p.MinDataInLeaf = 100_000 },
+			"no split improves the model"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			train, valid, p := lists(1, 500), lists(2, 500), params()

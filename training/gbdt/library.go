@@ -58,10 +58,12 @@ const (
 var symbols = [functionCount]string{
 	"LGBM_GetLastError", "LGBM_RegisterLogCallback",
 	"LGBM_DatasetCreateFromMat", "LGBM_DatasetSetField", "LGBM_DatasetFree",
-	"LGBM_BoosterCreate", "LGBM_BoosterLoadModelFromString", "LGBM_BoosterFree", "LGBM_BoosterMerge",
+	"LGBM_BoosterCreate", "LGBM_BoosterLoadModelFromString", "LGBM_BoosterFree",
+	"LGBM_BoosterMerge",
 	"LGBM_BoosterAddValidData", "LGBM_BoosterUpdateOneIter", "LGBM_BoosterGetPredict",
 	"LGBM_BoosterSaveModelToString", "LGBM_BoosterFeatureImportance", "LGBM_BoosterPredictForMat",
-	"LGBM_BoosterPredictForMatSingleRowFastInit", "LGBM_BoosterPredictForMatSingleRowFast", "LGBM_FastConfigFree",
+	"LGBM_BoosterPredictForMatSingleRowFastInit", "LGBM_BoosterPredictForMatSingleRowFast",
+	"LGBM_FastConfigFree",
 }
 
 // Open loads the library at path. make build fetches the library, which needs the package libgomp1.

@@ -16,9 +16,13 @@ import (
 )
 
 var texts = []string{
-	"Super Mario Odyssey. platform game for the whole family", "wireless controller, black", "a quiet farm, fishing and friends",
-	"first-person shooter in the trenches of the great war", "replacement battery for a " +
-		"handheld", "x", "Zelda: Breath of the Wild",
+	"Super Mario Odyssey. platform game for the whole family",
+	"wireless controller, black",
+	"a quiet farm, fishing and friends",
+	"first-person shooter in the trenches of the great war",
+	"replacement battery for a handheld",
+	"x",
+	"Zelda: Breath of the Wild",
 }
 
 func parse(t testing.TB, data []byte) *onnxfile.Model {
@@ -99,7 +103,8 @@ func TestQuantize(t *testing.T) {
 func TestErrors(t *testing.T) {
 	m := parse(t, onnxtest.EncoderFiles(t, "fp32").Model)
 	for name, err := range map[string]error{
-		"no such weight": m.SetFloats("nothing", []float32{1}), "too few": m.SetFloats("embeddings.LayerNorm.bias", []float32{1}),
+		"no such weight": m.SetFloats("nothing", []float32{1}),
+		"too few":        m.SetFloats("embeddings.LayerNorm.bias", []float32{1}),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)

@@ -60,8 +60,10 @@ func (m *Model) Quantize() ([]byte, error) {
 // quantizer builds the quantized target from the source model.
 type quantizer struct {
 	source, target *Model
-	readers        map[string]int  // number of node inputs that read a value, by its name
-	quantized      map[string]bool // values that exist as integers: weights, and operands of products
+	// readers has the number of node inputs that read a value, by its name.
+	readers map[string]int
+	// quantized has the values that exist as integers: weights, and operands of products.
+	quantized map[string]bool
 }
 
 // isQuantizable reports whether the node has two inputs and one output, and whether the given input
