@@ -180,11 +180,12 @@ func TestWatcherFollowsAMountedVolume(t *testing.T) {
 
 func TestOpenNeedsAValidFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "experiments.yaml")
-	if _, err := experiment.Open(t.Context(), path, nil, slog.New(slog.DiscardHandler)); err == nil {
+	log := slog.New(slog.DiscardHandler)
+	if _, err := experiment.Open(t.Context(), path, nil, log); err == nil {
 		t.Error("a missing file must be an error")
 	}
 	replace(t, path, "nope: 1")
-	_, err := experiment.Open(t.Context(), path, nil, slog.New(slog.DiscardHandler))
+	_, err := experiment.Open(t.Context(), path, nil, log)
 	if err == nil || !strings.Contains(err.Error(), `unknown key "nope"`) {
 		t.Errorf("%v", err)
 	}

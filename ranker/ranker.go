@@ -643,9 +643,9 @@ type Recorder interface {
 // (features/embedded) and the Redis store (features/redis) implement it. The suite
 // features/storetest checks the contract. All methods are safe for concurrent use.
 type Store interface {
-	// StateReader reads the state for a ranking. A Read that follows a successful Append in the same
-	// process includes the appended events. If a shared store does not answer in time, the events
-	// wait in the log and follow later.
+	// StateReader reads the state for a ranking. A Read that follows a successful Append in the
+	// same process includes the appended events. If a shared store does not answer in time, the
+	// events wait in the log and follow later.
 	StateReader
 	// Recorder takes the impressions of served lists.
 	Recorder

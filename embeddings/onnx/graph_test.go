@@ -99,7 +99,8 @@ func TestGraphRefuses(t *testing.T) {
 	}{
 		{"too few outputs", "1 outputs", one, out[:1]},
 		{"a scalar", "[1]", Tensor{Data: []float32{1}}, out},
-		{"no element", "dimension 0 is 0; each must be 1 or more", Tensor{Shape: []int64{0}, Data: []float32{}}, out},
+		{"no element", "dimension 0 is 0; each must be 1 or more",
+			Tensor{Shape: []int64{0}, Data: []float32{}}, out},
 		{"a wrong count", "has 2 elements", Tensor{Shape: []int64{1}, Data: []float32{1, 2}}, out},
 		{"an unsupported type", "string", Tensor{Shape: []int64{1}, Data: []string{"a"}}, out},
 		{"another type", "input", Tensor{Shape: []int64{1}, Data: []int64{1}}, out},
