@@ -80,7 +80,8 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 	}
 	if b.Score != nil {
 		if c.Score = float32(*b.Score); c.Score-c.Score != 0 { // infinite as a float32
-			return c, errInvalidField.at(pointer+"/score", "score must be within ±3.4e38, not %g", *b.Score)
+			return c, errInvalidField.at(pointer+"/score",
+				"score must be within ±3.4e38, not %g", *b.Score)
 		}
 		c.HasScore = true
 	}

@@ -54,15 +54,16 @@ func TestRecommendRefusesInvalidFields(t *testing.T) {
 	}
 	manyKeys := `"context":{` + strings.Join(keys, ",") + `}`
 	for name, c := range map[string]struct{ body, pointer string }{
-		"a number as user":       {`{"user_id":7,"candidates":["a"]}`, "/user_id"},
-		"a long user":            {`{"user_id":"` + long + `","candidates":["a"]}`, "/user_id"},
-		"a NUL in the user":      {`{"user_id":"a\u0000","candidates":["a"]}`, "/user_id"},
-		"a line break in an id":  {with(`"session":"a\nb"`), "/session"},
-		"null candidates":        {withCandidates(`null`), "/candidates"},
-		"a number as candidate":  {withCandidates(`[1]`), "/candidates/0"},
-		"an empty id":            {withCandidates(`["a",""]`), "/candidates/1"},
-		"a long id":              {withCandidates(`["` + long + `"]`), "/candidates/0"},
-		"a score beyond 32 bits": {withCandidates(`[{"id":"a","score":1e39}]`), "/candidates/0/score"},
+		"a number as user":      {`{"user_id":7,"candidates":["a"]}`, "/user_id"},
+		"a long user":           {`{"user_id":"` + long + `","candidates":["a"]}`, "/user_id"},
+		"a NUL in the user":     {`{"user_id":"a\u0000","candidates":["a"]}`, "/user_id"},
+		"a line break in an id": {with(`"session":"a\nb"`), "/session"},
+		"null candidates":       {withCandidates(`null`), "/candidates"},
+		"a number as candidate": {withCandidates(`[1]`), "/candidates/0"},
+		"an empty id":           {withCandidates(`["a",""]`), "/candidates/1"},
+		"a long id":             {withCandidates(`["` + long + `"]`), "/candidates/0"},
+		"a score beyond 32 bits": {
+			withCandidates(`[{"id":"a","score":1e39}]`), "/candidates/0/score"},
 		"a score beyond 64 bits": {
 			withCandidates(`[{"id":"a","score":1e999}]`), "/candidates/0/score"},
 		"a long text": {

@@ -108,7 +108,8 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 	}
 	for _, row := range strings.Split(table, "\n")[2:] {
 		if cells := strings.Split(row, "|"); len(cells) > 2 {
-			for _, m := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(cells[2], -1) {
+			code := regexp.MustCompile("`([a-z_]+)`")
+			for _, m := range code.FindAllStringSubmatch(cells[2], -1) {
 				inTable = append(inTable, m[1])
 			}
 		}
