@@ -104,7 +104,21 @@ type request struct {
 	seal     bool   // seal the active segment; without events
 	upTo     uint64 // after a seal: the last record in a sealed segment
 	err      error
+	onLost   func(n int) // of TryAppend; nil in other requests
 	done     chan struct{}
+}
+
+// lost returns how many events did not become durable.
+func (r *request) lost() (n int) {
+	if r.err != nil {
+		return len(r.events)
+	}
+	for _, out := range r.outcomes {
+		if out.Duplicate || out.Err != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // Open opens the log in dir and starts its owner goroutine. It creates the folder if needed, and
@@ -156,9 +170,11 @@ func (l *Log) Append(ctx context.Context, events []ranker.Event) ([]ranker.Event
 }
 
 // TryAppend queues the events without waiting, and reports whether the queue accepted them. The log
-// owns them afterwards.
-func (l *Log) TryAppend(events []ranker.Event) bool {
+// owns them afterwards. If some accepted events do not become durable, onLost gets their number,
+// from the owner goroutine: the write failed, or they were rejected or duplicates.
+func (l *Log) TryAppend(events []ranker.Event, onLost func(n int)) bool {
 	r := &request{
+		onLost:   onLost,
 		events:   events,
 		outcomes: make([]ranker.EventOutcome, len(events)),
 		done:     make(chan struct{}),
@@ -231,6 +247,9 @@ func (l *Log) commit(batch []*request) {
 	}
 	for _, r := range batch {
 		r.err, r.upTo = err, l.LastSeq()
+		if n := r.lost(); n > 0 && r.onLost != nil {
+			r.onLost(n)
+		}
 		close(r.done)
 	}
 }

@@ -408,11 +408,11 @@ func TestQueueIsBounded(t *testing.T) {
 		mustAppend(t, l, click("opens the segment"))
 		fsys.gate = make(chan struct{})
 		defer close(fsys.gate)
-		l.TryAppend([]ranker.Event{click("first")})
+		l.TryAppend([]ranker.Event{click("first")}, nil)
 		synctest.Wait() // the owner is in fsync
 		accepted := 0
 		for i := range 50 {
-			if l.TryAppend([]ranker.Event{click(fmt.Sprint("e", i))}) {
+			if l.TryAppend([]ranker.Event{click(fmt.Sprint("e", i))}, nil) {
 				accepted++
 			}
 		}
@@ -571,4 +571,42 @@ func BenchmarkAppend100(b *testing.B) {
 		mustAppend(b, l, batch...)
 	}
 	b.ReportMetric(float64(b.N)*100/b.Elapsed().Seconds(), "events/s")
+}
+
+// TryAppend reports the events that the log accepted into its queue and then did not take.
+func TestTryAppendReportsLostEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := &faultFS{err: errors.New("broken disk")}
+		l, err := open(t.TempDir(), Options{
+			Admit: func(e *ranker.Event, _ int64) ranker.EventOutcome {
+				return ranker.EventOutcome{Duplicate: e.ID == "again"}
+			},
+		}, fsys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		lost := 0
+		try := func(ids ...string) {
+			var events []ranker.Event
+			for _, id := range ids {
+				events = append(events, click(id))
+			}
+			if !l.TryAppend(events, func(n int) { lost += n }) {
+				t.Fatalf("%v were not accepted", ids)
+			}
+			synctest.Wait()
+		}
+		if try("e1", "e2"); lost != 0 {
+			t.Errorf("%d of 2 durable events are lost", lost)
+		}
+		if try("e3", "again"); lost != 1 {
+			t.Errorf("%d events are lost, want the duplicate", lost)
+		}
+		fsys.failWrite.Store(true)
+		if try("e4", "e5"); lost != 3 {
+			t.Errorf("%d events are lost, want the duplicate and two that were not written", lost)
+		}
+		fsys.failWrite.Store(false)
+	})
 }

@@ -180,9 +180,10 @@ func (g *Ingester) observe(rec *event.Record) {
 	g.seq = rec.Seq
 }
 
-// Record implements ranker.Recorder. It drops and counts the impression if the log's queue is full.
+// Record implements ranker.Recorder. It counts the impressions that the log does not take.
 func (g *Ingester) Record(impression *ranker.Event) {
-	if !g.log.TryAppend([]ranker.Event{*impression}) {
+	onLost := func(n int) { g.dropped.Add(int64(n)) }
+	if !g.log.TryAppend([]ranker.Event{*impression}, onLost) {
 		g.dropped.Add(1)
 	}
 }
@@ -212,7 +213,7 @@ func (g *Ingester) Replica() string { return g.log.Replica() }
 // Stats are the gauges of an ingester.
 type Stats struct {
 	LogBytes           int64 // size of the event log
-	DroppedImpressions int64 // impressions dropped because the queue was full
+	DroppedImpressions int64 // impressions that the queue or the log did not take
 }
 
 // Stats returns the current gauges.
