@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"relish/embeddings/vectortable"
+	"relish/internal/parallel"
 	"relish/ranker"
 )
 
@@ -18,15 +19,44 @@ func (s *Service) worker() {
 		case !ok:
 			return
 		case t.run:
-			s.encodeBatch(t.jobs)
+			s.encodeOrFail(t.jobs)
 			s.queue.runDone(t)
 		default:
 			for _, j := range t.jobs {
-				j.tokens = s.model.Tokenize(nil, j.body())
+				s.tokenize(j)
 			}
 			s.queue.tokenizeDone(t)
 		}
 	}
+}
+
+// tokenize sets the tokens of one job. If the tokenizer panics, the job has none.
+func (s *Service) tokenize(j *job) {
+	err := parallel.Catch(func() error {
+		j.tokens = s.model.Tokenize(nil, j.body())
+		return nil
+	})
+	if err != nil {
+		j.tokens = nil
+		s.count.failed.Add(1)
+		s.log.Error("the tokenizer failed on a text, which is ranked without it", "error", err)
+	}
+}
+
+// encodeOrFail is encodeBatch. If that panics, the jobs have an error in place of a vector.
+func (s *Service) encodeOrFail(jobs []*job) {
+	err := parallel.Catch(func() error {
+		s.encodeBatch(jobs)
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	s.log.Error("a batch of texts was not encoded", "texts", len(jobs), "error", err)
+	for _, j := range jobs {
+		j.vec, j.err = nil, err
+	}
+	s.count.failed.Add(uint64(len(jobs)))
 }
 
 // encodeBatch sets the vectors or errors of one batch. Vectors come from the shared cache if it
@@ -139,7 +169,8 @@ func (s *Service) runModel(jobs []*job) error {
 	s.count.runs.Add(1)
 	s.count.real.Add(uint64(tokens))
 	s.count.padded.Add(uint64(len(jobs) * s.model.Bucket(longest)))
-	if err := s.model.Run(s.ctx, batch, out); err != nil {
+	err := parallel.Catch(func() error { return s.model.Run(s.ctx, batch, out) })
+	if err != nil {
 		return err
 	}
 	for i, j := range jobs {

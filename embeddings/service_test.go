@@ -294,3 +294,48 @@ func TestEncodeAllReturnsReadErrors(t *testing.T) {
 		t.Errorf("EncodeAll of a closed service: %v, want ErrClosed", err)
 	}
 }
+
+// panicking is an encoder that panics on texts that contain "panic".
+type panicking struct {
+	*fake
+	tokenizes bool // the tokenizer panics, not the run
+}
+
+func (m panicking) Tokenize(dst []int32, text string) []int32 {
+	if m.tokenizes && strings.Contains(text, "panic") {
+		panic(text)
+	}
+	return m.fake.Tokenize(dst, text)
+}
+
+func (m panicking) Run(ctx context.Context, batch [][]int32, out [][]float32) error {
+	for _, ids := range batch {
+		text := ""
+		for _, id := range ids {
+			text += string(id)
+		}
+		if strings.Contains(text, "panic") {
+			panic(text)
+		}
+	}
+	return m.fake.Run(ctx, batch, out)
+}
+
+// A panic of the encoder costs the text its vector. Other texts get theirs, and the service goes on.
+func TestPanickingEncoderFailsItsTextOnly(t *testing.T) {
+	for name, tokenizes := range map[string]bool{"tokenizer": true, "run": false} {
+		t.Run(name, func(t *testing.T) {
+			m := panicking{newFake(), tokenizes}
+			s := start(t, m, embeddings.Options{})
+			its := append(items("a", 7, 8), item("panic"))
+			out := vectors(s, its)
+			m.check(t, its[:7], out[:7])
+			if out[7] != nil || s.Stats().Failed != 1 {
+				t.Errorf("the text has a vector, or stats %+v", s.Stats())
+			}
+			if _, err := s.Text(context.Background(), "another"); err != nil {
+				t.Errorf("Text after the panic: %v", err)
+			}
+		})
+	}
+}

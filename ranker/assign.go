@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"relish/internal/parallel"
 )
 
 // plan says how one request is ranked: the service's own way, changed by the arms in effect. It is
@@ -25,12 +27,8 @@ type plan struct {
 // time the experiments see no fields.
 func (p *Pipeline) assign(ctx context.Context, run *run) (plan, error) {
 	pl := plan{rules: p.opt.Rules, deadline: run.deadline}
-	if e := p.opt.Experiments; e != nil {
-		var user map[string]FieldValue
-		if e.ReadsUser() {
-			user = p.userFields(ctx, run)
-		}
-		pl.assignments, pl.version = e.Assign(run.req, user, p.opt.Clock().UnixMilli())
+	if p.opt.Experiments != nil {
+		pl.assignments, pl.version = p.drawArms(ctx, run)
 		for i := range pl.assignments {
 			a := &pl.assignments[i]
 			if a.inEffect = a.Arm; a.Interleave {
@@ -43,6 +41,25 @@ func (p *Pipeline) assign(ctx context.Context, run *run) (plan, error) {
 		pl.deadline = pl.arm.Deadline
 	}
 	return p.selectModel(run, pl)
+}
+
+// drawArms asks the experiments for the request's arms. If they panic, no experiment runs.
+func (p *Pipeline) drawArms(
+	ctx context.Context, run *run,
+) (assignments []Assignment, version string) {
+	err := parallel.Catch(func() error {
+		e := p.opt.Experiments
+		var user map[string]FieldValue
+		if e.ReadsUser() {
+			user = p.userFields(ctx, run)
+		}
+		assignments, version = e.Assign(run.req, user, p.opt.Clock().UnixMilli())
+		return nil
+	})
+	if err != nil {
+		run.fail("experiments", err)
+	}
+	return assignments, version
 }
 
 // userFields reads the user without any candidate; nil if that fails.

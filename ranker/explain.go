@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"relish/internal/parallel"
 )
 
 // explain explains the first Request.Explain items of the answer, or as many as time allows. The
@@ -26,7 +28,7 @@ func (p *Pipeline) explain(ctx context.Context, run *run, r ranking) []*Explanat
 	for i, e := range r.list.Entries[:min(run.req.Explain, r.answered(run.req))] {
 		err := ctx.Err()
 		if err == nil {
-			err = catchPanic(func() error {
+			err = parallel.Catch(func() error {
 				x, err := sides[r.team(i)].explain(e)
 				if err == nil {
 					explanations = append(explanations, x)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"relish/internal/parallel"
 )
 
 // inputs is what one model reads of a request.
@@ -142,7 +144,15 @@ func (p *Pipeline) fetchVectors(
 	ctx context.Context, run *run, model *Model, encoder Vectors, items []*ItemInfo,
 ) [][]float32 {
 	vectors := make([][]float32, len(items))
-	if encoder == nil || encoder.Lookup(items, vectors) == 0 {
+	if encoder == nil {
+		return vectors
+	}
+	missing, err := lookUp(encoder, items, vectors)
+	if err != nil {
+		run.fail("vectors", err)
+		return make([][]float32, len(items))
+	}
+	if missing == 0 {
 		return vectors
 	}
 	ctx, cancel := run.stage(ctx, vectorsUntil)
@@ -155,10 +165,22 @@ func (p *Pipeline) fetchVectors(
 	if err != nil {
 		// Fetch should return when its context ends, so it is slightly late or faulty.
 		run.fail("vectors", err)
-		encoder.Lookup(items, vectors)
+		if _, err := lookUp(encoder, items, vectors); err != nil {
+			run.fail("vectors", err)
+			return make([][]float32, len(items))
+		}
 		return vectors
 	}
 	return fetched
+}
+
+// lookUp is encoder.Lookup; a panic in it is returned as an error.
+func lookUp(encoder Vectors, items []*ItemInfo, out [][]float32) (missing int, err error) {
+	err = parallel.Catch(func() error {
+		missing = encoder.Lookup(items, out)
+		return nil
+	})
+	return missing, err
 }
 
 // textCoverage returns the share of the items with a text that have a vector, 1 if none has a text.

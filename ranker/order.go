@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"relish/internal/parallel"
 )
 
 // ranking is the scored candidates in their final order.
@@ -85,7 +87,7 @@ func applyRules(ctx context.Context, run *run, pl plan, list List) (List, plan) 
 		}
 		changed := list
 		changed.Entries = slices.Clone(list.Entries)
-		if err := catchPanic(func() error { return rule.Apply(ctx, &changed) }); err != nil {
+		if err := parallel.Catch(func() error { return rule.Apply(ctx, &changed) }); err != nil {
 			run.fail("rule "+rule.Name(), err)
 			pl, _ = pl.fallBack(run, kind.Part(), err)
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -49,6 +50,8 @@ type Pipeline struct {
 	opt Options
 	// Calls into dependencies that may hang, by stage.
 	features, vectors, scorer *stageCalls
+
+	unshown atomic.Uint64 // see Unshown
 }
 
 // New returns a pipeline over the given parts. It returns an error if a required part is missing or
@@ -84,7 +87,7 @@ func New(opt Options) (*Pipeline, error) {
 // It fails only if the request names a model that is not loaded (ErrUnknownModel). Any other
 // failure costs quality, never the answer: the stage falls back to something cheaper, and
 // Response.Degraded says so. Every candidate that the rules and the limit leave is in the answer
-// exactly once.
+// exactly once. If ctx has ended, the answer is not recorded, because its caller has gone.
 //
 // Each step takes values and returns a value that nobody changes afterwards. Only run is written by
 // several steps: it collects timings, errors and degradations.
@@ -95,6 +98,7 @@ func (p *Pipeline) Rank(ctx context.Context, req *Request) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	caller := ctx
 	ctx, cancel := run.withDeadline(ctx, pl.deadline)
 	defer cancel()
 
@@ -106,7 +110,7 @@ func (p *Pipeline) Rank(ctx context.Context, req *Request) (*Response, error) {
 	}
 	explanations := p.explain(ctx, run, ranked)
 	resp := newResponse(run, ranked, explanations)
-	p.record(run, ranked, resp)
+	p.record(caller, run, ranked, resp)
 	if p.opt.OnRanked != nil {
 		p.opt.OnRanked(req, resp, run.errs)
 	}
@@ -135,6 +139,9 @@ func (p *Pipeline) Matrix(
 func (p *Pipeline) Stats() []StageStats {
 	return []StageStats{p.features.stats(), p.vectors.stats(), p.scorer.stats()}
 }
+
+// Unshown returns how many answers were not recorded because their caller had gone.
+func (p *Pipeline) Unshown() uint64 { return p.unshown.Load() }
 
 // Close waits until no stage call runs any more, abandoned ones included, or until ctx ends. Call
 // it at shutdown, after the last Rank has returned and before Features, Vectors and Models are

@@ -182,7 +182,7 @@ func TestInvalidOptions(t *testing.T) {
 		"ranker.New: Options.LogFeatures is 1.5; choose a share from 0 to 1": {
 			Features: w.opt.Features, Models: w.models, LogFeatures: 1.5,
 		},
-		"ranker.New: Options.MaxAbandoned is -1; choose 1 or more, or 0 for the default 64": {
+		"ranker.New: Options.MaxAbandoned is -1; choose 1 or more, or 0 for the default 1024": {
 			Features: w.opt.Features, Models: w.models, MaxAbandoned: -1,
 		},
 	} {

@@ -1,11 +1,14 @@
 package ranker
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"relish/internal/parallel"
 )
 
 // newResponse returns the answer and closes the timings. explanations is aligned with its first
@@ -48,9 +51,14 @@ func (r *ranking) answered(req *Request) int {
 }
 
 // record hands the impression to the recorder. A request that sets its own time, or that asks not
-// to be recorded, leaves no trace.
-func (p *Pipeline) record(run *run, r ranking, resp *Response) {
+// to be recorded, leaves no trace. If caller has ended, nobody gets the answer, so the list was not
+// shown: it is counted, not recorded.
+func (p *Pipeline) record(caller context.Context, run *run, r ranking, resp *Response) {
 	if p.opt.Recorder == nil || !run.req.Record || run.req.Time != 0 || len(resp.Items) == 0 {
+		return
+	}
+	if caller.Err() != nil {
+		p.unshown.Add(1)
 		return
 	}
 	req, n := run.req, min(len(resp.Items), MaxImpressionItems)
@@ -75,8 +83,14 @@ func (p *Pipeline) record(run *run, r ranking, resp *Response) {
 			}
 		}
 	}
-	p.opt.Recorder.Record(&Event{Kind: EventImpression, ID: req.ID, Time: run.now, UserID: req.User,
-		Session: req.Session, Impression: imp})
+	err := parallel.Catch(func() error {
+		p.opt.Recorder.Record(&Event{Kind: EventImpression, ID: req.ID, Time: run.now,
+			UserID: req.User, Session: req.Session, Impression: imp})
+		return nil
+	})
+	if err != nil {
+		run.fail("recorder", err)
+	}
 }
 
 // sampledForLog reports whether a request is in the given share, 0 to 1, of requests. The id

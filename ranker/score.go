@@ -130,7 +130,7 @@ func computeSignals(
 	compute := func(k int) {
 		s := signals[k]
 		block := make([]float32, len(in.ItemVectors)*len(s.Columns()))
-		if err := catchPanic(func() error { return s.Compute(ctx, in, block) }); err != nil {
+		if err := parallel.Catch(func() error { return s.Compute(ctx, in, block) }); err != nil {
 			errs[k] = fmt.Errorf("signal %v: %w", s.Columns(), err)
 			return
 		}

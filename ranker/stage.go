@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 	"sync"
 
 	"relish/internal/parallel"
 )
 
 // DefaultMaxAbandoned is the bound on the abandoned calls of a stage if Options.MaxAbandoned is 0.
-const DefaultMaxAbandoned = 64
+// It is 4 times the default number of concurrent rankings: a ranking with a short deadline abandons
+// calls that soon end, and these must not cost other rankings the stage.
+const DefaultMaxAbandoned = 4 * 256
 
 // StageStats counts the calls of one stage that outlived their slice of the deadline.
 type StageStats struct {
@@ -121,7 +121,8 @@ func (c *stageCalls) wait(ctx context.Context) error {
 	}
 }
 
-// runStage calls f in a goroutine that calls owns, and waits for it until ctx ends. A late result
+// runStage calls f in a goroutine that calls owns, and waits for it until ctx ends. If ctx has ended
+// already, f is not called. A late result
 // is dropped, so f must own everything that it writes to. A panic in f is returned as an error.
 //
 // The goroutine holds the model that f uses, which may be nil: an abandoned call may outlive the
@@ -134,6 +135,9 @@ func runStage[T any](
 		err   error
 	}
 	var zero T
+	if err := ctx.Err(); err != nil {
+		return zero, err
+	}
 	if !model.Acquire() {
 		return zero, fmt.Errorf("model %s is closed", model.Version)
 	}
@@ -147,7 +151,7 @@ func runStage[T any](
 		defer calls.end(call)
 		defer model.Release()
 		var res result
-		res.err = catchPanic(func() (err error) {
+		res.err = parallel.Catch(func() (err error) {
 			res.value, err = f(ctx)
 			return err
 		})
@@ -160,27 +164,4 @@ func runStage[T any](
 		calls.abandon(call)
 		return zero, ctx.Err()
 	}
-}
-
-// catchPanic turns a panic in f into an error that names its place. Options.OnRanked may log the
-// error, and the panic's value may hold a user's data, so only the Go runtime's own messages are
-// quoted.
-func catchPanic(f func() error) (err error) {
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case *parallel.Panic:
-			err = panicError(p.Value, p.Stack)
-		default:
-			err = panicError(p, debug.Stack())
-		}
-	}()
-	return f()
-}
-
-func panicError(value any, stack []byte) error {
-	if err, ok := value.(runtime.Error); ok {
-		return fmt.Errorf("panic: %w\n%s", err, stack)
-	}
-	return fmt.Errorf("panic with a %T\n%s", value, stack)
 }

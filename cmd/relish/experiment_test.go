@@ -165,3 +165,13 @@ func checkLoggedArms(t *testing.T, data string, want map[string]map[string]strin
 		t.Errorf("exposed users: %v; interleaved lists: %d", exposed, interleaved)
 	}
 }
+
+// SIGHUP does not end a service that has no experiments file.
+func TestHangupWithoutExperiments(t *testing.T) {
+	s := serve(t, "--data", t.TempDir(), "--no-text")
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.arms(t, "u1")
+	s.stop(t)
+}

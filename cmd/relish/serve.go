@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"relish/internal/app"
@@ -36,7 +38,13 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if err := c.checkAddress(cfg); err != nil {
 		return err
 	}
-	a, err := app.New(ctx, c.options(cfg))
+	// SIGHUP never ends the service, whether or not it has an experiments file.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	opt := c.options(cfg)
+	opt.ReadAgain = hangup
+	a, err := app.New(ctx, opt)
 	if err != nil {
 		return err
 	}

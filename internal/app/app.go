@@ -31,10 +31,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"runtime/pprof"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,6 +42,7 @@ import (
 	"relish/experiment"
 	"relish/features/ingest"
 	"relish/internal/config"
+	"relish/internal/parallel"
 	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/ranker/rules"
@@ -73,6 +72,9 @@ type Options struct {
 	Bundles string
 	// Experiments is the experiments file; empty: no experiments.
 	Experiments string
+	// ReadAgain makes the service read the experiments file again at each value; nil: only when the
+	// file changes.
+	ReadAgain <-chan os.Signal
 	// CORSOrigins are the origins whose pages may call the service from a browser.
 	CORSOrigins []string
 	// LogFeatures is the share of rankings whose feature matrix is logged, 0 to 1.
@@ -158,14 +160,41 @@ func (a *App) Run(ctx context.Context, listener net.Listener) error {
 	defer running.Wait()
 	defer stop()
 	for _, j := range a.jobs {
-		running.Go(func() { pprof.Do(ctx, pprof.Labels("job", j.name), j.run) })
+		running.Go(func() {
+			pprof.Do(ctx, pprof.Labels("job", j.name), func(ctx context.Context) {
+				a.runJob(ctx, j)
+			})
+		})
 	}
 	return a.server.Serve(ctx, listener)
 }
 
+// jobRestart is the time from a panic of a background job until it is started again.
+const jobRestart = time.Minute
+
+// runJob runs a job until ctx ends. A panic is logged, and the job is started again later.
+func (a *App) runJob(ctx context.Context, j job) {
+	for {
+		err := parallel.Catch(func() error {
+			j.run(ctx)
+			return nil
+		})
+		if err == nil {
+			return
+		}
+		a.log.Error("a background job failed; it is started again after a pause",
+			"job", j.name, "pause", jobRestart, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(jobRestart):
+		}
+	}
+}
+
 // Close releases everything in the reverse order of New. Call it after Run has returned. It ignores
 // the end of ctx, because the service has ended with it. It returns when every goroutine of the App
-// has ended, or after 15 seconds.
+// has ended. It waits at most 15 seconds for the models and as long for the vectors.
 func (a *App) Close(ctx context.Context) error {
 	if a.engine == nil {
 		return nil
@@ -197,7 +226,7 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 	rankerOptions := ranker.Options{
 		Features: store, Vectors: a.engine.rankerVectors(), Models: a.models, Recorder: store,
 		Rules: ruleSet, TextSpec: opt.Config.Text, LogFeatures: opt.LogFeatures,
-		OnRanked: logDegraded(opt.Log),
+		OnRanked: logDegraded(opt.Log), MaxAbandoned: 4 * opt.MaxInFlight,
 	}
 	apiOptions := api.Options{
 		EventSink: store, Catalogue: store, UserEraser: store, Models: a.models,
@@ -254,16 +283,10 @@ func (a *App) newJobs(opt Options) []job {
 	if a.experiments != nil {
 		guard := guardrails{a.experiments, opt.Store.Data, opt.Log}
 		jobs = append(jobs,
-			job{"experiments file", a.watchExperiments},
+			job{"experiments file", func(ctx context.Context) {
+				a.experiments.Run(ctx, opt.ReadAgain)
+			}},
 			job{"guardrails", guard.run})
 	}
 	return jobs
-}
-
-// watchExperiments reads the experiments file again when it changes and on SIGHUP.
-func (a *App) watchExperiments(ctx context.Context) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	a.experiments.Run(ctx, hangup)
 }

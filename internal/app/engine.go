@@ -88,7 +88,10 @@ func OpenEngine(ctx context.Context, opt EngineOptions) (_ *Engine, err error) {
 	}
 	tables := tableRepository(opt.Store.Data, e.Redis, opt.Config)
 	e.External, err = external.NewSyncer(opt.Store.Data, tables, e.Store, opt.Log)
-	return e, err
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // openVectors loads the text encoder and opens the vectors of the catalogue.

@@ -40,7 +40,8 @@ func registerEngine(registry *prometheus.Registry, e *Engine) {
 	}
 }
 
-// registerPipeline exposes the calls that ranking stages have abandoned, by stage.
+// registerPipeline exposes the calls that ranking stages have abandoned, by stage, and the rankings
+// that nobody got.
 func registerPipeline(registry *prometheus.Registry, p *ranker.Pipeline) {
 	for i, s := range p.Stats() {
 		stage := prometheus.Labels{"stage": s.Stage}
@@ -61,6 +62,10 @@ func registerPipeline(registry *prometheus.Registry, p *ranker.Pipeline) {
 				ConstLabels: stage,
 			}, func() float64 { return float64(p.Stats()[i].RefusedTotal) }))
 	}
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "relish_rankings_not_shown_total",
+		Help: "Rankings that were not logged because their caller had gone.",
+	}, func() float64 { return float64(p.Unshown()) }))
 }
 
 func registerEmbedded(m meter, store *embedded.Store) {
@@ -100,7 +105,7 @@ func registerIngest(m meter, stats func() ingest.Stats) {
 	m.gauge("log_bytes", "Size of the event log.",
 		func() float64 { return float64(stats().LogBytes) })
 	m.counter("impressions_dropped_total",
-		"Impressions that were not logged because the queue was full.",
+		"Impressions that were not logged: the queue was full, or the log did not take them.",
 		func() float64 { return float64(stats().DroppedImpressions) })
 }
 

@@ -4,6 +4,8 @@
 // Each and Rows return when all work is done. The caller's goroutine is one of the workers, and no
 // goroutine stays behind. If the work panics, the caller panics with a *Panic after the other
 // workers have ended.
+//
+// Catch turns a panic into an error.
 package parallel
 
 import (
