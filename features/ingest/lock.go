@@ -32,7 +32,7 @@ func Lock(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("%s is %w %s", dir, ErrLocked, pid(dir))
 	}
 	if err := os.WriteFile(lockPath(dir), []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
-		return nil, err
+		return nil, errors.Join(err, l.Unlock())
 	}
 	return func() { _ = l.Unlock() }, nil
 }

@@ -222,11 +222,17 @@ func (r *Registry) publish(wanted, previous string) {
 	r.current.Store(v)
 }
 
-// acquireLock waits for the lock.
+// acquireLock waits for the lock until ctx ends. It takes a free lock even if ctx has ended.
 func (r *Registry) acquireLock(ctx context.Context) (unlock func(), err error) {
+	unlock = func() { <-r.lock }
 	select {
 	case r.lock <- struct{}{}:
-		return func() { <-r.lock }, nil
+		return unlock, nil
+	default:
+	}
+	select {
+	case r.lock <- struct{}{}:
+		return unlock, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

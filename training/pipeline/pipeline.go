@@ -287,8 +287,9 @@ func activate(ctx context.Context, run *run, r *results, w *written) (*Outcome, 
 	if !out.Activated {
 		return out, nil
 	}
-	return out, errors.Join(
-		ctx.Err(),
-		bundle.Activate(run.opt.Root, w.version, "train", out.Reason),
-	)
+	if err := ctx.Err(); err != nil {
+		out.Activated = false
+		return out, fmt.Errorf("bundle %s was written but not activated: %w", w.version, err)
+	}
+	return out, bundle.Activate(run.opt.Root, w.version, "train", out.Reason)
 }
