@@ -79,7 +79,7 @@ func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		}
 	}
 	return fmt.Errorf("must be a time after 1970 like 2026-05-01T10:00:00Z "+
-		"or a whole number of Unix milliseconds, not %s", shorten(tok.String()))
+		"or Unix milliseconds, not %s", shorten(tok.String()))
 }
 
 // request checks the body and returns the pipeline's request.

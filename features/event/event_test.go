@@ -205,8 +205,8 @@ func TestRejected(t *testing.T) {
 		{
 			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click",` +
 				`"time":"yesterday"}`,
-			"invalid_field", "/time: must be a time like 2026-05-01T10:00:00Z or a whole number " +
-				`of Unix milliseconds, not "yesterday"`,
+			"invalid_field", "/time: must be a time like 2026-05-01T10:00:00Z or Unix " +
+				`milliseconds, not "yesterday"`,
 		},
 		{
 			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":-1}`,
@@ -449,7 +449,7 @@ func TestCSV(t *testing.T) {
 	want := []string{
 		"2 i1",
 		"3 /item: item is required: send an id of 1 to 256 bytes of printable UTF-8",
-		"4 /time: must be a time like 2026-05-01T10:00:00Z or a whole number of Unix " +
+		"4 /time: must be a time like 2026-05-01T10:00:00Z or Unix " +
 			`milliseconds, not "soon"`,
 		`5 not a CSV row: column 16: extraneous or missing " in quoted-field`,
 		"6 has 2 columns, but the header row has 5",

@@ -52,8 +52,8 @@ const maxMillis = 253402300799999
 
 // errTime returns the error for a value that is no time. format says how to show the value.
 func errTime(format string, value any) error {
-	return fmt.Errorf("must be a time like 2026-05-01T10:00:00Z or a whole number of Unix "+
-		"milliseconds, not "+format, value)
+	return fmt.Errorf("must be a time like 2026-05-01T10:00:00Z or Unix milliseconds, not "+
+		format, value)
 }
 
 // ParseTime reads RFC 3339 or a decimal number of Unix milliseconds. It returns Unix milliseconds.
