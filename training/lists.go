@@ -51,13 +51,20 @@ func readLists(ctx context.Context, in *Inputs, rng *rand.Rand) (*trainingLists,
 	out.lists = selectLists(out.log, out.holdoutStart, &in.Config, rng)
 	if n := len(out.lists); n < minTrainingLists {
 		return nil, fmt.Errorf(
-			"too little to train on: %d usable lists, %d needed. Without impressions "+
+			"too little to train on: %d usable %s, %d needed. Without impressions "+
 				"each user gives one list; import more users, or log impressions",
-			n,
+			n, plural(n, "list"),
 			minTrainingLists,
 		)
 	}
 	return out, nil
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
 }
 
 // selectLists returns the lists before a sequence that a scorer is trained on, in order. These are

@@ -256,11 +256,13 @@ func (t *signalTrainer) trainTwoTower(
 	cfg.TimeLimit = time.Duration(config.TwoTower.Minutes * float64(time.Minute))
 	cfg.Progress = func(e twotower.Epoch) {
 		stage := fmt.Sprintf(
-			"two-tower model, loss %.3f, held-out NDCG@10 %.3f, epoch",
+			"two-tower model, epoch %d of %d: loss %.3f, held-out NDCG@10 %.3f",
+			e.Number,
+			e.Planned,
 			e.Loss,
 			e.NDCG,
 		)
-		t.in.progress(stage, e.Number, e.Planned)
+		t.in.progress(stage, 0, 0)
 	}
 	result, err := twotower.Train(ctx, t.in.Backend, c, cfg)
 	if errors.Is(err, twotower.ErrNoSequences) || errors.Is(err, twotower.ErrTooFewItems) {

@@ -97,6 +97,9 @@ type Stage struct {
 // listStream separates the random numbers of the lists from others with the same seed.
 const listStream = 0x7ea1
 
+// stageRead is the name of the first stage.
+const stageRead = "read"
+
 // Train trains a model. It returns soon after ctx is cancelled.
 func Train(ctx context.Context, in Inputs) (*Trained, error) {
 	if p := in.Parent; p != nil {
@@ -104,7 +107,7 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 	}
 	rng := rand.New(rand.NewPCG(in.Config.Seed, listStream))
 	var stages []Stage
-	lists, err := timed(&stages, "read", func() (*trainingLists, error) {
+	lists, err := timed(&stages, stageRead, func() (*trainingLists, error) {
 		return readLists(ctx, &in, rng)
 	})
 	if err != nil {
@@ -140,6 +143,9 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 func timed[T any](stages *[]Stage, name string, run func() (T, error)) (T, error) {
 	start := time.Now()
 	out, err := run()
+	if err != nil && name == stageRead {
+		return out, err // it says itself what the log lacks
+	}
 	if err != nil {
 		return out, fmt.Errorf("%s: %w", name, err)
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"relish/features/eventlog"
+	"relish/features/ingest"
 	"relish/internal/app"
 	"relish/internal/config"
 	"relish/internal/demo"
@@ -47,6 +49,9 @@ func (c *demoCmd) Run(ctx context.Context, cfg *config.Config) error {
 		fmt.Printf("the demo is already in %s\n", c.Data)
 		return nil
 	case !filled:
+		if err := errors.Join(c.checkEmpty(), c.announce()); err != nil {
+			return err
+		}
 		world = demo.Options{
 			Seed: c.Seed, Users: c.Users, Lists: c.Lists, PlantedLift: c.PlantedLift,
 		}
@@ -78,6 +83,33 @@ func (c *demoCmd) readWorld() (world demo.Options, filled bool, err error) {
 			c.worldFile(), err, c.Data)
 	}
 	return world, true, nil
+}
+
+// checkEmpty refuses a data folder with events of its own. An earlier demo that was interrupted may
+// go on: its log begins with the first event of the demo.
+func (c *demoCmd) checkEmpty() error {
+	if create, err := app.WillCreateData(c.Data); err != nil || create {
+		return nil //nolint:nilerr // announce reports it
+	}
+	first, n := "", 0
+	for record, err := range eventlog.Read(ingest.LogDir(c.Data), 1) {
+		if err != nil {
+			return err
+		}
+		if n++; n == 1 {
+			first = record.Event.ID
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	for e := range demo.New(demo.Options{Seed: c.Seed, Users: 1, Lists: 1}).Events() {
+		if e.ID == first {
+			return nil
+		}
+		break
+	}
+	return fmt.Errorf("%s has %d events of its own; use an empty folder", c.Data, n)
 }
 
 // fill loads the events of the world and encodes the texts of its catalogue.

@@ -22,6 +22,14 @@ func (c *embedCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if c.NoText {
 		return app.Usagef("relish embed needs a text encoder; leave out --no-text")
 	}
+	if c.Redis == "" {
+		err = c.check()
+	} else {
+		err = c.announce()
+	}
+	if err != nil {
+		return err
+	}
 	e, err := app.OpenEngine(ctx, engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
 		return err

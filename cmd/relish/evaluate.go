@@ -28,6 +28,9 @@ type evaluateCmd struct {
 
 // Run reads the log beside a running service and prints the metrics.
 func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
+	if err := c.checkFlags(); err != nil {
+		return err
+	}
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -68,8 +71,8 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-// check refuses flags that do not go together.
-func (c *evaluateCmd) check() error {
+// checkFlags refuses flags that do not go together.
+func (c *evaluateCmd) checkFlags() error {
 	trains := c.HideItems > 0 || len(c.Ablate) > 0
 	switch {
 	case c.HideItems < 0 || c.HideItems >= 1:

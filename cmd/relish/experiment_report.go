@@ -41,6 +41,14 @@ func (c *reportFlags) report(ctx context.Context, name string) (*analysis.Report
 	if opt.To, err = parseTime(c.To); err != nil {
 		return nil, app.Usagef("--to: %w", err)
 	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	for _, dir := range c.Log {
+		if err := app.CheckData("--log", dir); err != nil {
+			return nil, err
+		}
+	}
 	if c.Experiments != "" {
 		if err := c.configure(&opt); err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -14,6 +15,19 @@ import (
 type dataFlags struct {
 	Data string `help:"Data folder. Only one process at a time may write to it." default:"data" type:"path" placeholder:"DIR"`
 }
+
+// announce says on standard error that a command creates the data folder. It returns an error if
+// the path is not a folder.
+func (f *dataFlags) announce() error {
+	create, err := app.WillCreateData(f.Data)
+	if create {
+		fmt.Fprintf(os.Stderr, "there is no folder %s yet; it is created\n", f.Data)
+	}
+	return err
+}
+
+// check returns an error unless the data folder is there.
+func (f *dataFlags) check() error { return app.CheckData("--data", f.Data) }
 
 // storeFlags say where the feature state is kept.
 type storeFlags struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"relish/internal/app"
 	"relish/internal/config"
@@ -36,6 +37,9 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if c.Format == "arrow" {
 		return c.importColumns(ctx, cfg)
 	}
+	if err := c.announce(); err != nil {
+		return err
+	}
 	c.NoText = c.NoText || c.NoEmbed
 	e, err := app.OpenEngine(ctx, engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
@@ -53,11 +57,42 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	if c.JSON {
-		return printJSON(counts)
+		err = printJSON(counts)
+	} else {
+		_, err = fmt.Printf("accepted %d, duplicates %d, rejected %d, texts encoded %d\n",
+			counts.Accepted, counts.Duplicates, counts.Rejected, counts.Encoded)
 	}
-	fmt.Printf("accepted %d, duplicates %d, rejected %d, texts encoded %d\n",
-		counts.Accepted, counts.Duplicates, counts.Rejected, counts.Encoded)
-	return nil
+	if err == nil && counts.Rejected > 0 && counts.Accepted+counts.Duplicates == 0 {
+		err = fmt.Errorf("no event was accepted%s", c.formatHint())
+	}
+	return err
+}
+
+// sniffBytes is how much of a file formatHint reads.
+const sniffBytes = 4096
+
+// formatHint names the format that the first line of a file looks like, if --format is another one.
+func (c *importCmd) formatHint() string {
+	if c.Format != "native" {
+		return ""
+	}
+	for _, name := range c.Files {
+		f, err := os.Open(name)
+		if err != nil {
+			continue // standard input
+		}
+		head := make([]byte, sniffBytes)
+		n, _ := io.ReadFull(f, head)
+		_ = f.Close()
+		line, _, _ := strings.Cut(string(head[:n]), "\n")
+		switch {
+		case strings.HasPrefix(line, "{") && strings.Contains(line, `"event"`):
+			return fmt.Sprintf(": %s looks like Metarank events; pass --format metarank", name)
+		case !strings.HasPrefix(line, "{") && strings.ContainsAny(line, ",;"):
+			return fmt.Sprintf(": %s looks like CSV; pass --format csv", name)
+		}
+	}
+	return ""
 }
 
 // load reads the files into the store.
@@ -112,6 +147,12 @@ func (c *importCmd) importColumns(ctx context.Context, cfg *config.Config) error
 	if len(c.Files) != 1 || c.Files[0] == "-" {
 		return app.Usagef("--format arrow imports one file, and not from standard input; got %q",
 			c.Files)
+	}
+	if c.Name == "" {
+		return app.Usagef("--format arrow needs --name, the name of the table")
+	}
+	if err := c.announce(); err != nil {
+		return err
 	}
 	columns := app.ColumnsImport{
 		Store: c.storeFlags.options(), Config: cfg, Table: c.Name, File: c.Files[0],

@@ -34,6 +34,9 @@ func (c *ingestCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return app.Usagef("name the Redis of the stream with --redis, or with --source if the " +
 			"state is embedded")
 	}
+	if err := c.announce(); err != nil {
+		return err
+	}
 	options := engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg)
 	options.EncodeLater = false
 	e, err := app.OpenEngine(ctx, options)

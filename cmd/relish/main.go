@@ -71,6 +71,12 @@ func run(args []string) int {
 	if err != nil {
 		return fail(err)
 	}
+	if len(args) == 0 {
+		return printHelp(parser)
+	}
+	if args[0] == "help" {
+		args = append(args[1:], "--help")
+	}
 	cfg, err := config.Load(configPath(args), flagNames(parser.Model.Node))
 	if err != nil {
 		return fail(app.UsageError{Err: err})
@@ -80,11 +86,51 @@ func run(args []string) int {
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		return fail(app.UsageError{Err: fmt.Errorf("%w; for help, run %s", err, helpCommand(err))})
+		return fail(app.UsageError{Err: fmt.Errorf("%w; for help, run %s", plainParseError(err),
+			helpCommand(err))})
+	}
+	if err := checkRanges(command); err != nil {
+		return fail(app.UsageError{Err: err})
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(cfg)
-	return fail(command.Run())
+	err = command.Run()
+	if err != nil && ctx.Err() != nil {
+		err = stopped(command.Selected().Name, err)
+	}
+	return fail(err)
+}
+
+// printHelp prints the help of relish to standard error, because a command is missing.
+func printHelp(parser *kong.Kong) int {
+	parser.Stdout = os.Stderr
+	trace, err := kong.Trace(parser, nil)
+	if err == nil {
+		err = trace.PrintUsage(false)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return exitUsage
+}
+
+// stopped says what a command had done when a signal stopped it.
+func stopped(command string, err error) error {
+	written := "nothing was written"
+	switch command {
+	case "import", "demo", "ingest", "embed":
+		written = "what was finished is kept; run the same command again to go on"
+	case "serve":
+		written = "events that were accepted are kept"
+	case "rebuild":
+		written = "run the same command again"
+	case "pull":
+		written = "the encoder is not complete; run the same command again"
+	}
+	if !errors.Is(err, context.Canceled) {
+		written += fmt.Sprintf(" (%v)", err)
+	}
+	return errors.New("stopped by a signal; " + written)
 }
 
 // fail prints an error, if there is one, and returns the exit status.

@@ -73,9 +73,12 @@ func (p *progress) set(done, total int) {
 		return
 	}
 	p.last = time.Now()
-	if total > 0 {
+	switch {
+	case total > 0:
 		fmt.Fprintf(os.Stderr, "%s: %d of %d\n", p.title, done, total)
-	} else {
+	case done == 0:
+		fmt.Fprintln(os.Stderr, p.title)
+	default:
 		fmt.Fprintf(os.Stderr, "%s: %d\n", p.title, done)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -38,6 +39,12 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if err := c.checkAddress(cfg); err != nil {
 		return err
 	}
+	if err := c.checkPort(); err != nil {
+		return err
+	}
+	if err := c.announce(); err != nil {
+		return err
+	}
 	// SIGHUP never ends the service, whether or not it has an experiments file.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -51,8 +58,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	defer func() { err = errors.Join(err, a.Close(ctx)) }()
 	listener, err := net.Listen("tcp", c.Addr)
 	if err != nil {
-		return fmt.Errorf("cannot listen on --addr %s: %w; choose another --addr or "+
-			"stop the process that uses it", c.Addr, err)
+		return c.cannotListen(err)
 	}
 	fmt.Fprintf(os.Stderr, "relish serves on http://%s (web console at /, API at /docs)\n",
 		listener.Addr())
@@ -74,6 +80,9 @@ func (c *serveCmd) options(cfg *config.Config) app.Options {
 func (c *serveCmd) checkAddress(cfg *config.Config) error {
 	host, _, err := net.SplitHostPort(c.Addr)
 	if err != nil {
+		if _, numeric := strconv.ParseUint(c.Addr, 10, 16); numeric == nil {
+			return app.Usagef("--addr %q is not HOST:PORT; write 127.0.0.1:%s", c.Addr, c.Addr)
+		}
 		return app.Usagef("--addr %q is not HOST:PORT: %w", c.Addr, err)
 	}
 	ip, err := netip.ParseAddr(host)
@@ -83,4 +92,21 @@ func (c *serveCmd) checkAddress(cfg *config.Config) error {
 			"API keys. Add keys (see docs/api.md), listen on 127.0.0.1, or pass --open", c.Addr)
 	}
 	return nil
+}
+
+// checkPort finds out that the port is in use before the data is loaded, which can take long.
+func (c *serveCmd) checkPort() error {
+	listener, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return c.cannotListen(err)
+	}
+	return listener.Close()
+}
+
+func (c *serveCmd) cannotListen(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("--addr %s is in use; choose another --addr or stop the process that "+
+			"uses it", c.Addr)
+	}
+	return fmt.Errorf("cannot listen on --addr %s: %w; choose another --addr", c.Addr, err)
 }

@@ -45,6 +45,14 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	for _, dir := range c.Log {
+		if err := app.CheckData("--log", dir); err != nil {
+			return err
+		}
+	}
 	trainer, err := app.NewTrainer(opt)
 	if err != nil {
 		return err
@@ -108,6 +116,10 @@ func (c *trainCmd) options(cfg *config.Config) (app.TrainerOptions, error) {
 	}
 	if c.Keep < 1 {
 		return opt, app.Usagef("--keep %d must be at least 1", c.Keep)
+	}
+	if c.NoText && c.TuneEncoder != nil && *c.TuneEncoder {
+		return opt, app.Usagef("--no-text trains without a text encoder, and --tune-encoder " +
+			"trains one: leave out one of the two")
 	}
 	until, err := parseUntil(c.Until)
 	if err != nil {

@@ -48,13 +48,13 @@ func checkRate(what string, n, runs int, p float64, atMost, atLeast bool) Count 
 // binomialBounds returns the range of rates that a binomial share with probability p is in with
 // probability 0.999.
 func binomialBounds(p float64, runs int) (low, high float64) {
-	n := float64(runs)
+	n, found := float64(runs), false
 	for k := 0.0; k <= n; k++ {
 		// The exact interval of a share contains p if and only if the share is in the range.
 		l, h := stats.ClopperPearson(k, n, 0.001)
 		if l <= p && p <= h {
-			if low == 0 {
-				low = k / n
+			if !found {
+				low, found = k/n, true
 			}
 			high = k / n
 		}

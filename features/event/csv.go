@@ -13,6 +13,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"relish/internal/suggest"
 	"relish/ranker"
 )
 
@@ -68,9 +69,7 @@ func columns(header []string) (map[string]int, error) {
 	for i, name := range header {
 		name = strings.ToLower(strings.TrimSpace(name))
 		if !slices.Contains(csvColumns, name) {
-			return nil, fmt.Errorf(
-				"csv: unknown column %.40q; columns are %s", name, strings.Join(csvColumns, ", "),
-			)
+			return nil, unknownColumn(name)
 		}
 		if _, twice := at[name]; twice {
 			return nil, fmt.Errorf("csv: column %q occurs twice in the header row", name)
@@ -83,6 +82,18 @@ func columns(header []string) (map[string]int, error) {
 		}
 	}
 	return at, nil
+}
+
+func unknownColumn(name string) error {
+	known := strings.Join(csvColumns, ", ")
+	switch hint := suggest.DidYouMean(name, csvColumns); {
+	case strings.ContainsAny(name, ";\t"):
+		return fmt.Errorf("csv: unknown column %.40q; separate columns with commas; columns are %s",
+			name, known)
+	case hint != "":
+		return fmt.Errorf("csv: unknown column %.40q%s", name, hint)
+	}
+	return fmt.Errorf("csv: unknown column %.40q; columns are %s", name, known)
 }
 
 func (r *csvRows) event(line []byte, n int) (ranker.Event, *ranker.EventError) {

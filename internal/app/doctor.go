@@ -71,8 +71,8 @@ func (d *Doctor) add(what string, err error, format string, args ...any) {
 
 // checkLog reads the whole event log and counts its records.
 func (d *Doctor) checkLog(ctx context.Context) (records int, err error) {
-	if _, err := os.Stat(d.Data); err != nil {
-		return 0, noDataFolder(filepath.Clean(d.Data))
+	if err := CheckData("--data", filepath.Clean(d.Data)); err != nil {
+		return 0, err
 	}
 	for _, err := range eventlog.Read(ingest.LogDir(d.Data), 1) {
 		if err != nil {
@@ -139,6 +139,10 @@ const (
 // health check.
 func AskService(ctx context.Context, baseURL string) []Finding {
 	service := Finding{What: "service"}
+	if !strings.Contains(baseURL, "://") {
+		service.Detail = fmt.Sprintf("%q is not a URL; write http://%s", baseURL, baseURL)
+		return []Finding{service}
+	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	url := strings.TrimSuffix(baseURL, "/") + "/health/ready"

@@ -218,9 +218,9 @@ func (e *Evaluator) bundleScorers(test *evaluation.TestSet) (s evaluation.Scorer
 	}
 	if manifest != nil && test.Overlaps(manifest.Data.Logs) {
 		if e.inSample = true; !e.opt.InSample {
-			return s, fmt.Errorf("bundle %s was trained on lists that would be scored. Wait for "+
-				"new events, score fewer lists with --last, train with --holdout %g, or pass "+
-				"--in-sample",
+			return s, fmt.Errorf("bundle %s was trained on lists that would be scored. Train with "+
+				"--holdout %g and evaluate again, wait for new events, or pass --in-sample. The "+
+				"bundle's model card has figures on lists that its measured training did not see",
 				model.Version, e.opt.TestShare)
 		}
 	}

@@ -169,7 +169,7 @@ func (e *Engine) encodeWith(
 ) (encoded int, err error) {
 	err = service.EncodeAll(ctx, e.Store.Items(ctx), func(done, n int) {
 		encoded = n
-		if progress != nil {
+		if progress != nil && n > 0 {
 			progress(name, done)
 		}
 	})

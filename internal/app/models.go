@@ -2,8 +2,12 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"relish/embeddings/finetuned"
@@ -85,6 +89,9 @@ func loadModel(
 		return m, nil, err
 	}
 	dir := filepath.Join(root, version)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, noBundle(root, version)
+	}
 	b, err := bundle.Load(dir, new(signals.Loader).Load)
 	if err != nil {
 		return nil, nil, err
@@ -96,6 +103,17 @@ func loadModel(
 		return nil, nil, fmt.Errorf("bundle %s: %w", version, err)
 	}
 	return b.Model, b.Manifest, nil
+}
+
+// noBundle is the error of a version that is not in the folder of bundles.
+func noBundle(root, version string) error {
+	versions, _ := bundle.Versions(root)
+	if len(versions) == 0 {
+		return fmt.Errorf("there is no bundle %s: the folder %s has none; relish train writes one",
+			version, root)
+	}
+	return fmt.Errorf("there is no bundle %s in %s; there are %s, %s", version, root,
+		ranker.PriorVersion, strings.Join(versions, ", "))
 }
 
 // Limits of the child process that probes a bundle. bundle.ProbeChild adds to the first two by the

@@ -42,8 +42,8 @@ func WriteSnapshot(
 
 // dumpFolder returns the embedded state of a data folder.
 func dumpFolder(data string, cfg *config.Config) (*features.Dump, error) {
-	if _, err := os.Stat(data); err != nil {
-		return nil, noDataFolder(data)
+	if err := CheckData("--data", data); err != nil {
+		return nil, err
 	}
 	state, err := embedded.LoadState(data, cfg.State)
 	if err != nil {
@@ -54,12 +54,6 @@ func dumpFolder(data string, cfg *config.Config) (*features.Dump, error) {
 		return nil, err
 	}
 	return state.Dump(replica), nil
-}
-
-// noDataFolder is the error of a command that needs a data folder which is not there.
-func noDataFolder(data string) error {
-	return fmt.Errorf("there is no data folder %s. Name another one with --data, or fill it with "+
-		"relish demo or relish import", data)
 }
 
 // Rebuild computes the feature state again from event logs, or from a snapshot and the logs that it
@@ -80,6 +74,14 @@ type Rebuild struct {
 // Run rebuilds the state and returns a description of the result.
 func (r *Rebuild) Run(ctx context.Context) (string, error) {
 	r.Config.State.Text = r.Config.Text
+	if r.Store.Redis == "" && len(r.Logs) > 0 {
+		return "", Usagef("--log is for --redis: an embedded state has one log, that of --data")
+	}
+	if r.Store.Redis == "" || r.From == "" {
+		if err := CheckData("--data", r.Store.Data); err != nil {
+			return "", err
+		}
+	}
 	var dump *features.Dump
 	if r.From != "" {
 		var err error
@@ -89,9 +91,6 @@ func (r *Rebuild) Run(ctx context.Context) (string, error) {
 	}
 	if r.Store.Redis != "" {
 		return r.redis(ctx, dump)
-	}
-	if len(r.Logs) > 0 {
-		return "", Usagef("--log is for --redis: an embedded state has one log, that of --data")
 	}
 	return r.embedded(dump) //nolint:contextcheck // the store closes before it returns
 }

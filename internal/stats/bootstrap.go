@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 )
 
 // Interval is an estimate with its 95 % confidence interval.
@@ -20,7 +21,10 @@ type Interval struct {
 }
 
 // String prints the estimate with three decimals, as in tables.
-func (i Interval) String() string { return fmt.Sprintf("%.3f [%.3f, %.3f]", i.Mean, i.Low, i.High) }
+func (i Interval) String() string {
+	text := fmt.Sprintf("%.3f [%.3f, %.3f]", i.Mean, i.Low, i.High)
+	return strings.ReplaceAll(text, "-0.000", "0.000")
+}
 
 // resamples is the number of bootstrap resamples.
 const resamples = 1000
