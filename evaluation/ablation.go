@@ -62,6 +62,27 @@ func Ablate(ctx context.Context, s *TestSet, names []string, train Trainer) (c S
 	return c, nil
 }
 
+// CheckRemovable returns an error if a name is certainly no signal, group or feature. The names of
+// features that are inferred from the log are known only after a training; except for retrieval,
+// they have a point. Features are the configured ones.
+func CheckRemovable(names []string, features []ranker.Feature) error {
+	known := append([]string{TextGroup, "behaviour", "item", "user", "request", "table"},
+		signals.Kinds()...)
+	for i := range features {
+		known = append(known, ranker.GroupOf(&features[i]), features[i].Name)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	for _, name := range names {
+		if !slices.Contains(known, name) && !strings.Contains(name, ".") && name != "retrieval" {
+			return fmt.Errorf("no signal, group or feature is called %q; there are %s, and the "+
+				"features that the model card lists, such as item.rate", name,
+				strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
 func trainWithout(ctx context.Context, s *TestSet, name string, train Trainer) (Scorer, error) {
 	model, _, err := train(ctx, AblatedModel(name), s.TrainingLog(), []string{name})
 	if err != nil {

@@ -91,8 +91,8 @@ func printDifferences(e *app.Evaluation) {
 
 // printOverall prints the metrics that are computed over all lists together.
 func printOverall(e *app.Evaluation) {
-	const title = "over all lists; click probabilities are fitted on the earlier half and " +
-		"measured on the later one"
+	// Longer titles would be cut within a word.
+	const title = "over all lists; click probabilities fitted on the first half"
 	w := newTable(title, table.Row{
 		"scorer", "calibration error", "pooled AUC", fmt.Sprintf("coverage@%d", e.K),
 		fmt.Sprintf("diversity@%d", e.K),
@@ -117,6 +117,7 @@ func printOverall(e *app.Evaluation) {
 // signed formats a difference with its sign.
 func signed(i stats.Interval) string {
 	text := fmt.Sprintf("%+.3f [%+.3f, %+.3f]", i.Mean, i.Low, i.High)
+	text = strings.ReplaceAll(text, "-0.000", "+0.000")
 	return strings.ReplaceAll(text, "-", "−")
 }
 

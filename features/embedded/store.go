@@ -53,7 +53,12 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	s := &Store{dir: dir, onItemsChanged: opt.OnItemsChanged}
 	var err error
 	if s.state, err = readState(s.checkpointPath(), cfg); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) && opt.Ingest.Log != nil {
+		switch {
+		case opt.Ingest.Log == nil:
+		case errors.Is(err, features.ErrLayout):
+			opt.Ingest.Log.Info("state: or text: in the configuration has changed, so the whole " +
+				"log is replayed; this is normal and happens once")
+		case !errors.Is(err, fs.ErrNotExist):
 			opt.Ingest.Log.Warn(
 				"cannot use the checkpoint; replaying the whole log instead", "error", err,
 			)

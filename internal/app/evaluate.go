@@ -78,6 +78,9 @@ type Evaluator struct {
 
 // NewEvaluator loads the text encoder and its vectors.
 func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err error) {
+	if err := evaluation.CheckRemovable(opt.Ablate, opt.Config.Train.Features); err != nil {
+		return nil, Usagef("--ablate: %w", err)
+	}
 	opt.Config.State.Text = opt.Config.Text
 	e := &Evaluator{opt: opt, state: features.New(opt.Config.State)}
 	e.state.OpenTable = external.Opener(opt.Data, opt.Log)

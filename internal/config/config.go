@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,16 +66,27 @@ func Load(path string, flags []string) (*Config, error) {
 }
 
 func (c *Config) parse(data []byte, flags []string) error {
+	var file yaml.Node
+	if err := yaml.Unmarshal(data, &file); err != nil {
+		return err
+	}
+	var checked checker
+	if len(file.Content) > 0 { // else the file is empty
+		checked.check(file.Content[0], "", reflect.ValueOf(c).Elem())
+	}
+	errs := checked.errs
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
-	var errs []error
 	if err := decoder.Decode(c); err != nil && !errors.Is(err, io.EOF) {
 		var typeError *yaml.TypeError
 		if !errors.As(err, &typeError) {
 			return err
 		}
 		for _, message := range typeError.Errors {
-			errs = append(errs, errors.New(plainMessage(message)))
+			found := unknownField.MatchString(message) || wrongType.MatchString(message)
+			if !found || len(checked.errs) == 0 { // else checked has it in better words
+				errs = append(errs, errors.New(plainMessage(message)))
+			}
 		}
 	}
 	errs = append(errs, c.checkFlags(flags)...)

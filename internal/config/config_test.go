@@ -49,9 +49,9 @@ keys: [{name: k, sha256: zz, scopes: [all]}]
 	}
 	for _, want := range []string{
 		`line 1: unknown key "adr"; did you mean "addr"?`,
-		`line 2: unknown key "nope"`,
-		`line 2: "many" is not a whole number`,
-		`line 3: a list is not a section with keys`,
+		`line 2: unknown key "state.nope"; keys of state are actions, fields, half_lives, `,
+		`line 2: state.recent must be a whole number, such as 100, and is "many"`,
+		`line 3: rules must be a section with keys, and is a list`,
 		`keys[0]: sha256 "zz" is not 64 hex digits`,
 		`keys[0]: unknown scope "all"; choose from rank, feedback, items, admin`,
 	} {
@@ -61,6 +61,28 @@ keys: [{name: k, sha256: zz, scopes: [all]}]
 	}
 	if strings.Contains(err.Error(), "Config") {
 		t.Errorf("the error names a Go type: %v", err)
+	}
+}
+
+// TestLoadNamesTheRemedy checks that a message has the path of the key and says what to write.
+func TestLoadNamesTheRemedy(t *testing.T) {
+	for text, want := range map[string]string{
+		"train: {matchers: [text]}\n":         `line 1: unknown key "train.matchers"; it is called "train.signals" now`,
+		"train: {scorer: {leafs: [7]}}\n":     `line 1: unknown key "train.scorer.leafs"; did you mean "train.scorer.leaves"?`,
+		"rules: {pins: [{place: 1}]}\n":       `line 1: unknown key "rules.pins[0].place"; it is called "rules.pins[0].position" now`,
+		"rules:\n  pin: []\n":                 `line 2: unknown key "rules.pin"; did you mean "rules.pins"?`,
+		"keys: [{key: secret}]\n":             `line 1: unknown key "keys[0].key"; the file holds no key itself: write its digest as sha256`,
+		"text: title\n":                       `line 1: text must be a list, such as [title, tags], and is "title"`,
+		"train: {max_lists: x}\n":             `line 1: train.max_lists must be a whole number, such as `,
+		"train: {gains: {click: x}}\n":        `line 1: train.gains.click must be a number, and is "x"`,
+		"keys: {name: x}\n":                   `line 1: keys must be a list of sections with keys, and is a section with keys`,
+		"text: [title]\ntext: [title]\n":      `line 2: mapping key "text" already defined at line 1`,
+		"rules: {boosts: [{when: {fld: x}}]}": `line 1: unknown key "rules.boosts[0].when.fld"`,
+	} {
+		_, err := config.Load(write(t, text), nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: the error lacks %q: %v", text, want, err)
+		}
 	}
 }
 

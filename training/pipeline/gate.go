@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"strings"
 
 	"relish/evaluation"
 	"relish/training/modelcard"
@@ -38,6 +39,7 @@ func decide(m *measurement, active *activeModel, forceReason string) (*modelcard
 		d.NDCG.High,
 		m.table.Lists,
 	)
+	g.Reason = strings.ReplaceAll(g.Reason, "-0.000", "+0.000")
 	if m.activeSawHoldout {
 		g.Reason += "; the active bundle was trained on some of these lists, which favours it"
 		if !g.Activated {

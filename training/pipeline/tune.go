@@ -52,6 +52,9 @@ func tuneEncoder(
 	p *plan,
 	present *textEncoder,
 ) (out *tuning, err error) {
+	if reason := untuned(run.opt, p, present); reason != "" {
+		return &tuning{encoder: keepEncoder(run.opt, p, present), reason: reason}, nil
+	}
 	err = run.stage("fine-tune the text encoder", func() error {
 		result, err := fineTune(ctx, run, p, present)
 		forced := run.opt.Config.Encoder.Tune == training.TuneOn
@@ -85,6 +88,19 @@ func keepEncoder(opt *Options, p *plan, present *textEncoder) *textEncoder {
 	return present.replacedBy(active.Model.Vectors, active.Manifest.Encoder, active.Model.Version)
 }
 
+// untuned says why a training does not fine-tune at all; it is empty if it may.
+func untuned(opt *Options, p *plan, present *textEncoder) string {
+	switch {
+	case opt.Config.Encoder.Tune == training.TuneOff:
+		return "--tune-encoder=false, or train.encoder.tune: off"
+	case present.vectors == nil || opt.EncoderTuner == nil:
+		return "this training reads no texts"
+	case p.parent != nil:
+		return "a warm start keeps the encoder of its parent"
+	}
+	return ""
+}
+
 // fineTune trains the encoder. If the result is not good enough, it returns the result with an
 // error of type skipped.
 func fineTune(
@@ -94,17 +110,6 @@ func fineTune(
 	present *textEncoder,
 ) (*finetune.Result, error) {
 	tuner, mode := run.opt.EncoderTuner, run.opt.Config.Encoder
-	switch {
-	case mode.Tune == training.TuneOff:
-		return nil, skipped{
-			reason: "--tune-encoder=false, or train.encoder.tune: off",
-			always: true,
-		}
-	case present.vectors == nil || tuner == nil:
-		return nil, skipped{reason: "this training reads no texts", always: true}
-	case p.parent != nil:
-		return nil, skipped{reason: "a warm start keeps the encoder of its parent", always: true}
-	}
 	files, err := tuner.Files()
 	if err == nil && mode.Begin == training.BeginActive {
 		files, err = activeFiles(run.opt, p.bundles.active, files)
