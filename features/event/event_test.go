@@ -464,7 +464,8 @@ func TestCSV(t *testing.T) {
 		t.Error("the same row got another id on the second read")
 	}
 	for in, want := range map[string]string{
-		"":                        "the first line must be a header row; the known columns are user, item",
+		"": "the first line must be a header row; " +
+			"the known columns are user, item",
 		"user,thing\n":            `unknown column "thing"`,
 		"user,item\n":             `the header row lacks the column "action"`,
 		"user,item,action,user\n": `column "user" occurs twice`,
