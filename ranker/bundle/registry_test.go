@@ -453,3 +453,13 @@ func TestHostileBundleIsTriedInSandbox(t *testing.T) {
 	}
 	wantActive(t, r, good, "prior")
 }
+
+// A registry that nobody uses can be closed although the context has ended.
+func TestCloseTakesAFreeLock(t *testing.T) {
+	for range 20 {
+		r, _ := open(t, t.TempDir(), nil)
+		if err := r.Close(canceled(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
