@@ -321,7 +321,8 @@ func (m panicking) Run(ctx context.Context, batch [][]int32, out [][]float32) er
 	return m.fake.Run(ctx, batch, out)
 }
 
-// A panic of the encoder costs the text its vector. Other texts get theirs, and the service goes on.
+// A panic of the encoder costs the text its vector. Other texts get theirs, and the service goes
+// on.
 func TestPanickingEncoderFailsItsTextOnly(t *testing.T) {
 	for name, tokenizes := range map[string]bool{"tokenizer": true, "run": false} {
 		t.Run(name, func(t *testing.T) {

@@ -121,9 +121,9 @@ func (c *stageCalls) wait(ctx context.Context) error {
 	}
 }
 
-// runStage calls f in a goroutine that calls owns, and waits for it until ctx ends. If ctx has ended
-// already, f is not called. A late result
-// is dropped, so f must own everything that it writes to. A panic in f is returned as an error.
+// runStage calls f in a goroutine that calls owns, and waits for it until ctx ends. If ctx has
+// ended already, f is not called. A late result is dropped, so f must own everything that it writes
+// to. A panic in f is returned as an error.
 //
 // The goroutine holds the model that f uses, which may be nil: an abandoned call may outlive the
 // request, and the model must not be closed before it returns.

@@ -76,7 +76,8 @@ func TestCloseEndsEveryGoroutine(t *testing.T) {
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
-	// A goroutine needs some time to end after it has signalled its end, on a busy machine much time.
+	// A goroutine needs some time to end after it has signalled its end. On a busy machine it needs
+	// much time.
 	leak := goleak.Find(before)
 	for end := time.Now().Add(time.Minute); leak != nil && time.Now().Before(end); {
 		leak = goleak.Find(before)

@@ -126,9 +126,9 @@ func fineTune(
 	if mode.Tune == training.TuneAuto && cfg.Objective == finetune.NextItem &&
 		n < training.MinTuningSteps {
 		return nil, skipped{
-			reason: fmt.Sprintf("it learns from users who go from one item with a text to another, "+
-				"and the log has %d such steps that the scorer does not need. From %d on, relish "+
-				"train fine-tunes it by itself; --tune-encoder does it now",
+			reason: fmt.Sprintf("it learns from users who go from one item with a text to "+
+				"another, and the log has %d such steps that the scorer does not need. From %d "+
+				"on, relish train fine-tunes it by itself; --tune-encoder does it now",
 				n, training.MinTuningSteps),
 		}
 	}

@@ -1,0 +1,41 @@
+package eventlog
+
+import (
+	"time"
+
+	"relish/features/event"
+	"relish/ranker"
+)
+
+// Options of a log. The zero value works.
+type Options struct {
+	// SegmentBytes is the size above which a segment is sealed; 0 = 64 MiB.
+	SegmentBytes int64
+	// MaxBytes is the size of the log above which appends fail with ranker.ErrLogFull, until 1/64
+	// of it is free again; 0 = no limit.
+	MaxBytes int64
+	// RetainBytes is the size above which sealed segments are dropped, oldest first; 0 = keep all.
+	RetainBytes int64
+	// RetainAge is the age at which sealed segments are dropped, by the arrival of their last
+	// record; 0 = keep all.
+	RetainAge time.Duration
+	// QueueEvents is the number of waiting events above which Append fails at once; 0 = 65,536.
+	QueueEvents int
+	Clock       func() time.Time // nil = time.Now
+
+	// Admit decides on each event in order, before it gets a number; nil admits all. It may change
+	// the event. Commit gets the records that became durable, in order. Abort gets the admitted
+	// records that did not become durable. All three run on the owner goroutine.
+	Admit  func(e *ranker.Event, arrival int64) ranker.EventOutcome
+	Commit func([]event.Record)
+	Abort  func([]event.Record)
+}
+
+// Stats are the figures of a log.
+type Stats struct {
+	Bytes    int64 // of all segments
+	Segments int
+	Syncs    int64 // batches made durable
+	Failures int64 // failed batches, and segments that retention failed to drop
+	CutBytes int64 // incomplete end of the newest segment that Open cut off
+}
