@@ -156,9 +156,8 @@ func (l *Log) enqueue(r *request) error {
 		return fmt.Errorf("%w: the log is closed", ranker.ErrLogUnavailable)
 	}
 	if l.queued > 0 && l.queued+len(r.events) > l.opt.QueueEvents {
-		return fmt.Errorf(
-			"%w: %d events are waiting for the disk", ranker.ErrLogUnavailable, l.queued,
-		)
+		return fmt.Errorf("%w: %d events are waiting for the disk", ranker.ErrLogUnavailable,
+			l.queued)
 	}
 	l.queue = append(l.queue, r)
 	l.queued += len(r.events)
@@ -223,10 +222,7 @@ func (l *Log) commit(batch []*request) {
 
 // admit decides on one event and appends its frame to the buffer.
 func (l *Log) admit(
-	e *ranker.Event,
-	out *ranker.EventOutcome,
-	now int64,
-	seq uint64,
+	e *ranker.Event, out *ranker.EventOutcome, now int64, seq uint64,
 ) (event.Record, bool) {
 	rec := event.Record{}
 	if l.opt.Admit != nil {
