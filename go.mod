@@ -2,6 +2,8 @@ module relish
 
 go 1.26.0
 
+toolchain go1.26.9
+
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2
 	github.com/VictoriaMetrics/metricsql v0.87.3
