@@ -12,15 +12,6 @@ import (
 	"relish/internal/suggest"
 )
 
-// oldNames has the keys of older versions with their present names, see docs/glossary.md.
-var oldNames = map[string]string{
-	"train.matchers":     "train.signals",
-	"train.match":        "train.two_tower",
-	"train.blend":        "train.scorer",
-	"train.window_hours": "train.follow_up_hours",
-	"rules.pins[].place": "rules.pins[].position",
-}
-
 // checker finds the unknown keys and the values of a wrong type of a file. The YAML decoder finds
 // them too, but its messages name neither the whole path of a key nor an example.
 type checker struct{ errs []error }
@@ -128,12 +119,6 @@ func keyOf(field reflect.StructField) string {
 // keyHint is the end of the message about an unknown key: the key that was probably meant, or the
 // known ones.
 func keyHint(path, name string, known []string) string {
-	indexed := path + "." + name
-	for from, to := range oldNames {
-		if from == withoutIndices(indexed) {
-			return fmt.Sprintf("; it is called %q now", path+to[strings.LastIndexByte(to, '.'):])
-		}
-	}
 	if slices.Contains([]string{"key", "secret", "token"}, name) &&
 		slices.Contains(known, "sha256") {
 		return "; the file holds no key itself: write its digest as sha256, which " +
@@ -143,24 +128,6 @@ func keyHint(path, name string, known []string) string {
 		return fmt.Sprintf("; did you mean %q?", path+"."+near)
 	}
 	return fmt.Sprintf("; keys of %s are %s", path, strings.Join(known, ", "))
-}
-
-// withoutIndices replaces "[3]" by "[]".
-func withoutIndices(path string) string {
-	var out strings.Builder
-	inside := false
-	for _, r := range path {
-		switch {
-		case r == '[':
-			inside = true
-			out.WriteString("[]")
-		case r == ']':
-			inside = false
-		case !inside:
-			out.WriteRune(r)
-		}
-	}
-	return out.String()
 }
 
 // wrongType reports a value of a wrong type, with the default as an example of the right one.

@@ -67,9 +67,7 @@ keys: [{name: k, sha256: zz, scopes: [all]}]
 // TestLoadNamesTheRemedy checks that a message has the path of the key and says what to write.
 func TestLoadNamesTheRemedy(t *testing.T) {
 	for text, want := range map[string]string{
-		"train: {matchers: [text]}\n":         `line 1: unknown key "train.matchers"; it is called "train.signals" now`,
 		"train: {scorer: {leafs: [7]}}\n":     `line 1: unknown key "train.scorer.leafs"; did you mean "train.scorer.leaves"?`,
-		"rules: {pins: [{place: 1}]}\n":       `line 1: unknown key "rules.pins[0].place"; it is called "rules.pins[0].position" now`,
 		"rules:\n  pin: []\n":                 `line 2: unknown key "rules.pin"; did you mean "rules.pins"?`,
 		"keys: [{key: secret}]\n":             `line 1: unknown key "keys[0].key"; the file holds no key itself: write its digest as sha256`,
 		"text: title\n":                       `line 1: text must be a list, such as [title, tags], and is "title"`,
