@@ -89,7 +89,7 @@ func (c *demoCmd) readWorld() (world demo.Options, filled bool, err error) {
 // go on: its log begins with the first event of the demo.
 func (c *demoCmd) checkEmpty() error {
 	if create, err := app.WillCreateData(c.Data); err != nil || create {
-		return nil //nolint:nilerr // announce reports it
+		return nil // announce reports the error
 	}
 	first, n := "", 0
 	for record, err := range eventlog.Read(ingest.LogDir(c.Data), 1) {

@@ -66,20 +66,47 @@ keys: [{name: k, sha256: zz, scopes: [all]}]
 
 // TestLoadNamesTheRemedy checks that a message has the path of the key and says what to write.
 func TestLoadNamesTheRemedy(t *testing.T) {
-	for text, want := range map[string]string{
-		"train: {scorer: {leafs: [7]}}\n":     `line 1: unknown key "train.scorer.leafs"; did you mean "train.scorer.leaves"?`,
-		"rules:\n  pin: []\n":                 `line 2: unknown key "rules.pin"; did you mean "rules.pins"?`,
-		"keys: [{key: secret}]\n":             `line 1: unknown key "keys[0].key"; the file holds no key itself: write its digest as sha256`,
-		"text: title\n":                       `line 1: text must be a list, such as [title, tags], and is "title"`,
-		"train: {max_lists: x}\n":             `line 1: train.max_lists must be a whole number, such as `,
-		"train: {gains: {click: x}}\n":        `line 1: train.gains.click must be a number, and is "x"`,
-		"keys: {name: x}\n":                   `line 1: keys must be a list of sections with keys, and is a section with keys`,
-		"text: [title]\ntext: [title]\n":      `line 2: mapping key "text" already defined at line 1`,
-		"rules: {boosts: [{when: {fld: x}}]}": `line 1: unknown key "rules.boosts[0].when.fld"`,
+	for _, c := range []struct{ text, want string }{
+		{
+			"train: {scorer: {leafs: [7]}}\n",
+			`unknown key "train.scorer.leafs"; did you mean "train.scorer.leaves"?`,
+		},
+		{
+			"train: {}\nrules:\n  pin: []\n",
+			`line 3: unknown key "rules.pin"; did you mean "rules.pins"?`,
+		},
+		{
+			"keys: [{key: secret}]\n",
+			`"keys[0].key"; the file holds no key itself: write its digest as sha256`,
+		},
+		{
+			"text: title\n",
+			`line 1: text must be a list, such as [title, tags], and is "title"`,
+		},
+		{
+			"train: {max_lists: x}\n",
+			`train.max_lists must be a whole number, such as `,
+		},
+		{
+			"train: {gains: {click: x}}\n",
+			`train.gains.click must be a number, and is "x"`,
+		},
+		{
+			"keys: {name: x}\n",
+			`keys must be a list of sections with keys, and is a section with keys`,
+		},
+		{
+			"text: [title]\ntext: [title]\n",
+			`line 2: mapping key "text" already defined at line 1`,
+		},
+		{
+			"rules: {boosts: [{when: {fld: x}}]}",
+			`unknown key "rules.boosts[0].when.fld"`,
+		},
 	} {
-		_, err := config.Load(write(t, text), nil)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: the error lacks %q: %v", text, want, err)
+		_, err := config.Load(write(t, c.text), nil)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: the error lacks %q: %v", c.text, c.want, err)
 		}
 	}
 }

@@ -45,7 +45,8 @@ func Open(rawURL string) (*Conn, error) {
 	silenceClientLog.Do(func() { redis.SetLogger(discardLogger{}) })
 	opt, prefix, err := parseURL(rawURL)
 	if err != nil && !strings.ContainsAny(rawURL, "@/?") { // nothing in it is secret
-		return nil, fmt.Errorf("redis URL: %w; write redis://%s", err, rawURL)
+		return nil, fmt.Errorf("redis URL: %w; write redis://%s, or another of %s", err, rawURL,
+			URLForms)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("redis URL: %w; write %s", err, URLForms)
