@@ -19,7 +19,7 @@ COPY Makefile ./
 COPY internal/setup/ internal/setup/
 ARG DEVICE
 RUN if [ "$DEVICE" = cuda ]; then for part in onnxruntime-cuda cuda; do internal/setup/fetch.sh "$part"; done; fi \
- && make fetch
+ && make fetch fetch-fp32
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
