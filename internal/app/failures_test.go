@@ -29,7 +29,8 @@ func TestJobIsStartedAgainAfterAPanic(t *testing.T) {
 			cancel()
 			<-ctx.Done()
 		}})
-		if runs != 2 || time.Since(start) != jobRestart || !strings.Contains(logs.String(), "job=test") {
+		if runs != 2 || time.Since(start) != jobRestart ||
+			!strings.Contains(logs.String(), "job=test") {
 			t.Errorf("%d runs in %v; logged %s", runs, time.Since(start), logs.String())
 		}
 	})
