@@ -12,6 +12,10 @@ TOOLS := $(CURDIR)/.cache/bin
 # Gin without its MessagePack codec makes the binary 20 MB smaller; so do -s and -w, with 8 MB.
 export GOFLAGS += -trimpath -tags=nomsgpack
 
+# An older Go downloads the release that go.mod names (72 MB). To use the installed one:
+# make GOTOOLCHAIN=local
+export GOTOOLCHAIN := auto
+
 GOLANGCI    := v2.15.0
 GOVULNCHECK := v1.9.0
 # The vulnerability database is a Go module. VULNDB=latest checks against today's.
