@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -39,7 +38,7 @@ func TestDoctorAsksService(t *testing.T) {
 // and unsent reports in the home folder, unless CI is set. The environment here does not set it.
 func TestRuntimeReportsNothing(t *testing.T) {
 	home := t.TempDir()
-	cmd := relish(t, "embed", "--data", filepath.Join(t.TempDir(), "d"))
+	cmd := relish(t, "embed", "--data", t.TempDir())
 	cmd.Env = []string{testMainVariable + "=1", "HOME=" + home, "RELISH_ASSETS=" + assets(t)}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

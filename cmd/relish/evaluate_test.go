@@ -98,7 +98,7 @@ func TestEvaluate(t *testing.T) {
 				t.Errorf("%q is missing: %s", want, out)
 			}
 		}
-		out = mustFail(t, 1, "evaluate", "--data", dir, "--ablate", "nonsense")
+		out = mustFail(t, 2, "evaluate", "--data", dir, "--ablate", "nonsense")
 		if !strings.Contains(out, "item.kind") {
 			t.Errorf("the error does not list the names: %s", out)
 		}

@@ -29,7 +29,7 @@ type reportAnswer struct {
 	Comparisons []struct {
 		Lift struct{ Value, Low, High float64 }
 	}
-	Verdict struct{ Decision, Arm string }
+	Decision struct{ Action, Arm string }
 }
 
 // TestReportAndPromote analyses a log with a planted lift. The report finds the lift, from the
@@ -51,7 +51,7 @@ func TestReportAndPromote(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status != http.StatusOK || r.Metric != "reward:click + 2*purchase" ||
-		r.Verdict.Decision != "ship" {
+		r.Decision.Action != "ship" {
 		t.Errorf("the report answers %d: %s", status, body)
 	}
 	if got := s.arms(t, "anybody")["planted-lift"]; got != "control" && got != "treated" {
@@ -90,8 +90,8 @@ func checkReport(t *testing.T, data, page string) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Verdict.Decision != "ship" || r.Verdict.Arm != "treated" {
-		t.Errorf("the decision is %+v, want to ship treated", r.Verdict)
+	if r.Decision.Action != "ship" || r.Decision.Arm != "treated" {
+		t.Errorf("the decision is %+v, want to ship treated", r.Decision)
 	}
 	if lift := r.Comparisons[0].Lift; lift.Low < 0.2 || lift.High > 0.5 {
 		t.Errorf("the lift is %+v, want an interval within 0.2 to 0.5", lift)

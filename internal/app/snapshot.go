@@ -77,7 +77,7 @@ func (r *Rebuild) Run(ctx context.Context) (string, error) {
 	if r.Store.Redis == "" && len(r.Logs) > 0 {
 		return "", Usagef("--log is for --redis: an embedded state has one log, that of --data")
 	}
-	if r.Store.Redis == "" || r.From == "" {
+	if r.From == "" { // a snapshot may fill a new folder
 		if err := CheckData("--data", r.Store.Data); err != nil {
 			return "", err
 		}
