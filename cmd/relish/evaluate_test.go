@@ -99,7 +99,7 @@ func TestEvaluate(t *testing.T) {
 			}
 		}
 		out = mustFail(t, 2, "evaluate", "--data", dir, "--ablate", "nonsense")
-		if !strings.Contains(out, "item.kind") {
+		if !strings.Contains(out, `called "nonsense"; there are behaviour, content_prior, `) {
 			t.Errorf("the error does not list the names: %s", out)
 		}
 	})
