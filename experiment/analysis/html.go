@@ -144,30 +144,29 @@ func (r *Report) dayNumber(d DayPoint) float64 {
 var noDifference = []chart.Mark{{At: 0, Label: "no difference"}}
 
 func (r *Report) cumulativeFigure() template.HTML {
-	return chart.Figure("Lift so far, at the end of each day", &chart.Lines{
-		About: chart.About{
-			Title: "Lift over time",
-			Description: "The lift of everything up to the end of each day, in percent, " +
-				"with an interval that holds at any look.",
-		},
-		X:      chart.Axis{Label: "day"},
-		Y:      chart.Axis{Label: "lift, %", Zero: true},
-		Levels: noDifference,
-		Series: r.curves(func(d DayPoint) []Range { return d.Cumulative }, true),
-	})
+	return liftFigure("Lift so far, at the end of each day", chart.About{
+		Title: "Lift over time",
+		Description: "The lift of everything up to the end of each day, in percent, " +
+			"with an interval that holds at any look.",
+	}, r.curves(func(d DayPoint) []Range { return d.Cumulative }, true))
 }
 
 func (r *Report) dailyFigure() template.HTML {
-	return chart.Figure("Lift of each single day", &chart.Lines{
-		About: chart.About{
-			Title: "Lift by day",
-			Description: "The lift among each day's active users, in percent, with the day's own " +
-				"95 % interval. A novelty effect wears off from day to day.",
-		},
+	return liftFigure("Lift of each single day", chart.About{
+		Title: "Lift by day",
+		Description: "The lift among each day's active users, in percent, with the day's own " +
+			"95 % interval. A novelty effect wears off from day to day.",
+	}, r.curves(func(d DayPoint) []Range { return d.Lift }, false))
+}
+
+// liftFigure draws lifts in percent by day.
+func liftFigure(caption string, about chart.About, series []chart.Series) template.HTML {
+	return chart.Figure(caption, &chart.Lines{
+		About:  about,
 		X:      chart.Axis{Label: "day"},
 		Y:      chart.Axis{Label: "lift, %", Zero: true},
 		Levels: noDifference,
-		Series: r.curves(func(d DayPoint) []Range { return d.Lift }, false),
+		Series: series,
 	})
 }
 
