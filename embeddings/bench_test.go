@@ -20,7 +20,7 @@ func wide() *fake {
 	return m
 }
 
-func TestWarmLookupDoesNotAllocate(t *testing.T) {
+func TestWarmLookupAllocations(t *testing.T) {
 	s := start(t, wide(), embeddings.Options{})
 	its := items("a", 1000, 8)
 	out := vectors(s, its)

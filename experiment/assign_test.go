@@ -314,7 +314,7 @@ func busy() *experiment.Subject {
 	return sub
 }
 
-func TestAssignDoesNotAllocate(t *testing.T) {
+func TestAssignAllocations(t *testing.T) {
 	s, sub := tenLayers(t, true), busy()
 	buf := make([]experiment.Choice, 0, experiment.MaxLayers)
 	n := 0

@@ -237,7 +237,7 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-func TestNoAllocations(t *testing.T) {
+func TestEncodeAllocations(t *testing.T) {
 	tok := load(t)
 	dst := make([]int32, 0, 256)
 	for _, text := range []string{
