@@ -31,7 +31,7 @@ type fake struct {
 
 	mu      sync.Mutex
 	batches [][]string    // the texts of every run, in order of their starts
-	block   chan struct{} // nil, or runs wait until it is closed
+	block   chan struct{} // nil, or runs wait until it is closed or one value arrives for each
 	started chan struct{} // one value for each run
 
 	batchTokensCalls atomic.Int64
@@ -54,6 +54,15 @@ func (f *fake) hold() (release func()) {
 		f.mu.Unlock()
 		close(c)
 	})
+}
+
+// step makes runs wait. Each call of the returned function lets one of them go on.
+func (f *fake) step() (next func()) {
+	c := make(chan struct{})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.block = c
+	return func() { c <- struct{}{} }
 }
 
 func (f *fake) Tokenize(dst []int32, text string) []int32 {

@@ -8,8 +8,8 @@ import (
 	"relish/ranker"
 )
 
-// Priorities of jobs, the highest first. A priority is served only while those before it have no
-// jobs.
+// Priorities of jobs, the highest first. A priority is served while those before it have no jobs,
+// and after maxPassedOver runs of theirs in any case.
 const (
 	priorityRequest    = iota // a request waits
 	priorityBulk              // an import waits
@@ -28,6 +28,10 @@ const (
 	// maxOvertakes limits how long a text waits for a full batch. Once maxOvertakes times lookahead
 	// later texts have been tokenized, the text runs even if its batch is not full.
 	maxOvertakes = 4
+	// maxPassedOver is how many runs of higher priorities start before a lower one that has jobs
+	// gets the next run. Requests that never stop thus leave an import, or the background, a
+	// quarter of the runs, and both of them together two fifths.
+	maxPassedOver = 3
 	// A text that could not be encoded is not tried again for failureMemory. At most maxFailed such
 	// texts are remembered.
 	failureMemory = time.Minute
@@ -49,6 +53,7 @@ type job struct {
 	priority   int
 	seq        uint64        // order of tokenization, within the priority
 	keep       bool          // an item's text: goes to the table, even if its caller gives up
+	accepted   bool          // the background has promised to encode it: is never dropped
 	withWorker bool          // in no list
 	list       *list.List    // the list that the job is in
 	element    *list.Element // its element there
@@ -97,12 +102,14 @@ type queue struct {
 	workReady sync.Cond
 	jobs      map[uint64]*job // by key
 	lists     [priorities]jobList
-	running   [priorities]int      // runs
-	failed    map[uint64]time.Time // until when a text is not tried again
-	drainers  []chan struct{}      // closed when no job is left
-	abandoned uint64
-	dropped   uint64
-	closed    bool
+	running   [priorities]int // runs
+	// passedOver counts, for a priority with jobs, the runs of higher ones since its own last run.
+	passedOver [priorities]int
+	failed     map[uint64]time.Time // until when a text is not tried again
+	drainers   []chan struct{}      // closed when no job is left
+	abandoned  uint64
+	dropped    uint64
+	closed     bool
 }
 
 func newQueue(m Model, backgroundLimit int) *queue {
@@ -141,6 +148,7 @@ func (q *queue) join(
 		q.insert(j)
 	}
 	j.keep = j.keep || item != nil
+	j.accepted = j.accepted || priority == priorityBackground
 	// A caller joins all its texts under one lock, so if its waiter is there, it is the last one.
 	if n := len(j.waiters); w != nil && (n == 0 || j.waiters[n-1] != w) {
 		j.waiters = append(j.waiters, w)
@@ -197,8 +205,8 @@ func (q *queue) detach(j *job) {
 }
 
 // abandon removes w from the jobs, because its caller has given up. A job that nobody waits for
-// any more goes to the background if it is an item's text and there is room. Otherwise it is
-// dropped.
+// any more goes to the background if it came from there, or if it is an item's text and there is
+// room. Otherwise it is dropped.
 func (q *queue) abandon(w *waiter, jobs []*job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -225,7 +233,7 @@ func (q *queue) demote(j *job) {
 	full := q.full(priorityBackground)
 	q.detach(j)
 	j.priority = priorityBackground
-	if !j.withWorker && (full || !j.keep) {
+	if !j.withWorker && !j.accepted && (full || !j.keep) {
 		if j.keep {
 			q.dropped++
 		}

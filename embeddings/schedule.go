@@ -18,6 +18,9 @@ func (q *queue) next() (t task, ok bool) {
 		if q.closed {
 			return task{}, false
 		}
+		if t := q.nextOverdue(); t.jobs != nil {
+			return t, true
+		}
 		for priority := range q.lists {
 			if t := q.nextFrom(priority); t.jobs != nil {
 				return t, true
@@ -28,6 +31,20 @@ func (q *queue) next() (t task, ok bool) {
 		}
 		q.workReady.Wait()
 	}
+}
+
+// nextOverdue returns a task of a priority that higher ones have passed over too often. The task
+// has no jobs if there is no such priority, or if it has nothing for this worker.
+func (q *queue) nextOverdue() task {
+	for priority := range q.lists {
+		if q.passedOver[priority] < maxPassedOver {
+			continue
+		}
+		if t := q.nextFrom(priority); t.jobs != nil {
+			return t
+		}
+	}
+	return task{}
 }
 
 // nextFrom prefers a full batch. Otherwise it tokenizes more texts, which may fill one. It runs a
@@ -86,6 +103,12 @@ func (q *queue) batchRows(bucket int) int { return max(1, q.batchTokens/max(1, b
 
 func (q *queue) startRun(priority int, b *list.List) task {
 	q.running[priority]++
+	q.passedOver[priority] = 0
+	for lower := priority + 1; lower < priorities; lower++ {
+		if !q.lists[lower].empty() {
+			q.passedOver[lower]++
+		}
+	}
 	return task{jobs: q.takeJobs(b, q.batchRows(first(b).bucket)), priority: priority, run: true}
 }
 

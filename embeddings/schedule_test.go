@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -208,56 +207,6 @@ func TestAbandonedQueryIsNotEncoded(t *testing.T) {
 		}
 		if m.texts()["query"] != 0 {
 			t.Error("a query was encoded although nobody waits for it")
-		}
-	})
-}
-
-func TestPriorities(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		m := newFake()
-		s := start(t, m, embeddings.Options{})
-		release := occupy(t, m, s)
-		background, bulk := items("background", 30, 16), items("bulk", 30, 16)
-		asked := items("asked", 30, 16)
-		s.Enqueue(background)
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			if err := s.EncodeAll(context.Background(), each(bulk), nil); err != nil {
-				t.Error(err)
-			}
-		})
-		settled(t, "the import is queued", func() bool { return s.Stats().Queued == 61 })
-		// The last one is in the background already, and moves up.
-		asked = append(asked, background[29])
-		wg.Go(func() { m.check(t, asked, vectors(s, asked)) })
-		settled(t, "the request is queued",
-			func() bool { return s.Stats().Queued == 91 && s.Stats().Misses == 31 })
-		release()
-		wg.Wait()
-		if err := s.Drain(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		var order []string
-		for _, b := range m.runs()[1:] {
-			order = append(order, b...)
-		}
-		if len(order) != 90 {
-			t.Fatalf("%d texts", len(order))
-		}
-		for i, text := range order {
-			want := "background"
-			switch {
-			case i < 31:
-				want = "asked"
-				if text == background[29].Body() {
-					want = text
-				}
-			case i < 61:
-				want = "bulk"
-			}
-			if !strings.HasPrefix(text, want) {
-				t.Fatalf("text %d is %q, want one of %s", i, text, want)
-			}
 		}
 	})
 }
