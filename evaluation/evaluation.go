@@ -82,9 +82,8 @@ func NewTestSet(
 	}
 	s := &TestSet{Log: log, From: from, src: src, opt: opt}
 	if s.lists = log.ClickedImpressions(from, math.MaxUint64); len(log.Lists) == 0 {
-		rng := rand.New(rand.NewPCG(opt.Seed, 1))
 		negatives := replay.Negatives{Count: opt.Negatives}
-		s.lists = log.SampledLists(from, math.MaxUint64, negatives, 0, rng)
+		s.lists = log.SampledLists(from, math.MaxUint64, negatives, 0, opt.Seed)
 	}
 	if opt.IsHidden != nil {
 		s.src = withoutItems(src, opt.IsHidden)

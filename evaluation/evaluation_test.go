@@ -252,10 +252,19 @@ func TestBaselines(t *testing.T) {
 // A baseline that the log cannot feed is left out.
 func TestBaselinesWithoutData(t *testing.T) {
 	bare := []ranker.Event{
-		did("a", "u", "click", "1", ""),
-		did("b", "u", "click", "2", ""),
-		did("c", "u", "click", "3", ""),
-		did("d", "v", "click", "4", ""),
+		did("a", "v", "click", "1", ""),
+		did("b", "v", "click", "2", ""),
+		did("c", "u", "click", "1", ""),
+		did("d", "u", "click", "2", ""),
+		did("e", "w", "click", "2", ""),
+		did("f", "w", "click", "3", ""),
+		did("g", "v", "click", "3", ""),
+		did("h", "u", "click", "3", ""),
+		did("i", "w", "click", "1", ""),
+		did("j", "x", "click", "4", ""),
+		did("k", "w", "click", "4", ""),
+		did("l", "y", "click", "5", ""),
+		did("m", "u", "click", "4", ""),
 	}
 	for name, c := range map[string]struct {
 		events      []ranker.Event

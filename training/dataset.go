@@ -40,7 +40,7 @@ func (r ReplayedState) Read(
 // writeDataset replays the log and writes each list's matrix, with the state just before the list
 // was shown and with cross-fitted signals.
 func writeDataset(
-	ctx context.Context, in *Inputs, l *trainingLists, f *fittedSignals, rng *rand.Rand,
+	ctx context.Context, in *Inputs, l *trainingLists, f *fittedSignals,
 ) (_ *dataset, err error) {
 	if err := os.MkdirAll(in.WorkDir, 0o755); err != nil {
 		return nil, err
@@ -65,6 +65,8 @@ func writeDataset(
 		Progress: func(done, total int) { in.progress("replay", done, total) },
 	}
 	return out, l.log.Walk(ctx, in.Source, state, l.lists, opt, func(x *replay.Example) error {
+		// Each list has its own random numbers, so that they do not depend on the other lists.
+		rng := rand.New(rand.NewPCG(in.Config.Seed^listStream, x.Seq))
 		positions := shuffleItems(x, rng)
 		maskBehaviour(x, *in.Config.Dropout, rng)
 		x.Request.Deadline = replay.OfflineDeadline

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -33,7 +32,7 @@ type trainingLists struct {
 }
 
 // readLists scans the log and chooses the lists.
-func readLists(ctx context.Context, in *Inputs, rng *rand.Rand) (*trainingLists, error) {
+func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 	out := &trainingLists{holdoutStart: math.MaxUint64}
 	var err error
 	if out.log, err = in.Scan(ctx); err != nil {
@@ -45,10 +44,10 @@ func readLists(ctx context.Context, in *Inputs, rng *rand.Rand) (*trainingLists,
 		}
 	}
 	if in.Parent != nil {
-		out.lists, out.old, err = selectWarmStartLists(in, out.log, out.holdoutStart, rng)
+		out.lists, out.old, err = selectWarmStartLists(in, out.log, out.holdoutStart)
 		return out, err
 	}
-	out.lists = selectLists(out.log, out.holdoutStart, &in.Config, rng)
+	out.lists = selectLists(out.log, out.holdoutStart, &in.Config)
 	if n := len(out.lists); n < minTrainingLists {
 		return nil, fmt.Errorf(
 			"too little to train on: %d usable %s, %d needed. Without impressions "+
@@ -69,10 +68,10 @@ func plural(n int, word string) string {
 
 // selectLists returns the lists before a sequence that a scorer is trained on, in order. These are
 // the newest logged lists with a click, and sampled lists if there are few of those.
-func selectLists(log *replay.Log, end uint64, cfg *Config, rng *rand.Rand) []replay.RankingList {
+func selectLists(log *replay.Log, end uint64, cfg *Config) []replay.RankingList {
 	lists := log.ClickedImpressions(0, end)
 	if len(lists) < minLoggedLists {
-		lists = append(lists, sampleLists(log, end, cfg, rng)...)
+		lists = append(lists, sampleLists(log, end, cfg)...)
 		replay.SortLists(lists)
 	}
 	return lists[max(0, len(lists)-cfg.MaxLists):]
@@ -84,7 +83,7 @@ func selectLists(log *replay.Log, end uint64, cfg *Config, rng *rand.Rand) []rep
 // If there are more users than MaxLists, it keeps the ones with the smallest hash, so that every
 // training keeps the same users. Otherwise the label of one training could be an input of the text
 // encoder in another one (see EncoderSplit).
-func sampleLists(log *replay.Log, end uint64, cfg *Config, rng *rand.Rand) []replay.RankingList {
+func sampleLists(log *replay.Log, end uint64, cfg *Config) []replay.RankingList {
 	n := 0
 	for i := range log.Interactions {
 		if log.Interactions[i].Seq < end {
@@ -99,7 +98,7 @@ func sampleLists(log *replay.Log, end uint64, cfg *Config, rng *rand.Rand) []rep
 		end,
 		cfg.negatives(),
 		sampledListsPerUser,
-		rng,
+		cfg.Seed,
 	)
 	ids := log.Users.IDs()
 	hash := make([]uint64, len(ids)) // by user
@@ -120,8 +119,7 @@ func sampleLists(log *replay.Log, end uint64, cfg *Config, rng *rand.Rand) []rep
 func EncoderSplit(log *replay.Log, ends []uint64, cfg *Config) *signals.Corpus {
 	var lists []replay.RankingList
 	for _, end := range ends {
-		rng := rand.New(rand.NewPCG(cfg.Seed, listStream))
-		lists = append(lists, selectLists(log, end, cfg, rng)...)
+		lists = append(lists, selectLists(log, end, cfg)...)
 	}
 	corpus := signals.NewCrossFit(log, lists, nil, slices.Min(ends)).SingleFold().Corpus(0)
 	for user := range corpus.Users {

@@ -16,7 +16,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -105,10 +104,9 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 	if p := in.Parent; p != nil {
 		in.Config.Features, in.Config.Signals = p.Features, p.SignalKinds
 	}
-	rng := rand.New(rand.NewPCG(in.Config.Seed, listStream))
 	var stages []Stage
 	lists, err := timed(&stages, stageRead, func() (*trainingLists, error) {
-		return readLists(ctx, &in, rng)
+		return readLists(ctx, &in)
 	})
 	if err != nil {
 		return nil, err
@@ -120,7 +118,7 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 		return nil, err
 	}
 	data, err := timed(&stages, "replay", func() (*dataset, error) {
-		return writeDataset(ctx, &in, lists, fitted, rng)
+		return writeDataset(ctx, &in, lists, fitted)
 	})
 	if err != nil {
 		return nil, err

@@ -84,15 +84,17 @@ func (o *oldLists) isNew(seq uint64) bool {
 
 // selectWarmStartLists chooses the new lists and a sample of old ones.
 func selectWarmStartLists(
-	in *Inputs, log *replay.Log, end uint64, rng *rand.Rand,
+	in *Inputs, log *replay.Log, end uint64,
 ) ([]replay.RankingList, *oldLists, error) {
 	since := in.Parent.LearnedUntil
 	fresh := log.ClickedImpressions(since, end)
 	// The same lists as in the parent's own training: EncoderSplit kept these from the text
 	// encoder.
-	candidates := selectLists(log, min(since, end), &in.Config, rng)
+	candidates := selectLists(log, min(since, end), &in.Config)
 	if len(log.Lists) == 0 {
-		fresh = log.SampledLists(since, end, in.Config.negatives(), sampledListsPerUser, rng)
+		fresh = log.SampledLists(
+			since, end, in.Config.negatives(), sampledListsPerUser, in.Config.Seed,
+		)
 	}
 	if len(fresh) < minTrainingLists {
 		return nil, nil, TooFewNewLists{len(fresh)}
@@ -106,6 +108,7 @@ func selectWarmStartLists(
 			sample = append(sample, l)
 		}
 	}
+	rng := rand.New(rand.NewPCG(in.Config.Seed, listStream))
 	rng.Shuffle(len(sample), func(i, j int) { sample[i], sample[j] = sample[j], sample[i] })
 	sample = sample[:min(len(sample), max(minOldLists, len(fresh)))]
 	for i, l := range sample {

@@ -53,37 +53,70 @@ type Negatives struct {
 const maxTriesPerNegative = 50
 
 // SampledLists returns lists for the interactions with from <= sequence < to that name no
-// impression. Each has the item of the interaction among items that the user never interacted with,
-// in random order.
+// impression. Each has the item of the interaction among other items, in random order.
 //
-// There is no list for a user's first interaction, and none for an item that the user already had.
-// perUser > 0 keeps only the newest lists of each user.
+// The items are those that existed just before the interaction (see ItemChange) and that the user
+// had not interacted with until then. Nothing that happens later changes a list: a list depends on
+// seed, on the records before it and on its own record.
+//
+// There is no list for a user's first interaction, for an item that the user already had, and for
+// an item that did not exist before: nobody could have ranked it. perUser > 0 keeps only the newest
+// lists of each user.
 func (l *Log) SampledLists(
 	from, to uint64,
 	n Negatives,
 	perUser int,
-	rng *rand.Rand,
+	seed uint64,
 ) []RankingList {
-	pool := l.samplingPool()
-	if len(pool) < 2 {
-		return nil
-	}
+	histories := l.interactionsByUser()
+	pool := newItemPool(l)
 	var lists []RankingList
-	for _, history := range l.interactionsByUser() {
-		sampled := 0
-		for k := len(history) - 1; k > 0 && (perUser == 0 || sampled < perUser); k-- {
-			x := &l.Interactions[history[k]]
-			if x.Seq < from || x.Seq >= to || x.HasImpression || l.hasItem(history[:k], x.Item) {
-				continue
-			}
-			if list := l.sampleList(x, history, pool, n, rng); list.isInformative() {
-				lists = append(lists, list)
-				sampled++
-			}
+	for _, c := range l.sampledInteractions(histories, from, to, perUser) {
+		x := &l.Interactions[c.index]
+		pool.advance(x.Seq)
+		rng := rand.New(rand.NewPCG(seed, x.Seq))
+		list := l.sampleList(int(c.index), histories[x.User][:c.before], pool, n, rng)
+		if list.isInformative() {
+			lists = append(lists, list)
 		}
 	}
-	SortLists(lists)
 	return lists
+}
+
+// sampledInteraction is an interaction that a list is sampled for.
+type sampledInteraction struct {
+	index  int32 // of Log.Interactions
+	before int   // interactions of the user before it
+}
+
+// sampledInteractions returns the interactions that SampledLists makes lists for, in order.
+func (l *Log) sampledInteractions(
+	histories [][]int32, from, to uint64, perUser int,
+) (out []sampledInteraction) {
+	pool := newItemPool(l)
+	before := make([]int, l.Users.Len())
+	byUser := make([][]sampledInteraction, l.Users.Len())
+	for i := range l.Interactions {
+		x := &l.Interactions[i]
+		if x.Seq >= to {
+			break
+		}
+		k := before[x.User]
+		before[x.User]++
+		if x.Seq < from || x.HasImpression || k == 0 || l.hasItem(histories[x.User][:k], x.Item) {
+			continue
+		}
+		if pool.advance(x.Seq); !pool.has(x.Item) {
+			continue
+		}
+		byUser[x.User] = append(byUser[x.User], sampledInteraction{int32(i), k})
+		if n := len(byUser[x.User]); perUser > 0 && n > perUser {
+			byUser[x.User] = byUser[x.User][n-perUser:]
+		}
+	}
+	out = slices.Concat(byUser...)
+	slices.SortFunc(out, func(a, b sampledInteraction) int { return cmp.Compare(a.index, b.index) })
+	return out
 }
 
 // interactionsByUser returns indices into Interactions for each user.
@@ -104,36 +137,24 @@ func (l *Log) hasItem(history []int32, item int32) bool {
 	)
 }
 
-// samplingPool returns the items of the catalogue, or all items if the catalogue is empty.
-func (l *Log) samplingPool() (pool []int32) {
-	for i, id := range l.Items.IDs() {
-		if l.Catalogue.Item(id) != nil {
-			pool = append(pool, int32(i))
-		}
-	}
-	if len(pool) == 0 {
-		for i := range l.Items.Len() {
-			pool = append(pool, int32(i))
-		}
-	}
-	return pool
-}
-
-// sampleList makes the list of one interaction. history is the user's whole history.
+// sampleList makes the list of one interaction, given by index. history is what the user did
+// before it, and pool has the items that existed before it.
 func (l *Log) sampleList(
-	x *Interaction,
-	history, pool []int32,
+	interaction int,
+	history []int32,
+	pool *itemPool,
 	n Negatives,
 	rng *rand.Rand,
 ) RankingList {
+	x := &l.Interactions[interaction]
 	list := RankingList{Seq: x.Seq, User: x.User, Items: []int32{x.Item}}
 	maxTries := maxTriesPerNegative * n.Count
 	for tries := 0; len(list.Items) <= n.Count && tries < maxTries; tries++ {
-		item := pool[rng.IntN(len(pool))]
+		item := pool.items[rng.IntN(len(pool.items))]
 		if rng.Float64() < n.Popular {
-			item = l.Interactions[rng.IntN(len(l.Interactions))].Item
+			item = l.Interactions[rng.IntN(interaction)].Item
 		}
-		if !slices.Contains(list.Items, item) && !l.hasItem(history, item) {
+		if pool.has(item) && !slices.Contains(list.Items, item) && !l.hasItem(history, item) {
 			list.Items = append(list.Items, item)
 		}
 	}

@@ -29,18 +29,19 @@ func interactionLog(seed uint64, users, items, steps int) *tape {
 	return tp
 }
 
-// A sampled list has an item of the user's first interaction with it, among items that the user
-// never interacts with.
+// A sampled list has an item of the user's first interaction with it, among items that the user had
+// not interacted with before.
 func TestSampledLists(t *testing.T) {
 	log := scan(t, interactionLog(1, 40, 60, 900), replay.Options{})
 	n := replay.Negatives{Count: 9}
-	lists := log.SampledLists(300, 800, n, 0, rand.New(rand.NewPCG(1, 1)))
+	lists := log.SampledLists(300, 800, n, 0, 1)
 	if len(lists) < 100 {
 		t.Fatalf("%d lists", len(lists))
 	}
-	had := map[int32][]int32{}
-	for _, s := range log.Interactions {
-		had[s.User] = append(had[s.User], s.Item)
+	had := func(user, item int32, before uint64) bool {
+		return slices.ContainsFunc(log.Interactions, func(x replay.Interaction) bool {
+			return x.User == user && x.Item == item && x.Seq < before
+		})
 	}
 	bySeq := map[uint64]replay.Interaction{}
 	for _, s := range log.Interactions {
@@ -56,7 +57,7 @@ func TestSampledLists(t *testing.T) {
 		position := slices.Index(p.Items, x.Item)
 		for k, item := range p.Items {
 			if (k == position) != (p.Gains[k] == x.Gain) ||
-				k != position && (p.Gains[k] != 0 || slices.Contains(had[p.User], item)) ||
+				k != position && (p.Gains[k] != 0 || had(p.User, item, p.Seq)) ||
 				slices.Index(p.Items, item) != k {
 				t.Fatalf("list %+v of interaction %+v", p, x)
 			}
@@ -100,7 +101,7 @@ func TestWhichListsAreSampled(t *testing.T) {
 	)
 	log := scan(t, tp, replay.Options{})
 	sampled := func(n replay.Negatives, perUser int) []replay.RankingList {
-		return log.SampledLists(0, math.MaxUint64, n, perUser, rand.New(rand.NewPCG(1, 1)))
+		return log.SampledLists(0, math.MaxUint64, n, perUser, 1)
 	}
 	for perUser, want := range map[int][]uint64{0: {18, 20, 23}, 1: {23}, 2: {20, 23}} {
 		var got []uint64
@@ -122,8 +123,8 @@ func TestPopularNegatives(t *testing.T) {
 	}
 	mean := func(popular float64) float64 {
 		sum, n := 0.0, 0.0
-		negatives, rng := replay.Negatives{Count: 5, Popular: popular}, rand.New(rand.NewPCG(3, 1))
-		for _, p := range log.SampledLists(0, math.MaxUint64, negatives, 2, rng) {
+		negatives := replay.Negatives{Count: 5, Popular: popular}
+		for _, p := range log.SampledLists(0, math.MaxUint64, negatives, 2, 3) {
 			for k, item := range p.Items {
 				if p.Gains[k] == 0 {
 					sum, n = sum+count[item], n+1
@@ -157,8 +158,12 @@ func TestSampledListsOfDegenerateLogs(t *testing.T) {
 			did("u", "click", "a", ""), did("u", "click", "b", ""),
 		), 0},
 		"items without description": {new(tape).add(
-			did("u", "click", "a", ""), did("u", "click", "b", ""), did("v", "click", "c", ""),
+			did("v", "click", "c", ""), did("w", "click", "b", ""), did("u", "click", "a", ""),
+			did("u", "click", "b", ""),
 		), 1},
+		"the chosen item is new": {new(tape).add(
+			item("a"), item("c"), did("u", "click", "a", ""), did("u", "click", "b", ""),
+		), 0},
 		"fewer items than Count": {interactionLog(3, 3, 5, 6), 2},
 	} {
 		log := scan(t, c.tape, replay.Options{})
@@ -167,7 +172,7 @@ func TestSampledListsOfDegenerateLogs(t *testing.T) {
 			math.MaxUint64,
 			replay.Negatives{Count: 20, Popular: 0.5},
 			0,
-			rand.New(rand.NewPCG(1, 1)),
+			1,
 		)
 		if len(lists) != c.want {
 			t.Errorf("%s: %d lists, want %d", name, len(lists), c.want)

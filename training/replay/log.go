@@ -82,6 +82,7 @@ type Log struct {
 	DroppedLists int           // lists that were too old to be kept
 	ClickedLists int           // of Lists: those with a gain
 	Catalogue    *features.State
+	ItemChanges  []ItemChange // when each item existed, by sequence
 	// Counts counts the records by kind, Actions the interactions by counted action.
 	Counts  map[ranker.EventKind]int
 	Actions map[string]int

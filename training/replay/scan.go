@@ -41,6 +41,7 @@ type scanner struct {
 	// early has the early follow-ups by the hash of the impression id they name, in two
 	// generations: the present one and the one before.
 	early [2]map[uint64][]earlyFollowUp
+	items itemChanges
 }
 
 // Scan reads the log up to Options.Until.
@@ -75,6 +76,7 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 	}
 	s.dropOldest()
 	s.dropErased()
+	s.ItemChanges = s.items.list
 	for i := range s.Lists {
 		if slices.ContainsFunc(s.Lists[i].Gains, func(g float32) bool { return g > 0 }) {
 			s.ClickedLists++
@@ -94,7 +96,9 @@ func (s *scanner) add(rec *event.Record) {
 	switch e.Kind {
 	case ranker.EventItem, ranker.EventDelete:
 		if e.Kind == ranker.EventItem {
-			s.Items.intern(e.ItemID)
+			s.items.set(rec.Seq, s.Items.intern(e.ItemID), true)
+		} else if item := s.Items.Number(e.ItemID); item >= 0 {
+			s.items.set(rec.Seq, item, false)
 		}
 		s.Catalogue.Apply(rec)
 	case ranker.EventImpression:
@@ -116,7 +120,9 @@ func (s *scanner) addImpression(rec *event.Record) {
 		list.Model = impression.Model
 	}
 	for _, id := range impression.Items {
-		if item := s.Items.intern(id); !slices.Contains(list.Items, item) {
+		item := s.Items.intern(id)
+		s.items.set(rec.Seq, item, true)
+		if !slices.Contains(list.Items, item) {
 			list.Items = append(list.Items, item)
 		}
 	}
@@ -185,6 +191,7 @@ func (s *scanner) addInteraction(rec *event.Record) {
 		Seq: rec.Seq, User: s.Users.intern(e.UserID), Item: s.Items.intern(e.ItemID),
 		Gain: s.opt.gain(e.Action), HasImpression: e.ImpressionID != "",
 	}
+	s.items.set(rec.Seq, x.Item, true)
 	s.Interactions = append(s.Interactions, x)
 	if !x.HasImpression {
 		return
