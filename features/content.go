@@ -165,6 +165,22 @@ func mergeFields(
 	*fields = merged
 }
 
+// InlineInfo returns the item as a ranking sees it if the request brings inline content.
+func (s *State) InlineInfo(id string, inline *ranker.Item) *ranker.ItemInfo {
+	return inlineInfo(id, s.Item(id), inline, s.cfg.Text)
+}
+
+func inlineInfo(
+	id string, stored *ranker.ItemInfo, inline *ranker.Item, text ranker.TextSpec,
+) *ranker.ItemInfo {
+	merged := *inline
+	merged.ID = id
+	if stored != nil {
+		merged = mergeInline(stored.Item, inline)
+	}
+	return ranker.NewItemInfo(merged, text)
+}
+
 // mergeInline returns the stored item with the parts that a request's inline content sets.
 func mergeInline(stored ranker.Item, inline *ranker.Item) ranker.Item {
 	if inline.Title != "" {

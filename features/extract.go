@@ -109,13 +109,8 @@ func (x *extraction) addCandidate(i int, c *ranker.Candidate, it *ItemState) {
 	if c.Inline == nil {
 		return
 	}
-	merged := *c.Inline
-	merged.ID = c.ID
-	if it.Info != nil {
-		merged = mergeInline(it.Info.Item, c.Inline)
-	}
 	cfg := &x.counters.cfg
-	x.contents[i] = ranker.NewItemInfo(merged, cfg.Text)
+	x.contents[i] = inlineInfo(c.ID, it.Info, c.Inline, cfg.Text)
 	if x.inline == nil {
 		x.inline = map[int][][]fieldValue{}
 	}

@@ -1,7 +1,6 @@
 package ranker
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"unsafe"
@@ -12,14 +11,18 @@ import (
 // Assemble makes the feature matrix of one request. It is the only code that does, online and in
 // replay, so a model is trained on the same values that it is served.
 //
-// It takes over state.Columns, which holds the raw values from the feature store. blocks is aligned
-// with signals: N x the signal's columns, row-major; nil = all missing. Assemble writes the
-// signals' and the request's own columns and finishes every feature: clamping, missing indicator,
-// within-list transform, default.
+// It takes over state.Columns, which holds the raw values from the feature store: a row for each of
+// Request.Scored, so that within-list features are those of the whole scored list. blocks is
+// aligned with signals: rows x the signal's columns, row-major; nil = all missing, and rows beyond
+// a block are missing. Assemble writes the signals' and the request's own columns and finishes
+// every feature: clamping, missing indicator, within-list transform, default. The matrix has a row
+// for each of Request.Candidates.
 func Assemble(
 	schema *Schema, req *Request, state *RequestState, signals []Signal, blocks [][]float32,
 ) *Matrix {
-	m := &Matrix{N: len(req.Candidates), Columns: schema.Columns(), Data: state.Columns}
+	scored := req.Scored(schema)
+	m := &Matrix{N: len(scored), Columns: schema.Columns(), Data: state.Columns}
+	known := req.List.statsFor(schema)
 	for i := range schema.features {
 		f := &schema.features[i]
 		first := schema.firstColumn[i]
@@ -29,7 +32,7 @@ func Assemble(
 		case KindRetrieval:
 			for row := range m.N {
 				// A score of 0 is missing: the event log does not distinguish the two.
-				if c := &req.Candidates[row]; c.HasScore && c.Score != 0 {
+				if c := &scored[row]; c.HasScore && c.Score != 0 {
 					m.Data[row*len(m.Columns)+first] = c.Score
 				}
 			}
@@ -40,8 +43,10 @@ func Assemble(
 				m.Data[row*len(m.Columns)+first] = 0
 			}
 		}
-		m.finishFeature(f, first, schema.width(i))
+		m.finishFeature(f, first, schema.width(i), scored, &known)
 	}
+	m.N = len(req.Candidates)
+	m.Data = m.Data[:m.N*len(m.Columns)]
 	return m
 }
 
@@ -53,14 +58,17 @@ func (m *Matrix) fillSignal(column string, to int, signals []Signal, blocks [][]
 		if from < 0 || blocks[k] == nil {
 			continue
 		}
-		for row := range m.N {
+		for row := range len(blocks[k]) / len(names) {
 			m.Data[row*len(m.Columns)+to] = blocks[k][row*len(names)+from]
 		}
 	}
 }
 
-// finishFeature applies the feature's options to its columns, from index first on.
-func (m *Matrix) finishFeature(f *Feature, first, width int) {
+// finishFeature applies the feature's options to its columns, from index first on. scored are the
+// candidates of the rows. known has the statistics of the list if they were recorded.
+func (m *Matrix) finishFeature(
+	f *Feature, first, width int, scored []Candidate, known *listStats,
+) {
 	values := width // columns that hold values; the missing indicator follows them
 	if f.Missing {
 		values--
@@ -70,7 +78,7 @@ func (m *Matrix) finishFeature(f *Feature, first, width int) {
 		m.clampColumns(f, first, width, values)
 	}
 	if f.WithinList != "" {
-		m.withinList(f.WithinList, first)
+		m.withinList(f.WithinList, first, scored, known)
 	}
 	fill := canonicalNaN
 	if f.Default != nil {
@@ -114,94 +122,6 @@ func (m *Matrix) clampColumns(f *Feature, first, width, values int) {
 	}
 }
 
-// withinList replaces a column's values by how they compare within the list. Missing values stay
-// missing. If all values are equal, every z-score is 0; if their mean is 0, every ratio is missing.
-func (m *Matrix) withinList(transform string, column int) {
-	w := len(m.Columns)
-	if transform == "rank" {
-		m.rankColumn(column)
-		return
-	}
-	mean, sd := m.moments(column)
-	for i := column; i < len(m.Data); i += w {
-		x := float64(m.Data[i])
-		switch {
-		case math.IsNaN(x):
-		case transform == "zscore" && sd > 1e-9:
-			m.Data[i] = float32((x - mean) / sd)
-		case transform == "zscore":
-			m.Data[i] = 0
-		case mean != 0:
-			m.Data[i] = float32(x / mean)
-		default:
-			m.Data[i] = canonicalNaN
-		}
-	}
-}
-
-// moments returns the mean and standard deviation of a column's values that are not missing.
-//
-// The order of the rows does not change a bit of the result, so that a list that is replayed in
-// another order has the same matrix. Values are therefore summed as integers, in steps of 2^-40 of
-// the largest.
-func (m *Matrix) moments(column int) (mean, sd float64) {
-	w := len(m.Columns)
-	n, largest := 0.0, 0.0
-	for i := column; i < len(m.Data); i += w {
-		if x := float64(m.Data[i]); x == x {
-			n++
-			largest = max(largest, math.Abs(x))
-		}
-	}
-	if n == 0 || largest == 0 || math.IsInf(largest, 0) {
-		return 0, 0
-	}
-	_, exp := math.Frexp(largest)
-	step := math.Ldexp(1, exp-40)
-	var sum, squares int64
-	for i := column; i < len(m.Data); i += w {
-		if x := float64(m.Data[i]) / step; x == x {
-			sum += int64(x)
-			squares += int64(x * x / (1 << 40))
-		}
-	}
-	mean = float64(sum) / n
-	sd = math.Sqrt(max(0, float64(squares)*(1<<40)/n-mean*mean))
-	return mean * step, sd * step
-}
-
-// rankColumn replaces a column's values by their rank: 0 for the largest to 1 for the smallest.
-// Equal values share the mean of their ranks.
-func (m *Matrix) rankColumn(column int) {
-	w := len(m.Columns)
-	var rows []int
-	for row := range m.N {
-		if !isNaN(m.Data[row*w+column]) {
-			rows = append(rows, row)
-		}
-	}
-	value := func(row int) float32 { return m.Data[row*w+column] }
-	slices.SortFunc(rows, func(a, b int) int { return cmp.Compare(value(b), value(a)) })
-	ranks := make([]float32, len(rows))
-	for i := 0; i < len(rows); {
-		j := i
-		for j < len(rows) && value(rows[j]) == value(rows[i]) {
-			j++
-		}
-		rank := float32(0)
-		if len(rows) > 1 {
-			rank = float32(i+j-1) / 2 / float32(len(rows)-1)
-		}
-		for k := i; k < j; k++ {
-			ranks[k] = rank
-		}
-		i = j
-	}
-	for k, row := range rows {
-		m.Data[row*w+column] = ranks[k]
-	}
-}
-
 // canonicalNaN is the only NaN that stands for "missing", so that equal matrices have equal bits.
 var canonicalNaN = float32(math.NaN())
 
@@ -213,16 +133,25 @@ func (m *Matrix) Row(i int) []float32 {
 	return m.Data[i*w : (i+1)*w : (i+1)*w]
 }
 
-// Hash identifies the matrix, whatever the order of its rows. candidates are the rows' items.
-// Serving records it, and replay checks its own matrix against it.
+// Hash is HashRows for all rows.
+func (m *Matrix) Hash(candidates []Candidate) uint64 {
+	rows := make([]int, m.N)
+	for i := range rows {
+		rows[i] = i
+	}
+	return m.HashRows(candidates, rows)
+}
+
+// HashRows identifies some rows of the matrix, whatever their order. candidates are the items of
+// all rows. Serving records it, and replay checks its own matrix against it.
 //
 // It is the sum, over the rows, of xxHash64 of the row's float32 bits, seeded by the item's id.
-func (m *Matrix) Hash(candidates []Candidate) (sum uint64) {
+func (m *Matrix) HashRows(candidates []Candidate, rows []int) (sum uint64) {
 	if len(m.Columns) == 0 {
 		return 0
 	}
 	var d xxhash.Digest
-	for i := range m.N {
+	for _, i := range rows {
 		row := m.Row(i)
 		d.ResetWithSeed(xxhash.Sum64String(candidates[i].ID))
 		_, _ = d.Write(unsafe.Slice((*byte)(unsafe.Pointer(&row[0])), 4*len(row)))

@@ -11,7 +11,8 @@ import (
 // inputs is what one model reads of a request.
 type inputs struct {
 	model   *Model
-	signals *SignalInput // state and vectors
+	state   *RequestState // of Request.Scored
+	signals *SignalInput  // state and vectors, as far as the signals read them
 	// columns is a copy of the state's raw columns, which Assemble takes over. It is kept only if
 	// the plan interleaves, for the second arm.
 	columns []float32
@@ -20,11 +21,11 @@ type inputs struct {
 // gather reads state and vectors for the plan's model.
 func (p *Pipeline) gather(ctx context.Context, run *run, pl plan) inputs {
 	in := inputs{model: pl.model}
-	state := p.readState(ctx, run, in.model.Schema)
+	in.state = p.readState(ctx, run, in.model.Schema)
 	if pl.interleaves() {
-		in.columns = slices.Clone(state.Columns)
+		in.columns = slices.Clone(in.state.Columns)
 	}
-	in.signals = p.readVectors(ctx, run, in.model, state)
+	in.signals = p.readVectors(ctx, run, in.model, in.state)
 	return in
 }
 
@@ -34,10 +35,9 @@ func (in inputs) reuse(m *Model) (inputs, bool) {
 	if in.model.Schema.Hash() != m.Schema.Hash() || in.model.Vectors != m.Vectors {
 		return inputs{}, false
 	}
-	state, signals := *in.signals.State, *in.signals
+	state := *in.state
 	state.Columns = slices.Clone(in.columns)
-	signals.State = &state
-	return inputs{model: m, signals: &signals, columns: in.columns}, true
+	return inputs{model: m, state: &state, signals: in.signals, columns: in.columns}, true
 }
 
 // readState reads user and candidates. Without an answer in time the ranking goes on with what the
@@ -46,11 +46,11 @@ func (p *Pipeline) readState(ctx context.Context, run *run, schema *Schema) *Req
 	defer run.timing(StageFeatures, time.Now())
 	ctx, cancel := run.stage(ctx, featuresUntil)
 	defer cancel()
-	candidates := run.req.Candidates
+	candidates := run.req.Scored(schema)
 	state, err := p.readFeatures(ctx, run, candidates, schema)
 	if err != nil {
 		run.fail("features", err)
-		state = stateOfRequest(run.req, schema, p.opt.TextSpec)
+		state = stateOfRequest(candidates, schema, p.opt.TextSpec)
 	}
 	if state.Stale {
 		run.degrade(FeaturesStale)
@@ -78,8 +78,8 @@ func (p *Pipeline) readFeatures(
 }
 
 // stateOfRequest returns the state if nothing can be read: the inline items alone.
-func stateOfRequest(req *Request, schema *Schema, spec TextSpec) *RequestState {
-	n := len(req.Candidates)
+func stateOfRequest(candidates []Candidate, schema *Schema, spec TextSpec) *RequestState {
+	n := len(candidates)
 	s := &RequestState{
 		Items:   make([]*ItemInfo, n),
 		Columns: make([]float32, n*len(schema.Columns())),
@@ -87,7 +87,7 @@ func stateOfRequest(req *Request, schema *Schema, spec TextSpec) *RequestState {
 	for i := range s.Columns {
 		s.Columns[i] = canonicalNaN
 	}
-	for i, c := range req.Candidates {
+	for i, c := range candidates {
 		if c.Inline != nil {
 			it := *c.Inline
 			it.ID = c.ID
@@ -103,8 +103,9 @@ func (p *Pipeline) readVectors(
 	ctx context.Context, run *run, model *Model, state *RequestState,
 ) *SignalInput {
 	defer run.timing(StageVectors, time.Now())
+	req, state := signalsRead(run.req, model.Schema, state)
 	in := &SignalInput{
-		Request:    run.req,
+		Request:    req,
 		State:      state,
 		Now:        run.now,
 		Query:      searchText(run.req),
@@ -127,6 +128,26 @@ func (p *Pipeline) readVectors(
 		}
 	}
 	return in
+}
+
+// signalsRead returns the request and the state that the signals read. They have the other
+// candidates of a replayed list only if a feature compares a signal's values within the list.
+// Signals score each candidate by itself, so the candidates' values are the same.
+func signalsRead(
+	req *Request, schema *Schema, state *RequestState,
+) (*Request, *RequestState) {
+	switch scored := req.Scored(schema); {
+	case len(scored) == len(req.Candidates):
+	case schema.comparesSignals:
+		all := *req
+		all.Candidates, all.List = scored, nil
+		return &all, state
+	default:
+		listed := *state
+		listed.Items = listed.Items[:len(req.Candidates)]
+		return req, &listed
+	}
+	return req, state
 }
 
 // searchText returns the request's search text as an item, nil without one.

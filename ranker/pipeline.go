@@ -126,13 +126,13 @@ func (p *Pipeline) Matrix(
 	run := newRun(req, p.opt.Clock)
 	ctx, cancel := run.withDeadline(ctx, run.deadline)
 	defer cancel()
-	in := p.gather(ctx, run, plan{model: model}).signals
-	blocks, errs := computeSignals(ctx, run.until(1), model.Signals, in)
+	in := p.gather(ctx, run, plan{model: model})
+	blocks, errs := computeSignals(ctx, run.until(1), model.Signals, in.signals)
 	if errs = append(run.errs, errs...); len(errs) > 0 || len(run.degraded) > 0 {
 		return nil, nil, fmt.Errorf("%w (%v): %w",
 			ErrIncompleteMatrix, run.degraded, errors.Join(errs...))
 	}
-	return Assemble(model.Schema, req, in.State, model.Signals, blocks), in, nil
+	return Assemble(model.Schema, req, in.state, model.Signals, blocks), in.signals, nil
 }
 
 // Stats returns how many calls each stage has abandoned, in the order of the stages.

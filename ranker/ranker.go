@@ -44,8 +44,15 @@ const PriorVersion = "prior"
 // DefaultDeadline is the deadline of a request that names none, if no experiment sets one.
 const DefaultDeadline = 100 * time.Millisecond
 
-// MaxImpressionItems bounds the items that an impression keeps.
-const MaxImpressionItems = 100
+// Bounds of an impression.
+const (
+	// MaxImpressionItems bounds the items that an impression keeps.
+	MaxImpressionItems = 100
+	// MaxOtherBytes bounds the ids of Impression.Scored.Others, in bytes together.
+	MaxOtherBytes = 64 << 10
+	// MaxInlineBytes bounds the strings in Impression.Scored.Inline, in bytes together.
+	MaxInlineBytes = 64 << 10
+)
 
 // Errors that a caller can act on. They are wrapped with the details.
 var (
@@ -97,6 +104,9 @@ type Request struct {
 	Seed       uint64                // of tie-breaks and exploration; 0 = a hash of User
 	Record     bool                  // false: nothing is written or counted
 	Time       int64                 // the clock of ages and decay, Unix ms; 0 = now
+	// List is the list that the candidates were scored in, if the request replays an impression;
+	// nil: the candidates are the list.
+	List *ReplayedList
 }
 
 // Response is a finished ranking.
@@ -318,6 +328,8 @@ type Matrix struct {
 	N       int
 	Columns []Column
 	Data    []float32
+
+	moments []listMoments // of the features with a within-list z-score or ratio, in their order
 }
 
 // Column is one column of the matrix.
@@ -588,13 +600,35 @@ type Impression struct {
 	// Took is the time from the start of the ranking to its record. Logs keep it in whole
 	// microseconds; 0 = not measured.
 	Took       time.Duration
-	MatrixHash uint64 // Matrix.Hash of the feature matrix
-	// Replayable says that a replay can reproduce the feature matrix: Items are all candidates, and
-	// no candidate came with inline content.
+	MatrixHash uint64 // Matrix.Hash of the rows of Items
+	// Replayable says that the record has all that a replay needs for the rows of Items.
 	Replayable bool
+	// Scored is what a replay needs of the list that was scored. It is nil in logs of versions that
+	// did not record it: their MatrixHash covers all candidates, and they are replayable if Items
+	// are all candidates and none had inline content.
+	Scored *ScoredList
 	// Matrix holds the feature matrix rows of Items for a share of requests (Options.LogFeatures),
 	// else nil.
 	Matrix []float32
+}
+
+// ScoredList is what a replay needs of the list that was scored, besides the items that the
+// impression names. MaxOtherBytes and MaxInlineBytes bound it.
+type ScoredList struct {
+	Candidates int // that were scored
+	Removed    int // of these: by rules
+	// Others are candidates that Items does not name, in no particular order. Those that do not fit
+	// are left out at random: MissingOthers counts them.
+	Others        []string
+	OtherScores   []float64 // the retriever's, aligned with Others, 0 = none; nil if none has one
+	MissingOthers int
+	// Inline is the content that the request held for Items and Others, with ID set.
+	Inline        []Item
+	MissingInline int // candidates whose inline content does not fit
+	// Stats are the statistics of the within-list features of the schema, in its order, if
+	// something is missing, else nil: mean and standard deviation for a z-score or ratio, for a
+	// rank the rank of each of Items.
+	Stats []float64
 }
 
 // Interleaved says which arm each item of an interleaved answer comes from.

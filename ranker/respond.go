@@ -70,17 +70,26 @@ func (p *Pipeline) record(caller context.Context, run *run, r ranking, resp *Res
 		StateSeq: r.inputs.signals.State.Seq,
 		Took:     time.Since(run.start),
 	}
-	recordItems(imp, req, r.list.Entries[:n])
+	rows := make([]int, n)
+	for i, e := range r.list.Entries[:n] {
+		rows[i] = e.Index
+	}
+	recordItems(imp, req, rows)
+	imp.Scored, imp.Replayable = recordScored(req, rows, len(r.list.Entries))
 	recordArms(imp, r, resp, n)
 	if r.list.Propensity != nil {
 		imp.Propensity = slices.Clone(r.list.Propensity[:n])
 	}
 	if r.model != nil {
-		imp.SchemaHash, imp.MatrixHash = r.model.Schema.Hash(), r.matrix.Hash(req.Candidates)
+		imp.SchemaHash = r.model.Schema.Hash()
+		imp.MatrixHash = r.matrix.HashRows(req.Candidates, rows)
 		if sampledForLog(req.ID, p.opt.LogFeatures) {
-			for _, e := range r.list.Entries[:n] {
-				imp.Matrix = append(imp.Matrix, r.matrix.Row(e.Index)...)
+			for _, row := range rows {
+				imp.Matrix = append(imp.Matrix, r.matrix.Row(row)...)
 			}
+		}
+		if s := imp.Scored; s.MissingOthers > 0 || s.MissingInline > 0 {
+			s.Stats = r.matrix.statsOfList(r.model.Schema, rows)
 		}
 	}
 	err := parallel.Catch(func() error {
@@ -99,21 +108,12 @@ func sampledForLog(id string, share float64) bool {
 	return float64(xxhash.Sum64String(id)>>11)/(1<<53) < share
 }
 
-func recordItems(imp *Impression, req *Request, entries []Entry) {
-	imp.Items = make([]string, len(entries))
-	imp.Replayable = len(entries) == len(req.Candidates)
-	for i, e := range entries {
-		c := &req.Candidates[e.Index]
-		imp.Items[i] = c.ID
-		imp.Replayable = imp.Replayable && c.Inline == nil
-		if !c.HasScore {
-			continue
-		}
-		if imp.Scores == nil {
-			imp.Scores = make([]float64, len(entries))
-		}
-		imp.Scores[i] = float64(c.Score)
+func recordItems(imp *Impression, req *Request, rows []int) {
+	imp.Items = make([]string, len(rows))
+	for i, row := range rows {
+		imp.Items[i] = req.Candidates[row].ID
 	}
+	imp.Scores = scoresOf(req, rows)
 }
 
 // recordArms records what an experiment report needs to know of the impression's n items.

@@ -113,6 +113,9 @@ type Schema struct {
 	columns     []Column
 	firstColumn []int // by feature
 	hash        string
+	// compares reports that a feature compares its values within the list, comparesSignals that one
+	// of these is a signal's column.
+	compares, comparesSignals bool
 }
 
 // NewSchema checks the features and lays out their columns. It keeps the slice. The error lists
@@ -125,6 +128,8 @@ func NewSchema(features []Feature) (*Schema, error) {
 	d := xxhash.New()
 	for _, f := range features {
 		s.firstColumn = append(s.firstColumn, len(s.columns))
+		s.compares = s.compares || f.WithinList != ""
+		s.comparesSignals = s.comparesSignals || f.WithinList != "" && f.Kind == KindSignal
 		group := GroupOf(&f)
 		for _, name := range columnNames(&f) {
 			s.columns = append(s.columns, Column{Name: name, Group: group})

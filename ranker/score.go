@@ -88,7 +88,7 @@ func (p *Pipeline) scoreOnce(ctx context.Context, run *run, pl plan, in inputs) 
 		blocks, errs := computeSignals(ctx, signalsEnd, model.Signals, in.signals)
 		o.signalErrs, o.signalsTook = errs, time.Since(start)
 		start = time.Now()
-		matrix := Assemble(model.Schema, req, in.signals.State, model.Signals, blocks)
+		matrix := Assemble(model.Schema, req, in.state, model.Signals, blocks)
 		visible := matrix
 		if !pl.arm.Text {
 			visible = matrix.withoutGroup(GroupText)

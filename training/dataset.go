@@ -108,8 +108,14 @@ const unknownUser = "\x00"
 // them, of the user in the other half. The scorer thus learns to rank without behaviour.
 func maskBehaviour(x *replay.Example, dropout float64, rng *rand.Rand) {
 	r := rng.Float64() / max(1e-9, dropout)
-	for i := range x.Request.Candidates {
-		x.Request.Candidates[i].ColdStart = r < 0.5 && rng.Float64() < 0.5
+	lists := [][]ranker.Candidate{x.Request.Candidates}
+	if x.Request.List != nil {
+		lists = append(lists, x.Request.List.Others)
+	}
+	for _, candidates := range lists {
+		for i := range candidates {
+			candidates[i].ColdStart = r < 0.5 && rng.Float64() < 0.5
+		}
 	}
 	if r >= 0.5 && r < 1 {
 		x.Request.User = unknownUser
@@ -136,8 +142,13 @@ func (r *columnRecorder) Read(
 }
 
 // addProbe keeps the newest lists as probes of the bundle. It removes the user's id, because a
-// bundle outlives the erasure of a user.
+// bundle outlives the erasure of a user. For the same reason a list with content that came with the
+// request is a probe only if there is no other.
 func (d *dataset) addProbe(in *ranker.SignalInput, columns []float32) {
+	hasInline := func(c ranker.Candidate) bool { return c.Inline != nil }
+	if len(d.probes) > 0 && slices.ContainsFunc(in.Request.Candidates, hasInline) {
+		return
+	}
 	request, state := *in.Request, *in.State
 	request.User, request.Session = "", ""
 	state.Columns = columns

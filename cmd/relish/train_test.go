@@ -255,7 +255,7 @@ func (s *service) checkExplanation(t *testing.T, user string, items []string) {
 
 // TestParityIsChecked compares the feature matrices of served rankings with those that the replay
 // computes. They are equal. With another configuration in training, all differ, and training warns.
-// Rankings that the log does not record completely are not compared.
+// Lists that a limit cut, and lists with content that came with the request, are compared too.
 func TestParityIsChecked(t *testing.T) {
 	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
 	s := serve(t, "--data", data, "--no-text")
@@ -276,8 +276,8 @@ func TestParityIsChecked(t *testing.T) {
 	}
 	s.stop(t)
 	_, dir := train(t, data, "--config", config)
-	if l := readCard(t, dir).Log; l.ParityChecked != 40 || l.ParityDiffering != 0 {
-		t.Errorf("%d of %d matrices differ, want 0 of 40", l.ParityDiffering, l.ParityChecked)
+	if l := readCard(t, dir).Log; l.ParityChecked != 60 || l.ParityDiffering != 0 {
+		t.Errorf("%d of %d matrices differ, want 0 of 60", l.ParityDiffering, l.ParityChecked)
 	}
 	text, err := os.ReadFile(config)
 	if err != nil {
@@ -287,7 +287,7 @@ func TestParityIsChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := relish(t, "train", "--data", data, "--no-text", "--config", config).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "replay's: 40 of 40") ||
+	if err != nil || !strings.Contains(string(out), "replay's: 60 of 60") ||
 		!strings.Contains(string(out), "the model is trained on other values than it serves") {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -95,7 +95,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// After EraseNow no file of the folder contains the user's id, and replay has none of their events.
+// After EraseNow no file of the folder contains the user's id or what came with their requests, and
+// replay has none of their events.
 func TestErasureOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, features.DefaultConfig(), embedded.Options{})
@@ -105,6 +106,12 @@ func TestErasureOnDisk(t *testing.T) {
 	}
 	add(t, s, ranker.Event{Kind: ranker.EventImpression, ID: "s1", UserID: "other", Session: id,
 		Impression: &ranker.Impression{Items: []string{"a"}}})
+	const content = "canary-content-91b2" // came with a request of the user
+	s.Record(&ranker.Event{Kind: ranker.EventImpression, ID: "s2", UserID: id,
+		Impression: &ranker.Impression{Items: []string{"a"}, Served: true,
+			Scored: &ranker.ScoredList{
+				Candidates: 1, Inline: []ranker.Item{{ID: "a", Text: content}},
+			}}})
 	if err := s.EraseUser(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
@@ -127,8 +134,9 @@ func TestErasureOnDisk(t *testing.T) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if data, err := os.ReadFile(path); err != nil || bytes.Contains(data, []byte(id)) {
-			t.Errorf("%s holds the erased id (%v)", d.Name(), err)
+		data, err := os.ReadFile(path)
+		if err != nil || bytes.Contains(data, []byte(id)) || bytes.Contains(data, []byte(content)) {
+			t.Errorf("%s holds the erased user's id or content (%v)", d.Name(), err)
 		}
 		return nil
 	})

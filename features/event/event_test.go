@@ -304,6 +304,7 @@ func TestLogRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		items := rapid.SliceOfN(text, 1, 5).Draw(t, "items")
 		teams := rapid.SliceOfN(rapid.Uint8Max(1), len(items), len(items))
+		score := rapid.Float64Range(-1e9, 1e9)
 		micros := rapid.Int64Range(0, 1e7).Draw(t, "took")
 		e := ranker.Event{
 			Kind: ranker.EventImpression, ID: text.Draw(t, "id"),
@@ -312,11 +313,27 @@ func TestLogRoundTrip(t *testing.T) {
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
 			Impression: &ranker.Impression{
 				Items: items, Served: true, SchemaHash: "ab",
-				StateSeq:           rapid.Uint64Max(1<<50).Draw(t, "seq"),
-				Took:               time.Duration(micros) * time.Microsecond,
-				MatrixHash:         rapid.Uint64().Draw(t, "hash"),
-				Replayable:         rapid.Bool().Draw(t, "replayable"),
-				Matrix:             rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "matrix"),
+				StateSeq:   rapid.Uint64Max(1<<50).Draw(t, "seq"),
+				Took:       time.Duration(micros) * time.Microsecond,
+				MatrixHash: rapid.Uint64().Draw(t, "hash"),
+				Replayable: rapid.Bool().Draw(t, "replayable"),
+				Matrix:     rapid.SliceOfN(rapid.Float32(), 1, 4).Draw(t, "matrix"),
+				Scored: &ranker.ScoredList{
+					Candidates: 9, Removed: rapid.IntRange(0, 9).Draw(t, "removed"),
+					Others:        items,
+					OtherScores:   rapid.SliceOfN(score, len(items), len(items)).Draw(t, "scores"),
+					MissingOthers: rapid.IntRange(0, 9).Draw(t, "missing"),
+					MissingInline: rapid.IntRange(0, 9).Draw(t, "missing inline"),
+					Stats:         rapid.SliceOfN(rapid.Float64(), 1, 4).Draw(t, "stats"),
+					Inline: []ranker.Item{
+						{
+							ID: text.Draw(t, "inline"), Title: text.Draw(t, "title"),
+							Text: text.Draw(t, "text"), Tags: []string{},
+							Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "inline fields"),
+						},
+						{ID: "without content"},
+					},
+				},
 				Exposed:            rapid.SliceOfN(text, 1, 3).Draw(t, "exposed"),
 				ExperimentsVersion: text.Draw(t, "version"),
 				Fallback:           rapid.MapOfN(text, text, 1, 3).Draw(t, "fallback"),

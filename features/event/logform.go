@@ -36,12 +36,34 @@ type logAnswer struct {
 	TookMs     float64  `json:"took_ms,omitzero"`
 	MatrixHash string   `json:"matrix_hash"`
 	Replayable bool     `json:"whole,omitzero"`
+	Scored     *logList `json:"list,omitzero"`
 	Matrix     string   `json:"matrix,omitzero"` // base64 of little-endian float32
 
 	Exposed            []string          `json:"exposed,omitzero"`
 	Fallback           map[string]string `json:"fallback,omitzero"`
 	ExperimentsVersion string            `json:"allocation,omitzero"`
 	Interleaved        *logInterleaved   `json:"interleaved,omitzero"`
+}
+
+// logList is ranker.ScoredList.
+type logList struct {
+	Candidates    int         `json:"candidates"`
+	Removed       int         `json:"removed,omitzero"`
+	Others        []string    `json:"others,omitzero"`
+	OtherScores   []float64   `json:"scores,omitzero"`
+	MissingOthers int         `json:"missing_others,omitzero"`
+	Inline        []logInline `json:"inline,omitzero"`
+	MissingInline int         `json:"missing_inline,omitzero"`
+	Stats         string      `json:"stats,omitzero"` // base64 of little-endian float64
+}
+
+// logInline is the content of one candidate that the request held.
+type logInline struct {
+	Item   string                       `json:"item"`
+	Title  string                       `json:"title,omitzero"`
+	Text   string                       `json:"text,omitzero"`
+	Tags   []string                     `json:"tags,omitzero"` // nil: the request said nothing
+	Fields map[string]ranker.FieldValue `json:"fields,omitzero"`
 }
 
 type logInterleaved struct {
@@ -101,6 +123,7 @@ func newLogEvent(e *ranker.Event) logEvent {
 			SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
 			TookMs:     float64(imp.Took.Microseconds()) / 1000,
 			MatrixHash: fmt.Sprintf("%016x", imp.MatrixHash), Replayable: imp.Replayable,
+			Scored: encodeList(imp.Scored),
 			Matrix: encodeMatrix(imp.Matrix), Exposed: imp.Exposed, Fallback: imp.Fallback,
 			ExperimentsVersion: imp.ExperimentsVersion, Interleaved: encodeTeams(imp.Interleaved),
 		}
@@ -121,6 +144,9 @@ func (a *logAnswer) decode(imp *ranker.Impression) (err error) {
 		return err
 	}
 	if imp.Interleaved, err = decodeTeams(a.Interleaved, len(imp.Items)); err != nil {
+		return err
+	}
+	if imp.Scored, err = decodeList(a.Scored); err != nil {
 		return err
 	}
 	imp.SchemaHash, imp.Degraded, imp.StateSeq = a.SchemaHash, a.Degraded, a.StateSeq

@@ -3,6 +3,7 @@ package bundle
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"relish/ranker"
 )
@@ -37,7 +38,11 @@ func RecordProbe(ctx context.Context, m *ranker.Model, in *ranker.SignalInput) (
 			all, len(in.State.Items), len(in.ItemVectors))
 	}
 	request, state := *in.Request, *in.State
-	request.Candidates, state.Items = request.Candidates[:n], state.Items[:n]
+	request.List = nil
+	request.Candidates, state.Items = slices.Clone(request.Candidates[:n]), state.Items[:n]
+	for i := range request.Candidates {
+		request.Candidates[i].Inline = nil // State.Items has it
+	}
 	state.Columns = state.Columns[:min(n*len(m.Schema.Columns()), len(state.Columns))]
 	c := ProbeCase{Input: ranker.SignalInput{
 		Request:       &request,

@@ -26,14 +26,14 @@ const maxParityLists = 2000
 // checkedImpression is an impression whose matrix can be replayed.
 type checkedImpression struct {
 	*ranker.Impression
-	request ranker.Request
+	request *ranker.Request
 }
 
 // checkParity replays the newest impressions with the model that ranked them and with the events
 // that the server knew then.
 //
-// It skips impressions that cannot be reproduced: degraded or interleaved answers, answers that
-// name fewer items than were ranked, and those of a model that no longer exists. Logs of several
+// It skips impressions that cannot be reproduced: degraded answers, answers of which the record does
+// not have everything, and those of a model that no longer exists. Logs of several
 // replicas are not checked, because each replica received the other's events at its own time.
 func checkParity(
 	ctx context.Context,
@@ -103,7 +103,7 @@ func (p *parity) check(
 	a *checkedImpression,
 	models map[string]*ranker.Model,
 ) error {
-	m, _, err := pipeline.Matrix(ctx, models[a.Model], &a.request)
+	m, _, err := pipeline.Matrix(ctx, models[a.Model], a.request)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -124,7 +124,7 @@ func replayableImpressions(
 	err = p.scan.source.each(func(rec *event.Record, _ uint64) bool {
 		e := &rec.Event
 		if e.Kind != ranker.EventImpression || !e.Impression.Replayable ||
-			len(e.Impression.Degraded) > 0 || e.Impression.Interleaved != nil {
+			len(e.Impression.Degraded) > 0 {
 			return true
 		}
 		impression := *e.Impression
@@ -137,17 +137,7 @@ func replayableImpressions(
 		if model == nil || model.Schema.Hash() != impression.SchemaHash {
 			return true
 		}
-		a := checkedImpression{Impression: &impression, request: ranker.Request{
-			ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time, Context: impression.Context,
-			Deadline: replay.OfflineDeadline,
-		}}
-		for i, id := range impression.Items {
-			candidate := ranker.Candidate{ID: id}
-			if len(impression.Scores) > i && impression.Scores[i] != 0 {
-				candidate.Score, candidate.HasScore = float32(impression.Scores[i]), true
-			}
-			a.request.Candidates = append(a.request.Candidates, candidate)
-		}
+		a := checkedImpression{Impression: &impression, request: replay.ServedRequest(e)}
 		if list = append(list, a); len(list) >= 2*maxParityLists {
 			list = slices.Delete(list, 0, maxParityLists)
 		}

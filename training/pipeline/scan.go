@@ -57,7 +57,7 @@ func (c *counts) lists() int {
 }
 
 // scanLogs reads the logs once. It fixes where they end, counts what is new, and makes sure that
-// encoder has the vector of each text that any item ever had.
+// encoder has the vector of each text that any item ever had, in the catalogue or in a request.
 func scanLogs(ctx context.Context, run *run, b *bundles, encoder *textEncoder) (*scan, error) {
 	out := &scan{
 		source:    &source{dirs: run.opt.Logs, until: run.opt.Until},
@@ -95,12 +95,12 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 			s.activeEnd = min(s.activeEnd, number)
 			s.sinceActive.add(&rec.Event, isCounted)
 		}
-		switch rec.Event.Kind {
-		case ranker.EventItem, ranker.EventDelete:
-			if info := items.Apply(rec); info != nil && encoder.vectors != nil {
+		for _, info := range textsOf(rec, items) {
+			if encoder.vectors != nil {
 				failed = errors.Join(failed, encoder.vectors.require(ctx, info))
 			}
-		case ranker.EventTable:
+		}
+		if rec.Event.Kind == ranker.EventTable {
 			tables[rec.Event.Table] = rec.Event.Digest
 		}
 		return failed == nil
@@ -114,6 +114,24 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 	s.source.bound(all)
 	s.externalColumns = externalColumns(run.opt, tables)
 	return nil
+}
+
+// textsOf applies a record of an item to items. It returns the items that a replay reads with a text
+// of this record: the described item, or those with content in the request of an impression.
+func textsOf(rec *event.Record, items *features.State) (infos []*ranker.ItemInfo) {
+	e := &rec.Event
+	switch {
+	case e.Kind == ranker.EventItem, e.Kind == ranker.EventDelete:
+		if info := items.Apply(rec); info != nil {
+			infos = append(infos, info)
+		}
+	case e.Kind == ranker.EventImpression && e.Impression.Scored != nil:
+		for i := range e.Impression.Scored.Inline {
+			inline := &e.Impression.Scored.Inline[i]
+			infos = append(infos, items.InlineInfo(inline.ID, inline))
+		}
+	}
+	return infos
 }
 
 // trainedOn returns the log ranges that a bundle was trained on, none for nil.

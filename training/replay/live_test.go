@@ -36,6 +36,10 @@ type live struct {
 	tables map[string]*features.ExternalTable // by name and digest
 	used   map[string]*features.ExternalTable // by name
 	ranked []string
+	// another is a model with another schema, which ranks nothing. rows has the rows that it would
+	// have scored, by request and candidate.
+	another *ranker.Model
+	rows    map[string]map[string][]float32
 }
 
 func newLive(t testing.TB, seed uint64) *live {
@@ -54,6 +58,14 @@ func newLive(t testing.TB, seed uint64) *live {
 		Signals: trained,
 		Scorer:  total{},
 	}
+	features := slices.Clone(l.model.Schema.Features())
+	slices.Reverse(features)
+	schema, err := ranker.NewSchema(features[:len(features)-5])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.another = &ranker.Model{Version: "another", Schema: schema, Signals: trained, Scorer: total{}}
+	l.rows = map[string]map[string][]float32{}
 	l.open()
 	return l
 }
@@ -80,6 +92,9 @@ func (l *live) open() {
 			Models:   scorer.SingleModel(l.model),
 			Recorder: l.store,
 			Clock:    l.clock,
+
+			Experiments: arms{l.model.Version},
+			LogFeatures: 0.3,
 		},
 	)
 	if err != nil {
@@ -192,45 +207,6 @@ func (l *live) importTable() {
 	l.store.UseTable(name, c)
 }
 
-// rank ranks a random list and waits until it is recorded.
-func (l *live) rank() {
-	l.Helper()
-	req := &ranker.Request{
-		ID:       fmt.Sprint("r", len(l.ranked)),
-		User:     userID(l.r),
-		Record:   true,
-		Deadline: time.Minute,
-		Context:  map[string]ranker.FieldValue{},
-	}
-	for _, i := range l.r.Perm(liveItems + 3)[:1+l.r.IntN(20)] {
-		c := ranker.Candidate{ID: fmt.Sprint("i", i), HasScore: l.r.IntN(3) > 0}
-		if c.HasScore && l.r.IntN(4) > 0 {
-			c.Score = float32(l.r.NormFloat64())
-		}
-		req.Candidates = append(req.Candidates, c)
-	}
-	if l.r.IntN(2) == 0 {
-		req.Context["hour"], req.Context["device"] = ranker.NumberValue(
-			l.r.Float64()*24,
-		), ranker.StringValue(
-			[]string{"phone", "tv", "fridge"}[l.r.IntN(3)],
-		)
-		req.Context["query"] = ranker.StringValue("sea cat bread")
-	}
-	before := l.store.LastSeq()
-	resp, err := l.p.Rank(l.Context(), req)
-	if err != nil || len(resp.Degraded) > 0 {
-		l.Fatalf("ranked %v, %v", resp, err)
-	}
-	l.ranked = append(l.ranked, req.ID)
-	end := time.Now().Add(time.Minute)
-	for ; l.store.Stats().Seq == before; time.Sleep(100 * time.Microsecond) {
-		if time.Now().After(end) {
-			l.Fatal("the impression was not recorded")
-		}
-	}
-}
-
 // run appends events and ranks lists. It restarts the server once.
 func (l *live) run(lists int) {
 	l.Helper()
@@ -275,6 +251,14 @@ type replayedList struct {
 // replayed returns the replay of all lists before a sequence.
 func (l *live) replayed(records []event.Record, to uint64) map[uint64]replayedList {
 	l.Helper()
+	return l.replayedBy(l.model, records, to)
+}
+
+// replayedBy is replayed with the matrices of another model.
+func (l *live) replayedBy(
+	model *ranker.Model, records []event.Record, to uint64,
+) map[uint64]replayedList {
+	l.Helper()
 	log, err := replay.Scan(l.Context(), source(records), replay.Options{State: counted()})
 	if err != nil {
 		l.Fatal(err)
@@ -317,7 +301,7 @@ func (l *live) replayed(records []event.Record, to uint64) map[uint64]replayedLi
 		replay.WalkOptions{},
 		func(c *replay.Example) error {
 			c.Request.Deadline = time.Minute
-			m, _, err := p.Matrix(l.Context(), l.model, c.Request)
+			m, _, err := p.Matrix(l.Context(), model, c.Request)
 			if err == nil {
 				out[c.Seq] = replayedList{
 					c.Impression,

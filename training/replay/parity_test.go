@@ -22,28 +22,72 @@ func TestReplayReproducesServedMatrices(t *testing.T) {
 			t.Parallel()
 			l := newLive(t, seed)
 			l.run(60)
-			compared, kinds := 0, map[ranker.EventKind]int{}
+			compared, kinds, events := 0, map[string]int{}, map[ranker.EventKind]int{}
 			records := l.records()
 			for _, rec := range records {
-				kinds[rec.Event.Kind]++
+				events[rec.Event.Kind]++
 			}
 			for seq, m := range l.replayed(records, math.MaxUint64) {
 				if !m.impression.Served {
 					continue
 				}
+				for _, kind := range kindsOf(m.impression) {
+					kinds[kind]++
+				}
+				if !m.impression.Replayable {
+					continue
+				}
 				compared++
-				if !m.impression.Replayable || m.impression.SchemaHash != l.model.Schema.Hash() ||
+				if m.impression.SchemaHash != l.model.Schema.Hash() ||
 					m.impression.StateSeq != m.stateSeq {
 					t.Errorf("list %d: %+v, replayed after %d", seq, m.impression, m.stateSeq)
 				}
 				if m.impression.MatrixHash != m.hash {
-					t.Errorf("list %d: the replayed matrix differs", seq)
+					t.Errorf("list %d %v: the replayed matrix differs%s", seq,
+						kindsOf(m.impression), differences(&m))
 				}
 			}
-			if compared < 20 || len(kinds) < 6 {
-				t.Errorf("%d lists compared, events %v", compared, kinds)
+			if compared < 20 || len(events) < 6 || len(kinds) < 6 {
+				t.Errorf("%d lists compared, events %v, kinds %v", compared, events, kinds)
 			}
 		})
+	}
+}
+
+// A model that did not rank the lists gets the values that it would have had when they were ranked:
+// its within-list features are those of the scored list, not of the recorded items.
+func TestReplayForAnotherModel(t *testing.T) {
+	for seed := range uint64(3) {
+		l := newLive(t, 20+seed)
+		l.run(40)
+		compared, limited := 0, 0
+		records := l.records()
+		requests := map[uint64]string{}
+		for _, rec := range records {
+			requests[rec.Seq] = rec.Event.ID
+		}
+		for seq, m := range l.replayedBy(l.another, records, math.MaxUint64) {
+			list := m.impression.Scored
+			if list == nil || list.MissingOthers+list.MissingInline > 0 {
+				continue
+			}
+			compared++
+			if list.Candidates > len(m.impression.Items) {
+				limited++
+			}
+			for i, id := range m.impression.Items {
+				want, got := l.rows[requests[seq]][id], m.matrix.Row(i)
+				for c := range want {
+					if math.Float32bits(got[c]) != math.Float32bits(want[c]) {
+						t.Errorf("list %d, item %d of %d, column %s: %g, want %g", seq, i,
+							list.Candidates, m.matrix.Columns[c].Name, got[c], want[c])
+					}
+				}
+			}
+		}
+		if compared < 15 || limited < 5 {
+			t.Errorf("seed %d: %d lists compared, %d of them limited", seed, compared, limited)
+		}
 	}
 }
 
@@ -104,4 +148,36 @@ func TestLaterEventsDoNotChangeMatrices(t *testing.T) {
 			t.Errorf("%s: %d lists compared", name, compared)
 		}
 	}
+}
+
+// kindsOf returns what is special about a served list.
+func kindsOf(imp *ranker.Impression) (kinds []string) {
+	list := imp.Scored
+	for kind, is := range map[string]bool{
+		"limited":        list.Candidates-list.Removed > len(imp.Items),
+		"rules":          list.Removed > 0,
+		"others missing": list.MissingOthers > 0,
+		"inline":         len(list.Inline) > 0,
+		"inline missing": list.MissingInline > 0,
+		"interleaved":    imp.Interleaved != nil,
+		"whole":          list.Candidates == len(imp.Items),
+	} {
+		if is {
+			kinds = append(kinds, kind)
+		}
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+// differences describes where the replayed matrix differs from the recorded one, if there is one.
+func differences(m *replayedList) (out string) {
+	w := len(m.matrix.Columns)
+	for i, want := range m.impression.Matrix {
+		if got := m.matrix.Data[i]; math.Float32bits(got) != math.Float32bits(want) {
+			out += fmt.Sprintf("\n%s of item %d: %g, served %g", m.matrix.Columns[i%w].Name, i/w,
+				got, want)
+		}
+	}
+	return out
 }

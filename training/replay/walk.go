@@ -112,31 +112,20 @@ func (l *Log) earlyFollowUps() map[uint64]uint64 {
 
 // newExample makes the example of a list from the list's own record.
 func (l *Log) newExample(list *RankingList, rec *event.Record) *Example {
-	e := &rec.Event
-	x := &Example{RankingList: list, Request: &ranker.Request{
-		ID: e.ID, User: e.UserID, Session: e.Session, Time: e.Time,
-	}}
-	scores := map[string]float64{}
-	if list.Logged {
-		impression := e.Impression
-		x.Impression, x.Request.Context = impression, impression.Context
-		if len(impression.Propensity) == len(list.Items) {
-			x.Propensity = impression.Propensity
-		}
-		for i, score := range impression.Scores {
-			id := impression.Items[i]
-			if _, again := scores[id]; !again { // the first of repeated items counts
-				scores[id] = score
-			}
-		}
+	ids := make([]string, len(list.Items))
+	for i, item := range list.Items {
+		ids[i] = l.Items.IDs()[item]
 	}
-	ids := l.Items.IDs()
-	for _, item := range list.Items {
-		candidate := ranker.Candidate{ID: ids[item]}
-		if score := scores[candidate.ID]; score != 0 {
-			candidate.Score, candidate.HasScore = float32(score), true
-		}
-		x.Request.Candidates = append(x.Request.Candidates, candidate)
+	if !list.Logged {
+		e := &rec.Event
+		return &Example{RankingList: list, Request: newRequest(e, ids)}
+	}
+	impression := rec.Event.Impression
+	x := &Example{
+		RankingList: list, Impression: impression, Request: servedRequest(&rec.Event, ids),
+	}
+	if len(impression.Propensity) == len(list.Items) {
+		x.Propensity = impression.Propensity
 	}
 	return x
 }
