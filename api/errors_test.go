@@ -40,8 +40,13 @@ func TestErrorMessages(t *testing.T) {
 		{with(`"record":"no"`), `must be true or false, not a string`},
 		{with(`"context":[]`), `must be an object, not a list`},
 		{with(`"time":"noon"`),
-			`must be a time after 1970 like 2026-05-01T10:00:00Z or Unix ` +
-				`milliseconds, not noon`},
+			`must be a time like 2026-05-01T10:00:00Z or Unix milliseconds, not "noon"`},
+		{with(`"time":1769725482`), `must be a time like 2026-05-01T10:00:00Z or Unix ` +
+			`milliseconds after 1990, not 1769725482: this seems to be Unix seconds ` +
+			`(2026-01-29T22:24:42Z); multiply by 1000`},
+		{with(`"time":20260501`), `must be a time like 2026-05-01T10:00:00Z or Unix ` +
+			`milliseconds after 1990, not 20260501: this seems to be a date written as a ` +
+			`number; send 2026-05-01T00:00:00Z`},
 		{`{"candidates":["a"]}`, `user_id is required: for an anonymous user send the session id`},
 		{with(`"model":"best"`),
 			`no loaded model "best": see GET /models, or leave model out for the active one`},

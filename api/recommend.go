@@ -73,13 +73,15 @@ func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return err
 	}
 	if k := tok.Kind(); k == '"' || k == '0' {
-		if ms, err := event.ParseTime(tok.String()); err == nil && ms > 0 {
-			*t = timestamp(ms)
-			return nil
+		ms, err := event.ParseTime(tok.String())
+		if err == nil {
+			err = event.CheckTime(ms, time.Now().UnixMilli())
 		}
+		*t = timestamp(ms)
+		return err
 	}
-	return fmt.Errorf("must be a time after 1970 like 2026-05-01T10:00:00Z "+
-		"or Unix milliseconds, not %s", shorten(tok.String()))
+	return fmt.Errorf("must be a time like 2026-05-01T10:00:00Z or Unix milliseconds, not %s",
+		shorten(tok.String()))
 }
 
 // request checks the body and returns the pipeline's request.

@@ -10,11 +10,18 @@ import (
 )
 
 // Apply changes the state by one record. Records come in the order of the log. Their event times
-// may come in any order, and the state does not depend on that order except for rounding. Apply
-// returns the item whose content changed, nil if none did.
+// may come in any order, and the state does not depend on that order except for rounding. An event
+// time after the arrival counts as the arrival: a later one would make all earlier events old, and
+// the counters would decay as if that time had passed. Apply returns the item whose content changed,
+// nil if none did.
 func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
-	s.expire(rec.Arrival)
-	s.seq, s.arrival = rec.Seq, max(s.arrival, rec.Arrival)
+	if rec.Event.Time > rec.Arrival {
+		limited := *rec
+		limited.Event.Time = rec.Arrival
+		rec = &limited
+	}
+	s.advance(rec.Arrival)
+	s.seq = rec.Seq
 	e := &rec.Event
 	switch e.Kind {
 	case ranker.EventItem:

@@ -34,7 +34,8 @@ type Config struct {
 	// longest ago are dropped.
 	MaxItems int `yaml:"max_items"`
 	MaxUsers int `yaml:"max_users"`
-	// MaxAge is how long items and users without an event are kept: 365d, 36h.
+	// MaxAge is how long items and users without an event are kept: 365d, 36h. A time without any
+	// event counts as at most 1/64 of it.
 	MaxAge string `yaml:"max_age"`
 
 	DedupeIDs int `yaml:"dedupe_ids"` // event ids remembered to detect duplicates, by arrival

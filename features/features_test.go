@@ -124,8 +124,8 @@ func TestDecay(t *testing.T) {
 		"now":                    {[]int64{t0}, t0, [3]float64{1, 1, 1}},
 		"after an hour":          {[]int64{t0}, t0 + hour, [3]float64{1, 0.5, weekly}},
 		"after a week":           {[]int64{t0}, t0 + 7*day, [3]float64{1, 0, 0.5}},
-		"two events":             {[]int64{t0, t0 + hour}, t0 + hour, twice},
-		"in reverse order":       {[]int64{t0 + hour, t0}, t0 + hour, twice},
+		"two events":             {[]int64{t0 - hour, t0}, t0, twice},
+		"in reverse order":       {[]int64{t0, t0 - hour}, t0, twice},
 		"clock before the event": {[]int64{t0}, t0 - day, [3]float64{1, 1, 1}},
 		"after years":            {[]int64{1}, t0, [3]float64{1, 0, 0}},
 	} {
@@ -196,19 +196,76 @@ func TestMaxAge(t *testing.T) {
 	for i, e := range events {
 		s.Apply(&event.Record{Seq: uint64(i), Arrival: t0, Event: e})
 	}
-	s.Apply(
-		&event.Record{
-			Seq:     10,
-			Arrival: t0 + 60*hour,
-			Event:   did("stays", "view", "kept", t0-900*hour),
-		},
-	)
-	s.Apply(&event.Record{Seq: 11, Arrival: t0 + 66*hour, Event: did("new", "view", "fresh", t0)})
+	for h := range int64(66) { // a step counts as at most one hour
+		e := did("new", "view", "fresh", t0)
+		if h == 59 {
+			e = did("stays", "view", "kept", t0-900*hour)
+		}
+		s.Apply(&event.Record{Seq: uint64(10 + h), Arrival: t0 + (h+1)*hour, Event: e})
+	}
 	if s.ItemState("old") != nil || s.UserState("gone") != nil {
 		t.Error("an item or user without an event for 66 hours was kept")
 	}
 	if s.ItemState("kept") == nil || s.UserState("stays") == nil || s.UserState("new") == nil {
 		t.Error("an item or user with an event within 64 hours was dropped")
+	}
+}
+
+// One record that arrives a year ahead, because a clock was wrong or the server was off, drops
+// nothing. Afterwards items and users grow old as before.
+func TestLeapOfTheClockDropsNothing(t *testing.T) {
+	s := features.New(features.DefaultConfig())
+	seq := uint64(0)
+	add := func(arrival int64, e ranker.Event) {
+		seq++
+		s.Apply(&event.Record{Seq: seq, Arrival: arrival, Event: e})
+	}
+	const items = 1000
+	for i := range items {
+		add(t0, item(fmt.Sprint("i", i)))
+		add(t0, did(fmt.Sprint("u", i), "click", fmt.Sprint("i", i), t0))
+	}
+	for _, leap := range []int64{366, 800} {
+		add(t0+leap*day, did("u0", "click", "i0", t0))
+		if n, users, _ := s.Sizes(); n != items || users != items {
+			t.Fatalf("after a leap of %d days %d items and %d users are left", leap, n, users)
+		}
+	}
+	for d := range int64(366) {
+		add(t0+(800+d)*day, did("u0", "click", "i0", t0))
+	}
+	if n, users, _ := s.Sizes(); n != 1 || users != 1 {
+		t.Errorf("a year later %d items and %d users are left, want those with events", n, users)
+	}
+}
+
+// An event time ahead of the arrival counts as the arrival. One such event leaves the decayed
+// counters as they are.
+func TestEventAheadOfItsArrival(t *testing.T) {
+	feature := func(name, action string) ranker.Feature {
+		return ranker.Feature{
+			Name: name, Kind: ranker.KindCount, Scope: ranker.ScopeGlobal, Action: action,
+			HalfLife: "1h",
+		}
+	}
+	sch := schemaOf(t, feature("shown", features.ActionImpression), feature("clicks", "click"))
+	f := newFeed(features.DefaultConfig())
+	for range 1000 {
+		f.add(shown("u", t0, "a"))
+	}
+	for range 100 {
+		f.add(did("u", "click", "a", t0))
+	}
+	f.add(did("u", "click", "a", t0+day))
+	got := read(t, f.State, sch, t0+2000, "u", "a").Columns
+	for i, want := range []float64{math.Log1p(1000), math.Log1p(101)} {
+		// The events arrived within a second, which is less than a thousandth of the half-life.
+		if math.Abs(float64(got[i])-want) > 1e-3 {
+			t.Errorf("counter %d is %g, want %g", i, got[i], want)
+		}
+	}
+	if at := f.UserState("u").History(); len(at) == 0 {
+		t.Error("the event is not in the history")
 	}
 }
 

@@ -42,7 +42,7 @@ type State struct {
 
 	seq            uint64 // of the last record applied
 	arrival        int64  // of the newest record applied, Unix ms
-	expiryInterval int64  // ms between two checks for expired items and users
+	expiryInterval int64  // ms between two checks for expired items and users; 0: nothing expires
 	applied        AppliedParts
 }
 
@@ -75,17 +75,19 @@ type userFieldCounts struct {
 }
 
 // New returns an empty state. cfg must be valid.
-func New(cfg Config) *State { return NewCounters(cfg).NewState() }
+func New(cfg Config) *State {
+	s := NewCounters(cfg).NewState()
+	s.expiryInterval = cfg.MaxAgeDuration().Milliseconds() / expiryChecks
+	return s
+}
 
 // expiryChecks is how often within Config.MaxAge the state looks for expired items and users.
 const expiryChecks = 64
 
-// NewState returns a state without users and items that counts in t.
+// NewState returns a state without users and items that counts in t. Nothing in it expires: it holds
+// what a shared store has loaded, and that store drops what is old.
 func (t *Counters) NewState() *State {
-	return &State{
-		Counters: t, items: map[string]*ItemState{}, users: map[string]*UserState{},
-		expiryInterval: t.cfg.MaxAgeDuration().Milliseconds() / expiryChecks,
-	}
+	return &State{Counters: t, items: map[string]*ItemState{}, users: map[string]*UserState{}}
 }
 
 // ---- Look-up ----
@@ -166,11 +168,25 @@ func UserHash(id string) string {
 
 // ---- Bounds ----
 
-// expire drops items and users that had no event for Config.MaxAge. It runs at fixed steps of the
-// arrival time, so that every replay drops the same ones at the same record.
-func (s *State) expire(arrival int64) {
-	if arrival/s.expiryInterval <= s.arrival/s.expiryInterval || s.arrival == 0 {
+// advance moves the state to the arrival of the next record, and drops items and users that had no
+// event for Config.MaxAge. It drops at fixed steps of the arrival time, so that every replay drops
+// the same ones at the same record.
+//
+// One step counts as at most expiryInterval: a server that was off for a year, or a clock that was
+// wrong once, must not empty the catalogue.
+func (s *State) advance(arrival int64) {
+	before := s.arrival
+	s.arrival = max(before, arrival)
+	if s.expiryInterval == 0 || before == 0 || arrival/s.expiryInterval <= before/s.expiryInterval {
 		return
+	}
+	if gap := arrival - before - s.expiryInterval; gap > 0 {
+		for _, it := range s.items {
+			it.seen += gap
+		}
+		for _, u := range s.users {
+			u.seen += gap
+		}
 	}
 	oldest := arrival - s.cfg.MaxAgeDuration().Milliseconds()
 	maps.DeleteFunc(s.items, func(_ string, it *ItemState) bool { return it.seen < oldest })

@@ -35,12 +35,13 @@ type storeFlags struct {
 	Redis            string        `help:"Share the feature state of several replicas in Redis or Redis Cluster. Each keeps its own --data." placeholder:"URL"`
 	RedisReadTimeout time.Duration `help:"Longest wait for Redis in one ranking; after it, local copies are used." default:"${redis_read_timeout}" placeholder:"DURATION"`
 	StateCacheBytes  int64         `help:"Memory for local copies of the state in Redis." default:"268435456" placeholder:"BYTES"`
+	AcceptClock      bool          `help:"Confirm that the clock is right, although it is more than 30 days ahead of the newest event."`
 }
 
 func (f *storeFlags) options() app.StoreOptions {
 	return app.StoreOptions{
 		Data: f.Data, Redis: f.Redis, RedisReadTimeout: f.RedisReadTimeout,
-		StateCacheBytes: f.StateCacheBytes,
+		StateCacheBytes: f.StateCacheBytes, AcceptClock: f.AcceptClock,
 	}
 }
 

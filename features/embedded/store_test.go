@@ -247,7 +247,7 @@ func TestBase(t *testing.T) {
 				Event: ranker.Event{
 					Kind:   ranker.EventInteraction,
 					ID:     user,
-					Time:   1,
+					Time:   1e12,
 					UserID: user,
 					ItemID: "a",
 					Action: "click",

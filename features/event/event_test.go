@@ -59,10 +59,10 @@ func TestDecode(t *testing.T) {
 		},
 		{
 			"interaction",
-			`{"type":"interaction","id":"e4","time":5,"user":"u","item":"i","action":"click",` +
+			`{"type":"interaction","id":"e4","time":1.7776296e12,"user":"u","item":"i","action":"click",` +
 				`"impression":"e3","value":1}`,
 			ranker.Event{
-				Kind: ranker.EventInteraction, ID: "e4", Time: 5, UserID: "u", ItemID: "i",
+				Kind: ranker.EventInteraction, ID: "e4", Time: 1_777_629_600_000, UserID: "u", ItemID: "i",
 				Action: "click", ImpressionID: "e3", Value: ptr(1.0),
 			},
 		},
@@ -79,11 +79,11 @@ func TestDecode(t *testing.T) {
 		},
 		{
 			"metarank tag and texts",
-			`{"event":"metadata","id":"m1","timestamp":1,"item":"i","fields":[` +
+			`{"event":"metadata","id":"m1","timestamp":1777629600000,"item":"i","fields":[` +
 				`{"name":"overview","value":"O"},{"name":"description","value":"D"},` +
 				`{"name":"tags","value":"x"}]}`,
 			ranker.Event{
-				Kind: ranker.EventItem, ID: "m1", Time: 1, ItemID: "i", Text: ptr("D"),
+				Kind: ranker.EventItem, ID: "m1", Time: 1_777_629_600_000, ItemID: "i", Text: ptr("D"),
 				Tags:   []string{"x"},
 				Fields: map[string]ranker.FieldValue{"overview": ranker.StringValue("O")},
 			},
@@ -210,8 +210,8 @@ func TestRejected(t *testing.T) {
 		},
 		{
 			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","time":-1}`,
-			"invalid_field", "/time: must not be before 1970, but 1969-12-31T23:59:59Z is: " +
-				"send a time like 2026-05-01T10:00:00Z",
+			"invalid_field", "/time: must be a time like 2026-05-01T10:00:00Z or Unix " +
+				"milliseconds after 1990, not -1 (1969-12-31T23:59:59Z)",
 		},
 		{
 			`{"type":"interaction","id":"e","user":"a\u0000b","item":"i","action":"click"}`,
@@ -446,14 +446,14 @@ func TestReader(t *testing.T) {
 
 func TestCSV(t *testing.T) {
 	in := "\ufeffitem,User,action,time,value\n" +
-		"i1,u1,click,1000,2.5\n" +
+		"i1,u1,click,1577934245000,2.5\n" +
 		",u1,click,,\n" +
 		"i1,u1,click,soon,\n" +
 		"i1,\"u1,click,1,\n" + // an unclosed quote
 		"i1,u1\n" +
 		strings.Repeat("x", event.MaxLine+1) + "\n" +
 		"\"i,2\",u1,click,2020-01-02T03:04:05Z,\r\n" +
-		"i1,u1,click,1,NaN"
+		"i1,u1,click,,NaN"
 	lines := read(t, []byte(in), "csv")
 	var got []string
 	for _, l := range lines {
@@ -474,7 +474,7 @@ func TestCSV(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Fatal(d)
 	}
-	if e := lines[0].Event; e.UserID != "u1" || e.Time != 1000 || *e.Value != 2.5 || e.ID == "" {
+	if e := lines[0].Event; e.UserID != "u1" || e.Time != 1577934245000 || *e.Value != 2.5 || e.ID == "" {
 		t.Errorf("got %+v", e)
 	}
 	if again := read(t, []byte(in), "csv"); again[0].Event.ID != lines[0].Event.ID {

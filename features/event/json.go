@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -33,46 +31,21 @@ func (s *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	switch tok.Kind() {
 	case '0':
-		ms, err := tok.Float()
-		if err != nil || ms != math.Trunc(ms) || math.Abs(ms) > maxMillis {
-			return errTime("%.40s", tok.String())
+		text := tok.String()
+		n, err := tok.Float()
+		if err != nil {
+			return fmt.Errorf(notATime+", not %.40s", text)
 		}
+		ms, err := parseMillis(n, text)
 		*s = timestamp(ms)
-		return nil
+		return err
 	case '"':
 		ms, err := ParseTime(tok.String())
 		*s = timestamp(ms)
 		return err
 	}
-	return errTime("%s", jsonKindName(tok.Kind()))
+	return fmt.Errorf(notATime+", not %s", jsonKindName(tok.Kind()))
 }
-
-// maxMillis is the end of the year 9999 in Unix ms, the last time that RFC 3339 can write.
-const maxMillis = 253402300799999
-
-// errTime returns the error for a value that is no time. format says how to show the value.
-func errTime(format string, value any) error {
-	return fmt.Errorf("must be a time like 2026-05-01T10:00:00Z or Unix milliseconds, not "+
-		format, value)
-}
-
-// ParseTime reads RFC 3339 or a decimal number of Unix milliseconds. It returns Unix milliseconds.
-func ParseTime(s string) (int64, error) {
-	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
-		if ms < -maxMillis || ms > maxMillis {
-			return 0, errTime("%.40q", s)
-		}
-		return ms, nil
-	}
-	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		return 0, errTime("%.40q", s)
-	}
-	return t.UnixMilli(), nil
-}
-
-// FormatTime writes Unix milliseconds as RFC 3339 in UTC.
-func FormatTime(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
 // ---- Errors ----
 

@@ -53,9 +53,10 @@ func Validate(e *ranker.Event) *ranker.EventError {
 	if err := checkIDs(e); err != nil {
 		return err
 	}
-	if e.Time < 0 {
-		return invalid("/time", fmt.Sprintf("must not be before 1970, but %s is: "+
-			"send a time like 2026-05-01T10:00:00Z", FormatTime(e.Time)))
+	if e.Time != 0 {
+		if err := CheckTime(e.Time, 0); err != nil {
+			return invalid("/time", err.Error())
+		}
 	}
 	switch e.Kind {
 	case ranker.EventItem:

@@ -52,8 +52,9 @@ type Log struct {
 	// Used by the owner goroutine only.
 	active      file
 	activeBytes int64 // durable length of active
-	arrival     int64
-	full        bool // MaxBytes was exceeded, and not enough is free again
+	clock       *arrivalClock
+	arrival     int64 // of the newest durable record, Unix ms
+	full        bool  // MaxBytes was exceeded, and not enough is free again
 	buf         []byte
 
 	next     atomic.Uint64 // the next sequence
@@ -61,6 +62,7 @@ type Log struct {
 	total    atomic.Int64 // bytes of all segments
 	count    atomic.Int64 // segments
 	syncs    atomic.Int64
+	ahead    atomic.Int64 // Stats.ClockAhead
 	failures atomic.Int64
 }
 
@@ -100,14 +102,12 @@ func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
 	if opt.QueueEvents == 0 {
 		opt.QueueEvents = 1 << 16
 	}
-	if opt.Clock == nil {
-		opt.Clock = time.Now
-	}
 	l := &Log{dir: dir, opt: opt, fs: fsys, done: make(chan struct{})}
 	l.wake = sync.NewCond(&l.mu)
 	if err := l.recoverLog(); err != nil {
 		return nil, err
 	}
+	l.clock = newArrivalClock(&l.opt, l.arrival)
 	go l.run()
 	return l, nil
 }
@@ -189,7 +189,7 @@ const maxKeptBuffer = 8 << 20
 
 // commit admits one batch, writes it, passes it to Options.Commit and releases the callers.
 func (l *Log) commit(batch []*request) {
-	now := max(l.opt.Clock().UnixMilli(), l.arrival)
+	now := l.now()
 	seal := false
 	var records []event.Record
 	next := l.next.Load()
@@ -218,6 +218,16 @@ func (l *Log) commit(batch []*request) {
 		}
 		close(r.done)
 	}
+}
+
+// now returns the arrival of a record that is written now, and tells when the clock stepped ahead.
+func (l *Log) now() int64 {
+	now := l.clock.now()
+	before := l.ahead.Swap(int64(l.clock.ahead))
+	if l.opt.OnClock != nil && (before == 0) != (l.clock.ahead == 0) {
+		l.opt.OnClock(l.clock.ahead)
+	}
+	return now
 }
 
 // admit decides on one event and appends its frame to the buffer.
@@ -352,6 +362,8 @@ func (l *Log) Stats() Stats {
 		Syncs:    l.syncs.Load(),
 		Failures: l.failures.Load(),
 		CutBytes: l.cutBytes,
+
+		ClockAhead: time.Duration(l.ahead.Load()),
 	}
 }
 

@@ -22,6 +22,17 @@ type Options struct {
 	// QueueEvents is the number of waiting events above which Append fails at once; 0 = 65,536.
 	QueueEvents int
 	Clock       func() time.Time // nil = time.Now
+	// Elapsed is the real time since some moment, which a change of the system's clock does not
+	// affect. nil = the time since the system started, or with a Clock none: its steps are then
+	// checked as those between two processes.
+	Elapsed func() time.Duration
+	// AcceptClock confirms that the clock is right when the log is opened, however far it is ahead
+	// of the newest record.
+	AcceptClock bool
+	// OnClock is called when arrivals stop following the clock because it stepped ahead (ahead > 0,
+	// how far), and when they follow it again (ahead = 0). It runs on the owner goroutine; nil =
+	// nobody is told.
+	OnClock func(ahead time.Duration)
 
 	// Admit decides on each event in order, before it gets a number; nil admits all. It may change
 	// the event. Commit gets the records that became durable, in order. Abort gets the admitted
@@ -38,4 +49,7 @@ type Stats struct {
 	Syncs    int64 // batches made durable
 	Failures int64 // failed batches, and segments that retention failed to drop
 	CutBytes int64 // incomplete end of the newest segment that Open cut off
+	// ClockAhead is how far the system's clock is ahead of the arrivals. It is 0 unless the clock
+	// stepped ahead and nobody has confirmed the step.
+	ClockAhead time.Duration
 }

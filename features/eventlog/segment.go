@@ -75,7 +75,7 @@ func (l *Log) openSegment() error {
 	h := header{
 		replica: l.replica,
 		first:   l.next.Load(),
-		created: max(l.opt.Clock().UnixMilli(), l.arrival),
+		created: l.now(),
 	}
 	f, err := l.createSegment(segmentPath(l.dir, h.first), h.appendTo(nil))
 	if err != nil {
@@ -145,7 +145,7 @@ func (l *Log) expired(next segment) bool {
 		return false
 	}
 	h, err := next.header()
-	return err == nil && h.created < l.opt.Clock().Add(-l.opt.RetainAge).UnixMilli()
+	return err == nil && h.created < l.now()-l.opt.RetainAge.Milliseconds()
 }
 
 // Rewrite replaces every record for which drop returns true by an empty frame with the same

@@ -36,7 +36,9 @@ type Options struct {
 	Checkpoint time.Duration    // time between checkpoints; 0 = 5 minutes
 	DedupeIDs  int              // number of event ids remembered, by arrival
 	Clock      func() time.Time // nil = time.Now
-	Log        *slog.Logger     // nil = none
+	// AcceptClock confirms that the clock is right, see eventlog.Options.
+	AcceptClock bool
+	Log         *slog.Logger // nil = none
 
 	// AppliedSeq is the last sequence that the store already includes. Open passes the log's later
 	// records to Apply.
@@ -85,7 +87,7 @@ func Open(dir string, opt Options) (*Ingester, error) {
 	var err error
 	g.log, err = eventlog.Open(LogDir(dir), eventlog.Options{
 		MaxBytes: opt.MaxLogBytes, RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge,
-		Clock: opt.Clock,
+		Clock: opt.Clock, AcceptClock: opt.AcceptClock, OnClock: g.onClock,
 		Admit: g.admit, Commit: g.commit, Abort: g.abort,
 	})
 	if err != nil {
@@ -104,9 +106,6 @@ func (o *Options) defaults() {
 	}
 	if o.Checkpoint == 0 {
 		o.Checkpoint = 5 * time.Minute
-	}
-	if o.Clock == nil {
-		o.Clock = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -127,9 +126,6 @@ func (g *Ingester) runEvery(ctx context.Context, interval time.Duration, f func(
 	}
 }
 
-// maxFuture is how far an event's time may be ahead of its arrival.
-const maxFuture = 24 * time.Hour
-
 // Append validates the events, makes the valid new ones durable and has them applied. The outcomes
 // are aligned with the events. The error concerns all of them: it wraps ranker.ErrLogFull or
 // ranker.ErrLogUnavailable, or it is ctx's. The ingester owns the events afterwards.
@@ -145,17 +141,32 @@ func (g *Ingester) admit(e *ranker.Event, arrival int64) ranker.EventOutcome {
 	if err := event.Validate(e); err != nil {
 		return ranker.EventOutcome{Err: err}
 	}
-	if e.Time > arrival+maxFuture.Milliseconds() {
-		return ranker.EventOutcome{
-			Err: &ranker.EventError{
-				Code:    "time_in_future",
-				Pointer: "/time",
-				Message: "must not be more than 24 hours ahead of now, but " +
-					event.FormatTime(e.Time) + " is: check the client's clock",
-			},
+	if e.Time != 0 {
+		if err := event.CheckTime(e.Time, max(arrival, g.clock().UnixMilli())); err != nil {
+			return ranker.EventOutcome{Err: &ranker.EventError{
+				Code: "time_in_future", Pointer: "/time", Message: err.Error(),
+			}}
 		}
 	}
 	return ranker.EventOutcome{Duplicate: !g.ids.admit(e.ID)}
+}
+
+// clock returns the time of the system, which may be ahead of the arrivals.
+func (g *Ingester) clock() time.Time {
+	if g.opt.Clock != nil {
+		return g.opt.Clock()
+	}
+	return time.Now()
+}
+
+// onClock reports that arrivals stopped following the clock, or follow it again.
+func (g *Ingester) onClock(ahead time.Duration) {
+	if ahead == 0 {
+		g.opt.Log.Info("arrival times follow the clock again")
+		return
+	}
+	g.opt.Log.Error("the clock stepped ahead; arrival times go on from the last one until the clock "+
+		"is right. If it is right already, start again with --accept-clock", "ahead", ahead.String())
 }
 
 func (g *Ingester) abort(records []event.Record) {
@@ -214,11 +225,17 @@ func (g *Ingester) Replica() string { return g.log.Replica() }
 type Stats struct {
 	LogBytes           int64 // size of the event log
 	DroppedImpressions int64 // impressions that the queue or the log did not take
+	// ClockAhead is how far the clock is ahead of the arrivals; 0 unless it stepped ahead and
+	// nobody has confirmed that it is right.
+	ClockAhead time.Duration
 }
 
 // Stats returns the current gauges.
 func (g *Ingester) Stats() Stats {
-	return Stats{LogBytes: g.log.Stats().Bytes, DroppedImpressions: g.dropped.Load()}
+	log := g.log.Stats()
+	return Stats{
+		LogBytes: log.Bytes, DroppedImpressions: g.dropped.Load(), ClockAhead: log.ClockAhead,
+	}
 }
 
 // Close writes and applies the queued events, closes the log and writes a checkpoint.

@@ -199,14 +199,14 @@ func addItems(t testing.TB, s *testStore, n int) (ids []string) {
 		evs = append(evs,
 			ranker.Event{
 				Kind: ranker.EventItem, ID: "d" + id, ItemID: id, Title: &title,
-				Tags: []string{fmt.Sprint("tag", i%50)}, Time: 1,
+				Tags: []string{fmt.Sprint("tag", i%50)}, Time: 1e12,
 			},
 			ranker.Event{
 				Kind: ranker.EventInteraction, ID: "c" + id, UserID: "u", ItemID: id,
-				Action: "click", Time: 2 + int64(i),
+				Action: "click", Time: 1e12 + int64(i),
 			},
 			ranker.Event{
-				Kind: ranker.EventImpression, ID: "s" + id, UserID: "u", Time: 1 + int64(i),
+				Kind: ranker.EventImpression, ID: "s" + id, UserID: "u", Time: 1e12 + int64(i),
 				Impression: &ranker.Impression{Items: []string{id}},
 			})
 	}

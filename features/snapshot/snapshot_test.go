@@ -32,12 +32,12 @@ func filled(t testing.TB) *features.State {
 				"price": price, "on": ranker.BoolValue(true),
 				"genres": ranker.StringsValue([]string{"a", "b"})},
 		},
-		ranker.Event{Kind: ranker.EventItem, ID: "y", ItemID: "bare", Time: 1, Tags: []string{}},
+		ranker.Event{Kind: ranker.EventItem, ID: "y", ItemID: "bare", Time: 1e12, Tags: []string{}},
 		ranker.Event{
 			Kind:   ranker.EventUser,
 			ID:     "z",
 			UserID: "u1",
-			Time:   2,
+			Time:   1e12 + 1,
 			Fields: map[string]ranker.FieldValue{"age": ranker.NumberValue(33)},
 		},
 	)

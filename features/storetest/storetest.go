@@ -24,6 +24,7 @@ func Run(t *testing.T, b Backend) {
 		"ReadYourWrites":     readYourWrites,
 		"Duplicates":         duplicates,
 		"Rejections":         rejections,
+		"AheadOfArrival":     aheadOfArrival,
 		"MergeAndReplace":    mergeAndReplace,
 		"Histories":          histories,
 		"OrderDoesNotMatter": orderDoesNotMatter,

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -57,6 +58,36 @@ func rejections(t *testing.T, b Backend) {
 	)
 	if _, err := s.Read(t.Context(), &ranker.FeatureQuery{User: "u", Schema: bad}); err == nil {
 		t.Error("Read accepted a schema with an action that is not counted")
+	}
+}
+
+// A time up to ten minutes ahead counts as the arrival: the history is in the order of arrival, and
+// the decayed counts stay. A later time is rejected.
+func aheadOfArrival(t *testing.T, b Backend) {
+	s := b.Open(t, features.DefaultConfig())
+	recent := clicks
+	recent.HalfLife = "1h"
+	sch := schema(t, recent)
+	now := time.Now().UnixMilli()
+	appendEvents(t, s, interaction("e1", "u", "click", "a", now),
+		interaction("e2", "u", "click", "a", now+9*60_000))
+	out := appendEvents(t, s, interaction("e3", "u", "click", "a", now+11*60_000))
+	if out[0].Err == nil || out[0].Err.Code != "time_in_future" {
+		t.Errorf("an event 11 minutes ahead: %+v", out[0])
+	}
+	appendEvents(t, s, interaction("e4", "u", "click", "b", 0))
+	q := &ranker.FeatureQuery{
+		User: "u", Now: time.Now().UnixMilli(), Schema: sch, Candidates: []ranker.Candidate{{ID: "a"}},
+	}
+	st, err := s.Read(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(st.Recent) != 3 || st.Recent[0].Item != "b" {
+		t.Errorf("history %+v, want the newest arrival first", st.Recent)
+	}
+	if got := float64(st.Columns[0]); math.Abs(got-math.Log1p(2)) > 0.05 { // minutes on a slow machine
+		t.Errorf("two clicks within an hour count as %g, want about %g", got, math.Log1p(2))
 	}
 }
 

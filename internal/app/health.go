@@ -2,8 +2,10 @@ package app
 
 import (
 	"fmt"
+	"time"
 
 	"relish/api"
+	"relish/features/embedded"
 	"relish/features/redis"
 	"relish/ranker/bundle"
 )
@@ -13,6 +15,11 @@ import (
 // what is missing.
 func (a *App) readiness() []api.ReadinessCheck {
 	checks := []api.ReadinessCheck{storeCheck(a.engine.Store), modelCheck(a.models)}
+	if ahead := clockAhead(a.engine.Store); ahead > 0 {
+		checks = append(checks, api.ReadinessCheck{Name: "clock", OK: true, Detail: fmt.Sprintf(
+			"degraded: the clock stepped ahead by %s, and arrival times do not follow it; if it is "+
+				"right, start again with --accept-clock", ahead.Round(time.Second))})
+	}
 	if encoder := a.engine.encoder; encoder != nil {
 		check := api.ReadinessCheck{Name: "encoder", OK: true, Detail: encoder.Device()}
 		if reason := encoder.FallbackReason(); reason != "" {
@@ -42,6 +49,17 @@ func storeCheck(store Store) api.ReadinessCheck {
 		check.Detail = "redis"
 	}
 	return check
+}
+
+// clockAhead returns how far the clock is ahead of the arrival times of events.
+func clockAhead(store Store) time.Duration {
+	switch s := store.(type) {
+	case *redis.Store:
+		return s.Stats().ClockAhead
+	case *embedded.Store:
+		return s.Stats().ClockAhead
+	}
+	return 0
 }
 
 func modelCheck(models *bundle.Registry) api.ReadinessCheck {

@@ -107,6 +107,9 @@ func registerIngest(m meter, stats func() ingest.Stats) {
 	m.counter("impressions_dropped_total",
 		"Impressions that were not logged: the queue was full, or the log did not take them.",
 		func() float64 { return float64(stats().DroppedImpressions) })
+	m.gauge("clock_ahead_seconds",
+		"How far the clock is ahead of the arrival times, which do not follow an unconfirmed step.",
+		func() float64 { return stats().ClockAhead.Seconds() })
 }
 
 // registerVectors adds up the base encoder and the fine-tuned encoders of bundles.

@@ -25,6 +25,9 @@ type StoreOptions struct {
 	RedisReadTimeout time.Duration
 	// StateCacheBytes bounds the local copies of the state in Redis.
 	StateCacheBytes int64
+	// AcceptClock confirms that the system's clock is right, however far it is ahead of the newest
+	// event of the log.
+	AcceptClock bool
 }
 
 // Store is a ranker.Store that also takes external tables. features/embedded and features/redis
@@ -39,7 +42,7 @@ type Store interface {
 func openStore(
 	opt EngineOptions, conn *redisconn.Conn, onItems func([]*ranker.ItemInfo),
 ) (Store, error) {
-	opt.Ingest.Log = opt.Log
+	opt.Ingest.Log, opt.Ingest.AcceptClock = opt.Log, opt.Store.AcceptClock
 	data, state := opt.Store.Data, opt.Config.State
 	// A nil *embedded.Store in a Store would not be equal to nil, so errors return a plain nil.
 	if conn == nil {

@@ -109,7 +109,7 @@ func (l *live) shutDown() {
 	}
 }
 
-// appendEvents makes events durable. Some have event times far in the past or in the future.
+// appendEvents makes events durable. Some have event times far in the past or minutes ahead.
 func (l *live) appendEvents(events ...ranker.Event) {
 	l.Helper()
 	for i := range events {
@@ -119,7 +119,7 @@ func (l *live) appendEvents(events ...ranker.Event) {
 		}
 		if l.r.IntN(6) == 0 {
 			events[i].Time = l.now.UnixMilli() + l.r.Int64N(30*hour) - 20*hour
-			events[i].Time = min(events[i].Time, l.now.UnixMilli()+23*hour)
+			events[i].Time = min(events[i].Time, l.now.UnixMilli()+event.MaxAhead.Milliseconds())
 		}
 	}
 	out, err := l.store.Append(l.Context(), events)

@@ -1,0 +1,62 @@
+package event_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"relish/features/event"
+)
+
+// now is the time of arrival in these tests.
+const now = 1_777_629_600_000 // 2026-05-01T10:00:00Z
+
+// A time in another unit than milliseconds is refused, and the error says what it seems to be.
+func TestCheckTime(t *testing.T) {
+	for ms, want := range map[int64]string{
+		now:                       "",
+		event.MinTime:             "",
+		now + 600_000:             "",
+		now + 600_001:             "must not be more than 10 minutes ahead of now",
+		event.MinTime - 1:         "after 1990, not 631151999999 (1989-12-31T23:59:59Z)",
+		-5:                        "after 1990, not -5 (1969-12-31T23:59:59Z)",
+		1_769_725_482:             "Unix seconds (2026-01-29T22:24:42Z); multiply by 1000",
+		20260501:                  "a date written as a number; send 2026-05-01T00:00:00Z",
+		202605:                    "a date written as a number; send 2026-05-01T00:00:00Z",
+		2026:                      "a date written as a number; send 2026-01-01T00:00:00Z",
+		20260501103000:            "a date written as a number; send 2026-05-01T10:30:00Z",
+		46143:                     "a spreadsheet's day number; send 2026-05-01T00:00:00Z",
+		20574:                     "a number of days since 1970; send 2026-05-01T00:00:00Z",
+		1_777_629_600_000_000:     "Unix microseconds (2026-05-01T10:00:00Z); divide by 1000",
+		1_777_629_600_000_000_000: "Unix nanoseconds (2026-05-01T10:00:00Z); divide by 1000000",
+	} {
+		err := event.CheckTime(ms, now)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%d: %v, want %q", ms, err, want)
+		}
+	}
+}
+
+// Every format refuses such times: native JSON, Metarank's JSON and CSV.
+func TestTimesInOtherUnits(t *testing.T) {
+	for _, value := range []string{"1769725482", "20260501", "46143", "1777629600000000"} {
+		for format, in := range map[string]string{
+			"native": fmt.Sprintf(`{"type":"interaction","id":"e","user":"u","item":"i",`+
+				`"action":"click","time":%s}`, value),
+			"metarank": fmt.Sprintf(`{"event":"interaction","id":"e","user":"u","item":"i",`+
+				`"type":"click","timestamp":"%s"}`, value),
+			"csv": "user,item,action,time\nu,i,click," + value,
+		} {
+			lines := read(t, []byte(in), format)
+			if err := lines[0].Err; err == nil || !strings.Contains(err.Message, "seems to be") {
+				t.Errorf("%s, %s: %v", format, value, err)
+			}
+		}
+	}
+	for _, value := range []string{"1.7776296e12", "1777629600000", "2026-05-01T10:00:00Z"} {
+		lines := read(t, []byte("user,item,action,time\nu,i,click,"+value), "csv")
+		if l := lines[0]; l.Err != nil || l.Event.Time != now {
+			t.Errorf("csv, %s: time %d, %v", value, l.Event.Time, l.Err)
+		}
+	}
+}
