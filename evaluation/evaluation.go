@@ -31,6 +31,7 @@ import (
 // Options says what to score. A zero value means the default in brackets.
 type Options struct {
 	TestShare   float64 // share of the lists that is scored, the newest; above 0, at most 1
+	From        uint64  // if above 0: the first sequence that is scored, instead of TestShare
 	Prequential bool    // false: the state freezes where the test set begins
 	K           int     // cutoff of NDCG, MAP, hit rate, coverage and diversity [10]
 	FollowUp    int64   // ms after an impression in which an action counts, see replay.Options
@@ -59,8 +60,9 @@ type TestSet struct {
 	opt   Options
 }
 
-// NewTestSet reads the log and takes the newest opt.TestShare of its lists. Training with a holdout
-// of the same share leaves out exactly these lists (replay.Log.HoldoutStart).
+// NewTestSet reads the log and takes the newest opt.TestShare of its lists, or those from opt.From
+// on. Training with a holdout of the same share leaves out exactly these lists
+// (replay.Log.HoldoutStart).
 //
 // Lists without a gain are skipped, because no order of such a list is better than another. It is
 // an error if none is left, or if TestShare is out of range.
@@ -76,9 +78,11 @@ func NewTestSet(
 	if err != nil {
 		return nil, err
 	}
-	from, err := log.HoldoutStart(opt.TestShare)
-	if err != nil {
-		return nil, err
+	from := opt.From
+	if from == 0 {
+		if from, err = log.HoldoutStart(opt.TestShare); err != nil {
+			return nil, err
+		}
 	}
 	s := &TestSet{Log: log, From: from, src: src, opt: opt}
 	if s.lists = log.ClickedImpressions(from, math.MaxUint64); len(log.Lists) == 0 {
@@ -102,7 +106,7 @@ func NewTestSet(
 
 // withDefaults fills in the defaults and checks the test share.
 func (o Options) withDefaults() (Options, error) {
-	if !(o.TestShare > 0 && o.TestShare <= 1) {
+	if o.From == 0 && !(o.TestShare > 0 && o.TestShare <= 1) {
 		return o, fmt.Errorf("the share of the lists to score is %g; "+
 			"it must be above 0 and at most 1", o.TestShare)
 	}
@@ -139,6 +143,17 @@ func (s *TestSet) Overlaps(logs []bundle.LogRange) bool {
 	return slices.ContainsFunc(logs, func(r bundle.LogRange) bool {
 		return r.Replica == last.Replica && r.Last.Seq >= first && r.First.Seq <= last.Seq
 	})
+}
+
+// UnseenFrom returns the first sequence after the last record that a bundle which was trained on
+// these log ranges has seen, 0 if the bundle was trained on another log.
+func (s *TestSet) UnseenFrom(logs []bundle.LogRange) uint64 {
+	for _, r := range logs {
+		if r.Replica == s.Log.Last.Replica {
+			return r.Last.Seq + 1
+		}
+	}
+	return 0
 }
 
 // Scorer scores the candidates of an example, aligned with its items. It must not look at the

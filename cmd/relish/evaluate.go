@@ -13,7 +13,7 @@ type evaluateCmd struct {
 	encoderFlags `group:"Text encoder:"`
 	logFlags     `group:"Logging:"`
 	Bundle       string   `help:"Version of the bundle to measure, or prior (default: the active one)." placeholder:"VERSION"`
-	Last         float64  `help:"Share of the lists to score, the newest ones. Without lists in the log: of the interactions." default:"0.1" placeholder:"SHARE"`
+	Last         float64  `help:"Newest share of the lists to score (default: lists that the bundle has not learned from, else 0.1 in sample)." placeholder:"SHARE"`
 	Prequential  bool     `help:"Apply the clicks of each list after ranking it, as a live service does. Else the state is frozen."`
 	InSample     bool     `help:"Measure a bundle even on lists that it was trained on. The result says so."`
 	HideItems    float64  `help:"Cold items: train without this share of the items, and rank among them." placeholder:"SHARE"`

@@ -13,6 +13,9 @@ import (
 
 // printEvaluation prints the metrics as tables.
 func printEvaluation(e *app.Evaluation) {
+	if e.Note != "" {
+		fmt.Println("Note: " + e.Note + ".")
+	}
 	printScorers(e)
 	printDifferences(e)
 	printOverall(e)
@@ -24,8 +27,11 @@ func evaluationTitle(e *app.Evaluation) string {
 	if e.Prequential {
 		method = "prequential"
 	}
-	title := fmt.Sprintf("%d lists with clicks, the newest %g of the log, %s", e.Lists, e.Last,
-		method)
+	part := "new since its training"
+	if e.Last > 0 {
+		part = fmt.Sprintf("the newest %g of the log", e.Last)
+	}
+	title := fmt.Sprintf("%d lists with clicks, %s, %s", e.Lists, part, method)
 	if e.Model != "" {
 		title = e.Model + ": " + title
 	}

@@ -105,6 +105,57 @@ func TestEvaluate(t *testing.T) {
 	})
 }
 
+// TestTrainThenEvaluate follows the loop of the documentation. Right after a training on the whole
+// log, evaluate measures in sample and says so. As soon as there are new lists, it measures on
+// these. A log whose end was cut off is reported.
+func TestTrainThenEvaluate(t *testing.T) {
+	events, config := demoEvents(1), quickConfig(t)
+	early := len(events) * 93 / 100 // fewer than a tenth of the lists come later
+	data := importEvents(t, events[:early])
+	trained, _ := train(t, data, "--config", config, "--force", "a test")
+	e := evaluateJSON(t, "--data", data, "--no-text")
+	if !e.InSample || e.Model != trained.Version || !strings.Contains(e.Note, "too good") ||
+		e.Last != 0.1 || e.Lists == 0 {
+		t.Errorf("right after the training: %+v", e)
+	}
+	table := output(t, "evaluate", "--data", data, "--no-text")
+	if !strings.Contains(table, "IN SAMPLE") || !strings.Contains(table, "Note: ") {
+		t.Errorf("the table does not say what it measures: %s", table)
+	}
+	args := []string{"evaluate", "--data", data, "--no-text", "--last", "0.1"}
+	if out := mustFail(t, 1, args...); !strings.Contains(out, "--in-sample") {
+		t.Errorf("a part that the bundle knows: %s", out)
+	}
+
+	file := filepath.Join(t.TempDir(), "later.jsonl")
+	if err := os.WriteFile(file, ndjson(t, events[early:]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, "import", "--data", data, "--no-text", file)
+	e = evaluateJSON(t, "--data", data, "--no-text")
+	if e.InSample || e.Last != 0 || e.Lists < 30 || !strings.Contains(e.Note, trained.Version) {
+		t.Errorf("with new lists: %+v", e)
+	}
+
+	segments, err := filepath.Glob(filepath.Join(data, "log", "*"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("the log has the files %v: %v", segments, err)
+	}
+	newest := segments[len(segments)-1]
+	if info, err := os.Stat(newest); err != nil || os.Truncate(newest, info.Size()-3) != nil {
+		t.Fatal(err)
+	}
+	out := output(t, "doctor", "--data", data, "--no-text")
+	if !strings.Contains(out, "incomplete") {
+		t.Errorf("doctor does not report the cut: %s", out)
+	}
+	_, dir := train(t, data, "--config", config)
+	if page, err := os.ReadFile(filepath.Join(dir, "report.html")); err != nil ||
+		!strings.Contains(string(page), "not a complete record") {
+		t.Errorf("the model card does not report the cut: %v", err)
+	}
+}
+
 // TestEvaluateJSON compares the paths and types of the JSON output with testdata/evaluate.shape,
 // because programs read them.
 func TestEvaluateJSON(t *testing.T) {

@@ -183,9 +183,17 @@ func TestIncompleteEnd(t *testing.T) {
 		if err := os.WriteFile(to, data[:cut], 0o644); err != nil {
 			t.Fatal(err)
 		}
+		tail, err := IncompleteTail(dir)
+		if err != nil || int64(tail) != cut-before {
+			t.Fatalf("cut at %d: %d bytes after the last complete record, %v; want %d",
+				cut, tail, err, cut-before)
+		}
 		l := mustOpen(t, dir, Options{})
 		mustAppend(t, l, click("after"))
 		l.Close()
+		if tail, err := IncompleteTail(dir); err != nil || tail != 0 {
+			t.Fatalf("cut at %d: the next start leaves %d bytes, %v", cut, tail, err)
+		}
 		got, damage := ids(t, dir)
 		if want := "[k0 k1 k2 k3 k4 after]"; fmt.Sprint(got) != want || damage != nil {
 			t.Fatalf("cut at %d: %v, damage %v", cut, got, damage)

@@ -51,6 +51,31 @@ func Read(dir string, from uint64) iter.Seq2[event.Record, error] {
 	}
 }
 
+// IncompleteTail returns the number of bytes after the last complete record of the log in dir. Read
+// leaves them out. They are what a crash cut off, or what another process is writing right now.
+func IncompleteTail(dir string) (bytes int, err error) {
+	segs, err := segments(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(segs) == 0 {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	newest := segs[len(segs)-1]
+	data, err := os.ReadFile(newest.path)
+	if err != nil {
+		return 0, err
+	}
+	s := scanner{
+		each:    func(*scanner, frame) bool { return true },
+		damaged: func(*Damage) bool { return true },
+	}
+	if _, err := s.segment(newest, data, 0); err != nil {
+		return 0, err
+	}
+	return len(data) - s.end, nil
+}
+
 // scan calls each for the intact frames from the sequence from on, and damaged for all damage. It
 // may also call each for some frames before from. Both return whether to go on.
 func scan(

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -47,7 +48,14 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 		d.add("encoder", err, "%s", detail)
 	}
 	records, err := d.checkLog(ctx)
-	d.add("event log", err, "%d records, sequence without gaps, checksums good", records)
+	tail := ""
+	bytes, tailErr := eventlog.IncompleteTail(ingest.LogDir(d.Data))
+	if bytes > 0 {
+		tail = fmt.Sprintf("; then %d bytes of an incomplete record, which a crash cut off or a "+
+			"server is writing", bytes)
+	}
+	d.add("event log", errors.Join(err, tailErr),
+		"%d records, sequence without gaps, checksums good%s", records, tail)
 	pending, err := ingest.PendingErasures(d.Data)
 	d.add("erasures", err, "%d erased users whose events are still in the log", pending)
 	d.checkBundles(ctx)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -30,10 +31,12 @@ type EvaluatorOptions struct {
 	Encoder EncoderOptions
 	Config  *config.Config
 
-	TestShare   float64 // the newest share of the lists, which is scored, 0 to 1
-	Prequential bool    // apply the clicks of each list after it is ranked
-	K           int     // of NDCG@K, MAP@K and HR@K
-	Negatives   int     // sampled negatives for each list, if the log has no impressions
+	// TestShare is the newest share of the lists, which is scored, 0 to 1. 0 scores the lists that
+	// the bundle has not learned from, or the newest tenth in sample if these are too few.
+	TestShare   float64
+	Prequential bool // apply the clicks of each list after it is ranked
+	K           int  // of NDCG@K, MAP@K and HR@K
+	Negatives   int  // sampled negatives for each list, if the log has no impressions
 	Seed        uint64
 
 	Bundle    string   // version to measure; empty: the active one
@@ -53,10 +56,13 @@ type EvaluatorOptions struct {
 // Evaluation is a finished evaluation. Relish evaluate --json prints it.
 type Evaluation struct {
 	// Model is the measured version. It is empty if the evaluation trained models.
-	Model       string   `json:"model,omitempty"`
-	Last        float64  `json:"last"` // the share of the lists that was scored
+	Model string `json:"model,omitempty"`
+	// Last is the share of the lists that was scored. It is 0 if those are scored that the bundle
+	// has not learned from.
+	Last        float64  `json:"last"`
 	Prequential bool     `json:"prequential"`
 	InSample    bool     `json:"in_sample"`
+	Note        string   `json:"note,omitempty"` // how the scored lists were chosen by default
 	HideItems   float64  `json:"hide_items,omitempty"`
 	Ablate      []string `json:"ablate,omitempty"`
 	*evaluation.Table
@@ -74,6 +80,7 @@ type Evaluator struct {
 	model    string         // version that is measured; empty if models are trained
 	tuned    ranker.Vectors // of the measured bundle's fine-tuned encoder; nil if it has none
 	inSample bool           // the measured bundle was trained on scored lists
+	note     string         // how the scored lists were chosen; empty if TestShare says it
 }
 
 // NewEvaluator loads the text encoder and its vectors.
@@ -117,9 +124,17 @@ func (e *Evaluator) Close(ctx context.Context) {
 // Evaluate ranks the newest lists of the log with the bundle, or with the models that the options
 // ask to train, and with baselines. It compares their metrics.
 func (e *Evaluator) Evaluate(ctx context.Context) (*Evaluation, error) {
-	test, err := evaluation.NewTestSet(ctx, e.source(), e.opt.Config.State, e.options())
+	test, err := e.testSet(ctx)
 	if err != nil {
 		return nil, err
+	}
+	bytes, err := eventlog.IncompleteTail(ingest.LogDir(e.opt.Data))
+	if err != nil {
+		return nil, err
+	}
+	if bytes > 0 {
+		e.opt.Log.Warn("the event log ends with an incomplete record, which is left out",
+			"bytes", bytes)
 	}
 	scorers, err := e.scorers(ctx, test)
 	if err != nil {
@@ -131,8 +146,45 @@ func (e *Evaluator) Evaluate(ctx context.Context) (*Evaluation, error) {
 	}
 	return &Evaluation{
 		Model: e.model, Last: e.opt.TestShare, Prequential: e.opt.Prequential, InSample: e.inSample,
-		HideItems: e.opt.HideItems, Ablate: e.opt.Ablate, Table: table,
+		HideItems: e.opt.HideItems, Ablate: e.opt.Ablate, Table: table, Note: e.note,
 	}, nil
+}
+
+const (
+	// defaultTestShare is the scored share of the lists if nothing says otherwise.
+	defaultTestShare = 0.1
+	// minUnseenLists is the number of lists below which a mean has no reliable interval.
+	minUnseenLists = 30
+)
+
+// testSet chooses the lists that are scored. Without a share it takes those that the bundle has not
+// learned from. A bundle that was trained on the whole log is measured in sample, and a note says
+// so.
+func (e *Evaluator) testSet(ctx context.Context) (*evaluation.TestSet, error) {
+	opt := e.options()
+	isDefault := e.opt.TestShare == 0 && !e.opt.InSample && !e.trains()
+	e.opt.TestShare = opt.TestShare
+	newest, err := evaluation.NewTestSet(ctx, e.source(), e.opt.Config.State, opt)
+	if err != nil || !isDefault {
+		return newest, err
+	}
+	model, manifest, err := e.loadModel(e.opt.Bundle)
+	if err != nil || manifest == nil || !newest.Overlaps(manifest.Data.Logs) {
+		return newest, err
+	}
+	opt.From = newest.UnseenFrom(manifest.Data.Logs)
+	unseen, err := evaluation.NewTestSet(ctx, e.source(), e.opt.Config.State, opt)
+	if err == nil && unseen.Lists() >= minUnseenLists {
+		e.opt.TestShare = 0
+		e.note = fmt.Sprintf("the lists since the training of bundle %s", model.Version)
+		return unseen, nil
+	}
+	e.opt.InSample = true
+	e.note = fmt.Sprintf("bundle %s has learned from these lists, and fewer than %d are new, so "+
+		"the figures are too good. Its model card has figures on lists that its measured training "+
+		"did not see; with relish train --holdout %g, the newest ones stay unseen",
+		model.Version, minUnseenLists, defaultTestShare)
+	return newest, nil
 }
 
 // EstimatePolicy estimates the gain that the policy would have had on lists that another policy
@@ -164,7 +216,8 @@ const millisPerHour = 60 * 60 * 1000
 func (e *Evaluator) options() evaluation.Options {
 	train := e.opt.Config.Train
 	opt := evaluation.Options{
-		TestShare: e.opt.TestShare, Prequential: e.opt.Prequential, K: e.opt.K, Gains: train.Gains,
+		TestShare:   cmp.Or(e.opt.TestShare, defaultTestShare),
+		Prequential: e.opt.Prequential, K: e.opt.K, Gains: train.Gains,
 		FollowUp: int64(train.FollowUpHours * millisPerHour), Negatives: e.opt.Negatives,
 		Seed: e.opt.Seed, Vectors: RankerVectors(e.vectors), Progress: e.opt.Progress,
 	}

@@ -86,6 +86,11 @@ func addLog(d *modelcard.Data, r *results) {
 	if log.LateFollowUps > 0 {
 		add("follow-ups too late for their list", log.LateFollowUps)
 	}
+	for _, l := range r.plan.scan.incomplete {
+		warn(d, false, "The log %s ends with %d bytes that are not a complete record. They were "+
+			"left out. A crash cut the log, or a server was just writing: compare the counts of "+
+			"events under Data with what was sent.", l.dir, l.bytes)
+	}
 	byUser := map[int32]int{}
 	for i := range log.Interactions {
 		byUser[log.Interactions[i].User]++

@@ -11,6 +11,7 @@ import (
 
 	"relish/features"
 	"relish/features/event"
+	"relish/features/eventlog"
 	"relish/ranker"
 	"relish/ranker/bundle"
 )
@@ -25,6 +26,13 @@ type scan struct {
 	sinceParent, sinceActive counts
 	// parentEnd and activeEnd are the first numbers that those bundles were not trained on.
 	parentEnd, activeEnd uint64
+	incomplete           []incompleteLog
+}
+
+// incompleteLog is a log that ends with a part of a record.
+type incompleteLog struct {
+	dir   string
+	bytes int // after the last complete record
 }
 
 // counts has the number of impressions and interactions in a part of the logs.
@@ -112,6 +120,15 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 		return err
 	}
 	s.source.bound(all)
+	for _, dir := range run.opt.Logs {
+		bytes, err := eventlog.IncompleteTail(dir)
+		if err != nil {
+			return err
+		}
+		if bytes > 0 {
+			s.incomplete = append(s.incomplete, incompleteLog{dir, bytes})
+		}
+	}
 	s.externalColumns = externalColumns(run.opt, tables)
 	return nil
 }

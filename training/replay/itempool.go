@@ -1,8 +1,8 @@
 package replay
 
 // ItemChange says that an item begins or ceases to exist. An item exists from the first record on
-// that names it: its description, an impression that shows it, or an interaction. It ceases to exist
-// when it is deleted from the catalogue, until a later record names it again.
+// that names it: its description, an impression that shows it, or an interaction. It ceases to
+// exist when it is deleted from the catalogue, until a later record names it again.
 type ItemChange struct {
 	Seq    uint64 // of the record
 	Item   int32
