@@ -8,7 +8,7 @@ import (
 
 	"relish/experiment"
 	"relish/experiment/analysis"
-	"relish/features/eventlog"
+	"relish/features"
 	"relish/features/ingest"
 	"relish/internal/app"
 )
@@ -67,7 +67,7 @@ func (c *reportFlags) report(ctx context.Context, name string) (*analysis.Report
 	for _, dir := range c.Log {
 		logs = append(logs, ingest.LogDir(dir))
 	}
-	return analysis.Run(ctx, eventlog.Merge(logs...), opt)
+	return analysis.Run(ctx, ingest.ReadLogs(features.DefaultConfig().DedupeIDs, logs...), opt)
 }
 
 // configure takes over what the experiments file says, and which arms were stopped.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"relish/features/ingest"
 )
 
 const plantedExperiment = `
@@ -43,6 +45,7 @@ func TestReportAndPromote(t *testing.T) {
 	output(t, "demo", "--data", data, "--no-text", "--planted-lift", "0.5", "--users", "600",
 		"--lists", "8000", "--seed", "2")
 	checkReport(t, data, filepath.Join(dir, "report.html"))
+	checkEventsCountOnce(t, data)
 
 	s := serve(t, "--data", data, "--no-text", "--experiments", file)
 	status, body := s.get(t, "/experiments/planted-lift/report")
@@ -78,6 +81,21 @@ func TestReportAndPromote(t *testing.T) {
 	output(t, append(promote, "--force", "legal wants it back", "--arm", "control")...)
 	if now := readFile(t, file); !strings.Contains(now, "because: legal wants it back") {
 		t.Errorf("a forced promotion does not record its reason:\n%s", now)
+	}
+}
+
+// checkEventsCountOnce reports on the log together with another log that has the same events. A
+// client that got no answer sends an event again, and another replica takes it.
+func checkEventsCountOnce(t *testing.T, data string) {
+	t.Helper()
+	copied := filepath.Join(t.TempDir(), "d")
+	if err := os.CopyFS(filepath.Join(copied, "log"), os.DirFS(ingest.LogDir(data))); err != nil {
+		t.Fatal(err)
+	}
+	report := []string{"experiment", "report", "planted-lift", "--data", data, "--json"}
+	once, twice := output(t, report...), output(t, append(report, "--log", copied)...)
+	if once != twice {
+		t.Errorf("with every event in a second log the report is\n%s\nwant\n%s", twice, once)
 	}
 }
 

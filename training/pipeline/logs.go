@@ -5,19 +5,21 @@ import (
 	"iter"
 
 	"relish/features/event"
-	"relish/features/eventlog"
+	"relish/features/ingest"
 	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/training/replay"
 )
 
-// source merges the logs of all replicas by arrival, replica and sequence. Several logs are
-// numbered as one; a single log keeps its sequences as numbers.
+// source merges the logs of all replicas by arrival, replica and sequence. An event that several
+// logs have counts once. Several logs are numbered as one; a single log keeps its sequences as
+// numbers.
 //
 // bound fixes where the logs end, so that each pass sees the same records while servers keep
 // writing.
 type source struct {
 	dirs  []string
+	ids   int               // event ids remembered to count an event of several logs once
 	until int64             // arrival, Unix ms; 0 = no limit
 	last  map[string]uint64 // by replica: the last sequence that is read; nil before bound
 	marks []mark
@@ -41,12 +43,8 @@ var errLogRewritten = errors.New(
 
 // each calls yield for each record with its number. rec keeps the sequence of its own log.
 func (s *source) each(yield func(rec *event.Record, number uint64) bool) error {
-	records := eventlog.Merge(s.dirs...)
-	if len(s.dirs) == 1 {
-		records = eventlog.Read(s.dirs[0], 1)
-	}
 	number := uint64(0)
-	for rec, err := range records {
+	for rec, err := range ingest.ReadLogs(s.ids, s.dirs...) {
 		if err != nil {
 			return err
 		}

@@ -10,15 +10,15 @@ import (
 	"relish/ranker"
 )
 
-// writeLog writes a log of n interactions and returns its folder.
-func writeLog(t *testing.T, n int) string {
+// writeLog writes a log of n interactions and returns its folder. Their ids begin with prefix.
+func writeLog(t *testing.T, prefix string, n int) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "log")
-	appendInteractions(t, dir, 0, n)
+	appendInteractions(t, dir, prefix, 0, n)
 	return dir
 }
 
-func appendInteractions(t *testing.T, dir string, from, to int) {
+func appendInteractions(t *testing.T, dir, prefix string, from, to int) {
 	t.Helper()
 	l, err := eventlog.Open(dir, eventlog.Options{})
 	if err != nil {
@@ -30,7 +30,7 @@ func appendInteractions(t *testing.T, dir string, from, to int) {
 			events,
 			ranker.Event{
 				Kind:   ranker.EventInteraction,
-				ID:     fmt.Sprint(i),
+				ID:     fmt.Sprint(prefix, i),
 				UserID: "u",
 				ItemID: "i",
 				Action: "click",
@@ -57,15 +57,15 @@ func readNumbers(s *source) (out []uint64, err error) {
 
 // Several logs are numbered as one. Each pass gives the same numbers, up to the bound.
 func TestSourceNumbersSeveralLogs(t *testing.T) {
-	dirs := []string{writeLog(t, 5000), writeLog(t, 3000)}
-	s := &source{dirs: dirs}
+	dirs := []string{writeLog(t, "a", 5000), writeLog(t, "b", 3000)}
+	s := &source{dirs: dirs, ids: 10_000}
 	all, counts, err := s.ranges(1 << 60)
 	if err != nil || len(all) != 2 || all[0].Last.Seq+all[1].Last.Seq != 8000 ||
 		counts[ranker.EventInteraction] != 8000 {
 		t.Fatalf("%+v, %v, %v", all, counts, err)
 	}
 	s.bound(all)
-	appendInteractions(t, dirs[0], 5000, 5100)
+	appendInteractions(t, dirs[0], "a", 5000, 5100)
 	for range 2 {
 		got, err := readNumbers(s)
 		if err != nil || len(got) != 8000 || got[0] != 1 || got[7999] != 8000 {
@@ -88,13 +88,28 @@ func TestSourceNumbersSeveralLogs(t *testing.T) {
 	}
 }
 
+// An event that two replicas' logs have is read once.
+func TestSourceCountsAnEventOnce(t *testing.T) {
+	dirs := []string{writeLog(t, "a", 50), writeLog(t, "b", 30)}
+	appendInteractions(t, dirs[1], "a", 20, 40)
+	s := &source{dirs: dirs, ids: 1000}
+	got, err := readNumbers(s)
+	if err != nil || len(got) != 80 {
+		t.Errorf("%d records, want 80; %v", len(got), err)
+	}
+	_, counts, err := s.ranges(1 << 60)
+	if err != nil || counts[ranker.EventInteraction] != 80 {
+		t.Errorf("%v interactions, want 80; %v", counts, err)
+	}
+}
+
 // A log that is rewritten between two passes shifts its numbers; the second pass fails.
 func TestSourceDetectsRewrittenLog(t *testing.T) {
-	s := &source{dirs: []string{writeLog(t, 5000), writeLog(t, 3000)}}
+	s := &source{dirs: []string{writeLog(t, "a", 5000), writeLog(t, "b", 3000)}, ids: 10_000}
 	if _, err := readNumbers(s); err != nil {
 		t.Fatal(err)
 	}
-	s.dirs[0] = writeLog(t, 4999)
+	s.dirs[0] = writeLog(t, "a", 4999)
 	if _, err := readNumbers(s); err == nil ||
 		!strings.Contains(err.Error(), "start the training again") {
 		t.Errorf("got %v", err)

@@ -68,7 +68,9 @@ func (c *counts) lists() int {
 // encoder has the vector of each text that any item ever had, in the catalogue or in a request.
 func scanLogs(ctx context.Context, run *run, b *bundles, encoder *textEncoder) (*scan, error) {
 	out := &scan{
-		source:    &source{dirs: run.opt.Logs, until: run.opt.Until},
+		source: &source{
+			dirs: run.opt.Logs, ids: run.opt.State.DedupeIDs, until: run.opt.Until,
+		},
 		parentEnd: math.MaxUint64, activeEnd: math.MaxUint64,
 	}
 	out.sinceActive.clicked = map[uint64]struct{}{}
