@@ -32,8 +32,8 @@ type checkedImpression struct {
 // checkParity replays the newest impressions with the model that ranked them and with the events
 // that the server knew then.
 //
-// It skips impressions that cannot be reproduced: degraded answers, answers of which the record does
-// not have everything, and those of a model that no longer exists. Logs of several
+// It skips impressions that cannot be reproduced: degraded answers, answers of which the record
+// does not have everything, and those of a model that no longer exists. Logs of several
 // replicas are not checked, because each replica received the other's events at its own time.
 func checkParity(
 	ctx context.Context,

@@ -135,8 +135,8 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 	return nil
 }
 
-// textsOf applies a record of an item to items. It returns the items that a replay reads with a text
-// of this record: the described item, or those with content in the request of an impression.
+// textsOf applies a record of an item to items. It returns the items that a replay reads with a
+// text of this record: the described item, or those with content in the request of an impression.
 func textsOf(rec *event.Record, items *features.State) (infos []*ranker.ItemInfo) {
 	e := &rec.Event
 	switch {
