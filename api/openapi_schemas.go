@@ -168,7 +168,9 @@ var modelsSchema = objectOf("models", fields{"models": arrayOf(objectOf("version
 	"parent":  text("The bundle that the training started from."),
 	"forced":  text("Why the bundle was activated although it was worse."),
 	"metrics": mapOf(objectOf("mean low high n", fields{
-		"mean": number(), "low": number(), "high": number(), "n": integer(),
+		"mean": number(), "n": integer(),
+		"low":  nullable(number("null with fewer than 30 lists.")),
+		"high": nullable(number("null with fewer than 30 lists.")),
 	})),
 }))})
 

@@ -122,9 +122,7 @@ func printOverall(e *app.Evaluation) {
 
 // signed formats a difference with its sign.
 func signed(i stats.Interval) string {
-	text := fmt.Sprintf("%+.3f [%+.3f, %+.3f]", i.Mean, i.Low, i.High)
-	text = strings.ReplaceAll(text, "-0.000", "+0.000")
-	return strings.ReplaceAll(text, "-", "−")
+	return strings.ReplaceAll(i.Signed(), "-", "−")
 }
 
 // printEstimate prints an off-policy estimate. If the log does not allow one, it returns an error.

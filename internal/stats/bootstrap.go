@@ -9,29 +9,18 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 )
-
-// Interval is an estimate with its 95 % confidence interval.
-type Interval struct {
-	Mean float64 `json:"mean"`
-	Low  float64 `json:"low"`
-	High float64 `json:"high"`
-	N    int     `json:"n"` // number of values
-}
-
-// String prints the estimate with three decimals, as in tables.
-func (i Interval) String() string {
-	text := fmt.Sprintf("%.3f [%.3f, %.3f]", i.Mean, i.Low, i.High)
-	return strings.ReplaceAll(text, "-0.000", "0.000")
-}
 
 // resamples is the number of bootstrap resamples.
 const resamples = 1000
 
+// MinIntervalValues is the number of values below which Bootstrap gives no interval. The percentiles
+// of fewer values are too close together: they cover the truth less often than they promise.
+const MinIntervalValues = 30
+
 // Bootstrap returns the mean of xs with its 95 % percentile bootstrap interval (Efron and
 // Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13), from 1,000 resamples. The result
-// is the same for the same seed.
+// is the same for the same seed. With fewer than MinIntervalValues values, it has no interval.
 //
 // A value that is NaN or infinite is an error, since it would silently spoil the mean. Without
 // values, the result is NaN.
@@ -42,9 +31,8 @@ func Bootstrap(xs []float64, seed uint64) (Interval, error) {
 				i, len(xs), x)
 		}
 	}
-	if len(xs) == 0 {
-		nan := math.NaN()
-		return Interval{Mean: nan, Low: nan, High: nan}, nil
+	if len(xs) < MinIntervalValues {
+		return Interval{Mean: Mean(xs), Low: math.NaN(), High: math.NaN(), N: len(xs)}, nil
 	}
 	rng := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
 	means := make([]float64, resamples)

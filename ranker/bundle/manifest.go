@@ -219,11 +219,9 @@ func (m *Manifest) validate() error {
 		addf("data.holdout is %g; it is a share, 0 to 1", m.Data.Holdout)
 	}
 	for name, v := range m.Metrics {
-		for _, x := range []float64{v.Mean, v.Low, v.High} {
-			if math.IsNaN(x) || math.IsInf(x, 0) {
-				addf("metrics: %s is %s; leave out a metric that could not be computed", name, v)
-				break
-			}
+		if bad := func(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }; bad(v.Mean) ||
+			v.IsBounded() && (bad(v.Low) || bad(v.High)) {
+			addf("metrics: %s is %s; leave out a metric that could not be computed", name, v)
 		}
 	}
 	return errors.Join(errs...)

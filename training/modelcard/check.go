@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"relish/evaluation"
+	"relish/internal/stats"
 )
 
 // The limits of Check.
@@ -18,7 +19,6 @@ const (
 	leakScore      = 0.98 // no ranker of real clicks is this good
 	missingDrift   = 0.1  // change of a feature's share of missing values
 	maxCalibration = 0.05 // mean error of the predicted probabilities
-	fewPairs       = 20   // the bootstrap interval of fewer differences is too narrow
 )
 
 // loggedOrder is the baseline of package evaluation that keeps the order in which items were shown.
@@ -63,7 +63,7 @@ func checkGate(d *Data, warn warnFunc) {
 		}
 	}
 	for _, diff := range d.Differences {
-		if diff.Value.N >= fewPairs && diff.Value.High < 0 {
+		if diff.Value.Verdict() == stats.Worse {
 			warn(diff.Slice == evaluation.AllLists,
 				"Worse than %s by %.3f %s on the slice %q; the 95 %% interval excludes zero (%s).",
 				diff.Against, -diff.Value.Mean, diff.Metric, diff.Slice, diff.Value)
@@ -154,7 +154,7 @@ func checkBaseline(d *Data, scores *scoreIndex, this Score, warn warnFunc) {
 	finding := "cannot be distinguished from"
 	for _, diff := range d.Differences {
 		if diff.Against == best.Scorer && diff.Metric == this.Metric &&
-			diff.Slice == evaluation.AllLists && diff.Value.High < 0 {
+			diff.Slice == evaluation.AllLists && diff.Value.Verdict() == stats.Worse {
 			finding = "is lower than that of"
 		}
 	}

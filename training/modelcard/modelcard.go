@@ -138,8 +138,11 @@ func (v *view) KeyFigures() (out []keyFigure) {
 	if len(v.scores.metrics) > 0 {
 		metric := v.scores.metrics[0]
 		if s, ok := v.scores.byRole(metric, evaluation.AllLists, RoleThis); ok {
-			note := fmt.Sprintf("95 %%: %s to %s, %s", formatFixed(s.Value.Low),
-				formatFixed(s.Value.High), formatPlural(s.Value.N, "list"))
+			note := formatPlural(s.Value.N, "list") + ", too few for an interval"
+			if s.Value.IsBounded() {
+				note = fmt.Sprintf("95 %%: %s to %s, %s", formatFixed(s.Value.Low),
+					formatFixed(s.Value.High), formatPlural(s.Value.N, "list"))
+			}
 			out = append(out, keyFigure{metric, formatFixed(s.Value.Mean), note})
 		}
 		if s, ok := v.scores.bestBaseline(metric, evaluation.AllLists); ok {
@@ -149,7 +152,7 @@ func (v *view) KeyFigures() (out []keyFigure) {
 	for _, d := range v.Differences {
 		if d.Against == v.Previous && d.Slice == evaluation.AllLists && d.Value.N > 0 {
 			out = append(out,
-				keyFigure{"Against the previous bundle", formatSigned(d.Value.Mean), Conclusion(d)})
+				keyFigure{"Against the previous bundle", formatSigned(d.Value.Mean), d.Value.Verdict()})
 			break
 		}
 	}
@@ -176,38 +179,12 @@ func (v *view) Peak() uint64 {
 	return peak
 }
 
-// Conclusion says in words what a paired difference shows: "better", "worse", or "no clear
-// difference" if its interval contains zero.
-func Conclusion(d Difference) string {
-	switch {
-	case d.Value.Low > 0:
-		return "better"
-	case d.Value.High < 0:
-		return "worse"
-	}
-	return "no clear difference"
-}
-
-// differences returns the paired differences on all lists, or those on the other slices.
-func (v *view) differences(bySlice bool) (out []Difference) {
+// PairedDifferences returns the differences on all lists, or those on the other slices.
+func (v *view) PairedDifferences(bySlice bool) (out []Difference) {
 	for _, d := range v.Differences {
 		if d.Value.N > 0 && (d.Slice != evaluation.AllLists) == bySlice {
 			out = append(out, d)
 		}
-	}
-	return out
-}
-
-// concludedDifference is a Difference with its Conclusion, for the templates.
-type concludedDifference struct {
-	Difference
-	Conclusion string
-}
-
-// Conclusions returns the paired differences on all lists, or those on the other slices.
-func (v *view) Conclusions(bySlice bool) (out []concludedDifference) {
-	for _, d := range v.differences(bySlice) {
-		out = append(out, concludedDifference{d, Conclusion(d)})
 	}
 	return out
 }

@@ -250,7 +250,9 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	few := clean()
-	few.Differences[2].Value = interval(-0.02, 0, 19)
+	few.Differences[2].Value = stats.Interval{
+		Mean: -0.02, Low: math.NaN(), High: math.NaN(), N: 19,
+	}
 	if got := modelcard.Check(few); len(got) != 0 {
 		t.Errorf("19 lists are too few for a warning about a slice: %v", got)
 	}
@@ -269,14 +271,27 @@ func setScore(d *modelcard.Data, scorer string, v stats.Interval) {
 	}
 }
 
-func TestConclusion(t *testing.T) {
-	for want, v := range map[string]stats.Interval{
-		"better": interval(0.02, 0.01, 9), "worse": interval(-0.02, 0.01, 9),
-		"no clear difference": interval(0.02, 0.03, 9),
+// A slice with two lists shows how many it has, and neither an interval nor a verdict.
+func TestFewLists(t *testing.T) {
+	d := full()
+	few := stats.Interval{Mean: 0.4, Low: math.NaN(), High: math.NaN(), N: 2}
+	d.Scores = append(d.Scores, modelcard.Score{
+		Scorer: d.Scores[0].Scorer, Role: modelcard.RoleThis, Metric: "NDCG@10",
+		Slice: "two lists", Value: few,
+	})
+	d.Differences = append(d.Differences, modelcard.Difference{
+		Against: "popularity", Metric: "NDCG@10", Slice: "two lists", Value: few,
+	})
+	page := render(t, d)
+	for _, want := range []string{
+		"two lists, 2", "2 lists, too few", "= too few lists", "two lists (2)",
 	} {
-		if got := modelcard.Conclusion(modelcard.Difference{Value: v}); got != want {
-			t.Errorf("%v: %q, want %q", v, got, want)
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
 		}
+	}
+	if strings.Contains(page, "NaN") {
+		t.Error("the page has a NaN")
 	}
 }
 

@@ -2,11 +2,13 @@ package modelcard
 
 import (
 	"cmp"
+	"fmt"
 	"html/template"
 	"slices"
 
 	"relish/evaluation"
 	"relish/internal/chart"
+	"relish/internal/stats"
 )
 
 // roleColours are the chart colours of scorers.
@@ -25,7 +27,8 @@ func (v *view) ScorePlot() template.HTML {
 		}
 	}
 	return figure(metric+" on all lists",
-		"The mean of each scorer with its 95 % bootstrap interval. Further right is better.",
+		"The mean of each scorer with its 95 % bootstrap interval, and the number of lists. Further "+
+			"right is better.",
 		func(a chart.About) chart.Chart {
 			return &chart.Intervals{About: a, X: chart.Axis{Label: metric}, Rows: rows}
 		})
@@ -33,10 +36,13 @@ func (v *view) ScorePlot() template.HTML {
 
 func newEstimate(group, label string, s Score) chart.Estimate {
 	return chart.Estimate{
-		Group: group, Label: label, Value: s.Value.Mean, Low: s.Value.Low, High: s.Value.High,
+		Group: group, Label: label + lists(s.Value), Value: s.Value.Mean, Low: s.Value.Low, High: s.Value.High,
 		Note: formatPlural(s.Value.N, "list"), Color: roleColours[s.Role],
 	}
 }
+
+// lists is the end of a label: how many lists an estimate is the mean of.
+func lists(i stats.Interval) string { return fmt.Sprintf(" (%s)", formatCount(i.N)) }
 
 // SlicePlot compares this bundle with the previous one and with the best baseline on each slice.
 func (v *view) SlicePlot() template.HTML {
@@ -56,7 +62,8 @@ func (v *view) SlicePlot() template.HTML {
 		}
 	}
 	return figure(metric+" by slice",
-		"For each slice: this bundle, the previous one and the best baseline.",
+		"For each slice: this bundle, the previous one and the best baseline, each with its number "+
+			"of lists. Fewer than 30 lists have no interval.",
 		func(a chart.About) chart.Chart {
 			return &chart.Intervals{About: a, X: chart.Axis{Label: metric}, Rows: rows}
 		})
@@ -66,23 +73,17 @@ func (v *view) SlicePlot() template.HTML {
 // for each scorer that this bundle is compared with; by slice there is one group of rows for each.
 func (v *view) DifferencePlot(bySlice bool) template.HTML {
 	var rows []chart.Estimate
-	for _, d := range v.differences(bySlice) {
+	for _, d := range v.PairedDifferences(bySlice) {
 		if len(v.scores.metrics) > 0 && d.Metric != v.scores.metrics[0] {
 			continue
 		}
-		colour := 0 // no clear difference
-		switch {
-		case d.Value.Low > 0:
-			colour = 2
-		case d.Value.High < 0:
-			colour = 3
-		}
+		colour := map[string]int{stats.Better: 2, stats.Worse: 3}[d.Value.Verdict()]
 		row := chart.Estimate{
 			Label: d.Against, Value: d.Value.Mean, Low: d.Value.Low, High: d.Value.High,
 			Note: formatPlural(d.Value.N, "list"), Color: colour,
 		}
 		if bySlice {
-			row.Group, row.Label = "against "+d.Against, d.Slice
+			row.Group, row.Label = "against "+d.Against, d.Slice+lists(d.Value)
 		}
 		rows = append(rows, row)
 	}
@@ -93,8 +94,8 @@ func (v *view) DifferencePlot(bySlice bool) template.HTML {
 		return cmp.Compare(a.Group, b.Group)
 	})
 	return figure("Paired difference",
-		"This bundle minus the other on the same lists. Right of the dashed line, this bundle is "+
-			"better.",
+		"This bundle minus the other on the same lists, and how many these are. Right of the "+
+			"dashed line, this bundle is better.",
 		func(a chart.About) chart.Chart {
 			return &chart.Intervals{
 				About: a, X: chart.Axis{Label: "difference", Zero: true}, Rows: rows,

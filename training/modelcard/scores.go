@@ -106,6 +106,8 @@ func newScoreCell(s Score, ok bool) scoreCell {
 	switch {
 	case !ok:
 		return scoreCell{Value: "–"}
+	case !s.Value.IsBounded():
+		return scoreCell{formatFixed(s.Value.Mean), formatPlural(s.Value.N, "list") + ", too few"}
 	case s.Value.Low == s.Value.High:
 		return scoreCell{Value: formatFixed(s.Value.Mean)}
 	}

@@ -286,11 +286,7 @@ func addSignals(ctx context.Context, d *modelcard.Data, r *results, enabled []st
 		x, ok := table.Difference(newModelName, withoutPrefix+kind, evaluation.AllLists)
 		if ok {
 			s.Benefit = fmt.Sprintf(
-				"%+.3f NDCG@%d [%+.3f, %+.3f] over the same scorer without its columns",
-				x.NDCG.Mean,
-				table.K,
-				x.NDCG.Low,
-				x.NDCG.High,
+				"%s NDCG@%d over the same scorer without its columns", x.NDCG.Signed(), table.K,
 			)
 		}
 		d.Signals = append(d.Signals, s)

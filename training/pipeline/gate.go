@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"strings"
 
 	"relish/evaluation"
 	"relish/training/modelcard"
@@ -30,16 +29,13 @@ func decide(m *measurement, active *activeModel, forceReason string) (*modelcard
 		finding = "worse"
 	}
 	g.Reason = fmt.Sprintf(
-		"%s than %s: %+.3f NDCG@%d [%+.3f, %+.3f] on the %d newest lists with clicks",
+		"%s than %s: %s NDCG@%d on the %d newest lists with clicks",
 		finding,
 		active.version(),
-		d.NDCG.Mean,
+		d.NDCG.Signed(),
 		m.table.K,
-		d.NDCG.Low,
-		d.NDCG.High,
 		m.table.Lists,
 	)
-	g.Reason = strings.ReplaceAll(g.Reason, "-0.000", "+0.000")
 	if m.activeSawHoldout {
 		g.Reason += "; the active bundle was trained on some of these lists, which favours it"
 		if !g.Activated {
