@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"relish/embeddings/vectortable"
 	"relish/ranker"
 )
 
@@ -46,15 +47,26 @@ func (s *Service) atHand(key uint64) (vec []float32, fromTable bool) {
 	if vec, ok := s.cache.Get(key); ok {
 		return vec, false
 	}
-	if s.table == nil || !s.table.Has(key) {
+	t := s.tableOf(key)
+	if t == nil {
 		return nil, false
 	}
 	vec = make([]float32, s.model.Dim())
-	if !s.table.Read(key, vec) {
+	if !t.Read(key, vec) {
 		return nil, false
 	}
 	s.cacheVector(key, vec)
 	return vec, true
+}
+
+// tableOf returns a table that has the vector of a key, nil if none has. Callers hold closeLock.
+func (s *Service) tableOf(key uint64) *vectortable.Table {
+	for _, t := range s.tables {
+		if t.Has(key) {
+			return t
+		}
+	}
+	return nil
 }
 
 func (s *Service) cacheVector(key uint64, vec []float32) {
@@ -193,14 +205,25 @@ func (s *Service) Enqueue(items []*ranker.ItemInfo) (dropped int) {
 	return dropped
 }
 
-// stored reports whether an item's vector is stored: in the table, or in the cache if there is no
+// has reports whether a key has a vector in a table or the cache.
+func (s *Service) has(key uint64) bool {
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
+	if s.closed {
+		return false
+	}
+	_, cached := s.cache.Get(key)
+	return cached || s.tableOf(key) != nil
+}
+
+// stored reports whether an item's vector is stored: in a table, or in the cache if there is no
 // table. A vector that only the cache has, because a query had the same text, is added to the
 // table. Callers hold closeLock.
 func (s *Service) stored(key uint64) bool {
 	if s.closed {
 		return false
 	}
-	if s.table != nil && s.table.Has(key) {
+	if s.tableOf(key) != nil {
 		return true
 	}
 	vec, ok := s.cache.Get(key)

@@ -63,10 +63,13 @@ type Service struct {
 	cache    *ristretto.Cache[uint64, []float32]
 	table    *vectortable.Table // nil: memory only
 	writable bool               // the table takes new vectors
-	shared   SharedCache        // nil: none
-	queue    *queue
+	// tables are all tables that vectors are read from: table, and those that ImportFrom opened.
+	tables []*vectortable.Table
+	shared SharedCache // nil: none
+	queue  *queue
 
-	// closeLock is held for reading while cache and table are used, so that Close can end both.
+	// closeLock is held for reading while cache and tables are used, so that Close can end them.
+	// ImportFrom adds a table under the lock for writing.
 	closeLock sync.RWMutex
 	closed    bool
 
@@ -116,6 +119,7 @@ func New(model Model, opt Options) (*Service, error) {
 			return nil, err
 		}
 		s.writable = !opt.ReadOnly
+		s.tables = append(s.tables, s.table)
 	}
 	s.cache, err = ristretto.NewCache(&ristretto.Config[uint64, []float32]{
 		NumCounters:        max(10*opt.CacheBytes/s.vectorCost(), 100),
@@ -195,8 +199,8 @@ func (s *Service) Close(ctx context.Context) (err error) {
 		defer s.closeLock.Unlock()
 		s.closed = true
 		s.cache.Close()
-		if s.table != nil {
-			err = s.table.Close()
+		for _, t := range s.tables {
+			err = errors.Join(err, t.Close())
 		}
 	})
 	return err

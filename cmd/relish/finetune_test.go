@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"relish/ranker"
@@ -109,13 +111,13 @@ func TestFineTunedEncoder(t *testing.T) {
 	}
 	s := serve(t, "--data", data, "--config", config)
 	tuned, m := train("--tune-encoder")
-	isFP32 := func(f bundle.File) bool { return f.Name == bundle.EncoderFP32File }
-	hasFP32 := slices.ContainsFunc(m.Files, isFP32)
-	if !m.Encoder.FineTuned || !tuned.Activated || !hasFP32 {
-		t.Fatalf("%+v, %+v", tuned, m.Encoder)
+	if !m.Encoder.FineTuned || !tuned.Activated || !hasFile(m, bundle.EncoderFP32File) ||
+		!hasFile(m, bundle.VectorsExt) {
+		t.Fatalf("%+v, %+v", tuned, m)
 	}
 	eventually(t, "the service ranks with the fine-tuned encoder",
 		func() bool { return s.activeModel(t) == tuned.Version })
+	s.checkCovered(t, tuned.Version, 0)
 	page = readFile(t, filepath.Join(data, "bundles", tuned.Version, "report.html"))
 	for _, want := range []string{"Text encoder", "on held-out texts: before", "cosine of a text"} {
 		if !strings.Contains(page, want) {
@@ -144,15 +146,13 @@ func TestFineTunedEncoder(t *testing.T) {
 	if !strings.Contains(out, tuned.Version+": active; it reproduces its recorded scores") {
 		t.Errorf("doctor prints %s", out)
 	}
-	// Without its vectors the bundle still ranks at once. The vectors are encoded in the
-	// background.
+	// The bundle brings its vectors, so it ranks at once on a server that has none. Only the two
+	// items that came after the training are encoded.
 	if err := os.RemoveAll(filepath.Join(data, "vectors", "finetuned")); err != nil {
 		t.Fatal(err)
 	}
 	s = serve(t, "--data", data, "--config", config)
-	if got := s.activeModel(t); got != tuned.Version {
-		t.Errorf("after a restart %s ranks, want %s", got, tuned.Version)
-	}
+	s.checkCovered(t, tuned.Version, 2)
 	s.checkTextRanking(t, tuned.Version)
 	s.stop(t)
 
@@ -160,9 +160,58 @@ func TestFineTunedEncoder(t *testing.T) {
 		t.Fatal(err)
 	}
 	output(t, "import", "--data", data, "--strict", file)
-	if out, m := train("--from", "previous"); m.Parent != tuned.Version || !m.Encoder.FineTuned {
-		t.Errorf("the warm start gives %+v, %+v", out, m.Encoder)
+	if out, m := train("--from", "previous"); m.Parent != tuned.Version || !m.Encoder.FineTuned ||
+		!hasFile(m, bundle.VectorsExt) {
+		t.Errorf("the warm start gives %+v, %+v", out, m)
 	}
+}
+
+// hasFile reports whether a bundle has a file whose name ends so.
+func hasFile(m *bundle.Manifest, end string) bool {
+	return slices.ContainsFunc(m.Files,
+		func(f bundle.File) bool { return strings.HasSuffix(f.Name, end) })
+}
+
+// checkCovered ranks the items of the log over four connections at once. No vector may be missing,
+// and the service may have encoded at most that many texts since its start.
+func (s *service) checkCovered(t *testing.T, model string, encoded int) {
+	t.Helper()
+	var candidates []string
+	for topic := range topics {
+		for i := range 60 {
+			candidates = append(candidates, fmt.Sprintf("%q", fmt.Sprintf("t%d-%d", topic, i)))
+		}
+	}
+	var clients sync.WaitGroup
+	for client := range 4 {
+		clients.Go(func() {
+			for i := range 10 {
+				_, data, err := s.request(http.MethodPost, "/recommend", fmt.Sprintf(
+					`{"user_id":"u%d","candidates":[%s],"record":false,"deadline_ms":10000}`,
+					client+4*i, strings.Join(candidates, ",")))
+				var answer struct {
+					Model    string
+					Degraded []string
+				}
+				if err = errors.Join(err, json.Unmarshal(data, &answer)); err != nil ||
+					answer.Model != model || len(answer.Degraded) > 0 {
+					t.Errorf("model %s, degraded %v, %v; want model %s", answer.Model,
+						answer.Degraded, err, model)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	_, metrics := s.get(t, "/metrics")
+	if !strings.Contains(metrics, "\nrelish_vector_misses_total 0\n") {
+		t.Error("rankings missed vectors")
+	}
+	for n := range encoded + 1 {
+		if strings.Contains(metrics, fmt.Sprintf("\nrelish_encoder_texts_total %d\n", n)) {
+			return
+		}
+	}
+	t.Errorf("the service has encoded more than %d texts", encoded)
 }
 
 // checkTextRanking adds items that nobody has bought. Each user gets the item of their topic first,

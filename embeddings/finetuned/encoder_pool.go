@@ -3,8 +3,6 @@ package finetuned
 import (
 	"context"
 	"errors"
-	"fmt"
-	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,13 +16,15 @@ import (
 // the same encoder share one embeddings.Service: the first one opens it, and it is closed after the
 // last one has released it.
 //
-// As soon as an encoder is open, the pool encodes the catalogue's texts that have no vector yet. It
-// does so in a goroutine per encoder, which Close waits for.
+// An encoder has the vectors that its bundles bring. As soon as it is open, the pool encodes the
+// catalogue's texts that have no vector yet. It does so in a goroutine per encoder, which Close
+// waits for. It does the same for the server's own encoder, see EncodeBase.
 //
 // It implements bundle.Encoders and is safe for concurrent use.
 type EncoderPool struct {
 	opt       Options
-	catalogue func(context.Context) iter.Seq2[*ranker.ItemInfo, error]
+	base      *embeddings.Catalogue
+	catalogue embeddings.Items
 	log       *slog.Logger
 	changed   chan struct{}
 	ctx       context.Context // ends with Close
@@ -45,25 +45,21 @@ var _ bundle.Encoders = (*EncoderPool)(nil)
 // pooledEncoder is one encoder of the pool. It implements bundle.EncoderVectors for all its users.
 type pooledEncoder struct {
 	*Vectors
+	*embeddings.Catalogue
 	pool   *EncoderPool
 	digest string
 	users  int           // guarded by EncoderPool.mu
 	closed chan struct{} // closed when the encoder is
-
-	mu           sync.Mutex
-	encoded      int // items of the catalogue that have been handled
-	total        int // items of the catalogue, 0 before they were counted
-	allEncoded   bool
-	newlyEncoded int // texts that had no vector before
 }
 
 // closeTimeout bounds how long closing the vectors of one encoder may take.
 const closeTimeout = 15 * time.Second
 
-// NewEncoderPool returns an empty pool. Each encoder encodes the items of the catalogue, which is
-// walked from the start each time. The caller closes the pool.
+// NewEncoderPool returns an empty pool. base are the vectors of the server's own encoder, which the
+// pool does not close. Each encoder encodes the items of the catalogue, which is walked from the
+// start each time. The caller closes the pool.
 func NewEncoderPool(
-	opt Options, catalogue func(context.Context) iter.Seq2[*ranker.ItemInfo, error],
+	opt Options, base *embeddings.Service, catalogue embeddings.Items,
 ) *EncoderPool {
 	p := &EncoderPool{
 		opt:       opt,
@@ -76,17 +72,50 @@ func NewEncoderPool(
 	if p.log == nil {
 		p.log = slog.Default()
 	}
+	p.base = embeddings.NewCatalogue(base, catalogue, "the text encoder", p.log)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
 
+// EncodeBase counts which texts of the catalogue have a vector of the server's own encoder, and
+// has the others encoded in the background. It is called at most once, before Close.
+func (p *EncoderPool) EncodeBase(ctx context.Context) {
+	p.measure(ctx, p.base)
+	p.work.Go(func() { p.base.Encode(p.ctx, p.notify) })
+}
+
+// BaseWaiting implements bundle.Encoders.
+func (p *EncoderPool) BaseWaiting() string { return p.base.Waiting() }
+
+// measure counts the texts that have vectors. Without the count, the encoder counts as one whose
+// texts are not encoded.
+func (p *EncoderPool) measure(ctx context.Context, c *embeddings.Catalogue) {
+	if err := c.Measure(ctx); err != nil && ctx.Err() == nil {
+		p.log.Warn("cannot count the texts of the catalogue that have vectors", "error", err)
+	}
+}
+
+// notify tells Changed.
+func (p *EncoderPool) notify() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
 // Acquire implements bundle.Encoders. After Close it returns embeddings.ErrClosed.
-func (p *EncoderPool) Acquire(dir string, m *bundle.Manifest) (bundle.EncoderVectors, error) {
+func (p *EncoderPool) Acquire(
+	ctx context.Context, dir string, m *bundle.Manifest,
+) (bundle.EncoderVectors, error) {
 	p.opening.Lock()
 	defer p.opening.Unlock()
 	digest := m.Encoder.Digest
 	e, closing := p.acquireOpen(digest)
 	if e != nil {
+		e.ImportBundled(dir)
+		if e.Waiting() != "" {
+			p.measure(ctx, e.Catalogue)
+		}
 		return e, nil
 	}
 	if closing != nil {
@@ -98,19 +127,22 @@ func (p *EncoderPool) Acquire(dir string, m *bundle.Manifest) (bundle.EncoderVec
 	}
 	e = &pooledEncoder{
 		Vectors: vectors,
-		pool:    p,
-		digest:  digest,
-		users:   1,
-		closed:  make(chan struct{}),
+		Catalogue: embeddings.NewCatalogue(vectors.Service, p.catalogue, "its fine-tuned encoder",
+			p.log),
+		pool:   p,
+		digest: digest,
+		users:  1,
+		closed: make(chan struct{}),
 	}
+	p.measure(ctx, e.Catalogue)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		p.work.Go(func() { p.closeEncoder(e) })
+		p.work.Go(func() { p.closeEncoder(e) }) //nolint:contextcheck // it outlives the call
 		return nil, embeddings.ErrClosed
 	}
 	p.open[digest] = e
-	p.work.Go(func() { p.encodeCatalogue(e) })
+	p.work.Go(func() { e.Encode(p.ctx, p.notify) })
 	return e, nil
 }
 
@@ -152,92 +184,12 @@ func (p *EncoderPool) closeEncoder(e *pooledEncoder) {
 	defer cancel()
 	if err := e.Close(ctx); err != nil {
 		p.log.Warn("closing the vectors of a fine-tuned encoder failed",
-			"encoder", e.shortDigest(), "error", err)
+			"encoder", e.digest, "error", err)
 	}
-}
-
-func (e *pooledEncoder) shortDigest() string { return e.digest[:min(12, len(e.digest))] }
-
-// Waiting implements bundle.EncoderVectors. It may be called after Release.
-func (e *pooledEncoder) Waiting() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.allEncoded:
-		return ""
-	case e.total == 0:
-		return fmt.Sprintf("%d texts encoded by its fine-tuned encoder", e.encoded)
-	}
-	return fmt.Sprintf("%d of %d texts encoded by its fine-tuned encoder", e.encoded, e.total)
 }
 
 // Changed implements bundle.Encoders.
 func (p *EncoderPool) Changed() <-chan struct{} { return p.changed }
-
-// retryDelay is the pause before the catalogue is encoded again after an error.
-const retryDelay = time.Second
-
-// encodeCatalogue encodes the catalogue until all texts have vectors, or the encoder is closed.
-func (p *EncoderPool) encodeCatalogue(e *pooledEncoder) {
-	start := time.Now()
-	for {
-		err := p.tryEncodeCatalogue(e)
-		switch {
-		case p.ctx.Err() != nil || errors.Is(err, embeddings.ErrClosed):
-			return
-		case err == nil || errors.Is(err, embeddings.ErrNotEncoded):
-			if err != nil {
-				p.log.Warn("a fine-tuned encoder failed on some texts; they rank without vectors",
-					"encoder", e.shortDigest(), "error", err)
-			}
-			e.mu.Lock()
-			e.allEncoded = true
-			encoded := e.newlyEncoded
-			e.mu.Unlock()
-			p.log.Info("a fine-tuned encoder has encoded all texts", "encoder", e.shortDigest(),
-				"encoded", encoded, "took", time.Since(start).Round(time.Millisecond))
-			select {
-			case p.changed <- struct{}{}:
-			default:
-			}
-			return
-		}
-		p.log.Warn("a fine-tuned encoder could not encode the catalogue; it tries again",
-			"encoder", e.shortDigest(), "after", retryDelay, "error", err)
-		select {
-		case <-p.ctx.Done():
-			return
-		case <-e.closed:
-			return
-		case <-time.After(retryDelay):
-		}
-	}
-}
-
-func (p *EncoderPool) tryEncodeCatalogue(e *pooledEncoder) error {
-	total, err := p.countItems()
-	if err != nil {
-		return err
-	}
-	e.mu.Lock()
-	e.total = total
-	e.mu.Unlock()
-	return e.EncodeAll(p.ctx, p.catalogue(p.ctx), func(handled, encoded int) {
-		e.mu.Lock()
-		e.encoded, e.newlyEncoded = handled, encoded
-		e.mu.Unlock()
-	})
-}
-
-func (p *EncoderPool) countItems() (n int, err error) {
-	for _, err := range p.catalogue(p.ctx) {
-		if err != nil {
-			return 0, err
-		}
-		n++
-	}
-	return n, nil
-}
 
 // Enqueue has every open encoder encode new or changed items in the background.
 func (p *EncoderPool) Enqueue(items []*ranker.ItemInfo) {

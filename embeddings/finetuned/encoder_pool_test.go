@@ -1,11 +1,13 @@
 package finetuned_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -17,6 +19,7 @@ import (
 	"relish/embeddings"
 	"relish/embeddings/finetuned"
 	"relish/embeddings/onnx"
+	"relish/embeddings/vectortable"
 	"relish/internal/onnxtest"
 	"relish/ranker"
 	"relish/ranker/bundle"
@@ -70,13 +73,23 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// newPool returns a pool whose fine-tuned encoders have their vectors in dir. The server's own
+// encoder keeps its vectors in memory.
 func newPool(t testing.TB, c *catalogue, dir string) *finetuned.EncoderPool {
 	t.Helper()
-	return finetuned.NewEncoderPool(finetuned.Options{
+	opt := finetuned.Options{
 		Runtime: onnxtest.Start(t),
 		Encoder: onnx.EncoderOptions{Device: "cpu", Sessions: 1},
 		Vectors: embeddings.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)},
-	}, c.all)
+	}
+	inMemory := opt
+	inMemory.Vectors.Dir = ""
+	base, err := finetuned.New(encoderFiles(t, "int8", ""), inMemory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = base.Close(context.Background()) })
+	return finetuned.NewEncoderPool(opt, base.Service, c.all)
 }
 
 // An open encoder encodes the catalogue, and later new items. Bundles with the same encoder share
@@ -85,11 +98,11 @@ func TestEncoderPool(t *testing.T) {
 	dir, m := writeEncoder(t, "a game: ")
 	c := &catalogue{items: items(40), failures: 1}
 	pool := newPool(t, c, t.TempDir())
-	v, err := pool.Acquire(dir, m)
+	v, err := pool.Acquire(t.Context(), dir, m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := pool.Acquire(dir, m)
+	again, err := pool.Acquire(t.Context(), dir, m)
 	if err != nil || len(pool.Digests()) != 1 {
 		t.Fatalf("digests %v, %v", pool.Digests(), err)
 	}
@@ -113,7 +126,7 @@ func TestEncoderPool(t *testing.T) {
 	if err := pool.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if _, err := pool.Acquire(dir, m); !errors.Is(err, embeddings.ErrClosed) {
+	if _, err := pool.Acquire(t.Context(), dir, m); !errors.Is(err, embeddings.ErrClosed) {
 		t.Errorf("acquired after Close: %v", err)
 	}
 }
@@ -124,11 +137,11 @@ func TestEncoderIsClosedAfterTheLastRelease(t *testing.T) {
 	c, tables := &catalogue{items: items(20)}, t.TempDir()
 	pool := newPool(t, c, tables)
 	sessions := onnxtest.Start(t).OpenSessions()
-	first, err := pool.Acquire(dir, m)
+	first, err := pool.Acquire(t.Context(), dir, m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := pool.Acquire(dir, m)
+	second, err := pool.Acquire(t.Context(), dir, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +167,7 @@ func TestEncoderIsClosedAfterTheLastRelease(t *testing.T) {
 	}
 	pool = newPool(t, c, tables)
 	defer pool.Close(t.Context())
-	again, err := pool.Acquire(dir, m)
+	again, err := pool.Acquire(t.Context(), dir, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,11 +176,98 @@ func TestEncoderIsClosedAfterTheLastRelease(t *testing.T) {
 	}
 }
 
+// A bundle brings the vectors of its encoder: the pool has nothing to encode. Another bundle of the
+// same encoder adds its own.
+func TestBundleBringsItsVectors(t *testing.T) {
+	dir, m := writeEncoder(t, "a game: ")
+	all := items(300)
+	train := func(dir string, items []*ranker.ItemInfo) {
+		t.Helper()
+		v, err := finetuned.New(encoderFiles(t, "int8", "a game: "), finetuned.Options{
+			Runtime: onnxtest.Start(t),
+			Encoder: onnx.EncoderOptions{Device: "cpu", Sessions: 1},
+			Vectors: embeddings.Options{Dir: dir},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.EncodeAll(t.Context(), func(yield func(*ranker.ItemInfo, error) bool) {
+			for _, it := range items {
+				if !yield(it, nil) {
+					return
+				}
+			}
+		}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	train(dir, all[:200])
+	c := &catalogue{items: all[:200]}
+	pool := newPool(t, c, t.TempDir())
+	defer pool.Close(t.Context())
+	v, err := pool.Acquire(t.Context(), dir, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := v.Waiting(); w != "" {
+		t.Errorf("a bundle with all vectors waits for %s", w)
+	}
+	<-pool.Changed() // every text has been looked at
+	next, m := writeEncoder(t, "a game: ")
+	train(next, all)
+	again, err := pool.Acquire(t.Context(), next, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing := again.Lookup(all, make([][]float32, 300)); missing != 0 {
+		t.Errorf("%d vectors of the second bundle are missing", missing)
+	}
+	if n := pool.Stats().Encodes; n != 0 {
+		t.Errorf("%d texts were encoded again", n)
+	}
+}
+
+// Vectors that cannot be read cost time, and no bundle.
+func TestDamagedVectorsAreEncodedAgain(t *testing.T) {
+	dir, m := writeEncoder(t, "")
+	path := vectortable.Path(dir, m.Encoder.Digest)
+	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pool := newPool(t, &catalogue{items: items(20)}, t.TempDir())
+	defer pool.Close(t.Context())
+	v, err := pool.Acquire(t.Context(), dir, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-pool.Changed()
+	if w := v.Waiting(); w != "" || pool.Stats().Encodes != 20 {
+		t.Errorf("waiting for %q, %d texts encoded, want 20", w, pool.Stats().Encodes)
+	}
+}
+
+// The server's own encoder is waited for as well.
+func TestEncodeBase(t *testing.T) {
+	pool := newPool(t, &catalogue{items: items(40)}, t.TempDir())
+	defer pool.Close(t.Context())
+	if pool.BaseWaiting() == "" {
+		t.Error("nothing is waited for before the texts are counted")
+	}
+	pool.EncodeBase(t.Context())
+	<-pool.Changed()
+	if w := pool.BaseWaiting(); w != "" {
+		t.Errorf("waiting for %s", w)
+	}
+}
+
 // Close ends an encoding that is under way.
 func TestCloseEndsEncoding(t *testing.T) {
 	dir, m := writeEncoder(t, "")
 	pool := newPool(t, &catalogue{items: items(5000)}, t.TempDir())
-	v, err := pool.Acquire(dir, m)
+	v, err := pool.Acquire(t.Context(), dir, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,8 +297,9 @@ func (f features) Read(_ context.Context, q *ranker.FeatureQuery) (*ranker.Reque
 // the end every native session that was opened is closed.
 func TestNoSessionLeaks(t *testing.T) {
 	rt := onnxtest.Start(t)
-	before := rt.OpenSessions()
 	root, c := t.TempDir(), &catalogue{items: items(10)}
+	pool := newPool(t, c, t.TempDir())
+	before := rt.OpenSessions()
 	schema, err := scorer.PriorSchema(nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +316,6 @@ func TestNoSessionLeaks(t *testing.T) {
 	for i := range 3 { // more than stay loaded, so that each activation opens an encoder
 		versions = append(versions, writeBundle(t, root, prior, fmt.Sprintf("%d: ", i)))
 	}
-	pool := newPool(t, c, t.TempDir())
 	registry, err := bundle.Open(t.Context(), bundle.Options{
 		Root: root, Prior: prior, LoadSignal: new(signals.Loader).Load, Encoders: pool,
 		Probe: func(context.Context, string) error { return nil },

@@ -2,7 +2,10 @@ package finetuned
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"path/filepath"
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
@@ -27,10 +30,11 @@ type Options struct {
 type Vectors struct {
 	*embeddings.Service
 	encoder *onnx.Encoder
+	log     *slog.Logger
 }
 
-// Open opens the vectors of the encoder of the bundle in dir. It checks the digest of the encoder's
-// files. The caller closes the vectors.
+// Open opens the vectors of the encoder of the bundle in dir, with those that the bundle brings. It
+// checks the digest of the encoder's files. The caller closes the vectors.
 func Open(dir string, m *bundle.Manifest, opt Options) (*Vectors, error) {
 	files, err := ReadFiles(dir, opt.FP32)
 	if err != nil {
@@ -45,7 +49,21 @@ func Open(dir string, m *bundle.Manifest, opt Options) (*Vectors, error) {
 			"%.12s: copy the bundle again",
 			got, want)
 	}
-	return New(files, opt)
+	v, err := New(files, opt)
+	if err != nil {
+		return nil, err
+	}
+	v.ImportBundled(dir)
+	return v, nil
+}
+
+// ImportBundled makes the vectors available that the bundle in dir brings for this encoder. If they
+// cannot be read or stored, it logs why: their texts are encoded again.
+func (v *Vectors) ImportBundled(dir string) {
+	if _, err := v.ImportFrom(dir); err != nil && !errors.Is(err, embeddings.ErrClosed) {
+		v.log.Warn("cannot use the vectors of a bundle; their texts are encoded again",
+			"bundle", filepath.Base(dir), "error", err)
+	}
 }
 
 // New opens the vectors of an encoder from its files. The caller closes the vectors.
@@ -62,7 +80,11 @@ func New(files *onnx.EncoderFiles, opt Options) (*Vectors, error) {
 		encoder.Close()
 		return nil, err
 	}
-	return &Vectors{service, encoder}, nil
+	log := opt.Vectors.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	return &Vectors{service, encoder, log}, nil
 }
 
 // Close closes the vectors, as embeddings.Service.Close does, and then the encoder.

@@ -2,7 +2,9 @@ package vectortable_test
 
 import (
 	"errors"
+	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -95,5 +97,63 @@ func TestLostPages(t *testing.T) {
 	}
 	if s := tab.Stats(); s.Corrupt != 1 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// Rows are copied between tables of one encoder. What the table has already stays, and a damaged
+// row of the other table is left out.
+func TestCopyFrom(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	other := open(t, from)
+	appendKeys(t, other, 1, 5)
+	closeTable(t, other)
+	damage(t, from, header+2*rowSize+10) // in the row of key 3
+	other, err := vectortable.Open(from, digest, dim, vectortable.Options{
+		ReadOnly: true, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	tab := open(t, to)
+	appendKeys(t, tab, 5, 6)
+	if n, err := tab.CopyFrom(other); n != 3 || err != nil {
+		t.Errorf("copied %d rows, %v; want those of 1, 2 and 4", n, err)
+	}
+	if n, err := tab.CopyFrom(other); n != 0 || err != nil {
+		t.Errorf("copied %d rows again, %v", n, err)
+	}
+	closeTable(t, tab)
+	tab = open(t, to)
+	for key, want := range map[uint64]bool{1: true, 2: true, 3: false, 4: true, 5: true, 6: true} {
+		if hasVector(t, tab, key) != want {
+			t.Errorf("key %d: found is %t", key, !want)
+		}
+	}
+	if st := tab.Stats(); st.Dead != 0 {
+		t.Errorf("%d rows were written twice", st.Dead)
+	}
+	foreign, err := vectortable.Open(t.TempDir(), strings.Repeat("cd", 32), dim,
+		vectortable.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer foreign.Close()
+	if _, err := tab.CopyFrom(foreign); err == nil {
+		t.Error("rows of another encoder are accepted")
+	}
+}
+
+// damage changes one byte of the table's file in dir.
+func damage(t *testing.T, dir string, at int) {
+	t.Helper()
+	path := vectortable.Path(dir, digest)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[at] ^= 0xff
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -78,6 +78,27 @@ func (t *Table) Append(keys []uint64, vecs [][]float32) error {
 	return nil
 }
 
+// CopyFrom appends the vectors of another table of the same encoder whose keys t lacks, and returns
+// their number. It stops at a vector that is not finite. The other table must not be closed
+// meanwhile.
+func (t *Table) CopyFrom(other *Table) (copied int, err error) {
+	if other.layout != t.layout {
+		return 0, fmt.Errorf("%s is the vector table of another encoder than %s",
+			other.path, t.path)
+	}
+	vec := make([]float32, t.dim)
+	for _, r := range other.liveRows(func(key uint64) bool { return !t.Has(key) }) {
+		if !other.Read(r.key, vec) {
+			continue // a page that cannot be read costs one vector
+		}
+		if err := t.Append([]uint64{r.key}, [][]float32{vec}); err != nil {
+			return copied, err
+		}
+		copied++
+	}
+	return copied, nil
+}
+
 func (t *Table) appendRow(key uint64, row []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -129,12 +129,8 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if opt.Store.Redis == "" {
-		// With a catalogue in Redis, another replica has probably encoded it. What is still missing
-		// is encoded when it is first ranked.
-		if err := a.engine.enqueueCatalogue(ctx, opt.Log); err != nil {
-			return nil, err
-		}
+	if a.engine.pool != nil {
+		a.engine.pool.EncodeBase(ctx)
 	}
 	root := BundleFolder(opt.Bundles, opt.Store.Data)
 	removeUnusedVectors(opt.Store.Data, root, opt.Log)

@@ -117,7 +117,7 @@ func (e *Engine) openVectors(opt EngineOptions) (err error) {
 	if e.Vectors, err = embeddings.New(e.encoder, vectors); err != nil {
 		return err
 	}
-	e.pool = finetuned.NewEncoderPool(e.finetuned,
+	e.pool = finetuned.NewEncoderPool(e.finetuned, e.Vectors,
 		func(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 			return e.Store.Items(ctx)
 		})
@@ -156,26 +156,6 @@ func (e *Engine) Close(ctx context.Context) error {
 func (e *Engine) enqueue(items []*ranker.ItemInfo) {
 	e.Vectors.Enqueue(items)
 	e.pool.Enqueue(items)
-}
-
-// enqueueCatalogue gives the whole catalogue to the text encoder, which skips the texts that have a
-// vector. Texts beyond the length of its queue are encoded when they are first ranked.
-func (e *Engine) enqueueCatalogue(ctx context.Context, log *slog.Logger) error {
-	if e.Vectors == nil {
-		return nil
-	}
-	var items []*ranker.ItemInfo
-	for item, err := range e.Store.Items(ctx) {
-		if err != nil {
-			return err
-		}
-		items = append(items, item)
-	}
-	if dropped := e.Vectors.Enqueue(items); dropped > 0 {
-		log.Warn("the encoder queue is full; relish embed encodes all texts at once",
-			"texts_not_queued", dropped)
-	}
-	return nil
 }
 
 // encoderDigest identifies the text encoder; it is empty without one.

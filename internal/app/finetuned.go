@@ -43,14 +43,17 @@ func (f *finetunedVectors) attach(dir string, b *bundle.Bundle) error {
 		return nil
 	}
 	digest := b.Manifest.Encoder.Digest
-	if f.open[digest] == nil {
-		vectors, err := finetuned.Open(dir, b.Manifest, f.opt)
-		if err != nil {
+	vectors := f.open[digest]
+	if vectors != nil {
+		vectors.ImportBundled(dir)
+	} else {
+		var err error
+		if vectors, err = finetuned.Open(dir, b.Manifest, f.opt); err != nil {
 			return err
 		}
 		f.open[digest] = vectors
 	}
-	b.Model.Vectors = f.open[digest]
+	b.Model.Vectors = vectors
 	return nil
 }
 

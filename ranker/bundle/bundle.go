@@ -10,6 +10,7 @@
 //	report.html     the model card, for people
 //	gbdt.txt        or another file of the scorer, and one file for each learned signal
 //	encoder*        a fine-tuned text encoder, if the bundle was trained with one (EncoderFiles)
+//	vectors-*.rvt   that encoder's vectors of the catalogue's texts at the training (VectorsExt)
 //
 // The digest in the version is that of the manifest, and the manifest holds the digests of all
 // other files. A version therefore names every bit of a bundle. There is no signature: whoever can
@@ -71,15 +72,6 @@ func (b *Bundle) Close() {
 		f()
 	}
 	b.closers = nil
-}
-
-// waiting returns what the bundle waits for before it can be served well, "" for nothing: texts may
-// have to be encoded by its fine-tuned encoder.
-func (b *Bundle) waiting() string {
-	if b.encoder == nil {
-		return ""
-	}
-	return b.encoder.Waiting()
 }
 
 // versionPattern matches the names that Write gives: UTC time to the millisecond, and the first 48

@@ -26,7 +26,8 @@ type fakeEncoders struct {
 	acquired int
 	released int
 	waiting  map[*fakeVectors]bool
-	broken   error // that Acquire returns
+	base     string // what the service's own encoder waits for
+	broken   error  // that Acquire returns
 	changed  chan struct{}
 }
 
@@ -64,7 +65,9 @@ func (v *fakeVectors) Release() {
 	v.encoders.released++
 }
 
-func (f *fakeEncoders) Acquire(_ string, m *bundle.Manifest) (bundle.EncoderVectors, error) {
+func (f *fakeEncoders) Acquire(
+	_ context.Context, _ string, m *bundle.Manifest,
+) (bundle.EncoderVectors, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.broken != nil {
@@ -74,6 +77,18 @@ func (f *fakeEncoders) Acquire(_ string, m *bundle.Manifest) (bundle.EncoderVect
 	f.acquired++
 	f.waiting[v] = true
 	return v, nil
+}
+
+func (f *fakeEncoders) BaseWaiting() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.base
+}
+
+func (f *fakeEncoders) setBase(waiting string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.base = waiting
 }
 
 func (f *fakeEncoders) Changed() <-chan struct{} { return f.changed }
@@ -155,21 +170,6 @@ func TestFineTunedEncoderSwapsWhenTextsAreEncoded(t *testing.T) {
 	wantActive(t, r, old, "prior")
 	if m := acquire(t, r, ""); m.Vectors != nil {
 		t.Error("a bundle without a fine-tuned encoder has vectors of its own")
-	}
-}
-
-// At the start there is no other bundle to serve: the active one is served with the vectors that
-// exist.
-func TestFineTunedEncoderAtTheStart(t *testing.T) {
-	root := t.TempDir()
-	tuned := write(t, root, 1, addEncoder)
-	if err := bundle.Activate(root, tuned, "", ""); err != nil {
-		t.Fatal(err)
-	}
-	r, _ := open(t, root, func(o *bundle.Options) { o.Encoders = newFakeEncoders() })
-	wantActive(t, r, tuned, "prior")
-	if st := r.Stats(); st.Waiting != "" || st.Refused != "" {
-		t.Errorf("stats %+v", st)
 	}
 }
 

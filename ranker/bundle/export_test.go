@@ -7,7 +7,7 @@ func WriteInterruptible(
 	files map[string][]byte,
 	between func(step string) error,
 ) (string, error) {
-	return (&writer{between}).write(root, m, files)
+	return (&writer{between}).write(root, m, files, nil)
 }
 
 // Probes returns the recorded cases of a loaded bundle.

@@ -83,9 +83,13 @@ func (r *Registry) List() ([]ranker.ModelStatus, error) {
 		return nil, err
 	}
 	v := r.current.Load()
-	list := []ranker.ModelStatus{
-		{Version: ranker.PriorVersion, State: v.state(ranker.PriorVersion)},
+	prior := ranker.ModelStatus{
+		Version: ranker.PriorVersion, State: v.state(ranker.PriorVersion),
 	}
+	if waiting := v.waiting[ranker.PriorVersion]; waiting != nil {
+		prior.State, prior.Reason = ranker.ModelWaiting, waiting()
+	}
+	list := []ranker.ModelStatus{prior}
 	for _, version := range versions[:min(len(versions), maxListed)] {
 		s := ranker.ModelStatus{Version: version, State: v.state(version)}
 		m, err := ReadManifest(filepath.Join(r.opt.Root, version))
@@ -94,7 +98,7 @@ func (r *Registry) List() ([]ranker.ModelStatus, error) {
 		}
 		switch reason := r.refused.reason(version); {
 		case v.waiting[version] != nil:
-			s.State, s.Reason = ranker.ModelWaiting, v.waiting[version].waiting()
+			s.State, s.Reason = ranker.ModelWaiting, v.waiting[version]()
 		case s.State != ranker.ModelAvailable:
 		case err != nil:
 			s.State, s.Reason = ranker.ModelRefused, err.Error()

@@ -26,7 +26,8 @@ import (
 func Load(dir string, load SignalLoader) (*Bundle, error) {
 	files := map[string][]byte{}
 	m, err := readFolder(dir, func(f *File, r io.Reader) (err error) {
-		if f.Name == ReportFile || slices.Contains(EncoderFiles, f.Name) {
+		if f.Name == ReportFile || slices.Contains(EncoderFiles, f.Name) ||
+			filepath.Ext(f.Name) == VectorsExt {
 			// Whoever uses these reads them again; only the digest is checked here.
 			_, err = io.Copy(io.Discard, r)
 			return err

@@ -72,6 +72,10 @@ var EncoderFiles = []string{
 	EncoderInt8File, EncoderFP32File, EncoderTokenizerFile, EncoderSettingsFile,
 }
 
+// VectorsExt ends the names of files with vectors of the fine-tuned encoder, which a bundle may
+// have beside EncoderFiles. They are vector tables, see package embeddings/vectortable.
+const VectorsExt = ".rvt"
+
 // SignalFile is one signal: its kind, and its file if the kind has learned parameters.
 type SignalFile struct {
 	Kind string `json:"kind"`

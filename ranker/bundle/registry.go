@@ -47,17 +47,22 @@ type Options struct {
 
 // Encoders gives access to the vectors of fine-tuned text encoders. It is safe for concurrent use.
 type Encoders interface {
-	// Acquire returns the vectors of the encoder of the bundle in dir, and has the texts of all
-	// items encoded in the background. The caller releases them.
-	Acquire(dir string, m *Manifest) (EncoderVectors, error)
-	// Changed receives a value when an encoder has encoded all items.
+	// Acquire returns the vectors of the encoder of the bundle in dir: those that exist, and those
+	// that the bundle brings. It has the texts of all other items encoded in the background. The
+	// caller releases them.
+	Acquire(ctx context.Context, dir string, m *Manifest) (EncoderVectors, error)
+	// BaseWaiting is EncoderVectors.Waiting of the service's own encoder, whose vectors the prior
+	// and the bundles without a fine-tuned encoder read.
+	BaseWaiting() string
+	// Changed receives a value when an encoder waits for no more texts.
 	Changed() <-chan struct{}
 }
 
 // EncoderVectors are the vectors of one fine-tuned text encoder, as one bundle uses them.
 type EncoderVectors interface {
 	ranker.Vectors
-	// Waiting returns what is still to be encoded, "" if nothing is.
+	// Waiting returns what is to be encoded before 99 % of the catalogue's texts have vectors, ""
+	// if nothing is. Once it has returned "", it always does.
 	Waiting() string
 	// Release ends the use. It is called once, and no other method after it.
 	Release()
@@ -96,11 +101,13 @@ type view struct {
 	previous  *ranker.Model            // nil without one
 	models    map[string]*ranker.Model // by version
 	fallbacks map[string][]string      // by version: versions to try if it fails
-	waiting   map[string]*Bundle       // loaded, but not served before their texts are encoded
+	// waiting holds the versions that are not served before more texts are encoded, and which.
+	waiting map[string]func() string
 }
 
 // Open returns a registry that serves the active bundle of the folder. If that bundle is refused,
-// it serves the one that was active before, or the prior. It returns an error if the folder cannot
+// or less than 99 % of the texts have vectors of its encoder, it serves the one that was active
+// before, or the prior. It returns an error if the folder cannot
 // be used. The caller closes the registry.
 func Open(ctx context.Context, opt Options) (*Registry, error) {
 	if opt.Root == "" || opt.Prior == nil || opt.LoadSignal == nil || opt.Probe == nil ||
@@ -190,17 +197,20 @@ func (r *Registry) publish(wanted, previous string) {
 		active:    r.opt.Prior,
 		models:    map[string]*ranker.Model{ranker.PriorVersion: r.opt.Prior},
 		fallbacks: map[string][]string{},
-		waiting:   map[string]*Bundle{},
+		waiting:   map[string]func() string{},
 	}
 	for version, b := range r.loaded {
-		if version != r.activeVersion && version != previous && b.waiting() != "" {
-			v.waiting[version] = b
+		if version != previous && r.mustWait(version) {
+			v.waiting[version] = func() string { return r.waiting(b) }
 			continue
 		}
 		v.models[version] = b.Model
 	}
 	if b := r.loaded[r.activeVersion]; b != nil {
 		v.active = b.Model
+		if wanted == ranker.PriorVersion {
+			v.waiting[wanted] = func() string { return r.waiting(nil) }
+		}
 	}
 	if b := r.loaded[previous]; b != nil {
 		v.previous = b.Model
@@ -262,8 +272,8 @@ func (r *Registry) Stats() Stats {
 	switch {
 	case v.wanted == v.active.Version:
 	case v.waiting[v.wanted] != nil:
-		s.Waiting = fmt.Sprintf("bundle %s is being prepared: %s",
-			v.wanted, v.waiting[v.wanted].waiting())
+		s.Waiting = fmt.Sprintf("%s is being prepared: %s",
+			v.wanted, v.waiting[v.wanted]())
 	default:
 		s.Refused = fmt.Sprintf("bundle %s is refused: %s", v.wanted, r.refused.reason(v.wanted))
 	}

@@ -27,16 +27,8 @@ func (r *Registry) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_ = r.load(ctx, h.active, false) // a refusal is recorded and logged
 	before := r.activeVersion
-	choices := []string{h.active, r.activeVersion, h.previousOf(h.active), ranker.PriorVersion}
-	for _, v := range choices {
-		if v == ranker.PriorVersion || r.canServe(v) ||
-			v != "" && v != h.active && r.load(ctx, v, false) == nil {
-			r.activeVersion = v
-			break
-		}
-	}
+	r.activeVersion = r.choose(ctx, h)
 	previous := ""
 	if r.activeVersion != ranker.PriorVersion { // the prior is the last and needs no fallback
 		previous = h.previousOf(r.activeVersion)
@@ -54,12 +46,59 @@ func (r *Registry) sync(ctx context.Context) error {
 	return nil
 }
 
-// canServe reports whether a version is loaded and may become the active one. Its texts must be
-// encoded, unless it is active already or there is nothing else to serve meanwhile, as at the
-// start.
-func (r *Registry) canServe(version string) bool {
+// choose returns the version to serve: the one that the folder names, the served one, the one
+// before, or the prior. It takes the first of them that can be loaded and need not wait, and if
+// there is none, the first that can be loaded.
+func (r *Registry) choose(ctx context.Context, h *history) string {
+	first := ""
+	for _, v := range []string{
+		h.active, r.activeVersion, h.previousOf(h.active), ranker.PriorVersion,
+	} {
+		if v == "" || v != ranker.PriorVersion && r.load(ctx, v, false) != nil {
+			continue
+		}
+		if !r.mustWait(v) {
+			return v
+		}
+		if first == "" {
+			first = v
+		}
+	}
+	return first
+}
+
+// mustWait reports whether a loaded version is not served yet, because texts must be encoded for
+// it. The served version never waits, nor does one with the same encoder, which has the same texts.
+func (r *Registry) mustWait(version string) bool {
+	if version == r.activeVersion {
+		return false
+	}
 	b := r.loaded[version]
-	return b != nil && (r.activeVersion == "" || version == r.activeVersion || b.waiting() == "")
+	if r.activeVersion != "" && b.encoderDigest() == r.loaded[r.activeVersion].encoderDigest() {
+		return false
+	}
+	return r.waiting(b) != ""
+}
+
+// waiting returns what a bundle waits for before it can be served well, "" for nothing. nil is the
+// prior.
+func (r *Registry) waiting(b *Bundle) string {
+	switch {
+	case r.opt.Encoders == nil || b != nil && b.Manifest.Encoder.Digest == "":
+		return "" // it reads no texts
+	case b != nil && b.encoder != nil:
+		return b.encoder.Waiting()
+	}
+	return r.opt.Encoders.BaseWaiting()
+}
+
+// encoderDigest identifies the fine-tuned encoder of a bundle. It is "" for a bundle without one
+// and for nil, the prior: they use the service's own encoder.
+func (b *Bundle) encoderDigest() string {
+	if b == nil || b.encoder == nil {
+		return ""
+	}
+	return b.Manifest.Encoder.Digest
 }
 
 // load makes sure that a version is in memory. A version that was refused recently is tried again
@@ -124,7 +163,7 @@ func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, e
 		}
 	}
 	if b.Manifest.Encoder.FineTuned && r.opt.Encoders != nil {
-		if b.encoder, err = r.opt.Encoders.Acquire(dir, b.Manifest); err != nil {
+		if b.encoder, err = r.opt.Encoders.Acquire(ctx, dir, b.Manifest); err != nil {
 			return nil, err
 		}
 		b.OnClose(b.encoder.Release)

@@ -1,8 +1,12 @@
 package bundle
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -20,12 +24,17 @@ const temporaryPrefix = ".part-"
 // Write writes a bundle into root, the folder of bundles, and returns the bundle's version. It
 // makes the folder if that does not exist.
 //
-// files are the bundle's files by name, without the manifest. m describes them; see Manifest for
-// what Write fills in. The bundle appears under its version once it is complete and durable. If the
-// process dies before, nothing appears, and the next Write removes the rest. Write waits while
-// another process writes into root.
-func Write(root string, m Manifest, files map[string][]byte) (version string, err error) {
-	return (&writer{}).write(root, m, files)
+// files are the bundle's files by name, without the manifest. copies are paths of further files,
+// too large for memory, that are copied under their base names. m describes all of them; see
+// Manifest for what Write fills in.
+//
+// The bundle appears under its version once it is complete and durable. If the process dies before,
+// nothing appears, and the next Write removes the rest. Write waits while another process writes
+// into root.
+func Write(
+	root string, m Manifest, files map[string][]byte, copies ...string,
+) (version string, err error) {
+	return (&writer{}).write(root, m, files, copies)
 }
 
 // writer writes one bundle. Tests interrupt it between two steps.
@@ -43,8 +52,10 @@ func (w *writer) step(step string, f func() error) error {
 	return f()
 }
 
-func (w *writer) write(root string, m Manifest, files map[string][]byte) (name string, err error) {
-	manifest, err := completeManifest(&m, files)
+func (w *writer) write(
+	root string, m Manifest, files map[string][]byte, copies []string,
+) (name string, err error) {
+	manifest, err := completeManifest(&m, files, copies)
 	if err != nil {
 		return "", fmt.Errorf("bundle: %w", err)
 	}
@@ -67,11 +78,16 @@ func (w *writer) write(root string, m Manifest, files map[string][]byte) (name s
 		}
 	}()
 	for _, f := range slices.Sorted(maps.Keys(files)) {
-		if err := w.writeFile(tmp, f, files[f]); err != nil {
+		if err := w.writeFile(tmp, f, bytes.NewReader(files[f])); err != nil {
 			return "", err
 		}
 	}
-	if err := w.writeFile(tmp, ManifestFile, manifest); err != nil {
+	for _, path := range copies {
+		if err := w.copyFile(tmp, path); err != nil {
+			return "", err
+		}
+	}
+	if err := w.writeFile(tmp, ManifestFile, bytes.NewReader(manifest)); err != nil {
 		return "", err
 	}
 	if err := w.step("sync folder", func() error { return syncDir(tmp) }); err != nil {
@@ -85,7 +101,7 @@ func (w *writer) write(root string, m Manifest, files map[string][]byte) (name s
 }
 
 // completeManifest fills in what follows from the files, and returns the encoded manifest.
-func completeManifest(m *Manifest, files map[string][]byte) ([]byte, error) {
+func completeManifest(m *Manifest, files map[string][]byte, copies []string) ([]byte, error) {
 	m.Format = formatVersion
 	if m.Created.IsZero() {
 		m.Created = time.Now()
@@ -96,6 +112,14 @@ func completeManifest(m *Manifest, files map[string][]byte) ([]byte, error) {
 		m.Files = append(m.Files,
 			File{Name: name, Bytes: int64(len(files[name])), SHA256: digest(files[name])})
 	}
+	for _, path := range copies {
+		f, err := describeFile(path)
+		if err != nil {
+			return nil, err
+		}
+		m.Files = append(m.Files, f)
+	}
+	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	schema, err := ParseSchema(files[SchemaFile])
 	if err != nil {
 		return nil, err
@@ -104,13 +128,38 @@ func completeManifest(m *Manifest, files map[string][]byte) ([]byte, error) {
 	return m.encode()
 }
 
-func (w *writer) writeFile(dir, name string, data []byte) error {
+// describeFile returns the manifest's entry of a file that is copied into the bundle.
+func describeFile(path string) (File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return File{}, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	n, err := io.Copy(hash, f)
+	return File{
+		Name: filepath.Base(path), Bytes: n, SHA256: hex.EncodeToString(hash.Sum(nil)),
+	}, err
+}
+
+// copyFile copies a file into the bundle. Nobody may have changed it since describeFile; otherwise
+// the bundle is refused when it is loaded.
+func (w *writer) copyFile(dir, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return w.writeFile(dir, filepath.Base(path), f)
+}
+
+func (w *writer) writeFile(dir, name string, data io.Reader) error {
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
 	err = w.step("write "+name, func() error {
-		_, err := f.Write(data)
+		_, err := io.Copy(f, data)
 		return err
 	})
 	if err == nil {
@@ -154,7 +203,7 @@ func lockRoot(root string) (unlock func(), err error) {
 // the lock.
 func replaceFile(root, name string, data []byte) error {
 	tmp := temporaryPrefix + name
-	if err := (&writer{}).writeFile(root, tmp, data); err != nil {
+	if err := (&writer{}).writeFile(root, tmp, bytes.NewReader(data)); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(root, tmp), filepath.Join(root, name)); err != nil {

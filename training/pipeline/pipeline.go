@@ -207,9 +207,10 @@ func startRun(opt *Options) (*run, error) {
 	return r, nil
 }
 
-// finish removes the dataset and unlocks the folder of bundles.
+// finish removes the dataset and the vectors, and unlocks the folder of bundles.
 func (r *run) finish() {
 	os.Remove(filepath.Join(r.workDir, training.DatasetFile))
+	removeVectors(r.workDir)
 	r.unlock()
 }
 

@@ -18,7 +18,9 @@ import (
 
 // scan is the result of the first pass over the logs.
 type scan struct {
-	source          *source  // ends where the logs ended during the scan
+	source *source // ends where the logs ended during the scan
+	// catalogue is the items at the end of the logs, sorted by id; nil in a training without text.
+	catalogue       []*ranker.ItemInfo
 	externalColumns []string // columns of the newest external tables, "TABLE.COLUMN", sorted
 	all             counts
 	// sinceParent and sinceActive count the events that the parent and the active bundle were not
@@ -120,6 +122,9 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 	}
 	if err := errors.Join(err, failed); err != nil {
 		return err
+	}
+	if encoder.vectors != nil {
+		s.catalogue = items.Items()
 	}
 	s.source.bound(all)
 	for _, dir := range run.opt.Logs {

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
+	"relish/embeddings/vectortable"
 	"relish/ranker"
+	"relish/ranker/bundle"
 )
 
 // textVectors has the vectors of all texts in the log. It takes them from base, and encodes those
@@ -77,6 +81,63 @@ func (v *textVectors) missing(
 		}
 	}
 	return missing, make([][]float32, len(missing))
+}
+
+// writeVectors writes the fine-tuned encoder's vectors of the catalogue's texts to a vector table
+// in the working folder, and returns its path, "" if there are none. They are those of the
+// encoder's form that the training used. The bundle brings them, so that no server has to encode
+// its catalogue before it can serve the bundle.
+//
+// The rows are in the order of the items, so that equal trainings write equal files.
+func writeVectors(
+	run *run, encoder *textEncoder, catalogue []*ranker.ItemInfo,
+) (path string, err error) {
+	digest := encoder.manifest.Digest
+	if tuner := run.opt.EncoderTuner; tuner != nil && tuner.Finetuned.FP32 {
+		digest = encoder.manifest.DigestFP32
+	}
+	removeVectors(run.workDir) // left by a training that died
+	var table *vectortable.Table
+	for part := range slices.Chunk(catalogue, encodeChunk) {
+		keys, vectors := encoder.vectors.rows(part)
+		if len(keys) == 0 {
+			continue
+		}
+		if table == nil {
+			table, err = vectortable.Open(run.workDir, digest, len(vectors[0]),
+				vectortable.Options{})
+			if err != nil {
+				return "", err
+			}
+		}
+		if err := table.Append(keys, vectors); err != nil {
+			return "", errors.Join(err, table.Close())
+		}
+	}
+	if table == nil {
+		return "", nil
+	}
+	return vectortable.Path(run.workDir, digest), table.Close()
+}
+
+// removeVectors removes what writeVectors wrote. If it fails, the next training removes the file.
+func removeVectors(workDir string) {
+	paths, _ := filepath.Glob(filepath.Join(workDir, "*"+bundle.VectorsExt))
+	for _, path := range paths {
+		os.Remove(path)
+	}
+}
+
+// rows returns the text keys and vectors of the items that have a vector.
+func (v *textVectors) rows(items []*ranker.ItemInfo) (keys []uint64, vectors [][]float32) {
+	out := make([][]float32, len(items))
+	v.Lookup(items, out)
+	for i, item := range items {
+		if out[i] != nil {
+			keys, vectors = append(keys, item.TextKey), append(vectors, out[i])
+		}
+	}
+	return keys, vectors
 }
 
 // Fetch implements ranker.Vectors. Item texts are known already; only search queries may have to be

@@ -34,15 +34,9 @@ func write(ctx context.Context, run *run, r *results) (*written, error) {
 		return nil, err
 	}
 	m.Created, m.Revision = run.created, run.opt.Revision
-	if r.tuning.encoder.vectors != nil {
-		m.Encoder = r.tuning.encoder.manifest
-	}
-	if m.Encoder.FineTuned {
-		encoder, err := encoderFiles(ctx, run.opt, r.tuning)
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(files, encoder)
+	copies, err := addEncoderFiles(ctx, run, r, &m, files)
+	if err != nil {
+		return nil, err
 	}
 	if r.plan.parent != nil {
 		m.Parent = r.plan.parent.Model.Version
@@ -69,11 +63,35 @@ func write(ctx context.Context, run *run, r *results) (*written, error) {
 	if files[CardFile], err = json.Marshal(card); err != nil {
 		return nil, fmt.Errorf("%s: %w", CardFile, err)
 	}
-	version, err := bundle.Write(run.opt.Root, m, files)
+	version, err := bundle.Write(run.opt.Root, m, files, copies...)
 	if err != nil {
 		return nil, err
 	}
 	return &written{version, card}, nil
+}
+
+// addEncoderFiles describes the text encoder in the manifest. For a fine-tuned one it adds the
+// encoder's files, and returns the path of its vectors, which are copied into the bundle.
+func addEncoderFiles(
+	ctx context.Context, run *run, r *results, m *bundle.Manifest, files map[string][]byte,
+) (copies []string, err error) {
+	encoder := r.tuning.encoder
+	if encoder.vectors == nil {
+		return nil, nil
+	}
+	if m.Encoder = encoder.manifest; !m.Encoder.FineTuned {
+		return nil, nil
+	}
+	stored, err := encoderFiles(ctx, run.opt, r.tuning)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(files, stored)
+	vectors, err := writeVectors(run, encoder, r.plan.scan.catalogue)
+	if err != nil || vectors == "" {
+		return nil, err
+	}
+	return []string{vectors}, nil
 }
 
 // trainingData describes what the model was trained on.
