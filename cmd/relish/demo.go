@@ -150,7 +150,7 @@ func newStrictLoader(store app.Store, p *progress) *app.Loader {
 	rejected := func(n int, reason *ranker.EventError) error {
 		return fmt.Errorf("generated event %d: %w", n, reason)
 	}
-	return &app.Loader{Store: store, Rejected: rejected, Progress: p.count}
+	return &app.Loader{Sink: store, Rejected: rejected, Progress: p.count}
 }
 
 func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, world demo.Options) error {

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strings"
+	"time"
+	"unicode/utf8"
 
+	"relish/features/importfile"
 	"relish/internal/app"
 	"relish/internal/config"
 	"relish/ranker"
@@ -18,18 +19,61 @@ type importCmd struct {
 	bundleFlags  `group:"Data:"`
 	encoderFlags `group:"Text encoder:"`
 	logFlags     `group:"Logging:"`
-	Format       string   `help:"native, metarank, csv (with a header row), or arrow: feature columns of users or items." enum:"native,metarank,csv,arrow" default:"native" placeholder:"FORMAT"`
-	Name         string   `help:"With arrow: name of the table. relish.yaml names its columns NAME.COLUMN." placeholder:"NAME"`
-	Strict       bool     `help:"Stop at the first rejected event, with exit status 1."`
+	tableFlags   `group:"Files:"`
+	Name         string   `help:"With --format arrow: name of the table. relish.yaml names its columns NAME.COLUMN." placeholder:"NAME"`
+	Strict       bool     `help:"Stop at the first rejected row, with exit status 1."`
 	NoEmbed      bool     `help:"Leave the item texts to relish serve or relish embed."`
-	JSON         bool     `help:"Print the counts as JSON."`
+	JSON         bool     `help:"Print the summary as JSON."`
 	Files        []string `arg:"" name:"file" help:"Files to read in order, plain, gzip or zstd; - is standard input."`
 }
 
-// importCounts is what import prints.
-type importCounts struct {
-	app.LoadCounts
-	Encoded int `json:"encoded"`
+// tableFlags say how files are read.
+type tableFlags struct {
+	Format        string            `help:"auto, csv, json, parquet, native or metarank events as JSON, or arrow: feature columns." enum:"auto,csv,json,parquet,native,metarank,arrow" default:"auto" placeholder:"FORMAT"`
+	Kind          string            `help:"What a row describes: events (interactions), items or users." enum:"events,items,users" default:"events" placeholder:"KIND"`
+	Columns       map[string]string `help:"Columns of the file for user, item, action, time, id, session, value, impression, title, text, tags or a field." mapsep:"," placeholder:"NAME=COLUMN,..."`
+	Action        string            `help:"Action of rows without one." placeholder:"NAME"`
+	Actions       map[string]string `help:"Rename actions of the file, such as buy=purchase." mapsep:"," placeholder:"THEIRS=OURS,..."`
+	Types         map[string]string `help:"Types of fields of items and users: number, bool, text or list. By default the first rows tell." mapsep:"," placeholder:"FIELD=TYPE,..."`
+	Separator     string            `help:"Character between the columns of CSV, or tab (default: what the header row has)." placeholder:"CHAR"`
+	ListSeparator string            `help:"Text between the values of a list in one cell." default:"|" placeholder:"TEXT"`
+	TimeUnit      string            `help:"Unit of times that are numbers: s, ms, us or ns; auto detects it for each file." enum:"auto,s,ms,us,ns" default:"auto" placeholder:"UNIT"`
+	Source        string            `help:"Put NAME: before the ids that the files give to events, so that they cannot clash with those of other sources." placeholder:"NAME"`
+}
+
+// options returns how files are read.
+func (f *tableFlags) options() (opt importfile.Options, err error) {
+	opt = importfile.Options{
+		Columns: f.Columns, Action: f.Action, Actions: f.Actions, Types: f.Types,
+		ListSeparator: f.ListSeparator, Source: f.Source, Moment: time.Now().UnixMilli(),
+		Metarank: f.Format == "metarank",
+	}
+	switch f.Format {
+	case "auto":
+	case "native", "metarank":
+		opt.Format = importfile.JSON
+	default:
+		opt.Format = importfile.Format(f.Format)
+	}
+	switch f.Kind {
+	case "items":
+		opt.Kind = ranker.EventItem
+	case "users":
+		opt.Kind = ranker.EventUser
+	}
+	if opt.TimeUnit, err = importfile.ParseTimeUnit(f.TimeUnit); err != nil {
+		return opt, app.Usagef("--time-unit %w", err)
+	}
+	switch separator, size := utf8.DecodeRuneInString(f.Separator); {
+	case f.Separator == "tab" || f.Separator == `\t`:
+		opt.Separator = '\t'
+	case f.Separator != "" && (size != len(f.Separator) || separator == '"' || separator == '\n'):
+		return opt, app.Usagef("--separator %q must be one character, such as ;, or tab",
+			f.Separator)
+	case f.Separator != "":
+		opt.Separator = separator
+	}
+	return opt, nil
 }
 
 // Run imports the files.
@@ -37,97 +81,51 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if c.Format == "arrow" {
 		return c.importColumns(ctx, cfg)
 	}
+	opt, err := c.tableFlags.options()
+	if err != nil {
+		return err
+	}
 	if err := c.announce(); err != nil {
 		return err
 	}
 	c.NoText = c.NoText || c.NoEmbed
 	e, err := app.OpenEngine(ctx, engineOptions(&c.storeFlags, &c.encoderFlags, &c.logFlags, cfg))
 	if err != nil {
-		return err
+		return app.AdviseServer(err)
 	}
 	defer func() { err = errors.Join(err, e.Close(ctx)) }()
-	var counts importCounts
-	if counts.LoadCounts, err = c.load(ctx, e.Store); err != nil {
-		return err
+	summary, err := c.load(ctx, app.Import{
+		Sink: e.Store, Catalogue: e.Store, Options: opt, Counted: cfg.State.Actions,
+	})
+	if err == nil {
+		err = app.FlushStore(ctx, e.Store)
 	}
-	if err := app.FlushStore(ctx, e.Store); err != nil {
-		return err
+	if err == nil {
+		summary.Encoded, err = encodeAll(ctx, e, app.BundleFolder(c.Bundles, c.Data))
 	}
-	if counts.Encoded, err = encodeAll(ctx, e, app.BundleFolder(c.Bundles, c.Data)); err != nil {
-		return err
+	if err != nil && summary.Total() == 0 {
+		return err // the error says all
 	}
-	if c.JSON {
-		err = printJSON(counts)
-	} else {
-		_, err = fmt.Printf("accepted %d, duplicates %d, rejected %d, texts encoded %d\n",
-			counts.Accepted, counts.Duplicates, counts.Rejected, counts.Encoded)
-	}
-	if err == nil && counts.Rejected > 0 && counts.Accepted+counts.Duplicates == 0 {
-		err = fmt.Errorf("no event was accepted%s", c.formatHint())
-	}
-	return err
+	return errors.Join(c.print(summary), err)
 }
 
-// sniffBytes is how much of a file formatHint reads.
-const sniffBytes = 4096
-
-// formatHint names the format that the first line of a file looks like, if --format is another one.
-func (c *importCmd) formatHint() string {
-	if c.Format != "native" {
-		return ""
-	}
-	for _, name := range c.Files {
-		f, err := os.Open(name)
-		if err != nil {
-			continue // standard input
-		}
-		head := make([]byte, sniffBytes)
-		n, _ := io.ReadFull(f, head)
-		_ = f.Close()
-		line, _, _ := strings.Cut(string(head[:n]), "\n")
-		switch {
-		case strings.HasPrefix(line, "{") && strings.Contains(line, `"event"`):
-			return fmt.Sprintf(": %s looks like Metarank events; pass --format metarank", name)
-		case !strings.HasPrefix(line, "{") && strings.ContainsAny(line, ",;"):
-			return fmt.Sprintf(": %s looks like CSV; pass --format csv", name)
-		}
-	}
-	return ""
-}
-
-// load reads the files into the store.
-func (c *importCmd) load(ctx context.Context, store app.Store) (app.LoadCounts, error) {
+// load reads the files.
+func (c *importCmd) load(ctx context.Context, i app.Import) (*app.ImportSummary, error) {
 	p := newProgress("import")
 	defer p.end()
-	loader := &app.Loader{Store: store, Progress: p.count}
-	for _, name := range c.Files {
-		loader.Rejected = func(line int, reason *ranker.EventError) error {
-			return c.reject(fmt.Errorf("%s:%d: %w", name, line, reason), loader.Counts.Rejected)
-		}
-		if err := loadFile(ctx, loader, name, c.Format); err != nil {
-			return loader.Counts, err
-		}
+	rejected := 0
+	i.Files, i.In, i.Progress = c.Files, os.Stdin, p.count
+	i.Rejected = func(file string, line int, reason *ranker.EventError) error {
+		rejected++
+		return c.reject(fmt.Errorf("%s:%d: %w", file, line, reason), rejected)
 	}
-	return loader.Counts, nil
+	return i.Run(ctx)
 }
 
-func loadFile(ctx context.Context, loader *app.Loader, name, format string) error {
-	var in io.Reader = os.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
-	}
-	return loader.Read(ctx, name, in, format)
-}
-
-// maxRejectLines bounds the messages of one import about rejected events; all are counted.
+// maxRejectLines bounds the messages of one import about rejected rows; all are counted.
 const maxRejectLines = 20
 
-// reject reports the nth rejected event. With --strict it returns the error, which ends the import.
+// reject reports the nth rejected row. With --strict it returns the error, which ends the import.
 func (c *importCmd) reject(err error, n int) error {
 	if c.Strict {
 		return err
@@ -136,7 +134,7 @@ func (c *importCmd) reject(err error, n int) error {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	if n == maxRejectLines {
-		fmt.Fprintln(os.Stderr, "further rejected events are counted but not shown; --strict "+
+		fmt.Fprintln(os.Stderr, "further rejected rows are counted but not shown; --strict "+
 			"stops at the first")
 	}
 	return nil

@@ -2,18 +2,13 @@ package event_test
 
 import (
 	"bytes"
-	"compress/gzip"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
@@ -59,11 +54,11 @@ func TestDecode(t *testing.T) {
 		},
 		{
 			"interaction",
-			`{"type":"interaction","id":"e4","time":1.7776296e12,"user":"u","item":"i","action":"click",` +
-				`"impression":"e3","value":1}`,
+			`{"type":"interaction","id":"e4","time":1.7776296e12,"user":"u","item":"i",` +
+				`"action":"click","impression":"e3","value":1}`,
 			ranker.Event{
-				Kind: ranker.EventInteraction, ID: "e4", Time: 1_777_629_600_000, UserID: "u", ItemID: "i",
-				Action: "click", ImpressionID: "e3", Value: ptr(1.0),
+				Kind: ranker.EventInteraction, ID: "e4", Time: 1_777_629_600_000, UserID: "u",
+				ItemID: "i", Action: "click", ImpressionID: "e3", Value: ptr(1.0),
 			},
 		},
 		{
@@ -403,146 +398,6 @@ func TestLoggedExperiments(t *testing.T) {
 	}
 }
 
-func read(t *testing.T, data []byte, format string) (lines []event.Line) {
-	t.Helper()
-	r := event.NewReader(bytes.NewReader(data), format)
-	for l := range r.All() {
-		lines = append(lines, l)
-	}
-	if r.Err() != nil {
-		t.Fatal(r.Err())
-	}
-	return lines
-}
-
-func TestReader(t *testing.T) {
-	good := `{"type":"user","id":"e","user":"u"}`
-	text := good + "\n\nnonsense\n" + strings.Repeat("x", event.MaxLine+5) + "\n" + good
-	var gz, zs bytes.Buffer
-	zw := gzip.NewWriter(&gz)
-	zw.Write([]byte(text))
-	zw.Close()
-	sw, _ := zstd.NewWriter(&zs)
-	sw.Write([]byte(text))
-	sw.Close()
-	files := map[string][]byte{"plain": []byte(text), "gzip": gz.Bytes(), "zstd": zs.Bytes()}
-	for name, data := range files {
-		lines := read(t, data, "native")
-		var got []string
-		for _, l := range lines {
-			code := "ok"
-			if l.Err != nil {
-				code = l.Err.Code
-			}
-			got = append(got, code)
-		}
-		if want := []string{"ok", "malformed", "too_large", "ok"}; !cmp.Equal(got, want) ||
-			lines[1].Line != 3 ||
-			lines[3].Line != 5 {
-			t.Errorf("%s: got %v, want %v", name, got, want)
-		}
-	}
-}
-
-func TestCSV(t *testing.T) {
-	in := "\ufeffitem,User,action,time,value\n" +
-		"i1,u1,click,1577934245000,2.5\n" +
-		",u1,click,,\n" +
-		"i1,u1,click,soon,\n" +
-		"i1,\"u1,click,1,\n" + // an unclosed quote
-		"i1,u1\n" +
-		strings.Repeat("x", event.MaxLine+1) + "\n" +
-		"\"i,2\",u1,click,2020-01-02T03:04:05Z,\r\n" +
-		"i1,u1,click,,NaN"
-	lines := read(t, []byte(in), "csv")
-	var got []string
-	for _, l := range lines {
-		what := l.Event.ItemID
-		if l.Err != nil {
-			what = l.Err.Error()
-		}
-		got = append(got, fmt.Sprint(l.Line, " ", what))
-	}
-	want := []string{
-		"2 i1",
-		"3 /item: item is required: send an id of 1 to 256 bytes of printable UTF-8",
-		"4 /time: must be a time like 2026-05-01T10:00:00Z or Unix " +
-			`milliseconds, not "soon"`,
-		`5 not a CSV row: column 16: extraneous or missing " in quoted-field`,
-		"6 has 2 columns, but the header row has 5",
-		"7 must have at most 8388608 bytes", "8 i,2", "9 /value: must be finite"}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Fatal(d)
-	}
-	if e := lines[0].Event; e.UserID != "u1" || e.Time != 1577934245000 || *e.Value != 2.5 || e.ID == "" {
-		t.Errorf("got %+v", e)
-	}
-	if again := read(t, []byte(in), "csv"); again[0].Event.ID != lines[0].Event.ID {
-		t.Error("the same row got another id on the second read")
-	}
-	for in, want := range map[string]string{
-		"": "the first line must be a header row; " +
-			"the known columns are user, item",
-		"user,thing\n":            `unknown column "thing"`,
-		"user,item\n":             `the header row lacks the column "action"`,
-		"user,item,action,user\n": `column "user" occurs twice`,
-	} {
-		r := event.NewReader(strings.NewReader(in), "csv")
-		for range r.All() {
-		}
-		if r.Err() == nil || !strings.Contains(r.Err().Error(), want) {
-			t.Errorf("%q: got %v, want %s", in, r.Err(), want)
-		}
-	}
-}
-
-// A truncated compressed file yields the lines before its end, and then an error.
-func TestTruncatedFile(t *testing.T) {
-	var gz bytes.Buffer
-	zw := gzip.NewWriter(&gz)
-	for i := range 2000 {
-		fmt.Fprintf(zw, `{"type":"user","id":"e%d","user":"u%x"}`+"\n", i, i*i*i)
-	}
-	zw.Close()
-	r := event.NewReader(bytes.NewReader(gz.Bytes()[:gz.Len()/2]), "native")
-	n := 0
-	for l := range r.All() {
-		if l.Err == nil {
-			n++
-		}
-	}
-	if n == 0 || !errors.Is(r.Err(), io.ErrUnexpectedEOF) {
-		t.Errorf("%d events, then %v", n, r.Err())
-	}
-}
-
-// The published log of real rankings, if it is present, decodes without an error.
-func TestRealLog(t *testing.T) {
-	data, err := os.ReadFile("../../../shared/data/ranklens/events.jsonl.gz")
-	if os.IsNotExist(err) {
-		t.Log("the log of real rankings is not present; the other tests use generated events")
-		return
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	counts := map[ranker.EventKind]int{}
-	for _, l := range read(t, data, "metarank") {
-		if l.Err != nil {
-			t.Fatalf("line %d: %v", l.Line, l.Err)
-		}
-		counts[l.Event.Kind]++
-	}
-	want := map[ranker.EventKind]int{
-		ranker.EventItem:        2512,
-		ranker.EventImpression:  7875,
-		ranker.EventInteraction: 36515,
-	}
-	if d := cmp.Diff(want, counts); d != "" {
-		t.Error(d)
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"type":"item","id":"e","item":"i","fields":{"x":[1]}}`))
 	f.Add([]byte(`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`))
@@ -557,24 +412,6 @@ func FuzzDecode(f *testing.F) {
 		}
 		if _, decErr := event.DecodeLog(out); decErr != nil {
 			t.Fatalf("the log cannot read what it wrote: %v", decErr)
-		}
-	})
-}
-
-func FuzzReader(f *testing.F) {
-	f.Add([]byte("user,item,action,time\nu,i,click,5\n\"u,i,click,5\n"), "csv")
-	f.Add([]byte(`{"type":"user","id":"e","user":"u"}`), "native")
-	f.Add([]byte("\x1f\x8b\x08"), "metarank")
-	f.Add([]byte("\x28\xb5\x2f\xfd\x00"), "native")
-	f.Fuzz(func(t *testing.T, data []byte, format string) {
-		last := 0
-		for l := range event.NewReader(bytes.NewReader(data), format).All() {
-			if l.Line <= last {
-				t.Fatalf("line %d after %d", l.Line, last)
-			}
-			if last = l.Line; l.Err == nil && event.Validate(&l.Event) != nil {
-				t.Fatalf("line %d is not valid", l.Line)
-			}
 		}
 	})
 }

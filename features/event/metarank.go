@@ -45,8 +45,12 @@ var metarankFieldNames = []string{
 // DecodeMetarank reads one event in Metarank's form. It ignores tenants, labels and the fields of
 // interactions. It does not call Validate.
 func DecodeMetarank(data []byte) (ranker.Event, *ranker.EventError) {
+	return decodeMetarank(data, strict)
+}
+
+func decodeMetarank(data []byte, opt json.Options) (ranker.Event, *ranker.EventError) {
 	var m metarankEvent
-	if err := json.Unmarshal(data, &m, strict); err != nil {
+	if err := json.Unmarshal(data, &m, opt); err != nil {
 		return ranker.Event{}, decodeError(err, data, metarankFieldNames)
 	}
 	e := ranker.Event{ID: m.ID, Time: int64(m.Timestamp), UserID: m.User, Session: m.Session}

@@ -56,7 +56,9 @@ func set(names ...string) map[string]bool {
 
 // Decode reads one event in Metarank's form, which has the field "event", or else in the native
 // form. It does not call Validate.
-func Decode(data []byte) (ranker.Event, *ranker.EventError) {
+func Decode(data []byte) (ranker.Event, *ranker.EventError) { return decode(data, strict) }
+
+func decode(data []byte, opt json.Options) (ranker.Event, *ranker.EventError) {
 	var probe struct {
 		Event string `json:"event"`
 	}
@@ -64,15 +66,19 @@ func Decode(data []byte) (ranker.Event, *ranker.EventError) {
 		return ranker.Event{}, decodeError(err, data, fieldNames)
 	}
 	if probe.Event != "" {
-		return DecodeMetarank(data)
+		return decodeMetarank(data, opt)
 	}
-	return DecodeNative(data)
+	return decodeNative(data, opt)
 }
 
 // DecodeNative reads one event in the native form that clients send. It does not call Validate.
 func DecodeNative(data []byte) (ranker.Event, *ranker.EventError) {
+	return decodeNative(data, strict)
+}
+
+func decodeNative(data []byte, opt json.Options) (ranker.Event, *ranker.EventError) {
 	var w clientEvent
-	if err := json.Unmarshal(data, &w, strict); err != nil {
+	if err := json.Unmarshal(data, &w, opt); err != nil {
 		return ranker.Event{}, decodeError(err, data, fieldNames)
 	}
 	allowed, ok := allowedFields[w.Type]

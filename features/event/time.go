@@ -75,35 +75,56 @@ const (
 	lastYear  = 2099
 )
 
+// advice says how a number in another unit becomes Unix milliseconds.
+var advice = map[string]string{
+	"Unix seconds":      "multiply by 1000",
+	"Unix microseconds": "divide by 1000",
+	"Unix nanoseconds":  "divide by 1000000",
+}
+
 // guessUnit says in which unit a number seems to be that is no time in Unix milliseconds, as the
 // end of a sentence. It returns "" if no common unit gives a plausible year.
 func guessUnit(n float64) string {
+	what, t := Resembles(n)
+	switch {
+	case t.IsZero() || what == "Unix milliseconds":
+		return ""
+	case advice[what] != "":
+		return fmt.Sprintf(": this seems to be %s (%s); %s", what, t.Format(time.RFC3339),
+			advice[what])
+	}
+	return fmt.Sprintf(": this seems to be %s; send %s", what, t.Format(time.RFC3339))
+}
+
+// Resembles says what a number seems to be that shall be a time, such as "Unix seconds" or "a
+// spreadsheet's day number", and which time that is. The time is zero if no common way to write
+// times gives a plausible year.
+func Resembles(n float64) (what string, t time.Time) {
+	// A spreadsheet counts days from the end of 1899.
+	const day, unixEpochDay = 24 * 60 * 60 * 1000, 25569
 	for _, unit := range []struct {
 		name   string
-		millis float64 // of one unit
-		advice string
+		millis float64
 	}{
-		{"Unix seconds", 1e3, "multiply by 1000"},
-		{"Unix microseconds", 1e-3, "divide by 1000"},
-		{"Unix nanoseconds", 1e-6, "divide by 1000000"},
+		{"Unix seconds", n * 1e3},
+		{"Unix milliseconds", n},
+		{"Unix microseconds", n * 1e-3},
+		{"Unix nanoseconds", n * 1e-6},
 	} {
-		if t, ok := plausible(n * unit.millis); ok {
-			return fmt.Sprintf(": this seems to be %s (%s); %s", unit.name,
-				t.Format(time.RFC3339), unit.advice)
+		if t, ok := plausible(unit.millis); ok {
+			return unit.name, t
 		}
 	}
 	if t, err := parseDigits(n); err == nil {
-		return ": this seems to be a date written as a number; send " + t.Format(time.RFC3339)
+		return "a date written as a number", t
 	}
-	// A spreadsheet counts days from the end of 1899.
-	const day, unixEpochDay = 24 * 60 * 60 * 1000, 25569
 	if t, ok := plausible((n - unixEpochDay) * day); ok {
-		return ": this seems to be a spreadsheet's day number; send " + t.Format(time.RFC3339)
+		return "a spreadsheet's day number", t
 	}
 	if t, ok := plausible(n * day); ok {
-		return ": this seems to be a number of days since 1970; send " + t.Format(time.RFC3339)
+		return "a number of days since 1970", t
 	}
-	return ""
+	return "", time.Time{}
 }
 
 // plausible reports whether a number of Unix milliseconds lies in a year that events have.

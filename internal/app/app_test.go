@@ -31,7 +31,7 @@ func fillFolder(t *testing.T, data string, world demo.Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loader := &Loader{Store: e.Store, Rejected: func(n int, reason *ranker.EventError) error {
+	loader := &Loader{Sink: e.Store, Rejected: func(n int, reason *ranker.EventError) error {
 		return fmt.Errorf("event %d: %w", n, reason)
 	}}
 	n := 0

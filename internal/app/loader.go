@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"relish/embeddings"
 	"relish/embeddings/finetuned"
-	"relish/features/event"
 	"relish/features/redis"
 	"relish/ranker"
 	"relish/ranker/bundle"
@@ -31,13 +30,15 @@ func (c LoadCounts) Total() int { return c.Accepted + c.Duplicates + c.Rejected 
 
 // Loader brings many events into a store, in batches. It is not safe for concurrent use.
 type Loader struct {
-	// Store takes the events. Required.
-	Store Store
-	// Rejected is called for each event that is not accepted, with the line that Add or Read gave
-	// it. An error ends the loading. Required.
+	// Sink takes the events. Required.
+	Sink EventSink
+	// Rejected is called for each event that is not accepted, with the line that Add gave it. An
+	// error ends the loading. Required.
 	Rejected func(line int, reason *ranker.EventError) error
 	// Progress is called after each batch with the number of events so far. It may be nil.
 	Progress func(done int)
+	// Stored is called for each event that is in the sink, now or already before. It may be nil.
+	Stored func(e *ranker.Event)
 
 	Counts LoadCounts
 	batch  []ranker.Event
@@ -53,33 +54,13 @@ func (l *Loader) Add(ctx context.Context, line int, e ranker.Event) error {
 	return l.Flush(ctx)
 }
 
-// Read loads all events of a file in one of the formats of event.NewReader, and flushes. The name
-// of the file is for error messages.
-func (l *Loader) Read(ctx context.Context, name string, in io.Reader, format string) error {
-	reader := event.NewReader(in, format)
-	for line := range reader.All() {
-		var err error
-		if line.Err != nil {
-			err = l.reject(line.Line, line.Err)
-		} else {
-			err = l.Add(ctx, line.Line, line.Event)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := reader.Err(); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return l.Flush(ctx)
-}
-
 // Flush makes the events added so far durable.
 func (l *Loader) Flush(ctx context.Context) error {
 	if len(l.batch) == 0 {
 		return nil
 	}
-	outcomes, err := l.Store.Append(ctx, l.batch)
+	events := slices.Clone(l.batch) // the sink owns the batch
+	outcomes, err := l.Sink.Append(ctx, l.batch)
 	if err != nil {
 		return err
 	}
@@ -93,6 +74,9 @@ func (l *Loader) Flush(ctx context.Context) error {
 			l.Counts.Duplicates++
 		default:
 			l.Counts.Accepted++
+		}
+		if o.Err == nil && l.Stored != nil {
+			l.Stored(&events[i])
 		}
 	}
 	l.batch, l.lines = l.batch[:0], l.lines[:0]
