@@ -45,6 +45,7 @@ type Options struct {
 	// were new. nil is an ordinary evaluation.
 	IsHidden func(id string) bool
 
+	Base     *replay.Base          // of the log, see replay.Options
 	Vectors  ranker.Vectors        // item texts, for diversity; nil: diversity uses tags and fields
 	Progress func(done, total int) // records read; may be nil
 }
@@ -74,7 +75,7 @@ func NewTestSet(
 		return nil, err
 	}
 	log, err := replay.Scan(ctx, src,
-		replay.Options{State: state, Gains: opt.Gains, FollowUpMillis: opt.FollowUp})
+		replay.Options{State: state, Base: opt.Base, Gains: opt.Gains, FollowUpMillis: opt.FollowUp})
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,9 @@ func EstimateOffPolicy(
 	if err != nil {
 		return nil, err
 	}
-	log, err := replay.Scan(ctx, src, replay.Options{State: state.Config(), Gains: opt.Gains})
+	log, err := replay.Scan(ctx, src, replay.Options{
+		State: state.Config(), Base: opt.Base, Gains: opt.Gains,
+	})
 	if err != nil {
 		return nil, err
 	}

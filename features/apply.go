@@ -42,6 +42,7 @@ func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
 			}
 		}
 	case ranker.EventTable:
+		s.tables[e.Table] = e.Digest
 		if s.OpenTable != nil {
 			s.UseTable(e.Table, s.OpenTable(e.Table, e.Digest))
 		}

@@ -16,7 +16,7 @@ import (
 //	length 0 | number of values as a uvarint
 const (
 	checkpointMagic   = "RLCP"
-	checkpointVersion = 1
+	checkpointVersion = 2 // 1 has no external tables
 	maxPackedBytes    = 64 << 20
 )
 
@@ -57,6 +57,11 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 			return err
 		}
 	}
+	for _, name := range sortedKeys(s.tables) {
+		if err := put(s.appendTable(buf[:0], name)); err != nil {
+			return err
+		}
+	}
 	if _, err := bw.Write(binary.AppendUvarint([]byte{0}, n)); err != nil {
 		return err
 	}
@@ -68,24 +73,12 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 // instead.
 func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	br := bufio.NewReaderSize(r, 1<<20)
-	head := make([]byte, 4+1+8+8+4)
-	if _, err := io.ReadFull(br, head); err != nil || string(head[:4]) != checkpointMagic {
-		return nil, ErrCorrupt
-	}
-	if head[4] > checkpointVersion {
-		return nil, fmt.Errorf(
-			"the checkpoint has format version %d, and this binary reads up to %d: "+
-				"use a newer relish, or delete the checkpoint to replay the log",
-			head[4],
-			checkpointVersion,
-		)
-	}
-	if crc32.Checksum(head[:21], castagnoli) != binary.LittleEndian.Uint32(head[21:]) {
-		return nil, ErrCorrupt
+	seq, arrival, err := readCheckpointHead(br)
+	if err != nil {
+		return nil, err
 	}
 	s := New(cfg)
-	s.seq = binary.LittleEndian.Uint64(head[5:])
-	s.arrival = int64(binary.LittleEndian.Uint64(head[13:]))
+	s.seq, s.arrival = seq, arrival
 	var buf []byte
 	for n := uint64(0); ; n++ {
 		size, err := binary.ReadUvarint(br)
@@ -111,6 +104,31 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	}
 }
 
+// CheckpointSeq returns the sequence of the last record that a checkpoint includes.
+func CheckpointSeq(r io.Reader) (uint64, error) {
+	seq, _, err := readCheckpointHead(r)
+	return seq, err
+}
+
+func readCheckpointHead(r io.Reader) (seq uint64, arrival int64, err error) {
+	head := make([]byte, 4+1+8+8+4)
+	if _, err := io.ReadFull(r, head); err != nil || string(head[:4]) != checkpointMagic {
+		return 0, 0, ErrCorrupt
+	}
+	if head[4] > checkpointVersion {
+		return 0, 0, fmt.Errorf(
+			"the checkpoint has format version %d, and this binary reads up to %d: "+
+				"use a newer relish, or delete the checkpoint to replay the log",
+			head[4],
+			checkpointVersion,
+		)
+	}
+	if crc32.Checksum(head[:21], castagnoli) != binary.LittleEndian.Uint32(head[21:]) {
+		return 0, 0, ErrCorrupt
+	}
+	return binary.LittleEndian.Uint64(head[5:]), int64(binary.LittleEndian.Uint64(head[13:])), nil
+}
+
 // load adds one packed value to the state.
 func (s *State) load(packed []byte) error {
 	switch packed[0] {
@@ -126,7 +144,31 @@ func (s *State) load(packed []byte) error {
 			s.users[id] = u
 		}
 		return err
+	case kindTable:
+		return s.loadTable(packed)
 	}
 	_, err := s.LoadCounts(packed)
 	return err
+}
+
+// appendTable packs which version of an external table is in use.
+func (s *State) appendTable(dst []byte, name string) []byte {
+	e := encoder{dst}
+	e.begin(kindTable, s.LayoutHash())
+	e.string(name)
+	e.string(s.tables[name])
+	e.seal(len(dst))
+	return e.b
+}
+
+func (s *State) loadTable(packed []byte) error {
+	d := decoder{b: packed}
+	d.open(kindTable, s.LayoutHash())
+	name := d.string()
+	digest := d.string()
+	if err := d.done(); err != nil {
+		return err
+	}
+	s.tables[name] = digest
+	return nil
 }

@@ -26,6 +26,7 @@ const (
 	kindContent  = 'C'
 	kindValue    = 'V'
 	kindGlobal   = 'G'
+	kindTable    = 'T'
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -39,6 +39,8 @@ type State struct {
 
 	items map[string]*ItemState
 	users map[string]*UserState
+	// tables has the digests of the external tables that table events named last, by table.
+	tables map[string]string
 
 	seq            uint64 // of the last record applied
 	arrival        int64  // of the newest record applied, Unix ms
@@ -87,13 +89,36 @@ const expiryChecks = 64
 // NewState returns a state without users and items that counts in t. Nothing in it expires: it holds
 // what a shared store has loaded, and that store drops what is old.
 func (t *Counters) NewState() *State {
-	return &State{Counters: t, items: map[string]*ItemState{}, users: map[string]*UserState{}}
+	return &State{Counters: t, items: map[string]*ItemState{}, users: map[string]*UserState{}, tables: map[string]string{}}
 }
 
 // ---- Look-up ----
 
 // Seq returns the sequence of the last applied record, 0 for none.
 func (s *State) Seq() uint64 { return s.seq }
+
+// SkipTo says that the state includes all records up to seq: those after Seq were erased.
+func (s *State) SkipTo(seq uint64) { s.seq = max(s.seq, seq) }
+
+// Restore makes s the state from, which must not be used afterwards. s keeps OpenTable, and the
+// external tables of which from does not know.
+func (s *State) Restore(from *State) {
+	if now := s.external.current.Load(); now != nil {
+		from.external.current.Store(now)
+	}
+	from.OpenTable = s.OpenTable
+	for name, digest := range s.tables {
+		if _, known := from.tables[name]; !known {
+			from.tables[name] = digest
+		}
+	}
+	*s = *from
+	if s.OpenTable != nil {
+		for _, name := range sortedKeys(s.tables) {
+			s.UseTable(name, s.OpenTable(name, s.tables[name]))
+		}
+	}
+}
 
 // Sizes returns the numbers of items, users and counted field values.
 func (s *State) Sizes() (items, users, values int) {

@@ -34,6 +34,7 @@ import (
 type Inputs struct {
 	Source replay.Source
 	State  features.Config
+	Base   *replay.Base // of the log, see replay.Options
 	// OpenTable opens a version of an external table, see features.State.OpenTable.
 	OpenTable func(name, digest string) *features.ExternalTable
 	// Vectors has the vectors of all item texts of the log; nil trains without text.
@@ -56,7 +57,7 @@ type Inputs struct {
 // Scan reads the log as the training does.
 func (in *Inputs) Scan(ctx context.Context) (*replay.Log, error) {
 	return replay.Scan(ctx, in.Source, replay.Options{
-		State: in.State, Gains: in.Config.Gains, Until: in.Until,
+		State: in.State, Base: in.Base, Gains: in.Config.Gains, Until: in.Until,
 		FollowUpMillis: in.Config.followUpMillis(),
 	})
 }

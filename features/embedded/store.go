@@ -6,7 +6,8 @@
 // only the log's records after it are applied again. Without an intact checkpoint the whole log is
 // applied.
 //
-// base.go handles states that did not come from this log, such as a restored snapshot.
+// base.go handles states that the log does not have, such as a restored snapshot, or what came of
+// records that retention dropped.
 package embedded
 
 import (
@@ -25,8 +26,8 @@ import (
 
 // Options of a Store. The zero value works.
 type Options struct {
-	// Ingest configures the Ingester. The store overwrites DedupeIDs, AppliedSeq, Apply, Save and
-	// EraseUsers.
+	// Ingest configures the Ingester. The store overwrites DedupeIDs, AppliedSeq, Apply, Save,
+	// BeforeDrop and EraseUsers.
 	Ingest ingest.Options
 	// OnItemsChanged gets the items whose content changed, after they were applied and in that
 	// order. It must not block. It gets nothing while Open replays the log.
@@ -37,11 +38,14 @@ type Options struct {
 type Store struct {
 	*ingest.Ingester
 	dir            string
+	cfg            features.Config
 	onItemsChanged func([]*ranker.ItemInfo)
 
 	mu    sync.RWMutex // guards state, which only the log's owner goroutine changes
 	state *features.State
 	open  bool // Open has finished
+
+	baseMu sync.Mutex // held while base or cut is read and written
 }
 
 // Open opens the store of the data folder dir, and creates the folder if needed. The caller must
@@ -50,7 +54,7 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, onItemsChanged: opt.OnItemsChanged}
+	s := &Store{dir: dir, cfg: cfg, onItemsChanged: opt.OnItemsChanged}
 	var err error
 	if s.state, err = readState(s.checkpointPath(), cfg); err != nil {
 		switch {
@@ -63,14 +67,18 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 				"cannot use the checkpoint; replaying the whole log instead", "error", err,
 			)
 		}
-		if s.state, err = loadBase(dir, cfg); err != nil {
+		if s.state, err = LoadBase(dir, cfg); err != nil {
 			return nil, err
 		}
 	}
 	opt.Ingest.DedupeIDs, opt.Ingest.AppliedSeq = cfg.DedupeIDs, s.state.Seq()
 	opt.Ingest.Apply, opt.Ingest.Save, opt.Ingest.EraseUsers = s.apply, s.save, s.eraseBase
+	opt.Ingest.BeforeDrop = s.advanceBase
 	if s.Ingester, err = ingest.Open(dir, opt.Ingest); err != nil {
 		return nil, err
+	}
+	if err := s.completeBase(); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	s.mu.Lock()
 	s.open = true

@@ -47,7 +47,8 @@ type Log struct {
 	closed bool
 	done   chan struct{}
 
-	rewrite sync.Mutex // held while sealed segments are rewritten or dropped
+	rewrite    sync.Mutex     // held while sealed segments are rewritten or dropped
+	background sync.WaitGroup // of applyRetention
 
 	// Used by the owner goroutine only.
 	active      file
@@ -374,5 +375,6 @@ func (l *Log) Close() error {
 	l.wake.Signal()
 	l.mu.Unlock()
 	<-l.done
+	l.background.Wait()
 	return l.sealSegment()
 }

@@ -19,6 +19,11 @@ type Options struct {
 	// RetainAge is the age at which sealed segments are dropped, by the arrival of their last
 	// record; 0 = keep all.
 	RetainAge time.Duration
+	// BeforeDrop is called before retention drops segments, with the first sequence that is kept.
+	// After an error nothing is dropped; retention tries again with the next segment. It may take
+	// long: it runs on a goroutine of the log, one call at a time, and Close waits for it. While it
+	// runs, the log may exceed its limits by what arrives. nil: segments are dropped at once.
+	BeforeDrop func(first uint64) error
 	// QueueEvents is the number of waiting events above which Append fails at once; 0 = 65,536.
 	QueueEvents int
 	Clock       func() time.Time // nil = time.Now

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -109,15 +110,19 @@ func (l *Log) measureSize() error {
 	if err != nil {
 		return err
 	}
-	total := int64(0)
+	total, count := int64(0), int64(0)
 	for _, s := range segs {
 		st, err := os.Stat(s.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // retention has just dropped it
+		}
 		if err != nil {
 			return err
 		}
 		total += st.Size()
+		count++
 	}
 	l.total.Store(total)
-	l.count.Store(int64(len(segs)))
+	l.count.Store(count)
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"relish/features/event"
@@ -106,46 +105,6 @@ func (l *Log) abandonSegment() {
 	_ = l.active.Sync()
 	_ = l.active.Close()
 	l.active = nil
-}
-
-// applyRetention drops sealed segments by size and age. It counts a failure, and tries again later.
-func (l *Log) applyRetention() {
-	if l.opt.RetainBytes == 0 && l.opt.RetainAge == 0 || !l.rewrite.TryLock() {
-		return // nothing to do, or a rewrite is running; the next segment tries again
-	}
-	defer l.rewrite.Unlock()
-	if err := l.measureSize(); err != nil {
-		l.failures.Add(1)
-		return
-	}
-	segs, err := segments(l.dir)
-	for len(segs) > 1 && err == nil && l.expired(segs[1]) {
-		var st fs.FileInfo
-		if st, err = os.Stat(segs[0].path); err != nil {
-			break
-		}
-		if err = os.Remove(segs[0].path); err == nil {
-			l.total.Add(-st.Size())
-			l.count.Add(-1)
-			l.first.Store(segs[1].first)
-			segs = segs[1:]
-		}
-	}
-	if err != nil {
-		l.failures.Add(1)
-	}
-}
-
-// expired reports whether the oldest segment may be dropped. next is the segment after it.
-func (l *Log) expired(next segment) bool {
-	if l.opt.RetainBytes > 0 && l.total.Load() > l.opt.RetainBytes {
-		return true
-	}
-	if l.opt.RetainAge == 0 {
-		return false
-	}
-	h, err := next.header()
-	return err == nil && h.created < l.now()-l.opt.RetainAge.Milliseconds()
 }
 
 // Rewrite replaces every record for which drop returns true by an empty frame with the same

@@ -29,8 +29,10 @@ type Options struct {
 	// MaxLogBytes is the size of the log at which Append fails with ranker.ErrLogFull; 0 = no
 	// limit.
 	MaxLogBytes int64
-	RetainBytes int64         // see eventlog.Options
-	RetainAge   time.Duration // see eventlog.Options
+	// SegmentBytes, RetainBytes and RetainAge: see eventlog.Options.
+	SegmentBytes int64
+	RetainBytes  int64
+	RetainAge    time.Duration
 	// EraseAfter is the time within which an erased user's records leave the log; 0 = 24 h.
 	EraseAfter time.Duration
 	Checkpoint time.Duration    // time between checkpoints; 0 = 5 minutes
@@ -49,6 +51,8 @@ type Options struct {
 	// Save makes the results of Apply durable, so that the next start need not repeat Apply; nil =
 	// nothing to save. It runs at every checkpoint and may overlap Apply.
 	Save func() error
+	// BeforeDrop is called before retention drops the records before first, see eventlog.Options.
+	BeforeDrop func(first uint64) error
 	// EraseUsers removes erased users, by features.UserHash, from state that did not come from
 	// Apply and that no checkpoint replaces; nil = there is no such state.
 	EraseUsers func(hashes map[string]uint64) error
@@ -86,9 +90,11 @@ func Open(dir string, opt Options) (*Ingester, error) {
 	}
 	var err error
 	g.log, err = eventlog.Open(LogDir(dir), eventlog.Options{
-		MaxBytes: opt.MaxLogBytes, RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge,
+		MaxBytes: opt.MaxLogBytes, SegmentBytes: opt.SegmentBytes,
+		RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge,
 		Clock: opt.Clock, AcceptClock: opt.AcceptClock, OnClock: g.onClock,
-		Admit: g.admit, Commit: g.commit, Abort: g.abort,
+		BeforeDrop: opt.BeforeDrop,
+		Admit:      g.admit, Commit: g.commit, Abort: g.abort,
 	})
 	if err != nil {
 		return nil, err
@@ -217,6 +223,9 @@ func (g *Ingester) appendServerEvent(ctx context.Context, e ranker.Event) error 
 
 // LastSeq returns the sequence of the last durable record, 0 if there is none.
 func (g *Ingester) LastSeq() uint64 { return g.log.LastSeq() }
+
+// FirstSeq returns the sequence at which the log begins; retention raises it.
+func (g *Ingester) FirstSeq() uint64 { return g.log.FirstSeq() }
 
 // Replica returns the id of the event log, 16 hex digits.
 func (g *Ingester) Replica() string { return g.log.Replica() }

@@ -73,6 +73,7 @@ type Evaluation struct {
 type Evaluator struct {
 	opt       EvaluatorOptions
 	state     *features.State     // as of the list that is scored
+	base      *replay.Base        // of the log; nil: the log has everything
 	encoder   *onnx.Encoder       // nil without text
 	vectors   *embeddings.Service // nil without text
 	finetuned *finetunedVectors   // of bundles; nil without text
@@ -91,6 +92,9 @@ func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err 
 	opt.Config.State.Text = opt.Config.Text
 	e := &Evaluator{opt: opt, state: features.New(opt.Config.State)}
 	e.state.OpenTable = external.Opener(opt.Data, opt.Log)
+	if e.base, err = logBase(opt.Data, opt.Config.State); err != nil {
+		return nil, err
+	}
 	if opt.Encoder.NoText {
 		return e, nil
 	}
@@ -219,7 +223,7 @@ func (e *Evaluator) options() evaluation.Options {
 		TestShare:   cmp.Or(e.opt.TestShare, defaultTestShare),
 		Prequential: e.opt.Prequential, K: e.opt.K, Gains: train.Gains,
 		FollowUp: int64(train.FollowUpHours * millisPerHour), Negatives: e.opt.Negatives,
-		Seed: e.opt.Seed, Vectors: RankerVectors(e.vectors), Progress: e.opt.Progress,
+		Base: e.base, Seed: e.opt.Seed, Vectors: RankerVectors(e.vectors), Progress: e.opt.Progress,
 	}
 	if e.opt.HideItems > 0 {
 		opt.IsHidden = evaluation.SampleItems(e.opt.HideItems, e.opt.Seed)

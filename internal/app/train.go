@@ -14,12 +14,14 @@ import (
 	"relish/embeddings/onnx"
 	"relish/experiment"
 	"relish/features"
+	"relish/features/embedded"
 	"relish/features/external"
 	"relish/features/ingest"
 	"relish/internal/config"
 	"relish/ranker/bundle"
 	"relish/ranker/signals"
 	"relish/training/pipeline"
+	"relish/training/replay"
 )
 
 // TrainerOptions say what a Trainer learns from and what it does with the bundles. Data, Config and
@@ -100,10 +102,25 @@ func (t *Trainer) configure() error {
 		Revision:    Revision(), Command: opt.Command,
 		OpenTable: tableOpener(folders, opt.Log),
 	}
+	if len(opt.Logs) == 0 {
+		if t.pipeline.Base, err = logBase(opt.Data, cfg.State); err != nil {
+			return err
+		}
+	}
 	for _, dir := range folders {
 		t.pipeline.Logs = append(t.pipeline.Logs, ingest.LogDir(dir))
 	}
 	return nil
+}
+
+// logBase returns the state that the log of a data folder adds to, nil if the log has everything.
+func logBase(data string, cfg features.Config) (*replay.Base, error) {
+	seq, found, err := embedded.BaseSeq(data)
+	if err != nil || !found {
+		return nil, err
+	}
+	load := func() (*features.State, error) { return embedded.LoadBase(data, cfg) }
+	return &replay.Base{Seq: seq, Load: load}, nil
 }
 
 // verifyBundle tries a new bundle in a child process, with everything that a server with or without

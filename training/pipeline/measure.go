@@ -60,6 +60,7 @@ func compare(
 ) (*measurement, error) {
 	in := run.inputs(p, t.encoder)
 	test, err := evaluation.NewTestSet(ctx, in.Source, in.State, evaluation.Options{
+		Base:      in.Base,
 		TestShare: in.Holdout, Prequential: true, K: metricK, Gains: in.Config.Gains,
 		FollowUp:  int64(in.Config.FollowUpHours * 60 * 60 * 1000),
 		Negatives: in.Config.Negatives.Count, Seed: in.Config.Seed, Vectors: in.Vectors,

@@ -83,7 +83,11 @@ func replayMatrices(
 	}
 	out, next := &parity{}, 0
 	var failed error
+	base := opt.Base.Switch()
 	err = p.scan.source.each(func(rec *event.Record, number uint64) bool {
+		if failed = base.Before(rec, state); failed != nil {
+			return false
+		}
 		for ; failed == nil && next < len(list) && list[next].StateSeq < number; next++ {
 			failed = out.check(ctx, pipeline, &list[next], models)
 		}

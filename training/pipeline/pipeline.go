@@ -39,6 +39,7 @@ import (
 	"relish/training"
 	"relish/training/gbdt"
 	"relish/training/modelcard"
+	"relish/training/replay"
 )
 
 // Options of Run. Logs, State, Config, LightGBM, Root, Prior, LoadSignal, CheckCompatible and
@@ -46,6 +47,9 @@ import (
 type Options struct {
 	Logs  []string // folders of event logs, one for each replica
 	State features.Config
+	// Base is the state that the log adds to, nil if it has everything; see replay.Options. It is
+	// for a single log.
+	Base *replay.Base
 	// OpenTable opens a version of an external table, see features.State.OpenTable.
 	OpenTable func(name, digest string) *features.ExternalTable
 	Config    training.Config // complete and valid
@@ -230,8 +234,9 @@ func (r *run) stage(name string, f func() error) error {
 // inputs returns the inputs of the training that the gate measures.
 func (r *run) inputs(p *plan, encoder *textEncoder) training.Inputs {
 	in := training.Inputs{
-		Source: p.scan.source.Records, State: r.opt.State, OpenTable: r.opt.OpenTable,
-		TextSpec: r.opt.State.Text, ExternalColumns: p.scan.externalColumns,
+		Source: p.scan.source.Records, State: r.opt.State, Base: r.opt.Base,
+		OpenTable: r.opt.OpenTable,
+		TextSpec:  r.opt.State.Text, ExternalColumns: p.scan.externalColumns,
 		LightGBM: r.opt.LightGBM, Backend: r.opt.Backend, WorkDir: r.workDir, Config: r.opt.Config,
 		Holdout: p.holdout, Parent: p.warmStart, Progress: r.opt.Progress,
 	}

@@ -85,11 +85,22 @@ func scanLogs(ctx context.Context, run *run, b *bundles, encoder *textEncoder) (
 
 func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEncoder) error {
 	parentRanges, activeRanges := trainedOn(b.parent), trainedOn(b.active.bundle)
-	items := features.New(run.opt.State)
+	items, err := baseItems(run.opt)
+	if err != nil {
+		return err
+	}
+	for _, info := range items.Items() {
+		if encoder.vectors == nil {
+			break
+		}
+		if err := encoder.vectors.require(ctx, info); err != nil {
+			return err
+		}
+	}
 	tables := map[string]string{} // name -> digest of the newest version
 	var all logRanges
 	var failed error
-	err := s.source.each(func(rec *event.Record, number uint64) bool {
+	err = s.source.each(func(rec *event.Record, number uint64) bool {
 		all.extend(rec)
 		if number%markInterval == 0 {
 			run.opt.Progress("scan", int(number), 0)
@@ -138,6 +149,14 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 	}
 	s.externalColumns = externalColumns(run.opt, tables)
 	return nil
+}
+
+// baseItems returns a state that has the items of the base, an empty one without a base.
+func baseItems(opt *Options) (*features.State, error) {
+	if opt.Base == nil {
+		return features.New(opt.State), nil
+	}
+	return opt.Base.Load()
 }
 
 // textsOf applies a record of an item to items. It returns the items that a replay reads with a

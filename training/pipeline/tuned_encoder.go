@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"relish/embeddings/finetuned"
-	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
 	"relish/ranker/bundle"
@@ -57,8 +56,16 @@ func encodeTexts(
 	vectors *finetuned.Vectors,
 	total int,
 ) error {
-	items := features.New(run.opt.State)
+	items, err := baseItems(run.opt)
+	if err != nil {
+		return err
+	}
 	texts := func(yield func(*ranker.ItemInfo, error) bool) {
+		for _, info := range items.Items() {
+			if !yield(info, nil) {
+				return
+			}
+		}
 		err := p.scan.source.each(func(rec *event.Record, _ uint64) bool {
 			if rec.Event.Kind != ranker.EventItem && rec.Event.Kind != ranker.EventDelete {
 				return true

@@ -38,12 +38,18 @@ type live struct {
 	ranked []string
 	// another is a model with another schema, which ranks nothing. rows has the rows that it would
 	// have scored, by request and candidate.
-	another *ranker.Model
-	rows    map[string]map[string][]float32
+	segmentBytes int64 // of the log, which then keeps about three segments; 0: it keeps everything
+	another      *ranker.Model
+	rows         map[string]map[string][]float32
 }
 
-func newLive(t testing.TB, seed uint64) *live {
+func newLive(t testing.TB, seed uint64) *live { return newLiveWith(t, seed, 0) }
+
+// newLiveWith is newLive with a retention, see live.segmentBytes.
+func newLiveWith(t testing.TB, seed uint64, segmentBytes int64) *live {
 	l := &live{
+		segmentBytes: segmentBytes,
+
 		TB:     t,
 		r:      rand.New(rand.NewPCG(seed, 5)),
 		dir:    t.TempDir(),
@@ -78,7 +84,9 @@ func (l *live) later() time.Time { return l.now.Add(700 * time.Millisecond) }
 func (l *live) open() {
 	l.Helper()
 	var err error
-	opt := embedded.Options{Ingest: ingest.Options{Clock: l.later}}
+	opt := embedded.Options{Ingest: ingest.Options{
+		Clock: l.later, SegmentBytes: l.segmentBytes, RetainBytes: 3 * l.segmentBytes,
+	}}
 	if l.store, err = embedded.Open(l.dir, counted(), opt); err != nil {
 		l.Fatal(err)
 	}
@@ -240,6 +248,21 @@ func (l *live) records() (out []event.Record) {
 	return out
 }
 
+// base returns what the log adds to, nil if it has everything.
+func (l *live) base() *replay.Base {
+	l.Helper()
+	seq, found, err := embedded.BaseSeq(l.dir)
+	if err != nil {
+		l.Fatal(err)
+	}
+	if !found {
+		return nil
+	}
+	return &replay.Base{Seq: seq, Load: func() (*features.State, error) {
+		return embedded.LoadBase(l.dir, counted())
+	}}
+}
+
 // replayedList is the replay of one recorded list.
 type replayedList struct {
 	impression *ranker.Impression
@@ -259,7 +282,9 @@ func (l *live) replayedBy(
 	model *ranker.Model, records []event.Record, to uint64,
 ) map[uint64]replayedList {
 	l.Helper()
-	log, err := replay.Scan(l.Context(), source(records), replay.Options{State: counted()})
+	log, err := replay.Scan(l.Context(), source(records), replay.Options{
+		State: counted(), Base: l.base(),
+	})
 	if err != nil {
 		l.Fatal(err)
 	}

@@ -29,6 +29,7 @@ type Options struct {
 	// Gains maps an action to the gain of its item [1]. If several actions follow, the highest
 	// counts.
 	Gains map[string]float64
+	Base  *Base // of the log; nil: the log has everything
 	Until int64 // ignores records that arrived at this time or later, Unix ms [no limit]
 	// FollowUpMillis is the longest time between an impression and an interaction that names it, in
 	// either order of arrival, for the interaction to count as its follow-up, in ms [24 h].
@@ -76,6 +77,7 @@ type LoggedList struct {
 
 // Log is the result of Scan. It is read-only and safe for concurrent use.
 type Log struct {
+	Base         *Base // see Options
 	Users, Items *IDs
 	Interactions []Interaction // in the order of arrival
 	Lists        []LoggedList  // in the order of arrival, the newest Options.MaxLists

@@ -15,15 +15,20 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Replay reproduces the feature matrices of a server bit by bit: for random events of all kinds,
-// all kinds of features and all signals, through the real journal and a restart.
+// all kinds of requests and features, and all signals, through the real log, a restart and a
+// retention that drops most of the log.
 func TestReplayReproducesServedMatrices(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			l := newLive(t, seed)
+			segmentBytes := int64(seed%2) * 150_000
+			l := newLiveWith(t, seed, segmentBytes)
 			l.run(60)
 			compared, kinds, events := 0, map[string]int{}, map[ranker.EventKind]int{}
 			records := l.records()
+			if dropped := records[0].Seq > 1; dropped != (segmentBytes > 0) {
+				t.Errorf("the log begins at record %d", records[0].Seq)
+			}
 			for _, rec := range records {
 				events[rec.Event.Kind]++
 			}

@@ -52,6 +52,7 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 	catalogue.MaxAge = "36500d"
 	s := &scanner{
 		Log: &Log{
+			Base:  opt.Base,
 			Users: newIDs(), Items: newIDs(), Catalogue: features.New(catalogue),
 			Counts: map[ranker.EventKind]int{}, Actions: map[string]int{},
 			Contexts: map[string]ContextField{},
@@ -62,9 +63,17 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 	for _, action := range opt.State.Actions {
 		s.counted[action] = true
 	}
+	base := opt.Base.Switch()
 	for rec, err := range src() {
 		if err != nil {
 			return nil, err
+		}
+		from, err := base.take(&rec)
+		if err != nil {
+			return nil, err
+		}
+		if from != nil {
+			s.addItems(from, rec.Seq)
 		}
 		if opt.Until > 0 && rec.Arrival >= opt.Until {
 			break
@@ -110,6 +119,14 @@ func (s *scanner) add(rec *event.Record) {
 		}
 	case ranker.EventErase:
 		s.erased[e.UserHash] = rec.Seq
+	}
+}
+
+// addItems adds the items of a base to the catalogue, before the record seq.
+func (s *scanner) addItems(base *features.State, seq uint64) {
+	for _, info := range base.Items() {
+		s.Catalogue.PutItem(info.ID, base.ItemState(info.ID))
+		s.items.set(seq-1, s.Items.intern(info.ID), true)
 	}
 }
 

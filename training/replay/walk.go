@@ -36,8 +36,8 @@ type WalkOptions struct {
 	Progress    func(done, total int) // may be nil
 }
 
-// Walk applies the log's records to state and calls each for each list, just before the list's own
-// record is applied. lists are sorted by sequence (SortLists). The walk ends after the last list.
+// Walk applies the log's records to state, which is empty, and calls each for each list, just before
+// the list's own record is applied. lists are sorted by sequence (SortLists). The walk ends after the last list.
 //
 // A follow-up that arrived before its list is applied after it. It had not happened yet when the
 // list was ranked, and a state that has it knows the label.
@@ -60,12 +60,18 @@ func (l *Log) Walk(
 		}
 	}
 	hasList := make([]bool, l.Users.Len()) // by user
+	base := l.Base.Switch()
 	for rec, err := range src() {
 		if err != nil {
 			return err
 		}
 		if rec.Seq%cancelInterval == 0 && ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if next == 0 || !opt.FreezeState {
+			if err := base.Before(&rec, state); err != nil {
+				return err
+			}
 		}
 		if list, isEarly := listOf[rec.Seq]; isEarly {
 			delayed[list] = append(delayed[list], rec)
