@@ -52,6 +52,26 @@ func TestFineTunedEncoderWaitsAtTheStart(t *testing.T) {
 	}
 }
 
+// The bundle before is no fallback, and cannot be asked for, while its texts are not encoded.
+func TestPreviousBundleWaits(t *testing.T) {
+	root, encoders := t.TempDir(), newFakeEncoders()
+	tuned, plain := write(t, root, 1, addEncoder), write(t, root, 2, nil)
+	r := startWith(t, root, encoders, tuned, plain)
+	wantActive(t, r, plain, "prior")
+	if state, _ := states(t, r); state[tuned] != ranker.ModelWaiting {
+		t.Errorf("states %v", state)
+	}
+	if _, err := r.Acquire(tuned); !errors.Is(err, ranker.ErrUnknownModel) {
+		t.Errorf("acquired before its texts are encoded: %v", err)
+	}
+	encoders.finish()
+	eventually(t, "the bundle before is the fallback", func() bool {
+		state, _ := states(t, r)
+		return state[tuned] == ranker.ModelPrevious
+	})
+	wantActive(t, r, plain, tuned, "prior")
+}
+
 // If no texts are encoded by any encoder, waiting would gain nothing: the active bundle is served
 // at once.
 func TestStartWithoutAnyVectors(t *testing.T) {

@@ -200,7 +200,7 @@ func (r *Registry) publish(wanted, previous string) {
 		waiting:   map[string]func() string{},
 	}
 	for version, b := range r.loaded {
-		if version != previous && r.mustWait(version) {
+		if r.mustWait(version) {
 			v.waiting[version] = func() string { return r.waiting(b) }
 			continue
 		}
@@ -212,7 +212,7 @@ func (r *Registry) publish(wanted, previous string) {
 			v.waiting[wanted] = func() string { return r.waiting(nil) }
 		}
 	}
-	if b := r.loaded[previous]; b != nil {
+	if b := r.loaded[previous]; b != nil && v.waiting[previous] == nil {
 		v.previous = b.Model
 	}
 	order := []string{v.active.Version}
