@@ -25,6 +25,7 @@ import (
 	"relish/features/event"
 	"relish/ranker"
 	"relish/ranker/bundle"
+	"relish/training/propensity"
 	"relish/training/replay"
 )
 
@@ -212,15 +213,22 @@ type evaluator struct {
 	pairs         []Pair
 	lists         []listFacts
 	results       []result // by scorer
+
+	bias    *PositionBias
+	curve   *propensity.Curve
+	weights []float64 // by list, of position-corrected metrics
 }
 
 // result is what one scorer reached.
 type result struct {
 	// rng breaks the scorer's ties. Each scorer has its own, so that its metrics do not depend on
 	// which other scorers are measured.
-	rng     *rand.Rand
-	values  [metricCount][]float64 // by metric and list
-	overall overallStats
+	rng    *rand.Rand
+	values [metricCount][]float64 // by metric and list
+	// correctedNDCG and correctedMRR are of position-corrected gains, by list, without the list's
+	// weight.
+	correctedNDCG, correctedMRR []float64
+	overall                     overallStats
 }
 
 func newEvaluator(s *TestSet, c Scorers) *evaluator {
@@ -233,6 +241,7 @@ func newEvaluator(s *TestSet, c Scorers) *evaluator {
 		baselineCount: len(baselines),
 		pairs:         c.Pairs,
 	}
+	e.bias, e.curve = biasOf(s)
 	e.results = make([]result, len(e.scorers))
 	for i, scorer := range e.scorers {
 		e.results[i].rng = rand.New(rand.NewPCG(s.opt.Seed, xxhash.Sum64String(scorer.Name())))
@@ -251,9 +260,11 @@ func (e *evaluator) scoreList(ctx context.Context, ex *replay.Example) error {
 		ex.Request.Candidates[i].ColdStart = e.testSet.opt.IsHidden != nil
 	}
 	e.lists = append(e.lists, e.counts.describe(ex))
+	corrected, weight := correctedGains(ex, gains, e.curve)
+	e.weights = append(e.weights, weight)
 	distance := e.testSet.itemDistance(ex.Request.Candidates)
 	for i, s := range e.scorers {
-		if err := e.scoreWith(ctx, s, &e.results[i], ex, gains, distance); err != nil {
+		if err := e.scoreWith(ctx, s, &e.results[i], ex, gains, corrected, distance); err != nil {
 			return fmt.Errorf("%s: %w", s.Name(), err)
 		}
 	}
@@ -263,7 +274,7 @@ func (e *evaluator) scoreList(ctx context.Context, ex *replay.Example) error {
 // scoreWith adds one scorer's metrics on one list to its result.
 func (e *evaluator) scoreWith(
 	ctx context.Context, s Scorer, r *result,
-	ex *replay.Example, gains []float64, distance Distance,
+	ex *replay.Example, gains, corrected []float64, distance Distance,
 ) error {
 	scores, err := s.Score(ctx, ex)
 	if err != nil {
@@ -287,6 +298,8 @@ func (e *evaluator) scoreWith(
 	} {
 		r.values[metric] = append(r.values[metric], value)
 	}
+	r.correctedNDCG = append(r.correctedNDCG, NDCG(order, corrected, k))
+	r.correctedMRR = append(r.correctedMRR, meanReciprocalRank(order, corrected))
 	r.overall.addList(ex, order, k, distance)
 	r.overall.addCalibrationSample(ex.Index, len(e.testSet.lists), scores, gains)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"relish/features"
+	"relish/internal/plackettluce"
 	"relish/internal/stats"
 	"relish/training/replay"
 )
@@ -128,9 +129,9 @@ func (o *offPolicyEstimator) addList(
 	if ex.Impression != nil && ex.Impression.Interleaved != nil {
 		propensity = nil // it is conditional on the teams, so the draw cannot be recovered
 	}
-	draw, complete := recoverPlackettLuce(propensity)
+	draw, complete := plackettluce.Recover(propensity)
 	switch {
-	case len(draw.positions) == 0:
+	case len(draw.Positions) == 0:
 		o.Unexplored++
 		return nil
 	case !complete:
@@ -145,8 +146,8 @@ func (o *offPolicyEstimator) addList(
 	if err != nil {
 		return fmt.Errorf("%s: %w", policy.Name(), err)
 	}
-	drawIndex := make(map[int]int, len(draw.positions)) // by position
-	for k, position := range draw.positions {
+	drawIndex := make(map[int]int, len(draw.Positions)) // by position
+	for k, position := range draw.Positions {
 		drawIndex[position] = k
 	}
 	l := loggedList{user: xxhash.Sum64String(ex.Request.User)}
@@ -163,7 +164,7 @@ func (o *offPolicyEstimator) addList(
 		case drawn != targetDrawn, !drawn && target != position:
 			o.unsupportedPositions++
 		case target == position && drawn:
-			p.weight = 1 / draw.marginal(k)
+			p.weight = 1 / draw.Marginal(k)
 		case target == position:
 			p.weight = 1
 		}

@@ -161,7 +161,7 @@ func (s *TestSet) baselines(counts *popularityCounts) []Scorer {
 	}
 	if s.lists[0].Logged {
 		logged := func(position int, _ string) float64 { return -float64(position) }
-		out = append(out, &baseline{"logged order", logged})
+		out = append(out, &baseline{LoggedOrder, logged})
 	}
 	popularity := func(_ int, id string) float64 { return counts.clicks[id] }
 	out = append(out, &baseline{"popularity", popularity})

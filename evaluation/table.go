@@ -14,7 +14,10 @@ type Table struct {
 	K     int `json:"k"`     // cutoff of the metrics
 	Lists int `json:"lists"` // scored
 
-	Baseline string `json:"baseline"` // the baseline with the best NDCG over all lists
+	// Baseline is the baseline with the best NDCG over all lists, LoggedOrder left out.
+	Baseline string `json:"baseline"`
+	// PositionBias says how the position-corrected metrics were computed.
+	PositionBias *PositionBias `json:"position_bias"`
 
 	// Rows are ordered by slice, then by scorer. A slice that holds no list or all lists is left
 	// out.
@@ -34,16 +37,24 @@ type Row struct {
 	HitRate  stats.Interval `json:"hit_rate"`
 	// AUC is the mean over the lists that have a candidate that is not relevant; nil without any.
 	AUC *stats.Interval `json:"auc,omitempty"`
+	// CorrectedNDCG and CorrectedMRR are position-corrected, see PositionBias; nil if the log does
+	// not tell its position bias. CorrectedMRR is the mean of 1 / rank over all relevant items of a
+	// list, not only over the first one.
+	CorrectedNDCG *stats.Interval `json:"corrected_ndcg,omitempty"`
+	CorrectedMRR  *stats.Interval `json:"corrected_mrr,omitempty"`
 }
 
 // Difference says how much better Scorer is than Against on the same lists: the mean of the paired
 // differences, with its 95 % bootstrap interval.
 type Difference struct {
-	Scorer  string         `json:"scorer"`
-	Against string         `json:"against"`
-	Slice   string         `json:"slice"`
-	NDCG    stats.Interval `json:"ndcg"`
-	MRR     stats.Interval `json:"mrr"`
+	Scorer  string `json:"scorer"`
+	Against string `json:"against"`
+	Slice   string `json:"slice"`
+	// Corrected reports that NDCG and MRR are position-corrected, see PositionBias. There is one
+	// difference with it and one without it, against LoggedOrder only the one with it.
+	Corrected bool           `json:"corrected"`
+	NDCG      stats.Interval `json:"ndcg"`
+	MRR       stats.Interval `json:"mrr"`
 }
 
 // Row returns a scorer's row of a slice, false if there is none.
@@ -57,10 +68,22 @@ func (t *Table) Row(scorer, slice string) (Row, bool) {
 	return t.Rows[i], true
 }
 
-// Difference returns the comparison of two scorers on a slice, false if there is none.
+// Difference returns the comparison of two scorers on a slice by plain metrics, false if there is
+// none.
 func (t *Table) Difference(scorer, against, slice string) (Difference, bool) {
+	return t.difference(scorer, against, slice, false)
+}
+
+// CorrectedDifference returns the comparison of two scorers on a slice by position-corrected
+// metrics, false if there is none. If positions explain no clicks, it equals Difference.
+func (t *Table) CorrectedDifference(scorer, against, slice string) (Difference, bool) {
+	return t.difference(scorer, against, slice, true)
+}
+
+func (t *Table) difference(scorer, against, slice string, corrected bool) (Difference, bool) {
 	i := slices.IndexFunc(t.Differences, func(d Difference) bool {
-		return d.Scorer == scorer && d.Against == against && d.Slice == slice
+		return d.Scorer == scorer && d.Against == against && d.Slice == slice &&
+			d.Corrected == corrected
 	})
 	if i < 0 {
 		return Difference{}, false
@@ -156,7 +179,7 @@ const (
 
 // table turns the collected values into means and differences.
 func (e *evaluator) table() (*Table, error) {
-	t := &Table{K: e.testSet.opt.K, Lists: len(e.lists)}
+	t := &Table{K: e.testSet.opt.K, Lists: len(e.lists), PositionBias: e.bias}
 	pairs := e.pairs
 	for s, lists := range IndicesBySlice(e.lists, tableSlices) {
 		slice := tableSlices[s].Name
@@ -172,14 +195,15 @@ func (e *evaluator) table() (*Table, error) {
 		}
 		if slice == AllLists {
 			t.Baseline = t.bestBaseline()
-			pairs = slices.Concat(e.pairsWithBaseline(t.Baseline), e.pairs)
+			pairs = slices.Concat(
+				e.pairsWithBaseline(t.Baseline), e.pairsWithBaseline(LoggedOrder), e.pairs)
 		}
 		for _, p := range pairs {
-			d, err := e.difference(p, slice, lists)
+			d, err := e.differences(p, slice, lists)
 			if err != nil {
 				return nil, fmt.Errorf("%s against %s: %w", p.Scorer, p.Against, err)
 			}
-			t.Differences = append(t.Differences, d)
+			t.Differences = append(t.Differences, d...)
 		}
 	}
 	for i, s := range e.scorers {
@@ -192,19 +216,24 @@ func (e *evaluator) table() (*Table, error) {
 	return t, nil
 }
 
-// bestBaseline returns the name of the baseline with the largest NDCG.
+// bestBaseline returns the name of the baseline with the largest NDCG. LoggedOrder does not take
+// part.
 func (t *Table) bestBaseline() (name string) {
 	best := -1.0
 	for _, row := range t.Rows {
-		if row.Baseline && row.NDCG.Mean > best {
+		if row.Baseline && row.Scorer != LoggedOrder && row.NDCG.Mean > best {
 			best, name = row.NDCG.Mean, row.Scorer
 		}
 	}
 	return name
 }
 
-// pairsWithBaseline pairs every model with the baseline.
+// pairsWithBaseline pairs every model with the baseline, if it is measured.
 func (e *evaluator) pairsWithBaseline(baseline string) (out []Pair) {
+	isBaseline := func(s Scorer) bool { return s.Name() == baseline }
+	if !slices.ContainsFunc(e.scorers, isBaseline) {
+		return nil
+	}
 	for _, s := range e.scorers[e.baselineCount:] {
 		out = append(out, Pair{s.Name(), baseline})
 	}
@@ -234,26 +263,43 @@ func (e *evaluator) row(scorer int, slice string, lists []int) (Row, error) {
 	if row.AUC.N == 0 {
 		row.AUC = nil
 	}
-	return row, nil
+	err := e.addCorrected(&row, &e.results[scorer], lists)
+	return row, err
 }
 
-func (e *evaluator) difference(p Pair, slice string, lists []int) (Difference, error) {
-	d := Difference{Scorer: p.Scorer, Against: p.Against, Slice: slice}
+// differences returns the comparison of a pair by plain and by position-corrected metrics, as far
+// as each is sound.
+func (e *evaluator) differences(p Pair, slice string, lists []int) (out []Difference, err error) {
 	var results [2]*result
 	for k, name := range []string{p.Scorer, p.Against} {
 		i := slices.IndexFunc(e.scorers, func(s Scorer) bool { return s.Name() == name })
 		if i < 0 {
-			return d, fmt.Errorf("scorer %q is not part of the evaluation", name)
+			return nil, fmt.Errorf("scorer %q is not part of the evaluation", name)
 		}
 		results[k] = &e.results[i]
 	}
-	for metric, to := range map[int]*stats.Interval{metricNDCG: &d.NDCG, metricMRR: &d.MRR} {
-		a := SelectValues(results[0].values[metric], lists)
-		b := SelectValues(results[1].values[metric], lists)
-		var err error
-		if *to, err = stats.PairedBootstrap(a, b, e.testSet.opt.Seed); err != nil {
-			return d, err
+	add := func(corrected bool, metrics func(*result) (ndcg, mrr []float64)) error {
+		d := Difference{
+			Scorer: p.Scorer, Against: p.Against, Slice: slice, Corrected: corrected,
 		}
+		ndcg, mrr := metrics(results[0])
+		otherNDCG, otherMRR := metrics(results[1])
+		var err error
+		if d.NDCG, err = stats.PairedBootstrap(ndcg, otherNDCG, e.testSet.opt.Seed); err != nil {
+			return err
+		}
+		d.MRR, err = stats.PairedBootstrap(mrr, otherMRR, e.testSet.opt.Seed)
+		out = append(out, d)
+		return err
 	}
-	return d, nil
+	if p.Scorer != LoggedOrder && p.Against != LoggedOrder {
+		err = add(false, func(r *result) (ndcg, mrr []float64) {
+			return SelectValues(r.values[metricNDCG], lists),
+				SelectValues(r.values[metricMRR], lists)
+		})
+	}
+	if err == nil && e.bias.Known {
+		err = add(true, func(r *result) (ndcg, mrr []float64) { return e.corrected(r, lists) })
+	}
+	return out, err
 }

@@ -33,7 +33,9 @@ type Config struct {
 	Dropout *float64 `yaml:"dropout"`
 	// HalfLifeDays is the age at which a list has half the weight of a new one; 0: all weigh the
 	// same.
-	HalfLifeDays float64          `yaml:"half_life_days"`
+	HalfLifeDays float64 `yaml:"half_life_days"`
+	// PositionBias is PositionBiasAuto or PositionBiasOff.
+	PositionBias string           `yaml:"position_bias"`
 	Features     []ranker.Feature `yaml:"features"` // [inferred from the log]
 	// Monotone maps a column to 1 if the score must not fall as the column grows, or to -1 if it
 	// must not rise.
@@ -57,6 +59,14 @@ type TwoTowerConfig struct {
 	Epochs  int     `yaml:"epochs"`  // at most
 	Minutes float64 `yaml:"minutes"` // limit of one of several trainings, see signals.CrossFit
 }
+
+// Values of Config.PositionBias.
+const (
+	// PositionBiasAuto weighs a click by how rarely users look at its position, as far as the log
+	// tells (package propensity).
+	PositionBiasAuto = "auto"
+	PositionBiasOff  = "off" // clicks count the same at every position
+)
 
 // Values of EncoderConfig.Tune.
 const (
@@ -112,7 +122,7 @@ func DefaultConfig() Config {
 	return Config{
 		Gains:         map[string]float64{"view": 1, "click": 1, "comment": 2, "purchase": 5},
 		FollowUpHours: 24, Negatives: NegativesConfig{Count: 19}, Signals: signals.Kinds(),
-		MaxLists: 20_000, Dropout: &dropout, Seed: 1,
+		MaxLists: 20_000, Dropout: &dropout, Seed: 1, PositionBias: PositionBiasAuto,
 		TwoTower: TwoTowerConfig{Layers: &twoTower.Layers, Epochs: twoTower.Epochs, Minutes: 6},
 		Encoder: EncoderConfig{
 			Tune: TuneAuto, Objective: finetune.NextItem, Steps: encoder.MaxSteps,
@@ -142,6 +152,7 @@ func (c Config) Complete() Config {
 	setDefault(&c.MaxLists, d.MaxLists)
 	setDefault(&c.Seed, d.Seed)
 	setDefault(&c.Dropout, d.Dropout)
+	setDefault(&c.PositionBias, d.PositionBias)
 	setDefault(&c.TwoTower.Layers, d.TwoTower.Layers)
 	setDefault(&c.TwoTower.Epochs, d.TwoTower.Epochs)
 	setDefault(&c.TwoTower.Minutes, d.TwoTower.Minutes)
@@ -196,6 +207,7 @@ func (c *Config) Validate() error {
 	within("encoder.popularity", c.Encoder.Popularity, 0, 1)
 	within("encoder.steps", float64(c.Encoder.Steps), 1, 1e7)
 	within("encoder.minutes", c.Encoder.Minutes, 0.01, 7*24*60)
+	oneOf("position_bias", c.PositionBias, PositionBiasAuto, PositionBiasOff)
 	oneOf("encoder.tune", c.Encoder.Tune, TuneAuto, TuneOn, TuneOff)
 	oneOf("encoder.objective", c.Encoder.Objective, finetune.Objectives...)
 	oneOf("encoder.begin", c.Encoder.Begin, BeginBase, BeginActive)

@@ -14,6 +14,7 @@ import (
 	"relish/ranker/bundle"
 	"relish/ranker/scorer"
 	"relish/training/gbdt"
+	"relish/training/propensity"
 	"relish/training/replay"
 )
 
@@ -176,10 +177,43 @@ func (d *dataset) read(
 	if *in.Config.Scorer.Position && !slices.ContainsFunc(l.lists, isSampled) {
 		out.Positions = rows.Positions
 	}
+	if curve := l.curve(); curve != nil && out.Positions == nil {
+		out.Labels, out.Weights = positionWeights(rows, curve)
+	}
 	if in.Config.HalfLifeDays > 0 {
-		out.Weights = ageWeights(rows, l.log, in.Config.HalfLifeDays)
+		weights := ageWeights(rows, l.log, in.Config.HalfLifeDays)
+		for i := range out.Weights {
+			weights[i] *= out.Weights[i]
+		}
+		out.Weights = weights
 	}
 	return out, nil
+}
+
+// weightSteps is the number of steps in which the weight of a position doubles. Few different gains
+// keep the trainer's table of gains small.
+const weightSteps = 4
+
+// positionWeights returns gains that are divided by the examination probability of their position,
+// and a weight for each row. The weight is that of the whole list, since the trainer measures an
+// order relative to the list's best one: a list whose only click is at a rarely examined position
+// would otherwise count like any other.
+func positionWeights(rows *replay.Rows, curve *propensity.Curve) (gains, weights []float32) {
+	first := 0
+	for _, size := range rows.ListSizes {
+		plain, corrected := float32(0), float32(0)
+		for row := first; row < first+int(size); row++ {
+			steps := math.Round(weightSteps * math.Log2(curve.Weight(int(rows.Positions[row]))))
+			gain := rows.Gains[row] * float32(math.Exp2(steps/weightSteps))
+			plain, corrected = plain+rows.Gains[row], corrected+gain
+			gains = append(gains, gain)
+		}
+		for range size {
+			weights = append(weights, corrected/plain)
+		}
+		first += int(size)
+	}
+	return gains, weights
 }
 
 const msPerDay = 24 * 60 * 60 * 1000

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"relish/training/propensity"
 	"relish/training/replay"
 	"relish/training/signals"
 )
@@ -29,6 +30,8 @@ type trainingLists struct {
 	holdoutStart uint64 // the held-out events begin at this sequence, MaxUint64 if there are none
 	lists        []replay.RankingList
 	old          *oldLists // of a warm start; nil without parent
+	// examination says how likely users look at each position; nil if train.position_bias is off.
+	examination *propensity.Estimate
 }
 
 // readLists scans the log and chooses the lists.
@@ -42,6 +45,9 @@ func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 		if out.holdoutStart, err = out.log.HoldoutStart(in.Holdout); err != nil {
 			return nil, err
 		}
+	}
+	if in.Config.PositionBias == PositionBiasAuto {
+		out.examination = propensity.FromLog(out.log, out.holdoutStart)
 	}
 	if in.Parent != nil {
 		out.lists, out.old, err = selectWarmStartLists(in, out.log, out.holdoutStart)
@@ -57,6 +63,14 @@ func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 		)
 	}
 	return out, nil
+}
+
+// curve returns the examination probability by position, nil if clicks are taken as they are.
+func (l *trainingLists) curve() *propensity.Curve {
+	if l.examination == nil {
+		return nil
+	}
+	return l.examination.Curve
 }
 
 func plural(n int, word string) string {

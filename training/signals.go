@@ -43,6 +43,7 @@ func (f *fittedSignals) modelFor(
 // trainSignals trains the signals for serving, and those that score the scorer's lists.
 func trainSignals(ctx context.Context, in *Inputs, l *trainingLists) (*fittedSignals, error) {
 	crossFit := signals.NewCrossFit(l.log, l.lists, in.Vectors, l.holdoutStart)
+	crossFit.Examination = l.curve()
 	if in.Parent == nil {
 		crossFit = crossFit.MergeFolds()
 	}

@@ -17,6 +17,7 @@ func printEvaluation(e *app.Evaluation) {
 		fmt.Println("Note: " + e.Note + ".")
 	}
 	printScorers(e)
+	printCorrected(e)
 	printDifferences(e)
 	printOverall(e)
 }
@@ -54,6 +55,9 @@ func printScorers(e *app.Evaluation) {
 	})
 	slice := ""
 	for _, r := range e.Rows {
+		if r.Scorer == evaluation.LoggedOrder {
+			continue // position bias flatters it; printCorrected shows it
+		}
 		if slice != "" && slice != r.Slice {
 			w.AppendSeparator()
 		}
@@ -73,14 +77,50 @@ func printScorers(e *app.Evaluation) {
 	w.Render()
 }
 
+// printCorrected prints the position-corrected metrics, if the log tells its position bias.
+func printCorrected(e *app.Evaluation) {
+	if !e.PositionBias.Known {
+		fmt.Println("no position-corrected metrics: the log does not tell its position bias. " +
+			"Serve with rules.exploration for a while, or collect more clicks")
+		return
+	}
+	title := "position-corrected; positions explain no clicks"
+	if e.PositionBias.Explains {
+		title = fmt.Sprintf("position-corrected; looked at: place 2 %.2f, 5 %.2f, 10 %.2f",
+			e.PositionBias.Examination[1], e.PositionBias.Examination[4],
+			e.PositionBias.Examination[9])
+	}
+	w := newTable(title, table.Row{
+		"lists", "scorer", fmt.Sprintf("NDCG@%d [95 %%]", e.K), "MRR [95 %]",
+		"NDCG over " + e.Baseline, "NDCG over " + evaluation.LoggedOrder,
+	})
+	slice := ""
+	for _, r := range e.Rows {
+		if slice != "" && slice != r.Slice {
+			w.AppendSeparator()
+		}
+		slice = r.Slice
+		row := table.Row{r.Slice, r.Scorer, *r.CorrectedNDCG, *r.CorrectedMRR}
+		for _, against := range []string{e.Baseline, evaluation.LoggedOrder} {
+			over := ""
+			if d, ok := e.CorrectedDifference(r.Scorer, against, r.Slice); ok {
+				over = signed(d.NDCG)
+			}
+			row = append(row, over)
+		}
+		w.AppendRow(row)
+	}
+	w.Render()
+}
+
 // printDifferences prints the paired differences between models.
 func printDifferences(e *app.Evaluation) {
 	w := newTable("paired differences",
 		table.Row{"better by", "than", "lists", "n", "NDCG [95 %]", "MRR [95 %]"})
 	slice := ""
 	for _, d := range e.Differences {
-		if d.Against == e.Baseline {
-			continue // printScorers shows it
+		if d.Against == e.Baseline || d.Corrected {
+			continue // printScorers and printCorrected show it
 		}
 		if slice != "" && slice != d.Slice {
 			w.AppendSeparator()

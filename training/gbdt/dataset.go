@@ -129,8 +129,8 @@ func objectiveLabels(objective string, gains, all []float32) (out, table []float
 	return out, table, nil
 }
 
-// maxDistinctGains bounds the distinct gains of lambdarank: one for each action, and 0.
-const maxDistinctGains = 33
+// maxDistinctGains bounds the distinct gains of lambdarank: 0, and some for each action.
+const maxDistinctGains = 1000
 
 // nativeDataset is a dataset in LightGBM's memory. Its owner calls free.
 type nativeDataset struct {

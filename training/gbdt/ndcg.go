@@ -26,6 +26,7 @@ type validationList struct {
 	gains      []float32 // by row of the list
 	relevant   []int     // rows of the list with a gain
 	ideal      float64   // DCG of the best order
+	weight     float64   // of its first row
 }
 
 func newValidator(d *Dataset) (*validator, error) {
@@ -36,7 +37,10 @@ func newValidator(d *Dataset) (*validator, error) {
 	start := 0
 	for _, n := range d.Groups {
 		end := start + int(n)
-		l := validationList{start: start, end: end, gains: d.Labels[start:end]}
+		l := validationList{start: start, end: end, gains: d.Labels[start:end], weight: 1}
+		if d.Weights != nil {
+			l.weight = float64(d.Weights[start])
+		}
 		start = end
 		bestScores := make([]float64, n)
 		for i, gain := range l.gains {
@@ -79,9 +83,9 @@ func (v *validator) dcg(l *validationList, scores []float64) float64 {
 	return sum
 }
 
-// measure returns the mean NDCG@10 over the lists. scores has one entry per validation row.
+// measure returns the mean NDCG@10 over the lists, weighted by their weights. scores has one entry per validation row.
 func (v *validator) measure(scores []float64) (float64, error) {
-	sum := 0.0
+	sum, total := 0.0, 0.0
 	for i := range v.lists {
 		l := &v.lists[i]
 		listScores := scores[l.start:l.end]
@@ -92,9 +96,10 @@ func (v *validator) measure(scores []float64) (float64, error) {
 					"or check Weights", x)
 			}
 		}
-		sum += v.dcg(l, listScores) / l.ideal
+		sum += l.weight * v.dcg(l, listScores) / l.ideal
+		total += l.weight
 	}
-	return sum / float64(len(v.lists)), nil
+	return sum / total, nil
 }
 
 func isFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

@@ -21,9 +21,6 @@ const (
 	maxCalibration = 0.05 // mean error of the predicted probabilities
 )
 
-// loggedOrder is the baseline of package evaluation that keeps the order in which items were shown.
-const loggedOrder = "logged order"
-
 // warnFunc adds a warning.
 type warnFunc func(serious bool, format string, args ...any)
 
@@ -139,6 +136,7 @@ func checkScores(d *Data, warn warnFunc) {
 			metric, this.Value.Mean)
 	}
 	checkBaseline(d, scores, this, warn)
+	checkLoggedOrder(d, scores, warn)
 	if c := d.Calibration; c != nil && c.Error > maxCalibration {
 		warn(false, "Predicted probabilities are off by %.3f on average. The order does not "+
 			"suffer, but do not use the scores as probabilities.", c.Error)
@@ -158,12 +156,22 @@ func checkBaseline(d *Data, scores *scoreIndex, this Score, warn warnFunc) {
 			finding = "is lower than that of"
 		}
 	}
-	advice := "A model that gains nothing is not worth its cost: look for missing data or features."
-	if best.Scorer == loggedOrder {
-		advice = "Users click what stands first, which favours the logged order: compare online."
+	warn(true, "%s %.3f %s %s (%.3f) on %s. A model that gains nothing is not worth its cost: "+
+		"look for missing data or features.", this.Metric, this.Value.Mean, finding, best.Scorer,
+		best.Value.Mean, formatPlural(this.Value.N, "list"))
+}
+
+// checkLoggedOrder warns if the bundle seems worse than the order in which the items were shown, by
+// position-corrected metrics. A clear difference is one of checkGate's.
+func checkLoggedOrder(d *Data, scores *scoreIndex, warn warnFunc) {
+	for _, diff := range d.Differences {
+		logged, ok := scores.find(diff.Metric, evaluation.AllLists, evaluation.LoggedOrder)
+		if ok && diff.Against == evaluation.LoggedOrder && diff.Slice == evaluation.AllLists &&
+			diff.Value.Mean < 0 && diff.Value.Verdict() != stats.Worse {
+			warn(false, "Not better than the logged order (%.3f %s): the difference is %s. "+
+				"Compare online.", logged.Value.Mean, diff.Metric, diff.Value.Signed())
+		}
 	}
-	warn(true, "%s %.3f %s %s (%.3f) on %s. %s", this.Metric, this.Value.Mean, finding, best.Scorer,
-		best.Value.Mean, formatPlural(this.Value.N, "list"), advice)
 }
 
 func checkFeatures(d *Data, warn warnFunc) {

@@ -109,6 +109,10 @@ type Score struct {
 	Value  stats.Interval `json:"value"`
 }
 
+// CorrectedSuffix ends the name of a position-corrected metric, see evaluation.PositionBias. The
+// logged order has only such metrics.
+const CorrectedSuffix = ", position-corrected"
+
 // Roles of a Score.
 const (
 	RoleThis     = "this"     // the bundle that the card describes

@@ -21,7 +21,7 @@ func ExampleCheck() {
 	}
 	card := &modelcard.Data{Scores: []modelcard.Score{
 		score("this bundle", modelcard.RoleThis, 0.349),
-		score("logged order", modelcard.RoleBaseline, 0.351),
+		score("live click rate", modelcard.RoleBaseline, 0.351),
 	}}
 	for _, w := range modelcard.Check(card) {
 		for _, sentence := range strings.SplitAfter(w.Text, ". ") {
@@ -29,6 +29,6 @@ func ExampleCheck() {
 		}
 	}
 	// Output:
-	// NDCG@10 0.349 cannot be distinguished from logged order (0.351) on 400 lists.
-	// Users click what stands first, which favours the logged order: compare online.
+	// NDCG@10 0.349 cannot be distinguished from live click rate (0.351) on 400 lists.
+	// A model that gains nothing is not worth its cost: look for missing data or features.
 }

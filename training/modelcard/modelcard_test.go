@@ -223,11 +223,21 @@ func TestCheck(t *testing.T) {
 		"gate": {func(d *modelcard.Data) { d.Gate.Activated = false }, true, "Not activated"},
 		"forced": {func(d *modelcard.Data) { d.Gate.Forced = true },
 			true, "Activated with --force"},
-		"worse":        {difference(0, 4000), true, "Worse than " + full().Previous},
-		"worse slice":  {difference(2, 600), false, `"new users"`},
-		"few lists":    {score("this bundle", 0.63, 0.04, 299), false, "Only 299 lists were"},
-		"too good":     {score("this bundle", 0.99, 0.001, 4000), true, "too good to be true"},
-		"logged order": {score("logged order", 0.64, 0.01, 4000), true, "compare online"},
+		"worse":       {difference(0, 4000), true, "Worse than " + full().Previous},
+		"worse slice": {difference(2, 600), false, `"new users"`},
+		"few lists":   {score("this bundle", 0.63, 0.04, 299), false, "Only 299 lists were"},
+		"too good":    {score("this bundle", 0.99, 0.001, 4000), true, "too good to be true"},
+		"logged order": {func(d *modelcard.Data) {
+			metric := "NDCG@10" + modelcard.CorrectedSuffix
+			d.Scores = append(d.Scores, modelcard.Score{
+				Scorer: evaluation.LoggedOrder, Role: modelcard.RoleBaseline, Metric: metric,
+				Slice: evaluation.AllLists, Value: interval(0.64, 0.01, 4000),
+			})
+			d.Differences = append(d.Differences, modelcard.Difference{
+				Against: evaluation.LoggedOrder, Metric: metric, Slice: evaluation.AllLists,
+				Value: interval(-0.01, 0.02, 4000),
+			})
+		}, false, "Not better than the logged order (0.640 NDCG@10, position-corrected)"},
 		"baseline": {score("popularity", 0.64, 0.01, 4000), true, "NDCG@10 0.630 cannot be " +
 			"distinguished from popularity (0.640) on 4,030 lists. A model"},
 		"one feature": {func(d *modelcard.Data) { d.Importances[2].Gain = 1e6 }, true,
@@ -248,6 +258,11 @@ func TestCheck(t *testing.T) {
 		if len(got) != 1 || got[0].Serious != c.serious || !strings.Contains(got[0].Text, c.want) {
 			t.Errorf("%s: %+v, want %q", name, got, c.want)
 		}
+	}
+	flattered := clean()
+	setScore(flattered, evaluation.LoggedOrder, interval(0.9, 0.01, 4000))
+	if got := modelcard.Check(flattered); len(got) != 0 {
+		t.Errorf("position bias flatters the plain metrics of the logged order: %v", got)
 	}
 	few := clean()
 	few.Differences[2].Value = stats.Interval{

@@ -50,11 +50,12 @@ func (x *scoreIndex) byRole(metric, slice, role string) (Score, bool) {
 	return Score{}, false
 }
 
-// bestBaseline returns the baseline with the highest mean.
+// bestBaseline returns the baseline with the highest mean. The logged order does not take part,
+// because position bias flatters it.
 func (x *scoreIndex) bestBaseline(metric, slice string) (best Score, ok bool) {
 	for _, scorer := range x.scorers {
 		s, has := x.find(metric, slice, scorer.Scorer)
-		if has && s.Role == RoleBaseline && (!ok || s.Value.Mean > best.Value.Mean) {
+		if has && s.Role == RoleBaseline && s.Scorer != evaluation.LoggedOrder && (!ok || s.Value.Mean > best.Value.Mean) {
 			best, ok = s, true
 		}
 	}

@@ -31,10 +31,13 @@ func addScores(d *modelcard.Data, r *results) {
 			})
 		}
 	}
-	metric := fmt.Sprintf("NDCG@%d", t.K)
 	for _, x := range t.Differences {
 		if x.Scorer != newModelName || strings.HasPrefix(x.Against, withoutPrefix) {
 			continue
+		}
+		metric := fmt.Sprintf("NDCG@%d", t.K)
+		if x.Corrected {
+			metric += modelcard.CorrectedSuffix
 		}
 		against := x.Against
 		if against == r.measured.activeName {

@@ -123,14 +123,21 @@ type namedMetric struct {
 	value stats.Interval
 }
 
-// rowMetrics returns the metrics of a row; the gate decides by the first.
+// rowMetrics returns the metrics of a row; the gate decides by the first. The logged order has
+// position-corrected ones only, because position bias flatters it.
 func rowMetrics(t *evaluation.Table, row evaluation.Row) []namedMetric {
 	at := fmt.Sprintf("@%d", t.K)
-	out := []namedMetric{
-		{"NDCG" + at, row.NDCG}, {"MRR", row.MRR}, {"MAP" + at, row.MAP}, {"HR" + at, row.HitRate},
+	var out []namedMetric
+	if row.Scorer != evaluation.LoggedOrder {
+		out = append(out, namedMetric{"NDCG" + at, row.NDCG}, namedMetric{"MRR", row.MRR},
+			namedMetric{"MAP" + at, row.MAP}, namedMetric{"HR" + at, row.HitRate})
+		if row.AUC != nil {
+			out = append(out, namedMetric{"AUC", *row.AUC})
+		}
 	}
-	if row.AUC != nil {
-		out = append(out, namedMetric{"AUC", *row.AUC})
+	if row.CorrectedNDCG != nil {
+		out = append(out, namedMetric{"NDCG" + at + modelcard.CorrectedSuffix, *row.CorrectedNDCG},
+			namedMetric{"MRR" + modelcard.CorrectedSuffix, *row.CorrectedMRR})
 	}
 	return out
 }

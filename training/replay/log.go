@@ -71,6 +71,10 @@ type LoggedList struct {
 	Items   []int32   // in the order shown, without repeats
 	Gains   []float32 // aligned with Items; 0 if no interaction followed
 	Model   string    // version of the model that ranked it, "" for a list that a client reports
+	// BasePositions has, for each item, the position that the item had before exploration reordered
+	// the list, from 0. It is nil if the list was not explored, or if the propensities that were
+	// logged do not tell.
+	BasePositions []int16
 	// EarlyFollowUps are the sequences of follow-ups that arrived before the list, mostly nil.
 	EarlyFollowUps []uint64
 }

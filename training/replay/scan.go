@@ -8,6 +8,7 @@ import (
 
 	"relish/features"
 	"relish/features/event"
+	"relish/internal/plackettluce"
 	"relish/ranker"
 )
 
@@ -143,6 +144,7 @@ func (s *scanner) addImpression(rec *event.Record) {
 			list.Items = append(list.Items, item)
 		}
 	}
+	list.BasePositions = basePositions(impression, len(list.Items))
 	list.Gains = make([]float32, len(list.Items))
 	if impression.Scores != nil {
 		s.ScoredImpressions++
@@ -163,6 +165,22 @@ func (s *scanner) addImpression(rec *event.Record) {
 	if len(s.Lists) >= s.opt.MaxLists+s.opt.MaxLists/4+1 {
 		s.dropOldest()
 	}
+}
+
+// basePositions returns LoggedList.BasePositions of a list of n different items.
+func basePositions(impression *ranker.Impression, n int) []int16 {
+	if impression.Interleaved != nil || len(impression.Propensity) != n {
+		return nil // the propensities of interleaving depend on the teams
+	}
+	draw, complete := plackettluce.Recover(impression.Propensity)
+	if len(draw.Positions) == 0 || !complete {
+		return nil
+	}
+	out := make([]int16, n)
+	for place, position := range draw.Order(n) {
+		out[position] = int16(place)
+	}
+	return out
 }
 
 // dropOldest keeps the newest Options.MaxLists.

@@ -34,8 +34,9 @@ func (c *Corpus) ClickLogOdds() (logOdds []float32, weight []float64) {
 				if item < 0 {
 					continue
 				}
-				shown[item]++
-				totalShown++
+				examined := c.Examination.Examination(k)
+				shown[item] += examined
+				totalShown += examined
 				if l.Gains[k] > 0 {
 					clicks[item]++
 					totalClicks++

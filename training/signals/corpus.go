@@ -13,6 +13,7 @@ import (
 	"errors"
 
 	"relish/ranker"
+	"relish/training/propensity"
 )
 
 // Interaction is one interaction in a user's history.
@@ -23,7 +24,7 @@ type Interaction struct {
 
 // List is a list that a user was shown.
 type List struct {
-	Items []int32   // without repeats; -1 for an item that must not be learned from
+	Items []int32   // in the order shown, without repeats; -1 for an item that must not be learned from
 	Gains []float32 // aligned with Items; 0 if no interaction followed
 }
 
@@ -39,6 +40,8 @@ type Corpus struct {
 	ItemInfos []*ranker.ItemInfo // by item: its content, nil if there is none
 	Vectors   [][]float32        // by item: its text's vector, nil if there is none
 	Users     []UserHistory
+	// Examination says how likely users look at each position of a list; nil is 1 everywhere.
+	Examination *propensity.Curve
 }
 
 // errSingular says that a matrix of the training has no factorization.

@@ -6,6 +6,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"relish/ranker"
+	"relish/training/propensity"
 	"relish/training/replay"
 )
 
@@ -41,6 +42,9 @@ type CrossFit struct {
 	fold      []int              // by user, 0 to Folds-1
 	firstList []uint64           // by user: sequence of the first scored list, MaxUint64 if none
 	holdout   uint64             // events from this sequence on are held out
+
+	// Examination is passed to every corpus; nil is 1 everywhere.
+	Examination *propensity.Curve
 }
 
 // NewCrossFit divides the users of a log into folds by a hash of their ids. lists are the lists
@@ -124,7 +128,7 @@ func (c *CrossFit) Before(seq uint64) *CrossFit {
 func (c *CrossFit) Corpus(fold int) *Corpus {
 	out := &Corpus{
 		Items: c.items, ItemInfos: c.itemInfos, Vectors: c.vectors,
-		Users: make([]UserHistory, len(c.fold)),
+		Users: make([]UserHistory, len(c.fold)), Examination: c.Examination,
 	}
 	isVisible := func(user int32, seq uint64) bool {
 		return seq < c.holdout && (c.fold[user] != fold || seq < c.firstList[user])

@@ -1,9 +1,12 @@
-package evaluation
+package plackettluce_test
 
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
+
+	"relish/internal/plackettluce"
 )
 
 // orders calls each with every order of the items and its Plackett-Luce probability.
@@ -54,12 +57,12 @@ func TestMarginalsAgreeWithEnumeration(t *testing.T) {
 			total += weights[order[k]]
 			propensity[k] = weights[order[k]] / total
 		}
-		draw, complete := recoverPlackettLuce(propensity)
-		if !complete || len(draw.positions) != 5 {
+		draw, complete := plackettluce.Recover(propensity)
+		if !complete || len(draw.Positions) != 5 {
 			t.Fatalf("propensities %v give %v, complete %t", propensity, draw, complete)
 		}
 		for k, item := range order {
-			if got, want := draw.marginal(k), exact[item][k]; math.Abs(got-want) > 1e-6*want+1e-12 {
+			if got, want := draw.Marginal(k), exact[item][k]; math.Abs(got-want) > 1e-6*want+1e-12 {
 				t.Errorf(
 					"weights %v, item %d at position %d: %g, want %g",
 					weights,
@@ -73,7 +76,7 @@ func TestMarginalsAgreeWithEnumeration(t *testing.T) {
 	}
 }
 
-func TestRecoverPlackettLuce(t *testing.T) {
+func TestRecover(t *testing.T) {
 	for _, c := range []struct {
 		propensity []float64
 		positions  int
@@ -86,9 +89,27 @@ func TestRecoverPlackettLuce(t *testing.T) {
 		{[]float64{0.5, 0.5}, 2, false},      // the competitors for the second position are missing
 		{[]float64{0.2, 0.3, 1, 1, 1}, 3, true},
 	} {
-		draw, complete := recoverPlackettLuce(c.propensity)
-		if len(draw.positions) != c.positions || complete != c.complete {
-			t.Errorf("%v: positions %v, complete %t", c.propensity, draw.positions, complete)
+		draw, complete := plackettluce.Recover(c.propensity)
+		if len(draw.Positions) != c.positions || complete != c.complete {
+			t.Errorf("%v: positions %v, complete %t", c.propensity, draw.Positions, complete)
+		}
+	}
+}
+
+// The order before a draw is the drawn items by weight, and everything else where it was.
+func TestOrder(t *testing.T) {
+	for _, c := range []struct {
+		propensity []float64
+		want       []int
+	}{
+		{[]float64{1, 1, 1}, []int{0, 1, 2}},
+		{[]float64{0.9, 0.5, 1}, []int{0, 1, 2}},             // weights 18, 1, 1
+		{[]float64{0.1, 0.9, 1}, []int{1, 0, 2}},             // weights 1.1, 9, 1
+		{[]float64{1, 0.1, 0.9, 1, 1}, []int{0, 2, 1, 3, 4}}, // after a pinned item
+	} {
+		draw, _ := plackettluce.Recover(c.propensity)
+		if got := draw.Order(len(c.propensity)); !slices.Equal(got, c.want) {
+			t.Errorf("%v: the order before was %v, want %v", c.propensity, got, c.want)
 		}
 	}
 }
