@@ -22,9 +22,9 @@ type Model interface {
 	// at all.
 	Tokenize(dst []int32, text string) []int32
 	// Run encodes one batch: out[i], of length Dim and owned by the caller, receives the
-	// unit-length vector of batch[i]. All texts of a batch are padded to the length bucket of the
-	// longest one, so a batch should hold texts of similar length. Run fails as a whole if ctx
-	// ends or if an output is not finite.
+	// unit-length vector of batch[i], which depends on batch[i] only. Each text is padded to its
+	// own length bucket. A batch should hold texts of one bucket, because those of others cost
+	// further runs of the model. Run fails as a whole if ctx ends or if an output is not finite.
 	Run(ctx context.Context, batch [][]int32, out [][]float32) error
 	// Bucket returns the padded length of a text of n tokens.
 	Bucket(n int) int

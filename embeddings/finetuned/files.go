@@ -89,8 +89,10 @@ func encode(
 	return vectors[0], nil
 }
 
-// ReadFiles reads the encoder of the bundle in dir, with 32-bit or with 8-bit weights. It does not
-// check digests: bundle.Load, bundle.Verify or Open does.
+// ReadFiles reads the encoder of the bundle in dir, with 32-bit or with 8-bit weights. It refuses a
+// model that quantizes the activations of whole batches, because the bundle's signals and scorer
+// were trained on vectors that no encoder gives again. It does not check digests: bundle.Load,
+// bundle.Verify or Open does.
 func ReadFiles(dir string, fp32 bool) (*onnx.EncoderFiles, error) {
 	f, _, err := read(dir, fp32)
 	return f, err
@@ -116,6 +118,10 @@ func read(dir string, fp32 bool) (*onnx.EncoderFiles, *settings, error) {
 	f := &onnx.EncoderFiles{Pooling: s.Pooling, MaxTokens: s.MaxTokens, Prompt: s.Prompt}
 	if f.Model, err = os.ReadFile(filepath.Join(dir, name)); err != nil {
 		return nil, nil, err
+	}
+	if f.QuantizesBatches() {
+		return nil, nil, fmt.Errorf("%s is of an earlier version, in which a text's vector "+
+			"depended on the texts beside it: run relish train again", name)
 	}
 	if f.Tokenizer, err = os.ReadFile(filepath.Join(dir, bundle.EncoderTokenizerFile)); err != nil {
 		return nil, nil, err

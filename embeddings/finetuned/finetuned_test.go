@@ -85,6 +85,29 @@ func TestFilesRoundTrip(t *testing.T) {
 	}
 }
 
+// A bundle of a version whose vectors depended on the batch is refused, and the error says what to
+// do. Its 32-bit form is as good as ever.
+func TestBatchQuantizationIsRefused(t *testing.T) {
+	dir, m := writeEncoder(t, "")
+	old, err := os.ReadFile(filepath.Join(onnxtest.CacheDir(), "encoder", "int8", "model.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, bundle.EncoderInt8File), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opt := finetuned.Options{Runtime: onnxtest.Start(t)}
+	_, openErr := finetuned.Open(dir, m, opt)
+	for _, err := range []error{openErr, finetuned.Verify(t.Context(), opt.Runtime, dir, false)} {
+		if err == nil || !strings.Contains(err.Error(), "run relish train again") {
+			t.Errorf("error %v", err)
+		}
+	}
+	if err := finetuned.Verify(t.Context(), opt.Runtime, dir, true); err != nil {
+		t.Errorf("with 32-bit weights: %v", err)
+	}
+}
+
 // A model with damaged weights loads, but gives other vectors, and Verify notices. It also notices
 // settings that do not fit. Each form is checked by itself.
 func TestVerify(t *testing.T) {

@@ -14,13 +14,13 @@ func BenchmarkOverhead(b *testing.B) {
 	e := encoder(b, filepath.Join(cache, "encoder", "int8"),
 		EncoderOptions{Device: "cpu", Sessions: 1})
 	const rows, text = 16, "a title of about fourteen tokens, like most of the titles are here"
-	batch, out := make([][]int32, rows), make([][]float32, rows)
+	batch, out, indexes := make([][]int32, rows), make([][]float32, rows), make([]int, rows)
 	for i := range batch {
-		batch[i], out[i] = e.Tokenize(nil, text), make([]float32, e.Dim())
+		indexes[i], batch[i], out[i] = i, e.Tokenize(nil, text), make([]float32, e.Dim())
 	}
 	s := <-e.idleSessions
 	length := e.Bucket(len(batch[0]))
-	s.fill(batch, length)
+	s.fill(batch, indexes, length)
 	s.output = resize(s.output, rows*length*e.dim)
 	var inputs []ort.Value
 	for _, name := range e.inputs {

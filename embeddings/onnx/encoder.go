@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,6 +29,10 @@ type EncoderOptions struct {
 
 // Encoder is a loaded text encoder: an embeddings.Model on ONNX Runtime. It is safe for concurrent
 // use; runs beyond the number of sessions wait for a session. The owner closes it.
+//
+// On a CPU, the vector of a text is a function of the text: it has the same bits alone, in any
+// batch and in any session. So each text is padded to the bucket of its own length, a run has one
+// thread, and a model whose vectors would depend on the batch runs on one text at a time.
 type Encoder struct {
 	tokenizer *tokenizer.Tokenizer
 	files     *EncoderFiles
@@ -42,6 +47,7 @@ type Encoder struct {
 	fallbackReason string
 	maxTokens      int
 	batchTokens    int
+	oneByOne       bool // each run of the model has one text
 
 	idleSessions chan *session
 	allSessions  []*session
@@ -86,6 +92,9 @@ func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, er
 	if err := e.openDevice(rt, d, &opt); err != nil {
 		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
+	// A model's own pooling is followed by products with one row per text, for which a batch of one
+	// may take another kernel.
+	e.oneByOne = e.pooled && !e.device.cuda || f.QuantizesBatches()
 	e.batchTokens = e.chooseBatchTokens()
 	return e, nil
 }
@@ -205,7 +214,7 @@ func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) err
 const encodeBatchSize = 16
 
 // Encode encodes any number of tokenized texts and returns their unit vectors, nil for a text
-// without tokens. It batches texts of similar length, so that little is padded. It is for
+// without tokens. It batches texts of one length bucket, so that little is padded. It is for
 // background work; package embeddings serves requests.
 func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, error) {
 	var order []int
@@ -214,12 +223,11 @@ func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, err
 			order = append(order, i)
 		}
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return len(texts[a]) - len(texts[b]) })
 	out := make([][]float32, len(texts))
-	for indices := range slices.Chunk(order, encodeBatchSize) {
+	for indexes := range e.byBucket(texts, order, encodeBatchSize) {
 		var batch [][]int32
 		var vectors [][]float32
-		for _, i := range indices {
+		for _, i := range indexes {
 			out[i] = make([]float32, e.dim)
 			batch, vectors = append(batch, texts[i]), append(vectors, out[i])
 		}
@@ -228,6 +236,24 @@ func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, err
 		}
 	}
 	return out, nil
+}
+
+// byBucket sorts order, which has indexes of texts, by length. It yields the parts of it whose
+// texts have one bucket, each with at most limit texts.
+func (e *Encoder) byBucket(texts [][]int32, order []int, limit int) iter.Seq[[]int] {
+	slices.SortStableFunc(order, func(a, b int) int { return len(texts[a]) - len(texts[b]) })
+	return func(yield func([]int) bool) {
+		for left := order; len(left) > 0; {
+			bucket, n := e.Bucket(len(texts[left[0]])), 1
+			for n < min(limit, len(left)) && e.Bucket(len(texts[left[n]])) == bucket {
+				n++
+			}
+			if !yield(left[:n]) {
+				return
+			}
+			left = left[n:]
+		}
+	}
 }
 
 // lengthBuckets are the lengths that texts are padded to. The steps are small where most titles
@@ -265,9 +291,11 @@ const (
 // BatchTokens implements embeddings.Model.
 func (e *Encoder) BatchTokens() int { return e.batchTokens }
 
-// chooseBatchTokens searches the whole model file. It is called once, when the encoder is opened.
+// chooseBatchTokens searches the whole model. It is called once, when the encoder is opened.
 func (e *Encoder) chooseBatchTokens() int {
 	switch {
+	case e.oneByOne:
+		return 1
 	case e.device.cuda:
 		return batchTokensCUDA
 	case e.files.IsQuantized():

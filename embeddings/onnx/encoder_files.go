@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,16 +10,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
+
+	"relish/embeddings/onnxfile"
 )
 
 // defaultMaxTokens is the longest text in tokens where neither options nor encoder say less.
 const defaultMaxTokens = 128
 
-// EncoderFiles is everything that defines an encoder: the contents of model.onnx and
-// tokenizer.json, and the settings of the sentence-transformers files where those exist. It is
-// immutable.
+// EncoderFiles is everything that defines an encoder: its model, the contents of tokenizer.json,
+// and the settings of the sentence-transformers files where those exist. It is immutable.
 type EncoderFiles struct {
+	// Model is model.onnx. ReadEncoderFiles has changed a model with 8-bit weights so that it
+	// quantizes activations by rows: see onnxfile.Model.QuantizeRows.
 	Model, Tokenizer []byte
 	Pooling          string // "mean" or "cls"
 	MaxTokens        int    // longest text, special tokens included
@@ -52,6 +56,9 @@ func ReadEncoderFiles(dir string, maxTokens int) (*EncoderFiles, error) {
 	if f.Model, err = readRegular(dir, "model.onnx"); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w; run make build, or relish encoder pull NAME",
 			dir, err)
+	}
+	if err := f.quantizeRows(); err != nil {
+		return nil, fmt.Errorf("encoder %s: model.onnx: %w", dir, err)
 	}
 	if f.Tokenizer, err = readRegular(dir, "tokenizer.json"); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w", dir, err)
@@ -122,6 +129,38 @@ func readJSON(dir, name string, into any) (found bool, err error) {
 	return true, nil
 }
 
+// quantizeRows changes a model that quantizes whole batches, so that a text's vector does not
+// depend on the texts beside it.
+func (f *EncoderFiles) quantizeRows() error {
+	if !f.QuantizesBatches() {
+		return nil
+	}
+	m, err := onnxfile.Parse(f.Model)
+	if err == nil && m.QuantizeRows() {
+		f.Model = m.Bytes()
+	}
+	return err
+}
+
+// batchOperators are the operators that take one scale for the activations of a whole batch.
+var batchOperators = [][]byte{[]byte("DynamicQuantize"), []byte("QAttention")}
+
+// QuantizesBatches reports whether the model quantizes the activations of a whole batch with one
+// scale. Such a model runs on one text at a time, because the vectors would depend on the batch. It
+// searches the whole model: call it once and keep the answer.
+func (f *EncoderFiles) QuantizesBatches() bool { return containsAny(f.Model, batchOperators) }
+
+// quantizedOperators are operators that only models with 8-bit weights have.
+var quantizedOperators = [][]byte{[]byte("MatMulInteger"), []byte("QLinearMatMul")}
+
+// IsQuantized reports whether the model has 8-bit weights. It searches the whole model: call it
+// once and keep the answer.
+func (f *EncoderFiles) IsQuantized() bool { return containsAny(f.Model, quantizedOperators) }
+
+func containsAny(b []byte, words [][]byte) bool {
+	return slices.ContainsFunc(words, func(w []byte) bool { return bytes.Contains(b, w) })
+}
+
 // Digest returns the SHA-256, in hex, of everything that a vector depends on. Encoders with the
 // same digest give the same vectors.
 func (f *EncoderFiles) Digest() string {
@@ -132,11 +171,4 @@ func (f *EncoderFiles) Digest() string {
 		d.Write(part)
 	}
 	return hex.EncodeToString(d.Sum(nil))
-}
-
-// IsQuantized reports whether the model is quantized. It looks for operators that only quantized
-// models have.
-func (f *EncoderFiles) IsQuantized() bool {
-	model := string(f.Model)
-	return strings.Contains(model, "MatMulInteger") || strings.Contains(model, "QLinearMatMul")
 }

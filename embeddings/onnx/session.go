@@ -26,6 +26,7 @@ type session struct {
 	mask    []int64
 	types   []int64 // token types, all zero
 	output  []float32
+	order   []int // indexes of a batch, by length
 }
 
 func newSession(e *Encoder, d device, opt *EncoderOptions) (*session, error) {
@@ -51,15 +52,32 @@ func resize[T any](buf []T, n int) []T {
 	return buf[:n]
 }
 
-// run pads the batch, runs the model and writes the texts' unit vectors into out.
+// run encodes the batch and writes the texts' unit vectors into out. The model runs once for each
+// length bucket that the texts have, because sums over more padding may round differently.
 func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) error {
-	length := 0
-	for _, ids := range batch {
-		length = max(length, len(ids))
+	s.order = s.order[:0]
+	for i := range batch {
+		s.order = append(s.order, i)
 	}
-	length = s.encoder.Bucket(length)
-	s.fill(batch, length)
-	rows, dim := len(batch), s.encoder.dim
+	limit := len(batch)
+	if s.encoder.oneByOne {
+		limit = 1
+	}
+	for indexes := range s.encoder.byBucket(batch, s.order, limit) {
+		length := s.encoder.Bucket(len(batch[indexes[0]]))
+		if err := s.runPadded(ctx, batch, indexes, length, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runPadded encodes the texts of the given indexes, each padded to length, in one run of the model.
+func (s *session) runPadded(
+	ctx context.Context, batch [][]int32, indexes []int, length int, out [][]float32,
+) error {
+	s.fill(batch, indexes, length)
+	rows, dim := len(indexes), s.encoder.dim
 	shape := ort.NewShape(int64(rows), int64(length), int64(dim))
 	if s.encoder.pooled {
 		shape = ort.NewShape(int64(rows), int64(dim))
@@ -68,24 +86,25 @@ func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) err
 	if err := s.execute(ctx, ort.NewShape(int64(rows), int64(length)), shape); err != nil {
 		return err
 	}
-	for i, ids := range batch {
-		if err := s.pool(i, len(ids), length, out[i]); err != nil {
+	for row, i := range indexes {
+		if err := s.pool(row, len(batch[i]), length, out[i]); err != nil {
 			return fmt.Errorf("onnx: row %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// fill writes the batch into the input buffers, each row padded with zeros to length.
-func (s *session) fill(batch [][]int32, length int) {
-	n := len(batch) * length
+// fill writes the texts of the given indexes into the input buffers, each padded with zeros to
+// length.
+func (s *session) fill(batch [][]int32, indexes []int, length int) {
+	n := len(indexes) * length
 	s.ids, s.mask, s.types = resize(s.ids, n), resize(s.mask, n), resize(s.types, n)
 	clear(s.ids)
 	clear(s.mask)
 	clear(s.types)
-	for i, ids := range batch {
-		for k, id := range ids {
-			s.ids[i*length+k], s.mask[i*length+k] = int64(id), 1
+	for row, i := range indexes {
+		for k, id := range batch[i] {
+			s.ids[row*length+k], s.mask[row*length+k] = int64(id), 1
 		}
 	}
 }

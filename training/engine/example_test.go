@@ -7,8 +7,8 @@ import (
 	. "github.com/gomlx/gomlx/pkg/core/graph"
 	"github.com/gomlx/gomlx/pkg/ml/context"
 
+	"relish/embeddings/onnxfile"
 	"relish/training/engine"
-	"relish/training/onnxfile"
 )
 
 // Export a linear model with a free batch size and list the last operators of the ONNX file. The

@@ -11,7 +11,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/tensors"
 	"github.com/gomlx/gomlx/pkg/ml/context"
 
-	"relish/training/onnxfile"
+	"relish/embeddings/onnxfile"
 )
 
 // network is BERT (Devlin et al. 2019) with the weights of an ONNX file. It has embeddings of

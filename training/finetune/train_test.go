@@ -14,11 +14,11 @@ import (
 	"github.com/viterin/vek/vek32"
 
 	"relish/embeddings/onnx"
+	"relish/embeddings/onnxfile"
 	"relish/embeddings/tokenizer"
 	"relish/internal/onnxtest"
 	"relish/ranker"
 	"relish/training/finetune"
-	"relish/training/onnxfile"
 	"relish/training/signals"
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/gomlx/gomlx/pkg/core/tensors"
 	"github.com/gomlx/gomlx/pkg/ml/context"
 
-	"relish/training/onnxfile"
+	"relish/embeddings/onnxfile"
 )
 
 // trainableNames returns the names of the variables that training changes, in a fixed order.

@@ -5,7 +5,7 @@ import (
 	"log"
 	"os"
 
-	"relish/training/onnxfile"
+	"relish/embeddings/onnxfile"
 )
 
 // Fine-tuning replaces weights in an encoder's file and quantizes the result for the CPU.

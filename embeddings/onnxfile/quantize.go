@@ -3,8 +3,6 @@ package onnxfile
 import (
 	"errors"
 	"math"
-
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // maxQuantized is the largest magnitude of a quantized weight, half of what a byte holds.
@@ -15,9 +13,9 @@ const maxQuantized = 63
 // Quantize returns the encoded model with 8-bit integers for the weights of matrix products and
 // embedding tables. It does not change m.
 //
-// The weights of a product have one scale per column, and the other operand is quantized at run
-// time (ONNX's DynamicQuantizeLinear). A table has one scale per row. A weight that several nodes
-// read stays as it is.
+// The weights of a product have one scale per column. The other operand is quantized at run time,
+// with one scale per row, as QuantizeRows does it. A table has one scale per row. A weight that
+// several nodes read stays as it is.
 func (m *Model) Quantize() ([]byte, error) {
 	q := &quantizer{
 		source: m,
@@ -38,7 +36,7 @@ func (m *Model) Quantize() ([]byte, error) {
 		switch {
 		case n.Op == "MatMul" && q.isQuantizable(n, 1):
 			q.quantizeMatMul(n)
-		case n.Op == "Gather" && n.axis() == 0 && q.isQuantizable(n, 0):
+		case n.Op == "Gather" && n.integer("axis") == 0 && q.isQuantizable(n, 0):
 			q.quantizeGather(n)
 		default:
 			q.target.Nodes = append(q.target.Nodes, n)
@@ -51,9 +49,10 @@ func (m *Model) Quantize() ([]byte, error) {
 	}
 	for _, w := range m.weights {
 		if !q.quantized[w.name] {
-			q.target.weights = append(q.target.weights, w)
+			q.target.weights, q.target.byName[w.name] = append(q.target.weights, w), w
 		}
 	}
+	q.target.QuantizeRows()
 	return q.target.Bytes(), nil
 }
 
@@ -74,33 +73,6 @@ func (q *quantizer) isQuantizable(n *Node, input int) bool {
 	}
 	values, dims := q.source.Floats(n.Inputs[input])
 	return values != nil && len(dims) == 2 && dims[1] > 1
-}
-
-// axis returns the node's attribute axis, 0 without one.
-func (n *Node) axis() (axis int) {
-	const attribute, attributeName, attributeInt = 5, 1, 3
-	_ = walkFields(n.otherFields, func(f protowire.Number, _, value []byte) error {
-		if f != attribute {
-			return nil
-		}
-		name, v := "", 0
-		err := walkFields(value, func(f protowire.Number, whole, value []byte) error {
-			switch f {
-			case attributeName:
-				name = string(value)
-			case attributeInt:
-				if i, err := parseIntegers(whole, value); err == nil && len(i) == 1 {
-					v = i[0]
-				}
-			}
-			return nil
-		})
-		if name == "axis" {
-			axis = v
-		}
-		return err
-	})
-	return axis
 }
 
 func (q *quantizer) addNode(op, output string, inputs ...string) string {
@@ -147,16 +119,9 @@ func (q *quantizer) quantizeGather(n *Node) {
 }
 
 func (q *quantizer) addCast(value string) string {
-	const to, attribute, kindOfInt = "to", 5, 2
-	a := appendMessage(nil, 1, []byte(to))
-	a = protowire.AppendVarint(protowire.AppendTag(a, 3, protowire.VarintType), float32Type)
-	a = protowire.AppendVarint(protowire.AppendTag(a, 20, protowire.VarintType), kindOfInt)
-	q.target.Nodes = append(q.target.Nodes, &Node{
-		Op:          "Cast",
-		Inputs:      []string{value},
-		Outputs:     []string{value + "_float"},
-		otherFields: appendMessage(nil, attribute, a),
-	})
+	n := &Node{Op: "Cast", Inputs: []string{value}, Outputs: []string{value + "_float"}}
+	n.setAttributes(intAttribute("to", float32Type))
+	q.target.Nodes = append(q.target.Nodes, n)
 	return value + "_float"
 }
 
@@ -190,14 +155,6 @@ func (q *quantizer) addQuantized(
 	for i, v := range values {
 		data[i] = byte(int8(math.RoundToEven(float64(v / scales[scaleOf(i)]))))
 	}
-	q.target.weights = append(
-		q.target.weights,
-		&weight{name: name + quantizedSuffix, elemType: int8Type, dims: dims, data: data},
-		&weight{
-			name:     name + scaleSuffix,
-			elemType: float32Type,
-			dims:     shape,
-			data:     floatBytes(scales),
-		},
-	)
+	q.target.addWeight(name+quantizedSuffix, int8Type, dims, data)
+	q.target.addWeight(name+scaleSuffix, float32Type, shape, floatBytes(scales))
 }

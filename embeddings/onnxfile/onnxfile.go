@@ -2,7 +2,8 @@
 // model back. Fields that it does not know are copied byte for byte.
 //
 // Fine-tuning exports a text encoder with it. SetFloats replaces the weights in the encoder's
-// original file. Quantize makes the file with 8-bit weights, which a CPU runs fastest.
+// original file. Quantize makes the file with 8-bit weights, which a CPU runs fastest. QuantizeRows
+// makes the vectors of a quantized model independent of the batch.
 package onnxfile
 
 import (
@@ -25,9 +26,10 @@ type Model struct {
 	otherFields      []byte // encoded fields of the model that are not parsed
 }
 
-// Node is one operation of the graph. Inputs and Outputs are names of values.
+// Node is one operation of the graph. Inputs and Outputs are names of values. Domain is the set of
+// operators that Op belongs to: "" for ONNX itself.
 type Node struct {
-	Op              string
+	Op, Domain      string
 	Inputs, Outputs []string
 
 	otherFields []byte // encoded fields that are not parsed, such as name and attributes
@@ -45,19 +47,32 @@ type weight struct {
 // Values of TensorProto.DataType.
 const (
 	float32Type = 1
+	uint8Type   = 2
 	int8Type    = 3
+	int64Type   = 7
 )
 
 // Numbers of protobuf fields in onnx.proto.
 const (
 	modelGraph = 7
+	modelOpset = 8
 
 	graphNode        = 1
 	graphInitializer = 5
 
-	nodeInput  = 1
-	nodeOutput = 2
-	nodeOp     = 4
+	nodeInput     = 1
+	nodeOutput    = 2
+	nodeOp        = 4
+	nodeAttribute = 5
+	nodeDomain    = 7
+
+	opsetDomain  = 1
+	opsetVersion = 2
+
+	attributeName = 1
+	attributeInt  = 3
+	attributeInts = 8
+	attributeType = 20
 
 	tensorDims         = 1
 	tensorType         = 2
@@ -141,11 +156,56 @@ func (n *Node) parse(b []byte) error {
 			n.Outputs = append(n.Outputs, string(value))
 		case nodeOp:
 			n.Op = string(value)
+		case nodeDomain:
+			n.Domain = canonicalDomain(string(value))
 		default:
 			n.otherFields = append(n.otherFields, whole...)
 		}
 		return nil
 	})
+}
+
+// canonicalDomain returns "" for the other name of ONNX's own domain.
+func canonicalDomain(s string) string {
+	if s == "ai.onnx" {
+		return ""
+	}
+	return s
+}
+
+// integer returns the node's integer attribute of that name, 0 without one.
+func (n *Node) integer(name string) (v int) {
+	_ = walkFields(n.otherFields, func(f protowire.Number, _, value []byte) error {
+		if f != nodeAttribute {
+			return nil
+		}
+		found, i, err := nameAndInteger(value, attributeName, attributeInt)
+		if found == name {
+			v = i
+		}
+		return err
+	})
+	return v
+}
+
+// nameAndInteger reads a message that holds a name and an integer in the given fields.
+func nameAndInteger(
+	b []byte, nameField, integerField protowire.Number,
+) (name string, v int, err error) {
+	err = walkFields(b, func(f protowire.Number, whole, value []byte) error {
+		switch f {
+		case nameField:
+			name = string(value)
+		case integerField:
+			i, err := parseIntegers(whole, value)
+			if err == nil && len(i) == 1 {
+				v = i[0]
+			}
+			return err
+		}
+		return nil
+	})
+	return name, v, err
 }
 
 func (w *weight) parse(b []byte) error {
@@ -205,46 +265,6 @@ func parseIntegers(whole, packed []byte) (out []int, err error) {
 		out, packed = append(out, int(v)), packed[n:]
 	}
 	return out, nil
-}
-
-// Bytes returns the encoded model.
-func (m *Model) Bytes() []byte {
-	var graph []byte
-	for _, n := range m.Nodes {
-		graph = appendMessage(graph, graphNode, n.bytes())
-	}
-	for _, w := range m.weights {
-		graph = appendMessage(graph, graphInitializer, w.bytes())
-	}
-	graph = append(graph, m.otherGraphFields...)
-	return appendMessage(slices.Clone(m.otherFields), modelGraph, graph)
-}
-
-func appendMessage(b []byte, n protowire.Number, value []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), value)
-}
-
-func (n *Node) bytes() (b []byte) {
-	for _, s := range n.Inputs {
-		b = appendMessage(b, nodeInput, []byte(s))
-	}
-	for _, s := range n.Outputs {
-		b = appendMessage(b, nodeOutput, []byte(s))
-	}
-	return append(appendMessage(b, nodeOp, []byte(n.Op)), n.otherFields...)
-}
-
-func (w *weight) bytes() (b []byte) {
-	for _, d := range w.dims {
-		b = protowire.AppendTag(b, tensorDims, protowire.VarintType)
-		b = protowire.AppendVarint(b, uint64(d))
-	}
-	b = protowire.AppendVarint(protowire.AppendTag(b, tensorType, protowire.VarintType), w.elemType)
-	b = appendMessage(b, tensorName, []byte(w.name))
-	if w.data != nil {
-		b = appendMessage(b, tensorRaw, w.data)
-	}
-	return append(b, w.otherFields...)
 }
 
 // WeightNames returns the names of the weights, in the order of the file.

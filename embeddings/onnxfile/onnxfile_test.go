@@ -11,8 +11,8 @@ import (
 	"github.com/viterin/vek/vek32"
 
 	"relish/embeddings/onnx"
+	"relish/embeddings/onnxfile"
 	"relish/internal/onnxtest"
-	"relish/training/onnxfile"
 )
 
 var texts = []string{
@@ -138,6 +138,7 @@ func FuzzParse(f *testing.F) {
 			m.Floats(name)
 		}
 		_, _ = m.Quantize()
+		m.QuantizeRows()
 		if _, err := onnxfile.Parse(m.Bytes()); err != nil {
 			t.Errorf("an encoded model cannot be parsed: %v", err)
 		}
