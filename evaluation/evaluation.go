@@ -36,7 +36,7 @@ type Options struct {
 	Prequential bool    // false: the state freezes where the test set begins
 	K           int     // cutoff of NDCG, MAP, hit rate, coverage and diversity [10]
 	FollowUp    int64   // ms after an impression in which an action counts, see replay.Options
-	Negatives   int     // sampled per list if the log has no impressions [19]
+	Negatives   int     // in a sampled list, which logs with few impressions have [19]
 	Seed        uint64  // of ties, sampled lists and bootstrap intervals
 
 	Gains map[string]float64 // gain by action; actions that are not listed count 1
@@ -66,7 +66,8 @@ type TestSet struct {
 // on. Training with a holdout of the same share leaves out exactly these lists
 // (replay.Log.HoldoutStart).
 //
-// Lists without a gain are skipped, because no order of such a list is better than another. It is
+// Lists without a gain are skipped, because no order of such a list is better than another. Lists
+// are sampled in addition if the log needs them (replay.Log.NeedsSampledLists). It is
 // an error if none is left, or if TestShare is out of range.
 func NewTestSet(
 	ctx context.Context, src replay.Source, state features.Config, opt Options,
@@ -87,9 +88,12 @@ func NewTestSet(
 		}
 	}
 	s := &TestSet{Log: log, From: from, src: src, opt: opt}
-	if s.lists = log.ClickedImpressions(from, math.MaxUint64); len(log.Lists) == 0 {
+	s.lists = log.ClickedImpressions(from, math.MaxUint64)
+	if log.NeedsSampledLists() {
 		negatives := replay.Negatives{Count: opt.Negatives}
-		s.lists = log.SampledLists(from, math.MaxUint64, negatives, 0, opt.Seed)
+		sampled := log.SampledLists(from, math.MaxUint64, negatives, 0, opt.Seed)
+		s.lists = append(s.lists, sampled...)
+		replay.SortLists(s.lists)
 	}
 	if opt.IsHidden != nil {
 		s.src = withoutItems(src, opt.IsHidden)

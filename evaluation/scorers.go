@@ -3,6 +3,7 @@ package evaluation
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"relish/features/event"
 	"relish/ranker"
@@ -148,6 +149,24 @@ func (b *baseline) Score(_ context.Context, ex *replay.Example) ([]float64, erro
 	return out, nil
 }
 
+// The built-in baselines that a useful model is not worse than. The logged order is none of them:
+// it profits from its position.
+const (
+	Popularity    = "popularity"      // interactions so far
+	LiveClickRate = "live click rate" // smoothed clicks per impression so far
+)
+
+// PlainBaselines returns the names of those built-in baselines that a useful model is not worse
+// than and that the log can feed.
+func (s *TestSet) PlainBaselines() (names []string) {
+	for _, b := range s.baselines(newPopularityCounts()) {
+		if b.Name() == Popularity || b.Name() == LiveClickRate {
+			names = append(names, b.Name())
+		}
+	}
+	return names
+}
+
 // baselines returns the plain scorers that a useful model must beat: random order, the logged
 // order, popularity (interactions so far) and the smoothed live click rate.
 //
@@ -159,15 +178,16 @@ func (s *TestSet) baselines(counts *popularityCounts) []Scorer {
 	if s.opt.IsHidden != nil {
 		return out
 	}
-	if s.lists[0].Logged {
+	isSampled := func(l replay.RankingList) bool { return !l.Logged }
+	if !slices.ContainsFunc(s.lists, isSampled) {
 		logged := func(position int, _ string) float64 { return -float64(position) }
 		out = append(out, &baseline{LoggedOrder, logged})
 	}
 	popularity := func(_ int, id string) float64 { return counts.clicks[id] }
-	out = append(out, &baseline{"popularity", popularity})
+	out = append(out, &baseline{Popularity, popularity})
 	if s.hasEarlierImpressions() {
 		rate := func(_ int, id string) float64 { return counts.clickRate(id) }
-		out = append(out, &baseline{"live click rate", rate})
+		out = append(out, &baseline{LiveClickRate, rate})
 	}
 	return out
 }

@@ -130,6 +130,8 @@ const (
 	LongHistory = "long history"          // at least 10 interactions of the user before
 	NewItems    = "a new item is wanted"  // the least exposed relevant item: exposure below 5
 	RareItems   = "a rare item is wanted" // the least exposed relevant item: exposure 5 to 19
+	Shown       = "shown list"            // somebody was shown this list
+	Sampled     = "sampled list"          // an interaction among sampled items
 )
 
 const (
@@ -147,17 +149,20 @@ var tableSlices = []Slice[listFacts]{
 	{RareItems, func(f listFacts) bool {
 		return f.leastKnown >= newItemLimit && f.leastKnown < rareItemLimit
 	}},
+	{Shown, func(f listFacts) bool { return f.shown }},
+	{Sampled, func(f listFacts) bool { return !f.shown }},
 }
 
 // listFacts describes a list just before it is shown.
 type listFacts struct {
+	shown      bool // false for a sampled list
 	newUser    bool
 	history    int     // interactions of the user
 	leastKnown float64 // exposure of the least exposed relevant item
 }
 
 func (c *popularityCounts) describe(ex *replay.Example) listFacts {
-	f := listFacts{history: c.userInteractions[ex.Request.User], leastKnown: math.Inf(1)}
+	f := listFacts{shown: ex.Logged, history: c.userInteractions[ex.Request.User], leastKnown: math.Inf(1)}
 	f.newUser = ex.NewUser && f.history == 0
 	for i, g := range ex.Gains {
 		if id := ex.Request.Candidates[i].ID; g > 0 {
@@ -228,14 +233,17 @@ func (t *Table) bestBaseline() (name string) {
 	return name
 }
 
-// pairsWithBaseline pairs every model with the baseline, if it is measured.
+// pairsWithBaseline pairs every model with the baseline, if it is measured, without the pairs that
+// exist already.
 func (e *evaluator) pairsWithBaseline(baseline string) (out []Pair) {
 	isBaseline := func(s Scorer) bool { return s.Name() == baseline }
 	if !slices.ContainsFunc(e.scorers, isBaseline) {
 		return nil
 	}
 	for _, s := range e.scorers[e.baselineCount:] {
-		out = append(out, Pair{s.Name(), baseline})
+		if p := (Pair{s.Name(), baseline}); !slices.Contains(e.pairs, p) {
+			out = append(out, p)
+		}
 	}
 	return out
 }

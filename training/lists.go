@@ -19,9 +19,8 @@ const (
 	minTrainingLists = 50
 	// minLoggedLists is the number of logged lists below which lists are sampled in addition.
 	minLoggedLists = 500
-	// sampledListsPerUser bounds the sampled lists of one user. They are made for the newest
-	// interactions, because those resemble the next one most.
-	sampledListsPerUser = 1
+	// minSampledLists is the number of sampled lists up to which one user may have several.
+	minSampledLists = 500
 )
 
 // trainingLists are the lists that the scorer is trained on, with their log.
@@ -56,8 +55,9 @@ func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 	out.lists = selectLists(out.log, out.holdoutStart, &in.Config)
 	if n := len(out.lists); n < minTrainingLists {
 		return nil, fmt.Errorf(
-			"too little to train on: %d usable %s, %d needed. Without impressions "+
-				"each user gives one list; import more users, or log impressions",
+			"too little to train on: %d usable %s, %d needed. A list is a list shown with a click, "+
+				"or an interaction with an item that is new to its user, after their first: import "+
+				"more events, or log impressions",
 			n, plural(n, "list"),
 			minTrainingLists,
 		)
@@ -107,13 +107,7 @@ func sampleLists(log *replay.Log, end uint64, cfg *Config) []replay.RankingList 
 	if n == 0 {
 		return nil
 	}
-	lists := log.SampledLists(
-		log.Interactions[n/2].Seq,
-		end,
-		cfg.negatives(),
-		sampledListsPerUser,
-		cfg.Seed,
-	)
+	lists := sampleEnough(log, log.Interactions[n/2].Seq, end, cfg)
 	ids := log.Users.IDs()
 	hash := make([]uint64, len(ids)) // by user
 	for user, id := range ids {
@@ -123,6 +117,19 @@ func sampleLists(log *replay.Log, end uint64, cfg *Config) []replay.RankingList 
 		return cmp.Compare(hash[a.User], hash[b.User])
 	})
 	return lists[:min(len(lists), cfg.MaxLists)]
+}
+
+// sampleEnough samples one list for each user, or more if that gives fewer than minSampledLists.
+// They are made for a user's newest interactions, because those resemble the next one most.
+func sampleEnough(log *replay.Log, from, end uint64, cfg *Config) (lists []replay.RankingList) {
+	enough := min(minSampledLists, cfg.MaxLists)
+	for perUser := 1; ; perUser *= 2 {
+		before := len(lists)
+		lists = log.SampledLists(from, end, cfg.negatives(), perUser, cfg.Seed)
+		if len(lists) >= enough || len(lists) == before {
+			return lists
+		}
+	}
 }
 
 // EncoderSplit returns the part of a log that the text encoder may be fine-tuned on.

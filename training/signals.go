@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -256,13 +257,11 @@ func (t *signalTrainer) trainTwoTower(
 	cfg.Layers, cfg.Epochs, cfg.Seed = *config.TwoTower.Layers, config.TwoTower.Epochs, config.Seed
 	cfg.TimeLimit = time.Duration(config.TwoTower.Minutes * float64(time.Minute))
 	cfg.Progress = func(e twotower.Epoch) {
-		stage := fmt.Sprintf(
-			"two-tower model, epoch %d of %d: loss %.3f, held-out NDCG@10 %.3f",
-			e.Number,
-			e.Planned,
-			e.Loss,
-			e.NDCG,
-		)
+		stage := fmt.Sprintf("two-tower model, epoch %d of %d: loss %.3f", e.Number, e.Planned,
+			e.Loss)
+		if !math.IsNaN(e.NDCG) { // there is nothing held out
+			stage += fmt.Sprintf(", held-out NDCG@10 %.3f", e.NDCG)
+		}
 		t.in.progress(stage, 0, 0)
 	}
 	result, err := twotower.Train(ctx, t.in.Backend, c, cfg)

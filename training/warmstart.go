@@ -92,9 +92,7 @@ func selectWarmStartLists(
 	// encoder.
 	candidates := selectLists(log, min(since, end), &in.Config)
 	if len(log.Lists) == 0 {
-		fresh = log.SampledLists(
-			since, end, in.Config.negatives(), sampledListsPerUser, in.Config.Seed,
-		)
+		fresh = sampleEnough(log, since, end, &in.Config)
 	}
 	if len(fresh) < minTrainingLists {
 		return nil, nil, TooFewNewLists{len(fresh)}

@@ -219,8 +219,7 @@ func (t *trainer) exportResult(r *Result) (err error) {
 	kept := t.initTrees + r.Rounds
 	if kept == 0 {
 		return errors.New("gbdt: no tree orders the validation lists better than chance, or no " +
-			"split improves the " +
-			"model: use more rows, a smaller MinDataInLeaf, or other columns")
+			"split improves the model: collect more lists with clicks, or add fields to the items")
 	}
 	if r.Model, err = t.booster.modelText(kept); err != nil {
 		return err

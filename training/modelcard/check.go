@@ -149,14 +149,14 @@ func checkBaseline(d *Data, scores *scoreIndex, this Score, warn warnFunc) {
 	if !ok || best.Value.Mean < this.Value.Mean {
 		return
 	}
-	finding := "cannot be distinguished from"
+	finding, serious := "cannot be distinguished from", false
 	for _, diff := range d.Differences {
 		if diff.Against == best.Scorer && diff.Metric == this.Metric &&
 			diff.Slice == evaluation.AllLists && diff.Value.Verdict() == stats.Worse {
-			finding = "is lower than that of"
+			finding, serious = "is lower than that of", true
 		}
 	}
-	warn(true, "%s %.3f %s %s (%.3f) on %s. A model that gains nothing is not worth its cost: "+
+	warn(serious, "%s %.3f %s %s (%.3f) on %s. A model that gains nothing is not worth its cost: "+
 		"look for missing data or features.", this.Metric, this.Value.Mean, finding, best.Scorer,
 		best.Value.Mean, formatPlural(this.Value.N, "list"))
 }

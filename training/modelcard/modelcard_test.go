@@ -238,7 +238,7 @@ func TestCheck(t *testing.T) {
 				Value: interval(-0.01, 0.02, 4000),
 			})
 		}, false, "Not better than the logged order (0.640 NDCG@10, position-corrected)"},
-		"baseline": {score("popularity", 0.64, 0.01, 4000), true, "NDCG@10 0.630 cannot be " +
+		"baseline": {score("popularity", 0.64, 0.01, 4000), false, "NDCG@10 0.630 cannot be " +
 			"distinguished from popularity (0.640) on 4,030 lists. A model"},
 		"one feature": {func(d *modelcard.Data) { d.Importances[2].Gain = 1e6 }, true,
 			`"text.mean" has 9`},

@@ -286,7 +286,7 @@ func addSignals(ctx context.Context, d *modelcard.Data, r *results, enabled []st
 		x, ok := table.Difference(newModelName, withoutPrefix+kind, evaluation.AllLists)
 		if ok {
 			s.Benefit = fmt.Sprintf(
-				"%s NDCG@%d over the same scorer without its columns", x.NDCG.Signed(), table.K,
+				"NDCG@%d %s over the same scorer without its columns", table.K, x.NDCG.Signed(),
 			)
 		}
 		d.Signals = append(d.Signals, s)

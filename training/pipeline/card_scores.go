@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"relish/evaluation"
@@ -34,6 +35,10 @@ func addScores(d *modelcard.Data, r *results) {
 	for _, x := range t.Differences {
 		if x.Scorer != newModelName || strings.HasPrefix(x.Against, withoutPrefix) {
 			continue
+		}
+		isPlain := slices.Contains(r.measured.baselines, x.Against) && x.Against != t.Baseline
+		if isPlain && x.Slice != evaluation.AllLists {
+			continue // the gate compares over all lists
 		}
 		metric := fmt.Sprintf("NDCG@%d", t.K)
 		if x.Corrected {

@@ -2,56 +2,86 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"relish/evaluation"
+	"relish/internal/stats"
 	"relish/training/modelcard"
 )
 
-// maxNDCGLoss is the mean loss of NDCG that the gate tolerates. Two trainings of equal models
-// differ by as much.
-const maxNDCGLoss = 0.003
+const (
+	// maxNDCGLoss is the mean loss of NDCG that the gate tolerates. Two trainings of equal models
+	// differ by as much.
+	maxNDCGLoss = 0.003
+	// minGateLists is the number of lists below which the gate decides nothing: chance alone then
+	// moves a difference of NDCG by several hundredths.
+	minGateLists = 200
+)
 
-// decide is the gate. It activates the new bundle unless the bundle is worse than the active model
-// on the held-out lists: by more than maxNDCGLoss on average, or with an interval below zero.
-// forceReason, if not empty, activates the bundle in any case.
+// decide is the gate. It activates the new bundle unless the measurement has too few lists, or the
+// bundle is worse than the active model or than a plain baseline. Worse means by more than
+// maxNDCGLoss on average, or with an interval below zero. forceReason, if not empty, activates the
+// bundle in any case.
 func decide(m *measurement, active *activeModel, forceReason string) (*modelcard.Gate, error) {
 	d, ok := m.table.Difference(newModelName, m.activeName, evaluation.AllLists)
 	if !ok {
 		return nil, fmt.Errorf("gate: the measurement does not compare %s with %s",
 			newModelName, m.activeName)
 	}
-	g := &modelcard.Gate{Activated: d.NDCG.Mean >= -maxNDCGLoss && d.NDCG.High >= 0}
+	var reasons []string // against the bundle
+	if m.table.Lists < minGateLists {
+		reasons = append(reasons, fmt.Sprintf("too few lists to decide: %d of at least %d. Wait "+
+			"for more clicks, or pass --force", m.table.Lists, minGateLists))
+	}
+	for _, name := range m.baselines {
+		b, ok := m.table.Difference(newModelName, name, evaluation.AllLists)
+		if ok && isWorse(b.NDCG) {
+			reasons = append(reasons, fmt.Sprintf("worse than the plain baseline %s: NDCG@%d %s",
+				name, m.table.K, b.NDCG.Signed()))
+		}
+	}
+	g := &modelcard.Gate{Activated: len(reasons) == 0}
+	reasons = append(reasons, comparison(m, active, d.NDCG))
+	if isWorse(d.NDCG) {
+		g.Activated = false
+		slices.Reverse(reasons) // the comparison first, because it decides
+	}
+	g.Reason = strings.Join(reasons, "; ")
+	if forceReason != "" && !g.Activated {
+		g.Activated, g.Forced = true, true
+		g.Reason = fmt.Sprintf("forced (%s): %s", forceReason, g.Reason)
+	}
+	return g, nil
+}
+
+// isWorse reports whether a difference of NDCG is a loss that the gate does not tolerate.
+func isWorse(difference stats.Interval) bool {
+	return difference.Mean < -maxNDCGLoss || difference.Verdict() == stats.Worse
+}
+
+// comparison says how the new bundle compares with the active model, and how far that can be
+// trusted.
+func comparison(m *measurement, active *activeModel, difference stats.Interval) string {
 	finding := "not worse"
 	switch {
-	case d.NDCG.Low > 0:
+	case difference.Verdict() == stats.Better:
 		finding = "better"
-	case !g.Activated:
+	case isWorse(difference):
 		finding = "worse"
 	}
-	g.Reason = fmt.Sprintf(
-		"%s than %s: %s NDCG@%d on the %d newest lists with clicks",
-		finding,
-		active.version(),
-		d.NDCG.Signed(),
-		m.table.K,
-		m.table.Lists,
-	)
+	text := fmt.Sprintf("%s than %s: NDCG@%d %s on the %d newest lists with clicks",
+		finding, active.version(), m.table.K, difference.Signed(), m.table.Lists)
 	if m.activeSawHoldout {
-		g.Reason += "; the active bundle was trained on some of these lists, which favours it"
-		if !g.Activated {
-			g.Reason += fmt.Sprintf(
-				": wait for %d lists with clicks since its training, or pass --force",
-				minUnseenLists,
-			)
+		text += "; the active bundle was trained on some of these lists, which favours it"
+		if isWorse(difference) {
+			text += fmt.Sprintf(": wait for %d lists with clicks since its training, "+
+				"or pass --force", minGateLists)
 		}
 	}
 	if active.loadError != nil {
-		g.Reason += fmt.Sprintf("; the active bundle cannot be loaded for a comparison (%v)",
+		text += fmt.Sprintf("; the active bundle cannot be loaded for a comparison (%v)",
 			active.loadError)
 	}
-	if forceReason != "" && !g.Activated {
-		g.Activated, g.Forced = true, true
-		g.Reason = fmt.Sprintf("forced (%s) although it is %s", forceReason, g.Reason)
-	}
-	return g, nil
+	return text
 }

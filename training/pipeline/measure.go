@@ -31,6 +31,7 @@ type measurement struct {
 	sample      *sample // of the new model's feature matrices
 	activeName  string  // the active model's scorer
 	signalKinds []string
+	baselines   []string // the plain ones that the new model must not be worse than
 	// activeSawHoldout reports that the active bundle was trained on some of the lists.
 	activeSawHoldout bool
 }
@@ -81,7 +82,8 @@ func compare(
 	out := &measurement{
 		sample:     newSample(newModel.Model.Schema, test.Lists()),
 		activeName: activePrefix + p.bundles.active.version(), signalKinds: newModel.SignalKinds(),
-		activeSawHoldout: p.activeSawHoldout,
+		activeSawHoldout: p.bundles.active.bundle != nil && test.From < p.scan.activeEnd,
+		baselines:        test.PlainBaselines(),
 	}
 	this := &modelScorer{
 		name: newModelName, model: newModel.Model, pipeline: pipeline, sample: out.sample,
@@ -90,6 +92,19 @@ func compare(
 	scorers := evaluation.Scorers{
 		Models: []evaluation.Scorer{this, active},
 		Pairs:  []evaluation.Pair{{Scorer: newModelName, Against: out.activeName}},
+	}
+	if p.bundles.active.version() != ranker.PriorVersion {
+		prior := run.opt.Prior
+		if t.encoder.baseVectors != nil {
+			prior = prior.WithVectors(t.encoder.baseVectors)
+		}
+		out.baselines = append(out.baselines, ranker.PriorVersion)
+		scorers.Baselines = append(scorers.Baselines,
+			&modelScorer{name: ranker.PriorVersion, model: prior, pipeline: pipeline})
+	}
+	for _, name := range out.baselines {
+		scorers.Pairs = append(scorers.Pairs,
+			evaluation.Pair{Scorer: newModelName, Against: name})
 	}
 	if in.Vectors != nil {
 		text, err := evaluation.TextOnlyModel()

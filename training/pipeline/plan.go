@@ -23,32 +23,34 @@ type plan struct {
 	noWarmStart string
 	holdout     float64 // share of the newest lists that the new model is measured on
 	retrain     bool    // after measuring, train the bundle on all lists
-	// activeSawHoldout reports that the active bundle was trained on some of the held-out lists.
-	activeSawHoldout bool
 }
 
 // The held-out share, unless --holdout sets it.
 const (
-	holdoutShare    = 0.1
 	holdoutLists    = 300 // at least that many lists: the interval of an NDCG is then about ±0.04
-	maxHoldoutShare = 0.3 // but no more than this share
-	// newHoldoutShare is the share of the new lists in a warm start.
-	newHoldoutShare = 0.2
-	// minUnseenLists is the number of lists with clicks that the active bundle was not trained on.
-	// With fewer the comparison uses other lists as well.
-	minUnseenLists = 50
+	holdoutShare    = 0.1 // but no less than this share, and no more than maxHoldoutShare
+	maxHoldoutShare = 0.3
+	// newHoldoutShare and maxNewHoldoutShare are the same for the new lists of a warm start.
+	newHoldoutShare    = 0.2
+	maxNewHoldoutShare = 0.5
 )
 
+// shareFor returns the share that gives about holdoutLists out of measurable lists.
+func shareFor(measurable, lowest, highest float64) float64 {
+	return min(highest, max(lowest, holdoutLists/measurable))
+}
+
 var errEmptyLog = errors.New(
-	"nothing to train on: the log has no impressions and no interactions " +
-		"with a counted action; import events, or let the service collect some",
+	"nothing to train on: the log has no impressions, and no interactions with a counted " +
+		"action that belong to none; import events, or let the service collect some",
 )
 
 // newPlan decides between a full training and a warm start, and what is held out. The new model is
-// not trained on the held-out lists. Neither is the active bundle, if there are enough lists that
-// it has not seen.
+// not trained on the held-out lists. Neither is the active bundle, if there are enough lists for
+// the gate that it has not seen.
 func newPlan(opt *Options, b *bundles, s *scan) (*plan, error) {
-	total := s.all.lists()
+	sampled := s.needsSampledLists()
+	total := s.all.lists(sampled)
 	if total == 0 {
 		return nil, errEmptyLog
 	}
@@ -62,17 +64,18 @@ func newPlan(opt *Options, b *bundles, s *scan) (*plan, error) {
 	switch {
 	case p.holdout > 0:
 	case p.parent != nil:
-		p.holdout = newHoldoutShare * float64(s.sinceParent.lists()) / float64(total)
+		since := &s.sinceParent
+		share := shareFor(since.measurable(sampled), newHoldoutShare, maxNewHoldoutShare)
+		p.holdout = share * since.lists(sampled) / total
 	default:
 		p.retrain = true
-		p.holdout = min(maxHoldoutShare, max(holdoutShare, holdoutLists/float64(total)))
+		p.holdout = shareFor(s.all.measurable(sampled), holdoutShare, maxHoldoutShare)
 	}
-	if b.active.bundle != nil {
-		unseen := float64(s.sinceActive.lists()) / float64(total)
-		p.activeSawHoldout = unseen < p.holdout
-		enough := len(s.sinceActive.clicked) >= minUnseenLists
-		if p.activeSawHoldout && opt.Holdout == 0 && enough {
-			p.holdout, p.activeSawHoldout = unseen, false
+	if b.active.bundle != nil && opt.Holdout == 0 {
+		unseen := &s.sinceActive
+		share := (unseen.lists(sampled) - 0.5) / total // half a list less, against rounding errors
+		if unseen.measurable(sampled) >= minGateLists && share < p.holdout {
+			p.holdout = share
 		}
 	}
 	if p.parent != nil {

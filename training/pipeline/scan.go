@@ -14,6 +14,7 @@ import (
 	"relish/features/eventlog"
 	"relish/ranker"
 	"relish/ranker/bundle"
+	"relish/training/replay"
 )
 
 // scan is the result of the first pass over the logs.
@@ -39,32 +40,46 @@ type incompleteLog struct {
 
 // counts has the number of impressions and interactions in a part of the logs.
 type counts struct {
-	impressions, interactions int
-	// clicked holds the ids of impressions with a follow-up, hashed; nil if they are not counted.
-	clicked map[uint64]struct{}
+	impressions int
+	unlinked    int                 // interactions that name no impression
+	clicked     map[uint64]struct{} // ids of impressions with a follow-up, hashed
 }
+
+func newCounts() counts { return counts{clicked: map[uint64]struct{}{}} }
 
 // add counts one event. isCounted says whether the state counts the event's action.
 func (c *counts) add(e *ranker.Event, isCounted bool) {
 	switch {
 	case e.Kind == ranker.EventImpression:
 		c.impressions++
+	case e.Kind == ranker.EventInteraction && isCounted && e.ImpressionID != "":
+		c.clicked[xxhash.Sum64String(e.ImpressionID)] = struct{}{}
 	case e.Kind == ranker.EventInteraction && isCounted:
-		c.interactions++
-		if c.clicked != nil && e.ImpressionID != "" {
-			c.clicked[xxhash.Sum64String(e.ImpressionID)] = struct{}{}
-		}
+		c.unlinked++
 	}
 }
 
-// lists returns the number of possible training lists: the impressions, or without any the
-// interactions, since a list can be sampled for each of those.
-func (c *counts) lists() int {
-	if c.impressions > 0 {
-		return c.impressions
+// lists returns the number of lists of which a holdout is a share, see replay.Log.HoldoutStart.
+// sampled says whether lists are sampled as well.
+func (c *counts) lists(sampled bool) float64 {
+	if sampled {
+		return float64(c.impressions + c.unlinked)
 	}
-	return c.interactions
+	return float64(c.impressions)
 }
+
+// measurable estimates how many of the lists a bundle can be measured on: those with clicks, and
+// about every second interaction, because there is no sampled list for repeated ones.
+func (c *counts) measurable(sampled bool) float64 {
+	n := float64(len(c.clicked))
+	if sampled {
+		n += float64(c.unlinked) / 2
+	}
+	return n
+}
+
+// needsSampledLists reports whether lists are sampled, see replay.Log.NeedsSampledLists.
+func (s *scan) needsSampledLists() bool { return len(s.all.clicked) < replay.MinClickedLists }
 
 // scanLogs reads the logs once. It fixes where they end, counts what is new, and makes sure that
 // encoder has the vector of each text that any item ever had, in the catalogue or in a request.
@@ -74,8 +89,8 @@ func scanLogs(ctx context.Context, run *run, b *bundles, encoder *textEncoder) (
 			dirs: run.opt.Logs, ids: run.opt.State.DedupeIDs, until: run.opt.Until,
 		},
 		parentEnd: math.MaxUint64, activeEnd: math.MaxUint64,
+		all: newCounts(), sinceParent: newCounts(), sinceActive: newCounts(),
 	}
-	out.sinceActive.clicked = map[uint64]struct{}{}
 	err := run.stage("scan", func() error { return out.read(ctx, run, b, encoder) })
 	if err != nil {
 		return nil, err

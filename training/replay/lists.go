@@ -15,9 +15,9 @@ type RankingList struct {
 	Logged bool      // an impression; false for a sampled list
 }
 
-// isInformative reports whether the labels say anything about an order.
-func (r *RankingList) isInformative() bool {
-	return len(r.Items) > 1 && slices.Max(r.Gains) > 0
+// isInformative reports whether the gains of a list say that one order is better than another.
+func isInformative(gains []float32) bool {
+	return len(gains) > 1 && slices.Min(gains) < slices.Max(gains)
 }
 
 // SortLists sorts lists by sequence, as Walk needs them.
@@ -25,10 +25,11 @@ func SortLists(lists []RankingList) {
 	slices.SortFunc(lists, func(a, b RankingList) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
-// ClickedImpressions returns the impressions with a gain and from <= sequence < to.
+// ClickedImpressions returns the impressions with from <= sequence < to whose items differ in gain:
+// without any, or with the same one everywhere, no order is better than another.
 func (l *Log) ClickedImpressions(from, to uint64) []RankingList {
 	return slices.DeleteFunc(l.Impressions(from, to), func(r RankingList) bool {
-		return !r.isInformative()
+		return !isInformative(r.Gains)
 	})
 }
 
@@ -76,7 +77,7 @@ func (l *Log) SampledLists(
 		pool.advance(x.Seq)
 		rng := rand.New(rand.NewPCG(seed, x.Seq))
 		list := l.sampleList(int(c.index), histories[x.User][:c.before], pool, n, rng)
-		if list.isInformative() {
+		if isInformative(list.Gains) {
 			lists = append(lists, list)
 		}
 	}

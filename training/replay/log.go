@@ -14,6 +14,7 @@ package replay
 import (
 	"errors"
 	"iter"
+	"slices"
 
 	"relish/features"
 	"relish/features/event"
@@ -145,21 +146,50 @@ var errEmptyLog = errors.New(
 		"import events first",
 )
 
+// MinClickedLists is the number of ClickedImpressions below which lists are sampled in addition, to
+// train on and to measure on.
+const MinClickedLists = 1000
+
+// NeedsSampledLists reports whether the log has fewer than MinClickedLists.
+func (l *Log) NeedsSampledLists() bool {
+	n := 0
+	for i := range l.Lists {
+		if isInformative(l.Lists[i].Gains) {
+			n++
+		}
+	}
+	return n < MinClickedLists
+}
+
 // HoldoutStart returns the sequence at which the newest share (0 to 1) of the impressions begins.
-// Without impressions it is a share of the interactions. An empty log is an error.
+// If the log needs sampled lists, interactions that name no impression count as well. An empty log
+// is an error.
 func (l *Log) HoldoutStart(share float64) (seq uint64, err error) {
-	switch {
-	case len(l.Lists) > 0:
-		at := int((1-share)*float64(l.DroppedLists+len(l.Lists))) - l.DroppedLists
-		if at < len(l.Lists) {
-			return l.Lists[max(0, at)].Seq, nil
-		}
-	case len(l.Interactions) > 0:
-		if at := int((1 - share) * float64(len(l.Interactions))); at < len(l.Interactions) {
-			return l.Interactions[at].Seq, nil
-		}
-	default:
+	lists := l.possibleLists()
+	if len(lists) == 0 {
 		return 0, errEmptyLog
 	}
+	at := int((1-share)*float64(l.DroppedLists+len(lists))) - l.DroppedLists
+	if at < len(lists) {
+		return lists[max(0, at)], nil
+	}
 	return l.Last.Seq + 1, nil
+}
+
+// possibleLists returns the sequences of all impressions, and of the interactions that a list can
+// be sampled for if the log needs those, in order.
+func (l *Log) possibleLists() (seqs []uint64) {
+	for i := range l.Lists {
+		seqs = append(seqs, l.Lists[i].Seq)
+	}
+	if !l.NeedsSampledLists() {
+		return seqs
+	}
+	for i := range l.Interactions {
+		if x := &l.Interactions[i]; !x.HasImpression {
+			seqs = append(seqs, x.Seq)
+		}
+	}
+	slices.Sort(seqs)
+	return seqs
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -294,6 +295,25 @@ func TestListsAreBounded(t *testing.T) {
 		if seq, err := log.HoldoutStart(share); err != nil || seq != want {
 			t.Errorf("the newest %g begins at %d, want %d", share, seq, want)
 		}
+	}
+}
+
+// In a log with few clicked lists, interactions that name no impression count as lists. A single
+// impression at the end is not the whole holdout, and the holdout has lists of both kinds.
+func TestHoldoutOfMixedLogs(t *testing.T) {
+	tp := interactionLog(5, 40, 60, 900) // 60 items, then 900 interactions
+	tp.add(list("l1", "u1", "1", "2", "3"), did("u1", "click", "2", "l1"))
+	log := scan(t, tp, replay.Options{})
+	start, err := log.HoldoutStart(0.3)
+	if err != nil || start != 60+900-270+1 {
+		t.Errorf("the newest 0.3 begin at %d, %v", start, err)
+	}
+	sampled := log.SampledLists(start, math.MaxUint64, replay.Negatives{Count: 9}, 0, 1)
+	if shown := log.ClickedImpressions(start, math.MaxUint64); len(shown) != 1 || len(sampled) < 50 {
+		t.Errorf("the holdout has %d shown and %d sampled lists", len(shown), len(sampled))
+	}
+	if !log.NeedsSampledLists() {
+		t.Error("one list is enough")
 	}
 }
 
