@@ -40,10 +40,13 @@ type Config struct {
 	// Monotone maps a column to 1 if the score must not fall as the column grows, or to -1 if it
 	// must not rise.
 	Monotone map[string]int `yaml:"monotone"`
-	TwoTower TwoTowerConfig `yaml:"two_tower"`
-	Encoder  EncoderConfig  `yaml:"encoder"`
-	Scorer   ScorerConfig   `yaml:"scorer"`
-	Seed     uint64         `yaml:"seed"`
+	// AllowMismatch trains even if more than 1 % of the served feature matrices differ from their
+	// replay.
+	AllowMismatch bool           `yaml:"allow_mismatch"`
+	TwoTower      TwoTowerConfig `yaml:"two_tower"`
+	Encoder       EncoderConfig  `yaml:"encoder"`
+	Scorer        ScorerConfig   `yaml:"scorer"`
+	Seed          uint64         `yaml:"seed"`
 }
 
 // NegativesConfig describes the sampled lists of a log with few impressions.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"relish/internal/app"
@@ -25,12 +26,14 @@ type trainCmd struct {
 	Until        string   `help:"Leave out what arrived from this time on: RFC 3339 or Unix ms." placeholder:"TIME"`
 	From         string   `help:"Warm start from this bundle or the active one: learn the new events and a sample of the old." placeholder:"previous|VERSION"`
 	// TuneEncoder is nil if the configuration decides.
-	TuneEncoder *bool         `help:"Fine-tune the text encoder: the largest gain for new and rare items (default: if the log is large enough)." placeholder:"true|false"`
-	Objective   string        `help:"Fine-tune for next-item, or for title-text, which needs no clicks (default: train.encoder.objective)." placeholder:"NAME"`
-	MaxMinutes  float64       `help:"Longest fine-tuning. Most of the gain comes in 5 minutes (default: train.encoder.minutes, 10)." placeholder:"MINUTES"`
-	Force       string        `help:"Activate the bundle even if it ranks worse. The bundle records the reason." placeholder:"REASON"`
-	Every       time.Duration `help:"Train at this interval until SIGTERM, if events have arrived since the last time." placeholder:"DURATION"`
-	Keep        int           `help:"Newest bundles to keep, besides those in use by the service and by experiments." default:"30" placeholder:"N"`
+	TuneEncoder *bool   `help:"Fine-tune the text encoder: the largest gain for new and rare items (default: if the log is large enough)." placeholder:"true|false"`
+	Objective   string  `help:"Fine-tune for next-item, or for title-text, which needs no clicks (default: train.encoder.objective)." placeholder:"NAME"`
+	MaxMinutes  float64 `help:"Longest fine-tuning. Most of the gain comes in 5 minutes (default: train.encoder.minutes, 10)." placeholder:"MINUTES"`
+	Force       string  `help:"Activate the bundle even if it ranks worse. The bundle records the reason." placeholder:"REASON"`
+	// AllowMismatch is named as in the configuration.
+	AllowMismatch bool          `help:"Train even if more than 1 % of the served feature matrices differ from their replay."`
+	Every         time.Duration `help:"Train at this interval until SIGTERM, if events have arrived since the last time." placeholder:"DURATION"`
+	Keep          int           `help:"Newest bundles to keep, besides those in use by the service and by experiments." default:"30" placeholder:"N"`
 	// Experiments is named as in serveCmd, so that one setting in relish.yaml serves both.
 	Experiments string `help:"Experiments file, whose bundles are kept." type:"path" placeholder:"FILE"`
 	JSON        bool   `help:"Print only the result as JSON, without metrics and warnings."`
@@ -85,6 +88,7 @@ func (c *trainCmd) train(ctx context.Context, trainer *app.Trainer) error {
 
 // configure overrides the configuration by the flags.
 func (c *trainCmd) configure(cfg *training.Config) error {
+	cfg.AllowMismatch = cfg.AllowMismatch || c.AllowMismatch
 	encoder := &cfg.Encoder
 	if c.TuneEncoder != nil {
 		encoder.Tune = training.TuneOff
@@ -156,6 +160,9 @@ func (c *trainCmd) reproduce() string {
 	if c.Objective != "" {
 		line += " --objective " + c.Objective
 	}
+	if c.AllowMismatch {
+		line += " --allow-mismatch"
+	}
 	if c.MaxMinutes != 0 {
 		line += fmt.Sprintf(" --max-minutes %g", c.MaxMinutes)
 	}
@@ -176,10 +183,24 @@ func printModelCard(card *modelcard.Data) {
 	if card.Log.ParityChecked > 0 {
 		fmt.Fprintf(os.Stderr, "served matrices that differ from the replay's: %d of %d\n",
 			card.Log.ParityDiffering, card.Log.ParityChecked)
+		for _, table := range card.Tables {
+			if table.Title == modelcard.ParityTable {
+				printTable(&table)
+			}
+		}
 	}
 	for _, warning := range modelcard.Check(card) {
 		fmt.Fprintln(os.Stderr, "warning:", warning.Text)
 	}
+}
+
+// printTable prints a table of the model card to standard error.
+func printTable(t *modelcard.Table) {
+	w := tabwriter.NewWriter(os.Stderr, 0, 0, 2, ' ', 0)
+	for _, row := range append([][]string{t.Head}, t.Rows...) {
+		fmt.Fprintln(w, "  "+strings.Join(row, "\t"))
+	}
+	_ = w.Flush() // as for the other lines
 }
 
 // parseUntil reads RFC 3339 or Unix ms as Unix ms; the empty string is 0.

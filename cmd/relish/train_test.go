@@ -253,46 +253,6 @@ func (s *service) checkExplanation(t *testing.T, user string, items []string) {
 	}
 }
 
-// TestParityIsChecked compares the feature matrices of served rankings with those that the replay
-// computes. They are equal. With another configuration in training, all differ, and training warns.
-// Lists that a limit cut, and lists with content that came with the request, are compared too.
-func TestParityIsChecked(t *testing.T) {
-	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
-	s := serve(t, "--data", data, "--no-text")
-	rank := func(more string) {
-		body := `{"user_id":"user-0001","deadline_ms":10000,` +
-			`"candidates":["film-001","book-001",{"id":"book-002"` + more
-		if status, answer := s.post(t, "/recommend", body); status != http.StatusOK ||
-			len(answer["degraded"].([]any)) > 0 {
-			t.Fatalf("/recommend answers %d: %v", status, answer)
-		}
-	}
-	for i := range 40 {
-		rank("}]}")
-		if i%4 == 0 {
-			rank(`}],"limit":1}`)
-			rank(`,"title":"Another one"}]}`)
-		}
-	}
-	s.stop(t)
-	_, dir := train(t, data, "--config", config)
-	if l := readCard(t, dir).Log; l.ParityChecked != 60 || l.ParityDiffering != 0 {
-		t.Errorf("%d of %d matrices differ, want 0 of 60", l.ParityDiffering, l.ParityChecked)
-	}
-	text, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(config, append(text, "state: {recent: 1}\n"...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := relish(t, "train", "--data", data, "--no-text", "--config", config).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "replay's: 60 of 60") ||
-		!strings.Contains(string(out), "the model is trained on other values than it serves") {
-		t.Errorf("%v: %s", err, out)
-	}
-}
-
 // TestTrainWithText trains in a folder without vectors. Training encodes the texts in memory and
 // writes no vectors. The bundle names the encoder, and a service with that encoder ranks with it.
 func TestTrainWithText(t *testing.T) {

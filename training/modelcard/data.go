@@ -207,6 +207,10 @@ type Warning struct {
 	Text    string `json:"text"`    // what happened, with figures, and what to do
 }
 
+// ParityTable is the title of the table of served lists, by kind, whose feature matrix a replay
+// computes again.
+const ParityTable = "Served lists that replay computes again"
+
 // Table is a table with its own heading. Each row has as many cells as Head.
 type Table struct {
 	Title string     `json:"title"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"relish/evaluation"
@@ -64,10 +65,10 @@ func warn(d *modelcard.Data, serious bool, format string, args ...any) {
 
 // addLog describes the events that were read.
 func addLog(d *modelcard.Data, r *results) {
-	log := r.final.Log
+	log, all := r.final.Log, r.parity.all
 	d.Log = &modelcard.Log{
 		From: unixMillis(log.First.Arrival), To: unixMillis(log.Last.Arrival),
-		ParityChecked: r.parity.Checked, ParityDiffering: r.parity.Differing,
+		ParityChecked: all.equal + all.differing, ParityDiffering: all.differing,
 	}
 	add := func(name string, n int) {
 		d.Log.Counts = append(d.Log.Counts, modelcard.Count{Name: name, N: n})
@@ -98,13 +99,21 @@ func addLog(d *modelcard.Data, r *results) {
 	d.Log.Distributions = []modelcard.Distribution{
 		newDistribution("interactions per user", slices.Collect(maps.Values(byUser))),
 	}
-	if r.parity.Skipped != "" {
-		warn(
-			d,
-			false,
-			"Whether the model is trained on the values that it serves was not checked for %s.",
-			r.parity.Skipped,
-		)
+	addParity(d, r.parity)
+}
+
+// addParity shows which served lists replay computes again, and why it cannot for the others.
+func addParity(d *modelcard.Data, p *parity) {
+	if table := p.table(); table != nil {
+		d.Tables = append(d.Tables, *table)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(p.reasons)) {
+		warn(d, false, "%d of %d served lists cannot be computed again: %s.", p.reasons[reason],
+			p.all.lists, reason)
+	}
+	if len(p.columns) > 0 {
+		warn(d, p.all.mismatch() > maxMismatch, "Columns that differ from the served ones: %s.",
+			strings.Join(p.columnCounts(), ", "))
 	}
 }
 

@@ -3,7 +3,9 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	"relish/features"
 	"relish/features/event"
@@ -13,63 +15,91 @@ import (
 	"relish/training/replay"
 )
 
+const (
+	// maxParityLists bounds the lists of one combination of kinds whose matrices are compared, the
+	// newest. So every kind is checked, however rare it is.
+	maxParityLists = 1000
+	// maxMismatch is the largest share of differing matrices that a training accepts.
+	maxMismatch = 0.01
+)
+
 // parity says whether replay reproduces the feature matrices that were served. It compares the hash
 // that the server logged with each impression with the hash of the replayed matrix.
 type parity struct {
-	Checked, Differing int
-	Skipped            string // why nothing was checked, "" if there was nothing to skip
+	all     parityCount
+	kinds   map[string]*parityCount // by kind of list
+	reasons map[string]int          // why lists cannot be reproduced -> number of lists
+	// columns counts the differing lists by column, as far as the log has the served matrix.
+	columns map[string]int
 }
 
-// maxParityLists bounds the impressions that are checked, the newest.
-const maxParityLists = 2000
+// parityCount counts lists that Relish ranked.
+type parityCount struct {
+	lists     int
+	equal     int // the replayed matrix has the same hash
+	differing int // it has another one, and nothing explains that
+	// impossible lists cannot be reproduced, see unreproducible.
+	impossible int
+}
 
-// checkedImpression is an impression whose matrix can be replayed.
-type checkedImpression struct {
+// count adds one list to the total and to each of its kinds.
+func (p *parity) count(kinds []string, add func(*parityCount)) {
+	add(&p.all)
+	for _, kind := range kinds {
+		if p.kinds[kind] == nil {
+			p.kinds[kind] = &parityCount{}
+		}
+		add(p.kinds[kind])
+	}
+}
+
+// mismatch returns the share of the compared matrices that differ, 0 to 1.
+func (c *parityCount) mismatch() float64 {
+	return float64(c.differing) / float64(max(1, c.equal+c.differing))
+}
+
+// servedList is a list that Relish ranked.
+type servedList struct {
 	*ranker.Impression
+	replica string
 	request *ranker.Request
+	kinds   []string
+	// unsure says why the matrix may differ although nothing is wrong, "" if it must be equal.
+	unsure string
 }
 
-// checkParity replays the newest impressions with the model that ranked them and with the events
-// that the server knew then.
-//
-// It skips impressions that cannot be reproduced: degraded answers, answers of which the record
-// does not have everything, and those of a model that no longer exists. Logs of several
-// replicas are not checked, because each replica received the other's events at its own time.
+// checkParity replays the lists that Relish ranked, with the models that ranked them and with the
+// events that the server knew then. Above maxMismatch differing matrices it returns an error,
+// unless the configuration allows them: the model would be trained on other values than it serves.
 func checkParity(
-	ctx context.Context,
-	run *run,
-	p *plan,
-	encoder *textEncoder,
+	ctx context.Context, run *run, b *bundles, s *scan, encoder *textEncoder,
 ) (out *parity, err error) {
 	err = run.stage("parity", func() error {
-		out, err = replayMatrices(ctx, run.opt, p, encoder)
+		out, err = compareMatrices(ctx, run, b, s, encoder)
 		return err
 	})
-	return out, err
+	if err != nil || run.opt.Config.AllowMismatch || out.all.mismatch() <= maxMismatch {
+		return out, err
+	}
+	return nil, out.mismatchError()
 }
 
-func replayMatrices(
-	ctx context.Context,
-	opt *Options,
-	p *plan,
-	encoder *textEncoder,
+func compareMatrices(
+	ctx context.Context, run *run, b *bundles, s *scan, encoder *textEncoder,
 ) (*parity, error) {
-	if len(opt.Logs) > 1 {
-		return &parity{
-			Skipped: "logs of several replicas, because each replica received the events of " +
-				"the others at its own time",
-		}, nil
+	out := &parity{
+		kinds: map[string]*parityCount{}, reasons: map[string]int{}, columns: map[string]int{},
 	}
 	models := map[string]*ranker.Model{}
-	list, err := replayableImpressions(opt, p, models)
-	if err != nil || len(list) == 0 {
-		return &parity{}, err
+	lists, err := out.servedLists(run.opt, b, s, models)
+	if err != nil || len(lists) == 0 {
+		return out, err
 	}
-	state := features.New(opt.State)
-	state.OpenTable = opt.OpenTable
+	state := features.New(run.opt.State)
+	state.OpenTable = run.opt.OpenTable
 	pipelineOptions := ranker.Options{
 		Features: training.ReplayedState{State: state},
-		Models:   scorer.SingleModel(&ranker.Model{}), TextSpec: opt.State.Text,
+		Models:   scorer.SingleModel(&ranker.Model{}), TextSpec: run.opt.State.Text,
 	}
 	switch {
 	case encoder.baseVectors != nil:
@@ -81,77 +111,156 @@ func replayMatrices(
 	if err != nil {
 		return nil, err
 	}
-	out, next := &parity{}, 0
+	done, total := 0, 0
+	for _, queue := range lists {
+		total += len(queue)
+	}
 	var failed error
-	base := opt.Base.Switch()
-	err = p.scan.source.each(func(rec *event.Record, number uint64) bool {
+	base := run.opt.Base.Switch()
+	err = s.source.each(func(rec *event.Record, _ uint64) bool {
 		if failed = base.Before(rec, state); failed != nil {
 			return false
 		}
-		for ; failed == nil && next < len(list) && list[next].StateSeq < number; next++ {
-			failed = out.check(ctx, pipeline, &list[next], models)
+		queue := lists[rec.Replica]
+		for failed == nil && len(queue) > 0 && queue[0].StateSeq < rec.Seq {
+			failed = out.compare(ctx, pipeline, &queue[0], models)
+			queue = queue[1:]
+			if done++; done%100 == 0 {
+				run.opt.Progress("parity", done, total)
+			}
 		}
+		lists[rec.Replica] = queue
 		state.Apply(rec)
-		return failed == nil && next < len(list)
+		return failed == nil && done < total
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, failed
+	return out, cmp.Or(failed, err)
 }
 
-// check replays one impression. Only a cancelled context is an error.
-func (p *parity) check(
-	ctx context.Context,
-	pipeline *ranker.Pipeline,
-	a *checkedImpression,
-	models map[string]*ranker.Model,
-) error {
-	m, _, err := pipeline.Matrix(ctx, models[a.Model], a.request)
-	if ctx.Err() != nil {
-		return ctx.Err()
+// servedLists returns the lists to compare, by replica, in the order of the state that they were
+// ranked with. It counts those that cannot be reproduced. It adds the models that ranked the lists
+// to models, nil for a model that is gone.
+func (p *parity) servedLists(
+	opt *Options, b *bundles, s *scan, models map[string]*ranker.Model,
+) (map[string][]servedList, error) {
+	byKinds := map[string][]servedList{}
+	log := newLogHistory(opt)
+	err := s.source.each(func(rec *event.Record, _ uint64) bool {
+		log.observe(rec)
+		e := &rec.Event
+		if e.Kind != ranker.EventImpression || !e.Impression.Served {
+			return true
+		}
+		version := e.Impression.Model
+		if _, known := models[version]; !known {
+			models[version] = findModel(opt, b, version)
+		}
+		kinds := kindsOf(e.Impression, log)
+		reason := unreproducible(e.Impression, models[version], log)
+		p.count(kinds, func(c *parityCount) { c.lists++ })
+		if reason != "" {
+			p.reasons[reason]++
+			p.count(kinds, func(c *parityCount) { c.impossible++ })
+			return true
+		}
+		key := strings.Join(kinds, "|")
+		byKinds[key] = append(byKinds[key], servedList{
+			e.Impression, rec.Replica, replay.ServedRequest(e), kinds, log.unsure(e.Impression),
+		})
+		if list := byKinds[key]; len(list) >= 2*maxParityLists {
+			byKinds[key] = slices.Delete(list, 0, maxParityLists)
+		}
+		return true
+	})
+	out := map[string][]servedList{}
+	for _, list := range byKinds {
+		for _, x := range list[max(0, len(list)-maxParityLists):] {
+			out[x.replica] = append(out[x.replica], x)
+		}
 	}
-	p.Checked++
-	if err != nil || m.Hash(a.request.Candidates) != a.MatrixHash {
-		p.Differing++
+	for _, queue := range out {
+		slices.SortStableFunc(queue, func(a, b servedList) int {
+			return cmp.Compare(a.StateSeq, b.StateSeq)
+		})
+	}
+	return out, err
+}
+
+// compare replays one list. Only a cancelled context is an error.
+func (p *parity) compare(
+	ctx context.Context, pipeline *ranker.Pipeline, x *servedList, models map[string]*ranker.Model,
+) error {
+	m, _, err := pipeline.Matrix(ctx, models[x.Model], x.request)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil && m.Hash(x.request.Candidates) == x.MatrixHash:
+		p.count(x.kinds, func(c *parityCount) { c.equal++ })
+	case x.unsure != "":
+		p.reasons[x.unsure]++
+		p.count(x.kinds, func(c *parityCount) { c.impossible++ })
+	default:
+		p.count(x.kinds, func(c *parityCount) { c.differing++ })
+		if err == nil {
+			p.countColumns(m, x.Matrix)
+		}
 	}
 	return nil
 }
 
-// replayableImpressions returns the impressions to check, in the order of the state that they were
-// ranked with. It adds the models that ranked them to models, nil for a model that is gone.
-func replayableImpressions(
-	opt *Options,
-	p *plan,
-	models map[string]*ranker.Model,
-) (list []checkedImpression, err error) {
-	err = p.scan.source.each(func(rec *event.Record, _ uint64) bool {
-		e := &rec.Event
-		if e.Kind != ranker.EventImpression || !e.Impression.Replayable ||
-			len(e.Impression.Degraded) > 0 {
-			return true
+// countColumns counts the columns in which a replayed matrix differs from the served one.
+func (p *parity) countColumns(m *ranker.Matrix, served []float32) {
+	if len(served) != len(m.Data) {
+		return // the log does not have it
+	}
+	width := len(m.Columns)
+	for c, column := range m.Columns {
+		for i := c; i < len(served); i += width {
+			if x, y := served[i], m.Data[i]; x != y && (x == x || y == y) {
+				p.columns[column.Name]++
+				break
+			}
 		}
-		impression := *e.Impression
-		impression.Matrix = nil // not needed, and large
-		model, known := models[impression.Model]
-		if !known {
-			model = findModel(opt, p.bundles, impression.Model)
-			models[impression.Model] = model
+	}
+}
+
+// mismatchError says which lists and columns differ, and what to do.
+func (p *parity) mismatchError() error {
+	var kinds []string
+	for _, kind := range p.sortedKinds() {
+		if c := p.kinds[kind]; c.differing > 0 {
+			kinds = append(kinds, fmt.Sprintf("%s %d of %d", kind, c.differing,
+				c.equal+c.differing))
 		}
-		if model == nil || model.Schema.Hash() != impression.SchemaHash {
-			return true
-		}
-		a := checkedImpression{Impression: &impression, request: replay.ServedRequest(e)}
-		if list = append(list, a); len(list) >= 2*maxParityLists {
-			list = slices.Delete(list, 0, maxParityLists)
-		}
-		return true
+	}
+	columns := "The log has no served matrices to name the columns: serve with --log-features 0.1"
+	if len(p.columns) > 0 {
+		columns = "Columns: " + strings.Join(p.columnCounts(), ", ")
+	}
+	return fmt.Errorf("%d of %d served feature matrices differ from their replay (%s), so the "+
+		"model would be trained on other values than it serves; up to %.0f %% is accepted. %s. "+
+		"Check for a changed state: or text: section, or a missing table or encoder. To train "+
+		"all the same, pass --allow-mismatch",
+		p.all.differing, p.all.equal+p.all.differing, strings.Join(kinds, ", "), 100*maxMismatch,
+		columns)
+}
+
+// columnCounts returns the columns that differ in most lists, with the number of lists.
+func (p *parity) columnCounts() (out []string) {
+	const most = 10
+	names := make([]string, 0, len(p.columns))
+	for name := range p.columns {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(p.columns[b], p.columns[a]), cmp.Compare(a, b))
 	})
-	list = list[max(0, len(list)-maxParityLists):]
-	slices.SortStableFunc(list, func(a, b checkedImpression) int {
-		return cmp.Compare(a.StateSeq, b.StateSeq)
-	})
-	return list, err
+	for _, name := range names[:min(most, len(names))] {
+		out = append(out, fmt.Sprintf("%s (%d lists)", name, p.columns[name]))
+	}
+	if rest := len(names) - most; rest > 0 {
+		out = append(out, fmt.Sprintf("%d more", rest))
+	}
+	return out
 }
 
 // findModel returns the model of a version, nil if it is gone or no longer fits.

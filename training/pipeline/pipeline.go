@@ -4,13 +4,13 @@
 //
 //	loadBundles  the active bundle, and the parent of a warm start
 //	scanLogs     where the logs end, what is new, the vectors of all item texts
+//	checkParity  whether replay reproduces the matrices that were served
 //	newPlan      the held-out share; full training or warm start
 //	tuneEncoder  the text encoder, fine-tuned on the log
 //	train        signals and scorer (package training)
 //	measure      the held-out lists, ranked by the new model, the active one and baselines
 //	decide       the gate: whether the new model is good enough
 //	train        once more, on all lists, if plan.retrain says so
-//	checkParity  whether replay reproduces the matrices that were served
 //	write        a bundle with its model card
 //	activate     the bundle, after a child process has verified it
 //
@@ -119,6 +119,10 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 	if err != nil {
 		return nil, err
 	}
+	parity, err := checkParity(ctx, run, bundles, scan, base)
+	if err != nil {
+		return nil, err
+	}
 	plan, err := newPlan(run.opt, bundles, scan)
 	if err != nil {
 		return nil, err
@@ -150,10 +154,6 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 		if err != nil {
 			return nil, err
 		}
-	}
-	parity, err := checkParity(ctx, run, plan, tuning.encoder)
-	if err != nil {
-		return nil, err
 	}
 	results := &results{plan, tuning, newModel, final, measured, decision, parity}
 	written, err := write(ctx, run, results)

@@ -36,8 +36,9 @@ type WalkOptions struct {
 	Progress    func(done, total int) // may be nil
 }
 
-// Walk applies the log's records to state, which is empty, and calls each for each list, just before
-// the list's own record is applied. lists are sorted by sequence (SortLists). The walk ends after the last list.
+// Walk applies the log's records to state, which is empty, and calls each for each list, just
+// before the list's own record is applied. lists are sorted by sequence (SortLists). The walk ends
+// after the last list.
 //
 // A follow-up that arrived before its list is applied after it. It had not happened yet when the
 // list was ranked, and a state that has it knows the label.

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"relish/training/modelcard"
+)
+
+const parityExperiments = `
+layers:
+- name: lists
+  experiments:
+  - name: filtered
+    namespace: [users, 0, 0.5]
+    arms:
+    - {name: control}
+    - {name: filtered, rules: {filters: [{field: id, in: [film-001, film-002, book-001]}]}}
+  - name: mixed
+    namespace: [users, 0.5, 1]
+    mode: interleave
+    arms:
+    - {name: control}
+    - {name: filtered, rules: {filters: [{field: id, in: [film-003, book-002]}]}}
+`
+
+// rankRandomly sends random rankings, and clicks on their first items.
+func (s *service) rankRandomly(t *testing.T, rng *rand.Rand, n int) {
+	t.Helper()
+	for i := range n {
+		candidates := []any{}
+		for k := range 5 + rng.IntN(120) {
+			id := fmt.Sprintf("%s-%03d", []string{"film", "book"}[rng.IntN(2)], k/2+1)
+			item := map[string]any{"id": id + strings.Repeat("x", k%2), "score": rng.Float64()}
+			if i%3 == 0 && k%4 == 0 {
+				item["title"], item["tags"] = "Another one", []string{"sea"}
+				item["fields"] = map[string]any{"price": rng.Float64()}
+			}
+			candidates = append(candidates, item)
+		}
+		request := map[string]any{
+			"user_id": fmt.Sprintf("user-%04d", rng.IntN(60)), "candidates": candidates,
+			"deadline_ms": 10000, "context": map[string]any{"query": "sea"},
+		}
+		if i%2 == 0 {
+			request["limit"] = 1 + rng.IntN(10)
+		}
+		body, err := json.Marshal(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, answer := s.post(t, "/recommend", string(body))
+		items, _ := answer["items"].([]any)
+		if status != http.StatusOK || len(answer["degraded"].([]any)) > 0 || len(items) == 0 {
+			t.Fatalf("/recommend answers %d: %v", status, answer)
+		}
+		click := fmt.Sprintf(`{"type":"interaction","action":"click","id":"click-%v","user":%q,`+
+			`"item":%q,"impression":%q}`, answer["request_id"], request["user_id"],
+			items[0].(map[string]any)["id"], answer["request_id"])
+		if status, answer := s.post(t, "/feedback", click); status != http.StatusOK {
+			t.Fatalf("/feedback answers %d: %v", status, answer)
+		}
+	}
+}
+
+// TestParityTable ranks lists of every kind, restarts the service, and lets retention drop the
+// beginning of the log. Every list that is left is reproduced, and the model card has the table.
+func TestParityTable(t *testing.T) {
+	data, config := importEvents(t, demoEvents(1)), quickConfig(t)
+	experiments := filepath.Join(t.TempDir(), "experiments.yaml")
+	if err := os.WriteFile(experiments, []byte(parityExperiments), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 4 { // each start opens a segment of the log
+		s := serve(t, "--data", data, "--no-text", "--experiments", experiments,
+			"--log-features", "0.5", "--retain-bytes", "1500000")
+		s.rankRandomly(t, rng, 60)
+		s.stop(t)
+	}
+	_, dir := train(t, data, "--config", config)
+	card := readCard(t, dir)
+	rows := parityRows(t, card)
+	for _, kind := range []string{
+		"all", "limited", "rules removed items", "content in the request", "experiment",
+		"interleaved", "after a retention or snapshot",
+	} {
+		if r := rows[kind]; r["compared"] < 10 || r["equal"] != r["compared"] ||
+			r["lists"] != r["compared"] {
+			t.Errorf("%s: %v, want all lists to be compared and equal", kind, r)
+		}
+	}
+	checkMismatch(t, data, config, rows["all"]["lists"])
+}
+
+// parityRows returns the numbers of the parity table, by kind and by head of the column.
+func parityRows(t *testing.T, card *modelcard.Data) map[string]map[string]int {
+	t.Helper()
+	rows := map[string]map[string]int{}
+	for _, table := range card.Tables {
+		if table.Title != modelcard.ParityTable {
+			continue
+		}
+		for _, row := range table.Rows {
+			rows[row[0]] = map[string]int{}
+			for i, cell := range row[1:] {
+				n, err := strconv.Atoi(cell)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rows[row[0]][table.Head[i+1]] = n
+			}
+		}
+	}
+	return rows
+}
+
+// checkMismatch trains with a state that the server did not count. Training refuses, and names
+// columns and numbers, unless it is told to go on.
+func checkMismatch(t *testing.T, data, config string, lists int) {
+	t.Helper()
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, append(text, "state: {recent: 1}\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"train", "--data", data, "--no-text", "--config", config}
+	out := mustFail(t, 1, args...)
+	for _, want := range []string{
+		fmt.Sprintf("of %d served feature matrices differ", lists), "limited", "interleaved",
+		"Columns: ", "overlap.history", "--allow-mismatch",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the error does not say %q: %s", want, out)
+		}
+	}
+	all, err := relish(t, append(args, "--allow-mismatch")...).CombinedOutput()
+	if err != nil || !strings.Contains(string(all), "of the logged feature matrices differ") {
+		t.Errorf("%v: %s", err, all)
+	}
+}
