@@ -146,6 +146,9 @@ func registerModels(registry *prometheus.Registry, models *bundle.Registry) {
 		func() float64 { return float64(models.Stats().Refusals) })
 	m.gauge("bundle_refused", "1 while the bundle that should be active is refused.",
 		func() float64 { return oneIf(models.Stats().Refused != "") })
+	m.gauge("bundle_waiting",
+		"1 while the model that should be active waits until its texts are encoded.",
+		func() float64 { return oneIf(models.Stats().Waiting != "") })
 	m.gauge("bundles_loaded", "Bundles that requests can be ranked with.",
 		func() float64 { return float64(models.Stats().Loaded) })
 	m.gauge("bundles_open", "Bundles in memory, including retired ones that requests still use.",

@@ -16,16 +16,16 @@ import (
 // active in this order.
 func startWith(
 	t *testing.T, root string, encoders *fakeEncoders, versions ...string,
-) *bundle.Registry {
+) (*bundle.Registry, *logs) {
 	t.Helper()
 	for _, v := range versions {
 		if err := bundle.Activate(root, v, "", ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r, _ := open(t, root, func(o *bundle.Options) { o.Encoders = encoders })
+	r, l := open(t, root, func(o *bundle.Options) { o.Encoders = encoders })
 	follow(t, r)
-	return r
+	return r, l
 }
 
 // At the start, too, a bundle waits until its texts are encoded. The bundle before it ranks, or the
@@ -38,13 +38,19 @@ func TestFineTunedEncoderWaitsAtTheStart(t *testing.T) {
 		if withPlain {
 			versions, serves = []string{plain, tuned}, plain
 		}
-		r := startWith(t, root, encoders, versions...)
+		r, log := startWith(t, root, encoders, versions...)
 		if st := r.Stats(); st.Active != serves || !strings.Contains(st.Waiting, "1 of 2") {
 			t.Errorf("at the start: %+v, want %s to serve", st, serves)
 		}
 		state, reason := states(t, r)
 		if state[tuned] != ranker.ModelWaiting || !strings.Contains(reason[tuned], "1 of 2") {
 			t.Errorf("states %v, reasons %v", state, reason)
+		}
+		if err := r.Activate(t.Context(), tuned, "", ""); err != nil { // looks at it again
+			t.Fatal(err)
+		}
+		if n := strings.Count(log.String(), "a model waits until its texts are encoded"); n != 1 {
+			t.Errorf("the log says %d times that it waits, want once:\n%s", n, log)
 		}
 		encoders.finish()
 		eventually(t, "the tuned bundle is served",
@@ -56,7 +62,7 @@ func TestFineTunedEncoderWaitsAtTheStart(t *testing.T) {
 func TestPreviousBundleWaits(t *testing.T) {
 	root, encoders := t.TempDir(), newFakeEncoders()
 	tuned, plain := write(t, root, 1, addEncoder), write(t, root, 2, nil)
-	r := startWith(t, root, encoders, tuned, plain)
+	r, _ := startWith(t, root, encoders, tuned, plain)
 	wantActive(t, r, plain, "prior")
 	if state, _ := states(t, r); state[tuned] != ranker.ModelWaiting {
 		t.Errorf("states %v", state)
@@ -78,7 +84,7 @@ func TestStartWithoutAnyVectors(t *testing.T) {
 	root, encoders := t.TempDir(), newFakeEncoders()
 	encoders.base = "0 of 2 texts encoded"
 	tuned := write(t, root, 1, addEncoder)
-	r := startWith(t, root, encoders, tuned)
+	r, _ := startWith(t, root, encoders, tuned)
 	wantActive(t, r, tuned, "prior")
 	if st := r.Stats(); st.Waiting != "" || st.Refused != "" {
 		t.Errorf("stats %+v", st)
@@ -99,7 +105,7 @@ func TestBaseEncoderIsWaitedFor(t *testing.T) {
 	})
 	tuned := write(t, root, 4, addEncoder)
 	encoders.base = "0 of 2 texts encoded"
-	r := startWith(t, root, encoders, first)
+	r, _ := startWith(t, root, encoders, first)
 	for _, v := range []string{second, ranker.PriorVersion, first, noText} {
 		if err := r.Activate(t.Context(), v, "", ""); err != nil {
 			t.Fatal(err)

@@ -88,6 +88,7 @@ type Registry struct {
 	loaded        map[string]*Bundle
 	required      []string
 	activeVersion string // of the model that is served, "" before the first sync
+	loggedWaiting string // the version of the last log line about one that waits
 	closed        bool
 }
 

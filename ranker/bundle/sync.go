@@ -43,7 +43,22 @@ func (r *Registry) sync(ctx context.Context) error {
 	if before != r.activeVersion {
 		r.opt.Log.Info("active model", "version", r.activeVersion, "before", before)
 	}
+	r.logWaiting(h.active)
 	return nil
+}
+
+// logWaiting logs once that the version that should be active waits. The caller holds the lock.
+func (r *Registry) logWaiting(wanted string) {
+	waiting := r.current.Load().waiting[wanted]
+	if waiting == nil {
+		r.loggedWaiting = ""
+		return
+	}
+	if r.loggedWaiting != wanted {
+		r.loggedWaiting = wanted
+		r.opt.Log.Info("a model waits until its texts are encoded", "version", wanted,
+			"waiting", waiting(), "served", r.activeVersion)
+	}
 }
 
 // choose returns the version to serve: the one that the folder names, the served one, the one
