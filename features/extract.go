@@ -81,8 +81,21 @@ func (t *Counters) Read(q *ranker.FeatureQuery, known *QueryState) (*ranker.Requ
 			out.RecentItems[i] = c.Info
 		}
 	}
+	out.Counts = x.itemCounts()
 	out.Columns = schema.extract(x)
 	return out, nil
+}
+
+// itemCounts returns the candidates' counts of impressions and of any action, without decay.
+func (x *extraction) itemCounts() []ranker.ItemCounts {
+	all := slices.Index(x.counters.cfg.HalfLives, allTime)
+	out := make([]ranker.ItemCounts, len(x.items))
+	for i, it := range x.items {
+		c := &out[i]
+		c.Actions, c.Shown = x.counters.layout.actionsAndImpressions(
+			&it.counts, anyAction, all, x.query.Now)
+	}
+	return out
 }
 
 // extraction is one Read in progress. The functions that fill cells read it and do not change it,

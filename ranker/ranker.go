@@ -245,6 +245,10 @@ type Shown struct {
 	Clicked bool  // an interaction with it followed
 }
 
+// ItemCounts says how often an item was shown and how often any action followed, over all users and
+// all time.
+type ItemCounts struct{ Shown, Actions float64 }
+
 // FeatureQuery asks for the state of a user and candidates.
 type FeatureQuery struct {
 	User       string
@@ -267,6 +271,9 @@ type RequestState struct {
 	// Items is aligned with the query's candidates, with inline parts merged in. It is nil for an
 	// item that is neither known nor given inline.
 	Items []*ItemInfo
+	// Counts is aligned with Items; all zero for an unknown item and for a cold start. It is nil if
+	// the state could not be read.
+	Counts []ItemCounts
 	// Columns is N x len(Schema.Columns()), row-major. StateReader writes the raw values of the
 	// kinds for which IsStateKind holds; every other cell is NaN. Assemble finishes them: clamping,
 	// missing indicators, within-list transforms and defaults.

@@ -153,6 +153,8 @@ func input() *ranker.SignalInput {
 			ranker.Candidate{ID: item.ID, Score: float32(i), HasScore: i%2 == 0, ColdStart: i == 3})
 		in.State.Items = append(in.State.Items, item)
 		in.ItemVectors = append(in.ItemVectors, []float32{0.6, 0.8})
+		in.State.Counts = append(in.State.Counts,
+			ranker.ItemCounts{Shown: float64(3 + i), Actions: float64(i)})
 	}
 	in.State.Items[1], in.ItemVectors[1] = nil, nil
 	in.State.Recent = []ranker.Interaction{

@@ -40,6 +40,7 @@ func RecordProbe(ctx context.Context, m *ranker.Model, in *ranker.SignalInput) (
 	request, state := *in.Request, *in.State
 	request.List = nil
 	request.Candidates, state.Items = slices.Clone(request.Candidates[:n]), state.Items[:n]
+	state.Counts = state.Counts[:min(n, len(state.Counts))]
 	for i := range request.Candidates {
 		request.Candidates[i].Inline = nil // State.Items has it
 	}

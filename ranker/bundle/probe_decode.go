@@ -100,6 +100,7 @@ func (d *probeDecoder) nextCase(w *encodedCase) ProbeCase {
 		}
 		r.Candidates = append(r.Candidates, c)
 		s.Items = append(s.Items, d.item(p.Item))
+		s.Counts = append(s.Counts, ranker.ItemCounts{Shown: p.Shown, Actions: p.Actions})
 		in.ItemVectors = append(in.ItemVectors, d.vector(p.HasVector, w.Dim))
 	}
 	for _, p := range w.Recent {

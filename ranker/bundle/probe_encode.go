@@ -43,6 +43,9 @@ type probeCandidate struct {
 	Score     *float32   `json:"score"`
 	Item      *probeItem `json:"item"`
 	HasVector bool       `json:"found"`
+	// Shown and Actions are the item's counts; 0 in a file from before they were recorded.
+	Shown   float64 `json:"shown,omitzero"`
+	Actions float64 `json:"actions,omitzero"`
 }
 
 type probeInteraction struct {
@@ -126,6 +129,9 @@ func (e *probeEncoder) add(c *ProbeCase) (w encodedCase) {
 		}
 		if cand.HasScore {
 			p.Score = &cand.Score
+		}
+		if i < len(s.Counts) {
+			p.Shown, p.Actions = s.Counts[i].Shown, s.Counts[i].Actions
 		}
 		w.Candidates = append(w.Candidates, p)
 	}

@@ -9,11 +9,15 @@ import (
 	"relish/ranker"
 )
 
-// ContentPrior predicts an item's popularity from its content alone, for items without
-// interactions:
+// ContentPrior predicts an item's popularity from its content, and corrects the prediction by the
+// item's own counts:
 //
-//	content_prior.strength  log-odds of a click; for a log without impressions, log1p of the
-//	                        interactions
+//	content_prior.strength  log-odds of a click that the content predicts, relative to all items;
+//	                        for a log without impressions, log1p of the interactions
+//	content_prior.log_odds  log-odds of a click relative to all items, smoothed towards the
+//	                        prediction: an item with few impressions has those that its content
+//	                        predicts, an item with many has its own; missing for a log without
+//	                        impressions
 //
 // It is a ridge regression over the item's content vector and numeric fields. An item of the
 // training log has its leave-one-out prediction, the value that the other items predict for it,
@@ -31,6 +35,9 @@ type ContentPrior struct {
 	// standardized value and 1 if the item has it.
 	Weights   []float32
 	Intercept float64
+	// MeanLogOdds are the log-odds of a click on any item. The prediction counts as much as
+	// PriorImpressions impressions of the item; 0: the log has no impressions.
+	MeanLogOdds, PriorImpressions float64
 }
 
 var _ TrainedSignal = (*ContentPrior)(nil)
@@ -42,7 +49,9 @@ const KindContentPrior = "content_prior"
 // decide the prediction.
 const maxStdDevs = 4
 
-var contentPriorColumns = []string{"content_prior.strength"}
+var contentPriorColumns = []string{"content_prior.strength", contentPriorLogOdds}
+
+const contentPriorLogOdds = "content_prior.log_odds"
 
 // Kind implements TrainedSignal.
 func (*ContentPrior) Kind() string { return KindContentPrior }
@@ -58,22 +67,40 @@ func (c *ContentPrior) Compute(_ context.Context, in *ranker.SignalInput, out []
 		if candidate := &in.Request.Candidates[i]; candidate.ColdStart {
 			item = c.Items.Index(candidate.ID)
 		}
+		row := out[2*i : 2*i+2]
+		row[0], row[1] = missing, missing
 		if item >= 0 {
-			out[i] = c.LeaveOneOut[item]
-			continue
+			row[0] = c.LeaveOneOut[item]
+		} else if in.State.Items[i] != nil {
+			if regressors == nil {
+				regressors = make([]float32, len(c.Weights))
+			}
+			c.Regressors(in.State.Items[i], in.ItemVectors[i], regressors)
+			if row[0] = float32(c.Intercept); len(regressors) > 0 {
+				row[0] += vek32.Dot(regressors, c.Weights)
+			}
 		}
-		if out[i] = missing; in.State.Items[i] == nil {
-			continue
-		}
-		if regressors == nil {
-			regressors = make([]float32, len(c.Weights))
-		}
-		c.Regressors(in.State.Items[i], in.ItemVectors[i], regressors)
-		if out[i] = float32(c.Intercept); len(regressors) > 0 {
-			out[i] += vek32.Dot(regressors, c.Weights)
+		if c.PriorImpressions > 0 {
+			var counts ranker.ItemCounts
+			if i < len(in.State.Counts) {
+				counts = in.State.Counts[i]
+			}
+			row[1] = float32(c.LogOdds(row[0], counts))
 		}
 	}
 	return nil
+}
+
+// LogOdds returns the log-odds of a click relative to all items, for an item with the given counts.
+// strength is what its content predicts, NaN for nothing. PriorImpressions must be above 0.
+func (c *ContentPrior) LogOdds(strength float32, counts ranker.ItemCounts) float64 {
+	predicted := c.MeanLogOdds
+	if strength == strength {
+		predicted += float64(strength)
+	}
+	clicks := counts.Actions + c.PriorImpressions*Sigmoid(predicted)
+	others := max(0, counts.Shown-counts.Actions) + c.PriorImpressions*Sigmoid(-predicted)
+	return math.Log(clicks/others) - c.MeanLogOdds
 }
 
 // Regressors writes what the regression reads of an item to out, which has length Projection.Dim()
@@ -99,6 +126,12 @@ func SignedLog1p(x float64) float32 { return float32(math.Copysign(math.Log1p(ma
 func (c *ContentPrior) Encode() []byte {
 	w := newFileWriter(KindContentPrior)
 	w.strings(c.Items.IDs())
+	c.encode(w)
+	return w.buf
+}
+
+// encode writes everything but the items.
+func (c *ContentPrior) encode(w *fileWriter) {
 	w.floats(c.LeaveOneOut)
 	c.Projection.encode(w)
 	w.strings(c.NumericFields)
@@ -106,18 +139,30 @@ func (c *ContentPrior) Encode() []byte {
 	w.floats(c.InverseStdDevs)
 	w.floats(c.Weights)
 	w.number(c.Intercept)
-	return w.buf
+	w.number(c.MeanLogOdds)
+	w.number(c.PriorImpressions)
 }
 
 func decodeContentPrior(
 	data []byte, shared *ranker.ItemTable,
 ) (TrainedSignal, *ranker.ItemTable, error) {
 	r := newFileReader(KindContentPrior, data)
-	c := &ContentPrior{Items: r.items(shared)}
-	c.LeaveOneOut, c.Projection = r.floats(c.Items.Len()), r.projection()
+	c := r.contentPrior(r.items(shared))
+	return c, c.Items, r.end()
+}
+
+// contentPrior reads what encode wrote.
+func (r *fileReader) contentPrior(items *ranker.ItemTable) *ContentPrior {
+	c := &ContentPrior{Items: items}
+	c.LeaveOneOut, c.Projection = r.floats(items.Len()), r.projection()
 	c.NumericFields = r.strings()
 	n := len(c.NumericFields)
 	c.Means, c.InverseStdDevs = r.floats(n), r.floats(n)
 	c.Weights, c.Intercept = r.floats(c.Projection.Dim()+2*n), r.number()
-	return c, c.Items, r.end()
+	c.MeanLogOdds, c.PriorImpressions = r.number(), r.number()
+	if r.err == nil && (c.PriorImpressions < 0 || math.Abs(c.MeanLogOdds) > 50) {
+		r.err = malformed("mean log-odds %g and %g prior impressions",
+			c.MeanLogOdds, c.PriorImpressions)
+	}
+	return c
 }

@@ -15,10 +15,16 @@ import (
 // and then the parts in a fixed order. Each part is a count (uint64) and that many values. The
 // bundle's manifest has the file's digest, so Encode wrote what is read here. The reader still
 // trusts no count and no value.
-const (
-	fileMagic   = "RLMT"
-	fileVersion = 1
-)
+const fileMagic = "RLMT"
+
+// fileVersion returns the format version of a kind's file.
+func fileVersion(kind string) int {
+	switch kind {
+	case KindResidualGP, KindContentPrior:
+		return 2
+	}
+	return 1
+}
 
 // errMalformedFile is wrapped by every error of a file that Encode did not write.
 var errMalformedFile = errors.New("malformed signal file; copy the bundle again or train a new one")
@@ -34,7 +40,7 @@ type fileWriter struct{ buf []byte }
 func newFileWriter(kind string) *fileWriter {
 	w := &fileWriter{buf: []byte(fileMagic)}
 	w.text(kind)
-	w.count(fileVersion)
+	w.count(fileVersion(kind))
 	return w
 }
 
@@ -87,8 +93,9 @@ func newFileReader(kind string, data []byte) *fileReader {
 	if got := r.text(); r.err == nil && got != kind {
 		r.err = malformed("its kind is %q, expected %q", got, kind)
 	}
-	if v := r.count(1); r.err == nil && v != fileVersion {
-		r.err = malformed("its format version is %d, this binary reads %d", v, fileVersion)
+	if v := r.count(1); r.err == nil && v != fileVersion(kind) {
+		r.err = malformed("its format version is %d, this binary reads %d; train a new bundle",
+			v, fileVersion(kind))
 	}
 	return r
 }

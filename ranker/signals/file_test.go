@@ -58,7 +58,7 @@ func TestItemTablesAreShared(t *testing.T) {
 	first := load(t, &l, signals.KindCooccurrence, w.cooccurrence.Encode())
 	second := load(t, &l, signals.KindResidualGP, w.residual.Encode())
 	third := load(t, &l, signals.KindMatrixFactorization, other.factorization.Encode())
-	items := second.(*signals.ResidualGP).Items
+	items := second.(*signals.ResidualGP).Prior.Items
 	if first.(*signals.Cooccurrence).Items != items {
 		t.Error("two signals of the same items have two item tables")
 	}
@@ -101,7 +101,7 @@ func TestTrainedSignalsArePure(t *testing.T) {
 		}
 		for i := range in.Request.Candidates {
 			alone, state := again(in), *in.State
-			state.Items = in.State.Items[i : i+1]
+			state.Items, state.Counts = in.State.Items[i:i+1], in.State.Counts[i:i+1]
 			alone.State = &state
 			alone.Request = &ranker.Request{Candidates: in.Request.Candidates[i : i+1]}
 			alone.ItemVectors = in.ItemVectors[i : i+1]
@@ -134,18 +134,31 @@ func TestTrainedSignalsAreSafeForConcurrentUse(t *testing.T) {
 // Without texts and fields, ResidualGP predicts known items by their learned vectors alone.
 func TestResidualGPWithoutContent(t *testing.T) {
 	w := newWorld(7, 20)
-	g := w.residual
-	g.Content, g.ContentVectors, g.ContentToLearned = &signals.Projection{}, nil, nil
+	prior := &signals.ContentPrior{
+		Items: w.table, LeaveOneOut: w.floats(20), Projection: &signals.Projection{},
+		MeanLogOdds: -1, PriorImpressions: 5,
+	}
+	kernel := signals.ItemKernel{
+		Content: prior, LearnedDim: 4, Weights: signals.KernelWeights{Learned: 1, Scale: 1},
+	}
+	g := &signals.ResidualGP{
+		Prior: prior, LogOdds: w.floats(20),
+		Kernel: signals.NewItemKernel(
+			kernel, make([]*ranker.ItemInfo, 20), make([][]float32, 20)),
+	}
+	copy(g.Kernel.Dense, w.floats(80))
 	in := w.input(20, 0, 60)
 	got, known := run(t, g, in), 0
 	for i := range in.Request.Candidates {
-		isKnown := w.index(&in.Request.Candidates[i]) >= 0
-		learned, content := got[3*i], got[3*i+1]
-		if (learned == learned) != isKnown || content == content {
-			t.Fatalf("candidate %+v: row %v", in.Request.Candidates[i], got[3*i:3*i+3])
+		learned, content, score := got[4*i], got[4*i+1], got[4*i+2]
+		if score != score {
+			t.Fatalf("candidate %d has no score", i)
 		}
-		if isKnown {
-			known++
+		if w.index(&in.Request.Candidates[i]) < 0 {
+			continue
+		}
+		if known++; learned == 0 || content != 0 {
+			t.Fatalf("candidate %+v: row %v", in.Request.Candidates[i], got[4*i:4*i+4])
 		}
 	}
 	if known == 0 {
@@ -290,18 +303,17 @@ func TestInvalidValues(t *testing.T) {
 			return w.residual
 		}, "a value is not finite"},
 		"an infinite vector": {func(w *world) signals.TrainedSignal {
-			w.residual.LearnedVectors[3] = inf
+			w.residual.Kernel.Dense[3] = inf
 			return w.residual
 		}, "a value is not finite"},
-		"no learned dimension": {func(w *world) signals.TrainedSignal {
-			g := w.residual
-			g.Dim, g.LearnedVectors, g.ContentToLearned = 0, nil, nil
-			return g
-		}, "dimension 0, noise "},
-		"no noise": {func(w *world) signals.TrainedSignal {
-			w.residual.ContentNoise = 0
+		"a negative weight of the fields": {func(w *world) signals.TrainedSignal {
+			w.residual.Kernel.Weights.Field = -1
 			return w.residual
-		}, "and 0"},
+		}, "a weight is -1"},
+		"no prior impressions": {func(w *world) signals.TrainedSignal {
+			w.contentPrior.PriorImpressions = -1
+			return w.contentPrior
+		}, "-1 prior impressions"},
 		"one value too many": {func(w *world) signals.TrainedSignal {
 			w.residual.LogOdds = append(w.residual.LogOdds, 1)
 			return w.residual

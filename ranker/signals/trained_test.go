@@ -220,7 +220,7 @@ func naiveFactorization(w *world, in *ranker.SignalInput) [][]float64 {
 // naiveContentVector computes Projection.Project by its definition; nil for an item without
 // content.
 func (w *world) naiveContentVector(id string) []float64 {
-	s := w.residual.Content
+	s := w.contentPrior.Projection
 	info, vector := w.infos[id], w.vectors[id]
 	text, field := make([]float64, s.TextDim), make([]float64, s.FieldDim)
 	if vector != nil {
@@ -266,9 +266,7 @@ func (w *world) naiveContentVector(id string) []float64 {
 }
 
 // naiveResiduals computes ResidualGP.Residuals. It solves each list's offset by bisection.
-func (w *world) naiveResiduals(
-	shown []ranker.Shown,
-) (items []int, residuals []float64, evidence float64) {
+func (w *world) naiveResiduals(shown []ranker.Shown) (out []signals.Residual) {
 	var to int
 	for from := 0; from < len(shown); from = to {
 		var list []int
@@ -303,92 +301,193 @@ func (w *world) naiveResiduals(
 		}
 		for k, item := range list {
 			p := probability(item, low)
-			items, residuals, evidence = append(
-				items,
-				item,
-			), append(
-				residuals,
-				ys[k]-p,
-			), evidence+p*(1-p)
+			out = append(out, signals.Residual{
+				Item: int32(item), Value: float32(ys[k] - p),
+				Precision: float32(max(1e-3, p*(1-p))),
+			})
 		}
 	}
-	return items, residuals, evidence
+	return out
+}
+
+// naiveItem is an item in the definition of ItemKernel.
+type naiveItem struct {
+	fields  map[string]map[string]float64 // field -> value -> number
+	text    []float64
+	numbers []float64
+	learned []float64
+}
+
+// naiveItem returns an item; nil for an unknown one without content. index is -1 for a cold start.
+func (w *world) naiveItem(id string, index int) *naiveItem {
+	k, p := w.residual.Kernel, w.contentPrior.Projection
+	info, vector := w.infos[id], w.vectors[id]
+	it := &naiveItem{
+		fields: map[string]map[string]float64{}, text: make([]float64, p.TextDim),
+		numbers: make([]float64, 2), learned: make([]float64, k.LearnedDim),
+	}
+	if index >= 0 {
+		it.learned = scaled(wide(k.LearnedVector(int32(index))), math.Sqrt(k.Weights.Learned))
+	}
+	if info == nil {
+		if index < 0 {
+			return nil
+		}
+		return it
+	}
+	norm := 0.0
+	values := map[string][]string{"tags": info.Tags}
+	for name, v := range info.Fields {
+		if v.Kind == ranker.Strings {
+			values[name] = v.List
+		}
+	}
+	predicted := make([]float64, k.LearnedDim)
+	for name, list := range values {
+		numbers, squares := map[string]float64{}, 0.0
+		for _, v := range list {
+			at := slices.Index(p.FieldValues, name+"="+v)
+			if at < 0 {
+				continue
+			}
+			x := float64(k.ValueWeights[at])
+			numbers[v] += x
+			squares, norm = squares+x*x, norm+x*x
+			for d := range min(k.LearnedDim, p.FieldDim) {
+				predicted[d] += float64(p.FieldVectors[at*p.FieldDim+d])
+			}
+		}
+		for v := range numbers {
+			numbers[v] *= math.Sqrt(k.Weights.Field / squares)
+		}
+		it.fields[name] = numbers
+	}
+	if index < 0 && norm > 0 {
+		it.learned = scaled(predicted, math.Sqrt(k.Weights.Learned/norm))
+	}
+	if vector != nil {
+		for d := range it.text {
+			row := wide(p.TextProjection[d*w.text : (d+1)*w.text])
+			offset := float64(p.TextOffset[d])
+			it.text[d] = (dot64(row, wide(vector)) - offset) / math.Sqrt(dot64(row, row))
+		}
+		length := math.Sqrt(dot64(it.text, it.text))
+		for d := range it.text {
+			it.text[d] *= math.Sqrt(k.Weights.Text) / length
+		}
+	}
+	c := w.contentPrior
+	for j, name := range c.NumericFields {
+		if v := info.Fields[name]; v.Kind == ranker.Number || v.Kind == ranker.Bool {
+			x := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
+			x = (x - float64(c.Means[j])) * float64(c.InverseStdDevs[j])
+			it.numbers[j] = math.Sqrt(k.Weights.Number) * max(-4, min(4, x))
+		}
+	}
+	return it
+}
+
+func scaled(x []float64, s float64) []float64 {
+	for d := range x {
+		x[d] *= s
+	}
+	return x
+}
+
+// contentProduct is the inner product of two items without their learned vectors.
+func (a *naiveItem) contentProduct(b *naiveItem) float64 {
+	sum := dot64(a.text, b.text) + dot64(a.numbers, b.numbers)
+	for name, values := range a.fields {
+		for v, x := range values {
+			sum += x * b.fields[name][v]
+		}
+	}
+	return sum
 }
 
 func naiveResidualGP(w *world, in *ranker.SignalInput) [][]float64 {
-	g := w.residual
-	out := nans(len(in.State.Items), 3)
-	items, residuals, evidence := w.naiveResiduals(in.State.Shown)
-	if len(items) == 0 {
+	out, priors := nans(len(in.State.Items), 4), naiveContentPrior(w, in)
+	for i := range out {
+		out[i][2] = priors[i][1]
+	}
+	residuals := w.naiveResiduals(in.State.Shown)
+	n := len(residuals)
+	if n == 0 {
 		return out
 	}
-	weights := func(dim int, vectors []float32, noise float64) []float64 {
-		var z [][]float64
-		right := make([]float64, dim)
-		for k, item := range items {
-			z = append(z, wide(vectors[item*dim:(item+1)*dim]))
-			for d, x := range z[k] {
-				right[d] += residuals[k] * x
-			}
-		}
-		return solve(system(dim, noise, 1, z), right)
+	// Solve (V⁻¹ + K) a = V⁻¹ r. The posterior mean is the product of an item's covariances and a.
+	var items []*naiveItem
+	matrix, right, evidence := make([][]float64, n), make([]float64, n), 0.0
+	for i, r := range residuals {
+		items = append(items, w.naiveItem(w.table.IDs()[r.Item], int(r.Item)))
+		right[i] = float64(r.Value) / float64(r.Precision)
+		evidence += float64(r.Precision)
 	}
-	ld, cd := g.Dim, g.Content.Dim()
-	learned, content := weights(
-		ld,
-		g.LearnedVectors,
-		g.LearnedNoise,
-	), weights(
-		cd,
-		g.ContentVectors,
-		g.ContentNoise,
-	)
+	for i, a := range items {
+		matrix[i] = make([]float64, n)
+		for j, b := range items {
+			matrix[i][j] = a.contentProduct(b) + dot64(a.learned, b.learned)
+		}
+		matrix[i][i] += 1 / float64(residuals[i].Precision)
+	}
+	solution, scale := solve(matrix, right), w.residual.Kernel.Weights.Scale
 	for i := range in.Request.Candidates {
-		out[i][2] = math.Log1p(evidence)
+		out[i][3] = math.Log1p(evidence)
 		c := &in.Request.Candidates[i]
-		if item := w.index(c); item >= 0 {
-			out[i][0] = dot64(learned, wide(g.LearnedVectors[item*ld:(item+1)*ld]))
-			out[i][1] = dot64(content, wide(g.ContentVectors[item*cd:(item+1)*cd]))
+		it := w.naiveItem(c.ID, w.index(c))
+		if it == nil {
 			continue
 		}
-		if vector := w.naiveContentVector(c.ID); vector != nil {
-			predicted := make([]float64, ld)
-			for d := range predicted {
-				predicted[d] = dot64(wide(g.ContentToLearned[d*cd:(d+1)*cd]), vector)
-			}
-			out[i][0], out[i][1] = dot64(learned, predicted), dot64(content, vector)
+		out[i][0], out[i][1] = 0, 0
+		for j, other := range items {
+			out[i][0] += scale * solution[j] * dot64(it.learned, other.learned)
+			out[i][1] += scale * solution[j] * it.contentProduct(other)
 		}
+		out[i][2] += out[i][0] + out[i][1]
 	}
 	return out
 }
 
 func naiveContentPrior(w *world, in *ranker.SignalInput) [][]float64 {
 	c := w.contentPrior
-	out, cd := nans(len(in.State.Items), 1), c.Projection.Dim()
+	out := nans(len(in.State.Items), 2)
 	for i := range in.Request.Candidates {
 		id := in.Request.Candidates[i].ID
-		if item := w.table.Index(id); item >= 0 { // for a cold start, too
-			out[i][0] = float64(c.LeaveOneOut[item])
-			continue
+		out[i][0] = w.naiveStrength(id)
+		log := c.MeanLogOdds
+		if out[i][0] == out[i][0] {
+			log += out[i][0]
 		}
-		info := w.infos[id]
-		if info == nil {
-			continue
-		}
-		sum := c.Intercept
-		for d, x := range w.naiveContentVector(id) {
-			sum += x * float64(c.Weights[d])
-		}
-		for k, name := range c.NumericFields {
-			v := info.Fields[name]
-			if v.Kind != ranker.Number && v.Kind != ranker.Bool {
-				continue
-			}
-			logarithm := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
-			x := max(-4, min(4, (logarithm-float64(c.Means[k]))*float64(c.InverseStdDevs[k])))
-			sum += x*float64(c.Weights[cd+2*k]) + float64(c.Weights[cd+2*k+1])
-		}
-		out[i][0] = sum
+		p, n := 1/(1+math.Exp(-log)), in.State.Counts[i]
+		n.Shown = max(n.Shown, n.Actions)
+		rate := (n.Actions + c.PriorImpressions*p) / (n.Shown + c.PriorImpressions)
+		out[i][1] = math.Log(rate/(1-rate)) - c.MeanLogOdds
 	}
 	return out
+}
+
+// naiveStrength returns content_prior.strength, NaN if it is missing.
+func (w *world) naiveStrength(id string) float64 {
+	c, cd := w.contentPrior, w.contentPrior.Projection.Dim()
+	if item := w.table.Index(id); item >= 0 { // for a cold start, too
+		return float64(c.LeaveOneOut[item])
+	}
+	info := w.infos[id]
+	if info == nil {
+		return math.NaN()
+	}
+	sum := c.Intercept
+	for d, x := range w.naiveContentVector(id) {
+		sum += x * float64(c.Weights[d])
+	}
+	for k, name := range c.NumericFields {
+		v := info.Fields[name]
+		if v.Kind != ranker.Number && v.Kind != ranker.Bool {
+			continue
+		}
+		logarithm := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
+		x := max(-4, min(4, (logarithm-float64(c.Means[k]))*float64(c.InverseStdDevs[k])))
+		sum += x*float64(c.Weights[cd+2*k]) + float64(c.Weights[cd+2*k+1])
+	}
+	return sum
 }

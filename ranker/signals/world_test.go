@@ -179,23 +179,7 @@ func (w *world) learnContent() {
 	}
 	slices.Sort(projection.FieldValues)
 	projection.FieldVectors = w.floats(w.fieldDim * len(projection.FieldValues))
-	n, cd, ld := w.known, projection.Dim(), w.learned
-	w.residual = &signals.ResidualGP{
-		Items:            w.table,
-		LogOdds:          w.floats(n),
-		Content:          projection,
-		ContentVectors:   make([]float32, n*cd),
-		Dim:              ld,
-		LearnedVectors:   w.floats(n * ld),
-		ContentToLearned: w.floats(ld * cd),
-		LearnedNoise:     0.5 + w.r.Float64(),
-		ContentNoise:     1 + 4*w.r.Float64(),
-	}
-	for i := range n {
-		id := w.table.IDs()[i]
-		vector := w.residual.ContentVectors[i*cd : (i+1)*cd]
-		projection.Project(w.infos[id], w.vectors[id], vector)
-	}
+	n, cd := w.known, projection.Dim()
 	w.contentPrior = &signals.ContentPrior{
 		Items:          w.table,
 		LeaveOneOut:    w.floats(n),
@@ -204,7 +188,37 @@ func (w *world) learnContent() {
 		Means:          w.floats(2),
 		InverseStdDevs: []float32{0.7, 2},
 		Weights:        w.floats(cd + 4),
-		Intercept:      w.r.NormFloat64(),
+		Intercept:      w.r.NormFloat64(), MeanLogOdds: -1.5, PriorImpressions: 20,
+	}
+	w.learnResidual()
+}
+
+// learnResidual needs the content prior.
+func (w *world) learnResidual() {
+	p := w.contentPrior.Projection
+	k := signals.ItemKernel{
+		Content: w.contentPrior, LearnedDim: w.learned,
+		Weights: signals.KernelWeights{
+			Field: 0.4, Text: 0.5, Number: 0.1, Learned: 0.7, Scale: 1.5,
+		},
+	}
+	for _, key := range p.FieldValues {
+		k.ValueWeights = append(k.ValueWeights, 0.5+w.r.Float32())
+		field, _, _ := strings.Cut(key, "=")
+		at := slices.Index([]string{"genre", "mood", "setting", "tags"}, field)
+		k.ValueFields = append(k.ValueFields, int32(at))
+	}
+	var infos []*ranker.ItemInfo
+	var vectors [][]float32
+	for _, id := range w.table.IDs() {
+		infos, vectors = append(infos, w.infos[id]), append(vectors, w.vectors[id])
+	}
+	w.residual = &signals.ResidualGP{
+		Prior: w.contentPrior, LogOdds: w.floats(w.known),
+		Kernel: signals.NewItemKernel(k, infos, vectors),
+	}
+	for i := range w.known {
+		copy(w.residual.Kernel.LearnedVector(int32(i)), w.floats(w.learned))
 	}
 }
 
@@ -236,6 +250,8 @@ func (w *world) input(candidates, history, shown int) *ranker.SignalInput {
 		)
 		in.State.Items = append(in.State.Items, w.infos[id])
 		in.ItemVectors = append(in.ItemVectors, w.vectors[id])
+		counts := ranker.ItemCounts{Shown: float64(w.r.IntN(50)), Actions: float64(w.r.IntN(30))}
+		in.State.Counts = append(in.State.Counts, counts)
 	}
 	for range history {
 		id := w.anyID()

@@ -24,37 +24,51 @@ const (
 // For a corpus without lists it returns log1p of the interactions minus the mean over all items;
 // all items then have the same weight.
 func (c *Corpus) ClickLogOdds() (logOdds []float32, weight []float64) {
-	n := c.Items.Len()
+	counts, rate := c.clickCounts(true)
+	n := len(counts)
+	if rate == 0 {
+		return c.popularityLogOdds()
+	}
 	logOdds, weight = make([]float32, n), make([]float64, n)
-	clicks, shown := make([]float64, n), make([]float64, n)
-	totalClicks, totalShown := 0.0, 0.0
+	for i, x := range counts {
+		smoothed := (x.Actions + clickRatePrior*rate) / (x.Shown + clickRatePrior)
+		logOdds[i] = float32(logOddsOf(smoothed) - logOddsOf(rate))
+		weight[i] = x.Shown
+	}
+	return logOdds, weight
+}
+
+func logOddsOf(p float64) float64 { return math.Log(p / (1 - p)) }
+
+// clickCounts returns how often each item was shown and clicked, and the smoothed click rate over
+// all items, 0 for a corpus without lists. corrected counts an impression as how likely users
+// looked at its position; else the counts are those that a server has.
+func (c *Corpus) clickCounts(corrected bool) (counts []ranker.ItemCounts, rate float64) {
+	counts = make([]ranker.ItemCounts, c.Items.Len())
+	clicks, shown := 0.0, 0.0
 	for i := range c.Users {
 		for _, l := range c.Users[i].Lists {
 			for k, item := range l.Items {
 				if item < 0 {
 					continue
 				}
-				examined := c.Examination.Examination(k)
-				shown[item] += examined
-				totalShown += examined
+				x := 1.0
+				if corrected {
+					x = c.Examination.Examination(k)
+				}
+				counts[item].Shown += x
+				shown += x
 				if l.Gains[k] > 0 {
-					clicks[item]++
-					totalClicks++
+					counts[item].Actions++
+					clicks++
 				}
 			}
 		}
 	}
-	if totalShown == 0 {
-		return c.popularityLogOdds()
+	if shown == 0 {
+		return counts, 0
 	}
-	rate := (totalClicks + 1) / (totalShown + 2)
-	odds := func(p float64) float64 { return math.Log(p / (1 - p)) }
-	for i := range n {
-		smoothed := (clicks[i] + clickRatePrior*rate) / (shown[i] + clickRatePrior)
-		logOdds[i] = float32(odds(smoothed) - odds(rate))
-		weight[i] = shown[i]
-	}
-	return logOdds, weight
+	return counts, (clicks + 1) / (shown + 2)
 }
 
 func (c *Corpus) popularityLogOdds() (logOdds []float32, weight []float64) {
@@ -73,14 +87,21 @@ func (c *Corpus) popularityLogOdds() (logOdds []float32, weight []float64) {
 // TrainContentPrior fits a ridge regression that predicts an item's click log-odds from its
 // content. An item's weight grows with its impressions. It returns nil if no item has content.
 func TrainContentPrior(c *Corpus, projection *served.Projection) (*served.ContentPrior, error) {
+	out, err := fitContentPrior(c, projection)
+	if err != nil || len(out.Weights) == 0 {
+		return nil, err
+	}
+	return out, nil
+}
+
+// fitContentPrior is TrainContentPrior. Without any content, the result predicts the same for all
+// items.
+func fitContentPrior(c *Corpus, projection *served.Projection) (*served.ContentPrior, error) {
 	out := &served.ContentPrior{
 		Items: c.Items, Projection: projection, LeaveOneOut: make([]float32, c.Items.Len()),
 	}
 	c.fitNumericFields(out)
 	dim := projection.Dim() + 2*len(out.NumericFields)
-	if dim == 0 {
-		return nil, nil
-	}
 	logOdds, shown := c.ClickLogOdds()
 	row := make([]float32, dim)
 	x := mat.NewVecDense(dim+1, nil) // the last entry is the intercept
@@ -133,7 +154,32 @@ func TrainContentPrior(c *Corpus, projection *served.Projection) (*served.Conten
 		}
 		out.LeaveOneOut[i] = float32(p)
 	}
+	counts, rate := c.clickCounts(false)
+	if rate > 0 {
+		out.MeanLogOdds = logOddsOf(rate)
+		fitPriorImpressions(out, counts)
+	}
 	return out, nil
+}
+
+// fitPriorImpressions sets how many impressions the prediction counts as. It maximizes the
+// likelihood of the items' clicks if an item's click rate has a beta distribution around the
+// prediction.
+func fitPriorImpressions(out *served.ContentPrior, counts []ranker.ItemCounts) {
+	logGamma := func(x float64) float64 { v, _ := math.Lgamma(x); return v }
+	best := math.Inf(-1)
+	for _, k := range []float64{2, 4, 8, 12, 16, 20, 30, 40, 60, 100, 200} {
+		sum := 0.0
+		for i, n := range counts {
+			p := served.Sigmoid(out.MeanLogOdds + float64(out.LeaveOneOut[i]))
+			a, b, missed := k*p, k*(1-p), n.Shown-n.Actions
+			sum += logGamma(a+n.Actions) - logGamma(a) + logGamma(b+missed) - logGamma(b) +
+				logGamma(k) - logGamma(k+n.Shown)
+		}
+		if sum > best {
+			best, out.PriorImpressions = sum, k
+		}
+	}
 }
 
 // fitNumericFields sets the numeric fields of out with their mean and standard deviation.

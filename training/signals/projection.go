@@ -87,7 +87,7 @@ func fitTextDirections(p *served.Projection, c *Corpus) error {
 // fitFieldDirections takes the principal directions of the items' field values, weighted by rarity.
 // It finds them by subspace iteration (Halko, Martinsson and Tropp 2011).
 func fitFieldDirections(p *served.Projection, c *Corpus, rng *rand.Rand) {
-	values, weights := fieldValueWeights(c)
+	values, weights, _ := fieldValueWeights(c)
 	if len(values) == 0 {
 		return
 	}
@@ -120,9 +120,9 @@ func fitFieldDirections(p *served.Projection, c *Corpus, rng *rand.Rand) {
 }
 
 // fieldValueWeights returns the string values that at least two items share, sorted, with their
-// weights. A weight is the value's inverse document frequency, divided by the square root of how
-// many values of its field an item has.
-func fieldValueWeights(c *Corpus) (keys []string, weights []float64) {
+// weights and their fields. A weight is the value's inverse document frequency, divided by the
+// square root of how many values of its field an item has.
+func fieldValueWeights(c *Corpus) (keys []string, weights []float64, fields []string) {
 	itemsWith, fieldOf := map[string]int{}, map[string]string{}                 // by key
 	itemsWithField, valuesOfField := map[string]float64{}, map[string]float64{} // by field
 	items := 0.0
@@ -155,8 +155,9 @@ func fieldValueWeights(c *Corpus) (keys []string, weights []float64) {
 		field := fieldOf[key]
 		idf := math.Log(items / float64(itemsWith[key]))
 		weights = append(weights, idf/math.Sqrt(valuesOfField[field]/itemsWithField[field]))
+		fields = append(fields, field)
 	}
-	return keys, weights
+	return keys, weights, fields
 }
 
 // gramProduct returns MᵀM x, where M is the weighted matrix of items by field values.

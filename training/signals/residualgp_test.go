@@ -63,9 +63,9 @@ func TestResidualGPFindsLowRankStructure(t *testing.T) {
 		for k := range last.Items {
 			shown = append(shown, ranker.Shown{Clicked: last.Gains[k] > 0})
 		}
-		items, residuals, _ := gp.Residuals(shown, last.Items)
-		for k, item := range items {
-			y, p := float64(residuals[k]), learned[item]
+		for _, r := range gp.Residuals(shown, last.Items) {
+			// A preference of x log-odds moves the probability by about x p (1 - p).
+			y, p := float64(r.Value), learned[r.Item]*float64(r.Precision)
 			squares, left = squares+y*y, left+(y-p)*(y-p)
 		}
 		for i, x := range truth[u] { // the correlation with the truth, beyond the log-odds
@@ -77,9 +77,6 @@ func TestResidualGPFindsLowRankStructure(t *testing.T) {
 	}
 	if right <= 0 {
 		t.Error("it does not agree with the truth")
-	}
-	if gp.LearnedNoise <= 0 || gp.LearnedNoise > 0.25 {
-		t.Errorf("noise %g", gp.LearnedNoise)
 	}
 }
 
@@ -124,34 +121,42 @@ func TestResidualsWithoutEvidence(t *testing.T) {
 		{Time: 1, Clicked: true},
 		{Time: 1},
 	}
-	items, residuals, evidence := gp.Residuals(shown, []int32{0, 1, 2, 3, -1, 3})
-	if len(items) != 0 || len(residuals) != 0 || evidence != 0 {
-		t.Errorf("items %v, residuals %v, evidence %g", items, residuals, evidence)
+	if got := gp.Residuals(shown, []int32{0, 1, 2, 3, -1, 3}); len(got) != 0 {
+		t.Errorf("residuals %+v", got)
 	}
-	items, residuals, evidence = gp.Residuals(shown, []int32{0, 1, 2, 3, 2, 3})
-	if len(items) != 2 || math.Abs(float64(residuals[0])-0.5) > 1e-4 ||
-		math.Abs(float64(residuals[1])+0.5) > 1e-4 ||
-		math.Abs(evidence-0.5) > 1e-4 {
-		t.Errorf("items %v, residuals %v, evidence %g", items, residuals, evidence)
+	got := gp.Residuals(shown, []int32{0, 1, 2, 3, 2, 3})
+	if len(got) != 2 {
+		t.Fatalf("residuals %+v", got)
+	}
+	for i, want := range []served.Residual{
+		{Item: 2, Value: 0.5, Precision: 0.25}, {Item: 3, Value: -0.5, Precision: 0.25},
+	} {
+		if got[i].Item != want.Item || math.Abs(float64(got[i].Value-want.Value)) > 1e-4 ||
+			math.Abs(float64(got[i].Precision-want.Precision)) > 1e-4 {
+			t.Errorf("residual %d is %+v, want %+v", i, got[i], want)
+		}
 	}
 }
 
-// ListOffset makes the probabilities sum to the clicks, for any log-odds that a log gives.
-func TestListOffset(t *testing.T) {
+// The expected probabilities of a list sum to its clicks, for any log-odds that a log gives.
+func TestListResidualsSumToZero(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 6))
 	for range 300 {
 		n := 2 + r.IntN(30)
-		logOdds, items := make([]float32, n), make([]int32, n)
-		for i := range logOdds {
-			logOdds[i], items[i] = float32(r.NormFloat64()*1.5), int32(i)
-		}
+		logOdds, list := make([]float32, n), make([]served.Residual, n)
 		clicks, sum := 1+r.IntN(n-1), 0.0
-		level := served.ListOffset(logOdds, items, clicks)
-		for _, s := range logOdds {
-			sum += served.Sigmoid(float64(s) + level)
+		for i := range list {
+			logOdds[i], list[i].Item = float32(r.NormFloat64()*1.5), int32(i)
+			if i < clicks {
+				list[i].Value = 1
+			}
 		}
-		if math.Abs(sum-float64(clicks)) > 0.01 {
-			t.Fatalf("%d clicks on %v: the probabilities sum to %g", clicks, logOdds, sum)
+		served.ListResiduals(logOdds, list, clicks)
+		for _, x := range list {
+			sum += float64(x.Value)
+		}
+		if math.Abs(sum) > 0.01 {
+			t.Fatalf("%d clicks on %v: the residuals sum to %g", clicks, logOdds, sum)
 		}
 	}
 }
