@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 
 	"relish/internal/app"
 )
@@ -24,6 +25,14 @@ func (c *convertColumnsCmd) Run() error {
 	}
 	return printJSON(info)
 }
+
+// readParquetCmd prints the rows of a Parquet file for relish import.
+type readParquetCmd struct {
+	File string `arg:""`
+}
+
+// Run prints the rows as JSON, under limits on memory and processor time.
+func (c *readParquetCmd) Run() error { return app.ReadParquetChild(c.File, os.Stdout) }
 
 // probeBundleCmd checks that a bundle reproduces its recorded scores.
 type probeBundleCmd struct {

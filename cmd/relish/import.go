@@ -24,7 +24,7 @@ type importCmd struct {
 	Strict       bool     `help:"Stop at the first rejected row, with exit status 1."`
 	NoEmbed      bool     `help:"Leave the item texts to relish serve or relish embed."`
 	JSON         bool     `help:"Print the summary as JSON."`
-	Files        []string `arg:"" name:"file" help:"Files to read in order, plain, gzip or zstd; - is standard input."`
+	Files        []string `arg:"" name:"file" help:"Files to read in order, CSV and JSON plain, gzip or zstd; - is standard input."`
 }
 
 // tableFlags say how files are read.
@@ -85,6 +85,7 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	opt.OpenParquet = app.OpenParquet(ctx)
 	if err := c.announce(); err != nil {
 		return err
 	}

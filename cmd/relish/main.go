@@ -42,6 +42,7 @@ type cli struct {
 	ShowVersion versionCmd    `cmd:"" name:"version" help:"Print the version."`
 
 	ConvertColumns convertColumnsCmd `cmd:"" hidden:"" name:"convert-table"`
+	ReadParquet    readParquetCmd    `cmd:"" hidden:"" name:"read-parquet"`
 	VerifyBundle   probeBundleCmd    `cmd:"" hidden:"" name:"probe-bundle"`
 }
 

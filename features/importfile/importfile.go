@@ -176,7 +176,7 @@ func (o *Options) table() bool {
 	return o.Kind != "" || len(o.Columns) > 0 || o.Action != "" || len(o.Types) > 0
 }
 
-// readParquet reads the rows that another process makes of a Parquet file, see WriteParquet.
+// readParquet reads the rows that another process makes of a Parquet file, see package parquetrows.
 func (r *Reader) readParquet(emit emitFunc) error {
 	if r.in != nil || r.opt.OpenParquet == nil {
 		return errors.New("a Parquet file is read from its place on disk: name the file")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -524,6 +525,56 @@ func TestStoppedReading(t *testing.T) {
 	if r.Err() != nil || r.Description().Rows != 1 {
 		t.Error(r.Err(), r.Description().Rows)
 	}
+}
+
+// What the process prints that reads a Parquet file is not trusted. Its error comes first.
+func TestParquetRows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.parquet")
+	if err := os.WriteFile(path, []byte("PAR1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		out, closeErr, want string
+		rows                []string
+	}{
+		{`["user","item","action"]` + "\n" + `["u",7,"a"]` + "\n" + `["u",null,"a"]` + "\n", "", "",
+			[]string{"1 7", "2 /item: item is required: send an id of 1 to 256 bytes of " +
+				"printable UTF-8"}},
+		{`["user","item","action"]` + "\n" + `["u",7,"a"]` + "\n" + `["u",`, "", "row 2", []string{"1 7"}},
+		{`["user","item","action"]` + "\n" + `["u",7]` + "\n", "", "row 1", nil},
+		{`["user","item","action"]` + "\n", "crashed", "crashed", nil},
+		{"", "crashed", "crashed", nil},
+		{"", "", "no columns", nil},
+		{"[1]\n", "", "no columns", nil},
+		{"{}\n", "", "no columns", nil},
+	} {
+		r := importfile.Open(path, importfile.Options{
+			OpenParquet: func(string) (io.ReadCloser, error) {
+				return process{strings.NewReader(c.out), c.closeErr}, nil
+			},
+		})
+		rows := slices.Collect(r.Rows())
+		if d := cmp.Diff(c.rows, outcomes(rows)); d != "" {
+			t.Errorf("%q: %s", c.out, d)
+		}
+		if err := r.Err(); (err == nil) != (c.want == "") ||
+			err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: got %v, want %s", c.out, err, c.want)
+		}
+	}
+}
+
+// process is the output of a process that may fail.
+type process struct {
+	io.Reader
+	err string
+}
+
+func (p process) Close() error {
+	if p.err == "" {
+		return nil
+	}
+	return errors.New(p.err)
 }
 
 // The published log of real rankings, if it is present, is read without an error.

@@ -3,8 +3,9 @@
 // harm the parent.
 //
 // The parent calls Run with the arguments of a hidden subcommand of its own binary. The child calls
-// Limit before anything else, does the work, and prints its result to standard output. Run starts
-// no goroutine that outlives it.
+// Limit before anything else, does the work, and prints its result to standard output. Run returns
+// a short result at the end; Start returns a long one while the child prints it. No goroutine
+// outlives Run or Stream.Close.
 package sandbox
 
 import (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -94,5 +95,46 @@ func TestRun(t *testing.T) {
 	cancel()
 	if _, err := sandbox.Run(ctx, 5*time.Minute, "sleeps"); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a cancelled context: %v", err)
+	}
+}
+
+func TestStart(t *testing.T) {
+	t.Setenv("SANDBOX_TEST_CHILD", "1")
+	start := func(behaviour string, timeout time.Duration) *sandbox.Stream {
+		s, err := sandbox.Start(context.Background(), timeout, behaviour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for _, c := range []struct {
+		behaviour string
+		out       int // bytes
+		err       string
+		timeout   time.Duration
+	}{
+		{"succeeds", len("an answer"), "", 5 * time.Minute},
+		{"prints too much", 4 << 20, "", 5 * time.Minute}, // a stream has no bound
+		{"reports an error", 0, "the file is bad", 5 * time.Minute},
+		{"panics", 0, "crashed", 5 * time.Minute},
+		{"sleeps", 0, "took longer than 100ms", 100 * time.Millisecond},
+	} {
+		s := start(c.behaviour, c.timeout)
+		out, readErr := io.ReadAll(s)
+		err := s.Close()
+		if readErr != nil || len(out) != c.out || (err == nil) != (c.err == "") ||
+			err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %d bytes, %v, %v", c.behaviour, len(out), readErr, err)
+		}
+		if again := s.Close(); (again == nil) != (err == nil) {
+			t.Errorf("%s: the second Close returns %v", c.behaviour, again)
+		}
+	}
+	// Closing early ends the child, and is no failure.
+	for _, behaviour := range []string{"sleeps", "prints too much"} {
+		s := start(behaviour, 5*time.Minute)
+		if err := s.Close(); err != nil {
+			t.Errorf("%s: %v", behaviour, err)
+		}
 	}
 }

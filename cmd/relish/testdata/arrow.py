@@ -1,9 +1,12 @@
 """The other side of the Arrow tests: what pandas, Spark or DuckDB users would do.
 
   arrow.py write FOLDER      writes users.arrow and items.arrow
+  arrow.py parquet FOLDER    writes events.parquet and items.parquet
   arrow.py read SNAPSHOT     prints what pyarrow, and DuckDB over pyarrow, find in a snapshot
   arrow.py same SNAPSHOT...  prints in what snapshots differ, the order of rows and who counted aside
 """
+import datetime
+import decimal
 import json
 import math
 import os
@@ -12,6 +15,7 @@ import sys
 import duckdb
 import pyarrow as pa
 import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
 
 
 def write(path, table, **options):
@@ -27,6 +31,27 @@ def write_tables(folder):
     write(os.path.join(folder, "items.arrow"), pa.table({
         "item": pa.array(["book-001", "film-001"], pa.large_string()),
         "margin": pa.array([1.5, -2.0], pa.float64())}), compression="zstd")
+
+
+def write_parquet(folder):
+    at = datetime.datetime(2026, 5, 1, 10, tzinfo=datetime.timezone.utc)
+    n = 3000
+    pq.write_table(pa.table({
+        "visitor": pa.array([f"u{i % 50}" for i in range(n)]).dictionary_encode(),
+        "sku": pa.array([i % 70 if i else None for i in range(n)], pa.int64()),
+        "event": ["view" if i % 3 else "order" for i in range(n)],
+        "ts": pa.array([at + datetime.timedelta(seconds=i) for i in range(n)],
+                       pa.timestamp("us", "UTC")),
+        "amount": pa.array([None if i % 3 else decimal.Decimal(i) / 4 for i in range(n)], pa.decimal128(12, 2)),
+    }), os.path.join(folder, "events.parquet"), row_group_size=1000)
+    pq.write_table(pa.table({
+        "sku": pa.array(range(60), pa.int32()),
+        "name": [f"lamp {i}" for i in range(60)],
+        "tags": pa.array([["home", f"t{i % 5}"] if i % 2 else [] for i in range(60)]),
+        "price": [float(i) if i else None for i in range(60)],
+        "released": pa.array([datetime.date(2026, 1, 1 + i % 28) for i in range(60)]),
+        "size": pa.array([{"w": i, "h": 1.5} for i in range(60)]),
+    }), os.path.join(folder, "items.parquet"), compression="zstd")
 
 
 FILES = ("items", "users", "history", "counters")
@@ -75,4 +100,4 @@ def read_snapshot(folder):
         "titles": items.column("title").to_pylist()[:1], "liked": liked}))
 
 
-{"write": write_tables, "read": read_snapshot, "same": compare}[sys.argv[1]](*sys.argv[2:])
+{"write": write_tables, "parquet": write_parquet, "read": read_snapshot, "same": compare}[sys.argv[1]](*sys.argv[2:])
