@@ -12,10 +12,10 @@ import (
 // Apply changes the state by one record. Records come in the order of the log. Their event times
 // may come in any order, and the state does not depend on that order except for rounding. An event
 // time after the arrival counts as the arrival: a later one would make all earlier events old, and
-// the counters would decay as if that time had passed. Apply returns the item whose content changed,
-// nil if none did.
+// the counters would decay as if that time had passed. So does an unknown time. Apply returns the
+// item whose content changed, nil if none did.
 func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
-	if rec.Event.Time > rec.Arrival {
+	if t := rec.Event.Time; t == 0 || t > rec.Arrival {
 		limited := *rec
 		limited.Event.Time = rec.Arrival
 		rec = &limited

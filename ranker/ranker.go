@@ -549,7 +549,7 @@ type Event struct {
 	// ID is the event's own id. A second event with the same id is a duplicate. The id of an
 	// impression is also what Event.ImpressionID of later interactions names.
 	ID      string
-	Time    int64  // event time, Unix ms; 0 = the arrival time
+	Time    int64  // event time, Unix ms; 0 = unknown, then the log sets the arrival time
 	ItemID  string // item, interaction and delete events
 	UserID  string // user, impression and interaction events
 	Session string // impression and interaction events; "" = unknown
@@ -569,6 +569,10 @@ type Event struct {
 	Action       string
 	ImpressionID string // the impression that the interaction follows; "" = unknown
 	Value        *float64
+
+	// Imported says that the event comes from an import of history. Training puts it where its Time
+	// is, and a live event where it arrived. An imported event without a time keeps 0.
+	Imported bool
 
 	// UserHash identifies the user of an erase event, see features.UserHash.
 	UserHash string

@@ -22,6 +22,7 @@ type logEvent struct {
 	clientEvent
 	Scores   []float64  `json:"scores,omitzero"`
 	Replace  bool       `json:"replace,omitzero"`
+	Imported bool       `json:"imported,omitzero"`
 	UserHash string     `json:"user_hash,omitzero"`
 	Table    string     `json:"table,omitzero"`
 	Digest   string     `json:"digest,omitzero"`
@@ -92,6 +93,7 @@ func DecodeLog(data []byte) (ranker.Event, error) {
 	}
 	e := w.event()
 	e.Replace, e.UserHash, e.Table, e.Digest = w.Replace, w.UserHash, w.Table, w.Digest
+	e.Imported = w.Imported
 	if e.Impression == nil {
 		return e, nil
 	}
@@ -110,7 +112,7 @@ func newLogEvent(e *ranker.Event) logEvent {
 			Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields,
 			Action: e.Action, Impression: e.ImpressionID, Value: e.Value,
 		},
-		Replace: e.Replace, UserHash: e.UserHash, Table: e.Table, Digest: e.Digest,
+		Replace: e.Replace, Imported: e.Imported, UserHash: e.UserHash, Table: e.Table, Digest: e.Digest,
 	}
 	imp := e.Impression
 	if imp == nil {

@@ -21,9 +21,11 @@ import (
 //	        arrival ms i64 | payload
 //
 // A frame with an empty payload stands for an erased record, so that the sequence has no gap.
+// Version 2 has records that version 1 does not know: imported ones, and impressions with the list
+// that was scored.
 const (
 	magic         = "RLOG"
-	version       = 1
+	version       = 2
 	headerSize    = 36
 	frameSize     = 24
 	maxPayload    = 64 << 20

@@ -116,7 +116,7 @@ func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
 // Append makes the events durable, has them applied, and returns their outcomes, aligned with the
 // events. The error concerns all of them: it wraps ranker.ErrLogFull or ranker.ErrLogUnavailable,
 // or it is ctx's. After ctx's error the events may still become durable, and the log owns the
-// slice. The log sets the Time of events without one to their arrival.
+// slice. The log sets the Time of live events without one to their arrival.
 func (l *Log) Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -241,7 +241,7 @@ func (l *Log) admit(
 			return rec, false
 		}
 	}
-	if e.Time == 0 {
+	if e.Time == 0 && !e.Imported {
 		e.Time = now
 	}
 	rec = event.Record{Seq: seq, Arrival: now, Replica: l.replicaID, Event: *e}
