@@ -3,7 +3,6 @@ package evaluation_test
 import (
 	"context"
 	"fmt"
-	"iter"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -15,7 +14,6 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
-	"relish/ranker/bundle"
 	"relish/ranker/signals"
 	"relish/training/replay"
 )
@@ -188,62 +186,6 @@ func TestSampleItems(t *testing.T) {
 	if hidden < 1800 || hidden > 2200 || both < 300 || both > 500 {
 		t.Errorf("%d of 10,000 are hidden, %d of these with another seed too; "+
 			"want about 2,000 and 400", hidden, both)
-	}
-}
-
-// A bundle overlaps the test set if one of its log ranges reaches into it.
-func TestOverlaps(t *testing.T) {
-	const replica, other = "0123456789abcdef", "fedcba9876543210"
-	src := func() iter.Seq2[event.Record, error] {
-		return func(yield func(event.Record, error) bool) {
-			for rec, err := range source(clickLog(10, 9)...)() {
-				if rec.Replica = replica; !yield(rec, err) {
-					return
-				}
-			}
-		}
-	}
-	log, err := replay.Scan(t.Context(), src, replay.Options{State: features.DefaultConfig()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cut, err := log.HoldoutStart(0.1) // where training with the same holdout ends
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := evaluation.NewTestSet(
-		t.Context(),
-		src,
-		features.DefaultConfig(),
-		evaluation.Options{TestShare: 0.1},
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	span := func(replica string, first, last uint64) []bundle.LogRange {
-		return []bundle.LogRange{
-			{
-				Replica: replica,
-				First:   bundle.LogPosition{Seq: first},
-				Last:    bundle.LogPosition{Seq: last},
-			},
-		}
-	}
-	for name, c := range map[string]struct {
-		logs []bundle.LogRange
-		want bool
-	}{
-		"nothing":            {nil, false},
-		"up to the test set": {span(replica, 1, cut-1), false},
-		"one record more":    {span(replica, 1, cut), true},
-		"everything":         {span(replica, 1, log.Last.Seq), true},
-		"a later log":        {span(replica, log.Last.Seq+1, log.Last.Seq+9), false},
-		"another replica":    {span(other, 1, log.Last.Seq), false},
-		"one of two ranges":  {slices.Concat(span(other, 1, 9), span(replica, cut, cut)), true},
-	} {
-		if got := p.Overlaps(c.logs); got != c.want {
-			t.Errorf("%s: %v", name, got)
-		}
 	}
 }
 

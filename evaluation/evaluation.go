@@ -17,14 +17,12 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
-	"relish/ranker/bundle"
 	"relish/training/propensity"
 	"relish/training/replay"
 )
@@ -140,26 +138,6 @@ func (s *TestSet) TrainingLog() replay.Source {
 			}
 		}
 	}
-}
-
-// Overlaps reports whether a bundle that was trained on these log ranges has seen a part of the
-// test set. Its metrics would then say nothing about new data.
-func (s *TestSet) Overlaps(logs []bundle.LogRange) bool {
-	first, last := s.From, s.Log.Last
-	return slices.ContainsFunc(logs, func(r bundle.LogRange) bool {
-		return r.Replica == last.Replica && r.Last.Seq >= first && r.First.Seq <= last.Seq
-	})
-}
-
-// UnseenFrom returns the first sequence after the last record that a bundle which was trained on
-// these log ranges has seen, 0 if the bundle was trained on another log.
-func (s *TestSet) UnseenFrom(logs []bundle.LogRange) uint64 {
-	for _, r := range logs {
-		if r.Replica == s.Log.Last.Replica {
-			return r.Last.Seq + 1
-		}
-	}
-	return 0
 }
 
 // Scorer scores the candidates of an example, aligned with its items. It must not look at the

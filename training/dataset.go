@@ -220,16 +220,16 @@ const msPerDay = 24 * 60 * 60 * 1000
 
 // ageWeights returns a weight for each row that halves with every half-life of the list's age.
 func ageWeights(rows *replay.Rows, log *replay.Log, halfLifeDays float64) []float32 {
-	arrival := map[uint64]int64{}
+	times := map[uint64]int64{} // by sequence of the impression, or of a sampled list's interaction
 	for i := range log.Lists {
-		arrival[log.Lists[i].Seq] = log.Lists[i].Arrival
+		times[log.Lists[i].Seq] = log.Lists[i].Time
+	}
+	for i := range log.Interactions {
+		times[log.Interactions[i].Seq] = log.Interactions[i].Time
 	}
 	out := make([]float32, 0, len(rows.Gains))
 	for i, seq := range rows.ListSeqs {
-		age := 0.0 // days
-		if at, ok := arrival[seq]; ok {
-			age = float64(log.Last.Arrival-at) / msPerDay
-		}
+		age := float64(log.To-times[seq]) / msPerDay
 		weight := float32(max(1e-3, math.Exp2(-age/halfLifeDays)))
 		for range rows.ListSizes[i] {
 			out = append(out, weight)

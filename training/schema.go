@@ -144,7 +144,7 @@ func (b *schemaBuilder) actions() (names []string, counts map[string]int) {
 
 // halfLives returns "all" and those half-lives that the log is long enough to tell from it.
 func (b *schemaBuilder) halfLives() []string {
-	span := time.Duration(b.log.Last.Arrival-b.log.First.Arrival) * time.Millisecond
+	span := time.Duration(b.log.To-b.log.From) * time.Millisecond
 	out := []string{"all"}
 	for _, h := range b.state.HalfLives {
 		if d, err := features.ParseHalfLife(h); err == nil && d > 0 && span >= 4*d {
@@ -262,7 +262,7 @@ func (b *schemaBuilder) addContent() {
 			}, "the field has %d values", len(c.values[field]))
 		}
 	}
-	if span := b.log.Last.Arrival - b.log.First.Arrival; span > (24 * time.Hour).Milliseconds() {
+	if span := b.log.To - b.log.From; span > (24 * time.Hour).Milliseconds() {
 		b.add(ranker.Feature{Name: "item.age", Kind: ranker.KindAge},
 			"the log spans %s", time.Duration(span)*time.Millisecond)
 	}

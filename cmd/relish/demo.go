@@ -124,6 +124,7 @@ func (c *demoCmd) fill(ctx context.Context, cfg *config.Config, world demo.Optio
 	n := 0
 	for ev := range demo.New(world).Events() {
 		n++
+		ev.Imported = true
 		if err := loader.Add(ctx, n, ev); err != nil {
 			return err
 		}

@@ -112,10 +112,10 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 
 // load reads the files.
 func (c *importCmd) load(ctx context.Context, i app.Import) (*app.ImportSummary, error) {
-	p := newProgress("import")
+	var p stageProgress
 	defer p.end()
 	rejected := 0
-	i.Files, i.In, i.Progress = c.Files, os.Stdin, p.count
+	i.Data, i.Files, i.In, i.Progress = c.Data, c.Files, os.Stdin, p.set
 	i.Rejected = func(file string, line int, reason *ranker.EventError) error {
 		rejected++
 		return c.reject(fmt.Errorf("%s:%d: %w", file, line, reason), rejected)

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"relish/features/event"
 	"relish/internal/app"
 	"relish/internal/config"
 	"relish/training"
@@ -23,7 +23,7 @@ type trainCmd struct {
 	logFlags     `group:"Logging:"`
 	Log          []string `help:"Data folders of other replicas. Training reads their logs too." type:"path" placeholder:"DIR"`
 	Holdout      float64  `help:"Newest share of the lists to measure on and not to learn from (default: train twice, see docs)." placeholder:"SHARE"`
-	Until        string   `help:"Leave out what arrived from this time on: RFC 3339 or Unix ms." placeholder:"TIME"`
+	Until        string   `help:"Leave out what happened from this time on: RFC 3339 or Unix ms." placeholder:"TIME"`
 	From         string   `help:"Warm start from this bundle or the active one: learn the new events and a sample of the old." placeholder:"previous|VERSION"`
 	// TuneEncoder is nil if the configuration decides.
 	TuneEncoder *bool   `help:"Fine-tune the text encoder: the largest gain for new and rare items (default: if the log is large enough)." placeholder:"true|false"`
@@ -208,12 +208,9 @@ func parseUntil(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
-	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return ms, nil
+	ms, err := event.ParseTime(s)
+	if err == nil {
+		err = event.CheckTime(ms, 0)
 	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a time; write 2026-05-01T10:00:00Z or Unix milliseconds", s)
-	}
-	return t.UnixMilli(), nil
+	return ms, err
 }

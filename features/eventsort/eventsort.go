@@ -47,18 +47,21 @@ type entry struct {
 	packed []byte // the record, see pack
 }
 
+// ErrEncoding says that Add did not add a record because it cannot be encoded for the log.
+var ErrEncoding = errors.New("cannot be encoded for the log")
+
 // New returns a Sorter whose files are in dir. It creates the folder with the first file.
 func New(dir string) *Sorter { return &Sorter{dir: dir} }
 
 // Len returns the number of records added.
 func (s *Sorter) Len() int { return s.n }
 
-// Add adds a record. It fails if the record cannot be encoded, or the disk is full.
+// Add adds a record. It fails with ErrEncoding, or because of the disk.
 func (s *Sorter) Add(rec *event.Record) error {
 	order := event.OrderOf(rec)
 	packed, err := pack(&order, rec)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrEncoding, err)
 	}
 	s.n++
 	s.entries = append(s.entries, entry{order, packed})

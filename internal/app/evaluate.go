@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"log/slog"
+	"os"
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
@@ -74,6 +74,8 @@ type Evaluator struct {
 	opt       EvaluatorOptions
 	state     *features.State     // as of the list that is scored
 	base      *replay.Base        // of the log; nil: the log has everything
+	timeline  *replay.Timeline    // the log of the data folder
+	tempDir   string              // of the timeline
 	encoder   *onnx.Encoder       // nil without text
 	vectors   *embeddings.Service // nil without text
 	finetuned *finetunedVectors   // of bundles; nil without text
@@ -95,14 +97,20 @@ func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err 
 	if e.base, err = logBase(opt.Data, opt.Config.State); err != nil {
 		return nil, err
 	}
-	if opt.Encoder.NoText {
-		return e, nil
-	}
 	defer func() {
 		if err != nil {
 			e.Close(ctx)
 		}
 	}()
+	if e.tempDir, err = os.MkdirTemp("", "relish-evaluate-*"); err != nil {
+		return nil, err
+	}
+	if e.timeline, err = replay.NewTimeline(ctx, e.eachRecord, e.tempDir); err != nil {
+		return nil, err
+	}
+	if opt.Encoder.NoText {
+		return e, nil
+	}
 	if e.encoder, err = opt.Encoder.Load(opt.Log); err != nil {
 		return nil, err
 	}
@@ -113,9 +121,10 @@ func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err 
 	return e, err
 }
 
-// Close releases the encoder and the vectors.
+// Close releases the encoder and the vectors, and removes temporary files.
 func (e *Evaluator) Close(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
+	os.RemoveAll(e.tempDir)
 	e.finetuned.close(ctx)
 	if e.vectors != nil {
 		_ = e.vectors.Close(ctx) // read-only: there is nothing left to write
@@ -168,16 +177,19 @@ func (e *Evaluator) testSet(ctx context.Context) (*evaluation.TestSet, error) {
 	opt := e.options()
 	isDefault := e.opt.TestShare == 0 && !e.opt.InSample && !e.trains()
 	e.opt.TestShare = opt.TestShare
-	newest, err := evaluation.NewTestSet(ctx, e.source(), e.opt.Config.State, opt)
+	newest, err := evaluation.NewTestSet(ctx, e.timeline.Records, e.opt.Config.State, opt)
 	if err != nil || !isDefault {
 		return newest, err
 	}
 	model, manifest, err := e.loadModel(e.opt.Bundle)
-	if err != nil || manifest == nil || !newest.Overlaps(manifest.Data.Logs) {
+	if err != nil || manifest == nil {
 		return newest, err
 	}
-	opt.From = newest.UnseenFrom(manifest.Data.Logs)
-	unseen, err := evaluation.NewTestSet(ctx, e.source(), e.opt.Config.State, opt)
+	opt.From, err = e.timeline.UnseenFrom(&manifest.Data)
+	if err != nil || opt.From <= newest.From {
+		return newest, err
+	}
+	unseen, err := evaluation.NewTestSet(ctx, e.timeline.Records, e.opt.Config.State, opt)
 	if err == nil && unseen.Lists() >= minUnseenLists {
 		e.opt.TestShare = 0
 		e.note = fmt.Sprintf("the lists since the training of bundle %s", model.Version)
@@ -202,17 +214,20 @@ func (e *Evaluator) EstimatePolicy(ctx context.Context) (*evaluation.OffPolicyEs
 	if err != nil {
 		return nil, err
 	}
-	return evaluation.EstimateOffPolicy(ctx, e.source(), e.state, e.options(), policy)
+	return evaluation.EstimateOffPolicy(ctx, e.timeline.Records, e.state, e.options(), policy)
 }
 
 // trains reports whether the evaluation trains the models that it measures.
 func (e *Evaluator) trains() bool { return e.opt.HideItems > 0 || len(e.opt.Ablate) > 0 }
 
-// source reads the log of the data folder, up to its last complete record.
-func (e *Evaluator) source() replay.Source {
-	return func() iter.Seq2[event.Record, error] {
-		return eventlog.Read(ingest.LogDir(e.opt.Data), 1)
+// eachRecord reads the log of the data folder, up to its last complete record.
+func (e *Evaluator) eachRecord(yield func(rec *event.Record, number uint64) bool) error {
+	for rec, err := range eventlog.Read(ingest.LogDir(e.opt.Data), 1) {
+		if err != nil || !yield(&rec, rec.Seq) {
+			return err
+		}
 	}
+	return nil
 }
 
 const millisPerHour = 60 * 60 * 1000
@@ -223,7 +238,7 @@ func (e *Evaluator) options() evaluation.Options {
 		TestShare:   cmp.Or(e.opt.TestShare, defaultTestShare),
 		Prequential: e.opt.Prequential, K: e.opt.K, Gains: train.Gains,
 		FollowUp: int64(train.FollowUpHours * millisPerHour), Negatives: e.opt.Negatives,
-		Base: e.base, Seed: e.opt.Seed, Vectors: RankerVectors(e.vectors), Progress: e.opt.Progress,
+		Base: e.timeline.Base(e.base), Seed: e.opt.Seed, Vectors: RankerVectors(e.vectors), Progress: e.opt.Progress,
 	}
 	if e.opt.HideItems > 0 {
 		opt.IsHidden = evaluation.SampleItems(e.opt.HideItems, e.opt.Seed)
@@ -276,13 +291,18 @@ func (e *Evaluator) bundleScorers(test *evaluation.TestSet) (s evaluation.Scorer
 	if err != nil {
 		return s, err
 	}
-	if manifest != nil && test.Overlaps(manifest.Data.Logs) {
-		if e.inSample = true; !e.opt.InSample {
-			return s, fmt.Errorf("bundle %s was trained on lists that would be scored. Train with "+
-				"--holdout %g and evaluate again, wait for new events, or pass --in-sample. The "+
-				"bundle's model card has figures on lists that its measured training did not see",
-				model.Version, e.opt.TestShare)
+	if manifest != nil {
+		unseen, err := e.timeline.UnseenFrom(&manifest.Data)
+		if err != nil {
+			return s, err
 		}
+		e.inSample = unseen > test.From
+	}
+	if e.inSample && !e.opt.InSample {
+		return s, fmt.Errorf("bundle %s was trained on lists that would be scored. Train with "+
+			"--holdout %g and evaluate again, wait for new events, or pass --in-sample. The "+
+			"bundle's model card has figures on lists that its measured training did not see",
+			model.Version, e.opt.TestShare)
 	}
 	e.model, e.tuned = model.Version, model.Vectors
 	name := "bundle"

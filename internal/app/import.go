@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"path/filepath"
 
+	"relish/features/event"
+	"relish/features/eventsort"
 	"relish/features/importfile"
 	"relish/features/ingest"
 	"relish/ranker"
@@ -18,9 +22,13 @@ type EventSink interface {
 	Append(ctx context.Context, events []ranker.Event) ([]ranker.EventOutcome, error)
 }
 
-// Import brings the events of files into a sink. Sink, Files and Rejected are required.
+// Import brings the events of files into a sink, in the order in which they happened
+// (event.OrderOf): the order of the files and of their rows does not matter. It sorts all events
+// first, beyond memory in temporary files, and marks them as imported. Sink, Data, Files and Rejected
+// are required.
 type Import struct {
 	Sink    EventSink
+	Data    string    // the data folder, which takes temporary files
 	Files   []string  // names of files; "-" is In
 	In      io.Reader // standard input
 	Options importfile.Options
@@ -29,25 +37,31 @@ type Import struct {
 	Catalogue Store
 	// Rejected is called for each row that is not accepted. An error ends the import.
 	Rejected func(file string, line int, reason *ranker.EventError) error
-	// Progress is called after each batch with the number of rows so far. It may be nil.
-	Progress func(done int)
+	// Progress is called with what is done ("read", "import"), the number of rows done, and how many
+	// there are, 0 while that is unknown. It may be nil.
+	Progress func(stage string, done, total int)
 }
 
-// Run imports the files in order. The summary is never nil: with an error it says what was done
-// before.
+const (
+	// importFolder is the folder of temporary files in the data folder.
+	importFolder = "import.tmp"
+	// lineBits is the number of bits of a row's number that hold its line. The others hold the
+	// number of its file.
+	lineBits = 40
+	// readInterval is the number of rows between two reports of progress.
+	readInterval = 5000
+)
+
+// Run imports the files. The summary is never nil: with an error it says what was done before.
 func (i *Import) Run(ctx context.Context) (*ImportSummary, error) {
 	tally := newImportTally()
-	loader := &Loader{Sink: i.Sink, Progress: i.Progress, Stored: tally.event}
-	var err error
-	for _, name := range i.Files {
-		loader.Rejected = func(line int, reason *ranker.EventError) error {
-			tally.reject(name, line, reason)
-			return i.Rejected(name, line, reason)
-		}
-		if err = i.file(ctx, loader, tally, name); err != nil {
-			break
-		}
+	loader := &Loader{Sink: i.Sink, Stored: tally.event}
+	loader.Rejected = func(number int, reason *ranker.EventError) error {
+		file, line := i.Files[number>>lineBits], number&(1<<lineBits-1)
+		tally.reject(file, line, reason)
+		return i.Rejected(file, line, reason)
 	}
+	err := i.sortAndLoad(ctx, loader, tally)
 	summary, summaryErr := tally.summary(ctx, loader.Counts, i.Counted, i.Catalogue)
 	if err != nil || summaryErr != nil {
 		return summary, errors.Join(err, summaryErr)
@@ -60,27 +74,78 @@ func (i *Import) Run(ctx context.Context) (*ImportSummary, error) {
 
 var errNothingAccepted = errors.New("no event was accepted")
 
-// file imports one file.
-func (i *Import) file(
-	ctx context.Context, loader *Loader, tally *importTally, name string,
+func (i *Import) sortAndLoad(ctx context.Context, loader *Loader, tally *importTally) (err error) {
+	dir := filepath.Join(i.Data, importFolder)
+	if err := eventsort.RemoveLeftovers(dir); err != nil {
+		return err
+	}
+	sorter := eventsort.New(dir)
+	defer func() { err = errors.Join(err, sorter.Close()) }()
+	for file := range i.Files {
+		if err := i.read(ctx, file, sorter, loader, tally); err != nil {
+			return err
+		}
+	}
+	loader.Progress = func(done int) { i.progress("import", done, sorter.Len()) }
+	for rec, err := range sorter.Records() {
+		if err == nil {
+			err = loader.Add(ctx, int(rec.Seq), rec.Event)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return loader.Flush(ctx)
+}
+
+func (i *Import) progress(stage string, done, total int) {
+	if i.Progress != nil {
+		i.Progress(stage, done, total)
+	}
+}
+
+// read adds the events of one file to the sorter.
+func (i *Import) read(
+	ctx context.Context, file int, sorter *eventsort.Sorter, loader *Loader, tally *importTally,
 ) error {
+	name := i.Files[file]
 	reader := importfile.Open(name, i.Options)
 	if name == "-" {
 		reader = importfile.NewReader("standard input", i.In, i.Options)
 	}
 	defer func() { tally.file(name, reader.Description()) }()
 	for row := range reader.Rows() {
-		var err error
-		if row.Err != nil {
-			err = loader.reject(row.Line, row.Err)
-		} else {
-			err = loader.Add(ctx, row.Line, row.Event)
+		number := file<<lineBits | row.Line
+		err := addRow(sorter, number, &row)
+		if reason := (*ranker.EventError)(nil); errors.As(err, &reason) {
+			err = loader.reject(number, reason)
 		}
 		if err != nil {
 			return err
 		}
+		if n := sorter.Len(); n%readInterval == 0 {
+			if i.progress("read", n, 0); ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
 	}
-	return errors.Join(reader.Err(), loader.Flush(ctx))
+	return reader.Err()
+}
+
+// addRow adds the event of a row. It returns an *EventError for a row that must be rejected.
+func addRow(sorter *eventsort.Sorter, number int, row *importfile.Row) error {
+	if row.Err != nil {
+		return row.Err
+	}
+	row.Event.Imported = true
+	// The events arrive later than any of them happened.
+	err := sorter.Add(&event.Record{
+		Seq: uint64(number), Arrival: math.MaxInt64, Event: row.Event,
+	})
+	if errors.Is(err, eventsort.ErrEncoding) {
+		return &ranker.EventError{Code: "malformed", Message: err.Error()}
+	}
+	return err
 }
 
 // AdviseServer adds to the error that a process uses the data folder how to import beside it.

@@ -34,7 +34,7 @@ type TrainerOptions struct {
 	Config  *config.Config
 
 	Holdout     float64 // newest share of the lists to measure on, 0 to 1; 0: the default plan
-	Until       int64   // leave out what arrived from this time on, Unix ms; 0: leave out nothing
+	Until       int64   // leave out what happened from this time on, Unix ms; 0: leave out nothing
 	From        string  // warm start from this bundle, or from "previous"; empty: a full training
 	ForceReason string  // activate even a worse bundle, for this reason
 	Command     string  // the command line that trains the same again, for the model card

@@ -106,8 +106,11 @@ type File struct {
 
 // TrainingData is what the bundle was trained on.
 type TrainingData struct {
-	Logs    []LogRange `json:"logs"`
-	Holdout float64    `json:"holdout"` // share of the lists, 0 to 1, that was held out; the newest
+	Logs []LogRange `json:"logs"`
+	// HeldOutFrom is where the held-out part begins; nil if nothing was held out. Of the records in
+	// Logs, the bundle was trained on those that happened before it.
+	HeldOutFrom *HeldOutFrom `json:"held_out_from,omitempty"`
+	Holdout     float64      `json:"holdout"` // share of the lists, 0 to 1, that was held out; the newest
 	// Counts are sizes of the training data by name, for example "impressions", "items".
 	Counts map[string]int64 `json:"counts"`
 }
@@ -117,6 +120,16 @@ type LogRange struct {
 	Replica string      `json:"replica"`
 	First   LogPosition `json:"first"`
 	Last    LogPosition `json:"last"`
+}
+
+// HeldOutFrom is a place in the order in which records happened. Its fields are those of
+// features/event.Order.
+type HeldOutFrom struct {
+	Time    int64  `json:"time"` // Unix ms
+	Rank    uint8  `json:"rank"`
+	Hash    uint64 `json:"hash"`
+	Replica string `json:"replica"`
+	Seq     uint64 `json:"seq"`
 }
 
 // LogPosition is one record of an event log.

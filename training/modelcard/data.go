@@ -51,8 +51,8 @@ type Gate struct {
 
 // Log describes the events that the training read.
 type Log struct {
-	From   time.Time `json:"from"` // arrival of the first event
-	To     time.Time `json:"to"`   // arrival of the last event
+	From   time.Time `json:"from"` // when the first event happened
+	To     time.Time `json:"to"`   // when the last event happened
 	Counts []Count   `json:"counts"`
 	// ParityChecked counts the impressions whose logged matrix hash was compared with the replay.
 	// ParityDiffering counts those whose hash differed.

@@ -67,7 +67,7 @@ func warn(d *modelcard.Data, serious bool, format string, args ...any) {
 func addLog(d *modelcard.Data, r *results) {
 	log, all := r.final.Log, r.parity.all
 	d.Log = &modelcard.Log{
-		From: unixMillis(log.First.Arrival), To: unixMillis(log.Last.Arrival),
+		From: unixMillis(log.From), To: unixMillis(log.To),
 		ParityChecked: all.equal + all.differing, ParityDiffering: all.differing,
 	}
 	add := func(name string, n int) {
@@ -165,11 +165,11 @@ func addParts(d *modelcard.Data, r *results) {
 		use += "; then everything is trained again with it"
 	}
 	d.Parts = []modelcard.LogPart{{
-		Name: earlierPart, From: unixMillis(log.First.Arrival), To: cut,
+		Name: earlierPart, From: unixMillis(log.From), To: cut,
 		Lists: log.DroppedLists + len(log.Lists) - newest,
 		Use:   "trains the signals and the scorer; its newest lists decide when to stop",
 	}, {
-		Name: newestPart, From: cut, To: unixMillis(log.Last.Arrival), Lists: newest, Use: use,
+		Name: newestPart, From: cut, To: unixMillis(log.To), Lists: newest, Use: use,
 	}}
 	d.Steps = append(scorerSteps(r), modelcard.FlowStep{
 		Name: allSignals, Note: "on all users", From: []string{earlierPart},
@@ -196,18 +196,18 @@ func addParts(d *modelcard.Data, r *results) {
 
 // holdoutBegin returns when the held-out part begins and how many lists it has.
 func holdoutBegin(log *replay.Log, start uint64) (cut time.Time, lists int) {
-	arrival := int64(0)
+	at := int64(0)
 	for i := range log.Lists {
 		if log.Lists[i].Seq >= start {
-			if lists++; arrival == 0 {
-				arrival = log.Lists[i].Arrival
+			if lists++; at == 0 {
+				at = log.Lists[i].Time
 			}
 		}
 	}
-	if arrival == 0 {
-		arrival = log.Last.Arrival
+	if at == 0 {
+		at = log.To
 	}
-	return unixMillis(arrival), lists
+	return unixMillis(at), lists
 }
 
 // scorerSteps are the steps that train the scorer.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"iter"
 
@@ -11,50 +12,61 @@ import (
 	"relish/training/replay"
 )
 
-// source merges the logs of all replicas by arrival, replica and sequence. An event that several
-// logs have counts once. Several logs are numbered as one; a single log keeps its sequences as
-// numbers.
+// source reads the logs of all replicas. An event that several logs have counts once.
 //
-// bound fixes where the logs end, so that each pass sees the same records while servers keep
-// writing.
+// Records and inOrder yield the records in the order in which they happened. inLogOrder yields them
+// as a server received them: merged by arrival, replica and sequence. Several logs are numbered as
+// one; a single log keeps its sequences as numbers.
+//
+// open fixes where the logs end, so that each pass sees the same records while servers keep writing.
 type source struct {
-	dirs  []string
-	ids   int               // event ids remembered to count an event of several logs once
-	until int64             // arrival, Unix ms; 0 = no limit
-	last  map[string]uint64 // by replica: the last sequence that is read; nil before bound
-	marks []mark
+	dirs     []string
+	ids      int               // event ids remembered to count an event of several logs once
+	until    int64             // event.Order.Time, Unix ms; 0 = no limit
+	last     map[string]uint64 // by replica: the last sequence that is read; nil before open
+	timeline *replay.Timeline
 }
 
-// mark remembers which record has a number. Erasing a user rewrites a log without the user's
-// records, which shifts all later numbers; a mark that differs reveals it.
-type mark struct {
-	replica string
-	seq     uint64
+// open fixes where the logs end, and puts their records in order. dir takes temporary files.
+func (s *source) open(ctx context.Context, dir string) error {
+	var all logRanges
+	err := s.inLogOrder(func(rec *event.Record, number uint64) bool {
+		all.extend(rec)
+		return number%cancelInterval != 0 || ctx.Err() == nil
+	})
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return err
+	}
+	s.bound(all)
+	s.timeline, err = replay.NewTimeline(ctx, s.inLogOrder, dir)
+	return err
 }
 
-// markInterval is the number of records between two marks.
-const markInterval = 1 << 12
+// close removes temporary files.
+func (s *source) close() error {
+	if s.timeline == nil {
+		return nil
+	}
+	return s.timeline.Close()
+}
 
-// errLogRewritten says that the logs changed between two passes.
-var errLogRewritten = errors.New(
-	"a log was rewritten during the training because a user was erased: " +
-		"start the training again",
-)
+// cancelInterval is the number of records between two checks of the context.
+const cancelInterval = 1 << 12
 
-// each calls yield for each record with its number. rec keeps the sequence of its own log.
-func (s *source) each(yield func(rec *event.Record, number uint64) bool) error {
+// inLogOrder calls yield for each record with its number in the order of the logs. rec keeps the
+// sequence of its own log.
+func (s *source) inLogOrder(yield func(rec *event.Record, number uint64) bool) error {
 	number := uint64(0)
 	for rec, err := range ingest.ReadLogs(s.ids, s.dirs...) {
 		if err != nil {
 			return err
 		}
-		if s.until > 0 && rec.Arrival >= s.until || s.last != nil && rec.Seq > s.last[rec.Replica] {
+		if s.until > 0 && event.OrderOf(&rec).Time >= s.until ||
+			s.last != nil && rec.Seq > s.last[rec.Replica] {
 			continue
 		}
 		if number++; len(s.dirs) == 1 {
 			number = rec.Seq
-		} else if err := s.checkMark(&rec, number); err != nil {
-			return err
 		}
 		if !yield(&rec, number) {
 			return nil
@@ -63,36 +75,15 @@ func (s *source) each(yield func(rec *event.Record, number uint64) bool) error {
 	return nil
 }
 
-// checkMark compares a record with the mark of its number, which the first pass sets.
-func (s *source) checkMark(rec *event.Record, number uint64) error {
-	if number%markInterval != 0 {
-		return nil
-	}
-	at, now := int(number/markInterval)-1, mark{rec.Replica, rec.Seq}
-	if at == len(s.marks) {
-		s.marks = append(s.marks, now)
-	}
-	if s.marks[at] != now {
-		return errLogRewritten
-	}
-	return nil
+// inOrder calls yield for each record with its number in the order in which they happened. rec
+// keeps the sequence of its own log.
+func (s *source) inOrder(yield func(rec *event.Record, number uint64) bool) error {
+	return s.timeline.Each(yield)
 }
 
-// Records returns the records as package replay reads them: with their number as sequence.
-func (s *source) Records() iter.Seq2[event.Record, error] {
-	return func(yield func(event.Record, error) bool) {
-		err := s.each(func(rec *event.Record, number uint64) bool {
-			numbered := *rec
-			numbered.Seq = number
-			return yield(numbered, nil)
-		})
-		if err != nil {
-			yield(event.Record{}, err)
-		}
-	}
-}
-
-var _ replay.Source = (*source)(nil).Records
+// Records returns the records as package replay reads them: in the order in which they happened,
+// with their number as sequence.
+func (s *source) Records() iter.Seq2[event.Record, error] { return s.timeline.Records() }
 
 // bound ends the source at the ends of the ranges.
 func (s *source) bound(ranges []bundle.LogRange) {
@@ -102,42 +93,44 @@ func (s *source) bound(ranges []bundle.LogRange) {
 	}
 }
 
-// ranges returns which part of each log lies before a number, and its events by kind.
-func (s *source) ranges(
+// learned returns which part of each log lies before a number, and its events by kind.
+func (s *source) learned(
 	before uint64,
-) (out logRanges, counts map[ranker.EventKind]int64, err error) {
+) (out bundle.TrainingData, counts map[ranker.EventKind]int64, err error) {
 	counts = map[ranker.EventKind]int64{}
-	err = s.each(func(rec *event.Record, number uint64) bool {
+	var all logRanges
+	err = s.inOrder(func(rec *event.Record, number uint64) bool {
 		if number < before {
-			out.extend(rec)
+			all.extend(rec)
 			counts[rec.Event.Kind]++
+			return true
 		}
-		return number < before
+		at := bundle.HeldOutFrom(event.OrderOf(rec))
+		out.HeldOutFrom = &at
+		return false
 	})
+	out.Logs = all
 	return out, counts, err
 }
 
 // logRanges are parts of logs, one for each replica, in the order of their first records.
 type logRanges []bundle.LogRange
 
-// extend extends the range of the record's replica up to the record.
+// extend extends the range of the record's replica to the record.
 func (l *logRanges) extend(rec *event.Record) {
 	at := bundle.LogPosition{Seq: rec.Seq, Arrival: rec.Arrival}
 	for i := range *l {
-		if r := &(*l)[i]; r.Replica == rec.Replica {
-			r.Last = at
-			return
+		r := &(*l)[i]
+		if r.Replica != rec.Replica {
+			continue
 		}
+		if at.Seq < r.First.Seq {
+			r.First = at
+		}
+		if at.Seq > r.Last.Seq {
+			r.Last = at
+		}
+		return
 	}
 	*l = append(*l, bundle.LogRange{Replica: rec.Replica, First: at, Last: at})
-}
-
-// contains reports whether a record lies in one of the ranges or before it.
-func (l logRanges) contains(rec *event.Record) bool {
-	for i := range l {
-		if r := &l[i]; r.Replica == rec.Replica {
-			return rec.Seq <= r.Last.Seq
-		}
-	}
-	return false
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/ranker"
 )
@@ -45,6 +46,15 @@ func appendInteractions(t *testing.T, dir, prefix string, from, to int) {
 	}
 }
 
+func openSource(t *testing.T, dirs ...string) *source {
+	t.Helper()
+	s := &source{dirs: dirs, ids: 1 << 20}
+	if err := s.open(t.Context(), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func readNumbers(s *source) (out []uint64, err error) {
 	for rec, e := range s.Records() {
 		if e != nil {
@@ -58,13 +68,13 @@ func readNumbers(s *source) (out []uint64, err error) {
 // Several logs are numbered as one. Each pass gives the same numbers, up to the bound.
 func TestSourceNumbersSeveralLogs(t *testing.T) {
 	dirs := []string{writeLog(t, "a", 5000), writeLog(t, "b", 3000)}
-	s := &source{dirs: dirs, ids: 10_000}
-	all, counts, err := s.ranges(1 << 60)
+	s := openSource(t, dirs...)
+	data, counts, err := s.learned(1 << 60)
+	all := data.Logs
 	if err != nil || len(all) != 2 || all[0].Last.Seq+all[1].Last.Seq != 8000 ||
 		counts[ranker.EventInteraction] != 8000 {
 		t.Fatalf("%+v, %v, %v", all, counts, err)
 	}
-	s.bound(all)
 	appendInteractions(t, dirs[0], "a", 5000, 5100)
 	for range 2 {
 		got, err := readNumbers(s)
@@ -72,18 +82,18 @@ func TestSourceNumbersSeveralLogs(t *testing.T) {
 			t.Fatalf("%d records, %v", len(got), err)
 		}
 	}
-	some, _, err := s.ranges(6001)
-	if err != nil {
-		t.Fatal(err)
+	some, _, err := s.learned(6001)
+	if err != nil || some.HeldOutFrom == nil {
+		t.Fatal(err, some.HeldOutFrom)
 	}
 	n := uint64(0)
-	for _, r := range some {
+	for _, r := range some.Logs {
 		n += r.Last.Seq
 	}
 	if n != 6000 {
 		t.Errorf("%d records lie before number 6001: %+v", n, some)
 	}
-	if one, err := readNumbers(&source{dirs: dirs[:1]}); err != nil || len(one) != 5100 {
+	if one, err := readNumbers(openSource(t, dirs[0])); err != nil || len(one) != 5100 {
 		t.Errorf("one log: %d records, %v", len(one), err)
 	}
 }
@@ -92,12 +102,12 @@ func TestSourceNumbersSeveralLogs(t *testing.T) {
 func TestSourceCountsAnEventOnce(t *testing.T) {
 	dirs := []string{writeLog(t, "a", 50), writeLog(t, "b", 30)}
 	appendInteractions(t, dirs[1], "a", 20, 40)
-	s := &source{dirs: dirs, ids: 1000}
+	s := openSource(t, dirs...)
 	got, err := readNumbers(s)
 	if err != nil || len(got) != 80 {
 		t.Errorf("%d records, want 80; %v", len(got), err)
 	}
-	_, counts, err := s.ranges(1 << 60)
+	_, counts, err := s.learned(1 << 60)
 	if err != nil || counts[ranker.EventInteraction] != 80 {
 		t.Errorf("%v interactions, want 80; %v", counts, err)
 	}
@@ -105,13 +115,23 @@ func TestSourceCountsAnEventOnce(t *testing.T) {
 
 // A log that is rewritten between two passes shifts its numbers; the second pass fails.
 func TestSourceDetectsRewrittenLog(t *testing.T) {
-	s := &source{dirs: []string{writeLog(t, "a", 5000), writeLog(t, "b", 3000)}, ids: 10_000}
+	s := openSource(t, writeLog(t, "a", 5000), writeLog(t, "b", 3000))
 	if _, err := readNumbers(s); err != nil {
 		t.Fatal(err)
 	}
-	s.dirs[0] = writeLog(t, "a", 4999)
+	l, err := eventlog.Open(s.dirs[0], eventlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := func(rec *event.Record) bool { return rec.Seq == 1 }
+	if n, err := l.Rewrite(t.Context(), first); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := readNumbers(s); err == nil ||
-		!strings.Contains(err.Error(), "start the training again") {
+		!strings.Contains(err.Error(), "start again") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -82,7 +82,7 @@ func compare(
 	out := &measurement{
 		sample:     newSample(newModel.Model.Schema, test.Lists()),
 		activeName: activePrefix + p.bundles.active.version(), signalKinds: newModel.SignalKinds(),
-		activeSawHoldout: p.bundles.active.bundle != nil && test.From < p.scan.activeEnd,
+		activeSawHoldout: p.bundles.active.bundle != nil && test.From < p.scan.sinceActive.from,
 		baselines:        test.PlainBaselines(),
 	}
 	this := &modelScorer{

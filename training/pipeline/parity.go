@@ -117,7 +117,7 @@ func compareMatrices(
 	}
 	var failed error
 	base := run.opt.Base.Switch()
-	err = s.source.each(func(rec *event.Record, _ uint64) bool {
+	err = s.source.inLogOrder(func(rec *event.Record, _ uint64) bool {
 		if failed = base.Before(rec, state); failed != nil {
 			return false
 		}
@@ -144,7 +144,7 @@ func (p *parity) servedLists(
 ) (map[string][]servedList, error) {
 	byKinds := map[string][]servedList{}
 	log := newLogHistory(opt)
-	err := s.source.each(func(rec *event.Record, _ uint64) bool {
+	err := s.source.inLogOrder(func(rec *event.Record, _ uint64) bool {
 		log.observe(rec)
 		e := &rec.Event
 		if e.Kind != ranker.EventImpression || !e.Impression.Served {

@@ -76,7 +76,9 @@ type Options struct {
 	// Holdout is the share of the newest lists that is held out of the bundle, 0 to 1. With 0 the
 	// pipeline chooses a share to measure on, and then trains the bundle on all lists.
 	Holdout float64
-	Until   int64 // records that arrived at this time or later are ignored, Unix ms; 0 = no limit
+	// Until ignores records that happened at this time or later, Unix ms; 0 = no limit. A live
+	// record happened when it arrived, an imported one at its event time.
+	Until int64
 	// WarmStartFrom is the version of the parent bundle, or Previous; "" trains from scratch.
 	WarmStartFrom string
 	// ForceReason activates the bundle even if the gate refuses it; "" lets the gate decide.
@@ -119,6 +121,7 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, scan.source.close()) }()
 	parity, err := checkParity(ctx, run, bundles, scan, base)
 	if err != nil {
 		return nil, err
@@ -234,7 +237,8 @@ func (r *run) stage(name string, f func() error) error {
 // inputs returns the inputs of the training that the gate measures.
 func (r *run) inputs(p *plan, encoder *textEncoder) training.Inputs {
 	in := training.Inputs{
-		Source: p.scan.source.Records, State: r.opt.State, Base: r.opt.Base,
+		Source: p.scan.source.Records, State: r.opt.State,
+		Base:      p.scan.source.timeline.Base(r.opt.Base),
 		OpenTable: r.opt.OpenTable,
 		TextSpec:  r.opt.State.Text, ExternalColumns: p.scan.externalColumns,
 		LightGBM: r.opt.LightGBM, Backend: r.opt.Backend, WorkDir: r.workDir, Config: r.opt.Config,

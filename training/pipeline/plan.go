@@ -80,7 +80,7 @@ func newPlan(opt *Options, b *bundles, s *scan) (*plan, error) {
 	}
 	if p.parent != nil {
 		var err error
-		if p.warmStart, err = newWarmStart(opt, p.parent, s.parentEnd); err != nil {
+		if p.warmStart, err = newWarmStart(opt, p.parent, s.sinceParent.from); err != nil {
 			return nil, err
 		}
 	}

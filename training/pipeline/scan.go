@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -24,18 +23,33 @@ type scan struct {
 	catalogue       []*ranker.ItemInfo
 	externalColumns []string // columns of the newest external tables, "TABLE.COLUMN", sorted
 	all             counts
-	// sinceParent and sinceActive count the events that the parent and the active bundle were not
-	// trained on: all events if there is no such bundle.
-	sinceParent, sinceActive counts
-	// parentEnd and activeEnd are the first numbers that those bundles were not trained on.
-	parentEnd, activeEnd uint64
-	incomplete           []incompleteLog
+	// sinceParent and sinceActive are the newest part of the log, which the parent and the active
+	// bundle were not trained on: everything if there is no such bundle.
+	sinceParent, sinceActive newPart
+	incomplete               []incompleteLog
 }
 
 // incompleteLog is a log that ends with a part of a record.
 type incompleteLog struct {
 	dir   string
 	bytes int // after the last complete record
+}
+
+// newPart is the part of the log after the last record that a bundle was trained on.
+type newPart struct {
+	counts
+	from uint64 // its first number
+}
+
+// add counts a record, and starts again if the bundle was trained on it.
+func (p *newPart) add(
+	rec *event.Record, number uint64, trainedOn *bundle.TrainingData, isCounted bool,
+) {
+	if replay.HasLearned(trainedOn, rec) {
+		*p = newPart{newCounts(), number + 1}
+		return
+	}
+	p.counts.add(&rec.Event, isCounted)
 }
 
 // counts has the number of impressions and interactions in a part of the logs.
@@ -81,78 +95,55 @@ func (c *counts) measurable(sampled bool) float64 {
 // needsSampledLists reports whether lists are sampled, see replay.Log.NeedsSampledLists.
 func (s *scan) needsSampledLists() bool { return len(s.all.clicked) < replay.MinClickedLists }
 
-// scanLogs reads the logs once. It fixes where they end, counts what is new, and makes sure that
-// encoder has the vector of each text that any item ever had, in the catalogue or in a request.
+// scanLogs fixes where the logs end, puts their records in order, counts what is new, and makes sure
+// that encoder has the vector of each text that any item ever had, in the catalogue or in a request.
 func scanLogs(ctx context.Context, run *run, b *bundles, encoder *textEncoder) (*scan, error) {
 	out := &scan{
 		source: &source{
 			dirs: run.opt.Logs, ids: run.opt.State.DedupeIDs, until: run.opt.Until,
 		},
-		parentEnd: math.MaxUint64, activeEnd: math.MaxUint64,
-		all: newCounts(), sinceParent: newCounts(), sinceActive: newCounts(),
+		all: newCounts(), sinceParent: newPart{counts: newCounts()},
+		sinceActive: newPart{counts: newCounts()},
 	}
 	err := run.stage("scan", func() error { return out.read(ctx, run, b, encoder) })
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, out.source.close())
 	}
 	return out, nil
 }
 
 func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEncoder) error {
-	parentRanges, activeRanges := trainedOn(b.parent), trainedOn(b.active.bundle)
-	items, err := baseItems(run.opt)
+	if err := s.source.open(ctx, run.workDir); err != nil {
+		return err
+	}
+	parentData, activeData := trainedOn(b.parent), trainedOn(b.active.bundle)
+	texts, err := newTextScan(ctx, run.opt, encoder)
 	if err != nil {
 		return err
 	}
-	for _, info := range items.Items() {
-		if encoder.vectors == nil {
-			break
-		}
-		if err := encoder.vectors.require(ctx, info); err != nil {
-			return err
-		}
-	}
 	tables := map[string]string{} // name -> digest of the newest version
-	var all logRanges
 	var failed error
-	err = s.source.each(func(rec *event.Record, number uint64) bool {
-		all.extend(rec)
-		if number%markInterval == 0 {
+	err = s.source.inOrder(func(rec *event.Record, number uint64) bool {
+		if number%cancelInterval == 0 {
 			run.opt.Progress("scan", int(number), 0)
 			failed = ctx.Err()
 		}
 		isCounted := slices.Contains(run.opt.State.Actions, rec.Event.Action)
 		s.all.add(&rec.Event, isCounted)
-		if s.parentEnd == math.MaxUint64 && !parentRanges.contains(rec) {
-			s.parentEnd = number
-		}
-		if number >= s.parentEnd {
-			s.sinceParent.add(&rec.Event, isCounted)
-		}
-		if !activeRanges.contains(rec) {
-			s.activeEnd = min(s.activeEnd, number)
-			s.sinceActive.add(&rec.Event, isCounted)
-		}
-		for _, info := range textsOf(rec, items) {
-			if encoder.vectors != nil {
-				failed = errors.Join(failed, encoder.vectors.require(ctx, info))
-			}
-		}
+		s.sinceParent.add(rec, number, parentData, isCounted)
+		s.sinceActive.add(rec, number, activeData, isCounted)
+		failed = errors.Join(failed, texts.add(ctx, rec))
 		if rec.Event.Kind == ranker.EventTable {
 			tables[rec.Event.Table] = rec.Event.Digest
 		}
 		return failed == nil
 	})
-	if encoder.vectors != nil && failed == nil {
-		failed = encoder.vectors.encodePending(ctx)
-	}
 	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
-	if encoder.vectors != nil {
-		s.catalogue = items.Items()
+	if s.catalogue, err = s.encodeTexts(ctx, run.opt, encoder, texts); err != nil {
+		return err
 	}
-	s.source.bound(all)
 	for _, dir := range run.opt.Logs {
 		bytes, err := eventlog.IncompleteTail(dir)
 		if err != nil {
@@ -163,6 +154,63 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 		}
 	}
 	s.externalColumns = externalColumns(run.opt, tables)
+	return nil
+}
+
+// encodeTexts encodes the texts that the scan has found, and returns the catalogue at the end of the
+// logs, nil without text. An item that several events describe may have had other texts on the
+// server than in the order in which things happened; these are encoded too.
+func (s *scan) encodeTexts(
+	ctx context.Context, opt *Options, encoder *textEncoder, texts *textScan,
+) ([]*ranker.ItemInfo, error) {
+	if encoder.vectors == nil {
+		return nil, nil
+	}
+	if !s.source.timeline.InLogOrder() {
+		var err, failed error
+		if texts, err = newTextScan(ctx, opt, encoder); err != nil {
+			return nil, err
+		}
+		err = s.source.inLogOrder(func(rec *event.Record, _ uint64) bool {
+			failed = texts.add(ctx, rec)
+			return failed == nil
+		})
+		if err := errors.Join(err, failed); err != nil {
+			return nil, err
+		}
+	}
+	return texts.items.Items(), encoder.vectors.encodePending(ctx)
+}
+
+// textScan collects the texts of items, record by record, for an encoder.
+type textScan struct {
+	items   *features.State
+	encoder *textEncoder
+}
+
+// newTextScan begins with the items of the base.
+func newTextScan(ctx context.Context, opt *Options, encoder *textEncoder) (*textScan, error) {
+	items, err := baseItems(opt)
+	if err != nil || encoder.vectors == nil {
+		return &textScan{items, encoder}, err
+	}
+	for _, info := range items.Items() {
+		if err := encoder.vectors.require(ctx, info); err != nil {
+			return nil, err
+		}
+	}
+	return &textScan{items, encoder}, nil
+}
+
+func (t *textScan) add(ctx context.Context, rec *event.Record) error {
+	for _, info := range textsOf(rec, t.items) {
+		if t.encoder.vectors == nil {
+			break
+		}
+		if err := t.encoder.vectors.require(ctx, info); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -192,12 +240,12 @@ func textsOf(rec *event.Record, items *features.State) (infos []*ranker.ItemInfo
 	return infos
 }
 
-// trainedOn returns the log ranges that a bundle was trained on, none for nil.
-func trainedOn(b *bundle.Bundle) logRanges {
+// trainedOn returns what a bundle was trained on, nothing for nil.
+func trainedOn(b *bundle.Bundle) *bundle.TrainingData {
 	if b == nil {
-		return nil
+		return &bundle.TrainingData{}
 	}
-	return b.Manifest.Data.Logs
+	return &b.Manifest.Data
 }
 
 // externalColumns returns the columns of external tables as "TABLE.COLUMN".

@@ -195,7 +195,7 @@ func encoderCorpus(
 	if in.Config.Encoder.Begin == training.BeginActive && p.bundles.active.bundle != nil {
 		hasNewEvents = make([]bool, log.Users.Len())
 		for _, x := range log.Interactions {
-			hasNewEvents[x.User] = hasNewEvents[x.User] || x.Seq >= p.scan.activeEnd
+			hasNewEvents[x.User] = hasNewEvents[x.User] || x.Seq >= p.scan.sinceActive.from
 		}
 	}
 	return training.EncoderSplit(log, starts, &in.Config), hasNewEvents, nil

@@ -66,7 +66,7 @@ func encodeTexts(
 				return
 			}
 		}
-		err := p.scan.source.each(func(rec *event.Record, _ uint64) bool {
+		err := p.scan.source.inOrder(func(rec *event.Record, _ uint64) bool {
 			if rec.Event.Kind != ranker.EventItem && rec.Event.Kind != ranker.EventDelete {
 				return true
 			}

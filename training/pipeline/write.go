@@ -96,8 +96,8 @@ func addEncoderFiles(
 
 // trainingData describes what the model was trained on.
 func trainingData(s *source, t *training.Trained) (d bundle.TrainingData, err error) {
-	ranges, counts, err := s.ranges(t.HoldoutStart)
-	d.Logs, d.Counts = ranges, map[string]int64{"lists": int64(t.Lists)}
+	d, counts, err := s.learned(t.HoldoutStart)
+	d.Counts = map[string]int64{"lists": int64(t.Lists)}
 	for kind, n := range counts {
 		d.Counts["events "+string(kind)] = n
 	}

@@ -1,9 +1,10 @@
-// Package replay reads the event log as the server received it, to make training examples and to
-// measure models.
+// Package replay reads the event log in the order in which things happened, to make training
+// examples and to measure models. A Timeline gives that order: live records happened when they
+// arrived, imported ones at their event times.
 //
 // Scan is a first pass: it finds who interacted with which item, which lists were shown, and which
 // interactions followed them (Log). From a Log one chooses ranking lists (RankingList). Log.Walk is
-// a second pass in the order of arrival, through the same state code that serves. It hands out each
+// a second pass in the same order, through the same state code that serves. It hands out each
 // chosen list with the state just before the list was shown (Example). A dataset file holds the
 // feature matrices of many lists.
 //
@@ -21,7 +22,8 @@ import (
 	"relish/ranker"
 )
 
-// Source returns the log's records in the order of arrival. It is called once for each pass.
+// Source returns the log's records in the order in which they happened, numbered by it
+// (Timeline.Records). It is called once for each pass.
 type Source func() iter.Seq2[event.Record, error]
 
 // Options of Scan. Zero values mean the defaults in brackets.
@@ -31,9 +33,9 @@ type Options struct {
 	// counts.
 	Gains map[string]float64
 	Base  *Base // of the log; nil: the log has everything
-	Until int64 // ignores records that arrived at this time or later, Unix ms [no limit]
+	Until int64 // ignores records that happened at this time or later, Unix ms [no limit]
 	// FollowUpMillis is the longest time between an impression and an interaction that names it, in
-	// either order of arrival, for the interaction to count as its follow-up, in ms [24 h].
+	// either order, for the interaction to count as its follow-up, in ms [24 h].
 	FollowUpMillis int64
 	MaxLists       int // keeps the newest lists [1,000,000]
 }
@@ -59,6 +61,7 @@ func (o *Options) gain(action string) float32 {
 // Log.Items.
 type Interaction struct {
 	Seq           uint64
+	Time          int64 // when it happened, Unix ms
 	User, Item    int32
 	Gain          float32
 	HasImpression bool // it names its impression
@@ -66,17 +69,17 @@ type Interaction struct {
 
 // LoggedList is one impression with its labels.
 type LoggedList struct {
-	Seq     uint64
-	Arrival int64 // Unix ms
-	User    int32
-	Items   []int32   // in the order shown, without repeats
-	Gains   []float32 // aligned with Items; 0 if no interaction followed
-	Model   string    // version of the model that ranked it, "" for a list that a client reports
+	Seq   uint64
+	Time  int64 // when it happened, Unix ms
+	User  int32
+	Items []int32   // in the order shown, without repeats
+	Gains []float32 // aligned with Items; 0 if no interaction followed
+	Model string    // version of the model that ranked it, "" for a list that a client reports
 	// BasePositions has, for each item, the position that the item had before exploration reordered
 	// the list, from 0. It is nil if the list was not explored, or if the propensities that were
 	// logged do not tell.
 	BasePositions []int16
-	// EarlyFollowUps are the sequences of follow-ups that arrived before the list, mostly nil.
+	// EarlyFollowUps are the sequences of follow-ups that come before the list, mostly nil.
 	EarlyFollowUps []uint64
 }
 
@@ -84,8 +87,8 @@ type LoggedList struct {
 type Log struct {
 	Base         *Base // see Options
 	Users, Items *IDs
-	Interactions []Interaction // in the order of arrival
-	Lists        []LoggedList  // in the order of arrival, the newest Options.MaxLists
+	Interactions []Interaction // in order
+	Lists        []LoggedList  // in order, the newest Options.MaxLists
 	DroppedLists int           // lists that were too old to be kept
 	ClickedLists int           // of Lists: those with a gain
 	Catalogue    *features.State
@@ -95,7 +98,10 @@ type Log struct {
 	Actions map[string]int
 	// First and Last are the first and the last record, without their events. They are the zero
 	// Record for an empty log.
-	First, Last       event.Record
+	First, Last event.Record
+	// From and To are when the first and the last record happened that have a time, Unix ms; 0 for
+	// an empty log.
+	From, To          int64
 	ScoredImpressions int                     // impressions with retrieval scores
 	Contexts          map[string]ContextField // by name, at most maxContextFields
 	LateFollowUps     int                     // follow-ups later or earlier than FollowUpMillis

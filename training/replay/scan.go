@@ -24,12 +24,12 @@ const (
 	cancelInterval = 4096
 )
 
-// earlyFollowUp is an interaction that arrived before the impression that it names.
+// earlyFollowUp is an interaction that comes before the impression that it names.
 type earlyFollowUp struct {
-	seq     uint64
-	item    int32
-	gain    float32
-	arrival int64
+	seq  uint64
+	item int32
+	gain float32
+	time int64
 }
 
 // scanner fills a Log record by record.
@@ -76,7 +76,7 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 		if from != nil {
 			s.addItems(from, rec.Seq)
 		}
-		if opt.Until > 0 && rec.Arrival >= opt.Until {
+		if opt.Until > 0 && event.OrderOf(&rec).Time >= opt.Until {
 			break
 		}
 		if rec.Seq%cancelInterval == 0 && ctx.Err() != nil {
@@ -100,6 +100,9 @@ func (s *scanner) add(rec *event.Record) {
 	position.Event = ranker.Event{}
 	if s.Last = position; s.First.Seq == 0 {
 		s.First = position
+	}
+	if s.To = event.OrderOf(rec).Time; s.From == 0 {
+		s.From = s.To
 	}
 	e := &rec.Event
 	s.Counts[e.Kind]++
@@ -133,7 +136,7 @@ func (s *scanner) addItems(base *features.State, seq uint64) {
 
 func (s *scanner) addImpression(rec *event.Record) {
 	e, impression := &rec.Event, rec.Event.Impression
-	list := LoggedList{Seq: rec.Seq, Arrival: rec.Arrival, User: s.Users.intern(e.UserID)}
+	list := LoggedList{Seq: rec.Seq, Time: s.To, User: s.Users.intern(e.UserID)}
 	if impression.Served {
 		list.Model = impression.Model
 	}
@@ -153,7 +156,7 @@ func (s *scanner) addImpression(rec *event.Record) {
 	key := xxhash.Sum64String(e.ID)
 	for _, generation := range s.early {
 		for _, x := range generation[key] {
-			if s.attribute(&list, x.item, x.gain, rec.Arrival-x.arrival) {
+			if s.attribute(&list, x.item, x.gain, list.Time-x.time) {
 				list.EarlyFollowUps = append(list.EarlyFollowUps, x.seq)
 			}
 		}
@@ -223,7 +226,7 @@ func (s *scanner) addContext(fields map[string]ranker.FieldValue) {
 func (s *scanner) addInteraction(rec *event.Record) {
 	e := &rec.Event
 	x := Interaction{
-		Seq: rec.Seq, User: s.Users.intern(e.UserID), Item: s.Items.intern(e.ItemID),
+		Seq: rec.Seq, Time: s.To, User: s.Users.intern(e.UserID), Item: s.Items.intern(e.ItemID),
 		Gain: s.opt.gain(e.Action), HasImpression: e.ImpressionID != "",
 	}
 	s.items.set(rec.Seq, x.Item, true)
@@ -235,7 +238,7 @@ func (s *scanner) addInteraction(rec *event.Record) {
 	switch at, known := s.impressions[key]; {
 	case known && at >= s.DroppedLists:
 		list := &s.Lists[at-s.DroppedLists]
-		s.attribute(list, x.Item, x.Gain, rec.Arrival-list.Arrival)
+		s.attribute(list, x.Item, x.Gain, x.Time-list.Time)
 	case !known:
 		if len(s.early[0]) >= maxEarlyFollowUps {
 			s.early[1], s.early[0] = s.early[0], nil
@@ -243,11 +246,11 @@ func (s *scanner) addInteraction(rec *event.Record) {
 		if s.early[0] == nil {
 			s.early[0] = map[uint64][]earlyFollowUp{}
 		}
-		s.early[0][key] = append(s.early[0][key], earlyFollowUp{x.Seq, x.Item, x.Gain, rec.Arrival})
+		s.early[0][key] = append(s.early[0][key], earlyFollowUp{x.Seq, x.Item, x.Gain, x.Time})
 	}
 }
 
-// attribute credits a list with a follow-up that arrived delay ms before or after it. It returns
+// attribute credits a list with a follow-up that happened delay ms before or after it. It returns
 // false if that is too long.
 func (s *scanner) attribute(list *LoggedList, item int32, gain float32, delay int64) bool {
 	if delay > s.opt.FollowUpMillis {
