@@ -2,6 +2,7 @@ package evaluation
 
 import (
 	"math"
+	"slices"
 
 	"relish/internal/stats"
 	"relish/training/propensity"
@@ -116,7 +117,8 @@ func (e *evaluator) addCorrected(row *Row, r *result, lists []int) error {
 // biasOf estimates the position bias of the whole log. A few numbers for all positions cannot
 // favour a scorer, so the estimate may use the scored lists.
 func biasOf(s *TestSet) (*PositionBias, *propensity.Curve) {
-	if !s.lists[0].Logged {
+	isLogged := func(l replay.RankingList) bool { return l.Logged }
+	if !slices.ContainsFunc(s.lists, isLogged) {
 		return &PositionBias{}, nil
 	}
 	e := propensity.FromLog(s.Log, math.MaxUint64)

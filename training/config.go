@@ -65,8 +65,8 @@ type TwoTowerConfig struct {
 
 // Values of Config.PositionBias.
 const (
-	// PositionBiasAuto weighs a click by how rarely users look at its position, as far as the log
-	// tells (package propensity).
+	// PositionBiasAuto corrects clicks for how likely users look at their position, as far as the
+	// log tells (package propensity).
 	PositionBiasAuto = "auto"
 	PositionBiasOff  = "off" // clicks count the same at every position
 )
@@ -112,14 +112,12 @@ type ScorerConfig struct {
 	Leaves       []int   `yaml:"leaves"` // to try; the best number on the validation lists is used
 	Rounds       int     `yaml:"rounds"` // trees at most
 	LearningRate float64 `yaml:"learning_rate"`
-	// Position fits the effect of an item's position on its clicks and removes it from the score.
-	Position *bool `yaml:"position"`
 }
 
 // DefaultConfig returns the defaults. A purchase says more than a click, a comment something in
 // between.
 func DefaultConfig() Config {
-	dropout, position := 0.2, false
+	dropout := 0.2
 	twoTower, encoder := twotower.DefaultConfig(), finetune.DefaultConfig()
 	trees := gbdt.DefaultParams()
 	return Config{
@@ -133,7 +131,7 @@ func DefaultConfig() Config {
 		},
 		Scorer: ScorerConfig{
 			Objective: trees.Objective, Leaves: []int{7, 15}, Rounds: trees.MaxRounds,
-			LearningRate: trees.LearningRate, Position: &position,
+			LearningRate: trees.LearningRate,
 		},
 	}
 }
@@ -167,7 +165,6 @@ func (c Config) Complete() Config {
 	setDefault(&c.Scorer.Objective, d.Scorer.Objective)
 	setDefault(&c.Scorer.Rounds, d.Scorer.Rounds)
 	setDefault(&c.Scorer.LearningRate, d.Scorer.LearningRate)
-	setDefault(&c.Scorer.Position, d.Scorer.Position)
 	return c
 }
 

@@ -160,10 +160,20 @@ func (d *dataset) addProbe(in *ranker.SignalInput, columns []float32) {
 	d.probes = d.probes[max(0, len(d.probes)-bundle.MaxProbeCases):]
 }
 
+// The uses of lists.
+const (
+	forTraining = iota
+	forValidation
+)
+
 // read reads the lists for which keep returns true, in the form that the booster takes.
+//
+// If positions explain clicks, the trees are trained beside positionOffsets. The validation metric
+// reads gains that positionWeights corrects.
 func (d *dataset) read(
 	in *Inputs,
 	l *trainingLists,
+	use int,
 	keep func(seq uint64) bool,
 ) (*gbdt.Dataset, error) {
 	rows, err := replay.ReadDataset(d.path, keep)
@@ -173,12 +183,12 @@ func (d *dataset) read(
 	out := &gbdt.Dataset{
 		Rows: rows.Cells, NumFeatures: rows.Width, Labels: rows.Gains, Groups: rows.ListSizes,
 	}
-	isSampled := func(x replay.RankingList) bool { return !x.Logged } // its items have no position
-	if *in.Config.Scorer.Position && !slices.ContainsFunc(l.lists, isSampled) {
-		out.Positions = rows.Positions
-	}
-	if curve := l.curve(); curve != nil && out.Positions == nil {
-		out.Labels, out.Weights = positionWeights(rows, curve)
+	if curve := l.curve(); curve != nil {
+		if use == forTraining {
+			out.Offsets = positionOffsets(rows, curve)
+		} else {
+			out.Labels, out.Weights = positionWeights(rows, curve)
+		}
 	}
 	if in.Config.HalfLifeDays > 0 {
 		weights := ageWeights(rows, l.log, in.Config.HalfLifeDays)
@@ -188,6 +198,16 @@ func (d *dataset) read(
 		out.Weights = weights
 	}
 	return out, nil
+}
+
+// positionOffsets returns what the position of each row adds to the log-odds of a click: the
+// logarithm of its examination probability, 0 in a sampled list. The trees then explain the rest.
+func positionOffsets(rows *replay.Rows, curve *propensity.Curve) []float64 {
+	out := make([]float64, len(rows.Positions))
+	for i, position := range rows.Positions {
+		out[i] = math.Log(curve.Examination(int(position)))
+	}
+	return out
 }
 
 // weightSteps is the number of steps in which the weight of a position doubles. Few different gains

@@ -29,11 +29,11 @@ func trainScorer(
 		return addTrees(ctx, in, l, f, data)
 	}
 	split := l.lists[int((1-validationShare)*float64(len(l.lists)))].Seq
-	train, err := data.read(in, l, func(seq uint64) bool { return seq < split })
+	train, err := data.read(in, l, forTraining, func(seq uint64) bool { return seq < split })
 	if err != nil {
 		return nil, err
 	}
-	valid, err := data.read(in, l, func(seq uint64) bool { return seq >= split })
+	valid, err := data.read(in, l, forValidation, func(seq uint64) bool { return seq >= split })
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func trainScorer(
 			best, out.validationScore, out.leaves = r, v, leaves
 		}
 	}
-	all, err := data.read(in, l, func(uint64) bool { return true })
+	all, err := data.read(in, l, forTraining, func(uint64) bool { return true })
 	if err != nil {
 		return nil, err
 	}

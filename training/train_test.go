@@ -271,8 +271,6 @@ func TestTrainingWithoutImpressions(t *testing.T) {
 	}
 	in := inputs(t, logOf(events))
 	in.Config.Scorer.Rounds = 10
-	position := true // sampled lists have no positions to learn from
-	in.Config.Scorer.Position = &position
 	out := train(t, in)
 	rows := dataset(t, in)
 	if slices.Max(rows.Positions) != -1 || slices.Max(rows.ListSizes) != 10 ||

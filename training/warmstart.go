@@ -140,12 +140,13 @@ func addTrees(
 	train, err := data.read(
 		in,
 		l,
+		forTraining,
 		func(seq uint64) bool { return isTraining(seq) && !isValidation(seq) },
 	)
 	if err != nil {
 		return nil, err
 	}
-	valid, err := data.read(in, l, isValidation)
+	valid, err := data.read(in, l, forValidation, isValidation)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +163,7 @@ func addTrees(
 	if result.Rounds > 0 {
 		curve := result.ValidationNDCG
 		out.validationScore = curve[result.Rounds-1]
-		all, err := data.read(in, l, isTraining)
+		all, err := data.read(in, l, forTraining, isTraining)
 		if err != nil {
 			return nil, err
 		}

@@ -28,9 +28,10 @@ type demoCmd struct {
 	Users        int    `help:"Simulated users." default:"200" placeholder:"N"`
 	Lists        int    `help:"Simulated ranking lists that users are shown, in all." default:"3000" placeholder:"N"`
 
-	Simulate bool `help:"Measure the prior and the active bundle against the best order, which only the simulator knows."`
-	Visits   int  `help:"With --simulate: number of visits." default:"1000" placeholder:"N"`
-	JSON     bool `help:"Print the result of --simulate as JSON."`
+	Simulate bool     `help:"Measure the prior and the active bundle against the best order, which only the simulator knows."`
+	Visits   int      `help:"With --simulate: number of visits." default:"1000" placeholder:"N"`
+	Bundle   []string `help:"With --simulate: measure these versions instead of the active bundle." placeholder:"VERSION"`
+	JSON     bool     `help:"Print the result of --simulate as JSON."`
 
 	PlantedLift float64 `help:"Simulate an experiment planted-lift: raise the click odds of every second user by this share." placeholder:"SHARE"`
 }
@@ -157,8 +158,7 @@ func newStrictLoader(store app.Store, p *progress) *app.Loader {
 func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, world demo.Options) error {
 	simulation := app.Simulation{
 		Data: c.Data, Bundles: c.Bundles, Encoder: c.encoderFlags.options(), Config: cfg,
-		World:  world,
-		Visits: c.Visits, Log: c.logger(),
+		World: world, Visits: c.Visits, Versions: c.Bundle, Log: c.logger(),
 	}
 	shares, err := simulation.Run(ctx)
 	if err != nil {
@@ -168,11 +168,15 @@ func (c *demoCmd) simulate(ctx context.Context, cfg *config.Config, world demo.O
 		return printJSON(map[string]any{"visits": c.Visits, "rows": shares})
 	}
 	w := newTable(
-		fmt.Sprintf("clicks in %d visits, as a share of the best order's clicks", c.Visits),
-		table.Row{"ranker", "share [95 %]"},
+		fmt.Sprintf("expected clicks in %d visits, against the best order's", c.Visits),
+		table.Row{"ranker", "share of the best [95 %]", "from the prior (0) to the best (1)"},
 	)
 	for _, s := range shares {
-		w.AppendRow(table.Row{s.Ranker, s.Share})
+		reached := ""
+		if s.Reached != nil {
+			reached = s.Reached.String()
+		}
+		w.AppendRow(table.Row{s.Ranker, s.Share, reached})
 	}
 	w.Render()
 	return nil

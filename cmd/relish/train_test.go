@@ -149,6 +149,12 @@ func TestTrainedBeatsBaselines(t *testing.T) {
 			t.Errorf("seed %s: shares: random %v, prior %v, trained %v, logged %.3f", seed, random,
 				prior, trained, logged)
 		}
+		reached := rows[2].Reached
+		if reached == nil || rows[0].Reached != nil || rows[1].Reached != nil ||
+			math.Abs(reached.Mean-(trained.Mean-prior.Mean)/(1-prior.Mean)) > 0.03 {
+			t.Errorf("seed %s: from the prior to the best order: %v, shares %v and %v", seed,
+				reached, prior, trained)
+		}
 	}
 }
 

@@ -23,17 +23,24 @@ type Simulation struct {
 	Config  *config.Config
 	World   demo.Options // the world that the data folder was filled from
 	Visits  int
-	Log     *slog.Logger
+	// Versions are the bundles to measure beside the prior; empty: the active one, if there is one.
+	Versions []string
+	Log      *slog.Logger
 }
 
-// ClickShare says how close a ranker comes to the best order, which only the simulator knows.
+// ClickShare says how close a ranker comes to the best order, which only the simulator knows: the
+// order by the true click probability.
 type ClickShare struct {
 	Ranker string `json:"ranker"`
 	// Share is the expected clicks divided by those of the best order, 0 to 1, over visits.
 	Share stats.Interval `json:"share"`
+	// Reached is the part of the way from the prior (0) to the best order (1) that a bundle has
+	// gone: what it gains over the prior's expected clicks, divided by what the best order gains,
+	// each summed over visits. It is nil for chance and the prior.
+	Reached *stats.Interval `json:"reached,omitempty"`
 }
 
-// Run ranks every visit by a random order, by the prior and by the active bundle, and compares the
+// Run ranks every visit by a random order, by the prior and by the bundles, and compares the
 // expected clicks. It reads the data folder without writing to it.
 func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 	s.Config.State.Text = s.Config.Text
@@ -63,12 +70,17 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 		defer finetuned.close(ctx)
 	}
 	visits := newVisits(demo.New(s.World), s.Visits, s.World.Seed)
-	random, err := visits.randomShare()
+	random, err := visits.share(visits.randomClicks())
 	if err != nil {
 		return nil, err
 	}
-	shares := []ClickShare{{"chance", random}}
-	for _, version := range []string{ranker.PriorVersion, ""} {
+	shares := []ClickShare{{Ranker: "chance", Share: random}}
+	var priorClicks []float64
+	versions := s.Versions
+	if len(versions) == 0 {
+		versions = []string{""}
+	}
+	for _, version := range append([]string{ranker.PriorVersion}, versions...) {
 		model, _, err := loadModel(BundleFolder(s.Bundles, s.Data), version, digest, finetuned,
 			s.Config)
 		if err != nil {
@@ -78,11 +90,20 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 			continue // no bundle is active
 		}
 		opt.Models = scorer.SingleModel(model)
-		share, err := visits.share(ctx, opt)
+		clicks, err := visits.clicks(ctx, opt)
 		if err != nil {
 			return nil, err
 		}
-		shares = append(shares, ClickShare{model.Version, share})
+		row := ClickShare{Ranker: model.Version}
+		if row.Share, err = visits.share(clicks); err != nil {
+			return nil, err
+		}
+		if priorClicks == nil {
+			priorClicks = clicks
+		} else if row.Reached, err = visits.reached(clicks, priorClicks); err != nil {
+			return nil, err
+		}
+		shares = append(shares, row)
 	}
 	return shares, nil
 }
@@ -103,22 +124,22 @@ func newVisits(world *demo.World, n int, seed uint64) *visits {
 	return v
 }
 
-// randomShare is the share of the best order's clicks that a random order gets.
-func (v *visits) randomShare() (stats.Interval, error) {
-	shares := make([]float64, len(v.all))
+// randomClicks returns the expected clicks of a random order, by visit.
+func (v *visits) randomClicks() []float64 {
+	clicks := make([]float64, len(v.all))
 	for i, visit := range v.all {
-		shares[i] = v.world.RandomOrderClicks(visit.User, visit.Items) / v.best[i]
+		clicks[i] = v.world.RandomOrderClicks(visit.User, visit.Items)
 	}
-	return stats.Bootstrap(shares, 1)
+	return clicks
 }
 
-// share is the share of the best order's clicks that a pipeline with these options gets.
-func (v *visits) share(ctx context.Context, opt ranker.Options) (stats.Interval, error) {
+// clicks returns the expected clicks of the orders by a pipeline with these options, by visit.
+func (v *visits) clicks(ctx context.Context, opt ranker.Options) ([]float64, error) {
 	pipeline, err := ranker.New(opt)
 	if err != nil {
-		return stats.Interval{}, err
+		return nil, err
 	}
-	shares := make([]float64, len(v.all))
+	clicks := make([]float64, len(v.all))
 	for i, visit := range v.all {
 		req := &ranker.Request{User: visit.User, Time: visit.Time, Deadline: replay.OfflineDeadline}
 		for _, id := range visit.Items {
@@ -126,13 +147,37 @@ func (v *visits) share(ctx context.Context, opt ranker.Options) (stats.Interval,
 		}
 		resp, err := pipeline.Rank(ctx, req)
 		if err != nil {
-			return stats.Interval{}, err
+			return nil, err
 		}
 		order := make([]string, len(resp.Items))
 		for k, item := range resp.Items {
 			order[k] = item.ID
 		}
-		shares[i] = v.world.ExpectedClicks(visit.User, order) / v.best[i]
+		clicks[i] = v.world.ExpectedClicks(visit.User, order)
+	}
+	return clicks, nil
+}
+
+// share returns clicks as a share of the best orders' clicks, in the mean over visits.
+func (v *visits) share(clicks []float64) (stats.Interval, error) {
+	shares := make([]float64, len(clicks))
+	for i, c := range clicks {
+		shares[i] = c / v.best[i]
 	}
 	return stats.Bootstrap(shares, 1)
+}
+
+// reached returns ClickShare.Reached. Its interval is that of the ratio's linear approximation.
+func (v *visits) reached(clicks, prior []float64) (*stats.Interval, error) {
+	gained, possible := 0.0, 0.0
+	for i := range clicks {
+		gained, possible = gained+clicks[i]-prior[i], possible+v.best[i]-prior[i]
+	}
+	ratio, perVisit := gained/possible, possible/float64(len(clicks))
+	values := make([]float64, len(clicks))
+	for i := range clicks {
+		values[i] = ratio + (clicks[i]-prior[i]-ratio*(v.best[i]-prior[i]))/perVisit
+	}
+	interval, err := stats.Bootstrap(values, 1)
+	return &interval, err
 }

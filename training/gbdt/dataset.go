@@ -24,10 +24,9 @@ type Dataset struct {
 	Labels      []float32 // N gains, finite and >= 0; 0 for an item that was not chosen
 	Groups      []int32   // number of rows of each list, in order; they sum to N
 	Weights     []float32 // N weights > 0; nil = 1 for all rows
-	// Positions are the positions, from 0, at which the rows were shown; nil = unknown. With them,
-	// the ranking objectives learn how much a position adds to a click and remove that bias
-	// (Unbiased LambdaMART, Hu et al. 2019, as LightGBM implements it). Serving needs no positions.
-	Positions []int32
+	// Offsets are N finite numbers that are added to the scores while training, and are no part of
+	// the model: what is known to move the log-odds of a label besides the columns. nil = 0.
+	Offsets []float64
 }
 
 // validate returns an error for the first part that is wrong. name is the dataset's name in it.
@@ -49,9 +48,9 @@ func (d *Dataset) validate(name string) error {
 	if total != n {
 		return fmt.Errorf("gbdt: %s.Groups sum to %d, there are %d rows", name, total, n)
 	}
-	if d.Weights != nil && len(d.Weights) != n || d.Positions != nil && len(d.Positions) != n {
-		return fmt.Errorf("gbdt: %s has %d rows, %d weights and %d positions",
-			name, n, len(d.Weights), len(d.Positions))
+	if d.Weights != nil && len(d.Weights) != n || d.Offsets != nil && len(d.Offsets) != n {
+		return fmt.Errorf("gbdt: %s has %d rows, %d weights and %d offsets",
+			name, n, len(d.Weights), len(d.Offsets))
 	}
 	for i, x := range d.Labels {
 		if !(x >= 0 && x <= math.MaxFloat32) {
@@ -65,10 +64,9 @@ func (d *Dataset) validate(name string) error {
 				name, i, w)
 		}
 	}
-	for i, p := range d.Positions {
-		if p < 0 || p >= maxGroupRows {
-			return fmt.Errorf("gbdt: %s.Positions: row %d is %d; a position is 0 to %d",
-				name, i, p, maxGroupRows-1)
+	for i, x := range d.Offsets {
+		if !isFinite(x) {
+			return fmt.Errorf("gbdt: %s.Offsets: row %d is %g; an offset is finite", name, i, x)
 		}
 	}
 	return nil
@@ -167,7 +165,7 @@ func (l *Library) newNativeDataset(
 		func() error { return setField(ds, "label", labels, typeFloat32) },
 		func() error { return setField(ds, "group", d.Groups, typeInt32) },
 		func() error { return setField(ds, "weight", d.Weights, typeFloat32) },
-		func() error { return setField(ds, "position", d.Positions, typeInt32) },
+		func() error { return setField(ds, "init_score", d.Offsets, typeFloat64) },
 	} {
 		if err := set(); err != nil {
 			ds.free()

@@ -267,9 +267,9 @@ func TestTrainFromStart(t *testing.T) {
 	}
 }
 
-// Weights and positions are used: rows of almost no weight teach nothing, and a click that its
+// Weights and offsets are used: rows of almost no weight teach nothing, and a click that its
 // position explains is not attributed to the column that copies the position.
-func TestWeightsAndPosition(t *testing.T) {
+func TestWeightsAndOffsets(t *testing.T) {
 	d := lists(1, 600)
 	turned := lists(1, 600)
 	for i := range turned.Labels { // the second half says the opposite, quietly
@@ -301,7 +301,7 @@ func TestWeightsAndPosition(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 9))
 	for i := range biased.Labels {
 		position := i % 8
-		biased.Positions = append(biased.Positions, int32(position))
+		biased.Offsets = append(biased.Offsets, -math.Log(float64(1+position)))
 		biased.Rows[i*columns+3] = float32(position) // the column that copies the position
 		if biased.Labels[i] = 0; rng.Float64() < 0.6/float64(1+position) {
 			biased.Labels[i] = 1
@@ -315,9 +315,9 @@ func TestWeightsAndPosition(t *testing.T) {
 		return r.GainImportance[3]
 	}
 	with := importance()
-	biased.Positions = nil
-	if without := importance(); with > 0.8*without {
-		t.Errorf("the column that copies the position gains %g with positions, %g without",
+	biased.Offsets = nil
+	if without := importance(); with > 0.1*without {
+		t.Errorf("the column that copies the position gains %g with offsets, %g without",
 			with, without)
 	}
 }
@@ -388,12 +388,12 @@ func TestTrainRefuses(t *testing.T) {
 			d.Weights = make([]float32, len(d.Labels))
 		}, "train.Weights: row 0"},
 		"few weights": {func(d, _ *data, _ *settings) { d.Weights = []float32{1} }, "1 weights"},
-		"few positions": {func(d, _ *data, _ *settings) { d.Positions = []int32{1} },
-			"1 positions"},
-		"a negative position": {func(d, _ *data, _ *settings) {
-			d.Positions = make([]int32, len(d.Labels))
-			d.Positions[2] = -1
-		}, "train.Positions: row 2"},
+		"few offsets": {func(d, _ *data, _ *settings) { d.Offsets = []float64{1} },
+			"1 offsets"},
+		"an offset that is NaN": {func(d, _ *data, _ *settings) {
+			d.Offsets = make([]float64, len(d.Labels))
+			d.Offsets[2] = math.NaN()
+		}, "train.Offsets: row 2"},
 		"nothing chosen": {func(_, d *data, _ *settings) { clear(d.Labels) },
 			"nothing to validate on"},
 		"other columns": {func(_, d *data, _ *settings) {

@@ -83,7 +83,8 @@ func (v *validator) dcg(l *validationList, scores []float64) float64 {
 	return sum
 }
 
-// measure returns the mean NDCG@10 over the lists, weighted by their weights. scores has one entry per validation row.
+// measure returns the mean NDCG@10 over the lists, weighted by their weights. scores has one entry
+// per validation row.
 func (v *validator) measure(scores []float64) (float64, error) {
 	sum, total := 0.0, 0.0
 	for i := range v.lists {

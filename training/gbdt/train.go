@@ -121,6 +121,9 @@ func (t *trainer) setUp(train, valid *Dataset, all []float32) error {
 			if err != nil {
 				return err
 			}
+			for k, offset := range d.Offsets {
+				scores[k] += offset
+			}
 			if err := setField(t.datasets[i], "init_score", scores, typeFloat64); err != nil {
 				return err
 			}
