@@ -31,8 +31,8 @@ type ContentPrior struct {
 	NumericFields  []string
 	Means          []float32 // by numeric field, of SignedLog1p of the values
 	InverseStdDevs []float32 // by numeric field
-	// Weights are those of the regressors: Projection.Dim(), then two for each numeric field, its
-	// standardized value and 1 if the item has it.
+	// Weights are those of the regressors: Projection.Dim(), then numberTerms for each numeric
+	// field.
 	Weights   []float32
 	Intercept float64
 	// MeanLogOdds are the log-odds of a click on any item. The prediction counts as much as
@@ -44,6 +44,10 @@ var _ TrainedSignal = (*ContentPrior)(nil)
 
 // KindContentPrior is the kind of ContentPrior in bundles.
 const KindContentPrior = "content_prior"
+
+// numberTerms is the number of regressors of a numeric field: its standardized value x, 1 if the
+// item has it, and x² - 1.
+const numberTerms = 3
 
 // maxStdDevs clips standardized values, so that one film with a thousand times the budget does not
 // decide the prediction.
@@ -103,18 +107,25 @@ func (c *ContentPrior) LogOdds(strength float32, counts ranker.ItemCounts) float
 	return math.Log(clicks/others) - c.MeanLogOdds
 }
 
-// Regressors writes what the regression reads of an item to out, which has length Projection.Dim()
-// + 2 len(NumericFields). vector is that of the item's text, nil without one.
+// RegressorCount returns the number of regressors.
+func (c *ContentPrior) RegressorCount() int {
+	return c.Projection.Dim() + numberTerms*len(c.NumericFields)
+}
+
+// Regressors writes what the regression reads of an item to out, which has length
+// RegressorCount. vector is that of the item's text, nil without one.
 func (c *ContentPrior) Regressors(info *ranker.ItemInfo, vector, out []float32) {
 	d := c.Projection.Dim()
 	c.Projection.Project(info, vector, out[:d])
 	for k, name := range c.NumericFields {
-		x, present := float32(0), float32(0)
+		x, present, square := float32(0), float32(0), float32(0)
 		if v, ok := info.Fields[name]; ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool) {
 			standardized := (SignedLog1p(v.Num) - c.Means[k]) * c.InverseStdDevs[k]
 			x, present = max(-maxStdDevs, min(maxStdDevs, standardized)), 1
+			square = x*x - 1
 		}
-		out[d+2*k], out[d+2*k+1] = x, present
+		terms := out[d+numberTerms*k : d+numberTerms*(k+1)]
+		terms[0], terms[1], terms[2] = x, present, square
 	}
 }
 
@@ -158,7 +169,7 @@ func (r *fileReader) contentPrior(items *ranker.ItemTable) *ContentPrior {
 	c.NumericFields = r.strings()
 	n := len(c.NumericFields)
 	c.Means, c.InverseStdDevs = r.floats(n), r.floats(n)
-	c.Weights, c.Intercept = r.floats(c.Projection.Dim()+2*n), r.number()
+	c.Weights, c.Intercept = r.floats(c.RegressorCount()), r.number()
 	c.MeanLogOdds, c.PriorImpressions = r.number(), r.number()
 	if r.err == nil && (c.PriorImpressions < 0 || math.Abs(c.MeanLogOdds) > 50) {
 		r.err = malformed("mean log-odds %g and %g prior impressions",

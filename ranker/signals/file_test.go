@@ -307,9 +307,9 @@ func TestInvalidValues(t *testing.T) {
 			return w.residual
 		}, "a value is not finite"},
 		"a negative weight of the fields": {func(w *world) signals.TrainedSignal {
-			w.residual.Kernel.Weights.Field = -1
+			w.residual.Kernel.Weights.Fields[1] = -1
 			return w.residual
-		}, "a weight is -1"},
+		}, "a value is -1, the minimum is 0"},
 		"no prior impressions": {func(w *world) signals.TrainedSignal {
 			w.contentPrior.PriorImpressions = -1
 			return w.contentPrior

@@ -31,25 +31,21 @@ type ItemKernel struct {
 	LearnedDim         int       // at least 1
 	Dense              []float32 // items x Dim(), row-major: texts, numbers, learned vectors
 
-	entries      []float32 // aligned with Values: the numbers of the items' sparse parts
-	denseWeights []float32 // by dimension of the dense part
-	textNorms    []float32 // by direction: the factor of the half-whitening
+	entries         []float32 // aligned with Values: the numbers of the items' sparse parts
+	weightedEntries []float32 // the same times their weights
+	denseWeights    []float32 // by dimension of the dense part
+	textNorms       []float32 // by direction: the factor of the half-whitening
 }
 
 // KernelWeights are the weights of the kernel's parts, at least 0. A weight is about the variance,
 // in log-odds, of the preferences that the part explains.
 type KernelWeights struct {
-	Field   float64 // of each field with strings
-	Text    float64
-	Number  float64 // of each numeric field
-	Learned float64
+	Fields  []float32 // by field with strings
+	Text    float32
+	Numbers []float32 // by numeric field
+	Learned float32
 	// Scale multiplies the posterior mean.
-	Scale float64
-}
-
-// All returns the weights, each of which may be changed.
-func (w *KernelWeights) All() []*float64 {
-	return []*float64{&w.Field, &w.Text, &w.Number, &w.Learned, &w.Scale}
+	Scale float32
 }
 
 // NewItemKernel returns a kernel without learned vectors. weights and fields are aligned with the
@@ -95,23 +91,23 @@ func (k *ItemKernel) derive() {
 		k.textNorms = append(k.textNorms, max(1e-6, vek32.Norm(p.TextProjection[d*n:(d+1)*n])))
 	}
 	k.denseWeights = slices.Concat(
-		slices.Repeat([]float32{float32(k.Weights.Text)}, p.TextDim),
-		slices.Repeat([]float32{float32(k.Weights.Number)}, len(k.Content.NumericFields)),
-		slices.Repeat([]float32{float32(k.Weights.Learned)}, k.LearnedDim))
+		slices.Repeat([]float32{k.Weights.Text}, p.TextDim), k.Weights.Numbers,
+		slices.Repeat([]float32{k.Weights.Learned}, k.LearnedDim))
 	k.entries = make([]float32, len(k.Values))
-	norms := make([]float32, k.fieldCount())
+	norms := make([]float32, len(k.Weights.Fields))
 	for i := range len(k.FirstValue) - 1 {
 		from, to := k.FirstValue[i], k.FirstValue[i+1]
 		k.writeEntries(k.Values[from:to], norms, k.entries[from:to])
 	}
+	k.weightedEntries = make([]float32, len(k.Values))
+	k.weightEntries(k.Values, k.entries, k.weightedEntries)
 }
 
-func (k *ItemKernel) fieldCount() int {
-	n := int32(0)
-	for _, f := range k.ValueFields {
-		n = max(n, f+1)
+// weightEntries writes the entries of the given field values, times their weights, to out.
+func (k *ItemKernel) weightEntries(values []int32, entries, out []float32) {
+	for j, v := range values {
+		out[j] = entries[j] * k.Weights.Fields[k.ValueFields[v]]
 	}
-	return int(n)
 }
 
 // Dim returns the length of the dense part.
@@ -154,7 +150,7 @@ func (k *ItemKernel) contentPart(info *ranker.ItemInfo, vector, regressors, out 
 		normalize(text)
 	}
 	for j := range k.Content.NumericFields {
-		out[p.TextDim+j] = numbers[2*j]
+		out[p.TextDim+j] = numbers[numberTerms*j]
 	}
 }
 
@@ -178,16 +174,12 @@ func (k *ItemKernel) ItemValues(item int32) []int32 {
 	return k.Values[k.FirstValue[item]:k.FirstValue[item+1]]
 }
 
-func (k *ItemKernel) itemEntries(item int32) []float32 {
-	return k.entries[k.FirstValue[item]:k.FirstValue[item+1]]
-}
-
 func (k *ItemKernel) encode(w *fileWriter) {
 	w.floats(k.ValueWeights)
 	w.ints(k.ValueFields)
-	for _, x := range k.Weights.All() {
-		w.number(*x)
-	}
+	w.floats(k.Weights.Fields)
+	w.floats(k.Weights.Numbers)
+	w.floats([]float32{k.Weights.Text, k.Weights.Learned, k.Weights.Scale})
 	w.ints(k.Values)
 	w.ints(k.FirstValue)
 	w.count(k.LearnedDim)
@@ -200,9 +192,14 @@ func (r *fileReader) itemKernel(content *ContentPrior) *ItemKernel {
 	values, items := len(content.Projection.FieldValues), content.Items.Len()
 	k.ValueWeights = r.boundedFloats(values, 1e-6)
 	k.ValueFields = r.ints(values, 0, max(1, values))
-	for _, x := range k.Weights.All() {
-		if *x = r.number(); r.err == nil && !(*x >= 0 && *x <= 1e6) {
-			r.err = malformed("a weight is %g", *x)
+	k.Weights.Fields = r.boundedFloats(-1, 0)
+	k.Weights.Numbers = r.boundedFloats(len(content.NumericFields), 0)
+	if x := r.boundedFloats(3, 0); r.err == nil {
+		k.Weights.Text, k.Weights.Learned, k.Weights.Scale = x[0], x[1], x[2]
+	}
+	for _, f := range k.ValueFields {
+		if r.err == nil && int(f) >= len(k.Weights.Fields) {
+			r.err = malformed("field %d has no weight", f)
 		}
 	}
 	k.Values = r.ints(-1, 0, values)

@@ -6,13 +6,72 @@ import (
 	"relish/ranker"
 )
 
-// UserPosterior says what a user's residuals tell of their preferences: a vector whose inner
-// product with an item's vector is the posterior mean. It is not safe for concurrent use.
+// vectorSum is a weighted sum of item vectors.
+type vectorSum struct {
+	dense    []float32
+	weighted []float32 // dense times the weights of the kernel's parts; finish computes it
+	sparse   []float32 // by field value; zero except for touched
+	touched  []int32   // the field values of the items
+	marked   []bool    // by field value: it is in touched
+}
+
+func newVectorSum(k *ItemKernel) vectorSum {
+	return vectorSum{
+		dense: make([]float32, k.Dim()), weighted: make([]float32, k.Dim()),
+		sparse: make([]float32, len(k.ValueWeights)), marked: make([]bool, len(k.ValueWeights)),
+	}
+}
+
+func (s *vectorSum) clear() {
+	clear(s.dense)
+	for _, v := range s.touched {
+		s.sparse[v], s.marked[v] = 0, false
+	}
+	s.touched = s.touched[:0]
+}
+
+// add adds an item's vector times x.
+func (s *vectorSum) add(k *ItemKernel, item int32, x float32) {
+	addScaled(s.dense, k.DenseVector(item), x)
+	first := k.FirstValue[item]
+	for j, v := range k.ItemValues(item) {
+		if !s.marked[v] {
+			s.marked[v], s.touched = true, append(s.touched, v)
+		}
+		s.sparse[v] += x * k.entries[int(first)+j]
+	}
+}
+
+// set sets the sum of the residuals' items, each times its factor.
+func (s *vectorSum) set(k *ItemKernel, residuals []Residual, factors []float32) {
+	s.clear()
+	for i, r := range residuals {
+		s.add(k, r.Item, factors[i])
+	}
+	vek32.Mul_Into(s.weighted, s.dense, k.denseWeights)
+}
+
+// sparseDot returns the inner product with an item's sparse part, whose weighted entries are given.
+func (s *vectorSum) sparseDot(values []int32, weightedEntries []float32) (sum float32) {
+	for j, v := range values {
+		sum += s.sparse[v] * weightedEntries[j]
+	}
+	return sum
+}
+
+// product returns the kernel's product with an item.
+func (s *vectorSum) product(k *ItemKernel, item int32) float32 {
+	entries := k.weightedEntries[k.FirstValue[item]:k.FirstValue[item+1]]
+	return vek32.Dot(s.weighted, k.DenseVector(item)) + s.sparseDot(k.ItemValues(item), entries)
+}
+
+// UserPosterior says what a user's residuals tell of their preferences: a sum of item vectors whose
+// product with an item is the posterior mean. It is not safe for concurrent use.
 type UserPosterior struct {
-	kernel  *ItemKernel
-	dense   []float32 // times the weights of the dense part
-	sparse  []float32 // by field value; zero except for touched
-	touched []int32
+	kernel *ItemKernel
+	sum    vectorSum
+	// By residual: the square root of the precision, and the factor of the item in sum.
+	roots, factors []float32
 
 	// Memory for an item that the kernel does not know.
 	values                             []int32
@@ -22,80 +81,48 @@ type UserPosterior struct {
 // NewPosterior returns a posterior without residuals. Set computes it; the memory is reused.
 func (k *ItemKernel) NewPosterior() *UserPosterior {
 	return &UserPosterior{
-		kernel: k, dense: make([]float32, k.Dim()), sparse: make([]float32, len(k.ValueWeights)),
-		norms: make([]float32, k.fieldCount()), vector: make([]float32, k.Dim()),
-		regressors: make([]float32, len(k.Content.Weights)),
+		kernel: k, sum: newVectorSum(k), norms: make([]float32, len(k.Weights.Fields)),
+		vector: make([]float32, k.Dim()), regressors: make([]float32, len(k.Content.Weights)),
 	}
-}
-
-func (u *UserPosterior) clear() {
-	clear(u.dense)
-	for _, v := range u.touched {
-		u.sparse[v] = 0
-	}
-	u.touched = u.touched[:0]
-}
-
-// addItem adds an item's vector times s.
-func (u *UserPosterior) addItem(item int32, s float32) {
-	k := u.kernel
-	addScaled(u.dense, k.DenseVector(item), s)
-	entries := k.itemEntries(item)
-	for j, v := range k.ItemValues(item) {
-		if u.sparse[v] == 0 {
-			u.touched = append(u.touched, v)
-		}
-		u.sparse[v] += s * entries[j]
-	}
-}
-
-// sparseDot returns the weighted inner product with an item's sparse part.
-func (u *UserPosterior) sparseDot(values []int32, entries []float32) (sum float32) {
-	for j, v := range values {
-		sum += u.sparse[v] * entries[j]
-	}
-	return sum * float32(u.kernel.Weights.Field)
 }
 
 // residualSteps bounds the conjugate gradient steps. A hundred shown items need about ten.
 const residualSteps = 24
 
 // Set computes the posterior of the residuals. With Q the diagonal matrix of the square roots of
-// the precisions, X the items' vectors as rows, W their weights and r the residuals, it is
-// W XᵀQ (I + Q X W XᵀQ)⁻¹ Q⁻¹ r.
+// the precisions, K the kernel's products of the residuals' items and r the residuals, the items'
+// factors are Q (I + Q K Q)⁻¹ Q⁻¹ r.
 func (u *UserPosterior) Set(residuals []Residual) {
-	k := u.kernel
-	n := len(residuals)
-	memory := make([]float32, 2*n)
-	roots, right := memory[:n:n], memory[n:]
+	u.roots = u.roots[:0]
+	right := make([]float32, len(residuals))
 	for i, r := range residuals {
-		roots[i] = sqrt32(r.Precision)
-		right[i] = r.Value / roots[i]
+		u.roots = append(u.roots, sqrt32(r.Precision))
+		right[i] = r.Value / u.roots[i]
 	}
-	solution := conjugateGradient(right, residualSteps, func(p, out []float32) {
-		u.sum(residuals, roots, p)
-		for i, r := range residuals {
-			out[i] = p[i] + roots[i]*(vek32.Dot(u.dense, k.DenseVector(r.Item))+
-				u.sparseDot(k.ItemValues(r.Item), k.itemEntries(r.Item)))
-		}
-	})
-	u.sum(residuals, roots, solution)
+	u.factors = append(u.factors[:0], u.solve(residuals, right)...)
+	u.sum.set(u.kernel, residuals, u.factors)
 }
 
-// sum sets u to the sum of the residuals' items, each times roots[i] x factors[i].
-func (u *UserPosterior) sum(residuals []Residual, roots, factors []float32) {
-	u.clear()
-	for i, r := range residuals {
-		u.addItem(r.Item, roots[i]*factors[i])
-	}
-	vek32.Mul_Inplace(u.dense, u.kernel.denseWeights)
+// solve returns Q (I + Q K Q)⁻¹ right. It overwrites right and u.sum.
+func (u *UserPosterior) solve(residuals []Residual, right []float32) []float32 {
+	scaled := make([]float32, len(residuals))
+	solution := conjugateGradient(right, residualSteps, func(p, out []float32) {
+		vek32.Mul_Into(scaled, p, u.roots)
+		u.sum.set(u.kernel, residuals, scaled)
+		for i, r := range residuals {
+			out[i] = p[i] + u.roots[i]*u.sum.product(u.kernel, r.Item)
+		}
+	})
+	vek32.Mul_Inplace(solution, u.roots)
+	return solution
 }
 
 // Mean returns the parts of an item's posterior mean, in log-odds: that of its content and that of
 // its learned vector.
 func (u *UserPosterior) Mean(item int32) (content, learned float32) {
 	k := u.kernel
-	return u.parts(k.DenseVector(item), k.ItemValues(item), k.itemEntries(item))
+	entries := k.weightedEntries[k.FirstValue[item]:k.FirstValue[item+1]]
+	return u.parts(k.DenseVector(item), k.ItemValues(item), entries)
 }
 
 // newItemMean is Mean for an item that the kernel does not know, from its content.
@@ -109,20 +136,20 @@ func (u *UserPosterior) newItemMean(
 	}
 	entries := u.entries[:len(u.values)]
 	k.writeEntries(u.values, u.norms, entries)
+	k.weightEntries(u.values, entries, entries)
 	k.contentPart(info, vector, u.regressors, u.vector)
 	k.PredictLearned(u.values, u.vector[k.Dim()-k.LearnedDim:])
 	return u.parts(u.vector, u.values, entries)
 }
 
 func (u *UserPosterior) parts(
-	dense []float32, values []int32, entries []float32,
+	dense []float32, values []int32, weightedEntries []float32,
 ) (content, learned float32) {
-	k := u.kernel
-	split := k.Dim() - k.LearnedDim
-	content = u.sparseDot(values, entries)
+	split := u.kernel.Dim() - u.kernel.LearnedDim
+	content = u.sum.sparseDot(values, weightedEntries)
 	if split > 0 {
-		content += vek32.Dot(u.dense[:split], dense[:split])
+		content += vek32.Dot(u.sum.weighted[:split], dense[:split])
 	}
-	learned = vek32.Dot(u.dense[split:], dense[split:])
-	return content * float32(k.Weights.Scale), learned * float32(k.Weights.Scale)
+	learned = vek32.Dot(u.sum.weighted[split:], dense[split:])
+	return content * u.kernel.Weights.Scale, learned * u.kernel.Weights.Scale
 }

@@ -327,7 +327,8 @@ func (w *world) naiveItem(id string, index int) *naiveItem {
 		numbers: make([]float64, 2), learned: make([]float64, k.LearnedDim),
 	}
 	if index >= 0 {
-		it.learned = scaled(wide(k.LearnedVector(int32(index))), math.Sqrt(k.Weights.Learned))
+		root := math.Sqrt(float64(k.Weights.Learned))
+		it.learned = scaled(wide(k.LearnedVector(int32(index))), root)
 	}
 	if info == nil {
 		if index < 0 {
@@ -358,12 +359,12 @@ func (w *world) naiveItem(id string, index int) *naiveItem {
 			}
 		}
 		for v := range numbers {
-			numbers[v] *= math.Sqrt(k.Weights.Field / squares)
+			numbers[v] *= math.Sqrt(float64(k.Weights.Fields[fieldIndex(name)]) / squares)
 		}
 		it.fields[name] = numbers
 	}
 	if index < 0 && norm > 0 {
-		it.learned = scaled(predicted, math.Sqrt(k.Weights.Learned/norm))
+		it.learned = scaled(predicted, math.Sqrt(float64(k.Weights.Learned)/norm))
 	}
 	if vector != nil {
 		for d := range it.text {
@@ -373,7 +374,7 @@ func (w *world) naiveItem(id string, index int) *naiveItem {
 		}
 		length := math.Sqrt(dot64(it.text, it.text))
 		for d := range it.text {
-			it.text[d] *= math.Sqrt(k.Weights.Text) / length
+			it.text[d] *= math.Sqrt(float64(k.Weights.Text)) / length
 		}
 	}
 	c := w.contentPrior
@@ -381,7 +382,7 @@ func (w *world) naiveItem(id string, index int) *naiveItem {
 		if v := info.Fields[name]; v.Kind == ranker.Number || v.Kind == ranker.Bool {
 			x := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
 			x = (x - float64(c.Means[j])) * float64(c.InverseStdDevs[j])
-			it.numbers[j] = math.Sqrt(k.Weights.Number) * max(-4, min(4, x))
+			it.numbers[j] = math.Sqrt(float64(k.Weights.Numbers[j])) * max(-4, min(4, x))
 		}
 	}
 	return it
@@ -430,7 +431,7 @@ func naiveResidualGP(w *world, in *ranker.SignalInput) [][]float64 {
 		}
 		matrix[i][i] += 1 / float64(residuals[i].Precision)
 	}
-	solution, scale := solve(matrix, right), w.residual.Kernel.Weights.Scale
+	solution, scale := solve(matrix, right), float64(w.residual.Kernel.Weights.Scale)
 	for i := range in.Request.Candidates {
 		out[i][3] = math.Log1p(evidence)
 		c := &in.Request.Candidates[i]
@@ -487,7 +488,8 @@ func (w *world) naiveStrength(id string) float64 {
 		}
 		logarithm := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
 		x := max(-4, min(4, (logarithm-float64(c.Means[k]))*float64(c.InverseStdDevs[k])))
-		sum += x*float64(c.Weights[cd+2*k]) + float64(c.Weights[cd+2*k+1])
+		sum += x*float64(c.Weights[cd+3*k]) + float64(c.Weights[cd+3*k+1]) +
+			(x*x-1)*float64(c.Weights[cd+3*k+2])
 	}
 	return sum
 }

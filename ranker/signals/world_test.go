@@ -187,10 +187,15 @@ func (w *world) learnContent() {
 		NumericFields:  []string{"price", "used"},
 		Means:          w.floats(2),
 		InverseStdDevs: []float32{0.7, 2},
-		Weights:        w.floats(cd + 4),
+		Weights:        w.floats(cd + 6),
 		Intercept:      w.r.NormFloat64(), MeanLogOdds: -1.5, PriorImpressions: 20,
 	}
 	w.learnResidual()
+}
+
+// fieldIndex returns the index of a field with strings in the kernel.
+func fieldIndex(field string) int {
+	return slices.Index([]string{"genre", "mood", "setting", "tags"}, field)
 }
 
 // learnResidual needs the content prior.
@@ -199,14 +204,14 @@ func (w *world) learnResidual() {
 	k := signals.ItemKernel{
 		Content: w.contentPrior, LearnedDim: w.learned,
 		Weights: signals.KernelWeights{
-			Field: 0.4, Text: 0.5, Number: 0.1, Learned: 0.7, Scale: 1.5,
+			Fields: []float32{0.4, 0.9, 0.2, 0.6}, Text: 0.5, Numbers: []float32{0.1, 0.03},
+			Learned: 0.7, Scale: 1.5,
 		},
 	}
 	for _, key := range p.FieldValues {
 		k.ValueWeights = append(k.ValueWeights, 0.5+w.r.Float32())
 		field, _, _ := strings.Cut(key, "=")
-		at := slices.Index([]string{"genre", "mood", "setting", "tags"}, field)
-		k.ValueFields = append(k.ValueFields, int32(at))
+		k.ValueFields = append(k.ValueFields, int32(fieldIndex(field)))
 	}
 	var infos []*ranker.ItemInfo
 	var vectors [][]float32

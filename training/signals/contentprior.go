@@ -101,7 +101,7 @@ func fitContentPrior(c *Corpus, projection *served.Projection) (*served.ContentP
 		Items: c.Items, Projection: projection, LeaveOneOut: make([]float32, c.Items.Len()),
 	}
 	c.fitNumericFields(out)
-	dim := projection.Dim() + 2*len(out.NumericFields)
+	dim := out.RegressorCount()
 	logOdds, shown := c.ClickLogOdds()
 	row := make([]float32, dim)
 	x := mat.NewVecDense(dim+1, nil) // the last entry is the intercept

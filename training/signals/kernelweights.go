@@ -2,6 +2,7 @@ package signals
 
 import (
 	"math"
+	"slices"
 
 	"relish/internal/parallel"
 	served "relish/ranker/signals"
@@ -10,108 +11,124 @@ import (
 const (
 	weightCases    = 800 // lists that choose the weights at most
 	minWeightCases = 50  // fewer lists leave the weights as they start
-	weightRounds   = 6   // times that each weight is tried at most
+	weightSteps    = 16
 	// testShare: one user in testShare chooses the weights. The others fit the learned vectors that
 	// are weighed, because vectors look better on the lists that they were fitted to.
 	testShare = 3
 	// servedResiduals is the number of shown items that a server keeps for a user, see
 	// features.Config.Shown.
 	servedResiduals = 100
+	// The precisions of the logarithms of the weights around the start, so that few lists do not
+	// move them far. The scale moves more easily: a log may show no preferences at all.
+	weightPrecision, scalePrecision = 20, 1
+	// servedScale multiplies the fitted scale. Few users with strong preferences decide the
+	// likelihood. The order of most users' lists is best at about half of its best scale.
+	servedScale = 0.5
+	// Step sizes of Adam (Kingma and Ba 2015), which are large, because there are few steps.
+	weightRate, weightMomentum, weightDecay = 0.3, 0.7, 0.9
+	maxWeightStep                           = 0.7 // of a weight's logarithm
 )
 
 // startWeights are the weights before they are fitted, for a catalogue with the given numbers of
 // fields.
 func startWeights(fields, numbers int) served.KernelWeights {
 	return served.KernelWeights{
-		Field: 1.6 / float64(max(1, fields)), Text: 0.3,
-		Number: 0.12 / float64(max(1, numbers)), Learned: 1, Scale: 1.4,
+		Fields: slices.Repeat([]float32{1.6 / float32(max(1, fields))}, fields), Text: 0.3,
+		Numbers: slices.Repeat([]float32{0.12 / float32(max(1, numbers))}, numbers),
+		Learned: 1, Scale: 2,
 	}
 }
 
-// weightCase is a list of a user and the residuals that are known before it.
-type weightCase struct{ history, list []served.Residual }
-
 // fitKernelWeights returns the weights with which users' earlier lists predict their last two lists
-// best. It changes one weight at a time by a factor, for as long as that helps.
+// best.
 func fitKernelWeights(
 	gp *served.ResidualGP, users []userLists, seed uint64,
 ) (served.KernelWeights, error) {
-	best := gp.Kernel.Weights
-	var others []userLists
-	var cases []weightCase
+	start := gp.Kernel.Weights
+	others, cases := splitCases(gp, users)
+	if len(cases) >= minWeightCases {
+		if err := fitLearnedVectors(gp.Kernel, others, seed); err != nil {
+			return start, err
+		}
+		start = climb(gp.Kernel, cases)
+	}
+	start.Scale *= servedScale
+	return start, nil
+}
+
+// splitCases returns the users that fit the learned vectors, and the lists of the other users.
+func splitCases(
+	gp *served.ResidualGP, users []userLists,
+) (others []userLists, cases []served.WeightCase) {
 	for u, lists := range users {
 		if u%testShare != 0 || len(cases) >= weightCases {
 			others = append(others, lists)
 			continue
 		}
 		for skipped := 1; skipped <= 2 && skipped < len(lists); skipped++ {
-			cases = append(cases, weightCase{
-				lists.residuals(skipped, servedResiduals), lists[len(lists)-skipped],
-			})
-		}
-	}
-	if len(cases) < minWeightCases {
-		return best, nil
-	}
-	if err := fitLearnedVectors(gp.Kernel, others, seed); err != nil {
-		return best, err
-	}
-	likelihood := logLikelihood(gp, best, cases)
-	for round, factor := 0, 2.0; round < weightRounds; round++ {
-		improved := false
-		for part := range best.All() {
-			for _, f := range []float64{factor, 1 / factor} {
-				tried := best
-				*tried.All()[part] *= f
-				if l := logLikelihood(gp, tried, cases); l > likelihood {
-					best, likelihood, improved = tried, l, true
-					break
-				}
+			c := served.WeightCase{
+				History: lists.residuals(skipped, servedResiduals), List: lists[len(lists)-skipped],
 			}
-		}
-		if !improved {
-			if factor < 2 {
-				break
+			for _, r := range c.List {
+				c.LogOdds = append(c.LogOdds, gp.LogOdds[r.Item])
 			}
-			factor = math.Sqrt2
+			cases = append(cases, c)
 		}
 	}
-	return best, nil
+	return others, cases
 }
 
-// logLikelihood returns the log-likelihood of the cases' clicks, given how many there are in each
-// list.
-func logLikelihood(
-	gp *served.ResidualGP, weights served.KernelWeights, cases []weightCase,
-) (sum float64) {
-	kernel := gp.Kernel.WithWeights(weights)
-	parts := make([]float64, len(cases))
+// climb returns the weights with the highest posterior density that gradient ascent finds.
+func climb(kernel *served.ItemKernel, cases []served.WeightCase) served.KernelWeights {
+	start := kernel.Weights
+	n := start.Size()
+	best, highest := start, math.Inf(-1)
+	logs, mean, squares, factors := make([]float64, n), make([]float64, n), make([]float64, n),
+		make([]float64, n)
+	for step := range weightSteps {
+		for i, x := range logs {
+			factors[i] = math.Exp(x)
+		}
+		weights := start.Multiply(factors)
+		objective, gradient := likelihood(kernel.WithWeights(weights), cases)
+		for i, x := range logs {
+			precision := float64(weightPrecision)
+			if i == n-1 {
+				precision = scalePrecision
+			}
+			objective -= precision * x * x / 2
+			gradient[i] -= precision * x
+		}
+		if objective > highest {
+			best, highest = weights, objective
+		}
+		rate := weightRate * (1 - float64(step)/weightSteps)
+		for i, g := range gradient {
+			g /= float64(len(cases))
+			mean[i] = weightMomentum*mean[i] + (1-weightMomentum)*g
+			squares[i] = weightDecay*squares[i] + (1-weightDecay)*g*g
+			change := rate * mean[i] / (math.Sqrt(squares[i]) + 1e-4)
+			logs[i] += max(-maxWeightStep, min(maxWeightStep, change))
+		}
+	}
+	return best
+}
+
+// likelihood returns the log-likelihood of the cases' clicks and its derivatives by the logarithms
+// of the weights.
+func likelihood(kernel *served.ItemKernel, cases []served.WeightCase) (sum float64, out []float64) {
+	n := kernel.Weights.Size()
+	parts, gradients := make([]float64, len(cases)), make([]float64, len(cases)*n)
 	parallel.Rows(len(cases), 1, func(from, to int) {
-		user := kernel.NewPosterior()
-		var logOdds []float32
-		var list []served.Residual
+		gradient := kernel.NewGradient()
 		for i := from; i < to; i++ {
-			c := &cases[i]
-			user.Set(c.history)
-			logOdds, list = logOdds[:0], list[:0]
-			clicks := 0
-			for k, r := range c.list {
-				content, learned := user.Mean(r.Item)
-				logOdds = append(logOdds, gp.LogOdds[r.Item]+content+learned)
-				list = append(list, served.Residual{Item: int32(k)})
-				if r.Value > 0 {
-					list[k].Value = 1
-					clicks++
-				}
-			}
-			served.ListResiduals(logOdds, list, clicks)
-			for _, r := range list { // what the probability lacks of certainty
-				parts[i] += math.Log(max(1e-6, 1-math.Abs(float64(r.Value))))
-			}
+			parts[i] = gradient.Add(&cases[i], gradients[i*n:(i+1)*n])
 		}
 	})
-	for _, x := range parts { // in a fixed order, so that rounding is repeatable
+	out = make([]float64, n)
+	for i, x := range parts { // in a fixed order, so that rounding is repeatable
 		sum += x
+		addScaled(out, gradients[i*n:(i+1)*n], 1)
 	}
-	return sum
+	return sum, out
 }

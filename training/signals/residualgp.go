@@ -14,8 +14,8 @@ const (
 )
 
 // TrainResidualGP fits item vectors to the residuals of all users, so that items whose residuals go
-// together have similar vectors. It fits the weights of the kernel's parts to users' later lists. It
-// returns nil if no list has both clicked and unclicked items.
+// together have similar vectors. It fits the weights of the kernel's parts to users' later lists.
+// It returns nil if no list has both clicked and unclicked items.
 func TrainResidualGP(
 	c *Corpus,
 	projection *served.Projection,
