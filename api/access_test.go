@@ -19,12 +19,14 @@ func TestKeysAndScopes(t *testing.T) {
 		o.Keys = []api.Key{
 			key("web", "web-secret", "rank", "feedback"),
 			key("catalogue", "items-secret", "items"),
+			key("import", "import-secret", "items", "feedback"),
 			key("root", "root-secret", "admin"),
 		}
 	})
 	bearer := func(k string) []string { return []string{"Authorization", "Bearer " + k} }
 	basic := []string{"Authorization", "Basic web-secret"}
 	header := []string{"X-API-Key", "web-secret"}
+	const imported = "/feedback?imported=true"
 	const texts = `{"query":"q","texts":["a"]}`
 	for name, c := range map[string]struct {
 		method, path, body string
@@ -40,6 +42,8 @@ func TestKeysAndScopes(t *testing.T) {
 		"rank without the scope":      {"POST", "/recommend", ranking, bearer("items-secret"), 403},
 		"admin does not include rank": {"POST", "/recommend", ranking, bearer("root-secret"), 403},
 		"feedback":                    {"POST", "/feedback", "[]", bearer("web-secret"), 200},
+		"imported events":             {"POST", imported, "[]", bearer("import-secret"), 200},
+		"imported without the scope":  {"POST", imported, "[]", bearer("web-secret"), 403},
 		"items":                       {"PUT", "/items", "[]", bearer("items-secret"), 200},
 		"items without the scope":     {"PUT", "/items", "[]", bearer("web-secret"), 403},
 		"erasure without the scope":   {"DELETE", "/users/u", "", bearer("web-secret"), 403},

@@ -34,16 +34,18 @@ func (e encoder) Text(ctx context.Context, text string) ([]float32, error) {
 	return v, ctx.Err()
 }
 
-// events passes events to the store, or fails with err if err is set.
+// events passes events to the store and keeps them, or fails with err if err is set.
 type events struct {
 	*embedded.Store
-	err error
+	err   error
+	taken []ranker.Event
 }
 
 func (e *events) Append(ctx context.Context, list []ranker.Event) ([]ranker.EventOutcome, error) {
 	if e.err != nil {
 		return nil, e.err
 	}
+	e.taken = append(e.taken, list...)
 	return e.Store.Append(ctx, list)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 	"github.com/go-json-experiment/json/jsontext"
@@ -34,7 +35,37 @@ const maxEvents = 50_000
 // eventMediaTypes are the media types of events. Browsers send beacons as text/plain.
 var eventMediaTypes = []string{"application/json", "application/x-ndjson", "text/plain"}
 
-func (s *Server) feedback(c *gin.Context) { s.ingestEvents(c, eventMediaTypes, event.Decode) }
+func (s *Server) feedback(c *gin.Context) {
+	imported, err := s.imported(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	s.ingestEvents(c, eventMediaTypes, func(data []byte) (ranker.Event, *ranker.EventError) {
+		e, invalid := event.Decode(data)
+		e.Imported = imported
+		return e, invalid
+	})
+}
+
+// imported reports whether the events of a request happened at their event times, as those of an
+// import did, and not when they arrive. Such events change the past that training learns from, so
+// the key must be one that may change the catalogue, not one of a browser.
+func (s *Server) imported(c *gin.Context) (bool, error) {
+	switch value := c.Query("imported"); value {
+	case "":
+		return false, nil
+	case "true":
+	default:
+		return false, errInvalidField.with("imported must be true or left out, not %s",
+			quoted(value))
+	}
+	if len(s.opt.Keys) > 0 && !slices.Contains(s.findKey(c.Request).Scopes, "items") {
+		return false, errForbidden.with("this key lacks the scope items, which imported=true " +
+			"needs: use a key that has it, or add the scope in relish.yaml")
+	}
+	return true, nil
+}
 
 // ingestEvents decodes a body's events, stores the valid ones and answers with the number of each
 // outcome. One invalid event does not stop the others.

@@ -75,6 +75,17 @@ func wantOutcomes(t *testing.T, w *httptest.ResponseRecorder, accepted, duplicat
 	}
 }
 
+// Events of an import are marked: training takes them to have happened at their times.
+func TestImportedEvents(t *testing.T) {
+	s := start(t, nil)
+	wantOutcomes(t, s.call("POST", "/feedback?imported=true", click("1")), 1, 0, 0)
+	wantOutcomes(t, s.call("POST", "/feedback", click("2")), 1, 0, 0)
+	if got := s.events.taken; len(got) != 2 || !got[0].Imported || got[1].Imported {
+		t.Errorf("got %+v", got)
+	}
+	wantError(t, s.call("POST", "/feedback?imported=yes", click("3")), 400, "invalid_field", "")
+}
+
 func TestFeedbackRefusesUnreadableBodies(t *testing.T) {
 	s := start(t, nil)
 	wantError(t, s.call("POST", "/feedback", "[1,2"), 400, "malformed", "")

@@ -15,7 +15,9 @@ var (
 		description: "The body is one event, an array, or one event per line. " +
 			"Events of Metarank are accepted too. " +
 			"Accepted events are on disk when the answer arrives. " +
-			"A repeated id is a duplicate and changes nothing.",
+			"A repeated id is a duplicate and changes nothing. " +
+			"With the query parameter imported=true, which needs the scope items too, the events " +
+			"count as imported: training takes them to have happened at their times.",
 		body:   anyOf(anyObject(), arrayOf(anyObject())),
 		answer: feedbackSchema,
 	}

@@ -20,6 +20,8 @@ type importCmd struct {
 	encoderFlags `group:"Text encoder:"`
 	logFlags     `group:"Logging:"`
 	tableFlags   `group:"Files:"`
+	Server       string   `help:"Send the events to the service at this address instead of writing to --data." placeholder:"URL"`
+	KeyFile      string   `help:"File with the API key for --server. The key needs the scopes feedback and items." type:"path" placeholder:"FILE"`
 	Name         string   `help:"With --format arrow: name of the table. relish.yaml names its columns NAME.COLUMN." placeholder:"NAME"`
 	Strict       bool     `help:"Stop at the first rejected row, with exit status 1."`
 	NoEmbed      bool     `help:"Leave the item texts to relish serve or relish embed."`
@@ -78,7 +80,11 @@ func (f *tableFlags) options() (opt importfile.Options, err error) {
 
 // Run imports the files.
 func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
-	if c.Format == "arrow" {
+	switch {
+	case c.Format == "arrow" && c.Server != "":
+		return app.Usagef("--format arrow and --server do not go together; a service on the same " +
+			"data folder takes the table from there")
+	case c.Format == "arrow":
 		return c.importColumns(ctx, cfg)
 	}
 	opt, err := c.tableFlags.options()
@@ -86,6 +92,9 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	opt.OpenParquet = app.OpenParquet(ctx)
+	if c.Server != "" {
+		return c.importToServer(ctx, opt)
+	}
 	if err := c.announce(); err != nil {
 		return err
 	}
@@ -104,6 +113,31 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if err == nil {
 		summary.Encoded, err = encodeAll(ctx, e, app.BundleFolder(c.Bundles, c.Data))
 	}
+	if err != nil && summary.Total() == 0 {
+		return err // the error says all
+	}
+	return errors.Join(c.print(summary), err)
+}
+
+// importToServer sends the events to a running service.
+func (c *importCmd) importToServer(ctx context.Context, opt importfile.Options) (err error) {
+	server := app.Server{URL: c.Server, Retrying: func(reason error, wait time.Duration) {
+		fmt.Fprintf(os.Stderr, "%v; the events are sent again in %s\n", reason, wait)
+	}}
+	if err := server.Check(); err != nil {
+		return app.Usagef("--server %w", err)
+	}
+	if c.KeyFile != "" {
+		if server.Key, err = app.ReadKeyFile(c.KeyFile); err != nil {
+			return fmt.Errorf("--key-file: %w", err)
+		}
+	}
+	// Temporary files are the only ones of this command.
+	if c.Data, err = os.MkdirTemp("", "relish-import-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(c.Data)) }()
+	summary, err := c.load(ctx, app.Import{Sink: &server, Options: opt})
 	if err != nil && summary.Total() == 0 {
 		return err // the error says all
 	}

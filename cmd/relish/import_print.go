@@ -17,8 +17,11 @@ func (c *importCmd) print(s *app.ImportSummary) error {
 	if c.JSON {
 		return printJSON(s)
 	}
-	fmt.Printf("accepted %d, duplicates %d, rejected %d, texts encoded %d\n",
-		s.Accepted, s.Duplicates, s.Rejected, s.Encoded)
+	fmt.Printf("accepted %d, duplicates %d, rejected %d", s.Accepted, s.Duplicates, s.Rejected)
+	if c.Server == "" {
+		fmt.Printf(", texts encoded %d", s.Encoded)
+	}
+	fmt.Println()
 	for _, f := range s.Files {
 		printFile(f)
 	}

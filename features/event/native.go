@@ -141,3 +141,14 @@ func (w *clientEvent) event() ranker.Event {
 	}
 	return e
 }
+
+// AppendNative appends the native form in which clients send the event. It has no place for the
+// retriever's scores of an impression, nor for what only the server knows.
+func AppendNative(dst []byte, e *ranker.Event) ([]byte, error) {
+	w := newLogEvent(e)
+	data, err := json.Marshal(&w.clientEvent, json.Deterministic(true))
+	if err != nil {
+		return dst, fmt.Errorf("encode %s event: %w", e.Kind, err)
+	}
+	return append(dst, data...), nil
+}

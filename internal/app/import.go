@@ -32,7 +32,7 @@ type Import struct {
 	Files   []string  // names of files; "-" is In
 	In      io.Reader // standard input
 	Options importfile.Options
-	Counted []string // actions that the configuration counts
+	Counted []string // actions that the configuration counts; nil: not known
 	// Catalogue has the described items when the files are read; nil: they are not known.
 	Catalogue Store
 	// Rejected is called for each row that is not accepted. An error ends the import.

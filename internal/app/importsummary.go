@@ -68,7 +68,8 @@ type ActionCount struct {
 	Action string `json:"action"`
 	Events int    `json:"events"`
 	// Counted reports whether the configuration counts the action. The features see no other ones.
-	Counted bool `json:"counted"`
+	// nil: the configuration is that of a service.
+	Counted *bool `json:"counted,omitempty"`
 }
 
 // Bounds of what a summary keeps.
@@ -180,9 +181,12 @@ func (t *importTally) summary(
 		return cmp.Or(b.Rows-a.Rows, cmp.Compare(a.File, b.File), a.Line-b.Line)
 	})
 	for _, action := range slices.Sorted(maps.Keys(t.actions)) {
-		s.Actions = append(s.Actions, ActionCount{
-			Action: action, Events: t.actions[action], Counted: slices.Contains(counted, action),
-		})
+		count := ActionCount{Action: action, Events: t.actions[action]}
+		if counted != nil {
+			is := slices.Contains(counted, action)
+			count.Counted = &is
+		}
+		s.Actions = append(s.Actions, count)
 	}
 	slices.SortStableFunc(s.Actions, func(a, b ActionCount) int { return b.Events - a.Events })
 	if t.last != 0 {
@@ -215,7 +219,7 @@ func (s *ImportSummary) warn(t *importTally) {
 			percent(s.Rejected, total))
 	}
 	for _, a := range s.Actions {
-		if !a.Counted {
+		if a.Counted != nil && !*a.Counted {
 			add("action %q: %d events are stored, but no feature counts them. Map it with "+
 				"--actions %s=NAME, or add it to state.actions in relish.yaml", a.Action, a.Events,
 				a.Action)
