@@ -120,6 +120,10 @@ func (s *State) Restore(from *State) {
 	}
 }
 
+// TableDigests returns the digests of the external tables in use, by table. The caller must not
+// change the map.
+func (s *State) TableDigests() map[string]string { return s.tables }
+
 // Sizes returns the numbers of items, users and counted field values.
 func (s *State) Sizes() (items, users, values int) {
 	return len(s.items), len(s.users), s.Len()

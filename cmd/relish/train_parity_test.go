@@ -90,7 +90,7 @@ func TestParityTable(t *testing.T) {
 	rows := parityRows(t, card)
 	for _, kind := range []string{
 		"all", "limited", "rules removed items", "content in the request", "experiment",
-		"interleaved", "after a retention or snapshot",
+		"interleaved", "after a retention, erasure or snapshot",
 	} {
 		if r := rows[kind]; r["compared"] < 10 || r["equal"] != r["compared"] ||
 			r["lists"] != r["compared"] {

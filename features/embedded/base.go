@@ -2,11 +2,14 @@ package embedded
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 
@@ -15,16 +18,80 @@ import (
 	"relish/features/ingest"
 )
 
-// A store has a base if its log does not have everything that its state came from: the state before
-// the first record of the log. A base has the format of a checkpoint, but it cannot be computed
-// again. There are two:
+// A store has a base if its log does not have everything that its state came from. A base has the
+// format of a checkpoint, but it cannot be computed again from the log. There are three:
 //
 //	base  a restored snapshot
-//	cut   the state where retention cut the log: base and the records that were dropped since
+//	cut   the state where retention cut the log: what came of the records that were dropped
+//	kept  the state when records of erased users last left the log: the counts stay, without users
 //
-// The cut includes the base, so it is used if there is one.
+// Each is the whole state at its sequence. A state is computed from the newest one. A replay passes
+// from one to the next (see Bases).
 func basePath(dir string) string { return filepath.Join(dir, "base") }
 func cutPath(dir string) string  { return filepath.Join(dir, "cut") }
+func keptPath(dir string) string { return filepath.Join(dir, "kept") }
+
+// Base is a state of a data folder that its log's records after Seq add to.
+type Base struct {
+	Seq  uint64
+	path string
+}
+
+// Bases returns the bases of a data folder, the oldest first.
+func Bases(dir string) (bases []Base, err error) {
+	for _, path := range []string{basePath(dir), cutPath(dir), keptPath(dir)} {
+		seq, err := stateSeq(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, Base{path: path}.failure(err)
+		}
+		bases = append(bases, Base{seq, path})
+	}
+	slices.SortStableFunc(bases, func(a, b Base) int { return cmp.Compare(a.Seq, b.Seq) })
+	return bases, nil
+}
+
+// Load returns the state. It is nil if the state was counted with another configuration, so that
+// what the log has must be counted again. A snapshot is an error then, because the log does not
+// have what it counted.
+func (b Base) Load(cfg features.Config) (*features.State, error) {
+	s, err := readState(b.path, cfg)
+	if errors.Is(err, features.ErrLayout) && filepath.Base(b.path) != "base" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, b.failure(err)
+	}
+	return s, nil
+}
+
+func (b Base) failure(err error) error {
+	remedy := "restore it from a backup, or remove it to start without it"
+	if filepath.Base(b.path) == "base" {
+		remedy = "restore it from the snapshot with relish rebuild --from"
+	}
+	return fmt.Errorf("read the base state %s: %w; %s", b.path, err, remedy)
+}
+
+// loadBase returns the newest base that includes no record after upTo, an empty state if there is
+// none.
+func loadBase(dir string, cfg features.Config, upTo uint64) (*features.State, error) {
+	bases, err := Bases(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range slices.Backward(bases) {
+		if b.Seq > upTo {
+			continue
+		}
+		if s, err := b.Load(cfg); s != nil || err != nil {
+			return s, err
+		}
+	}
+	return features.New(cfg), nil
+}
 
 // SetBase makes state the base of the store in dir. The next Open applies the log's records after
 // the state's sequence to it. The caller must hold ingest.Lock(dir).
@@ -32,8 +99,10 @@ func SetBase(dir string, state *features.State) error {
 	if err := writeState(basePath(dir), state); err != nil {
 		return err
 	}
-	if err := removeIfExists(cutPath(dir)); err != nil {
-		return err
+	for _, path := range []string{cutPath(dir), keptPath(dir)} {
+		if err := removeIfExists(path); err != nil {
+			return err
+		}
 	}
 	return RemoveCheckpoint(dir)
 }
@@ -52,56 +121,14 @@ func removeIfExists(path string) error {
 	return err
 }
 
-// LoadBase returns the state that the log's records add to, an empty state if the log has
-// everything. A base that cannot be read is an error, because the state cannot be computed from the
-// log alone. A cut that was counted with another configuration is left out, as the records before
-// it are: the log has what can be counted again.
-func LoadBase(dir string, cfg features.Config) (*features.State, error) {
-	s, err := readState(cutPath(dir), cfg)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, features.ErrLayout) {
-		return s, baseError(cutPath(dir), err, "or remove it to start with the log alone")
-	}
-	s, err = readState(basePath(dir), cfg)
-	if errors.Is(err, fs.ErrNotExist) {
-		return features.New(cfg), nil
-	}
-	return s, baseError(basePath(dir), err,
-		"restore it from the snapshot with relish rebuild --from")
-}
-
-// BaseSeq returns the last record that the base of a data folder includes. found is false if there
-// is no base.
-func BaseSeq(dir string) (seq uint64, found bool, err error) {
-	for _, path := range []string{cutPath(dir), basePath(dir)} {
-		seq, err := stateSeq(path)
-		if err == nil {
-			return seq, true, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return 0, false, baseError(path, err, "restore the file from a backup")
-		}
-	}
-	return 0, false, nil
-}
-
-func baseError(path string, err error, remedy string) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("read the base state %s: %w; %s", path, err, remedy)
-}
-
 // advanceBase makes the state before the record first the cut, because retention is about to drop
 // the records before it. It takes the memory of a second state while it runs.
 func (s *Store) advanceBase(first uint64) error {
 	s.baseMu.Lock()
 	defer s.baseMu.Unlock()
-	base, err := LoadBase(s.dir, s.cfg)
+	base, err := loadBase(s.dir, s.cfg, first-1)
 	if err != nil {
 		return err
-	}
-	if base.Seq()+1 >= first {
-		return nil
 	}
 	for rec, err := range eventlog.Read(ingest.LogDir(s.dir), base.Seq()+1) {
 		if d := new(eventlog.Damage); err != nil && !errors.As(err, &d) {
@@ -125,19 +152,27 @@ func (s *Store) completeBase() error {
 	if first == 1 {
 		return nil
 	}
-	base, _, err := BaseSeq(s.dir)
-	if err != nil || base+1 >= first {
+	bases, err := Bases(s.dir)
+	if err != nil {
 		return err
+	}
+	if n := len(bases); n > 0 && bases[n-1].Seq+1 >= first {
+		return nil
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return writeState(cutPath(s.dir), s.state)
 }
 
-// eraseBase removes erased users from base and cut.
+// eraseBase removes erased users from the bases. The next save keeps the state, because the log and
+// the older bases no longer have what was counted of these users.
 func (s *Store) eraseBase(hashes map[string]uint64) error {
 	s.baseMu.Lock()
 	defer s.baseMu.Unlock()
+	if err := removeIfExists(keptPath(s.dir)); err != nil {
+		return err
+	}
+	s.keep = true
 	for _, path := range []string{basePath(s.dir), cutPath(s.dir)} {
 		b, err := readState(path, s.cfg)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -164,12 +199,30 @@ func (s *Store) eraseBase(hashes map[string]uint64) error {
 	return nil
 }
 
+// keepCheckpoint makes the checkpoint a base as well if records of erased users have left the log.
+// Both files are only ever replaced, so they can be one.
+func (s *Store) keepCheckpoint() error {
+	s.baseMu.Lock()
+	defer s.baseMu.Unlock()
+	if !s.keep {
+		return nil
+	}
+	if err := removeIfExists(keptPath(s.dir)); err != nil {
+		return err
+	}
+	if err := os.Link(s.checkpointPath(), keptPath(s.dir)); err != nil {
+		return err
+	}
+	s.keep = false
+	return nil
+}
+
 // LoadState returns the state of a data folder as of its last complete record. Another process may
 // have the folder open.
 func LoadState(dir string, cfg features.Config) (*features.State, error) {
 	s, err := readState(filepath.Join(dir, "checkpoint"), cfg)
 	if err != nil {
-		if s, err = LoadBase(dir, cfg); err != nil {
+		if s, err = loadBase(dir, cfg, math.MaxUint64); err != nil {
 			return nil, err
 		}
 	}

@@ -83,9 +83,14 @@ func TestRetentionKeepsTheState(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if data, err := os.ReadFile(file("cut")); err != nil || bytes.Contains(data, []byte("u3")) {
-		t.Errorf("the cut holds the erased user (%v)", err)
+	for _, name := range []string{"cut", "kept"} {
+		if data, err := os.ReadFile(file(name)); err != nil || bytes.Contains(data, []byte("u3")) {
+			t.Errorf("%s holds the erased user (%v)", name, err)
+		}
 	}
+	check("after an erasure") // the counts of the erased user stay
+	fill("d")
+	check("after an erasure and a retention")
 
 	// What was counted with another configuration is counted again from what the log has.
 	cfg.Actions = append(cfg.Actions, "like")

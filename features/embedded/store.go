@@ -15,6 +15,7 @@ import (
 	"errors"
 	"io/fs"
 	"iter"
+	"math"
 	"path/filepath"
 	"sync"
 
@@ -45,7 +46,8 @@ type Store struct {
 	state *features.State
 	open  bool // Open has finished
 
-	baseMu sync.Mutex // held while base or cut is read and written
+	baseMu sync.Mutex // guards the files of the bases, and keep
+	keep   bool       // the next checkpoint becomes the base "kept"
 }
 
 // Open opens the store of the data folder dir, and creates the folder if needed. The caller must
@@ -67,7 +69,7 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 				"cannot use the checkpoint; replaying the whole log instead", "error", err,
 			)
 		}
-		if s.state, err = LoadBase(dir, cfg); err != nil {
+		if s.state, err = loadBase(dir, cfg, math.MaxUint64); err != nil {
 			return nil, err
 		}
 	}
@@ -105,6 +107,13 @@ func (s *Store) checkpointPath() string { return filepath.Join(s.dir, "checkpoin
 
 // save writes the state as the checkpoint. Reads continue meanwhile, and Apply waits.
 func (s *Store) save() error {
+	if err := s.writeCheckpoint(); err != nil {
+		return err
+	}
+	return s.keepCheckpoint()
+}
+
+func (s *Store) writeCheckpoint() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return writeState(s.checkpointPath(), s.state)

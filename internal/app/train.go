@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gomlx/gomlx/backends"
@@ -113,14 +114,18 @@ func (t *Trainer) configure() error {
 	return nil
 }
 
-// logBase returns the state that the log of a data folder adds to, nil if the log has everything.
+// logBase returns the states that the log of a data folder adds to, nil if the log has everything.
 func logBase(data string, cfg features.Config) (*replay.Base, error) {
-	seq, found, err := embedded.BaseSeq(data)
-	if err != nil || !found {
+	bases, err := embedded.Bases(data)
+	if err != nil {
 		return nil, err
 	}
-	load := func() (*features.State, error) { return embedded.LoadBase(data, cfg) }
-	return &replay.Base{Seq: seq, Load: load}, nil
+	var first *replay.Base
+	for _, b := range slices.Backward(bases) {
+		load := func() (*features.State, error) { return b.Load(cfg) }
+		first = &replay.Base{Seq: b.Seq, Load: load, Later: first}
+	}
+	return first, nil
 }
 
 // verifyBundle tries a new bundle in a child process, with everything that a server with or without

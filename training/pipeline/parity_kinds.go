@@ -19,7 +19,7 @@ const (
 	kindExperiment  = "experiment"
 	kindInterleaved = "interleaved"
 	kindDegraded    = "degraded"
-	kindBase        = "after a retention or snapshot"
+	kindBase        = "after a retention, erasure or snapshot"
 	kindReplicas    = "several replicas"
 )
 
@@ -47,7 +47,7 @@ func kindsOf(imp *ranker.Impression, log *logHistory) (kinds []string) {
 	if kinds == nil {
 		kinds = []string{kindPlain}
 	}
-	add(kindBase, log.opt.Base != nil && imp.StateSeq >= log.opt.Base.Seq)
+	add(kindBase, log.opt.Base.At(imp.StateSeq) != nil)
 	add(kindReplicas, len(log.opt.Logs) > 1)
 	return kinds
 }
@@ -84,15 +84,15 @@ type logHistory struct {
 	opt   *Options
 	first map[string]uint64 // by replica: its first record
 	next  map[string]uint64 // by replica: the sequence after its last record
-	// erasedAt is by replica the first sequence whose record is gone because its user was erased.
-	erasedAt map[string]uint64
+	// erasedAt is the last sequence whose record is gone because its user was erased, in a single
+	// log.
+	erasedAt uint64
 	replica  string // of the last record
 }
 
 func newLogHistory(opt *Options) *logHistory {
 	return &logHistory{
 		opt: opt, first: map[string]uint64{}, next: map[string]uint64{},
-		erasedAt: map[string]uint64{},
 	}
 }
 
@@ -102,8 +102,8 @@ func (l *logHistory) observe(rec *event.Record) {
 	switch next, known := l.next[rec.Replica]; {
 	case !known:
 		l.first[rec.Replica] = rec.Seq
-	case rec.Seq > next && l.erasedAt[rec.Replica] == 0 && len(l.opt.Logs) == 1:
-		l.erasedAt[rec.Replica] = next
+	case rec.Seq > next && len(l.opt.Logs) == 1:
+		l.erasedAt = rec.Seq - 1
 	}
 	l.next[rec.Replica] = rec.Seq + 1
 }
@@ -111,10 +111,7 @@ func (l *logHistory) observe(rec *event.Record) {
 // lacks reports whether the log begins after what the list of the last record was ranked with, and
 // no base has it.
 func (l *logHistory) lacks(imp *ranker.Impression) bool {
-	if base := l.opt.Base; base != nil && imp.StateSeq >= base.Seq {
-		return false
-	}
-	return l.first[l.replica] > 1
+	return l.first[l.replica] > 1 && l.opt.Base.At(imp.StateSeq) == nil
 }
 
 // unsure returns why the matrix of the last record's list may differ although nothing is wrong, ""
@@ -123,11 +120,11 @@ func (l *logHistory) unsure(imp *ranker.Impression) string {
 	if len(l.opt.Logs) > 1 {
 		return "each replica received the events of the others at its own time"
 	}
-	at := l.erasedAt[l.replica]
-	if base := l.opt.Base; base != nil && at <= base.Seq {
-		at = 0
+	from := uint64(0)
+	if base := l.opt.Base.At(imp.StateSeq); base != nil {
+		from = base.Seq
 	}
-	if at != 0 && imp.StateSeq >= at {
+	if l.erasedAt > from {
 		return "records of an erased user are gone"
 	}
 	return ""

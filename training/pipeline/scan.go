@@ -8,7 +8,6 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"relish/features"
 	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/ranker"
@@ -117,13 +116,10 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 		return err
 	}
 	parentData, activeData := trainedOn(b.parent), trainedOn(b.active.bundle)
-	texts, err := newTextScan(ctx, run.opt, encoder)
-	if err != nil {
-		return err
-	}
-	tables := map[string]string{} // name -> digest of the newest version
+	base := s.source.timeline.Base(run.opt.Base)
+	texts := &textScan{newItemReplay(run.opt.State, base), encoder}
 	var failed error
-	err = s.source.inOrder(func(rec *event.Record, number uint64) bool {
+	err := s.source.inOrder(func(rec *event.Record, number uint64) bool {
 		if number%cancelInterval == 0 {
 			run.opt.Progress("scan", int(number), 0)
 			failed = ctx.Err()
@@ -133,14 +129,12 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 		s.sinceParent.add(rec, number, parentData, isCounted)
 		s.sinceActive.add(rec, number, activeData, isCounted)
 		failed = errors.Join(failed, texts.add(ctx, rec))
-		if rec.Event.Kind == ranker.EventTable {
-			tables[rec.Event.Table] = rec.Event.Digest
-		}
 		return failed == nil
 	})
 	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
+	tables := texts.items.state.TableDigests()
 	if s.catalogue, err = s.encodeTexts(ctx, run.opt, encoder, texts); err != nil {
 		return err
 	}
@@ -167,11 +161,9 @@ func (s *scan) encodeTexts(
 		return nil, nil
 	}
 	if !s.source.timeline.InLogOrder() {
-		var err, failed error
-		if texts, err = newTextScan(ctx, opt, encoder); err != nil {
-			return nil, err
-		}
-		err = s.source.inLogOrder(func(rec *event.Record, _ uint64) bool {
+		var failed error
+		texts = &textScan{newItemReplay(opt.State, opt.Base), encoder}
+		err := s.source.inLogOrder(func(rec *event.Record, _ uint64) bool {
 			failed = texts.add(ctx, rec)
 			return failed == nil
 		})
@@ -179,65 +171,26 @@ func (s *scan) encodeTexts(
 			return nil, err
 		}
 	}
-	return texts.items.Items(), encoder.vectors.encodePending(ctx)
+	return texts.items.state.Items(), encoder.vectors.encodePending(ctx)
 }
 
 // textScan collects the texts of items, record by record, for an encoder.
 type textScan struct {
-	items   *features.State
+	items   *itemReplay
 	encoder *textEncoder
 }
 
-// newTextScan begins with the items of the base.
-func newTextScan(ctx context.Context, opt *Options, encoder *textEncoder) (*textScan, error) {
-	items, err := baseItems(opt)
-	if err != nil || encoder.vectors == nil {
-		return &textScan{items, encoder}, err
-	}
-	for _, info := range items.Items() {
-		if err := encoder.vectors.require(ctx, info); err != nil {
-			return nil, err
-		}
-	}
-	return &textScan{items, encoder}, nil
-}
-
 func (t *textScan) add(ctx context.Context, rec *event.Record) error {
-	for _, info := range textsOf(rec, t.items) {
-		if t.encoder.vectors == nil {
-			break
-		}
+	infos, err := t.items.observe(rec, true)
+	if err != nil || t.encoder.vectors == nil {
+		return err
+	}
+	for _, info := range infos {
 		if err := t.encoder.vectors.require(ctx, info); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// baseItems returns a state that has the items of the base, an empty one without a base.
-func baseItems(opt *Options) (*features.State, error) {
-	if opt.Base == nil {
-		return features.New(opt.State), nil
-	}
-	return opt.Base.Load()
-}
-
-// textsOf applies a record of an item to items. It returns the items that a replay reads with a
-// text of this record: the described item, or those with content in the request of an impression.
-func textsOf(rec *event.Record, items *features.State) (infos []*ranker.ItemInfo) {
-	e := &rec.Event
-	switch {
-	case e.Kind == ranker.EventItem, e.Kind == ranker.EventDelete:
-		if info := items.Apply(rec); info != nil {
-			infos = append(infos, info)
-		}
-	case e.Kind == ranker.EventImpression && e.Impression.Scored != nil:
-		for i := range e.Impression.Scored.Inline {
-			inline := &e.Impression.Scored.Inline[i]
-			infos = append(infos, items.InlineInfo(inline.ID, inline))
-		}
-	}
-	return infos
 }
 
 // trainedOn returns what a bundle was trained on, nothing for nil.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -56,24 +57,20 @@ func encodeTexts(
 	vectors *finetuned.Vectors,
 	total int,
 ) error {
-	items, err := baseItems(run.opt)
-	if err != nil {
-		return err
-	}
+	items := newItemReplay(run.opt.State, p.scan.source.timeline.Base(run.opt.Base))
 	texts := func(yield func(*ranker.ItemInfo, error) bool) {
-		for _, info := range items.Items() {
-			if !yield(info, nil) {
-				return
-			}
-		}
+		var failed error
 		err := p.scan.source.inOrder(func(rec *event.Record, _ uint64) bool {
-			if rec.Event.Kind != ranker.EventItem && rec.Event.Kind != ranker.EventDelete {
-				return true
+			var infos []*ranker.ItemInfo
+			infos, failed = items.observe(rec, false)
+			for _, info := range infos {
+				if !yield(info, nil) {
+					return false
+				}
 			}
-			info := items.Apply(rec)
-			return info == nil || yield(info, nil)
+			return failed == nil
 		})
-		if err != nil { // of the logs; a yield that returns false gives no error
+		if err = cmp.Or(failed, err); err != nil { // a yield that returns false gives no error
 			yield(nil, err)
 		}
 	}

@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -38,6 +39,7 @@ type live struct {
 	ranked []string
 	// another is a model with another schema, which ranks nothing. rows has the rows that it would
 	// have scored, by request and candidate.
+	erases       bool  // a user is erased
 	segmentBytes int64 // of the log, which then keeps about three segments; 0: it keeps everything
 	another      *ranker.Model
 	rows         map[string]map[string][]float32
@@ -232,8 +234,20 @@ func (l *live) run(lists int) {
 			l.shutDown()
 			l.open()
 		}
+		if l.erases && i == lists/3 {
+			l.eraseUser("u0")
+		}
 	}
 	l.shutDown()
+}
+
+// eraseUser erases a user, and removes what they did from the log.
+func (l *live) eraseUser(id string) {
+	l.Helper()
+	err := errors.Join(l.store.EraseUser(l.Context(), id), l.store.EraseNow(l.Context()))
+	if err != nil {
+		l.Fatal(err)
+	}
 }
 
 // records returns the server's log.
@@ -251,16 +265,16 @@ func (l *live) records() (out []event.Record) {
 // base returns what the log adds to, nil if it has everything.
 func (l *live) base() *replay.Base {
 	l.Helper()
-	seq, found, err := embedded.BaseSeq(l.dir)
+	bases, err := embedded.Bases(l.dir)
 	if err != nil {
 		l.Fatal(err)
 	}
-	if !found {
-		return nil
+	var first *replay.Base
+	for _, b := range slices.Backward(bases) {
+		load := func() (*features.State, error) { return b.Load(counted()) }
+		first = &replay.Base{Seq: b.Seq, Load: load, Later: first}
 	}
-	return &replay.Base{Seq: seq, Load: func() (*features.State, error) {
-		return embedded.LoadBase(l.dir, counted())
-	}}
+	return first
 }
 
 // replayedList is the replay of one recorded list.

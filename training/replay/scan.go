@@ -69,7 +69,7 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 		if err != nil {
 			return nil, err
 		}
-		from, err := base.take(&rec)
+		from, err := base.Take(&rec)
 		if err != nil {
 			return nil, err
 		}

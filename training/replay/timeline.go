@@ -24,6 +24,7 @@ type Timeline struct {
 	log EachRecord
 	// imported holds the imported records in order. It is nil if the log is in order.
 	imported *eventsort.Sorter
+	first    uint64          // number of the log's first record
 	arrival  int64           // of the newest imported record, Unix ms
 	marks    map[uint64]mark // by number
 }
@@ -51,6 +52,9 @@ func NewTimeline(ctx context.Context, log EachRecord, dir string) (*Timeline, er
 	inOrder, last := true, event.Order{}
 	err := log(func(rec *event.Record, number uint64) bool {
 		at := event.OrderOf(rec)
+		if t.first == 0 {
+			t.first = number
+		}
 		inOrder, last = at.Compare(last) > 0, at
 		return inOrder && (number%cancelInterval != 0 || ctx.Err() == nil)
 	})
@@ -164,13 +168,18 @@ func (t *Timeline) sameArrival(rec *event.Record) *event.Record {
 // InLogOrder reports whether the order of the log is the order in which things happened.
 func (t *Timeline) InLogOrder() bool { return t.imported == nil }
 
-// Base returns the base of the log for a replay of the timeline. If imported history stands before
-// the records that the base lacks, a replay begins with the base.
+// Base returns the base of the log for a replay of the timeline. If imported history is not in the
+// order of the log, no moment of the timeline is that of a base within the log. A replay then begins
+// with the base before the log.
 func (t *Timeline) Base(b *Base) *Base {
 	if b == nil || t.imported == nil {
 		return b
 	}
-	return &Base{Load: b.Load}
+	before := b.At(t.first - 1)
+	if before == nil {
+		return nil
+	}
+	return &Base{Load: before.Load}
 }
 
 // checkMark compares a record with the mark of its number, which the first pass sets.
