@@ -53,11 +53,10 @@ func TestRetentionKeepsTheState(t *testing.T) {
 			user := fmt.Sprint("u", i%7)
 			add(t, s, click(fmt.Sprint(round, i), user, fmt.Sprint("i", i%5)))
 		}
-		first := s.FirstSeq()
-		if err := s.Close(); err != nil {
+		if err := s.Close(); err != nil { // waits for the retention
 			t.Fatal(err)
 		}
-		if first < 20 {
+		if first := s.FirstSeq(); first < 20 {
 			t.Fatalf("the log begins at record %d, want a retention to have dropped more", first)
 		}
 	}
