@@ -25,7 +25,10 @@ const (
 
 // trainingLists are the lists that the scorer is trained on, with their log.
 type trainingLists struct {
+	// log ends where the held-out events begin: nothing that is trained may know anything later, not
+	// even the texts of items, or how long the log is.
 	log          *replay.Log
+	wholeLog     *replay.Log
 	holdoutStart uint64 // the held-out events begin at this sequence, MaxUint64 if there are none
 	lists        []replay.RankingList
 	old          *oldLists // of a warm start; nil without parent
@@ -37,11 +40,15 @@ type trainingLists struct {
 func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 	out := &trainingLists{holdoutStart: math.MaxUint64}
 	var err error
-	if out.log, err = in.Scan(ctx); err != nil {
+	if out.wholeLog, err = in.Scan(ctx); err != nil {
 		return nil, err
 	}
+	out.log = out.wholeLog
 	if in.Holdout > 0 {
 		if out.holdoutStart, err = out.log.HoldoutStart(in.Holdout); err != nil {
+			return nil, err
+		}
+		if out.log, err = in.ScanBefore(ctx, out.holdoutStart); err != nil {
 			return nil, err
 		}
 	}
@@ -132,17 +139,24 @@ func sampleEnough(log *replay.Log, from, end uint64, cfg *Config) (lists []repla
 	}
 }
 
-// EncoderSplit returns the part of a log that the text encoder may be fine-tuned on.
+// EncoderSplit returns the part of a log that the text encoder may be fine-tuned on. log ends where
+// the held-out events begin. later are longer scans of the same log that the scorer is trained on
+// afterwards.
 //
-// That is everything a user did before the first of ends, and before their first list that a
-// training which ends at one of ends uses for the scorer. An encoder that has learned from such a
-// list would give its label away to the scorer. The corpus has no vectors and no lists.
-func EncoderSplit(log *replay.Log, ends []uint64, cfg *Config) *signals.Corpus {
-	var lists []replay.RankingList
-	for _, end := range ends {
-		lists = append(lists, selectLists(log, end, cfg)...)
+// The part is everything a user did before their first list that the training on log, or a later
+// one, uses for the scorer. An encoder that has learned from such a list would give its label away
+// to the scorer. The corpus has no vectors and no lists.
+func EncoderSplit(log *replay.Log, later []*replay.Log, cfg *Config) *signals.Corpus {
+	lists := selectLists(log, math.MaxUint64, cfg)
+	for _, l := range later {
+		ids := l.Users.IDs()
+		for _, list := range selectLists(l, math.MaxUint64, cfg) {
+			if user := log.Users.Number(ids[list.User]); user >= 0 {
+				lists = append(lists, replay.RankingList{Seq: list.Seq, User: user})
+			}
+		}
 	}
-	corpus := signals.NewCrossFit(log, lists, nil, slices.Min(ends)).SingleFold().Corpus(0)
+	corpus := signals.NewCrossFit(log, lists, nil, math.MaxUint64).SingleFold().Corpus(0)
 	for user := range corpus.Users {
 		corpus.Users[user].Lists = nil
 	}

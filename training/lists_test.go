@@ -2,7 +2,6 @@ package training_test
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"relish/features/event"
 	"relish/ranker"
 	"relish/training"
+	"relish/training/replay"
 )
 
 // purchaseLog returns a log of purchases without impressions. There are five kinds of users and
@@ -78,9 +78,13 @@ func TestEncoderSplitHasNoLabels(t *testing.T) {
 				total++
 			}
 		}
-		split := training.EncoderSplit(log, []uint64{cut, math.MaxUint64}, &in.Config)
+		known, err := in.ScanBefore(t.Context(), cut)
+		if err != nil {
+			t.Fatal(err)
+		}
+		split := training.EncoderSplit(known, []*replay.Log{log}, &in.Config)
 		for u := range split.Users {
-			user := log.Users.IDs()[u]
+			user := known.Users.IDs()[u]
 			if got := len(split.Users[u].Interactions); got != want[user] ||
 				split.Users[u].Lists != nil {
 				t.Errorf("%s: %s has %d interactions, want %d", name, user, got, want[user])
@@ -122,9 +126,13 @@ func TestOldListsAreNotInEncoderSplit(t *testing.T) {
 		LearnedUntil: since,
 	}
 	train(t, in)
-	split, old := training.EncoderSplit(log, []uint64{since}, &in.Config), 0
+	known, err := in.ScanBefore(t.Context(), since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	split, old := training.EncoderSplit(known, nil, &in.Config), 0
 	steps := map[int32][]uint64{}
-	for _, s := range log.Interactions {
+	for _, s := range known.Interactions {
 		steps[s.User] = append(steps[s.User], s.Seq)
 	}
 	for _, seq := range dataset(t, in).ListSeqs {
@@ -132,7 +140,7 @@ func TestOldListsAreNotInEncoderSplit(t *testing.T) {
 			continue
 		}
 		old++
-		for u, id := range log.Users.IDs() {
+		for u, id := range known.Users.IDs() {
 			if n := len(split.Users[u].Interactions); id == records[seq-1].Event.UserID && n > 0 &&
 				steps[int32(u)][n-1] > seq {
 				t.Errorf(

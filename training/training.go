@@ -56,8 +56,14 @@ type Inputs struct {
 
 // Scan reads the log as the training does.
 func (in *Inputs) Scan(ctx context.Context) (*replay.Log, error) {
+	return in.ScanBefore(ctx, 0)
+}
+
+// ScanBefore reads the log before a sequence, 0 for all of it.
+func (in *Inputs) ScanBefore(ctx context.Context, seq uint64) (*replay.Log, error) {
 	return replay.Scan(ctx, in.Source, replay.Options{
-		State: in.State, Base: in.Base, Gains: in.Config.Gains, Until: in.Until,
+		Before: seq,
+		State:  in.State, Base: in.Base, Gains: in.Config.Gains, Until: in.Until,
 		FollowUpMillis: in.Config.followUpMillis(),
 	})
 }
@@ -132,7 +138,7 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 	}
 	return &Trained{
 		Model: trees.model, Reasons: fitted.reasons, Signals: fitted.final, Trees: trees.result,
-		Leaves: trees.leaves, ValidationScore: trees.validationScore, Log: lists.log,
+		Leaves: trees.leaves, ValidationScore: trees.validationScore, Log: lists.wholeLog,
 		HoldoutStart: lists.holdoutStart, Lists: len(lists.lists), Stages: stages,
 		Probes: data.probes, RetentionLists: trees.retention, TwoTowerEpochs: fitted.epochs,
 	}, nil

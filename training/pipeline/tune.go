@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 
 	"relish/embeddings/finetuned"
 	"relish/embeddings/onnx"
 	"relish/training"
 	"relish/training/finetune"
+	"relish/training/replay"
 	"relish/training/signals"
 )
 
@@ -188,17 +188,21 @@ func encoderCorpus(
 	if err != nil {
 		return nil, nil, err
 	}
-	starts := []uint64{start}
+	known, err := in.ScanBefore(ctx, start)
+	if err != nil {
+		return nil, nil, err
+	}
+	var later []*replay.Log
 	if p.retrain {
-		starts = append(starts, math.MaxUint64)
+		later = append(later, log)
 	}
 	if in.Config.Encoder.Begin == training.BeginActive && p.bundles.active.bundle != nil {
-		hasNewEvents = make([]bool, log.Users.Len())
-		for _, x := range log.Interactions {
+		hasNewEvents = make([]bool, known.Users.Len())
+		for _, x := range known.Interactions {
 			hasNewEvents[x.User] = hasNewEvents[x.User] || x.Seq >= p.scan.sinceActive.from
 		}
 	}
-	return training.EncoderSplit(log, starts, &in.Config), hasNewEvents, nil
+	return training.EncoderSplit(known, later, &in.Config), hasNewEvents, nil
 }
 
 // textSteps counts the steps from one item with a text to the next, over all users.

@@ -34,6 +34,8 @@ type Options struct {
 	Gains map[string]float64
 	Base  *Base // of the log; nil: the log has everything
 	Until int64 // ignores records that happened at this time or later, Unix ms [no limit]
+	// Before ignores records from this sequence on, except erasures of users [no limit].
+	Before uint64
 	// FollowUpMillis is the longest time between an impression and an interaction that names it, in
 	// either order, for the interaction to count as its follow-up, in ms [24 h].
 	FollowUpMillis int64

@@ -45,7 +45,7 @@ type scanner struct {
 	items itemChanges
 }
 
-// Scan reads the log up to Options.Until.
+// Scan reads the log up to Options.Until and Options.Before.
 func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 	opt.setDefaults()
 	catalogue := opt.State
@@ -81,6 +81,10 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 		}
 		if rec.Seq%cancelInterval == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if opt.Before > 0 && rec.Seq >= opt.Before {
+			s.addErasure(&rec)
+			continue
 		}
 		s.add(&rec)
 	}
@@ -122,7 +126,14 @@ func (s *scanner) add(rec *event.Record) {
 			s.addInteraction(rec)
 		}
 	case ranker.EventErase:
-		s.erased[e.UserHash] = rec.Seq
+		s.addErasure(rec)
+	}
+}
+
+// addErasure notes the user whom the record erases, if it erases one.
+func (s *scanner) addErasure(rec *event.Record) {
+	if rec.Event.Kind == ranker.EventErase {
+		s.erased[rec.Event.UserHash] = rec.Seq
 	}
 }
 
