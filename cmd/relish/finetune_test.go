@@ -76,7 +76,8 @@ func TestFineTunedEncoder(t *testing.T) {
 	log := &topicLog{r: rand.New(rand.NewPCG(3, 3)), now: 1_750_000_000_000}
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "d"), filepath.Join(dir, "events.jsonl")
-	events := append(log.items(60), log.purchases(240, 6, 60)...)
+	// From 500 users on the scorer takes one list of each, and leaves the encoder the others.
+	events := append(log.items(60), log.purchases(520, 5, 60)...)
 	if err := os.WriteFile(file, ndjson(t, events), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func TestFineTunedEncoder(t *testing.T) {
 	}
 	plain, m := train()
 	if m.Encoder.FineTuned {
-		t.Fatal("without --tune-encoder, the encoder was fine-tuned on only 1,440 purchases")
+		t.Fatal("without --tune-encoder, the encoder was fine-tuned on only 2,600 purchases")
 	}
 	kept, m := train("--tune-encoder", "--max-minutes", "0.01") // too short for a single step
 	page := readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html"))
