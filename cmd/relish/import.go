@@ -103,7 +103,7 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	if err != nil {
 		return app.AdviseServer(err)
 	}
-	defer func() { err = errors.Join(err, e.Close(ctx)) }()
+	defer func() { err = errors.Join(err, e.Close(ctx), c.orderHistory(ctx, cfg)) }()
 	summary, err := c.load(ctx, app.Import{
 		Sink: e.Store, Catalogue: e.Store, Options: opt, Counted: cfg.State.Actions,
 	})
@@ -142,6 +142,24 @@ func (c *importCmd) importToServer(ctx context.Context, opt importfile.Options) 
 		return err // the error says all
 	}
 	return errors.Join(c.print(summary), err)
+}
+
+// orderHistory lets the server begin with the state that the events give in the order in which they
+// happened. With Redis the state is shared, and stays as it is.
+func (c *importCmd) orderHistory(ctx context.Context, cfg *config.Config) error {
+	if c.Redis != "" {
+		return nil
+	}
+	p := newProgress("order by time")
+	defer p.end()
+	history := app.History{Data: c.Data, State: cfg.State, Progress: p.count}
+	history.State.Text = cfg.Text
+	changed, err := history.Order(ctx)
+	if changed {
+		fmt.Fprintln(os.Stderr, "the state was computed again, because events were imported after "+
+			"later ones")
+	}
+	return err
 }
 
 // load reads the files.

@@ -19,17 +19,19 @@ import (
 )
 
 // A store has a base if its log does not have everything that its state came from. A base has the
-// format of a checkpoint, but it cannot be computed again from the log. There are three:
+// format of a checkpoint, but reading the log in its order does not give it again. There are four:
 //
-//	base  a restored snapshot
-//	cut   the state where retention cut the log: what came of the records that were dropped
-//	kept  the state when records of erased users last left the log: the counts stay, without users
+//	base     a restored snapshot
+//	cut      the state where retention cut the log: what came of the records that were dropped
+//	kept     the state when records of erased users last left the log: the counts stay, without users
+//	ordered  the state after an import, if the log is not in the order in which things happened
 //
 // Each is the whole state at its sequence. A state is computed from the newest one. A replay passes
 // from one to the next (see Bases).
-func basePath(dir string) string { return filepath.Join(dir, "base") }
-func cutPath(dir string) string  { return filepath.Join(dir, "cut") }
-func keptPath(dir string) string { return filepath.Join(dir, "kept") }
+func basePath(dir string) string    { return filepath.Join(dir, "base") }
+func cutPath(dir string) string     { return filepath.Join(dir, "cut") }
+func keptPath(dir string) string    { return filepath.Join(dir, "kept") }
+func orderedPath(dir string) string { return filepath.Join(dir, "ordered") }
 
 // Base is a state of a data folder that its log's records after Seq add to.
 type Base struct {
@@ -39,7 +41,7 @@ type Base struct {
 
 // Bases returns the bases of a data folder, the oldest first.
 func Bases(dir string) (bases []Base, err error) {
-	for _, path := range []string{basePath(dir), cutPath(dir), keptPath(dir)} {
+	for _, path := range []string{basePath(dir), cutPath(dir), keptPath(dir), orderedPath(dir)} {
 		seq, err := stateSeq(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -99,10 +101,20 @@ func SetBase(dir string, state *features.State) error {
 	if err := writeState(basePath(dir), state); err != nil {
 		return err
 	}
-	for _, path := range []string{cutPath(dir), keptPath(dir)} {
+	for _, path := range []string{cutPath(dir), keptPath(dir), orderedPath(dir)} {
 		if err := removeIfExists(path); err != nil {
 			return err
 		}
+	}
+	return RemoveCheckpoint(dir)
+}
+
+// SetOrdered makes state, which includes the whole log, the state of the store in dir at the next
+// Open. It replaces what the records give in the order of the log. The caller must hold
+// ingest.Lock(dir).
+func SetOrdered(dir string, state *features.State) error {
+	if err := writeState(orderedPath(dir), state); err != nil {
+		return err
 	}
 	return RemoveCheckpoint(dir)
 }
@@ -173,12 +185,12 @@ func (s *Store) eraseBase(hashes map[string]uint64) error {
 		return err
 	}
 	s.keep = true
-	for _, path := range []string{basePath(s.dir), cutPath(s.dir)} {
+	for _, path := range []string{basePath(s.dir), cutPath(s.dir), orderedPath(s.dir)} {
 		b, err := readState(path, s.cfg)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if errors.Is(err, features.ErrLayout) && path == cutPath(s.dir) {
+		if errors.Is(err, features.ErrLayout) && path != basePath(s.dir) {
 			if err := os.Remove(path); err != nil { // nothing reads it any more
 				return err
 			}

@@ -1,0 +1,84 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"relish/features"
+	"relish/features/embedded"
+	"relish/features/event"
+	"relish/features/eventlog"
+	"relish/features/ingest"
+	"relish/training/replay"
+)
+
+// History computes the state of a data folder in the order in which things happened.
+type History struct {
+	Data  string
+	State features.Config
+	// Progress is called with the number of events done. It may be nil.
+	Progress func(done int)
+}
+
+// Order makes the next start of the server begin with the state that the events give in the order in
+// which they happened, if imports brought them in another order: an item that is described after the
+// clicks on it is then counted by its fields as in training. It returns whether the order differs.
+// The data folder must not be in use.
+func (h *History) Order(ctx context.Context) (changed bool, err error) {
+	unlock, err := ingest.Lock(h.Data)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	timeline, err := replay.NewTimeline(ctx, h.each, filepath.Join(h.Data, importFolder))
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, timeline.Close()) }()
+	if timeline.InLogOrder() {
+		return false, nil
+	}
+	state, err := h.compute(ctx, timeline)
+	if err != nil {
+		return false, err
+	}
+	return true, embedded.SetOrdered(h.Data, state)
+}
+
+// each implements replay.EachRecord.
+func (h *History) each(yield func(rec *event.Record, number uint64) bool) error {
+	for rec, err := range eventlog.Read(ingest.LogDir(h.Data), 1) {
+		if err != nil || !yield(&rec, rec.Seq) {
+			return err
+		}
+	}
+	return nil
+}
+
+// compute applies all events to the state that the log adds to.
+func (h *History) compute(ctx context.Context, timeline *replay.Timeline) (*features.State, error) {
+	base, err := logBase(h.Data, h.State)
+	if err != nil {
+		return nil, err
+	}
+	state, last := features.New(h.State), uint64(0)
+	if base = timeline.Base(base); base != nil {
+		if state, err = base.Load(); err != nil {
+			return nil, err
+		}
+	}
+	included := state.Seq()
+	err = timeline.Each(func(rec *event.Record, number uint64) bool {
+		last = max(last, rec.Seq)
+		if rec.Seq > included {
+			state.Apply(rec)
+		}
+		if h.Progress != nil {
+			h.Progress(int(number))
+		}
+		return ctx.Err() == nil
+	})
+	state.SkipTo(last)
+	return state, errors.Join(err, ctx.Err())
+}
