@@ -97,6 +97,7 @@ func TestParityTable(t *testing.T) {
 			t.Errorf("%s: %v, want all lists to be compared and equal", kind, r)
 		}
 	}
+	checkReplicas(t, data, config, rows["all"]["lists"])
 	checkMismatch(t, data, config, rows["all"]["lists"])
 }
 
@@ -120,6 +121,18 @@ func parityRows(t *testing.T, card *modelcard.Data) map[string]map[string]int {
 		}
 	}
 	return rows
+}
+
+// checkReplicas trains with the log of another replica. Its events may have reached the server at
+// any time, so the lists may differ without being wrong.
+func checkReplicas(t *testing.T, data, config string, lists int) {
+	t.Helper()
+	_, dir := train(t, data, "--config", config, "--log", importEvents(t, demoEvents(2)))
+	rows := parityRows(t, readCard(t, dir))
+	if r := rows["several replicas"]; r["lists"] != lists || r["different"] != 0 ||
+		r["compared"]+r["not reproducible"] != lists {
+		t.Errorf("several replicas: %v, want %d lists of which none is wrong", r, lists)
+	}
 }
 
 // checkMismatch trains with a state that the server did not count. Training refuses, and names

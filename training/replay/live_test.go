@@ -181,6 +181,9 @@ func (l *live) addRandomEvents() {
 				e.ImpressionID = l.ranked[max(0, len(l.ranked)-1-l.r.IntN(4))]
 			}
 		}
+		if e.Kind != ranker.EventDelete && e.Kind != ranker.EventErase && l.r.IntN(8) == 0 {
+			e.Imported, e.Time = true, l.now.UnixMilli()-l.r.Int64N(900)*hour
+		}
 		events = append(events, e)
 	}
 	l.appendEvents(events...)

@@ -77,6 +77,9 @@ type LoggedList struct {
 	Items []int32   // in the order shown, without repeats
 	Gains []float32 // aligned with Items; 0 if no interaction followed
 	Model string    // version of the model that ranked it, "" for a list that a client reports
+	// Incomplete says that the impression lacks content that came with the request, so that the
+	// features of its items are not those that were served.
+	Incomplete bool
 	// BasePositions has, for each item, the position that the item had before exploration reordered
 	// the list, from 0. It is nil if the list was not explored, or if the propensities that were
 	// logged do not tell.

@@ -150,6 +150,7 @@ func (s *scanner) addImpression(rec *event.Record) {
 	list := LoggedList{Seq: rec.Seq, Time: s.To, User: s.Users.intern(e.UserID)}
 	if impression.Served {
 		list.Model = impression.Model
+		list.Incomplete = impression.Scored != nil && !impression.Replayable
 	}
 	for _, id := range impression.Items {
 		item := s.Items.intern(id)
