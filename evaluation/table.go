@@ -162,7 +162,9 @@ type listFacts struct {
 }
 
 func (c *popularityCounts) describe(ex *replay.Example) listFacts {
-	f := listFacts{shown: ex.Logged, history: c.userInteractions[ex.Request.User], leastKnown: math.Inf(1)}
+	f := listFacts{
+		shown: ex.Logged, history: c.userInteractions[ex.Request.User], leastKnown: math.Inf(1),
+	}
 	f.newUser = ex.NewUser && f.history == 0
 	for i, g := range ex.Gains {
 		if id := ex.Request.Candidates[i].ID; g > 0 {

@@ -42,8 +42,8 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 	cells := func(records []event.Record) (own, others, gains map[uint64][]float32) {
 		in := inputs(t, records)
 		in.Config.Scorer.Rounds = 2
-		// The examination curve has a few numbers from all lists: one click more moves them in their
-		// last digits, and with them what all lists are weighed by.
+		// The examination curve has a few numbers from all lists: one click more moves their last
+		// digits, and with them what all lists are weighed by.
 		in.Config.PositionBias = training.PositionBiasOff
 		out, rows := train(t, in), dataset(t, in)
 		own, others, gains = map[uint64][]float32{}, map[uint64][]float32{}, map[uint64][]float32{}

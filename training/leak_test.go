@@ -15,9 +15,9 @@ import (
 	"relish/training"
 )
 
-// Nothing that a training with a holdout makes depends on what happens from the holdout on. The test
-// replaces every later record at random: users, items, clicks (also on earlier lists), context and
-// times. It adds texts, fields and deletions of items. The schema with its reasons, the files of
+// Nothing that a training with a holdout makes depends on what happens from the holdout on. The
+// test replaces every later record at random: users, items, clicks (also on earlier lists), context
+// and times. It adds texts, fields and deletions of items. The schema with its reasons, the files of
 // the signals, the lists, their matrices, gains and positions, the trees, and the interactions and
 // texts for the text encoder stay equal bit for bit.
 //
@@ -127,7 +127,8 @@ func otherFuture(records []event.Record, start uint64) []event.Record {
 			r.Shuffle(len(impression.Items), func(i, j int) {
 				impression.Items[i], impression.Items[j] = impression.Items[j], impression.Items[i]
 			})
-			impression.Context = map[string]ranker.FieldValue{"later": ranker.NumberValue(r.Float64())}
+			later := ranker.NumberValue(r.Float64())
+			impression.Context = map[string]ranker.FieldValue{"later": later}
 			e.Impression = &impression
 		}
 	}

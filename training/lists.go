@@ -19,14 +19,15 @@ const (
 	minTrainingLists = 50
 	// minLoggedLists is the number of logged lists below which lists are sampled in addition.
 	minLoggedLists = 500
-	// minSampledLists is the number of sampled lists up to which one user may have several.
-	minSampledLists = 500
+	// minSampledLists is the number of sampled lists up to which one user may have several. More
+	// would leave less to the text encoder, see EncoderSplit.
+	minSampledLists = 200
 )
 
 // trainingLists are the lists that the scorer is trained on, with their log.
 type trainingLists struct {
-	// log ends where the held-out events begin: nothing that is trained may know anything later, not
-	// even the texts of items, or how long the log is.
+	// log ends where the held-out events begin: nothing that is trained may know anything later,
+	// not even the texts of items, or how long the log is.
 	log          *replay.Log
 	wholeLog     *replay.Log
 	holdoutStart uint64 // the held-out events begin at this sequence, MaxUint64 if there are none
@@ -62,9 +63,9 @@ func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 	out.lists = selectLists(out.log, out.holdoutStart, &in.Config)
 	if n := len(out.lists); n < minTrainingLists {
 		return nil, fmt.Errorf(
-			"too little to train on: %d usable %s, %d needed. A list is a list shown with a click, "+
-				"or an interaction with an item that is new to its user, after their first: import "+
-				"more events, or log impressions",
+			"too little to train on: %d usable %s, %d needed. A list is a list shown with a "+
+				"click, or an interaction with an item that is new to its user, after their "+
+				"first: import more events, or log impressions",
 			n, plural(n, "list"),
 			minTrainingLists,
 		)

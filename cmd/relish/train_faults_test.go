@@ -112,7 +112,8 @@ func TestSmallShop(t *testing.T) {
 	}
 }
 
-// smallShopEvents returns a catalogue of 120 items, and interactions of users with items of their kind.
+// smallShopEvents returns a catalogue of 120 items, and interactions of users with items of their
+// kind.
 func smallShopEvents(users, interactions int) (events []ranker.Event) {
 	r := rand.New(rand.NewPCG(1, 1))
 	add := func(e ranker.Event) {

@@ -14,8 +14,9 @@ import (
 // resamples is the number of bootstrap resamples.
 const resamples = 1000
 
-// MinIntervalValues is the number of values below which Bootstrap gives no interval. The percentiles
-// of fewer values are too close together: they cover the truth less often than they promise.
+// MinIntervalValues is the number of values below which Bootstrap gives no interval. The
+// percentiles of fewer values are too close together: they cover the truth less often than they
+// promise.
 const MinIntervalValues = 30
 
 // Bootstrap returns the mean of xs with its 95 % percentile bootstrap interval (Efron and

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Interval is an estimate with its 95 % confidence interval. Low and High are NaN, and null in JSON,
-// if there are too few values for an interval.
+// Interval is an estimate with its 95 % confidence interval. Low and High are NaN, and null in
+// JSON, if there are too few values for an interval.
 type Interval struct {
 	Mean float64
 	Low  float64

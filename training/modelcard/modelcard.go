@@ -151,8 +151,9 @@ func (v *view) KeyFigures() (out []keyFigure) {
 	}
 	for _, d := range v.Differences {
 		if d.Against == v.Previous && d.Slice == evaluation.AllLists && d.Value.N > 0 {
-			out = append(out,
-				keyFigure{"Against the previous bundle", formatSigned(d.Value.Mean), d.Value.Verdict()})
+			out = append(out, keyFigure{
+				"Against the previous bundle", formatSigned(d.Value.Mean), d.Value.Verdict(),
+			})
 			break
 		}
 	}

@@ -27,8 +27,8 @@ func (v *view) ScorePlot() template.HTML {
 		}
 	}
 	return figure(metric+" on all lists",
-		"The mean of each scorer with its 95 % bootstrap interval, and the number of lists. Further "+
-			"right is better.",
+		"The mean of each scorer with its 95 % bootstrap interval, and the number of lists. "+
+			"Further right is better.",
 		func(a chart.About) chart.Chart {
 			return &chart.Intervals{About: a, X: chart.Axis{Label: metric}, Rows: rows}
 		})
@@ -36,7 +36,8 @@ func (v *view) ScorePlot() template.HTML {
 
 func newEstimate(group, label string, s Score) chart.Estimate {
 	return chart.Estimate{
-		Group: group, Label: label + lists(s.Value), Value: s.Value.Mean, Low: s.Value.Low, High: s.Value.High,
+		Group: group, Label: label + lists(s.Value),
+		Value: s.Value.Mean, Low: s.Value.Low, High: s.Value.High,
 		Note: formatPlural(s.Value.N, "list"), Color: roleColours[s.Role],
 	}
 }
@@ -62,8 +63,8 @@ func (v *view) SlicePlot() template.HTML {
 		}
 	}
 	return figure(metric+" by slice",
-		"For each slice: this bundle, the previous one and the best baseline, each with its number "+
-			"of lists. Fewer than 30 lists have no interval.",
+		"For each slice: this bundle, the previous one and the best baseline, each with its "+
+			"number of lists. Fewer than 30 lists have no interval.",
 		func(a chart.About) chart.Chart {
 			return &chart.Intervals{About: a, X: chart.Axis{Label: metric}, Rows: rows}
 		})

@@ -37,14 +37,15 @@ func TestGate(t *testing.T) {
 		{"worse on average", -0.01, -0.03, 0.01, 400, ahead, "", false, "worse than prior"},
 		{"forced", -0.01, -0.03, 0.01, 400, ahead, "a test", true, "forced (a test): worse than"},
 		{"better, force unused", 0.03, 0.01, 0.05, 400, ahead, "a test", true, "better than prior"},
-		{"one list", 0, nan, nan, 1, ahead, "", false, "too few lists to decide: 1 of at least 200"},
+		{"one list", 0, nan, nan, 1, ahead, "", false,
+			"too few lists to decide: 1 of at least 200"},
 		{"nearly enough lists", 0.03, 0.01, 0.05, 199, ahead, "", false,
 			"too few lists to decide: 199 of at least 200"},
 		{"enough lists", 0.03, 0.01, 0.05, 200, ahead, "", true, "better than prior"},
 		{"few lists, forced", 0.03, 0.01, 0.05, 199, ahead, "a test", true,
 			"forced (a test): too few lists"},
 		{"a plain baseline is better", 0.03, 0.01, 0.05, 400, behind, "", false,
-			"worse than the plain baseline popularity: NDCG@10 -0.020 [-0.050, +0.010]; better than"},
+			"worse than the plain baseline popularity: NDCG@10 -0.020 [-0.050, +0.010]; better"},
 		{"both are better", -0.03, -0.05, -0.01, 400, behind, "", false, "worse than prior"},
 	} {
 		checkGate(t, &c, active)

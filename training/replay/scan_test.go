@@ -309,7 +309,8 @@ func TestHoldoutOfMixedLogs(t *testing.T) {
 		t.Errorf("the newest 0.3 begin at %d, %v", start, err)
 	}
 	sampled := log.SampledLists(start, math.MaxUint64, replay.Negatives{Count: 9}, 0, 1)
-	if shown := log.ClickedImpressions(start, math.MaxUint64); len(shown) != 1 || len(sampled) < 50 {
+	shown := log.ClickedImpressions(start, math.MaxUint64)
+	if len(shown) != 1 || len(sampled) < 50 {
 		t.Errorf("the holdout has %d shown and %d sampled lists", len(shown), len(sampled))
 	}
 	if !log.NeedsSampledLists() {
