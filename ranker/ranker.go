@@ -660,7 +660,7 @@ type EventOutcome struct {
 // of a JSON field and the beginning of a value that is no time.
 type EventError struct {
 	// Code is for programs: missing_field, invalid_field, unknown_field, malformed, time_in_future,
-	// too_large.
+	// too_large, id_conflict.
 	Code    string
 	Message string // for people: what is wrong and what is expected
 	Pointer string // JSON pointer into the event, "" for the event as a whole

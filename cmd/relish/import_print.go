@@ -111,6 +111,9 @@ func eventsLine(s *app.ImportSummary) string {
 	}
 	if s.Items > 0 {
 		line += fmt.Sprintf("; items seen %d", s.Items)
+		if s.UnknownItems > 0 {
+			line += fmt.Sprintf(" (%d not described)", s.UnknownItems)
+		}
 	}
 	if s.First != "" {
 		line += fmt.Sprintf("; from %s to %s", s.First, s.Last)

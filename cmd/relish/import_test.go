@@ -69,7 +69,8 @@ func TestImportParquet(t *testing.T) {
 	}
 	out = mustFail(t, 1, "import", "--data", dir, "--no-text", filepath.Join(files, "items.parquet"))
 	if !strings.Contains(out, "there is no column for user, item, action. The columns are sku, "+
-		"name, tags, price, released, size.w, size.h. Try --columns item=sku") {
+		"name, tags, price, released, size.w, size.h. They look like a catalogue: "+
+		"try --kind items --columns item=sku,title=name") {
 		t.Error(out)
 	}
 }

@@ -78,8 +78,8 @@ func TestDecode(t *testing.T) {
 				`{"name":"overview","value":"O"},{"name":"description","value":"D"},` +
 				`{"name":"tags","value":"x"}]}`,
 			ranker.Event{
-				Kind: ranker.EventItem, ID: "m1", Time: 1_777_629_600_000, ItemID: "i", Text: ptr("D"),
-				Tags:   []string{"x"},
+				Kind: ranker.EventItem, ID: "m1", Time: 1_777_629_600_000, ItemID: "i",
+				Text: ptr("D"), Tags: []string{"x"},
 				Fields: map[string]ranker.FieldValue{"overview": ranker.StringValue("O")},
 			},
 		},

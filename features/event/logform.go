@@ -112,7 +112,8 @@ func newLogEvent(e *ranker.Event) logEvent {
 			Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields,
 			Action: e.Action, Impression: e.ImpressionID, Value: e.Value,
 		},
-		Replace: e.Replace, Imported: e.Imported, UserHash: e.UserHash, Table: e.Table, Digest: e.Digest,
+		Replace: e.Replace, Imported: e.Imported,
+		UserHash: e.UserHash, Table: e.Table, Digest: e.Digest,
 	}
 	imp := e.Impression
 	if imp == nil {

@@ -17,7 +17,7 @@ type Order struct {
 	// time, which has always been there.
 	Time int64 `json:"time"`
 	// Rank and Hash order what happened at the same time: imported items, users, impressions,
-	// interactions, each by a hash of their ids, and then the records whose place in the log counts.
+	// interactions, each by a hash of their ids, and then records whose place in the log counts.
 	// The hash of an item or a user without a time is that of the item's or the user's id.
 	Rank uint8  `json:"rank"`
 	Hash uint64 `json:"hash"`
@@ -44,7 +44,7 @@ func OrderOf(rec *Record) Order {
 	case e.Time != 0:
 		o.Time = min(e.Time, rec.Arrival)
 	case always:
-		// Descriptions of the same item or user keep the order of their imports: the last one holds.
+		// Descriptions of one item or user keep the order of their imports: the last one holds.
 		o.Time, o.Rank, o.Hash = 0, rank, xxhash.Sum64String(e.ItemID+e.UserID)
 		return o
 	default:

@@ -144,7 +144,9 @@ func parseDigits(n float64) (time.Time, error) {
 		return time.Time{}, errNotDigits
 	}
 	digits := strconv.FormatInt(int64(n), 10)
-	for _, layout := range []string{"2006", "200601", "20060102", "200601021504", "20060102150405"} {
+	for _, layout := range []string{
+		"2006", "200601", "20060102", "200601021504", "20060102150405",
+	} {
 		t, err := time.Parse(layout, digits)
 		if err == nil && t.Year() >= firstYear && t.Year() <= lastYear {
 			return t, nil

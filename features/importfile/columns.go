@@ -54,7 +54,7 @@ var synonyms = map[string][]string{
 	nameImpression: {"impressionid", "requestid"},
 	nameTitle:      {"name", "productname", "itemname", "headline"},
 	nameText:       {"description", "body", "overview", "abstract", "content", "summary"},
-	nameTags:       {"categories", "genres", "keywords", "labels"},
+	nameTags:       {"keywords", "labels"},
 }
 
 var nameSeparators = strings.NewReplacer("_", "", "-", "", " ", "", ".", "")
@@ -98,38 +98,73 @@ func (p *plan) checkColumns(columns []string) error {
 
 // suggest says which columns a file has, and which mapping may be right.
 func (p *plan) suggest(columns []string) string {
-	var pairs []string
-	known := slices.Clone(names[p.kind])
-	for name, col := range p.opt.Columns {
-		if i := slices.Index(known, name); i >= 0 && col != "" {
-			known = slices.Delete(known, i, i+1)
-			pairs = append(pairs, name+"="+col)
-		}
-	}
-	slices.Sort(pairs)
-	for _, col := range columns {
-		name := meaning(col, known)
-		if name == "" {
-			continue
-		}
-		known = slices.DeleteFunc(known, func(k string) bool { return k == name })
-		if !strings.EqualFold(name, col) {
-			pairs = append(pairs, name+"="+col)
-		}
-	}
 	out := "The columns are " + list(columns) + "."
+	pairs, missing := p.guess(columns)
+	if p.kind == ranker.EventInteraction && slices.Contains(missing, nameUser) {
+		if flags := guessItems(columns); flags != "" {
+			return out + " They look like a catalogue: try " + flags
+		}
+	}
 	if len(pairs) > 0 {
 		out += " Try --columns " + strings.Join(pairs, ",")
 	} else {
 		out += " Map them with --columns NAME=COLUMN,..."
 	}
-	if slices.Contains(known, nameAction) {
+	if slices.Contains(missing, nameAction) {
 		out += " and --action NAME for rows without an action"
 	}
-	if slices.Contains(known, nameUser) {
-		out += "; files of items need --kind items"
-	}
 	return out
+}
+
+// guess returns pairs NAME=COLUMN that map columns by what their names mean, and the names for
+// which there is no column.
+func (p *plan) guess(columns []string) (pairs, missing []string) {
+	missing = slices.Clone(names[p.kind])
+	for name, col := range p.opt.Columns {
+		if i := slices.Index(missing, name); i >= 0 && col != "" {
+			missing = slices.Delete(missing, i, i+1)
+			pairs = append(pairs, name+"="+col)
+		}
+	}
+	slices.Sort(pairs)
+	for _, col := range columns {
+		name := meaning(col, missing)
+		if name == "" {
+			continue
+		}
+		missing = slices.DeleteFunc(missing, func(k string) bool { return k == name })
+		if !strings.EqualFold(name, col) {
+			pairs = append(pairs, name+"="+col)
+		}
+	}
+	return pairs, missing
+}
+
+// guessItems returns the flags for columns that look like those of a catalogue: they name an item,
+// and have a title or a text. It is "" if they do not.
+func guessItems(columns []string) string {
+	items := plan{opt: &Options{}, kind: ranker.EventItem}
+	pairs, missing := items.guess(columns)
+	if slices.Contains(missing, nameTitle) && slices.Contains(missing, nameText) {
+		return ""
+	}
+	if slices.Contains(missing, nameItem) {
+		// The id in a catalogue is the item's.
+		i := slices.IndexFunc(columns, func(c string) bool {
+			return meaning(c, []string{nameID}) != ""
+		})
+		if i < 0 {
+			return ""
+		}
+		pairs = slices.DeleteFunc(pairs, func(pair string) bool {
+			return strings.HasPrefix(pair, nameID+"=")
+		})
+		pairs = append([]string{nameItem + "=" + columns[i]}, pairs...)
+	}
+	if len(pairs) == 0 {
+		return "--kind items"
+	}
+	return "--kind items --columns " + strings.Join(pairs, ",")
 }
 
 // maxListed bounds the columns that a message lists.

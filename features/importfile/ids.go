@@ -9,10 +9,12 @@ import (
 	"math"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
+
 	"relish/ranker"
 )
 
-// idMaker gives ids to events that have none.
+// idMaker gives ids to events that have none, and checks the ids of the others.
 //
 // The id is a hash of the event's content. Rows of one file that are equal get different ids by
 // their number, so that two equal purchases count twice in one file, and once in two files that
@@ -20,53 +22,80 @@ import (
 type idMaker struct {
 	source string
 	moment int64
-	// seen counts the events by hash. When it is full it becomes older, which bounds the memory:
-	// equal rows are found if they are at most generation rows away from each other.
-	seen, older map[uint64]uint32
-	generation  int
-	buf         []byte
+	counts recent[uint32] // number of events by the hash of their content
+	ids    recent[uint64] // hash of the content by the hash of the id
+	buf    []byte
 }
-
-// idGeneration is the number of hashes in one generation, about 60 MB.
-const idGeneration = 2_000_000
 
 func newIDMaker(opt Options) idMaker {
 	return idMaker{
-		source: opt.Source, moment: opt.Moment, seen: map[uint64]uint32{}, generation: idGeneration,
+		source: opt.Source, moment: opt.Moment, counts: newRecent[uint32](),
+		ids: newRecent[uint64](),
 	}
 }
 
 // complete sets the id of an event that has none, and marks the ids that the file gives by their
-// source.
-func (m *idMaker) complete(e *ranker.Event) {
-	if e.ID != "" {
-		if m.source != "" && e.Kind != ranker.EventImpression {
-			e.ID = m.source + ":" + e.ID
-		}
-		return
-	}
+// source. It returns an error for an id that the file gave to another event.
+func (m *idMaker) complete(e *ranker.Event) *ranker.EventError {
 	m.buf = appendContent(m.buf[:0], e)
+	if e.ID != "" {
+		return m.check(e)
+	}
 	if e.Time == 0 && (e.Kind == ranker.EventItem || e.Kind == ranker.EventUser) {
 		m.buf = binary.LittleEndian.AppendUint64(m.buf, uint64(m.moment))
 	}
 	sum := sha256.Sum256(m.buf)
 	e.ID = "row-" + hex.EncodeToString(sum[:12])
-	if n := m.count(binary.LittleEndian.Uint64(sum[:])); n > 0 {
+	hash := binary.LittleEndian.Uint64(sum[:])
+	n, _ := m.counts.get(hash)
+	if n > 0 {
 		e.ID += fmt.Sprintf("-%d", n+1)
 	}
+	m.counts.set(hash, n+1)
+	return nil
 }
 
-// count returns how often the hash was counted before.
-func (m *idMaker) count(hash uint64) uint32 {
-	n, ok := m.seen[hash]
-	if !ok {
-		n = m.older[hash]
-		if len(m.seen) >= m.generation {
-			m.older, m.seen = m.seen, map[uint64]uint32{}
+// check compares the content of an event with that of an earlier one with its id.
+func (m *idMaker) check(e *ranker.Event) *ranker.EventError {
+	id, content := xxhash.Sum64String(e.ID), xxhash.Sum64(m.buf)
+	switch before, known := m.ids.get(id); {
+	case known && before != content:
+		return &ranker.EventError{
+			Code: "id_conflict", Pointer: "/" + nameID,
+			Message: fmt.Sprintf("%.40q is the id of another event of this file: ids must be "+
+				"different. With --columns id= the rows of a table get other ids", e.ID),
 		}
+	case !known:
+		m.ids.set(id, content)
 	}
-	m.seen[hash] = n + 1
-	return n
+	if m.source != "" && e.Kind != ranker.EventImpression {
+		e.ID = m.source + ":" + e.ID
+	}
+	return nil
+}
+
+// recent is a map that forgets: when it has generation entries, they become the older ones, and
+// those that were older are forgotten. So it finds what was set at most generation entries ago.
+type recent[V any] struct{ newer, older map[uint64]V }
+
+// generation is the number of entries in one generation, about 60 MB.
+const generation = 2_000_000
+
+func newRecent[V any]() recent[V] { return recent[V]{newer: map[uint64]V{}} }
+
+func (r *recent[V]) get(key uint64) (V, bool) {
+	v, ok := r.newer[key]
+	if !ok {
+		v, ok = r.older[key]
+	}
+	return v, ok
+}
+
+func (r *recent[V]) set(key uint64, v V) {
+	if _, ok := r.newer[key]; !ok && len(r.newer) >= generation {
+		r.newer, r.older = map[uint64]V{}, r.newer
+	}
+	r.newer[key] = v
 }
 
 // appendContent appends the content of an event without its id. Events get equal bytes exactly if

@@ -144,7 +144,9 @@ func (r *Reader) read(yield func(Row) bool) (err error) {
 	emit := func(line int, e ranker.Event, bad *ranker.EventError) error {
 		r.desc.Rows++
 		if bad == nil {
-			r.ids.complete(&e)
+			bad = r.ids.complete(&e)
+		}
+		if bad == nil {
 			bad = event.Validate(&e)
 		}
 		if !yield(Row{line, e, bad}) {

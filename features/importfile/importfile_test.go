@@ -111,6 +111,12 @@ func TestHeaderErrors(t *testing.T) {
 		{"user,thing,action\nu,i,click", importfile.Options{}, "there is no column for item"},
 		{"users,item,action\nu,i,click", importfile.Options{}, "Try --columns user=users"},
 		{"user,item\nu,i", importfile.Options{}, "--action NAME for rows without an action"},
+		{"movieId,title,genres\n1,A,x", importfile.Options{},
+			"look like a catalogue: try --kind items --columns item=movieId"},
+		{`{"id":1,"name":"A","price":3}`, importfile.Options{},
+			"look like a catalogue: try --kind items --columns item=id,title=name"},
+		{"userId,movieId,rating,timestamp\n1,2,3,4", importfile.Options{},
+			"Try --columns user=userId,item=movieId,time=timestamp and --action NAME"},
 		{"user,item,action,user\n", importfile.Options{}, `column "user" occurs twice`},
 		{"196,242,3,881250949\n", importfile.Options{}, "looks like a row of values"},
 		{"user,item,action,ts\nu,i,a,1777629600", importfile.Options{},
@@ -471,6 +477,21 @@ func TestIDsComeFromTheContent(t *testing.T) {
 	}
 }
 
+// An id that the file gives to two events is a conflict. The same event twice is a duplicate.
+func TestIDConflict(t *testing.T) {
+	in := "id,user,item,action\n1,alice,a,view\n1,bob,b,view\n1,alice,a,view\n2,bob,b,view\n"
+	rows, _, err := read("f", in, importfile.Options{})
+	want := []string{"2 a", `3 /id: "1" is the id of another event of this file: ids must be ` +
+		"different. With --columns id= the rows of a table get other ids", "4 a", "5 b"}
+	if d := cmp.Diff(want, outcomes(rows)); d != "" || err != nil {
+		t.Error(d, err)
+	}
+	rows, _, err = read("f", in, importfile.Options{Columns: map[string]string{"id": ""}})
+	if d := cmp.Diff([]string{"2 a", "3 b", "4 a", "5 b"}, outcomes(rows)); d != "" || err != nil {
+		t.Error(d, err)
+	}
+}
+
 func TestCompressedAndEncodedFiles(t *testing.T) {
 	good := `{"type":"user","id":"e","user":"u"}`
 	text := good + "\n\nnonsense\n" + strings.Repeat("x", importfile.MaxRow+5) + "\n" + good
@@ -540,7 +561,8 @@ func TestParquetRows(t *testing.T) {
 		{`["user","item","action"]` + "\n" + `["u",7,"a"]` + "\n" + `["u",null,"a"]` + "\n", "", "",
 			[]string{"1 7", "2 /item: item is required: send an id of 1 to 256 bytes of " +
 				"printable UTF-8"}},
-		{`["user","item","action"]` + "\n" + `["u",7,"a"]` + "\n" + `["u",`, "", "row 2", []string{"1 7"}},
+		{`["user","item","action"]` + "\n" + `["u",7,"a"]` + "\n" + `["u",`, "", "row 2",
+			[]string{"1 7"}},
 		{`["user","item","action"]` + "\n" + `["u",7]` + "\n", "", "row 1", nil},
 		{`["user","item","action"]` + "\n", "crashed", "crashed", nil},
 		{"", "crashed", "crashed", nil},

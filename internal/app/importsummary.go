@@ -205,8 +205,8 @@ func (t *importTally) summary(
 	return s, nil
 }
 
-// maxRejected is the share of rejected rows above which an import warns.
-const maxRejected = 0.01
+// maxShare is the share of rejected rows, and of unknown items, above which an import warns.
+const maxShare = 0.01
 
 // warn fills in the warnings.
 func (s *ImportSummary) warn(t *importTally) {
@@ -214,7 +214,7 @@ func (s *ImportSummary) warn(t *importTally) {
 	add := func(format string, args ...any) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...))
 	}
-	if total := s.Total(); total > 0 && float64(s.Rejected) > maxRejected*float64(total) {
+	if total := s.Total(); total > 0 && float64(s.Rejected) > maxShare*float64(total) {
 		add("%d of %d rows (%s) were rejected; see the reasons", s.Rejected, total,
 			percent(s.Rejected, total))
 	}
@@ -229,23 +229,19 @@ func (s *ImportSummary) warn(t *importTally) {
 		add("%d events have no time: they get the time of the import, so nothing can be learned "+
 			"from their order or age", t.untimed)
 	}
-	if s.UnknownItems > 0 {
+	if float64(s.UnknownItems) > maxShare*float64(s.Items) {
 		add("%d of %d items (%s) that users saw or interacted with are not described: their texts "+
 			"and fields are unknown. Import the catalogue, with --kind items if it is a table",
 			s.UnknownItems, s.Items, percent(s.UnknownItems, s.Items))
 	}
 }
 
-// percent returns n of total as a percentage for people.
+// percent returns a share of more than maxShare as a percentage for people.
 func percent(n, total int) string {
-	switch p := 100 * float64(n) / float64(total); {
-	case n == total:
+	if n == total {
 		return "all"
-	case p < 1:
-		return "below 1 %"
-	default:
-		return fmt.Sprintf("%.0f %%", min(p, 99))
 	}
+	return fmt.Sprintf("%.0f %%", min(100*float64(n)/float64(total), 99))
 }
 
 // ---- Distinct names ----
