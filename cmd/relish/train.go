@@ -183,10 +183,11 @@ func printModelCard(card *modelcard.Data) {
 	if card.Log.ParityChecked > 0 {
 		fmt.Fprintf(os.Stderr, "served matrices that differ from the replay's: %d of %d\n",
 			card.Log.ParityDiffering, card.Log.ParityChecked)
-		for _, table := range card.Tables {
-			if table.Title == modelcard.ParityTable {
-				printTable(&table)
-			}
+	}
+	for _, table := range card.Tables {
+		if table.Title == modelcard.ParityTable {
+			fmt.Fprintln(os.Stderr, table.Title+":")
+			printTable(&table)
 		}
 	}
 	for _, warning := range modelcard.Check(card) {

@@ -64,8 +64,12 @@ func (h *History) compute(ctx context.Context, timeline *replay.Timeline) (*feat
 	}
 	state, last := features.New(h.State), uint64(0)
 	if base = timeline.Base(base); base != nil {
-		if state, err = base.Load(); err != nil {
+		from, err := base.Load()
+		if err != nil {
 			return nil, err
+		}
+		if from != nil { // else it was counted with another configuration
+			state = from
 		}
 	}
 	included := state.Seq()
