@@ -165,8 +165,15 @@ func (s *State) applyInteraction(rec *event.Record) {
 	}
 }
 
+// addShown adds an item to the user's shown items, unless it was shown at the same moment already:
+// a client may report a list that the server recorded when it answered.
 func (s *State) addShown(u *UserState, id string, t int64) {
 	sh := ranker.Shown{Item: id, Time: t}
+	if slices.ContainsFunc(u.shown, func(other ranker.Shown) bool {
+		return other.Time == t && other.Item == id
+	}) {
+		return
+	}
 	for _, in := range u.recent {
 		if in.Item == id && isFollowUp(t, in.Time) {
 			sh.Clicked = true // the interaction arrived before the impression
