@@ -5,10 +5,11 @@ import "slices"
 // microsoft is the domain of ONNX Runtime's own operators.
 const microsoft = "com.microsoft"
 
-// The quantized activations are bytes from 1 to 255, in which rowZero stands for 0.
+// The bytes that stand for 0 in quantized activations, of which the largest is 255. After GELU,
+// whose values are above -0.17, most bytes are for values above 0.
 const (
-	rowZero  = 128
-	rowSteps = 127
+	rowZero     = 128
+	rowZeroGELU = 24
 )
 
 // QuantizeRows has the model quantize each row of an activation with a scale of its own. It reports
@@ -25,13 +26,14 @@ const (
 // the rows. So a Mul applies these after it.
 func (m *Model) QuantizeRows() (changed bool) {
 	r := &rowQuantizer{
-		model:     m,
-		producers: map[string]*Node{},
-		readers:   map[string][]*Node{},
-		products:  map[*Node]*product{},
-		removed:   map[*Node]bool{},
-		perToken:  map[string]bool{},
-		rows:      map[*Node]quantizedRows{},
+		model:      m,
+		producers:  map[string]*Node{},
+		readers:    map[string][]*Node{},
+		products:   map[*Node]*product{},
+		removed:    map[*Node]bool{},
+		perToken:   map[string]bool{},
+		rows:       map[*Node]quantizedRows{},
+		tokenZeros: map[byte]string{},
 	}
 	r.findProducts()
 	if len(r.products) == 0 {
@@ -64,9 +66,10 @@ type rowQuantizer struct {
 	perToken map[string]bool
 	// rows are the activations that are quantized already, by the node that quantized them.
 	rows map[*Node]quantizedRows
-	// tokenZeros and tokenShape are the zero points and the shape that all values per token have in
-	// common. They are computed once, since on one short text the number of nodes counts most.
-	tokenZeros, tokenShape string
+	// tokenZeros (by zero point) and tokenShape are what all values per token have in common. They
+	// are computed once, since on one short text the number of nodes counts most.
+	tokenZeros map[byte]string
+	tokenShape string
 }
 
 // product is one x·W of the model that is replaced.
@@ -78,8 +81,8 @@ type product struct {
 	width    int // of the rows of x
 }
 
-// quantizedRows are an activation's rows as integers, and their scales.
-type quantizedRows struct{ values, scales string }
+// quantizedRows are an activation's rows as integers, what stands for 0 in them, and their scales.
+type quantizedRows struct{ values, zero, scales string }
 
 // findProducts finds what is to be replaced. An activation is left alone if something else reads
 // its quantized form.
