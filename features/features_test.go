@@ -522,3 +522,17 @@ func TestReadAllocations(t *testing.T) {
 		t.Errorf("%g allocations for 10 candidates, %g for 2,000", few, many)
 	}
 }
+
+// The items of one list are kept in reverse, whose positions a signal reads.
+func TestShownKeepsTheOrderOfAList(t *testing.T) {
+	s := newFeed(features.DefaultConfig())
+	s.add(shown("u", t0, "a", "b", "c"), did("u", "click", "b", t0+1), shown("u", t0+5, "d", "e"))
+	st := read(t, s.State, schemaOf(t, ranker.Feature{Kind: ranker.KindHistory}), t0+9, "u")
+	var order []string
+	for _, x := range st.Shown {
+		order = append(order, x.Item)
+	}
+	if want := []string{"e", "d", "c", "b", "a"}; !slices.Equal(order, want) {
+		t.Errorf("kept %v, want %v", order, want)
+	}
+}

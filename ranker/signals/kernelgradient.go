@@ -68,7 +68,7 @@ func (g *KernelGradient) Add(c *WeightCase, out []float64) (logLikelihood float6
 			clicks++
 		}
 	}
-	ListResiduals(logOdds, list, clicks)
+	ListResiduals(logOdds, list, clicks, nil)
 	for i, r := range list {
 		errors[i] = r.Value
 		logLikelihood += math.Log(max(1e-6, 1-math.Abs(float64(r.Value))))

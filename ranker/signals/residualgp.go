@@ -3,6 +3,7 @@ package signals
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 
 	"relish/ranker"
@@ -14,7 +15,11 @@ import (
 // its popularity gave it among the items of its list. A Gaussian process over items (Rasmussen and
 // Williams 2006, chapter 2) spreads the residuals to the candidates, in log-odds. A residual of
 // the probability p is an observation residual / (p (1 - p)) of the user's preference, with the
-// precision p (1 - p). The kernel is that of ItemKernel.
+// precision p (1 - p). The kernel is that of ItemKernel. A click that no kept list tells is an
+// observation by itself.
+//
+// Users do not look at every item. With the probability e that they look at a position
+// (Examination), the click probability is e p, and a missing click says the less, the smaller e is.
 //
 // Columns, missing for a user whose lists carry no evidence, except for residual.score:
 //
@@ -29,6 +34,9 @@ type ResidualGP struct {
 	Prior   *ContentPrior // the items' log-odds whoever the user is
 	LogOdds []float32     // by item: content_prior.log_odds at the end of the training log
 	Kernel  *ItemKernel
+	// Examination is the probability that users look at a position of a list, by position from 0;
+	// further positions have the last one's. Empty: 1 everywhere.
+	Examination []float32
 
 	posteriors sync.Pool // of *UserPosterior
 }
@@ -62,6 +70,7 @@ func (g *ResidualGP) Compute(ctx context.Context, in *ranker.SignalInput, out []
 		return err
 	}
 	residuals := g.Residuals(in.State.Shown, indices.Shown)
+	residuals = g.addOlderClicks(residuals, in.State, indices)
 	if len(residuals) == 0 {
 		for i := range indices.Candidates {
 			out[len(residualColumns)*i+2] = priors[len(contentPriorColumns)*i+1]
@@ -102,20 +111,28 @@ func (g *ResidualGP) posterior(residuals []Residual) *UserPosterior {
 	return u
 }
 
-// Residual is what one shown item says about a user.
+// Residual is what one shown item says about a user: the derivative of the log-likelihood by the
+// user's preference for the item, and the Fisher information. For the click y (1 or 0), the click
+// probability p of an item that is looked at, and the probability e of looking at it, these are
+//
+//	Value      (y - e p) (1 - p) / (1 - e p)
+//	Precision  e p (1 - p)² / (1 - e p)
+//
+// For e = 1 they are y - p and p (1 - p).
 type Residual struct {
-	Item      int32
-	Value     float32 // 1 for a click, else 0, minus the expected probability p
-	Precision float32 // p (1 - p)
+	Item             int32
+	Value, Precision float32
 }
 
 // Residuals returns the residuals of the shown items that the model knows. indices holds the shown
 // items' indices in Prior.Items, -1 for unknown ones.
 //
-// Items with the same time form one list. A list in which nothing or everything was clicked carries
-// no evidence and is skipped.
+// Items with the same time form one list. The state keeps them in reverse: the last one stood at
+// the top. Of the oldest list it may have dropped the top. A list in which nothing or everything
+// was clicked carries no evidence and is skipped.
 func (g *ResidualGP) Residuals(shown []ranker.Shown, indices []int32) []Residual {
 	out := make([]Residual, 0, len(shown))
+	examined := make([]float32, len(shown)) // by residual of the list
 	for from := 0; from < len(shown); {
 		first, clicks := len(out), 0
 		to := from
@@ -124,6 +141,7 @@ func (g *ResidualGP) Residuals(shown []ranker.Shown, indices []int32) []Residual
 				continue
 			}
 			r := Residual{Item: indices[to]}
+			examined[len(out)-first] = float32(to - from) // the distance from the list's end
 			if shown[to].Clicked {
 				r.Value = 1
 				clicks++
@@ -133,41 +151,90 @@ func (g *ResidualGP) Residuals(shown []ranker.Shown, indices []int32) []Residual
 		if clicks == 0 || clicks == len(out)-first {
 			out = out[:first]
 		}
-		ListResiduals(g.LogOdds, out[first:], clicks)
+		for k := range out[first:] {
+			examined[k] = g.examination(to - 1 - from - int(examined[k]))
+		}
+		ListResiduals(g.LogOdds, out[first:], clicks, examined)
 		from = to
 	}
 	return out
 }
 
-// ListResiduals subtracts the expected probabilities from the values of one list, which are 1 for
-// the given number of clicks and 0 for the others, and sets the precisions. The items' log-odds are
-// shifted by a constant so that the probabilities sum to the clicks.
-func ListResiduals(logOdds []float32, list []Residual, clicks int) {
+// examination returns the probability that users look at a position.
+func (g *ResidualGP) examination(position int) float32 {
+	if len(g.Examination) == 0 {
+		return 1
+	}
+	return g.Examination[min(position, len(g.Examination)-1)]
+}
+
+// addOlderClicks appends the residuals of the user's recent interactions that no kept list tells:
+// those before the oldest one, or with an item that none shows. An item counts once. The items
+// beside it in its list are forgotten.
+func (g *ResidualGP) addOlderClicks(
+	out []Residual, s *ranker.RequestState, indices *ranker.ItemIndices,
+) []Residual {
+	oldest := int64(math.MaxInt64)
+	if n := len(s.Shown); n > 0 {
+		oldest = s.Shown[n-1].Time
+	}
+	for k, item := range indices.Recent {
+		if item < 0 || slices.Contains(indices.Recent[:k], item) ||
+			s.Recent[k].Time >= oldest && slices.Contains(indices.Shown, item) {
+			continue
+		}
+		p := Sigmoid(float64(g.LogOdds[item]) + g.Prior.MeanLogOdds)
+		out = append(out, newResidual(item, 1, p, 1))
+	}
+	return out
+}
+
+// newResidual returns the residual of an item with the click y, 1 or 0.
+func newResidual(item int32, y, p, e float64) Residual {
+	missed := (1 - p) / (1 - e*p)
+	return Residual{
+		Item: item, Value: float32((y - e*p) * missed),
+		Precision: float32(max(minResidualPrecision, e*p*(1-p)*missed)),
+	}
+}
+
+// ListResiduals turns the values of one list, which are 1 for the given number of clicks and 0 for
+// the others, into residuals. examined is the probability that the user looked at each item; nil: 1
+// everywhere. The items' log-odds are shifted by a constant so that the expected clicks are as many
+// as the clicks.
+func ListResiduals(logOdds []float32, list []Residual, clicks int, examined []float32) {
 	if len(list) == 0 {
 		return
 	}
-	offset := listOffset(logOdds, list, clicks)
-	for k := range list {
-		p := Sigmoid(float64(logOdds[list[k].Item]) + offset)
-		list[k].Value -= float32(p)
-		list[k].Precision = float32(max(minResidualPrecision, p*(1-p)))
+	probability := func(k int) float64 {
+		if examined == nil {
+			return 1
+		}
+		return float64(examined[k])
+	}
+	offset := listOffset(logOdds, list, clicks, probability)
+	for k, r := range list {
+		p := Sigmoid(float64(logOdds[r.Item]) + offset)
+		list[k] = newResidual(r.Item, float64(r.Value), p, probability(k))
 	}
 }
 
 // Sigmoid returns the probability of the given log-odds.
 func Sigmoid(logOdds float64) float64 { return 1 / (1 + math.Exp(-logOdds)) }
 
-// listOffset returns the constant that, added to the items' log-odds, makes their click
-// probabilities sum to the list's clicks. It needs 0 < clicks < len(list). It takes six Newton
-// steps, each clamped to ±2.
-func listOffset(logOdds []float32, list []Residual, clicks int) float64 {
+// listOffset returns the constant that, added to the items' log-odds, makes the expected clicks as
+// many as the list's clicks. It needs 0 < clicks < len(list). It takes six Newton steps, each
+// clamped to ±2.
+func listOffset(
+	logOdds []float32, list []Residual, clicks int, examined func(k int) float64,
+) float64 {
 	offset := 0.0
 	for range 6 {
 		sum, slope := 0.0, 1e-9
 		for k := range list {
 			p := Sigmoid(float64(logOdds[list[k].Item]) + offset)
-			sum += p
-			slope += p * (1 - p)
+			sum += examined(k) * p
+			slope += examined(k) * p * (1 - p)
 		}
 		offset += max(-2, min(2, (float64(clicks)-sum)/slope))
 	}
@@ -180,6 +247,7 @@ func (g *ResidualGP) Encode() []byte {
 	w.strings(g.Prior.Items.IDs())
 	g.Prior.encode(w)
 	w.floats(g.LogOdds)
+	w.floats(g.Examination)
 	g.Kernel.encode(w)
 	return w.buf
 }
@@ -190,6 +258,10 @@ func decodeResidualGP(
 	r := newFileReader(KindResidualGP, data)
 	items := r.items(shared)
 	g := &ResidualGP{Prior: r.contentPrior(items), LogOdds: r.floats(items.Len())}
+	g.Examination = r.boundedFloats(-1, math.SmallestNonzeroFloat32)
+	if slices.ContainsFunc(g.Examination, func(e float32) bool { return e > 1 }) {
+		return nil, nil, malformed("an examination probability is above 1")
+	}
 	g.Kernel = r.itemKernel(g.Prior)
 	return g, items, r.end()
 }

@@ -265,13 +265,46 @@ func (w *world) naiveContentVector(id string) []float64 {
 	return append(text, field...)
 }
 
+// naiveResidual is the definition of Residual.
+func naiveResidual(item int, y, p, e float64) signals.Residual {
+	return signals.Residual{
+		Item: int32(item), Value: float32((y - e*p) * (1 - p) / (1 - e*p)),
+		Precision: float32(max(1e-3, e*p*(1-p)*(1-p)/(1-e*p))),
+	}
+}
+
+// naiveOlderClicks are the residuals of interactions before the oldest list, or with items that no
+// list shows.
+func (w *world) naiveOlderClicks(s *ranker.RequestState) (out []signals.Residual) {
+	seen, shown, oldest := map[string]bool{}, map[string]bool{}, int64(math.MaxInt64)
+	for _, x := range s.Shown {
+		shown[x.Item] = true
+		oldest = min(oldest, x.Time)
+	}
+	for _, x := range s.Recent {
+		isTold := shown[x.Item] && x.Time >= oldest
+		if item := int(w.table.Index(x.Item)); item >= 0 && !seen[x.Item] {
+			seen[x.Item] = true // its newest interaction counts
+			if isTold {
+				continue
+			}
+			odds := float64(w.residual.LogOdds[item]) + w.contentPrior.MeanLogOdds
+			out = append(out, naiveResidual(item, 1, 1/(1+math.Exp(-odds)), 1))
+		}
+	}
+	return out
+}
+
 // naiveResiduals computes ResidualGP.Residuals. It solves each list's offset by bisection.
 func (w *world) naiveResiduals(shown []ranker.Shown) (out []signals.Residual) {
 	var to int
 	for from := 0; from < len(shown); from = to {
 		var list []int
-		var ys []float64
-		clicks := 0.0
+		var ys, examined []float64
+		clicks, end := 0.0, from
+		for end < len(shown) && shown[end].Time == shown[from].Time {
+			end++
+		}
 		for to = from; to < len(shown) && shown[to].Time == shown[from].Time; to++ {
 			if item := int(w.table.Index(shown[to].Item)); item >= 0 {
 				y := 0.0
@@ -279,6 +312,11 @@ func (w *world) naiveResiduals(shown []ranker.Shown) (out []signals.Residual) {
 					y = 1
 				}
 				list, ys, clicks = append(list, item), append(ys, y), clicks+y
+				e := 1.0
+				if curve := w.residual.Examination; curve != nil {
+					e = float64(curve[min(end-1-to, len(curve)-1)]) // the last one stood first
+				}
+				examined = append(examined, e)
 			}
 		}
 		if clicks == 0 || clicks == float64(len(list)) {
@@ -290,8 +328,8 @@ func (w *world) naiveResiduals(shown []ranker.Shown) (out []signals.Residual) {
 		low, high := -30.0, 30.0
 		for range 100 {
 			sum := 0.0
-			for _, item := range list {
-				sum += probability(item, (low+high)/2)
+			for k, item := range list {
+				sum += examined[k] * probability(item, (low+high)/2)
 			}
 			if sum < clicks {
 				low = (low + high) / 2
@@ -300,11 +338,7 @@ func (w *world) naiveResiduals(shown []ranker.Shown) (out []signals.Residual) {
 			}
 		}
 		for k, item := range list {
-			p := probability(item, low)
-			out = append(out, signals.Residual{
-				Item: int32(item), Value: float32(ys[k] - p),
-				Precision: float32(max(1e-3, p*(1-p))),
-			})
+			out = append(out, naiveResidual(item, ys[k], probability(item, low), examined[k]))
 		}
 	}
 	return out
@@ -411,7 +445,7 @@ func naiveResidualGP(w *world, in *ranker.SignalInput) [][]float64 {
 	for i := range out {
 		out[i][2] = priors[i][1]
 	}
-	residuals := w.naiveResiduals(in.State.Shown)
+	residuals := append(w.naiveResiduals(in.State.Shown), w.naiveOlderClicks(in.State)...)
 	n := len(residuals)
 	if n == 0 {
 		return out

@@ -222,6 +222,9 @@ func (w *world) learnResidual() {
 		Prior: w.contentPrior, LogOdds: w.floats(w.known),
 		Kernel: signals.NewItemKernel(k, infos, vectors),
 	}
+	if w.r.IntN(2) == 0 {
+		w.residual.Examination = []float32{1, 0.9, 0.95, 0.8, 0.7}
+	}
 	for i := range w.known {
 		copy(w.residual.Kernel.LearnedVector(int32(i)), w.floats(w.learned))
 	}
@@ -260,7 +263,9 @@ func (w *world) input(candidates, history, shown int) *ranker.SignalInput {
 	}
 	for range history {
 		id := w.anyID()
-		in.State.Recent = append(in.State.Recent, ranker.Interaction{Item: id, Action: "click"})
+		in.State.Recent = append(in.State.Recent, ranker.Interaction{
+			Item: id, Action: "click", Time: 1e12 - int64(w.r.IntN(30_000)),
+		})
 		in.State.RecentItems = append(in.State.RecentItems, w.infos[id])
 		in.RecentVectors = append(in.RecentVectors, w.vectors[id])
 	}

@@ -24,7 +24,8 @@ type Interaction struct {
 
 // List is a list that a user was shown.
 type List struct {
-	Items []int32   // in the order shown, without repeats; -1 for an item that must not be learned from
+	// Items is in the order shown, without repeats; -1 for an item that must not be learned from.
+	Items []int32
 	Gains []float32 // aligned with Items; 0 if no interaction followed
 }
 

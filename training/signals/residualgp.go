@@ -11,6 +11,7 @@ const (
 	factorRounds        = 4      // updates of all users' and items' vectors
 	maxResidualUsers    = 20_000 // users that the learned vectors are fitted to, the newest
 	maxResidualsPerUser = 200    // of these the newest
+	examinedPositions   = 100    // positions whose examination the signal keeps
 )
 
 // TrainResidualGP fits item vectors to the residuals of all users, so that items whose residuals go
@@ -29,6 +30,11 @@ func TrainResidualGP(
 	out := &served.ResidualGP{Prior: prior, LogOdds: make([]float32, len(counts))}
 	for i := range counts {
 		out.LogOdds[i] = float32(prior.LogOdds(prior.LeaveOneOut[i], counts[i]))
+	}
+	for position := range examinedPositions {
+		if c.Examination != nil {
+			out.Examination = append(out.Examination, float32(c.Examination.Examination(position)))
+		}
 	}
 	users := userResiduals(c, out.LogOdds)
 	if len(users) == 0 {
@@ -76,7 +82,7 @@ func userResiduals(c *Corpus, logOdds []float32) (users []userLists) {
 	for u := len(c.Users) - 1; u >= 0 && len(users) < maxResidualUsers; u-- {
 		var lists userLists
 		for i := range c.Users[u].Lists {
-			if list := listResiduals(&c.Users[u].Lists[i], logOdds); list != nil {
+			if list := listResiduals(c, &c.Users[u].Lists[i], logOdds); list != nil {
 				lists = append(lists, list)
 			}
 		}
@@ -88,8 +94,9 @@ func userResiduals(c *Corpus, logOdds []float32) (users []userLists) {
 }
 
 // listResiduals returns the residuals of one list, nil if nothing or everything was clicked.
-func listResiduals(l *List, logOdds []float32) []served.Residual {
+func listResiduals(c *Corpus, l *List, logOdds []float32) []served.Residual {
 	var out []served.Residual
+	var examined []float32
 	clicks := 0
 	for k, item := range l.Items {
 		if item < 0 {
@@ -101,10 +108,11 @@ func listResiduals(l *List, logOdds []float32) []served.Residual {
 			clicks++
 		}
 		out = append(out, r)
+		examined = append(examined, float32(c.Examination.Examination(k)))
 	}
 	if clicks == 0 || clicks == len(out) {
 		return nil
 	}
-	served.ListResiduals(logOdds, out, clicks)
+	served.ListResiduals(logOdds, out, clicks, examined)
 	return out
 }

@@ -151,12 +151,65 @@ func TestListResidualsSumToZero(t *testing.T) {
 				list[i].Value = 1
 			}
 		}
-		served.ListResiduals(logOdds, list, clicks)
+		served.ListResiduals(logOdds, list, clicks, nil)
 		for _, x := range list {
 			sum += float64(x.Value)
 		}
 		if math.Abs(sum) > 0.01 {
 			t.Fatalf("%d clicks on %v: the residuals sum to %g", clicks, logOdds, sum)
 		}
+	}
+}
+
+// A click is evidence even if the state has forgotten the list that it came from.
+func TestOlderClicksAreEvidence(t *testing.T) {
+	all, truth := lowRank(1, 60, 500, 9)
+	c := *all
+	c.Users = all.Users[:400]
+	gp, err := signals.TrainResidualGP(&c, &served.Projection{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agreed := 0
+	for u := 400; u < 500; u++ {
+		var clicked signals.UserHistory
+		for _, l := range all.Users[u].Lists {
+			for k, gain := range l.Gains {
+				if gain > 0 {
+					x := signals.Interaction{Item: l.Items[k], Gain: gain}
+					clicked.Interactions = append(clicked.Interactions, x)
+				}
+			}
+		}
+		learned := run(t, gp, newInput(&c, clicked))["residual.learned"]
+		sum := 0.0
+		for i, x := range truth[u] {
+			sum += learned[i] * (x - truth[400+(u+1)%100][i])
+		}
+		if sum > 0 {
+			agreed++
+		}
+	}
+	if agreed < 80 {
+		t.Errorf("the clicks of %d of 100 users tell what they like", agreed)
+	}
+}
+
+// What stands where nobody looks is no evidence: without a click there, the residual is small.
+func TestResidualsKnowWhatIsLookedAt(t *testing.T) {
+	gp := &served.ResidualGP{
+		LogOdds: make([]float32, 4), Examination: []float32{1, 0.9, 0.2, 0.1},
+	}
+	shown := []ranker.Shown{{}, {}, {Clicked: true}, {}} // the last one stood at the top
+	got := gp.Residuals(shown, []int32{3, 2, 1, 0})
+	if len(got) != 4 || got[0].Item != 3 || got[3].Item != 0 {
+		t.Fatalf("residuals %+v", got)
+	}
+	if bottom, top := got[0], got[3]; top.Value > -0.3 || bottom.Value < top.Value/4 ||
+		bottom.Value >= 0 || bottom.Precision > top.Precision/4 {
+		t.Errorf("not clicked at the top: %+v, at the bottom: %+v", top, bottom)
+	}
+	if clicked := got[2]; clicked.Value <= 0 {
+		t.Errorf("clicked: %+v", clicked)
 	}
 }
