@@ -28,8 +28,8 @@ import (
 	"relish/ranker"
 )
 
-// State is the state of one server or of one replay. It is not safe for concurrent use, except that
-// any number of Reads may run at once while nothing is applied.
+// State is the state of one server or of one replay. It is not safe for concurrent use, except
+// that any number of Reads may run at once while nothing is applied.
 type State struct {
 	*Counters
 	// OpenTable returns the version of an external table that a table event names, nil for none. A
@@ -86,8 +86,8 @@ func New(cfg Config) *State {
 // expiryChecks is how often within Config.MaxAge the state looks for expired items and users.
 const expiryChecks = 64
 
-// NewState returns a state without users and items that counts in t. Nothing in it expires: it holds
-// what a shared store has loaded, and that store drops what is old.
+// NewState returns a state without users and items that counts in t. Nothing in it expires: it
+// holds what a shared store has loaded, and that store drops what is old.
 func (t *Counters) NewState() *State {
 	return &State{Counters: t, items: map[string]*ItemState{}, users: map[string]*UserState{}, tables: map[string]string{}}
 }

@@ -26,8 +26,8 @@ import (
 //	kept     the state when records of erased users last left the log: the counts stay, without users
 //	ordered  the state after an import, if the log is not in the order in which things happened
 //
-// Each is the whole state at its sequence. A state is computed from the newest one. A replay passes
-// from one to the next (see Bases).
+// Each is the whole state at its sequence. A state is computed from the newest one. A replay
+// passes from one to the next (see Bases).
 func basePath(dir string) string    { return filepath.Join(dir, "base") }
 func cutPath(dir string) string     { return filepath.Join(dir, "cut") }
 func keptPath(dir string) string    { return filepath.Join(dir, "kept") }
@@ -176,8 +176,8 @@ func (s *Store) completeBase() error {
 	return writeState(cutPath(s.dir), s.state)
 }
 
-// eraseBase removes erased users from the bases. The next save keeps the state, because the log and
-// the older bases no longer have what was counted of these users.
+// eraseBase removes erased users from the bases. The next save keeps the state, because the log
+// and the older bases no longer have what was counted of these users.
 func (s *Store) eraseBase(hashes map[string]uint64) error {
 	s.baseMu.Lock()
 	defer s.baseMu.Unlock()

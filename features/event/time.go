@@ -11,8 +11,8 @@ import (
 // maxMillis is the end of the year 9999 in Unix ms, the last time that RFC 3339 can write.
 const maxMillis = 253402300799999
 
-// MinTime is the earliest time that an event may have: the year 1990, in Unix ms. An earlier number
-// is almost always in another unit than milliseconds.
+// MinTime is the earliest time that an event may have: the year 1990, in Unix ms. An earlier
+// number is almost always in another unit than milliseconds.
 const MinTime = 631152000000
 
 // MaxAhead is how far the time of an event may be ahead of its arrival. Clocks of clients are that
@@ -49,8 +49,8 @@ func parseMillis(ms float64, text string) (int64, error) {
 }
 
 // CheckTime returns an error for a time before MinTime, or too far ahead of now, both in Unix ms.
-// The error says in which other unit the time seems to be, and what to send instead. now = 0 allows
-// any time after MinTime.
+// The error says in which other unit the time seems to be, and what to send instead. now = 0
+// allows any time after MinTime.
 func CheckTime(ms, now int64) error {
 	switch {
 	case ms < MinTime:

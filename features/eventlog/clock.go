@@ -16,9 +16,10 @@ var started = time.Now()
 // arrivalClock gives the arrival of the next record. It never goes back.
 //
 // It also does not follow a step ahead that is larger than maxStep, or at the start maxDowntime. A
-// clock that was wrong once would otherwise date all later records, because arrival never goes back.
-// The arrival then goes on from its last value at the pace of real time, until an operator confirms
-// the step (Options.AcceptClock) or the clock is put right. Only the owner goroutine uses it.
+// clock that was wrong once would otherwise date all later records, because arrival never goes
+// back. The arrival then goes on from its last value at the pace of real time, until an operator
+// confirms the step (Options.AcceptClock) or the clock is put right. Only the owner goroutine uses
+// it.
 type arrivalClock struct {
 	wall    func() time.Time
 	elapsed func() time.Duration // real time since some moment, which no change of the clock affects
@@ -30,8 +31,8 @@ type arrivalClock struct {
 	ahead       time.Duration // how far the clock is ahead of the arrivals, 0 while they follow it
 }
 
-// newArrivalClock returns a clock that goes on after newest, the arrival of the newest record, 0 for
-// an empty log.
+// newArrivalClock returns a clock that goes on after newest, the arrival of the newest record, 0
+// for an empty log.
 func newArrivalClock(opt *Options, newest int64) *arrivalClock {
 	c := &arrivalClock{
 		wall: opt.Clock, elapsed: opt.Elapsed, last: newest, step: maxStep, nextStep: maxDowntime,

@@ -1,9 +1,9 @@
 // Package eventsort sorts any number of records by the time at which they happened, in bounded
 // memory.
 //
-// A Sorter gathers records up to its bound, sorts them, and writes them to a temporary file. Reading
-// merges the files. Import sorts its files this way before it appends them to the log, and training
-// the imported records of a log.
+// A Sorter gathers records up to its bound, sorts them, and writes them to a temporary file.
+// Reading merges the files. Import sorts its files this way before it appends them to the log, and
+// training the imported records of a log.
 package eventsort
 
 import (

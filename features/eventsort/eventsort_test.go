@@ -57,8 +57,8 @@ func sorted(t *testing.T, s *eventsort.Sorter) (out []event.Record) {
 	return out
 }
 
-// Records come in the order of event.OrderOf and unchanged, whether they fit into memory or not. The
-// order of adding does not matter. Close leaves no file.
+// Records come in the order of event.OrderOf and unchanged, whether they fit into memory or not.
+// The order of adding does not matter. Close leaves no file.
 func TestSorter(t *testing.T) {
 	in := records(2000)
 	want := slices.Clone(in)

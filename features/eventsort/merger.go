@@ -2,7 +2,8 @@ package eventsort
 
 import "iter"
 
-// merger merges sorted sequences of entries. There are few of them, so it compares all next entries.
+// merger merges sorted sequences of entries. There are few of them, so it compares all next
+// entries.
 type merger struct{ sources []*source }
 
 // source is a sequence with its next entry.

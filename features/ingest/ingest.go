@@ -80,8 +80,8 @@ type Ingester struct {
 // LogDir returns the folder of the event log in a data folder.
 func LogDir(dir string) string { return filepath.Join(dir, "log") }
 
-// Open opens the ingester of the data folder dir, and creates the folder if needed. The caller must
-// hold Lock(dir).
+// Open opens the ingester of the data folder dir, and creates the folder if needed. The caller
+// must hold Lock(dir).
 func Open(dir string, opt Options) (*Ingester, error) {
 	opt.defaults()
 	g := &Ingester{dir: dir, opt: opt}
@@ -171,8 +171,9 @@ func (g *Ingester) onClock(ahead time.Duration) {
 		g.opt.Log.Info("arrival times follow the clock again")
 		return
 	}
-	g.opt.Log.Error("the clock stepped ahead; arrival times go on from the last one until the clock "+
-		"is right. If it is right already, start again with --accept-clock", "ahead", ahead.String())
+	g.opt.Log.Error("the clock stepped ahead; arrival times go on from the last one until the "+
+		"clock is right. If it is right already, start again with --accept-clock",
+		"ahead", ahead.String())
 }
 
 func (g *Ingester) abort(records []event.Record) {

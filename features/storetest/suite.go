@@ -61,8 +61,8 @@ func rejections(t *testing.T, b Backend) {
 	}
 }
 
-// A time up to ten minutes ahead counts as the arrival: the history is in the order of arrival, and
-// the decayed counts stay. A later time is rejected.
+// A time up to ten minutes ahead counts as the arrival: the history is in the order of arrival,
+// and the decayed counts stay. A later time is rejected.
 func aheadOfArrival(t *testing.T, b Backend) {
 	s := b.Open(t, features.DefaultConfig())
 	recent := clicks
@@ -77,7 +77,8 @@ func aheadOfArrival(t *testing.T, b Backend) {
 	}
 	appendEvents(t, s, interaction("e4", "u", "click", "b", 0))
 	q := &ranker.FeatureQuery{
-		User: "u", Now: time.Now().UnixMilli(), Schema: sch, Candidates: []ranker.Candidate{{ID: "a"}},
+		User: "u", Now: time.Now().UnixMilli(), Schema: sch,
+		Candidates: []ranker.Candidate{{ID: "a"}},
 	}
 	st, err := s.Read(t.Context(), q)
 	if err != nil {
@@ -86,7 +87,8 @@ func aheadOfArrival(t *testing.T, b Backend) {
 	if len(st.Recent) != 3 || st.Recent[0].Item != "b" {
 		t.Errorf("history %+v, want the newest arrival first", st.Recent)
 	}
-	if got := float64(st.Columns[0]); math.Abs(got-math.Log1p(2)) > 0.05 { // minutes on a slow machine
+	// Minutes may pass on a slow machine.
+	if got := float64(st.Columns[0]); math.Abs(got-math.Log1p(2)) > 0.05 {
 		t.Errorf("two clicks within an hour count as %g, want about %g", got, math.Log1p(2))
 	}
 }

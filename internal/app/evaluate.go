@@ -170,9 +170,9 @@ const (
 	minUnseenLists = 30
 )
 
-// testSet chooses the lists that are scored. Without a share it takes those that the bundle has not
-// learned from. A bundle that was trained on the whole log is measured in sample, and a note says
-// so.
+// testSet chooses the lists that are scored. Without a share it takes those that the bundle has
+// not learned from. A bundle that was trained on the whole log is measured in sample, and a note
+// says so.
 func (e *Evaluator) testSet(ctx context.Context) (*evaluation.TestSet, error) {
 	opt := e.options()
 	isDefault := e.opt.TestShare == 0 && !e.opt.InSample && !e.trains()
@@ -238,7 +238,8 @@ func (e *Evaluator) options() evaluation.Options {
 		TestShare:   cmp.Or(e.opt.TestShare, defaultTestShare),
 		Prequential: e.opt.Prequential, K: e.opt.K, Gains: train.Gains,
 		FollowUp: int64(train.FollowUpHours * millisPerHour), Negatives: e.opt.Negatives,
-		Base: e.timeline.Base(e.base), Seed: e.opt.Seed, Vectors: RankerVectors(e.vectors), Progress: e.opt.Progress,
+		Base: e.timeline.Base(e.base), Seed: e.opt.Seed, Vectors: RankerVectors(e.vectors),
+		Progress: e.opt.Progress,
 	}
 	if e.opt.HideItems > 0 {
 		opt.IsHidden = evaluation.SampleItems(e.opt.HideItems, e.opt.Seed)

@@ -10,15 +10,15 @@ import (
 	"relish/ranker/bundle"
 )
 
-// readiness describes the parts of the service. OK is always true: rankings go on without Redis and
-// without the newest bundle, so a load balancer must keep sending requests. Detail tells people
-// what is missing.
+// readiness describes the parts of the service. OK is always true: rankings go on without Redis
+// and without the newest bundle, so a load balancer must keep sending requests. Detail tells
+// people what is missing.
 func (a *App) readiness() []api.ReadinessCheck {
 	checks := []api.ReadinessCheck{storeCheck(a.engine.Store), modelCheck(a.models)}
 	if ahead := clockAhead(a.engine.Store); ahead > 0 {
 		checks = append(checks, api.ReadinessCheck{Name: "clock", OK: true, Detail: fmt.Sprintf(
-			"degraded: the clock stepped ahead by %s, and arrival times do not follow it; if it is "+
-				"right, start again with --accept-clock", ahead.Round(time.Second))})
+			"degraded: the clock stepped ahead by %s, and arrival times do not follow it; if it "+
+				"is right, start again with --accept-clock", ahead.Round(time.Second))})
 	}
 	if encoder := a.engine.encoder; encoder != nil {
 		check := api.ReadinessCheck{Name: "encoder", OK: true, Detail: encoder.Device()}

@@ -21,10 +21,10 @@ type History struct {
 	Progress func(done int)
 }
 
-// Order makes the next start of the server begin with the state that the events give in the order in
-// which they happened, if imports brought them in another order: an item that is described after the
-// clicks on it is then counted by its fields as in training. It returns whether the order differs.
-// The data folder must not be in use.
+// Order makes the next start of the server begin with the state that the events give in the order
+// in which they happened, if imports brought them in another order: an item that is described
+// after the clicks on it is then counted by its fields as in training. It returns whether the
+// order differs. The data folder must not be in use.
 func (h *History) Order(ctx context.Context) (changed bool, err error) {
 	unlock, err := ingest.Lock(h.Data)
 	if err != nil {

@@ -24,8 +24,8 @@ type EventSink interface {
 
 // Import brings the events of files into a sink, in the order in which they happened
 // (event.OrderOf): the order of the files and of their rows does not matter. It sorts all events
-// first, beyond memory in temporary files, and marks them as imported. Sink, Data, Files and Rejected
-// are required.
+// first, beyond memory in temporary files, and marks them as imported. Sink, Data, Files and
+// Rejected are required.
 type Import struct {
 	Sink    EventSink
 	Data    string    // the data folder, which takes temporary files

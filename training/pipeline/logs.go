@@ -14,11 +14,12 @@ import (
 
 // source reads the logs of all replicas. An event that several logs have counts once.
 //
-// Records and inOrder yield the records in the order in which they happened. inLogOrder yields them
-// as a server received them: merged by arrival, replica and sequence. Several logs are numbered as
-// one; a single log keeps its sequences as numbers.
+// Records and inOrder yield the records in the order in which they happened. inLogOrder yields
+// them as a server received them: merged by arrival, replica and sequence. Several logs are
+// numbered as one; a single log keeps its sequences as numbers.
 //
-// open fixes where the logs end, so that each pass sees the same records while servers keep writing.
+// open fixes where the logs end, so that each pass sees the same records while servers keep
+// writing.
 type source struct {
 	dirs     []string
 	ids      int               // event ids remembered to count an event of several logs once

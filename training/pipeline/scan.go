@@ -94,8 +94,9 @@ func (c *counts) measurable(sampled bool) float64 {
 // needsSampledLists reports whether lists are sampled, see replay.Log.NeedsSampledLists.
 func (s *scan) needsSampledLists() bool { return len(s.all.clicked) < replay.MinClickedLists }
 
-// scanLogs fixes where the logs end, puts their records in order, counts what is new, and makes sure
-// that encoder has the vector of each text that any item ever had, in the catalogue or in a request.
+// scanLogs fixes where the logs end, puts their records in order, counts what is new, and makes
+// sure that encoder has the vector of each text that any item ever had, in the catalogue or in a
+// request.
 func scanLogs(ctx context.Context, run *run, b *bundles, encoder *textEncoder) (*scan, error) {
 	out := &scan{
 		source: &source{
@@ -151,8 +152,8 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 	return nil
 }
 
-// encodeTexts encodes the texts that the scan has found, and returns the catalogue at the end of the
-// logs, nil without text. An item that several events describe may have had other texts on the
+// encodeTexts encodes the texts that the scan has found, and returns the catalogue at the end of
+// the logs, nil without text. An item that several events describe may have had other texts on the
 // server than in the order in which things happened; these are encoded too.
 func (s *scan) encodeTexts(
 	ctx context.Context, opt *Options, encoder *textEncoder, texts *textScan,

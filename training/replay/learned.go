@@ -5,8 +5,8 @@ import (
 	"relish/ranker/bundle"
 )
 
-// HasLearned reports whether a bundle with this training data was trained on a record, which has the
-// sequence of its own log.
+// HasLearned reports whether a bundle with this training data was trained on a record, which has
+// the sequence of its own log.
 func HasLearned(d *bundle.TrainingData, rec *event.Record) bool {
 	if cut := d.HeldOutFrom; cut != nil && event.OrderOf(rec).Compare(event.Order(*cut)) >= 0 {
 		return false

@@ -130,7 +130,7 @@ func (s *scanner) add(rec *event.Record) {
 	}
 }
 
-// addErasure notes the user whom the record erases, if it erases one.
+// addErasure notes the user that the record erases, if it erases one.
 func (s *scanner) addErasure(rec *event.Record) {
 	if rec.Event.Kind == ranker.EventErase {
 		s.erased[rec.Event.UserHash] = rec.Seq

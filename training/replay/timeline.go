@@ -45,8 +45,8 @@ var ErrLogRewritten = errors.New(
 )
 
 // NewTimeline reads the log once if it is in order, and else twice: it sorts the imported records
-// into temporary files in dir. Each pass over the log must yield the same records. The caller closes
-// the timeline.
+// into temporary files in dir. Each pass over the log must yield the same records. The caller
+// closes the timeline.
 func NewTimeline(ctx context.Context, log EachRecord, dir string) (*Timeline, error) {
 	t := &Timeline{log: log, marks: map[uint64]mark{}}
 	inOrder, last := true, event.Order{}
@@ -101,8 +101,8 @@ func (t *Timeline) Close() error {
 	return t.imported.Close()
 }
 
-// Each calls yield for each record with its number. rec keeps the sequence of its own log. It stops
-// when yield returns false.
+// Each calls yield for each record with its number. rec keeps the sequence of its own log. It
+// stops when yield returns false.
 func (t *Timeline) Each(yield func(rec *event.Record, number uint64) bool) error {
 	stopped := false
 	var failed error
@@ -154,8 +154,9 @@ func (t *Timeline) Each(yield func(rec *event.Record, number uint64) bool) error
 	return failed
 }
 
-// sameArrival returns an imported record as if all history had arrived at once. The state keeps what
-// arrived last if it has to drop something, and that must not depend on what was imported first.
+// sameArrival returns an imported record as if all history had arrived at once. The state keeps
+// what arrived last if it has to drop something, and that must not depend on what was imported
+// first.
 func (t *Timeline) sameArrival(rec *event.Record) *event.Record {
 	later := *rec
 	later.Arrival = t.arrival
@@ -169,8 +170,8 @@ func (t *Timeline) sameArrival(rec *event.Record) *event.Record {
 func (t *Timeline) InLogOrder() bool { return t.imported == nil }
 
 // Base returns the base of the log for a replay of the timeline. If imported history is not in the
-// order of the log, no moment of the timeline is that of a base within the log. A replay then begins
-// with the base before the log.
+// order of the log, no moment of the timeline is that of a base within the log. A replay then
+// begins with the base before the log.
 func (t *Timeline) Base(b *Base) *Base {
 	if b == nil || t.imported == nil {
 		return b

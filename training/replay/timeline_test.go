@@ -17,8 +17,8 @@ import (
 // importDay is when the events of these tests are imported. Their event times lie before it.
 const importDay = int64(1_777_629_600_000)
 
-// history returns what happened over two years: items that appear over time, lists and clicks. Some
-// items and all users have no time.
+// history returns what happened over two years: items that appear over time, lists and clicks.
+// Some items and all users have no time.
 func history() (events []ranker.Event) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	begin := importDay - 730*24*hour
@@ -107,7 +107,10 @@ func told(t *testing.T, log replay.EachRecord) string {
 		scanned.Interactions, scanned.Users.IDs(), scanned.Items.IDs())
 	schema, err := ranker.NewSchema([]ranker.Feature{
 		{Name: "age", Kind: ranker.KindAge},
-		{Name: "c", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click", HalfLife: "7d"},
+		{
+			Name: "c", Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "click",
+			HalfLife: "7d",
+		},
 		{Name: "words", Kind: ranker.KindWordCount, Field: "title"},
 		{Name: "user", Kind: ranker.KindNumber, Field: "user.age"},
 	})
@@ -134,8 +137,8 @@ func told(t *testing.T, log replay.EachRecord) string {
 	return out.String()
 }
 
-// A replay of imported history does not depend on the order of the files, on the order within them,
-// and on whether the catalogue is imported first or last.
+// A replay of imported history does not depend on the order of the files, on the order within
+// them, and on whether the catalogue is imported first or last.
 func TestOrderOfImportsDoesNotMatter(t *testing.T) {
 	all := history()
 	items, behaviour := all[:41], all[41:]
@@ -189,8 +192,8 @@ func TestImportedHistorySpansItsYears(t *testing.T) {
 	}
 }
 
-// Live records stay in the order of arrival, whatever their event times are, and imported ones stand
-// between them by event time. A log in that order keeps its numbers.
+// Live records stay in the order of arrival, whatever their event times are, and imported ones
+// stand between them by event time. A log in that order keeps its numbers.
 func TestTimelineMergesLiveRecords(t *testing.T) {
 	live := func(seq uint64, arrival, at int64) event.Record {
 		return event.Record{Seq: seq, Arrival: arrival, Event: ranker.Event{
@@ -238,9 +241,9 @@ func TestReimportedItemIsBack(t *testing.T) {
 		Kind: ranker.EventInteraction, ID: "c", UserID: "u", ItemID: "i", Action: "click",
 		Time: importDay - hour, Imported: true,
 	}
-	log, err := replay.Scan(t.Context(),
-		timeline(t, logOf([]ranker.Event{click, item}, []ranker.Event{deleted}, []ranker.Event{again})).
-			Records, replay.Options{State: features.DefaultConfig()})
+	records := logOf([]ranker.Event{click, item}, []ranker.Event{deleted}, []ranker.Event{again})
+	log, err := replay.Scan(t.Context(), timeline(t, records).Records,
+		replay.Options{State: features.DefaultConfig()})
 	if err != nil {
 		t.Fatal(err)
 	}
