@@ -341,7 +341,7 @@ func TestTrainingIsRefused(t *testing.T) {
 		"an empty log": {func(in *training.Inputs) { in.Source = source(nil) },
 			"too little to train on: 0 usable lists, 50 needed"},
 		"a short log": {func(in *training.Inputs) { in.Source = source(demoLog()[:450]) },
-			"usable lists, 50 needed. Without impressions each user gives one list"},
+			"usable lists, 50 needed. A list is a list shown with a click"},
 		"an unknown constraint": {func(in *training.Inputs) {
 			in.Config.Monotone = map[string]int{"item.charm": 1}
 		}, "train.monotone.item.charm"},

@@ -263,7 +263,7 @@ func (s *service) checkExplanation(t *testing.T, user string, items []string) {
 // writes no vectors. The bundle names the encoder, and a service with that encoder ranks with it.
 func TestTrainWithText(t *testing.T) {
 	data, config := filepath.Join(t.TempDir(), "d"), quickConfig(t)
-	output(t, "demo", "--data", data, "--users", "20", "--lists", "300")
+	output(t, "demo", "--data", data, "--users", "40", "--lists", "900")
 	if err := os.RemoveAll(filepath.Join(data, "vectors")); err != nil {
 		t.Fatal(err)
 	}
