@@ -10,8 +10,8 @@ import (
 	"relish/internal/app"
 )
 
-// TestImportParquet imports tables that pyarrow wrote. A damaged one is refused with the reason, and
-// harms only the child process that reads it.
+// TestImportParquet imports tables that pyarrow wrote. A damaged one is refused with the reason,
+// and harms only the child process that reads it.
 func TestImportParquet(t *testing.T) {
 	dir, files := filepath.Join(t.TempDir(), "d"), t.TempDir()
 	runPython(t, "parquet", files)
@@ -56,8 +56,9 @@ func TestImportParquet(t *testing.T) {
 	}
 	for name, damaged := range map[string]string{
 		"truncated": string(data[:len(data)/2]),
-		"footer":    string(data[:len(data)-40]) + strings.Repeat("\xff", 32) + string(data[len(data)-8:]),
-		"pages":     string(data[:200]) + strings.Repeat("\x81", 2000) + string(data[2200:]),
+		"footer": string(data[:len(data)-40]) + strings.Repeat("\xff", 32) +
+			string(data[len(data)-8:]),
+		"pages": string(data[:200]) + strings.Repeat("\x81", 2000) + string(data[2200:]),
 	} {
 		if err := os.WriteFile(events, []byte(damaged), 0o600); err != nil {
 			t.Fatal(err)
@@ -67,7 +68,8 @@ func TestImportParquet(t *testing.T) {
 			t.Errorf("%s: %s", name, out)
 		}
 	}
-	out = mustFail(t, 1, "import", "--data", dir, "--no-text", filepath.Join(files, "items.parquet"))
+	out = mustFail(t, 1, "import", "--data", dir, "--no-text",
+		filepath.Join(files, "items.parquet"))
 	if !strings.Contains(out, "there is no column for user, item, action. The columns are sku, "+
 		"name, tags, price, released, size.w, size.h. They look like a catalogue: "+
 		"try --kind items --columns item=sku,title=name") {

@@ -100,7 +100,8 @@ func TestServerRepeatsWhatTheServiceCannotTake(t *testing.T) {
 		t.Errorf("%v, waits %v, %v", outcomes, waits, err)
 	}
 	r := s.requests[0]
-	if r.URL.String() != "/feedback?imported=true" || r.Header.Get("Authorization") != "Bearer secret" {
+	if r.URL.String() != "/feedback?imported=true" ||
+		r.Header.Get("Authorization") != "Bearer secret" {
 		t.Errorf("%s %v", r.URL, r.Header)
 	}
 	// It gives up in the end.
@@ -150,10 +151,13 @@ func TestServerOutcomes(t *testing.T) {
 	events := clicks(5)
 	long := strings.Repeat("x", 1<<20)
 	for i := range events {
-		events[i] = ranker.Event{Kind: ranker.EventItem, ID: fmt.Sprint(i), ItemID: "i", Text: &long}
+		events[i] = ranker.Event{
+			Kind: ranker.EventItem, ID: fmt.Sprint(i), ItemID: "i", Text: &long,
+		}
 	}
 	s = &scripted{script: []func(http.ResponseWriter, int){takes}}
-	if _, _, err := sendAll(t, s, events); err != nil || !slices.Equal(s.events, []int{1, 1, 1, 1, 1}) {
+	if _, _, err := sendAll(t, s, events); err != nil ||
+		!slices.Equal(s.events, []int{1, 1, 1, 1, 1}) {
 		t.Errorf("bodies of %v events, %v", s.events, err)
 	}
 }
