@@ -86,7 +86,8 @@ func (i *Import) sortAndLoad(ctx context.Context, loader *Loader, tally *importT
 			return err
 		}
 	}
-	loader.Progress = func(done int) { i.progress("import", done, sorter.Len()) }
+	rejected := loader.Counts.Rejected // of the rows that were read
+	loader.Progress = func(done int) { i.progress("import", done-rejected, sorter.Len()) }
 	for rec, err := range sorter.Records() {
 		if err == nil {
 			err = loader.Add(ctx, int(rec.Seq), rec.Event)
