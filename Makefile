@@ -55,7 +55,7 @@ fetch-test: fetch fetch-fp32 ## download what only the tests need
 
 test: build fetch-test ## run all tests
 	go vet ./...
-	go test -timeout 20m ./...
+	go test -timeout 60m ./...
 
 # Without -trimpath: with it, cached cgo files name the checkout that compiled them first, and the
 # linter cannot find them in another one.
@@ -69,7 +69,7 @@ vuln: $(TOOLS)/govulncheck-$(GOVULNCHECK) ## known vulnerabilities in dependenci
 # The race detector reserves more address space than the limit that TestHostileBundles/memory sets,
 # and it makes sync.Pool drop values, so that allocations cannot be counted. make test runs both.
 race: build fetch-test ## tests of the concurrent packages under the race detector
-	go test -race -timeout 30m -skip '^TestHostileBundles$$/^memory$$|Allocations$$' $(RACE)
+	go test -race -timeout 60m -skip '^TestHostileBundles$$/^memory$$|Allocations$$' $(RACE)
 
 ci: lint vuln race test ## everything that a change must pass
 
