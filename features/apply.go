@@ -240,7 +240,8 @@ func (s *State) countForAll(u *UserState, it *ItemState, action int, rec *event.
 }
 
 // userFieldCountsOf returns the user's counters for a value of a counted field. If the user has
-// Config.UserValues values already, a new value replaces the one that has been untouched longest.
+// Config.UserValues values already, a new value replaces the one whose newest event is the oldest.
+// The event times decide, not the arrivals, which differ between imports of the same history.
 func (s *State) userFieldCountsOf(
 	u *UserState,
 	field int,
@@ -262,8 +263,8 @@ func (s *State) userFieldCountsOf(
 	oldest := 0
 	for i := range list {
 		if cmp.Or(
-			cmp.Compare(list[i].seen, list[oldest].seen),
 			cmp.Compare(list[i].ref, list[oldest].ref),
+			cmp.Compare(list[i].value.Value(), list[oldest].value.Value()),
 		) < 0 {
 			oldest = i
 		}

@@ -211,6 +211,35 @@ func TestMaxAge(t *testing.T) {
 	}
 }
 
+// Which of a user's values are dropped depends on the events, not on when they arrived.
+func TestDroppedValuesDoNotDependOnArrival(t *testing.T) {
+	cfg := features.DefaultConfig()
+	cfg.UserValues = 2
+	sch := schemaOf(t, ranker.Feature{
+		Kind: ranker.KindCount, Scope: ranker.ScopeUserField, Action: features.ActionImpression,
+		Field: "tags",
+	})
+	events := []ranker.Event{
+		item("a", "x"), item("b", "w"), item("c", "z"),
+		shown("u", t0, "a", "b"), did("u", "click", "a", t0), shown("u", t0+1, "c"),
+	}
+	var want []float32
+	for step := range int64(3) { // all at once, or one after the other
+		s := features.New(cfg)
+		for i, e := range events {
+			at := t0 + 1000 + step*int64(i)
+			s.Apply(&event.Record{Seq: uint64(i + 1), Arrival: at, Event: e})
+		}
+		got := read(t, s, sch, t0+day, "u", "a", "b", "c").Columns
+		if step == 0 {
+			want = got
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("with %d ms between arrivals: %v, want %v", step, got, want)
+		}
+	}
+}
+
 // One record that arrives a year ahead, because a clock was wrong or the server was off, drops
 // nothing. Afterwards items and users grow old as before.
 func TestLeapOfTheClockDropsNothing(t *testing.T) {
