@@ -74,8 +74,9 @@ func NewTestSet(
 	if err != nil {
 		return nil, err
 	}
-	log, err := replay.Scan(ctx, src,
-		replay.Options{State: state, Base: opt.Base, Gains: opt.Gains, FollowUpMillis: opt.FollowUp})
+	log, err := replay.Scan(ctx, src, replay.Options{
+		State: state, Base: opt.Base, Gains: opt.Gains, FollowUpMillis: opt.FollowUp,
+	})
 	if err != nil {
 		return nil, err
 	}

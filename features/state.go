@@ -89,7 +89,10 @@ const expiryChecks = 64
 // NewState returns a state without users and items that counts in t. Nothing in it expires: it
 // holds what a shared store has loaded, and that store drops what is old.
 func (t *Counters) NewState() *State {
-	return &State{Counters: t, items: map[string]*ItemState{}, users: map[string]*UserState{}, tables: map[string]string{}}
+	return &State{
+		Counters: t, items: map[string]*ItemState{}, users: map[string]*UserState{},
+		tables: map[string]string{},
+	}
 }
 
 // ---- Look-up ----

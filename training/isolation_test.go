@@ -202,7 +202,8 @@ func TestColdStartLooksUnknown(t *testing.T) {
 	for i := range known {
 		for k, col := range m.Columns {
 			a, b := m.Row(i)[k], m.Row(known + 2*i)[k]
-			hasPrior := strings.HasPrefix(col.Name, "content_prior.") || col.Name == "residual.score"
+			hasPrior := strings.HasPrefix(col.Name, "content_prior.") ||
+				col.Name == "residual.score"
 			if !hasPrior && math.Float32bits(a) != math.Float32bits(b) {
 				t.Errorf("item %d: %s is %g, of its twin %g", i, col.Name, a, b)
 			}

@@ -17,9 +17,9 @@ import (
 
 // Nothing that a training with a holdout makes depends on what happens from the holdout on. The
 // test replaces every later record at random: users, items, clicks (also on earlier lists), context
-// and times. It adds texts, fields and deletions of items. The schema with its reasons, the files of
-// the signals, the lists, their matrices, gains and positions, the trees, and the interactions and
-// texts for the text encoder stay equal bit for bit.
+// and times. It adds texts, fields and deletions of items. The schema with its reasons, the files
+// of the signals, the lists, their matrices, gains and positions, the trees, and the interactions
+// and texts for the text encoder stay equal bit for bit.
 //
 // Not covered: columns of external tables, which are chosen before; a training on all lists that
 // follows, whose labels the encoder must not learn; and erasures, which a training has to follow.
@@ -67,8 +67,8 @@ func trainUntil(t *testing.T, records []event.Record) (parts map[string][]byte, 
 	for name, v := range map[string]any{
 		"encoder: items": known.Items.IDs(), "encoder: users": split.Users,
 		"encoder: texts": split.ItemInfos,
-		"schema":         out.Model.Schema.Features(), "reasons": out.Reasons, "lists": rows.ListSeqs,
-		"sizes": rows.ListSizes, "gains": rows.Gains, "positions": rows.Positions,
+		"schema":         out.Model.Schema.Features(), "reasons": out.Reasons,
+		"lists": rows.ListSeqs, "sizes": rows.ListSizes, "gains": rows.Gains, "positions": rows.Positions,
 		"validation": []any{out.Leaves, out.ValidationScore},
 	} {
 		data, err := json.Marshal(v)

@@ -23,7 +23,7 @@ import (
 //
 //	base     a restored snapshot
 //	cut      the state where retention cut the log: what came of the records that were dropped
-//	kept     the state when records of erased users last left the log: the counts stay, without users
+//	kept     the state when records of erased users last left the log; it keeps their counts
 //	ordered  the state after an import, if the log is not in the order in which things happened
 //
 // Each is the whole state at its sequence. A state is computed from the newest one. A replay

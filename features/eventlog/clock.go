@@ -22,7 +22,7 @@ var started = time.Now()
 // it.
 type arrivalClock struct {
 	wall    func() time.Time
-	elapsed func() time.Duration // real time since some moment, which no change of the clock affects
+	elapsed func() time.Duration // real time since some moment, whatever the clock does
 
 	last        int64         // the newest arrival given, Unix ms
 	lastElapsed time.Duration // elapsed at that moment

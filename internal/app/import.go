@@ -37,8 +37,8 @@ type Import struct {
 	Catalogue Store
 	// Rejected is called for each row that is not accepted. An error ends the import.
 	Rejected func(file string, line int, reason *ranker.EventError) error
-	// Progress is called with what is done ("read", "import"), the number of rows done, and how many
-	// there are, 0 while that is unknown. It may be nil.
+	// Progress is called with what is done ("read", "import"), the number of rows done, and how
+	// many there are, 0 while that is unknown. It may be nil.
 	Progress func(stage string, done, total int)
 }
 

@@ -55,7 +55,8 @@ func (x *scoreIndex) byRole(metric, slice, role string) (Score, bool) {
 func (x *scoreIndex) bestBaseline(metric, slice string) (best Score, ok bool) {
 	for _, scorer := range x.scorers {
 		s, has := x.find(metric, slice, scorer.Scorer)
-		if has && s.Role == RoleBaseline && s.Scorer != evaluation.LoggedOrder && (!ok || s.Value.Mean > best.Value.Mean) {
+		if has && s.Role == RoleBaseline && s.Scorer != evaluation.LoggedOrder &&
+			(!ok || s.Value.Mean > best.Value.Mean) {
 			best, ok = s, true
 		}
 	}
