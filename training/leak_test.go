@@ -68,7 +68,8 @@ func trainUntil(t *testing.T, records []event.Record) (parts map[string][]byte, 
 		"encoder: items": known.Items.IDs(), "encoder: users": split.Users,
 		"encoder: texts": split.ItemInfos,
 		"schema":         out.Model.Schema.Features(), "reasons": out.Reasons,
-		"lists": rows.ListSeqs, "sizes": rows.ListSizes, "gains": rows.Gains, "positions": rows.Positions,
+		"lists": rows.ListSeqs, "sizes": rows.ListSizes, "gains": rows.Gains,
+		"positions":  rows.Positions,
 		"validation": []any{out.Leaves, out.ValidationScore},
 	} {
 		data, err := json.Marshal(v)

@@ -204,8 +204,8 @@ func TestTrainedBeatsEverySingleSignal(t *testing.T) {
 		}
 	}
 	full, columns := ndcg(t, demoLog(), out.Model, out.HoldoutStart)
-	// residual.score is no single signal, but the sum of three. On so few lists the trees may lose a
-	// little to it.
+	// residual.score is no single signal, but the sum of three. On so few lists the trees may lose
+	// a little to it.
 	for k, c := range out.Model.Schema.Columns() {
 		if c.Name == "residual.score" {
 			if full < columns[k]-0.02 {
