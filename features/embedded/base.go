@@ -119,6 +119,19 @@ func SetOrdered(dir string, state *features.State) error {
 	return RemoveCheckpoint(dir)
 }
 
+// OrderedSeq returns the sequence of the state that SetOrdered has made, 0 if there is none that was
+// counted with this configuration.
+func OrderedSeq(dir string, cfg features.Config) (uint64, error) {
+	state, err := readState(orderedPath(dir), cfg)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, features.ErrLayout):
+		return 0, nil
+	case err != nil:
+		return 0, Base{path: orderedPath(dir)}.failure(err)
+	}
+	return state.Seq(), nil
+}
+
 // RemoveCheckpoint removes the checkpoint, so that the next Open computes the state from base and
 // log.
 func RemoveCheckpoint(dir string) error {

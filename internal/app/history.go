@@ -23,14 +23,18 @@ type History struct {
 
 // Order makes the next start of the server begin with the state that the events give in the order
 // in which they happened, if imports brought them in another order: an item that is described
-// after the clicks on it is then counted by its fields as in training. It returns whether the
-// order differs. The data folder must not be in use.
+// after the clicks on it is then counted by its fields as in training. It returns whether it
+// computed a state: it does not if the log is in that order, or has nothing new since the last
+// time. The data folder must not be in use.
 func (h *History) Order(ctx context.Context) (changed bool, err error) {
 	unlock, err := ingest.Lock(h.Data)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
+	if done, err := h.isDone(); done || err != nil {
+		return false, err
+	}
 	timeline, err := replay.NewTimeline(ctx, h.each, filepath.Join(h.Data, importFolder))
 	if err != nil {
 		return false, err
@@ -44,6 +48,18 @@ func (h *History) Order(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	return true, embedded.SetOrdered(h.Data, state)
+}
+
+// isDone reports whether the log has no records after the state that Order made last.
+func (h *History) isDone() (bool, error) {
+	last, err := embedded.OrderedSeq(h.Data, h.State)
+	if err != nil || last == 0 {
+		return false, err
+	}
+	for _, err := range eventlog.Read(ingest.LogDir(h.Data), last+1) {
+		return false, err
+	}
+	return true, nil
 }
 
 // each implements replay.EachRecord.
