@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 	"unicode/utf8"
@@ -32,7 +33,7 @@ type importCmd struct {
 // tableFlags say how files are read.
 type tableFlags struct {
 	Format        string            `help:"auto, csv, json, parquet, native or metarank events as JSON, or arrow: feature columns." enum:"auto,csv,json,parquet,native,metarank,arrow" default:"auto" placeholder:"FORMAT"`
-	Kind          string            `help:"What a row describes: events (interactions), items or users." enum:"events,items,users" default:"events" placeholder:"KIND"`
+	Kind          *string           `help:"The files are tables of events, items or users (default: events for CSV and Parquet)." enum:"events,items,users" placeholder:"KIND"`
 	Columns       map[string]string `help:"Columns of the file for user, item, action, time, id, session, value, impression, title, text, tags or a field." mapsep:"," placeholder:"NAME=COLUMN,..."`
 	Action        string            `help:"Action of rows without one." placeholder:"NAME"`
 	Actions       map[string]string `help:"Rename actions of the file, such as buy=purchase." mapsep:"," placeholder:"THEIRS=OURS,..."`
@@ -57,7 +58,13 @@ func (f *tableFlags) options() (opt importfile.Options, err error) {
 	default:
 		opt.Format = importfile.Format(f.Format)
 	}
-	switch f.Kind {
+	kind := ""
+	if f.Kind != nil {
+		kind = *f.Kind
+	}
+	switch kind {
+	case "events":
+		opt.Kind = ranker.EventInteraction
 	case "items":
 		opt.Kind = ranker.EventItem
 	case "users":
@@ -88,6 +95,9 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return c.importColumns(ctx, cfg)
 	}
 	opt, err := c.tableFlags.options()
+	if err == nil {
+		err = c.checkFiles()
+	}
 	if err != nil {
 		return err
 	}
@@ -117,6 +127,16 @@ func (c *importCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return err // the error says all
 	}
 	return errors.Join(c.print(summary), err)
+}
+
+// checkFiles returns an error if a file does not exist, before anything is created or read.
+func (c *importCmd) checkFiles() error {
+	for _, name := range c.Files {
+		if _, err := os.Stat(name); name != "-" && errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("there is no file %s", name)
+		}
+	}
+	return nil
 }
 
 // importToServer sends the events to a running service.

@@ -36,6 +36,11 @@ var nulls = []string{"null", "none", "nan", "na", "n/a", `\n`, "nil", "undefined
 // isNull reports whether the text stands for no value.
 func isNull(s string) bool { return s == "" || slices.Contains(nulls, strings.ToLower(s)) }
 
+// isMissing reports whether the cell says nothing.
+func (c *cell) isMissing() bool {
+	return c.kind == missing || c.kind == untyped && isNull(c.trimmed())
+}
+
 // trimmed returns the cell as a text without blanks around it, "" if there is no value.
 func (c *cell) trimmed() string {
 	if c.kind == missing {
@@ -64,7 +69,7 @@ func (c *cell) strings(separator string) []string {
 	switch {
 	case c.kind == texts || c.kind == numbers:
 		return c.list
-	case c.trimmed() == "" || c.kind == untyped && isNull(c.trimmed()):
+	case c.trimmed() == "" || c.isMissing():
 		return []string{}
 	}
 	parts := []string{}
@@ -149,7 +154,7 @@ func fieldBool(s string) (value, ok bool) {
 func (c *cell) value(typ, listSeparator string) (v ranker.FieldValue, why string) {
 	s := c.trimmed()
 	switch {
-	case c.kind == missing, c.kind == untyped && isNull(s):
+	case c.isMissing():
 		return v, ""
 	case c.kind == unsupported:
 		return v, "is neither a number, a boolean, a text, nor a list of texts or of numbers"

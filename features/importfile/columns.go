@@ -96,7 +96,8 @@ func (p *plan) checkColumns(columns []string) error {
 	return nil
 }
 
-// suggest says which columns a file has, and which mapping may be right.
+// suggest says which columns a file has, and which mapping may be right. If no mapping is needed,
+// the rows are JSON objects that are not read as a table.
 func (p *plan) suggest(columns []string) string {
 	out := "The columns are " + list(columns) + "."
 	pairs, missing := p.guess(columns)
@@ -105,9 +106,13 @@ func (p *plan) suggest(columns []string) string {
 			return out + " They look like a catalogue: try " + flags
 		}
 	}
-	if len(pairs) > 0 {
+	isMissing := func(name string) bool { return slices.Contains(missing, name) }
+	switch {
+	case len(pairs) > 0:
 		out += " Try --columns " + strings.Join(pairs, ",")
-	} else {
+	case !slices.ContainsFunc(names[p.kind][:required[p.kind]], isMissing):
+		out += " Try --kind events"
+	default:
 		out += " Map them with --columns NAME=COLUMN,..."
 	}
 	if slices.Contains(missing, nameAction) {

@@ -124,10 +124,18 @@ func TestHeaderErrors(t *testing.T) {
 		{"user,item,action\nu,i,a", importfile.Options{Columns: map[string]string{"usr": "user"}},
 			`there is no "usr"; did you mean "user"?`},
 		{"user,item,action\nu,i,a", importfile.Options{Columns: map[string]string{"time": "tz"}},
-			`there is no column "tz" for time`},
+			`there is no column "tz" for time; the columns are user, item, action`},
+		{"user,item,action,date\nu,i,a,1", importfile.Options{
+			Columns: map[string]string{"time": "dat"},
+		}, `there is no column "dat" for time; the columns are user, item, action, date; did you ` +
+			`mean "date"?`},
 		{"item,price\ni,1", importfile.Options{
 			Kind: ranker.EventItem, Types: map[string]string{"price": "float"},
 		}, `there is no type "float"`},
+		{"item,price\ni,1", importfile.Options{
+			Kind: ranker.EventItem, Types: map[string]string{"prise": "number"},
+		}, `there is no field "prise" for the type number; the columns are item, price; did you ` +
+			`mean "price"?`},
 		{"\"user,item\n", importfile.Options{}, "is not a row of CSV"},
 		{"", importfile.Options{}, "the file is empty"},
 		{"PK\x03\x04", importfile.Options{}, "a zip archive or a spreadsheet"},
@@ -225,7 +233,7 @@ func TestSeparators(t *testing.T) {
 func TestItemsAndUsers(t *testing.T) {
 	in := "product,name,description,tags,price,stock,genres,sku,note,empty\n" +
 		"7,\"A \"\"b\"\"\",\"two\nlines\",x|y,12.5,true,sf|drama,007,a|b,\n" +
-		"8,,,,n/a,False,drama,011,,\n"
+		"8,NULL,\\N,na,n/a,False,drama,011,,\n"
 	rows, desc, err := read("f.csv", in, importfile.Options{
 		Kind: ranker.EventItem,
 		Columns: map[string]string{
@@ -252,8 +260,8 @@ func TestItemsAndUsers(t *testing.T) {
 	if d := cmp.Diff(types, desc.Fields); d != "" {
 		t.Error(d)
 	}
-	if e := rows[1].Event; e.Title != nil || e.Tags != nil || len(e.Fields) != 3 {
-		t.Errorf("an empty cell says something: %+v", e)
+	if e := rows[1].Event; e.Title != nil || e.Text != nil || e.Tags != nil || len(e.Fields) != 3 {
+		t.Errorf("a missing value says something: %+v", e)
 	}
 
 	in = "user;age;plan\nu1;31;gold\nu2;x;gold\n"

@@ -126,14 +126,25 @@ func (p *plan) checkOptions(columns []string) error {
 				strings.Join(known, ", "), name, suggest.DidYouMean(name, known))
 		}
 		if col != "" && find(columns, col) < 0 {
-			return fmt.Errorf("there is no column %q for %s%s. The columns are %s", col, name,
-				suggest.DidYouMean(col, columns), list(columns))
+			return fmt.Errorf("there is no column %q for %s; the columns are %s%s", col, name,
+				list(columns), suggest.DidYouMean(col, columns))
 		}
 	}
-	for name, typ := range p.opt.Types {
+	return p.checkTypes(columns)
+}
+
+// checkTypes checks the fields that the options type.
+func (p *plan) checkTypes(columns []string) error {
+	fields := slices.Concat(columns, slices.Sorted(maps.Keys(p.opt.Columns)))
+	for _, name := range slices.Sorted(maps.Keys(p.opt.Types)) {
+		typ := p.opt.Types[name]
 		if !slices.Contains(FieldTypes, typ) {
 			return fmt.Errorf("there is no type %q for field %q; use %s", typ, name,
 				strings.Join(FieldTypes, ", "))
+		}
+		if !slices.Contains(fields, name) {
+			return fmt.Errorf("there is no field %q for the type %s; the columns are %s%s", name, typ,
+				list(columns), suggest.DidYouMean(name, fields))
 		}
 	}
 	return nil
@@ -204,8 +215,9 @@ func (p *plan) event(cells []cell) (ranker.Event, *ranker.EventError) {
 	}
 	e.UserID, e.ItemID = get(nameUser).id(), get(nameItem).id()
 	e.Session, e.ImpressionID = get(nameSession).id(), get(nameImpression).id()
-	if e.Action = get(nameAction).trimmed(); e.Action == "" {
-		e.Action = p.opt.Action
+	e.Action = p.opt.Action
+	if c := get(nameAction); !c.isMissing() && c.trimmed() != "" {
+		e.Action = c.trimmed()
 	}
 	if to, ok := p.opt.Actions[e.Action]; ok {
 		e.Action = to
@@ -229,9 +241,9 @@ func (p *plan) describe(
 	} else {
 		e.ItemID = get(nameItem).id()
 		for name, to := range map[string]**string{nameTitle: &e.Title, nameText: &e.Text} {
-			switch c := get(name); c.kind {
-			case missing:
-			case texts, numbers, unsupported:
+			switch c := get(name); {
+			case c.isMissing():
+			case c.kind == texts, c.kind == numbers, c.kind == unsupported:
 				return invalid(name, errors.New("must be a text"))
 			default:
 				*to = &c.text
@@ -239,7 +251,7 @@ func (p *plan) describe(
 		}
 		if c := get(nameTags); c.kind == unsupported {
 			return invalid(nameTags, errors.New("must be a list of texts"))
-		} else if c.kind != missing {
+		} else if !c.isMissing() {
 			e.Tags = c.strings(p.opt.ListSeparator)
 		}
 	}
