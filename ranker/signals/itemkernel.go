@@ -48,9 +48,9 @@ type KernelWeights struct {
 	Scale float32
 }
 
-// NewItemKernel returns a kernel without learned vectors. weights and fields are aligned with the
-// field values of content's projection. infos and vectors hold the content of each item, nil for
-// none. learnedDim is the length of the learned vectors, which are zero.
+// NewItemKernel returns the kernel k with the parts of each item that come from its content. The
+// learned vectors, of length k.LearnedDim, are zero. infos and vectors hold the content of each
+// item and the vector of its text, nil for none.
 func NewItemKernel(
 	k ItemKernel, infos []*ranker.ItemInfo, vectors [][]float32,
 ) *ItemKernel {

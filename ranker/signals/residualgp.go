@@ -132,27 +132,28 @@ type Residual struct {
 // was clicked carries no evidence and is skipped.
 func (g *ResidualGP) Residuals(shown []ranker.Shown, indices []int32) []Residual {
 	out := make([]Residual, 0, len(shown))
-	examined := make([]float32, len(shown)) // by residual of the list
+	examined := make([]float32, 0, len(shown)) // of the list's residuals
 	for from := 0; from < len(shown); {
+		to := from + 1 // the end of the list
+		for to < len(shown) && shown[to].Time == shown[from].Time {
+			to++
+		}
 		first, clicks := len(out), 0
-		to := from
-		for ; to < len(shown) && shown[to].Time == shown[from].Time; to++ {
-			if indices[to] < 0 {
+		examined = examined[:0]
+		for i := from; i < to; i++ {
+			if indices[i] < 0 {
 				continue
 			}
-			r := Residual{Item: indices[to]}
-			examined[len(out)-first] = float32(to - from) // the distance from the list's end
-			if shown[to].Clicked {
+			r := Residual{Item: indices[i]}
+			if shown[i].Clicked {
 				r.Value = 1
 				clicks++
 			}
 			out = append(out, r)
+			examined = append(examined, g.examination(to-1-i))
 		}
 		if clicks == 0 || clicks == len(out)-first {
 			out = out[:first]
-		}
-		for k := range out[first:] {
-			examined[k] = g.examination(to - 1 - from - int(examined[k]))
 		}
 		ListResiduals(g.LogOdds, out[first:], clicks, examined)
 		from = to

@@ -40,7 +40,7 @@ func binOf(position int) int {
 // Curve is the examination probability by position. The best position has 1. It is read-only. The
 // nil Curve is 1 everywhere: positions explain nothing, or the log does not tell.
 type Curve struct {
-	// Bins has the examination probability at each bin's centre, MinExamination to 1.
+	// bins has the examination probability at each bin's centre, MinExamination to 1.
 	bins [bins]float64
 }
 

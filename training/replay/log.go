@@ -95,7 +95,7 @@ type Log struct {
 	Interactions []Interaction // in order
 	Lists        []LoggedList  // in order, the newest Options.MaxLists
 	DroppedLists int           // lists that were too old to be kept
-	ClickedLists int           // of Lists: those with a gain
+	ClickedLists int           // of Lists: those with a click
 	Catalogue    *features.State
 	ItemChanges  []ItemChange // when each item existed, by sequence
 	// Counts counts the records by kind, Actions the interactions by counted action.
