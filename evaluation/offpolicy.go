@@ -95,7 +95,7 @@ func EstimateOffPolicy(
 		return nil, err
 	}
 	log, err := replay.Scan(ctx, src, replay.Options{
-		State: state.Config(), Base: opt.Base, Gains: opt.Gains,
+		State: state.Config(), Base: opt.Base, Gains: opt.Gains, FollowUpMillis: opt.FollowUp,
 	})
 	if err != nil {
 		return nil, err

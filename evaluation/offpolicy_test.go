@@ -77,6 +77,21 @@ func estimate(t *testing.T, src replay.Source, s evaluation.Scorer) *evaluation.
 	return r
 }
 
+// An action counts for a list only within the follow-up time, as in training.
+func TestEstimatesCountFollowUpsInTime(t *testing.T) {
+	w := demo.New(demo.Options{Seed: 7, Users: 50, Lists: 400})
+	for followUp, clicked := range map[int64]bool{0: true, 1: false} {
+		opt := evaluation.Options{
+			TestShare: 1, Prequential: true, K: 10, Seed: 1, FollowUp: followUp,
+		}
+		r, err := evaluation.EstimateOffPolicy(t.Context(), worldLog(w, nil),
+			features.New(features.DefaultConfig()), opt, &oracle{world: w, sign: 1})
+		if err != nil || r.Logged == nil || (r.Logged.Mean > 0) != clicked {
+			t.Errorf("follow-up time %d ms: %+v, %v", followUp, r, err)
+		}
+	}
+}
+
 // The intervals contain the true value, which the world knows, both for a ranker that is far better
 // than the one that served and for one that is far worse.
 func TestEstimatesContainTheTruth(t *testing.T) {

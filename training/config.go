@@ -267,8 +267,8 @@ func (c *Config) Finetune() finetune.Config {
 	return out
 }
 
-// followUpMillis returns FollowUpHours in milliseconds.
-func (c *Config) followUpMillis() int64 {
+// FollowUpMillis returns FollowUpHours in milliseconds.
+func (c *Config) FollowUpMillis() int64 {
 	return int64(math.Round(c.FollowUpHours * 60 * 60 * 1000))
 }
 

@@ -64,7 +64,7 @@ func (in *Inputs) ScanBefore(ctx context.Context, seq uint64) (*replay.Log, erro
 	return replay.Scan(ctx, in.Source, replay.Options{
 		Before: seq,
 		State:  in.State, Base: in.Base, Gains: in.Config.Gains, Until: in.Until,
-		FollowUpMillis: in.Config.followUpMillis(),
+		FollowUpMillis: in.Config.FollowUpMillis(),
 	})
 }
 

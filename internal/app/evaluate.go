@@ -230,14 +230,12 @@ func (e *Evaluator) eachRecord(yield func(rec *event.Record, number uint64) bool
 	return nil
 }
 
-const millisPerHour = 60 * 60 * 1000
-
 func (e *Evaluator) options() evaluation.Options {
-	train := e.opt.Config.Train
+	train := &e.opt.Config.Train
 	opt := evaluation.Options{
 		TestShare:   cmp.Or(e.opt.TestShare, defaultTestShare),
 		Prequential: e.opt.Prequential, K: e.opt.K, Gains: train.Gains,
-		FollowUp: int64(train.FollowUpHours * millisPerHour), Negatives: e.opt.Negatives,
+		FollowUp: train.FollowUpMillis(), Negatives: e.opt.Negatives,
 		Base: e.timeline.Base(e.base), Seed: e.opt.Seed, Vectors: RankerVectors(e.vectors),
 		Progress: e.opt.Progress,
 	}

@@ -63,7 +63,7 @@ func compare(
 	test, err := evaluation.NewTestSet(ctx, in.Source, in.State, evaluation.Options{
 		Base:      in.Base,
 		TestShare: in.Holdout, Prequential: true, K: metricK, Gains: in.Config.Gains,
-		FollowUp:  int64(in.Config.FollowUpHours * 60 * 60 * 1000),
+		FollowUp:  in.Config.FollowUpMillis(),
 		Negatives: in.Config.Negatives.Count, Seed: in.Config.Seed, Vectors: in.Vectors,
 		Progress: func(done, total int) { run.opt.Progress("measure", done, total) },
 	})
