@@ -112,14 +112,8 @@ func TestLaterEventsDoNotChangeMatrices(t *testing.T) {
 	last := past[cut-1]
 	// The other future has events of the same users and items, and clicks on the past's lists.
 	for i, rec := range other.records() {
-		rec.Seq, rec.Arrival, rec.Event.ID = last.Seq+uint64(
-			i,
-		)+1, last.Arrival+int64(
-			i,
-		), fmt.Sprint(
-			"other",
-			i,
-		)
+		rec.Seq, rec.Arrival = last.Seq+uint64(i)+1, last.Arrival+int64(i)
+		rec.Event.ID = fmt.Sprint("other", i)
 		future = append(future, rec)
 	}
 	for name, records := range map[string][]event.Record{
