@@ -26,21 +26,21 @@ type PositionBias struct {
 	// Explains reports whether positions explain clicks at all. Otherwise all weights are 1.
 	Explains bool `json:"explains"`
 	// Examination is the probability that users look at a position, relative to the best one, at
-	// the first PositionBiasDepth positions; nil unless positions explain clicks.
+	// the first positionBiasDepth positions; nil unless positions explain clicks.
 	Examination []float64 `json:"examination,omitempty"`
 	Lists       int       `json:"lists"`    // that the estimate is based on
 	Explored    int       `json:"explored"` // of these, lists that exploration reordered
 }
 
-// PositionBiasDepth is the length of PositionBias.Examination.
-const PositionBiasDepth = 20
+// positionBiasDepth is the length of PositionBias.Examination.
+const positionBiasDepth = 20
 
 // newPositionBias describes an estimate.
 func newPositionBias(e *propensity.Estimate) *PositionBias {
 	out := &PositionBias{
 		Known: e.Sufficient(), Explains: e.Curve != nil, Lists: e.Lists, Explored: e.Explored,
 	}
-	for position := range PositionBiasDepth {
+	for position := range positionBiasDepth {
 		if out.Explains {
 			out.Examination = append(out.Examination, e.Curve.Examination(position))
 		}

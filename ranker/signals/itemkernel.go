@@ -68,7 +68,7 @@ func NewItemKernel(
 	regressors := make([]float32, len(k.Content.Weights))
 	for i, info := range infos {
 		if info != nil {
-			k.contentPart(info, vectors[i], regressors, k.DenseVector(int32(i)))
+			k.contentPart(info, vectors[i], regressors, k.denseVector(int32(i)))
 		}
 	}
 	return &k
@@ -115,14 +115,14 @@ func (k *ItemKernel) Dim() int {
 	return k.Content.Projection.TextDim + len(k.Content.NumericFields) + k.LearnedDim
 }
 
-// DenseVector returns the dense part of an item.
-func (k *ItemKernel) DenseVector(item int32) []float32 {
+// denseVector returns the dense part of an item.
+func (k *ItemKernel) denseVector(item int32) []float32 {
 	return k.Dense[int(item)*k.Dim() : (int(item)+1)*k.Dim()]
 }
 
 // LearnedVector returns the learned vector of an item, the end of its dense part.
 func (k *ItemKernel) LearnedVector(item int32) []float32 {
-	return k.DenseVector(item)[k.Dim()-k.LearnedDim:]
+	return k.denseVector(item)[k.Dim()-k.LearnedDim:]
 }
 
 // writeEntries writes the sparse part of an item with the given values. norms is memory, one number

@@ -16,13 +16,13 @@ type WeightCase struct {
 // KernelGradient computes how a kernel's weights change the likelihood of users' clicks. It is not
 // safe for concurrent use.
 type KernelGradient struct {
-	user             *UserPosterior
+	user             *userPosterior
 	errors, explains vectorSum
 }
 
 // NewGradient returns the gradient of the kernel's weights.
 func (k *ItemKernel) NewGradient() *KernelGradient {
-	return &KernelGradient{k.NewPosterior(), newVectorSum(k), newVectorSum(k)}
+	return &KernelGradient{k.newPosterior(), newVectorSum(k), newVectorSum(k)}
 }
 
 // Size returns the number of weights: those of the fields, of the text, of the numbers, of the
@@ -53,13 +53,13 @@ func (w *KernelWeights) Multiply(factors []float64) KernelWeights {
 // kernel changes, it changes by K^c_ih a - K_ih Q (I + Q K_hh Q)⁻¹ Q K^c_hh a.
 func (g *KernelGradient) Add(c *WeightCase, out []float64) (logLikelihood float64) {
 	u, k := g.user, g.user.kernel
-	u.Set(c.History)
+	u.set(c.History)
 	factors := append([]float32(nil), u.factors...)
 	errors, means := make([]float32, len(c.List)), make([]float32, len(c.List))
 	list, clicks := make([]Residual, len(c.List)), 0
 	logOdds := make([]float32, len(c.List))
 	for i, r := range c.List {
-		content, learned := u.Mean(r.Item)
+		content, learned := u.mean(r.Item)
 		means[i] = content + learned
 		logOdds[i] = c.LogOdds[i] + means[i]
 		list[i].Item = int32(i)

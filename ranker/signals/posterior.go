@@ -32,7 +32,7 @@ func (s *vectorSum) clear() {
 
 // add adds an item's vector times x.
 func (s *vectorSum) add(k *ItemKernel, item int32, x float32) {
-	addScaled(s.dense, k.DenseVector(item), x)
+	addScaled(s.dense, k.denseVector(item), x)
 	first := k.FirstValue[item]
 	for j, v := range k.ItemValues(item) {
 		if !s.marked[v] {
@@ -62,12 +62,12 @@ func (s *vectorSum) sparseDot(values []int32, weightedEntries []float32) (sum fl
 // product returns the kernel's product with an item.
 func (s *vectorSum) product(k *ItemKernel, item int32) float32 {
 	entries := k.weightedEntries[k.FirstValue[item]:k.FirstValue[item+1]]
-	return vek32.Dot(s.weighted, k.DenseVector(item)) + s.sparseDot(k.ItemValues(item), entries)
+	return vek32.Dot(s.weighted, k.denseVector(item)) + s.sparseDot(k.ItemValues(item), entries)
 }
 
-// UserPosterior says what a user's residuals tell of their preferences: a sum of item vectors whose
+// userPosterior says what a user's residuals tell of their preferences: a sum of item vectors whose
 // product with an item is the posterior mean. It is not safe for concurrent use.
-type UserPosterior struct {
+type userPosterior struct {
 	kernel *ItemKernel
 	sum    vectorSum
 	// By residual: the square root of the precision, and the factor of the item in sum.
@@ -78,9 +78,9 @@ type UserPosterior struct {
 	entries, norms, regressors, vector []float32
 }
 
-// NewPosterior returns a posterior without residuals. Set computes it; the memory is reused.
-func (k *ItemKernel) NewPosterior() *UserPosterior {
-	return &UserPosterior{
+// newPosterior returns a posterior without residuals. set computes it; the memory is reused.
+func (k *ItemKernel) newPosterior() *userPosterior {
+	return &userPosterior{
 		kernel: k, sum: newVectorSum(k), norms: make([]float32, len(k.Weights.Fields)),
 		vector: make([]float32, k.Dim()), regressors: make([]float32, len(k.Content.Weights)),
 	}
@@ -89,10 +89,10 @@ func (k *ItemKernel) NewPosterior() *UserPosterior {
 // residualSteps bounds the conjugate gradient steps. A hundred shown items need about ten.
 const residualSteps = 24
 
-// Set computes the posterior of the residuals. With Q the diagonal matrix of the square roots of
+// set computes the posterior of the residuals. With Q the diagonal matrix of the square roots of
 // the precisions, K the kernel's products of the residuals' items and r the residuals, the items'
 // factors are Q (I + Q K Q)⁻¹ Q⁻¹ r.
-func (u *UserPosterior) Set(residuals []Residual) {
+func (u *userPosterior) set(residuals []Residual) {
 	u.roots = u.roots[:0]
 	right := make([]float32, len(residuals))
 	for i, r := range residuals {
@@ -104,7 +104,7 @@ func (u *UserPosterior) Set(residuals []Residual) {
 }
 
 // solve returns Q (I + Q K Q)⁻¹ right. It overwrites right and u.sum.
-func (u *UserPosterior) solve(residuals []Residual, right []float32) []float32 {
+func (u *userPosterior) solve(residuals []Residual, right []float32) []float32 {
 	scaled := make([]float32, len(residuals))
 	solution := conjugateGradient(right, residualSteps, func(p, out []float32) {
 		vek32.Mul_Into(scaled, p, u.roots)
@@ -117,16 +117,16 @@ func (u *UserPosterior) solve(residuals []Residual, right []float32) []float32 {
 	return solution
 }
 
-// Mean returns the parts of an item's posterior mean, in log-odds: that of its content and that of
+// mean returns the parts of an item's posterior mean, in log-odds: that of its content and that of
 // its learned vector.
-func (u *UserPosterior) Mean(item int32) (content, learned float32) {
+func (u *userPosterior) mean(item int32) (content, learned float32) {
 	k := u.kernel
 	entries := k.weightedEntries[k.FirstValue[item]:k.FirstValue[item+1]]
-	return u.parts(k.DenseVector(item), k.ItemValues(item), entries)
+	return u.parts(k.denseVector(item), k.ItemValues(item), entries)
 }
 
-// newItemMean is Mean for an item that the kernel does not know, from its content.
-func (u *UserPosterior) newItemMean(
+// newItemMean is mean for an item that the kernel does not know, from its content.
+func (u *userPosterior) newItemMean(
 	info *ranker.ItemInfo, vector []float32,
 ) (content, learned float32) {
 	k := u.kernel
@@ -142,7 +142,7 @@ func (u *UserPosterior) newItemMean(
 	return u.parts(u.vector, u.values, entries)
 }
 
-func (u *UserPosterior) parts(
+func (u *userPosterior) parts(
 	dense []float32, values []int32, weightedEntries []float32,
 ) (content, learned float32) {
 	split := u.kernel.Dim() - u.kernel.LearnedDim

@@ -38,7 +38,7 @@ type ResidualGP struct {
 	// further positions have the last one's. Empty: 1 everywhere.
 	Examination []float32
 
-	posteriors sync.Pool // of *UserPosterior
+	posteriors sync.Pool // of *userPosterior
 }
 
 var _ TrainedSignal = (*ResidualGP)(nil)
@@ -89,7 +89,7 @@ func (g *ResidualGP) Compute(ctx context.Context, in *ranker.SignalInput, out []
 		var content, learned float32
 		switch {
 		case item >= 0:
-			content, learned = u.Mean(item)
+			content, learned = u.mean(item)
 		case in.State.Items[i] != nil:
 			content, learned = u.newItemMean(in.State.Items[i], in.ItemVectors[i])
 		default:
@@ -102,12 +102,12 @@ func (g *ResidualGP) Compute(ctx context.Context, in *ranker.SignalInput, out []
 }
 
 // posterior returns the posterior of a user. The caller puts it back into g.posteriors.
-func (g *ResidualGP) posterior(residuals []Residual) *UserPosterior {
-	u, ok := g.posteriors.Get().(*UserPosterior)
+func (g *ResidualGP) posterior(residuals []Residual) *userPosterior {
+	u, ok := g.posteriors.Get().(*userPosterior)
 	if !ok {
-		u = g.Kernel.NewPosterior()
+		u = g.Kernel.newPosterior()
 	}
-	u.Set(residuals)
+	u.set(residuals)
 	return u
 }
 
