@@ -58,3 +58,25 @@ func TestScoredListIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// The candidates of a list that is too long are a random sample, not the first ones.
+func TestScoredListSamplesCandidates(t *testing.T) {
+	const n = 1000
+	var candidates []ranker.Candidate
+	for i := range n {
+		candidates = append(candidates, ranker.Candidate{ID: fmt.Sprintf("c%0199d", i)})
+	}
+	w := newWorld(t, 1)
+	req := w.request(0)
+	req.Candidates, req.Limit = candidates, 10
+	w.rank(t, req)
+	others, first := w.records[0].Scored.Others, 0
+	for _, id := range others {
+		if id < candidates[n/2].ID {
+			first++
+		}
+	}
+	if len(others) < 300 || first < len(others)/3 || first > 2*len(others)/3 {
+		t.Errorf("%d of %d recorded candidates are of the first half", first, len(others))
+	}
+}

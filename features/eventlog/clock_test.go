@@ -127,3 +127,22 @@ func TestClockStepDropsNoSegment(t *testing.T) {
 		t.Errorf("%d records are left, damage %v", len(got), damage)
 	}
 }
+
+// Only the first step after a restart may be large: real time is measured from then on.
+func TestSecondStepAfterRestart(t *testing.T) {
+	dir, c := t.TempDir(), &steppedClock{wall: clockStart}
+	l := mustOpen(t, dir, c.options())
+	arrives(t, l, dir, "a")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.step(20 * 24 * time.Hour)
+	l = mustOpen(t, dir, c.options())
+	if got, want := arrives(t, l, dir, "b"), 20*24*time.Hour; got != want {
+		t.Errorf("the first step: arrives after %v, want %v", got, want)
+	}
+	c.step(2 * time.Hour)
+	if got, want := arrives(t, l, dir, "c"), 20*24*time.Hour; got != want {
+		t.Errorf("the second step: arrives after %v, want %v", got, want)
+	}
+}

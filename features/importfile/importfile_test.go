@@ -483,6 +483,12 @@ func TestIDsComeFromTheContent(t *testing.T) {
 	if shop[0].ID != "shop:1" {
 		t.Errorf("got %q", shop[0].ID)
 	}
+	// Those of impressions stay, because interactions name them.
+	shown := mustRead(t, `{"type":"impression","id":"1","user":"u","items":["i"]}`,
+		importfile.Options{Source: "shop"})
+	if shown[0].ID != "1" {
+		t.Errorf("got %q", shown[0].ID)
+	}
 }
 
 // An id that the file gives to two events is a conflict. The same event twice is a duplicate.
