@@ -75,7 +75,7 @@ func (c *evaluateCmd) Run(ctx context.Context, cfg *config.Config) error {
 func (c *evaluateCmd) checkFlags() error {
 	trains := c.HideItems > 0 || len(c.Ablate) > 0
 	switch {
-	case c.HideItems < 0 || c.HideItems >= 1:
+	case !isShare(c.HideItems):
 		return app.Usagef("--hide-items %g is not a share: give a number from 0 to less than 1",
 			c.HideItems)
 	case c.HideItems > 0 && len(c.Ablate) > 0:

@@ -108,9 +108,12 @@ func (c *trainCmd) configure(cfg *training.Config) error {
 	return nil
 }
 
+// isShare reports whether x is from 0 to less than 1. NaN is not.
+func isShare(x float64) bool { return x >= 0 && x < 1 }
+
 func (c *trainCmd) options(cfg *config.Config) (app.TrainerOptions, error) {
 	var opt app.TrainerOptions
-	if c.Holdout < 0 || c.Holdout >= 1 {
+	if !isShare(c.Holdout) {
 		return opt, app.Usagef("--holdout %g is not a share: give a number from 0 to less than 1",
 			c.Holdout)
 	}
