@@ -351,7 +351,7 @@ func TestTrainingIsRefused(t *testing.T) {
 		"an empty log": {func(in *training.Inputs) { in.Source = source(nil) },
 			"too little to train on: 0 usable lists, 50 needed"},
 		"a short log": {func(in *training.Inputs) { in.Source = source(demoLog()[:450]) },
-			"usable lists, 50 needed. A list is a list shown with a click"},
+			"usable lists, 50 needed. A list is a list shown with a click and an item without one"},
 		"an unknown constraint": {func(in *training.Inputs) {
 			in.Config.Monotone = map[string]int{"item.charm": 1}
 		}, "train.monotone.item.charm"},
