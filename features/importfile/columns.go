@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"relish/internal/suggest"
 	"relish/ranker"
@@ -90,7 +91,8 @@ func (p *plan) checkColumns(columns []string) error {
 	for _, col := range p.desc.Unused {
 		if meaning(col, []string{nameTime}) != "" {
 			return fmt.Errorf("no column is mapped to time, but %q looks like it. "+
-				"Pass --columns time=%s, or --columns time= to import without times", col, col)
+				"Pass --columns %s, or --columns time= to import without times", col,
+				columnsFlag([]string{nameTime + "=" + col}))
 		}
 	}
 	return nil
@@ -109,7 +111,7 @@ func (p *plan) suggest(columns []string) string {
 	isMissing := func(name string) bool { return slices.Contains(missing, name) }
 	switch {
 	case len(pairs) > 0:
-		out += " Try --columns " + strings.Join(pairs, ",")
+		out += " Try --columns " + columnsFlag(pairs)
 	case !slices.ContainsFunc(names[p.kind][:required[p.kind]], isMissing):
 		out += " Try --kind events"
 	default:
@@ -134,7 +136,7 @@ func (p *plan) guess(columns []string) (pairs, missing []string) {
 	slices.Sort(pairs)
 	for _, col := range columns {
 		name := meaning(col, missing)
-		if name == "" {
+		if name == "" || strings.ContainsFunc(col, unicode.IsControl) {
 			continue
 		}
 		missing = slices.DeleteFunc(missing, func(k string) bool { return k == name })
@@ -169,7 +171,20 @@ func guessItems(columns []string) string {
 	if len(pairs) == 0 {
 		return "--kind items"
 	}
-	return "--kind items --columns " + strings.Join(pairs, ",")
+	return "--kind items --columns " + columnsFlag(pairs)
+}
+
+// columnsFlag returns pairs NAME=COLUMN as a shell takes them.
+func columnsFlag(pairs []string) string {
+	escaped := make([]string, len(pairs))
+	for i, pair := range pairs {
+		escaped[i] = strings.ReplaceAll(pair, ",", `\,`)
+	}
+	flag := strings.Join(escaped, ",")
+	if strings.Trim(flag, plainName+"=,") == "" {
+		return flag
+	}
+	return "'" + strings.ReplaceAll(flag, "'", `'\''`) + "'"
 }
 
 // maxListed bounds the columns that a message lists.

@@ -129,6 +129,13 @@ func TestHeaderErrors(t *testing.T) {
 			Columns: map[string]string{"time": "dat"},
 		}, `there is no column "dat" for time; the columns are user, item, action, date; did you ` +
 			`mean "date"?`},
+		{"user,item,action\nu,i,a", importfile.Options{
+			Columns: map[string]string{"user": "user", "session": "USER"},
+		}, `column "user" is mapped to session and to user`},
+		{"User ID,sku's,action\nu,i,a", importfile.Options{
+			Columns: map[string]string{"item": "sku's"},
+		}, `Try --columns 'item=sku'\''s,user=User ID'`},
+		{"user_id,it\x1bem,action\nu,i,a", importfile.Options{}, "Try --columns user=user_id"},
 		{"item,price\ni,1", importfile.Options{
 			Kind: ranker.EventItem, Types: map[string]string{"price": "float"},
 		}, `there is no type "float"`},

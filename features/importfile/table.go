@@ -119,16 +119,26 @@ func column(rows []tableRow, at int) []cell {
 // checkOptions checks the names that the options map and type.
 func (p *plan) checkOptions(columns []string) error {
 	known := names[p.kind]
+	named := map[int]string{} // column -> name
 	for _, name := range slices.Sorted(maps.Keys(p.opt.Columns)) {
 		col := p.opt.Columns[name]
 		if p.kind == ranker.EventInteraction && !slices.Contains(known, name) {
 			return fmt.Errorf("columns are mapped to %s; there is no %q%s",
 				strings.Join(known, ", "), name, suggest.DidYouMean(name, known))
 		}
-		if col != "" && find(columns, col) < 0 {
+		if col == "" {
+			continue
+		}
+		at := find(columns, col)
+		if at < 0 {
 			return fmt.Errorf("there is no column %q for %s; the columns are %s%s", col, name,
 				list(columns), suggest.DidYouMean(col, columns))
 		}
+		if other, taken := named[at]; taken {
+			return fmt.Errorf("column %q is mapped to %s and to %s; a column has one name", col,
+				other, name)
+		}
+		named[at] = name
 	}
 	return p.checkTypes(columns)
 }

@@ -115,6 +115,7 @@ func (i *Import) read(
 		reader = importfile.NewReader("standard input", i.In, i.Options)
 	}
 	defer func() { tally.file(name, reader.Description()) }()
+	rows := 0
 	for row := range reader.Rows() {
 		number := file<<lineBits | row.Line
 		err := addRow(sorter, number, &row)
@@ -124,8 +125,8 @@ func (i *Import) read(
 		if err != nil {
 			return err
 		}
-		if n := sorter.Len(); n%readInterval == 0 {
-			if i.progress("read", n, 0); ctx.Err() != nil {
+		if rows++; rows%readInterval == 0 {
+			if i.progress("read", sorter.Len(), 0); ctx.Err() != nil {
 				return ctx.Err()
 			}
 		}

@@ -214,7 +214,11 @@ func (s *ImportSummary) warn(t *importTally) {
 	add := func(format string, args ...any) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...))
 	}
-	if total := s.Total(); total > 0 && float64(s.Rejected) > maxShare*float64(total) {
+	total := 0 // also the rows that an import did not come to
+	for i := range s.Files {
+		total += s.Files[i].Rows
+	}
+	if float64(s.Rejected) > maxShare*float64(total) {
 		add("%d of %d rows (%s) were rejected; see the reasons", s.Rejected, total,
 			percent(s.Rejected, total))
 	}
