@@ -64,8 +64,8 @@ func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 	if n := len(out.lists); n < minTrainingLists {
 		return nil, fmt.Errorf(
 			"too little to train on: %d usable %s, %d needed. A list is a list shown with a "+
-				"click and an item without one, or an interaction with an item that is new to its user, after their "+
-				"first: import more events, or log impressions",
+				"click and an item without one, or an interaction with an item that is new to "+
+				"its user, after their first: import more events, or log impressions",
 			n, plural(n, "list"),
 			minTrainingLists,
 		)

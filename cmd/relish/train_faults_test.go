@@ -38,8 +38,8 @@ func TestNothingToLearn(t *testing.T) {
 		}
 		return out
 	}
-	const tooFew = "usable lists, 50 needed. A list is a list shown with a click and an item without " +
-		"one, or an interaction"
+	const tooFew = "usable lists, 50 needed. A list is a list shown with a click and an item " +
+		"without one, or an interaction"
 	for name, c := range map[string]struct {
 		events []ranker.Event
 		want   string

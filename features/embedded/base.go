@@ -119,8 +119,8 @@ func SetOrdered(dir string, state *features.State) error {
 	return RemoveCheckpoint(dir)
 }
 
-// OrderedSeq returns the sequence of the state that SetOrdered has made, 0 if there is none that was
-// counted with this configuration.
+// OrderedSeq returns the sequence of the state that SetOrdered has made, 0 if there is none that
+// was counted with this configuration.
 func OrderedSeq(dir string, cfg features.Config) (uint64, error) {
 	state, err := readState(orderedPath(dir), cfg)
 	switch {

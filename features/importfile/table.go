@@ -153,8 +153,8 @@ func (p *plan) checkTypes(columns []string) error {
 				strings.Join(FieldTypes, ", "))
 		}
 		if !slices.Contains(fields, name) {
-			return fmt.Errorf("there is no field %q for the type %s; the columns are %s%s", name, typ,
-				list(columns), suggest.DidYouMean(name, fields))
+			return fmt.Errorf("there is no field %q for the type %s; the columns are %s%s",
+				name, typ, list(columns), suggest.DidYouMean(name, fields))
 		}
 	}
 	return nil
