@@ -46,11 +46,12 @@ func (w *KernelWeights) Multiply(factors []float64) KernelWeights {
 	}
 }
 
-// Add returns the log-likelihood of the case's clicks, given how many there are, and adds its
-// derivatives by the logarithms of the weights to out, in the order of KernelWeights.Size.
+// Add returns the log-likelihood of the case's clicks, given how many there are, without the
+// constant logarithms of the clicked items' examination. It adds its derivatives by the logarithms
+// of the weights to out, in the order of KernelWeights.Size.
 //
-// The posterior mean of list item i is K_ih a, with a = Q (I + Q K_hh Q)⁻¹ Q⁻¹ r. If part c of the
-// kernel changes, it changes by K^c_ih a - K_ih Q (I + Q K_hh Q)⁻¹ Q K^c_hh a.
+// The posterior mean of list item i is K_ih a, with a = Q (I + Q K_hh Q)⁻¹ Q⁻¹ r. If part c
+// of the kernel changes, it changes by K^c_ih a - K_ih Q (I + Q K_hh Q)⁻¹ Q K^c_hh a.
 func (g *KernelGradient) Add(c *WeightCase, out []float64) (logLikelihood float64) {
 	u, k := g.user, g.user.kernel
 	u.set(c.History)
@@ -62,17 +63,15 @@ func (g *KernelGradient) Add(c *WeightCase, out []float64) (logLikelihood float6
 		content, learned := u.mean(r.Item)
 		means[i] = content + learned
 		logOdds[i] = c.LogOdds[i] + means[i]
-		list[i].Item = int32(i)
+		list[i].Item, list[i].Examined = int32(i), r.Examined
 		if r.Value > 0 { // it was clicked
 			list[i].Value = 1
 			clicks++
 		}
 	}
-	ListResiduals(logOdds, list, clicks, nil)
-	for i, r := range list {
-		errors[i] = r.Value
-		logLikelihood += math.Log(max(1e-6, 1-math.Abs(float64(r.Value))))
-		out[len(out)-1] += float64(r.Value * means[i])
+	logLikelihood = listErrors(logOdds, list, clicks, errors)
+	for i, x := range errors {
+		out[len(out)-1] += float64(x * means[i])
 	}
 	g.errors.set(k, c.List, errors)
 	right := make([]float32, len(c.History))
@@ -82,6 +81,31 @@ func (g *KernelGradient) Add(c *WeightCase, out []float64) (logLikelihood float6
 	g.explains.set(k, c.History, u.solve(c.History, right))
 	u.sum.set(k, c.History, factors)
 	g.addParts(out)
+	return logLikelihood
+}
+
+// listErrors returns the log-likelihood of a list's clicks, which are the values of the list, and
+// writes its derivatives by the items' log-odds to errors. The list's offset follows the log-odds,
+// so that the expected clicks stay as many as the clicks.
+func listErrors(
+	logOdds []float32, list []Residual, clicks int, errors []float32,
+) (logLikelihood float64) {
+	offset, sum, slope := listOffset(logOdds, list, clicks), 0.0, 1e-9
+	slopes := make([]float64, len(list)) // of the expected clicks
+	for i, r := range list {
+		p, e := Sigmoid(float64(logOdds[i])+offset), float64(r.Examined)
+		errors[i] = newResidual(r.Item, float64(r.Value), p, e).Value
+		sum += float64(errors[i])
+		slopes[i] = e * p * (1 - p)
+		slope += slopes[i]
+		if r.Value == 0 {
+			p = 1 - e*p
+		}
+		logLikelihood += math.Log(max(1e-6, p))
+	}
+	for i := range errors {
+		errors[i] -= float32(slopes[i] / slope * sum)
+	}
 	return logLikelihood
 }
 

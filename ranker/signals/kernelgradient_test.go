@@ -59,3 +59,38 @@ func TestKernelGradient(t *testing.T) {
 		t.Fatalf("only %d derivatives were checked", checked)
 	}
 }
+
+// A list that a user without a history saw has the likelihood by which the residuals are served: an
+// item that stands where nobody looks is no evidence.
+func TestKernelLikelihoodKnowsWhatIsLookedAt(t *testing.T) {
+	gp := newWorld(5, 40).residual
+	at := func(examined float32) float64 {
+		c := signals.WeightCase{
+			LogOdds: []float32{0.5, -0.5, 1},
+			List: []signals.Residual{
+				{Item: 0, Value: 1, Examined: 1}, {Item: 1, Value: -1, Examined: 0.8},
+				{Item: 2, Value: -1, Examined: examined},
+			},
+		}
+		out := make([]float64, gp.Kernel.Weights.Size())
+		return gp.Kernel.NewGradient().Add(&c, out)
+	}
+	naive := func(examined float64) float64 {
+		p := func(logOdds, offset float64) float64 { return 1 / (1 + math.Exp(-logOdds-offset)) }
+		low, high := -30.0, 30.0
+		for range 100 {
+			o := (low + high) / 2
+			if p(0.5, o)+0.8*p(-0.5, o)+examined*p(1, o) < 1 {
+				low = o
+			} else {
+				high = o
+			}
+		}
+		return math.Log(p(0.5, low) * (1 - 0.8*p(-0.5, low)) * (1 - examined*p(1, low)))
+	}
+	for _, examined := range []float32{1, 0.5, 0.1} {
+		if got, want := at(examined), naive(float64(examined)); math.Abs(got-want) > 1e-4 {
+			t.Errorf("looked at with %g: log-likelihood %g, want %g", examined, got, want)
+		}
+	}
+}

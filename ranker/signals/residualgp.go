@@ -31,8 +31,10 @@ import (
 //
 // It is read-only once built and safe for concurrent use.
 type ResidualGP struct {
-	Prior   *ContentPrior // the items' log-odds whoever the user is
-	LogOdds []float32     // by item: content_prior.log_odds at the end of the training log
+	Prior *ContentPrior // the items' log-odds whoever the user is
+	// LogOdds are, by item, the content_prior.log_odds at the end of the training log, if users
+	// looked at every position.
+	LogOdds []float32
 	Kernel  *ItemKernel
 	// Examination is the probability that users look at a position of a list, by position from 0;
 	// further positions have the last one's. Empty: 1 everywhere.
@@ -122,6 +124,7 @@ func (g *ResidualGP) posterior(residuals []Residual) *userPosterior {
 type Residual struct {
 	Item             int32
 	Value, Precision float32
+	Examined         float32 // e, above 0 and at most 1
 }
 
 // Residuals returns the residuals of the shown items that the model knows. indices holds the shown
@@ -132,30 +135,27 @@ type Residual struct {
 // was clicked carries no evidence and is skipped.
 func (g *ResidualGP) Residuals(shown []ranker.Shown, indices []int32) []Residual {
 	out := make([]Residual, 0, len(shown))
-	examined := make([]float32, 0, len(shown)) // of the list's residuals
 	for from := 0; from < len(shown); {
 		to := from + 1 // the end of the list
 		for to < len(shown) && shown[to].Time == shown[from].Time {
 			to++
 		}
 		first, clicks := len(out), 0
-		examined = examined[:0]
 		for i := from; i < to; i++ {
 			if indices[i] < 0 {
 				continue
 			}
-			r := Residual{Item: indices[i]}
+			r := Residual{Item: indices[i], Examined: g.examination(to - 1 - i)}
 			if shown[i].Clicked {
 				r.Value = 1
 				clicks++
 			}
 			out = append(out, r)
-			examined = append(examined, g.examination(to-1-i))
 		}
 		if clicks == 0 || clicks == len(out)-first {
 			out = out[:first]
 		}
-		ListResiduals(g.LogOdds, out[first:], clicks, examined)
+		ListResiduals(g.LogOdds, out[first:], clicks)
 		from = to
 	}
 	return out
@@ -194,29 +194,22 @@ func (g *ResidualGP) addOlderClicks(
 func newResidual(item int32, y, p, e float64) Residual {
 	missed := (1 - p) / (1 - e*p)
 	return Residual{
-		Item: item, Value: float32((y - e*p) * missed),
+		Item: item, Value: float32((y - e*p) * missed), Examined: float32(e),
 		Precision: float32(max(minResidualPrecision, e*p*(1-p)*missed)),
 	}
 }
 
 // ListResiduals turns the values of one list, which are 1 for the given number of clicks and 0 for
-// the others, into residuals. examined is the probability that the user looked at each item; nil: 1
-// everywhere. The items' log-odds are shifted by a constant so that the expected clicks are as many
-// as the clicks.
-func ListResiduals(logOdds []float32, list []Residual, clicks int, examined []float32) {
+// the others, into residuals. The items' log-odds are shifted by a constant so that the expected
+// clicks are as many as the clicks.
+func ListResiduals(logOdds []float32, list []Residual, clicks int) {
 	if len(list) == 0 {
 		return
 	}
-	probability := func(k int) float64 {
-		if examined == nil {
-			return 1
-		}
-		return float64(examined[k])
-	}
-	offset := listOffset(logOdds, list, clicks, probability)
+	offset := listOffset(logOdds, list, clicks)
 	for k, r := range list {
 		p := Sigmoid(float64(logOdds[r.Item]) + offset)
-		list[k] = newResidual(r.Item, float64(r.Value), p, probability(k))
+		list[k] = newResidual(r.Item, float64(r.Value), p, float64(r.Examined))
 	}
 }
 
@@ -226,16 +219,14 @@ func Sigmoid(logOdds float64) float64 { return 1 / (1 + math.Exp(-logOdds)) }
 // listOffset returns the constant that, added to the items' log-odds, makes the expected clicks as
 // many as the list's clicks. It needs 0 < clicks < len(list). It takes six Newton steps, each
 // clamped to ±2.
-func listOffset(
-	logOdds []float32, list []Residual, clicks int, examined func(k int) float64,
-) float64 {
+func listOffset(logOdds []float32, list []Residual, clicks int) float64 {
 	offset := 0.0
 	for range 6 {
 		sum, slope := 0.0, 1e-9
-		for k := range list {
-			p := Sigmoid(float64(logOdds[list[k].Item]) + offset)
-			sum += examined(k) * p
-			slope += examined(k) * p * (1 - p)
+		for _, r := range list {
+			p := Sigmoid(float64(logOdds[r.Item]) + offset)
+			sum += float64(r.Examined) * p
+			slope += float64(r.Examined) * p * (1 - p)
 		}
 		offset += max(-2, min(2, (float64(clicks)-sum)/slope))
 	}

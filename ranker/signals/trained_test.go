@@ -269,7 +269,7 @@ func (w *world) naiveContentVector(id string) []float64 {
 func naiveResidual(item int, y, p, e float64) signals.Residual {
 	return signals.Residual{
 		Item: int32(item), Value: float32((y - e*p) * (1 - p) / (1 - e*p)),
-		Precision: float32(max(1e-3, e*p*(1-p)*(1-p)/(1-e*p))),
+		Precision: float32(max(1e-3, e*p*(1-p)*(1-p)/(1-e*p))), Examined: float32(e),
 	}
 }
 
@@ -450,7 +450,8 @@ func naiveResidualGP(w *world, in *ranker.SignalInput) [][]float64 {
 	if n == 0 {
 		return out
 	}
-	// Solve (V⁻¹ + K) a = V⁻¹ r. The posterior mean is the product of an item's covariances and a.
+	// Solve (V⁻¹ + K) a = V⁻¹ r. The posterior mean is the product of an item's covariances
+	// and a.
 	var items []*naiveItem
 	matrix, right, evidence := make([][]float64, n), make([]float64, n), 0.0
 	for i, r := range residuals {

@@ -26,11 +26,7 @@ func TrainResidualGP(
 	if err != nil || prior.PriorImpressions == 0 {
 		return nil, err
 	}
-	counts, _ := c.clickCounts(false)
-	out := &served.ResidualGP{Prior: prior, LogOdds: make([]float32, len(counts))}
-	for i := range counts {
-		out.LogOdds[i] = float32(prior.LogOdds(prior.LeaveOneOut[i], counts[i]))
-	}
+	out := &served.ResidualGP{Prior: prior, LogOdds: examinedLogOdds(c, prior)}
 	for position := range examinedPositions {
 		if c.Examination != nil {
 			out.Examination = append(out.Examination, float32(c.Examination.Examination(position)))
@@ -47,6 +43,21 @@ func TrainResidualGP(
 	}
 	out.Kernel = out.Kernel.WithWeights(weights)
 	return out, fitLearnedVectors(out.Kernel, users, seed)
+}
+
+// examinedLogOdds returns the log-odds of a click on each item if users look at it, relative to
+// prior.MeanLogOdds. A residual multiplies the probability of the click by that of looking, so the
+// log-odds must not have it already.
+func examinedLogOdds(c *Corpus, prior *served.ContentPrior) []float32 {
+	counts, rate := c.clickCounts(true)
+	examined := *prior
+	examined.MeanLogOdds = logOddsOf(rate)
+	out := make([]float32, len(counts))
+	for i := range counts {
+		logOdds := examined.LogOdds(prior.LeaveOneOut[i], counts[i])
+		out[i] = float32(logOdds + examined.MeanLogOdds - prior.MeanLogOdds)
+	}
+	return out
 }
 
 // newItemKernel returns the kernel of the catalogue, without learned vectors.
@@ -96,23 +107,23 @@ func userResiduals(c *Corpus, logOdds []float32) (users []userLists) {
 // listResiduals returns the residuals of one list, nil if nothing or everything was clicked.
 func listResiduals(c *Corpus, l *List, logOdds []float32) []served.Residual {
 	var out []served.Residual
-	var examined []float32
 	clicks := 0
 	for k, item := range l.Items {
 		if item < 0 {
 			continue
 		}
-		r := served.Residual{Item: item}
+		r := served.Residual{
+			Item: item, Examined: float32(c.Examination.Examination(k)),
+		}
 		if l.Gains[k] > 0 {
 			r.Value = 1
 			clicks++
 		}
 		out = append(out, r)
-		examined = append(examined, float32(c.Examination.Examination(k)))
 	}
 	if clicks == 0 || clicks == len(out) {
 		return nil
 	}
-	served.ListResiduals(logOdds, out, clicks, examined)
+	served.ListResiduals(logOdds, out, clicks)
 	return out
 }

@@ -3,10 +3,13 @@ package signals_test
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"relish/ranker"
 	served "relish/ranker/signals"
+	"relish/training/propensity"
+	"relish/training/replay"
 	"relish/training/signals"
 )
 
@@ -147,11 +150,12 @@ func TestListResidualsSumToZero(t *testing.T) {
 		clicks, sum := 1+r.IntN(n-1), 0.0
 		for i := range list {
 			logOdds[i], list[i].Item = float32(r.NormFloat64()*1.5), int32(i)
+			list[i].Examined = 1
 			if i < clicks {
 				list[i].Value = 1
 			}
 		}
-		served.ListResiduals(logOdds, list, clicks, nil)
+		served.ListResiduals(logOdds, list, clicks)
 		for _, x := range list {
 			sum += float64(x.Value)
 		}
@@ -211,5 +215,46 @@ func TestResidualsKnowWhatIsLookedAt(t *testing.T) {
 	}
 	if clicked := got[2]; clicked.Value <= 0 {
 		t.Errorf("clicked: %+v", clicked)
+	}
+}
+
+// The residual GP multiplies the probability of a click by that of looking. Its items' log-odds
+// must not have the latter too: items that are liked alike have the same, wherever they are shown.
+func TestLogOddsAreOfItemsThatAreLookedAt(t *testing.T) {
+	const items, liked = 20, 0.3
+	r := rand.New(rand.NewPCG(5, 8))
+	c, log := newCorpus(items), &replay.Log{}
+	c.Users = make([]signals.UserHistory, 3000)
+	for user := range c.Users {
+		l := signals.List{Gains: make([]float32, items)}
+		for _, item := range r.Perm(items) {
+			l.Items = append(l.Items, int32(item))
+		}
+		if user%2 == 0 { // the first half of the items stands at the top
+			slices.SortStableFunc(l.Items, func(a, b int32) int { return int(a/10) - int(b/10) })
+		}
+		for position := range l.Gains {
+			if r.Float64() < liked/(1+float64(position)/8) {
+				l.Gains[position] = 1
+			}
+		}
+		c.Users[user].Lists = []signals.List{l}
+		log.Lists = append(log.Lists, replay.LoggedList{Items: l.Items, Gains: l.Gains})
+	}
+	c.Examination = propensity.FromLog(log, math.MaxUint64).Curve
+	gp, err := signals.TrainResidualGP(c, &served.Projection{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	difference := 0.0
+	for i, x := range gp.LogOdds {
+		difference += float64(x) * float64(1-2*(i/10)) / 10
+	}
+	if math.Abs(difference) > 0.08 {
+		t.Errorf("items at the top have log-odds that are higher by %.2f", difference)
+	}
+	odds := math.Log(liked / (1 - liked))
+	if got := float64(gp.LogOdds[0]) + gp.Prior.MeanLogOdds; math.Abs(got-odds) > 0.25 {
+		t.Errorf("log-odds %.2f of an item that is looked at, want %.2f", got, odds)
 	}
 }
