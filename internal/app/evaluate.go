@@ -11,7 +11,6 @@ import (
 	"relish/embeddings/onnx"
 	"relish/evaluation"
 	"relish/features"
-	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/features/external"
 	"relish/features/ingest"
@@ -105,7 +104,7 @@ func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err 
 	if e.tempDir, err = os.MkdirTemp("", "relish-evaluate-*"); err != nil {
 		return nil, err
 	}
-	if e.timeline, err = replay.NewTimeline(ctx, e.eachRecord, e.tempDir); err != nil {
+	if e.timeline, err = replay.NewTimeline(ctx, eachRecord(opt.Data), e.tempDir); err != nil {
 		return nil, err
 	}
 	if opt.Encoder.NoText {
@@ -124,6 +123,9 @@ func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err 
 // Close releases the encoder and the vectors, and removes temporary files.
 func (e *Evaluator) Close(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
+	if e.timeline != nil {
+		_ = e.timeline.Close() // its files go with the folder
+	}
 	os.RemoveAll(e.tempDir)
 	e.finetuned.close(ctx)
 	if e.vectors != nil {
@@ -219,16 +221,6 @@ func (e *Evaluator) EstimatePolicy(ctx context.Context) (*evaluation.OffPolicyEs
 
 // trains reports whether the evaluation trains the models that it measures.
 func (e *Evaluator) trains() bool { return e.opt.HideItems > 0 || len(e.opt.Ablate) > 0 }
-
-// eachRecord reads the log of the data folder, up to its last complete record.
-func (e *Evaluator) eachRecord(yield func(rec *event.Record, number uint64) bool) error {
-	for rec, err := range eventlog.Read(ingest.LogDir(e.opt.Data), 1) {
-		if err != nil || !yield(&rec, rec.Seq) {
-			return err
-		}
-	}
-	return nil
-}
 
 func (e *Evaluator) options() evaluation.Options {
 	train := &e.opt.Config.Train

@@ -35,7 +35,8 @@ func (h *History) Order(ctx context.Context) (changed bool, err error) {
 	if done, err := h.isDone(); done || err != nil {
 		return false, err
 	}
-	timeline, err := replay.NewTimeline(ctx, h.each, filepath.Join(h.Data, importFolder))
+	dir := filepath.Join(h.Data, importFolder)
+	timeline, err := replay.NewTimeline(ctx, eachRecord(h.Data), dir)
 	if err != nil {
 		return false, err
 	}
@@ -62,14 +63,16 @@ func (h *History) isDone() (bool, error) {
 	return true, nil
 }
 
-// each implements replay.EachRecord.
-func (h *History) each(yield func(rec *event.Record, number uint64) bool) error {
-	for rec, err := range eventlog.Read(ingest.LogDir(h.Data), 1) {
-		if err != nil || !yield(&rec, rec.Seq) {
-			return err
+// eachRecord reads the log of a data folder.
+func eachRecord(data string) replay.EachRecord {
+	return func(yield func(rec *event.Record, number uint64) bool) error {
+		for rec, err := range eventlog.Read(ingest.LogDir(data), 1) {
+			if err != nil || !yield(&rec, rec.Seq) {
+				return err
+			}
 		}
+		return nil
 	}
-	return nil
 }
 
 // compute applies all events to the state that the log adds to.

@@ -91,7 +91,8 @@ func (c *counts) measurable(sampled bool) float64 {
 	return n
 }
 
-// needsSampledLists reports whether lists are sampled, see replay.Log.NeedsSampledLists.
+// needsSampledLists estimates replay.Log.NeedsSampledLists before the lists are built. It counts
+// each impression that a follow-up names, also one in which everything was clicked.
 func (s *scan) needsSampledLists() bool { return len(s.all.clicked) < replay.MinClickedLists }
 
 // scanLogs fixes where the logs end, puts their records in order, counts what is new, and makes
