@@ -14,7 +14,7 @@ import (
 // Bounds of the candidates.
 const (
 	maxCandidates = 5000
-	maxTextBytes  = 64 << 10 // of title and text together, and of one context value
+	maxTextBytes  = 64 << 10 // of title and text together
 )
 
 // candidateList reads candidates that are ids or objects. It stops at the first one too many, so

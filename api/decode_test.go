@@ -81,6 +81,8 @@ func TestRecommendRefusesInvalidFields(t *testing.T) {
 		"a list in context":     {with(`"context":{"x":["a"]}`), "/context/x"},
 		"an object in context":  {with(`"context":{"x":{}}`), "/context/x"},
 		"too many context keys": {with(manyKeys), "/context"},
+		"a long context key":    {with(`"context":{"` + long[:65] + `":1}`), "/context"},
+		"a large context":       {with(`"context":{"a":"` + longText[:4096] + `"}`), "/context"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantError(t, s.call("POST", "/recommend", c.body), 400, "invalid_field", c.pointer)

@@ -65,6 +65,9 @@ func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 		return nil, errMissingField.at("/user",
 			"user is required: send user or session")
 	}
+	if invalid := event.CheckContext(e.Impression.Context); invalid != nil {
+		return nil, errInvalidField.at("/fields", "%s", invalid.Message)
+	}
 	req := &ranker.Request{
 		ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Impression.Context,
 		Model: model, Record: true,

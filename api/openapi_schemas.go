@@ -6,6 +6,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"relish/features/event"
 	"relish/ranker"
 )
 
@@ -108,8 +109,9 @@ var recommendSchema = objectOf("user_id candidates", fields{
 		"Title, text, tags and fields of an object hold for this request only.",
 	).WithMinItems(1).WithMaxItems(maxCandidates),
 	"context": mapOf(scalar(), fmt.Sprintf(
-		"What is known of the request, for example query, surface or device. At most %d keys.",
-		maxContextKeys)),
+		"What is known of the request, for example query, surface or device. At most %d keys, "+
+			"whose names and values have at most %s bytes together.",
+		event.MaxContextKeys, thousands(event.MaxContextBytes))),
 	"limit": integer("How many items to answer with. Default: all.").WithMin(1),
 	"deadline_ms": integer(fmt.Sprintf(
 		"Time for the ranking. Default: %d, unless an experiment's arm sets another one.",

@@ -31,7 +31,6 @@ type recommendBody struct {
 
 // Bounds of POST /recommend besides those of the candidates.
 const (
-	maxContextKeys = 32
 	maxDeadline    = 10 * time.Second
 	defaultExplain = 20 // explained items for "explain": true
 	maxExplain     = 100
@@ -126,26 +125,17 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 	return r, err
 }
 
-// checkContext checks the number of context keys, their names, and the kinds and sizes of their
-// values.
+// checkContext checks the context by the rules of events, because the log keeps it, and its values:
+// no feature reads a list.
 func checkContext(context map[string]ranker.FieldValue) error {
-	if n := len(context); n > maxContextKeys {
-		return errInvalidField.at("/context", "has %d keys; at most %d are allowed",
-			n, maxContextKeys)
-	}
 	for name, v := range context {
-		if err := event.CheckID(name); err != nil {
-			return errInvalidField.at("/context", "key %s %s", quoted(name), err)
-		}
 		if v.Kind == ranker.Strings || v.Kind == ranker.Numbers {
 			return errInvalidField.at("/context/"+name,
 				"must be a number, a boolean or a string, not a list")
 		}
-		if n := len(v.Str); n > maxTextBytes {
-			return errInvalidField.at("/context",
-				"key %s has a value of %d bytes; at most %s are allowed", quoted(name), n,
-				thousands(maxTextBytes))
-		}
+	}
+	if invalid := event.CheckContext(context); invalid != nil {
+		return errInvalidField.at(invalid.Pointer, "%s", invalid.Message)
 	}
 	return nil
 }

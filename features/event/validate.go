@@ -18,16 +18,18 @@ import (
 // Bounds of one event. They are far above normal use and limit what one event can cost. Lengths are
 // in bytes.
 const (
-	MaxID      = 256 // of any id
-	maxName    = 64  // of an action or a field's name
-	maxTitle   = 4 << 10
-	maxText    = 64 << 10
-	maxTags    = 256 // number of tags
-	maxTag     = 256
-	maxFields  = 128  // number of fields or experiments
-	maxList    = 512  // number of values of one field
-	maxShown   = 5000 // number of items of one impression
-	maxContext = 32   // number of context values
+	MaxID     = 256 // of any id
+	maxName   = 64  // of an action or a field's name
+	maxTitle  = 4 << 10
+	maxText   = 64 << 10
+	maxTags   = 256 // number of tags
+	maxTag    = 256
+	maxFields = 128  // number of fields or experiments
+	maxList   = 512  // number of values of one field
+	maxShown  = 5000 // number of items of one impression
+
+	MaxContextKeys  = 32      // number of context values
+	MaxContextBytes = 4 << 10 // of all names and values of a context together
 )
 
 var errID = errors.New("must be 1 to 256 bytes of printable UTF-8")
@@ -185,7 +187,31 @@ func checkImpression(imp *ranker.Impression) *ranker.EventError {
 			return invalid("/experiments", "each name and each arm "+errID.Error())
 		}
 	}
-	return checkFields("/context", imp.Context, maxContext)
+	return CheckContext(imp.Context)
+}
+
+// CheckContext checks the context of a request or of an impression. Every ranking logs its context,
+// so all names and values together are bounded.
+func CheckContext(context map[string]ranker.FieldValue) *ranker.EventError {
+	if err := checkFields("/context", context, MaxContextKeys); err != nil {
+		return err
+	}
+	bytes := 0
+	for name, v := range context {
+		bytes += len(name) + len(v.Str) + 8*len(v.Nums)
+		for _, s := range v.List {
+			bytes += len(s)
+		}
+	}
+	if bytes > MaxContextBytes {
+		return &ranker.EventError{
+			Code: "too_large", Pointer: "/context",
+			Message: fmt.Sprintf("names and values have %d bytes; at most %d together are "+
+				"allowed: send what describes the request, and texts as items", bytes,
+				MaxContextBytes),
+		}
+	}
+	return nil
 }
 
 func checkFields(
