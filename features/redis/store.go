@@ -245,6 +245,7 @@ type Stats struct {
 	Up          bool          // Redis answers
 	Behind      bool          // Redis may lack records of the log
 	BehindFor   time.Duration // for how long that is so; local copies may be that old
+	LastError   error         // why Redis failed last; nil if it did not
 	Outages     int64         // how often Redis stopped answering
 	RoundTrips  int64         // round trips for rankings
 	StaleReads  int64         // rankings made from local copies
@@ -260,6 +261,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Stats: s.Ingester.Stats(), FieldValues: fieldValues,
 		Up: s.conn.Up(), Behind: s.isBehind(), Outages: s.conn.Opened(),
+		LastError:  s.conn.LastError(),
 		RoundTrips: s.stats.trips.Load(), StaleReads: s.stats.stale.Load(),
 		Conflicts: s.stats.conflicts.Load(), Invalid: s.stats.invalid.Load(),
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"relish/features/event"
+	"relish/internal/redisconn"
 )
 
 const (
@@ -129,7 +130,7 @@ func (sy *syncer) redisFailed(operation string, err error) {
 	sy.s.conn.Report(err)
 	if !sy.unverified {
 		sy.s.log.Warn("Redis failed; rankings use local copies and events wait in the log",
-			"operation", operation, "error", err)
+			"operation", operation, "error", redisconn.Explain(err))
 	}
 	sy.unverified = true
 	sy.s.setBehind(true)

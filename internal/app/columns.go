@@ -75,7 +75,7 @@ func (i *ColumnsImport) Run(ctx context.Context) (*ImportedColumns, error) {
 // publish puts the version into the repository. Without Redis it also makes the data folder use it,
 // by the service that runs on the folder or by itself.
 func (i *ColumnsImport) publish(ctx context.Context, v external.Version, path string) (err error) {
-	conn, err := i.Store.connect() //nolint:contextcheck // its goroutines live until Close
+	conn, err := i.Store.connectChecked(ctx)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func storeCheck(store Store) api.ReadinessCheck {
 	case !stats.Up:
 		check.Detail = "degraded: Redis does not answer; rankings use local copies, events wait " +
 			"in the log"
+		if stats.LastError != nil {
+			check.Detail += ": " + stats.LastError.Error()
+		}
 	case stats.Behind:
 		check.Detail = "degraded: Redis is being brought up to date from the log"
 	default:

@@ -11,6 +11,7 @@ import (
 	"relish/embeddings"
 	"relish/embeddings/finetuned"
 	"relish/features/redis"
+	"relish/internal/redisconn"
 	"relish/ranker"
 	"relish/ranker/bundle"
 )
@@ -91,15 +92,21 @@ func (l *Loader) reject(line int, reason *ranker.EventError) error {
 	return l.Rejected(line, reason)
 }
 
-// flushTimeout is how long FlushStore waits for Redis while it makes no progress.
-const flushTimeout = 10 * time.Second
+// Waits of FlushStore.
+const (
+	// flushTimeout is how long it waits for Redis while Redis makes no progress.
+	flushTimeout = 10 * time.Second
+	// flushStep is the time between two looks at what Redis has.
+	flushStep = time.Second
+)
 
 // FlushStore waits until the store has everything that is in the event log. It gives up when Redis
-// has taken nothing for 10 seconds; the events are safe in the log then.
+// has taken nothing for 10 seconds, and at the next second if Redis refuses what the configuration
+// says. The error has the reason. The events are safe in the log then.
 func FlushStore(ctx context.Context, store Store) error {
-	lag := ^uint64(0)
+	lag, waited := ^uint64(0), time.Duration(0)
 	for {
-		flushing, cancel := context.WithTimeout(ctx, flushTimeout)
+		flushing, cancel := context.WithTimeout(ctx, flushStep)
 		err := store.Flush(flushing)
 		cancel()
 		if err == nil || ctx.Err() != nil {
@@ -109,12 +116,20 @@ func FlushStore(ctx context.Context, store Store) error {
 		if !ok {
 			return err
 		}
-		now := shared.Stats().Lag
-		if now >= lag {
-			return fmt.Errorf("%d events are still only in the event log, because Redis takes "+
-				"none. They are safe there, and relish serve sends them when Redis answers", now)
+		stats := shared.Stats()
+		if waited += flushStep; stats.Lag < lag {
+			lag, waited = stats.Lag, 0
 		}
-		lag = now
+		refused := new(redisconn.ConfigurationError)
+		if waited < flushTimeout && !errors.As(stats.LastError, &refused) {
+			continue
+		}
+		reason := "Redis takes none"
+		if stats.LastError != nil {
+			reason = "Redis fails: " + stats.LastError.Error()
+		}
+		return fmt.Errorf("the last events (%d) are only in the event log, because %s. They are "+
+			"safe there, and relish serve sends them when Redis takes them", stats.Lag, reason)
 	}
 }
 

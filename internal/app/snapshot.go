@@ -23,7 +23,7 @@ func WriteSnapshot(
 	ctx context.Context, store StoreOptions, cfg *config.Config, out string,
 ) (m *snapshot.Manifest, err error) {
 	cfg.State.Text = cfg.Text
-	conn, err := store.connect() //nolint:contextcheck // its goroutines live until Close
+	conn, err := store.connectChecked(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func setBase(data string, dump *features.Dump) error {
 // redis rebuilds the state in Redis from the logs of the replicas that do not run. A replica that
 // runs sends its own log.
 func (r *Rebuild) redis(ctx context.Context, dump *features.Dump) (_ string, err error) {
-	conn, err := r.Store.connect() //nolint:contextcheck // its goroutines live until Close
+	conn, err := r.Store.connectChecked(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,9 @@
 package app
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"relish/features/embedded"
@@ -62,6 +65,19 @@ func openStore(
 		return nil, err
 	}
 	return s, nil
+}
+
+// connectChecked is connect for a command that cannot do without Redis: it fails at once if Redis
+// does not answer.
+func (o *StoreOptions) connectChecked(ctx context.Context) (*redisconn.Conn, error) {
+	conn, err := o.connect()
+	if conn == nil || err != nil {
+		return nil, err
+	}
+	if err := conn.Check(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("--redis: %w", err), conn.Close())
+	}
+	return conn, nil
 }
 
 // connect opens the Redis connection; it is nil if the state is embedded.

@@ -24,7 +24,8 @@ type breaker struct {
 	failuresInARow atomic.Int32
 	isOpen         atomic.Bool
 	opened         atomic.Int64
-	wake           chan struct{} // tells probe that the breaker has opened
+	lastError      atomic.Pointer[error] // of the newest failure; nil after a success
+	wake           chan struct{}         // tells probe that the breaker has opened
 	stop           context.CancelFunc
 	done           sync.WaitGroup
 }
@@ -35,13 +36,33 @@ func (b *breaker) Up() bool { return !b.isOpen.Load() }
 // Opened returns how often the breaker has opened: the number of outages.
 func (b *breaker) Opened() int64 { return b.opened.Load() }
 
+// LastError returns why the newest command or probe failed, nil if it did not. It is a
+// *ConfigurationError if repeating cannot help.
+func (b *breaker) LastError() error {
+	if err := b.lastError.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (b *breaker) noteError(err error) {
+	err = Explain(err)
+	b.lastError.Store(&err)
+}
+
+func (b *breaker) noteSuccess() {
+	b.failuresInARow.Store(0)
+	b.lastError.Store(nil)
+}
+
 // Report tells the breaker a command's outcome. redis.Nil is a success. A caller that was
 // cancelled, or had too little time for the server to answer, reports nothing.
 func (b *breaker) Report(err error) {
 	if err == nil || errors.Is(err, redis.Nil) {
-		b.failuresInARow.Store(0)
+		b.noteSuccess()
 		return
 	}
+	b.noteError(err)
 	if b.failuresInARow.Add(1) >= failureThreshold && b.isOpen.CompareAndSwap(false, true) {
 		b.opened.Add(1)
 		select {
@@ -83,8 +104,10 @@ func (b *breaker) probe(ctx context.Context, ping func(context.Context) error) {
 			err := ping(pingCtx)
 			cancel()
 			if err == nil {
-				b.failuresInARow.Store(0)
+				b.noteSuccess()
 				b.isOpen.Store(false)
+			} else if ctx.Err() == nil {
+				b.noteError(err)
 			}
 		}
 	}

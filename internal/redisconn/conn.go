@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -44,7 +45,7 @@ type Conn struct {
 func Open(rawURL string) (*Conn, error) {
 	silenceClientLog.Do(func() { redis.SetLogger(discardLogger{}) })
 	opt, prefix, err := parseURL(rawURL)
-	if err != nil && !strings.ContainsAny(rawURL, "@/?") { // nothing in it is secret
+	if err != nil && hostAndPort.MatchString(rawURL) {
 		return nil, fmt.Errorf("redis URL: %w; write redis://%s, or another of %s", err, rawURL,
 			URLForms)
 	}
@@ -55,6 +56,9 @@ func Open(rawURL string) (*Conn, error) {
 	c.start(c.ping)
 	return c, nil
 }
+
+// hostAndPort matches what a URL without a scheme is most often. It has no room for a password.
+var hostAndPort = regexp.MustCompile(`^[\w.-]+:\d+$`)
 
 // The client logs to standard error, unstructured, some lines for each failed dial. They are
 // discarded, because the owner of the breaker logs an outage once.
@@ -69,6 +73,20 @@ func (discardLogger) Printf(context.Context, string, ...any) {}
 func (c *Conn) Close() error {
 	c.stopProbing()
 	return c.UniversalClient.Close()
+}
+
+// checkTimeout bounds Check.
+const checkTimeout = 2 * time.Second
+
+// Check asks the server whether it answers, for at most two seconds. Its error has the reason. It
+// is for commands that cannot do without Redis.
+func (c *Conn) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if err := c.ping(ctx); err != nil {
+		return fmt.Errorf("redis does not answer: %w", Explain(err))
+	}
+	return nil
 }
 
 // ping asks every master.

@@ -25,16 +25,24 @@ const URLForms = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], " +
 // maxPrefixBytes bounds the prefix of all keys.
 const maxPrefixBytes = 64
 
+// errNotEncoded says how to write a password that would end where the hosts or the path begin.
+var errNotEncoded = errors.New("user, password or a parameter has a special character: write " +
+	"%23 for #, %25 for %, %2F for /, %3A for :, %3F for ? and %40 for @")
+
 // parseURL parses a URL. net/url cannot parse a list of hosts, so the hosts are cut out here. No
-// error quotes the part before the hosts, which holds the password.
+// error quotes what may be a part of a password: a URL with a wrongly written password is cut at
+// the wrong places, so what looks like a host or a parameter may be a part of it.
 func parseURL(raw string) (_ *redis.UniversalOptions, prefix string, err error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
 		return nil, "", errors.New("it has no scheme")
 	}
 	authority, tail := rest, ""
-	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
 		authority, tail = rest[:i], rest[i:]
+	}
+	if strings.ContainsAny(tail, "@#") {
+		return nil, "", errNotEncoded
 	}
 	user, hosts := "", authority
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
@@ -42,15 +50,18 @@ func parseURL(raw string) (_ *redis.UniversalOptions, prefix string, err error) 
 	}
 	u, err := url.Parse("redis://" + user + "host" + tail)
 	if err != nil {
-		// The parser's error would quote the password.
-		return nil, "", errors.New("user, path or query are malformed")
+		return nil, "", errNotEncoded // the parser's error would quote the password
+	}
+	parameters, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, "", errNotEncoded
 	}
 	o := &redis.UniversalOptions{Username: u.User.Username()}
 	o.Password, _ = u.User.Password()
 	kind, secure := strings.CutPrefix(scheme, "rediss")
 	if !secure {
 		if kind, ok = strings.CutPrefix(scheme, "redis"); !ok {
-			return nil, "", fmt.Errorf("scheme %q is unknown", scheme)
+			return nil, "", errScheme
 		}
 	} else {
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -71,7 +82,7 @@ func parseURL(raw string) (_ *redis.UniversalOptions, prefix string, err error) 
 		}
 		path = path[1:]
 	default:
-		return nil, "", fmt.Errorf("scheme %q is unknown", scheme)
+		return nil, "", errScheme
 	}
 	if err := setDatabase(o, path); err != nil {
 		return nil, "", err
@@ -82,9 +93,11 @@ func parseURL(raw string) (_ *redis.UniversalOptions, prefix string, err error) 
 	if kind == "" && len(o.Addrs) > 1 {
 		return nil, "", errors.New("several hosts need redis-cluster:// or redis-sentinel://")
 	}
-	prefix, err = applyParameters(o, u.Query())
+	prefix, err = applyParameters(o, parameters)
 	return o, prefix, err
 }
+
+var errScheme = errors.New("its scheme is unknown")
 
 func setDatabase(o *redis.UniversalOptions, path []string) error {
 	if len(path) == 0 || path[0] == "" {
@@ -102,6 +115,10 @@ func setDatabase(o *redis.UniversalOptions, path []string) error {
 func addresses(hosts, port string) (out []string, err error) {
 	for h := range strings.SplitSeq(hosts, ",") {
 		if host, p, err := net.SplitHostPort(h); err == nil {
+			if _, err := strconv.ParseUint(p, 10, 16); err != nil {
+				return nil, errors.New("the port of a host must be a number up to 65535; user " +
+					"and password go before the host, with @ behind them")
+			}
 			out = append(out, net.JoinHostPort(host, p))
 			continue
 		}
@@ -132,7 +149,8 @@ func applyParameters(o *redis.UniversalOptions, q url.Values) (prefix string, er
 		case "sentinel_password":
 			o.SentinelPassword = v[0]
 		default:
-			return "", fmt.Errorf("parameter %q is unknown", name)
+			return "", errors.New("a parameter is unknown; there are prefix, ca, sentinel_user " +
+				"and sentinel_password")
 		}
 	}
 	return prefix, nil
