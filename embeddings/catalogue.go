@@ -81,6 +81,31 @@ func (c *Catalogue) Waiting() string {
 	return fmt.Sprintf("%d of %d texts encoded by %s", c.covered, c.texts, c.name)
 }
 
+// Compact removes the stored vectors of texts that the catalogue no longer has, and returns their
+// number. It keeps those that are stored while it runs. A service that does not write a table has
+// nothing to remove.
+func (c *Catalogue) Compact(ctx context.Context) (dropped int, err error) {
+	if !c.service.writable {
+		return 0, nil
+	}
+	gone := map[uint64]bool{}
+	for _, key := range c.service.table.Keys() {
+		gone[key] = true
+	}
+	for it, err := range c.items(ctx) {
+		if err != nil {
+			return 0, err
+		}
+		if it != nil {
+			delete(gone, it.TextKey)
+		}
+	}
+	if len(gone) == 0 {
+		return 0, nil
+	}
+	return c.service.table.Compact(func(key uint64) bool { return !gone[key] })
+}
+
 // retryDelay is the pause before the catalogue is encoded again after an error.
 const retryDelay = time.Second
 

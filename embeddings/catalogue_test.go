@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -135,5 +136,68 @@ func TestImportFrom(t *testing.T) {
 	s := start(t, newFake(), embeddings.Options{Dir: dir})
 	if n, err := s.ImportFrom(bundled); n != 0 || err != nil {
 		t.Errorf("imported %d vectors again, %v", n, err)
+	}
+}
+
+// Compact removes the vectors of texts that no item has any more. If the items cannot be read, it
+// removes none.
+func TestCatalogueCompact(t *testing.T) {
+	dir, its := t.TempDir(), items("a", 300, 8)
+	s := start(t, newFake(), embeddings.Options{Dir: dir})
+	vectors(s, its)
+	left := its[100:]
+	c := newCatalogue(s, catalogueOf(left, 1))
+	if n, err := c.Compact(t.Context()); n != 0 || err == nil || s.Stats().Table.Rows != 300 {
+		t.Errorf("items that cannot be read: %d removed, %v", n, err)
+	}
+	for _, want := range []int{100, 0} {
+		n, err := c.Compact(t.Context())
+		if n != want || err != nil || s.Stats().Table.Rows != 200 {
+			t.Errorf("%d removed, %v, want %d", n, err, want)
+		}
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m := newFake()
+	s = start(t, m, embeddings.Options{Dir: dir})
+	m.check(t, left, vectors(s, left))
+	if n := len(m.runs()); n != 0 {
+		t.Errorf("%d runs of the encoder for the texts that stayed", n)
+	}
+	c = newCatalogue(start(t, m, embeddings.Options{}), catalogueOf(left, 0))
+	if n, err := c.Compact(t.Context()); n != 0 || err != nil {
+		t.Errorf("without a table: %d removed, %v", n, err)
+	}
+}
+
+// putCounter is a shared cache that has no vectors and counts those it gets.
+type putCounter struct{ atomic.Int64 }
+
+func (*putCounter) Get(context.Context, []uint64, [][]float32) {}
+
+func (c *putCounter) Put(_ context.Context, keys []uint64, _ [][]float32) { c.Add(int64(len(keys))) }
+
+// Texts that came with a request are encoded and cached. Neither the table nor the shared cache
+// gets their vectors, unless an item of the catalogue has the same text.
+func TestTextsOfRequestsAreNotStored(t *testing.T) {
+	shared := &putCounter{}
+	s := start(t, newFake(), embeddings.Options{Dir: t.TempDir(), Shared: shared})
+	its := items("a", 40, 8)
+	for _, it := range its {
+		it.Transient = true
+	}
+	before := vectors(s, its)
+	if rows := s.Stats().Table.Rows; rows != 0 || shared.Load() != 0 {
+		t.Errorf("%d rows in the table, %d vectors in the shared cache", rows, shared.Load())
+	}
+	described := *its[0]
+	described.Transient = false
+	s.Enqueue([]*ranker.ItemInfo{&described})
+	if err := s.Flush(); err != nil || s.Stats().Table.Rows != 1 {
+		t.Errorf("after an item got the text: %v, %d rows", err, s.Stats().Table.Rows)
+	}
+	if s.Stats().Encodes != uint64(len(its)) || len(before) != len(its) {
+		t.Errorf("%d texts were encoded, want each of %d once", s.Stats().Encodes, len(its))
 	}
 }

@@ -60,7 +60,8 @@ func (s *Service) encodeOrFail(jobs []*job) {
 }
 
 // encodeBatch sets the vectors or errors of one batch. Vectors come from the shared cache if it
-// has them, otherwise from the encoder. They go to the cache and, for items, to the table.
+// has them, otherwise from the encoder. They go to the cache. Those of catalogue items also go to
+// the table and the shared cache.
 func (s *Service) encodeBatch(jobs []*job) {
 	missing := s.fetchShared(jobs)
 	if len(missing) > 0 && !s.encodeMissing(missing) {
@@ -74,7 +75,7 @@ func (s *Service) encodeBatch(jobs []*job) {
 	vecs := make([][]float32, 0, len(jobs))
 	s.queue.mu.Lock()
 	for _, j := range jobs {
-		if j.err == nil && j.keep {
+		if j.err == nil && j.store {
 			keys = append(keys, j.key)
 			vecs = append(vecs, j.vec)
 		}
@@ -137,19 +138,21 @@ func (s *Service) fetchShared(jobs []*job) (missing []*job) {
 	return missing
 }
 
-// offerShared puts new vectors of items into the shared cache. Those of queries are not worth
-// sharing.
+// offerShared puts new vectors of catalogue items into the shared cache. A text that came with a
+// request may be personal.
 func (s *Service) offerShared(jobs []*job) {
 	if s.shared == nil {
 		return
 	}
 	var keys []uint64
 	var vecs [][]float32
+	s.queue.mu.Lock()
 	for _, j := range jobs {
-		if j.err == nil && j.item != nil {
+		if j.err == nil && j.store {
 			keys, vecs = append(keys, j.key), append(vecs, j.vec)
 		}
 	}
+	s.queue.mu.Unlock()
 	if len(keys) > 0 {
 		s.shared.Put(s.ctx, keys, vecs)
 	}

@@ -52,7 +52,8 @@ type job struct {
 	bucket     int
 	priority   int
 	seq        uint64        // order of tokenization, within the priority
-	keep       bool          // an item's text: goes to the table, even if its caller gives up
+	keep       bool          // an item's text: is encoded even if its caller gives up
+	store      bool          // a catalogue item's text: its vector is stored and shared
 	accepted   bool          // the background has promised to encode it: is never dropped
 	withWorker bool          // in no list
 	list       *list.List    // the list that the job is in
@@ -148,6 +149,7 @@ func (q *queue) join(
 		q.insert(j)
 	}
 	j.keep = j.keep || item != nil
+	j.store = j.store || item != nil && !item.Transient
 	j.accepted = j.accepted || priority == priorityBackground
 	// A caller joins all its texts under one lock, so if its waiter is there, it is the last one.
 	if n := len(j.waiters); w != nil && (n == 0 || j.waiters[n-1] != w) {

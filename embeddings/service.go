@@ -176,15 +176,6 @@ func (s *Service) Drain(ctx context.Context) error {
 	}
 }
 
-// Compact removes the table's rows for whose text key live returns false, and returns their
-// number. live is called from another goroutine.
-func (s *Service) Compact(live func(key uint64) bool) (dropped int, err error) {
-	if s.table == nil {
-		return 0, nil
-	}
-	return s.table.Compact(live)
-}
-
 // Close drops the texts that wait, lets running batches finish or cancels them when ctx ends, and
 // makes the table durable. Waiting callers return with the vectors that they have. Later lookups
 // find nothing.

@@ -141,11 +141,6 @@ func TestRestartEncodesNothing(t *testing.T) {
 	if got := m.runs(); len(got) != 1 || len(got[0]) != 1 {
 		t.Errorf("runs %v", got)
 	}
-	// Compaction drops its old row.
-	dropped, err := s.Compact(func(key uint64) bool { return key != its[0].TextKey })
-	if err != nil || dropped != 1 || s.Stats().Table.Rows != 300 {
-		t.Errorf("compact dropped %d, %v", dropped, err)
-	}
 }
 
 func TestChangedEncoderFindsNoOldVectors(t *testing.T) {

@@ -178,7 +178,9 @@ func inlineInfo(
 	if stored != nil {
 		merged = mergeInline(stored.Item, inline)
 	}
-	return ranker.NewItemInfo(merged, text)
+	info := ranker.NewItemInfo(merged, text)
+	info.Transient = stored == nil || stored.TextKey != info.TextKey
+	return info
 }
 
 // mergeInline returns the stored item with the parts that a request's inline content sets.

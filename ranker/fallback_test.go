@@ -120,6 +120,27 @@ func TestInlineItemWithoutFeatures(t *testing.T) {
 	}
 }
 
+// Search texts and inline content are marked, so that their vectors are not stored.
+func TestTextsOfTheRequestAreTransient(t *testing.T) {
+	w := newWorld(t, 4)
+	w.failFeatures(func() {})
+	transient := map[string]bool{}
+	w.opt.Vectors = vectorsFunc(func(_ context.Context, items []*ranker.ItemInfo, _ [][]float32) {
+		for _, it := range items {
+			if it != nil {
+				transient[it.Title] = it.Transient
+			}
+		}
+	})
+	req := w.request(4)
+	req.Candidates[2].Inline = &ranker.Item{Title: "inline"}
+	req.Context = map[string]ranker.FieldValue{"query": ranker.StringValue("query")}
+	w.rank(t, req)
+	if !transient["inline"] || !transient["query"] || len(transient) != 2 {
+		t.Errorf("transient: %v", transient)
+	}
+}
+
 // A dependency that hangs costs its slice of the deadline, never the answer.
 func TestHungDependencyIsNotWaitedFor(t *testing.T) {
 	const deadline = 50 * time.Millisecond

@@ -92,6 +92,7 @@ func stateOfRequest(candidates []Candidate, schema *Schema, spec TextSpec) *Requ
 			it := *c.Inline
 			it.ID = c.ID
 			s.Items[i] = NewItemInfo(it, spec)
+			s.Items[i].Transient = true
 		}
 	}
 	return s
@@ -156,7 +157,9 @@ func searchText(req *Request) *ItemInfo {
 	if q.Kind != String || q.Str == "" {
 		return nil
 	}
-	return NewItemInfo(Item{Title: q.Str}, TextSpec{"title"})
+	info := NewItemInfo(Item{Title: q.Str}, TextSpec{"title"})
+	info.Transient = true
+	return info
 }
 
 // fetchVectors returns the items' vectors: at once if the encoder has them all, else what it has

@@ -201,6 +201,9 @@ type ItemInfo struct {
 	// Tokens holds the sorted, distinct hashes of the lower-cased words of title and tags, at most
 	// MaxTokens of them.
 	Tokens []uint32
+	// Transient is true if the text came with a request: a search text or inline content. It may be
+	// personal, so its vector is kept in memory only.
+	Transient bool
 
 	spec TextSpec
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"relish/embeddings"
+	"relish/embeddings/vectortable"
 	"relish/ranker"
 	"relish/ranker/bundle"
 )
@@ -198,6 +199,26 @@ func (p *EncoderPool) Enqueue(items []*ranker.ItemInfo) {
 	for _, e := range p.open {
 		e.Enqueue(items)
 	}
+}
+
+// Compact removes the stored vectors of texts that the catalogue no longer has, for the server's own
+// encoder and every open one. It returns their number.
+func (p *EncoderPool) Compact(ctx context.Context) (dropped int, err error) {
+	catalogues := []*embeddings.Catalogue{p.base}
+	p.mu.Lock()
+	for _, e := range p.open {
+		catalogues = append(catalogues, e.Catalogue)
+	}
+	p.mu.Unlock()
+	var errs []error
+	for _, c := range catalogues {
+		n, err := c.Compact(ctx)
+		if err != nil && !errors.Is(err, vectortable.ErrClosed) { // its last bundle has gone
+			errs = append(errs, err)
+		}
+		dropped += n
+	}
+	return dropped, errors.Join(errs...)
 }
 
 // Digests returns the digests of the open encoders.

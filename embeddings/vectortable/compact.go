@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -16,6 +17,13 @@ import (
 type rowRef struct {
 	key uint64
 	row int32
+}
+
+// Keys returns the text keys that have a vector, in no order.
+func (t *Table) Keys() []uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Collect(maps.Keys(t.index))
 }
 
 // Compact rewrites the file without the rows for whose key live returns false, and returns the

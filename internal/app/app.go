@@ -276,6 +276,9 @@ func (a *App) newJobs(opt Options) []job {
 		{"external tables", a.engine.External.Run}, // load imported feature columns
 		{"bundles", a.models.Run},                  // follow which bundle is active
 	}
+	if a.engine.pool != nil {
+		jobs = append(jobs, job{"vector tables", a.compactVectors})
+	}
 	if a.experiments != nil {
 		guard := guardrails{a.experiments, opt.Store.Data, opt.Log}
 		jobs = append(jobs,
