@@ -41,9 +41,13 @@ func (s *Server) feedback(c *gin.Context) {
 		fail(c, err)
 		return
 	}
+	source := "" // of an import: ids are unique over all keys, see ranker.Event.Source
+	if key := s.findKey(c.Request); key != nil && !imported {
+		source = "key:" + key.Name
+	}
 	s.ingestEvents(c, eventMediaTypes, func(data []byte) (ranker.Event, *ranker.EventError) {
 		e, invalid := event.Decode(data)
-		e.Imported = imported
+		e.Imported, e.Source = imported, source
 		return e, invalid
 	})
 }

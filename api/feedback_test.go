@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"relish/api"
 	"relish/ranker"
 )
 
@@ -84,6 +85,35 @@ func TestImportedEvents(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	wantError(t, s.call("POST", "/feedback?imported=yes", click("3")), 400, "invalid_field", "")
+}
+
+// Each API key has ids of its own. Imports share theirs, whatever key sends them.
+func TestEventIDsBelongToTheKey(t *testing.T) {
+	s := start(t, func(o *api.Options) {
+		o.Keys = []api.Key{
+			key("a", "secret a", "feedback", "items"), key("b", "secret b", "feedback"),
+		}
+	})
+	other := strings.Replace(click("1"), `"u"`, `"v"`, 1)
+	send := func(key, path, body string, accepted, duplicates, rejected int) {
+		t.Helper()
+		w := s.call("POST", path, body, "X-API-Key", key)
+		wantOutcomes(t, w, accepted, duplicates, rejected)
+		if rejected > 0 && !strings.Contains(w.Body.String(), `"id_conflict"`) {
+			t.Error(w.Body)
+		}
+	}
+	send("secret a", "/feedback", click("1"), 1, 0, 0)
+	send("secret b", "/feedback", other, 1, 0, 0)
+	send("secret a", "/feedback", click("1"), 0, 1, 0)
+	send("secret a", "/feedback", other, 0, 0, 1)
+	send("secret b", "/feedback", other, 0, 1, 0)
+	send("secret a", "/feedback?imported=true", other, 1, 0, 0)
+	for i, want := range []string{"key:a", "key:b", "key:a", "key:a", "key:b", ""} {
+		if got := s.events.taken[i].Source; got != want {
+			t.Errorf("event %d has the source %q, want %q", i, got, want)
+		}
+	}
 }
 
 func TestFeedbackRefusesUnreadableBodies(t *testing.T) {

@@ -15,7 +15,8 @@ var (
 		description: "The body is one event, an array, or one event per line. " +
 			"Events of Metarank are accepted too. " +
 			"Accepted events are on disk when the answer arrives. " +
-			"A repeated id is a duplicate and changes nothing. " +
+			"A repeated event is a duplicate and changes nothing. " +
+			"An event with the id of another event is rejected. Each API key has its own ids. " +
 			"With the query parameter imported=true, which needs the scope items too, the events " +
 			"count as imported: training takes them to have happened at their times.",
 		body:   anyOf(anyObject(), arrayOf(anyObject())),

@@ -89,7 +89,7 @@ var itemSchema = objectOf("id", fields{
 // feedbackSchema is the answer of POST /feedback and PUT /items.
 var feedbackSchema = objectOf("accepted duplicates rejected", fields{
 	"accepted":   integer(),
-	"duplicates": integer("Events whose id is already stored. They change nothing."),
+	"duplicates": integer("Events that are already stored, with the same id. They change nothing."),
 	"rejected": arrayOf(objectOf("index code message pointer", fields{
 		"index": integer("Position of the event in the body, from 0."),
 		"code":  text(), "message": text(), "pointer": text(),

@@ -549,9 +549,14 @@ const (
 // change after that. Package features/event decodes, checks and encodes events.
 type Event struct {
 	Kind EventKind
-	// ID is the event's own id. A second event with the same id is a duplicate. The id of an
-	// impression is also what Event.ImpressionID of later interactions names.
-	ID      string
+	// ID is the event's own id, unique within Source. A second event with the same id is a
+	// duplicate if it has the same content, and else rejected. The id of an impression is also what
+	// Event.ImpressionID of later interactions names, and unique over all sources.
+	ID string
+	// Source says who gave the event its id: "key:NAME" for an API key, "stream:NAME" for a stream.
+	// "" stands for the server itself, senders without a key, and imports, which put the name of
+	// their source before the id.
+	Source  string
 	Time    int64  // event time, Unix ms; 0 = unknown, then the log sets the arrival time
 	ItemID  string // item, interaction and delete events
 	UserID  string // user, impression and interaction events

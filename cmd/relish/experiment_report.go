@@ -67,7 +67,12 @@ func (c *reportFlags) report(ctx context.Context, name string) (*analysis.Report
 	for _, dir := range c.Log {
 		logs = append(logs, ingest.LogDir(dir))
 	}
-	return analysis.Run(ctx, ingest.ReadLogs(features.DefaultConfig().DedupeIDs, logs...), opt)
+	onConflicts := func(n int) {
+		fmt.Fprintf(os.Stderr, "warning: %d events are left out, because another log has another "+
+			"event with the same id\n", n)
+	}
+	records := ingest.ReadLogs(features.DefaultConfig().DedupeIDs, onConflicts, logs...)
+	return analysis.Run(ctx, records, opt)
 }
 
 // configure takes over what the experiments file says, and which arms were stopped.

@@ -23,6 +23,7 @@ type logEvent struct {
 	Scores   []float64  `json:"scores,omitzero"`
 	Replace  bool       `json:"replace,omitzero"`
 	Imported bool       `json:"imported,omitzero"`
+	Source   string     `json:"source,omitzero"`
 	UserHash string     `json:"user_hash,omitzero"`
 	Table    string     `json:"table,omitzero"`
 	Digest   string     `json:"digest,omitzero"`
@@ -93,7 +94,7 @@ func DecodeLog(data []byte) (ranker.Event, error) {
 	}
 	e := w.event()
 	e.Replace, e.UserHash, e.Table, e.Digest = w.Replace, w.UserHash, w.Table, w.Digest
-	e.Imported = w.Imported
+	e.Imported, e.Source = w.Imported, w.Source
 	if e.Impression == nil {
 		return e, nil
 	}
@@ -112,7 +113,7 @@ func newLogEvent(e *ranker.Event) logEvent {
 			Title: e.Title, Text: e.Text, Tags: e.Tags, Fields: e.Fields,
 			Action: e.Action, Impression: e.ImpressionID, Value: e.Value,
 		},
-		Replace: e.Replace, Imported: e.Imported,
+		Replace: e.Replace, Imported: e.Imported, Source: e.Source,
 		UserHash: e.UserHash, Table: e.Table, Digest: e.Digest,
 	}
 	imp := e.Impression

@@ -144,9 +144,7 @@ func (r *Reader) read(yield func(Row) bool) (err error) {
 	emit := func(line int, e ranker.Event, bad *ranker.EventError) error {
 		r.desc.Rows++
 		if bad == nil {
-			bad = r.ids.complete(&e)
-		}
-		if bad == nil {
+			r.ids.complete(&e)
 			bad = event.Validate(&e)
 		}
 		if !yield(Row{line, e, bad}) {

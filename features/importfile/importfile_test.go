@@ -498,21 +498,6 @@ func TestIDsComeFromTheContent(t *testing.T) {
 	}
 }
 
-// An id that the file gives to two events is a conflict. The same event twice is a duplicate.
-func TestIDConflict(t *testing.T) {
-	in := "id,user,item,action\n1,alice,a,view\n1,bob,b,view\n1,alice,a,view\n2,bob,b,view\n"
-	rows, _, err := read("f", in, importfile.Options{})
-	want := []string{"2 a", `3 /id: "1" is the id of another event of this file: ids must be ` +
-		"different. With --columns id= the rows of a table get other ids", "4 a", "5 b"}
-	if d := cmp.Diff(want, outcomes(rows)); d != "" || err != nil {
-		t.Error(d, err)
-	}
-	rows, _, err = read("f", in, importfile.Options{Columns: map[string]string{"id": ""}})
-	if d := cmp.Diff([]string{"2 a", "3 b", "4 a", "5 b"}, outcomes(rows)); d != "" || err != nil {
-		t.Error(d, err)
-	}
-}
-
 func TestCompressedAndEncodedFiles(t *testing.T) {
 	good := `{"type":"user","id":"e","user":"u"}`
 	text := good + "\n\nnonsense\n" + strings.Repeat("x", importfile.MaxRow+5) + "\n" + good

@@ -58,6 +58,7 @@ func (g *Ingester) restore() error {
 			return err
 		}
 		if rec.Seq > g.seq {
+			g.ids.admit(event.IdentityOf(&rec.Event, rec.Arrival))
 			g.observe(&rec)
 		}
 		if rec.Seq > g.opt.AppliedSeq {

@@ -4,103 +4,141 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
-
-	"github.com/cespare/xxhash/v2"
+	"slices"
 
 	"relish/features"
+	"relish/features/event"
 )
 
-// recentIDs remembers the last event ids by arrival, as 64-bit hashes. With four million of them,
-// one new id in 4.6 * 10^12 is mistaken for a known one.
+// recentIDs remembers the identities of the last events by arrival. With four million of them, one
+// new id in 4.6 * 10^12 is mistaken for a known one.
 type recentIDs struct {
-	// set holds all remembered ids. Only the log's owner goroutine uses it.
-	set map[uint64]struct{}
-	// ring holds the durable ids only, because a checkpoint must not remember an id whose event was
-	// never acknowledged. Ingester.mu guards it.
+	// contents holds the content of every remembered event by the hash of its id. Only the log's
+	// owner goroutine changes it, with Ingester.mu held.
+	contents map[uint64]uint64
+	// ring holds the hashes of the durable ids only, because a checkpoint must not remember an id
+	// whose event was never acknowledged. Ingester.mu guards it.
 	ring []uint64
 	next int // position of the oldest id in a full ring
 	max  int
 }
 
 func newRecentIDs(limit int) *recentIDs {
-	return &recentIDs{max: limit, set: map[uint64]struct{}{}}
+	return &recentIDs{max: limit, contents: map[uint64]uint64{}}
 }
 
-// admit remembers id and reports whether it is new.
-func (r *recentIDs) admit(id string) bool {
-	h := xxhash.Sum64String(id)
-	_, known := r.set[h]
-	r.set[h] = struct{}{}
-	return !known
+// known says what is known of an id.
+type known int
+
+const (
+	newID    known = iota // it was not seen before
+	repeated              // the same event was seen before
+	conflict              // another event has this id
+)
+
+// admit remembers an event with a new id, and reports whether it is new.
+func (r *recentIDs) admit(id event.Identity) known {
+	before, found := r.contents[id.ID]
+	switch {
+	case !found:
+		r.contents[id.ID] = id.Content
+		return newID
+	case id.Repeats(event.Identity{ID: id.ID, Content: before}):
+		return repeated
+	}
+	return conflict
 }
 
 // commit adds an admitted id to the ring. It replaces the oldest id of a full ring.
-func (r *recentIDs) commit(id string) { r.push(xxhash.Sum64String(id)) }
-
-func (r *recentIDs) push(h uint64) {
-	r.set[h] = struct{}{}
+func (r *recentIDs) commit(id uint64) {
 	if len(r.ring) < r.max {
-		r.ring = append(r.ring, h)
+		r.ring = append(r.ring, id)
 		return
 	}
-	delete(r.set, r.ring[r.next])
-	r.ring[r.next] = h
+	delete(r.contents, r.ring[r.next])
+	r.ring[r.next] = id
 	r.next = (r.next + 1) % r.max
 }
 
 // abort drops an id that did not become durable.
-func (r *recentIDs) abort(id string) { delete(r.set, xxhash.Sum64String(id)) }
+func (r *recentIDs) abort(id uint64) { delete(r.contents, id) }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// write writes the length of the ring, its ids from the oldest on, and a CRC-32C.
+// withContents marks the length of a written ring whose ids are each followed by their content.
+// Older versions wrote the ids alone.
+const withContents = 1 << 63
+
+// write writes the length of the ring, its identities from the oldest on, and a CRC-32C.
 func (r *recentIDs) write(w io.Writer) error {
-	buf := make([]byte, 0, 8*(len(r.ring)+1)+4)
-	buf = binary.LittleEndian.AppendUint64(buf, uint64(len(r.ring)))
+	buf := make([]byte, 0, 16*len(r.ring)+12)
+	buf = binary.LittleEndian.AppendUint64(buf, withContents|uint64(len(r.ring)))
 	for i := range r.ring {
-		buf = binary.LittleEndian.AppendUint64(buf, r.ring[(r.next+i)%len(r.ring)])
+		id := r.ring[(r.next+i)%len(r.ring)]
+		buf = binary.LittleEndian.AppendUint64(buf, id)
+		buf = binary.LittleEndian.AppendUint64(buf, r.contents[id])
 	}
 	buf = binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf, castagnoli))
 	_, err := w.Write(buf)
 	return err
 }
 
-// read adds the ids that write wrote.
+// read adds the identities that write wrote. Those of an older version have no content: whatever
+// comes with such an id counts as a repeat.
 func (r *recentIDs) read(in io.Reader) error {
 	head := make([]byte, 8)
 	if _, err := io.ReadFull(in, head); err != nil {
 		return features.ErrCorrupt
 	}
-	n := binary.LittleEndian.Uint64(head)
+	n, size := binary.LittleEndian.Uint64(head), uint64(8)
+	if n&withContents != 0 {
+		n, size = n&^withContents, 16
+	}
 	if n > 100_000_000 {
 		return features.ErrCorrupt
 	}
-	body := make([]byte, 8*n+4)
+	body := make([]byte, size*n+4)
 	if _, err := io.ReadFull(in, body); err != nil {
 		return features.ErrCorrupt
 	}
-	sum := crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, body[:8*n])
-	if sum != binary.LittleEndian.Uint32(body[8*n:]) {
+	sum := crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, body[:size*n])
+	if sum != binary.LittleEndian.Uint32(body[size*n:]) {
 		return features.ErrCorrupt
 	}
-	for i := range n {
-		r.push(binary.LittleEndian.Uint64(body[8*i:]))
+	for entry := range slices.Chunk(body[:size*n], int(size)) {
+		id := event.Identity{ID: binary.LittleEndian.Uint64(entry)}
+		if size > 8 {
+			id.Content = binary.LittleEndian.Uint64(entry[8:])
+		}
+		r.admit(id)
+		r.commit(id.ID)
 	}
 	return nil
 }
 
-// Deduplicator detects duplicates among records that are read in the order of arrival, by the same
-// rule as an Ingester. It is not safe for concurrent use.
-type Deduplicator struct{ ids *recentIDs }
+// Deduplicator detects duplicates among records of several logs that are read in the order of
+// arrival, by the same rule as an Ingester. It is not safe for concurrent use.
+type Deduplicator struct {
+	ids       *recentIDs
+	conflicts int
+}
 
 // NewDeduplicator returns a Deduplicator that remembers the last limit ids.
-func NewDeduplicator(limit int) *Deduplicator { return &Deduplicator{newRecentIDs(limit)} }
+func NewDeduplicator(limit int) *Deduplicator { return &Deduplicator{ids: newRecentIDs(limit)} }
 
-// Add remembers an id and reports whether it is new.
-func (s *Deduplicator) Add(id string) bool {
-	if !s.ids.admit(id) {
-		return false
+// Add remembers the record's event and reports whether it is new. It is not if another record had
+// its id: as a repeat, or as a conflict that neither replica could see.
+func (s *Deduplicator) Add(rec *event.Record) bool {
+	id := event.IdentityOf(&rec.Event, rec.Arrival)
+	switch s.ids.admit(id) {
+	case newID:
+		s.ids.commit(id.ID)
+		return true
+	case conflict:
+		s.conflicts++
 	}
-	s.ids.commit(id)
-	return true
+	return false
 }
+
+// Conflicts returns the number of records so far whose id another event had before.
+func (s *Deduplicator) Conflicts() int { return s.conflicts }

@@ -1,8 +1,8 @@
 // Package ingest takes in the events of one replica, whichever store keeps the state.
 //
-// An Ingester validates events, rejects events from the future, drops duplicates by event id, and
-// writes the rest to the event log. It records impressions, and it removes erased users from the
-// log.
+// An Ingester validates events, rejects events from the future, drops duplicates, rejects events
+// with the id of another event, and writes the rest to the event log. It records impressions, and
+// it removes erased users from the log.
 //
 // An acknowledged event is in the log. A checkpoint of the remembered event ids and of the pending
 // erasures makes the next start quick: only the log's records after it are read again.
@@ -64,7 +64,7 @@ type Ingester struct {
 	opt Options
 	log *eventlog.Log
 
-	mu  sync.Mutex // guards ids.ring and seq, which only the log's owner goroutine writes
+	mu  sync.Mutex // guards ids and seq, which only the log's owner goroutine writes
 	ids *recentIDs
 	seq uint64 // of the last observed record
 
@@ -154,7 +154,27 @@ func (g *Ingester) admit(e *ranker.Event, arrival int64) ranker.EventOutcome {
 			}}
 		}
 	}
-	return ranker.EventOutcome{Duplicate: !g.ids.admit(e.ID)}
+	id := event.IdentityOf(e, arrival)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch g.ids.admit(id) {
+	case repeated:
+		return ranker.EventOutcome{Duplicate: true}
+	case conflict:
+		return ranker.EventOutcome{Err: errConflict(e)}
+	}
+	return ranker.EventOutcome{}
+}
+
+// errConflict is the error for an event with the id of another event.
+func errConflict(e *ranker.Event) *ranker.EventError {
+	reason := "another event of this source has this id and other content: give each event an id " +
+		"of its own, and repeat an event unchanged"
+	if e.Kind == ranker.EventImpression {
+		reason = "another event has this id and other content: interactions name an impression " +
+			"by its id, so give it one that no other source uses"
+	}
+	return &ranker.EventError{Code: "id_conflict", Pointer: "/id", Message: reason}
 }
 
 // clock returns the time of the system, which may be ahead of the arrivals.
@@ -177,8 +197,10 @@ func (g *Ingester) onClock(ahead time.Duration) {
 }
 
 func (g *Ingester) abort(records []event.Record) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for i := range records {
-		g.ids.abort(records[i].Event.ID)
+		g.ids.abort(event.IDHash(&records[i].Event))
 	}
 }
 
@@ -191,9 +213,10 @@ func (g *Ingester) commit(records []event.Record) {
 	g.opt.Apply(records)
 }
 
-// observe remembers a record's id, or the erasure that it orders. Callers hold mu.
+// observe remembers the admitted id of a durable record, or the erasure that it orders. Callers
+// hold mu.
 func (g *Ingester) observe(rec *event.Record) {
-	g.ids.commit(rec.Event.ID)
+	g.ids.commit(event.IDHash(&rec.Event))
 	g.erase.observe(rec)
 	g.seq = rec.Seq
 }

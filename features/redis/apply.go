@@ -130,7 +130,7 @@ func (b *batch) claim(ctx context.Context) error {
 	setIfAbsent := redis.SetArgs{Mode: "NX", Get: true, TTL: b.s.opt.ClaimTTL}
 	for i := range b.records {
 		mine[i] = claimValue(b.part.replicaName(), b.records[i].Seq)
-		cmds[i] = pipe.SetArgs(ctx, b.s.keys.claim(b.records[i].Event.ID), mine[i], setIfAbsent)
+		cmds[i] = pipe.SetArgs(ctx, b.s.keys.claim(&b.records[i].Event), mine[i], setIfAbsent)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	kept := b.records[:0:0]

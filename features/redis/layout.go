@@ -11,6 +11,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"relish/features"
+	"relish/features/event"
+	"relish/ranker"
 )
 
 // Keys begin with "relish:", or "TENANT:relish:", and the hash of the configuration. Replicas that
@@ -19,7 +21,7 @@ import (
 //	{B}u:HASH    a user's state, by features.UserHash
 //	{B}i:ID      an item's state
 //	{B}c:ID      an item's content
-//	{B}d:HASH    which record of which replica counted an event, by the hash of the event id
+//	{B}d:HASH    which record of which replica counted an event, by event.IDHash
 //	{B}p:R       replica R's part of the counters
 //	{00}replicas the set of all replicas
 //	{00}changes  a stream of what changed: contents of items, erased users
@@ -43,8 +45,8 @@ func bucket(id string) int { return int(xxhash.Sum64String(id) % buckets) }
 func (k *keys) user(hash string) string  { return k.prefix[bucket(hash)] + "u:" + hash }
 func (k *keys) item(id string) string    { return k.prefix[bucket(id)] + "i:" + id }
 func (k *keys) content(id string) string { return k.prefix[bucket(id)] + "c:" + id }
-func (k *keys) claim(eventID string) string {
-	h := xxhash.Sum64String(eventID)
+func (k *keys) claim(e *ranker.Event) string {
+	h := event.IDHash(e)
 	return fmt.Sprintf("%sd:%016x", k.prefix[h%buckets], h)
 }
 func (k *keys) counterPart(replica string) string {

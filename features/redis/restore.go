@@ -257,7 +257,7 @@ func (m *merger) add(rec *event.Record) error {
 		p = &features.CounterPart{Replica: rec.Replica, Counters: features.NewCounters(m.cfg)}
 		m.parts[rec.Replica] = p
 	}
-	if !m.seen.Add(rec.Event.ID) {
+	if !m.seen.Add(rec) {
 		p.Seq = max(p.Seq, rec.Seq)
 		return nil
 	}
@@ -266,7 +266,7 @@ func (m *merger) add(rec *event.Record) error {
 		m.state.Apply(rec)
 		p.Seq = rec.Seq
 	}
-	m.pipe.Set(m.ctx, m.keys.claim(rec.Event.ID), claimValue(rec.Replica, rec.Seq), defaultClaimTTL)
+	m.pipe.Set(m.ctx, m.keys.claim(&rec.Event), claimValue(rec.Replica, rec.Seq), defaultClaimTTL)
 	if m.pipe.Len() < restoreBatch {
 		return nil
 	}

@@ -23,6 +23,7 @@ func Run(t *testing.T, b Backend) {
 	for name, test := range map[string]func(*testing.T, Backend){
 		"ReadYourWrites":     readYourWrites,
 		"Duplicates":         duplicates,
+		"IDConflicts":        idConflicts,
 		"Rejections":         rejections,
 		"AheadOfArrival":     aheadOfArrival,
 		"MergeAndReplace":    mergeAndReplace,

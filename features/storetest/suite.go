@@ -40,6 +40,54 @@ func duplicates(t *testing.T, b Backend) {
 	wantColumns(t, read(t, s, sch, "u", "a"), math.Log1p(1))
 }
 
+// An id is unique within its source, that of an impression over all sources. A repeat of an event
+// changes nothing, and another event with a known id is rejected, also after a restart.
+func idConflicts(t *testing.T, b Backend) {
+	s, sch := b.Open(t, features.DefaultConfig()), schema(t, clicks)
+	from := func(source string, e ranker.Event) ranker.Event {
+		e.Source = source
+		return e
+	}
+	wantOutcomes := func(want string, events ...ranker.Event) {
+		t.Helper()
+		got := ""
+		for _, o := range appendEvents(t, s, events...) {
+			switch {
+			case o.Duplicate:
+				got += "d"
+			case o.Err == nil:
+				got += "a"
+			case o.Err.Code == "id_conflict" && o.Err.Pointer == "/id":
+				got += "c"
+			default:
+				t.Error(o.Err)
+			}
+		}
+		if got != want {
+			t.Errorf("got %s, want %s (a accepted, d duplicate, c conflict)", got, want)
+		}
+	}
+	first := interaction("1", "alice", "click", "a", t0)
+	untimed := interaction("2", "alice", "click", "a", 0)
+	list := impression("3", "alice", t0, "a", "b")
+	others := func() {
+		t.Helper()
+		wantOutcomes("dddcccc", first, untimed, from("key:web", list),
+			interaction("1", "bob", "click", "a", t0),
+			interaction("1", "alice", "click", "a", t0+1),
+			interaction("2", "alice", "click", "b", 0),
+			from("key:web", impression("3", "alice", t0, "b", "a")))
+	}
+	wantOutcomes("aacaa", first, untimed, interaction("1", "bob", "click", "a", t0), list,
+		from("key:web", interaction("1", "bob", "click", "a", t0)))
+	others()
+	s = b.Reopen(t, s)
+	others()
+	wantOutcomes("dca", from("key:web", interaction("1", "bob", "click", "a", t0)),
+		from("key:web", first), from("stream:clicks", first))
+	wantColumns(t, read(t, s, sch, "u", "a"), math.Log1p(4))
+}
+
 func rejections(t *testing.T, b Backend) {
 	s := b.Open(t, features.DefaultConfig())
 	out := appendEvents(

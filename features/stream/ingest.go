@@ -23,6 +23,7 @@ func (c *Consumer) ingest(ctx context.Context, messages []redis.XMessage) error 
 	for i, m := range messages {
 		ids[i] = m.ID
 		e, err := decode(m)
+		e.Source = "stream:" + c.opt.Stream
 		if err != nil {
 			rejected.add(m.ID, err)
 			continue

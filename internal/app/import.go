@@ -58,6 +58,9 @@ func (i *Import) Run(ctx context.Context) (*ImportSummary, error) {
 	loader := &Loader{Sink: i.Sink, Stored: tally.event}
 	loader.Rejected = func(number int, reason *ranker.EventError) error {
 		file, line := i.Files[number>>lineBits], number&(1<<lineBits-1)
+		if reason.Code == "id_conflict" {
+			reason = errConflict
+		}
 		tally.reject(file, line, reason)
 		return i.Rejected(file, line, reason)
 	}
@@ -70,6 +73,14 @@ func (i *Import) Run(ctx context.Context) (*ImportSummary, error) {
 		return summary, errNothingAccepted
 	}
 	return summary, nil
+}
+
+// errConflict says of an event with the id of another event what an importer can do.
+var errConflict = &ranker.EventError{
+	Code: "id_conflict", Pointer: "/id",
+	Message: "is the id of another event, of this import or of an earlier one: ids must be " +
+		"different. Pass --source NAME for the ids of another system, or --columns id= to have " +
+		"the rows of a table get other ids",
 }
 
 var errNothingAccepted = errors.New("no event was accepted")

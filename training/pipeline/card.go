@@ -92,6 +92,10 @@ func addLog(d *modelcard.Data, r *results) {
 			"left out. A crash cut the log, or a server was just writing: compare the counts of "+
 			"events under Data with what was sent.", l.dir, l.bytes)
 	}
+	if n := r.plan.scan.source.conflicts; n > 0 {
+		warn(d, false, "%d events were left out, because another replica's log has another event "+
+			"with the same id. Ids must be unique: see the senders of these events.", n)
+	}
 	byUser := map[int32]int{}
 	for i := range log.Interactions {
 		byUser[log.Interactions[i].User]++

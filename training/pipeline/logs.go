@@ -21,11 +21,13 @@ import (
 // open fixes where the logs end, so that each pass sees the same records while servers keep
 // writing.
 type source struct {
-	dirs     []string
-	ids      int               // event ids remembered to count an event of several logs once
-	until    int64             // event.Order.Time, Unix ms; 0 = no limit
-	last     map[string]uint64 // by replica: the last sequence that is read; nil before open
-	timeline *replay.Timeline
+	dirs  []string
+	ids   int               // event ids remembered to count an event of several logs once
+	until int64             // event.Order.Time, Unix ms; 0 = no limit
+	last  map[string]uint64 // by replica: the last sequence that is read; nil before open
+	// conflicts is the number of events left out because another event of another log has their id.
+	conflicts int
+	timeline  *replay.Timeline
 }
 
 // open fixes where the logs end, and puts their records in order. dir takes temporary files.
@@ -58,7 +60,8 @@ const cancelInterval = 1 << 12
 // sequence of its own log.
 func (s *source) inLogOrder(yield func(rec *event.Record, number uint64) bool) error {
 	number := uint64(0)
-	for rec, err := range ingest.ReadLogs(s.ids, s.dirs...) {
+	onConflicts := func(n int) { s.conflicts = n }
+	for rec, err := range ingest.ReadLogs(s.ids, onConflicts, s.dirs...) {
 		if err != nil {
 			return err
 		}
