@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -124,6 +123,9 @@ func (b *batch) affectedBy(e *ranker.Event) (out []*entity) {
 
 // claim drops the records whose event was counted before by another replica or an older record.
 func (b *batch) claim(ctx context.Context) error {
+	b.records = slices.DeleteFunc(slices.Clone(b.records), func(rec event.Record) bool {
+		return b.s.repeats.has(rec.Seq)
+	})
 	pipe := b.s.conn.Pipeline()
 	cmds := make([]*redis.StatusCmd, len(b.records))
 	mine := make([]string, len(b.records))
@@ -134,16 +136,23 @@ func (b *batch) claim(ctx context.Context) error {
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	kept := b.records[:0:0]
+	var repeated []uint64
 	for i, c := range cmds {
 		claimed, err := c.Result()
 		switch {
-		case errors.Is(err, redis.Nil) || err == nil && claimed == mine[i]:
+		case isAbsent(err), err == nil && claimed == mine[i]: // a claim of another type is none
 			kept = append(kept, b.records[i])
-		case err != nil && !isWrongType(err):
+		case err != nil:
 			return err
+		default:
+			repeated = append(repeated, b.records[i].Seq)
 		}
 	}
 	b.records = kept
+	if err := b.s.repeats.add(repeated); err != nil {
+		b.s.log.Error("cannot note which events another replica has counted; a later replay of "+
+			"the log may count them twice", "events", len(repeated), "error", err)
+	}
 	return nil
 }
 

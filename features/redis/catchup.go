@@ -12,38 +12,47 @@ import (
 
 // verify finds out whether Redis still has what this replica wrote, and requests a replay of the
 // rest. It runs at the start, after each failure and at each tick.
+//
+// A server that takes over may lack the newest writes. It got them in order, so it has everything
+// that was written before the manifest that it has. If it is the newest manifest, values that were
+// written after that may be missing all the same; only the server's identity tells that it is
+// another one. publishScript never puts a manifest on such a server before verify has seen it.
 func (sy *syncer) verify(ctx context.Context) error {
-	m, err := sy.s.manifestOf(ctx, sy.s.replica)
+	moved, err := sy.mastersMoved(ctx) // before the manifest is read, which may come from another
+	if err != nil {
+		return err
+	}
+	m, raw, err := sy.s.manifestOf(ctx, sy.s.replica)
 	if err != nil {
 		return err
 	}
 	if sy.own == nil {
-		return sy.loadOwnPart(ctx, m)
-	}
-	moved, err := sy.mastersMoved(ctx)
-	if err != nil {
-		return err
+		return sy.loadOwnPart(ctx, m, raw)
 	}
 	switch {
-	case m == nil || moved:
+	case m == nil || moved && sy.s.conn.Cluster:
 		// Redis was emptied, or another process holds a part of the cluster: everything may be
-		// missing.
+		// missing. The manifest lies on one node and says nothing of the others.
 		sy.markAllDirty()
+		sy.confirmedTo = 0
 		sy.requestReplay(1, sy.s.LastSeq())
-	case sy.unverified || m.version != sy.own.version:
-		// Everything that was written after this manifest may be lost.
+	case moved || sy.unverified || m.version != sy.own.version:
+		// Everything that was written after this manifest may be lost. If another server had the
+		// newest manifest when it took over, so may everything after the manifest before it.
 		sy.markAllDirty()
-		sy.requestReplay(m.appliedTo+1, sy.s.LastSeq())
+		sy.requestReplay(min(m.appliedTo, sy.confirmedTo)+1, sy.s.LastSeq())
+	default:
+		sy.confirmedTo = sy.own.publishedTo
 	}
 	if m != nil {
 		sy.own.version = max(sy.own.version, m.version)
 	}
-	sy.unverified = false
+	sy.own.published, sy.unverified = raw, false
 	return nil
 }
 
 // loadOwnPart loads what Redis has of this replica, and requests a replay of the records after it.
-func (sy *syncer) loadOwnPart(ctx context.Context, m *manifest) error {
+func (sy *syncer) loadOwnPart(ctx context.Context, m *manifest, raw string) error {
 	p := newCounterPart(sy.s.cfg, sy.s.replica)
 	if m != nil {
 		changed, err := sy.s.loadChunks(ctx, p, m)
@@ -52,10 +61,8 @@ func (sy *syncer) loadOwnPart(ctx context.Context, m *manifest) error {
 		}
 		defer sy.sumCounters(changed)
 	}
-	if _, err := sy.mastersMoved(ctx); err != nil {
-		return err
-	}
-	sy.own, sy.unverified = p, false
+	p.published, p.publishedTo = raw, p.appliedTo
+	sy.own, sy.unverified, sy.confirmedTo = p, false, p.appliedTo
 	sy.requestReplay(min(p.appliedTo, p.applied.upTo)+1, sy.s.LastSeq())
 	sy.advance(p.appliedTo)
 	return nil
@@ -67,13 +74,9 @@ func (sy *syncer) markAllDirty() {
 	}
 }
 
-// mastersMoved reports whether other processes than before hold the keys of a cluster: each node
-// may have lost writes that the manifest, on one node, knows nothing of. On a single server the
-// manifest and the rest are lost or kept together, so the answer is false.
+// mastersMoved reports whether other servers than before hold the keys: they may lack the newest
+// writes.
 func (sy *syncer) mastersMoved(ctx context.Context) (bool, error) {
-	if !sy.s.conn.Cluster {
-		return false, nil
-	}
 	now, err := sy.s.conn.Masters(ctx)
 	if err != nil {
 		return false, err
@@ -91,6 +94,9 @@ func (sy *syncer) requestReplay(first, last uint64) {
 	if sy.redoFrom == 0 || first < sy.redoFrom {
 		sy.closeLog()
 		sy.redoFrom = first
+	}
+	if sy.own != nil { // what is published until the replay ends must not promise more
+		sy.own.appliedTo = min(sy.own.appliedTo, first-1)
 	}
 	sy.redoTo = max(sy.redoTo, last)
 	sy.s.redoFrom.Store(sy.redoFrom)
@@ -125,6 +131,7 @@ func (sy *syncer) replay(ctx context.Context) {
 			return
 		}
 		sy.redoFrom = records[len(records)-1].Seq + 1
+		sy.own.appliedTo = max(sy.own.appliedTo, sy.redoFrom-1)
 		sy.s.redoFrom.Store(sy.redoFrom)
 	}
 	if !atEnd {

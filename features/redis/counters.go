@@ -43,7 +43,8 @@ type manifest struct {
 type counterPart struct {
 	manifest
 	counters    *features.Counters
-	publishedTo uint64 // appliedTo of the manifest that was published last
+	published   string // the manifest that Redis has, as it was read or written last
+	publishedTo uint64 // its appliedTo
 	dirtyChunks map[int]bool
 }
 
@@ -148,6 +149,23 @@ func decodeChunk(c *features.Counters, raw string) (keys []features.CounterKey, 
 	return keys, nil
 }
 
+// publishScript stores a replica's part if Redis still has the manifest that the replica expects,
+// and returns 1. Otherwise it returns 0 and stores nothing: a server that took over without the
+// newest writes must keep the manifest that says so. A key of another type than hash is deleted.
+//
+//	KEYS: the part
+//	ARGV: the expected manifest, lifetime in ms, and then fields and values, the manifest first
+const publishScript = `
+local kind = redis.call('TYPE', KEYS[1])['ok']
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
+if (redis.call('HGET', KEYS[1], ARGV[3]) or '') ~= ARGV[1] then return 0 end
+for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i+1]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1`
+
+// errPartChanged says that Redis has another manifest than this replica published last.
+var errPartChanged = errors.New("redis lost or changed this replica's part of the counters")
+
 // publishPart writes the manifest and the chunks that changed.
 func (s *Store) publishPart(ctx context.Context, p *counterPart) error {
 	// The version is a time, so that no version comes twice even if the part was lost or restored.
@@ -158,7 +176,8 @@ func (s *Store) publishPart(ctx context.Context, p *counterPart) error {
 	if len(p.dirtyChunks) > 0 {
 		keys = p.counters.Keys()
 	}
-	args, size := []any{manifestField, nil}, 0
+	ttl := s.cfg.MaxAgeDuration()
+	args, size := []any{p.published, ttl.Milliseconds(), manifestField, nil}, 0
 	var written []int
 	for n := range p.dirtyChunks {
 		if size > maxPartBytes {
@@ -170,38 +189,43 @@ func (s *Store) publishPart(ctx context.Context, p *counterPart) error {
 		written = append(written, n)
 		args = append(args, strconv.Itoa(n), chunk)
 	}
-	args[1] = p.encode()
+	encoded := string(p.encode())
+	args[3] = encoded
 	pipe := s.conn.Pipeline()
-	pipe.HSet(ctx, key, args...)
-	pipe.PExpire(ctx, key, s.cfg.MaxAgeDuration())
+	stored := pipe.Eval(ctx, publishScript, []string{key}, args...)
 	pipe.SAdd(ctx, s.keys.replicas(), p.replicaName())
-	pipe.PExpire(ctx, s.keys.replicas(), s.cfg.MaxAgeDuration())
+	pipe.PExpire(ctx, s.keys.replicas(), ttl)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
+	}
+	if n, err := stored.Int(); err != nil || n == 0 {
+		return errors.Join(errPartChanged, err)
 	}
 	for _, n := range written {
 		delete(p.dirtyChunks, n)
 	}
-	p.publishedTo = p.appliedTo
+	p.published, p.publishedTo = encoded, p.appliedTo
 	return nil
 }
 
-// manifestOf reads a replica's manifest. It returns nil if there is none or if it is damaged.
-func (s *Store) manifestOf(ctx context.Context, replica uint64) (*manifest, error) {
+// manifestOf reads a replica's manifest. It returns nil if there is none or if it is damaged, and
+// in any case what Redis has.
+func (s *Store) manifestOf(
+	ctx context.Context, replica uint64,
+) (m *manifest, raw string, err error) {
 	key := s.keys.counterPart(replicaName(replica))
-	raw, err := s.conn.HGet(ctx, key, manifestField).Result()
+	raw, err = s.conn.HGet(ctx, key, manifestField).Result()
 	if isAbsent(err) {
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	m, err := decodeManifest(raw, replica)
-	if err != nil {
+	if m, err = decodeManifest(raw, replica); err != nil {
 		s.countDamaged(err)
-		return nil, nil
+		return nil, raw, nil
 	}
-	return m, nil
+	return m, raw, nil
 }
 
 // loadChunks brings p up to the manifest m: it loads the chunks whose version differs. It returns
@@ -279,7 +303,7 @@ func (sy *syncer) refreshOthers(ctx context.Context) error {
 		if err != nil || id == sy.s.replica {
 			continue
 		}
-		m, err := sy.s.manifestOf(ctx, id)
+		m, _, err := sy.s.manifestOf(ctx, id)
 		if err != nil {
 			return err
 		}

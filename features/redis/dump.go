@@ -92,7 +92,7 @@ func Dump(ctx context.Context, conn *redisconn.Conn, cfg features.Config) (*feat
 		if err != nil {
 			continue
 		}
-		m, err := s.manifestOf(ctx, id)
+		m, _, err := s.manifestOf(ctx, id)
 		if err != nil || m == nil {
 			return nil, errors.Join(fmt.Errorf("the counters of replica %s in Redis are missing "+
 				"or damaged: start that replica, or run relish rebuild --redis with its log",

@@ -122,8 +122,9 @@ const (
 	revSize         = 8
 	valueHeaderSize = revOffset + revSize + 4
 
-	// maxAppliedSeqs bounds the replicas that one value remembers.
-	maxAppliedSeqs = 64
+	// maxAppliedSeqs bounds the replicas that one value remembers. A replay of the log of one that
+	// was dropped would count its records again.
+	maxAppliedSeqs = 1024
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

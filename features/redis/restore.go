@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -115,7 +116,11 @@ func (s *Store) restorePart(ctx context.Context, from features.CounterPart) erro
 		p.dirtyChunks[n] = true
 	}
 	for len(p.dirtyChunks) > 0 {
-		if err := s.publishPart(ctx, p); err != nil {
+		err := s.publishPart(ctx, p)
+		if errors.Is(err, errPartChanged) { // the replica runs and has just published its own
+			_, p.published, err = s.manifestOf(ctx, id)
+		}
+		if err != nil {
 			return err
 		}
 	}

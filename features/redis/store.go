@@ -37,6 +37,7 @@
 //	compareandset.go  the end of that way: store by compare-and-set, announce what changed
 //	counters.go       the replica's own part of the counters: manifest, chunks, sum of all parts
 //	syncer.go         the one goroutine that writes, and the queue that feeds it
+//	repeats.go        records whose event another replica has counted
 //	catchup.go        what Redis may lack, and reading it from the log again
 //	cache.go          decoded local copies
 //	read.go           the read path of rankings
@@ -51,9 +52,7 @@ package redis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,6 +112,7 @@ type Store struct {
 	counters *features.Counters
 
 	queue       queue
+	repeats     *repeats
 	applied     watermark     // up to this record of the log the syncer has tried to write to Redis
 	behindSince atomic.Int64  // since when (Unix ns) Redis may lack records; 0: it lacks none
 	redoFrom    atomic.Uint64 // the first record that Redis may lack; 0: unknown or none
@@ -149,8 +149,11 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 		s.cache.closeCache()
 		return nil, err
 	}
-	if s.replica, err = strconv.ParseUint(s.Replica(), 16, 64); err != nil {
-		err = fmt.Errorf("replica id %q is not a hexadecimal number: %w", s.Replica(), err)
+	if s.replica, err = parseReplica(s.Replica()); err == nil {
+		s.repeats, err = openRepeats(dir, s.replica, s.FirstSeq())
+	}
+	if err != nil {
+		s.cache.closeCache()
 		return nil, errors.Join(err, s.Ingester.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())

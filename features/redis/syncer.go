@@ -35,7 +35,10 @@ type syncer struct {
 	stopLog    func()
 	gotRecords bool   // nextRecord has returned a record
 	unverified bool   // Redis was away: verify must find out what it still has
-	masters    string // the processes that hold a cluster's keys, see redisconn.Conn.Masters
+	masters    string // the servers that hold the keys, see redisconn.Conn.Masters
+	// confirmedTo is appliedTo of the manifest that was the newest one at the last verify which
+	// found nothing amiss.
+	confirmedTo uint64
 
 	// Reading the stream of changes, see cache.go.
 	lastChange    string // id of the newest message that was read
@@ -154,7 +157,12 @@ func (sy *syncer) tick(ctx context.Context) {
 		{"read other replicas' counters", sy.refreshOthers},
 		{"read changes", sy.readChanges},
 	} {
-		if err := step.do(ctx); err != nil {
+		err := step.do(ctx)
+		if errors.Is(err, errPartChanged) {
+			sy.unverified = true // the next tick finds out what is missing
+			return
+		}
+		if err != nil {
 			sy.redisFailed(step.name, err)
 			return
 		}
@@ -170,7 +178,8 @@ func (sy *syncer) drain(ctx context.Context) {
 	defer cancel()
 	sy.applyQueued(ctx)
 	if sy.own != nil && !sy.unverified && sy.s.conn.Up() {
-		if err := sy.publish(ctx); err != nil {
+		err := sy.publish(ctx)
+		if err != nil && !errors.Is(err, errPartChanged) { // the next start finds out
 			sy.redisFailed("publish counters", err)
 		}
 	}

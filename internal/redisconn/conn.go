@@ -99,17 +99,17 @@ func (c *Conn) ping(ctx context.Context) error {
 	return c.Ping(ctx).Err()
 }
 
-// Masters identifies the processes that hold the keys. The result changes when one of them
-// restarts or when a replica takes over.
+// Masters identifies the servers that hold the keys. The result changes when one of them restarts,
+// when a replica takes over, and when a server that was replaced takes over again.
 func (c *Conn) Masters(ctx context.Context) (string, error) {
 	cluster, ok := c.UniversalClient.(*redis.ClusterClient)
 	if !ok {
-		return runID(ctx, c.UniversalClient)
+		return identityOf(ctx, c.UniversalClient)
 	}
 	var mu sync.Mutex
 	var ids []string
 	err := cluster.ForEachMaster(ctx, func(ctx context.Context, m *redis.Client) error {
-		id, err := runID(ctx, m)
+		id, err := identityOf(ctx, m)
 		mu.Lock()
 		defer mu.Unlock()
 		ids = append(ids, id)
@@ -119,18 +119,30 @@ func (c *Conn) Masters(ctx context.Context) (string, error) {
 	return strings.Join(ids, " "), err
 }
 
-// runID returns the random id that a Redis process has until it ends.
-func runID(ctx context.Context, c redis.Cmdable) (string, error) {
-	info, err := c.Info(ctx, "server").Result()
-	if err != nil {
+// identityOf returns the random id that a Redis process has until it ends, and the one of the
+// history of writes that it continues, which changes whenever it becomes or stops being a master.
+func identityOf(ctx context.Context, c redis.Cmdable) (string, error) {
+	pipe := c.Pipeline()
+	server, replication := pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")
+	if _, err := pipe.Exec(ctx); err != nil {
 		return "", err
 	}
+	process := infoField(server.Val(), "run_id")
+	history := infoField(replication.Val(), "master_replid")
+	if process == "" || history == "" {
+		return "", errors.New("redis: the reply to INFO has no run_id or no master_replid")
+	}
+	return process + "/" + history, nil
+}
+
+// infoField returns a field of a reply to INFO, "" if it has none.
+func infoField(info, name string) string {
 	for line := range strings.Lines(info) {
-		if id, ok := strings.CutPrefix(line, "run_id:"); ok {
-			return strings.TrimSpace(id), nil
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
 		}
 	}
-	return "", errors.New("redis: the reply to INFO server has no run_id")
+	return ""
 }
 
 func newClient(o *redis.UniversalOptions) redis.UniversalClient {

@@ -33,7 +33,7 @@ func StartCluster(t testing.TB, n, replicas int) *Cluster {
 	}
 	waitFor(t, "cluster nodes know each other", c.allKnown)
 	for i, node := range c.Nodes[n:] {
-		id := strings.Split(c.Nodes[i%n].Do("CLUSTER", "MYID"), "\r\n")[1]
+		id := nodeID(c.Nodes[i%n])
 		waitFor(t, "a node replicates", func() bool {
 			out, err := node.Try("CLUSTER", "REPLICATE", id)
 			return err == nil && strings.HasPrefix(out, "+")
@@ -80,6 +80,36 @@ func (c *Cluster) URL() string {
 	}
 	return "redis-cluster://" + strings.Join(hosts, ",")
 }
+
+// MoveSlot moves a hash slot with its keys from one node to another, key by key, as redis-cli
+// --cluster reshard does. Clients use the cluster meanwhile.
+func (c *Cluster) MoveSlot(slot int, from, to *Server) {
+	number, source, target := strconv.Itoa(slot), nodeID(from), nodeID(to)
+	to.Do("CLUSTER", "SETSLOT", number, "IMPORTING", source)
+	from.Do("CLUSTER", "SETSLOT", number, "MIGRATING", target)
+	for {
+		key, found := strings.CutPrefix(from.Do("CLUSTER", "GETKEYSINSLOT", number, "1"), "*1\r\n")
+		if !found {
+			break
+		}
+		key = strings.TrimSuffix(key[strings.Index(key, "\r\n")+2:], "\r\n")
+		from.Do("MIGRATE", "127.0.0.1", strconv.Itoa(to.Port), key, "0", "60000")
+	}
+	to.Do("CLUSTER", "SETSLOT", number, "NODE", target)
+	from.Do("CLUSTER", "SETSLOT", number, "NODE", target)
+}
+
+// KeySlot returns the hash slot of a key.
+func (c *Cluster) KeySlot(key string) int {
+	reply := c.Nodes[0].Do("CLUSTER", "KEYSLOT", key)
+	slot, err := strconv.Atoi(strings.Trim(reply, ":\r\n"))
+	if err != nil {
+		c.Nodes[0].t.Fatal(err)
+	}
+	return slot
+}
+
+func nodeID(s *Server) string { return strings.Split(s.Do("CLUSTER", "MYID"), "\r\n")[1] }
 
 // StartSentinel runs a Sentinel that watches the primary under the name "relish". The primary must
 // have one connected replica. StartSentinel returns when the Sentinel knows both.

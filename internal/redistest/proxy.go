@@ -12,11 +12,11 @@ import (
 // exist and for new ones. It is safe for concurrent use.
 type Proxy struct {
 	Addr     string
-	target   string
 	listener net.Listener
 	done     sync.WaitGroup
 
 	mu       sync.Mutex
+	target   string
 	changed  sync.Cond // the fault has changed, or the proxy is closing
 	conns    map[net.Conn]bool
 	fault    Fault
@@ -65,6 +65,16 @@ func (p *Proxy) SetFault(f Fault) {
 	p.changed.Broadcast()
 }
 
+// SwitchTo cuts all connections, and leads new ones to another server.
+func (p *Proxy) SwitchTo(s *Server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = s.Addr
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
 // Connections returns how many connections were ever accepted.
 func (p *Proxy) Connections() int {
 	p.mu.Lock()
@@ -78,7 +88,10 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", target)
 		if err != nil {
 			_ = client.Close()
 			continue
@@ -86,6 +99,9 @@ func (p *Proxy) accept() {
 		p.mu.Lock()
 		p.conns[client], p.conns[server] = true, true
 		p.accepted++
+		if p.target != target { // SwitchTo came in between
+			_, _ = client.Close(), server.Close()
+		}
 		p.mu.Unlock()
 		p.done.Go(func() {
 			_, _ = io.Copy(server, client)

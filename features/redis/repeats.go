@@ -1,0 +1,76 @@
+package redis
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// repeats remembers which records of this replica's log are repeats of events that another replica
+// counted: a client that got no answer from one replica sends its event to another one. Claims in
+// Redis say so for a while only. A replay of the log must know it for good, or the event would
+// count twice.
+//
+// The file "repeats" holds a row for each such record: replica and sequence, little-endian, with a
+// CRC-32C. A row with a wrong checksum, as a crash may leave one, is ignored, and so are rows of
+// another log. Only the syncer uses it.
+type repeats struct {
+	path    string
+	replica uint64
+	seqs    map[uint64]bool
+}
+
+const repeatSize = 8 + 8 + 4
+
+// openRepeats reads the file in a data folder. It leaves out records before first, which the log
+// does not have any more.
+func openRepeats(dir string, replica, first uint64) (*repeats, error) {
+	r := &repeats{path: filepath.Join(dir, "repeats"), replica: replica, seqs: map[uint64]bool{}}
+	data, err := os.ReadFile(r.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for ; len(data) >= repeatSize; data = data[repeatSize:] {
+		row := data[:repeatSize]
+		seq := binary.LittleEndian.Uint64(row[8:])
+		if binary.LittleEndian.Uint64(row) == replica && seq >= first &&
+			binary.LittleEndian.Uint32(row[16:]) == crc32.Checksum(row[:16], castagnoli) {
+			r.seqs[seq] = true
+		}
+	}
+	return r, nil
+}
+
+// has reports whether the record is a repeat.
+func (r *repeats) has(seq uint64) bool { return r.seqs[seq] }
+
+// add remembers records as repeats. It returns when the file has them, because Redis must not be
+// told that they are done before. After an error they are remembered until the process ends.
+func (r *repeats) add(seqs []uint64) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	var rows []byte
+	for _, seq := range seqs {
+		r.seqs[seq] = true
+		start := len(rows)
+		rows = binary.LittleEndian.AppendUint64(rows, r.replica)
+		rows = binary.LittleEndian.AppendUint64(rows, seq)
+		rows = binary.LittleEndian.AppendUint32(rows, crc32.Checksum(rows[start:], castagnoli))
+	}
+	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	end, err := f.Seek(0, 2)
+	if err == nil {
+		_, err = f.WriteAt(rows, end-end%repeatSize) // over a torn row
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
