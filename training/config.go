@@ -60,7 +60,8 @@ type NegativesConfig struct {
 type TwoTowerConfig struct {
 	Layers  *int    `yaml:"layers"`  // attention blocks; 0 pools the history: faster, less exact
 	Epochs  int     `yaml:"epochs"`  // at most
-	Minutes float64 `yaml:"minutes"` // limit of one of several trainings, see signals.CrossFit
+	Steps   int     `yaml:"steps"`   // at most, in whole epochs
+	Minutes float64 `yaml:"minutes"` // of each training of the model; 0: no limit
 }
 
 // Values of Config.PositionBias.
@@ -97,7 +98,7 @@ type EncoderConfig struct {
 	// Popularity is the share of item popularity that stays in the text score, 0 to 1.
 	Popularity float64 `yaml:"popularity"`
 	Steps      int     `yaml:"steps"`   // at most
-	Minutes    float64 `yaml:"minutes"` // at most, even if Steps are not reached
+	Minutes    float64 `yaml:"minutes"` // at most, even if Steps are not reached; 0: no limit
 	Begin      string  `yaml:"begin"`
 }
 
@@ -124,10 +125,12 @@ func DefaultConfig() Config {
 		Gains:         map[string]float64{"view": 1, "click": 1, "comment": 2, "purchase": 5},
 		FollowUpHours: 24, Negatives: NegativesConfig{Count: 19}, Signals: signals.Kinds(),
 		MaxLists: 20_000, Dropout: &dropout, Seed: 1, PositionBias: PositionBiasAuto,
-		TwoTower: TwoTowerConfig{Layers: &twoTower.Layers, Epochs: twoTower.Epochs, Minutes: 6},
+		TwoTower: TwoTowerConfig{
+			Layers: &twoTower.Layers, Epochs: twoTower.Epochs, Steps: twoTower.MaxSteps,
+		},
 		Encoder: EncoderConfig{
 			Tune: TuneAuto, Objective: finetune.NextItem, Steps: encoder.MaxSteps,
-			Minutes: encoder.TimeLimit.Minutes(), Begin: BeginBase,
+			Begin: BeginBase,
 		},
 		Scorer: ScorerConfig{
 			Objective: trees.Objective, Leaves: []int{7, 15}, Rounds: trees.MaxRounds,
@@ -156,11 +159,10 @@ func (c Config) Complete() Config {
 	setDefault(&c.PositionBias, d.PositionBias)
 	setDefault(&c.TwoTower.Layers, d.TwoTower.Layers)
 	setDefault(&c.TwoTower.Epochs, d.TwoTower.Epochs)
-	setDefault(&c.TwoTower.Minutes, d.TwoTower.Minutes)
+	setDefault(&c.TwoTower.Steps, d.TwoTower.Steps)
 	setDefault(&c.Encoder.Tune, d.Encoder.Tune)
 	setDefault(&c.Encoder.Objective, d.Encoder.Objective)
 	setDefault(&c.Encoder.Steps, d.Encoder.Steps)
-	setDefault(&c.Encoder.Minutes, d.Encoder.Minutes)
 	setDefault(&c.Encoder.Begin, d.Encoder.Begin)
 	setDefault(&c.Scorer.Objective, d.Scorer.Objective)
 	setDefault(&c.Scorer.Rounds, d.Scorer.Rounds)
@@ -201,12 +203,13 @@ func (c *Config) Validate() error {
 	within("half_life_days", c.HalfLifeDays, 0, 36500)
 	within("two_tower.layers", float64(*c.TwoTower.Layers), 0, 4)
 	within("two_tower.epochs", float64(c.TwoTower.Epochs), 1, 1000)
-	within("two_tower.minutes", c.TwoTower.Minutes, 0.01, 24*60)
+	within("two_tower.steps", float64(c.TwoTower.Steps), 1, 1e9)
+	within("two_tower.minutes", c.TwoTower.Minutes, 0, 24*60)
 	within("encoder.layers", float64(c.Encoder.Layers), 0, 100)
 	within("encoder.rank", float64(c.Encoder.Rank), 0, 256)
 	within("encoder.popularity", c.Encoder.Popularity, 0, 1)
 	within("encoder.steps", float64(c.Encoder.Steps), 1, 1e7)
-	within("encoder.minutes", c.Encoder.Minutes, 0.01, 7*24*60)
+	within("encoder.minutes", c.Encoder.Minutes, 0, 7*24*60)
 	oneOf("position_bias", c.PositionBias, PositionBiasAuto, PositionBiasOff)
 	oneOf("encoder.tune", c.Encoder.Tune, TuneAuto, TuneOn, TuneOff)
 	oneOf("encoder.objective", c.Encoder.Objective, finetune.Objectives...)

@@ -203,7 +203,7 @@ func TestEncoderConfig(t *testing.T) {
 		}
 	}
 	d := training.DefaultConfig()
-	if got := d.Finetune(); got.TimeLimit.Minutes() != 10 || got.MaxSteps != 2000 ||
+	if got := d.Finetune(); got.TimeLimit != 0 || got.MaxSteps != 800 ||
 		got.Objective != "next-item" ||
 		got.LogQ != 0 {
 		t.Errorf("%+v", got)

@@ -24,10 +24,12 @@ type trainedSignal struct {
 
 // fittedSignals are the signals of one training.
 type fittedSignals struct {
-	final   []trainedSignal  // trained on all users, for serving
-	epochs  []twotower.Epoch // of the final two-tower model
-	schema  *ranker.Schema
-	reasons []Reason
+	final  []trainedSignal  // trained on all users, for serving
+	epochs []twotower.Epoch // of the final two-tower model
+	// timeLimited reports that a time limit shortened the training of a two-tower model.
+	timeLimited bool
+	schema      *ranker.Schema
+	reasons     []Reason
 	// crossFit divides the users into folds. byFold has the model that scores the lists of a fold's
 	// users; it has no scorer.
 	crossFit *signals.CrossFit
@@ -35,9 +37,7 @@ type fittedSignals struct {
 }
 
 // modelFor returns the cross-fitted model that scores a user's lists.
-func (f *fittedSignals) modelFor(
-	user int32,
-) *ranker.Model {
+func (f *fittedSignals) modelFor(user int32) *ranker.Model {
 	return f.byFold[f.crossFit.Fold(user)]
 }
 
@@ -68,12 +68,21 @@ func trainSignals(ctx context.Context, in *Inputs, l *trainingLists) (*fittedSig
 		return nil, err
 	}
 	if in.Parent != nil {
-		err := out.trainWarmStart(ctx, in, l, t)
-		return out, err
+		err = out.trainWarmStart(ctx, in, l, t)
+	} else {
+		err = out.trainFolds(ctx, in, l, t)
 	}
+	out.timeLimited = t.timeLimited
+	return out, err
+}
+
+// trainFolds trains the signals that score the lists of each fold.
+func (f *fittedSignals) trainFolds(
+	ctx context.Context, in *Inputs, l *trainingLists, t *signalTrainer,
+) error {
 	needed := map[int]bool{}
 	for i := range l.lists {
-		needed[crossFit.Fold(l.lists[i].User)] = true
+		needed[f.crossFit.Fold(l.lists[i].User)] = true
 	}
 	done := 1
 	for fold := range signals.Folds {
@@ -81,14 +90,14 @@ func trainSignals(ctx context.Context, in *Inputs, l *trainingLists) (*fittedSig
 			continue
 		}
 		in.progress("signals", done, len(needed)+1)
-		fitted, err := t.train(ctx, crossFit.Corpus(fold))
+		fitted, err := t.train(ctx, f.crossFit.Corpus(fold))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out.byFold[fold] = &ranker.Model{Schema: out.schema, Signals: rankerSignals(fitted)}
+		f.byFold[fold] = &ranker.Model{Schema: f.schema, Signals: rankerSignals(fitted)}
 		done++
 	}
-	return out, nil
+	return nil
 }
 
 // trainWarmStart trains the signals that score the lists of a warm start, see Parent.
@@ -117,11 +126,7 @@ func newSchema(
 	}
 	if len(all) == 0 {
 		all, reasons = InferSchema(
-			l.log,
-			l.holdoutStart,
-			in.State,
-			signalColumns(final),
-			in.ExternalColumns,
+			l.log, l.holdoutStart, in.State, signalColumns(final), in.ExternalColumns,
 		)
 	}
 	var kept []ranker.Feature
@@ -148,6 +153,8 @@ type signalTrainer struct {
 	projection *served.Projection
 	lexical    *served.Lexical
 	epochs     []twotower.Epoch // of the latest two-tower model
+	// timeLimited reports that a time limit shortened the training of a two-tower model.
+	timeLimited bool
 }
 
 func newSignalTrainer(in *Inputs, kinds []string, c *signals.Corpus) (*signalTrainer, error) {
@@ -185,9 +192,7 @@ func (t *signalTrainer) train(ctx context.Context, c *signals.Corpus) ([]trained
 
 // trainKind trains one signal. The result has no Signal if the corpus lacks the data.
 func (t *signalTrainer) trainKind(
-	ctx context.Context,
-	kind string,
-	c *signals.Corpus,
+	ctx context.Context, kind string, c *signals.Corpus,
 ) (trainedSignal, error) {
 	var trained served.TrainedSignal
 	switch kind {
@@ -247,14 +252,14 @@ func (t *signalTrainer) trainKind(
 // trainTwoTower trains the two-tower model. It returns nil if there is too little data, or no
 // backend to train with.
 func (t *signalTrainer) trainTwoTower(
-	ctx context.Context,
-	c *signals.Corpus,
+	ctx context.Context, c *signals.Corpus,
 ) (*served.TwoTower, error) {
 	if t.in.Backend == nil {
 		return nil, nil
 	}
 	config, cfg := &t.in.Config, twotower.DefaultConfig()
 	cfg.Layers, cfg.Epochs, cfg.Seed = *config.TwoTower.Layers, config.TwoTower.Epochs, config.Seed
+	cfg.MaxSteps = config.TwoTower.Steps
 	cfg.TimeLimit = time.Duration(config.TwoTower.Minutes * float64(time.Minute))
 	cfg.Progress = func(e twotower.Epoch) {
 		stage := fmt.Sprintf("two-tower model, epoch %d of %d: loss %.3f", e.Number, e.Planned,
@@ -271,7 +276,7 @@ func (t *signalTrainer) trainTwoTower(
 	if err != nil {
 		return nil, err
 	}
-	t.epochs = result.Epochs
+	t.epochs, t.timeLimited = result.Epochs, t.timeLimited || result.TimeLimited
 	return result.Model, nil
 }
 

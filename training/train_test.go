@@ -1,21 +1,25 @@
 package training_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"relish/evaluation"
 	"relish/features"
 	"relish/features/event"
 	"relish/internal/demo"
+	"relish/internal/onnxtest"
 	"relish/ranker"
 	"relish/ranker/scorer"
 	"relish/ranker/signals"
@@ -267,6 +271,37 @@ func TestTrainingIsRepeatable(t *testing.T) {
 	}
 	if string(a.Trees.Model) == string(c.Trees.Model) {
 		t.Error("another seed gave the same scorer")
+	}
+}
+
+// A training on one processor that is held up all the time writes the same files as one that is
+// not: nothing in a bundle depends on the speed of the machine.
+func TestBundleDoesNotDependOnSpeed(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	once := func(processors int, hold time.Duration) (files map[string][]byte) {
+		runtime.GOMAXPROCS(processors)
+		in := inputs(t, demoLog()[:2400])
+		in.Config.Scorer = training.DefaultConfig().Scorer
+		in.Vectors, in.Backend = textVectors{}, onnxtest.Backend(t, processors)
+		in.Progress = func(string, int, int) { time.Sleep(hold) }
+		_, files, err := train(t, in).Bundle(t.Context(), in.TextSpec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	fast, slow := once(4, 0), once(1, 5*time.Millisecond)
+	if len(fast) < 8 || len(slow) != len(fast) {
+		t.Errorf("%d and %d files, want all signals, the trees, the schema and the probe",
+			len(fast), len(slow))
+	}
+	for name, data := range fast {
+		if !bytes.Equal(data, slow[name]) {
+			t.Errorf("%s depends on the speed of the training", name)
+		}
+	}
+	if c := training.DefaultConfig(); c.TwoTower.Minutes != 0 || c.Finetune().TimeLimit != 0 {
+		t.Error("a training has a time limit that nobody set")
 	}
 }
 

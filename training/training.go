@@ -91,6 +91,9 @@ type Trained struct {
 	Probes          []*ranker.SignalInput // newest lists, for the bundle's probe; no user ids
 	RetentionLists  []RetentionList       // of a warm start
 	TwoTowerEpochs  []twotower.Epoch      // of the final two-tower model
+	// TwoTowerTimeLimited reports that train.two_tower.minutes shortened the training of a
+	// two-tower model, of the final one or of one that scored lists.
+	TwoTowerTimeLimited bool
 }
 
 // Stage is the cost of one stage.
@@ -141,6 +144,7 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 		Leaves: trees.leaves, ValidationScore: trees.validationScore, Log: lists.wholeLog,
 		HoldoutStart: lists.holdoutStart, Lists: len(lists.lists), Stages: stages,
 		Probes: data.probes, RetentionLists: trees.retention, TwoTowerEpochs: fitted.epochs,
+		TwoTowerTimeLimited: fitted.timeLimited,
 	}, nil
 }
 

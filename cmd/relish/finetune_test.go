@@ -84,7 +84,7 @@ func TestFineTunedEncoder(t *testing.T) {
 	output(t, "import", "--data", data, "--strict", file)
 	config := filepath.Join(dir, "relish.yaml")
 	text := "train: {signals: [text, overlap], scorer: {leaves: [7], rounds: 40}, " +
-		"encoder: {layers: 2, steps: 100, minutes: 30}}\n"
+		"encoder: {layers: 2, steps: 100}}\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +109,9 @@ func TestFineTunedEncoder(t *testing.T) {
 	page := readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html"))
 	if m.Encoder.FineTuned || !strings.Contains(page, "it does not rank held-out texts better") {
 		t.Errorf("an encoder that is no better is used: %+v", m.Encoder)
+	}
+	if !strings.Contains(page, "The time limit train.encoder.minutes") {
+		t.Error("the model card does not say that the time limit ended the fine-tuning")
 	}
 	s := serve(t, "--data", data, "--config", config)
 	tuned, m := train("--tune-encoder")

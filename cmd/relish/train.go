@@ -28,7 +28,7 @@ type trainCmd struct {
 	// TuneEncoder is nil if the configuration decides.
 	TuneEncoder *bool   `help:"Fine-tune the text encoder: the largest gain for new and rare items (default: if the log is large enough)." placeholder:"true|false"`
 	Objective   string  `help:"Fine-tune for next-item, or for title-text, which needs no clicks (default: train.encoder.objective)." placeholder:"NAME"`
-	MaxMinutes  float64 `help:"Longest fine-tuning. Most of the gain comes in 5 minutes (default: train.encoder.minutes, 10)." placeholder:"MINUTES"`
+	MaxMinutes  float64 `help:"Longest fine-tuning. The bundle then depends on the machine's speed (default: train.encoder.minutes, no limit)." placeholder:"MINUTES"`
 	Force       string  `help:"Activate the bundle even if it ranks worse. The bundle records the reason." placeholder:"REASON"`
 	// AllowMismatch is named as in the configuration.
 	AllowMismatch bool          `help:"Train even if more than 1 % of the served feature matrices differ from their replay."`

@@ -61,8 +61,10 @@ type Config struct {
 	EvalEvery          int     // steps between two evaluations
 	EarlyStoppingEvals int     // evaluations without a new best until it stops; 0: no limit
 	MaxSteps           int     // limit
-	TimeLimit          time.Duration
-	Seed               uint64
+	// TimeLimit, if not 0, ends the training earlier. The result then depends on the speed of the
+	// machine.
+	TimeLimit time.Duration
+	Seed      uint64
 
 	// Progress, if not nil, is called after each evaluation.
 	Progress func(Evaluation)
@@ -75,8 +77,8 @@ func DefaultConfig() Config {
 		Objective:   NextItem,
 		BatchTokens: 1536, HistoryLength: 10, HistoryDecay: 0.8, Temperature: 0.05,
 		LearningRate: 1.5e-4, WarmUpSteps: 20, MaxGradNorm: 1, EMADecay: 0.99,
-		HoldoutShare: 0.1, EvalEvery: 100, EarlyStoppingEvals: 3, MaxSteps: 2000,
-		TimeLimit: 10 * time.Minute, Seed: 1,
+		HoldoutShare: 0.1, EvalEvery: 100, EarlyStoppingEvals: 3, MaxSteps: 800,
+		Seed: 1,
 	}
 }
 
@@ -90,9 +92,11 @@ type Evaluation struct {
 
 // Result is a fine-tuned encoder and how it was trained.
 type Result struct {
-	FP32, Int8   *onnx.EncoderFiles
-	Evaluations  []Evaluation
-	KeptStep     int // steps after which the kept weights were taken
+	FP32, Int8  *onnx.EncoderFiles
+	Evaluations []Evaluation
+	KeptStep    int // steps after which the kept weights were taken
+	// TimeLimited reports that Config.TimeLimit ended the training.
+	TimeLimited  bool
 	Pairs        int // number of queries in the training data
 	Texts        int // number of distinct texts
 	Validation   Validation

@@ -16,6 +16,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	res := &Result{
 		Evaluations: t.evaluations,
 		KeptStep:    t.keptStep,
+		TimeLimited: t.timeLimited,
 		Pairs:       t.corpus.countPairs(),
 		Texts:       len(t.corpus.tokens),
 	}

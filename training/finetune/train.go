@@ -35,8 +35,8 @@ type Input struct {
 // weights of the last evaluation that was not clearly worse than the best one.
 //
 // It returns ErrTooLittleData if there is too little to train on, and an error if the loss becomes
-// NaN or infinite. With a backend of one thread, the same input and configuration give the same
-// weights, unless the time limit ends the training.
+// NaN or infinite. On a CPU, the same input, configuration and machine give the same weights,
+// unless the time limit ends the training.
 func Train(ctx context.Context, in Input, cfg Config) (*Result, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -69,7 +69,8 @@ type trainer struct {
 	validator    *validator
 	stepExec     *mlcontext.Exec
 	learningRate *mlcontext.Variable
-	steps        int // steps made so far
+	steps        int  // steps made so far
+	timeLimited  bool // the time limit has ended the training
 	evaluations  []Evaluation
 	bestNDCG     []float64            // by case: NDCG of the best evaluation
 	keptWeights  map[string][]float32 // averaged weights to export, nil before the first evaluation
@@ -198,15 +199,21 @@ func (t *trainer) run(ctx context.Context) error {
 		if err := t.evaluate(ctx, loss); err != nil {
 			return err
 		}
-		if t.steps >= t.cfg.MaxSteps || t.outOfTime() ||
-			t.cfg.EarlyStoppingEvals > 0 &&
-				len(t.evaluations)-1-t.bestEvaluation() >= t.cfg.EarlyStoppingEvals {
+		if t.steps >= t.cfg.MaxSteps || t.cfg.EarlyStoppingEvals > 0 &&
+			len(t.evaluations)-1-t.bestEvaluation() >= t.cfg.EarlyStoppingEvals {
+			return nil
+		}
+		if t.timeLimited = t.timeLimited || t.outOfTime(); t.timeLimited {
 			return nil
 		}
 		sum := 0.0
 		first := t.steps
 		last := min(first+t.cfg.EvalEvery, t.cfg.MaxSteps)
-		for t.steps < last && (t.steps == first || !t.outOfTime()) {
+		for t.steps < last {
+			if t.steps > first && t.outOfTime() {
+				t.timeLimited = true
+				break
+			}
 			stepLoss, err := t.trainStep(ctx)
 			if err != nil {
 				return err
@@ -270,19 +277,6 @@ func (t *trainer) evaluate(ctx context.Context, loss float64) error {
 		t.keptWeights, t.keptStep = t.net.averages(), t.steps
 	}
 	return nil
-}
-
-// clearlyWorse reports whether a is below b by more than one standard error of their paired
-// difference.
-func clearlyWorse(a, b []float64) bool {
-	n, sum, squares := float64(len(a)), 0.0, 0.0
-	for i := range a {
-		d := a[i] - b[i]
-		sum += d
-		squares += d * d
-	}
-	mean := sum / n
-	return mean < -math.Sqrt(max(0, squares/n-mean*mean)/n)
 }
 
 // bestEvaluation returns the index of the first evaluation with the best NDCG.

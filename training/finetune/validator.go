@@ -138,3 +138,16 @@ func scoreCases(
 	}
 	return out, nil
 }
+
+// clearlyWorse reports whether a is below b by more than one standard error of their paired
+// difference.
+func clearlyWorse(a, b []float64) bool {
+	n, sum, squares := float64(len(a)), 0.0, 0.0
+	for i := range a {
+		d := a[i] - b[i]
+		sum += d
+		squares += d * d
+	}
+	mean := sum / n
+	return mean < -math.Sqrt(max(0, squares/n-mean*mean)/n)
+}

@@ -8,6 +8,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime"
 	"unsafe"
 )
@@ -99,7 +100,11 @@ func rowCount(rows []float32, columns int) (int, error) {
 	return len(rows) / columns, nil
 }
 
-// modelText returns the model of the first rounds trees in LightGBM's text format.
+// threadsLine is the only line of a model's text that depends on the machine.
+var threadsLine = regexp.MustCompile(`\n\[num_threads: \d+\]`)
+
+// modelText returns the model of the first rounds trees in LightGBM's text format, without the
+// number of threads, so that equal trees give equal texts.
 func (b *Booster) modelText(rounds int) ([]byte, error) {
 	room := C.int64_t(1 << 16)
 	for range 2 { // the second time with the size that the first call asked for
@@ -113,7 +118,7 @@ func (b *Booster) modelText(rounds int) ([]byte, error) {
 			return nil, err
 		}
 		if n <= room {
-			return buf[:n-1], nil // without the final zero
+			return threadsLine.ReplaceAll(buf[:n-1], nil), nil // without the final zero
 		}
 		room = n
 	}

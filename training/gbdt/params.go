@@ -104,8 +104,9 @@ func (p *Params) validate(columns int) error {
 }
 
 // lightGBMParams returns the parameters as LightGBM reads them. Of two with the same name, LightGBM
-// takes the first. labelGains is the value of label_gain, nil without one. The seed and one way of
-// building histograms make equal runs give equal trees.
+// takes the first. labelGains is the value of label_gain, nil without one. The seed and histograms
+// by column make equal runs give equal trees, with any number of threads. Histograms by row are
+// sums over one part of the rows for each thread, so they round differently with another number.
 func (p *Params) lightGBMParams(columns int, labelGains []float32) string {
 	threads := p.Threads
 	if threads == 0 {
@@ -129,7 +130,7 @@ func (p *Params) lightGBMParams(columns int, labelGains []float32) string {
 	}
 	set("seed", p.Seed%(1<<31))
 	set("deterministic", true)
-	set("force_row_wise", true)
+	set("force_col_wise", true)
 	set("num_threads", threads)
 	if len(p.MonotoneConstraints) > 0 {
 		set("monotone_constraints", join(p.MonotoneConstraints))

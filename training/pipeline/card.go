@@ -32,6 +32,7 @@ func newCard(ctx context.Context, run *run, r *results) (*modelcard.Data, error)
 	addParts(d, r)
 	addScores(d, r)
 	addCurves(d, r)
+	addTimeLimits(d, r)
 	if err := addRetention(d, r.newModel.RetentionLists, run.opt.Config.Seed); err != nil {
 		return nil, err
 	}

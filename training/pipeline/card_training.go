@@ -28,6 +28,21 @@ func addCurves(d *modelcard.Data, r *results) {
 	addTwoTowerCurves(d, r.newModel.TwoTowerEpochs)
 }
 
+// addTimeLimits says which time limits have shortened the training.
+func addTimeLimits(d *modelcard.Data, r *results) {
+	limited := func(setting, what string) {
+		warn(d, false, "The time limit %s shortened the training of %s. On a faster or slower "+
+			"machine the same log gives another bundle: remove the limit, or limit the steps.",
+			setting, what)
+	}
+	if r.newModel.TwoTowerTimeLimited || r.final.TwoTowerTimeLimited {
+		limited("train.two_tower.minutes", "the two-tower model")
+	}
+	if t := r.tuning; t.result != nil && t.result.TimeLimited {
+		limited("train.encoder.minutes (--max-minutes)", "the text encoder")
+	}
+}
+
 func addTwoTowerCurves(d *modelcard.Data, epochs []twotower.Epoch) {
 	loss := modelcard.Series{Name: "training loss"}
 	ndcg := modelcard.Series{Name: "held-out interactions"}

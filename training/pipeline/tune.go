@@ -156,11 +156,14 @@ func fineTune(
 	return result, nil
 }
 
-// tuningProgress reports evaluations per mille of the step limit or the time limit.
+// tuningProgress reports evaluations per mille of the step limit, or of the time limit if that
+// comes earlier.
 func tuningProgress(run *run, cfg *finetune.Config) func(finetune.Evaluation) {
 	return func(e finetune.Evaluation) {
-		steps := float64(e.Step) / float64(cfg.MaxSteps)
-		share := max(steps, float64(e.Elapsed)/float64(cfg.TimeLimit))
+		share := float64(e.Step) / float64(cfg.MaxSteps)
+		if cfg.TimeLimit > 0 {
+			share = max(share, float64(e.Elapsed)/float64(cfg.TimeLimit))
+		}
 		loss := ""
 		if e.Step > 0 {
 			loss = fmt.Sprintf(" loss %.3f,", e.Loss)

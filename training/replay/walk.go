@@ -10,8 +10,9 @@ import (
 	"relish/ranker"
 )
 
-// OfflineDeadline is the deadline of an offline ranking. It is long, so that nothing is left out.
-const OfflineDeadline = time.Minute
+// OfflineDeadline is the deadline of an offline ranking. It is long, so that nothing is left out on
+// a machine that is busy, or that was suspended for a while.
+const OfflineDeadline = time.Hour
 
 // Example is a ranking list at the moment when it was shown.
 type Example struct {

@@ -17,14 +17,14 @@ import (
 	"relish/training/signals"
 )
 
-// Train trains a model on the backend. It ends after Config.Epochs epochs, after
-// Config.EarlyStoppingEpochs epochs without a new best validation, at Config.TimeLimit, or with the
-// error of ctx. The result has the weights of the epoch with the best validation, or of the last
-// epoch without a holdout.
+// Train trains a model on the backend. It ends after Config.Epochs epochs or Config.MaxSteps steps,
+// after Config.EarlyStoppingEpochs epochs without a new best validation, at Config.TimeLimit, or
+// with the error of ctx. The result has the weights of the epoch with the best validation, or of
+// the last epoch without a holdout.
 //
 // It returns ErrNoSequences or ErrTooFewItems if there is nothing to learn from, and an error if
-// the loss becomes NaN or infinite. With a backend of one thread, the same data, configuration and
-// machine give the same weights, unless the time limit ends the training.
+// the loss becomes NaN or infinite. On a CPU, the same data, configuration and machine give the
+// same weights, unless the time limit shortens the training.
 func Train(
 	ctx context.Context, backend backends.Backend, corpus *signals.Corpus, cfg Config,
 ) (*Result, error) {
@@ -142,7 +142,11 @@ func (t *trainer) run(ctx context.Context) (*Result, error) {
 	epochs, start := t.cfg.Epochs, time.Now()
 	for n := 1; n <= epochs; n++ {
 		epochStart := time.Now()
-		loss, err := t.epoch(ctx, epochs)
+		batches := packEpoch(t.windows, t.cfg, t.skipped, t.rng)
+		if n == 1 && t.cfg.MaxSteps > 0 {
+			epochs = min(epochs, max(1, t.cfg.MaxSteps/len(batches)))
+		}
+		loss, err := t.epoch(ctx, batches, epochs)
 		if err != nil {
 			return nil, fmt.Errorf("twotower: epoch %d: %w", n, err)
 		}
@@ -152,7 +156,9 @@ func (t *trainer) run(ctx context.Context) (*Result, error) {
 		}
 		if limit := t.cfg.TimeLimit; limit > 0 { // at the mean speed so far
 			perEpoch := time.Since(start) / time.Duration(n)
-			epochs = min(epochs, n+int(max(0, limit-time.Since(start))/perEpoch))
+			if fit := n + int(max(0, limit-time.Since(start))/perEpoch); fit < epochs {
+				epochs, result.TimeLimited = fit, true
+			}
 		}
 		e := Epoch{Number: n, Planned: epochs, Loss: loss, NDCG: ndcg,
 			Duration: time.Since(epochStart)}
@@ -174,9 +180,10 @@ func (t *trainer) run(ctx context.Context) (*Result, error) {
 	return result, nil
 }
 
-// epoch trains on every window once and returns the weighted mean loss.
-func (t *trainer) epoch(ctx context.Context, epochs int) (float64, error) {
-	batches := packEpoch(t.windows, t.cfg, t.skipped, t.rng)
+// epoch trains on the batches of one of so many epochs and returns the weighted mean loss.
+func (t *trainer) epoch(
+	ctx context.Context, batches []*paddedBatch, epochs int,
+) (float64, error) {
 	total, weight := 0.0, 0.0
 	for _, p := range batches {
 		if err := ctx.Err(); err != nil {

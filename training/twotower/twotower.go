@@ -39,7 +39,9 @@ type Config struct {
 	// likely the item is taken. Values between interpolate.
 	LogQ float64
 
-	Epochs              int
+	Epochs int // limit
+	// MaxSteps limits the training steps: as many whole epochs as fit, at least 1. 0: no limit.
+	MaxSteps            int
 	EarlyStoppingEpochs int // epochs without a new best validation until training stops; 0: never
 	LearningRate        float64
 	WarmUpSteps         int // steps until the full learning rate; then it falls to 0
@@ -52,8 +54,10 @@ type Config struct {
 	// HoldoutShare is the share of users whose last interaction is held out for validation. With 0
 	// there is no validation and no early stopping.
 	HoldoutShare float64
-	TimeLimit    time.Duration // 0: no limit; else as many whole epochs as fit, at least 1
-	Seed         uint64
+	// TimeLimit, if not 0, allows as many whole epochs as fit into it, at least 1. The result then
+	// depends on the speed of the machine.
+	TimeLimit time.Duration
+	Seed      uint64
 
 	// Progress, if not nil, is called after each epoch.
 	Progress func(Epoch)
@@ -66,7 +70,8 @@ func DefaultConfig() Config {
 	return Config{
 		Layers: 1, Dim: 64, Heads: 2, HistoryLength: 30,
 		Components: 128, Negatives: 256, MaxSkipped: 8,
-		Epochs: 12, EarlyStoppingEpochs: 3, LearningRate: 3e-3, WarmUpSteps: 200, WeightDecay: 0.01,
+		Epochs: 12, MaxSteps: 4000, EarlyStoppingEpochs: 3,
+		LearningRate: 3e-3, WarmUpSteps: 200, WeightDecay: 0.01,
 		Dropout: 0.3, TextDropout: 0.1, IDDropout: 0.05, BatchPositions: 2048,
 		HoldoutShare: 0.1, Seed: 1,
 	}
@@ -75,7 +80,7 @@ func DefaultConfig() Config {
 // Epoch is the result of one epoch.
 type Epoch struct {
 	Number   int     // starts at 1
-	Planned  int     // number of epochs that fit into the time limit, as estimated now
+	Planned  int     // number of epochs within the limits, as estimated now
 	Loss     float64 // weighted mean over the positions of the epoch
 	NDCG     float64 // at 10, of held-out interactions among 99 random items; NaN without a holdout
 	Duration time.Duration
@@ -86,6 +91,8 @@ type Result struct {
 	Model     *serving.TwoTower
 	Epochs    []Epoch
 	BestEpoch int // number of the epoch that Model comes from
+	// TimeLimited reports that Config.TimeLimit left fewer epochs than the other limits.
+	TimeLimited bool
 }
 
 // Errors of a corpus that has nothing to learn from.
@@ -113,6 +120,7 @@ func (c *Config) validate() error {
 	check("MaxSkipped", float64(c.MaxSkipped), 0, 100)
 	check("LogQ", c.LogQ, 0, 1)
 	check("Epochs", float64(c.Epochs), 1, 10000)
+	check("MaxSteps", float64(c.MaxSteps), 0, 1e9)
 	check("EarlyStoppingEpochs", float64(c.EarlyStoppingEpochs), 0, 10000)
 	check("LearningRate", c.LearningRate, 1e-9, 1)
 	check("WarmUpSteps", float64(c.WarmUpSteps), 0, 1e9)

@@ -208,12 +208,35 @@ func TestSkippedItems(t *testing.T) {
 	}
 }
 
+// A limit of steps allows as many whole epochs as fit, at least one.
+func TestMaxSteps(t *testing.T) {
+	c := syntheticCorpus(rand.New(rand.NewPCG(3, 3)), 0)
+	for u := range 64 { // three interactions each: two windows of one target
+		history := signals.UserHistory{}
+		for k := range 3 {
+			history.Interactions = append(history.Interactions,
+				signals.Interaction{Item: int32((u + k) % c.Items.Len()), Gain: 1})
+		}
+		c.Users = append(c.Users, history)
+	}
+	for steps, epochs := range map[int]int{1: 1, 5: 2, 6: 3, 0: 6, 1000: 6} {
+		cfg := config(0)
+		cfg.HistoryLength, cfg.HoldoutShare, cfg.BatchPositions = 1, 0, 64 // two steps an epoch
+		cfg.MaxSteps, cfg.TimeLimit = steps, time.Hour
+		res := train(t, c, cfg)
+		if len(res.Epochs) != epochs || res.Epochs[0].Planned != epochs || res.TimeLimited {
+			t.Errorf("%d steps: limited %v, %+v", steps, res.TimeLimited, res.Epochs)
+		}
+	}
+}
+
 func TestStopsEarly(t *testing.T) {
 	c := syntheticCorpus(rand.New(rand.NewPCG(3, 3)), 60)
 	cfg := config(0)
 	cfg.TimeLimit = time.Nanosecond
-	if res := train(t, c, cfg); len(res.Epochs) != 1 || res.Epochs[0].Planned != 1 {
-		t.Errorf("without time: %+v", res.Epochs)
+	res := train(t, c, cfg)
+	if len(res.Epochs) != 1 || res.Epochs[0].Planned != 1 || !res.TimeLimited {
+		t.Errorf("without time: limited %v, %+v", res.TimeLimited, res.Epochs)
 	}
 	for u := range c.Users { // random items, so that validation soon stops getting better
 		for k := range c.Users[u].Interactions {
