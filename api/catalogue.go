@@ -44,8 +44,23 @@ func (s *Server) putItems(c *gin.Context) {
 	})
 }
 
+// pathID returns the id in the path. It answers the request, and ok is false, if there can be no
+// such id.
+func pathID(c *gin.Context) (id string, ok bool) {
+	id = c.Param("id")
+	if err := event.CheckID(id); err != nil {
+		fail(c, errInvalidField.with("the id in the path %s", err))
+		return "", false
+	}
+	return id, true
+}
+
 func (s *Server) getItem(c *gin.Context) {
-	it, ok := s.opt.Catalogue.Item(c.Param("id"))
+	id, ok := pathID(c)
+	if !ok {
+		return
+	}
+	it, ok := s.opt.Catalogue.Item(id)
 	if !ok {
 		fail(c, errUnknownItem)
 		return
@@ -55,7 +70,11 @@ func (s *Server) getItem(c *gin.Context) {
 }
 
 func (s *Server) deleteItem(c *gin.Context) {
-	known, err := s.opt.Catalogue.DeleteItem(c.Request.Context(), c.Param("id"))
+	id, ok := pathID(c)
+	if !ok {
+		return
+	}
+	known, err := s.opt.Catalogue.DeleteItem(c.Request.Context(), id)
 	switch {
 	case err != nil:
 		fail(c, err)
@@ -73,7 +92,11 @@ type userBody struct {
 
 // putUser sets fields of a user. Fields that the body does not name stay as they are.
 func (s *Server) putUser(c *gin.Context) {
-	e := ranker.Event{Kind: ranker.EventUser, ID: uuid.NewString(), UserID: c.Param("id")}
+	id, ok := pathID(c)
+	if !ok {
+		return
+	}
+	e := ranker.Event{Kind: ranker.EventUser, ID: uuid.NewString(), UserID: id}
 	err := readBody(c, jsonMediaType, func(data []byte) error {
 		var b userBody
 		err := decode(data, &b)
@@ -101,9 +124,8 @@ func (s *Server) putUser(c *gin.Context) {
 
 // deleteUser erases a user. An unknown user is no error, so that a client can repeat the request.
 func (s *Server) deleteUser(c *gin.Context) {
-	id := c.Param("id")
-	if err := event.CheckID(id); err != nil {
-		fail(c, errInvalidField.with("the user id in the path %s", err))
+	id, ok := pathID(c)
+	if !ok {
 		return
 	}
 	if err := s.opt.UserEraser.EraseUser(c.Request.Context(), id); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -67,6 +68,19 @@ func (s *Server) recoverPanic(c *gin.Context) {
 			c.Abort()
 		}
 	}()
+	c.Next()
+}
+
+// decodeParams decodes the parameters of the path, once. The router would take a + for a blank.
+func decodeParams(c *gin.Context) {
+	for i := range c.Params {
+		decoded, err := url.PathUnescape(c.Params[i].Value)
+		if err != nil {
+			fail(c, errNoRoute)
+			return
+		}
+		c.Params[i].Value = decoded
+	}
 	c.Next()
 }
 

@@ -70,10 +70,14 @@ func New(opt Options) (*Server, error) {
 		}
 	}
 	s.engine.HandleMethodNotAllowed = true
+	// Routes match the path as it was sent, so that an id may hold any character. A redirect would
+	// lead a client that follows it to another id: from the user "wu/" to the user "wu".
+	s.engine.UseEscapedPath, s.engine.UnescapePathValues = true, false
+	s.engine.RedirectTrailingSlash, s.engine.RedirectFixedPath = false, false
 	if err := s.engine.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	s.engine.Use(s.observe, s.recoverPanic, s.requestID, s.cors)
+	s.engine.Use(s.observe, s.recoverPanic, s.requestID, s.cors, decodeParams)
 	s.engine.NoRoute(func(c *gin.Context) { fail(c, errNoRoute) })
 	s.engine.NoMethod(func(c *gin.Context) {
 		fail(c, errMethodNotAllowed.with("this route does not have the method %s: use %s",
