@@ -193,6 +193,9 @@ func printModelCard(card *modelcard.Data) {
 			printTable(&table)
 		}
 	}
+	for _, note := range card.Notes {
+		fmt.Fprintln(os.Stderr, "note:", note)
+	}
 	for _, warning := range modelcard.Check(card) {
 		fmt.Fprintln(os.Stderr, "warning:", warning.Text)
 	}

@@ -98,7 +98,42 @@ func TestParityTable(t *testing.T) {
 		}
 	}
 	checkReplicas(t, data, config, rows["all"]["lists"])
+	checkOtherFeatures(t, data, config, rows["all"]["lists"])
 	checkMismatch(t, data, config, rows["all"]["lists"])
+}
+
+// checkOtherFeatures trains with a configuration in which the prior, which ranked the lists, has
+// other features. Nothing can be compared, which is no reason to refuse the training: a note on the
+// model card and in the output says so.
+func checkOtherFeatures(t *testing.T, data, config string, lists int) {
+	t.Helper()
+	other := withConfig(t, config, "state: {fields: [tags, author]}\n")
+	out, err := relish(t, "train", "--data", data, "--no-text", "--config", other).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("note: %d of %d served lists cannot be computed again: the prior ranked it "+
+			"with the features of another configuration.", lists, lists),
+		"note: No served list could be computed again",
+	} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the output does not say %q: %s", want, out)
+		}
+	}
+	if strings.Contains(string(out), "warning: The figures belong") {
+		t.Errorf("a note is printed as a warning: %s", out)
+	}
+}
+
+// withConfig returns a new configuration file: the given one with more text.
+func withConfig(t *testing.T, config, more string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "relish.yaml")
+	if err := os.WriteFile(path, []byte(readFile(t, config)+more), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // parityRows returns the numbers of the parity table, by kind and by head of the column.
@@ -139,14 +174,8 @@ func checkReplicas(t *testing.T, data, config string, lists int) {
 // columns and numbers, unless it is told to go on.
 func checkMismatch(t *testing.T, data, config string, lists int) {
 	t.Helper()
-	text, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(config, append(text, "state: {recent: 1}\n"...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"train", "--data", data, "--no-text", "--config", config}
+	other := withConfig(t, config, "state: {recent: 1}\n")
+	args := []string{"train", "--data", data, "--no-text", "--config", other}
 	out := mustFail(t, 1, args...)
 	for _, want := range []string{
 		fmt.Sprintf("of %d served feature matrices differ", lists), "limited", "interleaved",

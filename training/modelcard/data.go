@@ -36,6 +36,7 @@ type Data struct {
 
 	Changes  []Change  `json:"changes,omitempty"`
 	Warnings []Warning `json:"warnings,omitempty"` // in addition to those that Check derives
+	Notes    []string  `json:"notes,omitempty"`    // what to know of the log, but not to decide
 	Tables   []Table   `json:"tables,omitempty"`   // figures that only some trainings have
 	Settings []Setting `json:"settings,omitempty"`
 	Stages   []Stage   `json:"stages,omitempty"`

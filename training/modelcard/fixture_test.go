@@ -106,6 +106,9 @@ func full() *modelcard.Data {
 				"state and histories only.",
 		},
 	}
+	d.Notes = []string{
+		"40 of 4,160 served lists cannot be computed again: the answer was degraded.",
+	}
 	d.Tables = []modelcard.Table{
 		{
 			Title: "Fine-tuned text encoder",

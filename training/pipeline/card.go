@@ -64,6 +64,11 @@ func warn(d *modelcard.Data, serious bool, format string, args ...any) {
 	d.Warnings = append(d.Warnings, modelcard.Warning{Serious: serious, Text: text})
 }
 
+// note adds a note to the model card.
+func note(d *modelcard.Data, format string, args ...any) {
+	d.Notes = append(d.Notes, fmt.Sprintf(format, args...))
+}
+
 // addLog describes the events that were read.
 func addLog(d *modelcard.Data, r *results) {
 	log, all := r.final.Log, r.parity.all
@@ -113,8 +118,12 @@ func addParity(d *modelcard.Data, p *parity) {
 		d.Tables = append(d.Tables, *table)
 	}
 	for _, reason := range slices.Sorted(maps.Keys(p.reasons)) {
-		warn(d, false, "%d of %d served lists cannot be computed again: %s.", p.reasons[reason],
+		note(d, "%d of %d served lists cannot be computed again: %s.", p.reasons[reason],
 			p.all.lists, reason)
+	}
+	if p.all.lists > 0 && p.all.equal+p.all.differing == 0 {
+		note(d, "No served list could be computed again, so this training cannot tell whether it "+
+			"learns from the values that are served.")
 	}
 	if len(p.columns) > 0 {
 		warn(d, p.all.mismatch() > maxMismatch, "Columns that differ from the served ones: %s.",
@@ -167,7 +176,8 @@ func addParts(d *modelcard.Data, r *results) {
 		r.measured.table.Lists,
 	)
 	if r.plan.retrain {
-		use += "; then everything is trained again with it"
+		use += "; then everything is trained again with it, which leaves no lists to measure the " +
+			"bundle on (--holdout keeps this part out of the bundle)"
 	}
 	d.Parts = []modelcard.LogPart{{
 		Name: earlierPart, From: unixMillis(log.From), To: cut,
@@ -189,13 +199,6 @@ func addParts(d *modelcard.Data, r *results) {
 			Name: "bundle", Note: "the same training on everything",
 			From: []string{earlierPart, newestPart}, Kind: modelcard.StepResult,
 		})
-		warn(
-			d,
-			false,
-			"The figures belong to a training without the newest part. The bundle comes from "+
-				"the same training on everything, which leaves no lists to measure it on. "+
-				"--holdout keeps the newest part out of the bundle too.",
-		)
 	}
 }
 

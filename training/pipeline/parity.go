@@ -3,13 +3,16 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
+	"relish/ranker/bundle"
 	"relish/ranker/scorer"
 	"relish/training"
 	"relish/training/replay"
@@ -58,6 +61,12 @@ func (c *parityCount) mismatch() float64 {
 	return float64(c.differing) / float64(max(1, c.equal+c.differing))
 }
 
+// servedModel is a model that ranked lists, as it is now.
+type servedModel struct {
+	model   *ranker.Model // nil if it cannot be loaded
+	missing string        // why it cannot be loaded
+}
+
 // servedList is a list that Relish ranked.
 type servedList struct {
 	*ranker.Impression
@@ -90,7 +99,7 @@ func compareMatrices(
 	out := &parity{
 		kinds: map[string]*parityCount{}, reasons: map[string]int{}, columns: map[string]int{},
 	}
-	models := map[string]*ranker.Model{}
+	models := map[string]servedModel{}
 	lists, err := out.servedLists(run.opt, b, s, models)
 	if err != nil || len(lists) == 0 {
 		return out, err
@@ -138,9 +147,9 @@ func compareMatrices(
 
 // servedLists returns the lists to compare, by replica, in the order of the state that they were
 // ranked with. It counts those that cannot be reproduced. It adds the models that ranked the lists
-// to models, nil for a model that is gone.
+// to models, by version.
 func (p *parity) servedLists(
-	opt *Options, b *bundles, s *scan, models map[string]*ranker.Model,
+	opt *Options, b *bundles, s *scan, models map[string]servedModel,
 ) (map[string][]servedList, error) {
 	byKinds := map[string][]servedList{}
 	log := newLogHistory(opt)
@@ -187,9 +196,9 @@ func (p *parity) servedLists(
 
 // compare replays one list. Only a cancelled context is an error.
 func (p *parity) compare(
-	ctx context.Context, pipeline *ranker.Pipeline, x *servedList, models map[string]*ranker.Model,
+	ctx context.Context, pipeline *ranker.Pipeline, x *servedList, models map[string]servedModel,
 ) error {
-	m, _, err := pipeline.Matrix(ctx, models[x.Model], x.request)
+	m, _, err := pipeline.Matrix(ctx, models[x.Model].model, x.request)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -263,16 +272,20 @@ func (p *parity) columnCounts() (out []string) {
 	return out
 }
 
-// findModel returns the model of a version, nil if it is gone or no longer fits.
-func findModel(opt *Options, b *bundles, version string) *ranker.Model {
+// findModel returns the model of a version.
+func findModel(opt *Options, b *bundles, version string) servedModel {
 	if version == ranker.PriorVersion {
-		return opt.Prior
+		return servedModel{model: opt.Prior}
 	}
 	if active := b.active.bundle; active != nil && active.Model.Version == version {
-		return active.Model
+		return servedModel{model: active.Model}
 	}
-	if other, err := loadBundle(opt, version); err == nil {
-		return other.Model
+	other, err := loadBundle(opt, version)
+	switch {
+	case err == nil:
+		return servedModel{model: other.Model}
+	case !bundle.IsVersion(version), errors.Is(err, fs.ErrNotExist):
+		return servedModel{missing: "the model that ranked it is gone"}
 	}
-	return nil
+	return servedModel{missing: "the bundle that ranked it does not fit this configuration"}
 }

@@ -61,13 +61,15 @@ func isDegraded(imp *ranker.Impression) bool {
 }
 
 // unreproducible returns why replay cannot compute a list's matrix, "" if it can.
-func unreproducible(imp *ranker.Impression, model *ranker.Model, log *logHistory) string {
+func unreproducible(imp *ranker.Impression, by servedModel, log *logHistory) string {
 	switch {
 	case isDegraded(imp):
 		return "the answer was degraded"
-	case imp.Model == "" || model == nil:
-		return "the model that ranked it is gone"
-	case model.Schema.Hash() != imp.SchemaHash:
+	case by.model == nil:
+		return by.missing
+	case by.model.Schema.Hash() != imp.SchemaHash && imp.Model == ranker.PriorVersion:
+		return "the prior ranked it with the features of another configuration"
+	case by.model.Schema.Hash() != imp.SchemaHash:
 		return "the model that ranked it has other features now"
 	case !imp.Replayable && imp.Scored == nil:
 		return "an earlier version recorded only a part of the list"
