@@ -9,8 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"relish/internal/durable"
 	"relish/ranker"
 )
 
@@ -94,7 +93,7 @@ func (w *Watcher) StopArm(name, arm, reason string, at time.Time) error {
 	w.stopped.Store(&stopped) // before writing: a full disk must not keep a harmful arm running
 	w.log.Warn("an arm breaches a guardrail and is stopped; control serves its users",
 		"experiment", name, "arm", arm, "reason", reason)
-	if err := renameio.WriteFile(w.stoppedPath, append(data, '\n'), 0o644); err != nil {
+	if err := durable.WriteFile(durable.Disk, w.stoppedPath, append(data, '\n')); err != nil {
 		return fmt.Errorf("arm %s of experiment %s is stopped only until the next start: %w",
 			arm, name, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"relish/experiment"
 	"relish/experiment/analysis"
 	"relish/internal/app"
+	"relish/internal/durable"
 )
 
 type experimentPromoteCmd struct {
@@ -43,7 +44,7 @@ func (c *experimentPromoteCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = writeFile(c.Experiments, func(w io.Writer) error {
+	err = durable.Replace(durable.Disk, c.Experiments, func(w io.Writer) error {
 		_, err := w.Write(changed)
 		return err
 	})

@@ -11,6 +11,7 @@ import (
 	"relish/features"
 	"relish/features/ingest"
 	"relish/internal/app"
+	"relish/internal/durable"
 )
 
 // reportFlags choose what the report on an experiment looks at.
@@ -118,7 +119,7 @@ func (c *experimentReportCmd) Run(ctx context.Context) error {
 		return err
 	}
 	if c.HTML != "" {
-		if err := writeFile(c.HTML, r.WriteHTML); err != nil {
+		if err := durable.Replace(durable.Disk, c.HTML, r.WriteHTML); err != nil {
 			return err
 		}
 	}

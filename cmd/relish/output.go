@@ -3,11 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -23,19 +21,6 @@ func newTable(title string, header table.Row) table.Writer {
 	w.SetTitle("%s", title)
 	w.AppendHeader(header)
 	return w
-}
-
-// writeFile writes a file at once: readers see the older file or the complete new one.
-func writeFile(path string, write func(io.Writer) error) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
-	if err := write(f); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
 }
 
 // progressInterval is the time between two lines of progress.

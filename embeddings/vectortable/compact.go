@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"relish/internal/durable"
 )
 
 // rowRef is the place of one key's row.
@@ -88,7 +91,7 @@ func (t *Table) rewrite(kept []rowRef) error {
 	t.replaceMap(data)
 	t.reindexPending()
 	t.mu.Unlock()
-	return syncDir(t.path)
+	return durable.Disk.SyncDir(filepath.Dir(t.path))
 }
 
 // writeRows writes the header and the kept rows to f, makes them durable, and maps them.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -57,15 +56,6 @@ func lock(f *os.File) error {
 		return ErrLocked
 	}
 	return err
-}
-
-// syncDir makes the name of a created or renamed file durable.
-func syncDir(path string) error {
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // replaceMap makes data the map and unmaps the old one. Callers hold mu, so nobody reads the old

@@ -18,9 +18,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+
+	"relish/internal/durable"
 )
 
 // Errors that a caller can act on.
@@ -162,7 +165,7 @@ func (t *Table) create() error {
 	if err := t.file.Sync(); err != nil {
 		return err
 	}
-	if err := syncDir(t.path); err != nil {
+	if err := durable.Disk.SyncDir(filepath.Dir(t.path)); err != nil {
 		return err
 	}
 	t.data, err = mapFile(t.file, headerSize)

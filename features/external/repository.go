@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"relish/internal/durable"
 )
 
 // Version is one import of an external table.
@@ -55,6 +55,9 @@ func (f FolderRepository) Put(ctx context.Context, name string, v Version, path 
 		if err := os.Rename(path, to); err != nil {
 			return fmt.Errorf("move the file within the data folder: %w", err)
 		}
+		if err := durable.Disk.SyncDir(filepath.Dir(to)); err != nil {
+			return err
+		}
 	}
 	all, err := f.Current(ctx)
 	if err != nil {
@@ -92,5 +95,5 @@ func writeVersions(path string, m map[string]Version) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, append(data, '\n'), 0o644)
+	return durable.WriteFile(durable.Disk, path, append(data, '\n'))
 }

@@ -10,9 +10,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"relish/features/external"
+	"relish/internal/durable"
 	"relish/internal/redisconn"
 )
 
@@ -91,21 +90,18 @@ func (r *Repository) Fetch(ctx context.Context, v external.Version, path string)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errPieces, err)
 	}
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
-	for i := range n {
-		piece, err := r.conn.HGet(ctx, key, strconv.Itoa(i)).Result()
-		if err != nil {
-			return fmt.Errorf("%w: %w", errPieces, err)
+	return durable.Replace(durable.Disk, path, func(w io.Writer) error {
+		for i := range n {
+			piece, err := r.conn.HGet(ctx, key, strconv.Itoa(i)).Result()
+			if err != nil {
+				return fmt.Errorf("%w: %w", errPieces, err)
+			}
+			if _, err := io.WriteString(w, piece); err != nil {
+				return err
+			}
 		}
-		if _, err := io.WriteString(f, piece); err != nil {
-			return err
-		}
-	}
-	return f.CloseAtomicallyReplace()
+		return nil
+	})
 }
 
 // Put implements [external.Repository].

@@ -15,10 +15,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"relish/features"
 	"relish/internal/arrowfile"
+	"relish/internal/durable"
 )
 
 // version is the version of the format.
@@ -83,13 +82,16 @@ func Write(dir string, d *features.Dump) (m *Manifest, err error) {
 		return nil, err
 	}
 	manifest := filepath.Join(tmp, manifestFile)
-	if err := renameio.WriteFile(manifest, append(data, '\n'), 0o644); err != nil {
+	if err := durable.WriteFile(durable.Disk, manifest, append(data, '\n')); err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return nil, err
 	}
-	return m, os.Rename(tmp, dir)
+	if err := os.Rename(tmp, dir); err != nil {
+		return nil, err
+	}
+	return m, durable.Disk.SyncDir(filepath.Dir(dir))
 }
 
 // ReadManifest reads the manifest of a snapshot and verifies its files.

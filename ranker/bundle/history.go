@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"relish/internal/durable"
 	"relish/ranker"
 )
 
@@ -129,7 +130,8 @@ func activate(root string, a Activation, from string) error {
 	if h.active == a.Version {
 		return nil
 	}
-	if err := replaceFile(root, activeFile, []byte(a.Version+"\n")); err != nil {
+	err = durable.WriteFile(durable.Disk, filepath.Join(root, activeFile), []byte(a.Version+"\n"))
+	if err != nil {
 		return err
 	}
 	h.add(a)
@@ -141,7 +143,7 @@ func activate(root string, a Activation, from string) error {
 		}
 		lines = append(append(lines, line...), '\n')
 	}
-	return replaceFile(root, historyFile, lines)
+	return durable.WriteFile(durable.Disk, filepath.Join(root, historyFile), lines)
 }
 
 // Activate makes a version the active one for every server that watches root, and records by and

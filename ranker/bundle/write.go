@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"relish/internal/durable"
 )
 
 // temporaryPrefix begins the names of files and folders that are not complete yet. No version and
@@ -90,14 +92,14 @@ func (w *writer) write(
 	if err := w.writeFile(tmp, ManifestFile, bytes.NewReader(manifest)); err != nil {
 		return "", err
 	}
-	if err := w.step("sync folder", func() error { return syncDir(tmp) }); err != nil {
+	if err := w.step("sync folder", func() error { return durable.Disk.SyncDir(tmp) }); err != nil {
 		return "", err
 	}
 	err = w.step("rename", func() error { return os.Rename(tmp, filepath.Join(root, name)) })
 	if err != nil {
 		return "", err
 	}
-	return name, w.step("sync root", func() error { return syncDir(root) })
+	return name, w.step("sync root", func() error { return durable.Disk.SyncDir(root) })
 }
 
 // completeManifest fills in what follows from the files, and returns the encoded manifest.
@@ -168,15 +170,6 @@ func (w *writer) writeFile(dir, name string, data io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// syncDir makes the names in a folder durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // lockRoot waits until no other process writes into root, and removes what a process left that died
 // while writing.
 func lockRoot(root string) (unlock func(), err error) {
@@ -197,17 +190,4 @@ func lockRoot(root string) (unlock func(), err error) {
 		return nil, errors.Join(err, l.Unlock())
 	}
 	return func() { _ = l.Unlock() }, nil
-}
-
-// replaceFile replaces the contents of a file in root, completely or not at all. The caller holds
-// the lock.
-func replaceFile(root, name string, data []byte) error {
-	tmp := temporaryPrefix + name
-	if err := (&writer{}).writeFile(root, tmp, bytes.NewReader(data)); err != nil {
-		return err
-	}
-	if err := os.Rename(filepath.Join(root, tmp), filepath.Join(root, name)); err != nil {
-		return err
-	}
-	return syncDir(root)
 }
