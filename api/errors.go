@@ -118,9 +118,10 @@ var (
 			"see the service's log for the reason"}
 
 	errLogFull = &apiError{
-		status: http.StatusInsufficientStorage, code: "log_full",
-		message: "the event log has reached its size limit; nothing was stored: " +
-			"raise --max-log-bytes, or set --retain-bytes"}
+		status: http.StatusInsufficientStorage, code: "log_full", retry: 60,
+		message: "the event log has reached its size limit, or its disk is nearly full; nothing " +
+			"was stored: free space, raise --max-log-bytes, or set --retain-bytes, and retry after " +
+			"60 s"}
 
 	errInternal = &apiError{
 		status: http.StatusInternalServerError, code: "internal",

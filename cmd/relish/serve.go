@@ -28,6 +28,7 @@ type serveCmd struct {
 	MaxInFlight  int           `help:"Concurrent rankings; more are refused with 503, because a queue only adds latency." default:"256" placeholder:"N"`
 	RatePerKey   float64       `help:"Requests a second for each API key, or in all without keys; 0 means no limit." default:"0" placeholder:"N"`
 	MaxLogBytes  int64         `help:"Largest size of the event log; above it /feedback answers 507 and stores nothing. 0 means no limit." default:"0" placeholder:"BYTES"`
+	MinFreeBytes int64         `help:"Free disk space below which /feedback answers 507. 0 means 256 MiB or a 20th of a smaller disk, -1 none." default:"0" placeholder:"BYTES"`
 	RetainBytes  int64         `help:"Delete the oldest log segments above this total size; 0 keeps all." default:"0" placeholder:"BYTES"`
 	RetainAge    time.Duration `help:"Delete log segments whose newest event is older than this, by arrival; 0 keeps all." default:"0" placeholder:"DURATION"`
 	Experiments  string        `help:"Experiments file. It is read again when it changes; an invalid one is refused." type:"path" placeholder:"FILE"`
@@ -71,8 +72,8 @@ func (c *serveCmd) options(cfg *config.Config) app.Options {
 		Bundles:     c.Bundles,
 		Experiments: c.Experiments, CORSOrigins: c.CORSOrigin, LogFeatures: c.LogFeatures,
 		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, MaxLogBytes: c.MaxLogBytes,
-		RetainBytes: c.RetainBytes, RetainAge: c.RetainAge, EraseAfter: c.EraseAfter,
-		Log: c.logger(),
+		MinFreeBytes: c.MinFreeBytes, RetainBytes: c.RetainBytes, RetainAge: c.RetainAge,
+		EraseAfter: c.EraseAfter, Log: c.logger(),
 	}
 }
 

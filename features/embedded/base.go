@@ -11,11 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
-
 	"relish/features"
 	"relish/features/eventlog"
 	"relish/features/ingest"
+	"relish/internal/durable"
 )
 
 // A store has a base if its log does not have everything that its state came from. A base has the
@@ -98,11 +97,11 @@ func loadBase(dir string, cfg features.Config, upTo uint64) (*features.State, er
 // SetBase makes state the base of the store in dir. The next Open applies the log's records after
 // the state's sequence to it. The caller must hold ingest.Lock(dir).
 func SetBase(dir string, state *features.State) error {
-	if err := writeState(basePath(dir), state); err != nil {
+	if err := writeState(durable.Disk, basePath(dir), state); err != nil {
 		return err
 	}
 	for _, path := range []string{cutPath(dir), keptPath(dir), orderedPath(dir)} {
-		if err := removeIfExists(path); err != nil {
+		if err := durable.Remove(durable.Disk, path); err != nil {
 			return err
 		}
 	}
@@ -113,7 +112,7 @@ func SetBase(dir string, state *features.State) error {
 // Open. It replaces what the records give in the order of the log. The caller must hold
 // ingest.Lock(dir).
 func SetOrdered(dir string, state *features.State) error {
-	if err := writeState(orderedPath(dir), state); err != nil {
+	if err := writeState(durable.Disk, orderedPath(dir), state); err != nil {
 		return err
 	}
 	return RemoveCheckpoint(dir)
@@ -135,15 +134,7 @@ func OrderedSeq(dir string, cfg features.Config) (uint64, error) {
 // RemoveCheckpoint removes the checkpoint, so that the next Open computes the state from base and
 // log.
 func RemoveCheckpoint(dir string) error {
-	return removeIfExists(filepath.Join(dir, "checkpoint"))
-}
-
-func removeIfExists(path string) error {
-	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return durable.Remove(durable.Disk, filepath.Join(dir, "checkpoint"))
 }
 
 // advanceBase makes the state before the record first the cut, because retention is about to drop
@@ -167,7 +158,7 @@ func (s *Store) advanceBase(first uint64) error {
 		}
 	}
 	base.SkipTo(first - 1)
-	return writeState(cutPath(s.dir), base)
+	return writeState(s.fs, cutPath(s.dir), base)
 }
 
 // completeBase writes the present state as the cut if base and log do not add up to it, because an
@@ -186,7 +177,7 @@ func (s *Store) completeBase() error {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return writeState(cutPath(s.dir), s.state)
+	return writeState(s.fs, cutPath(s.dir), s.state)
 }
 
 // eraseBase removes erased users from the bases. The next save keeps the state, because the log
@@ -194,7 +185,7 @@ func (s *Store) completeBase() error {
 func (s *Store) eraseBase(hashes map[string]uint64) error {
 	s.baseMu.Lock()
 	defer s.baseMu.Unlock()
-	if err := removeIfExists(keptPath(s.dir)); err != nil {
+	if err := durable.Remove(s.fs, keptPath(s.dir)); err != nil {
 		return err
 	}
 	s.keep = true
@@ -204,7 +195,7 @@ func (s *Store) eraseBase(hashes map[string]uint64) error {
 			continue
 		}
 		if errors.Is(err, features.ErrLayout) && path != basePath(s.dir) {
-			if err := os.Remove(path); err != nil { // nothing reads it any more
+			if err := durable.Remove(s.fs, path); err != nil { // nothing reads it any more
 				return err
 			}
 			continue
@@ -217,7 +208,7 @@ func (s *Store) eraseBase(hashes map[string]uint64) error {
 				b.PutUser(id, nil)
 			}
 		}
-		if err := writeState(path, b); err != nil {
+		if err := writeState(s.fs, path, b); err != nil {
 			return err
 		}
 	}
@@ -232,10 +223,7 @@ func (s *Store) keepCheckpoint() error {
 	if !s.keep {
 		return nil
 	}
-	if err := removeIfExists(keptPath(s.dir)); err != nil {
-		return err
-	}
-	if err := os.Link(s.checkpointPath(), keptPath(s.dir)); err != nil {
+	if err := durable.Link(s.fs, s.checkpointPath(), keptPath(s.dir)); err != nil {
 		return err
 	}
 	s.keep = false
@@ -279,15 +267,6 @@ func stateSeq(path string) (uint64, error) {
 	return features.CheckpointSeq(f)
 }
 
-// writeState writes a state to a new file, makes it durable and renames it to path.
-func writeState(path string, state *features.State) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
-	if err := state.WriteCheckpoint(f); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
+func writeState(fsys durable.FS, path string, state *features.State) error {
+	return durable.Replace(fsys, path, state.WriteCheckpoint)
 }

@@ -22,6 +22,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/features/ingest"
+	"relish/internal/durable"
 	"relish/ranker"
 )
 
@@ -39,6 +40,7 @@ type Options struct {
 type Store struct {
 	*ingest.Ingester
 	dir            string
+	fs             durable.FS
 	cfg            features.Config
 	onItemsChanged func([]*ranker.ItemInfo)
 
@@ -56,7 +58,10 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, cfg: cfg, onItemsChanged: opt.OnItemsChanged}
+	if opt.Ingest.FS == nil {
+		opt.Ingest.FS = durable.Disk
+	}
+	s := &Store{dir: dir, fs: opt.Ingest.FS, cfg: cfg, onItemsChanged: opt.OnItemsChanged}
 	var err error
 	if s.state, err = readState(s.checkpointPath(), cfg); err != nil {
 		switch {
@@ -116,7 +121,7 @@ func (s *Store) save() error {
 func (s *Store) writeCheckpoint() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return writeState(s.checkpointPath(), s.state)
+	return writeState(s.fs, s.checkpointPath(), s.state)
 }
 
 // Read implements ranker.StateReader.

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"relish/features/event"
+	"relish/internal/durable"
 	"relish/ranker"
 )
 
@@ -35,7 +36,7 @@ import (
 type Log struct {
 	dir       string
 	opt       Options
-	fs        fileSystem
+	fs        durable.FS
 	replica   [8]byte
 	replicaID string // replica in hex
 	cutBytes  int64
@@ -51,11 +52,13 @@ type Log struct {
 	background sync.WaitGroup // of applyRetention
 
 	// Used by the owner goroutine only.
-	active      file
-	activeBytes int64 // durable length of active
+	active      durable.File
+	activePath  string
+	activeFirst uint64    // first sequence of active
+	activeBytes int64     // durable length of active
+	high        highWater // as on disk
 	clock       *arrivalClock
 	arrival     int64 // of the newest durable record, Unix ms
-	full        bool  // MaxBytes was exceeded, and not enough is free again
 	buf         []byte
 
 	next     atomic.Uint64 // the next sequence
@@ -64,6 +67,7 @@ type Log struct {
 	count    atomic.Int64 // segments
 	syncs    atomic.Int64
 	ahead    atomic.Int64 // Stats.ClockAhead
+	full     atomic.Bool  // Stats.Full
 	failures atomic.Int64
 }
 
@@ -94,16 +98,17 @@ func (r *request) lost() (n int) {
 // Open opens the log in dir and starts its owner goroutine. It creates the folder if needed, and
 // cuts off an incomplete record at the end. Damage before the end does not fail Open; Read reports
 // it.
-func Open(dir string, opt Options) (*Log, error) { return open(dir, opt, osFS{}) }
-
-func open(dir string, opt Options, fsys fileSystem) (*Log, error) {
+func Open(dir string, opt Options) (*Log, error) {
 	if opt.SegmentBytes == 0 {
 		opt.SegmentBytes = 64 << 20
 	}
 	if opt.QueueEvents == 0 {
 		opt.QueueEvents = 1 << 16
 	}
-	l := &Log{dir: dir, opt: opt, fs: fsys, done: make(chan struct{})}
+	if opt.FS == nil {
+		opt.FS = durable.Disk
+	}
+	l := &Log{dir: dir, opt: opt, fs: opt.FS, done: make(chan struct{})}
 	l.wake = sync.NewCond(&l.mu)
 	if err := l.recoverLog(); err != nil {
 		return nil, err
@@ -193,22 +198,19 @@ func (l *Log) commit(batch []*request) {
 	now := l.now()
 	seal := false
 	var records []event.Record
-	next := l.next.Load()
 	if l.buf = l.buf[:0]; cap(l.buf) > maxKeptBuffer {
 		l.buf = nil
 	}
 	for _, r := range batch {
 		seal = seal || r.seal
 		for i := range r.events {
-			rec, ok := l.admit(&r.events[i], &r.outcomes[i], now, next)
-			if !ok {
-				continue
+			seq := l.next.Load() + uint64(len(records))
+			if rec, ok := l.admit(&r.events[i], &r.outcomes[i], now, seq); ok {
+				records = append(records, rec)
 			}
-			records = append(records, rec)
-			next++
 		}
 	}
-	err := l.write(records, next)
+	err := l.write(records)
 	if err == nil && seal {
 		err = l.sealSegment()
 	}
@@ -256,7 +258,7 @@ func (l *Log) admit(
 			Message: fmt.Sprintf("must have at most %d bytes", maxPayload),
 		}
 	default:
-		closeFrame(buf[at:])
+		closeFrame(buf[at:], at == 0)
 		l.buf = buf
 		return rec, true
 	}
@@ -265,19 +267,21 @@ func (l *Log) admit(
 }
 
 // write makes the buffered frames durable and passes the records to Options.Commit.
-func (l *Log) write(records []event.Record, next uint64) error {
+func (l *Log) write(records []event.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
+	next := records[len(records)-1].Seq + 1
 	if err := l.checkLimit(); err != nil {
 		l.abort(records)
 		return err
 	}
-	if err := l.writeDurably(); err != nil {
+	if err := l.writeDurably(next); err != nil {
 		l.failures.Add(1)
 		l.abandonSegment()
 		l.abort(records)
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			l.full.Store(true)
 			return fmt.Errorf("%w: the disk is full", ranker.ErrLogFull)
 		}
 		return fmt.Errorf("%w: %w", ranker.ErrLogUnavailable, err)
@@ -296,33 +300,9 @@ func (l *Log) abort(records []event.Record) {
 	}
 }
 
-// checkLimit fails if the buffer would exceed MaxBytes, before anything is written.
-func (l *Log) checkLimit() error {
-	if l.opt.MaxBytes == 0 {
-		return nil
-	}
-	fits := func() bool {
-		limit := l.opt.MaxBytes
-		if l.full {
-			limit -= limit / 64 // so that a full log does not accept and reject alternately
-		}
-		return l.total.Load()+int64(len(l.buf)) <= limit
-	}
-	if !fits() {
-		l.full = true
-		l.applyRetention()
-	}
-	if l.full = !fits(); l.full {
-		return fmt.Errorf(
-			"%w: %d of %d bytes are used; raise the limit or set a retention", ranker.ErrLogFull,
-			l.total.Load(), l.opt.MaxBytes,
-		)
-	}
-	return nil
-}
-
-// writeDurably writes the buffer to the active segment and calls fsync.
-func (l *Log) writeDurably() error {
+// writeDurably writes the buffer, whose records end before next, to the active segment and calls
+// fsync.
+func (l *Log) writeDurably(next uint64) error {
 	n := int64(len(l.buf))
 	if l.active != nil && l.activeBytes >= l.opt.SegmentBytes {
 		if err := l.sealSegment(); err != nil {
@@ -334,10 +314,16 @@ func (l *Log) writeDurably() error {
 			return err
 		}
 	}
+	if err := l.reserve(next); err != nil {
+		return err
+	}
 	if _, err := l.active.Write(l.buf); err != nil {
 		return err
 	}
 	if err := l.active.Sync(); err != nil {
+		return err
+	}
+	if err := l.checkLinked(); err != nil {
 		return err
 	}
 	l.syncs.Add(1)
@@ -363,6 +349,7 @@ func (l *Log) Stats() Stats {
 		Syncs:    l.syncs.Load(),
 		Failures: l.failures.Load(),
 		CutBytes: l.cutBytes,
+		Full:     l.full.Load(),
 
 		ClockAhead: time.Duration(l.ahead.Load()),
 	}

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"relish/features/event"
+	"relish/internal/durable"
 	"relish/ranker"
 )
 
@@ -276,7 +277,7 @@ func TestNewerVersionIsRejected(t *testing.T) {
 
 // faultFS separates what was synced from what was only written, and fails on request.
 type faultFS struct {
-	osFS
+	durable.FS
 	failWrite, failSync atomic.Bool
 	err                 error
 	syncs               atomic.Int64
@@ -284,21 +285,21 @@ type faultFS struct {
 }
 
 type faultFile struct {
-	file
+	durable.File
 	fs *faultFS
 }
 
-func (f *faultFS) create(path string) (file, error) {
-	inner, err := f.osFS.create(path)
+func (f *faultFS) Create(path string) (durable.File, error) {
+	inner, err := f.FS.Create(path)
 	return &faultFile{inner, f}, err
 }
 
 func (f *faultFile) Write(p []byte) (int, error) {
 	if f.fs.failWrite.Load() {
-		n, _ := f.file.Write(p[:len(p)/2])
+		n, _ := f.File.Write(p[:len(p)/2])
 		return n, f.fs.err
 	}
-	return f.file.Write(p)
+	return f.File.Write(p)
 }
 
 func (f *faultFile) Sync() error {
@@ -309,7 +310,7 @@ func (f *faultFile) Sync() error {
 	if f.fs.failSync.Load() {
 		return f.fs.err
 	}
-	return f.file.Sync()
+	return f.File.Sync()
 }
 
 func TestDiskFaults(t *testing.T) {
@@ -327,13 +328,13 @@ func TestDiskFaults(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			fsys := &faultFS{err: c.err}
+			fsys := &faultFS{FS: durable.Disk, err: c.err}
 			var aborted []string
-			l, err := open(dir, Options{Abort: func(recs []event.Record) {
+			l, err := Open(dir, Options{FS: fsys, Abort: func(recs []event.Record) {
 				for _, r := range recs {
 					aborted = append(aborted, r.Event.ID)
 				}
-			}}, fsys)
+			}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -369,8 +370,8 @@ func TestDiskFaults(t *testing.T) {
 // Appends that arrive during one fsync share the next one.
 func TestGroupCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fsys := &faultFS{}
-		l, err := open(t.TempDir(), Options{}, fsys)
+		fsys := &faultFS{FS: durable.Disk}
+		l, err := Open(t.TempDir(), Options{FS: fsys})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -407,8 +408,8 @@ func TestMaxBytes(t *testing.T) {
 
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fsys := &faultFS{}
-		l, err := open(t.TempDir(), Options{QueueEvents: 4}, fsys)
+		fsys := &faultFS{FS: durable.Disk}
+		l, err := Open(t.TempDir(), Options{QueueEvents: 4, FS: fsys})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -584,12 +585,13 @@ func BenchmarkAppend100(b *testing.B) {
 // TryAppend reports the events that the log accepted into its queue and then did not take.
 func TestTryAppendReportsLostEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fsys := &faultFS{err: errors.New("broken disk")}
-		l, err := open(t.TempDir(), Options{
+		fsys := &faultFS{FS: durable.Disk, err: errors.New("broken disk")}
+		l, err := Open(t.TempDir(), Options{
+			FS: fsys,
 			Admit: func(e *ranker.Event, _ int64) ranker.EventOutcome {
 				return ranker.EventOutcome{Duplicate: e.ID == "again"}
 			},
-		}, fsys)
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

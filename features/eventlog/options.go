@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"relish/features/event"
+	"relish/internal/durable"
 	"relish/ranker"
 )
 
@@ -14,6 +15,9 @@ type Options struct {
 	// MaxBytes is the size of the log above which appends fail with ranker.ErrLogFull, until 1/64
 	// of it is free again; 0 = no limit.
 	MaxBytes int64
+	// MinFreeBytes of the disk stay free: appends fail with ranker.ErrLogFull before it is full,
+	// until a quarter more is free again. 0 = 256 MiB, but at most a 20th of the disk; -1 = none.
+	MinFreeBytes int64
 	// RetainBytes is the size above which sealed segments are dropped, oldest first; 0 = keep all.
 	RetainBytes int64
 	// RetainAge is the age at which sealed segments are dropped, by the arrival of their last
@@ -24,8 +28,15 @@ type Options struct {
 	// long: it runs on a goroutine of the log, one call at a time, and Close waits for it. While it
 	// runs, the log may exceed its limits by what arrives. nil: segments are dropped at once.
 	BeforeDrop func(first uint64) error
+	// Replica is the id that a log without segments gets, 16 hex digits. "": that of a log which
+	// was there before, or a random one.
+	Replica string
+	// UsedUpTo is a sequence that a record is known to have had. New records get later ones, even
+	// if the log ends before it because its last records are lost.
+	UsedUpTo uint64
 	// QueueEvents is the number of waiting events above which Append fails at once; 0 = 65,536.
 	QueueEvents int
+	FS          durable.FS       // changes the folder; nil = durable.Disk
 	Clock       func() time.Time // nil = time.Now
 	// Elapsed is the real time since some moment, which a change of the system's clock does not
 	// affect. nil = the time since the system started, or with a Clock none: its steps are then
@@ -54,6 +65,7 @@ type Stats struct {
 	Syncs    int64 // batches made durable
 	Failures int64 // failed batches, and segments that retention failed to drop
 	CutBytes int64 // incomplete end of the newest segment that Open cut off
+	Full     bool  // the last append failed because the log or its disk is full
 	// ClockAhead is how far the system's clock is ahead of the arrivals. It is 0 unless the clock
 	// stepped ahead and nobody has confirmed the step.
 	ClockAhead time.Duration

@@ -30,8 +30,8 @@ func (d *Damage) Error() string {
 
 // Read yields the records of the log in dir from the sequence from on, in order. It skips erased
 // records. It may run while another process appends, and ends after the last complete record: an
-// incomplete record at the end is not damage. It continues after an error that is a *Damage, and
-// ends after any other error.
+// incomplete batch of records at the end is not damage. It continues after an error that is a
+// *Damage, and ends after any other error.
 func Read(dir string, from uint64) iter.Seq2[event.Record, error] {
 	return func(yield func(event.Record, error) bool) {
 		stopped := false
@@ -84,11 +84,12 @@ func scan(
 	each func(*scanner, frame) bool,
 	damaged func(*Damage) bool,
 ) error {
-	segs, err := segments(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	high, err := readHighWater(dir) // before the segments, which may grow
 	if err != nil {
+		return err
+	}
+	segs, err := segments(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	s := scanner{each: each, damaged: damaged}
@@ -112,6 +113,9 @@ func scan(
 			return err
 		}
 	}
+	if d := high.missing(segs); d != nil {
+		damaged(d)
+	}
 	return nil
 }
 
@@ -120,6 +124,7 @@ type scanner struct {
 	seg     segment
 	end     int    // position in the segment after the last intact frame
 	replica string // of the last intact header
+	version uint16 // of the last intact header
 	stopped bool   // damaged returned false
 	each    func(*scanner, frame) bool
 	damaged func(*Damage) bool
@@ -159,7 +164,7 @@ func (s *scanner) segment(seg segment, data []byte, end uint64) (more bool, err 
 		f, size, ok := parseFrame(data[at:])
 		if !ok || f.seq != s.next {
 			skip, found := resync(data[at+1:], s.next)
-			if !found {
+			if !found || end == 0 && s.incompleteBatch(data[at+1+skip:]) {
 				break
 			}
 			s.report(at, fmt.Sprintf("%d bytes are damaged", skip+1))
@@ -200,9 +205,28 @@ func (s *scanner) header(data []byte) error {
 		)
 	}
 	if err == nil {
-		s.replica = fmt.Sprintf("%x", h.replica)
+		s.replica, s.version = fmt.Sprintf("%x", h.replica), h.version
 	}
 	return nil
+}
+
+// incompleteBatch reports whether damage in the newest segment is the rest of a batch that no fsync
+// completed. rest is what follows the damage; no batch begins there.
+func (s *scanner) incompleteBatch(rest []byte) bool {
+	if s.version < batchVersion {
+		return false
+	}
+	for {
+		skip, found := resync(rest, s.next)
+		if !found {
+			return true
+		}
+		f, size, _ := parseFrame(rest[skip:])
+		if f.batch {
+			return false
+		}
+		rest = rest[skip+size:]
+	}
 }
 
 func (s *scanner) report(offset int, reason string) {

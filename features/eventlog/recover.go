@@ -2,28 +2,27 @@ package eventlog
 
 import (
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-)
 
-// tempSuffix ends the name of a segment that is being written. It becomes part of the log when it
-// is renamed.
-const tempSuffix = ".new"
+	"relish/internal/durable"
+)
 
 // recoverLog finds the end of the log, cuts off an incomplete record, and makes the rest durable.
 func (l *Log) recoverLog() error {
 	if err := l.makeDir(); err != nil {
 		return err
 	}
-	left, err := filepath.Glob(filepath.Join(l.dir, "*"+segmentSuffix+tempSuffix))
+	left, err := filepath.Glob(filepath.Join(l.dir, "*"+segmentSuffix+durable.TempSuffix))
 	if err != nil {
 		return err
 	}
 	for _, path := range left { // the copy of an interrupted rewrite may hold erased records
-		if err := os.Remove(path); err != nil {
+		if err := l.fs.Remove(path); err != nil {
 			return err
 		}
 	}
@@ -31,13 +30,14 @@ func (l *Log) recoverLog() error {
 	if err != nil {
 		return err
 	}
-	if _, err := rand.Read(l.replica[:]); err != nil {
+	if l.high, err = readHighWater(l.dir); err != nil {
+		return err
+	}
+	if err := l.chooseReplica(); err != nil {
 		return err
 	}
 	l.next.Store(1)
-	l.first.Store(1)
 	if len(segs) > 0 {
-		l.first.Store(segs[0].first)
 		for _, s := range segs {
 			if h, err := s.header(); err == nil {
 				l.replica, l.arrival = h.replica, max(l.arrival, h.created)
@@ -48,7 +48,32 @@ func (l *Log) recoverLog() error {
 		}
 	}
 	l.replicaID = fmt.Sprintf("%x", l.replica)
+	if l.high.Replica != l.replicaID {
+		l.high = highWater{} // of another log
+	}
+	// A sequence is never used twice, even if the records that had it are lost.
+	if l.high.missing(segs) != nil {
+		l.next.Store(max(l.next.Load(), l.high.Limit))
+	}
+	l.next.Store(max(l.next.Load(), l.opt.UsedUpTo+1))
+	l.first.Store(l.next.Load())
+	if len(segs) > 0 {
+		l.first.Store(segs[0].first)
+	}
 	return l.measureSize()
+}
+
+// chooseReplica sets the id of a log without segments: the one that Options names, else that of
+// the segments which are missing, else a random one.
+func (l *Log) chooseReplica() error {
+	for _, known := range []string{l.opt.Replica, l.high.Replica} {
+		if id, err := hex.DecodeString(known); err == nil && len(id) == len(l.replica) {
+			copy(l.replica[:], id)
+			return nil
+		}
+	}
+	_, err := rand.Read(l.replica[:])
+	return err
 }
 
 // makeDir creates the log's folder and makes its name durable in the parent folder.
@@ -59,7 +84,7 @@ func (l *Log) makeDir() error {
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return err
 	}
-	return l.fs.syncDir(filepath.Dir(l.dir))
+	return l.fs.SyncDir(filepath.Dir(l.dir))
 }
 
 func (l *Log) recoverNewest(s segment) error {
@@ -87,7 +112,7 @@ func (l *Log) recoverNewest(s segment) error {
 // makeDurable truncates the segment to its intact bytes and makes them durable, whether or not an
 // earlier fsync succeeded.
 func (l *Log) makeDurable(path string, intact []byte) error {
-	f, err := l.fs.open(path)
+	f, err := l.fs.Open(path)
 	if err != nil {
 		return err
 	}
@@ -101,7 +126,7 @@ func (l *Log) makeDurable(path string, intact []byte) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("make %s durable: %w", filepath.Base(path), err)
 	}
-	return l.fs.syncDir(l.dir)
+	return l.fs.SyncDir(l.dir)
 }
 
 // measureSize sets the size of the log to the sum of its files.

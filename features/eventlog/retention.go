@@ -52,7 +52,7 @@ func (l *Log) dropExpired(oldest int64) error {
 		}
 	}
 	for i, s := range segs[:drop] {
-		if err := os.Remove(s.path); err != nil {
+		if err := l.fs.Remove(s.path); err != nil {
 			return err
 		}
 		l.total.Add(-sizes[i])

@@ -7,45 +7,13 @@ import (
 	"os"
 
 	"relish/features/event"
+	"relish/internal/durable"
 )
-
-// file is an open segment. Tests replace file and fileSystem by ones that fail.
-type file interface {
-	Write(p []byte) (int, error)
-	Truncate(size int64) error
-	Sync() error
-	Close() error
-}
-
-type fileSystem interface {
-	create(path string) (file, error)
-	open(path string) (file, error) // for overwriting in place
-	rename(from, to string) error
-	syncDir(dir string) error
-}
-
-type osFS struct{}
-
-func (osFS) create(path string) (file, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
-}
-
-func (osFS) open(path string) (file, error) { return os.OpenFile(path, os.O_WRONLY, 0) }
-
-func (osFS) rename(from, to string) error { return os.Rename(from, to) }
-
-func (osFS) syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 // createSegment writes data to a temporary file, makes it durable and renames it to path. The file
 // stays open.
-func (l *Log) createSegment(path string, data []byte) (file, error) {
-	f, err := l.fs.create(path + tempSuffix)
+func (l *Log) createSegment(path string, data []byte) (durable.File, error) {
+	f, err := l.fs.Create(path + durable.TempSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -54,14 +22,14 @@ func (l *Log) createSegment(path string, data []byte) (file, error) {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = l.fs.rename(path+tempSuffix, path)
+		err = l.fs.Rename(path+durable.TempSuffix, path)
 	}
 	if err == nil {
-		err = l.fs.syncDir(l.dir)
+		err = l.fs.SyncDir(l.dir)
 	}
 	if err != nil {
 		err = errors.Join(err, f.Close())
-		_ = os.Remove(path + tempSuffix) // it may be renamed already; Open removes it too
+		_ = l.fs.Remove(path + durable.TempSuffix) // it may be renamed already; Open removes it too
 		return nil, err
 	}
 	return f, nil
@@ -76,13 +44,30 @@ func (l *Log) openSegment() error {
 		first:   l.next.Load(),
 		created: l.now(),
 	}
-	f, err := l.createSegment(segmentPath(l.dir, h.first), h.appendTo(nil))
+	path := segmentPath(l.dir, h.first)
+	f, err := l.createSegment(path, h.appendTo(nil))
 	if err != nil {
 		return err
 	}
 	l.active, l.activeBytes = f, headerSize
+	l.activePath, l.activeFirst = path, h.first
 	l.applyRetention()
 	return l.measureSize()
+}
+
+// checkLinked fails if the active segment no longer has its name. Somebody has then removed or
+// replaced the file or its folder, and what is synced to the file is lost when it is closed.
+func (l *Log) checkLinked() error {
+	written, err := l.active.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Stat(l.activePath)
+	if err != nil || !os.SameFile(written, named) {
+		return fmt.Errorf("%s was removed or replaced while the service wrote to it: put the log "+
+			"back and restart the service", l.activePath)
+	}
+	return nil
 }
 
 // sealSegment closes the active segment. The next record opens another one.

@@ -12,11 +12,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
-
 	"relish/features"
 	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/internal/durable"
 )
 
 // The file "journal" is the ingester's own checkpoint, beside the checkpoint of the store. It holds
@@ -100,15 +99,7 @@ func (g *Ingester) checkpoint() error {
 			return err
 		}
 	}
-	f, err := renameio.NewPendingFile(g.checkpointPath(), renameio.WithPermissions(0o644))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
-	if err := g.writeCheckpoint(f); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
+	return durable.Replace(g.opt.FS, g.checkpointPath(), g.writeCheckpoint)
 }
 
 func (g *Ingester) writeCheckpoint(w io.Writer) error {

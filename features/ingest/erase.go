@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
 
 	"relish/features"
 	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/internal/durable"
 	"relish/ranker"
 )
 
@@ -156,7 +156,7 @@ func (g *Ingester) EraseNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(erasedPath(g.dir), data, 0o644); err != nil {
+	if err := durable.WriteFile(g.opt.FS, erasedPath(g.dir), data); err != nil {
 		return err
 	}
 	g.erase.mu.Lock()

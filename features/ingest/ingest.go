@@ -21,6 +21,7 @@ import (
 
 	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/internal/durable"
 	"relish/ranker"
 )
 
@@ -29,7 +30,8 @@ type Options struct {
 	// MaxLogBytes is the size of the log at which Append fails with ranker.ErrLogFull; 0 = no
 	// limit.
 	MaxLogBytes int64
-	// SegmentBytes, RetainBytes and RetainAge: see eventlog.Options.
+	// MinFreeBytes, SegmentBytes, RetainBytes and RetainAge: see eventlog.Options.
+	MinFreeBytes int64
 	SegmentBytes int64
 	RetainBytes  int64
 	RetainAge    time.Duration
@@ -41,6 +43,7 @@ type Options struct {
 	// AcceptClock confirms that the clock is right, see eventlog.Options.
 	AcceptClock bool
 	Log         *slog.Logger // nil = none
+	FS          durable.FS   // changes the data folder; nil = durable.Disk
 
 	// AppliedSeq is the last sequence that the store already includes. Open passes the log's later
 	// records to Apply.
@@ -90,11 +93,12 @@ func Open(dir string, opt Options) (*Ingester, error) {
 	}
 	var err error
 	g.log, err = eventlog.Open(LogDir(dir), eventlog.Options{
-		MaxBytes: opt.MaxLogBytes, SegmentBytes: opt.SegmentBytes,
-		RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge,
+		MaxBytes: opt.MaxLogBytes, MinFreeBytes: opt.MinFreeBytes,
+		SegmentBytes: opt.SegmentBytes,
+		RetainBytes:  opt.RetainBytes, RetainAge: opt.RetainAge,
 		Clock: opt.Clock, AcceptClock: opt.AcceptClock, OnClock: g.onClock,
-		BeforeDrop: opt.BeforeDrop,
-		Admit:      g.admit, Commit: g.commit, Abort: g.abort,
+		BeforeDrop: opt.BeforeDrop, FS: opt.FS,
+		Admit: g.admit, Commit: g.commit, Abort: g.abort,
 	})
 	if err != nil {
 		return nil, err
@@ -115,6 +119,9 @@ func (o *Options) defaults() {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.FS == nil {
+		o.FS = durable.Disk
 	}
 }
 
@@ -257,6 +264,8 @@ func (g *Ingester) Replica() string { return g.log.Replica() }
 // Stats are the gauges of an ingester.
 type Stats struct {
 	LogBytes           int64 // size of the event log
+	LogFull            bool  // the log refuses events because it or its disk is full
+	LogFailures        int64 // see eventlog.Stats
 	DroppedImpressions int64 // impressions that the queue or the log did not take
 	// ClockAhead is how far the clock is ahead of the arrivals; 0 unless it stepped ahead and
 	// nobody has confirmed that it is right.
@@ -267,7 +276,8 @@ type Stats struct {
 func (g *Ingester) Stats() Stats {
 	log := g.log.Stats()
 	return Stats{
-		LogBytes: log.Bytes, DroppedImpressions: g.dropped.Load(), ClockAhead: log.ClockAhead,
+		LogBytes: log.Bytes, LogFull: log.Full, LogFailures: log.Failures,
+		DroppedImpressions: g.dropped.Load(), ClockAhead: log.ClockAhead,
 	}
 }
 

@@ -85,6 +85,9 @@ type Options struct {
 	RatePerKey float64
 	// MaxLogBytes is the size of the event log from which events are refused; 0: no limit.
 	MaxLogBytes int64
+	// MinFreeBytes of the disk are left free: events are refused below that. 0: 256 MiB, but at
+	// most a 20th of the disk; -1: none.
+	MinFreeBytes int64
 	// RetainBytes and RetainAge bound the sealed segments of the event log; 0: keep all.
 	RetainBytes int64
 	RetainAge   time.Duration
@@ -122,8 +125,8 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	a.engine, err = OpenEngine(ctx, EngineOptions{
 		Store: opt.Store, Encoder: opt.Encoder, Config: opt.Config, Log: opt.Log,
 		Ingest: ingest.Options{
-			MaxLogBytes: opt.MaxLogBytes, RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge,
-			EraseAfter: opt.EraseAfter,
+			MaxLogBytes: opt.MaxLogBytes, MinFreeBytes: opt.MinFreeBytes,
+			RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge, EraseAfter: opt.EraseAfter,
 		},
 	})
 	if err != nil {

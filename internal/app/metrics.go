@@ -104,6 +104,11 @@ func registerRedis(m meter, store *redis.Store) {
 func registerIngest(m meter, stats func() ingest.Stats) {
 	m.gauge("log_bytes", "Size of the event log.",
 		func() float64 { return float64(stats().LogBytes) })
+	m.gauge("log_full", "1 while the event log refuses events because it or its disk is full.",
+		func() float64 { return oneIf(stats().LogFull) })
+	m.counter("log_failures_total",
+		"Batches that the disk did not take, and segments that retention could not drop.",
+		func() float64 { return float64(stats().LogFailures) })
 	m.counter("impressions_dropped_total",
 		"Impressions that were not logged: the queue was full, or the log did not take them.",
 		func() float64 { return float64(stats().DroppedImpressions) })

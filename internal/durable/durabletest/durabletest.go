@@ -71,7 +71,9 @@ func (c *nameChange) apply(names map[string]*node) {
 
 // New returns a disk over the folder, in which there is nothing yet.
 func New(root string) *Disk {
-	return &Disk{root: root, free: diskBytes, stop: -1, live: map[string]*node{}, firm: map[string]*node{}}
+	return &Disk{
+		root: root, free: diskBytes, stop: -1, live: map[string]*node{}, firm: map[string]*node{},
+	}
 }
 
 // diskBytes is the size of a Disk for Space. Nothing fails when more is written.

@@ -1,0 +1,84 @@
+package eventlog
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"relish/internal/durable"
+)
+
+// highWater says how far the sequences of a log may have been used. It is a file beside the log's
+// folder, so that it stays when the folder or its newest segment is lost. Without it a log that
+// lost its end would number new records like the lost ones, and whatever remembers a sequence would
+// take the new records for known ones.
+type highWater struct {
+	Replica string `json:"replica"`
+	Segment uint64 `json:"segment"` // first sequence of the newest segment
+	Limit   uint64 `json:"limit"`   // no record has had this sequence or a later one
+}
+
+// reservedRecords is how many sequences one write of the file reserves.
+const reservedRecords = 1 << 20
+
+func highWaterPath(dir string) string { return filepath.Clean(dir) + ".highwater" }
+
+// readHighWater returns the high-water mark of the log in dir. It is zero if there is none, as for
+// a log of an earlier version, or a copy of the folder.
+func readHighWater(dir string) (h highWater, err error) {
+	data, err := os.ReadFile(highWaterPath(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return h, nil
+	}
+	if err != nil {
+		return h, err
+	}
+	if err := json.Unmarshal(data, &h); err != nil {
+		return h, fmt.Errorf("%s cannot be read: %w; remove it to go on without it",
+			highWaterPath(dir), err)
+	}
+	return h, nil
+}
+
+// missing reports that the newest segment is gone. It is nil if the newest of the segments is the
+// one that the mark names, or if the mark belongs to another log.
+func (h *highWater) missing(segs []segment) *Damage {
+	if len(segs) > 0 {
+		newest := segs[len(segs)-1]
+		if newest.first >= h.Segment {
+			return nil
+		}
+		if own, err := newest.header(); err == nil && hex.EncodeToString(own.replica[:]) != h.Replica {
+			return nil
+		}
+	}
+	if h.Segment == 0 {
+		return nil
+	}
+	return &Damage{
+		File:   filepath.Base(segmentPath("", h.Segment)),
+		Reason: fmt.Sprintf("this segment is missing, with all records from %d on", h.Segment),
+	}
+}
+
+// reserve makes sure that the high-water mark covers the active segment and the sequences below
+// next, before a record with such a sequence is written.
+func (l *Log) reserve(next uint64) error {
+	if l.high.Segment == l.activeFirst && next <= l.high.Limit {
+		return nil
+	}
+	h := highWater{Replica: l.replicaID, Segment: l.activeFirst, Limit: next + reservedRecords}
+	data, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(l.fs, highWaterPath(l.dir), data); err != nil {
+		return err
+	}
+	l.high = h
+	return nil
+}

@@ -1,0 +1,181 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"relish/internal/durable/durabletest"
+	"relish/ranker"
+)
+
+// threeSegments returns the folder of a log whose three segments have two records each.
+func threeSegments(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "log")
+	for i := range 3 {
+		l := mustOpen(t, dir, Options{})
+		mustAppend(t, l, clicks(fmt.Sprintf("s%d-", i), 2)...)
+		l.Close()
+	}
+	return dir
+}
+
+// If the newest segments are missing, this is reported, and no sequence is used again.
+func TestMissingNewestSegment(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		lose  func(dir string) error
+		left  string
+		after string // what is read after the next append
+		hole  bool   // the loss is still reported then
+	}{
+		{"the newest", func(dir string) error { return os.Remove(segmentPath(dir, 5)) },
+			"[s0-0 s0-1 s1-0 s1-1]", "[s0-0 s0-1 s1-0 s1-1 after]", true},
+		{"two", func(dir string) error {
+			return errors.Join(os.Remove(segmentPath(dir, 3)), os.Remove(segmentPath(dir, 5)))
+		}, "[s0-0 s0-1]", "[s0-0 s0-1 after]", true},
+		{"the folder", os.RemoveAll, "[]", "[after]", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := threeSegments(t)
+			replica, err := Replica(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.lose(dir); err != nil {
+				t.Fatal(err)
+			}
+			got, damage := ids(t, dir)
+			if fmt.Sprint(got) != c.left || len(damage) != 1 ||
+				!strings.Contains(damage[0].Error(), "segment is missing") {
+				t.Errorf("read %v, damage %v; want a report of the missing segment", got, damage)
+			}
+			l := mustOpen(t, dir, Options{})
+			mustAppend(t, l, click("after"))
+			if l.LastSeq() <= 6 || l.Replica() != replica {
+				t.Errorf("record %d of %s; sequences up to 6 of %s were used", l.LastSeq(),
+					l.Replica(), replica)
+			}
+			got, damage = ids(t, dir)
+			if fmt.Sprint(got) != c.after || (len(damage) > 0) != c.hole {
+				t.Errorf("then read %v, damage %v", got, damage)
+			}
+		})
+	}
+}
+
+// The mark of another log, or of an older state of the folder, is not used.
+func TestForeignHighWater(t *testing.T) {
+	dir, other := threeSegments(t), filepath.Join(t.TempDir(), "log")
+	l := mustOpen(t, other, Options{})
+	mustAppend(t, l, clicks("o", 9)...)
+	l.Close()
+	data, err := os.ReadFile(highWaterPath(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(highWaterPath(other), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, damage := ids(t, other); len(got) != 9 || damage != nil {
+		t.Errorf("read %v, damage %v", got, damage)
+	}
+	l = mustOpen(t, other, Options{})
+	mustAppend(t, l, click("after"))
+	if l.LastSeq() != 10 {
+		t.Errorf("record %d, want 10", l.LastSeq())
+	}
+	if err := os.WriteFile(highWaterPath(dir), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "remove it") {
+		t.Errorf("a damaged mark: %v", err)
+	}
+}
+
+// UsedUpTo and Replica make a log go on where a lost one ended.
+func TestUsedSequences(t *testing.T) {
+	l := mustOpen(t, filepath.Join(t.TempDir(), "log"),
+		Options{UsedUpTo: 41, Replica: "00112233445566aa"})
+	mustAppend(t, l, click("a"))
+	if l.LastSeq() != 42 || l.FirstSeq() != 42 || l.Replica() != "00112233445566aa" {
+		t.Errorf("record %d, first %d, replica %s", l.LastSeq(), l.FirstSeq(), l.Replica())
+	}
+}
+
+// Nothing is acknowledged that is written to a file which somebody has removed or moved away.
+func TestRemovedWhileOpen(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		lose func(dir string) error
+		back func(dir string) error // until which appends fail
+	}{
+		{"file removed", func(dir string) error { return os.Remove(segmentPath(dir, 1)) }, nil},
+		{"file replaced", func(dir string) error {
+			return errors.Join(os.Remove(segmentPath(dir, 1)),
+				os.WriteFile(segmentPath(dir, 1), nil, 0o644))
+		}, nil},
+		{"folder removed", os.RemoveAll,
+			func(dir string) error { return os.Mkdir(dir, 0o755) }},
+		{"folder moved", func(dir string) error { return os.Rename(dir, dir+"-moved") },
+			func(dir string) error { return os.Rename(dir+"-moved", dir) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "log")
+			l := mustOpen(t, dir, Options{})
+			mustAppend(t, l, click("before"))
+			if err := c.lose(dir); err != nil {
+				t.Fatal(err)
+			}
+			appendOne := func() error {
+				_, err := l.Append(t.Context(), []ranker.Event{click("e")})
+				return err
+			}
+			if err := appendOne(); !errors.Is(err, ranker.ErrLogUnavailable) {
+				t.Fatalf("got %v, want that the log is unavailable", err)
+			}
+			if c.back != nil {
+				if err := appendOne(); !errors.Is(err, ranker.ErrLogUnavailable) {
+					t.Fatalf("then %v, want that the log is unavailable", err)
+				}
+				if err := c.back(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := appendOne(); err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := ids(t, dir); len(got) == 0 || got[len(got)-1] != "e" {
+				t.Errorf("an acknowledged event is missing: %v", got)
+			}
+			if l.LastSeq() != 2 {
+				t.Errorf("record %d, want 2", l.LastSeq())
+			}
+		})
+	}
+}
+
+// Appends fail before the disk is full, and succeed again when there is clearly more space.
+func TestMinFreeBytes(t *testing.T) {
+	root := t.TempDir()
+	disk := durabletest.New(root)
+	l := mustOpen(t, filepath.Join(root, "log"), Options{FS: disk, MinFreeBytes: 1000})
+	for i, step := range []struct {
+		free int64
+		full bool
+	}{{10_000, false}, {1000, true}, {1200, true}, {1500, false}, {1200, false}, {900, true}} {
+		disk.SetFree(step.free)
+		_, err := l.Append(t.Context(), []ranker.Event{click(fmt.Sprint("e", i))})
+		if errors.Is(err, ranker.ErrLogFull) != step.full || l.Stats().Full != step.full {
+			t.Errorf("step %d: with %d free bytes: %v, full %v", i, step.free, err,
+				l.Stats().Full)
+		}
+	}
+	if got, damage := ids(t, filepath.Join(root, "log")); len(got) != 3 || damage != nil {
+		t.Errorf("read %v, damage %v", got, damage)
+	}
+}
