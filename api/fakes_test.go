@@ -17,7 +17,7 @@ import (
 type encoder struct{ err error }
 
 func (e encoder) Text(ctx context.Context, text string) ([]float32, error) {
-	if strings.TrimSpace(text) == "" || e.err != nil {
+	if !ranker.IsVisible(text) || e.err != nil {
 		return nil, e.err
 	}
 	v := make([]float32, 26)

@@ -100,8 +100,8 @@ func (s *Server) rerank(c *gin.Context) {
 }
 
 // scoreTexts returns the texts with their cosine similarity to the query, best first and at most
-// top_n. A score is mapped from -1..1 to 0..1 unless raw_scores is set. A text without a visible
-// character has similarity 0.
+// top_n. A score is mapped from -1..1 to 0..1 unless raw_scores is set. A text in which the encoder
+// finds no token has similarity 0.
 func (s *Server) scoreTexts(
 	ctx context.Context, b *rerankBody, texts []string,
 ) ([]scoredText, error) {
@@ -124,6 +124,10 @@ func (s *Server) scoreTexts(
 	vectors, err := s.encodeTexts(ctx, append([]string{b.Query}, texts...))
 	if err != nil {
 		return nil, errNoTextEncoder
+	}
+	if vectors[0] == nil {
+		return nil, errInvalidField.at("/query",
+			"the text encoder finds no word in it: send the text to rank by")
 	}
 	ranked := make([]scoredText, len(texts))
 	for i, t := range texts {

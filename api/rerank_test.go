@@ -61,6 +61,12 @@ func TestRerankShapes(t *testing.T) {
 	}
 	many := `{"query":"q","texts":[` + strings.TrimSuffix(strings.Repeat(`"a",`, 1001), ",") + `]}`
 	wantError(t, s.call("POST", "/rerank", many), 413, "too_many_items", "/documents")
+	wantError(t, s.call("POST", "/rerank", `{"query":"\u200b","texts":["a"]}`),
+		400, "invalid_field", "/query")
+	parse(s.call("POST", "/rerank", `{"query":"aaab","texts":["\ufe0f","aaab"]}`), &tei)
+	if len(tei) != 2 || tei[0].Index != 1 || tei[1].Score != 0.5 {
+		t.Errorf("a text without a visible character: %+v", tei)
+	}
 	for name, broken := range map[string]api.TextEncoder{
 		"no encoder": nil, "a failing encoder": encoder{errors.New("broken")},
 	} {

@@ -49,7 +49,7 @@ func (c *Catalogue) Measure(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if it == nil || it.TextKey == 0 {
+		if !c.service.HasText(it) {
 			continue
 		}
 		texts++

@@ -19,7 +19,7 @@ import "context"
 type Model interface {
 	// Tokenize appends the token ids of a text to dst and returns the extended slice. The ids
 	// include the special tokens and are truncated to MaxTokens. A text without content has no ids
-	// at all.
+	// at all; the service treats it as no text.
 	Tokenize(dst []int32, text string) []int32
 	// Run encodes one batch: out[i], of length Dim and owned by the caller, receives the
 	// unit-length vector of batch[i], which depends on batch[i] only. Each text is padded to its

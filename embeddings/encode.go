@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
+	"strings"
 
 	"relish/embeddings/vectortable"
 	"relish/internal/parallel"
@@ -30,16 +32,17 @@ func (s *Service) worker() {
 	}
 }
 
-// tokenize sets the tokens of one job. If the tokenizer panics, the job has none.
+// tokenize sets the tokens of one job. If the tokenizer panics, the job has an error in their
+// place.
 func (s *Service) tokenize(j *job) {
-	err := parallel.Catch(func() error {
+	j.err = parallel.Catch(func() error {
 		j.tokens = s.model.Tokenize(nil, j.body())
 		return nil
 	})
-	if err != nil {
+	if j.err != nil {
 		j.tokens = nil
 		s.count.failed.Add(1)
-		s.log.Error("the tokenizer failed on a text, which is ranked without it", "error", err)
+		s.log.Error("the tokenizer failed on a text, which is ranked without it", "error", j.err)
 	}
 }
 
@@ -191,6 +194,7 @@ const bulkChunkSize = 512
 type chunk struct {
 	w     *waiter
 	jobs  []*job
+	ids   []string // an item of each job
 	items int
 }
 
@@ -199,8 +203,8 @@ type chunk struct {
 // goroutine with the number of items that are done, and of those that had to be encoded.
 //
 // If the encoder fails on some texts, the others are encoded all the same, and the error wraps
-// ErrNotEncoded and gives their number. If items yields an error, EncodeAll encodes what came
-// before and returns that error.
+// ErrNotEncoded and gives their number and some items. If items yields an error, EncodeAll
+// encodes what came before and returns that error.
 func (s *Service) EncodeAll(
 	ctx context.Context, items iter.Seq2[*ranker.ItemInfo, error], progress func(done, encoded int),
 ) error {
@@ -232,8 +236,9 @@ func (s *Service) EncodeAll(
 		return readErr
 	}
 	if b.failed > 0 {
-		return fmt.Errorf("%w: %d of %d items; they are ranked without their text, "+
-			"see the log for the cause", ErrNotEncoded, b.failed, b.done)
+		return fmt.Errorf("%w: %d of %d items, among them %s; they are ranked without their text, "+
+			"see the log for the cause", ErrNotEncoded, b.failed, b.done,
+			strings.Join(b.examples, ", "))
 	}
 	return nil
 }
@@ -245,13 +250,23 @@ type bulkEncoding struct {
 	progress func(done, encoded int)
 	inFlight *chunk // the chunk that was submitted last; nil at first
 
-	done, encoded, failed int // items
+	done, encoded, failed int      // items
+	examples              []string // quoted ids of failed items
+}
+
+// maxExamples bounds the failed items that an error names.
+const maxExamples = 5
+
+// fail counts an item whose text could not be encoded.
+func (b *bulkEncoding) fail(id string) {
+	if b.failed++; len(b.examples) < maxExamples {
+		b.examples = append(b.examples, strconv.Quote(id))
+	}
 }
 
 // submit submits a chunk of items, and waits for the one before it.
 func (b *bulkEncoding) submit(items []*ranker.ItemInfo) error {
-	c, refused := b.s.submitBulk(items)
-	b.failed += refused
+	c := b.s.submitBulk(items, b.fail)
 	err := b.waitFor(b.inFlight)
 	if err != nil {
 		b.s.queue.abandon(c.w, c.jobs)
@@ -271,14 +286,15 @@ func (b *bulkEncoding) waitFor(c *chunk) error {
 	if b.ctx.Err() != nil {
 		return b.ctx.Err()
 	}
-	for _, j := range c.jobs {
+	for i, j := range c.jobs {
 		switch {
 		case j.vec != nil:
 			b.encoded++
 		case errors.Is(j.err, ErrClosed):
 			return ErrClosed
+		case errors.Is(j.err, errNoTokens):
 		default:
-			b.failed++
+			b.fail(c.ids[i])
 		}
 	}
 	b.done += c.items
@@ -288,26 +304,26 @@ func (b *bulkEncoding) waitFor(c *chunk) error {
 	return nil
 }
 
-// submitBulk submits the items' texts that are not stored yet, each once. refused counts the texts
-// that failed recently.
-func (s *Service) submitBulk(items []*ranker.ItemInfo) (c *chunk, refused int) {
+// submitBulk submits the items' texts that are not stored yet, each once. It calls refused with the
+// ids of those whose texts failed recently.
+func (s *Service) submitBulk(items []*ranker.ItemInfo, refused func(id string)) *chunk {
 	s.closeLock.RLock()
 	defer s.closeLock.RUnlock()
-	c = &chunk{w: newWaiter(), items: len(items)}
+	c := &chunk{w: newWaiter(), items: len(items)}
 	q := s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, it := range items {
-		if it == nil || it.TextKey == 0 || q.jobs[it.TextKey] == nil && s.stored(it.TextKey) {
+		if !s.HasText(it) || q.jobs[it.TextKey] == nil && s.stored(it.TextKey) {
 			continue
 		}
 		before := c.w.left
 		switch j, _ := q.join(c.w, priorityBulk, it.TextKey, it, ""); {
 		case j == nil:
-			refused++
+			refused(it.ID)
 		case c.w.left > before:
-			c.jobs = append(c.jobs, j)
+			c.jobs, c.ids = append(c.jobs, j), append(c.ids, it.ID)
 		}
 	}
-	return c, refused
+	return c
 }

@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fake is an encoder with one token for each byte. A text's vector depends on the text and the
-// digest. A text that contains "poison" makes its batch fail.
+// digest. A text that contains "poison" makes its batch fail. One that begins with "∅" has no token.
 type fake struct {
 	dim, parallel, batchTokens int
 	digest                     string
@@ -35,6 +35,7 @@ type fake struct {
 	started chan struct{} // one value for each run
 
 	batchTokensCalls atomic.Int64
+	tokenless        atomic.Int64 // texts without a token that were tokenized
 }
 
 func newFake() *fake {
@@ -66,6 +67,10 @@ func (f *fake) step() (next func()) {
 }
 
 func (f *fake) Tokenize(dst []int32, text string) []int32 {
+	if strings.HasPrefix(text, "∅") {
+		f.tokenless.Add(1)
+		return dst
+	}
 	for i := 0; i < min(len(text), f.MaxTokens()); i++ {
 		dst = append(dst, int32(text[i]))
 	}

@@ -25,7 +25,9 @@ func (s *Service) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int
 		out[i] = vec
 		switch {
 		case vec == nil:
-			missing++
+			if s.HasText(it) {
+				missing++
+			}
 		case fromTable:
 			stored++
 		default:
@@ -111,7 +113,7 @@ func (s *Service) join(
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i, it := range items {
-		if it == nil || it.TextKey == 0 || out[i] != nil {
+		if out[i] != nil || !s.HasText(it) {
 			continue
 		}
 		// A job ends after its vector is in the cache. If there is no job, a second look is
@@ -138,7 +140,12 @@ func (s *Service) await(ctx context.Context, w *waiter, jobs []*job) {
 	}
 }
 
-// Text returns the vector of a query text, nil for a text of white space. It waits for the encoder
+// HasText implements [ranker.Vectors]: a text in which the tokenizer finds no token is no text.
+func (s *Service) HasText(it *ranker.ItemInfo) bool {
+	return it != nil && it.TextKey != 0 && !s.queue.tokenless.has(it.TextKey)
+}
+
+// Text returns the vector of a query text, nil for a text without a token. It waits for the encoder
 // until ctx ends. The vector is shared and must not be changed. It is cached, but not stored in
 // the table.
 //
@@ -146,10 +153,10 @@ func (s *Service) await(ctx context.Context, w *waiter, jobs []*job) {
 // context or the encoder.
 func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 	text = strings.TrimSpace(text)
-	if text == "" {
+	key := ranker.TextKey(text)
+	if !ranker.IsVisible(text) || s.queue.tokenless.has(key) {
 		return nil, nil
 	}
-	key := ranker.TextKey(text)
 	w := newWaiter()
 	vec, j := s.joinText(w, key, text)
 	switch {
@@ -166,8 +173,11 @@ func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 	s.await(ctx, w, []*job{j})
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
-	if !j.done || errors.Is(j.err, errGivenUp) {
+	switch {
+	case !j.done || errors.Is(j.err, errGivenUp):
 		return nil, ctx.Err()
+	case errors.Is(j.err, errNoTokens):
+		return nil, nil
 	}
 	return j.vec, j.err
 }
@@ -192,7 +202,7 @@ func (s *Service) Enqueue(items []*ranker.ItemInfo) (dropped int) {
 	s.closeLock.RLock()
 	defer s.closeLock.RUnlock()
 	for _, it := range items {
-		if it == nil || it.TextKey == 0 || s.stored(it.TextKey) {
+		if !s.HasText(it) || s.stored(it.TextKey) {
 			continue
 		}
 		s.queue.mu.Lock()

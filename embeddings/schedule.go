@@ -124,8 +124,8 @@ func (q *queue) takeJobs(from *list.List, n int) []*job {
 	return jobs
 }
 
-// tokenizeDone takes jobs back from a worker that has tokenized them. A text without tokens has no
-// vector.
+// tokenizeDone takes jobs back from a worker that has tokenized them, or has set their err. A text
+// without tokens has no vector.
 func (q *queue) tokenizeDone(t task) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -135,8 +135,11 @@ func (q *queue) tokenizeDone(t task) {
 		switch {
 		case q.closed:
 			q.finish(j, ErrClosed)
-		case len(j.tokens) == 0:
+		case j.err != nil:
 			q.rememberFailure(j.key)
+			q.finish(j, j.err)
+		case len(j.tokens) == 0:
+			q.tokenless.add(j.key)
 			q.finish(j, errNoTokens)
 		case len(j.waiters) == 0 && !j.keep:
 			q.finish(j, errGivenUp)

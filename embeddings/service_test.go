@@ -226,7 +226,7 @@ func TestFailedTextCostsOthersNothing(t *testing.T) {
 			t.Errorf("stats %+v", st)
 		}
 		err := s.EncodeAll(context.Background(), each(its), nil)
-		if !errors.Is(err, embeddings.ErrNotEncoded) || !strings.Contains(err.Error(), "1 of 8") {
+		if !errors.Is(err, embeddings.ErrNotEncoded) || !strings.Contains(err.Error(), `1 of 8 items, among them "poison"`) {
 			t.Errorf("EncodeAll: %v", err)
 		}
 		time.Sleep(2 * time.Minute)
@@ -236,6 +236,41 @@ func TestFailedTextCostsOthersNothing(t *testing.T) {
 		}
 		_ = s.Close(context.Background())
 	})
+}
+
+// A text in which the encoder finds no token is no text: no caller misses its vector, no import
+// fails on it, and it is tokenized once.
+func TestTextWithoutTokenIsNoText(t *testing.T) {
+	m := newFake()
+	s := start(t, m, embeddings.Options{Dir: t.TempDir()})
+	its := append(items("a", 7, 8), item("∅"))
+	out := vectors(s, its)
+	m.check(t, its[:7], out[:7])
+	for _, text := range []string{"∅", "∅ a search", "\u200b\ufe0f"} {
+		if v, err := s.Text(t.Context(), text); v != nil || err != nil {
+			t.Errorf("Text(%q) = %v, %v", text, v, err)
+		}
+	}
+	if missing := s.Lookup(its, out); missing != 0 || out[7] != nil || s.HasText(its[7]) {
+		t.Errorf("Lookup misses %d vectors", missing)
+	}
+	if err := s.EncodeAll(t.Context(), each(its), nil); err != nil {
+		t.Errorf("EncodeAll: %v", err)
+	}
+	fresh := append(its, item("∅ another item"))
+	if err := s.EncodeAll(t.Context(), each(fresh), nil); err != nil {
+		t.Errorf("EncodeAll of a new item without a token: %v", err)
+	}
+	if dropped := s.Enqueue(fresh); dropped != 0 {
+		t.Errorf("Enqueue dropped %d texts", dropped)
+	}
+	c := newCatalogue(s, catalogueOf(fresh, 0))
+	if err := c.Measure(t.Context()); err != nil || c.Waiting() != "" {
+		t.Errorf("the catalogue waits for %q, %v", c.Waiting(), err)
+	}
+	if n := m.tokenless.Load(); n != 3 || s.Stats().Failed != 0 {
+		t.Errorf("%d texts without a token were tokenized, want 3; stats %+v", n, s.Stats())
+	}
 }
 
 func TestOptionsAreChecked(t *testing.T) {

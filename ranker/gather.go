@@ -124,7 +124,8 @@ func (p *Pipeline) readVectors(
 	in.QueryVector = vectors[n+recent]
 	run.coverage.Text = 1
 	if encoder != nil {
-		if run.coverage.Text = textCoverage(state.Items, in.ItemVectors); run.coverage.Text < 1 {
+		run.coverage.Text = textCoverage(encoder, state.Items, in.ItemVectors)
+		if run.coverage.Text < 1 {
 			run.degrade(EmbeddingsPartial)
 		}
 	}
@@ -208,15 +209,15 @@ func lookUp(encoder Vectors, items []*ItemInfo, out [][]float32) (missing int, e
 }
 
 // textCoverage returns the share of the items with a text that have a vector, 1 if none has a text.
-func textCoverage(items []*ItemInfo, vectors [][]float32) float64 {
+func textCoverage(encoder Vectors, items []*ItemInfo, vectors [][]float32) float64 {
 	texts, found := 0, 0
 	for i, it := range items {
-		if it == nil || it.TextKey == 0 {
-			continue
-		}
-		texts++
-		if vectors[i] != nil {
+		switch {
+		case vectors[i] != nil:
+			texts++
 			found++
+		case encoder.HasText(it):
+			texts++
 		}
 	}
 	if found == texts {

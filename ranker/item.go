@@ -61,6 +61,17 @@ type TextSpec []string
 // at the end.
 var DefaultTextSpec = TextSpec{"title", "tags", "text"}
 
+// IsVisible reports whether a text has a visible character: a letter, a number, punctuation or a
+// symbol. White space, control and format characters, marks without a letter, and the replacement
+// character of broken encodings are not visible. A text without a visible character is no text.
+func IsVisible(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool {
+		return r != unicode.ReplacementChar &&
+			unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S) &&
+			!unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
+	})
+}
+
 // Compose joins the named parts of the item with ". " between parts and ", " between list members.
 // It returns "" if no part has a visible character.
 func (s TextSpec) Compose(it *Item) string {
@@ -76,18 +87,27 @@ func (s TextSpec) Compose(it *Item) string {
 		case "text":
 			part = it.Text
 		case "tags":
-			part = strings.Join(it.Tags, ", ")
+			part = joinVisible(it.Tags)
 		default:
-			part = strings.Join(it.Fields[name].AsStrings(), ", ")
+			part = joinVisible(it.Fields[name].AsStrings())
 		}
-		part = strings.TrimSpace(part)
-		if part == "" {
+		if !IsVisible(part) {
 			continue
 		}
+		part = strings.TrimSpace(part)
 		if b.Len() > 0 {
 			b.WriteString(". ")
 		}
 		b.WriteString(part)
 	}
 	return b.String()
+}
+
+// joinVisible joins the visible texts of a list.
+func joinVisible(texts []string) string {
+	isInvisible := func(s string) bool { return !IsVisible(s) }
+	if slices.ContainsFunc(texts, isInvisible) {
+		texts = slices.DeleteFunc(slices.Clone(texts), isInvisible)
+	}
+	return strings.Join(texts, ", ")
 }

@@ -34,6 +34,29 @@ func TestCompose(t *testing.T) {
 	}
 }
 
+// Parts of invisible characters only are left out of the text. An item with no other part has no
+// text.
+func TestInvisibleTextIsNoText(t *testing.T) {
+	for _, s := range []string{
+		"\u200b", "\ufe0f", "\u00ad", "\x00", "\u0301", "\ufffd", "\u3164", "\u2060\u202e", "\xff",
+		" \u200d\t\u00a0", "\ue000", "\U000e0041",
+	} {
+		it := ranker.NewItemInfo(ranker.Item{Title: s, Text: s, Tags: []string{s, s}}, nil)
+		if it.TextKey != 0 || it.Body() != "" {
+			t.Errorf("%q is the text %q with key %x", s, it.Body(), it.TextKey)
+		}
+		it = ranker.NewItemInfo(ranker.Item{Title: s, Text: "Sea"}, nil)
+		if it.Body() != "Sea" {
+			t.Errorf("%q and a text make %q", s, it.Body())
+		}
+	}
+	for _, s := range []string{"a", "7", "!", "海", "🥰", "क्", "\u200bx"} {
+		if ranker.NewItemInfo(ranker.Item{Title: s}, nil).TextKey == 0 {
+			t.Errorf("%q is no text", s)
+		}
+	}
+}
+
 func TestTextKeyDependsOnTextAlone(t *testing.T) {
 	a := ranker.NewItemInfo(ranker.Item{ID: "a", Title: "same"}, nil)
 	b := ranker.NewItemInfo(ranker.Item{ID: "b", Title: "same"}, nil)

@@ -31,6 +31,9 @@ func (*negatedVectors) Lookup(items []*ranker.ItemInfo, out [][]float32) int {
 	return vectorsFunc(nil).Lookup(items, out)
 }
 
+// HasText implements ranker.Vectors.
+func (*negatedVectors) HasText(it *ranker.ItemInfo) bool { return it != nil && it.TextKey != 0 }
+
 // fineTuned returns a copy of the main model with a fine-tuned encoder.
 func (w *world) fineTuned() (*ranker.Model, *negatedVectors) {
 	m, vectors := *w.models.main, &negatedVectors{world: w}

@@ -298,11 +298,14 @@ type StateReader interface {
 type Vectors interface {
 	// Fetch writes the vector of items[i]'s text to out[i], which has the length of items. It is
 	// nil if the item is nil or has no text, or if the vector is not there before ctx ends. Missed
-	// texts are encoded in the background.
+	// texts are encoded in the background. See HasText for what is a text.
 	Fetch(ctx context.Context, items []*ItemInfo, out [][]float32)
 	// Lookup writes the vectors that are at hand to out, without waiting or queueing. It returns
 	// how many items with a text have no vector.
 	Lookup(items []*ItemInfo, out [][]float32) (missing int)
+	// HasText reports whether the item's text has or will have a vector. It is false if the item
+	// is nil or has no text, and once the encoder has found no token in the text.
+	HasText(item *ItemInfo) bool
 }
 
 // ---- Models: signals, matrix, scorer ----

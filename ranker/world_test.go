@@ -47,6 +47,9 @@ func (f vectorsFunc) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing 
 	return missing
 }
 
+// HasText implements ranker.Vectors.
+func (vectorsFunc) HasText(it *ranker.ItemInfo) bool { return it != nil && it.TextKey != 0 }
+
 func (f recordFunc) Record(e *ranker.Event) { f(e) }
 
 func (ruleFunc) Name() string { return "test rule" }

@@ -158,6 +158,9 @@ func (v textVectors) Fetch(_ context.Context, items []*ranker.ItemInfo, out [][]
 	v.Lookup(items, out)
 }
 
+// HasText implements ranker.Vectors.
+func (textVectors) HasText(it *ranker.ItemInfo) bool { return it != nil && it.TextKey != 0 }
+
 // Lookup implements ranker.Vectors.
 func (textVectors) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int) {
 	for i, it := range items {

@@ -46,6 +46,9 @@ func (*fakeVectors) Fetch(context.Context, []*ranker.ItemInfo, [][]float32) {}
 
 func (*fakeVectors) Lookup([]*ranker.ItemInfo, [][]float32) int { return 0 }
 
+// HasText implements ranker.Vectors.
+func (*fakeVectors) HasText(it *ranker.ItemInfo) bool { return it != nil && it.TextKey != 0 }
+
 func (v *fakeVectors) Waiting() string {
 	v.encoders.mu.Lock()
 	defer v.encoders.mu.Unlock()

@@ -56,7 +56,7 @@ func (v *textVectors) encodePending(ctx context.Context) error {
 		return fmt.Errorf("encoding texts: %w", ctx.Err())
 	}
 	for i, item := range missing {
-		if out[i] == nil {
+		if out[i] == nil && v.HasText(item) {
 			return errNotEncoded
 		}
 		v.encoded[item.TextKey] = out[i]
@@ -76,7 +76,7 @@ func (v *textVectors) missing(
 	}
 	var missing []*ranker.ItemInfo
 	for i, item := range items {
-		if out[i] == nil && item != nil && item.TextKey != 0 {
+		if out[i] == nil && v.HasText(item) {
 			missing = append(missing, item)
 		}
 	}
@@ -158,7 +158,7 @@ func (v *textVectors) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing
 		return 0
 	}
 	for i, item := range items {
-		if out[i] != nil || item == nil || item.TextKey == 0 {
+		if out[i] != nil || !v.HasText(item) {
 			continue
 		}
 		if out[i] = v.encoded[item.TextKey]; out[i] == nil {
@@ -167,3 +167,6 @@ func (v *textVectors) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing
 	}
 	return missing
 }
+
+// HasText implements ranker.Vectors.
+func (v *textVectors) HasText(item *ranker.ItemInfo) bool { return v.base.HasText(item) }

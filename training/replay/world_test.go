@@ -124,6 +124,9 @@ func (v vectors) Fetch(_ context.Context, items []*ranker.ItemInfo, out [][]floa
 	v.Lookup(items, out)
 }
 
+// HasText implements ranker.Vectors.
+func (vectors) HasText(it *ranker.ItemInfo) bool { return it != nil && it.TextKey != 0 }
+
 func direction(key uint64) []float32 {
 	r := rand.New(rand.NewPCG(key, 8))
 	v, sum := make([]float32, 16), 0.0
