@@ -57,25 +57,40 @@ func (s *Server) findKey(r *http.Request) *Key {
 	return found
 }
 
-// withRankingSlot runs handle if a ranking slot is free, and answers 503 if not. It never waits: a
-// queue only adds latency.
-func (s *Server) withRankingSlot(handle gin.HandlerFunc) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		select {
-		case s.rankingSlots <- struct{}{}:
-			start := time.Now()
-			s.metrics.inFlight.Inc()
-			defer func() {
-				s.metrics.inFlight.Dec()
-				s.metrics.slotSeconds.Add(time.Since(start).Seconds())
-				<-s.rankingSlots
-			}()
-			handle(c)
-		default:
+// valuesPerSlot is how many JSON values of a body cost one ranking slot. A ranking of 5,000 ids
+// costs ten times as much as one of a few.
+const valuesPerSlot = 500
+
+// valuesPerSlotOfTexts is the same for bodies whose values are texts to encode.
+const valuesPerSlotOfTexts = 20
+
+// withRanking reads the body, and passes it to handle if enough ranking slots are free. It answers
+// 503 if not, and never waits: a queue only adds latency. The body comes first, so that clients
+// that send slowly hold no slot. handle reports whether the ranking ran short of time.
+func (s *Server) withRanking(
+	perSlot int, handle func(*gin.Context, body) (shortOfTime bool),
+) gin.HandlerFunc {
+	return s.withBody(rankingBody, func(c *gin.Context, b body) {
+		client := ""
+		if key := s.findKey(c.Request); key != nil {
+			client = key.Name
+		}
+		slot := s.rankings.Acquire(client, 1+b.values/perSlot)
+		if slot == nil {
 			s.metrics.refusedRankings.Inc()
 			fail(c, errOverloaded)
+			return
 		}
-	}
+		start := time.Now()
+		s.metrics.inFlight.Inc()
+		shortOfTime := false
+		defer func() {
+			s.metrics.inFlight.Dec()
+			s.metrics.slotSeconds.Add(time.Since(start).Seconds() * float64(slot.Cost()))
+			slot.Release(shortOfTime)
+		}()
+		shortOfTime = handle(c, b)
+	})
 }
 
 // rateLimiters holds a token bucket for each key name. There are at most as many as configured

@@ -54,8 +54,9 @@ type UserEraser interface {
 
 // TextEncoder encodes texts for /rerank.
 type TextEncoder interface {
-	// Text returns the text's vector of length 1, or nil for a text without a visible character.
-	Text(ctx context.Context, text string) ([]float32, error)
+	// Texts returns the vectors of the texts, of length 1. The vector of a text without a visible
+	// character is nil. It fails if one of the others has no vector when ctx ends.
+	Texts(ctx context.Context, texts []string) ([][]float32, error)
 }
 
 // Models lists the models that can rank, and changes which one is active. Errors wrap
@@ -128,8 +129,12 @@ type Options struct {
 	Registry           *prometheus.Registry
 	Keys               []Key    // none: every request is allowed
 	CORSOrigins        []string // origins whose pages may call the API, as https://shop.example
-	MaxInFlight        int      // concurrent rankings before 503; 0 means 256
+	MaxInFlight        int      // most ranking slots, see admission.Limiter; 0 means 256
 	RatePerKey         float64  // requests a second per key; 0 means no limit
-	Logger             *slog.Logger
-	Version            string // shown by /health/ready
+	BodyMemory         int64    // bytes that bodies under way may take; 0 means 128 MiB
+	MaxConnections     int      // 0 means 4,096
+	// LogTimeout is how long a request waits for the event log; 0 means 5 s.
+	LogTimeout time.Duration
+	Logger     *slog.Logger
+	Version    string // shown by /health/ready
 }

@@ -1,60 +1,20 @@
 package api
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
-	"os"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"relish/features/event"
 	"relish/internal/suggest"
 )
-
-// maxBodyBytes bounds a request's body.
-const maxBodyBytes = 8 << 20
-
-// bodyBuffers holds buffers for reuse: bodies of thousands of candidates would otherwise be
-// garbage.
-var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// readBody reads the whole body, at most maxBodyBytes within bodyTimeout, and passes it to use. The
-// bytes are not valid after use returns. types are the accepted media types, the preferred one
-// first.
-func readBody(c *gin.Context, types []string, use func(data []byte) error) error {
-	if err := checkContentType(c.Request, types); err != nil {
-		return err
-	}
-	// A test recorder has no deadlines, and no slow client either: the error does not matter.
-	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
-	buf := bodyBuffers.Get().(*bytes.Buffer)
-	defer bodyBuffers.Put(buf)
-	buf.Reset()
-	_, err := buf.ReadFrom(http.MaxBytesReader(c.Writer, c.Request.Body, maxBodyBytes))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return errBodyTooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errBodyTimeout
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errMalformed.with("the body is shorter than its Content-Length: send it again")
-	case err != nil:
-		return errMalformed.with("the body could not be read: send it again")
-	}
-	return use(buf.Bytes())
-}
 
 // jsonMediaType is what most routes accept.
 var jsonMediaType = []string{"application/json"}
@@ -79,18 +39,15 @@ func checkContentType(r *http.Request, types []string) error {
 // maxDepth bounds the nesting of a body: no route takes anything deeper, and decoding recurses.
 const maxDepth = 32
 
-// decode reads data into v: exactly one document, without unknown fields, repeated fields or deep
-// nesting. Its errors are apiErrors.
+// decode reads data into v: exactly one document, without unknown fields and repeated fields. Its
+// errors are apiErrors.
 func decode(data []byte, v any) error {
-	if err := checkDepth(data); err != nil {
-		return err
-	}
 	return decodeError(json.Unmarshal(data, v, json.RejectUnknownMembers(true)), data)
 }
 
-// checkDepth refuses data that is nested more than maxDepth levels deep. It counts brackets outside
-// strings and does not need valid JSON.
-func checkDepth(data []byte) error {
+// scan returns how many values data has, and refuses data that is nested more than maxDepth levels
+// deep. It counts brackets and commas outside strings and does not need valid JSON.
+func scan(data []byte) (values int, err error) {
 	depth, inString := 0, false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
@@ -99,15 +56,18 @@ func checkDepth(data []byte) error {
 		case c == '"':
 			inString = !inString
 		case inString:
+		case c == ',':
+			values++
 		case c == '{' || c == '[':
+			values++
 			if depth++; depth > maxDepth {
-				return errMalformed.with("nested more than 32 levels deep: flatten the body")
+				return 0, errMalformed.with("nested more than 32 levels deep: flatten the body")
 			}
 		case c == '}' || c == ']':
 			depth--
 		}
 	}
-	return nil
+	return values, nil
 }
 
 // decodeError turns an error of the JSON decoder about data into an apiError with a pointer to the

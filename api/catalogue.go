@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -20,8 +21,8 @@ type itemBody struct {
 }
 
 // putItems stores items. Each one replaces all that was stored of it; an item event merges instead.
-func (s *Server) putItems(c *gin.Context) {
-	s.ingestEvents(c, eventMediaTypes[:2], func(data []byte) (ranker.Event, *ranker.EventError) {
+func (s *Server) putItems(c *gin.Context, b body) {
+	s.ingestEvents(c, b, func(data []byte) (ranker.Event, *ranker.EventError) {
 		var b itemBody
 		if err := decode(data, &b); err != nil {
 			e := fromError(err)
@@ -74,7 +75,11 @@ func (s *Server) deleteItem(c *gin.Context) {
 	if !ok {
 		return
 	}
-	known, err := s.opt.Catalogue.DeleteItem(c.Request.Context(), id)
+	var known bool
+	err := s.withLog(c, func(ctx context.Context) (err error) {
+		known, err = s.opt.Catalogue.DeleteItem(ctx, id)
+		return err
+	})
 	switch {
 	case err != nil:
 		fail(c, err)
@@ -91,18 +96,15 @@ type userBody struct {
 }
 
 // putUser sets fields of a user. Fields that the body does not name stay as they are.
-func (s *Server) putUser(c *gin.Context) {
+func (s *Server) putUser(c *gin.Context, b body) {
 	id, ok := pathID(c)
 	if !ok {
 		return
 	}
-	e := ranker.Event{Kind: ranker.EventUser, ID: uuid.NewString(), UserID: id}
-	err := readBody(c, jsonMediaType, func(data []byte) error {
-		var b userBody
-		err := decode(data, &b)
-		e.Fields = b.Fields
-		return err
-	})
+	var fields userBody
+	err := decode(b.data, &fields)
+	e := ranker.Event{
+		Kind: ranker.EventUser, ID: uuid.NewString(), UserID: id, Fields: fields.Fields}
 	if err == nil {
 		if invalid := event.Validate(&e); invalid != nil {
 			err = invalid
@@ -110,7 +112,7 @@ func (s *Server) putUser(c *gin.Context) {
 	}
 	if err == nil {
 		var outcomes []ranker.EventOutcome
-		outcomes, err = s.opt.EventSink.Append(c.Request.Context(), []ranker.Event{e})
+		outcomes, err = s.appendEvents(c, []ranker.Event{e})
 		if err == nil && outcomes[0].Err != nil {
 			err = outcomes[0].Err
 		}
@@ -128,7 +130,10 @@ func (s *Server) deleteUser(c *gin.Context) {
 	if !ok {
 		return
 	}
-	if err := s.opt.UserEraser.EraseUser(c.Request.Context(), id); err != nil {
+	err := s.withLog(c, func(ctx context.Context) error {
+		return s.opt.UserEraser.EraseUser(ctx, id)
+	})
+	if err != nil {
 		fail(c, err)
 		return
 	}

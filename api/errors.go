@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,6 +20,7 @@ type apiError struct {
 	message string // for people: what happened, with which value, and what to do next
 	pointer string // JSON pointer into the body, "" if no single place is wrong
 	retry   int    // Retry-After in seconds; 0 sends none
+	shed    bool   // the service refuses work because it is busy; metrics count it, not the log
 	cause   error  // for the log only, never for the client; nil if there is none
 }
 
@@ -86,13 +88,23 @@ var (
 		status: http.StatusUnsupportedMediaType, code: "unsupported_media_type"}
 
 	errRateLimited = &apiError{
-		status: http.StatusTooManyRequests, code: "rate_limited", retry: 1,
+		status: http.StatusTooManyRequests, code: "rate_limited", retry: 1, shed: true,
 		message: "this key sends more requests a second than --rate-per-key allows: " +
 			"send fewer, and retry after 1 s"}
 
 	errOverloaded = &apiError{
-		status: http.StatusServiceUnavailable, code: "overloaded", retry: 1,
+		status: http.StatusServiceUnavailable, code: "overloaded", retry: 1, shed: true,
 		message: "all ranking slots are taken: retry after 1 s; add replicas if it goes on"}
+
+	errNoMemory = &apiError{
+		status: http.StatusServiceUnavailable, code: "overloaded", retry: 1, shed: true,
+		message: "the bodies under way take all of --max-body-memory: send smaller bodies, " +
+			"fewer at once, or retry after 1 s"}
+
+	errBulkBusy = &apiError{
+		status: http.StatusServiceUnavailable, code: "overloaded", retry: 1, shed: true,
+		message: fmt.Sprintf("other large bodies are being read: send bodies below %d KiB, "+
+			"fewer at once, or retry after 1 s", bulkBytes>>10)}
 
 	errReportBusy = &apiError{
 		status: http.StatusServiceUnavailable, code: "overloaded", retry: 5,
@@ -102,6 +114,11 @@ var (
 		status: http.StatusServiceUnavailable, code: "overloaded", retry: 60,
 		message: fmt.Sprintf("the report took longer than %g seconds: shorten the period with "+
 			"from and to, or run relish experiment report", reportTimeout.Seconds())}
+
+	errLogTimeout = &apiError{
+		status: http.StatusServiceUnavailable, code: "log_unavailable", retry: 1,
+		message: "the event log did not answer within --log-timeout; what was sent may be " +
+			"stored: repeat it with the same ids after 1 s, and look at the disk if it goes on"}
 
 	errLogUnavailable = &apiError{
 		status: http.StatusServiceUnavailable, code: "log_unavailable", retry: 1,
@@ -193,6 +210,10 @@ func modelError(err error, version string) error {
 
 // fail answers with the error and ends the request.
 func fail(c *gin.Context, err error) {
+	if errors.Is(err, context.Canceled) && c.Request.Context().Err() != nil {
+		c.AbortWithStatus(statusClientGone) // nobody reads an answer
+		return
+	}
 	e := fromError(err)
 	if e == nil {
 		e = errInternal
@@ -200,6 +221,9 @@ func fail(c *gin.Context, err error) {
 	}
 	if e.cause != nil {
 		_ = c.Error(e.cause)
+	}
+	if e.shed {
+		c.Set(contextShed, true)
 	}
 	if e.retry > 0 {
 		c.Header("Retry-After", strconv.Itoa(e.retry))

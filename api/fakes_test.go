@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"strings"
 	"sync"
 
@@ -16,9 +17,17 @@ import (
 // and no model has to be loaded. It fails with err if err is set.
 type encoder struct{ err error }
 
-func (e encoder) Text(ctx context.Context, text string) ([]float32, error) {
-	if !ranker.IsVisible(text) || e.err != nil {
-		return nil, e.err
+func (e encoder) Texts(ctx context.Context, texts []string) ([][]float32, error) {
+	vectors := make([][]float32, len(texts))
+	for i, t := range texts {
+		vectors[i] = letters(t)
+	}
+	return vectors, errors.Join(e.err, ctx.Err())
+}
+
+func letters(text string) []float32 {
+	if !ranker.IsVisible(text) {
+		return nil
 	}
 	v := make([]float32, 26)
 	sum := float32(0)
@@ -31,7 +40,7 @@ func (e encoder) Text(ctx context.Context, text string) ([]float32, error) {
 	for i := range v {
 		v[i] /= max(sum, 1)
 	}
-	return v, ctx.Err()
+	return v
 }
 
 // events passes events to the store and keeps them, or fails with err if err is set.

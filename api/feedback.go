@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -35,7 +36,7 @@ const maxEvents = 50_000
 // eventMediaTypes are the media types of events. Browsers send beacons as text/plain.
 var eventMediaTypes = []string{"application/json", "application/x-ndjson", "text/plain"}
 
-func (s *Server) feedback(c *gin.Context) {
+func (s *Server) feedback(c *gin.Context, b body) {
 	imported, err := s.imported(c)
 	if err != nil {
 		fail(c, err)
@@ -45,7 +46,7 @@ func (s *Server) feedback(c *gin.Context) {
 	if key := s.findKey(c.Request); key != nil && !imported {
 		source = "key:" + key.Name
 	}
-	s.ingestEvents(c, eventMediaTypes, func(data []byte) (ranker.Event, *ranker.EventError) {
+	s.ingestEvents(c, b, func(data []byte) (ranker.Event, *ranker.EventError) {
 		e, invalid := event.Decode(data)
 		e.Imported, e.Source = imported, source
 		return e, invalid
@@ -74,7 +75,7 @@ func (s *Server) imported(c *gin.Context) (bool, error) {
 // ingestEvents decodes a body's events, stores the valid ones and answers with the number of each
 // outcome. One invalid event does not stop the others.
 func (s *Server) ingestEvents(
-	c *gin.Context, types []string, decodeEvent func([]byte) (ranker.Event, *ranker.EventError),
+	c *gin.Context, b body, decodeEvent func([]byte) (ranker.Event, *ranker.EventError),
 ) {
 	var events []ranker.Event
 	var index []int // by event: its position in the body
@@ -82,24 +83,22 @@ func (s *Server) ingestEvents(
 	reject := func(i int, e *ranker.EventError) {
 		answer.Rejected = append(answer.Rejected, rejection{i, e.Code, e.Message, e.Pointer})
 	}
-	err := readBody(c, types, func(data []byte) error {
-		n := 0
-		return forEachValue(data, func(value jsontext.Value) {
-			e, invalid := decodeEvent(value)
-			if invalid == nil {
-				invalid = event.Validate(&e)
-			}
-			if invalid != nil {
-				reject(n, invalid)
-			} else {
-				events, index = append(events, e), append(index, n)
-			}
-			n++
-		})
+	n := 0
+	err := forEachValue(b.data, func(value jsontext.Value) {
+		e, invalid := decodeEvent(value)
+		if invalid == nil {
+			invalid = event.Validate(&e)
+		}
+		if invalid != nil {
+			reject(n, invalid)
+		} else {
+			events, index = append(events, e), append(index, n)
+		}
+		n++
 	})
 	if err == nil && len(events) > 0 {
 		var outcomes []ranker.EventOutcome
-		outcomes, err = s.opt.EventSink.Append(c.Request.Context(), events)
+		outcomes, err = s.appendEvents(c, events)
 		for i, o := range outcomes {
 			switch {
 			case o.Err != nil:
@@ -121,12 +120,32 @@ func (s *Server) ingestEvents(
 	c.JSON(http.StatusOK, answer)
 }
 
+// appendEvents stores the events.
+func (s *Server) appendEvents(
+	c *gin.Context, events []ranker.Event,
+) (outcomes []ranker.EventOutcome, err error) {
+	err = s.withLog(c, func(ctx context.Context) error {
+		outcomes, err = s.opt.EventSink.Append(ctx, events)
+		return err
+	})
+	return outcomes, err
+}
+
+// withLog calls store, which waits for the event log, for at most Options.LogTimeout. A log on a
+// disk that hangs would otherwise hold requests and their bodies for ever.
+func (s *Server) withLog(c *gin.Context, store func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), s.opt.LogTimeout)
+	defer cancel()
+	err := store(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errLogTimeout
+	}
+	return err
+}
+
 // forEachValue calls use with every event of a body: one object, an array of objects, or one object
 // after another (NDJSON). It fails if the body as a whole cannot be read.
 func forEachValue(data []byte, use func(value jsontext.Value)) error {
-	if err := checkDepth(data); err != nil {
-		return err
-	}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(data))
 	array := dec.PeekKind() == '['
 	if array {

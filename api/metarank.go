@@ -12,16 +12,12 @@ import (
 )
 
 // rankMetarank answers POST /rank/{model}, the ranking call of Metarank's API.
-func (s *Server) rankMetarank(c *gin.Context) {
+func (s *Server) rankMetarank(c *gin.Context, b body) (shortOfTime bool) {
 	start := time.Now()
-	var req *ranker.Request
-	err := readBody(c, jsonMediaType, func(data []byte) (err error) {
-		req, err = decodeMetarank(data, c.Param("model"))
-		return err
-	})
+	req, err := decodeMetarank(b.data, c.Param("model"))
 	if err != nil {
 		fail(c, err)
-		return
+		return false
 	}
 	if req.ID == "" {
 		req.ID = c.GetString(contextRequestID)
@@ -36,21 +32,19 @@ func (s *Server) rankMetarank(c *gin.Context) {
 	}
 	if err != nil {
 		fail(c, err)
-		return
+		return false
 	}
 	items := make([]gin.H, len(resp.Items))
 	for i, it := range resp.Items {
 		items[i] = gin.H{"id": it.ID, "score": it.Score, "features": metarankFeatures(it.Explain)}
 	}
 	writeJSON(c, gin.H{"state": nil, "items": items, "took": time.Since(start).Milliseconds()})
+	return resp.ShortOfTime
 }
 
 // decodeMetarank returns the pipeline's request for a Metarank ranking event. Its ID is "" if the
 // event has none.
 func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
-	if err := checkDepth(data); err != nil {
-		return nil, err
-	}
 	e, invalid := event.DecodeMetarank(data)
 	switch {
 	case invalid != nil:

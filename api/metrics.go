@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"relish/internal/admission"
 	"relish/ranker"
 )
 
@@ -18,7 +19,13 @@ type metrics struct {
 	coverage        prometheus.Histogram
 	inFlight        prometheus.Gauge
 	refusedRankings prometheus.Counter
-	events          *prometheus.CounterVec
+	refusedBodies   *prometheus.CounterVec
+
+	connections        prometheus.Gauge
+	refusedConnections prometheus.Counter
+	evictedConnections prometheus.Counter
+
+	events *prometheus.CounterVec
 
 	// slotSeconds counts what inFlight misses between scrapes: its rate is the exact mean number of
 	// rankings under way.
@@ -32,8 +39,10 @@ var latencyBuckets = prometheus.ExponentialBuckets(0.0001, 2, 18)
 // look for.
 var coverageBuckets = []float64{0, .1, .25, .5, .75, .9, .99, 1}
 
-// newMetrics registers the metrics. slots is how many rankings may run at once.
-func newMetrics(reg *prometheus.Registry, slots int) *metrics {
+// newMetrics registers the metrics. Those of rankings and bodyMemory are read at each scrape.
+func newMetrics(
+	reg *prometheus.Registry, rankings *admission.Limiter, bodyMemory *admission.Budget,
+) *metrics {
 	m := &metrics{
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "relish_request_seconds",
@@ -60,26 +69,63 @@ func newMetrics(reg *prometheus.Registry, slots int) *metrics {
 		}),
 		slotSeconds: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "relish_ranking_slot_seconds_total",
-			Help: "Time that rankings held their slots. " +
+			Help: "Time that rankings held slots, times the slots. " +
 				"Its rate divided by relish_ranking_slots is the saturation, 0 to 1.",
 		}),
 		refusedRankings: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "relish_rankings_refused_total",
-			Help: "Rankings refused with 503 because all slots were taken.",
+			Help: "Rankings refused with 503 because too few slots were free.",
+		}),
+		refusedBodies: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "relish_bodies_refused_total",
+			Help: "Bodies refused by size (of one), memory (of all under way), turn (of large " +
+				"bodies of events and items) or time (to arrive).",
+		}, []string{"bound"}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "relish_connections",
+			Help: "Open connections.",
+		}),
+		refusedConnections: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "relish_connections_refused_total",
+			Help: "Connections closed at once, because --max-connections had a request.",
+		}),
+		evictedConnections: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "relish_connections_evicted_total",
+			Help: "Connections without a request closed, because a new one needed their place.",
 		}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "relish_events_total",
 			Help: "Events received, by outcome: accepted, duplicate or rejected.",
 		}, []string{"outcome"}),
 	}
-	limit := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "relish_ranking_slots",
-		Help: "Rankings that may run at once (--max-in-flight).",
-	})
-	limit.Set(float64(slots))
 	reg.MustRegister(m.requests, m.stages, m.degraded, m.coverage, m.inFlight, m.slotSeconds,
-		m.refusedRankings, m.events, limit)
+		m.refusedRankings, m.refusedBodies, m.connections, m.refusedConnections,
+		m.evictedConnections, m.events,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "relish_ranking_slots",
+			Help: "Ranking slots now. They follow the load, up to --max-in-flight.",
+		}, func() float64 { return float64(rankings.Limit()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "relish_body_memory_bytes",
+			Help: "Memory that bodies under way take, up to --max-body-memory.",
+		}, func() float64 { return float64(bodyMemory.Taken()) }))
 	return m
+}
+
+// refusedBody counts a body that was refused because of a bound.
+func (m *metrics) refusedBody(err error) {
+	e := fromError(err)
+	switch {
+	case e == nil:
+	case e.code == errBodyTooLarge.code:
+		m.refusedBodies.WithLabelValues("size").Inc()
+	case e == errNoMemory:
+		m.refusedBodies.WithLabelValues("memory").Inc()
+	case e == errBulkBusy:
+		m.refusedBodies.WithLabelValues("turn").Inc()
+	case e == errBodyTimeout:
+		m.refusedBodies.WithLabelValues("time").Inc()
+	}
 }
 
 // request counts one answered request.

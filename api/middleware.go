@@ -19,7 +19,12 @@ import (
 const (
 	contextRequestID  = "request_id"
 	contextCandidates = "candidates" // how many texts or items the request ranks, for the log
+	contextShed       = "shed"       // set if the request was refused because the service is busy
 )
+
+// statusClientGone is the status of a request whose client left before the answer, as Nginx logs
+// it.
+const statusClientGone = 499
 
 const (
 	requestIDHeader = "X-Request-Id"
@@ -37,7 +42,8 @@ func (s *Server) observe(c *gin.Context) {
 	took := time.Since(start)
 	s.metrics.request(route, c.Writer.Status(), took)
 	level := slog.LevelDebug
-	if c.Writer.Status() >= http.StatusInternalServerError {
+	// Under overload, a line for each refused request would cost more than the refusal.
+	if c.Writer.Status() >= http.StatusInternalServerError && !c.GetBool(contextShed) {
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{

@@ -140,20 +140,16 @@ func checkContext(context map[string]ranker.FieldValue) error {
 	return nil
 }
 
-func (s *Server) recommend(c *gin.Context) {
+func (s *Server) recommend(c *gin.Context, b body) (shortOfTime bool) {
+	var fields recommendBody
+	err := decode(b.data, &fields)
 	var req *ranker.Request
-	err := readBody(c, jsonMediaType, func(data []byte) error {
-		var body recommendBody
-		if err := decode(data, &body); err != nil {
-			return err
-		}
-		var err error
-		req, err = body.request(c.GetString(contextRequestID))
-		return err
-	})
+	if err == nil {
+		req, err = fields.request(c.GetString(contextRequestID))
+	}
 	if err != nil {
 		fail(c, err)
-		return
+		return false
 	}
 	resp, err := s.runRanking(c, req)
 	if errors.Is(err, ranker.ErrUnknownModel) {
@@ -162,10 +158,11 @@ func (s *Server) recommend(c *gin.Context) {
 	}
 	if err != nil {
 		fail(c, err)
-		return
+		return false
 	}
 	answer := make([]byte, 0, 512+64*len(resp.Items))
 	c.Data(http.StatusOK, "application/json", appendResponse(answer, resp))
+	return resp.ShortOfTime
 }
 
 // runRanking ranks and counts the ranking.

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -70,33 +69,35 @@ type scoredText struct {
 
 // rerank answers in TEI's form if the body has texts, else in Cohere's form under /v2 and in Jina's
 // under the other paths.
-func (s *Server) rerank(c *gin.Context) {
-	var b rerankBody
-	err := readBody(c, jsonMediaType, func(data []byte) error { return decode(data, &b) })
-	if err != nil {
+//
+// It never reports that it ran short of time: it waits for the encoder, and computes little.
+func (s *Server) rerank(c *gin.Context, b body) (shortOfTime bool) {
+	var fields rerankBody
+	if err := decode(b.data, &fields); err != nil {
 		fail(c, err)
-		return
+		return false
 	}
-	texts, tei := b.Texts, b.Texts != nil
+	texts, tei := fields.Texts, fields.Texts != nil
 	if !tei {
-		for _, d := range b.Documents {
+		for _, d := range fields.Documents {
 			texts = append(texts, string(d))
 		}
 	}
 	c.Set(contextCandidates, len(texts))
-	ranked, err := s.scoreTexts(c.Request.Context(), &b, texts)
+	ranked, err := s.scoreTexts(c.Request.Context(), &fields, texts)
 	if err != nil {
 		fail(c, err)
-		return
+		return false
 	}
 	switch {
 	case tei:
-		writeJSON(c, teiResponse(ranked, b.ReturnText))
+		writeJSON(c, teiResponse(ranked, fields.ReturnText))
 	case strings.HasPrefix(c.FullPath(), "/v2"):
 		writeJSON(c, cohereResponse(ranked))
 	default:
-		writeJSON(c, jinaResponse(ranked, &b, texts))
+		writeJSON(c, jinaResponse(ranked, &fields, texts))
 	}
+	return false
 }
 
 // scoreTexts returns the texts with their cosine similarity to the query, best first and at most
@@ -121,7 +122,10 @@ func (s *Server) scoreTexts(
 	}
 	ctx, cancel := context.WithTimeout(ctx, rerankTimeout)
 	defer cancel()
-	vectors, err := s.encodeTexts(ctx, append([]string{b.Query}, texts...))
+	vectors, err := s.opt.TextEncoder.Texts(ctx, append([]string{b.Query}, texts...))
+	if errors.Is(err, context.Canceled) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, errNoTextEncoder
 	}
@@ -147,17 +151,6 @@ func (s *Server) scoreTexts(
 		ranked = ranked[:min(*b.TopN, len(ranked))]
 	}
 	return ranked, nil
-}
-
-// encodeTexts asks for all vectors at once, so that the encoder can batch them.
-func (s *Server) encodeTexts(ctx context.Context, texts []string) ([][]float32, error) {
-	vectors, errs := make([][]float32, len(texts)), make([]error, len(texts))
-	var wg sync.WaitGroup
-	for i, t := range texts {
-		wg.Go(func() { vectors[i], errs[i] = s.opt.TextEncoder.Text(ctx, t) })
-	}
-	wg.Wait()
-	return vectors, errors.Join(errs...)
 }
 
 func teiResponse(ranked []scoredText, withText bool) any {

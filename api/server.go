@@ -1,39 +1,51 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"relish/internal/admission"
 )
 
 // Limits of the HTTP server. They bound what slow or idle clients can hold.
 const (
+	// headerTimeout counts from the first byte of a request.
 	headerTimeout = 2 * time.Second
 	bodyTimeout   = 5 * time.Second
 	// writeTimeout leaves time to send what was computed in reportTimeout.
-	writeTimeout   = 30 * time.Second
+	writeTimeout = 30 * time.Second
+	// idleTimeout is how long a connection may be without a request, also before its first one.
 	idleTimeout    = 2 * time.Minute
 	drainTimeout   = 10 * time.Second
 	maxHeaderBytes = 64 << 10
 )
 
-// defaultMaxInFlight is how many rankings run at once if Options does not say.
+// defaultMaxInFlight is how many ranking slots there are at most if Options does not say.
 const defaultMaxInFlight = 256
+
+// defaultLogTimeout is how long a request waits for the event log if Options does not say.
+const defaultLogTimeout = 5 * time.Second
 
 // Server answers HTTP requests. It is safe for concurrent use.
 type Server struct {
 	opt          Options
 	engine       *gin.Engine
-	rankingSlots chan struct{} // holds one value for each ranking under way
+	rankings     *admission.Limiter
+	bodyMemory   *admission.Budget
+	bulkTurns    chan struct{} // holds one value for each large body that is decoded
+	connections  *connections
 	metrics      *metrics
 	rateLimiters rateLimiters
 	crossOrigin  *http.CrossOriginProtection // says which pages may change the active model
@@ -48,9 +60,10 @@ func New(opt Options) (*Server, error) {
 		return nil, errors.New(
 			"api: Ranker, EventSink, Catalogue, UserEraser, Models and Registry are required")
 	}
-	if opt.MaxInFlight == 0 {
-		opt.MaxInFlight = defaultMaxInFlight
-	}
+	opt.MaxInFlight = cmp.Or(opt.MaxInFlight, defaultMaxInFlight)
+	opt.BodyMemory = cmp.Or(opt.BodyMemory, defaultBodyMemory)
+	opt.MaxConnections = cmp.Or(opt.MaxConnections, defaultMaxConnections)
+	opt.LogTimeout = cmp.Or(opt.LogTimeout, defaultLogTimeout)
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -58,11 +71,14 @@ func New(opt Options) (*Server, error) {
 	s := &Server{
 		opt:          opt,
 		engine:       gin.New(),
-		rankingSlots: make(chan struct{}, opt.MaxInFlight),
-		metrics:      newMetrics(opt.Registry, opt.MaxInFlight),
+		rankings:     admission.NewLimiter(opt.MaxInFlight),
+		bodyMemory:   admission.NewBudget(opt.BodyMemory),
+		bulkTurns:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		rateLimiters: rateLimiters{rate: opt.RatePerKey},
 		crossOrigin:  http.NewCrossOriginProtection(),
 	}
+	s.metrics = newMetrics(opt.Registry, s.rankings, s.bodyMemory)
+	s.connections = newConnections(opt.MaxConnections, s.metrics)
 	for _, o := range opt.CORSOrigins {
 		if err := s.crossOrigin.AddTrustedOrigin(o); err != nil {
 			return nil, fmt.Errorf(
@@ -77,7 +93,8 @@ func New(opt Options) (*Server, error) {
 	if err := s.engine.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	s.engine.Use(s.observe, s.recoverPanic, s.requestID, s.cors, decodeParams)
+	s.engine.Use(
+		bodyDeadline, s.observe, s.recoverPanic, s.requestID, s.cors, decodeParams)
 	s.engine.NoRoute(func(c *gin.Context) { fail(c, errNoRoute) })
 	s.engine.NoMethod(func(c *gin.Context) {
 		fail(c, errMethodNotAllowed.with("this route does not have the method %s: use %s",
@@ -101,18 +118,20 @@ type route struct {
 
 func (s *Server) routes() []route {
 	scrape := gin.WrapH(promhttp.HandlerFor(s.opt.Registry, promhttp.HandlerOpts{}))
+	rerank := s.withRanking(valuesPerSlotOfTexts, s.rerank)
 	return []route{
-		{"POST", "/recommend", "rank", s.withRankingSlot(s.recommend), docRecommend},
-		{"POST", "/feedback", "feedback", s.feedback, docFeedback},
-		{"PUT", "/items", "items", s.putItems, docPutItems},
+		{"POST", "/recommend", "rank", s.withRanking(valuesPerSlot, s.recommend), docRecommend},
+		{"POST", "/feedback", "feedback", s.withBody(eventBody, s.feedback), docFeedback},
+		{"PUT", "/items", "items", s.withBody(itemBodies, s.putItems), docPutItems},
 		{"GET", "/items/:id", "items", s.getItem, docGetItem},
 		{"DELETE", "/items/:id", "items", s.deleteItem, docDeleteItem},
-		{"PUT", "/users/:id", "feedback", s.putUser, docPutUser},
+		{"PUT", "/users/:id", "feedback", s.withBody(userBodies, s.putUser), docPutUser},
 		{"DELETE", "/users/:id", "admin", s.deleteUser, docDeleteUser},
-		{"POST", "/rerank", "rank", s.withRankingSlot(s.rerank), docRerank},
-		{"POST", "/v1/rerank", "rank", s.withRankingSlot(s.rerank), docRerank},
-		{"POST", "/v2/rerank", "rank", s.withRankingSlot(s.rerank), docRerank},
-		{"POST", "/rank/:model", "rank", s.withRankingSlot(s.rankMetarank), docRankMetarank},
+		{"POST", "/rerank", "rank", rerank, docRerank},
+		{"POST", "/v1/rerank", "rank", rerank, docRerank},
+		{"POST", "/v2/rerank", "rank", rerank, docRerank},
+		{"POST", "/rank/:model", "rank", s.withRanking(valuesPerSlot, s.rankMetarank),
+			docRankMetarank},
 		{"GET", "/models", "admin", s.listModels, docModels},
 		{"POST", "/models/:version/activate", "admin", s.activateModel, docActivate},
 		{"POST", "/models/rollback", "admin", s.rollbackModel, docRollback},
@@ -138,10 +157,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         s.connections.changed,
 		ErrorLog:          slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelWarn),
 	}
 	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ln) }()
+	go func() { done <- srv.Serve(limitedListener{ln, s.connections}) }()
 	select {
 	case err := <-done:
 		return err
@@ -150,6 +170,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	s.draining.Store(true)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
+	s.connections.closeUnused()
 	err := srv.Shutdown(drain)
 	if err != nil {
 		err = errors.Join(err, srv.Close())

@@ -2,8 +2,6 @@ package embeddings
 
 import (
 	"context"
-	"errors"
-	"strings"
 
 	"relish/embeddings/vectortable"
 	"relish/ranker"
@@ -143,57 +141,6 @@ func (s *Service) await(ctx context.Context, w *waiter, jobs []*job) {
 // HasText implements [ranker.Vectors]: a text in which the tokenizer finds no token is no text.
 func (s *Service) HasText(it *ranker.ItemInfo) bool {
 	return it != nil && it.TextKey != 0 && !s.queue.tokenless.has(it.TextKey)
-}
-
-// Text returns the vector of a query text, nil for a text without a token. It waits for the encoder
-// until ctx ends. The vector is shared and must not be changed. It is cached, but not stored in
-// the table.
-//
-// The error is ErrNotEncoded for a text that failed recently, ErrClosed, or the error of the
-// context or the encoder.
-func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
-	text = strings.TrimSpace(text)
-	key := ranker.TextKey(text)
-	if !ranker.IsVisible(text) || s.queue.tokenless.has(key) {
-		return nil, nil
-	}
-	w := newWaiter()
-	vec, j := s.joinText(w, key, text)
-	switch {
-	case vec != nil:
-		return vec, nil
-	case j == nil:
-		s.closeLock.RLock()
-		defer s.closeLock.RUnlock()
-		if s.closed {
-			return nil, ErrClosed
-		}
-		return nil, ErrNotEncoded
-	}
-	s.await(ctx, w, []*job{j})
-	s.queue.mu.Lock()
-	defer s.queue.mu.Unlock()
-	switch {
-	case !j.done || errors.Is(j.err, errGivenUp):
-		return nil, ctx.Err()
-	case errors.Is(j.err, errNoTokens):
-		return nil, nil
-	}
-	return j.vec, j.err
-}
-
-func (s *Service) joinText(w *waiter, key uint64, text string) ([]float32, *job) {
-	s.closeLock.RLock()
-	defer s.closeLock.RUnlock()
-	s.queue.mu.Lock()
-	defer s.queue.mu.Unlock()
-	if s.queue.jobs[key] == nil {
-		if vec, _ := s.atHand(key); vec != nil {
-			return vec, nil
-		}
-	}
-	j, _ := s.queue.join(w, priorityRequest, key, nil, text)
-	return nil, j
 }
 
 // Enqueue has the items' texts encoded in the background, except those that are stored or on their

@@ -180,6 +180,7 @@ func (p *Pipeline) fetchVectors(
 	if missing == 0 {
 		return vectors
 	}
+	run.waited = true
 	ctx, cancel := run.stage(ctx, vectorsUntil)
 	defer cancel()
 	fetched, err := runStage(ctx, p.vectors, model, func(ctx context.Context) ([][]float32, error) {

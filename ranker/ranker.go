@@ -118,6 +118,10 @@ type Response struct {
 	Coverage    Coverage
 	Degraded    []string // names of the constants below, each once; never nil
 	Timings     []Timing // in the order in which the stages ran
+	// ShortOfTime says that signals and scorer used more than half of the time that they had,
+	// although the ranking did not wait for vectors. They compute and wait for nothing, so too many
+	// of them run at once.
+	ShortOfTime bool
 }
 
 // RankedItem is one item of an answer.

@@ -34,6 +34,7 @@ func newResponse(run *run, r ranking, explanations []*Explanation) *Response {
 		Coverage:    run.coverage,
 		Degraded:    run.degraded,
 		Timings:     run.timings,
+		ShortOfTime: run.short,
 	}
 	if r.model != nil {
 		resp.Model = r.model.Version

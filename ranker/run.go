@@ -22,6 +22,8 @@ type run struct {
 	degraded []string // names, each once, in the order in which they occurred
 	errs     []error
 	coverage Coverage // of the inputs that were gathered last
+	waited   bool     // for vectors
+	short    bool     // see Response.ShortOfTime
 	models   []*Model // that were acquired, one entry for each time
 }
 

@@ -21,12 +21,11 @@ type serveCmd struct {
 	bundleFlags  `group:"Data:"`
 	encoderFlags `group:"Text encoder:"`
 	logFlags     `group:"Logging:"`
+	limitFlags   `group:"Limits:"`
 	Addr         string        `help:"Address to listen on. Other machines need API keys in relish.yaml, or --open." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Open         bool          `help:"Serve other machines without keys. Anyone who reaches the port can read, write and erase."`
 	CORSOrigin   []string      `help:"Origins whose pages may call the service from a browser." name:"cors-origin" placeholder:"ORIGIN"`
 	LogFeatures  float64       `help:"Share of rankings whose feature matrix is logged, to check that training computes the same." default:"0.01" placeholder:"SHARE"`
-	MaxInFlight  int           `help:"Concurrent rankings; more are refused with 503, because a queue only adds latency." default:"256" placeholder:"N"`
-	RatePerKey   float64       `help:"Requests a second for each API key, or in all without keys; 0 means no limit." default:"0" placeholder:"N"`
 	MaxLogBytes  int64         `help:"Largest size of the event log; above it /feedback answers 507 and stores nothing. 0 means no limit." default:"0" placeholder:"BYTES"`
 	MinFreeBytes int64         `help:"Free disk space below which /feedback answers 507. 0 means 256 MiB or a 20th of a smaller disk, -1 none." default:"0" placeholder:"BYTES"`
 	RetainBytes  int64         `help:"Delete the oldest log segments above this total size; 0 keeps all." default:"0" placeholder:"BYTES"`
@@ -71,7 +70,7 @@ func (c *serveCmd) options(cfg *config.Config) app.Options {
 		Config: cfg, Store: c.storeFlags.options(), Encoder: c.encoderFlags.options(),
 		Bundles:     c.Bundles,
 		Experiments: c.Experiments, CORSOrigins: c.CORSOrigin, LogFeatures: c.LogFeatures,
-		MaxInFlight: c.MaxInFlight, RatePerKey: c.RatePerKey, MaxLogBytes: c.MaxLogBytes,
+		Limits: c.limitFlags.limits(), MaxLogBytes: c.MaxLogBytes,
 		MinFreeBytes: c.MinFreeBytes, RetainBytes: c.RetainBytes, RetainAge: c.RetainAge,
 		EraseAfter: c.EraseAfter, Log: c.logger(),
 	}

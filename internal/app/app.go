@@ -79,10 +79,8 @@ type Options struct {
 	CORSOrigins []string
 	// LogFeatures is the share of rankings whose feature matrix is logged, 0 to 1.
 	LogFeatures float64
-	// MaxInFlight bounds the concurrent rankings; 0: 256.
-	MaxInFlight int
-	// RatePerKey bounds the requests a second of each API key; 0: no limit.
-	RatePerKey float64
+	// Limits bound what clients can make the service hold.
+	Limits Limits
 	// MaxLogBytes is the size of the event log from which events are refused; 0: no limit.
 	MaxLogBytes int64
 	// MinFreeBytes of the disk are left free: events are refused below that. 0: 256 MiB, but at
@@ -225,14 +223,16 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 	rankerOptions := ranker.Options{
 		Features: store, Vectors: a.engine.rankerVectors(), Models: a.models, Recorder: store,
 		Rules: ruleSet, TextSpec: opt.Config.Text, LogFeatures: opt.LogFeatures,
-		OnRanked: logDegraded(opt.Log), MaxAbandoned: 4 * opt.MaxInFlight,
+		OnRanked: logDegraded(opt.Log), MaxAbandoned: 4 * opt.Limits.MaxInFlight,
 	}
 	apiOptions := api.Options{
 		EventSink: store, Catalogue: store, UserEraser: store, Models: a.models,
 		ExperimentReporter: reporter{opt.Store.Data, a.experiments},
 		Readiness:          a.readiness,
-		Registry:           registry, CORSOrigins: opt.CORSOrigins, MaxInFlight: opt.MaxInFlight,
-		RatePerKey: opt.RatePerKey, Logger: opt.Log, Version: Revision(),
+		Registry:           registry, CORSOrigins: opt.CORSOrigins,
+		MaxInFlight: opt.Limits.MaxInFlight, RatePerKey: opt.Limits.RatePerKey,
+		BodyMemory: opt.Limits.BodyMemory, MaxConnections: opt.Limits.MaxConnections,
+		LogTimeout: opt.Limits.LogTimeout, Logger: opt.Log, Version: Revision(),
 	}
 	// A nil pointer in an interface is not a nil interface: set these only if they are there.
 	if a.experiments != nil {

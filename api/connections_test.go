@@ -1,0 +1,161 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"relish/api"
+	"relish/ranker"
+)
+
+// post returns a request of a ranking as it is sent.
+func post(path, body string, headers ...string) string {
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+		"Content-Length: %d\r\n%s\r\n%s", path, len(body), strings.Join(headers, ""), body)
+}
+
+// ask sends a request and returns the status of its answer.
+func ask(t *testing.T, conn net.Conn, request string) string {
+	t.Helper()
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Error(err)
+		return ""
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return resp.Status
+}
+
+// isClosed reports whether the server has closed a connection.
+func isClosed(conn net.Conn) bool {
+	_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := conn.Read(make([]byte, 1))
+	_ = conn.SetReadDeadline(time.Time{})
+	return err == io.EOF || err == io.ErrClosedPipe
+}
+
+// A connection that is opened ahead may stay silent as long as one between two requests. A client
+// that has begun a request has two seconds for its headers.
+func TestConnectionsOpenedAhead(t *testing.T) {
+	served(t, func(t *testing.T, l *pipeListener, stop func() error) {
+		ahead, silent, slow := l.dial(), l.dial(), l.dial()
+		defer ahead.Close()
+		defer slow.Close()
+		fmt.Fprint(slow, "POST /recommend HTTP/1.1\r\nHost:")
+		time.Sleep(3 * time.Second)
+		if !isClosed(slow) {
+			t.Error("a client that sends its headers slowly is waited for")
+		}
+		time.Sleep(100 * time.Second)
+		for range 2 {
+			if got := ask(t, ahead, post("/recommend", ranking)); got != "200 OK" {
+				t.Errorf("a connection opened 103 s before its first request got %q", got)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if !isClosed(silent) {
+			t.Error("a connection is open 123 s without a request")
+		}
+	}, func(t *testing.T) *service { return start(t, nil) })
+}
+
+// A server that drains does not wait for connections that have sent nothing.
+func TestDrainClosesUnusedConnections(t *testing.T) {
+	served(t, func(t *testing.T, l *pipeListener, stop func() error) {
+		conn := l.dial()
+		defer conn.Close()
+		synctest.Wait()
+		begin := time.Now()
+		if err := stop(); err != nil || time.Since(begin) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	}, func(t *testing.T) *service { return start(t, nil) })
+}
+
+// The number of connections is bounded. The one without a request for longest makes room.
+func TestConnectionsAreBounded(t *testing.T) {
+	entered, hold := make(chan struct{}, 3), make(chan struct{})
+	var s *service
+	served(t, func(t *testing.T, l *pipeListener, stop func() error) {
+		oldest, used, newest := l.dial(), l.dial(), l.dial()
+		synctest.Wait()
+		done := make(chan string, 3)
+		request := func(conn net.Conn) { done <- ask(t, conn, post("/recommend", ranking)) }
+		go request(used)
+		<-entered
+		fourth := l.dial()
+		synctest.Wait()
+		if !isClosed(oldest) || isClosed(newest) || s.metric(t, "relish_connections") != 3 ||
+			s.metric(t, "relish_connections_evicted_total") != 1 {
+			t.Error("the fourth connection did not take the place of the oldest unused one")
+		}
+		for _, c := range []net.Conn{newest, fourth} {
+			go request(c)
+			<-entered
+		}
+		fifth := l.dial()
+		synctest.Wait()
+		if !isClosed(fifth) || s.metric(t, "relish_connections_refused_total") != 1 {
+			t.Error("a connection was accepted although all others have a request")
+		}
+		close(hold)
+		for range 3 {
+			if got := <-done; got != "200 OK" {
+				t.Errorf("a request under way got %q", got)
+			}
+		}
+		for _, c := range []net.Conn{oldest, used, newest, fourth, fifth} {
+			c.Close()
+		}
+	}, func(t *testing.T) *service {
+		hold = make(chan struct{})
+		s = start(t, func(o *api.Options) {
+			o.MaxConnections = 3
+			o.Ranker = rankFunc(func(context.Context, *ranker.Request) (*ranker.Response, error) {
+				entered <- struct{}{}
+				<-hold
+				return &ranker.Response{}, nil
+			})
+		})
+		return s
+	})
+}
+
+// The body of a refused request is not waited for either.
+func TestRefusedBodyIsNotWaitedFor(t *testing.T) {
+	served(t, func(t *testing.T, l *pipeListener, stop func() error) {
+		conn := l.dial()
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		request := post("/recommend", strings.Repeat("x", 1000))
+		if _, err := io.WriteString(conn, request[:len(request)-500]); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode != 401 {
+			t.Fatal(resp, err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		time.Sleep(6 * time.Second)
+		if !isClosed(conn) {
+			t.Error("the connection waits for the rest of the body")
+		}
+	}, func(t *testing.T) *service {
+		return start(t, func(o *api.Options) { o.Keys = []api.Key{key("k", "k", "rank")} })
+	})
+}

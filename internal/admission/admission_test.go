@@ -1,0 +1,149 @@
+package admission_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"relish/internal/admission"
+)
+
+// fill acquires slots of a cost until none is free.
+func fill(l *admission.Limiter, client string, cost int) (slots []*admission.Slot) {
+	for s := l.Acquire(client, cost); s != nil; s = l.Acquire(client, cost) {
+		slots = append(slots, s)
+	}
+	return slots
+}
+
+func release(slots []*admission.Slot, shortOfTime bool) {
+	for _, s := range slots {
+		s.Release(shortOfTime)
+	}
+}
+
+// The limit grows while busy requests are in time, and falls while they are short of time, within
+// its bounds.
+func TestLimitFollowsTime(t *testing.T) {
+	processors := runtime.GOMAXPROCS(0)
+	l := admission.NewLimiter(1000)
+	if l.Limit() != min(1000, 16*processors) {
+		t.Errorf("the limit begins at %d", l.Limit())
+	}
+	for range 3000 {
+		release(fill(l, "", 1), false)
+	}
+	if l.Limit() != 1000 {
+		t.Errorf("after 3,000 rounds in time the limit is %d, want 1000", l.Limit())
+	}
+	for range 200 {
+		release(fill(l, "", 1), true)
+	}
+	if l.Limit() != 4*processors {
+		t.Errorf("after 200 rounds short of time the limit is %d, want %d", l.Limit(), 4*processors)
+	}
+	// Requests of an idle service say nothing about more at once.
+	for range 10_000 {
+		l.Acquire("", 1).Release(false)
+	}
+	if l.Limit() != 4*processors {
+		t.Errorf("an idle service raised the limit to %d", l.Limit())
+	}
+}
+
+// One round of requests short of time lowers the limit once: all were admitted under the old one.
+func TestOneCutForEachRound(t *testing.T) {
+	l := admission.NewLimiter(1000)
+	for range 200 {
+		release(fill(l, "", 1), false)
+	}
+	before := l.Limit()
+	release(fill(l, "", 1), true)
+	if want := before * 9 / 10; l.Limit() < want-1 || l.Limit() > want+1 {
+		t.Errorf("the limit fell from %d to %d, want %d", before, l.Limit(), want)
+	}
+}
+
+// If one request in a hundred is short of time, the limit settles between its bounds: there the
+// gain of a round is its loss.
+func TestLimitSettles(t *testing.T) {
+	l := admission.NewLimiter(10_000)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		for _, s := range fill(l, "", 1) {
+			// The larger the limit, the more requests are short of time: half of them at 200.
+			s.Release(random.IntN(400) < l.Limit()-100)
+		}
+	}
+	if l.Limit() < 90 || l.Limit() > 130 {
+		t.Errorf("the limit is %d, want about 100", l.Limit())
+	}
+}
+
+// A large request takes more slots, but never more than half, so that it is admitted at all.
+func TestCost(t *testing.T) {
+	l := admission.NewLimiter(8)
+	large := l.Acquire("", 1000)
+	if large == nil || large.Cost() != 4 {
+		t.Fatalf("a large request got %v", large)
+	}
+	if small := fill(l, "", 1); len(small) != 4 {
+		t.Errorf("beside it %d small ones run, want 4", len(small))
+	}
+	large.Release(false)
+	if l.Acquire("", 4) == nil || l.Acquire("", 1) != nil {
+		t.Error("the slots of the large request were not given back")
+	}
+}
+
+// A client that floods leaves slots to the others, and gets all of them when it is alone.
+func TestShareOfClients(t *testing.T) {
+	l := admission.NewLimiter(16)
+	flood := fill(l, "flood", 1)
+	if len(flood) != 16 {
+		t.Errorf("a client alone got %d of 16 slots", len(flood))
+	}
+	release(flood[:1], false) // one after the other ends, and the flood takes what it gets
+	other := l.Acquire("other", 1)
+	if other == nil {
+		t.Fatal("another client got no slot")
+	}
+	release(flood[1:], false)
+	n := len(fill(l, "flood", 1))
+	if n != 11 { // with the other's slot 12 of 16
+		t.Errorf("beside another client, a flood takes %d slots of 16, want 11", n)
+	}
+	if m := len(fill(l, "other", 1)); m != 16-1-n {
+		t.Errorf("the other client got %d further slots, want those that are left", m)
+	}
+	if l.Acquire("third", 1) != nil {
+		t.Error("more slots than the limit were given")
+	}
+}
+
+func TestBudget(t *testing.T) {
+	b := admission.NewBudget(100)
+	bulk, request := b.Lease(true), b.Lease(false)
+	if err := bulk.Take(76); !errors.Is(err, admission.ErrTooLarge) {
+		t.Errorf("bulk took more than three quarters: %v", err)
+	}
+	if err := bulk.Take(75); err != nil {
+		t.Error(err)
+	}
+	if err := b.Lease(true).Take(1); !errors.Is(err, admission.ErrNoMemory) {
+		t.Errorf("bulk took from the last quarter: %v", err)
+	}
+	if err := request.Take(25); err != nil {
+		t.Errorf("the last quarter is not left to requests: %v", err)
+	}
+	if err := b.Lease(false).Take(1); !errors.Is(err, admission.ErrNoMemory) || b.Taken() != 100 {
+		t.Errorf("%v, %d taken", err, b.Taken())
+	}
+	bulk.Release()
+	request.Release()
+	bulk.Release() // nothing is given back twice
+	if b.Taken() != 0 {
+		t.Errorf("%d bytes are taken after all were given back", b.Taken())
+	}
+}

@@ -1,0 +1,114 @@
+// Package admission decides how much work a busy service takes on.
+//
+// A Limiter bounds the requests that run at once, and finds the bound itself: it admits fewer when
+// they run short of time, and more when they do not. A Budget bounds the memory that requests hold.
+// Both answer at once. What they refuse is not queued, because a queue only adds latency.
+package admission
+
+import (
+	"math"
+	"runtime"
+	"sync"
+)
+
+// Bounds of a Limiter's limit, in slots for each processor. With fewer than minSlots, processors
+// would idle while requests wait for disk or network.
+const (
+	minSlots   = 4
+	startSlots = 16
+)
+
+// cut is what remains of the limit after a request ran short of time.
+const cut = 0.9
+
+// Limiter bounds the slots that requests hold at once. It is safe for concurrent use.
+//
+// The limit follows the rule of TCP: additive increase, multiplicative decrease. It falls by a
+// tenth when a request ran short of time. It does not fall again before the requests have ended
+// that were under way then, because those were admitted under the old limit. It grows by one slot
+// while as many requests as it has slots end in time. Only requests count that were admitted when
+// at least half of the slots were taken: others say nothing about the limit.
+//
+// A request costs one slot or more. If several clients have requests under way, the last quarter of
+// the slots is for clients that hold less than an equal share, so that no client takes them all.
+type Limiter struct {
+	mu       sync.Mutex
+	least    float64
+	most     float64
+	limit    float64 // from least to most
+	taken    int
+	byClient map[string]int // slots taken; clients without any are not in it
+	running  int            // requests
+	old      int            // requests that were under way when the limit fell, and that may still be
+}
+
+// NewLimiter returns a limiter whose limit never exceeds most, which is at least 1.
+func NewLimiter(most int) *Limiter {
+	processors := runtime.GOMAXPROCS(0)
+	return &Limiter{
+		least:    float64(min(most, minSlots*processors)),
+		most:     float64(most),
+		limit:    float64(min(most, startSlots*processors)),
+		byClient: map[string]int{},
+	}
+}
+
+// Slot is a request's place. Release must be called once.
+type Slot struct {
+	limiter *Limiter
+	client  string
+	cost    int
+	busy    bool // at least half of the slots were taken
+}
+
+// Acquire takes cost slots for a client, or returns nil if they are not free. A cost above half of
+// the limit counts as half of it: otherwise a busy service would never admit a large request.
+func (l *Limiter) Acquire(client string, cost int) *Slot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limit := int(l.limit)
+	cost = max(1, min(cost, limit/2))
+	total, own, clients := l.taken+cost, l.byClient[client]+cost, len(l.byClient)
+	if own == cost {
+		clients++ // it holds none yet
+	}
+	if total > limit || total > limit-limit/4 && own*clients > limit {
+		return nil
+	}
+	l.running++
+	l.taken, l.byClient[client] = total, own
+	return &Slot{limiter: l, client: client, cost: cost, busy: 2*total >= limit}
+}
+
+// Release gives the slots back. shortOfTime says that the request ran short of processor time.
+func (s *Slot) Release(shortOfTime bool) {
+	l := s.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken -= s.cost
+	if l.byClient[s.client] -= s.cost; l.byClient[s.client] == 0 {
+		delete(l.byClient, s.client)
+	}
+	l.running--
+	fresh := l.old == 0 // it was admitted under the present limit
+	if !fresh {
+		l.old--
+	}
+	switch {
+	case !s.busy:
+	case !shortOfTime:
+		l.limit = math.Min(l.most, l.limit+1/l.limit)
+	case fresh:
+		l.limit, l.old = math.Max(l.least, l.limit*cut), l.running
+	}
+}
+
+// Limit returns how many slots there are now.
+func (l *Limiter) Limit() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.limit)
+}
+
+// Cost returns how many slots the request takes.
+func (s *Slot) Cost() int { return s.cost }

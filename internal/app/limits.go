@@ -1,0 +1,17 @@
+package app
+
+import "time"
+
+// Limits bound what clients can make the service hold. A zero field means its default.
+type Limits struct {
+	// MaxInFlight is the most ranking slots; their number follows the load. Default: 256.
+	MaxInFlight int
+	// RatePerKey is the requests a second of each API key. Default: no limit.
+	RatePerKey float64
+	// BodyMemory is the bytes that the bodies under way take. Default: 128 MiB.
+	BodyMemory int64
+	// MaxConnections is the open connections. Default: 4,096.
+	MaxConnections int
+	// LogTimeout is how long a request waits for the event log. Default: 5 s.
+	LogTimeout time.Duration
+}
