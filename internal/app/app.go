@@ -28,6 +28,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -102,6 +103,7 @@ type App struct {
 	experiments *experiment.Watcher // nil without an experiments file
 	server      *api.Server
 	jobs        []job
+	announced   string // path of servingFile; empty before it is written
 	log         *slog.Logger
 }
 
@@ -143,6 +145,9 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		return nil, err
 	}
 	if a.server, err = a.newServer(opt); err != nil {
+		return nil, err
+	}
+	if err := a.announce(opt.Store.Data, opt.Config.State); err != nil {
 		return nil, err
 	}
 	a.jobs = a.newJobs(opt)
@@ -204,6 +209,9 @@ func (a *App) Close(ctx context.Context) error {
 	}
 	if a.models != nil {
 		errs = append(errs, a.models.Close(ctx))
+	}
+	if err := os.Remove(a.announced); a.announced != "" && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
 	}
 	return errors.Join(append(errs, a.engine.Close(ctx))...)
 }

@@ -101,7 +101,8 @@ func (t *Trainer) configure() error {
 		Holdout: opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From,
 		ForceReason: opt.ForceReason,
 		Revision:    Revision(), Command: opt.Command,
-		OpenTable: tableOpener(folders, opt.Log),
+		OpenTable:     tableOpener(folders, opt.Log),
+		ServerRefuses: func(b *bundle.Bundle) error { return serverRefuses(opt.Data, b) },
 	}
 	if len(opt.Logs) == 0 {
 		if t.pipeline.Base, err = logBase(opt.Data, cfg.State); err != nil {

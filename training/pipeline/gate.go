@@ -7,6 +7,8 @@ import (
 
 	"relish/evaluation"
 	"relish/internal/stats"
+	"relish/ranker/bundle"
+	"relish/training"
 	"relish/training/modelcard"
 )
 
@@ -53,6 +55,26 @@ func decide(m *measurement, active *activeModel, forceReason string) (*modelcard
 		g.Reason = fmt.Sprintf("forced (%s): %s", forceReason, g.Reason)
 	}
 	return g, nil
+}
+
+// askServer returns the decision on a bundle with this model. A bundle that the running server
+// would refuse is not activated, even if the gate or force says so: the server would go on ranking
+// with the present one.
+func askServer(
+	opt *Options, g *modelcard.Gate, t *training.Trained, encoder *textEncoder,
+) *modelcard.Gate {
+	if !g.Activated || opt.ServerRefuses == nil {
+		return g
+	}
+	b := &bundle.Bundle{Model: t.Model, Manifest: &bundle.Manifest{}}
+	if encoder.vectors != nil {
+		b.Manifest.Encoder = encoder.manifest
+	}
+	err := opt.ServerRefuses(b)
+	if err == nil {
+		return g
+	}
+	return &modelcard.Gate{Reason: fmt.Sprintf("%v. Without that: %s", err, g.Reason)}
 }
 
 // isWorse reports whether a difference of NDCG is a loss that the gate does not tolerate.

@@ -70,6 +70,9 @@ type Options struct {
 	// AttachEncoder sets the vectors of a bundle with a fine-tuned encoder, which lies in dir. It
 	// is nil if Vectors is nil.
 	AttachEncoder func(dir string, b *bundle.Bundle) error
+	// ServerRefuses returns why the server that runs beside the training cannot rank with a bundle,
+	// which has no more than a model and the manifest's encoder. nil if no server can run.
+	ServerRefuses func(*bundle.Bundle) error
 	// Verify returns why the bundle in dir must not serve.
 	Verify func(ctx context.Context, dir string) error
 
@@ -158,6 +161,7 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 			return nil, err
 		}
 	}
+	decision = askServer(run.opt, decision, final, tuning.encoder)
 	results := &results{plan, tuning, newModel, final, measured, decision, parity}
 	written, err := write(ctx, run, results)
 	if err != nil {
@@ -278,28 +282,4 @@ func train(ctx context.Context, run *run, in training.Inputs) (*training.Trained
 		})
 	}
 	return trained, nil
-}
-
-// activate verifies the written bundle and makes it the active one if the gate allows.
-func activate(ctx context.Context, run *run, r *results, w *written) (*Outcome, error) {
-	if err := run.opt.Verify(ctx, filepath.Join(run.opt.Root, w.version)); err != nil {
-		return nil, fmt.Errorf(
-			"bundle %s was written but not activated, because it does not reproduce "+
-				"the scores recorded at training: %w",
-			w.version,
-			err,
-		)
-	}
-	out := &Outcome{
-		Version: w.version, Activated: r.gate.Activated, Reason: r.gate.Reason,
-		Encoder: r.tuning.note(), Report: w.card,
-	}
-	if !out.Activated {
-		return out, nil
-	}
-	if err := ctx.Err(); err != nil {
-		out.Activated = false
-		return out, fmt.Errorf("bundle %s was written but not activated: %w", w.version, err)
-	}
-	return out, bundle.Activate(run.opt.Root, w.version, "train", out.Reason)
 }

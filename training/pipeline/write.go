@@ -70,6 +70,30 @@ func write(ctx context.Context, run *run, r *results) (*written, error) {
 	return &written{version, card}, nil
 }
 
+// activate verifies the written bundle and makes it the active one if the gate allows.
+func activate(ctx context.Context, run *run, r *results, w *written) (*Outcome, error) {
+	if err := run.opt.Verify(ctx, filepath.Join(run.opt.Root, w.version)); err != nil {
+		return nil, fmt.Errorf(
+			"bundle %s was written but not activated, because it does not reproduce "+
+				"the scores recorded at training: %w",
+			w.version,
+			err,
+		)
+	}
+	out := &Outcome{
+		Version: w.version, Activated: r.gate.Activated, Reason: r.gate.Reason,
+		Encoder: r.tuning.note(), Report: w.card,
+	}
+	if !out.Activated {
+		return out, nil
+	}
+	if err := ctx.Err(); err != nil {
+		out.Activated = false
+		return out, fmt.Errorf("bundle %s was written but not activated: %w", w.version, err)
+	}
+	return out, bundle.Activate(run.opt.Root, w.version, "train", out.Reason)
+}
+
 // addEncoderFiles describes the text encoder in the manifest. For a fine-tuned one it adds the
 // encoder's files, and returns the path of its vectors, which are copied into the bundle.
 func addEncoderFiles(
