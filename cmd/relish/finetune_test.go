@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,14 +89,18 @@ func TestFineTunedEncoder(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	var progress bytes.Buffer // of the last training
 	train := func(args ...string) (out trainResult, m *bundle.Manifest) {
 		t.Helper()
-		args = append([]string{"train", "--data", data, "--config", config, "--json", "--force",
-			"a test"}, args...)
-		if err := json.Unmarshal([]byte(output(t, args...)), &out); err != nil {
-			t.Fatal(err)
+		progress.Reset()
+		cmd := relish(t, append([]string{"train", "--data", data, "--config", config, "--json",
+			"--force", "a test"}, args...)...)
+		cmd.Stderr = &progress
+		text, err := cmd.Output()
+		if err = errors.Join(err, json.Unmarshal(text, &out)); err != nil {
+			t.Fatalf("%v: %s%s", err, text, progress.String())
 		}
-		m, err := bundle.Verify(filepath.Join(data, "bundles", out.Version))
+		m, err = bundle.Verify(filepath.Join(data, "bundles", out.Version))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +110,14 @@ func TestFineTunedEncoder(t *testing.T) {
 	if m.Encoder.FineTuned {
 		t.Fatal("without --tune-encoder, the encoder was fine-tuned on only 2,600 purchases")
 	}
+	const stage = "train: fine-tune the text encoder"
+	if strings.Contains(progress.String(), stage) {
+		t.Error("a training that does not fine-tune the encoder says that it does")
+	}
 	kept, m := train("--tune-encoder", "--max-minutes", "0.01") // too short for a single step
+	if !strings.Contains(progress.String(), stage) {
+		t.Errorf("the progress does not name the fine-tuning: %s", progress.String())
+	}
 	page := readFile(t, filepath.Join(data, "bundles", kept.Version, "report.html"))
 	if m.Encoder.FineTuned || !strings.Contains(page, "it does not rank held-out texts better") {
 		t.Errorf("an encoder that is no better is used: %+v", m.Encoder)

@@ -55,8 +55,19 @@ func tuneEncoder(
 	if reason := untuned(run.opt, p, present); reason != "" {
 		return &tuning{encoder: keepEncoder(run.opt, p, present), reason: reason}, nil
 	}
+	in := finetune.Input{Runtime: run.opt.EncoderTuner.Runtime, Backend: run.opt.Backend}
+	err = run.stage("find texts to fine-tune on", func() error {
+		in.Corpus, in.HasNewEvents, err = encoderCorpus(ctx, run, p, present)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if reason := tooFewSteps(&run.opt.Config, in.Corpus); reason != "" {
+		return &tuning{encoder: keepEncoder(run.opt, p, present), reason: reason}, nil
+	}
 	err = run.stage("fine-tune the text encoder", func() error {
-		result, err := fineTune(ctx, run, p, present)
+		result, err := fineTune(ctx, run, p, in)
 		forced := run.opt.Config.Encoder.Tune == training.TuneOn
 		skip := new(skipped)
 		switch {
@@ -101,13 +112,23 @@ func untuned(opt *Options, p *plan, present *textEncoder) string {
 	return ""
 }
 
-// fineTune trains the encoder. If the result is not good enough, it returns the result with an
-// error of type skipped.
+// tooFewSteps says why a training that was not asked to fine-tune does not do so with this corpus;
+// it is empty if it does.
+func tooFewSteps(cfg *training.Config, c *signals.Corpus) string {
+	n := textSteps(c)
+	if cfg.Encoder.Tune != training.TuneAuto || cfg.Encoder.Objective != finetune.NextItem ||
+		n >= training.MinTuningSteps {
+		return ""
+	}
+	return fmt.Sprintf("it learns from users who go from one item with a text to another, and the "+
+		"log has %d such steps that the scorer does not need. From %d on, relish train fine-tunes "+
+		"it by itself; --tune-encoder does it now", n, training.MinTuningSteps)
+}
+
+// fineTune trains the encoder on the corpus of in. If the result is not good enough, it returns the
+// result with an error of type skipped.
 func fineTune(
-	ctx context.Context,
-	run *run,
-	p *plan,
-	present *textEncoder,
+	ctx context.Context, run *run, p *plan, in finetune.Input,
 ) (*finetune.Result, error) {
 	tuner, mode := run.opt.EncoderTuner, run.opt.Config.Encoder
 	files, err := tuner.Files()
@@ -117,21 +138,8 @@ func fineTune(
 	if err != nil {
 		return nil, skipped{reason: err.Error(), failed: true}
 	}
-	in := finetune.Input{Runtime: tuner.Runtime, Backend: run.opt.Backend, Files: files}
-	if in.Corpus, in.HasNewEvents, err = encoderCorpus(ctx, run, p, present); err != nil {
-		return nil, err
-	}
+	in.Files = files
 	cfg := run.opt.Config.Finetune()
-	n := textSteps(in.Corpus)
-	if mode.Tune == training.TuneAuto && cfg.Objective == finetune.NextItem &&
-		n < training.MinTuningSteps {
-		return nil, skipped{
-			reason: fmt.Sprintf("it learns from users who go from one item with a text to "+
-				"another, and the log has %d such steps that the scorer does not need. From %d "+
-				"on, relish train fine-tunes it by itself; --tune-encoder does it now",
-				n, training.MinTuningSteps),
-		}
-	}
 	cfg.Progress = tuningProgress(run, &cfg)
 	result, err := finetune.Train(ctx, in, cfg)
 	switch {
