@@ -7,11 +7,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"go.yaml.in/yaml/v3"
 
 	"relish/features"
 	"relish/features/ingest"
+	"relish/internal/durable"
 	"relish/ranker"
 	"relish/ranker/bundle"
 )
@@ -34,7 +34,7 @@ func (a *App) announce(data string, state features.Config) error {
 		return err
 	}
 	a.announced = filepath.Join(data, servingFile)
-	return renameio.WriteFile(a.announced, text, 0o644)
+	return durable.WriteFile(durable.Disk, a.announced, text)
 }
 
 // serverRefuses returns why the server that runs on the data folder cannot rank with a bundle. It
