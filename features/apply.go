@@ -22,6 +22,9 @@ func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
 	}
 	s.advance(rec.Arrival)
 	s.seq = rec.Seq
+	if rec.Replica != "" {
+		s.replica = rec.Replica
+	}
 	e := &rec.Event
 	switch e.Kind {
 	case ranker.EventItem:

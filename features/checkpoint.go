@@ -2,7 +2,9 @@ package features
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -11,12 +13,14 @@ import (
 
 // A checkpoint is a State in a stream. All numbers are little-endian.
 //
-//	"RLCP" | version u8 | sequence u64 | arrival ms i64 | CRC-32C u32 of the bytes before
+//	"RLCP" | version u8 | sequence u64 | arrival ms i64 | replica [8]byte |
+//	        CRC-32C u32 of the bytes before
 //	packed values (see codec.go), each after its length as a uvarint
 //	length 0 | number of values as a uvarint
 const (
 	checkpointMagic   = "RLCP"
-	checkpointVersion = 2 // 1 has no external tables
+	checkpointVersion = 3 // 1 has no external tables, 2 no replica
+	replicaVersion    = 3
 	maxPackedBytes    = 64 << 20
 )
 
@@ -26,6 +30,7 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 	head := append([]byte(checkpointMagic), checkpointVersion)
 	head = binary.LittleEndian.AppendUint64(head, s.seq)
 	head = binary.LittleEndian.AppendUint64(head, uint64(s.arrival))
+	head = append(head, replicaBytes(s.replica)...)
 	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
 	if _, err := bw.Write(head); err != nil {
 		return err
@@ -73,12 +78,12 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 // instead.
 func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	br := bufio.NewReaderSize(r, 1<<20)
-	seq, arrival, err := readCheckpointHead(br)
+	head, err := ReadCheckpointHead(br)
 	if err != nil {
 		return nil, err
 	}
 	s := New(cfg)
-	s.seq, s.arrival = seq, arrival
+	s.replica, s.seq, s.arrival = head.Replica, head.Seq, head.Arrival
 	var buf []byte
 	for n := uint64(0); ; n++ {
 		size, err := binary.ReadUvarint(br)
@@ -104,29 +109,54 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	}
 }
 
-// CheckpointSeq returns the sequence of the last record that a checkpoint includes.
-func CheckpointSeq(r io.Reader) (uint64, error) {
-	seq, _, err := readCheckpointHead(r)
-	return seq, err
+// CheckpointHead says which records a checkpoint includes.
+type CheckpointHead struct {
+	Replica string // whose log Seq counts, 16 hex digits; "": unknown
+	Seq     uint64 // of the last record included
+	Arrival int64  // of the newest record included, Unix ms
 }
 
-func readCheckpointHead(r io.Reader) (seq uint64, arrival int64, err error) {
-	head := make([]byte, 4+1+8+8+4)
+// ReadCheckpointHead reads the beginning of a checkpoint.
+func ReadCheckpointHead(r io.Reader) (h CheckpointHead, err error) {
+	head := make([]byte, 4+1+8+8, 64)
 	if _, err := io.ReadFull(r, head); err != nil || string(head[:4]) != checkpointMagic {
-		return 0, 0, ErrCorrupt
+		return h, ErrCorrupt
 	}
 	if head[4] > checkpointVersion {
-		return 0, 0, fmt.Errorf(
+		return h, fmt.Errorf(
 			"the checkpoint has format version %d, and this binary reads up to %d: "+
 				"use a newer relish, or delete the checkpoint to replay the log",
 			head[4],
 			checkpointVersion,
 		)
 	}
-	if crc32.Checksum(head[:21], castagnoli) != binary.LittleEndian.Uint32(head[21:]) {
-		return 0, 0, ErrCorrupt
+	rest := 4
+	if head[4] >= replicaVersion {
+		rest += 8
 	}
-	return binary.LittleEndian.Uint64(head[5:]), int64(binary.LittleEndian.Uint64(head[13:])), nil
+	if _, err := io.ReadFull(r, head[21:21+rest]); err != nil {
+		return h, ErrCorrupt
+	}
+	head = head[:21+rest]
+	end := len(head) - 4
+	if crc32.Checksum(head[:end], castagnoli) != binary.LittleEndian.Uint32(head[end:]) {
+		return h, ErrCorrupt
+	}
+	h.Seq = binary.LittleEndian.Uint64(head[5:])
+	h.Arrival = int64(binary.LittleEndian.Uint64(head[13:]))
+	if replica := head[21:end]; !bytes.Equal(replica, make([]byte, len(replica))) {
+		h.Replica = hex.EncodeToString(replica)
+	}
+	return h, nil
+}
+
+// replicaBytes returns the eight bytes of a replica's id, zeros for an unknown one.
+func replicaBytes(replica string) []byte {
+	id, err := hex.DecodeString(replica)
+	if err != nil || len(id) != 8 {
+		return make([]byte, 8)
+	}
+	return id
 }
 
 // load adds one packed value to the state.

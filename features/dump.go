@@ -233,7 +233,7 @@ func (d *Dump) State(replica string) (*State, error) {
 	for _, p := range d.Parts {
 		parts = append(parts, p.Counters)
 		if p.Replica == replica && replica != "" {
-			s.seq = p.Seq
+			s.replica, s.seq = replica, p.Seq
 		}
 	}
 	for _, p := range parts {

@@ -42,6 +42,7 @@ type State struct {
 	// tables has the digests of the external tables that table events named last, by table.
 	tables map[string]string
 
+	replica        string // whose log seq counts, 16 hex digits; "": unknown
 	seq            uint64 // of the last record applied
 	arrival        int64  // of the newest record applied, Unix ms
 	expiryInterval int64  // ms between two checks for expired items and users; 0: nothing expires
@@ -99,6 +100,9 @@ func (t *Counters) NewState() *State {
 
 // Seq returns the sequence of the last applied record, 0 for none.
 func (s *State) Seq() uint64 { return s.seq }
+
+// Replica returns the id of the log that Seq is a sequence of, "" if it is unknown.
+func (s *State) Replica() string { return s.replica }
 
 // SkipTo says that the state includes all records up to seq: those after Seq were erased.
 func (s *State) SkipTo(seq uint64) { s.seq = max(s.seq, seq) }

@@ -22,7 +22,8 @@ import (
 //
 //	base     a restored snapshot
 //	cut      the state where retention cut the log: what came of the records that were dropped
-//	kept     the state when records of erased users last left the log; it keeps their counts
+//	kept     the state when records last left the log in another way: those of erased users, or
+//	         its end that was lost; it keeps what came of them
 //	ordered  the state after an import, if the log is not in the order in which things happened
 //
 // Each is the whole state at its sequence. A state is computed from the newest one. A replay
@@ -41,14 +42,17 @@ type Base struct {
 // Bases returns the bases of a data folder, the oldest first.
 func Bases(dir string) (bases []Base, err error) {
 	for _, path := range []string{basePath(dir), cutPath(dir), keptPath(dir), orderedPath(dir)} {
-		seq, err := stateSeq(path)
+		head, err := stateHead(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		if err == nil {
+			err = checkReplica(dir, head.Replica)
 		}
 		if err != nil {
 			return nil, Base{path: path}.failure(err)
 		}
-		bases = append(bases, Base{seq, path})
+		bases = append(bases, Base{head.Seq, path})
 	}
 	slices.SortStableFunc(bases, func(a, b Base) int { return cmp.Compare(a.Seq, b.Seq) })
 	return bases, nil
@@ -70,6 +74,9 @@ func (b Base) Load(cfg features.Config) (*features.State, error) {
 
 func (b Base) failure(err error) error {
 	remedy := "restore it from a backup, or remove it to start without it"
+	if errors.Is(err, errOtherLog) {
+		remedy = "put the log that it came with back, or remove it to start without it"
+	}
 	if filepath.Base(b.path) == "base" {
 		remedy = "restore it from the snapshot with relish rebuild --from"
 	}
@@ -233,7 +240,7 @@ func (s *Store) keepCheckpoint() error {
 // LoadState returns the state of a data folder as of its last complete record. Another process may
 // have the folder open.
 func LoadState(dir string, cfg features.Config) (*features.State, error) {
-	s, err := readState(filepath.Join(dir, "checkpoint"), cfg)
+	s, err := readCheckpoint(dir, cfg)
 	if err != nil {
 		if s, err = loadBase(dir, cfg, math.MaxUint64); err != nil {
 			return nil, err
@@ -257,14 +264,36 @@ func readState(path string, cfg features.Config) (*features.State, error) {
 	return features.ReadCheckpoint(cfg, bufio.NewReaderSize(f, 1<<20))
 }
 
-// stateSeq returns the sequence of a written state.
-func stateSeq(path string) (uint64, error) {
+// stateHead returns what a written state includes.
+func stateHead(path string) (features.CheckpointHead, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, err
+		return features.CheckpointHead{}, err
 	}
 	defer f.Close()
-	return features.CheckpointSeq(f)
+	return features.ReadCheckpointHead(f)
+}
+
+// errOtherLog says that a state came of another event log than the folder's.
+var errOtherLog = errors.New("it belongs to another event log")
+
+// checkReplica fails if a state with this replica is not of the folder's log. States of older
+// versions name no replica, and a log without segments has none yet.
+func checkReplica(dir, replica string) error {
+	log, err := eventlog.Replica(ingest.LogDir(dir))
+	if err == nil && log != "" && replica != "" && log != replica {
+		err = errOtherLog
+	}
+	return err
+}
+
+// readCheckpoint returns the state of the folder's checkpoint.
+func readCheckpoint(dir string, cfg features.Config) (*features.State, error) {
+	s, err := readState(filepath.Join(dir, "checkpoint"), cfg)
+	if err == nil {
+		err = checkReplica(dir, s.Replica())
+	}
+	return s, err
 }
 
 func writeState(fsys durable.FS, path string, state *features.State) error {

@@ -28,8 +28,8 @@ import (
 
 // Options of a Store. The zero value works.
 type Options struct {
-	// Ingest configures the Ingester. The store overwrites DedupeIDs, AppliedSeq, Apply, Save,
-	// BeforeDrop and EraseUsers.
+	// Ingest configures the Ingester. The store overwrites DedupeIDs, AppliedSeq, AppliedReplica,
+	// Apply, Save, BeforeDrop and EraseUsers.
 	Ingest ingest.Options
 	// OnItemsChanged gets the items whose content changed, after they were applied and in that
 	// order. It must not block. It gets nothing while Open replays the log.
@@ -63,7 +63,7 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	}
 	s := &Store{dir: dir, fs: opt.Ingest.FS, cfg: cfg, onItemsChanged: opt.OnItemsChanged}
 	var err error
-	if s.state, err = readState(s.checkpointPath(), cfg); err != nil {
+	if s.state, err = readCheckpoint(dir, cfg); err != nil {
 		switch {
 		case opt.Ingest.Log == nil:
 		case errors.Is(err, features.ErrLayout):
@@ -78,7 +78,8 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 			return nil, err
 		}
 	}
-	opt.Ingest.DedupeIDs, opt.Ingest.AppliedSeq = cfg.DedupeIDs, s.state.Seq()
+	opt.Ingest.DedupeIDs = cfg.DedupeIDs
+	opt.Ingest.AppliedSeq, opt.Ingest.AppliedReplica = s.state.Seq(), s.state.Replica()
 	opt.Ingest.Apply, opt.Ingest.Save, opt.Ingest.EraseUsers = s.apply, s.save, s.eraseBase
 	opt.Ingest.BeforeDrop = s.advanceBase
 	if s.Ingester, err = ingest.Open(dir, opt.Ingest); err != nil {
@@ -86,6 +87,13 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	}
 	if err := s.completeBase(); err != nil {
 		return nil, errors.Join(err, s.Close())
+	}
+	if s.EndMissing() {
+		s.keep = true // of records that only the state has
+		if err := s.save(); err != nil && opt.Ingest.Log != nil {
+			opt.Ingest.Log.Warn("cannot write the state yet; trying again with the next checkpoint",
+				"error", err)
+		}
 	}
 	s.mu.Lock()
 	s.open = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -178,6 +179,29 @@ func segments(dir string) ([]segment, error) {
 	}
 	slices.SortFunc(out, func(a, b segment) int { return strings.Compare(a.path, b.path) })
 	return out, nil
+}
+
+// Sizes returns the sizes of the segments in dir that begin at the sequence upTo or before, by name.
+func Sizes(dir string, upTo uint64) (map[string]int64, error) {
+	segs, err := segments(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	sizes := map[string]int64{}
+	for _, s := range segs {
+		if s.first > upTo {
+			break
+		}
+		st, err := os.Stat(s.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // retention has just dropped it
+		}
+		if err != nil {
+			return nil, err
+		}
+		sizes[s.name()] = st.Size()
+	}
+	return sizes, nil
 }
 
 func (s segment) name() string { return filepath.Base(s.path) }

@@ -52,7 +52,8 @@ func (h *highWater) missing(segs []segment) *Damage {
 		if newest.first >= h.Segment {
 			return nil
 		}
-		if own, err := newest.header(); err == nil && hex.EncodeToString(own.replica[:]) != h.Replica {
+		own, err := newest.header()
+		if err == nil && hex.EncodeToString(own.replica[:]) != h.Replica {
 			return nil
 		}
 	}

@@ -41,6 +41,9 @@ type Log struct {
 	replicaID string // replica in hex
 	cutBytes  int64
 
+	missing     *Damage // the end of the log was missing when it was opened; nil: it was not
+	missingFrom uint64  // the first sequence that may be missing then
+
 	mu     sync.Mutex // guards queue, queued, closed
 	wake   *sync.Cond
 	queue  []*request
@@ -337,6 +340,11 @@ func (l *Log) LastSeq() uint64 { return l.next.Load() - 1 }
 
 // FirstSeq returns the sequence at which the oldest segment begins.
 func (l *Log) FirstSeq() uint64 { return l.first.Load() }
+
+// Missing reports that the end of the log was missing when it was opened: the newest segment, or
+// records up to Options.UsedUpTo. from is the first sequence that may be missing. It returns 0 and
+// nil if nothing was missing.
+func (l *Log) Missing() (from uint64, d *Damage) { return l.missingFrom, l.missing }
 
 // Replica returns the id of this log, 16 hex digits.
 func (l *Log) Replica() string { return l.replicaID }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"relish/features/event"
 	"relish/internal/durable/durabletest"
 	"relish/ranker"
 )
@@ -65,6 +66,19 @@ func TestMissingNewestSegment(t *testing.T) {
 				t.Errorf("then read %v, damage %v", got, damage)
 			}
 		})
+	}
+}
+
+// Records of erased users leave the log although a segment is missing.
+func TestRewriteWithoutMissingSegment(t *testing.T) {
+	dir := threeSegments(t)
+	if err := os.Remove(segmentPath(dir, 3)); err != nil {
+		t.Fatal(err)
+	}
+	l := mustOpen(t, dir, Options{})
+	removed, err := l.Rewrite(t.Context(), func(*event.Record) bool { return true })
+	if removed != 4 || err != nil {
+		t.Errorf("removed %d, %v; want the 4 records that are left", removed, err)
 	}
 }
 

@@ -65,7 +65,8 @@ func (f *faultyLog) open() {
 		Commit: func(recs []event.Record) {
 			for _, r := range recs {
 				if other := f.seqs[r.Seq]; other != "" {
-					f.t.Errorf("seed %d: %s and %s have sequence %d", f.seed, other, r.Event.ID, r.Seq)
+					f.t.Errorf("seed %d: %s and %s have sequence %d", f.seed, other,
+						r.Event.ID, r.Seq)
 				}
 				f.seqs[r.Seq] = r.Event.ID
 			}

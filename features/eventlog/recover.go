@@ -51,16 +51,33 @@ func (l *Log) recoverLog() error {
 	if l.high.Replica != l.replicaID {
 		l.high = highWater{} // of another log
 	}
-	// A sequence is never used twice, even if the records that had it are lost.
-	if l.high.missing(segs) != nil {
-		l.next.Store(max(l.next.Load(), l.high.Limit))
-	}
-	l.next.Store(max(l.next.Load(), l.opt.UsedUpTo+1))
+	l.skipMissing(segs)
 	l.first.Store(l.next.Load())
 	if len(segs) > 0 {
 		l.first.Store(segs[0].first)
 	}
 	return l.measureSize()
+}
+
+// skipMissing finds out whether the end of the log is missing. New records then get sequences after
+// those of the missing ones: a sequence is never used twice.
+func (l *Log) skipMissing(segs []segment) {
+	next, used := l.next.Load(), l.opt.UsedUpTo
+	l.missing = l.high.missing(segs)
+	if used >= next && l.missing == nil {
+		l.missing = &Damage{
+			File:   filepath.Base(segmentPath("", max(l.high.Segment, 1))),
+			Reason: fmt.Sprintf("the log ends at record %d, and had record %d", next-1, used),
+		}
+	}
+	if l.missing == nil {
+		return
+	}
+	l.missingFrom = next
+	if l.high.missing(segs) != nil {
+		used = max(used, l.high.Limit-1)
+	}
+	l.next.Store(max(next, used+1))
 }
 
 // chooseReplica sets the id of a log without segments: the one that Options names, else that of

@@ -163,7 +163,8 @@ func (l *Log) rewriteSegment(
 	if _, err := sc.segment(s, data, end); err != nil {
 		return 0, err
 	}
-	if damage != nil {
+	// A segment that only lacks records at its end is intact: they are in a lost segment.
+	if size := len(data); damage != nil && (damage.Offset < int64(size) || sc.end < size) {
 		return 0, damage
 	}
 	if len(out) == len(data) {

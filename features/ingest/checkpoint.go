@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"hash/crc32"
@@ -13,80 +14,79 @@ import (
 	"path/filepath"
 
 	"relish/features"
-	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/internal/durable"
 )
 
 // The file "journal" is the ingester's own checkpoint, beside the checkpoint of the store. It holds
-// the sequence that it stands for with a CRC-32C, the remembered event ids, and the pending
-// erasures as JSON.
+// the sequence that it stands for and the id of the log with a CRC-32C, the remembered event ids,
+// and the pending erasures as JSON.
 func (g *Ingester) checkpointPath() string { return filepath.Join(g.dir, "journal") }
 
-// replayBatch is the number of records that Options.Apply gets at once during Open.
-const replayBatch = 1000
+// errOtherLog says that a file came with another event log.
+var errOtherLog = errors.New("it belongs to another event log")
 
-// restore loads the checkpoint, if it is intact, and reads the log's records after it.
-func (g *Ingester) restore() error {
-	if err := g.loadCheckpoint(); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			g.opt.Log.Warn(
-				"cannot use the checkpoint of event ids; reading the whole log instead", "error",
-				err,
-			)
-		}
-		g.ids, g.erase.pending, g.seq = newRecentIDs(g.opt.DedupeIDs), nil, 0
+// loadCheckpoint loads what the checkpoint remembers. Without an intact one the whole log is read.
+func (g *Ingester) loadCheckpoint() error {
+	log, err := eventlog.Replica(LogDir(g.dir))
+	if err != nil {
+		return err
 	}
-	var batch []event.Record
-	flush := func() {
-		if len(batch) > 0 {
-			g.opt.Apply(batch)
-			batch = batch[:0]
-		}
+	err = g.readCheckpoint()
+	if err == nil && g.replica != "" && log != "" && g.replica != log {
+		err = errOtherLog
 	}
-	for rec, err := range eventlog.Read(LogDir(g.dir), min(g.seq, g.opt.AppliedSeq)+1) {
-		var d *eventlog.Damage
-		if errors.As(err, &d) {
-			g.opt.Log.Error(
-				"the event log is damaged; continuing without the damaged records", "file", d.File,
-				"offset", d.Offset, "reason", d.Reason,
-			)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if rec.Seq > g.seq {
-			g.ids.admit(event.IdentityOf(&rec.Event, rec.Arrival))
-			g.observe(&rec)
-		}
-		if rec.Seq > g.opt.AppliedSeq {
-			if batch = append(batch, rec); len(batch) == replayBatch {
-				flush()
-			}
-		}
+	if err == nil {
+		return nil
 	}
-	flush()
-	return g.erase.load(g.dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		g.opt.Log.Warn(
+			"cannot use the checkpoint of event ids; reading the whole log instead", "error", err,
+		)
+	}
+	g.ids, g.erase.pending, g.replica, g.seq = newRecentIDs(g.opt.DedupeIDs), nil, "", 0
+	return nil
 }
 
-func (g *Ingester) loadCheckpoint() error {
+func (g *Ingester) readCheckpoint() error {
 	f, err := os.Open(g.checkpointPath())
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	in := bufio.NewReaderSize(f, 1<<20)
-	head := make([]byte, 12)
-	if _, err := io.ReadFull(in, head); err != nil ||
-		crc32.Checksum(head[:8], castagnoli) != binary.LittleEndian.Uint32(head[8:]) {
-		return features.ErrCorrupt
+	if err := g.readCheckpointHead(in); err != nil {
+		return err
 	}
-	g.seq, g.ids = binary.LittleEndian.Uint64(head), newRecentIDs(g.opt.DedupeIDs)
+	g.ids = newRecentIDs(g.opt.DedupeIDs)
 	if err := g.ids.read(in); err != nil {
 		return err
 	}
 	return json.NewDecoder(in).Decode(&g.erase.pending)
+}
+
+// readCheckpointHead reads the sequence and the replica. Older versions wrote no replica.
+func (g *Ingester) readCheckpointHead(in io.Reader) error {
+	head := make([]byte, 20)
+	for _, size := range []int{12, 20} {
+		read := 0
+		if size == 20 {
+			read = 12
+		}
+		if _, err := io.ReadFull(in, head[read:size]); err != nil {
+			return features.ErrCorrupt
+		}
+		sum := binary.LittleEndian.Uint32(head[size-4:])
+		if crc32.Checksum(head[:size-4], castagnoli) != sum {
+			continue
+		}
+		g.seq = binary.LittleEndian.Uint64(head)
+		if size == 20 {
+			g.replica = hex.EncodeToString(head[8:16])
+		}
+		return nil
+	}
+	return features.ErrCorrupt
 }
 
 // checkpoint saves the store's state, and then its own file. Each file is written in full before it
@@ -106,6 +106,11 @@ func (g *Ingester) writeCheckpoint(w io.Writer) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	head := binary.LittleEndian.AppendUint64(nil, g.seq)
+	replica, err := hex.DecodeString(g.replica)
+	if err != nil {
+		return err
+	}
+	head = append(head, replica...)
 	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
 	if _, err := w.Write(head); err != nil {
 		return err

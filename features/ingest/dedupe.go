@@ -60,6 +60,17 @@ func (r *recentIDs) commit(id uint64) {
 	r.next = (r.next + 1) % r.max
 }
 
+// forget drops the newest n ids.
+func (r *recentIDs) forget(n uint64) {
+	n = min(n, uint64(len(r.ring)))
+	ordered := append(slices.Clone(r.ring[r.next:]), r.ring[:r.next]...)
+	kept := len(ordered) - int(n)
+	for _, id := range ordered[kept:] {
+		delete(r.contents, id)
+	}
+	r.ring, r.next = ordered[:kept], 0
+}
+
 // abort drops an id that did not become durable.
 func (r *recentIDs) abort(id uint64) { delete(r.contents, id) }
 

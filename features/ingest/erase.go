@@ -28,7 +28,34 @@ type eraser struct {
 
 // erasedFile is the content of the file "erased".
 type erasedFile struct {
-	UpTo uint64 `json:"up_to"`
+	Replica string `json:"replica"` // id of the log; older versions did not write it
+	UpTo    uint64 `json:"up_to"`
+	// Segments has the sizes of the segments up to UpTo, by name. A segment of another size was put
+	// back from a backup, and may have records of erased users again.
+	Segments map[string]int64 `json:"segments"`
+}
+
+// ofLog reports whether the file belongs to the log of dir.
+func (f *erasedFile) ofLog(dir string) (bool, error) {
+	log, err := eventlog.Replica(LogDir(dir))
+	return f.Replica == "" || log == "" || f.Replica == log, err
+}
+
+// holds reports whether the erasures up to UpTo are still done in the log of dir.
+func (f *erasedFile) holds(dir string) (bool, error) {
+	if own, err := f.ofLog(dir); err != nil || !own {
+		return false, err
+	}
+	sizes, err := eventlog.Sizes(LogDir(dir), f.UpTo)
+	if err != nil {
+		return false, err
+	}
+	for name, size := range sizes {
+		if done, known := f.Segments[name]; known && done != size {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func erasedPath(dir string) string { return filepath.Join(dir, "erased") }
@@ -45,31 +72,18 @@ func (e *eraser) observe(rec *event.Record) {
 	e.pending[rec.Event.UserHash] = rec.Seq
 }
 
-// load removes the finished erasures from the pending ones.
-func (e *eraser) load(dir string) error {
-	done, err := readErasedUpTo(dir)
-	if err != nil {
-		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.finish(done)
-	return nil
-}
-
-func readErasedUpTo(dir string) (uint64, error) {
+func readErased(dir string) (done erasedFile, err error) {
 	data, err := os.ReadFile(erasedPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return done, nil
 	}
 	if err != nil {
-		return 0, err
+		return done, err
 	}
-	var d erasedFile
-	if err := json.Unmarshal(data, &d); err != nil {
-		d.UpTo = 0 // erase again, because a repeated erasure changes nothing
+	if err := json.Unmarshal(data, &done); err != nil {
+		done = erasedFile{} // erase again, because a repeated erasure changes nothing
 	}
-	return d.UpTo, nil
+	return done, nil
 }
 
 func (e *eraser) finish(upTo uint64) {
@@ -104,6 +118,7 @@ func (g *Ingester) PendingErasures() int {
 // PendingErasures returns the same for a data folder, which another process may have open.
 func PendingErasures(dir string) (int, error) {
 	var e eraser
+	last := uint64(0)
 	for rec, err := range eventlog.Read(LogDir(dir), 1) {
 		var d *eventlog.Damage
 		if err != nil && !errors.As(err, &d) {
@@ -111,9 +126,17 @@ func PendingErasures(dir string) (int, error) {
 		}
 		if err == nil {
 			e.observe(&rec)
+			last = rec.Seq
 		}
 	}
-	err := e.load(dir)
+	done, err := readErased(dir)
+	if err != nil {
+		return 0, err
+	}
+	holds, err := done.holds(dir)
+	if holds && done.UpTo <= last { // else the log is older than the file
+		e.finish(done.UpTo)
+	}
 	return len(e.pending), err
 }
 
@@ -152,7 +175,11 @@ func (g *Ingester) EraseNow(ctx context.Context) error {
 	if err := g.checkpoint(); err != nil {
 		return err
 	}
-	data, err := json.Marshal(erasedFile{UpTo: upTo})
+	sizes, err := eventlog.Sizes(LogDir(g.dir), upTo)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(erasedFile{Replica: g.Replica(), UpTo: upTo, Segments: sizes})
 	if err != nil {
 		return err
 	}

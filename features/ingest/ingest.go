@@ -10,6 +10,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -45,9 +46,16 @@ type Options struct {
 	Log         *slog.Logger // nil = none
 	FS          durable.FS   // changes the data folder; nil = durable.Disk
 
-	// AppliedSeq is the last sequence that the store already includes. Open passes the log's later
-	// records to Apply.
-	AppliedSeq uint64
+	// AppliedSeq is the last sequence that the store already includes, of the log with the id
+	// AppliedReplica ("": unknown). Open passes the log's later records to Apply. With AllApplied it
+	// passes none.
+	AppliedSeq     uint64
+	AppliedReplica string
+	// OnReplay is called during Open with the number of records read, and of all that will be read.
+	// An error ends Open; nil = nobody is told.
+	OnReplay func(done, total uint64) error
+	// ReplayCheckpoint is the number of records after which Open writes a checkpoint; 0 = 1 million.
+	ReplayCheckpoint int
 	// Apply takes durable records, in order and one call at a time. It runs during Open, and then
 	// on the log's owner goroutine, before Append returns.
 	Apply func([]event.Record)
@@ -61,6 +69,9 @@ type Options struct {
 	EraseUsers func(hashes map[string]uint64) error
 }
 
+// AllApplied is the Options.AppliedSeq of a store that finds out by itself what it lacks.
+const AllApplied = ^uint64(0)
+
 // Ingester takes in events. All methods are safe for concurrent use.
 type Ingester struct {
 	dir string
@@ -70,6 +81,8 @@ type Ingester struct {
 	mu  sync.Mutex // guards ids and seq, which only the log's owner goroutine writes
 	ids *recentIDs
 	seq uint64 // of the last observed record
+	// replica is the id of the log that seq counts, "" until the log is open.
+	replica string
 
 	dropped atomic.Int64
 	erase   eraser
@@ -88,20 +101,31 @@ func LogDir(dir string) string { return filepath.Join(dir, "log") }
 func Open(dir string, opt Options) (*Ingester, error) {
 	opt.defaults()
 	g := &Ingester{dir: dir, opt: opt}
-	if err := g.restore(); err != nil {
+	if err := g.loadCheckpoint(); err != nil {
 		return nil, err
 	}
-	var err error
+	done, undone, err := g.loadErased()
+	if err != nil {
+		return nil, err
+	}
 	g.log, err = eventlog.Open(LogDir(dir), eventlog.Options{
 		MaxBytes: opt.MaxLogBytes, MinFreeBytes: opt.MinFreeBytes,
 		SegmentBytes: opt.SegmentBytes,
 		RetainBytes:  opt.RetainBytes, RetainAge: opt.RetainAge,
 		Clock: opt.Clock, AcceptClock: opt.AcceptClock, OnClock: g.onClock,
-		BeforeDrop: opt.BeforeDrop, FS: opt.FS,
+		BeforeDrop: opt.BeforeDrop, FS: opt.FS, Replica: g.identity(), UsedUpTo: g.usedUpTo(done),
 		Admit: g.admit, Commit: g.commit, Abort: g.abort,
 	})
 	if err != nil {
 		return nil, err
+	}
+	g.replica = g.log.Replica()
+	if n := g.log.Stats().CutBytes; n > 0 {
+		g.opt.Log.Warn("an incomplete end of the event log was cut off; nobody was told that its "+
+			"events are stored", "bytes", n)
+	}
+	if err := g.replay(done, undone); err != nil {
+		return nil, errors.Join(err, g.log.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
@@ -122,6 +146,9 @@ func (o *Options) defaults() {
 	}
 	if o.FS == nil {
 		o.FS = durable.Disk
+	}
+	if o.ReplayCheckpoint == 0 {
+		o.ReplayCheckpoint = defaultReplayCheckpoint
 	}
 }
 
@@ -257,6 +284,12 @@ func (g *Ingester) LastSeq() uint64 { return g.log.LastSeq() }
 
 // FirstSeq returns the sequence at which the log begins; retention raises it.
 func (g *Ingester) FirstSeq() uint64 { return g.log.FirstSeq() }
+
+// EndMissing reports whether the end of the log was missing when it was opened.
+func (g *Ingester) EndMissing() bool {
+	_, d := g.log.Missing()
+	return d != nil
+}
 
 // Replica returns the id of the event log, 16 hex digits.
 func (g *Ingester) Replica() string { return g.log.Replica() }

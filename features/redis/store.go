@@ -143,7 +143,7 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 		return nil, err
 	}
 	// The ingester does not replay the log: the syncer finds out what Redis lacks.
-	opt.Ingest.DedupeIDs, opt.Ingest.AppliedSeq = cfg.DedupeIDs, ^uint64(0)
+	opt.Ingest.DedupeIDs, opt.Ingest.AppliedSeq = cfg.DedupeIDs, ingest.AllApplied
 	opt.Ingest.Apply, opt.Ingest.Save = s.queue.add, nil
 	if s.Ingester, err = ingest.Open(dir, opt.Ingest); err != nil {
 		s.cache.closeCache()

@@ -42,9 +42,10 @@ func filled(t testing.TB) *features.State {
 		},
 	)
 	for i := range evs {
-		s.Apply(
-			&event.Record{Seq: uint64(i + 1), Arrival: 1_700_000_100_000 + int64(i), Event: evs[i]},
-		)
+		s.Apply(&event.Record{
+			Seq: uint64(i + 1), Arrival: 1_700_000_100_000 + int64(i), Replica: replica,
+			Event: evs[i],
+		})
 	}
 	return s
 }
