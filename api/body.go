@@ -39,16 +39,29 @@ func checkContentType(r *http.Request, types []string) error {
 // maxDepth bounds the nesting of a body: no route takes anything deeper, and decoding recurses.
 const maxDepth = 32
 
-// decode reads data into v: exactly one document, without unknown fields and repeated fields. Its
-// errors are apiErrors.
+// decode reads data into v: exactly one document, without unknown fields, repeated fields or deep
+// nesting. Its errors are apiErrors.
 func decode(data []byte, v any) error {
-	return decodeError(json.Unmarshal(data, v, json.RejectUnknownMembers(true)), data)
+	if err := checkDepth(data); err != nil {
+		return err
+	}
+	return decodeError(event.Unmarshal(data, v, json.RejectUnknownMembers(true)), data)
 }
 
-// scan returns how many values data has, and refuses data that is nested more than maxDepth levels
-// deep. It counts brackets and commas outside strings and does not need valid JSON.
-func scan(data []byte) (values int, err error) {
-	depth, inString := 0, false
+// checkDepth refuses a value that is nested more than maxDepth levels deep. It does not need valid
+// JSON.
+func checkDepth(value []byte) error {
+	var scanner event.ValueScanner
+	if scanner.Scan(value); scanner.MaxDepth > maxDepth {
+		return errMalformed.with("nested more than 32 levels deep: flatten the body")
+	}
+	return nil
+}
+
+// countValues returns about how many values data has. It counts brackets and commas outside strings
+// and does not need valid JSON.
+func countValues(data []byte) (values int) {
+	inString := false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
 		case inString && c == '\\':
@@ -56,18 +69,11 @@ func scan(data []byte) (values int, err error) {
 		case c == '"':
 			inString = !inString
 		case inString:
-		case c == ',':
+		case c == ',' || c == '{' || c == '[':
 			values++
-		case c == '{' || c == '[':
-			values++
-			if depth++; depth > maxDepth {
-				return 0, errMalformed.with("nested more than 32 levels deep: flatten the body")
-			}
-		case c == '}' || c == ']':
-			depth--
 		}
 	}
-	return values, nil
+	return values
 }
 
 // decodeError turns an error of the JSON decoder about data into an apiError with a pointer to the

@@ -26,7 +26,7 @@ type candidateBody struct {
 	ID     string                       `json:"id"`
 	Title  string                       `json:"title"`
 	Text   string                       `json:"text"`
-	Tags   []string                     `json:"tags"`
+	Tags   event.TextList               `json:"tags"`
 	Fields map[string]ranker.FieldValue `json:"fields"`
 	Score  *float64                     `json:"score"` // the retriever's own score
 }
@@ -92,7 +92,9 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 				thousands(maxTextBytes))
 		}
 		c.Inline = &ranker.Item{
-			ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags, Fields: b.Fields}
+			ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags,
+			Fields: ranker.WithoutNulls(b.Fields),
+		}
 	}
 	return c, nil
 }

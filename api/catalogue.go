@@ -16,8 +16,16 @@ type itemBody struct {
 	ID     string                       `json:"id"`
 	Title  string                       `json:"title,omitzero"`
 	Text   string                       `json:"text,omitzero"`
-	Tags   []string                     `json:"tags,omitzero"`
+	Tags   event.TextList               `json:"tags,omitzero"`
 	Fields map[string]ranker.FieldValue `json:"fields,omitzero"`
+}
+
+// EachName implements event.Named.
+func (b *itemBody) EachName(yield func(string)) {
+	yield(b.ID)
+	for name := range b.Fields {
+		yield(name)
+	}
 }
 
 // putItems stores items. Each one replaces all that was stored of it; an item event merges instead.
@@ -40,7 +48,8 @@ func (s *Server) putItems(c *gin.Context, b body) {
 		}
 		return ranker.Event{
 			Kind: ranker.EventItem, ID: uuid.NewString(), ItemID: b.ID,
-			Title: &b.Title, Text: &b.Text, Tags: b.Tags, Fields: b.Fields, Replace: true,
+			Title: &b.Title, Text: &b.Text, Tags: b.Tags, Fields: ranker.WithoutNulls(b.Fields),
+			Replace: true,
 		}, nil
 	})
 }
@@ -95,6 +104,13 @@ type userBody struct {
 	Fields map[string]ranker.FieldValue `json:"fields"`
 }
 
+// EachName implements event.Named.
+func (b *userBody) EachName(yield func(string)) {
+	for name := range b.Fields {
+		yield(name)
+	}
+}
+
 // putUser sets fields of a user. Fields that the body does not name stay as they are.
 func (s *Server) putUser(c *gin.Context, b body) {
 	id, ok := pathID(c)
@@ -104,7 +120,9 @@ func (s *Server) putUser(c *gin.Context, b body) {
 	var fields userBody
 	err := decode(b.data, &fields)
 	e := ranker.Event{
-		Kind: ranker.EventUser, ID: uuid.NewString(), UserID: id, Fields: fields.Fields}
+		Kind: ranker.EventUser, ID: uuid.NewString(), UserID: id,
+		Fields: ranker.WithoutNulls(fields.Fields),
+	}
 	if err == nil {
 		if invalid := event.Validate(&e); invalid != nil {
 			err = invalid

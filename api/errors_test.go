@@ -77,7 +77,7 @@ func TestOtherErrorMessages(t *testing.T) {
 		{"GET", "/recommend", "", `this route does not have the method GET: use POST`},
 		{"POST", "/items/a", "{}", `this route does not have the method POST: use GET, DELETE`},
 		{"POST", "/feedback", `[{"id":"a"},]`,
-			`not valid JSON at byte 11: trailing comma: remove it`},
+			`not valid JSON at byte 12: trailing comma: remove it`},
 	} {
 		got := decodeFailure(t, s.call(c.method, c.path, c.body)).Error.Message
 		if got != c.want {

@@ -1,15 +1,13 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/gin-gonic/gin"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"relish/features/event"
 	"relish/ranker"
@@ -34,7 +32,9 @@ type feedbackResponse struct {
 const maxEvents = 50_000
 
 // eventMediaTypes are the media types of events. Browsers send beacons as text/plain.
-var eventMediaTypes = []string{"application/json", "application/x-ndjson", "text/plain"}
+var eventMediaTypes = []string{"application/json", ndjsonMediaType, "text/plain"}
+
+const ndjsonMediaType = "application/x-ndjson"
 
 func (s *Server) feedback(c *gin.Context, b body) {
 	imported, err := s.imported(c)
@@ -84,11 +84,9 @@ func (s *Server) ingestEvents(
 		answer.Rejected = append(answer.Rejected, rejection{i, e.Code, e.Message, e.Pointer})
 	}
 	n := 0
-	err := forEachValue(b.data, func(value jsontext.Value) {
-		e, invalid := decodeEvent(value)
-		if invalid == nil {
-			invalid = event.Validate(&e)
-		}
+	byLine := c.ContentType() == ndjsonMediaType
+	err := forEachValue(b.data, byLine, func(value []byte, line int) {
+		e, invalid := decodeValue(value, line, decodeEvent)
 		if invalid != nil {
 			reject(n, invalid)
 		} else {
@@ -143,41 +141,21 @@ func (s *Server) withLog(c *gin.Context, store func(ctx context.Context) error) 
 	return err
 }
 
-// forEachValue calls use with every event of a body: one object, an array of objects, or one object
-// after another (NDJSON). It fails if the body as a whole cannot be read.
-func forEachValue(data []byte, use func(value jsontext.Value)) error {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(data))
-	array := dec.PeekKind() == '['
-	if array {
-		if _, err := dec.ReadToken(); err != nil {
-			return decodeError(err, data)
-		}
+// decodeValue decodes and checks one value of a body. A value that is not valid JSON is named by
+// its line, 0 = none.
+func decodeValue(
+	value []byte, line int, decodeEvent func([]byte) (ranker.Event, *ranker.EventError),
+) (ranker.Event, *ranker.EventError) {
+	var e ranker.Event
+	var invalid *ranker.EventError
+	if err := checkDepth(value); err != nil {
+		tooDeep := fromError(err)
+		invalid = &ranker.EventError{Code: tooDeep.code, Message: tooDeep.message}
+	} else if e, invalid = decodeEvent(value); invalid == nil {
+		return e, event.Validate(&e)
 	}
-	n := 0
-	for ; !array || dec.PeekKind() != ']'; n++ {
-		value, err := dec.ReadValue()
-		if errors.Is(err, io.EOF) && !array && n > 0 {
-			return nil
-		}
-		if errors.Is(err, io.EOF) {
-			return errMalformed.with(
-				"the body is empty or ends early: send an event, an array, or one event per line")
-		}
-		if err != nil {
-			return decodeError(err, data)
-		}
-		if n == maxEvents {
-			return errBodyTooLarge.with(
-				"more than 50,000 events in one body: split it into several requests")
-		}
-		use(value)
+	if invalid.Code == errMalformed.code && line > 0 {
+		invalid.Message = fmt.Sprintf("line %d: %s", line, invalid.Message)
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return decodeError(err, data)
-	}
-	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return errMalformed.with(
-			"the body goes on after the array: send one array, or one event per line")
-	}
-	return nil
+	return e, invalid
 }

@@ -45,6 +45,9 @@ func (s *Server) rankMetarank(c *gin.Context, b body) (shortOfTime bool) {
 // decodeMetarank returns the pipeline's request for a Metarank ranking event. Its ID is "" if the
 // event has none.
 func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
+	if err := checkDepth(data); err != nil {
+		return nil, err
+	}
 	e, invalid := event.DecodeMetarank(data)
 	switch {
 	case invalid != nil:

@@ -97,10 +97,7 @@ func readBody(
 	if err := readAll(c, lease, buf); err != nil {
 		return b, bodyError(c, err)
 	}
-	b.data = *buf
-	if b.values, err = scan(b.data); err != nil {
-		return b, err
-	}
+	b.data, b.values = *buf, countValues(*buf)
 	if err := lease.Take(int64(len(b.data) + valueBytes*b.values)); err != nil {
 		return b, bodyError(c, err)
 	}

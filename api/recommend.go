@@ -29,6 +29,25 @@ type recommendBody struct {
 	Time       timestamp                    `json:"time"`
 }
 
+// EachName implements event.Named.
+func (b *recommendBody) EachName(yield func(string)) {
+	for _, name := range []string{b.UserID, b.Session, b.Model} {
+		yield(name)
+	}
+	for i := range b.Candidates {
+		c := &b.Candidates[i]
+		yield(c.ID)
+		if c.Inline != nil {
+			for name := range c.Inline.Fields {
+				yield(name)
+			}
+		}
+	}
+	for name := range b.Context {
+		yield(name)
+	}
+}
+
 // Bounds of POST /recommend besides those of the candidates.
 const (
 	maxDeadline    = 10 * time.Second
@@ -46,6 +65,9 @@ func (e *explainCount) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return err
 	}
 	switch tok.Kind() {
+	case 'n':
+		*e = 0
+		return nil
 	case 't':
 		*e = defaultExplain
 		return nil
@@ -71,6 +93,10 @@ func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if err != nil {
 		return err
 	}
+	*t = 0
+	if tok.Kind() == 'n' {
+		return nil
+	}
 	if k := tok.Kind(); k == '"' || k == '0' {
 		ms, err := event.ParseTime(tok.String())
 		if err == nil {
@@ -86,8 +112,9 @@ func (t *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // request checks the body and returns the pipeline's request.
 func (b *recommendBody) request(id string) (*ranker.Request, error) {
 	r := &ranker.Request{
-		ID: id, User: b.UserID, Session: b.Session, Context: b.Context, Explain: int(b.Explain),
-		Model: b.Model, Record: b.Record == nil || *b.Record, Time: int64(b.Time),
+		ID: id, User: b.UserID, Session: b.Session, Context: ranker.WithoutNulls(b.Context),
+		Explain: int(b.Explain),
+		Model:   b.Model, Record: b.Record == nil || *b.Record, Time: int64(b.Time),
 	}
 	if b.UserID == "" {
 		return nil, errMissingField.at("/user_id",
@@ -117,7 +144,7 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 	if b.Seed != nil {
 		r.Seed = uint64(*b.Seed)
 	}
-	if err := checkContext(b.Context); err != nil {
+	if err := checkContext(r.Context); err != nil {
 		return nil, err
 	}
 	var err error

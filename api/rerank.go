@@ -41,6 +41,9 @@ type rerankBody struct {
 	Priority            *int           `json:"priority"`
 }
 
+// EachName implements event.Named. Texts have no names.
+func (b *rerankBody) EachName(yield func(string)) { yield(b.Model) }
+
 // documentText is a document's text. The document is a string, or an object with the field text.
 type documentText string
 

@@ -2,7 +2,10 @@ package ranker
 
 import (
 	"errors"
+	"maps"
+	"math"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -77,8 +80,16 @@ func (v FieldValue) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteToken(jsontext.EndArray)
 }
 
-// UnmarshalJSONFrom reads a number, a boolean, a string, or a list of strings or of numbers. An
-// empty list is an empty list of strings. Anything else is an error.
+// WithoutNulls removes the fields that have no value, and returns the map. JSON's null says nothing
+// of a field.
+func WithoutNulls(fields map[string]FieldValue) map[string]FieldValue {
+	maps.DeleteFunc(fields, func(_ string, v FieldValue) bool { return v.Kind == NoValue })
+	return fields
+}
+
+// UnmarshalJSONFrom reads a number, a boolean, a string, or a list of strings or of numbers. Null
+// is no value, also in a list. An empty list is an empty list of strings. Anything else is an
+// error.
 func (v *FieldValue) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	tok, err := dec.ReadToken()
 	if err != nil {
@@ -86,7 +97,7 @@ func (v *FieldValue) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	switch tok.Kind() {
 	case '0':
-		x, err := tok.Float()
+		x, err := readNumber(tok)
 		*v = NumberValue(x)
 		return err
 	case 't', 'f':
@@ -95,10 +106,29 @@ func (v *FieldValue) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		*v = StringValue(tok.String())
 	case '[':
 		return v.readList(dec)
+	case 'n':
+		*v = FieldValue{}
 	default:
 		return errUnsupportedValue
 	}
 	return nil
+}
+
+// errTooPrecise is the error for a whole number that a float64 cannot hold. It is mostly an id.
+var errTooPrecise = errors.New("has more digits than a number keeps, 15: send it as a string")
+
+// readNumber returns the number of a token. It refuses whole numbers that would change.
+func readNumber(tok jsontext.Token) (float64, error) {
+	x, err := tok.Float()
+	if err != nil || math.Abs(x) < 1<<53 {
+		return x, err
+	}
+	text := tok.String()
+	exact := func() bool { return strconv.FormatFloat(x, 'f', 0, 64) == text }
+	if !strings.ContainsAny(text, ".eE") && jsontext.Float(x).String() != text && !exact() {
+		return 0, errTooPrecise
+	}
+	return x, nil
 }
 
 // readList reads the rest of a list, whose values must all be of one kind.
@@ -113,12 +143,13 @@ func (v *FieldValue) readList(dec *jsontext.Decoder) error {
 		case tok.Kind() == '"' && v.Nums == nil:
 			v.List = append(v.List, tok.String())
 		case tok.Kind() == '0' && len(v.List) == 0:
-			x, err := tok.Float()
+			x, err := readNumber(tok)
 			if err != nil {
 				return err
 			}
 			v.Kind, v.List = Numbers, nil
 			v.Nums = append(v.Nums, x)
+		case tok.Kind() == 'n':
 		default:
 			return errMixedList
 		}

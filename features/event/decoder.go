@@ -21,6 +21,10 @@ func NewDecoder(parse func(string) (int64, error)) *Decoder {
 		if err != nil {
 			return err
 		}
+		*s = 0
+		if tok.Kind() == 'n' {
+			return nil
+		}
 		if k := tok.Kind(); k != '0' && k != '"' {
 			return fmt.Errorf("must be a time, not %s", jsonKindName(k))
 		}

@@ -234,8 +234,14 @@ func TestRejected(t *testing.T) {
 			`/event: unknown event "dance": use item, user, ranking or interaction`,
 		},
 		{
-			`{"event":"user","id":"e","user":"u","fields":[{"name":"x"}]}`,
-			"invalid_field", "/fields/x: must have a value",
+			`{"type":"user","id":"e","user":"u","time":0}`, "invalid_field",
+			"/time: must be a time like 2026-05-01T10:00:00Z or Unix milliseconds after 1990, " +
+				"not 0 (1970-01-01T00:00:00Z)",
+		},
+		{
+			`{"type":"user","id":"e","user":"u","time":"1970-01-01T00:00:00Z"}`, "invalid_field",
+			"/time: must be a time like 2026-05-01T10:00:00Z or Unix milliseconds after 1990, " +
+				"not 0 (1970-01-01T00:00:00Z)",
 		},
 		{
 			`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`,

@@ -20,7 +20,8 @@ var strict = json.RejectUnknownMembers(true)
 
 // ---- Times ----
 
-// timestamp is a time in Unix ms. It reads RFC 3339 or a whole number of ms, and writes the number.
+// timestamp is a time in Unix ms. It reads RFC 3339, a whole number of ms, or null, which is 0 for
+// no time. It writes the number.
 type timestamp int64
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
@@ -37,14 +38,24 @@ func (s *timestamp) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			return fmt.Errorf(notATime+", not %.40s", text)
 		}
 		ms, err := parseMillis(n, text)
-		*s = timestamp(ms)
-		return err
+		return s.set(ms, err)
 	case '"':
 		ms, err := ParseTime(tok.String())
-		*s = timestamp(ms)
-		return err
+		return s.set(ms, err)
+	case 'n':
+		*s = 0
+		return nil
 	}
 	return fmt.Errorf(notATime+", not %s", jsonKindName(tok.Kind()))
+}
+
+// set takes over a time that was read, unless it is 0, which would stand for no time.
+func (s *timestamp) set(ms int64, err error) error {
+	if err == nil && ms == 0 {
+		err = CheckTime(ms, 0)
+	}
+	*s = timestamp(ms)
+	return err
 }
 
 // ---- Errors ----
@@ -124,7 +135,10 @@ func SyntaxMessage(err *jsontext.SyntacticError, data []byte) string {
 	case trailingComma(data, int(err.ByteOffset)):
 		reason = "trailing comma: remove it"
 	case err.Err != nil:
-		reason = err.Err.Error()
+		// The library's text of this error repeats the data.
+		if reason = err.Err.Error(); strings.HasPrefix(reason, "invalid surrogate pair") {
+			reason = `a \u escape of half a surrogate pair`
+		}
 	}
 	return fmt.Sprintf("not valid JSON at byte %d: %s", err.ByteOffset, reason)
 }

@@ -50,7 +50,7 @@ func DecodeMetarank(data []byte) (ranker.Event, *ranker.EventError) {
 
 func decodeMetarank(data []byte, opt json.Options) (ranker.Event, *ranker.EventError) {
 	var m metarankEvent
-	if err := json.Unmarshal(data, &m, opt); err != nil {
+	if err := Unmarshal(data, &m, opt); err != nil {
 		return ranker.Event{}, decodeError(err, data, metarankFieldNames)
 	}
 	e := ranker.Event{ID: m.ID, Time: int64(m.Timestamp), UserID: m.User, Session: m.Session}
@@ -74,6 +74,19 @@ func decodeMetarank(data []byte, opt json.Options) (ranker.Event, *ranker.EventE
 			fmt.Sprintf("unknown event %.40q: use item, user, ranking or interaction", m.Event))
 	}
 	return e, nil
+}
+
+// EachName implements Named.
+func (m *metarankEvent) EachName(yield func(string)) {
+	for _, name := range []string{m.Event, m.ID, m.Item, m.User, m.Session, m.Ranking, m.Type} {
+		yield(name)
+	}
+	for _, f := range m.Fields {
+		yield(f.Name)
+	}
+	for _, it := range m.Items {
+		yield(it.ID)
+	}
 }
 
 // textFields are the fields that can hold an item's text, the preferred one first. If an item has
@@ -143,14 +156,15 @@ func fieldMap(fields []metarankField) map[string]ranker.FieldValue {
 	for _, f := range fields {
 		out[f.Name] = f.Value
 	}
-	return out
+	return ranker.WithoutNulls(out)
 }
 
 // scalars returns the fields that a request context may have: numbers, booleans and strings.
 func scalars(fields []metarankField) map[string]ranker.FieldValue {
 	var out map[string]ranker.FieldValue
 	for _, f := range fields {
-		if f.Value.Kind == ranker.Strings || f.Value.Kind == ranker.Numbers {
+		switch f.Value.Kind {
+		case ranker.Strings, ranker.Numbers, ranker.NoValue:
 			continue
 		}
 		if out == nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"relish/ranker"
 )
@@ -18,7 +19,7 @@ type clientEvent struct {
 	Session     string                       `json:"session,omitzero"`
 	Title       *string                      `json:"title,omitzero"`
 	Text        *string                      `json:"text,omitzero"`
-	Tags        []string                     `json:"tags,omitzero"`
+	Tags        TextList                     `json:"tags,omitzero"`
 	Fields      map[string]ranker.FieldValue `json:"fields,omitzero"`
 	Items       []string                     `json:"items,omitzero"`
 	Context     map[string]ranker.FieldValue `json:"context,omitzero"`
@@ -62,7 +63,7 @@ func decode(data []byte, opt json.Options) (ranker.Event, *ranker.EventError) {
 	var probe struct {
 		Event string `json:"event"`
 	}
-	if err := json.Unmarshal(data, &probe); err != nil {
+	if err := json.Unmarshal(data, &probe, jsontext.AllowInvalidUTF8(true)); err != nil {
 		return ranker.Event{}, decodeError(err, data, fieldNames)
 	}
 	if probe.Event != "" {
@@ -78,7 +79,7 @@ func DecodeNative(data []byte) (ranker.Event, *ranker.EventError) {
 
 func decodeNative(data []byte, opt json.Options) (ranker.Event, *ranker.EventError) {
 	var w clientEvent
-	if err := json.Unmarshal(data, &w, opt); err != nil {
+	if err := Unmarshal(data, &w, opt); err != nil {
 		return ranker.Event{}, decodeError(err, data, fieldNames)
 	}
 	allowed, ok := allowedFields[w.Type]
@@ -98,6 +99,28 @@ func decodeNative(data []byte, opt json.Options) (ranker.Event, *ranker.EventErr
 		}
 	}
 	return w.event(), nil
+}
+
+// EachName implements Named.
+func (w *clientEvent) EachName(yield func(string)) {
+	for _, name := range []string{
+		string(w.Type), w.ID, w.Item, w.User, w.Session, w.Model, w.Action, w.Impression,
+	} {
+		yield(name)
+	}
+	for _, id := range w.Items {
+		yield(id)
+	}
+	for name := range w.Fields {
+		yield(name)
+	}
+	for name := range w.Context {
+		yield(name)
+	}
+	for name, arm := range w.Experiments {
+		yield(name)
+		yield(arm)
+	}
 }
 
 // setFields returns the names of the fields that are set, without type, id and time.
@@ -130,12 +153,13 @@ func (w *clientEvent) event() ranker.Event {
 	e := ranker.Event{
 		Kind: w.Type, ID: w.ID, Time: int64(w.Time),
 		ItemID: w.Item, UserID: w.User, Session: w.Session,
-		Title: w.Title, Text: w.Text, Tags: w.Tags, Fields: w.Fields,
+		Title: w.Title, Text: w.Text, Tags: w.Tags,
+		Fields: ranker.WithoutNulls(w.Fields),
 		Action: w.Action, ImpressionID: w.Impression, Value: w.Value,
 	}
 	if w.Type == ranker.EventImpression {
 		e.Impression = &ranker.Impression{
-			Items: w.Items, Context: w.Context, Propensity: w.Propensity,
+			Items: w.Items, Context: ranker.WithoutNulls(w.Context), Propensity: w.Propensity,
 			Model: w.Model, Experiments: w.Experiments,
 		}
 	}
