@@ -39,10 +39,12 @@ type trainingLists struct {
 
 // readLists scans the log and chooses the lists.
 func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
-	out := &trainingLists{holdoutStart: math.MaxUint64}
+	out := &trainingLists{wholeLog: in.Log, holdoutStart: math.MaxUint64}
 	var err error
-	if out.wholeLog, err = in.Scan(ctx); err != nil {
-		return nil, err
+	if out.wholeLog == nil {
+		if out.wholeLog, err = in.Scan(ctx); err != nil {
+			return nil, err
+		}
 	}
 	out.log = out.wholeLog
 	if in.Holdout > 0 {

@@ -33,8 +33,10 @@ import (
 // Inputs of a training. Source, LightGBM, WorkDir and Config are required.
 type Inputs struct {
 	Source replay.Source
-	State  features.Config
-	Base   *replay.Base // of the log, see replay.Options
+	// Log is what Scan returns, if the caller has it already; nil: Train scans.
+	Log   *replay.Log
+	State features.Config
+	Base  *replay.Base // of the log, see replay.Options
 	// OpenTable opens a version of an external table, see features.State.OpenTable.
 	OpenTable func(name, digest string) *features.ExternalTable
 	// Vectors has the vectors of all item texts of the log; nil trains without text.

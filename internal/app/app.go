@@ -28,7 +28,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -43,6 +42,7 @@ import (
 	"relish/experiment"
 	"relish/features/ingest"
 	"relish/internal/config"
+	"relish/internal/durable"
 	"relish/internal/parallel"
 	"relish/ranker"
 	"relish/ranker/bundle"
@@ -148,7 +148,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.announce(opt.Store.Data, opt.Config.State); err != nil {
-		return nil, err
+		opt.Log.Warn("a training beside this server cannot see what it counts", "error", err)
 	}
 	a.jobs = a.newJobs(opt)
 	return a, nil
@@ -210,8 +210,8 @@ func (a *App) Close(ctx context.Context) error {
 	if a.models != nil {
 		errs = append(errs, a.models.Close(ctx))
 	}
-	if err := os.Remove(a.announced); a.announced != "" && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
+	if a.announced != "" {
+		errs = append(errs, durable.Remove(durable.Disk, a.announced))
 	}
 	return errors.Join(append(errs, a.engine.Close(ctx))...)
 }

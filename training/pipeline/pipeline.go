@@ -241,7 +241,7 @@ func (r *run) stage(name string, f func() error) error {
 // inputs returns the inputs of the training that the gate measures.
 func (r *run) inputs(p *plan, encoder *textEncoder) training.Inputs {
 	in := training.Inputs{
-		Source: p.scan.source.Records, State: r.opt.State,
+		Source: p.scan.source.Records, Log: p.scan.log, State: r.opt.State,
 		Base:      p.scan.source.timeline.Base(r.opt.Base),
 		OpenTable: r.opt.OpenTable,
 		TextSpec:  r.opt.State.Text, ExternalColumns: p.scan.externalColumns,

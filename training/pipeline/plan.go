@@ -49,7 +49,7 @@ var errEmptyLog = errors.New(
 // not trained on the held-out lists. Neither is the active bundle, if there are enough lists for
 // the gate that it has not seen.
 func newPlan(opt *Options, b *bundles, s *scan) (*plan, error) {
-	sampled := s.needsSampledLists()
+	sampled := s.log.NeedsSampledLists()
 	total := s.all.lists(sampled)
 	if total == 0 {
 		return nil, errEmptyLog

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/cespare/xxhash/v2"
-
 	"relish/features/event"
 	"relish/features/eventlog"
 	"relish/ranker"
@@ -21,10 +19,11 @@ type scan struct {
 	// catalogue is the items at the end of the logs, sorted by id; nil in a training without text.
 	catalogue       []*ranker.ItemInfo
 	externalColumns []string // columns of the newest external tables, "TABLE.COLUMN", sorted
+	log             *replay.Log
 	all             counts
-	// sinceParent and sinceActive are the newest part of the log, which the parent and the active
-	// bundle were not trained on: everything if there is no such bundle.
-	sinceParent, sinceActive newPart
+	// sinceParent and sinceActive are the newest part of the log, after the last record that the
+	// parent and the active bundle were trained on: everything if there is no such bundle.
+	sinceParent, sinceActive counts
 	incomplete               []incompleteLog
 }
 
@@ -34,66 +33,45 @@ type incompleteLog struct {
 	bytes int // after the last complete record
 }
 
-// newPart is the part of the log after the last record that a bundle was trained on.
-type newPart struct {
-	counts
-	from uint64 // its first number
-}
-
-// add counts a record, and starts again if the bundle was trained on it.
-func (p *newPart) add(
-	rec *event.Record, number uint64, trainedOn *bundle.TrainingData, isCounted bool,
-) {
-	if replay.HasLearned(trainedOn, rec) {
-		*p = newPart{newCounts(), number + 1}
-		return
-	}
-	p.counts.add(&rec.Event, isCounted)
-}
-
-// counts has the number of impressions and interactions in a part of the logs.
+// counts has the number of lists in the newest part of the log.
 type counts struct {
-	impressions int
-	unlinked    int                 // interactions that name no impression
-	clicked     map[uint64]struct{} // ids of impressions with a follow-up, hashed
+	from     uint64 // number of the part's first record
+	shown    int    // impressions
+	clicked  int    // of these, those that training can learn from, see replay.Log.ClickedLists
+	unlinked int    // interactions that name no impression
 }
 
-func newCounts() counts { return counts{clicked: map[uint64]struct{}{}} }
-
-// add counts one event. isCounted says whether the state counts the event's action.
-func (c *counts) add(e *ranker.Event, isCounted bool) {
-	switch {
-	case e.Kind == ranker.EventImpression:
-		c.impressions++
-	case e.Kind == ranker.EventInteraction && isCounted && e.ImpressionID != "":
-		c.clicked[xxhash.Sum64String(e.ImpressionID)] = struct{}{}
-	case e.Kind == ranker.EventInteraction && isCounted:
-		c.unlinked++
+// countFrom counts the part of the log from a number on.
+func countFrom(log *replay.Log, from uint64) counts {
+	out := counts{
+		from: from, clicked: log.CountClickedLists(from), unlinked: log.CountUnlinked(from),
 	}
+	for i := range log.Lists {
+		if log.Lists[i].Seq >= from {
+			out.shown++
+		}
+	}
+	return out
 }
 
 // lists returns the number of lists of which a holdout is a share, see replay.Log.HoldoutStart.
 // sampled says whether lists are sampled as well.
 func (c *counts) lists(sampled bool) float64 {
 	if sampled {
-		return float64(c.impressions + c.unlinked)
+		return float64(c.shown + c.unlinked)
 	}
-	return float64(c.impressions)
+	return float64(c.shown)
 }
 
 // measurable estimates how many of the lists a bundle can be measured on: those with clicks, and
 // about every second interaction, because there is no sampled list for repeated ones.
 func (c *counts) measurable(sampled bool) float64 {
-	n := float64(len(c.clicked))
+	n := float64(c.clicked)
 	if sampled {
 		n += float64(c.unlinked) / 2
 	}
 	return n
 }
-
-// needsSampledLists estimates replay.Log.NeedsSampledLists before the lists are built. It counts
-// each impression that a follow-up names, also one in which everything was clicked.
-func (s *scan) needsSampledLists() bool { return len(s.all.clicked) < replay.MinClickedLists }
 
 // scanLogs fixes where the logs end, puts their records in order, counts what is new, and makes
 // sure that encoder has the vector of each text that any item ever had, in the catalogue or in a
@@ -103,8 +81,6 @@ func scanLogs(ctx context.Context, run *run, b *bundles, encoder *textEncoder) (
 		source: &source{
 			dirs: run.opt.Logs, ids: run.opt.State.DedupeIDs, until: run.opt.Until,
 		},
-		all: newCounts(), sinceParent: newPart{counts: newCounts()},
-		sinceActive: newPart{counts: newCounts()},
 	}
 	err := run.stage("scan", func() error { return out.read(ctx, run, b, encoder) })
 	if err != nil {
@@ -120,16 +96,19 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 	parentData, activeData := trainedOn(b.parent), trainedOn(b.active.bundle)
 	base := s.source.timeline.Base(run.opt.Base)
 	texts := &textScan{newItemReplay(run.opt.State, base), encoder}
+	var sinceParent, sinceActive uint64
 	var failed error
 	err := s.source.inOrder(func(rec *event.Record, number uint64) bool {
 		if number%cancelInterval == 0 {
 			run.opt.Progress("scan", int(number), 0)
 			failed = ctx.Err()
 		}
-		isCounted := slices.Contains(run.opt.State.Actions, rec.Event.Action)
-		s.all.add(&rec.Event, isCounted)
-		s.sinceParent.add(rec, number, parentData, isCounted)
-		s.sinceActive.add(rec, number, activeData, isCounted)
+		if replay.HasLearned(parentData, rec) {
+			sinceParent = number + 1
+		}
+		if replay.HasLearned(activeData, rec) {
+			sinceActive = number + 1
+		}
 		failed = errors.Join(failed, texts.add(ctx, rec))
 		return failed == nil
 	})
@@ -150,6 +129,13 @@ func (s *scan) read(ctx context.Context, run *run, b *bundles, encoder *textEnco
 		}
 	}
 	s.externalColumns = externalColumns(run.opt, tables)
+	in := run.inputs(&plan{scan: s}, encoder)
+	if s.log, err = in.Scan(ctx); err != nil {
+		return err
+	}
+	s.all = countFrom(s.log, 0)
+	s.all.shown += s.log.DroppedLists
+	s.sinceParent, s.sinceActive = countFrom(s.log, sinceParent), countFrom(s.log, sinceActive)
 	return nil
 }
 

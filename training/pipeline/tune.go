@@ -190,11 +190,7 @@ func encoderCorpus(
 	p *plan,
 	present *textEncoder,
 ) (c *signals.Corpus, hasNewEvents []bool, err error) {
-	in := run.inputs(p, present)
-	log, err := in.Scan(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
+	in, log := run.inputs(p, present), p.scan.log
 	start, err := log.HoldoutStart(in.Holdout)
 	if err != nil {
 		return nil, nil, err

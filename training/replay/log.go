@@ -95,7 +95,7 @@ type Log struct {
 	Interactions []Interaction // in order
 	Lists        []LoggedList  // in order, the newest Options.MaxLists
 	DroppedLists int           // lists that were too old to be kept
-	ClickedLists int           // of Lists: those with a click
+	ClickedLists int           // CountClickedLists of all Lists
 	Catalogue    *features.State
 	ItemChanges  []ItemChange // when each item existed, by sequence
 	// Counts counts the records by kind, Actions the interactions by counted action.
@@ -157,19 +157,32 @@ var errEmptyLog = errors.New(
 		"import events first",
 )
 
-// MinClickedLists is the number of ClickedImpressions below which lists are sampled in addition, to
-// train on and to measure on.
+// MinClickedLists is the number of ClickedLists below which lists are sampled in addition, to train
+// on and to measure on.
 const MinClickedLists = 1000
 
 // NeedsSampledLists reports whether the log has fewer than MinClickedLists.
-func (l *Log) NeedsSampledLists() bool {
-	n := 0
+func (l *Log) NeedsSampledLists() bool { return l.ClickedLists < MinClickedLists }
+
+// CountClickedLists returns the number of ClickedImpressions from a sequence on: lists with a click
+// on some of their items, but not the same on all.
+func (l *Log) CountClickedLists(from uint64) (n int) {
 	for i := range l.Lists {
-		if isInformative(l.Lists[i].Gains) {
+		if l.Lists[i].Seq >= from && isInformative(l.Lists[i].Gains) {
 			n++
 		}
 	}
-	return n < MinClickedLists
+	return n
+}
+
+// CountUnlinked returns the number of interactions from a sequence on that name no impression.
+func (l *Log) CountUnlinked(from uint64) (n int) {
+	for i := range l.Interactions {
+		if x := &l.Interactions[i]; x.Seq >= from && !x.HasImpression {
+			n++
+		}
+	}
+	return n
 }
 
 // HoldoutStart returns the sequence at which the newest share (0 to 1) of the impressions begins.

@@ -91,11 +91,7 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 	s.dropOldest()
 	s.dropErased()
 	s.ItemChanges = s.items.list
-	for i := range s.Lists {
-		if slices.ContainsFunc(s.Lists[i].Gains, func(g float32) bool { return g > 0 }) {
-			s.ClickedLists++
-		}
-	}
+	s.ClickedLists = s.CountClickedLists(0)
 	return s.Log, nil
 }
 

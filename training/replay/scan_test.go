@@ -151,6 +151,9 @@ func TestFollowUps(t *testing.T) {
 		"an item shown twice": {new(tape).add(
 			list("l", "u", "a", "b", "a", "c"), did("u", "click", "c", "l"),
 		), []float32{0, 0, 1}, 0, 1},
+		"everything clicked": {new(tape).add(
+			shown, click, did("u", "click", "a", "l"), did("u", "click", "c", "l"),
+		), []float32{1, 1, 1}, 0, 0},
 		"a click of another user": {new(tape).add(
 			shown, did("session", "click", "b", "l"),
 		), []float32{0, 1, 0}, 0, 1},
@@ -315,6 +318,33 @@ func TestHoldoutOfMixedLogs(t *testing.T) {
 	}
 	if !log.NeedsSampledLists() {
 		t.Error("one list is enough")
+	}
+}
+
+// One rule says which lists are clicked: for the card, for the decision to sample lists, and for
+// the parts of the log that a training plans with. A list in which everything was clicked says
+// nothing about an order.
+func TestOneRuleForClickedLists(t *testing.T) {
+	tp := &tape{}
+	for i := range replay.MinClickedLists + 5 {
+		id := fmt.Sprint("l", i)
+		tp.add(list(id, "u", "a", "b"), did("u", "click", "a", id))
+		if i%2 == 0 && i < 20 {
+			tp.add(did("u", "click", "b", id))
+		}
+	}
+	tp.add(did("u", "click", "a", ""), did("u", "click", "b", ""))
+	log := scan(t, tp, replay.Options{})
+	want := replay.MinClickedLists - 5
+	if log.ClickedLists != want || !log.NeedsSampledLists() ||
+		len(log.ClickedImpressions(0, math.MaxUint64)) != want {
+		t.Errorf("%d clicked lists, sampled %v; want %d", log.ClickedLists,
+			log.NeedsSampledLists(), want)
+	}
+	last := log.Lists[len(log.Lists)-1].Seq
+	if n, unlinked := log.CountClickedLists(last), log.CountUnlinked(last+3); n != 1 ||
+		unlinked != 1 {
+		t.Errorf("%d clicked lists and %d interactions without a list at the end", n, unlinked)
 	}
 }
 
