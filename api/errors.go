@@ -124,6 +124,10 @@ var (
 		status: http.StatusServiceUnavailable, code: "log_unavailable", retry: 1,
 		message: "the event log cannot be written now; nothing was stored: retry after 1 s"}
 
+	errStarting = &apiError{
+		status: http.StatusServiceUnavailable, code: "starting", retry: 5,
+		message: "the service is starting: /health/ready says how far it is; retry after 5 s"}
+
 	errNoTextEncoder = &apiError{
 		status: http.StatusServiceUnavailable, code: "no_text_encoder", retry: 1,
 		message: "no text encoder answered: the service runs without one, or it was too slow; " +

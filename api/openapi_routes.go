@@ -93,9 +93,10 @@ var (
 		answer:  anyObject(),
 	}
 	docReady = operation{
-		summary:     "Readiness probe: the service can rank",
-		description: "503 while a check fails or the service drains.",
-		answer:      anyObject(),
+		summary: "Readiness probe: the service can rank",
+		description: "503 while a check fails, or the service starts or drains. While it " +
+			"starts, the check start says how far it is.",
+		answer: anyObject(),
 	}
 	docMetrics = operation{
 		summary: "Prometheus metrics",

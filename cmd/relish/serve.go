@@ -35,15 +35,16 @@ type serveCmd struct {
 }
 
 // Run serves until the context ends, then finishes the requests in progress.
-func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
+func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) error {
 	if err := c.checkAddress(cfg); err != nil {
-		return err
-	}
-	if err := c.checkPort(); err != nil {
 		return err
 	}
 	if err := c.announce(); err != nil {
 		return err
+	}
+	listener, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return c.cannotListen(err)
 	}
 	// SIGHUP never ends the service, whether or not it has an experiments file.
 	hangup := make(chan os.Signal, 1)
@@ -51,18 +52,12 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	defer signal.Stop(hangup)
 	opt := c.options(cfg)
 	opt.ReadAgain = hangup
-	a, err := app.New(ctx, opt)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, a.Close(ctx)) }()
-	listener, err := net.Listen("tcp", c.Addr)
-	if err != nil {
-		return c.cannotListen(err)
-	}
-	fmt.Fprintf(os.Stderr, "relish serves on http://%s (web console at /, API at /docs)\n",
+	fmt.Fprintf(os.Stderr, "relish starts on http://%s (/health/ready says how far it is)\n",
 		listener.Addr())
-	return a.Run(ctx, listener)
+	return app.Serve(ctx, opt, listener, func() {
+		fmt.Fprintf(os.Stderr, "relish serves on http://%s (web console at /, API at /docs)\n",
+			listener.Addr())
+	})
 }
 
 func (c *serveCmd) options(cfg *config.Config) app.Options {
@@ -92,15 +87,6 @@ func (c *serveCmd) checkAddress(cfg *config.Config) error {
 			"API keys. Add keys (see docs/api.md), listen on 127.0.0.1, or pass --open", c.Addr)
 	}
 	return nil
-}
-
-// checkPort finds out that the port is in use before the data is loaded, which can take long.
-func (c *serveCmd) checkPort() error {
-	listener, err := net.Listen("tcp", c.Addr)
-	if err != nil {
-		return c.cannotListen(err)
-	}
-	return listener.Close()
 }
 
 func (c *serveCmd) cannotListen(err error) error {

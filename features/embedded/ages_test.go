@@ -61,7 +61,7 @@ const (
 // dataFiles are the files that have an age of their own. The bases go with the checkpoint.
 var dataFiles = []string{"log", "log.highwater", "checkpoint", "journal", "erased"}
 
-// agedFolders returns a data folder of each age, and by age the number of clicks of clickUser in it.
+// agedFolders returns a data folder of each age, and by age the number of clickUser's clicks in it.
 func agedFolders(t *testing.T) (dirs [ages]string, clicks [ages]int) {
 	dir := filepath.Join(t.TempDir(), "d")
 	session := func(age int, use func(s *embedded.Store)) {

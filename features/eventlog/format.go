@@ -181,7 +181,7 @@ func segments(dir string) ([]segment, error) {
 	return out, nil
 }
 
-// Sizes returns the sizes of the segments in dir that begin at the sequence upTo or before, by name.
+// Sizes returns the sizes of the segments in dir that begin at upTo or before, by name.
 func Sizes(dir string, upTo uint64) (map[string]int64, error) {
 	segs, err := segments(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

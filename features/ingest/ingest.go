@@ -47,14 +47,14 @@ type Options struct {
 	FS          durable.FS   // changes the data folder; nil = durable.Disk
 
 	// AppliedSeq is the last sequence that the store already includes, of the log with the id
-	// AppliedReplica ("": unknown). Open passes the log's later records to Apply. With AllApplied it
-	// passes none.
+	// AppliedReplica ("": unknown). Open passes the log's later records to Apply, and none if it is
+	// AllApplied.
 	AppliedSeq     uint64
 	AppliedReplica string
 	// OnReplay is called during Open with the number of records read, and of all that will be read.
 	// An error ends Open; nil = nobody is told.
 	OnReplay func(done, total uint64) error
-	// ReplayCheckpoint is the number of records after which Open writes a checkpoint; 0 = 1 million.
+	// ReplayCheckpoint is the number of records after which Open writes a checkpoint; 0 = 10^6.
 	ReplayCheckpoint int
 	// Apply takes durable records, in order and one call at a time. It runs during Open, and then
 	// on the log's owner goroutine, before Append returns.

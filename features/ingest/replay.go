@@ -35,8 +35,8 @@ func (g *Ingester) loadErased() (done erasedFile, undone bool, err error) {
 	if err != nil || holds {
 		return done, false, err
 	}
-	g.opt.Log.Warn("the event log is not the one from which erased users were removed last, or an " +
-		"older copy of it; their removal is repeated")
+	g.opt.Log.Warn("the event log is not the one from which erased users were removed last, or " +
+		"an older copy of it; their removal is repeated")
 	own, err := done.ofLog(g.dir)
 	if !own {
 		done = erasedFile{}
@@ -107,8 +107,8 @@ func (g *Ingester) reportMissing() (bool, error) {
 	if d == nil {
 		return false, nil
 	}
-	g.opt.Log.Error("the end of the event log is missing; the state keeps what came of it, and new "+
-		"records get later numbers. Put the newer files of the log back if you have them",
+	g.opt.Log.Error("the end of the event log is missing; the state keeps what came of it, and "+
+		"new records get later numbers. Put the newer files of the log back if you have them",
 		"file", d.File, "reason", d.Reason, "from", from)
 	if g.opt.AppliedSeq != AllApplied {
 		kept := max(from-1, g.opt.AppliedSeq)

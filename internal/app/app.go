@@ -93,6 +93,8 @@ type Options struct {
 	// EraseAfter is the longest time until an erased user's events leave the log; 0: 24 h.
 	EraseAfter time.Duration
 	Log        *slog.Logger // nil: nothing is logged
+
+	onReplay func(done, total uint64) error // see ingest.Options.OnReplay; Serve sets it
 }
 
 // App is the ranking service. New opens it, Run serves once, Close releases everything.
@@ -127,6 +129,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		Ingest: ingest.Options{
 			MaxLogBytes: opt.MaxLogBytes, MinFreeBytes: opt.MinFreeBytes,
 			RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge, EraseAfter: opt.EraseAfter,
+			OnReplay: opt.onReplay,
 		},
 	})
 	if err != nil {
