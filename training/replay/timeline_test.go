@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -226,6 +227,65 @@ func TestTimelineMergesLiveRecords(t *testing.T) {
 	if fmt.Sprint(ids) != "[m5 m4 l1 m3 l2 l6 m7]" ||
 		!slices.Equal(numbers, []uint64{1, 2, 3, 4, 5, 6, 7}) {
 		t.Errorf("merged: %v, numbers %v", ids, numbers)
+	}
+}
+
+// All imported history arrives with the newest import, so that a full state drops the same users and
+// items whichever file came first. What happened when it arrived keeps its arrival: an event
+// without a time, or with one after its import.
+func TestImportedHistoryArrivesAtOnce(t *testing.T) {
+	const first, second = importDay, importDay + hour
+	click := func(id, user string, at int64) ranker.Event {
+		return ranker.Event{
+			Kind: ranker.EventInteraction, ID: id, UserID: user, ItemID: "i", Action: "click",
+			Time: at, Imported: true,
+		}
+	}
+	const users = 200
+	var halves [2][]ranker.Event
+	for i := range int64(users) {
+		id := fmt.Sprint("u", i)
+		halves[i%2] = append(halves[i%2], click("of "+id, id, first-(users-i)*hour))
+	}
+	keptUsers := func(imports ...[]ranker.Event) (kept []bool) {
+		cfg := features.DefaultConfig()
+		cfg.MaxUsers = users / 4
+		state := features.New(cfg)
+		for rec, err := range timeline(t, logOf(imports...)).Records() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			state.Apply(&rec)
+		}
+		for i := range users {
+			got, err := state.Read(&ranker.FeatureQuery{
+				User: fmt.Sprint("u", i), Now: second, Schema: new(ranker.Schema),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, len(got.Recent) > 0)
+		}
+		return kept
+	}
+	a, b := keptUsers(halves[0], halves[1]), keptUsers(halves[1], halves[0])
+	if !slices.Equal(a, b) || !slices.Contains(a, true) || !slices.Contains(a, false) {
+		t.Errorf("one file first keeps the users %v, the other one first %v", a, b)
+	}
+
+	newer, older := click("newer", "u1", first-hour), click("older", "u2", first-2*hour)
+	arrivals := map[string]int64{}
+	log := logOf([]ranker.Event{newer, click("untimed", "u3", 0), click("early", "u4", first+1)},
+		[]ranker.Event{older})
+	for rec, err := range timeline(t, log).Records() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		arrivals[rec.Event.ID] = rec.Arrival
+	}
+	want := map[string]int64{"newer": second, "older": second, "untimed": first, "early": first}
+	if !maps.Equal(arrivals, want) {
+		t.Errorf("the records arrive at %v, want %v", arrivals, want)
 	}
 }
 
