@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -83,6 +84,10 @@ func (s *Server) withRanking(
 		}
 		start := time.Now()
 		s.metrics.inFlight.Inc()
+		c.Set(contextArrived, start)
+		// Let the requests that have arrived meanwhile take their slots, or be refused, before this
+		// one computes. Otherwise they would queue for a processor, where no limit sees them.
+		runtime.Gosched()
 		shortOfTime := false
 		defer func() {
 			s.metrics.inFlight.Dec()

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/gin-gonic/gin"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"relish/ranker"
 )
@@ -232,6 +233,18 @@ func fail(c *gin.Context, err error) {
 	if e.retry > 0 {
 		c.Header("Retry-After", strconv.Itoa(e.retry))
 	}
-	c.AbortWithStatusJSON(e.status, gin.H{
-		"error": gin.H{"code": e.code, "message": e.message, "pointer": e.pointer}})
+	c.Data(e.status, "application/json; charset=utf-8", e.appendJSON(nil))
+	c.Abort()
+}
+
+// appendJSON appends the answer's body. It encodes by hand, because a busy service refuses many
+// requests. Bytes that are not UTF-8 are replaced.
+func (e *apiError) appendJSON(b []byte) []byte {
+	b = append(b, `{"error":{"code":`...)
+	b, _ = jsontext.AppendQuote(b, e.code)
+	b = append(b, `,"message":`...)
+	b, _ = jsontext.AppendQuote(b, e.message)
+	b = append(b, `,"pointer":`...)
+	b, _ = jsontext.AppendQuote(b, e.pointer)
+	return append(b, "}}"...)
 }

@@ -19,6 +19,7 @@ import (
 const (
 	contextRequestID  = "request_id"
 	contextCandidates = "candidates" // how many texts or items the request ranks, for the log
+	contextArrived    = "arrived"    // when the request took its ranking slots
 	contextShed       = "shed"       // set if the request was refused because the service is busy
 )
 

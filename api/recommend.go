@@ -195,6 +195,7 @@ func (s *Server) recommend(c *gin.Context, b body) (shortOfTime bool) {
 // runRanking ranks and counts the ranking.
 func (s *Server) runRanking(c *gin.Context, req *ranker.Request) (*ranker.Response, error) {
 	c.Set(contextCandidates, len(req.Candidates))
+	req.Arrived = c.GetTime(contextArrived)
 	resp, err := s.opt.Ranker.Rank(c.Request.Context(), req)
 	if err == nil {
 		s.metrics.ranking(resp)

@@ -21,6 +21,10 @@ const (
 	explainUntil  = 0.95
 )
 
+// inTime is the share of the deadline by which the scores are there unless the service is busy, see
+// Response.ShortOfTime.
+const inTime = 0.25
+
 // Options configures a Pipeline. Features and Models are required.
 type Options struct {
 	Features StateReader

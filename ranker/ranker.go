@@ -99,6 +99,7 @@ type Request struct {
 	Context    map[string]FieldValue // scalars only; "query" is the search text
 	Limit      int                   // items in the answer; 0 = all
 	Deadline   time.Duration         // 0 = an experiment's, or DefaultDeadline
+	Arrived    time.Time             // when the deadline begins; zero = when Rank is called
 	Explain    int                   // explain the first N items; 0 = none
 	Model      string                // model version; "" = the active one
 	Seed       uint64                // of tie-breaks and exploration; 0 = a hash of User
@@ -118,9 +119,8 @@ type Response struct {
 	Coverage    Coverage
 	Degraded    []string // names of the constants below, each once; never nil
 	Timings     []Timing // in the order in which the stages ran
-	// ShortOfTime says that signals and scorer used more than half of the time that they had,
-	// although the ranking did not wait for vectors. They compute and wait for nothing, so too many
-	// of them run at once.
+	// ShortOfTime says that the scores took more than a quarter of the deadline, although the
+	// ranking did not wait for vectors: too many rankings run at once.
 	ShortOfTime bool
 }
 

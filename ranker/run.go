@@ -30,13 +30,16 @@ type run struct {
 func newRun(req *Request, clock func() time.Time) *run {
 	r := &run{
 		req:      req,
-		start:    time.Now(),
+		start:    req.Arrived,
 		deadline: req.Deadline,
 		now:      req.Time,
 		seed:     req.Seed,
 		timings:  make([]Timing, 0, 8),
 		degraded: []string{},
 		coverage: Coverage{Text: 1, Features: 1},
+	}
+	if r.start.IsZero() {
+		r.start = time.Now()
 	}
 	if r.deadline == 0 {
 		r.deadline = DefaultDeadline

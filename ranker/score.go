@@ -83,7 +83,6 @@ func (p *Pipeline) scoreOnce(ctx context.Context, run *run, pl plan, in inputs) 
 	ctx, cancel := run.stage(ctx, scorerUntil)
 	defer cancel()
 	req, model, signalsEnd := run.req, in.model, run.until(signalsUntil)
-	begin := time.Now()
 	got, err := runStage(ctx, p.scorer, model, func(ctx context.Context) (o outcome, err error) {
 		start := time.Now()
 		blocks, errs := computeSignals(ctx, signalsEnd, model.Signals, in.signals)
@@ -107,7 +106,7 @@ func (p *Pipeline) scoreOnce(ctx context.Context, run *run, pl plan, in inputs) 
 		o.modelTook = time.Since(start)
 		return o, nil
 	})
-	if half := run.until(scorerUntil).Sub(begin) / 2; time.Since(begin) > half && !run.waited {
+	if time.Now().After(run.until(inTime)) && !run.waited {
 		run.short = true
 	}
 	run.errs = append(run.errs, got.signalErrs...)

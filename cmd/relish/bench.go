@@ -33,6 +33,7 @@ type benchCmd struct {
 	Duration     time.Duration `help:"Time to measure each number of candidates." default:"5s" placeholder:"DURATION"`
 	Catalogue    int           `help:"Measure on this many generated items in a temporary folder, and not on --data." placeholder:"N"`
 	Seed         uint64        `help:"Seed of the requests." default:"1" placeholder:"N"`
+	Overload     []float64     `help:"Measure the goodput at these multiples of the peak, such as 1,2,10, and not latencies." placeholder:"FACTOR"`
 	JSON         bool          `help:"Print one JSON object for each number of candidates."`
 }
 
@@ -61,6 +62,9 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		}
 		defer func() { err = errors.Join(err, stop()) }()
 		url = "http://" + addr
+	}
+	if len(c.Overload) > 0 {
+		return c.overload(ctx, url, users, items)
 	}
 	unit := bench.Calibrate()
 	var results []*bench.Result

@@ -6,7 +6,6 @@
 package admission
 
 import (
-	"math"
 	"runtime"
 	"sync"
 )
@@ -14,20 +13,20 @@ import (
 // Bounds of a Limiter's limit, in slots for each processor. With fewer than minSlots, processors
 // would idle while requests wait for disk or network.
 const (
-	minSlots   = 4
+	minSlots   = 8
 	startSlots = 16
 )
 
-// cut is what remains of the limit after a request ran short of time.
-const cut = 0.9
+// lateWeight is how many requests in time weigh as much as one that ran short of time. The limit
+// settles where one request in ten does.
+const lateWeight = 9
 
 // Limiter bounds the slots that requests hold at once. It is safe for concurrent use.
 //
-// The limit follows the rule of TCP: additive increase, multiplicative decrease. It falls by a
-// tenth when a request ran short of time. It does not fall again before the requests have ended
-// that were under way then, because those were admitted under the old limit. It grows by one slot
-// while as many requests as it has slots end in time. Only requests count that were admitted when
-// at least half of the slots were taken: others say nothing about the limit.
+// The limit grows by one slot while as many requests as it has slots end in time, and falls by
+// lateWeight slots while as many run short of time. So a few late requests, which garbage
+// collection or another program may cause, change little. Only requests count that were admitted
+// when at least half of the slots were taken: others say nothing about the limit.
 //
 // A request costs one slot or more. If several clients have requests under way, the last quarter of
 // the slots is for clients that hold less than an equal share, so that no client takes them all.
@@ -38,8 +37,6 @@ type Limiter struct {
 	limit    float64 // from least to most
 	taken    int
 	byClient map[string]int // slots taken; clients without any are not in it
-	running  int            // requests
-	old      int            // requests that were under way when the limit fell, and that may still be
 }
 
 // NewLimiter returns a limiter whose limit never exceeds most, which is at least 1.
@@ -75,7 +72,6 @@ func (l *Limiter) Acquire(client string, cost int) *Slot {
 	if total > limit || total > limit-limit/4 && own*clients > limit {
 		return nil
 	}
-	l.running++
 	l.taken, l.byClient[client] = total, own
 	return &Slot{limiter: l, client: client, cost: cost, busy: 2*total >= limit}
 }
@@ -89,17 +85,12 @@ func (s *Slot) Release(shortOfTime bool) {
 	if l.byClient[s.client] -= s.cost; l.byClient[s.client] == 0 {
 		delete(l.byClient, s.client)
 	}
-	l.running--
-	fresh := l.old == 0 // it was admitted under the present limit
-	if !fresh {
-		l.old--
-	}
 	switch {
 	case !s.busy:
-	case !shortOfTime:
-		l.limit = math.Min(l.most, l.limit+1/l.limit)
-	case fresh:
-		l.limit, l.old = math.Max(l.least, l.limit*cut), l.running
+	case shortOfTime:
+		l.limit = max(l.least, l.limit-lateWeight/l.limit)
+	default:
+		l.limit = min(l.most, l.limit+1/l.limit)
 	}
 }
 

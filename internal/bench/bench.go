@@ -72,7 +72,7 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 		opt: opt, host: base.Host, stages: map[string]float64{},
 		hist: hdrhistogram.New(1, maxLatency.Microseconds(), 3),
 	}
-	if r.requests, err = r.buildRequests(base); err != nil {
+	if r.requests, err = opt.buildRequests(base, 10*time.Second); err != nil {
 		return nil, err
 	}
 	if err := r.sendLoad(ctx, opt.Duration/5); err != nil {
@@ -99,27 +99,31 @@ type runner struct {
 	stages   map[string]float64 // ms, summed over the answers
 }
 
-// buildRequests encodes the requests beforehand, so that encoding is not measured.
-func (r *runner) buildRequests(base *url.URL) ([][]byte, error) {
-	rng := rand.New(rand.NewPCG(r.opt.Seed, 3))
+// buildRequests encodes the requests beforehand, so that encoding is not measured. A deadline of 0
+// is the service's default.
+func (opt *Options) buildRequests(base *url.URL, deadline time.Duration) ([][]byte, error) {
+	rng := rand.New(rand.NewPCG(opt.Seed, 3))
 	out := make([][]byte, 64)
 	for b := range out {
-		ids := make([]string, 0, r.opt.Candidates)
-		if r.opt.Candidates <= len(r.opt.Items) {
-			start := rng.IntN(len(r.opt.Items))
-			for i := range r.opt.Candidates {
-				ids = append(ids, r.opt.Items[(start+i)%len(r.opt.Items)])
+		ids := make([]string, 0, opt.Candidates)
+		if opt.Candidates <= len(opt.Items) {
+			start := rng.IntN(len(opt.Items))
+			for i := range opt.Candidates {
+				ids = append(ids, opt.Items[(start+i)%len(opt.Items)])
 			}
 		} else {
-			ids = append(ids, r.opt.Items...)
-			for i := len(ids); i < r.opt.Candidates; i++ {
+			ids = append(ids, opt.Items...)
+			for i := len(ids); i < opt.Candidates; i++ {
 				ids = append(ids, fmt.Sprintf("unknown-%d", i))
 			}
 		}
-		body, err := json.Marshal(map[string]any{
-			"user_id": r.opt.Users[rng.IntN(len(r.opt.Users))], "candidates": ids,
-			"record": false, "deadline_ms": 10_000,
-		})
+		fields := map[string]any{
+			"user_id": opt.Users[rng.IntN(len(opt.Users))], "candidates": ids, "record": false,
+		}
+		if deadline > 0 {
+			fields["deadline_ms"] = deadline.Milliseconds()
+		}
+		body, err := json.Marshal(fields)
 		if err != nil {
 			return nil, err
 		}
@@ -129,8 +133,8 @@ func (r *runner) buildRequests(base *url.URL) ([][]byte, error) {
 			return nil, err
 		}
 		req.Header.Set("Content-Type", "application/json")
-		if r.opt.Key != "" {
-			req.Header.Set("Authorization", "Bearer "+r.opt.Key)
+		if opt.Key != "" {
+			req.Header.Set("Authorization", "Bearer "+opt.Key)
 		}
 		var raw bytes.Buffer
 		if err := req.Write(&raw); err != nil {
@@ -195,7 +199,7 @@ type response struct {
 
 // send sends one request and counts its answer.
 func (r *runner) send(ctx context.Context, c *connection, request []byte, due time.Time) {
-	data, err := c.exchange(ctx, request)
+	status, data, err := c.exchange(ctx, request)
 	took := time.Since(due)
 	var a response
 	if err == nil {
@@ -203,7 +207,7 @@ func (r *runner) send(ctx context.Context, c *connection, request []byte, due ti
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil || len(a.Items) != r.opt.Candidates {
+	if err != nil || status != http.StatusOK || len(a.Items) != r.opt.Candidates {
 		r.errors++
 		return
 	}

@@ -3,7 +3,6 @@ package bench
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -26,8 +25,10 @@ func (c *connection) disconnect() {
 	}
 }
 
-// exchange writes a request and returns the body of its answer. It fails if the status is not 200.
-func (c *connection) exchange(ctx context.Context, request []byte) (data []byte, err error) {
+// exchange writes a request and returns the status and the body of its answer.
+func (c *connection) exchange(
+	ctx context.Context, request []byte,
+) (status int, data []byte, err error) {
 	defer func() {
 		if err != nil {
 			c.disconnect()
@@ -36,7 +37,7 @@ func (c *connection) exchange(ctx context.Context, request []byte) (data []byte,
 	if c.conn == nil {
 		d := net.Dialer{Timeout: maxLatency}
 		if c.conn, err = d.DialContext(ctx, "tcp", c.host); err != nil {
-			return nil, err
+			return 0, nil, err
 		}
 		c.reader = bufio.NewReaderSize(c.conn, 64<<10)
 	}
@@ -44,19 +45,19 @@ func (c *connection) exchange(ctx context.Context, request []byte) (data []byte,
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := c.conn.SetDeadline(time.Now().Add(maxLatency)); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	if _, err := c.conn.Write(request); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	resp, err := http.ReadResponse(c.reader, nil)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
 	data, err = io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("status %d", resp.StatusCode)
+	if resp.Close {
+		c.disconnect()
 	}
-	return data, err
+	return resp.StatusCode, data, err
 }
