@@ -48,6 +48,7 @@ func ExamplePull() {
 		fmt.Println(e.Name())
 	}
 	// Output:
+	// SHA256SUMS
 	// model.onnx
 	// revision
 	// tokenizer.json

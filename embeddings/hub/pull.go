@@ -2,7 +2,7 @@
 //
 // An encoder's folder appears complete or not at all. The files are downloaded into a folder next
 // to it, where an interrupted download resumes. They are checked by size, and by SHA-256 if the
-// hub gives one. At the end the folder is renamed into place.
+// hub gives one, and their digests go into SHA256SUMS. At the end the folder is renamed into place.
 package hub
 
 import (
@@ -11,12 +11,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+
+	"relish/internal/sha256sums"
 )
 
 // Options configure Pull. Name and Dir are required.
@@ -97,6 +101,9 @@ func Pull(ctx context.Context, opt Options) error {
 		if err := opt.fetchFile(ctx, list.Commit, f, path); err != nil {
 			return fmt.Errorf("%s: %s: %w", opt.Name, f.Name, err)
 		}
+	}
+	if err := sha256sums.Write(part, slices.Collect(maps.Keys(files))); err != nil {
+		return err
 	}
 	revision := filepath.Join(part, revisionFile)
 	if err := os.WriteFile(revision, []byte(list.Commit), 0o644); err != nil {

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"relish/embeddings/hub"
+	"relish/internal/sha256sums"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -121,6 +122,10 @@ func checkFolder(t *testing.T, dir string, h *hubServer) {
 		if err != nil || !bytes.Equal(got, h.files[from]) {
 			t.Errorf("%s: %v", to, err)
 		}
+	}
+	sums, err := sha256sums.Read(dir)
+	if err != nil || len(sums) != 4 || sums.Check("model.onnx", h.files["onnx/model.onnx"]) != nil {
+		t.Errorf("SHA256SUMS has %v, %v", sums, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "pytorch_model.bin")); err == nil {
 		t.Error("a file was downloaded that no encoder needs")

@@ -3,7 +3,8 @@
 //
 // Fine-tuning exports a text encoder with it. SetFloats replaces the weights in the encoder's
 // original file. Quantize makes the file with 8-bit weights, which a CPU runs fastest. QuantizeRows
-// makes the vectors of a quantized model independent of the batch.
+// makes the vectors of a quantized model independent of the batch. Check refuses models that no
+// runtime should read.
 package onnxfile
 
 import (
@@ -82,6 +83,12 @@ const (
 	tensorDataLocation = 14
 )
 
+var (
+	errNoGraph      = errors.New("onnxfile: the file has no graph: it is not an ONNX model")
+	errExternalData = errors.New("its data is in another file, which is not supported: save the " +
+		"model as a single file")
+)
+
 // Parse reads a model. The caller must not change data while the model is used.
 func Parse(data []byte) (*Model, error) {
 	m := &Model{byName: map[string]*weight{}}
@@ -98,7 +105,7 @@ func Parse(data []byte) (*Model, error) {
 	case err != nil:
 		return nil, fmt.Errorf("onnxfile: %w", err)
 	case !found:
-		return nil, errors.New("onnxfile: the file has no graph: it is not an ONNX model")
+		return nil, errNoGraph
 	}
 	return m, nil
 }
@@ -237,8 +244,7 @@ func (w *weight) parse(b []byte) error {
 		case tensorDataLocation:
 			if where, err := parseIntegers(whole, value); err != nil ||
 				len(where) == 1 && where[0] != 0 {
-				return errors.New("its data is in another file, which is not supported: " +
-					"save the model as a single file")
+				return errExternalData
 			}
 		default:
 			w.otherFields = append(w.otherFields, whole...)

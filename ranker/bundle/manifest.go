@@ -26,8 +26,10 @@ const (
 	maxManifestBytes = 1 << 20
 	maxFiles         = 64
 	maxSignals       = 32
-	maxBundleBytes   = 8 << 30 // of all files together
 )
+
+// MaxBytes bounds all files of a bundle together.
+const MaxBytes = 8 << 30
 
 // Manifest describes a bundle. Write fills in Format, Created (unless it is set), Schema and Files.
 type Manifest struct {
@@ -273,9 +275,9 @@ func (m *Manifest) validateFiles(addf func(string, ...any)) map[string]bool {
 			addf("files[%d]: %s is listed twice", i, f.Name)
 		case err != nil || len(sum) != sha256.Size:
 			addf("files[%d]: sha256 is not 64 hex digits", i)
-		case f.Bytes < 0 || f.Bytes > maxBundleBytes-total:
+		case f.Bytes < 0 || f.Bytes > MaxBytes-total:
 			addf("files[%d]: size %d bytes; all files together have at most %d",
-				i, f.Bytes, int64(maxBundleBytes))
+				i, f.Bytes, int64(MaxBytes))
 		default:
 			total += f.Bytes
 		}

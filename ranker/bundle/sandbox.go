@@ -50,7 +50,7 @@ func ProbeChild(
 	if err != nil {
 		return err
 	}
-	size := m.size() // bounded by maxBundleBytes
+	size := m.size() // bounded by MaxBytes
 	memory := limits.Memory + probeMemoryFactor*uint64(size)
 	if err := sandbox.Limit(memory, limits.CPU*time.Duration(1+size>>30)); err != nil {
 		return err
