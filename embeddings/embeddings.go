@@ -15,7 +15,8 @@ package embeddings
 import "context"
 
 // Model is a text encoder: a tokenizer and a forward pass. Implementations are safe for concurrent
-// use. Everything but Tokenize and Run is constant and cheap.
+// use. Everything but Tokenize and Run is cheap. Everything is constant but Parallel and
+// BatchTokens, which change if the encoder moves to another device.
 type Model interface {
 	// Tokenize appends the token ids of a text to dst and returns the extended slice. The ids
 	// include the special tokens and are truncated to MaxTokens. A text without content has no ids
@@ -25,6 +26,7 @@ type Model interface {
 	// unit-length vector of batch[i], which depends on batch[i] only. Each text is padded to its
 	// own length bucket. A batch should hold texts of one bucket, because those of others cost
 	// further runs of the model. Run fails as a whole if ctx ends or if an output is not finite.
+	// It bounds its own time; the error is context.DeadlineExceeded then.
 	Run(ctx context.Context, batch [][]int32, out [][]float32) error
 	// Bucket returns the padded length of a text of n tokens.
 	Bucket(n int) int

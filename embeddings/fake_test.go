@@ -34,8 +34,8 @@ type fake struct {
 	block   chan struct{} // nil, or runs wait until it is closed or one value arrives for each
 	started chan struct{} // one value for each run
 
-	batchTokensCalls atomic.Int64
-	tokenless        atomic.Int64 // texts without a token that were tokenized
+	tokenless atomic.Int64 // texts without a token that were tokenized
+	moved     atomic.Bool  // the encoder has moved to a device with smaller batches
 }
 
 func newFake() *fake {
@@ -127,7 +127,9 @@ func (f *fake) MaxTokens() int   { return 128 }
 func (f *fake) Parallel() int    { return f.parallel }
 func (f *fake) Digest() string   { return f.digest }
 func (f *fake) BatchTokens() int {
-	f.batchTokensCalls.Add(1)
+	if f.moved.Load() {
+		return f.batchTokens / 4
+	}
 	return f.batchTokens
 }
 

@@ -92,12 +92,9 @@ func (l *jobList) empty() bool { return l.untokenized.Len()+l.waiting+l.tokenizi
 // and workers ask for the next task. Everything happens under one lock. There are no timers: a
 // free worker takes what is there, and batches form while workers are busy.
 type queue struct {
-	model              Model
-	batchTokens        int // the model's, read once
-	backgroundLimit    int // bound of the texts that wait in the background
-	lookahead          int // texts tokenized before they run, for each priority
-	parallel           int // runs at once
-	backgroundParallel int // runs at once for the background
+	model           Model
+	backgroundLimit int // bound of the texts that wait in the background
+	lookahead       int // texts tokenized before they run, for each priority
 
 	mu        sync.Mutex
 	workReady sync.Cond
@@ -116,11 +113,9 @@ type queue struct {
 
 func newQueue(m Model, backgroundLimit int) *queue {
 	q := &queue{
-		model: m, batchTokens: m.BatchTokens(), backgroundLimit: backgroundLimit,
-		parallel: max(1, m.Parallel()), jobs: map[uint64]*job{}, failed: map[uint64]time.Time{},
+		model: m, backgroundLimit: backgroundLimit, jobs: map[uint64]*job{},
+		failed: map[uint64]time.Time{},
 	}
-	// If there are several sessions, one stays free for requests.
-	q.backgroundParallel = max(1, q.parallel-1)
 	// The lookahead holds at least two of the largest batches.
 	q.lookahead = max(minLookahead, 2*q.batchRows(m.Bucket(1)))
 	q.workReady.L = &q.mu

@@ -52,9 +52,10 @@ func (q *queue) nextOverdue() task {
 func (q *queue) nextFrom(priority int) task {
 	l := &q.lists[priority]
 	running := q.running[priorityRequest] + q.running[priorityBulk] + q.running[priorityBackground]
-	free := running < q.parallel
-	if priority == priorityBackground {
-		free = free && q.running[priority] < q.backgroundParallel
+	parallel := q.model.Parallel()
+	free := running < max(1, parallel)
+	if priority == priorityBackground { // if there are several sessions, one is left to requests
+		free = free && q.running[priority] < max(1, parallel-1)
 	}
 	if free {
 		if b := q.chooseBucket(l, true); b != nil {
@@ -99,7 +100,7 @@ func (q *queue) chooseBucket(l *jobList, full bool) *list.List {
 func first(l *list.List) *job { return l.Front().Value.(*job) }
 
 // batchRows is how many texts of a bucket one run holds.
-func (q *queue) batchRows(bucket int) int { return max(1, q.batchTokens/max(1, bucket)) }
+func (q *queue) batchRows(bucket int) int { return max(1, q.model.BatchTokens()/max(1, bucket)) }
 
 func (q *queue) startRun(priority int, b *list.List) task {
 	q.running[priority]++

@@ -363,14 +363,19 @@ func TestConcurrentUse(t *testing.T) {
 	m.check(t, good, vectors(s, good))
 }
 
-// The queue asks the model once how much a batch holds. The answer may be expensive, and the queue
-// needs it several times for each batch, under its lock.
-func TestBatchTokensIsAskedOnce(t *testing.T) {
+// Once an encoder has moved to another device, batches have the size that this device wants.
+func TestBatchesFollowTheDevice(t *testing.T) {
 	m := newFake()
 	s := start(t, m, embeddings.Options{})
-	its := items("a", 500, 8)
-	m.check(t, its, vectors(s, its))
-	if n := m.batchTokensCalls.Load(); n != 1 {
-		t.Errorf("BatchTokens was called %d times for 500 texts, want once", n)
+	for want, prefix := range map[int]string{8: "a", 2: "b"} {
+		m.moved.Store(want == 2)
+		before := len(m.runs())
+		its := items(prefix, 40, 8)
+		m.check(t, its, vectors(s, its))
+		for _, b := range m.runs()[before:] {
+			if len(b) > want {
+				t.Errorf("a batch of %d texts, want at most %d", len(b), want)
+			}
+		}
 	}
 }

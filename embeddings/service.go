@@ -137,7 +137,7 @@ func New(model Model, opt Options) (*Service, error) {
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	// There are at least as many workers as cores. On a device that runs one batch at a time, the
 	// other workers tokenize.
-	for range max(s.queue.parallel, runtime.GOMAXPROCS(0)) {
+	for range max(model.Parallel(), runtime.GOMAXPROCS(0)) {
 		s.workers.Go(s.worker)
 	}
 	return s, nil

@@ -34,6 +34,19 @@ type readParquetCmd struct {
 // Run prints the rows as JSON, under limits on memory and processor time.
 func (c *readParquetCmd) Run() error { return app.ReadParquetChild(c.File, os.Stdout) }
 
+// probeEncoderCmd tries a text encoder.
+type probeEncoderCmd struct {
+	Assets    string
+	MaxTokens int
+	Dir       string `arg:""`
+}
+
+// Run loads the encoder and encodes some texts, under limits on memory and processor time.
+func (c *probeEncoderCmd) Run() error {
+	encoder := app.EncoderOptions{Assets: c.Assets, MaxTokens: c.MaxTokens}
+	return encoder.ProbeEncoderChild(c.Dir)
+}
+
 // probeBundleCmd checks that a bundle reproduces its recorded scores.
 type probeBundleCmd struct {
 	Assets string

@@ -44,6 +44,7 @@ type cli struct {
 	ConvertColumns convertColumnsCmd `cmd:"" hidden:"" name:"convert-table"`
 	ReadParquet    readParquetCmd    `cmd:"" hidden:"" name:"read-parquet"`
 	VerifyBundle   probeBundleCmd    `cmd:"" hidden:"" name:"probe-bundle"`
+	ProbeEncoder   probeEncoderCmd   `cmd:"" hidden:"" name:"probe-encoder"`
 }
 
 const description = "Relish ranks candidates for a user by the user's behaviour and by the " +

@@ -56,7 +56,7 @@ func (c *trainCmd) Run(ctx context.Context, cfg *config.Config) error {
 			return err
 		}
 	}
-	trainer, err := app.NewTrainer(opt)
+	trainer, err := app.NewTrainer(ctx, opt)
 	if err != nil {
 		return err
 	}

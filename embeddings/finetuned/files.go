@@ -10,12 +10,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/viterin/vek/vek32"
 
 	"relish/embeddings/onnx"
+	"relish/internal/regularfile"
 	"relish/ranker/bundle"
 )
 
@@ -38,6 +37,9 @@ type probe struct {
 // probeText has common words, a rare one, digits and punctuation.
 const probeText = "Quiet farming game with 3 fishing ponds, an orchard & a bandersnatch (2nd " +
 	"edition)"
+
+// maxSettingsBytes bounds bundle.EncoderSettingsFile.
+const maxSettingsBytes = 1 << 20
 
 // minCosine is the smallest accepted cosine of the probe's vector to the recorded one. Processors
 // round differently.
@@ -104,7 +106,7 @@ func read(dir string, fp32 bool) (*onnx.EncoderFiles, *settings, error) {
 		name = bundle.EncoderFP32File
 	}
 	var s settings
-	data, err := os.ReadFile(filepath.Join(dir, bundle.EncoderSettingsFile))
+	data, err := regularfile.Read(dir, bundle.EncoderSettingsFile, maxSettingsBytes)
 	if err == nil {
 		err = json.Unmarshal(data, &s)
 	}
@@ -116,14 +118,15 @@ func read(dir string, fp32 bool) (*onnx.EncoderFiles, *settings, error) {
 			bundle.EncoderSettingsFile, s.Pooling)
 	}
 	f := &onnx.EncoderFiles{Pooling: s.Pooling, MaxTokens: s.MaxTokens, Prompt: s.Prompt}
-	if f.Model, err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+	if f.Model, err = regularfile.Read(dir, name, bundle.MaxBytes); err != nil {
 		return nil, nil, err
 	}
 	if f.QuantizesBatches() {
 		return nil, nil, fmt.Errorf("%s is of an earlier version, in which a text's vector "+
 			"depended on the texts beside it: run relish train again", name)
 	}
-	if f.Tokenizer, err = os.ReadFile(filepath.Join(dir, bundle.EncoderTokenizerFile)); err != nil {
+	f.Tokenizer, err = regularfile.Read(dir, bundle.EncoderTokenizerFile, bundle.MaxBytes)
+	if err != nil {
 		return nil, nil, err
 	}
 	return f, &s, nil

@@ -2,29 +2,36 @@ package onnx
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	ort "github.com/yalue/onnxruntime_go"
 
 	"relish/embeddings"
+	"relish/embeddings/onnxfile"
 	"relish/embeddings/tokenizer"
 )
 
 // EncoderOptions say where and how an encoder runs. The zero value works.
 type EncoderOptions struct {
 	Device      string // auto (default), cpu, cuda or cuda:N
-	MaxTokens   int    // longest text, special tokens included; 0 = 128
 	Sessions    int    // 0 = one per core on a CPU, one on a GPU
 	GPUMemLimit int64  // bytes, 0 = no limit
 	// ArenaExtendStrategy is CUDA's arena_extend_strategy; "" = kSameAsRequested, which allocates
 	// no more than needed.
 	ArenaExtendStrategy string
+	// RunTimeout ends one run of the model, which then fails; 0 = 1 minute.
+	RunTimeout time.Duration
+	// OnFallback is called when the encoder moves from the GPU to the CPU while it serves, with the
+	// reason. It must not block. nil: nobody is told.
+	OnFallback func(reason string)
+
+	open openFunc // tests give their own sessions; nil: openSession
 }
 
 // Encoder is a loaded text encoder: an embeddings.Model on ONNX Runtime. It is safe for concurrent
@@ -40,39 +47,30 @@ type Encoder struct {
 	dim       int
 	// inputs are those of input_ids, attention_mask and token_type_ids that the model has, in its
 	// order.
-	inputs         []string
-	output         string
-	pooled         bool // the output has one vector per text, not one per token
-	device         device
-	fallbackReason string
-	maxTokens      int
-	batchTokens    int
-	oneByOne       bool // each run of the model has one text
+	inputs      []string
+	output      string
+	pooled      bool // the output has one vector per text, not one per token
+	maxTokens   int
+	isQuantized bool // the model has 8-bit weights
+	perBatch    bool // the model quantizes the activations of whole batches
+	opt         EncoderOptions
 
-	idleSessions chan *session
-	allSessions  []*session
-	closed       chan struct{}
-	closeOnce    sync.Once
+	sessions       atomic.Pointer[sessionPool]
+	fallbackReason atomic.Pointer[string]
+	// moving is held while the encoder moves to the CPU or is closed. It guards the fields below.
+	moving  sync.Mutex
+	retired *sessionPool // of the GPU that the encoder has left
+	closed  bool
 }
 
 var _ embeddings.Model = (*Encoder)(nil)
 
-// LoadEncoder loads the encoder in dir. With the devices auto and cuda it falls back to the CPU if
-// there is no usable GPU; FallbackReason says why. The caller closes the encoder.
-func (rt *Runtime) LoadEncoder(dir string, opt EncoderOptions) (*Encoder, error) {
-	f, err := ReadEncoderFiles(dir, opt.MaxTokens)
-	if err != nil {
-		return nil, err
-	}
-	e, err := rt.NewEncoder(f, opt)
-	if err != nil {
-		return nil, fmt.Errorf("encoder %s: %w", dir, err)
-	}
-	return e, nil
-}
-
-// NewEncoder loads an encoder from its files, as LoadEncoder does. The files' MaxTokens apply, not
-// those of the options. The caller closes the encoder.
+// NewEncoder loads an encoder from its files and tries it on some texts. With the devices auto and
+// cuda it falls back to the CPU if there is no usable GPU; FallbackReason says why. The caller
+// closes the encoder.
+//
+// A hostile model can end the process or take all its memory. A model that this process has not
+// made is tried in a child process first, see package sandbox.
 func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, error) {
 	d, err := parseDevice(opt.Device)
 	if err != nil {
@@ -82,22 +80,31 @@ func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, er
 		return nil, fmt.Errorf("onnx: the longest text is %d tokens; it must be 8 to 8192",
 			f.MaxTokens)
 	}
-	e := &Encoder{files: f, digest: f.Digest(), maxTokens: f.MaxTokens, closed: make(chan struct{})}
+	e := &Encoder{files: f, digest: f.Digest(), maxTokens: f.MaxTokens, opt: opt}
+	if e.opt.RunTimeout == 0 {
+		e.opt.RunTimeout = defaultRunTimeout
+	}
+	if e.opt.open == nil {
+		e.opt.open = openSession
+	}
 	if e.tokenizer, err = tokenizer.Load(f.Tokenizer); err != nil {
 		return nil, err
+	}
+	if err := onnxfile.Check(f.Model); err != nil {
+		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
 	if err := e.inspectGraph(); err != nil {
 		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
-	if err := e.openDevice(rt, d, &opt); err != nil {
+	e.isQuantized, e.perBatch = f.IsQuantized(), f.QuantizesBatches()
+	if err := e.openDevice(rt, d); err != nil {
 		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
-	// A model's own pooling is followed by products with one row per text, for which a batch of one
-	// may take another kernel.
-	e.oneByOne = e.pooled && !e.device.cuda || f.QuantizesBatches()
-	e.batchTokens = e.chooseBatchTokens()
 	return e, nil
 }
+
+// maxDim bounds the components of a vector.
+const maxDim = 16384
 
 // inspectGraph finds the model's inputs and its output.
 func (e *Encoder) inspectGraph() error {
@@ -110,6 +117,12 @@ func (e *Encoder) inspectGraph() error {
 			return fmt.Errorf("the model has the input %q; an encoder has %s, %s and optionally %s",
 				in.Name, inputIDs, inputMask, inputTypes)
 		}
+		if in.DataType != ort.TensorElementDataTypeInt64 || len(in.Dimensions) != 2 ||
+			in.Dimensions[0] >= 0 || in.Dimensions[1] >= 0 {
+			return fmt.Errorf("the input %s has the type %s and the shape %v; an encoder takes "+
+				"64-bit integers with two dynamic axes, for texts and tokens: export the model "+
+				"again", in.Name, in.DataType, in.Dimensions)
+		}
 		e.inputs = append(e.inputs, in.Name)
 	}
 	if !slices.Contains(e.inputs, inputIDs) || !slices.Contains(e.inputs, inputMask) {
@@ -120,7 +133,8 @@ func (e *Encoder) inspectGraph() error {
 		if rank > 0 {
 			last = out.Dimensions[rank-1]
 		}
-		if out.DataType != ort.TensorElementDataTypeFloat || last < 1 || rank != 2 && rank != 3 {
+		if out.DataType != ort.TensorElementDataTypeFloat || last < 1 || last > maxDim ||
+			rank != 2 && rank != 3 {
 			continue
 		}
 		if e.output == "" || out.Name == "sentence_embedding" {
@@ -128,46 +142,8 @@ func (e *Encoder) inspectGraph() error {
 		}
 	}
 	if e.output == "" {
-		return errors.New("the model has no float output of token states or sentence vectors")
-	}
-	return nil
-}
-
-// openDevice opens the sessions, on the GPU if that works.
-func (e *Encoder) openDevice(rt *Runtime, d device, opt *EncoderOptions) error {
-	if d.cuda {
-		err := rt.checkCUDA()
-		if err == nil {
-			err = e.openSessions(d, opt)
-		}
-		if err == nil {
-			return nil
-		}
-		if d.explicit {
-			e.fallbackReason = "no GPU: " + strings.TrimSpace(err.Error())
-		}
-	}
-	return e.openSessions(device{}, opt)
-}
-
-func (e *Encoder) openSessions(d device, opt *EncoderOptions) error {
-	n := opt.Sessions
-	if n == 0 {
-		n = runtime.GOMAXPROCS(0)
-		if d.cuda {
-			n = 1
-		}
-	}
-	e.device = d
-	e.idleSessions = make(chan *session, n)
-	for range n {
-		s, err := newSession(e, d, opt)
-		if err != nil {
-			e.destroySessions()
-			return err
-		}
-		e.allSessions = append(e.allSessions, s)
-		e.idleSessions <- s
+		return fmt.Errorf("the model has no output of token states or sentence vectors: one with "+
+			"32-bit floats, two or three axes, and 1 to %d components", maxDim)
 	}
 	return nil
 }
@@ -199,15 +175,15 @@ func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) err
 				i, len(ids), e.maxTokens)
 		}
 	}
-	select {
-	case s := <-e.idleSessions:
-		defer func() { e.idleSessions <- s }()
-		return s.run(ctx, batch, out)
-	case <-e.closed:
-		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
+	sessions := e.sessions.Load()
+	err := sessions.run(ctx, batch, out)
+	if err == nil || ctx.Err() != nil {
+		return err
 	}
+	if sessions, err = e.leaveFailedGPU(ctx, sessions, err); err != nil {
+		return err
+	}
+	return sessions.run(ctx, batch, out)
 }
 
 // encodeBatchSize is how many texts Encode runs at once.
@@ -277,62 +253,44 @@ func (e *Encoder) Dim() int { return e.dim }
 func (e *Encoder) MaxTokens() int { return e.maxTokens }
 
 // Parallel implements embeddings.Model.
-func (e *Encoder) Parallel() int { return len(e.allSessions) }
-
-// Padded tokens of one run. On a CPU, a quantized model gains nothing from larger batches, and
-// loses once the batch exceeds the cache. An fp32 model gains up to about twice that size. A GPU
-// needs large batches to be busy.
-const (
-	batchTokensInt8 = 256
-	batchTokensFP32 = 512
-	batchTokensCUDA = 16384
-)
+func (e *Encoder) Parallel() int { return e.sessions.Load().size }
 
 // BatchTokens implements embeddings.Model.
-func (e *Encoder) BatchTokens() int { return e.batchTokens }
-
-// chooseBatchTokens searches the whole model. It is called once, when the encoder is opened.
-func (e *Encoder) chooseBatchTokens() int {
-	switch {
-	case e.oneByOne:
-		return 1
-	case e.device.cuda:
-		return batchTokensCUDA
-	case e.files.IsQuantized():
-		return batchTokensInt8
-	}
-	return batchTokensFP32
-}
+func (e *Encoder) BatchTokens() int { return e.sessions.Load().batchTokens }
 
 // Digest implements embeddings.Model.
 func (e *Encoder) Digest() string { return e.digest }
 
+// Checked reports whether the encoder's files were compared with SHA256SUMS.
+func (e *Encoder) Checked() bool { return e.files.Checked }
+
 // Device returns where the encoder runs: cpu or cuda:N.
 func (e *Encoder) Device() string {
-	if e.device.cuda {
-		return fmt.Sprintf("cuda:%d", e.device.index)
+	if d := e.sessions.Load().device; d.cuda {
+		return fmt.Sprintf("cuda:%d", d.index)
 	}
 	return "cpu"
 }
 
-// FallbackReason returns why the encoder runs on the CPU although a GPU was asked for, "" if it
-// does not.
-func (e *Encoder) FallbackReason() string { return e.fallbackReason }
+// FallbackReason returns why the encoder runs on the CPU although a GPU was asked for or was used,
+// "" if it does not.
+func (e *Encoder) FallbackReason() string {
+	if reason := e.fallbackReason.Load(); reason != nil {
+		return *reason
+	}
+	return ""
+}
 
 // Close waits for the runs in progress and frees the sessions. Later runs, and runs that wait for a
 // session, return ErrClosed. Calls after the first have no effect.
 func (e *Encoder) Close() {
-	e.closeOnce.Do(func() {
-		close(e.closed)
-		e.destroySessions()
-	})
-}
-
-// destroySessions frees all sessions, each as soon as it is idle.
-func (e *Encoder) destroySessions() {
-	for range e.allSessions {
-		s := <-e.idleSessions
-		s.destroy()
+	e.moving.Lock()
+	e.closed = true
+	sessions, retired := e.sessions.Load(), e.retired
+	e.moving.Unlock()
+	sessions.close()
+	sessions.wait()
+	if retired != nil {
+		retired.wait()
 	}
-	e.allSessions = nil
 }

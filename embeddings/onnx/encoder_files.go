@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"relish/embeddings/onnxfile"
+	"relish/internal/regularfile"
+	"relish/internal/sha256sums"
 )
 
 // defaultMaxTokens is the longest text in tokens where neither options nor encoder say less.
@@ -27,6 +27,7 @@ type EncoderFiles struct {
 	Pooling          string // "mean" or "cls"
 	MaxTokens        int    // longest text, special tokens included
 	Prompt           string // put before every text
+	Checked          bool   // the folder has SHA256SUMS, and the files are as it says
 }
 
 // The files of sentence-transformers, reduced to the keys that are used here.
@@ -45,34 +46,40 @@ type promptsFile struct {
 	Default string            `json:"default_prompt_name"`
 }
 
-// ReadEncoderFiles reads the encoder in dir. Texts are cut at maxTokens (0 = 128), or at the
+// ReadEncoderFiles reads the encoder in dir, and compares its files with SHA256SUMS if the folder
+// has that. It refuses files that are not regular. Texts are cut at maxTokens (0 = 128), or at the
 // encoder's own limit if that is lower.
 func ReadEncoderFiles(dir string, maxTokens int) (*EncoderFiles, error) {
 	if maxTokens == 0 {
 		maxTokens = defaultMaxTokens
 	}
 	f := &EncoderFiles{Pooling: "mean", MaxTokens: maxTokens}
-	var err error
-	if f.Model, err = readRegular(dir, "model.onnx"); err != nil {
+	sums, err := sha256sums.Read(dir)
+	if err != nil {
+		return nil, fmt.Errorf("encoder %s: %w", dir, err)
+	}
+	f.Checked = sums != nil
+	d := &folder{dir, sums}
+	if f.Model, err = d.read(ModelFile, MaxModelBytes); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w; run make build, or relish encoder pull NAME",
 			dir, err)
 	}
 	if err := f.quantizeRows(); err != nil {
 		return nil, fmt.Errorf("encoder %s: model.onnx: %w", dir, err)
 	}
-	if f.Tokenizer, err = readRegular(dir, "tokenizer.json"); err != nil {
+	if f.Tokenizer, err = d.read("tokenizer.json", maxTokenizerBytes); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w", dir, err)
 	}
-	if err := f.readSettings(dir); err != nil {
+	if err := f.readSettings(d); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w", dir, err)
 	}
 	return f, nil
 }
 
 // readSettings reads the sentence-transformers files that exist.
-func (f *EncoderFiles) readSettings(dir string) error {
+func (f *EncoderFiles) readSettings(d *folder) error {
 	var pooling poolingFile
-	found, err := readJSON(dir, "1_Pooling/config.json", &pooling)
+	found, err := d.readJSON("1_Pooling/config.json", &pooling)
 	if err != nil {
 		return err
 	}
@@ -87,37 +94,51 @@ func (f *EncoderFiles) readSettings(dir string) error {
 		}
 	}
 	var bert bertFile
-	if _, err := readJSON(dir, "sentence_bert_config.json", &bert); err != nil {
+	if _, err := d.readJSON("sentence_bert_config.json", &bert); err != nil {
 		return err
 	}
 	if bert.MaxSeqLength > 0 {
 		f.MaxTokens = min(f.MaxTokens, bert.MaxSeqLength)
 	}
 	var prompts promptsFile
-	if _, err := readJSON(dir, "config_sentence_transformers.json", &prompts); err != nil {
+	if _, err := d.readJSON("config_sentence_transformers.json", &prompts); err != nil {
 		return err
 	}
 	f.Prompt = prompts.Prompts[prompts.Default]
 	return nil
 }
 
-// readRegular reads a file that must be a regular file of the folder: a link could lead outside.
-func readRegular(dir, name string) ([]byte, error) {
-	path := filepath.Join(dir, name)
-	st, err := os.Lstat(path)
-	if err != nil {
-		return nil, err
+// ModelFile is the name of the model in the folder of an encoder.
+const ModelFile = "model.onnx"
+
+// MaxModelBytes bounds ModelFile: protobuf has no larger messages.
+const MaxModelBytes = 2 << 30
+
+// Bounds of the other files in bytes.
+const (
+	maxTokenizerBytes = 256 << 20
+	maxSettingsBytes  = 1 << 20
+)
+
+// folder is the folder of an encoder.
+type folder struct {
+	dir  string
+	sums sha256sums.Sums // nil: the files have no known digests
+}
+
+// read reads a regular file of the folder and checks its digest.
+func (d *folder) read(name string, limit int64) ([]byte, error) {
+	data, err := regularfile.Read(d.dir, name, limit)
+	if err == nil {
+		err = d.sums.Check(name, data)
 	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	return os.ReadFile(path)
+	return data, err
 }
 
 // readJSON decodes a file of the folder, and reports whether the file exists.
-func readJSON(dir, name string, into any) (found bool, err error) {
-	data, err := readRegular(dir, filepath.FromSlash(name))
-	if errors.Is(err, fs.ErrNotExist) {
+func (d *folder) readJSON(name string, into any) (found bool, err error) {
+	data, err := d.read(name, maxSettingsBytes)
+	if _, listed := d.sums[name]; errors.Is(err, fs.ErrNotExist) && !listed {
 		return false, nil
 	}
 	if err == nil {

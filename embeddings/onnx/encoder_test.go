@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/viterin/vek/vek32"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 const cache = "../../.cache"
@@ -25,9 +24,18 @@ func start(t testing.TB) *Runtime {
 	return rt
 }
 
+// loadEncoder loads the encoder in dir.
+func loadEncoder(rt *Runtime, dir string, opt EncoderOptions) (*Encoder, error) {
+	f, err := ReadEncoderFiles(dir, 0)
+	if err != nil {
+		return nil, err
+	}
+	return rt.NewEncoder(f, opt)
+}
+
 func encoder(t testing.TB, dir string, opt EncoderOptions) *Encoder {
 	t.Helper()
-	e, err := start(t).LoadEncoder(dir, opt)
+	e, err := loadEncoder(start(t), dir, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,13 +140,13 @@ func TestCancel(t *testing.T) {
 	// All sessions are in use: a caller waits no longer than its deadline.
 	var held []*session
 	for range e.Parallel() {
-		held = append(held, <-e.idleSessions)
+		held = append(held, <-e.sessions.Load().idle)
 	}
 	if err := e.Run(ctx, [][]int32{e.Tokenize(nil, "x")}, out); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	for _, s := range held {
-		e.idleSessions <- s
+		e.sessions.Load().put(s)
 	}
 	encode(t, e, "the encoder works again")
 }
@@ -223,34 +231,6 @@ func copyEncoder(t *testing.T, model []byte, more map[string]string) string {
 	return dir
 }
 
-func TestBadModels(t *testing.T) {
-	good, err := os.ReadFile(filepath.Join(cache, "encoder", "int8", "model.onnx"))
-	if err != nil {
-		t.Fatalf("%v: run make build first", err)
-	}
-	for name, model := range map[string][]byte{
-		"empty":     {},
-		"text":      []byte("hello"),
-		"truncated": good[:len(good)/2],
-	} {
-		dir := copyEncoder(t, model, nil)
-		if _, err := start(t).LoadEncoder(dir, EncoderOptions{Device: "cpu"}); err == nil {
-			t.Errorf("%s: loaded", name)
-		}
-	}
-	if _, err := start(t).LoadEncoder(t.TempDir(), EncoderOptions{}); err == nil ||
-		!strings.Contains(err.Error(), "make build") {
-		t.Errorf("missing: %v", err)
-	}
-	dir := copyEncoder(t, nil, nil)
-	os.Remove(filepath.Join(dir, "model.onnx"))
-	os.Symlink("/etc/hostname", filepath.Join(dir, "model.onnx"))
-	if _, err := start(t).LoadEncoder(dir, EncoderOptions{}); err == nil ||
-		!strings.Contains(err.Error(), "regular file") {
-		t.Errorf("link: %v", err)
-	}
-}
-
 func TestFolderFiles(t *testing.T) {
 	dir := copyEncoder(t, []byte("x"), map[string]string{
 		"1_Pooling/config.json":     `{"pooling_mode_cls_token":true}`,
@@ -271,66 +251,6 @@ func TestFolderFiles(t *testing.T) {
 	})
 	if _, err := ReadEncoderFiles(maxPooling, 128); err == nil {
 		t.Error("max pooling was accepted")
-	}
-}
-
-// nanModel returns a tiny model whose output is 0/0 everywhere. It casts the mask to float,
-// subtracts it from itself and divides the result by itself; the last axis has size 1.
-func nanModel() []byte {
-	msg := func(fields ...[]byte) (b []byte) {
-		for _, f := range fields {
-			b = append(b, f...)
-		}
-		return b
-	}
-	bytesField := func(n protowire.Number, v []byte) []byte {
-		return protowire.AppendBytes(protowire.AppendTag(nil, n, protowire.BytesType), v)
-	}
-	str := func(n protowire.Number, s string) []byte { return bytesField(n, []byte(s)) }
-	num := func(n protowire.Number, v uint64) []byte {
-		return protowire.AppendVarint(protowire.AppendTag(nil, n, protowire.VarintType), v)
-	}
-	dim := func(name string) []byte { return bytesField(1, str(2, name)) }
-	one := bytesField(1, num(1, 1))
-	value := func(name string, elem uint64, dims ...[]byte) []byte {
-		return msg(str(1, name),
-			bytesField(2, bytesField(1, msg(num(1, elem), bytesField(2, msg(dims...))))))
-	}
-	node := func(op string, in []string, out string, attrs ...[]byte) []byte {
-		var b []byte
-		for _, i := range in {
-			b = append(b, str(1, i)...)
-		}
-		b = append(b, str(2, out)...)
-		b = append(b, str(4, op)...)
-		for _, a := range attrs {
-			b = append(b, bytesField(5, a)...)
-		}
-		return b
-	}
-	toFloat := msg(str(1, "to"), num(3, 1), num(20, 2))
-	two := bytesField(7, protowire.AppendVarint(nil, 2))
-	axes := msg(num(1, 1), num(2, 7), two, str(8, "axes"))
-	graph := msg(
-		bytesField(1, node("Cast", []string{"attention_mask"}, "f", toFloat)),
-		bytesField(1, node("Sub", []string{"f", "f"}, "z")),
-		bytesField(1, node("Div", []string{"z", "z"}, "n")),
-		bytesField(1, node("Unsqueeze", []string{"n", "axes"}, "out")),
-		str(2, "g"),
-		bytesField(5, axes),
-		bytesField(11, value("input_ids", 7, dim("b"), dim("s"))),
-		bytesField(11, value("attention_mask", 7, dim("b"), dim("s"))),
-		bytesField(12, value("out", 1, dim("b"), dim("s"), one)),
-	)
-	return msg(num(1, 8), bytesField(8, msg(str(1, ""), num(2, 17))), bytesField(7, graph))
-}
-
-func TestNonFiniteIsRefused(t *testing.T) {
-	e := encoder(t, copyEncoder(t, nanModel(), nil), EncoderOptions{Device: "cpu", Sessions: 1})
-	err := e.Run(t.Context(), [][]int32{e.Tokenize(nil, "hello")},
-		[][]float32{make([]float32, e.Dim())})
-	if !errors.Is(err, errNotFinite) {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -16,7 +16,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	encoder, err := rt.LoadEncoder("../../.cache/encoder/int8", onnx.EncoderOptions{Device: "cpu"})
+	files, err := onnx.ReadEncoderFiles("../../.cache/encoder/int8", 0)
+	if err != nil {
+		log.Fatal(err)
+	}
+	encoder, err := rt.NewEncoder(files, onnx.EncoderOptions{Device: "cpu"})
 	if err != nil {
 		log.Fatal(err)
 	}

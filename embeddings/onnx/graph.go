@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	ort "github.com/yalue/onnxruntime_go"
+
+	"relish/embeddings/onnxfile"
 )
 
 // GraphOptions say how a graph runs. The zero value runs it on the CPU with one thread per core.
@@ -43,6 +45,9 @@ func (rt *Runtime) LoadGraph(model []byte, opt GraphOptions) (*Graph, error) {
 	d, err := graphDevice(rt, opt.Device)
 	if err != nil {
 		return nil, err
+	}
+	if err := onnxfile.Check(model); err != nil {
+		return nil, fmt.Errorf("onnx: %w", err)
 	}
 	g := &Graph{inputs: opt.Inputs, outputs: opt.Outputs}
 	if g.inputs == nil || g.outputs == nil {

@@ -121,7 +121,7 @@ func TestGraphRefuses(t *testing.T) {
 		model []byte
 		opt   GraphOptions
 	}{
-		{"reading the graph", []byte("no graph"), GraphOptions{}},
+		{"onnxfile", []byte("no graph"), GraphOptions{}},
 		{"at least one input", sumModel(),
 			GraphOptions{Inputs: []string{}, Outputs: []string{"sum"}}},
 		{"unknown", sumModel(), GraphOptions{Device: "tpu"}},

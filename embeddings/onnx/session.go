@@ -20,29 +20,15 @@ const (
 // session is one native session of an encoder with its own buffers. One goroutine uses it at a
 // time.
 type session struct {
-	encoder *Encoder
-	ort     *ort.DynamicAdvancedSession
-	ids     []int64
-	mask    []int64
-	types   []int64 // token types, all zero
-	output  []float32
-	order   []int // indexes of a batch, by length
+	encoder  *Encoder
+	native   nativeSession
+	oneByOne bool // each run of the model has one text
+	ids      []int64
+	mask     []int64
+	types    []int64 // token types, all zero
+	output   []float32
+	order    []int // indexes of a batch, by length
 }
-
-func newSession(e *Encoder, d device, opt *EncoderOptions) (*session, error) {
-	so, err := newSessionOptions(d, 1, opt)
-	if err != nil {
-		return nil, err
-	}
-	defer so.Destroy()
-	s, err := openNative(e.files.Model, e.inputs, []string{e.output}, so)
-	if err != nil {
-		return nil, err
-	}
-	return &session{encoder: e, ort: s}, nil
-}
-
-func (s *session) destroy() { closeNative(s.ort) }
 
 // resize returns a slice of n elements. It reuses the memory of buf if that is large enough.
 func resize[T any](buf []T, n int) []T {
@@ -60,7 +46,7 @@ func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) err
 		s.order = append(s.order, i)
 	}
 	limit := len(batch)
-	if s.encoder.oneByOne {
+	if s.oneByOne {
 		limit = 1
 	}
 	for indexes := range s.encoder.byBucket(batch, s.order, limit) {
@@ -131,15 +117,19 @@ func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
 		return err
 	}
 	defer output.Destroy()
-	return runUntil(ctx, s.ort, inputs, []ort.Value{output})
+	limited, cancel := context.WithTimeout(ctx, s.encoder.opt.RunTimeout)
+	defer cancel()
+	err = runUntil(limited, s.native, inputs, []ort.Value{output})
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("onnx: a run of the model took longer than %s: %w",
+			s.encoder.opt.RunTimeout, err)
+	}
+	return err
 }
 
-// runUntil runs the session and stops it when ctx ends. The error is ctx's error then.
-func runUntil(
-	ctx context.Context,
-	s *ort.DynamicAdvancedSession,
-	inputs, outputs []ort.Value,
-) error {
+// runUntil runs the session and stops it at the next operator when ctx ends. The error is ctx's
+// error then.
+func runUntil(ctx context.Context, s nativeSession, inputs, outputs []ort.Value) error {
 	opts, err := ort.NewRunOptions()
 	if err != nil {
 		return err

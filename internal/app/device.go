@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"relish/embeddings/onnx"
+	"relish/internal/regularfile"
 	"relish/ranker/bundle"
 	"relish/ranker/signals"
 	"relish/training/twotower"
@@ -61,7 +60,7 @@ func moveTower(
 func openTower(
 	ctx context.Context, rt *onnx.Runtime, device, dir string, model *signals.TwoTower,
 ) (*graphTower, error) {
-	data, err := os.ReadFile(filepath.Join(dir, signals.UserTowerFile))
+	data, err := regularfile.Read(dir, signals.UserTowerFile, bundle.MaxBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -106,12 +105,17 @@ type graphTower struct {
 
 var _ signals.UserTower = (*graphTower)(nil)
 
+// towerTimeout ends one run of the graph, which takes milliseconds.
+const towerTimeout = 10 * time.Second
+
 // EncodeUsers implements signals.UserTower. It has no context: a batch serves many requests.
 func (g *graphTower) EncodeUsers(n int, history, newest, users []float32) error {
 	return g.encode(context.Background(), n, history, newest, users)
 }
 
 func (g *graphTower) encode(ctx context.Context, n int, history, newest, users []float32) error {
+	ctx, cancel := context.WithTimeout(ctx, towerTimeout)
+	defer cancel()
 	batch, length, dim := int64(n), int64(g.length), int64(g.dim)
 	inputs := []onnx.Tensor{
 		{Shape: []int64{batch, length, dim}, Data: history},

@@ -13,6 +13,7 @@ import (
 	"relish/embeddings"
 	"relish/embeddings/finetuned"
 	"relish/embeddings/onnx"
+	"relish/internal/sha256sums"
 	"relish/training/engine"
 	"relish/training/gbdt"
 )
@@ -58,9 +59,9 @@ func (o *EncoderOptions) Runtime() (*onnx.Runtime, error) {
 	return onnx.Start(filepath.Join(assets, "onnxruntime", "libonnxruntime.so"))
 }
 
-// Load starts ONNX Runtime and loads the encoder. It logs a warning if the encoder falls back to
-// the CPU. The caller closes the encoder.
-func (o *EncoderOptions) Load(log *slog.Logger) (*onnx.Encoder, error) {
+// Load starts ONNX Runtime and loads the encoder, after a child process has tried it. It logs a
+// warning if the encoder falls back to the CPU, now or later. The caller closes the encoder.
+func (o *EncoderOptions) Load(ctx context.Context, log *slog.Logger) (*onnx.Encoder, error) {
 	runtime, err := o.Runtime()
 	if err != nil {
 		return nil, err
@@ -69,16 +70,33 @@ func (o *EncoderOptions) Load(log *slog.Logger) (*onnx.Encoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	encoder, err := runtime.LoadEncoder(dir, onnx.EncoderOptions{
-		Device: o.Device, MaxTokens: o.MaxTokens, GPUMemLimit: o.GPUMemLimit,
-	})
+	files, err := onnx.ReadEncoderFiles(dir, o.MaxTokens)
 	if err != nil {
 		return nil, err
 	}
+	if err := o.probeEncoder(ctx, dir, files); err != nil {
+		return nil, fmt.Errorf("encoder %s: %w", dir, err)
+	}
+	encoder, err := runtime.NewEncoder(files, o.native(log))
+	if err != nil {
+		return nil, fmt.Errorf("encoder %s: %w", dir, err)
+	}
 	if reason := encoder.FallbackReason(); reason != "" {
-		log.Warn("the text encoder runs on the CPU", "reason", reason)
+		warnOfFallback(log, reason)
 	}
 	return encoder, nil
+}
+
+// native says how an encoder runs.
+func (o *EncoderOptions) native(log *slog.Logger) onnx.EncoderOptions {
+	return onnx.EncoderOptions{
+		Device: o.Device, GPUMemLimit: o.GPUMemLimit,
+		OnFallback: func(reason string) { warnOfFallback(log, reason) },
+	}
+}
+
+func warnOfFallback(log *slog.Logger, reason string) {
+	log.Warn("a text encoder runs on the CPU", "reason", reason)
 }
 
 // Folder returns the folder of the chosen encoder.
@@ -126,12 +144,12 @@ func (o *EncoderOptions) openLightGBM() (*gbdt.Library, error) {
 
 // finetunedOptions say how the fine-tuned encoders of bundles run: on the device of base.
 func (o *EncoderOptions) finetunedOptions(
-	base *onnx.Encoder, vectors embeddings.Options,
+	base *onnx.Encoder, vectors embeddings.Options, log *slog.Logger,
 ) (finetuned.Options, error) {
 	runtime, err := o.Runtime()
 	return finetuned.Options{
 		Runtime: runtime,
-		Encoder: onnx.EncoderOptions{Device: o.Device, GPUMemLimit: o.GPUMemLimit},
+		Encoder: o.native(log),
 		FP32:    strings.HasPrefix(base.Device(), "cuda"),
 		Vectors: vectors,
 	}, err
@@ -148,7 +166,7 @@ func (o *EncoderOptions) openVectors(
 
 // CheckEncoder loads the encoder and encodes a short text. It returns a description of the encoder.
 func (o *EncoderOptions) CheckEncoder(ctx context.Context, log *slog.Logger) (string, error) {
-	encoder, err := o.Load(log)
+	encoder, err := o.Load(ctx, log)
 	if err != nil {
 		return "", err
 	}
@@ -161,6 +179,10 @@ func (o *EncoderOptions) CheckEncoder(ctx context.Context, log *slog.Logger) (st
 	if _, err := vectors.Text(ctx, "a probe"); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d dimensions on %s, digest %.12s", encoder.Dim(), encoder.Device(),
-		encoder.Digest()), nil
+	checked := "files as in " + sha256sums.File
+	if !encoder.Checked() {
+		checked = "no " + sha256sums.File + ", so damage of its files goes unnoticed"
+	}
+	return fmt.Sprintf("%d dimensions on %s, digest %.12s, %s", encoder.Dim(), encoder.Device(),
+		encoder.Digest(), checked), nil
 }

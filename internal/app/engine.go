@@ -74,7 +74,7 @@ func OpenEngine(ctx context.Context, opt EngineOptions) (_ *Engine, err error) {
 	}
 	opt.Config.State.Text = opt.Config.Text
 	if !opt.Encoder.NoText {
-		if err := e.openVectors(opt); err != nil {
+		if err := e.openVectors(ctx, opt); err != nil {
 			return nil, err
 		}
 	}
@@ -95,13 +95,13 @@ func OpenEngine(ctx context.Context, opt EngineOptions) (_ *Engine, err error) {
 }
 
 // openVectors loads the text encoder and opens the vectors of the catalogue.
-func (e *Engine) openVectors(opt EngineOptions) (err error) {
-	if e.encoder, err = opt.Encoder.Load(opt.Log); err != nil {
+func (e *Engine) openVectors(ctx context.Context, opt EngineOptions) (err error) {
+	if e.encoder, err = opt.Encoder.Load(ctx, opt.Log); err != nil {
 		return err
 	}
 	data, cache := opt.Store.Data, opt.Encoder.CacheBytes
 	e.finetuned, err = opt.Encoder.finetunedOptions(e.encoder,
-		embeddings.Options{Dir: finetunedFolder(data), CacheBytes: cache, Log: opt.Log})
+		embeddings.Options{Dir: finetunedFolder(data), CacheBytes: cache, Log: opt.Log}, opt.Log)
 	if err != nil {
 		return err
 	}

@@ -110,13 +110,13 @@ func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err 
 	if opt.Encoder.NoText {
 		return e, nil
 	}
-	if e.encoder, err = opt.Encoder.Load(opt.Log); err != nil {
+	if e.encoder, err = opt.Encoder.Load(ctx, opt.Log); err != nil {
 		return nil, err
 	}
 	if e.vectors, err = opt.Encoder.openVectors(opt.Data, e.encoder, opt.Log); err != nil {
 		return nil, err
 	}
-	e.finetuned, err = opt.Encoder.openFinetuned(opt.Data, e.encoder)
+	e.finetuned, err = opt.Encoder.openFinetuned(opt.Data, e.encoder, opt.Log)
 	return e, err
 }
 

@@ -29,10 +29,12 @@ type finetunedVectors struct {
 }
 
 // openFinetuned returns the vectors of a data folder. The caller closes them.
-func (o *EncoderOptions) openFinetuned(data string, base *onnx.Encoder) (*finetunedVectors, error) {
+func (o *EncoderOptions) openFinetuned(
+	data string, base *onnx.Encoder, log *slog.Logger,
+) (*finetunedVectors, error) {
 	opt, err := o.finetunedOptions(base, embeddings.Options{
-		Dir: finetunedFolder(data), ReadOnly: true, CacheBytes: o.CacheBytes,
-	})
+		Dir: finetunedFolder(data), ReadOnly: true, CacheBytes: o.CacheBytes, Log: log,
+	}, log)
 	return &finetunedVectors{opt, map[string]*finetuned.Vectors{}}, err
 }
 

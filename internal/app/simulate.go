@@ -52,7 +52,7 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 	digest := ""
 	var finetuned *finetunedVectors
 	if !s.Encoder.NoText {
-		encoder, err := s.Encoder.Load(s.Log)
+		encoder, err := s.Encoder.Load(ctx, s.Log)
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +64,7 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 		}
 		defer vectors.Close(ctx)
 		opt.Vectors = vectors
-		if finetuned, err = s.Encoder.openFinetuned(s.Data, encoder); err != nil {
+		if finetuned, err = s.Encoder.openFinetuned(s.Data, encoder, s.Log); err != nil {
 			return nil, err
 		}
 		defer finetuned.close(ctx)

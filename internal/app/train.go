@@ -55,7 +55,7 @@ type Trainer struct {
 }
 
 // NewTrainer loads the libraries and the text encoder.
-func NewTrainer(opt TrainerOptions) (_ *Trainer, err error) {
+func NewTrainer(ctx context.Context, opt TrainerOptions) (_ *Trainer, err error) {
 	t := &Trainer{opt: opt}
 	defer func() {
 		if err != nil {
@@ -66,7 +66,7 @@ func NewTrainer(opt TrainerOptions) (_ *Trainer, err error) {
 		return nil, err
 	}
 	if !opt.Encoder.NoText {
-		if err := t.openEncoder(); err != nil {
+		if err := t.openEncoder(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -136,9 +136,9 @@ func (t *Trainer) verifyBundle(ctx context.Context, dir string) error {
 }
 
 // openEncoder loads the text encoder and prepares its fine-tuning.
-func (t *Trainer) openEncoder() (err error) {
+func (t *Trainer) openEncoder(ctx context.Context) (err error) {
 	o := &t.opt.Encoder
-	if t.encoder, err = o.Load(t.opt.Log); err != nil {
+	if t.encoder, err = o.Load(ctx, t.opt.Log); err != nil {
 		return err
 	}
 	dir, err := o.Folder()
@@ -148,7 +148,7 @@ func (t *Trainer) openEncoder() (err error) {
 	t.pipeline.Encoder = bundle.Encoder{ID: filepath.Base(dir), Digest: t.encoder.Digest()}
 	finetuned, err := o.finetunedOptions(t.encoder, embeddings.Options{
 		CacheBytes: o.CacheBytes, Log: t.opt.Log,
-	})
+	}, t.opt.Log)
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (t *Trainer) Train(
 		}
 		defer vectors.Close(ctx)
 		opt.Vectors = vectors
-		finetuned, err := t.opt.Encoder.openFinetuned(t.opt.Data, t.encoder)
+		finetuned, err := t.opt.Encoder.openFinetuned(t.opt.Data, t.encoder, t.opt.Log)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,233 @@
+package onnx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/viterin/vek/vek32"
+	ort "github.com/yalue/onnxruntime_go"
+)
+
+// defaultRunTimeout is more than a full batch of a large model takes on a slow machine.
+const defaultRunTimeout = time.Minute
+
+// nativeSession is a session of the runtime.
+type nativeSession interface {
+	RunWithOptions(inputs, outputs []ort.Value, options *ort.RunOptions) error
+	Destroy() error
+}
+
+// openFunc opens a session of an encoder on a device.
+type openFunc func(e *Encoder, d device) (nativeSession, error)
+
+// openSession opens a session of the runtime.
+func openSession(e *Encoder, d device) (nativeSession, error) {
+	so, err := newSessionOptions(d, 1, &e.opt)
+	if err != nil {
+		return nil, err
+	}
+	defer so.Destroy()
+	return ort.NewDynamicAdvancedSessionWithONNXData(
+		e.files.Model, e.inputs, []string{e.output}, so)
+}
+
+// sessionPool has the sessions of an encoder on one device. It is safe for concurrent use.
+type sessionPool struct {
+	device      device
+	size        int
+	batchTokens int
+	oneByOne    bool // each run of the model has one text
+
+	idle      chan *session
+	closed    chan struct{}
+	closeOnce sync.Once
+	open      sync.WaitGroup // sessions that are not freed yet
+}
+
+// Padded tokens of one run. On a CPU, a quantized model gains nothing from larger batches, and
+// loses once the batch exceeds the cache. An fp32 model gains up to about twice that size. A GPU
+// needs large batches to be busy.
+const (
+	batchTokensInt8 = 256
+	batchTokensFP32 = 512
+	batchTokensCUDA = 16384
+)
+
+// openPool opens the sessions on a device and tries each.
+func (e *Encoder) openPool(ctx context.Context, d device) (*sessionPool, error) {
+	p := &sessionPool{device: d, size: e.opt.Sessions, closed: make(chan struct{})}
+	// A model's own pooling is followed by products with one row per text, for which a batch of one
+	// may take another kernel.
+	p.oneByOne = e.pooled && !d.cuda || e.perBatch
+	switch {
+	case p.oneByOne:
+		p.batchTokens = 1
+	case d.cuda:
+		p.batchTokens = batchTokensCUDA
+	case e.isQuantized:
+		p.batchTokens = batchTokensInt8
+	default:
+		p.batchTokens = batchTokensFP32
+	}
+	if p.size == 0 && d.cuda {
+		p.size = 1
+	} else if p.size == 0 {
+		p.size = runtime.GOMAXPROCS(0)
+	}
+	p.idle = make(chan *session, p.size)
+	for range p.size {
+		native, err := e.opt.open(e, d)
+		if err == nil {
+			openSessions.Add(1)
+			p.open.Add(1)
+			p.idle <- &session{encoder: e, oneByOne: p.oneByOne, native: native}
+		}
+		if err == nil && len(p.idle) == 1 {
+			err = e.try(ctx, p)
+		}
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// run encodes a batch with the next idle session.
+func (p *sessionPool) run(ctx context.Context, batch [][]int32, out [][]float32) error {
+	select {
+	case s := <-p.idle:
+		defer p.put(s)
+		return s.run(ctx, batch, out)
+	case <-p.closed:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// put makes a session idle again, or frees it if the pool is closed.
+func (p *sessionPool) put(s *session) {
+	p.idle <- s
+	select {
+	case <-p.closed:
+		p.freeIdle()
+	default:
+	}
+}
+
+// close frees each session as soon as it is idle. Later runs return ErrClosed.
+func (p *sessionPool) close() {
+	p.closeOnce.Do(func() { close(p.closed) })
+	p.freeIdle()
+}
+
+// wait waits until all sessions are freed.
+func (p *sessionPool) wait() { p.open.Wait() }
+
+func (p *sessionPool) freeIdle() {
+	for {
+		select {
+		case s := <-p.idle:
+			_ = s.native.Destroy()
+			openSessions.Add(-1)
+			p.open.Done()
+		default:
+			return
+		}
+	}
+}
+
+// openDevice opens the sessions, on the GPU if that works.
+func (e *Encoder) openDevice(rt *Runtime, d device) error {
+	if d.cuda {
+		err := rt.checkCUDA()
+		var sessions *sessionPool
+		if err == nil {
+			sessions, err = e.openPool(context.Background(), d)
+		}
+		if err == nil {
+			e.sessions.Store(sessions)
+			return nil
+		}
+		if d.explicit {
+			reason := "no GPU: " + strings.TrimSpace(err.Error())
+			e.fallbackReason.Store(&reason)
+		}
+	}
+	sessions, err := e.openPool(context.Background(), device{})
+	e.sessions.Store(sessions)
+	return err
+}
+
+// leaveFailedGPU moves the encoder to the CPU if a run has failed because the GPU does not work any
+// more, and returns the sessions to try again with. failed are the sessions of the run and cause is
+// its error, which is returned if there is no reason to try again.
+func (e *Encoder) leaveFailedGPU(
+	ctx context.Context, failed *sessionPool, cause error,
+) (*sessionPool, error) {
+	e.moving.Lock()
+	defer e.moving.Unlock()
+	switch now := e.sessions.Load(); {
+	case e.closed:
+		return nil, ErrClosed
+	case now != failed:
+		return now, nil // another run has moved the encoder meanwhile
+	case !failed.device.cuda || e.try(ctx, failed) == nil || ctx.Err() != nil:
+		return nil, cause // the fault is the batch's, or time is up
+	}
+	//nolint:contextcheck // the sessions serve all later requests, too
+	sessions, err := e.openPool(context.Background(), device{})
+	if err != nil {
+		return nil, errors.Join(cause, fmt.Errorf("loading the encoder on the CPU: %w", err))
+	}
+	reason := "the GPU failed: " + strings.TrimSpace(cause.Error())
+	e.fallbackReason.Store(&reason)
+	e.sessions.Store(sessions)
+	e.retired = failed
+	failed.close()
+	if e.opt.OnFallback != nil {
+		e.opt.OnFallback(reason)
+	}
+	return sessions, nil
+}
+
+// tryTexts are texts that an encoder must be able to tell apart. They have different lengths and
+// scripts.
+var tryTexts = []string{
+	"a quiet farm",
+	"Replacement battery for a handheld, 1987 (2nd edition), with charger & cable",
+	"zombie",
+	"Les sables blancs de l'île",
+}
+
+// maxTryCosine is the cosine from which two vectors count as the same.
+const maxTryCosine = 0.9999
+
+// try encodes some texts, and returns an error if the vectors are not finite or all the same: the
+// model or its device is damaged.
+func (e *Encoder) try(ctx context.Context, p *sessionPool) error {
+	batch, out := make([][]int32, len(tryTexts)), make([][]float32, len(tryTexts))
+	for i, text := range tryTexts {
+		batch[i], out[i] = e.Tokenize(nil, text), make([]float32, e.dim)
+		if len(batch[i]) == 0 {
+			return fmt.Errorf("the tokenizer finds no token in %q: use the tokenizer of the model",
+				text)
+		}
+	}
+	if err := p.run(ctx, batch, out); err != nil {
+		return fmt.Errorf("trying the model on %d texts: %w", len(tryTexts), err)
+	}
+	for _, v := range out[1:] {
+		if e.dim == 1 || vek32.Dot(out[0], v) < maxTryCosine {
+			return nil
+		}
+	}
+	return errors.New("the model gives all texts the same vector: it is damaged or is no text " +
+		"encoder")
+}
