@@ -38,6 +38,7 @@ var flagRanges = map[string]flagRange{
 	"max-connections":    atLeast(1),
 	"max-in-flight":      atLeast(1),
 	"max-log-bytes":      atLeast(0),
+	"max-log-queue":      atLeast(1 << 20),
 	"max-minutes":        above0,
 	"max-tokens":         atLeast(1),
 	"negatives":          atLeast(1),

@@ -47,7 +47,7 @@ type Log struct {
 	mu     sync.Mutex // guards queue, queued, closed
 	wake   *sync.Cond
 	queue  []*request
-	queued int
+	queued int64 // bytes of the requests that have no outcome yet
 	closed bool
 	done   chan struct{}
 
@@ -72,12 +72,14 @@ type Log struct {
 	ahead    atomic.Int64 // Stats.ClockAhead
 	full     atomic.Bool  // Stats.Full
 	failures atomic.Int64
+	refused  atomic.Int64 // events
 }
 
 // request is one Append in the queue.
 type request struct {
 	events   []ranker.Event
 	outcomes []ranker.EventOutcome
+	bytes    int64  // of the events in memory
 	seal     bool   // seal the active segment; without events
 	upTo     uint64 // after a seal: the last record in a sealed segment
 	err      error
@@ -105,8 +107,8 @@ func Open(dir string, opt Options) (*Log, error) {
 	if opt.SegmentBytes == 0 {
 		opt.SegmentBytes = 64 << 20
 	}
-	if opt.QueueEvents == 0 {
-		opt.QueueEvents = 1 << 16
+	if opt.QueueBytes == 0 {
+		opt.QueueBytes = 64 << 20
 	}
 	if opt.FS == nil {
 		opt.FS = durable.Disk
@@ -164,12 +166,16 @@ func (l *Log) enqueue(r *request) error {
 	if l.closed {
 		return fmt.Errorf("%w: the log is closed", ranker.ErrLogUnavailable)
 	}
-	if l.queued > 0 && l.queued+len(r.events) > l.opt.QueueEvents {
-		return fmt.Errorf("%w: %d events are waiting for the disk", ranker.ErrLogUnavailable,
-			l.queued)
+	for i := range r.events {
+		r.bytes += int64(event.Size(&r.events[i]))
+	}
+	if l.queued > 0 && l.queued+r.bytes > l.opt.QueueBytes {
+		l.refused.Add(int64(len(r.events)))
+		return fmt.Errorf("%w: events of %d bytes are waiting for the disk",
+			ranker.ErrLogUnavailable, l.queued)
 	}
 	l.queue = append(l.queue, r)
-	l.queued += len(r.events)
+	l.queued += r.bytes
 	l.wake.Signal()
 	return nil
 }
@@ -183,7 +189,7 @@ func (l *Log) run() {
 			l.wake.Wait()
 		}
 		batch := l.queue
-		l.queue, l.queued = nil, 0
+		l.queue = nil
 		closed := l.closed
 		l.mu.Unlock()
 		if len(batch) == 0 && closed {
@@ -217,6 +223,13 @@ func (l *Log) commit(batch []*request) {
 	if err == nil && seal {
 		err = l.sealSegment()
 	}
+	done := int64(0)
+	for _, r := range batch {
+		done += r.bytes
+	}
+	l.mu.Lock()
+	l.queued -= done
+	l.mu.Unlock()
 	for _, r := range batch {
 		r.err, r.upTo = err, l.LastSeq()
 		if n := r.lost(); n > 0 && r.onLost != nil {
@@ -356,11 +369,19 @@ func (l *Log) Stats() Stats {
 		Segments: int(l.count.Load()),
 		Syncs:    l.syncs.Load(),
 		Failures: l.failures.Load(),
+		Refused:  l.refused.Load(),
+		Queued:   l.queuedBytes(),
 		CutBytes: l.cutBytes,
 		Full:     l.full.Load(),
 
 		ClockAhead: time.Duration(l.ahead.Load()),
 	}
+}
+
+func (l *Log) queuedBytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queued
 }
 
 // Close writes the queued events and closes the log.

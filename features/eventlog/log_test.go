@@ -408,26 +408,35 @@ func TestMaxBytes(t *testing.T) {
 
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		first := click("e00")
+		size := int64(event.Size(&first))
 		fsys := &faultFS{FS: durable.Disk}
-		l, err := Open(t.TempDir(), Options{QueueEvents: 4, FS: fsys})
+		l, err := Open(t.TempDir(), Options{QueueBytes: 5 * size, FS: fsys})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
 		mustAppend(t, l, click("opens the segment"))
 		fsys.gate = make(chan struct{})
-		defer close(fsys.gate)
-		l.TryAppend([]ranker.Event{click("first")}, nil)
-		synctest.Wait() // the owner is in fsync
+		l.TryAppend([]ranker.Event{first}, nil)
+		synctest.Wait() // the owner is in fsync, and the event still takes memory
 		accepted := 0
 		for i := range 50 {
-			if l.TryAppend([]ranker.Event{click(fmt.Sprint("e", i))}, nil) {
+			if l.TryAppend([]ranker.Event{click(fmt.Sprintf("e%02d", i+1))}, nil) {
 				accepted++
 			}
 		}
-		if accepted != 4 {
-			t.Errorf("a queue of 4 accepted %d events", accepted)
+		if st := l.Stats(); accepted != 4 || st.Refused != 46 || st.Queued != 5*size {
+			t.Errorf("a queue for 5 events took %d beside the one under way: %+v", accepted, st)
 		}
+		close(fsys.gate)
+		synctest.Wait()
+		if st := l.Stats(); st.Queued != 0 {
+			t.Errorf("%d bytes are queued although all is written", st.Queued)
+		}
+		large := click("large")
+		large.Session = strings.Repeat("x", int(6*size))
+		mustAppend(t, l, large) // never too large for an empty queue
 	})
 }
 

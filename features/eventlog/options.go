@@ -34,10 +34,11 @@ type Options struct {
 	// UsedUpTo is a sequence that a record is known to have had. New records get later ones, even
 	// if the log ends before it because its last records are lost.
 	UsedUpTo uint64
-	// QueueEvents is the number of waiting events above which Append fails at once; 0 = 65,536.
-	QueueEvents int
-	FS          durable.FS       // changes the folder; nil = durable.Disk
-	Clock       func() time.Time // nil = time.Now
+	// QueueBytes is the memory of events that wait for the disk above which Append fails at once;
+	// 0 = 64 MiB. A single request is never too large.
+	QueueBytes int64
+	FS         durable.FS       // changes the folder; nil = durable.Disk
+	Clock      func() time.Time // nil = time.Now
 	// Elapsed is the real time since some moment, which a change of the system's clock does not
 	// affect. nil = the time since the system started, or with a Clock none: its steps are then
 	// checked as those between two processes.
@@ -64,6 +65,8 @@ type Stats struct {
 	Segments int
 	Syncs    int64 // batches made durable
 	Failures int64 // failed batches, and segments that retention failed to drop
+	Refused  int64 // events that found the queue full
+	Queued   int64 // bytes of the events that wait for the disk
 	CutBytes int64 // incomplete end of the newest segment that Open cut off
 	Full     bool  // the last append failed because the log or its disk is full
 	// ClockAhead is how far the system's clock is ahead of the arrivals. It is 0 unless the clock

@@ -31,8 +31,9 @@ type Options struct {
 	// MaxLogBytes is the size of the log at which Append fails with ranker.ErrLogFull; 0 = no
 	// limit.
 	MaxLogBytes int64
-	// MinFreeBytes, SegmentBytes, RetainBytes and RetainAge: see eventlog.Options.
+	// MinFreeBytes, QueueBytes, SegmentBytes, RetainBytes and RetainAge: see eventlog.Options.
 	MinFreeBytes int64
+	QueueBytes   int64
 	SegmentBytes int64
 	RetainBytes  int64
 	RetainAge    time.Duration
@@ -109,7 +110,7 @@ func Open(dir string, opt Options) (*Ingester, error) {
 		return nil, err
 	}
 	g.log, err = eventlog.Open(LogDir(dir), eventlog.Options{
-		MaxBytes: opt.MaxLogBytes, MinFreeBytes: opt.MinFreeBytes,
+		MaxBytes: opt.MaxLogBytes, MinFreeBytes: opt.MinFreeBytes, QueueBytes: opt.QueueBytes,
 		SegmentBytes: opt.SegmentBytes,
 		RetainBytes:  opt.RetainBytes, RetainAge: opt.RetainAge,
 		Clock: opt.Clock, AcceptClock: opt.AcceptClock, OnClock: g.onClock,
@@ -299,6 +300,8 @@ type Stats struct {
 	LogBytes           int64 // size of the event log
 	LogFull            bool  // the log refuses events because it or its disk is full
 	LogFailures        int64 // see eventlog.Stats
+	LogQueueBytes      int64 // memory of events that wait for the disk
+	LogQueueRefused    int64 // events, impressions included, that found the queue full
 	DroppedImpressions int64 // impressions that the queue or the log did not take
 	// ClockAhead is how far the clock is ahead of the arrivals; 0 unless it stepped ahead and
 	// nobody has confirmed that it is right.
@@ -309,6 +312,7 @@ type Stats struct {
 func (g *Ingester) Stats() Stats {
 	log := g.log.Stats()
 	return Stats{
+		LogQueueBytes: log.Queued, LogQueueRefused: log.Refused,
 		LogBytes: log.Bytes, LogFull: log.Full, LogFailures: log.Failures,
 		DroppedImpressions: g.dropped.Load(), ClockAhead: log.ClockAhead,
 	}

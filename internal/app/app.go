@@ -128,6 +128,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		Store: opt.Store, Encoder: opt.Encoder, Config: opt.Config, Log: opt.Log,
 		Ingest: ingest.Options{
 			MaxLogBytes: opt.MaxLogBytes, MinFreeBytes: opt.MinFreeBytes,
+			QueueBytes:  opt.Limits.LogQueue,
 			RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge, EraseAfter: opt.EraseAfter,
 			OnReplay: opt.onReplay,
 		},

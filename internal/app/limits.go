@@ -12,6 +12,8 @@ type Limits struct {
 	BodyMemory int64
 	// MaxConnections is the open connections. Default: 4,096.
 	MaxConnections int
+	// LogQueue is the bytes of events that wait for the disk. Default: 64 MiB.
+	LogQueue int64
 	// LogTimeout is how long a request waits for the event log. Default: 5 s.
 	LogTimeout time.Duration
 }

@@ -109,6 +109,11 @@ func registerIngest(m meter, stats func() ingest.Stats) {
 	m.counter("log_failures_total",
 		"Batches that the disk did not take, and segments that retention could not drop.",
 		func() float64 { return float64(stats().LogFailures) })
+	m.gauge("log_queue_bytes", "Memory of events that wait for the disk, up to --max-log-queue.",
+		func() float64 { return float64(stats().LogQueueBytes) })
+	m.counter("log_queue_refused_events_total",
+		"Events and impressions refused because too many wait for the disk.",
+		func() float64 { return float64(stats().LogQueueRefused) })
 	m.counter("impressions_dropped_total",
 		"Impressions that were not logged: the queue was full, or the log did not take them.",
 		func() float64 { return float64(stats().DroppedImpressions) })
