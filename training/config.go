@@ -214,15 +214,7 @@ func (c *Config) Validate() error {
 	oneOf("encoder.tune", c.Encoder.Tune, TuneAuto, TuneOn, TuneOff)
 	oneOf("encoder.objective", c.Encoder.Objective, finetune.Objectives...)
 	oneOf("encoder.begin", c.Encoder.Begin, BeginBase, BeginActive)
-	within("scorer.rounds", float64(c.Scorer.Rounds), 1, 10_000)
-	within("scorer.learning_rate", c.Scorer.LearningRate, 1e-4, 1)
-	oneOf("scorer.objective", c.Scorer.Objective, gbdt.XENDCG, gbdt.Lambdarank, gbdt.Binary)
-	if len(c.Scorer.Leaves) == 0 {
-		bad("scorer.leaves: name at least one tree size")
-	}
-	for _, leaves := range c.Scorer.Leaves {
-		within("scorer.leaves", float64(leaves), 2, 128)
-	}
+	c.Scorer.validate(bad, within, oneOf)
 	for i, kind := range c.Signals {
 		if slices.Index(c.Signals, kind) != i {
 			bad("signals: %q is listed twice", kind)
@@ -240,6 +232,23 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// validate reports the problems of the section scorer.
+func (c *ScorerConfig) validate(
+	bad func(format string, args ...any),
+	within func(name string, x, low, high float64),
+	oneOf func(name, value string, known ...string),
+) {
+	within("scorer.rounds", float64(c.Rounds), 1, 10_000)
+	within("scorer.learning_rate", c.LearningRate, 1e-4, 1)
+	oneOf("scorer.objective", c.Objective, gbdt.XENDCG, gbdt.Lambdarank, gbdt.Binary)
+	if len(c.Leaves) == 0 {
+		bad("scorer.leaves: name at least one tree size")
+	}
+	for _, leaves := range c.Leaves {
+		within("scorer.leaves", float64(leaves), 2, 128)
+	}
 }
 
 // checkMonotone returns an error if a constraint names a column that the features do not have.

@@ -69,6 +69,18 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 		}
 		defer finetuned.close(ctx)
 	}
+	return s.compare(ctx, opt, func(version string) (*ranker.Model, error) {
+		folder := BundleFolder(s.Bundles, s.Data)
+		model, _, err := loadModel(folder, version, digest, finetuned, s.Config)
+		return model, err
+	})
+}
+
+// compare returns the expected clicks by a random order, by the prior and by the bundles, which
+// load returns by version.
+func (s *Simulation) compare(
+	ctx context.Context, opt ranker.Options, load func(version string) (*ranker.Model, error),
+) ([]ClickShare, error) {
 	visits := newVisits(demo.New(s.World), s.Visits, s.World.Seed)
 	random, err := visits.share(visits.randomClicks())
 	if err != nil {
@@ -81,8 +93,7 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 		versions = []string{""}
 	}
 	for _, version := range append([]string{ranker.PriorVersion}, versions...) {
-		model, _, err := loadModel(BundleFolder(s.Bundles, s.Data), version, digest, finetuned,
-			s.Config)
+		model, err := load(version)
 		if err != nil {
 			return nil, err
 		}

@@ -85,51 +85,71 @@ func compare(
 		activeSawHoldout: p.bundles.active.bundle != nil && test.From < p.scan.sinceActive.from,
 		baselines:        test.PlainBaselines(),
 	}
-	this := &modelScorer{
-		name: newModelName, model: newModel.Model, pipeline: pipeline, sample: out.sample,
-	}
-	active := &modelScorer{name: out.activeName, model: t.encoder.activeModel, pipeline: pipeline}
 	scorers := evaluation.Scorers{
-		Models: []evaluation.Scorer{this, active},
-		Pairs:  []evaluation.Pair{{Scorer: newModelName, Against: out.activeName}},
+		Models: out.models(newModel.Model, t.encoder.activeModel, pipeline),
+	}
+	if scorers.Baselines, err = modelBaselines(run.opt.Prior, p, t, pipeline); err != nil {
+		return nil, err
 	}
 	if p.bundles.active.version() != ranker.PriorVersion {
-		prior := run.opt.Prior
-		if t.encoder.baseVectors != nil {
-			prior = prior.WithVectors(t.encoder.baseVectors)
-		}
 		out.baselines = append(out.baselines, ranker.PriorVersion)
-		scorers.Baselines = append(scorers.Baselines,
-			&modelScorer{name: ranker.PriorVersion, model: prior, pipeline: pipeline})
 	}
-	for _, name := range out.baselines {
+	against := append([]string{out.activeName}, out.baselines...)
+	for _, kind := range out.signalKinds {
+		against = append(against, withoutPrefix+kind)
+	}
+	for _, name := range against {
 		scorers.Pairs = append(scorers.Pairs,
 			evaluation.Pair{Scorer: newModelName, Against: name})
 	}
-	if in.Vectors != nil {
-		text, err := evaluation.TextOnlyModel()
-		if err != nil {
-			return nil, err
-		}
-		scorers.Baselines = append(scorers.Baselines,
-			&modelScorer{name: text.Version, model: text, pipeline: pipeline})
-		if t.vectors != nil { // shows what fine-tuning gains
-			scorers.Baselines = append(scorers.Baselines, &modelScorer{
-				name:  text.Version + ", previous encoder",
-				model: text.WithVectors(active.model.Vectors), pipeline: pipeline,
-			})
-		}
-	}
-	for i, kind := range out.signalKinds {
-		without := &maskedScorer{
-			name: withoutPrefix + kind, of: this, columns: signalColumns(newModel.Model, i),
-		}
-		scorers.Models = append(scorers.Models, without)
-		scorers.Pairs = append(scorers.Pairs,
-			evaluation.Pair{Scorer: newModelName, Against: without.name})
-	}
 	out.table, err = test.Run(ctx, state, scorers)
 	return out, err
+}
+
+// models returns the new model, the active one, and the new model without each of its signals.
+func (m *measurement) models(
+	newModel, active *ranker.Model, pipeline *ranker.Pipeline,
+) []evaluation.Scorer {
+	this := &modelScorer{
+		name: newModelName, model: newModel, pipeline: pipeline, sample: m.sample,
+	}
+	out := []evaluation.Scorer{
+		this, &modelScorer{name: m.activeName, model: active, pipeline: pipeline},
+	}
+	for i, kind := range m.signalKinds {
+		out = append(out, &maskedScorer{
+			name: withoutPrefix + kind, of: this, columns: signalColumns(newModel, i),
+		})
+	}
+	return out
+}
+
+// modelBaselines returns the prior, unless it is the active model, and ranking by text alone. With
+// a fine-tuned encoder, ranking by the texts of the previous one shows what fine-tuning gains.
+func modelBaselines(
+	prior *ranker.Model, p *plan, t *tuning, pipeline *ranker.Pipeline,
+) (out []evaluation.Scorer, err error) {
+	add := func(name string, model *ranker.Model) {
+		out = append(out, &modelScorer{name: name, model: model, pipeline: pipeline})
+	}
+	if p.bundles.active.version() != ranker.PriorVersion {
+		if t.encoder.baseVectors != nil {
+			prior = prior.WithVectors(t.encoder.baseVectors)
+		}
+		add(ranker.PriorVersion, prior)
+	}
+	if t.encoder.vectors == nil {
+		return out, nil
+	}
+	text, err := evaluation.TextOnlyModel()
+	if err != nil {
+		return nil, err
+	}
+	add(text.Version, text)
+	if t.vectors != nil {
+		add(text.Version+", previous encoder", text.WithVectors(t.encoder.activeModel.Vectors))
+	}
+	return out, nil
 }
 
 // modelScorer scores lists by a model.

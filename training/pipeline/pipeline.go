@@ -154,12 +154,9 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 	if err != nil {
 		return nil, err
 	}
-	final := newModel
-	if plan.retrain {
-		final, err = train(ctx, run, run.finalInputs(plan, tuning.encoder, newModel))
-		if err != nil {
-			return nil, err
-		}
+	final, err := trainFinal(ctx, run, plan, tuning.encoder, newModel)
+	if err != nil {
+		return nil, err
 	}
 	decision = askServer(run.opt, decision, final, tuning.encoder)
 	results := &results{plan, tuning, newModel, final, measured, decision, parity}
@@ -264,6 +261,16 @@ func (r *run) finalInputs(
 	in := r.inputs(p, encoder)
 	in.Holdout, in.Config.Scorer.Leaves = 0, []int{newModel.Leaves}
 	return in
+}
+
+// trainFinal returns the model of the bundle: a training on all lists, or the measured one.
+func trainFinal(
+	ctx context.Context, run *run, p *plan, encoder *textEncoder, newModel *training.Trained,
+) (*training.Trained, error) {
+	if !p.retrain {
+		return newModel, nil
+	}
+	return train(ctx, run, run.finalInputs(p, encoder, newModel))
 }
 
 // train trains one model and records the time of its stages.

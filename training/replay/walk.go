@@ -50,19 +50,11 @@ func (l *Log) Walk(
 	if len(lists) == 0 {
 		return nil
 	}
-	next := 0
-	listOf, delayed := l.earlyFollowUps(), map[uint64][]event.Record{}
-	apply := func(rec *event.Record) {
-		if next > 0 && opt.FreezeState {
-			return
-		}
-		state.Apply(rec)
-		for _, o := range opt.Observers {
-			o.Observe(rec)
-		}
+	w := &walk{
+		log: l, lists: lists, opt: opt, state: state, base: l.Base.Switch(),
+		listOf: l.earlyFollowUps(), delayed: map[uint64][]event.Record{},
+		hasList: make([]bool, l.Users.Len()),
 	}
-	hasList := make([]bool, l.Users.Len()) // by user
-	base := l.Base.Switch()
 	for rec, err := range src() {
 		if err != nil {
 			return err
@@ -70,41 +62,74 @@ func (l *Log) Walk(
 		if rec.Seq%cancelInterval == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if next == 0 || !opt.FreezeState {
-			if err := base.Before(&rec, state); err != nil {
-				return err
-			}
-		}
-		if list, isEarly := listOf[rec.Seq]; isEarly {
-			delayed[list] = append(delayed[list], rec)
-			continue
-		}
-		for next < len(lists) && lists[next].Seq == rec.Seq {
-			list := &lists[next]
-			x := l.newExample(list, &rec)
-			x.Index, x.NewUser = next, list.Logged && !hasList[list.User]
-			if err := each(x); err != nil {
-				return fmt.Errorf("list at sequence %d: %w", list.Seq, err)
-			}
-			if next++; opt.Progress != nil {
-				opt.Progress(next, len(lists))
-			}
-		}
-		if next == len(lists) {
-			return nil
-		}
-		apply(&rec)
-		for _, early := range delayed[rec.Seq] {
-			apply(&early)
-		}
-		delete(delayed, rec.Seq)
-		if rec.Event.Kind == ranker.EventImpression {
-			if user := l.Users.Number(rec.Event.UserID); user >= 0 {
-				hasList[user] = true
-			}
+		if done, err := w.step(&rec, each); done || err != nil {
+			return err
 		}
 	}
-	return fmt.Errorf("the log ends before the list at sequence %d", lists[next].Seq)
+	return fmt.Errorf("the log ends before the list at sequence %d", lists[w.next].Seq)
+}
+
+// walk is one call of Walk.
+type walk struct {
+	log     *Log
+	lists   []RankingList
+	opt     WalkOptions
+	state   *features.State
+	base    BaseSwitch
+	next    int                       // index of the next list
+	listOf  map[uint64]uint64         // early follow-up -> its list
+	delayed map[uint64][]event.Record // early follow-ups that were read, by list
+	hasList []bool                    // by user: whether the user was shown a list
+}
+
+// step calls each for the lists of a record and then applies the record. done reports that these
+// were the last lists.
+func (w *walk) step(rec *event.Record, each func(*Example) error) (done bool, err error) {
+	if w.next == 0 || !w.opt.FreezeState {
+		if err := w.base.Before(rec, w.state); err != nil {
+			return false, err
+		}
+	}
+	if list, isEarly := w.listOf[rec.Seq]; isEarly {
+		w.delayed[list] = append(w.delayed[list], *rec)
+		return false, nil
+	}
+	for w.next < len(w.lists) && w.lists[w.next].Seq == rec.Seq {
+		list := &w.lists[w.next]
+		x := w.log.newExample(list, rec)
+		x.Index, x.NewUser = w.next, list.Logged && !w.hasList[list.User]
+		if err := each(x); err != nil {
+			return false, fmt.Errorf("list at sequence %d: %w", list.Seq, err)
+		}
+		if w.next++; w.opt.Progress != nil {
+			w.opt.Progress(w.next, len(w.lists))
+		}
+	}
+	if w.next == len(w.lists) {
+		return true, nil
+	}
+	w.apply(rec)
+	for _, early := range w.delayed[rec.Seq] {
+		w.apply(&early)
+	}
+	delete(w.delayed, rec.Seq)
+	if rec.Event.Kind == ranker.EventImpression {
+		if user := w.log.Users.Number(rec.Event.UserID); user >= 0 {
+			w.hasList[user] = true
+		}
+	}
+	return false, nil
+}
+
+// apply applies a record to the state, unless the state is frozen since the first list.
+func (w *walk) apply(rec *event.Record) {
+	if w.next > 0 && w.opt.FreezeState {
+		return
+	}
+	w.state.Apply(rec)
+	for _, o := range w.opt.Observers {
+		o.Observe(rec)
+	}
 }
 
 // earlyFollowUps returns the list of each early follow-up: sequence -> sequence of its list.

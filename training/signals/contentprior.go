@@ -102,26 +102,67 @@ func fitContentPrior(c *Corpus, projection *served.Projection) (*served.ContentP
 	}
 	c.fitNumericFields(out)
 	dim := out.RegressorCount()
-	logOdds, shown := c.ClickLogOdds()
-	row := make([]float32, dim)
-	x := mat.NewVecDense(dim+1, nil) // the last entry is the intercept
-	// load sets x to the regressors of an item and returns the item's weight.
-	load := func(i int) (weight float64) {
-		clear(row)
-		if c.ItemInfos[i] != nil {
-			out.Regressors(c.ItemInfos[i], c.Vectors[i], row)
-		}
-		for d, v := range row {
-			x.SetVec(d, float64(v))
-		}
-		x.SetVec(dim, 1)
-		return shown[i] / (shown[i] + clickRatePrior)
+	r := newContentRegression(c, out)
+	chol, weights, err := r.solve()
+	if err != nil {
+		return nil, err
 	}
+	out.Weights = make([]float32, dim)
+	for d := range dim {
+		out.Weights[d] = float32(weights.AtVec(d))
+	}
+	out.Intercept = weights.AtVec(dim)
+	if err := r.leaveOneOut(chol, weights); err != nil {
+		return nil, err
+	}
+	counts, rate := c.clickCounts(false)
+	if rate > 0 {
+		out.MeanLogOdds = logOddsOf(rate)
+		fitPriorImpressions(out, counts)
+	}
+	return out, nil
+}
+
+// contentRegression is the weighted ridge regression of items' click log-odds on their content.
+type contentRegression struct {
+	corpus  *Corpus
+	prior   *served.ContentPrior
+	logOdds []float32
+	shown   []float64     // by item: impressions
+	row     []float32     // regressors of the loaded item
+	x       *mat.VecDense // the same, and last the intercept
+}
+
+func newContentRegression(c *Corpus, prior *served.ContentPrior) *contentRegression {
+	dim := prior.RegressorCount()
+	r := &contentRegression{
+		corpus: c, prior: prior, row: make([]float32, dim), x: mat.NewVecDense(dim+1, nil),
+	}
+	r.logOdds, r.shown = c.ClickLogOdds()
+	return r
+}
+
+// load sets x to the regressors of an item and returns the item's weight.
+func (r *contentRegression) load(item int) (weight float64) {
+	clear(r.row)
+	if info := r.corpus.ItemInfos[item]; info != nil {
+		r.prior.Regressors(info, r.corpus.Vectors[item], r.row)
+	}
+	for d, v := range r.row {
+		r.x.SetVec(d, float64(v))
+	}
+	r.x.SetVec(len(r.row), 1)
+	return r.shown[item] / (r.shown[item] + clickRatePrior)
+}
+
+// solve returns the weights, the intercept last, and the factorization that gave them.
+func (r *contentRegression) solve() (*mat.Cholesky, *mat.VecDense, error) {
+	dim := len(r.row)
 	gram, right := mat.NewSymDense(dim+1, nil), mat.NewVecDense(dim+1, nil)
-	for i := range logOdds {
-		if w := load(i); w > 0 {
-			gram.SymRankOne(gram, w, x)
-			right.AddScaledVec(right, w*float64(logOdds[i]), x)
+	for i := range r.logOdds {
+		if w := r.load(i); w > 0 {
+			gram.SymRankOne(gram, w, r.x)
+			right.AddScaledVec(right, w*float64(r.logOdds[i]), r.x)
 		}
 	}
 	for d := range dim { // the intercept is not shrunk
@@ -130,36 +171,31 @@ func fitContentPrior(c *Corpus, projection *served.Projection) (*served.ContentP
 	gram.SetSym(dim, dim, gram.At(dim, dim)+1e-6)
 	var chol mat.Cholesky
 	if !chol.Factorize(gram) {
-		return nil, errSingular
+		return nil, nil, errSingular
 	}
-	var weights, solved mat.VecDense
+	var weights mat.VecDense
 	if err := chol.SolveVecTo(&weights, right); err != nil {
-		return nil, errors.Join(errSingular, err)
+		return nil, nil, errors.Join(errSingular, err)
 	}
-	out.Weights = make([]float32, dim)
-	for d := range dim {
-		out.Weights[d] = float32(weights.AtVec(d))
-	}
-	out.Intercept = weights.AtVec(dim)
-	for i := range logOdds {
-		w := load(i)
-		p := mat.Dot(x, &weights)
+	return &chol, &weights, nil
+}
+
+// leaveOneOut sets, for each item, the prediction that the regression without the item gives.
+func (r *contentRegression) leaveOneOut(chol *mat.Cholesky, weights *mat.VecDense) error {
+	var solved mat.VecDense
+	for i := range r.logOdds {
+		w := r.load(i)
+		p := mat.Dot(r.x, weights)
 		if w > 0 {
-			if err := chol.SolveVecTo(&solved, x); err != nil {
-				return nil, errors.Join(errSingular, err)
+			if err := chol.SolveVecTo(&solved, r.x); err != nil {
+				return errors.Join(errSingular, err)
 			}
-			// The leave-one-out prediction, by the item's leverage h.
-			h := w * mat.Dot(x, &solved)
-			p = (p - h*float64(logOdds[i])) / (1 - h)
+			h := w * mat.Dot(r.x, &solved) // the item's leverage
+			p = (p - h*float64(r.logOdds[i])) / (1 - h)
 		}
-		out.LeaveOneOut[i] = float32(p)
+		r.prior.LeaveOneOut[i] = float32(p)
 	}
-	counts, rate := c.clickCounts(false)
-	if rate > 0 {
-		out.MeanLogOdds = logOddsOf(rate)
-		fitPriorImpressions(out, counts)
-	}
-	return out, nil
+	return nil
 }
 
 // fitPriorImpressions sets how many impressions the prediction counts as. It maximizes the
