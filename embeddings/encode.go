@@ -100,23 +100,38 @@ func (s *Service) encodeBatch(jobs []*job) {
 }
 
 // encodeMissing runs the encoder. If a batch fails, each of its texts is tried once alone, so that
-// one bad text costs the others nothing. It returns false if the service is closing.
+// one bad text costs the others nothing; after a run that took too long, that would take far too
+// long. It returns false if the service is closing.
 func (s *Service) encodeMissing(jobs []*job) bool {
 	err := s.runModel(jobs)
 	if err != nil && s.ctx.Err() != nil {
 		return false
 	}
 	if err == nil {
+		s.queue.works()
 		return true
 	}
+	failed := 0
 	for i, j := range jobs {
-		if j.err = s.runModel(jobs[i : i+1]); j.err != nil {
+		j.err = err
+		if len(jobs) > 1 && !errors.Is(err, context.DeadlineExceeded) {
+			j.err = s.runModel(jobs[i : i+1])
+		}
+		if j.err != nil {
 			j.vec = nil
-			s.count.failed.Add(1)
+			failed++
 		}
 	}
-	s.log.Warn("the encoder failed on a batch; its texts were tried one by one",
-		"texts", len(jobs), "error", err)
+	s.count.failed.Add(uint64(failed))
+	s.log.Warn("the encoder failed on a batch", "texts", len(jobs), "failed_alone_too", failed,
+		"error", err)
+	if failed < len(jobs) {
+		s.queue.works()
+	} else if err := s.checkEncoder(err); err != nil {
+		for _, j := range jobs {
+			j.err = err
+		}
+	}
 	return true
 }
 
@@ -195,6 +210,7 @@ type chunk struct {
 	w     *waiter
 	jobs  []*job
 	ids   []string // an item of each job
+	err   error    // the encoder fails
 	items int
 }
 
@@ -203,7 +219,8 @@ type chunk struct {
 // goroutine with the number of items that are done, and of those that had to be encoded.
 //
 // If the encoder fails on some texts, the others are encoded all the same, and the error wraps
-// ErrNotEncoded and gives their number and some items. If items yields an error, EncodeAll
+// ErrNotEncoded and gives their number and some items. If it fails on every text, EncodeAll ends
+// with an ErrFailing. If items yields an error, EncodeAll
 // encodes what came before and returns that error.
 func (s *Service) EncodeAll(
 	ctx context.Context, items iter.Seq2[*ranker.ItemInfo, error], progress func(done, encoded int),
@@ -290,12 +307,15 @@ func (b *bulkEncoding) waitFor(c *chunk) error {
 		switch {
 		case j.vec != nil:
 			b.encoded++
-		case errors.Is(j.err, ErrClosed):
-			return ErrClosed
+		case errors.Is(j.err, ErrClosed), errors.Is(j.err, ErrFailing):
+			return j.err
 		case errors.Is(j.err, errNoTokens):
 		default:
 			b.fail(c.ids[i])
 		}
+	}
+	if c.err != nil {
+		return c.err
 	}
 	b.done += c.items
 	if b.progress != nil {
@@ -319,6 +339,9 @@ func (s *Service) submitBulk(items []*ranker.ItemInfo, refused func(id string)) 
 		}
 		before := c.w.left
 		switch j, _ := q.join(c.w, priorityBulk, it.TextKey, it, ""); {
+		case j == nil && q.paused() != nil:
+			c.err = q.paused()
+			return c
 		case j == nil:
 			refused(it.ID)
 		case c.w.left > before:

@@ -34,8 +34,9 @@ type fake struct {
 	block   chan struct{} // nil, or runs wait until it is closed or one value arrives for each
 	started chan struct{} // one value for each run
 
-	tokenless atomic.Int64 // texts without a token that were tokenized
-	moved     atomic.Bool  // the encoder has moved to a device with smaller batches
+	tokenless atomic.Int64          // texts without a token that were tokenized
+	broken    atomic.Pointer[error] // every run fails with it
+	moved     atomic.Bool           // the encoder has moved to a device with smaller batches
 }
 
 func newFake() *fake {
@@ -95,6 +96,9 @@ func (f *fake) Run(ctx context.Context, batch [][]int32, out [][]float32) error 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	if err := f.broken.Load(); err != nil {
+		return *err
 	}
 	for i, text := range texts {
 		if strings.Contains(text, "poison") {

@@ -105,10 +105,14 @@ type queue struct {
 	passedOver [priorities]int
 	failed     map[uint64]time.Time // until when a text is not tried again
 	tokenless  tokenlessTexts
-	drainers   []chan struct{} // closed when no job is left
-	abandoned  uint64
-	dropped    uint64
-	closed     bool
+	// failure is an ErrFailing if the encoder failed when it was used last, else nil. No text is
+	// taken before failingUntil then.
+	failure      error
+	failingUntil time.Time
+	drainers     []chan struct{} // closed when no job is left
+	abandoned    uint64
+	dropped      uint64
+	closed       bool
 }
 
 func newQueue(m Model, backgroundLimit int) *queue {
@@ -133,7 +137,8 @@ func (q *queue) join(
 ) (j *job, full bool) {
 	j = q.jobs[key]
 	if j == nil {
-		if until, failed := q.failed[key]; q.closed || failed && time.Now().Before(until) {
+		until, failed := q.failed[key]
+		if q.closed || failed && time.Now().Before(until) || q.paused() != nil {
 			return nil, false
 		}
 		if q.full(priority) {

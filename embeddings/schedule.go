@@ -1,6 +1,9 @@
 package embeddings
 
-import "container/list"
+import (
+	"container/list"
+	"errors"
+)
 
 // task is what a worker does next: tokenize the jobs, or run them as one batch.
 type task struct {
@@ -158,7 +161,7 @@ func (q *queue) runDone(t task) {
 	defer q.mu.Unlock()
 	q.running[t.priority]--
 	for _, j := range t.jobs {
-		if j.err != nil && !q.closed {
+		if j.err != nil && !q.closed && !errors.Is(j.err, ErrFailing) {
 			q.rememberFailure(j.key)
 		}
 		q.finish(j, j.err)

@@ -23,7 +23,7 @@ func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 // not stored in the table.
 //
 // If a text has no vector, Texts fails: with ErrNotEncoded if the text failed recently or if too
-// many texts wait, with ErrClosed, or with the error of the context or the encoder.
+// many texts wait, with ErrFailing, with ErrClosed, or with the error of the context or the encoder.
 func (s *Service) Texts(ctx context.Context, texts []string) ([][]float32, error) {
 	vectors := make([][]float32, len(texts))
 	w := newWaiter()
@@ -79,6 +79,8 @@ func (s *Service) joinTexts(
 		switch {
 		case full:
 			return jobs, at, fmt.Errorf("%w: too many texts wait for the encoder", ErrNotEncoded)
+		case j == nil && q.paused() != nil:
+			return jobs, at, q.paused()
 		case j == nil:
 			return jobs, at, ErrNotEncoded
 		}

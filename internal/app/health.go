@@ -25,6 +25,9 @@ func (a *App) readiness() []api.ReadinessCheck {
 		if reason := encoder.FallbackReason(); reason != "" {
 			check.Detail += " (" + reason + ")"
 		}
+		if err := a.engine.Vectors.Failing(); err != nil {
+			check.Detail = "degraded: " + err.Error() + "; items rank without texts that are new"
+		}
 		if n := len(a.engine.pool.Digests()); n > 0 {
 			check.Detail += fmt.Sprintf("; fine-tuned encoders in use: %d", n)
 		}

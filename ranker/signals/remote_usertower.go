@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"relish/ranker"
 )
@@ -24,22 +25,26 @@ const (
 	// maxWaitingUsers bounds the users that wait for a tower that hangs. Further users are encoded
 	// in Go at once.
 	maxWaitingUsers = 16 * maxUserBatch
+	// towerPause is how long a tower that has failed is left alone, so that requests do not wait for
+	// runs that fail.
+	towerPause = 5 * time.Second
 )
 
 // RemoteUserTower is a two-tower model whose user tower a UserTower computes, for example on a GPU.
 //
 // The users of all requests that arrive while a batch is computed are the next batch. No request
 // waits for others to arrive. If the tower fails, or takes longer than the request has, the user is
-// encoded in Go. It is safe for concurrent use.
+// encoded in Go, and after a failure all users are for 5 seconds. It is safe for concurrent use.
 type RemoteUserTower struct {
 	*TwoTower
 	tower   UserTower
 	onError func(error)
 
-	mu      sync.Mutex
-	waiting []*pendingUser
-	running bool
-	worker  sync.WaitGroup // waits for the goroutine of run, if there is one
+	mu          sync.Mutex
+	waiting     []*pendingUser
+	running     bool
+	pausedUntil time.Time      // the tower has failed
+	worker      sync.WaitGroup // waits for the goroutine of run, if there is one
 }
 
 var _ ranker.Signal = (*RemoteUserTower)(nil)
@@ -71,16 +76,16 @@ func (r *RemoteUserTower) Compute(
 func (r *RemoteUserTower) userVector(ctx context.Context, history [][]float32) []float32 {
 	p := &pendingUser{history: history, done: make(chan struct{})}
 	r.mu.Lock()
-	full := len(r.waiting) >= maxWaitingUsers
-	if !full {
+	refused := len(r.waiting) >= maxWaitingUsers || time.Now().Before(r.pausedUntil)
+	if !refused {
 		r.waiting = append(r.waiting, p)
 	}
-	if !r.running {
+	if !refused && !r.running {
 		r.running = true
 		r.worker.Go(r.run) // ends when no user waits
 	}
 	r.mu.Unlock()
-	if full {
+	if refused {
 		return r.UserVector(history)
 	}
 	select {
@@ -113,6 +118,10 @@ func (r *RemoteUserTower) run() {
 		err := r.encode(batch)
 		if err != nil {
 			r.onError(err)
+			r.mu.Lock()
+			r.pausedUntil = time.Now().Add(towerPause)
+			batch, r.waiting = append(batch, r.waiting...), nil
+			r.mu.Unlock()
 		}
 		for _, p := range batch {
 			p.err = err

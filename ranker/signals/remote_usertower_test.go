@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"relish/ranker"
 	"relish/ranker/signals"
@@ -167,6 +168,44 @@ func TestRemoteUserTowerFallsBackToGo(t *testing.T) {
 		mu.Unlock()
 	}
 	close(hold)
+}
+
+// A tower that has failed is left alone for a while: users are encoded in Go at once. Then it is used
+// again.
+func TestRemoteUserTowerThatFails(t *testing.T) {
+	model := twoTower(t, randomModel(rand.New(rand.NewPCG(4, 1)), 0, 8, 1, 6, 0, towerItems))
+	want := scores(t.Context(), t, model, userInput(1))
+	synctest.Test(t, func(t *testing.T) {
+		failing, failures := true, 0
+		tower := &goTower{model: model, fail: func() error {
+			if failing {
+				return errors.New("device lost")
+			}
+			return nil
+		}}
+		remote := signals.NewRemoteUserTower(model, tower, func(error) { failures++ })
+		rank := func() {
+			if got := scores(t.Context(), t, remote, userInput(1)); !slices.Equal(got, want) {
+				t.Errorf("scores %v, want %v", got, want)
+			}
+		}
+		for range 100 {
+			rank()
+		}
+		if tower.calls.Load() != 1 || failures != 1 {
+			t.Errorf("%d runs and %d failures, want one", tower.calls.Load(), failures)
+		}
+		time.Sleep(time.Minute)
+		rank()
+		failing = false
+		time.Sleep(time.Minute)
+		rank()
+		rank()
+		if tower.calls.Load() != 4 || failures != 2 {
+			t.Errorf("%d runs and %d failures, want 4 and 2", tower.calls.Load(), failures)
+		}
+		remote.Close()
+	})
 }
 
 // The users that wait for a tower that hangs are bounded; further users are encoded in Go at once.
