@@ -14,6 +14,7 @@ import (
 
 	"relish/features/event"
 	"relish/internal/suggest"
+	"relish/ranker"
 )
 
 // jsonMediaType is what most routes accept.
@@ -83,11 +84,14 @@ func decodeError(err error, data []byte) error {
 		return nil
 	}
 	var known *apiError
+	var invalid *ranker.EventError
 	var semantic *json.SemanticError
 	var syntax *jsontext.SyntacticError
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &invalid):
+		return invalid
 	case errors.As(err, &semantic) && errors.Is(semantic.Err, json.ErrUnknownName):
 		return errUnknownField.at(string(semantic.JSONPointer), "%s", unknownField(semantic))
 	case errors.As(err, &semantic):

@@ -91,9 +91,13 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 				"title and text have %d bytes; at most %s together are allowed", n,
 				thousands(maxTextBytes))
 		}
+		fields := ranker.WithoutNulls(b.Fields)
+		if invalid := event.CheckFields(pointer+"/fields", fields); invalid != nil {
+			return c, invalid
+		}
 		c.Inline = &ranker.Item{
 			ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags,
-			Fields: ranker.WithoutNulls(b.Fields),
+			Fields: fields,
 		}
 	}
 	return c, nil

@@ -66,6 +66,9 @@ func TestRecommendRefusesInvalidFields(t *testing.T) {
 			withCandidates(`[{"id":"a","score":1e39}]`), "/candidates/0/score"},
 		"a score beyond 64 bits": {
 			withCandidates(`[{"id":"a","score":1e999}]`), "/candidates/0/score"},
+		"a field beyond 32 bits": {
+			withCandidates(`[{"id":"a","fields":{"price":1e308}}]`), "/candidates/0/fields/price"},
+		"context beyond 32 bits": {with(`"context":{"x":1e39}`), "/context/x"},
 		"a long text": {
 			withCandidates(`[{"id":"a","text":"` + longText + `"}]`), "/candidates/0"},
 		"limit 0":               {with(`"limit":0`), "/limit"},
@@ -159,6 +162,9 @@ func TestOtherBodiesAreStrict(t *testing.T) {
 			400, "invalid_field", "/top_n"},
 		{"POST", "/rank/prior", `{"event":"item","id":"1","timestamp":1,"item":"a","fields":[]}`,
 			400, "invalid_field", "/event"},
+		{"POST", "/rank/prior", strings.Replace(
+			metarank(`,"user":"u"`), `"id":"a"`, `"id":"a","relevancy":1e39`, 1),
+			400, "invalid_field", "/items/0/relevancy"},
 		{"POST", "/rank/other", metarank(`,"user":"u"`), 404, "unknown_model", ""},
 		{"POST", "/rank/prior", metarank(``), 400, "missing_field", "/user"},
 		{"GET", "/items/unknown", ``, 404, "not_found", ""},

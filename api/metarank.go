@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -74,6 +75,10 @@ func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
 		candidate := ranker.Candidate{ID: id}
 		if len(scores) > 0 && scores[i] != 0 {
 			candidate.Score, candidate.HasScore = float32(scores[i]), true
+			if candidate.Score-candidate.Score != 0 { // infinite as a float32
+				return nil, errInvalidField.at("/items/"+strconv.Itoa(i)+"/relevancy",
+					"relevancy must be within ±3.4e38, not %g", scores[i])
+			}
 		}
 		req.Candidates = append(req.Candidates, candidate)
 	}

@@ -42,8 +42,14 @@ const rankingTime = time.Minute
 // start returns a service whose options change may alter; change may be nil.
 func start(t testing.TB, change func(*api.Options)) *service {
 	t.Helper()
+	return startIn(t, t.TempDir(), change)
+}
+
+// startIn returns the same on a data folder.
+func startIn(t testing.TB, dir string, change func(*api.Options)) *service {
+	t.Helper()
 	cfg := features.DefaultConfig()
-	store, err := embedded.Open(t.TempDir(), cfg, embedded.Options{})
+	store, err := embedded.Open(dir, cfg, embedded.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

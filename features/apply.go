@@ -3,6 +3,7 @@ package features
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 
 	"relish/features/event"
@@ -149,7 +150,7 @@ func (s *State) applyInteraction(rec *event.Record) {
 	u, it := s.user(e.UserID, rec), s.item(e.ItemID, rec)
 	s.countForAll(u, it, action+1, rec)
 	value := float32(1)
-	if e.Value != nil {
+	if e.Value != nil && math.Abs(*e.Value) <= math.MaxFloat32 { // old logs may hold others
 		value = float32(*e.Value)
 	}
 	in := ranker.Interaction{

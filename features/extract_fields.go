@@ -16,8 +16,10 @@ import (
 type cellSetter func(v ranker.FieldValue, cells []float32)
 
 func setNumber(v ranker.FieldValue, cells []float32) {
-	if v.Kind == ranker.Number || v.Kind == ranker.Bool {
-		cells[0] = float32(v.Num)
+	// A number beyond a float32, which only old logs hold, is missing: it would hide the values of
+	// the other candidates from within-list features.
+	if x := float32(v.Num); (v.Kind == ranker.Number || v.Kind == ranker.Bool) && x-x == 0 {
+		cells[0] = x
 	}
 }
 

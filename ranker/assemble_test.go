@@ -67,6 +67,8 @@ func TestFeatureOptions(t *testing.T) {
 		"zscore of equal values": {within("zscore"), []float32{3, 3, 3}, []float32{0, 0, 0}},
 		"ratio":                  {within("ratio"), []float32{1, 3, nan}, []float32{0.5, 1.5, nan}},
 		"ratio of zeros":         {within("ratio"), []float32{0, 0}, []float32{nan, nan}},
+		"an infinite value hides no other one": {
+			within("zscore"), []float32{1, float32(math.Inf(1)), 3}, []float32{-1, nan, 1}},
 		"zscore with a default": {
 			number(func(f *ranker.Feature) { f.WithinList, f.Default = "zscore", ptr(0) }),
 			[]float32{1, 3, nan}, []float32{-1, 1, 0}},

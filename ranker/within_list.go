@@ -101,6 +101,12 @@ func (m *Matrix) withinList(
 	transform string, column int, scored []Candidate, known *listStats,
 ) {
 	w := len(m.Columns)
+	for i := column; i < len(m.Data); i += w {
+		// One infinite value would hide all others.
+		if math.IsInf(float64(m.Data[i]), 0) {
+			m.Data[i] = canonicalNaN
+		}
+	}
 	if transform == "rank" {
 		var ranks []float32
 		if known.known {
@@ -147,7 +153,7 @@ func (m *Matrix) momentsOf(column int) listMoments {
 			largest = max(largest, math.Abs(x))
 		}
 	}
-	if n == 0 || largest == 0 || math.IsInf(largest, 0) {
+	if n == 0 || largest == 0 {
 		return listMoments{}
 	}
 	_, exp := math.Frexp(largest)

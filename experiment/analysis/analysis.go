@@ -182,12 +182,15 @@ type Report struct {
 	SampleRatio       SampleRatio  `json:"sample_ratio"`
 	// Unmatched counts interactions that name a list that is unknown or older than the user's last
 	// 8 lists. They are not counted.
-	Unmatched    int            `json:"unmatched_interactions"`
-	Series       []DayPoint     `json:"series"`
-	Segments     []Segment      `json:"segments"`
-	Histogram    []HistogramBin `json:"histogram"`
-	Interleaving *Interleaving  `json:"interleave,omitempty"`
-	Decision     Decision       `json:"decision"`
+	Unmatched int `json:"unmatched_interactions"`
+	// InvalidValues counts purchases whose value is no finite 32-bit number, as old logs may hold
+	// it. Their values are left out.
+	InvalidValues int            `json:"invalid_values,omitempty"`
+	Series        []DayPoint     `json:"series"`
+	Segments      []Segment      `json:"segments"`
+	Histogram     []HistogramBin `json:"histogram"`
+	Interleaving  *Interleaving  `json:"interleave,omitempty"`
+	Decision      Decision       `json:"decision"`
 }
 
 func newReport(c *collector) *Report {
@@ -203,6 +206,7 @@ func newReport(c *collector) *Report {
 		Days:              int(dayOf(c.last)-dayOf(c.first)) + 1,
 		Records:           c.records,
 		Unmatched:         c.unmatched,
+		InvalidValues:     c.invalidValues,
 		Arms:              []Arm{},
 		Comparisons:       []Comparison{},
 		Series:            []DayPoint{},

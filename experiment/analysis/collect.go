@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -47,6 +48,7 @@ type collector struct {
 	dayEnds              []dayEnd
 	records              int // read from the log
 	unmatched            int // interactions that name an unknown list
+	invalidValues        int // purchases whose value is left out
 }
 
 func newCollector(opt Options) (*collector, error) {
@@ -236,8 +238,18 @@ func (c *collector) addInteraction(e *ranker.Event, at int64) {
 	}
 	c.addCount(i, p, slot, 1)
 	if slot == slotPurchases && e.Value != nil {
-		c.addCount(i, p, slotRevenue, *e.Value)
+		c.addRevenue(i, p, *e.Value)
 	}
+}
+
+// addRevenue adds the value of a purchase. Events are checked when they arrive; logs of versions
+// that did not check may hold other values.
+func (c *collector) addRevenue(i int, p phase, value float64) {
+	if !(math.Abs(value) <= math.MaxFloat32) {
+		c.invalidValues++
+		return
+	}
+	c.addCount(i, p, slotRevenue, value)
 }
 
 // addClick counts what a click contributes to its list's NDCG and to the arm that placed the item.
@@ -257,11 +269,15 @@ func (c *collector) addClick(i int, l *openList, e *ranker.Event) {
 
 // addCount adds x to a slot, in the periods that belong to the phase.
 func (c *collector) addCount(i int, p phase, slot int, x float64) {
+	add := func(period int) {
+		sum := &c.countsOf(i, period)[slot]
+		*sum = float32(toFinite(float64(*sum) + x))
+	}
 	switch p {
 	case preExposure:
-		c.countsOf(i, prePeriod)[slot] += float32(x)
+		add(prePeriod)
 	case counted:
-		c.countsOf(i, exposedPeriod)[slot] += float32(x)
-		c.countsOf(i, dayPeriod)[slot] += float32(x)
+		add(exposedPeriod)
+		add(dayPeriod)
 	}
 }

@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -78,7 +79,7 @@ func parseMetric(spec string, s *slotTable) (metric, error) {
 			name:        spec,
 			description: src + " per list shown",
 			ratio: func(c []float32) (float64, float64) {
-				return e.eval(c), float64(c[slotLists])
+				return toFinite(e.eval(c)), float64(c[slotLists])
 			},
 		}, nil
 	}
@@ -227,6 +228,14 @@ func (p *parser) binary(operators string, operand func() (evaluator, error)) (ev
 		left = func(c []float32) float64 { return apply(op, a(c), right(c)) }
 	}
 	return left, err
+}
+
+// toFinite returns x within the range of a float32, and 0 for NaN: products of counts overflow.
+func toFinite(x float64) float64 {
+	if math.IsNaN(x) {
+		return 0
+	}
+	return min(max(x, -math.MaxFloat32), math.MaxFloat32)
 }
 
 // apply calculates a op b. A division by 0 gives 0, like a rate over nothing.

@@ -2,7 +2,6 @@ package analysis
 
 import (
 	"cmp"
-	"math"
 	"slices"
 
 	"relish/internal/stats"
@@ -268,7 +267,8 @@ func (k *comparer) histogram() []HistogramBin {
 	}
 	for i, arm := range k.order {
 		for _, x := range values[arm] {
-			b := min(histogramBins-1, int(math.Floor((x-low)/width)))
+			// The quotient may be larger than an int.
+			b := int(min(histogramBins-1, (x-low)/width))
 			out[b].Share[i] += 1 / Float(len(values[arm]))
 		}
 	}

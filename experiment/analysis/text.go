@@ -201,6 +201,10 @@ func (r *Report) notes() []string {
 			"than one arm, and %d interactions because their list is unknown or too old.",
 			r.Records, r.SampleRatio.Crossed, r.Unit, r.Unmatched),
 	}
+	if r.InvalidValues > 0 {
+		notes = append(notes, fmt.Sprintf("The values of %d purchases were left out, because they "+
+			"are no finite numbers.", r.InvalidValues))
+	}
 	if r.Theta != 0 {
 		notes = append(notes, fmt.Sprintf("What users did before their first exposure explains "+
 			"%.0f %% of the variance (CUPED, theta %.3f).",

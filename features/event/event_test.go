@@ -244,6 +244,27 @@ func TestRejected(t *testing.T) {
 				"not 0 (1970-01-01T00:00:00Z)",
 		},
 		{
+			`{"type":"interaction","id":"e","user":"u","item":"i","action":"purchase","value":1e39}`,
+			"invalid_field", "/value: must be a number within ±3.4e38",
+		},
+		{
+			`{"type":"item","id":"e","item":"i","fields":{"price":-1e308}}`,
+			"invalid_field", "/fields/price: must be a number within ±3.4e38",
+		},
+		{
+			`{"type":"user","id":"e","user":"u","fields":{"l":[1,1e39]}}`,
+			"invalid_field", "/fields/l: must be a number within ±3.4e38",
+		},
+		{
+			`{"type":"impression","id":"e","user":"u","items":["a"],"context":{"c":1e39}}`,
+			"invalid_field", "/context/c: must be a number within ±3.4e38",
+		},
+		{
+			`{"event":"ranking","id":"e","timestamp":1777629600000,"user":"u",` +
+				`"items":[{"id":"a","relevancy":1e39}]}`,
+			"invalid_field", "/items/0/relevancy: must be a number within ±3.4e38",
+		},
+		{
 			`{"event":"ranking","id":"e","timestamp":1,"items":[{"id":"a"}]}`,
 			"missing_field", "/user: user is required: " + send,
 		},

@@ -64,7 +64,7 @@ func Validate(e *ranker.Event) *ranker.EventError {
 	case ranker.EventItem:
 		return checkItem(e)
 	case ranker.EventUser:
-		return checkFields("/fields", e.Fields, maxFields)
+		return CheckFields("/fields", e.Fields)
 	case ranker.EventImpression:
 		return checkImpression(e.Impression)
 	case ranker.EventInteraction:
@@ -75,7 +75,7 @@ func Validate(e *ranker.Event) *ranker.EventError {
 			return invalid("/action", "must be 1 to 64 bytes of printable UTF-8")
 		}
 		if e.Value != nil && !finite(*e.Value) {
-			return invalid("/value", "must be finite")
+			return invalid("/value", notFinite)
 		}
 	case ranker.EventTable:
 		return checkTable(e)
@@ -151,7 +151,7 @@ func checkItem(e *ranker.Event) *ranker.EventError {
 			return tooLarge(fmt.Sprintf("/tags/%d", i), maxTag, "bytes")
 		}
 	}
-	return checkFields("/fields", e.Fields, maxFields)
+	return CheckFields("/fields", e.Fields)
 }
 
 func checkImpression(imp *ranker.Impression) *ranker.EventError {
@@ -176,7 +176,7 @@ func checkImpression(imp *ranker.Impression) *ranker.EventError {
 	}
 	for i, x := range imp.Scores {
 		if !finite(x) {
-			return invalid(fmt.Sprintf("/items/%d/relevancy", i), "must be finite")
+			return invalid(fmt.Sprintf("/items/%d/relevancy", i), notFinite)
 		}
 	}
 	if len(imp.Experiments) > maxFields {
@@ -214,6 +214,11 @@ func CheckContext(context map[string]ranker.FieldValue) *ranker.EventError {
 	return nil
 }
 
+// CheckFields checks the fields of an item or a user. pointer is where they are.
+func CheckFields(pointer string, fields map[string]ranker.FieldValue) *ranker.EventError {
+	return checkFields(pointer, fields, maxFields)
+}
+
 func checkFields(
 	pointer string,
 	fields map[string]ranker.FieldValue,
@@ -243,7 +248,7 @@ func checkFields(
 		}
 		if !finite(v.Num) ||
 			slices.ContainsFunc(v.Nums, func(x float64) bool { return !finite(x) }) {
-			return invalid(at, "must be finite")
+			return invalid(at, notFinite)
 		}
 	}
 	return nil
@@ -260,4 +265,7 @@ func tooLarge(pointer string, limit int, unit string) *ranker.EventError {
 	}
 }
 
-func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+// finite reports whether x is finite as a float32, as which features and counts keep it.
+func finite(x float64) bool { return math.Abs(x) <= math.MaxFloat32 }
+
+const notFinite = "must be a number within ±3.4e38"

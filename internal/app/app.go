@@ -31,7 +31,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -43,7 +42,6 @@ import (
 	"relish/features/ingest"
 	"relish/internal/config"
 	"relish/internal/durable"
-	"relish/internal/parallel"
 	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/ranker/rules"
@@ -105,6 +103,7 @@ type App struct {
 	experiments *experiment.Watcher // nil without an experiments file
 	server      *api.Server
 	jobs        []job
+	health      jobHealth
 	announced   string // path of servingFile; empty before it is written
 	log         *slog.Logger
 }
@@ -148,13 +147,13 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a.jobs = a.newJobs(opt)
 	if a.server, err = a.newServer(opt); err != nil {
 		return nil, err
 	}
 	if err := a.announce(opt.Store.Data, opt.Config.State); err != nil {
 		opt.Log.Warn("a training beside this server cannot see what it counts", "error", err)
 	}
-	a.jobs = a.newJobs(opt)
 	return a, nil
 }
 
@@ -166,36 +165,9 @@ func (a *App) Run(ctx context.Context, listener net.Listener) error {
 	defer running.Wait()
 	defer stop()
 	for _, j := range a.jobs {
-		running.Go(func() {
-			pprof.Do(ctx, pprof.Labels("job", j.name), func(ctx context.Context) {
-				a.runJob(ctx, j)
-			})
-		})
+		running.Go(func() { a.runJob(ctx, j) })
 	}
 	return a.server.Serve(ctx, listener)
-}
-
-// jobRestart is the time from a panic of a background job until it is started again.
-const jobRestart = time.Minute
-
-// runJob runs a job until ctx ends. A panic is logged, and the job is started again later.
-func (a *App) runJob(ctx context.Context, j job) {
-	for {
-		err := parallel.Catch(func() error {
-			j.run(ctx)
-			return nil
-		})
-		if err == nil {
-			return
-		}
-		a.log.Error("a background job failed; it is started again after a pause",
-			"job", j.name, "pause", jobRestart, "error", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(jobRestart):
-		}
-	}
 }
 
 // Close releases everything in the reverse order of New. Call it after Run has returned. It ignores
@@ -231,6 +203,7 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerEngine(registry, a.engine)
 	registerModels(registry, a.models)
+	registerJobs(registry, a.jobs, &a.health)
 	store := a.engine.Store
 	rankerOptions := ranker.Options{
 		Features: store, Vectors: a.engine.rankerVectors(), Models: a.models, Recorder: store,
@@ -275,32 +248,4 @@ func apiKeys(keys []config.Key) ([]api.Key, error) {
 		out = append(out, api.Key{Name: k.Name, SHA256: [32]byte(digest), Scopes: k.Scopes})
 	}
 	return out, nil
-}
-
-// A job is background work of the service. It runs from App.Run until its context ends and returns
-// soon after that. It logs its own errors, because a job that fails must not end the service. The
-// name labels its goroutine in profiles.
-type job struct {
-	name string
-	run  func(ctx context.Context)
-}
-
-// newJobs returns the background jobs of the service.
-func (a *App) newJobs(opt Options) []job {
-	jobs := []job{
-		{"external tables", a.engine.External.Run}, // load imported feature columns
-		{"bundles", a.models.Run},                  // follow which bundle is active
-	}
-	if a.engine.pool != nil {
-		jobs = append(jobs, job{"vector tables", a.compactVectors})
-	}
-	if a.experiments != nil {
-		guard := guardrails{a.experiments, opt.Store.Data, opt.Log}
-		jobs = append(jobs,
-			job{"experiments file", func(ctx context.Context) {
-				a.experiments.Run(ctx, opt.ReadAgain)
-			}},
-			job{"guardrails", guard.run})
-	}
-	return jobs
 }

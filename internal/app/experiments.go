@@ -13,6 +13,7 @@ import (
 	"relish/experiment/analysis"
 	"relish/features/eventlog"
 	"relish/features/ingest"
+	"relish/internal/parallel"
 	"relish/ranker/bundle"
 )
 
@@ -140,8 +141,8 @@ type guardrails struct {
 	log     *slog.Logger
 }
 
-// run checks the guardrails at every interval until ctx ends.
-func (g guardrails) run(ctx context.Context) {
+// run checks the guardrails at every interval until ctx ends, and reports each check.
+func (g guardrails) run(ctx context.Context, report func(error)) {
 	ticker := time.NewTicker(guardrailInterval)
 	defer ticker.Stop()
 	for {
@@ -149,7 +150,11 @@ func (g guardrails) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			if err := g.check(ctx, now); err != nil && ctx.Err() == nil {
+			err := g.check(ctx, now)
+			if ctx.Err() != nil {
+				return
+			}
+			if report(err); err != nil {
 				g.log.Warn("cannot check the guardrails of experiments", "error", err)
 			}
 		}
@@ -164,7 +169,9 @@ func (g guardrails) check(ctx context.Context, now time.Time) error {
 		if !e.AutoStop || e.Status(now) != experiment.StatusRunning || stopped >= len(e.Arms)-1 {
 			continue
 		}
-		errs = append(errs, g.checkExperiment(ctx, e.Name, now))
+		errs = append(errs, parallel.Catch(func() error {
+			return g.checkExperiment(ctx, e.Name, now)
+		}))
 	}
 	return errors.Join(errs...)
 }

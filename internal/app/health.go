@@ -33,7 +33,7 @@ func (a *App) readiness() []api.ReadinessCheck {
 		}
 		checks = append(checks, check)
 	}
-	return checks
+	return append(checks, a.jobChecks()...)
 }
 
 func storeCheck(store Store) api.ReadinessCheck {

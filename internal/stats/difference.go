@@ -63,7 +63,8 @@ func (d Difference) PValue() float64 {
 	if !d.isDefined() {
 		return math.NaN()
 	}
-	return 2 * d.distribution().Survival(math.Abs(d.Value)/d.SE)
+	p := 2 * d.distribution().Survival(math.Abs(d.Value)/d.SE)
+	return max(p, math.SmallestNonzeroFloat64) // no finite sample gives 0
 }
 
 // NonInferiorityPValue returns the one-sided p-value of "worse than zero by margin or more"; small
@@ -108,6 +109,7 @@ func ProbabilityBest(arms []Estimate) []float64 {
 			from := a.Value + a.SE*(-9+18*float64(i)/pieces)
 			out[k] += quad.Fixed(density, from, from+18*a.SE/pieces, 8, quad.Legendre{}, 0)
 		}
+		out[k] = min(out[k], 1) // the sum of the pieces is rounded
 	}
 	return out
 }
