@@ -240,11 +240,9 @@ func (s *Store) keepCheckpoint() error {
 // LoadState returns the state of a data folder as of its last complete record. Another process may
 // have the folder open.
 func LoadState(dir string, cfg features.Config) (*features.State, error) {
-	s, err := readCheckpoint(dir, cfg)
+	s, _, err := loadNewest(dir, cfg)
 	if err != nil {
-		if s, err = loadBase(dir, cfg, math.MaxUint64); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	for rec, err := range eventlog.Read(ingest.LogDir(dir), s.Seq()+1) {
 		if err != nil {
@@ -294,6 +292,25 @@ func readCheckpoint(dir string, cfg features.Config) (*features.State, error) {
 		err = checkReplica(dir, s.Replica())
 	}
 	return s, err
+}
+
+// loadNewest returns the newest state of the folder to which its log adds: the checkpoint or a
+// base. unusable says why the checkpoint cannot be used, nil if it can.
+func loadNewest(dir string, cfg features.Config) (s *features.State, unusable, err error) {
+	if s, unusable = readCheckpoint(dir, cfg); unusable != nil {
+		s, err = loadBase(dir, cfg, math.MaxUint64)
+		return s, unusable, err
+	}
+	first, err := eventlog.First(ingest.LogDir(dir))
+	if err != nil || first <= s.Seq()+1 {
+		return s, nil, err
+	}
+	// Retention has dropped records after the checkpoint. The cut has what came of them.
+	base, err := loadBase(dir, cfg, math.MaxUint64)
+	if err == nil && base.Seq() > s.Seq() {
+		s = base
+	}
+	return s, nil, err
 }
 
 func writeState(fsys durable.FS, path string, state *features.State) error {

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"io/fs"
 	"iter"
-	"math"
 	"path/filepath"
 	"sync"
 
@@ -62,21 +61,18 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 		opt.Ingest.FS = durable.Disk
 	}
 	s := &Store{dir: dir, fs: opt.Ingest.FS, cfg: cfg, onItemsChanged: opt.OnItemsChanged}
-	var err error
-	if s.state, err = readCheckpoint(dir, cfg); err != nil {
-		switch {
-		case opt.Ingest.Log == nil:
-		case errors.Is(err, features.ErrLayout):
-			opt.Ingest.Log.Info("state: or text: in the configuration has changed, so the whole " +
-				"log is replayed; this is normal and happens once")
-		case !errors.Is(err, fs.ErrNotExist):
-			opt.Ingest.Log.Warn(
-				"cannot use the checkpoint; replaying the whole log instead", "error", err,
-			)
-		}
-		if s.state, err = loadBase(dir, cfg, math.MaxUint64); err != nil {
-			return nil, err
-		}
+	var unusable, err error
+	if s.state, unusable, err = loadNewest(dir, cfg); err != nil {
+		return nil, err
+	}
+	switch {
+	case opt.Ingest.Log == nil || unusable == nil || errors.Is(unusable, fs.ErrNotExist):
+	case errors.Is(unusable, features.ErrLayout):
+		opt.Ingest.Log.Info("state: or text: in the configuration has changed, so the whole " +
+			"log is replayed; this is normal and happens once")
+	default:
+		opt.Ingest.Log.Warn("cannot use the checkpoint; replaying the whole log instead",
+			"error", unusable)
 	}
 	opt.Ingest.DedupeIDs = cfg.DedupeIDs
 	opt.Ingest.AppliedSeq, opt.Ingest.AppliedReplica = s.state.Seq(), s.state.Replica()

@@ -252,6 +252,18 @@ func resync(data []byte, next uint64) (at int, found bool) {
 	return 0, false
 }
 
+// First returns the sequence at which the log in dir begins, 0 if it has no segment.
+func First(dir string) (uint64, error) {
+	segs, err := segments(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(segs) == 0 {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return segs[0].first, nil
+}
+
 // Replica returns the id of the log in dir, 16 hex digits, or "" if there is no log.
 func Replica(dir string) (string, error) {
 	segs, err := segments(dir)

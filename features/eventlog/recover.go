@@ -17,14 +17,8 @@ func (l *Log) recoverLog() error {
 	if err := l.makeDir(); err != nil {
 		return err
 	}
-	left, err := filepath.Glob(filepath.Join(l.dir, "*"+segmentSuffix+durable.TempSuffix))
-	if err != nil {
+	if err := durable.RemoveTemporary(l.fs, l.dir); err != nil {
 		return err
-	}
-	for _, path := range left { // the copy of an interrupted rewrite may hold erased records
-		if err := l.fs.Remove(path); err != nil {
-			return err
-		}
 	}
 	segs, err := segments(l.dir)
 	if err != nil {

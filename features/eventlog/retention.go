@@ -1,6 +1,10 @@
 package eventlog
 
-import "os"
+import (
+	"os"
+
+	"relish/internal/durable"
+)
 
 // applyRetention drops sealed segments by size and age. It counts a failure, and tries again later.
 // With Options.BeforeDrop it runs in the background, because that may take long. Only the owner
@@ -52,7 +56,9 @@ func (l *Log) dropExpired(oldest int64) error {
 		}
 	}
 	for i, s := range segs[:drop] {
-		if err := l.fs.Remove(s.path); err != nil {
+		// One after the other: a power loss must not bring back an older segment than one that it
+		// leaves out.
+		if err := durable.Remove(l.fs, s.path); err != nil {
 			return err
 		}
 		l.total.Add(-sizes[i])

@@ -99,7 +99,25 @@ func (g *Ingester) checkpoint() error {
 			return err
 		}
 	}
+	return g.saveIDs()
+}
+
+// saveIDs writes the ingester's own file. Callers hold checkpointMu.
+func (g *Ingester) saveIDs() error {
 	return durable.Replace(g.opt.FS, g.checkpointPath(), g.writeCheckpoint)
+}
+
+// beforeDrop saves what the log will not have any more when retention has dropped the records
+// before first: the store's part, and the ids and erasures of these records.
+func (g *Ingester) beforeDrop(first uint64) error {
+	if g.opt.BeforeDrop != nil {
+		if err := g.opt.BeforeDrop(first); err != nil {
+			return err
+		}
+	}
+	g.checkpointMu.Lock()
+	defer g.checkpointMu.Unlock()
+	return g.saveIDs()
 }
 
 func (g *Ingester) writeCheckpoint(w io.Writer) error {

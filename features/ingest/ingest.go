@@ -102,6 +102,9 @@ func LogDir(dir string) string { return filepath.Join(dir, "log") }
 func Open(dir string, opt Options) (*Ingester, error) {
 	opt.defaults()
 	g := &Ingester{dir: dir, opt: opt}
+	if err := durable.RemoveTemporary(opt.FS, dir); err != nil {
+		return nil, err
+	}
 	if err := g.loadCheckpoint(); err != nil {
 		return nil, err
 	}
@@ -114,7 +117,7 @@ func Open(dir string, opt Options) (*Ingester, error) {
 		SegmentBytes: opt.SegmentBytes,
 		RetainBytes:  opt.RetainBytes, RetainAge: opt.RetainAge,
 		Clock: opt.Clock, AcceptClock: opt.AcceptClock, OnClock: g.onClock,
-		BeforeDrop: opt.BeforeDrop, FS: opt.FS, Replica: g.identity(), UsedUpTo: g.usedUpTo(done),
+		BeforeDrop: g.beforeDrop, FS: opt.FS, Replica: g.identity(), UsedUpTo: g.usedUpTo(done),
 		Admit: g.admit, Commit: g.commit, Abort: g.abort,
 	})
 	if err != nil {

@@ -132,6 +132,24 @@ func Remove(fsys FS, path string) error {
 	return fsys.SyncDir(filepath.Dir(path))
 }
 
+// RemoveTemporary removes what killed writers left in a folder. It may hold what was removed from
+// the other files since. Nobody may write into the folder meanwhile.
+func RemoveTemporary(fsys FS, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() || filepath.Ext(e.Name()) != TempSuffix {
+			continue
+		}
+		if err := ignoreMissing(fsys.Remove(filepath.Join(dir, e.Name()))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func ignoreMissing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
