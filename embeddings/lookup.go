@@ -76,7 +76,8 @@ func (s *Service) cacheVector(key uint64, vec []float32) {
 }
 
 // Fetch implements [ranker.Vectors]. It encodes what Lookup does not find, before all work that no
-// request waits for, until ctx ends. What is left then is encoded in the background.
+// request waits for, until ctx ends. What is left then is encoded in the background. One call waits
+// for Options.MaxFresh texts at most, so that a request cannot keep the encoder from the others.
 func (s *Service) Fetch(ctx context.Context, items []*ranker.ItemInfo, out [][]float32) {
 	if s.Lookup(items, out) == 0 {
 		return
@@ -101,7 +102,8 @@ func (s *Service) Fetch(ctx context.Context, items []*ranker.ItemInfo, out [][]f
 }
 
 // join joins a job for every item that has a text and no vector in out. A vector that has become
-// available meanwhile goes into out. at holds the jobs' indexes in out.
+// available meanwhile goes into out. at holds the jobs' indexes in out. Catalogue items above
+// maxFresh go to the background, and others nowhere.
 func (s *Service) join(
 	w *waiter, priority int, items []*ranker.ItemInfo, out [][]float32,
 ) (jobs []*job, at []int) {
@@ -120,6 +122,13 @@ func (s *Service) join(
 			if out[i], _ = s.atHand(it.TextKey); out[i] != nil {
 				continue
 			}
+		}
+		if s.maxFresh > 0 && len(jobs) == s.maxFresh {
+			s.count.deferred.Add(1)
+			if !it.Transient {
+				q.join(nil, priorityBackground, it.TextKey, it, "")
+			}
+			continue
 		}
 		if j, _ := q.join(w, priority, it.TextKey, it, ""); j != nil {
 			jobs = append(jobs, j)

@@ -23,8 +23,8 @@ const (
 	minLookahead = 128
 	// tokenizeGroup is how many texts a worker tokenizes at a time.
 	tokenizeGroup = 16
-	// maxRequested bounds the texts that requests wait for.
-	maxRequested = 100_000
+	// jobOverhead is what a waiting text takes besides its bytes: the job and its tokens.
+	jobOverhead = 512
 	// maxOvertakes limits how long a text waits for a full batch. Once maxOvertakes times lookahead
 	// later texts have been tokenized, the text runs even if its batch is not full.
 	maxOvertakes = 4
@@ -45,6 +45,7 @@ type job struct {
 	key    uint64
 	item   *ranker.ItemInfo // the item whose text it is; nil if text is set
 	text   string
+	size   int64 // see sizeOf
 	tokens []int32
 	vec    []float32
 	err    error
@@ -60,6 +61,15 @@ type job struct {
 	element    *list.Element // its element there
 	waiters    []*waiter
 	done       bool
+}
+
+// sizeOf returns about how much memory a waiting text takes.
+func sizeOf(item *ranker.ItemInfo, text string) int64 {
+	n := jobOverhead + len(text)
+	if item != nil {
+		n += len(item.Title) + len(item.Text)
+	}
+	return int64(n)
 }
 
 func (j *job) body() string {
@@ -84,6 +94,7 @@ type jobList struct {
 	waiting     int                // number of jobs in ready
 	seq         uint64             // of the last tokenized job
 	tokenizing  int                // jobs with a worker that tokenizes
+	bytes       int64              // of the jobs in untokenized and ready
 }
 
 func (l *jobList) empty() bool { return l.untokenized.Len()+l.waiting+l.tokenizing == 0 }
@@ -92,9 +103,9 @@ func (l *jobList) empty() bool { return l.untokenized.Len()+l.waiting+l.tokenizi
 // and workers ask for the next task. Everything happens under one lock. There are no timers: a
 // free worker takes what is there, and batches form while workers are busy.
 type queue struct {
-	model           Model
-	backgroundLimit int // bound of the texts that wait in the background
-	lookahead       int // texts tokenized before they run, for each priority
+	model     Model
+	limit     int64 // bytes of the texts that wait for requests, and of those in the background
+	lookahead int   // texts tokenized before they run, for each priority
 
 	mu        sync.Mutex
 	workReady sync.Cond
@@ -115,9 +126,9 @@ type queue struct {
 	closed       bool
 }
 
-func newQueue(m Model, backgroundLimit int) *queue {
+func newQueue(m Model, limit int64) *queue {
 	q := &queue{
-		model: m, backgroundLimit: backgroundLimit, jobs: map[uint64]*job{},
+		model: m, limit: limit, jobs: map[uint64]*job{},
 		failed: map[uint64]time.Time{},
 	}
 	// The lookahead holds at least two of the largest batches.
@@ -145,7 +156,9 @@ func (q *queue) join(
 			q.dropped++
 			return nil, true
 		}
-		j = &job{key: key, item: item, text: text, priority: priority}
+		j = &job{
+			key: key, item: item, text: text, size: sizeOf(item, text), priority: priority,
+		}
 		q.jobs[key] = j
 		q.insert(j)
 	}
@@ -168,9 +181,7 @@ func (q *queue) join(
 // full reports whether a priority takes no more texts. Callers of the bulk priority bound
 // themselves.
 func (q *queue) full(priority int) bool {
-	n := q.lists[priority].untokenized.Len()
-	return priority == priorityBackground && n >= q.backgroundLimit ||
-		priority == priorityRequest && n >= maxRequested
+	return priority != priorityBulk && q.lists[priority].bytes >= q.limit
 }
 
 // insert puts a job at the end of a list of its priority. A job with a worker is inserted when the
@@ -190,6 +201,7 @@ func (q *queue) insert(j *job) {
 		l.seq++
 		j.seq = l.seq
 	}
+	l.bytes += j.size
 	j.element = j.list.PushBack(j)
 	q.workReady.Broadcast()
 }
@@ -200,6 +212,7 @@ func (q *queue) detach(j *job) {
 		return
 	}
 	l := &q.lists[j.priority]
+	l.bytes -= j.size
 	j.list.Remove(j.element)
 	if j.list != &l.untokenized {
 		l.waiting--

@@ -3,8 +3,10 @@ package embeddings_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -214,7 +216,7 @@ func TestAbandonedQueryIsNotEncoded(t *testing.T) {
 func TestBackgroundIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newFake()
-		s := start(t, m, embeddings.Options{BackgroundLimit: 50})
+		s := start(t, m, embeddings.Options{QueueBytes: 50 * 520})
 		release := occupy(t, m, s)
 		its := items("a", 400, 8)
 		// A worker may have taken up to the lookahead of texts off the list.
@@ -242,6 +244,65 @@ func TestBackgroundIsBounded(t *testing.T) {
 		if err := s.Drain(context.Background()); err != nil {
 			t.Fatal(err)
 		}
+	})
+}
+
+// A request waits for a bounded number of texts. Those of the catalogue above that are encoded in
+// the background, inline ones are not.
+func TestFreshTextsAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newFake()
+		s := start(t, m, embeddings.Options{MaxFresh: 10})
+		catalogue, inline := items("a", 30, 8), items("b", 30, 8)
+		for _, it := range inline {
+			it.Transient = true
+		}
+		for name, its := range map[string][]*ranker.ItemInfo{
+			"catalogue": catalogue, "inline": inline,
+		} {
+			out := make([][]float32, len(its))
+			s.Fetch(context.Background(), its, out)
+			found := 0
+			for i := range out {
+				if out[i] != nil {
+					found++
+				}
+			}
+			if found != 10 || out[9] == nil {
+				t.Errorf("%s: waited for %d of 30 texts, want the first 10", name, found)
+			}
+		}
+		if err := s.Drain(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		missing := s.Lookup(catalogue, make([][]float32, 30))
+		if n := s.Lookup(inline, make([][]float32, 30)); n != 20 || missing != 0 {
+			t.Errorf("in the background %d inline texts were encoded and %d of the catalogue not",
+				20-n, missing)
+		}
+		if st := s.Stats(); st.Deferred != 40 {
+			t.Errorf("%d texts were deferred, want 40", st.Deferred)
+		}
+	})
+}
+
+// The texts that requests wait for are bounded by their bytes.
+func TestRequestedTextsAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newFake()
+		s := start(t, m, embeddings.Options{QueueBytes: 1 << 20})
+		release := occupy(t, m, s)
+		texts := make([]string, 1000)
+		for i := range texts {
+			texts[i] = fmt.Sprintf("%04d%s", i, strings.Repeat("x", 4<<10))
+		}
+		if _, err := s.Texts(context.Background(), texts); !errors.Is(err, embeddings.ErrNotEncoded) {
+			t.Errorf("4 MiB of texts wait where 1 MiB may: %v", err)
+		}
+		if st := s.Stats(); st.Dropped != 1 || st.Queued > 20 {
+			t.Errorf("after the refusal: %+v", st)
+		}
+		release()
 	})
 }
 
@@ -317,7 +378,7 @@ func TestConcurrentUse(t *testing.T) {
 	m := newFake()
 	m.parallel = 3
 	s := start(t, m,
-		embeddings.Options{Dir: t.TempDir(), CacheBytes: 64 << 10, BackgroundLimit: 100})
+		embeddings.Options{Dir: t.TempDir(), CacheBytes: 64 << 10, QueueBytes: 100 * 520})
 	pool := slices.Concat(items("a", 200, 8), items("b", 100, 40), items("poison", 3, 12))
 	var wg sync.WaitGroup
 	for g := range 8 {

@@ -27,8 +27,8 @@ var (
 )
 
 const (
-	defaultCacheBytes      = 256 << 20
-	defaultBackgroundLimit = 100_000
+	defaultCacheBytes = 256 << 20
+	defaultQueueBytes = 64 << 20
 	// entryOverhead is what ristretto keeps for each entry besides the vector, in bytes: the slice
 	// header and entry in its store, key and cost in its policy, map overhead, ten frequency
 	// counters.
@@ -48,8 +48,12 @@ type Options struct {
 	Shared SharedCache
 	// CacheBytes bounds the vectors in memory, overhead included. 0 means 256 MiB.
 	CacheBytes int64
-	// BackgroundLimit bounds the texts that wait for the encoder without a caller. 0 means 100,000.
-	BackgroundLimit int
+	// QueueBytes bounds the memory of the texts that requests wait for, and of those that wait in
+	// the background. 0 means 64 MiB each.
+	QueueBytes int64
+	// MaxFresh bounds the texts of one Fetch that it waits for. Further ones of the catalogue are
+	// encoded in the background, others not at all. 0 means no bound.
+	MaxFresh int
 	// Log is slog.Default if nil.
 	Log *slog.Logger
 }
@@ -66,7 +70,9 @@ type Service struct {
 	// tables are all tables that vectors are read from: table, and those that ImportFrom opened.
 	tables []*vectortable.Table
 	shared SharedCache // nil: none
-	queue  *queue
+	// maxFresh bounds the texts that one Fetch waits for; 0: no bound.
+	maxFresh int
+	queue    *queue
 
 	// closeLock is held for reading while cache and tables are used, so that Close can end them.
 	// ImportFrom adds a table under the lock for writing.
@@ -85,6 +91,7 @@ type counters struct {
 	hits, tableHits, sharedHits, misses atomic.Uint64 // lookups of items
 	encodes, failed, runs, padded, real atomic.Uint64 // padded and real count tokens
 	setsLost                            atomic.Uint64 // vectors
+	deferred                            atomic.Uint64 // texts
 }
 
 var _ ranker.Vectors = (*Service)(nil)
@@ -95,21 +102,21 @@ func New(model Model, opt Options) (*Service, error) {
 	if model == nil || model.Dim() < 1 {
 		return nil, errors.New("embeddings need a model whose vectors have at least one component")
 	}
-	if opt.CacheBytes < 0 || opt.BackgroundLimit < 0 {
-		return nil, fmt.Errorf("CacheBytes %d and BackgroundLimit %d must not be negative",
-			opt.CacheBytes, opt.BackgroundLimit)
+	if opt.CacheBytes < 0 || opt.QueueBytes < 0 || opt.MaxFresh < 0 {
+		return nil, fmt.Errorf("CacheBytes %d, QueueBytes %d and MaxFresh %d must not be negative",
+			opt.CacheBytes, opt.QueueBytes, opt.MaxFresh)
 	}
 	if opt.CacheBytes == 0 {
 		opt.CacheBytes = defaultCacheBytes
 	}
-	if opt.BackgroundLimit == 0 {
-		opt.BackgroundLimit = defaultBackgroundLimit
+	if opt.QueueBytes == 0 {
+		opt.QueueBytes = defaultQueueBytes
 	}
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
 	s := &Service{
-		model: model, log: opt.Log, shared: opt.Shared, queue: newQueue(model, opt.BackgroundLimit),
+		model: model, log: opt.Log, shared: opt.Shared, queue: newQueue(model, opt.QueueBytes),
 	}
 	var err error
 	if opt.Dir != "" {
@@ -134,6 +141,7 @@ func New(model Model, opt Options) (*Service, error) {
 		}
 		return nil, fmt.Errorf("create the vector cache: %w", err)
 	}
+	s.maxFresh = opt.MaxFresh
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	// There are at least as many workers as cores. On a device that runs one batch at a time, the
 	// other workers tokenize.
@@ -208,6 +216,7 @@ type Stats struct {
 	RealTokens              uint64 // tokens of texts
 	Abandoned               uint64 // texts whose callers gave up before they were encoded
 	Dropped                 uint64 // texts refused because a queue was full
+	Deferred                uint64 // texts above MaxFresh, which no request waited for
 	CacheSetsLost           uint64 // vectors that the cache was too busy to take
 
 	Queued     int // texts waiting or running, the background included
@@ -230,6 +239,7 @@ func (s Stats) Plus(o Stats) Stats {
 	s.RealTokens += o.RealTokens
 	s.Abandoned += o.Abandoned
 	s.Dropped += o.Dropped
+	s.Deferred += o.Deferred
 	s.CacheSetsLost += o.CacheSetsLost
 	s.Queued += o.Queued
 	s.Background += o.Background
@@ -245,7 +255,7 @@ func (s *Service) Stats() Stats {
 		Hits: c.hits.Load(), TableHits: c.tableHits.Load(), Misses: c.misses.Load(),
 		SharedHits: c.sharedHits.Load(), Encodes: c.encodes.Load(), Failed: c.failed.Load(),
 		Runs: c.runs.Load(), PaddedTokens: c.padded.Load(), RealTokens: c.real.Load(),
-		CacheSetsLost: c.setsLost.Load(),
+		CacheSetsLost: c.setsLost.Load(), Deferred: c.deferred.Load(),
 	}
 	q := s.queue
 	q.mu.Lock()

@@ -284,7 +284,7 @@ func TestOptionsAreChecked(t *testing.T) {
 			return embeddings.New(newFake(), embeddings.Options{CacheBytes: -1})
 		},
 		"negative queue": func() (*embeddings.Service, error) {
-			return embeddings.New(newFake(), embeddings.Options{BackgroundLimit: -1})
+			return embeddings.New(newFake(), embeddings.Options{QueueBytes: -1})
 		},
 		"digest is no SHA-256": func() (*embeddings.Service, error) {
 			return embeddings.New(bad, embeddings.Options{Dir: t.TempDir()})

@@ -157,7 +157,7 @@ func TestRequestsDoNotStarveAnImport(t *testing.T) {
 func TestAcceptedTextsAreNotDropped(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newFake()
-		s := start(t, m, embeddings.Options{BackgroundLimit: 50})
+		s := start(t, m, embeddings.Options{QueueBytes: 50 * 520})
 		release := occupy(t, m, s)
 		accepted := items("accepted", 40, 8)
 		if dropped := s.Enqueue(accepted); dropped != 0 {

@@ -36,6 +36,8 @@ var flagRanges = map[string]flagRange{
 	"log-timeout":        above0,
 	"max-body-memory":    atLeast(1 << 20),
 	"max-connections":    atLeast(1),
+	"max-encoder-queue":  atLeast(1 << 20),
+	"max-fresh-texts":    atLeast(1),
 	"max-in-flight":      atLeast(1),
 	"max-log-bytes":      atLeast(0),
 	"max-log-queue":      atLeast(1 << 20),

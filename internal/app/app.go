@@ -124,7 +124,8 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		}
 	}()
 	a.engine, err = OpenEngine(ctx, EngineOptions{
-		Store: opt.Store, Encoder: opt.Encoder, Config: opt.Config, Log: opt.Log,
+		Store: opt.Store, Encoder: opt.Encoder, Config: opt.Config, Limits: opt.Limits,
+		Log: opt.Log,
 		Ingest: ingest.Options{
 			MaxLogBytes: opt.MaxLogBytes, MinFreeBytes: opt.MinFreeBytes,
 			QueueBytes:  opt.Limits.LogQueue,

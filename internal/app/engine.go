@@ -25,6 +25,7 @@ type EngineOptions struct {
 	Encoder EncoderOptions
 	Config  *config.Config
 	Ingest  ingest.Options
+	Limits  Limits // of the text vectors; the zero value bounds no ranking
 	// EncodeLater leaves the texts of new items to EncodeAll. Otherwise they are encoded in the
 	// background as they arrive.
 	EncodeLater bool
@@ -99,15 +100,15 @@ func (e *Engine) openVectors(ctx context.Context, opt EngineOptions) (err error)
 	if e.encoder, err = opt.Encoder.Load(ctx, opt.Log); err != nil {
 		return err
 	}
-	data, cache := opt.Store.Data, opt.Encoder.CacheBytes
-	e.finetuned, err = opt.Encoder.finetunedOptions(e.encoder,
-		embeddings.Options{Dir: finetunedFolder(data), CacheBytes: cache, Log: opt.Log}, opt.Log)
+	vectors := embeddings.Options{
+		Dir: finetunedFolder(opt.Store.Data), CacheBytes: opt.Encoder.CacheBytes,
+		QueueBytes: opt.Limits.EncoderQueue, MaxFresh: opt.Limits.FreshTexts, Log: opt.Log,
+	}
+	e.finetuned, err = opt.Encoder.finetunedOptions(e.encoder, vectors, opt.Log)
 	if err != nil {
 		return err
 	}
-	vectors := embeddings.Options{
-		Dir: filepath.Join(data, "vectors"), CacheBytes: cache, Log: opt.Log,
-	}
+	vectors.Dir = filepath.Join(opt.Store.Data, "vectors")
 	if e.Redis != nil {
 		e.finetuned.Shared = func(digest string, dim int) embeddings.SharedCache {
 			return sharedvectors.New(e.Redis, digest, dim, opt.Config.State.MaxAgeDuration())

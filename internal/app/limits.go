@@ -12,6 +12,11 @@ type Limits struct {
 	BodyMemory int64
 	// MaxConnections is the open connections. Default: 4,096.
 	MaxConnections int
+	// EncoderQueue is the bytes of texts that requests wait for, and of those that wait in the
+	// background, for each encoder. Default: 64 MiB each.
+	EncoderQueue int64
+	// FreshTexts is how many texts without a vector one ranking waits for. Default: no bound.
+	FreshTexts int
 	// LogQueue is the bytes of events that wait for the disk. Default: 64 MiB.
 	LogQueue int64
 	// LogTimeout is how long a request waits for the event log. Default: 5 s.

@@ -146,6 +146,12 @@ func registerVectors(m meter, e *Engine) {
 		func() float64 { return float64(stats().Encodes) })
 	m.counter("encoder_runs_total", "Runs of an encoder.",
 		func() float64 { return float64(stats().Runs) })
+	m.counter("encoder_dropped_texts_total",
+		"Texts refused because too many wait for an encoder (--max-encoder-queue).",
+		func() float64 { return float64(stats().Dropped) })
+	m.counter("encoder_deferred_texts_total",
+		"Texts that their ranking did not wait for (--max-fresh-texts).",
+		func() float64 { return float64(stats().Deferred) })
 	m.gauge("encoder_queue_texts", "Texts that wait for an encoder.",
 		func() float64 { return float64(stats().Queued) })
 }
