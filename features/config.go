@@ -24,7 +24,9 @@ type Config struct {
 	HalfLives []string `yaml:"half_lives"`
 
 	Recent int `yaml:"recent"` // interactions kept for each user
-	Shown  int `yaml:"shown"`  // shown items kept for each user
+	// Shown is how many shown items are kept for each user. The signal residual learns a user's
+	// preferences from them: 256 are about ten lists.
+	Shown int `yaml:"shown"`
 	// UserValues bounds the counted values of a field for each user. The least recent is dropped.
 	UserValues int `yaml:"user_values"`
 	// FieldValues bounds the counted values of a field over all users. Further values are not
@@ -51,7 +53,7 @@ func DefaultConfig() Config {
 		Fields:      []string{"tags", "category", "genres", "brand", "author"},
 		HalfLives:   []string{allTime, "1h", "1d", "7d", "30d"},
 		Recent:      100,
-		Shown:       100,
+		Shown:       256,
 		UserValues:  64,
 		FieldValues: 100_000,
 		MaxItems:    5_000_000,

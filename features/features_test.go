@@ -147,6 +147,7 @@ func TestDecay(t *testing.T) {
 func TestBounds(t *testing.T) {
 	cfg := features.DefaultConfig()
 	cfg.UserValues, cfg.FieldValues, cfg.MaxItems, cfg.MaxUsers = 3, 4, 100, 50
+	cfg.Recent, cfg.Shown = 100, 90
 	s := newFeed(cfg)
 	for i := range 300 {
 		id, user := fmt.Sprint("i", i), fmt.Sprint("u", i)
@@ -160,7 +161,7 @@ func TestBounds(t *testing.T) {
 		t.Errorf("%d items, %d users, %d values are kept", items, users, values)
 	}
 	st := read(t, s.State, schemaOf(t, ranker.Feature{Kind: ranker.KindHistory}), t0, "fan")
-	if len(st.Recent) != 100 || len(st.Shown) != 100 || st.Recent[0].Item != "i299" ||
+	if len(st.Recent) != 100 || len(st.Shown) != 90 || st.Recent[0].Item != "i299" ||
 		st.Recent[99].Item != "i200" {
 		t.Errorf("%d recent, %d shown, newest %+v", len(st.Recent), len(st.Shown), st.Recent[0])
 	}

@@ -16,8 +16,8 @@ const (
 	// are weighed, because vectors look better on the lists that they were fitted to.
 	testShare = 3
 	// servedResiduals is the number of shown items that a server keeps for a user, see
-	// features.Config.Shown.
-	servedResiduals = 100
+	// features.DefaultConfig.
+	servedResiduals = 256
 	// The precisions of the logarithms of the weights around the start, so that few lists do not
 	// move them far. The scale moves more easily: a log may show no preferences at all.
 	weightPrecision, scalePrecision = 20, 1
