@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -121,6 +122,11 @@ func (b *batch) affectedBy(e *ranker.Event) (out []*entity) {
 	return out
 }
 
+// errOvercounted says that this replica's part of the counters includes an event that another
+// replica counts now: Redis lost the claim, and the other replica got the event before this one
+// applied it again.
+var errOvercounted = errors.New("another replica counts an event that this one had counted")
+
 // claim drops the records whose event was counted before by another replica or an older record.
 func (b *batch) claim(ctx context.Context) error {
 	b.records = slices.DeleteFunc(slices.Clone(b.records), func(rec event.Record) bool {
@@ -137,6 +143,7 @@ func (b *batch) claim(ctx context.Context) error {
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	kept := b.records[:0:0]
 	var repeated []uint64
+	overcounted := false
 	for i, c := range cmds {
 		claimed, err := c.Result()
 		switch {
@@ -146,12 +153,16 @@ func (b *batch) claim(ctx context.Context) error {
 			return err
 		default:
 			repeated = append(repeated, b.records[i].Seq)
+			overcounted = overcounted || b.part.includes(b.records[i].Seq)
 		}
 	}
 	b.records = kept
 	if err := b.s.repeats.add(repeated); err != nil {
 		b.s.log.Error("cannot note which events another replica has counted; a later replay of "+
 			"the log may count them twice", "events", len(repeated), "error", err)
+	}
+	if overcounted {
+		return errOvercounted
 	}
 	return nil
 }
@@ -187,7 +198,20 @@ func (b *batch) load(ctx context.Context, list []*entity) error {
 			withoutContent = append(withoutContent, e)
 		}
 	}
-	return b.loadContents(ctx, withoutContent)
+	if err := b.loadContents(ctx, withoutContent); err != nil {
+		return err
+	}
+	return b.checkLoaded(ctx)
+}
+
+// checkLoaded returns errPartChanged if Redis lost writes of this replica before everything was
+// loaded. An item may then lack its content, and its events must not be counted without it.
+func (b *batch) checkLoaded(ctx context.Context) error {
+	stored, err := b.s.storedPart(ctx, b.part.replica)
+	if err == nil && stored != b.part.stored {
+		err = errPartChanged
+	}
+	return err
 }
 
 func (b *batch) putUser(e *entity) {

@@ -13,59 +13,70 @@ import (
 // verify finds out whether Redis still has what this replica wrote, and requests a replay of the
 // rest. It runs at the start, after each failure and at each tick.
 //
-// A server that takes over may lack the newest writes. It got them in order, so it has everything
-// that was written before the manifest that it has. If it is the newest manifest, values that were
-// written after that may be missing all the same; only the server's identity tells that it is
-// another one. publishScript never puts a manifest on such a server before verify has seen it.
+// A server that takes over may lack the newest writes. It got them in order. So with this replica's
+// newest marker it has everything, and otherwise what was written before the manifest that it has.
 func (sy *syncer) verify(ctx context.Context) error {
-	moved, err := sy.mastersMoved(ctx) // before the manifest is read, which may come from another
+	m, stored, err := sy.s.manifestOf(ctx, sy.s.replica)
 	if err != nil {
 		return err
 	}
-	m, raw, err := sy.s.manifestOf(ctx, sy.s.replica)
+	moved, err := sy.mastersMoved(ctx)
 	if err != nil {
 		return err
 	}
 	if sy.own == nil {
-		return sy.loadOwnPart(ctx, m, raw)
+		return sy.loadOwnPart(ctx, m, stored)
 	}
 	switch {
-	case m == nil || moved && sy.s.conn.Cluster:
+	case m == nil || moved:
 		// Redis was emptied, or another process holds a part of the cluster: everything may be
 		// missing. The manifest lies on one node and says nothing of the others.
 		sy.markAllDirty()
-		sy.confirmedTo = 0
 		sy.requestReplay(1, sy.s.LastSeq())
-	case moved || sy.unverified || m.version != sy.own.version:
-		// Everything that was written after this manifest may be lost. If another server had the
-		// newest manifest when it took over, so may everything after the manifest before it.
+	case sy.unverified || stored != sy.own.stored:
 		sy.markAllDirty()
-		sy.requestReplay(min(m.appliedTo, sy.confirmedTo)+1, sy.s.LastSeq())
-	default:
-		sy.confirmedTo = sy.own.publishedTo
+		sy.requestReplay(m.appliedTo+1, sy.s.LastSeq())
 	}
 	if m != nil {
 		sy.own.version = max(sy.own.version, m.version)
 	}
-	sy.own.published, sy.unverified = raw, false
+	sy.own.stored, sy.unverified = stored, false
 	return nil
 }
 
 // loadOwnPart loads what Redis has of this replica, and requests a replay of the records after it.
-func (sy *syncer) loadOwnPart(ctx context.Context, m *manifest, raw string) error {
+func (sy *syncer) loadOwnPart(ctx context.Context, m *manifest, stored partState) error {
 	p := newCounterPart(sy.s.cfg, sy.s.replica)
 	if m != nil {
 		changed, err := sy.s.loadChunks(ctx, p, m)
+		if errors.Is(err, errPartChanged) {
+			return sy.loadOwnPart(ctx, nil, stored) // everything is counted again
+		}
 		if err != nil {
 			return err
 		}
 		defer sy.sumCounters(changed)
 	}
-	p.published, p.publishedTo = raw, p.appliedTo
-	sy.own, sy.unverified, sy.confirmedTo = p, false, p.appliedTo
+	p.stored, p.publishedTo = stored, p.appliedTo
+	sy.own, sy.unverified = p, false
 	sy.requestReplay(min(p.appliedTo, p.applied.upTo)+1, sy.s.LastSeq())
 	sy.advance(p.appliedTo)
 	return nil
+}
+
+// recount counts this replica's part of the counters again from the log. If retention has dropped a
+// part of the log, the counters stay as they are: one event too many is better than all of those.
+func (sy *syncer) recount() {
+	if sy.s.FirstSeq() > 1 {
+		return
+	}
+	before := sy.own.counters.Keys()
+	p := newCounterPart(sy.s.cfg, sy.s.replica)
+	p.version, p.stored, p.chunkVersions = sy.own.version, sy.own.stored, sy.own.chunkVersions
+	sy.own = p
+	sy.markAllDirty()
+	sy.sumCounters(before)
+	sy.requestReplay(1, sy.s.LastSeq())
 }
 
 func (sy *syncer) markAllDirty() {
@@ -74,9 +85,12 @@ func (sy *syncer) markAllDirty() {
 	}
 }
 
-// mastersMoved reports whether other servers than before hold the keys: they may lack the newest
-// writes.
+// mastersMoved reports whether other servers than before hold the keys of a cluster: they may lack
+// the newest writes. On a single server, manifest and marker tell that.
 func (sy *syncer) mastersMoved(ctx context.Context) (bool, error) {
+	if !sy.s.conn.Cluster {
+		return false, nil
+	}
 	now, err := sy.s.conn.Masters(ctx)
 	if err != nil {
 		return false, err

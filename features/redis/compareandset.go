@@ -2,7 +2,9 @@ package redis
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -48,7 +50,14 @@ func (b *batch) storeChanged(ctx context.Context) (conflicts []*entity, err erro
 		keys, args := b.casArguments(e, ttl)
 		cmds[i] = pipe.Eval(ctx, casScript, keys, args...)
 	}
+	// The marker comes last: a server that has it has the values.
+	marker := fmt.Sprintf("%016x", rand.Uint64())
+	marked := b.s.writePart(ctx, pipe, b.part, markerField, marker)
 	_, _ = pipe.Exec(ctx) // each command has its own error
+	if err := partWritten(marked); err != nil {
+		return nil, err
+	}
+	b.part.stored.marker = marker
 	for i, c := range cmds {
 		stored, err := c.Int()
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,13 +16,15 @@ import (
 	"relish/features"
 )
 
-// A replica's part of the counters is a hash in Redis. Field "m" is the manifest. Fields "0" to
-// "63" are the chunks: packed counters, each behind its length. The hash of a counter's key gives
+// A replica's part of the counters is a hash in Redis. Field "m" is the manifest. Field "b" is a
+// random marker, new with each batch of records that the replica stored. Fields "0" to "63" are the
+// chunks: packed counters, each behind its length. The hash of a counter's key gives
 // its chunk, so only the chunks that changed are published. The replica alone writes its part,
 // always together with the manifest, in one command.
 const (
 	chunkCount      = 64
 	manifestField   = "m"
+	markerField     = "b"
 	manifestMagic   = "RP"
 	manifestVersion = 1
 
@@ -43,9 +46,10 @@ type manifest struct {
 type counterPart struct {
 	manifest
 	counters    *features.Counters
-	published   string // the manifest that Redis has, as it was read or written last
-	publishedTo uint64 // its appliedTo
+	stored      partState
+	publishedTo uint64 // appliedTo of the manifest in stored
 	dirtyChunks map[int]bool
+	loaded      [chunkCount][]features.CounterKey // what loadChunk found in each chunk
 }
 
 func newCounterPart(cfg features.Config, replica uint64) *counterPart {
@@ -149,35 +153,56 @@ func decodeChunk(c *features.Counters, raw string) (keys []features.CounterKey, 
 	return keys, nil
 }
 
-// publishScript stores a replica's part if Redis still has the manifest that the replica expects,
-// and returns 1. Otherwise it returns 0 and stores nothing: a server that took over without the
-// newest writes must keep the manifest that says so. A key of another type than hash is deleted.
+// partState is what Redis has of a replica's part, as the replica wrote or read it last: its
+// manifest, and the marker of its newest batch of records. If Redis has something else, it lost
+// writes.
+type partState struct{ manifest, marker string }
+
+// errPartChanged says that Redis lost writes of this replica.
+var errPartChanged = errors.New("redis lost writes of this replica")
+
+// partScript writes to a replica's part if Redis has the state that the replica expects, and
+// returns 1. Otherwise it returns 0 and writes nothing: a server that took over without the newest
+// writes must keep what says so. A key of another type than hash is deleted.
 //
 //	KEYS: the part
-//	ARGV: the expected manifest, lifetime in ms, and then fields and values, the manifest first
-const publishScript = `
+//	ARGV: manifest and marker that are expected, lifetime in ms, and then fields and values
+const partScript = `
 local kind = redis.call('TYPE', KEYS[1])['ok']
 if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
-if (redis.call('HGET', KEYS[1], ARGV[3]) or '') ~= ARGV[1] then return 0 end
-for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i+1]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local had = redis.call('HMGET', KEYS[1], '` + manifestField + `', '` + markerField + `')
+if (had[1] or '') ~= ARGV[1] or (had[2] or '') ~= ARGV[2] then return 0 end
+for i = 4, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i+1]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1`
 
-// errPartChanged says that Redis has another manifest than this replica published last.
-var errPartChanged = errors.New("redis lost or changed this replica's part of the counters")
+// writePart queues partScript, with fields and values in turn.
+func (s *Store) writePart(
+	ctx context.Context, pipe redis.Pipeliner, p *counterPart, fields ...any,
+) *redis.Cmd {
+	ttl := s.cfg.MaxAgeDuration().Milliseconds()
+	args := append([]any{p.stored.manifest, p.stored.marker, ttl}, fields...)
+	return pipe.Eval(ctx, partScript, []string{s.keys.counterPart(p.replicaName())}, args...)
+}
+
+// partWritten returns the error of a command that writePart queued.
+func partWritten(c *redis.Cmd) error {
+	if n, err := c.Int(); err != nil || n == 1 {
+		return err
+	}
+	return errPartChanged
+}
 
 // publishPart writes the manifest and the chunks that changed.
 func (s *Store) publishPart(ctx context.Context, p *counterPart) error {
 	// The version is a time, so that no version comes twice even if the part was lost or restored.
 	// Replicas that hold an older part notice the new one by its version.
 	p.version = max(p.version+1, uint64(time.Now().UnixMicro()))
-	key := s.keys.counterPart(p.replicaName())
 	var keys []features.CounterKey
 	if len(p.dirtyChunks) > 0 {
 		keys = p.counters.Keys()
 	}
-	ttl := s.cfg.MaxAgeDuration()
-	args, size := []any{p.published, ttl.Milliseconds(), manifestField, nil}, 0
+	fields, size := []any{manifestField, nil}, 0
 	var written []int
 	for n := range p.dirtyChunks {
 		if size > maxPartBytes {
@@ -187,45 +212,58 @@ func (s *Store) publishPart(ctx context.Context, p *counterPart) error {
 		chunk := p.encodeChunk(n, keys)
 		size += len(chunk)
 		written = append(written, n)
-		args = append(args, strconv.Itoa(n), chunk)
+		fields = append(fields, strconv.Itoa(n), chunk)
 	}
 	encoded := string(p.encode())
-	args[3] = encoded
+	fields[1] = encoded
 	pipe := s.conn.Pipeline()
-	stored := pipe.Eval(ctx, publishScript, []string{key}, args...)
+	stored := s.writePart(ctx, pipe, p, fields...)
 	pipe.SAdd(ctx, s.keys.replicas(), p.replicaName())
-	pipe.PExpire(ctx, s.keys.replicas(), ttl)
+	pipe.PExpire(ctx, s.keys.replicas(), s.cfg.MaxAgeDuration())
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
 	}
-	if n, err := stored.Int(); err != nil || n == 0 {
-		return errors.Join(errPartChanged, err)
+	if err := partWritten(stored); err != nil {
+		return err
 	}
 	for _, n := range written {
 		delete(p.dirtyChunks, n)
 	}
-	p.published, p.publishedTo = encoded, p.appliedTo
+	p.stored.manifest, p.publishedTo = encoded, p.appliedTo
 	return nil
+}
+
+// storedPart reads what Redis has of a replica's part.
+func (s *Store) storedPart(ctx context.Context, replica uint64) (stored partState, err error) {
+	key := s.keys.counterPart(replicaName(replica))
+	vals, err := s.conn.HMGet(ctx, key, manifestField, markerField).Result()
+	if isAbsent(err) {
+		return stored, nil
+	}
+	if err == nil && len(vals) != 2 {
+		err = errors.New("redis: the reply to HMGET has a wrong number of values")
+	}
+	if err != nil {
+		return stored, err
+	}
+	stored.manifest, _ = vals[0].(string)
+	stored.marker, _ = vals[1].(string)
+	return stored, nil
 }
 
 // manifestOf reads a replica's manifest. It returns nil if there is none or if it is damaged, and
 // in any case what Redis has.
 func (s *Store) manifestOf(
 	ctx context.Context, replica uint64,
-) (m *manifest, raw string, err error) {
-	key := s.keys.counterPart(replicaName(replica))
-	raw, err = s.conn.HGet(ctx, key, manifestField).Result()
-	if isAbsent(err) {
-		return nil, "", nil
+) (m *manifest, stored partState, err error) {
+	if stored, err = s.storedPart(ctx, replica); err != nil || stored.manifest == "" {
+		return nil, stored, err
 	}
-	if err != nil {
-		return nil, "", err
-	}
-	if m, err = decodeManifest(raw, replica); err != nil {
+	if m, err = decodeManifest(stored.manifest, replica); err != nil {
 		s.countDamaged(err)
-		return nil, raw, nil
+		return nil, stored, nil
 	}
-	return m, raw, nil
+	return m, stored, nil
 }
 
 // loadChunks brings p up to the manifest m: it loads the chunks whose version differs. It returns
@@ -234,9 +272,10 @@ func (s *Store) loadChunks(
 	ctx context.Context, p *counterPart, m *manifest,
 ) ([]features.CounterKey, error) {
 	var fields []string
+	var chunks []int
 	for i := range m.chunkVersions {
 		if m.chunkVersions[i] != p.chunkVersions[i] {
-			fields = append(fields, strconv.Itoa(i))
+			fields, chunks = append(fields, strconv.Itoa(i)), append(chunks, i)
 		}
 	}
 	var changed []features.CounterKey
@@ -245,17 +284,31 @@ func (s *Store) loadChunks(
 		if err != nil {
 			return nil, err
 		}
-		for i := range vals {
+		if slices.Contains(vals, nil) {
+			return nil, errPartChanged // the part has gone since its manifest was read
+		}
+		for i, n := range chunks {
 			raw, _ := vals[i].(string)
-			keys, err := decodeChunk(p.counters, raw)
-			if err != nil {
-				s.countDamaged(err)
-			}
-			changed = append(changed, keys...)
+			changed = append(changed, s.loadChunk(p, n, raw)...)
 		}
 	}
 	p.manifest = *m
 	return changed, nil
+}
+
+// loadChunk replaces the counters of chunk n, and returns the keys of those that it had or has. A
+// counter may be gone from a part that its replica has counted again.
+func (s *Store) loadChunk(p *counterPart, n int, raw string) []features.CounterKey {
+	changed := p.loaded[n]
+	for _, key := range changed {
+		p.counters.SetSum(key) // of nothing
+	}
+	keys, err := decodeChunk(p.counters, raw)
+	if err != nil {
+		s.countDamaged(err)
+	}
+	p.loaded[n] = keys
+	return slices.Concat(changed, keys)
 }
 
 // ownCountersChanged marks this replica's changed counters as to be published, and adds them up.
@@ -317,6 +370,9 @@ func (sy *syncer) refreshOthers(ctx context.Context) error {
 		}
 		if p.version != m.version {
 			keys, err := sy.s.loadChunks(ctx, p, m)
+			if errors.Is(err, errPartChanged) {
+				continue // the next tick looks again
+			}
 			if err != nil {
 				return err
 			}

@@ -118,7 +118,7 @@ func (s *Store) restorePart(ctx context.Context, from features.CounterPart) erro
 	for len(p.dirtyChunks) > 0 {
 		err := s.publishPart(ctx, p)
 		if errors.Is(err, errPartChanged) { // the replica runs and has just published its own
-			_, p.published, err = s.manifestOf(ctx, id)
+			p.stored, err = s.storedPart(ctx, id)
 		}
 		if err != nil {
 			return err

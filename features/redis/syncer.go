@@ -35,10 +35,7 @@ type syncer struct {
 	stopLog    func()
 	gotRecords bool   // nextRecord has returned a record
 	unverified bool   // Redis was away: verify must find out what it still has
-	masters    string // the servers that hold the keys, see redisconn.Conn.Masters
-	// confirmedTo is appliedTo of the manifest that was the newest one at the last verify which
-	// found nothing amiss.
-	confirmedTo uint64
+	masters    string // the servers that hold a cluster's keys, see redisconn.Conn.Masters
 
 	// Reading the stream of changes, see cache.go.
 	lastChange    string // id of the newest message that was read
@@ -119,6 +116,10 @@ func (sy *syncer) apply(ctx context.Context, records []event.Record) error {
 	defer cancel()
 	err := sy.s.applyRecords(ctx, sy.own, records)
 	sy.ownCountersChanged(sy.own.counters.TakeChanged())
+	if errors.Is(err, errOvercounted) {
+		sy.recount()
+		return err
+	}
 	if err != nil {
 		sy.redisFailed("apply events", err)
 	}
@@ -130,8 +131,16 @@ func (sy *syncer) redisFailed(operation string, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	sy.s.conn.Report(err)
-	if !sy.unverified {
+	lost := errors.Is(err, errPartChanged)
+	if !lost {
+		sy.s.conn.Report(err)
+	}
+	switch {
+	case sy.unverified:
+	case lost:
+		sy.s.log.Warn("Redis lost writes of this replica, as a server does that takes over; they " +
+			"are applied again from the log")
+	default:
 		sy.s.log.Warn("Redis failed; rankings use local copies and events wait in the log",
 			"operation", operation, "error", redisconn.Explain(err))
 	}
@@ -157,12 +166,7 @@ func (sy *syncer) tick(ctx context.Context) {
 		{"read other replicas' counters", sy.refreshOthers},
 		{"read changes", sy.readChanges},
 	} {
-		err := step.do(ctx)
-		if errors.Is(err, errPartChanged) {
-			sy.unverified = true // the next tick finds out what is missing
-			return
-		}
-		if err != nil {
+		if err := step.do(ctx); err != nil {
 			sy.redisFailed(step.name, err)
 			return
 		}
@@ -178,8 +182,7 @@ func (sy *syncer) drain(ctx context.Context) {
 	defer cancel()
 	sy.applyQueued(ctx)
 	if sy.own != nil && !sy.unverified && sy.s.conn.Up() {
-		err := sy.publish(ctx)
-		if err != nil && !errors.Is(err, errPartChanged) { // the next start finds out
+		if err := sy.publish(ctx); err != nil {
 			sy.redisFailed("publish counters", err)
 		}
 	}
