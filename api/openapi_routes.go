@@ -38,7 +38,7 @@ var (
 	docDeleteUser = operation{
 		summary: "Erase a user",
 		description: "The user's state is dropped at once. " +
-			"The user's events are removed from the log within --erase-after.",
+			"The user's events are removed from the log within --erase-after, on every replica.",
 	}
 	docRerank = operation{
 		summary: "Rank texts by a query",

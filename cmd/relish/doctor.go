@@ -13,6 +13,7 @@ type doctorCmd struct {
 	bundleFlags  `group:"Data:"`
 	encoderFlags `group:"Text encoder:"`
 	logFlags     `group:"Logging:"`
+	Redis        string `help:"Also say how far each replica that shares this Redis is with erasures." placeholder:"URL"`
 	URL          string `help:"Ask the service at this address whether it is ready, and do not look at the data folder." name:"url" placeholder:"URL"`
 	JSON         bool   `help:"Print the findings as JSON."`
 }
@@ -25,8 +26,8 @@ func (c *doctorCmd) Run(ctx context.Context, cfg *config.Config) error {
 		findings = app.AskService(ctx, c.URL)
 	} else {
 		doctor := app.Doctor{
-			Data: c.Data, Bundles: c.Bundles, Encoder: c.options(), Config: cfg,
-			Log: c.logger(),
+			Data: c.Data, Bundles: c.Bundles, Redis: c.Redis, Encoder: c.options(),
+			Config: cfg, Log: c.logger(),
 		}
 		findings = doctor.Examine(ctx)
 	}

@@ -48,6 +48,9 @@ func (s *Store) applyRecords(ctx context.Context, p *counterPart, records []even
 		changedItems: map[string]*ranker.ItemInfo{},
 		outdated:     map[entityKey]bool{},
 	}
+	if err := s.erasures.noteErasures(records); err != nil {
+		return fmt.Errorf("note the erasures in the data folder: %w", err)
+	}
 	if err := b.claim(ctx); err != nil {
 		return err
 	}
@@ -147,7 +150,9 @@ func (b *batch) claim(ctx context.Context) error {
 	for i, c := range cmds {
 		claimed, err := c.Result()
 		switch {
-		case isAbsent(err), err == nil && claimed == mine[i]: // a claim of another type is none
+		// A claim of another type is none. An erasure is due at every replica.
+		case isAbsent(err), err == nil && claimed == mine[i],
+			err == nil && b.records[i].Event.Kind == ranker.EventErase:
 			kept = append(kept, b.records[i])
 		case err != nil:
 			return err
@@ -276,7 +281,7 @@ func (b *batch) applyAll() {
 		var open []*entity // entities that lack the record
 		for _, e := range b.affected[i] {
 			switch {
-			case !e.value.includes(replica, rec.Seq) && rec.Arrival >= e.value.erasedAt:
+			case !e.value.includes(replica, rec.Seq) && !erasedBefore(rec, e.value.erasedAt):
 				open = append(open, e)
 			case e.key.user:
 				applied.User = true
@@ -292,6 +297,16 @@ func (b *batch) applyAll() {
 		}
 		b.part.include(rec.Seq)
 	}
+}
+
+// erasedBefore reports whether a record must not change a value that was erased at a time. It came
+// before the erasure, or it is the same erasure at another replica: what the user did since then
+// stays.
+func erasedBefore(rec *event.Record, erasedAt int64) bool {
+	if rec.Event.Kind == ranker.EventErase {
+		return erasedAt > 0 && rec.Event.Time <= erasedAt
+	}
+	return rec.Arrival < erasedAt
 }
 
 func (b *batch) applyOne(rec *event.Record, applied features.AppliedParts, open []*entity) {

@@ -32,9 +32,11 @@ func (sy *syncer) verify(ctx context.Context) error {
 		// Redis was emptied, or another process holds a part of the cluster: everything may be
 		// missing. The manifest lies on one node and says nothing of the others.
 		sy.markAllDirty()
+		sy.s.erasures.compare = true
 		sy.requestReplay(1, sy.s.LastSeq())
 	case sy.unverified || stored != sy.own.stored:
 		sy.markAllDirty()
+		sy.s.erasures.compare = true
 		sy.requestReplay(m.appliedTo+1, sy.s.LastSeq())
 	}
 	if m != nil {

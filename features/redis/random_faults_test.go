@@ -31,6 +31,8 @@ type chaos struct {
 	primary, backup *redistest.Server
 	replicas        []*testStore
 	proxies         []*redistest.Proxy // one for each replica
+	items           []ranker.Event     // descriptions of the items
+	settled         int                // calls of settle
 	events          []ranker.Event     // that are still to be sent
 	trace           []string           // what was done, for a failed run
 }
@@ -51,9 +53,15 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	return c
 }
 
-// follow makes the backup a replica of the primary.
+// follow makes the backup a replica of the primary, with all that the primary has now: a server
+// with the data of long ago must not take over.
 func (c *chaos) follow() {
 	c.backup.Do("REPLICAOF", "127.0.0.1", fmt.Sprint(c.primary.Port))
+	eventually(c.t, "the standby follows", func() bool {
+		info := c.backup.Do("INFO", "replication")
+		return strings.Contains(info, "master_link_status:up") &&
+			strings.Contains(info, "master_sync_in_progress:0")
+	})
 }
 
 // describeItems sends the items to each replica. Which values of fields an event counts depends on
@@ -61,14 +69,24 @@ func (c *chaos) follow() {
 // the replicas apply their logs again side by side when Redis has lost everything.
 func (c *chaos) describeItems() {
 	const items = 8 // of storetest.RandomEvents
-	for i, s := range c.replicas {
-		for _, e := range c.events[:items] {
-			e.ID = fmt.Sprint(e.ID, "-", i)
-			s.add(c.t, e)
-		}
+	c.items, c.events = c.events[:items], c.events[items:]
+	for range c.items {
+		c.settle()
+	}
+}
+
+// settle waits until every replica has repaired what faults have done. Each gets an event that
+// changes nothing: with it, the replica looks at what Redis has.
+func (c *chaos) settle() {
+	for _, s := range c.replicas {
+		e := c.items[c.settled%len(c.items)]
+		e.ID = fmt.Sprint("settle-", c.settled, s.Replica())
+		s.add(c.t, e)
+	}
+	c.settled++
+	for _, s := range c.replicas {
 		s.waitFlushed(c.t)
 	}
-	c.events = c.events[items:]
 }
 
 // send sends the next n events, each to a random replica. A tenth goes to a second one as well.
@@ -85,7 +103,10 @@ func (c *chaos) send(n int) {
 
 // faults are what can happen between two events, by name.
 var faults = map[string]func(*chaos){
-	"the primary loses everything": func(c *chaos) { c.primary.Do("FLUSHALL") },
+	"the primary loses everything": func(c *chaos) {
+		c.primary.Do("FLUSHALL")
+		waitReplicated(c.t, c.primary, c.backup) // a standby must not bring back what was lost
+	},
 	"the primary restarts empty": func(c *chaos) {
 		c.primary.Kill()
 		c.send(c.rng.IntN(20))
@@ -133,9 +154,7 @@ var faults = map[string]func(*chaos){
 		s.reopen(c.t)
 	},
 	"the claims expire": func(c *chaos) {
-		for _, s := range c.replicas {
-			s.waitFlushed(c.t) // they live an hour, and no replica was cut off for so long
-		}
+		c.settle() // they live an hour, and no replica was cut off for so long
 		c.deleteKeys("}d:")
 	},
 	"the counters vanish": func(c *chaos) { c.deleteKeys("}p:") },

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"relish/internal/durable"
 )
 
 // repeats remembers which records of this replica's log are repeats of events that another replica
@@ -72,5 +74,8 @@ func (r *repeats) add(seqs []uint64) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err == nil && end == 0 {
+		err = durable.Disk.SyncDir(filepath.Dir(r.path))
+	}
+	return err
 }

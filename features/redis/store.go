@@ -38,6 +38,7 @@
 //	counters.go       the replica's own part of the counters: manifest, chunks, sum of all parts
 //	syncer.go         the one goroutine that writes, and the queue that feeds it
 //	repeats.go        records whose event another replica has counted
+//	erasures.go       how an erasure reaches every replica
 //	catchup.go        what Redis may lack, and reading it from the log again
 //	cache.go          decoded local copies
 //	read.go           the read path of rankings
@@ -59,6 +60,7 @@ import (
 
 	"relish/features"
 	"relish/features/ingest"
+	"relish/internal/durable"
 	"relish/internal/redisconn"
 	"relish/ranker"
 )
@@ -113,6 +115,7 @@ type Store struct {
 
 	queue       queue
 	repeats     *repeats
+	erasures    *erasures
 	applied     watermark     // up to this record of the log the syncer has tried to write to Redis
 	behindSince atomic.Int64  // since when (Unix ns) Redis may lack records; 0: it lacks none
 	redoFrom    atomic.Uint64 // the first record that Redis may lack; 0: unknown or none
@@ -152,6 +155,9 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 	if s.replica, err = parseReplica(s.Replica()); err == nil {
 		s.repeats, err = openRepeats(dir, s.replica, s.FirstSeq())
 	}
+	if err == nil {
+		s.erasures, err = openErasures(dir, s.Replica(), opt.Ingest.FS)
+	}
 	if err != nil {
 		s.cache.closeCache()
 		return nil, errors.Join(err, s.Ingester.Close())
@@ -179,6 +185,9 @@ func (o *Options) setDefaults() {
 	if o.Ingest.Log == nil {
 		o.Ingest.Log = discardLog
 	}
+	if o.Ingest.FS == nil {
+		o.Ingest.FS = durable.Disk
+	}
 }
 
 // Append makes the events durable, as [ingest.Ingester.Append] does. Then it waits up to
@@ -191,8 +200,8 @@ func (s *Store) Append(ctx context.Context, events []ranker.Event) ([]ranker.Eve
 	return out, err
 }
 
-// EraseUser erases a user from this replica and from Redis. For the log see
-// [ingest.Ingester.EraseUser].
+// EraseUser erases a user from this replica and from Redis, and has every other replica erase them
+// as well. For the log see [ingest.Ingester.EraseUser].
 func (s *Store) EraseUser(ctx context.Context, userID string) error {
 	err := s.Ingester.EraseUser(ctx, userID)
 	if err == nil {

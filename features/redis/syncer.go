@@ -165,6 +165,7 @@ func (sy *syncer) tick(ctx context.Context) {
 		{"publish counters", sy.publish},
 		{"read other replicas' counters", sy.refreshOthers},
 		{"read changes", sy.readChanges},
+		{"share erasures", sy.shareErasures},
 	} {
 		if err := step.do(ctx); err != nil {
 			sy.redisFailed(step.name, err)

@@ -16,6 +16,7 @@ import (
 	"relish/api"
 	"relish/features/eventlog"
 	"relish/features/ingest"
+	"relish/features/redis"
 	"relish/internal/config"
 	"relish/ranker"
 	"relish/ranker/bundle"
@@ -28,11 +29,12 @@ type Finding struct {
 	Detail string `json:"detail"` // what is there, or what is wrong
 }
 
-// Doctor checks the assets and a data folder, beside a running service. All fields but Bundles are
-// required.
+// Doctor checks the assets and a data folder, beside a running service. All fields but Bundles and
+// Redis are required.
 type Doctor struct {
 	Data    string
 	Bundles string // folder of the bundles; empty: "bundles" in the data folder
+	Redis   string // URL of the Redis that replicas share; empty: there is none
 	Encoder EncoderOptions
 	Config  *config.Config
 	Log     *slog.Logger
@@ -58,6 +60,9 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 		"%d records, sequence without gaps, checksums good%s", records, tail)
 	pending, err := ingest.PendingErasures(d.Data)
 	d.add("erasures", err, "%d erased users whose events are still in the log", pending)
+	if d.Redis != "" {
+		d.checkReplicas(ctx)
+	}
 	d.checkBundles(ctx)
 	holder := ingest.LockHolder(d.Data)
 	if holder == "" {
@@ -91,6 +96,24 @@ func (d *Doctor) checkLog(ctx context.Context) (records int, err error) {
 		}
 	}
 	return records, nil
+}
+
+// checkReplicas says for each replica on the same Redis how far it is with erasures.
+func (d *Doctor) checkReplicas(ctx context.Context) {
+	store := StoreOptions{Redis: d.Redis}
+	conn, err := store.connectChecked(ctx)
+	if err != nil {
+		d.add("redis", err, "")
+		return
+	}
+	replicas, err := redis.ReadErasures(ctx, conn)
+	d.add("redis", errors.Join(err, conn.Close()), "answers; replicas that said how far they are "+
+		"with erasures: %d", len(replicas))
+	for _, r := range replicas {
+		d.add("erasures", nil, "replica %s: %d erased users whose events are still in its log, %d "+
+			"erasures that it has not heard of; said %s", r.Replica, r.Pending, r.Missing,
+			r.Seen.UTC().Format(time.RFC3339))
+	}
 }
 
 // checkBundles verifies the files of every bundle, and probes the active one.
