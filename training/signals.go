@@ -148,11 +148,15 @@ func newSchema(
 type signalTrainer struct {
 	in    *Inputs
 	kinds []string
-	// projection and lexical depend on the catalogue alone, not on users: they are trained once.
-	// They are nil if no kind needs them.
-	projection *served.Projection
-	lexical    *served.Lexical
-	epochs     []twotower.Epoch // of the latest two-tower model
+	// content and lexical depend on the catalogue alone, not on users: they are trained once. They
+	// are nil if no kind needs them.
+	content *served.ContentFeatures
+	lexical *served.Lexical
+	// variances are chosen on the corpus of all users, not for each fold: four numbers for the
+	// whole catalogue do not tell a list its own clicks.
+	variances signals.ContentVariances
+	prior     *served.ContentPrior // of the corpus that is trained on
+	epochs    []twotower.Epoch     // of the latest two-tower model
 	// timeLimited reports that a time limit shortened the training of a two-tower model.
 	timeLimited bool
 }
@@ -162,7 +166,10 @@ func newSignalTrainer(in *Inputs, kinds []string, c *signals.Corpus) (*signalTra
 	if slices.Contains(kinds, served.KindResidualGP) ||
 		slices.Contains(kinds, served.KindContentPrior) {
 		var err error
-		if t.projection, err = signals.TrainProjection(c, in.Config.Seed); err != nil {
+		if t.content, err = signals.TrainContentFeatures(c, in.Config.Seed); err != nil {
+			return nil, err
+		}
+		if t.variances, err = signals.ChooseContentVariances(c, t.content); err != nil {
 			return nil, err
 		}
 	}
@@ -175,6 +182,12 @@ func newSignalTrainer(in *Inputs, kinds []string, c *signals.Corpus) (*signalTra
 // train trains the kinds that the corpus has data for, in the order of kinds.
 func (t *signalTrainer) train(ctx context.Context, c *signals.Corpus) ([]trainedSignal, error) {
 	var out []trainedSignal
+	if t.content != nil {
+		var err error
+		if t.prior, err = signals.TrainContentPrior(c, t.content, t.variances); err != nil {
+			return nil, err
+		}
+	}
 	for _, kind := range t.kinds {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -217,7 +230,7 @@ func (t *signalTrainer) trainKind(
 			trained = signals.TrainMatrixFactorization(c, opt)
 		}
 	case served.KindResidualGP:
-		gp, err := signals.TrainResidualGP(c, t.projection, t.in.Config.Seed)
+		gp, err := signals.TrainResidualGP(c, t.prior, t.in.Config.Seed)
 		if err != nil {
 			return trainedSignal{}, err
 		}
@@ -225,12 +238,8 @@ func (t *signalTrainer) trainKind(
 			trained = gp
 		}
 	case served.KindContentPrior:
-		prior, err := signals.TrainContentPrior(c, t.projection)
-		if err != nil {
-			return trainedSignal{}, err
-		}
-		if prior != nil {
-			trained = prior
+		if !t.content.IsEmpty() {
+			trained = t.prior
 		}
 	case served.KindTwoTower:
 		model, err := t.trainTwoTower(ctx, c)

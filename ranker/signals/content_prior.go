@@ -19,39 +19,37 @@ import (
 //	                        predicts, an item with many has its own; missing for a log without
 //	                        impressions
 //
-// It is a ridge regression over the item's content vector and numeric fields. An item of the
-// training log has its leave-one-out prediction, the value that the other items predict for it,
-// even if it is ranked as a cold start. Its own clicks must not come back as content, and the
-// regression would say the same of it if nobody had interacted with it. ContentPrior is read-only
-// once built and safe for concurrent use.
+// The prediction is a sum of effects: of the item's field values, of the directions of its text,
+// and for each numeric field of the item's place among the values of the catalogue. An item without
+// content has the mean of all items.
+//
+// An item of the training log has its out-of-fold prediction, the value that a regression without
+// it predicts, even if it is ranked as a cold start. Its own clicks must not come back as content,
+// and the regression would say the same of it if nobody had interacted with it. ContentPrior is
+// read-only once built and safe for concurrent use.
 type ContentPrior struct {
-	Items          *ranker.ItemTable
-	LeaveOneOut    []float32 // by item
-	Projection     *Projection
-	NumericFields  []string
-	Means          []float32 // by numeric field, of SignedLog1p of the values
-	InverseStdDevs []float32 // by numeric field
-	// Weights are those of the regressors: Projection.Dim(), then numberTerms for each numeric
-	// field.
-	Weights   []float32
-	Intercept float64
+	Items     *ranker.ItemTable
+	OutOfFold []float32 // by item: its content_prior.strength
+	Features  *ContentFeatures
+	Effects   ContentEffects
 	// MeanLogOdds are the log-odds of a click on any item. The prediction counts as much as
 	// PriorImpressions impressions of the item; 0: the log has no impressions.
 	MeanLogOdds, PriorImpressions float64
+}
+
+// ContentEffects say by how much content changes the predicted log-odds.
+type ContentEffects struct {
+	Values    []float32 // by field value, times its entry
+	Text      []float32 // by direction of the text
+	Knots     []float32 // by knot of all numeric fields, linear in between
+	Missing   []float32 // by numeric field, of an item without it
+	Intercept float64
 }
 
 var _ TrainedSignal = (*ContentPrior)(nil)
 
 // KindContentPrior is the kind of ContentPrior in bundles.
 const KindContentPrior = "content_prior"
-
-// numberTerms is the number of regressors of a numeric field: its standardized value x, 1 if the
-// item has it, and x² - 1.
-const numberTerms = 3
-
-// maxStdDevs clips standardized values, so that one film with a thousand times the budget does not
-// decide the prediction.
-const maxStdDevs = 4
 
 var contentPriorColumns = []string{"content_prior.strength", contentPriorLogOdds}
 
@@ -66,7 +64,7 @@ func (*ContentPrior) Columns() []string { return contentPriorColumns }
 // Compute implements ranker.Signal.
 func (c *ContentPrior) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	indices := in.ItemIndices(c.Items)
-	var regressors []float32
+	var reader *ContentReader
 	for i, item := range indices.Candidates {
 		if candidate := &in.Request.Candidates[i]; candidate.ColdStart {
 			item = c.Items.Index(candidate.ID)
@@ -74,15 +72,12 @@ func (c *ContentPrior) Compute(_ context.Context, in *ranker.SignalInput, out []
 		row := out[2*i : 2*i+2]
 		row[0], row[1] = missing, missing
 		if item >= 0 {
-			row[0] = c.LeaveOneOut[item]
+			row[0] = c.OutOfFold[item]
 		} else if in.State.Items[i] != nil {
-			if regressors == nil {
-				regressors = make([]float32, len(c.Weights))
+			if reader == nil {
+				reader = c.Features.NewReader()
 			}
-			c.Regressors(in.State.Items[i], in.ItemVectors[i], regressors)
-			if row[0] = float32(c.Intercept); len(regressors) > 0 {
-				row[0] += vek32.Dot(regressors, c.Weights)
-			}
+			row[0] = c.predict(reader, in.State.Items[i], in.ItemVectors[i])
 		}
 		if c.PriorImpressions > 0 {
 			var counts ranker.ItemCounts
@@ -107,31 +102,30 @@ func (c *ContentPrior) LogOdds(strength float32, counts ranker.ItemCounts) float
 	return math.Log(clicks/others) - c.MeanLogOdds
 }
 
-// RegressorCount returns the number of regressors.
-func (c *ContentPrior) RegressorCount() int {
-	return c.Projection.Dim() + numberTerms*len(c.NumericFields)
-}
-
-// Regressors writes what the regression reads of an item to out, which has length
-// RegressorCount. vector is that of the item's text, nil without one.
-func (c *ContentPrior) Regressors(info *ranker.ItemInfo, vector, out []float32) {
-	d := c.Projection.Dim()
-	c.Projection.Project(info, vector, out[:d])
-	for k, name := range c.NumericFields {
-		x, present, square := float32(0), float32(0), float32(0)
-		if v, ok := info.Fields[name]; ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool) {
-			standardized := (SignedLog1p(v.Num) - c.Means[k]) * c.InverseStdDevs[k]
-			x, present = max(-maxStdDevs, min(maxStdDevs, standardized)), 1
-			square = x*x - 1
-		}
-		terms := out[d+numberTerms*k : d+numberTerms*(k+1)]
-		terms[0], terms[1], terms[2] = x, present, square
+// predict returns the strength that an item's content predicts.
+func (c *ContentPrior) predict(
+	reader *ContentReader, info *ranker.ItemInfo, vector []float32,
+) float32 {
+	reader.Read(info, vector)
+	sum := float32(c.Effects.Intercept)
+	for j, v := range reader.Values {
+		sum += reader.Entries[j] * c.Effects.Values[v]
 	}
+	if len(reader.Text) > 0 {
+		sum += vek32.Dot(reader.Text, c.Effects.Text)
+	}
+	knots := c.Effects.Knots
+	for j := range c.Features.Numbers {
+		scale := &c.Features.Numbers[j]
+		if x, ok := NumberOf(info, scale.Name); ok {
+			sum += scale.Interpolate(x, knots)
+		} else {
+			sum += c.Effects.Missing[j]
+		}
+		knots = knots[len(scale.Knots):]
+	}
+	return sum
 }
-
-// SignedLog1p returns log1p of the magnitude of x with the sign of x. It suits counts and prices,
-// whose distributions are skewed.
-func SignedLog1p(x float64) float32 { return float32(math.Copysign(math.Log1p(math.Abs(x)), x)) }
 
 // Encode implements TrainedSignal.
 func (c *ContentPrior) Encode() []byte {
@@ -143,13 +137,13 @@ func (c *ContentPrior) Encode() []byte {
 
 // encode writes everything but the items.
 func (c *ContentPrior) encode(w *fileWriter) {
-	w.floats(c.LeaveOneOut)
-	c.Projection.encode(w)
-	w.strings(c.NumericFields)
-	w.floats(c.Means)
-	w.floats(c.InverseStdDevs)
-	w.floats(c.Weights)
-	w.number(c.Intercept)
+	w.floats(c.OutOfFold)
+	c.Features.encode(w)
+	w.floats(c.Effects.Values)
+	w.floats(c.Effects.Text)
+	w.floats(c.Effects.Knots)
+	w.floats(c.Effects.Missing)
+	w.number(c.Effects.Intercept)
 	w.number(c.MeanLogOdds)
 	w.number(c.PriorImpressions)
 }
@@ -164,12 +158,15 @@ func decodeContentPrior(
 
 // contentPrior reads what encode wrote.
 func (r *fileReader) contentPrior(items *ranker.ItemTable) *ContentPrior {
-	c := &ContentPrior{Items: items}
-	c.LeaveOneOut, c.Projection = r.floats(items.Len()), r.projection()
-	c.NumericFields = r.strings()
-	n := len(c.NumericFields)
-	c.Means, c.InverseStdDevs = r.floats(n), r.floats(n)
-	c.Weights, c.Intercept = r.floats(c.RegressorCount()), r.number()
+	c := &ContentPrior{
+		Items: items, OutOfFold: r.floats(items.Len()), Features: r.contentFeatures(),
+	}
+	c.Effects = ContentEffects{
+		Values: r.floats(len(c.Features.ValueWeights)),
+		Text:   r.floats(c.Features.Projection.TextDim),
+		Knots:  r.floats(c.Features.KnotCount()), Missing: r.floats(len(c.Features.Numbers)),
+		Intercept: r.number(),
+	}
 	c.MeanLogOdds, c.PriorImpressions = r.number(), r.number()
 	if r.err == nil && (c.PriorImpressions < 0 || math.Abs(c.MeanLogOdds) > 50) {
 		r.err = malformed("mean log-odds %g and %g prior impressions",

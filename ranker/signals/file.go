@@ -21,7 +21,7 @@ const fileMagic = "RLMT"
 func fileVersion(kind string) int {
 	switch kind {
 	case KindResidualGP, KindContentPrior:
-		return 2
+		return 3
 	}
 	return 1
 }

@@ -134,12 +134,14 @@ func TestTrainedSignalsAreSafeForConcurrentUse(t *testing.T) {
 // Without texts and fields, ResidualGP predicts known items by their learned vectors alone.
 func TestResidualGPWithoutContent(t *testing.T) {
 	w := newWorld(7, 20)
+	features := &signals.ContentFeatures{Projection: &signals.Projection{}}
 	prior := &signals.ContentPrior{
-		Items: w.table, LeaveOneOut: w.floats(20), Projection: &signals.Projection{},
+		Items: w.table, OutOfFold: w.floats(20), Features: features,
 		MeanLogOdds: -1, PriorImpressions: 5,
 	}
 	kernel := signals.ItemKernel{
-		Content: prior, LearnedDim: 4, Weights: signals.KernelWeights{Learned: 1, Scale: 1},
+		Features: features, LearnedDim: 4,
+		Weights: signals.KernelWeights{Learned: 1, Scale: 1},
 	}
 	g := &signals.ResidualGP{
 		Prior: prior, LogOdds: w.floats(20),
@@ -186,10 +188,17 @@ func checkValues(m signals.TrainedSignal) error {
 			if x-x != 0 {
 				return fmt.Errorf("%s is %g", name, x)
 			}
-		case *signals.Projection:
-			for i := range v.Elem().NumField() {
-				field := name + "." + v.Elem().Type().Field(i).Name
-				if err := check(field, v.Elem().Field(i)); err != nil {
+		case []signals.NumberScale:
+			for i := range x {
+				if err := check(name+".Knots", reflect.ValueOf(x[i].Knots)); err != nil {
+					return err
+				}
+			}
+		case *signals.Projection, *signals.ContentFeatures, signals.ContentEffects:
+			v = reflect.Indirect(v)
+			for i := range v.NumField() {
+				field := name + "." + v.Type().Field(i).Name
+				if err := check(field, v.Field(i)); err != nil {
 					return err
 				}
 			}
@@ -319,16 +328,16 @@ func TestInvalidValues(t *testing.T) {
 			return w.residual
 		}, "a list has 26 values, expected 25"},
 		"half a projection": {func(w *world) signals.TrainedSignal {
-			p := w.contentPrior.Projection
+			p := w.contentPrior.Features.Projection
 			p.TextProjection = p.TextProjection[1:]
 			return w.contentPrior
 		}, "a text projection of 59 values does not fit dimension 5"},
 		"unsorted field values": {func(w *world) signals.TrainedSignal {
-			slices.Reverse(w.contentPrior.Projection.FieldValues)
+			slices.Reverse(w.contentPrior.Features.Projection.FieldValues)
 			return w.contentPrior
 		}, "its field values are not sorted"},
 		"an infinite intercept": {func(w *world) signals.TrainedSignal {
-			w.contentPrior.Intercept = math.Inf(1)
+			w.contentPrior.Effects.Intercept = math.Inf(1)
 			return w.contentPrior
 		}, "a number is not finite"},
 		"a negative count": {func(w *world) signals.TrainedSignal {

@@ -14,18 +14,14 @@ import (
 //   - for each field with strings the item's values, by rarity and of unit length, so that the
 //     product is the cosine of the two items' values,
 //   - the main directions of the text, of unit length,
-//   - the standardized numeric fields,
+//   - the numeric fields, as standardized quantiles,
 //   - a learned vector.
 //
 // The field values are many and sparse. The other parts are the dense part. An ItemKernel is
 // read-only once built and safe for concurrent use.
 type ItemKernel struct {
-	Content *ContentPrior // reads an item's text and numbers
-	// ValueWeights and ValueFields are aligned with Content.Projection.FieldValues: the rarity of
-	// the value, above 0, and the index of its field.
-	ValueWeights []float32
-	ValueFields  []int32
-	Weights      KernelWeights
+	Features *ContentFeatures
+	Weights  KernelWeights
 	// The field values of item i are Values[FirstValue[i]:FirstValue[i+1]].
 	FirstValue, Values []int32
 	LearnedDim         int       // at least 1
@@ -58,17 +54,19 @@ func NewItemKernel(
 	var values []int32
 	for _, info := range infos {
 		if info != nil {
-			values = FieldValueIndices(info, k.Content.Projection.FieldValues, values[:0])
+			keys := k.Features.Projection.FieldValues
+			values = FieldValueIndices(info, keys, values[:0])
 			k.Values = append(k.Values, values...)
 		}
 		k.FirstValue = append(k.FirstValue, int32(len(k.Values)))
 	}
 	k.derive()
 	k.Dense = make([]float32, len(infos)*k.Dim())
-	regressors := make([]float32, len(k.Content.Weights))
+	reader := k.Features.NewReader()
 	for i, info := range infos {
 		if info != nil {
-			k.contentPart(info, vectors[i], regressors, k.denseVector(int32(i)))
+			reader.Read(info, vectors[i])
+			k.contentPart(info, reader.Text, k.denseVector(int32(i)))
 		}
 	}
 	return &k
@@ -84,7 +82,7 @@ func (k *ItemKernel) WithWeights(w KernelWeights) *ItemKernel {
 
 // derive computes what the exported fields imply.
 func (k *ItemKernel) derive() {
-	p := k.Content.Projection
+	p := k.Features.Projection
 	k.textNorms = nil
 	for d := range p.TextDim {
 		n := len(p.TextProjection) / p.TextDim
@@ -97,7 +95,7 @@ func (k *ItemKernel) derive() {
 	norms := make([]float32, len(k.Weights.Fields))
 	for i := range len(k.FirstValue) - 1 {
 		from, to := k.FirstValue[i], k.FirstValue[i+1]
-		k.writeEntries(k.Values[from:to], norms, k.entries[from:to])
+		k.Features.writeEntries(k.Values[from:to], norms, k.entries[from:to])
 	}
 	k.weightedEntries = make([]float32, len(k.Values))
 	k.weightEntries(k.Values, k.entries, k.weightedEntries)
@@ -106,13 +104,13 @@ func (k *ItemKernel) derive() {
 // weightEntries writes the entries of the given field values, times their weights, to out.
 func (k *ItemKernel) weightEntries(values []int32, entries, out []float32) {
 	for j, v := range values {
-		out[j] = entries[j] * k.Weights.Fields[k.ValueFields[v]]
+		out[j] = entries[j] * k.Weights.Fields[k.Features.ValueFields[v]]
 	}
 }
 
 // Dim returns the length of the dense part.
 func (k *ItemKernel) Dim() int {
-	return k.Content.Projection.TextDim + len(k.Content.NumericFields) + k.LearnedDim
+	return k.Features.Projection.TextDim + len(k.Features.Numbers) + k.LearnedDim
 }
 
 // denseVector returns the dense part of an item.
@@ -125,32 +123,23 @@ func (k *ItemKernel) LearnedVector(item int32) []float32 {
 	return k.denseVector(item)[k.Dim()-k.LearnedDim:]
 }
 
-// writeEntries writes the sparse part of an item with the given values. norms is memory, one number
-// for each field.
-func (k *ItemKernel) writeEntries(values []int32, norms, out []float32) {
-	clear(norms)
-	for _, v := range values {
-		norms[k.ValueFields[v]] += k.ValueWeights[v] * k.ValueWeights[v]
-	}
-	for j, v := range values {
-		out[j] = k.ValueWeights[v] / sqrt32(norms[k.ValueFields[v]])
-	}
-}
+// sqrt12 makes the standard deviation of uniform quantiles 1.
+const sqrt12 = 3.4641016
 
-// contentPart writes the text and the numbers of an item to the dense part out. regressors is
-// memory for ContentPrior.Regressors.
-func (k *ItemKernel) contentPart(info *ranker.ItemInfo, vector, regressors, out []float32) {
-	p := k.Content.Projection
-	k.Content.Regressors(info, vector, regressors)
-	text, numbers := out[:p.TextDim], regressors[p.Dim():]
+// contentPart writes the text, as ContentReader has it, and the numbers of an item to the dense
+// part out, which is zero.
+func (k *ItemKernel) contentPart(info *ranker.ItemInfo, text, out []float32) {
 	for d := range text { // undo the half-whitening, so that the product is close to the cosine
-		text[d] = regressors[d] / k.textNorms[d]
+		out[d] = text[d] / k.textNorms[d]
 	}
 	if len(text) > 0 {
-		normalize(text)
+		normalize(out[:len(text)])
 	}
-	for j := range k.Content.NumericFields {
-		out[p.TextDim+j] = numbers[numberTerms*j]
+	for j := range k.Features.Numbers {
+		scale := &k.Features.Numbers[j]
+		if x, ok := NumberOf(info, scale.Name); ok {
+			out[len(text)+j] = sqrt12 * (scale.Interpolate(x, scale.Quantiles) - 0.5)
+		}
 	}
 }
 
@@ -158,11 +147,11 @@ func (k *ItemKernel) contentPart(info *ranker.ItemInfo, vector, regressors, out 
 // among the main directions of the field values.
 func (k *ItemKernel) PredictLearned(values []int32, out []float32) {
 	clear(out)
-	p, squares := k.Content.Projection, float32(0)
+	p, squares := k.Features.Projection, float32(0)
 	dim := min(len(out), p.FieldDim)
 	for _, v := range values {
 		addScaled(out[:dim], p.FieldVectors[int(v)*p.FieldDim:][:dim], 1)
-		squares += k.ValueWeights[v] * k.ValueWeights[v]
+		squares += k.Features.ValueWeights[v] * k.Features.ValueWeights[v]
 	}
 	if squares > 0 {
 		vek32.DivNumber_Inplace(out, sqrt32(squares))
@@ -175,8 +164,6 @@ func (k *ItemKernel) ItemValues(item int32) []int32 {
 }
 
 func (k *ItemKernel) encode(w *fileWriter) {
-	w.floats(k.ValueWeights)
-	w.ints(k.ValueFields)
 	w.floats(k.Weights.Fields)
 	w.floats(k.Weights.Numbers)
 	w.floats([]float32{k.Weights.Text, k.Weights.Learned, k.Weights.Scale})
@@ -186,23 +173,15 @@ func (k *ItemKernel) encode(w *fileWriter) {
 	w.floats(k.Dense)
 }
 
-// itemKernel reads what encode wrote, for the items of content.
-func (r *fileReader) itemKernel(content *ContentPrior) *ItemKernel {
-	k := &ItemKernel{Content: content}
-	values, items := len(content.Projection.FieldValues), content.Items.Len()
-	k.ValueWeights = r.boundedFloats(values, 1e-6)
-	k.ValueFields = r.ints(values, 0, max(1, values))
-	k.Weights.Fields = r.boundedFloats(-1, 0)
-	k.Weights.Numbers = r.boundedFloats(len(content.NumericFields), 0)
+// itemKernel reads what encode wrote, for the given number of items.
+func (r *fileReader) itemKernel(features *ContentFeatures, items int) *ItemKernel {
+	k := &ItemKernel{Features: features}
+	k.Weights.Fields = r.boundedFloats(features.FieldCount, 0)
+	k.Weights.Numbers = r.boundedFloats(len(features.Numbers), 0)
 	if x := r.boundedFloats(3, 0); r.err == nil {
 		k.Weights.Text, k.Weights.Learned, k.Weights.Scale = x[0], x[1], x[2]
 	}
-	for _, f := range k.ValueFields {
-		if r.err == nil && int(f) >= len(k.Weights.Fields) {
-			r.err = malformed("field %d has no weight", f)
-		}
-	}
-	k.Values = r.ints(-1, 0, values)
+	k.Values = r.ints(-1, 0, len(features.ValueWeights))
 	k.FirstValue = r.rowOffsets(items, len(k.Values))
 	if k.LearnedDim = r.dim(); r.err == nil && k.LearnedDim < 1 {
 		r.err = malformed("a learned vector has length 0")

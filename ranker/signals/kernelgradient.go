@@ -114,13 +114,13 @@ func (g *KernelGradient) addParts(out []float64) {
 	k := g.user.kernel
 	scale := float64(k.Weights.Scale)
 	for _, v := range g.user.sum.touched {
-		field := k.ValueFields[v]
+		field := k.Features.ValueFields[v]
 		out[field] += scale * float64(k.Weights.Fields[field]*
 			(g.errors.sparse[v]-g.explains.sparse[v])*g.user.sum.sparse[v])
 	}
 	difference := vek32.Sub(g.errors.dense, g.explains.dense)
 	vek32.Mul_Inplace(difference, g.user.sum.weighted)
-	texts, numbers := k.Content.Projection.TextDim, len(k.Weights.Numbers)
+	texts, numbers := k.Features.Projection.TextDim, len(k.Weights.Numbers)
 	for d, x := range difference {
 		part := len(k.Weights.Fields)
 		switch {

@@ -16,9 +16,10 @@ type vectorSum struct {
 }
 
 func newVectorSum(k *ItemKernel) vectorSum {
+	values := len(k.Features.ValueWeights)
 	return vectorSum{
 		dense: make([]float32, k.Dim()), weighted: make([]float32, k.Dim()),
-		sparse: make([]float32, len(k.ValueWeights)), marked: make([]bool, len(k.ValueWeights)),
+		sparse: make([]float32, values), marked: make([]bool, values),
 	}
 }
 
@@ -74,15 +75,15 @@ type userPosterior struct {
 	roots, factors []float32
 
 	// Memory for an item that the kernel does not know.
-	values                             []int32
-	entries, norms, regressors, vector []float32
+	reader *ContentReader
+	vector []float32
 }
 
 // newPosterior returns a posterior without residuals. set computes it; the memory is reused.
 func (k *ItemKernel) newPosterior() *userPosterior {
 	return &userPosterior{
-		kernel: k, sum: newVectorSum(k), norms: make([]float32, len(k.Weights.Fields)),
-		vector: make([]float32, k.Dim()), regressors: make([]float32, len(k.Content.Weights)),
+		kernel: k, sum: newVectorSum(k), reader: k.Features.NewReader(),
+		vector: make([]float32, k.Dim()),
 	}
 }
 
@@ -130,16 +131,12 @@ func (u *userPosterior) newItemMean(
 	info *ranker.ItemInfo, vector []float32,
 ) (content, learned float32) {
 	k := u.kernel
-	u.values = FieldValueIndices(info, k.Content.Projection.FieldValues, u.values[:0])
-	if len(u.entries) < len(u.values) {
-		u.entries = make([]float32, len(u.values))
-	}
-	entries := u.entries[:len(u.values)]
-	k.writeEntries(u.values, u.norms, entries)
-	k.weightEntries(u.values, entries, entries)
-	k.contentPart(info, vector, u.regressors, u.vector)
-	k.PredictLearned(u.values, u.vector[k.Dim()-k.LearnedDim:])
-	return u.parts(u.vector, u.values, entries)
+	u.reader.Read(info, vector)
+	clear(u.vector)
+	k.contentPart(info, u.reader.Text, u.vector)
+	k.PredictLearned(u.reader.Values, u.vector[k.Dim()-k.LearnedDim:])
+	k.weightEntries(u.reader.Values, u.reader.Entries, u.reader.Entries)
+	return u.parts(u.vector, u.reader.Values, u.reader.Entries)
 }
 
 func (u *userPosterior) parts(

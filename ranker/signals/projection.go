@@ -8,47 +8,32 @@ import (
 	"relish/ranker"
 )
 
-// Projection maps an item's content to a content vector. The vector has two parts, each of unit
-// length: the main directions of the item's text vector, and those of its field values. The inner
-// product of two content vectors is therefore the sum of two cosines. A projection is learned from
-// the catalogue. It is read-only once built and safe for concurrent use.
+// Projection has the main directions of the catalogue's texts and of its field values. It is
+// learned from the catalogue. It is read-only once built and safe for concurrent use.
 type Projection struct {
-	TextDim        int       // length of the text part
+	TextDim        int       // number of directions of texts
 	TextProjection []float32 // TextDim x length of a text vector, row-major
 	TextOffset     []float32 // TextDim: the projection of the mean text, which is subtracted
-	FieldDim       int       // length of the field part
+	FieldDim       int       // number of directions of field values
 	FieldValues    []string  // FieldValueKeys, sorted
-	// FieldVectors holds what each value adds to the field part: len(FieldValues) x FieldDim,
+	// FieldVectors holds the place of each value along the directions: len(FieldValues) x FieldDim,
 	// row-major.
 	FieldVectors []float32
 }
 
-// Dim returns the length of a content vector.
-func (p *Projection) Dim() int { return p.TextDim + p.FieldDim }
-
-// Project writes the item's content vector to out, which has length Dim. A part for which the item
-// has no content is zero. It reports whether the item has any content. info may be nil; vector is
-// that of the item's text, nil without one.
-func (p *Projection) Project(info *ranker.ItemInfo, vector, out []float32) (hasContent bool) {
+// Project writes the place of a text along the directions to out, which has length TextDim. It has
+// unit length; zero without a text. vector is that of the text, nil without one. It reports whether
+// there is a text.
+func (p *Projection) Project(vector, out []float32) bool {
 	clear(out)
-	if vector != nil && p.TextDim > 0 && len(vector)*p.TextDim == len(p.TextProjection) {
-		text := out[:p.TextDim]
-		for d := range text {
-			row := p.TextProjection[d*len(vector) : (d+1)*len(vector)]
-			text[d] = vek32.Dot(row, vector) - p.TextOffset[d]
-		}
-		hasContent = normalize(text)
+	if vector == nil || p.TextDim == 0 || len(vector)*p.TextDim != len(p.TextProjection) {
+		return false
 	}
-	if info == nil || p.FieldDim == 0 {
-		return hasContent
+	for d := range out {
+		row := p.TextProjection[d*len(vector) : (d+1)*len(vector)]
+		out[d] = vek32.Dot(row, vector) - p.TextOffset[d]
 	}
-	field := out[p.TextDim:]
-	var memory [64]int32
-	for _, k := range FieldValueIndices(info, p.FieldValues, memory[:0]) {
-		at := int(k) * p.FieldDim
-		addScaled(field, p.FieldVectors[at:at+p.FieldDim], 1)
-	}
-	return normalize(field) || hasContent
+	return normalize(out)
 }
 
 // FieldValueIndices appends to list the indices in keys, which is sorted, of the item's field

@@ -254,6 +254,6 @@ func decodeResidualGP(
 	if slices.ContainsFunc(g.Examination, func(e float32) bool { return e > 1 }) {
 		return nil, nil, malformed("an examination probability is above 1")
 	}
-	g.Kernel = r.itemKernel(g.Prior)
+	g.Kernel = r.itemKernel(g.Prior.Features, items.Len())
 	return g, items, r.end()
 }

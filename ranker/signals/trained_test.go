@@ -217,52 +217,75 @@ func naiveFactorization(w *world, in *ranker.SignalInput) [][]float64 {
 	return out
 }
 
-// naiveContentVector computes Projection.Project by its definition; nil for an item without
-// content.
-func (w *world) naiveContentVector(id string) []float64 {
-	s := w.contentPrior.Projection
-	info, vector := w.infos[id], w.vectors[id]
-	text, field := make([]float64, s.TextDim), make([]float64, s.FieldDim)
-	if vector != nil {
-		for d := range text {
-			text[d] = dot64(
-				wide(s.TextProjection[d*w.text:(d+1)*w.text]),
-				wide(vector),
-			) - float64(
-				s.TextOffset[d],
-			)
+// naiveText returns the directions of an item's text, of unit length; zero without a text.
+func (w *world) naiveText(id string) []float64 {
+	p, vector := w.contentPrior.Features.Projection, w.vectors[id]
+	text := make([]float64, p.TextDim)
+	if vector == nil {
+		return text
+	}
+	for d := range text {
+		row := wide(p.TextProjection[d*w.text : (d+1)*w.text])
+		text[d] = dot64(row, wide(vector)) - float64(p.TextOffset[d])
+	}
+	return scaled(text, 1/math.Sqrt(dot64(text, text)))
+}
+
+// naiveEntries returns the entries of an item's field values, by field and value.
+func (w *world) naiveEntries(info *ranker.ItemInfo) map[string]map[string]float64 {
+	f, out := w.contentPrior.Features, map[string]map[string]float64{}
+	values := map[string][]string{"tags": info.Tags}
+	for name, v := range info.Fields {
+		if v.Kind == ranker.Strings {
+			values[name] = v.List
 		}
 	}
-	if info != nil {
-		values := map[string][]string{"tags": info.Tags}
-		for name, v := range info.Fields {
-			if v.Kind == ranker.Strings {
-				values[name] = v.List
+	for name, list := range values {
+		entries, squares := map[string]float64{}, 0.0
+		for _, v := range list {
+			at := slices.Index(f.Projection.FieldValues, name+"="+v)
+			if at < 0 {
+				continue
 			}
+			x := float64(f.ValueWeights[at])
+			entries[v] += x
+			squares += x * x
 		}
-		for name, list := range values {
-			for _, v := range list {
-				if at := slices.Index(s.FieldValues, name+"="+v); at >= 0 {
-					for d := range field {
-						field[d] += float64(s.FieldVectors[at*s.FieldDim+d])
-					}
-				}
-			}
+		for v := range entries {
+			entries[v] /= math.Sqrt(squares)
+		}
+		out[name] = entries
+	}
+	return out
+}
+
+// repeats returns how often an item has a value of a field.
+func repeats(info *ranker.ItemInfo, field, value string) (n int) {
+	list := info.Fields[field].List
+	if field == "tags" {
+		list = info.Tags
+	}
+	for _, v := range list {
+		if v == value {
+			n++
 		}
 	}
-	hasContent := false
-	for _, part := range [][]float64{text, field} {
-		if norm := math.Sqrt(dot64(part, part)); norm > 0 {
-			hasContent = true
-			for d := range part {
-				part[d] /= norm
-			}
+	return n
+}
+
+// interpolate returns the value at x of the function that is linear between the points.
+func interpolate(x float64, xs, ys []float32) float64 {
+	for k := range xs {
+		if x >= float64(xs[k]) {
+			continue
 		}
+		if k == 0 {
+			return float64(ys[0])
+		}
+		t := (x - float64(xs[k-1])) / float64(xs[k]-xs[k-1])
+		return (1-t)*float64(ys[k-1]) + t*float64(ys[k])
 	}
-	if !hasContent {
-		return nil
-	}
-	return append(text, field...)
+	return float64(ys[len(ys)-1])
 }
 
 // naiveResidual is the definition of Residual.
@@ -354,7 +377,8 @@ type naiveItem struct {
 
 // naiveItem returns an item; nil for an unknown one without content. index is -1 for a cold start.
 func (w *world) naiveItem(id string, index int) *naiveItem {
-	k, p := w.residual.Kernel, w.contentPrior.Projection
+	k, f := w.residual.Kernel, w.contentPrior.Features
+	p := f.Projection
 	info, vector := w.infos[id], w.vectors[id]
 	it := &naiveItem{
 		fields: map[string]map[string]float64{}, text: make([]float64, p.TextDim),
@@ -370,53 +394,35 @@ func (w *world) naiveItem(id string, index int) *naiveItem {
 		}
 		return it
 	}
-	norm := 0.0
-	values := map[string][]string{"tags": info.Tags}
-	for name, v := range info.Fields {
-		if v.Kind == ranker.Strings {
-			values[name] = v.List
-		}
-	}
-	predicted := make([]float64, k.LearnedDim)
-	for name, list := range values {
-		numbers, squares := map[string]float64{}, 0.0
-		for _, v := range list {
+	norm, predicted := 0.0, make([]float64, k.LearnedDim)
+	for name, entries := range w.naiveEntries(info) {
+		for v := range entries {
 			at := slices.Index(p.FieldValues, name+"="+v)
-			if at < 0 {
-				continue
-			}
-			x := float64(k.ValueWeights[at])
-			numbers[v] += x
-			squares, norm = squares+x*x, norm+x*x
+			repeats := float64(repeats(info, name, v))
+			x := float64(f.ValueWeights[at])
+			norm += repeats * x * x
 			for d := range min(k.LearnedDim, p.FieldDim) {
-				predicted[d] += float64(p.FieldVectors[at*p.FieldDim+d])
+				predicted[d] += repeats * float64(p.FieldVectors[at*p.FieldDim+d])
 			}
+			entries[v] *= math.Sqrt(float64(k.Weights.Fields[fieldIndex(name)]))
 		}
-		for v := range numbers {
-			numbers[v] *= math.Sqrt(float64(k.Weights.Fields[fieldIndex(name)]) / squares)
-		}
-		it.fields[name] = numbers
+		it.fields[name] = entries
 	}
 	if index < 0 && norm > 0 {
 		it.learned = scaled(predicted, math.Sqrt(float64(k.Weights.Learned)/norm))
 	}
 	if vector != nil {
-		for d := range it.text {
+		for d, x := range w.naiveText(id) {
 			row := wide(p.TextProjection[d*w.text : (d+1)*w.text])
-			offset := float64(p.TextOffset[d])
-			it.text[d] = (dot64(row, wide(vector)) - offset) / math.Sqrt(dot64(row, row))
+			it.text[d] = x / math.Sqrt(dot64(row, row))
 		}
 		length := math.Sqrt(dot64(it.text, it.text))
-		for d := range it.text {
-			it.text[d] *= math.Sqrt(float64(k.Weights.Text)) / length
-		}
+		scaled(it.text, math.Sqrt(float64(k.Weights.Text))/length)
 	}
-	c := w.contentPrior
-	for j, name := range c.NumericFields {
-		if v := info.Fields[name]; v.Kind == ranker.Number || v.Kind == ranker.Bool {
-			x := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
-			x = (x - float64(c.Means[j])) * float64(c.InverseStdDevs[j])
-			it.numbers[j] = math.Sqrt(float64(k.Weights.Numbers[j])) * max(-4, min(4, x))
+	for j, scale := range f.Numbers {
+		if v := info.Fields[scale.Name]; v.Kind == ranker.Number || v.Kind == ranker.Bool {
+			x := (interpolate(v.Num, scale.Knots, scale.Quantiles) - 0.5) * math.Sqrt(12)
+			it.numbers[j] = math.Sqrt(float64(k.Weights.Numbers[j])) * x
 		}
 	}
 	return it
@@ -504,27 +510,30 @@ func naiveContentPrior(w *world, in *ranker.SignalInput) [][]float64 {
 
 // naiveStrength returns content_prior.strength, NaN if it is missing.
 func (w *world) naiveStrength(id string) float64 {
-	c, cd := w.contentPrior, w.contentPrior.Projection.Dim()
+	c := w.contentPrior
 	if item := w.table.Index(id); item >= 0 { // for a cold start, too
-		return float64(c.LeaveOneOut[item])
+		return float64(c.OutOfFold[item])
 	}
 	info := w.infos[id]
 	if info == nil {
 		return math.NaN()
 	}
-	sum := c.Intercept
-	for d, x := range w.naiveContentVector(id) {
-		sum += x * float64(c.Weights[d])
-	}
-	for k, name := range c.NumericFields {
-		v := info.Fields[name]
-		if v.Kind != ranker.Number && v.Kind != ranker.Bool {
-			continue
+	sum := c.Effects.Intercept + dot64(w.naiveText(id), wide(c.Effects.Text))
+	for name, entries := range w.naiveEntries(info) {
+		for v, x := range entries {
+			at := slices.Index(c.Features.Projection.FieldValues, name+"="+v)
+			sum += x * float64(c.Effects.Values[at])
 		}
-		logarithm := math.Copysign(math.Log1p(math.Abs(v.Num)), v.Num)
-		x := max(-4, min(4, (logarithm-float64(c.Means[k]))*float64(c.InverseStdDevs[k])))
-		sum += x*float64(c.Weights[cd+3*k]) + float64(c.Weights[cd+3*k+1]) +
-			(x*x-1)*float64(c.Weights[cd+3*k+2])
+	}
+	knot := 0
+	for j, scale := range c.Features.Numbers {
+		n := len(scale.Knots)
+		if v := info.Fields[scale.Name]; v.Kind == ranker.Number || v.Kind == ranker.Bool {
+			sum += interpolate(v.Num, scale.Knots, c.Effects.Knots[knot:knot+n])
+		} else {
+			sum += float64(c.Effects.Missing[j])
+		}
+		knot += n
 	}
 	return sum
 }

@@ -179,16 +179,24 @@ func (w *world) learnContent() {
 	}
 	slices.Sort(projection.FieldValues)
 	projection.FieldVectors = w.floats(w.fieldDim * len(projection.FieldValues))
-	n, cd := w.known, projection.Dim()
+	f := &signals.ContentFeatures{
+		Projection: projection, FieldCount: 4, Numbers: []signals.NumberScale{
+			{Name: "price", Knots: []float32{-3, 0, 2, 40}, Quantiles: []float32{0.1, 0.4, 0.7, 1}},
+			{Name: "used", Knots: []float32{0, 1}, Quantiles: []float32{0.25, 0.75}},
+		},
+	}
+	for _, key := range projection.FieldValues {
+		f.ValueWeights = append(f.ValueWeights, 0.5+w.r.Float32())
+		field, _, _ := strings.Cut(key, "=")
+		f.ValueFields = append(f.ValueFields, int32(fieldIndex(field)))
+	}
 	w.contentPrior = &signals.ContentPrior{
-		Items:          w.table,
-		LeaveOneOut:    w.floats(n),
-		Projection:     projection,
-		NumericFields:  []string{"price", "used"},
-		Means:          w.floats(2),
-		InverseStdDevs: []float32{0.7, 2},
-		Weights:        w.floats(cd + 6),
-		Intercept:      w.r.NormFloat64(), MeanLogOdds: -1.5, PriorImpressions: 20,
+		Items: w.table, OutOfFold: w.floats(w.known), Features: f,
+		Effects: signals.ContentEffects{
+			Values: w.floats(len(f.ValueWeights)), Text: w.floats(w.textDim), Knots: w.floats(6),
+			Missing: w.floats(2), Intercept: w.r.NormFloat64(),
+		},
+		MeanLogOdds: -1.5, PriorImpressions: 20,
 	}
 	w.learnResidual()
 }
@@ -200,18 +208,12 @@ func fieldIndex(field string) int {
 
 // learnResidual needs the content prior.
 func (w *world) learnResidual() {
-	p := w.contentPrior.Projection
 	k := signals.ItemKernel{
-		Content: w.contentPrior, LearnedDim: w.learned,
+		Features: w.contentPrior.Features, LearnedDim: w.learned,
 		Weights: signals.KernelWeights{
 			Fields: []float32{0.4, 0.9, 0.2, 0.6}, Text: 0.5, Numbers: []float32{0.1, 0.03},
 			Learned: 0.7, Scale: 1.5,
 		},
-	}
-	for _, key := range p.FieldValues {
-		k.ValueWeights = append(k.ValueWeights, 0.5+w.r.Float32())
-		field, _, _ := strings.Cut(key, "=")
-		k.ValueFields = append(k.ValueFields, int32(fieldIndex(field)))
 	}
 	var infos []*ranker.ItemInfo
 	var vectors [][]float32

@@ -235,15 +235,19 @@ func learned(t testing.TB, r *rand.Rand) (out []ranker.Signal) {
 		}
 		c.Users = append(c.Users, u)
 	}
-	projection, err := signals.TrainProjection(c, 1)
+	features, err := signals.TrainContentFeatures(c, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	gp, err := signals.TrainResidualGP(c, projection, 1)
+	variances, err := signals.ChooseContentVariances(c, features)
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := signals.TrainContentPrior(c, projection)
+	content, err := signals.TrainContentPrior(c, features, variances)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gp, err := signals.TrainResidualGP(c, content, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,14 @@
 package signals_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
+
+	"github.com/cespare/xxhash/v2"
 
 	"relish/ranker"
 	served "relish/ranker/signals"
@@ -14,26 +18,23 @@ import (
 // contentWorld returns a corpus in which an item's click rate depends on its price, its genre and
 // the first component of its vector.
 func contentWorld(seed uint64, items, lists int) *signals.Corpus {
+	c, _ := trueContentWorld(seed, items, lists)
+	return c
+}
+
+// trueContentWorld is contentWorld; it also returns the log-odds of a click on each item.
+func trueContentWorld(seed uint64, items, lists int) (c *signals.Corpus, truth []float64) {
 	r := rand.New(rand.NewPCG(seed, 2))
-	c := newCorpus(items)
-	truth := make([]float64, items)
+	c, truth = newCorpus(items), make([]float64, items)
 	for i := range items {
 		c.Vectors[i] = normals(r, 8)
 		genre, price := r.IntN(3), 1+99*r.Float64()
-		describe(
-			c,
-			i,
-			"",
-			map[string]ranker.FieldValue{
-				"genre": ranker.StringValue(fmt.Sprint("g", genre)),
-				"price": ranker.NumberValue(price),
-			},
-		)
-		truth[i] = -1.5 + []float64{-0.8, 0, 0.8}[genre] + 0.8*float64(
-			c.Vectors[i][0],
-		) - 0.4*math.Log(
-			price/30,
-		)
+		describe(c, i, "", map[string]ranker.FieldValue{
+			"genre": ranker.StringValue(fmt.Sprint("g", genre)),
+			"price": ranker.NumberValue(price),
+		})
+		truth[i] = -1.5 + []float64{-0.8, 0, 0.8}[genre] + 0.8*float64(c.Vectors[i][0]) -
+			0.4*math.Log(price/30)
 	}
 	for range lists {
 		l := signals.List{}
@@ -46,20 +47,48 @@ func contentWorld(seed uint64, items, lists int) *signals.Corpus {
 		}
 		c.Users = append(c.Users, signals.UserHistory{Lists: []signals.List{l}})
 	}
-	return c
+	return c, truth
 }
 
-func trainContent(t testing.TB, c *signals.Corpus) *served.ContentPrior {
+// contentFeatures returns the content features of a corpus.
+func contentFeatures(t testing.TB, c *signals.Corpus, seed uint64) *served.ContentFeatures {
 	t.Helper()
-	projection, err := signals.TrainProjection(c, 1)
+	f, err := signals.TrainContentFeatures(c, seed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := signals.TrainContentPrior(c, projection)
+	return f
+}
+
+// fixedVariances make the regressions of the tests comparable.
+var fixedVariances = signals.ContentVariances{
+	Fields: 0.5, Text: 0.5, Numbers: 0.5, PriorImpressions: 20,
+}
+
+func trainContent(
+	t testing.TB, c *signals.Corpus, v signals.ContentVariances,
+) *served.ContentPrior {
+	t.Helper()
+	prior, err := signals.TrainContentPrior(c, contentFeatures(t, c, 1), v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return content
+	return prior
+}
+
+// trainBestContent also chooses the variances.
+func trainBestContent(t testing.TB, c *signals.Corpus, seed uint64) *served.ContentPrior {
+	t.Helper()
+	features := contentFeatures(t, c, seed)
+	v, err := signals.ChooseContentVariances(c, features)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prior, err := signals.TrainContentPrior(c, features, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return prior
 }
 
 // setClicks gives the item a click in its first n lists and none in the others.
@@ -84,104 +113,93 @@ func TestContentPriorLeavesTheItemOut(t *testing.T) {
 	c := contentWorld(1, 150, 3000)
 	const item = 7
 	setClicks(c, item, 100)
-	before := trainContent(t, c)
-	setClicks(
-		c,
-		item,
-		101,
-	) // one click only, because the mean of all items changes a little with it
-	after := trainContent(t, c)
-	moved := math.Abs(float64(after.LeaveOneOut[item] - before.LeaveOneOut[item]))
+	before := trainContent(t, c, fixedVariances)
+	setClicks(c, item, 200)
+	after := trainContent(t, c, fixedVariances)
+	// The mean of all items changes, and with it what the prediction is relative to.
+	shift := after.MeanLogOdds - before.MeanLogOdds
+	moved := math.Abs(float64(after.OutOfFold[item]-before.OutOfFold[item]) + shift)
 	if moved > 1e-4 {
-		t.Errorf("one more click on the item changed its content prior by %g", moved)
+		t.Errorf("its clicks changed the item's content prior by %g", moved)
 	}
 	most := 0.0
-	for i := range before.LeaveOneOut {
-		if i != item {
-			most = max(most, math.Abs(float64(after.LeaveOneOut[i]-before.LeaveOneOut[i])))
-		}
+	for i := range before.OutOfFold {
+		most = max(most, math.Abs(float64(after.OutOfFold[i]-before.OutOfFold[i])))
 	}
-	if most < 3e-4 {
+	if most < 1e-2 {
 		t.Errorf("it changed no other item by more than %g: the test checks nothing", most)
 	}
 }
 
-// LeaveOneOut equals the prediction of a regression without the item's impressions.
-func TestLeaveOneOutEqualsARegressionWithoutTheItem(t *testing.T) {
-	c := contentWorld(2, 60, 400)
-	content := trainContent(t, c)
-	logOdds, shown := c.ClickLogOdds()
-	for item := range 10 {
-		row := make([]float32, len(content.Weights))
-		var a [][]float64
-		var b []float64
-		dim := len(row) + 1
-		for d := range dim {
-			a, b = append(a, make([]float64, dim)), append(b, 0)
-			if a[d][d] = 20; d == dim-1 {
-				a[d][d] = 1e-6
-			}
-		}
-		design := func(i int) []float64 {
-			content.Regressors(c.ItemInfos[i], c.Vectors[i], row)
-			x := make([]float64, 0, dim)
-			for _, v := range row {
-				x = append(x, float64(v))
-			}
-			return append(x, 1)
-		}
-		for i := range c.ItemInfos {
-			if i == item {
-				continue
-			}
-			x, w := design(i), shown[i]/(shown[i]+10)
-			for d := range x {
-				for e := range x {
-					a[d][e] += w * x[d] * x[e]
+// What a regression predicts for new items equals the solution of the normal equations, and the
+// out-of-fold prediction of an item is what a regression predicts for it that does not know it.
+func TestOutOfFoldEqualsARegressionWithoutTheFold(t *testing.T) {
+	c := contentWorld(2, 80, 600)
+	all := trainContent(t, c, fixedVariances)
+	byFold := map[uint64][]int{}
+	for i, id := range c.Items.IDs() {
+		fold := xxhash.Sum64String("content fold "+id) % 20
+		byFold[fold] = append(byFold[fold], i)
+	}
+	for _, items := range byFold {
+		without := *c
+		without.Users = nil
+		for _, u := range c.Users {
+			l := u.Lists[0]
+			l.Items = slices.Clone(l.Items)
+			for k, item := range l.Items {
+				if slices.Contains(items, int(item)) {
+					l.Items[k] = -1
 				}
-				b[d] += w * x[d] * float64(logOdds[i])
 			}
+			without.Users = append(without.Users, signals.UserHistory{Lists: []signals.List{l}})
 		}
-		want := 0.0
-		weights := eliminate(a, b)
-		for d, x := range design(item) {
-			want += x * weights[d]
-		}
-		if got := float64(content.LeaveOneOut[item]); math.Abs(got-want) > 1e-4 {
-			t.Errorf("item %d: %g, a regression without it predicts %g", item, got, want)
+		want := trainContent(t, &without, fixedVariances)
+		shift := want.MeanLogOdds - all.MeanLogOdds
+		for _, item := range items {
+			got := float64(all.OutOfFold[item])
+			if x := predict(want, c, item) + shift; math.Abs(got-x) > 1e-3 {
+				t.Errorf("item %d: %g, a regression without it predicts %g", item, got, x)
+			}
 		}
 	}
 }
 
-// eliminate solves a well-conditioned system by Gaussian elimination.
-func eliminate(a [][]float64, b []float64) []float64 {
-	for col := range b {
-		for r := col + 1; r < len(b); r++ {
-			f := a[r][col] / a[col][col]
-			for k := col; k < len(b); k++ {
-				a[r][k] -= f * a[col][k]
-			}
-			b[r] -= f * b[col]
-		}
+// predict computes what the content of an item predicts, as of an item that nobody has seen.
+func predict(p *served.ContentPrior, c *signals.Corpus, item int) float64 {
+	unknown := *p
+	unknown.Items = ranker.NewItemTable(nil)
+	in := newInput(c, signals.UserHistory{})
+	out := make([]float32, 2*c.Items.Len())
+	if err := unknown.Compute(context.Background(), in, out); err != nil {
+		panic(err)
 	}
-	x := make([]float64, len(b))
-	for r := len(b) - 1; r >= 0; r-- {
-		x[r] = b[r]
-		for k := r + 1; k < len(b); k++ {
-			x[r] -= a[r][k] * x[k]
-		}
-		x[r] /= a[r][r]
+	return float64(out[2*item])
+}
+
+// The regression finds what the click rates depend on.
+func TestContentPriorFindsTheClickRates(t *testing.T) {
+	c, truth := trueContentWorld(5, 300, 6000)
+	prior := trainBestContent(t, c, 1)
+	squares, total, mean := 0.0, 0.0, 0.0
+	for _, x := range truth {
+		mean += x / 300
 	}
-	return x
+	for i, x := range truth {
+		error := prior.MeanLogOdds + predict(prior, c, i) - x
+		squares, total = squares+error*error, total+(x-mean)*(x-mean)
+	}
+	if squares > 0.1*total {
+		t.Errorf("%.1f %% of the variance of the log-odds is not explained", 100*squares/total)
+	}
 }
 
 // The content prior ranks unknown items by their content as well as known ones.
 func TestContentPriorRanksNewItems(t *testing.T) {
-	c := contentWorld(3, 400, 1500)
-	truth := func(i int) float64 { s, _ := c.ClickLogOdds(); return float64(s[i]) }
+	c, truth := trueContentWorld(3, 400, 1500)
 	good := map[int]bool{}
 	for i := range 40 {
-		good[i] = truth(i) > 0
+		good[i] = truth[i] > -1.5
 	}
 	for u := range c.Users {
 		for _, l := range c.Users[u].Lists {
@@ -192,108 +210,57 @@ func TestContentPriorRanksNewItems(t *testing.T) {
 			}
 		}
 	}
-	content := trainContent(t, c)
+	content := trainBestContent(t, c, 1)
 	values := run(t, content, newInput(c, signals.UserHistory{}))["content_prior.strength"][:40]
 	if a := auc(values, func(i int) bool { return good[i] }); a < 0.8 {
 		t.Errorf("popular new items rank above others with an AUC of %.3f", a)
 	}
 }
 
-// Without lists, the log-odds are the popularity.
-func TestClickLogOddsWithoutLists(t *testing.T) {
-	c := newCorpus(3)
-	c.Users = []signals.UserHistory{
-		{Interactions: []signals.Interaction{{Item: 0}, {Item: 0}, {Item: 0}, {Item: 1}}},
+// Without lists, the prediction is the logarithm of the interactions relative to all items.
+func TestContentPriorWithoutLists(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 2))
+	c := newCorpus(200)
+	mean := 0.0
+	var user signals.UserHistory
+	for i := range 200 {
+		genre := r.IntN(3)
+		describe(c, i, "", map[string]ranker.FieldValue{
+			"genre": ranker.StringValue(fmt.Sprint("g", genre)),
+		})
+		clicks := []int{0, 3, 12}[genre]
+		mean += math.Log1p(float64(clicks)) / 200
+		for range clicks {
+			user.Interactions = append(user.Interactions, signals.Interaction{Item: int32(i)})
+		}
 	}
-	logOdds, weight := c.ClickLogOdds()
-	mean := (math.Log(4) + math.Log(2)) / 3
-	for i, want := range []float64{math.Log(4) - mean, math.Log(2) - mean, -mean} {
-		if math.Abs(float64(logOdds[i])-want) > 1e-6 || weight[i] <= 0 {
-			t.Errorf("item %d: %g of weight %g, want %g", i, logOdds[i], weight[i], want)
+	c.Users = []signals.UserHistory{user}
+	prior := trainBestContent(t, c, 1)
+	if prior.PriorImpressions != 0 {
+		t.Errorf("%g prior impressions", prior.PriorImpressions)
+	}
+	for i, info := range c.ItemInfos {
+		clicks := map[string]float64{"g0": 0, "g1": 3, "g2": 12}[info.Fields["genre"].Str]
+		want := math.Log1p(clicks) - mean
+		if got := float64(prior.OutOfFold[i]); math.Abs(got-want) > 0.1 {
+			t.Errorf("item %d: %g, want %g", i, got, want)
 		}
 	}
 }
 
-// The directions of a projection are orthonormal up to their scaling. Content vectors have unit
-// length in the text part and in the field part.
-func TestProjection(t *testing.T) {
-	r := rand.New(rand.NewPCG(4, 1))
-	c := newCorpus(300)
-	for i := range c.ItemInfos {
-		c.Vectors[i] = normals(r, 20)
-		for d := range c.Vectors[i] {
-			c.Vectors[i][d] = c.Vectors[i][d]*float32(1+d) + 3
-		}
-		var genres []string
-		for range 1 + r.IntN(3) {
-			genres = append(genres, fmt.Sprint("g", r.IntN(12)))
-		}
-		describe(
-			c,
-			i,
-			"",
-			map[string]ranker.FieldValue{
-				"genre":      ranker.StringsValue(genres),
-				"everywhere": ranker.StringValue("x"),
-				"once":       ranker.StringValue(fmt.Sprint(i)),
-			},
-		)
+// An item without content has the mean of all items.
+func TestContentPriorOfAnItemWithoutContent(t *testing.T) {
+	c, truth := trueContentWorld(7, 300, 6000)
+	c.ItemInfos[0], c.Vectors[0] = nil, nil
+	c.ItemInfos[1], c.Vectors[1] = ranker.NewItemInfo(ranker.Item{ID: "1"}, nil), nil
+	mean := 0.0
+	for _, x := range truth {
+		mean += x / 300
 	}
-	s, err := signals.TrainProjection(c, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.TextDim != 20 || s.FieldDim != 12 || len(s.FieldValues) != 12 {
-		t.Fatalf(
-			"%d directions of text, %d of %d field values",
-			s.TextDim,
-			s.FieldDim,
-			len(s.FieldValues),
-		)
-	}
-	for a := range s.TextDim {
-		for b := range a {
-			x, y := s.TextProjection[a*20:a*20+20], s.TextProjection[b*20:b*20+20]
-			if cos := product(x, y) / math.Sqrt(product(x, x)*product(y, y)); math.Abs(cos) > 1e-4 {
-				t.Errorf("directions %d and %d of text have a cosine of %g", a, b, cos)
-			}
-		}
-	}
-	// Half whitened: the variance along a direction is the square root of the original variance, so
-	// the square of the scale is its inverse.
-	for a := range s.TextDim {
-		x := s.TextProjection[a*20 : a*20+20]
-		mean, square := 0.0, 0.0
-		for i := range c.Vectors {
-			p := product(x, c.Vectors[i]) - float64(s.TextOffset[a])
-			mean, square = mean+p/300, square+p*p/300
-		}
-		if scale := product(x, x); math.Abs(mean) > 1e-3 || math.Abs(square*scale-1) > 1e-2 {
-			t.Errorf(
-				"direction %d: mean %g, variance %g with a squared scale of %g",
-				a,
-				mean,
-				square,
-				scale,
-			)
-		}
-	}
-	out := make([]float32, s.Dim())
-	for i := range c.ItemInfos {
-		if !s.Project(c.ItemInfos[i], c.Vectors[i], out) {
-			t.Fatal("an item has no content vector")
-		}
-		for part, x := range map[string][]float32{"text": out[:20], "field": out[20:]} {
-			if n := product(x, x); math.Abs(n-1) > 1e-4 {
-				t.Fatalf("item %d: the %s part has length %g", i, part, math.Sqrt(n))
-			}
-		}
-	}
-	for name, vector := range map[string][]float32{
-		"no vector": nil, "a vector of another encoder": make([]float32, 7),
-	} {
-		if s.Project(&ranker.ItemInfo{}, vector, out) || product(out, out) != 0 {
-			t.Errorf("%s: an item without content has a content vector", name)
+	prior := trainBestContent(t, c, 1)
+	for i := range 2 {
+		if got := prior.MeanLogOdds + float64(prior.OutOfFold[i]); math.Abs(got-mean) > 0.25 {
+			t.Errorf("item %d: %g, the mean is %g", i, got, mean)
 		}
 	}
 }

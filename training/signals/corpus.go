@@ -4,9 +4,9 @@
 // lists whose signals were trained without the users of those lists (see CrossFit), so that no list
 // meets its own clicks in a signal. For serving, the signals are trained again on all users.
 //
-// The trainers are TrainLexical (word rarity), TrainContentPrior and TrainProjection (content),
-// TrainCooccurrence, TrainMatrixFactorization and TrainResidualGP (behaviour). Package twotower
-// trains the two-tower model on the same corpus.
+// The trainers are TrainLexical (word rarity), TrainContentFeatures and TrainContentPrior
+// (content), TrainCooccurrence, TrainMatrixFactorization and TrainResidualGP (behaviour). Package
+// twotower trains the two-tower model on the same corpus.
 package signals
 
 import (

@@ -102,10 +102,6 @@ func twoGroups(seed uint64, items, users int, content bool) *signals.Corpus {
 // trained returns all trained signals of a corpus by kind, nil for those that it has no data for.
 func trained(t testing.TB, c *signals.Corpus, seed uint64) map[string]served.TrainedSignal {
 	t.Helper()
-	projection, err := signals.TrainProjection(c, seed)
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]served.TrainedSignal{
 		served.KindCooccurrence: signals.TrainCooccurrence(c),
 		served.KindMatrixFactorization: signals.TrainMatrixFactorization(
@@ -116,19 +112,16 @@ func trained(t testing.TB, c *signals.Corpus, seed uint64) map[string]served.Tra
 	if terms := signals.TrainLexical(c); terms != nil {
 		out[served.KindLexical] = terms
 	}
-	gp, err := signals.TrainResidualGP(c, projection, seed)
+	prior := trainBestContent(t, c, seed)
+	gp, err := signals.TrainResidualGP(c, prior, seed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if gp != nil {
 		out[served.KindResidualGP] = gp
 	}
-	content, err := signals.TrainContentPrior(c, projection)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if content != nil {
-		out[served.KindContentPrior] = content
+	if !prior.Features.IsEmpty() {
+		out[served.KindContentPrior] = prior
 	}
 	return out
 }

@@ -40,7 +40,7 @@ type observation struct {
 
 // fitLearnedVectors sets the learned vectors of the kernel.
 func fitLearnedVectors(k *served.ItemKernel, users []userLists, seed uint64) error {
-	n, rng := k.Content.Items.Len(), rand.New(rand.NewPCG(seed, 0x7a57e))
+	n, rng := len(k.FirstValue)-1, rand.New(rand.NewPCG(seed, 0x7a57e))
 	a := &factorAnalysis{
 		dim: k.LearnedDim, byItem: make([][]observation, n),
 		means: make([][]float64, len(users)), seconds: make([][]float32, len(users)),

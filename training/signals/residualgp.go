@@ -19,12 +19,11 @@ const (
 // It returns nil if no list has both clicked and unclicked items.
 func TrainResidualGP(
 	c *Corpus,
-	projection *served.Projection,
+	prior *served.ContentPrior,
 	seed uint64,
 ) (*served.ResidualGP, error) {
-	prior, err := fitContentPrior(c, projection)
-	if err != nil || prior.PriorImpressions == 0 {
-		return nil, err
+	if prior.PriorImpressions == 0 {
+		return nil, nil
 	}
 	out := &served.ResidualGP{Prior: prior, LogOdds: examinedLogOdds(c, prior)}
 	for position := range examinedPositions {
@@ -54,7 +53,7 @@ func examinedLogOdds(c *Corpus, prior *served.ContentPrior) []float32 {
 	examined.MeanLogOdds = logOddsOf(rate)
 	out := make([]float32, len(counts))
 	for i := range counts {
-		logOdds := examined.LogOdds(prior.LeaveOneOut[i], counts[i])
+		logOdds := examined.LogOdds(prior.OutOfFold[i], counts[i])
 		out[i] = float32(logOdds + examined.MeanLogOdds - prior.MeanLogOdds)
 	}
 	return out
@@ -62,19 +61,13 @@ func examinedLogOdds(c *Corpus, prior *served.ContentPrior) []float32 {
 
 // newItemKernel returns the kernel of the catalogue, without learned vectors.
 func newItemKernel(c *Corpus, prior *served.ContentPrior) *served.ItemKernel {
-	_, valueWeights, fields := fieldValueWeights(c)
-	names := slices.Compact(slices.Sorted(slices.Values(fields)))
+	features := prior.Features
 	k := served.ItemKernel{
-		Content: prior, LearnedDim: maxLearnedDim,
-		Weights: startWeights(len(names), len(prior.NumericFields)),
+		Features: features, LearnedDim: maxLearnedDim,
+		Weights: startWeights(features.FieldCount, len(features.Numbers)),
 	}
-	if d := prior.Projection.FieldDim; d > 0 {
+	if d := features.Projection.FieldDim; d > 0 {
 		k.LearnedDim = min(k.LearnedDim, d)
-	}
-	for v, w := range valueWeights {
-		field, _ := slices.BinarySearch(names, fields[v])
-		k.ValueWeights = append(k.ValueWeights, float32(max(1e-3, w)))
-		k.ValueFields = append(k.ValueFields, int32(field))
 	}
 	return served.NewItemKernel(k, c.ItemInfos, c.Vectors)
 }

@@ -52,7 +52,7 @@ func TestResidualGPFindsLowRankStructure(t *testing.T) {
 	all, truth := lowRank(1, 60, 500, 9)
 	c := *all
 	c.Users = all.Users[:400]
-	gp, err := signals.TrainResidualGP(&c, &served.Projection{}, 1)
+	gp, err := signals.TrainResidualGP(&c, trainContent(t, &c, fixedVariances), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestResidualGPFindsNothingInNoise(t *testing.T) {
 		}
 		c.Users = append(c.Users, user)
 	}
-	gp, err := signals.TrainResidualGP(c, &served.Projection{}, 1)
+	gp, err := signals.TrainResidualGP(c, trainContent(t, c, fixedVariances), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestOlderClicksAreEvidence(t *testing.T) {
 	all, truth := lowRank(1, 60, 500, 9)
 	c := *all
 	c.Users = all.Users[:400]
-	gp, err := signals.TrainResidualGP(&c, &served.Projection{}, 1)
+	gp, err := signals.TrainResidualGP(&c, trainContent(t, &c, fixedVariances), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestLogOddsAreOfItemsThatAreLookedAt(t *testing.T) {
 		log.Lists = append(log.Lists, replay.LoggedList{Items: l.Items, Gains: l.Gains})
 	}
 	c.Examination = propensity.FromLog(log, math.MaxUint64).Curve
-	gp, err := signals.TrainResidualGP(c, &served.Projection{}, 1)
+	gp, err := signals.TrainResidualGP(c, trainContent(t, c, fixedVariances), 1)
 	if err != nil {
 		t.Fatal(err)
 	}

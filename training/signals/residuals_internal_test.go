@@ -69,22 +69,21 @@ func TestTrainedResidualsAreServed(t *testing.T) {
 
 // The number of impressions that a prediction counts as is found again: the more the click rates of
 // items differ from the prediction, the fewer.
-func TestFitPriorImpressions(t *testing.T) {
+func TestPriorImpressionsAreFoundAgain(t *testing.T) {
 	const items, shown, meanLogOdds = 1500, 100, -1.5
 	for _, impressions := range []float64{4, 20, 100} {
 		r := rand.New(rand.NewPCG(uint64(impressions), 9))
-		out := &served.ContentPrior{MeanLogOdds: meanLogOdds, LeaveOneOut: make([]float32, items)}
-		counts := make([]ranker.ItemCounts, items)
+		logOdds, counts := make([]float64, items), make([]ranker.ItemCounts, items)
 		for i := range counts {
-			out.LeaveOneOut[i] = float32(r.NormFloat64())
-			p := served.Sigmoid(meanLogOdds + float64(out.LeaveOneOut[i]))
+			logOdds[i] = meanLogOdds + r.NormFloat64()
+			p := served.Sigmoid(logOdds[i])
 			rate := distuv.Beta{Alpha: impressions * p, Beta: impressions * (1 - p), Src: r}.Rand()
 			counts[i] = ranker.ItemCounts{
 				Shown: shown, Actions: distuv.Binomial{N: shown, P: rate, Src: r}.Rand(),
 			}
 		}
-		fitPriorImpressions(out, counts)
-		if got := out.PriorImpressions; got < impressions*0.6 || got > impressions*1.6 {
+		_, got := clickLikelihood(counts, func(i int) float64 { return logOdds[i] })
+		if got < impressions*0.6 || got > impressions*1.6 {
 			t.Errorf("predictions that count as %g impressions are taken for %g", impressions, got)
 		}
 	}
