@@ -9,6 +9,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"relish/internal/plural"
 	"relish/training/propensity"
 	"relish/training/replay"
 	"relish/training/signals"
@@ -65,11 +66,10 @@ func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 	out.lists = selectLists(out.log, out.holdoutStart, &in.Config)
 	if n := len(out.lists); n < minTrainingLists {
 		return nil, fmt.Errorf(
-			"too little to train on: %d usable %s, %d needed. A list is a list shown with a "+
+			"too little to train on: %s, %d needed. A list is a list shown with a "+
 				"click and an item without one, or an interaction with an item that is new to "+
 				"its user, after their first: import more events, or log impressions",
-			n, plural(n, "list"),
-			minTrainingLists,
+			plural.Count(n, "usable list"), minTrainingLists,
 		)
 	}
 	return out, nil
@@ -81,13 +81,6 @@ func (l *trainingLists) curve() *propensity.Curve {
 		return nil
 	}
 	return l.examination.Curve
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return word
-	}
-	return word + "s"
 }
 
 // selectLists returns the lists before a sequence that a scorer is trained on, in order. These are

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"relish/features"
+	"relish/internal/plural"
 	"relish/ranker"
 	"relish/ranker/signals"
 	"relish/training/replay"
@@ -170,10 +171,11 @@ func (b *schemaBuilder) addCounters() {
 		}
 		for _, a := range actions {
 			b.add(item("count."+a, ranker.KindCount, a),
-				"popularity: the log has %d interactions %q", counts[a], a)
+				"popularity: the log has %s %q", plural.Count(counts[a], "interaction"), a)
 			if b.lists > 0 {
 				b.add(item("rate."+a, ranker.KindRate, a),
-					"how often an impression leads to it: the log has %d impressions", b.lists)
+					"how often an impression leads to it: the log has %s",
+					plural.Count(b.lists, "impression"))
 			}
 		}
 		if len(actions) > 0 {
@@ -259,7 +261,7 @@ func (b *schemaBuilder) addContent() {
 		if len(values) > 0 {
 			b.add(ranker.Feature{
 				Name: "item." + field, Kind: ranker.KindCategory, Field: field, Values: values,
-			}, "the field has %d values", len(c.values[field]))
+			}, "the field has %s", plural.Count(len(c.values[field]), "value"))
 		}
 	}
 	if span := b.log.To - b.log.From; span > (24 * time.Hour).Milliseconds() {
@@ -280,10 +282,11 @@ func (b *schemaBuilder) addRequest() {
 		switch {
 		case name == "query" || 10*c.Count < b.lists:
 		case 2*c.Numbers > c.Count:
-			b.add(f, "%d requests carry the number", c.Count)
+			b.add(f, "the number came with %s", plural.Count(c.Count, "request"))
 		case len(c.Values) <= maxCategories:
 			f.Values = slices.Sorted(maps.Keys(c.Values))
-			b.add(f, "%d requests carry one of %d values", c.Count, len(c.Values))
+			b.add(f, "one of %s came with %s", plural.Count(len(c.Values), "value"),
+				plural.Count(c.Count, "request"))
 		}
 	}
 }

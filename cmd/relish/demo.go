@@ -16,6 +16,7 @@ import (
 	"relish/internal/app"
 	"relish/internal/config"
 	"relish/internal/demo"
+	"relish/internal/plural"
 	"relish/ranker"
 )
 
@@ -110,7 +111,8 @@ func (c *demoCmd) checkEmpty() error {
 		}
 		break
 	}
-	return fmt.Errorf("%s has %d events of its own; use an empty folder", c.Data, n)
+	return fmt.Errorf("%s has %s of its own; use an empty folder", c.Data,
+		plural.Count(n, "event"))
 }
 
 // fill loads the events of the world and encodes the texts of its catalogue.
@@ -139,7 +141,8 @@ func (c *demoCmd) fill(ctx context.Context, cfg *config.Config, world demo.Optio
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "demo: %d events, %d texts encoded, in %s\n", n, encoded, c.Data)
+	fmt.Fprintf(os.Stderr, "demo: %s, %s encoded, in %s\n", plural.Count(n, "event"),
+		plural.Count(encoded, "text"), c.Data)
 	data, err := json.Marshal(world)
 	if err != nil {
 		return err

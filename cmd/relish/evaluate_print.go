@@ -8,6 +8,7 @@ import (
 
 	"relish/evaluation"
 	"relish/internal/app"
+	"relish/internal/plural"
 	"relish/internal/stats"
 )
 
@@ -32,7 +33,7 @@ func evaluationTitle(e *app.Evaluation) string {
 	if e.Last > 0 {
 		part = fmt.Sprintf("the newest %g of the log", e.Last)
 	}
-	title := fmt.Sprintf("%d lists with clicks, %s, %s", e.Lists, part, method)
+	title := fmt.Sprintf("%s with clicks, %s, %s", plural.Count(e.Lists, "list"), part, method)
 	if e.Model != "" {
 		title = e.Model + ": " + title
 	}
@@ -177,10 +178,10 @@ func (c *evaluateCmd) printEstimate(r *evaluation.OffPolicyEstimate) error {
 		}
 		return refused
 	}
-	fmt.Printf("%d lists (left out: %d without exploration, %d truncated), worth %.0f lists in "+
+	fmt.Printf("%s (left out: %d without exploration, %d truncated), worth %.0f lists in "+
 		"which %s agrees with what was shown; mean weight %.3f, unsupported %.1f %%\n",
-		r.Lists, r.Unexplored, r.Truncated, r.EffectiveLists, r.Policy, r.MeanWeight,
-		100*r.Unsupported)
+		plural.Count(r.Lists, "list"), r.Unexplored, r.Truncated, r.EffectiveLists, r.Policy,
+		r.MeanWeight, 100*r.Unsupported)
 	if refused != nil {
 		return refused
 	}

@@ -12,6 +12,7 @@ import (
 	"relish/features/importfile"
 	"relish/internal/app"
 	"relish/internal/config"
+	"relish/internal/plural"
 	"relish/ranker"
 )
 
@@ -236,6 +237,7 @@ func (c *importCmd) importColumns(ctx context.Context, cfg *config.Config) error
 	if c.JSON {
 		return printJSON(result)
 	}
-	fmt.Printf("table %s: %d rows, digest %s\n", result.Table, result.Rows, result.Digest)
+	fmt.Printf("table %s: %s, digest %s\n", result.Table, plural.Count(int(result.Rows), "row"),
+		result.Digest)
 	return nil
 }

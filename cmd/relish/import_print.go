@@ -9,6 +9,7 @@ import (
 
 	"relish/features/importfile"
 	"relish/internal/app"
+	"relish/internal/plural"
 	"relish/ranker"
 )
 
@@ -62,7 +63,7 @@ const (
 )
 
 func printFile(f app.FileSummary) {
-	parts := []string{fmt.Sprintf("%d rows", f.Rows)}
+	parts := []string{plural.Count(f.Rows, "row")}
 	switch f.Format {
 	case importfile.CSV:
 		parts = append(parts, fmt.Sprintf("CSV with separator %q", f.Separator))

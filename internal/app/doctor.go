@@ -18,6 +18,7 @@ import (
 	"relish/features/ingest"
 	"relish/features/redis"
 	"relish/internal/config"
+	"relish/internal/plural"
 	"relish/ranker"
 	"relish/ranker/bundle"
 )
@@ -57,7 +58,7 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 			"server is writing", bytes)
 	}
 	d.add("event log", errors.Join(err, tailErr),
-		"%d records, sequence without gaps, checksums good%s", records, tail)
+		"%s, sequence without gaps, checksums good%s", plural.Count(records, "record"), tail)
 	pending, err := ingest.PendingErasures(d.Data)
 	d.add("erasures", err, "%d erased users whose events are still in the log", pending)
 	if d.Redis != "" {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"relish/features/event"
+	"relish/internal/plural"
 	"relish/ranker"
 )
 
@@ -125,8 +126,8 @@ type serverAnswer struct {
 func (a *serverAnswer) outcomes(out []ranker.EventOutcome) error {
 	if a.Accepted < 0 || a.Duplicates < 0 ||
 		a.Accepted+a.Duplicates+len(a.Rejected) != len(out) {
-		return fmt.Errorf("the service answers for %d events; %d were sent",
-			a.Accepted+a.Duplicates+len(a.Rejected), len(out))
+		return fmt.Errorf("the service answers for %s; %d were sent",
+			plural.Count(a.Accepted+a.Duplicates+len(a.Rejected), "event"), len(out))
 	}
 	for _, r := range a.Rejected {
 		if r.Index < 0 || r.Index >= len(out) || out[r.Index].Err != nil {

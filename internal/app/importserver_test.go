@@ -122,7 +122,7 @@ func TestServerRefuses(t *testing.T) {
 		"not relish": {func(w http.ResponseWriter, _ int) { fmt.Fprint(w, "<html>") },
 			"not as relish does"},
 		"too few outcomes": {func(w http.ResponseWriter, _ int) { fmt.Fprint(w, `{"accepted":1}`) },
-			"answers for 1 events; 2 were sent"},
+			"answers for 1 event; 2 were sent"},
 		"a wrong index": {func(w http.ResponseWriter, _ int) {
 			fmt.Fprint(w, `{"accepted":1,"rejected":[{"index":2}]}`)
 		}, "rejects event 2 of 2"},

@@ -12,6 +12,7 @@ import (
 
 	"relish/features/event"
 	"relish/features/importfile"
+	"relish/internal/plural"
 	"relish/ranker"
 )
 
@@ -224,9 +225,9 @@ func (s *ImportSummary) warn(t *importTally) {
 	}
 	for _, a := range s.Actions {
 		if a.Counted != nil && !*a.Counted {
-			add("action %q: %d events are stored, but no feature counts them. Map it with "+
-				"--actions %s=NAME, or add it to state.actions in relish.yaml", a.Action, a.Events,
-				a.Action)
+			add("action %q: no feature counts it (%s stored). Map it with "+
+				"--actions %s=NAME, or add it to state.actions in relish.yaml", a.Action,
+				plural.Count(a.Events, "event"), a.Action)
 		}
 	}
 	if t.untimed > 0 {

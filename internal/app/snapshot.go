@@ -14,6 +14,7 @@ import (
 	"relish/features/redis"
 	"relish/features/snapshot"
 	"relish/internal/config"
+	"relish/internal/plural"
 )
 
 // WriteSnapshot writes the feature state to the folder out, as Arrow files with a manifest. It
@@ -116,8 +117,9 @@ func (r *Rebuild) embedded(dump *features.Dump) (string, error) {
 		return "", err
 	}
 	stats := store.Stats()
-	return fmt.Sprintf("%d items, %d users, %d field values, up to record %d",
-		stats.Items, stats.Users, stats.FieldValues, stats.Seq), store.Close()
+	return fmt.Sprintf("%s, %s, %s, up to record %d", plural.Count(stats.Items, "item"),
+		plural.Count(stats.Users, "user"), plural.Count(stats.FieldValues, "field value"),
+		stats.Seq), store.Close()
 }
 
 // setBase makes the snapshot the state that the folder's log adds to.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/message"
 
 	"relish/internal/chart"
+	"relish/internal/plural"
 )
 
 // formatFixed writes a metric with three decimals.
@@ -31,10 +32,7 @@ func formatCount(n int) string { return message.NewPrinter(language.English).Spr
 
 // formatPlural writes a number with its noun.
 func formatPlural(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return formatCount(n) + " " + noun
+	return formatCount(n) + " " + plural.Noun(n, noun)
 }
 
 // formatTime writes a time in UTC, "" for the zero time.

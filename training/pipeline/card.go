@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"relish/evaluation"
+	"relish/internal/plural"
 	"relish/ranker"
 	"relish/ranker/signals"
 	"relish/training/modelcard"
@@ -99,8 +100,8 @@ func addLog(d *modelcard.Data, r *results) {
 			"events under Data with what was sent.", l.dir, l.bytes)
 	}
 	if n := r.plan.scan.source.conflicts; n > 0 {
-		warn(d, false, "%d events were left out, because another replica's log has another event "+
-			"with the same id. Ids must be unique: see the senders of these events.", n)
+		warn(d, false, "Events that were left out, because another replica's log has another one "+
+			"with the same id: %d. Ids must be unique: see the senders of these events.", n)
 	}
 	byUser := map[int32]int{}
 	for i := range log.Interactions {
@@ -172,8 +173,8 @@ func addParts(d *modelcard.Data, r *results) {
 	log := r.newModel.Log
 	cut, newest := holdoutBegin(log, r.newModel.HoldoutStart)
 	use := fmt.Sprintf(
-		"held out: the gate measures on its %d lists with clicks",
-		r.measured.table.Lists,
+		"held out: the gate measures on its %s with clicks",
+		plural.Count(r.measured.table.Lists, "list"),
 	)
 	if r.plan.retrain {
 		use += "; then everything is trained again with it, which leaves no lists to measure the " +
@@ -220,8 +221,8 @@ func holdoutBegin(log *replay.Log, start uint64) (cut time.Time, lists int) {
 
 // scorerSteps are the steps that train the scorer.
 func scorerSteps(r *results) []modelcard.FlowStep {
-	trees := fmt.Sprintf("LambdaMART, %d trees of at most %d leaves",
-		r.newModel.Trees.Rounds, r.newModel.Leaves)
+	trees := fmt.Sprintf("LambdaMART, %s of at most %d leaves",
+		plural.Count(r.newModel.Trees.Rounds, "tree"), r.newModel.Leaves)
 	if r.plan.parent == nil {
 		return []modelcard.FlowStep{
 			{

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"relish/evaluation"
+	"relish/internal/plural"
 	"relish/internal/stats"
 	"relish/training"
 	"relish/training/modelcard"
@@ -98,9 +99,9 @@ func addRetention(d *modelcard.Data, lists []training.RetentionList, seed uint64
 	d.Tables = append(d.Tables, modelcard.Table{
 		Title: "Quality on old lists",
 		Note: fmt.Sprintf(
-			"%d lists that the parent bundle was trained on and the new trees were not. The "+
+			"%s that the parent bundle was trained on and the new trees were not. The "+
 				"signals that scored them were trained without their users.",
-			len(lists),
+			plural.Count(len(lists), "list"),
 		),
 		Head: []string{"trees", fmt.Sprintf("NDCG@%d", metricK)},
 		Rows: [][]string{

@@ -11,6 +11,7 @@ import (
 
 	"relish/features"
 	"relish/features/event"
+	"relish/internal/plural"
 	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/ranker/scorer"
@@ -264,7 +265,7 @@ func (p *parity) columnCounts() (out []string) {
 		return cmp.Or(cmp.Compare(p.columns[b], p.columns[a]), cmp.Compare(a, b))
 	})
 	for _, name := range names[:min(most, len(names))] {
-		out = append(out, fmt.Sprintf("%s (%d lists)", name, p.columns[name]))
+		out = append(out, fmt.Sprintf("%s (%s)", name, plural.Count(p.columns[name], "list")))
 	}
 	if rest := len(names) - most; rest > 0 {
 		out = append(out, fmt.Sprintf("%d more", rest))

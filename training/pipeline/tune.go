@@ -8,6 +8,7 @@ import (
 
 	"relish/embeddings/finetuned"
 	"relish/embeddings/onnx"
+	"relish/internal/plural"
 	"relish/training"
 	"relish/training/finetune"
 	"relish/training/replay"
@@ -121,8 +122,8 @@ func tooFewSteps(cfg *training.Config, c *signals.Corpus) string {
 		return ""
 	}
 	return fmt.Sprintf("it learns from users who go from one item with a text to another, and the "+
-		"log has %d such steps that the scorer does not need. From %d on, relish train fine-tunes "+
-		"it by itself; --tune-encoder does it now", n, training.MinTuningSteps)
+		"log has %s that the scorer does not need. From %d on, relish train fine-tunes it by "+
+		"itself; --tune-encoder does it now", plural.Count(n, "such step"), training.MinTuningSteps)
 }
 
 // fineTune trains the encoder on the corpus of in. If the result is not good enough, it returns the
