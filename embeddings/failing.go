@@ -12,8 +12,8 @@ import (
 // ErrFailing says that the encoder fails on every text.
 var ErrFailing = errors.New("the text encoder fails")
 
-// failingPause is how long no text is encoded after the encoder has failed. Then the next texts show
-// whether it works again.
+// failingPause is how long no text is encoded after the encoder has failed. Then the next texts
+// show whether it works again.
 const failingPause = 5 * time.Second
 
 // probeText is a text that every encoder can encode.

@@ -24,7 +24,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fake is an encoder with one token for each byte. A text's vector depends on the text and the
-// digest. A text that contains "poison" makes its batch fail. One that begins with "∅" has no token.
+// digest. A text that contains "poison" makes its batch fail. One that begins with "∅" has no
+// token.
 type fake struct {
 	dim, parallel, batchTokens int
 	digest                     string

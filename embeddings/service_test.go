@@ -226,7 +226,8 @@ func TestFailedTextCostsOthersNothing(t *testing.T) {
 			t.Errorf("stats %+v", st)
 		}
 		err := s.EncodeAll(context.Background(), each(its), nil)
-		if !errors.Is(err, embeddings.ErrNotEncoded) || !strings.Contains(err.Error(), `1 of 8 items, among them "poison"`) {
+		if !errors.Is(err, embeddings.ErrNotEncoded) ||
+			!strings.Contains(err.Error(), `1 of 8 items, among them "poison"`) {
 			t.Errorf("EncodeAll: %v", err)
 		}
 		time.Sleep(2 * time.Minute)

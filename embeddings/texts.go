@@ -23,7 +23,8 @@ func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 // not stored in the table.
 //
 // If a text has no vector, Texts fails: with ErrNotEncoded if the text failed recently or if too
-// many texts wait, with ErrFailing, with ErrClosed, or with the error of the context or the encoder.
+// many texts wait, with ErrFailing, with ErrClosed, or with the error of the context or the
+// encoder.
 func (s *Service) Texts(ctx context.Context, texts []string) ([][]float32, error) {
 	vectors := make([][]float32, len(texts))
 	w := newWaiter()

@@ -3,6 +3,7 @@ package finetuned
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -229,6 +230,31 @@ func (p *EncoderPool) Digests() (digests []string) {
 		digests = append(digests, d)
 	}
 	return digests
+}
+
+// Failing returns why one of the open encoders fails on every text, nil if none does.
+func (p *EncoderPool) Failing() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for digest, e := range p.open {
+		if err := e.Failing(); err != nil {
+			return fmt.Errorf("fine-tuned encoder %.12s: %w", digest, err)
+		}
+	}
+	return nil
+}
+
+// FallbackReason returns why one of the open encoders runs on the CPU although a GPU was asked for,
+// "" if none does.
+func (p *EncoderPool) FallbackReason() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for digest, e := range p.open {
+		if reason := e.encoder.FallbackReason(); reason != "" {
+			return fmt.Sprintf("fine-tuned encoder %.12s: %s", digest, reason)
+		}
+	}
+	return ""
 }
 
 // Stats returns the sums over all encoders, including closed ones, so that no counter ever falls.

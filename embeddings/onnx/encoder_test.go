@@ -151,6 +151,23 @@ func TestCancel(t *testing.T) {
 	encode(t, e, "the encoder works again")
 }
 
+// The threads of a session do not spin while they wait: they would take the cores from everything
+// else.
+func TestSessionsDoNotSpin(t *testing.T) {
+	start(t)
+	so, err := newSessionOptions(device{}, 1, &EncoderOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer so.Destroy()
+	for _, threads := range []string{"intra_op", "inter_op"} {
+		key := "session." + threads + ".allow_spinning"
+		if v, err := so.GetSessionConfigEntry(key); err != nil || v != "0" {
+			t.Errorf("%s is %q, %v, want 0", key, v, err)
+		}
+	}
+}
+
 // Close waits for the runs in progress, and for runs that wait for a session it is an error.
 func TestCloseEncoderDuringRuns(t *testing.T) {
 	rt := start(t)

@@ -97,7 +97,8 @@ func TestLostGPU(t *testing.T) {
 					gpu.lost.Store(true)
 				}
 				out := [][]float32{make([]float32, e.Dim())}
-				err := e.Run(context.Background(), [][]int32{e.Tokenize(nil, "a sailing boat")}, out)
+				ids := [][]int32{e.Tokenize(nil, "a sailing boat")}
+				err := e.Run(context.Background(), ids, out)
 				if err != nil || !slices.Equal(out[0], want) {
 					t.Errorf("a request during the loss: %v, or another vector", err)
 				}

@@ -197,8 +197,7 @@ func (e *Encoder) leaveFailedGPU(
 	return sessions, nil
 }
 
-// tryTexts are texts that an encoder must be able to tell apart. They have different lengths and
-// scripts.
+// tryTexts are texts that an encoder must give different vectors. Two of them share a batch.
 var tryTexts = []string{
 	"a quiet farm",
 	"Replacement battery for a handheld, 1987 (2nd edition), with charger & cable",

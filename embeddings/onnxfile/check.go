@@ -36,8 +36,9 @@ var allowedDomains = []string{"", "ai.onnx.ml", "com.microsoft"}
 const maxGraphDepth = 8
 
 // Check refuses a model that a runtime should not even read: one that names other files, that has
-// functions of its own or operators of unknown sets, or whose graphs are nested too deeply. It looks
-// at every tensor and node, also in nested graphs. What the model computes may still be hostile.
+// functions of its own or operators of unknown sets, or whose graphs are nested too deeply. It
+// looks at every tensor and node, also in nested graphs. What the model computes may still be
+// hostile.
 func Check(model []byte) error {
 	var found bool
 	err := walkFields(model, func(n protowire.Number, _, value []byte) error {
@@ -95,8 +96,8 @@ func checkNode(node []byte, depth int) error {
 		return nil
 	})
 	if err == nil && !slices.Contains(allowedDomains, domain) {
-		err = fmt.Errorf("the operator %.100q is of the set %.100q, which is not supported: export "+
-			"the model with operators of ONNX only", op, domain)
+		err = fmt.Errorf("the operator %.100q is of the set %.100q, which is not supported: "+
+			"export the model with operators of ONNX only", op, domain)
 	}
 	return err
 }

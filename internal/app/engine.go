@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -165,6 +166,18 @@ func (e *Engine) encoderDigest() string {
 		return ""
 	}
 	return e.encoder.Digest()
+}
+
+// encoderFailure returns why a text encoder fails on every text, nil if none does. There is a text
+// encoder.
+func (e *Engine) encoderFailure() error {
+	return cmp.Or(e.Vectors.Failing(), e.pool.Failing())
+}
+
+// encoderFallback returns why a text encoder runs on the CPU although a GPU was asked for, "" if
+// none does. There is a text encoder.
+func (e *Engine) encoderFallback() string {
+	return cmp.Or(e.encoder.FallbackReason(), e.pool.FallbackReason())
 }
 
 // rankerVectors returns the text vectors as the ranking pipeline takes them.

@@ -20,20 +20,26 @@ func (a *App) readiness() []api.ReadinessCheck {
 			"degraded: the clock stepped ahead by %s, and arrival times do not follow it; if it "+
 				"is right, start again with --accept-clock", ahead.Round(time.Second))})
 	}
-	if encoder := a.engine.encoder; encoder != nil {
-		check := api.ReadinessCheck{Name: "encoder", OK: true, Detail: encoder.Device()}
-		if reason := encoder.FallbackReason(); reason != "" {
-			check.Detail += " (" + reason + ")"
-		}
-		if err := a.engine.Vectors.Failing(); err != nil {
-			check.Detail = "degraded: " + err.Error() + "; items rank without texts that are new"
-		}
-		if n := len(a.engine.pool.Digests()); n > 0 {
-			check.Detail += fmt.Sprintf("; fine-tuned encoders in use: %d", n)
-		}
-		checks = append(checks, check)
+	if a.engine.encoder != nil {
+		checks = append(checks, encoderCheck(a.engine))
 	}
 	return append(checks, a.jobChecks()...)
+}
+
+// encoderCheck describes the text encoders.
+func encoderCheck(e *Engine) api.ReadinessCheck {
+	check := api.ReadinessCheck{Name: "encoder", OK: true, Detail: e.encoder.Device()}
+	if reason := e.encoderFallback(); reason != "" {
+		check.Detail += " (" + reason + ")"
+	}
+	if n := len(e.pool.Digests()); n > 0 {
+		check.Detail += fmt.Sprintf("; fine-tuned encoders in use: %d", n)
+	}
+	if err := e.encoderFailure(); err != nil {
+		check.Detail = "degraded: " + err.Error() + "; items rank without the texts that have no " +
+			"vector; " + check.Detail
+	}
+	return check
 }
 
 func storeCheck(store Store) api.ReadinessCheck {

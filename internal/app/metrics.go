@@ -125,10 +125,10 @@ func registerIngest(m meter, stats func() ingest.Stats) {
 // registerVectors adds up the base encoder and the fine-tuned encoders of bundles.
 func registerVectors(m meter, e *Engine) {
 	stats := func() embeddings.Stats { return e.Vectors.Stats().Plus(e.pool.Stats()) }
-	m.gauge("encoder_fallback", "1 while the text encoder runs on the CPU because a GPU failed.",
-		func() float64 { return oneIf(e.encoder.FallbackReason() != "") })
-	m.gauge("encoder_failing", "1 while the text encoder fails on every text.",
-		func() float64 { return oneIf(e.Vectors.Failing() != nil) })
+	m.gauge("encoder_fallback", "1 while a text encoder runs on the CPU because a GPU failed.",
+		func() float64 { return oneIf(e.encoderFallback() != "") })
+	m.gauge("encoder_failing", "1 while a text encoder fails on every text.",
+		func() float64 { return oneIf(e.encoderFailure() != nil) })
 	m.gauge("bundle_encoders", "Fine-tuned text encoders in use.",
 		func() float64 { return float64(len(e.pool.Digests())) })
 	m.counter("encoder_failed_texts_total",

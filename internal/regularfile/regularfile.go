@@ -34,8 +34,8 @@ func Open(root *os.Root, name string) (*os.File, error) {
 }
 
 func irregular(name string) error {
-	return fmt.Errorf("%s is not a regular file: replace the link, pipe or device by the file itself",
-		name)
+	return fmt.Errorf("%s is not a regular file: replace the link, pipe or device by the file "+
+		"itself", name)
 }
 
 // Read returns the contents of the file with the given name in dir, which has at most limit bytes.

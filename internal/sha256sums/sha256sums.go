@@ -61,8 +61,8 @@ func (s Sums) Check(name string, data []byte) error {
 		return fmt.Errorf("%s lacks %s: add its digest, or remove %s", File, name, File)
 	}
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != want {
-		return fmt.Errorf("%s has another SHA-256 than %s says: the file is damaged or was replaced; "+
-			"download it again", name, File)
+		return fmt.Errorf("%s has another SHA-256 than %s says: the file is damaged or was "+
+			"replaced; download it again", name, File)
 	}
 	return nil
 }

@@ -25,8 +25,8 @@ const (
 	// maxWaitingUsers bounds the users that wait for a tower that hangs. Further users are encoded
 	// in Go at once.
 	maxWaitingUsers = 16 * maxUserBatch
-	// towerPause is how long a tower that has failed is left alone, so that requests do not wait for
-	// runs that fail.
+	// towerPause is how long a tower that has failed is left alone, so that requests do not wait
+	// for runs that fail.
 	towerPause = 5 * time.Second
 )
 

@@ -170,8 +170,8 @@ func TestRemoteUserTowerFallsBackToGo(t *testing.T) {
 	close(hold)
 }
 
-// A tower that has failed is left alone for a while: users are encoded in Go at once. Then it is used
-// again.
+// A tower that has failed is left alone for a while: users are encoded in Go at once. Then it is
+// used again.
 func TestRemoteUserTowerThatFails(t *testing.T) {
 	model := twoTower(t, randomModel(rand.New(rand.NewPCG(4, 1)), 0, 8, 1, 6, 0, towerItems))
 	want := scores(t.Context(), t, model, userInput(1))
