@@ -16,7 +16,7 @@ import (
 const gbdtFile = "gbdt.txt"
 
 // Bundle returns the bundle's files and the part of the manifest that names them, without a model
-// card. The probe's cases are replayed lists. text is how an item's text is composed.
+// card. text is how an item's text is composed.
 func (t *Trained) Bundle(
 	ctx context.Context, text ranker.TextSpec,
 ) (m bundle.Manifest, files map[string][]byte, err error) {

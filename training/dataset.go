@@ -11,7 +11,6 @@ import (
 
 	"relish/features"
 	"relish/ranker"
-	"relish/ranker/bundle"
 	"relish/ranker/scorer"
 	"relish/training/gbdt"
 	"relish/training/propensity"
@@ -24,7 +23,8 @@ const DatasetFile = "dataset.arrow"
 // dataset is the feature matrix of the scorer's lists on disk.
 type dataset struct {
 	path   string
-	probes []*ranker.SignalInput // the newest lists, see addProbe
+	width  int         // feature columns of a candidate
+	newest []probeList // see addProbe
 }
 
 // ReplayedState implements ranker.StateReader on a state that a replay fills.
@@ -46,7 +46,9 @@ func writeDataset(
 	if err := os.MkdirAll(in.WorkDir, 0o755); err != nil {
 		return nil, err
 	}
-	out := &dataset{path: filepath.Join(in.WorkDir, DatasetFile)}
+	out := &dataset{
+		path: filepath.Join(in.WorkDir, DatasetFile), width: len(f.schema.Columns()),
+	}
 	w, err := replay.CreateDataset(out.path, f.schema.Columns())
 	if err != nil {
 		return nil, err
@@ -140,24 +142,6 @@ func (r *columnRecorder) Read(
 		r.columns = slices.Clone(s.Columns)
 	}
 	return s, err
-}
-
-// addProbe keeps the newest lists as probes of the bundle. It removes the user's id, because a
-// bundle outlives the erasure of a user. For the same reason a list with content that came with the
-// request is a probe only if there is no other.
-func (d *dataset) addProbe(in *ranker.SignalInput, columns []float32) {
-	hasInline := func(c ranker.Candidate) bool { return c.Inline != nil }
-	if len(d.probes) > 0 && slices.ContainsFunc(in.Request.Candidates, hasInline) {
-		return
-	}
-	request, state := *in.Request, *in.State
-	request.User, request.Session = "", ""
-	state.Columns = columns
-	d.probes = append(d.probes, &ranker.SignalInput{
-		Request: &request, State: &state, Now: in.Now, ItemVectors: in.ItemVectors,
-		RecentVectors: in.RecentVectors, Query: in.Query, QueryVector: in.QueryVector,
-	})
-	d.probes = d.probes[max(0, len(d.probes)-bundle.MaxProbeCases):]
 }
 
 // The uses of lists.

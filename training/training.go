@@ -90,7 +90,7 @@ type Trained struct {
 	HoldoutStart    uint64 // the held-out events begin at this sequence
 	Lists           int    // lists that the scorer was trained on
 	Stages          []Stage
-	Probes          []*ranker.SignalInput // newest lists, for the bundle's probe; no user ids
+	Probes          []*ranker.SignalInput // for the bundle's probe, see dataset.probes
 	RetentionLists  []RetentionList       // of a warm start
 	TwoTowerEpochs  []twotower.Epoch      // of the final two-tower model
 	// TwoTowerTimeLimited reports that train.two_tower.minutes shortened the training of a
@@ -145,7 +145,7 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 		Model: trees.model, Reasons: fitted.reasons, Signals: fitted.final, Trees: trees.result,
 		Leaves: trees.leaves, ValidationScore: trees.validationScore, Log: lists.wholeLog,
 		HoldoutStart: lists.holdoutStart, Lists: len(lists.lists), Stages: stages,
-		Probes: data.probes, RetentionLists: trees.retention, TwoTowerEpochs: fitted.epochs,
+		Probes: data.probes(), RetentionLists: trees.retention, TwoTowerEpochs: fitted.epochs,
 		TwoTowerTimeLimited: fitted.timeLimited,
 	}, nil
 }
