@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"flag"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -9,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -33,43 +37,125 @@ func countRecords(t *testing.T, data string) int {
 	return n
 }
 
+var kills = flag.Int("kills", 5, "how often the durability tests kill the service")
+
+// sender sends events from several clients, and counts those that were acknowledged.
+type sender struct {
+	t            *testing.T
+	acknowledged atomic.Int64
+	round        int
+}
+
+// sendAndKill sends events until enough more are acknowledged, or one is refused with the status
+// until. Then it kills the service, under load. refused says whether an event was refused.
+func (d *sender) sendAndKill(s *service, enough int64, until int) (refused bool) {
+	const clients = 4
+	target := d.acknowledged.Load() + enough
+	stop := make(chan struct{})
+	var once sync.Once
+	var sawRefusal atomic.Bool
+	var sending sync.WaitGroup
+	for client := range clients {
+		sending.Go(func() {
+			for i := 0; ; i++ {
+				status, _, err := s.request(http.MethodPost, "/feedback",
+					clickEvent(clients*d.round+client, i))
+				switch {
+				case err != nil:
+					return // the service was killed
+				case status == http.StatusOK:
+					if d.acknowledged.Add(1) >= target {
+						once.Do(func() { close(stop) })
+					}
+				case status == until:
+					sawRefusal.Store(true)
+					once.Do(func() { close(stop) })
+				default:
+					d.t.Errorf("/feedback answers %d", status)
+					once.Do(func() { close(stop) })
+					return
+				}
+			}
+		})
+	}
+	<-stop
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	sending.Wait()
+	d.round++
+	return sawRefusal.Load()
+}
+
+// check fails unless the log has every event that was acknowledged.
+func (d *sender) check(data string) {
+	d.t.Helper()
+	acknowledged := d.acknowledged.Load()
+	if records := countRecords(d.t, data); records < int(acknowledged) {
+		d.t.Errorf("%d events were acknowledged, the log has %d", acknowledged, records)
+	}
+	d.t.Logf("%d kills, %d events acknowledged", d.round, acknowledged)
+}
+
 // TestKillLosesNothing kills the service again and again while four clients send events. The log
 // has every event that was acknowledged.
 func TestKillLosesNothing(t *testing.T) {
-	const rounds, clients, eventsPerRound = 5, 4, 100
 	data := filepath.Join(t.TempDir(), "d")
-	var acknowledged atomic.Int64
-	for round := range rounds {
-		s := serve(t, "--data", data, "--no-text")
-		enough := make(chan struct{})
-		var once sync.Once
-		var sending sync.WaitGroup
-		for client := range clients {
-			sending.Go(func() {
-				for i := 0; ; i++ {
-					status, _, err := s.request(http.MethodPost, "/feedback",
-						clickEvent(clients*round+client, i))
-					if err != nil {
-						return // the service was killed
-					}
-					if status != http.StatusOK {
-						t.Errorf("/feedback answers %d", status)
-						once.Do(func() { close(enough) })
-						return
-					}
-					if acknowledged.Add(1) >= int64(eventsPerRound*(round+1)) {
-						once.Do(func() { close(enough) })
-					}
-				}
-			})
-		}
-		<-enough
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
-		sending.Wait()
+	d := sender{t: t}
+	for range *kills {
+		d.sendAndKill(serve(t, "--data", data, "--no-text"), 100, 0)
 	}
-	if records := countRecords(t, data); records < int(acknowledged.Load()) {
-		t.Errorf("%d events were acknowledged, the log has %d", acknowledged.Load(), records)
+	d.check(data)
+}
+
+// TestKillOnFullDiskLosesNothing does the same on a small disk that is full every second time. Then
+// the service refuses events, ranks, and starts again.
+func TestKillOnFullDiskLosesNothing(t *testing.T) {
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=16m"); err != nil {
+		t.Skip("cannot mount a small disk: ", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	data, ballast := filepath.Join(disk, "d"), filepath.Join(disk, "ballast")
+	d := sender{t: t}
+	for round := range *kills {
+		full := round%2 == 1
+		if full {
+			fillDisk(t, ballast)
+		}
+		s := serve(t, "--data", data, "--no-text", "--min-free-bytes", "1")
+		if full {
+			status, answer := s.post(t, "/recommend",
+				`{"user_id":"u0","candidates":["i1","i2"],"deadline_ms":10000}`)
+			if status != http.StatusOK || len(order(t, answer)) != 2 {
+				t.Errorf("/recommend answers %d on a full disk: %v", status, answer)
+			}
+		}
+		refused := d.sendAndKill(s, 100, http.StatusInsufficientStorage)
+		if full && !refused {
+			t.Error("the full disk took all events")
+		}
+		if err := os.Remove(ballast); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	d.check(data)
+}
+
+// fillDisk writes a file until its disk is full.
+func fillDisk(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); ; {
+		if _, err := f.Write(block); err != nil {
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(err)
+			}
+			return
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ type serveCmd struct {
 	CORSOrigin   []string      `help:"Origins whose pages may call the service from a browser." name:"cors-origin" placeholder:"ORIGIN"`
 	LogFeatures  float64       `help:"Share of rankings whose feature matrix is logged, to check that training computes the same." default:"0.01" placeholder:"SHARE"`
 	MaxLogBytes  int64         `help:"Largest size of the event log; above it /feedback answers 507 and stores nothing. 0 means no limit." default:"0" placeholder:"BYTES"`
-	MinFreeBytes int64         `help:"Free disk space below which /feedback answers 507. 0 means 256 MiB or a 20th of a smaller disk, -1 none." default:"0" placeholder:"BYTES"`
+	MinFreeBytes int64         `help:"Free disk space below which /feedback answers 507. 0 means 256 MiB, or a 20th of a smaller disk." default:"0" placeholder:"BYTES"`
 	RetainBytes  int64         `help:"Delete the oldest log segments above this total size; 0 keeps all." default:"0" placeholder:"BYTES"`
 	RetainAge    time.Duration `help:"Delete log segments whose newest event is older than this, by arrival; 0 keeps all." default:"0" placeholder:"DURATION"`
 	Experiments  string        `help:"Experiments file. It is read again when it changes; an invalid one is refused." type:"path" placeholder:"FILE"`

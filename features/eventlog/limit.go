@@ -34,9 +34,6 @@ func (l *Log) lacksRoom() error {
 				ranker.ErrLogFull, used, l.opt.MaxBytes)
 		}
 	}
-	if l.opt.MinFreeBytes < 0 {
-		return nil
-	}
 	free, total, err := l.fs.Space(l.dir)
 	if err != nil {
 		return nil //nolint:nilerr // an unknown disk may have space; a write finds out

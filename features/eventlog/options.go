@@ -16,7 +16,7 @@ type Options struct {
 	// of it is free again; 0 = no limit.
 	MaxBytes int64
 	// MinFreeBytes of the disk stay free: appends fail with ranker.ErrLogFull before it is full,
-	// until a quarter more is free again. 0 = 256 MiB, but at most a 20th of the disk; -1 = none.
+	// until a quarter more is free again. 0 = 256 MiB, but at most a 20th of the disk.
 	MinFreeBytes int64
 	// RetainBytes is the size above which sealed segments are dropped, oldest first; 0 = keep all.
 	RetainBytes int64

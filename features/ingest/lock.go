@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/gofrs/flock"
 )
@@ -31,7 +32,8 @@ func Lock(dir string) (unlock func(), err error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is %w %s", dir, ErrLocked, pid(dir))
 	}
-	if err := os.WriteFile(lockPath(dir), []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+	err = os.WriteFile(lockPath(dir), []byte(strconv.Itoa(os.Getpid())), 0o644)
+	if err != nil && !errors.Is(err, syscall.ENOSPC) { // the id only names the holder to others
 		return nil, errors.Join(err, l.Unlock())
 	}
 	return func() { _ = l.Unlock() }, nil

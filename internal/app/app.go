@@ -83,7 +83,7 @@ type Options struct {
 	// MaxLogBytes is the size of the event log from which events are refused; 0: no limit.
 	MaxLogBytes int64
 	// MinFreeBytes of the disk are left free: events are refused below that. 0: 256 MiB, but at
-	// most a 20th of the disk; -1: none.
+	// most a 20th of the disk.
 	MinFreeBytes int64
 	// RetainBytes and RetainAge bound the sealed segments of the event log; 0: keep all.
 	RetainBytes int64
