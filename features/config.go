@@ -115,8 +115,8 @@ func (c *Config) Validate() error {
 		name       string
 		value, max int
 	}{
-		{"recent", c.Recent, 1000},
-		{"shown", c.Shown, 1000},
+		{"recent", c.Recent, ranker.MaxHistory},
+		{"shown", c.Shown, ranker.MaxHistory},
 		{"user_values", c.UserValues, 1000},
 		{"field_values", c.FieldValues, 10_000_000},
 		{"max_items", c.MaxItems, math.MaxInt32},

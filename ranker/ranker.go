@@ -44,6 +44,9 @@ const PriorVersion = "prior"
 // DefaultDeadline is the deadline of a request that names none, if no experiment sets one.
 const DefaultDeadline = 100 * time.Millisecond
 
+// MaxHistory bounds the interactions and the shown items that are kept for each user.
+const MaxHistory = 1000
+
 // Bounds of an impression.
 const (
 	// MaxImpressionItems bounds the items that an impression keeps.

@@ -59,6 +59,7 @@ func (c *importCmd) print(s *app.ImportSummary) error {
 // Bounds of what is printed for people. With --json all is printed.
 const (
 	maxActionsShown = 20
+	maxColumnsShown = 30
 	maxWarnings     = 10
 )
 
@@ -81,11 +82,20 @@ func printFile(f app.FileSummary) {
 		for _, name := range slices.Sorted(maps.Keys(f.Fields)) {
 			fields = append(fields, name+" "+f.Fields[name])
 		}
-		fmt.Printf("%s: fields: %s\n", f.File, strings.Join(fields, ", "))
+		fmt.Printf("%s: fields: %s\n", f.File, someOf(fields))
 	}
 	if len(f.Unused) > 0 {
-		fmt.Printf("%s: columns not used: %s\n", f.File, strings.Join(f.Unused, ", "))
+		fmt.Printf("%s: columns not used: %s\n", f.File, someOf(f.Unused))
 	}
+}
+
+// someOf joins the first of the names of columns.
+func someOf(names []string) string {
+	more := ""
+	if n := len(names) - maxColumnsShown; n > 0 {
+		names, more = names[:maxColumnsShown], fmt.Sprintf(" and %d others", n)
+	}
+	return strings.Join(names, ", ") + more
 }
 
 // eventsLine says which events were read.

@@ -55,6 +55,12 @@ func (c *cell) id() string {
 	if c.kind != text && isNull(s) {
 		return ""
 	}
+	if c.kind == untyped {
+		// Tools that keep a column with missing values as floats write 7 as 7.0.
+		if whole, found := strings.CutSuffix(s, ".0"); found && isDigits(whole) {
+			return whole
+		}
+	}
 	if c.kind == number && strings.ContainsAny(s, ".eE") {
 		if x, err := strconv.ParseFloat(s, 64); err == nil && x == math.Trunc(x) &&
 			math.Abs(x) < 1<<53 {
@@ -62,6 +68,11 @@ func (c *cell) id() string {
 		}
 	}
 	return s
+}
+
+// isDigits reports whether s is a whole number without a sign or leading zeros.
+func isDigits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == "" && !leadingZero(s)
 }
 
 // strings returns the values of a list. A text is split at the separator.

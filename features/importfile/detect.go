@@ -62,7 +62,34 @@ func decompress(in io.Reader) (*stream, error) {
 		utf16 := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder()
 		s.Reader = bufio.NewReaderSize(utf16.Reader(s.Reader), bufferBytes)
 	}
+	if s.hasOldLineEnds() {
+		s.Reader = bufio.NewReaderSize(oldLineEnds{s.Reader}, bufferBytes)
+	}
 	return s, nil
+}
+
+// hasOldLineEnds reports whether lines end with a carriage return alone, as old spreadsheets write.
+func (s *stream) hasOldLineEnds() bool {
+	for _, size := range []int{512, bufferBytes} {
+		head, _ := s.Peek(size)
+		if at := bytes.IndexAny(head, "\r\n"); at >= 0 {
+			return head[at] == '\r' && at+1 < len(head) && !bytes.ContainsRune(head, '\n')
+		}
+	}
+	return false
+}
+
+// oldLineEnds replaces carriage returns by line feeds.
+type oldLineEnds struct{ in io.Reader }
+
+func (r oldLineEnds) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	for i, b := range p[:n] {
+		if b == '\r' {
+			p[i] = '\n'
+		}
+	}
+	return n, err
 }
 
 // magics are the first bytes of formats that are not text.

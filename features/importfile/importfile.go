@@ -112,7 +112,11 @@ func (r *Reader) Description() *Description { return &r.desc }
 // Rows yields the events of the file in order. An event that is yielded without an error is valid.
 func (r *Reader) Rows() iter.Seq[Row] {
 	return func(yield func(Row) bool) {
-		if err := r.read(yield); err != nil && !errors.Is(err, errStopped) {
+		err := r.read(yield)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("%w: the file is truncated; copy or export it again", err)
+		}
+		if err != nil && !errors.Is(err, errStopped) {
 			r.err = fmt.Errorf("%s: %w", r.name, err)
 		}
 	}

@@ -498,6 +498,52 @@ func TestIDsComeFromTheContent(t *testing.T) {
 	}
 }
 
+// Ids that a tool wrote as floats are those of other files. Nothing else that looks like a number
+// changes.
+func TestIDsWrittenAsFloats(t *testing.T) {
+	in := "user,item\n7.0,1.50\n007.0,1.0.0\n-3.0,x.0\n.0,12345678901234567890.0\n"
+	var got []string
+	for _, e := range mustRead(t, in, importfile.Options{Action: "view"}) {
+		got = append(got, e.UserID+" "+e.ItemID)
+	}
+	want := []string{"7 1.50", "007.0 1.0.0", "-3.0 x.0", ".0 12345678901234567890"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// Old spreadsheets end lines with a carriage return alone.
+func TestOldLineEnds(t *testing.T) {
+	long := "user,item," + strings.Repeat("a", 700) + "\r"
+	for _, in := range []string{
+		"user,item,action\ru,i,view\ru,j,view\r", long + "u,i,1\ru,j,2",
+		"user,item,action\r\nu,i,view\r\nu,j,view\r\n", "user,item,action\nu,i,view\nu,j,vi\rew",
+	} {
+		rows, _, err := read("f", in, importfile.Options{Action: "view"})
+		if err != nil || len(rows) != 2 || rows[0].Line != 2 || rows[0].Event.ItemID != "i" {
+			t.Errorf("%.40q: %v, %v", in, outcomes(rows), err)
+		}
+	}
+}
+
+// A file that was cut says so, whatever compressed it.
+func TestTruncatedFiles(t *testing.T) {
+	in := "user,item,action\n" + strings.Repeat("u,i,view\n", 5000)
+	var gz, zs bytes.Buffer
+	zw := gzip.NewWriter(&gz)
+	zw.Write([]byte(in))
+	zw.Close()
+	sw, _ := zstd.NewWriter(&zs)
+	sw.Write([]byte(in))
+	sw.Close()
+	for name, data := range map[string]string{"gzip": gz.String(), "zstd": zs.String()} {
+		_, _, err := read(name, data[:len(data)-12], importfile.Options{})
+		if err == nil || !strings.Contains(err.Error(), "the file is truncated; copy or export") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestCompressedAndEncodedFiles(t *testing.T) {
 	good := `{"type":"user","id":"e","user":"u"}`
 	text := good + "\n\nnonsense\n" + strings.Repeat("x", importfile.MaxRow+5) + "\n" + good

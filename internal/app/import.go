@@ -120,11 +120,10 @@ func (i *Import) progress(stage string, done, total int) {
 func (i *Import) read(
 	ctx context.Context, file int, sorter *eventsort.Sorter, loader *Loader, tally *importTally,
 ) error {
+	ctx, cancel := context.WithCancel(ctx) // ends the reading, also after an error
+	defer cancel()
 	name := i.Files[file]
-	reader := importfile.Open(name, i.Options)
-	if name == "-" {
-		reader = importfile.NewReader("standard input", i.In, i.Options)
-	}
+	reader := i.open(ctx, name)
 	defer func() { tally.file(name, reader.Description()) }()
 	rows := 0
 	for row := range reader.Rows() {

@@ -1,9 +1,13 @@
 package app_test
 
 import (
+	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"relish/features"
@@ -52,4 +56,43 @@ func TestImportIDConflicts(t *testing.T) {
 		"1,alice,a,view\n1,bob,b,view\n1,alice,a,view\n2,bob,b,view\n")
 	run(app.LoadCounts{Accepted: 1, Duplicates: 1, Rejected: 2},
 		"1,alice,a,view\n1,carol,a,view\n3,alice,a,view\n", "3,bob,a,view\n")
+}
+
+// An import ends with its context, also while it waits for a row that does not come, or for
+// somebody to open a pipe.
+func TestImportEndsWhileItWaits(t *testing.T) {
+	for name, write := range map[string]func(io.Writer){
+		"nothing":   func(io.Writer) {},
+		"some rows": func(w io.Writer) { io.WriteString(w, "user,item,action\nu,i,view\nu,") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, out := io.Pipe()
+			defer out.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				write(out)
+				cancel()
+			}()
+			i := &app.Import{Data: t.TempDir(), Files: []string{"-"}, In: in}
+			if _, err := i.Run(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	t.Run("a pipe", func(t *testing.T) {
+		pipe := filepath.Join(t.TempDir(), "pipe")
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Skip(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		i := &app.Import{Data: t.TempDir(), Files: []string{pipe}}
+		if _, err := i.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		// The goroutine that opens the pipe ends.
+		if f, err := os.OpenFile(pipe, os.O_RDWR, 0); err == nil {
+			f.Close()
+		}
+	})
 }

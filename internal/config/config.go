@@ -91,6 +91,7 @@ func (c *Config) parse(data []byte, flags []string) error {
 	}
 	errs = append(errs, c.checkFlags(flags)...)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	errs = append(errs, c.checkGains())
 	c.Train = c.Train.Complete()
 	errs = append(errs, c.State.Validate(), c.Rules.Validate(), c.validateKeys(),
 		c.validateTables(), c.Train.Validate())

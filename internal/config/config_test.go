@@ -88,6 +88,15 @@ func TestLoadNamesTheRemedy(t *testing.T) {
 			`train.max_lists must be a whole number, such as `,
 		},
 		{
+			"train: {gains: {clik: 1}}\n",
+			`train.gains."clik": nothing counts this action; did you mean "click"?`,
+		},
+		{
+			"state: {actions: [view]}\ntrain: {gains: {foo: 1}}\n",
+			`train.gains."foo": nothing counts this action: name one of view, or add it to ` +
+				`state.actions`,
+		},
+		{
 			"train: {gains: {click: x}}\n",
 			`train.gains.click must be a number, and is "x"`,
 		},

@@ -4,11 +4,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
 
 	"relish/features/event"
+	"relish/internal/suggest"
 )
 
 // Scopes are what an API key may be allowed to do.
@@ -39,6 +41,25 @@ func (c *Config) validateKeys() error {
 					strings.Join(Scopes, ", ")))
 			}
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkGains refuses gains of actions that are not counted: they would never have an effect. It is
+// called before the defaults are filled in, which name actions that a configuration may lack.
+func (c *Config) checkGains() error {
+	var errs []error
+	for _, action := range slices.Sorted(maps.Keys(c.Train.Gains)) {
+		if slices.Contains(c.State.Actions, action) {
+			continue
+		}
+		hint := suggest.DidYouMean(action, c.State.Actions)
+		if hint == "" {
+			hint = ": name one of " + strings.Join(c.State.Actions, ", ") +
+				", or add it to state.actions"
+		}
+		errs = append(errs, fmt.Errorf("train.gains.%.40q: nothing counts this action%s", action,
+			hint))
 	}
 	return errors.Join(errs...)
 }

@@ -13,7 +13,7 @@ import (
 const (
 	MaxProbeCases      = 8
 	MaxProbeCandidates = 32
-	maxProbeHistory    = 256
+	maxProbeHistory    = ranker.MaxHistory
 	maxProbeDim        = 8192
 	maxProbeColumns    = 1 << 14
 	maxProbeBytes      = 64 << 20

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,23 @@ func TestProbeRoundTrip(t *testing.T) {
 	}
 	if len(got.Scores) != candidates {
 		t.Errorf("scores %v", got.Scores)
+	}
+}
+
+// A probe holds the longest history that a state keeps.
+func TestProbeOfTheLongestHistory(t *testing.T) {
+	c := recorded(t)
+	s := c.Input.State
+	s.Recent = slices.Repeat(s.Recent[:1], ranker.MaxHistory)
+	s.RecentItems = slices.Repeat(s.RecentItems[:1], ranker.MaxHistory)
+	s.Shown = slices.Repeat(s.Shown[:1], ranker.MaxHistory)
+	c.Input.RecentVectors = slices.Repeat(c.Input.RecentVectors[:1], ranker.MaxHistory)
+	data, err := bundle.EncodeProbe(ranker.DefaultTextSpec, []bundle.ProbeCase{c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.DecodeProbe(data); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -20,6 +20,7 @@ type column struct {
 	descriptor  *schema.Column
 	highest     int16 // definition level of a value
 	repeated    int16 // definition level of a member of a list; 0: the column has no lists
+	present     int16 // definition level from which on the outermost list is there
 	unsupported bool  // lists of lists
 
 	chunk     levelReader
@@ -47,16 +48,17 @@ func newColumns(s *schema.Schema) []*column {
 			descriptor: d, highest: d.MaxDefinitionLevel(),
 			unsupported: d.MaxRepetitionLevel() > 1,
 		}
-		c.name, c.repeated = describePath(d.SchemaNode())
+		c.name, c.present, c.repeated = describePath(d.SchemaNode())
 		c.levels = [2][]int16{make([]int16, batch), make([]int16, batch)}
 		columns[i] = c
 	}
 	return columns
 }
 
-// describePath returns the name of a column, which leaves out the nodes that only make up a list,
-// and the definition level of a member of the list that it is in.
-func describePath(leaf schema.Node) (name string, repeated int16) {
+// describePath returns the name of a column, which leaves out the nodes that only make up a list.
+// It returns the definition levels from which on the outermost list that the column is in is there,
+// and of a member of the innermost one.
+func describePath(leaf schema.Node) (name string, present, repeated int16) {
 	var path []schema.Node // from the top, without the root
 	for n := leaf; n.Parent() != nil; n = n.Parent() {
 		path = append([]schema.Node{n}, path...)
@@ -68,6 +70,9 @@ func describePath(leaf schema.Node) (name string, repeated int16) {
 			level++
 		}
 		isMember := n.RepetitionType() == parquet.Repetitions.Repeated
+		if isMember && repeated == 0 {
+			present = level - 1
+		}
 		if isMember {
 			repeated = level
 		}
@@ -78,7 +83,7 @@ func describePath(leaf schema.Node) (name string, repeated int16) {
 			parts = append(parts, n.Name())
 		}
 	}
-	return strings.Join(parts, "."), repeated
+	return strings.Join(parts, "."), present, repeated
 }
 
 func onlyMember(n schema.Node) bool {
@@ -125,7 +130,14 @@ func (c *column) appendRow(b []byte) ([]byte, error) {
 		c.at++
 		return b, nil
 	}
-	if c.unsupported {
+	switch level := c.definition(); {
+	case level < c.present:
+		c.at++
+		return append(b, "null"...), nil
+	case level == c.present:
+		c.at++
+		return append(b, "[]"...), nil
+	case c.unsupported:
 		return c.skipRow(append(b, "{}"...))
 	}
 	return c.appendList(b)
@@ -139,15 +151,8 @@ func (c *column) appendPlace(b []byte) []byte {
 	return c.chunk.appendNext(b)
 }
 
-// appendList appends the list of one row.
+// appendList appends the list of one row, which has members.
 func (c *column) appendList(b []byte) ([]byte, error) {
-	if level := c.definition(); level < c.repeated {
-		c.at++
-		if level < c.repeated-1 {
-			return append(b, "null"...), nil
-		}
-		return append(b, "[]"...), nil
-	}
 	b = append(b, '[')
 	for i := 0; ; i++ {
 		b = c.appendPlace(appendComma(b, i))

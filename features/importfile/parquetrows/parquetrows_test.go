@@ -89,8 +89,8 @@ func TestTypes(t *testing.T) {
 			`"small","cost","shop.city","shop.floors"]`,
 		`[7,"a \"b\"","xyz",1.5,true,"2026-05-01","` + at + `","` + at + `",["x",null,"y"],` +
 			`[1,2],{},"acme",4294967295,-0.05,"Bonn",["1"]]`,
-		`[8,null,null,null,null,null,null,null,[],null,{},null,null,null,null,null]`,
-		`[9,null,null,null,null,null,null,null,["z"],null,{},null,null,null,null,null]`,
+		`[8,null,null,null,null,null,null,null,[],null,null,null,null,null,null,null]`,
+		`[9,null,null,null,null,null,null,null,["z"],null,[],null,null,null,null,null]`,
 	}
 	for name, more := range map[string][]parquet.WriterProperty{
 		"plain":  {parquet.WithDictionaryDefault(false)},
