@@ -3,7 +3,6 @@ package redis_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -167,15 +166,9 @@ func TestBadNetwork(t *testing.T) {
 	}
 }
 
-// Dialing gets no answer, as if packets vanished. A listener that accepts nothing does that once
-// its queue is full.
+// Dialing gets no answer, as if packets vanished. No ranking waits for it, and no dials pile up.
 func TestUnreachable(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	url := "redis://" + listener.Addr().String()
+	url := "redis://" + redistest.BlackHole(t)
 	s := open(t, url, t.TempDir(), features.DefaultConfig(), redis.Options{})
 	svc := newService(t, s, []string{"x"})
 	for range 50 {
@@ -184,6 +177,30 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 	s.add(t, click("e", "u", "x"))
+	if n := s.conn.PoolStats().TotalConns; n > 64 {
+		t.Errorf("%d connections, the limit is 64", n)
+	}
+}
+
+// While a server loads its data, it refuses every command. Rankings use local copies then.
+func TestLoading(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.StartProxy(t, server)
+	svc := warmService(t, proxy.URL())
+	proxy.SwitchTo(redistest.StartRefusing(t, "LOADING Redis is loading the dataset in memory"))
+	svc.add(t, click("e", "u", "item-0"))
+	eventually(t, "answers say that they are stale", func() bool {
+		return slices.Contains(svc.rank(t).degraded, ranker.FeaturesStale)
+	})
+	for range 20 {
+		if st := svc.read(t, query(t, "u", svc.ids)); st.ItemsRead != len(svc.ids) {
+			t.Errorf("%d of %d items could be read", st.ItemsRead, len(svc.ids))
+		}
+	}
+	proxy.SwitchTo(server)
+	svc.waitComplete(t)
+	svc.waitFlushed(t)
+	checkClicksCountOnce(t, svc, []string{"item-0"})
 }
 
 // A thousand callers at once wait for their turn. A caller that does not get it in time is
