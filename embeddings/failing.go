@@ -12,6 +12,13 @@ import (
 // ErrFailing says that the encoder fails on every text.
 var ErrFailing = errors.New("the text encoder fails")
 
+// A text that could not be encoded is not tried again for failureMemory. At most maxFailed such texts
+// are remembered.
+const (
+	failureMemory = time.Minute
+	maxFailed     = 4096
+)
+
 // failingPause is how long no text is encoded after the encoder has failed. Then the next texts
 // show whether it works again.
 const failingPause = 5 * time.Second
@@ -77,4 +84,24 @@ func (q *queue) pause(err error) (dropped int) {
 		}
 	}
 	return dropped
+}
+
+// rememberFailure keeps a text that could not be encoded from being tried again for failureMemory.
+// Callers hold mu.
+func (q *queue) rememberFailure(key uint64) {
+	now := time.Now()
+	if len(q.failed) >= maxFailed {
+		for k, until := range q.failed {
+			if now.After(until) {
+				delete(q.failed, k)
+			}
+		}
+		for k := range q.failed {
+			if len(q.failed) < maxFailed {
+				break
+			}
+			delete(q.failed, k)
+		}
+	}
+	q.failed[key] = now.Add(failureMemory)
 }

@@ -32,10 +32,6 @@ const (
 	// gets the next run. Requests that never stop thus leave an import, or the background, a
 	// quarter of the runs, and both of them together two fifths.
 	maxPassedOver = 3
-	// A text that could not be encoded is not tried again for failureMemory. At most maxFailed such
-	// texts are remembered.
-	failureMemory = time.Minute
-	maxFailed     = 4096
 )
 
 // job is one text on its way to a vector. There is at most one job for each key. The fields above
@@ -278,58 +274,6 @@ func (q *queue) finish(j *job, err error) {
 		}
 		q.drainers = nil
 	}
-}
-
-// rememberFailure keeps a text that could not be encoded from being tried again for failureMemory.
-// Callers hold mu.
-func (q *queue) rememberFailure(key uint64) {
-	now := time.Now()
-	if len(q.failed) >= maxFailed {
-		for k, until := range q.failed {
-			if now.After(until) {
-				delete(q.failed, k)
-			}
-		}
-		for k := range q.failed {
-			if len(q.failed) < maxFailed {
-				break
-			}
-			delete(q.failed, k)
-		}
-	}
-	q.failed[key] = now.Add(failureMemory)
-}
-
-// maxTokenless bounds the texts without tokens that are remembered, at about 16 bytes each.
-const maxTokenless = 1 << 16
-
-// tokenlessTexts remembers the texts in which the tokenizer found no token. One that was forgotten
-// costs another tokenization. It has its own lock, because lookups must not wait for the queue.
-type tokenlessTexts struct {
-	mu   sync.RWMutex
-	keys map[uint64]struct{}
-}
-
-func (t *tokenlessTexts) add(key uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.keys == nil {
-		t.keys = map[uint64]struct{}{}
-	}
-	for k := range t.keys {
-		if len(t.keys) < maxTokenless {
-			break
-		}
-		delete(t.keys, k)
-	}
-	t.keys[key] = struct{}{}
-}
-
-func (t *tokenlessTexts) has(key uint64) bool {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	_, ok := t.keys[key]
-	return ok
 }
 
 // drained returns a channel that is closed once no job is left.
