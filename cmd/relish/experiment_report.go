@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"relish/experiment"
@@ -126,6 +127,8 @@ func (c *experimentReportCmd) Run(ctx context.Context) error {
 	if c.JSON {
 		return printJSON(r)
 	}
-	r.WriteText(os.Stdout)
+	var text strings.Builder
+	r.WriteText(&text)
+	fmt.Print(printable(text.String()))
 	return nil
 }

@@ -205,7 +205,7 @@ func (c *importCmd) reject(err error, n int) error {
 		return err
 	}
 	if n <= maxRejectLines {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, printable(err.Error()))
 	}
 	if n == maxRejectLines {
 		fmt.Fprintln(os.Stderr, "further rejected rows are counted but not shown; --strict "+

@@ -31,7 +31,7 @@ func (c *importCmd) print(s *app.ImportSummary) error {
 		if r.Pointer != "" {
 			message = r.Pointer + " " + message
 		}
-		fmt.Printf("rejected %d: %s:%d: %s\n", r.Rows, r.File, r.Line, message)
+		fmt.Printf("rejected %d: %s:%d: %s\n", r.Rows, r.File, r.Line, printable(message))
 	}
 	if len(s.Kinds) > 0 {
 		fmt.Println(eventsLine(s))
@@ -39,7 +39,7 @@ func (c *importCmd) print(s *app.ImportSummary) error {
 	if len(s.Actions) > 0 {
 		var parts []string
 		for _, a := range s.Actions[:min(len(s.Actions), maxActionsShown)] {
-			parts = append(parts, fmt.Sprintf("%s %d", a.Action, a.Events))
+			parts = append(parts, fmt.Sprintf("%s %d", printable(a.Action), a.Events))
 		}
 		if n := len(s.Actions) - len(parts); n > 0 {
 			parts = append(parts, fmt.Sprintf("and %d other actions", n))
@@ -51,7 +51,7 @@ func (c *importCmd) print(s *app.ImportSummary) error {
 			fmt.Fprintf(os.Stderr, "and %d other warnings; --json prints all\n", len(s.Warnings)-i)
 			break
 		}
-		fmt.Fprintln(os.Stderr, "warning:", w)
+		fmt.Fprintln(os.Stderr, "warning:", printable(w))
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func someOf(names []string) string {
 	if n := len(names) - maxColumnsShown; n > 0 {
 		names, more = names[:maxColumnsShown], fmt.Sprintf(" and %d others", n)
 	}
-	return strings.Join(names, ", ") + more
+	return printable(strings.Join(names, ", ")) + more
 }
 
 // eventsLine says which events were read.

@@ -141,7 +141,7 @@ func fail(err error) int {
 		return exitDone
 	}
 	// Programs that start relish as a child process read this prefix, see internal/sandbox.
-	fmt.Fprintln(os.Stderr, "relish:", err)
+	fmt.Fprintln(os.Stderr, "relish:", printable(err.Error()))
 	if errors.As(err, new(app.UsageError)) {
 		return exitUsage
 	}

@@ -197,7 +197,7 @@ func printModelCard(card *modelcard.Data) {
 		fmt.Fprintln(os.Stderr, "note:", note)
 	}
 	for _, warning := range modelcard.Check(card) {
-		fmt.Fprintln(os.Stderr, "warning:", warning.Text)
+		fmt.Fprintln(os.Stderr, "warning:", printable(warning.Text))
 	}
 }
 
