@@ -192,6 +192,44 @@ func TestClientThatLeaves(t *testing.T) {
 	}
 }
 
+// Rankings whose clients leave end at once, and leave nothing behind.
+func TestManyClientsLeave(t *testing.T) {
+	entered := make(chan struct{}, 1)
+	var s *service
+	served(t, func(t *testing.T, l *pipeListener, stop func() error) {
+		synctest.Wait() // until Serve accepts
+		before := runtime.NumGoroutine()
+		for range 1000 {
+			conn := l.dial()
+			if _, err := io.WriteString(conn, post("/recommend", ranking)); err != nil {
+				t.Fatal(err)
+			}
+			<-entered
+			conn.Close()
+			synctest.Wait()
+		}
+		if after := runtime.NumGoroutine(); after > before {
+			t.Errorf("%d goroutines became %d", before, after)
+		}
+		for _, name := range []string{
+			"relish_rankings_in_flight", "relish_body_memory_bytes", "relish_connections",
+		} {
+			if got := s.metric(t, name); got != 0 {
+				t.Errorf("%s is %g after all clients left", name, got)
+			}
+		}
+	}, func(t *testing.T) *service {
+		s = start(t, func(o *api.Options) {
+			o.Ranker = rankFunc(func(ctx context.Context, _ *ranker.Request) (*ranker.Response, error) {
+				entered <- struct{}{}
+				<-ctx.Done()
+				return &ranker.Response{}, nil
+			})
+		})
+		return s
+	})
+}
+
 // hangingLog is an event log and an encoder that answer when the context ends. Both tell when they
 // are called.
 type hangingLog struct{ entered chan struct{} }
