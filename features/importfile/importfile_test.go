@@ -312,8 +312,25 @@ func TestJSONForms(t *testing.T) {
 		!strings.HasPrefix(got[1], "2 /user: not valid JSON") {
 		t.Error(got, err)
 	}
-	// In an array the rows before the damage are read, and the error names its line.
-	rows, _, err = read("f.json", "[\n"+one+",\n"+two+",\n{]", importfile.Options{})
+	// So it is in an array, and in objects that span lines, if its brackets are balanced.
+	for _, bad := range []string{
+		`{"type":"interaction","value":NaN}`, `{"type":"a" "b"}`, `nonsense`, `7`,
+		`{"type":"interaction","user":"` + "\x01" + `"}`,
+	} {
+		for _, in := range []string{
+			"[\n" + pretty(one) + ",\n" + bad + "\n,\n" + two + "]",
+			pretty(one) + "\n" + bad + "\n" + pretty(two),
+		} {
+			rows, _, err := read("f.json", in, importfile.Options{})
+			if got := outcomes(rows); err != nil || len(got) != 3 ||
+				!strings.HasSuffix(got[0], " i1") || !strings.HasSuffix(got[2], " i2") ||
+				!strings.Contains(got[1], "not valid JSON") && bad != "7" {
+				t.Errorf("%s: %v, %v", bad, got, err)
+			}
+		}
+	}
+	// If an array does not end, the rows before are read, and the error names the line.
+	rows, _, err = read("f.json", "[\n"+one+",\n"+two+",\n{", importfile.Options{})
 	if len(rows) != 2 || rows[1].Line != 3 || err == nil ||
 		!strings.Contains(err.Error(), "line 4") {
 		t.Error(outcomes(rows), err)

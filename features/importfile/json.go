@@ -1,6 +1,7 @@
 package importfile
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -24,12 +25,9 @@ type document struct {
 // documents reads the JSON values of a file: one a line, values that span lines, or an array. If
 // each value has a line of its own, a damaged line does not touch the others.
 type documents struct {
-	lines lineReader
-	first *line // the first line, until it is returned
-	// dec reads values that span lines; nil: each line is a value.
-	dec     *jsontext.Decoder
-	counted *countingReader
-	array   bool
+	lines  lineReader
+	first  *line        // the first line, until it is returned
+	values *valueReader // values that span lines; nil: each line is a value
 }
 
 func newDocuments(in *stream) *documents {
@@ -46,32 +44,30 @@ func (d *documents) start() error {
 	if len(start) > 0 {
 		end = start[len(start)-1]
 	}
-	d.array = len(start) > 0 && start[0] == '['
-	if !d.array && (first.tooLong || end == '}' || start[0] != '{') {
+	array := len(start) > 0 && start[0] == '['
+	if !array && (first.tooLong || end == '}' || start[0] != '{') {
 		d.first = &first
 		return nil
 	}
 	rest := io.MultiReader(bytes.NewReader(append(first.text, '\n')), d.lines.in)
-	d.counted = &countingReader{in: rest, line: first.number, left: MaxRow}
-	// The values are decoded strictly one by one later: here an error ends the file.
-	d.dec = jsontext.NewDecoder(
-		d.counted, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true),
-	)
-	if d.array {
-		_, err = d.dec.ReadToken()
+	d.values = &valueReader{in: bufio.NewReaderSize(rest, bufferBytes), line: first.number}
+	if array {
+		d.values.array = true
+		_, err = d.values.peek()
+		d.values.discard(1)
 	}
 	return err
 }
 
 // next returns the next value, io.EOF after the last.
 func (d *documents) next() (document, error) {
-	if d.dec == nil && d.first == nil && d.lines.number == 0 {
+	if d.values == nil && d.first == nil && d.lines.number == 0 {
 		if err := d.start(); err != nil {
 			return document{}, err
 		}
 	}
-	if d.dec != nil {
-		return d.nextValue()
+	if d.values != nil {
+		return d.values.next()
 	}
 	l, err := d.nextLine()
 	if err != nil {
@@ -91,88 +87,6 @@ func (d *documents) nextLine() (line, error) {
 		return first, nil
 	}
 	return d.lines.next()
-}
-
-// nextValue returns the next of the values that span lines.
-func (d *documents) nextValue() (document, error) {
-	kind := d.dec.PeekKind()
-	if d.array && kind == ']' {
-		if _, err := d.dec.ReadToken(); err != nil {
-			return document{}, d.fail(err)
-		}
-		if _, err := d.dec.ReadToken(); !errors.Is(err, io.EOF) {
-			return document{}, d.failAt("the file goes on after the array: write one array, or " +
-				"one object a line")
-		}
-		return document{}, io.EOF
-	}
-	d.counted.left = MaxRow
-	value, err := d.dec.ReadValue()
-	if errors.Is(err, io.EOF) && !d.array {
-		return document{}, io.EOF
-	}
-	if err != nil {
-		return document{}, d.fail(err)
-	}
-	at := d.counted.lineAt(d.dec.InputOffset() - int64(len(value)))
-	return document{line: at, data: bytes.Clone(value)}, nil
-}
-
-func (d *documents) failAt(message string) error {
-	return fmt.Errorf("line %d: %s", d.counted.lineAt(d.dec.InputOffset()), message)
-}
-
-// fail returns the error for JSON that cannot be read further.
-func (d *documents) fail(err error) error {
-	var syntax *jsontext.SyntacticError
-	switch {
-	case errors.Is(err, errTooLong):
-		return d.failAt(tooLong().Message)
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return d.failAt("the file ends within a JSON value: it is truncated")
-	case errors.As(err, &syntax) && syntax.Err != nil:
-		return fmt.Errorf("line %d: not valid JSON: %w", d.counted.lineAt(syntax.ByteOffset),
-			syntax.Err)
-	}
-	return err
-}
-
-// errTooLong says that a value that spans lines has more than MaxRow bytes.
-var errTooLong = errors.New("the value is too long")
-
-// countingReader counts lines, and bounds what is read for one value.
-type countingReader struct {
-	in      io.Reader
-	left    int   // bytes that may be read until left is set again
-	offset  int64 // of the bytes read
-	line    int   // of the offset lineAt was last called with
-	newline []int64
-}
-
-func (r *countingReader) Read(p []byte) (int, error) {
-	if r.left <= 0 {
-		return 0, errTooLong
-	}
-	n, err := r.in.Read(p[:min(len(p), bufferBytes)])
-	for i, b := range p[:n] {
-		if b == '\n' {
-			r.newline = append(r.newline, r.offset+int64(i))
-		}
-	}
-	r.offset += int64(n)
-	r.left -= n
-	return n, err
-}
-
-// lineAt returns the number of the line at the offset, which must not decrease from call to call.
-func (r *countingReader) lineAt(offset int64) int {
-	n := 0
-	for n < len(r.newline) && r.newline[n] < offset {
-		n++
-	}
-	r.newline = slices.Delete(r.newline, 0, n)
-	r.line += n
-	return r.line
 }
 
 // ---- Events ----
