@@ -14,13 +14,14 @@ import (
 // A checkpoint is a State in a stream. All numbers are little-endian.
 //
 //	"RLCP" | version u8 | sequence u64 | arrival ms i64 | replica [8]byte |
-//	        CRC-32C u32 of the bytes before
+//	        Config.Hash [8]byte | CRC-32C u32 of the bytes before
 //	packed values (see codec.go), each after its length as a uvarint
 //	length 0 | number of values as a uvarint
 const (
 	checkpointMagic   = "RLCP"
-	checkpointVersion = 3 // 1 has no external tables, 2 no replica
+	checkpointVersion = 4 // 1 has no external tables, 2 no replica, 3 no hash of the configuration
 	replicaVersion    = 3
+	configVersion     = 4
 	maxPackedBytes    = 64 << 20
 )
 
@@ -30,7 +31,8 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 	head := append([]byte(checkpointMagic), checkpointVersion)
 	head = binary.LittleEndian.AppendUint64(head, s.seq)
 	head = binary.LittleEndian.AppendUint64(head, uint64(s.arrival))
-	head = append(head, replicaBytes(s.replica)...)
+	head = append(head, idBytes(s.replica)...)
+	head = append(head, idBytes(s.cfg.Hash())...)
 	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
 	if _, err := bw.Write(head); err != nil {
 		return err
@@ -114,6 +116,7 @@ type CheckpointHead struct {
 	Replica string // whose log Seq counts, 16 hex digits; "": unknown
 	Seq     uint64 // of the last record included
 	Arrival int64  // of the newest record included, Unix ms
+	Config  string // Config.Hash of the configuration that it was counted with; "": unknown
 }
 
 // ReadCheckpointHead reads the beginning of a checkpoint.
@@ -134,6 +137,9 @@ func ReadCheckpointHead(r io.Reader) (h CheckpointHead, err error) {
 	if head[4] >= replicaVersion {
 		rest += 8
 	}
+	if head[4] >= configVersion {
+		rest += 8
+	}
 	if _, err := io.ReadFull(r, head[21:21+rest]); err != nil {
 		return h, ErrCorrupt
 	}
@@ -144,19 +150,30 @@ func ReadCheckpointHead(r io.Reader) (h CheckpointHead, err error) {
 	}
 	h.Seq = binary.LittleEndian.Uint64(head[5:])
 	h.Arrival = int64(binary.LittleEndian.Uint64(head[13:]))
-	if replica := head[21:end]; !bytes.Equal(replica, make([]byte, len(replica))) {
-		h.Replica = hex.EncodeToString(replica)
+	if head[4] >= replicaVersion {
+		h.Replica = idText(head[21:29])
+	}
+	if head[4] >= configVersion {
+		h.Config = idText(head[29:37])
 	}
 	return h, nil
 }
 
-// replicaBytes returns the eight bytes of a replica's id, zeros for an unknown one.
-func replicaBytes(replica string) []byte {
-	id, err := hex.DecodeString(replica)
+// idBytes returns the eight bytes of an id of 16 hex digits, zeros for an unknown one.
+func idBytes(text string) []byte {
+	id, err := hex.DecodeString(text)
 	if err != nil || len(id) != 8 {
 		return make([]byte, 8)
 	}
 	return id
+}
+
+// idText is the inverse of idBytes.
+func idText(id []byte) string {
+	if bytes.Equal(id, make([]byte, len(id))) {
+		return ""
+	}
+	return hex.EncodeToString(id)
 }
 
 // load adds one packed value to the state.

@@ -14,8 +14,8 @@ import (
 	"relish/ranker"
 )
 
-// Config is the section "state" of relish.yaml: what the server counts and keeps. If actions,
-// fields or half-lives change, the next start replays the log. Bounds take effect as events arrive.
+// Config is the section "state" of relish.yaml: what the server counts and keeps. If anything but
+// DedupeIDs changes, the next start replays the log.
 type Config struct {
 	Actions []string `yaml:"actions"` // counted actions, at most 32; others are only logged
 	// Fields are the counted item fields, at most 16. "tags" is the item's own tags.
@@ -163,6 +163,17 @@ func (c *Config) MaxAgeDuration() time.Duration {
 }
 
 // layoutHash identifies what decides the meaning of stored counters.
-func (c *Config) layoutHash() uint64 {
-	return xxhash.Sum64String(fmt.Sprintf("%q %q %q %q", c.Actions, c.Fields, c.HalfLives, c.Text))
+func (c *Config) layoutHash() uint64 { return xxhash.Sum64String(c.layoutText()) }
+
+func (c *Config) layoutText() string {
+	return fmt.Sprintf("%q %q %q %q", c.Actions, c.Fields, c.HalfLives, c.Text)
+}
+
+// Hash identifies everything that the state of the same records depends on: what is counted, and
+// the bounds. It has 16 hex digits. With another hash the features of a list may have other values.
+func (c *Config) Hash() string {
+	maxAge, _ := parseDuration(c.MaxAge) // Validate has checked it
+	return fmt.Sprintf("%016x", xxhash.Sum64String(fmt.Sprintf("%s %d %d %d %d %d %d %d",
+		c.layoutText(), c.Recent, c.Shown, c.UserValues, c.FieldValues, c.MaxItems, c.MaxUsers,
+		maxAge)))
 }

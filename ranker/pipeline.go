@@ -38,6 +38,9 @@ type Options struct {
 	Experiments Experiments
 	TextSpec    TextSpec
 	Clock       func() time.Time // nil: time.Now
+	// StateHash identifies the configuration of the state that Features reads. It is recorded with
+	// each impression, so that a replay compares matrices only if its configuration is the same.
+	StateHash string
 	// LogFeatures is the share of requests, 0 to 1, whose feature matrix is recorded.
 	LogFeatures float64
 	// MaxAbandoned bounds the abandoned calls of each stage; 0 means DefaultMaxAbandoned.

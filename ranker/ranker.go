@@ -624,6 +624,7 @@ type Impression struct {
 	ExperimentsVersion string       // version of the experiments' configuration, "" without one
 	Interleaved        *Interleaved // nil unless the list interleaves two arms
 	SchemaHash         string       // Schema.Hash of the model's features
+	StateHash          string       // Options.StateHash; "" in logs of versions without it
 	Degraded           []string     // Response.Degraded
 	StateSeq           uint64       // the last event that the features include
 	// Took is the time from the start of the ranking to its record. Logs keep it in whole

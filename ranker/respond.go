@@ -64,12 +64,13 @@ func (p *Pipeline) record(caller context.Context, run *run, r ranking, resp *Res
 	}
 	req, n := run.req, min(len(resp.Items), MaxImpressionItems)
 	imp := &Impression{
-		Served:   true,
-		Context:  req.Context,
-		Model:    resp.Model,
-		Degraded: resp.Degraded,
-		StateSeq: r.inputs.signals.State.Seq,
-		Took:     time.Since(run.start),
+		Served:    true,
+		Context:   req.Context,
+		Model:     resp.Model,
+		Degraded:  resp.Degraded,
+		StateHash: p.opt.StateHash,
+		StateSeq:  r.inputs.signals.State.Seq,
+		Took:      time.Since(run.start),
 	}
 	rows := make([]int, n)
 	for i, e := range r.list.Entries[:n] {

@@ -1,16 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"relish/features"
+	"relish/features/eventlog"
+	"relish/features/ingest"
+	"relish/internal/config"
 	"relish/training/modelcard"
 )
 
@@ -99,6 +106,7 @@ func TestParityTable(t *testing.T) {
 	}
 	checkReplicas(t, data, config, rows["all"]["lists"])
 	checkOtherFeatures(t, data, config, rows["all"]["lists"])
+	checkOtherState(t, data, config, rng)
 	checkMismatch(t, data, config, rows["all"]["lists"])
 }
 
@@ -170,12 +178,79 @@ func checkReplicas(t *testing.T, data, config string, lists int) {
 	}
 }
 
-// checkMismatch trains with a state that the server did not count. Training refuses, and names
+// checkOtherState trains on lists that were served under two bounds of the state. Only the lists of
+// the present bounds are compared. They are equal, because the server has replayed the log when the
+// bounds changed. The number of the others is a note, and no reason to refuse the training.
+func checkOtherState(t *testing.T, data, config string, rng *rand.Rand) {
+	t.Helper()
+	data = copyFolder(t, data)
+	before := servedLists(t, data)
+	other := withConfig(t, config, "state: {recent: 3, shown: 20}\n")
+	s := serve(t, "--data", data, "--no-text", "--config", other)
+	s.rankRandomly(t, rng, 40)
+	s.stop(t)
+	out, dir := train(t, data, "--config", other)
+	rows := parityRows(t, readCard(t, dir))
+	if r := rows["all"]; r["lists"] != before+40 || r["compared"] != 40 || r["equal"] != 40 {
+		t.Errorf("%v, want %d lists, of which 40 are compared and equal", r, before+40)
+	}
+	want := fmt.Sprintf("%d of %d served lists cannot be computed again: it was ranked with another "+
+		"state: or text: configuration.", before, before+40)
+	if notes := fmt.Sprint(readCard(t, dir).Notes); !strings.Contains(notes, want) {
+		t.Errorf("%s: the card does not say %q: %s", out.Version, want, notes)
+	}
+}
+
+// servedLists returns the number of lists in the log of a data folder that Relish ranked.
+func servedLists(t *testing.T, data string) (n int) {
+	t.Helper()
+	for rec, err := range eventlog.Read(ingest.LogDir(data), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if imp := rec.Event.Impression; imp != nil && imp.Served {
+			n++
+		}
+	}
+	return n
+}
+
+// copyFolder returns a copy of a folder.
+func copyFolder(t *testing.T, dir string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "d")
+	if err := os.CopyFS(out, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// forgetUsers removes all users from the state that the data folder has of its dropped records.
+func forgetUsers(t *testing.T, data string) {
+	t.Helper()
+	path, cfg := filepath.Join(data, "cut"), config.Default()
+	cfg.State.Text = cfg.Text
+	state, err := features.ReadCheckpoint(cfg.State, strings.NewReader(readFile(t, path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range slices.Collect(state.Users()) {
+		state.PutUser(id, nil)
+	}
+	var out bytes.Buffer
+	if err := errors.Join(state.WriteCheckpoint(&out),
+		os.WriteFile(path, out.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkMismatch trains with users that are not those of the server. Training refuses, and names
 // columns and numbers, unless it is told to go on.
 func checkMismatch(t *testing.T, data, config string, lists int) {
 	t.Helper()
-	other := withConfig(t, config, "state: {recent: 1}\n")
-	args := []string{"train", "--data", data, "--no-text", "--config", other}
+	data = copyFolder(t, data)
+	forgetUsers(t, data)
+	args := []string{"train", "--data", data, "--no-text", "--config", config}
 	out := mustFail(t, 1, args...)
 	for _, want := range []string{
 		fmt.Sprintf("of %d served feature matrices differ", lists), "limited", "interleaved",

@@ -272,8 +272,13 @@ func stateHead(path string) (features.CheckpointHead, error) {
 	return features.ReadCheckpointHead(f)
 }
 
-// errOtherLog says that a state came of another event log than the folder's.
-var errOtherLog = errors.New("it belongs to another event log")
+var (
+	// errOtherLog says that a state came of another event log than the folder's.
+	errOtherLog = errors.New("it belongs to another event log")
+	// errOtherConfig says that a checkpoint was counted with other bounds, or by a version that did
+	// not name them. With the present ones the log may give another state.
+	errOtherConfig = errors.New("it was counted with another configuration")
+)
 
 // checkReplica fails if a state with this replica is not of the folder's log. States of older
 // versions name no replica, and a log without segments has none yet.
@@ -285,11 +290,20 @@ func checkReplica(dir, replica string) error {
 	return err
 }
 
-// readCheckpoint returns the state of the folder's checkpoint.
+// readCheckpoint returns the state of the folder's checkpoint. With errOtherConfig it returns the
+// state as well.
 func readCheckpoint(dir string, cfg features.Config) (*features.State, error) {
-	s, err := readState(filepath.Join(dir, "checkpoint"), cfg)
+	path := filepath.Join(dir, "checkpoint")
+	s, err := readState(path, cfg)
 	if err == nil {
 		err = checkReplica(dir, s.Replica())
+	}
+	if err != nil {
+		return nil, err
+	}
+	head, err := stateHead(path)
+	if err == nil && head.Config != cfg.Hash() {
+		err = errOtherConfig
 	}
 	return s, err
 }
@@ -297,20 +311,27 @@ func readCheckpoint(dir string, cfg features.Config) (*features.State, error) {
 // loadNewest returns the newest state of the folder to which its log adds: the checkpoint or a
 // base. unusable says why the checkpoint cannot be used, nil if it can.
 func loadNewest(dir string, cfg features.Config) (s *features.State, unusable, err error) {
-	if s, unusable = readCheckpoint(dir, cfg); unusable != nil {
-		s, err = loadBase(dir, cfg, math.MaxUint64)
-		return s, unusable, err
-	}
 	first, err := eventlog.First(ingest.LogDir(dir))
-	if err != nil || first <= s.Seq()+1 {
-		return s, nil, err
+	if err != nil {
+		return nil, nil, err
 	}
-	// Retention has dropped records after the checkpoint. The cut has what came of them.
+	s, unusable = readCheckpoint(dir, cfg)
+	if unusable == nil && first <= s.Seq()+1 {
+		return s, nil, nil
+	}
 	base, err := loadBase(dir, cfg, math.MaxUint64)
-	if err == nil && base.Seq() > s.Seq() {
-		s = base
+	switch {
+	case err != nil:
+		return nil, unusable, err
+	case s != nil && first > base.Seq()+1:
+		// Neither the base nor the log has the records between them any more.
+		return s, nil, nil
+	case unusable == nil && base.Seq() <= s.Seq():
+		return s, nil, nil
 	}
-	return s, nil, err
+	// If the checkpoint is usable, retention has dropped records after it: the base is the cut,
+	// which has what came of them.
+	return base, unusable, nil
 }
 
 func writeState(fsys durable.FS, path string, state *features.State) error {

@@ -67,9 +67,10 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	}
 	switch {
 	case opt.Ingest.Log == nil || unusable == nil || errors.Is(unusable, fs.ErrNotExist):
-	case errors.Is(unusable, features.ErrLayout):
-		opt.Ingest.Log.Info("state: or text: in the configuration has changed, so the whole " +
-			"log is replayed; this is normal and happens once")
+	case errors.Is(unusable, features.ErrLayout), errors.Is(unusable, errOtherConfig):
+		opt.Ingest.Log.Info("state: or text: in the configuration has changed, or an earlier " +
+			"version wrote the checkpoint, so the whole log is replayed; this is normal and " +
+			"happens once")
 	default:
 		opt.Ingest.Log.Warn("cannot use the checkpoint; replaying the whole log instead",
 			"error", unusable)

@@ -327,3 +327,34 @@ func TestBase(t *testing.T) {
 		t.Errorf("a damaged base: %v", err)
 	}
 }
+
+// TestOtherBounds opens a store with other bounds of the state. The state is what the log gives
+// with these bounds, as in a replay, not what the old bounds had left of it.
+func TestOtherBounds(t *testing.T) {
+	dir, narrow, wide := t.TempDir(), features.DefaultConfig(), features.DefaultConfig()
+	narrow.Recent = 2
+	schema, err := ranker.NewSchema([]ranker.Feature{{Name: "h", Kind: ranker.KindHistory}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct {
+		cfg  features.Config
+		want int
+	}{{narrow, 2}, {wide, 7}, {narrow, 2}} {
+		s := open(t, dir, c.cfg, embedded.Options{})
+		for k := range 4 - i {
+			id := fmt.Sprint(i, "-", k)
+			add(t, s, click(id, "u", "item-"+id))
+		}
+		out, err := s.Read(t.Context(), &ranker.FeatureQuery{User: "u", Schema: schema})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(out.Recent); got != c.want {
+			t.Errorf("open %d: %d recent interactions, want %d", i, got, c.want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

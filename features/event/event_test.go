@@ -334,7 +334,7 @@ func TestLogRoundTrip(t *testing.T) {
 			UserID: text.Draw(t, "user"),
 			Fields: rapid.MapOfN(text, value, 1, 3).Draw(t, "fields"),
 			Impression: &ranker.Impression{
-				Items: items, Served: true, SchemaHash: "ab",
+				Items: items, Served: true, SchemaHash: "ab", StateHash: text.Draw(t, "state"),
 				StateSeq:   rapid.Uint64Max(1<<50).Draw(t, "seq"),
 				Took:       time.Duration(micros) * time.Microsecond,
 				MatrixHash: rapid.Uint64().Draw(t, "hash"),

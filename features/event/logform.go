@@ -33,6 +33,7 @@ type logEvent struct {
 // logAnswer is the part of an impression that only a list ranked by Relish has.
 type logAnswer struct {
 	SchemaHash string   `json:"schema,omitzero"`
+	StateHash  string   `json:"state,omitzero"`
 	Degraded   []string `json:"degraded,omitzero"`
 	StateSeq   uint64   `json:"state_seq"`
 	TookMs     float64  `json:"took_ms,omitzero"`
@@ -124,7 +125,8 @@ func newLogEvent(e *ranker.Event) logEvent {
 	w.Model, w.Experiments = imp.Model, imp.Experiments
 	if imp.Served {
 		w.Answer = &logAnswer{
-			SchemaHash: imp.SchemaHash, Degraded: imp.Degraded, StateSeq: imp.StateSeq,
+			SchemaHash: imp.SchemaHash, StateHash: imp.StateHash,
+			Degraded: imp.Degraded, StateSeq: imp.StateSeq,
 			TookMs:     float64(imp.Took.Microseconds()) / 1000,
 			MatrixHash: fmt.Sprintf("%016x", imp.MatrixHash), Replayable: imp.Replayable,
 			Scored: encodeList(imp.Scored),
@@ -153,7 +155,8 @@ func (a *logAnswer) decode(imp *ranker.Impression) (err error) {
 	if imp.Scored, err = decodeList(a.Scored); err != nil {
 		return err
 	}
-	imp.SchemaHash, imp.Degraded, imp.StateSeq = a.SchemaHash, a.Degraded, a.StateSeq
+	imp.SchemaHash, imp.StateHash = a.SchemaHash, a.StateHash
+	imp.Degraded, imp.StateSeq = a.Degraded, a.StateSeq
 	imp.Replayable = a.Replayable
 	imp.Took = time.Duration(math.Round(min(max(a.TookMs, 0), maxTookMs)*1000)) * time.Microsecond
 	imp.Exposed, imp.Fallback, imp.ExperimentsVersion = a.Exposed, a.Fallback, a.ExperimentsVersion

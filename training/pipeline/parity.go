@@ -248,7 +248,7 @@ func (p *parity) mismatchError() error {
 	}
 	return fmt.Errorf("%d of %d served feature matrices differ from their replay (%s), so the "+
 		"model would be trained on other values than it serves; up to %.0f %% is accepted. %s. "+
-		"Check for a changed state: or text: section, or a missing table or encoder. To train "+
+		"Check for a missing table or encoder, and for replicas with different clocks. To train "+
 		"all the same, pass --allow-mismatch",
 		p.all.differing, p.all.equal+p.all.differing, strings.Join(kinds, ", "), 100*maxMismatch,
 		columns)

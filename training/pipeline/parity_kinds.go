@@ -71,6 +71,10 @@ func unreproducible(imp *ranker.Impression, by servedModel, log *logHistory) str
 		return "the prior ranked it with the features of another configuration"
 	case by.model.Schema.Hash() != imp.SchemaHash:
 		return "the model that ranked it has other features now"
+	case imp.StateHash == "":
+		return "an earlier version ranked it and did not record its configuration of the state"
+	case imp.StateHash != log.opt.State.Hash():
+		return "it was ranked with another state: or text: configuration"
 	case !imp.Replayable && imp.Scored == nil:
 		return "an earlier version recorded only a part of the list"
 	case !imp.Replayable:
