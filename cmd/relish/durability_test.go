@@ -5,15 +5,19 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // clickEvent is a click of a worker's user. The id makes it unique.
@@ -204,5 +208,78 @@ func TestBackupWhileRunning(t *testing.T) {
 	restored.stop(t)
 	if records := countRecords(t, backup); records < before {
 		t.Errorf("%d events were acknowledged before the backup, it has %d", before, records)
+	}
+}
+
+// TestDamagedLogIsNotTrainedOn: a log that lost records, at any place, is refused by a training.
+func TestDamagedLogIsNotTrainedOn(t *testing.T) {
+	archive := filepath.Join("testdata", "folders", "log-version-3.tar.gz")
+	segment := func(data string) string {
+		return filepath.Join(data, "log", "00000000000000000001.rlog")
+	}
+	for name, damage := range map[string]func(data string) error{
+		"a flipped bit": func(data string) error {
+			content, err := os.ReadFile(segment(data))
+			if err != nil {
+				return err
+			}
+			content[len(content)/2] ^= 1
+			return os.WriteFile(segment(data), content, 0o600)
+		},
+		"no segment": func(data string) error { return os.Remove(segment(data)) },
+		"no folder":  func(data string) error { return os.RemoveAll(filepath.Join(data, "log")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := unpack(t, archive)
+			if err := damage(data); err != nil {
+				t.Fatal(err)
+			}
+			out := mustFail(t, 1, "train", "--data", data, "--no-text")
+			if !strings.Contains(out, "the event log is damaged") {
+				t.Errorf("train says %s", out)
+			}
+			out = mustFail(t, 1, "doctor", "--data", data, "--no-text")
+			if !strings.Contains(out, "the event log is damaged") {
+				t.Errorf("doctor says %s", out)
+			}
+		})
+	}
+}
+
+// TestFewFileDescriptors holds more connections than the process may have open files. Afterwards
+// the service takes events and ranks as before.
+func TestFewFileDescriptors(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "d")
+	inner := relish(t, "serve", "--addr", "127.0.0.1:0", "--data", data, "--no-text")
+	limited := []string{"-c", `ulimit -n 60 && exec "$0" "$@"`}
+	cmd := exec.Command("sh", append(limited, inner.Args...)...)
+	cmd.Env = inner.Env
+	s, err := start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if status, answer := s.post(t, "/feedback", clickEvent(0, 0)); status != http.StatusOK {
+		t.Fatalf("/feedback answers %d: %v", status, answer)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	var held []net.Conn
+	for range 150 {
+		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.url, "http://"), time.Second)
+		if err != nil {
+			break // the queue of the socket is full too
+		}
+		held = append(held, conn)
+	}
+	for _, conn := range held {
+		_ = conn.Close()
+	}
+	eventually(t, "events are taken again", func() bool {
+		status, _, err := s.request(http.MethodPost, "/feedback", clickEvent(0, 1))
+		return err == nil && status == http.StatusOK
+	})
+	s.stop(t)
+	if n := countRecords(t, data); n != 2 {
+		t.Errorf("the log has %d records, want 2", n)
 	}
 }

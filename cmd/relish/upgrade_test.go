@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"relish/features/eventlog"
+	"relish/features/ingest"
 	"relish/ranker"
 )
 
@@ -62,8 +64,8 @@ func TestUpgrade(t *testing.T) {
 	}{{"log-version-2", 518}, {"log-version-3", 797}} {
 		t.Run(c.archive, func(t *testing.T) {
 			data := unpack(t, filepath.Join("testdata", "folders", c.archive+".tar.gz"))
-			if n := countRecords(t, data); n != c.records {
-				t.Errorf("doctor finds %d records, want %d", n, c.records)
+			if n := readRecords(t, data); n != c.records {
+				t.Errorf("the log has %d records, want %d", n, c.records)
 			}
 			s := serve(t, "--data", data, "--no-text")
 			status, answer := s.post(t, "/recommend",
@@ -77,11 +79,23 @@ func TestUpgrade(t *testing.T) {
 			}
 			s.stop(t)
 			// The ranking was recorded too.
-			if n := countRecords(t, data); n != c.records+2 {
-				t.Errorf("doctor finds %d records after two more, want %d", n, c.records+2)
+			if n := readRecords(t, data); n != c.records+2 {
+				t.Errorf("the log has %d records after two more, want %d", n, c.records+2)
 			}
 		})
 	}
+}
+
+// readRecords returns how many records the log of a data folder has. A damaged log is a failure.
+func readRecords(t *testing.T, data string) (n int) {
+	t.Helper()
+	for _, err := range eventlog.Read(ingest.LogDir(data), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
 }
 
 // checkOlderBundles fails unless every bundle either ranks, or is refused with a remedy.

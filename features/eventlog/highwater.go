@@ -20,6 +20,20 @@ type highWater struct {
 	Replica string `json:"replica"`
 	Segment uint64 `json:"segment"` // first sequence of the newest segment
 	Limit   uint64 `json:"limit"`   // no record has had this sequence or a later one
+	// Bytes is the size of the newest segment if the log was closed after it was written, else 0.
+	// All of them are durable: damage in them is not the rest of an incomplete batch.
+	Bytes int64 `json:"bytes,omitzero"`
+}
+
+// durable returns how many bytes of the segment are known to be durable.
+func (h *highWater) durable(s segment) int {
+	if s.first != h.Segment {
+		return 0
+	}
+	if own, err := s.header(); err == nil && hex.EncodeToString(own.replica[:]) != h.Replica {
+		return 0
+	}
+	return int(h.Bytes)
 }
 
 // reservedRecords is how many sequences one write of the file reserves.
@@ -72,7 +86,37 @@ func (l *Log) reserve(next uint64) error {
 	if l.high.Segment == l.activeFirst && next <= l.high.Limit {
 		return nil
 	}
-	h := highWater{Replica: l.replicaID, Segment: l.activeFirst, Limit: next + reservedRecords}
+	return l.writeHighWater(highWater{
+		Replica: l.replicaID, Segment: l.activeFirst, Limit: next + reservedRecords,
+	})
+}
+
+// recordSize writes the size of the newest segment when the log is closed. Without it, damage at
+// its end is taken for an incomplete batch.
+func (l *Log) recordSize() error {
+	if l.abandoned || l.high.Segment == 0 || l.high.Bytes > 0 {
+		return nil
+	}
+	st, err := os.Stat(segmentPath(l.dir, l.high.Segment))
+	if err != nil {
+		return err
+	}
+	h := l.high
+	h.Bytes = st.Size()
+	return l.writeHighWater(h)
+}
+
+// forgetSize undoes recordSize, because the segment is about to be rewritten.
+func (l *Log) forgetSize() error {
+	if l.high.Bytes == 0 {
+		return nil
+	}
+	h := l.high
+	h.Bytes = 0
+	return l.writeHighWater(h)
+}
+
+func (l *Log) writeHighWater(h highWater) error {
 	data, err := json.Marshal(h)
 	if err != nil {
 		return err

@@ -59,6 +59,7 @@ type Log struct {
 	activePath  string
 	activeFirst uint64    // first sequence of active
 	activeBytes int64     // durable length of active
+	abandoned   bool      // the newest segment was given up, and may end with what is not durable
 	high        highWater // as on disk
 	clock       *arrivalClock
 	arrival     int64 // of the newest durable record, Unix ms
@@ -221,7 +222,7 @@ func (l *Log) commit(batch []*request) {
 	}
 	err := l.write(records)
 	if err == nil && seal {
-		err = l.sealSegment()
+		err = errors.Join(l.sealSegment(), l.forgetSize())
 	}
 	done := int64(0)
 	for _, r := range batch {
@@ -392,5 +393,7 @@ func (l *Log) Close() error {
 	l.mu.Unlock()
 	<-l.done
 	l.background.Wait()
-	return l.sealSegment()
+	err := l.sealSegment()
+	_ = l.recordSize() // it helps to find damage; a full disk does not fail Close
+	return err
 }

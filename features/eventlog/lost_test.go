@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -191,5 +192,103 @@ func TestMinFreeBytes(t *testing.T) {
 	}
 	if got, damage := ids(t, filepath.Join(root, "log")); len(got) != 3 || damage != nil {
 		t.Errorf("read %v, damage %v", got, damage)
+	}
+}
+
+// Any flipped byte and any cut of the newest segment of a log that was closed is damage, although
+// one batch has all its records. No sequence is used again.
+func TestDamagedClosedSegment(t *testing.T) {
+	src := filepath.Join(t.TempDir(), "log")
+	l := mustOpen(t, src, Options{})
+	mustAppend(t, l, clicks("k", 4)...)
+	l.Close()
+	data, err := os.ReadFile(segmentPath(src, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, bad []byte) {
+		if err := os.WriteFile(segmentPath(src, 1), bad, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, damage := ids(t, src); len(damage) == 0 {
+			t.Errorf("%s: nothing is reported, read %v", what, got)
+		}
+	}
+	for i := range data {
+		if i == 4 || i == 5 {
+			continue // the version of the format
+		}
+		bad := bytes.Clone(data)
+		bad[i] ^= 0x40
+		check(fmt.Sprint("byte ", i), bad)
+		check(fmt.Sprint("cut at ", i), data[:i])
+	}
+	l = mustOpen(t, src, Options{})
+	mustAppend(t, l, click("after"))
+	if l.LastSeq() <= 4 {
+		t.Errorf("record %d; sequences up to 4 were used", l.LastSeq())
+	}
+	if got, damage := ids(t, src); len(got) == 0 || got[len(got)-1] != "after" || damage == nil {
+		t.Errorf("then read %v, damage %v", got, damage)
+	}
+}
+
+// A segment that is rewritten and then not written again is intact, also after a crash.
+func TestRewriteOfClosedSegment(t *testing.T) {
+	dir := threeSegments(t)
+	l := mustOpen(t, dir, Options{})
+	if _, err := l.Rewrite(t.Context(), func(*event.Record) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	// The process is killed: nothing closes the log.
+	if _, damage := ids(t, dir); damage != nil {
+		t.Errorf("damage %v", damage)
+	}
+}
+
+// A segment that is filled with zeros is reported, and no record is written over it.
+func TestZeroFilledSegment(t *testing.T) {
+	for _, first := range []uint64{1, 3, 5} {
+		dir := threeSegments(t)
+		st, err := os.Stat(segmentPath(dir, first))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(segmentPath(dir, first), make([]byte, st.Size()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, damage := ids(t, dir); len(got) != 4 || len(damage) == 0 {
+			t.Errorf("segment %d: read %v, damage %v", first, got, damage)
+		}
+		l := mustOpen(t, dir, Options{})
+		mustAppend(t, l, click("after"))
+		l.Close()
+		if got, damage := ids(t, dir); len(got) != 5 || len(damage) == 0 {
+			t.Errorf("segment %d: then read %v, damage %v", first, got, damage)
+		}
+	}
+}
+
+// A reader that is slower than retention sees the records from some segment on without a gap.
+func TestReadDuringRetention(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	l := mustOpen(t, dir, Options{SegmentBytes: 500, RetainBytes: 2000})
+	mustAppend(t, l, clicks("a", 20)...)
+	for round := range 20 {
+		last := uint64(0)
+		for rec, err := range Read(dir, 1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last != 0 && rec.Seq != last+1 && rec.Seq < l.FirstSeq() {
+				t.Fatalf("record %d follows %d, and retention kept from %d on", rec.Seq, last,
+					l.FirstSeq())
+			}
+			last = rec.Seq
+			mustAppend(t, l, click(fmt.Sprint("e", round, "-", rec.Seq)))
+			if rec.Seq >= uint64(20*(round+1)) {
+				break
+			}
+		}
 	}
 }

@@ -109,6 +109,9 @@ func scan(
 		if err != nil {
 			return err
 		}
+		if end == 0 {
+			s.durable = high.durable(seg)
+		}
 		if more, err := s.segment(seg, data, end); err != nil || !more {
 			return err
 		}
@@ -123,6 +126,7 @@ type scanner struct {
 	next    uint64 // the sequence expected next, 0 before the first record
 	seg     segment
 	end     int    // position in the segment after the last intact frame
+	durable int    // bytes of the newest segment that are known to be durable
 	replica string // of the last intact header
 	version uint16 // of the last intact header
 	stopped bool   // damaged returned false
@@ -149,7 +153,7 @@ func (s *scanner) record(f frame) (event.Record, error) {
 // segment uses their sequences again. more is false if the caller wants no more.
 func (s *scanner) segment(seg segment, data []byte, end uint64) (more bool, err error) {
 	s.seg, s.end = seg, headerSize
-	if len(data) < headerSize && end == 0 {
+	if len(data) < headerSize && end == 0 && s.durable == 0 {
 		s.end = len(data)
 		return false, nil // the newest segment is being created
 	}
@@ -164,7 +168,7 @@ func (s *scanner) segment(seg segment, data []byte, end uint64) (more bool, err 
 		f, size, ok := parseFrame(data[at:])
 		if !ok || f.seq != s.next {
 			skip, found := resync(data[at+1:], s.next)
-			if !found || end == 0 && s.incompleteBatch(data[at+1+skip:]) {
+			if !found || end == 0 && at >= s.durable && s.incompleteBatch(data[at+1+skip:]) {
 				break
 			}
 			s.report(at, fmt.Sprintf("%d bytes are damaged", skip+1))
@@ -183,6 +187,9 @@ func (s *scanner) segment(seg segment, data []byte, end uint64) (more bool, err 
 	if !s.stopped && end != 0 && s.next < end {
 		s.report(len(data), fmt.Sprintf("records %d to %d are missing", s.next, end-1))
 		s.next = end
+	}
+	if !s.stopped && end == 0 && s.end < s.durable {
+		s.report(s.end, fmt.Sprintf("%d bytes are damaged or missing", s.durable-s.end))
 	}
 	return !s.stopped, nil
 }

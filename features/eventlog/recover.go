@@ -57,7 +57,9 @@ func (l *Log) recoverLog() error {
 // those of the missing ones: a sequence is never used twice.
 func (l *Log) skipMissing(segs []segment) {
 	next, used := l.next.Load(), l.opt.UsedUpTo
-	l.missing = l.high.missing(segs)
+	if l.missing == nil {
+		l.missing = l.high.missing(segs)
+	}
 	if used >= next && l.missing == nil {
 		l.missing = &Damage{
 			File:   filepath.Base(segmentPath("", max(l.high.Segment, 1))),
@@ -68,10 +70,7 @@ func (l *Log) skipMissing(segs []segment) {
 		return
 	}
 	l.missingFrom = next
-	if l.high.missing(segs) != nil {
-		used = max(used, l.high.Limit-1)
-	}
-	l.next.Store(max(next, used+1))
+	l.next.Store(max(next, used+1, l.high.Limit))
 }
 
 // chooseReplica sets the id of a log without segments: the one that Options names, else that of
@@ -107,15 +106,22 @@ func (l *Log) recoverNewest(s segment) error {
 	sc := scanner{each: func(_ *scanner, f frame) bool {
 		l.arrival = max(l.arrival, f.arrival)
 		return true
-	}, damaged: func(d *Damage) bool { found = d; return true }} // Read reports it
+	}, damaged: func(d *Damage) bool { found = d; return true }, // Read reports it
+		durable: l.high.durable(s)}
 	if _, err := sc.segment(s, data, 0); err != nil {
 		return err
 	}
-	if found != nil && sc.end == headerSize {
+	if found != nil && sc.end == headerSize && sc.durable == 0 {
 		// The frames could be an incomplete end, and the next append would replace the segment.
 		return fmt.Errorf("%w, or move it away to continue without its records", found)
 	}
 	l.next.Store(max(sc.next, s.first))
+	if sc.durable > 0 { // nothing was being written
+		if sc.end < sc.durable {
+			l.missing = found
+		}
+		return nil
+	}
 	l.cutBytes = int64(len(data) - sc.end)
 	return l.makeDurable(s.path, data[:sc.end])
 }

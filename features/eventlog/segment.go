@@ -50,7 +50,7 @@ func (l *Log) openSegment() error {
 		return err
 	}
 	l.active, l.activeBytes = f, headerSize
-	l.activePath, l.activeFirst = path, h.first
+	l.activePath, l.activeFirst, l.abandoned = path, h.first, false
 	l.applyRetention()
 	return l.measureSize()
 }
@@ -89,7 +89,7 @@ func (l *Log) abandonSegment() {
 	_ = l.active.Truncate(l.activeBytes)
 	_ = l.active.Sync()
 	_ = l.active.Close()
-	l.active = nil
+	l.active, l.abandoned = nil, true
 }
 
 // Rewrite replaces every record for which drop returns true by an empty frame with the same
