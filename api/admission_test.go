@@ -296,6 +296,26 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	})
 }
 
+// Requests that have arrived are refused before an admitted ranking computes. Otherwise they would
+// wait for the processor one after the other, and no limit would see them.
+func TestAdmissionComesBeforeComputing(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	s := start(t, func(o *api.Options) {
+		o.MaxInFlight = 1
+		o.Ranker = rankFunc(func(context.Context, *ranker.Request) (*ranker.Response, error) {
+			return &ranker.Response{}, nil
+		})
+	})
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() { s.call("POST", "/recommend", ranking) })
+	}
+	wg.Wait()
+	if s.metric(t, "relish_rankings_refused_total") == 0 {
+		t.Error("ten requests at once were ranked one after the other with one slot")
+	}
+}
+
 // Rankings that run short of time lower the number of slots.
 func TestSlotsFollowTime(t *testing.T) {
 	entered, hold := make(chan struct{}, 1), make(chan struct{})
