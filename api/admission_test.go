@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -151,6 +152,32 @@ func TestDecodedBodiesAllocations(t *testing.T) {
 	}
 }
 
+// A quote too many, which costs its own line only, does not hide what the other lines take.
+func TestQuoteTooManyHidesNothing(t *testing.T) {
+	lines := strings.Repeat(`{"type":"user","id":"a","user":"u"}`+"\n", 10_000)
+	counted := map[string]float64{}
+	for _, first := range []string{"\n", "\"\n"} {
+		var s *service
+		s = start(t, func(o *api.Options) {
+			o.EventSink = sinkFunc(func() {
+				counted[first] = s.metric(t, "relish_body_memory_bytes")
+			})
+		})
+		s.call("POST", "/feedback", first+lines, "Content-Type", "application/x-ndjson")
+	}
+	if all, got := counted["\n"], counted["\"\n"]; all < 10_000*3*320 || got < all {
+		t.Errorf("10,000 events count as %g bytes, with a quote before them as %g", all, got)
+	}
+}
+
+// sinkFunc is called with all events, and keeps none.
+type sinkFunc func()
+
+func (f sinkFunc) Append(_ context.Context, e []ranker.Event) ([]ranker.EventOutcome, error) {
+	f()
+	return make([]ranker.EventOutcome, len(e)), nil
+}
+
 // noLog takes all events and keeps none.
 type noLog struct{}
 
@@ -278,7 +305,16 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 			wg.Go(func() { s.call("POST", "/feedback", large) })
 			<-entered
 		}
+		// A body that waits counts its bytes, and not yet what decoding takes.
+		before := s.metric(t, "relish_body_memory_bytes")
+		waiting := "[" + strings.Repeat("0,", 50_000) + "0]"
+		var refused *httptest.ResponseRecorder
 		begin := time.Now()
+		wg.Go(func() { refused = s.call("POST", "/feedback", waiting) })
+		synctest.Wait()
+		if got := s.metric(t, "relish_body_memory_bytes") - before; got > 256<<10 {
+			t.Errorf("a body of 100 KB that waits for its turn takes %g bytes", got)
+		}
 		w := s.call("POST", "/feedback", large)
 		wantError(t, w, 503, "overloaded", "")
 		if time.Since(begin) != 5*time.Second {
@@ -290,7 +326,8 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 			t.Error(w.Body)
 		}
 		wg.Wait()
-		if got := s.metric(t, `relish_bodies_refused_total{bound="turn"}`); got != 1 {
+		wantError(t, refused, 503, "overloaded", "")
+		if got := s.metric(t, `relish_bodies_refused_total{bound="turn"}`); got != 2 {
 			t.Errorf("%g bodies are counted as refused", got)
 		}
 	})

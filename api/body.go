@@ -60,13 +60,16 @@ func checkDepth(value []byte) error {
 }
 
 // countValues returns about how many values data has. It counts brackets and commas outside strings
-// and does not need valid JSON.
+// and does not need valid JSON. A string ends with its line at the latest, so that a quote too many
+// does not hide the values of other lines.
 func countValues(data []byte) (values int) {
 	inString := false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
 		case inString && c == '\\':
 			i++
+		case c == '\n':
+			inString = false
 		case c == '"':
 			inString = !inString
 		case inString:

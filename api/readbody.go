@@ -55,8 +55,8 @@ type body struct {
 }
 
 // withBody reads the request's body and passes it to handle. Until that returns, the body counts
-// against Options.BodyMemory: its bytes as they arrive, then what it takes when it is decoded. A
-// client that sends slowly holds what it has sent and nothing else.
+// against Options.BodyMemory: its bytes as they arrive, and what it takes when it is decoded, once
+// that is its turn. A client that sends slowly holds what it has sent and nothing else.
 func (s *Server) withBody(kind bodyKind, handle func(*gin.Context, body)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		lease := s.bodyMemory.Lease(kind.bulk)
@@ -67,12 +67,17 @@ func (s *Server) withBody(kind bodyKind, handle func(*gin.Context, body)) gin.Ha
 				bodyBuffers.Put(buf)
 			}
 		}()
-		b, err := readBody(c, kind, lease, buf)
-		if err == nil && kind.bulk && len(b.data) >= bulkBytes {
+		err := readBody(c, kind, lease, buf)
+		if err == nil && kind.bulk && len(*buf) >= bulkBytes {
 			var done func()
 			if done, err = s.waitForBulk(c); err == nil {
 				defer done()
 			}
+		}
+		b := body{data: *buf}
+		if err == nil {
+			b.values = countValues(b.data)
+			err = bodyError(c, lease.Take(int64(len(b.data)+valueBytes*b.values)))
 		}
 		if err != nil {
 			s.metrics.refusedBody(err)
@@ -84,24 +89,15 @@ func (s *Server) withBody(kind bodyKind, handle func(*gin.Context, body)) gin.Ha
 }
 
 // readBody checks the media type, and reads the body into buf within bodyTimeout.
-func readBody(
-	c *gin.Context, kind bodyKind, lease *admission.Lease, buf *[]byte,
-) (b body, err error) {
+func readBody(c *gin.Context, kind bodyKind, lease *admission.Lease, buf *[]byte) error {
 	if err := checkContentType(c.Request, kind.types); err != nil {
-		return b, err
+		return err
 	}
 	if c.Request.ContentLength > maxBodyBytes {
 		c.Header("Connection", "close") // so that nobody reads the rest
-		return b, errBodyTooLarge
+		return errBodyTooLarge
 	}
-	if err := readAll(c, lease, buf); err != nil {
-		return b, bodyError(c, err)
-	}
-	b.data, b.values = *buf, countValues(*buf)
-	if err := lease.Take(int64(len(b.data) + valueBytes*b.values)); err != nil {
-		return b, bodyError(c, err)
-	}
-	return b, nil
+	return bodyError(c, readAll(c, lease, buf))
 }
 
 // readAll reads the body to its end. It takes memory of the lease before the buffer grows.
@@ -130,10 +126,12 @@ func readAll(c *gin.Context, lease *admission.Lease, buf *[]byte) error {
 	}
 }
 
-// bodyError returns the answer to a body that cannot be read.
+// bodyError returns the answer to a body that cannot be read, nil if err is nil.
 func bodyError(c *gin.Context, err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &tooLarge):
 		return errBodyTooLarge
 	case errors.Is(err, admission.ErrTooLarge):
