@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/viterin/vek/vek32"
 
 	tm "relish/internal/onnxtest/testmodel"
 	"relish/internal/sha256sums"
@@ -82,6 +85,8 @@ func TestBadModels(t *testing.T) {
 		"unknown operators": {
 			tm.Model(tm.NodeOf("ai.onnx.contrib", "PyOp", []string{"f"}, []string{inputMask}),
 				tm.States("f"), tm.TextInputs), `"ai.onnx.contrib"`},
+		"operators of the future": {
+			bytes.Replace(tm.Loop(), tm.Number(2, 17), tm.Number(2, 99), 1), "opset"},
 		"functions": {
 			tm.Message(tm.Model(cast, tm.States("f"), tm.TextInputs),
 				tm.Bytes(25, tm.String(1, "f"))), "functions of its own"},
@@ -183,6 +188,32 @@ func TestChangedFilesAreRefused(t *testing.T) {
 	_, err = ReadEncoderFiles(dir, 0)
 	if err == nil || !strings.Contains(err.Error(), "no digest") {
 		t.Errorf("a damaged SHA256SUMS: %v", err)
+	}
+}
+
+// Every text has either no token or a vector of length 1.
+func TestStrangeTexts(t *testing.T) {
+	e := int8Encoder(t)
+	tokenless := 0
+	for _, text := range []string{
+		"🥰", "🦄🦄🦄", "☃", "龘靐齉", "\u0378", "\ue000", "a\u0301\u0302\u0303",
+		"क्षि", "\u200bx\u200b",
+		"\xff\xfe", "x\x00y", "[PAD]", "[CLS] [SEP]", "...", strings.Repeat("x", 1<<20),
+		strings.Repeat("x ", 1<<19), strings.Repeat("é", 1<<19), strings.Repeat("🥰", 1<<16),
+	} {
+		ids := e.Tokenize(nil, text)
+		if len(ids) == 0 {
+			tokenless++
+			continue
+		}
+		out := [][]float32{make([]float32, e.Dim())}
+		err := e.Run(t.Context(), [][]int32{ids}, out)
+		if n := vek32.Norm(out[0]); err != nil || !(n > 0.999 && n < 1.001) {
+			t.Errorf("%.20q with %d tokens: %v, norm %v", text, len(ids), err, n)
+		}
+	}
+	if tokenless == 0 {
+		t.Error("every text has tokens; this test wants one without")
 	}
 }
 
