@@ -21,7 +21,7 @@ func TestHostileEncoders(t *testing.T) {
 		model []byte
 		want  string
 	}{
-		"14 GB of memory": {tm.Enormous(), "trying it in a child process"},
+		"14 GB of memory": {tm.Enormous(), "in a child process: model.onnx"},
 		"an endless loop": {tm.Endless(), "trying it in a child process"},
 		"not finite":      {tm.NaN(), "not finite"},
 		"constant":        {tm.Constant(), "same vector"},

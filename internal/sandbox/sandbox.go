@@ -64,7 +64,9 @@ func exitReason(err error, stderr string) error {
 	if !errors.As(err, &exit) {
 		return err
 	}
-	if message, ok := strings.CutPrefix(stderr, errorPrefix); ok {
+	// A native library may have written lines of its own before the message.
+	_, message, ok := strings.Cut("\n"+stderr, "\n"+errorPrefix)
+	if ok && exit.Exited() {
 		return errors.New(strings.TrimSpace(message))
 	}
 	status, _ := exit.Sys().(syscall.WaitStatus)

@@ -47,6 +47,9 @@ func child(behaviour string) {
 	case "reports an error":
 		fmt.Fprintln(os.Stderr, "relish: the file is bad")
 		os.Exit(1)
+	case "reports an error of a library":
+		fmt.Fprintln(os.Stderr, "[E:library] the node failed\nrelish: the file is bad")
+		os.Exit(1)
 	case "panics":
 		panic("a fault")
 	case "exceeds memory":
@@ -74,6 +77,7 @@ func TestRun(t *testing.T) {
 		{"succeeds", "an answer", "", 5 * time.Minute},
 		{"prints too much", strings.Repeat("x", 1<<20), "", 5 * time.Minute},
 		{"reports an error", "", "the file is bad", 5 * time.Minute},
+		{"reports an error of a library", "", "the file is bad", 5 * time.Minute},
 		{"panics", "", "crashed", 5 * time.Minute},
 		{"exceeds memory", "", "asked for more memory than its limit", 5 * time.Minute},
 		{"exceeds processor time", "", "was killed", 5 * time.Minute},
@@ -86,7 +90,8 @@ func TestRun(t *testing.T) {
 				t.Errorf("output of %d bytes, want %d", len(out), len(c.out))
 			}
 			if c.err == "" && err != nil ||
-				c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+				c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) ||
+				err != nil && strings.HasPrefix(c.behaviour, "reports") && err.Error() != c.err {
 				t.Errorf("error %v, want %q", err, c.err)
 			}
 		})
