@@ -254,7 +254,8 @@ func TestZeroFilledSegment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(segmentPath(dir, first), make([]byte, st.Size()), 0o644); err != nil {
+		zeros := make([]byte, st.Size())
+		if err := os.WriteFile(segmentPath(dir, first), zeros, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if got, damage := ids(t, dir); len(got) != 4 || len(damage) == 0 {
