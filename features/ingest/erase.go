@@ -108,8 +108,8 @@ func (g *Ingester) EraseUser(ctx context.Context, userID string) error {
 	)
 }
 
-// EraseUserHash erases the user with a hash whom another replica erased at a time (Unix ms), with an
-// erase event of the same id. A repeated call changes nothing.
+// EraseUserHash erases the user with a hash, after another replica erased the user at a time (Unix
+// ms), with an erase event of the same id. A repeated call changes nothing.
 func (g *Ingester) EraseUserHash(ctx context.Context, id, hash string, at int64) error {
 	return g.appendServerEvent(ctx, ranker.Event{
 		Kind: ranker.EventErase, ID: id, UserHash: hash, Time: min(at, g.clock().UnixMilli()),

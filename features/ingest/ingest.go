@@ -73,8 +73,9 @@ func Open(dir string, opt Options) (*Ingester, error) {
 		SegmentBytes: opt.SegmentBytes,
 		RetainBytes:  opt.RetainBytes, RetainAge: opt.RetainAge,
 		Clock: opt.Clock, AcceptClock: opt.AcceptClock, OnClock: g.onClock,
-		BeforeDrop: g.beforeDrop, FS: opt.FS, Replica: g.identity(), UsedUpTo: g.usedUpTo(done),
-		Admit: g.admit, Commit: g.commit, Abort: g.abort,
+		BeforeDrop: g.beforeDrop, FS: opt.FS, Replica: g.identity(),
+		UsedUpTo: max(opt.UsedUpTo, g.usedUpTo(done)),
+		Admit:    g.admit, Commit: g.commit, Abort: g.abort,
 	})
 	if err != nil {
 		return nil, err

@@ -39,6 +39,9 @@ type Options struct {
 	OnReplay func(done, total uint64) error
 	// ReplayCheckpoint is the number of records after which Open writes a checkpoint; 0 = 10^6.
 	ReplayCheckpoint int
+	// UsedUpTo is a sequence of the log that the store is known to have had, 0 = none. New records
+	// get later ones.
+	UsedUpTo uint64
 	// Apply takes durable records, in order and one call at a time. It runs during Open, and then
 	// on the log's owner goroutine, before Append returns.
 	Apply func([]event.Record)

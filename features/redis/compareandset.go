@@ -2,9 +2,7 @@ package redis
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -51,7 +49,7 @@ func (b *batch) storeChanged(ctx context.Context) (conflicts []*entity, err erro
 		cmds[i] = pipe.Eval(ctx, casScript, keys, args...)
 	}
 	// The marker comes last: a server that has it has the values.
-	marker := fmt.Sprintf("%016x", rand.Uint64())
+	marker := newMarker(b.records)
 	marked := b.s.writePart(ctx, pipe, b.part, markerField, marker)
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	if err := partWritten(marked); err != nil {

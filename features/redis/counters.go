@@ -153,46 +153,6 @@ func decodeChunk(c *features.Counters, raw string) (keys []features.CounterKey, 
 	return keys, nil
 }
 
-// partState is what Redis has of a replica's part, as the replica wrote or read it last: its
-// manifest, and the marker of its newest batch of records. If Redis has something else, it lost
-// writes.
-type partState struct{ manifest, marker string }
-
-// errPartChanged says that Redis lost writes of this replica.
-var errPartChanged = errors.New("redis lost writes of this replica")
-
-// partScript writes to a replica's part if Redis has the state that the replica expects, and
-// returns 1. Otherwise it returns 0 and writes nothing: a server that took over without the newest
-// writes must keep what says so. A key of another type than hash is deleted.
-//
-//	KEYS: the part
-//	ARGV: manifest and marker that are expected, lifetime in ms, and then fields and values
-const partScript = `
-local kind = redis.call('TYPE', KEYS[1])['ok']
-if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
-local had = redis.call('HMGET', KEYS[1], '` + manifestField + `', '` + markerField + `')
-if (had[1] or '') ~= ARGV[1] or (had[2] or '') ~= ARGV[2] then return 0 end
-for i = 4, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i+1]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return 1`
-
-// writePart queues partScript, with fields and values in turn.
-func (s *Store) writePart(
-	ctx context.Context, pipe redis.Pipeliner, p *counterPart, fields ...any,
-) *redis.Cmd {
-	ttl := s.cfg.MaxAgeDuration().Milliseconds()
-	args := append([]any{p.stored.manifest, p.stored.marker, ttl}, fields...)
-	return pipe.Eval(ctx, partScript, []string{s.keys.counterPart(p.replicaName())}, args...)
-}
-
-// partWritten returns the error of a command that writePart queued.
-func partWritten(c *redis.Cmd) error {
-	if n, err := c.Int(); err != nil || n == 1 {
-		return err
-	}
-	return errPartChanged
-}
-
 // publishPart writes the manifest and the chunks that changed.
 func (s *Store) publishPart(ctx context.Context, p *counterPart) error {
 	// The version is a time, so that no version comes twice even if the part was lost or restored.
@@ -231,39 +191,6 @@ func (s *Store) publishPart(ctx context.Context, p *counterPart) error {
 	}
 	p.stored.manifest, p.publishedTo = encoded, p.appliedTo
 	return nil
-}
-
-// storedPart reads what Redis has of a replica's part.
-func (s *Store) storedPart(ctx context.Context, replica uint64) (stored partState, err error) {
-	key := s.keys.counterPart(replicaName(replica))
-	vals, err := s.conn.HMGet(ctx, key, manifestField, markerField).Result()
-	if isAbsent(err) {
-		return stored, nil
-	}
-	if err == nil && len(vals) != 2 {
-		err = errors.New("redis: the reply to HMGET has a wrong number of values")
-	}
-	if err != nil {
-		return stored, err
-	}
-	stored.manifest, _ = vals[0].(string)
-	stored.marker, _ = vals[1].(string)
-	return stored, nil
-}
-
-// manifestOf reads a replica's manifest. It returns nil if there is none or if it is damaged, and
-// in any case what Redis has.
-func (s *Store) manifestOf(
-	ctx context.Context, replica uint64,
-) (m *manifest, stored partState, err error) {
-	if stored, err = s.storedPart(ctx, replica); err != nil || stored.manifest == "" {
-		return nil, stored, err
-	}
-	if m, err = decodeManifest(stored.manifest, replica); err != nil {
-		s.countDamaged(err)
-		return nil, stored, nil
-	}
-	return m, stored, nil
 }
 
 // loadChunks brings p up to the manifest m: it loads the chunks whose version differs. It returns

@@ -176,7 +176,7 @@ func (sy *syncer) compareErasures(ctx context.Context) error {
 		}
 		if err := sy.s.EraseUserHash(ctx, id, x.User, x.At); err != nil {
 			e.compare = true // the next tick tries again
-			sy.s.log.Error("cannot erase a user whom another replica erased; trying again",
+			sy.s.log.Error("cannot erase a user that another replica erased; trying again",
 				"error", err)
 			return nil
 		}

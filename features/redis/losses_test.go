@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"relish/features"
+	"relish/features/ingest"
 	"relish/features/redis"
 	"relish/internal/redistest"
 )
@@ -123,6 +125,36 @@ func TestManyReplicas(t *testing.T) {
 		s.waitFlushed(t)
 	}
 	waitClicks(t, all[0], "x", n)
+}
+
+// A log that was put back from an older backup gives its new records sequences that Redis has not
+// seen. They count.
+func TestLogOlderThanRedis(t *testing.T) {
+	s := openReplicas(t, redistest.Start(t).URL(), 1)[0]
+	for i := range 5 {
+		s.add(t, click(fmt.Sprint("before", i), "u", "x"))
+	}
+	backup := filepath.Join(t.TempDir(), "log")
+	if err := os.CopyFS(backup, os.DirFS(ingest.LogDir(s.dir))); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		s.add(t, click(fmt.Sprint("after", i), "u", "x"))
+	}
+	s.waitFlushed(t)
+	s.close(t)
+	entries, err := os.ReadDir(s.dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+	}
+	if err = errors.Join(err, os.CopyFS(ingest.LogDir(s.dir), os.DirFS(backup))); err != nil {
+		t.Fatal(err)
+	}
+	s.reopen(t)
+	for i := range 3 {
+		s.add(t, click(fmt.Sprint("new", i), "u", "x"))
+	}
+	waitClicks(t, s, "x", 13)
 }
 
 // A claim of an event that something else overwrote with another type is none.

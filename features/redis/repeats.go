@@ -1,14 +1,21 @@
 package redis
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/redis/go-redis/v9"
+
+	"relish/features/event"
 	"relish/internal/durable"
+	"relish/ranker"
 )
 
 // repeats remembers which records of this replica's log are repeats of events that another replica
@@ -79,3 +86,54 @@ func (r *repeats) add(seqs []uint64) error {
 	}
 	return err
 }
+
+// errOvercounted says that this replica's part of the counters includes an event that another
+// replica counts now: Redis lost the claim, and the other replica got the event before this one
+// applied it again.
+var errOvercounted = errors.New("another replica counts an event that this one had counted")
+
+// claim drops the records whose event was counted before by another replica or an older record.
+func (b *batch) claim(ctx context.Context) error {
+	b.records = slices.DeleteFunc(slices.Clone(b.records), func(rec event.Record) bool {
+		return b.s.repeats.has(rec.Seq)
+	})
+	pipe := b.s.conn.Pipeline()
+	cmds := make([]*redis.StatusCmd, len(b.records))
+	mine := make([]string, len(b.records))
+	setIfAbsent := redis.SetArgs{Mode: "NX", Get: true, TTL: b.s.opt.ClaimTTL}
+	for i := range b.records {
+		mine[i] = claimValue(b.part.replicaName(), b.records[i].Seq)
+		cmds[i] = pipe.SetArgs(ctx, b.s.keys.claim(&b.records[i].Event), mine[i], setIfAbsent)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	kept := b.records[:0:0]
+	var repeated []uint64
+	overcounted := false
+	for i, c := range cmds {
+		claimed, err := c.Result()
+		switch {
+		// A claim of another type is none. An erasure is due at every replica.
+		case isAbsent(err), err == nil && claimed == mine[i],
+			err == nil && b.records[i].Event.Kind == ranker.EventErase:
+			kept = append(kept, b.records[i])
+		case err != nil:
+			return err
+		default:
+			repeated = append(repeated, b.records[i].Seq)
+			overcounted = overcounted || b.part.includes(b.records[i].Seq)
+		}
+	}
+	b.records = kept
+	if err := b.s.repeats.add(repeated); err != nil {
+		b.s.log.Error("cannot note which events another replica has counted; a later replay of "+
+			"the log may count them twice", "events", len(repeated), "error", err)
+	}
+	if overcounted {
+		return errOvercounted
+	}
+	return nil
+}
+
+// claimValue names the record that counts an event. A replica that crashed after the claim
+// recognises its own claim by that name.
+func claimValue(replica string, seq uint64) string { return fmt.Sprintf("%s:%d", replica, seq) }

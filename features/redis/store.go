@@ -36,8 +36,9 @@
 //	apply.go          a batch of records on its way into Redis: claim, load, apply
 //	compareandset.go  the end of that way: store by compare-and-set, announce what changed
 //	counters.go       the replica's own part of the counters: manifest, chunks, sum of all parts
+//	partstate.go      how a replica notices that Redis lost its writes
 //	syncer.go         the one goroutine that writes, and the queue that feeds it
-//	repeats.go        records whose event another replica has counted
+//	repeats.go        claims of events, and records whose event another replica has counted
 //	erasures.go       how an erasure reaches every replica
 //	catchup.go        what Redis may lack, and reading it from the log again
 //	cache.go          decoded local copies
@@ -125,8 +126,8 @@ type Store struct {
 	syncing sync.WaitGroup
 }
 
-// Open opens the store on a data folder, which the caller has locked. It does not wait for Redis.
-// The connection stays the caller's and must live until Close.
+// Open opens the store on a data folder, which the caller has locked. It waits for Redis at
+// most half a second. The connection stays the caller's and must live until Close.
 func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -148,6 +149,7 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 	// The ingester does not replay the log: the syncer finds out what Redis lacks.
 	opt.Ingest.DedupeIDs, opt.Ingest.AppliedSeq = cfg.DedupeIDs, ingest.AllApplied
 	opt.Ingest.Apply, opt.Ingest.Save = s.queue.add, nil
+	opt.Ingest.UsedUpTo = s.usedInRedis()
 	if s.Ingester, err = ingest.Open(dir, opt.Ingest); err != nil {
 		s.cache.closeCache()
 		return nil, err
