@@ -3,6 +3,7 @@ package training
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 
@@ -56,6 +57,12 @@ func (t *Trained) SignalKinds() (kinds []string) {
 		kinds = append(kinds, s.kind)
 	}
 	return kinds
+}
+
+// LeavesOutTwoTower reports that a two-tower model was trained and is no part of the bundle,
+// because it ranks no better than item popularity.
+func (t *Trained) LeavesOutTwoTower() bool {
+	return t.TwoTower != nil && !slices.Contains(t.SignalKinds(), served.KindTwoTower)
 }
 
 // schemaFile returns features.yaml with the reasons as comments.

@@ -26,6 +26,8 @@ type trainedSignal struct {
 type fittedSignals struct {
 	final  []trainedSignal  // trained on all users, for serving
 	epochs []twotower.Epoch // of the final two-tower model
+	// twoTower compares the final two-tower model with item popularity; nil if none was trained.
+	twoTower *twotower.Validation
 	// timeLimited reports that a time limit shortened the training of a two-tower model.
 	timeLimited bool
 	schema      *ranker.Schema
@@ -63,7 +65,7 @@ func trainSignals(ctx context.Context, in *Inputs, l *trainingLists) (*fittedSig
 	if out.final, err = t.train(ctx, everyone); err != nil {
 		return nil, err
 	}
-	out.epochs = t.epochs
+	out.epochs, out.twoTower = t.epochs, t.twoTower
 	if out.schema, out.reasons, err = newSchema(in, l, out.final); err != nil {
 		return nil, err
 	}
@@ -157,6 +159,8 @@ type signalTrainer struct {
 	variances signals.ContentVariances
 	prior     *served.ContentPrior // of the corpus that is trained on
 	epochs    []twotower.Epoch     // of the latest two-tower model
+	// twoTower compares the first two-tower model, that of all users, with item popularity.
+	twoTower *twotower.Validation
 	// timeLimited reports that a time limit shortened the training of a two-tower model.
 	timeLimited bool
 }
@@ -258,12 +262,21 @@ func (t *signalTrainer) trainKind(
 	return trainedSignal{kind, trained, trained.Encode()}, nil
 }
 
-// trainTwoTower trains the two-tower model. It returns nil if there is too little data, or no
-// backend to train with.
+// leavesOutTwoTower reports that the two-tower model of all users ranks no better than item
+// popularity. The scorer would learn from its noise, so neither it nor those of the folds are kept.
+// A warm start and a configuration that names its features keep the model, because their features
+// are given.
+func (t *signalTrainer) leavesOutTwoTower() bool {
+	return t.twoTower != nil && !t.twoTower.BeatsPopularity() && !t.in.KeepTwoTower &&
+		t.in.Parent == nil && len(t.in.Config.Features) == 0
+}
+
+// trainTwoTower trains the two-tower model. It returns nil if there is too little data, no backend
+// to train with, or if it is left out.
 func (t *signalTrainer) trainTwoTower(
 	ctx context.Context, c *signals.Corpus,
 ) (*served.TwoTower, error) {
-	if t.in.Backend == nil {
+	if t.in.Backend == nil || t.leavesOutTwoTower() {
 		return nil, nil
 	}
 	config, cfg := &t.in.Config, twotower.DefaultConfig()
@@ -286,6 +299,12 @@ func (t *signalTrainer) trainTwoTower(
 		return nil, err
 	}
 	t.epochs, t.timeLimited = result.Epochs, t.timeLimited || result.TimeLimited
+	if t.twoTower == nil {
+		t.twoTower = &result.Validation
+	}
+	if t.leavesOutTwoTower() {
+		return nil, nil
+	}
 	return result.Model, nil
 }
 

@@ -283,6 +283,7 @@ func TestBundleDoesNotDependOnSpeed(t *testing.T) {
 		in := inputs(t, demoLog()[:2400])
 		in.Config.Scorer = training.DefaultConfig().Scorer
 		in.Vectors, in.Backend = textVectors{}, onnxtest.Backend(t, processors)
+		in.KeepTwoTower = true
 		in.Progress = func(string, int, int) { time.Sleep(hold) }
 		_, files, err := train(t, in).Bundle(t.Context(), in.TextSpec)
 		if err != nil {

@@ -52,6 +52,8 @@ type Inputs struct {
 	Until   int64
 	Exclude []string // names of signals, features and feature groups to leave out
 	Parent  *Parent  // of a warm start; nil for a full training
+	// KeepTwoTower keeps the two-tower model even if it ranks no better than item popularity.
+	KeepTwoTower bool
 	// Progress reports a stage; may be nil.
 	Progress func(stage string, done, total int)
 }
@@ -93,6 +95,9 @@ type Trained struct {
 	Probes          []*ranker.SignalInput // for the bundle's probe, see dataset.probes
 	RetentionLists  []RetentionList       // of a warm start
 	TwoTowerEpochs  []twotower.Epoch      // of the final two-tower model
+	// TwoTower compares the final two-tower model with item popularity; nil if none was trained.
+	// If it is not better, Signals lacks it, see LeavesOutTwoTower.
+	TwoTower *twotower.Validation
 	// TwoTowerTimeLimited reports that train.two_tower.minutes shortened the training of a
 	// two-tower model, of the final one or of one that scored lists.
 	TwoTowerTimeLimited bool
@@ -145,7 +150,8 @@ func Train(ctx context.Context, in Inputs) (*Trained, error) {
 		Model: trees.model, Reasons: fitted.reasons, Signals: fitted.final, Trees: trees.result,
 		Leaves: trees.leaves, ValidationScore: trees.validationScore, Log: lists.wholeLog,
 		HoldoutStart: lists.holdoutStart, Lists: len(lists.lists), Stages: stages,
-		Probes: data.probes(), RetentionLists: trees.retention, TwoTowerEpochs: fitted.epochs,
+		Probes: data.probes(), RetentionLists: trees.retention,
+		TwoTowerEpochs: fitted.epochs, TwoTower: fitted.twoTower,
 		TwoTowerTimeLimited: fitted.timeLimited,
 	}, nil
 }

@@ -33,6 +33,7 @@ func newCard(ctx context.Context, run *run, r *results) (*modelcard.Data, error)
 	addParts(d, r)
 	addScores(d, r)
 	addCurves(d, r)
+	addTwoTower(d, r.newModel)
 	addTimeLimits(d, r)
 	if err := addRetention(d, r.newModel.RetentionLists, run.opt.Config.Seed); err != nil {
 		return nil, err
@@ -319,6 +320,9 @@ func addSignals(ctx context.Context, d *modelcard.Data, r *results, enabled []st
 		}
 		if !slices.Contains(enabled, kind) {
 			s.Reason = "it is not listed in train.signals"
+		}
+		if kind == signals.KindTwoTower && r.newModel.LeavesOutTwoTower() {
+			s.Reason = "it ranks held-out interactions no better than item popularity"
 		}
 		d.Signals = append(d.Signals, s)
 	}

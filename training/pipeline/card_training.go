@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 
+	"relish/internal/plural"
+	"relish/training"
 	"relish/training/finetune"
 	"relish/training/modelcard"
 	"relish/training/twotower"
@@ -41,6 +43,28 @@ func addTimeLimits(d *modelcard.Data, r *results) {
 	if t := r.tuning; t.result != nil && t.result.TimeLimited {
 		limited("train.encoder.minutes (--max-minutes)", "the text encoder")
 	}
+}
+
+// addTwoTower says how the two-tower model compares with item popularity, and whether the bundle
+// has it.
+func addTwoTower(d *modelcard.Data, trained *training.Trained) {
+	v := trained.TwoTower
+	if v == nil {
+		return
+	}
+	decision := "is part of the bundle"
+	if trained.LeavesOutTwoTower() {
+		decision = "is left out of the bundle, because it must be better by more than the " +
+			"standard error of the difference"
+	}
+	if v.Users == 0 {
+		note(d, "The two-tower model %s: no user is held out to compare it with item popularity. "+
+			"That takes users with three interactions.", decision)
+		return
+	}
+	note(d, "The two-tower model %s: NDCG@10 %.3f among 99 random items, item popularity %.3f; "+
+		"the standard error of the difference is %.3f on the last interactions of %s.",
+		decision, v.NDCG, v.Popularity, v.StandardError, plural.Count(v.Users, "user"))
 }
 
 func addTwoTowerCurves(d *modelcard.Data, epochs []twotower.Epoch) {

@@ -36,6 +36,7 @@ import (
 	"relish/features/ingest"
 	"relish/ranker"
 	"relish/ranker/bundle"
+	"relish/ranker/signals"
 	"relish/training"
 	"relish/training/gbdt"
 	"relish/training/modelcard"
@@ -252,7 +253,7 @@ func (r *run) inputs(p *plan, encoder *textEncoder) training.Inputs {
 }
 
 // finalInputs returns the inputs of the training on all lists. It keeps the tree size that the
-// new model's validation selected.
+// new model's validation selected, and has a two-tower model only if the new model kept its own.
 func (r *run) finalInputs(
 	p *plan,
 	encoder *textEncoder,
@@ -260,6 +261,9 @@ func (r *run) finalInputs(
 ) training.Inputs {
 	in := r.inputs(p, encoder)
 	in.Holdout, in.Config.Scorer.Leaves = 0, []int{newModel.Leaves}
+	if in.KeepTwoTower = !newModel.LeavesOutTwoTower(); !in.KeepTwoTower {
+		in.Exclude = append(in.Exclude, signals.KindTwoTower)
+	}
 	return in
 }
 

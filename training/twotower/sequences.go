@@ -69,14 +69,32 @@ type heldOutUser struct {
 	next    int32
 }
 
+// wantedHeldOut is how many users are held out if HoldoutShare of them is less. The choice of an
+// epoch, and whether the model is of use, would otherwise hang on a few users.
+const wantedHeldOut = 300
+
+// holdoutShare returns the share of the users that are held out, of those that can be.
+func (c *Config) holdoutShare(possible int) float64 {
+	if c.HoldoutShare == 0 {
+		return 0
+	}
+	return max(c.HoldoutShare, min(0.5, wantedHeldOut/float64(max(1, possible))))
+}
+
 // splitValidation holds out the last interaction of a random share of the users. It cuts everything
 // else into training windows. Users with fewer than three interactions are not held out, because
 // nothing to learn from would remain.
 func splitValidation(c *signals.Corpus, cfg *Config) (train [][]sequenceStep, valid []heldOutUser) {
-	r := rand.New(rand.NewPCG(cfg.Seed, 1))
+	sequences, possible := make([][]sequenceStep, len(c.Users)), 0
 	for u := range c.Users {
-		seq := userSequence(&c.Users[u])
-		if drawn := r.Float64() < cfg.HoldoutShare; drawn && len(seq) > 2 {
+		sequences[u] = userSequence(&c.Users[u])
+		if len(sequences[u]) > 2 {
+			possible++
+		}
+	}
+	share, r := cfg.holdoutShare(possible), rand.New(rand.NewPCG(cfg.Seed, 1))
+	for _, seq := range sequences {
+		if drawn := r.Float64() < share; drawn && len(seq) > 2 {
 			last := len(seq) - 1
 			h := heldOutUser{next: seq[last].Item}
 			for _, s := range seq[max(0, last-cfg.HistoryLength):last] {

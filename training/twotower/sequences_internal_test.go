@@ -97,8 +97,18 @@ func TestEpochHasEachTargetOnce(t *testing.T) {
 }
 
 func TestSplitValidationHoldsOutLastInteractions(t *testing.T) {
+	// Of the users with at least three interactions, half, 300, or a fifth are held out.
+	for users, want := range map[int]int{200: 60, 1000: 300, 10_000: 1200} {
+		testSplitValidation(t, users, want)
+	}
+}
+
+// testSplitValidation splits so many users, of whom three fifths have at least three interactions,
+// and checks that about so many are held out.
+func testSplitValidation(t *testing.T, users, want int) {
+	t.Helper()
 	c := &signals.Corpus{}
-	for u := range 1000 {
+	for u := range users {
 		var user signals.UserHistory
 		for k := range 1 + u%5 {
 			user.Interactions = append(user.Interactions,
@@ -111,10 +121,10 @@ func TestSplitValidationHoldsOutLastInteractions(t *testing.T) {
 	for _, w := range train {
 		targets += len(w) - 1
 	}
-	all := 200 * (0 + 1 + 2 + 3 + 4)
-	if n := len(valid); n < 80 || n > 160 ||
-		targets+n != all { // a fifth of the 600 users with at least three interactions
-		t.Errorf("%d interactions held out, %d targets, %d in all", n, targets, all)
+	all := users / 5 * (0 + 1 + 2 + 3 + 4)
+	if n := len(valid); n < want*8/10 || n > want*12/10 || targets+n != all {
+		t.Errorf("%d interactions held out, want about %d; %d targets, %d in all", n, want, targets,
+			all)
 	}
 	for _, h := range valid {
 		if len(h.history) > 3 || h.history[len(h.history)-1] != h.next-1 {

@@ -50,6 +50,7 @@ type trainer struct {
 	model     *model
 	windows   [][]sequenceStep
 	valid     *validation
+	counts    []int     // by item: how often it is a target
 	skipped   int       // skipped items of each position in the graph; 0 if the corpus has none
 	shift     []float32 // by item: subtracted from its score as a negative
 	stepExec  *mlcontext.Exec
@@ -69,12 +70,13 @@ func newTrainer(backend backends.Backend, corpus *signals.Corpus, cfg *Config) (
 		return nil, ErrNoSequences
 	}
 	t.windows = windows
-	counts, positions := make([]int, corpus.Items.Len()), 0
+	positions := 0
+	t.counts = make([]int, corpus.Items.Len())
 	skippedCounts := make([]int, corpus.Items.Len())
 	for _, w := range windows {
 		for _, s := range w[1:] {
 			positions++
-			counts[s.Item]++
+			t.counts[s.Item]++
 			for _, k := range s.skipped {
 				skippedCounts[k]++
 				t.skipped = cfg.MaxSkipped
@@ -82,7 +84,7 @@ func newTrainer(backend backends.Backend, corpus *signals.Corpus, cfg *Config) (
 		}
 	}
 	t.shift = logQShifts(cfg, skippedCounts, positions)
-	t.model = newModel(cfg, t.text, counts)
+	t.model = newModel(cfg, t.text, t.counts)
 	if err := t.model.ctx.SetRNGStateFromSeed(int64(cfg.Seed)); err != nil {
 		return nil, err
 	}
@@ -150,9 +152,14 @@ func (t *trainer) run(ctx context.Context) (*Result, error) {
 		if err != nil {
 			return nil, fmt.Errorf("twotower: epoch %d: %w", n, err)
 		}
-		ndcg, err := t.valid.ndcg()
+		byUser, err := t.valid.ndcg()
 		if err != nil {
 			return nil, err
+		}
+		validation := t.valid.compare(byUser, t.counts)
+		ndcg := math.NaN()
+		if validation.Users > 0 {
+			ndcg = validation.NDCG
 		}
 		if limit := t.cfg.TimeLimit; limit > 0 { // at the mean speed so far
 			perEpoch := time.Since(start) / time.Duration(n)
@@ -167,7 +174,7 @@ func (t *trainer) run(ctx context.Context) (*Result, error) {
 			t.cfg.Progress(e)
 		}
 		if math.IsNaN(ndcg) || ndcg > best {
-			best, result.BestEpoch = ndcg, n
+			best, result.BestEpoch, result.Validation = ndcg, n, validation
 			if result.Model, err = t.toServing(); err != nil {
 				return nil, err
 			}

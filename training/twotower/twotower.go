@@ -51,8 +51,9 @@ type Config struct {
 	IDDropout           float64 // rate for complete id vectors
 	BatchPositions      int     // positions of one training step, with padding
 
-	// HoldoutShare is the share of users whose last interaction is held out for validation. With 0
-	// there is no validation and no early stopping.
+	// HoldoutShare is the share of users whose last interaction is held out for validation. If this
+	// is less than about 300 users, more are held out, at most about half of them. With 0 there is
+	// no validation and no early stopping.
 	HoldoutShare float64
 	// TimeLimit, if not 0, allows as many whole epochs as fit into it, at least 1. The result then
 	// depends on the speed of the machine.
@@ -91,6 +92,8 @@ type Result struct {
 	Model     *serving.TwoTower
 	Epochs    []Epoch
 	BestEpoch int // number of the epoch that Model comes from
+	// Validation compares Model with item popularity on the held-out interactions.
+	Validation Validation
 	// TimeLimited reports that Config.TimeLimit left fewer epochs than the other limits.
 	TimeLimited bool
 }

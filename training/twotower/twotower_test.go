@@ -151,6 +151,28 @@ func TestLearnsPreferencesAndText(t *testing.T) {
 	}
 }
 
+// A model of users who each like one kind of item beats item popularity. A model of users who take
+// items at random does not.
+func TestBeatsPopularity(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	c := syntheticCorpus(r, 400)
+	good := train(t, c, config(1)).Validation
+	if good.Users < 150 || !good.BeatsPopularity() {
+		t.Errorf("users with preferences: %+v", good)
+	}
+	for u := range c.Users {
+		for k := range c.Users[u].Interactions {
+			// The square makes some items more popular than others.
+			x := r.Float64()
+			c.Users[u].Interactions[k].Item = int32(x * x * float64(c.Items.Len()))
+		}
+	}
+	random := train(t, c, config(1)).Validation
+	if random.Users < 150 || random.BeatsPopularity() || !(random.StandardError > 0) {
+		t.Errorf("users without preferences: %+v", random)
+	}
+}
+
 func mean(x []float64) (m float64) {
 	for _, v := range x {
 		m += v / float64(len(x))

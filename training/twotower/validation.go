@@ -65,43 +65,88 @@ func (v *validation) vectors() (vec, bias []float32, err error) {
 	return tensors.MustCopyFlatData[float32](out[0]), tensors.MustCopyFlatData[float32](out[1]), nil
 }
 
-// ndcg returns the mean NDCG at 10, or NaN without held-out users. A tie counts half.
-func (v *validation) ndcg() (float64, error) {
+// ndcg returns the NDCG at 10 of each held-out interaction.
+func (v *validation) ndcg() ([]float64, error) {
 	if len(v.users) == 0 {
-		return math.NaN(), nil
+		return nil, nil
 	}
 	vec, bias, err := v.vectors()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	d := v.model.cfg.Dim
-	score := func(state []float32, item int32) float32 {
-		return vek32.Dot(state, vec[int(item)*d:(int(item)+1)*d]) + bias[item]
-	}
-	sum := 0.0
+	out := make([]float64, 0, len(v.users))
 	for from := 0; from < len(v.users); from += validBatch {
 		states, err := v.states(v.users[from:min(from+validBatch, len(v.users))])
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		for i, state := range states {
-			u := from + i
-			target, rank := score(state, v.users[u].next), 0.0
-			for _, negative := range v.negatives[u] {
-				switch s := score(state, negative); {
-				case negative == v.users[u].next:
-				case s > target:
-					rank++
-				case s == target:
-					rank += 0.5
-				}
-			}
-			if rank < 10 {
-				sum += 1 / math.Log2(2+rank)
-			}
+			out = append(out, v.userNDCG(from+i, func(item int32) float32 {
+				return vek32.Dot(state, vec[int(item)*d:(int(item)+1)*d]) + bias[item]
+			}))
 		}
 	}
-	return sum / float64(len(v.users)), nil
+	return out, nil
+}
+
+// userNDCG returns the NDCG at 10 of one held-out interaction among its random items. A tie counts
+// half.
+func (v *validation) userNDCG(u int, score func(item int32) float32) float64 {
+	next := v.users[u].next
+	target, rank := score(next), 0.0
+	for _, negative := range v.negatives[u] {
+		switch s := score(negative); {
+		case negative == next:
+		case s > target:
+			rank++
+		case s == target:
+			rank += 0.5
+		}
+	}
+	if rank >= 10 {
+		return 0
+	}
+	return 1 / math.Log2(2+rank)
+}
+
+// compare compares a model that has these NDCG on the held-out interactions with item popularity.
+// counts says how often each item is a target of the training.
+func (v *validation) compare(ndcg []float64, counts []int) Validation {
+	out := Validation{Users: len(v.users)}
+	var sum, squares float64 // of the paired differences
+	n := float64(len(v.users))
+	for u := range v.users {
+		popular := v.userNDCG(u, func(item int32) float32 { return float32(counts[item]) })
+		out.NDCG += ndcg[u] / n
+		out.Popularity += popular / n
+		sum += ndcg[u] - popular
+		squares += (ndcg[u] - popular) * (ndcg[u] - popular)
+	}
+	if n > 1 {
+		out.StandardError = math.Sqrt(max(0, squares-sum*sum/n) / (n - 1) / n)
+	}
+	return out
+}
+
+// Validation compares a model with item popularity on the same held-out interactions. Popularity is
+// how often an item is what a user took next in the training data.
+type Validation struct {
+	Users      int     // whose last interaction is held out
+	NDCG       float64 // at 10, of the model, among 99 random items
+	Popularity float64 // the same of item popularity
+	// StandardError is that of the mean difference between the two, by user.
+	StandardError float64
+}
+
+// minValidationUsers is the number of held-out users from which a difference says anything.
+const minValidationUsers = 10
+
+// BeatsPopularity reports that the model ranks better than item popularity, by more than the
+// standard error of the difference. A model that does not has learned nothing of its users that
+// can be told from noise.
+func (v *Validation) BeatsPopularity() bool {
+	return v.Users >= minValidationUsers && v.NDCG-v.Popularity > v.StandardError
 }
 
 // states returns the user vectors of at most validBatch users.
