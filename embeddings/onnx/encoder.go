@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,6 @@ import (
 
 	"relish/embeddings"
 	"relish/embeddings/onnxfile"
-	"relish/embeddings/tokenizer"
 )
 
 // EncoderOptions say where and how an encoder runs. The zero value works.
@@ -41,7 +39,7 @@ type EncoderOptions struct {
 // batch and in any session. So each text is padded to the bucket of its own length, a run has one
 // thread, and a model whose vectors would depend on the batch runs on one text at a time.
 type Encoder struct {
-	tokenizer *tokenizer.Tokenizer
+	tokenizer *TextTokenizer
 	files     *EncoderFiles
 	digest    string
 	dim       int
@@ -87,7 +85,7 @@ func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, er
 	if e.opt.open == nil {
 		e.opt.open = openSession
 	}
-	if e.tokenizer, err = tokenizer.Load(f.Tokenizer); err != nil {
+	if e.tokenizer, err = NewTextTokenizer(f); err != nil {
 		return nil, err
 	}
 	if err := onnxfile.Check(f.Model); err != nil {
@@ -150,18 +148,7 @@ func (e *Encoder) inspectGraph() error {
 
 // Tokenize implements embeddings.Model.
 func (e *Encoder) Tokenize(dst []int32, text string) []int32 {
-	if strings.TrimSpace(text) == "" {
-		return dst
-	}
-	if e.files.Prompt != "" {
-		text = e.files.Prompt + text
-	}
-	start := len(dst)
-	dst = e.tokenizer.Encode(dst, text, e.maxTokens)
-	if len(dst)-start <= 2 {
-		return dst[:start] // only the two special tokens
-	}
-	return dst
+	return e.tokenizer.Tokenize(dst, text, e.maxTokens)
 }
 
 // Run implements embeddings.Model. After Close it returns ErrClosed.

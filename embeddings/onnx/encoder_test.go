@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/viterin/vek/vek32"
+
+	tm "relish/internal/onnxtest/testmodel"
 )
 
 const cache = "../../.cache"
@@ -113,6 +115,19 @@ func TestEmptyAndTooLong(t *testing.T) {
 	for _, s := range []string{"", "  \t", "\u200b\u0001"} {
 		if ids := e.Tokenize(nil, s); len(ids) != 0 {
 			t.Errorf("%q gave %v", s, ids)
+		}
+	}
+	prompted, err := loadEncoder(start(t), copyEncoder(t, tm.Loop(), map[string]string{
+		"config_sentence_transformers.json": `{"prompts":{"query":"represent this: "},` +
+			`"default_prompt_name":"query"}`,
+	}), EncoderOptions{Device: "cpu", Sessions: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prompted.Close()
+	for s, want := range map[string]bool{"": false, " \u200b": false, "x": true} {
+		if ids := prompted.Tokenize([]int32{7}, s); (len(ids) > 1) != want || ids[0] != 7 {
+			t.Errorf("with a prompt, %q gave %v", s, ids)
 		}
 	}
 	if err := e.Run(t.Context(), [][]int32{{}}, [][]float32{nil}); err == nil {

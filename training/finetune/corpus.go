@@ -7,7 +7,6 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"relish/embeddings/onnx"
-	"relish/embeddings/tokenizer"
 	"relish/ranker"
 	"relish/training/signals"
 )
@@ -33,7 +32,7 @@ const (
 
 // buildCorpus tokenizes the texts and builds the sequences of the objective.
 func buildCorpus(in *Input, cfg *Config) (*corpus, error) {
-	tok, err := tokenizer.Load(in.Files.Tokenizer)
+	tok, err := onnx.NewTextTokenizer(in.Files)
 	if err != nil {
 		return nil, fmt.Errorf("finetune: %w", err)
 	}
@@ -48,7 +47,7 @@ func buildCorpus(in *Input, cfg *Config) (*corpus, error) {
 
 // corpusBuilder collects texts and sequences.
 type corpusBuilder struct {
-	tokenizer *tokenizer.Tokenizer
+	tokenizer *onnx.TextTokenizer
 	files     *onnx.EncoderFiles
 	cfg       *Config
 	textIndex map[uint64]int32 // text key -> number of the text, -1 for a text without tokens
@@ -62,9 +61,9 @@ func (b *corpusBuilder) addText(key uint64, body func() string, mayHoldOut bool)
 	if n, ok := b.textIndex[key]; ok {
 		return n
 	}
-	s := b.files.Prompt + body()
-	tokens := b.tokenizer.Encode(nil, s, b.files.MaxTokens)
-	if len(tokens) <= 2 { // only the two special tokens
+	s := body()
+	tokens := b.tokenizer.Tokenize(nil, s, b.files.MaxTokens)
+	if len(tokens) == 0 {
 		b.textIndex[key] = -1
 		return -1
 	}
@@ -145,7 +144,7 @@ func (b *corpusBuilder) finish() *corpus {
 	newID := map[int32]int32{}
 	for i, t := range c.tokens {
 		if len(t) > c.rowLength {
-			t = b.tokenizer.Encode(nil, b.bodies[i], c.rowLength)
+			t = b.tokenizer.Tokenize(nil, b.bodies[i], c.rowLength)
 		}
 		for k, id := range t {
 			n, ok := newID[id]
