@@ -22,7 +22,7 @@ func TestReasons(t *testing.T) {
 		"no password":      {protected.URL(), "add user and password"},
 		"no database":      {server.URL() + "/99", "correct the database"},
 		"no cluster":       {"redis-cluster://" + server.Addr, "write redis://HOST"},
-		"cluster database": {"redis://" + node.Addr + "/1", "redis-cluster://HOST without a database"},
+		"cluster database": {"redis://" + node.Addr + "/1", "redis-cluster://HOST without"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := open(t, c.url)
