@@ -176,7 +176,9 @@ type putCounter struct{ atomic.Int64 }
 
 func (*putCounter) Get(context.Context, []uint64, [][]float32) {}
 
-func (c *putCounter) Put(_ context.Context, keys []uint64, _ [][]float32) { c.Add(int64(len(keys))) }
+func (c *putCounter) Put(_ context.Context, keys []uint64, _ [][]float32) {
+	c.Add(int64(len(keys)))
+}
 
 // Texts that came with a request are encoded and cached. Neither the table nor the shared cache
 // gets their vectors, unless an item of the catalogue has the same text.

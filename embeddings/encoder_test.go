@@ -24,7 +24,7 @@ import (
 // loadEncoder loads the shipped encoder with 8-bit weights, with two sessions.
 func loadEncoder(t testing.TB) *onnx.Encoder {
 	t.Helper()
-	e, err := onnxtest.Start(t).NewEncoder(onnxtest.EncoderFiles(t, "int8"),
+	e, err := onnxtest.Start(t).NewEncoder(t.Context(), onnxtest.EncoderFiles(t, "int8"),
 		onnx.EncoderOptions{Device: "cpu", Sessions: 2})
 	if err != nil {
 		t.Fatal(err)

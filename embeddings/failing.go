@@ -12,8 +12,8 @@ import (
 // ErrFailing says that the encoder fails on every text.
 var ErrFailing = errors.New("the text encoder fails")
 
-// A text that could not be encoded is not tried again for failureMemory. At most maxFailed such texts
-// are remembered.
+// A text that could not be encoded is not tried again for failureMemory. At most maxFailed such
+// texts are remembered.
 const (
 	failureMemory = time.Minute
 	maxFailed     = 4096

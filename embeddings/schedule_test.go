@@ -296,7 +296,8 @@ func TestRequestedTextsAreBounded(t *testing.T) {
 		for i := range texts {
 			texts[i] = fmt.Sprintf("%04d%s", i, strings.Repeat("x", 4<<10))
 		}
-		if _, err := s.Texts(context.Background(), texts); !errors.Is(err, embeddings.ErrNotEncoded) {
+		_, err := s.Texts(context.Background(), texts)
+		if !errors.Is(err, embeddings.ErrNotEncoded) {
 			t.Errorf("4 MiB of texts wait where 1 MiB may: %v", err)
 		}
 		if st := s.Stats(); st.Dropped != 1 || st.Queued > 20 {

@@ -18,9 +18,9 @@ func (s *Service) Text(ctx context.Context, text string) ([]float32, error) {
 	return vectors[0], nil
 }
 
-// Texts returns the vectors of texts that are no items, nil for a text without a token. It waits for
-// the encoder until ctx ends. The vectors are shared and must not be changed. They are cached, but
-// not stored in the table.
+// Texts returns the vectors of texts that are no items, nil for a text without a token. It waits
+// for the encoder until ctx ends. The vectors are shared and must not be changed. They are cached,
+// but not stored in the table.
 //
 // If a text has no vector, Texts fails: with ErrNotEncoded if the text failed recently or if too
 // many texts wait, with ErrFailing, with ErrClosed, or with the error of the context or the

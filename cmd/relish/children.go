@@ -42,9 +42,9 @@ type probeEncoderCmd struct {
 }
 
 // Run loads the encoder and encodes some texts, under limits on memory and processor time.
-func (c *probeEncoderCmd) Run() error {
+func (c *probeEncoderCmd) Run(ctx context.Context) error {
 	encoder := app.EncoderOptions{Assets: c.Assets, MaxTokens: c.MaxTokens}
-	return encoder.ProbeEncoderChild(c.Dir)
+	return encoder.ProbeEncoderChild(ctx, c.Dir)
 }
 
 // probeBundleCmd checks that a bundle reproduces its recorded scores.

@@ -123,7 +123,7 @@ func (p *EncoderPool) Acquire(
 	if closing != nil {
 		<-closing.closed // its vector table is locked until then
 	}
-	vectors, err := Open(dir, m, p.opt)
+	vectors, err := Open(ctx, dir, m, p.opt)
 	if err != nil {
 		return nil, err
 	}
@@ -202,8 +202,8 @@ func (p *EncoderPool) Enqueue(items []*ranker.ItemInfo) {
 	}
 }
 
-// Compact removes the stored vectors of texts that the catalogue no longer has, for the server's own
-// encoder and every open one. It returns their number.
+// Compact removes the stored vectors of texts that the catalogue no longer has, for the server's
+// own encoder and every open one. It returns their number.
 func (p *EncoderPool) Compact(ctx context.Context) (dropped int, err error) {
 	catalogues := []*embeddings.Catalogue{p.base}
 	p.mu.Lock()

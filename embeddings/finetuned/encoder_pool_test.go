@@ -84,7 +84,7 @@ func newPool(t testing.TB, c *catalogue, dir string) *finetuned.EncoderPool {
 	}
 	inMemory := opt
 	inMemory.Vectors.Dir = ""
-	base, err := finetuned.New(encoderFiles(t, "int8", ""), inMemory)
+	base, err := finetuned.New(t.Context(), encoderFiles(t, "int8", ""), inMemory)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestBundleBringsItsVectors(t *testing.T) {
 	all := items(300)
 	train := func(dir string, items []*ranker.ItemInfo) {
 		t.Helper()
-		v, err := finetuned.New(encoderFiles(t, "int8", "a game: "), finetuned.Options{
+		v, err := finetuned.New(t.Context(), encoderFiles(t, "int8", "a game: "), finetuned.Options{
 			Runtime: onnxtest.Start(t),
 			Encoder: onnx.EncoderOptions{Device: "cpu", Sessions: 1},
 			Vectors: embeddings.Options{Dir: dir},

@@ -79,7 +79,7 @@ func encode(
 	f *onnx.EncoderFiles,
 	text string,
 ) ([]float32, error) {
-	enc, err := rt.NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
+	enc, err := rt.NewEncoder(ctx, f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,9 @@ type Vectors struct {
 
 // Open opens the vectors of the encoder of the bundle in dir, with those that the bundle brings. It
 // checks the digest of the encoder's files. The caller closes the vectors.
-func Open(dir string, m *bundle.Manifest, opt Options) (*Vectors, error) {
+func Open(
+	ctx context.Context, dir string, m *bundle.Manifest, opt Options,
+) (*Vectors, error) {
 	files, err := ReadFiles(dir, opt.FP32)
 	if err != nil {
 		return nil, fmt.Errorf("fine-tuned encoder: %w", err)
@@ -49,7 +51,7 @@ func Open(dir string, m *bundle.Manifest, opt Options) (*Vectors, error) {
 			"%.12s: copy the bundle again",
 			got, want)
 	}
-	v, err := New(files, opt)
+	v, err := New(ctx, files, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -67,8 +69,8 @@ func (v *Vectors) ImportBundled(dir string) {
 }
 
 // New opens the vectors of an encoder from its files. The caller closes the vectors.
-func New(files *onnx.EncoderFiles, opt Options) (*Vectors, error) {
-	encoder, err := opt.Runtime.NewEncoder(files, opt.Encoder)
+func New(ctx context.Context, files *onnx.EncoderFiles, opt Options) (*Vectors, error) {
+	encoder, err := opt.Runtime.NewEncoder(ctx, files, opt.Encoder)
 	if err != nil {
 		return nil, fmt.Errorf("fine-tuned encoder: %w", err)
 	}

@@ -69,7 +69,8 @@ func TestVectorDependsOnTextOnly(t *testing.T) {
 	texts := variedTexts(rng)
 	for name, f := range encodersOfAllKinds(t) {
 		t.Run(name, func(t *testing.T) {
-			e, err := start(t).NewEncoder(f, EncoderOptions{Device: "cpu", Sessions: 2})
+			e, err := start(t).NewEncoder(t.Context(), f,
+				EncoderOptions{Device: "cpu", Sessions: 2})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +122,7 @@ func TestQuantizedVectorsAreClose(t *testing.T) {
 	texts := variedTexts(rand.New(rand.NewPCG(3, 4)))
 	vectors := map[string][][]float32{}
 	for name, f := range encodersOfAllKinds(t) {
-		e, err := start(t).NewEncoder(f, EncoderOptions{Device: "cpu", Sessions: 1})
+		e, err := start(t).NewEncoder(t.Context(), f, EncoderOptions{Device: "cpu", Sessions: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -64,12 +64,14 @@ type Encoder struct {
 var _ embeddings.Model = (*Encoder)(nil)
 
 // NewEncoder loads an encoder from its files and tries it on some texts. With the devices auto and
-// cuda it falls back to the CPU if there is no usable GPU; FallbackReason says why. The caller
-// closes the encoder.
+// cuda it falls back to the CPU if there is no usable GPU; FallbackReason says why. ctx ends
+// the trial. The caller closes the encoder.
 //
 // A hostile model can end the process or take all its memory. A model that this process has not
 // made is tried in a child process first, see package sandbox.
-func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, error) {
+func (rt *Runtime) NewEncoder(
+	ctx context.Context, f *EncoderFiles, opt EncoderOptions,
+) (*Encoder, error) {
 	d, err := parseDevice(opt.Device)
 	if err != nil {
 		return nil, err
@@ -95,7 +97,7 @@ func (rt *Runtime) NewEncoder(f *EncoderFiles, opt EncoderOptions) (*Encoder, er
 		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
 	e.isQuantized, e.perBatch = f.IsQuantized(), f.QuantizesBatches()
-	if err := e.openDevice(rt, d); err != nil {
+	if err := e.openDevice(ctx, rt, d); err != nil {
 		return nil, fmt.Errorf("model.onnx: %w", err)
 	}
 	return e, nil

@@ -27,17 +27,17 @@ func start(t testing.TB) *Runtime {
 }
 
 // loadEncoder loads the encoder in dir.
-func loadEncoder(rt *Runtime, dir string, opt EncoderOptions) (*Encoder, error) {
+func loadEncoder(ctx context.Context, rt *Runtime, dir string, o EncoderOptions) (*Encoder, error) {
 	f, err := ReadEncoderFiles(dir, 0)
 	if err != nil {
 		return nil, err
 	}
-	return rt.NewEncoder(f, opt)
+	return rt.NewEncoder(ctx, f, o)
 }
 
 func encoder(t testing.TB, dir string, opt EncoderOptions) *Encoder {
 	t.Helper()
-	e, err := loadEncoder(start(t), dir, opt)
+	e, err := loadEncoder(t.Context(), start(t), dir, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestEmptyAndTooLong(t *testing.T) {
 			t.Errorf("%q gave %v", s, ids)
 		}
 	}
-	prompted, err := loadEncoder(start(t), copyEncoder(t, tm.Loop(), map[string]string{
+	prompted, err := loadEncoder(t.Context(), start(t), copyEncoder(t, tm.Loop(), map[string]string{
 		"config_sentence_transformers.json": `{"prompts":{"query":"represent this: "},` +
 			`"default_prompt_name":"query"}`,
 	}), EncoderOptions{Device: "cpu", Sessions: 1})

@@ -12,6 +12,7 @@ import (
 
 // An encoder turns texts into unit vectors. Their inner product is the cosine similarity.
 func Example() {
+	ctx := context.Background()
 	rt, err := onnx.Start("../../.cache/onnxruntime/libonnxruntime.so")
 	if err != nil {
 		log.Fatal(err)
@@ -20,7 +21,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	encoder, err := rt.NewEncoder(files, onnx.EncoderOptions{Device: "cpu"})
+	encoder, err := rt.NewEncoder(ctx, files, onnx.EncoderOptions{Device: "cpu"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func Example() {
 	for _, text := range []string{"wireless headphones", "bluetooth earbuds", "garden hose"} {
 		batch = append(batch, encoder.Tokenize(nil, text))
 	}
-	vectors, err := encoder.Encode(context.Background(), batch)
+	vectors, err := encoder.Encode(ctx, batch)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -66,12 +66,29 @@ func gpuRuntime(t *testing.T) *Runtime {
 func (g *fakeGPU) encoder(t *testing.T, opt EncoderOptions) *Encoder {
 	t.Helper()
 	opt.Device, opt.open = "cuda", g.open
-	e, err := loadEncoder(gpuRuntime(t), filepath.Join(cache, "encoder", "int8"), opt)
+	e, err := loadEncoder(t.Context(), gpuRuntime(t), filepath.Join(cache, "encoder", "int8"), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
 	return e
+}
+
+// The context ends the trial of a new encoder, and no session stays open.
+func TestTrialEndsWithItsContext(t *testing.T) {
+	before := start(t).OpenSessions()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, device := range []string{"cpu", "cuda"} {
+		opt := EncoderOptions{Device: device, open: new(fakeGPU).open}
+		_, err := loadEncoder(ctx, gpuRuntime(t), filepath.Join(cache, "encoder", "int8"), opt)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", device, err)
+		}
+	}
+	if n := start(t).OpenSessions() - before; n != 0 {
+		t.Errorf("%d sessions stay open", n)
+	}
 }
 
 // If the GPU is lost while requests are served, the encoder is loaded on the CPU, and each run is

@@ -20,7 +20,7 @@ import (
 
 func loadError(t *testing.T, dir string) string {
 	t.Helper()
-	e, err := loadEncoder(start(t), dir, EncoderOptions{Device: "cpu", Sessions: 1})
+	e, err := loadEncoder(t.Context(), start(t), dir, EncoderOptions{Device: "cpu", Sessions: 1})
 	if err == nil {
 		e.Close()
 		return ""
@@ -220,7 +220,7 @@ func TestStrangeTexts(t *testing.T) {
 // A run that never ends is ended at its time limit or with its context, and its session serves
 // others again.
 func TestEndlessRunsEnd(t *testing.T) {
-	e, err := loadEncoder(start(t), copyEncoder(t, tm.Loop(), nil),
+	e, err := loadEncoder(t.Context(), start(t), copyEncoder(t, tm.Loop(), nil),
 		EncoderOptions{Device: "cpu", Sessions: 1, RunTimeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -241,7 +241,7 @@ func TestEndlessRunsEnd(t *testing.T) {
 	if err := e.Run(t.Context(), [][]int32{{101, 5, 102}}, out); err != nil {
 		t.Errorf("the next run: %v", err)
 	}
-	_, err = loadEncoder(start(t), copyEncoder(t, tm.Loop(), map[string]string{
+	_, err = loadEncoder(t.Context(), start(t), copyEncoder(t, tm.Loop(), map[string]string{
 		"config_sentence_transformers.json": "{}",
 	}), EncoderOptions{Device: "cpu", Sessions: 1, RunTimeout: time.Nanosecond})
 	if !errors.Is(err, context.DeadlineExceeded) {

@@ -72,7 +72,8 @@ func TestMemoryStaysFlatOverReloads(t *testing.T) {
 	}
 	sessions := start(t).OpenSessions()
 	reload := func() {
-		e, err := start(t).NewEncoder(files, EncoderOptions{Device: "cpu", Sessions: 1})
+		e, err := start(t).NewEncoder(t.Context(), files,
+			EncoderOptions{Device: "cpu", Sessions: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

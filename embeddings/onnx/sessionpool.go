@@ -144,12 +144,12 @@ func (p *sessionPool) freeIdle() {
 }
 
 // openDevice opens the sessions, on the GPU if that works.
-func (e *Encoder) openDevice(rt *Runtime, d device) error {
+func (e *Encoder) openDevice(ctx context.Context, rt *Runtime, d device) error {
 	if d.cuda {
 		err := rt.checkCUDA()
 		var sessions *sessionPool
 		if err == nil {
-			sessions, err = e.openPool(context.Background(), d)
+			sessions, err = e.openPool(ctx, d)
 		}
 		if err == nil {
 			e.sessions.Store(sessions)
@@ -160,7 +160,7 @@ func (e *Encoder) openDevice(rt *Runtime, d device) error {
 			e.fallbackReason.Store(&reason)
 		}
 	}
-	sessions, err := e.openPool(context.Background(), device{})
+	sessions, err := e.openPool(ctx, device{})
 	e.sessions.Store(sessions)
 	return err
 }

@@ -77,7 +77,7 @@ func (o *EncoderOptions) Load(ctx context.Context, log *slog.Logger) (*onnx.Enco
 	if err := o.probeEncoder(ctx, dir, files); err != nil {
 		return nil, fmt.Errorf("encoder %s: %w", dir, err)
 	}
-	encoder, err := runtime.NewEncoder(files, o.native(log))
+	encoder, err := runtime.NewEncoder(ctx, files, o.native(log))
 	if err != nil {
 		return nil, fmt.Errorf("encoder %s: %w", dir, err)
 	}

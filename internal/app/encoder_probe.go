@@ -49,7 +49,7 @@ func (o *EncoderOptions) probeEncoder(
 
 // ProbeEncoderChild is what the child process of probeEncoder does. It limits its process for good
 // and prints the digest of the encoder in dir if that works.
-func (o *EncoderOptions) ProbeEncoderChild(dir string) error {
+func (o *EncoderOptions) ProbeEncoderChild(ctx context.Context, dir string) error {
 	memory := uint64(probeMemory)
 	if st, err := os.Lstat(filepath.Join(dir, onnx.ModelFile)); err == nil {
 		memory += probeEncoderFactor * uint64(min(st.Size(), onnx.MaxModelBytes))
@@ -65,7 +65,7 @@ func (o *EncoderOptions) ProbeEncoderChild(dir string) error {
 	if err != nil {
 		return err
 	}
-	encoder, err := runtime.NewEncoder(files, onnx.EncoderOptions{
+	encoder, err := runtime.NewEncoder(ctx, files, onnx.EncoderOptions{
 		Device: "cpu", Sessions: 1, RunTimeout: probeRunTimeout,
 	})
 	if err != nil {

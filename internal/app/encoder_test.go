@@ -24,7 +24,7 @@ func (failingModel) Run(context.Context, [][]int32, [][]float32) error {
 
 // An encoder that fails on every text is named in the readiness of the service, which stays ready.
 func TestFailingEncoderIsReported(t *testing.T) {
-	encoder, err := onnxtest.Start(t).NewEncoder(onnxtest.EncoderFiles(t, "int8"),
+	encoder, err := onnxtest.Start(t).NewEncoder(t.Context(), onnxtest.EncoderFiles(t, "int8"),
 		onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
 		t.Fatal(err)

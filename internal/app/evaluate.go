@@ -183,7 +183,7 @@ func (e *Evaluator) testSet(ctx context.Context) (*evaluation.TestSet, error) {
 	if err != nil || !isDefault {
 		return newest, err
 	}
-	model, manifest, err := e.loadModel(e.opt.Bundle)
+	model, manifest, err := e.loadModel(ctx, e.opt.Bundle)
 	if err != nil || manifest == nil {
 		return newest, err
 	}
@@ -208,7 +208,7 @@ func (e *Evaluator) testSet(ctx context.Context) (*evaluation.TestSet, error) {
 // EstimatePolicy estimates the gain that the policy would have had on lists that another policy
 // served. It uses the logged propensities.
 func (e *Evaluator) EstimatePolicy(ctx context.Context) (*evaluation.OffPolicyEstimate, error) {
-	model, _, err := e.loadModel(e.opt.Policy)
+	model, _, err := e.loadModel(ctx, e.opt.Policy)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +252,7 @@ func (e *Evaluator) scorers(
 	case len(e.opt.Ablate) > 0:
 		s, err = evaluation.Ablate(ctx, test, e.opt.Ablate, e.train)
 	default:
-		s, err = e.bundleScorers(test)
+		s, err = e.bundleScorers(ctx, test)
 	}
 	if err != nil || e.vectors == nil {
 		return s, err
@@ -277,8 +277,10 @@ func (e *Evaluator) scorers(
 
 // bundleScorers returns the bundle with and without its text columns. The difference is what the
 // text is worth.
-func (e *Evaluator) bundleScorers(test *evaluation.TestSet) (s evaluation.Scorers, err error) {
-	model, manifest, err := e.loadModel(e.opt.Bundle)
+func (e *Evaluator) bundleScorers(
+	ctx context.Context, test *evaluation.TestSet,
+) (s evaluation.Scorers, err error) {
+	model, manifest, err := e.loadModel(ctx, e.opt.Bundle)
 	if err != nil {
 		return s, err
 	}
@@ -316,13 +318,15 @@ func (e *Evaluator) bundleScorers(test *evaluation.TestSet) (s evaluation.Scorer
 	return s, nil
 }
 
-func (e *Evaluator) loadModel(version string) (*ranker.Model, *bundle.Manifest, error) {
+func (e *Evaluator) loadModel(
+	ctx context.Context, version string,
+) (*ranker.Model, *bundle.Manifest, error) {
 	digest := ""
 	if e.encoder != nil {
 		digest = e.encoder.Digest()
 	}
-	return loadModel(BundleFolder(e.opt.Bundles, e.opt.Data), version, digest, e.finetuned,
-		e.opt.Config)
+	folder := BundleFolder(e.opt.Bundles, e.opt.Data)
+	return loadModel(ctx, folder, version, digest, e.finetuned, e.opt.Config)
 }
 
 // scorer ranks with the model as a service would, on the state as of the list that is scored.

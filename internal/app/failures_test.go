@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -52,7 +53,7 @@ func TestJobIsStartedAgainAfterAPanic(t *testing.T) {
 		want := `relish_job_failures_total{job="test"} 2`
 		scrape := httptest.NewRecorder()
 		promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(
-			scrape, httptest.NewRequest("GET", "/metrics", nil))
+			scrape, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		if !strings.Contains(scrape.Body.String(), want) {
 			t.Errorf("no %s in %s", want, scrape.Body)
 		}

@@ -40,7 +40,7 @@ func (o *EncoderOptions) openFinetuned(
 
 // attach makes the model of the bundle in dir read the vectors of the bundle's fine-tuned encoder,
 // if it has one.
-func (f *finetunedVectors) attach(dir string, b *bundle.Bundle) error {
+func (f *finetunedVectors) attach(ctx context.Context, dir string, b *bundle.Bundle) error {
 	if f == nil || !b.Manifest.Encoder.FineTuned {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (f *finetunedVectors) attach(dir string, b *bundle.Bundle) error {
 		vectors.ImportBundled(dir)
 	} else {
 		var err error
-		if vectors, err = finetuned.Open(dir, b.Manifest, f.opt); err != nil {
+		if vectors, err = finetuned.Open(ctx, dir, b.Manifest, f.opt); err != nil {
 			return err
 		}
 		f.open[digest] = vectors

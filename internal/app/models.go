@@ -76,7 +76,8 @@ func openModels(
 // loadModel returns the model of a version and its manifest, which is nil for the prior. The
 // version "" is the active one.
 func loadModel(
-	root, version, encoderDigest string, vectors *finetunedVectors, cfg *config.Config,
+	ctx context.Context, root, version, encoderDigest string, vectors *finetunedVectors,
+	cfg *config.Config,
 ) (*ranker.Model, *bundle.Manifest, error) {
 	if version == "" {
 		var err error
@@ -97,7 +98,7 @@ func loadModel(
 		return nil, nil, err
 	}
 	if err = b.CheckCompatible(encoderDigest, checkSchema(cfg)); err == nil {
-		err = vectors.attach(dir, b)
+		err = vectors.attach(ctx, dir, b)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("bundle %s: %w", version, err)

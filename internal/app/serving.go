@@ -62,7 +62,7 @@ func serverRefuses(data string, b *bundle.Bundle) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("the running server (process %s) would refuse it: %w. Restart the server with "+
-		"the configuration of this training, and then activate the bundle with "+
+	return fmt.Errorf("the running server (process %s) would refuse it: %w. Restart the server "+
+		"with the configuration of this training, and then activate the bundle with "+
 		"POST /models/VERSION/activate", process, err)
 }

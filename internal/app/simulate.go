@@ -71,7 +71,7 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 	}
 	return s.compare(ctx, opt, func(version string) (*ranker.Model, error) {
 		folder := BundleFolder(s.Bundles, s.Data)
-		model, _, err := loadModel(folder, version, digest, finetuned, s.Config)
+		model, _, err := loadModel(ctx, folder, version, digest, finetuned, s.Config)
 		return model, err
 	})
 }

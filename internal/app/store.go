@@ -70,7 +70,7 @@ func openStore(
 // connectChecked is connect for a command that cannot do without Redis: it fails at once if Redis
 // does not answer.
 func (o *StoreOptions) connectChecked(ctx context.Context) (*redisconn.Conn, error) {
-	conn, err := o.connect()
+	conn, err := o.connect() //nolint:contextcheck // its goroutines live until Close
 	if conn == nil || err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func EncoderFiles(t testing.TB, name string) *onnx.EncoderFiles {
 // tokens.
 func EncodeTexts(t testing.TB, f *onnx.EncoderFiles, texts ...string) (vectors [][]float32) {
 	t.Helper()
-	e, err := Start(t).NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
+	e, err := Start(t).NewEncoder(t.Context(), f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func report(b *testing.B, g *benchdata.Dataset, f *onnx.EncoderFiles, name strin
 // titles encodes the titles as a server on a CPU does.
 func titles(b *testing.B, g *benchdata.Dataset, f *onnx.EncoderFiles) [][]float32 {
 	b.Helper()
-	e, err := onnxtest.Start(b).NewEncoder(f, onnx.EncoderOptions{Device: "cpu"})
+	e, err := onnxtest.Start(b).NewEncoder(b.Context(), f, onnx.EncoderOptions{Device: "cpu"})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (t *trainer) computeIntervals(ndcg [3][]float64, g *Validation, q *Quantiza
 func (t *trainer) encodeServed(
 	ctx context.Context, f *onnx.EncoderFiles, texts []int32,
 ) ([][]float32, error) {
-	enc, err := t.in.Runtime.NewEncoder(f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
+	enc, err := t.in.Runtime.NewEncoder(ctx, f, onnx.EncoderOptions{Device: "cpu", Sessions: 1})
 	if err != nil {
 		return nil, fmt.Errorf("finetune: cannot load the encoder: %w", err)
 	}

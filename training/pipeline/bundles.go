@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 
@@ -33,14 +34,14 @@ func (a *activeModel) version() string {
 }
 
 // loadBundles loads the active bundle and the parent of a warm start.
-func loadBundles(opt *Options) (*bundles, error) {
+func loadBundles(ctx context.Context, opt *Options) (*bundles, error) {
 	version, err := bundle.Active(opt.Root)
 	if err != nil {
 		return nil, err
 	}
 	active := &activeModel{model: opt.Prior}
 	if version != ranker.PriorVersion {
-		b, err := loadBundle(opt, version)
+		b, err := loadBundle(ctx, opt, version)
 		if err != nil {
 			active.loadError = err
 		} else {
@@ -56,7 +57,7 @@ func loadBundles(opt *Options) (*bundles, error) {
 		out.parent, err = active.bundle, active.loadError
 	default:
 		version = opt.WarmStartFrom
-		out.parent, err = loadBundle(opt, version)
+		out.parent, err = loadBundle(ctx, opt, version)
 	}
 	if err != nil {
 		return nil, fmt.Errorf(
@@ -69,7 +70,9 @@ func loadBundles(opt *Options) (*bundles, error) {
 }
 
 // loadBundle loads a bundle and checks that it can rank here.
-func loadBundle(opt *Options, version string) (*bundle.Bundle, error) {
+func loadBundle(
+	ctx context.Context, opt *Options, version string,
+) (*bundle.Bundle, error) {
 	if !bundle.IsVersion(version) {
 		return nil, fmt.Errorf("%.60q is not a bundle version", version)
 	}
@@ -82,7 +85,7 @@ func loadBundle(opt *Options, version string) (*bundle.Bundle, error) {
 		return nil, err
 	}
 	if b.Manifest.Encoder.FineTuned && opt.AttachEncoder != nil {
-		if err := opt.AttachEncoder(dir, b); err != nil {
+		if err := opt.AttachEncoder(ctx, dir, b); err != nil {
 			return nil, err
 		}
 	}

@@ -101,7 +101,7 @@ func compareMatrices(
 		kinds: map[string]*parityCount{}, reasons: map[string]int{}, columns: map[string]int{},
 	}
 	models := map[string]servedModel{}
-	lists, err := out.servedLists(run.opt, b, s, models)
+	lists, err := out.servedLists(ctx, run.opt, b, s, models)
 	if err != nil || len(lists) == 0 {
 		return out, err
 	}
@@ -150,7 +150,7 @@ func compareMatrices(
 // ranked with. It counts those that cannot be reproduced. It adds the models that ranked the lists
 // to models, by version.
 func (p *parity) servedLists(
-	opt *Options, b *bundles, s *scan, models map[string]servedModel,
+	ctx context.Context, opt *Options, b *bundles, s *scan, models map[string]servedModel,
 ) (map[string][]servedList, error) {
 	byKinds := map[string][]servedList{}
 	log := newLogHistory(opt)
@@ -162,7 +162,7 @@ func (p *parity) servedLists(
 		}
 		version := e.Impression.Model
 		if _, known := models[version]; !known {
-			models[version] = findModel(opt, b, version)
+			models[version] = findModel(ctx, opt, b, version)
 		}
 		kinds := kindsOf(e.Impression, log)
 		reason := unreproducible(e.Impression, models[version], log)
@@ -192,7 +192,7 @@ func (p *parity) servedLists(
 			return cmp.Compare(a.StateSeq, b.StateSeq)
 		})
 	}
-	return out, err
+	return out, cmp.Or(err, ctx.Err()) // cancelled, a bundle could not be loaded
 }
 
 // compare replays one list. Only a cancelled context is an error.
@@ -274,14 +274,16 @@ func (p *parity) columnCounts() (out []string) {
 }
 
 // findModel returns the model of a version.
-func findModel(opt *Options, b *bundles, version string) servedModel {
+func findModel(
+	ctx context.Context, opt *Options, b *bundles, version string,
+) servedModel {
 	if version == ranker.PriorVersion {
 		return servedModel{model: opt.Prior}
 	}
 	if active := b.active.bundle; active != nil && active.Model.Version == version {
 		return servedModel{model: active.Model}
 	}
-	other, err := loadBundle(opt, version)
+	other, err := loadBundle(ctx, opt, version)
 	switch {
 	case err == nil:
 		return servedModel{model: other.Model}

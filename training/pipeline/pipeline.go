@@ -70,7 +70,7 @@ type Options struct {
 	CheckCompatible func(*bundle.Bundle) error
 	// AttachEncoder sets the vectors of a bundle with a fine-tuned encoder, which lies in dir. It
 	// is nil if Vectors is nil.
-	AttachEncoder func(dir string, b *bundle.Bundle) error
+	AttachEncoder func(ctx context.Context, dir string, b *bundle.Bundle) error
 	// ServerRefuses returns why the server that runs beside the training cannot rank with a bundle,
 	// which has no more than a model and the manifest's encoder. nil if no server can run.
 	ServerRefuses func(*bundle.Bundle) error
@@ -116,7 +116,7 @@ func Run(ctx context.Context, opt Options) (_ *Outcome, err error) {
 	}
 	defer run.finish()
 
-	bundles, err := loadBundles(run.opt)
+	bundles, err := loadBundles(ctx, run.opt)
 	if err != nil {
 		return nil, err
 	}

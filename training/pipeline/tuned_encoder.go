@@ -35,7 +35,7 @@ func useFineTuned(
 	if err := os.RemoveAll(out.dir); err != nil { // left by a training that died
 		return nil, err
 	}
-	if out.vectors, err = finetuned.New(files, opt); err != nil {
+	if out.vectors, err = finetuned.New(ctx, files, opt); err != nil {
 		return nil, err
 	}
 	if err := encodeTexts(ctx, run, p, out.vectors, len(present.vectors.seen)); err != nil {

@@ -51,8 +51,8 @@ func BenchmarkGames(b *testing.B) {
 // encode returns the vectors of the titles from the encoder that the service uses by default.
 func encode(t testing.TB, titles []string) [][]float32 {
 	t.Helper()
-	e, err := onnxtest.Start(t).
-		NewEncoder(onnxtest.EncoderFiles(t, "int8"), onnx.EncoderOptions{Device: "cpu"})
+	e, err := onnxtest.Start(t).NewEncoder(t.Context(), onnxtest.EncoderFiles(t, "int8"),
+		onnx.EncoderOptions{Device: "cpu"})
 	if err != nil {
 		t.Fatal(err)
 	}
