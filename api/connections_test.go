@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -46,7 +47,7 @@ func isClosed(conn net.Conn) bool {
 	_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 	_, err := conn.Read(make([]byte, 1))
 	_ = conn.SetReadDeadline(time.Time{})
-	return err == io.EOF || err == io.ErrClosedPipe
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
 }
 
 // A connection that is opened ahead may stay silent as long as one between two requests. A client
@@ -147,7 +148,7 @@ func TestRefusedBodyIsNotWaitedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil || resp.StatusCode != 401 {
+		if err != nil || resp.StatusCode != http.StatusUnauthorized {
 			t.Fatal(resp, err)
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)

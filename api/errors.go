@@ -142,8 +142,8 @@ var (
 	errLogFull = &apiError{
 		status: http.StatusInsufficientStorage, code: "log_full", retry: 60,
 		message: "the event log has reached its size limit, or its disk is nearly full; nothing " +
-			"was stored: free space, raise --max-log-bytes, or set --retain-bytes, and retry after " +
-			"60 s"}
+			"was stored: free space, raise --max-log-bytes, or set --retain-bytes, and retry " +
+			"after 60 s"}
 
 	errInternal = &apiError{
 		status: http.StatusInternalServerError, code: "internal",

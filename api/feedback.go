@@ -152,7 +152,8 @@ func decodeValue(
 		tooDeep := fromError(err)
 		invalid = &ranker.EventError{Code: tooDeep.code, Message: tooDeep.message}
 	} else if e, invalid = decodeEvent(value); invalid == nil {
-		return e, event.Validate(&e)
+		invalid = event.Validate(&e)
+		return e, invalid
 	}
 	if invalid.Code == errMalformed.code && line > 0 {
 		invalid.Message = fmt.Sprintf("line %d: %s", line, invalid.Message)

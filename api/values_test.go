@@ -10,18 +10,18 @@ import (
 
 // badValues are events that are not valid, by what is wrong with them.
 var badValues = map[string]string{
-	"half a surrogate pair in an id":    `{"type":"item","id":"x","item":"\ud83d"}`,
-	"half a surrogate pair in an event": `{"type":"item","id":"\udc00","item":"a"}`,
-	"half a surrogate pair in a name":   `{"type":"user","id":"x","user":"u","fields":{"\ud83d":1}}`,
-	"no number":                         `{"type":"interaction","id":"x","value":NaN}`,
-	"a control character":               "{\"type\":\"user\",\"id\":\"x\",\"user\":\"\x01\"}",
-	"other encoding":                    "{\"type\":\"user\",\"id\":\"x\",\"user\":\"\xe9\"}",
-	"a field twice":                     `{"type":"item","type":"item","id":"x","item":"a"}`,
-	"deep nesting":                      `{"id":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`,
-	"a list":                            `[1]`,
-	"a word":                            `nonsense`,
-	"wrong brackets":                    `{"a":[1}}`,
-	"a number":                          `7`,
+	"lone surrogate in an item": `{"type":"item","id":"x","item":"\ud83d"}`,
+	"lone surrogate in an id":   `{"type":"item","id":"\udc00","item":"a"}`,
+	"lone surrogate in a name":  `{"type":"user","id":"x","user":"u","fields":{"\ud83d":1}}`,
+	"no number":                 `{"type":"interaction","id":"x","value":NaN}`,
+	"a control character":       "{\"type\":\"user\",\"id\":\"x\",\"user\":\"\x01\"}",
+	"other encoding":            "{\"type\":\"user\",\"id\":\"x\",\"user\":\"\xe9\"}",
+	"a field twice":             `{"type":"item","type":"item","id":"x","item":"a"}`,
+	"deep nesting":              `{"id":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`,
+	"a list":                    `[1]`,
+	"a word":                    `nonsense`,
+	"wrong brackets":            `{"a":[1}}`,
+	"a number":                  `7`,
 }
 
 // badLines are lines of NDJSON that are no JSON values, besides badValues.

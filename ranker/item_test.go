@@ -88,7 +88,8 @@ func TestFieldValueJSON(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		`null`: `null`, `9007199254740992`: `9007199254740992`,
-		`18446744073709551616`: `18446744073709552000`, `["a",null,"b"]`: `["a","b"]`, `[null,1]`: `[1]`, `[null]`: `[]`,
+		`18446744073709551616`: `18446744073709552000`, `["a",null,"b"]`: `["a","b"]`,
+		`[null,1]`: `[1]`, `[null]`: `[]`,
 	} {
 		v := ranker.NumberValue(7)
 		if err := json.Unmarshal([]byte(text), &v); err != nil {
@@ -98,7 +99,9 @@ func TestFieldValueJSON(t *testing.T) {
 			t.Errorf("%s was written as %s (error %v), want %s", text, back, err, want)
 		}
 	}
-	for _, text := range []string{`{}`, `[1,"a"]`, `[[1]]`, `[true]`, `9007199254740993`, `[18446744073709551615]`} {
+	for _, text := range []string{
+		`{}`, `[1,"a"]`, `[[1]]`, `[true]`, `9007199254740993`, `[18446744073709551615]`,
+	} {
 		var v ranker.FieldValue
 		if err := json.Unmarshal([]byte(text), &v); err == nil {
 			t.Errorf("%s was read as %+v, want an error", text, v)

@@ -116,7 +116,7 @@ func TestKillLosesNothing(t *testing.T) {
 func TestKillOnFullDiskLosesNothing(t *testing.T) {
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=16m"); err != nil {
-		t.Skip("cannot mount a small disk: ", err)
+		t.Skipf("cannot mount a small disk, which only root may: %v", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
 	data, ballast := filepath.Join(disk, "d"), filepath.Join(disk, "ballast")

@@ -77,8 +77,9 @@ func TestMemoryUnderAbuse(t *testing.T) {
 		}
 		defer conn.Close()
 		if i%2 == 0 { // half of them announce a body and send a part
-			fmt.Fprintf(conn, "POST /feedback HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"+
-				"\r\nContent-Length: 8000000\r\n\r\n[%s", strings.Repeat(" ", 100_000))
+			fmt.Fprintf(conn, "POST /feedback HTTP/1.1\r\nHost: x\r\n"+
+				"Content-Type: application/json\r\nContent-Length: 8000000\r\n\r\n[%s",
+				strings.Repeat(" ", 100_000))
 		}
 	}
 	statuses := abuse(t, s)
@@ -112,8 +113,9 @@ func abuse(t *testing.T, s *service) map[string]int {
 		fmt.Fprintf(&candidates, `{"id":"c%d","text":"%d %s"},`, i, i, repeat("text ", 1400))
 	}
 	const size = 7_900_000
+	event := `{"type":"user","id":"a","user":"u","fields":{"a":1}},`
 	bodies := []struct{ path, body string }{
-		{"/feedback", "[" + repeat(`{"type":"user","id":"a","user":"u","fields":{"a":1}},`, size) + "]"},
+		{"/feedback", "[" + repeat(event, size) + "]"},
 		{"/feedback", `{"type":"item","id":"a","item":"i","text":"` + repeat("x", size) + `"}`},
 		{"/items", `{"id":"i","fields":{` + strings.TrimSuffix(fields.String(), ",") + `}}`},
 		{"/recommend", `{"user_id":"u","deadline_ms":2000,"candidates":[` +
@@ -143,7 +145,8 @@ func abuse(t *testing.T, s *service) map[string]int {
 }
 
 // sendAll sends a request, and returns the status of the answer. The server may answer and close
-// the connection before it has read everything; an ordinary client may then see a broken connection.
+// the connection before it has read everything; an ordinary client may then see a broken
+// connection.
 func sendAll(t *testing.T, s *service, method, path, body string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))

@@ -65,7 +65,7 @@ func (c *serveCmd) options(cfg *config.Config) app.Options {
 		Config: cfg, Store: c.storeFlags.options(), Encoder: c.encoderFlags.options(),
 		Bundles:     c.Bundles,
 		Experiments: c.Experiments, CORSOrigins: c.CORSOrigin, LogFeatures: c.LogFeatures,
-		Limits: c.limitFlags.limits(), MaxLogBytes: c.MaxLogBytes,
+		Limits: c.limits(), MaxLogBytes: c.MaxLogBytes,
 		MinFreeBytes: c.MinFreeBytes, RetainBytes: c.RetainBytes, RetainAge: c.RetainAge,
 		EraseAfter: c.EraseAfter, Log: c.logger(),
 	}

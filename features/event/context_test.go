@@ -13,20 +13,22 @@ import (
 func TestContextIsBounded(t *testing.T) {
 	type fields = map[string]ranker.FieldValue
 	full := fields{}
+	value := ranker.StringValue(strings.Repeat("x", 128-len("key-00")))
 	for i := range event.MaxContextKeys {
-		full[fmt.Sprintf("key-%02d", i)] = ranker.StringValue(strings.Repeat("x", 128-len("key-00")))
+		full[fmt.Sprintf("key-%02d", i)] = value
 	}
 	if err := event.CheckContext(full); err != nil {
 		t.Errorf("a context of exactly %d bytes: %v", event.MaxContextBytes, err)
 	}
 	full["key-00"] = ranker.StringValue(strings.Repeat("x", 128))
+	long := ranker.StringValue(strings.Repeat("x", event.MaxContextBytes))
 	tags := make([]string, 300)
 	for i := range tags {
 		tags[i] = "a long list of tags"
 	}
 	for name, context := range map[string]fields{
 		"many values":     full,
-		"one long value":  {"query": ranker.StringValue(strings.Repeat("x", event.MaxContextBytes))},
+		"one long value":  {"query": long},
 		"a long list":     {"tags": ranker.StringsValue(tags)},
 		"too many values": manyFields(event.MaxContextKeys + 1),
 	} {

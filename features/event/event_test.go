@@ -244,7 +244,7 @@ func TestRejected(t *testing.T) {
 				"not 0 (1970-01-01T00:00:00Z)",
 		},
 		{
-			`{"type":"interaction","id":"e","user":"u","item":"i","action":"purchase","value":1e39}`,
+			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","value":1e39}`,
 			"invalid_field", "/value: must be a number within ±3.4e38",
 		},
 		{

@@ -230,8 +230,8 @@ func TestTimelineMergesLiveRecords(t *testing.T) {
 	}
 }
 
-// All imported history arrives with the newest import, so that a full state drops the same users and
-// items whichever file came first. What happened when it arrived keeps its arrival: an event
+// All imported history arrives with the newest import, so that a full state drops the same users
+// and items whichever file came first. What happened when it arrived keeps its arrival: an event
 // without a time, or with one after its import.
 func TestImportedHistoryArrivesAtOnce(t *testing.T) {
 	const first, second = importDay, importDay + hour

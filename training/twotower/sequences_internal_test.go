@@ -103,8 +103,8 @@ func TestSplitValidationHoldsOutLastInteractions(t *testing.T) {
 	}
 }
 
-// testSplitValidation splits so many users, of whom three fifths have at least three interactions,
-// and checks that about so many are held out.
+// testSplitValidation splits so many users; three fifths of them have at least three interactions.
+// It checks that about so many are held out.
 func testSplitValidation(t *testing.T, users, want int) {
 	t.Helper()
 	c := &signals.Corpus{}
