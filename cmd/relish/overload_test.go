@@ -61,7 +61,6 @@ func peakMemory(t *testing.T, pid int) int {
 func TestMemoryUnderAbuse(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "d")
 	cmd := relish(t, "serve", "--addr", "127.0.0.1:0", "--data", data, "--log-level", "error")
-	cmd.Env = append(cmd.Env, "GOMEMLIMIT=256MiB") // the text encoder has memory outside of Go
 	cmd = inMemoryLimit(t, cmd)
 	s, err := start(cmd)
 	if err != nil {

@@ -117,6 +117,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
+	limitMemory(opt.Log)
 	a := &App{log: opt.Log}
 	defer func() {
 		if err != nil {
