@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
@@ -602,6 +603,18 @@ func TestTruncatedFile(t *testing.T) {
 	rows, _, err := read("f", gz.String()[:gz.Len()/2], importfile.Options{})
 	if len(rows) == 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%d rows, then %v", len(rows), err)
+	}
+}
+
+// A value that a read error cuts off is no row.
+func TestReadErrorInAValue(t *testing.T) {
+	failed := errors.New("the disk failed")
+	const events = 10_000 // more than are read to detect the format
+	array := "[\n" + strings.Repeat(`{"type":"user","id":"e","user":"u"},`+"\n", events) + "12"
+	in := io.MultiReader(strings.NewReader(array), iotest.ErrReader(failed))
+	r := importfile.NewReader("f", in, importfile.Options{})
+	if rows := slices.Collect(r.Rows()); len(rows) != events || !errors.Is(r.Err(), failed) {
+		t.Errorf("%d rows, then %v", len(rows), r.Err())
 	}
 }
 

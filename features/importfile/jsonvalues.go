@@ -115,7 +115,11 @@ func (r *valueReader) object() (data []byte, err error) {
 func (r *valueReader) scalar() (data []byte, err error) {
 	for len(data) <= MaxRow {
 		head, err := r.in.Peek(1)
-		if err != nil || len(data) > 0 && bytes.IndexByte([]byte(",]\n"), head[0]) >= 0 {
+		atEnd := errors.Is(err, io.EOF)
+		if err != nil && !atEnd {
+			return nil, err
+		}
+		if atEnd || len(data) > 0 && bytes.IndexByte([]byte(",]\n"), head[0]) >= 0 {
 			return bytes.TrimSpace(data), nil
 		}
 		data = append(data, head[0])
