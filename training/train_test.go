@@ -208,8 +208,8 @@ func TestTrainedBeatsEverySingleSignal(t *testing.T) {
 		}
 	}
 	full, columns := ndcg(t, demoLog(), out.Model, out.HoldoutStart)
-	// The columns of the residual GP are models of the user and the item that are fitted to the same
-	// lists. On so few lists the trees may lose a little to them.
+	// The columns of the residual GP are models of the user and the item that are fitted to the
+	// same lists. On so few lists the trees may lose a little to them.
 	for k, c := range out.Model.Schema.Columns() {
 		if strings.HasPrefix(c.Name, "residual.") {
 			if full < columns[k]-0.03 {

@@ -73,7 +73,10 @@ func newContentDesign(c *Corpus, features *served.ContentFeatures) (*contentDesi
 		d.texts = append(d.texts, text)
 		d.first = append(d.first, len(d.columns))
 	}
-	return d, d.setBases()
+	if err := d.setBases(); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 func (d *contentDesign) add(column int, entry float32) {

@@ -186,8 +186,8 @@ func TestContentPriorFindsTheClickRates(t *testing.T) {
 		mean += x / 300
 	}
 	for i, x := range truth {
-		error := prior.MeanLogOdds + predict(prior, c, i) - x
-		squares, total = squares+error*error, total+(x-mean)*(x-mean)
+		diff := prior.MeanLogOdds + predict(prior, c, i) - x
+		squares, total = squares+diff*diff, total+(x-mean)*(x-mean)
 	}
 	if squares > 0.1*total {
 		t.Errorf("%.1f %% of the variance of the log-odds is not explained", 100*squares/total)

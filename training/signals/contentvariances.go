@@ -91,15 +91,17 @@ func (s *varianceSearch) run(f *served.ContentFeatures) {
 }
 
 // climb multiplies a variance by the factor as long as that is better. It reports whether it was.
-func (s *varianceSearch) climb(part func(*ContentVariances) *float64, factor float64) (any bool) {
+func (s *varianceSearch) climb(
+	part func(*ContentVariances) *float64, factor float64,
+) (better bool) {
 	for {
 		v := s.best
 		x := part(&v)
 		*x *= factor
 		if *x < minVariance || *x > maxVariance || !s.try(v) {
-			return any
+			return better
 		}
-		any = true
+		better = true
 	}
 }
 
@@ -107,7 +109,7 @@ func (s *varianceSearch) climb(part func(*ContentVariances) *float64, factor flo
 func (s *varianceSearch) try(v ContentVariances) bool {
 	r := newContentRegression(s.design, s.targets, v)
 	coefficients, predictions := r.outOfFold(s.rows, s.foldOf, searchFolds, s.coefficients)
-	likelihood := 0.0
+	var likelihood float64
 	if s.targets.popularity != nil {
 		likelihood = s.gaussianLikelihood(predictions)
 	} else {
