@@ -135,7 +135,7 @@ func (s *State) applyImpression(rec *event.Record) {
 	u := s.user(e.UserID, rec)
 	for _, id := range e.Impression.Items {
 		it := s.item(id, rec)
-		s.countForAll(u, it, 0, rec)
+		s.count(u, it, 0, rec, true)
 		s.addShown(u, it.sharedID(id), e.Time)
 	}
 }
@@ -148,7 +148,16 @@ func (s *State) applyInteraction(rec *event.Record) {
 		return
 	}
 	u, it := s.user(e.UserID, rec), s.item(e.ItemID, rec)
-	s.countForAll(u, it, action+1, rec)
+	repeats := s.repeats(u, e)
+	if repeats >= s.cfg.DailyListed {
+		s.uncounted.repeated.Add(1)
+		return
+	}
+	forAll := repeats < s.cfg.DailyUnlisted || u.wasShown(e.ItemID, e.Time)
+	if !forAll {
+		s.uncounted.unlisted.Add(1)
+	}
+	s.count(u, it, action+1, rec, forAll)
 	value := float32(1)
 	if e.Value != nil && math.Abs(*e.Value) <= math.MaxFloat32 { // old logs may hold others
 		value = float32(*e.Value)
@@ -223,19 +232,23 @@ func insertNewestFirst[T any](list []T, x T, bound int, timeOf func(T) int64) []
 
 // ---- Counting ----
 
-// countForAll counts one event of the action for the item, for the user, for the item's field
-// values over all users and for this user, and for everything together.
-func (s *State) countForAll(u *UserState, it *ItemState, action int, rec *event.Record) {
+// count counts one event of the action for the user and for this user with each of the item's field
+// values. With forAll it also counts for the item, for its field values over all users, and for
+// everything together.
+func (s *State) count(u *UserState, it *ItemState, action int, rec *event.Record, forAll bool) {
 	t := rec.Event.Time
-	if !s.applied.Counters {
+	if forAll {
+		s.layout.add(&it.counts, action, t)
+	}
+	forAll = forAll && !s.applied.Counters
+	if forAll {
 		s.layout.add(&s.global, action, t)
 		s.markChanged(globalKey)
 	}
-	s.layout.add(&it.counts, action, t)
 	s.layout.add(&u.counts, action, t)
 	for f, values := range it.values {
 		for _, v := range values {
-			if !s.applied.Counters {
+			if forAll {
 				s.countValue(f, v.Value(), action, t)
 			}
 			s.layout.add(s.userFieldCountsOf(u, f, v, rec), action, t)

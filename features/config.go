@@ -23,6 +23,14 @@ type Config struct {
 	// HalfLives has at most 8 entries: "all" (no decay), or a duration such as 1h or 7d.
 	HalfLives []string `yaml:"half_lives"`
 
+	// DailyListed bounds how often an action of one user on one item counts on one day. More are
+	// logged, but change nothing.
+	DailyListed int `yaml:"daily_listed"`
+	// DailyUnlisted is the lower bound for an item that the user was not shown within the day before,
+	// as far as Shown reaches. Further actions count for the user, but not for the item, its field
+	// values and everything together. 0 keeps out what click farms send without any list.
+	DailyUnlisted int `yaml:"daily_unlisted"`
+
 	Recent int `yaml:"recent"` // interactions kept for each user
 	// Shown is how many shown items are kept for each user. The signal residual learns a user's
 	// preferences from them: 256 are about ten lists.
@@ -49,17 +57,19 @@ type Config struct {
 // KiB. The half-lives reach from one session to one season.
 func DefaultConfig() Config {
 	return Config{
-		Actions:     []string{"view", "click", "comment", "purchase"},
-		Fields:      []string{"tags", "category", "genres", "brand", "author"},
-		HalfLives:   []string{allTime, "1h", "1d", "7d", "30d"},
-		Recent:      100,
-		Shown:       256,
-		UserValues:  64,
-		FieldValues: 100_000,
-		MaxItems:    5_000_000,
-		MaxUsers:    5_000_000,
-		MaxAge:      "365d",
-		DedupeIDs:   4_000_000,
+		Actions:       []string{"view", "click", "comment", "purchase"},
+		Fields:        []string{"tags", "category", "genres", "brand", "author"},
+		HalfLives:     []string{allTime, "1h", "1d", "7d", "30d"},
+		DailyListed:   5,
+		DailyUnlisted: 1,
+		Recent:        100,
+		Shown:         256,
+		UserValues:    64,
+		FieldValues:   100_000,
+		MaxItems:      5_000_000,
+		MaxUsers:      5_000_000,
+		MaxAge:        "365d",
+		DedupeIDs:     4_000_000,
 	}
 }
 
@@ -115,6 +125,7 @@ func (c *Config) Validate() error {
 		name       string
 		value, max int
 	}{
+		{"daily_listed", c.DailyListed, 1000},
 		{"recent", c.Recent, ranker.MaxHistory},
 		{"shown", c.Shown, ranker.MaxHistory},
 		{"user_values", c.UserValues, 1000},
@@ -126,6 +137,9 @@ func (c *Config) Validate() error {
 		if b.value < 1 || b.value > b.max {
 			bad("%s: %d is not within 1 to %d", b.name, b.value, b.max)
 		}
+	}
+	if c.DailyUnlisted < 0 || c.DailyUnlisted > c.DailyListed {
+		bad("daily_unlisted: %d is not within 0 to daily_listed, %d", c.DailyUnlisted, c.DailyListed)
 	}
 	return errors.Join(errs...)
 }
@@ -173,7 +187,7 @@ func (c *Config) layoutText() string {
 // the bounds. It has 16 hex digits. With another hash the features of a list may have other values.
 func (c *Config) Hash() string {
 	maxAge, _ := parseDuration(c.MaxAge) // Validate has checked it
-	return fmt.Sprintf("%016x", xxhash.Sum64String(fmt.Sprintf("%s %d %d %d %d %d %d %d",
-		c.layoutText(), c.Recent, c.Shown, c.UserValues, c.FieldValues, c.MaxItems, c.MaxUsers,
-		maxAge)))
+	return fmt.Sprintf("%016x", xxhash.Sum64String(fmt.Sprintf("%s %d %d %d %d %d %d %d %d %d",
+		c.layoutText(), c.DailyListed, c.DailyUnlisted, c.Recent, c.Shown, c.UserValues,
+		c.FieldValues, c.MaxItems, c.MaxUsers, maxAge)))
 }

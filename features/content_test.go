@@ -5,12 +5,13 @@ import (
 
 	"relish/features"
 	"relish/features/event"
+	"relish/features/storetest"
 	"relish/ranker"
 )
 
 // The text of inline content is transient, unless it is the text that the item has anyway.
 func TestInlineTextIsTransient(t *testing.T) {
-	s, title := features.New(features.DefaultConfig()), "title"
+	s, title := features.New(storetest.Config()), "title"
 	s.Apply(&event.Record{Seq: 1, Arrival: 1, Event: ranker.Event{
 		Kind: ranker.EventItem, ID: "e", Time: 1, ItemID: "known", Title: &title,
 	}})

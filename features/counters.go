@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sync/atomic"
 )
 
 // ---- One decayed counter ----
@@ -164,6 +165,8 @@ type Counters struct {
 	values     []map[string]*decayedCounts // by counted field
 	global     decayedCounts
 	created    uint64 // number of entries of values ever created; none is removed or moved
+
+	uncounted struct{ repeated, unlisted atomic.Uint64 } // see Uncounted
 
 	changed  map[CounterKey]struct{} // since TakeChanged; nil until its first call
 	schemas  schemaCache

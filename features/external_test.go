@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"relish/features"
+	"relish/features/storetest"
 	"relish/ranker"
 )
 
@@ -45,7 +46,7 @@ func same(a, b [2]float32) bool {
 
 func TestTableColumns(t *testing.T) {
 	nan := float32(math.NaN())
-	s := features.New(features.DefaultConfig())
+	s := features.New(storetest.Config())
 	check := func(what, column string, want [2]float32) {
 		t.Helper()
 		if got := cells(t, s, column); !same(got, want) {
@@ -80,7 +81,7 @@ func TestTablesInReplay(t *testing.T) {
 			t, features.KeyItem, []string{"a"}, 1,
 		), "d2": columns(t, features.KeyItem, []string{"b"}, 2),
 	}
-	f := newFeed(features.DefaultConfig())
+	f := newFeed(storetest.Config())
 	f.OpenTable = func(name, digest string) *features.ExternalTable {
 		if name != "shop" {
 			t.Errorf("table %q was opened", name)

@@ -9,6 +9,7 @@ import (
 
 	"relish/features"
 	"relish/features/event"
+	"relish/features/storetest"
 	"relish/ranker"
 )
 
@@ -130,7 +131,7 @@ func TestDecay(t *testing.T) {
 		"after years":            {[]int64{1}, t0, [3]float64{1, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newFeed(features.DefaultConfig())
+			s := newFeed(storetest.Config())
 			for _, at := range c.at {
 				s.add(did("u", "click", "a", at))
 			}
@@ -145,7 +146,7 @@ func TestDecay(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
-	cfg := features.DefaultConfig()
+	cfg := storetest.Config()
 	cfg.UserValues, cfg.FieldValues, cfg.MaxItems, cfg.MaxUsers = 3, 4, 100, 50
 	cfg.Recent, cfg.Shown = 100, 90
 	s := newFeed(cfg)
@@ -186,7 +187,7 @@ func TestBounds(t *testing.T) {
 
 // Items and users without an event for Config.MaxAge are dropped. The arrival time counts.
 func TestMaxAge(t *testing.T) {
-	cfg := features.DefaultConfig()
+	cfg := storetest.Config()
 	cfg.MaxAge = "64h"
 	s := features.New(cfg)
 	const hour = int64(3_600_000)
@@ -214,7 +215,7 @@ func TestMaxAge(t *testing.T) {
 
 // Which of a user's values are dropped depends on the events, not on when they arrived.
 func TestDroppedValuesDoNotDependOnArrival(t *testing.T) {
-	cfg := features.DefaultConfig()
+	cfg := storetest.Config()
 	cfg.UserValues = 2
 	sch := schemaOf(t, ranker.Feature{
 		Kind: ranker.KindCount, Scope: ranker.ScopeUserField, Action: features.ActionImpression,
@@ -244,7 +245,7 @@ func TestDroppedValuesDoNotDependOnArrival(t *testing.T) {
 // One record that arrives a year ahead, because a clock was wrong or the server was off, drops
 // nothing. Afterwards items and users grow old as before.
 func TestLeapOfTheClockDropsNothing(t *testing.T) {
-	s := features.New(features.DefaultConfig())
+	s := features.New(storetest.Config())
 	seq := uint64(0)
 	add := func(arrival int64, e ranker.Event) {
 		seq++
@@ -279,7 +280,7 @@ func TestEventAheadOfItsArrival(t *testing.T) {
 		}
 	}
 	sch := schemaOf(t, feature("shown", features.ActionImpression), feature("clicks", "click"))
-	f := newFeed(features.DefaultConfig())
+	f := newFeed(storetest.Config())
 	for range 1000 {
 		f.add(shown("u", t0, "a"))
 	}
@@ -301,7 +302,7 @@ func TestEventAheadOfItsArrival(t *testing.T) {
 
 // A result of Read shares nothing with the state: later events do not change it.
 func TestReadResultsDoNotChange(t *testing.T) {
-	s := newFeed(features.DefaultConfig())
+	s := newFeed(storetest.Config())
 	s.add(
 		item("a", "x"),
 		ranker.Event{
@@ -344,7 +345,7 @@ func TestReadResultsDoNotChange(t *testing.T) {
 
 // "impression" and "any" are names for schemas. Interactions with these actions count nothing.
 func TestReservedActionsCountNothing(t *testing.T) {
-	f := newFeed(features.DefaultConfig())
+	f := newFeed(storetest.Config())
 	f.add(
 		item("a"), did("u", features.ActionAny, "a", t0),
 		did("u", features.ActionImpression, "a", t0),
@@ -381,7 +382,7 @@ func TestContextFeatures(t *testing.T) {
 		},
 		ranker.Feature{Kind: ranker.KindContext, Field: "on"},
 	)
-	s := newFeed(features.DefaultConfig())
+	s := newFeed(storetest.Config())
 	q := &ranker.FeatureQuery{
 		User:       "u",
 		Now:        t0,
@@ -414,7 +415,7 @@ func TestContextFeatures(t *testing.T) {
 }
 
 func TestSchemaOfUncountedStateIsRejected(t *testing.T) {
-	s := newFeed(features.DefaultConfig())
+	s := newFeed(storetest.Config())
 	for _, f := range []ranker.Feature{
 		{Kind: ranker.KindCount, Scope: ranker.ScopeItem, Action: "dance"},
 		{Kind: ranker.KindRate, Scope: ranker.ScopeField, Action: "click", Field: "colour"},
@@ -499,7 +500,7 @@ func wide(t testing.TB) *ranker.Schema {
 }
 
 func BenchmarkApply(b *testing.B) {
-	f := newFeed(features.DefaultConfig())
+	f := newFeed(storetest.Config())
 	random(f, rand.New(rand.NewPCG(1, 1)), 1000)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -508,7 +509,7 @@ func BenchmarkApply(b *testing.B) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	f := newFeed(features.DefaultConfig())
+	f := newFeed(storetest.Config())
 	for i := range 2000 {
 		f.add(
 			item(fmt.Sprint("i", i), fmt.Sprint("tag", i%50), fmt.Sprint("tag", i%7)),
@@ -534,7 +535,7 @@ func BenchmarkRead(b *testing.B) {
 
 // The number of allocations of a Read does not grow with the candidates.
 func TestReadAllocations(t *testing.T) {
-	f := newFeed(features.DefaultConfig())
+	f := newFeed(storetest.Config())
 	random(f, rand.New(rand.NewPCG(1, 1)), 500)
 	sch := wide(t)
 	allocations := func(n int) float64 {
@@ -555,7 +556,7 @@ func TestReadAllocations(t *testing.T) {
 
 // The items of one list are kept in reverse, whose positions a signal reads.
 func TestShownKeepsTheOrderOfAList(t *testing.T) {
-	s := newFeed(features.DefaultConfig())
+	s := newFeed(storetest.Config())
 	s.add(shown("u", t0, "a", "b", "c"), did("u", "click", "b", t0+1), shown("u", t0+5, "d", "e"))
 	st := read(t, s.State, schemaOf(t, ranker.Feature{Kind: ranker.KindHistory}), t0+9, "u")
 	var order []string

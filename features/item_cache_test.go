@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"relish/features"
+	"relish/features/storetest"
 	"relish/ranker"
 )
 
@@ -59,11 +59,11 @@ func TestItemCacheChangesNothing(t *testing.T) {
 		return fmt.Sprint(st.Columns)
 	}
 	r := rand.New(rand.NewPCG(7, 7))
-	often, events := newFeed(features.DefaultConfig()), []ranker.Event(nil)
+	often, events := newFeed(storetest.Config()), []ranker.Event(nil)
 	for step := range 60 {
 		events = append(events, randomEvent(r), randomEvent(r), randomEvent(r))
 		often.add(events[3*step:]...)
-		never := newFeed(features.DefaultConfig())
+		never := newFeed(storetest.Config())
 		never.add(events...)
 		var readers sync.WaitGroup
 		for k, schema := range schemas {

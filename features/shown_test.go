@@ -3,7 +3,7 @@ package features_test
 import (
 	"testing"
 
-	"relish/features"
+	"relish/features/storetest"
 	"relish/ranker"
 )
 
@@ -11,7 +11,7 @@ import (
 // once. Else such a client would halve the lists that a signal can learn from, and every item would
 // count twice in it.
 func TestListReportedTwiceIsShownOnce(t *testing.T) {
-	s := newFeed(features.DefaultConfig())
+	s := newFeed(storetest.Config())
 	s.add(
 		shown("u", t0, "a", "b", "c"), shown("u", t0, "c", "b", "a"),
 		did("u", "click", "b", t0+5), shown("u", t0+60_000, "a", "d"),

@@ -12,10 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"relish/features"
 	"relish/features/embedded"
 	"relish/features/eventlog"
 	"relish/features/ingest"
+	"relish/features/storetest"
 	"relish/internal/durable"
 	"relish/ranker"
 )
@@ -65,7 +65,7 @@ var dataFiles = []string{"log", "log.highwater", "checkpoint", "journal", "erase
 func agedFolders(t *testing.T) (dirs [ages]string, clicks [ages]int) {
 	dir := filepath.Join(t.TempDir(), "d")
 	session := func(age int, use func(s *embedded.Store)) {
-		s := open(t, dir, features.DefaultConfig(), quick())
+		s := open(t, dir, storetest.Config(), quick())
 		use(s)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -201,7 +201,7 @@ func TestFilesOfDifferentAges(t *testing.T) {
 func checkMix(
 	t *testing.T, name, dir string, age []int, clicks [ages]int, newest [ages]uint64,
 ) {
-	cfg := features.DefaultConfig()
+	cfg := storetest.Config()
 	s, err := embedded.Open(dir, cfg, quick())
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
@@ -257,7 +257,7 @@ func checkMix(
 func TestLostEventsCanBeRepeated(t *testing.T) {
 	dirs, clicks := agedFolders(t)
 	dir := mix(t, dirs, []int{early, late, early, late, late})
-	s := open(t, dir, features.DefaultConfig(), quick())
+	s := open(t, dir, storetest.Config(), quick())
 	for i := range clicks[late] {
 		out, err := s.Append(t.Context(), []ranker.Event{click(fmt.Sprint("e", i), clickUser, "i")})
 		if err != nil || out[0].Duplicate != (i < clicks[early]) {
@@ -271,7 +271,7 @@ func TestLostEventsCanBeRepeated(t *testing.T) {
 
 // A checkpoint or base of another log is not used.
 func TestFilesOfAnotherLog(t *testing.T) {
-	cfg := features.DefaultConfig()
+	cfg := storetest.Config()
 	folder := func(n int) string {
 		dir := filepath.Join(t.TempDir(), "d")
 		s := open(t, dir, cfg, quick())
@@ -322,7 +322,7 @@ func TestFilesOfAnotherLog(t *testing.T) {
 // A start that is killed again and again while it replays the log comes to its end.
 func TestInterruptedReplayConverges(t *testing.T) {
 	const records, interval, killedAfter = 20_000, 2000, 5000
-	cfg, dir := features.DefaultConfig(), filepath.Join(t.TempDir(), "d")
+	cfg, dir := storetest.Config(), filepath.Join(t.TempDir(), "d")
 	s := open(t, dir, cfg, quick())
 	for i := 0; i < records; i += 1000 {
 		batch := make([]ranker.Event, 1000)

@@ -11,10 +11,10 @@ import (
 	"syscall"
 	"testing"
 
-	"relish/features"
 	"relish/features/embedded"
 	"relish/features/eventlog"
 	"relish/features/ingest"
+	"relish/features/storetest"
 	"relish/internal/durable/durabletest"
 	"relish/ranker"
 )
@@ -33,7 +33,7 @@ func (l *life) open() (*embedded.Store, error) {
 	opt := shortLog()
 	opt.Ingest.FS = l.disk
 	opt.Ingest.ReplayCheckpoint = 5
-	return embedded.Open(l.dir, features.DefaultConfig(), opt)
+	return embedded.Open(l.dir, storetest.Config(), opt)
 }
 
 // session opens the store, uses it, and closes it. Errors are those of the disk.
@@ -186,7 +186,7 @@ func TestTemporaryFilesAreRemoved(t *testing.T) {
 	if err := os.WriteFile(left, []byte(erasedUser), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, dir, features.DefaultConfig(), quick())
+	s := open(t, dir, storetest.Config(), quick())
 	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the temporary file is still there: %v", err)
 	}

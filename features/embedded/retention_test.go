@@ -11,6 +11,7 @@ import (
 	"relish/features"
 	"relish/features/embedded"
 	"relish/features/ingest"
+	"relish/features/storetest"
 )
 
 // shortLog keeps about three segments of a few records each.
@@ -34,7 +35,7 @@ func packed(t *testing.T, dir string, cfg features.Config) []byte {
 
 // The log and the cut add up to the state, however much of the log retention dropped.
 func TestRetentionKeepsTheState(t *testing.T) {
-	dir, cfg := t.TempDir(), features.DefaultConfig()
+	dir, cfg := t.TempDir(), storetest.Config()
 	file := func(name string) string { return filepath.Join(dir, name) }
 	check := func(what string) {
 		t.Helper()

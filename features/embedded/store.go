@@ -189,6 +189,7 @@ type Stats struct {
 	ingest.Stats
 	Items, Users, FieldValues int
 	Seq                       uint64 // of the last applied record
+	Uncounted                 features.Uncounted
 }
 
 // Stats returns the current gauges.
@@ -202,5 +203,6 @@ func (s *Store) Stats() Stats {
 		Users:       users,
 		FieldValues: values,
 		Seq:         s.state.Seq(),
+		Uncounted:   s.state.Uncounted(),
 	}
 }

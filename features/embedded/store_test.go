@@ -99,7 +99,7 @@ func TestConformance(t *testing.T) {
 // replay has none of their events.
 func TestErasureOnDisk(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir, features.DefaultConfig(), embedded.Options{})
+	s := open(t, dir, storetest.Config(), embedded.Options{})
 	const id = "canary-user-7f3a"
 	for i := range 20 {
 		add(t, s, click(fmt.Sprint("e", i), id, "a"), click(fmt.Sprint("f", i), "other", "a"))
@@ -149,7 +149,7 @@ func TestErasureOnDisk(t *testing.T) {
 }
 
 func TestImpressionsAreRecorded(t *testing.T) {
-	s := open(t, t.TempDir(), features.DefaultConfig(), embedded.Options{})
+	s := open(t, t.TempDir(), storetest.Config(), embedded.Options{})
 	s.Record(&ranker.Event{Kind: ranker.EventImpression, ID: "r1", UserID: "u",
 		Impression: &ranker.Impression{Items: []string{"a", "b"}, Served: true, MatrixHash: 7}})
 	add(
@@ -182,7 +182,7 @@ func TestOnItemsChanged(t *testing.T) {
 	s := open(
 		t,
 		t.TempDir(),
-		features.DefaultConfig(),
+		storetest.Config(),
 		embedded.Options{OnItemsChanged: func(items []*ranker.ItemInfo) {
 			for _, it := range items {
 				got = append(got, it.ID)
@@ -222,7 +222,7 @@ func TestLock(t *testing.T) {
 }
 
 func BenchmarkAppend100(b *testing.B) {
-	s := open(b, b.TempDir(), features.DefaultConfig(), embedded.Options{})
+	s := open(b, b.TempDir(), storetest.Config(), embedded.Options{})
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		batch := make([]ranker.Event, 100)
@@ -237,7 +237,7 @@ func BenchmarkAppend100(b *testing.B) {
 // A store with a base continues from it, after restarts and without its checkpoint. An erased
 // user leaves the base too.
 func TestBase(t *testing.T) {
-	cfg := features.DefaultConfig()
+	cfg := storetest.Config()
 	from := features.New(cfg)
 	for i, user := range []string{"u", "v"} {
 		from.Apply(

@@ -44,7 +44,7 @@ func dumpRestoreRebuild(t *testing.T, url string, nodes []*redistest.Server) {
 	// checkState waits until every replica has what all logs add up to.
 	checkState := func(when string) {
 		t.Helper()
-		want := features.New(features.DefaultConfig())
+		want := features.New(storetest.Config())
 		for _, s := range replicas {
 			replayLog(t, want, s.dir)
 		}
@@ -83,7 +83,7 @@ func dumpRestoreRebuild(t *testing.T, url string, nodes []*redistest.Server) {
 	closeAll()
 	conn := connect(t, url)
 	defer conn.Close()
-	dump, err := redis.Dump(t.Context(), conn, features.DefaultConfig())
+	dump, err := redis.Dump(t.Context(), conn, storetest.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func dumpRestoreRebuild(t *testing.T, url string, nodes []*redistest.Server) {
 	reopenAndCheck("after a dump")
 
 	// The snapshot lacks the click that came after it. The log has it.
-	loaded, err := snapshot.Load(snapshotDir, features.DefaultConfig())
+	loaded, err := snapshot.Load(snapshotDir, storetest.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,13 +109,13 @@ func dumpRestoreRebuild(t *testing.T, url string, nodes []*redistest.Server) {
 	reopenAndCheck("emptied")
 
 	folders := []string{replicas[0].dir, replicas[1].dir}
-	err = redis.Rebuild(t.Context(), conn, features.DefaultConfig(), nil, folders, nil)
+	err = redis.Rebuild(t.Context(), conn, storetest.Config(), nil, folders, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	reopenAndCheck("rebuilt from the logs")
 
-	err = redis.Rebuild(t.Context(), conn, features.DefaultConfig(), loaded, folders, nil)
+	err = redis.Rebuild(t.Context(), conn, storetest.Config(), loaded, folders, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestRebuildBesideReplica(t *testing.T) {
 	replicas[0].add(t, slices.Clone(evs[:200])...)
 	replicas[1].add(t, slices.Clone(evs[150:])...) // a sixth is sent to both
 	replicas[0].close(t)
-	want := features.New(features.DefaultConfig())
+	want := features.New(storetest.Config())
 	for i := range evs {
 		want.Apply(&event.Record{
 			Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: evs[i],
@@ -142,7 +142,7 @@ func TestRebuildBesideReplica(t *testing.T) {
 	schema := storetest.AllCountersSchema(t)
 	folders := []string{replicas[0].dir}
 	for i := range 3 {
-		err := redis.Rebuild(t.Context(), conn, features.DefaultConfig(), nil, folders, nil)
+		err := redis.Rebuild(t.Context(), conn, storetest.Config(), nil, folders, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"relish/features"
 	"relish/features/redis"
+	"relish/features/storetest"
 	"relish/internal/redistest"
 	"relish/ranker"
 )
@@ -19,7 +20,7 @@ import (
 // it is there.
 func TestRedisAbsentAtStart(t *testing.T) {
 	server := redistest.New(t)
-	s := open(t, server.URL(), t.TempDir(), features.DefaultConfig(), redis.Options{})
+	s := open(t, server.URL(), t.TempDir(), storetest.Config(), redis.Options{})
 	svc := newService(t, s, []string{"x", "y"})
 	for range 10 {
 		a := svc.rank(t)
@@ -169,7 +170,7 @@ func TestBadNetwork(t *testing.T) {
 // Dialing gets no answer, as if packets vanished. No ranking waits for it, and no dials pile up.
 func TestUnreachable(t *testing.T) {
 	url := "redis://" + redistest.BlackHole(t)
-	s := open(t, url, t.TempDir(), features.DefaultConfig(), redis.Options{})
+	s := open(t, url, t.TempDir(), storetest.Config(), redis.Options{})
 	svc := newService(t, s, []string{"x"})
 	for range 50 {
 		if a := svc.rank(t); !slices.Contains(a.degraded, ranker.FeaturesMissing) {

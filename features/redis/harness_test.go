@@ -14,6 +14,7 @@ import (
 	"relish/features/eventlog"
 	"relish/features/ingest"
 	"relish/features/redis"
+	"relish/features/storetest"
 	"relish/internal/redisconn"
 	"relish/internal/redistest"
 	"relish/ranker"
@@ -124,7 +125,7 @@ func (s *testStore) read(t testing.TB, q *ranker.FeatureQuery) *ranker.RequestSt
 func openReplicas(t testing.TB, url string, n int) (out []*testStore) {
 	t.Helper()
 	for range n {
-		s := open(t, url, t.TempDir(), features.DefaultConfig(), generous)
+		s := open(t, url, t.TempDir(), storetest.Config(), generous)
 		s.waitFlushed(t)
 		out = append(out, s)
 	}

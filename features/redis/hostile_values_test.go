@@ -9,6 +9,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/features/redis"
+	"relish/features/storetest"
 	"relish/internal/redistest"
 	"relish/ranker"
 )
@@ -17,7 +18,7 @@ import (
 // huge, of another type than the feature's. Rankings go on, and their columns are finite.
 func TestHostileNumbersInValues(t *testing.T) {
 	server := redistest.Start(t)
-	s := open(t, server.URL(), t.TempDir(), features.DefaultConfig(), generous)
+	s := open(t, server.URL(), t.TempDir(), storetest.Config(), generous)
 	s.waitFlushed(t)
 	state := features.New(s.cfg)
 	fields := map[string]ranker.FieldValue{

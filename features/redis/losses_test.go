@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"relish/features"
 	"relish/features/ingest"
 	"relish/features/redis"
+	"relish/features/storetest"
 	"relish/internal/redistest"
 )
 
@@ -33,7 +33,7 @@ func TestUnnoticedFailover(t *testing.T) {
 	primary := redistest.Start(t)
 	next := redistest.Start(t, "--replicaof", "127.0.0.1 "+fmt.Sprint(primary.Port))
 	proxy := redistest.StartProxy(t, primary)
-	s := open(t, proxy.URL(), t.TempDir(), features.DefaultConfig(), generous)
+	s := open(t, proxy.URL(), t.TempDir(), storetest.Config(), generous)
 	clicks := 0
 	for range 5 {
 		s.add(t, click(fmt.Sprint("before", clicks), "u", "x"))
@@ -109,7 +109,7 @@ func TestManyReplicas(t *testing.T) {
 	server := redistest.Start(t)
 	var all []*testStore
 	for i := range n {
-		s := open(t, server.URL(), t.TempDir(), features.DefaultConfig(), generous)
+		s := open(t, server.URL(), t.TempDir(), storetest.Config(), generous)
 		s.add(t, click(fmt.Sprint("e", i), "u", "x"))
 		s.waitFlushed(t)
 		all = append(all, s)
@@ -180,7 +180,7 @@ func TestResharding(t *testing.T) {
 	cluster := redistest.StartCluster(t, 3, 0)
 	var replicas []*testStore
 	for range 2 {
-		s := open(t, cluster.URL(), t.TempDir(), features.DefaultConfig(), redis.Options{
+		s := open(t, cluster.URL(), t.TempDir(), storetest.Config(), redis.Options{
 			ReadTimeout: time.Minute,
 		})
 		s.waitFlushed(t)

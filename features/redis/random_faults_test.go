@@ -44,7 +44,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	c.follow()
 	for range 3 {
 		proxy := redistest.StartProxy(t, c.primary)
-		s := open(t, proxy.URL(), t.TempDir(), features.DefaultConfig(), redis.Options{
+		s := open(t, proxy.URL(), t.TempDir(), storetest.Config(), redis.Options{
 			ReadTimeout: time.Minute,
 		})
 		c.proxies, c.replicas = append(c.proxies, proxy), append(c.replicas, s)
@@ -211,7 +211,7 @@ func (c *chaos) checkCounts() {
 		s.waitFlushed(c.t)
 		logs = append(logs, ingest.LogDir(s.dir))
 	}
-	want := features.New(features.DefaultConfig())
+	want := features.New(storetest.Config())
 	conflicts := func(n int) { c.t.Errorf("%d ids have two events", n) }
 	for rec, err := range ingest.ReadLogs(1000, conflicts, logs...) {
 		if err != nil {

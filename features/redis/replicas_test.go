@@ -58,7 +58,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			evs := storetest.RandomEvents(rand.New(rand.NewPCG(3, 3)), 800)
-			want := features.New(features.DefaultConfig())
+			want := features.New(storetest.Config())
 			for i := range evs {
 				want.Apply(&event.Record{
 					Seq: uint64(i + 1), Arrival: time.Now().UnixMilli(), Event: evs[i],

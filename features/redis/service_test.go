@@ -10,8 +10,8 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"relish/features"
 	"relish/features/redis"
+	"relish/features/storetest"
 	"relish/ranker"
 	"relish/ranker/scorer"
 	"relish/ranker/signals"
@@ -64,7 +64,7 @@ func newService(t *testing.T, s *testStore, ids []string) *service {
 // warmService returns a service with 100 items that holds local copies of all of them.
 func warmService(t *testing.T, url string) *service {
 	t.Helper()
-	s := open(t, url, t.TempDir(), features.DefaultConfig(), redis.Options{})
+	s := open(t, url, t.TempDir(), storetest.Config(), redis.Options{})
 	svc := newService(t, s, addItems(t, s, 100))
 	svc.waitComplete(t)
 	svc.waitCopies(t)

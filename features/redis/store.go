@@ -121,7 +121,10 @@ type Store struct {
 	behindSince atomic.Int64  // since when (Unix ns) Redis may lack records; 0: it lacks none
 	redoFrom    atomic.Uint64 // the first record that Redis may lack; 0: unknown or none
 
-	stats   struct{ conflicts, invalid, trips, stale atomic.Int64 }
+	stats struct {
+		conflicts, invalid, trips, stale atomic.Int64
+		repeated, unlisted               atomic.Uint64 // see features.Uncounted
+	}
 	stop    context.CancelFunc
 	syncing sync.WaitGroup
 }
@@ -265,6 +268,7 @@ type Stats struct {
 	StaleReads  int64         // rankings made from local copies
 	Conflicts   int64         // compare-and-sets that another replica won
 	Invalid     int64         // damaged values that were read from Redis
+	Uncounted   features.Uncounted
 }
 
 // Stats returns the current figures.
@@ -278,6 +282,9 @@ func (s *Store) Stats() Stats {
 		LastError:  s.conn.LastError(),
 		RoundTrips: s.stats.trips.Load(), StaleReads: s.stats.stale.Load(),
 		Conflicts: s.stats.conflicts.Load(), Invalid: s.stats.invalid.Load(),
+		Uncounted: features.Uncounted{
+			Repeated: s.stats.repeated.Load(), Unlisted: s.stats.unlisted.Load(),
+		},
 	}
 	if since := s.behindSince.Load(); since != 0 {
 		st.BehindFor = time.Since(time.Unix(0, since))

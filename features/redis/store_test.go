@@ -66,7 +66,7 @@ func TestLeastPrivilege(t *testing.T) {
 
 // checkAllOperations makes a store do everything that needs a permission.
 func checkAllOperations(t *testing.T, url string) {
-	s := open(t, url, t.TempDir(), features.DefaultConfig(), generous)
+	s := open(t, url, t.TempDir(), storetest.Config(), generous)
 	s.waitFlushed(t)
 	s.add(t, itemWithTitle("d", "x", "title"), click("e", "u", "x"))
 	st := s.read(t, query(t, "u", []string{"x"}))
@@ -125,7 +125,7 @@ func TestEveryKeyExpires(t *testing.T) {
 // The commands of a read carry a deadline within Options.ReadTimeout, which 1,000 candidates
 // double.
 func TestReadDeadlines(t *testing.T) {
-	s := open(t, redistest.Start(t).URL(), t.TempDir(), features.DefaultConfig(), redis.Options{})
+	s := open(t, redistest.Start(t).URL(), t.TempDir(), storetest.Config(), redis.Options{})
 	ids := addItems(t, s, 100)
 	recorder := &deadlineRecorder{}
 	s.conn.AddHook(recorder)

@@ -10,7 +10,7 @@ import (
 
 // featureValues checks the value of every kind of feature.
 func featureValues(t *testing.T, b Backend) {
-	s := b.Open(t, features.DefaultConfig())
+	s := b.Open(t, Config())
 	a := item("i1", "a", t0-2*3600*1000, "x", "y")
 	a.Fields = map[string]ranker.FieldValue{
 		"price": ranker.NumberValue(3),
@@ -105,7 +105,7 @@ func featureValues(t *testing.T, b Backend) {
 
 // Inline content holds for one request and replaces the stored parts.
 func inline(t *testing.T, b Backend) {
-	s := b.Open(t, features.DefaultConfig())
+	s := b.Open(t, Config())
 	appendEvents(t, s, item("i", "a", t0, "x"))
 	sch := schema(t, ranker.Feature{Name: "p", Kind: ranker.KindNumber, Field: "price"})
 	changed := ranker.Candidate{ID: "a", Inline: &ranker.Item{

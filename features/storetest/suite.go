@@ -17,8 +17,18 @@ import (
 	"relish/ranker"
 )
 
+// Config returns the default configuration, except that every repeat of an interaction counts:
+// tests repeat one click to see what is lost or counted twice. Histories are long, since what was
+// pushed out of one counts as a repeat.
+func Config() features.Config {
+	cfg := features.DefaultConfig()
+	cfg.DailyListed, cfg.DailyUnlisted = 1000, 1000
+	cfg.Recent = ranker.MaxHistory
+	return cfg
+}
+
 func readYourWrites(t *testing.T, b Backend) {
-	s, sch := b.Open(t, features.DefaultConfig()), schema(t, clicks)
+	s, sch := b.Open(t, Config()), schema(t, clicks)
 	for i := 1; i <= 20; i++ {
 		appendEvents(t, s, interaction(fmt.Sprint("e", i), "u", "click", "a", t0))
 		wantColumns(t, read(t, s, sch, "u", "a"), math.Log1p(float64(i)))
@@ -26,7 +36,7 @@ func readYourWrites(t *testing.T, b Backend) {
 }
 
 func duplicates(t *testing.T, b Backend) {
-	s, sch := b.Open(t, features.DefaultConfig()), schema(t, clicks)
+	s, sch := b.Open(t, Config()), schema(t, clicks)
 	out := appendEvents(
 		t, s, interaction("e1", "u", "click", "a", t0), interaction("e1", "u", "click", "a", t0),
 	)
@@ -43,7 +53,7 @@ func duplicates(t *testing.T, b Backend) {
 // An id is unique within its source, that of an impression over all sources. A repeat of an event
 // changes nothing, and another event with a known id is rejected, also after a restart.
 func idConflicts(t *testing.T, b Backend) {
-	s, sch := b.Open(t, features.DefaultConfig()), schema(t, clicks)
+	s, sch := b.Open(t, Config()), schema(t, clicks)
 	from := func(source string, e ranker.Event) ranker.Event {
 		e.Source = source
 		return e
@@ -89,7 +99,7 @@ func idConflicts(t *testing.T, b Backend) {
 }
 
 func rejections(t *testing.T, b Backend) {
-	s := b.Open(t, features.DefaultConfig())
+	s := b.Open(t, Config())
 	out := appendEvents(
 		t, s, interaction("e1", "", "click", "a", t0),
 		interaction("e2", "u", "click", "a", math.MaxInt64/2),
@@ -112,7 +122,7 @@ func rejections(t *testing.T, b Backend) {
 // A time up to ten minutes ahead counts as the arrival: the history is in the order of arrival,
 // and the decayed counts stay. A later time is rejected.
 func aheadOfArrival(t *testing.T, b Backend) {
-	s := b.Open(t, features.DefaultConfig())
+	s := b.Open(t, Config())
 	recent := clicks
 	recent.HalfLife = "1h"
 	sch := schema(t, recent)
@@ -142,7 +152,7 @@ func aheadOfArrival(t *testing.T, b Backend) {
 }
 
 func mergeAndReplace(t *testing.T, b Backend) {
-	s := b.Open(t, features.DefaultConfig())
+	s := b.Open(t, Config())
 	num := func(x float64) map[string]ranker.FieldValue {
 		return map[string]ranker.FieldValue{"n": ranker.NumberValue(x)}
 	}
@@ -221,7 +231,7 @@ func orderDoesNotMatter(t *testing.T, b Backend) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	evs := RandomEvents(rng, 80)
 	sch := AllCountersSchema(t)
-	cfg := features.DefaultConfig()
+	cfg := Config()
 	one, two := b.Open(t, cfg), b.Open(t, cfg)
 	appendEvents(t, one, slices.Clone(evs)...)
 	shuffled := slices.Clone(evs)
@@ -247,7 +257,7 @@ func orderDoesNotMatter(t *testing.T, b Backend) {
 }
 
 func eraseUser(t *testing.T, b Backend) {
-	s, sch := b.Open(t, features.DefaultConfig()), schema(
+	s, sch := b.Open(t, Config()), schema(
 		t, clicks, ranker.Feature{Name: "h", Kind: ranker.KindHistory},
 	)
 	appendEvents(
@@ -272,7 +282,7 @@ func eraseUser(t *testing.T, b Backend) {
 }
 
 func deleteItem(t *testing.T, b Backend) {
-	s := b.Open(t, features.DefaultConfig())
+	s := b.Open(t, Config())
 	appendEvents(t, s, item("i", "a", t0))
 	if known, err := s.DeleteItem(t.Context(), "a"); err != nil || !known {
 		t.Fatalf("%v %v", known, err)
@@ -287,7 +297,7 @@ func deleteItem(t *testing.T, b Backend) {
 
 // After a restart the state is the same, bit for bit.
 func reopen(t *testing.T, b Backend) {
-	s, sch := b.Open(t, features.DefaultConfig()), AllCountersSchema(t)
+	s, sch := b.Open(t, Config()), AllCountersSchema(t)
 	appendEvents(t, s, RandomEvents(rand.New(rand.NewPCG(2, 2)), 100)...)
 	before := read(t, s, sch, "u1", "it0", "it1", "it5")
 	s = b.Reopen(t, s)
@@ -299,7 +309,7 @@ func reopen(t *testing.T, b Backend) {
 }
 
 func concurrentWriters(t *testing.T, b Backend) {
-	s, sch := b.Open(t, features.DefaultConfig()), schema(t, clicks)
+	s, sch := b.Open(t, Config()), schema(t, clicks)
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {

@@ -41,8 +41,9 @@ type scanner struct {
 	impressions map[uint64]int    // hash of an impression id -> index among all lists
 	// early has the early follow-ups by the hash of the impression id they name, in two
 	// generations: the present one and the one before.
-	early [2]map[uint64][]earlyFollowUp
-	items itemChanges
+	early   [2]map[uint64][]earlyFollowUp
+	items   itemChanges
+	repeats dayRepeats
 }
 
 // Scan reads the log up to Options.Until and Options.Before.
@@ -238,6 +239,10 @@ func (s *scanner) addInteraction(rec *event.Record) {
 		Gain: s.opt.gain(e.Action), HasImpression: e.ImpressionID != "",
 	}
 	s.items.set(rec.Seq, x.Item, true)
+	if !x.HasImpression &&
+		s.repeats.exceed(s.opt.State.DailyListed, userAction{x.User, x.Item, e.Action}, rec) {
+		return
+	}
 	s.Interactions = append(s.Interactions, x)
 	if !x.HasImpression {
 		return

@@ -92,7 +92,9 @@ func erase(user string) ranker.Event {
 
 func scan(t testing.TB, tp *tape, opt replay.Options) *replay.Log {
 	t.Helper()
-	opt.State = features.DefaultConfig()
+	if opt.State.Actions == nil {
+		opt.State = features.DefaultConfig()
+	}
 	if opt.Gains == nil {
 		opt.Gains = map[string]float64{"view": 1, "purchase": 5, "comment": 0}
 	}
@@ -306,7 +308,9 @@ func TestListsAreBounded(t *testing.T) {
 func TestHoldoutOfMixedLogs(t *testing.T) {
 	tp := interactionLog(5, 40, 60, 900) // 60 items, then 900 interactions
 	tp.add(list("l1", "u1", "1", "2", "3"), did("u1", "click", "2", "l1"))
-	log := scan(t, tp, replay.Options{})
+	cfg := features.DefaultConfig()
+	cfg.DailyListed = 1000 // the users repeat themselves
+	log := scan(t, tp, replay.Options{State: cfg})
 	start, err := log.HoldoutStart(0.3)
 	if err != nil || start != 60+900-270+1 {
 		t.Errorf("the newest 0.3 begin at %d, %v", start, err)

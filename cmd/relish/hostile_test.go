@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"relish/internal/demo"
+)
+
+// demoShop imports the demo's catalogue and 2,000 lists of 40 users, and serves them.
+func demoShop(t *testing.T, config string) *service {
+	t.Helper()
+	dir := t.TempDir()
+	events := demo.New(demo.Options{Seed: 1, Users: 40, Lists: 2000}).Events()
+	text, err := formatEvents(slices.Collect(events))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, yaml := filepath.Join(dir, "events.jsonl"), filepath.Join(dir, "relish.yaml")
+	for path, data := range map[string][]byte{log: text, yaml: []byte(config)} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data := filepath.Join(dir, "data")
+	output(t, "import", "--data", data, "--config", yaml, log)
+	return serve(t, "--data", data, "--config", yaml)
+}
+
+// candidate is a candidate of a request; without a title it stands for the item of the catalogue.
+type candidate struct {
+	ID    string   `json:"id"`
+	Title string   `json:"title,omitempty"`
+	Text  string   `json:"text,omitempty"`
+	Tags  []string `json:"tags,omitempty"`
+}
+
+// hundred returns 100 candidates of the demo's catalogue, of all kinds.
+func hundred() (out []candidate) {
+	for i, item := range demo.Catalogue() {
+		if i%3 == 0 && len(out) < 100 {
+			out = append(out, candidate{ID: item.ID})
+		}
+	}
+	return out
+}
+
+// rank returns the ids of the candidates, best first.
+func (s *service) rank(t *testing.T, user, query string, candidates []candidate) []string {
+	t.Helper()
+	context := map[string]string{}
+	if query != "" {
+		context["query"] = query
+	}
+	body, err := json.Marshal(map[string]any{
+		"user_id": user, "record": false, "deadline_ms": 10_000, "context": context,
+		"candidates": candidates,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, answer := s.post(t, "/recommend", string(body))
+	if status != http.StatusOK {
+		t.Fatalf("status %d: %v", status, answer)
+	}
+	return order(t, answer)
+}
+
+// shopUsers are a stranger and users with a history.
+var shopUsers = []string{"stranger", "user-0001", "user-0007", "user-0013", "user-0021"}
+
+// A robot that clicks 10,000 times, and a farm of 100 users that click without any list, raise an
+// item by at most 5 of 100 places for other users. The service counts what it leaves out.
+func TestPoisonedClicksGainLittle(t *testing.T) {
+	for _, attack := range []struct {
+		name, config, reason string
+		users, clicks        int
+	}{
+		{"robot", "{}\n", "repeated", 1, 10_000},
+		{"farm", "state: {daily_unlisted: 0}\n", "unlisted", 100, 20},
+	} {
+		t.Run(attack.name, func(t *testing.T) {
+			s := demoShop(t, attack.config)
+			if _, metrics := s.get(t, "/metrics"); notCounted.MatchString(metrics) {
+				t.Errorf("honest events are not counted: %s", notCounted.FindString(metrics))
+			}
+			before := s.ranks(t)
+			// The attacked item's rank in the middle leaves the most room.
+			target := s.rank(t, "stranger", "", hundred())[60]
+			s.click(t, target, attack.users, attack.clicks)
+			after := s.ranks(t)
+			for i, user := range shopUsers {
+				gain := before[i][target] - after[i][target]
+				t.Logf("%s: %s gains %d places, from %d", user, target, gain, before[i][target])
+				if gain > 5 {
+					t.Errorf("%s: %s gains %d places", user, target, gain)
+				}
+			}
+			_, metrics := s.get(t, "/metrics")
+			want := `{reason="` + attack.reason + `"}`
+			got := notCounted.FindAllString(metrics, -1)
+			if !strings.Contains(fmt.Sprint(got), want) {
+				t.Errorf("the metrics name %v, want %s", got, want)
+			}
+		})
+	}
+}
+
+// notCounted matches a metric of interactions that are not counted, unless it is 0.
+var notCounted = regexp.MustCompile(
+	`relish_interactions_not_counted_total\{reason="\w+"\} [1-9]`)
+
+// ranks returns, for each of shopUsers, the ranks of the candidates.
+func (s *service) ranks(t *testing.T) (out []map[string]int) {
+	t.Helper()
+	for _, user := range shopUsers {
+		ranks := map[string]int{}
+		for i, id := range s.rank(t, user, "", hundred()) {
+			ranks[id] = i
+		}
+		out = append(out, ranks)
+	}
+	return out
+}
+
+// click sends clicks of users that the service does not know.
+func (s *service) click(t *testing.T, item string, users, clicks int) {
+	t.Helper()
+	for u := range users {
+		for done := 0; done < clicks; done += 1000 {
+			var batch []string
+			for i := done; i < min(clicks, done+1000); i++ {
+				batch = append(batch, fmt.Sprintf(`{"type":"interaction","action":"click",`+
+					`"id":"c%d-%d","user":"robot-%d","item":%q}`, u, i, u, item))
+			}
+			status, answer := s.post(t, "/feedback", "["+strings.Join(batch, ",")+"]")
+			if status != http.StatusOK || answer["accepted"] != float64(len(batch)) {
+				t.Fatalf("status %d: %v", status, answer)
+			}
+		}
+	}
+}
