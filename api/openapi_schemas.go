@@ -168,7 +168,7 @@ var modelsSchema = objectOf("models", fields{"models": arrayOf(objectOf("version
 	"reason":  text("Why the model is refused, or what it waits for."),
 	"created": text(),
 	"parent":  text("The bundle that the training started from."),
-	"forced":  text("Why the bundle was activated although it was worse."),
+	"forced":  text("Why the bundle was activated although the gate refused it."),
 	"metrics": mapOf(objectOf("mean low high n", fields{
 		"mean": number(), "n": integer(),
 		"low":  nullable(number("null with fewer than 30 lists.")),

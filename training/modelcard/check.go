@@ -54,7 +54,7 @@ func checkGate(d *Data, warn warnFunc) {
 	if g := d.Gate; g != nil {
 		switch {
 		case g.Forced:
-			warn(true, "Activated with --force although the gate refused: %s", g.Reason)
+			warn(true, "Activated although the gate refused: %s", g.Reason)
 		case !g.Activated:
 			warn(true, "Not activated: %s", g.Reason)
 		}

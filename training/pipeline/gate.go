@@ -33,8 +33,8 @@ func decide(m *measurement, active *activeModel, forceReason string) (*modelcard
 	}
 	var reasons []string // against the bundle
 	if m.table.Lists < minGateLists {
-		reasons = append(reasons, fmt.Sprintf("too few lists to decide: %d of at least %d. Wait "+
-			"for more clicks, or pass --force", m.table.Lists, minGateLists))
+		reasons = append(reasons, fmt.Sprintf("too few lists to decide: %d of at least %d",
+			m.table.Lists, minGateLists))
 	}
 	for _, name := range m.baselines {
 		b, ok := m.table.Difference(newModelName, name, evaluation.AllLists)
@@ -50,9 +50,16 @@ func decide(m *measurement, active *activeModel, forceReason string) (*modelcard
 		slices.Reverse(reasons) // the comparison first, because it decides
 	}
 	g.Reason = strings.Join(reasons, "; ")
-	if forceReason != "" && !g.Activated {
+	switch {
+	case g.Activated:
+	case forceReason != "":
 		g.Activated, g.Forced = true, true
 		g.Reason = fmt.Sprintf("forced (%s): %s", forceReason, g.Reason)
+	case m.table.Lists < minGateLists:
+		g.Reason += ". Wait for more clicks, or pass --force REASON"
+	case m.activeSawHoldout && isWorse(d.NDCG):
+		g.Reason += fmt.Sprintf(". Wait for %d lists with clicks since the training of the active "+
+			"bundle, or pass --force REASON", minGateLists)
 	}
 	return g, nil
 }
@@ -96,10 +103,6 @@ func comparison(m *measurement, active *activeModel, difference stats.Interval) 
 		finding, active.version(), m.table.K, difference.Signed(), m.table.Lists)
 	if m.activeSawHoldout {
 		text += "; the active bundle was trained on some of these lists, which favours it"
-		if isWorse(difference) {
-			text += fmt.Sprintf(": wait for %d lists with clicks since its training, "+
-				"or pass --force", minGateLists)
-		}
 	}
 	if active.loadError != nil {
 		text += fmt.Sprintf("; the active bundle cannot be loaded for a comparison (%v)",

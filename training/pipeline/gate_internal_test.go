@@ -22,6 +22,8 @@ type gateCase struct {
 	says            string // the reason begins with it
 }
 
+const gateAdvice = "Wait for more clicks, or pass --force REASON"
+
 func TestGate(t *testing.T) {
 	active := &activeModel{model: &ranker.Model{Version: ranker.PriorVersion}}
 	ahead := stats.Interval{Mean: 0.1, Low: 0.05, High: 0.15, N: 400}
@@ -72,5 +74,8 @@ func checkGate(t *testing.T, c *gateCase, active *activeModel) {
 	if err != nil || g.Activated != c.activated ||
 		g.Forced != strings.HasPrefix(c.says, "forced") || !strings.HasPrefix(g.Reason, c.says) {
 		t.Errorf("%s: %+v, %v", c.name, g, err)
+	}
+	if few := c.lists < minGateLists && c.force == ""; few != strings.HasSuffix(g.Reason, gateAdvice) {
+		t.Errorf("%s: the reason advises to wait or not: %s", c.name, g.Reason)
 	}
 }
