@@ -225,8 +225,8 @@ func (s *ImportSummary) warn(t *importTally) {
 	}
 	for _, a := range s.Actions {
 		if a.Counted != nil && !*a.Counted {
-			add("action %q: no feature counts it (%s stored). Map it with "+
-				"--actions %s=NAME, or add it to state.actions in relish.yaml", a.Action,
+			add("action %q: no feature counts it (%s stored). Add it to state.actions in "+
+				"relish.yaml, or import into a new data folder with --actions %s=NAME", a.Action,
 				plural.Count(a.Events, "event"), a.Action)
 		}
 	}
