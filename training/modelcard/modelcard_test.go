@@ -222,7 +222,7 @@ func TestCheck(t *testing.T) {
 			"1.0 % of the logged feature matrices"},
 		"gate": {func(d *modelcard.Data) { d.Gate.Activated = false }, true, "Not activated"},
 		"forced": {func(d *modelcard.Data) { d.Gate.Forced = true },
-			true, "Activated with --force"},
+			true, "Activated although the gate refused"},
 		"worse":       {difference(0, 4000), true, "Worse than " + full().Previous},
 		"worse slice": {difference(2, 600), false, `"new users"`},
 		"few lists":   {score("this bundle", 0.63, 0.04, 299), false, "Only 299 lists were"},
