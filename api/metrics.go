@@ -63,44 +63,52 @@ func newMetrics(
 			Help:    "Share of the candidates with a text that were scored with it.",
 			Buckets: coverageBuckets,
 		}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "relish_rankings_in_flight",
-			Help: "Rankings under way.",
-		}),
-		slotSeconds: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "relish_ranking_slot_seconds_total",
-			Help: "Time that rankings held slots, times the slots. " +
-				"Its rate divided by relish_ranking_slots is the saturation, 0 to 1.",
-		}),
-		refusedRankings: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "relish_rankings_refused_total",
-			Help: "Rankings refused with 503 because too few slots were free.",
-		}),
-		refusedBodies: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "relish_bodies_refused_total",
-			Help: "Bodies refused by size (of one), memory (of all under way), turn (of large " +
-				"bodies of events and items) or time (to arrive).",
-		}, []string{"bound"}),
-		connections: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "relish_connections",
-			Help: "Open connections.",
-		}),
-		refusedConnections: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "relish_connections_refused_total",
-			Help: "Connections closed at once, because --max-connections had a request.",
-		}),
-		evictedConnections: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "relish_connections_evicted_total",
-			Help: "Connections without a request closed, because a new one needed their place.",
-		}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "relish_events_total",
 			Help: "Events received, by outcome: accepted, duplicate or rejected.",
 		}, []string{"outcome"}),
 	}
-	reg.MustRegister(m.requests, m.stages, m.degraded, m.coverage, m.inFlight, m.slotSeconds,
-		m.refusedRankings, m.refusedBodies, m.connections, m.refusedConnections,
-		m.evictedConnections, m.events,
+	reg.MustRegister(m.requests, m.stages, m.degraded, m.coverage, m.events)
+	m.addAdmission(reg, rankings, bodyMemory)
+	return m
+}
+
+// addAdmission registers the metrics of what is admitted and refused.
+func (m *metrics) addAdmission(
+	reg *prometheus.Registry, rankings *admission.Limiter, bodyMemory *admission.Budget,
+) {
+	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "relish_rankings_in_flight",
+		Help: "Rankings under way.",
+	})
+	m.slotSeconds = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "relish_ranking_slot_seconds_total",
+		Help: "Time that rankings held slots, times the slots. " +
+			"Its rate divided by relish_ranking_slots is the saturation, 0 to 1.",
+	})
+	m.refusedRankings = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "relish_rankings_refused_total",
+		Help: "Rankings refused with 503 because too few slots were free.",
+	})
+	m.refusedBodies = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "relish_bodies_refused_total",
+		Help: "Bodies refused by size (of one), memory (of all under way), turn (of large " +
+			"bodies of events and items) or time (to arrive).",
+	}, []string{"bound"})
+	m.connections = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "relish_connections",
+		Help: "Open connections.",
+	})
+	m.refusedConnections = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "relish_connections_refused_total",
+		Help: "Connections closed at once, because --max-connections had a request.",
+	})
+	m.evictedConnections = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "relish_connections_evicted_total",
+		Help: "Connections without a request closed, because a new one needed their place.",
+	})
+	reg.MustRegister(m.inFlight, m.slotSeconds, m.refusedRankings, m.refusedBodies, m.connections,
+		m.refusedConnections, m.evictedConnections,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "relish_ranking_slots",
 			Help: "Ranking slots now. They follow the load, up to --max-in-flight.",
@@ -109,7 +117,6 @@ func newMetrics(
 			Name: "relish_body_memory_bytes",
 			Help: "Memory that bodies under way take, up to --max-body-memory.",
 		}, func() float64 { return float64(bodyMemory.Taken()) }))
-	return m
 }
 
 // refusedBody counts a body that was refused because of a bound.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -25,7 +26,7 @@ func appendResponse(b []byte, r *ranker.Response) []byte {
 	b = append(b, `],"model":`...)
 	b = appendString(b, r.Model)
 	b = append(b, `,"experiments":{`...)
-	for i, name := range sortedKeys(r.Experiments) {
+	for i, name := range slices.Sorted(maps.Keys(r.Experiments)) {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -132,13 +133,4 @@ func appendStrings(b []byte, list []string) []byte {
 		b = appendString(b, s)
 	}
 	return append(b, ']')
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

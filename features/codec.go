@@ -133,6 +133,7 @@ func (e *encoder) times(m map[string]int64) {
 	}
 }
 
+// sortedKeys allocates once, because a state has millions of keys.
 func sortedKeys[T any](m map[string]T) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -151,7 +152,7 @@ func (r *Reader) checkEvents(sample []document) error {
 		if native || metarank || r.opt.Metarank {
 			return nil
 		}
-		for _, name := range sortedNames(object) {
+		for _, name := range slices.Sorted(maps.Keys(object)) {
 			names.add(name)
 		}
 	}
@@ -195,7 +196,7 @@ func (t *jsonTable) cells(data []byte) ([]cell, *ranker.EventError) {
 	if len(t.names.list)+len(object) > maxColumns && !t.names.hasAll(object) {
 		return nil, malformed("brings more than %d different names into the file", maxColumns)
 	}
-	for _, name := range sortedNames(object) {
+	for _, name := range slices.Sorted(maps.Keys(object)) {
 		t.names.add(name)
 	}
 	cells := make([]cell, len(t.names.list))
@@ -244,15 +245,6 @@ func (n *nameList) hasAll(object map[string]jsontext.Value) bool {
 		}
 	}
 	return true
-}
-
-func sortedNames(object map[string]jsontext.Value) []string {
-	names := make([]string, 0, len(object))
-	for name := range object {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // jsonCell converts a JSON value into a cell.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -180,7 +181,7 @@ func TestRandomFaults(t *testing.T) {
 					t.Logf("the faults were: %s", strings.Join(c.trace, "; "))
 				}
 			}()
-			names := sortedNames()
+			names := slices.Sorted(maps.Keys(faults))
 			for len(c.events) > 0 {
 				c.send(c.rng.IntN(30))
 				name := names[c.rng.IntN(len(names))]
@@ -193,14 +194,6 @@ func TestRandomFaults(t *testing.T) {
 			c.checkCounts()
 		})
 	}
-}
-
-func sortedNames() (names []string) {
-	for name := range faults {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // checkCounts compares each replica with a sequential replay of the merged logs.

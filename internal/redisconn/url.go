@@ -66,25 +66,8 @@ func parseURL(raw string) (_ *redis.UniversalOptions, prefix string, err error) 
 	} else {
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	path := strings.Split(strings.Trim(u.Path, "/"), "/")
-	port := "6379"
-	switch kind {
-	case "":
-	case "-cluster":
-		o.IsClusterMode = true
-		if path[0] != "" {
-			return nil, "", errors.New("a cluster has no databases; remove the path")
-		}
-	case "-sentinel":
-		port, o.MasterName = "26379", path[0]
-		if o.MasterName == "" {
-			return nil, "", errors.New("after the hosts, name the master that the sentinels watch")
-		}
-		path = path[1:]
-	default:
-		return nil, "", errScheme
-	}
-	if err := setDatabase(o, path); err != nil {
+	port, err := setKind(o, kind, strings.Split(strings.Trim(u.Path, "/"), "/"))
+	if err != nil {
 		return nil, "", err
 	}
 	if o.Addrs, err = addresses(hosts, port); err != nil {
@@ -98,6 +81,28 @@ func parseURL(raw string) (_ *redis.UniversalOptions, prefix string, err error) 
 }
 
 var errScheme = errors.New("its scheme is unknown")
+
+// setKind sets what the scheme after "redis" and the path say, and returns the default port.
+func setKind(o *redis.UniversalOptions, kind string, path []string) (port string, err error) {
+	port = "6379"
+	switch kind {
+	case "":
+	case "-cluster":
+		o.IsClusterMode = true
+		if path[0] != "" {
+			return "", errors.New("a cluster has no databases; remove the path")
+		}
+	case "-sentinel":
+		port, o.MasterName = "26379", path[0]
+		if o.MasterName == "" {
+			return "", errors.New("after the hosts, name the master that the sentinels watch")
+		}
+		path = path[1:]
+	default:
+		return "", errScheme
+	}
+	return port, setDatabase(o, path)
+}
 
 func setDatabase(o *redis.UniversalOptions, path []string) error {
 	if len(path) == 0 || path[0] == "" {
