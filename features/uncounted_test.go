@@ -52,7 +52,7 @@ func TestRepeatedInteractionsAreBounded(t *testing.T) {
 			if got := s.Uncounted(); got != want {
 				t.Errorf("not counted %+v, want %+v", got, want)
 			}
-			// Another day and another user begin anew.
+			// Another day and another user begin again.
 			s.add(did("u", "click", "a", t0-day), did("v", "click", "a", t0))
 			want.Unlisted += map[bool]uint64{true: 2}[c.unlistedBound == 0]
 			if got := s.Uncounted(); got != want {
