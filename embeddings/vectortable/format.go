@@ -71,23 +71,6 @@ func Path(dir, digest string) string {
 	return filepath.Join(dir, "vectors-"+digest[:min(16, len(digest))]+".rvt")
 }
 
-// Stale lists the tables in dir that belong to other encoders. They are never read. Removing one
-// costs nothing but encoding its texts again if its encoder comes back.
-func Stale(dir, digest string) ([]string, error) {
-	all, err := filepath.Glob(filepath.Join(dir, "vectors-*.rvt"))
-	if err != nil {
-		return nil, err
-	}
-	own := Path(dir, digest)
-	var stale []string
-	for _, p := range all {
-		if p != own {
-			stale = append(stale, p)
-		}
-	}
-	return stale, nil
-}
-
 func (s layout) encodeHeader() []byte {
 	h := make([]byte, 0, headerSize)
 	h = append(h, magic...)

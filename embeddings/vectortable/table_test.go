@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -243,7 +242,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestStale(t *testing.T) {
+func TestEncodersHaveTablesOfTheirOwn(t *testing.T) {
 	dir := t.TempDir()
 	other := hex.EncodeToString(make([]byte, 32))
 	tab, err := vectortable.Open(dir, other, dim, vectortable.Options{})
@@ -254,13 +253,6 @@ func TestStale(t *testing.T) {
 	closeTable(t, tab)
 	if open(t, dir).Has(1) {
 		t.Error("another encoder's vector was found")
-	}
-	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	got, err := vectortable.Stale(dir, digest)
-	if err != nil || !slices.Equal(got, []string{vectortable.Path(dir, other)}) {
-		t.Errorf("stale %v, %v", got, err)
 	}
 }
 

@@ -5,7 +5,7 @@
 // or as Metarank's JSON. They may arrive twice and out of order. Package importfile reads files of
 // them.
 //
-// Decode, DecodeNative and DecodeMetarank read one event. Validate applies the same rules to all of
+// Decode and DecodeMetarank read one event. Validate applies the same rules to all of
 // them. AppendLog and DecodeLog write and read the form in the event log, which is native JSON with
 // further fields.
 package event

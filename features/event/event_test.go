@@ -283,7 +283,7 @@ func TestRejected(t *testing.T) {
 	}
 }
 
-// DecodeLog reads fields that only the log may have. DecodeNative rejects them.
+// DecodeLog reads fields that only the log may have. Decode rejects them.
 func TestLogOnly(t *testing.T) {
 	for _, e := range []ranker.Event{
 		{Kind: ranker.EventDelete, ID: "d", Time: 1, ItemID: "i"},
@@ -303,8 +303,8 @@ func TestLogOnly(t *testing.T) {
 		if d := cmp.Diff(e, got); err != nil || d != "" {
 			t.Errorf("%s: %v\n%s", e.Kind, err, d)
 		}
-		if _, err := event.DecodeNative(data); err == nil {
-			t.Errorf("DecodeNative accepted %s", data)
+		if _, err := event.Decode(data); err == nil {
+			t.Errorf("Decode accepted %s", data)
 		}
 	}
 }

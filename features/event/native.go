@@ -72,11 +72,7 @@ func decode(data []byte, opt json.Options) (ranker.Event, *ranker.EventError) {
 	return decodeNative(data, opt)
 }
 
-// DecodeNative reads one event in the native form that clients send. It does not call Validate.
-func DecodeNative(data []byte) (ranker.Event, *ranker.EventError) {
-	return decodeNative(data, strict)
-}
-
+// decodeNative reads one event in the native form that clients send. It does not call Validate.
 func decodeNative(data []byte, opt json.Options) (ranker.Event, *ranker.EventError) {
 	var w clientEvent
 	if err := Unmarshal(data, &w, opt); err != nil {

@@ -39,25 +39,6 @@ func (m *Moments) Add(x [variableCount]float64) {
 	}
 }
 
-// Merge adds all units of o, which must be different ones.
-func (m *Moments) Merge(o *Moments) {
-	if o.N == 0 {
-		return
-	}
-	n := m.N + o.N
-	var delta [variableCount]float64
-	for i := range delta {
-		delta[i] = o.Mean[i] - m.Mean[i]
-	}
-	for i := range delta {
-		for j := i; j < variableCount; j++ {
-			m.coMoments[i][j] += o.coMoments[i][j] + delta[i]*delta[j]*m.N*o.N/n
-		}
-		m.Mean[i] += delta[i] * o.N / n
-	}
-	m.N = n
-}
-
 // Covariance returns the sample covariance of two variables (divided by n - 1), NaN for fewer than
 // two units.
 func (m *Moments) Covariance(i, j int) float64 {

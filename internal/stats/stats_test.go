@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math"
 	"os"
-	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -216,36 +215,6 @@ func TestEdges(t *testing.T) {
 	if p := stats.Holm([]float64{math.NaN(), 0.04}); !math.IsNaN(p[0]) || p[1] != 0.04 {
 		t.Errorf("NaN must not count as a test: %v", p)
 	}
-}
-
-// The merged moments of parts are the moments of the whole, however it is divided.
-func TestMergeIsAddition(t *testing.T) {
-	units := load(t).A
-	whole := moments(units)
-	rapid.Check(t, func(t *rapid.T) {
-		cuts := []int{
-			rapid.IntRange(0, len(units)).Draw(t, "cut"),
-			rapid.IntRange(0, len(units)).Draw(t, "cut"),
-			0,
-			len(units),
-		}
-		slices.Sort(cuts)
-		got := &stats.Moments{}
-		for i := range len(cuts) - 1 {
-			got.Merge(moments(units[cuts[i]:cuts[i+1]]))
-		}
-		if got.N != whole.N {
-			t.Fatalf("%g units, want %g", got.N, whole.N)
-		}
-		for i := range 4 {
-			for j := range 4 {
-				a, b := got.Covariance(i, j), whole.Covariance(i, j)
-				if math.Abs(a-b) > 1e-9*math.Abs(b)+1e-12 {
-					t.Fatalf("covariance %d %d: %g, want %g", i, j, a, b)
-				}
-			}
-		}
-	})
 }
 
 // The sequential interval agrees with its p-value, and is wider than the interval of a single look.
