@@ -111,8 +111,8 @@ func (cs *connections) closeUnused() {
 }
 
 // clientConn is a connection whose client may take idleTimeout until its first request, as between
-// two requests. http.Server would give it headerTimeout, and so reset connections that pools and
-// browsers open ahead. From the first byte on, headerTimeout holds.
+// two requests. From the first byte on, headerTimeout holds. http.Server alone would apply
+// headerTimeout at once, and so close connections that pools and browsers open ahead.
 type clientConn struct {
 	net.Conn
 	accepted time.Time

@@ -12,8 +12,8 @@ import (
 )
 
 // Starting answers while the service starts, which takes long if it must read a long event log.
-// /health/live says that the process runs and /health/ready how far it is, so a supervisor does not
-// kill it. Every other request gets 503.
+// /health/live says that the process runs, so that a supervisor does not kill it. /health/ready
+// says how far the start is. Every other request gets 503.
 type Starting struct {
 	server *http.Server
 	done   chan error

@@ -26,7 +26,7 @@ import (
 // The highest bit of a length is set if a batch begins with the frame; then the CRC-32C covers one
 // more byte, a 1. All frames of a batch are made durable by one fsync, before the next batch is
 // written. Damage that no other batch follows is therefore what a power loss left of a batch that
-// nobody was told of.
+// was never acknowledged.
 //
 // Version 2 has records that version 1 does not know: imported ones, and impressions with the list
 // that was scored. Version 3 marks the beginnings of batches.

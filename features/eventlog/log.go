@@ -11,8 +11,8 @@
 // begins at the first sequence that was not acknowledged. Readers stop in the old segment where the
 // new one begins, so they do not see leftovers even if truncating failed too.
 //
-// A killed process may leave complete records that no fsync reached. Nobody was told of them, but
-// the next process reads them, and acknowledges a repeat of one as a duplicate. Open therefore
+// A killed process may leave complete records that no fsync reached. They were never acknowledged,
+// but the next process reads them, and acknowledges a repeat of one as a duplicate. Open therefore
 // rewrites the intact bytes of the newest segment in place, which makes their pages dirty again,
 // and calls fsync before it accepts events. From then on everything that can be read is durable.
 package eventlog

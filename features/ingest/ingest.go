@@ -82,8 +82,8 @@ func Open(dir string, opt Options) (*Ingester, error) {
 	}
 	g.replica = g.log.Replica()
 	if n := g.log.Stats().CutBytes; n > 0 {
-		g.opt.Log.Warn("an incomplete end of the event log was cut off; nobody was told that its "+
-			"events are stored", "bytes", n)
+		g.opt.Log.Warn("an incomplete end of the event log was cut off; its events were "+
+			"never acknowledged", "bytes", n)
 	}
 	if err := g.replay(done, undone); err != nil {
 		return nil, errors.Join(err, g.log.Close())

@@ -58,8 +58,8 @@ const (
 	maxLate             = 10 * time.Millisecond
 )
 
-// Overload finds the peak, which is the most good answers a second that clients get who wait for
-// them. Then it sends multiples of that, without waiting.
+// Overload measures the peak: the good answers a second of clients that wait for each answer. Then
+// it sends multiples of that rate without waiting.
 func Overload(ctx context.Context, opt OverloadOptions) ([]OverloadResult, error) {
 	base, err := url.Parse(opt.URL)
 	if err != nil || base.Scheme != "http" || base.Host == "" {

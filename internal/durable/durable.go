@@ -109,7 +109,7 @@ func WriteFile(fsys FS, path string, data []byte) error {
 	})
 }
 
-// Link makes to another name of the file from, in place of the file that has the name now.
+// Link gives the file from a second name. If another file has the name to, the link replaces it.
 func Link(fsys FS, from, to string) error {
 	tmp := to + TempSuffix
 	if err := ignoreMissing(fsys.Remove(tmp)); err != nil {
@@ -132,8 +132,9 @@ func Remove(fsys FS, path string) error {
 	return fsys.SyncDir(filepath.Dir(path))
 }
 
-// RemoveTemporary removes what killed writers left in a folder. It may hold what was removed from
-// the other files since. Nobody may write into the folder meanwhile.
+// RemoveTemporary removes the temporary files that killed writers left in a folder. They may hold
+// data that was erased from the other files since. No other process may write into the folder
+// meanwhile.
 func RemoveTemporary(fsys FS, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -29,7 +29,7 @@ type Disk struct {
 
 	mu      sync.Mutex
 	live    map[string]*node // by name relative to root, as processes see the folder
-	firm    map[string]*node // by name, as of the last SyncDir of its folder
+	synced  map[string]*node // by name, as of the last SyncDir of its folder
 	renames []nameChange     // changes of names that no SyncDir has made durable, in order
 	faults  Faults
 	free    int64
@@ -39,8 +39,8 @@ type Disk struct {
 
 // node is a file, whatever its names are.
 type node struct {
-	firm  []byte
-	dirty []change // since the last sync, in order
+	synced []byte
+	dirty  []change // since the last sync, in order
 }
 
 // change is a write (data at off) or a truncation (data is nil, to off).
@@ -71,7 +71,7 @@ func (c *nameChange) apply(names map[string]*node) {
 // New returns a disk over the folder, in which there is nothing yet.
 func New(root string) *Disk {
 	return &Disk{
-		root: root, free: diskBytes, stop: -1, live: map[string]*node{}, firm: map[string]*node{},
+		root: root, free: diskBytes, stop: -1, live: map[string]*node{}, synced: map[string]*node{},
 	}
 }
 
@@ -230,7 +230,7 @@ func (d *Disk) SyncDir(dir string) error {
 	var rest []nameChange
 	for _, c := range d.renames {
 		if c.folder() == d.name(dir) {
-			c.apply(d.firm)
+			c.apply(d.synced)
 		} else {
 			rest = append(rest, c)
 		}
@@ -292,9 +292,9 @@ func (f *file) Sync() error {
 	}
 	for _, c := range dirty {
 		if c.data == nil {
-			f.n.firm = resize(f.n.firm, min(c.off, int64(len(f.n.firm))))
+			f.n.synced = resize(f.n.synced, min(c.off, int64(len(f.n.synced))))
 		} else {
-			f.n.firm = write(f.n.firm, c)
+			f.n.synced = write(f.n.synced, c)
 		}
 	}
 	return nil

@@ -12,21 +12,21 @@ func (d *Disk) PowerLoss(rng *rand.Rand, to string) (*Disk, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	after := New(to)
-	inOrder := rng.IntN(2) == 0 // what is lost comes last, or is anything
+	inOrder := rng.IntN(2) == 0 // the newest changes are lost; otherwise any of them
 	for _, c := range d.renames {
 		if rng.IntN(2) == 0 {
-			c.apply(d.firm)
+			c.apply(d.synced)
 		} else if inOrder {
 			break
 		}
 	}
 	contents := map[*node][]byte{}
-	for name, n := range d.firm {
+	for name, n := range d.synced {
 		if _, known := contents[n]; !known {
 			contents[n] = n.afterPowerLoss(rng, inOrder)
 		}
-		after.live[name] = &node{firm: contents[n]}
-		after.firm[name] = after.live[name]
+		after.live[name] = &node{synced: contents[n]}
+		after.synced[name] = after.live[name]
 		path := filepath.Join(to, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return nil, err
@@ -43,7 +43,7 @@ const sectorBytes = 512
 
 // afterPowerLoss returns the synced bytes with some of the later changes.
 func (n *node) afterPowerLoss(rng *rand.Rand, inOrder bool) []byte {
-	data := append([]byte(nil), n.firm...)
+	data := append([]byte(nil), n.synced...)
 	for _, c := range n.dirty {
 		if c.data == nil {
 			if rng.IntN(2) == 0 {
