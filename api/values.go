@@ -26,8 +26,8 @@ type valueReader struct {
 // forEachValue calls use with every value of a body: one object, an array, or one object after
 // another. A value that is not valid JSON is passed like the others, so that it costs no other
 // value. line is where the value begins, 0 in an array. byLine says that each line is a value.
-// Without it, the first value that is not valid decides whether lines are values. It fails if the body as a whole cannot be
-// read.
+// Without it, the first value that is not valid decides whether lines are values. forEachValue
+// fails if the body as a whole cannot be read.
 func forEachValue(data []byte, byLine bool, use func(value []byte, line int)) error {
 	r := &valueReader{data: data, use: use, byLine: byLine, line: 1}
 	if r.skipSpace(); r.at == len(data) {
