@@ -26,9 +26,9 @@ type Config struct {
 	// DailyListed bounds how often an action of one user on one item counts on one day. More are
 	// logged, but change nothing.
 	DailyListed int `yaml:"daily_listed"`
-	// DailyUnlisted is the lower bound for an item that the user was not shown within the day before,
-	// as far as Shown reaches. Further actions count for the user, but not for the item, its field
-	// values and everything together. 0 keeps out what click farms send without any list.
+	// DailyUnlisted is the lower bound for an item that the user was not shown within the day
+	// before, as far as Shown reaches. Further actions count for the user, but not for the item,
+	// its field values and everything together. 0 keeps out what click farms send without any list.
 	DailyUnlisted int `yaml:"daily_unlisted"`
 
 	Recent int `yaml:"recent"` // interactions kept for each user
@@ -139,7 +139,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	if c.DailyUnlisted < 0 || c.DailyUnlisted > c.DailyListed {
-		bad("daily_unlisted: %d is not within 0 to daily_listed, %d", c.DailyUnlisted, c.DailyListed)
+		bad("daily_unlisted: %d is not within 0 to daily_listed, %d", c.DailyUnlisted,
+			c.DailyListed)
 	}
 	return errors.Join(errs...)
 }

@@ -75,7 +75,8 @@ func checkGate(t *testing.T, c *gateCase, active *activeModel) {
 		g.Forced != strings.HasPrefix(c.says, "forced") || !strings.HasPrefix(g.Reason, c.says) {
 		t.Errorf("%s: %+v, %v", c.name, g, err)
 	}
-	if few := c.lists < minGateLists && c.force == ""; few != strings.HasSuffix(g.Reason, gateAdvice) {
+	few := c.lists < minGateLists && c.force == ""
+	if few != strings.HasSuffix(g.Reason, gateAdvice) {
 		t.Errorf("%s: the reason advises to wait or not: %s", c.name, g.Reason)
 	}
 }
