@@ -9,8 +9,11 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
+// The service makes the id of each answer and impression. An id of the caller comes back in the
+// header, and may come any number of times.
 func TestRequestID(t *testing.T) {
 	s := start(t, nil)
+	seen := map[string]bool{}
 	for id, valid := range map[string]bool{
 		"req-1": true, "a b": true, strings.Repeat("x", 128): true,
 		strings.Repeat("x", 129): false, "tab\there": false, "": false,
@@ -21,9 +24,13 @@ func TestRequestID(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := w.Header().Get("X-Request-Id")
-		if (got == id) != valid || got != a.RequestID || got == "" {
+		if (got == id) != valid || !valid && got != a.RequestID {
 			t.Errorf("%q became %q, in the body %q", id, got, a.RequestID)
 		}
+		if a.RequestID == id || a.RequestID == "" || seen[a.RequestID] {
+			t.Errorf("the answer to %q has the id %q", id, a.RequestID)
+		}
+		seen[a.RequestID] = true
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 // Keys of the values that the middleware keeps in a request's context.
 const (
 	contextRequestID  = "request_id"
+	contextTraceID    = "trace_id"   // the caller's X-Request-Id, or the request's id
 	contextCandidates = "candidates" // how many texts or items the request ranks, for the log
 	contextArrived    = "arrived"    // when the request took its ranking slots
 	contextShed       = "shed"       // set if the request was refused because the service is busy
@@ -52,6 +53,7 @@ func (s *Server) observe(c *gin.Context) {
 		slog.Int("status", c.Writer.Status()),
 		slog.Float64("ms", float64(took.Microseconds())/1000),
 		slog.String("request_id", c.GetString(contextRequestID)),
+		slog.String("trace_id", c.GetString(contextTraceID)),
 		slog.Int("candidates", c.GetInt(contextCandidates)),
 	}
 	for _, err := range c.Errors {
@@ -67,7 +69,8 @@ func (s *Server) recoverPanic(c *gin.Context) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.opt.Logger.Error("panic in a handler",
-				"request_id", c.GetString(contextRequestID), "route", c.FullPath(),
+				"request_id", c.GetString(contextRequestID),
+				"trace_id", c.GetString(contextTraceID), "route", c.FullPath(),
 				"panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			if !c.Writer.Written() {
 				fail(c, errInternal)
@@ -91,14 +94,18 @@ func decodeParams(c *gin.Context) {
 	c.Next()
 }
 
-// requestID takes over a valid X-Request-Id, or creates an id, and sends it back.
+// requestID creates the request's id, which is also that of its impression: an id of the caller may
+// come twice, as proxies send it, and the second impression would be lost. A valid X-Request-Id of
+// the caller is kept for tracing only. The answer repeats it; without one it has the new id.
 func (s *Server) requestID(c *gin.Context) {
-	id := c.GetHeader(requestIDHeader)
-	if len(id) > maxRequestID || event.CheckID(id) != nil {
-		id = uuid.NewString()
+	id := uuid.NewString()
+	trace := c.GetHeader(requestIDHeader)
+	if len(trace) > maxRequestID || event.CheckID(trace) != nil {
+		trace = id
 	}
 	c.Set(contextRequestID, id)
-	c.Header(requestIDHeader, id)
+	c.Set(contextTraceID, trace)
+	c.Header(requestIDHeader, trace)
 	c.Next()
 }
 
