@@ -65,15 +65,18 @@ func (r flagRange) contains(x float64) bool {
 func (r flagRange) String() string {
 	switch {
 	case r.above && !math.IsInf(r.max, 1):
-		return fmt.Sprintf("above %g and at most %g", r.min, r.max)
+		return "above " + plain(r.min) + " and at most " + plain(r.max)
 	case !math.IsInf(r.max, 1):
-		return fmt.Sprintf("from %g to %g", r.min, r.max)
+		return "from " + plain(r.min) + " to " + plain(r.max)
 	case r.above:
-		return fmt.Sprintf("above %g", r.min)
+		return "above " + plain(r.min)
 	default:
-		return fmt.Sprintf("at least %g", r.min)
+		return "at least " + plain(r.min)
 	}
 }
+
+// plain returns a number without an exponent.
+func plain(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
 // checkRanges returns an error if a number on the command line, in the environment or in the
 // configuration is out of its range.
