@@ -51,6 +51,10 @@ type Options struct {
 	// nobody is told.
 	OnClock func(ahead time.Duration)
 
+	// Owned fails if this process may not write to the folder any more. Nothing is acknowledged
+	// then. It runs on the owner goroutine for every batch; nil = the process always may.
+	Owned func() error
+
 	// Admit decides on each event in order, before it gets a number; nil admits all. It may change
 	// the event. Commit gets the records that became durable, in order. Abort gets the admitted
 	// records that did not become durable. All three run on the owner goroutine.

@@ -94,6 +94,9 @@ func (g *Ingester) readCheckpointHead(in io.Reader) error {
 func (g *Ingester) checkpoint() error {
 	g.checkpointMu.Lock()
 	defer g.checkpointMu.Unlock()
+	if err := g.owned(); err != nil {
+		return err
+	}
 	if g.opt.Save != nil {
 		if err := g.opt.Save(); err != nil {
 			return err
@@ -110,6 +113,9 @@ func (g *Ingester) saveIDs() error {
 // beforeDrop saves what the log will not have any more when retention has dropped the records
 // before first: the store's part, and the ids and erasures of these records.
 func (g *Ingester) beforeDrop(first uint64) error {
+	if err := g.owned(); err != nil {
+		return err
+	}
 	if g.opt.BeforeDrop != nil {
 		if err := g.opt.BeforeDrop(first); err != nil {
 			return err

@@ -168,6 +168,9 @@ func (g *Ingester) EraseNow(ctx context.Context) error {
 	if len(pending) == 0 {
 		return nil
 	}
+	if err := g.owned(); err != nil {
+		return err
+	}
 	_, err := g.log.Rewrite(ctx, func(rec *event.Record) bool {
 		return rec.Seq < pending[userKey(rec.Event.UserID)] ||
 			rec.Seq < pending[userKey(rec.Event.Session)]

@@ -38,6 +38,8 @@ type Ingester struct {
 	mu  sync.Mutex // guards ids and seq, which only the log's owner goroutine writes
 	ids *recentIDs
 	seq uint64 // of the last observed record
+	// owned fails if another process may have locked the folder, see ownedCheck.
+	owned func() error
 	// replica is the id of the log that seq counts, "" until the log is open.
 	replica string
 
@@ -57,7 +59,7 @@ func LogDir(dir string) string { return filepath.Join(dir, "log") }
 // must hold Lock(dir).
 func Open(dir string, opt Options) (*Ingester, error) {
 	opt.defaults()
-	g := &Ingester{dir: dir, opt: opt}
+	g := &Ingester{dir: dir, opt: opt, owned: ownedCheck(dir)}
 	if err := durable.RemoveTemporary(opt.FS, dir); err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ func Open(dir string, opt Options) (*Ingester, error) {
 		SegmentBytes: opt.SegmentBytes,
 		RetainBytes:  opt.RetainBytes, RetainAge: opt.RetainAge,
 		Clock: opt.Clock, AcceptClock: opt.AcceptClock, OnClock: g.onClock,
-		BeforeDrop: g.beforeDrop, FS: opt.FS, Replica: g.identity(),
+		BeforeDrop: g.beforeDrop, FS: opt.FS, Replica: g.identity(), Owned: g.owned,
 		UsedUpTo: max(opt.UsedUpTo, g.usedUpTo(done)),
 		Admit:    g.admit, Commit: g.commit, Abort: g.abort,
 	})

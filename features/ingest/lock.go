@@ -39,6 +39,24 @@ func Lock(dir string) (unlock func(), err error) {
 	return func() { _ = l.Unlock() }, nil
 }
 
+// ownedCheck returns a function that fails if the lock file of dir is not the one of now any more.
+// Somebody has then removed or replaced it or its folder, and another process may have locked the
+// new one. Without a lock file the function never fails.
+func ownedCheck(dir string) func() error {
+	held, err := os.Stat(lockPath(dir))
+	if err != nil {
+		return func() error { return nil }
+	}
+	return func() error {
+		named, err := os.Stat(lockPath(dir))
+		if err != nil || !os.SameFile(held, named) {
+			return fmt.Errorf("%s was removed or replaced while this process ran, so that another "+
+				"process may write to %s: stop all of them and start one", lockPath(dir), dir)
+		}
+		return nil
+	}
+}
+
 // LockHolder returns the id of the process that holds the lock of the folder, "" if none does.
 func LockHolder(dir string) string {
 	if _, err := os.Stat(lockPath(dir)); err != nil {
