@@ -27,7 +27,8 @@ func TestReadYourWrites(t *testing.T) {
 	}
 	for i := range 5 {
 		before := score()
-		const click = `{"type":"interaction","id":"w%[1]d","user":"w%[1]d","item":"b","action":"click"}`
+		const click = `{"type":"interaction","id":"w%[1]d","user":"w%[1]d","item":"b",` +
+			`"action":"click"}`
 		w := s.call("POST", "/feedback", fmt.Sprintf(click, i))
 		if w.Code != 200 {
 			t.Fatal(w.Body)

@@ -119,7 +119,8 @@ func TestAnsweredRankingsAreLoggedOrCounted(t *testing.T) {
 				delete(answered, rec.Event.ID)
 			}
 			if logged == 0 || len(answered) != dropped || dropped == 0 && len(flags) > 0 {
-				t.Errorf("%d impressions are in the log, %d are counted as dropped, %d are in neither",
+				t.Errorf("%d impressions are in the log, %d are counted as dropped, %d are in "+
+					"neither",
 					logged, dropped, len(answered)-dropped)
 			}
 		})
