@@ -271,7 +271,8 @@ func First(dir string) (uint64, error) {
 	return segs[0].first, nil
 }
 
-// Replica returns the id of the log in dir, 16 hex digits, or "" if there is no log.
+// Replica returns the id of the log in dir, 16 hex digits, or "" if there is no log or no segment
+// has an intact header. A damaged header loses no record, so that it need not stop the caller.
 func Replica(dir string) (string, error) {
 	segs, err := segments(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(segs) == 0 {
@@ -280,9 +281,14 @@ func Replica(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	h, err := segs[0].header()
-	if err != nil {
-		return "", err
+	for _, s := range segs {
+		h, err := s.header()
+		if err == nil {
+			return fmt.Sprintf("%x", h.replica), nil
+		}
+		if !errors.Is(err, errHeader) {
+			return "", fmt.Errorf("%s: %w", s.path, err)
+		}
 	}
-	return fmt.Sprintf("%x", h.replica), nil
+	return "", nil
 }
