@@ -75,6 +75,8 @@ func (c *Config) parse(data []byte, flags []string) error {
 		checked.check(file.Content[0], "", reflect.ValueOf(c).Elem())
 	}
 	errs := checked.errs
+	defaultGains := c.Train.Gains
+	c.Train.Gains = nil // checkGains checks those of the file only
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(c); err != nil && !errors.Is(err, io.EOF) {
@@ -92,6 +94,7 @@ func (c *Config) parse(data []byte, flags []string) error {
 	errs = append(errs, c.checkFlags(flags)...)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	errs = append(errs, c.checkGains())
+	c.addGains(defaultGains)
 	c.Train = c.Train.Complete()
 	errs = append(errs, c.State.Validate(), c.Rules.Validate(), c.validateKeys(),
 		c.validateTables(), c.Train.Validate())

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -116,6 +117,26 @@ func TestLoadNamesTheRemedy(t *testing.T) {
 		_, err := config.Load(write(t, c.text), nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: the error lacks %q: %v", c.text, c.want, err)
+		}
+	}
+}
+
+// Actions of a site's own need no gain for the default actions that they replace.
+func TestDefaultGainsNeedNotBeCounted(t *testing.T) {
+	for text, want := range map[string]map[string]float64{
+		"state: {actions: [view, buy]}\n":                           {"view": 1},
+		"state: {actions: [view, buy]}\ntrain: {gains: {buy: 5}}\n": {"view": 1, "buy": 5},
+		"train: {gains: {purchase: 9}}\n": {
+			"view": 1, "click": 1, "comment": 2, "purchase": 9,
+		},
+	} {
+		c, err := config.Load(write(t, text), nil)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if !maps.Equal(c.Train.Gains, want) {
+			t.Errorf("%s: gains %v, want %v", text, c.Train.Gains, want)
 		}
 	}
 }

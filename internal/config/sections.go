@@ -46,7 +46,7 @@ func (c *Config) validateKeys() error {
 }
 
 // checkGains refuses gains of actions that are not counted: they would never have an effect. It is
-// called before the defaults are filled in, which name actions that a configuration may lack.
+// called before addGains, whose defaults name actions that state.actions may lack.
 func (c *Config) checkGains() error {
 	var errs []error
 	for _, action := range slices.Sorted(maps.Keys(c.Train.Gains)) {
@@ -62,6 +62,16 @@ func (c *Config) checkGains() error {
 			hint))
 	}
 	return errors.Join(errs...)
+}
+
+// addGains adds the default gains of counted actions to those of the file.
+func (c *Config) addGains(defaults map[string]float64) {
+	gains := maps.Clone(defaults)
+	maps.DeleteFunc(gains, func(action string, _ float64) bool {
+		return !slices.Contains(c.State.Actions, action)
+	})
+	maps.Copy(gains, c.Train.Gains)
+	c.Train.Gains = gains
 }
 
 // maxTables bounds the external columns that the prior weighs.
