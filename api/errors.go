@@ -192,9 +192,9 @@ func fromError(err error) *apiError {
 	case errors.Is(err, ErrInvalidReport):
 		return errInvalidField.with("%s", err)
 	case errors.Is(err, ranker.ErrLogFull):
-		return errLogFull
+		return errLogFull.because(err)
 	case errors.Is(err, ranker.ErrLogUnavailable):
-		return errLogUnavailable
+		return errLogUnavailable.because(err)
 	}
 	return nil
 }

@@ -128,11 +128,17 @@ func TestStorageErrors(t *testing.T) {
 	s := start(t, nil)
 	s.events.err = fmt.Errorf("%w: in a test", ranker.ErrLogFull)
 	wantError(t, s.call("POST", "/feedback", click("1")), 507, "log_full", "")
-	s.events.err = fmt.Errorf("%w: in a test", ranker.ErrLogUnavailable)
+	s.events.err = fmt.Errorf("%w: the disk failed", ranker.ErrLogUnavailable)
 	w := s.call("POST", "/feedback", click("1"))
 	wantError(t, w, 503, "log_unavailable", "")
 	if w.Header().Get("Retry-After") == "" {
 		t.Error("no Retry-After")
+	}
+	if strings.Contains(w.Body.String(), "the disk failed") {
+		t.Error("the client is told what failed:", w.Body)
+	}
+	if !strings.Contains(s.logs.String(), "the disk failed") {
+		t.Error("the server's log does not say why:", s.logs)
 	}
 	wantError(t, s.call("PUT", "/users/u", `{"fields":{"a":1}}`), 503, "log_unavailable", "")
 	// A ranking does not need the log.
