@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -30,6 +31,8 @@ type Server struct {
 	Retrying func(reason error, wait time.Duration)
 	// Wait returns after the time, or with an error when ctx ends. nil: it sleeps.
 	Wait func(ctx context.Context, d time.Duration) error
+
+	reached bool // a request has been answered
 }
 
 const (
@@ -196,9 +199,15 @@ func (s *Server) post(
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
+		// A service that has answered may restart. If none ever has, the address is probably wrong.
+		if dial := (*net.OpError)(nil); !s.reached && errors.As(err, &dial) && dial.Op == "dial" {
+			return nil, never, fmt.Errorf("no service answers at %s: %w; start it with relish "+
+				"serve, or correct --server", s.URL, dial.Err)
+		}
 		return nil, 0, err
 	}
 	defer resp.Body.Close()
+	s.reached = true
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return nil, 0, err

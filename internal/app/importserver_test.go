@@ -182,3 +182,17 @@ func TestServerAddressAndKey(t *testing.T) {
 		}
 	}
 }
+
+// An address that no service has answered at is not tried again.
+func TestUnreachableServer(t *testing.T) {
+	service := httptest.NewServer(http.NotFoundHandler())
+	service.Close()
+	server := app.Server{URL: service.URL, Wait: func(context.Context, time.Duration) error {
+		t.Error("the import waits")
+		return nil
+	}}
+	_, err := server.Append(context.Background(), clicks(1))
+	if err == nil || !strings.Contains(err.Error(), "correct --server") {
+		t.Errorf("the error is %v", err)
+	}
+}
