@@ -84,7 +84,8 @@ func (c *serveCmd) checkAddress(cfg *config.Config) error {
 	loopback := host == "localhost" || err == nil && ip.IsLoopback()
 	if !loopback && len(cfg.Keys) == 0 && !c.Open {
 		return app.Usagef("--addr %s can be reached from other machines, and relish.yaml has no "+
-			"API keys. Add keys (see docs/operations.md), listen on 127.0.0.1, or pass --open", c.Addr)
+			"API keys. Add keys (see docs/operations.md), listen on 127.0.0.1, or pass "+
+			"--open", c.Addr)
 	}
 	return nil
 }
