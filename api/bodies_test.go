@@ -135,7 +135,7 @@ func TestDecodedBodiesAllocations(t *testing.T) {
 func TestQuoteTooManyHidesNothing(t *testing.T) {
 	lines := strings.Repeat(`{"type":"user","id":"a","user":"u"}`+"\n", 10_000)
 	counted := map[string]float64{}
-	for _, first := range []string{"\n", "\"\n"} {
+	for _, first := range []string{"\n", "\"\n", "\"\\\n"} {
 		var s *service
 		s = start(t, func(o *api.Options) {
 			o.EventSink = sinkFunc(func() {
@@ -144,8 +144,11 @@ func TestQuoteTooManyHidesNothing(t *testing.T) {
 		})
 		s.call("POST", "/feedback", first+lines, "Content-Type", "application/x-ndjson")
 	}
-	if all, got := counted["\n"], counted["\"\n"]; all < 10_000*3*320 || got < all {
-		t.Errorf("10,000 events count as %g bytes, with a quote before them as %g", all, got)
+	all := counted["\n"]
+	for first, got := range counted {
+		if all < 10_000*3*320 || got < all {
+			t.Errorf("10,000 events count as %g bytes, with %q before them as %g", all, first, got)
+		}
 	}
 }
 

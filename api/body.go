@@ -59,25 +59,15 @@ func checkDepth(value []byte) error {
 	return nil
 }
 
-// countValues returns about how many values data has. It counts brackets and commas outside strings
-// and does not need valid JSON. A string ends with its line at the latest, so that a quote too many
-// does not hide the values of other lines.
-func countValues(data []byte) (values int) {
-	inString := false
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '\n':
-			inString = false
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == ',' || c == '{' || c == '[':
-			values++
-		}
+// countValues returns about how many values data has. It does not need valid JSON, and data may
+// hold several values.
+func countValues(data []byte) int {
+	var scanner event.ValueScanner
+	for len(data) > 0 {
+		n, _ := scanner.Scan(data)
+		data = data[n:]
 	}
-	return values
+	return scanner.Values
 }
 
 // decodeError turns an error of the JSON decoder about data into an apiError with a pointer to the

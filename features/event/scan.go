@@ -6,6 +6,7 @@ package event
 // to scan a value from its first byte on.
 type ValueScanner struct {
 	MaxDepth int // nesting of the deepest part so far
+	Values   int // about how many values there are so far: commas and opening brackets
 
 	depth             int
 	inString, escaped bool
@@ -25,7 +26,10 @@ func (s *ValueScanner) Scan(data []byte) (n int, done bool) {
 			s.inString = c != '"'
 		case c == '"':
 			s.inString = true
+		case c == ',':
+			s.Values++
 		case c == '{' || c == '[':
+			s.Values++
 			s.depth++
 			s.MaxDepth = max(s.MaxDepth, s.depth)
 		case c == '}' || c == ']':
