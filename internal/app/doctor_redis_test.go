@@ -10,31 +10,12 @@ import (
 
 	"relish/internal/config"
 	"relish/internal/redistest"
-	"relish/ranker"
 )
 
 // Doctor says for each replica how far it is with erasures, and why Redis cannot be asked.
 func TestDoctorShowsErasuresOfReplicas(t *testing.T) {
 	server, data := redistest.Start(t), t.TempDir()
-	e, err := OpenEngine(t.Context(), EngineOptions{
-		Store:   StoreOptions{Data: data, Redis: server.URL()},
-		Encoder: EncoderOptions{NoText: true}, Config: config.Default(),
-		Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := e.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}()
-	_, err = e.Store.Append(t.Context(), []ranker.Event{{
-		Kind: ranker.EventInteraction, ID: "e", UserID: "u", ItemID: "i", Action: "click",
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := engineWithClick(t, StoreOptions{Data: data, Redis: server.URL()})
 	if err := e.Store.EraseUser(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,25 +16,7 @@ import (
 // check of readiness names the reason too. The events stay in the log.
 func TestFlushSaysWhyRedisFails(t *testing.T) {
 	server := redistest.Start(t)
-	e, err := OpenEngine(t.Context(), EngineOptions{
-		Store:   StoreOptions{Data: t.TempDir(), Redis: server.URL() + "/99"},
-		Encoder: EncoderOptions{NoText: true}, Config: config.Default(),
-		Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := e.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}()
-	_, err = e.Store.Append(t.Context(), []ranker.Event{{
-		Kind: ranker.EventInteraction, ID: "e", UserID: "u", ItemID: "i", Action: "click",
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := engineWithClick(t, StoreOptions{Data: t.TempDir(), Redis: server.URL() + "/99"})
 	const want = "correct the database"
 	if err := FlushStore(t.Context(), e.Store); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v, want one that says %q", err, want)
@@ -45,4 +28,29 @@ func TestFlushSaysWhyRedisFails(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// engineWithClick opens an engine without texts, which the test closes at its end, and stores a
+// click of the user u.
+func engineWithClick(t *testing.T, store StoreOptions) *Engine {
+	t.Helper()
+	e, err := OpenEngine(t.Context(), EngineOptions{
+		Store: store, Encoder: EncoderOptions{NoText: true}, Config: config.Default(),
+		Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	_, err = e.Store.Append(t.Context(), []ranker.Event{{
+		Kind: ranker.EventInteraction, ID: "e", UserID: "u", ItemID: "i", Action: "click",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
