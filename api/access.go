@@ -37,6 +37,8 @@ func (s *Server) authorize(scope string) gin.HandlerFunc {
 				"or add the scope in relish.yaml", scope))
 		case !s.rateLimiters.allow(key.Name):
 			fail(c, errRateLimited)
+		default:
+			c.Set(contextKey, key)
 		}
 	}
 }
@@ -58,6 +60,12 @@ func (s *Server) findKey(r *http.Request) *Key {
 	return found
 }
 
+// requestKey returns the key of an admitted request, nil if the service has no keys.
+func requestKey(c *gin.Context) *Key {
+	key, _ := c.Value(contextKey).(*Key)
+	return key
+}
+
 // valuesPerSlot is how many JSON values of a body cost one ranking slot. A ranking of 5,000 ids
 // costs ten times as much as one of a few.
 const valuesPerSlot = 500
@@ -73,7 +81,7 @@ func (s *Server) withRanking(
 ) gin.HandlerFunc {
 	return s.withBody(rankingBody, func(c *gin.Context, b body) {
 		client := ""
-		if key := s.findKey(c.Request); key != nil {
+		if key := requestKey(c); key != nil {
 			client = key.Name
 		}
 		slot := s.rankings.Acquire(client, 1+b.values/perSlot)

@@ -43,7 +43,7 @@ func (s *Server) feedback(c *gin.Context, b body) {
 		return
 	}
 	source := "" // of an import: ids are unique over all keys, see ranker.Event.Source
-	if key := s.findKey(c.Request); key != nil && !imported {
+	if key := requestKey(c); key != nil && !imported {
 		source = "key:" + key.Name
 	}
 	s.ingestEvents(c, b, func(data []byte) (ranker.Event, *ranker.EventError) {
@@ -65,7 +65,7 @@ func (s *Server) imported(c *gin.Context) (bool, error) {
 		return false, errInvalidField.with("imported must be true or left out, not %s",
 			quoted(value))
 	}
-	if len(s.opt.Keys) > 0 && !slices.Contains(s.findKey(c.Request).Scopes, "items") {
+	if key := requestKey(c); key != nil && !slices.Contains(key.Scopes, "items") {
 		return false, errForbidden.with("this key lacks the scope items, which imported=true " +
 			"needs: use a key that has it, or add the scope in relish.yaml")
 	}

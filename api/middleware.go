@@ -19,6 +19,7 @@ import (
 const (
 	contextRequestID  = "request_id"
 	contextTraceID    = "trace_id"   // the caller's X-Request-Id, or the request's id
+	contextKey        = "key"        // the *Key of a request that was admitted with one
 	contextCandidates = "candidates" // how many texts or items the request ranks, for the log
 	contextArrived    = "arrived"    // when the request took its ranking slots
 	contextShed       = "shed"       // set if the request was refused because the service is busy

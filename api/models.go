@@ -76,7 +76,7 @@ func (s *Server) changeModel(
 	ctx, cancel := context.WithTimeout(c.Request.Context(), activationTimeout)
 	defer cancel()
 	by := "api"
-	if key := s.findKey(c.Request); key != nil {
+	if key := requestKey(c); key != nil {
 		by = "key " + key.Name
 	}
 	version, err := change(ctx, by)
