@@ -36,8 +36,7 @@ func TestBodyMemory(t *testing.T) {
 	var s *service
 	served(t, func(t *testing.T, l *pipeListener, stop func() error) {
 		const announced = 1 << 20
-		runtime.GC()
-		runtime.GC() // twice empties the pool of buffers, where other tests leave larger ones
+		emptyBufferPool()
 		// Announcing costs nothing.
 		announcing := send(t, l, "/feedback", "[", announced)
 		if got := s.metric(t, "relish_body_memory_bytes"); got > 32<<10 {
@@ -142,6 +141,7 @@ func TestQuoteTooManyHidesNothing(t *testing.T) {
 				counted[first] = s.metric(t, "relish_body_memory_bytes")
 			})
 		})
+		emptyBufferPool()
 		s.call("POST", "/feedback", first+lines, "Content-Type", "application/x-ndjson")
 	}
 	all := counted["\n"]
@@ -169,6 +169,7 @@ func (noLog) Append(_ context.Context, e []ranker.Event) ([]ranker.EventOutcome,
 
 // Large bodies of events are decoded in turns. Small ones and rankings do not wait for a turn.
 func TestLargeBodiesTakeTurns(t *testing.T) {
+	emptyBufferPool()
 	synctest.Test(t, func(t *testing.T) {
 		turns := max(1, runtime.GOMAXPROCS(0)/2)
 		entered := make(chan struct{}, turns+1)
@@ -207,4 +208,10 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 			t.Errorf("%g bodies are counted as refused", got)
 		}
 	})
+}
+
+// emptyBufferPool empties the pool of buffers for bodies, where other tests leave larger ones.
+func emptyBufferPool() {
+	runtime.GC() // a sync.Pool keeps its contents over one collection
+	runtime.GC()
 }
