@@ -8,6 +8,31 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
+// Item is what the catalogue says of one item. All strings are valid UTF-8.
+type Item struct {
+	ID     string
+	Title  string
+	Text   string
+	Tags   []string
+	Fields map[string]FieldValue
+}
+
+// ItemInfo is an item prepared for ranking. It is immutable and may be shared by any number of
+// goroutines. NewItemInfo makes it.
+type ItemInfo struct {
+	Item
+	// TextKey is the content hash of the composed text; 0 exactly if the text is empty.
+	TextKey uint64
+	// Tokens holds the sorted, distinct hashes of the lower-cased words of title and tags, at most
+	// MaxTokens of them.
+	Tokens []uint32
+	// Transient is true if the text came with a request: a search text or inline content. It may be
+	// personal, so its vector is kept in memory only.
+	Transient bool
+
+	spec TextSpec
+}
+
 // MaxTokens bounds the tokens kept of one item, so that token overlap costs the same for any title.
 const MaxTokens = 24
 

@@ -10,6 +10,29 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// FieldValue is a number, a boolean, a string, or a list of strings or numbers. Exactly the member
+// that Kind names is set; a boolean is held in Num as 0 or 1.
+type FieldValue struct {
+	Kind ValueKind
+	Num  float64
+	Str  string
+	List []string
+	Nums []float64
+}
+
+// ValueKind says which member of a FieldValue holds the value.
+type ValueKind uint8
+
+// The kinds of field values. The zero kind means "no value".
+const (
+	NoValue ValueKind = iota
+	Number
+	Bool
+	String
+	Strings
+	Numbers
+)
+
 // NumberValue returns a numeric value.
 func NumberValue(x float64) FieldValue { return FieldValue{Kind: Number, Num: x} }
 
