@@ -236,12 +236,12 @@ func TestRejected(t *testing.T) {
 		{
 			`{"type":"user","id":"e","user":"u","time":0}`, "invalid_field",
 			"/time: must be a time like 2026-05-01T10:00:00Z or Unix milliseconds after 1990, " +
-				"not 0 (1970-01-01T00:00:00Z)",
+				"not 0: this seems to stand for a missing time; leave the time out",
 		},
 		{
 			`{"type":"user","id":"e","user":"u","time":"1970-01-01T00:00:00Z"}`, "invalid_field",
 			"/time: must be a time like 2026-05-01T10:00:00Z or Unix milliseconds after 1990, " +
-				"not 0 (1970-01-01T00:00:00Z)",
+				"not 0: this seems to stand for a missing time; leave the time out",
 		},
 		{
 			`{"type":"interaction","id":"e","user":"u","item":"i","action":"click","value":1e39}`,

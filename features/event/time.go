@@ -35,6 +35,9 @@ func ParseTime(s string) (int64, error) {
 	return t.UnixMilli(), nil
 }
 
+// MissingTime says what the time 0 seems to be, as the end of a sentence.
+const MissingTime = ": this seems to stand for a missing time; leave the time out"
+
 const notATime = "must be a time like 2026-05-01T10:00:00Z or Unix milliseconds"
 
 // parseMillis returns a whole number of Unix milliseconds. text is how the number was written.
@@ -55,7 +58,10 @@ func CheckTime(ms, now int64) error {
 	switch {
 	case ms < MinTime:
 		guess := guessUnit(float64(ms))
-		if guess == "" {
+		switch {
+		case ms == 0:
+			guess = MissingTime
+		case guess == "":
 			guess = " (" + FormatTime(ms) + ")"
 		}
 		return fmt.Errorf(notATime+" after 1990, not %d%s", ms, guess)

@@ -442,6 +442,21 @@ func TestTimeUnits(t *testing.T) {
 			t.Errorf("%s: %v, %v", in, outcomes(rows), err)
 		}
 	}
+	// 0, and the first moment of 1970, are what systems write for a time that they do not know.
+	zero := []string{csv("0"), csv("0.0"), csv("1970-01-01"), json("0"), json(`"0"`),
+		json(`"1970-01-01T00:00:00Z"`)}
+	for _, file := range zero {
+		rows, _, err := read("f", file, importfile.Options{})
+		if err != nil || rows[0].Err == nil || !strings.HasSuffix(rows[0].Err.Message,
+			": this seems to stand for a missing time; leave the time out") {
+			t.Errorf("%s: %v, %v", file, outcomes(rows), err)
+		}
+	}
+	for _, file := range []string{csv(""), json("null"), json(`""`)} {
+		if e := mustRead(t, file, importfile.Options{})[0]; e.Time != 0 {
+			t.Errorf("%s: %+v", file, e)
+		}
+	}
 	// A few rows in another unit are rejected; many refuse the file.
 	seconds := slices.Repeat([]string{"1777629600"}, 20)
 	rows, _, err := read("f", csv(append(seconds, "1777629600000")...), importfile.Options{})
@@ -459,8 +474,17 @@ func TestTimeUnits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, _, err = read("f", csv("1777629600"), importfile.Options{TimeUnit: unit})
-	if err != nil || rows[0].Err == nil || !strings.Contains(rows[0].Err.Message, "Unix seconds") {
+	asked := importfile.Options{TimeUnit: unit}
+	rows, _, err = read("f", csv("1777629600", "1777629600000"), asked)
+	if err != nil || rows[0].Err == nil || !strings.Contains(rows[0].Err.Message, "Unix seconds") ||
+		rows[1].Err != nil {
+		t.Error(outcomes(rows), err)
+	}
+	// Unless most of the sample is in another unit: then the file is refused once, not row by row.
+	rows, _, err = read("f", csv("1777629600", "1777629601"), asked)
+	const advice = "f: --time-unit ms: its times seem to be Unix seconds, such as 1777629601. " +
+		"Pass --time-unit s, or leave the flag out"
+	if len(rows) > 0 || err == nil || err.Error() != advice {
 		t.Error(outcomes(rows), err)
 	}
 	if _, err := importfile.ParseTimeUnit("min"); err == nil {

@@ -72,11 +72,8 @@ func (s *timeSample) add(c cell) {
 const maxMixed = 0.1
 
 // unit returns the unit of the times of the file: the one that was asked for, or else the one that
-// most numbers of the sample have.
+// most numbers of the sample have. It is an error to ask for a unit if more numbers have another.
 func (s *timeSample) unit(asked TimeUnit) (TimeUnit, error) {
-	if asked != AnyUnit {
-		return asked, nil
-	}
 	best, second := AnyUnit, AnyUnit
 	for unit, n := range s.units {
 		switch {
@@ -85,6 +82,14 @@ func (s *timeSample) unit(asked TimeUnit) (TimeUnit, error) {
 		case n > s.units[second] && TimeUnit(unit) != best:
 			second = TimeUnit(unit)
 		}
+	}
+	if asked != AnyUnit {
+		if best != asked && s.units[best] > s.units[asked] {
+			return AnyUnit, fmt.Errorf("--time-unit %s: its times seem to be %s, such as %s. Pass "+
+				"--time-unit %s, or leave the flag out", units[asked].short, best,
+				s.example[best], units[best].short)
+		}
+		return asked, nil
 	}
 	if n := s.units[second]; second != AnyUnit && float64(n) > maxMixed*float64(s.numbers) {
 		return AnyUnit, fmt.Errorf("its times are in different units: %s seems to be %s, %s "+

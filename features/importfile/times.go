@@ -88,12 +88,15 @@ func (u TimeUnit) parseTime(s string) (int64, error) {
 	if err != nil {
 		return 0, u.errTime("%.40q", s)
 	}
+	if t.UnixMilli() == 0 { // would stand for no time
+		return 0, u.errTime("%s", s+event.MissingTime)
+	}
 	return t.UnixMilli(), nil
 }
 
-// parseEventTime reads the time of an event in JSON, where 0 means that the time is unknown.
+// parseEventTime reads the time of an event in JSON, where "" means that the time is unknown.
 func (u TimeUnit) parseEventTime(s string) (int64, error) {
-	if s == "0" || s == "" {
+	if s == "" {
 		return 0, nil
 	}
 	return u.parseTime(s)
@@ -103,6 +106,9 @@ func (u TimeUnit) parseEventTime(s string) (int64, error) {
 func (u TimeUnit) parseNumber(s string, x float64) (int64, error) {
 	t, ok := u.plausible(x)
 	if !ok {
+		if x == 0 {
+			return 0, u.errTime("%s", s+event.MissingTime)
+		}
 		if what, t := event.Resembles(x); !t.IsZero() {
 			return 0, u.errTime("%s", fmt.Sprintf("%.40s, which seems to be %s (%s)", s, what,
 				event.FormatTime(t.UnixMilli())))
