@@ -116,6 +116,6 @@ type ModelStatus struct {
 	Reason  string // why the model waits or is refused
 	Created time.Time
 	Parent  string // version that training was warm-started from; "" for a full training
-	Forced  string // why it may be active although the gate refused it; "" if the gate did not
+	Forced  string // the reason given for it although the gate refused it; "" if the gate did not
 	Metrics map[string]stats.Interval
 }

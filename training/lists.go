@@ -64,15 +64,32 @@ func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 		return out, err
 	}
 	out.lists = selectLists(out.log, out.holdoutStart, &in.Config)
-	if n := len(out.lists); n < minTrainingLists {
-		return nil, fmt.Errorf(
-			"too little to train on: %s, %d needed. A list is a list shown with a "+
-				"click and an item without one, or an interaction with an item that is new to "+
-				"its user, after their first: import more events, or log impressions",
-			plural.Count(n, "usable list"), minTrainingLists,
-		)
+	if len(out.lists) < minTrainingLists {
+		return nil, tooFewLists(out, in.Holdout)
 	}
 	return out, nil
+}
+
+// tooFewLists says what the log has, what a training needs, and what to do.
+func tooFewLists(l *trainingLists, holdout float64) error {
+	part := "The log"
+	if holdout > 0 {
+		part = fmt.Sprintf("Without its newest %.0f %%, which measure the result, the log",
+			100*holdout)
+	}
+	users, items := map[int32]bool{}, map[int32]bool{}
+	for i := range l.log.Interactions {
+		x := &l.log.Interactions[i]
+		users[x.User], items[x.Item] = true, true
+	}
+	return fmt.Errorf("too little to train on: %s, %d needed. %s has %s of %s with %s, and %s, "+
+		"%d of them with a click and an item without one. A usable list is such a shown list, or "+
+		"an interaction of the newer half that names no list, with an item that is new to its "+
+		"user. Import more events, or let the service log more impressions",
+		plural.Count(len(l.lists), "usable list"), minTrainingLists, part,
+		plural.Count(len(l.log.Interactions), "interaction"), plural.Count(len(users), "user"),
+		plural.Count(len(items), "item"), plural.Count(len(l.log.Lists), "shown list"),
+		l.log.ClickedLists)
 }
 
 // curve returns the examination probability by position, nil if clicks are taken as they are.

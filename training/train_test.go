@@ -387,9 +387,11 @@ func TestTrainingIsRefused(t *testing.T) {
 		want   string
 	}{
 		"an empty log": {func(in *training.Inputs) { in.Source = source(nil) },
-			"too little to train on: 0 usable lists, 50 needed"},
-		"a short log": {func(in *training.Inputs) { in.Source = source(demoLog()[:450]) },
-			"usable lists, 50 needed. A list is a list shown with a click and an item without one"},
+			"too little to train on: 0 usable lists, 50 needed. The log has 0 interactions of " +
+				"0 users with 0 items, and 0 shown lists, 0 of them with a click"},
+		"a short log": {func(in *training.Inputs) {
+			in.Source, in.Holdout = source(demoLog()[:450]), 0.2
+		}, "usable lists, 50 needed. Without its newest 20 %, which measure the result, the log"},
 		"an unknown constraint": {func(in *training.Inputs) {
 			in.Config.Monotone = map[string]int{"item.charm": 1}
 		}, "train.monotone.item.charm"},

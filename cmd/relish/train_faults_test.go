@@ -38,8 +38,7 @@ func TestNothingToLearn(t *testing.T) {
 		}
 		return out
 	}
-	const tooFew = "usable lists, 50 needed. A list is a list shown with a click and an item " +
-		"without one, or an interaction"
+	const tooFew = "usable lists, 50 needed. Without its newest"
 	for name, c := range map[string]struct {
 		events []ranker.Event
 		want   string
@@ -177,7 +176,8 @@ func TestGateKeepsActiveModel(t *testing.T) {
 	}
 	out, dir = train(t, data, "--config", config, "--holdout", "0.3", "--force", "a drill")
 	m, err := bundle.ReadManifest(dir)
-	if err != nil || !out.Activated || !strings.Contains(m.Forced, "a drill") {
+	if err != nil || !out.Activated || m.Forced != "a drill" ||
+		!strings.HasPrefix(out.Reason, "forced (a drill): worse than prior") {
 		t.Errorf("%+v, %+v, %v", out, m, err)
 	}
 	history, err := os.ReadFile(filepath.Join(data, "bundles", "activations"))

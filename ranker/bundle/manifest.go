@@ -46,7 +46,8 @@ type Manifest struct {
 	// Metrics are the metrics on held-out data by name, for example "ndcg@10".
 	Metrics  map[string]stats.Interval `json:"metrics"`
 	Revision string                    `json:"revision"` // source code revision that trained it
-	// Forced is why the bundle may be activated although it is worse on the newest data.
+	// Forced is the reason that was given for activating the bundle although the gate refused it;
+	// "" if it did not. What the gate found is on the model card and in the file activations.
 	Forced string `json:"forced"`
 }
 
@@ -112,7 +113,7 @@ type TrainingData struct {
 	// HeldOutFrom is where the held-out part begins; nil if nothing was held out. Of the records in
 	// Logs, the bundle was trained on those that happened before it.
 	HeldOutFrom *HeldOutFrom `json:"held_out_from,omitempty"`
-	Holdout     float64      `json:"holdout"` // share of the lists, 0 to 1, that was held out; the newest
+	Holdout     float64      `json:"holdout"` // newest share of the lists that was held out, 0 to 1
 	// Counts are sizes of the training data by name, for example "impressions", "items".
 	Counts map[string]int64 `json:"counts"`
 }

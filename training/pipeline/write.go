@@ -42,7 +42,7 @@ func write(ctx context.Context, run *run, r *results) (*written, error) {
 		m.Parent = r.plan.parent.Model.Version
 	}
 	if r.gate.Forced {
-		m.Forced = r.gate.Reason
+		m.Forced = run.opt.ForceReason
 	}
 	if m.Data, err = trainingData(r.plan.scan.source, r.final); err != nil {
 		return nil, err
