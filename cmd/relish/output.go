@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -29,15 +30,21 @@ func newTable(title string, header table.Row) table.Writer {
 const progressInterval = 5 * time.Second
 
 // progress shows how far long work is: as a bar on a terminal, and else as a line every few
-// seconds. It writes to standard error, because standard output is for results.
+// seconds. After the first line, there is one for the end of the work or for how far it came. It
+// writes to standard error, because standard output is for results.
 type progress struct {
-	title string
-	bar   *progressbar.ProgressBar // nil if standard error is no terminal
-	last  time.Time                // of the last line
+	title   string
+	bar     *progressbar.ProgressBar // nil if standard error is no terminal
+	out     io.Writer                // of the lines
+	last    time.Time                // of the last line
+	begun   bool                     // a line was written
+	pending bool                     // done and total are not written yet
+	done    int
+	total   int
 }
 
 func newProgress(title string) *progress {
-	p := &progress{title: title, last: time.Now()}
+	p := &progress{title: title, out: os.Stderr, last: time.Now()}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		p.bar = progressbar.NewOptions(-1, progressbar.OptionSetDescription(title),
 			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(),
@@ -56,28 +63,41 @@ func (p *progress) set(done, total int) {
 		_ = p.bar.Set(done)
 		return
 	}
-	if time.Since(p.last) < progressInterval {
+	if p.begun && done == p.done && total == p.total {
 		return
 	}
-	p.last = time.Now()
+	p.done, p.total, p.pending = done, total, true
+	if time.Since(p.last) >= progressInterval || p.begun && done == total {
+		p.print()
+	}
+}
+
+// print writes a line.
+func (p *progress) print() {
+	p.last, p.begun, p.pending = time.Now(), true, false
 	switch {
-	case total > 0:
-		fmt.Fprintf(os.Stderr, "%s: %d of %d\n", p.title, done, total)
-	case done == 0:
-		fmt.Fprintln(os.Stderr, p.title)
+	case p.total > 0:
+		fmt.Fprintf(p.out, "%s: %d of %d\n", p.title, p.done, p.total)
+	case p.done == 0:
+		fmt.Fprintln(p.out, p.title)
 	default:
-		fmt.Fprintf(os.Stderr, "%s: %d\n", p.title, done)
+		fmt.Fprintf(p.out, "%s: %d\n", p.title, p.done)
 	}
 }
 
 // count shows that done are finished, of an unknown total.
 func (p *progress) count(done int) { p.set(done, 0) }
 
-// end ends the bar. It may be called on nil.
+// end ends the bar, or writes the last line. It may be called again, and on nil.
 func (p *progress) end() {
-	if p != nil && p.bar != nil {
+	switch {
+	case p == nil:
+	case p.bar != nil:
 		_ = p.bar.Finish()
 		fmt.Fprintln(os.Stderr)
+		p.bar = nil
+	case p.begun && p.pending && p.total > 0:
+		p.print()
 	}
 }
 

@@ -1,11 +1,47 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
+
+// The last line of work says that all of it is done, or how far it came. Work that ends before its
+// first line stays silent.
+func TestProgressEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		last time.Duration // before the end
+		done []int
+		want string
+	}{
+		"within an interval": {0, []int{1, 2, 3}, ""},
+		"all":                {0, []int{0, 1, 3}, "work: 1 of 3\nwork: 3 of 3\n"},
+		"stopped":            {0, []int{0, 1, 2}, "work: 1 of 3\nwork: 2 of 3\n"},
+		"last at its time":   {progressInterval, []int{0, 1, 3}, "work: 1 of 3\nwork: 3 of 3\n"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			p := &progress{title: "work", out: &out, last: time.Now()}
+			for i, done := range c.done {
+				if i == len(c.done)-1 {
+					time.Sleep(c.last)
+				}
+				if p.set(done, 3); done == 0 {
+					time.Sleep(progressInterval)
+				}
+			}
+			p.end()
+			p.end()
+			if out.String() != c.want {
+				t.Errorf("%s: got %q, want %q", name, out.String(), c.want)
+			}
+		})
+	}
+}
 
 // What files and users write cannot control the terminal.
 func TestPrintable(t *testing.T) {
