@@ -26,19 +26,30 @@ type benchCmd struct {
 	bundleFlags  `group:"Data:"`
 	encoderFlags `group:"Text encoder:"`
 	logFlags     `group:"Logging:"`
-	URL          string        `help:"Address of a running service. Without it, a service is started on the data folder." placeholder:"URL"`
-	Key          string        `help:"API key for --url." placeholder:"KEY"`
-	Candidates   []int         `help:"Numbers of candidates to measure." default:"10,100,300,1000" placeholder:"N"`
-	Rate         float64       `help:"Requests a second, sent without waiting for answers; 0 sends one after the other." default:"200" placeholder:"N"`
-	Duration     time.Duration `help:"Time to measure each number of candidates." default:"5s" placeholder:"DURATION"`
-	Catalogue    int           `help:"Measure on this many generated items in a temporary folder, and not on --data." placeholder:"N"`
-	Seed         uint64        `help:"Seed of the requests." default:"1" placeholder:"N"`
-	Overload     []float64     `help:"Measure the goodput at these multiples of the peak, such as 1,2,10, and not latencies." placeholder:"FACTOR"`
-	JSON         bool          `help:"Print one JSON object for each number of candidates."`
+
+	URL string `help:"A running service. Without it, one is started on --data." placeholder:"URL"`
+	Key string `help:"API key for --url." placeholder:"KEY"`
+
+	Candidates []int `help:"Numbers of candidates to measure." default:"24,100,300,1000"`
+
+	Rate float64 `help:"Requests a second, sent on time; 0: one after the other." default:"200"`
+
+	Duration time.Duration `help:"Time to measure each number of candidates." default:"5s"`
+
+	Catalogue int    `help:"Rank this many generated items, and not --data." placeholder:"N"`
+	Seed      uint64 `help:"Seed of the requests." default:"1" placeholder:"N"`
+	JSON      bool   `help:"Print one JSON object for each number of candidates."`
+
+	Overload []float64 `help:"Measure goodput at these multiples of the peak." placeholder:"FACTOR"`
+
+	againstFlags `group:"Comparison of two services:"`
 }
 
 // Run measures the latency of rankings and prints it.
 func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
+	if err := c.checkAgainst(); err != nil {
+		return err
+	}
 	if c.Catalogue > 0 {
 		dir, err := os.MkdirTemp("", "relish-bench-")
 		if err != nil {
@@ -53,6 +64,9 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	users, items, err := readPopulation(c.Data)
 	if err != nil {
 		return err
+	}
+	if c.Against != "" {
+		return c.compare(ctx, users, items)
 	}
 	url := c.URL
 	if url == "" {

@@ -7,14 +7,10 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -56,6 +52,9 @@ type Result struct {
 // deadline.
 const maxLatency = 20 * time.Second
 
+// longDeadline is the longest one that the service accepts. No stage of it runs out of time.
+const longDeadline = 10 * time.Second
+
 // maxInFlight bounds the concurrent requests. A further one waits, and its latency includes the
 // wait.
 const maxInFlight = 64
@@ -63,17 +62,14 @@ const maxInFlight = 64
 // Run sends the load and measures it. A warm-up of a fifth of the duration comes first and is not
 // counted. It fails if the URL is not valid or ctx ends.
 func Run(ctx context.Context, opt Options) (*Result, error) {
-	base, err := url.Parse(opt.URL)
-	if err != nil || base.Scheme != "http" || base.Host == "" {
-		return nil, fmt.Errorf(
-			"--url must be an address like http://127.0.0.1:8080, not %q", opt.URL)
+	service := Service{URL: opt.URL, Key: opt.Key}
+	to, err := service.target("--url", opt.drawRankings(), longDeadline)
+	if err != nil {
+		return nil, err
 	}
 	r := &runner{
-		opt: opt, host: base.Host, stages: map[string]float64{},
+		opt: opt, to: to, stages: map[string]float64{},
 		hist: hdrhistogram.New(1, maxLatency.Microseconds(), 3),
-	}
-	if r.requests, err = opt.buildRequests(base, 10*time.Second); err != nil {
-		return nil, err
 	}
 	if err := r.sendLoad(ctx, opt.Duration/5); err != nil {
 		return nil, err
@@ -87,9 +83,8 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 
 // runner sends the load of one Run.
 type runner struct {
-	opt      Options
-	host     string
-	requests [][]byte // ready to be written to a connection
+	opt Options
+	to  *target
 
 	mu       sync.Mutex // guards what follows
 	hist     *hdrhistogram.Histogram
@@ -97,52 +92,6 @@ type runner struct {
 	degraded int64
 	coverage float64            // summed over the answers
 	stages   map[string]float64 // ms, summed over the answers
-}
-
-// buildRequests encodes the requests beforehand, so that encoding is not measured. A deadline of 0
-// is the service's default.
-func (opt *Options) buildRequests(base *url.URL, deadline time.Duration) ([][]byte, error) {
-	rng := rand.New(rand.NewPCG(opt.Seed, 3))
-	out := make([][]byte, 64)
-	for b := range out {
-		ids := make([]string, 0, opt.Candidates)
-		if opt.Candidates <= len(opt.Items) {
-			start := rng.IntN(len(opt.Items))
-			for i := range opt.Candidates {
-				ids = append(ids, opt.Items[(start+i)%len(opt.Items)])
-			}
-		} else {
-			ids = append(ids, opt.Items...)
-			for i := len(ids); i < opt.Candidates; i++ {
-				ids = append(ids, fmt.Sprintf("unknown-%d", i))
-			}
-		}
-		fields := map[string]any{
-			"user_id": opt.Users[rng.IntN(len(opt.Users))], "candidates": ids, "record": false,
-		}
-		if deadline > 0 {
-			fields["deadline_ms"] = deadline.Milliseconds()
-		}
-		body, err := json.Marshal(fields)
-		if err != nil {
-			return nil, err
-		}
-		target := base.JoinPath("recommend").String()
-		req, err := http.NewRequest(http.MethodPost, target, bytes.NewReader(body))
-		if err != nil {
-			return nil, err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		if opt.Key != "" {
-			req.Header.Set("Authorization", "Bearer "+opt.Key)
-		}
-		var raw bytes.Buffer
-		if err := req.Write(&raw); err != nil {
-			return nil, err
-		}
-		out[b] = raw.Bytes()
-	}
-	return out, nil
 }
 
 // sendLoad sends requests for a time. Each worker takes the next request that is due. It has its
@@ -157,7 +106,7 @@ func (r *runner) sendLoad(ctx context.Context, d time.Duration) error {
 	start := time.Now()
 	for range workers {
 		wg.Go(func() {
-			c := &connection{host: r.host}
+			c := &connection{host: r.to.host}
 			defer c.disconnect()
 			for ctx.Err() == nil {
 				i := next.Add(1) - 1
@@ -170,7 +119,7 @@ func (r *runner) sendLoad(ctx context.Context, d time.Duration) error {
 					return
 				}
 				sleepUntil(due)
-				r.send(ctx, c, r.requests[i%int64(len(r.requests))], due)
+				r.send(ctx, c, r.to.requests[i%differentRequests], due)
 			}
 		})
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -61,20 +60,16 @@ const (
 // Overload measures the peak: the good answers a second of clients that wait for each answer. Then
 // it sends multiples of that rate without waiting.
 func Overload(ctx context.Context, opt OverloadOptions) ([]OverloadResult, error) {
-	base, err := url.Parse(opt.URL)
-	if err != nil || base.Scheme != "http" || base.Host == "" {
-		return nil, fmt.Errorf(
-			"--url must be an address like http://127.0.0.1:8080, not %q", opt.URL)
-	}
-	requests, err := opt.buildRequests(base, 0)
+	service := Service{URL: opt.URL, Key: opt.Key}
+	to, err := service.target("--url", opt.drawRankings(), 0)
 	if err != nil {
 		return nil, err
 	}
-	peak := newOverloadRun(base.Host, requests, 0)
+	peak := newOverloadRun(to, 0)
 	if err := peak.send(ctx, peakConnections*runtime.NumCPU(), opt.Duration/5); err != nil {
 		return nil, err
 	}
-	peak = newOverloadRun(base.Host, requests, 0)
+	peak = newOverloadRun(to, 0)
 	if err := peak.send(ctx, peakConnections*runtime.NumCPU(), opt.Duration); err != nil {
 		return nil, err
 	}
@@ -86,7 +81,7 @@ func Overload(ctx context.Context, opt OverloadOptions) ([]OverloadResult, error
 			return nil, fmt.Errorf("the service gives no good answer even to clients who wait: "+
 				"%d of %d requests failed", peak.failed, peak.sent)
 		}
-		r := newOverloadRun(base.Host, requests, rate)
+		r := newOverloadRun(to, rate)
 		if err := r.send(ctx, overloadConnections, opt.Duration); err != nil {
 			return nil, err
 		}
@@ -102,9 +97,8 @@ func Overload(ctx context.Context, opt OverloadOptions) ([]OverloadResult, error
 
 // overloadRun is one load.
 type overloadRun struct {
-	host     string
-	requests [][]byte
-	rate     float64 // 0: each connection sends a request when the last one is answered
+	to   *target
+	rate float64 // 0: each connection sends a request when the last one is answered
 
 	mu                                sync.Mutex
 	sent, good, refused, late, failed int64
@@ -112,9 +106,9 @@ type overloadRun struct {
 	cpu                               float64 // seconds of the service
 }
 
-func newOverloadRun(host string, requests [][]byte, rate float64) *overloadRun {
+func newOverloadRun(to *target, rate float64) *overloadRun {
 	return &overloadRun{
-		host: host, requests: requests, rate: rate,
+		to: to, rate: rate,
 		answered: hdrhistogram.New(1, maxLatency.Microseconds(), 3),
 		refusals: hdrhistogram.New(1, maxLatency.Microseconds(), 3),
 	}
@@ -128,7 +122,7 @@ func (r *overloadRun) send(ctx context.Context, connections int, d time.Duration
 	start := time.Now()
 	for range connections {
 		wg.Go(func() {
-			c := &connection{host: r.host}
+			c := &connection{host: r.to.host}
 			defer c.disconnect()
 			random := rand.New(rand.NewPCG(uint64(next.Add(0)), 5))
 			for ctx.Err() == nil {
@@ -144,7 +138,7 @@ func (r *overloadRun) send(ctx context.Context, connections int, d time.Duration
 				if time.Since(due) > maxLate {
 					continue
 				}
-				r.exchange(ctx, c, r.requests[random.IntN(len(r.requests))], due)
+				r.exchange(ctx, c, r.to.requests[random.IntN(len(r.to.requests))], due)
 			}
 		})
 	}
@@ -155,9 +149,9 @@ func (r *overloadRun) send(ctx context.Context, connections int, d time.Duration
 
 // cpuSeconds returns the processor time of the service, 0 if it does not tell.
 func (r *overloadRun) cpuSeconds(ctx context.Context) float64 {
-	c := &connection{host: r.host}
+	c := &connection{host: r.to.host}
 	defer c.disconnect()
-	request := "GET /metrics HTTP/1.1\r\nHost: " + r.host + "\r\n\r\n"
+	request := "GET /metrics HTTP/1.1\r\nHost: " + r.to.host + "\r\n\r\n"
 	_, data, err := c.exchange(ctx, []byte(request))
 	if err != nil {
 		return 0
