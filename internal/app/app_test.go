@@ -21,7 +21,7 @@ import (
 )
 
 // fillFolder fills a data folder with a simulated world, without text.
-func fillFolder(t *testing.T, data string, world demo.Options) {
+func fillFolder(t testing.TB, data string, world demo.Options) {
 	t.Helper()
 	e, err := OpenEngine(t.Context(), EngineOptions{
 		Store: StoreOptions{Data: data}, Encoder: EncoderOptions{NoText: true},
