@@ -69,9 +69,7 @@ func (p *Pipeline) userFields(ctx context.Context, run *run) map[string]FieldVal
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := run.stage(ctx, userUntil)
-	defer cancel()
-	state, err := p.readFeatures(ctx, run, nil, active.Schema)
+	state, err := p.readFeatures(ctx, run, userUntil, nil, active.Schema)
 	if err != nil {
 		run.fail("features", err)
 		return nil

@@ -44,10 +44,8 @@ func (in inputs) reuse(m *Model) (inputs, bool) {
 // request itself says.
 func (p *Pipeline) readState(ctx context.Context, run *run, schema *Schema) *RequestState {
 	defer run.timing(StageFeatures, time.Now())
-	ctx, cancel := run.stage(ctx, featuresUntil)
-	defer cancel()
 	candidates := run.req.Scored(schema)
-	state, err := p.readFeatures(ctx, run, candidates, schema)
+	state, err := p.readFeatures(ctx, run, featuresUntil, candidates, schema)
 	if err != nil {
 		run.fail("features", err)
 		state = stateOfRequest(candidates, schema, p.opt.TextSpec)
@@ -62,8 +60,9 @@ func (p *Pipeline) readState(ctx context.Context, run *run, schema *Schema) *Req
 	return state
 }
 
+// readFeatures reads the user and candidates until the given share of the deadline has passed.
 func (p *Pipeline) readFeatures(
-	ctx context.Context, run *run, candidates []Candidate, schema *Schema,
+	ctx context.Context, run *run, until float64, candidates []Candidate, schema *Schema,
 ) (*RequestState, error) {
 	q := &FeatureQuery{
 		User:       run.req.User,
@@ -72,6 +71,20 @@ func (p *Pipeline) readFeatures(
 		Now:        run.now,
 		Schema:     schema,
 	}
+	memory, inMemory := p.opt.Features.(MemoryReader)
+	if inMemory && ctx.Err() == nil && run.leavesTimeFor(len(candidates), until) {
+		var state *RequestState
+		ok := true // also after a panic, which is not tried again
+		err := parallel.Catch(func() (err error) {
+			state, ok, err = memory.ReadNow(q)
+			return err
+		})
+		if ok {
+			return state, err
+		}
+	}
+	ctx, cancel := run.stage(ctx, until)
+	defer cancel()
 	return runStage(ctx, p.features, nil, func(ctx context.Context) (*RequestState, error) {
 		return p.opt.Features.Read(ctx, q)
 	})

@@ -89,6 +89,26 @@ func (m *Model) WithVectors(v Vectors) *Model {
 	return &with
 }
 
+// InMemory is implemented by signals and scorers that say how they work. If all signals of a model
+// and its scorer work in memory, the pipeline runs them in the request's own goroutine. Otherwise
+// it takes a goroutine that it can leave behind if they hang.
+type InMemory interface {
+	// InMemory reports whether Compute or Score only computes: it waits for nothing, and takes less
+	// than 20 µs for each candidate.
+	InMemory() bool
+}
+
+// inMemory reports whether all signals and the scorer work in memory.
+func (m *Model) inMemory() bool {
+	for _, s := range m.Signals {
+		if c, ok := s.(InMemory); !ok || !c.InMemory() {
+			return false
+		}
+	}
+	c, ok := m.Scorer.(InMemory)
+	return ok && c.InMemory()
+}
+
 // Models finds models by version. Implementations are safe for concurrent use.
 type Models interface {
 	// Acquire returns the named model, or the active one for "". The caller releases it. It returns

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"relish/internal/parallel"
 )
 
 // The time by which each stage must be done, as a share of the deadline from the start of the
@@ -99,6 +101,8 @@ func New(opt Options) (*Pipeline, error) {
 // Each step takes values and returns a value that nobody changes afterwards. Only run is written by
 // several steps: it collects timings, errors and degradations.
 func (p *Pipeline) Rank(ctx context.Context, req *Request) (*Response, error) {
+	parallel.Enter()
+	defer parallel.Leave()
 	run := newRun(req, p.opt.Clock)
 	defer run.releaseModels()
 	pl, err := p.assign(ctx, run) // experiment arms -> model, rules, text on or off
@@ -134,7 +138,7 @@ func (p *Pipeline) Matrix(
 	ctx, cancel := run.withDeadline(ctx, run.deadline)
 	defer cancel()
 	in := p.gather(ctx, run, plan{model: model})
-	blocks, errs := computeSignals(ctx, run.until(1), model.Signals, in.signals)
+	blocks, errs := computeSignals(ctx, model.Signals, in.signals)
 	if errs = append(run.errs, errs...); len(errs) > 0 || len(run.degraded) > 0 {
 		return nil, nil, fmt.Errorf("%w (%v): %w",
 			ErrIncompleteMatrix, run.degraded, errors.Join(errs...))

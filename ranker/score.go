@@ -70,42 +70,37 @@ func (p *Pipeline) scoreOrReport(
 	return result, err
 }
 
+// scoring is the scored candidates, what went wrong in the signals, and the times.
+type scoring struct {
+	scored
+	signalErrs             []error
+	signalsTook, modelTook time.Duration
+}
+
 // scoreOnce computes the signals, assembles the matrix and scores it, for the model of the inputs.
 //
 // Signals and scorer share one goroutine, because handing over to another costs as much as a
-// signal.
-func (p *Pipeline) scoreOnce(ctx context.Context, run *run, pl plan, in inputs) (scored, error) {
-	type outcome struct {
-		scored
-		signalErrs             []error
-		signalsTook, modelTook time.Duration
+// signal. It is the request's own if the whole model works in memory.
+func (p *Pipeline) scoreOnce(
+	ctx context.Context, run *run, pl plan, in inputs,
+) (_ scored, err error) {
+	req, model := run.req, in.model
+	var got scoring
+	if model.inMemory() && ctx.Err() == nil && run.leavesTimeFor(len(in.state.Items), scorerUntil) {
+		err = parallel.Catch(func() (err error) {
+			got, err = computeScores(ctx, req, pl, in)
+			return err
+		})
+	} else {
+		signalsEnd := run.until(signalsUntil)
+		ctx, cancel := run.stage(ctx, scorerUntil)
+		defer cancel()
+		got, err = runStage(ctx, p.scorer, model, func(ctx context.Context) (scoring, error) {
+			ctx, cancel := context.WithDeadline(ctx, signalsEnd)
+			defer cancel()
+			return computeScores(ctx, req, pl, in)
+		})
 	}
-	ctx, cancel := run.stage(ctx, scorerUntil)
-	defer cancel()
-	req, model, signalsEnd := run.req, in.model, run.until(signalsUntil)
-	got, err := runStage(ctx, p.scorer, model, func(ctx context.Context) (o outcome, err error) {
-		start := time.Now()
-		blocks, errs := computeSignals(ctx, signalsEnd, model.Signals, in.signals)
-		o.signalErrs, o.signalsTook = errs, time.Since(start)
-		start = time.Now()
-		matrix := Assemble(model.Schema, req, in.state, model.Signals, blocks)
-		visible := matrix
-		if !pl.arm.Text {
-			visible = matrix.withoutGroup(GroupText)
-		}
-		scores := make([]float64, matrix.N)
-		if err := model.Scorer.Score(visible, scores); err != nil {
-			return o, err
-		}
-		for _, x := range scores {
-			if x-x != 0 { // NaN or infinite
-				return o, errors.New("a score is not finite")
-			}
-		}
-		o.scored = scored{pl, in, model, matrix, visible, scores}
-		o.modelTook = time.Since(start)
-		return o, nil
-	})
 	if time.Now().After(run.until(inTime)) && !run.waited {
 		run.short = true
 	}
@@ -118,17 +113,43 @@ func (p *Pipeline) scoreOnce(ctx context.Context, run *run, pl plan, in inputs) 
 	return got.scored, err
 }
 
-// minParallelSignals is the number of candidates from which the signals run on several processors.
-// For fewer, waking another processor takes longer than the signals.
-const minParallelSignals = 32
+// computeScores is scoreOnce's work. It writes to nothing of the request. The signals should return
+// when ctx ends.
+func computeScores(
+	ctx context.Context, req *Request, pl plan, in inputs,
+) (out scoring, err error) {
+	model, start := in.model, time.Now()
+	blocks, errs := computeSignals(ctx, model.Signals, in.signals)
+	out.signalErrs, out.signalsTook = errs, time.Since(start)
+	start = time.Now()
+	matrix := Assemble(model.Schema, req, in.state, model.Signals, blocks)
+	visible := matrix
+	if !pl.arm.Text {
+		visible = matrix.withoutGroup(GroupText)
+	}
+	scores := make([]float64, matrix.N)
+	if err := model.Scorer.Score(visible, scores); err != nil {
+		return out, err
+	}
+	for _, x := range scores {
+		if x-x != 0 { // NaN or infinite
+			return out, errors.New("a score is not finite")
+		}
+	}
+	out.scored = scored{pl, in, model, matrix, visible, scores}
+	out.modelTook = time.Since(start)
+	return out, nil
+}
 
-// computeSignals runs the signals until the given time. blocks is aligned with signals; the block
-// of one that fails is nil, so its columns are missing, and errs says why.
+// minParallelSignals is the number of candidates from which the signals run on several processors,
+// if one is idle. For fewer, waking another processor takes longer than the signals.
+const minParallelSignals = 200
+
+// computeSignals runs the signals. blocks is aligned with signals; the block of one that fails is
+// nil, so its columns are missing, and errs says why.
 func computeSignals(
-	ctx context.Context, until time.Time, signals []Signal, in *SignalInput,
+	ctx context.Context, signals []Signal, in *SignalInput,
 ) (blocks [][]float32, errs []error) {
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
 	blocks, errs = make([][]float32, len(signals)), make([]error, len(signals))
 	compute := func(k int) {
 		s := signals[k]
@@ -139,12 +160,12 @@ func computeSignals(
 		}
 		blocks[k] = block
 	}
-	if len(in.ItemVectors) < minParallelSignals {
+	if len(in.ItemVectors) >= minParallelSignals && parallel.HasIdle() {
+		parallel.Each(len(signals), compute)
+	} else {
 		for k := range signals {
 			compute(k)
 		}
-	} else {
-		parallel.Each(len(signals), compute)
 	}
 	return blocks, slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }

@@ -65,6 +65,15 @@ type StateReader interface {
 	Read(ctx context.Context, q *FeatureQuery) (*RequestState, error)
 }
 
+// MemoryReader is a StateReader that can answer from memory. The pipeline then reads in the
+// request's own goroutine, because handing over to another one costs as much as a short read.
+type MemoryReader interface {
+	StateReader
+	// ReadNow is Read without waiting. If it would have to wait, for a lock for example, it reads
+	// nothing and returns false.
+	ReadNow(q *FeatureQuery) (state *RequestState, ok bool, err error)
+}
+
 // Vectors returns the unit-length vectors of item texts, all from one encoder. Implementations are
 // safe for concurrent use. Callers must not change the vectors, which are shared.
 type Vectors interface {

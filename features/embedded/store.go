@@ -139,6 +139,17 @@ func (s *Store) Read(ctx context.Context, q *ranker.FeatureQuery) (*ranker.Reque
 	return s.state.Read(q)
 }
 
+// ReadNow implements ranker.MemoryReader. It does not wait while events are applied or a checkpoint
+// is written.
+func (s *Store) ReadNow(q *ranker.FeatureQuery) (state *ranker.RequestState, ok bool, err error) {
+	if !s.mu.TryRLock() {
+		return nil, false, nil
+	}
+	defer s.mu.RUnlock()
+	state, err = s.state.Read(q)
+	return state, true, err
+}
+
 // Item implements ranker.Store.
 func (s *Store) Item(id string) (*ranker.Item, bool) {
 	s.mu.RLock()

@@ -5,6 +5,8 @@
 // goroutine stays behind. If the work panics, the caller panics with a *Panic after the other
 // workers have ended.
 //
+// HasIdle tells whether spreading wins time, from the number of requests that are being worked on.
+//
 // Catch turns a panic into an error.
 package parallel
 

@@ -127,7 +127,8 @@ func (t *GBDT) Len() int { return len(t.trees) }
 // processor takes longer than scoring.
 const minParallelRows = 2 * blockRows
 
-// Score implements ranker.Scorer. It uses several processors if there are many rows.
+// Score implements ranker.Scorer. It uses several processors if there are many rows and a processor
+// is idle.
 func (t *GBDT) Score(m *ranker.Matrix, out []float64) error {
 	if err := t.checkShape(m); err != nil {
 		return err
@@ -135,9 +136,16 @@ func (t *GBDT) Score(m *ranker.Matrix, out []float64) error {
 	if len(out) != m.N {
 		return fmt.Errorf("gbdt: out has length %d, but the matrix has %d rows", len(out), m.N)
 	}
+	if m.N < 2*minParallelRows || !parallel.HasIdle() {
+		t.score(m, 0, out)
+		return nil
+	}
 	parallel.Rows(m.N, minParallelRows, func(from, to int) { t.score(m, from, out[from:to]) })
 	return nil
 }
+
+// InMemory implements ranker.InMemory.
+func (*GBDT) InMemory() bool { return true }
 
 // score writes the scores of len(out) rows, starting with row from.
 func (t *GBDT) score(m *ranker.Matrix, from int, out []float64) {

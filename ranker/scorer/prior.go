@@ -149,6 +149,9 @@ func (t *term) contribution(row []float32, g *[gates]float64) float64 {
 	return t.weight * g[t.gate] * float64(x)
 }
 
+// InMemory implements ranker.InMemory.
+func (*Prior) InMemory() bool { return true }
+
 // Score implements ranker.Scorer.
 func (p *Prior) Score(m *ranker.Matrix, out []float64) error {
 	for i := range m.N {

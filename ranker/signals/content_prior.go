@@ -61,6 +61,9 @@ func (*ContentPrior) Kind() string { return KindContentPrior }
 // Columns implements ranker.Signal.
 func (*ContentPrior) Columns() []string { return contentPriorColumns }
 
+// InMemory implements ranker.InMemory.
+func (*ContentPrior) InMemory() bool { return true }
+
 // Compute implements ranker.Signal.
 func (c *ContentPrior) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	indices := in.ItemIndices(c.Items)

@@ -55,6 +55,9 @@ func (*Cooccurrence) Kind() string { return KindCooccurrence }
 // Columns implements ranker.Signal.
 func (*Cooccurrence) Columns() []string { return cooccurrenceColumns }
 
+// InMemory implements ranker.InMemory.
+func (*Cooccurrence) InMemory() bool { return true }
+
 // Compute implements ranker.Signal.
 func (c *Cooccurrence) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	fillMissing(out)

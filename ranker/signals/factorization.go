@@ -50,6 +50,9 @@ func (f *MatrixFactorization) Vector(item int32) []float32 {
 	return f.Vectors[at : at+f.Dim : at+f.Dim]
 }
 
+// InMemory implements ranker.InMemory.
+func (*MatrixFactorization) InMemory() bool { return true }
+
 // Compute implements ranker.Signal.
 func (f *MatrixFactorization) Compute(
 	_ context.Context, in *ranker.SignalInput, out []float32,

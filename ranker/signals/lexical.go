@@ -73,6 +73,9 @@ func (l *Lexical) idf(token uint32) float32 {
 	return l.unknownIDF
 }
 
+// InMemory implements ranker.InMemory.
+func (*Lexical) InMemory() bool { return true }
+
 // Compute implements ranker.Signal.
 func (l *Lexical) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	history := l.history(in)

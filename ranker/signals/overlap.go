@@ -23,6 +23,9 @@ var overlapColumns = []string{"overlap.history", "overlap.query"}
 // Columns implements ranker.Signal.
 func (TokenOverlap) Columns() []string { return overlapColumns }
 
+// InMemory implements ranker.InMemory.
+func (TokenOverlap) InMemory() bool { return true }
+
 // Compute implements ranker.Signal.
 func (TokenOverlap) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	history := historyTokenWeights(in)

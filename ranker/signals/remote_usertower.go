@@ -63,6 +63,9 @@ type pendingUser struct {
 	done    chan struct{}
 }
 
+// InMemory implements ranker.InMemory: Compute waits for the tower.
+func (*RemoteUserTower) InMemory() bool { return false }
+
 // Compute implements ranker.Signal.
 func (r *RemoteUserTower) Compute(
 	ctx context.Context, in *ranker.SignalInput, out []float32,

@@ -63,6 +63,9 @@ func (*ResidualGP) Kind() string { return KindResidualGP }
 // Columns implements ranker.Signal.
 func (*ResidualGP) Columns() []string { return residualColumns }
 
+// InMemory implements ranker.InMemory.
+func (*ResidualGP) InMemory() bool { return true }
+
 // Compute implements ranker.Signal.
 func (g *ResidualGP) Compute(ctx context.Context, in *ranker.SignalInput, out []float32) error {
 	fillMissing(out)

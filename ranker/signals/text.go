@@ -44,6 +44,9 @@ var textColumns = []string{"text.mean", "text.recent", "text.max", "text.query"}
 // Columns implements ranker.Signal.
 func (TextSimilarity) Columns() []string { return textColumns }
 
+// InMemory implements ranker.InMemory.
+func (TextSimilarity) InMemory() bool { return true }
+
 // Compute implements ranker.Signal.
 func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	history := distinctVectors(in, maxMeanItems)

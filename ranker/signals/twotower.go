@@ -55,6 +55,9 @@ func (*TwoTower) Columns() []string { return twoTowerColumns }
 // Weights returns the model's weights, which must not be changed.
 func (m *TwoTower) Weights() *TwoTowerWeights { return &m.weights }
 
+// InMemory implements ranker.InMemory.
+func (*TwoTower) InMemory() bool { return true }
+
 // Compute implements ranker.Signal. It returns an error if a text vector has another length than
 // those of the training, because it comes from another encoder.
 func (m *TwoTower) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
