@@ -1,8 +1,10 @@
 package ranker
 
 import (
+	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode"
 
 	"github.com/cespare/xxhash/v2"
@@ -17,8 +19,8 @@ type Item struct {
 	Fields map[string]FieldValue
 }
 
-// ItemInfo is an item prepared for ranking. It is immutable and may be shared by any number of
-// goroutines. NewItemInfo makes it.
+// ItemInfo is an item prepared for ranking. It is immutable, except for what Remember keeps, and may
+// be shared by any number of goroutines. NewItemInfo makes it.
 type ItemInfo struct {
 	Item
 	// TextKey is the content hash of the composed text; 0 exactly if the text is empty.
@@ -30,7 +32,22 @@ type ItemInfo struct {
 	// personal, so its vector is kept in memory only.
 	Transient bool
 
-	spec TextSpec
+	spec       TextSpec
+	remembered atomic.Uint64 // see Remember: the owner and the bits of its number
+}
+
+// Remember keeps a number that a signal has computed from the item's content. owner identifies the
+// signal in this process and is above 0. An item remembers the number of one owner only, so a
+// signal must be able to compute it again.
+func (i *ItemInfo) Remember(owner uint32, x float32) {
+	i.remembered.Store(uint64(owner)<<32 | uint64(math.Float32bits(x)))
+}
+
+// Remembered returns what the owner last gave to Remember. It returns false if another owner has
+// been there since.
+func (i *ItemInfo) Remembered(owner uint32) (x float32, ok bool) {
+	bits := i.remembered.Load()
+	return math.Float32frombits(uint32(bits)), uint32(bits>>32) == owner
 }
 
 // MaxTokens bounds the tokens kept of one item, so that token overlap costs the same for any title.

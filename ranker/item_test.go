@@ -108,3 +108,22 @@ func TestFieldValueJSON(t *testing.T) {
 		}
 	}
 }
+
+// An item remembers the number of the owner who gave one last.
+func TestItemRemembers(t *testing.T) {
+	it := ranker.NewItemInfo(ranker.Item{Title: "a title"}, nil)
+	if x, ok := it.Remembered(1); ok {
+		t.Errorf("a new item remembers %v", x)
+	}
+	it.Remember(1, 0.25)
+	if x, ok := it.Remembered(1); !ok || x != 0.25 {
+		t.Errorf("owner 1 has %v, %v", x, ok)
+	}
+	it.Remember(2, -3)
+	if x, ok := it.Remembered(2); !ok || x != -3 {
+		t.Errorf("owner 2 has %v, %v", x, ok)
+	}
+	if x, ok := it.Remembered(1); ok {
+		t.Errorf("owner 1 still has %v", x)
+	}
+}

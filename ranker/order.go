@@ -53,11 +53,13 @@ func sortByScore(run *run, scores []float64) []int {
 		keys[i] = key{s, tieBreak(candidates[i].ID, run.seed), i}
 	}
 	slices.SortFunc(keys, func(a, b key) int {
-		return cmp.Or(
-			cmp.Compare(b.score, a.score),
-			cmp.Compare(a.tie, b.tie),
-			cmp.Compare(candidates[a.index].ID, candidates[b.index].ID),
-		)
+		if c := cmp.Compare(b.score, a.score); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.tie, b.tie); c != 0 {
+			return c
+		}
+		return cmp.Compare(candidates[a.index].ID, candidates[b.index].ID)
 	})
 	out := make([]int, len(keys))
 	for i, k := range keys {

@@ -302,7 +302,8 @@ func reopen(t *testing.T, b Backend) {
 	before := read(t, s, sch, "u1", "it0", "it1", "it5")
 	s = b.Reopen(t, s)
 	after := read(t, s, sch, "u1", "it0", "it1", "it5")
-	opts := cmp.Options{cmpopts.EquateNaNs(), cmp.AllowUnexported(ranker.ItemInfo{})}
+	opts := cmp.Options{cmpopts.EquateNaNs(), cmp.AllowUnexported(ranker.ItemInfo{}),
+		cmpopts.IgnoreFields(ranker.ItemInfo{}, "remembered")}
 	if d := cmp.Diff(before, after, opts); d != "" {
 		t.Error(d)
 	}

@@ -35,7 +35,14 @@ type ContentPrior struct {
 	// MeanLogOdds are the log-odds of a click on any item. The prediction counts as much as
 	// PriorImpressions impressions of the item; 0: the log has no impressions.
 	MeanLogOdds, PriorImpressions float64
+
+	// predicted are the predicted chances by item, which are costly to compute. nil if the prior
+	// was not read from a file.
+	predicted []clickChance
 }
+
+// clickChance is the probability of a click, and that of none.
+type clickChance struct{ click, none float64 }
 
 // ContentEffects say by how much content changes the predicted log-odds.
 type ContentEffects struct {
@@ -87,7 +94,13 @@ func (c *ContentPrior) Compute(_ context.Context, in *ranker.SignalInput, out []
 			if i < len(in.State.Counts) {
 				counts = in.State.Counts[i]
 			}
-			row[1] = float32(c.LogOdds(row[0], counts))
+			var chance clickChance
+			if item >= 0 && c.predicted != nil {
+				chance = c.predicted[item]
+			} else {
+				chance = c.chance(row[0])
+			}
+			row[1] = float32(c.smoothedLogOdds(chance, counts))
 		}
 	}
 	return nil
@@ -96,12 +109,22 @@ func (c *ContentPrior) Compute(_ context.Context, in *ranker.SignalInput, out []
 // LogOdds returns the log-odds of a click relative to all items, for an item with the given counts.
 // strength is what its content predicts, NaN for nothing. PriorImpressions must be above 0.
 func (c *ContentPrior) LogOdds(strength float32, counts ranker.ItemCounts) float64 {
+	return c.smoothedLogOdds(c.chance(strength), counts)
+}
+
+// chance returns the chance that content with a strength predicts, NaN for nothing.
+func (c *ContentPrior) chance(strength float32) clickChance {
 	predicted := c.MeanLogOdds
 	if strength == strength {
 		predicted += float64(strength)
 	}
-	clicks := counts.Actions + c.PriorImpressions*Sigmoid(predicted)
-	others := max(0, counts.Shown-counts.Actions) + c.PriorImpressions*Sigmoid(-predicted)
+	return clickChance{Sigmoid(predicted), Sigmoid(-predicted)}
+}
+
+// smoothedLogOdds is LogOdds for the chance that the content predicts.
+func (c *ContentPrior) smoothedLogOdds(predicted clickChance, counts ranker.ItemCounts) float64 {
+	clicks := counts.Actions + c.PriorImpressions*predicted.click
+	others := max(0, counts.Shown-counts.Actions) + c.PriorImpressions*predicted.none
 	return math.Log(clicks/others) - c.MeanLogOdds
 }
 
@@ -174,6 +197,12 @@ func (r *fileReader) contentPrior(items *ranker.ItemTable) *ContentPrior {
 	if r.err == nil && (c.PriorImpressions < 0 || math.Abs(c.MeanLogOdds) > 50) {
 		r.err = malformed("mean log-odds %g and %g prior impressions",
 			c.MeanLogOdds, c.PriorImpressions)
+	}
+	if r.err == nil && c.PriorImpressions > 0 {
+		c.predicted = make([]clickChance, len(c.OutOfFold))
+		for i, strength := range c.OutOfFold {
+			c.predicted[i] = c.chance(strength)
+		}
 	}
 	return c
 }

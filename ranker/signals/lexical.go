@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"sync/atomic"
 
 	"relish/ranker"
 )
@@ -24,7 +25,11 @@ type Lexical struct {
 	unknownIDF float32   // of any other token
 	meanLength float32   // mean number of tokens of an item
 	idfTable   *tokenWeights
+	serial     uint32 // distinguishes the signals of this process
 }
+
+// lexicals counts the signals that were made.
+var lexicals atomic.Uint32
 
 // NewLexical returns the signal over tokens (hashes, ascending, distinct) with their IDFs, all
 // above 0. unknownIDF is the IDF of any other token; meanLength is the mean number of tokens of an
@@ -36,6 +41,7 @@ func NewLexical(tokens []uint32, idfs []float32, unknownIDF, meanLength float32)
 		unknownIDF: unknownIDF,
 		meanLength: meanLength,
 		idfTable:   newTokenWeights(len(tokens)),
+		serial:     lexicals.Add(1),
 	}
 	for i, token := range tokens {
 		l.idfTable.add(token, idfs[i])
@@ -87,7 +93,7 @@ func (l *Lexical) Compute(_ context.Context, in *ranker.SignalInput, out []float
 			continue
 		}
 		if history != nil {
-			row[0], row[1] = history.cosines(it.Tokens, l.norm(it.Tokens))
+			row[0], row[1] = history.cosines(it.Tokens, l.norm(it))
 		}
 		if query != nil {
 			length := 1 - bm25B + bm25B*float32(len(it.Tokens))/l.meanLength
@@ -97,14 +103,19 @@ func (l *Lexical) Compute(_ context.Context, in *ranker.SignalInput, out []float
 	return nil
 }
 
-// norm returns the length of an item's TF-IDF vector.
-func (l *Lexical) norm(tokens []uint32) float32 {
+// norm returns the length of an item's TF-IDF vector. The item remembers it.
+func (l *Lexical) norm(it *ranker.ItemInfo) float32 {
+	if norm, ok := it.Remembered(l.serial); ok {
+		return norm
+	}
 	sum := float32(0)
-	for _, token := range tokens {
+	for _, token := range it.Tokens {
 		x := l.idf(token)
 		sum += x * x
 	}
-	return sqrt32(sum)
+	norm := sqrt32(sum)
+	it.Remember(l.serial, norm)
+	return norm
 }
 
 // query returns the IDFs of the query's tokens, nil without any.
@@ -138,7 +149,7 @@ func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
 	h := &lexicalHistory{indexOf: newTokenWeights(tokens)}
 	weight := float32(1)
 	for k, it := range items {
-		norm := l.norm(it.Tokens)
+		norm := l.norm(it)
 		if k < maxRecentItems {
 			h.unit[k] = 1 / norm
 		}
