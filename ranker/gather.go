@@ -135,6 +135,7 @@ func (p *Pipeline) readVectors(
 	in.ItemVectors = vectors[:n:n]
 	in.RecentVectors = vectors[n : n+recent : n+recent]
 	in.QueryVector = vectors[n+recent]
+	in.UseHistory(model.Histories)
 	run.coverage.Text = 1
 	if encoder != nil {
 		run.coverage.Text = textCoverage(encoder, state.Items, in.ItemVectors)

@@ -53,9 +53,11 @@ func TestInMemoryRunsInTheRequestsGoroutine(t *testing.T) {
 		ownReads, ownSignals   bool
 		degraded, wantErrorHas string
 	}{
-		"all in memory":   {ownReads: true, ownSignals: true},
-		"short deadline":  {deadline: 100 * time.Microsecond},
-		"read would wait": {ownSignals: true, change: func(_ *world, m *memoryReader) { m.readNow = waits }},
+		"all in memory":  {ownReads: true, ownSignals: true},
+		"short deadline": {deadline: 100 * time.Microsecond},
+		"read would wait": {
+			ownSignals: true, change: func(_ *world, m *memoryReader) { m.readNow = waits },
+		},
 		"signal waits": {ownReads: true, change: func(w *world, _ *memoryReader) {
 			s := w.models.main.Signals[0].(memorySignal)
 			s.inMemory = false
@@ -131,7 +133,8 @@ func TestInMemoryRunsInTheRequestsGoroutine(t *testing.T) {
 				checkComplete(t, req, resp)
 				synctest.Wait()
 				own := goroutine()
-				if c.degraded == "" && len(reads) == 0 || slices.Contains(reads, own) != c.ownReads {
+				if c.degraded == "" && len(reads) == 0 ||
+					slices.Contains(reads, own) != c.ownReads {
 					t.Errorf("reads in goroutines %v, the request's is %s", reads, own)
 				}
 				if len(signals) == 0 || slices.Contains(signals, own) != c.ownSignals {

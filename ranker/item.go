@@ -19,8 +19,8 @@ type Item struct {
 	Fields map[string]FieldValue
 }
 
-// ItemInfo is an item prepared for ranking. It is immutable, except for what Remember keeps, and may
-// be shared by any number of goroutines. NewItemInfo makes it.
+// ItemInfo is an item prepared for ranking. It is immutable, except for what Remember keeps, and
+// may be shared by any number of goroutines. NewItemInfo makes it.
 type ItemInfo struct {
 	Item
 	// TextKey is the content hash of the composed text; 0 exactly if the text is empty.

@@ -21,6 +21,7 @@ type SignalInput struct {
 	QueryVector   []float32   // nil without one
 
 	indexCache *itemIndexCache // nil: nothing is cached
+	history    *cachedHistory  // see OfHistory; nil: nothing is kept
 }
 
 // Signal compares a user's history with the candidates and writes feature columns. Its output
@@ -77,6 +78,9 @@ type Model struct {
 	// Vectors returns vectors of the fine-tuned encoder that the model was trained with. nil: the
 	// model was trained with the pipeline's encoder.
 	Vectors Vectors
+	// Histories keeps what Signals computed of users' histories. Copies of the model share it. nil:
+	// each request computes it again.
+	Histories *HistoryCache
 	// Lifetime counts the references to the model, see Acquire and Release. Copies of the model
 	// share it. nil: nothing of the model has to be closed.
 	Lifetime *Lifetime

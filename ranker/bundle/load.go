@@ -187,7 +187,10 @@ func assemble(
 		return nil, fmt.Errorf("%s has the schema hash %s, the manifest says %s",
 			SchemaFile, schema.Hash(), m.Schema)
 	}
-	b := &Bundle{Manifest: m, Model: &ranker.Model{Version: version, Schema: schema}}
+	b := &Bundle{Manifest: m, Model: &ranker.Model{
+		Version: version, Schema: schema,
+		Histories: ranker.NewHistoryCache(ranker.DefaultHistoryBytes),
+	}}
 	for i, f := range m.Signals {
 		signal, err := load(f.Kind, files[f.File]) // nil without a file
 		if err != nil {

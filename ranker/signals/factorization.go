@@ -24,6 +24,8 @@ type MatrixFactorization struct {
 	Gram    []float32 // Dim x Dim: the sum over items of v v^T
 	Alpha   float64   // weight of an interaction beyond that of no interaction, >= 0
 	Lambda  float64   // regularization for each interaction of the user, >= 0
+
+	norms []float32 // by item: the length of its vector; nil if it was not read from a file
 }
 
 var _ TrainedSignal = (*MatrixFactorization)(nil)
@@ -59,11 +61,19 @@ func (f *MatrixFactorization) Compute(
 ) error {
 	fillMissing(out)
 	indices := in.ItemIndices(f.Items)
-	user := f.FoldIn(distinctItems(indices.Recent, maxFactorizationHistory))
+	kept := ranker.OfHistory(in, f, nil, func() (*factorizationUser, int) {
+		u := &factorizationUser{
+			vector: f.FoldIn(distinctItems(indices.Recent, maxFactorizationHistory)),
+		}
+		if u.vector != nil {
+			u.norm = vek32.Norm(u.vector)
+		}
+		return u, 64 + 4*len(u.vector)
+	})
+	user, norm := kept.vector, kept.norm
 	if user == nil {
 		return nil
 	}
-	norm := vek32.Norm(user)
 	for i, item := range indices.Candidates {
 		if item < 0 {
 			continue
@@ -71,11 +81,23 @@ func (f *MatrixFactorization) Compute(
 		v := f.Vector(item)
 		score := vek32.Dot(user, v)
 		out[2*i] = score
-		if norms := norm * vek32.Norm(v); norms > 1e-9 {
+		length := float32(0)
+		if f.norms != nil {
+			length = f.norms[item]
+		} else {
+			length = vek32.Norm(v)
+		}
+		if norms := norm * length; norms > 1e-9 {
 			out[2*i+1] = score / norms
 		}
 	}
 	return nil
+}
+
+// factorizationUser is what the history says of a user.
+type factorizationUser struct {
+	vector []float32 // nil without a known item
+	norm   float32   // of vector
 }
 
 // FoldIn returns the vector of a user with these items, nil for no items. It is the x that solves
@@ -127,5 +149,11 @@ func decodeMatrixFactorization(
 	}
 	f.Vectors = r.floats(f.Items.Len() * f.Dim)
 	f.Gram = r.floats(f.Dim * f.Dim)
+	if r.err == nil {
+		f.norms = make([]float32, f.Items.Len())
+		for i := range f.norms {
+			f.norms[i] = vek32.Norm(f.Vector(int32(i)))
+		}
+	}
 	return f, f.Items, r.end()
 }

@@ -82,8 +82,24 @@ func (g *ResidualGP) Compute(ctx context.Context, in *ranker.SignalInput, out []
 		}
 		return nil
 	}
-	u := g.posterior(residuals)
+	u, ok := g.posteriors.Get().(*userPosterior)
+	if !ok {
+		u = g.Kernel.newPosterior()
+	}
 	defer g.posteriors.Put(u)
+	solved := false
+	kept := ranker.OfHistory(in, g,
+		func(k *keptPosterior) bool { return slices.Equal(k.residuals, residuals) },
+		func() (*keptPosterior, int) {
+			u.set(residuals)
+			if solved = true; !in.KeepsHistory() {
+				return nil, 0
+			}
+			return u.keep(residuals)
+		})
+	if !solved {
+		u.restore(kept)
+	}
 	evidence := 0.0
 	for _, r := range residuals {
 		evidence += float64(r.Precision)
@@ -104,16 +120,6 @@ func (g *ResidualGP) Compute(ctx context.Context, in *ranker.SignalInput, out []
 		row[2] += learned + content
 	}
 	return nil
-}
-
-// posterior returns the posterior of a user. The caller puts it back into g.posteriors.
-func (g *ResidualGP) posterior(residuals []Residual) *userPosterior {
-	u, ok := g.posteriors.Get().(*userPosterior)
-	if !ok {
-		u = g.Kernel.newPosterior()
-	}
-	u.set(residuals)
-	return u
 }
 
 // Residual is what one shown item says about a user: the derivative of the log-likelihood by the

@@ -49,9 +49,15 @@ func (TextSimilarity) InMemory() bool { return true }
 
 // Compute implements ranker.Signal.
 func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
-	history := distinctVectors(in, maxMeanItems)
-	mean := weightedMean(history)
-	recent := history[:min(len(history), maxRecentItems)]
+	history := ranker.OfHistory(in, TextSimilarity{}, nil, func() (*textHistory, int) {
+		h := newTextHistory(in)
+		return h, 64 + 4*(len(h.recent)+len(h.mean))
+	})
+	mean := history.mean
+	recent := make([][]float32, len(history.recent))
+	for i, k := range history.recent {
+		recent[i] = in.RecentVectors[k]
+	}
 	for i, v := range in.ItemVectors {
 		row := out[i*4 : i*4+4]
 		row[0], row[1], row[2], row[3] = missing, missing, missing, missing
@@ -78,10 +84,25 @@ func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []f
 	return nil
 }
 
-// distinctVectors returns the vectors of the last n different items of the history that have one,
-// newest first.
-func distinctVectors(in *ranker.SignalInput, n int) [][]float32 {
-	out := make([][]float32, 0, n)
+// textHistory is what a history says of a user's texts.
+type textHistory struct {
+	mean   []float32 // see weightedMean
+	recent []int32   // indices in RecentVectors of the last maxRecentItems different items
+}
+
+func newTextHistory(in *ranker.SignalInput) *textHistory {
+	indices := distinctVectors(in, maxMeanItems)
+	vectors := make([][]float32, len(indices))
+	for i, k := range indices {
+		vectors[i] = in.RecentVectors[k]
+	}
+	return &textHistory{weightedMean(vectors), indices[:min(len(indices), maxRecentItems)]}
+}
+
+// distinctVectors returns the indices of the last n different items of the history that have a
+// vector, newest first.
+func distinctVectors(in *ranker.SignalInput, n int) []int32 {
+	out := make([]int32, 0, n)
 	seen := make(map[string]struct{}, n)
 	for k, v := range in.RecentVectors {
 		if len(out) == n {
@@ -92,7 +113,7 @@ func distinctVectors(in *ranker.SignalInput, n int) [][]float32 {
 			continue
 		}
 		seen[id] = struct{}{}
-		out = append(out, v)
+		out = append(out, int32(k))
 	}
 	return out
 }

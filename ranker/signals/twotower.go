@@ -76,12 +76,18 @@ func (m *TwoTower) compute(
 		}
 	}
 	indices := in.ItemIndices(m.weights.Items)
-	history := m.historyVectors(in, indices.Recent)
-	if len(history) == 0 {
+	kept := ranker.OfHistory(in, m, nil, func() (*towerUser, int) {
+		u := &towerUser{}
+		if history := m.historyVectors(in, indices.Recent); len(history) > 0 {
+			u.vector = userVector(history)
+			u.textQuery, u.offset = m.textQuery(u.vector)
+		}
+		return u, 96 + 4*(len(u.vector)+len(u.textQuery))
+	})
+	user, textQuery, offset := kept.vector, kept.textQuery, kept.offset
+	if user == nil {
 		return nil
 	}
-	user := userVector(history)
-	textQuery, offset := m.textQuery(user)
 	for i, item := range indices.Candidates {
 		row := out[2*i : 2*i+2]
 		if v := in.ItemVectors[i]; v != nil && textQuery != nil {
@@ -92,6 +98,13 @@ func (m *TwoTower) compute(
 		}
 	}
 	return nil
+}
+
+// towerUser is what the user tower says of a user.
+type towerUser struct {
+	vector    []float32 // nil without a history
+	textQuery []float32 // see TwoTower.textQuery
+	offset    float32
 }
 
 // hasInlineText reports whether the request brings the candidate's text.

@@ -1,0 +1,239 @@
+package ranker
+
+import (
+	"hash/maphash"
+	"math"
+	"slices"
+	"sync"
+	"unsafe"
+)
+
+// HistoryCache keeps what a model's signals computed of users' histories, so that the next list of
+// a user who has done nothing since costs the work for its candidates only. Each user has one
+// entry, and the users whose lists were asked for longest ago leave first.
+//
+// An entry holds for one history: a request whose history differs replaces it. So no event has to
+// invalidate anything, and every store and a replay may share the code.
+//
+// It is not a general cache such as ristretto: that one writes later, may refuse to write, and has
+// goroutines to be closed. Here the memory is freed with the model that has the cache. It is safe
+// for concurrent use.
+type HistoryCache struct {
+	shards     [historyShards]historyShard
+	shardBytes int
+}
+
+// DefaultHistoryBytes is the usual size of a HistoryCache: some 3,000 users with 20 interactions.
+const DefaultHistoryBytes = 32 << 20
+
+// historyShards is the number of parts with a lock of their own.
+const historyShards = 16
+
+// NewHistoryCache returns a cache that keeps at most the given number of bytes.
+func NewHistoryCache(maxBytes int) *HistoryCache {
+	c := &HistoryCache{shardBytes: maxBytes / historyShards}
+	for i := range c.shards {
+		c.shards[i].byUser = map[string]*cachedHistory{}
+	}
+	return c
+}
+
+// Bytes returns the size of what the cache keeps.
+func (c *HistoryCache) Bytes() (n int) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		n += s.bytes
+		s.mu.Unlock()
+	}
+	return n
+}
+
+type historyShard struct {
+	mu             sync.Mutex
+	byUser         map[string]*cachedHistory
+	newest, oldest *cachedHistory // ends of a list
+	bytes          int
+}
+
+// cachedHistory is what is known of one history of one user. The lock of its shard guards it.
+type cachedHistory struct {
+	cache        *HistoryCache
+	shard        *historyShard
+	user         string
+	key          []uint64 // see historyKey
+	values       []signalValue
+	bytes        int
+	newer, older *cachedHistory
+	dropped      bool // it is not in the shard any more
+}
+
+// signalValue is what one signal computed.
+type signalValue struct {
+	signal Signal
+	value  any
+	bytes  int
+}
+
+// entryBytes is what an entry takes without its key and its values.
+const entryBytes = 400
+
+// entry returns the entry of a user with this history.
+func (c *HistoryCache) entry(user string, key []uint64) *cachedHistory {
+	s := &c.shards[maphash.String(historySeed, user)%historyShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.byUser[user]; e != nil {
+		s.unlink(e)
+		if slices.Equal(e.key, key) {
+			s.link(e)
+			return e
+		}
+		s.forget(e)
+	}
+	e := &cachedHistory{cache: c, shard: s, user: user, key: slices.Clone(key)}
+	e.bytes = entryBytes + len(user) + 8*len(key)
+	s.bytes += e.bytes
+	s.byUser[user] = e
+	s.link(e)
+	s.shrink(c.shardBytes)
+	return e
+}
+
+// link makes an entry the newest one.
+func (s *historyShard) link(e *cachedHistory) {
+	e.older, e.newer = s.newest, nil
+	if s.newest != nil {
+		s.newest.newer = e
+	} else {
+		s.oldest = e
+	}
+	s.newest = e
+}
+
+func (s *historyShard) unlink(e *cachedHistory) {
+	if e.newer != nil {
+		e.newer.older = e.older
+	} else {
+		s.newest = e.older
+	}
+	if e.older != nil {
+		e.older.newer = e.newer
+	} else {
+		s.oldest = e.newer
+	}
+}
+
+// forget drops an entry that is not linked. A request may still use it.
+func (s *historyShard) forget(e *cachedHistory) {
+	e.dropped = true
+	s.bytes -= e.bytes
+	delete(s.byUser, e.user)
+}
+
+// shrink drops the oldest entries until the rest fits.
+func (s *historyShard) shrink(maxBytes int) {
+	for s.bytes > maxBytes && s.oldest != nil {
+		e := s.oldest
+		s.unlink(e)
+		s.forget(e)
+	}
+}
+
+// value returns what the signal has computed, nil if nothing is kept.
+func (e *cachedHistory) value(signal Signal) any {
+	e.shard.mu.Lock()
+	defer e.shard.mu.Unlock()
+	for i := range e.values {
+		if e.values[i].signal == signal {
+			return e.values[i].value
+		}
+	}
+	return nil
+}
+
+// keep keeps what the signal has computed, in place of what it had computed before.
+func (e *cachedHistory) keep(v signalValue) {
+	s := e.shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.dropped {
+		return
+	}
+	i := slices.IndexFunc(e.values, func(old signalValue) bool { return old.signal == v.signal })
+	grown := v.bytes
+	if i < 0 {
+		e.values = append(e.values, v)
+	} else {
+		grown -= e.values[i].bytes
+		e.values[i] = v
+	}
+	e.bytes += grown
+	s.bytes += grown
+	s.shrink(e.cache.shardBytes)
+}
+
+// OfHistory returns what a signal computes of the user's history alone. It is the kept value if the
+// model has a HistoryCache and the history is the same: the items and times of State.Recent, the
+// tokens of State.RecentItems, and RecentVectors. compute may read nothing else of in.
+//
+// A value that depends on more says by holds whether it is still right; nil: it is. compute returns
+// a value, which nobody may change from then on, and about how many bytes it takes.
+func OfHistory[T any](
+	in *SignalInput, signal Signal, holds func(*T) bool, compute func() (*T, int),
+) *T {
+	if in.history == nil {
+		value, _ := compute()
+		return value
+	}
+	if kept, ok := in.history.value(signal).(*T); ok && (holds == nil || holds(kept)) {
+		return kept
+	}
+	value, bytes := compute()
+	in.history.keep(signalValue{signal, value, bytes})
+	return value
+}
+
+// KeepsHistory reports whether OfHistory keeps values.
+func (in *SignalInput) KeepsHistory() bool { return in.history != nil }
+
+// UseHistory makes OfHistory keep values in the cache. A nil cache keeps nothing.
+func (in *SignalInput) UseHistory(cache *HistoryCache) {
+	if in.history = nil; cache == nil || in.Request.User == "" {
+		return
+	}
+	key := historyKeys.Get().(*[]uint64)
+	defer historyKeys.Put(key)
+	*key = in.historyKey((*key)[:0])
+	in.history = cache.entry(in.Request.User, *key)
+}
+
+var (
+	historySeed = maphash.MakeSeed() // nobody outside can make two histories look alike
+	historyKeys = sync.Pool{New: func() any { return new([]uint64) }}
+)
+
+// historyKey appends what identifies the user's history: four numbers for each interaction.
+func (in *SignalInput) historyKey(key []uint64) []uint64 {
+	s := in.State
+	for k := range s.Recent {
+		tokens, vector := uint64(0), uint64(0)
+		if it := s.RecentItems[k]; it != nil && len(it.Tokens) > 0 {
+			bytes := unsafe.Slice((*byte)(unsafe.Pointer(&it.Tokens[0])), 4*len(it.Tokens))
+			tokens = maphash.Bytes(historySeed, bytes)
+		}
+		if v := in.RecentVectors[k]; len(v) > 0 {
+			vector = vectorPrint(v)
+		}
+		item := maphash.String(historySeed, s.Recent[k].Item)
+		key = append(key, item, uint64(s.Recent[k].Time), tokens, vector)
+	}
+	return key
+}
+
+// vectorPrint identifies the vector of a text among those that different encoders make. It is not
+// 0. Two encoders do not agree in all bits of two numbers.
+func vectorPrint(v []float32) uint64 {
+	first, last := math.Float32bits(v[0]), math.Float32bits(v[len(v)-1])
+	return max(1, uint64(first)<<32|uint64(last))
+}
