@@ -31,20 +31,16 @@ func (s *State) Apply(rec *event.Record) (changed *ranker.ItemInfo) {
 	case ranker.EventItem:
 		return s.applyItem(rec)
 	case ranker.EventUser:
-		u := s.user(e.UserID, rec)
+		u := s.user(e.UserID)
 		mergeFields(&u.fields, &u.times, e.Fields, e.Time)
 	case ranker.EventImpression:
 		s.applyImpression(rec)
 	case ranker.EventInteraction:
 		s.applyInteraction(rec)
 	case ranker.EventDelete:
-		delete(s.items, e.ItemID)
+		s.PutItem(e.ItemID, nil)
 	case ranker.EventErase:
-		for id := range s.users {
-			if UserHash(id) == e.UserHash {
-				delete(s.users, id)
-			}
-		}
+		s.EraseUser(e.UserHash)
 	case ranker.EventTable:
 		s.tables[e.Table] = e.Digest
 		if s.OpenTable != nil {
@@ -72,32 +68,38 @@ func (s *State) ApplyRemaining(rec *event.Record, applied AppliedParts) (changed
 // item returns the item for an event that names it, and creates it if needed. If the item already
 // includes the record, it returns a copy that is thrown away.
 func (s *State) item(id string, rec *event.Record) *ItemState {
-	it := s.items[id]
+	it := s.items.byID[id]
 	if s.applied.Items[id] {
 		return it.scratch()
 	}
 	if it == nil {
 		it = &ItemState{first: rec.Event.Time}
-		s.items[id] = it
-		s.evictItems()
+		if s.bounded() {
+			s.items.makeRoom(s.cfg.MaxItems)
+		}
+		s.items.add(id, it, s.now())
+	} else {
+		s.items.touch(it, s.now())
 	}
-	it.seen = rec.Arrival
 	it.first = min(it.first, rec.Event.Time)
 	return it
 }
 
 // user does the same as item for a user.
-func (s *State) user(id string, rec *event.Record) *UserState {
-	u := s.users[id]
+func (s *State) user(id string) *UserState {
+	u := s.users.byID[id]
 	if s.applied.User {
 		return u.scratch(len(s.cfg.Fields))
 	}
-	if u == nil {
-		u = &UserState{values: make([][]userFieldCounts, len(s.cfg.Fields))}
-		s.users[id] = u
-		s.evictUsers()
+	if u != nil {
+		s.users.touch(u, s.now())
+		return u
 	}
-	u.seen = rec.Arrival
+	u = &UserState{values: make([][]userFieldCounts, len(s.cfg.Fields))}
+	if s.bounded() {
+		s.users.makeRoom(s.cfg.MaxUsers)
+	}
+	s.users.add(id, u, s.now())
 	return u
 }
 
@@ -132,7 +134,7 @@ func (u *UserState) scratch(fields int) *UserState {
 
 func (s *State) applyImpression(rec *event.Record) {
 	e := &rec.Event
-	u := s.user(e.UserID, rec)
+	u := s.user(e.UserID)
 	for _, id := range e.Impression.Items {
 		it := s.item(id, rec)
 		s.count(u, it, 0, rec, true)
@@ -147,7 +149,7 @@ func (s *State) applyInteraction(rec *event.Record) {
 	if action < 0 {
 		return
 	}
-	u, it := s.user(e.UserID, rec), s.item(e.ItemID, rec)
+	u, it := s.user(e.UserID), s.item(e.ItemID, rec)
 	repeats := s.repeats(u, e)
 	if repeats >= s.cfg.DailyListed {
 		s.uncounted.repeated.Add(1)

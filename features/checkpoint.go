@@ -25,54 +25,40 @@ const (
 	maxPackedBytes    = 64 << 20
 )
 
-// WriteCheckpoint writes the state to w. Equal states give equal bytes.
+// WriteCheckpoint writes the state to w. Equal states give equal bytes. A Save writes the same
+// values in another order, while the state changes.
 func (s *State) WriteCheckpoint(w io.Writer) error {
-	bw := bufio.NewWriterSize(w, 1<<20)
-	head := append([]byte(checkpointMagic), checkpointVersion)
-	head = binary.LittleEndian.AppendUint64(head, s.seq)
-	head = binary.LittleEndian.AppendUint64(head, uint64(s.arrival))
-	head = append(head, idBytes(s.replica)...)
-	head = append(head, idBytes(s.cfg.Hash())...)
-	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
-	if _, err := bw.Write(head); err != nil {
+	p := &packer{Counters: s.Counters, idle: s.idle}
+	flush := func() (err error) {
+		if len(p.buf) >= maxStepBytes {
+			_, err = w.Write(p.buf)
+			p.buf = p.buf[:0]
+		}
 		return err
 	}
-	n := uint64(0)
-	var buf []byte
-	put := func(packed []byte) error {
-		n++
-		if _, err := bw.Write(binary.AppendUvarint(nil, uint64(len(packed)))); err != nil {
-			return err
-		}
-		_, err := bw.Write(packed)
-		return err
-	}
-	for _, id := range sortedKeys(s.items) {
-		buf = s.AppendItem(buf[:0], id, s.items[id])
-		if err := put(buf); err != nil {
+	p.head(s)
+	for _, id := range sortedKeys(s.items.byID) {
+		p.item(s.items.byID[id])
+		if err := flush(); err != nil {
 			return err
 		}
 	}
-	for _, id := range sortedKeys(s.users) {
-		buf = s.AppendUser(buf[:0], id, s.users[id])
-		if err := put(buf); err != nil {
+	for _, id := range sortedKeys(s.users.byID) {
+		p.user(s.users.byID[id])
+		if err := flush(); err != nil {
 			return err
 		}
 	}
-	for _, v := range s.Keys() {
-		if err := put(s.AppendCounts(buf[:0], v)); err != nil {
+	for _, key := range s.Keys() {
+		p.counts(key)
+		if err := flush(); err != nil {
 			return err
 		}
 	}
-	for _, name := range sortedKeys(s.tables) {
-		if err := put(s.appendTable(buf[:0], name)); err != nil {
-			return err
-		}
-	}
-	if _, err := bw.Write(binary.AppendUvarint([]byte{0}, n)); err != nil {
-		return err
-	}
-	return bw.Flush()
+	p.tables(s)
+	p.end()
+	_, err := w.Write(p.buf)
+	return err
 }
 
 // ReadCheckpoint returns the state that WriteCheckpoint wrote. It fails with ErrCorrupt, with
@@ -96,6 +82,7 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 			if total, err := binary.ReadUvarint(br); err != nil || total != n {
 				return nil, ErrCorrupt
 			}
+			s.sortByLastEvent()
 			return s, nil
 		}
 		if uint64(cap(buf)) < size {
@@ -182,13 +169,13 @@ func (s *State) load(packed []byte) error {
 	case kindItem:
 		id, it, err := s.DecodeItem(packed)
 		if err == nil {
-			s.items[id] = it
+			s.items.put(id, it)
 		}
 		return err
 	case kindUser:
 		id, u, err := s.DecodeUser(packed)
 		if err == nil {
-			s.users[id] = u
+			s.users.put(id, u)
 		}
 		return err
 	case kindTable:

@@ -162,9 +162,10 @@ type Counters struct {
 	cfg        Config
 	layoutHash uint64 // hash of the config keys that change what a counter means
 	layout     counterLayout
-	values     []map[string]*decayedCounts // by counted field
+	values     []map[string]*valueCounter // by counted field
+	counted    slab[*valueCounter]        // all of values; none is removed or moved
 	global     decayedCounts
-	created    uint64 // number of entries of values ever created; none is removed or moved
+	save       *walk // of a save in progress, nil without one
 
 	uncounted struct{ repeated, unlisted atomic.Uint64 } // see Uncounted
 
@@ -183,11 +184,18 @@ type CounterKey struct {
 // globalKey names the counter of everything together.
 var globalKey = CounterKey{Field: -1}
 
+// valueCounter is the counter of one value of a counted field.
+type valueCounter struct {
+	decayedCounts
+	key  CounterKey
+	slot uint32 // index in Counters.counted
+}
+
 // NewCounters returns counters that have counted nothing. cfg must be valid.
 func NewCounters(cfg Config) *Counters {
 	t := &Counters{cfg: cfg, layoutHash: cfg.layoutHash(), layout: newLayout(&cfg)}
 	for range cfg.Fields {
-		t.values = append(t.values, map[string]*decayedCounts{})
+		t.values = append(t.values, map[string]*valueCounter{})
 	}
 	return t
 }
@@ -262,17 +270,28 @@ func (t *Counters) countValue(field int, value string, action int, at int64) {
 	}
 }
 
-// getOrCreate returns a counter, nil for a new value if the field is full.
+// getOrCreate returns a counter that is about to change, nil for a new value if the field is full.
 func (t *Counters) getOrCreate(key CounterKey) *decayedCounts {
 	if key.Field < 0 {
 		return &t.global
 	}
 	c := t.values[key.Field][key.Value]
-	if c == nil && len(t.values[key.Field]) < t.cfg.FieldValues {
-		c = &decayedCounts{}
-		t.values[key.Field][key.Value] = c
-		t.created++
+	switch {
+	case c != nil:
+		t.save.before(c.slot)
+	case len(t.values[key.Field]) < t.cfg.FieldValues:
+		c = t.create(key)
+	default:
+		return nil
 	}
+	return &c.decayedCounts
+}
+
+// create adds a counter for a new value.
+func (t *Counters) create(key CounterKey) *valueCounter {
+	c := &valueCounter{key: key}
+	c.slot = t.counted.add(c)
+	t.values[key.Field][key.Value] = c
 	return c
 }
 
@@ -280,7 +299,10 @@ func (t *Counters) lookup(key CounterKey) *decayedCounts {
 	if key.Field < 0 {
 		return &t.global
 	}
-	return t.values[key.Field][key.Value]
+	if c := t.values[key.Field][key.Value]; c != nil {
+		return &c.decayedCounts
+	}
+	return nil
 }
 
 func (t *Counters) markChanged(key CounterKey) {

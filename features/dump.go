@@ -87,7 +87,9 @@ func (t *Counters) ItemRow(id string, it *ItemState) ItemRow {
 // another configuration.
 func (t *Counters) ItemFromRow(r *ItemRow) (*ItemState, error) {
 	c, err := t.countsFromRow(r.Counters)
-	it := &ItemState{time: r.Time, times: r.Times, first: r.First, seen: r.Seen, counts: c}
+	it := &ItemState{
+		entry: entry{seen: r.Seen}, time: r.Time, times: r.Times, first: r.First, counts: c,
+	}
 	if r.Described {
 		it.Content = t.content(r.Item)
 	}
@@ -117,8 +119,8 @@ func (t *Counters) UserFromRow(r *UserRow) (*UserState, error) {
 		return nil, err
 	}
 	u := &UserState{
-		fields: r.Fields, times: r.Times, recent: r.Recent, shown: r.Shown, seen: r.Seen,
-		counts: c, values: make([][]userFieldCounts, len(t.cfg.Fields)),
+		entry: entry{seen: r.Seen}, fields: r.Fields, times: r.Times, recent: r.Recent,
+		shown: r.Shown, counts: c, values: make([][]userFieldCounts, len(t.cfg.Fields)),
 	}
 	for i := range r.Values {
 		v := &r.Values[i]
@@ -188,15 +190,19 @@ func (s *State) Dump(replica string) *Dump {
 	return &Dump{
 		Config: s.cfg, Arrival: s.arrival, Parts: []CounterPart{{replica, s.seq, s.Counters}},
 		Items: func(yield func(ItemRow, error) bool) {
-			for _, id := range sortedKeys(s.items) {
-				if !yield(s.ItemRow(id, s.items[id]), nil) {
+			for _, id := range sortedKeys(s.items.byID) {
+				row := s.ItemRow(id, s.items.byID[id])
+				row.Seen += s.idle
+				if !yield(row, nil) {
 					return
 				}
 			}
 		},
 		Users: func(yield func(UserRow, error) bool) {
-			for _, id := range sortedKeys(s.users) {
-				if !yield(s.UserRow(id, s.users[id]), nil) {
+			for _, id := range sortedKeys(s.users.byID) {
+				row := s.UserRow(id, s.users.byID[id])
+				row.Seen += s.idle
+				if !yield(row, nil) {
 					return
 				}
 			}
@@ -217,7 +223,7 @@ func (d *Dump) State(replica string) (*State, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.items[r.Item.ID] = it
+		s.items.put(r.Item.ID, it)
 	}
 	for r, err := range d.Users {
 		if err != nil {
@@ -227,7 +233,7 @@ func (d *Dump) State(replica string) (*State, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.users[r.ID] = u
+		s.users.put(r.ID, u)
 	}
 	var parts []*Counters
 	for _, p := range d.Parts {
@@ -242,5 +248,6 @@ func (d *Dump) State(replica string) (*State, error) {
 		}
 	}
 	s.arrival = d.Arrival
+	s.sortByLastEvent()
 	return s, nil
 }

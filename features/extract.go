@@ -30,13 +30,15 @@ import (
 // The result shares nothing mutable with the state. It fails only if the schema needs something
 // that Config does not count.
 func (s *State) Read(q *ranker.FeatureQuery) (*ranker.RequestState, error) {
-	known := QueryState{User: s.users[q.User], Candidates: make([]*ItemState, len(q.Candidates))}
+	known := QueryState{
+		User: s.users.byID[q.User], Candidates: make([]*ItemState, len(q.Candidates)),
+	}
 	for i := range q.Candidates {
-		known.Candidates[i] = s.items[q.Candidates[i].ID]
+		known.Candidates[i] = s.items.byID[q.Candidates[i].ID]
 	}
 	for _, id := range known.User.History() {
 		content := &unknownItem.Content
-		if it := s.items[id]; it != nil {
+		if it := s.items.byID[id]; it != nil {
 			content = &it.Content
 		}
 		known.History = append(known.History, content)

@@ -98,7 +98,7 @@ func (c *counterFeature) prepareRate(x *extraction) fillFunc {
 		x.values,
 		c.field,
 		c.perUserValue(x, func(v fieldValue, n *decayedCounts) float64 {
-			valueRate := c.smoothedRate(x, x.counters.values[c.field][v.Value()], prior)
+			valueRate := c.smoothedRate(x, x.counters.lookup(CounterKey{c.field, v.Value()}), prior)
 			return c.relativeLogOdds(x, n, valueRate, logOdds(valueRate))
 		}),
 	)

@@ -48,7 +48,7 @@ func (c *itemCache) contentCells(schema *compiledSchema, info *ranker.ItemInfo) 
 // field and aligned with Content.values. nil stands for a value without a counter.
 type cachedCounts struct {
 	counters *Counters
-	created  uint64 // Counters.created when this was computed
+	created  uint32 // number of Counters.counted when this was computed
 	// complete says that no entry is nil. It then stays valid, because counters are never removed.
 	complete bool
 	byField  [][]*decayedCounts
@@ -65,7 +65,7 @@ func (x *extraction) valueCounts(i, field int) []*decayedCounts {
 		return nil
 	}
 	c := it.cache.counts.Load()
-	if c == nil || c.counters != x.counters || !c.complete && c.created != x.counters.created {
+	if c == nil || c.counters != x.counters || !c.complete && c.created != x.counters.counted.n {
 		c = x.counters.lookUpAll(it.values)
 		it.cache.counts.Store(c)
 	}
@@ -76,7 +76,7 @@ func (x *extraction) valueCounts(i, field int) []*decayedCounts {
 func (t *Counters) lookUpAll(values [][]fieldValue) *cachedCounts {
 	c := &cachedCounts{
 		counters: t,
-		created:  t.created,
+		created:  t.counted.n,
 		complete: true,
 		byField:  make([][]*decayedCounts, len(values)),
 	}
@@ -96,7 +96,7 @@ func (t *Counters) countsOf(field int, values []fieldValue) []*decayedCounts {
 	}
 	out := make([]*decayedCounts, len(values))
 	for k, v := range values {
-		out[k] = t.values[field][v.Value()]
+		out[k] = t.lookup(CounterKey{field, v.Value()})
 	}
 	return out
 }

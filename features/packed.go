@@ -17,6 +17,11 @@ const (
 
 // AppendItem appends an item's packed state with its content to dst.
 func (t *Counters) AppendItem(dst []byte, id string, it *ItemState) []byte {
+	return t.appendItem(dst, id, it, 0)
+}
+
+// appendItem is AppendItem for an item whose last event was seen later by the time idle, ms.
+func (t *Counters) appendItem(dst []byte, id string, it *ItemState, idle int64) []byte {
 	e := encoder{dst}
 	e.begin(kindItem, t.layoutHash)
 	e.string(id)
@@ -26,7 +31,7 @@ func (t *Counters) AppendItem(dst []byte, id string, it *ItemState) []byte {
 		e.uint(contentInline)
 		e.content(&it.Info.Item)
 	}
-	return e.itemRest(it, len(dst))
+	return e.itemRest(it, idle, len(dst))
 }
 
 // AppendItemState appends an item's packed state with the hash of its content to dst. AppendContent
@@ -41,14 +46,14 @@ func (t *Counters) AppendItemState(dst []byte, id string, it *ItemState) []byte 
 		e.uint(contentSeparate)
 		e.uint64(it.Hash)
 	}
-	return e.itemRest(it, len(dst))
+	return e.itemRest(it, 0, len(dst))
 }
 
-func (e *encoder) itemRest(it *ItemState, start int) []byte {
+func (e *encoder) itemRest(it *ItemState, idle int64, start int) []byte {
 	e.int(it.time)
 	e.times(it.times)
 	e.int(it.first)
-	e.int(it.seen)
+	e.int(it.seen + idle)
 	e.counts(&it.counts)
 	e.seal(start)
 	return e.b
@@ -122,6 +127,11 @@ func (t *Counters) DecodeContent(data []byte) (*Content, error) {
 
 // AppendUser appends a user's packed state to dst.
 func (t *Counters) AppendUser(dst []byte, id string, u *UserState) []byte {
+	return t.appendUser(dst, id, u, 0)
+}
+
+// appendUser is AppendUser for a user whose last event was seen later by the time idle, ms.
+func (t *Counters) appendUser(dst []byte, id string, u *UserState, idle int64) []byte {
 	e := encoder{dst}
 	start := len(dst)
 	e.begin(kindUser, t.layoutHash)
@@ -141,7 +151,7 @@ func (t *Counters) AppendUser(dst []byte, id string, u *UserState) []byte {
 		e.int(sh.Time)
 		e.uint(uint64(boolToInt(sh.Clicked)))
 	}
-	e.int(u.seen)
+	e.int(u.seen + idle)
 	e.counts(&u.counts)
 	for _, list := range u.values {
 		e.uint(uint64(len(list)))
@@ -242,12 +252,11 @@ func (t *Counters) LoadCounts(data []byte) (CounterKey, error) {
 	case data[0] != kindValue || field < 0 || field >= int64(len(t.values)):
 		return CounterKey{}, ErrCorrupt
 	default:
-		if known := t.values[field][value]; known != nil {
-			*known = c
-			break
+		known := t.values[field][value]
+		if known == nil {
+			known = t.create(key)
 		}
-		t.values[field][value] = &c
-		t.created++
+		known.decayedCounts = c
 	}
 	return key, nil
 }

@@ -12,17 +12,16 @@
 // shares it between replicas. The codec in this package packs one user or item into a checksummed
 // value.
 //
-// Reading order: config.go, state.go, apply.go, content.go and counters.go build the state;
-// extract.go turns it into columns; codec.go, packed.go, checkpoint.go and dump.go write and read
-// it.
+// Reading order: config.go, state.go, table.go, apply.go, content.go and counters.go build the
+// state; extract.go turns it into columns; codec.go, packed.go, checkpoint.go, save.go and dump.go
+// write and read it.
 package features
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 
 	"relish/ranker"
@@ -37,37 +36,39 @@ type State struct {
 	// nothing and the owner calls UseTable.
 	OpenTable func(name, digest string) *ExternalTable
 
-	items map[string]*ItemState
-	users map[string]*UserState
+	items table[ItemState, *ItemState]
+	users table[UserState, *UserState]
 	// tables has the digests of the external tables that table events named last, by table.
 	tables map[string]string
 
-	replica        string // whose log seq counts, 16 hex digits; "": unknown
-	seq            uint64 // of the last record applied
-	arrival        int64  // of the newest record applied, Unix ms
-	expiryInterval int64  // ms between two checks for expired items and users; 0: nothing expires
-	applied        AppliedParts
+	replica string // whose log seq counts, 16 hex digits; "": unknown
+	seq     uint64 // of the last record applied
+	arrival int64  // of the newest record applied, Unix ms
+	// idle is the time in all pauses between records so far that does not count for MaxAge, in ms.
+	idle    int64
+	maxAge  int64 // Config.MaxAge in ms; 0: no item and no user is ever dropped
+	applied AppliedParts
 }
 
 // ItemState is what is known of one item. Only Apply changes it.
 type ItemState struct {
+	entry
 	Content       // Info is nil until somebody describes the item
 	time    int64 // event time of the parts that times does not name, Unix ms
 	times   map[string]int64
 	first   int64 // event time of the first event that named the item, Unix ms
-	seen    int64 // arrival of the last event, Unix ms
 	counts  decayedCounts
 }
 
 // UserState is what is known of one user. Only Apply changes it.
 type UserState struct {
+	entry
 	fields map[string]ranker.FieldValue
 	times  map[string]int64     // event times of the fields, Unix ms
 	recent []ranker.Interaction // newest first
 	shown  []ranker.Shown       // newest first
 	counts decayedCounts
 	values [][]userFieldCounts // by counted field
-	seen   int64               // arrival of the last event, Unix ms
 }
 
 // userFieldCounts are a user's counters for one value of an item field.
@@ -80,20 +81,19 @@ type userFieldCounts struct {
 // New returns an empty state. cfg must be valid.
 func New(cfg Config) *State {
 	s := NewCounters(cfg).NewState()
-	s.expiryInterval = cfg.MaxAgeDuration().Milliseconds() / expiryChecks
+	s.maxAge = cfg.MaxAgeDuration().Milliseconds()
 	return s
 }
 
-// expiryChecks is how often within Config.MaxAge the state looks for expired items and users.
-const expiryChecks = 64
-
-// NewState returns a state without users and items that counts in t. Nothing in it expires: it
+// NewState returns a state without users and items that counts in t. Nothing in it is dropped: it
 // holds what a shared store has loaded, and that store drops what is old.
 func (t *Counters) NewState() *State {
-	return &State{
-		Counters: t, items: map[string]*ItemState{}, users: map[string]*UserState{},
+	s := &State{
+		Counters: t, items: newTable[ItemState](), users: newTable[UserState](),
 		tables: map[string]string{},
 	}
+	s.users.hashes = newHashIndex()
+	return s
 }
 
 // ---- Look-up ----
@@ -133,12 +133,12 @@ func (s *State) TableDigests() map[string]string { return s.tables }
 
 // Sizes returns the numbers of items, users and counted field values.
 func (s *State) Sizes() (items, users, values int) {
-	return len(s.items), len(s.users), s.Len()
+	return s.items.len(), s.users.len(), s.Len()
 }
 
 // Item returns an item's description, nil if nobody has described it.
 func (s *State) Item(id string) *ranker.ItemInfo {
-	if it := s.items[id]; it != nil {
+	if it := s.items.byID[id]; it != nil {
 		return it.Info
 	}
 	return nil
@@ -146,37 +146,54 @@ func (s *State) Item(id string) *ranker.ItemInfo {
 
 // Items returns all described items, sorted by id.
 func (s *State) Items() []*ranker.ItemInfo {
-	out := make([]*ranker.ItemInfo, 0, len(s.items))
-	for _, it := range s.items {
-		if it.Info != nil {
-			out = append(out, it.Info)
-		}
-	}
-	slices.SortFunc(out, func(a, b *ranker.ItemInfo) int { return cmp.Compare(a.ID, b.ID) })
+	out, _ := s.ItemsFrom(0, math.MaxUint32)
+	SortItems(out)
 	return out
 }
 
+// ItemsFrom returns the described items of a part of the state, in no particular order: from a
+// position on, 0 for the first call, and at most n. more is the position of the next part, 0 after
+// the last one. Items that are not created or removed between the calls are in exactly one part.
+func (s *State) ItemsFrom(at uint32, n int) (items []*ranker.ItemInfo, more uint32) {
+	end := uint32(min(uint64(at)+uint64(n), uint64(s.items.slots.n)))
+	for ; at < end; at++ {
+		if it := s.items.slots.get(at); it != nil && it.Info != nil {
+			items = append(items, it.Info)
+		}
+	}
+	if end == s.items.slots.n {
+		end = 0
+	}
+	return items, end
+}
+
+// SortItems sorts items by id.
+func SortItems(items []*ranker.ItemInfo) {
+	slices.SortFunc(items, func(a, b *ranker.ItemInfo) int { return cmp.Compare(a.ID, b.ID) })
+}
+
 // Users yields the ids of all users in no particular order.
-func (s *State) Users() iter.Seq[string] { return maps.Keys(s.users) }
+func (s *State) Users() iter.Seq[string] { return maps.Keys(s.users.byID) }
 
 // ItemState returns an item's state, nil for an unknown item. The state keeps owning it.
-func (s *State) ItemState(id string) *ItemState { return s.items[id] }
+func (s *State) ItemState(id string) *ItemState { return s.items.byID[id] }
 
 // UserState returns a user's state, nil for an unknown user. The state keeps owning it.
-func (s *State) UserState(id string) *UserState { return s.users[id] }
+func (s *State) UserState(id string) *UserState { return s.users.byID[id] }
 
 // PutItem sets an item's state, which s owns from then on. nil removes the item.
-func (s *State) PutItem(id string, it *ItemState) { put(s.items, id, it) }
+func (s *State) PutItem(id string, it *ItemState) { s.items.set(id, it) }
 
 // PutUser sets a user's state, which s owns from then on. nil removes the user.
-func (s *State) PutUser(id string, u *UserState) { put(s.users, id, u) }
+func (s *State) PutUser(id string, u *UserState) { s.users.set(id, u) }
 
-func put[T any](m map[string]*T, id string, v *T) {
-	if v == nil {
-		delete(m, id)
-		return
+// EraseUser removes the user with a UserHash, if there is one.
+func (s *State) EraseUser(hash string) {
+	for _, slot := range s.users.hashes.find(hash) {
+		if u := s.users.slots.get(slot); UserHash(u.id) == hash {
+			s.users.remove(u)
+		}
 	}
-	m[id] = v
 }
 
 // Complete reports whether the content of a described item is loaded. DecodeItem returns an item
@@ -195,70 +212,39 @@ func (u *UserState) History() []string {
 	return ids
 }
 
-// UserHash returns what an erase event carries instead of the user's id: the first half of its
-// SHA-256 in hex. It reveals nothing to a reader who does not have the id.
-func UserHash(id string) string {
-	sum := sha256.Sum256([]byte(id))
-	return hex.EncodeToString(sum[:16])
-}
-
 // ---- Bounds ----
 
+// maxPauses is how many of the longest pauses between two records make up Config.MaxAge.
+const maxPauses = 64
+
+// bounded reports whether items and users are dropped.
+func (s *State) bounded() bool { return s.maxAge > 0 }
+
+// now returns the arrival of the newest record on the clock of entry.seen.
+func (s *State) now() int64 { return s.arrival - s.idle }
+
 // advance moves the state to the arrival of the next record, and drops items and users that had no
-// event for Config.MaxAge. It drops at fixed steps of the arrival time, so that every replay drops
-// the same ones at the same record.
+// event for Config.MaxAge.
 //
-// One step counts as at most expiryInterval: a server that was off for a year, or a clock that was
-// wrong once, must not empty the catalogue.
+// A pause between two records counts as at most 1/64 of MaxAge: a server that was off for a year,
+// or a clock that was wrong once, must not empty the catalogue.
 func (s *State) advance(arrival int64) {
 	before := s.arrival
 	s.arrival = max(before, arrival)
-	if s.expiryInterval == 0 || before == 0 || arrival/s.expiryInterval <= before/s.expiryInterval {
+	if !s.bounded() {
 		return
 	}
-	if gap := arrival - before - s.expiryInterval; gap > 0 {
-		for _, it := range s.items {
-			it.seen += gap
-		}
-		for _, u := range s.users {
-			u.seen += gap
-		}
+	if before != 0 {
+		s.idle += max(0, s.arrival-before-s.maxAge/maxPauses)
 	}
-	oldest := arrival - s.cfg.MaxAgeDuration().Milliseconds()
-	maps.DeleteFunc(s.items, func(_ string, it *ItemState) bool { return it.seen < oldest })
-	maps.DeleteFunc(s.users, func(_ string, u *UserState) bool { return u.seen < oldest })
+	s.items.dropOlder(s.now() - s.maxAge)
+	s.users.dropOlder(s.now() - s.maxAge)
 }
 
-func (s *State) evictItems() {
-	evict(s.items, s.cfg.MaxItems, func(it *ItemState) int64 { return it.seen })
-}
-
-func (s *State) evictUsers() {
-	evict(s.users, s.cfg.MaxUsers, func(u *UserState) int64 { return u.seen })
-}
-
-// evictionSlack lets a map exceed its bound by 1/64 before evict runs, so that evicting costs
-// little per event.
-const evictionSlack = 64
-
-// evict drops the entries whose last event arrived longest ago until the map keeps its bound. Ties
-// are broken by key, so that every replay drops the same ones.
-func evict[T any](m map[string]T, bound int, seen func(T) int64) {
-	if len(m) <= bound+max(1, bound/evictionSlack) {
-		return
-	}
-	keys := slices.SortedFunc(maps.Keys(m), func(a, b string) int {
-		return cmp.Or(cmp.Compare(seen(m[a]), seen(m[b])), cmp.Compare(a, b))
-	})
-	dropped := 0
-	for _, k := range keys {
-		if len(m) <= bound || dropped > len(keys)-bound {
-			return
-		}
-		if seen(m[k]) == 0 { // just created, without an arrival yet
-			continue
-		}
-		delete(m, k)
-		dropped++
-	}
+// sortByLastEvent brings items and users that were put into the state into the order in which they
+// are dropped. No record was older than the newest of them, so the next one will not be.
+func (s *State) sortByLastEvent() {
+	s.items.sort()
+	s.users.sort()
+	s.arrival = max(s.arrival, s.items.newestSeen(), s.users.newestSeen())
 }

@@ -179,9 +179,7 @@ func (s *Store) completeBase() error {
 	if n := len(bases); n > 0 && bases[n-1].Seq+1 >= first {
 		return nil
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return writeState(s.fs, cutPath(s.dir), s.state)
+	return s.writeState(cutPath(s.dir))
 }
 
 // eraseBase removes erased users from the bases. The next save keeps the state, because the log
@@ -207,10 +205,8 @@ func (s *Store) eraseBase(hashes map[string]uint64) error {
 		if err != nil {
 			return err
 		}
-		for id := range b.Users() {
-			if _, gone := hashes[features.UserHash(id)]; gone {
-				b.PutUser(id, nil)
-			}
+		for hash := range hashes {
+			b.EraseUser(hash)
 		}
 		if err := writeState(s.fs, path, b); err != nil {
 			return err

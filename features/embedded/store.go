@@ -13,6 +13,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"iter"
 	"path/filepath"
@@ -47,6 +48,7 @@ type Store struct {
 	state *features.State
 	open  bool // Open has finished
 
+	saveMu sync.Mutex // one save of the state at a time
 	baseMu sync.Mutex // guards the files of the bases, and keep
 	keep   bool       // the next checkpoint becomes the base "kept"
 }
@@ -115,18 +117,40 @@ func (s *Store) apply(records []event.Record) {
 
 func (s *Store) checkpointPath() string { return filepath.Join(s.dir, "checkpoint") }
 
-// save writes the state as the checkpoint. Reads continue meanwhile, and Apply waits.
+// save writes the state as the checkpoint, while events are applied and rankings read.
 func (s *Store) save() error {
-	if err := s.writeCheckpoint(); err != nil {
+	if err := s.writeState(s.checkpointPath()); err != nil {
 		return err
 	}
 	return s.keepCheckpoint()
 }
 
-func (s *Store) writeCheckpoint() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return writeState(s.fs, s.checkpointPath(), s.state)
+// writeState writes the state as of now to a file. It holds the lock for short steps only, and
+// never while it writes.
+func (s *Store) writeState(path string) error {
+	s.saveMu.Lock()
+	defer s.saveMu.Unlock()
+	return durable.Replace(s.fs, path, func(w io.Writer) error {
+		s.mu.Lock()
+		save := s.state.BeginSave()
+		s.mu.Unlock()
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			save.End()
+		}()
+		var packed, written []byte
+		for more := true; more; {
+			s.mu.RLock()
+			packed, more = save.Next(written)
+			s.mu.RUnlock()
+			if _, err := w.Write(packed); err != nil {
+				return err
+			}
+			written = packed
+		}
+		return nil
+	})
 }
 
 // Read implements ranker.StateReader.
@@ -160,12 +184,21 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 	return nil, false
 }
 
+// itemsAtOnce bounds the items that one hold of the lock collects.
+const itemsAtOnce = 4096
+
 // Items implements ranker.Store. It yields the items as of the call, sorted by id, and never an
-// error.
+// error. An item that changes during the call comes in its old or its new form.
 func (s *Store) Items(context.Context) iter.Seq2[*ranker.ItemInfo, error] {
-	s.mu.RLock()
-	items := s.state.Items()
-	s.mu.RUnlock()
+	var items []*ranker.ItemInfo
+	for at, first := uint32(0), true; first || at > 0; first = false {
+		s.mu.RLock()
+		var part []*ranker.ItemInfo
+		part, at = s.state.ItemsFrom(at, itemsAtOnce)
+		s.mu.RUnlock()
+		items = append(items, part...)
+	}
+	features.SortItems(items)
 	return func(yield func(*ranker.ItemInfo, error) bool) {
 		for _, it := range items {
 			if !yield(it, nil) {

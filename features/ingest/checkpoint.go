@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -126,10 +127,20 @@ func (g *Ingester) beforeDrop(first uint64) error {
 	return g.saveIDs()
 }
 
+// writeCheckpoint writes what is remembered as of its begin. It holds the lock for short steps
+// only, and never while it writes, so that events are taken in meanwhile.
 func (g *Ingester) writeCheckpoint(w io.Writer) error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	head := binary.LittleEndian.AppendUint64(nil, g.seq)
+	g.erase.mu.Lock()
+	seq, ids, pending := g.seq, g.ids.beginCopy(), maps.Clone(g.erase.pending)
+	g.erase.mu.Unlock()
+	g.mu.Unlock()
+	for more := true; more; {
+		g.mu.Lock()
+		more = ids.step()
+		g.mu.Unlock()
+	}
+	head := binary.LittleEndian.AppendUint64(nil, seq)
 	replica, err := hex.DecodeString(g.replica)
 	if err != nil {
 		return err
@@ -139,12 +150,10 @@ func (g *Ingester) writeCheckpoint(w io.Writer) error {
 	if _, err := w.Write(head); err != nil {
 		return err
 	}
-	if err := g.ids.write(w); err != nil {
+	if err := ids.write(w); err != nil {
 		return err
 	}
-	g.erase.mu.Lock()
-	defer g.erase.mu.Unlock()
-	return json.NewEncoder(w).Encode(g.erase.pending)
+	return json.NewEncoder(w).Encode(pending)
 }
 
 // checkpointIfNew writes a checkpoint if there are new records.

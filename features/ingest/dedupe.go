@@ -21,6 +21,8 @@ type recentIDs struct {
 	ring []uint64
 	next int // position of the oldest id in a full ring
 	max  int
+	// oldest is the number of ids that left the ring before the oldest one in it.
+	oldest uint64
 }
 
 func newRecentIDs(limit int) *recentIDs {
@@ -58,6 +60,7 @@ func (r *recentIDs) commit(id uint64) {
 	delete(r.contents, r.ring[r.next])
 	r.ring[r.next] = id
 	r.next = (r.next + 1) % r.max
+	r.oldest++
 }
 
 // forget drops the newest n ids.
@@ -80,18 +83,47 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Older versions wrote the ids alone.
 const withContents = 1 << 63
 
-// write writes the length of the ring, its identities from the oldest on, and a CRC-32C.
-func (r *recentIDs) write(w io.Writer) error {
-	buf := make([]byte, 0, 16*len(r.ring)+12)
-	buf = binary.LittleEndian.AppendUint64(buf, withContents|uint64(len(r.ring)))
-	for i := range r.ring {
-		id := r.ring[(r.next+i)%len(r.ring)]
-		buf = binary.LittleEndian.AppendUint64(buf, id)
-		buf = binary.LittleEndian.AppendUint64(buf, r.contents[id])
+// idsCopy copies the identities in the ring in steps, while further ids are committed. An id that
+// leaves the ring before the copy comes to it is left out: it is forgotten anyway when the later
+// records are read again.
+type idsCopy struct {
+	ids     *recentIDs
+	next    uint64 // of the ids by their number since the first one
+	end     uint64
+	entries []byte // id and content of each, from the oldest on
+}
+
+// idsAtOnce is the number of ids that one step of a copy takes. It takes about a millisecond.
+const idsAtOnce = 4096
+
+// beginCopy begins a copy of the ids that are in the ring now.
+func (r *recentIDs) beginCopy() *idsCopy {
+	n := uint64(len(r.ring))
+	return &idsCopy{ids: r, next: r.oldest, end: r.oldest + n, entries: make([]byte, 0, 16*n)}
+}
+
+// step copies the next ids. It is false when all are copied. Ingester.mu must be held.
+func (c *idsCopy) step() bool {
+	r := c.ids
+	c.next = max(c.next, r.oldest)
+	for stop := min(c.end, c.next+idsAtOnce); c.next < stop; c.next++ {
+		id := r.ring[(uint64(r.next)+c.next-r.oldest)%uint64(len(r.ring))]
+		c.entries = binary.LittleEndian.AppendUint64(c.entries, id)
+		c.entries = binary.LittleEndian.AppendUint64(c.entries, r.contents[id])
 	}
-	buf = binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf, castagnoli))
-	_, err := w.Write(buf)
-	return err
+	return c.next < c.end
+}
+
+// write writes the number of ids, their identities from the oldest on, and a CRC-32C.
+func (c *idsCopy) write(w io.Writer) error {
+	head := binary.LittleEndian.AppendUint64(nil, withContents|uint64(len(c.entries)/16))
+	sum := crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, c.entries)
+	for _, part := range [][]byte{head, c.entries, binary.LittleEndian.AppendUint32(nil, sum)} {
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // read adds the identities that write wrote. Those of an older version have no content: whatever

@@ -1,0 +1,154 @@
+package features
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// A Save packs a state as a checkpoint while the state goes on changing. The checkpoint has the
+// state as of BeginSave.
+//
+// The save walks the slots of the items, users and counters in small steps. Whatever changes before
+// the walk has come to it is packed just before the change. The packed values wait in memory for
+// the next call of Next, so they take at most the size of what changes meanwhile, each value once.
+//
+// A state has at most one save at a time. BeginSave and End change the state as Apply does. Next
+// may overlap any number of Reads, but not Apply.
+type Save struct {
+	packer
+	s     *State
+	walks []*walk
+}
+
+// A step of a save visits at most maxStepSlots slots, and stops earlier when it has packed
+// maxStepBytes. This takes some hundred microseconds at most.
+const (
+	maxStepSlots = 256
+	maxStepBytes = 64 << 10
+)
+
+// BeginSave begins to pack the state as it is now.
+func (s *State) BeginSave() *Save {
+	v := &Save{packer: packer{Counters: s.Counters, idle: s.idle}, s: s}
+	v.head(s)
+	v.counts(globalKey)
+	v.tables(s)
+	v.walks = []*walk{
+		newWalk(s.items.slots.n, func(slot uint32) {
+			if it := s.items.slots.get(slot); it != nil {
+				v.item(it)
+			}
+		}),
+		newWalk(s.users.slots.n, func(slot uint32) {
+			if u := s.users.slots.get(slot); u != nil {
+				v.user(u)
+			}
+		}),
+		newWalk(s.counted.n, func(slot uint32) { v.counts(s.counted.get(slot).key) }),
+	}
+	s.items.save, s.users.save, s.Counters.save = v.walks[0], v.walks[1], v.walks[2]
+	return v
+}
+
+// Next returns the next bytes of the checkpoint, and takes a buffer whose memory it may use for
+// later ones, such as what an earlier call returned. more is false with the last bytes.
+func (v *Save) Next(buf []byte) (packed []byte, more bool) {
+	for n := 0; n < maxStepSlots && len(v.buf) < maxStepBytes && len(v.walks) > 0; n++ {
+		if !v.walks[0].step() {
+			v.walks = v.walks[1:]
+		}
+	}
+	if more = len(v.walks) > 0; !more {
+		v.end()
+	}
+	packed, v.buf = v.buf, buf[:0]
+	return packed, more
+}
+
+// End ends the save, whether Next has returned everything or not.
+func (v *Save) End() { v.s.items.save, v.s.users.save, v.s.Counters.save = nil, nil, nil }
+
+// walk is the way of a save through the slots of one kind. A nil walk does nothing.
+type walk struct {
+	next, end uint32   // the slots still to be visited
+	done      []uint64 // one bit for each slot: it was packed already, or is new
+	pack      func(slot uint32)
+}
+
+func newWalk(slots uint32, pack func(slot uint32)) *walk {
+	return &walk{end: slots, done: make([]uint64, (slots+63)/64), pack: pack}
+}
+
+func (w *walk) pending(slot uint32) bool {
+	return w != nil && slot >= w.next && slot < w.end && w.done[slot/64]&(1<<(slot%64)) == 0
+}
+
+// before packs what is in the slot if the walk has not come to it. It must be called before each
+// change.
+func (w *walk) before(slot uint32) {
+	if w.pending(slot) {
+		w.exclude(slot)
+		w.pack(slot)
+	}
+}
+
+// exclude keeps what comes into a free slot out of the save.
+func (w *walk) exclude(slot uint32) {
+	if w.pending(slot) {
+		w.done[slot/64] |= 1 << (slot % 64)
+	}
+}
+
+// step visits the next slot. It is false if there is none.
+func (w *walk) step() bool {
+	if w.next == w.end {
+		return false
+	}
+	if w.pending(w.next) {
+		w.pack(w.next)
+	}
+	w.next++
+	return true
+}
+
+// ---- The parts of a checkpoint ----
+
+// packer appends the parts of a checkpoint to buf.
+type packer struct {
+	*Counters
+	idle    int64  // State.idle
+	n       uint64 // packed values so far
+	buf     []byte
+	scratch []byte
+}
+
+func (p *packer) head(s *State) {
+	p.buf = append(append(p.buf, checkpointMagic...), checkpointVersion)
+	p.buf = binary.LittleEndian.AppendUint64(p.buf, s.seq)
+	p.buf = binary.LittleEndian.AppendUint64(p.buf, uint64(s.arrival))
+	p.buf = append(p.buf, idBytes(s.replica)...)
+	p.buf = append(p.buf, idBytes(s.cfg.Hash())...)
+	p.buf = binary.LittleEndian.AppendUint32(p.buf, crc32.Checksum(p.buf, castagnoli))
+}
+
+// value appends the packed value in p.scratch after its length.
+func (p *packer) value(packed []byte) {
+	p.scratch = packed
+	p.buf = binary.AppendUvarint(p.buf, uint64(len(packed)))
+	p.buf = append(p.buf, packed...)
+	p.n++
+}
+
+func (p *packer) item(it *ItemState) { p.value(p.appendItem(p.scratch[:0], it.id, it, p.idle)) }
+func (p *packer) user(u *UserState)  { p.value(p.appendUser(p.scratch[:0], u.id, u, p.idle)) }
+
+func (p *packer) counts(key CounterKey) { p.value(p.AppendCounts(p.scratch[:0], key)) }
+
+func (p *packer) tables(s *State) {
+	for _, name := range sortedKeys(s.tables) {
+		p.value(s.appendTable(p.scratch[:0], name))
+	}
+}
+
+// end appends the end of the checkpoint.
+func (p *packer) end() { p.buf = binary.AppendUvarint(append(p.buf, 0), p.n) }

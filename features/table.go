@@ -1,0 +1,246 @@
+package features
+
+import (
+	"cmp"
+	"slices"
+)
+
+// A table holds the items or the users of a state. No operation takes time in proportion to its
+// size: entries stand in the order of their last events, so the ones to drop are found at once,
+// and each has a slot, so a save can walk them in small steps while the state changes.
+
+// noSlot stands for no entry.
+const noSlot = ^uint32(0)
+
+// entry is the part of an item's or user's state that its table manages.
+type entry struct {
+	id   string
+	seen int64 // arrival of the last event, Unix ms, without the pauses in State.idle
+	slot uint32
+	// older and newer are the slots of the neighbours in the order of seen, noSlot at the ends.
+	older, newer uint32
+}
+
+func (e *entry) tableEntry() *entry { return e }
+
+type tableEntry[T any] interface {
+	*T
+	tableEntry() *entry
+}
+
+// table is used as State is: changes exclude everything else.
+type table[T any, P tableEntry[T]] struct {
+	byID  map[string]P
+	slots slab[P] // nil where no entry is
+	free  []uint32
+
+	oldest, newest uint32 // ends of the order, noSlot if the table is empty
+	unordered      bool   // entries were added in another order than that of seen
+	// tied says that the oldest entries, whose seen is tiedSeen, stand in the order of their ids.
+	tied     bool
+	tiedSeen int64
+
+	hashes *hashIndex // of the users; nil for items
+	save   *walk      // of a save in progress, nil without one
+}
+
+func newTable[T any, P tableEntry[T]]() table[T, P] {
+	return table[T, P]{byID: map[string]P{}, oldest: noSlot, newest: noSlot}
+}
+
+func (t *table[T, P]) len() int { return len(t.byID) }
+
+func (t *table[T, P]) at(slot uint32) *entry { return t.slots.get(slot).tableEntry() }
+
+// put adds an entry whose seen is set, in place of any entry with its id.
+func (t *table[T, P]) put(id string, v P) {
+	if old := t.byID[id]; old != nil {
+		t.remove(old)
+	}
+	e := v.tableEntry()
+	e.id = id
+	if n := len(t.free); n > 0 {
+		e.slot, t.free = t.free[n-1], t.free[:n-1]
+		t.save.exclude(e.slot)
+		t.slots.set(e.slot, v)
+	} else {
+		e.slot = t.slots.add(v)
+	}
+	t.byID[id] = v
+	t.hashes.add(id, e.slot)
+	t.link(e)
+}
+
+// set is put, or for nil it removes the entry.
+func (t *table[T, P]) set(id string, v P) {
+	if v != nil {
+		t.put(id, v)
+	} else if old := t.byID[id]; old != nil {
+		t.remove(old)
+	}
+}
+
+// add adds a new entry whose first event arrives now.
+func (t *table[T, P]) add(id string, v P, now int64) {
+	v.tableEntry().seen = now
+	t.put(id, v)
+}
+
+// touch notes an event of an entry that arrives now. It must come before any change of the entry.
+func (t *table[T, P]) touch(v P, now int64) {
+	e := v.tableEntry()
+	t.save.before(e.slot)
+	t.unlink(e)
+	e.seen = now
+	t.link(e)
+}
+
+func (t *table[T, P]) remove(v P) {
+	e := v.tableEntry()
+	t.save.before(e.slot)
+	t.unlink(e)
+	t.hashes.remove(e.id, e.slot)
+	delete(t.byID, e.id)
+	t.slots.set(e.slot, nil)
+	t.free = append(t.free, e.slot)
+}
+
+func (t *table[T, P]) link(e *entry) {
+	e.older, e.newer = t.newest, noSlot
+	if t.newest == noSlot {
+		t.oldest = e.slot
+	} else {
+		newest := t.at(t.newest)
+		newest.newer = e.slot
+		t.unordered = t.unordered || e.seen < newest.seen
+	}
+	t.newest = e.slot
+	t.tied = t.tied && e.seen != t.tiedSeen
+}
+
+func (t *table[T, P]) unlink(e *entry) {
+	if e.older == noSlot {
+		t.oldest = e.newer
+	} else {
+		t.at(e.older).newer = e.newer
+	}
+	if e.newer == noSlot {
+		t.newest = e.older
+	} else {
+		t.at(e.newer).older = e.older
+	}
+}
+
+// next returns the entry to drop next: the one whose last event arrived longest ago, among several
+// the one with the smallest id. A replay and a restarted server so drop the same ones. It is nil
+// for an empty table.
+func (t *table[T, P]) next() P {
+	t.sort()
+	if t.oldest == noSlot {
+		return nil
+	}
+	first := t.at(t.oldest)
+	if !t.tied || first.seen != t.tiedSeen {
+		end := first.newer
+		for end != noSlot && t.at(end).seen == first.seen {
+			end = t.at(end).newer
+		}
+		t.reorder(t.oldest, end)
+		t.tied, t.tiedSeen = true, first.seen
+	}
+	return t.slots.get(t.oldest)
+}
+
+// sort brings the entries into their order after some were added in another one.
+func (t *table[T, P]) sort() {
+	if t.unordered {
+		t.reorder(t.oldest, noSlot)
+		t.unordered, t.tied = false, false
+	}
+}
+
+// newestSeen returns the latest seen, 0 for an empty table. The entries must be sorted.
+func (t *table[T, P]) newestSeen() int64 {
+	if t.newest == noSlot {
+		return 0
+	}
+	return t.at(t.newest).seen
+}
+
+// reorder sorts the entries from the oldest one to before the slot end, by seen and then by id.
+func (t *table[T, P]) reorder(from, end uint32) {
+	var list []*entry
+	for slot := from; slot != end; slot = t.at(slot).newer {
+		list = append(list, t.at(slot))
+	}
+	if len(list) < 2 {
+		return
+	}
+	slices.SortFunc(list, func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(a.seen, b.seen), cmp.Compare(a.id, b.id))
+	})
+	before := noSlot
+	for i, e := range list {
+		e.older, e.newer = before, end
+		if i+1 < len(list) {
+			e.newer = list[i+1].slot
+		}
+		before = e.slot
+	}
+	t.oldest = list[0].slot
+	if end == noSlot {
+		t.newest = before
+	} else {
+		t.at(end).older = before
+	}
+}
+
+// maxDrops bounds the entries that one record drops, so that no record takes long when many entries
+// become too old at once. The next records drop the rest.
+const maxDrops = 256
+
+// dropOlder drops entries whose last event arrived before the time oldest, at most maxDrops.
+func (t *table[T, P]) dropOlder(oldest int64) {
+	for range maxDrops {
+		if t.oldest == noSlot || !t.unordered && t.at(t.oldest).seen >= oldest {
+			return
+		}
+		v := t.next()
+		if v.tableEntry().seen >= oldest {
+			return
+		}
+		t.remove(v)
+	}
+}
+
+// makeRoom drops the oldest entries, at most maxDrops, so that the table has fewer than bound.
+func (t *table[T, P]) makeRoom(bound int) {
+	for n := 0; t.len() >= bound && n < maxDrops; n++ {
+		t.remove(t.next())
+	}
+}
+
+// ---- Slots ----
+
+// slabBits is the logarithm of the number of values in one chunk of a slab.
+const slabBits = 9
+
+// slab is a list that grows without moving what it has. The zero value is empty.
+type slab[T any] struct {
+	chunks [][]T
+	n      uint32
+}
+
+func (s *slab[T]) get(i uint32) T    { return s.chunks[i>>slabBits][i&(1<<slabBits-1)] }
+func (s *slab[T]) set(i uint32, v T) { s.chunks[i>>slabBits][i&(1<<slabBits-1)] = v }
+
+// add appends v and returns its index.
+func (s *slab[T]) add(v T) uint32 {
+	i := s.n
+	if int(i>>slabBits) == len(s.chunks) {
+		s.chunks = append(s.chunks, make([]T, 1<<slabBits))
+	}
+	s.n++
+	s.set(i, v)
+	return i
+}
