@@ -74,24 +74,33 @@ func (f *MatrixFactorization) Compute(
 	if user == nil {
 		return nil
 	}
+	vectors := newRowSet(f.Dim)
+	defer vectors.free()
+	for _, item := range indices.Candidates {
+		if item >= 0 {
+			vectors.add(f.Vector(item))
+		}
+	}
+	scores := vectors.dots(user)
 	for i, item := range indices.Candidates {
 		if item < 0 {
 			continue
 		}
-		v := f.Vector(item)
-		score := vek32.Dot(user, v)
-		out[2*i] = score
-		length := float32(0)
-		if f.norms != nil {
-			length = f.norms[item]
-		} else {
-			length = vek32.Norm(v)
+		out[2*i] = scores[0]
+		if norms := norm * f.norm(item); norms > 1e-9 {
+			out[2*i+1] = scores[0] / norms
 		}
-		if norms := norm * length; norms > 1e-9 {
-			out[2*i+1] = score / norms
-		}
+		scores = scores[1:]
 	}
 	return nil
+}
+
+// norm returns the length of an item's vector.
+func (f *MatrixFactorization) norm(item int32) float32 {
+	if f.norms != nil {
+		return f.norms[item]
+	}
+	return vek32.Norm(f.Vector(item))
 }
 
 // factorizationUser is what the history says of a user.
@@ -114,13 +123,19 @@ func (f *MatrixFactorization) FoldIn(history []int32) []float32 {
 	for _, h := range history {
 		addScaled(b, f.Vector(h), 1+alpha)
 	}
+	vectors := newRowSet(f.Dim)
+	defer vectors.free()
+	for _, h := range history {
+		vectors.add(f.Vector(h))
+	}
 	return conjugateGradient(b, foldInSteps, func(p, out []float32) {
+		multiply(f.Gram, p, out)
 		for d := range out {
-			out[d] = ridge*p[d] + vek32.Dot(f.Gram[d*f.Dim:(d+1)*f.Dim], p)
+			out[d] = ridge*p[d] + out[d]
 		}
-		for _, h := range history {
-			v := f.Vector(h)
-			addScaled(out, v, alpha*vek32.Dot(v, p))
+		products := vectors.dots(p)
+		for i, h := range history {
+			addScaled(out, f.Vector(h), alpha*products[i])
 		}
 	})
 }

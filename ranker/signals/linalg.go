@@ -40,26 +40,6 @@ func conjugateGradient(b []float32, steps int, multiply func(p, out []float32)) 
 	return x
 }
 
-// addScaled adds s x to y, which has the same length. It is unrolled, because ResidualGP and
-// MatrixFactorization spend most of their time here.
-func addScaled(y, x []float32, s float32) {
-	for len(x) >= 8 && len(y) >= 8 {
-		y[0], y[1], y[2], y[3] = y[0]+s*x[0], y[1]+s*x[1], y[2]+s*x[2], y[3]+s*x[3]
-		y[4], y[5], y[6], y[7] = y[4]+s*x[4], y[5]+s*x[5], y[6]+s*x[6], y[7]+s*x[7]
-		x, y = x[8:], y[8:]
-	}
-	for i, v := range x {
-		y[i] += s * v
-	}
-}
-
-// multiply writes y = M x for a matrix whose rows belong to outputs: len(y) x len(x), row-major.
-func multiply(m, x, y []float32) {
-	for i := range y {
-		y[i] = vek32.Dot(m[i*len(x):(i+1)*len(x)], x)
-	}
-}
-
 // transpose returns the transpose of an in x out matrix.
 func transpose(m []float32, in, out int) []float32 {
 	t := make([]float32, len(m))

@@ -73,8 +73,10 @@ func (s *vectorSum) product(k *ItemKernel, item int32) float32 {
 type userPosterior struct {
 	kernel *ItemKernel
 	sum    vectorSum
+	system residualSystem
 	// By residual: the square root of the precision, and the factor of the item in sum.
 	roots, factors []float32
+	known          []posteriorMean // the result of means
 
 	// Memory for an item that the kernel does not know.
 	reader *ContentReader
@@ -84,8 +86,8 @@ type userPosterior struct {
 // newPosterior returns a posterior without residuals. set computes it; the memory is reused.
 func (k *ItemKernel) newPosterior() *userPosterior {
 	return &userPosterior{
-		kernel: k, sum: newVectorSum(k), reader: k.Features.NewReader(),
-		vector: make([]float32, k.Dim()),
+		kernel: k, sum: newVectorSum(k), system: newResidualSystem(k),
+		reader: k.Features.NewReader(), vector: make([]float32, k.Dim()),
 	}
 }
 
@@ -138,18 +140,53 @@ func (u *userPosterior) restore(k *keptPosterior) {
 	}
 }
 
-// solve returns Q (I + Q K Q)⁻¹ right. It overwrites right and u.sum.
+// solve returns Q (I + Q K Q)⁻¹ right. It overwrites right.
 func (u *userPosterior) solve(residuals []Residual, right []float32) []float32 {
-	scaled := make([]float32, len(residuals))
+	u.system.begin(residuals)
+	defer u.system.end()
 	solution := conjugateGradient(right, residualSteps, func(p, out []float32) {
-		vek32.Mul_Into(scaled, p, u.roots)
-		u.sum.set(u.kernel, residuals, scaled)
-		for i, r := range residuals {
-			out[i] = p[i] + u.roots[i]*u.sum.product(u.kernel, r.Item)
-		}
+		u.system.multiply(u.roots, p, out)
 	})
 	vek32.Mul_Inplace(solution, u.roots)
 	return solution
+}
+
+// posteriorMean is an item's posterior mean in log-odds: the part of its content and the part of
+// its learned vector.
+type posteriorMean struct{ content, learned float32 }
+
+// means is mean for each of the items that is at least 0, in their order. The result is valid until
+// the next call.
+func (u *userPosterior) means(items []int32) []posteriorMean {
+	k := u.kernel
+	u.known = u.known[:0]
+	split := k.Dim() - k.LearnedDim
+	content, learned := newRowSet(split), newRowSet(k.LearnedDim)
+	defer content.free()
+	defer learned.free()
+	for _, item := range items {
+		if item < 0 {
+			continue
+		}
+		entries := k.weightedEntries[k.FirstValue[item]:k.FirstValue[item+1]]
+		sparse := u.sum.sparseDot(k.ItemValues(item), entries)
+		u.known = append(u.known, posteriorMean{content: sparse})
+		dense := k.denseVector(item)
+		learned.add(dense[split:])
+		if split > 0 {
+			content.add(dense[:split])
+		}
+	}
+	if split > 0 {
+		for i, x := range content.dots(u.sum.weighted[:split]) {
+			u.known[i].content += x
+		}
+	}
+	for i, x := range learned.dots(u.sum.weighted[split:]) {
+		m := &u.known[i]
+		m.content, m.learned = m.content*k.Weights.Scale, x*k.Weights.Scale
+	}
+	return u.known
 }
 
 // mean returns the parts of an item's posterior mean, in log-odds: that of its content and that of

@@ -104,20 +104,22 @@ func (g *ResidualGP) Compute(ctx context.Context, in *ranker.SignalInput, out []
 	for _, r := range residuals {
 		evidence += float64(r.Precision)
 	}
+	known := u.means(indices.Candidates)
+	logEvidence := float32(math.Log1p(evidence))
 	for i, item := range indices.Candidates {
 		row := out[len(residualColumns)*i : len(residualColumns)*(i+1)]
-		row[2], row[3] = priors[len(contentPriorColumns)*i+1], float32(math.Log1p(evidence))
-		var content, learned float32
+		row[2], row[3] = priors[len(contentPriorColumns)*i+1], logEvidence
+		var mean posteriorMean
 		switch {
 		case item >= 0:
-			content, learned = u.mean(item)
+			mean, known = known[0], known[1:]
 		case in.State.Items[i] != nil:
-			content, learned = u.newItemMean(in.State.Items[i], in.ItemVectors[i])
+			mean.content, mean.learned = u.newItemMean(in.State.Items[i], in.ItemVectors[i])
 		default:
 			continue
 		}
-		row[0], row[1] = learned, content
-		row[2] += learned + content
+		row[0], row[1] = mean.learned, mean.content
+		row[2] += mean.learned + mean.content
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package signals
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/viterin/vek/vek32"
 
@@ -53,33 +54,27 @@ func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []f
 		h := newTextHistory(in)
 		return h, 64 + 4*(len(h.recent)+len(h.mean))
 	})
-	mean := history.mean
-	recent := make([][]float32, len(history.recent))
-	for i, k := range history.recent {
-		recent[i] = in.RecentVectors[k]
+	rows := history.rows(in)
+	if rows == nil {
+		fillMissing(out)
+		return nil
 	}
+	defer rows.free()
 	for i, v := range in.ItemVectors {
 		row := out[i*4 : i*4+4]
 		row[0], row[1], row[2], row[3] = missing, missing, missing, missing
 		if v == nil {
 			continue
 		}
+		products := rows.dots(v)
 		if in.QueryVector != nil {
-			row[3] = vek32.Dot(v, in.QueryVector)
+			row[3], products = products[0], products[1:]
 		}
-		if mean == nil {
+		if len(products) == 0 {
 			continue
 		}
-		row[0] = vek32.Dot(v, mean)
-		best := float32(-1)
-		for k, h := range recent {
-			d := vek32.Dot(v, h)
-			if k == 0 {
-				row[1] = d
-			}
-			best = max(best, d)
-		}
-		row[2] = best
+		row[0], row[1] = products[0], products[1]
+		row[2] = max(-1, slices.Max(products[1:]))
 	}
 	return nil
 }
@@ -88,6 +83,25 @@ func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []f
 type textHistory struct {
 	mean   []float32 // see weightedMean
 	recent []int32   // indices in RecentVectors of the last maxRecentItems different items
+}
+
+// rows returns what each candidate is compared with: the vector of the search text, the mean, and
+// the last items, as far as they are there. It is nil if nothing is there. The caller frees it.
+func (h *textHistory) rows(in *ranker.SignalInput) *rowSet {
+	if in.QueryVector == nil && h.mean == nil {
+		return nil
+	}
+	rows := newRowSet(max(len(in.QueryVector), len(h.mean)))
+	if in.QueryVector != nil {
+		rows.add(in.QueryVector)
+	}
+	if h.mean != nil {
+		rows.add(h.mean)
+		for _, k := range h.recent {
+			rows.add(in.RecentVectors[k])
+		}
+	}
+	return rows
 }
 
 func newTextHistory(in *ranker.SignalInput) *textHistory {

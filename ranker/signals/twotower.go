@@ -88,16 +88,47 @@ func (m *TwoTower) compute(
 	if user == nil {
 		return nil
 	}
+	if textQuery != nil {
+		m.writeTextScores(in.ItemVectors, textQuery, offset, out)
+	}
+	vectors := newRowSet(m.weights.Dim)
+	defer vectors.free()
+	isKnown := func(i int, item int32) bool {
+		return item >= 0 && !hasInlineText(&in.Request.Candidates[i])
+	}
 	for i, item := range indices.Candidates {
-		row := out[2*i : 2*i+2]
-		if v := in.ItemVectors[i]; v != nil && textQuery != nil {
-			row[1] = vek32.Dot(textQuery, v) + offset
+		if isKnown(i, item) {
+			vectors.add(m.vector(item))
 		}
-		if row[0] = row[1]; item >= 0 && !hasInlineText(&in.Request.Candidates[i]) {
-			row[0] = vek32.Dot(user, m.vector(item)) + m.weights.Bias[item]
+	}
+	scores := vectors.dots(user)
+	for i, item := range indices.Candidates {
+		if row := out[2*i : 2*i+2]; isKnown(i, item) {
+			row[0], scores = scores[0]+m.weights.Bias[item], scores[1:]
+		} else {
+			row[0] = row[1]
 		}
 	}
 	return nil
+}
+
+// writeTextScores writes the column two_tower.score_text.
+func (m *TwoTower) writeTextScores(
+	vectors [][]float32, textQuery []float32, offset float32, out []float32,
+) {
+	texts := newRowSet(m.weights.TextDim)
+	defer texts.free()
+	for _, v := range vectors {
+		if v != nil {
+			texts.add(v)
+		}
+	}
+	scores := texts.dots(textQuery)
+	for i, v := range vectors {
+		if v != nil {
+			out[2*i+1], scores = scores[0]+offset, scores[1:]
+		}
+	}
 }
 
 // towerUser is what the user tower says of a user.

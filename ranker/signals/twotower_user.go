@@ -120,13 +120,16 @@ func (l *attentionLayer) attend(h [][]float32, out []float32) {
 	last := len(h) - 1
 	query, mapped, weights := make([]float32, d), make([]float32, d), make([]float32, len(h))
 	multiply(l.query, h[last], query)
+	positions := newRowSet(d)
+	defer positions.free()
+	for _, v := range h {
+		positions.add(v)
+	}
 	for head := range l.heads {
 		headQuery := query[head*width : (head+1)*width]
-		for i := range d {
-			mapped[i] = vek32.Dot(l.key[i*d+head*width:i*d+(head+1)*width], headQuery)
-		}
-		for k, v := range h {
-			weights[k] = vek32.Dot(mapped, v)*l.scale + l.positionBias[head*l.length+last-k]
+		multiplyRows(l.key[head*width:], d, headQuery, mapped)
+		for k, product := range positions.dots(mapped) {
+			weights[k] = product*l.scale + l.positionBias[head*l.length+last-k]
 		}
 		softmax(weights)
 		mean := mapped
@@ -134,9 +137,7 @@ func (l *attentionLayer) attend(h [][]float32, out []float32) {
 		for k, v := range h {
 			addScaled(mean, v, weights[k])
 		}
-		for i := head * width; i < (head+1)*width; i++ {
-			out[i] = vek32.Dot(l.value[i*d:(i+1)*d], mean)
-		}
+		multiply(l.value[head*width*d:], mean, out[head*width:(head+1)*width])
 	}
 }
 

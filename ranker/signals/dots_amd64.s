@@ -1,0 +1,159 @@
+#include "textflag.h"
+
+// REDUCE sums the accumulators of one row as vek32.Dot does. lo holds the sums of the numbers 0 to
+// 15 of each 32, hi those of the numbers 16 to 31.
+#define REDUCE(loZ, loY, hiZ, hiY, result) \
+	VEXTRACTF64X4 $1, loZ, Y24 \
+	VADDPS        loY, Y24, Y24 \
+	VADDPS        hiY, Y24, Y24 \
+	VEXTRACTF64X4 $1, hiZ, Y25 \
+	VADDPS        Y25, Y24, Y24 \
+	VEXTRACTF32X4 $1, Y24, X25 \
+	VADDPS        X25, X24, X24 \
+	VPERMILPD     $1, X24, X25 \
+	VADDPS        X25, X24, X24 \
+	VMOVSHDUP     X24, X25 \
+	VADDSS        X25, X24, result
+
+// func dots8(x *float32, n int, rows *[8]*float32, out *[8]float32)
+// Requires: AVX512F, AVX512VL
+TEXT ·dots8(SB), NOSPLIT, $0-32
+	MOVQ x+0(FP), R10
+	MOVQ n+8(FP), R12
+	MOVQ rows+16(FP), R13
+	MOVQ 0(R13), AX
+	MOVQ 8(R13), BX
+	MOVQ 16(R13), CX
+	MOVQ 24(R13), DX
+	MOVQ 32(R13), SI
+	MOVQ 40(R13), DI
+	MOVQ 48(R13), R8
+	MOVQ 56(R13), R9
+
+	VPXORQ Z0, Z0, Z0
+	VPXORQ Z1, Z1, Z1
+	VPXORQ Z2, Z2, Z2
+	VPXORQ Z3, Z3, Z3
+	VPXORQ Z4, Z4, Z4
+	VPXORQ Z5, Z5, Z5
+	VPXORQ Z6, Z6, Z6
+	VPXORQ Z7, Z7, Z7
+	VPXORQ Z8, Z8, Z8
+	VPXORQ Z9, Z9, Z9
+	VPXORQ Z10, Z10, Z10
+	VPXORQ Z11, Z11, Z11
+	VPXORQ Z12, Z12, Z12
+	VPXORQ Z13, Z13, Z13
+	VPXORQ Z14, Z14, Z14
+	VPXORQ Z15, Z15, Z15
+
+	XORQ R11, R11
+	MOVQ R12, R13
+	ANDQ $-32, R13
+	JE   reduce
+
+loop:
+	VMOVUPS     (R10)(R11*4), Z16
+	VMOVUPS     64(R10)(R11*4), Z17
+	VFMADD231PS (AX)(R11*4), Z16, Z0
+	VFMADD231PS 64(AX)(R11*4), Z17, Z1
+	VFMADD231PS (BX)(R11*4), Z16, Z2
+	VFMADD231PS 64(BX)(R11*4), Z17, Z3
+	VFMADD231PS (CX)(R11*4), Z16, Z4
+	VFMADD231PS 64(CX)(R11*4), Z17, Z5
+	VFMADD231PS (DX)(R11*4), Z16, Z6
+	VFMADD231PS 64(DX)(R11*4), Z17, Z7
+	VFMADD231PS (SI)(R11*4), Z16, Z8
+	VFMADD231PS 64(SI)(R11*4), Z17, Z9
+	VFMADD231PS (DI)(R11*4), Z16, Z10
+	VFMADD231PS 64(DI)(R11*4), Z17, Z11
+	VFMADD231PS (R8)(R11*4), Z16, Z12
+	VFMADD231PS 64(R8)(R11*4), Z17, Z13
+	VFMADD231PS (R9)(R11*4), Z16, Z14
+	VFMADD231PS 64(R9)(R11*4), Z17, Z15
+	ADDQ        $32, R11
+	CMPQ        R11, R13
+	JNE         loop
+
+reduce:
+	REDUCE(Z0, Y0, Z1, Y1, X16)
+	REDUCE(Z2, Y2, Z3, Y3, X17)
+	REDUCE(Z4, Y4, Z5, Y5, X18)
+	REDUCE(Z6, Y6, Z7, Y7, X19)
+	REDUCE(Z8, Y8, Z9, Y9, X20)
+	REDUCE(Z10, Y10, Z11, Y11, X21)
+	REDUCE(Z12, Y12, Z13, Y13, X22)
+	REDUCE(Z14, Y14, Z15, Y15, X23)
+	CMPQ R11, R12
+	JE   store
+
+rest:
+	VMOVSS      (R10)(R11*4), X24
+	VFMADD231SS (AX)(R11*4), X24, X16
+	VFMADD231SS (BX)(R11*4), X24, X17
+	VFMADD231SS (CX)(R11*4), X24, X18
+	VFMADD231SS (DX)(R11*4), X24, X19
+	VFMADD231SS (SI)(R11*4), X24, X20
+	VFMADD231SS (DI)(R11*4), X24, X21
+	VFMADD231SS (R8)(R11*4), X24, X22
+	VFMADD231SS (R9)(R11*4), X24, X23
+	INCQ        R11
+	CMPQ        R11, R12
+	JNE         rest
+
+store:
+	MOVQ       out+24(FP), R13
+	VMOVSS     X16, 0(R13)
+	VMOVSS     X17, 4(R13)
+	VMOVSS     X18, 8(R13)
+	VMOVSS     X19, 12(R13)
+	VMOVSS     X20, 16(R13)
+	VMOVSS     X21, 20(R13)
+	VMOVSS     X22, 24(R13)
+	VMOVSS     X23, 28(R13)
+	VZEROUPPER
+	RET
+
+// func addScaled8(y, x *float32, n int, s float32)
+// Requires: AVX
+TEXT ·addScaled8(SB), NOSPLIT, $0-28
+	MOVQ         y+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	VBROADCASTSS s+24(FP), Y0
+	CMPQ         CX, $32
+	JLT          eight
+
+loop:
+	VMULPS  (SI), Y0, Y1
+	VMULPS  32(SI), Y0, Y2
+	VMULPS  64(SI), Y0, Y3
+	VMULPS  96(SI), Y0, Y4
+	VADDPS  (DI), Y1, Y1
+	VADDPS  32(DI), Y2, Y2
+	VADDPS  64(DI), Y3, Y3
+	VADDPS  96(DI), Y4, Y4
+	VMOVUPS Y1, (DI)
+	VMOVUPS Y2, 32(DI)
+	VMOVUPS Y3, 64(DI)
+	VMOVUPS Y4, 96(DI)
+	ADDQ    $128, SI
+	ADDQ    $128, DI
+	SUBQ    $32, CX
+	CMPQ    CX, $32
+	JGE     loop
+
+eight:
+	CMPQ    CX, $8
+	JLT     done
+	VMULPS  (SI), Y0, Y1
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	ADDQ    $32, SI
+	ADDQ    $32, DI
+	SUBQ    $8, CX
+	JMP     eight
+
+done:
+	VZEROUPPER
+	RET
