@@ -150,9 +150,11 @@ var rankingSchema = objectOf(rankingRequired, fields{
 	}), "All candidates that the rules and limit leave, best first."),
 	"model":       text("The model that ranked."),
 	"experiments": mapOf(text(), "The arm of each experiment."),
-	"coverage": objectOf("text features", fields{
+	"coverage": objectOf("text features known", fields{
 		"text":     number("Share of the candidates with a text that were scored with it."),
 		"features": number("Share of the candidates whose state could be read."),
+		"known": number("Share of the candidates that are described, in the catalogue or in the " +
+			"request, or that somebody interacted with."),
 	}),
 	"degraded":   arrayOf(text(), "The fallbacks that this ranking used; empty if none."),
 	"timings_ms": mapOf(number(), "Time of each stage in milliseconds."),

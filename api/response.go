@@ -37,6 +37,8 @@ func appendResponse(b []byte, r *ranker.Response) []byte {
 	b = appendNumber(b, r.Coverage.Text)
 	b = append(b, `,"features":`...)
 	b = appendNumber(b, r.Coverage.Features)
+	b = append(b, `,"known":`...)
+	b = appendNumber(b, r.Coverage.Known)
 	b = append(b, `},"degraded":`...)
 	b = appendStrings(b, r.Degraded)
 	b = append(b, `,"timings_ms":{`...)

@@ -27,28 +27,41 @@ func TestFallbacks(t *testing.T) {
 		model    string
 		observed bool // errors are passed to Observe
 	}{
-		"nothing breaks": {func(*world) {}, nil, coverage{Text: 1, Features: 1}, "main", false},
+		"nothing breaks": {func(*world) {}, nil, coverage{1, 1, 1}, "main", false},
 		"some vectors are missing": {func(w *world) {
 			w.opt.Vectors = vectorsFunc(func(
 				ctx context.Context, items []*ranker.ItemInfo, out [][]float32,
 			) {
 				w.vectors(ctx, items[:5], out[:5])
 			})
-		}, []string{ranker.EmbeddingsPartial}, coverage{Text: 0.5, Features: 1}, "main", false},
+		}, []string{ranker.EmbeddingsPartial},
+			coverage{Text: 0.5, Features: 1, Known: 1}, "main", false},
 		"vectors panic": {func(w *world) {
 			w.opt.Vectors = vectorsFunc(func(context.Context, []*ranker.ItemInfo, [][]float32) {
 				panics()
 			})
-		}, []string{ranker.EmbeddingsPartial}, coverage{Text: 0, Features: 1}, "main", true},
+		}, []string{ranker.EmbeddingsPartial},
+			coverage{Text: 0, Features: 1, Known: 1}, "main", true},
 		"there is no encoder": {func(w *world) {
 			w.opt.Vectors = nil
-		}, nil, coverage{Text: 1, Features: 1}, "main", false},
+		}, nil, coverage{1, 1, 1}, "main", false},
 		"features are stale": {func(w *world) {
 			w.reading(func(state *ranker.RequestState) { state.Stale = true })
-		}, []string{ranker.FeaturesStale}, coverage{Text: 1, Features: 1}, "main", false},
+		}, []string{ranker.FeaturesStale}, coverage{1, 1, 1}, "main", false},
 		"some features are unread": {func(w *world) {
 			w.reading(func(state *ranker.RequestState) { state.ItemsRead = 4 })
-		}, []string{ranker.FeaturesMissing}, coverage{Text: 1, Features: 0.4}, "main", false},
+		}, []string{ranker.FeaturesMissing},
+			coverage{Text: 1, Features: 0.4, Known: 1}, "main", false},
+		"nobody knows some candidates": {func(w *world) {
+			w.reading(func(state *ranker.RequestState) {
+				for i := range 3 {
+					state.Items[i] = nil
+				}
+				state.Counts = make([]ranker.ItemCounts, len(state.Items))
+				state.Counts[0] = ranker.ItemCounts{Shown: 5}
+				state.Counts[1] = ranker.ItemCounts{Shown: 5, Actions: 1}
+			})
+		}, nil, coverage{Text: 1, Features: 1, Known: 0.8}, "main", false},
 		"features fail": {func(w *world) {
 			w.failFeatures(func() {})
 		}, []string{ranker.FeaturesMissing}, coverage{Text: 1, Features: 0}, "main", true},
@@ -58,19 +71,19 @@ func TestFallbacks(t *testing.T) {
 		"a signal fails": {func(w *world) {
 			fail := func(context.Context) error { return errBroken }
 			w.models.main.Signals = []ranker.Signal{textSignal{fail}}
-		}, []string{ranker.ScorerFallback}, coverage{Text: 1, Features: 1}, "main", true},
+		}, []string{ranker.ScorerFallback}, coverage{1, 1, 1}, "main", true},
 		"the scorer fails": {func(w *world) {
 			previousScores(w, failing)
-		}, []string{ranker.ScorerFallback}, coverage{Text: 1, Features: 1}, "previous", true},
+		}, []string{ranker.ScorerFallback}, coverage{1, 1, 1}, "previous", true},
 		"the scorer returns infinity": {func(w *world) {
 			previousScores(w, sum{base: math.Inf(1)})
-		}, []string{ranker.ScorerFallback}, coverage{Text: 1, Features: 1}, "previous", true},
+		}, []string{ranker.ScorerFallback}, coverage{1, 1, 1}, "previous", true},
 		"every scorer panics": {func(w *world) {
 			scorer := sum{before: func() error { panic("boom") }}
 			previousScores(w, scorer)
 			w.models.previous.Scorer = scorer
 		}, []string{ranker.ScorerFallback, ranker.InputOrder},
-			coverage{Text: 1, Features: 1}, "", true},
+			coverage{Text: 1, Features: 1, Known: 1}, "", true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

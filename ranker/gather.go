@@ -56,8 +56,21 @@ func (p *Pipeline) readState(ctx context.Context, run *run, schema *Schema) *Req
 	if state.ItemsRead < len(candidates) {
 		run.degrade(FeaturesMissing)
 	}
-	run.coverage.Features = float64(state.ItemsRead) / float64(max(1, len(candidates)))
+	n := float64(max(1, len(candidates)))
+	run.coverage.Features = float64(state.ItemsRead) / n
+	run.coverage.Known = float64(state.countKnown()) / n
 	return state
+}
+
+// countKnown returns the number of candidates that are described or that somebody interacted with.
+// That a candidate was shown says nothing: ranking a mistyped id shows it.
+func (s *RequestState) countKnown() (known int) {
+	for i, item := range s.Items {
+		if item != nil || s.Counts != nil && s.Counts[i].Actions > 0 {
+			known++
+		}
+	}
+	return known
 }
 
 // readFeatures reads the user and candidates until the given share of the deadline has passed.

@@ -23,7 +23,7 @@ func TestBestFirst(t *testing.T) {
 			t.Fatalf("item %d has score %g, the one before %g", i+1, it.Score, resp.Items[i].Score)
 		}
 	}
-	full := ranker.Coverage{Text: 1, Features: 1}
+	full := ranker.Coverage{Text: 1, Features: 1, Known: 1}
 	if len(resp.Degraded) != 0 || resp.Coverage != full || resp.Model != "main" {
 		t.Errorf("degraded %v, coverage %+v, model %q", resp.Degraded, resp.Coverage, resp.Model)
 	}

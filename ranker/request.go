@@ -85,6 +85,7 @@ type Contribution struct {
 type Coverage struct {
 	Text     float64 // candidates with a text vector / candidates with a text; 1 if none has a text
 	Features float64 // candidates whose state could be read / candidates
+	Known    float64 // candidates that are described or that somebody interacted with / candidates
 }
 
 // The names in Response.Degraded, from the cheapest loss to the largest. ExplainPartial has no

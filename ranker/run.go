@@ -36,7 +36,7 @@ func newRun(req *Request, clock func() time.Time) *run {
 		seed:     req.Seed,
 		timings:  make([]Timing, 0, 8),
 		degraded: []string{},
-		coverage: Coverage{Text: 1, Features: 1},
+		coverage: Coverage{Text: 1, Features: 1, Known: 1},
 	}
 	if r.start.IsZero() {
 		r.start = time.Now()
