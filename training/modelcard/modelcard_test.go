@@ -207,6 +207,14 @@ func TestCheck(t *testing.T) {
 	score := func(scorer string, mean, half float64, n int) func(d *modelcard.Data) {
 		return func(d *modelcard.Data) { setScore(d, scorer, interval(mean, half, n)) }
 	}
+	// A training aims at 300 lists to measure on, and gets a few less.
+	usual := full()
+	score("this bundle", 0.66, 0.04, 290)(usual)
+	for _, w := range modelcard.Check(usual) {
+		if strings.Contains(w.Text, "lists were scored") {
+			t.Errorf("a holdout of the usual size has the warning %q", w.Text)
+		}
+	}
 	difference := func(i, n int) func(d *modelcard.Data) {
 		return func(d *modelcard.Data) { d.Differences[i].Value = interval(-0.02, 0.01, n) }
 	}
@@ -225,7 +233,7 @@ func TestCheck(t *testing.T) {
 			true, "Activated although the gate refused"},
 		"worse":       {difference(0, 4000), true, "Worse than " + full().Previous},
 		"worse slice": {difference(2, 600), false, `"new users"`},
-		"few lists":   {score("this bundle", 0.63, 0.04, 299), false, "Only 299 lists were"},
+		"few lists":   {score("this bundle", 0.63, 0.04, 249), false, "Only 249 lists were"},
 		"too good":    {score("this bundle", 0.99, 0.001, 4000), true, "too good to be true"},
 		"logged order": {func(d *modelcard.Data) {
 			metric := "NDCG@10" + modelcard.CorrectedSuffix

@@ -157,8 +157,9 @@ var errEmptyLog = errors.New(
 		"import events first",
 )
 
-// MinClickedLists is the number of ClickedLists below which lists are sampled in addition, to train
-// on and to measure on.
+// MinClickedLists is the number of ClickedLists below which lists are sampled in addition, to
+// measure on. Training has a lower bound of its own: to learn from a sampled list is worth less
+// than to learn from a logged one.
 const MinClickedLists = 1000
 
 // NeedsSampledLists reports whether the log has fewer than MinClickedLists.
