@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"relish/internal/app"
 	"relish/internal/config"
@@ -10,12 +11,15 @@ import (
 
 type snapshotCmd struct {
 	storeFlags `group:"Data:"`
-	Out        string `help:"Folder to write. It must not exist, and appears when it is complete." required:"" type:"path" placeholder:"DIR"`
+	Out        string `help:"New folder to write." required:"" type:"path" placeholder:"DIR"`
 	JSON       bool   `help:"Print the manifest as JSON."`
 }
 
 // Run writes a snapshot beside the running service.
 func (c *snapshotCmd) Run(ctx context.Context, cfg *config.Config) error {
+	if differs := app.ServerDiffers(c.Data, cfg); differs != "" {
+		fmt.Fprintln(os.Stderr, "warning:", differs)
+	}
 	m, err := app.WriteSnapshot(ctx, c.options(), cfg, c.Out)
 	if err != nil {
 		return err

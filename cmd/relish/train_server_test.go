@@ -21,6 +21,13 @@ func TestTrainBesideAnotherConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := serve(t, "--data", data, "--no-text", "--config", config)
+	snapshot := relish(t, "snapshot", "--data", data, "--config", other, "--out",
+		filepath.Join(t.TempDir(), "s"))
+	const differs = "has other values of state.half_lives"
+	printed, err := snapshot.CombinedOutput()
+	if err != nil || !strings.Contains(string(printed), differs) {
+		t.Errorf("a snapshot prints %s, %v; want %q", printed, err, differs)
+	}
 	out, dir := train(t, data, "--config", other, "--force", "a test")
 	for _, want := range []string{
 		"the running server (process ", `"3d"`, "state.half_lives", "Restart the server",

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
@@ -74,7 +73,8 @@ type Evaluator struct {
 	state     *features.State     // as of the list that is scored
 	base      *replay.Base        // of the log; nil: the log has everything
 	timeline  *replay.Timeline    // the log of the data folder
-	tempDir   string              // of the timeline
+	workDir   string              // of the timeline and of trainings
+	cleanUp   func()              // removes workDir; nil before it exists
 	encoder   *onnx.Encoder       // nil without text
 	vectors   *embeddings.Service // nil without text
 	finetuned *finetunedVectors   // of bundles; nil without text
@@ -91,6 +91,9 @@ func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err 
 		return nil, Usagef("--ablate: %w", err)
 	}
 	opt.Config.State.Text = opt.Config.Text
+	if differs := ServerDiffers(opt.Data, opt.Config); differs != "" {
+		opt.Log.Warn(differs)
+	}
 	e := &Evaluator{opt: opt, state: features.New(opt.Config.State)}
 	e.state.OpenTable = external.Opener(opt.Data, opt.Log)
 	if e.base, err = logBase(opt.Data, opt.Config.State); err != nil {
@@ -101,10 +104,10 @@ func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err 
 			e.Close(ctx)
 		}
 	}()
-	if e.tempDir, err = os.MkdirTemp("", "relish-evaluate-*"); err != nil {
+	if e.workDir, e.cleanUp, err = newWorkFolder(opt.Data); err != nil {
 		return nil, err
 	}
-	if e.timeline, err = replay.NewTimeline(ctx, eachRecord(opt.Data), e.tempDir); err != nil {
+	if e.timeline, err = replay.NewTimeline(ctx, eachRecord(opt.Data), e.workDir); err != nil {
 		return nil, err
 	}
 	if opt.Encoder.NoText {
@@ -126,7 +129,9 @@ func (e *Evaluator) Close(ctx context.Context) {
 	if e.timeline != nil {
 		_ = e.timeline.Close() // its files go with the folder
 	}
-	os.RemoveAll(e.tempDir)
+	if e.cleanUp != nil {
+		e.cleanUp()
+	}
 	e.finetuned.close(ctx)
 	if e.vectors != nil {
 		_ = e.vectors.Close(ctx) // read-only: there is nothing left to write

@@ -30,7 +30,7 @@ func (e *Evaluator) train(
 	}
 	defer backend.Finalize()
 	in.Backend = backend
-	if in.WorkDir, err = os.MkdirTemp("", "relish-evaluate-*"); err != nil {
+	if in.WorkDir, err = os.MkdirTemp(e.workDir, "training-*"); err != nil {
 		return nil, nil, err
 	}
 	defer os.RemoveAll(in.WorkDir)

@@ -6,11 +6,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"relish/features"
 	"relish/features/ingest"
+	"relish/internal/config"
 	"relish/internal/durable"
 	"relish/ranker"
 	"relish/ranker/bundle"
@@ -20,16 +24,18 @@ import (
 // folder.
 const servingFile = "serving.yaml"
 
-// servingConfig is what decides which bundles a server can rank with. A training beside the server
-// reads it, to activate no bundle that the server would refuse.
+// servingConfig is what a server counts, and what decides which bundles it can rank with. Commands
+// beside the server read it: a training activates no bundle that the server would refuse, and
+// what computes the state warns if its own configuration differs.
 type servingConfig struct {
 	State   features.Config `yaml:"state"`
+	Text    ranker.TextSpec `yaml:"text"`
 	Encoder string          `yaml:"encoder"` // digest of the text encoder; empty without one
 }
 
 // announce writes what this server can rank with into its data folder. Close removes it.
 func (a *App) announce(data string, state features.Config) error {
-	text, err := yaml.Marshal(servingConfig{state, a.engine.encoderDigest()})
+	text, err := yaml.Marshal(servingConfig{state, state.Text, a.engine.encoderDigest()})
 	if err != nil {
 		return err
 	}
@@ -40,21 +46,13 @@ func (a *App) announce(data string, state features.Config) error {
 // serverRefuses returns why the server that runs on the data folder cannot rank with a bundle. It
 // returns nil if the server can, or if none runs: then the configuration of the next start decides.
 func serverRefuses(data string, b *bundle.Bundle) error {
-	process := ingest.LockHolder(data)
-	if process == "" {
-		return nil
-	}
-	text, err := os.ReadFile(filepath.Join(data, servingFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the process does not serve
-	}
-	var server servingConfig
-	if err == nil {
-		err = yaml.Unmarshal(text, &server)
-	}
+	server, process, err := readServing(data)
 	if err != nil {
 		return fmt.Errorf("it is unknown what the server with process %s can rank with: %w. "+
 			"Restart the server and train again", process, err)
+	}
+	if server == nil {
+		return nil
 	}
 	err = b.CheckCompatible(server.Encoder, func(s *ranker.Schema) error {
 		return features.CheckSchema(&server.State, s)
@@ -65,4 +63,64 @@ func serverRefuses(data string, b *bundle.Bundle) error {
 	return fmt.Errorf("the running server (process %s) would refuse it: %w. Restart the server "+
 		"with the configuration of this training, and then activate the bundle with "+
 		"POST /models/VERSION/activate", process, err)
+}
+
+// readServing returns the configuration of the server that runs on the data folder, and the id of
+// its process; nil if none runs.
+func readServing(data string) (server *servingConfig, process string, err error) {
+	if process = ingest.LockHolder(data); process == "" {
+		return nil, "", nil
+	}
+	text, err := os.ReadFile(filepath.Join(data, servingFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, process, nil // the process does not serve
+	}
+	if err != nil {
+		return nil, process, err
+	}
+	server = new(servingConfig)
+	return server, process, yaml.Unmarshal(text, server)
+}
+
+// ServerDiffers says in which keys the server that runs on the data folder is configured
+// differently. It returns "" if it counts what cfg says, if none runs, or if it does not say.
+func ServerDiffers(data string, cfg *config.Config) string {
+	server, process, err := readServing(data)
+	if server == nil || err != nil {
+		return ""
+	}
+	keys := otherKeys(server.State, cfg.State)
+	if !slices.Equal(server.Text, cfg.Text) {
+		keys = append(keys, "text")
+	}
+	if len(keys) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the server on this data folder (process %s) has other values of %s; this "+
+		"command computes with its own. Give both the same file with --config", process,
+		strings.Join(keys, ", "))
+}
+
+// otherKeys returns the keys of the section "state" in which two configurations differ, sorted.
+func otherKeys(a, b features.Config) (keys []string) {
+	other := sectionOf(b)
+	for key, value := range sectionOf(a) {
+		if !reflect.DeepEqual(value, other[key]) {
+			keys = append(keys, "state."+key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// sectionOf returns a configuration as a section of a file.
+func sectionOf(c features.Config) (section map[string]any) {
+	text, err := yaml.Marshal(c)
+	if err == nil {
+		err = yaml.Unmarshal(text, &section)
+	}
+	if err != nil {
+		panic(err) // a configuration has numbers and texts alone
+	}
+	return section
 }

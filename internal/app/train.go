@@ -85,6 +85,9 @@ func NewTrainer(ctx context.Context, opt TrainerOptions) (_ *Trainer, err error)
 func (t *Trainer) configure() error {
 	opt, cfg := &t.opt, t.opt.Config
 	cfg.State.Text = cfg.Text
+	if differs := ServerDiffers(opt.Data, cfg); differs != "" {
+		opt.Log.Warn(differs)
+	}
 	prior, err := PriorModel(cfg)
 	if err != nil {
 		return err
