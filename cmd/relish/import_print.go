@@ -42,13 +42,14 @@ func (c *importCmd) print(s *app.ImportSummary) error {
 			parts = append(parts, fmt.Sprintf("%s %d", printable(a.Action), a.Events))
 		}
 		if n := len(s.Actions) - len(parts); n > 0 {
-			parts = append(parts, fmt.Sprintf("and %d other actions", n))
+			parts = append(parts, "and "+plural.Count(n, "other action"))
 		}
 		fmt.Printf("actions: %s\n", strings.Join(parts, ", "))
 	}
 	for i, w := range s.Warnings {
 		if i == maxWarnings {
-			fmt.Fprintf(os.Stderr, "and %d other warnings; --json prints all\n", len(s.Warnings)-i)
+			fmt.Fprintf(os.Stderr, "and %s; --json prints all\n",
+				plural.Count(len(s.Warnings)-i, "other warning"))
 			break
 		}
 		fmt.Fprintln(os.Stderr, "warning:", printable(w))
@@ -93,7 +94,7 @@ func printFile(f app.FileSummary) {
 func someOf(names []string) string {
 	more := ""
 	if n := len(names) - maxColumnsShown; n > 0 {
-		names, more = names[:maxColumnsShown], fmt.Sprintf(" and %d others", n)
+		names, more = names[:maxColumnsShown], " and "+plural.Count(n, "other")
 	}
 	return printable(strings.Join(names, ", ")) + more
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+
+	"relish/internal/plural"
 )
 
 // WriteText writes the report as text: the decision first, then the tables it rests on.
@@ -36,8 +38,9 @@ func toRow(cells []string) table.Row {
 
 func (r *Report) headline() string {
 	const minute = "2006-01-02 15:04"
-	return fmt.Sprintf("%s: %s (%s) by %s, %d days, %s to %s UTC", r.Experiment, r.Metric,
-		r.MetricDescription, r.Unit, r.Days, r.From.Format(minute), r.To.Format(minute))
+	return fmt.Sprintf("%s: %s (%s) by %s, %s, %s to %s UTC", r.Experiment, r.Metric,
+		r.MetricDescription, r.Unit, plural.Count(r.Days, "day"), r.From.Format(minute),
+		r.To.Format(minute))
 }
 
 // reportTable is a table before it is rendered as text or HTML.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"relish/internal/plural"
 	"relish/internal/suggest"
 	"relish/ranker"
 )
@@ -193,7 +194,7 @@ const maxListed = 30
 func list(columns []string) string {
 	more := ""
 	if len(columns) > maxListed {
-		more = fmt.Sprintf(" and %d others", len(columns)-maxListed)
+		more = " and " + plural.Count(len(columns)-maxListed, "other")
 		columns = columns[:maxListed]
 	}
 	quoted := make([]string, len(columns))

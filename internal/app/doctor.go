@@ -60,7 +60,7 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 	d.add("event log", errors.Join(err, tailErr),
 		"%s, sequence without gaps, checksums good%s", plural.Count(records, "record"), tail)
 	pending, err := ingest.PendingErasures(d.Data)
-	d.add("erasures", err, "%d erased users whose events are still in the log", pending)
+	d.add("erasures", err, "erased users whose events are still in the log: %d", pending)
 	if d.Redis != "" {
 		d.checkReplicas(ctx)
 	}
@@ -111,8 +111,8 @@ func (d *Doctor) checkReplicas(ctx context.Context) {
 	d.add("redis", errors.Join(err, conn.Close()), "answers; replicas that said how far they are "+
 		"with erasures: %d", len(replicas))
 	for _, r := range replicas {
-		d.add("erasures", nil, "replica %s: %d erased users whose events are still in its log, %d "+
-			"erasures that it has not heard of; said %s", r.Replica, r.Pending, r.Missing,
+		d.add("erasures", nil, "replica %s: erased users whose events are still in its log: %d, "+
+			"erasures that it has not heard of: %d; said %s", r.Replica, r.Pending, r.Missing,
 			r.Seen.UTC().Format(time.RFC3339))
 	}
 }

@@ -231,8 +231,8 @@ func (s *ImportSummary) warn(t *importTally) {
 		}
 	}
 	if t.untimed > 0 {
-		add("%d events have no time: they get the time of the import, so nothing can be learned "+
-			"from their order or age", t.untimed)
+		add("events without a time: %d. They get the time of the import, so nothing can be "+
+			"learned from their order or age", t.untimed)
 	}
 	if float64(s.UnknownItems) > maxShare*float64(s.Items) {
 		add("%d of %d items (%s) that users saw or interacted with are not described: their texts "+

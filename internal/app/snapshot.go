@@ -155,7 +155,7 @@ func (r *Rebuild) redis(ctx context.Context, dump *features.Dump) (_ string, err
 			r.Progress(done)
 		}
 	})
-	return fmt.Sprintf("%d users and items in Redis", written), err
+	return fmt.Sprintf("users and items in Redis: %d", written), err
 }
 
 // lockFolders locks the data folders whose logs are read. The caller calls unlock.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"relish/evaluation"
+	"relish/internal/plural"
 	"relish/internal/stats"
 	"relish/ranker/bundle"
 	"relish/training"
@@ -99,8 +100,9 @@ func comparison(m *measurement, active *activeModel, difference stats.Interval) 
 	case isWorse(difference):
 		finding = "worse"
 	}
-	text := fmt.Sprintf("%s than %s: NDCG@%d %s on the %d newest lists with clicks",
-		finding, active.version(), m.table.K, difference.Signed(), m.table.Lists)
+	text := fmt.Sprintf("%s than %s: NDCG@%d %s on the newest %s with clicks",
+		finding, active.version(), m.table.K, difference.Signed(),
+		plural.Count(m.table.Lists, "list"))
 	if m.activeSawHoldout {
 		text += "; the active bundle was trained on some of these lists, which favours it"
 	}
