@@ -28,6 +28,8 @@ type Cooccurrence struct {
 	Neighbors   []int32   // items
 	NextCounts  []float32 // how often the neighbor came after the item, decayed by the distance
 	JointCounts []float32 // how often the same users had both, decayed by their history's length
+
+	roots []float32 // by item: see root; nil if it was not read from a file
 }
 
 var _ TrainedSignal = (*Cooccurrence)(nil)
@@ -75,15 +77,14 @@ func (c *Cooccurrence) Compute(_ context.Context, in *ranker.SignalInput, out []
 	}
 	nextWeight, jointWeight := float32(1), float32(1)
 	for k, h := range history {
-		support := c.Counts[h] + supportSmoothing
-		root := sqrt32(support)
+		support, root := c.Counts[h]+supportSmoothing, c.root(h)
 		for e := c.First[h]; e < c.First[h+1]; e++ {
 			i := rows.row(c.Neighbors[e])
 			if i < 0 {
 				continue
 			}
-			popularity := sqrt32(c.Counts[c.Neighbors[e]] + supportSmoothing)
-			lift, cosine := c.NextCounts[e]/(root*popularity), c.JointCounts[e]/(root*popularity)
+			roots := root * c.root(c.Neighbors[e])
+			lift, cosine := c.NextCounts[e]/roots, c.JointCounts[e]/roots
 			row := out[int(i)*w:]
 			row[0] += nextWeight * c.NextCounts[e] / support
 			row[1] += nextWeight * lift
@@ -96,6 +97,14 @@ func (c *Cooccurrence) Compute(_ context.Context, in *ranker.SignalInput, out []
 		nextWeight, jointWeight = nextWeight*nextDecay, jointWeight*jointDecay
 	}
 	return nil
+}
+
+// root returns the square root of an item's smoothed count.
+func (c *Cooccurrence) root(item int32) float32 {
+	if c.roots != nil {
+		return c.roots[item]
+	}
+	return sqrt32(c.Counts[item] + supportSmoothing)
 }
 
 // Encode implements TrainedSignal.
@@ -121,6 +130,13 @@ func decodeCooccurrence(
 	c.First = r.rowOffsets(n, len(c.Neighbors))
 	c.NextCounts = r.boundedFloats(len(c.Neighbors), 0)
 	c.JointCounts = r.boundedFloats(len(c.Neighbors), 0)
+	if r.err == nil {
+		roots := make([]float32, n)
+		for i := range roots {
+			roots[i] = c.root(int32(i))
+		}
+		c.roots = roots
+	}
 	return c, c.Items, r.end()
 }
 

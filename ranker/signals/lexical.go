@@ -84,7 +84,10 @@ func (*Lexical) InMemory() bool { return true }
 
 // Compute implements ranker.Signal.
 func (l *Lexical) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
-	history := l.history(in)
+	history := ranker.OfHistory(in, l, nil, func() (*lexicalHistory, int) {
+		h := l.history(in)
+		return h, h.bytes()
+	})
 	query := l.query(in.Query)
 	for i, it := range in.State.Items {
 		row := out[3*i : 3*i+3]
@@ -146,7 +149,7 @@ func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
 	if len(items) == 0 {
 		return nil
 	}
-	h := &lexicalHistory{indexOf: newTokenWeights(tokens)}
+	h := &lexicalHistory{indexOf: roomyTokenWeights(tokens)}
 	weight := float32(1)
 	for k, it := range items {
 		norm := l.norm(it)
@@ -171,7 +174,18 @@ func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
 	for i := range h.mean {
 		h.mean[i] /= norm
 	}
+	roomy := h.indexOf
+	h.indexOf = roomy.compact()
+	tokenTables.Put(roomy)
 	return h
+}
+
+// bytes returns the size of the history, which may be nil.
+func (h *lexicalHistory) bytes() int {
+	if h == nil {
+		return 0
+	}
+	return 200 + h.indexOf.bytes() + 10*cap(h.mean)
 }
 
 // index returns a token's index. A new token gets the next one.

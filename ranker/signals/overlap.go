@@ -2,6 +2,7 @@ package signals
 
 import (
 	"context"
+	"sync"
 
 	"relish/ranker"
 )
@@ -28,7 +29,10 @@ func (TokenOverlap) InMemory() bool { return true }
 
 // Compute implements ranker.Signal.
 func (TokenOverlap) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
-	history := historyTokenWeights(in)
+	history := ranker.OfHistory(in, TokenOverlap{}, nil, func() (*tokenWeights, int) {
+		weights := historyTokenWeights(in)
+		return weights, weights.bytes()
+	})
 	var query *tokenWeights
 	if in.Query != nil && len(in.Query.Tokens) > 0 {
 		query = newTokenWeights(len(in.Query.Tokens))
@@ -65,7 +69,7 @@ func recentItemsWithTokens(in *ranker.SignalInput) (items []*ranker.ItemInfo, to
 }
 
 // historyTokenWeights returns, for each token, the recency-weighted share of history items that
-// contain it; nil if there are no tokens.
+// contain it. It is nil if there are no tokens.
 func historyTokenWeights(in *ranker.SignalInput) *tokenWeights {
 	items, tokens := recentItemsWithTokens(in)
 	if tokens == 0 {
@@ -76,7 +80,8 @@ func historyTokenWeights(in *ranker.SignalInput) *tokenWeights {
 		total += weight
 		weight *= historyDecay
 	}
-	weights := newTokenWeights(tokens)
+	weights := roomyTokenWeights(tokens)
+	defer tokenTables.Put(weights)
 	weight = 1
 	for _, it := range items {
 		for _, w := range it.Tokens {
@@ -84,7 +89,7 @@ func historyTokenWeights(in *ranker.SignalInput) *tokenWeights {
 		}
 		weight *= historyDecay
 	}
-	return weights
+	return weights.compact()
 }
 
 // tokenWeights maps token hashes to positive weights. It is a hash table with open addressing,
@@ -93,20 +98,60 @@ type tokenWeights struct {
 	mask    uint32
 	tokens  []uint32
 	weights []float32 // 0: the slot is free
+	count   int       // of tokens
 }
+
+// tokenTables keeps the memory of tables from roomyTokenWeights.
+var tokenTables = sync.Pool{New: func() any { return new(tokenWeights) }}
 
 // newTokenWeights returns an empty table for the given number of tokens. It is then at most a
 // quarter full, so probing is short.
 func newTokenWeights(tokens int) *tokenWeights {
+	t := &tokenWeights{}
+	t.reset(tokens)
+	return t
+}
+
+// roomyTokenWeights returns an empty table like newTokenWeights, in memory of tokenTables, to which
+// it is given back. It is for a number of tokens that counts tokens repeatedly: compact returns a
+// table that fits.
+func roomyTokenWeights(tokens int) *tokenWeights {
+	t := tokenTables.Get().(*tokenWeights)
+	t.reset(tokens)
+	return t
+}
+
+// reset makes the table an empty one for the given number of tokens.
+func (t *tokenWeights) reset(tokens int) {
 	size := 16
 	for size < 4*tokens {
 		size *= 2
 	}
-	return &tokenWeights{
-		mask:    uint32(size - 1),
-		tokens:  make([]uint32, size),
-		weights: make([]float32, size),
+	if cap(t.weights) < size {
+		t.tokens, t.weights = make([]uint32, size), make([]float32, size)
 	}
+	t.tokens, t.weights = t.tokens[:size], t.weights[:size]
+	clear(t.weights)
+	t.mask, t.count = uint32(size-1), 0
+}
+
+// compact returns a copy that is as large as the number of tokens asks for.
+func (t *tokenWeights) compact() *tokenWeights {
+	out := newTokenWeights(t.count)
+	for i, weight := range t.weights {
+		if weight != 0 {
+			out.add(t.tokens[i], weight)
+		}
+	}
+	return out
+}
+
+// bytes returns the size of the table, which may be nil.
+func (t *tokenWeights) bytes() int {
+	if t == nil {
+		return 0
+	}
+	return 64 + 8*len(t.tokens)
 }
 
 // slot returns the slot of a token, or the free slot where it belongs.
@@ -124,6 +169,9 @@ func (t *tokenWeights) weight(token uint32) float32 { return t.weights[t.slot(to
 // add adds to the weight of a token.
 func (t *tokenWeights) add(token uint32, weight float32) {
 	i := t.slot(token)
+	if t.weights[i] == 0 {
+		t.count++
+	}
 	t.tokens[i] = token
 	t.weights[i] += weight
 }
