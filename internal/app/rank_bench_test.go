@@ -191,10 +191,10 @@ func population(b *testing.B, data string) (users, items []string) {
 	return users, items
 }
 
-// benchRequests returns rankings of n random items for each of 500 users.
+// benchRequests returns 100 rankings of n random items for random users.
 func benchRequests(users, items []string, n int) []*ranker.Request {
 	random := rand.New(rand.NewPCG(1, uint64(n)))
-	out := make([]*ranker.Request, min(500, len(users)))
+	out := make([]*ranker.Request, 100)
 	for i := range out {
 		out[i] = &ranker.Request{
 			ID: fmt.Sprint("r", i), User: users[random.IntN(len(users))], Deadline: time.Minute,

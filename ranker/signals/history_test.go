@@ -88,7 +88,8 @@ func TestKeptHistoriesChangeNoBit(t *testing.T) {
 	}
 }
 
-// A signal whose user is kept allocates neither the user's part again nor anything for it.
+// A signal whose user is kept allocates nothing for the user's part, also if the user has been
+// shown another list since and has clicked nothing in it.
 func TestKeptHistoryAllocations(t *testing.T) {
 	w := sizedWorld(5, 400, production)
 	in := w.input(100, 50, 100)
@@ -104,8 +105,17 @@ func TestKeptHistoryAllocations(t *testing.T) {
 		}
 		without := testing.AllocsPerRun(20, compute)
 		in.UseHistory(ranker.NewHistoryCache(1 << 20))
-		if with := testing.AllocsPerRun(20, compute); with >= without {
+		with := testing.AllocsPerRun(20, compute)
+		if with >= without {
 			t.Errorf("%T: %v allocations with a kept history, %v without", s, with, without)
 		}
+		shown := in.State.Shown
+		next := ranker.Shown{Item: "k1", Time: shown[0].Time + 1000}
+		in.State.Shown = append([]ranker.Shown{next}, shown...)
+		// Only the first run may find another history.
+		if again := testing.AllocsPerRun(1, compute); again > with+1 {
+			t.Errorf("%T: %v allocations after another list, %v before", s, again, with)
+		}
+		in.State.Shown = shown
 	}
 }

@@ -149,7 +149,7 @@ func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
 	if len(items) == 0 {
 		return nil
 	}
-	h := &lexicalHistory{indexOf: roomyTokenWeights(tokens)}
+	h := &lexicalHistory{indexOf: pooledTokenWeights(tokens)}
 	weight := float32(1)
 	for k, it := range items {
 		norm := l.norm(it)
@@ -174,9 +174,9 @@ func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
 	for i := range h.mean {
 		h.mean[i] /= norm
 	}
-	roomy := h.indexOf
-	h.indexOf = roomy.compact()
-	tokenTables.Put(roomy)
+	pooled := h.indexOf
+	h.indexOf = pooled.compact()
+	tokenTables.Put(pooled)
 	return h
 }
 
@@ -185,7 +185,7 @@ func (h *lexicalHistory) bytes() int {
 	if h == nil {
 		return 0
 	}
-	return 200 + h.indexOf.bytes() + 10*cap(h.mean)
+	return 200 + 8*len(h.indexOf.tokens) + 10*cap(h.mean)
 }
 
 // index returns a token's index. A new token gets the next one.

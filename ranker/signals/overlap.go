@@ -29,10 +29,10 @@ func (TokenOverlap) InMemory() bool { return true }
 
 // Compute implements ranker.Signal.
 func (TokenOverlap) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
-	history := ranker.OfHistory(in, TokenOverlap{}, nil, func() (*tokenWeights, int) {
-		weights := historyTokenWeights(in)
-		return weights, weights.bytes()
-	})
+	history := historyTokenWeights(in)
+	if history != nil {
+		defer tokenTables.Put(history)
+	}
 	var query *tokenWeights
 	if in.Query != nil && len(in.Query.Tokens) > 0 {
 		query = newTokenWeights(len(in.Query.Tokens))
@@ -69,7 +69,7 @@ func recentItemsWithTokens(in *ranker.SignalInput) (items []*ranker.ItemInfo, to
 }
 
 // historyTokenWeights returns, for each token, the recency-weighted share of history items that
-// contain it. It is nil if there are no tokens.
+// contain it. It is nil if there are no tokens. The caller gives it back to tokenTables.
 func historyTokenWeights(in *ranker.SignalInput) *tokenWeights {
 	items, tokens := recentItemsWithTokens(in)
 	if tokens == 0 {
@@ -80,8 +80,7 @@ func historyTokenWeights(in *ranker.SignalInput) *tokenWeights {
 		total += weight
 		weight *= historyDecay
 	}
-	weights := roomyTokenWeights(tokens)
-	defer tokenTables.Put(weights)
+	weights := pooledTokenWeights(tokens)
 	weight = 1
 	for _, it := range items {
 		for _, w := range it.Tokens {
@@ -89,7 +88,7 @@ func historyTokenWeights(in *ranker.SignalInput) *tokenWeights {
 		}
 		weight *= historyDecay
 	}
-	return weights.compact()
+	return weights
 }
 
 // tokenWeights maps token hashes to positive weights. It is a hash table with open addressing,
@@ -101,30 +100,28 @@ type tokenWeights struct {
 	count   int       // of tokens
 }
 
-// tokenTables keeps the memory of tables from roomyTokenWeights.
-var tokenTables = sync.Pool{New: func() any { return new(tokenWeights) }}
-
 // newTokenWeights returns an empty table for the given number of tokens. It is then at most a
 // quarter full, so probing is short.
 func newTokenWeights(tokens int) *tokenWeights {
 	t := &tokenWeights{}
-	t.reset(tokens)
+	t.reset(4 * tokens)
 	return t
 }
 
-// roomyTokenWeights returns an empty table like newTokenWeights, in memory of tokenTables, to which
-// it is given back. It is for a number of tokens that counts tokens repeatedly: compact returns a
-// table that fits.
-func roomyTokenWeights(tokens int) *tokenWeights {
+// tokenTables keeps the memory of tables from pooledTokenWeights.
+var tokenTables = sync.Pool{New: func() any { return new(tokenWeights) }}
+
+// pooledTokenWeights is newTokenWeights in memory of tokenTables, to which it is given back.
+func pooledTokenWeights(tokens int) *tokenWeights {
 	t := tokenTables.Get().(*tokenWeights)
-	t.reset(tokens)
+	t.reset(4 * tokens)
 	return t
 }
 
-// reset makes the table an empty one for the given number of tokens.
-func (t *tokenWeights) reset(tokens int) {
+// reset makes the table an empty one with at least the given number of slots.
+func (t *tokenWeights) reset(slots int) {
 	size := 16
-	for size < 4*tokens {
+	for size < slots {
 		size *= 2
 	}
 	if cap(t.weights) < size {
@@ -135,23 +132,16 @@ func (t *tokenWeights) reset(tokens int) {
 	t.mask, t.count = uint32(size-1), 0
 }
 
-// compact returns a copy that is as large as the number of tokens asks for.
+// compact returns a small copy, which is at most half full.
 func (t *tokenWeights) compact() *tokenWeights {
-	out := newTokenWeights(t.count)
+	out := &tokenWeights{}
+	out.reset(2 * t.count)
 	for i, weight := range t.weights {
 		if weight != 0 {
 			out.add(t.tokens[i], weight)
 		}
 	}
 	return out
-}
-
-// bytes returns the size of the table, which may be nil.
-func (t *tokenWeights) bytes() int {
-	if t == nil {
-		return 0
-	}
-	return 64 + 8*len(t.tokens)
 }
 
 // slot returns the slot of a token, or the free slot where it belongs.

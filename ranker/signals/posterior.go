@@ -1,7 +1,8 @@
 package signals
 
 import (
-	"slices"
+	"hash/maphash"
+	"unsafe"
 
 	"github.com/viterin/vek/vek32"
 
@@ -108,36 +109,24 @@ func (u *userPosterior) set(residuals []Residual) {
 	u.sum.set(u.kernel, residuals, u.factors)
 }
 
-// keptPosterior is the part of a posterior that mean reads, and the residuals that it follows from.
-type keptPosterior struct {
-	residuals []Residual
-	weighted  []float32 // vectorSum.weighted
-	values    []int32   // vectorSum.touched
-	entries   []float32 // aligned with values
+// keptFactors are the factors that follow from some residuals.
+type keptFactors struct {
+	residuals uint64 // see hashResiduals
+	factors   []float32
 }
 
-// keep returns a copy of what mean reads, and its size in bytes.
-func (u *userPosterior) keep(residuals []Residual) (*keptPosterior, int) {
-	k := &keptPosterior{
-		residuals: residuals,
-		weighted:  slices.Clone(u.sum.weighted),
-		values:    slices.Clone(u.sum.touched),
-		entries:   make([]float32, len(u.sum.touched)),
-	}
-	for i, v := range k.values {
-		k.entries[i] = u.sum.sparse[v]
-	}
-	return k, 128 + 16*cap(residuals) + 4*len(k.weighted) + 8*len(k.values)
+// restore makes it the posterior of the residuals that the factors were computed for.
+func (u *userPosterior) restore(residuals []Residual, factors []float32) {
+	u.sum.set(u.kernel, residuals, factors)
 }
 
-// restore makes mean return what it returned when keep was called.
-func (u *userPosterior) restore(k *keptPosterior) {
-	u.sum.clear()
-	copy(u.sum.weighted, k.weighted)
-	u.sum.touched = append(u.sum.touched, k.values...)
-	for i, v := range k.values {
-		u.sum.sparse[v], u.sum.marked[v] = k.entries[i], true
-	}
+var residualSeed = maphash.MakeSeed()
+
+// hashResiduals identifies residuals within this process.
+func hashResiduals(residuals []Residual) uint64 {
+	size := len(residuals) * int(unsafe.Sizeof(Residual{}))
+	return maphash.Bytes(residualSeed,
+		unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(residuals))), size))
 }
 
 // solve returns Q (I + Q K Q)⁻¹ right. It overwrites right.

@@ -87,18 +87,16 @@ func (g *ResidualGP) Compute(ctx context.Context, in *ranker.SignalInput, out []
 		u = g.Kernel.newPosterior()
 	}
 	defer g.posteriors.Put(u)
-	solved := false
+	hash, solved := hashResiduals(residuals), false
 	kept := ranker.OfHistory(in, g,
-		func(k *keptPosterior) bool { return slices.Equal(k.residuals, residuals) },
-		func() (*keptPosterior, int) {
+		func(k *keptFactors) bool { return k.residuals == hash },
+		func() (*keptFactors, int) {
 			u.set(residuals)
-			if solved = true; !in.KeepsHistory() {
-				return nil, 0
-			}
-			return u.keep(residuals)
+			solved = true
+			return &keptFactors{hash, slices.Clone(u.factors)}, 64 + 4*len(residuals)
 		})
 	if !solved {
-		u.restore(kept)
+		u.restore(residuals, kept.factors)
 	}
 	evidence := 0.0
 	for _, r := range residuals {
