@@ -38,7 +38,7 @@ func (s *Server) authorize(scope string) gin.HandlerFunc {
 		case !s.rateLimiters.allow(key.Name):
 			fail(c, errRateLimited)
 		default:
-			c.Set(contextKey, key)
+			infoOf(c).key = key
 		}
 	}
 }
@@ -61,10 +61,7 @@ func (s *Server) findKey(r *http.Request) *Key {
 }
 
 // requestKey returns the key of an admitted request, nil if the service has no keys.
-func requestKey(c *gin.Context) *Key {
-	key, _ := c.Value(contextKey).(*Key)
-	return key
-}
+func requestKey(c *gin.Context) *Key { return infoOf(c).key }
 
 // valuesPerSlot is how many JSON values of a body cost one ranking slot. A ranking of 5,000 ids
 // costs ten times as much as one of a few.
@@ -92,7 +89,7 @@ func (s *Server) withRanking(
 		}
 		start := time.Now()
 		s.metrics.inFlight.Inc()
-		c.Set(contextArrived, start)
+		infoOf(c).arrived = start
 		// Let the requests that have arrived meanwhile take their slots, or be refused, before this
 		// one computes. Otherwise they would queue for a processor, where no limit sees them.
 		runtime.Gosched()

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"strconv"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -55,7 +56,6 @@ func (cs *candidateList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 // readCandidate reads the candidate at position i of the list.
 func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error) {
-	pointer := "/candidates/" + strconv.Itoa(i)
 	if dec.PeekKind() == '"' {
 		tok, err := dec.ReadToken()
 		if err != nil {
@@ -64,6 +64,7 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 		c.ID = tok.String()
 		return c, nil
 	}
+	pointer := "/candidates/" + strconv.Itoa(i)
 	if k := dec.PeekKind(); k != '{' && k != 0 { // 0: not valid JSON
 		return c, errInvalidField.at(pointer,
 			"must be an item id (string) or an object, not %s", kindName(k))
@@ -72,6 +73,11 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 	if err := json.UnmarshalDecode(dec, &b, json.RejectUnknownMembers(true)); err != nil {
 		return c, err
 	}
+	return b.candidate(pointer)
+}
+
+// candidate checks the fields and returns the candidate. pointer is its place in the body.
+func (b *candidateBody) candidate(pointer string) (c ranker.Candidate, err error) {
 	if c.ID = b.ID; c.ID == "" {
 		return c, errMissingField.at(pointer+"/id", "id is required: send the id of the item")
 	}
@@ -103,6 +109,13 @@ func readCandidate(dec *jsontext.Decoder, i int) (c ranker.Candidate, err error)
 	return c, nil
 }
 
+// maxKeptIDs is the number of ids up to which a map of them is kept for another request. To clear a
+// large map takes longer.
+const maxKeptIDs = 512
+
+// seenIDs holds empty maps for deduplicate.
+var seenIDs = sync.Pool{New: func() any { return map[string]struct{}{} }}
+
 // deduplicate checks the ids and keeps the first candidate of each. It reuses the list's memory.
 // field is the list's name in the body, and id the path from an entry to its id.
 func deduplicate(cs []ranker.Candidate, field, id string) ([]ranker.Candidate, error) {
@@ -110,7 +123,12 @@ func deduplicate(cs []ranker.Candidate, field, id string) ([]ranker.Candidate, e
 		return nil, errMissingField.at("/"+field,
 			"%s is required: send at least one item", field)
 	}
-	seen := make(map[string]struct{}, len(cs))
+	seen := seenIDs.Get().(map[string]struct{})
+	defer func() {
+		if clear(seen); len(cs) <= maxKeptIDs {
+			seenIDs.Put(seen)
+		}
+	}()
 	out := cs[:0]
 	for i, c := range cs {
 		if err := event.CheckID(c.ID); err != nil {

@@ -228,7 +228,7 @@ func fail(c *gin.Context, err error) {
 		_ = c.Error(e.cause)
 	}
 	if e.shed {
-		c.Set(contextShed, true)
+		infoOf(c).shed = true
 	}
 	if e.retry > 0 {
 		c.Header("Retry-After", strconv.Itoa(e.retry))

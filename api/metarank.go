@@ -21,7 +21,7 @@ func (s *Server) rankMetarank(c *gin.Context, b body) (shortOfTime bool) {
 		return false
 	}
 	if req.ID == "" {
-		req.ID = c.GetString(contextRequestID)
+		req.ID = infoOf(c).id
 	}
 	if c.Query("explain") == "true" {
 		req.Explain = maxExplain

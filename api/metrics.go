@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -135,9 +134,15 @@ func (m *metrics) refusedBody(err error) {
 	}
 }
 
+// statusClasses are the values of the label status, by the first digit.
+var statusClasses = [...]string{"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+// statusClass returns the class of an HTTP status below 600.
+func statusClass(status int) string { return statusClasses[status/100] }
+
 // request counts one answered request.
 func (m *metrics) request(route string, status int, took time.Duration) {
-	m.requests.WithLabelValues(route, fmt.Sprintf("%dxx", status/100)).Observe(took.Seconds())
+	m.requests.WithLabelValues(route, statusClass(status)).Observe(took.Seconds())
 }
 
 // ranking counts one answered ranking.

@@ -15,15 +15,22 @@ import (
 	"relish/features/event"
 )
 
-// Keys of the values that the middleware keeps in a request's context.
-const (
-	contextRequestID  = "request_id"
-	contextTraceID    = "trace_id"   // the caller's X-Request-Id, or the request's id
-	contextKey        = "key"        // the *Key of a request that was admitted with one
-	contextCandidates = "candidates" // how many texts or items the request ranks, for the log
-	contextArrived    = "arrived"    // when the request took its ranking slots
-	contextShed       = "shed"       // set if the request was refused because the service is busy
-)
+// requestInfo is what the middleware and the handlers tell each other about a request. It is one
+// value, because each value in the context of Gin costs allocations.
+type requestInfo struct {
+	id         string    // of the request, and of its impression
+	traceID    string    // the caller's X-Request-Id, or id
+	key        *Key      // that admitted the request, nil if the service has no keys
+	candidates int       // texts or items that the request ranks, for the log
+	arrived    time.Time // when the request took its ranking slots
+	shed       bool      // the request was refused because the service is busy
+}
+
+// contextInfo is the name of the *requestInfo in a request's context.
+const contextInfo = "info"
+
+// infoOf returns the information about a request, which observe creates.
+func infoOf(c *gin.Context) *requestInfo { return c.MustGet(contextInfo).(*requestInfo) }
 
 // statusClientGone is the status of a request whose client left before the answer, as Nginx logs
 // it.
@@ -37,6 +44,8 @@ const (
 // observe measures and logs every request by its route's template, never by its path.
 func (s *Server) observe(c *gin.Context) {
 	start := time.Now()
+	info := &requestInfo{}
+	c.Set(contextInfo, info)
 	c.Next()
 	route := c.FullPath()
 	if route == "" {
@@ -44,22 +53,32 @@ func (s *Server) observe(c *gin.Context) {
 	}
 	took := time.Since(start)
 	s.metrics.request(route, c.Writer.Status(), took)
+	s.logRequest(c, info, route, took)
+}
+
+// logRequest writes the line of an answered request.
+func (s *Server) logRequest(c *gin.Context, info *requestInfo, route string, took time.Duration) {
 	level := slog.LevelDebug
 	// Under overload, a line for each refused request would cost more than the refusal.
-	if c.Writer.Status() >= http.StatusInternalServerError && !c.GetBool(contextShed) {
+	if c.Writer.Status() >= http.StatusInternalServerError && !info.shed {
 		level = slog.LevelWarn
+	}
+	if len(c.Errors) > 0 {
+		level = slog.LevelError
+	}
+	if !s.opt.Logger.Enabled(c, level) {
+		return
 	}
 	attrs := []slog.Attr{
 		slog.String("route", route),
 		slog.Int("status", c.Writer.Status()),
 		slog.Float64("ms", float64(took.Microseconds())/1000),
-		slog.String("request_id", c.GetString(contextRequestID)),
-		slog.String("trace_id", c.GetString(contextTraceID)),
-		slog.Int("candidates", c.GetInt(contextCandidates)),
+		slog.String("request_id", info.id),
+		slog.String("trace_id", info.traceID),
+		slog.Int("candidates", info.candidates),
 	}
 	for _, err := range c.Errors {
 		attrs = append(attrs, slog.String("error", err.Error()))
-		level = slog.LevelError
 	}
 	s.opt.Logger.LogAttrs(c, level, "request", attrs...)
 }
@@ -69,9 +88,9 @@ func (s *Server) observe(c *gin.Context) {
 func (s *Server) recoverPanic(c *gin.Context) {
 	defer func() {
 		if p := recover(); p != nil {
+			info := infoOf(c)
 			s.opt.Logger.Error("panic in a handler",
-				"request_id", c.GetString(contextRequestID),
-				"trace_id", c.GetString(contextTraceID), "route", c.FullPath(),
+				"request_id", info.id, "trace_id", info.traceID, "route", c.FullPath(),
 				"panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			if !c.Writer.Written() {
 				fail(c, errInternal)
@@ -104,8 +123,8 @@ func (s *Server) requestID(c *gin.Context) {
 	if len(trace) > maxRequestID || event.CheckID(trace) != nil {
 		trace = id
 	}
-	c.Set(contextRequestID, id)
-	c.Set(contextTraceID, trace)
+	info := infoOf(c)
+	info.id, info.traceID = id, trace
 	c.Header(requestIDHeader, trace)
 	c.Next()
 }

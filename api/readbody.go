@@ -128,10 +128,11 @@ func readAll(c *gin.Context, lease *admission.Lease, buf *[]byte) error {
 
 // bodyError returns the answer to a body that cannot be read, nil if err is nil.
 func bodyError(c *gin.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &tooLarge):
 		return errBodyTooLarge
 	case errors.Is(err, admission.ErrTooLarge):

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -167,12 +167,29 @@ func checkContext(context map[string]ranker.FieldValue) error {
 	return nil
 }
 
+// plainBodies holds the buffers of plainBody for reuse.
+var plainBodies = sync.Pool{New: func() any { return new(plainBody) }}
+
+// decodeRecommend reads a body of /recommend.
+func decodeRecommend(data []byte) (*recommendBody, error) {
+	plain := plainBodies.Get().(*plainBody)
+	defer func() {
+		plain.data = nil
+		plainBodies.Put(plain)
+	}()
+	var b recommendBody
+	if plain.read(data, &b) {
+		return &b, nil
+	}
+	b = recommendBody{}
+	return &b, decode(data, &b)
+}
+
 func (s *Server) recommend(c *gin.Context, b body) (shortOfTime bool) {
-	var fields recommendBody
-	err := decode(b.data, &fields)
+	fields, err := decodeRecommend(b.data)
 	var req *ranker.Request
 	if err == nil {
-		req, err = fields.request(c.GetString(contextRequestID))
+		req, err = fields.request(infoOf(c).id)
 	}
 	if err != nil {
 		fail(c, err)
@@ -187,15 +204,22 @@ func (s *Server) recommend(c *gin.Context, b body) (shortOfTime bool) {
 		fail(c, err)
 		return false
 	}
-	answer := make([]byte, 0, 512+64*len(resp.Items))
-	c.Data(http.StatusOK, "application/json", appendResponse(answer, resp))
+	buf := answerBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= maxKeptBuffer {
+			answerBuffers.Put(buf)
+		}
+	}()
+	*buf = appendResponse((*buf)[:0], resp)
+	sendJSON(c, *buf)
 	return resp.ShortOfTime
 }
 
 // runRanking ranks and counts the ranking.
 func (s *Server) runRanking(c *gin.Context, req *ranker.Request) (*ranker.Response, error) {
-	c.Set(contextCandidates, len(req.Candidates))
-	req.Arrived = c.GetTime(contextArrived)
+	info := infoOf(c)
+	info.candidates = len(req.Candidates)
+	req.Arrived = info.arrived
 	resp, err := s.opt.Ranker.Rank(c.Request.Context(), req)
 	if err == nil {
 		s.metrics.ranking(resp)

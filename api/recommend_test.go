@@ -123,14 +123,3 @@ func FuzzRecommend(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkRecommend(b *testing.B) {
-	s := start(b, nil)
-	body := `{"user_id":"u","record":false,"candidates":` + candidateIDs(100) + `}`
-	b.ReportAllocs()
-	for b.Loop() {
-		if w := s.call("POST", "/recommend", body); w.Code != 200 {
-			b.Fatal(w.Body)
-		}
-	}
-}

@@ -86,7 +86,7 @@ func (s *Server) rerank(c *gin.Context, b body) (shortOfTime bool) {
 			texts = append(texts, string(d))
 		}
 	}
-	c.Set(contextCandidates, len(texts))
+	infoOf(c).candidates = len(texts)
 	ranked, err := s.scoreTexts(c.Request.Context(), &fields, texts)
 	if err != nil {
 		fail(c, err)

@@ -3,13 +3,33 @@ package api
 import (
 	"maps"
 	"math"
+	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 
+	"github.com/gin-gonic/gin"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"relish/ranker"
 )
+
+// answerBuffers holds buffers of up to maxKeptBuffer bytes for answers of /recommend.
+var answerBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// jsonContentType is the value of a header that is only read, so that answers share it.
+var jsonContentType = []string{"application/json"}
+
+// sendJSON answers 200 with a JSON document. It keeps nothing of it.
+func sendJSON(c *gin.Context, data []byte) {
+	h := c.Writer.Header()
+	h["Content-Type"] = jsonContentType
+	h.Set("Content-Length", strconv.Itoa(len(data)))
+	c.Status(http.StatusOK)
+	if _, err := c.Writer.Write(data); err != nil {
+		c.Abort() // the client has gone
+	}
+}
 
 // appendResponse appends the answer of /recommend to b. It is written by hand: with reflection,
 // encoding the answer would take longer than ranking its items.
@@ -26,13 +46,7 @@ func appendResponse(b []byte, r *ranker.Response) []byte {
 	b = append(b, `],"model":`...)
 	b = appendString(b, r.Model)
 	b = append(b, `,"experiments":{`...)
-	for i, name := range slices.Sorted(maps.Keys(r.Experiments)) {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(appendString(b, name), ':')
-		b = appendString(b, r.Experiments[name])
-	}
+	b = appendExperiments(b, r.Experiments)
 	b = append(b, `},"coverage":{"text":`...)
 	b = appendNumber(b, r.Coverage.Text)
 	b = append(b, `,"features":`...)
@@ -42,7 +56,8 @@ func appendResponse(b []byte, r *ranker.Response) []byte {
 	b = append(b, `},"degraded":`...)
 	b = appendStrings(b, r.Degraded)
 	b = append(b, `,"timings_ms":{`...)
-	for i, t := range mergedTimings(r.Timings) {
+	var merged [16]ranker.Timing // the stages are fewer
+	for i, t := range mergedTimings(merged[:0], r.Timings) {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -52,10 +67,24 @@ func appendResponse(b []byte, r *ranker.Response) []byte {
 	return append(b, "}}"...)
 }
 
-// mergedTimings adds up the times of a stage that ran twice, for example for a fallback, so that
-// each name is in the answer once.
-func mergedTimings(timings []ranker.Timing) []ranker.Timing {
-	out := make([]ranker.Timing, 0, len(timings))
+// appendExperiments appends the members of the object of experiments and arms.
+func appendExperiments(b []byte, arms map[string]string) []byte {
+	if len(arms) == 0 {
+		return b
+	}
+	for i, name := range slices.Sorted(maps.Keys(arms)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, name), ':')
+		b = appendString(b, arms[name])
+	}
+	return b
+}
+
+// mergedTimings appends the timings to out, and adds up the times of a stage that ran twice, for
+// example for a fallback, so that each name is in the answer once.
+func mergedTimings(out, timings []ranker.Timing) []ranker.Timing {
 	for _, t := range timings {
 		same := func(o ranker.Timing) bool { return o.Stage == t.Stage }
 		if i := slices.IndexFunc(out, same); i >= 0 {
