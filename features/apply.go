@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"relish/features/event"
 	"relish/ranker"
@@ -77,7 +78,7 @@ func (s *State) item(id string, rec *event.Record) *ItemState {
 		if s.bounded() {
 			s.items.makeRoom(s.cfg.MaxItems)
 		}
-		s.items.add(id, it, s.now())
+		s.items.add(strings.Clone(id), it, s.now()) // id may be a part of a long string
 	} else {
 		s.items.touch(it, s.now())
 	}
@@ -135,11 +136,13 @@ func (u *UserState) scratch(fields int) *UserState {
 func (s *State) applyImpression(rec *event.Record) {
 	e := &rec.Event
 	u := s.user(e.UserID)
-	for _, id := range e.Impression.Items {
+	ids := make([]string, len(e.Impression.Items))
+	for i, id := range e.Impression.Items {
 		it := s.item(id, rec)
 		s.count(u, it, 0, rec, true)
-		s.addShown(u, it.sharedID(id), e.Time)
+		ids[i] = it.sharedID(id)
 	}
+	u.addShown(ids, e.Time, s.cfg.Shown)
 }
 
 func (s *State) applyInteraction(rec *event.Record) {
@@ -180,23 +183,44 @@ func (s *State) applyInteraction(rec *event.Record) {
 	}
 }
 
-// addShown adds an item to the user's shown items, unless it was shown at the same moment already:
-// a client may report a list that the server recorded when it answered.
-func (s *State) addShown(u *UserState, id string, t int64) {
-	sh := ranker.Shown{Item: id, Time: t}
-	if slices.ContainsFunc(u.shown, func(other ranker.Shown) bool {
-		return other.Time == t && other.Item == id
-	}) {
+// addShown adds the items of a list that was shown at t to the user's shown items, of which at most
+// bound are kept, newest first. Of one list, later items come first. An item that was shown at the
+// same moment already is left out: a client may report a list that the server recorded when it
+// answered.
+func (u *UserState) addShown(ids []string, t int64, bound int) {
+	at := newestFirst(u.shown, t, func(a ranker.Shown) int64 { return a.Time })
+	room := bound - at // for entries of t or before
+	if room <= 0 {
 		return
 	}
+	same := at // the entries of t are those from at to same
+	for same < len(u.shown) && u.shown[same].Time == t {
+		same++
+	}
+	var after []ranker.Interaction // that arrived before the impression
 	for _, in := range u.recent {
-		if in.Item == id && isFollowUp(t, in.Time) {
-			sh.Clicked = true // the interaction arrived before the impression
+		if isFollowUp(t, in.Time) {
+			after = append(after, in)
 		}
 	}
-	u.shown = insertNewestFirst(
-		u.shown, sh, s.cfg.Shown, func(a ranker.Shown) int64 { return a.Time },
-	)
+	added, first := make([]ranker.Shown, len(ids)), len(ids)
+	for _, id := range ids {
+		n := len(ids) - first
+		is := func(sh ranker.Shown) bool { return sh.Item == id }
+		if slices.ContainsFunc(added[first:][:min(n, room)], is) ||
+			slices.ContainsFunc(u.shown[at:min(same, at+max(0, room-n))], is) {
+			continue
+		}
+		clicked := slices.ContainsFunc(after,
+			func(in ranker.Interaction) bool { return in.Item == id })
+		first--
+		added[first] = ranker.Shown{Item: id, Time: t, Clicked: clicked}
+	}
+	if added = added[first:]; len(added) == 0 {
+		return
+	}
+	left := min(len(u.shown), at+max(0, room-len(added)))
+	u.shown = slices.Insert(u.shown[:left], at, added[:min(len(added), room)]...)
 }
 
 // followUpWindow is how long after being shown, in ms, an interaction counts as its follow-up.
@@ -205,24 +229,34 @@ const followUpWindow = 24 * 60 * 60 * 1000
 // isFollowUp reports whether an interaction at t may follow being shown at the time shown.
 func isFollowUp(shown, t int64) bool { return t >= shown && t-shown <= followUpWindow }
 
-// sharedID returns the id string of the item's description, if there is one. Histories hold many
-// ids; so they share one string for each item.
+// sharedID returns the id string of the item's description, or that of the item itself. Histories
+// hold many ids; so they share one string for each item. id is the item's id in the event.
 func (it *ItemState) sharedID(id string) string {
-	if it.Info != nil {
+	switch {
+	case it.Info != nil:
 		return it.Info.ID
+	case it.id != "": // else it is a copy that is thrown away
+		return it.id
 	}
 	return id
 }
 
-// insertNewestFirst inserts x into a list that is sorted by time, newest first, and cuts the list
-// to the bound. Among equal times the later arrival comes first.
-func insertNewestFirst[T any](list []T, x T, bound int, timeOf func(T) int64) []T {
-	at, _ := slices.BinarySearchFunc(list, timeOf(x), func(a T, t int64) int {
+// newestFirst returns where an element of the time t belongs in a list that is sorted by time,
+// newest first. Among equal times the later arrival comes first.
+func newestFirst[T any](list []T, t int64, timeOf func(T) int64) int {
+	at, _ := slices.BinarySearchFunc(list, t, func(a T, t int64) int {
 		if timeOf(a) > t {
 			return -1
 		}
 		return 1
 	})
+	return at
+}
+
+// insertNewestFirst inserts x into a list that is sorted by time, newest first, and cuts the list
+// to the bound.
+func insertNewestFirst[T any](list []T, x T, bound int, timeOf func(T) int64) []T {
+	at := newestFirst(list, timeOf(x), timeOf)
 	if at >= bound {
 		return list
 	}

@@ -5,7 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
+	"unsafe"
+
+	"relish/features/event"
+	"relish/ranker"
 )
 
 // counted is an entry that counts how often a table looks at one.
@@ -158,5 +163,20 @@ func TestHashIndex(t *testing.T) {
 		if found := x.find(hash); found != nil {
 			t.Errorf("%q: %v", hash, found)
 		}
+	}
+}
+
+// The state keeps copies of the ids of new items: an event may hold parts of a long string, which
+// would stay in memory.
+func TestStateCopiesIDs(t *testing.T) {
+	s := New(DefaultConfig())
+	ids := strings.Repeat("x", 1000) + "a"
+	s.Apply(&event.Record{Seq: 1, Arrival: 1, Event: ranker.Event{
+		Kind: ranker.EventImpression, ID: "e", UserID: "u", Time: 1,
+		Impression: &ranker.Impression{Items: []string{ids[1000:]}},
+	}})
+	if e := s.items.byID["a"]; unsafe.StringData(e.id) == unsafe.StringData(ids[1000:]) ||
+		e.sharedID(ids[1000:]) != e.id {
+		t.Errorf("the state holds the string of the event: %q", e.id)
 	}
 }

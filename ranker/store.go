@@ -9,7 +9,7 @@ import (
 type Recorder interface {
 	// Record hands an impression event of a served list to the event log. It never blocks: if the
 	// log's queue is full, the impression is dropped and counted. The recorder owns the event
-	// afterwards.
+	// afterwards. Its strings may be parts of longer ones: who keeps one for long copies it.
 	Record(impression *Event)
 }
 

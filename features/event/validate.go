@@ -38,7 +38,13 @@ var errID = errors.New("must be 1 to 256 bytes of printable UTF-8")
 func CheckID(id string) error { return checkName(id, MaxID, errID) }
 
 func checkName(s string, limit int, bad error) error {
-	if s == "" || len(s) > limit || !utf8.ValidString(s) {
+	if s == "" || len(s) > limit {
+		return bad
+	}
+	if isPrintableASCII(s) {
+		return nil
+	}
+	if !utf8.ValidString(s) {
 		return bad
 	}
 	for _, r := range s {
@@ -47,6 +53,16 @@ func checkName(s string, limit int, bad error) error {
 		}
 	}
 	return nil
+}
+
+// isPrintableASCII is true of most ids and names.
+func isPrintableASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // Validate checks everything that can be checked with the event alone. It returns the first
