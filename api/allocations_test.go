@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -83,10 +84,15 @@ func TestRecommendAllocations(t *testing.T) {
 }
 
 func BenchmarkRecommend(b *testing.B) {
-	r := newRepeated(start(b, quiet).Handler(), "/recommend",
-		`{"user_id":"u","record":false,"candidates":`+candidateIDs(100)+`}`)
-	b.ReportAllocs()
-	for b.Loop() {
-		r.send(b)
+	for _, record := range []bool{false, true} {
+		b.Run(fmt.Sprintf("record=%t", record), func(b *testing.B) {
+			r := newRepeated(start(b, quiet).Handler(), "/recommend",
+				fmt.Sprintf(`{"user_id":"u","record":%t,"candidates":%s}`, record,
+					candidateIDs(100)))
+			b.ReportAllocs()
+			for b.Loop() {
+				r.send(b)
+			}
+		})
 	}
 }
