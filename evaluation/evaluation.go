@@ -148,7 +148,7 @@ type Scorer interface {
 	Score(ctx context.Context, ex *replay.Example) ([]float64, error)
 }
 
-// Scorers lists what Run measures. Names are distinct.
+// Scorers lists what TestSet.Run measures. Names are distinct.
 type Scorers struct {
 	// Baselines are added to the built-in ones, which need nothing but the log.
 	Baselines []Scorer
@@ -158,17 +158,6 @@ type Scorers struct {
 
 // Pair names two scorers. Its comparison says how much better Scorer is than Against.
 type Pair struct{ Scorer, Against string }
-
-// Run builds a test set and measures the models on it: NewTestSet followed by TestSet.Run.
-func Run(
-	ctx context.Context, src replay.Source, state *features.State, opt Options, models ...Scorer,
-) (*Table, error) {
-	s, err := NewTestSet(ctx, src, state.Config(), opt)
-	if err != nil {
-		return nil, err
-	}
-	return s.Run(ctx, state, Scorers{Models: models})
-}
 
 // Run measures all scorers in one replay, so that each sees the same lists with the same knowledge:
 // every list with the state just before it. state must be empty and must be the one that the

@@ -147,11 +147,8 @@ func fnv1aUTF16(h uint32, s string) uint32 {
 	return h
 }
 
-// Bucket returns the position of a value under a seed, 0 to 0.9999 in steps of 1/10000:
-// GrowthBook's hash, version 2.
-func Bucket(seed, value string) float64 { return bucket(fnv1a(fnvOffset, seed), value) }
-
-// bucket is Bucket, continued from the hash state after the seed.
+// bucket returns the position of a value, 0 to 0.9999 in steps of 1/10000: version 2 of the hash of
+// GrowthBook. state is the hash state after the seed.
 func bucket(state uint32, value string) float64 {
 	x := fnv1a(state, value)
 	// Two independent chains of divisions produce the decimal digits; the CPU runs them in
