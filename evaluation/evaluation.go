@@ -23,7 +23,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/ranker"
-	"relish/training/propensity"
+	"relish/training/examination"
 	"relish/training/replay"
 )
 
@@ -187,7 +187,7 @@ type evaluator struct {
 	results       []result // by scorer
 
 	bias    *PositionBias
-	curve   *propensity.Curve
+	curve   *examination.Curve
 	weights []float64 // by list, of position-corrected metrics
 }
 

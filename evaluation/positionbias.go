@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"relish/internal/stats"
-	"relish/training/propensity"
+	"relish/training/examination"
 	"relish/training/replay"
 )
 
@@ -36,7 +36,7 @@ type PositionBias struct {
 const positionBiasDepth = 20
 
 // newPositionBias describes an estimate.
-func newPositionBias(e *propensity.Estimate) *PositionBias {
+func newPositionBias(e *examination.Estimate) *PositionBias {
 	out := &PositionBias{
 		Known: e.Sufficient(), Explains: e.Curve != nil, Lists: e.Lists, Explored: e.Explored,
 	}
@@ -51,7 +51,7 @@ func newPositionBias(e *propensity.Estimate) *PositionBias {
 // correctedGains returns the gains of one list divided by the examination of their positions, and
 // the list's weight.
 func correctedGains(
-	ex *replay.Example, gains []float64, curve *propensity.Curve,
+	ex *replay.Example, gains []float64, curve *examination.Curve,
 ) (corrected []float64, weight float64) {
 	corrected = make([]float64, len(gains))
 	plain, sum := 0.0, 0.0
@@ -116,11 +116,11 @@ func (e *evaluator) addCorrected(row *Row, r *result, lists []int) error {
 
 // biasOf estimates the position bias of the whole log. A few numbers for all positions cannot
 // favour a scorer, so the estimate may use the scored lists.
-func biasOf(s *TestSet) (*PositionBias, *propensity.Curve) {
+func biasOf(s *TestSet) (*PositionBias, *examination.Curve) {
 	isLogged := func(l replay.RankingList) bool { return l.Logged }
 	if !slices.ContainsFunc(s.lists, isLogged) {
 		return &PositionBias{}, nil
 	}
-	e := propensity.FromLog(s.Log, math.MaxUint64)
+	e := examination.FromLog(s.Log, math.MaxUint64)
 	return newPositionBias(e), e.Curve
 }

@@ -67,7 +67,7 @@ type TwoTowerConfig struct {
 // Values of Config.PositionBias.
 const (
 	// PositionBiasAuto corrects clicks for how likely users look at their position, as far as the
-	// log tells (package propensity).
+	// log tells (package examination).
 	PositionBiasAuto = "auto"
 	PositionBiasOff  = "off" // clicks count the same at every position
 )

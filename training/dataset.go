@@ -12,8 +12,8 @@ import (
 	"relish/features"
 	"relish/ranker"
 	"relish/ranker/scorer"
+	"relish/training/examination"
 	"relish/training/gbdt"
-	"relish/training/propensity"
 	"relish/training/replay"
 )
 
@@ -186,7 +186,7 @@ func (d *dataset) read(
 
 // positionOffsets returns what the position of each row adds to the log-odds of a click: the
 // logarithm of its examination probability, 0 in a sampled list. The trees then explain the rest.
-func positionOffsets(rows *replay.Rows, curve *propensity.Curve) []float64 {
+func positionOffsets(rows *replay.Rows, curve *examination.Curve) []float64 {
 	out := make([]float64, len(rows.Positions))
 	for i, position := range rows.Positions {
 		out[i] = math.Log(curve.Examination(int(position)))
@@ -202,7 +202,7 @@ const weightSteps = 4
 // and a weight for each row. The weight is that of the whole list, since the trainer measures an
 // order relative to the list's best one: a list whose only click is at a rarely examined position
 // would otherwise count like any other.
-func positionWeights(rows *replay.Rows, curve *propensity.Curve) (gains, weights []float32) {
+func positionWeights(rows *replay.Rows, curve *examination.Curve) (gains, weights []float32) {
 	first := 0
 	for _, size := range rows.ListSizes {
 		plain, corrected := float32(0), float32(0)

@@ -10,7 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"relish/internal/plural"
-	"relish/training/propensity"
+	"relish/training/examination"
 	"relish/training/replay"
 	"relish/training/signals"
 )
@@ -35,7 +35,7 @@ type trainingLists struct {
 	lists        []replay.RankingList
 	old          *oldLists // of a warm start; nil without parent
 	// examination says how likely users look at each position; nil if train.position_bias is off.
-	examination *propensity.Estimate
+	examination *examination.Estimate
 }
 
 // readLists scans the log and chooses the lists.
@@ -57,7 +57,7 @@ func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 		}
 	}
 	if in.Config.PositionBias == PositionBiasAuto {
-		out.examination = propensity.FromLog(out.log, out.holdoutStart)
+		out.examination = examination.FromLog(out.log, out.holdoutStart)
 	}
 	if in.Parent != nil {
 		out.lists, out.old, err = selectWarmStartLists(in, out.log, out.holdoutStart)
@@ -93,7 +93,7 @@ func tooFewLists(l *trainingLists, holdout float64) error {
 }
 
 // curve returns the examination probability by position, nil if clicks are taken as they are.
-func (l *trainingLists) curve() *propensity.Curve {
+func (l *trainingLists) curve() *examination.Curve {
 	if l.examination == nil {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 	"errors"
 
 	"relish/ranker"
-	"relish/training/propensity"
+	"relish/training/examination"
 )
 
 // Interaction is one interaction in a user's history.
@@ -42,7 +42,7 @@ type Corpus struct {
 	Vectors   [][]float32        // by item: its text's vector, nil if there is none
 	Users     []UserHistory
 	// Examination says how likely users look at each position of a list; nil is 1 everywhere.
-	Examination *propensity.Curve
+	Examination *examination.Curve
 }
 
 // errSingular says that a matrix of the training has no factorization.

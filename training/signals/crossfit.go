@@ -6,7 +6,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"relish/ranker"
-	"relish/training/propensity"
+	"relish/training/examination"
 	"relish/training/replay"
 )
 
@@ -44,7 +44,7 @@ type CrossFit struct {
 	holdout   uint64             // events from this sequence on are held out
 
 	// Examination is passed to every corpus; nil is 1 everywhere.
-	Examination *propensity.Curve
+	Examination *examination.Curve
 }
 
 // NewCrossFit divides the users of a log into folds by a hash of their ids. lists are the lists

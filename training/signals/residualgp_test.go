@@ -8,7 +8,7 @@ import (
 
 	"relish/ranker"
 	served "relish/ranker/signals"
-	"relish/training/propensity"
+	"relish/training/examination"
 	"relish/training/replay"
 	"relish/training/signals"
 )
@@ -241,7 +241,7 @@ func TestLogOddsAreOfItemsThatAreLookedAt(t *testing.T) {
 		c.Users[user].Lists = []signals.List{l}
 		log.Lists = append(log.Lists, replay.LoggedList{Items: l.Items, Gains: l.Gains})
 	}
-	c.Examination = propensity.FromLog(log, math.MaxUint64).Curve
+	c.Examination = examination.FromLog(log, math.MaxUint64).Curve
 	gp, err := signals.TrainResidualGP(c, trainContent(t, c, fixedVariances), 1)
 	if err != nil {
 		t.Fatal(err)

@@ -10,13 +10,13 @@ import (
 
 	"relish/ranker"
 	served "relish/ranker/signals"
-	"relish/training/propensity"
+	"relish/training/examination"
 	"relish/training/replay"
 )
 
 // steepCurve is an examination that falls from the top to the end of lists of ten items: the same
 // items are shown everywhere, and are clicked less the lower they stand.
-func steepCurve(t *testing.T) *propensity.Curve {
+func steepCurve(t *testing.T) *examination.Curve {
 	t.Helper()
 	const items = 10
 	r, log := rand.New(rand.NewPCG(4, 2)), &replay.Log{}
@@ -30,7 +30,7 @@ func steepCurve(t *testing.T) *propensity.Curve {
 		}
 		log.Lists = append(log.Lists, l)
 	}
-	curve := propensity.FromLog(log, math.MaxUint64).Curve
+	curve := examination.FromLog(log, math.MaxUint64).Curve
 	if last := curve.Examination(items - 1); last > 0.5 {
 		t.Fatalf("the examination at the end is %g: %v", last, curve)
 	}

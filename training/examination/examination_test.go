@@ -1,4 +1,4 @@
-package propensity_test
+package examination_test
 
 import (
 	"iter"
@@ -9,7 +9,7 @@ import (
 	"relish/features"
 	"relish/features/event"
 	"relish/internal/demo"
-	"relish/training/propensity"
+	"relish/training/examination"
 	"relish/training/replay"
 )
 
@@ -43,7 +43,7 @@ func TestDemo(t *testing.T) {
 				log.Lists[i].BasePositions = nil
 			}
 		}
-		e := propensity.FromLog(log, math.MaxUint64)
+		e := examination.FromLog(log, math.MaxUint64)
 		if !e.Sufficient() || e.Curve == nil || e.Lists != 3000 || (e.Explored > 0) != explored {
 			t.Fatalf("%s: %+v", name, e)
 		}
@@ -119,7 +119,7 @@ func TestPositionsThatExplainNothing(t *testing.T) {
 			base = personal(user)
 			return swapped(rng, base), base
 		})
-	e := propensity.FromLog(log, math.MaxUint64)
+	e := examination.FromLog(log, math.MaxUint64)
 	if e.Curve != nil || !e.Sufficient() || e.Explored != 3000 {
 		t.Errorf("%v %+v", e.Curve, e)
 	}
@@ -140,7 +140,7 @@ func TestExploredPersonalOrder(t *testing.T) {
 			base = personal(user)
 			return swapped(rng, base), base
 		})
-	e := propensity.FromLog(log, math.MaxUint64)
+	e := examination.FromLog(log, math.MaxUint64)
 	if e.Curve == nil {
 		t.Fatalf("%+v", e)
 	}
@@ -161,7 +161,7 @@ func TestLogsThatTellNothing(t *testing.T) {
 	for name, log := range map[string]*replay.Log{
 		"unexplored": unexplored, "few": few, "none": {},
 	} {
-		if e := propensity.FromLog(log, math.MaxUint64); e.Sufficient() || e.Curve != nil {
+		if e := examination.FromLog(log, math.MaxUint64); e.Sufficient() || e.Curve != nil {
 			t.Errorf("%s: %v %+v", name, e.Curve, e)
 		}
 	}
@@ -170,7 +170,7 @@ func TestLogsThatTellNothing(t *testing.T) {
 // Only lists before the given sequence are read.
 func TestBefore(t *testing.T) {
 	log := demoLog(t, demo.Options{Seed: 1, Users: 20, Lists: 60})
-	if e := propensity.FromLog(log, log.Lists[20].Seq); e.Lists != 20 {
+	if e := examination.FromLog(log, log.Lists[20].Seq); e.Lists != 20 {
 		t.Errorf("%d lists", e.Lists)
 	}
 }

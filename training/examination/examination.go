@@ -1,4 +1,4 @@
-// Package propensity estimates how likely users look at each position of a list, from clicks.
+// Package examination estimates how likely users look at each position of a list, from clicks.
 //
 // It assumes the position-based model: P(click) = P(the position is examined) x P(the item is
 // clicked | it is examined) (Craswell, Zoeter, Taylor and Ramsey, An experimental comparison of
@@ -9,7 +9,7 @@
 // only. If a list was explored, the position that the item had before the exploration is held
 // constant too, so that nothing but the random draw is left of the position. Lists that Relish
 // ranked without exploration are left out: their top positions hold what the user likes.
-package propensity
+package examination
 
 import (
 	"fmt"

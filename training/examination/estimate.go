@@ -1,4 +1,4 @@
-package propensity
+package examination
 
 import (
 	"math"
