@@ -52,18 +52,13 @@ func (s *rowSet) dots(x []float32) []float32 {
 		s.products = make([]float32, len(s.rows), 2*len(s.rows))
 	}
 	s.products = s.products[:len(s.rows)]
-	if !hasDots {
-		for i, row := range s.rows {
-			s.products[i] = vek32.Dot(x, unsafe.Slice(row, s.length))
-		}
-		return s.products
-	}
 	rows, out := s.rows, s.products
-	for len(rows) >= 8 {
-		dots8(&x[0], len(x), (*[8]*float32)(rows), (*[8]float32)(out))
-		rows, out = rows[8:], out[8:]
-	}
-	if len(rows) > 0 {
+	for hasDots && len(rows) >= minRows {
+		if len(rows) >= 8 {
+			dots8(&x[0], len(x), (*[8]*float32)(rows), (*[8]float32)(out))
+			rows, out = rows[8:], out[8:]
+			continue
+		}
 		var last [8]*float32
 		var products [8]float32
 		for i := range last {
@@ -71,9 +66,17 @@ func (s *rowSet) dots(x []float32) []float32 {
 		}
 		dots8(&x[0], len(x), &last, &products)
 		copy(out, products[:])
+		rows = nil
+	}
+	for i, row := range rows {
+		out[i] = vek32.Dot(x, unsafe.Slice(row, s.length))
 	}
 	return s.products
 }
+
+// minRows is the number of rows from which dots8 is faster than products one by one, although it
+// always computes eight.
+const minRows = 4
 
 // multiply writes y = M x for a matrix whose rows belong to outputs: len(y) x len(x), row-major.
 func multiply(m, x, y []float32) { multiplyRows(m, len(x), x, y) }
