@@ -98,11 +98,33 @@ func multiplyRows(m []float32, stride int, x, y []float32) {
 	}
 }
 
+// addTo adds the rows, each times its factor, to y, one after the other. The sums of many columns
+// stay in registers, so that no row waits until the sum with the row before it is in memory.
+func (s *rowSet) addTo(y, factors []float32) {
+	if len(y) != s.length || len(factors) < len(s.rows) {
+		panic("signals: vectors of different lengths")
+	}
+	if len(s.rows) == 0 {
+		return
+	}
+	done := 0
+	if hasAVX2 {
+		addRows8(&y[0], len(y), &s.rows[0], &factors[0], len(s.rows))
+		done = len(y) &^ 7
+	}
+	for i, row := range s.rows {
+		for k, v := range unsafe.Slice(row, s.length)[done:] {
+			y[done+k] += factors[i] * v
+		}
+	}
+}
+
 // addScaled adds s x to y, which has the same length.
 func addScaled(y, x []float32, s float32) {
 	if hasAVX2 && len(x) >= 8 {
 		y = y[:len(x)]
-		addScaled8(&y[0], &x[0], len(x), s)
+		row := &x[0]
+		addRows8(&y[0], len(x), &row, &s, 1)
 		done := len(x) &^ 7
 		x, y = x[done:], y[done:]
 	}

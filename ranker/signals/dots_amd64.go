@@ -18,8 +18,8 @@ var (
 //go:noescape
 func dots8(x *float32, n int, rows *[8]*float32, out *[8]float32)
 
-// addScaled8 adds s x to y, for the first n numbers as far as they are a multiple of eight. It
-// needs hasAVX2.
+// addRows8 adds count rows, each times its factor, to y: the first n numbers as far as they are a
+// multiple of eight. count is above 0. It needs hasAVX2.
 //
 //go:noescape
-func addScaled8(y, x *float32, n int, s float32)
+func addRows8(y *float32, n int, rows **float32, factors *float32, count int)

@@ -114,45 +114,81 @@ store:
 	VZEROUPPER
 	RET
 
-// func addScaled8(y, x *float32, n int, s float32)
+// func addRows8(y *float32, n int, rows **float32, factors *float32, count int)
 // Requires: AVX
-TEXT ·addScaled8(SB), NOSPLIT, $0-28
-	MOVQ         y+0(FP), DI
-	MOVQ         x+8(FP), SI
-	MOVQ         n+16(FP), CX
-	VBROADCASTSS s+24(FP), Y0
-	CMPQ         CX, $32
-	JLT          eight
+TEXT ·addRows8(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), DI
+	MOVQ n+8(FP), CX
+	MOVQ rows+16(FP), SI
+	MOVQ factors+24(FP), DX
+	MOVQ count+32(FP), BX
+	XORQ R8, R8
 
-loop:
-	VMULPS  (SI), Y0, Y1
-	VMULPS  32(SI), Y0, Y2
-	VMULPS  64(SI), Y0, Y3
-	VMULPS  96(SI), Y0, Y4
-	VADDPS  (DI), Y1, Y1
-	VADDPS  32(DI), Y2, Y2
-	VADDPS  64(DI), Y3, Y3
-	VADDPS  96(DI), Y4, Y4
-	VMOVUPS Y1, (DI)
-	VMOVUPS Y2, 32(DI)
-	VMOVUPS Y3, 64(DI)
-	VMOVUPS Y4, 96(DI)
-	ADDQ    $128, SI
-	ADDQ    $128, DI
-	SUBQ    $32, CX
-	CMPQ    CX, $32
-	JGE     loop
+wide:
+	CMPQ    CX, $64
+	JLT     narrow
+	VMOVUPS (DI)(R8*1), Y0
+	VMOVUPS 32(DI)(R8*1), Y1
+	VMOVUPS 64(DI)(R8*1), Y2
+	VMOVUPS 96(DI)(R8*1), Y3
+	VMOVUPS 128(DI)(R8*1), Y4
+	VMOVUPS 160(DI)(R8*1), Y5
+	VMOVUPS 192(DI)(R8*1), Y6
+	VMOVUPS 224(DI)(R8*1), Y7
+	XORQ    R9, R9
 
-eight:
+wideRow:
+	MOVQ         (SI)(R9*8), AX
+	VBROADCASTSS (DX)(R9*4), Y8
+	VMULPS       (AX)(R8*1), Y8, Y9
+	VADDPS       Y9, Y0, Y0
+	VMULPS       32(AX)(R8*1), Y8, Y10
+	VADDPS       Y10, Y1, Y1
+	VMULPS       64(AX)(R8*1), Y8, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       96(AX)(R8*1), Y8, Y12
+	VADDPS       Y12, Y3, Y3
+	VMULPS       128(AX)(R8*1), Y8, Y9
+	VADDPS       Y9, Y4, Y4
+	VMULPS       160(AX)(R8*1), Y8, Y10
+	VADDPS       Y10, Y5, Y5
+	VMULPS       192(AX)(R8*1), Y8, Y11
+	VADDPS       Y11, Y6, Y6
+	VMULPS       224(AX)(R8*1), Y8, Y12
+	VADDPS       Y12, Y7, Y7
+	INCQ         R9
+	CMPQ         R9, BX
+	JNE          wideRow
+	VMOVUPS Y0, (DI)(R8*1)
+	VMOVUPS Y1, 32(DI)(R8*1)
+	VMOVUPS Y2, 64(DI)(R8*1)
+	VMOVUPS Y3, 96(DI)(R8*1)
+	VMOVUPS Y4, 128(DI)(R8*1)
+	VMOVUPS Y5, 160(DI)(R8*1)
+	VMOVUPS Y6, 192(DI)(R8*1)
+	VMOVUPS Y7, 224(DI)(R8*1)
+	ADDQ    $256, R8
+	SUBQ    $64, CX
+	JMP     wide
+
+narrow:
 	CMPQ    CX, $8
 	JLT     done
-	VMULPS  (SI), Y0, Y1
-	VADDPS  (DI), Y1, Y1
-	VMOVUPS Y1, (DI)
-	ADDQ    $32, SI
-	ADDQ    $32, DI
-	SUBQ    $8, CX
-	JMP     eight
+	VMOVUPS (DI)(R8*1), Y0
+	XORQ    R9, R9
+
+narrowRow:
+	MOVQ         (SI)(R9*8), AX
+	VBROADCASTSS (DX)(R9*4), Y8
+	VMULPS       (AX)(R8*1), Y8, Y9
+	VADDPS       Y9, Y0, Y0
+	INCQ         R9
+	CMPQ         R9, BX
+	JNE          narrowRow
+	VMOVUPS      Y0, (DI)(R8*1)
+	ADDQ         $32, R8
+	SUBQ         $8, CX
+	JMP          narrow
 
 done:
 	VZEROUPPER

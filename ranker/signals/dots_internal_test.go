@@ -51,9 +51,11 @@ func TestDotsRefuseOtherLengths(t *testing.T) {
 	set := newRowSet(3)
 	set.add([]float32{1, 2, 3})
 	for name, f := range map[string]func(){
-		"row":    func() { set.add([]float32{1, 2}) },
-		"vector": func() { set.dots([]float32{1, 2}) },
-		"matrix": func() { multiply(make([]float32, 31), make([]float32, 4), make([]float32, 8)) },
+		"row":     func() { set.add([]float32{1, 2}) },
+		"vector":  func() { set.dots([]float32{1, 2}) },
+		"sum":     func() { set.addTo([]float32{1, 2}, []float32{1}) },
+		"factors": func() { set.addTo([]float32{1, 2, 3}, nil) },
+		"matrix":  func() { multiply(make([]float32, 31), make([]float32, 4), make([]float32, 8)) },
 	} {
 		func() {
 			defer func() {
@@ -66,21 +68,36 @@ func TestDotsRefuseOtherLengths(t *testing.T) {
 	}
 }
 
-// addScaled rounds the product before it adds, as a plain loop does, whatever the length.
-func TestAddScaledHasTheBitsOfALoop(t *testing.T) {
+// Sums of scaled vectors round each product before they add it, as a plain loop does, whatever the
+// length and the number of vectors.
+func TestScaledSumsHaveTheBitsOfALoop(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
-	for length := range 130 {
-		v := randomVectors(r, 3, length+1)
-		x, y, want := v[0][:length], v[1], append([]float32{}, v[1]...)
-		s := float32(r.NormFloat64())
-		for i := range x {
-			want[i] += s * x[i]
-		}
-		addScaled(y[:length], x, s)
-		for i := range y {
-			if math.Float32bits(y[i]) != math.Float32bits(want[i]) {
-				t.Fatalf("length %d, number %d: %v, want %v", length, i, y[i], want[i])
+	for length := range 150 {
+		for n := range 5 {
+			v := randomVectors(r, n+1, length+1) // one more number, which must stay
+			y, rows := v[n], v[:n]
+			want, single := append([]float32{}, y...), append([]float32{}, y...)
+			set, factors := newRowSet(length), []float32{}
+			for _, row := range rows {
+				s := float32(r.NormFloat64())
+				factors = append(factors, s)
+				for k, x := range row[:length] {
+					want[k] += s * x
+				}
+				addScaled(single[:length], row[:length], s)
+				if length > 0 {
+					set.add(row[:length])
+				}
 			}
+			set.addTo(y[:length], factors)
+			for k := range y {
+				bits := math.Float32bits(want[k])
+				if math.Float32bits(y[k]) != bits || math.Float32bits(single[k]) != bits {
+					t.Fatalf("length %d, %d rows, number %d: %v and %v, want %v",
+						length, n, k, y[k], single[k], want[k])
+				}
+			}
+			set.free()
 		}
 	}
 }

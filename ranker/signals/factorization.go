@@ -134,9 +134,8 @@ func (f *MatrixFactorization) FoldIn(history []int32) []float32 {
 			out[d] = ridge*p[d] + out[d]
 		}
 		products := vectors.dots(p)
-		for i, h := range history {
-			addScaled(out, f.Vector(h), alpha*products[i])
-		}
+		vek32.MulNumber_Inplace(products, alpha)
+		vectors.addTo(out, products)
 	})
 }
 

@@ -61,10 +61,10 @@ func (s *residualSystem) multiply(roots, p, out []float32) {
 	vek32.Mul_Into(s.scaled, p, roots)
 	clear(s.dense)
 	clear(s.sums)
+	s.rows.addTo(s.dense, s.scaled)
 	numbers := s.numbers
 	for i, r := range s.residuals {
 		x := s.scaled[i]
-		addScaled(s.dense, k.denseVector(r.Item), x)
 		entries := k.entries[k.FirstValue[r.Item]:k.FirstValue[r.Item+1]]
 		for j, number := range numbers[:len(entries)] {
 			s.sums[number] += x * entries[j]

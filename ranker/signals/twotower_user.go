@@ -134,9 +134,7 @@ func (l *attentionLayer) attend(h [][]float32, out []float32) {
 		softmax(weights)
 		mean := mapped
 		clear(mean)
-		for k, v := range h {
-			addScaled(mean, v, weights[k])
-		}
+		positions.addTo(mean, weights)
 		multiply(l.value[head*width*d:], mean, out[head*width:(head+1)*width])
 	}
 }
