@@ -74,7 +74,7 @@ func (s *State) item(id string, rec *event.Record) *ItemState {
 		return it.scratch()
 	}
 	if it == nil {
-		it = &ItemState{first: rec.Event.Time}
+		it = &ItemState{Content: Content{cache: &itemCache{}}, first: rec.Event.Time}
 		if s.bounded() {
 			s.items.makeRoom(s.cfg.MaxItems)
 		}
@@ -83,6 +83,7 @@ func (s *State) item(id string, rec *event.Record) *ItemState {
 		s.items.touch(it, s.now())
 	}
 	it.first = min(it.first, rec.Event.Time)
+	it.version++
 	return it
 }
 

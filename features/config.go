@@ -79,6 +79,9 @@ const (
 	ActionAny        = "any"        // the sum of all configured actions
 )
 
+// maxHalfLives bounds Config.HalfLives.
+const maxHalfLives = 8
+
 // allTime is the half-life of a counter that does not decay.
 const allTime = "all"
 
@@ -103,7 +106,7 @@ func (c *Config) Validate() error {
 	}
 	names("actions", c.Actions, 32)
 	names("fields", c.Fields, 16)
-	names("half_lives", c.HalfLives, 8)
+	names("half_lives", c.HalfLives, maxHalfLives)
 	if len(c.Actions) == 0 {
 		bad("actions: is empty; name at least one action to count, such as click")
 	}

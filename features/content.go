@@ -20,7 +20,7 @@ type Content struct {
 	Hash   uint64
 	values [][]fieldValue // by counted field
 
-	cache *itemCache // nil without Info
+	cache *itemCache // may be nil without Info
 }
 
 func (t *Counters) content(item ranker.Item) Content {

@@ -22,12 +22,15 @@ type decayedCounts struct {
 
 // counterLayout says how decayedCounts.values is laid out.
 type counterLayout struct {
-	kinds int       // 1 + number of actions
-	rates []float64 // by half-life: ln 2 / half-life in ms; 0 does not decay
+	kinds   int       // 1 + number of actions
+	rates   []float64 // by half-life: ln 2 / half-life in ms; 0 does not decay
+	allTime int       // index of the half-life that does not decay
 }
 
 func newLayout(c *Config) counterLayout {
-	l := counterLayout{kinds: 1 + len(c.Actions)}
+	l := counterLayout{
+		kinds: 1 + len(c.Actions), allTime: slices.Index(c.HalfLives, allTime),
+	}
 	for _, h := range c.HalfLives {
 		d, _ := ParseHalfLife(h) // Validate has checked it
 		rate := 0.0
@@ -95,16 +98,8 @@ func (c *decayedCounts) clone() decayedCounts {
 	return decayedCounts{ref: c.ref, values: slices.Clone(c.values)}
 }
 
-// value returns the count of the action, or with anyAction the sum over all actions, decayed to
-// now. If now is before the newest event, nothing decays.
-func (l *counterLayout) value(c *decayedCounts, action, halfLife int, now int64) float64 {
-	if c == nil || c.values == nil {
-		return 0
-	}
-	return c.sum(action, halfLife, len(l.rates)) * l.decay(c, halfLife, now)
-}
-
-// actionsAndImpressions returns value for the action and for being shown.
+// actionsAndImpressions returns the counts of the action, or with anyAction of all actions, and of
+// being shown, decayed to now. If now is before the newest event, nothing decays.
 func (l *counterLayout) actionsAndImpressions(
 	c *decayedCounts, action, halfLife int, now int64,
 ) (actions, shown float64) {
@@ -162,8 +157,9 @@ type Counters struct {
 	cfg        Config
 	layoutHash uint64 // hash of the config keys that change what a counter means
 	layout     counterLayout
-	values     []map[string]*valueCounter // by counted field
-	counted    slab[*valueCounter]        // all of values; none is removed or moved
+	tick       int64               // Config.Tick, ms
+	values     []valueCounters     // by counted field
+	counted    slab[*valueCounter] // all of values; none is removed or moved
 	global     decayedCounts
 	save       *walk // of a save in progress, nil without one
 
@@ -184,18 +180,12 @@ type CounterKey struct {
 // globalKey names the counter of everything together.
 var globalKey = CounterKey{Field: -1}
 
-// valueCounter is the counter of one value of a counted field.
-type valueCounter struct {
-	decayedCounts
-	key  CounterKey
-	slot uint32 // index in Counters.counted
-}
-
 // NewCounters returns counters that have counted nothing. cfg must be valid.
 func NewCounters(cfg Config) *Counters {
-	t := &Counters{cfg: cfg, layoutHash: cfg.layoutHash(), layout: newLayout(&cfg)}
+	t := &Counters{cfg: cfg, layoutHash: cfg.layoutHash(), layout: newLayout(&cfg),
+		tick: cfg.Tick().Milliseconds()}
 	for range cfg.Fields {
-		t.values = append(t.values, map[string]*valueCounter{})
+		t.values = append(t.values, valueCounters{byValue: map[string]*valueCounter{}})
 	}
 	return t
 }
@@ -209,8 +199,8 @@ func (t *Counters) LayoutHash() uint64 { return t.layoutHash }
 
 // Len returns the number of field values that are counted.
 func (t *Counters) Len() (n int) {
-	for _, m := range t.values {
-		n += len(m)
+	for f := range t.values {
+		n += len(t.values[f].byID)
 	}
 	return n
 }
@@ -218,8 +208,8 @@ func (t *Counters) Len() (n int) {
 // Keys returns all keys in ascending order, the one of everything together first.
 func (t *Counters) Keys() []CounterKey {
 	out := []CounterKey{globalKey}
-	for f, m := range t.values {
-		for _, v := range sortedKeys(m) {
+	for f := range t.values {
+		for _, v := range sortedKeys(t.values[f].byValue) {
 			out = append(out, CounterKey{f, v})
 		}
 	}
@@ -259,50 +249,6 @@ func (t *Counters) SetSum(key CounterKey, parts ...*Counters) {
 		}
 	}
 	*to = sum
-}
-
-// countValue counts one event for a field value. A new value is not counted if the field is full.
-func (t *Counters) countValue(field int, value string, action int, at int64) {
-	key := CounterKey{field, value}
-	if c := t.getOrCreate(key); c != nil {
-		t.layout.add(c, action, at)
-		t.markChanged(key)
-	}
-}
-
-// getOrCreate returns a counter that is about to change, nil for a new value if the field is full.
-func (t *Counters) getOrCreate(key CounterKey) *decayedCounts {
-	if key.Field < 0 {
-		return &t.global
-	}
-	c := t.values[key.Field][key.Value]
-	switch {
-	case c != nil:
-		t.save.before(c.slot)
-	case len(t.values[key.Field]) < t.cfg.FieldValues:
-		c = t.create(key)
-	default:
-		return nil
-	}
-	return &c.decayedCounts
-}
-
-// create adds a counter for a new value.
-func (t *Counters) create(key CounterKey) *valueCounter {
-	c := &valueCounter{key: key}
-	c.slot = t.counted.add(c)
-	t.values[key.Field][key.Value] = c
-	return c
-}
-
-func (t *Counters) lookup(key CounterKey) *decayedCounts {
-	if key.Field < 0 {
-		return &t.global
-	}
-	if c := t.values[key.Field][key.Value]; c != nil {
-		return &c.decayedCounts
-	}
-	return nil
 }
 
 func (t *Counters) markChanged(key CounterKey) {

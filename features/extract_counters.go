@@ -7,13 +7,16 @@ import (
 	"relish/ranker"
 )
 
-// counterFeature computes one count or rate feature.
+// counterFeature computes one count or rate feature. A count is log1p of the decayed count. A rate
+// is the log-odds of the smoothed action rate minus the log-odds of its prior.
 type counterFeature struct {
+	isRate   bool
 	scope    string
 	action   int // as Config.counterIndex returns it
 	halfLife int // index into Config.HalfLives
 	field    int // index into Config.Fields, -1 for a scope without a field
 	weight   float64
+	prior    int // index into compiledSchema.priors; rates only
 }
 
 // defaultRateWeight is the default strength of a rate's smoothing, in impressions: after ten
@@ -29,167 +32,93 @@ const (
 
 var nan = math.NaN()
 
-func (t *Counters) counterFeature(f *ranker.Feature) *counterFeature {
-	c := &counterFeature{
-		scope:    f.Scope,
-		halfLife: slices.Index(t.cfg.HalfLives, halfLife(f)),
-		field:    slices.Index(t.cfg.Fields, f.Field),
-		weight:   f.Weight,
+func (c *compiledSchema) counterFeature(cfg *Config, f *ranker.Feature) counterFeature {
+	out := counterFeature{
+		scope: f.Scope, halfLife: slices.Index(cfg.HalfLives, halfLife(f)), field: -1,
 	}
-	c.action, _ = t.cfg.counterIndex(f.Action)
-	if c.weight == 0 {
-		c.weight = defaultRateWeight
+	if f.Scope == ranker.ScopeField || f.Scope == ranker.ScopeUserField {
+		out.field = slices.Index(cfg.Fields, f.Field)
 	}
-	return c
+	out.action, _ = cfg.counterIndex(f.Action)
+	if f.Kind != ranker.KindRate {
+		return out
+	}
+	out.isRate, out.weight = true, f.Weight
+	if out.weight == 0 {
+		out.weight = defaultRateWeight
+	}
+	key := priorKey{out.action, out.halfLife}
+	if out.prior = slices.Index(c.priors, key); out.prior < 0 {
+		out.prior = len(c.priors)
+		c.priors = append(c.priors, key)
+	}
+	return out
 }
 
-// ---- Counts ----
-
-// prepareCount fills log1p of the decayed count, for a field scope the mean over the item's values.
-func (c *counterFeature) prepareCount(x *extraction) fillFunc {
-	logCount := func(n *decayedCounts) float64 {
-		return math.Log1p(x.counters.layout.value(n, c.action, c.halfLife, x.query.Now))
+// number returns the feature's value for one counter, 0 without data. p is the prior of a rate. It
+// is NaN for a rate if nothing has been shown at all.
+func (f *counterFeature) number(x *extraction, n *decayedCounts, p prior) float64 {
+	if n == nil || n.values == nil {
+		return f.numberOf(0, 0, p)
 	}
-	switch c.scope {
-	case ranker.ScopeItem:
-		return func(i int, cells []float32) { cells[0] = float32(logCount(&x.items[i].counts)) }
-	case ranker.ScopeUser:
-		if x.user == nil {
-			return constant(0)
-		}
-		return constant(logCount(&x.user.counts))
-	case ranker.ScopeGlobal:
-		return constant(logCount(&x.counters.global))
-	case ranker.ScopeField:
-		return meanOver(x.valueCounts, c.field, logCount)
-	}
-	return meanOver(x.values, c.field,
-		c.perUserValue(x, func(_ fieldValue, n *decayedCounts) float64 { return logCount(n) }))
+	return f.decayed(x, n, x.counters.layout.decay(n, f.halfLife, x.now), p)
 }
 
-// ---- Rates ----
-
-// prepareRate fills the log-odds of the smoothed action rate minus the log-odds of its prior. The
-// prior is the global rate. For a user with a field value it is the rate of that value over all
-// users. The cells are missing if nothing has been shown at all.
-func (c *counterFeature) prepareRate(x *extraction) fillFunc {
-	actions, shown := c.actionsAndImpressions(x, &x.counters.global)
-	if shown == 0 {
-		return constant(nan)
+// decayed is number for a counter that has counted something. decay is its factor for the feature's
+// half-life.
+func (f *counterFeature) decayed(x *extraction, n *decayedCounts, decay float64, p prior) float64 {
+	actions := n.sum(f.action, f.halfLife, len(x.counters.layout.rates)) * decay
+	if !f.isRate {
+		return math.Log1p(actions)
 	}
-	prior := min(max(actions/shown, minRate), maxRate)
-	priorLogOdds := logOdds(prior)
-	switch c.scope {
-	case ranker.ScopeItem:
-		return func(i int, cells []float32) {
-			cells[0] = float32(c.relativeLogOdds(x, &x.items[i].counts, prior, priorLogOdds))
-		}
-	case ranker.ScopeUser:
-		if x.user == nil {
-			return constant(0)
-		}
-		return constant(c.relativeLogOdds(x, &x.user.counts, prior, priorLogOdds))
-	case ranker.ScopeGlobal:
-		return constant(priorLogOdds)
-	case ranker.ScopeField:
-		return c.fieldRateFill(x, prior, priorLogOdds)
-	}
-	return meanOver(
-		x.values,
-		c.field,
-		c.perUserValue(x, func(v fieldValue, n *decayedCounts) float64 {
-			valueRate := c.smoothedRate(x, x.counters.lookup(CounterKey{c.field, v.Value()}), prior)
-			return c.relativeLogOdds(x, n, valueRate, logOdds(valueRate))
-		}),
-	)
+	return f.numberOf(actions, n.values[f.halfLife]*decay, p)
 }
 
-// fieldRateFill fills the mean over an item's values. It takes one logarithm of the product of the
-// odds instead of one for each value, because logarithms are most of the cost.
-func (c *counterFeature) fieldRateFill(x *extraction, prior, priorLogOdds float64) fillFunc {
-	return func(i int, cells []float32) {
-		values := x.valueCounts(i, c.field)
-		if len(values) == 0 {
-			return
-		}
-		sum, product := 0.0, 1.0
-		for _, n := range values {
-			if n == nil {
-				continue
-			}
-			p := c.smoothedRate(x, n, prior)
-			product *= p / (1 - p)
-			sum -= priorLogOdds
-			if product < 1e-200 || product > 1e200 { // close to the range of float64
-				sum, product = sum+math.Log(product), 1
-			}
-		}
-		cells[0] = float32((sum + math.Log(product)) / float64(len(values)))
+// numberOf returns the feature's value for counts.
+func (f *counterFeature) numberOf(actions, shown float64, p prior) float64 {
+	switch {
+	case !f.isRate:
+		return math.Log1p(actions)
+	case p.rate == 0:
+		return nan
+	case actions == 0 && shown == 0:
+		return 0
 	}
+	return logOdds(f.smoothedRate(actions, shown, p)) - p.logOdds
 }
 
 // smoothedRate is the mean of a Beta posterior: (actions + weight * prior) / (impressions +
 // weight).
-func (c *counterFeature) smoothedRate(x *extraction, n *decayedCounts, prior float64) float64 {
-	actions, shown := c.actionsAndImpressions(x, n)
-	return min(max((actions+c.weight*prior)/(max(shown, actions)+c.weight), minRate), maxRate)
+func (f *counterFeature) smoothedRate(actions, shown float64, p prior) float64 {
+	return (actions + f.weight*p.rate) / (max(shown, actions) + f.weight)
 }
 
-// relativeLogOdds is the log-odds of the smoothed rate minus those of the prior. It is 0 without
-// data.
-func (c *counterFeature) relativeLogOdds(
-	x *extraction,
-	n *decayedCounts,
-	prior, priorLogOdds float64,
-) float64 {
-	if n == nil || n.values == nil {
-		return 0
+// setForRequest sets the cell of a user's or the global counter. A user's rate is relative to the
+// global one. The cell of a global rate is the log-odds of the prior.
+func (f *counterFeature) setForRequest(x *extraction, cells []float32) {
+	p := x.prior(f)
+	switch {
+	case f.scope == ranker.ScopeUser && x.user == nil:
+		cells[0] = float32(f.numberOf(0, 0, p))
+	case f.scope == ranker.ScopeUser:
+		cells[0] = float32(f.number(x, &x.user.counts, p))
+	case f.isRate && p.rate != 0:
+		cells[0] = float32(p.logOdds)
+	case !f.isRate:
+		cells[0] = float32(f.number(x, &x.counters.global, p))
 	}
-	return logOdds(c.smoothedRate(x, n, prior)) - priorLogOdds
 }
 
-func (c *counterFeature) actionsAndImpressions(
-	x *extraction,
-	n *decayedCounts,
-) (actions, shown float64) {
-	return x.counters.layout.actionsAndImpressions(n, c.action, c.halfLife, x.query.Now)
+// prior returns the prior of a rate, the global rate of its action.
+func (x *extraction) prior(f *counterFeature) prior {
+	if !f.isRate {
+		return prior{}
+	}
+	return x.priors[f.prior]
 }
 
+// logOdds returns the log-odds of a rate, which it bounds by minRate and maxRate.
 func logOdds(p float64) float64 {
 	p = min(max(p, minRate), maxRate)
 	return math.Log(p / (1 - p))
-}
-
-// ---- Shared by both ----
-
-// perUserValue computes a number once for each field value that the user has counters for, because
-// these are few and the candidates share them. The result returns 0 for any other value.
-func (c *counterFeature) perUserValue(
-	x *extraction, compute func(fieldValue, *decayedCounts) float64,
-) func(fieldValue) float64 {
-	if x.user == nil || len(x.user.values[c.field]) == 0 {
-		return func(fieldValue) float64 { return 0 }
-	}
-	list := x.user.values[c.field]
-	known := make(map[fieldValue]float64, len(list))
-	for k := range list {
-		known[list[k].value] = compute(list[k].value, &list[k].decayedCounts)
-	}
-	return func(v fieldValue) float64 { return known[v] }
-}
-
-// meanOver fills the mean over a candidate's values of a counted field. The cell is missing if the
-// candidate has no values. list returns the values, or their counters.
-func meanOver[T any](list func(i, field int) []T, field int, number func(T) float64) fillFunc {
-	return func(i int, cells []float32) {
-		values := list(i, field)
-		if len(values) == 0 {
-			return
-		}
-		sum := 0.0
-		for _, v := range values {
-			sum += number(v)
-		}
-		cells[0] = float32(sum / float64(len(values)))
-	}
 }

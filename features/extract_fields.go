@@ -59,62 +59,80 @@ func itemFieldFill(name string, set cellSetter) contentFunc {
 	}
 }
 
-// userFieldFill fills all rows alike. name begins with userPrefix.
-func userFieldFill(name string, set cellSetter) prepareFunc {
+// userFieldSetter sets the cells of a user's field. name begins with userPrefix.
+func userFieldSetter(name string, set cellSetter) requestFunc {
 	name, _ = userField(name)
-	return func(x *extraction) fillFunc {
-		if x.user != nil {
-			if v, ok := x.user.fields[name]; ok {
-				return func(_ int, cells []float32) { set(v, cells) }
-			}
+	return func(x *extraction, cells []float32) {
+		if v, ok := x.userField(name); ok {
+			set(v, cells)
 		}
-		return leaveMissing
 	}
 }
 
-func contextFill(f *ranker.Feature) prepareFunc {
+// userField returns a field of the user.
+func (x *extraction) userField(name string) (v ranker.FieldValue, ok bool) {
+	if x.user != nil {
+		v, ok = x.user.fields[name]
+	}
+	return v, ok
+}
+
+func contextSetter(f *ranker.Feature) requestFunc {
 	name, categories, asIndex := f.Field, f.Values, f.Encode == "index"
-	return func(x *extraction) fillFunc {
+	return func(x *extraction, cells []float32) {
 		v, ok := x.query.Context[name]
 		switch {
 		case ok && len(categories) > 0:
-			values := v.AsStrings()
-			return func(_ int, cells []float32) {
-				encodeCategory(values, categories, asIndex, cells)
-			}
+			encodeCategory(v.AsStrings(), categories, asIndex, cells)
 		case ok && (v.Kind == ranker.Number || v.Kind == ranker.Bool):
-			return constant(v.Num)
+			cells[0] = float32(v.Num)
 		}
-		return leaveMissing
 	}
 }
 
-// externalFill fills from the column "TABLE.COLUMN" of an external table. The cells are missing
-// while nobody has imported the table.
-func externalFill(column string) prepareFunc {
-	table, column, _ := strings.Cut(column, ".")
-	return func(x *extraction) fillFunc {
-		t := x.counters.externalTable(table)
+// tableFeature is a column of an external table.
+type tableFeature struct {
+	table, name string
+	column      int // in the matrix
+}
+
+// newTableFeature returns the feature of the column "TABLE.COLUMN".
+func newTableFeature(source string, column int) tableFeature {
+	table, name, _ := strings.Cut(source, ".")
+	return tableFeature{table, name, column}
+}
+
+// tableColumn is a column of an external table about items, for one request.
+type tableColumn struct {
+	rows   map[string]int
+	values []float32
+	column int // in the matrix
+}
+
+// prepareTables reads the external tables. The cells are missing while nobody has imported the
+// table.
+func (x *extraction) prepareTables(c *compiledSchema) {
+	for _, f := range c.tables {
+		t := x.counters.externalTable(f.table)
 		if t == nil {
-			return leaveMissing
+			continue
 		}
-		at := slices.Index(t.names, column)
+		at := slices.Index(t.names, f.name)
 		if at < 0 {
-			return leaveMissing
+			continue
 		}
-		values := t.values[at]
 		if t.key == KeyItem {
-			return func(i int, cells []float32) {
-				if row, ok := t.rows[x.query.Candidates[i].ID]; ok {
-					cells[0] = values[row]
-				}
-			}
+			x.tables = append(x.tables, tableColumn{t.rows, t.values[at], f.column})
+		} else if row, ok := t.rows[UserHash(x.query.User)]; ok {
+			x.template[f.column] = t.values[at][row]
 		}
-		row, ok := t.rows[UserHash(x.query.User)]
-		if !ok {
-			return leaveMissing
-		}
-		return func(_ int, cells []float32) { cells[0] = values[row] }
+	}
+}
+
+// fill sets the cell of candidate i's row.
+func (t *tableColumn) fill(x *extraction, i int, row []float32) {
+	if at, ok := t.rows[x.query.Candidates[i].ID]; ok {
+		row[t.column] = t.values[at]
 	}
 }
 
@@ -138,30 +156,6 @@ func wordCountFill(name string) contentFunc {
 	}
 }
 
-// leaveMissing leaves all rows missing.
-func leaveMissing(int, []float32) {}
-
-// constant fills all rows alike.
-func constant(v float64) fillFunc {
-	cell := float32(v)
-	return func(_ int, cells []float32) { cells[0] = cell }
-}
-
-// field returns a field of candidate i, or of the user if the name begins with userPrefix.
-func (x *extraction) field(i int, name string) (ranker.FieldValue, bool) {
-	if rest, ok := userField(name); ok {
-		if x.user == nil {
-			return ranker.FieldValue{}, false
-		}
-		v, ok := x.user.fields[rest]
-		return v, ok
-	}
-	if x.contents[i] == nil {
-		return ranker.FieldValue{}, false
-	}
-	return fieldOf(x.contents[i], name)
-}
-
 // userPrefix begins the name of a user's field in features.yaml.
 const userPrefix = "user."
 
@@ -176,19 +170,14 @@ func userField(name string) (field string, ok bool) {
 
 const millisPerHour = float64(60 * 60 * 1000)
 
-// ageFill fills log1p of the hours since the time in the field name. Without a name it is the hours
-// since the item's first event.
-func ageFill(name string) prepareFunc {
-	return func(x *extraction) fillFunc {
-		return func(i int, cells []float32) {
-			at, known := x.items[i].first, x.items[i] != &unknownItem
-			if name != "" {
-				v, ok := x.field(i, name)
-				at, known = millisOf(v)
-				known = known && ok
-			}
-			if known {
-				cells[0] = float32(math.Log1p(max(0, float64(x.query.Now-at)) / millisPerHour))
+// userAge sets log1p of the hours since the time in a field of the user. name begins with
+// userPrefix.
+func userAge(name string) requestFunc {
+	name, _ = userField(name)
+	return func(x *extraction, cells []float32) {
+		if v, ok := x.userField(name); ok {
+			if at, known := millisOf(v); known {
+				cells[0] = ageCell(x.now, at)
 			}
 		}
 	}
@@ -213,68 +202,17 @@ func millisOf(v ranker.FieldValue) (ms int64, ok bool) {
 	return 0, false
 }
 
-// timeOfDayFill fills the hour of the day in UTC, 0 to 24, with the minutes as its fraction.
-func timeOfDayFill(x *extraction) fillFunc {
+// setTimeOfDay sets the hour of the day in UTC, 0 to 24, with the minutes as its fraction.
+func setTimeOfDay(x *extraction, cells []float32) {
 	t := time.UnixMilli(x.query.Now).UTC()
-	return constant(float64(float32(t.Hour()) + float32(t.Minute())/60))
+	cells[0] = float32(t.Hour()) + float32(t.Minute())/60
 }
 
-// ---- The user's history ----
-
-// historyFill fills log1p of the number of the user's recent interactions.
-func historyFill(x *extraction) fillFunc {
+// setHistory sets log1p of the number of the user's recent interactions.
+func setHistory(x *extraction, cells []float32) {
 	n := 0
 	if x.user != nil {
 		n = len(x.user.recent)
 	}
-	return constant(math.Log1p(float64(n)))
-}
-
-// interactedFill fills the share of the candidate's values of a counted field that also occur among
-// the items of the user's recent interactions. action restricts the interactions; "" means all.
-func interactedFill(field int, action string) prepareFunc {
-	return func(x *extraction) fillFunc {
-		known := x.historyValues(field, action)
-		return func(i int, cells []float32) {
-			values := x.values(i, field)
-			if len(values) == 0 {
-				return
-			}
-			hits := 0
-			for _, v := range values {
-				if known[v] {
-					hits++
-				}
-			}
-			cells[0] = float32(hits) / float32(len(values))
-		}
-	}
-}
-
-// historyValues returns the values of the field among the items of the user's recent interactions.
-func (x *extraction) historyValues(field int, action string) map[fieldValue]bool {
-	set := map[fieldValue]bool{}
-	if x.user == nil {
-		return set
-	}
-	for k := range x.user.recent {
-		in, item := &x.user.recent[k], x.history[k]
-		if item.values != nil && (action == "" || action == ActionAny || in.Action == action) {
-			for _, v := range item.values[field] {
-				set[v] = true
-			}
-		}
-	}
-	return set
-}
-
-// values returns candidate i's values of a counted field.
-func (x *extraction) values(i, field int) []fieldValue {
-	if v, ok := x.inline[i]; ok {
-		return v[field]
-	}
-	if v := x.items[i].values; v != nil {
-		return v[field]
-	}
-	return nil
+	cells[0] = float32(math.Log1p(float64(n)))
 }

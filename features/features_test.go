@@ -508,49 +508,41 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-func BenchmarkRead(b *testing.B) {
-	f := newFeed(storetest.Config())
-	for i := range 2000 {
-		f.add(
-			item(fmt.Sprint("i", i), fmt.Sprint("tag", i%50), fmt.Sprint("tag", i%7)),
-			shown("u", t0, fmt.Sprint("i", i)), did("u", "click", fmt.Sprint("i", i), t0),
-		)
-	}
-	sch := wide(b)
-	for _, n := range []int{100, 1000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			q := &ranker.FeatureQuery{User: "u", Now: t0, Schema: sch}
-			for i := range n {
-				q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i)})
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := f.Read(q); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-// The number of allocations of a Read does not grow with the candidates.
+// A Read allocates its result only, whatever the number of candidates, and at most eight values for
+// each candidate that changed since it was read last.
 func TestReadAllocations(t *testing.T) {
 	f := newFeed(storetest.Config())
+	for i := range 2000 {
+		f.add(item(fmt.Sprint("i", i), "jazz", fmt.Sprint("tag", i%50)))
+	}
 	random(f, rand.New(rand.NewPCG(1, 1)), 500)
 	sch := wide(t)
-	allocations := func(n int) float64 {
+	allocations := func(n int, change func()) float64 {
 		q := &ranker.FeatureQuery{User: "u1", Now: t0, Schema: sch}
 		for i := range n {
-			q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i%12)})
+			q.Candidates = append(q.Candidates, ranker.Candidate{ID: fmt.Sprint("i", i)})
 		}
 		return testing.AllocsPerRun(20, func() {
+			change()
 			if _, err := f.Read(q); err != nil {
 				t.Fatal(err)
 			}
 		})
 	}
-	if few, many := allocations(10), allocations(2000); many > few+2 {
+	none := func() {}
+	few, many := allocations(10, none), allocations(2000, none)
+	if few > 16 || many > few+2 {
 		t.Errorf("%g allocations for 10 candidates, %g for 2,000", few, many)
+	}
+	events := []ranker.Event{item("i3", "jazz", "tag1"), item("i4", "jazz", "tag2")}
+	for i := range events {
+		events[i].Replace = true
+	}
+	describe := func() { f.add(events...) }
+	applied := testing.AllocsPerRun(20, describe)
+	if got := allocations(2000, describe); got > many+applied+2*8 {
+		t.Errorf("%g allocations after two of 2,000 candidates changed, %g of them to apply the "+
+			"events, and %g without a change", got, applied, many)
 	}
 }
 

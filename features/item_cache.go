@@ -6,12 +6,13 @@ import (
 	"relish/ranker"
 )
 
-// itemCache keeps between requests what depends on an item's content only. The first request that
-// needs a part computes it and replaces the part as a whole. Concurrent requests may compute the
-// same part, but they compute the same values, so the race is harmless.
+// itemCache keeps between requests what was computed of an item. The first request that needs a
+// part computes it and replaces the part as a whole. Concurrent requests may compute the same part,
+// but they compute the same values, so the race is harmless.
 type itemCache struct {
-	cells  atomic.Pointer[cachedCells]
-	counts atomic.Pointer[cachedCounts]
+	cells atomic.Pointer[cachedCells]
+	ids   atomic.Pointer[valueIDs]
+	row   atomic.Pointer[itemRow]
 }
 
 // cachedCells are the content cells of an item for one schema, feature after feature.
@@ -44,59 +45,54 @@ func (c *itemCache) contentCells(schema *compiledSchema, info *ranker.ItemInfo) 
 	return x.cells
 }
 
-// cachedCounts are the counters of an item's field values: the entries of Counters, by counted
-// field and aligned with Content.values. nil stands for a value without a counter.
-type cachedCounts struct {
+// noID stands for the id of a field value without a counter.
+const noID = ^uint32(0)
+
+// valueIDs are the ids of the counters of an item's field values.
+type valueIDs struct {
 	counters *Counters
-	created  uint32 // number of Counters.counted when this was computed
-	// complete says that no entry is nil. It then stays valid, because counters are never removed.
+	created  int // Counters.Len when this was computed
+	// complete says that no value lacks a counter. It then stays valid, because counters are never
+	// removed.
 	complete bool
-	byField  [][]*decayedCounts
+	// list has by counted field the index of its first id, the index after the last id, and then
+	// the ids, field after field, aligned with Content.values.
+	list []uint32
 }
 
-// valueCounts returns the counters of candidate i's values of a counted field, aligned with
-// x.values.
-func (x *extraction) valueCounts(i, field int) []*decayedCounts {
-	if values, ok := x.inline[i]; ok {
-		return x.counters.countsOf(field, values[field])
+// of returns the ids of one field.
+func (v *valueIDs) of(field int) []uint32 { return v.list[v.list[field]:v.list[field+1]] }
+
+// idsOf returns the ids of the values of an item.
+func (x *extraction) idsOf(c *Content) *valueIDs {
+	v := c.cache.ids.Load()
+	if v == nil || v.counters != x.counters || !v.complete && v.created != x.created {
+		v = x.counters.lookUpIDs(c.values)
+		c.cache.ids.Store(v)
 	}
-	it := x.items[i]
-	if it.values == nil {
-		return nil
-	}
-	c := it.cache.counts.Load()
-	if c == nil || c.counters != x.counters || !c.complete && c.created != x.counters.counted.n {
-		c = x.counters.lookUpAll(it.values)
-		it.cache.counts.Store(c)
-	}
-	return c.byField[field]
+	return v
 }
 
-// lookUpAll returns the counters of an item's values.
-func (t *Counters) lookUpAll(values [][]fieldValue) *cachedCounts {
-	c := &cachedCounts{
-		counters: t,
-		created:  t.counted.n,
-		complete: true,
-		byField:  make([][]*decayedCounts, len(values)),
+// lookUpIDs returns the ids of an item's values.
+func (t *Counters) lookUpIDs(values [][]fieldValue) *valueIDs {
+	n := len(values) + 1
+	for _, list := range values {
+		n += len(list)
 	}
-	for field := range values {
-		c.byField[field] = t.countsOf(field, values[field])
-		for _, n := range c.byField[field] {
-			c.complete = c.complete && n != nil
+	v := &valueIDs{
+		counters: t, created: t.Len(), complete: true, list: make([]uint32, len(values)+1, n),
+	}
+	for field, list := range values {
+		v.list[field] = uint32(len(v.list))
+		for _, value := range list {
+			id := noID
+			if c := t.values[field].byValue[value.Value()]; c != nil {
+				id = c.id
+			}
+			v.complete = v.complete && id != noID
+			v.list = append(v.list, id)
 		}
 	}
-	return c
-}
-
-// countsOf returns the counters of values of one counted field, nil for a value without one.
-func (t *Counters) countsOf(field int, values []fieldValue) []*decayedCounts {
-	if len(values) == 0 {
-		return nil
-	}
-	out := make([]*decayedCounts, len(values))
-	for k, v := range values {
-		out[k] = t.lookup(CounterKey{field, v.Value()})
-	}
-	return out
+	v.list[len(values)] = uint32(len(v.list))
+	return v
 }

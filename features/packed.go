@@ -252,11 +252,13 @@ func (t *Counters) LoadCounts(data []byte) (CounterKey, error) {
 	case data[0] != kindValue || field < 0 || field >= int64(len(t.values)):
 		return CounterKey{}, ErrCorrupt
 	default:
-		known := t.values[field][value]
+		values := &t.values[field]
+		known := values.byValue[value]
 		if known == nil {
 			known = t.create(key)
 		}
 		known.decayedCounts = c
+		values.versions[known.id]++
 	}
 	return key, nil
 }

@@ -58,6 +58,7 @@ type ItemState struct {
 	times   map[string]int64
 	first   int64 // event time of the first event that named the item, Unix ms
 	counts  decayedCounts
+	version uint32 // number of events, for what itemCache keeps
 }
 
 // UserState is what is known of one user. Only Apply changes it.

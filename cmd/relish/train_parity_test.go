@@ -195,7 +195,7 @@ func checkOtherState(t *testing.T, data, config string, rng *rand.Rand) {
 		t.Errorf("%v, want %d lists, of which 40 are compared and equal", r, before+40)
 	}
 	want := fmt.Sprintf("%d of %d served lists cannot be computed again: it was ranked with "+
-		"another state: or text: configuration.", before, before+40)
+		"another state: or text: configuration, or by an earlier version.", before, before+40)
 	if notes := fmt.Sprint(readCard(t, dir).Notes); !strings.Contains(notes, want) {
 		t.Errorf("%s: the card does not say %q: %s", out.Version, want, notes)
 	}

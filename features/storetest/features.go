@@ -26,9 +26,10 @@ func featureValues(t *testing.T, b Backend) {
 	appendEvents(t, s, a, item("i2", "b", t0, "y", "z"), user,
 		impression("s1", "u", t0, "a", "b"), impression("s2", "v", t0, "a", "b"),
 		interaction("c1", "u", "click", "a", t0))
-	const global = 0.25 // the click rate: one click on four shown
 	nan, kinds := math.NaN(), []string{"book", "film"}
 	logOdds := func(p float64) float64 { return math.Log(p / (1 - p)) }
+	// global is the click rate, one click on four shown, in steps of 1/128 of its log-odds.
+	global := 1 / (1 + math.Exp(-math.Round(logOdds(0.25)*128)/128))
 	smoothed := func(clicks, shown, prior float64) float64 {
 		return (clicks + 10*prior) / (shown + 10)
 	}

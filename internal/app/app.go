@@ -211,7 +211,7 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 		Features: store, Vectors: a.engine.rankerVectors(), Models: a.models, Recorder: store,
 		Rules: ruleSet, TextSpec: opt.Config.Text, LogFeatures: opt.LogFeatures,
 		OnRanked: logDegraded(opt.Log), MaxAbandoned: 4 * opt.Limits.MaxInFlight,
-		StateHash: opt.Config.State.Hash(),
+		StateHash: opt.Config.State.FeatureHash(),
 	}
 	apiOptions := api.Options{
 		EventSink: store, Catalogue: store, UserEraser: store, Models: a.models,

@@ -73,8 +73,8 @@ func unreproducible(imp *ranker.Impression, by servedModel, log *logHistory) str
 		return "the model that ranked it has other features now"
 	case imp.StateHash == "":
 		return "an earlier version ranked it and did not record its configuration of the state"
-	case imp.StateHash != log.opt.State.Hash():
-		return "it was ranked with another state: or text: configuration"
+	case imp.StateHash != log.opt.State.FeatureHash():
+		return "it was ranked with another state: or text: configuration, or by an earlier version"
 	case !imp.Replayable && imp.Scored == nil:
 		return "an earlier version recorded only a part of the list"
 	case !imp.Replayable:
