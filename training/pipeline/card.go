@@ -4,17 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
-	"time"
 
 	"relish/evaluation"
-	"relish/internal/plural"
 	"relish/ranker"
 	"relish/ranker/signals"
 	"relish/training/modelcard"
-	"relish/training/replay"
 )
 
 // newCard fills the model card: what the bundle was trained on, how good it is, and why.
@@ -69,177 +64,6 @@ func warn(d *modelcard.Data, serious bool, format string, args ...any) {
 // note adds a note to the model card.
 func note(d *modelcard.Data, format string, args ...any) {
 	d.Notes = append(d.Notes, fmt.Sprintf(format, args...))
-}
-
-// addLog describes the events that were read.
-func addLog(d *modelcard.Data, r *results) {
-	log, all := r.final.Log, r.parity.all
-	d.Log = &modelcard.Log{
-		From: unixMillis(log.From), To: unixMillis(log.To),
-		ParityChecked: all.equal + all.differing, ParityDiffering: all.differing,
-	}
-	add := func(name string, n int) {
-		d.Log.Counts = append(d.Log.Counts, modelcard.Count{Name: name, N: n})
-	}
-	add("users", log.Users.Len())
-	add("items", log.Items.Len())
-	add("lists shown", log.DroppedLists+len(log.Lists))
-	add("lists with a click", log.ClickedLists)
-	add("lists that the scorer was trained on", r.final.Lists)
-	for _, kind := range slices.Sorted(maps.Keys(log.Counts)) {
-		add("events: "+string(kind), log.Counts[kind])
-	}
-	for _, action := range slices.Sorted(maps.Keys(log.Actions)) {
-		add("interactions: "+action, log.Actions[action])
-	}
-	if log.LateFollowUps > 0 {
-		add("follow-ups too late for their list", log.LateFollowUps)
-	}
-	for _, l := range r.plan.scan.incomplete {
-		warn(d, false, "The log %s ends with %d bytes that are not a complete record. They were "+
-			"left out. A crash cut the log, or a server was just writing: compare the counts of "+
-			"events under Data with what was sent.", l.dir, l.bytes)
-	}
-	if n := r.plan.scan.source.conflicts; n > 0 {
-		warn(d, false, "Events that were left out, because another replica's log has another one "+
-			"with the same id: %d. Ids must be unique: see the senders of these events.", n)
-	}
-	byUser := map[int32]int{}
-	for i := range log.Interactions {
-		byUser[log.Interactions[i].User]++
-	}
-	d.Log.Distributions = []modelcard.Distribution{
-		newDistribution("interactions per user", slices.Collect(maps.Values(byUser))),
-	}
-	addParity(d, r.parity)
-}
-
-// addParity shows which served lists replay computes again, and why it cannot for the others.
-func addParity(d *modelcard.Data, p *parity) {
-	if table := p.table(); table != nil {
-		d.Tables = append(d.Tables, *table)
-	}
-	for _, reason := range slices.Sorted(maps.Keys(p.reasons)) {
-		note(d, "%d of %d served lists cannot be computed again: %s.", p.reasons[reason],
-			p.all.lists, reason)
-	}
-	if p.all.lists > 0 && p.all.equal+p.all.differing == 0 {
-		note(d, "No served list could be computed again, so this training cannot tell whether it "+
-			"learns from the values that are served.")
-	}
-	if len(p.columns) > 0 {
-		warn(d, p.all.mismatch() > maxMismatch, "Columns that differ from the served ones: %s.",
-			strings.Join(p.columnCounts(), ", "))
-	}
-}
-
-// newDistribution makes a histogram whose bins double in width.
-func newDistribution(name string, values []int) modelcard.Distribution {
-	out := modelcard.Distribution{Name: name, Edges: []float64{0}}
-	largest := 1
-	for _, v := range values {
-		largest = max(largest, v)
-	}
-	for edge := 1; ; edge *= 2 {
-		out.Edges, out.Counts = append(out.Edges, float64(edge)), append(out.Counts, 0)
-		if edge > largest {
-			break
-		}
-	}
-	for _, v := range values {
-		at, found := slices.BinarySearch(out.Edges, float64(v))
-		if !found {
-			at--
-		}
-		out.Counts[at]++
-	}
-	return out
-}
-
-func unixMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
-
-// Names of the log parts and of the flow steps.
-const (
-	earlierPart  = "earlier part"
-	newestPart   = "newest part"
-	crossFitted  = "cross-fitted signals"
-	earlySignals = "signals of the earlier lists"
-	allSignals   = "signals"
-	scorerStep   = "scorer"
-	measuredStep = "measured bundle"
-)
-
-// addParts says which part of the log was used for what.
-func addParts(d *modelcard.Data, r *results) {
-	log := r.newModel.Log
-	cut, newest := holdoutBegin(log, r.newModel.HoldoutStart)
-	use := fmt.Sprintf(
-		"held out: the gate measures on its %s with clicks",
-		plural.Count(r.measured.table.Lists, "list"),
-	)
-	if r.plan.retrain {
-		use += "; then everything is trained again with it, which leaves no lists to measure the " +
-			"bundle on (--holdout keeps this part out of the bundle)"
-	}
-	d.Parts = []modelcard.LogPart{{
-		Name: earlierPart, From: unixMillis(log.From), To: cut,
-		Lists: log.DroppedLists + len(log.Lists) - newest,
-		Use:   "trains the signals and the scorer; its newest lists decide when to stop",
-	}, {
-		Name: newestPart, From: cut, To: unixMillis(log.To), Lists: newest, Use: use,
-	}}
-	d.Steps = append(scorerSteps(r), modelcard.FlowStep{
-		Name: allSignals, Note: "on all users", From: []string{earlierPart},
-	}, modelcard.FlowStep{
-		Name: measuredStep, From: []string{scorerStep, allSignals}, Kind: modelcard.StepResult,
-	}, modelcard.FlowStep{
-		Name: "metrics and gate", From: []string{measuredStep, newestPart},
-		Kind: modelcard.StepMeasures,
-	})
-	if r.plan.retrain {
-		d.Steps = append(d.Steps, modelcard.FlowStep{
-			Name: "bundle", Note: "the same training on everything",
-			From: []string{earlierPart, newestPart}, Kind: modelcard.StepResult,
-		})
-	}
-}
-
-// holdoutBegin returns when the held-out part begins and how many lists it has.
-func holdoutBegin(log *replay.Log, start uint64) (cut time.Time, lists int) {
-	at := int64(0)
-	for i := range log.Lists {
-		if log.Lists[i].Seq >= start {
-			if lists++; at == 0 {
-				at = log.Lists[i].Time
-			}
-		}
-	}
-	if at == 0 {
-		at = log.To
-	}
-	return unixMillis(at), lists
-}
-
-// scorerSteps are the steps that train the scorer.
-func scorerSteps(r *results) []modelcard.FlowStep {
-	trees := fmt.Sprintf("LambdaMART, %s of at most %d leaves",
-		plural.Count(r.newModel.Trees.Rounds, "tree"), r.newModel.Leaves)
-	if r.plan.parent == nil {
-		return []modelcard.FlowStep{
-			{
-				Name: crossFitted,
-				Note: "each user's lists are scored by signals trained without the user",
-				From: []string{earlierPart},
-			},
-			{Name: scorerStep, Note: trees, From: []string{crossFitted, earlierPart}},
-		}
-	}
-	return []modelcard.FlowStep{
-		{Name: earlySignals, Note: "trained without the users whose old lists are used again",
-			From: []string{earlierPart}},
-		{Name: scorerStep, From: []string{earlySignals, earlierPart},
-			Note: fmt.Sprintf("the trees of %s, then %s", r.plan.parent.Model.Version, trees)},
-	}
 }
 
 // maxSampledFeatures bounds the features whose contributions are shown candidate by candidate.
