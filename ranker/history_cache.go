@@ -16,8 +16,8 @@ import (
 // invalidate anything, and every store and a replay may share the code.
 //
 // It is not a general cache such as ristretto: that one writes later, may refuse to write, and has
-// goroutines to be closed. Here the memory is freed with the model that has the cache. It is safe
-// for concurrent use.
+// goroutines to be closed. Here the memory is freed with the model that has the cache. The cache
+// holds no user ids and no item ids, only hashes of them. It is safe for concurrent use.
 type HistoryCache struct {
 	shards     [historyShards]historyShard
 	shardBytes int
@@ -33,7 +33,7 @@ const historyShards = 16
 func NewHistoryCache(maxBytes int) *HistoryCache {
 	c := &HistoryCache{shardBytes: maxBytes / historyShards}
 	for i := range c.shards {
-		c.shards[i].byUser = map[string]*cachedHistory{}
+		c.shards[i].byUser = map[uint64]*cachedHistory{}
 	}
 	return c
 }
@@ -51,7 +51,7 @@ func (c *HistoryCache) Bytes() (n int) {
 
 type historyShard struct {
 	mu             sync.Mutex
-	byUser         map[string]*cachedHistory
+	byUser         map[uint64]*cachedHistory
 	newest, oldest *cachedHistory // ends of a list
 	bytes          int
 }
@@ -60,7 +60,7 @@ type historyShard struct {
 type cachedHistory struct {
 	cache        *HistoryCache
 	shard        *historyShard
-	user         string
+	user         uint64   // hash of the id
 	key          []uint64 // see historyKey
 	values       []signalValue
 	bytes        int
@@ -79,8 +79,9 @@ type signalValue struct {
 const entryBytes = 400
 
 // entry returns the entry of a user with this history.
-func (c *HistoryCache) entry(user string, key []uint64) *cachedHistory {
-	s := &c.shards[maphash.String(historySeed, user)%historyShards]
+func (c *HistoryCache) entry(userID string, key []uint64) *cachedHistory {
+	user := maphash.String(historySeed, userID)
+	s := &c.shards[user%historyShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.byUser[user]; e != nil {
@@ -92,7 +93,7 @@ func (c *HistoryCache) entry(user string, key []uint64) *cachedHistory {
 		s.forget(e)
 	}
 	e := &cachedHistory{cache: c, shard: s, user: user, key: slices.Clone(key)}
-	e.bytes = entryBytes + len(user) + 8*len(key)
+	e.bytes = entryBytes + 8*len(key)
 	s.bytes += e.bytes
 	s.byUser[user] = e
 	s.link(e)

@@ -407,7 +407,7 @@ func FuzzLoad(f *testing.F) {
 }
 
 // BenchmarkTrainedSignals has the dimensions that training uses. "cold": every candidate is a cold
-// start.
+// start. "kept": the user has done nothing since their last ranking.
 func BenchmarkTrainedSignals(b *testing.B) {
 	w := sizedWorld(13, 4000, production)
 	for _, n := range []int{100, 1000} {
@@ -420,8 +420,12 @@ func BenchmarkTrainedSignals(b *testing.B) {
 		for i := range cold.Request.Candidates {
 			cold.Request.Candidates[i].ColdStart = true
 		}
+		kept := *in
+		kept.Request = &ranker.Request{User: "u", Candidates: in.Request.Candidates}
+		kept.UseHistory(ranker.NewHistoryCache(ranker.DefaultHistoryBytes))
 		for _, m := range w.trained() {
 			benchmark(b, fmt.Sprintf("%s/%d", m.Kind(), n), m, in, w)
+			benchmark(b, fmt.Sprintf("%s/kept/%d", m.Kind(), n), m, &kept, w)
 		}
 		benchmark(b, fmt.Sprintf("residual/cold/%d", n), w.residual, &cold, w)
 		b.Run(fmt.Sprintf("indices/%d", n), func(b *testing.B) {
