@@ -155,5 +155,34 @@ func TestInMemoryRunsInTheRequestsGoroutine(t *testing.T) {
 	}
 }
 
+// A ranking in memory makes no goroutine, channel or timer for its stages.
+func TestInMemoryAllocations(t *testing.T) {
+	allocations := func(inMemory bool) float64 {
+		w := newWorld(t, 50)
+		read := func(q *ranker.FeatureQuery) (*ranker.RequestState, bool, error) {
+			if !inMemory {
+				return nil, false, nil
+			}
+			state, err := w.read(t.Context(), q)
+			return state, true, err
+		}
+		w.opt.Features = memoryReader{readFunc(w.read), read}
+		w.opt.Vectors, w.opt.Recorder, w.opt.OnRanked = nil, nil, nil
+		w.models.main.Signals = []ranker.Signal{memorySignal{inMemory: inMemory}}
+		w.models.main.Scorer = memoryScorer{}
+		p, req := w.pipeline(t), w.request(50)
+		return testing.AllocsPerRun(20, func() {
+			if _, err := p.Rank(t.Context(), req); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	// A goroutine, its result and its deadline cost more than ten allocations for each stage.
+	own, other := allocations(true), allocations(false)
+	if own > other-20 {
+		t.Errorf("%v allocations in memory, %v with other goroutines", own, other)
+	}
+}
+
 // waits is a read that would have to wait.
 func waits(*ranker.FeatureQuery) (*ranker.RequestState, bool, error) { return nil, false, nil }
