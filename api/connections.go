@@ -2,6 +2,7 @@ package api
 
 import (
 	"container/list"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -117,6 +118,15 @@ type clientConn struct {
 	net.Conn
 	accepted time.Time
 	started  atomic.Bool // a byte has arrived
+}
+
+// CloseWrite ends the answer and leaves the other direction open. http.Server calls it before it
+// closes a connection whose client still sends, so that the client reads the answer.
+func (c *clientConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // SetReadDeadline implements net.Conn.

@@ -24,6 +24,7 @@ type requestInfo struct {
 	candidates int       // texts or items that the request ranks, for the log
 	arrived    time.Time // when the request took its ranking slots
 	shed       bool      // the request was refused because the service is busy
+	bodyRead   bool      // the body was read to its end
 }
 
 // contextInfo is the name of the *requestInfo in a request's context.

@@ -68,6 +68,9 @@ func (s *Server) withBody(kind bodyKind, handle func(*gin.Context, body)) gin.Ha
 			}
 		}()
 		err := readBody(c, kind, lease, buf)
+		if err == nil {
+			infoOf(c).bodyRead = true
+		}
 		if err == nil && kind.bulk && len(*buf) >= bulkBytes {
 			var done func()
 			if done, err = s.waitForBulk(c); err == nil {
@@ -94,7 +97,7 @@ func readBody(c *gin.Context, kind bodyKind, lease *admission.Lease, buf *[]byte
 		return err
 	}
 	if c.Request.ContentLength > maxBodyBytes {
-		c.Header("Connection", "close") // so that nobody reads the rest
+		c.Header("Connection", "close") // so that http.Server does not wait for the rest
 		return errBodyTooLarge
 	}
 	return bodyError(c, readAll(c, lease, buf))
@@ -155,9 +158,12 @@ func bodyError(c *gin.Context, err error) error {
 // the request is refused. http.Server drops the deadline at the body's end. A test recorder has no
 // deadlines, and no slow client either: the error does not matter.
 func bodyDeadline(c *gin.Context) {
-	if c.Request.ContentLength != 0 {
-		_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
+	if c.Request.ContentLength == 0 {
+		return
 	}
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
+	c.Next()
+	discardBody(c)
 }
 
 // waitForBulk waits for a turn to decode a large body of events or items, so that processors are

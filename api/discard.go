@@ -1,0 +1,32 @@
+package api
+
+import (
+	"io"
+
+	"github.com/gin-gonic/gin"
+)
+
+// http.Server closes the connection after an answer if more than 256 KiB of the body have not been
+// read, and the kernel then resets it. A client that sends all of its request before it reads
+// anything, as Python's http.client does, loses the answer and sees a reset. So the server answers
+// a refused request, and then reads and drops the rest of its body.
+
+const (
+	// smallBody is what http.Server reads by itself.
+	smallBody = 256 << 10
+	// maxDiscarded is how many bytes of a refused body are read at most; bodyTimeout bounds the
+	// time.
+	maxDiscarded = maxBodyBytes
+)
+
+// discardBody sends the answer to a refused request, and then reads the rest of its body. A client
+// that waits for 100 Continue has not sent a body, and will not.
+func discardBody(c *gin.Context) {
+	size := c.Request.ContentLength // -1 if the client does not announce it
+	if c.Writer.Status() < 400 || infoOf(c).bodyRead || size >= 0 && size <= smallBody ||
+		c.Request.Header.Get("Expect") != "" {
+		return
+	}
+	c.Writer.Flush()
+	_, _ = io.CopyN(io.Discard, c.Request.Body, maxDiscarded) // the answer is sent in any case
+}
