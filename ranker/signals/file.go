@@ -29,6 +29,16 @@ func fileVersion(kind string) int {
 // errMalformedFile is wrapped by every error of a file that Encode did not write.
 var errMalformedFile = errors.New("malformed signal file; copy the bundle again or train a new one")
 
+// otherVersion is the error of an intact file that another version of Relish wrote.
+func otherVersion(version, own int) error {
+	const text = "the signal file has format version %d, which %s version of relish wrote; this " +
+		"one reads %d: %s"
+	if version < own {
+		return fmt.Errorf(text, version, "an older", own, "train a new bundle")
+	}
+	return fmt.Errorf(text, version, "a newer", own, "use a newer relish, or train a new bundle")
+}
+
 // malformed returns an error that wraps errMalformedFile.
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errMalformedFile, fmt.Sprintf(format, args...))
@@ -94,8 +104,7 @@ func newFileReader(kind string, data []byte) *fileReader {
 		r.err = malformed("its kind is %q, expected %q", got, kind)
 	}
 	if v := r.count(1); r.err == nil && v != fileVersion(kind) {
-		r.err = malformed("its format version is %d, this binary reads %d; train a new bundle",
-			v, fileVersion(kind))
+		r.err = otherVersion(v, fileVersion(kind))
 	}
 	return r
 }

@@ -389,6 +389,23 @@ func TestInvalidValues(t *testing.T) {
 	}
 }
 
+// An intact file of another format version is not called malformed: training again is the remedy.
+func TestLoadOtherVersions(t *testing.T) {
+	file := newWorld(1, 3).residual.Encode()
+	at := len("RLMT") + 8 + len(signals.KindResidualGP) // after the magic and the kind
+	for version, want := range map[byte]string{
+		2: "an older version of relish wrote; this one reads 3: train a new bundle",
+		4: "a newer version of relish wrote; this one reads 3: use a newer relish",
+	} {
+		file[at] = version
+		_, err := new(signals.Loader).Load(signals.KindResidualGP, file)
+		if err == nil || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "malformed") {
+			t.Errorf("version %d: %v", version, err)
+		}
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	w := newWorld(12, 6)
 	in := w.input(12, 20, 20)
