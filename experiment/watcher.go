@@ -115,8 +115,15 @@ func (w *Watcher) require(ctx context.Context, set *Set) map[string]error {
 
 // Run reads the file whenever it changes, and when again receives a signal, until ctx ends. It
 // watches the folder, because editors replace the file with a new one. If the folder cannot be
-// watched, Run logs an error and only reacts to signals.
-func (w *Watcher) Run(ctx context.Context, again <-chan os.Signal) {
+// watched, Run logs an error and only reacts to signals. It passes the outcome of each reading to
+// report.
+func (w *Watcher) Run(ctx context.Context, again <-chan os.Signal, report func(error)) {
+	reload := func() {
+		err := w.Reload(ctx) // it logs its errors
+		if ctx.Err() == nil {
+			report(err)
+		}
+	}
 	var events chan fsnotify.Event
 	var errs chan error
 	watch, err := fsnotify.NewWatcher()
@@ -129,8 +136,7 @@ func (w *Watcher) Run(ctx context.Context, again <-chan os.Signal) {
 		w.log.Error("the folder of the experiments file cannot be watched; "+
 			"send SIGHUP after a change", "error", err)
 	}
-	// The file may have changed since Open. Reload logs its errors.
-	_ = w.Reload(ctx)
+	reload() // the file may have changed since Open
 	timer := time.NewTimer(settleTime)
 	timer.Stop()
 	for {
@@ -146,9 +152,9 @@ func (w *Watcher) Run(ctx context.Context, again <-chan os.Signal) {
 				"error", err)
 			timer.Reset(settleTime)
 		case <-timer.C:
-			_ = w.Reload(ctx)
+			reload()
 		case <-again:
-			_ = w.Reload(ctx)
+			reload()
 		}
 	}
 }

@@ -93,7 +93,7 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 	defer running.Wait()
 	defer cancel()
 	hup := make(chan os.Signal)
-	running.Go(func() { w.Run(ctx, hup) })
+	running.Go(func() { w.Run(ctx, hup, func(error) {}) })
 	v1 := w.Status()
 	problem := func() string { return w.Status().Layers[0].Experiments[0].Arms[1].Problem }
 	if v1.Error != "" || v1.Version == "" || !strings.Contains(problem(), "is not installed") {
@@ -173,7 +173,7 @@ func TestWatcherFollowsAMountedVolume(t *testing.T) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	running.Go(func() { w.Run(ctx, nil) })
+	running.Go(func() { w.Run(ctx, nil, func(error) {}) })
 	link("..2")
 	eventually(t, "the new volume is read", func() bool { return w.Set().Find("x") != nil })
 }
@@ -262,7 +262,7 @@ func TestWatcherEndsWhileABundleIsLoaded(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.Run(ctx, nil)
+		w.Run(ctx, nil, func(error) {})
 	}()
 	<-bundles.loading
 	cancel()

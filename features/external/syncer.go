@@ -99,13 +99,17 @@ func NewSyncer(
 	return s, nil
 }
 
-// Run polls the repository until ctx ends. It logs a lasting error once.
-func (s *Syncer) Run(ctx context.Context) {
+// Run polls the repository until ctx ends, and passes the outcome of each poll to report. It logs
+// a lasting error once.
+func (s *Syncer) Run(ctx context.Context, report func(error)) {
 	t := time.NewTicker(syncInterval)
 	defer t.Stop()
 	logged := ""
 	for {
 		err := s.Sync(ctx)
+		if ctx.Err() == nil {
+			report(err)
+		}
 		switch {
 		case err == nil:
 			logged = ""

@@ -209,7 +209,7 @@ func TestLostRepository(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { syncer.Run(ctx); close(done) }()
+		go func() { syncer.Run(ctx, func(error) {}); close(done) }()
 		synctest.Wait() // Run waits for its ticker after the first poll
 		now, err := external.FolderRepository(dir).Current(ctx)
 		if err != nil || now["shop"] != v {

@@ -25,22 +25,20 @@ type job struct {
 
 // newJobs returns the background jobs of the service.
 func (a *App) newJobs(opt Options) []job {
-	simple := func(name string, run func(context.Context)) job {
-		return job{name, func(ctx context.Context, _ func(error)) { run(ctx) }}
-	}
 	jobs := []job{
-		simple("external tables", a.engine.External.Run), // load imported feature columns
-		simple("bundles", a.models.Run),                  // follow which bundle is active
+		{"external tables", a.engine.External.Run}, // load imported feature columns
+		// Follow which bundle is active. The check "model" says what failed.
+		{"bundles", func(ctx context.Context, _ func(error)) { a.models.Run(ctx) }},
 	}
 	if a.engine.pool != nil {
-		jobs = append(jobs, simple("vector tables", a.compactVectors))
+		jobs = append(jobs, job{"vector tables", a.compactVectors})
 	}
 	if a.experiments != nil {
 		guard := guardrails{a.experiments, opt.Store.Data, opt.Log}
 		jobs = append(jobs,
-			simple("experiments file", func(ctx context.Context) {
-				a.experiments.Run(ctx, opt.ReadAgain)
-			}),
+			job{"experiments file", func(ctx context.Context, report func(error)) {
+				a.experiments.Run(ctx, opt.ReadAgain, report)
+			}},
 			job{"guardrails", guard.run})
 	}
 	return jobs

@@ -15,23 +15,25 @@ const (
 )
 
 // compactVectors removes the stored vectors of texts that no item has any more: once a day, until
-// ctx ends.
-func (a *App) compactVectors(ctx context.Context) {
+// ctx ends. It passes each outcome to report.
+func (a *App) compactVectors(ctx context.Context, report func(error)) {
 	for wait := firstCompaction; ; wait = compactEvery {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
-		a.compactVectorsOnce(ctx)
+		if err := a.compactVectorsOnce(ctx); ctx.Err() == nil {
+			report(err)
+		}
 	}
 }
 
 // compactVectorsOnce does nothing while Redis may lack items of the catalogue: their vectors would
 // have to be computed again.
-func (a *App) compactVectorsOnce(ctx context.Context) {
+func (a *App) compactVectorsOnce(ctx context.Context) error {
 	if shared, ok := a.engine.Store.(*redis.Store); ok && shared.Stats().Behind {
-		return
+		return nil
 	}
 	dropped, err := a.engine.pool.Compact(ctx)
 	switch {
@@ -41,4 +43,5 @@ func (a *App) compactVectorsOnce(ctx context.Context) {
 	case dropped > 0:
 		a.log.Info("removed the vectors of texts that no item has any more", "vectors", dropped)
 	}
+	return err
 }
