@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// UserHash returns what an erase event carries instead of the user's id: the first half of its
-// SHA-256 in hex. It reveals nothing to a reader who does not have the id.
+// UserHash returns what stands for a user where the id must not be: the first half of its SHA-256
+// in hex. Whoever has a list of ids can compute it, so files have it sealed, see event.UserKeys.
 func UserHash(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:16])

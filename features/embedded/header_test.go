@@ -1,9 +1,12 @@
 package embedded_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"relish/features/embedded"
@@ -43,6 +46,38 @@ func TestDamagedHeaders(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A sealed segment that somebody cut short is reported, although the checkpoint has its records and
+// so nothing reads it.
+func TestSealedSegmentCutShort(t *testing.T) {
+	cfg, dir := storetest.Config(), filepath.Join(t.TempDir(), "d")
+	for i := range 2 {
+		s := open(t, dir, cfg, quick())
+		add(t, s, click(fmt.Sprint("e", i), clickUser, "i"))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const name = "00000000000000000001.rlog"
+	path := filepath.Join(ingest.LogDir(dir), name)
+	st, err := os.Stat(path)
+	if err == nil {
+		err = os.Truncate(path, st.Size()-1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged bytes.Buffer
+	opt := quick()
+	opt.Ingest.Log = slog.New(slog.NewTextHandler(&logged, nil))
+	s := open(t, dir, cfg, opt)
+	if got := countClicks(t, s); got != 2 {
+		t.Errorf("%d clicks, want the 2 of the checkpoint", got)
+	}
+	if !strings.Contains(logged.String(), name) || !strings.Contains(logged.String(), "record 1 ") {
+		t.Errorf("the start logs %q", logged.String())
 	}
 }
 

@@ -27,7 +27,7 @@ func TestFlippedNewestSegment(t *testing.T) {
 	path := newest(t, src)
 	data, _ := os.ReadFile(path)
 	for i := range data {
-		dir := t.TempDir()
+		dir := folderWithKeys(t, src)
 		bad := append([]byte(nil), data...)
 		bad[i] ^= 0x40
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), bad, 0o644); err != nil {

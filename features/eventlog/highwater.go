@@ -52,10 +52,25 @@ func readHighWater(dir string) (h highWater, err error) {
 		return h, err
 	}
 	if err := json.Unmarshal(data, &h); err != nil {
-		return h, fmt.Errorf("%s cannot be read: %w; remove it to go on without it",
-			highWaterPath(dir), err)
+		return highWater{}, fmt.Errorf("%s: %w: %w; restore it from a backup, or remove it: then "+
+			"it cannot be told whether the end of the log is missing", highWaterPath(dir),
+			errHighWater, err)
 	}
 	return h, nil
+}
+
+var errHighWater = errors.New("the high-water mark of the log is damaged")
+
+// openHighWater reads the high-water mark. If it is damaged and the log has segments, it is
+// removed, and the next record writes it again. Without segments it is the only witness of the
+// records that are missing, so the log does not open.
+func (l *Log) openHighWater(segs []segment) (err error) {
+	l.high, err = readHighWater(l.dir)
+	if !errors.Is(err, errHighWater) || len(segs) == 0 {
+		return err
+	}
+	l.highWaterLost = true
+	return durable.Remove(l.fs, highWaterPath(l.dir))
 }
 
 // missing reports that the newest segment is gone. It is nil if the newest of the segments is the

@@ -37,7 +37,10 @@ type Log struct {
 	fs        durable.FS
 	replica   [8]byte
 	replicaID string // replica in hex
+	userKeys  *event.UserKeys
 	cutBytes  int64
+
+	highWaterLost bool // the high-water mark was damaged when the log was opened
 
 	missing     *Damage // the end of the log was missing when it was opened; nil: it was not
 	missingFrom uint64  // the first sequence that may be missing then
@@ -192,6 +195,10 @@ func (l *Log) FirstSeq() uint64 { return l.first.Load() }
 // records up to Options.UsedUpTo. from is the first sequence that may be missing. It returns 0 and
 // nil if nothing was missing.
 func (l *Log) Missing() (from uint64, d *Damage) { return l.missingFrom, l.missing }
+
+// HighWaterLost reports that the file that tells whether the end of the log is missing was damaged
+// when the log was opened. The next record writes it again.
+func (l *Log) HighWaterLost() bool { return l.highWaterLost }
 
 // Replica returns the id of this log, 16 hex digits.
 func (l *Log) Replica() string { return l.replicaID }

@@ -68,6 +68,20 @@ func mustAppend(t testing.TB, l *Log, events ...ranker.Event) {
 	}
 }
 
+// folderWithKeys returns an empty folder of a log with the keys of the log in src.
+func folderWithKeys(t testing.TB, src string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	keys, err := os.ReadFile(userKeysPath(src))
+	if err == nil {
+		err = os.WriteFile(userKeysPath(dir), keys, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // ids reads the whole log. Without damage the sequence must have no gaps.
 func ids(t testing.TB, dir string) (out []string, damage []*Damage) {
 	t.Helper()
@@ -179,7 +193,7 @@ func TestIncompleteEnd(t *testing.T) {
 	path := newest(t, src)
 	data, _ := os.ReadFile(path)
 	for cut := before; cut < int64(len(data)); cut++ {
-		dir := t.TempDir()
+		dir := folderWithKeys(t, src)
 		to := filepath.Join(dir, filepath.Base(path))
 		if err := os.WriteFile(to, data[:cut], 0o644); err != nil {
 			t.Fatal(err)

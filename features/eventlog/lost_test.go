@@ -104,12 +104,86 @@ func TestForeignHighWater(t *testing.T) {
 	if l.LastSeq() != 10 {
 		t.Errorf("record %d, want 10", l.LastSeq())
 	}
-	if err := os.WriteFile(highWaterPath(dir), []byte("{"), 0o644); err != nil {
+}
+
+// A damaged mark is written again if the log is there. If it is the only witness of a lost log, the
+// start ends with what to do.
+func TestDamagedHighWater(t *testing.T) {
+	dir := threeSegments(t)
+	damage := func() {
+		t.Helper()
+		if err := os.WriteFile(highWaterPath(dir), []byte("{"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damage()
+	l := mustOpen(t, dir, Options{})
+	if !l.HighWaterLost() {
+		t.Error("the damage is not reported")
+	}
+	mustAppend(t, l, click("after"))
+	if l.LastSeq() != 7 {
+		t.Errorf("record %d, want 7", l.LastSeq())
+	}
+	l.Close()
+	if mark, err := readHighWater(dir); err != nil || mark.Segment != 7 {
+		t.Errorf("the mark after the next record: %+v, %v", mark, err)
+	}
+	if got, damage := ids(t, dir); len(got) != 7 || damage != nil {
+		t.Errorf("read %v, damage %v", got, damage)
+	}
+	l = mustOpen(t, dir, Options{})
+	if l.HighWaterLost() {
+		t.Error("the damage is reported again")
+	}
+	l.Close()
+	damage()
+	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "remove it") {
-		t.Errorf("a damaged mark: %v", err)
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "backup") ||
+		!strings.Contains(err.Error(), "remove it") {
+		t.Errorf("a damaged mark without a log: %v", err)
 	}
+}
+
+// CheckEnds finds sealed segments without their last record, wherever they were cut, and no others.
+func TestCheckEnds(t *testing.T) {
+	dir := threeSegments(t)
+	check := func(upTo uint64, want string) {
+		t.Helper()
+		cut, err := CheckEnds(dir, upTo)
+		names := ""
+		for _, d := range cut {
+			names += d.File + " "
+		}
+		if err != nil || names != want {
+			t.Errorf("up to %d: %v, %v, want %q", upTo, cut, err, want)
+		}
+	}
+	check(7, "")
+	first := segmentPath(dir, 1)
+	data, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := range data {
+		if err := os.WriteFile(first, data[:size], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		check(7, filepath.Base(first)+" ")
+	}
+	check(2, "") // the caller reads the first segment by itself
+	leftovers := append(bytes.Clone(data), make([]byte, 2*firstTail)...)
+	if err := os.WriteFile(first, leftovers, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check(7, "")
+	l := mustOpen(t, dir, Options{})
+	if _, err := l.Rewrite(t.Context(), func(*event.Record) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	check(7, "") // erased records keep their places
 }
 
 // UsedUpTo and Replica make a log go on where a lost one ended.

@@ -39,7 +39,9 @@ func Read(dir string, from uint64) iter.Seq2[event.Record, error] {
 			if len(f.payload) == 0 || f.seq < from {
 				return true
 			}
-			stopped = !yield(s.record(f))
+			rec, err := s.record(f)
+			d := new(Damage)
+			stopped = !yield(rec, err) || err != nil && !errors.As(err, &d)
 			return !stopped
 		}, func(d *Damage) bool {
 			stopped = !yield(event.Record{}, d)
@@ -92,7 +94,7 @@ func scan(
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	s := scanner{each: each, damaged: damaged}
+	s := scanner{dir: dir, each: each, damaged: damaged}
 	for i, seg := range segs {
 		end := uint64(0) // the sequence at which the next segment begins, 0 for the newest segment
 		if i+1 < len(segs) {
@@ -123,7 +125,9 @@ func scan(
 }
 
 type scanner struct {
-	next    uint64 // the sequence expected next, 0 before the first record
+	dir     string          // of the log
+	keys    *event.UserKeys // nil until an erase event needs them
+	next    uint64          // the sequence expected next, 0 before the first record
 	seg     segment
 	end     int    // position in the segment after the last intact frame
 	durable int    // bytes of the newest segment that are known to be durable
@@ -134,7 +138,8 @@ type scanner struct {
 	damaged func(*Damage) bool
 }
 
-// record decodes the payload of a frame.
+// record decodes the payload of a frame. It fails with a *Damage, or if the key of an erasure is
+// missing.
 func (s *scanner) record(f frame) (event.Record, error) {
 	rec := event.Record{Seq: f.seq, Arrival: f.arrival, Replica: s.replica}
 	var err error
@@ -145,7 +150,7 @@ func (s *scanner) record(f frame) (event.Record, error) {
 			Reason: fmt.Sprintf("record %d cannot be decoded: %v", f.seq, err),
 		}
 	}
-	return rec, nil
+	return rec, s.openUser(&rec.Event)
 }
 
 // segment scans one segment up to the sequence end, or with end 0 up to its last complete frame.

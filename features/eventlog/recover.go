@@ -24,19 +24,24 @@ func (l *Log) recoverLog() error {
 	if err != nil {
 		return err
 	}
-	if l.high, err = readHighWater(l.dir); err != nil {
+	if err := l.openHighWater(segs); err != nil {
 		return err
 	}
 	if err := l.chooseReplica(); err != nil {
 		return err
 	}
 	l.next.Store(1)
-	if len(segs) > 0 {
-		for _, s := range segs {
-			if h, err := s.header(); err == nil {
-				l.replica, l.arrival = h.replica, max(l.arrival, h.created)
-			}
+	newest := uint16(0) // format version
+	for _, s := range segs {
+		if h, err := s.header(); err == nil {
+			l.replica, l.arrival = h.replica, max(l.arrival, h.created)
+			newest = max(newest, h.version)
 		}
+	}
+	if err := l.openUserKeys(newest); err != nil {
+		return err
+	}
+	if len(segs) > 0 {
 		if err := l.recoverNewest(segs[len(segs)-1]); err != nil {
 			return err
 		}

@@ -148,7 +148,7 @@ func (l *Log) rewriteSegment(
 	h, _ := parseHeader(data) // the scanner reports damage
 	out := h.appendTo(make([]byte, 0, len(data)))
 	var damage *Damage
-	sc := scanner{each: func(sc *scanner, f frame) bool {
+	sc := scanner{dir: l.dir, each: func(sc *scanner, f frame) bool {
 		payload := f.payload
 		if len(payload) > 0 {
 			rec, err := sc.record(f)

@@ -10,7 +10,6 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 
@@ -21,7 +20,7 @@ import (
 
 // The file "journal" is the ingester's own checkpoint, beside the checkpoint of the store. It holds
 // the sequence that it stands for and the id of the log with a CRC-32C, the remembered event ids,
-// and the pending erasures as JSON.
+// and the pending erasures as JSON, with sealed hashes of the users.
 func (g *Ingester) checkpointPath() string { return filepath.Join(g.dir, "journal") }
 
 // errOtherLog says that a file came with another event log.
@@ -45,7 +44,7 @@ func (g *Ingester) loadCheckpoint() error {
 			"cannot use the checkpoint of event ids; reading the whole log instead", "error", err,
 		)
 	}
-	g.ids, g.erase.pending, g.replica, g.seq = newRecentIDs(g.opt.DedupeIDs), nil, "", 0
+	g.ids, g.erase.sealed, g.replica, g.seq = newRecentIDs(g.opt.DedupeIDs), nil, "", 0
 	return nil
 }
 
@@ -63,7 +62,7 @@ func (g *Ingester) readCheckpoint() error {
 	if err := g.ids.read(in); err != nil {
 		return err
 	}
-	return json.NewDecoder(in).Decode(&g.erase.pending)
+	return json.NewDecoder(in).Decode(&g.erase.sealed)
 }
 
 // readCheckpointHead reads the sequence and the replica. Older versions wrote no replica.
@@ -132,7 +131,7 @@ func (g *Ingester) beforeDrop(first uint64) error {
 func (g *Ingester) writeCheckpoint(w io.Writer) error {
 	g.mu.Lock()
 	g.erase.mu.Lock()
-	seq, ids, pending := g.seq, g.ids.beginCopy(), maps.Clone(g.erase.pending)
+	seq, ids, pending := g.seq, g.ids.beginCopy(), g.erase.seal(g.log.UserKeys())
 	g.erase.mu.Unlock()
 	g.mu.Unlock()
 	for more := true; more; {

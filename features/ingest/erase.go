@@ -22,8 +22,32 @@ import (
 // event for each of them. The file "erased" holds the sequence up to which erase events are done.
 type eraser struct {
 	mu       sync.Mutex
-	pending  map[string]uint64 // user hash -> sequence of the newest erase event
+	pending  map[string]uint64 // features.UserHash -> sequence of the newest erase event
+	sealed   map[string]uint64 // pending as the checkpoint had it, until the log's keys are known
 	doneUpTo uint64
+}
+
+// open opens what the checkpoint had. ok is false if a key of it is missing.
+func (e *eraser) open(keys *event.UserKeys) (ok bool) {
+	sealed := e.sealed
+	e.sealed, e.pending = nil, map[string]uint64{}
+	for hash, seq := range sealed {
+		plain, err := keys.Open(hash)
+		if err != nil {
+			return false
+		}
+		e.pending[plain] = seq
+	}
+	return true
+}
+
+// seal returns pending as a file may have it. Callers hold mu.
+func (e *eraser) seal(keys *event.UserKeys) map[string]uint64 {
+	sealed := make(map[string]uint64, len(e.pending))
+	for hash, seq := range e.pending {
+		sealed[keys.Seal(hash)] = seq
+	}
+	return sealed
 }
 
 // erasedFile is the content of the file "erased".

@@ -83,10 +83,16 @@ func Open(dir string, opt Options) (*Ingester, error) {
 		return nil, err
 	}
 	g.replica = g.log.Replica()
+	if g.log.HighWaterLost() {
+		g.opt.Log.Warn("log.highwater was damaged and is written again; whether records at the " +
+			"end of the event log are missing cannot be told")
+	}
 	if n := g.log.Stats().CutBytes; n > 0 {
 		g.opt.Log.Warn("an incomplete end of the event log was cut off; its events were "+
 			"never acknowledged", "bytes", n)
 	}
+	// A checkpoint with another key is of a log that is gone. This one is searched for erasures.
+	undone = !g.erase.open(g.log.UserKeys()) || undone
 	if err := g.replay(done, undone); err != nil {
 		return nil, errors.Join(err, g.log.Close())
 	}
@@ -256,6 +262,9 @@ func (g *Ingester) EndMissing() bool {
 
 // Replica returns the id of the event log, 16 hex digits.
 func (g *Ingester) Replica() string { return g.log.Replica() }
+
+// UserKeys returns the keys that seal the hashes of erased users in files of the data folder.
+func (g *Ingester) UserKeys() *event.UserKeys { return g.log.UserKeys() }
 
 // Stats are the gauges of an ingester.
 type Stats struct {

@@ -12,25 +12,39 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// ErrLocked says that another process holds the lock of a folder.
-var ErrLocked = errors.New("in use by process")
+// ErrLocked says that another process holds the lock of a folder. Lock returns a *LockedError.
+var ErrLocked = errors.New("another process uses the folder")
+
+// LockedError says which process holds the lock of which folder.
+type LockedError struct{ Dir, Process string }
+
+// Error implements error.
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("%s is in use by process %s", e.Dir, e.Process)
+}
+
+// Is makes errors.Is find ErrLocked.
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
 func lockPath(dir string) string { return filepath.Join(dir, "lock") }
 
 // Lock makes this process the only writer of the data folder until unlock is called. It creates the
-// folder if needed. If another process holds the lock, the error names that process and wraps
-// ErrLocked.
+// folder if needed. If another process holds the lock, the error is a *LockedError.
 func Lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	l := flock.New(lockPath(dir))
 	ok, err := l.TryLock()
+	if errors.Is(err, syscall.EISDIR) {
+		return nil, fmt.Errorf("%s is a folder, and must be the file that says which process uses "+
+			"%s: remove it, and start again", lockPath(dir), dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	if !ok {
-		return nil, fmt.Errorf("%s is %w %s", dir, ErrLocked, pid(dir))
+		return nil, &LockedError{dir, pid(dir)}
 	}
 	err = os.WriteFile(lockPath(dir), []byte(strconv.Itoa(os.Getpid())), 0o644)
 	if err != nil && !errors.Is(err, syscall.ENOSPC) { // the id only names the holder to others

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"relish/features/eventlog"
@@ -27,6 +28,25 @@ func TestLockOnFullDisk(t *testing.T) {
 		}
 		unlock()
 	}
+}
+
+// A folder in place of the lock file is named, with what to do.
+func TestLockIsAFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "lock"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ingest.Lock(dir); err == nil || !strings.Contains(err.Error(), "remove it") {
+		t.Errorf("locked with %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "lock")); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := ingest.Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
 }
 
 // A process whose lock file somebody has removed or replaced writes nothing more: another process

@@ -61,6 +61,14 @@ func (g *Ingester) replay(done erasedFile, undone bool) error {
 	if undone = undone || missing; undone {
 		done, from = erasedFile{}, 1
 	}
+	// Nothing reads the records before from, but a loss among them must not go unnoticed.
+	cut, err := eventlog.CheckEnds(LogDir(g.dir), from)
+	if err != nil {
+		return err
+	}
+	for _, d := range cut {
+		g.reportDamage(d)
+	}
 	r := replayer{g: g, first: from, seq: g.seq}
 	for rec, err := range eventlog.Read(LogDir(g.dir), from) {
 		var d *eventlog.Damage

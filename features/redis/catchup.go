@@ -50,6 +50,7 @@ func (sy *syncer) verify(ctx context.Context) error {
 func (sy *syncer) loadOwnPart(ctx context.Context, m *manifest, stored partState) error {
 	p := newCounterPart(sy.s.cfg, sy.s.replica)
 	if m != nil {
+		sy.reportOlderLog(usedSeq(m, stored))
 		changed, err := sy.s.loadChunks(ctx, p, m)
 		if errors.Is(err, errPartChanged) {
 			return sy.loadOwnPart(ctx, nil, stored) // everything is counted again
@@ -64,6 +65,20 @@ func (sy *syncer) loadOwnPart(ctx context.Context, m *manifest, stored partState
 	sy.requestReplay(min(p.appliedTo, p.applied.upTo)+1, sy.s.LastSeq())
 	sy.advance(p.appliedTo)
 	return nil
+}
+
+// reportOlderLog says that Redis has had records up to used of this replica's log, which the log
+// does not have: somebody put an older copy of it back. If Redis answers while the store opens, new
+// records get later numbers. Otherwise they get numbers that Redis takes for included.
+func (sy *syncer) reportOlderLog(used uint64) {
+	last := sy.s.LastSeq()
+	if used <= last {
+		return
+	}
+	sy.s.stats.olderLog.Store(true)
+	sy.s.log.Error("Redis has later records of this replica than its event log: an older copy of "+
+		"the log was put back. New events may not count. Restart the server while Redis answers, "+
+		"and then run relish rebuild --redis", "in_redis", used, "in_log", last)
 }
 
 // recount counts this replica's part of the counters again from the log. If retention has dropped a

@@ -30,6 +30,7 @@ import (
 type erasures struct {
 	path    string
 	fs      durable.FS
+	keys    *event.UserKeys // of the log; the file has sealed hashes of users
 	file    erasuresFile
 	unsaved bool      // file has more than the file on disk
 	compare bool      // Redis may have others
@@ -43,9 +44,22 @@ type erasuresFile struct {
 	Known   map[string]erasure `json:"known"`   // by the id of the erase event
 }
 
+// eachUser replaces the hash of each user.
+func (f *erasuresFile) eachUser(replace func(string) (string, error)) error {
+	for id, x := range f.Known {
+		hash, err := replace(x.User)
+		if err != nil {
+			return err
+		}
+		x.User = hash
+		f.Known[id] = x
+	}
+	return nil
+}
+
 // erasure is an erased user.
 type erasure struct {
-	User string `json:"user"` // features.UserHash
+	User string `json:"user"` // features.UserHash; sealed in the file
 	At   int64  `json:"at"`   // arrival of the request, Unix ms
 }
 
@@ -68,14 +82,17 @@ func erasuresKey(prefix string) string        { return tenantPrefix(prefix) + "e
 func erasureReplicasKey(prefix string) string { return tenantPrefix(prefix) + "erasures:replicas" }
 
 // openErasures reads the file in a data folder. What it says of another log is ignored.
-func openErasures(dir, replica string, fsys durable.FS) (*erasures, error) {
-	e := &erasures{path: filepath.Join(dir, "erasures"), fs: fsys, compare: true}
+func openErasures(
+	dir, replica string, keys *event.UserKeys, fsys durable.FS,
+) (*erasures, error) {
+	e := &erasures{path: filepath.Join(dir, "erasures"), fs: fsys, keys: keys, compare: true}
 	data, err := os.ReadFile(e.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	// What cannot be read is found again in Redis, and erased again, which does no harm.
-	if json.Unmarshal(data, &e.file) != nil || e.file.Replica != replica {
+	if json.Unmarshal(data, &e.file) != nil || e.file.Replica != replica ||
+		e.file.eachUser(keys.Open) != nil {
 		e.file = erasuresFile{}
 	}
 	e.file.Replica = replica
@@ -98,7 +115,12 @@ func (e *erasures) noteErasures(records []event.Record) error {
 	if !e.unsaved {
 		return nil
 	}
-	data, err := json.Marshal(e.file)
+	file := erasuresFile{e.file.Replica, maps.Clone(e.file.Known)}
+	seal := func(hash string) (string, error) { return e.keys.Seal(hash), nil }
+	data, err := []byte(nil), file.eachUser(seal)
+	if err == nil {
+		data, err = json.Marshal(file)
+	}
 	if err == nil {
 		err = durable.WriteFile(e.fs, e.path, data)
 	}

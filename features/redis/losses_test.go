@@ -157,6 +157,55 @@ func TestLogOlderThanRedis(t *testing.T) {
 	waitClicks(t, s, "x", 13)
 }
 
+// If Redis does not answer when a replica opens an older copy of its log, the replica says so
+// later, until it is restarted.
+func TestOlderLogIsReported(t *testing.T) {
+	server := redistest.Start(t)
+	s := openReplicas(t, server.URL(), 1)[0]
+	s.add(t, click("before", "u", "x"))
+	backup := filepath.Join(t.TempDir(), "log")
+	if err := os.CopyFS(backup, os.DirFS(ingest.LogDir(s.dir))); err != nil {
+		t.Fatal(err)
+	}
+	s.add(t, click("after", "u", "x"))
+	s.waitFlushed(t)
+	s.close(t)
+	entries, err := os.ReadDir(s.dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+	}
+	if err = errors.Join(err, os.CopyFS(ingest.LogDir(s.dir), os.DirFS(backup))); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	s.reopen(t)
+	server.Resume()
+	eventually(t, "the older log is reported", func() bool { return s.Stats().OlderLog })
+	s.close(t)
+	s.reopen(t)
+	s.add(t, click("new", "u", "x"))
+	s.waitFlushed(t)
+	if s.Stats().OlderLog {
+		t.Error("an older log is reported although new records have later numbers")
+	}
+}
+
+// Events of different content that two replicas took under one id are counted, and repeats are not.
+func TestIDConflictsOfReplicas(t *testing.T) {
+	r := openReplicas(t, redistest.Start(t).URL(), 2)
+	r[0].add(t, click("same", "u", "x"), click("other", "u", "x"))
+	r[0].waitFlushed(t)
+	r[1].add(t, click("same", "u", "x"), click("other", "u", "y"))
+	r[1].waitFlushed(t)
+	if n := r[1].Stats().IDConflicts; n != 1 {
+		t.Errorf("%d conflicts, want 1", n)
+	}
+	if n := r[0].Stats().IDConflicts; n != 0 {
+		t.Errorf("%d conflicts at the first replica", n)
+	}
+	waitClicks(t, r[1], "x", 2)
+}
+
 // A claim of an event that something else overwrote with another type is none.
 func TestClaimOfAnotherType(t *testing.T) {
 	server := redistest.Start(t)

@@ -126,5 +126,10 @@ func (s *Store) usedInRedis() uint64 {
 	if err != nil || m == nil {
 		return 0
 	}
+	return usedSeq(m, stored)
+}
+
+// usedSeq returns the newest sequence of a replica's log that Redis has.
+func usedSeq(m *manifest, stored partState) uint64 {
 	return max(m.appliedTo, m.applied.last, seqOf(stored.marker))
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -102,7 +104,7 @@ func (b *batch) claim(ctx context.Context) error {
 	mine := make([]string, len(b.records))
 	setIfAbsent := redis.SetArgs{Mode: "NX", Get: true, TTL: b.s.opt.ClaimTTL}
 	for i := range b.records {
-		mine[i] = claimValue(b.part.replicaName(), b.records[i].Seq)
+		mine[i] = claimValue(b.part.replicaName(), &b.records[i])
 		cmds[i] = pipe.SetArgs(ctx, b.s.keys.claim(&b.records[i].Event), mine[i], setIfAbsent)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
@@ -113,12 +115,15 @@ func (b *batch) claim(ctx context.Context) error {
 		claimed, err := c.Result()
 		switch {
 		// A claim of another type is none. An erasure is due at every replica.
-		case isAbsent(err), err == nil && claimed == mine[i],
+		case isAbsent(err), err == nil && sameRecord(claimed, mine[i]),
 			err == nil && b.records[i].Event.Kind == ranker.EventErase:
 			kept = append(kept, b.records[i])
 		case err != nil:
 			return err
 		default:
+			if !sameContent(claimed, mine[i]) {
+				b.s.stats.idConflicts.Add(1)
+			}
 			repeated = append(repeated, b.records[i].Seq)
 			overcounted = overcounted || b.part.includes(b.records[i].Seq)
 		}
@@ -134,6 +139,32 @@ func (b *batch) claim(ctx context.Context) error {
 	return nil
 }
 
-// claimValue names the record that counts an event. A replica that crashed after the claim
-// recognises its own claim by that name.
-func claimValue(replica string, seq uint64) string { return fmt.Sprintf("%s:%d", replica, seq) }
+// claimValue names the record that counts an event, and the event's content: REPLICA:SEQ:CONTENT. A
+// replica that crashed after the claim recognises its own claim by the record. The content tells
+// that two replicas accepted different events with one id, of which only the first counts.
+func claimValue(replica string, rec *event.Record) string {
+	content := event.IdentityOf(&rec.Event, rec.Arrival).Content
+	return fmt.Sprintf("%s:%d:%016x", replica, rec.Seq, content)
+}
+
+// splitClaim returns the record and the content of a claim. Earlier versions wrote no content.
+func splitClaim(claim string) (record string, content uint64) {
+	parts := strings.SplitN(claim, ":", 3)
+	if len(parts) < 3 {
+		return claim, 0
+	}
+	content, _ = strconv.ParseUint(parts[2], 16, 64) // 0, unknown, if it is damaged
+	return parts[0] + ":" + parts[1], content
+}
+
+func sameRecord(a, b string) bool {
+	recordA, _ := splitClaim(a)
+	recordB, _ := splitClaim(b)
+	return recordA == recordB
+}
+
+func sameContent(a, b string) bool {
+	_, contentA := splitClaim(a)
+	_, contentB := splitClaim(b)
+	return event.Identity{Content: contentA}.Repeats(event.Identity{Content: contentB})
+}

@@ -271,7 +271,7 @@ func (m *merger) add(rec *event.Record) error {
 		m.state.Apply(rec)
 		p.Seq = rec.Seq
 	}
-	m.pipe.Set(m.ctx, m.keys.claim(&rec.Event), claimValue(rec.Replica, rec.Seq), defaultClaimTTL)
+	m.pipe.Set(m.ctx, m.keys.claim(&rec.Event), claimValue(rec.Replica, rec), defaultClaimTTL)
 	if m.pipe.Len() < restoreBatch {
 		return nil
 	}

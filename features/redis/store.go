@@ -122,8 +122,10 @@ type Store struct {
 	redoFrom    atomic.Uint64 // the first record that Redis may lack; 0: unknown or none
 
 	stats struct {
-		conflicts, invalid, trips, stale atomic.Int64
-		repeated, unlisted               atomic.Uint64 // see features.Uncounted
+		conflicts, idConflicts, invalid, trips, stale atomic.Int64
+
+		repeated, unlisted atomic.Uint64 // see features.Uncounted
+		olderLog           atomic.Bool
 	}
 	stop    context.CancelFunc
 	syncing sync.WaitGroup
@@ -161,7 +163,7 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 		s.repeats, err = openRepeats(dir, s.replica, s.FirstSeq())
 	}
 	if err == nil {
-		s.erasures, err = openErasures(dir, s.Replica(), opt.Ingest.FS)
+		s.erasures, err = openErasures(dir, s.Replica(), s.UserKeys(), opt.Ingest.FS)
 	}
 	if err != nil {
 		s.cache.closeCache()
@@ -267,8 +269,12 @@ type Stats struct {
 	RoundTrips  int64         // round trips for rankings
 	StaleReads  int64         // rankings made from local copies
 	Conflicts   int64         // compare-and-sets that another replica won
+	IDConflicts int64         // events whose id another replica gave to an event of other content
 	Invalid     int64         // damaged values that were read from Redis
 	Uncounted   features.Uncounted
+	// OlderLog says that Redis has records of this replica that its log lacks, and that new ones
+	// may get their numbers: an older copy of the log was put back while Redis did not answer.
+	OlderLog bool
 }
 
 // Stats returns the current figures.
@@ -281,10 +287,12 @@ func (s *Store) Stats() Stats {
 		Up: s.conn.Up(), Behind: s.isBehind(), Outages: s.conn.Opened(),
 		LastError:  s.conn.LastError(),
 		RoundTrips: s.stats.trips.Load(), StaleReads: s.stats.stale.Load(),
-		Conflicts: s.stats.conflicts.Load(), Invalid: s.stats.invalid.Load(),
+		Conflicts: s.stats.conflicts.Load(), IDConflicts: s.stats.idConflicts.Load(),
+		Invalid: s.stats.invalid.Load(),
 		Uncounted: features.Uncounted{
 			Repeated: s.stats.repeated.Load(), Unlisted: s.stats.unlisted.Load(),
 		},
+		OlderLog: s.stats.olderLog.Load(),
 	}
 	if since := s.behindSince.Load(); since != 0 {
 		st.BehindFor = time.Since(time.Unix(0, since))

@@ -92,7 +92,9 @@ type Options struct {
 	EraseAfter time.Duration
 	Log        *slog.Logger // nil: nothing is logged
 
-	onReplay func(done, total uint64) error // see ingest.Options.OnReplay; Serve sets it
+	// Serve sets these.
+	onReplay func(done, total uint64) error // see ingest.Options.OnReplay
+	address  string                         // URL of the service for processes of this machine
 }
 
 // App is the ranking service. New opens it, Run serves once, Close releases everything.
@@ -153,7 +155,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if a.server, err = a.newServer(opt); err != nil {
 		return nil, err
 	}
-	if err := a.announce(opt.Store.Data, opt.Config.State); err != nil {
+	if err := a.announce(opt); err != nil {
 		opt.Log.Warn("a training beside this server cannot see what it counts", "error", err)
 	}
 	return a, nil

@@ -6,6 +6,7 @@ import (
 
 	"relish/api"
 	"relish/features/embedded"
+	"relish/features/ingest"
 	"relish/features/redis"
 	"relish/ranker/bundle"
 )
@@ -15,7 +16,13 @@ import (
 // people what is missing.
 func (a *App) readiness() []api.ReadinessCheck {
 	checks := []api.ReadinessCheck{storeCheck(a.engine.Store), modelCheck(a.models)}
-	if ahead := clockAhead(a.engine.Store); ahead > 0 {
+	ingested := ingestStats(a.engine.Store)
+	if ingested.LogFull {
+		checks = append(checks, api.ReadinessCheck{Name: "log", OK: true, Detail: "degraded: " +
+			"events are refused, because the event log or its disk is full; free space, raise " +
+			"--max-log-bytes, or set --retain-bytes or --retain-age"})
+	}
+	if ahead := ingested.ClockAhead; ahead > 0 {
 		checks = append(checks, api.ReadinessCheck{Name: "clock", OK: true, Detail: fmt.Sprintf(
 			"degraded: the clock stepped ahead by %s, and arrival times do not follow it; if it "+
 				"is right, start again with --accept-clock", ahead.Round(time.Second))})
@@ -55,6 +62,9 @@ func storeCheck(store Store) api.ReadinessCheck {
 		if stats.LastError != nil {
 			check.Detail += ": " + stats.LastError.Error()
 		}
+	case stats.OlderLog:
+		check.Detail = "degraded: an older copy of the event log was put back, and new events " +
+			"may not count; restart while Redis answers, then run relish rebuild --redis"
 	case stats.Behind:
 		check.Detail = "degraded: Redis is being brought up to date from the log"
 	default:
@@ -63,15 +73,15 @@ func storeCheck(store Store) api.ReadinessCheck {
 	return check
 }
 
-// clockAhead returns how far the clock is ahead of the arrival times of events.
-func clockAhead(store Store) time.Duration {
+// ingestStats returns the gauges of the store's event log.
+func ingestStats(store Store) ingest.Stats {
 	switch s := store.(type) {
 	case *redis.Store:
-		return s.Stats().ClockAhead
+		return s.Stats().Stats
 	case *embedded.Store:
-		return s.Stats().ClockAhead
+		return s.Stats().Stats
 	}
-	return 0
+	return ingest.Stats{}
 }
 
 func modelCheck(models *bundle.Registry) api.ReadinessCheck {

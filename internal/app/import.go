@@ -162,9 +162,15 @@ func addRow(sorter *eventsort.Sorter, number int, row *importfile.Row) error {
 
 // AdviseServer adds to the error that a process uses the data folder how to import beside it.
 func AdviseServer(err error) error {
-	if errors.Is(err, ingest.ErrLocked) {
-		return fmt.Errorf("%w. If that process is relish serve, send it the events: pass --server "+
-			"http://127.0.0.1:8080 instead of --data", err)
+	locked := new(ingest.LockedError)
+	if !errors.As(err, &locked) {
+		return err
 	}
-	return err
+	server, _, readErr := readServing(locked.Dir)
+	if readErr == nil && server != nil && server.Address != "" {
+		return fmt.Errorf("%w. It is relish serve; send it the events: pass --server %s instead "+
+			"of --data", err, server.Address)
+	}
+	return fmt.Errorf("%w. If that process is relish serve, send it the events: pass --server "+
+		"http://127.0.0.1:8080 instead of --data", err)
 }

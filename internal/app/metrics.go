@@ -98,6 +98,9 @@ func registerRedis(m meter, store *redis.Store) {
 		func() float64 { return float64(store.Stats().StaleReads) })
 	m.counter("redis_conflicts_total", "Writes repeated because another replica wrote first.",
 		func() float64 { return float64(store.Stats().Conflicts) })
+	m.counter("redis_id_conflicts_total",
+		"Events that do not count, because another replica took another event with their id.",
+		func() float64 { return float64(store.Stats().IDConflicts) })
 	m.counter("redis_invalid_values_total", "Damaged values in Redis, which count as missing.",
 		func() float64 { return float64(store.Stats().Invalid) })
 	registerUncounted(m, func() features.Uncounted { return store.Stats().Uncounted })

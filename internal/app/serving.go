@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -24,28 +25,47 @@ import (
 // folder.
 const servingFile = "serving.yaml"
 
-// servingConfig is what a server counts, and what decides which bundles it can rank with. Commands
-// beside the server read it: a training activates no bundle that the server would refuse, and
-// what computes the state warns if its own configuration differs.
+// servingConfig is where a server listens, what it counts, and what decides which bundles it can
+// rank with. Commands beside the server read it: an import names the address, a training activates
+// no bundle that the server would refuse, and what computes the state warns if its own
+// configuration differs.
 type servingConfig struct {
+	Address string          `yaml:"address"` // URL for processes of the same machine
 	State   features.Config `yaml:"state"`
 	Text    ranker.TextSpec `yaml:"text"`
 	Encoder string          `yaml:"encoder"` // digest of the text encoder; empty without one
 }
 
-// announce writes what this server can rank with into its data folder. Close removes it.
-func (a *App) announce(data string, state features.Config) error {
-	text, err := yaml.Marshal(servingConfig{state, state.Text, a.engine.encoderDigest()})
+// announce writes the servingFile. Close removes it.
+func (a *App) announce(opt Options) error {
+	state := opt.Config.State
+	text, err := yaml.Marshal(servingConfig{
+		opt.address, state, state.Text, a.engine.encoderDigest(),
+	})
 	if err != nil {
 		return err
 	}
-	a.announced = filepath.Join(data, servingFile)
+	a.announced = filepath.Join(opt.Store.Data, servingFile)
 	return durable.WriteFile(durable.Disk, a.announced, text)
 }
 
-// serverRefuses returns why the server that runs on the data folder cannot rank with a bundle. It
-// returns nil if the server can, or if none runs: then the configuration of the next start decides.
-func serverRefuses(data string, b *bundle.Bundle) error {
+// localURL returns the URL of a listener for processes of this machine. One that listens on all
+// addresses is reached by the loopback address.
+func localURL(address net.Addr) string {
+	host, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// serverRefuses returns why the server that runs on the data folder cannot rank with a bundle that
+// was trained with a state, or would compute other features for it. It returns nil if the server
+// can, or if none runs: then the configuration of the next start decides.
+func serverRefuses(data string, trained features.Config, b *bundle.Bundle) error {
 	server, process, err := readServing(data)
 	if err != nil {
 		return fmt.Errorf("it is unknown what the server with process %s can rank with: %w. "+
@@ -57,6 +77,11 @@ func serverRefuses(data string, b *bundle.Bundle) error {
 	err = b.CheckCompatible(server.Encoder, func(s *ranker.Schema) error {
 		return features.CheckSchema(&server.State, s)
 	})
+	trained.DedupeIDs = server.State.DedupeIDs // no feature depends on it
+	if keys := otherKeys(server.State, trained); err == nil && len(keys) > 0 {
+		err = fmt.Errorf("its features would have other values there, because the server has "+
+			"other values of %s", strings.Join(keys, ", "))
+	}
 	if err == nil {
 		return nil
 	}

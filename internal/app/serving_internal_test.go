@@ -17,7 +17,7 @@ import (
 // a server, what an earlier one left says nothing.
 func TestServerDiffers(t *testing.T) {
 	data, server, own := t.TempDir(), config.Default(), config.Default()
-	text, err := yaml.Marshal(servingConfig{server.State, server.Text, "digest"})
+	text, err := yaml.Marshal(servingConfig{"", server.State, server.Text, "digest"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ func (s *startState) String() string {
 // It calls onReady when it can rank. It closes the listener.
 func Serve(ctx context.Context, opt Options, listener net.Listener, onReady func()) error {
 	state := &startState{}
+	opt.address = localURL(listener.Addr())
 	opt.onReplay = func(done, total uint64) error {
 		state.set("reading the event log: %d of %d records", done, total)
 		return ctx.Err()

@@ -104,8 +104,10 @@ func (t *Trainer) configure() error {
 		Holdout: opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From,
 		ForceReason: opt.ForceReason,
 		Revision:    Revision(), Command: opt.Command,
-		OpenTable:     tableOpener(folders, opt.Log),
-		ServerRefuses: func(b *bundle.Bundle) error { return serverRefuses(opt.Data, b) },
+		OpenTable: tableOpener(folders, opt.Log),
+		ServerRefuses: func(b *bundle.Bundle) error {
+			return serverRefuses(opt.Data, cfg.State, b)
+		},
 	}
 	if len(opt.Logs) == 0 {
 		if t.pipeline.Base, err = logBase(opt.Data, cfg.State); err != nil {

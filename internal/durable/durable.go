@@ -25,6 +25,7 @@ type File interface {
 	Truncate(size int64) error
 	Sync() error
 	Stat() (os.FileInfo, error)
+	Chmod(mode os.FileMode) error
 	Close() error
 }
 
@@ -82,6 +83,10 @@ func (disk) Space(dir string) (free, total int64, err error) {
 // the older file or the new one. When it returns nil, the new one is durable. Two calls for one
 // path must not overlap.
 func Replace(fsys FS, path string, write func(io.Writer) error) error {
+	return replace(fsys, path, func(f File) error { return write(f) })
+}
+
+func replace(fsys FS, path string, write func(File) error) error {
 	tmp := path + TempSuffix
 	f, err := fsys.Create(tmp)
 	if err != nil {
@@ -105,6 +110,17 @@ func Replace(fsys FS, path string, write func(io.Writer) error) error {
 func WriteFile(fsys FS, path string, data []byte) error {
 	return Replace(fsys, path, func(w io.Writer) error {
 		_, err := w.Write(data)
+		return err
+	})
+}
+
+// WriteSecret is WriteFile for a file that only its owner may read.
+func WriteSecret(fsys FS, path string, data []byte) error {
+	return replace(fsys, path, func(f File) error {
+		if err := f.Chmod(0o600); err != nil {
+			return err
+		}
+		_, err := f.Write(data)
 		return err
 	})
 }

@@ -1,0 +1,70 @@
+package event_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"relish/features"
+	"relish/features/event"
+)
+
+func newKeys(t *testing.T) *event.UserKeys {
+	t.Helper()
+	k, err := event.NewUserKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// A sealed hash opens with its key, also after the key was written and read, and with no other.
+func TestUserKeys(t *testing.T) {
+	hash := features.UserHash("u1")
+	mine, other := newKeys(t), newKeys(t)
+	sealed := mine.Seal(hash)
+	if sealed == hash || strings.Contains(sealed, hash) || sealed == other.Seal(hash) {
+		t.Errorf("%s is sealed as %s", hash, sealed)
+	}
+	if mine.Seal(hash) != sealed || mine.Seal(sealed) != sealed {
+		t.Error("sealing is not the same each time, or seals twice")
+	}
+	read, err := event.ParseUserKeys(mine.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := event.ParseUserKeys(append(other.Text(), mine.Text()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]*event.UserKeys{
+		"the same": mine, "read": read, "both": both, "added": other.With(mine),
+	} {
+		if got, err := k.Open(sealed); got != hash || err != nil {
+			t.Errorf("%s: opened as %q, %v", name, got, err)
+		}
+		if got, err := k.Open(hash); got != hash || err != nil {
+			t.Errorf("%s: a plain hash of an earlier version opens as %q, %v", name, got, err)
+		}
+	}
+	if both.Seal(hash) != other.Seal(hash) {
+		t.Error("the first key does not seal")
+	}
+	if _, err := other.Open(sealed); !errors.Is(err, event.ErrUnknownUserKey) {
+		t.Errorf("a missing key: %v", err)
+	}
+	text := append([]byte("# the old key is gone\nlost\n"), other.Text()...)
+	lost, err := event.ParseUserKeys(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := lost.Open(sealed); got != sealed || err != nil {
+		t.Errorf("a lost key: %q, %v", got, err)
+	}
+	for _, text := range []string{"abc", "zz" + strings.Repeat("0", 30), strings.Repeat("0", 34)} {
+		if _, err := event.ParseUserKeys([]byte(text)); err == nil ||
+			!strings.Contains(err.Error(), "line 1") || strings.Contains(err.Error(), text) {
+			t.Errorf("%q as a key: %v", text, err)
+		}
+	}
+}

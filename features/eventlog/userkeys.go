@@ -1,0 +1,103 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"relish/features/event"
+	"relish/internal/durable"
+	"relish/ranker"
+)
+
+// The file users.key in the log's folder has the keys that hide the users of erase events, see
+// event.UserKeys. It is in this folder so that a backup of the log includes it. The first opening
+// of the log writes it. Without it nobody can tell which users the erase events erased.
+func userKeysPath(dir string) string { return filepath.Join(dir, "users.key") }
+
+// readUserKeys reads the keys of the log in dir. They are nil if there is no file.
+func readUserKeys(dir string) (*event.UserKeys, error) {
+	path := userKeysPath(dir)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	keys, err := event.ParseUserKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w; %s", path, err, userKeysRemedy)
+	}
+	return keys, nil
+}
+
+// userKeysRemedy says what to do if a key is missing.
+const userKeysRemedy = "put the file, or the line that it lacks, back from a backup of the log. " +
+	"If the key is lost, add the line \"lost\" to the file, and after the next start erase again " +
+	"who was erased in the last days"
+
+// openUserKeys reads the keys of the log, and makes one if the log never had any. The file is
+// durable before anything is sealed with its key.
+func (l *Log) openUserKeys(newest uint16) error {
+	keys, err := readUserKeys(l.dir)
+	if err != nil {
+		return err
+	}
+	if keys == nil && newest >= sealedVersion {
+		return fmt.Errorf("%s is missing, which tells which users the event log erased: %s",
+			userKeysPath(l.dir), userKeysRemedy)
+	}
+	if keys == nil || keys.Empty() {
+		fresh, err := event.NewUserKeys()
+		if err != nil {
+			return err
+		}
+		if keys != nil {
+			fresh = fresh.With(keys)
+		}
+		keys = fresh
+		if err := durable.WriteSecret(l.fs, userKeysPath(l.dir), keys.Text()); err != nil {
+			return err
+		}
+	}
+	l.userKeys = keys
+	return nil
+}
+
+// UserKeys returns the keys with which this log seals the users of erase events. Files beside the
+// log seal with them too.
+func (l *Log) UserKeys() *event.UserKeys { return l.userKeys }
+
+// sealed returns the event as the log stores it.
+func (l *Log) sealed(e *ranker.Event) *ranker.Event {
+	if e.UserHash == "" {
+		return e
+	}
+	stored := *e
+	stored.UserHash = l.userKeys.Seal(e.UserHash)
+	return &stored
+}
+
+// openUser replaces the sealed user of an erase event by the plain hash. The keys are read at the
+// first erase event.
+func (s *scanner) openUser(e *ranker.Event) (err error) {
+	if e.UserHash == "" {
+		return nil
+	}
+	if s.keys == nil {
+		if s.keys, err = readUserKeys(s.dir); err != nil {
+			return err
+		}
+		if s.keys == nil {
+			s.keys = &event.UserKeys{}
+		}
+	}
+	if e.UserHash, err = s.keys.Open(e.UserHash); errors.Is(err, event.ErrUnknownUserKey) {
+		return fmt.Errorf("%w, and %s does not have it: %s", err, userKeysPath(s.dir),
+			userKeysRemedy)
+	}
+	return err
+}
