@@ -24,6 +24,7 @@ type (
 		Coverage    struct {
 			Text     float64 `json:"text"`
 			Features float64 `json:"features"`
+			Known    float64 `json:"known"`
 		} `json:"coverage"`
 		Degraded []string       `json:"degraded"`
 		Timings  jsontext.Value `json:"timings_ms"`
@@ -59,6 +60,7 @@ func reflected(r *ranker.Response) reflectedResponse {
 		RequestID: r.RequestID, Model: r.Model, Experiments: r.Experiments, Degraded: r.Degraded,
 	}
 	out.Coverage.Text, out.Coverage.Features = r.Coverage.Text, r.Coverage.Features
+	out.Coverage.Known = r.Coverage.Known
 	for i := range r.Items {
 		it := &r.Items[i]
 		item := reflectedItem{ID: it.ID, Rank: it.Rank, Score: number(it.Score)}
@@ -107,7 +109,7 @@ func randomResponse(rng *rand.Rand) *ranker.Response {
 	}
 	r := &ranker.Response{
 		RequestID: text(), Model: text(), Degraded: list(), Experiments: map[string]string{},
-		Coverage: ranker.Coverage{Text: rng.Float64() + 1e-3, Features: 1},
+		Coverage: ranker.Coverage{Text: rng.Float64() + 1e-3, Features: 1, Known: rng.Float64()},
 	}
 	for range rng.IntN(4) {
 		r.Experiments[text()] = text()
