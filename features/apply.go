@@ -89,20 +89,16 @@ func (s *State) item(id string, rec *event.Record) *ItemState {
 
 // user does the same as item for a user.
 func (s *State) user(id string) *UserState {
-	u := s.users.byID[id]
 	if s.applied.User {
-		return u.scratch(len(s.cfg.Fields))
+		return s.users.state(id).scratch(len(s.cfg.Fields))
 	}
-	if u != nil {
-		s.users.touch(u, s.now())
-		return u
+	if known := s.users.byID[id]; known != nil {
+		return s.users.change(known, s.now())
 	}
-	u = &UserState{values: make([][]userFieldCounts, len(s.cfg.Fields))}
 	if s.bounded() {
 		s.users.makeRoom(s.cfg.MaxUsers)
 	}
-	s.users.add(id, u, s.now())
-	return u
+	return s.users.create(id, s.now())
 }
 
 // scratch returns a copy that may be changed, an empty one for nil.

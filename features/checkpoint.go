@@ -44,7 +44,7 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 		}
 	}
 	for _, id := range sortedKeys(s.users.byID) {
-		p.user(s.users.byID[id])
+		p.user(s.users, s.users.byID[id])
 		if err := flush(); err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (s *State) load(packed []byte) error {
 	case kindUser:
 		id, u, err := s.DecodeUser(packed)
 		if err == nil {
-			s.users.put(id, u)
+			s.users.putState(id, u)
 		}
 		return err
 	case kindTable:

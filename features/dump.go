@@ -119,8 +119,8 @@ func (t *Counters) UserFromRow(r *UserRow) (*UserState, error) {
 		return nil, err
 	}
 	u := &UserState{
-		entry: entry{seen: r.Seen}, fields: r.Fields, times: r.Times, recent: r.Recent,
-		shown: r.Shown, counts: c, values: make([][]userFieldCounts, len(t.cfg.Fields)),
+		fields: r.Fields, times: r.Times, recent: r.Recent, shown: r.Shown, seen: r.Seen,
+		counts: c, values: make([][]userFieldCounts, len(t.cfg.Fields)),
 	}
 	for i := range r.Values {
 		v := &r.Values[i]
@@ -200,7 +200,7 @@ func (s *State) Dump(replica string) *Dump {
 		},
 		Users: func(yield func(UserRow, error) bool) {
 			for _, id := range sortedKeys(s.users.byID) {
-				row := s.UserRow(id, s.users.byID[id])
+				row := s.UserRow(id, s.users.state(id))
 				row.Seen += s.idle
 				if !yield(row, nil) {
 					return
@@ -233,7 +233,7 @@ func (d *Dump) State(replica string) (*State, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.users.put(r.ID, u)
+		s.users.putState(r.ID, u)
 	}
 	var parts []*Counters
 	for _, p := range d.Parts {

@@ -35,7 +35,11 @@ func (s *State) Read(q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 	}
 	x := s.newExtraction(q)
 	defer x.release()
-	x.user = s.users.byID[q.User]
+	if r := s.users.byID[q.User]; r != nil {
+		into := unpackedUsers.Get().(*UserState)
+		defer unpackedUsers.Put(into)
+		x.user = s.users.unpack(r, into)
+	}
 	for i := range q.Candidates {
 		x.items[i] = s.items.byID[q.Candidates[i].ID]
 	}

@@ -41,7 +41,7 @@ func (s *State) BeginSave() *Save {
 		}),
 		newWalk(s.users.slots.n, func(slot uint32) {
 			if u := s.users.slots.get(slot); u != nil {
-				v.user(u)
+				v.user(s.users, u)
 			}
 		}),
 		newWalk(s.counted.n, func(slot uint32) { v.counts(s.counted.get(slot).key) }),
@@ -120,6 +120,8 @@ type packer struct {
 	n       uint64 // packed values so far
 	buf     []byte
 	scratch []byte
+
+	unpacked UserState
 }
 
 func (p *packer) head(s *State) {
@@ -140,7 +142,11 @@ func (p *packer) value(packed []byte) {
 }
 
 func (p *packer) item(it *ItemState) { p.value(p.appendItem(p.scratch[:0], it.id, it, p.idle)) }
-func (p *packer) user(u *UserState)  { p.value(p.appendUser(p.scratch[:0], u.id, u, p.idle)) }
+
+func (p *packer) user(t *userTable, r *userRecord) {
+	u := t.unpack(r, &p.unpacked)
+	p.value(p.appendUser(p.scratch[:0], r.id, u, p.idle))
+}
 
 func (p *packer) counts(key CounterKey) { p.value(p.AppendCounts(p.scratch[:0], key)) }
 

@@ -27,7 +27,7 @@ func checkpoint(t testing.TB, s *features.State) []byte {
 // evictions, and pauses that must not count as age.
 func change(f *feed, r *rand.Rand, arrival *int64, n int) {
 	for range n {
-		user, id := fmt.Sprint("u", r.IntN(1500)), fmt.Sprint("i", r.IntN(1500))
+		user, id := fmt.Sprint("u", r.IntN(3000)), fmt.Sprint("i", r.IntN(1500))
 		var e ranker.Event
 		switch r.IntN(12) {
 		case 0:
@@ -62,16 +62,16 @@ func change(f *feed, r *rand.Rand, arrival *int64, n int) {
 // smallState returns a configuration whose bounds change reaches.
 func smallState() features.Config {
 	cfg := storetest.Config()
-	cfg.MaxItems, cfg.MaxUsers, cfg.FieldValues, cfg.MaxAge = 900, 800, 700, "90d"
+	cfg.MaxItems, cfg.MaxUsers, cfg.FieldValues, cfg.MaxAge = 900, 1400, 700, "90d"
 	return cfg
 }
 
 // Whatever changes between the steps of a save, the checkpoint is the state as of its begin.
 func TestSaveWhileTheStateChanges(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(15) {
 		cfg, arrival, r := smallState(), t0, rand.New(rand.NewPCG(seed, 1))
 		f := newFeed(cfg)
-		change(f, r, &arrival, 4000)
+		change(f, r, &arrival, 6000)
 		want := checkpoint(t, f.State)
 		var saved, packed, written []byte
 		save := f.BeginSave()
@@ -164,9 +164,9 @@ func TestStepsOfASaveAreBounded(t *testing.T) {
 func TestDropsDoNotDependOnRestarts(t *testing.T) {
 	for seed := range uint64(10) {
 		cfg, arrival, r := smallState(), t0, rand.New(rand.NewPCG(seed, 1))
-		cfg.MaxItems, cfg.MaxUsers, cfg.MaxAge = 200, 200, "30d"
+		cfg.MaxItems, cfg.MaxUsers, cfg.MaxAge = 200, 1200, "30d"
 		f := newFeed(cfg)
-		change(f, r, &arrival, 3000)
+		change(f, r, &arrival, 4000)
 		got, err := features.ReadCheckpoint(cfg, bytes.NewReader(checkpoint(t, f.State)))
 		if err != nil {
 			t.Fatal(err)

@@ -37,7 +37,7 @@ type State struct {
 	OpenTable func(name, digest string) *ExternalTable
 
 	items table[ItemState, *ItemState]
-	users table[UserState, *UserState]
+	users *userTable
 	// tables has the digests of the external tables that table events named last, by table.
 	tables map[string]string
 
@@ -63,13 +63,14 @@ type ItemState struct {
 
 // UserState is what is known of one user. Only Apply changes it.
 type UserState struct {
-	entry
 	fields map[string]ranker.FieldValue
 	times  map[string]int64     // event times of the fields, Unix ms
 	recent []ranker.Interaction // newest first
 	shown  []ranker.Shown       // newest first
 	counts decayedCounts
 	values [][]userFieldCounts // by counted field
+	seen   int64               // arrival of the last event, Unix ms
+	block  []float64           // memory of the counters of an unpacked user
 }
 
 // userFieldCounts are a user's counters for one value of an item field.
@@ -81,20 +82,20 @@ type userFieldCounts struct {
 
 // New returns an empty state. cfg must be valid.
 func New(cfg Config) *State {
-	s := NewCounters(cfg).NewState()
+	s := NewCounters(cfg).newState(true)
 	s.maxAge = cfg.MaxAgeDuration().Milliseconds()
 	return s
 }
 
 // NewState returns a state without users and items that counts in t. Nothing in it is dropped: it
 // holds what a shared store has loaded, and that store drops what is old.
-func (t *Counters) NewState() *State {
-	s := &State{
-		Counters: t, items: newTable[ItemState](), users: newTable[UserState](),
+func (t *Counters) NewState() *State { return t.newState(false) }
+
+func (t *Counters) newState(bounded bool) *State {
+	return &State{
+		Counters: t, items: newTable[ItemState](), users: newUserTable(&t.cfg, bounded),
 		tables: map[string]string{},
 	}
-	s.users.hashes = newHashIndex()
-	return s
 }
 
 // ---- Look-up ----
@@ -179,23 +180,18 @@ func (s *State) Users() iter.Seq[string] { return maps.Keys(s.users.byID) }
 // ItemState returns an item's state, nil for an unknown item. The state keeps owning it.
 func (s *State) ItemState(id string) *ItemState { return s.items.byID[id] }
 
-// UserState returns a user's state, nil for an unknown user. The state keeps owning it.
-func (s *State) UserState(id string) *UserState { return s.users.byID[id] }
+// UserState returns a user's state, nil for an unknown user. The state keeps owning it, and it may
+// be a copy.
+func (s *State) UserState(id string) *UserState { return s.users.state(id) }
 
 // PutItem sets an item's state, which s owns from then on. nil removes the item.
 func (s *State) PutItem(id string, it *ItemState) { s.items.set(id, it) }
 
 // PutUser sets a user's state, which s owns from then on. nil removes the user.
-func (s *State) PutUser(id string, u *UserState) { s.users.set(id, u) }
+func (s *State) PutUser(id string, u *UserState) { s.users.putState(id, u) }
 
 // EraseUser removes the user with a UserHash, if there is one.
-func (s *State) EraseUser(hash string) {
-	for _, slot := range s.users.hashes.find(hash) {
-		if u := s.users.slots.get(slot); UserHash(u.id) == hash {
-			s.users.remove(u)
-		}
-	}
-}
+func (s *State) EraseUser(hash string) { s.users.erase(hash) }
 
 // Complete reports whether the content of a described item is loaded. DecodeItem returns an item
 // without it if AppendItemState packed the item.

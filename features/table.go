@@ -40,8 +40,9 @@ type table[T any, P tableEntry[T]] struct {
 	tied     bool
 	tiedSeen int64
 
-	hashes *hashIndex // of the users; nil for items
-	save   *walk      // of a save in progress, nil without one
+	hashes   *hashIndex // of the users; nil for items
+	onRemove func(P)    // may be nil
+	save     *walk      // of a save in progress, nil without one
 }
 
 func newTable[T any, P tableEntry[T]]() table[T, P] {
@@ -103,6 +104,9 @@ func (t *table[T, P]) remove(v P) {
 	delete(t.byID, e.id)
 	t.slots.set(e.slot, nil)
 	t.free = append(t.free, e.slot)
+	if t.onRemove != nil {
+		t.onRemove(v)
+	}
 }
 
 func (t *table[T, P]) link(e *entry) {
@@ -232,6 +236,7 @@ type slab[T any] struct {
 }
 
 func (s *slab[T]) get(i uint32) T    { return s.chunks[i>>slabBits][i&(1<<slabBits-1)] }
+func (s *slab[T]) ptr(i uint32) *T   { return &s.chunks[i>>slabBits][i&(1<<slabBits-1)] }
 func (s *slab[T]) set(i uint32, v T) { s.chunks[i>>slabBits][i&(1<<slabBits-1)] = v }
 
 // add appends v and returns its index.
