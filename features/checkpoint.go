@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -61,8 +60,8 @@ func (s *State) WriteCheckpoint(w io.Writer) error {
 	return err
 }
 
-// ReadCheckpoint returns the state that WriteCheckpoint wrote. It fails with ErrCorrupt, with
-// ErrLayout, or with an error that names a newer format version. The caller can replay the log
+// ReadCheckpoint returns the state that WriteCheckpoint or a Save wrote. It fails with ErrCorrupt,
+// with ErrLayout, or with an error that names a newer format version. The caller can replay the log
 // instead.
 func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	br := bufio.NewReaderSize(r, 1<<20)
@@ -72,30 +71,17 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	}
 	s := New(cfg)
 	s.replica, s.seq, s.arrival = head.Replica, head.Seq, head.Arrival
-	var buf []byte
-	for n := uint64(0); ; n++ {
-		size, err := binary.ReadUvarint(br)
-		if err != nil || size > maxPackedBytes {
-			return nil, ErrCorrupt
+	var batch loadBatch
+	for total, more := uint64(0), true; more; total += uint64(len(batch.values)) {
+		if more, err = batch.read(br, total); err != nil {
+			return nil, err
 		}
-		if size == 0 {
-			if total, err := binary.ReadUvarint(br); err != nil || total != n {
-				return nil, ErrCorrupt
-			}
-			s.sortByLastEvent()
-			return s, nil
-		}
-		if uint64(cap(buf)) < size {
-			buf = make([]byte, size)
-		}
-		buf = buf[:size]
-		if _, err := io.ReadFull(br, buf); err != nil {
-			return nil, errors.Join(ErrCorrupt, err)
-		}
-		if err := s.load(buf); err != nil {
+		if err := batch.load(s); err != nil {
 			return nil, err
 		}
 	}
+	s.sortByLastEvent()
+	return s, nil
 }
 
 // CheckpointHead says which records a checkpoint includes.
@@ -161,28 +147,6 @@ func idText(id []byte) string {
 		return ""
 	}
 	return hex.EncodeToString(id)
-}
-
-// load adds one packed value to the state.
-func (s *State) load(packed []byte) error {
-	switch packed[0] {
-	case kindItem:
-		id, it, err := s.DecodeItem(packed)
-		if err == nil {
-			s.items.put(id, it)
-		}
-		return err
-	case kindUser:
-		id, u, err := s.DecodeUser(packed)
-		if err == nil {
-			s.users.putState(id, u)
-		}
-		return err
-	case kindTable:
-		return s.loadTable(packed)
-	}
-	_, err := s.LoadCounts(packed)
-	return err
 }
 
 // appendTable packs which version of an external table is in use.
