@@ -23,8 +23,8 @@ type Save struct {
 // A step of a save visits at most maxStepSlots slots, and stops earlier when it has packed
 // maxStepBytes. This takes some hundred microseconds at most.
 const (
-	maxStepSlots = 256
-	maxStepBytes = 64 << 10
+	maxStepSlots = 64
+	maxStepBytes = 16 << 10
 )
 
 // BeginSave begins to pack the state as it is now.

@@ -119,7 +119,7 @@ func TestSaveAfterAnInterruptedOne(t *testing.T) {
 	}
 }
 
-// No step of a save packs more than 256 values or much more than 64 KiB, so that it holds the lock
+// No step of a save packs more than 64 values or much more than 16 KiB, so that it holds the lock
 // of a store for a short time. Steps over free slots are short too.
 func TestStepsOfASaveAreBounded(t *testing.T) {
 	f := newFeed(features.DefaultConfig())
@@ -134,7 +134,7 @@ func TestStepsOfASaveAreBounded(t *testing.T) {
 	for more := true; more; steps++ {
 		var packed []byte
 		packed, more = save.Next(nil)
-		if len(packed) > 80<<10 {
+		if len(packed) > 20<<10 {
 			t.Fatalf("a step has %d bytes", len(packed))
 		}
 		if !headed {
@@ -149,12 +149,12 @@ func TestStepsOfASaveAreBounded(t *testing.T) {
 			values++
 			packed = packed[k+int(size):]
 		}
-		if values > 258 {
+		if values > 66 {
 			t.Fatalf("a step has %d values", values)
 		}
 	}
 	save.End()
-	if steps < 2*n/300 { // users, and free slots of items
+	if steps < 2*n/80 { // users, and free slots of items
 		t.Errorf("the save took %d steps", steps)
 	}
 }

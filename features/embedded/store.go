@@ -11,6 +11,7 @@
 package embedded
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -18,6 +19,8 @@ import (
 	"iter"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"relish/features"
 	"relish/features/event"
@@ -48,9 +51,10 @@ type Store struct {
 	state *features.State
 	open  bool // Open has finished
 
-	saveMu sync.Mutex // one save of the state at a time
-	baseMu sync.Mutex // guards the files of the bases, and keep
-	keep   bool       // the next checkpoint becomes the base "kept"
+	saveMu  sync.Mutex  // one save of the state at a time
+	serving atomic.Bool // Open has finished, and Close was not called
+	baseMu  sync.Mutex  // guards the files of the bases, and keep
+	keep    bool        // the next checkpoint becomes the base "kept"
 }
 
 // Open opens the store of the data folder dir, and creates the folder if needed. The caller must
@@ -97,7 +101,14 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 	s.mu.Lock()
 	s.open = true
 	s.mu.Unlock()
+	s.serving.Store(true)
 	return s, nil
+}
+
+// Close writes and applies the queued events, closes the log and writes a checkpoint.
+func (s *Store) Close() error {
+	s.serving.Store(false)
+	return s.Ingester.Close()
 }
 
 func (s *Store) apply(records []event.Record) {
@@ -125,6 +136,13 @@ func (s *Store) save() error {
 	return s.keepCheckpoint()
 }
 
+// While the store serves, a save rests after each step for restFactor times as long as the step
+// took, at most maxRest, so that it leaves the processors to rankings.
+const (
+	restFactor = 4
+	maxRest    = 10 * time.Millisecond
+)
+
 // writeState writes the state as of now to a file. It holds the lock for short steps only, and
 // never while it writes.
 func (s *Store) writeState(path string) error {
@@ -139,17 +157,22 @@ func (s *Store) writeState(path string) error {
 			defer s.mu.Unlock()
 			save.End()
 		}()
+		out := bufio.NewWriterSize(w, 1<<18)
 		var packed, written []byte
 		for more := true; more; {
+			start := time.Now()
 			s.mu.RLock()
 			packed, more = save.Next(written)
 			s.mu.RUnlock()
-			if _, err := w.Write(packed); err != nil {
+			if _, err := out.Write(packed); err != nil {
 				return err
 			}
 			written = packed
+			if more && s.serving.Load() {
+				time.Sleep(min(restFactor*time.Since(start), maxRest))
+			}
 		}
-		return nil
+		return out.Flush()
 	})
 }
 

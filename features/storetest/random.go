@@ -38,7 +38,7 @@ func RandomEvents(rng *rand.Rand, n int) []ranker.Event {
 
 // AllCountersSchema returns a schema with every counter at several half-lives. States that differ
 // give different columns.
-func AllCountersSchema(t *testing.T) *ranker.Schema {
+func AllCountersSchema(t testing.TB) *ranker.Schema {
 	var f []ranker.Feature
 	for _, scope := range []string{
 		ranker.ScopeItem, ranker.ScopeField, ranker.ScopeUser, ranker.ScopeUserField,

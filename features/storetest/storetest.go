@@ -45,7 +45,7 @@ const t0 = int64(1_700_000_000_000)
 
 func ptr[T any](v T) *T { return &v }
 
-func schema(t *testing.T, f ...ranker.Feature) *ranker.Schema {
+func schema(t testing.TB, f ...ranker.Feature) *ranker.Schema {
 	t.Helper()
 	s, err := ranker.NewSchema(f)
 	if err != nil {

@@ -1,0 +1,4 @@
+package embedded
+
+// Save writes a checkpoint now.
+func (s *Store) Save() error { return s.save() }
