@@ -10,38 +10,60 @@ import (
 	"relish/features/storetest"
 )
 
-// heap returns the bytes of the heap that are in use.
-func heap() float64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return float64(m.HeapAlloc)
+// loadedBytes returns the memory that a state takes after a start from its checkpoint.
+func loadedBytes(b *testing.B, f storetest.Filling) float64 {
+	b.Helper()
+	cfg := features.DefaultConfig()
+	s := features.New(cfg)
+	storetest.Fill(s, f)
+	var file bytes.Buffer
+	if err := s.WriteCheckpoint(&file); err != nil {
+		b.Fatal(err)
+	}
+	s = nil
+	heap := func() float64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // frees what pools keep
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc)
+	}
+	before := heap()
+	s, err := features.ReadCheckpoint(cfg, bytes.NewReader(file.Bytes()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	after := heap()
+	runtime.KeepAlive(s)
+	runtime.KeepAlive(file.Bytes())
+	return after - before
 }
 
 // BenchmarkMemory reports what items and users take in memory. docs/capacity.md has the figures:
 //
 //	go test ./features -run - -bench Memory -benchtime 1x
 func BenchmarkMemory(b *testing.B) {
-	const items = 10_000
-	for name, f := range map[string]storetest.Filling{
-		"item":                    {Items: 50_000},
-		"user of 20 interactions": {Users: 10_000, Clicks: 20},
-		"user of full histories":  {Users: 1000, Clicks: 100, Lists: 14},
+	items := storetest.Filling{Items: 10_000, Users: 1, Lists: 1000}
+	for _, c := range []struct {
+		name  string
+		users storetest.Filling
+	}{
+		{"user of 20 interactions", storetest.Filling{Users: 10_000, Clicks: 20}},
+		{"user of full histories", storetest.Filling{Users: 500, Clicks: 100, Lists: 14}},
 	} {
-		b.Run(name, func(b *testing.B) {
-			s, things := features.New(features.DefaultConfig()), f.Users+f.Items
-			if f.Users > 0 {
-				f.Items = items
-				storetest.Fill(s, storetest.Filling{Items: items, Users: 1, Lists: 5000})
-			}
-			before := heap()
+		b.Run(c.name, func(b *testing.B) {
+			c.users.Items = items.Items
 			for b.Loop() {
-				storetest.Fill(s, f)
+				with := loadedBytes(b, c.users)
+				b.ReportMetric((with-loadedBytes(b, items))/float64(c.users.Users), "B/user")
 			}
-			b.ReportMetric((heap()-before)/float64(things), "B/each")
-			runtime.KeepAlive(s)
 		})
 	}
+	b.Run("item", func(b *testing.B) {
+		for b.Loop() {
+			b.ReportMetric(loadedBytes(b, storetest.Filling{Items: 50_000})/50_000, "B/item")
+		}
+	})
 }
 
 // BenchmarkCheckpoint reports how fast a state is saved and read. docs/capacity.md has the figures:

@@ -14,7 +14,7 @@ import (
 //
 // Numbers are varints. Times are differences to the time before, because they are close together.
 // A row of counters has one for each half-life. It takes one byte if all are the same small whole
-// number. Else a small whole number takes one byte, and any other nine.
+// number. Else a small whole number takes one byte, and any other eight.
 //
 // unpack only reads the packer, so that several Reads may run at once.
 type userPacker struct {
@@ -46,9 +46,13 @@ func (p *userPacker) pack(u *UserState) []byte {
 	e.uint(uint64(len(u.shown)))
 	for i := range u.shown {
 		sh := &u.shown[i]
-		e.uint(uint64(p.items.acquire(sh.Item))<<1 | uint64(boolToInt(sh.Clicked)))
-		e.int(last - sh.Time)
-		last = sh.Time
+		sameTime := sh.Time == last
+		e.uint(uint64(p.items.acquire(sh.Item))<<2 | uint64(boolToInt(sh.Clicked))<<1 |
+			uint64(boolToInt(sameTime)))
+		if !sameTime {
+			e.int(last - sh.Time)
+			last = sh.Time
+		}
 	}
 	counters := 1
 	for _, list := range u.values {
@@ -102,11 +106,7 @@ func (p *userPacker) readAction(d *decoder, in *ranker.Interaction) {
 }
 
 // wholeNumbers is the number of whole numbers, from 0 on, that take one byte in a row of counters.
-// The byte rawNumber says that the bits of a float64 follow.
-const (
-	wholeNumbers = 255
-	rawNumber    = 255
-)
+const wholeNumbers = 256
 
 // isWhole reports whether x is one of the numbers that take one byte.
 func isWhole(x float64) bool {
@@ -154,14 +154,17 @@ func (p *userPacker) counts(e *encoder, c *decayedCounts, base int64) {
 	}
 }
 
-// row packs the values of one action that differ.
+// row packs the values of one action that differ, at most maxHalfLives: a bit for each that is not
+// a small whole number, and the numbers.
 func (e *encoder) row(row []float64) {
-	for _, x := range row {
+	at := len(e.b)
+	e.b = append(e.b, 0)
+	for i, x := range row {
 		if isWhole(x) {
 			e.b = append(e.b, byte(x))
 			continue
 		}
-		e.b = append(e.b, rawNumber)
+		e.b[at] |= 1 << i
 		e.float(x)
 	}
 }
@@ -199,11 +202,12 @@ func (p *userPacker) readCounts(d *decoder, base int64, block *[]float64) (c dec
 }
 
 func (d *decoder) row(row []float64) {
+	raw := d.byte()
 	for i := range row {
-		if code := d.byte(); code != rawNumber {
-			row[i] = float64(code)
-		} else {
+		if raw>>i&1 != 0 {
 			row[i] = d.float()
+		} else {
+			row[i] = float64(d.byte())
 		}
 	}
 }
@@ -236,9 +240,11 @@ func (p *userPacker) walk(u *UserState, packed []byte, release bool) {
 	u.shown = resize(u.shown, int(d.uint()))
 	for i := range u.shown {
 		sh, code := &u.shown[i], d.uint()
-		sh.Item, sh.Clicked = name(p.items, code>>1), code&1 != 0
-		sh.Time = last - d.int()
-		last = sh.Time
+		sh.Item, sh.Clicked = name(p.items, code>>2), code&2 != 0
+		if code&1 == 0 {
+			last -= d.int()
+		}
+		sh.Time = last
 	}
 	size := p.layout.size()
 	u.block = resize(u.block, int(d.uint())*size)
