@@ -13,7 +13,7 @@ import (
 // A loadBatch has at most maxBatchValues packed values of a checkpoint, and stops to read more at
 // maxBatchBytes. The values of a batch are decoded on all processors.
 const (
-	maxBatchValues = 4096
+	maxBatchValues = 512
 	maxBatchBytes  = 16 << 20
 )
 

@@ -76,7 +76,7 @@ func (r *reference) number(n *decayedCounts, f *ranker.Feature, prior float64) f
 
 func (r *reference) cell(f *ranker.Feature, i int) float32 {
 	c := &r.q.Candidates[i]
-	it, user := r.s.items.byID[c.ID], r.s.users.byID[r.q.User]
+	it, user := r.s.items.byID[c.ID], r.s.users.state(r.q.User)
 	content := &Content{}
 	if it != nil {
 		content = &it.Content

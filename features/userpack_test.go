@@ -16,7 +16,8 @@ import (
 func randomUser(r *rand.Rand, cfg *Config) *UserState {
 	layout := newLayout(cfg)
 	numbers := []float64{
-		0, 1, 2, 254, 255, 256, 0.5, math.Pi, 1e-300, 5e-324, 1e300, -1, math.Copysign(0, -1), 1 + 1e-15,
+		0, 1, 2, 254, 255, 256, 0.5, math.Pi, 1e-300, 5e-324, 1e300, -1, math.Copysign(0, -1),
+		1 + 1e-15,
 	}
 	counts := func() (c decayedCounts) {
 		if r.IntN(8) == 0 {
@@ -49,7 +50,8 @@ func randomUser(r *rand.Rand, cfg *Config) *UserState {
 	for range r.IntN(5) {
 		u.recent = append(u.recent, ranker.Interaction{
 			Item: fmt.Sprint("i", r.IntN(9)), Action: []string{"click", "view", "other"}[r.IntN(3)],
-			Time: r.Int64() - r.Int64(), Value: []float32{1, 0, 2.5, float32(math.Inf(1))}[r.IntN(4)],
+			Time:  r.Int64() - r.Int64(),
+			Value: []float32{1, 0, 2.5, float32(math.Inf(1))}[r.IntN(4)],
 		})
 	}
 	for range r.IntN(5) {

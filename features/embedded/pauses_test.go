@@ -18,7 +18,7 @@ import (
 
 var (
 	pauseThings = flag.Int("pauses.things", 10_000, "items, and users, of BenchmarkPauses")
-	pausePhase  = flag.Duration("pauses.phase", 2*time.Second, "length of a phase of BenchmarkPauses")
+	pausePhase  = flag.Duration("pauses.phase", 2*time.Second, "length of a phase")
 	pausePhases = flag.Int("pauses.phases", 2, "phases with, and without checkpoints")
 )
 
