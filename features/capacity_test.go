@@ -3,7 +3,6 @@ package features_test
 import (
 	"bytes"
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
@@ -107,14 +106,4 @@ func BenchmarkCheckpoint(b *testing.B) {
 		}
 	})
 	b.Logf("the checkpoint has %d bytes", file.Len())
-}
-
-// processorTime returns the processor time that the process has used.
-func processorTime(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -2,6 +2,7 @@ package features
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 )
 
@@ -79,7 +80,7 @@ func (t *userTable) create(id string, now int64) *UserState {
 	u := t.packer.newUser()
 	u.seen = now
 	r := &userRecord{unpacked: u}
-	t.add(id, r, now)
+	t.add(strings.Clone(id), r, now) // id may be a part of a long string
 	t.keepUnpacked(r)
 	return u
 }
