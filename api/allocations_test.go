@@ -83,6 +83,16 @@ func TestRecommendAllocations(t *testing.T) {
 	}
 }
 
+// The whole request, ranked by the prior without texts, stays within a bound.
+func TestRankedRequestAllocations(t *testing.T) {
+	r := newRepeated(start(t, quiet).Handler(), "/recommend",
+		`{"user_id":"u","record":false,"candidates":`+candidateIDs(100)+`}`)
+	r.send(t)
+	if got := testing.AllocsPerRun(200, func() { r.send(t) }); got > 60 {
+		t.Errorf("%g allocations, want at most 60", got)
+	}
+}
+
 func BenchmarkRecommend(b *testing.B) {
 	for _, record := range []bool{false, true} {
 		b.Run(fmt.Sprintf("record=%t", record), func(b *testing.B) {

@@ -38,6 +38,7 @@ type benchCmd struct {
 
 	Catalogue int    `help:"Rank this many generated items, and not --data." placeholder:"N"`
 	Seed      uint64 `help:"Seed of the requests." default:"1" placeholder:"N"`
+	Record    bool   `help:"Let the service record the rankings as impressions."`
 	JSON      bool   `help:"Print one JSON object for each number of candidates."`
 
 	Overload []float64 `help:"Measure goodput at these multiples of the peak." placeholder:"FACTOR"`
@@ -85,7 +86,7 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 	for _, n := range c.Candidates {
 		r, err := bench.Run(ctx, bench.Options{
 			URL: url, Key: c.Key, Users: users, Items: items, Candidates: n,
-			Rate: c.Rate, Duration: c.Duration, Seed: c.Seed,
+			Rate: c.Rate, Duration: c.Duration, Seed: c.Seed, Record: c.Record,
 		})
 		if err != nil {
 			return err

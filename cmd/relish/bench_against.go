@@ -51,7 +51,7 @@ func (c *benchCmd) checkAgainst() error {
 func (c *benchCmd) compare(ctx context.Context, users, items []string) error {
 	opt := bench.CompareOptions{
 		Options: bench.Options{
-			Users: users, Items: items, Duration: c.Duration, Seed: c.Seed,
+			Users: users, Items: items, Duration: c.Duration, Seed: c.Seed, Record: c.Record,
 		},
 		Services: [2]bench.Service{
 			{URL: c.URL, Key: c.Key, Dialect: bench.Relish},

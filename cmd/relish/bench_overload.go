@@ -17,7 +17,7 @@ func (c *benchCmd) overload(ctx context.Context, url string, users, items []stri
 		results, err := bench.Overload(ctx, bench.OverloadOptions{
 			Options: bench.Options{
 				URL: url, Key: c.Key, Users: users, Items: items, Candidates: n,
-				Duration: c.Duration, Seed: c.Seed,
+				Duration: c.Duration, Seed: c.Seed, Record: c.Record,
 			},
 			Factors: c.Overload,
 		})

@@ -29,6 +29,7 @@ type Options struct {
 	Rate       float64  // requests a second; 0 sends each request when the last one is answered
 	Duration   time.Duration
 	Seed       uint64
+	Record     bool // the service records the rankings as impressions
 }
 
 // Result is one measurement. Latencies are in microseconds from the time a request was due. A

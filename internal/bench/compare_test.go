@@ -27,9 +27,10 @@ type fakeService struct {
 	other    *atomic.Int64 // requests under way at the other service
 	overlaps *atomic.Int64 // requests that came while the other service was busy
 
-	mu    sync.Mutex
-	paths map[string]int
-	asked []string // user and candidates of each request
+	mu       sync.Mutex
+	paths    map[string]int
+	asked    []string // user and candidates of each request
+	recorded int      // requests that are to be recorded
 }
 
 func newFakeService(t *testing.T) *fakeService {
@@ -51,6 +52,7 @@ func (s *fakeService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var relish struct {
 		User       string `json:"user_id"`
 		Candidates []string
+		Record     bool
 	}
 	var metarank struct {
 		User  string
@@ -68,6 +70,9 @@ func (s *fakeService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.paths[r.URL.Path]++
+	if relish.Record {
+		s.recorded++
+	}
 	s.asked = append(s.asked, fmt.Sprint(relish.User, relish.Candidates))
 	n := len(s.asked)
 	s.mu.Unlock()
@@ -118,7 +123,7 @@ func TestCompare(t *testing.T) {
 	b.reverse, b.degraded = true, true
 	opt := compareOptions(a, b)
 	opt.Services[1].Dialect, opt.Services[1].Model = bench.Metarank, "m"
-	opt.PIDs = [2]int{os.Getpid(), 0}
+	opt.PIDs, opt.Record = [2]int{os.Getpid(), 0}, true
 	c, err := bench.Compare(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +139,9 @@ func TestCompare(t *testing.T) {
 	if len(a.paths) != 1 || a.paths["/recommend"] == 0 ||
 		len(b.paths) != 1 || b.paths["/rank/m"] == 0 {
 		t.Errorf("%v, %v", a.paths, b.paths)
+	}
+	if a.recorded != a.paths["/recommend"] {
+		t.Errorf("%d of %d rankings are to be recorded", a.recorded, a.paths["/recommend"])
 	}
 	if a.overlaps.Load()+b.overlaps.Load() != 0 {
 		t.Error("both services had requests at once")

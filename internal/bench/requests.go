@@ -29,6 +29,7 @@ type Service struct {
 type ranking struct {
 	user       string
 	candidates []string
+	record     bool
 }
 
 // differentRequests is how many rankings are drawn. A load repeats them.
@@ -51,7 +52,8 @@ func (opt *Options) drawRankings() []ranking {
 				ids = append(ids, fmt.Sprintf("unknown-%d", i))
 			}
 		}
-		out[r] = ranking{user: opt.Users[rng.IntN(len(opt.Users))], candidates: ids}
+		user := opt.Users[rng.IntN(len(opt.Users))]
+		out[r] = ranking{user: user, candidates: ids, record: opt.Record}
 	}
 	return out
 }
@@ -95,7 +97,7 @@ func (s *Service) target(
 // recommendFields returns the body of POST /recommend. The seed decides between equal scores.
 func recommendFields(i int, r ranking) map[string]any {
 	return map[string]any{
-		"user_id": r.user, "candidates": r.candidates, "record": false, "seed": i + 1,
+		"user_id": r.user, "candidates": r.candidates, "record": r.record, "seed": i + 1,
 	}
 }
 
