@@ -23,6 +23,14 @@ type Content struct {
 	cache *itemCache // may be nil without Info
 }
 
+// of returns the item's values of a counted field.
+func (c *Content) of(field int) []fieldValue {
+	if field < len(c.values) {
+		return c.values[field]
+	}
+	return nil
+}
+
 func (t *Counters) content(item ranker.Item) Content {
 	info := ranker.NewItemInfo(item, t.cfg.Text)
 	return Content{Info: info, values: fieldValuesOf(info, t.cfg.Fields), cache: &itemCache{}}

@@ -143,7 +143,7 @@ func (s *valueSet) prepare(x *extraction, field int, action string) {
 	}
 	for k := range x.user.recent {
 		content := x.history[k]
-		if content.values == nil || len(content.values[field]) == 0 ||
+		if len(content.of(field)) == 0 ||
 			action != "" && action != ActionAny && x.user.recent[k].Action != action {
 			continue
 		}
@@ -155,7 +155,7 @@ func (s *valueSet) prepare(x *extraction, field int, action string) {
 			if s.withoutID == nil {
 				s.withoutID = map[fieldValue]struct{}{}
 			}
-			s.withoutID[content.values[field][j]] = struct{}{}
+			s.withoutID[content.of(field)[j]] = struct{}{}
 		}
 	}
 }

@@ -54,10 +54,11 @@ func (x *extraction) prepareFields(c *compiledSchema) {
 // fill sets the columns of candidate i's row. They stay missing if it has no values.
 func (f *fieldColumns) fill(x *extraction, i int, s *fieldScratch, row []float32) {
 	content := x.contents[i]
-	if content.values == nil || len(content.values[f.field]) == 0 {
+	values := content.of(f.field)
+	if len(values) == 0 {
 		return
 	}
-	values, ids := content.values[f.field], x.idsOf(content).of(f.field)
+	ids := x.idsOf(content).of(f.field)
 	n := float64(len(ids))
 	for k, m := range f.means {
 		if s.means[k] != nil {
@@ -123,7 +124,7 @@ func (m *meanColumn) sum(x *extraction, numbers *valueNumbers, ids []uint32) (su
 			continue
 		}
 		slot := numbers.slots[id].Load()
-		if version := values.versions[id]; uint32(slot>>32) != version {
+		if version := values.versions[id]; slot>>32 != uint64(version) {
 			number := float32(m.number(x, &values.byID[id].decayedCounts, numbers.prior))
 			slot = uint64(version)<<32 | uint64(math.Float32bits(number))
 			numbers.slots[id].Store(slot)

@@ -531,7 +531,7 @@ func TestReadAllocations(t *testing.T) {
 	}
 	none := func() {}
 	few, many := allocations(10, none), allocations(2000, none)
-	if few > 16 || many > few+2 {
+	if few > 40 || many > 40 { // about 10; more under the race detector, which empties pools
 		t.Errorf("%g allocations for 10 candidates, %g for 2,000", few, many)
 	}
 	events := []ranker.Event{item("i3", "jazz", "tag1"), item("i4", "jazz", "tag2")}
@@ -540,7 +540,7 @@ func TestReadAllocations(t *testing.T) {
 	}
 	describe := func() { f.add(events...) }
 	applied := testing.AllocsPerRun(20, describe)
-	if got := allocations(2000, describe); got > many+applied+2*8 {
+	if got := allocations(2000, describe); got > 40+applied+2*8 {
 		t.Errorf("%g allocations after two of 2,000 candidates changed, %g of them to apply the "+
 			"events, and %g without a change", got, applied, many)
 	}
