@@ -193,9 +193,7 @@ func TestTextsOfRequestsAreNotStored(t *testing.T) {
 	if rows := s.Stats().Table.Rows; rows != 0 || shared.Load() != 0 {
 		t.Errorf("%d rows in the table, %d vectors in the shared cache", rows, shared.Load())
 	}
-	described := *its[0]
-	described.Transient = false
-	s.Enqueue([]*ranker.ItemInfo{&described})
+	s.Enqueue(items("a", 1, 8)) // the text of its[0]
 	if err := s.Flush(); err != nil || s.Stats().Table.Rows != 1 {
 		t.Errorf("after an item got the text: %v, %d rows", err, s.Stats().Table.Rows)
 	}
