@@ -133,10 +133,11 @@ func (u *UserState) scratch(fields int) *UserState {
 func (s *State) applyImpression(rec *event.Record) {
 	e := &rec.Event
 	u := s.user(e.UserID)
+	newcomer := u.isNewcomer()
 	ids := make([]string, len(e.Impression.Items))
 	for i, id := range e.Impression.Items {
 		it := s.item(id, rec)
-		s.count(u, it, 0, rec, true)
+		s.count(u, it, 0, rec, !newcomer || s.admitsNewcomer(it, 0), newcomer)
 		ids[i] = it.sharedID(id)
 	}
 	u.addShown(ids, e.Time, s.cfg.Shown)
@@ -152,14 +153,20 @@ func (s *State) applyInteraction(rec *event.Record) {
 	u, it := s.user(e.UserID), s.item(e.ItemID, rec)
 	repeats := s.repeats(u, e)
 	if repeats >= s.cfg.DailyListed {
-		s.uncounted.repeated.Add(1)
+		s.uncounted.add(UncountedRepeated, e)
 		return
 	}
-	forAll := repeats < s.cfg.DailyUnlisted || u.wasShown(e.ItemID, e.Time)
-	if !forAll {
-		s.uncounted.unlisted.Add(1)
+	newcomer := !u.hasActedOnOther(e.ItemID)
+	forAll := false
+	switch {
+	case repeats >= s.cfg.DailyUnlisted && !u.wasShown(e.ItemID, e.Time):
+		s.uncounted.add(UncountedUnlisted, e)
+	case newcomer && !s.admitsNewcomer(it, action+1):
+		s.uncounted.add(UncountedNewcomer, e)
+	default:
+		forAll = true
 	}
-	s.count(u, it, action+1, rec, forAll)
+	s.count(u, it, action+1, rec, forAll, newcomer)
 	value := float32(1)
 	if e.Value != nil && math.Abs(*e.Value) <= math.MaxFloat32 { // old logs may hold others
 		value = float32(*e.Value)
@@ -267,15 +274,20 @@ func insertNewestFirst[T any](list []T, x T, bound int, timeOf func(T) int64) []
 
 // count counts one event of the action for the user and for this user with each of the item's field
 // values. With forAll it also counts for the item, for its field values over all users, and for
-// everything together.
-func (s *State) count(u *UserState, it *ItemState, action int, rec *event.Record, forAll bool) {
+// everything together. newcomer says that a newcomer caused the event.
+func (s *State) count(
+	u *UserState, it *ItemState, action int, rec *event.Record, forAll, newcomer bool,
+) {
 	t := rec.Event.Time
+	byNewcomer := uint32(boolToInt(newcomer))
 	if forAll {
 		s.layout.add(&it.counts, action, t)
+		*it.newcomers.of(action) += byNewcomer
 	}
 	forAll = forAll && !s.applied.Counters
 	if forAll {
 		s.layout.add(&s.global, action, t)
+		*s.newcomers.of(action) += byNewcomer
 		s.markChanged(globalKey)
 	}
 	s.layout.add(&u.counts, action, t)

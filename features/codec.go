@@ -20,7 +20,7 @@ import (
 // body consists of varints, float64 bits, and strings after their length. Checkpoints and the Redis
 // store consist of packed values.
 const (
-	codecVersion = 1
+	codecVersion = 2 // 1 has no counts of newcomers
 	kindItem     = 'I'
 	kindUser     = 'U'
 	kindContent  = 'C'
@@ -100,6 +100,11 @@ func (e *encoder) counts(c *decayedCounts) {
 	}
 }
 
+func (e *encoder) newcomers(c NewcomerCounts) {
+	e.uint(uint64(c.Impressions))
+	e.uint(uint64(c.Actions))
+}
+
 func (e *encoder) value(v ranker.FieldValue) {
 	e.b = append(e.b, byte(v.Kind))
 	switch v.Kind {
@@ -146,8 +151,9 @@ func sortedKeys[T any](m map[string]T) []string {
 // decoder reads packed values. After the first failure err stays, and every read returns a zero
 // value.
 type decoder struct {
-	b   []byte
-	err error
+	b       []byte
+	version byte // of the format
+	err     error
 }
 
 // open checks kind, version, checksum and layout.
@@ -175,6 +181,7 @@ func (d *decoder) open(kind byte, layout uint64) {
 		d.err = ErrLayout
 		return
 	}
+	d.version = d.b[1]
 	d.b = body[head:]
 }
 
@@ -278,6 +285,13 @@ func (d *decoder) counts(l *counterLayout) (c decayedCounts) {
 				c.values[k] = d.float()
 			}
 		}
+	}
+	return c
+}
+
+func (d *decoder) newcomers() (c NewcomerCounts) {
+	if d.version > 1 {
+		c.Impressions, c.Actions = uint32(d.uint()), uint32(d.uint())
 	}
 	return c
 }

@@ -178,7 +178,7 @@ func TestOtherVersionsAndConfigurations(t *testing.T) {
 func TestFormatsAreFixed(t *testing.T) {
 	_, user, it := packedUser(t)
 	for name, data := range map[string][]byte{"user": user, "item": it} {
-		golden := filepath.Join("testdata", name+".v1")
+		golden := filepath.Join("testdata", name+".v2")
 		if *update {
 			if err := os.MkdirAll("testdata", 0o755); err != nil {
 				t.Fatal(err)
@@ -195,6 +195,29 @@ func TestFormatsAreFixed(t *testing.T) {
 			t.Errorf(
 				"the packed %s is not %s; a change of the format needs a new version", name, golden,
 			)
+		}
+	}
+}
+
+// Values of the version before are read.
+func TestOlderFormatIsRead(t *testing.T) {
+	cfg, user, it := packedUser(t)
+	counters := features.NewCounters(cfg)
+	for name, c := range map[string]struct {
+		now  []byte
+		load func(*features.Counters, []byte) error
+	}{
+		"user.v1": {user, loadUser}, "item.v1": {it, loadItem},
+	} {
+		old, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(old, c.now) {
+			t.Errorf("%s is in the present format", name)
+		}
+		if err := c.load(counters, old); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -30,6 +30,10 @@ type Config struct {
 	// before, as far as Shown reaches. Further actions count for the user, but not for the item,
 	// its field values and everything together. 0 keeps out what click farms send without any list.
 	DailyUnlisted int `yaml:"daily_unlisted"`
+	// NewcomerExcess bounds what users who have acted on one item at most cause of an item's
+	// impressions, and of its actions: this many times their share over all items. Their further
+	// events count for the user alone. 0: no bound.
+	NewcomerExcess float64 `yaml:"newcomer_excess"`
 
 	Recent int `yaml:"recent"` // interactions kept for each user
 	// Shown is how many shown items are kept for each user. The signal residual learns a user's
@@ -62,14 +66,17 @@ func DefaultConfig() Config {
 		HalfLives:     []string{allTime, "1h", "1d", "7d", "30d"},
 		DailyListed:   5,
 		DailyUnlisted: 1,
-		Recent:        100,
-		Shown:         256,
-		UserValues:    64,
-		FieldValues:   100_000,
-		MaxItems:      5_000_000,
-		MaxUsers:      5_000_000,
-		MaxAge:        "365d",
-		DedupeIDs:     4_000_000,
+
+		NewcomerExcess: 2,
+
+		Recent:      100,
+		Shown:       256,
+		UserValues:  64,
+		FieldValues: 100_000,
+		MaxItems:    5_000_000,
+		MaxUsers:    5_000_000,
+		MaxAge:      "365d",
+		DedupeIDs:   4_000_000,
 	}
 }
 
@@ -145,6 +152,9 @@ func (c *Config) Validate() error {
 		bad("daily_unlisted: %d is not within 0 to daily_listed, %d", c.DailyUnlisted,
 			c.DailyListed)
 	}
+	if x := c.NewcomerExcess; x != 0 && !(x >= 1 && x <= 1000) {
+		bad("newcomer_excess: %v is neither 0, for no bound, nor within 1 to 1000", x)
+	}
 	return errors.Join(errs...)
 }
 
@@ -191,7 +201,7 @@ func (c *Config) layoutText() string {
 // the bounds. It has 16 hex digits. With another hash the features of a list may have other values.
 func (c *Config) Hash() string {
 	maxAge, _ := parseDuration(c.MaxAge) // Validate has checked it
-	return fmt.Sprintf("%016x", xxhash.Sum64String(fmt.Sprintf("%s %d %d %d %d %d %d %d %d %d",
-		c.layoutText(), c.DailyListed, c.DailyUnlisted, c.Recent, c.Shown, c.UserValues,
-		c.FieldValues, c.MaxItems, c.MaxUsers, maxAge)))
+	return fmt.Sprintf("%016x", xxhash.Sum64String(fmt.Sprintf("%s %d %d %g %d %d %d %d %d %d %d",
+		c.layoutText(), c.DailyListed, c.DailyUnlisted, c.NewcomerExcess, c.Recent, c.Shown,
+		c.UserValues, c.FieldValues, c.MaxItems, c.MaxUsers, maxAge)))
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"sync/atomic"
 )
 
 // ---- One decayed counter ----
@@ -161,9 +160,8 @@ type Counters struct {
 	values     []valueCounters     // by counted field
 	counted    slab[*valueCounter] // all of values; none is removed or moved
 	global     decayedCounts
-	save       *walk // of a save in progress, nil without one
-
-	uncounted struct{ repeated, unlisted atomic.Uint64 } // see Uncounted
+	newcomers  NewcomerCounts // included in global
+	save       *walk          // of a save in progress, nil without one
 
 	changed  map[CounterKey]struct{} // since TakeChanged; nil until its first call
 	schemas  schemaCache
@@ -243,7 +241,13 @@ func (t *Counters) SetSum(key CounterKey, parts ...*Counters) {
 		return
 	}
 	sum := decayedCounts{}
+	if key == globalKey {
+		t.newcomers = NewcomerCounts{}
+	}
 	for _, p := range parts {
+		if key == globalKey {
+			t.newcomers.add(p.newcomers)
+		}
 		if c := p.lookup(key); c != nil {
 			t.layout.merge(&sum, c)
 		}

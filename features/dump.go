@@ -16,6 +16,8 @@ import (
 type CounterRow struct {
 	Ref    int64     // the values are as of this time, Unix ms
 	Values []float64 // in the order of Counters.CounterNames; nil: nothing counted
+	// Newcomers is included in Values. Only an item and everything together have such counts.
+	Newcomers NewcomerCounts
 }
 
 // ItemRow is all that is known of one item. It shares nothing mutable with the state.
@@ -60,7 +62,9 @@ func (t *Counters) CounterNames() []string {
 
 // ---- State <-> rows ----
 
-func (c *decayedCounts) row() CounterRow { return CounterRow{c.ref, slices.Clone(c.values)} }
+func (c *decayedCounts) row() CounterRow {
+	return CounterRow{Ref: c.ref, Values: slices.Clone(c.values)}
+}
 
 func (t *Counters) countsFromRow(r CounterRow) (decayedCounts, error) {
 	if r.Values != nil && len(r.Values) != t.layout.size() {
@@ -77,6 +81,7 @@ func (t *Counters) ItemRow(id string, it *ItemState) ItemRow {
 		Item: ranker.Item{ID: id}, Time: it.time, Times: it.times, First: it.first, Seen: it.seen,
 		Counters: it.counts.row(),
 	}
+	r.Counters.Newcomers = it.newcomers
 	if it.Info != nil {
 		r.Item, r.Described = it.Info.Item, true
 	}
@@ -90,6 +95,7 @@ func (t *Counters) ItemFromRow(r *ItemRow) (*ItemState, error) {
 	it := &ItemState{
 		entry: entry{seen: r.Seen}, time: r.Time, times: r.Times, first: r.First, counts: c,
 	}
+	it.newcomers = r.Counters.Newcomers
 	if r.Described {
 		it.Content = t.content(r.Item)
 	}
@@ -138,10 +144,15 @@ func (t *Counters) UserFromRow(r *UserRow) (*UserState, error) {
 
 // Row returns the row of one counter, an empty one for an unknown key.
 func (t *Counters) Row(key CounterKey) CounterRow {
-	if c := t.lookup(key); c != nil {
-		return c.row()
+	c := t.lookup(key)
+	if c == nil {
+		return CounterRow{}
 	}
-	return CounterRow{}
+	row := c.row()
+	if key == globalKey {
+		row.Newcomers = t.newcomers
+	}
+	return row
 }
 
 // SetRow sets one counter. It fails with ErrLayout if the row or the key belongs to another
@@ -156,6 +167,9 @@ func (t *Counters) SetRow(key CounterKey, r CounterRow) error {
 	}
 	if to := t.getOrCreate(key); to != nil {
 		*to = c
+	}
+	if key == globalKey {
+		t.newcomers = r.Newcomers
 	}
 	return nil
 }

@@ -55,6 +55,7 @@ func (e *encoder) itemRest(it *ItemState, idle int64, start int) []byte {
 	e.int(it.first)
 	e.int(it.seen + idle)
 	e.counts(&it.counts)
+	e.newcomers(it.newcomers)
 	e.seal(start)
 	return e.b
 }
@@ -93,7 +94,7 @@ func (t *Counters) DecodeItem(data []byte) (id string, it *ItemState, err error)
 		d.fail()
 	}
 	it.time, it.times, it.first, it.seen = d.int(), d.times(), d.int(), d.int()
-	it.counts = d.counts(&t.layout)
+	it.counts, it.newcomers = d.counts(&t.layout), d.newcomers()
 	return id, it, d.done()
 }
 
@@ -228,6 +229,9 @@ func (t *Counters) AppendCounts(dst []byte, key CounterKey) []byte {
 	e.int(int64(key.Field))
 	e.string(key.Value)
 	e.counts(c)
+	if key.Field < 0 {
+		e.newcomers(t.newcomers)
+	}
 	e.seal(len(dst))
 	return e.b
 }
@@ -241,6 +245,10 @@ func (t *Counters) LoadCounts(data []byte) (CounterKey, error) {
 	d := decoder{b: data}
 	d.open(data[0], t.layoutHash)
 	field, value, c := d.int(), d.string(), d.counts(&t.layout)
+	var newcomers NewcomerCounts
+	if data[0] == kindGlobal {
+		newcomers = d.newcomers()
+	}
 	if err := d.done(); err != nil {
 		return CounterKey{}, err
 	}
@@ -248,7 +256,7 @@ func (t *Counters) LoadCounts(data []byte) (CounterKey, error) {
 	switch {
 	case data[0] == kindGlobal:
 		key = globalKey
-		t.global = c
+		t.global, t.newcomers = c, newcomers
 	case data[0] != kindValue || field < 0 || field >= int64(len(t.values)):
 		return CounterKey{}, ErrCorrupt
 	default:

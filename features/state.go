@@ -45,9 +45,10 @@ type State struct {
 	seq     uint64 // of the last record applied
 	arrival int64  // of the newest record applied, Unix ms
 	// idle is the time in all pauses between records so far that does not count for MaxAge, in ms.
-	idle    int64
-	maxAge  int64 // Config.MaxAge in ms; 0: no item and no user is ever dropped
-	applied AppliedParts
+	idle      int64
+	maxAge    int64 // Config.MaxAge in ms; 0: no item and no user is ever dropped
+	applied   AppliedParts
+	uncounted *Uncounted // nil: nobody asks
 }
 
 // ItemState is what is known of one item. Only Apply changes it.
@@ -59,6 +60,8 @@ type ItemState struct {
 	first   int64 // event time of the first event that named the item, Unix ms
 	counts  decayedCounts
 	version uint32 // number of events, for what itemCache keeps
+
+	newcomers NewcomerCounts // included in counts
 }
 
 // UserState is what is known of one user. Only Apply changes it.
@@ -84,6 +87,7 @@ type userFieldCounts struct {
 func New(cfg Config) *State {
 	s := NewCounters(cfg).newState(true)
 	s.maxAge = cfg.MaxAgeDuration().Milliseconds()
+	s.uncounted = &Uncounted{}
 	return s
 }
 
@@ -128,6 +132,13 @@ func (s *State) Restore(from *State) {
 		}
 	}
 }
+
+// Uncounted counts the interactions that did not count for their items. It is nil for a state of
+// NewState without CountUncounted.
+func (s *State) Uncounted() *Uncounted { return s.uncounted }
+
+// CountUncounted makes s count the interactions that do not count for their items in c.
+func (s *State) CountUncounted(c *Uncounted) { s.uncounted = c }
 
 // TableDigests returns the digests of the external tables in use, by table. The caller must not
 // change the map.

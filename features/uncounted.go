@@ -1,72 +1,109 @@
 package features
 
 import (
+	"maps"
 	"slices"
+	"strings"
+	"sync"
 
 	"relish/ranker"
 )
 
-// Uncounted is how many interactions did not count for items, and why. Many of them are
-// robots or people who try to raise an item. A checkpoint does not keep the numbers.
+// Reasons why interactions do not count for their items.
+const (
+	// UncountedRepeated: above Config.DailyListed. The interaction changes nothing.
+	UncountedRepeated = "repeated"
+	// UncountedUnlisted: above Config.DailyUnlisted, with an item that the user was not shown
+	// before. The interaction counts for the user alone.
+	UncountedUnlisted = "unlisted"
+	// UncountedNewcomer: above what Config.NewcomerExcess admits. The interaction counts for the
+	// user alone.
+	UncountedNewcomer = "newcomer"
+)
+
+// Bounds of Uncounted.
+const (
+	maxUncountedSources = 32
+	maxUncountedItems   = 32
+
+	// OtherSources stands for all sources above the bound.
+	OtherSources = "other"
+)
+
+// UncountedKey is a reason why interactions did not count, and their source as in
+// ranker.Event.Source, or OtherSources.
+type UncountedKey struct{ Reason, Source string }
+
+// Uncounted counts the interactions that did not count for their items. Many of them are robots or
+// people who try to raise an item. A checkpoint does not keep the numbers. Its size is bounded, and
+// it is safe for concurrent use. The zero value has counted nothing.
 type Uncounted struct {
-	// Repeated is the number of interactions above Config.DailyListed. They change nothing.
-	Repeated uint64
-	// Unlisted is the number of interactions above Config.DailyUnlisted with items that their user
-	// was not shown before. They count for the user alone.
-	Unlisted uint64
+	mu      sync.Mutex
+	numbers map[UncountedKey]uint64
+	sources map[string]string // source -> itself
+	// items has the most frequent items (Misra and Gries 1982): a number is at most the item's
+	// interactions, and any item with more than 1/maxUncountedItems of all is there.
+	items map[string]uint64
 }
 
-// Uncounted returns how many interactions were not counted since t was made. It may be called while
-// something is counted.
-func (t *Counters) Uncounted() Uncounted {
-	return Uncounted{
-		Repeated: t.uncounted.repeated.Load(), Unlisted: t.uncounted.unlisted.Load(),
+func (c *Uncounted) add(reason string, e *ranker.Event) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.numbers == nil {
+		c.numbers, c.sources = map[UncountedKey]uint64{}, map[string]string{}
+		c.items = map[string]uint64{}
+	}
+	c.numbers[UncountedKey{reason, c.source(e.Source)}]++
+	if _, known := c.items[e.ItemID]; known {
+		c.items[e.ItemID]++
+		return
+	}
+	if len(c.items) < maxUncountedItems {
+		c.items[strings.Clone(e.ItemID)] = 1 // the id may be a part of a long string
+		return
+	}
+	for item := range c.items {
+		if c.items[item]--; c.items[item] == 0 {
+			delete(c.items, item)
+		}
 	}
 }
 
-const day = 24 * 60 * 60 * 1000 // ms
-
-func sameDay(a, b int64) bool { return a/day == b/day }
-
-// repeats returns how often the user has done this with the item on the day of the event, as far as
-// the history tells. A user with more interactions on that day than the history keeps may have
-// pushed earlier ones out of it. An item that is not in such a history counts as repeated up to its
-// bound, unless it was shown and no interaction followed.
-func (s *State) repeats(u *UserState, e *ranker.Event) int {
-	same, ofItem := 0, 0
-	for i := range u.recent {
-		in := &u.recent[i]
-		if in.Item == e.ItemID && sameDay(in.Time, e.Time) {
-			ofItem++
-			if in.Action == e.Action {
-				same++
-			}
-		}
+// source returns the name under which a source is counted.
+func (c *Uncounted) source(name string) string {
+	known, found := c.sources[name]
+	if found {
+		return known
 	}
-	if s.applied.User { // the history includes this event already
-		return max(0, same-1)
+	if len(c.sources) == maxUncountedSources {
+		return OtherSources
 	}
-	if ofItem > 0 || len(u.recent) < s.cfg.Recent ||
-		!sameDay(u.recent[len(u.recent)-1].Time, e.Time) {
-		return same
-	}
-	repeats := min(s.cfg.DailyUnlisted, s.cfg.DailyListed-1)
-	for i := range u.shown {
-		sh := &u.shown[i]
-		if sh.Item != e.ItemID || !isFollowUp(sh.Time, e.Time) {
-			continue
-		}
-		if sh.Clicked {
-			return s.cfg.DailyListed
-		}
-		repeats = 0
-	}
-	return repeats
+	name = strings.Clone(name) // it may be a part of a long string
+	c.sources[name] = name
+	return name
 }
 
-// wasShown reports whether an interaction with the item at t may follow a list with it.
-func (u *UserState) wasShown(id string, t int64) bool {
-	return slices.ContainsFunc(u.shown, func(sh ranker.Shown) bool {
-		return sh.Item == id && isFollowUp(sh.Time, t)
-	})
+// Numbers returns how many interactions did not count since the start.
+func (c *Uncounted) Numbers() map[UncountedKey]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[UncountedKey]uint64{}
+	maps.Copy(out, c.numbers)
+	return out
+}
+
+// TopItem returns the item with the most interactions that did not count, and a lower bound of
+// their number. It is 0 if no item stands out.
+func (c *Uncounted) TopItem() (item string, atLeast uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(c.items)) {
+		if n := c.items[id]; n > atLeast {
+			item, atLeast = id, n
+		}
+	}
+	return item, atLeast
 }

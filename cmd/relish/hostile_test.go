@@ -76,25 +76,20 @@ func (s *service) rank(t *testing.T, user, query string, candidates []candidate)
 // shopUsers are a stranger and users with a history.
 var shopUsers = []string{"stranger", "user-0001", "user-0007", "user-0013", "user-0021"}
 
-// A robot that clicks 10,000 times, and a farm of 100 users that click without any list, raise an
-// item by at most 5 of 100 places for other users. The service counts what it leaves out.
+// A robot that clicks 10,000 times, a farm of 100 users that click 2,000 times without any list,
+// and one whose users look at lists first raise an item by at most 5 of 100 places for other users,
+// with the default configuration. The service counts what it leaves out, and names the item.
 func TestPoisonedClicksGainLittle(t *testing.T) {
-	for _, attack := range []struct {
-		name, config, reason string
-		users, clicks        int
-	}{
-		{"robot", "{}\n", "repeated", 1, 10_000},
-		{"farm", "state: {daily_unlisted: 0}\n", "unlisted", 100, 20},
-	} {
+	for _, attack := range clickAttacks {
 		t.Run(attack.name, func(t *testing.T) {
-			s := demoShop(t, attack.config)
+			s := demoShop(t, "{}\n")
 			if _, metrics := s.get(t, "/metrics"); notCounted.MatchString(metrics) {
 				t.Errorf("honest events are not counted: %s", notCounted.FindString(metrics))
 			}
 			before := s.ranks(t)
 			// The attacked item's rank in the middle leaves the most room.
 			target := s.rank(t, "stranger", "", hundred())[60]
-			s.click(t, target, attack.users, attack.clicks)
+			s.click(t, target, attack)
 			after := s.ranks(t)
 			for i, user := range shopUsers {
 				gain := before[i][target] - after[i][target]
@@ -104,18 +99,34 @@ func TestPoisonedClicksGainLittle(t *testing.T) {
 				}
 			}
 			_, metrics := s.get(t, "/metrics")
-			want := `{reason="` + attack.reason + `"}`
+			want := `{reason="` + attack.reason + `",source=""}`
 			got := notCounted.FindAllString(metrics, -1)
 			if !strings.Contains(fmt.Sprint(got), want) {
 				t.Errorf("the metrics name %v, want %s", got, want)
+			}
+			if _, ready := s.get(t, "/health/ready"); !strings.Contains(ready, target) {
+				t.Errorf("/health/ready does not name %s: %s", target, ready)
 			}
 		})
 	}
 }
 
+// clickAttack is what a robot or a click farm does: each user clicks on one item.
+type clickAttack struct {
+	name, reason  string // reason is one of features.Uncounted
+	users, clicks int    // clicks of each user
+	listed        bool   // each user is first shown a list of the candidates
+}
+
+var clickAttacks = []clickAttack{
+	{"robot", "repeated", 1, 10_000, false},
+	{"farm", "newcomer", 100, 20, false},
+	{"farm with lists", "newcomer", 100, 20, true},
+}
+
 // notCounted matches a metric of interactions that are not counted, unless it is 0.
 var notCounted = regexp.MustCompile(
-	`relish_interactions_not_counted_total\{reason="\w+"\} [1-9]`)
+	`relish_interactions_not_counted_total\{reason="\w+",source="[^"]*"\} [1-9]`)
 
 // ranks returns, for each of shopUsers, the ranks of the candidates.
 func (s *service) ranks(t *testing.T) (out []map[string]int) {
@@ -130,15 +141,27 @@ func (s *service) ranks(t *testing.T) (out []map[string]int) {
 	return out
 }
 
-// click sends clicks of users that the service does not know.
-func (s *service) click(t *testing.T, item string, users, clicks int) {
+// click lets users that the service does not know click on an item.
+func (s *service) click(t *testing.T, item string, attack clickAttack) {
 	t.Helper()
-	for u := range users {
-		for done := 0; done < clicks; done += 1000 {
+	for u := range attack.users {
+		user, impression := fmt.Sprint("robot-", u), ""
+		if attack.listed {
+			body, err := json.Marshal(map[string]any{"user_id": user, "candidates": hundred()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			status, answer := s.post(t, "/recommend", string(body))
+			if status != http.StatusOK {
+				t.Fatalf("status %d: %v", status, answer)
+			}
+			impression = fmt.Sprintf(`"impression":%q,`, answer["request_id"])
+		}
+		for done := 0; done < attack.clicks; done += 1000 {
 			var batch []string
-			for i := done; i < min(clicks, done+1000); i++ {
-				batch = append(batch, fmt.Sprintf(`{"type":"interaction","action":"click",`+
-					`"id":"c%d-%d","user":"robot-%d","item":%q}`, u, i, u, item))
+			for i := done; i < min(attack.clicks, done+1000); i++ {
+				batch = append(batch, fmt.Sprintf(`{"type":"interaction","action":"click",%s`+
+					`"id":"c%d-%d","user":%q,"item":%q}`, impression, u, i, user, item))
 			}
 			status, answer := s.post(t, "/feedback", "["+strings.Join(batch, ",")+"]")
 			if status != http.StatusOK || answer["accepted"] != float64(len(batch)) {

@@ -256,7 +256,7 @@ type Stats struct {
 	ingest.Stats
 	Items, Users, FieldValues int
 	Seq                       uint64 // of the last applied record
-	Uncounted                 features.Uncounted
+	Uncounted                 *features.Uncounted
 }
 
 // Stats returns the current gauges.

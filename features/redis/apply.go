@@ -45,12 +45,7 @@ func (s *Store) applyRecords(ctx context.Context, p *counterPart, records []even
 		changedItems: map[string]*ranker.ItemInfo{},
 		outdated:     map[entityKey]bool{},
 	}
-	before := p.counters.Uncounted()
-	defer func() {
-		after := p.counters.Uncounted()
-		s.stats.repeated.Add(after.Repeated - before.Repeated)
-		s.stats.unlisted.Add(after.Unlisted - before.Unlisted)
-	}()
+	b.state.CountUncounted(s.uncounted)
 	if err := s.erasures.noteErasures(records); err != nil {
 		return fmt.Errorf("note the erasures in the data folder: %w", err)
 	}

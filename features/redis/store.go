@@ -124,11 +124,11 @@ type Store struct {
 	stats struct {
 		conflicts, idConflicts, invalid, trips, stale atomic.Int64
 
-		repeated, unlisted atomic.Uint64 // see features.Uncounted
-		olderLog           atomic.Bool
+		olderLog atomic.Bool
 	}
-	stop    context.CancelFunc
-	syncing sync.WaitGroup
+	uncounted *features.Uncounted
+	stop      context.CancelFunc
+	syncing   sync.WaitGroup
 }
 
 // Open opens the store on a data folder, which the caller has locked. It waits for Redis at
@@ -143,6 +143,7 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 		dir: dir, opt: opt, cfg: cfg, log: opt.Ingest.Log, conn: conn, counters: counters,
 		keys:      newKeys(conn.Prefix, counters.LayoutHash()),
 		readSlots: make(chan struct{}, maxConcurrentReads),
+		uncounted: &features.Uncounted{},
 	}
 	s.queue.init()
 	s.applied.init()
@@ -271,7 +272,7 @@ type Stats struct {
 	Conflicts   int64         // compare-and-sets that another replica won
 	IDConflicts int64         // events whose id another replica gave to an event of other content
 	Invalid     int64         // damaged values that were read from Redis
-	Uncounted   features.Uncounted
+	Uncounted   *features.Uncounted
 	// OlderLog says that Redis has records of this replica that its log lacks, and that new ones
 	// may get their numbers: an older copy of the log was put back while Redis did not answer.
 	OlderLog bool
@@ -288,11 +289,9 @@ func (s *Store) Stats() Stats {
 		LastError:  s.conn.LastError(),
 		RoundTrips: s.stats.trips.Load(), StaleReads: s.stats.stale.Load(),
 		Conflicts: s.stats.conflicts.Load(), IDConflicts: s.stats.idConflicts.Load(),
-		Invalid: s.stats.invalid.Load(),
-		Uncounted: features.Uncounted{
-			Repeated: s.stats.repeated.Load(), Unlisted: s.stats.unlisted.Load(),
-		},
-		OlderLog: s.stats.olderLog.Load(),
+		Invalid:   s.stats.invalid.Load(),
+		Uncounted: s.uncounted,
+		OlderLog:  s.stats.olderLog.Load(),
 	}
 	if since := s.behindSince.Load(); since != 0 {
 		st.BehindFor = time.Since(time.Unix(0, since))

@@ -60,8 +60,9 @@ const (
 	scopeGlobal    = "global"
 )
 
-// countersSchema has one column for each counter name, so it depends on the configuration.
-func countersSchema(names []string) *arrow.Schema {
+// countersSchema has one column for each counter name, so it depends on the configuration. Version
+// 1 of the format has no counts of newcomers.
+func countersSchema(names []string, version int) *arrow.Schema {
 	fields := []arrow.Field{
 		{Name: "scope", Type: arrow.BinaryTypes.String},
 		{
@@ -79,6 +80,11 @@ func countersSchema(names []string) *arrow.Schema {
 	}
 	for _, n := range names {
 		fields = append(fields, arrow.Field{Name: n, Type: arrow.PrimitiveTypes.Float64})
+	}
+	if version > 1 { // included in the counts above; of the scopes item and global
+		fields = append(fields,
+			arrow.Field{Name: "newcomers:impression", Type: arrow.PrimitiveTypes.Int64},
+			arrow.Field{Name: "newcomers:any", Type: arrow.PrimitiveTypes.Int64})
 	}
 	return arrow.NewSchema(fields, nil)
 }
@@ -108,7 +114,7 @@ func writeFiles(dir string, d *features.Dump) (out []arrowfile.Info, err error) 
 		{&f.items, itemsFile, itemsSchema},
 		{&f.users, usersFile, usersSchema},
 		{&f.history, historyFile, historySchema},
-		{&f.counters, countersFile, countersSchema(names)},
+		{&f.counters, countersFile, countersSchema(names, version)},
 	} {
 		if *c.to, err = arrowfile.Create(dir, c.name, c.schema); err != nil {
 			return nil, err
@@ -276,5 +282,8 @@ func (f *stateWriter) writeCounters(c counterRow) error {
 	for i, x := range c.counts.Values {
 		w.Field(7 + i).(*array.Float64Builder).Append(x)
 	}
+	next := 7 + len(c.counts.Values)
+	w.AppendInt(next, int64(c.counts.Newcomers.Impressions))
+	w.AppendInt(next+1, int64(c.counts.Newcomers.Actions))
 	return w.EndRow()
 }

@@ -21,6 +21,7 @@ type loader struct {
 	userAt  map[string]int
 	parts   map[string]*features.Counters // by replica
 	columns int                           // number of counter columns
+	version int                           // of the format
 }
 
 // loadFiles reads the verified files of a snapshot into memory.
@@ -32,6 +33,7 @@ func loadFiles(dir string, m *Manifest, cfg features.Config) (*features.Dump, er
 		userAt:  map[string]int{},
 		parts:   map[string]*features.Counters{},
 		columns: len(names),
+		version: m.Version,
 	}
 	for replica := range m.Replicas {
 		l.parts[replica] = features.NewCounters(cfg)
@@ -43,7 +45,7 @@ func loadFiles(dir string, m *Manifest, cfg features.Config) (*features.Dump, er
 	}{
 		{itemsFile, itemsSchema, l.readItems}, {usersFile, usersSchema, l.readUsers},
 		{historyFile, historySchema, l.readHistory},
-		{countersFile, countersSchema(names), l.readCounters},
+		{countersFile, countersSchema(names, m.Version), l.readCounters},
 	} {
 		if err := arrowfile.Read(dir, f.name, f.schema, f.each); err != nil {
 			return nil, fmt.Errorf("%s: %w", dir, err)
@@ -183,6 +185,12 @@ func (l *loader) readCounters(rec arrow.Record) error {
 		c.key.Value = arrowfile.CloneString(value, i)
 		for k := range columns {
 			c.counts.Values[k] = columns[k].Value(i)
+		}
+		if l.version > 1 {
+			shown, acted := arrowfile.Ints(rec, 7+l.columns), arrowfile.Ints(rec, 8+l.columns)
+			c.counts.Newcomers = features.NewcomerCounts{
+				Impressions: uint32(shown.Value(i)), Actions: uint32(acted.Value(i)),
+			}
 		}
 		if err := l.setCounters(&c); err != nil {
 			return fmt.Errorf("row %d: %w", i, err)

@@ -21,7 +21,7 @@ import (
 )
 
 // version is the version of the format.
-const version = 1
+const version = 2 // 1 has no counts of newcomers
 
 // The files of a snapshot.
 const (

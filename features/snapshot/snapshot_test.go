@@ -151,7 +151,7 @@ func TestDamagedSnapshots(t *testing.T) {
 	path := filepath.Join(dir, "manifest.json")
 	data, _ := os.ReadFile(path)
 	_ = os.WriteFile(
-		path, bytes.Replace(data, []byte(`"version": 1`), []byte(`"version": 9`), 1), 0o644,
+		path, bytes.Replace(data, []byte(`"version": 2`), []byte(`"version": 9`), 1), 0o644,
 	)
 	if _, err := snapshot.Load(dir, s.Config()); err == nil ||
 		!strings.Contains(err.Error(), "newer relish") {

@@ -17,12 +17,12 @@ import (
 	"relish/ranker"
 )
 
-// Config returns the default configuration, except that every repeat of an interaction counts:
-// tests repeat one click to see what is lost or counted twice. Histories are long, since what was
-// pushed out of one counts as a repeat.
+// Config returns the default configuration, except that every interaction counts: tests repeat one
+// click to see what is lost or counted twice. Histories are long, since what was pushed out of one
+// counts as a repeat.
 func Config() features.Config {
 	cfg := features.DefaultConfig()
-	cfg.DailyListed, cfg.DailyUnlisted = 1000, 1000
+	cfg.DailyListed, cfg.DailyUnlisted, cfg.NewcomerExcess = 1000, 1000, 0
 	cfg.Recent = ranker.MaxHistory
 	return cfg
 }

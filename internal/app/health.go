@@ -27,6 +27,9 @@ func (a *App) readiness() []api.ReadinessCheck {
 			"degraded: the clock stepped ahead by %s, and arrival times do not follow it; if it "+
 				"is right, start again with --accept-clock", ahead.Round(time.Second))})
 	}
+	if check, found := uncountedCheck(a.engine.Store); found {
+		checks = append(checks, check)
+	}
 	if a.engine.encoder != nil {
 		checks = append(checks, encoderCheck(a.engine))
 	}

@@ -4,7 +4,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"relish/embeddings"
-	"relish/features"
 	"relish/features/embedded"
 	"relish/features/ingest"
 	"relish/features/redis"
@@ -74,7 +73,7 @@ func registerEmbedded(m meter, store *embedded.Store) {
 	m.gauge("users", "Users in the state.", func() float64 { return float64(store.Stats().Users) })
 	m.gauge("field_values", "Field values that are counted.",
 		func() float64 { return float64(store.Stats().FieldValues) })
-	registerUncounted(m, func() features.Uncounted { return store.Stats().Uncounted })
+	m.registry.MustRegister(uncountedCollector{store.Stats().Uncounted})
 	registerIngest(m, func() ingest.Stats { return store.Stats().Stats })
 }
 
@@ -103,24 +102,8 @@ func registerRedis(m meter, store *redis.Store) {
 		func() float64 { return float64(store.Stats().IDConflicts) })
 	m.counter("redis_invalid_values_total", "Damaged values in Redis, which count as missing.",
 		func() float64 { return float64(store.Stats().Invalid) })
-	registerUncounted(m, func() features.Uncounted { return store.Stats().Uncounted })
+	m.registry.MustRegister(uncountedCollector{store.Stats().Uncounted})
 	registerIngest(m, func() ingest.Stats { return store.Stats().Stats })
-}
-
-// registerUncounted exposes what robots and click farms send. The numbers begin with the records
-// that the start replays.
-func registerUncounted(m meter, uncounted func() features.Uncounted) {
-	for reason, number := range map[string]func(features.Uncounted) uint64{
-		"repeated": func(u features.Uncounted) uint64 { return u.Repeated },
-		"unlisted": func(u features.Uncounted) uint64 { return u.Unlisted },
-	} {
-		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "relish_interactions_not_counted_total",
-			Help: "Interactions that are logged but not counted for their item: repeated above " +
-				"state.daily_listed, or unlisted above state.daily_unlisted.",
-			ConstLabels: prometheus.Labels{"reason": reason},
-		}, func() float64 { return float64(number(uncounted())) }))
-	}
 }
 
 func registerIngest(m meter, stats func() ingest.Stats) {
