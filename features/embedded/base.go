@@ -190,7 +190,7 @@ func (s *Store) eraseBase(hashes map[string]uint64) error {
 	if err := durable.Remove(s.fs, keptPath(s.dir)); err != nil {
 		return err
 	}
-	s.keep = true
+	s.keep.request()
 	for _, path := range []string{basePath(s.dir), cutPath(s.dir), orderedPath(s.dir)} {
 		b, err := readState(path, s.cfg)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -215,17 +215,27 @@ func (s *Store) eraseBase(hashes map[string]uint64) error {
 	return nil
 }
 
+// keepRequest says whether the next checkpoint becomes a base.
+type keepRequest struct {
+	pending bool
+	number  int // of requests so far
+}
+
+func (k *keepRequest) request() { *k = keepRequest{pending: true, number: k.number + 1} }
+
 // keepCheckpoint makes the checkpoint a base as well if records of erased users have left the log.
-// Both files are only ever replaced, so they can be one.
-func (s *Store) keepCheckpoint() error {
+// Both files are only ever replaced, so they can be one. begun is what s.keep was when the save of
+// the checkpoint began. A request of later is left to the next save, because this checkpoint may
+// still have the users who were erased meanwhile.
+func (s *Store) keepCheckpoint(begun keepRequest) error {
 	s.baseMu.Lock()
 	defer s.baseMu.Unlock()
-	if !s.keep {
+	if !begun.pending || s.keep != begun {
 		return nil
 	}
 	if err := durable.Link(s.fs, s.checkpointPath(), keptPath(s.dir)); err != nil {
 		return err
 	}
-	s.keep = false
+	s.keep.pending = false
 	return nil
 }

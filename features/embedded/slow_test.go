@@ -130,3 +130,47 @@ func TestHangingCheckpointStopsNothing(t *testing.T) {
 		}
 	}
 }
+
+// A checkpoint that was begun before a user was erased, and ends after their records have left the
+// log, does not become a base: a replay would bring the user back.
+func TestEraseDuringCheckpoint(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	disk := &stuck{
+		FS: durable.Disk, path: filepath.Join(dir, "checkpoint"+durable.TempSuffix),
+		waiting: make(chan struct{}), release: make(chan struct{}),
+	}
+	opt := embedded.Options{Ingest: ingest.Options{FS: disk, Checkpoint: time.Millisecond}}
+	s := open(t, dir, features.DefaultConfig(), opt)
+	add(t, s, click("first", clickUser, "i"))
+	<-disk.waiting // the checkpoint has the user
+	if err := s.EraseUser(t.Context(), clickUser); err != nil {
+		t.Fatal(err)
+	}
+	erased := make(chan error, 1)
+	go func() { erased <- s.EraseNow(t.Context()) }()
+	for !s.KeepRequested() { // the records have left the log
+		time.Sleep(time.Millisecond)
+	}
+	release := disk.release
+	disk.waiting = nil
+	close(release)
+	if err := <-erased; err != nil {
+		t.Fatal(err)
+	}
+	bases, err := embedded.Bases(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range bases {
+		state, err := b.Load(features.DefaultConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.UserState(clickUser) != nil {
+			t.Errorf("the base of record %d has the erased user", b.Seq)
+		}
+	}
+	if len(bases) != 1 || bases[0].Seq != s.LastSeq() {
+		t.Errorf("the bases are %+v, want one that includes the erasure", bases)
+	}
+}

@@ -54,7 +54,7 @@ type Store struct {
 	saveMu  sync.Mutex  // one save of the state at a time
 	serving atomic.Bool // Open has finished, and Close was not called
 	baseMu  sync.Mutex  // guards the files of the bases, and keep
-	keep    bool        // the next checkpoint becomes the base "kept"
+	keep    keepRequest // the next checkpoint becomes the base "kept"
 }
 
 // Open opens the store of the data folder dir, and creates the folder if needed. The caller must
@@ -92,7 +92,9 @@ func Open(dir string, cfg features.Config, opt Options) (*Store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	if s.EndMissing() {
-		s.keep = true // of records that only the state has
+		s.baseMu.Lock()
+		s.keep.request() // of records that only the state has
+		s.baseMu.Unlock()
 		if err := s.save(); err != nil && opt.Ingest.Log != nil {
 			opt.Ingest.Log.Warn("cannot write the state yet; trying again with the next checkpoint",
 				"error", err)
@@ -130,10 +132,13 @@ func (s *Store) checkpointPath() string { return filepath.Join(s.dir, "checkpoin
 
 // save writes the state as the checkpoint, while events are applied and rankings read.
 func (s *Store) save() error {
+	s.baseMu.Lock()
+	keep := s.keep
+	s.baseMu.Unlock()
 	if err := s.writeState(s.checkpointPath()); err != nil {
 		return err
 	}
-	return s.keepCheckpoint()
+	return s.keepCheckpoint(keep)
 }
 
 // While the store serves, a save rests after each step for restFactor times as long as the step
