@@ -2,6 +2,7 @@ package api
 
 import (
 	"container/list"
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -79,6 +80,28 @@ func (cs *connections) drop(c net.Conn) {
 	}
 	delete(cs.open, c)
 	cs.metrics.connections.Set(float64(len(cs.open)))
+}
+
+// refused notes that the request of a connection is refused, and that the server only drops what is
+// left of its body. The connection then makes room for a new one, as one between two requests does.
+// Other values than connections of limitedListener are ignored.
+func (cs *connections) refused(c any) {
+	conn, ok := c.(*clientConn)
+	if !ok {
+		return
+	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if e, open := cs.open[conn]; open && e == nil {
+		cs.open[conn] = cs.waiting.PushBack(net.Conn(conn))
+	}
+}
+
+// connectionKey is the key of a request's net.Conn in its context.
+type connectionKey struct{}
+
+func withConnection(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, c)
 }
 
 // changed follows the state of a connection; http.Server calls it. A connection whose client has

@@ -137,6 +137,44 @@ func TestConnectionsAreBounded(t *testing.T) {
 	})
 }
 
+// Clients that are refused and do not send their bodies keep no other client out.
+func TestRefusedClientsHoldNoConnections(t *testing.T) {
+	var s *service
+	served(t, func(t *testing.T, l *pipeListener, stop func() error) {
+		for _, size := range []int{1000, 7 << 20} {
+			var holding []net.Conn
+			for range 4 {
+				conn := l.dial()
+				defer conn.Close()
+				request := post("/recommend", strings.Repeat("x", size))
+				if _, err := io.WriteString(conn, request[:len(request)-size+1]); err != nil {
+					t.Fatal(err)
+				}
+				go func() { _, _ = io.Copy(io.Discard, conn) }() // the answer
+				synctest.Wait()
+				holding = append(holding, conn)
+			}
+			conn := l.dial()
+			if got := ask(t, conn, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"); got != "200 OK" {
+				t.Errorf("bodies of %d bytes: the next client got %q", size, got)
+			}
+			conn.Close()
+			for _, conn := range holding {
+				conn.Close()
+			}
+			synctest.Wait()
+		}
+		if n := s.metric(t, "relish_connections_refused_total"); n != 0 {
+			t.Errorf("%g connections were refused", n)
+		}
+	}, func(t *testing.T) *service {
+		s = start(t, func(o *api.Options) {
+			o.MaxConnections, o.Keys = 3, []api.Key{key("k", "k", "rank")}
+		})
+		return s
+	})
+}
+
 // The body of a refused request is not waited for either.
 func TestRefusedBodyIsNotWaitedFor(t *testing.T) {
 	served(t, func(t *testing.T, l *pipeListener, stop func() error) {

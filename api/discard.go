@@ -20,11 +20,15 @@ const (
 )
 
 // discardBody sends the answer to a refused request, and then reads the rest of its body. A client
-// that waits for 100 Continue has not sent a body, and will not.
-func discardBody(c *gin.Context) {
+// that waits for 100 Continue has not sent a body, and will not. Meanwhile the connection may be
+// closed to make room for another one: else clients without a key could hold all of them.
+func (s *Server) discardBody(c *gin.Context) {
+	if c.Writer.Status() < 400 || infoOf(c).bodyRead {
+		return
+	}
+	s.connections.refused(c.Request.Context().Value(connectionKey{}))
 	size := c.Request.ContentLength // -1 if the client does not announce it
-	if c.Writer.Status() < 400 || infoOf(c).bodyRead || size >= 0 && size <= smallBody ||
-		c.Request.Header.Get("Expect") != "" {
+	if size >= 0 && size <= smallBody || c.Request.Header.Get("Expect") != "" {
 		return
 	}
 	c.Writer.Flush()

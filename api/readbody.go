@@ -157,13 +157,13 @@ func bodyError(c *gin.Context, err error) error {
 // bodyDeadline gives a body bodyTimeout to arrive, also one that the server only discards because
 // the request is refused. http.Server drops the deadline at the body's end. A test recorder has no
 // deadlines, and no slow client either: the error does not matter.
-func bodyDeadline(c *gin.Context) {
+func (s *Server) bodyDeadline(c *gin.Context) {
 	if c.Request.ContentLength == 0 {
 		return
 	}
 	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
 	c.Next()
-	discardBody(c)
+	s.discardBody(c)
 }
 
 // waitForBulk waits for a turn to decode a large body of events or items, so that processors are

@@ -94,7 +94,7 @@ func New(opt Options) (*Server, error) {
 		return nil, err
 	}
 	s.engine.Use(
-		bodyDeadline, s.observe, s.recoverPanic, s.requestID, s.cors, decodeParams)
+		s.bodyDeadline, s.observe, s.recoverPanic, s.requestID, s.cors, decodeParams)
 	s.engine.NoRoute(func(c *gin.Context) { fail(c, errNoRoute) })
 	s.engine.NoMethod(func(c *gin.Context) {
 		fail(c, errMethodNotAllowed.with("this route does not have the method %s: use %s",
@@ -158,6 +158,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState:         s.connections.changed,
+		ConnContext:       withConnection,
 		ErrorLog:          slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelWarn),
 	}
 	done := make(chan error, 1)
