@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 )
 
@@ -13,7 +14,9 @@ import (
 // entry, and the users whose lists were asked for longest ago leave first.
 //
 // An entry holds for one history: a request whose history differs replaces it. So no event has to
-// invalidate anything, and every store and a replay may share the code.
+// invalidate anything, and every store and a replay may share the code. An entry that nobody asked
+// for in an hour leaves with the next request for its part, so that nothing stays of a user who was
+// erased on whichever replica.
 //
 // It is not a general cache such as ristretto: that one writes later, may refuse to write, and has
 // goroutines to be closed. Here the memory is freed with the model that has the cache. The cache
@@ -26,8 +29,12 @@ type HistoryCache struct {
 // DefaultHistoryBytes is the usual size of a HistoryCache. A user of the RankLens data takes 14 KB.
 const DefaultHistoryBytes = 32 << 20
 
-// historyShards is the number of parts with a lock of their own.
-const historyShards = 16
+const (
+	// historyShards is the number of parts with a lock of their own.
+	historyShards = 16
+	// maxHistoryIdle is how long an entry stays that nobody asks for.
+	maxHistoryIdle = time.Hour
+)
 
 // NewHistoryCache returns a cache that keeps at most the given number of bytes.
 func NewHistoryCache(maxBytes int) *HistoryCache {
@@ -64,6 +71,7 @@ type cachedHistory struct {
 	key          []uint64 // see historyKey
 	values       []signalValue
 	bytes        int
+	used         time.Time // when a request last asked for it
 	newer, older *cachedHistory
 	dropped      bool // it is not in the shard any more
 }
@@ -84,15 +92,20 @@ func (c *HistoryCache) entry(userID string, key []uint64) *cachedHistory {
 	s := &c.shards[user%historyShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
+	for s.oldest != nil && now.Sub(s.oldest.used) > maxHistoryIdle {
+		s.dropOldest()
+	}
 	if e := s.byUser[user]; e != nil {
 		s.unlink(e)
 		if slices.Equal(e.key, key) {
+			e.used = now
 			s.link(e)
 			return e
 		}
 		s.forget(e)
 	}
-	e := &cachedHistory{cache: c, shard: s, user: user, key: slices.Clone(key)}
+	e := &cachedHistory{cache: c, shard: s, user: user, key: slices.Clone(key), used: now}
 	e.bytes = entryBytes + 8*len(key)
 	s.bytes += e.bytes
 	s.byUser[user] = e
@@ -135,10 +148,14 @@ func (s *historyShard) forget(e *cachedHistory) {
 // shrink drops the oldest entries until the rest fits.
 func (s *historyShard) shrink(maxBytes int) {
 	for s.bytes > maxBytes && s.oldest != nil {
-		e := s.oldest
-		s.unlink(e)
-		s.forget(e)
+		s.dropOldest()
 	}
+}
+
+func (s *historyShard) dropOldest() {
+	e := s.oldest
+	s.unlink(e)
+	s.forget(e)
 }
 
 // value returns what the signal has computed, nil if nothing is kept.

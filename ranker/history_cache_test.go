@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"relish/ranker"
 )
@@ -132,6 +134,34 @@ func TestHistoryCacheIsBounded(t *testing.T) {
 	if use("large"); !use("large") || cache.Bytes() > maxBytes {
 		t.Errorf("an entry above the bound is kept; %d bytes", cache.Bytes())
 	}
+}
+
+// What was computed of users that no request names any more leaves: one of them may be erased.
+func TestHistoryCacheForgetsIdleUsers(t *testing.T) {
+	synctest.Test(t, func(*testing.T) {
+		cache := ranker.NewHistoryCache(1 << 20)
+		use := func(from, to int) {
+			for i := from; i < to; i++ {
+				in := &ranker.SignalInput{
+					Request: &ranker.Request{User: fmt.Sprint(i)}, State: &ranker.RequestState{},
+				}
+				in.UseHistory(cache)
+			}
+		}
+		use(0, 1) // who comes back
+		one := cache.Bytes()
+		use(1, 200)
+		time.Sleep(50 * time.Minute)
+		use(0, 1)
+		if got := cache.Bytes(); got != 200*one {
+			t.Errorf("%d bytes within the hour, want all 200 users with %d each", got, one)
+		}
+		time.Sleep(20 * time.Minute)
+		use(200, 1000) // each part of the cache gets a request
+		if got := cache.Bytes(); got != 801*one {
+			t.Errorf("%d bytes, want 801 users with %d each", got, one)
+		}
+	})
 }
 
 // Requests for the same users may use the cache at the same time.
