@@ -2,6 +2,7 @@ package features
 
 import (
 	"cmp"
+	"container/heap"
 	"slices"
 )
 
@@ -36,9 +37,7 @@ type table[T any, P tableEntry[T]] struct {
 
 	oldest, newest uint32 // ends of the order, noSlot if the table is empty
 	unordered      bool   // entries were added in another order than that of seen
-	// tied says that the oldest entries, whose seen is tiedSeen, stand in the order of their ids.
-	tied     bool
-	tiedSeen int64
+	ties           tiedEntries
 
 	hashes   *hashIndex // of the users; nil for items
 	onRemove func(P)    // may be nil
@@ -91,6 +90,9 @@ func (t *table[T, P]) add(id string, v P, now int64) {
 func (t *table[T, P]) touch(v P, now int64) {
 	e := v.tableEntry()
 	t.save.before(e.slot)
+	if e.seen == now {
+		return
+	}
 	t.unlink(e)
 	e.seen = now
 	t.link(e)
@@ -119,7 +121,9 @@ func (t *table[T, P]) link(e *entry) {
 		t.unordered = t.unordered || e.seen < newest.seen
 	}
 	t.newest = e.slot
-	t.tied = t.tied && e.seen != t.tiedSeen
+	if t.ties.complete && t.ties.seen == e.seen {
+		t.ties.add(e)
+	}
 }
 
 func (t *table[T, P]) unlink(e *entry) {
@@ -143,23 +147,33 @@ func (t *table[T, P]) next() P {
 	if t.oldest == noSlot {
 		return nil
 	}
-	first := t.at(t.oldest)
-	if !t.tied || first.seen != t.tiedSeen {
-		end := first.newer
-		for end != noSlot && t.at(end).seen == first.seen {
-			end = t.at(end).newer
-		}
-		t.reorder(t.oldest, end)
-		t.tied, t.tiedSeen = true, first.seen
+	seen := t.at(t.oldest).seen
+	if t.ties.seen != seen || len(t.ties.heap) > 2*t.len()+minTies {
+		t.ties.complete = false
 	}
-	return t.slots.get(t.oldest)
+	if !t.ties.complete {
+		t.ties = tiedEntries{seen: seen, complete: true}
+		for slot := t.oldest; slot != noSlot && t.at(slot).seen == seen; slot = t.at(slot).newer {
+			t.ties.add(t.at(slot))
+		}
+	}
+	for {
+		first := t.ties.heap[0]
+		if v := t.slots.get(first.slot); v != nil {
+			if e := v.tableEntry(); e.id == first.id && e.seen == seen {
+				return v
+			}
+		}
+		heap.Pop(&t.ties.heap)
+	}
 }
 
 // sort brings the entries into their order after some were added in another one.
 func (t *table[T, P]) sort() {
 	if t.unordered {
-		t.reorder(t.oldest, noSlot)
-		t.unordered, t.tied = false, false
+		t.ties.complete = false
+		t.reorder()
+		t.unordered = false
 	}
 }
 
@@ -171,32 +185,51 @@ func (t *table[T, P]) newestSeen() int64 {
 	return t.at(t.newest).seen
 }
 
-// reorder sorts the entries from the oldest one to before the slot end, by seen and then by id.
-func (t *table[T, P]) reorder(from, end uint32) {
+// reorder sorts the entries by seen.
+func (t *table[T, P]) reorder() {
 	var list []*entry
-	for slot := from; slot != end; slot = t.at(slot).newer {
+	for slot := t.oldest; slot != noSlot; slot = t.at(slot).newer {
 		list = append(list, t.at(slot))
 	}
-	if len(list) < 2 {
-		return
+	slices.SortFunc(list, func(a, b *entry) int { return cmp.Compare(a.seen, b.seen) })
+	t.oldest, t.newest = noSlot, noSlot
+	for _, e := range list {
+		t.link(e)
 	}
-	slices.SortFunc(list, func(a, b *entry) int {
-		return cmp.Or(cmp.Compare(a.seen, b.seen), cmp.Compare(a.id, b.id))
-	})
-	before := noSlot
-	for i, e := range list {
-		e.older, e.newer = before, end
-		if i+1 < len(list) {
-			e.newer = list[i+1].slot
-		}
-		before = e.slot
-	}
-	t.oldest = list[0].slot
-	if end == noSlot {
-		t.newest = before
-	} else {
-		t.at(end).older = before
-	}
+}
+
+// tiedEntries are the oldest entries of a table, if they have the same seen: after an import all
+// users may. They are a heap by id, so that dropping one of them does not look at the others. Some
+// may have left or moved since.
+type tiedEntries struct {
+	seen     int64
+	complete bool // the heap has all entries with this seen
+	heap     tieHeap
+}
+
+// minTies is the number of entries in a heap below which nobody counts those that have left.
+const minTies = 64
+
+func (t *tiedEntries) add(e *entry) { heap.Push(&t.heap, tie{e.id, e.slot}) }
+
+type tie struct {
+	id   string
+	slot uint32
+}
+
+// tieHeap implements heap.Interface.
+type tieHeap []tie
+
+func (h tieHeap) Len() int           { return len(h) }
+func (h tieHeap) Less(i, j int) bool { return h[i].id < h[j].id }
+func (h tieHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *tieHeap) Push(x any)        { *h = append(*h, x.(tie)) }
+
+func (h *tieHeap) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	*h = (*h)[:last]
+	return x
 }
 
 // maxDrops bounds the entries that one record drops, so that no record takes long when many entries

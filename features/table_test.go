@@ -69,6 +69,29 @@ func TestVisitsOfAnEventAreBounded(t *testing.T) {
 	}
 }
 
+// After an import all entries may have the same time. A drop looks at few of them nevertheless, also
+// while entries of this time come and go.
+func TestDropsAmongTiesVisitFewEntries(t *testing.T) {
+	const n, drops = 10_000, 5000
+	table := newTable[counted]()
+	for i := range n {
+		table.add(fmt.Sprint("e", i), &counted{}, 1)
+	}
+	visits = 0
+	for i := range drops {
+		table.makeRoom(n)
+		table.add(fmt.Sprint("f", i), &counted{}, 1)
+		table.remove(table.byID[fmt.Sprint("f", i)])
+		table.add(fmt.Sprint("g", i), &counted{}, 1)
+	}
+	if most := 10*n + 100*drops; visits > most {
+		t.Errorf("%d drops visit %d entries, want at most %d", drops, visits, most)
+	}
+	if held := len(table.ties.heap); held > 2*n+minTies+1 {
+		t.Errorf("%d tied entries are held, for a table of %d", held, n)
+	}
+}
+
 // A table drops the same entries as sorting all of them by time and id.
 func TestDropsAreTheOldestEntries(t *testing.T) {
 	for seed := range uint64(50) {
