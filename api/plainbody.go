@@ -26,6 +26,9 @@ type plainBody struct {
 
 // read fills b and reports whether it knows the whole body. It leaves b undefined if not.
 func (p *plainBody) read(data []byte, b *recommendBody) bool {
+	if len(data) > maxKeptBuffer {
+		return false // the buffers, which are kept, would grow with the body
+	}
 	p.data, p.at, p.ids, p.ends = data, 0, p.ids[:0], p.ends[:0]
 	ok := p.object(func(name []byte) (uint, bool) { return p.member(name, b) })
 	if p.space(); !ok || p.at != len(p.data) {

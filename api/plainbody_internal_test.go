@@ -83,4 +83,8 @@ func TestPlainBody(t *testing.T) {
 	if plain.read([]byte(most+`,"a"]}`), new(recommendBody)) {
 		t.Error("more candidates than allowed were read")
 	}
+	if plain.read([]byte(`{"candidates":["`+strings.Repeat("a", maxKeptBuffer)+`"]}`),
+		new(recommendBody)) || cap(plain.ids) > maxKeptBuffer {
+		t.Error("a large body, for which no buffer is kept, was read")
+	}
 }
