@@ -8,7 +8,7 @@ import (
 )
 
 // UserHash returns what stands for a user where the id must not be: the first half of its SHA-256
-// in hex. Whoever has a list of ids can compute it, so files have it sealed, see event.UserKeys.
+// in hex. Whoever has a list of ids can compute it, so files have it encrypted, see event.UserKeys.
 func UserHash(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:16])

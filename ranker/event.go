@@ -69,7 +69,8 @@ type Event struct {
 	// is, and a live event where it arrived. An imported event without a time keeps 0.
 	Imported bool
 
-	// UserHash identifies the user of an erase event, see features.UserHash. The log has it sealed.
+	// UserHash identifies the user of an erase event, see features.UserHash. The log has it
+	// encrypted.
 	UserHash string
 
 	// Table and Digest are a table event's table name and the SHA-256 of the table's file in hex.

@@ -13,29 +13,29 @@ import (
 )
 
 // UserKeys hide who was erased. An erase event names its user by features.UserHash, and whoever has
-// a list of ids can compute that hash of each of them. So files and Redis hold a sealed hash: the
-// hash encrypted with a random key. As the hash is one block of AES, this is a keyed hash of the
-// user's id; whoever has the key gets the plain hash back, and finds the user by it.
+// a list of ids can compute that hash of each of them. So the files of a data folder hold the hash
+// encrypted with a random key. The hash is one block of AES. Whoever has the key gets the plain
+// hash back, and finds the user by it.
 //
 // UserKeys are read-only and safe for concurrent use.
 type UserKeys struct {
-	keys []userKey // the first one seals
-	lost bool      // hashes that were sealed with another key stay sealed
+	keys []userKey // the first one encrypts
+	lost bool      // hashes that were encrypted with another key stay encrypted
 }
 
-// userKey is one key. id tells with which key a hash was sealed, and says nothing about the key.
+// userKey is one key. id tells with which key a hash was encrypted, and says nothing about the key.
 type userKey struct {
 	secret [aes.BlockSize]byte
 	id     string
 	block  cipher.Block
 }
 
-// ErrUnknownUserKey says that a hash was sealed with a key that is not there.
+// ErrUnknownUserKey says that a hash was encrypted with a key that is not there.
 var ErrUnknownUserKey = errors.New("the key of an erasure is missing")
 
-// sealedPrefix begins a sealed hash. The id of the key and the encrypted hash follow, in hex, with
-// a colon between them.
-const sealedPrefix = "aes:"
+// encryptedPrefix begins an encrypted hash. The id of the key and the block follow, in hex, with a
+// colon between them.
+const encryptedPrefix = "aes:"
 
 // lostKeys is the line of the text form that says that keys are lost for good.
 const lostKeys = "lost"
@@ -50,9 +50,10 @@ func NewUserKeys() (*UserKeys, error) {
 	return k, k.add(secret[:])
 }
 
-// ParseUserKeys reads what Text wrote: one key in each line, in hex. The first one seals, and all
-// of them open. The line "lost" says that other keys are lost, so that Open leaves hashes that were
-// sealed with them as they are. Empty lines and lines that begin with # say nothing.
+// ParseUserKeys reads what Text wrote: one key in each line, in hex. The first one encrypts,
+// and all of them decrypt. The line "lost" says that other keys are lost, so that Decrypt leaves
+// hashes that were encrypted with them as they are. Empty lines and lines that begin with # are
+// skipped.
 func ParseUserKeys(text []byte) (*UserKeys, error) {
 	k := &UserKeys{}
 	for n, line := range bytes.Split(text, []byte("\n")) {
@@ -89,7 +90,7 @@ func (k *UserKeys) add(secret []byte) error {
 	return nil
 }
 
-// Empty reports whether there is no key to seal with.
+// Empty reports whether there is no key to encrypt with.
 func (k *UserKeys) Empty() bool { return len(k.keys) == 0 }
 
 // With returns these keys, and after them the ones of other.
@@ -109,29 +110,29 @@ func (k *UserKeys) Text() []byte {
 	return b.Bytes()
 }
 
-// Seal returns the sealed form of a user's hash, the same for each call. What is no plain hash
-// stays as it is: it is a hash that Open could not open.
-func (k *UserKeys) Seal(hash string) string {
+// Encrypt returns the encrypted form of a user's hash, the same for each call. It returns anything
+// else as it is: that is a hash whose key is lost.
+func (k *UserKeys) Encrypt(hash string) string {
 	plain, err := hex.DecodeString(hash)
 	if err != nil || len(plain) != aes.BlockSize {
 		return hash
 	}
-	sealed := make([]byte, aes.BlockSize)
-	k.keys[0].block.Encrypt(sealed, plain)
-	return sealedPrefix + k.keys[0].id + ":" + hex.EncodeToString(sealed)
+	encrypted := make([]byte, aes.BlockSize)
+	k.keys[0].block.Encrypt(encrypted, plain)
+	return encryptedPrefix + k.keys[0].id + ":" + hex.EncodeToString(encrypted)
 }
 
-// Open returns the hash that Seal sealed. It returns a plain hash, as earlier versions wrote it, as
-// it is. It fails with ErrUnknownUserKey if the key is not there and not declared lost.
-func (k *UserKeys) Open(sealed string) (hash string, err error) {
-	rest, isSealed := strings.CutPrefix(sealed, sealedPrefix)
-	if !isSealed {
-		return sealed, nil
+// Decrypt returns the hash that Encrypt encrypted, and a plain hash, as earlier versions wrote it,
+// as it is. It fails with ErrUnknownUserKey if the key is not there and not declared lost.
+func (k *UserKeys) Decrypt(stored string) (hash string, err error) {
+	rest, isEncrypted := strings.CutPrefix(stored, encryptedPrefix)
+	if !isEncrypted {
+		return stored, nil
 	}
 	id, encrypted, _ := strings.Cut(rest, ":")
 	raw, err := hex.DecodeString(encrypted)
 	if err != nil || len(raw) != aes.BlockSize {
-		return "", errors.New("a sealed hash of a user is malformed")
+		return "", errors.New("an encrypted hash of a user is malformed")
 	}
 	for i := range k.keys {
 		if k.keys[i].id == id {
@@ -140,7 +141,7 @@ func (k *UserKeys) Open(sealed string) (hash string, err error) {
 		}
 	}
 	if k.lost {
-		return sealed, nil
+		return stored, nil
 	}
-	return "", fmt.Errorf("%w: its id is %s", ErrUnknownUserKey, id)
+	return "", fmt.Errorf("%w (key %s)", ErrUnknownUserKey, id)
 }

@@ -18,16 +18,17 @@ func newKeys(t *testing.T) *event.UserKeys {
 	return k
 }
 
-// A sealed hash opens with its key, also after the key was written and read, and with no other.
+// An encrypted hash is decrypted with its key, also after the key was written and read, and with no
+// other.
 func TestUserKeys(t *testing.T) {
 	hash := features.UserHash("u1")
 	mine, other := newKeys(t), newKeys(t)
-	sealed := mine.Seal(hash)
-	if sealed == hash || strings.Contains(sealed, hash) || sealed == other.Seal(hash) {
-		t.Errorf("%s is sealed as %s", hash, sealed)
+	encrypted := mine.Encrypt(hash)
+	if encrypted == hash || strings.Contains(encrypted, hash) || encrypted == other.Encrypt(hash) {
+		t.Errorf("%s is encrypted as %s", hash, encrypted)
 	}
-	if mine.Seal(hash) != sealed || mine.Seal(sealed) != sealed {
-		t.Error("sealing is not the same each time, or seals twice")
+	if mine.Encrypt(hash) != encrypted || mine.Encrypt(encrypted) != encrypted {
+		t.Error("encrypting is not the same each time, or encrypts twice")
 	}
 	read, err := event.ParseUserKeys(mine.Text())
 	if err != nil {
@@ -40,17 +41,17 @@ func TestUserKeys(t *testing.T) {
 	for name, k := range map[string]*event.UserKeys{
 		"the same": mine, "read": read, "both": both, "added": other.With(mine),
 	} {
-		if got, err := k.Open(sealed); got != hash || err != nil {
+		if got, err := k.Decrypt(encrypted); got != hash || err != nil {
 			t.Errorf("%s: opened as %q, %v", name, got, err)
 		}
-		if got, err := k.Open(hash); got != hash || err != nil {
+		if got, err := k.Decrypt(hash); got != hash || err != nil {
 			t.Errorf("%s: a plain hash of an earlier version opens as %q, %v", name, got, err)
 		}
 	}
-	if both.Seal(hash) != other.Seal(hash) {
-		t.Error("the first key does not seal")
+	if both.Encrypt(hash) != other.Encrypt(hash) {
+		t.Error("the first key does not encrypt")
 	}
-	if _, err := other.Open(sealed); !errors.Is(err, event.ErrUnknownUserKey) {
+	if _, err := other.Decrypt(encrypted); !errors.Is(err, event.ErrUnknownUserKey) {
 		t.Errorf("a missing key: %v", err)
 	}
 	text := append([]byte("# the old key is gone\nlost\n"), other.Text()...)
@@ -58,7 +59,7 @@ func TestUserKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := lost.Open(sealed); got != sealed || err != nil {
+	if got, err := lost.Decrypt(encrypted); got != encrypted || err != nil {
 		t.Errorf("a lost key: %q, %v", got, err)
 	}
 	for _, text := range []string{"abc", "zz" + strings.Repeat("0", 30), strings.Repeat("0", 34)} {

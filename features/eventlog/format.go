@@ -29,18 +29,18 @@ import (
 // was never acknowledged.
 //
 // Version 2 has records that version 1 does not know: imported ones, and impressions with the list
-// that was scored. Version 3 marks the beginnings of batches. Version 4 seals the users of erase
+// that was scored. Version 3 marks the beginnings of batches. Version 4 encrypts the users of erase
 // events.
 const (
-	magic         = "RLOG"
-	version       = 4
-	batchVersion  = 3 // the first version that marks the beginnings of batches
-	sealedVersion = 4 // the first version that seals the users of erase events
-	headerSize    = 36
-	frameSize     = 24
-	maxPayload    = 64 << 20
-	batchBit      = 1 << 31
-	segmentSuffix = ".rlog"
+	magic            = "RLOG"
+	version          = 4
+	batchVersion     = 3 // the first version that marks the beginnings of batches
+	encryptedVersion = 4 // the first version that encrypts the users of erase events
+	headerSize       = 36
+	frameSize        = 24
+	maxPayload       = 64 << 20
+	batchBit         = 1 << 31
+	segmentSuffix    = ".rlog"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -93,7 +93,7 @@ func (l *Log) admit(
 	}
 	rec = event.Record{Seq: seq, Arrival: now, Replica: l.replicaID, Event: *e}
 	at := len(l.buf)
-	buf, err := event.AppendLog(openFrame(l.buf, seq, now), l.sealed(e))
+	buf, err := event.AppendLog(openFrame(l.buf, seq, now), l.encrypted(e))
 	switch {
 	case err != nil:
 		out.Err = &ranker.EventError{Code: "malformed", Message: "cannot be encoded for the log"}

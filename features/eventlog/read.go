@@ -150,7 +150,7 @@ func (s *scanner) record(f frame) (event.Record, error) {
 			Reason: fmt.Sprintf("record %d cannot be decoded: %v", f.seq, err),
 		}
 	}
-	return rec, s.openUser(&rec.Event)
+	return rec, s.decryptUser(&rec.Event)
 }
 
 // segment scans one segment up to the sequence end, or with end 0 up to its last complete frame.

@@ -12,7 +12,7 @@ import (
 	"relish/ranker"
 )
 
-// The file users.key in the log's folder has the keys that hide the users of erase events, see
+// The file users.key in the log's folder holds the keys that hide the users of erase events, see
 // event.UserKeys. It is in this folder so that a backup of the log includes it. The first opening
 // of the log writes it. Without it nobody can tell which users the erase events erased.
 func userKeysPath(dir string) string { return filepath.Join(dir, "users.key") }
@@ -36,18 +36,18 @@ func readUserKeys(dir string) (*event.UserKeys, error) {
 
 // userKeysRemedy says what to do if a key is missing.
 const userKeysRemedy = "put the file, or the line that it lacks, back from a backup of the log. " +
-	"If the key is lost, add the line \"lost\" to the file, and after the next start erase again " +
+	"If the key is lost, add the line \"lost\" to the file. After the next start, erase again " +
 	"who was erased in the last days"
 
 // openUserKeys reads the keys of the log, and makes one if the log never had any. The file is
-// durable before anything is sealed with its key.
+// durable before anything is encrypted with its key.
 func (l *Log) openUserKeys(newest uint16) error {
 	keys, err := readUserKeys(l.dir)
 	if err != nil {
 		return err
 	}
-	if keys == nil && newest >= sealedVersion {
-		return fmt.Errorf("%s is missing, which tells which users the event log erased: %s",
+	if keys == nil && newest >= encryptedVersion {
+		return fmt.Errorf("%s is missing: without it nobody can tell which users were erased; %s",
 			userKeysPath(l.dir), userKeysRemedy)
 	}
 	if keys == nil || keys.Empty() {
@@ -67,23 +67,23 @@ func (l *Log) openUserKeys(newest uint16) error {
 	return nil
 }
 
-// UserKeys returns the keys with which this log seals the users of erase events. Files beside the
-// log seal with them too.
+// UserKeys returns the keys with which this log encrypts the users of erase events. Files beside
+// the log use them too.
 func (l *Log) UserKeys() *event.UserKeys { return l.userKeys }
 
-// sealed returns the event as the log stores it.
-func (l *Log) sealed(e *ranker.Event) *ranker.Event {
+// encrypted returns the event as the log stores it.
+func (l *Log) encrypted(e *ranker.Event) *ranker.Event {
 	if e.UserHash == "" {
 		return e
 	}
 	stored := *e
-	stored.UserHash = l.userKeys.Seal(e.UserHash)
+	stored.UserHash = l.userKeys.Encrypt(e.UserHash)
 	return &stored
 }
 
-// openUser replaces the sealed user of an erase event by the plain hash. The keys are read at the
-// first erase event.
-func (s *scanner) openUser(e *ranker.Event) (err error) {
+// decryptUser replaces the encrypted user of an erase event by the plain hash. The keys are read at
+// the first erase event.
+func (s *scanner) decryptUser(e *ranker.Event) (err error) {
 	if e.UserHash == "" {
 		return nil
 	}
@@ -95,9 +95,8 @@ func (s *scanner) openUser(e *ranker.Event) (err error) {
 			s.keys = &event.UserKeys{}
 		}
 	}
-	if e.UserHash, err = s.keys.Open(e.UserHash); errors.Is(err, event.ErrUnknownUserKey) {
-		return fmt.Errorf("%w, and %s does not have it: %s", err, userKeysPath(s.dir),
-			userKeysRemedy)
+	if e.UserHash, err = s.keys.Decrypt(e.UserHash); errors.Is(err, event.ErrUnknownUserKey) {
+		return fmt.Errorf("%w: %s does not have it; %s", err, userKeysPath(s.dir), userKeysRemedy)
 	}
 	return err
 }

@@ -20,7 +20,7 @@ import (
 
 // The file "journal" is the ingester's own checkpoint, beside the checkpoint of the store. It holds
 // the sequence that it stands for and the id of the log with a CRC-32C, the remembered event ids,
-// and the pending erasures as JSON, with sealed hashes of the users.
+// and the pending erasures as JSON, with encrypted hashes of the users.
 func (g *Ingester) checkpointPath() string { return filepath.Join(g.dir, "journal") }
 
 // errOtherLog says that a file came with another event log.
@@ -44,7 +44,7 @@ func (g *Ingester) loadCheckpoint() error {
 			"cannot use the checkpoint of event ids; reading the whole log instead", "error", err,
 		)
 	}
-	g.ids, g.erase.sealed, g.replica, g.seq = newRecentIDs(g.opt.DedupeIDs), nil, "", 0
+	g.ids, g.erase.encrypted, g.replica, g.seq = newRecentIDs(g.opt.DedupeIDs), nil, "", 0
 	return nil
 }
 
@@ -62,7 +62,7 @@ func (g *Ingester) readCheckpoint() error {
 	if err := g.ids.read(in); err != nil {
 		return err
 	}
-	return json.NewDecoder(in).Decode(&g.erase.sealed)
+	return json.NewDecoder(in).Decode(&g.erase.encrypted)
 }
 
 // readCheckpointHead reads the sequence and the replica. Older versions wrote no replica.
@@ -131,7 +131,7 @@ func (g *Ingester) beforeDrop(first uint64) error {
 func (g *Ingester) writeCheckpoint(w io.Writer) error {
 	g.mu.Lock()
 	g.erase.mu.Lock()
-	seq, ids, pending := g.seq, g.ids.beginCopy(), g.erase.seal(g.log.UserKeys())
+	seq, ids, pending := g.seq, g.ids.beginCopy(), g.erase.encrypt(g.log.UserKeys())
 	g.erase.mu.Unlock()
 	g.mu.Unlock()
 	for more := true; more; {

@@ -21,18 +21,18 @@ import (
 // eraser remembers the users whose records must still be removed from the log. The log has an erase
 // event for each of them. The file "erased" holds the sequence up to which erase events are done.
 type eraser struct {
-	mu       sync.Mutex
-	pending  map[string]uint64 // features.UserHash -> sequence of the newest erase event
-	sealed   map[string]uint64 // pending as the checkpoint had it, until the log's keys are known
-	doneUpTo uint64
+	mu        sync.Mutex
+	pending   map[string]uint64 // features.UserHash -> sequence of the newest erase event
+	encrypted map[string]uint64 // pending as the checkpoint had it, until the log's keys are known
+	doneUpTo  uint64
 }
 
-// open opens what the checkpoint had. ok is false if a key of it is missing.
+// open decrypts what the checkpoint had. ok is false if a key of it is missing.
 func (e *eraser) open(keys *event.UserKeys) (ok bool) {
-	sealed := e.sealed
-	e.sealed, e.pending = nil, map[string]uint64{}
-	for hash, seq := range sealed {
-		plain, err := keys.Open(hash)
+	encrypted := e.encrypted
+	e.encrypted, e.pending = nil, map[string]uint64{}
+	for hash, seq := range encrypted {
+		plain, err := keys.Decrypt(hash)
 		if err != nil {
 			return false
 		}
@@ -41,13 +41,13 @@ func (e *eraser) open(keys *event.UserKeys) (ok bool) {
 	return true
 }
 
-// seal returns pending as a file may have it. Callers hold mu.
-func (e *eraser) seal(keys *event.UserKeys) map[string]uint64 {
-	sealed := make(map[string]uint64, len(e.pending))
+// encrypt returns pending as a file may have it. Callers hold mu.
+func (e *eraser) encrypt(keys *event.UserKeys) map[string]uint64 {
+	encrypted := make(map[string]uint64, len(e.pending))
 	for hash, seq := range e.pending {
-		sealed[keys.Seal(hash)] = seq
+		encrypted[keys.Encrypt(hash)] = seq
 	}
-	return sealed
+	return encrypted
 }
 
 // erasedFile is the content of the file "erased".

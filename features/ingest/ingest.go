@@ -263,7 +263,7 @@ func (g *Ingester) EndMissing() bool {
 // Replica returns the id of the event log, 16 hex digits.
 func (g *Ingester) Replica() string { return g.log.Replica() }
 
-// UserKeys returns the keys that seal the hashes of erased users in files of the data folder.
+// UserKeys returns the keys that encrypt the hashes of erased users in files of the data folder.
 func (g *Ingester) UserKeys() *event.UserKeys { return g.log.UserKeys() }
 
 // Stats are the gauges of an ingester.

@@ -30,7 +30,7 @@ import (
 type erasures struct {
 	path    string
 	fs      durable.FS
-	keys    *event.UserKeys // of the log; the file has sealed hashes of users
+	keys    *event.UserKeys // of the log; the file has encrypted hashes of users
 	file    erasuresFile
 	unsaved bool      // file has more than the file on disk
 	compare bool      // Redis may have others
@@ -59,7 +59,7 @@ func (f *erasuresFile) eachUser(replace func(string) (string, error)) error {
 
 // erasure is an erased user.
 type erasure struct {
-	User string `json:"user"` // features.UserHash; sealed in the file
+	User string `json:"user"` // features.UserHash; encrypted in the file
 	At   int64  `json:"at"`   // arrival of the request, Unix ms
 }
 
@@ -92,7 +92,7 @@ func openErasures(
 	}
 	// What cannot be read is found again in Redis, and erased again, which does no harm.
 	if json.Unmarshal(data, &e.file) != nil || e.file.Replica != replica ||
-		e.file.eachUser(keys.Open) != nil {
+		e.file.eachUser(keys.Decrypt) != nil {
 		e.file = erasuresFile{}
 	}
 	e.file.Replica = replica
@@ -116,8 +116,8 @@ func (e *erasures) noteErasures(records []event.Record) error {
 		return nil
 	}
 	file := erasuresFile{e.file.Replica, maps.Clone(e.file.Known)}
-	seal := func(hash string) (string, error) { return e.keys.Seal(hash), nil }
-	data, err := []byte(nil), file.eachUser(seal)
+	encrypt := func(hash string) (string, error) { return e.keys.Encrypt(hash), nil }
+	data, err := []byte(nil), file.eachUser(encrypt)
 	if err == nil {
 		data, err = json.Marshal(file)
 	}
