@@ -1,11 +1,6 @@
 package api
 
-import (
-	"strconv"
-	"unicode/utf8"
-
-	"relish/ranker"
-)
+import "relish/ranker"
 
 // plainBody reads the usual form of a body of /recommend in one pass and without reflection, which
 // took longer than the ranking of its candidates.
@@ -18,8 +13,7 @@ import (
 // booleans and strings as values of fields and context. It gives up at a backslash, null, a list as
 // a value, a number with an exponent, and a repeated or unknown name.
 type plainBody struct {
-	data []byte
-	at   int
+	plainReader
 	ids  []byte // of all candidates, one after the other
 	ends []int  // by candidate: where its id ends in ids
 }
@@ -182,168 +176,4 @@ func (p *plainBody) explain(out *explainCount) bool {
 	}
 	*out = explainCount(*n)
 	return true
-}
-
-// ---- JSON ----
-
-func (p *plainBody) space() {
-	for p.at < len(p.data) {
-		switch p.data[p.at] {
-		case ' ', '\t', '\r', '\n':
-			p.at++
-		default:
-			return
-		}
-	}
-}
-
-// peek returns the first byte of the next token, 0 at the end.
-func (p *plainBody) peek() byte {
-	if p.space(); p.at == len(p.data) {
-		return 0
-	}
-	return p.data[p.at]
-}
-
-// take reports whether the next token is the character c, and goes beyond it.
-func (p *plainBody) take(c byte) bool {
-	if p.peek() != c {
-		return false
-	}
-	p.at++
-	return true
-}
-
-// object reads an object by calling member after each name. member returns a number below 64 for
-// the name; a name may come once.
-func (p *plainBody) object(member func(name []byte) (uint, bool)) bool {
-	seen := uint64(0)
-	return p.eachMember(func(name []byte) bool {
-		field, ok := member(name)
-		repeated := seen&(1<<field) != 0
-		seen |= 1 << field
-		return ok && !repeated
-	})
-}
-
-// eachMember reads an object by calling value after each name.
-func (p *plainBody) eachMember(value func(name []byte) bool) bool {
-	return p.take('{') && p.sequence('}', func() bool {
-		name, ok := p.bytes()
-		return ok && p.take(':') && value(name)
-	})
-}
-
-func (p *plainBody) list(value func() bool) bool { return p.take('[') && p.sequence(']', value) }
-
-// sequence reads what commas separate, up to the bracket end.
-func (p *plainBody) sequence(end byte, part func() bool) bool {
-	if p.take(end) {
-		return true
-	}
-	for part() {
-		if p.take(end) {
-			return true
-		}
-		if !p.take(',') {
-			return false
-		}
-	}
-	return false
-}
-
-// bytes reads a string without escapes. The bytes are those of the body.
-func (p *plainBody) bytes() ([]byte, bool) {
-	if !p.take('"') {
-		return nil, false
-	}
-	start, ascii := p.at, true
-	for ; p.at < len(p.data); p.at++ {
-		switch c := p.data[p.at]; {
-		case c == '"':
-			s := p.data[start:p.at]
-			p.at++
-			return s, ascii || utf8.Valid(s)
-		case c == '\\' || c < ' ':
-			return nil, false
-		case c >= utf8.RuneSelf:
-			ascii = false
-		}
-	}
-	return nil, false
-}
-
-func (p *plainBody) text(out *string) bool {
-	s, ok := p.bytes()
-	*out = string(s)
-	return ok
-}
-
-func (p *plainBody) boolean(out **bool) bool {
-	p.space()
-	for _, v := range []bool{true, false} {
-		name := strconv.FormatBool(v)
-		if len(p.data)-p.at >= len(name) && string(p.data[p.at:p.at+len(name)]) == name {
-			p.at += len(name)
-			*out = &v
-			return true
-		}
-	}
-	return false
-}
-
-// digits goes beyond the digits here, and returns how many there were.
-func (p *plainBody) digits() int {
-	start := p.at
-	for p.at < len(p.data) && p.data[p.at] >= '0' && p.data[p.at] <= '9' {
-		p.at++
-	}
-	return p.at - start
-}
-
-// maxPlainDigits bounds the digits of a number on one side of the point. Whole numbers of so many
-// digits are exact as a float64.
-const maxPlainDigits = 15
-
-// plainDigits reads the digits before a point. A further digit may not follow a leading zero.
-func (p *plainBody) plainDigits() bool {
-	start := p.at
-	n := p.digits()
-	return n > 0 && n <= maxPlainDigits && (n == 1 || p.data[start] != '0')
-}
-
-// whole reads a whole number of at least 0.
-func (p *plainBody) whole(out **int) bool {
-	p.space()
-	start := p.at
-	if !p.plainDigits() || p.at < len(p.data) && (p.data[p.at]|' ' == 'e' || p.data[p.at] == '.') {
-		return false
-	}
-	n, err := strconv.Atoi(string(p.data[start:p.at]))
-	*out = &n
-	return err == nil
-}
-
-// number reads a number without an exponent.
-func (p *plainBody) number(out *float64) bool {
-	p.space()
-	start := p.at
-	if p.at < len(p.data) && p.data[p.at] == '-' {
-		p.at++
-	}
-	if !p.plainDigits() {
-		return false
-	}
-	if p.at < len(p.data) && p.data[p.at] == '.' {
-		p.at++
-		if p.digits() == 0 {
-			return false
-		}
-	}
-	if p.at < len(p.data) && p.data[p.at]|' ' == 'e' {
-		return false
-	}
-	x, err := strconv.ParseFloat(string(p.data[start:p.at]), 64)
-	*out = x
-	return err == nil
 }
