@@ -225,7 +225,7 @@ func (c *benchCmd) print(results []*bench.Result, unit time.Duration) {
 		load = "one request after the other"
 	}
 	title := fmt.Sprintf("%s, %s each; %d cores; machine unit %s", load, c.Duration,
-		runtime.NumCPU(), unit)
+		runtime.NumCPU(), unit.Round(10*time.Microsecond))
 	w := newTable(title, table.Row{
 		"candidates", "requests", "errors", "degraded", "text coverage", "p50 ms", "p90 ms",
 		"p99 ms", "max ms",

@@ -94,7 +94,7 @@ func (c *benchCmd) processes(ctx context.Context) (pids [2]int) {
 }
 
 func (c *benchCmd) printComparison(results []*bench.Comparison) {
-	title := fmt.Sprintf("A: %s, B: %s (%s); %s for each row and service, in turns; %d cores; "+
+	title := fmt.Sprintf("A: %s, B: %s (dialect %s); %s for each row and service, in turns; %d cores; "+
 		"ratios: how many times better A is, with quartiles",
 		c.URL, c.Against, c.Dialect, c.Duration, runtime.NumCPU())
 	w := newTable(title, table.Row{
