@@ -12,9 +12,9 @@
 // shares it between replicas. The codec in this package packs one user or item into a checksummed
 // value.
 //
-// Reading order: config.go, state.go, table.go, apply.go, content.go and counters.go build the
-// state; extract.go turns it into columns; codec.go, packed.go, checkpoint.go, save.go and dump.go
-// write and read it.
+// Reading order: config.go, state.go, table.go, apply.go, history.go, content.go and counters.go
+// build the state; extract.go turns it into columns; codec.go, packed.go, checkpoint.go, save.go
+// and dump.go write and read it.
 package features
 
 import (
