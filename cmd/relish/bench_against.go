@@ -94,8 +94,8 @@ func (c *benchCmd) processes(ctx context.Context) (pids [2]int) {
 }
 
 func (c *benchCmd) printComparison(results []*bench.Comparison) {
-	title := fmt.Sprintf("A: %s, B: %s (dialect %s); %s for each row and service, in turns; %d cores; "+
-		"ratios with quartiles; above 1, A is better",
+	title := fmt.Sprintf("A: %s, B: %s (dialect %s); %s for each row and service, in turns; "+
+		"%d cores; ratios with quartiles; above 1, A is better",
 		c.URL, c.Against, c.Dialect, c.Duration, runtime.NumCPU())
 	w := newTable(title, table.Row{
 		"candidates", "connections", "p50 ms A", "B", "ratio", "requests/s A", "B", "ratio",

@@ -1,10 +1,10 @@
 // Package bench measures running services: Run the latency under an open-loop load, Overload the
 // goodput above the peak, and Compare two services side by side.
 //
-// In Run, requests are due at fixed times, whether or not earlier ones have been answered. A latency counts
-// from the time at which a request was due. A stall of the service therefore counts for all
-// requests that were due meanwhile; a client that waited for each answer would hide it (coordinated
-// omission).
+// In Run, requests are due at fixed times, whether or not earlier ones have been answered. A
+// latency counts from the time at which a request was due. A stall of the service therefore counts
+// for all requests that were due meanwhile; a client that waited for each answer would hide it
+// (coordinated omission).
 package bench
 
 import (
