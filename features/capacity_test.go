@@ -10,17 +10,23 @@ import (
 	"relish/features/storetest"
 )
 
-// loadedBytes returns the memory that a state takes after a start from its checkpoint.
-func loadedBytes(b *testing.B, f storetest.Filling) float64 {
+// checkpointOf returns the checkpoint of a state that is filled with f.
+func checkpointOf(b *testing.B, cfg features.Config, f storetest.Filling) []byte {
 	b.Helper()
-	cfg := features.DefaultConfig()
 	s := features.New(cfg)
 	storetest.Fill(s, f)
 	var file bytes.Buffer
 	if err := s.WriteCheckpoint(&file); err != nil {
 		b.Fatal(err)
 	}
-	s = nil
+	return file.Bytes()
+}
+
+// loadedBytes returns the memory that a state takes after a start from its checkpoint.
+func loadedBytes(b *testing.B, f storetest.Filling) float64 {
+	b.Helper()
+	cfg := features.DefaultConfig()
+	file := checkpointOf(b, cfg, f)
 	heap := func() float64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -29,13 +35,13 @@ func loadedBytes(b *testing.B, f storetest.Filling) float64 {
 		return float64(m.HeapAlloc)
 	}
 	before := heap()
-	s, err := features.ReadCheckpoint(cfg, bytes.NewReader(file.Bytes()))
+	s, err := features.ReadCheckpoint(cfg, bytes.NewReader(file))
 	if err != nil {
 		b.Fatal(err)
 	}
 	after := heap()
 	runtime.KeepAlive(s)
-	runtime.KeepAlive(file.Bytes())
+	runtime.KeepAlive(file)
 	return after - before
 }
 

@@ -46,7 +46,7 @@ func (s *State) BeginSave() *Save {
 		}),
 		newWalk(s.counted.n, func(slot uint32) { v.counts(s.counted.get(slot).key) }),
 	}
-	s.items.save, s.users.save, s.Counters.save = v.walks[0], v.walks[1], v.walks[2]
+	s.items.save, s.users.save, s.save = v.walks[0], v.walks[1], v.walks[2]
 	return v
 }
 
@@ -66,7 +66,7 @@ func (v *Save) Next(buf []byte) (packed []byte, more bool) {
 }
 
 // End ends the save, whether Next has returned everything or not.
-func (v *Save) End() { v.s.items.save, v.s.users.save, v.s.Counters.save = nil, nil, nil }
+func (v *Save) End() { v.s.items.save, v.s.users.save, v.s.save = nil, nil, nil }
 
 // walk is the way of a save through the slots of one kind. A nil walk does nothing.
 type walk struct {

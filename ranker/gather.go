@@ -66,7 +66,7 @@ func (p *Pipeline) readState(ctx context.Context, run *run, schema *Schema) *Req
 // That a candidate was shown says nothing: ranking a mistyped id shows it.
 func (s *RequestState) countKnown() (known int) {
 	for i, item := range s.Items {
-		if item != nil || s.Counts != nil && s.Counts[i].Actions > 0 {
+		if item != nil || i < len(s.Counts) && s.Counts[i].Actions > 0 {
 			known++
 		}
 	}

@@ -47,7 +47,7 @@ func (i *ItemInfo) Remember(owner uint32, x float32) {
 // been there since.
 func (i *ItemInfo) Remembered(owner uint32) (x float32, ok bool) {
 	bits := i.remembered.Load()
-	return math.Float32frombits(uint32(bits)), uint32(bits>>32) == owner
+	return math.Float32frombits(uint32(bits)), bits>>32 == uint64(owner)
 }
 
 // MaxTokens bounds the tokens kept of one item, so that token overlap costs the same for any title.

@@ -34,16 +34,7 @@ func BenchmarkPauses(b *testing.B) {
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
-	state := features.New(cfg)
-	storetest.Fill(state, storetest.Filling{Items: *pauseThings, Users: *pauseThings, Clicks: 3})
-	base, err := state.Dump("").State("")
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := embedded.SetBase(dir, base); err != nil {
-		b.Fatal(err)
-	}
-	state, base = nil, nil
+	fillBase(b, dir, cfg)
 	s = open(b, dir, cfg, embedded.Options{})
 	schema := storetest.AllCountersSchema(b)
 	for b.Loop() {
@@ -67,6 +58,20 @@ func BenchmarkPauses(b *testing.B) {
 				b.ReportMetric(float64(waits[k][at].Microseconds())/1000, "ms-"+q.name+"-"+name)
 			}
 		}
+	}
+}
+
+// fillBase makes a state of -pauses.things items and users the base of the store in dir.
+func fillBase(b *testing.B, dir string, cfg features.Config) {
+	b.Helper()
+	state := features.New(cfg)
+	storetest.Fill(state, storetest.Filling{Items: *pauseThings, Users: *pauseThings, Clicks: 3})
+	base, err := state.Dump("").State("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := embedded.SetBase(dir, base); err != nil {
+		b.Fatal(err)
 	}
 }
 

@@ -124,11 +124,9 @@ func (c *Comparison) compareAnswers(
 	if err != nil {
 		return err
 	}
-	var connections [2]*connection
-	for s := range to {
-		connections[s] = &connection{host: to[s].host}
-		defer connections[s].disconnect()
-	}
+	connections := [2]*connection{{host: to[0].host}, {host: to[1].host}}
+	defer connections[0].disconnect()
+	defer connections[1].disconnect()
 	for r := range rankings {
 		var orders [2][]string
 		for s := range to {
@@ -183,8 +181,9 @@ func (opt *CompareOptions) compareLoad(
 	for s := range to {
 		loads[s] = newClosedLoad(to[s], connections, opt.Candidates, opt.PIDs[s])
 		loads[s].tellsDegraded = opt.Services[s].Dialect != Metarank
-		defer loads[s].disconnect()
 	}
+	defer loads[0].disconnect()
+	defer loads[1].disconnect()
 	var blocks [2][]block
 	for pair := range comparedPairs + 1 {
 		for s := range to {

@@ -38,10 +38,13 @@ func TestOverload(t *testing.T) {
 	}
 	for _, r := range results {
 		sum := r.Good + r.Late + r.Refused
-		if r.Failed != 0 || r.Good <= 0 || r.Late <= 0 || r.Refused <= 0 ||
-			math.Abs(sum-r.Sent) > 1e-6*sum || r.GoodPerCPU <= 0 {
+		if r.Failed != 0 || r.Late <= 0 || r.Refused <= 0 || math.Abs(sum-r.Sent) > 1e-6*sum {
 			t.Errorf("%+v", r)
 		}
+	}
+	// A busy machine may answer none of the open loop in time.
+	if results[0].Good <= 0 || results[0].GoodPerCPU <= 0 {
+		t.Errorf("%+v", results[0])
 	}
 	if results[0].Goodput != 1 || results[1].Goodput != results[1].Good/results[0].Good {
 		t.Errorf("goodput %g and %g", results[0].Goodput, results[1].Goodput)

@@ -18,7 +18,8 @@ func TestKeptHistoryAllocations(t *testing.T) {
 	in := w.input(100, 50, 100)
 	in.Request.User = "u"
 	tower := twoTower(t, randomModel(w.r, 1, 64, 2, 30, w.text, 10))
-	for _, s := range []ranker.Signal{w.residual, w.factorization, tower, signals.TextSimilarity{}} {
+	kept := []ranker.Signal{w.residual, w.factorization, tower, signals.TextSimilarity{}}
+	for _, s := range kept {
 		in.UseHistory(nil)
 		out := make([]float32, len(in.ItemVectors)*len(s.Columns()))
 		compute := func() {

@@ -86,7 +86,8 @@ func (*Lexical) InMemory() bool { return true }
 func (l *Lexical) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	history := ranker.OfHistory(in, l, nil, func() (*lexicalHistory, int) {
 		h := l.history(in)
-		return h, h.bytes()
+		size := h.bytes()
+		return h, size
 	})
 	query := l.query(in.Query)
 	for i, it := range in.State.Items {
