@@ -155,7 +155,8 @@ func TestRefusedClientsHoldNoConnections(t *testing.T) {
 				holding = append(holding, conn)
 			}
 			conn := l.dial()
-			if got := ask(t, conn, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"); got != "200 OK" {
+			got := ask(t, conn, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+			if got != "200 OK" {
 				t.Errorf("bodies of %d bytes: the next client got %q", size, got)
 			}
 			conn.Close()

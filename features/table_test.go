@@ -69,8 +69,8 @@ func TestVisitsOfAnEventAreBounded(t *testing.T) {
 	}
 }
 
-// After an import all entries may have the same time. A drop looks at few of them nevertheless, also
-// while entries of this time come and go.
+// After an import all entries may have the same time. A drop looks at few of them nevertheless,
+// also while entries of this time come and go.
 func TestDropsAmongTiesVisitFewEntries(t *testing.T) {
 	const n, drops = 10_000, 5000
 	table := newTable[counted]()
