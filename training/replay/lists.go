@@ -33,12 +33,11 @@ func (l *Log) ClickedImpressions(from, to uint64) []RankingList {
 	})
 }
 
-// Impressions returns the impressions with from <= sequence < to, without those that nothing is
-// learned from: the incomplete ones, whose features are not those that were served, and the
-// uncounted ones.
+// Impressions returns the impressions with from <= sequence < to, without the incomplete ones:
+// nothing is learned from other features than those that were served.
 func (l *Log) Impressions(from, to uint64) (lists []RankingList) {
 	for i := range l.Lists {
-		if x := &l.Lists[i]; x.Seq >= from && x.Seq < to && !x.Incomplete && !x.Uncounted {
+		if x := &l.Lists[i]; x.Seq >= from && x.Seq < to && !x.Incomplete {
 			lists = append(lists,
 				RankingList{Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Logged: true})
 		}

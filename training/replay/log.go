@@ -80,9 +80,6 @@ type LoggedList struct {
 	// Incomplete says that the impression lacks content that came with the request, so that the
 	// features of its items are not those that were served.
 	Incomplete bool
-	// Uncounted says that the state leaves most impressions of the list out of its counters, see
-	// features.Config.NewcomerExcess. Nothing is learned from it.
-	Uncounted bool
 	// BasePositions has, for each item, the position that the item had before exploration reordered
 	// the list, from 0. It is nil if the list was not explored, or if the propensities that were
 	// logged do not tell.

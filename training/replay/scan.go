@@ -41,11 +41,9 @@ type scanner struct {
 	impressions map[uint64]int    // hash of an impression id -> index among all lists
 	// early has the early follow-ups by the hash of the impression id they name, in two
 	// generations: the present one and the one before.
-	early     [2]map[uint64][]earlyFollowUp
-	items     itemChanges
-	repeats   dayRepeats
-	newcomers newcomerBound
-	uncounted []uint64 // sequences of interactions that do not count for their items, in order
+	early   [2]map[uint64][]earlyFollowUp
+	items   itemChanges
+	repeats dayRepeats
 }
 
 // Scan reads the log up to Options.Until and Options.Before.
@@ -62,7 +60,7 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 			Contexts: map[string]ContextField{},
 		},
 		opt: opt, counted: map[string]bool{}, erased: map[string]uint64{},
-		impressions: map[uint64]int{}, newcomers: newcomerBound{cfg: opt.State},
+		impressions: map[uint64]int{},
 	}
 	for _, action := range opt.State.Actions {
 		s.counted[action] = true
@@ -93,7 +91,6 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 	}
 	s.dropOldest()
 	s.dropErased()
-	s.dropUncounted()
 	s.ItemChanges = s.items.list
 	s.ClickedLists = s.CountClickedLists(0)
 	return s.Log, nil
@@ -159,7 +156,6 @@ func (s *scanner) addImpression(rec *event.Record) {
 			list.Items = append(list.Items, item)
 		}
 	}
-	list.Uncounted = !s.newcomers.impressionsCount(list.User, list.Items)
 	list.BasePositions = basePositions(impression, len(list.Items))
 	list.Gains = make([]float32, len(list.Items))
 	if impression.Scores != nil {
@@ -247,12 +243,8 @@ func (s *scanner) addInteraction(rec *event.Record) {
 		s.repeats.exceed(s.opt.State.DailyListed, userAction{x.User, x.Item, e.Action}, rec) {
 		return
 	}
-	counts := s.newcomers.actionCounts(x.User, x.Item)
-	if !counts {
-		s.uncounted = append(s.uncounted, x.Seq)
-	}
 	s.Interactions = append(s.Interactions, x)
-	if !x.HasImpression || !counts {
+	if !x.HasImpression {
 		return
 	}
 	key := xxhash.Sum64String(e.ImpressionID)
@@ -282,19 +274,6 @@ func (s *scanner) attribute(list *LoggedList, item int32, gain float32, delay in
 		list.Gains[at] = max(list.Gains[at], gain)
 	}
 	return true
-}
-
-// dropUncounted removes the interactions that do not count for their items, except those of users
-// who acted on another item later: these are no newcomers any more, and their histories say which
-// items belong together.
-func (s *scanner) dropUncounted() {
-	left := s.uncounted
-	s.Interactions = slices.DeleteFunc(s.Interactions, func(x Interaction) bool {
-		for len(left) > 0 && left[0] < x.Seq {
-			left = left[1:]
-		}
-		return len(left) > 0 && left[0] == x.Seq && s.newcomers.isNewcomer(x.User)
-	})
 }
 
 // dropErased removes what erased users did and saw before their erasure, as far as the log still

@@ -140,7 +140,7 @@ func (c *CrossFit) Corpus(fold int) *Corpus {
 		}
 	}
 	for i := range c.log.Lists {
-		if l := &c.log.Lists[i]; !l.Uncounted && isVisible(l.User, l.Seq) {
+		if l := &c.log.Lists[i]; isVisible(l.User, l.Seq) {
 			u := &out.Users[l.User]
 			u.Lists = append(u.Lists, List{Items: l.Items, Gains: l.Gains})
 		}
