@@ -139,12 +139,12 @@ func (p *plainBody) values(out *map[string]ranker.FieldValue) bool {
 	*out = map[string]ranker.FieldValue{}
 	return p.eachMember(func(name []byte) bool {
 		var v ranker.FieldValue
-		ok := false
-		switch c := p.peek(); {
-		case c == '"':
+		var ok bool
+		switch p.peek() {
+		case '"':
 			v.Kind = ranker.String
 			ok = p.text(&v.Str)
-		case c == 't' || c == 'f':
+		case 't', 'f':
 			var b *bool
 			if ok = p.boolean(&b); ok {
 				v = ranker.BoolValue(*b)

@@ -26,7 +26,7 @@ var (
 // candidates a second, beside 50 events a second, in turns without checkpoints and with one after
 // the other. docs/performance.md has the figures:
 //
-//	go test ./features/embedded -run - -bench Pauses -benchtime 1x -pauses.things 1000000 \
+//	go test ./features/embedded -run '^$' -bench Pauses -benchtime 1x -pauses.things 1000000 \
 //		-pauses.phase 20s -pauses.phases 5
 func BenchmarkPauses(b *testing.B) {
 	cfg, dir := features.DefaultConfig(), filepath.Join(b.TempDir(), "d")

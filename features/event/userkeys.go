@@ -47,7 +47,10 @@ func NewUserKeys() (*UserKeys, error) {
 		return nil, err
 	}
 	k := &UserKeys{}
-	return k, k.add(secret[:])
+	if err := k.add(secret[:]); err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 // ParseUserKeys reads what Text wrote: one key in each line, in hex. The first one encrypts,
