@@ -137,7 +137,7 @@ func TestTrainThenEvaluate(t *testing.T) {
 		t.Errorf("with new lists: %+v", e)
 	}
 
-	segments, err := filepath.Glob(filepath.Join(data, "log", "*"))
+	segments, err := filepath.Glob(filepath.Join(data, "log", "*.rlog"))
 	if err != nil || len(segments) == 0 {
 		t.Fatalf("the log has the files %v: %v", segments, err)
 	}
