@@ -31,14 +31,12 @@ func (l *Log) recoverLog() error {
 		return err
 	}
 	l.next.Store(1)
-	newest := uint16(0) // format version
 	for _, s := range segs {
 		if h, err := s.header(); err == nil {
 			l.replica, l.arrival = h.replica, max(l.arrival, h.created)
-			newest = max(newest, h.version)
 		}
 	}
-	if err := l.openUserKeys(newest); err != nil {
+	if err := l.openUserKeys(segs); err != nil {
 		return err
 	}
 	if len(segs) > 0 {

@@ -39,16 +39,41 @@ const userKeysRemedy = "put the file, or the line that it lacks, back from a bac
 	"If the key is lost, add the line \"lost\" to the file. After the next start, erase again " +
 	"who was erased in the last days"
 
+// requiredUserKeys reads the keys of the log in dir. They are nil if the log never had any. It is
+// an error if the file is missing and a segment may need it.
+func requiredUserKeys(dir string, segs []segment) (*event.UserKeys, error) {
+	keys, err := readUserKeys(dir)
+	if keys != nil || err != nil {
+		return keys, err
+	}
+	for _, s := range segs {
+		if h, err := s.header(); err == nil && h.version >= encryptedVersion {
+			return nil, fmt.Errorf("%s is missing: without it nobody can tell which users were "+
+				"erased; %s", userKeysPath(dir), userKeysRemedy)
+		}
+	}
+	return nil, nil
+}
+
+// CheckUserKeys fails if the file of keys of the log in dir is damaged or missing, so that the log
+// cannot be opened. A folder without a log has no file of keys. It changes nothing.
+func CheckUserKeys(dir string) error {
+	segs, err := segments(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		_, err = requiredUserKeys(dir, segs)
+	}
+	return err
+}
+
 // openUserKeys reads the keys of the log, and makes one if the log never had any. The file is
 // durable before anything is encrypted with its key.
-func (l *Log) openUserKeys(newest uint16) error {
-	keys, err := readUserKeys(l.dir)
+func (l *Log) openUserKeys(segs []segment) error {
+	keys, err := requiredUserKeys(l.dir, segs)
 	if err != nil {
 		return err
-	}
-	if keys == nil && newest >= encryptedVersion {
-		return fmt.Errorf("%s is missing: without it nobody can tell which users were erased; %s",
-			userKeysPath(l.dir), userKeysRemedy)
 	}
 	if keys == nil || keys.Empty() {
 		fresh, err := event.NewUserKeys()

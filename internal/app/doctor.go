@@ -60,7 +60,8 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 	d.add("event log", errors.Join(err, tailErr),
 		"%s, sequence without gaps, checksums good%s", plural.Count(records, "record"), tail)
 	pending, err := ingest.PendingErasures(d.Data)
-	d.add("erasures", err, "erased users whose events are still in the log: %d", pending)
+	d.add("erasures", errors.Join(err, eventlog.CheckUserKeys(ingest.LogDir(d.Data))),
+		"erased users whose events are still in the log: %d", pending)
 	if d.Redis != "" {
 		d.checkReplicas(ctx)
 	}
