@@ -32,7 +32,7 @@ type Config struct {
 	DailyUnlisted int `yaml:"daily_unlisted"`
 	// NewcomerExcess bounds what users who have acted on one item at most cause of an item's
 	// impressions, and of its actions: this many times their share over all items. Their further
-	// events count for the user alone. 0: no bound.
+	// events count for the user alone. 0: no bound. 2 keeps out what click farms send.
 	NewcomerExcess float64 `yaml:"newcomer_excess"`
 
 	Recent int `yaml:"recent"` // interactions kept for each user
@@ -66,8 +66,6 @@ func DefaultConfig() Config {
 		HalfLives:     []string{allTime, "1h", "1d", "7d", "30d"},
 		DailyListed:   5,
 		DailyUnlisted: 1,
-
-		NewcomerExcess: 2,
 
 		Recent:      100,
 		Shown:       256,

@@ -82,7 +82,7 @@ var shopUsers = []string{"stranger", "user-0001", "user-0007", "user-0013", "use
 func TestPoisonedClicksGainLittle(t *testing.T) {
 	for _, attack := range clickAttacks {
 		t.Run(attack.name, func(t *testing.T) {
-			s := demoShop(t, "{}\n")
+			s := demoShop(t, "state:\n  newcomer_excess: 2\n")
 			if _, metrics := s.get(t, "/metrics"); notCounted.MatchString(metrics) {
 				t.Errorf("honest events are not counted: %s", notCounted.FindString(metrics))
 			}
