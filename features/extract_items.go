@@ -32,15 +32,13 @@ type itemClock struct {
 
 // itemClock returns the clock of a request.
 func (c *compiledSchema) itemClock(x *extraction) *itemClock {
-	last := c.clocks[0].Load()
-	for _, k := range []*itemClock{last, c.clocks[1].Load()} {
-		if k != nil && k.now == x.now && slices.Equal(k.priors, x.priors) {
-			return k
-		}
+	k := c.clocks.find(func(k *itemClock) bool {
+		return k.now == x.now && slices.Equal(k.priors, x.priors)
+	})
+	if k == nil {
+		k = &itemClock{schema: c, now: x.now, priors: slices.Clone(x.priors)}
+		c.clocks.put(k)
 	}
-	k := &itemClock{schema: c, now: x.now, priors: slices.Clone(x.priors)}
-	c.clocks[1].Store(last)
-	c.clocks[0].Store(k)
 	return k
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"relish/ranker"
 )
@@ -27,7 +26,7 @@ type compiledSchema struct {
 	// items holds the features of an item's age, counts and rates, one cell each.
 	items    []itemFeature
 	itemRuns []columnRun
-	clocks   [2]atomic.Pointer[itemClock] // the last two that were used
+	clocks   lastTwo[itemClock]
 
 	priors   []priorKey       // the priors of all rates
 	fields   []*fieldColumns  // features of an item's field values

@@ -81,7 +81,7 @@ func (f *fieldColumns) fill(x *extraction, i int, s *fieldScratch, row []float32
 type meanColumn struct {
 	counterFeature
 	column int
-	kept   [2]atomic.Pointer[valueNumbers] // the last two that were used
+	kept   lastTwo[valueNumbers]
 }
 
 // valueNumbers keeps the numbers of field values for one prior and one tick of the clock. It is
@@ -103,16 +103,15 @@ func (m *meanColumn) numbersFor(x *extraction) *valueNumbers {
 	if x.counters.layout.rates[m.halfLife] == 0 {
 		now = 0
 	}
-	last := m.kept[0].Load()
-	for _, n := range []*valueNumbers{last, m.kept[1].Load()} {
-		if n != nil && n.now == now && n.prior == p && values <= len(n.slots) {
-			return n
-		}
+	n := m.kept.find(func(n *valueNumbers) bool {
+		return n.now == now && n.prior == p && values <= len(n.slots)
+	})
+	if n == nil {
+		// New values come one by one, so there is room for a quarter more.
+		slots := make([]atomic.Uint64, values+values/4+64)
+		n = &valueNumbers{now: now, prior: p, slots: slots}
+		m.kept.put(n)
 	}
-	// New values come one by one, so there is room for a quarter more.
-	n := &valueNumbers{now: now, prior: p, slots: make([]atomic.Uint64, values+values/4+64)}
-	m.kept[1].Store(last)
-	m.kept[0].Store(n)
 	return n
 }
 

@@ -6,6 +6,25 @@ import (
 	"relish/ranker"
 )
 
+// lastTwo keeps the last two values that were put into it. It is safe for concurrent use: of values
+// that are put at the same time, one may be lost.
+type lastTwo[T any] [2]atomic.Pointer[T]
+
+// find returns a kept value that fits, nil if none does.
+func (l *lastTwo[T]) find(fits func(*T) bool) *T {
+	for i := range l {
+		if v := l[i].Load(); v != nil && fits(v) {
+			return v
+		}
+	}
+	return nil
+}
+
+func (l *lastTwo[T]) put(v *T) {
+	l[1].Store(l[0].Load())
+	l[0].Store(v)
+}
+
 // itemCache keeps between requests what was computed of an item. The first request that needs a
 // part computes it and replaces the part as a whole. Concurrent requests may compute the same part,
 // but they compute the same values, so the race is harmless.
