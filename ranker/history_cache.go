@@ -1,6 +1,7 @@
 package ranker
 
 import (
+	"container/list"
 	"hash/maphash"
 	"math"
 	"slices"
@@ -57,23 +58,23 @@ func (c *HistoryCache) Bytes() (n int) {
 }
 
 type historyShard struct {
-	mu             sync.Mutex
-	byUser         map[uint64]*cachedHistory
-	newest, oldest *cachedHistory // ends of a list
-	bytes          int
+	mu     sync.Mutex
+	byUser map[uint64]*cachedHistory
+	order  list.List // of *cachedHistory, the one that was asked for longest ago first
+	bytes  int
 }
 
 // cachedHistory is what is known of one history of one user. The lock of its shard guards it.
 type cachedHistory struct {
-	cache        *HistoryCache
-	shard        *historyShard
-	user         uint64   // hash of the id
-	key          []uint64 // see historyKey
-	values       []signalValue
-	bytes        int
-	used         time.Time // when a request last asked for it
-	newer, older *cachedHistory
-	dropped      bool // it is not in the shard any more
+	cache   *HistoryCache
+	shard   *historyShard
+	user    uint64   // hash of the id
+	key     []uint64 // see historyKey
+	values  []signalValue
+	bytes   int
+	used    time.Time     // when a request last asked for it
+	place   *list.Element // in historyShard.order
+	dropped bool          // it is not in the shard any more
 }
 
 // signalValue is what one signal computed.
@@ -93,69 +94,47 @@ func (c *HistoryCache) entry(userID string, key []uint64) *cachedHistory {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	for s.oldest != nil && now.Sub(s.oldest.used) > maxHistoryIdle {
-		s.dropOldest()
+	for e := s.oldest(); e != nil && now.Sub(e.used) > maxHistoryIdle; e = s.oldest() {
+		s.drop(e)
 	}
 	if e := s.byUser[user]; e != nil {
-		s.unlink(e)
 		if slices.Equal(e.key, key) {
 			e.used = now
-			s.link(e)
+			s.order.MoveToBack(e.place)
 			return e
 		}
-		s.forget(e)
+		s.drop(e)
 	}
 	e := &cachedHistory{cache: c, shard: s, user: user, key: slices.Clone(key), used: now}
 	e.bytes = entryBytes + 8*len(key)
 	s.bytes += e.bytes
 	s.byUser[user] = e
-	s.link(e)
+	e.place = s.order.PushBack(e)
 	s.shrink(c.shardBytes)
 	return e
 }
 
-// link makes an entry the newest one.
-func (s *historyShard) link(e *cachedHistory) {
-	e.older, e.newer = s.newest, nil
-	if s.newest != nil {
-		s.newest.newer = e
-	} else {
-		s.oldest = e
+// oldest returns the entry that was asked for longest ago, nil if there is none.
+func (s *historyShard) oldest() *cachedHistory {
+	if first := s.order.Front(); first != nil {
+		return first.Value.(*cachedHistory)
 	}
-	s.newest = e
+	return nil
 }
 
-func (s *historyShard) unlink(e *cachedHistory) {
-	if e.newer != nil {
-		e.newer.older = e.older
-	} else {
-		s.newest = e.older
-	}
-	if e.older != nil {
-		e.older.newer = e.newer
-	} else {
-		s.oldest = e.newer
-	}
-}
-
-// forget drops an entry that is not linked. A request may still use it.
-func (s *historyShard) forget(e *cachedHistory) {
+// drop removes an entry. A request may still use it.
+func (s *historyShard) drop(e *cachedHistory) {
 	e.dropped = true
 	s.bytes -= e.bytes
+	s.order.Remove(e.place)
 	delete(s.byUser, e.user)
 }
 
 // shrink drops the oldest entries until the rest fits.
 func (s *historyShard) shrink(maxBytes int) {
-	for s.bytes > maxBytes && s.oldest != nil {
-		s.dropOldest()
+	for e := s.oldest(); e != nil && s.bytes > maxBytes; e = s.oldest() {
+		s.drop(e)
 	}
-}
-
-func (s *historyShard) dropOldest() {
-	e := s.oldest
-	s.unlink(e)
-	s.forget(e)
 }
 
 // value returns what the signal has computed, nil if nothing is kept.
