@@ -82,12 +82,22 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return c.overload(ctx, url, users, items)
 	}
 	unit := bench.Calibrate()
-	var results []*bench.Result
-	for _, n := range c.Candidates {
-		r, err := bench.Run(ctx, bench.Options{
-			URL: url, Key: c.Key, Users: users, Items: items, Candidates: n,
+	return measureEach(c, func(candidates int) (*bench.Result, error) {
+		return bench.Run(ctx, bench.Options{
+			URL: url, Key: c.Key, Users: users, Items: items, Candidates: candidates,
 			Rate: c.Rate, Duration: c.Duration, Seed: c.Seed, Record: c.Record,
 		})
+	}, func(results []*bench.Result) { c.print(results, unit) })
+}
+
+// measureEach measures each number of candidates. It prints each result as JSON at once, or all of
+// them as a table.
+func measureEach[T any](
+	c *benchCmd, measure func(candidates int) (T, error), printTable func([]T),
+) error {
+	var results []T
+	for _, n := range c.Candidates {
+		r, err := measure(n)
 		if err != nil {
 			return err
 		}
@@ -99,7 +109,7 @@ func (c *benchCmd) Run(ctx context.Context, cfg *config.Config) (err error) {
 		}
 	}
 	if !c.JSON {
-		c.print(results, unit)
+		printTable(results)
 	}
 	return nil
 }

@@ -59,23 +59,10 @@ func (c *benchCmd) compare(ctx context.Context, users, items []string) error {
 		},
 		PIDs: c.processes(ctx),
 	}
-	var results []*bench.Comparison
-	for _, opt.Candidates = range c.Candidates {
-		r, err := bench.Compare(ctx, opt)
-		if err != nil {
-			return err
-		}
-		results = append(results, r)
-		if c.JSON {
-			if err := printJSON(r); err != nil {
-				return err
-			}
-		}
-	}
-	if !c.JSON {
-		c.printComparison(results)
-	}
-	return nil
+	return measureEach(c, func(candidates int) (*bench.Comparison, error) {
+		opt.Candidates = candidates
+		return bench.Compare(ctx, opt)
+	}, c.printComparison)
 }
 
 // processes returns the processes of both services, 0 for one that is not found.
