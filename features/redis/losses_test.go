@@ -127,6 +127,25 @@ func TestManyReplicas(t *testing.T) {
 	waitClicks(t, all[0], "x", n)
 }
 
+// backUpLog copies the log. restore replaces the folder of the closed store by the copy alone.
+func (s *testStore) backUpLog(t *testing.T) (restore func()) {
+	t.Helper()
+	backup := filepath.Join(t.TempDir(), "log")
+	if err := os.CopyFS(backup, os.DirFS(ingest.LogDir(s.dir))); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		entries, err := os.ReadDir(s.dir)
+		for _, e := range entries {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+		}
+		if err = errors.Join(err, os.CopyFS(ingest.LogDir(s.dir), os.DirFS(backup))); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A log that was put back from an older backup gives its new records sequences that Redis has not
 // seen. They count.
 func TestLogOlderThanRedis(t *testing.T) {
@@ -134,22 +153,13 @@ func TestLogOlderThanRedis(t *testing.T) {
 	for i := range 5 {
 		s.add(t, click(fmt.Sprint("before", i), "u", "x"))
 	}
-	backup := filepath.Join(t.TempDir(), "log")
-	if err := os.CopyFS(backup, os.DirFS(ingest.LogDir(s.dir))); err != nil {
-		t.Fatal(err)
-	}
+	restore := s.backUpLog(t)
 	for i := range 5 {
 		s.add(t, click(fmt.Sprint("after", i), "u", "x"))
 	}
 	s.waitFlushed(t)
 	s.close(t)
-	entries, err := os.ReadDir(s.dir)
-	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
-	}
-	if err = errors.Join(err, os.CopyFS(ingest.LogDir(s.dir), os.DirFS(backup))); err != nil {
-		t.Fatal(err)
-	}
+	restore()
 	s.reopen(t)
 	for i := range 3 {
 		s.add(t, click(fmt.Sprint("new", i), "u", "x"))
@@ -163,20 +173,11 @@ func TestOlderLogIsReported(t *testing.T) {
 	server := redistest.Start(t)
 	s := openReplicas(t, server.URL(), 1)[0]
 	s.add(t, click("before", "u", "x"))
-	backup := filepath.Join(t.TempDir(), "log")
-	if err := os.CopyFS(backup, os.DirFS(ingest.LogDir(s.dir))); err != nil {
-		t.Fatal(err)
-	}
+	restore := s.backUpLog(t)
 	s.add(t, click("after", "u", "x"))
 	s.waitFlushed(t)
 	s.close(t)
-	entries, err := os.ReadDir(s.dir)
-	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
-	}
-	if err = errors.Join(err, os.CopyFS(ingest.LogDir(s.dir), os.DirFS(backup))); err != nil {
-		t.Fatal(err)
-	}
+	restore()
 	server.Pause()
 	s.reopen(t)
 	server.Resume()
