@@ -140,8 +140,8 @@ func (t *table[T, P]) unlink(e *entry) {
 }
 
 // next returns the entry to drop next: the one whose last event arrived longest ago, among several
-// the one with the smallest id. A replay and a restarted server so drop the same ones. It is nil
-// for an empty table.
+// the one with the smallest id, so that a replay and a restarted server drop the same ones. It is
+// nil for an empty table.
 func (t *table[T, P]) next() P {
 	t.sort()
 	if t.oldest == noSlot {

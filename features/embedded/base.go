@@ -225,8 +225,8 @@ func (k *keepRequest) request() { *k = keepRequest{pending: true, number: k.numb
 
 // keepCheckpoint makes the checkpoint a base as well if records of erased users have left the log.
 // Both files are only ever replaced, so they can be one. begun is what s.keep was when the save of
-// the checkpoint began. A request of later is left to the next save, because this checkpoint may
-// still have the users who were erased meanwhile.
+// the checkpoint began. A later request is left to the next save, because this checkpoint may still
+// have the users who were erased meanwhile.
 func (s *Store) keepCheckpoint(begun keepRequest) error {
 	s.baseMu.Lock()
 	defer s.baseMu.Unlock()
