@@ -4,6 +4,7 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"relish/features"
@@ -37,12 +38,13 @@ func demoLog(t *testing.T, opt demo.Options) *replay.Log {
 // The demo's users look at a position with a probability that only the simulator knows.
 func TestDemo(t *testing.T) {
 	log := demoLog(t, demo.Options{Seed: 1})
-	for name, explored := range map[string]bool{"explored": true, "reported": false} {
-		if !explored {
-			for i := range log.Lists {
-				log.Lists[i].BasePositions = nil
-			}
-		}
+	reported := *log
+	reported.Lists = slices.Clone(log.Lists)
+	for i := range reported.Lists {
+		reported.Lists[i].BasePositions = nil
+	}
+	for name, log := range map[string]*replay.Log{"explored": log, "reported": &reported} {
+		explored := name == "explored"
 		e := examination.FromLog(log, math.MaxUint64)
 		if !e.Sufficient() || e.Curve == nil || e.Lists != 3000 || (e.Explored > 0) != explored {
 			t.Fatalf("%s: %+v", name, e)
