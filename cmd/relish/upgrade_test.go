@@ -61,7 +61,7 @@ func TestUpgrade(t *testing.T) {
 	for _, c := range []struct {
 		archive string
 		records int
-	}{{"log-version-2", 518}, {"log-version-3", 797}} {
+	}{{"log-version-2", 518}, {"log-version-3", 797}, {"log-version-4", 799}} {
 		t.Run(c.archive, func(t *testing.T) {
 			data := unpack(t, filepath.Join("testdata", "folders", c.archive+".tar.gz"))
 			if n := readRecords(t, data); n != c.records {
