@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -216,7 +217,8 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 const itemsAtOnce = 4096
 
 // Items implements ranker.Store. It yields the items as of the call, sorted by id, and never an
-// error. An item that changes during the call comes in its old or its new form.
+// error. An item that changes during the call comes in its old or its new form. One that is removed
+// and added again during the call comes once, or is left out as if it were added after the call.
 func (s *Store) Items(context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 	var items []*ranker.ItemInfo
 	for at, first := uint32(0), true; first || at > 0; first = false {
@@ -227,6 +229,8 @@ func (s *Store) Items(context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 		items = append(items, part...)
 	}
 	features.SortItems(items)
+	// An item that was removed and added again may be in two parts.
+	items = slices.CompactFunc(items, func(a, b *ranker.ItemInfo) bool { return a.ID == b.ID })
 	return func(yield func(*ranker.ItemInfo, error) bool) {
 		for _, it := range items {
 			if !yield(it, nil) {
