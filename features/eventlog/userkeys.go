@@ -85,7 +85,9 @@ func (l *Log) openUserKeys(segs []segment) error {
 		}
 		keys = fresh
 		if err := durable.WriteSecret(l.fs, userKeysPath(l.dir), keys.Text()); err != nil {
-			return err
+			return fmt.Errorf("write %s, which the log needs before it takes events: %w. "+
+				"Free some space on this disk, or allow writing to the folder, and start again",
+				userKeysPath(l.dir), err)
 		}
 	}
 	l.userKeys = keys

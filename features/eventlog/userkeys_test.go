@@ -2,14 +2,17 @@ package eventlog_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"relish/features"
 	"relish/features/event"
 	"relish/features/eventlog"
+	"relish/internal/durable/durabletest"
 	"relish/ranker"
 )
 
@@ -118,6 +121,27 @@ func TestLostUserKey(t *testing.T) {
 	}
 	if k, err := event.ParseUserKeys(text); err != nil || k.Empty() {
 		t.Errorf("the file after the next start: %q, %v", text, err)
+	}
+}
+
+// A log of an earlier version has no key. If the disk is too full for one, the error names the file
+// and what to do, and the next start makes it.
+func TestNoSpaceForUserKey(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	disk := durabletest.New(filepath.Dir(dir))
+	disk.SetFaults(durabletest.Faults{Write: syscall.ENOSPC})
+	_, err := eventlog.Open(dir, eventlog.Options{FS: disk})
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "users.key") ||
+		!strings.Contains(err.Error(), "Free some space") {
+		t.Errorf("opened on a full disk: %v", err)
+	}
+	disk.SetFaults(durabletest.Faults{})
+	l, err := eventlog.Open(dir, eventlog.Options{FS: disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
