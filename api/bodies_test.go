@@ -2,11 +2,13 @@ package api_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -214,4 +216,59 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 func emptyBufferPool() {
 	runtime.GC() // a sync.Pool keeps its contents over one collection
 	runtime.GC()
+}
+
+// Buffers of bodies and answers are used again by other requests. Many requests at once, of
+// different sizes and forms, each get the answer to their own body.
+func TestBuffersAreNotMixed(t *testing.T) {
+	s := start(t, func(o *api.Options) {
+		o.MaxInFlight = 1000
+		o.Ranker = rankFunc(func(_ context.Context, r *ranker.Request) (*ranker.Response, error) {
+			resp := &ranker.Response{Model: r.User + " " + r.Context["query"].Str}
+			for _, c := range r.Candidates {
+				resp.Items = append(resp.Items, ranker.RankedItem{ID: c.ID})
+			}
+			return resp, nil
+		})
+	})
+	var all sync.WaitGroup
+	for g := range 16 {
+		all.Go(func() {
+			for n := range 40 {
+				s.wantOwnAnswer(t, g, n)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// wantOwnAnswer sends a ranking that no other pair of numbers sends, and expects its answer.
+func (s *service) wantOwnAnswer(t *testing.T, g, n int) {
+	t.Helper()
+	var ids []string
+	for i := range 1 + g*n%90 {
+		ids = append(ids, fmt.Sprintf("item-%d-%d-%d", g, n, i))
+	}
+	user := "user"
+	if n%3 == 0 {
+		user = `\u0075ser` // the same in a form that is decoded in another way
+	}
+	w := s.call("POST", "/recommend", fmt.Sprintf(
+		`{"user_id":"%s-%d","context":{"query":"q%d"},"candidates":["%s"]}`,
+		user, g, n, strings.Join(ids, `","`)))
+	var got struct {
+		Model string
+		Items []struct{ ID string }
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 {
+		t.Errorf("%d: %s (%v)", w.Code, w.Body, err)
+	}
+	var gotIDs []string
+	for _, it := range got.Items {
+		gotIDs = append(gotIDs, it.ID)
+	}
+	want := fmt.Sprintf("user-%d q%d", g, n)
+	if got.Model != want || !slices.Equal(gotIDs, ids) {
+		t.Errorf("the answer to %s with %v is %s", want, ids, w.Body)
+	}
 }
