@@ -40,7 +40,8 @@ type program struct {
 const (
 	maxSliced  = 128 // leaves of a sliced tree, so that a byte numbers its nodes and leaves
 	sharedBits = 6   // leaf numbers of several trees share a table up to this many bits
-	maxKeys    = 255 // thresholds of a thresholdSet; a column with more has several sets
+	maxKeys    = 248 // thresholds of a thresholdSet; a column with more has several sets
+	keySlots   = 512 // memory for them and for the steps of a search
 )
 
 // thresholdSet holds thresholds of one column, and evaluates x <= threshold for each of them.
@@ -52,11 +53,12 @@ type thresholdSet struct {
 	firstMaskLeft int
 	count         int
 	// keys[1:1+count] holds the sorted thresholds' orderedKeys; largestKey fills the rest.
-	keys *[2 * (maxKeys + 1)]int32
+	keys *[keySlots]int32
 	// begin maps the first bits of a key to the number of thresholds that are certainly below it.
 	// From there, a binary search with steps of half, half/2, ..., 1 finds the exact number.
-	begin *[1 << (32 - beginShift)]uint8
-	half  uint
+	begin      *[1 << (32 - beginShift)]uint8
+	half       uint
+	thresholds []float32 // see searchKeys; empty without the vector path
 }
 
 // beginShift leaves sign, exponent and three bits of the fraction of a float32.
@@ -80,9 +82,10 @@ type group struct {
 // slicedTree is a tree as word operations on slots. Leaf i has slot i, and there are width slots of
 // leaves, a power of two. Node i has slot maxSliced+i. Parents come before their children.
 type slicedTree struct {
-	nodes []nodeOp
-	width int
-	bits  int
+	nodes  []nodeOp
+	width  int
+	bits   int
+	vector vectorTree // empty without the vector path
 }
 
 // nodeOp is one node: its left child's slot in bits 0 to 7, its right child's in bits 8 to 15, and
@@ -100,6 +103,11 @@ func orderedKey(x float32) int32 {
 
 const largestKey = math.MaxInt32
 
+// ofOrderedKey is the inverse of orderedKey.
+func ofOrderedKey(k int32) float32 {
+	return math.Float32frombits(uint32(k ^ k>>31&math.MaxInt32))
+}
+
 // columnKey is a numeric column read with one kind of missing values.
 type columnKey struct {
 	column  int32
@@ -114,6 +122,8 @@ type compiler struct {
 	thresholds  map[columnKey][]int32 // orderedKeys
 	missingLeft map[columnKey]bool    // some split sends missing values left
 	firstSet    map[columnKey]int     // index into thresholdSets
+	// firstCategoryMask is the mask of the first category set. The others follow.
+	firstCategoryMask int
 }
 
 func compile(trees []tree) *program {
@@ -176,12 +186,16 @@ func (c *compiler) numberMasks() {
 			c.thresholdSets = append(c.thresholdSets, s)
 		}
 	}
+	c.firstCategoryMask = c.masks
 }
 
 // newThresholdSet prepares the search among the keys.
 func newThresholdSet(keys []int32) thresholdSet {
 	s := thresholdSet{count: len(keys)}
-	s.keys, s.begin = new([2 * (maxKeys + 1)]int32), new([1 << (32 - beginShift)]uint8)
+	if useVectors {
+		s.thresholds = searchKeys(keys)
+	}
+	s.keys, s.begin = new([keySlots]int32), new([1 << (32 - beginShift)]uint8)
 	for i := 1 + copy(s.keys[1:], keys); i < len(s.keys); i++ {
 		s.keys[i] = largestKey
 	}
@@ -255,5 +269,8 @@ func (c *compiler) slice(t *tree) (s slicedTree, values []float64) {
 	walk(0)
 	s.bits = bits.Len(uint(len(values) - 1))
 	s.width = 1 << s.bits
+	if useVectors {
+		s.vector = c.vectorTree(s, values)
+	}
 	return s, append(values, make([]float64, s.width-len(values))...)
 }

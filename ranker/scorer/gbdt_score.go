@@ -16,6 +16,14 @@ type scratch struct {
 	slots  [2 * maxSliced]uint64 // rows at each leaf and node of a tree
 	planes [8]uint64             // bits of the leaf numbers
 	leaves [groupBatch][blockRows]uint8
+
+	vectors vectorScratch
+}
+
+func (p *program) newScratch() *scratch {
+	s := &scratch{masks: make([]uint64, p.masks)}
+	s.vectors.ranks = make([]rankPair, len(p.thresholdSets)+len(p.categorySets))
+	return s
 }
 
 // Some functions below are kept from being inlined: their loops would run out of registers.
@@ -24,7 +32,11 @@ type scratch struct {
 func (p *program) score(s *scratch, data []float32, columns int, out []float64) {
 	for len(out) > 0 {
 		n := min(len(out), blockRows)
-		p.block(s, data[:n*columns], columns, out[:n])
+		if useVectors {
+			p.vectorBlock(&s.vectors, data[:n*columns], columns, out[:n])
+		} else {
+			p.block(s, data[:n*columns], columns, out[:n])
+		}
 		data, out = data[n*columns:], out[n:]
 	}
 }

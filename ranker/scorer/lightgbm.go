@@ -96,7 +96,7 @@ func (t *GBDT) prepare() error {
 		return errors.New("gbdt: leaf_value: the sum of the trees is not finite")
 	}
 	t.program = compile(t.trees)
-	t.scratchPool.New = func() any { return &scratch{masks: make([]uint64, t.program.masks)} }
+	t.scratchPool.New = func() any { return t.program.newScratch() }
 	t.pathPool.New = func() any {
 		s := make([]pathElement, (t.maxPathLength+2)*(t.maxPathLength+3)/2)
 		return &s
