@@ -2,6 +2,7 @@ package features_test
 
 import (
 	"bytes"
+	"flag"
 	"runtime"
 	"testing"
 	"time"
@@ -9,6 +10,9 @@ import (
 	"relish/features"
 	"relish/features/storetest"
 )
+
+// benchThings is the number of items and users of BenchmarkCheckpoint.
+var benchThings = flag.Int("things", 20_000, "items and users of BenchmarkCheckpoint")
 
 // checkpointOf returns the checkpoint of a state that is filled with f.
 func checkpointOf(b *testing.B, cfg features.Config, f storetest.Filling) []byte {
@@ -75,11 +79,24 @@ func BenchmarkMemory(b *testing.B) {
 // BenchmarkCheckpoint reports how fast a state is saved and read, and the processor time for each
 // item or user, which does not depend on what else runs. docs/capacity.md has the figures:
 //
-//	go test ./features -run - -bench Checkpoint -benchtime 1x
+//	go test ./features -run - -bench Checkpoint -benchtime 5x -args -things 20000
 func BenchmarkCheckpoint(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		fill storetest.Filling
+	}{
+		{"items", storetest.Filling{Items: *benchThings}},
+		{"users", storetest.Filling{Items: 100, Users: *benchThings, Clicks: 20}},
+		{"both", storetest.Filling{Items: *benchThings / 2, Users: *benchThings / 2, Clicks: 20}},
+	} {
+		b.Run(c.name, func(b *testing.B) { measureCheckpoint(b, c.fill) })
+	}
+}
+
+func measureCheckpoint(b *testing.B, f storetest.Filling) {
 	cfg := features.DefaultConfig()
 	s := features.New(cfg)
-	storetest.Fill(s, storetest.Filling{Items: 10_000, Users: 10_000, Clicks: 20})
+	storetest.Fill(s, f)
 	var file bytes.Buffer
 	if err := s.WriteCheckpoint(&file); err != nil {
 		b.Fatal(err)
@@ -94,7 +111,7 @@ func BenchmarkCheckpoint(b *testing.B) {
 				records += items + users
 			}
 			b.ReportMetric(float64(records)/time.Since(start).Seconds(), "records/s")
-			b.ReportMetric(float64((processorTime(b)-used).Microseconds())/float64(records),
+			b.ReportMetric(float64((processorTime(b)-used).Nanoseconds())/1e3/float64(records),
 				"cpu-us/record")
 		})
 	}
@@ -111,5 +128,5 @@ func BenchmarkCheckpoint(b *testing.B) {
 			b.Fatal(err)
 		}
 	})
-	b.Logf("the checkpoint has %d bytes", file.Len())
+	b.Logf("%d items, %d users, a checkpoint of %d bytes", items, users, file.Len())
 }

@@ -14,50 +14,32 @@ import (
 //
 //	"RLCP" | version u8 | sequence u64 | arrival ms i64 | replica [8]byte |
 //	        Config.Hash [8]byte | CRC-32C u32 of the bytes before
-//	packed values (see codec.go), each after its length as a uvarint
+//	packed values (see codec.go), each after its length as a uvarint: the sizes, the names of
+//	        packed users in the order of their numbers (see packedusers.go), everything else
 //	length 0 | number of values as a uvarint
 const (
-	checkpointMagic   = "RLCP"
-	checkpointVersion = 4 // 1 has no external tables, 2 no replica, 3 no hash of the configuration
-	replicaVersion    = 3
-	configVersion     = 4
-	maxPackedBytes    = 64 << 20
+	checkpointMagic = "RLCP"
+	// 1 has no external tables, 2 no replica, 3 no hash of the configuration, and 4 neither sizes
+	// nor packed users.
+	checkpointVersion  = 5
+	replicaVersion     = 3
+	configVersion      = 4
+	packedUsersVersion = 5
+	maxPackedBytes     = 64 << 20
 )
 
-// WriteCheckpoint writes the state to w. Equal states give equal bytes. A Save writes the same
-// values in another order, while the state changes.
+// WriteCheckpoint writes the state to w. The state must not change meanwhile; a Save allows that.
 func (s *State) WriteCheckpoint(w io.Writer) error {
-	p := &packer{Counters: s.Counters, idle: s.idle}
-	flush := func() (err error) {
-		if len(p.buf) >= maxStepBytes {
-			_, err = w.Write(p.buf)
-			p.buf = p.buf[:0]
-		}
-		return err
-	}
-	p.head(s)
-	for _, id := range sortedKeys(s.items.byID) {
-		p.item(s.items.byID[id])
-		if err := flush(); err != nil {
+	save := s.BeginSave()
+	defer save.End()
+	var packed []byte
+	for more := true; more; {
+		packed, more = save.Next(packed)
+		if _, err := w.Write(packed); err != nil {
 			return err
 		}
 	}
-	for _, id := range sortedKeys(s.users.byID) {
-		p.user(s.users, s.users.byID[id])
-		if err := flush(); err != nil {
-			return err
-		}
-	}
-	for _, key := range s.Keys() {
-		p.counts(key)
-		if err := flush(); err != nil {
-			return err
-		}
-	}
-	p.tables(s)
-	p.end()
-	_, err := w.Write(p.buf)
-	return err
+	return nil
 }
 
 // ReadCheckpoint returns the state that WriteCheckpoint or a Save wrote. It fails with ErrCorrupt,
@@ -71,14 +53,14 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	}
 	s := New(cfg)
 	s.replica, s.seq, s.arrival = head.Replica, head.Seq, head.Arrival
-	var batch loadBatch
-	for total, more := uint64(0), true; more; total += uint64(len(batch.values)) {
-		if more, err = batch.read(br, total); err != nil {
+	l := loader{s: s, r: valueReader{br: br}}
+	if head.version >= packedUsersVersion {
+		if err := l.loadNames(); err != nil {
 			return nil, err
 		}
-		if err := batch.load(s); err != nil {
-			return nil, err
-		}
+	}
+	if err := l.loadRest(); err != nil {
+		return nil, err
 	}
 	s.sortByLastEvent()
 	return s, nil
@@ -90,6 +72,8 @@ type CheckpointHead struct {
 	Seq     uint64 // of the last record included
 	Arrival int64  // of the newest record included, Unix ms
 	Config  string // Config.Hash of the configuration that it was counted with; "": unknown
+
+	version byte // of the format
 }
 
 // ReadCheckpointHead reads the beginning of a checkpoint.
@@ -121,6 +105,7 @@ func ReadCheckpointHead(r io.Reader) (h CheckpointHead, err error) {
 	if crc32.Checksum(head[:end], castagnoli) != binary.LittleEndian.Uint32(head[end:]) {
 		return h, ErrCorrupt
 	}
+	h.version = head[4]
 	h.Seq = binary.LittleEndian.Uint64(head[5:])
 	h.Arrival = int64(binary.LittleEndian.Uint64(head[13:]))
 	if head[4] >= replicaVersion {

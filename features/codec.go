@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"math/bits"
 	"slices"
 
 	"relish/ranker"
@@ -27,6 +28,11 @@ const (
 	kindValue    = 'V'
 	kindGlobal   = 'G'
 	kindTable    = 'T'
+
+	// The kinds below are in checkpoints only.
+	kindSizes      = 'S'
+	kindNames      = 'N'
+	kindPackedUser = 'P'
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -193,6 +199,11 @@ func (d *decoder) fail() {
 }
 
 func (d *decoder) uint() uint64 {
+	if len(d.b) > 0 && d.b[0] < 0x80 { // the usual case
+		v := uint64(d.b[0])
+		d.b = d.b[1:]
+		return v
+	}
 	v, n := binary.Uvarint(d.b)
 	if n <= 0 {
 		d.fail()
@@ -210,6 +221,26 @@ func (d *decoder) int() int64 {
 	}
 	d.b = d.b[n:]
 	return v
+}
+
+// skipVarint leaves out what uint or int would read.
+func (d *decoder) skipVarint() {
+	if len(d.b) >= 8 {
+		if ends := ^binary.LittleEndian.Uint64(d.b) & 0x8080808080808080; ends != 0 {
+			d.b = d.b[bits.TrailingZeros64(ends)/8+1:]
+			return
+		}
+	}
+	d.uint()
+}
+
+// skip leaves out n bytes.
+func (d *decoder) skip(n int) {
+	if n > len(d.b) {
+		d.fail()
+		return
+	}
+	d.b = d.b[n:]
 }
 
 // length reads the number of elements that follow. Each element takes at least one byte, so a

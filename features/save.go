@@ -8,20 +8,23 @@ import (
 // A Save packs a state as a checkpoint while the state goes on changing. The checkpoint has the
 // state as of BeginSave.
 //
-// The save walks the slots of the items, users and counters in small steps. Whatever changes before
-// the walk has come to it is packed just before the change. The packed values wait in memory for
-// the next call of Next, so they take at most the size of what changes meanwhile, each value once.
+// The save walks the names that packed users refer to, and then the slots of the items, users and
+// counters, in small steps. Whatever changes before the walk has come to it is packed just before
+// the change. The packed values wait in memory for a later call of Next, so they take at most the
+// size of what changes meanwhile, each value once.
 //
 // A state has at most one save at a time. BeginSave and End change the state as Apply does. Next
 // may overlap any number of Reads, but not Apply.
 type Save struct {
-	packer
-	s     *State
-	walks []*walk
+	packer        // of everything after the names
+	first  packer // of what comes before it
+	names  []*nameWalk
+	walks  []*walk
+	s      *State
 }
 
-// A step of a save visits at most maxStepSlots slots, and stops earlier when it has packed
-// maxStepBytes. This takes some hundred microseconds at most.
+// A step of a save visits at most maxStepSlots slots, or that many times namesAtOnce names, and
+// stops earlier when it has packed maxStepBytes. This takes some hundred microseconds at most.
 const (
 	maxStepSlots = 64
 	maxStepBytes = 16 << 10
@@ -29,8 +32,13 @@ const (
 
 // BeginSave begins to pack the state as it is now.
 func (s *State) BeginSave() *Save {
-	v := &Save{packer: packer{Counters: s.Counters, idle: s.idle}, s: s}
-	v.head(s)
+	p := packer{Counters: s.Counters, idle: s.idle}
+	v := &Save{packer: p, first: p, s: s}
+	v.first.head(s)
+	for _, n := range s.users.packer.interners() {
+		n.save = newNameWalk(n)
+		v.names = append(v.names, n.save)
+	}
 	v.counts(globalKey)
 	v.tables(s)
 	v.walks = []*walk{
@@ -40,8 +48,8 @@ func (s *State) BeginSave() *Save {
 			}
 		}),
 		newWalk(s.users.slots.n, func(slot uint32) {
-			if u := s.users.slots.get(slot); u != nil {
-				v.user(s.users, u)
+			if r := s.users.slots.get(slot); r != nil {
+				v.user(r)
 			}
 		}),
 		newWalk(s.counted.n, func(slot uint32) { v.counts(s.counted.get(slot).key) }),
@@ -53,20 +61,42 @@ func (s *State) BeginSave() *Save {
 // Next returns the next bytes of the checkpoint, and takes a buffer whose memory it may use for
 // later ones, such as what an earlier call returned. more is false with the last bytes.
 func (v *Save) Next(buf []byte) (packed []byte, more bool) {
+	if len(v.names) > 0 {
+		v.nextNames()
+		packed, v.first.buf = v.first.buf, buf[:0]
+		return packed, true
+	}
 	for n := 0; n < maxStepSlots && len(v.buf) < maxStepBytes && len(v.walks) > 0; n++ {
 		if !v.walks[0].step() {
 			v.walks = v.walks[1:]
 		}
 	}
 	if more = len(v.walks) > 0; !more {
-		v.end()
+		v.end(v.first.n)
 	}
 	packed, v.buf = v.buf, buf[:0]
 	return packed, more
 }
 
+// nextNames packs the next names into first.
+func (v *Save) nextNames() {
+	p := &v.first
+	for n := 0; n < maxStepSlots && len(p.buf) < maxStepBytes && len(v.names) > 0; n++ {
+		if w := v.names[0]; w.next < w.end {
+			p.value(p.appendNames(p.scratch[:0], w))
+		} else {
+			v.names = v.names[1:]
+		}
+	}
+}
+
 // End ends the save, whether Next has returned everything or not.
-func (v *Save) End() { v.s.items.save, v.s.users.save, v.s.save = nil, nil, nil }
+func (v *Save) End() {
+	v.s.items.save, v.s.users.save, v.s.save = nil, nil, nil
+	for _, n := range v.s.users.packer.interners() {
+		n.save = nil
+	}
+}
 
 // walk is the way of a save through the slots of one kind. A nil walk does nothing.
 type walk struct {
@@ -120,10 +150,9 @@ type packer struct {
 	n       uint64 // packed values so far
 	buf     []byte
 	scratch []byte
-
-	unpacked UserState
 }
 
+// head appends what a checkpoint begins with.
 func (p *packer) head(s *State) {
 	p.buf = append(append(p.buf, checkpointMagic...), checkpointVersion)
 	p.buf = binary.LittleEndian.AppendUint64(p.buf, s.seq)
@@ -131,6 +160,7 @@ func (p *packer) head(s *State) {
 	p.buf = append(p.buf, idBytes(s.replica)...)
 	p.buf = append(p.buf, idBytes(s.cfg.Hash())...)
 	p.buf = binary.LittleEndian.AppendUint32(p.buf, crc32.Checksum(p.buf, castagnoli))
+	p.value(p.appendSizes(nil, s.sizes()))
 }
 
 // value appends the packed value in p.scratch after its length.
@@ -143,9 +173,12 @@ func (p *packer) value(packed []byte) {
 
 func (p *packer) item(it *ItemState) { p.value(p.appendItem(p.scratch[:0], it.id, it, p.idle)) }
 
-func (p *packer) user(t *userTable, r *userRecord) {
-	u := t.unpack(r, &p.unpacked)
-	p.value(p.appendUser(p.scratch[:0], r.id, u, p.idle))
+func (p *packer) user(r *userRecord) {
+	if r.unpacked != nil {
+		p.value(p.appendUser(p.scratch[:0], r.id, r.unpacked, p.idle))
+	} else {
+		p.value(p.appendPackedUser(p.scratch[:0], r, p.idle))
+	}
 }
 
 func (p *packer) counts(key CounterKey) { p.value(p.AppendCounts(p.scratch[:0], key)) }
@@ -156,5 +189,5 @@ func (p *packer) tables(s *State) {
 	}
 }
 
-// end appends the end of the checkpoint.
-func (p *packer) end() { p.buf = binary.AppendUvarint(append(p.buf, 0), p.n) }
+// end appends the end of a checkpoint that has n values more than those of p.
+func (p *packer) end(n uint64) { p.buf = binary.AppendUvarint(append(p.buf, 0), n+p.n) }

@@ -13,7 +13,7 @@ import (
 	"relish/ranker"
 )
 
-// checkpoint returns the state in the form in which equal states have equal bytes.
+// checkpoint returns the checkpoint of a state that does not change.
 func checkpoint(t testing.TB, s *features.State) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -72,7 +72,7 @@ func TestSaveWhileTheStateChanges(t *testing.T) {
 		cfg, arrival, r := smallState(), t0, rand.New(rand.NewPCG(seed, 1))
 		f := newFeed(cfg)
 		change(f, r, &arrival, 6000)
-		want := checkpoint(t, f.State)
+		want := storetest.Bytes(f.State)
 		var saved, packed, written []byte
 		save := f.BeginSave()
 		for more := true; more; {
@@ -86,7 +86,7 @@ func TestSaveWhileTheStateChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(checkpoint(t, got), want) {
+		if !bytes.Equal(storetest.Bytes(got), want) {
 			t.Fatalf("seed %d: the checkpoint is not the state as of its begin", seed)
 		}
 	}
@@ -114,7 +114,7 @@ func TestSaveAfterAnInterruptedOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(checkpoint(t, got), checkpoint(t, f.State)) {
+	if !bytes.Equal(storetest.Bytes(got), storetest.Bytes(f.State)) {
 		t.Error("the checkpoint is not the state")
 	}
 }
@@ -175,7 +175,7 @@ func TestDropsDoNotDependOnRestarts(t *testing.T) {
 		for step := range uint64(20) {
 			change(f, rand.New(rand.NewPCG(seed, step)), &arrival, 50)
 			change(restarted, rand.New(rand.NewPCG(seed, step)), &again, 50)
-			if !bytes.Equal(checkpoint(t, f.State), checkpoint(t, restarted.State)) {
+			if !bytes.Equal(storetest.Bytes(f.State), storetest.Bytes(restarted.State)) {
 				t.Fatalf("seed %d: the states differ after %d events", seed, 50*(step+1))
 			}
 		}

@@ -48,6 +48,12 @@ func newTable[T any, P tableEntry[T]]() table[T, P] {
 	return table[T, P]{byID: map[string]P{}, oldest: noSlot, newest: noSlot}
 }
 
+// grow makes room for n entries in an empty table.
+func (t *table[T, P]) grow(n int) {
+	t.byID = make(map[string]P, n)
+	t.hashes.grow(n)
+}
+
 func (t *table[T, P]) len() int { return len(t.byID) }
 
 func (t *table[T, P]) at(slot uint32) *entry { return t.slots.get(slot).tableEntry() }

@@ -23,6 +23,13 @@ type hashIndex struct {
 
 func newHashIndex() *hashIndex { return &hashIndex{first: map[uint32]uint32{}} }
 
+// grow makes room for n users in an empty index.
+func (x *hashIndex) grow(n int) {
+	if x != nil {
+		x.first = make(map[uint32]uint32, n)
+	}
+}
+
 func indexKey(id string) uint32 {
 	sum := sha256.Sum256([]byte(id))
 	return binary.BigEndian.Uint32(sum[:])

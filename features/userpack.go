@@ -4,12 +4,15 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"unique"
 
 	"relish/ranker"
 )
 
-// userPacker packs users into bytes that refer to item ids and field values by numbers. The form is
-// for the memory of one process; files have the form of packed.go. Packing is exact.
+// userPacker packs users into bytes that refer to item ids and field values by numbers of its
+// interners. The arrival of the last event is not included; userRecord has it. Packing is exact. A
+// checkpoint has the bytes as they are, with the names of the numbers (see packedusers.go), so a
+// change of the form needs a new checkpointVersion.
 //
 // Numbers are varints. Times are differences to the time before, because they are close together.
 // A row of counters has one for each half-life. It takes one byte if all are the same small whole
@@ -19,8 +22,8 @@ import (
 type userPacker struct {
 	cfg    *Config
 	layout counterLayout
-	items  *interner[string]
-	values *interner[fieldValue]
+	items  *interner
+	values *interner
 	buf    []byte
 }
 
@@ -58,13 +61,12 @@ func (p *userPacker) pack(u *UserState) []byte {
 		counters += len(list)
 	}
 	e.uint(uint64(counters))
-	e.int(u.seen)
 	p.counts(&e, &u.counts, 0)
 	for _, list := range u.values {
 		e.uint(uint64(len(list)))
-		seen := u.seen
+		seen := u.counts.ref
 		for i := range list {
-			e.uint(uint64(p.values.acquire(list[i].value)))
+			e.uint(uint64(p.values.acquire(list[i].value.Value())))
 			e.int(seen - list[i].seen)
 			seen = list[i].seen
 			p.counts(&e, &list[i].decayedCounts, u.counts.ref)
@@ -211,7 +213,7 @@ func (d *decoder) row(row []float64) {
 	}
 }
 
-// unpack sets u, whose memory it reuses, to the packed user.
+// unpack sets u, whose memory it reuses, to the packed user, except for seen.
 func (p *userPacker) unpack(u *UserState, packed []byte) { p.walk(u, packed, false) }
 
 // release does the same, and drops the references that the packed user has.
@@ -219,12 +221,19 @@ func (p *userPacker) release(u *UserState, packed []byte) { p.walk(u, packed, tr
 
 func (p *userPacker) walk(u *UserState, packed []byte, release bool) {
 	d := decoder{b: packed}
+	name := func(of *interner, id uint64) string {
+		s := of.name(uint32(id))
+		if release {
+			of.release(uint32(id))
+		}
+		return s
+	}
 	u.fields, u.times = d.fields(), d.times()
 	u.recent = resize(u.recent, int(d.uint()))
 	last := int64(0)
 	for i := range u.recent {
 		in := &u.recent[i]
-		in.Item = p.items.name(uint32(d.uint()), release)
+		in.Item = name(p.items, d.uint())
 		p.readAction(&d, in)
 		in.Time = last - d.int()
 		last = in.Time
@@ -232,7 +241,7 @@ func (p *userPacker) walk(u *UserState, packed []byte, release bool) {
 	u.shown = resize(u.shown, int(d.uint()))
 	for i := range u.shown {
 		sh, code := &u.shown[i], d.uint()
-		sh.Item, sh.Clicked = p.items.name(uint32(code>>2), release), code&2 != 0
+		sh.Item, sh.Clicked = name(p.items, code>>2), code&2 != 0
 		if code&1 == 0 {
 			last -= d.int()
 		}
@@ -242,13 +251,12 @@ func (p *userPacker) walk(u *UserState, packed []byte, release bool) {
 	u.block = resize(u.block, int(d.uint())*size)
 	clear(u.block)
 	block := u.block
-	u.seen = d.int()
 	u.counts = p.readCounts(&d, 0, &block)
 	u.values = resize(u.values, len(p.cfg.Fields))
 	for f := range u.values {
-		list, seen := resize(u.values[f], int(d.uint())), u.seen
+		list, seen := resize(u.values[f], int(d.uint())), u.counts.ref
 		for i := range list {
-			list[i].value = p.values.name(uint32(d.uint()), release)
+			list[i].value = unique.Make(name(p.values, d.uint()))
 			seen -= d.int()
 			list[i].seen = seen
 			list[i].decayedCounts = p.readCounts(&d, u.counts.ref, &block)

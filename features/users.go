@@ -36,8 +36,7 @@ func newUserTable(cfg *Config, bounded bool) *userTable {
 	t := &userTable{
 		table: newTable[userRecord](), bounded: bounded,
 		packer: userPacker{
-			cfg: cfg, layout: newLayout(cfg),
-			items: newInterner[string](), values: newInterner[fieldValue](),
+			cfg: cfg, layout: newLayout(cfg), items: newInterner(), values: newInterner(),
 		},
 	}
 	t.hashes, t.onRemove = newHashIndex(), t.forget
@@ -60,6 +59,7 @@ func (t *userTable) unpack(r *userRecord, into *UserState) *UserState {
 		return r.unpacked
 	}
 	t.packer.unpack(into, r.packed)
+	into.seen = r.seen
 	return into
 }
 
@@ -100,9 +100,11 @@ func (t *userTable) keepUnpacked(r *userRecord) {
 	t.next = (t.next + 1) % maxUnpacked
 }
 
-// pack packs a user's state. A user that was removed has none.
+// pack packs a user's state. A user that was removed has none. A save packs the user first, because
+// the names that packing acquires may be newer than the save.
 func (t *userTable) pack(r *userRecord) {
 	if r.unpacked != nil {
+		t.save.before(r.slot)
 		r.packed, r.unpacked = bytes.Clone(t.packer.pack(r.unpacked)), nil
 	}
 }

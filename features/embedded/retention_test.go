@@ -19,18 +19,14 @@ func shortLog() embedded.Options {
 	return embedded.Options{Ingest: ingest.Options{SegmentBytes: 2000, RetainBytes: 6000}}
 }
 
-// packed returns the folder's state as a checkpoint. Equal states have equal bytes.
+// packed returns the folder's state. Equal states have equal bytes.
 func packed(t *testing.T, dir string, cfg features.Config) []byte {
 	t.Helper()
 	state, err := embedded.LoadState(dir, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	if err := state.WriteCheckpoint(&out); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
+	return storetest.Bytes(state)
 }
 
 // The log and the cut add up to the state, however much of the log retention dropped.

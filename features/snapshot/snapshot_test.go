@@ -52,15 +52,6 @@ func filled(t testing.TB) *features.State {
 
 const replica = "00000000000000aa"
 
-func checkpoint(t testing.TB, s *features.State) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	if err := s.WriteCheckpoint(&b); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
 // A state is the same, bit for bit, after Write and Load.
 func TestRoundTrip(t *testing.T) {
 	s := filled(t)
@@ -84,7 +75,7 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(checkpoint(t, got), checkpoint(t, s)) {
+	if !bytes.Equal(storetest.Bytes(got), storetest.Bytes(s)) {
 		t.Error("the loaded state differs")
 	}
 	if other, err := d.State("00000000000000bb"); err != nil || other.Seq() != 0 {
