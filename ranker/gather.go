@@ -137,6 +137,7 @@ func (p *Pipeline) readVectors(
 		Now:        run.now,
 		Query:      searchText(run.req),
 		indexCache: &itemIndexCache{},
+		shared:     &requestCache{},
 	}
 	encoder := p.opt.Vectors
 	if model.Vectors != nil {

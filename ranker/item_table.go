@@ -84,3 +84,26 @@ func (in *SignalInput) lookUpIndices(t *ItemTable) *ItemIndices {
 	}
 	return indices
 }
+
+// requestCache holds the value that OncePerRequest returned last.
+type requestCache struct {
+	mu         sync.Mutex
+	key, value any
+}
+
+// OncePerRequest returns what compute returns. Signals that ask with the same key share the value,
+// because the last one is cached for the request. compute must not call OncePerRequest. Safe for
+// concurrent use; the value must not be changed.
+func OncePerRequest[T any](in *SignalInput, key any, compute func() T) T {
+	c := in.shared
+	if c == nil {
+		return compute()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.key != key {
+		c.value = compute()
+		c.key = key // only if compute did not panic
+	}
+	return c.value.(T)
+}

@@ -21,6 +21,7 @@ type SignalInput struct {
 	QueryVector   []float32   // nil without one
 
 	indexCache *itemIndexCache // nil: nothing is cached
+	shared     *requestCache   // see OncePerRequest; nil: nothing is cached
 	history    *cachedHistory  // see OfHistory; nil: nothing is kept
 }
 

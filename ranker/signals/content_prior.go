@@ -73,6 +73,21 @@ func (*ContentPrior) InMemory() bool { return true }
 
 // Compute implements ranker.Signal.
 func (c *ContentPrior) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
+	copy(out, c.columns(in))
+	return nil
+}
+
+// columns returns the columns of all candidates, row-major. ResidualGP reads them too, so they are
+// computed once for each request.
+func (c *ContentPrior) columns(in *ranker.SignalInput) []float32 {
+	return ranker.OncePerRequest(in, c, func() []float32 {
+		out := make([]float32, len(contentPriorColumns)*len(in.Request.Candidates))
+		c.compute(in, out)
+		return out
+	})
+}
+
+func (c *ContentPrior) compute(in *ranker.SignalInput, out []float32) {
 	indices := in.ItemIndices(c.Items)
 	var reader *ContentReader
 	for i, item := range indices.Candidates {
@@ -103,7 +118,6 @@ func (c *ContentPrior) Compute(_ context.Context, in *ranker.SignalInput, out []
 			row[1] = float32(c.smoothedLogOdds(chance, counts))
 		}
 	}
-	return nil
 }
 
 // LogOdds returns the log-odds of a click relative to all items, for an item with the given counts.

@@ -3,6 +3,7 @@ package signals
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -45,11 +46,13 @@ var decoders = map[string]decoder{
 	KindTwoTower:            decodeTwoTower,
 }
 
-// Loader makes signals from bundle files. Signals that know the same items share one item table.
-// The zero value is ready to use. It is safe for concurrent use.
+// Loader makes signals from bundle files. Signals that know the same items share one item table. A
+// ResidualGP shares an equal ContentPrior with the signal of that kind. The zero value is ready to
+// use. It is safe for concurrent use.
 type Loader struct {
 	mu          sync.Mutex
 	sharedItems *ranker.ItemTable // of the file that was loaded last
+	sharedPrior *ContentPrior     // that was loaded last
 }
 
 // Load returns the signal of a kind. data is its file, nil for a kind without one; Load does not
@@ -75,7 +78,23 @@ func (l *Loader) Load(kind string, data []byte) (ranker.Signal, error) {
 	if items != nil {
 		l.sharedItems = items
 	}
+	switch s := s.(type) {
+	case *ContentPrior:
+		return l.sharePrior(s), nil
+	case *ResidualGP:
+		s.Prior = l.sharePrior(s.Prior)
+		s.Kernel.Features = s.Prior.Features
+	}
 	return s, nil
+}
+
+// sharePrior returns the prior that was loaded last if p equals it, so that a request computes it
+// once. It returns p otherwise.
+func (l *Loader) sharePrior(p *ContentPrior) *ContentPrior {
+	if l.sharedPrior == nil || !reflect.DeepEqual(l.sharedPrior, p) {
+		l.sharedPrior = p
+	}
+	return l.sharedPrior
 }
 
 // Kinds returns the kinds that Load knows, sorted.

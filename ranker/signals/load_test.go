@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"relish/ranker"
 	"relish/ranker/signals"
 )
 
@@ -32,6 +33,29 @@ func TestLoad(t *testing.T) {
 		}
 		if err != nil || !slices.Equal(s.Columns(), c.columns) {
 			t.Errorf("%s: signal %v, error %v, want the columns %v", c.kind, s, err, c.columns)
+		}
+	}
+}
+
+// Of one bundle, both signals that read the content prior have the same one, so that a request
+// computes it once.
+func TestLoadedSignalsShareTheContentPrior(t *testing.T) {
+	w := newWorld(1, 20)
+	w.contentPrior = w.residual.Prior
+	for _, kinds := range [][]signals.TrainedSignal{
+		{w.contentPrior, w.residual}, {w.residual, w.contentPrior},
+	} {
+		var loader signals.Loader
+		loaded := map[string]ranker.Signal{}
+		for _, s := range kinds {
+			var err error
+			if loaded[s.Kind()], err = loader.Load(s.Kind(), s.Encode()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		residual := loaded[signals.KindResidualGP].(*signals.ResidualGP)
+		if residual.Prior != loaded[signals.KindContentPrior] {
+			t.Error("the signals have two content priors")
 		}
 	}
 }

@@ -1,9 +1,6 @@
 package signals
 
 import (
-	"hash/maphash"
-	"unsafe"
-
 	"github.com/viterin/vek/vek32"
 
 	"relish/ranker"
@@ -78,6 +75,7 @@ type userPosterior struct {
 	// By residual: the square root of the precision, and the factor of the item in sum.
 	roots, factors []float32
 	known          []posteriorMean // the result of means
+	sourceKey      []uint64        // memory of source
 
 	// Memory for an item that the kernel does not know.
 	reader *ContentReader
@@ -107,26 +105,6 @@ func (u *userPosterior) set(residuals []Residual) {
 	}
 	u.factors = append(u.factors[:0], u.solve(residuals, right)...)
 	u.sum.set(u.kernel, residuals, u.factors)
-}
-
-// keptFactors are the factors that follow from some residuals.
-type keptFactors struct {
-	residuals uint64 // see hashResiduals
-	factors   []float32
-}
-
-// restore makes it the posterior of the residuals that the factors were computed for.
-func (u *userPosterior) restore(residuals []Residual, factors []float32) {
-	u.sum.set(u.kernel, residuals, factors)
-}
-
-var residualSeed = maphash.MakeSeed()
-
-// hashResiduals identifies residuals within this process.
-func hashResiduals(residuals []Residual) uint64 {
-	size := len(residuals) * int(unsafe.Sizeof(Residual{}))
-	return maphash.Bytes(residualSeed,
-		unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(residuals))), size))
 }
 
 // solve returns Q (I + Q K Q)⁻¹ right. It overwrites right.

@@ -67,46 +67,26 @@ func (*ResidualGP) Columns() []string { return residualColumns }
 func (*ResidualGP) InMemory() bool { return true }
 
 // Compute implements ranker.Signal.
-func (g *ResidualGP) Compute(ctx context.Context, in *ranker.SignalInput, out []float32) error {
+func (g *ResidualGP) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
 	fillMissing(out)
-	indices := in.ItemIndices(g.Prior.Items)
-	priors := make([]float32, len(contentPriorColumns)*len(indices.Candidates))
-	if err := g.Prior.Compute(ctx, in, priors); err != nil {
-		return err
-	}
-	residuals := g.Residuals(in.State.Shown, indices.Shown)
-	residuals = g.addOlderClicks(residuals, in.State, indices)
-	if len(residuals) == 0 {
-		for i := range indices.Candidates {
-			out[len(residualColumns)*i+2] = priors[len(contentPriorColumns)*i+1]
-		}
-		return nil
-	}
+	indices, priors := in.ItemIndices(g.Prior.Items), g.Prior.columns(in)
 	u, ok := g.posteriors.Get().(*userPosterior)
 	if !ok {
 		u = g.Kernel.newPosterior()
 	}
 	defer g.posteriors.Put(u)
-	hash, solved := hashResiduals(residuals), false
-	kept := ranker.OfHistory(in, g,
-		func(k *keptFactors) bool { return k.residuals == hash },
-		func() (*keptFactors, int) {
-			u.set(residuals)
-			solved = true
-			return &keptFactors{hash, slices.Clone(u.factors)}, 64 + 4*len(residuals)
-		})
-	if !solved {
-		u.restore(residuals, kept.factors)
+	kept := g.posterior(in, indices, u)
+	var known []posteriorMean
+	if !kept.empty {
+		known = u.means(indices.Candidates)
 	}
-	evidence := 0.0
-	for _, r := range residuals {
-		evidence += float64(r.Precision)
-	}
-	known := u.means(indices.Candidates)
-	logEvidence := float32(math.Log1p(evidence))
 	for i, item := range indices.Candidates {
 		row := out[len(residualColumns)*i : len(residualColumns)*(i+1)]
-		row[2], row[3] = priors[len(contentPriorColumns)*i+1], logEvidence
+		row[2] = priors[len(contentPriorColumns)*i+1]
+		if kept.empty {
+			continue
+		}
+		row[3] = kept.logEvidence
 		var mean posteriorMean
 		switch {
 		case item >= 0:
