@@ -38,13 +38,17 @@ func (s *Service) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int
 	return missing
 }
 
-// atHand returns the vector of a key from the cache or the table, nil if neither has it. Callers
-// hold closeLock.
+// atHand returns the vector of a key from memory or the table, nil if neither has it. Callers hold
+// closeLock.
 func (s *Service) atHand(key uint64) (vec []float32, fromTable bool) {
 	if s.closed {
 		return nil, false
 	}
+	if vec := s.recent.get(key); vec != nil {
+		return vec, false
+	}
 	if vec, ok := s.cache.Get(key); ok {
+		s.recent.put(key, vec)
 		return vec, false
 	}
 	t := s.tableOf(key)

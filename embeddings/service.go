@@ -64,6 +64,7 @@ type Options struct {
 type Service struct {
 	model    Model
 	log      *slog.Logger
+	recent   recentVectors // asked before cache; it has vectors of cache, or that were there
 	cache    *ristretto.Cache[uint64, []float32]
 	table    *vectortable.Table // nil: memory only
 	writable bool               // the table takes new vectors
@@ -128,9 +129,10 @@ func New(model Model, opt Options) (*Service, error) {
 		s.writable = !opt.ReadOnly
 		s.tables = append(s.tables, s.table)
 	}
+	s.recent = newRecentVectors(opt.CacheBytes / recentShare / s.vectorCost())
 	s.cache, err = ristretto.NewCache(&ristretto.Config[uint64, []float32]{
 		NumCounters:        max(10*opt.CacheBytes/s.vectorCost(), 100),
-		MaxCost:            opt.CacheBytes,
+		MaxCost:            opt.CacheBytes - int64(len(s.recent.slots))*s.vectorCost(),
 		BufferItems:        getBuffer,
 		IgnoreInternalCost: true, // vectorCost includes it
 		KeyToHash:          func(key uint64) (uint64, uint64) { return key, 0 },
