@@ -1,36 +1,52 @@
 package features
 
-import "math"
+import (
+	"math"
+	"unique"
+)
 
-// interner gives each string that packed users refer to a small number, so that a history of
-// hundreds of item ids takes few bytes. It counts the references and forgets what nobody refers to.
-type interner struct {
-	ids   map[string]uint32
-	names slab[internedName]
+// interner gives each name that packed users refer to a small number, so that a history of hundreds
+// of item ids takes few bytes. It counts the references and forgets what nobody refers to. Item ids
+// are names as strings, field values as fieldValue.
+type interner[N comparable] struct {
+	ids   map[N]uint32
+	names slab[internedName[N]]
 	free  []uint32
 	save  *nameWalk // of a save in progress, nil without one
+
+	text   func(N) string // of a name
+	ofText func(string) N // its inverse
 }
 
 // internedName is a name and the number of its references. A number without references is free.
-type internedName struct {
-	name string
+type internedName[N comparable] struct {
+	name N
 	refs uint32
 }
 
-func newInterner() *interner { return &interner{ids: map[string]uint32{}} }
+func newItemInterner() *interner[string] {
+	same := func(id string) string { return id }
+	return &interner[string]{ids: map[string]uint32{}, text: same, ofText: same}
+}
+
+func newValueInterner() *interner[fieldValue] {
+	return &interner[fieldValue]{
+		ids: map[fieldValue]uint32{}, text: fieldValue.Value, ofText: unique.Make[string],
+	}
+}
 
 // acquire returns the number of name, with one more reference.
-func (n *interner) acquire(name string) uint32 {
+func (n *interner[N]) acquire(name N) uint32 {
 	id, known := n.ids[name]
 	switch {
 	case known:
 	case len(n.free) > 0:
 		id, n.free = n.free[len(n.free)-1], n.free[:len(n.free)-1]
 		n.save.before(id)
-		n.names.set(id, internedName{name: name})
+		n.names.set(id, internedName[N]{name: name})
 		n.ids[name] = id
 	default:
-		id = n.names.add(internedName{name: name})
+		id = n.names.add(internedName[N]{name: name})
 		n.ids[name] = id
 	}
 	n.names.ptr(id).refs++
@@ -38,73 +54,49 @@ func (n *interner) acquire(name string) uint32 {
 }
 
 // release drops one reference.
-func (n *interner) release(id uint32) {
+func (n *interner[N]) release(id uint32) {
 	x := n.names.ptr(id)
 	if x.refs == 1 {
 		n.save.before(id)
 		delete(n.ids, x.name)
-		*x = internedName{}
+		*x = internedName[N]{}
 		n.free = append(n.free, id)
 		return
 	}
 	x.refs--
 }
 
-func (n *interner) name(id uint32) string { return n.names.ptr(id).name }
+// name returns the name with a number. With drop it also drops one reference.
+func (n *interner[N]) name(id uint32, drop bool) N {
+	name := n.names.ptr(id).name
+	if drop {
+		n.release(id)
+	}
+	return name
+}
 
 // ---- The names in a checkpoint ----
 
-// namesAtOnce is the number of names in one packed value of a checkpoint, so that a step of a save
-// is short.
-const namesAtOnce = 32
+// numbers returns how many numbers there are, including free ones.
+func (n *interner[N]) numbers() uint32 { return n.names.n }
 
-// nameWalk is the way of a save through the names of an interner, in the order of their numbers. A
-// nil nameWalk does nothing.
-type nameWalk struct {
-	of        *interner
-	next, end uint32 // the numbers still to be visited
-	// changed has the names as of the begin of the save that have changed before their turn.
-	changed map[uint32]internedName
-}
-
-func newNameWalk(of *interner) *nameWalk {
-	return &nameWalk{of: of, end: of.names.n, changed: map[uint32]internedName{}}
-}
-
-// before must be called before the name of a number changes.
-func (w *nameWalk) before(id uint32) {
-	if w == nil || id < w.next || id >= w.end {
-		return
-	}
-	if _, known := w.changed[id]; !known {
-		w.changed[id] = *w.of.names.ptr(id)
-	}
-}
-
-// step appends the next names, at most namesAtOnce: their number, and for each the length plus 1
-// and the bytes, or 0 for a free number.
-func (w *nameWalk) step(e *encoder) {
-	to := min(w.next+namesAtOnce, w.end)
-	e.uint(uint64(to - w.next))
-	for ; w.next < to; w.next++ {
-		x, changed := w.changed[w.next]
-		if changed {
-			delete(w.changed, w.next)
-		} else {
-			x = *w.of.names.ptr(w.next)
-		}
+// beginSave begins to pack the names as they are now, for one save at a time.
+func (n *interner[N]) beginSave() *nameWalk {
+	n.save = newNameWalk(n.names.n, func(id uint32) (text string, named bool) {
+		x := n.names.ptr(id)
 		if x.refs == 0 {
-			e.uint(0)
-			continue
+			return "", false
 		}
-		e.uint(uint64(len(x.name)) + 1)
-		e.b = append(e.b, x.name...)
-	}
+		return n.text(x.name), true
+	})
+	return n.save
 }
 
-// load adds the names that step has appended, each with one reference, which addReferences takes
-// back. It fails if that gives more than limit names, or one twice.
-func (n *interner) load(d *decoder, limit uint32) {
+func (n *interner[N]) endSave() { n.save = nil }
+
+// load adds the names that nameWalk.step has appended, each with one reference, which addReferences
+// takes back. It fails if that gives more than limit numbers, or a name twice.
+func (n *interner[N]) load(d *decoder, limit uint32) {
 	count := d.length()
 	if count == 0 || uint64(n.names.n)+uint64(count) > uint64(limit) {
 		d.fail()
@@ -118,13 +110,13 @@ func (n *interner) load(d *decoder, limit uint32) {
 			return
 		}
 		if size == 0 {
-			n.names.add(internedName{})
+			n.names.add(internedName[N]{})
 			continue
 		}
 		from, known := len(text)-len(d.b), len(n.ids)
-		name := text[from : from+int(size-1)]
+		name := n.ofText(text[from : from+int(size-1)])
 		d.b = d.b[size-1:]
-		n.ids[name] = n.names.add(internedName{name: name, refs: 1})
+		n.ids[name] = n.names.add(internedName[N]{name: name, refs: 1})
 		if len(n.ids) == known {
 			d.fail()
 			return
@@ -134,7 +126,7 @@ func (n *interner) load(d *decoder, limit uint32) {
 
 // addReferences adds what was counted for each of the loaded names, which have the first numbers,
 // and frees the numbers without a reference. It fails if there are references to a free number.
-func (n *interner) addReferences(counted ...[]uint32) error {
+func (n *interner[N]) addReferences(counted ...[]uint32) error {
 	if len(counted) == 0 {
 		return nil
 	}

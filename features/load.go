@@ -71,7 +71,7 @@ func (l *loader) loadNames() error {
 	}
 	l.names = z.names
 	for k, n := range l.s.users.packer.interners() {
-		for n.names.n < z.names[k] {
+		for n.numbers() < z.names[k] {
 			if packed, err = next(); err != nil {
 				return err
 			}

@@ -13,6 +13,60 @@ import (
 // The names of the numbers come before the users. Users that were unpacked when the save began have
 // the form of AppendUser.
 
+// namesAtOnce is the number of names in one packed value of a checkpoint, so that a step of a save
+// is short.
+const namesAtOnce = 32
+
+// nameWalk is the way of a save through the names of an interner, in the order of their numbers. A
+// nil nameWalk does nothing.
+type nameWalk struct {
+	next, end uint32 // the numbers still to be visited
+	name      func(id uint32) (text string, named bool)
+	// changed has the names as of the begin of the save that have changed before their turn.
+	changed map[uint32]changedName
+}
+
+type changedName struct {
+	text  string
+	named bool // false: the number was free
+}
+
+func newNameWalk(end uint32, name func(uint32) (string, bool)) *nameWalk {
+	return &nameWalk{end: end, name: name, changed: map[uint32]changedName{}}
+}
+
+// before must be called before the name of a number changes.
+func (w *nameWalk) before(id uint32) {
+	if w == nil || id < w.next || id >= w.end {
+		return
+	}
+	if _, known := w.changed[id]; !known {
+		text, named := w.name(id)
+		w.changed[id] = changedName{text, named}
+	}
+}
+
+// step appends the next names, at most namesAtOnce: their number, and for each the length plus 1
+// and the bytes, or 0 for a free number.
+func (w *nameWalk) step(e *encoder) {
+	to := min(w.next+namesAtOnce, w.end)
+	e.uint(uint64(to - w.next))
+	for ; w.next < to; w.next++ {
+		x, changed := w.changed[w.next]
+		if changed {
+			delete(w.changed, w.next)
+		} else {
+			x.text, x.named = w.name(w.next)
+		}
+		if !x.named {
+			e.uint(0)
+			continue
+		}
+		e.uint(uint64(len(x.text)) + 1)
+		e.b = append(e.b, x.text...)
+	}
+}
+
 // Indexes of the interners in a checkpoint.
 const (
 	internedItems = iota
@@ -20,8 +74,17 @@ const (
 	interners
 )
 
-func (p *userPacker) interners() [interners]*interner {
-	return [interners]*interner{internedItems: p.items, internedValues: p.values}
+// namedNumbers is an interner of any kind of names.
+type namedNumbers interface {
+	numbers() uint32
+	beginSave() *nameWalk
+	endSave()
+	load(d *decoder, limit uint32)
+	addReferences(counted ...[]uint32) error
+}
+
+func (p *userPacker) interners() [interners]namedNumbers {
+	return [interners]namedNumbers{internedItems: p.items, internedValues: p.values}
 }
 
 // loadSizes says how much follows in a checkpoint, so that tables are made in their size.
@@ -33,7 +96,7 @@ type loadSizes struct {
 func (s *State) sizes() loadSizes {
 	z := loadSizes{items: uint64(s.items.len()), users: uint64(s.users.len())}
 	for k, n := range s.users.packer.interners() {
-		z.names[k] = n.names.n
+		z.names[k] = n.numbers()
 	}
 	return z
 }
@@ -74,7 +137,7 @@ func (t *Counters) appendNames(dst []byte, w *nameWalk) []byte {
 	return e.b
 }
 
-func (t *Counters) loadNames(packed []byte, into *interner, limit uint32) error {
+func (t *Counters) loadNames(packed []byte, into namedNumbers, limit uint32) error {
 	d := decoder{b: packed}
 	d.open(kindNames, t.layoutHash)
 	into.load(&d, limit)

@@ -19,7 +19,7 @@ func randomTable(cfg *Config, n int) (*userTable, [][]byte) {
 
 func namesOf(t *userTable) (n [interners]uint32) {
 	for k, of := range t.packer.interners() {
-		n[k] = of.names.n
+		n[k] = of.numbers()
 	}
 	return n
 }
@@ -36,11 +36,15 @@ func TestCheckCountsReferences(t *testing.T) {
 			t.Fatalf("user %d: %v", i, err)
 		}
 	}
-	for k, n := range users.packer.interners() {
-		for id, refs := range c.refs[k] {
-			if want := n.names.ptr(uint32(id)).refs; refs != want {
-				t.Errorf("interner %d: %d references to %d, want %d", k, refs, id, want)
-			}
+	wantReferences(t, users.packer.items, c.refs[internedItems])
+	wantReferences(t, users.packer.values, c.refs[internedValues])
+}
+
+func wantReferences[N comparable](t *testing.T, n *interner[N], counted []uint32) {
+	t.Helper()
+	for id, refs := range counted {
+		if want := n.names.ptr(uint32(id)).refs; refs != want {
+			t.Errorf("%d references to %v, want %d", refs, n.names.ptr(uint32(id)).name, want)
 		}
 	}
 }
@@ -125,17 +129,13 @@ func TestNamesOfACheckpointAreCounted(t *testing.T) {
 		}
 		got.PutUser(id, nil)
 	}
-	for k, n := range got.users.packer.interners() {
-		if len(n.ids) != 0 || len(n.free) != int(n.names.n) {
-			t.Errorf("interner %d: %d names are left, %d of %d numbers are free", k, len(n.ids),
-				len(n.free), n.names.n)
-		}
-	}
+	wantNoNames(t, got.users.packer.items)
+	wantNoNames(t, got.users.packer.values)
 }
 
 // A checkpoint whose users refer to a number without a name is refused.
 func TestReferencesToNoName(t *testing.T) {
-	n := newInterner()
+	n := newItemInterner()
 	d := decoder{b: []byte{2, 2, 'a', 0}} // "a", and a free number
 	n.load(&d, 2)
 	if err := d.done(); err != nil || n.names.n != 2 {
@@ -148,7 +148,7 @@ func TestReferencesToNoName(t *testing.T) {
 		"too many": {3, 2, 'b', 2, 'c', 2, 'd'}, "twice": {2, 2, 'e', 2, 'e'}, "none": {0},
 		"too long": {1, 4, 'f'},
 	} {
-		d, n := decoder{b: bad}, newInterner()
+		d, n := decoder{b: bad}, newItemInterner()
 		if n.load(&d, 2); d.done() == nil {
 			t.Errorf("accepted names: %s", name)
 		}

@@ -36,8 +36,7 @@ func (s *State) BeginSave() *Save {
 	v := &Save{packer: p, first: p, s: s}
 	v.first.head(s)
 	for _, n := range s.users.packer.interners() {
-		n.save = newNameWalk(n)
-		v.names = append(v.names, n.save)
+		v.names = append(v.names, n.beginSave())
 	}
 	v.counts(globalKey)
 	v.tables(s)
@@ -94,7 +93,7 @@ func (v *Save) nextNames() {
 func (v *Save) End() {
 	v.s.items.save, v.s.users.save, v.s.save = nil, nil, nil
 	for _, n := range v.s.users.packer.interners() {
-		n.save = nil
+		n.endSave()
 	}
 }
 

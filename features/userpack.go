@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
-	"unique"
 
 	"relish/ranker"
 )
@@ -22,8 +21,8 @@ import (
 type userPacker struct {
 	cfg    *Config
 	layout counterLayout
-	items  *interner
-	values *interner
+	items  *interner[string]
+	values *interner[fieldValue]
 	buf    []byte
 }
 
@@ -66,7 +65,7 @@ func (p *userPacker) pack(u *UserState) []byte {
 		e.uint(uint64(len(list)))
 		seen := u.counts.ref
 		for i := range list {
-			e.uint(uint64(p.values.acquire(list[i].value.Value())))
+			e.uint(uint64(p.values.acquire(list[i].value)))
 			e.int(seen - list[i].seen)
 			seen = list[i].seen
 			p.counts(&e, &list[i].decayedCounts, u.counts.ref)
@@ -221,19 +220,12 @@ func (p *userPacker) release(u *UserState, packed []byte) { p.walk(u, packed, tr
 
 func (p *userPacker) walk(u *UserState, packed []byte, release bool) {
 	d := decoder{b: packed}
-	name := func(of *interner, id uint64) string {
-		s := of.name(uint32(id))
-		if release {
-			of.release(uint32(id))
-		}
-		return s
-	}
 	u.fields, u.times = d.fields(), d.times()
 	u.recent = resize(u.recent, int(d.uint()))
 	last := int64(0)
 	for i := range u.recent {
 		in := &u.recent[i]
-		in.Item = name(p.items, d.uint())
+		in.Item = p.items.name(uint32(d.uint()), release)
 		p.readAction(&d, in)
 		in.Time = last - d.int()
 		last = in.Time
@@ -241,7 +233,7 @@ func (p *userPacker) walk(u *UserState, packed []byte, release bool) {
 	u.shown = resize(u.shown, int(d.uint()))
 	for i := range u.shown {
 		sh, code := &u.shown[i], d.uint()
-		sh.Item, sh.Clicked = name(p.items, code>>2), code&2 != 0
+		sh.Item, sh.Clicked = p.items.name(uint32(code>>2), release), code&2 != 0
 		if code&1 == 0 {
 			last -= d.int()
 		}
@@ -256,7 +248,7 @@ func (p *userPacker) walk(u *UserState, packed []byte, release bool) {
 	for f := range u.values {
 		list, seen := resize(u.values[f], int(d.uint())), u.counts.ref
 		for i := range list {
-			list[i].value = unique.Make(name(p.values, d.uint()))
+			list[i].value = p.values.name(uint32(d.uint()), release)
 			seen -= d.int()
 			list[i].seen = seen
 			list[i].decayedCounts = p.readCounts(&d, u.counts.ref, &block)

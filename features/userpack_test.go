@@ -99,11 +99,14 @@ func TestPackedUsersAreExact(t *testing.T) {
 			t.Fatalf("user %d differs when it is released", i)
 		}
 	}
-	for _, n := range []*interner{users.packer.items, users.packer.values} {
-		if len(n.ids) != 0 || len(n.free) != int(n.names.n) {
-			t.Errorf("%d names are left, %d of %d numbers are free", len(n.ids), len(n.free),
-				n.names.n)
-		}
+	wantNoNames(t, users.packer.items)
+	wantNoNames(t, users.packer.values)
+}
+
+func wantNoNames[N comparable](t *testing.T, n *interner[N]) {
+	t.Helper()
+	if len(n.ids) != 0 || len(n.free) != int(n.names.n) {
+		t.Errorf("%d names are left, %d of %d numbers are free", len(n.ids), len(n.free), n.names.n)
 	}
 }
 

@@ -36,7 +36,8 @@ func newUserTable(cfg *Config, bounded bool) *userTable {
 	t := &userTable{
 		table: newTable[userRecord](), bounded: bounded,
 		packer: userPacker{
-			cfg: cfg, layout: newLayout(cfg), items: newInterner(), values: newInterner(),
+			cfg: cfg, layout: newLayout(cfg),
+			items: newItemInterner(), values: newValueInterner(),
 		},
 	}
 	t.hashes, t.onRemove = newHashIndex(), t.forget
