@@ -213,6 +213,14 @@ func TestCSVRows(t *testing.T) {
 	}
 }
 
+// A text that is no time says nothing about how the file writes its times.
+func TestTimesAreThoseThatCanBeRead(t *testing.T) {
+	in := "user,item,action,time\nu,i,view,1764000000\nu,i,view,soon\n"
+	if _, desc, _ := read("f", in, importfile.Options{}); desc.Times != "Unix seconds" {
+		t.Errorf("times read as %q", desc.Times)
+	}
+}
+
 func TestSeparators(t *testing.T) {
 	for _, separator := range []string{",", ";", "\t", "|"} {
 		in := strings.ReplaceAll("user,item,action\nu,\"a b\",view\n", ",", separator)

@@ -57,7 +57,9 @@ func (s *timeSample) add(c cell) {
 	}
 	x, ok := parseNumber(t)
 	if !ok {
-		s.texts++
+		if _, err := AnyUnit.parseTime(t); err == nil {
+			s.texts++
+		}
 		return
 	}
 	s.numbers++
