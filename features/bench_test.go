@@ -62,6 +62,18 @@ func (r *readBench) run(b *testing.B) {
 }
 
 func (r *readBench) measure(b *testing.B, candidates, show int) {
+	next := r.requests(candidates)
+	shownItems := make([]string, show)
+	b.ReportAllocs()
+	start := processorTime(b)
+	for b.Loop() {
+		r.rank(b, next(), shownItems)
+	}
+	b.ReportMetric(float64(processorTime(b)-start)/float64(b.N), "cpu-ns/op")
+}
+
+// requests returns a function that gives one request after the other.
+func (r *readBench) requests(candidates int) func() *ranker.FeatureQuery {
 	queries := make([]ranker.FeatureQuery, 256)
 	random := rand.New(rand.NewPCG(1, 1))
 	for k := range queries {
@@ -72,24 +84,29 @@ func (r *readBench) measure(b *testing.B, candidates, show int) {
 			q.Candidates[i].ID = r.items[at]
 		}
 	}
-	shownItems := make([]string, show)
-	b.ReportAllocs()
-	start := processorTime(b)
-	for k := 0; b.Loop(); k++ {
+	k := -1
+	return func() *ranker.FeatureQuery {
+		k++
 		q := &queries[k%len(queries)]
 		r.now += 5
 		q.Now = r.now
-		if _, err := r.Read(q); err != nil {
-			b.Fatal(err)
-		}
-		if show > 0 {
-			for i := range shownItems {
-				shownItems[i] = q.Candidates[i].ID
-			}
-			r.show(q.User, shownItems)
-		}
+		return q
 	}
-	b.ReportMetric(float64(processorTime(b)-start)/float64(b.N), "cpu-ns/op")
+}
+
+// rank reads the state for a request, and records the first candidates as shown, as many as there
+// is room for in shownItems.
+func (r *readBench) rank(b *testing.B, q *ranker.FeatureQuery, shownItems []string) {
+	if _, err := r.Read(q); err != nil {
+		b.Fatal(err)
+	}
+	if len(shownItems) == 0 {
+		return
+	}
+	for i := range shownItems {
+		shownItems[i] = q.Candidates[i].ID
+	}
+	r.show(q.User, shownItems)
 }
 
 // processorTime returns the processor time of this process so far, which depends less on other

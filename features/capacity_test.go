@@ -3,7 +3,9 @@ package features_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -129,4 +131,57 @@ func measureCheckpoint(b *testing.B, f storetest.Filling) {
 		}
 	})
 	b.Logf("%d items, %d users, a checkpoint of %d bytes", items, users, file.Len())
+}
+
+// BenchmarkCollections reports the share of the garbage collector in the processor time of a server
+// that answers rankings of 100 candidates and records 20 shown items of each. It counts processor
+// time and bytes, so that other work on the machine matters little: what one collection takes, what
+// one ranking takes and allocates, and so how many rankings there are between two collections, with
+// the default GOGC. docs/capacity.md has the figures:
+//
+//	go test ./features -run - -bench Collections -benchtime 1x -args -things 2000000
+func BenchmarkCollections(b *testing.B) {
+	half := *benchThings / 2
+	filling := storetest.Filling{Items: half, Users: half, Clicks: 3}
+	cfg := features.DefaultConfig()
+	s, err := features.ReadCheckpoint(cfg, bytes.NewReader(checkpointOf(b, cfg, filling)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := &readBench{State: s, schema: trainedLike(b), now: t0}
+	for i := range half {
+		r.items = append(r.items, fmt.Sprintf("item-%08d", i))
+		r.users = append(r.users, fmt.Sprintf("user-%08d", i))
+	}
+	const rankings = 2000
+	next, shownItems := r.requests(100), make([]string, 20)
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		percent := debug.SetGCPercent(-1)
+		start := processorTime(b)
+		for range rankings {
+			r.rank(b, next(), shownItems)
+		}
+		ranking := float64(processorTime(b)-start) / rankings
+		debug.SetGCPercent(percent)
+		runtime.ReadMemStats(&after)
+		allocated := float64(after.TotalAlloc-before.TotalAlloc) / rankings
+
+		const collections = 3
+		start = processorTime(b)
+		for range collections {
+			runtime.GC()
+		}
+		collection := float64(processorTime(b)-start) / collections
+		runtime.ReadMemStats(&after)
+		between := float64(after.HeapAlloc) / allocated // rankings until the heap has doubled
+		b.ReportMetric(float64(after.HeapAlloc), "B-heap")
+		b.ReportMetric(float64(after.HeapObjects), "objects")
+		b.ReportMetric(collection/1e6, "cpu-ms/collection")
+		b.ReportMetric(ranking/1e3, "cpu-us/ranking")
+		b.ReportMetric(allocated, "B/ranking")
+		b.ReportMetric(100*collection/(collection+between*ranking), "%-collector")
+	}
 }

@@ -24,6 +24,7 @@ import (
 	"math"
 	"slices"
 
+	"relish/internal/parallel"
 	"relish/ranker"
 )
 
@@ -252,7 +253,7 @@ func (s *State) advance(arrival int64) {
 // sortByLastEvent brings items and users that were put into the state into the order in which they
 // are dropped. No record was older than the newest of them, so the next one will not be.
 func (s *State) sortByLastEvent() {
-	s.items.sort()
-	s.users.sort()
+	sorts := []func(){s.items.sort, s.users.sort}
+	parallel.Each(len(sorts), func(i int) { sorts[i]() })
 	s.arrival = max(s.arrival, s.items.newestSeen(), s.users.newestSeen())
 }

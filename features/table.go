@@ -193,14 +193,20 @@ func (t *table[T, P]) newestSeen() int64 {
 
 // reorder sorts the entries by seen.
 func (t *table[T, P]) reorder() {
-	var list []*entry
-	for slot := t.oldest; slot != noSlot; slot = t.at(slot).newer {
-		list = append(list, t.at(slot))
+	type key struct { // comparing keys needs no look at millions of entries
+		seen int64
+		slot uint32
 	}
-	slices.SortFunc(list, func(a, b *entry) int { return cmp.Compare(a.seen, b.seen) })
+	list := make([]key, 0, t.len())
+	for slot := range t.slots.n {
+		if v := t.slots.get(slot); v != nil {
+			list = append(list, key{v.tableEntry().seen, slot})
+		}
+	}
+	slices.SortFunc(list, func(a, b key) int { return cmp.Compare(a.seen, b.seen) })
 	t.oldest, t.newest = noSlot, noSlot
-	for _, e := range list {
-		t.link(e)
+	for _, k := range list {
+		t.link(t.at(k.slot))
 	}
 }
 

@@ -49,11 +49,11 @@ func Fill(s *features.State, f Filling) {
 		at := start - int64(f.Clicks+f.Lists+1)*hour
 		for step := range max(f.Clicks, f.Lists) {
 			at += hour
-			var list []string
-			for range listLength {
-				list = append(list, itemID(r.IntN(f.Items)))
-			}
+			list := []string{itemID(r.IntN(f.Items))}
 			if step < f.Lists {
+				for len(list) < listLength {
+					list = append(list, itemID(r.IntN(f.Items)))
+				}
 				apply(at, ranker.Event{
 					Kind: ranker.EventImpression, UserID: user,
 					Impression: &ranker.Impression{Items: list},
@@ -61,7 +61,7 @@ func Fill(s *features.State, f Filling) {
 			}
 			if step < f.Clicks {
 				apply(at+1000, ranker.Event{
-					Kind: ranker.EventInteraction, UserID: user, ItemID: list[r.IntN(listLength)],
+					Kind: ranker.EventInteraction, UserID: user, ItemID: list[r.IntN(len(list))],
 					Action: "click",
 				})
 			}
