@@ -91,22 +91,27 @@ func (b *candidateBody) candidate(pointer string) (c ranker.Candidate, err error
 		}
 		c.HasScore = true
 	}
-	if b.Title != "" || b.Text != "" || b.Tags != nil || b.Fields != nil {
-		if n := len(b.Title) + len(b.Text); n > maxTextBytes {
-			return c, errInvalidField.at(pointer,
-				"title and text have %d bytes; at most %s together are allowed", n,
-				thousands(maxTextBytes))
-		}
-		fields := ranker.WithoutNulls(b.Fields)
-		if invalid := event.CheckFields(pointer+"/fields", fields); invalid != nil {
-			return c, invalid
-		}
-		c.Inline = &ranker.Item{
-			ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags,
-			Fields: fields,
-		}
+	c.Inline, err = b.inline(pointer)
+	return c, err
+}
+
+// inline checks and returns what the candidate has besides id and score, nil for nothing.
+func (b *candidateBody) inline(pointer string) (*ranker.Item, error) {
+	if b.Title == "" && b.Text == "" && b.Tags == nil && b.Fields == nil {
+		return nil, nil
 	}
-	return c, nil
+	if n := len(b.Title) + len(b.Text); n > maxTextBytes {
+		return nil, errInvalidField.at(pointer,
+			"title and text have %d bytes; at most %s together are allowed", n,
+			thousands(maxTextBytes))
+	}
+	fields := ranker.WithoutNulls(b.Fields)
+	if invalid := event.CheckFields(pointer+"/fields", fields); invalid != nil {
+		return nil, invalid
+	}
+	return &ranker.Item{
+		ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags, Fields: fields,
+	}, nil
 }
 
 // maxKeptIDs is the number of ids up to which a map of them is kept for another request. To clear a

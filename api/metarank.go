@@ -35,69 +35,88 @@ func (s *Server) rankMetarank(c *gin.Context, b body) (shortOfTime bool) {
 		fail(c, err)
 		return false
 	}
-	items := make([]gin.H, len(resp.Items))
-	for i, it := range resp.Items {
-		items[i] = gin.H{"id": it.ID, "score": it.Score, "features": metarankFeatures(it.Explain)}
-	}
-	writeJSON(c, gin.H{"state": nil, "items": items, "took": time.Since(start).Milliseconds()})
+	buf := answerBuffers.Get().(*[]byte)
+	defer keepAnswer(buf)
+	*buf = appendMetarank((*buf)[:0], resp, time.Since(start))
+	sendJSON(c, *buf)
 	return resp.ShortOfTime
 }
 
 // decodeMetarank returns the pipeline's request for a Metarank ranking event. Its ID is "" if the
 // event has none.
 func decodeMetarank(data []byte, model string) (*ranker.Request, error) {
-	if err := checkDepth(data); err != nil {
-		return nil, err
-	}
-	e, invalid := event.DecodeMetarank(data)
+	b, err := decodeMetarankBody(data)
 	switch {
-	case invalid != nil:
-		return nil, invalid
-	case e.Kind != ranker.EventImpression:
-		return nil, errInvalidField.at("/event",
-			`must be "ranking": send other events to /feedback`)
-	case len(e.Impression.Items) > maxCandidates:
+	case err != nil:
+		return nil, err
+	case len(b.candidates) > maxCandidates:
 		return nil, errTooManyItems.at("/items",
 			"more than %s items: let the retriever return fewer", thousands(maxCandidates))
-	case e.UserID == "":
+	case b.user == "":
 		return nil, errMissingField.at("/user",
 			"user is required: send user or session")
 	}
-	if invalid := event.CheckContext(e.Impression.Context); invalid != nil {
+	if invalid := event.CheckContext(b.context); invalid != nil {
 		return nil, errInvalidField.at("/fields", "%s", invalid.Message)
 	}
 	req := &ranker.Request{
-		ID: e.ID, User: e.UserID, Session: e.Session, Context: e.Impression.Context,
-		Model: model, Record: true,
+		ID: b.id, User: b.user, Session: b.session, Context: b.context, Model: model, Record: true,
 	}
-	scores := e.Impression.Scores // by item, or empty
-	for i, id := range e.Impression.Items {
-		candidate := ranker.Candidate{ID: id}
-		if len(scores) > 0 && scores[i] != 0 {
-			candidate.Score, candidate.HasScore = float32(scores[i]), true
-			if candidate.Score-candidate.Score != 0 { // infinite as a float32
-				return nil, errInvalidField.at("/items/"+strconv.Itoa(i)+"/relevancy",
-					"relevancy must be within ±3.4e38, not %g", scores[i])
-			}
+	for i, score := range b.scores {
+		if score == 0 {
+			continue
 		}
-		req.Candidates = append(req.Candidates, candidate)
+		c := &b.candidates[i]
+		c.Score, c.HasScore = float32(score), true
+		if c.Score-c.Score != 0 { // infinite as a float32
+			return nil, errInvalidField.at("/items/"+strconv.Itoa(i)+"/relevancy",
+				"relevancy must be within ±3.4e38, not %g", score)
+		}
 	}
-	var err error
-	req.Candidates, err = deduplicate(req.Candidates, "items", "/id")
+	req.Candidates, err = deduplicate(b.candidates, "items", "/id")
 	return req, err
 }
 
-// metarankFeatures returns the values of the features that an explanation names. It is null without
-// an explanation, as in Metarank.
-func metarankFeatures(x *ranker.Explanation) any {
-	if x == nil {
-		return nil
-	}
-	out := []gin.H{}
-	for _, f := range x.Contributions {
-		if !math.IsNaN(f.Value) {
-			out = append(out, gin.H{"name": f.Feature, "value": f.Value})
+// appendMetarank appends Metarank's answer. The features of an item are null without an
+// explanation, as in Metarank; with one they are those that the explanation names.
+func appendMetarank(b []byte, r *ranker.Response, took time.Duration) []byte {
+	b = append(b, `{"state":null,"took":`...)
+	b = strconv.AppendInt(b, took.Milliseconds(), 10)
+	b = append(b, `,"items":[`...)
+	for i := range r.Items {
+		it := &r.Items[i]
+		if i > 0 {
+			b = append(b, ',')
 		}
+		b = append(b, `{"id":`...)
+		b = appendString(b, it.ID)
+		b = append(b, `,"score":`...)
+		b = appendNumber(b, it.Score)
+		b = append(b, `,"features":`...)
+		b = append(appendFeatures(b, it.Explain), '}')
 	}
-	return out
+	return append(b, "]}"...)
+}
+
+func appendFeatures(b []byte, x *ranker.Explanation) []byte {
+	if x == nil {
+		return append(b, "null"...)
+	}
+	b = append(b, '[')
+	first := true
+	for i := range x.Contributions {
+		f := &x.Contributions[i]
+		if math.IsNaN(f.Value) {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = append(b, `{"name":`...)
+		b = appendString(b, f.Feature)
+		b = append(b, `,"value":`...)
+		b = append(appendNumber(b, f.Value), '}')
+	}
+	return append(b, ']')
 }

@@ -3,13 +3,18 @@ package api
 import (
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"relish/features/event"
 )
 
 // plainReader reads the tokens of a JSON document, as far as plainBody knows them. Methods that
 // return a bool return false for anything else; the position is undefined then.
 type plainReader struct {
-	data []byte
-	at   int // where the next token or the blanks before it begin
+	data      []byte
+	at        int    // where the next token or the blanks before it begin
+	unescaped []byte // memory for a string with escapes
 }
 
 func (p *plainReader) space() {
@@ -78,7 +83,7 @@ func (p *plainReader) sequence(end byte, part func() bool) bool {
 	return false
 }
 
-// bytes reads a string without escapes. The bytes are those of the body.
+// bytes reads a string. The bytes are valid until the next call.
 func (p *plainReader) bytes() ([]byte, bool) {
 	if !p.take('"') {
 		return nil, false
@@ -90,7 +95,9 @@ func (p *plainReader) bytes() ([]byte, bool) {
 			s := p.data[start:p.at]
 			p.at++
 			return s, ascii || utf8.Valid(s)
-		case c == '\\' || c < ' ':
+		case c == '\\':
+			return p.withEscapes(start)
+		case c < ' ':
 			return nil, false
 		case c >= utf8.RuneSelf:
 			ascii = false
@@ -99,23 +106,64 @@ func (p *plainReader) bytes() ([]byte, bool) {
 	return nil, false
 }
 
+// withEscapes reads the rest of a string that begins at start. The position is at its first escape.
+func (p *plainReader) withEscapes(start int) ([]byte, bool) {
+	for ; p.at < len(p.data) && p.data[p.at] != '"'; p.at++ {
+		if p.data[p.at] == '\\' {
+			p.at++
+		}
+	}
+	if p.at >= len(p.data) {
+		return nil, false
+	}
+	p.at++
+	var err error
+	p.unescaped, err = jsontext.AppendUnquote(p.unescaped[:0], p.data[start-1:p.at])
+	return p.unescaped, err == nil
+}
+
+// null reports whether the next token is null, and goes beyond it.
+func (p *plainReader) null() bool {
+	if p.peek() != 'n' || len(p.data)-p.at < 4 || string(p.data[p.at:p.at+4]) != "null" {
+		return false
+	}
+	p.at += 4
+	return true
+}
+
+// millis reads a time as a number or a string. It does not check its range.
+func (p *plainReader) millis() (ms int64, ok bool) {
+	var text []byte
+	if p.peek() == '"' {
+		text, ok = p.bytes()
+	} else {
+		start := p.at
+		ok = p.plainDigits() && !p.inNumber()
+		text = p.data[start:p.at]
+	}
+	if !ok {
+		return 0, false
+	}
+	ms, err := event.ParseTime(string(text))
+	return ms, err == nil
+}
+
 func (p *plainReader) text(out *string) bool {
 	s, ok := p.bytes()
 	*out = string(s)
 	return ok
 }
 
-func (p *plainReader) boolean(out **bool) bool {
+func (p *plainReader) boolean() (value, ok bool) {
 	p.space()
 	for _, v := range []bool{true, false} {
 		name := strconv.FormatBool(v)
 		if len(p.data)-p.at >= len(name) && string(p.data[p.at:p.at+len(name)]) == name {
 			p.at += len(name)
-			*out = &v
-			return true
+			return v, true
 		}
 	}
-	return false
+	return false, false
 }
 
 // digits goes beyond the digits here, and returns how many there were.
@@ -138,11 +186,16 @@ func (p *plainReader) plainDigits() bool {
 	return n > 0 && n <= maxPlainDigits && (n == 1 || p.data[start] != '0')
 }
 
+// inNumber reports whether a point or an exponent follows.
+func (p *plainReader) inNumber() bool {
+	return p.at < len(p.data) && (p.data[p.at]|' ' == 'e' || p.data[p.at] == '.')
+}
+
 // whole reads a whole number of at least 0.
 func (p *plainReader) whole(out **int) bool {
 	p.space()
 	start := p.at
-	if !p.plainDigits() || p.at < len(p.data) && (p.data[p.at]|' ' == 'e' || p.data[p.at] == '.') {
+	if !p.plainDigits() || p.inNumber() {
 		return false
 	}
 	n, err := strconv.Atoi(string(p.data[start:p.at]))

@@ -170,13 +170,17 @@ func checkContext(context map[string]ranker.FieldValue) error {
 // plainBodies holds the buffers of plainBody for reuse.
 var plainBodies = sync.Pool{New: func() any { return new(plainBody) }}
 
+// free keeps the memory of a plainBody for another body.
+func (p *plainBody) free() {
+	p.data, p.content.all = nil, ""
+	clear(p.content.fields[:cap(p.content.fields)])
+	plainBodies.Put(p)
+}
+
 // decodeRecommend reads a body of /recommend.
 func decodeRecommend(data []byte) (*recommendBody, error) {
 	plain := plainBodies.Get().(*plainBody)
-	defer func() {
-		plain.data = nil
-		plainBodies.Put(plain)
-	}()
+	defer plain.free()
 	var b recommendBody
 	if plain.read(data, &b) {
 		return &b, nil
@@ -205,11 +209,7 @@ func (s *Server) recommend(c *gin.Context, b body) (shortOfTime bool) {
 		return false
 	}
 	buf := answerBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= maxKeptBuffer {
-			answerBuffers.Put(buf)
-		}
-	}()
+	defer keepAnswer(buf)
 	*buf = appendResponse((*buf)[:0], resp)
 	sendJSON(c, *buf)
 	return resp.ShortOfTime

@@ -14,8 +14,15 @@ import (
 	"relish/ranker"
 )
 
-// answerBuffers holds buffers of up to maxKeptBuffer bytes for answers of /recommend.
+// answerBuffers holds buffers of up to maxKeptBuffer bytes for answers of rankings.
 var answerBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// keepAnswer gives back a buffer of answerBuffers.
+func keepAnswer(buf *[]byte) {
+	if cap(*buf) <= maxKeptBuffer {
+		answerBuffers.Put(buf)
+	}
+}
 
 // jsonContentType is the value of a header that is only read, so that answers share it.
 var jsonContentType = []string{"application/json"}

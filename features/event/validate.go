@@ -247,24 +247,24 @@ func checkFields(
 		if checkName(name, maxName, errID) != nil {
 			return invalid(pointer, "the name of a field must be 1 to 64 bytes of printable UTF-8")
 		}
-		at := pointer + "/" + pointerEscaper.Replace(name)
+		at := func() string { return pointer + "/" + pointerEscaper.Replace(name) }
 		if v.Kind == ranker.NoValue {
-			return invalid(at, "must have a value")
+			return invalid(at(), "must have a value")
 		}
 		if len(v.Str) > maxText {
-			return tooLarge(at, maxText, "bytes")
+			return tooLarge(at(), maxText, "bytes")
 		}
 		if len(v.List) > maxList || len(v.Nums) > maxList {
-			return tooLarge(at, maxList, "values")
+			return tooLarge(at(), maxList, "values")
 		}
 		for _, s := range v.List {
 			if len(s) > maxTitle {
-				return tooLarge(at, maxTitle, "bytes for each value")
+				return tooLarge(at(), maxTitle, "bytes for each value")
 			}
 		}
 		if !finite(v.Num) ||
 			slices.ContainsFunc(v.Nums, func(x float64) bool { return !finite(x) }) {
-			return invalid(at, notFinite)
+			return invalid(at(), notFinite)
 		}
 	}
 	return nil
