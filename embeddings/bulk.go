@@ -11,8 +11,13 @@ import (
 	"relish/ranker"
 )
 
-// bulkChunkSize is how many items EncodeAll submits at a time. Two chunks are in flight at once.
-const bulkChunkSize = 512
+const (
+	// bulkChunkSize is how many items EncodeAll submits at a time.
+	bulkChunkSize = 512
+	// bulkChunks is how many chunks are in flight at most. A chunk ends with its rarest lengths,
+	// for which only texts of later chunks can fill a batch.
+	bulkChunks = 4
+)
 
 // chunk is a part of EncodeAll's items.
 type chunk struct {
@@ -52,7 +57,7 @@ func (s *Service) EncodeAll(
 	if err := b.submit(part); err != nil {
 		return err
 	}
-	if err := b.waitFor(b.inFlight); err != nil {
+	if err := b.waitUntil(0); err != nil {
 		return err
 	}
 	if err := s.Flush(); err != nil {
@@ -74,7 +79,7 @@ type bulkEncoding struct {
 	s        *Service
 	ctx      context.Context
 	progress func(done, encoded int)
-	inFlight *chunk // the chunk that was submitted last; nil at first
+	inFlight []*chunk // in the order in which they were submitted
 
 	done, encoded, failed int      // items
 	examples              []string // quoted ids of failed items
@@ -90,22 +95,29 @@ func (b *bulkEncoding) fail(id string) {
 	}
 }
 
-// submit submits a chunk of items, and waits for the one before it.
+// submit submits a chunk of items. It waits for earlier ones if there are too many.
 func (b *bulkEncoding) submit(items []*ranker.ItemInfo) error {
-	c := b.s.submitBulk(items, b.fail)
-	err := b.waitFor(b.inFlight)
-	if err != nil {
-		b.s.queue.abandon(c.w, c.jobs)
+	b.inFlight = append(b.inFlight, b.s.submitBulk(items, b.fail))
+	return b.waitUntil(bulkChunks - 1)
+}
+
+// waitUntil waits until at most n chunks are in flight. After an error it gives them all up.
+func (b *bulkEncoding) waitUntil(n int) error {
+	for len(b.inFlight) > n {
+		c := b.inFlight[0]
+		b.inFlight = b.inFlight[1:]
+		if err := b.waitFor(c); err != nil {
+			for _, c := range b.inFlight {
+				b.s.queue.abandon(c.w, c.jobs)
+			}
+			return err
+		}
 	}
-	b.inFlight = c
-	return err
+	return nil
 }
 
 // waitFor waits until a chunk is encoded, and counts its items.
 func (b *bulkEncoding) waitFor(c *chunk) error {
-	if c == nil {
-		return nil
-	}
 	if len(c.jobs) > 0 {
 		b.s.await(b.ctx, c.w, c.jobs)
 	}

@@ -3,6 +3,7 @@ package embeddings
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"relish/embeddings/vectortable"
 	"relish/internal/parallel"
@@ -10,6 +11,7 @@ import (
 
 // worker tokenizes and runs what the queue gives it, until the queue is closed.
 func (s *Service) worker() {
+	var tokens []int32
 	for {
 		t, ok := s.queue.next()
 		switch {
@@ -20,7 +22,7 @@ func (s *Service) worker() {
 			s.queue.runDone(t)
 		default:
 			for _, j := range t.jobs {
-				s.tokenize(j)
+				tokens = s.tokenize(j, tokens)
 			}
 			s.queue.tokenizeDone(t)
 		}
@@ -28,10 +30,12 @@ func (s *Service) worker() {
 }
 
 // tokenize sets the tokens of one job. If the tokenizer panics, the job has an error in their
-// place.
-func (s *Service) tokenize(j *job) {
+// place. It returns buf, which it overwrites, or a larger one: a job keeps a copy of its tokens, so
+// that it takes no more memory than it needs.
+func (s *Service) tokenize(j *job, buf []int32) []int32 {
 	j.err = parallel.Catch(func() error {
-		j.tokens = s.model.Tokenize(nil, j.body())
+		buf = s.model.Tokenize(buf[:0], j.body())
+		j.tokens = slices.Clone(buf)
 		return nil
 	})
 	if j.err != nil {
@@ -39,6 +43,7 @@ func (s *Service) tokenize(j *job) {
 		s.count.failed.Add(1)
 		s.log.Error("the tokenizer failed on a text, which is ranked without it", "error", j.err)
 	}
+	return buf
 }
 
 // encodeOrFail is encodeBatch. If that panics, the jobs have an error in place of a vector.

@@ -10,9 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"relish/embeddings"
 	"relish/embeddings/onnx"
@@ -150,71 +148,4 @@ func TestModelCopiesAllocations(t *testing.T) {
 	}); n > 0.5 {
 		t.Errorf("encoding 170 texts allocates %.1f times the size of the model", n)
 	}
-}
-
-// BenchmarkEncodeAll compares EncodeAll, from texts to a durable vector table, with the encoder
-// alone, which gets batches of tokens. Both run in turns. It measures processor time, because that
-// of the clock depends on what else the machine does.
-func BenchmarkEncodeAll(b *testing.B) {
-	model := loadEncoder(b)
-	its := catalogue(1024)
-	var bare, all time.Duration
-	for b.Loop() {
-		bare += encodeBare(b, model, its)
-		s := start(b, model, embeddings.Options{Dir: b.TempDir()})
-		begin := processorTime(b)
-		if err := s.EncodeAll(b.Context(), each(its), nil); err != nil {
-			b.Fatal(err)
-		}
-		all += processorTime(b) - begin
-		if err := s.Close(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(100*bare.Seconds()/all.Seconds(), "%-of-bare-rate")
-	b.ReportMetric(float64(b.N*len(its))/all.Seconds(), "texts/cpu-s")
-}
-
-// encodeBare returns the processor time that the encoder takes for the items' texts in full
-// batches, two at a time.
-func encodeBare(b *testing.B, model *onnx.Encoder, its []*ranker.ItemInfo) time.Duration {
-	byBucket := map[int][][]int32{}
-	for _, it := range its {
-		ids := model.Tokenize(nil, it.Body())
-		bucket := model.Bucket(len(ids))
-		byBucket[bucket] = append(byBucket[bucket], ids)
-	}
-	batches := make(chan [][]int32, len(its))
-	for bucket, texts := range byBucket {
-		for batch := range slices.Chunk(texts, max(1, model.BatchTokens()/bucket)) {
-			batches <- batch
-		}
-	}
-	close(batches)
-	begin := processorTime(b)
-	var workers sync.WaitGroup
-	for range model.Parallel() {
-		workers.Go(func() {
-			for batch := range batches {
-				out := make([][]float32, len(batch))
-				for i := range out {
-					out[i] = make([]float32, model.Dim())
-				}
-				if err := model.Run(b.Context(), batch, out); err != nil {
-					b.Error(err)
-				}
-			}
-		})
-	}
-	workers.Wait()
-	return processorTime(b) - begin
-}
-
-// processorTime returns the processor time of this process so far.
-func processorTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

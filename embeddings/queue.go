@@ -18,9 +18,6 @@ const (
 )
 
 const (
-	// minLookahead is the least number of texts that each priority keeps tokenized before they run:
-	// enough to form batches of similar length, few enough that the first run starts soon.
-	minLookahead = 128
 	// tokenizeGroup is how many texts a worker tokenizes at a time.
 	tokenizeGroup = 16
 	// jobOverhead is what a waiting text takes besides its bytes: the job and its tokens.
@@ -101,7 +98,7 @@ func (l *jobList) empty() bool { return l.untokenized.Len()+l.waiting+l.tokenizi
 type queue struct {
 	model     Model
 	limit     int64 // bytes of the texts that wait for requests, and of those in the background
-	lookahead int   // texts tokenized before they run, for each priority
+	lookahead int   // texts tokenized before they run, for each priority; see enoughForFullBatch
 
 	mu        sync.Mutex
 	workReady sync.Cond
@@ -127,8 +124,7 @@ func newQueue(m Model, limit int64) *queue {
 		model: m, limit: limit, jobs: map[uint64]*job{},
 		failed: map[uint64]time.Time{},
 	}
-	// The lookahead holds at least two of the largest batches.
-	q.lookahead = max(minLookahead, 2*q.batchRows(m.Bucket(1)))
+	q.lookahead = q.enoughForFullBatch()
 	q.workReady.L = &q.mu
 	for i := range q.lists {
 		q.lists[i].ready = map[int]*list.List{}

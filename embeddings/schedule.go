@@ -105,6 +105,18 @@ func first(l *list.List) *job { return l.Front().Value.(*job) }
 // batchRows is how many texts of a bucket one run holds.
 func (q *queue) batchRows(bucket int) int { return max(1, q.model.BatchTokens()/max(1, bucket)) }
 
+// enoughForFullBatch is the least number of texts of which some fill a batch, whatever their
+// lengths are. With this number of tokenized texts, a run that is not full has no better
+// alternative.
+func (q *queue) enoughForFullBatch() int {
+	enough := 1
+	for bucket := 0; bucket < q.model.MaxTokens(); {
+		bucket = q.model.Bucket(bucket + 1)
+		enough += q.batchRows(bucket) - 1
+	}
+	return enough
+}
+
 func (q *queue) startRun(priority int, b *list.List) task {
 	q.running[priority]++
 	q.passedOver[priority] = 0

@@ -3,7 +3,6 @@ package onnx
 import (
 	"context"
 	"fmt"
-	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -189,7 +188,7 @@ func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, err
 		}
 	}
 	out := make([][]float32, len(texts))
-	for indexes := range e.byBucket(texts, order, encodeBatchSize) {
+	for indexes := range e.sessions.Load().byBucket(texts, order, encodeBatchSize) {
 		var batch [][]int32
 		var vectors [][]float32
 		for _, i := range indexes {
@@ -203,37 +202,8 @@ func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, err
 	return out, nil
 }
 
-// byBucket sorts order, which has indexes of texts, by length. It yields the parts of it whose
-// texts have one bucket, each with at most limit texts.
-func (e *Encoder) byBucket(texts [][]int32, order []int, limit int) iter.Seq[[]int] {
-	slices.SortStableFunc(order, func(a, b int) int { return len(texts[a]) - len(texts[b]) })
-	return func(yield func([]int) bool) {
-		for left := order; len(left) > 0; {
-			bucket, n := e.Bucket(len(texts[left[0]])), 1
-			for n < min(limit, len(left)) && e.Bucket(len(texts[left[n]])) == bucket {
-				n++
-			}
-			if !yield(left[:n]) {
-				return
-			}
-			left = left[n:]
-		}
-	}
-}
-
-// lengthBuckets are the lengths that texts are padded to. The steps are small where most titles
-// are, so that little is padded.
-var lengthBuckets = []int{8, 12, 16, 24, 32, 48, 64, 96, 128}
-
 // Bucket implements embeddings.Model.
-func (e *Encoder) Bucket(n int) int {
-	for _, b := range lengthBuckets {
-		if n <= b {
-			return min(b, e.maxTokens)
-		}
-	}
-	return min((n+63)/64*64, e.maxTokens)
-}
+func (e *Encoder) Bucket(n int) int { return e.sessions.Load().bucket(n) }
 
 // Dim implements embeddings.Model.
 func (e *Encoder) Dim() int { return e.dim }

@@ -20,14 +20,14 @@ const (
 // session is one native session of an encoder with its own buffers. One goroutine uses it at a
 // time.
 type session struct {
-	encoder  *Encoder
-	native   nativeSession
-	oneByOne bool // each run of the model has one text
-	ids      []int64
-	mask     []int64
-	types    []int64 // token types, all zero
-	output   []float32
-	order    []int // indexes of a batch, by length
+	encoder *Encoder
+	pool    *sessionPool
+	native  nativeSession
+	ids     []int64
+	mask    []int64
+	types   []int64 // token types, all zero
+	output  []float32
+	order   []int // indexes of a batch, by length
 }
 
 // resize returns a slice of n elements. It reuses the memory of buf if that is large enough.
@@ -46,11 +46,11 @@ func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) err
 		s.order = append(s.order, i)
 	}
 	limit := len(batch)
-	if s.oneByOne {
+	if s.pool.oneByOne {
 		limit = 1
 	}
-	for indexes := range s.encoder.byBucket(batch, s.order, limit) {
-		length := s.encoder.Bucket(len(batch[indexes[0]]))
+	for indexes := range s.pool.byBucket(batch, s.order, limit) {
+		length := s.pool.bucket(len(batch[indexes[0]]))
 		if err := s.runPadded(ctx, batch, indexes, length, out); err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (s *session) runPadded(
 		return err
 	}
 	for row, i := range indexes {
-		if err := s.pool(row, len(batch[i]), length, out[i]); err != nil {
+		if err := s.poolStates(row, len(batch[i]), length, out[i]); err != nil {
 			return fmt.Errorf("onnx: row %d: %w", i, err)
 		}
 	}
@@ -156,9 +156,9 @@ func runUntil(ctx context.Context, s nativeSession, inputs, outputs []ort.Value)
 var errNotFinite = errors.New("the model gave a vector with a value that is not finite, or a " +
 	"zero vector")
 
-// pool writes the unit vector of row i into vec: the mean of its token states, or the first token
-// state with cls pooling.
-func (s *session) pool(i, tokens, length int, vec []float32) error {
+// poolStates writes the unit vector of row i into vec: the mean of its token states, or the first
+// token state with cls pooling.
+func (s *session) poolStates(i, tokens, length int, vec []float32) error {
 	dim := s.encoder.dim
 	switch {
 	case s.encoder.pooled:

@@ -41,6 +41,7 @@ type sessionPool struct {
 	device      device
 	size        int
 	batchTokens int
+	maxTokens   int  // of a text
 	oneByOne    bool // each run of the model has one text
 
 	idle      chan *session
@@ -60,7 +61,9 @@ const (
 
 // openPool opens the sessions on a device and tries each.
 func (e *Encoder) openPool(ctx context.Context, d device) (*sessionPool, error) {
-	p := &sessionPool{device: d, size: e.opt.Sessions, closed: make(chan struct{})}
+	p := &sessionPool{
+		device: d, size: e.opt.Sessions, maxTokens: e.maxTokens, closed: make(chan struct{}),
+	}
 	// A model's own pooling is followed by products with one row per text, for which a batch of one
 	// may take another kernel.
 	p.oneByOne = e.pooled && !d.cuda || e.perBatch
@@ -85,7 +88,7 @@ func (e *Encoder) openPool(ctx context.Context, d device) (*sessionPool, error) 
 		if err == nil {
 			openSessions.Add(1)
 			p.open.Add(1)
-			p.idle <- &session{encoder: e, oneByOne: p.oneByOne, native: native}
+			p.idle <- &session{encoder: e, pool: p, native: native}
 		}
 		if err == nil && len(p.idle) == 1 {
 			err = e.try(ctx, p)
