@@ -2,19 +2,15 @@ package bundle
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/go-json-experiment/json"
 
-	"relish/internal/regularfile"
 	"relish/ranker"
 	"relish/ranker/scorer"
 )
@@ -65,22 +61,17 @@ func ReadManifest(dir string) (*Manifest, error) {
 	return m, root.Close()
 }
 
-// readFolder checks the bundle in dir and calls use with each file. use reads the file to its end.
-// What it read can be trusted only if readFolder returns no error.
-func readFolder(dir string, use func(*File, io.Reader) error) (*Manifest, error) {
+// readFolder checks the bundle in dir and calls use with each file, as ReadFolder does.
+func readFolder(dir string, use func(*File, io.Reader) error) (m *Manifest, err error) {
 	name := filepath.Base(dir)
-	root, m, err := openFolder(dir)
+	err = ReadFolder(dir, func(data []byte) (files []File, err error) {
+		if m, err = decodeManifest(name, data); err != nil {
+			return nil, err
+		}
+		return m.Files, nil
+	}, use)
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s: %w", name, err)
-	}
-	defer root.Close()
-	if err := checkFileNames(root, m); err != nil {
-		return nil, fmt.Errorf("bundle %s: %w", name, err)
-	}
-	for i := range m.Files {
-		if err := readFile(root, &m.Files[i], use); err != nil {
-			return nil, fmt.Errorf("bundle %s: %s: %w", name, m.Files[i].Name, err)
-		}
 	}
 	return m, nil
 }
@@ -88,88 +79,14 @@ func readFolder(dir string, use func(*File, io.Reader) error) (*Manifest, error)
 // openFolder opens a bundle's folder and reads its manifest. Nothing outside the folder can be
 // reached through root. The caller closes root.
 func openFolder(dir string) (root *os.Root, m *Manifest, err error) {
-	name := filepath.Base(dir)
-	if !IsVersion(name) {
-		return nil, nil, fmt.Errorf("%q is not a version", name)
-	}
-	if st, err := os.Lstat(dir); err != nil {
-		return nil, nil, err
-	} else if !st.IsDir() {
-		return nil, nil, fmt.Errorf("%s is not a folder", dir)
-	}
-	if root, err = os.OpenRoot(dir); err != nil {
+	root, data, err := openManifest(dir)
+	if err != nil {
 		return nil, nil, err
 	}
-	f, err := openFile(root, ManifestFile)
-	if err != nil {
-		return nil, nil, errors.Join(err, root.Close())
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxManifestBytes+1))
-	f.Close()
-	if err == nil && len(data) > maxManifestBytes {
-		err = fmt.Errorf("%s has more than %d bytes", ManifestFile, maxManifestBytes)
-	}
-	if err == nil {
-		m, err = decodeManifest(name, data)
-	}
-	if err != nil {
+	if m, err = decodeManifest(filepath.Base(dir), data); err != nil {
 		return nil, nil, errors.Join(err, root.Close())
 	}
 	return root, m, nil
-}
-
-// openFile opens a file of the bundle.
-func openFile(root *os.Root, name string) (*os.File, error) {
-	f, err := regularfile.Open(root, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%s is missing; copy the bundle again", name)
-	}
-	return f, err
-}
-
-// checkFileNames refuses files that are not in the manifest.
-func checkFileNames(root *os.Root, m *Manifest) error {
-	dir, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	entries, err := dir.ReadDir(maxFiles + 2)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	for _, e := range entries {
-		if e.Name() != ManifestFile && m.file(e.Name()) == nil {
-			return fmt.Errorf("%q is not in the manifest; remove the file", e.Name())
-		}
-	}
-	return nil
-}
-
-// readFile calls use with a file of the folder, and checks the file's size and digest.
-func readFile(root *os.Root, want *File, use func(*File, io.Reader) error) error {
-	f, err := openFile(root, want.Name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if st.Size() != want.Bytes {
-		return fmt.Errorf("the file has %d bytes, the manifest says %d: copy the bundle again",
-			st.Size(), want.Bytes)
-	}
-	hash := sha256.New()
-	if err := use(want, io.TeeReader(io.LimitReader(f, want.Bytes), hash)); err != nil {
-		return err
-	}
-	if hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
-		return errors.New("the digest differs from the manifest's: the file is damaged, copy the " +
-			"bundle again")
-	}
-	return nil
 }
 
 // assemble makes the model from the contents of the files, by name.

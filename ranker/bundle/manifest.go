@@ -185,11 +185,20 @@ func decodeManifest(name string, data []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ManifestFile, err)
 	}
-	if want := versionOf(m.Created, data); want != name {
-		return nil, fmt.Errorf("%s belongs to bundle %s: the manifest was changed or the folder "+
-			"was renamed; copy the bundle again", ManifestFile, want)
+	if err := CheckVersion(name, m.Created, data); err != nil {
+		return nil, err
 	}
 	return &m, nil
+}
+
+// CheckVersion returns an error if the folder called name is not the one that the encoded manifest
+// was written into.
+func CheckVersion(name string, created time.Time, manifest []byte) error {
+	if want := versionOf(created, manifest); want != name {
+		return fmt.Errorf("%s belongs to bundle %s: the manifest was changed or the folder "+
+			"was renamed; copy the bundle again", ManifestFile, want)
+	}
+	return nil
 }
 
 // checkFormat returns an error that says what to do about a bundle of another format version.
@@ -217,7 +226,7 @@ func (m *Manifest) validate() error {
 	if m.Created.IsZero() {
 		addf("created is missing")
 	}
-	names := m.validateFiles(addf)
+	names := validateFiles(m.Files, addf)
 	if len(m.Signals) > maxSignals {
 		addf("signals has %d entries; the maximum is %d", len(m.Signals), maxSignals)
 	}
@@ -261,13 +270,22 @@ func (m *Manifest) validateEncoder(names map[string]bool, addf func(string, ...a
 	}
 }
 
+// CheckFiles returns all problems of the list of files of a manifest, joined.
+func CheckFiles(files []File) error {
+	var errs []error
+	validateFiles(files, func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf(format, args...))
+	})
+	return errors.Join(errs...)
+}
+
 // validateFiles checks the list of files and returns the set of their names.
-func (m *Manifest) validateFiles(addf func(string, ...any)) map[string]bool {
+func validateFiles(files []File, addf func(string, ...any)) map[string]bool {
 	names, total := map[string]bool{}, int64(0)
-	if len(m.Files) > maxFiles {
-		addf("files has %d entries; the maximum is %d", len(m.Files), maxFiles)
+	if len(files) > maxFiles {
+		addf("files has %d entries; the maximum is %d", len(files), maxFiles)
 	}
-	for i, f := range m.Files {
+	for i, f := range files {
 		sum, err := hex.DecodeString(f.SHA256)
 		switch {
 		case !fileNamePattern.MatchString(f.Name) || f.Name == ManifestFile:
