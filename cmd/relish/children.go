@@ -59,3 +59,15 @@ func (c *probeBundleCmd) Run(ctx context.Context) error {
 	encoder := app.EncoderOptions{Assets: c.Assets}
 	return encoder.ProbeBundleChild(ctx, c.Dir, c.GPU)
 }
+
+// probeClassifierCmd checks that a classifier reproduces its recorded probabilities.
+type probeClassifierCmd struct {
+	Assets string
+	Dir    string `arg:""`
+}
+
+// Run checks the classifier under limits on memory and processor time.
+func (c *probeClassifierCmd) Run(ctx context.Context) error {
+	encoder := app.EncoderOptions{Assets: c.Assets}
+	return encoder.ProbeClassifierChild(ctx, c.Dir)
+}

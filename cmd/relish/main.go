@@ -35,6 +35,7 @@ type cli struct {
 	Experiment  experimentCmd `cmd:"" help:"Validate, analyse, promote and simulate A/B experiments."`
 	Embed       embedCmd      `cmd:"" help:"Encode the item texts that have no vector yet."`
 	Encoder     encoderCmd    `cmd:"" help:"Download text encoders."`
+	Classifier  classifierCmd `cmd:"" help:"Train and measure classifiers that label texts."`
 	Snapshot    snapshotCmd   `cmd:"" help:"Export users, items, counters and histories as Arrow files."`
 	Rebuild     rebuildCmd    `cmd:"" help:"Rebuild the feature state from event logs or a snapshot."`
 	Bench       benchCmd      `cmd:"" help:"Measure the latency of rankings under load."`
@@ -45,6 +46,8 @@ type cli struct {
 	ReadParquet    readParquetCmd    `cmd:"" hidden:"" name:"read-parquet"`
 	VerifyBundle   probeBundleCmd    `cmd:"" hidden:"" name:"probe-bundle"`
 	ProbeEncoder   probeEncoderCmd   `cmd:"" hidden:"" name:"probe-encoder"`
+
+	ProbeClassifier probeClassifierCmd `cmd:"" hidden:"" name:"probe-classifier"`
 }
 
 const description = "Relish ranks candidates for a user by the user's behaviour and by the " +
