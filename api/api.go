@@ -123,6 +123,7 @@ type Options struct {
 	UserEraser         UserEraser
 	Models             Models
 	TextEncoder        TextEncoder             // nil: /rerank answers 503
+	Labeler            Labeler                 // nil: /labels/{classifier} answers 503
 	Experiments        Experiments             // nil: there are no experiments
 	ExperimentReporter ExperimentReporter      // nil: /experiments/{name}/report answers 404
 	Readiness          func() []ReadinessCheck // nil: ready whenever the server does not drain

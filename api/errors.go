@@ -55,6 +55,8 @@ var (
 
 	errUnknownModel = &apiError{status: http.StatusNotFound, code: "unknown_model"}
 
+	errUnknownClassifier = &apiError{status: http.StatusNotFound, code: "unknown_classifier"}
+
 	errUnknownExperiment = &apiError{
 		status: http.StatusNotFound, code: "not_found",
 		message: "the log has no user who was exposed to this experiment in this period: " +

@@ -54,6 +54,7 @@ func TestNoClientDataIsLogged(t *testing.T) {
 		{"PUT", "/users/CANARY", `{"fields":{"CANARY":"CANARY"}}`},
 		{"DELETE", "/users/CANARY", ``},
 		{"POST", "/rerank", `{"query":"CANARY","texts":["CANARY"]}`},
+		{"POST", "/labels/CANARY", `{"texts":["CANARY"]}`},
 		{"POST", "/rank/CANARY",
 			`{"id":"CANARY","timestamp":1,"user":"CANARY","items":[{"id":"CANARY"}]}`},
 		{"GET", "/CANARY?q=CANARY", ``},

@@ -53,6 +53,13 @@ var (
 		body:        anyObject(),
 		answer:      anyObject(),
 	}
+	docLabels = operation{
+		summary: "Label texts by topic, sentiment or the like",
+		description: "The classifier is one that relish classifier train has activated. " +
+			"The labels are aligned with the texts. A text without a word has the label \"\".",
+		body:   labelsSchema,
+		answer: labelsAnswerSchema,
+	}
 	docModels = operation{
 		summary:     "List the models: the prior and the newest 100 bundles",
 		description: "Each has its state, and a refused one the reason.",

@@ -160,6 +160,19 @@ var rankingSchema = objectOf(rankingRequired, fields{
 	"timings_ms": mapOf(number(), "Time of each stage in milliseconds."),
 })
 
+var labelsSchema = objectOf("texts", fields{
+	"texts": arrayOf(text()).WithMinItems(1).WithMaxItems(maxRerankTexts),
+})
+
+var labelsAnswerSchema = objectOf("classifier version labels", fields{
+	"classifier": text("The name in the path."),
+	"version":    text("The version that labelled."),
+	"labels": arrayOf(objectOf("label probability", fields{
+		"label":       text("The most probable label."),
+		"probability": number("How probable it is that the label is right, 0 to 1."),
+	}), "Aligned with texts."),
+})
+
 var modelState = openapi3.NewStringSchema().WithEnum(
 	ranker.ModelActive, ranker.ModelPrevious, ranker.ModelLoaded,
 	ranker.ModelWaiting, ranker.ModelAvailable, ranker.ModelRefused)

@@ -82,6 +82,7 @@ func TestAnswersMatchTheirSchemas(t *testing.T) {
 		{"GET", "/health/live", "/health/live", ``},
 		{"GET", "/health/ready", "/health/ready", ``},
 		{"POST", "/rerank", "/rerank", `{"query":"q","texts":["a","b"]}`},
+		{"POST", "/labels/topic", "/labels/{classifier}", `{"texts":["a b","c"]}`},
 		{"POST", "/rank/prior", "/rank/{model}",
 			`{"id":"r1","timestamp":1700000000000,"user":"u","items":[{"id":"a"},{"id":"b"}]}`},
 		{"POST", "/recommend", "/recommend", `{"candidates":[]}`},

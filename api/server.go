@@ -132,6 +132,8 @@ func (s *Server) routes() []route {
 		{"POST", "/v2/rerank", "rank", rerank, docRerank},
 		{"POST", "/rank/:model", "rank", s.withRanking(valuesPerSlot, s.rankMetarank),
 			docRankMetarank},
+		{"POST", "/labels/:classifier", "rank", s.withRanking(valuesPerSlotOfTexts, s.labels),
+			docLabels},
 		{"GET", "/models", "admin", s.listModels, docModels},
 		{"POST", "/models/:version/activate", "admin", s.activateModel, docActivate},
 		{"POST", "/models/rollback", "admin", s.rollbackModel, docRollback},

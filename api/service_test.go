@@ -80,7 +80,7 @@ func startIn(t testing.TB, dir string, change func(*api.Options)) *service {
 	s := &service{store: store, events: &events{Store: store}, logs: &lockedBuffer{}}
 	opt := api.Options{
 		Ranker: rankFunc(withTime), EventSink: s.events, Catalogue: store, UserEraser: store,
-		TextEncoder: encoder{}, Models: &models{},
+		TextEncoder: encoder{}, Labeler: labeler{}, Models: &models{},
 		Registry: prometheus.NewRegistry(), Version: "test",
 		Logger: slog.New(slog.NewJSONHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -53,6 +54,8 @@ type Registry struct {
 	mu      sync.RWMutex
 	served  map[string]*served // by name
 	refused map[string]refusal // by name
+
+	texts atomic.Uint64 // that were labelled
 }
 
 // served is one version in use.
@@ -238,6 +241,7 @@ func (r *Registry) Classify(
 	if err != nil {
 		return "", nil, err
 	}
+	r.texts.Add(uint64(len(texts)))
 	return s.Version, s.Model.Classify(texts, vectors), nil
 }
 
@@ -281,6 +285,20 @@ func (r *Registry) Versions() map[string]string {
 		out[name] = s.Version
 	}
 	return out
+}
+
+// Stats are figures of a registry.
+type Stats struct {
+	Served  int    // classifiers
+	Refused int    // classifiers whose active version is refused
+	Texts   uint64 // that were labelled since NewRegistry
+}
+
+// Stats returns the figures as of now.
+func (r *Registry) Stats() Stats {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return Stats{len(r.served), len(r.refused), r.texts.Load()}
 }
 
 // Close frees all classifiers. Nobody may call Sync or Run then.

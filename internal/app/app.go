@@ -38,6 +38,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"relish/api"
+	"relish/embeddings/classifier"
 	"relish/experiment"
 	"relish/features/ingest"
 	"relish/internal/config"
@@ -102,6 +103,7 @@ type App struct {
 	engine      *Engine
 	models      *bundle.Registry
 	pipeline    *ranker.Pipeline
+	classifiers *classifier.Registry
 	experiments *experiment.Watcher // nil without an experiments file
 	server      *api.Server
 	jobs        []job
@@ -147,6 +149,10 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if a.models, err = openModels(ctx, root, a.engine, opt); err != nil {
 		return nil, err
 	}
+	a.classifiers = newClassifiers(opt.Store.Data, &opt.Encoder, a.engine.Vectors,
+		a.engine.encoderDigest(), a.engine.finetuned, opt.Log)
+	// A refused version is logged, and the job tells the readiness check.
+	_ = a.classifiers.Sync(ctx)
 	a.experiments, err = openExperiments(ctx, opt.Experiments, opt.Store.Data, a.models, opt.Log)
 	if err != nil {
 		return nil, err
@@ -190,6 +196,9 @@ func (a *App) Close(ctx context.Context) error {
 	if a.models != nil {
 		errs = append(errs, a.models.Close(ctx))
 	}
+	if a.classifiers != nil {
+		a.classifiers.Close()
+	}
 	if a.announced != "" {
 		errs = append(errs, durable.Remove(durable.Disk, a.announced))
 	}
@@ -207,6 +216,7 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerEngine(registry, a.engine)
 	registerModels(registry, a.models)
+	registerClassifiers(registry, a.classifiers)
 	registerJobs(registry, a.jobs, &a.health)
 	store := a.engine.Store
 	rankerOptions := ranker.Options{
@@ -229,7 +239,7 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 		rankerOptions.Experiments, apiOptions.Experiments = a.experiments, a.experiments
 	}
 	if a.engine.Vectors != nil {
-		apiOptions.TextEncoder = a.engine.Vectors
+		apiOptions.TextEncoder, apiOptions.Labeler = a.engine.Vectors, a.classifiers
 	}
 	if a.pipeline, err = ranker.New(rankerOptions); err != nil {
 		return nil, err

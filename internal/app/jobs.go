@@ -31,7 +31,8 @@ func (a *App) newJobs(opt Options) []job {
 		{"bundles", func(ctx context.Context, _ func(error)) { a.models.Run(ctx) }},
 	}
 	if a.engine.pool != nil {
-		jobs = append(jobs, job{"vector tables", a.compactVectors})
+		jobs = append(jobs, job{"vector tables", a.compactVectors},
+			job{"classifiers", a.classifiers.Run}) // follow which versions are active
 	}
 	if a.experiments != nil {
 		guard := guardrails{a.experiments, opt.Store.Data, opt.Log}

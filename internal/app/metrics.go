@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"relish/embeddings"
+	"relish/embeddings/classifier"
 	"relish/features/embedded"
 	"relish/features/ingest"
 	"relish/features/redis"
@@ -178,6 +179,17 @@ func registerModels(registry *prometheus.Registry, models *bundle.Registry) {
 		func() float64 { return float64(models.Stats().Loaded) })
 	m.gauge("bundles_open", "Bundles in memory, including retired ones that requests still use.",
 		func() float64 { return float64(models.Stats().Open) })
+}
+
+// registerClassifiers exposes what the classifiers do.
+func registerClassifiers(registry *prometheus.Registry, classifiers *classifier.Registry) {
+	m := meter{registry}
+	m.gauge("classifiers_served", "Classifiers that label texts.",
+		func() float64 { return float64(classifiers.Stats().Served) })
+	m.gauge("classifiers_refused", "Classifiers whose active version is refused, see the log.",
+		func() float64 { return float64(classifiers.Stats().Refused) })
+	m.counter("labelled_texts_total", "Texts labelled by classifiers.",
+		func() float64 { return float64(classifiers.Stats().Texts) })
 }
 
 // activeModel exposes the active model as a label. It has one series: the versions that were active
