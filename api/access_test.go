@@ -49,7 +49,9 @@ func TestKeysAndScopes(t *testing.T) {
 		"erasure without the scope":   {"DELETE", "/users/u", "", bearer("web-secret"), 403},
 		"erasure":                     {"DELETE", "/users/u", "", bearer("root-secret"), 204},
 		"rerank":                      {"POST", "/rerank", texts, bearer("web-secret"), 200},
-		"labels":                      {"POST", "/labels/topic", `{"texts":["a"]}`, bearer("web-secret"), 200},
+		"labels": {
+			"POST", "/labels/topic", `{"texts":["a"]}`, bearer("web-secret"), 200,
+		},
 		"health needs no key":         {"GET", "/health/live", "", nil, 200},
 		"metrics need no key":         {"GET", "/metrics", "", nil, 200},
 	} {

@@ -53,8 +53,8 @@ type probe struct {
 }
 
 // ProbeText is the text of the probe. It names no user and comes from no example.
-const ProbeText = "Please tell me when the parcel of 3 March arrives; the profit rose by 4 % & I'm " +
-	"delighted."
+const ProbeText = "Please tell me when the parcel of 3 March arrives; the profit rose by 4 % " +
+	"& I'm delighted."
 
 // Write writes a version of the classifier m.Name into root, the folder of all classifiers, and
 // returns the version. probeVector is the vector of ProbeText by the encoder that serves. files are

@@ -21,8 +21,8 @@ const (
 	maxHeadBytes  = 1 << 30
 )
 
-// Head is a multinomial logistic regression over the vector and the words of a text. It is immutable
-// and safe for concurrent use.
+// Head is a multinomial logistic regression over the vector and the words of a text. It is
+// immutable and safe for concurrent use.
 type Head struct {
 	Labels []string
 	Dim    int // length of a text vector

@@ -24,8 +24,8 @@ type Feature struct {
 	Value  float32
 }
 
-// Features returns the sparse features of a text, each bucket once, in the order of the text. A text
-// without a known word has none.
+// Features returns the sparse features of a text, each bucket once, in the order of the text. A
+// text without a known word has none.
 func (l *Lexical) Features(text string) []Feature {
 	features := CountBuckets(text, len(l.IDF))
 	norm, known := 0.0, features[:0]

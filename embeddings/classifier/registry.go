@@ -38,15 +38,17 @@ type Options struct {
 	BaseDigest string
 	// OpenEncoder opens the fine-tuned encoder of the version in dir. The registry calls done when
 	// no text is being labelled with it any more. nil: versions with their own encoder are refused.
-	OpenEncoder func(ctx context.Context, dir string, m *Manifest) (e Encoder, done func(), err error)
+	OpenEncoder func(
+		ctx context.Context, dir string, m *Manifest,
+	) (e Encoder, done func(), err error)
 	// Probe returns why the version in dir must not be served, see ProbeChild.
 	Probe func(ctx context.Context, dir string) error
 	Log   *slog.Logger
 }
 
 // Registry serves the active version of each classifier and follows which ones are active. A new
-// version is tried in a child process, loaded and swapped in; the earlier one serves until then, and
-// goes on if the new one is refused. It is safe for concurrent use.
+// version is tried in a child process, loaded and swapped in. The earlier one serves until then,
+// and goes on if the new one is refused. It is safe for concurrent use.
 type Registry struct {
 	opt Options
 
@@ -60,7 +62,7 @@ type Registry struct {
 
 // served is one version in use.
 type served struct {
-	*Model
+	model   *Model
 	encoder Encoder
 	done    func()
 	inUse   sync.RWMutex // held for reading while texts are labelled
@@ -148,7 +150,7 @@ func (r *Registry) syncName(ctx context.Context, name string) error {
 	case version == "":
 		r.swap(name, nil)
 		return nil
-	case current != nil && current.Version == version:
+	case current != nil && current.model.Version == version:
 		return nil
 	case refused.version == version && time.Since(refused.at) < refusalRetry:
 		return refused.err
@@ -181,7 +183,7 @@ func (r *Registry) open(ctx context.Context, dir string) (*served, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &served{Model: m, encoder: r.opt.Base, done: func() {}}
+	s := &served{model: m, encoder: r.opt.Base, done: func() {}}
 	switch e := m.Manifest.Encoder; {
 	case e.FineTuned && r.opt.OpenEncoder == nil, !e.FineTuned && r.opt.Base == nil:
 		return nil, errors.New("the service runs without a text encoder")
@@ -242,7 +244,7 @@ func (r *Registry) Classify(
 		return "", nil, err
 	}
 	r.texts.Add(uint64(len(texts)))
-	return s.Version, s.Model.Classify(texts, vectors), nil
+	return s.model.Version, s.model.Classify(texts, vectors), nil
 }
 
 // acquire returns the version of a name that serves, with inUse held for reading.
@@ -282,7 +284,7 @@ func (r *Registry) unknown(name string, refused error) error {
 func (r *Registry) Versions() map[string]string {
 	out := map[string]string{}
 	for name, s := range r.snapshot() {
-		out[name] = s.Version
+		out[name] = s.model.Version
 	}
 	return out
 }

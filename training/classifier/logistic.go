@@ -106,7 +106,8 @@ type part struct {
 }
 
 func newObjective(d *data, rows []int, s settings) *objective {
-	o := &objective{data: d, rows: rows, scale: float32(s.scale), weight: make([]float32, len(rows))}
+	o := &objective{data: d, rows: rows, scale: float32(s.scale)}
+	o.weight = make([]float32, len(rows))
 	o.penalty = 1 / (s.cost * float64(len(rows)))
 	counts := make([]float64, d.labels)
 	for _, i := range rows {

@@ -88,7 +88,8 @@ func TestFitMinimizesTheLoss(t *testing.T) {
 			for _, step := range []float64{-0.3, 0.3} {
 				w[i] += step
 				if got := loss(d, s, w); got < best {
-					t.Errorf("%s: weight %d%+g lowers the loss from %g to %g", s, i, step, best, got)
+					t.Errorf("%s: weight %d%+g lowers the loss to %g, from %g",
+						s, i, step, got, best)
 				}
 				w[i] -= step
 			}

@@ -46,7 +46,9 @@ func encode(_ context.Context, texts []string) ([][]float32, error) {
 // examples of three labels: the vector tells the first, and words separate the two others.
 func examples(n int, seed uint64) (out []classifier.Example) {
 	r := rand.New(rand.NewPCG(seed, 2))
-	about := map[string]string{"sea": "sailing at sea", "bread": "a loaf of rye", "tax": "law of tax"}
+	about := map[string]string{
+		"sea": "sailing at sea", "bread": "a loaf of rye", "tax": "law of tax",
+	}
 	for _, label := range []string{"sea", "bread", "tax"} {
 		for range n {
 			out = append(out, classifier.Example{
@@ -140,7 +142,8 @@ func TestTooFewExamples(t *testing.T) {
 		"none":      {nil, "0 different examples of 0 labels"},
 		"one label": {some[:10], "10 different examples of 1 label;"},
 		"a rare label": {
-			append(some, classifier.Example{Text: "x", Label: "rare"}), `"rare" has 1. Each label needs 5`,
+			append(some, classifier.Example{Text: "x", Label: "rare"}),
+			`"rare" has 1. Each label needs 5`,
 		},
 		"repetitions": {
 			append(some[:20:20], classifier.Example{Text: "x", Label: "same"},
@@ -179,7 +182,10 @@ func TestReadExamples(t *testing.T) {
 		columns map[string]string
 	}{
 		"csv":        {"text,label\n\"a, b\",x\n\"c\nd\", y \n", nil},
-		"other name": {"id;body;kind\n1;a, b;x\n2;\"c\nd\";y\n", map[string]string{"text": "body", "label": "kind"}},
+		"other name": {
+			"id;body;kind\n1;a, b;x\n2;\"c\nd\";y\n",
+			map[string]string{"text": "body", "label": "kind"},
+		},
 		"json":       {`{"text":"a, b","label":"x"}` + "\n" + `{"label":"y","text":"c\nd"}`, nil},
 	} {
 		got, err := read(c.file, c.columns)
