@@ -52,8 +52,8 @@ func TestKeysAndScopes(t *testing.T) {
 		"labels": {
 			"POST", "/labels/topic", `{"texts":["a"]}`, bearer("web-secret"), 200,
 		},
-		"health needs no key":         {"GET", "/health/live", "", nil, 200},
-		"metrics need no key":         {"GET", "/metrics", "", nil, 200},
+		"health needs no key": {"GET", "/health/live", "", nil, 200},
+		"metrics need no key": {"GET", "/metrics", "", nil, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := s.call(c.method, c.path, c.body, c.headers...)

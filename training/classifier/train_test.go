@@ -181,12 +181,12 @@ func TestReadExamples(t *testing.T) {
 		file    string
 		columns map[string]string
 	}{
-		"csv":        {"text,label\n\"a, b\",x\n\"c\nd\", y \n", nil},
+		"csv": {"text,label\n\"a, b\",x\n\"c\nd\", y \n", nil},
 		"other name": {
 			"id;body;kind\n1;a, b;x\n2;\"c\nd\";y\n",
 			map[string]string{"text": "body", "label": "kind"},
 		},
-		"json":       {`{"text":"a, b","label":"x"}` + "\n" + `{"label":"y","text":"c\nd"}`, nil},
+		"json": {`{"text":"a, b","label":"x"}` + "\n" + `{"label":"y","text":"c\nd"}`, nil},
 	} {
 		got, err := read(c.file, c.columns)
 		if err != nil || len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
