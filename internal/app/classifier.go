@@ -90,8 +90,8 @@ func (o *ClassifierOptions) activate(
 		Version: version, Metrics: r.Manifest.Metrics, Method: r.Manifest.Method,
 		Card: filepath.Join(dir, classifier.CardFile), Warnings: r.Warnings,
 	}
-	figures := fmt.Sprintf("cross-validated accuracy %.1f %%, macro-F1 %.3f on %d examples; always "+
-		"answering the most frequent label has %.1f %% and %.3f", 100*r.Metrics.Accuracy,
+	figures := fmt.Sprintf("cross-validated accuracy %.1f %%, macro-F1 %.3f on %d examples; "+
+		"always answering the most frequent label has %.1f %% and %.3f", 100*r.Metrics.Accuracy,
 		r.Metrics.MacroF1, r.Metrics.N, 100*r.Baseline.Accuracy, r.Baseline.MacroF1)
 	if !r.BetterThanBaseline() {
 		out.Reason = "not better than always answering the most frequent label: " + figures
