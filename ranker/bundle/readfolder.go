@@ -15,8 +15,8 @@ import (
 )
 
 // ReadFolder checks a folder that WriteFolder has written, and calls use with each file in the
-// order of the manifest. decode checks the manifest and returns its files. use reads the file to its end.
-// What it read can be trusted only if ReadFolder returns no error.
+// order of the manifest. decode checks the manifest and returns its files. use reads the file to
+// its end. What it read can be trusted only if ReadFolder returns no error.
 //
 // It checks that the folder contains exactly the files of the manifest, and every size and digest.
 // decode checks with CheckVersion that the manifest belongs to the folder.
