@@ -24,6 +24,7 @@ type serveCmd struct {
 	limitFlags   `group:"Limits:"`
 	Addr         string        `help:"Address to listen on. Other machines need API keys in relish.yaml, or --open." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Open         bool          `help:"Serve other machines without keys. Anyone who reaches the port can read, write and erase."`
+	BundleKeys   string        `help:"Public keys, in PEM. A bundle that none of them signed is refused (default: no signature is needed)." type:"path" placeholder:"FILE"`
 	CORSOrigin   []string      `help:"Origins whose pages may call the service from a browser." name:"cors-origin" placeholder:"ORIGIN"`
 	LogFeatures  float64       `help:"Share of rankings whose feature matrix is logged, to check that training computes the same." default:"0.01" placeholder:"SHARE"`
 	MaxLogBytes  int64         `help:"Largest size of the event log; above it /feedback answers 507 and stores nothing. 0 means no limit." default:"0" placeholder:"BYTES"`
@@ -63,7 +64,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *config.Config) error {
 func (c *serveCmd) options(cfg *config.Config) app.Options {
 	return app.Options{
 		Config: cfg, Store: c.storeFlags.options(), Encoder: c.encoderFlags.options(),
-		Bundles:     c.Bundles,
+		Bundles: c.Bundles, BundleKeys: c.BundleKeys,
 		Experiments: c.Experiments, CORSOrigins: c.CORSOrigin, LogFeatures: c.LogFeatures,
 		Limits: c.limits(), MaxLogBytes: c.MaxLogBytes,
 		MinFreeBytes: c.MinFreeBytes, RetainBytes: c.RetainBytes, RetainAge: c.RetainAge,

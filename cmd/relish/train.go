@@ -33,6 +33,7 @@ type trainCmd struct {
 	// AllowMismatch is named as in the configuration.
 	AllowMismatch bool          `help:"Train even if more than 1 % of the served feature matrices differ from their replay."`
 	Every         time.Duration `help:"Train at this interval until SIGTERM, if events have arrived since the last time." placeholder:"DURATION"`
+	SigningKey    string        `help:"Private Ed25519 key, in PEM, that signs the bundle for servers with --bundle-keys." type:"path" placeholder:"FILE"`
 	Keep          int           `help:"Newest bundles to keep, besides those in use by the service and by experiments." default:"30" placeholder:"N"`
 	// Experiments is named as in serveCmd, so that one setting in relish.yaml serves both.
 	Experiments string `help:"Experiments file, whose bundles are kept." type:"path" placeholder:"FILE"`
@@ -137,7 +138,7 @@ func (c *trainCmd) options(cfg *config.Config) (app.TrainerOptions, error) {
 		Config:  cfg,
 		Holdout: c.Holdout, Until: until, From: c.From, ForceReason: c.Force,
 		Command: c.reproduce(),
-		Keep:    c.Keep, Experiments: c.Experiments, Log: c.logger(),
+		Keep:    c.Keep, SigningKey: c.SigningKey, Experiments: c.Experiments, Log: c.logger(),
 	}, nil
 }
 

@@ -70,6 +70,9 @@ type Options struct {
 	Encoder EncoderOptions
 	// Bundles is the folder of trained bundles. If it is empty, it is "bundles" in the data folder.
 	Bundles string
+	// BundleKeys is a file of public keys, of which one must have signed each bundle. If it is
+	// empty, bundles need no signature.
+	BundleKeys string
 	// Experiments is the experiments file; empty: no experiments.
 	Experiments string
 	// ReadAgain makes the service read the experiments file again at each value; nil: only when the

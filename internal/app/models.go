@@ -66,6 +66,11 @@ func openModels(
 		},
 		EncoderDigest: e.encoderDigest(), CheckSchema: checkSchema(opt.Config), Log: opt.Log,
 	}
+	if opt.BundleKeys != "" {
+		if registry.Keys, err = bundle.ReadPublicKeys(opt.BundleKeys); err != nil {
+			return nil, fmt.Errorf("--bundle-keys: %w", err)
+		}
+	}
 	if e.encoder != nil {
 		registry.Encoders = e.pool
 		registry.Prepare = towerOnDevice(e.finetuned.Runtime, e.encoder.Device(), opt.Log)

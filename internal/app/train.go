@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"os"
@@ -39,6 +40,7 @@ type TrainerOptions struct {
 	From        string  // warm start from this bundle, or from "previous"; empty: a full training
 	ForceReason string  // activate even a worse bundle, for this reason
 	Command     string  // the command line that trains the same again, for the model card
+	SigningKey  string  // file of the private key that signs bundles; empty: nothing does
 	Keep        int     // how many of the newest bundles Prune keeps, 1 or more
 	// Experiments is the experiments file. Prune keeps the bundles that it names.
 	Experiments string
@@ -92,6 +94,12 @@ func (t *Trainer) configure() error {
 	if err != nil {
 		return err
 	}
+	var key ed25519.PrivateKey
+	if opt.SigningKey != "" {
+		if key, err = bundle.ReadSigningKey(opt.SigningKey); err != nil {
+			return fmt.Errorf("--signing-key: %w", err)
+		}
+	}
 	library, err := opt.Encoder.openLightGBM()
 	if err != nil {
 		return err
@@ -101,7 +109,8 @@ func (t *Trainer) configure() error {
 		State: cfg.State, Config: cfg.Train, LightGBM: library,
 		Root:  BundleFolder(opt.Bundles, opt.Data),
 		Prior: prior, LoadSignal: new(signals.Loader).Load, Verify: t.verifyBundle,
-		Holdout: opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From,
+		SigningKey: key,
+		Holdout:    opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From,
 		ForceReason: opt.ForceReason,
 		Revision:    Revision(), Command: opt.Command,
 		OpenTable: tableOpener(folders, opt.Log),

@@ -288,7 +288,8 @@ func validateFiles(files []File, addf func(string, ...any)) map[string]bool {
 	for i, f := range files {
 		sum, err := hex.DecodeString(f.SHA256)
 		switch {
-		case !fileNamePattern.MatchString(f.Name) || f.Name == ManifestFile:
+		case !fileNamePattern.MatchString(f.Name) || f.Name == ManifestFile ||
+			f.Name == SignatureFile:
 			addf("files[%d]: %q cannot be a file name in a bundle", i, f.Name)
 		case names[f.Name]:
 			addf("files[%d]: %s is listed twice", i, f.Name)

@@ -82,20 +82,22 @@ func openFile(root *os.Root, name string) (*os.File, error) {
 	return f, err
 }
 
-// checkFileNames refuses files that are not in the manifest.
+// checkFileNames refuses files that are not in the manifest, which lists neither itself nor its
+// signature.
 func checkFileNames(root *os.Root, files []File) error {
 	dir, err := root.Open(".")
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	entries, err := dir.ReadDir(maxFiles + 2)
+	entries, err := dir.ReadDir(maxFiles + 3)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	for _, e := range entries {
 		listed := func(f File) bool { return f.Name == e.Name() }
-		if e.Name() != ManifestFile && !slices.ContainsFunc(files, listed) {
+		if e.Name() != ManifestFile && e.Name() != SignatureFile &&
+			!slices.ContainsFunc(files, listed) {
 			return fmt.Errorf("%q is not in the manifest; remove the file", e.Name())
 		}
 	}

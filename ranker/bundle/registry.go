@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,8 @@ type Options struct {
 	// ranker.PriorVersion. The registry does not close it.
 	Prior      *ranker.Model
 	LoadSignal SignalLoader
+	// Keys are those of which one must have signed a bundle; nil: a bundle needs no signature.
+	Keys []ed25519.PublicKey
 	// Probe returns why the bundle in dir must not be served. It uses ProbeInSandbox, since a
 	// hostile file may end the process that reads it.
 	Probe func(ctx context.Context, dir string) error

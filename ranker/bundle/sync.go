@@ -149,14 +149,19 @@ func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 	return err
 }
 
-// openBundle tries a bundle in the sandbox and then loads it with its native parts. The version
-// contains the digest of the manifest, which has the digests of all files. Both therefore read the
-// same bytes.
+// openBundle checks a bundle's signature, tries the bundle in the sandbox, and then loads it with
+// its native parts. The version contains the digest of the manifest, which has the digests of all
+// files. All of them therefore read the same bytes.
 func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, err error) {
 	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(r.opt.Root, version)
+	if r.opt.Keys != nil {
+		if err := CheckSignature(dir, r.opt.Keys); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.opt.Probe(ctx, dir); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ package pipeline
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"os"
@@ -63,7 +64,9 @@ type Options struct {
 	// EncoderTuner fine-tunes the text encoder; nil leaves the encoder as it is.
 	EncoderTuner *EncoderTuner
 
-	Root       string // the folder of bundles
+	Root string // the folder of bundles
+	// SigningKey signs the bundle; nil: the bundle is not signed.
+	SigningKey ed25519.PrivateKey
 	Prior      *ranker.Model
 	LoadSignal bundle.SignalLoader
 	// CheckCompatible returns why a bundle cannot rank with this configuration.

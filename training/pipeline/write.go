@@ -64,6 +64,9 @@ func write(ctx context.Context, run *run, r *results) (*written, error) {
 		return nil, fmt.Errorf("%s: %w", CardFile, err)
 	}
 	version, err := bundle.Write(run.opt.Root, m, files, copies...)
+	if err == nil && run.opt.SigningKey != nil {
+		err = bundle.Sign(run.opt.Root, version, run.opt.SigningKey)
+	}
 	if err != nil {
 		return nil, err
 	}
