@@ -42,10 +42,17 @@ func (c *benchCmd) printOverload(candidates int, results []bench.OverloadResult)
 		c.Duration, runtime.NumCPU())
 	w := newTable(title, table.Row{
 		"load", "sent", "good", "goodput", "good by cpu", "degraded or late", "refused",
-		"failed", "p50 ms", "p99 ms", "refusals p99 ms",
+		"failed", "p50 ms", "p99 ms", "refusals p99 ms", "recovery s",
 	})
 	ms := func(us int64) string { return fmt.Sprintf("%.1f", float64(us)/1000) }
 	for _, r := range results {
+		recovery := ""
+		switch {
+		case r.Recovery != nil:
+			recovery = fmt.Sprintf("%.1f", float64(*r.Recovery)/1000)
+		case r.Factor > 1:
+			recovery = "none"
+		}
 		load := "peak"
 		if r.Factor > 0 {
 			load = fmt.Sprintf("%g times", r.Factor)
@@ -55,6 +62,7 @@ func (c *benchCmd) printOverload(candidates int, results []bench.OverloadResult)
 			fmt.Sprintf("%.2f", r.Goodput), fmt.Sprintf("%.2f", r.GoodPerCPU),
 			fmt.Sprintf("%.0f", r.Late),
 			fmt.Sprintf("%.0f", r.Refused), r.Failed, ms(r.P50), ms(r.P99), ms(r.RefusedP99),
+			recovery,
 		})
 	}
 	w.Render()

@@ -47,6 +47,10 @@ type OverloadResult struct {
 	P50        int64 `json:"p50_us"`
 	P99        int64 `json:"p99_us"`
 	RefusedP99 int64 `json:"refused_p99_us"`
+	// Recovery is the time, in ms, from the end of a load above the peak to the first second in
+	// which half of the peak is answered without a refusal, with a p99 of at most twice that before
+	// the load. It is null for other loads, and if there is no such second among the next five.
+	Recovery *int64 `json:"recovery_ms"`
 }
 
 // Numbers of connections. If all are busy when a request is due, it is sent at most maxLate later,
@@ -75,6 +79,10 @@ func Overload(ctx context.Context, opt OverloadOptions) ([]OverloadResult, error
 	}
 	results := []OverloadResult{peak.result(0, 0, opt.Duration)}
 	peakPerCPU := results[0].GoodPerCPU
+	before, err := calmLoad(ctx, to, results[0].Good, opt.Duration)
+	if err != nil {
+		return nil, err
+	}
 	for _, factor := range opt.Factors {
 		rate := factor * results[0].Good
 		if rate == 0 {
@@ -85,7 +93,14 @@ func Overload(ctx context.Context, opt OverloadOptions) ([]OverloadResult, error
 		if err := r.send(ctx, overloadConnections, opt.Duration); err != nil {
 			return nil, err
 		}
-		results = append(results, r.result(factor, results[0].Good, opt.Duration))
+		result := r.result(factor, results[0].Good, opt.Duration)
+		if factor > 1 && len(before) > 0 {
+			result.Recovery, err = recovery(ctx, to, results[0].Good, before, r.end)
+			if err != nil {
+				return nil, err
+			}
+		}
+		results = append(results, result)
 	}
 	for i := range results {
 		if peakPerCPU > 0 {
@@ -103,7 +118,10 @@ type overloadRun struct {
 	mu                                sync.Mutex
 	sent, good, refused, late, failed int64
 	answered, refusals                *hdrhistogram.Histogram
-	cpu                               float64 // seconds of the service
+	cpu                               float64   // seconds of the service
+	end                               time.Time // from when on nothing was sent
+	keepSamples                       bool
+	samples                           []sample // with keepSamples, in no order
 }
 
 func newOverloadRun(to *target, rate float64) *overloadRun {
@@ -120,6 +138,7 @@ func (r *overloadRun) send(ctx context.Context, connections int, d time.Duration
 	var next atomic.Int64
 	before := r.cpuSeconds(ctx)
 	start := time.Now()
+	r.end = start.Add(d)
 	for range connections {
 		wg.Go(func() {
 			c := &connection{host: r.to.host}
@@ -138,7 +157,9 @@ func (r *overloadRun) send(ctx context.Context, connections int, d time.Duration
 				if time.Since(due) > maxLate {
 					continue
 				}
-				r.exchange(ctx, c, r.to.requests[random.IntN(len(r.to.requests))], due)
+				request := r.to.requests[random.IntN(len(r.to.requests))]
+				took, answered := r.exchange(ctx, c, request, due)
+				r.keep(sample{due.Sub(start), took, answered})
 			}
 		})
 	}
@@ -171,10 +192,13 @@ var (
 	refusal  = []byte(`"code":"overloaded"`)
 )
 
-// exchange sends one request and counts its answer.
-func (r *overloadRun) exchange(ctx context.Context, c *connection, request []byte, due time.Time) {
+// exchange sends one request and counts its answer. It reports how long after due the answer came,
+// and whether it is a ranking.
+func (r *overloadRun) exchange(
+	ctx context.Context, c *connection, request []byte, due time.Time,
+) (took time.Duration, answered bool) {
 	status, data, err := c.exchange(ctx, request)
-	took := time.Since(due)
+	took = time.Since(due)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sent++
@@ -191,7 +215,19 @@ func (r *overloadRun) exchange(ctx context.Context, c *connection, request []byt
 		} else {
 			r.late++
 		}
+		return took, true
 	}
+	return took, false
+}
+
+// keep keeps a sample if samples are kept.
+func (r *overloadRun) keep(s sample) {
+	if !r.keepSamples {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.samples = append(r.samples, s)
 }
 
 func (r *overloadRun) result(factor, peak float64, d time.Duration) OverloadResult {

@@ -42,6 +42,9 @@ func TestOverload(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
+	if results[1].Recovery != nil || results[2].Recovery != nil {
+		t.Error("a service that refuses calm loads too has recovered")
+	}
 	// A busy machine may answer none of the open loop in time.
 	if results[0].Good <= 0 || results[0].GoodPerCPU <= 0 {
 		t.Errorf("%+v", results[0])
