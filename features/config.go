@@ -61,11 +61,12 @@ type Config struct {
 // KiB. The half-lives reach from one session to one season.
 func DefaultConfig() Config {
 	return Config{
-		Actions:       []string{"view", "click", "comment", "purchase"},
-		Fields:        []string{"tags", "category", "genres", "brand", "author"},
-		HalfLives:     []string{allTime, "1h", "1d", "7d", "30d"},
-		DailyListed:   5,
-		DailyUnlisted: 1,
+		Actions:        []string{"view", "click", "comment", "purchase"},
+		Fields:         []string{"tags", "category", "genres", "brand", "author"},
+		HalfLives:      []string{allTime, "1h", "1d", "7d", "30d"},
+		DailyListed:    5,
+		DailyUnlisted:  1,
+		NewcomerExcess: 2,
 
 		Recent:      100,
 		Shown:       256,

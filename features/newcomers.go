@@ -42,9 +42,22 @@ func (u *UserState) isNewcomer() bool {
 	return len(u.recent) == 0 || !u.hasActedOnOther(u.recent[0].Item)
 }
 
-// admitsNewcomer reports whether one more event of a newcomer counts for an item, by the index of
-// its action. The bound is on all actions together. If newcomers cause half of all events or more,
-// a NewcomerExcess of 2 admits everything: such a site has little other evidence.
+// NewcomerShare says how many of some counted events newcomers caused.
+type NewcomerShare struct{ Newcomers, All float64 }
+
+// AdmitsNewcomer reports whether one more event of a newcomer counts for an item. overall is the
+// share of newcomers in the events of all items. If newcomers cause half of all events or more, a
+// NewcomerExcess of 2 admits everything: such a site has little other evidence.
+func (c *Config) AdmitsNewcomer(item, overall NewcomerShare) bool {
+	if c.NewcomerExcess == 0 || overall.All == 0 {
+		return true
+	}
+	usual := overall.Newcomers / overall.All
+	return item.Newcomers+1 <= newcomerAllowance+c.NewcomerExcess*usual*(item.All+1)
+}
+
+// admitsNewcomer is Config.AdmitsNewcomer for an action on an item, by the action's index. The
+// bound is on all actions together.
 func (s *State) admitsNewcomer(it *ItemState, action int) bool {
 	if s.cfg.NewcomerExcess == 0 {
 		return true
@@ -58,11 +71,8 @@ func (s *State) admitsNewcomer(it *ItemState, action int) bool {
 		}
 		return c.sum(action, s.layout.allTime, len(s.layout.rates))
 	}
-	ofAll := all(&s.global)
-	if ofAll == 0 {
-		return true
-	}
-	usual := float64(*s.newcomers.of(action)) / ofAll
-	byNewcomers := float64(*it.newcomers.of(action))
-	return byNewcomers+1 <= newcomerAllowance+s.cfg.NewcomerExcess*usual*(all(&it.counts)+1)
+	return s.cfg.AdmitsNewcomer(
+		NewcomerShare{float64(*it.newcomers.of(action)), all(&it.counts)},
+		NewcomerShare{float64(*s.newcomers.of(action)), all(&s.global)},
+	)
 }

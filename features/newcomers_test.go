@@ -42,19 +42,12 @@ func rateOf(t *testing.T, s *features.State, item string) float64 {
 	return float64(st.Columns[0])
 }
 
-// bounded returns a configuration that bounds what newcomers cause.
-func bounded() features.Config {
-	cfg := features.DefaultConfig()
-	cfg.NewcomerExcess = 2
-	return cfg
-}
-
 // 100 users who act on one item alone raise it by at most 0.1 log-odds, whether they were shown it
 // or not. Nothing that honest users do is left out, except a few clicks of newcomers.
 func TestNewcomersAreBounded(t *testing.T) {
 	for _, listed := range []bool{false, true} {
 		for seed := range uint64(3) {
-			cfg := bounded()
+			cfg := features.DefaultConfig()
 			f := honestShop(cfg, seed)
 			honest := f.Uncounted().Numbers()[features.UncountedKey{
 				Reason: features.UncountedNewcomer,
@@ -89,7 +82,7 @@ func TestNewcomersAreBounded(t *testing.T) {
 // Clicks of a site whose users all act on one item count: there is no other evidence.
 func TestSiteOfNewcomersIsCounted(t *testing.T) {
 	for _, listed := range []bool{false, true} {
-		f := newFeed(bounded())
+		f := newFeed(features.DefaultConfig())
 		for u := range 200 {
 			user, at := fmt.Sprint("u", u), t0+int64(u)
 			if listed {
@@ -106,7 +99,7 @@ func TestSiteOfNewcomersIsCounted(t *testing.T) {
 // A site that sends clicks without lists, from users with histories, loses next to nothing.
 func TestClicksWithoutListsAreCounted(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
-	f := newFeed(bounded())
+	f := newFeed(features.DefaultConfig())
 	const users, clicks = 300, 8
 	for n := range users * clicks {
 		item := int(math.Exp(r.Float64() * math.Log(50))) // popularity falls with the number
@@ -120,7 +113,7 @@ func TestClicksWithoutListsAreCounted(t *testing.T) {
 }
 
 func TestUncountedNamesSourceAndItem(t *testing.T) {
-	f := newFeed(bounded())
+	f := newFeed(features.DefaultConfig())
 	for i := range 3000 {
 		e := did("robot", "click", "target", t0+int64(i))
 		e.Source = "key:web"

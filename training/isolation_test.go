@@ -90,7 +90,7 @@ func TestNoListMeetsItsOwnLabels(t *testing.T) {
 
 // The rows of a list are in random order. Each keeps its gain and its position.
 func TestShuffleKeepsGainsWithItems(t *testing.T) {
-	records := demoLog()[:2000]
+	records := demoLog()[:3000] // fewer give two features and two trees no better order than chance
 	in := inputs(t, records)
 	in.Config.Signals = quick
 	in.Config.Scorer.Rounds = 2

@@ -15,7 +15,7 @@ import (
 )
 
 // demoShop imports the demo's catalogue and 2,000 lists of 40 users, and serves them.
-func demoShop(t *testing.T, config string) *service {
+func demoShop(t *testing.T) *service {
 	t.Helper()
 	dir := t.TempDir()
 	events := demo.New(demo.Options{Seed: 1, Users: 40, Lists: 2000}).Events()
@@ -23,15 +23,12 @@ func demoShop(t *testing.T, config string) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, yaml := filepath.Join(dir, "events.jsonl"), filepath.Join(dir, "relish.yaml")
-	for path, data := range map[string][]byte{log: text, yaml: []byte(config)} {
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	log, data := filepath.Join(dir, "events.jsonl"), filepath.Join(dir, "data")
+	if err := os.WriteFile(log, text, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	data := filepath.Join(dir, "data")
-	output(t, "import", "--data", data, "--config", yaml, log)
-	return serve(t, "--data", data, "--config", yaml)
+	output(t, "import", "--data", data, log)
+	return serve(t, "--data", data)
 }
 
 // candidate is a candidate of a request; without a title it stands for the item of the catalogue.
@@ -82,7 +79,7 @@ var shopUsers = []string{"stranger", "user-0001", "user-0007", "user-0013", "use
 func TestPoisonedClicksGainLittle(t *testing.T) {
 	for _, attack := range clickAttacks {
 		t.Run(attack.name, func(t *testing.T) {
-			s := demoShop(t, "state:\n  newcomer_excess: 2\n")
+			s := demoShop(t)
 			if _, metrics := s.get(t, "/metrics"); notCounted.MatchString(metrics) {
 				t.Errorf("honest events are not counted: %s", notCounted.FindString(metrics))
 			}

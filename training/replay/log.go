@@ -67,6 +67,9 @@ type Interaction struct {
 	User, Item    int32
 	Gain          float32
 	HasImpression bool // it names its impression
+	// Uncounted says that the bound on newcomers leaves the interaction out of the item's counters,
+	// see features.Config.NewcomerExcess. It is no label of its list.
+	Uncounted bool
 }
 
 // LoggedList is one impression with its labels.

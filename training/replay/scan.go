@@ -41,9 +41,10 @@ type scanner struct {
 	impressions map[uint64]int    // hash of an impression id -> index among all lists
 	// early has the early follow-ups by the hash of the impression id they name, in two
 	// generations: the present one and the one before.
-	early   [2]map[uint64][]earlyFollowUp
-	items   itemChanges
-	repeats dayRepeats
+	early     [2]map[uint64][]earlyFollowUp
+	items     itemChanges
+	repeats   dayRepeats
+	newcomers newcomerBound
 }
 
 // Scan reads the log up to Options.Until and Options.Before.
@@ -60,7 +61,7 @@ func Scan(ctx context.Context, src Source, opt Options) (*Log, error) {
 			Contexts: map[string]ContextField{},
 		},
 		opt: opt, counted: map[string]bool{}, erased: map[string]uint64{},
-		impressions: map[uint64]int{},
+		impressions: map[uint64]int{}, newcomers: newcomerBound{cfg: opt.State},
 	}
 	for _, action := range opt.State.Actions {
 		s.counted[action] = true
@@ -243,15 +244,20 @@ func (s *scanner) addInteraction(rec *event.Record) {
 		s.repeats.exceed(s.opt.State.DailyListed, userAction{x.User, x.Item, e.Action}, rec) {
 		return
 	}
+	x.Uncounted = !s.newcomers.admit(x.User, x.Item)
 	s.Interactions = append(s.Interactions, x)
 	if !x.HasImpression {
 		return
+	}
+	label := x.Gain
+	if x.Uncounted {
+		label = 0
 	}
 	key := xxhash.Sum64String(e.ImpressionID)
 	switch at, known := s.impressions[key]; {
 	case known && at >= s.DroppedLists:
 		list := &s.Lists[at-s.DroppedLists]
-		s.attribute(list, x.Item, x.Gain, x.Time-list.Time)
+		s.attribute(list, x.Item, label, x.Time-list.Time)
 	case !known:
 		if len(s.early[0]) >= maxEarlyFollowUps {
 			s.early[1], s.early[0] = s.early[0], nil
@@ -259,7 +265,7 @@ func (s *scanner) addInteraction(rec *event.Record) {
 		if s.early[0] == nil {
 			s.early[0] = map[uint64][]earlyFollowUp{}
 		}
-		s.early[0][key] = append(s.early[0][key], earlyFollowUp{x.Seq, x.Item, x.Gain, x.Time})
+		s.early[0][key] = append(s.early[0][key], earlyFollowUp{x.Seq, x.Item, label, x.Time})
 	}
 }
 

@@ -427,3 +427,63 @@ func TestErrorsEndBothPasses(t *testing.T) {
 		t.Errorf("a failing caller: %v", err)
 	}
 }
+
+// clickFarm is a log of ten shoppers, who look at four lists each and click on two items, and then
+// of 100 users who look at one list each and click on another item alone.
+func clickFarm() *tape {
+	tp := new(tape)
+	visit := func(visit, user string, clicked ...string) {
+		tp.add(list(visit, user, "a", "b", "c", "d"))
+		for _, item := range clicked {
+			tp.add(did(user, "click", item, visit))
+		}
+	}
+	for n := range 40 {
+		visit(fmt.Sprint("l", n), fmt.Sprint("shopper", n%10), "b", "c")
+	}
+	for n := range 100 {
+		visit(fmt.Sprint("f", n), fmt.Sprint("farm", n), "a")
+	}
+	return tp
+}
+
+// The clicks of a farm are as few labels as they are counts. What its users do later changes none.
+func TestClickFarmTeachesLittle(t *testing.T) {
+	tp := clickFarm()
+	log := scan(t, tp, replay.Options{})
+	labelled := func(log *replay.Log) (farm, shoppers int) {
+		for _, l := range log.Lists {
+			switch isFarm := strings.HasPrefix(log.Users.IDs()[l.User], "farm"); {
+			case isFarm && slices.Max(l.Gains) > 0:
+				farm++
+			case slices.Max(l.Gains) > 0:
+				shoppers++
+			}
+		}
+		return farm, shoppers
+	}
+	farm, shoppers := labelled(log)
+	if farm == 0 || farm > 2 || shoppers != 40 {
+		t.Errorf("%d lists of the farm and %d of shoppers have labels", farm, shoppers)
+	}
+	if len(log.Interactions) != 180 {
+		t.Errorf("the log has %d interactions, want 180", len(log.Interactions))
+	}
+	for n := range 100 {
+		tp.add(did(fmt.Sprint("farm", n), "click", "d", ""))
+	}
+	later := scan(t, tp, replay.Options{})
+	for i, x := range log.Interactions {
+		if later.Interactions[i] != x {
+			t.Fatalf("later events change %+v to %+v", x, later.Interactions[i])
+		}
+	}
+	if again, _ := labelled(later); again != farm {
+		t.Errorf("later events change %d labels of the farm to %d", farm, again)
+	}
+	opt := replay.Options{State: features.DefaultConfig()}
+	opt.State.NewcomerExcess = 0
+	if farm, _ := labelled(scan(t, tp, opt)); farm != 100 {
+		t.Errorf("without the bound, %d lists of the farm have labels, want 100", farm)
+	}
+}

@@ -124,7 +124,8 @@ func (c *CrossFit) Before(seq uint64) *CrossFit {
 }
 
 // Corpus returns the events that the signals of one fold may learn from: everything before the
-// holdout, except what users of that fold did and saw from their first scored list on.
+// holdout, except what users of that fold did and saw from their first scored list on. The only
+// item of a user is left out if none of the interactions with it counts for the item.
 func (c *CrossFit) Corpus(fold int) *Corpus {
 	out := &Corpus{
 		Items: c.items, ItemInfos: c.itemInfos, Vectors: c.vectors,
@@ -133,10 +134,17 @@ func (c *CrossFit) Corpus(fold int) *Corpus {
 	isVisible := func(user int32, seq uint64) bool {
 		return seq < c.holdout && (c.fold[user] != fold || seq < c.firstList[user])
 	}
+	counts := make([]bool, len(c.fold)) // by user: whether any of the interactions counts
 	for i := range c.log.Interactions {
 		if x := &c.log.Interactions[i]; isVisible(x.User, x.Seq) {
 			u := &out.Users[x.User]
 			u.Interactions = append(u.Interactions, Interaction{Item: x.Item, Gain: x.Gain})
+			counts[x.User] = counts[x.User] || !x.Uncounted
+		}
+	}
+	for user, some := range counts {
+		if !some {
+			out.Users[user].Interactions = nil
 		}
 	}
 	for i := range c.log.Lists {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"testing"
 
 	"relish/features"
@@ -69,6 +70,19 @@ func TestCorpusLeavesTheFoldOut(t *testing.T) {
 		if want := map[bool]int{true: 5, false: 0}[user < 2]; n != want {
 			t.Errorf("before sequence 11: user %d has %d interactions, want %d", user, n, want)
 		}
+	}
+}
+
+// A user whose only item must not be learned from is left out. What other users did is complete.
+func TestCorpusLeavesUncountedUsersOut(t *testing.T) {
+	log := interactionLog(t, 2, 3)
+	for i := range log.Interactions {
+		log.Interactions[i].Uncounted = i < 4 // all of user 0, the first one of user 1
+	}
+	got := interactionCounts(signals.NewCrossFit(log, nil, nil, math.MaxUint64).
+		Corpus(signals.NoFold))
+	if want := []int{0, 3}; !slices.Equal(got, want) {
+		t.Errorf("the users have %v interactions, want %v", got, want)
 	}
 }
 
