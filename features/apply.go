@@ -69,7 +69,7 @@ func (s *State) ApplyRemaining(rec *event.Record, applied AppliedParts) (changed
 // item returns the item for an event that names it, and creates it if needed. If the item already
 // includes the record, it returns a copy that is thrown away.
 func (s *State) item(id string, rec *event.Record) *ItemState {
-	it := s.items.byID[id]
+	it := s.items.get(id)
 	if s.applied.Items[id] {
 		return it.scratch()
 	}
@@ -92,7 +92,7 @@ func (s *State) user(id string) *UserState {
 	if s.applied.User {
 		return s.users.state(id).scratch(len(s.cfg.Fields))
 	}
-	if known := s.users.byID[id]; known != nil {
+	if known := s.users.get(id); known != nil {
 		return s.users.change(known, s.now())
 	}
 	if s.bounded() {

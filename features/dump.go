@@ -204,8 +204,8 @@ func (s *State) Dump(replica string) *Dump {
 	return &Dump{
 		Config: s.cfg, Arrival: s.arrival, Parts: []CounterPart{{replica, s.seq, s.Counters}},
 		Items: func(yield func(ItemRow, error) bool) {
-			for _, id := range sortedKeys(s.items.byID) {
-				row := s.ItemRow(id, s.items.byID[id])
+			for _, it := range s.items.sorted() {
+				row := s.ItemRow(it.id, it)
 				row.Seen += s.idle
 				if !yield(row, nil) {
 					return
@@ -213,8 +213,8 @@ func (s *State) Dump(replica string) *Dump {
 			}
 		},
 		Users: func(yield func(UserRow, error) bool) {
-			for _, id := range sortedKeys(s.users.byID) {
-				row := s.UserRow(id, s.users.state(id))
+			for _, u := range s.users.sorted() {
+				row := s.UserRow(u.id, s.users.unpack(u, new(UserState)))
 				row.Seen += s.idle
 				if !yield(row, nil) {
 					return

@@ -35,22 +35,26 @@ func (s *State) Read(q *ranker.FeatureQuery) (*ranker.RequestState, error) {
 	}
 	x := s.newExtraction(q)
 	defer x.release()
-	if r := s.users.byID[q.User]; r != nil {
+	if r := s.users.get(q.User); r != nil {
 		into := unpackedUsers.Get().(*UserState)
 		defer unpackedUsers.Put(into)
 		x.user = s.users.unpack(r, into)
 	}
 	for i := range q.Candidates {
-		x.items[i] = s.items.byID[q.Candidates[i].ID]
+		x.ids = append(x.ids, q.Candidates[i].ID)
 	}
 	if x.user != nil {
 		for k := range x.user.recent {
-			content := &unknownItem.Content
-			if it := s.items.byID[x.user.recent[k].Item]; it != nil {
-				content = &it.Content
-			}
-			x.history = append(x.history, content)
+			x.ids = append(x.ids, x.user.recent[k].Item)
 		}
+	}
+	x.found = s.lookUpItems(x.ids, x.found)
+	copy(x.items, x.found)
+	for _, it := range x.found[len(q.Candidates):] {
+		if it == nil {
+			it = &unknownItem
+		}
+		x.history = append(x.history, &it.Content)
 	}
 	out := x.read(schema)
 	out.Seq = s.seq
@@ -87,6 +91,8 @@ type extraction struct {
 	now      int64        // the query's time at the last tick of the clock, Unix ms
 	user     *UserState   // nil: unknown
 	history  []*Content   // aligned with user.recent
+	ids      []string     // of the candidates and the history
+	found    []*ItemState // aligned with ids, nil: unknown
 	items    []*ItemState // by candidate
 	contents []*Content   // by candidate, inline content merged in
 	created  int          // counters of field values that exist
@@ -116,6 +122,8 @@ func (t *Counters) newExtraction(q *ranker.FeatureQuery) *extraction {
 // release keeps the memory for the next extraction, without what it refers to.
 func (x *extraction) release() {
 	clear(x.history)
+	clear(x.ids)
+	clear(x.found)
 	clear(x.items)
 	clear(x.contents)
 	clear(x.tables)
@@ -123,8 +131,9 @@ func (x *extraction) release() {
 		x.fields[k].reset()
 	}
 	*x = extraction{
-		history: x.history[:0], items: x.items[:0], contents: x.contents[:0],
-		priors: x.priors[:0], template: x.template[:0], fields: x.fields, tables: x.tables[:0],
+		history: x.history[:0], ids: x.ids[:0], found: x.found[:0], items: x.items[:0],
+		contents: x.contents[:0],
+		priors:   x.priors[:0], template: x.template[:0], fields: x.fields, tables: x.tables[:0],
 	}
 	extractions.Put(x)
 }

@@ -34,6 +34,7 @@ func (c *compiledSchema) extract(x *extraction, counts []ranker.ItemCounts) []fl
 	n := len(x.items)
 	out := make([]float32, n*c.width)
 	parallel.Rows(n, minRowsPerWorker, func(from, to int) {
+		x.preload(from, to)
 		for i := from; i < to; i++ {
 			row := out[i*c.width : (i+1)*c.width]
 			copy(row, x.template)

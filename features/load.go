@@ -175,17 +175,17 @@ func (v *loadedValue) add(s *State, all []byte) (err error) {
 	case v.err != nil:
 		return v.err
 	case v.item != nil:
-		if s.items.byID[v.id] != nil {
+		if s.items.get(v.id) != nil {
 			return ErrCorrupt // a checkpoint has each item once
 		}
 		s.items.put(v.id, v.item)
 	case v.user != nil:
-		if s.users.byID[v.id] != nil {
+		if s.users.get(v.id) != nil {
 			return ErrCorrupt
 		}
 		s.users.putState(v.id, v.user)
 	case v.packed != nil:
-		if s.users.byID[v.packed.id] != nil {
+		if s.users.get(v.packed.id) != nil {
 			return ErrCorrupt
 		}
 		s.users.put(v.packed.id, v.packed)

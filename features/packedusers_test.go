@@ -106,7 +106,7 @@ func TestNamesOfACheckpointAreCounted(t *testing.T) {
 	for range 2 * maxUnpacked {
 		s.PutUser(string(rune('a'+r.IntN(2000))), randomUser(r, &cfg))
 	}
-	for id := range s.users.byID { // frees some numbers
+	for id := range s.Users() { // frees some numbers
 		if r.IntN(2) == 0 {
 			s.PutUser(id, nil)
 		}
@@ -122,7 +122,7 @@ func TestNamesOfACheckpointAreCounted(t *testing.T) {
 	if got.users.len() != s.users.len() || got.users.len() == 0 {
 		t.Fatalf("%d users, want %d", got.users.len(), s.users.len())
 	}
-	for id := range s.users.byID {
+	for id := range s.Users() {
 		if !bytes.Equal(got.AppendUser(nil, id, got.UserState(id)),
 			s.AppendUser(nil, id, s.UserState(id))) {
 			t.Fatalf("user %q differs", id)

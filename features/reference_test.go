@@ -76,7 +76,7 @@ func (r *reference) number(n *decayedCounts, f *ranker.Feature, prior float64) f
 
 func (r *reference) cell(f *ranker.Feature, i int) float32 {
 	c := &r.q.Candidates[i]
-	it, user := r.s.items.byID[c.ID], r.s.users.state(r.q.User)
+	it, user := r.s.items.get(c.ID), r.s.users.state(r.q.User)
 	content := &Content{}
 	if it != nil {
 		content = &it.Content
@@ -171,7 +171,7 @@ func (r *reference) share(f *ranker.Feature, content *Content, user *UserState) 
 	hits := 0
 	for _, v := range content.values[field] {
 		if user != nil && slices.ContainsFunc(user.recent, func(in ranker.Interaction) bool {
-			it := r.s.items.byID[in.Item]
+			it := r.s.items.get(in.Item)
 			return it != nil && it.values != nil && slices.Contains(it.values[field], v) &&
 				(f.Action == "" || f.Action == ActionAny || f.Action == in.Action)
 		}) {
@@ -326,7 +326,7 @@ func (w *referenceWorld) check(t *testing.T, s *State, q *ranker.FeatureQuery) {
 	}
 	for i := range q.Candidates {
 		want := ranker.ItemCounts{}
-		if it := s.items.byID[q.Candidates[i].ID]; it != nil && !q.Candidates[i].ColdStart {
+		if it := s.items.get(q.Candidates[i].ID); it != nil && !q.Candidates[i].ColdStart {
 			want.Actions, want.Shown = r.counts(
 				&it.counts, &ranker.Feature{Action: ActionAny, HalfLife: allTime})
 		}

@@ -20,7 +20,6 @@ package features
 import (
 	"cmp"
 	"iter"
-	"maps"
 	"math"
 	"slices"
 
@@ -152,7 +151,7 @@ func (s *State) Sizes() (items, users, values int) {
 
 // Item returns an item's description, nil if nobody has described it.
 func (s *State) Item(id string) *ranker.ItemInfo {
-	if it := s.items.byID[id]; it != nil {
+	if it := s.items.get(id); it != nil {
 		return it.Info
 	}
 	return nil
@@ -187,10 +186,18 @@ func SortItems(items []*ranker.ItemInfo) {
 }
 
 // Users yields the ids of all users in no particular order.
-func (s *State) Users() iter.Seq[string] { return maps.Keys(s.users.byID) }
+func (s *State) Users() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for u := range s.users.all {
+			if !yield(u.id) {
+				return
+			}
+		}
+	}
+}
 
 // ItemState returns an item's state, nil for an unknown item. The state keeps owning it.
-func (s *State) ItemState(id string) *ItemState { return s.items.byID[id] }
+func (s *State) ItemState(id string) *ItemState { return s.items.get(id) }
 
 // UserState returns a user's state, nil for an unknown user. The state keeps owning it, and it may
 // be a copy.

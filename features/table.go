@@ -31,7 +31,7 @@ type tableEntry[T any] interface {
 
 // table is used as State is: changes exclude everything else.
 type table[T any, P tableEntry[T]] struct {
-	byID  map[string]P
+	index idIndex
 	slots slab[P] // nil where no entry is
 	free  []uint32
 
@@ -45,22 +45,50 @@ type table[T any, P tableEntry[T]] struct {
 }
 
 func newTable[T any, P tableEntry[T]]() table[T, P] {
-	return table[T, P]{byID: map[string]P{}, oldest: noSlot, newest: noSlot}
+	return table[T, P]{oldest: noSlot, newest: noSlot}
 }
 
 // grow makes room for n entries in an empty table.
 func (t *table[T, P]) grow(n int) {
-	t.byID = make(map[string]P, n)
+	t.index.grow(n)
 	t.hashes.grow(n)
 }
 
-func (t *table[T, P]) len() int { return len(t.byID) }
+func (t *table[T, P]) len() int { return t.index.n }
+
+// get returns the entry with the id, nil if there is none.
+func (t *table[T, P]) get(id string) P {
+	for slot, at := t.index.first(indexHash(id)); slot != noSlot; slot = at.next() {
+		if v := t.slots.get(slot); v.tableEntry().id == id {
+			return v
+		}
+	}
+	return nil
+}
+
+// all yields the entries in the order of their slots.
+func (t *table[T, P]) all(yield func(P) bool) {
+	for slot := range t.slots.n {
+		if v := t.slots.get(slot); v != nil && !yield(v) {
+			return
+		}
+	}
+}
+
+// sorted returns the entries in the order of their ids.
+func (t *table[T, P]) sorted() []P {
+	list := slices.AppendSeq(make([]P, 0, t.len()), t.all)
+	slices.SortFunc(list, func(a, b P) int {
+		return cmp.Compare(a.tableEntry().id, b.tableEntry().id)
+	})
+	return list
+}
 
 func (t *table[T, P]) at(slot uint32) *entry { return t.slots.get(slot).tableEntry() }
 
 // put adds an entry whose seen is set, in place of any entry with its id.
 func (t *table[T, P]) put(id string, v P) {
-	if old := t.byID[id]; old != nil {
+	if old := t.get(id); old != nil {
 		t.remove(old)
 	}
 	e := v.tableEntry()
@@ -72,7 +100,7 @@ func (t *table[T, P]) put(id string, v P) {
 	} else {
 		e.slot = t.slots.add(v)
 	}
-	t.byID[id] = v
+	t.index.add(indexHash(id), e.slot)
 	t.hashes.add(id, e.slot)
 	t.link(e)
 }
@@ -81,7 +109,7 @@ func (t *table[T, P]) put(id string, v P) {
 func (t *table[T, P]) set(id string, v P) {
 	if v != nil {
 		t.put(id, v)
-	} else if old := t.byID[id]; old != nil {
+	} else if old := t.get(id); old != nil {
 		t.remove(old)
 	}
 }
@@ -109,7 +137,7 @@ func (t *table[T, P]) remove(v P) {
 	t.save.before(e.slot)
 	t.unlink(e)
 	t.hashes.remove(e.id, e.slot)
-	delete(t.byID, e.id)
+	t.index.remove(indexHash(e.id), e.slot)
 	t.slots.set(e.slot, nil)
 	t.free = append(t.free, e.slot)
 	if t.onRemove != nil {

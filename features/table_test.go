@@ -38,10 +38,10 @@ func TestVisitsOfAnEventAreBounded(t *testing.T) {
 	for _, n := range []int{1000, 100_000} {
 		for name, event := range map[string]func(t *countedTable, i int, now int64){
 			"touch": func(t *countedTable, i int, now int64) {
-				t.touch(t.byID[fmt.Sprint("e", i)], now)
+				t.touch(t.get(fmt.Sprint("e", i)), now)
 			},
 			"remove": func(t *countedTable, i int, _ int64) {
-				t.remove(t.byID[fmt.Sprint("e", i)])
+				t.remove(t.get(fmt.Sprint("e", i)))
 			},
 			"replace": func(t *countedTable, i int, now int64) {
 				t.makeRoom(n)
@@ -81,7 +81,7 @@ func TestDropsAmongTiesVisitFewEntries(t *testing.T) {
 	for i := range drops {
 		table.makeRoom(n)
 		table.add(fmt.Sprint("f", i), &counted{}, 1)
-		table.remove(table.byID[fmt.Sprint("f", i)])
+		table.remove(table.get(fmt.Sprint("f", i)))
 		table.add(fmt.Sprint("g", i), &counted{}, 1)
 	}
 	if most := 10*n + 100*drops; visits > most {
@@ -108,7 +108,7 @@ func TestDropsAreTheOldestEntries(t *testing.T) {
 			if r.IntN(50) == 0 {
 				at -= 5
 			}
-			switch v := table.byID[id]; {
+			switch v := table.get(id); {
 			case v == nil && r.IntN(4) == 0:
 				c := &counted{}
 				c.seen = at
@@ -144,7 +144,7 @@ func TestDropsAreTheOldestEntries(t *testing.T) {
 				t.Fatalf("seed %d: %d entries, want %d", seed, table.len(), len(seen))
 			}
 			for id, at := range seen {
-				if v := table.byID[id]; v == nil || v.seen != at || table.slots.get(v.slot) != v {
+				if v := table.get(id); v == nil || v.seen != at || table.slots.get(v.slot) != v {
 					t.Fatalf("seed %d: entry %s is %+v, want time %d", seed, id, v, at)
 				}
 			}
@@ -198,7 +198,7 @@ func TestStateCopiesIDs(t *testing.T) {
 		Kind: ranker.EventImpression, ID: "e", UserID: "u", Time: 1,
 		Impression: &ranker.Impression{Items: []string{ids[1000:]}},
 	}})
-	if e := s.items.byID["a"]; unsafe.StringData(e.id) == unsafe.StringData(ids[1000:]) ||
+	if e := s.items.get("a"); unsafe.StringData(e.id) == unsafe.StringData(ids[1000:]) ||
 		e.sharedID(ids[1000:]) != e.id {
 		t.Errorf("the state holds the string of the event: %q", e.id)
 	}

@@ -141,11 +141,11 @@ func TestPackedUsersInAState(t *testing.T) {
 	if n := packed.users.len() - len(packed.users.latest); n < 100 {
 		t.Fatalf("only %d users are packed", n)
 	}
-	if known, want := sortedKeys(packed.users.byID), sortedKeys(plain.users.byID); !slices.Equal(
-		known, want) {
+	known, want := slices.Sorted(packed.Users()), slices.Sorted(plain.Users())
+	if !slices.Equal(known, want) {
 		t.Fatalf("%d users, want %d", len(known), len(want))
 	}
-	for id := range packed.users.byID {
+	for id := range packed.Users() {
 		got := packed.AppendUser(nil, id, packed.UserState(id))
 		if !bytes.Equal(got, plain.AppendUser(nil, id, plain.UserState(id))) {
 			t.Fatalf("the states of user %s differ", id)

@@ -46,7 +46,7 @@ func newUserTable(cfg *Config, bounded bool) *userTable {
 
 // state returns a user's state for reading, nil for an unknown user. It may be a copy.
 func (t *userTable) state(id string) *UserState {
-	r := t.byID[id]
+	r := t.get(id)
 	if r == nil {
 		return nil
 	}
