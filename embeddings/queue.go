@@ -60,7 +60,7 @@ type job struct {
 func sizeOf(item *ranker.ItemInfo, text string) int64 {
 	n := jobOverhead + len(text)
 	if item != nil {
-		n += len(item.Title) + len(item.Text)
+		n += len(item.Title()) + len(item.Text())
 	}
 	return int64(n)
 }

@@ -221,8 +221,8 @@ func (s *TestSet) itemDistance(candidates []ranker.Candidate) Distance {
 
 // tagsAndFieldValues returns an item's tags and its text fields as NAME=VALUE, sorted, each once.
 func tagsAndFieldValues(it *ranker.ItemInfo) []string {
-	out := append([]string(nil), it.Tags...)
-	for name, v := range it.Fields {
+	out := it.Tags()
+	for name, v := range it.Fields() {
 		if v.Kind == ranker.String || v.Kind == ranker.Strings {
 			for _, value := range v.AsStrings() {
 				out = append(out, name+"="+value)

@@ -208,8 +208,11 @@ func (s *State) count(
 		s.markChanged(globalKey)
 	}
 	s.layout.add(&u.counts, action, t)
-	for f, values := range it.values {
-		for _, v := range values {
+	ids := s.idsOf(&it.Content)
+	for f := range s.cfg.Fields {
+		unknown := ids.unknown(f)
+		for k, id := range ids.of(f) {
+			v := s.fieldValue(f, id, unknown, k)
 			if forAll {
 				s.countValue(f, v.Value(), action, t)
 			}

@@ -2,64 +2,33 @@ package features
 
 import (
 	"maps"
-	"unique"
 
 	"relish/features/event"
 	"relish/ranker"
 )
-
-// fieldValue is one value of a counted field. Many items share a value, so each distinct value is
-// held once and compared by its address.
-type fieldValue = unique.Handle[string]
 
 // Content is an item's content in the form that extraction reads. It is immutable and shared.
 type Content struct {
 	Info *ranker.ItemInfo // nil: nobody has described the item
 	// Hash identifies the packed content. It is 0 without Info, and until AppendContent computes
 	// it.
-	Hash   uint64
-	values [][]fieldValue // by counted field
+	Hash uint64
 
 	cache *itemCache // may be nil without Info
 }
 
-// of returns the item's values of a counted field.
-func (c *Content) of(field int) []fieldValue {
-	if field < len(c.values) {
-		return c.values[field]
-	}
-	return nil
-}
-
 func (t *Counters) content(item ranker.Item) Content {
-	info := ranker.NewItemInfo(item, t.cfg.Text)
-	return Content{Info: info, values: fieldValuesOf(info, t.cfg.Fields), cache: &itemCache{}}
-}
-
-// fieldValuesOf returns the item's values of each of the fields.
-func fieldValuesOf(info *ranker.ItemInfo, fields []string) [][]fieldValue {
-	out := make([][]fieldValue, len(fields))
-	for i, name := range fields {
-		if v, ok := fieldOf(info, name); ok {
-			list := v.AsStrings()
-			out[i] = make([]fieldValue, len(list))
-			for k, s := range list {
-				out[i][k] = unique.Make(s)
-			}
-		}
-	}
-	return out
+	return Content{Info: ranker.NewItemInfo(item, t.cfg.Text), cache: &itemCache{}}
 }
 
 // fieldOf returns an item's field. "tags" is the item's tags unless a field has that name.
 func fieldOf(info *ranker.ItemInfo, name string) (ranker.FieldValue, bool) {
-	if v, ok := info.Fields[name]; ok {
-		return v, true
+	v, ok := info.Field(name)
+	if !ok && name == partTags {
+		tags := info.Tags()
+		return ranker.StringsValue(tags), tags != nil
 	}
-	if name == partTags && info.Tags != nil {
-		return ranker.StringsValue(info.Tags), true
-	}
-	return ranker.FieldValue{}, false
+	return v, ok
 }
 
 // The parts of an item. They name the item's own parts in ItemState.times; a field stands there
@@ -75,7 +44,7 @@ const (
 func (s *State) applyItem(rec *event.Record) *ranker.ItemInfo {
 	e := &rec.Event
 	it := s.item(e.ItemID, rec)
-	content := ranker.Item{ID: e.ItemID}
+	content := ranker.Item{ID: it.sharedID(e.ItemID)}
 	switch {
 	case e.Replace:
 		if it.Info != nil && e.Time < it.newest() {
@@ -88,7 +57,7 @@ func (s *State) applyItem(rec *event.Record) *ranker.ItemInfo {
 		setContent(&content, e)
 		it.time = e.Time
 	default:
-		content = it.Info.Item
+		content = it.Info.Item()
 		it.mergeItem(&content, e)
 	}
 	it.Content = s.content(content)
@@ -184,7 +153,7 @@ func inlineInfo(
 	merged := *inline
 	merged.ID = id
 	if stored != nil {
-		merged = mergeInline(stored.Item, inline)
+		merged = mergeInline(stored.Item(), inline)
 	}
 	info := ranker.NewItemInfo(merged, text)
 	info.Transient = stored == nil || stored.TextKey != info.TextKey

@@ -158,6 +158,7 @@ type Counters struct {
 	layout     counterLayout
 	tick       int64               // Config.Tick, ms
 	values     []valueCounters     // by counted field
+	noIDs      *valueIDs           // of an item without content
 	counted    slab[*valueCounter] // all of values; none is removed or moved
 	global     decayedCounts
 	newcomers  NewcomerCounts // included in global
@@ -181,7 +182,7 @@ var globalKey = CounterKey{Field: -1}
 // NewCounters returns counters that have counted nothing. cfg must be valid.
 func NewCounters(cfg Config) *Counters {
 	t := &Counters{cfg: cfg, layoutHash: cfg.layoutHash(), layout: newLayout(&cfg),
-		tick: cfg.Tick().Milliseconds()}
+		tick: cfg.Tick().Milliseconds(), noIDs: withoutValues(len(cfg.Fields))}
 	for range cfg.Fields {
 		t.values = append(t.values, valueCounters{byValue: map[string]*valueCounter{}})
 	}

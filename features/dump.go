@@ -83,7 +83,7 @@ func (t *Counters) ItemRow(id string, it *ItemState) ItemRow {
 	}
 	r.Counters.Newcomers = it.newcomers
 	if it.Info != nil {
-		r.Item, r.Described = it.Info.Item, true
+		r.Item, r.Described = it.Info.Item(), true
 	}
 	return r
 }

@@ -95,7 +95,6 @@ type extraction struct {
 	found    []*ItemState // aligned with ids, nil: unknown
 	items    []*ItemState // by candidate
 	contents []*Content   // by candidate, inline content merged in
-	created  int          // counters of field values that exist
 
 	// What prepare computes, see compiledSchema.
 	priors   []prior
@@ -111,7 +110,7 @@ var extractions = sync.Pool{New: func() any { return new(extraction) }}
 // newExtraction returns an extraction whose items are to be set.
 func (t *Counters) newExtraction(q *ranker.FeatureQuery) *extraction {
 	x := extractions.Get().(*extraction)
-	x.counters, x.query, x.created = t, q, t.Len()
+	x.counters, x.query = t, q
 	x.now = q.Now - q.Now%t.tick
 	n := len(q.Candidates)
 	x.items = slices.Grow(x.items, n)[:n]
@@ -168,7 +167,8 @@ func (x *extraction) setContent(i int) {
 		it = &unknownItem
 	}
 	if c.ColdStart {
-		it = &ItemState{Content: it.Content, first: x.now, version: versionOfColdStart}
+		it = &ItemState{Content: it.Content, first: x.now}
+		it.version = versionOfColdStart
 	}
 	x.items[i], x.contents[i] = it, &it.Content
 	if c.Inline == nil {
@@ -176,7 +176,5 @@ func (x *extraction) setContent(i int) {
 	}
 	cfg := &x.counters.cfg
 	info := inlineInfo(c.ID, it.Info, c.Inline, cfg.Text)
-	x.contents[i] = &Content{
-		Info: info, values: fieldValuesOf(info, cfg.Fields), cache: &itemCache{},
-	}
+	x.contents[i] = &Content{Info: info, cache: &itemCache{}}
 }

@@ -142,11 +142,12 @@ func wordCountFill(name string) contentFunc {
 		var text string
 		switch name {
 		case partTitle:
-			text = info.Title
+			text = info.Title()
 		case partText:
-			text = info.Text
+			text = info.Text()
 		default:
-			text = strings.Join(info.Fields[name].AsStrings(), " ")
+			v, _ := info.Field(name)
+			text = strings.Join(v.AsStrings(), " ")
 		}
 		n := 0
 		for range strings.FieldsSeq(text) {

@@ -92,7 +92,8 @@ func (u *userValues) home(id uint32) uint32 {
 	return (id * 0x9e3779b1) >> 7 & uint32(len(u.keys)-1)
 }
 
-// sum returns the sum of a column's numbers over an item's values.
+// sum returns the sum of a column's numbers over an item's values, of which those without an id are
+// in values.
 func (u *userValues) sum(column int, values []fieldValue, ids []uint32) (sum float64) {
 	n := len(u.all)
 	if n == 0 {
@@ -142,12 +143,11 @@ func (s *valueSet) prepare(x *extraction, field int, action string) {
 		return
 	}
 	for k := range x.user.recent {
-		content := x.history[k]
-		if len(content.of(field)) == 0 ||
-			action != "" && action != ActionAny && x.user.recent[k].Action != action {
+		if action != "" && action != ActionAny && x.user.recent[k].Action != action {
 			continue
 		}
-		for j, id := range x.idsOf(content).of(field) {
+		ids := x.counters.idsOf(x.history[k])
+		for j, id := range ids.of(field) {
 			if id != noID {
 				s.bits[id/64] |= 1 << (id % 64)
 				continue
@@ -155,12 +155,12 @@ func (s *valueSet) prepare(x *extraction, field int, action string) {
 			if s.withoutID == nil {
 				s.withoutID = map[fieldValue]struct{}{}
 			}
-			s.withoutID[content.of(field)[j]] = struct{}{}
+			s.withoutID[ids.unknown(field)[j]] = struct{}{}
 		}
 	}
 }
 
-// count returns how many of an item's values are in the set.
+// count returns how many of an item's values are in the set. Those without an id are in values.
 func (s *valueSet) count(values []fieldValue, ids []uint32) (n int) {
 	for k, id := range ids {
 		if id != noID {

@@ -53,12 +53,11 @@ func (x *extraction) prepareFields(c *compiledSchema) {
 
 // fill sets the columns of candidate i's row. They stay missing if it has no values.
 func (f *fieldColumns) fill(x *extraction, i int, s *fieldScratch, row []float32) {
-	content := x.contents[i]
-	values := content.of(f.field)
-	if len(values) == 0 {
+	kept := x.counters.idsOf(x.contents[i])
+	ids, values := kept.of(f.field), kept.unknown(f.field)
+	if len(ids) == 0 {
 		return
 	}
-	ids := x.idsOf(content).of(f.field)
 	n := float64(len(ids))
 	for k, m := range f.means {
 		if s.means[k] != nil {

@@ -320,7 +320,7 @@ func TestReadResultsDoNotChange(t *testing.T) {
 	before := read(t, s.State, sch, t0, "u", "a")
 	columns, recent, shownBefore, title := slices.Clone(before.Columns), slices.Clone(
 		before.Recent,
-	), slices.Clone(before.Shown), before.Items[0].Title
+	), slices.Clone(before.Shown), before.Items[0].Title()
 	other := "another title"
 	s.add(
 		did("u", "click", "b", t0+1),
@@ -337,7 +337,7 @@ func TestReadResultsDoNotChange(t *testing.T) {
 	)
 	if !slices.Equal(before.Columns, columns) || !slices.Equal(before.Recent, recent) ||
 		!slices.Equal(before.Shown, shownBefore) ||
-		before.Items[0].Title != title ||
+		before.Items[0].Title() != title ||
 		before.UserFields["n"].Num != 1 {
 		t.Errorf("the result became %+v", before)
 	}

@@ -54,13 +54,10 @@ const followUpWindow = 24 * 60 * 60 * 1000
 // isFollowUp reports whether an interaction at t may follow being shown at the time shown.
 func isFollowUp(shown, t int64) bool { return t >= shown && t-shown <= followUpWindow }
 
-// sharedID returns the id string of the item's description, or that of the item itself. Histories
-// hold many ids; so they share one string for each item. id is the item's id in the event.
+// sharedID returns the id string of the item. Histories hold many ids; so they share one string for
+// each item. id is the item's id in the event.
 func (it *ItemState) sharedID(id string) string {
-	switch {
-	case it.Info != nil:
-		return it.Info.ID
-	case it.id != "": // else it is a copy that is thrown away
+	if it.id != "" { // else it is a copy that is thrown away
 		return it.id
 	}
 	return id

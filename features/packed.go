@@ -29,7 +29,7 @@ func (t *Counters) appendItem(dst []byte, id string, it *ItemState, idle int64) 
 		e.uint(contentAbsent)
 	} else {
 		e.uint(contentInline)
-		e.content(&it.Info.Item)
+		e.content(it.Info)
 	}
 	return e.itemRest(it, idle, len(dst))
 }
@@ -60,11 +60,15 @@ func (e *encoder) itemRest(it *ItemState, idle int64, start int) []byte {
 	return e.b
 }
 
-func (e *encoder) content(it *ranker.Item) {
-	e.string(it.Title)
-	e.string(it.Text)
-	e.strings(it.Tags)
-	e.fields(it.Fields)
+func (e *encoder) content(info *ranker.ItemInfo) {
+	e.string(info.Title())
+	e.string(info.Text())
+	e.strings(info.Tags())
+	e.uint(uint64(info.FieldCount()))
+	for name, v := range info.Fields() {
+		e.string(name)
+		e.value(v)
+	}
 }
 
 func (d *decoder) content(id string) ranker.Item {
@@ -104,7 +108,7 @@ func (t *Counters) AppendContent(dst []byte, it *ItemState) []byte {
 	start := len(dst)
 	e.begin(kindContent, t.layoutHash)
 	e.string(it.Info.ID)
-	e.content(&it.Info.Item)
+	e.content(it.Info)
 	e.seal(start)
 	it.Hash = contentHash(e.b[start:])
 	return e.b

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unique"
 
 	"relish/features/event"
 	"relish/ranker"
@@ -83,7 +84,7 @@ func (r *reference) cell(f *ranker.Feature, i int) float32 {
 	}
 	if c.Inline != nil {
 		info := inlineInfo(c.ID, content.Info, c.Inline, r.s.cfg.Text)
-		content = &Content{Info: info, values: fieldValuesOf(info, r.s.cfg.Fields)}
+		content = &Content{Info: info}
 	}
 	switch f.Kind {
 	case ranker.KindAge:
@@ -92,7 +93,8 @@ func (r *reference) cell(f *ranker.Feature, i int) float32 {
 			if content.Info == nil {
 				return float32(nan)
 			}
-			if at, ok := millisOf(content.Info.Fields[f.Field]); ok {
+			v, _ := content.Info.Field(f.Field)
+			if at, ok := millisOf(v); ok {
 				return ageCell(r.now, at)
 			}
 		case c.ColdStart:
@@ -103,7 +105,7 @@ func (r *reference) cell(f *ranker.Feature, i int) float32 {
 		return float32(nan)
 	case ranker.KindNumber:
 		if content.Info != nil {
-			if v, ok := content.Info.Fields[f.Field]; ok && v.Kind == ranker.Number {
+			if v, ok := content.Info.Field(f.Field); ok && v.Kind == ranker.Number {
 				return float32(v.Num)
 			}
 		}
@@ -139,12 +141,12 @@ func (r *reference) cell(f *ranker.Feature, i int) float32 {
 func (r *reference) mean(
 	f *ranker.Feature, content *Content, user *UserState, prior float64,
 ) float32 {
-	field := slices.Index(r.s.cfg.Fields, f.Field)
-	if content.values == nil || len(content.values[field]) == 0 {
+	field, values := slices.Index(r.s.cfg.Fields, f.Field), valuesOf(content, f.Field)
+	if len(values) == 0 {
 		return float32(nan)
 	}
 	sum := 0.0
-	for _, v := range content.values[field] {
+	for _, v := range values {
 		all := r.s.lookup(CounterKey{field, v.Value()})
 		if f.Scope == ranker.ScopeField {
 			sum += float64(float32(r.number(all, f, prior)))
@@ -159,26 +161,38 @@ func (r *reference) mean(
 			}
 		}
 	}
-	return float32(sum / float64(len(content.values[field])))
+	return float32(sum / float64(len(values)))
+}
+
+// valuesOf returns the item's values of a field.
+func valuesOf(content *Content, field string) (values []fieldValue) {
+	if content.Info == nil {
+		return nil
+	}
+	v, _ := fieldOf(content.Info, field)
+	for _, s := range v.AsStrings() {
+		values = append(values, unique.Make(s))
+	}
+	return values
 }
 
 // share returns the share of the item's values that the user's history has.
 func (r *reference) share(f *ranker.Feature, content *Content, user *UserState) float32 {
-	field := slices.Index(r.s.cfg.Fields, f.Field)
-	if content.values == nil || len(content.values[field]) == 0 {
+	values := valuesOf(content, f.Field)
+	if len(values) == 0 {
 		return float32(nan)
 	}
 	hits := 0
-	for _, v := range content.values[field] {
+	for _, v := range values {
 		if user != nil && slices.ContainsFunc(user.recent, func(in ranker.Interaction) bool {
 			it := r.s.items.get(in.Item)
-			return it != nil && it.values != nil && slices.Contains(it.values[field], v) &&
+			return it != nil && slices.Contains(valuesOf(&it.Content, f.Field), v) &&
 				(f.Action == "" || f.Action == ActionAny || f.Action == in.Action)
 		}) {
 			hits++
 		}
 	}
-	return float32(hits) / float32(len(content.values[field]))
+	return float32(hits) / float32(len(values))
 }
 
 // The columns equal those of the reference, bit for bit, whatever was read and counted before: with

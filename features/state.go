@@ -12,9 +12,9 @@
 // shares it between replicas. The codec in this package packs one user or item into a checksummed
 // value.
 //
-// Reading order: config.go, state.go, table.go, apply.go, history.go, content.go and counters.go
-// build the state; extract.go turns it into columns; codec.go, packed.go, checkpoint.go, save.go
-// and dump.go write and read it.
+// Reading order: config.go, state.go, table.go, idindex.go, apply.go, history.go, content.go,
+// value_ids.go and counters.go build the state; extract.go and lookup.go turn it into columns;
+// codec.go, packed.go, checkpoint.go, save.go and dump.go write and read it.
 package features
 
 import (
@@ -59,7 +59,6 @@ type ItemState struct {
 	times   map[string]int64
 	first   int64 // event time of the first event that named the item, Unix ms
 	counts  decayedCounts
-	version uint32 // number of events, for what itemCache keeps
 
 	newcomers NewcomerCounts // included in counts
 }

@@ -20,6 +20,8 @@ type entry struct {
 	slot uint32
 	// older and newer are the slots of the neighbours in the order of seen, noSlot at the ends.
 	older, newer uint32
+	// version is the number of an item's events, for what itemCache keeps. It fills a gap here.
+	version uint32
 }
 
 func (e *entry) tableEntry() *entry { return e }

@@ -1,5 +1,7 @@
 package features
 
+import "unique"
+
 // valueCounters are the counters of one field's values. None is removed or moved.
 type valueCounters struct {
 	byValue map[string]*valueCounter
@@ -11,15 +13,18 @@ type valueCounters struct {
 // valueCounter is the counter of one value of a counted field.
 type valueCounter struct {
 	decayedCounts
-	key  CounterKey
-	id   uint32 // index in valueCounters.byID
-	slot uint32 // index in Counters.counted
+	key    CounterKey
+	handle fieldValue // of key.Value
+	id     uint32     // index in valueCounters.byID
+	slot   uint32     // index in Counters.counted
 }
 
 // create adds a counter for a new value.
 func (t *Counters) create(key CounterKey) *valueCounter {
 	values := &t.values[key.Field]
-	c := &valueCounter{key: key, id: uint32(len(values.byID))}
+	handle := unique.Make(key.Value)
+	key.Value = handle.Value() // the key's may be a part of a long string
+	c := &valueCounter{key: key, handle: handle, id: uint32(len(values.byID))}
 	c.slot = t.counted.add(c)
 	values.byValue[key.Value] = c
 	values.byID = append(values.byID, c)

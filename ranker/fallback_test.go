@@ -141,7 +141,7 @@ func TestTextsOfTheRequestAreTransient(t *testing.T) {
 	w.opt.Vectors = vectorsFunc(func(_ context.Context, items []*ranker.ItemInfo, _ [][]float32) {
 		for _, it := range items {
 			if it != nil {
-				transient[it.Title] = it.Transient
+				transient[it.Title()] = it.Transient
 			}
 		}
 	})

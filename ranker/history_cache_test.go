@@ -72,8 +72,8 @@ func TestHistoryIsComputedOnce(t *testing.T) {
 		}
 		looks = 0
 		for _, it := range resp.Items {
-			quality := w.items[it.ID].Fields["quality"].Num
-			if want := quality + float64(len(histories[user])); !near(it.Score, want) {
+			quality, _ := w.items[it.ID].Field("quality")
+			if want := quality.Num + float64(len(histories[user])); !near(it.Score, want) {
 				t.Errorf("item %s has the score %v, want %v", it.ID, it.Score, want)
 			}
 		}

@@ -20,9 +20,10 @@ type Item struct {
 }
 
 // ItemInfo is an item prepared for ranking. It is immutable, except for what Remember keeps, and
-// may be shared by any number of goroutines. NewItemInfo makes it.
+// may be shared by any number of goroutines. NewItemInfo makes it. The item's parts are packed, see
+// packed_item.go.
 type ItemInfo struct {
-	Item
+	ID string
 	// TextKey is the content hash of the composed text; 0 exactly if the text is empty.
 	TextKey uint64
 	// Tokens holds the sorted, distinct hashes of the lower-cased words of title and tags, at most
@@ -32,7 +33,8 @@ type ItemInfo struct {
 	// personal, so its vector is kept in memory only.
 	Transient bool
 
-	spec       TextSpec
+	packed     string        // the parts of the item
+	spec       *TextSpec     // shared by the items with the same one
 	remembered atomic.Uint64 // see Remember: the owner and the bits of its number
 }
 
@@ -53,19 +55,34 @@ func (i *ItemInfo) Remembered(owner uint32) (x float32, ok bool) {
 // MaxTokens bounds the tokens kept of one item, so that token overlap costs the same for any title.
 const MaxTokens = 24
 
-// NewItemInfo prepares an item for ranking; spec says what its text is. It keeps the item's slices
-// and maps, which must not change afterwards.
+// NewItemInfo prepares an item for ranking; spec says what its text is, and must not change
+// afterwards. Of the item only the string of the id is kept, the rest is copied.
 func NewItemInfo(it Item, spec TextSpec) *ItemInfo {
-	info := &ItemInfo{Item: it, spec: spec}
-	if body := info.Body(); body != "" {
+	info := &ItemInfo{ID: it.ID, packed: packItem(&it), spec: sharedSpec(spec)}
+	if body := spec.Compose(&it); body != "" {
 		info.TextKey = TextKey(body)
 	}
 	info.Tokens = tokenHashes(&it)
 	return info
 }
 
+// lastSpec is the spec that was used last. A process has one, or a few.
+var lastSpec atomic.Pointer[TextSpec]
+
+// sharedSpec returns the address of an equal spec, which many items share.
+func sharedSpec(spec TextSpec) *TextSpec {
+	if last := lastSpec.Load(); last != nil && slices.Equal(*last, spec) {
+		return last
+	}
+	lastSpec.Store(&spec)
+	return &spec
+}
+
 // Body composes the item's text. It allocates, so stages use TextKey where they can.
-func (i *ItemInfo) Body() string { return i.spec.Compose(&i.Item) }
+func (i *ItemInfo) Body() string {
+	it := i.Item()
+	return i.spec.Compose(&it)
+}
 
 // TextKey returns the content hash of a text: xxHash64. It is never 0, which means "no text".
 func TextKey(body string) uint64 {
@@ -77,7 +94,8 @@ func TextKey(body string) uint64 {
 
 // tokenHashes returns the sorted, distinct hashes of the first MaxTokens words of title and tags.
 func tokenHashes(it *Item) []uint32 {
-	tokens := make([]uint32, 0, MaxTokens)
+	var memory [MaxTokens]uint32
+	tokens := memory[:0]
 	isSeparator := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) }
 	add := func(s string) {
 		for w := range strings.FieldsFuncSeq(s, isSeparator) {
@@ -92,7 +110,8 @@ func tokenHashes(it *Item) []uint32 {
 		add(t)
 	}
 	slices.Sort(tokens)
-	return slices.Compact(tokens)
+	tokens = slices.Compact(tokens)
+	return append(make([]uint32, 0, len(tokens)), tokens...)
 }
 
 // TextSpec names the parts of an item that make its text, in order. "title", "text" and "tags" are

@@ -263,7 +263,8 @@ func (w *world) read(_ context.Context, q *ranker.FeatureQuery) (*ranker.Request
 	for i, c := range q.Candidates {
 		if it := w.items[c.ID]; it != nil {
 			state.Items[i] = it
-			state.Columns[i*width] = float32(it.Fields["quality"].Num)
+			quality, _ := it.Field("quality")
+			state.Columns[i*width] = float32(quality.Num)
 		}
 	}
 	return state, nil

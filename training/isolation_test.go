@@ -122,7 +122,8 @@ func TestShuffleKeepsGainsWithItems(t *testing.T) {
 			item := log.Items.IDs()[log.Lists[k].Items[position]]
 			want := 0.0
 			if info := log.Catalogue.Item(item); info != nil {
-				want = info.Fields["price"].Num
+				price, _ := info.Field("price")
+				want = price.Num
 			}
 			if seen[position] || rows.Gains[at+r] != log.Lists[k].Gains[position] ||
 				math.Abs(float64(rows.Cells[(at+r)*2])-want) > 1e-3 {
@@ -162,7 +163,8 @@ func TestColdStartLooksUnknown(t *testing.T) {
 	now := demoLog()[len(demoLog())-1].Arrival + 1000
 	const known = 40
 	var req ranker.Request
-	for i, it := range st.Items()[:known] {
+	for i, info := range st.Items()[:known] {
+		it := info.Item()
 		e := ranker.Event{
 			Kind:   ranker.EventItem,
 			ID:     fmt.Sprint("twin", i),

@@ -67,7 +67,7 @@ func (d *dataset) syntheticProbe(i int) *ranker.SignalInput {
 		state.RecentItems = append(state.RecentItems, it)
 		in.RecentVectors = append(in.RecentVectors, vectors[c])
 		if list.Query != nil && in.Query == nil {
-			in.Query = ranker.NewItemInfo(ranker.Item{Title: it.Title}, ranker.TextSpec{"title"})
+			in.Query = ranker.NewItemInfo(ranker.Item{Title: it.Title()}, ranker.TextSpec{"title"})
 			in.QueryVector = vectors[c]
 		}
 	}

@@ -71,7 +71,7 @@ func countFields(log *replay.Log) *fieldCounts {
 	}
 	for _, item := range log.Catalogue.Items() {
 		c.items++
-		for name, v := range item.Fields {
+		for name, v := range item.Fields() {
 			switch v.Kind {
 			case ranker.Number, ranker.Bool:
 				c.numbers[name]++
@@ -79,8 +79,8 @@ func countFields(log *replay.Log) *fieldCounts {
 				c.addStrings(name, v.AsStrings())
 			}
 		}
-		if len(item.Tags) > 0 {
-			c.addStrings("tags", item.Tags)
+		if tags := item.Tags(); len(tags) > 0 {
+			c.addStrings("tags", tags)
 		}
 	}
 	return c

@@ -45,6 +45,6 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(state.Recent[0].Action, state.Items[0].Title)
+	fmt.Println(state.Recent[0].Action, state.Items[0].Title())
 	// Output: click The Sea
 }

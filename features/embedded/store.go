@@ -208,7 +208,8 @@ func (s *Store) Item(id string) (*ranker.Item, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if info := s.state.Item(id); info != nil {
-		return &info.Item, true
+		item := info.Item()
+		return &item, true
 	}
 	return nil, false
 }

@@ -102,7 +102,7 @@ func (l *localCache) put(e entityKey, key string, c *entityCopy, invalidationsBe
 	entry.latest.Store(c)
 	cost := int64(entryCost)
 	if c.item != nil && c.item.Info != nil {
-		cost += int64(len(c.item.Info.Title) + 2*len(c.item.Info.Text))
+		cost += int64(len(c.item.Info.Title()) + 2*len(c.item.Info.Text()))
 	}
 	if c.user != nil {
 		cost += 16 * entryCost

@@ -46,7 +46,8 @@ func (s *Store) readItem(ctx context.Context, id string) (*ranker.Item, bool) {
 	if c == nil || c.item == nil || c.item.Info == nil {
 		return nil, false
 	}
-	return &c.item.Info.Item, true
+	item := c.item.Info.Item()
+	return &item, true
 }
 
 // errStop ends a scan whose caller wants no more. It never reaches the caller.

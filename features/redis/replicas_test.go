@@ -33,7 +33,7 @@ func TestReplicasRankAsOne(t *testing.T) {
 		if len(st.Recent) != i {
 			t.Errorf("after %d clicks at A, B has %d in the history", i, len(st.Recent))
 		}
-		if st.Items[0] == nil || st.Items[0].Title != title {
+		if st.Items[0] == nil || st.Items[0].Title() != title {
 			t.Errorf("B has the item %+v, want the title %q", st.Items[0], title)
 		}
 		if st.Stale || st.ItemsRead != 2 {
@@ -45,7 +45,7 @@ func TestReplicasRankAsOne(t *testing.T) {
 	other := query(t, "u", []string{"y"})
 	eventually(t, "the history's item has its new title", func() bool {
 		st := b.read(t, other)
-		return st.RecentItems[0] != nil && st.RecentItems[0].Title == "the last title"
+		return st.RecentItems[0] != nil && st.RecentItems[0].Title() == "the last title"
 	})
 }
 

@@ -128,7 +128,7 @@ func TestDamagedValues(t *testing.T) {
 	}
 	st := other.read(t, query(t, "u", ids))
 	for i := range ids {
-		rewritten := st.Items[i] != nil && st.Items[i].Title == "new title"
+		rewritten := st.Items[i] != nil && st.Items[i].Title() == "new title"
 		if !rewritten || st.Columns[3*i] == 0 {
 			t.Errorf("item %d was not rewritten: %+v", i, st.Items[i])
 		}

@@ -38,6 +38,6 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(loaded.Item("film-1").Title)
+	fmt.Println(loaded.Item("film-1").Title())
 	// Output: The Sea
 }

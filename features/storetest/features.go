@@ -121,10 +121,10 @@ func inline(t *testing.T, b Backend) {
 		t.Fatal(err)
 	}
 	a, n := st.Items[0], st.Items[1]
-	if st.Columns[0] != 7 || a.Title != "Title of a" || a.Text != "inline" {
+	if st.Columns[0] != 7 || a.Title() != "Title of a" || a.Text() != "inline" {
 		t.Errorf("price %v of %+v", st.Columns[0], a)
 	}
-	if n.Title != "N" || n.TextKey == 0 {
+	if n.Title() != "N" || n.TextKey == 0 {
 		t.Errorf("the new item is %+v", n)
 	}
 	if it, _ := s.Item("a"); it.Text != "" {

@@ -207,7 +207,7 @@ func histories(t *testing.T, b Backend) {
 	if want := []string{"a", "c", "d"}; !slices.Equal(got, want) {
 		t.Errorf("recent %v, want %v: newest first by event time, ties by arrival", got, want)
 	}
-	if st.RecentItems[0] == nil || st.RecentItems[0].Title != "Title of a" ||
+	if st.RecentItems[0] == nil || st.RecentItems[0].Title() != "Title of a" ||
 		st.RecentItems[1] != nil {
 		t.Errorf("history %v", st.RecentItems)
 	}

@@ -149,7 +149,7 @@ func (e *probeEncoder) add(c *ProbeCase) (w encodedCase) {
 		w.Shown = append(w.Shown, probeShown(x))
 	}
 	if in.Query != nil {
-		w.Query, w.QueryIsSet = in.Query.Title, true
+		w.Query, w.QueryIsSet = in.Query.Title(), true
 	}
 	w.QueryHasVector = e.vector(in.QueryVector)
 	for _, x := range c.Scores {
@@ -163,10 +163,11 @@ func (e *probeEncoder) item(it *ranker.ItemInfo) *probeItem {
 	if it == nil {
 		return nil
 	}
-	if ranker.NewItemInfo(it.Item, e.spec).TextKey != it.TextKey && e.err == nil {
+	item := it.Item()
+	if ranker.NewItemInfo(item, e.spec).TextKey != it.TextKey && e.err == nil {
 		e.err = fmt.Errorf("item %q: its text key does not fit the text spec %v", it.ID, e.spec)
 	}
-	return &probeItem{it.ID, it.Title, it.Text, it.Tags, it.Fields}
+	return &probeItem{item.ID, item.Title, item.Text, item.Tags, item.Fields}
 }
 
 // vector appends a vector, unless it is nil, and reports whether it did.

@@ -39,10 +39,10 @@ func fieldOf(l *ranker.List, e *ranker.Entry, name string) (ranker.FieldValue, b
 		return ranker.FieldValue{}, false
 	}
 	if name == "tags" {
-		return ranker.StringsValue(it.Tags), it.Tags != nil
+		tags := it.Tags()
+		return ranker.StringsValue(tags), tags != nil
 	}
-	v, ok := it.Fields[name]
-	return v, ok
+	return it.Field(name)
 }
 
 // filter removes entries.

@@ -61,7 +61,7 @@ func (s *NumberScale) Interpolate(x float64, atKnots []float32) float32 {
 
 // NumberOf returns an item's value of a numeric field.
 func NumberOf(info *ranker.ItemInfo, field string) (x float64, ok bool) {
-	v, ok := info.Fields[field]
+	v, ok := info.Field(field)
 	if !ok || v.Kind != ranker.Number && v.Kind != ranker.Bool {
 		return 0, false
 	}

@@ -37,31 +37,15 @@ func (p *Projection) Project(vector, out []float32) bool {
 }
 
 // FieldValueIndices appends to list the indices in keys, which is sorted, of the item's field
-// values and tags. The indices are in ascending order, so that sums over them do not depend on the
-// order of a map.
+// values and tags, in ascending order.
 func FieldValueIndices(info *ranker.ItemInfo, keys []string, list []int32) []int32 {
-	EachStringField(info, func(name string, values []string) {
-		for _, v := range values {
-			if i, ok := slices.BinarySearch(keys, FieldValueKey(name, v)); ok {
-				list = append(list, int32(i))
-			}
+	info.EachString(func(name, value string) {
+		if i, ok := slices.BinarySearch(keys, FieldValueKey(name, value)); ok {
+			list = append(list, int32(i))
 		}
 	})
 	slices.Sort(list)
 	return list
-}
-
-// EachStringField calls f for each of the item's fields that hold strings, in no particular order,
-// and then for its tags as the field "tags".
-func EachStringField(info *ranker.ItemInfo, f func(name string, values []string)) {
-	for name, v := range info.Fields {
-		if v.Kind == ranker.String || v.Kind == ranker.Strings {
-			f(name, v.AsStrings())
-		}
-	}
-	if len(info.Tags) > 0 {
-		f("tags", info.Tags)
-	}
 }
 
 // FieldValueKey returns a field's value in the form of Projection.FieldValues.

@@ -234,8 +234,8 @@ func (w *world) naiveText(id string) []float64 {
 // naiveEntries returns the entries of an item's field values, by field and value.
 func (w *world) naiveEntries(info *ranker.ItemInfo) map[string]map[string]float64 {
 	f, out := w.contentPrior.Features, map[string]map[string]float64{}
-	values := map[string][]string{"tags": info.Tags}
-	for name, v := range info.Fields {
+	values := map[string][]string{"tags": info.Tags()}
+	for name, v := range info.Fields() {
 		if v.Kind == ranker.Strings {
 			values[name] = v.List
 		}
@@ -261,9 +261,10 @@ func (w *world) naiveEntries(info *ranker.ItemInfo) map[string]map[string]float6
 
 // repeats returns how often an item has a value of a field.
 func repeats(info *ranker.ItemInfo, field, value string) (n int) {
-	list := info.Fields[field].List
+	v, _ := info.Field(field)
+	list := v.List
 	if field == "tags" {
-		list = info.Tags
+		list = info.Tags()
 	}
 	for _, v := range list {
 		if v == value {
@@ -420,7 +421,7 @@ func (w *world) naiveItem(id string, index int) *naiveItem {
 		scaled(it.text, math.Sqrt(float64(k.Weights.Text))/length)
 	}
 	for j, scale := range f.Numbers {
-		if v := info.Fields[scale.Name]; v.Kind == ranker.Number || v.Kind == ranker.Bool {
+		if v, _ := info.Field(scale.Name); v.Kind == ranker.Number || v.Kind == ranker.Bool {
 			x := (interpolate(v.Num, scale.Knots, scale.Quantiles) - 0.5) * math.Sqrt(12)
 			it.numbers[j] = math.Sqrt(float64(k.Weights.Numbers[j])) * x
 		}
@@ -528,7 +529,7 @@ func (w *world) naiveStrength(id string) float64 {
 	knot := 0
 	for j, scale := range c.Features.Numbers {
 		n := len(scale.Knots)
-		if v := info.Fields[scale.Name]; v.Kind == ranker.Number || v.Kind == ranker.Bool {
+		if v, _ := info.Field(scale.Name); v.Kind == ranker.Number || v.Kind == ranker.Bool {
 			sum += interpolate(v.Num, scale.Knots, c.Effects.Knots[knot:knot+n])
 		} else {
 			sum += float64(c.Effects.Missing[j])

@@ -108,11 +108,12 @@ func (b *corpusBuilder) addCatalogue(items []*ranker.ItemInfo) {
 		if it == nil {
 			continue
 		}
-		rest := ranker.TextSpec{"tags", "text"}.Compose(&it.Item)
-		if it.Title == "" || rest == "" {
+		item := it.Item()
+		rest := ranker.TextSpec{"tags", "text"}.Compose(&item)
+		if item.Title == "" || rest == "" {
 			continue
 		}
-		title := b.addText(ranker.TextKey(it.Title), func() string { return it.Title }, false)
+		title := b.addText(ranker.TextKey(item.Title), func() string { return item.Title }, false)
 		body := b.addText(ranker.TextKey(rest), func() string { return rest }, true)
 		if title >= 0 && body >= 0 && title != body {
 			b.addSequence([]int32{title, body})

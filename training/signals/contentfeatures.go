@@ -38,7 +38,7 @@ func numberScales(c *Corpus) (out []served.NumberScale) {
 		if info == nil {
 			continue
 		}
-		for name, v := range info.Fields {
+		for name, v := range info.Fields() {
 			if v.Kind == ranker.Number || v.Kind == ranker.Bool {
 				x := max(-math.MaxFloat32, min(math.MaxFloat32, v.Num))
 				values[name] = append(values[name], float32(x))

@@ -240,7 +240,8 @@ func TestContentPriorWithoutLists(t *testing.T) {
 		t.Errorf("%g prior impressions", prior.PriorImpressions)
 	}
 	for i, info := range c.ItemInfos {
-		clicks := map[string]float64{"g0": 0, "g1": 3, "g2": 12}[info.Fields["genre"].Str]
+		genre, _ := info.Field("genre")
+		clicks := map[string]float64{"g0": 0, "g1": 3, "g2": 12}[genre.Str]
 		want := math.Log1p(clicks) - mean
 		if got := float64(prior.OutOfFold[i]); math.Abs(got-want) > 0.1 {
 			t.Errorf("item %d: %g, want %g", i, got, want)

@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"relish/internal/parallel"
+	"relish/ranker"
 	served "relish/ranker/signals"
 )
 
@@ -119,6 +120,19 @@ func fitFieldDirections(p *served.Projection, c *Corpus, rng *rand.Rand) {
 	}
 }
 
+// eachStringField calls f for each of the item's fields that hold strings, and then for its tags as
+// the field "tags".
+func eachStringField(info *ranker.ItemInfo, f func(name string, values []string)) {
+	for name, v := range info.Fields() {
+		if v.Kind == ranker.String || v.Kind == ranker.Strings {
+			f(name, v.AsStrings())
+		}
+	}
+	if tags := info.Tags(); len(tags) > 0 {
+		f("tags", tags)
+	}
+}
+
 // fieldValueWeights returns the string values that at least two items share, sorted, with their
 // weights and their fields. A weight is the value's inverse document frequency, divided by the
 // square root of how many values of its field an item has.
@@ -131,7 +145,7 @@ func fieldValueWeights(c *Corpus) (keys []string, weights []float64, fields []st
 			continue
 		}
 		items++
-		served.EachStringField(info, func(field string, values []string) {
+		eachStringField(info, func(field string, values []string) {
 			itemsWithField[field]++
 			valuesOfField[field] += float64(len(values))
 			for _, v := range values {
