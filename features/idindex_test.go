@@ -70,7 +70,7 @@ func TestIDIndexSize(t *testing.T) {
 	}
 }
 
-// Items that share a hash, and unknown ones, are told apart by their ids.
+// Items that share a hash, and unknown ones, are distinguished by their ids.
 func TestLookUpItems(t *testing.T) {
 	s := New(DefaultConfig())
 	const items = 3 * lookUpBatch
