@@ -40,7 +40,8 @@ func (x *idIndex) first(hash uint32) (slot uint32, at indexCursor) {
 		return noSlot, at
 	}
 	at = indexCursor{&x.segments[hash>>(32-segmentBits)], hash, hash}
-	return at.next(), at
+	slot = at.next()
+	return slot, at
 }
 
 // home returns the first place of a look-up, 0 if it is free. It lets a caller load the places of
@@ -82,7 +83,7 @@ func (c *indexCursor) next() (slot uint32) {
 		if place == 0 {
 			break
 		}
-		if uint32(place>>32) == c.hash {
+		if place>>32 == uint64(c.hash) {
 			return uint32(place) - 1
 		}
 	}
