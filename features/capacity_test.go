@@ -142,7 +142,7 @@ func measureCheckpoint(b *testing.B, f storetest.Filling) {
 //	go test ./features -run - -bench Collections -benchtime 1x -args -things 2000000
 func BenchmarkCollections(b *testing.B) {
 	half := *benchThings / 2
-	filling := storetest.Filling{Items: half, Users: half, Clicks: 3}
+	filling := storetest.Filling{Items: half, Users: half, Clicks: 20}
 	cfg := features.DefaultConfig()
 	s, err := features.ReadCheckpoint(cfg, bytes.NewReader(checkpointOf(b, cfg, filling)))
 	if err != nil {

@@ -33,6 +33,7 @@ const (
 	kindSizes      = 'S'
 	kindNames      = 'N'
 	kindPackedUser = 'P'
+	kindPackedItem = 'J'
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

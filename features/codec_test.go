@@ -230,7 +230,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(user)
 	f.Add(it)
 	f.Add([]byte("RLCP\x01"))
-	f.Add(checkpoint(f, reopened(f, usersAlone().State)))
+	f.Add(checkpoint(f, reopened(f, randomFeed().State)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := features.NewCounters(cfg)
 		_ = loadUser(s, data)

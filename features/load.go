@@ -138,6 +138,8 @@ func (l *loader) decode(b *loadBatch, from, to int) {
 		switch packed := b.bytes[v.from:v.to]; packed[0] {
 		case kindItem:
 			v.id, v.item, v.err = l.s.DecodeItem(packed)
+		case kindPackedItem:
+			v.id, v.item, v.err = l.s.decodePackedItem(packed)
 		case kindUser:
 			v.id, v.user, v.err = l.s.DecodeUser(packed)
 		case kindPackedUser:

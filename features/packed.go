@@ -17,11 +17,6 @@ const (
 
 // AppendItem appends an item's packed state with its content to dst.
 func (t *Counters) AppendItem(dst []byte, id string, it *ItemState) []byte {
-	return t.appendItem(dst, id, it, 0)
-}
-
-// appendItem is AppendItem for an item whose last event was seen later by the time idle, ms.
-func (t *Counters) appendItem(dst []byte, id string, it *ItemState, idle int64) []byte {
 	e := encoder{dst}
 	e.begin(kindItem, t.layoutHash)
 	e.string(id)
@@ -31,7 +26,9 @@ func (t *Counters) appendItem(dst []byte, id string, it *ItemState, idle int64) 
 		e.uint(contentInline)
 		e.content(it.Info)
 	}
-	return e.itemRest(it, idle, len(dst))
+	e.itemRest(it, 0)
+	e.seal(len(dst))
+	return e.b
 }
 
 // AppendItemState appends an item's packed state with the hash of its content to dst. AppendContent
@@ -46,18 +43,19 @@ func (t *Counters) AppendItemState(dst []byte, id string, it *ItemState) []byte 
 		e.uint(contentSeparate)
 		e.uint64(it.Hash)
 	}
-	return e.itemRest(it, 0, len(dst))
+	e.itemRest(it, 0)
+	e.seal(len(dst))
+	return e.b
 }
 
-func (e *encoder) itemRest(it *ItemState, idle int64, start int) []byte {
+// itemRest appends all of an item but id and content. Its last event was seen later by idle, ms.
+func (e *encoder) itemRest(it *ItemState, idle int64) {
 	e.int(it.time)
 	e.times(it.times)
 	e.int(it.first)
 	e.int(it.seen + idle)
 	e.counts(&it.counts)
 	e.newcomers(it.newcomers)
-	e.seal(start)
-	return e.b
 }
 
 func (e *encoder) content(info *ranker.ItemInfo) {
@@ -97,9 +95,14 @@ func (t *Counters) DecodeItem(data []byte) (id string, it *ItemState, err error)
 	default:
 		d.fail()
 	}
-	it.time, it.times, it.first, it.seen = d.int(), d.times(), d.int(), d.int()
-	it.counts, it.newcomers = d.counts(&t.layout), d.newcomers()
+	d.itemRest(it, &t.layout)
 	return id, it, d.done()
+}
+
+// itemRest is the inverse of encoder.itemRest.
+func (d *decoder) itemRest(it *ItemState, l *counterLayout) {
+	it.time, it.times, it.first, it.seen = d.int(), d.times(), d.int(), d.int()
+	it.counts, it.newcomers = d.counts(l), d.newcomers()
 }
 
 // AppendContent appends the packed content of a described item to dst and sets it.Hash.

@@ -170,7 +170,7 @@ func (p *packer) value(packed []byte) {
 	p.n++
 }
 
-func (p *packer) item(it *ItemState) { p.value(p.appendItem(p.scratch[:0], it.id, it, p.idle)) }
+func (p *packer) item(it *ItemState) { p.value(p.appendPackedItem(p.scratch[:0], it, p.idle)) }
 
 func (p *packer) user(r *userRecord) {
 	if r.unpacked != nil {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"slices"
 )
 
 // UserHash returns what stands for a user where the id must not be: the first half of its SHA-256
@@ -14,19 +13,14 @@ func UserHash(id string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// hashIndex finds the slots of users by UserHash, with about 14 bytes for each user. It keeps four
-// bytes of a hash; the caller compares the rest. A nil hashIndex is always empty.
-type hashIndex struct {
-	first map[uint32]uint32
-	more  map[uint32][]uint32 // further slots with the same four bytes; few have any
-}
-
-func newHashIndex() *hashIndex { return &hashIndex{first: map[uint32]uint32{}} }
+// hashIndex finds the slots of users by UserHash. It keeps four bytes of a hash, and the caller
+// compares the rest. A nil hashIndex is always empty.
+type hashIndex struct{ index idIndex }
 
 // grow makes room for n users in an empty index.
 func (x *hashIndex) grow(n int) {
 	if x != nil {
-		x.first = make(map[uint32]uint32, n)
+		x.index.grow(n)
 	}
 }
 
@@ -36,42 +30,19 @@ func indexKey(id string) uint32 {
 }
 
 func (x *hashIndex) add(id string, slot uint32) {
-	if x == nil {
-		return
+	if x != nil {
+		x.index.add(indexKey(id), slot)
 	}
-	key := indexKey(id)
-	if _, taken := x.first[key]; !taken {
-		x.first[key] = slot
-		return
-	}
-	if x.more == nil {
-		x.more = map[uint32][]uint32{}
-	}
-	x.more[key] = append(x.more[key], slot)
 }
 
 func (x *hashIndex) remove(id string, slot uint32) {
-	if x == nil {
-		return
-	}
-	key := indexKey(id)
-	more := x.more[key]
-	if x.first[key] != slot {
-		more = slices.DeleteFunc(more, func(s uint32) bool { return s == slot })
-	} else if len(more) > 0 {
-		x.first[key], more = more[0], more[1:]
-	} else {
-		delete(x.first, key)
-	}
-	if len(more) > 0 {
-		x.more[key] = more
-	} else {
-		delete(x.more, key)
+	if x != nil {
+		x.index.remove(indexKey(id), slot)
 	}
 }
 
 // find returns the slots whose users may have the hash.
-func (x *hashIndex) find(hash string) []uint32 {
+func (x *hashIndex) find(hash string) (slots []uint32) {
 	var raw [4]byte
 	if len(hash) < 8 {
 		return nil
@@ -79,10 +50,9 @@ func (x *hashIndex) find(hash string) []uint32 {
 	if _, err := hex.Decode(raw[:], []byte(hash[:8])); err != nil {
 		return nil
 	}
-	key := binary.BigEndian.Uint32(raw[:])
-	first, known := x.first[key]
-	if !known {
-		return nil
+	slot, at := x.index.first(binary.BigEndian.Uint32(raw[:]))
+	for ; slot != noSlot; slot = at.next() {
+		slots = append(slots, slot)
 	}
-	return append([]uint32{first}, x.more[key]...)
+	return slots
 }

@@ -40,7 +40,7 @@ func newUserTable(cfg *Config, bounded bool) *userTable {
 			items: newItemInterner(), values: newValueInterner(),
 		},
 	}
-	t.hashes, t.onRemove = newHashIndex(), t.forget
+	t.hashes, t.onRemove = &hashIndex{}, t.forget
 	return t
 }
 
