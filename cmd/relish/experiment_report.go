@@ -13,6 +13,7 @@ import (
 	"relish/features/ingest"
 	"relish/internal/app"
 	"relish/internal/durable"
+	"relish/internal/plural"
 )
 
 // reportFlags choose what the report on an experiment looks at.
@@ -70,8 +71,8 @@ func (c *reportFlags) report(ctx context.Context, name string) (*analysis.Report
 		logs = append(logs, ingest.LogDir(dir))
 	}
 	onConflicts := func(n int) {
-		fmt.Fprintf(os.Stderr, "warning: %d events are left out, because another log has another "+
-			"event with the same id\n", n)
+		fmt.Fprintf(os.Stderr, "warning: %s left out: another log has another event with the "+
+			"same id\n", plural.Count(n, "event"))
 	}
 	records := ingest.ReadLogs(features.DefaultConfig().DedupeIDs, onConflicts, logs...)
 	return analysis.Run(ctx, records, opt)
