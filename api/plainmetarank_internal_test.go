@@ -15,9 +15,11 @@ import (
 var metarankSeeds = []string{
 	`{"event":"ranking","id":"r","timestamp":"1599391467000","user":"u","session":"s",` +
 		`"fields":[{"name":"query","value":"sea"},{"value":1.5,"name":"n"},` +
-		`{"name":"t","value":true},{"name":"l","value":["x"]},{"name":"no","value":null},{"name":"n","value":2}],` +
+		`{"name":"t","value":true},{"name":"l","value":["x"]},{"name":"no","value":null},` +
+		`{"name":"n","value":2}],` +
 		`"items":[{"id":"b","fields":[{"name":"relevancy","value":1.0}]},` +
-		`{"id":"a","relevancy":2},{"id":"c","relevancy":0,"label":1,"fields":[{"name":"relevancy","value":"x"},` +
+		`{"id":"a","relevancy":2},{"id":"c","relevancy":0,"label":1,"fields":[` +
+		`{"name":"relevancy","value":"x"},` +
 		`{"name":"relevancy","value":0},{"name":"relevancy","value":3}]}]}`,
 	`{"items":[{"id":"a"},{"id":"b"}],"session":"s","tenant":"default","timestamp":1599391467000}`,
 	`{"id":"r","user":null,"session":null,"timestamp":null,"fields":null,"items":null,"event":""}`,

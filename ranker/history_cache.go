@@ -27,7 +27,7 @@ type HistoryCache struct {
 	shardBytes int
 }
 
-// DefaultHistoryBytes is the usual size of a HistoryCache. A user of the RankLens data takes 14 KB.
+// DefaultHistoryBytes is the usual size of a HistoryCache. A user of the RankLens data takes 20 KB.
 const DefaultHistoryBytes = 32 << 20
 
 const (
