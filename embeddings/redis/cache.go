@@ -88,10 +88,11 @@ func (c *Cache) Get(ctx context.Context, keys []uint64, out [][]float32) {
 	vals, err := c.conn.GetMany(readCtx, redisKeys)
 	c.report(ctx, err)
 	for i, val := range vals {
-		if raw, ok := val.(string); ok {
-			if out[i] = c.decode(keys[i], raw); out[i] == nil {
-				c.damaged.Add(1)
-			}
+		if val.Data == "" {
+			continue
+		}
+		if out[i] = c.decode(keys[i], val.Data); out[i] == nil {
+			c.damaged.Add(1)
 		}
 	}
 }

@@ -138,12 +138,11 @@ func (b *batch) load(ctx context.Context, list []*entity) error {
 	}
 	var withoutContent []*entity
 	for i, e := range list {
-		raw, _ := vals[i].(string)
 		kind := itemValue
 		if e.key.user {
 			kind = userValue
 		}
-		e.value, e.dirty = b.s.decodeStored(kind, raw), false
+		e.value, e.dirty = b.s.decodeStored(kind, vals[i].Data), false
 		if e.key.user {
 			b.putUser(e)
 		} else if it := b.putItem(e); it != nil && !it.Complete() {
@@ -210,7 +209,7 @@ func (b *batch) loadContents(ctx context.Context, list []*entity) error {
 	}
 	for i, e := range list {
 		it := b.state.ItemState(e.id)
-		if c := b.s.decodeContent(vals[i]); c != nil {
+		if c := b.s.decodeContent(vals[i].Data); c != nil {
 			it.Content = *c
 		} else {
 			it.Content = features.Content{} // lost: the item counts as one that was never described

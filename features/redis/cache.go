@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -49,12 +50,16 @@ type userHistory struct {
 // entryCost is about what an entry takes besides its content, in bytes.
 const entryCost = 1 << 10
 
+// getBuffer is how many reads the cache collects before its goroutine counts them. With a small
+// buffer, each ranking would wake that goroutine.
+const getBuffer = 4096
+
 // outdatedEpoch is the epoch of a copy whose content may have changed.
 const outdatedEpoch = ^uint64(0)
 
 func newLocalCache(maxBytes int64) (*localCache, error) {
 	c, err := ristretto.NewCache(&ristretto.Config[string, *cacheEntry]{
-		NumCounters: max(1000, maxBytes/entryCost*10), MaxCost: maxBytes, BufferItems: 64,
+		NumCounters: max(1000, maxBytes/entryCost*10), MaxCost: maxBytes, BufferItems: getBuffer,
 	})
 	return &localCache{cache: c}, err
 }
@@ -240,7 +245,7 @@ func (s *Store) decodeItem(raw string) *entityCopy {
 		return &entityCopy{}
 	}
 	v := s.decodeStored(itemValue, raw)
-	c := &entityCopy{rev: v.rev}
+	c := &entityCopy{rev: strings.Clone(v.rev)} // it is a part of the value, which is longer
 	if v.packed == "" {
 		return c
 	}
@@ -254,9 +259,8 @@ func (s *Store) decodeItem(raw string) *entityCopy {
 }
 
 // decodeContent decodes an answer of Redis. It returns nil if that is no content.
-func (s *Store) decodeContent(val any) *features.Content {
-	raw, ok := val.(string)
-	if !ok {
+func (s *Store) decodeContent(raw string) *features.Content {
+	if raw == "" {
 		return nil
 	}
 	c, err := s.counters.DecodeContent([]byte(raw))

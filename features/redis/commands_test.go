@@ -160,3 +160,18 @@ func TestClusterCommands(t *testing.T) {
 	}
 	t.Logf("%d hash tags: %d bytes to Redis, %d from it", len(tags), c.in, c.out)
 }
+
+// A ranking whose items are known allocates one string for each candidate: what Redis answers.
+func TestReadAllocations(t *testing.T) {
+	s, q := warmReplica(t, redistest.Start(t).URL(), 200)
+	allocations := func(candidates int) float64 {
+		part := *q
+		part.Candidates = q.Candidates[:candidates]
+		return testing.AllocsPerRun(200, func() { readComplete(t, s, &part) })
+	}
+	few, many := allocations(100), allocations(200)
+	t.Logf("%.0f allocations for 100 candidates, %.0f for 200", few, many)
+	if few > 160 || many-few > 110 {
+		t.Error("want at most 160 for 100 candidates, and 110 for 100 further ones")
+	}
+}

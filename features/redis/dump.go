@@ -34,9 +34,8 @@ func (s *Store) readItem(ctx context.Context, id string) (*ranker.Item, bool) {
 		vals, err := s.conn.GetMany(ctx, []string{key, s.keys.content(id)})
 		s.conn.Report(err)
 		if err == nil {
-			raw, _ := vals[0].(string)
-			c = s.decodeItem(raw)
-			content := s.decodeContent(vals[1])
+			c = s.decodeItem(vals[0].Data)
+			content := s.decodeContent(vals[1].Data)
 			if content != nil && c.item != nil && content.Hash == c.item.Hash {
 				c.item.Content = *content
 			}
@@ -64,7 +63,7 @@ func (s *Store) Items(ctx context.Context) iter.Seq2[*ranker.ItemInfo, error] {
 				return err
 			}
 			for _, v := range vals {
-				if c := s.decodeContent(v); c != nil && !yield(c.Info, nil) {
+				if c := s.decodeContent(v.Data); c != nil && !yield(c.Info, nil) {
 					return errStop
 				}
 			}
@@ -122,7 +121,7 @@ func newOfflineStore(conn *redisconn.Conn, cfg features.Config) *Store {
 // scanRows yields the rows that decode makes of every value of a kind, each value once.
 func scanRows[T any](
 	ctx context.Context, s *Store, kind string,
-	decode func(ctx context.Context, vals []any) ([]T, error),
+	decode func(ctx context.Context, vals []redisconn.Value) ([]T, error),
 ) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		seen := map[string]bool{} // a scan may return a key twice
@@ -154,10 +153,9 @@ func scanRows[T any](
 }
 
 func (s *Store) userRows(ctx context.Context) iter.Seq2[features.UserRow, error] {
-	decode := func(_ context.Context, vals []any) (out []features.UserRow, err error) {
+	decode := func(_ context.Context, vals []redisconn.Value) (out []features.UserRow, err error) {
 		for _, val := range vals {
-			raw, _ := val.(string)
-			if v := s.decodeStored(userValue, raw); v.packed != "" {
+			if v := s.decodeStored(userValue, val.Data); v.packed != "" {
 				id, u, err := s.counters.DecodeUser([]byte(v.packed))
 				if err != nil {
 					return out, err
@@ -171,12 +169,13 @@ func (s *Store) userRows(ctx context.Context) iter.Seq2[features.UserRow, error]
 }
 
 func (s *Store) itemRows(ctx context.Context) iter.Seq2[features.ItemRow, error] {
-	decode := func(ctx context.Context, vals []any) (out []features.ItemRow, err error) {
+	decode := func(
+		ctx context.Context, vals []redisconn.Value,
+	) (out []features.ItemRow, err error) {
 		var ids, contentKeys []string
 		var states []*features.ItemState
 		for _, val := range vals {
-			raw, _ := val.(string)
-			if v := s.decodeStored(itemValue, raw); v.packed != "" {
+			if v := s.decodeStored(itemValue, val.Data); v.packed != "" {
 				id, it, err := s.counters.DecodeItem([]byte(v.packed))
 				if err != nil {
 					return nil, err
@@ -193,7 +192,7 @@ func (s *Store) itemRows(ctx context.Context) iter.Seq2[features.ItemRow, error]
 			return nil, err
 		}
 		for i, it := range states {
-			if c := s.decodeContent(contents[i]); c != nil {
+			if c := s.decodeContent(contents[i].Data); c != nil {
 				it.Content = *c
 			}
 			out = append(out, s.counters.ItemRow(ids[i], it))

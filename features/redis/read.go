@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"relish/features"
@@ -105,9 +106,9 @@ func (r *stateRead) fetch(ctx context.Context) {
 		}
 	}
 	vals := r.roundTrip(ctx, keys)
-	contents := make(map[int]any, len(withoutCopy)) // by candidate
+	contents := make(map[int]string, len(withoutCopy)) // by candidate
 	for n, i := range withoutCopy {
-		contents[i] = vals[len(r.keys)+n]
+		contents[i] = vals[len(r.keys)+n].Data
 	}
 	r.takeUser(vals[0])
 	var withoutContent []int
@@ -122,7 +123,7 @@ func (r *stateRead) fetch(ctx context.Context) {
 // roundTrip reads the keys and reports the outcome to the breaker. It does not report a failure if
 // the caller got no slot in time, had hardly any time, or was cancelled. Such a failure says
 // nothing about Redis.
-func (r *stateRead) roundTrip(ctx context.Context, keys []string) []any {
+func (r *stateRead) roundTrip(ctx context.Context, keys []string) []redisconn.Value {
 	select {
 	case r.store.readSlots <- struct{}{}:
 		defer func() { <-r.store.readSlots }()
@@ -144,9 +145,9 @@ func (r *stateRead) roundTrip(ctx context.Context, keys []string) []any {
 }
 
 // takeUser takes Redis' answer about the user. A copy with the same revision stays.
-func (r *stateRead) takeUser(val any) {
-	raw, exists := val.(string)
-	if _, unread := val.(redisconn.Unread); unread {
+func (r *stateRead) takeUser(val redisconn.Value) {
+	raw, exists := val.Data, val.Data != ""
+	if val.Unread {
 		return
 	}
 	if exists && r.copies[0] != nil && r.copies[0].rev == revisionOf(raw) {
@@ -155,7 +156,7 @@ func (r *stateRead) takeUser(val any) {
 	c := &entityCopy{}
 	if exists {
 		v := r.store.decodeStored(userValue, raw)
-		c.rev = v.rev
+		c.rev = strings.Clone(v.rev) // it is a part of the value, which is long
 		if v.packed != "" {
 			var err error
 			if _, c.user, err = r.store.counters.DecodeUser([]byte(v.packed)); err != nil {
@@ -170,9 +171,9 @@ func (r *stateRead) takeUser(val any) {
 
 // takeItem takes Redis' answer about candidate i. It returns false if the item's content must
 // still be read.
-func (r *stateRead) takeItem(i int, val, content any) bool {
-	raw, exists := val.(string)
-	if _, unread := val.(redisconn.Unread); unread {
+func (r *stateRead) takeItem(i int, val redisconn.Value, content string) bool {
+	raw, exists := val.Data, val.Data != ""
+	if val.Unread {
 		return true
 	}
 	r.answered[i+1] = true
@@ -213,19 +214,18 @@ func (r *stateRead) fetchMissing(ctx context.Context, candidates []int, history 
 	vals := r.roundTrip(ctx, keys)
 	for n, i := range candidates {
 		c := r.copies[i+1]
-		if content := r.store.decodeContent(vals[n]); content != nil {
+		if content := r.store.decodeContent(vals[n].Data); content != nil {
 			c.item.Content = *content // it may be even newer than the state
 			r.store.cacheCopy(r.entity(i+1), c, r.invalidations)
 		}
 	}
 	vals = vals[len(candidates):]
 	for n, id := range history {
-		raw, _ := vals[2*n].(string)
-		if _, unread := vals[2*n].(redisconn.Unread); unread {
+		if vals[2*n].Unread {
 			continue
 		}
-		c := r.store.decodeItem(raw)
-		if content := r.store.decodeContent(vals[2*n+1]); content != nil && c.item != nil {
+		c := r.store.decodeItem(vals[2*n].Data)
+		if content := r.store.decodeContent(vals[2*n+1].Data); content != nil && c.item != nil {
 			c.item.Content = *content
 		}
 		r.historyItems[id] = c

@@ -58,7 +58,7 @@ func checkWorks(t *testing.T, c *redisconn.Conn) {
 		}
 		vals, verr := c.GetMany(t.Context(), []string{"{k}", "{none}"})
 		if err = verr; err == nil {
-			if !slices.Equal(vals, []any{"v", nil}) {
+			if !slices.Equal(vals, []redisconn.Value{{Data: "v"}, {}}) {
 				t.Errorf("got %v", vals)
 			}
 			return
