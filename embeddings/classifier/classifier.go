@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"relish/ranker"
 	"relish/ranker/bundle"
 )
 
@@ -28,10 +29,19 @@ type Label struct {
 	Probability float64 // that the label is right, 0 to 1; 0 without a label
 }
 
-// Encoder returns unit vectors of texts, as embeddings.Service does: nil for a text without a
-// token. It is safe for concurrent use.
+// Encoder returns unit vectors of texts. embeddings.Service implements it. It is safe for
+// concurrent use.
 type Encoder interface {
+	// Texts returns the vectors of texts, nil for a text without a token. It waits for them until
+	// ctx ends.
 	Texts(ctx context.Context, texts []string) ([][]float32, error)
+	// Lookup sets out[i] to the vector of items[i], nil if it has none at hand. It does not wait.
+	Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int)
+	// Enqueue has the vectors of items computed in the background, and returns how many items it
+	// had no room for.
+	Enqueue(items []*ranker.ItemInfo) (dropped int)
+	// HasText reports whether an item has a text with a token.
+	HasText(item *ranker.ItemInfo) bool
 }
 
 // namePattern matches names of classifiers. They are folders, parts of a URL and names of fields.

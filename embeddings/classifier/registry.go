@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"relish/ranker"
 )
 
 // MaxServed bounds the classifiers that one process serves. Further names, in alphabetical order,
@@ -245,6 +247,38 @@ func (r *Registry) Classify(
 	}
 	r.texts.Add(uint64(len(texts)))
 	return s.model.Version, s.model.Classify(texts, vectors), nil
+}
+
+// ClassifyItems labels items by the active version of a classifier. It does not wait: items whose
+// vector is not at hand have no label and are returned as waiting, and their texts are encoded in
+// the background. Its errors wrap ErrUnknown.
+func (r *Registry) ClassifyItems(
+	name string, items []*ranker.ItemInfo,
+) (labels []Label, waiting []*ranker.ItemInfo, err error) {
+	s, err := r.acquire(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.inUse.RUnlock()
+	vectors := make([][]float32, len(items))
+	if s.encoder.Lookup(items, vectors) > 0 {
+		for i, v := range vectors {
+			if v == nil && s.encoder.HasText(items[i]) {
+				waiting = append(waiting, items[i])
+			}
+		}
+		s.encoder.Enqueue(waiting)
+	}
+	texts := make([]string, len(items))
+	labelled := 0
+	for i, it := range items {
+		if vectors[i] != nil {
+			texts[i] = it.Body()
+			labelled++
+		}
+	}
+	r.texts.Add(uint64(labelled))
+	return s.model.Classify(texts, vectors), waiting, nil
 }
 
 // acquire returns the version of a name that serves, with inUse held for reading.

@@ -6,15 +6,19 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"relish/embeddings/classifier"
+	"relish/ranker"
 	"relish/ranker/bundle"
 )
 
 // encoder gives "bread" and "money" their vectors, and no vector for the empty text.
-type encoder struct{ err error }
+type encoder struct {
+	queued *[]*ranker.ItemInfo // receives what is encoded in the background
+}
 
 func (e encoder) Texts(_ context.Context, texts []string) ([][]float32, error) {
 	out := make([][]float32, len(texts))
@@ -26,8 +30,29 @@ func (e encoder) Texts(_ context.Context, texts []string) ([][]float32, error) {
 			out[i] = []float32{1, 0}
 		}
 	}
-	return out, e.err
+	return out, nil
 }
+
+func (e encoder) Lookup(items []*ranker.ItemInfo, out [][]float32) (missing int) {
+	for i, it := range items {
+		vectors, _ := e.Texts(context.Background(), []string{it.Body()})
+		if out[i] = vectors[0]; strings.Contains(it.Body(), "later") {
+			out[i] = nil
+			missing++
+			continue
+		}
+	}
+	return missing
+}
+
+func (e encoder) Enqueue(items []*ranker.ItemInfo) int {
+	if e.queued != nil {
+		*e.queued = append(*e.queued, items...)
+	}
+	return 0
+}
+
+func (e encoder) HasText(it *ranker.ItemInfo) bool { return it.TextKey != 0 }
 
 // write writes a version of a classifier whose first label is called first.
 func write(t *testing.T, root, name, first string, change func(*classifier.Manifest)) string {
@@ -55,8 +80,12 @@ func activate(t *testing.T, root, name, version string) {
 
 // open returns a registry that tries versions in this process.
 func open(t *testing.T, root string) *classifier.Registry {
+	return openWith(t, root, encoder{})
+}
+
+func openWith(t *testing.T, root string, e encoder) *classifier.Registry {
 	r := classifier.NewRegistry(classifier.Options{
-		Root: root, Base: encoder{}, BaseDigest: "digest", Log: slog.New(slog.DiscardHandler),
+		Root: root, Base: e, BaseDigest: "digest", Log: slog.New(slog.DiscardHandler),
 		Probe: func(ctx context.Context, dir string) error {
 			m, err := classifier.Load(dir)
 			if err != nil {
@@ -192,6 +221,33 @@ func TestFolderOfAnotherName(t *testing.T) {
 	_, err := classifier.Load(filepath.Join(root, "mood", version))
 	if err == nil || !strings.Contains(err.Error(), `of the classifier "topic"`) {
 		t.Error(err)
+	}
+}
+
+// Items are labelled by the vectors at hand. Those of the others are computed in the background.
+func TestClassifyItems(t *testing.T) {
+	root := t.TempDir()
+	version := write(t, root, "topic", "bread", nil)
+	activate(t, root, "topic", version)
+	var queued []*ranker.ItemInfo
+	r := openWith(t, root, encoder{&queued})
+	if err := r.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var items []*ranker.ItemInfo
+	for _, title := range []string{"money", "", "later"} {
+		items = append(items, ranker.NewItemInfo(ranker.Item{ID: title, Title: title}, nil))
+	}
+	labels, waiting, err := r.ClassifyItems("topic", items)
+	if err != nil || labels[0].Label != "money" ||
+		labels[1] != (classifier.Label{}) || labels[2] != (classifier.Label{}) {
+		t.Errorf("%v %v", labels, err)
+	}
+	if len(queued) != 1 || queued[0] != items[2] || !slices.Equal(waiting, queued) {
+		t.Errorf("waiting %v, in the background %v", waiting, queued)
+	}
+	if s := r.Stats(); s.Texts != 1 {
+		t.Errorf("%+v", s)
 	}
 }
 

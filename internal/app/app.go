@@ -156,6 +156,12 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		a.engine.encoderDigest(), a.engine.finetuned, opt.Log)
 	// A refused version is logged, and the job tells the readiness check.
 	_ = a.classifiers.Sync(ctx)
+	if a.engine.Vectors != nil {
+		a.engine.labelling = &labelling{
+			store: a.engine.Store, classifiers: a.classifiers, text: opt.Config.Text,
+			pause: labelPause, log: opt.Log,
+		}
+	}
 	a.experiments, err = openExperiments(ctx, opt.Experiments, opt.Store.Data, a.models, opt.Log)
 	if err != nil {
 		return nil, err

@@ -45,6 +45,9 @@ type Engine struct {
 	encoder   *onnx.Encoder // nil without a text encoder
 	finetuned finetuned.Options
 	pool      *finetuned.EncoderPool // encoders of the bundles in use; nil without a text encoder
+	// labelling labels new and changed items; nil: they get no labels. It is set before the first
+	// event arrives.
+	labelling *labelling
 	unlock    func()
 }
 
@@ -158,6 +161,9 @@ func (e *Engine) Close(ctx context.Context) error {
 func (e *Engine) enqueue(items []*ranker.ItemInfo) {
 	e.Vectors.Enqueue(items)
 	e.pool.Enqueue(items)
+	if e.labelling != nil {
+		e.labelling.enqueue(items)
+	}
 }
 
 // encoderDigest identifies the text encoder; it is empty without one.
