@@ -44,11 +44,14 @@ func (c *Config) Tick() time.Duration {
 	return time.Millisecond
 }
 
+// featuresVersion changes when the same records give other features than in earlier versions.
+const featuresVersion = 2
+
 // FeatureHash identifies everything that the features of the same records and time depend on: what
-// Hash identifies, the clock's tick and the prior's step. It has 16 hex digits.
+// Hash identifies, the clock's tick, the prior's step, and featuresVersion. It has 16 hex digits.
 func (c *Config) FeatureHash() string {
 	return fmt.Sprintf("%016x", xxhash.Sum64String(
-		fmt.Sprintf("%s %d %g", c.Hash(), c.Tick(), priorStep)))
+		fmt.Sprintf("%s %d %g %d", c.Hash(), c.Tick(), priorStep, featuresVersion)))
 }
 
 // prior is the rate that a rate feature is relative to.

@@ -122,7 +122,9 @@ func (c *compiledSchema) add(cfg *Config, f *ranker.Feature, first int) {
 		}
 	case ranker.KindInteracted:
 		fields := c.fieldColumns(slices.Index(cfg.Fields, f.Field))
-		fields.shares = append(fields.shares, shareColumn{action: f.Action, column: first})
+		fields.shares = append(fields.shares, shareColumn{
+			action: f.Action, column: first, maxValues: f.MaxValues,
+		})
 	case ranker.KindTable:
 		c.tables = append(c.tables, newTableFeature(f.Column, first))
 	default:

@@ -122,8 +122,18 @@ func (u *userValues) sum(column int, values []fieldValue, ids []uint32) (sum flo
 // shareColumn is the share of an item's values that also occur among the items of the user's recent
 // interactions. action restricts the interactions; "" and ActionAny mean all.
 type shareColumn struct {
-	action string
-	column int
+	action    string
+	column    int
+	maxValues int
+}
+
+// share returns the share for an item with n values of which the history has so many; for
+// maxValues see ranker.Feature.
+func (c *shareColumn) share(hits, n int) float32 {
+	if limit := c.maxValues; limit > 0 && n > limit {
+		return float32(hits*limit/n) / float32(limit)
+	}
+	return float32(hits) / float32(n)
 }
 
 // valueSet is a set of values of one field.

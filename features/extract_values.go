@@ -70,7 +70,8 @@ func (f *fieldColumns) fill(x *extraction, i int, s *fieldScratch, row []float32
 		}
 	}
 	for k := range f.shares {
-		row[f.shares[k].column] = float32(s.sets[k].count(values, ids)) / float32(len(ids))
+		c := &f.shares[k]
+		row[c.column] = c.share(s.sets[k].count(values, ids), len(ids))
 	}
 }
 

@@ -192,7 +192,12 @@ func (r *reference) share(f *ranker.Feature, content *Content, user *UserState) 
 			hits++
 		}
 	}
-	return float32(hits) / float32(len(values))
+	n := len(values)
+	if f.MaxValues > 0 && n > f.MaxValues {
+		steps := math.Floor(float64(hits) * float64(f.MaxValues) / float64(n))
+		return float32(steps / float64(f.MaxValues))
+	}
+	return float32(hits) / float32(n)
 }
 
 // The columns equal those of the reference, bit for bit, whatever was read and counted before: with
@@ -234,6 +239,7 @@ func (w *referenceWorld) schemas(t *testing.T, cfg *Config) (out []*ranker.Schem
 			{Kind: ranker.KindNumber, Field: "price"},
 			{Kind: ranker.KindInteracted, Field: "tags", Action: pick("", "click", "any")},
 			{Kind: ranker.KindInteracted, Field: "genres"},
+			{Kind: ranker.KindInteracted, Field: "tags", MaxValues: 2},
 		}
 		for range 25 {
 			f = append(f, ranker.Feature{

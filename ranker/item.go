@@ -33,22 +33,26 @@ type ItemInfo struct {
 	// personal, so its vector is kept in memory only.
 	Transient bool
 
-	packed     string        // the parts of the item
-	spec       *TextSpec     // shared by the items with the same one
-	remembered atomic.Uint64 // see Remember: the owner and the bits of its number
+	packed string    // the parts of the item
+	spec   *TextSpec // shared by the items with the same one
+	// see Remember: the owner and the bits of its number
+	remembered [RememberedNumbers]atomic.Uint64
 }
 
-// Remember keeps a number that a signal has computed from the item's content. owner identifies the
-// signal in this process and is above 0. An item remembers the number of one owner only, so a
-// signal must be able to compute it again.
-func (i *ItemInfo) Remember(owner uint32, x float32) {
-	i.remembered.Store(uint64(owner)<<32 | uint64(math.Float32bits(x)))
+// RememberedNumbers is how many numbers an item can remember.
+const RememberedNumbers = 2
+
+// Remember keeps the k-th number, below RememberedNumbers, that a signal has computed from the
+// item's content. owner identifies the signal in this process and is above 0. An item remembers
+// each number of one owner only, so a signal must be able to compute it again.
+func (i *ItemInfo) Remember(owner uint32, k int, x float32) {
+	i.remembered[k].Store(uint64(owner)<<32 | uint64(math.Float32bits(x)))
 }
 
-// Remembered returns what the owner last gave to Remember. It returns false if another owner has
-// been there since.
-func (i *ItemInfo) Remembered(owner uint32) (x float32, ok bool) {
-	bits := i.remembered.Load()
+// Remembered returns the k-th number that the owner last gave to Remember. It returns false if
+// another owner has been there since.
+func (i *ItemInfo) Remembered(owner uint32, k int) (x float32, ok bool) {
+	bits := i.remembered[k].Load()
 	return math.Float32frombits(uint32(bits)), bits>>32 == uint64(owner)
 }
 

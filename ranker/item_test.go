@@ -112,18 +112,22 @@ func TestFieldValueJSON(t *testing.T) {
 // An item remembers the number of the owner who gave one last.
 func TestItemRemembers(t *testing.T) {
 	it := ranker.NewItemInfo(ranker.Item{Title: "a title"}, nil)
-	if x, ok := it.Remembered(1); ok {
+	if x, ok := it.Remembered(1, 0); ok {
 		t.Errorf("a new item remembers %v", x)
 	}
-	it.Remember(1, 0.25)
-	if x, ok := it.Remembered(1); !ok || x != 0.25 {
+	it.Remember(1, 0, 0.25)
+	it.Remember(1, 1, 4)
+	if x, ok := it.Remembered(1, 0); !ok || x != 0.25 {
 		t.Errorf("owner 1 has %v, %v", x, ok)
 	}
-	it.Remember(2, -3)
-	if x, ok := it.Remembered(2); !ok || x != -3 {
+	it.Remember(2, 0, -3)
+	if x, ok := it.Remembered(2, 0); !ok || x != -3 {
 		t.Errorf("owner 2 has %v, %v", x, ok)
 	}
-	if x, ok := it.Remembered(1); ok {
+	if x, ok := it.Remembered(1, 0); ok {
 		t.Errorf("owner 1 still has %v", x)
+	}
+	if x, ok := it.Remembered(1, 1); !ok || x != 4 {
+		t.Errorf("owner 1 has %v, %v as its other number", x, ok)
 	}
 }

@@ -65,6 +65,10 @@ type Feature struct {
 	Weight float64 `yaml:"weight,omitempty"`
 	// Values: category, context. The values of a one-hot encoding.
 	Values []string `yaml:"values,omitempty"`
+	// MaxValues: interacted. The number of values of the field that nearly all items keep to. Of an
+	// item with more, the overlap is rounded down to a multiple of 1/MaxValues, so that an item
+	// cannot overlap with every history by listing many values; 0 = no rounding.
+	MaxValues int `yaml:"max_values,omitempty"`
 	// Encode: category. "onehot" (the default) or "index".
 	Encode string `yaml:"encode,omitempty"`
 	// Column: signal, the name of the signal's column; table, TABLE.COLUMN.

@@ -76,6 +76,9 @@ func checkOptions(f *Feature, bad func(string, ...any)) {
 	if f.Min != nil && f.Max != nil && *f.Min > *f.Max {
 		bad("min %g is above max %g", *f.Min, *f.Max)
 	}
+	if f.MaxValues < 0 {
+		bad("max_values is %d; it must be 0 or more", f.MaxValues)
+	}
 	if f.Weight < 0 {
 		bad("weight is %g; it must be 0 or more", f.Weight)
 	}

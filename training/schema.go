@@ -10,8 +10,9 @@ import (
 	"relish/features"
 	"relish/internal/plural"
 	"relish/ranker"
-	"relish/ranker/signals"
+	served "relish/ranker/signals"
 	"relish/training/replay"
+	"relish/training/signals"
 )
 
 // Reason says why a feature is in an inferred schema.
@@ -51,7 +52,7 @@ func InferSchema(
 	}
 	for _, c := range signalColumns {
 		b.add(ranker.Feature{
-			Name: c, Kind: ranker.KindSignal, Group: signals.ColumnGroup(c), Column: c,
+			Name: c, Kind: ranker.KindSignal, Group: served.ColumnGroup(c), Column: c,
 		}, "a signal computes the column")
 	}
 	return b.features, b.reasons
@@ -63,11 +64,13 @@ type fieldCounts struct {
 	numbers map[string]int            // field -> items with a number or boolean
 	strings map[string]int            // field -> items with strings
 	values  map[string]map[string]int // field -> value -> items, at most maxCountedValues values
+	lengths map[string][]int          // field -> number of strings of each item
 }
 
 func countFields(log *replay.Log) *fieldCounts {
 	c := &fieldCounts{
 		numbers: map[string]int{}, strings: map[string]int{}, values: map[string]map[string]int{},
+		lengths: map[string][]int{},
 	}
 	for _, item := range log.Catalogue.Items() {
 		c.items++
@@ -88,6 +91,7 @@ func countFields(log *replay.Log) *fieldCounts {
 
 func (c *fieldCounts) addStrings(field string, values []string) {
 	c.strings[field]++
+	c.lengths[field] = append(c.lengths[field], len(values))
 	if c.values[field] == nil {
 		c.values[field] = map[string]int{}
 	}
@@ -229,7 +233,10 @@ func (b *schemaBuilder) addFields() {
 			Action: actions[0],
 		}, "%s; the user's own preference", why)
 		b.add(
-			ranker.Feature{Name: "interacted." + field, Kind: ranker.KindInteracted, Field: field},
+			ranker.Feature{
+				Name: "interacted." + field, Kind: ranker.KindInteracted, Field: field,
+				MaxValues: signals.UsualMaximum(b.fields.lengths[field]),
+			},
 			"%s; overlap with the history",
 			why,
 		)

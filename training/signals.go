@@ -214,10 +214,9 @@ func (t *signalTrainer) trainKind(
 	var trained served.TrainedSignal
 	switch kind {
 	case served.KindText:
-		if !slices.ContainsFunc(c.Vectors, func(v []float32) bool { return v != nil }) {
-			return trainedSignal{}, nil
+		if text, ok := signals.TrainTextSimilarity(c); ok {
+			trained = text
 		}
-		return trainedSignal{kind: kind, Signal: served.TextSimilarity{}}, nil
 	case served.KindTokenOverlap:
 		return trainedSignal{kind: kind, Signal: served.TokenOverlap{}}, nil
 	case served.KindLexical:

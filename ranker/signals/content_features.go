@@ -22,7 +22,11 @@ type ContentFeatures struct {
 	ValueWeights []float32
 	ValueFields  []int32
 	FieldCount   int
-	Numbers      []NumberScale
+	// FieldLimits has, by field, the number of values that nearly all items of the catalogue keep
+	// to, at least 1. More values together count as much as that many: an item cannot gain by
+	// listing every value. Empty, for files of earlier versions: no limits.
+	FieldLimits []float32
+	Numbers     []NumberScale
 }
 
 // NumberScale says where a value lies among those of a numeric field.
@@ -89,13 +93,13 @@ type ContentReader struct {
 	Text    []float32 // Projection.TextDim values; zero without a text
 
 	features *ContentFeatures
-	norms    []float32 // by field
+	norms    []float32 // memory of writeEntries
 }
 
 // NewReader returns a reader of the features.
 func (f *ContentFeatures) NewReader() *ContentReader {
 	return &ContentReader{
-		features: f, norms: make([]float32, f.FieldCount),
+		features: f, norms: make([]float32, 2*f.FieldCount),
 		Text: make([]float32, f.Projection.TextDim),
 	}
 }
@@ -109,15 +113,27 @@ func (r *ContentReader) Read(info *ranker.ItemInfo, vector []float32) {
 	f.Projection.Project(vector, r.Text)
 }
 
-// writeEntries writes the entries of an item's field values to out. norms is memory, one number for
-// each field.
+// writeEntries writes the entries of an item's field values to out. norms is memory, two numbers
+// for each field.
+//
+// The entries of a field have unit length up to the field's limit of values. Beyond it their sum
+// stays what it is at the limit, so the entries get shorter. Up to the limit, the sum of n equal
+// weights is sqrt(n) times their length; the second norm is the larger one beyond that only.
 func (f *ContentFeatures) writeEntries(values []int32, norms, out []float32) {
 	clear(norms)
+	squares, sums := norms[:f.FieldCount], norms[f.FieldCount:2*f.FieldCount]
 	for _, v := range values {
-		norms[f.ValueFields[v]] += f.ValueWeights[v] * f.ValueWeights[v]
+		squares[f.ValueFields[v]] += f.ValueWeights[v] * f.ValueWeights[v]
+		sums[f.ValueFields[v]] += f.ValueWeights[v]
+	}
+	for field, square := range squares {
+		squares[field] = sqrt32(square)
+		if len(f.FieldLimits) > 0 {
+			squares[field] = max(squares[field], sums[field]/sqrt32(f.FieldLimits[field]))
+		}
 	}
 	for j, v := range values {
-		out[j] = f.ValueWeights[v] / sqrt32(norms[f.ValueFields[v]])
+		out[j] = f.ValueWeights[v] / squares[f.ValueFields[v]]
 	}
 }
 
@@ -126,6 +142,7 @@ func (f *ContentFeatures) encode(w *fileWriter) {
 	w.floats(f.ValueWeights)
 	w.count(f.FieldCount)
 	w.ints(f.ValueFields)
+	w.floats(f.FieldLimits)
 	w.count(len(f.Numbers))
 	for i := range f.Numbers {
 		n := &f.Numbers[i]
@@ -142,6 +159,12 @@ func (r *fileReader) contentFeatures() *ContentFeatures {
 	f.ValueWeights = r.boundedFloats(values, 1e-6)
 	f.FieldCount = r.dim()
 	f.ValueFields = r.ints(values, 0, f.FieldCount)
+	if r.version >= 4 {
+		f.FieldLimits = r.boundedFloats(-1, 1)
+		if n := len(f.FieldLimits); r.err == nil && n != 0 && n != f.FieldCount {
+			r.err = malformed("%d limits for %d fields", n, f.FieldCount)
+		}
+	}
 	for range r.count(minNumberBytes) {
 		n := NumberScale{Name: r.text(), Knots: r.floats(-1)}
 		n.Quantiles = r.boundedFloats(len(n.Knots), 0)

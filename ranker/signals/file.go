@@ -21,7 +21,18 @@ const fileMagic = "RLMT"
 func fileVersion(kind string) int {
 	switch kind {
 	case KindResidualGP, KindContentPrior:
-		return 3
+		return 4
+	case KindLexical:
+		return 2
+	}
+	return 1
+}
+
+// oldestFileVersion returns the oldest format version of a kind's file that is read.
+func oldestFileVersion(kind string) int {
+	switch kind {
+	case KindResidualGP, KindContentPrior:
+		return 3 // without ContentFeatures.FieldLimits
 	}
 	return 1
 }
@@ -89,8 +100,9 @@ func (w *fileWriter) ints(x []int32) {
 // fileReader reads what fileWriter wrote. After the first error, which err keeps, every read
 // returns the zero value.
 type fileReader struct {
-	data []byte
-	err  error
+	data    []byte
+	version int // format version of the file
+	err     error
 }
 
 func newFileReader(kind string, data []byte) *fileReader {
@@ -103,8 +115,10 @@ func newFileReader(kind string, data []byte) *fileReader {
 	if got := r.text(); r.err == nil && got != kind {
 		r.err = malformed("its kind is %q, expected %q", got, kind)
 	}
-	if v := r.count(1); r.err == nil && v != fileVersion(kind) {
-		r.err = otherVersion(v, fileVersion(kind))
+	oldest, newest := oldestFileVersion(kind), fileVersion(kind)
+	r.version = r.count(1)
+	if r.err == nil && (r.version < oldest || r.version > newest) {
+		r.err = otherVersion(r.version, newest)
 	}
 	return r
 }

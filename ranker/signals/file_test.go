@@ -205,7 +205,7 @@ func checkValues(m signals.TrainedSignal) error {
 		}
 		return nil
 	}
-	v := reflect.ValueOf(m).Elem()
+	v := reflect.Indirect(reflect.ValueOf(m))
 	for i := range v.NumField() {
 		if f := v.Type().Field(i); f.IsExported() {
 			if err := check(f.Name, v.Field(i)); err != nil {
@@ -367,10 +367,10 @@ func TestInvalidValues(t *testing.T) {
 			return w.factorization
 		}, `item "k4" repeats`},
 		"a token of weight 0": {func(*world) signals.TrainedSignal {
-			return signals.NewLexical([]uint32{1, 2}, []float32{0, 1}, 1, 1)
+			return signals.NewLexical([]uint32{1, 2}, []float32{0, 1}, nil, 1, 1)
 		}, "a value is 0, the minimum is 1e-12"},
 		"unsorted tokens": {func(*world) signals.TrainedSignal {
-			return signals.NewLexical([]uint32{2, 1}, []float32{1, 1}, 1, 1)
+			return signals.NewLexical([]uint32{2, 1}, []float32{1, 1}, nil, 1, 1)
 		}, "its tokens are not in ascending order"},
 	} {
 		s := c.change(newWorld(11, 25))
@@ -394,14 +394,52 @@ func TestLoadOtherVersions(t *testing.T) {
 	file := newWorld(1, 3).residual.Encode()
 	at := len("RLMT") + 8 + len(signals.KindResidualGP) // after the magic and the kind
 	for version, want := range map[byte]string{
-		2: "an older version of relish wrote; this one reads 3: train a new bundle",
-		4: "a newer version of relish wrote; this one reads 3: use a newer relish",
+		2: "an older version of relish wrote; this one reads 4: train a new bundle",
+		5: "a newer version of relish wrote; this one reads 4: use a newer relish",
 	} {
 		file[at] = version
 		_, err := new(signals.Loader).Load(signals.KindResidualGP, file)
 		if err == nil || !strings.Contains(err.Error(), want) ||
 			strings.Contains(err.Error(), "malformed") {
 			t.Errorf("version %d: %v", version, err)
+		}
+	}
+}
+
+// Files of the version before the bounds of stuffed content are read, and bound nothing.
+func TestLoadEarlierVersions(t *testing.T) {
+	w := newWorld(1, 3)
+	features := w.residual.Prior.Features
+	prior := &signals.ContentPrior{
+		Items: w.contentPrior.Items, OutOfFold: w.contentPrior.OutOfFold, Features: features,
+		Effects: w.contentPrior.Effects,
+	}
+	files := func(limits, means []float32) map[string][]byte {
+		features.FieldLimits = limits
+		tokens := signals.NewLexical([]uint32{1, 2}, []float32{3, 4}, means, 5, 6)
+		return map[string][]byte{
+			signals.KindResidualGP:   w.residual.Encode(),
+			signals.KindContentPrior: prior.Encode(),
+			signals.KindLexical:      tokens.Encode(),
+		}
+	}
+	bounded, unbounded := files(features.FieldLimits, []float32{7, 8}), files(nil, nil)
+	for kind, version := range map[string]byte{
+		signals.KindResidualGP: 3, signals.KindContentPrior: 3, signals.KindLexical: 1,
+	} {
+		file := slices.Clone(unbounded[kind])
+		at := 0 // of the number of bounds
+		for file[at] == bounded[kind][at] {
+			at++
+		}
+		file = slices.Delete(file, at, at+8) // earlier versions do not have it
+		file[len("RLMT")+8+len(kind)] = version
+		signal, err := new(signals.Loader).Load(kind, file)
+		if err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		if !bytes.Equal(signal.(signals.TrainedSignal).Encode(), unbounded[kind]) {
+			t.Errorf("%s: a file of version %d is read as something else", kind, version)
 		}
 	}
 }

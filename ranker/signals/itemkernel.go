@@ -92,7 +92,7 @@ func (k *ItemKernel) derive() {
 		slices.Repeat([]float32{k.Weights.Text}, p.TextDim), k.Weights.Numbers,
 		slices.Repeat([]float32{k.Weights.Learned}, k.LearnedDim))
 	k.entries = make([]float32, len(k.Values))
-	norms := make([]float32, len(k.Weights.Fields))
+	norms := make([]float32, 2*k.Features.FieldCount)
 	for i := range len(k.FirstValue) - 1 {
 		from, to := k.FirstValue[i], k.FirstValue[i+1]
 		k.Features.writeEntries(k.Values[from:to], norms, k.entries[from:to])

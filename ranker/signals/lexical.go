@@ -17,6 +17,10 @@ import (
 //	lexical.max      the largest TF-IDF cosine with any of the last 16 items
 //	lexical.query    BM25 (Robertson and Zaragoza 2009) of the candidate for the search text
 //
+// The cosines are computed after the catalogue's mean TF-IDF vector was subtracted, as those of
+// TextSimilarity are. A list of frequent words is close to that mean, and so similar to any
+// history.
+//
 // A column is missing if either side has no words. A word that the catalogue did not have counts as
 // the rarest. Lexical is read-only once built and safe for concurrent use.
 type Lexical struct {
@@ -25,6 +29,7 @@ type Lexical struct {
 	unknownIDF float32   // of any other token
 	meanLength float32   // mean number of tokens of an item
 	idfTable   *tokenWeights
+	mean       lexicalMean
 	serial     uint32 // distinguishes the signals of this process
 }
 
@@ -32,15 +37,19 @@ type Lexical struct {
 var lexicals atomic.Uint32
 
 // NewLexical returns the signal over tokens (hashes, ascending, distinct) with their IDFs, all
-// above 0. unknownIDF is the IDF of any other token; meanLength is the mean number of tokens of an
-// item. It keeps the slices.
-func NewLexical(tokens []uint32, idfs []float32, unknownIDF, meanLength float32) *Lexical {
+// above 0. means, aligned with tokens, is the mean over the catalogue of the items' TF-IDF vectors
+// of unit length; nil: nothing is subtracted. unknownIDF is the IDF of any other token; meanLength
+// is the mean number of tokens of an item. It keeps the slices.
+func NewLexical(
+	tokens []uint32, idfs, means []float32, unknownIDF, meanLength float32,
+) *Lexical {
 	l := &Lexical{
 		tokens:     tokens,
 		idfs:       idfs,
 		unknownIDF: unknownIDF,
 		meanLength: meanLength,
 		idfTable:   newTokenWeights(len(tokens)),
+		mean:       newLexicalMean(tokens, idfs, means),
 		serial:     lexicals.Add(1),
 	}
 	for i, token := range tokens {
@@ -97,7 +106,7 @@ func (l *Lexical) Compute(_ context.Context, in *ranker.SignalInput, out []float
 			continue
 		}
 		if history != nil {
-			row[0], row[1] = history.cosines(it.Tokens, l.norm(it))
+			row[0], row[1] = l.cosines(history, it)
 		}
 		if query != nil {
 			length := 1 - bm25B + bm25B*float32(len(it.Tokens))/l.meanLength
@@ -109,7 +118,7 @@ func (l *Lexical) Compute(_ context.Context, in *ranker.SignalInput, out []float
 
 // norm returns the length of an item's TF-IDF vector. The item remembers it.
 func (l *Lexical) norm(it *ranker.ItemInfo) float32 {
-	if norm, ok := it.Remembered(l.serial); ok {
+	if norm, ok := it.Remembered(l.serial, 0); ok {
 		return norm
 	}
 	sum := float32(0)
@@ -118,7 +127,7 @@ func (l *Lexical) norm(it *ranker.ItemInfo) float32 {
 		sum += x * x
 	}
 	norm := sqrt32(sum)
-	it.Remember(l.serial, norm)
+	it.Remember(l.serial, 0, norm)
 	return norm
 }
 
@@ -142,6 +151,10 @@ type lexicalHistory struct {
 	mean    []float32               // IDF x weight in the history's unit vector
 	in      []uint16                // bit k: the k-th newest item contains it
 	unit    [maxRecentItems]float32 // by recent item: 1 / norm
+	// If the catalogue's mean is subtracted: the last items, and their mean, which is not of unit
+	// length.
+	recent    []place
+	meanPlace place
 }
 
 // history returns the history's tokens, nil without any.
@@ -151,9 +164,16 @@ func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
 		return nil
 	}
 	h := &lexicalHistory{indexOf: pooledTokenWeights(tokens)}
-	weight := float32(1)
+	weight, total, product := float32(1), float32(0), float32(0)
 	for k, it := range items {
 		norm := l.norm(it)
+		if l.mean.table != nil {
+			p := l.place(it, norm)
+			total, product = total+weight, product+weight*p.product
+			if k < maxRecentItems {
+				h.recent = append(h.recent, p)
+			}
+		}
 		if k < maxRecentItems {
 			h.unit[k] = 1 / norm
 		}
@@ -172,6 +192,10 @@ func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
 		sum += float64(x) * float64(h.mean[i])
 	}
 	norm := float32(math.Sqrt(sum))
+	if l.mean.table != nil {
+		h.meanPlace = newPlace(product/total, norm/total, l.mean.square)
+		norm = total
+	}
 	for i := range h.mean {
 		h.mean[i] /= norm
 	}
@@ -186,7 +210,7 @@ func (h *lexicalHistory) bytes() int {
 	if h == nil {
 		return 0
 	}
-	return 200 + 8*len(h.indexOf.tokens) + 10*cap(h.mean)
+	return 240 + 8*len(h.indexOf.tokens) + 10*cap(h.mean) + 8*cap(h.recent)
 }
 
 // index returns a token's index. A new token gets the next one.
@@ -201,10 +225,11 @@ func (h *lexicalHistory) index(token uint32, l *Lexical) int {
 }
 
 // cosines returns a candidate's cosine with the mean of the history, and the largest one with any
-// of the last items. norm is the length of the candidate's TF-IDF vector.
-func (h *lexicalHistory) cosines(tokens []uint32, norm float32) (mean, best float32) {
+// of the last items.
+func (l *Lexical) cosines(h *lexicalHistory, it *ranker.ItemInfo) (mean, best float32) {
+	norm := l.norm(it)
 	var products [maxRecentItems]float32
-	for _, token := range tokens {
+	for _, token := range it.Tokens {
 		i := int(h.indexOf.weight(token)) - 1
 		if i < 0 {
 			continue
@@ -215,7 +240,15 @@ func (h *lexicalHistory) cosines(tokens []uint32, norm float32) (mean, best floa
 			products[k] += h.idf2[i] * h.unit[k]
 		}
 	}
-	return mean / norm, slices.Max(products[:]) / norm
+	if l.mean.table == nil {
+		return mean / norm, slices.Max(products[:]) / norm
+	}
+	c := l.place(it, norm)
+	best = -1
+	for k, r := range h.recent {
+		best = max(best, centeredCosine(products[k]/norm, c, r, l.mean.square))
+	}
+	return centeredCosine(mean/norm, c, h.meanPlace, l.mean.square), best
 }
 
 // Encode implements TrainedSignal.
@@ -227,6 +260,7 @@ func (l *Lexical) Encode() []byte {
 	}
 	w.ints(tokens)
 	w.floats(l.idfs)
+	w.floats(l.mean.values)
 	w.floats([]float32{l.unknownIDF, l.meanLength})
 	return w.buf
 }
@@ -234,7 +268,15 @@ func (l *Lexical) Encode() []byte {
 func decodeLexical(data []byte, _ *ranker.ItemTable) (TrainedSignal, *ranker.ItemTable, error) {
 	r := newFileReader(KindLexical, data)
 	raw := r.ints(-1, math.MinInt32, math.MaxInt32+1)
-	idfs, rest := r.boundedFloats(len(raw), minIDF), r.boundedFloats(2, minIDF)
+	idfs := r.boundedFloats(len(raw), minIDF)
+	var means []float32
+	if r.version >= 2 {
+		means = r.boundedFloats(-1, minIDF)
+		if n := len(means); r.err == nil && n != 0 && n != len(raw) {
+			r.err = malformed("a mean of %d values for %d tokens", n, len(raw))
+		}
+	}
+	rest := r.boundedFloats(2, minIDF)
 	if err := r.end(); err != nil {
 		return nil, nil, err
 	}
@@ -244,5 +286,5 @@ func decodeLexical(data []byte, _ *ranker.ItemTable) (TrainedSignal, *ranker.Ite
 			return nil, nil, malformed("its tokens are not in ascending order")
 		}
 	}
-	return NewLexical(tokens, idfs, rest[0], rest[1]), nil, nil
+	return NewLexical(tokens, idfs, means, rest[0], rest[1]), nil, nil
 }

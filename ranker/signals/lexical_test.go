@@ -45,16 +45,36 @@ func naiveLexical(w *world, in *ranker.SignalInput) [][]float64 {
 		}
 		weight *= 0.8
 	}
+	// The catalogue's mean is subtracted from all vectors, from that of the history after the
+	// weights of its items were divided by their sum.
+	catalogue := map[uint32]float64{}
+	for i, token := range known.Tokens {
+		catalogue[token] = float64(w.means[i])
+	}
+	difference := func(a map[uint32]float64, scale float64) map[uint32]float64 {
+		out := map[uint32]float64{}
+		for token, x := range a {
+			out[token] = x * scale
+		}
+		for token, m := range catalogue {
+			out[token] -= m
+		}
+		return out
+	}
+	cosine := func(a, b map[uint32]float64) float64 {
+		return product(a, b) / math.Sqrt(product(a, a)*product(b, b))
+	}
+	total := (1 - weight) / 0.2 // of the geometric series of weights
 	out := nans(len(in.State.Items), 3)
 	for i, it := range in.State.Items {
 		if it == nil || len(it.Tokens) == 0 {
 			continue
 		}
-		candidate := unitVector(it.Tokens)
+		candidate := difference(unitVector(it.Tokens), 1)
 		if len(vectors) > 0 {
-			out[i][0], out[i][1] = product(candidate, mean)/math.Sqrt(product(mean, mean)), 0
+			out[i][0], out[i][1] = cosine(candidate, difference(mean, 1/total)), -1
 			for _, x := range vectors[:min(len(vectors), 16)] {
-				out[i][1] = max(out[i][1], product(candidate, x))
+				out[i][1] = max(out[i][1], cosine(candidate, difference(x, 1)))
 			}
 		}
 		if in.Query == nil {

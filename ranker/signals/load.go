@@ -21,13 +21,14 @@ type TrainedSignal interface {
 	Encode() []byte
 }
 
-// Kinds of signals that have nothing to learn, and so no file.
+// Kinds of signals that a bundle may have without a file.
 const (
 	KindText         = "text"
 	KindTokenOverlap = "overlap"
 )
 
-// untrained are the signals without a file, by kind.
+// untrained are the signals without a file, by kind. Bundles of earlier versions have no file of
+// the text signal.
 var untrained = map[string]ranker.Signal{
 	KindText:         TextSimilarity{},
 	KindTokenOverlap: TokenOverlap{},
@@ -44,6 +45,7 @@ var decoders = map[string]decoder{
 	KindContentPrior:        decodeContentPrior,
 	KindLexical:             decodeLexical,
 	KindTwoTower:            decodeTwoTower,
+	KindText:                decodeText,
 }
 
 // Loader makes signals from bundle files. Signals that know the same items share one item table. A
@@ -58,14 +60,13 @@ type Loader struct {
 // Load returns the signal of a kind. data is its file, nil for a kind without one; Load does not
 // keep it. A malformed file is an error, never a panic.
 func (l *Loader) Load(kind string, data []byte) (ranker.Signal, error) {
-	if s := untrained[kind]; s != nil {
-		if data != nil {
-			return nil, fmt.Errorf("signal kind %q has no file, but the bundle names one", kind)
-		}
-		return s, nil
-	}
 	decode, known := decoders[kind]
-	if !known {
+	switch s := untrained[kind]; {
+	case s != nil && data == nil:
+		return s, nil
+	case s != nil && !known:
+		return nil, fmt.Errorf("signal kind %q has no file, but the bundle names one", kind)
+	case !known:
 		return nil, fmt.Errorf("unknown signal kind %q; this binary knows %s",
 			kind, strings.Join(Kinds(), ", "))
 	}
@@ -101,7 +102,7 @@ func (l *Loader) sharePrior(p *ContentPrior) *ContentPrior {
 func Kinds() []string {
 	kinds := slices.AppendSeq(slices.Collect(maps.Keys(decoders)), maps.Keys(untrained))
 	slices.Sort(kinds)
-	return kinds
+	return slices.Compact(kinds)
 }
 
 // ColumnGroup returns the group of a signal's column in explanations: text for what reads item

@@ -17,6 +17,10 @@ func TestLoad(t *testing.T) {
 		err     string
 	}{
 		{"text", nil, signals.TextSimilarity{}.Columns(), ""},
+		{
+			"text", signals.NewTextSimilarity([]float32{0, 3}).Encode(), nil,
+			"the mean of the texts is empty or too large",
+		},
 		{"overlap", nil, signals.TokenOverlap{}.Columns(), ""},
 		{"overlap", []byte{}, nil, `signal kind "overlap" has no file`},
 		{

@@ -36,8 +36,9 @@ func (p *Projection) Project(vector, out []float32) bool {
 	return normalize(out)
 }
 
-// FieldValueIndices appends to list the indices in keys, which is sorted, of the item's field
-// values and tags, in ascending order.
+// FieldValueIndices appends to list, which is empty, the indices in keys, which is sorted, of the
+// item's field values and tags. The indices are distinct, so that a value counts once however often
+// an item repeats it, and in ascending order.
 func FieldValueIndices(info *ranker.ItemInfo, keys []string, list []int32) []int32 {
 	info.EachString(func(name, value string) {
 		if i, ok := slices.BinarySearch(keys, FieldValueKey(name, value)); ok {
@@ -45,7 +46,7 @@ func FieldValueIndices(info *ranker.ItemInfo, keys []string, list []int32) []int
 		}
 	})
 	slices.Sort(list)
-	return list
+	return slices.Compact(list)
 }
 
 // FieldValueKey returns a field's value in the form of Projection.FieldValues.

@@ -1,7 +1,9 @@
 package signals
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 
@@ -35,12 +37,33 @@ func fillMissing(out []float32) {
 //	text.max     the largest of the candidate and any of the last 16 items
 //	text.query   candidate and search text
 //
-// A column is missing if either side has no vector. The zero value is ready to use.
-type TextSimilarity struct{}
+// All but text.query are cosines after a mean was subtracted: that of the catalogue, or in the
+// prior that of common words. A text about everything, such as a list of keywords, is close to the
+// mean, and so similar to any history; what is left of it after the subtraction is not (Mu and
+// Viswanath 2018, All-but-the-Top).
+//
+// A column is missing if either side has no vector. The zero value is ready to use and subtracts
+// nothing. TextSimilarity is read-only once built and safe for concurrent use.
+type TextSimilarity struct{ mean *textMean }
 
-var _ ranker.Signal = TextSimilarity{}
+// textMean is the mean that is subtracted from text vectors.
+type textMean struct {
+	vector []float32
+	square float32 // its squared length
+}
+
+// NewTextSimilarity returns the signal that subtracts a mean of text vectors, of the encoder whose
+// vectors are compared. It keeps the slice.
+func NewTextSimilarity(mean []float32) TextSimilarity {
+	return TextSimilarity{&textMean{mean, vek32.Dot(mean, mean)}}
+}
+
+var _ TrainedSignal = TextSimilarity{}
 
 var textColumns = []string{"text.mean", "text.recent", "text.max", "text.query"}
+
+// Kind implements TrainedSignal.
+func (TextSimilarity) Kind() string { return KindText }
 
 // Columns implements ranker.Signal.
 func (TextSimilarity) Columns() []string { return textColumns }
@@ -48,13 +71,21 @@ func (TextSimilarity) Columns() []string { return textColumns }
 // InMemory implements ranker.InMemory.
 func (TextSimilarity) InMemory() bool { return true }
 
-// Compute implements ranker.Signal.
-func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
-	history := ranker.OfHistory(in, TextSimilarity{}, nil, func() (*textHistory, int) {
-		h := newTextHistory(in)
-		return h, 64 + 4*(len(h.recent)+len(h.mean))
+// Compute implements ranker.Signal. It returns an error if a text vector has another length than
+// the mean, because it comes from another encoder.
+func (t TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []float32) error {
+	if t.mean != nil {
+		dim := len(t.mean.vector)
+		err := cmp.Or(checkLengths(in.ItemVectors, dim), checkLengths(in.RecentVectors, dim))
+		if err != nil {
+			return fmt.Errorf("signal %s: %w", KindText, err)
+		}
+	}
+	history := ranker.OfHistory(in, t, nil, func() (*textHistory, int) {
+		h := t.newHistory(in)
+		return h, 96 + 4*(len(h.recent)+len(h.mean)) + 8*len(h.places)
 	})
-	rows := history.rows(in)
+	rows := t.rows(history, in)
 	if rows == nil {
 		fillMissing(out)
 		return nil
@@ -73,8 +104,22 @@ func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []f
 		if len(products) == 0 {
 			continue
 		}
+		if t.mean != nil {
+			products = history.center(products, t.mean.square)
+		}
 		row[0], row[1] = products[0], products[1]
 		row[2] = max(-1, slices.Max(products[1:]))
+	}
+	return nil
+}
+
+// checkLengths returns an error if a vector has another length than those of the training.
+func checkLengths(vectors [][]float32, length int) error {
+	for _, v := range vectors {
+		if v != nil && len(v) != length {
+			return fmt.Errorf("a text vector has %d numbers, but the model was trained with %d; "+
+				"use the encoder of the training", len(v), length)
+		}
 	}
 	return nil
 }
@@ -83,11 +128,28 @@ func (TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out []f
 type textHistory struct {
 	mean   []float32 // see weightedMean
 	recent []int32   // indices in RecentVectors of the last maxRecentItems different items
+	// If the catalogue's mean is subtracted: its product with the history's mean, from whose items
+	// it was subtracted already, and the places of the last items.
+	product float32
+	places  []place
 }
 
-// rows returns what each candidate is compared with: the vector of the search text, the mean, and
-// the last items, as far as they are there. It is nil if nothing is there. The caller frees it.
-func (h *textHistory) rows(in *ranker.SignalInput) *rowSet {
+// center turns a candidate's products with the catalogue's mean, the history's mean and the last
+// items into cosines with all but the first, in the same memory.
+func (h *textHistory) center(products []float32, square float32) []float32 {
+	candidate := newPlace(products[0], 1, square)
+	products = products[1:]
+	products[0] = (products[0] - h.product) / candidate.length
+	for k, p := range h.places {
+		products[k+1] = centeredCosine(products[k+1], candidate, p, square)
+	}
+	return products
+}
+
+// rows returns what each candidate is compared with: the vector of the search text, the catalogue's
+// mean, the history's mean, and the last items, as far as they are there. It is nil if nothing is
+// there. The caller frees it.
+func (t TextSimilarity) rows(h *textHistory, in *ranker.SignalInput) *rowSet {
 	if in.QueryVector == nil && h.mean == nil {
 		return nil
 	}
@@ -96,6 +158,9 @@ func (h *textHistory) rows(in *ranker.SignalInput) *rowSet {
 		rows.add(in.QueryVector)
 	}
 	if h.mean != nil {
+		if t.mean != nil {
+			rows.add(t.mean.vector)
+		}
 		rows.add(h.mean)
 		for _, k := range h.recent {
 			rows.add(in.RecentVectors[k])
@@ -104,13 +169,54 @@ func (h *textHistory) rows(in *ranker.SignalInput) *rowSet {
 	return rows
 }
 
-func newTextHistory(in *ranker.SignalInput) *textHistory {
+func (t TextSimilarity) newHistory(in *ranker.SignalInput) *textHistory {
 	indices := distinctVectors(in, maxMeanItems)
 	vectors := make([][]float32, len(indices))
 	for i, k := range indices {
 		vectors[i] = in.RecentVectors[k]
 	}
-	return &textHistory{weightedMean(vectors), indices[:min(len(indices), maxRecentItems)]}
+	h := &textHistory{recent: indices[:min(len(indices), maxRecentItems)]}
+	if t.mean == nil {
+		h.mean = weightedMean(vectors)
+		return h
+	}
+	for i, v := range vectors {
+		p := newPlace(vek32.Dot(v, t.mean.vector), 1, t.mean.square)
+		if i < len(h.recent) {
+			h.places = append(h.places, p)
+		}
+		vectors[i] = vek32.DivNumber(vek32.Sub(v, t.mean.vector), p.length)
+	}
+	if h.mean = weightedMean(vectors); h.mean != nil {
+		h.product = vek32.Dot(h.mean, t.mean.vector)
+	}
+	return h
+}
+
+// Encode implements TrainedSignal. A signal that subtracts nothing has no file.
+func (t TextSimilarity) Encode() []byte {
+	if t.mean == nil {
+		return nil
+	}
+	w := newFileWriter(KindText)
+	w.floats(t.mean.vector)
+	return w.buf
+}
+
+// maxMean bounds what may be subtracted from each number of a vector of unit length.
+const maxMean = 2
+
+func decodeText(data []byte, _ *ranker.ItemTable) (TrainedSignal, *ranker.ItemTable, error) {
+	r := newFileReader(KindText, data)
+	mean := r.floats(-1)
+	isTooLarge := func(x float32) bool { return x < -maxMean || x > maxMean }
+	if r.err == nil && (len(mean) == 0 || slices.ContainsFunc(mean, isTooLarge)) {
+		r.err = malformed("the mean of the texts is empty or too large")
+	}
+	if err := r.end(); err != nil {
+		return nil, nil, err
+	}
+	return NewTextSimilarity(mean), nil, nil
 }
 
 // distinctVectors returns the indices of the last n different items of the history that have a

@@ -97,14 +97,22 @@ func wide(v []float32) []float64 {
 	return out
 }
 
-// naiveTextSimilarity computes TextSimilarity by its definition, in float64 and naive loops.
-func naiveTextSimilarity(in *ranker.SignalInput) [][4]float64 {
+// naiveTextSimilarity computes TextSimilarity by its definition, in float64 and naive loops. The
+// mean is subtracted; nil: nothing is.
+func naiveTextSimilarity(in *ranker.SignalInput, mean []float32) [][4]float64 {
+	centered := func(v []float32) []float64 {
+		out := wide(v)
+		for d, m := range mean {
+			out[d] -= float64(m)
+		}
+		return scaled(out, 1/math.Sqrt(dot64(out, out)))
+	}
 	var history [][]float64
 	seen := map[string]bool{}
 	for k, v := range in.RecentVectors {
 		if id := in.State.Recent[k].Item; v != nil && !seen[id] && len(history) < 50 {
 			seen[id] = true
-			history = append(history, wide(v))
+			history = append(history, centered(v))
 		}
 	}
 	nan := math.NaN()
@@ -120,18 +128,61 @@ func naiveTextSimilarity(in *ranker.SignalInput) [][4]float64 {
 		if len(history) == 0 {
 			continue
 		}
-		mean := make([]float64, len(v))
+		// The history's vectors are centered already; their mean is centered no second time.
+		average, candidate := make([]float64, len(v)), centered(v)
 		for k, h := range history {
 			for d := range h {
-				mean[d] += math.Pow(0.8, float64(k)) * h[d]
+				average[d] += math.Pow(0.8, float64(k)) * h[d]
 			}
-			if c := cosine(wide(v), h); k < 16 && (k == 0 || c > out[i][2]) {
+			if c := cosine(candidate, h); k < 16 && (k == 0 || c > out[i][2]) {
 				out[i][2] = c
 			}
 		}
-		out[i][0], out[i][1] = cosine(wide(v), mean), cosine(wide(v), history[0])
+		out[i][0], out[i][1] = cosine(candidate, average), cosine(candidate, history[0])
 	}
 	return out
+}
+
+// A text about everything is as similar to any history as a text about nothing in particular: only
+// the catalogue's mean is alike, and that is subtracted.
+func TestTextAboutEverythingIsNotSimilar(t *testing.T) {
+	similarity := signals.NewTextSimilarity([]float32{0.5, 0.5, 0.5})
+	everything := float32(1 / math.Sqrt(3))
+	in := &ranker.SignalInput{
+		State:         &ranker.RequestState{Recent: []ranker.Interaction{{Item: "a"}}},
+		RecentVectors: [][]float32{{1, 0, 0}},
+		ItemVectors:   [][]float32{{1, 0, 0}, {everything, everything, everything}, {0, 1, 0}},
+	}
+	got := run(t, similarity, in)
+	if same, all := got[0], got[4]; same < 0.99 || math.Abs(float64(all)) > 0.35 {
+		t.Errorf("text.mean of the same text %g, of a text about everything %g", same, all)
+	}
+}
+
+// Vectors of another encoder than that of the mean are an error, not a wrong similarity.
+func TestTextSimilarityRefusesOtherEncoders(t *testing.T) {
+	similarity := signals.NewTextSimilarity([]float32{0.5, 0.5, 0.5})
+	two, three := []float32{1, 0}, []float32{1, 0, 0}
+	for _, vectors := range [][2][]float32{{two, three}, {three, two}} {
+		in := &ranker.SignalInput{
+			State:         &ranker.RequestState{Recent: []ranker.Interaction{{Item: "a"}}},
+			RecentVectors: vectors[:1],
+			ItemVectors:   vectors[1:],
+		}
+		err := similarity.Compute(t.Context(), in, make([]float32, 4))
+		want := "signal text: a text vector has 2 numbers, but the model was trained with 3; " +
+			"use the encoder of the training"
+		if err == nil || err.Error() != want {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+}
+
+func scaled32(v []float32, s float32) []float32 {
+	for i := range v {
+		v[i] *= s
+	}
+	return v
 }
 
 func near(got float32, want float64) bool {
@@ -145,8 +196,13 @@ func TestTextSimilarityEqualsItsDefinition(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for round := range 60 {
 		in := input(r, 1+r.IntN(20), []int{0, 1, 5, 20, 90}[round%5], 24, round%2 == 0)
-		got := run(t, signals.TextSimilarity{}, in)
-		for i, want := range naiveTextSimilarity(in) {
+		similarity, mean := signals.TextSimilarity{}, []float32(nil)
+		if round/10%2 == 0 {
+			mean = scaled32(unit(r, 24), 0.4)
+			similarity = signals.NewTextSimilarity(mean)
+		}
+		got := run(t, similarity, in)
+		for i, want := range naiveTextSimilarity(in, mean) {
 			for c, name := range (signals.TextSimilarity{}).Columns() {
 				if !near(got[i*4+c], want[c]) {
 					t.Fatalf(

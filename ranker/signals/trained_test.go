@@ -241,37 +241,27 @@ func (w *world) naiveEntries(info *ranker.ItemInfo) map[string]map[string]float6
 		}
 	}
 	for name, list := range values {
-		entries, squares := map[string]float64{}, 0.0
+		entries, sum, squares := map[string]float64{}, 0.0, 0.0
 		for _, v := range list {
 			at := slices.Index(f.Projection.FieldValues, name+"="+v)
-			if at < 0 {
+			if _, repeated := entries[v]; at < 0 || repeated {
 				continue
 			}
 			x := float64(f.ValueWeights[at])
-			entries[v] += x
+			entries[v] = x
+			sum += x
 			squares += x * x
 		}
+		length := math.Sqrt(squares)
+		if i := fieldIndex(name); i >= 0 {
+			length = max(length, sum/math.Sqrt(float64(f.FieldLimits[i])))
+		}
 		for v := range entries {
-			entries[v] /= math.Sqrt(squares)
+			entries[v] /= length
 		}
 		out[name] = entries
 	}
 	return out
-}
-
-// repeats returns how often an item has a value of a field.
-func repeats(info *ranker.ItemInfo, field, value string) (n int) {
-	v, _ := info.Field(field)
-	list := v.List
-	if field == "tags" {
-		list = info.Tags()
-	}
-	for _, v := range list {
-		if v == value {
-			n++
-		}
-	}
-	return n
 }
 
 // interpolate returns the value at x of the function that is linear between the points.
@@ -399,11 +389,10 @@ func (w *world) naiveItem(id string, index int) *naiveItem {
 	for name, entries := range w.naiveEntries(info) {
 		for v := range entries {
 			at := slices.Index(p.FieldValues, name+"="+v)
-			repeats := float64(repeats(info, name, v))
 			x := float64(f.ValueWeights[at])
-			norm += repeats * x * x
+			norm += x * x
 			for d := range min(k.LearnedDim, p.FieldDim) {
-				predicted[d] += repeats * float64(p.FieldVectors[at*p.FieldDim+d])
+				predicted[d] += float64(p.FieldVectors[at*p.FieldDim+d])
 			}
 			entries[v] *= math.Sqrt(float64(k.Weights.Fields[fieldIndex(name)]))
 		}

@@ -69,10 +69,9 @@ func (m *TwoTower) compute(
 	in *ranker.SignalInput, out []float32, userVector func(history [][]float32) []float32,
 ) error {
 	fillMissing(out)
-	for _, v := range in.ItemVectors {
-		if v != nil && m.weights.TextDim > 0 && len(v) != m.weights.TextDim {
-			return fmt.Errorf("signal %s: a text vector has %d numbers, but the model was trained "+
-				"with %d; use the encoder of the training", KindTwoTower, len(v), m.weights.TextDim)
+	if dim := m.weights.TextDim; dim > 0 {
+		if err := checkLengths(in.ItemVectors, dim); err != nil {
+			return fmt.Errorf("signal %s: %w", KindTwoTower, err)
 		}
 	}
 	indices := in.ItemIndices(m.weights.Items)

@@ -26,6 +26,8 @@ type world struct {
 	residual      *signals.ResidualGP
 	contentPrior  *signals.ContentPrior
 	lexical       *signals.Lexical
+	means         []float32 // of the lexical signal, aligned with idfs
+	similarity    signals.TextSimilarity
 	idfs          []float32 // of the first 12 words of the vocabulary
 }
 
@@ -124,7 +126,15 @@ func (w *world) learn() {
 	for range info.Tokens {
 		w.idfs = append(w.idfs, 0.2+w.r.Float32()*4)
 	}
-	w.lexical = signals.NewLexical(info.Tokens, w.idfs, 5, 2.5)
+	for i, idf := range w.idfs {
+		w.means = append(w.means, idf*0.02*float32(1+i%3))
+	}
+	w.lexical = signals.NewLexical(info.Tokens, w.idfs, w.means, 5, 2.5)
+	mean := make([]float32, w.text)
+	for d := range mean {
+		mean[d] = 0.1*float32(d%4) - 0.05
+	}
+	w.similarity = signals.NewTextSimilarity(mean)
 }
 
 func (w *world) learnCooccurrence() {
@@ -180,7 +190,8 @@ func (w *world) learnContent() {
 	slices.Sort(projection.FieldValues)
 	projection.FieldVectors = w.floats(w.fieldDim * len(projection.FieldValues))
 	f := &signals.ContentFeatures{
-		Projection: projection, FieldCount: 4, Numbers: []signals.NumberScale{
+		Projection: projection, FieldCount: 4, FieldLimits: []float32{1, 2, 1, 3},
+		Numbers: []signals.NumberScale{
 			{Name: "price", Knots: []float32{-3, 0, 2, 40}, Quantiles: []float32{0.1, 0.4, 0.7, 1}},
 			{Name: "used", Knots: []float32{0, 1}, Quantiles: []float32{0.25, 0.75}},
 		},
@@ -235,7 +246,7 @@ func (w *world) learnResidual() {
 // trained returns all trained signals but the two-tower model.
 func (w *world) trained() []signals.TrainedSignal {
 	return []signals.TrainedSignal{
-		w.cooccurrence, w.factorization, w.residual, w.contentPrior, w.lexical,
+		w.cooccurrence, w.factorization, w.residual, w.contentPrior, w.lexical, w.similarity,
 	}
 }
 

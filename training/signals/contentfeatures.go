@@ -28,7 +28,42 @@ func TrainContentFeatures(c *Corpus, seed uint64) (*served.ContentFeatures, erro
 		out.ValueWeights = append(out.ValueWeights, float32(max(1e-3, w)))
 		out.ValueFields = append(out.ValueFields, int32(field))
 	}
+	out.FieldLimits = fieldLimits(c, names)
 	return out, nil
+}
+
+// fieldLimits returns, for each of the fields, how many distinct values an item usually has at
+// most.
+func fieldLimits(c *Corpus, fields []string) []float32 {
+	counts := map[string][]int{} // by field: number of values of each item that has the field
+	for _, info := range c.ItemInfos {
+		if info == nil {
+			continue
+		}
+		eachStringField(info, func(field string, values []string) {
+			counts[field] = append(counts[field], len(DistinctStrings(values)))
+		})
+	}
+	out := make([]float32, len(fields))
+	for i, field := range fields {
+		out[i] = float32(max(1, UsualMaximum(counts[field])))
+	}
+	return out
+}
+
+// DistinctStrings returns the distinct values, sorted.
+func DistinctStrings(values []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(values)))
+}
+
+// UsualMaximum returns the smallest number that 99 of 100 counts do not exceed, 0 without counts.
+// It sorts them.
+func UsualMaximum(counts []int) int {
+	if len(counts) == 0 {
+		return 0
+	}
+	slices.Sort(counts)
+	return counts[(99*len(counts)+99)/100-1]
 }
 
 // numberScales returns the scales of the numeric fields, sorted by name.
