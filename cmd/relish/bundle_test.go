@@ -22,7 +22,7 @@ func writePriorBundle(t *testing.T, data string, weight float64) string {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Tables = []scorer.ColumnWeight{{Column: "shop.margin", Weight: weight}}
-	m, err := app.PriorModel(cfg)
+	m, err := app.PriorModel(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

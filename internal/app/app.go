@@ -153,7 +153,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.classifiers = newClassifiers(opt.Store.Data, &opt.Encoder, a.engine.Vectors,
-		a.engine.encoderDigest(), a.engine.finetuned, opt.Log)
+		encoderDigest(a.engine.encoder), a.engine.finetuned, opt.Log)
 	// A refused version is logged, and the job tells the readiness check.
 	_ = a.classifiers.Sync(ctx)
 	if a.engine.Vectors != nil {

@@ -156,7 +156,7 @@ func (d *Doctor) checkActive(ctx context.Context, root, version string) error {
 	if err := d.Encoder.ProbeBundle(ctx, dir, false); err != nil {
 		return err
 	}
-	_, _, err := loadModel(ctx, root, version, "", nil, d.Config)
+	_, _, err := loadModel(ctx, root, version, nil, nil, d.Config)
 	return err
 }
 

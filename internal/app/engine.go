@@ -166,12 +166,12 @@ func (e *Engine) enqueue(items []*ranker.ItemInfo) {
 	}
 }
 
-// encoderDigest identifies the text encoder; it is empty without one.
-func (e *Engine) encoderDigest() string {
-	if e.encoder == nil {
+// encoderDigest identifies a text encoder; it is empty without one.
+func encoderDigest(encoder *onnx.Encoder) string {
+	if encoder == nil {
 		return ""
 	}
-	return e.encoder.Digest()
+	return encoder.Digest()
 }
 
 // encoderFailure returns why a text encoder fails on every text, nil if none does. There is a text

@@ -95,12 +95,8 @@ func (e *Evaluator) bundleScorers(
 func (e *Evaluator) loadModel(
 	ctx context.Context, version string,
 ) (*ranker.Model, *bundle.Manifest, error) {
-	digest := ""
-	if e.encoder != nil {
-		digest = e.encoder.Digest()
-	}
 	folder := BundleFolder(e.opt.Bundles, e.opt.Data)
-	return loadModel(ctx, folder, version, digest, e.finetuned, e.opt.Config)
+	return loadModel(ctx, folder, version, e.encoder, e.finetuned, e.opt.Config)
 }
 
 // scorer ranks with the model as a service would, on the state as of the list that is scored.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"relish/embeddings/finetuned"
+	"relish/embeddings/onnx"
 	"relish/features"
 	"relish/internal/config"
 	"relish/ranker"
@@ -28,8 +29,9 @@ func BundleFolder(bundles, data string) string {
 }
 
 // PriorModel returns the model that ranks without training. It weighs counters, text similarity,
-// the configured fields and the configured external columns by fixed weights.
-func PriorModel(cfg *config.Config) (*ranker.Model, error) {
+// the configured fields and the configured external columns by fixed weights. encoder is the text
+// encoder, nil without one.
+func PriorModel(cfg *config.Config, encoder *onnx.Encoder) (*ranker.Model, error) {
 	schema, err := scorer.PriorSchema(cfg.State.Fields, cfg.Tables)
 	if err != nil {
 		return nil, fmt.Errorf("prior: %w", err)
@@ -38,10 +40,17 @@ func PriorModel(cfg *config.Config) (*ranker.Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prior: %w", err)
 	}
+	// The prior knows no catalogue, so a mean over common words stands for that of the catalogue.
+	var similarity signals.TextSimilarity
+	if encoder != nil {
+		if common := encoder.CommonText(); common != nil {
+			similarity = signals.NewTextSimilarity(common)
+		}
+	}
 	return &ranker.Model{
 		Version: ranker.PriorVersion,
 		Schema:  schema,
-		Signals: []ranker.Signal{signals.TextSimilarity{}, signals.TokenOverlap{}},
+		Signals: []ranker.Signal{similarity, signals.TokenOverlap{}},
 		Scorer:  prior,
 	}, nil
 }
@@ -55,7 +64,7 @@ func checkSchema(cfg *config.Config) func(*ranker.Schema) error {
 func openModels(
 	ctx context.Context, root string, e *Engine, opt Options,
 ) (*bundle.Registry, error) {
-	prior, err := PriorModel(opt.Config)
+	prior, err := PriorModel(opt.Config, e.encoder)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +73,7 @@ func openModels(
 		Probe: func(ctx context.Context, dir string) error {
 			return opt.Encoder.ProbeBundle(ctx, dir, e.finetuned.FP32)
 		},
-		EncoderDigest: e.encoderDigest(), CheckSchema: checkSchema(opt.Config), Log: opt.Log,
+		EncoderDigest: encoderDigest(e.encoder), CheckSchema: checkSchema(opt.Config), Log: opt.Log,
 	}
 	if opt.BundleKeys != "" {
 		if registry.Keys, err = bundle.ReadPublicKeys(opt.BundleKeys); err != nil {
@@ -79,9 +88,9 @@ func openModels(
 }
 
 // loadModel returns the model of a version and its manifest, which is nil for the prior. The
-// version "" is the active one.
+// version "" is the active one. encoder is the text encoder, nil without one.
 func loadModel(
-	ctx context.Context, root, version, encoderDigest string, vectors *finetunedVectors,
+	ctx context.Context, root, version string, encoder *onnx.Encoder, vectors *finetunedVectors,
 	cfg *config.Config,
 ) (*ranker.Model, *bundle.Manifest, error) {
 	if version == "" {
@@ -91,7 +100,7 @@ func loadModel(
 		}
 	}
 	if version == ranker.PriorVersion {
-		m, err := PriorModel(cfg)
+		m, err := PriorModel(cfg, encoder)
 		return m, nil, err
 	}
 	dir := filepath.Join(root, version)
@@ -102,7 +111,7 @@ func loadModel(
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = b.CheckCompatible(encoderDigest, checkSchema(cfg)); err == nil {
+	if err = b.CheckCompatible(encoderDigest(encoder), checkSchema(cfg)); err == nil {
 		err = vectors.attach(ctx, dir, b)
 	}
 	if err != nil {

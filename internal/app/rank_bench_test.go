@@ -115,7 +115,7 @@ func openRanking(b *testing.B, data string) (*changingStore, *ranker.Pipeline) {
 		b.Cleanup(func() { vectors.close(ctx) })
 	}
 	model, _, err := loadModel(
-		ctx, BundleFolder("", data), "", engine.encoderDigest(), vectors, cfg)
+		ctx, BundleFolder("", data), "", engine.encoder, vectors, cfg)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -40,7 +40,7 @@ type servingConfig struct {
 func (a *App) announce(opt Options) error {
 	state := opt.Config.State
 	text, err := yaml.Marshal(servingConfig{
-		opt.address, state, state.Text, a.engine.encoderDigest(),
+		opt.address, state, state.Text, encoderDigest(a.engine.encoder),
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"relish/embeddings/onnx"
 	"relish/features/embedded"
 	"relish/internal/config"
 	"relish/internal/demo"
@@ -49,15 +50,13 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 		return nil, err
 	}
 	opt := ranker.Options{Features: training.ReplayedState{State: state}, TextSpec: s.Config.Text}
-	digest := ""
+	var encoder *onnx.Encoder
 	var finetuned *finetunedVectors
 	if !s.Encoder.NoText {
-		encoder, err := s.Encoder.Load(ctx, s.Log)
-		if err != nil {
+		if encoder, err = s.Encoder.Load(ctx, s.Log); err != nil {
 			return nil, err
 		}
 		defer encoder.Close()
-		digest = encoder.Digest()
 		vectors, err := s.Encoder.openVectors(s.Data, encoder, s.Log)
 		if err != nil {
 			return nil, err
@@ -71,7 +70,7 @@ func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
 	}
 	return s.compare(ctx, opt, func(version string) (*ranker.Model, error) {
 		folder := BundleFolder(s.Bundles, s.Data)
-		model, _, err := loadModel(ctx, folder, version, digest, finetuned, s.Config)
+		model, _, err := loadModel(ctx, folder, version, encoder, finetuned, s.Config)
 		return model, err
 	})
 }

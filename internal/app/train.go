@@ -72,6 +72,9 @@ func NewTrainer(ctx context.Context, opt TrainerOptions) (_ *Trainer, err error)
 			return nil, err
 		}
 	}
+	if t.pipeline.Prior, err = PriorModel(opt.Config, t.encoder); err != nil {
+		return nil, err
+	}
 	if t.backend, err = opt.Encoder.openBackend(); err != nil {
 		return nil, err
 	}
@@ -90,11 +93,8 @@ func (t *Trainer) configure() error {
 	if differs := ServerDiffers(opt.Data, cfg); differs != "" {
 		opt.Log.Warn(differs)
 	}
-	prior, err := PriorModel(cfg)
-	if err != nil {
-		return err
-	}
 	var key ed25519.PrivateKey
+	var err error
 	if opt.SigningKey != "" {
 		if key, err = bundle.ReadSigningKey(opt.SigningKey); err != nil {
 			return fmt.Errorf("--signing-key: %w", err)
@@ -107,8 +107,8 @@ func (t *Trainer) configure() error {
 	folders := append([]string{opt.Data}, opt.Logs...)
 	t.pipeline = pipeline.Options{
 		State: cfg.State, Config: cfg.Train, LightGBM: library,
-		Root:  BundleFolder(opt.Bundles, opt.Data),
-		Prior: prior, LoadSignal: new(signals.Loader).Load, Verify: t.verifyBundle,
+		Root:       BundleFolder(opt.Bundles, opt.Data),
+		LoadSignal: new(signals.Loader).Load, Verify: t.verifyBundle,
 		SigningKey: key,
 		Holdout:    opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From,
 		ForceReason: opt.ForceReason,
