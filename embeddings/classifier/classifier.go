@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 
 	"relish/ranker"
 	"relish/ranker/bundle"
@@ -47,11 +49,21 @@ type Encoder interface {
 // namePattern matches names of classifiers. They are folders, parts of a URL and names of fields.
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
 
+// itemParts are the names of an item's own parts, for which fields cannot stand.
+var itemParts = []string{"title", "text", "tags"}
+
 // CheckName returns an error unless name can be the name of a classifier.
 func CheckName(name string) error {
-	if !namePattern.MatchString(name) {
+	switch {
+	case !namePattern.MatchString(name):
 		return fmt.Errorf("%.60q cannot be the name of a classifier: use 1 to 40 lower-case "+
 			"letters, digits and underscores, with a letter first", name)
+	case slices.Contains(itemParts, name):
+		return fmt.Errorf("%q cannot be the name of a classifier: items have a %[1]s of their own",
+			name)
+	case strings.HasSuffix(name, probabilitySuffix):
+		return fmt.Errorf("%q cannot be the name of a classifier: items have the probability of "+
+			"a label in the field NAME%s", name, probabilitySuffix)
 	}
 	return nil
 }
@@ -59,9 +71,11 @@ func CheckName(name string) error {
 // Folder returns the folder of all classifiers in a data folder.
 func Folder(data string) string { return filepath.Join(data, "classifiers") }
 
+const probabilitySuffix = "_probability"
+
 // ProbabilityField returns the name of the item field with the probability of the label that the
 // field called name holds.
-func ProbabilityField(name string) string { return name + "_probability" }
+func ProbabilityField(name string) string { return name + probabilitySuffix }
 
 // Model is a loaded classifier without its encoder. It is immutable and safe for concurrent use.
 type Model struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,10 +35,11 @@ var ErrUnknown = errors.New("unknown classifier")
 // Options of a Registry. Root, Probe and Log are required.
 type Options struct {
 	Root string // folder of all classifiers; it need not exist
-	// Base is the service's own text encoder, with its digest. nil: the service works without
-	// text, and only classifiers with their own encoder are served.
+	// Base is the service's own text encoder, with its digest and the length of its vectors. nil:
+	// the service works without text, and only classifiers with their own encoder are served.
 	Base       Encoder
 	BaseDigest string
+	BaseDim    int
 	// OpenEncoder opens the fine-tuned encoder of the version in dir. The registry calls done when
 	// no text is being labelled with it any more. nil: versions with their own encoder are refused.
 	OpenEncoder func(
@@ -118,12 +120,19 @@ func (r *Registry) Sync(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
-	for name := range r.snapshot() {
+	for _, name := range r.known() {
 		if !slices.Contains(names, name) {
 			r.swap(name, nil)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// known returns the names of which a version is served or refused.
+func (r *Registry) known() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.AppendSeq(slices.Collect(maps.Keys(r.served)), maps.Keys(r.refused))
 }
 
 // Names returns the names of the classifiers below root, sorted.
@@ -196,6 +205,10 @@ func (r *Registry) open(ctx context.Context, dir string) (*served, error) {
 		return nil, fmt.Errorf("it was trained with the encoder %s (digest %.12s), this process "+
 			"uses digest %.12s: choose that encoder with --encoder, or train again",
 			e.ID, e.Digest, r.opt.BaseDigest)
+	case m.Head.Dim != r.opt.BaseDim:
+		// The sandbox has no text encoder to find this out.
+		return nil, fmt.Errorf("its head reads vectors of length %d, the encoder's have %d: "+
+			"train it again", m.Head.Dim, r.opt.BaseDim)
 	}
 	return s, nil
 }

@@ -85,7 +85,8 @@ func open(t *testing.T, root string) *classifier.Registry {
 
 func openWith(t *testing.T, root string, e encoder) *classifier.Registry {
 	r := classifier.NewRegistry(classifier.Options{
-		Root: root, Base: e, BaseDigest: "digest", Log: slog.New(slog.DiscardHandler),
+		Root: root, Base: e, BaseDigest: "digest", BaseDim: 2,
+		Log: slog.New(slog.DiscardHandler),
 		Probe: func(ctx context.Context, dir string) error {
 			m, err := classifier.Load(dir)
 			if err != nil {
@@ -212,6 +213,47 @@ func TestRegistryRefuses(t *testing.T) {
 	}
 }
 
+// A head of vectors of another length would end the process that labels with it.
+func TestRegistryRefusesAnotherLength(t *testing.T) {
+	root := t.TempDir()
+	h := &classifier.Head{
+		Labels: []string{"a", "b"}, Dim: 3, Temperature: 1,
+		Weights: make([]float32, 6), Bias: make([]float32, 2),
+	}
+	m := classifier.Manifest{Name: "topic", Encoder: bundle.Encoder{ID: "e", Digest: "digest"}}
+	version, err := classifier.Write(root, m, h, []float32{1, 0, 0}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	activate(t, root, "topic", version)
+	r := open(t, root)
+	if err := r.Sync(t.Context()); err == nil || !strings.Contains(err.Error(), "length 3") {
+		t.Error(err)
+	}
+	if _, _, err := r.Classify(t.Context(), "topic", []string{"a"}); err == nil {
+		t.Error("the version serves")
+	}
+}
+
+// A refused version counts until its folder is removed.
+func TestRemovedClassifierIsNotRefused(t *testing.T) {
+	root := t.TempDir()
+	r := open(t, root)
+	version := write(t, root, "topic", "bread", func(m *classifier.Manifest) {
+		m.Encoder.Digest = "other"
+	})
+	activate(t, root, "topic", version)
+	if err := r.Sync(t.Context()); err == nil || r.Stats().Refused != 1 {
+		t.Error(err, r.Stats())
+	}
+	if err := os.RemoveAll(filepath.Join(root, "topic")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Sync(t.Context()); err != nil || r.Stats().Refused != 0 {
+		t.Error(err, r.Stats())
+	}
+}
+
 func TestFolderOfAnotherName(t *testing.T) {
 	root := t.TempDir()
 	version := write(t, root, "topic", "bread", nil)
@@ -254,7 +296,8 @@ func TestClassifyItems(t *testing.T) {
 func TestNames(t *testing.T) {
 	for name, ok := range map[string]bool{
 		"topic": true, "a1_b": true, "": false, "1a": false, "Topic": false, "../x": false,
-		"a-b": false, strings.Repeat("a", 41): false,
+		"a-b": false, "tags": false, "text": false, "title": false,
+		"topic_probability": false, strings.Repeat("a", 41): false,
 	} {
 		if err := classifier.CheckName(name); (err == nil) != ok {
 			t.Errorf("%q: %v", name, err)

@@ -194,7 +194,7 @@ func newClassifiers(
 		Root: classifier.Folder(data), BaseDigest: digest, Log: log, Probe: encoder.probeClassifier,
 	}
 	if base != nil {
-		o.Base = base
+		o.Base, o.BaseDim = base, base.Dim()
 		o.OpenEncoder = func(
 			ctx context.Context, dir string, m *classifier.Manifest,
 		) (classifier.Encoder, func(), error) {
