@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -113,37 +114,40 @@ func (l *labelling) run(ctx context.Context, report func(error)) {
 }
 
 // round labels the whole catalogue by the versions that have become active, and the changed items
-// by the others. done has what was completed before. After an error the next round labels
-// everything.
-func (l *labelling) round(ctx context.Context, done map[string]string) (err error) {
+// by the others. done has what was completed before. The failure of one classifier does not keep
+// the others from their work; its next round labels everything.
+func (l *labelling) round(ctx context.Context, done map[string]string) error {
 	changed, overflow := l.takeChanged()
 	if overflow {
 		clear(done)
 	}
-	defer func() {
-		if err != nil {
-			clear(done)
-		}
-	}()
+	var errs []error
 	versions := l.classifiers.Versions()
 	for _, name := range slices.Sorted(maps.Keys(versions)) {
-		if err := l.checkText(name); err != nil {
-			return err
+		err := l.checkText(name)
+		switch {
+		case err != nil:
+		case done[name] == versions[name]:
+			err = l.label(ctx, name, each(changed))
+		default:
+			err = l.labelCatalogue(ctx, name, versions[name])
 		}
-		if done[name] == versions[name] {
-			if err := l.label(ctx, name, each(changed)); err != nil {
-				return err
-			}
-			continue
+		if done[name] = versions[name]; err != nil {
+			delete(done, name)
+			errs = append(errs, err)
 		}
-		start := time.Now()
-		if err := l.label(ctx, name, l.store.Items(ctx)); err != nil {
-			return err
-		}
-		done[name] = versions[name]
-		l.log.Info("the items have labels", "classifier", name, "version", versions[name],
-			"took", time.Since(start).Round(time.Millisecond))
 	}
+	return errors.Join(errs...)
+}
+
+// labelCatalogue labels all items by a version that has become active.
+func (l *labelling) labelCatalogue(ctx context.Context, name, version string) error {
+	start := time.Now()
+	if err := l.label(ctx, name, l.store.Items(ctx)); err != nil {
+		return err
+	}
+	l.log.Info("the items have labels", "classifier", name, "version", version,
+		"took", time.Since(start).Round(time.Millisecond))
 	return nil
 }
 

@@ -201,6 +201,27 @@ func TestLabelsAreNoPartOfTheText(t *testing.T) {
 	w.want(t, "a", "")
 }
 
+// A classifier that cannot be used keeps no other one from its work, neither those before it in the
+// alphabet, which would go through the whole catalogue again and again, nor those after it.
+func TestClassifiersFailAlone(t *testing.T) {
+	w := newLabelWorld(t, ranker.TextSpec{"title", "mood"})
+	w.fake.versions = map[string]string{"kind": "v1", "mood": "v1", "topic": "v1"}
+	w.put(t, "a", "bread")
+	round := func() {
+		if err := w.l.round(t.Context(), w.done); err == nil {
+			t.Error("no error says that mood is part of the text")
+		}
+	}
+	round()
+	w.want(t, "a", "bread")
+	round() // the labels themselves have changed the item
+	calls := w.fake.calls
+	round()
+	if w.fake.calls != calls {
+		t.Errorf("%d items are looked at without a change", w.fake.calls-calls)
+	}
+}
+
 // Without an active classifier, nothing is kept and nothing is written.
 func TestNoClassifier(t *testing.T) {
 	w := newLabelWorld(t, nil)
