@@ -64,8 +64,12 @@ func TrainClassifier(
 	if err != nil {
 		return nil, err
 	}
+	pool, err := catalogueTexts(ctx, opt.Data, maxPoolItems)
+	if err != nil {
+		return nil, err
+	}
 	result, err := training.Train(ctx, training.Input{
-		Name: opt.Name, Examples: examples, Encode: vectors.Texts,
+		Name: opt.Name, Examples: examples, Encode: vectors.Texts, Pool: pool,
 		Encoder:  bundle.Encoder{ID: filepath.Base(dir), Digest: encoder.Digest()},
 		Revision: Revision(), Progress: opt.Progress,
 	})

@@ -27,8 +27,9 @@ type Input struct {
 	// without a token. Required.
 	Encode  func(ctx context.Context, texts []string) ([][]float32, error)
 	Encoder bundle.Encoder // whose vectors these are
-	// Pool are texts without a label, such as those of the catalogue. The card names those that are
-	// most worth labelling. Without any, it names the examples that the classifier is unsure of.
+	// Pool are texts without a label, such as those of the catalogue. All of them are encoded. The
+	// card names those that are most worth labelling. Without any, it names the examples that the
+	// classifier is unsure of.
 	Pool     []string
 	Revision string // source code revision, for the manifest
 	// Progress is called with the stage of the training and how far that stage is; nil: nobody is

@@ -15,9 +15,6 @@ const (
 	worthShown = 20
 	// alikeCosine is the similarity from which two texts count as the same question to a person.
 	alikeCosine = 0.95
-	// maxPool bounds the texts without a label that are looked at. Encoding them takes as long as
-	// for examples.
-	maxPool = 2000
 )
 
 // unsureText is a text whose label a person should give or check.
@@ -38,14 +35,14 @@ func (t *trainer) worthLabelling(
 	if len(t.in.Pool) == 0 {
 		return t.unsureExamples(h, p), nil
 	}
-	pool := t.in.Pool[:min(len(t.in.Pool), maxPool)]
+	pool := t.in.Pool
 	vectors, err := t.encode(ctx, "encode texts without a label", pool)
 	if err != nil {
 		return nil, err
 	}
 	var c candidates
 	for i, text := range pool {
-		if vectors[i] == nil {
+		if vectors[i] == nil || t.isExample(text) {
 			continue
 		}
 		row := make([]float64, len(h.Labels))
@@ -53,6 +50,11 @@ func (t *trainer) worthLabelling(
 		c.add(text, "", row, vectors[i])
 	}
 	return c.choose(h.Labels), nil
+}
+
+// isExample reports whether a text has a label already.
+func (t *trainer) isExample(text string) bool {
+	return slices.ContainsFunc(t.examples, func(e Example) bool { return e.Text == text })
 }
 
 func (t *trainer) unsureExamples(h *served.Head, p *predictions) []unsureText {
