@@ -3,6 +3,8 @@ package classifier_test
 import (
 	"bytes"
 	"math"
+	"runtime"
+	"strings"
 	"testing"
 
 	"relish/embeddings/classifier"
@@ -140,4 +142,23 @@ func FuzzDecodeHead(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// The words of a long text take no memory of their own.
+func TestCountBucketsAllocations(t *testing.T) {
+	text := strings.Repeat("a b ", 1<<18)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	features := classifier.CountBuckets(text, 1<<15)
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 1<<18 {
+		t.Errorf("%d bytes for a text of %d", got, len(text))
+	}
+	sum := float32(0)
+	for _, f := range features {
+		sum += f.Value
+	}
+	if len(features) != 4 || sum != 1<<20-1 { // a, b, "a b", "b a"
+		t.Errorf("%d buckets count %g words and pairs", len(features), sum)
+	}
 }

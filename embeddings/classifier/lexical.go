@@ -43,15 +43,13 @@ func (l *Lexical) Features(text string) []Feature {
 }
 
 // CountBuckets returns how often the words and pairs of words of a text fall into each of n
-// buckets, each bucket once.
+// buckets, each bucket once. Beside the text it takes memory for the buckets only, because a text
+// of a request may have millions of words.
 func CountBuckets(text string, n int) []Feature {
-	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r)
-	})
-	out := make([]Feature, 0, 2*len(words))
-	at := make(map[int32]int, 2*len(words))
-	count := func(s string) {
-		b := int32(xxhash.Sum64String(s) % uint64(n))
+	var out []Feature
+	at := map[int32]int{}
+	count := func(hash uint64) {
+		b := int32(hash % uint64(n))
 		i, ok := at[b]
 		if !ok {
 			i = len(out)
@@ -59,11 +57,18 @@ func CountBuckets(text string, n int) []Feature {
 		}
 		out[i].Value++
 	}
-	for i, w := range words {
-		count(w)
-		if i > 0 {
-			count(words[i-1] + " " + w)
+	isSeparator := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+	last, pair := "", xxhash.New()
+	for w := range strings.FieldsFuncSeq(strings.ToLower(text), isSeparator) {
+		count(xxhash.Sum64String(w))
+		if last != "" {
+			pair.Reset()
+			for _, part := range []string{last, " ", w} {
+				_, _ = pair.WriteString(part) // it never fails
+			}
+			count(pair.Sum64())
 		}
+		last = w
 	}
 	return out
 }
