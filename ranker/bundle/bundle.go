@@ -30,6 +30,7 @@ package bundle
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -56,7 +57,8 @@ type Bundle struct {
 	Manifest *Manifest
 	Model    *ranker.Model // Model.Version is the bundle's version
 
-	probe []ProbeCase
+	digest [sha256.Size]byte // of the manifest's file
+	probe  []ProbeCase
 	// encoder is of the fine-tuned encoder. It is nil if the bundle has none or it is not used.
 	encoder EncoderVectors
 	closers []func()

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ import (
 // the schema's hash. A bundle from an untrusted source must be tried with ProbeInSandbox first.
 func Load(dir string, load SignalLoader) (*Bundle, error) {
 	files := map[string][]byte{}
-	m, err := readFolder(dir, func(f *File, r io.Reader) (err error) {
+	m, digest, err := readFolder(dir, func(f *File, r io.Reader) (err error) {
 		if f.Name == ReportFile || slices.Contains(EncoderFiles, f.Name) ||
 			filepath.Ext(f.Name) == VectorsExt {
 			// Whoever uses these reads them again; only the digest is checked here.
@@ -41,15 +42,17 @@ func Load(dir string, load SignalLoader) (*Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s: %w", filepath.Base(dir), err)
 	}
+	b.digest = digest
 	return b, nil
 }
 
 // Verify checks every byte of the bundle in dir. It interprets the manifest only.
 func Verify(dir string) (*Manifest, error) {
-	return readFolder(dir, func(_ *File, r io.Reader) error {
+	m, _, err := readFolder(dir, func(_ *File, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
 		return err
 	})
+	return m, err
 }
 
 // ReadManifest reads the manifest of the bundle in dir. It checks no other file.
@@ -61,19 +64,23 @@ func ReadManifest(dir string) (*Manifest, error) {
 	return m, root.Close()
 }
 
-// readFolder checks the bundle in dir and calls use with each file, as ReadFolder does.
-func readFolder(dir string, use func(*File, io.Reader) error) (m *Manifest, err error) {
+// readFolder checks the bundle in dir and calls use with each file, as ReadFolder does. digest is
+// that of the manifest's file.
+func readFolder(
+	dir string, use func(*File, io.Reader) error,
+) (m *Manifest, digest [sha256.Size]byte, err error) {
 	name := filepath.Base(dir)
 	err = ReadFolder(dir, func(data []byte) (files []File, err error) {
 		if m, err = decodeManifest(name, data); err != nil {
 			return nil, err
 		}
+		digest = sha256.Sum256(data)
 		return m.Files, nil
 	}, use)
 	if err != nil {
-		return nil, fmt.Errorf("bundle %s: %w", name, err)
+		return nil, digest, fmt.Errorf("bundle %s: %w", name, err)
 	}
-	return m, nil
+	return m, digest, nil
 }
 
 // openFolder opens a bundle's folder and reads its manifest. Nothing outside the folder can be

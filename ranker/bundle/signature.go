@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -128,17 +129,36 @@ func Sign(root, version string, key ed25519.PrivateKey) error {
 	return durable.Disk.SyncDir(dir)
 }
 
-// CheckSignature returns an error unless one of the keys has signed the bundle in dir. Whoever
-// loads the bundle afterwards reads the same manifest: the folder's name has its digest.
-func CheckSignature(dir string, keys []ed25519.PublicKey) error {
+// CheckSignature returns an error unless one of the keys has signed the manifest of the bundle in
+// dir. It returns the manifest's digest, to be compared with that of the bundle that is loaded
+// afterwards: the folder's name has the first 12 hex digits only, and it takes some hours of
+// computing to find another manifest with the same ones.
+func CheckSignature(
+	dir string, keys []ed25519.PublicKey,
+) (digest [sha256.Size]byte, err error) {
 	folder, manifest, err := openManifest(dir)
 	if err != nil {
-		return err
+		return digest, err
 	}
 	defer folder.Close()
 	if _, err := decodeManifest(filepath.Base(dir), manifest); err != nil {
-		return err
+		return digest, err
 	}
+	return sha256.Sum256(manifest), verifySignature(folder, manifest, keys)
+}
+
+// checkSigned returns an error if the bundle was not loaded from the manifest with this digest.
+func (b *Bundle) checkSigned(digest [sha256.Size]byte) error {
+	if b.digest != digest {
+		return fmt.Errorf("%s was changed while the bundle was loaded: copy the bundle again",
+			ManifestFile)
+	}
+	return nil
+}
+
+// verifySignature returns an error unless the signature in the folder is one of the manifest, by
+// one of the keys.
+func verifySignature(folder *os.Root, manifest []byte, keys []ed25519.PublicKey) error {
 	f, err := regularfile.Open(folder, SignatureFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("it is not signed: train it with --signing-key, or serve without " +

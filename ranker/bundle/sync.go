@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -150,15 +151,16 @@ func (r *Registry) load(ctx context.Context, version string, asked bool) error {
 }
 
 // openBundle checks a bundle's signature, tries the bundle in the sandbox, and then loads it with
-// its native parts. The version contains the digest of the manifest, which has the digests of all
-// files. All of them therefore read the same bytes.
+// its native parts. The manifest has the digests of all files, so what is loaded is what was signed
+// if the manifest is the same.
 func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, err error) {
 	if err := checkExists(r.opt.Root, version); err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(r.opt.Root, version)
+	var signed [sha256.Size]byte
 	if r.opt.Keys != nil {
-		if err := CheckSignature(dir, r.opt.Keys); err != nil {
+		if signed, err = CheckSignature(dir, r.opt.Keys); err != nil {
 			return nil, err
 		}
 	}
@@ -174,6 +176,11 @@ func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, e
 			b.Close()
 		}
 	}()
+	if r.opt.Keys != nil {
+		if err := b.checkSigned(signed); err != nil {
+			return nil, err
+		}
+	}
 	if err := b.CheckCompatible(r.opt.EncoderDigest, r.opt.CheckSchema); err != nil {
 		return nil, err
 	}
