@@ -122,7 +122,7 @@ func (t *trainer) prepare(ctx context.Context) error {
 		return err
 	}
 	t.probe = vectors[len(texts)]
-	t.vocabulary = newVocabulary(texts)
+	t.vocabulary = newVocabulary(texts, len(t.labels))
 	d := &data{labels: len(t.labels), dim: len(t.probe), buckets: t.vocabulary.size}
 	d.vectors = make([]float32, len(texts)*d.dim)
 	for i, e := range t.examples {

@@ -2,6 +2,7 @@ package classifier
 
 import (
 	"math"
+	"slices"
 
 	served "relish/embeddings/classifier"
 )
@@ -13,6 +14,9 @@ const (
 	// minTexts is the number of examples that a bucket needs. A word that occurs once says nothing
 	// about other texts.
 	minTexts = 2
+	// maxWordWeights bounds the weights of buckets for all labels together. A training takes some
+	// 300 bytes for each, so that 500 labels need 2 GB at most.
+	maxWordWeights = 4 << 20
 )
 
 // vocabulary is the buckets that occur often enough, numbered from 0, and their weights.
@@ -22,8 +26,9 @@ type vocabulary struct {
 	size    int
 }
 
-// newVocabulary counts the words of the texts.
-func newVocabulary(texts []string) *vocabulary {
+// newVocabulary counts the words of the texts. With many labels it has the most frequent buckets
+// only, see maxWordWeights.
+func newVocabulary(texts []string, labels int) *vocabulary {
 	v := &vocabulary{idf: make([]float32, buckets), compact: make([]int32, buckets)}
 	counts := make([]int, buckets)
 	for _, text := range texts {
@@ -31,9 +36,10 @@ func newVocabulary(texts []string) *vocabulary {
 			counts[f.Bucket]++
 		}
 	}
+	least := leastTexts(counts, maxWordWeights/labels)
 	for b, n := range counts {
 		v.compact[b] = -1
-		if n < minTexts {
+		if n < least {
 			continue
 		}
 		v.idf[b] = float32(math.Log(float64(1+len(texts))/float64(1+n)) + 1)
@@ -41,6 +47,15 @@ func newVocabulary(texts []string) *vocabulary {
 		v.size++
 	}
 	return v
+}
+
+// leastTexts returns the number of examples that a bucket needs, so that most have it at most.
+func leastTexts(counts []int, most int) int {
+	if most >= len(counts) {
+		return minTexts
+	}
+	sorted := slices.Sorted(slices.Values(counts))
+	return max(minTexts, sorted[len(sorted)-1-most]+1)
 }
 
 // features returns the features of a text with compact bucket numbers, of length 1 together.
