@@ -157,10 +157,10 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	// A refused version is logged, and the job tells the readiness check.
 	_ = a.classifiers.Sync(ctx)
 	if a.engine.Vectors != nil {
-		a.engine.labelling = &labelling{
+		a.engine.labelling.Store(&labelling{
 			store: a.engine.Store, classifiers: a.classifiers, text: opt.Config.Text,
 			pause: labelPause, log: opt.Log,
-		}
+		})
 	}
 	a.experiments, err = openExperiments(ctx, opt.Experiments, opt.Store.Data, a.models, opt.Log)
 	if err != nil {

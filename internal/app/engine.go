@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 
 	"relish/embeddings"
 	"relish/embeddings/finetuned"
@@ -45,9 +46,9 @@ type Engine struct {
 	encoder   *onnx.Encoder // nil without a text encoder
 	finetuned finetuned.Options
 	pool      *finetuned.EncoderPool // encoders of the bundles in use; nil without a text encoder
-	// labelling labels new and changed items; nil: they get no labels. It is set before the first
-	// event arrives.
-	labelling *labelling
+	// labelling labels new and changed items; nil: they get no labels. It is set when the store is
+	// open, which may give items to enqueue by then: with Redis, it applies its log meanwhile.
+	labelling atomic.Pointer[labelling]
 	unlock    func()
 }
 
@@ -161,8 +162,8 @@ func (e *Engine) Close(ctx context.Context) error {
 func (e *Engine) enqueue(items []*ranker.ItemInfo) {
 	e.Vectors.Enqueue(items)
 	e.pool.Enqueue(items)
-	if e.labelling != nil {
-		e.labelling.enqueue(items)
+	if l := e.labelling.Load(); l != nil {
+		l.enqueue(items)
 	}
 }
 

@@ -32,8 +32,8 @@ func (a *App) newJobs(opt Options) []job {
 	}
 	if a.engine.pool != nil {
 		jobs = append(jobs, job{"vector tables", a.compactVectors},
-			job{"classifiers", a.classifiers.Run}, // follow which versions are active
-			job{"labels", a.engine.labelling.run}) // label the items
+			job{"classifiers", a.classifiers.Run},        // follow which versions are active
+			job{"labels", a.engine.labelling.Load().run}) // label the items
 	}
 	if a.experiments != nil {
 		guard := guardrails{a.experiments, opt.Store.Data, opt.Log}

@@ -13,9 +13,9 @@
 //	vectors-*.rvt   that encoder's vectors of the catalogue's texts at the training (VectorsExt)
 //
 // The digest in the version is that of the manifest, and the manifest holds the digests of all
-// other files. A version therefore names every bit of a bundle. There is no signature: whoever can
-// write the folder of bundles decides what is served, so that folder needs the same care as the
-// binary.
+// other files. A version therefore names every bit of a bundle. A bundle may also have a signature
+// (Sign). Without one, whoever can write the folder of bundles decides what is served, so that
+// folder needs the same care as the binary.
 //
 // Replicas share the folder of bundles. Besides the bundles it holds
 //
