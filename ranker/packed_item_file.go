@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// ErrPackedItem says that bytes are no packed item.
-var ErrPackedItem = errors.New("the packed item is damaged")
+// errPackedItem says that bytes are no packed item.
+var errPackedItem = errors.New("the packed item is damaged")
 
 // AppendPacked appends what UnpackItemInfo needs, beside the id and the spec, to make the same
 // ItemInfo again: the text key, the tokens after their number, and the packed parts. So no text has
@@ -23,16 +23,16 @@ func (i *ItemInfo) AppendPacked(dst []byte) []byte {
 }
 
 // UnpackItemInfo returns the ItemInfo that AppendPacked has packed. It keeps the id and the spec,
-// and copies packed. Whatever the bytes are, it returns a usable item or ErrPackedItem.
+// and copies packed. Whatever the bytes are, it returns a usable item or an error.
 func UnpackItemInfo(id string, packed []byte, spec TextSpec) (*ItemInfo, error) {
 	const head = 8 + 1
 	if len(packed) < head {
-		return nil, ErrPackedItem
+		return nil, errPackedItem
 	}
 	tokens := int(packed[head-1])
 	parts := head + 4*tokens
 	if tokens > MaxTokens || parts > len(packed) {
-		return nil, ErrPackedItem
+		return nil, errPackedItem
 	}
 	info := &ItemInfo{
 		ID: id, TextKey: binary.LittleEndian.Uint64(packed), Tokens: make([]uint32, tokens),
@@ -41,11 +41,11 @@ func UnpackItemInfo(id string, packed []byte, spec TextSpec) (*ItemInfo, error) 
 	for k := range info.Tokens {
 		info.Tokens[k] = binary.LittleEndian.Uint32(packed[head+4*k:])
 		if k > 0 && info.Tokens[k] <= info.Tokens[k-1] {
-			return nil, ErrPackedItem
+			return nil, errPackedItem
 		}
 	}
 	if c := (itemChecker{rest: info.packed}); !c.item() {
-		return nil, ErrPackedItem
+		return nil, errPackedItem
 	}
 	return info, nil
 }

@@ -46,8 +46,7 @@ func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: make a key by: openssl genpkey -algorithm ed25519 -out %s",
-			err, path)
+		return nil, fmt.Errorf("%w: make a key by: openssl genpkey -algorithm ed25519 -out NEW.pem", err)
 	}
 	return key, nil
 }
@@ -129,11 +128,11 @@ func Sign(root, version string, key ed25519.PrivateKey) error {
 	return durable.Disk.SyncDir(dir)
 }
 
-// CheckSignature returns an error unless one of the keys has signed the manifest of the bundle in
+// checkSignature returns an error unless one of the keys has signed the manifest of the bundle in
 // dir. It returns the manifest's digest, to be compared with that of the bundle that is loaded
 // afterwards: the folder's name has the first 12 hex digits only, and it takes some hours of
 // computing to find another manifest with the same ones.
-func CheckSignature(
+func checkSignature(
 	dir string, keys []ed25519.PublicKey,
 ) (digest [sha256.Size]byte, err error) {
 	folder, manifest, err := openManifest(dir)

@@ -160,7 +160,7 @@ func (r *Registry) openBundle(ctx context.Context, version string) (_ *Bundle, e
 	dir := filepath.Join(r.opt.Root, version)
 	var signed [sha256.Size]byte
 	if r.opt.Keys != nil {
-		if signed, err = CheckSignature(dir, r.opt.Keys); err != nil {
+		if signed, err = checkSignature(dir, r.opt.Keys); err != nil {
 			return nil, err
 		}
 	}

@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	// MinExamples is the least number of examples of a label.
-	MinExamples = 5
-	// ReliableExamples is the number of examples of a label from which the figures are reliable.
+	// minExamples is the least number of examples of a label.
+	minExamples = 5
+	// reliableExamples is the number of examples of a label from which the figures are reliable.
 	// Training with fewer warns.
-	ReliableExamples = 8
+	reliableExamples = 8
 	// maxExamples bounds the examples. With more, training takes longer than a pause.
 	maxExamples = 200_000
 	// maxTextBytes bounds the text of an example, as that of an item.
@@ -105,10 +105,10 @@ func checkExamples(examples []Example, labels []string) error {
 		return fmt.Errorf("%w: %d labels; at most %d are allowed. Are the columns swapped?",
 			ErrExamples, len(labels), served.MaxLabels)
 	}
-	if rare := rareLabels(examples, labels, MinExamples); rare != "" {
+	if rare := rareLabels(examples, labels, minExamples); rare != "" {
 		return fmt.Errorf("%w: %s. Each label needs %d different texts at least, and %d to be "+
-			"reliable: add examples, or leave the label out", ErrExamples, rare, MinExamples,
-			ReliableExamples)
+			"reliable: add examples, or leave the label out", ErrExamples, rare, minExamples,
+			reliableExamples)
 	}
 	return nil
 }

@@ -150,9 +150,9 @@ func (t *trainer) result(
 			"calibration_error": p.calibrationError(h.Temperature),
 		},
 	}
-	if rare := rareLabels(t.examples, t.labels, ReliableExamples); rare != "" {
+	if rare := rareLabels(t.examples, t.labels, reliableExamples); rare != "" {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%s: with fewer than %d examples of a label, "+
-			"the figures are rough", rare, ReliableExamples))
+			"the figures are rough", rare, reliableExamples))
 	}
 	worth, err := t.worthLabelling(ctx, h, p)
 	if err != nil {

@@ -41,7 +41,7 @@ func fieldLimits(c *Corpus, fields []string) []float32 {
 			continue
 		}
 		eachStringField(info, func(field string, values []string) {
-			counts[field] = append(counts[field], len(DistinctStrings(values)))
+			counts[field] = append(counts[field], len(distinctStrings(values)))
 		})
 	}
 	out := make([]float32, len(fields))
@@ -51,8 +51,8 @@ func fieldLimits(c *Corpus, fields []string) []float32 {
 	return out
 }
 
-// DistinctStrings returns the distinct values, sorted.
-func DistinctStrings(values []string) []string {
+// distinctStrings returns the distinct values, sorted.
+func distinctStrings(values []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(values)))
 }
 

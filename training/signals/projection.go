@@ -147,7 +147,7 @@ func fieldValueWeights(c *Corpus) (keys []string, weights []float64, fields []st
 		items++
 		eachStringField(info, func(field string, values []string) {
 			itemsWithField[field]++
-			values = DistinctStrings(values)
+			values = distinctStrings(values)
 			valuesOfField[field] += float64(len(values))
 			for _, v := range values {
 				key := served.FieldValueKey(field, v)
