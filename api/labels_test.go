@@ -23,7 +23,7 @@ func (l labeler) Classify(
 		return "", nil, l.err
 	}
 	if name != "topic" {
-		return "", nil, fmt.Errorf("%w %q: there are topic", classifier.ErrUnknown, name)
+		return "", nil, fmt.Errorf("%w %q; known ones are: topic", classifier.ErrUnknown, name)
 	}
 	var out []classifier.Label
 	for _, text := range texts {

@@ -57,7 +57,7 @@ func (f *classifierFlags) read() ([]classifier.Example, error) {
 
 func (f *classifierFlags) classifierOptions(stages *stageProgress) app.ClassifierOptions {
 	return app.ClassifierOptions{
-		Data: f.Data, Name: f.Name, Encoder: f.encoderFlags.options(), Log: f.logger(),
+		Data: f.Data, Name: f.Name, Encoder: f.options(), Log: f.logger(),
 		Progress: func(stage string, done, total int) {
 			stages.set("classifier: "+stage, done, total)
 		},
