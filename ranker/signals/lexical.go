@@ -153,8 +153,8 @@ type lexicalHistory struct {
 	unit    [maxRecentItems]float32 // by recent item: 1 / norm
 	// If the catalogue's mean is subtracted: the last items, and their mean, which is not of unit
 	// length.
-	recent    []place
-	meanPlace place
+	recent        []centering
+	meanCentering centering
 }
 
 // history returns the history's tokens, nil without any.
@@ -168,7 +168,7 @@ func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
 	for k, it := range items {
 		norm := l.norm(it)
 		if l.mean.table != nil {
-			p := l.place(it, norm)
+			p := l.centering(it, norm)
 			total, product = total+weight, product+weight*p.product
 			if k < maxRecentItems {
 				h.recent = append(h.recent, p)
@@ -193,7 +193,7 @@ func (l *Lexical) history(in *ranker.SignalInput) *lexicalHistory {
 	}
 	norm := float32(math.Sqrt(sum))
 	if l.mean.table != nil {
-		h.meanPlace = newPlace(product/total, norm/total, l.mean.square)
+		h.meanCentering = newCentering(product/total, norm/total, l.mean.square)
 		norm = total
 	}
 	for i := range h.mean {
@@ -243,12 +243,12 @@ func (l *Lexical) cosines(h *lexicalHistory, it *ranker.ItemInfo) (mean, best fl
 	if l.mean.table == nil {
 		return mean / norm, slices.Max(products[:]) / norm
 	}
-	c := l.place(it, norm)
+	c := l.centering(it, norm)
 	best = -1
 	for k, r := range h.recent {
 		best = max(best, centeredCosine(products[k]/norm, c, r, l.mean.square))
 	}
-	return centeredCosine(mean/norm, c, h.meanPlace, l.mean.square), best
+	return centeredCosine(mean/norm, c, h.meanCentering, l.mean.square), best
 }
 
 // Encode implements TrainedSignal.

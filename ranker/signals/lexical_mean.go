@@ -21,9 +21,9 @@ func newLexicalMean(tokens []uint32, idfs, values []float32) lexicalMean {
 	return m
 }
 
-// place returns the place of an item's TF-IDF vector of unit length. norm is its length before. The
-// item remembers the product with the mean.
-func (l *Lexical) place(it *ranker.ItemInfo, norm float32) place {
+// centering returns the centering of an item's TF-IDF vector of unit length. norm is its length
+// before. The item remembers the product with the mean.
+func (l *Lexical) centering(it *ranker.ItemInfo, norm float32) centering {
 	product, ok := it.Remembered(l.serial, 1)
 	if !ok {
 		product = 0
@@ -33,5 +33,5 @@ func (l *Lexical) place(it *ranker.ItemInfo, norm float32) place {
 		product /= norm
 		it.Remember(l.serial, 1, product)
 	}
-	return newPlace(product, 1, l.mean.square)
+	return newCentering(product, 1, l.mean.square)
 }

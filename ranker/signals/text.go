@@ -83,7 +83,7 @@ func (t TextSimilarity) Compute(_ context.Context, in *ranker.SignalInput, out [
 	}
 	history := ranker.OfHistory(in, t, nil, func() (*textHistory, int) {
 		h := t.newHistory(in)
-		return h, 96 + 4*(len(h.recent)+len(h.mean)) + 8*len(h.places)
+		return h, 96 + 4*(len(h.recent)+len(h.mean)) + 8*len(h.centerings)
 	})
 	rows := t.rows(history, in)
 	if rows == nil {
@@ -129,18 +129,18 @@ type textHistory struct {
 	mean   []float32 // see weightedMean
 	recent []int32   // indices in RecentVectors of the last maxRecentItems different items
 	// If the catalogue's mean is subtracted: its product with the history's mean, from whose items
-	// it was subtracted already, and the places of the last items.
-	product float32
-	places  []place
+	// it was subtracted already, and the centerings of the last items.
+	product    float32
+	centerings []centering
 }
 
 // center turns a candidate's products with the catalogue's mean, the history's mean and the last
 // items into cosines with all but the first, in the same memory.
 func (h *textHistory) center(products []float32, square float32) []float32 {
-	candidate := newPlace(products[0], 1, square)
+	candidate := newCentering(products[0], 1, square)
 	products = products[1:]
 	products[0] = (products[0] - h.product) / candidate.length
-	for k, p := range h.places {
+	for k, p := range h.centerings {
 		products[k+1] = centeredCosine(products[k+1], candidate, p, square)
 	}
 	return products
@@ -181,9 +181,9 @@ func (t TextSimilarity) newHistory(in *ranker.SignalInput) *textHistory {
 		return h
 	}
 	for i, v := range vectors {
-		p := newPlace(vek32.Dot(v, t.mean.vector), 1, t.mean.square)
+		p := newCentering(vek32.Dot(v, t.mean.vector), 1, t.mean.square)
 		if i < len(h.recent) {
-			h.places = append(h.places, p)
+			h.centerings = append(h.centerings, p)
 		}
 		vectors[i] = vek32.DivNumber(vek32.Sub(v, t.mean.vector), p.length)
 	}
