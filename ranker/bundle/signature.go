@@ -46,7 +46,8 @@ func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: make a key by: openssl genpkey -algorithm ed25519 -out NEW.pem", err)
+		return nil, fmt.Errorf("%w: make a key by: openssl genpkey -algorithm ed25519 "+
+			"-out NEW.pem", err)
 	}
 	return key, nil
 }

@@ -39,7 +39,7 @@ func TestDigestOfSignedManifest(t *testing.T) {
 		return filepath.Join(root, version)
 	}
 	signed, other := write("a"), write("b")
-	want, err := CheckSignature(signed, []ed25519.PublicKey{public})
+	want, err := checkSignature(signed, []ed25519.PublicKey{public})
 	if err != nil {
 		t.Fatal(err)
 	}
