@@ -206,7 +206,8 @@ func (l *labelling) labelBatch(
 		}
 		var events []ranker.Event
 		for i, it := range items {
-			if labels[i].Label != "" && l.isCurrent(it) && !hasLabel(it, name, labels[i]) {
+			// isCurrent comes last, because it may ask Redis.
+			if labels[i].Label != "" && !hasLabel(it, name, labels[i]) && l.isCurrent(it) {
 				events = append(events, labelEvent(it.ID, name, labels[i]))
 			}
 		}

@@ -137,6 +137,35 @@ func TestItemsGetLabels(t *testing.T) {
 	w.want(t, "b", "new-tax")
 }
 
+// countedReads counts the items that are read one by one.
+type countedReads struct {
+	labelStore
+	n int
+}
+
+func (c *countedReads) Item(id string) (*ranker.Item, bool) {
+	c.n++
+	return c.labelStore.Item(id)
+}
+
+// A restart asks the store for no item that has its label: with Redis, each would take a round
+// trip.
+func TestLabelledItemsAreNotReadAgain(t *testing.T) {
+	w := newLabelWorld(t, nil)
+	reads := &countedReads{labelStore: w.store}
+	w.l.store = reads
+	w.put(t, "a", "bread")
+	w.put(t, "b", "tax")
+	w.round(t)
+	w.want(t, "a", "bread")
+	before := reads.n
+	clear(w.done)
+	w.round(t)
+	if reads.n != before {
+		t.Errorf("%d items are read again", reads.n-before)
+	}
+}
+
 // An item that is replaced loses its fields and gets the same label again.
 func TestReplacedItemIsLabelledAgain(t *testing.T) {
 	w := newLabelWorld(t, nil)
