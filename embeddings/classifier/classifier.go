@@ -3,7 +3,8 @@
 //
 // A classifier is a linear layer, its Head, over the text's vector and over the words of the text.
 // The vector comes from the service's own text encoder, so that queue and caches are shared, or
-// from a fine-tuned copy of the encoder that the classifier brings.
+// from a fine-tuned copy of the encoder that the classifier brings. No training makes such a copy
+// yet.
 //
 // A classifier is stored as bundles are. The folder of all classifiers holds one folder for each
 // name, and in it one immutable folder for each version, with a manifest that has the SHA-256 of
