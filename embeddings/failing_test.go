@@ -69,7 +69,7 @@ func TestCatalogueWaitsForFailingEncoder(t *testing.T) {
 		m.broken.Store(&err)
 		its := items("a", 100, 8)
 		c := newCatalogue(s, catalogueOf(its, 0))
-		// Not in the instant of a run, whose texts would then be at fault: the probe after it works.
+		// Not in the instant of a run: its texts would be at fault, since the probe after it works.
 		time.AfterFunc(time.Minute+time.Millisecond, func() { m.broken.Store(nil) })
 		c.Encode(t.Context(), func() {})
 		m.check(t, its, vectors(s, its))
