@@ -123,7 +123,7 @@ func (p *EncoderPool) Acquire(
 	if closing != nil {
 		<-closing.closed // its vector table is locked until then
 	}
-	vectors, err := Open(ctx, dir, m, p.opt)
+	vectors, err := Open(ctx, dir, m.Encoder, p.opt)
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func TestFilesRoundTrip(t *testing.T) {
 		}
 	}
 	m.Encoder.Digest = strings.Repeat("0", 64)
-	_, err := finetuned.Open(t.Context(), dir, m, finetuned.Options{Runtime: onnxtest.Start(t)})
+	_, err := finetuned.Open(t.Context(), dir, m.Encoder, finetuned.Options{Runtime: onnxtest.Start(t)})
 	if err == nil || !strings.Contains(err.Error(), "the manifest says 000000000000") {
 		t.Errorf("opened with another digest: %v", err)
 	}
@@ -97,7 +97,7 @@ func TestBatchQuantizationIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	opt := finetuned.Options{Runtime: onnxtest.Start(t)}
-	_, openErr := finetuned.Open(t.Context(), dir, m, opt)
+	_, openErr := finetuned.Open(t.Context(), dir, m.Encoder, opt)
 	for _, err := range []error{openErr, finetuned.Verify(t.Context(), opt.Runtime, dir, false)} {
 		if err == nil || !strings.Contains(err.Error(), "run relish train again") {
 			t.Errorf("error %v", err)

@@ -33,23 +33,23 @@ type Vectors struct {
 	log     *slog.Logger
 }
 
-// Open opens the vectors of the encoder of the bundle in dir, with those that the bundle brings. It
-// checks the digest of the encoder's files. The caller closes the vectors.
+// Open opens the vectors of the encoder that a bundle or a classifier in dir brings, with those
+// vectors that the folder has. It checks that the encoder's files have the digest that the manifest
+// names. The caller closes the vectors.
 func Open(
-	ctx context.Context, dir string, m *bundle.Manifest, opt Options,
+	ctx context.Context, dir string, named bundle.Encoder, opt Options,
 ) (*Vectors, error) {
 	files, err := ReadFiles(dir, opt.FP32)
 	if err != nil {
 		return nil, fmt.Errorf("fine-tuned encoder: %w", err)
 	}
-	want := m.Encoder.Digest
+	want := named.Digest
 	if opt.FP32 {
-		want = m.Encoder.DigestFP32
+		want = named.DigestFP32
 	}
 	if got := files.Digest(); got != want {
 		return nil, fmt.Errorf("fine-tuned encoder: its digest is %.12s, the manifest says "+
-			"%.12s: copy the bundle again",
-			got, want)
+			"%.12s: copy the folder again, or train again", got, want)
 	}
 	v, err := New(ctx, files, opt)
 	if err != nil {

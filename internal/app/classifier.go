@@ -49,16 +49,11 @@ func TrainClassifier(
 	if err := classifier.CheckName(opt.Name); err != nil {
 		return nil, UsageError{err}
 	}
-	encoder, err := opt.Encoder.Load(ctx, opt.Log)
+	encoder, vectors, done, err := opt.loadVectors(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer encoder.Close()
-	vectors, err := opt.Encoder.openVectors(opt.Data, encoder, opt.Log)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, vectors.Close(ctx)) }()
+	defer func() { err = errors.Join(err, done()) }()
 	dir, err := opt.Encoder.Folder()
 	if err != nil {
 		return nil, err
@@ -159,28 +154,40 @@ func (o *ClassifierOptions) openRegistry(
 	if _, err := classifier.LoadActive(classifier.Folder(o.Data), o.Name); err != nil {
 		return nil, nil, err
 	}
-	encoder, err := o.Encoder.Load(ctx, o.Log)
+	encoder, vectors, closeVectors, err := o.loadVectors(ctx)
 	if err != nil {
-		return nil, nil, err
-	}
-	vectors, err := o.Encoder.openVectors(o.Data, encoder, o.Log)
-	if err != nil {
-		encoder.Close()
 		return nil, nil, err
 	}
 	finetuned, err := o.Encoder.finetunedOptions(encoder, embeddings.Options{Log: o.Log}, o.Log)
 	if err != nil {
-		encoder.Close()
-		return nil, nil, errors.Join(err, vectors.Close(ctx))
+		return nil, nil, errors.Join(err, closeVectors())
 	}
 	registry := newClassifiers(o.Data, &o.Encoder, vectors, encoder.Digest(), finetuned, o.Log)
 	// Other classifiers may be refused; Classify says why this one is.
 	_ = registry.Sync(ctx)
 	return registry, func() error {
 		registry.Close()
-		err := vectors.Close(context.WithoutCancel(ctx))
+		return closeVectors()
+	}, nil
+}
+
+// loadVectors loads the text encoder and opens its vectors of the data folder. The caller calls
+// done, which closes both.
+func (o *ClassifierOptions) loadVectors(
+	ctx context.Context,
+) (_ *onnx.Encoder, _ *embeddings.Service, done func() error, err error) {
+	encoder, err := o.Encoder.Load(ctx, o.Log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	vectors, err := o.Encoder.openVectors(o.Data, encoder, o.Log)
+	if err != nil {
 		encoder.Close()
-		return err
+		return nil, nil, nil, err
+	}
+	return encoder, vectors, func() error {
+		defer encoder.Close()
+		return vectors.Close(context.WithoutCancel(ctx))
 	}, nil
 }
 
@@ -212,21 +219,9 @@ func newClassifiers(
 func openClassifierEncoder(
 	ctx context.Context, dir string, m *classifier.Manifest, opt finetuned.Options,
 ) (classifier.Encoder, func(), error) {
-	files, err := finetuned.ReadFiles(dir, opt.FP32)
-	if err != nil {
-		return nil, nil, err
-	}
-	want := m.Encoder.Digest
-	if opt.FP32 {
-		want = m.Encoder.DigestFP32
-	}
-	if files.Digest() != want {
-		return nil, nil, fmt.Errorf("its encoder has the digest %.12s, the manifest says %.12s: "+
-			"train the classifier again", files.Digest(), want)
-	}
 	opt.Vectors.Dir, opt.Vectors.CacheBytes = "", classifierCacheBytes
 	opt.Shared, opt.Vectors.Shared = nil, nil
-	v, err := finetuned.New(ctx, files, opt)
+	v, err := finetuned.Open(ctx, dir, m.Encoder, opt)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -50,7 +50,7 @@ func (f *finetunedVectors) attach(ctx context.Context, dir string, b *bundle.Bun
 		vectors.ImportBundled(dir)
 	} else {
 		var err error
-		if vectors, err = finetuned.Open(ctx, dir, b.Manifest, f.opt); err != nil {
+		if vectors, err = finetuned.Open(ctx, dir, b.Manifest.Encoder, f.opt); err != nil {
 			return err
 		}
 		f.open[digest] = vectors

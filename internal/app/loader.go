@@ -155,7 +155,7 @@ func (e *Engine) EncodeAll(
 	if err != nil || !manifest.Encoder.FineTuned {
 		return encoded, err
 	}
-	vectors, err := finetuned.Open(ctx, dir, manifest, e.finetuned)
+	vectors, err := finetuned.Open(ctx, dir, manifest.Encoder, e.finetuned)
 	if err != nil {
 		return encoded, fmt.Errorf("bundle %s: %w", version, err)
 	}
