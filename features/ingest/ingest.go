@@ -214,6 +214,9 @@ func (g *Ingester) commit(records []event.Record) {
 	}
 	g.mu.Unlock()
 	g.opt.Apply(records)
+	if g.opt.OnCommit != nil {
+		g.opt.OnCommit(records)
+	}
 }
 
 // observe remembers the admitted id of a durable record, or the erasure that it orders. Callers

@@ -45,6 +45,10 @@ type Options struct {
 	// Apply takes durable records, in order and one call at a time. It runs during Open, and then
 	// on the log's owner goroutine, before Append returns.
 	Apply func([]event.Record)
+	// OnCommit gets the records that Append made durable, after Apply, in order and one call at a
+	// time. It gets none of those that Open replays, and must not wait or change them; nil = nobody
+	// is told.
+	OnCommit func([]event.Record)
 	// Save makes the results of Apply durable, so that the next start need not repeat Apply; nil =
 	// nothing to save. It runs at every checkpoint and may overlap Apply.
 	Save func() error
