@@ -62,6 +62,10 @@ var (
 		message: "the log has no user who was exposed to this experiment in this period: " +
 			"check the name with GET /experiments, or widen from and to"}
 
+	errNoTrends = &apiError{
+		status: http.StatusNotFound, code: "not_found",
+		message: "this service counts no trends: start it with relish serve"}
+
 	errMethodNotAllowed = &apiError{
 		status: http.StatusMethodNotAllowed, code: "method_not_allowed"}
 

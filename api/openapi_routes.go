@@ -1,6 +1,10 @@
 package api
 
-import "fmt"
+import (
+	"fmt"
+
+	"relish/features/trends"
+)
 
 // The documentation of the routes, in the order of Server.routes.
 var (
@@ -59,6 +63,16 @@ var (
 			"The labels are aligned with the texts. A text without a word has the label \"\".",
 		body:   labelsSchema,
 		answer: labelsAnswerSchema,
+	}
+	docTrends = operation{
+		summary: "Count the values of an item field by hour or by day",
+		description: fmt.Sprintf("Query parameters: field (required), by (hour or day; "+
+			"default hour), from, to (a day or a time), source (items, or an action such as "+
+			"click; default items), values (how many values are named, the most frequent first; "+
+			"default 10). Hours are kept for %d days and days for 2 years. Texts of items count "+
+			"at their event time, and interactions for the values that their item had.",
+			trends.HoursKept/24),
+		answer: trendsSchema,
 	}
 	docModels = operation{
 		summary:     "List the models: the prior and the newest 100 bundles",

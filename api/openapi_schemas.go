@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -171,6 +172,30 @@ var labelsAnswerSchema = objectOf("classifier version labels", fields{
 		"label":       text("The most probable label."),
 		"probability": number("How probable it is that the label is right, 0 to 1."),
 	}), "Aligned with texts."),
+})
+
+// valueSeries has the counts of one value over time.
+func valueSeries(required string, more fields) schema {
+	of := fields{
+		"count":  integer("In all buckets together."),
+		"counts": arrayOf(integer(), "Aligned with buckets."),
+		"shares": arrayOf(number(), "Count by total of each bucket, 0 where that is 0."),
+	}
+	maps.Copy(of, more)
+	return objectOf(required, of)
+}
+
+var trendsSchema = objectOf("field source by buckets totals values behind", fields{
+	"field":   text(),
+	"source":  text("items, or an action."),
+	"by":      text("hour or day."),
+	"buckets": arrayOf(text("The start of an hour or a day, UTC.")),
+	"totals": arrayOf(integer(), "Events whose item has a value of the field. Aligned with "+
+		"buckets."),
+	"values": arrayOf(valueSeries("value count counts shares", fields{"value": text()}),
+		"Most frequent first."),
+	"other":  valueSeries("count counts shares", nil),
+	"behind": integer("Records of the log that are not counted yet."),
 })
 
 var modelState = openapi3.NewStringSchema().WithEnum(

@@ -134,6 +134,7 @@ func (s *Server) routes() []route {
 			docRankMetarank},
 		{"POST", "/labels/:classifier", "rank", s.withRanking(valuesPerSlotOfTexts, s.labels),
 			docLabels},
+		{"GET", "/trends", "admin", s.getTrends, docTrends},
 		{"GET", "/models", "admin", s.listModels, docModels},
 		{"POST", "/models/:version/activate", "admin", s.activateModel, docActivate},
 		{"POST", "/models/rollback", "admin", s.rollbackModel, docRollback},

@@ -20,6 +20,8 @@
 package trends
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -61,6 +63,25 @@ type Config struct {
 	// Fields are the counted item fields, at most MaxFields; "tags" is the item's tags. Empty: the
 	// fields that classifiers write. Fields that alert rules name are counted in any case.
 	Fields []string `yaml:"fields"`
+}
+
+// Validate returns all problems of the section.
+func (c *Config) Validate() error {
+	var errs []error
+	if len(c.Fields) > MaxFields {
+		errs = append(errs, fmt.Errorf("trends.fields: has %d entries; keep at most %d",
+			len(c.Fields), MaxFields))
+	}
+	for i, name := range c.Fields {
+		switch {
+		case name == "":
+			errs = append(errs, fmt.Errorf("trends.fields[%d]: is empty; name an item field", i))
+		case slices.Index(c.Fields, name) != i:
+			errs = append(errs, fmt.Errorf("trends.fields[%d]: %q occurs twice; remove one", i,
+				name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Counts counts the values of fields. It is not safe for concurrent use, except that any number of

@@ -94,6 +94,20 @@ func TestLabelsCountAtTheTimeOfTheText(t *testing.T) {
 	h.check(t, "items", "sentiment", "positive", start.Add(hour), []int{0, 1}, []int{1, 1})
 }
 
+// A label of a text that the log does not have counts for interactions only.
+func TestLabelOfAnUnknownText(t *testing.T) {
+	h := newHistory("sentiment")
+	for _, sentiment := range []string{"negative", "neutral"} {
+		h.add(start, label("a", sentiment))
+		h.add(start, act("click", "a"))
+	}
+	h.check(t, "items", "sentiment", "neutral", start, []int{0}, []int{0})
+	h.check(t, "click", "sentiment", "neutral", start, []int{1}, []int{2})
+	h.add(start, text("a", "x", nil))
+	h.add(start, label("a", "neutral"))
+	h.check(t, "items", "sentiment", "neutral", start, []int{1}, []int{1})
+}
+
 // Other fields count when they change, and each value of a list counts.
 func TestFieldsCountWhenTheyChange(t *testing.T) {
 	h, hour := newHistory("status", "tags"), time.Hour

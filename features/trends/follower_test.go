@@ -186,7 +186,7 @@ func TestFollowerWithoutItsFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for at := range len(intact) {
+		for at := 0; at < len(intact); at += 17 {
 			damaged := slices.Clone(intact)
 			damaged[at] ^= 0x10
 			f.check(damaged)

@@ -14,24 +14,28 @@ type itemValues struct {
 	time        uint32 // event time of the text, Unix seconds
 	title, text uint32 // hashes of the contents, 0: none
 	// packed has the values of the counted fields, three bytes each: the field, and the value's id
-	// with the bit gone.
+	// with the bits gone and uncounted.
 	packed string
 }
 
-// gone marks a value that an item has no more. It still is what the item's text counts as.
-const gone = 0x8000
+// Marks of a value's id.
+const (
+	gone      = 0x8000 // the item has the value no more, but its text still counts as that
+	uncounted = 0x4000 // the item has the value, but its text is unknown and does not count
+)
 
 // of returns the values of a field that the item's text counts as.
-func (it itemValues) of(f int) []uint16 { return it.values(f, false) }
+func (it itemValues) of(f int) []uint16 { return it.values(f, uncounted) }
 
 // present returns the values of a field that the item has.
-func (it itemValues) present(f int) []uint16 { return it.values(f, true) }
+func (it itemValues) present(f int) []uint16 { return it.values(f, gone) }
 
-func (it itemValues) values(f int, present bool) (ids []uint16) {
+// values returns the values of a field without those that have the mark.
+func (it itemValues) values(f int, mark uint16) (ids []uint16) {
 	for p := it.packed; len(p) > 0; p = p[3:] {
 		id := uint16(p[1]) | uint16(p[2])<<8
-		if int(p[0]) == f && (!present || id&gone == 0) {
-			ids = append(ids, id&^gone)
+		if int(p[0]) == f && id&mark == 0 {
+			ids = append(ids, id&^(gone|uncounted))
 		}
 	}
 	return ids
@@ -94,6 +98,12 @@ func (c *Counts) applyItem(e *ranker.Event, at int64) {
 // applyField takes what an item event says of one field, and counts it.
 func (c *Counts) applyField(it *itemValues, f int, e *ranker.Event, at int64, newText bool) {
 	v, said := fieldOf(e, c.fields[f].name)
+	label := said && isLabel(e, c.fields[f].name)
+	if label && it.title == 0 && it.text == 0 {
+		// The text is in another replica's log, or was dropped: it counts there, or has counted.
+		it.set(f, c.valueIDs(f, v), uncounted)
+		return
+	}
 	old := it.of(f)
 	ids := old
 	switch {
@@ -103,6 +113,9 @@ func (c *Counts) applyField(it *itemValues, f int, e *ranker.Event, at int64, ne
 	case e.Replace && newText:
 		ids = nil
 		it.set(f, nil, 0)
+	case newText:
+		ids = it.present(f)
+		it.set(f, ids, 0)
 	case e.Replace:
 		it.set(f, old, gone)
 	}
@@ -110,7 +123,7 @@ func (c *Counts) applyField(it *itemValues, f int, e *ranker.Event, at int64, ne
 	case newText:
 		c.count(f, 0, ids, at)
 	case !said || slices.Equal(ids, old):
-	case isLabel(e, c.fields[f].name):
+	case label:
 		c.move(f, old, ids, int64(it.time)*1000)
 	default:
 		c.count(f, 0, ids, at)

@@ -41,6 +41,7 @@ import (
 	"relish/embeddings/classifier"
 	"relish/experiment"
 	"relish/features/ingest"
+	"relish/features/trends"
 	"relish/internal/config"
 	"relish/internal/durable"
 	"relish/ranker"
@@ -107,6 +108,7 @@ type App struct {
 	models      *bundle.Registry
 	pipeline    *ranker.Pipeline
 	classifiers *classifier.Registry
+	trends      *trends.Follower
 	experiments *experiment.Watcher // nil without an experiments file
 	server      *api.Server
 	jobs        []job
@@ -131,6 +133,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 			err = errors.Join(err, a.Close(ctx))
 		}
 	}()
+	a.trends = newTrends(opt.Store.Data, opt.Config, opt.Log)
 	a.engine, err = OpenEngine(ctx, EngineOptions{
 		Store: opt.Store, Encoder: opt.Encoder, Config: opt.Config, Limits: opt.Limits,
 		Log: opt.Log,
@@ -138,7 +141,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 			MaxLogBytes: opt.MaxLogBytes, MinFreeBytes: opt.MinFreeBytes,
 			QueueBytes:  opt.Limits.LogQueue,
 			RetainBytes: opt.RetainBytes, RetainAge: opt.RetainAge, EraseAfter: opt.EraseAfter,
-			OnReplay: opt.onReplay,
+			OnReplay: opt.onReplay, OnCommit: a.trends.Observe,
 		},
 	})
 	if err != nil {
@@ -226,6 +229,7 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 	registerEngine(registry, a.engine)
 	registerModels(registry, a.models)
 	registerClassifiers(registry, a.classifiers)
+	registerTrends(registry, a.trends)
 	registerJobs(registry, a.jobs, &a.health)
 	store := a.engine.Store
 	rankerOptions := ranker.Options{
@@ -236,6 +240,7 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 	}
 	apiOptions := api.Options{
 		EventSink: store, Catalogue: store, UserEraser: store, Models: a.models,
+		Trends:             a.trends,
 		ExperimentReporter: reporter{opt.Store.Data, a.experiments},
 		Readiness:          a.readiness,
 		Registry:           registry, CORSOrigins: opt.CORSOrigins,

@@ -67,8 +67,8 @@ func TestCloseEndsEveryGoroutine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(a.jobs) != 4 {
-			t.Errorf("%d background jobs, want 4", len(a.jobs))
+		if len(a.jobs) != 5 {
+			t.Errorf("%d background jobs, want 5", len(a.jobs))
 		}
 		serveOnce(t, a)
 		if err := a.Close(t.Context()); err != nil {

@@ -30,6 +30,9 @@ func (a *App) newJobs(opt Options) []job {
 		// Follow which bundle is active. The check "model" says what failed.
 		{"bundles", func(ctx context.Context, _ func(error)) { a.models.Run(ctx) }},
 	}
+	jobs = append(jobs, job{"trends", func(ctx context.Context, report func(error)) {
+		a.trends.Run(ctx, a.engine.Store, report)
+	}})
 	if a.engine.pool != nil {
 		jobs = append(jobs, job{"vector tables", a.compactVectors},
 			job{"classifiers", a.classifiers.Run},        // follow which versions are active

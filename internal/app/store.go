@@ -9,6 +9,7 @@ import (
 	"relish/features/embedded"
 	"relish/features/external"
 	"relish/features/redis"
+	"relish/features/trends"
 	"relish/internal/redisconn"
 	"relish/ranker"
 )
@@ -33,11 +34,12 @@ type StoreOptions struct {
 	AcceptClock bool
 }
 
-// Store is a ranker.Store that also takes external tables. features/embedded and features/redis
-// implement it.
+// Store is a ranker.Store that also takes external tables and tells where its event log ends.
+// features/embedded and features/redis implement it.
 type Store interface {
 	ranker.Store
 	external.Target
+	trends.Log
 }
 
 // openStore opens the store on the locked data folder: in Redis if there is a connection, else
