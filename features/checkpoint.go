@@ -19,12 +19,13 @@ import (
 //	length 0 | number of values as a uvarint
 const (
 	checkpointMagic = "RLCP"
-	// 1 has no external tables, 2 no replica, 3 no hash of the configuration, and 4 neither sizes
-	// nor packed users.
-	checkpointVersion  = 5
+	// 1 has no external tables, 2 no replica, 3 no hash of the configuration, 4 neither sizes nor
+	// packed users, and 5 tokens of items that were words in every script.
+	checkpointVersion  = 6
 	replicaVersion     = 3
 	configVersion      = 4
 	packedUsersVersion = 5
+	termsVersion       = 6
 	maxPackedBytes     = 64 << 20
 )
 
@@ -53,7 +54,7 @@ func ReadCheckpoint(cfg Config, r io.Reader) (*State, error) {
 	}
 	s := New(cfg)
 	s.replica, s.seq, s.arrival = head.Replica, head.Seq, head.Arrival
-	l := loader{s: s, r: valueReader{br: br}}
+	l := loader{s: s, r: valueReader{br: br}, oldTokens: head.version < termsVersion}
 	if head.version >= packedUsersVersion {
 		if err := l.loadNames(); err != nil {
 			return nil, err

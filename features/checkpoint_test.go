@@ -35,7 +35,7 @@ func reopened(t testing.TB, s *features.State) *features.State {
 func TestCheckpointFormatIsFixed(t *testing.T) {
 	f := randomFeed()
 	packed := checkpoint(t, reopened(t, f.State))
-	golden := filepath.Join("testdata", "checkpoint.v5")
+	golden := filepath.Join("testdata", "checkpoint.v6")
 	if *update {
 		if err := os.WriteFile(golden, packed, 0o644); err != nil {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func TestCheckpointFormatIsFixed(t *testing.T) {
 	if !bytes.Equal(packed, want) {
 		t.Errorf("the checkpoint is not %s; a change of the format needs a new version", golden)
 	}
-	for _, version := range []string{"v4", "v5"} {
+	for _, version := range []string{"v4", "v5", "v6"} {
 		file, err := os.Open(filepath.Join("testdata", "checkpoint."+version))
 		if err != nil {
 			t.Fatal(err)

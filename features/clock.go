@@ -45,7 +45,7 @@ func (c *Config) Tick() time.Duration {
 }
 
 // featuresVersion changes when the same records give other features than in earlier versions.
-const featuresVersion = 2
+const featuresVersion = 3
 
 // FeatureHash identifies everything that the features of the same records and time depend on: what
 // Hash identifies, the clock's tick, the prior's step, and featuresVersion. It has 16 hex digits.

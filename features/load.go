@@ -19,6 +19,8 @@ type loader struct {
 	names    [interners]uint32 // as loadSizes has them
 	checkers chan *userChecker // those that nobody uses
 	batches  [3]loadBatch      // reused in turns
+	// oldTokens is true if the tokens of items are those of an earlier version.
+	oldTokens bool
 }
 
 // A loadBatch has at most maxBatchValues packed values, and stops to read more at maxBatchBytes.
@@ -139,7 +141,7 @@ func (l *loader) decode(b *loadBatch, from, to int) {
 		case kindItem:
 			v.id, v.item, v.err = l.s.DecodeItem(packed)
 		case kindPackedItem:
-			v.id, v.item, v.err = l.s.decodePackedItem(packed)
+			v.id, v.item, v.err = l.s.decodePackedItem(packed, l.oldTokens)
 		case kindUser:
 			v.id, v.user, v.err = l.s.DecodeUser(packed)
 		case kindPackedUser:

@@ -8,6 +8,8 @@ import (
 	"unicode"
 
 	"github.com/cespare/xxhash/v2"
+
+	"relish/internal/terms"
 )
 
 // Item is what the catalogue says of one item. All strings are valid UTF-8.
@@ -26,8 +28,8 @@ type ItemInfo struct {
 	ID string
 	// TextKey is the content hash of the composed text; 0 exactly if the text is empty.
 	TextKey uint64
-	// Tokens holds the sorted, distinct hashes of the lower-cased words of title and tags, at most
-	// MaxTokens of them.
+	// Tokens holds the sorted, distinct hashes of the terms of title and tags (package terms), at
+	// most MaxTokens of them.
 	Tokens []uint32
 	// Transient is true if the text came with a request: a search text or inline content. It may be
 	// personal, so its vector is kept in memory only.
@@ -57,7 +59,8 @@ func (i *ItemInfo) Remembered(owner uint32, k int) (x float32, ok bool) {
 }
 
 // MaxTokens bounds the tokens kept of one item, so that token overlap costs the same for any title.
-const MaxTokens = 24
+// A word counts as two, so that there are 24 words or 48 bigrams, which say about as much.
+const MaxTokens = 48
 
 // NewItemInfo prepares an item for ranking; spec says what its text is, and must not change
 // afterwards. Of the item only the string of the id is kept, the rest is copied.
@@ -96,17 +99,19 @@ func TextKey(body string) uint64 {
 	return 1
 }
 
-// tokenHashes returns the sorted, distinct hashes of the first MaxTokens words of title and tags.
+// tokenHashes returns the sorted, distinct hashes of the first terms of title and tags.
 func tokenHashes(it *Item) []uint32 {
 	var memory [MaxTokens]uint32
-	tokens := memory[:0]
-	isSeparator := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) }
+	tokens, room := memory[:0], MaxTokens
 	add := func(s string) {
-		for w := range strings.FieldsFuncSeq(s, isSeparator) {
-			if len(tokens) == MaxTokens {
+		for term, kind := range terms.All(s) {
+			if room--; kind == terms.Word {
+				room--
+			}
+			if room < 0 {
 				return
 			}
-			tokens = append(tokens, uint32(xxhash.Sum64String(strings.ToLower(w))))
+			tokens = append(tokens, uint32(xxhash.Sum64String(term)))
 		}
 	}
 	add(it.Title)

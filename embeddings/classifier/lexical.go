@@ -2,15 +2,15 @@ package classifier
 
 import (
 	"math"
-	"strings"
-	"unicode"
 
 	"github.com/cespare/xxhash/v2"
+
+	"relish/internal/terms"
 )
 
-// Lexical turns a text into TF-IDF features of its words and of pairs of neighbouring words (Salton
-// and Buckley 1988). A feature is the bucket of a hash, so there is no vocabulary to store. It is
-// immutable and safe for concurrent use.
+// Lexical turns a text into TF-IDF features of its terms (package terms) and of pairs of
+// neighbouring terms (Salton and Buckley 1988). A feature is the bucket of a hash, so there is no
+// vocabulary to store. It is immutable and safe for concurrent use.
 type Lexical struct {
 	// IDF is the weight of each bucket: 0 for one that occurred in no example or in too few.
 	IDF []float32
@@ -42,7 +42,7 @@ func (l *Lexical) Features(text string) []Feature {
 	return known
 }
 
-// CountBuckets returns how often the words and pairs of words of a text fall into each of n
+// CountBuckets returns how often the terms and pairs of terms of a text fall into each of n
 // buckets, each bucket once. Beside the text it takes memory for the buckets only, because a text
 // of a request may have millions of words.
 func CountBuckets(text string, n int) []Feature {
@@ -57,9 +57,8 @@ func CountBuckets(text string, n int) []Feature {
 		}
 		out[i].Value++
 	}
-	isSeparator := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 	last, pair := "", xxhash.New()
-	for w := range strings.FieldsFuncSeq(strings.ToLower(text), isSeparator) {
+	for w := range terms.All(text) {
 		count(xxhash.Sum64String(w))
 		if last != "" {
 			pair.Reset()
