@@ -56,12 +56,12 @@ type templatePart struct {
 
 // Load reads a tokenizer.json. It refuses everything that would make the ids differ from those of
 // the reference library, and the error names it.
-func Load(data []byte) (*Tokenizer, error) {
+func Load(data []byte) (Tokenizer, error) {
 	var f tokenizerFile
 	if err := json.Unmarshal(data, &f); err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
 	}
-	t := &Tokenizer{maxChars: 100, clean: f.Normalizer.Clean, ideographs: f.Normalizer.Ideographs,
+	t := &wordPiece{maxChars: 100, clean: f.Normalizer.Clean, ideographs: f.Normalizer.Ideographs,
 		lower: f.Normalizer.Lower, strip: f.Normalizer.Lower}
 	if f.Normalizer.Strip != nil {
 		t.strip = *f.Normalizer.Strip
@@ -108,7 +108,7 @@ func (f *tokenizerFile) checkSupported() error {
 const maxCharsLimit = 10_000
 
 // loadVocabulary sets the tables of pieces and the unknown token.
-func (t *Tokenizer) loadVocabulary(f *tokenizerFile) error {
+func (t *wordPiece) loadVocabulary(f *tokenizerFile) error {
 	if t.maxChars < 0 || t.maxChars > maxCharsLimit {
 		return fmt.Errorf("model.max_input_chars_per_word is %d; it must be 0 to %d",
 			t.maxChars, maxCharsLimit)
@@ -138,7 +138,7 @@ func (t *Tokenizer) loadVocabulary(f *tokenizerFile) error {
 
 // loadSpecialTokens sets the special tokens before and after a text. Without a post_processor
 // there are none.
-func (t *Tokenizer) loadSpecialTokens(p *postProcessor) error {
+func (t *wordPiece) loadSpecialTokens(p *postProcessor) error {
 	if p == nil {
 		return nil
 	}

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Codes in Tokenizer.charMap for characters that do not become one letter of the word. They are
+// Codes in wordPiece.charMap for characters that do not become one letter of the word. They are
 // surrogates, which no text contains.
 const (
 	charRemoved = 0xD800 + iota // is removed
@@ -18,7 +18,7 @@ const (
 
 // buildCharMaps fills charMap and asciiMap with what normalize returns for every character below
 // U+10000.
-func (t *Tokenizer) buildCharMaps() {
+func (t *wordPiece) buildCharMaps() {
 	var buf [8]rune
 	for r := range rune(len(t.charMap)) {
 		t.charMap[r] = charComplex
@@ -48,7 +48,7 @@ func (t *Tokenizer) buildCharMaps() {
 // Marks need no canonical reordering. The reference library removes the non-spacing ones right
 // afterwards. The few spacing marks with a combining class (U+302E, musical stems) only swap with
 // one another, which makes a difference only if a vocabulary contains two of them in a row.
-func (t *Tokenizer) normalize(dst []rune, s string) (out []rune, isOwnWord bool) {
+func (t *wordPiece) normalize(dst []rune, s string) (out []rune, isOwnWord bool) {
 	r, _ := utf8.DecodeRuneInString(s)
 	if t.clean && unicode.Is(removed, r) {
 		return dst, false
@@ -75,14 +75,14 @@ func (t *Tokenizer) normalize(dst []rune, s string) (out []rune, isOwnWord bool)
 	return dst, isOwnWord
 }
 
-func (t *Tokenizer) appendWithoutMarks(dst []rune, r rune) []rune {
+func (t *wordPiece) appendWithoutMarks(dst []rune, r rune) []rune {
 	if unicode.Is(mark, r) {
 		return dst
 	}
 	return t.appendLower(dst, r)
 }
 
-func (t *Tokenizer) appendLower(dst []rune, r rune) []rune {
+func (t *wordPiece) appendLower(dst []rune, r rune) []rune {
 	if !t.lower {
 		return append(dst, r)
 	}

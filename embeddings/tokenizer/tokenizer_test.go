@@ -29,7 +29,7 @@ const (
 	datasets = "../../../shared/data"
 )
 
-func load(t testing.TB) *tokenizer.Tokenizer {
+func load(t testing.TB) tokenizer.Tokenizer {
 	t.Helper()
 	data, err := os.ReadFile(model)
 	if err != nil {
@@ -87,7 +87,7 @@ func compare(t *testing.T, texts []string) {
 	compareWith(t, load(t), model, texts)
 }
 
-func compareWith(t *testing.T, tok *tokenizer.Tokenizer, file string, texts []string) {
+func compareWith(t *testing.T, tok tokenizer.Tokenizer, file string, texts []string) {
 	t.Helper()
 	wrong := 0
 	for i, want := range reference(t, file, texts) {
@@ -247,6 +247,25 @@ func TestEncodeAllocations(t *testing.T) {
 	} {
 		if n := testing.AllocsPerRun(100, func() { dst = tok.Encode(dst[:0], text, 128) }); n > 0 {
 			t.Errorf("%.20q: %v allocations", text, n)
+		}
+	}
+}
+
+func TestUnknownShare(t *testing.T) {
+	tok := load(t)
+	for text, want := range map[string]float64{
+		"":                         0,
+		"🎉🎉 !!":                    0,
+		"A party 🎉 ❤️":             0,
+		"The weather":              0,
+		"刘慈欣":                      1,
+		"手机壳":                      2. / 3,
+		"iPhone 手机壳":               2. / 9,
+		"แมวดำ":                    1,
+		strings.Repeat("刘", 1<<20): 1,
+	} {
+		if got := tok.UnknownShare(text); got != want {
+			t.Errorf("%.20q: %g, want %g", text, got, want)
 		}
 	}
 }
