@@ -10,8 +10,8 @@ import (
 	"relish/ranker"
 )
 
-// Lexical compares the words of title and tags, where rare words count more. The inverse document
-// frequencies (IDF) come from the catalogue:
+// Lexical compares the terms of title and tags (package terms), where rare ones count more. The
+// inverse document frequencies (IDF) come from the catalogue:
 //
 //	lexical.history  TF-IDF cosine (Salton and Buckley 1988) with the recency-weighted history
 //	lexical.max      the largest TF-IDF cosine with any of the last 16 items
@@ -21,7 +21,7 @@ import (
 // TextSimilarity are. A list of frequent words is close to that mean, and so similar to any
 // history.
 //
-// A column is missing if either side has no words. A word that the catalogue did not have counts as
+// A column is missing if either side has no terms. A term that the catalogue did not have counts as
 // the rarest. Lexical is read-only once built and safe for concurrent use.
 type Lexical struct {
 	tokens     []uint32  // hashes, ascending

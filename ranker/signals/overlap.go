@@ -7,13 +7,13 @@ import (
 	"relish/ranker"
 )
 
-// TokenOverlap compares the words of title and tags:
+// TokenOverlap compares the terms of title and tags (package terms):
 //
-//	overlap.history  mean over the candidate's words of the recency-weighted share of history
-//	                 items that contain the word
-//	overlap.query    share of the query's words that the candidate contains
+//	overlap.history  mean over the candidate's terms of the recency-weighted share of history
+//	                 items that contain the term
+//	overlap.query    share of the query's terms that the candidate contains
 //
-// It needs no encoder. A column is missing if either side has no words. The zero value is ready to
+// It needs no encoder. A column is missing if either side has no terms. The zero value is ready to
 // use.
 type TokenOverlap struct{}
 
