@@ -44,7 +44,7 @@ func BenchmarkOverhead(b *testing.B) {
 	var native, total time.Duration
 	for b.Loop() {
 		start := time.Now()
-		if err := runUntil(b.Context(), s.native, inputs, []ort.Value{output}); err != nil {
+		if err := runUntil(b.Context(), s.pool.native, inputs, []ort.Value{output}); err != nil {
 			b.Fatal(err)
 		}
 		native += time.Since(start)

@@ -23,13 +23,7 @@ var commonTextEncoders = []string{"ba707e0e684a8caf", "80ad20ce5b546188"}
 // mean is part of the program, so that it is the same in every process. CommonText returns nil for
 // an encoder whose mean is not known. The caller owns the result.
 func (e *Encoder) CommonText() []float32 {
-	digest := e.digest
-	if e.files.MaxTokens != defaultMaxTokens {
-		files := *e.files
-		files.MaxTokens = defaultMaxTokens
-		digest = files.Digest()
-	}
-	if !slices.Contains(commonTextEncoders, digest[:16]) {
+	if !e.hasCommonText {
 		return nil
 	}
 	out := make([]float32, len(commonText)/4)
@@ -37,4 +31,15 @@ func (e *Encoder) CommonText() []float32 {
 		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(commonText[4*i:]))
 	}
 	return out
+}
+
+// hasCommonText reports whether CommonText knows an encoder by its files and their digest. With
+// another longest text the digest is another one, but the vectors of short texts are the same.
+func hasCommonText(f *EncoderFiles, digest string) bool {
+	if f.MaxTokens != defaultMaxTokens {
+		files := *f
+		files.MaxTokens = defaultMaxTokens
+		digest = files.Digest()
+	}
+	return slices.Contains(commonTextEncoders, digest[:16])
 }

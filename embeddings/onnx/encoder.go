@@ -39,7 +39,7 @@ type EncoderOptions struct {
 // thread, and a model whose vectors would depend on the batch runs on one text at a time.
 type Encoder struct {
 	tokenizer *TextTokenizer
-	files     *EncoderFiles
+	files     *EncoderFiles // without the model and the tokenizer's file on a CPU
 	digest    string
 	dim       int
 	// inputs are those of input_ids, attention_mask and token_type_ids that the model has, in its
@@ -50,7 +50,9 @@ type Encoder struct {
 	maxTokens   int
 	isQuantized bool // the model has 8-bit weights
 	perBatch    bool // the model quantizes the activations of whole batches
-	opt         EncoderOptions
+	// hasCommonText says that CommonText knows the encoder.
+	hasCommonText bool
+	opt           EncoderOptions
 
 	sessions       atomic.Pointer[sessionPool]
 	fallbackReason atomic.Pointer[string]
@@ -80,6 +82,7 @@ func (rt *Runtime) NewEncoder(
 			f.MaxTokens)
 	}
 	e := &Encoder{files: f, digest: f.Digest(), maxTokens: f.MaxTokens, opt: opt}
+	e.hasCommonText = hasCommonText(f, e.digest)
 	if e.opt.RunTimeout == 0 {
 		e.opt.RunTimeout = defaultRunTimeout
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"testing"
 )
@@ -60,6 +61,23 @@ func TestMemoryStaysFlatOverShapes(t *testing.T) {
 	t.Logf("%d MiB, after 250 runs %d MiB", warm>>20, after>>20)
 	if after > warm+warm/20 {
 		t.Errorf("memory grew from %d MiB to %d MiB in 250 runs", warm>>20, after>>20)
+	}
+}
+
+// An encoder on a CPU has its model, of 23 MB, in the memory of the runtime only.
+func TestModelIsNotKeptTwice(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	e := int8Encoder(t)
+	after := heap()
+	runtime.KeepAlive(e)
+	if after > before+10<<20 {
+		t.Errorf("an encoder keeps %d MiB of Go's heap", (after-before)>>20)
 	}
 }
 

@@ -17,12 +17,10 @@ const (
 	inputTypes = "token_type_ids"
 )
 
-// session is one native session of an encoder with its own buffers. One goroutine uses it at a
-// time.
+// session has the buffers of one run of an encoder at a time. One goroutine uses it at a time.
 type session struct {
 	encoder *Encoder
 	pool    *sessionPool
-	native  nativeSession
 	ids     []int64
 	mask    []int64
 	types   []int64 // token types, all zero
@@ -119,7 +117,7 @@ func (s *session) execute(ctx context.Context, in, out ort.Shape) (err error) {
 	defer output.Destroy()
 	limited, cancel := context.WithTimeout(ctx, s.encoder.opt.RunTimeout)
 	defer cancel()
-	err = runUntil(limited, s.native, inputs, []ort.Value{output})
+	err = runUntil(limited, s.pool.native, inputs, []ort.Value{output})
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("onnx: a run of the model took longer than %s: %w",
 			s.encoder.opt.RunTimeout, err)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/viterin/vek/vek32"
@@ -36,9 +37,12 @@ func openSession(e *Encoder, d device) (nativeSession, error) {
 		e.files.Model, e.inputs, []string{e.output}, so)
 }
 
-// sessionPool has the sessions of an encoder on one device. It is safe for concurrent use.
+// sessionPool has the sessions of an encoder on one device. They share one native session, which
+// runs them at the same time: each native session has a copy of all weights. The pool is safe for
+// concurrent use.
 type sessionPool struct {
 	device      device
+	native      nativeSession
 	size        int
 	batchTokens int
 	maxTokens   int  // of a text
@@ -47,7 +51,8 @@ type sessionPool struct {
 	idle      chan *session
 	closed    chan struct{}
 	closeOnce sync.Once
-	open      sync.WaitGroup // sessions that are not freed yet
+	unfreed   atomic.Int32   // sessions that are not freed yet; the last one frees native
+	open      sync.WaitGroup // the same, to wait for
 }
 
 // Padded tokens of one run. On a CPU, a quantized model gains nothing from larger batches, and
@@ -59,7 +64,7 @@ const (
 	batchTokensCUDA = 16384
 )
 
-// openPool opens the sessions on a device and tries each.
+// openPool opens the sessions on a device and tries one.
 func (e *Encoder) openPool(ctx context.Context, d device) (*sessionPool, error) {
 	p := &sessionPool{
 		device: d, size: e.opt.Sessions, maxTokens: e.maxTokens, closed: make(chan struct{}),
@@ -82,21 +87,20 @@ func (e *Encoder) openPool(ctx context.Context, d device) (*sessionPool, error) 
 	} else if p.size == 0 {
 		p.size = runtime.GOMAXPROCS(0)
 	}
+	var err error
+	if p.native, err = e.opt.open(e, d); err != nil {
+		return nil, err
+	}
+	openSessions.Add(1)
 	p.idle = make(chan *session, p.size)
+	p.unfreed.Store(int32(p.size))
+	p.open.Add(p.size)
 	for range p.size {
-		native, err := e.opt.open(e, d)
-		if err == nil {
-			openSessions.Add(1)
-			p.open.Add(1)
-			p.idle <- &session{encoder: e, pool: p, native: native}
-		}
-		if err == nil && len(p.idle) == 1 {
-			err = e.try(ctx, p)
-		}
-		if err != nil {
-			p.close()
-			return nil, err
-		}
+		p.idle <- &session{encoder: e, pool: p}
+	}
+	if err := e.try(ctx, p); err != nil {
+		p.close()
+		return nil, err
 	}
 	return p, nil
 }
@@ -136,9 +140,11 @@ func (p *sessionPool) wait() { p.open.Wait() }
 func (p *sessionPool) freeIdle() {
 	for {
 		select {
-		case s := <-p.idle:
-			_ = s.native.Destroy()
-			openSessions.Add(-1)
+		case <-p.idle:
+			if p.unfreed.Add(-1) == 0 {
+				_ = p.native.Destroy()
+				openSessions.Add(-1)
+			}
 			p.open.Done()
 		default:
 			return
@@ -165,6 +171,9 @@ func (e *Encoder) openDevice(ctx context.Context, rt *Runtime, d device) error {
 	}
 	sessions, err := e.openPool(ctx, device{})
 	e.sessions.Store(sessions)
+	settings := *e.files
+	settings.Model, settings.Tokenizer = nil, nil // only leaveFailedGPU reads them again
+	e.files = &settings
 	return err
 }
 
