@@ -125,6 +125,7 @@ type Options struct {
 	TextEncoder        TextEncoder             // nil: /rerank answers 503
 	Labeler            Labeler                 // nil: /labels/{classifier} answers 503
 	Trends             Trends                  // nil: /trends answers 404
+	Alerts             Alerts                  // nil: there are no alerts
 	Experiments        Experiments             // nil: there are no experiments
 	ExperimentReporter ExperimentReporter      // nil: /experiments/{name}/report answers 404
 	Readiness          func() []ReadinessCheck // nil: ready whenever the server does not drain

@@ -74,6 +74,12 @@ var (
 			trends.HoursKept/24),
 		answer: trendsSchema,
 	}
+	docAlerts = operation{
+		summary: "List the alert rules, what they decide now, and their last episodes",
+		description: "An episode lasts from the moment at which a rule is met until it has not " +
+			"been met for the length of its window.",
+		answer: alertsSchema,
+	}
 	docModels = operation{
 		summary:     "List the models: the prior and the newest 100 bundles",
 		description: "Each has its state, and a refused one the reason.",

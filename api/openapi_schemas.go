@@ -8,6 +8,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"relish/features/event"
+	"relish/internal/alerts"
 	"relish/ranker"
 )
 
@@ -197,6 +198,42 @@ var trendsSchema = objectOf("field source by buckets totals values behind", fiel
 	"other":  valueSeries("count counts shares", nil),
 	"behind": integer("Records of the log that are not counted yet."),
 })
+
+var alertDecision = objectOf("state reason value usual threshold count total", fields{
+	"state": describe(openapi3.NewStringSchema().WithEnum(
+		string(alerts.Undecided), string(alerts.Quiet), string(alerts.Over)),
+		[]string{"undecided: too little is known. over: the condition is met."}),
+	"reason":    text("For people."),
+	"value":     number("The share or the count in the window."),
+	"usual":     number("The median of earlier windows; 0 if the rule does not ask for it."),
+	"threshold": number("A value above it meets the condition."),
+	"count":     integer("Texts or events with the value."),
+	"total":     integer("Texts or events with any value of the field."),
+	"basis":     text("Which earlier windows were compared."),
+	"windows":   integer("How many there were."),
+})
+
+var alertsSchema = objectOf("alerts", fields{"alerts": arrayOf(objectOf(
+	"name when min_count active decision episodes", fields{
+		"name": text(), "when": text("The condition, as in relish.yaml."),
+		"min_count": integer("With a smaller total the rule decides nothing."),
+		"active":    boolean("An episode lasts."),
+		"decision":  alertDecision,
+		"episodes": arrayOf(objectOf("id started over decision", fields{
+			"id":       text(),
+			"started":  text(),
+			"over":     text("The last time at which the condition was met."),
+			"ended":    text("Missing while the episode lasts."),
+			"decision": alertDecision,
+			"items": arrayOf(objectOf("id title time", fields{
+				"id": text(), "title": text(), "time": text(),
+			}), "The newest items with the value at the start."),
+			"delivery": objectOf("state attempts", fields{
+				"state":    text("pending, delivered or failed."),
+				"attempts": integer(), "next": text(), "error": text(),
+			}),
+		}), "Newest first, at most 20."),
+	}))})
 
 var modelState = openapi3.NewStringSchema().WithEnum(
 	ranker.ModelActive, ranker.ModelPrevious, ranker.ModelLoaded,

@@ -135,6 +135,7 @@ func (s *Server) routes() []route {
 		{"POST", "/labels/:classifier", "rank", s.withRanking(valuesPerSlotOfTexts, s.labels),
 			docLabels},
 		{"GET", "/trends", "admin", s.getTrends, docTrends},
+		{"GET", "/alerts", "admin", s.listAlerts, docAlerts},
 		{"GET", "/models", "admin", s.listModels, docModels},
 		{"POST", "/models/:version/activate", "admin", s.activateModel, docActivate},
 		{"POST", "/models/rollback", "admin", s.rollbackModel, docRollback},

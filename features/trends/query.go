@@ -223,16 +223,14 @@ func (c *Counts) Hours(name, source, value string, now time.Time) (*Hours, error
 	return h, nil
 }
 
-// Has reports whether the text of an item counts for a value, and the event time of the text. It is
-// false for an unknown item.
-func (c *Counts) Has(itemID, name, value string) (at time.Time, has bool) {
-	f := slices.Index(c.Fields(), name)
+// TextTime returns the event time of an item's text, in whole seconds. known is false for an item
+// that is not remembered.
+func (c *Counts) TextTime(itemID string) (at time.Time, known bool) {
 	it, known := c.items[xxhash.Sum64String(itemID)]
-	if f < 0 || !known {
+	if !known {
 		return at, false
 	}
-	id, counted := c.fields[f].ids[value]
-	return time.Unix(int64(it.time), 0).UTC(), counted && slices.Contains(it.present(f), id)
+	return time.Unix(int64(it.time), 0).UTC(), true
 }
 
 // Sizes returns the numbers of counts and of remembered items.

@@ -42,6 +42,7 @@ import (
 	"relish/experiment"
 	"relish/features/ingest"
 	"relish/features/trends"
+	"relish/internal/alerts"
 	"relish/internal/config"
 	"relish/internal/durable"
 	"relish/ranker"
@@ -109,6 +110,7 @@ type App struct {
 	pipeline    *ranker.Pipeline
 	classifiers *classifier.Registry
 	trends      *trends.Follower
+	alerts      *alerts.Monitor     // nil without rules
 	experiments *experiment.Watcher // nil without an experiments file
 	server      *api.Server
 	jobs        []job
@@ -133,6 +135,9 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 			err = errors.Join(err, a.Close(ctx))
 		}
 	}()
+	if a.alerts, err = openAlerts(opt); err != nil {
+		return nil, err
+	}
 	a.trends = newTrends(opt.Store.Data, opt.Config, opt.Log)
 	a.engine, err = OpenEngine(ctx, EngineOptions{
 		Store: opt.Store, Encoder: opt.Encoder, Config: opt.Config, Limits: opt.Limits,
@@ -251,6 +256,10 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 	// A nil pointer in an interface is not a nil interface: set these only if they are there.
 	if a.experiments != nil {
 		rankerOptions.Experiments, apiOptions.Experiments = a.experiments, a.experiments
+	}
+	if a.alerts != nil {
+		apiOptions.Alerts = a.alerts
+		registerAlerts(registry, a.alerts)
 	}
 	if a.engine.Vectors != nil {
 		apiOptions.TextEncoder, apiOptions.Labeler = a.engine.Vectors, a.classifiers

@@ -33,6 +33,9 @@ func (a *App) newJobs(opt Options) []job {
 	jobs = append(jobs, job{"trends", func(ctx context.Context, report func(error)) {
 		a.trends.Run(ctx, a.engine.Store, report)
 	}})
+	if a.alerts != nil {
+		jobs = append(jobs, a.alertJobs()...)
+	}
 	if a.engine.pool != nil {
 		jobs = append(jobs, job{"vector tables", a.compactVectors},
 			job{"classifiers", a.classifiers.Run},        // follow which versions are active

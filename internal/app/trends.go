@@ -2,24 +2,33 @@ package app
 
 import (
 	"log/slog"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"relish/embeddings/classifier"
 	"relish/features/trends"
+	"relish/internal/alerts"
 	"relish/internal/config"
 )
 
 // newTrends returns the follower that counts field values of a data folder over time: of the fields
-// in the configuration, or of those that classifiers write.
+// in the configuration, or of those that classifiers write, and of those that alert rules name.
 func newTrends(data string, cfg *config.Config, log *slog.Logger) *trends.Follower {
+	rules, _ := alerts.Rules(cfg.Alerts) // openAlerts reports errors
 	return trends.NewFollower(trends.FollowerOptions{
 		Dir: data, Actions: cfg.State.Actions, Log: log,
-		Fields: func() ([]string, error) {
-			if len(cfg.Trends.Fields) > 0 {
-				return cfg.Trends.Fields, nil
+		Fields: func() (fields []string, err error) {
+			fields = slices.Clone(cfg.Trends.Fields)
+			if len(fields) == 0 {
+				fields, err = classifier.Names(classifier.Folder(data))
 			}
-			return classifier.Names(classifier.Folder(data))
+			for _, r := range rules {
+				if !slices.Contains(fields, r.Field) {
+					fields = append(fields, r.Field)
+				}
+			}
+			return fields, err
 		},
 	})
 }

@@ -1,7 +1,7 @@
 // Package config reads relish.yaml.
 //
 // The file has a section for everything that no flag can say: state, rules, text, keys, tables,
-// trends and train. Every other key is the name of a command-line flag and sets its value. A value on the
+// trends, alerts and train. Every other key is the name of a command-line flag and sets its value. A value on the
 // command line wins, then the environment (RELISH_<FLAG>), then the file, then the default.
 //
 // Reading is strict. An unknown key, a repeated key and a value of a wrong type are errors, and
@@ -24,6 +24,7 @@ import (
 
 	"relish/features"
 	"relish/features/trends"
+	"relish/internal/alerts"
 	"relish/internal/suggest"
 	"relish/ranker"
 	"relish/ranker/rules"
@@ -39,6 +40,7 @@ type Config struct {
 	Keys   []Key                 `yaml:"keys"`   // API keys; none: the API is open
 	Tables []scorer.ColumnWeight `yaml:"tables"` // external columns that the prior weighs
 	Trends trends.Config         `yaml:"trends"` // which fields are counted over time
+	Alerts []alerts.Config       `yaml:"alerts"` // rules over the trends
 	Train  training.Config       `yaml:"train"`  // complete: what the file leaves out is a default
 	// Flags are the values of command-line flags, by the name of the flag.
 	Flags map[string]yaml.Node `yaml:",inline"`
@@ -99,12 +101,13 @@ func (c *Config) parse(data []byte, flags []string) error {
 	c.addGains(defaultGains)
 	c.Train = c.Train.Complete()
 	errs = append(errs, c.State.Validate(), c.Rules.Validate(), c.validateKeys(),
-		c.validateTables(), c.Trends.Validate(), c.Train.Validate())
+		c.validateTables(), c.Trends.Validate(), c.validateAlerts(), c.Train.Validate())
 	return errors.Join(errs...)
 }
 
 // sections are the keys of Config.
-var sections = []string{"state", "rules", "text", "keys", "tables", "trends", "train"}
+var sections = []string{"state", "rules", "text", "keys", "tables", "trends", "alerts",
+	"train"}
 
 // checkFlags checks the keys that are not sections. They must be flags with a single value or a
 // list.

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"relish/features/event"
+	"relish/features/trends"
+	"relish/internal/alerts"
 	"relish/internal/suggest"
 )
 
@@ -40,6 +42,20 @@ func (c *Config) validateKeys() error {
 					scope,
 					strings.Join(Scopes, ", ")))
 			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateAlerts checks the rules, and that their actions are counted.
+func (c *Config) validateAlerts() error {
+	rules, err := alerts.Rules(c.Alerts)
+	errs := []error{err}
+	for i, r := range rules {
+		known := append([]string{trends.SourceItems}, c.State.Actions...)
+		if r.Source != "" && !slices.Contains(known, r.Source) {
+			errs = append(errs, fmt.Errorf("alerts[%d] (%s): when: %q is not counted: name one of "+
+				"%s, or add it to state.actions", i, r.Name, r.Source, strings.Join(known, ", ")))
 		}
 	}
 	return errors.Join(errs...)
