@@ -9,6 +9,7 @@ import (
 	"relish/api"
 	"relish/features/event"
 	"relish/features/trends"
+	"relish/internal/alerts"
 	"relish/ranker"
 )
 
@@ -64,4 +65,38 @@ func TestTrends(t *testing.T) {
 	}
 	wantError(t, s.call("GET", "/trends", ""), 400, "missing_field", "")
 	wantError(t, start(t, nil).call("GET", "/trends?field=a", ""), 404, "not_found", "")
+}
+
+// status is what an alerts.Monitor would know.
+type status []alerts.Status
+
+func (s status) Status() []alerts.Status { return s }
+
+func TestAlerts(t *testing.T) {
+	now := time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC)
+	decision := alerts.Decision{State: alerts.Over, Reason: "0.6 is above 0.4", Value: .6}
+	s := start(t, func(o *api.Options) {
+		o.Alerts = status{
+			{Name: "quiet", Episodes: []alerts.Episode{}, Decision: alerts.Decision{
+				State: alerts.Quiet, Basis: "all hours", Windows: 30,
+			}},
+			{Name: "surge", Active: true, Decision: decision, Episodes: []alerts.Episode{
+				{ID: "2", Started: now, Over: now, Decision: decision},
+				{ID: "1", Started: now, Over: now, Ended: now, Decision: decision,
+					Texts:    []alerts.Text{{ID: "i", Title: "t", Time: now}},
+					Delivery: alerts.Delivery{State: alerts.Pending, Next: now, Error: "x"}},
+			}},
+		}
+	})
+	w := s.call("GET", "/alerts", "")
+	validate(t, "/alerts", s.answerSchema("/alerts"), w.Body.Bytes())
+	var got struct{ Alerts []alerts.Status }
+	err := json.Unmarshal(w.Body.Bytes(), &got, json.MatchCaseInsensitiveNames(true))
+	if err != nil || len(got.Alerts) != 2 || !got.Alerts[1].Active ||
+		got.Alerts[1].Episodes[1].Texts[0].ID != "i" {
+		t.Errorf("%v %s", err, w.Body)
+	}
+	if body := start(t, nil).call("GET", "/alerts", "").Body.String(); body != `{"alerts":[]}` {
+		t.Errorf("without rules: %s", body)
+	}
 }

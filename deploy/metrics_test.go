@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -104,10 +106,15 @@ func queries(t *testing.T) (all []query, recorded []string) {
 }
 
 // exposed returns the metrics of a service that has seen everything that they count: a ranking, an
-// event, a full log and a Redis that is down.
+// event, an alert, a full log and a Redis that is down.
 func exposed(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
-	s := start(t, nil)
+	config := filepath.Join(t.TempDir(), "relish.yaml")
+	alert := "alerts: [{name: a, when: count(f=v) > 1 in 1 h}]\n"
+	if err := os.WriteFile(config, []byte(alert), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, map[string]string{"RELISH_CONFIG": config})
 	const ranking = `{"user_id":"u","candidates":[{"id":"a","title":"Sourdough at sea"},"b"],
 	  "explain":1,"deadline_ms":5000}`
 	if status, answer := s.post(t, "/recommend", ranking); status != http.StatusOK {

@@ -81,6 +81,22 @@ func TestLoadNamesTheRemedy(t *testing.T) {
 			`"keys[0].key"; the file holds no key itself: write its digest as sha256`,
 		},
 		{
+			"trends: {fields: [topic, topic]}\n",
+			`trends.fields[1]: "topic" occurs twice; remove one`,
+		},
+		{
+			"alerts: [{name: a, when: share(f=v) of clck > 0.5 in 3 h}]\n",
+			`alerts[0] (a): when: "clck" is not counted: name one of items, view, click`,
+		},
+		{
+			"alerts: [{name: a, when: share(f=v) > 2 in 3 h}]\n",
+			`alerts[0] (a): when: at character 14: expected a share from 0 to 1`,
+		},
+		{
+			"alerts: [{name: a, wen: x}]\n",
+			`unknown key "alerts[0].wen"; did you mean "alerts[0].when"?`,
+		},
+		{
 			"text: title\n",
 			`line 1: text must be a list, such as [title, tags], and is "title"`,
 		},
