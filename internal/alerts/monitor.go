@@ -87,8 +87,8 @@ type Monitor struct {
 	saved  bool     // the file has the states
 }
 
-// New returns a Monitor with the episodes of the file. An unreadable file is reported and begins
-// anew.
+// New returns a Monitor with the episodes of the file. If the file cannot be read, that is logged,
+// and there are none.
 func New(opt Options) *Monitor {
 	if opt.FS == nil {
 		opt.FS = durable.Disk
