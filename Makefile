@@ -26,7 +26,7 @@ VULNDB ?= v0.0.0-20261105234957-e22db6528018
 RACE := ./api/... ./embeddings/... ./experiment ./features/... ./internal/app/... \
 	./internal/parallel ./internal/redisconn ./ranker/...
 
-.PHONY: help fetch fetch-fp32 build run fetch-test test lint vuln race ci bench quality cover notice clean
+.PHONY: help fetch fetch-fp32 build run fetch-zh fetch-test test lint vuln race ci bench quality cover notice clean
 
 help: ## list the targets
 	@grep -h -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,13 +47,16 @@ run: build ## load the demo and serve it (ADDR=127.0.0.1:8080)
 	@printf '\nTry, in another terminal:\n\n  curl -s http://$(ADDR)/recommend -H "Content-Type: application/json" \\\n    -d '\''{"user_id":"user-0007","candidates":["book-001","film-001","game-001","recipe-001","book-002","film-002","game-002","recipe-002"],"explain":1}'\''\n\n'
 	@exec bin/relish serve --data $(DATA) --addr $(ADDR)
 
+fetch-zh: build ## download the text encoder for Chinese catalogues (17 MB)
+	@bin/relish encoder pull bge-small-zh
+
 fetch-test: fetch fetch-fp32 ## download what only the tests need
 	@$(FETCH) python
 	@$(FETCH) node
 	@$(FETCH) redis-server
 	@$(FETCH) promtool
 
-test: build fetch-test ## run all tests
+test: build fetch-test fetch-zh ## run all tests
 	go vet ./...
 	go test -timeout 60m ./...
 

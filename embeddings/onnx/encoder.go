@@ -155,6 +155,9 @@ func (e *Encoder) Tokenize(dst []int32, text string) []int32 {
 	return e.tokenizer.Tokenize(dst, text, e.maxTokens)
 }
 
+// UnknownShare returns which share of the letters of a text the encoder does not know, 0 to 1.
+func (e *Encoder) UnknownShare(text string) float64 { return e.tokenizer.UnknownShare(text) }
+
 // Run implements embeddings.Model. After Close it returns ErrClosed.
 func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) error {
 	if len(batch) == 0 {

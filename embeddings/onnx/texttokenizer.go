@@ -24,9 +24,9 @@ func NewTextTokenizer(f *EncoderFiles) (*TextTokenizer, error) {
 	return &TextTokenizer{t, f.Prompt, t.Encode(nil, f.Prompt, f.MaxTokens), t.Unknown()}, nil
 }
 
-// maxUnknownShare is the share of unknown letters from which on a text has no tokens. The vector of
+// MaxUnknownShare is the share of unknown letters from which on a text has no tokens. The vector of
 // a text in a script that the encoder has not learned resembles those of all other such texts.
-const maxUnknownShare = 1. / 3
+const MaxUnknownShare = 1. / 3
 
 // Tokenize appends the tokens of a text to dst, at most maxTokens. A text without a token of its
 // own has none at all, and neither has a text of whose letters a third or more is unknown.
@@ -34,7 +34,7 @@ func (t *TextTokenizer) Tokenize(dst []int32, text string, maxTokens int) []int3
 	start := len(dst)
 	dst = t.tokenizer.Encode(dst, t.prompt+text, maxTokens)
 	if slices.Equal(dst[start:], t.empty) ||
-		slices.Contains(dst[start:], t.unknown) && t.UnknownShare(text) >= maxUnknownShare {
+		slices.Contains(dst[start:], t.unknown) && t.UnknownShare(text) >= MaxUnknownShare {
 		return dst[:start]
 	}
 	return dst

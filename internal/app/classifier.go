@@ -49,6 +49,7 @@ func TrainClassifier(
 	if err := classifier.CheckName(opt.Name); err != nil {
 		return nil, UsageError{err}
 	}
+	opt.Encoder.Data = opt.Data
 	encoder, vectors, done, err := opt.loadVectors(ctx)
 	if err != nil {
 		return nil, err
@@ -154,6 +155,7 @@ func (o *ClassifierOptions) openRegistry(
 	if _, err := classifier.LoadActive(classifier.Folder(o.Data), o.Name); err != nil {
 		return nil, nil, err
 	}
+	o.Encoder.Data = o.Data
 	encoder, vectors, closeVectors, err := o.loadVectors(ctx)
 	if err != nil {
 		return nil, nil, err

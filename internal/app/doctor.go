@@ -45,7 +45,7 @@ type Doctor struct {
 
 // Examine checks everything. It goes on after a failed check.
 func (d *Doctor) Examine(ctx context.Context) []Finding {
-	d.findings = nil
+	d.findings, d.Encoder.Data = nil, d.Data
 	if !d.Encoder.NoText {
 		detail, err := d.Encoder.CheckEncoder(ctx, d.Log)
 		d.add("encoder", err, "%s", detail)

@@ -24,14 +24,18 @@ type EncoderOptions struct {
 	// Assets is the folder of ONNX Runtime, LightGBM and the encoders. If it is empty, it is .cache
 	// beside the folder of the binary, whatever the working directory is.
 	Assets string
-	// Encoder is the name of an encoder in Assets/encoder, or the folder of one. If it is empty, it
-	// is fp32 on a GPU, and else int8: on a CPU that is twice as fast, with a cosine of .995.
+	// Encoder is the name of an encoder in Assets/encoder, or the folder of one. auto is the one of
+	// encoderFile in the data folder. Without this file, auto is bge-small-zh if that was pulled and
+	// the catalogue is mostly Chinese. Otherwise it is fp32 on a GPU, and else int8: on a CPU that
+	// is twice as fast, with a cosine of .995.
 	Encoder     string
 	Device      string // auto, cpu, cuda or cuda:N
 	GPUMemLimit int64  // bytes of GPU memory; 0: no limit
 	MaxTokens   int    // longest text; the rest of a longer one is not read
 	CacheBytes  int64  // memory for vectors, 1,600 bytes each
 	NoText      bool   // use no text encoder
+	// Data is the data folder whose catalogue auto looks at; "": none.
+	Data string
 }
 
 // AssetsFolder returns the folder of the native libraries and the encoders.
@@ -106,12 +110,11 @@ func (o *EncoderOptions) Folder() (string, error) {
 		return "", err
 	}
 	name := o.Encoder
-	if name == "" {
-		name = "int8"
-		fp32 := filepath.Join(assets, "encoder", "fp32")
-		if _, err := os.Stat(fp32); err == nil && strings.HasPrefix(o.Device, "cuda") {
-			name = "fp32"
+	if o.isAutomatic() {
+		if name, err = o.automaticEncoder(assets); err != nil {
+			return "", err
 		}
+		return filepath.Join(assets, "encoder", name), nil
 	}
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		return name, nil
@@ -164,7 +167,8 @@ func (o *EncoderOptions) openVectors(
 	})
 }
 
-// CheckEncoder loads the encoder and encodes a short text. It returns a description of the encoder.
+// CheckEncoder loads the encoder and encodes a short text. It returns a description of the encoder,
+// and advice if the encoder does not know the language of the catalogue.
 func (o *EncoderOptions) CheckEncoder(ctx context.Context, log *slog.Logger) (string, error) {
 	encoder, err := o.Load(ctx, log)
 	if err != nil {
@@ -183,6 +187,14 @@ func (o *EncoderOptions) CheckEncoder(ctx context.Context, log *slog.Logger) (st
 	if !encoder.Checked() {
 		checked = "no " + sha256sums.File + ", so damage of its files goes unnoticed"
 	}
-	return fmt.Sprintf("%d dimensions on %s, digest %.12s, %s", encoder.Dim(), encoder.Device(),
-		encoder.Digest(), checked), nil
+	advice, err := o.languageAdvice(encoder)
+	if err != nil {
+		return "", err
+	}
+	dir, err := o.Folder()
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s, %d dimensions on %s, digest %.12s, %s%s", filepath.Base(dir),
+		encoder.Dim(), encoder.Device(), encoder.Digest(), checked, advice), nil
 }

@@ -79,7 +79,11 @@ func OpenEngine(ctx context.Context, opt EngineOptions) (_ *Engine, err error) {
 		return nil, err
 	}
 	opt.Config.State.Text = opt.Config.Text
+	opt.Encoder.Data = opt.Store.Data
 	if !opt.Encoder.NoText {
+		if err := opt.Encoder.settleEncoder(); err != nil {
+			return nil, err
+		}
 		if err := e.openVectors(ctx, opt); err != nil {
 			return nil, err
 		}

@@ -87,7 +87,7 @@ func NewEvaluator(ctx context.Context, opt EvaluatorOptions) (_ *Evaluator, err 
 	if err := evaluation.CheckRemovable(opt.Ablate, opt.Config.Train.Features); err != nil {
 		return nil, Usagef("--ablate: %w", err)
 	}
-	opt.Config.State.Text = opt.Config.Text
+	opt.Config.State.Text, opt.Encoder.Data = opt.Config.Text, opt.Data
 	if differs := ServerDiffers(opt.Data, opt.Config); differs != "" {
 		opt.Log.Warn(differs)
 	}

@@ -44,7 +44,7 @@ type ClickShare struct {
 // Run ranks every visit by a random order, by the prior and by the bundles, and compares the
 // expected clicks. It reads the data folder without writing to it.
 func (s *Simulation) Run(ctx context.Context) ([]ClickShare, error) {
-	s.Config.State.Text = s.Config.Text
+	s.Config.State.Text, s.Encoder.Data = s.Config.Text, s.Data
 	state, err := embedded.LoadState(s.Data, s.Config.State)
 	if err != nil {
 		return nil, err

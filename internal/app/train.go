@@ -56,6 +56,7 @@ type Trainer struct {
 
 // NewTrainer loads the libraries and the text encoder.
 func NewTrainer(ctx context.Context, opt TrainerOptions) (_ *Trainer, err error) {
+	opt.Encoder.Data = opt.Data
 	t := &Trainer{opt: opt}
 	defer func() {
 		if err != nil {

@@ -35,7 +35,7 @@ func (t *Trainer) openEncoder(ctx context.Context) (err error) {
 }
 
 // trainableFiles reads the chosen encoder with 32-bit weights. Only those can be fine-tuned: in
-// place of the int8 encoder of the assets folder it reads the fp32 one.
+// place of int8 it reads the folder fp32 beside it, in place of NAME the folder NAME-fp32.
 func (o *EncoderOptions) trainableFiles() (*onnx.EncoderFiles, error) {
 	dir, err := o.Folder()
 	if err != nil {
@@ -45,19 +45,15 @@ func (o *EncoderOptions) trainableFiles() (*onnx.EncoderFiles, error) {
 	if err != nil || !files.IsQuantized() {
 		return files, err
 	}
-	assets, err := o.AssetsFolder()
-	if err != nil {
-		return nil, err
+	fp32, fetch := dir+fp32Suffix, "relish encoder pull "+filepath.Base(dir)+fp32Suffix
+	if filepath.Base(dir) == "int8" {
+		fp32, fetch = filepath.Join(filepath.Dir(dir), "fp32"), "make fetch-fp32"
 	}
-	base := filepath.Join(assets, "encoder")
-	if dir != filepath.Join(base, "int8") {
+	files, err = onnx.ReadEncoderFiles(fp32, o.MaxTokens)
+	if err != nil {
 		return nil, fmt.Errorf("the encoder %s has 8-bit weights, and only 32-bit weights can be "+
-			"fine-tuned. Name its 32-bit form with --encoder, or pass --tune-encoder=false", dir)
-	}
-	files, err = onnx.ReadEncoderFiles(filepath.Join(base, "fp32"), o.MaxTokens)
-	if err != nil {
-		return nil, fmt.Errorf("fine-tuning needs the encoder with 32-bit weights: %w. "+
-			"Fetch it with make fetch-fp32, or pass --tune-encoder=false", err)
+			"fine-tuned: %w. Fetch them with %s if that has them, or pass --tune-encoder=false",
+			dir, err, fetch)
 	}
 	return files, nil
 }
