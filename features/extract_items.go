@@ -8,7 +8,8 @@ import (
 )
 
 // The ages, counts and rates of an item are computed when a request first needs them, and kept with
-// the item for all requests of one itemClock.
+// the item for all requests of one itemClock. Of an item that nobody has seen, nothing is kept: all
+// such items have the same counts and rates, and its age is one logarithm.
 
 // itemFeature computes one cell of an item.
 type itemFeature struct {
@@ -42,7 +43,8 @@ func (c *compiledSchema) itemClock(x *extraction) *itemClock {
 	return k
 }
 
-// itemRow is what is kept of an item for the requests of one clock. It is immutable.
+// itemRow is what is kept of an item for the requests of one clock. It is immutable. newItemRow
+// makes it in one block of memory, because a request reads those of all candidates.
 type itemRow struct {
 	clock   *itemClock
 	item    *ItemState
@@ -58,12 +60,50 @@ type itemRow struct {
 const versionOfColdStart = ^uint32(0)
 
 // fillItem sets the columns of candidate i's ages, counts and rates. It returns the item's counts.
-func (c *compiledSchema) fillItem(x *extraction, i int, row []float32) ranker.ItemCounts {
+// row has those of an item without counts already.
+func (c *compiledSchema) fillItem(x *extraction, i int, row []float32, age *lastAge) (
+	counts ranker.ItemCounts,
+) {
+	if it := x.items[i]; it.counts.values == nil && !c.agesOfContent {
+		if len(c.ages) > 0 && it != &unknownItem {
+			cell := age.cell(x.now, it.first)
+			for _, column := range c.ages {
+				row[column] = cell
+			}
+		}
+		return counts
+	}
 	kept := c.itemRow(x, i)
 	for _, r := range c.itemRuns {
 		copy(row[r.to:r.to+r.width], kept.cells[r.from:r.from+r.width])
 	}
 	return kept.counts
+}
+
+// prepareItems sets the cells of an item without counts.
+func (x *extraction) prepareItems(c *compiledSchema) {
+	for _, r := range c.itemRuns {
+		for k := range r.width {
+			if f := &c.items[r.from+k]; !f.isAge {
+				x.template[r.to+k] = float32(f.counter.numberOf(0, 0, x.prior(&f.counter)))
+			}
+		}
+	}
+}
+
+// lastAge keeps the age that was computed last. The items of one import often have the same time.
+type lastAge struct {
+	at    int64
+	age   float32
+	known bool
+}
+
+// cell returns ageCell(now, at). now must be the same at each call.
+func (l *lastAge) cell(now, at int64) float32 {
+	if !l.known || l.at != at {
+		*l = lastAge{at, ageCell(now, at), true}
+	}
+	return l.age
 }
 
 // itemRow returns the row of candidate i, from its content's cache if it is there.
@@ -94,7 +134,8 @@ func (c *compiledSchema) itemRow(x *extraction, i int) *itemRow {
 }
 
 func (c *compiledSchema) newItemRow(x *extraction, it *ItemState, content *Content) *itemRow {
-	r := &itemRow{clock: x.clock, item: it, version: it.version, cells: missingCells(len(c.items))}
+	r := blankItemRow(len(c.items))
+	r.clock, r.item, r.version = x.clock, it, it.version
 	layout := &x.counters.layout
 	r.counts.Actions, r.counts.Shown = layout.actionsAndImpressions(
 		&it.counts, anyAction, layout.allTime, x.now)
@@ -120,6 +161,21 @@ func (c *compiledSchema) newItemRow(x *extraction, it *ItemState, content *Conte
 		}
 	}
 	return r
+}
+
+// blankItemRow returns a row of n missing cells. Most rows have room in the same block of memory.
+func blankItemRow(n int) *itemRow {
+	x := &struct {
+		itemRow
+		memory [22]float32
+	}{}
+	x.cells = x.memory[:0]
+	if n > len(x.memory) {
+		x.cells = make([]float32, 0, n)
+	}
+	x.cells = x.cells[:n]
+	setMissing(x.cells)
+	return &x.itemRow
 }
 
 // timeOf returns a time field of the item's content, without a name the time of the item's first

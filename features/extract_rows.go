@@ -23,6 +23,7 @@ func (c *compiledSchema) prepare(x *extraction) {
 	for _, f := range c.requests {
 		f.set(x, x.template[f.first:])
 	}
+	x.prepareItems(c)
 	x.prepareTables(c)
 	x.prepareFields(c)
 }
@@ -35,11 +36,12 @@ func (c *compiledSchema) extract(x *extraction, counts []ranker.ItemCounts) []fl
 	out := make([]float32, n*c.width)
 	parallel.Rows(n, minRowsPerWorker, func(from, to int) {
 		x.preload(from, to)
+		var age lastAge
 		for i := from; i < to; i++ {
 			row := out[i*c.width : (i+1)*c.width]
 			copy(row, x.template)
 			c.fillContent(x, i, row)
-			counts[i] = c.fillItem(x, i, row)
+			counts[i] = c.fillItem(x, i, row, &age)
 			for k := range x.tables {
 				x.tables[k].fill(x, i, row)
 			}
@@ -65,9 +67,15 @@ func (c *compiledSchema) fillContent(x *extraction, i int, row []float32) {
 
 // missingCells returns n cells with the value NaN.
 func missingCells(n int) []float32 {
-	out, missing := make([]float32, n), float32(nan)
-	for i := range out {
-		out[i] = missing
-	}
+	out := make([]float32, n)
+	setMissing(out)
 	return out
+}
+
+// setMissing sets cells to NaN.
+func setMissing(cells []float32) {
+	missing := float32(nan)
+	for i := range cells {
+		cells[i] = missing
+	}
 }

@@ -27,6 +27,10 @@ type compiledSchema struct {
 	items    []itemFeature
 	itemRuns []columnRun
 	clocks   lastTwo[itemClock]
+	// ages has the columns of an item's age since its first event. agesOfContent says that there are
+	// ages since times in an item's content too.
+	ages          []int
+	agesOfContent bool
 
 	priors   []priorKey       // the priors of all rates
 	fields   []*fieldColumns  // features of an item's field values
@@ -154,6 +158,10 @@ func (c *compiledSchema) addItem(f itemFeature, first int) {
 	f.sameAs = slices.IndexFunc(c.items, f.equals)
 	c.itemRuns = addRun(c.itemRuns, len(c.items), first, 1)
 	c.items = append(c.items, f)
+	if f.isAge && f.ageField == "" {
+		c.ages = append(c.ages, first)
+	}
+	c.agesOfContent = c.agesOfContent || f.ageField != ""
 }
 
 // fieldColumns returns the columns of a counted field's values.

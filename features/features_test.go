@@ -540,7 +540,8 @@ func TestReadAllocations(t *testing.T) {
 	}
 	describe := func() { f.add(events...) }
 	applied := testing.AllocsPerRun(20, describe)
-	if got := allocations(2000, describe); got > 40+applied+2*8 {
+	// One for the ids of its values, one for the row and two for the content cells of each item.
+	if got := allocations(2000, describe); got > many+applied+2*4+1 {
 		t.Errorf("%g allocations after two of 2,000 candidates changed, %g of them to apply the "+
 			"events, and %g without a change", got, applied, many)
 	}

@@ -59,20 +59,22 @@ func (s *State) lookUpBatch(ids []string, found []*ItemState) {
 // preload reads what the rows of the candidates from, up to to, will need from the memory.
 func (x *extraction) preload(from, to int) {
 	for ; from < to; from += lookUpBatch {
-		x.preloadBatch(x.contents[from:min(from+lookUpBatch, to)])
+		end := min(from+lookUpBatch, to)
+		x.preloadBatch(x.items[from:end], x.contents[from:end])
 	}
 }
 
 // preloadBatch returns a sum of what it reads, so that the compiler keeps the reads.
 //
 //go:noinline
-func (x *extraction) preloadBatch(contents []*Content) (sum uint64) {
+func (x *extraction) preloadBatch(items []*ItemState, contents []*Content) (sum uint64) {
 	var caches [lookUpBatch]*itemCache
 	var rows [lookUpBatch]*itemRow
 	var ids [lookUpBatch]*valueIDs
 	var cells [lookUpBatch]*cachedCells
 	for i, c := range contents {
 		caches[i] = c.cache
+		sum += uint64(items[i].first) // in another cache line than the content
 	}
 	for i := range contents {
 		if c := caches[i]; c != nil {

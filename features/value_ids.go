@@ -14,16 +14,54 @@ type fieldValue = unique.Handle[string]
 // noID stands for the id of a field value without a counter.
 const noID = ^uint32(0)
 
-// valueIDs are the ids of the counters of an item's field values. It is immutable.
+// valueIDs are the ids of the counters of an item's field values. It is immutable. newValueIDs makes
+// it in one block of memory, because a request reads those of all candidates.
 type valueIDs struct {
 	counters *Counters
-	created  int // Counters.Len when this was computed
 	// list has by counted field the index of its first id, the index after the last id, and then
 	// the ids, field after field.
 	list []uint32
-	// values has the value at the index of each id that is noID. It is nil if no value lacks a
-	// counter. The ids then stay valid, because counters are never removed.
+	// without is nil if each value has a counter. The ids then stay valid, because counters are
+	// never removed.
+	without *valuesWithoutID
+}
+
+// valuesWithoutID are the values of an item of which some have no counter.
+type valuesWithoutID struct {
+	created int // Counters.Len when this was computed
+	// values has the value at the index of each id in valueIDs.list that is noID.
 	values []fieldValue
+}
+
+// newValueIDs returns ids in the list, which it copies. The lengths that have room in the same block
+// fill the blocks that the allocator has.
+func newValueIDs(t *Counters, list []uint32) *valueIDs {
+	var v *valueIDs
+	var memory []uint32
+	switch n := len(list); {
+	case n <= 10:
+		x := &struct {
+			valueIDs
+			memory [10]uint32
+		}{}
+		v, memory = &x.valueIDs, x.memory[:]
+	case n <= 18:
+		x := &struct {
+			valueIDs
+			memory [18]uint32
+		}{}
+		v, memory = &x.valueIDs, x.memory[:]
+	case n <= 42:
+		x := &struct {
+			valueIDs
+			memory [42]uint32
+		}{}
+		v, memory = &x.valueIDs, x.memory[:]
+	default:
+		v, memory = &valueIDs{}, make([]uint32, n)
+	}
+	v.counters, v.list = t, memory[:copy(memory, list)]
+	return v
 }
 
 // of returns the ids of one field.
@@ -31,10 +69,10 @@ func (v *valueIDs) of(field int) []uint32 { return v.list[v.list[field]:v.list[f
 
 // unknown returns the values of one field, aligned with of, nil if all have an id.
 func (v *valueIDs) unknown(field int) []fieldValue {
-	if v.values == nil {
+	if v.without == nil {
 		return nil
 	}
-	return v.values[v.list[field]:v.list[field+1]]
+	return v.without.values[v.list[field]:v.list[field+1]]
 }
 
 // fieldValue returns the value with an id. If it is noID, the value is at position k of unknown.
@@ -51,7 +89,7 @@ func (t *Counters) idsOf(c *Content) *valueIDs {
 		return t.noIDs
 	}
 	v := c.cache.ids.Load()
-	if v == nil || v.counters != t || v.values != nil && v.created != t.Len() {
+	if v == nil || v.counters != t || v.without != nil && v.without.created != t.Len() {
 		v = t.lookUpIDs(c.Info)
 		c.cache.ids.Store(v)
 	}
@@ -63,29 +101,28 @@ func (t *Counters) lookUpIDs(info *ranker.ItemInfo) *valueIDs {
 	fields := len(t.cfg.Fields)
 	var memory [48]uint32
 	list := append(memory[:0], make([]uint32, fields+1)...)
-	var values []fieldValue
+	var values []fieldValue // at the index of each id that is noID
 	for field, name := range t.cfg.Fields {
 		list[field] = uint32(len(list))
-		v, _ := fieldOf(info, name)
-		for _, value := range v.AsStrings() {
+		byValue := t.values[field].byValue
+		eachValueOf(info, name, func(value string) {
 			id := noID
-			if c := t.values[field].byValue[value]; c != nil {
+			if c := byValue[value]; c != nil {
 				id = c.id
 			} else {
 				values = append(values, make([]fieldValue, len(list)+1-len(values))...)
 				values[len(list)] = unique.Make(value)
 			}
 			list = append(list, id)
-		}
+		})
 	}
 	list[fields] = uint32(len(list))
+	v := newValueIDs(t, list)
 	if values != nil {
 		values = append(values, make([]fieldValue, len(list)-len(values))...)
+		v.without = &valuesWithoutID{created: t.Len(), values: values}
 	}
-	return &valueIDs{
-		counters: t, created: t.Len(), values: values,
-		list: append(make([]uint32, 0, len(list)), list...),
-	}
+	return v
 }
 
 // withoutValues returns what idsOf returns for an item without content.

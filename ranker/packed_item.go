@@ -107,6 +107,13 @@ func (r *itemReader) strings() []string {
 	return list
 }
 
+// eachString calls f for each string of a list.
+func (r *itemReader) eachString(f func(string)) {
+	for n, _ := r.length(); n > 0; n-- {
+		f(r.string())
+	}
+}
+
 func (r *itemReader) skipStrings() {
 	n, _ := r.length()
 	for range n {
@@ -246,11 +253,36 @@ func (i *ItemInfo) EachString(f func(field, value string)) {
 			r.skipValue(kind)
 		}
 	}
-	r = itemReader{i.packed}
-	r.string()
+	i.EachTag(func(tag string) { f("tags", tag) })
+}
+
+// EachValue calls f for each string that Field(name).AsStrings() has, and returns whether the item
+// has the field. It makes no list, and allocates only the string of a number.
+func (i *ItemInfo) EachValue(name string, f func(value string)) (ok bool) {
+	r := i.fields()
 	for n, _ := r.length(); n > 0; n-- {
-		f("tags", r.string())
+		is, kind := r.string() == name, r.kind()
+		switch {
+		case !is:
+			r.skipValue(kind)
+			continue
+		case kind == Strings:
+			r.eachString(f)
+		default:
+			for _, s := range r.value(kind).AsStrings() {
+				f(s)
+			}
+		}
+		return true
 	}
+	return false
+}
+
+// EachTag calls f for each tag. It allocates nothing.
+func (i *ItemInfo) EachTag(f func(tag string)) {
+	r := itemReader{i.packed}
+	r.string()
+	r.eachString(f)
 }
 
 // Item returns the item. It allocates its lists and its map, which the caller owns.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,6 +93,30 @@ func TestEachString(t *testing.T) {
 	}
 }
 
+// EachValue gives the strings of one field, as a category has them.
+func TestEachValue(t *testing.T) {
+	info := ranker.NewItemInfo(ranker.Item{
+		Tags: []string{"sea"},
+		Fields: map[string]ranker.FieldValue{
+			"genre": ranker.StringsValue([]string{"a", "b"}), "brand": ranker.StringValue("c"),
+			"price": ranker.NumberValue(3.5), "new": ranker.BoolValue(true),
+			"sizes": {Kind: ranker.Numbers, Nums: []float64{1, 2}},
+		},
+	}, nil)
+	for field, want := range info.Fields() {
+		var got []string
+		if !info.EachValue(field, func(value string) { got = append(got, value) }) {
+			t.Errorf("%s is not there", field)
+		}
+		if !slices.Equal(got, want.AsStrings()) {
+			t.Errorf("%s: %q, want %q", field, got, want.AsStrings())
+		}
+	}
+	if info.EachValue("tags", func(string) {}) {
+		t.Error("tags are no field")
+	}
+}
+
 // The parts that requests read allocate nothing.
 func TestItemInfoAllocations(t *testing.T) {
 	info := ranker.NewItemInfo(ranker.Item{
@@ -105,6 +130,7 @@ func TestItemInfoAllocations(t *testing.T) {
 	allocations := testing.AllocsPerRun(100, func() {
 		price, _ := info.Field("price")
 		info.EachString(func(field, value string) { n += len(field) + len(value) })
+		info.EachValue("genre", func(value string) { n += len(value) })
 		n += len(info.Title()) + len(info.Text()) + int(price.Num)
 	})
 	if allocations != 0 {
