@@ -3,6 +3,7 @@ package classifier
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -10,9 +11,11 @@ const (
 	// folds is the number of parts of the examples. Each part is predicted by a model that was
 	// trained on the others.
 	folds = 5
-	// enoughPredictions ends the cross-validation before all parts are predicted: the standard
-	// error of an accuracy of 90 % is below .7 percentage points then.
+	// enoughPredictions ends the cross-validation, with many examples before all parts are
+	// predicted: the standard error of an accuracy of 90 % is below .7 percentage points then.
 	enoughPredictions = 2000
+	// maxRounds bounds how often few examples are dealt to the folds.
+	maxRounds = 3
 )
 
 // start is the first setting that is tried. The others change it in one place.
@@ -20,13 +23,36 @@ var start = settings{cost: 10, scale: 0.5}
 
 // tries are the values of one setting after the other that cross-validation compares.
 var tries = [][]func(*settings){
+	{func(s *settings) { s.names = true }},
+	{setScale(0), setScale(1), setScale(2)},
 	{setCost(3), setCost(30), setCost(100)},
-	{setScale(0), setScale(1)},
 	{func(s *settings) { s.balanced = true }},
 }
 
 func setCost(c float64) func(*settings)  { return func(s *settings) { s.cost = c } }
 func setScale(x float64) func(*settings) { return func(s *settings) { s.scale = x } }
+
+// maxExamplesWithNames is the number of examples of a label, on average, up to which its name may
+// count as one more.
+const maxExamplesWithNames = 50
+
+// validated are settings with their predictions and weights.
+type validated struct {
+	settings
+	predictions []*predictions // by round; each round deals the examples to the folds anew
+	weights     []weights      // by round and fold
+}
+
+// quality is what cross-validation maximizes: the mean of accuracy and macro-F1, so that neither
+// frequent nor rare labels are given up.
+func (v *validated) quality() float64 {
+	sum := 0.0
+	for _, p := range v.predictions {
+		m := p.measure()
+		sum += (m.Accuracy + m.MacroF1) / 2
+	}
+	return sum / float64(len(v.predictions))
+}
 
 // predictions are scores of examples by models that did not learn from them.
 type predictions struct {
@@ -38,19 +64,20 @@ type predictions struct {
 
 func (p *predictions) row(k int) []float64 { return p.scores[k*p.labels : (k+1)*p.labels] }
 
-// quality is what cross-validation maximizes: the mean of accuracy and macro-F1, so that neither
-// frequent nor rare labels are given up.
-func (p *predictions) quality() float64 {
-	m := p.measure()
-	return (m.Accuracy + m.MacroF1) / 2
-}
-
-// assignFolds deals the examples of each label to the folds in turn. The examples are in an order
-// that depends on the texts alone.
-func assignFolds(label []int, labels int) []int {
+// assignFolds deals the examples of each label to the folds in turn: in the first round in their
+// order, which depends on the texts alone, then in a random order for each round.
+func assignFolds(label []int, labels, round int) []int {
+	order := make([]int, len(label))
+	for i := range order {
+		order[i] = i
+	}
+	if round > 0 {
+		order = rand.New(rand.NewPCG(uint64(round), 0xf01d)).Perm(len(label))
+	}
 	next, fold := make([]int, labels), make([]int, len(label))
-	for i, l := range label {
+	for _, i := range order {
 		// Labels start at different folds, so that the folds have about the same size.
+		l := label[i]
 		fold[i] = (next[l] + l) % folds
 		next[l]++
 	}
@@ -69,59 +96,71 @@ func split(fold []int, k int) (train, test []int) {
 	return train, test
 }
 
-// search chooses the settings by cross-validation and returns them with their predictions. progress
-// is called with the number of fits.
+// search chooses the settings by cross-validation and returns them with the predictions of the
+// first round. progress is called with the number of settings that were tried.
 func search(
-	ctx context.Context, d *data, fold []int, progress func(done, total int),
+	ctx context.Context, d *data, progress func(done, total int),
 ) (settings, *predictions, error) {
-	total := 1
-	for _, values := range tries {
+	steps, total, done := tries, 1, 1
+	if d.examples() > maxExamplesWithNames*d.labels || len(d.names) == 0 {
+		steps = steps[1:]
+	}
+	for _, values := range steps {
 		total += len(values)
 	}
-	best, done := start, 1
-	var warm [folds]weights
-	p, err := crossValidate(ctx, d, fold, best, &warm)
+	best, err := crossValidate(ctx, d, start, nil)
 	if err != nil {
-		return best, nil, err
+		return start, nil, err
 	}
-	for _, values := range tries {
-		from, kept := best, warm
+	for _, values := range steps {
+		from := best
 		for _, change := range values {
-			s, w := from, kept
+			s, begin := from.settings, from.weights
 			change(&s)
 			if s.scale == 0 || from.scale == 0 {
-				w = [folds]weights{}
+				begin = nil
 			}
 			progress(done, total)
-			q, err := crossValidate(ctx, d, fold, s, &w)
+			v, err := crossValidate(ctx, d, s, begin)
 			if err != nil {
-				return best, nil, err
+				return start, nil, err
 			}
-			if done++; q.quality() > p.quality() {
-				best, p, warm = s, q, w
+			if done++; v.quality() > best.quality() {
+				best = v
 			}
 		}
 	}
 	progress(total, total)
-	return best, p, nil
+	return best.settings, best.predictions[0], nil
 }
 
-// crossValidate predicts examples fold by fold, until all or enoughPredictions are predicted. warm
-// holds the weights from which each fold starts, and receives what it learned.
+// crossValidate predicts examples fold by fold until enoughPredictions are made. With few examples
+// it does so in up to maxRounds rounds, so that chance decides less. begin, if not nil, has the
+// weights from which each fold starts.
 func crossValidate(
-	ctx context.Context, d *data, fold []int, s settings, warm *[folds]weights,
-) (*predictions, error) {
-	p := &predictions{labels: d.labels}
-	for k := 0; k < folds && len(p.rows) < enoughPredictions; k++ {
-		train, test := split(fold, k)
-		w, err := fit(ctx, d, train, s, warm[k])
-		if err != nil {
-			return nil, err
+	ctx context.Context, d *data, s settings, begin []weights,
+) (*validated, error) {
+	v := &validated{settings: s}
+	for round, made := 0, 0; round < maxRounds && made < enoughPredictions; round++ {
+		p := &predictions{labels: d.labels}
+		fold := assignFolds(d.label[:d.examples()], d.labels, round)
+		for k := 0; k < folds && made < enoughPredictions; k++ {
+			train, test := split(fold, k)
+			var from weights
+			if begin != nil {
+				from = begin[len(v.weights)]
+			}
+			w, err := fit(ctx, d, train, s, from)
+			if err != nil {
+				return nil, err
+			}
+			v.weights = append(v.weights, w)
+			p.add(d, test, predict(d, test, s, w))
+			made += len(test)
 		}
-		warm[k] = w
-		p.add(d, test, predict(d, test, s, w))
+		v.predictions = append(v.predictions, p)
 	}
-	return p, nil
+	return v, nil
 }
 
 // add adds the scores of rows.

@@ -10,7 +10,6 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 	"gonum.org/v1/gonum/optimize"
 
-	served "relish/embeddings/classifier"
 	"relish/internal/parallel"
 )
 
@@ -19,6 +18,7 @@ type settings struct {
 	cost     float64 // weight of the loss against the L2 penalty, as C of scikit-learn; above 0
 	scale    float64 // length of the vector of word features; 0: no words
 	balanced bool    // every label weighs the same, however many examples it has
+	names    bool    // the name of each label is one more example
 }
 
 func (s settings) String() string {
@@ -28,18 +28,13 @@ func (s settings) String() string {
 	} else {
 		text += " on vectors"
 	}
+	if s.names {
+		text += ", label names as examples"
+	}
 	if s.balanced {
 		text += ", labels balanced"
 	}
 	return text
-}
-
-// data are examples as numbers.
-type data struct {
-	labels, dim, buckets int
-	vectors              []float32          // examples x dim; zeros for a text without a token
-	words                [][]served.Feature // by example: TF-IDF of length 1
-	label                []int              // by example
 }
 
 // weights are what a logistic regression learns: for each label, dim weights of the vector and a
@@ -56,8 +51,11 @@ const (
 )
 
 // fit minimizes the multinomial logistic loss of the rows with an L2 penalty by L-BFGS (Nocedal
-// 1980). start, if not nil, is where it begins; it is not changed.
+// 1980), see settings for the rows that it adds. start, if not nil, is where it begins; it is not changed.
 func fit(ctx context.Context, d *data, rows []int, s settings, start weights) (weights, error) {
+	if s.names {
+		rows = slices.Concat(rows, d.names)
+	}
 	o := newObjective(d, rows, s)
 	if start == nil {
 		start = make(weights, o.size())
@@ -125,7 +123,7 @@ func newObjective(d *data, rows []int, s settings) *objective {
 		p := part{gradient: make([]float32, o.size())}
 		p.scores = make([]float32, (to-from)*d.labels)
 		for _, i := range rows[from:to] {
-			p.vectors = append(p.vectors, d.vectors[i*d.dim:(i+1)*d.dim]...)
+			p.vectors = append(p.vectors, d.row(i)...)
 		}
 		o.parts[c] = p
 	}
@@ -269,7 +267,7 @@ func predict(d *data, rows []int, s settings, w weights) []float32 {
 	}
 	var vectors []float32
 	for _, i := range rows {
-		vectors = append(vectors, d.vectors[i*d.dim:(i+1)*d.dim]...)
+		vectors = append(vectors, d.row(i)...)
 	}
 	scores := make([]float32, len(rows)*d.labels)
 	if len(rows) > 0 {

@@ -3,6 +3,7 @@ package classifier
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	served "relish/embeddings/classifier"
@@ -109,10 +110,13 @@ func TestFitMinimizesTheLoss(t *testing.T) {
 	}
 }
 
-// Every example is predicted by one fold, and each label is spread over all folds.
+// Every example is predicted by one fold, each label is spread over all folds, and rounds differ.
 func TestFolds(t *testing.T) {
 	d := randomData(100)
-	fold := assignFolds(d.label, d.labels)
+	fold := assignFolds(d.label, d.labels, 1)
+	if slices.Equal(fold, assignFolds(d.label, d.labels, 2)) {
+		t.Error("two rounds have the same folds")
+	}
 	seen := map[int]int{}
 	for k := range folds {
 		train, test := split(fold, k)

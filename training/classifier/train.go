@@ -1,7 +1,8 @@
 // Package classifier trains text classifiers from examples: texts with a label each.
 //
 // Train learns a logistic regression over the vectors and the words of the texts. Cross-validation
-// chooses its penalty, how much words count beside vectors, and whether all labels weigh the same.
+// chooses its penalty, how much words count beside vectors, whether the names of the labels count as
+// examples, and whether all labels weigh the same.
 // Each example is predicted by a model that has not seen it. These predictions give the metrics,
 // the temperature that calibrates the probabilities, and the examples that the classifier is
 // unsure of. The classifier itself is then trained on all examples.
@@ -63,8 +64,7 @@ func Train(ctx context.Context, in Input) (*Result, error) {
 	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
-	fold := assignFolds(t.data.label, t.data.labels)
-	s, p, err := search(ctx, t.data, fold, func(done, total int) {
+	s, p, err := search(ctx, t.data, func(done, total int) {
 		in.Progress("choose settings", done, total)
 	})
 	if err != nil {
@@ -113,23 +113,30 @@ func (t *trainer) encode(ctx context.Context, stage string, texts []string) ([][
 
 // prepare turns the examples into numbers.
 func (t *trainer) prepare(ctx context.Context) error {
-	texts := make([]string, len(t.examples), len(t.examples)+1)
+	n := len(t.examples)
+	texts := make([]string, n, n+len(t.labels)+1)
 	for i, e := range t.examples {
 		texts[i] = e.Text
+	}
+	t.vocabulary = newVocabulary(texts, len(t.labels))
+	for _, label := range t.labels {
+		texts = append(texts, nameText(label))
 	}
 	vectors, err := t.encode(ctx, "encode examples", append(texts, served.ProbeText))
 	if err != nil {
 		return err
 	}
 	t.probe = vectors[len(texts)]
-	t.vocabulary = newVocabulary(texts, len(t.labels))
 	d := &data{labels: len(t.labels), dim: len(t.probe), buckets: t.vocabulary.size}
-	d.vectors = make([]float32, len(texts)*d.dim)
-	for i, e := range t.examples {
-		copy(d.vectors[i*d.dim:(i+1)*d.dim], vectors[i])
-		d.words = append(d.words, t.vocabulary.features(e.Text))
-		d.label = append(d.label, slices.Index(t.labels, e.Label))
+	for i, text := range texts {
+		words := t.vocabulary.features(text)
+		if i < n {
+			d.add(vectors[i], words, slices.Index(t.labels, t.examples[i].Label))
+		} else {
+			d.addName(vectors[i], words, i-n)
+		}
 	}
+	d.centerVectors()
 	t.data = d
 	return nil
 }

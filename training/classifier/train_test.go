@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -111,6 +113,84 @@ func TestTrainIsDeterministic(t *testing.T) {
 	b, errB := second.Head.Encode()
 	if string(a) != string(b) || errA != nil || errB != nil {
 		t.Errorf("the heads differ: %v, %v", errA, errB)
+	}
+}
+
+// The vectors of all texts have much in common. What they differ by tells the labels apart.
+func TestVectorsWithMuchInCommon(t *testing.T) {
+	in := input(examples(20, 1))
+	common := func(ctx context.Context, texts []string) ([][]float32, error) {
+		out, err := encode(ctx, texts)
+		for i, v := range out {
+			for k := range v {
+				v[k] *= 0.01
+			}
+			out[i] = append(v, 0.9999)
+		}
+		return out, err
+	}
+	in.Encode = common
+	r, err := classifier.Train(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The texts have no words of the examples.
+	texts := []string{"the sea", "no water", "seagull", "mountain", "undersea", "a valley"}
+	vectors, _ := common(t.Context(), texts)
+	model := &served.Model{Head: r.Head}
+	for i, l := range model.Classify(texts, vectors) {
+		if (l.Label == "sea") != strings.Contains(texts[i], "sea") || l.Probability < 0.4 {
+			t.Errorf("%q is %+v", texts[i], l)
+		}
+	}
+}
+
+// The names of labels count as examples if their vectors say what the label is about.
+func TestNamesOfLabels(t *testing.T) {
+	for _, speaking := range []bool{true, false} {
+		in := input(nil)
+		topics := []string{"card", "loan", "rate", "cash"}
+		// A text has the vector of its topic with much noise, a name the same vector without noise or
+		// that of the next label.
+		in.Encode = func(_ context.Context, texts []string) ([][]float32, error) {
+			out := make([][]float32, len(texts))
+			for i, text := range texts {
+				n, err := strconv.Atoi(text)
+				isText := err == nil
+				k := n % 4
+				if !isText {
+					k = max(0, slices.Index(topics, text))
+				}
+				v := make([]float32, 32)
+				v[k] = 1
+				if !isText && !speaking {
+					v[k], v[(k+1)%4] = 0, 1
+				}
+				if isText {
+					r := rand.New(rand.NewPCG(uint64(n), uint64(k)))
+					for j := range v {
+						v[j] += float32(r.NormFloat64() * 0.5)
+					}
+				}
+				out[i] = v
+			}
+			return out, nil
+		}
+		for i := range 20 {
+			in.Examples = append(in.Examples, classifier.Example{
+				Text: strconv.Itoa(i), Label: topics[i%4],
+			})
+		}
+		r, err := classifier.Train(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(r.Manifest.Method, "label names as examples") != speaking {
+			t.Errorf("names that say something: %v: %s", speaking, r.Manifest.Method)
+		}
+		if r.Metrics.N != 20 {
+			t.Errorf("%d examples were measured, want 20", r.Metrics.N)
+		}
 	}
 }
 

@@ -60,8 +60,8 @@ func (t *trainer) isExample(text string) bool {
 func (t *trainer) unsureExamples(h *served.Head, p *predictions) []unsureText {
 	var c candidates
 	for k, i := range p.rows {
-		vector := t.data.vectors[i*t.data.dim : (i+1)*t.data.dim]
-		c.add(t.examples[i].Text, t.examples[i].Label, p.probabilities(k, h.Temperature), vector)
+		c.add(t.examples[i].Text, t.examples[i].Label, p.probabilities(k, h.Temperature),
+			t.data.uncenteredRow(i))
 	}
 	return c.choose(h.Labels)
 }

@@ -74,10 +74,8 @@ func head(labels []string, d *data, v *vocabulary, s settings, w weights, t floa
 	for i, x := range w {
 		f[i] = float32(x)
 	}
-	h := &served.Head{
-		Labels: labels, Dim: d.dim, Temperature: t,
-		Weights: f[:n*d.dim], Bias: f[n*d.dim : n*(d.dim+1)],
-	}
+	h := &served.Head{Labels: labels, Dim: d.dim, Temperature: t}
+	h.Weights, h.Bias = d.uncenter(f[:n*d.dim], f[n*d.dim:n*(d.dim+1)])
 	if s.scale == 0 {
 		return h
 	}
