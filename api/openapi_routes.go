@@ -74,6 +74,12 @@ var (
 			trends.HoursKept/24),
 		answer: trendsSchema,
 	}
+	docTrendsFields = operation{
+		summary: "List what /trends counts: item fields, and the sources of events",
+		answer: objectOf("fields sources", fields{
+			"fields": arrayOf(text()), "sources": arrayOf(text(), "items, and actions."),
+		}),
+	}
 	docAlerts = operation{
 		summary: "List the alert rules, what they decide now, and their last episodes",
 		description: "An episode lasts from the moment at which a rule is met until it has not " +
@@ -135,6 +141,10 @@ var (
 	}
 	docDocs = operation{
 		summary: "This document as a page",
+		answer:  text(), mediaType: "text/html",
+	}
+	docTrendsPage = operation{
+		summary: "Trends and alerts as a page",
 		answer:  text(), mediaType: "text/html",
 	}
 	docConsole = operation{

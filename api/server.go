@@ -135,6 +135,7 @@ func (s *Server) routes() []route {
 		{"POST", "/labels/:classifier", "rank", s.withRanking(valuesPerSlotOfTexts, s.labels),
 			docLabels},
 		{"GET", "/trends", "admin", s.getTrends, docTrends},
+		{"GET", "/trends/fields", "admin", s.trendsFields, docTrendsFields},
 		{"GET", "/alerts", "admin", s.listAlerts, docAlerts},
 		{"GET", "/models", "admin", s.listModels, docModels},
 		{"POST", "/models/:version/activate", "admin", s.activateModel, docActivate},
@@ -149,6 +150,7 @@ func (s *Server) routes() []route {
 		{"GET", "/openapi.json", "", s.openAPI, docOpenAPI},
 		{"GET", "/docs", "", servePage("docs.html"), docDocs},
 		{"GET", "/", "", servePage("index.html"), docConsole},
+		{"GET", "/console", "", servePage("trends.html"), docTrendsPage},
 	}
 }
 

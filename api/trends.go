@@ -14,6 +14,18 @@ import (
 type Trends interface {
 	// Query returns counts and shares over time. Its errors are *trends.QueryError.
 	Query(q trends.Query) (*trends.Series, error)
+	// Counted returns the names of the counted fields and sources.
+	Counted() (fields, sources []string)
+}
+
+// trendsFields answers with the names of the counted fields and sources.
+func (s *Server) trendsFields(c *gin.Context) {
+	if s.opt.Trends == nil {
+		fail(c, errNoTrends)
+		return
+	}
+	fields, sources := s.opt.Trends.Counted()
+	writeJSON(c, gin.H{"fields": fields, "sources": sources})
 }
 
 // getTrends answers with the counts and shares of a field's values by hour or by day.

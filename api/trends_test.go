@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 
 // counts answers queries from counts that do not change.
 type counts struct{ *trends.Counts }
+
+func (c counts) Counted() (fields, sources []string) { return c.Fields(), c.Sources() }
 
 // newCounts counts two texts of this moment, one of them negative.
 func newCounts() counts {
@@ -56,6 +59,18 @@ func TestTrends(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Values) != 1 ||
 		got.Values[0].Value != "negative" || got.Other == nil || got.Other.Count != 1 {
 		t.Errorf("%v %s", err, w.Body)
+	}
+	w = s.call("GET", "/trends/fields", "")
+	validate(t, "fields", s.answerSchema("/trends/fields"), w.Body.Bytes())
+	const fields = `{"fields":["sentiment"],"sources":["items","view","click"]}`
+	if body := w.Body.String(); body != fields {
+		t.Errorf("/trends/fields: %s", body)
+	}
+	page := s.call("GET", "/console", "")
+	if page.Code != 200 || page.Header().Get("Content-Security-Policy") == "" ||
+		strings.Contains(page.Body.String(), "://") &&
+			strings.Count(page.Body.String(), "://") != strings.Count(page.Body.String(), "www.w3.org") {
+		t.Errorf("/console: %d, or it names another server", page.Code)
 	}
 	for _, path := range []string{
 		"/trends?field=topic", "/trends?field=sentiment&by=week", "/trends?field=sentiment&values=x",

@@ -290,6 +290,12 @@ func (f *Follower) Read(read func(c *Counts, behind uint64)) {
 	read(f.counts, behind)
 }
 
+// Counted returns the names of the counted fields and sources.
+func (f *Follower) Counted() (fields, sources []string) {
+	f.Read(func(c *Counts, _ uint64) { fields, sources = c.Fields(), c.Sources() })
+	return fields, sources
+}
+
 // Query answers a query. Its errors are *QueryError.
 func (f *Follower) Query(q Query) (s *Series, err error) {
 	f.Read(func(c *Counts, behind uint64) {
