@@ -1,7 +1,6 @@
 package trends
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -30,12 +29,9 @@ var errDamaged = errors.New("the file is damaged")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// write writes the counts. They must not change meanwhile.
-func (c *Counts) write(w io.Writer) error {
-	out := bufio.NewWriterSize(w, 1<<16)
-	sum := crc32.New(castagnoli)
-	e := encoder{w: io.MultiWriter(out, sum)}
-	e.b = append(append(e.b, fileMagic...), fileVersion)
+// encode returns the content of the file.
+func (c *Counts) encode() []byte {
+	e := encoder{append([]byte(fileMagic), fileVersion)}
 	e.string(c.replica)
 	e.uint(c.seq, uint64(c.newest), uint64(len(c.fields)))
 	for i := range c.fields {
@@ -50,32 +46,12 @@ func (c *Counts) write(w io.Writer) error {
 		e.b = binary.LittleEndian.AppendUint64(e.b, id)
 		e.uint(uint64(it.time), uint64(it.title), uint64(it.text))
 		e.string(it.packed)
-		e.flush(1 << 15)
 	}
-	e.flush(0)
-	if e.err != nil {
-		return e.err
-	}
-	if err := binary.Write(out, binary.LittleEndian, sum.Sum32()); err != nil {
-		return err
-	}
-	return out.Flush()
+	return binary.LittleEndian.AppendUint32(e.b, crc32.Checksum(e.b, castagnoli))
 }
 
-// encoder collects what is written.
-type encoder struct {
-	b   []byte
-	w   io.Writer
-	err error
-}
-
-// flush writes what is collected if it has more than n bytes.
-func (e *encoder) flush(n int) {
-	if len(e.b) > n {
-		_, err := e.w.Write(e.b)
-		e.err, e.b = errors.Join(e.err, err), e.b[:0]
-	}
-}
+// encoder appends what is written.
+type encoder struct{ b []byte }
 
 func (e *encoder) uint(values ...uint64) {
 	for _, v := range values {
@@ -102,7 +78,6 @@ func (e *encoder) buckets(b *buckets) {
 		for key, count := range b.counts[n] {
 			e.uint(uint64(key), uint64(count))
 		}
-		e.flush(1 << 15)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"relish/features/eventlog"
 	"relish/features/ingest"
 	"relish/internal/durable"
+	"relish/ranker"
 )
 
 // FollowerOptions configure a Follower. Dir, Actions and Fields are required.
@@ -38,14 +38,19 @@ type Follower struct {
 	saved  uint64       // sequence up to which the file counts
 
 	pendingMu sync.Mutex
-	pending   []event.Record // in the order of the log; they may begin later than counts end
+	// pending are records in the order of the log, with what counts of them. They may begin later
+	// than counts end.
+	pending      []event.Record
+	pendingBytes int
 
 	lastSeq func() uint64 // of the log; nil before Run
 }
 
 const (
-	// maxPending bounds the records that wait. If more come, they are read from the log.
-	maxPending = 1024
+	// maxPending and maxPendingBytes bound the records that wait. If more come, they are read from
+	// the log.
+	maxPending      = 1024
+	maxPendingBytes = 8 << 20
 	// followPause is the time between two looks at the log, and savePause between two saves.
 	followPause = time.Second
 	savePause   = 5 * time.Minute
@@ -70,16 +75,49 @@ func Path(dir string) string { return filepath.Join(dir, "trends") }
 // Observe takes records that were appended to the log, in order. It does not wait for the counts.
 func (f *Follower) Observe(records []event.Record) {
 	f.pendingMu.Lock()
-	f.pending = append(f.pending, records...)
-	if len(f.pending) > maxPending {
-		f.pending = nil
+	for i := range records {
+		rec, bytes := relevant(&records[i])
+		f.pending, f.pendingBytes = append(f.pending, rec), f.pendingBytes+bytes
+		if len(f.pending) > maxPending || f.pendingBytes > maxPendingBytes {
+			f.pending, f.pendingBytes = nil, 0
+		}
 	}
-	full := len(f.pending) > maxPending/2
+	full := len(f.pending) > maxPending/2 || f.pendingBytes > maxPendingBytes/2
 	f.pendingMu.Unlock()
 	if full && f.mu.TryLock() {
 		f.drain()
 		f.mu.Unlock()
 	}
+}
+
+// relevant returns a record with what counts of it, and about how many bytes that takes.
+func relevant(rec *event.Record) (event.Record, int) {
+	e := &rec.Event
+	out := event.Record{Seq: rec.Seq, Arrival: rec.Arrival}
+	bytes := len(e.ItemID) + len(e.Action)
+	switch e.Kind {
+	case ranker.EventItem:
+		out.Event = *e
+		for _, s := range []*string{e.Title, e.Text} {
+			if s != nil {
+				bytes += len(*s)
+			}
+		}
+		for _, tag := range e.Tags {
+			bytes += len(tag)
+		}
+		for name, v := range e.Fields {
+			bytes += len(name) + len(v.Str) + 8*len(v.Nums)
+			for _, s := range v.List {
+				bytes += len(s)
+			}
+		}
+	case ranker.EventInteraction, ranker.EventDelete:
+		out.Event = ranker.Event{
+			Kind: e.Kind, Time: e.Time, ItemID: e.ItemID, Action: e.Action,
+		}
+	}
+	return out, bytes
 }
 
 // Log is what a Follower reads its log by. features/ingest.Ingester implements it.
@@ -210,12 +248,15 @@ func (f *Follower) drain() {
 	f.pendingMu.Lock()
 	defer f.pendingMu.Unlock()
 	if f.counts == nil {
-		f.pending = nil // Run reads them from the log when there is something to count
+		f.pending, f.pendingBytes = nil, 0 // Run reads the log when there is something to count
 		return
 	}
 	for len(f.pending) > 0 && f.pending[0].Seq <= f.counts.seq+1 {
 		f.counts.Apply(&f.pending[0])
 		f.pending = f.pending[1:]
+	}
+	if len(f.pending) == 0 {
+		f.pending, f.pendingBytes = nil, 0
 	}
 }
 
@@ -257,17 +298,16 @@ func (f *Follower) catchUp(ctx context.Context, from, to uint64) error {
 // save writes the file if there are new counts.
 func (f *Follower) save() error {
 	f.mu.RLock()
-	defer f.mu.RUnlock()
 	if f.counts == nil || f.counts.seq == f.saved {
+		f.mu.RUnlock()
 		return nil
 	}
-	err := durable.Replace(f.opt.FS, Path(f.opt.Dir), func(w io.Writer) error {
-		return f.counts.write(w)
-	})
-	if err != nil {
+	data, seq := f.counts.encode(), f.counts.seq
+	f.mu.RUnlock() // nobody waits for the disk
+	if err := durable.WriteFile(f.opt.FS, Path(f.opt.Dir), data); err != nil {
 		return fmt.Errorf("writing the trends: %w", err)
 	}
-	f.saved = f.counts.seq
+	f.saved = seq
 	return nil
 }
 

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
+
+	"gonum.org/v1/gonum/stat/distuv"
 
 	"relish/features/trends"
 )
@@ -47,17 +50,19 @@ var levels = []level{
 	{1, 24, "all hours"},
 }
 
-// deviations is how many robust standard deviations above the median a value must be, besides the
-// rule's own limit, so that chance meets no rule.
-const deviations = 5
+// Besides the rule's own limit, a value must be so far from the usual that chance hardly meets a
+// rule: so many robust standard deviations above the median, and with a smaller probability than
+// that of the same distance in a normal distribution.
+const (
+	deviations = 5
+	chance     = 2.9e-7
+)
 
 // Decide says whether a condition is met, given the counts of its value in the hours up to now. It
 // is a pure function.
 //
 // The window is the present hour, which is not over yet, and the Hours - 1 hours before. "Its
-// usual" is the median of earlier windows without the present one. Their deviation is 1.4826 times
-// the median absolute deviation, but at least what chance gives for as many texts, and at least one
-// text.
+// usual" is the median of earlier windows without the present one.
 func (r *Rule) Decide(h *trends.Hours) Decision {
 	last := len(h.Counts)
 	d := Decision{Count: sum(h.Counts, last, r.Hours), Total: sum(h.Totals, last, r.Hours)}
@@ -69,14 +74,14 @@ func (r *Rule) Decide(h *trends.Hours) Decision {
 	}
 	d.Threshold = r.Limit
 	if r.Usual {
-		windows := r.windows(h, &d)
-		if windows == nil {
+		usual := r.baseline(h, &d)
+		if usual == nil {
 			d.State, d.Threshold, d.Reason = Undecided, 0, fmt.Sprintf(
 				"too little history: %d windows with at least %d, and %d are needed", d.Windows,
 				r.MinCount, levels[len(levels)-1].needs)
 			return d
 		}
-		d.compare(r, windows)
+		d.compare(r, usual)
 	}
 	d.State = Quiet
 	relation := "is not above"
@@ -103,12 +108,20 @@ func (r *Rule) value(count, total int) float64 {
 	return float64(count) / float64(total)
 }
 
-// windows returns the values of the windows of the first level that has enough, nil if none has. A
-// window of a share needs MinCount, as the present one does. It sets Basis and Windows.
-func (r *Rule) windows(h *trends.Hours, d *Decision) []float64 {
+// baseline is what earlier windows say.
+type baseline struct {
+	values []float64 // of the windows
+	events float64   // in all windows together, without those that windows share
+	apart  float64   // number of windows that share no hour
+}
+
+// baseline returns the windows of the first level that has enough, nil if none has. A window of a
+// share needs MinCount, as the present one does. It sets Basis and Windows.
+func (r *Rule) baseline(h *trends.Hours, d *Decision) *baseline {
 	first := len(h.Counts) - h.Known // before it nothing was counted
 	for _, l := range levels {
-		var values []float64
+		var b baseline
+		overlap := max(1, float64(r.Hours)/float64(l.step))
 		for back := l.step; ; back += l.step {
 			end := len(h.Counts) - back
 			if end-r.Hours < first {
@@ -116,30 +129,49 @@ func (r *Rule) windows(h *trends.Hours, d *Decision) []float64 {
 			}
 			total := sum(h.Totals, end, r.Hours)
 			if back >= r.Hours && (!r.Share || total >= r.MinCount) {
-				values = append(values, r.value(sum(h.Counts, end, r.Hours), total))
+				b.values = append(b.values, r.value(sum(h.Counts, end, r.Hours), total))
+				b.events += float64(total) / overlap
 			}
 		}
-		if d.Windows = len(values); d.Windows >= l.needs {
+		b.apart = float64(len(b.values)) / overlap
+		if d.Windows = len(b.values); d.Windows >= l.needs {
 			d.Basis = l.name
-			return values
+			return &b
 		}
 	}
 	return nil
 }
 
 // compare sets Usual and Threshold.
-func (d *Decision) compare(r *Rule, windows []float64) {
-	d.Usual = median(windows)
-	for i, v := range windows {
-		windows[i] = math.Abs(v - d.Usual)
+func (d *Decision) compare(r *Rule, b *baseline) {
+	d.Usual = median(b.values)
+	for i, v := range b.values {
+		b.values[i] = math.Abs(v - d.Usual)
 	}
-	deviation := 1.4826 * median(windows)
-	chance, one := math.Sqrt(d.Usual), 1.0 // of a count
+	deviation := 1.4826 * median(b.values)
+	limit := float64(chanceCount(d.Usual, b.apart))
 	if r.Share {
-		total := float64(d.Total)
-		chance, one = math.Sqrt(d.Usual*(1-d.Usual)/total), 1/total
+		limit = float64(chanceShare(d.Usual, b.events, d.Total)) / float64(d.Total)
 	}
-	d.Threshold = max(r.Limit*d.Usual, d.Usual+deviations*max(deviation, chance, one))
+	d.Threshold = max(r.Limit*d.Usual, d.Usual+deviations*deviation, limit)
+}
+
+// medianError is the standard error of a median relative to that of a mean.
+const medianError = 1.25
+
+// chanceShare returns the largest count of total texts that chance may give. The share that it
+// assumes is the usual one and the standard error of that, which events texts have told.
+func chanceShare(usual, events float64, total int) int {
+	p := usual + max(medianError*math.Sqrt(usual*(1-usual)/events), 1/events)
+	x := distuv.Binomial{N: float64(total), P: min(1, p)}
+	return sort.Search(total, func(c int) bool { return x.Survival(float64(c)) < chance })
+}
+
+// chanceCount does the same for a count that so many windows have told.
+func chanceCount(usual, windows float64) int {
+	x := distuv.Poisson{Lambda: usual + max(medianError*math.Sqrt(usual/windows), 1/windows)}
+	most := int(2*x.Lambda) + 40
+	return sort.Search(most, func(c int) bool { return x.Survival(float64(c)) < chance })
 }
 
 // sum adds up the n counts before the index end.
