@@ -4,11 +4,9 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"golang.org/x/time/rate"
@@ -62,46 +60,6 @@ func (s *Server) findKey(r *http.Request) *Key {
 
 // requestKey returns the key of an admitted request, nil if the service has no keys.
 func requestKey(c *gin.Context) *Key { return infoOf(c).key }
-
-// valuesPerSlot is how many JSON values of a body cost one ranking slot. A ranking of 5,000 ids
-// costs ten times as much as one of a few.
-const valuesPerSlot = 500
-
-// valuesPerSlotOfTexts is the same for bodies whose values are texts to encode.
-const valuesPerSlotOfTexts = 20
-
-// withRanking reads the body, and passes it to handle if enough ranking slots are free. It answers
-// 503 if not, and never waits: a queue only adds latency. The body comes first, so that clients
-// that send slowly hold no slot. handle reports whether the ranking ran short of time.
-func (s *Server) withRanking(
-	perSlot int, handle func(*gin.Context, body) (shortOfTime bool),
-) gin.HandlerFunc {
-	return s.withBody(rankingBody, func(c *gin.Context, b body) {
-		client := ""
-		if key := requestKey(c); key != nil {
-			client = key.Name
-		}
-		slot := s.rankings.Acquire(client, 1+b.values/perSlot)
-		if slot == nil {
-			s.metrics.refusedRankings.Inc()
-			fail(c, errOverloaded)
-			return
-		}
-		start := time.Now()
-		s.metrics.inFlight.Inc()
-		infoOf(c).arrived = start
-		// Let the requests that have arrived meanwhile take their slots, or be refused, before this
-		// one computes. Otherwise they would queue for a processor, where no limit sees them.
-		runtime.Gosched()
-		shortOfTime := false
-		defer func() {
-			s.metrics.inFlight.Dec()
-			s.metrics.slotSeconds.Add(time.Since(start).Seconds() * float64(slot.Cost()))
-			slot.Release(shortOfTime)
-		}()
-		shortOfTime = handle(c, b)
-	})
-}
 
 // rateLimiters holds a token bucket for each key name. There are at most as many as configured
 // keys.

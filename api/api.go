@@ -136,6 +136,9 @@ type Options struct {
 	RatePerKey         float64  // requests a second per key; 0 means no limit
 	BodyMemory         int64    // bytes that bodies under way may take; 0 means 128 MiB
 	MaxConnections     int      // 0 means 4,096
+	// RefusalDelay is how long a ranking waits for its refusal while more than three are refused
+	// for each one that is admitted; 0 means not at all.
+	RefusalDelay time.Duration
 	// LogTimeout is how long a request waits for the event log; 0 means 5 s.
 	LogTimeout time.Duration
 	Logger     *slog.Logger

@@ -18,6 +18,7 @@ type metrics struct {
 	coverage        prometheus.Histogram
 	inFlight        prometheus.Gauge
 	refusedRankings prometheus.Counter
+	delayedRefusals prometheus.Counter
 	refusedBodies   *prometheus.CounterVec
 
 	connections        prometheus.Gauge
@@ -89,6 +90,10 @@ func (m *metrics) addAdmission(
 		Name: "relish_rankings_refused_total",
 		Help: "Rankings refused with 503 because too few slots were free.",
 	})
+	m.delayedRefusals = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "relish_refusals_delayed_total",
+		Help: "Refused rankings that were answered after --refusal-delay, because too many were.",
+	})
 	m.refusedBodies = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "relish_bodies_refused_total",
 		Help: "Bodies refused by size (of one), memory (of all under way), turn (of large " +
@@ -106,8 +111,8 @@ func (m *metrics) addAdmission(
 		Name: "relish_connections_evicted_total",
 		Help: "Connections without a request closed, because a new one needed their place.",
 	})
-	reg.MustRegister(m.inFlight, m.slotSeconds, m.refusedRankings, m.refusedBodies, m.connections,
-		m.refusedConnections, m.evictedConnections,
+	reg.MustRegister(m.inFlight, m.slotSeconds, m.refusedRankings, m.delayedRefusals, m.refusedBodies,
+		m.connections, m.refusedConnections, m.evictedConnections,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "relish_ranking_slots",
 			Help: "Ranking slots now. They follow the load, up to --max-in-flight.",

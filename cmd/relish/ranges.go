@@ -48,6 +48,7 @@ var flagRanges = map[string]flagRange{
 	"rate":               atLeast(0),
 	"rate-per-key":       atLeast(0),
 	"redis-read-timeout": above0,
+	"refusal-delay":      atLeast(0),
 	"retain-age":         atLeast(0),
 	"retain-bytes":       atLeast(0),
 	"runs":               atLeast(1),

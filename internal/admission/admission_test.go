@@ -108,6 +108,63 @@ func TestShareOfClients(t *testing.T) {
 	}
 }
 
+// Free tells what Acquire would do, for each client and cost, and takes nothing.
+func TestFree(t *testing.T) {
+	l := admission.NewLimiter(16)
+	slots := fill(l, "flood", 1)
+	slots[0].Release(false)
+	other := l.Acquire("other", 1)
+	release(slots[1:], false)
+	for range 16 {
+		for _, client := range []string{"flood", "other", "third"} {
+			for cost := range 20 {
+				free := l.Free(client, cost)
+				s := l.Acquire(client, cost)
+				if free != (s != nil) {
+					t.Errorf("%s, cost %d: Free says %t, Acquire gives %v", client, cost, free, s)
+				}
+				if s != nil {
+					s.Release(false)
+				}
+			}
+		}
+		l.Acquire("flood", 1) // one slot less is free in the next round
+	}
+	other.Release(false)
+}
+
+// A flood is more than three refusals for each admitted request, in the mean over some.
+func TestFlood(t *testing.T) {
+	l := admission.NewLimiter(16)
+	rounds := func(n, refusals int) (flood bool) {
+		for range n {
+			l.Acquire("", 1).Release(false)
+			for range refusals {
+				flood = l.Refuse()
+			}
+		}
+		return flood
+	}
+	if rounds(1000, 2) {
+		t.Error("two refusals for each admitted request are a flood")
+	}
+	if rounds(10, 9) {
+		t.Error("a burst of 90 refusals is a flood")
+	}
+	if !rounds(1000, 4) {
+		t.Error("four refusals for each admitted request are no flood")
+	}
+	if rounds(1000, 2) {
+		t.Error("the flood does not end")
+	}
+	n := 0
+	for ; n < 1000 && !l.Refuse(); n++ {
+	}
+	if n < 100 || n == 1000 {
+		t.Errorf("while nothing is admitted, refusal %d is the first of a flood", n)
+	}
+}
+
 func TestBudget(t *testing.T) {
 	b := admission.NewBudget(100)
 	bulk, request := b.Lease(true), b.Lease(false)

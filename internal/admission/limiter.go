@@ -2,7 +2,8 @@
 //
 // A Limiter bounds the requests that run at once, and finds the bound itself: it admits fewer when
 // they run short of time, and more when they do not. A Budget bounds the memory that requests hold.
-// Both answer at once. What they refuse is not queued, because a queue only adds latency.
+// Both answer at once. What they refuse is not queued, because a queue only adds latency. A Limiter
+// also tells when so many requests are refused that the refusals themselves take the processors.
 package admission
 
 import (
@@ -21,6 +22,14 @@ const (
 // settles where one request in ten does.
 const lateWeight = 9
 
+// A flood is more than floodRatio refusals for each admitted request, in the mean over the last
+// floodMemory admitted ones. A refusal takes about a thirtieth of the processor time of a ranking of
+// 1,000 candidates, so that many take a tenth of the processors.
+const (
+	floodRatio  = 3
+	floodMemory = 64
+)
+
 // Limiter bounds the slots that requests hold at once. It is safe for concurrent use.
 //
 // The limit grows by one slot while as many requests as it has slots end in time, and falls by
@@ -37,6 +46,9 @@ type Limiter struct {
 	limit    float64 // from least to most
 	taken    int
 	byClient map[string]int // slots taken; clients without any are not in it
+
+	refused     int     // requests since the last admitted one
+	perAdmitted float64 // mean of refused
 }
 
 // NewLimiter returns a limiter whose limit never exceeds most, which is at least 1.
@@ -63,17 +75,45 @@ type Slot struct {
 func (l *Limiter) Acquire(client string, cost int) *Slot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	cost = l.bounded(cost)
+	if !l.fits(client, cost) {
+		return nil
+	}
+	l.taken += cost
+	l.byClient[client] += cost
+	l.perAdmitted += (float64(l.refused) - l.perAdmitted) / floodMemory
+	l.refused = 0
+	return &Slot{
+		limiter: l, client: client, cost: cost, busy: 2*l.taken >= int(l.limit),
+	}
+}
+
+// Free reports whether Acquire would take cost slots for a client now.
+func (l *Limiter) Free(client string, cost int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fits(client, l.bounded(cost))
+}
+
+// Refuse counts a refused request, and reports whether it is part of a flood.
+func (l *Limiter) Refuse() (flood bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused++
+	return l.perAdmitted > floodRatio || l.refused > floodRatio*floodMemory
+}
+
+// bounded returns how many slots a request of a cost takes. Callers hold mu.
+func (l *Limiter) bounded(cost int) int { return max(1, min(cost, int(l.limit)/2)) }
+
+// fits reports whether so many slots more are free for a client. Callers hold mu.
+func (l *Limiter) fits(client string, cost int) bool {
 	limit := int(l.limit)
-	cost = max(1, min(cost, limit/2))
 	total, own, clients := l.taken+cost, l.byClient[client]+cost, len(l.byClient)
 	if own == cost {
 		clients++ // it holds none yet
 	}
-	if total > limit || total > limit-limit/4 && own*clients > limit {
-		return nil
-	}
-	l.taken, l.byClient[client] = total, own
-	return &Slot{limiter: l, client: client, cost: cost, busy: 2*total >= limit}
+	return total <= limit && (total <= limit-limit/4 || own*clients <= limit)
 }
 
 // Release gives the slots back. shortOfTime says that the request ran short of processor time.

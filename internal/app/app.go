@@ -251,7 +251,8 @@ func (a *App) newServer(opt Options) (*api.Server, error) {
 		Registry:           registry, CORSOrigins: opt.CORSOrigins,
 		MaxInFlight: opt.Limits.MaxInFlight, RatePerKey: opt.Limits.RatePerKey,
 		BodyMemory: opt.Limits.BodyMemory, MaxConnections: opt.Limits.MaxConnections,
-		LogTimeout: opt.Limits.LogTimeout, Logger: opt.Log, Version: Revision(),
+		RefusalDelay: opt.Limits.RefusalDelay,
+		LogTimeout:   opt.Limits.LogTimeout, Logger: opt.Log, Version: Revision(),
 	}
 	// A nil pointer in an interface is not a nil interface: set these only if they are there.
 	if a.experiments != nil {

@@ -12,6 +12,9 @@ type Limits struct {
 	BodyMemory int64
 	// MaxConnections is the open connections. Default: 4,096.
 	MaxConnections int
+	// RefusalDelay is how long a ranking waits for its refusal while most are refused. Default: not
+	// at all.
+	RefusalDelay time.Duration
 	// EncoderQueue is the bytes of texts that requests wait for, and of those that wait in the
 	// background, for each encoder. Default: 64 MiB each.
 	EncoderQueue int64
