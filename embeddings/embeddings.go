@@ -15,21 +15,23 @@ package embeddings
 import "context"
 
 // Model is a text encoder: a tokenizer and a forward pass. Implementations are safe for concurrent
-// use. Everything but Tokenize and Run is cheap. Everything is constant but Parallel and
-// BatchTokens, which change if the encoder moves to another device.
+// use. Everything but Tokenize and Run is cheap. Everything is constant but Parallel,
+// BatchTokens, Bucket and MixesBuckets, which change if the encoder moves to another device.
 type Model interface {
 	// Tokenize appends the token ids of a text to dst and returns the extended slice. The ids
 	// include the special tokens and are truncated to MaxTokens. A text without content has no ids
 	// at all; the service treats it as no text.
 	Tokenize(dst []int32, text string) []int32
 	// Run encodes one batch: out[i], of length Dim and owned by the caller, receives the
-	// unit-length vector of batch[i], which depends on batch[i] only. Each text is padded to its
-	// own length bucket. A batch should hold texts of one bucket, because those of others cost
-	// further runs of the model. Run fails as a whole if ctx ends or if an output is not finite.
-	// It bounds its own time; the error is context.DeadlineExceeded then.
+	// unit-length vector of batch[i], which depends on batch[i] only. A batch is one run of the
+	// model, with each text padded to the bucket of the longest, if MixesBuckets; otherwise texts
+	// of each further bucket cost a further run. Run fails as a whole if ctx ends or if an output
+	// is not finite. It bounds its own time; the error is context.DeadlineExceeded then.
 	Run(ctx context.Context, batch [][]int32, out [][]float32) error
-	// Bucket returns the padded length of a text of n tokens.
+	// Bucket returns the padded length of a run whose longest text has n tokens.
 	Bucket(n int) int
+	// MixesBuckets reports whether one run of the model may have texts of several buckets.
+	MixesBuckets() bool
 	// Dim is the number of components of a vector.
 	Dim() int
 	// MaxTokens is the length of the longest text, special tokens included.

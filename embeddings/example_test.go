@@ -32,12 +32,13 @@ func (toyModel) Run(_ context.Context, batch [][]int32, out [][]float32) error {
 	return nil
 }
 
-func (toyModel) Bucket(n int) int { return n }
-func (toyModel) Dim() int         { return 2 }
-func (toyModel) MaxTokens() int   { return 64 }
-func (toyModel) Parallel() int    { return 1 }
-func (toyModel) BatchTokens() int { return 256 }
-func (toyModel) Digest() string   { return "toy" }
+func (toyModel) Bucket(n int) int   { return n }
+func (toyModel) MixesBuckets() bool { return true }
+func (toyModel) Dim() int           { return 2 }
+func (toyModel) MaxTokens() int     { return 64 }
+func (toyModel) Parallel() int      { return 1 }
+func (toyModel) BatchTokens() int   { return 256 }
+func (toyModel) Digest() string     { return "toy" }
 
 // Fetch waits for the encoder. Lookup returns only what has been encoded before.
 func ExampleService() {

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fake struct {
 	dim, parallel, batchTokens int
 	digest                     string
+	mixes                      bool // see MixesBuckets
 
 	mu      sync.Mutex
 	batches [][]string    // the texts of every run, in order of their starts
@@ -126,11 +127,12 @@ func (f *fake) vector(text string) []float32 {
 	return v
 }
 
-func (f *fake) Bucket(n int) int { return (n + 15) / 16 * 16 }
-func (f *fake) Dim() int         { return f.dim }
-func (f *fake) MaxTokens() int   { return 128 }
-func (f *fake) Parallel() int    { return f.parallel }
-func (f *fake) Digest() string   { return f.digest }
+func (f *fake) Bucket(n int) int   { return (n + 15) / 16 * 16 }
+func (f *fake) MixesBuckets() bool { return f.mixes }
+func (f *fake) Dim() int           { return f.dim }
+func (f *fake) MaxTokens() int     { return 128 }
+func (f *fake) Parallel() int      { return f.parallel }
+func (f *fake) Digest() string     { return f.digest }
 func (f *fake) BatchTokens() int {
 	if f.moved.Load() {
 		return f.batchTokens / 4

@@ -43,7 +43,6 @@ type job struct {
 	vec    []float32
 	err    error
 
-	bucket     int
 	priority   int
 	seq        uint64        // order of tokenization, within the priority
 	keep       bool          // an item's text: is encoded even if its caller gives up
@@ -83,11 +82,11 @@ func newWaiter() *waiter { return &waiter{done: make(chan struct{})} }
 // jobList holds the jobs of one priority.
 type jobList struct {
 	untokenized list.List
-	ready       map[int]*list.List // tokenized jobs, by length bucket
-	waiting     int                // number of jobs in ready
-	seq         uint64             // of the last tokenized job
-	tokenizing  int                // jobs with a worker that tokenizes
-	bytes       int64              // of the jobs in untokenized and ready
+	ready       []list.List // tokenized jobs, by their number of tokens
+	waiting     int         // number of jobs in ready
+	seq         uint64      // of the last tokenized job
+	tokenizing  int         // jobs with a worker that tokenizes
+	bytes       int64       // of the jobs in untokenized and ready
 }
 
 func (l *jobList) empty() bool { return l.untokenized.Len()+l.waiting+l.tokenizing == 0 }
@@ -104,6 +103,7 @@ type queue struct {
 	workReady sync.Cond
 	jobs      map[uint64]*job // by key
 	lists     [priorities]jobList
+	plan      runPlan
 	running   [priorities]int // runs
 	// passedOver counts, for a priority with jobs, the runs of higher ones since its own last run.
 	passedOver [priorities]int
@@ -127,7 +127,7 @@ func newQueue(m Model, limit int64) *queue {
 	q.lookahead = q.enoughForFullBatch()
 	q.workReady.L = &q.mu
 	for i := range q.lists {
-		q.lists[i].ready = map[int]*list.List{}
+		q.lists[i].ready = make([]list.List, m.MaxTokens()+1)
 	}
 	return q
 }
@@ -185,10 +185,7 @@ func (q *queue) insert(j *job) {
 	l := &q.lists[j.priority]
 	j.list = &l.untokenized
 	if j.tokens != nil {
-		if l.ready[j.bucket] == nil {
-			l.ready[j.bucket] = list.New()
-		}
-		j.list = l.ready[j.bucket]
+		j.list = &l.ready[len(j.tokens)]
 		l.waiting++
 		l.seq++
 		j.seq = l.seq

@@ -3,6 +3,8 @@ package embeddings
 import (
 	"container/list"
 	"errors"
+	"iter"
+	"math"
 )
 
 // task is what a worker does next: tokenize the jobs, or run them as one batch.
@@ -50,8 +52,8 @@ func (q *queue) nextOverdue() task {
 	return task{}
 }
 
-// nextFrom prefers a full batch. Otherwise it tokenizes more texts, which may fill one. It runs a
-// batch that is not full only if nothing could fill it.
+// nextFrom prefers a full run. Otherwise it tokenizes more texts, which may fill one. It starts a
+// run that is not full only if nothing could fill it.
 func (q *queue) nextFrom(priority int) task {
 	l := &q.lists[priority]
 	running := q.running[priorityRequest] + q.running[priorityBulk] + q.running[priorityBackground]
@@ -60,64 +62,89 @@ func (q *queue) nextFrom(priority int) task {
 	if priority == priorityBackground { // if there are several sessions, one is left to requests
 		free = free && q.running[priority] < max(1, parallel-1)
 	}
-	if free {
-		if b := q.chooseBucket(l, true); b != nil {
-			return q.startRun(priority, b)
+	var run plannedRun
+	if free && l.waiting > 0 {
+		if run = q.chooseRun(l); run.full {
+			return q.startRun(priority, run)
 		}
 	}
 	if l.untokenized.Len() > 0 && l.waiting < q.lookahead {
-		jobs := q.takeJobs(&l.untokenized, tokenizeGroup)
+		jobs := q.takeJobs(nil, &l.untokenized, tokenizeGroup)
 		l.tokenizing += len(jobs)
 		return task{jobs: jobs, priority: priority}
 	}
-	if free && l.tokenizing == 0 {
-		if b := q.chooseBucket(l, false); b != nil {
-			return q.startRun(priority, b)
-		}
+	if run.end > 0 && l.tokenizing == 0 {
+		return q.startRun(priority, run)
 	}
 	return task{}
 }
 
-// chooseBucket chooses the length bucket to run. If full is true, it is one that fills a batch,
-// the one with the oldest text first; otherwise the one with the oldest text. A text that many
-// later ones have overtaken always goes first.
-func (q *queue) chooseBucket(l *jobList, full bool) *list.List {
-	var best, oldest *list.List
-	for bucket, b := range l.ready {
-		if b.Len() == 0 {
-			continue
-		}
-		if oldest == nil || first(b).seq < first(oldest).seq {
-			oldest = b
-		}
-		if b.Len() >= q.batchRows(bucket) && (best == nil || first(b).seq < first(best).seq) {
-			best = b
+// chooseRun divides the tokenized texts of a list into runs and returns the next one: of the full
+// runs the one with the oldest text, or the one with the oldest text of all if no run is full. A
+// text that many later ones have overtaken goes first, and its run counts as full.
+func (q *queue) chooseRun(l *jobList) plannedRun {
+	q.plan.reset()
+	for length := range l.ready {
+		if n := l.ready[length].Len(); n > 0 {
+			q.plan.add(n, q.model.Bucket(length))
 		}
 	}
-	if oldest != nil && (!full || l.seq-first(oldest).seq > maxOvertakes*uint64(q.lookahead)) {
+	limit := q.model.BatchTokens()
+	q.plan.divide(limit, q.model.MixesBuckets())
+	var full, oldest plannedRun
+	fullSeq, oldestSeq := uint64(math.MaxUint64), uint64(math.MaxUint64)
+	for end := l.waiting; end > 0; {
+		run := q.plan.lastRun(end, limit)
+		for list := range l.textsOf(run) {
+			seq := first(list).seq
+			if seq < oldestSeq {
+				oldest, oldestSeq = run, seq
+			}
+			if run.full && seq < fullSeq {
+				full, fullSeq = run, seq
+			}
+		}
+		end = run.start
+	}
+	if l.seq-oldestSeq > maxOvertakes*uint64(q.lookahead) {
+		oldest.full = true
 		return oldest
 	}
-	return best
+	if full.full {
+		return full
+	}
+	return oldest
+}
+
+// textsOf yields the lists that have texts of a run, and how many of each the run has.
+func (l *jobList) textsOf(run plannedRun) iter.Seq2[*list.List, int] {
+	return func(yield func(*list.List, int) bool) {
+		position := 0
+		for length := range l.ready {
+			begin := position
+			position += l.ready[length].Len()
+			n := min(position, run.end) - max(begin, run.start)
+			if n > 0 && !yield(&l.ready[length], n) || position >= run.end {
+				return
+			}
+		}
+	}
 }
 
 func first(l *list.List) *job { return l.Front().Value.(*job) }
 
-// batchRows is how many texts of a bucket one run holds.
-func (q *queue) batchRows(bucket int) int { return max(1, q.model.BatchTokens()/max(1, bucket)) }
-
-// enoughForFullBatch is the least number of texts of which some fill a batch, whatever their
-// lengths are. With this number of tokenized texts, a run that is not full has no better
-// alternative.
+// enoughForFullBatch is the least number of texts of which some fill a run, whatever their lengths
+// are. With this number of tokenized texts, a run that is not full has no better alternative.
 func (q *queue) enoughForFullBatch() int {
 	enough := 1
 	for bucket := 0; bucket < q.model.MaxTokens(); {
 		bucket = q.model.Bucket(bucket + 1)
-		enough += q.batchRows(bucket) - 1
+		enough += max(1, q.model.BatchTokens()/bucket) - 1
 	}
 	return enough
 }
 
-func (q *queue) startRun(priority int, b *list.List) task {
+func (q *queue) startRun(priority int, run plannedRun) task {
 	q.running[priority]++
 	q.passedOver[priority] = 0
 	for lower := priority + 1; lower < priorities; lower++ {
@@ -125,13 +152,17 @@ func (q *queue) startRun(priority int, b *list.List) task {
 			q.passedOver[lower]++
 		}
 	}
-	return task{jobs: q.takeJobs(b, q.batchRows(first(b).bucket)), priority: priority, run: true}
+	t := task{priority: priority, run: true}
+	l := &q.lists[priority]
+	for list, n := range l.textsOf(run) {
+		t.jobs = q.takeJobs(t.jobs, list, n)
+	}
+	return t
 }
 
-// takeJobs takes up to n jobs off a list for a worker.
-func (q *queue) takeJobs(from *list.List, n int) []*job {
-	jobs := make([]*job, 0, min(n, from.Len()))
-	for len(jobs) < cap(jobs) {
+// takeJobs takes up to n jobs off a list for a worker, and appends them to jobs.
+func (q *queue) takeJobs(jobs []*job, from *list.List, n int) []*job {
+	for range min(n, from.Len()) {
 		j := first(from)
 		q.detach(j)
 		j.withWorker = true
@@ -160,7 +191,6 @@ func (q *queue) tokenizeDone(t task) {
 		case len(j.waiters) == 0 && !j.keep:
 			q.finish(j, errGivenUp)
 		default:
-			j.bucket = q.model.Bucket(len(j.tokens))
 			q.insert(j)
 		}
 	}

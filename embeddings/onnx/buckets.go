@@ -5,49 +5,40 @@ import (
 	"slices"
 )
 
-// A text is padded to its bucket, a length that depends on its number of tokens only. So its vector
-// does not depend on the texts beside it.
-//
-// On a CPU, a padding token costs as much as one of a text, and a further run of the model about as
-// much as 15, since it reads all weights. With these buckets, encoding catalogues and requests of
-// 24 to 100 titles or descriptions costs at most 5 % more than without any padding, or than in
-// fewer runs. A GPU runs large batches and has fewer buckets, because a further run costs it more.
-var (
-	cpuBuckets = []int{4, 5, 6, 8, 10, 12, 14, 16}         // then multiples of 4, from 128 on of 16
-	gpuBuckets = []int{8, 12, 16, 24, 32, 48, 64, 96, 128} // then multiples of 64
-)
+// gpuBuckets are the padded lengths on a GPU, then multiples of 64. A further run costs a GPU more
+// than padding does, and it runs large batches.
+var gpuBuckets = []int{8, 12, 16, 24, 32, 48, 64, 96, 128}
 
-// bucket returns the padded length of a text of n tokens.
+// bucket returns the padded length of a run whose longest text has n tokens. On a CPU nothing but
+// the longest text pads: a padding token costs as much as one of a text, and a new length costs
+// nothing.
 func (p *sessionPool) bucket(n int) int {
-	buckets, step := cpuBuckets, 4
-	switch {
-	case p.device.cuda:
-		buckets, step = gpuBuckets, 64
-	case n > 128:
-		step = 16
+	if !p.device.cuda {
+		return n
 	}
-	for _, b := range buckets {
+	for _, b := range gpuBuckets {
 		if n <= b {
 			return min(b, p.maxTokens)
 		}
 	}
-	return min((n+step-1)/step*step, p.maxTokens)
+	return min((n+63)/64*64, p.maxTokens)
 }
 
-// byBucket sorts order, which has indexes of texts, by length. It yields the parts of it whose
-// texts have one bucket, each with at most limit texts.
-func (p *sessionPool) byBucket(texts [][]int32, order []int, limit int) iter.Seq[[]int] {
+// runsOf sorts order, which has indexes of texts, by length. It yields the parts of it that make
+// one run of the model each. A part has one bucket, unless the pool mixes buckets, and at most
+// limit padded tokens, or one text.
+func (p *sessionPool) runsOf(texts [][]int32, order []int, limit int) iter.Seq[[]int] {
 	slices.SortStableFunc(order, func(a, b int) int { return len(texts[a]) - len(texts[b]) })
+	bucket := func(i int) int { return p.bucket(len(texts[order[i]])) }
 	return func(yield func([]int) bool) {
-		for left := order; len(left) > 0; {
-			bucket, n := p.bucket(len(texts[left[0]])), 1
-			for n < min(limit, len(left)) && p.bucket(len(texts[left[n]])) == bucket {
-				n++
+		for start, end := 0, 1; start < len(order); start, end = end, end+1 {
+			for end < len(order) && (p.mixes || bucket(end) == bucket(start)) &&
+				(end+1-start)*bucket(end) <= limit {
+				end++
 			}
-			if !yield(left[:n]) {
+			if !yield(order[start:end]) {
 				return
 			}
-			left = left[n:]
 		}
 	}
 }

@@ -35,8 +35,9 @@ type EncoderOptions struct {
 // use; runs beyond the number of sessions wait for a session. The owner closes it.
 //
 // On a CPU, the vector of a text is a function of the text: it has the same bits alone, in any
-// batch and in any session. So each text is padded to the bucket of its own length, a run has one
-// thread, and a model whose vectors would depend on the batch runs on one text at a time.
+// batch and in any session. So a run has one thread, texts of different lengths share a run only if
+// padding changes no bit on this processor, and a model whose vectors would depend on the batch runs
+// on one text at a time.
 type Encoder struct {
 	tokenizer *TextTokenizer
 	files     *EncoderFiles // without the model and the tokenizer's file on a CPU
@@ -180,11 +181,8 @@ func (e *Encoder) Run(ctx context.Context, batch [][]int32, out [][]float32) err
 	return sessions.run(ctx, batch, out)
 }
 
-// encodeBatchSize is how many texts Encode runs at once.
-const encodeBatchSize = 16
-
 // Encode encodes any number of tokenized texts and returns their unit vectors, nil for a text
-// without tokens. It batches texts of one length bucket, so that little is padded. It is for
+// without tokens. It batches texts of similar lengths, so that little is padded. It is for
 // background work; package embeddings serves requests.
 func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, error) {
 	var order []int
@@ -194,7 +192,8 @@ func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, err
 		}
 	}
 	out := make([][]float32, len(texts))
-	for indexes := range e.sessions.Load().byBucket(texts, order, encodeBatchSize) {
+	sessions := e.sessions.Load()
+	for indexes := range sessions.runsOf(texts, order, sessions.batchTokens) {
 		var batch [][]int32
 		var vectors [][]float32
 		for _, i := range indexes {
@@ -210,6 +209,9 @@ func (e *Encoder) Encode(ctx context.Context, texts [][]int32) ([][]float32, err
 
 // Bucket implements embeddings.Model.
 func (e *Encoder) Bucket(n int) int { return e.sessions.Load().bucket(n) }
+
+// MixesBuckets implements embeddings.Model.
+func (e *Encoder) MixesBuckets() bool { return e.sessions.Load().mixes }
 
 // Dim implements embeddings.Model.
 func (e *Encoder) Dim() int { return e.dim }

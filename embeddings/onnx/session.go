@@ -36,19 +36,19 @@ func resize[T any](buf []T, n int) []T {
 	return buf[:n]
 }
 
-// run encodes the batch and writes the texts' unit vectors into out. The model runs once for each
-// length bucket that the texts have, because sums over more padding may round differently.
+// run encodes the batch and writes the texts' unit vectors into out. The model runs once, or once
+// for each length bucket that the texts have.
 func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) error {
 	s.order = s.order[:0]
 	for i := range batch {
 		s.order = append(s.order, i)
 	}
-	limit := len(batch)
+	limit := math.MaxInt
 	if s.pool.oneByOne {
 		limit = 1
 	}
-	for indexes := range s.pool.byBucket(batch, s.order, limit) {
-		length := s.pool.bucket(len(batch[indexes[0]]))
+	for indexes := range s.pool.runsOf(batch, s.order, limit) {
+		length := s.pool.bucket(len(batch[indexes[len(indexes)-1]]))
 		if err := s.runPadded(ctx, batch, indexes, length, out); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,6 +48,7 @@ type sessionPool struct {
 	batchTokens int
 	maxTokens   int  // of a text
 	oneByOne    bool // each run of the model has one text
+	mixes       bool // a run may have texts of several buckets; see findMixes
 
 	idle      chan *session
 	closed    chan struct{}
@@ -98,7 +100,7 @@ func (e *Encoder) openPool(ctx context.Context, d device) (*sessionPool, error) 
 	for range p.size {
 		p.idle <- &session{encoder: e, pool: p}
 	}
-	if err := e.try(ctx, p); err != nil {
+	if err := e.findMixes(ctx, p); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -190,7 +192,10 @@ func (e *Encoder) leaveFailedGPU(
 		return nil, ErrClosed
 	case now != failed:
 		return now, nil // another run has moved the encoder meanwhile
-	case !failed.device.cuda || e.try(ctx, failed) == nil || ctx.Err() != nil:
+	case !failed.device.cuda || ctx.Err() != nil:
+		return nil, cause
+	}
+	if _, err := e.try(ctx, failed); err == nil || ctx.Err() != nil {
 		return nil, cause // the fault is the batch's, or time is up
 	}
 	//nolint:contextcheck // the sessions serve all later requests, too
@@ -209,7 +214,7 @@ func (e *Encoder) leaveFailedGPU(
 	return sessions, nil
 }
 
-// tryTexts are texts that an encoder must give different vectors. Two of them share a batch.
+// tryTexts are texts that an encoder must give different vectors. They have different lengths.
 var tryTexts = []string{
 	"a quiet farm",
 	"Replacement battery for a handheld, 1987 (2nd edition), with charger & cable",
@@ -220,25 +225,40 @@ var tryTexts = []string{
 // maxTryCosine is the cosine from which two vectors count as the same.
 const maxTryCosine = 0.9999
 
-// try encodes some texts, and returns an error if the vectors are not finite or all the same: the
+// try encodes tryTexts, and returns an error if the vectors are not finite or all the same: the
 // model or its device is damaged.
-func (e *Encoder) try(ctx context.Context, p *sessionPool) error {
-	batch, out := make([][]int32, len(tryTexts)), make([][]float32, len(tryTexts))
+func (e *Encoder) try(ctx context.Context, p *sessionPool) (vectors [][]float32, err error) {
+	batch := make([][]int32, len(tryTexts))
+	vectors = make([][]float32, len(tryTexts))
 	for i, text := range tryTexts {
-		batch[i], out[i] = e.Tokenize(nil, text), make([]float32, e.dim)
+		batch[i], vectors[i] = e.Tokenize(nil, text), make([]float32, e.dim)
 		if len(batch[i]) == 0 {
-			return fmt.Errorf("the tokenizer finds no token in %q: use the tokenizer of the model",
-				text)
+			return nil, fmt.Errorf("the tokenizer finds no token in %q: use the tokenizer of the "+
+				"model", text)
 		}
 	}
-	if err := p.run(ctx, batch, out); err != nil {
-		return fmt.Errorf("trying the model on %d texts: %w", len(tryTexts), err)
+	if err := p.run(ctx, batch, vectors); err != nil {
+		return nil, fmt.Errorf("trying the model on %d texts: %w", len(tryTexts), err)
 	}
-	for _, v := range out[1:] {
-		if e.dim == 1 || vek32.Dot(out[0], v) < maxTryCosine {
-			return nil
+	for _, v := range vectors[1:] {
+		if e.dim == 1 || vek32.Dot(vectors[0], v) < maxTryCosine {
+			return vectors, nil
 		}
 	}
-	return errors.New("the model gives all texts the same vector: it is damaged or is no text " +
-		"encoder")
+	return nil, errors.New("the model gives all texts the same vector: it is damaged or is no " +
+		"text encoder")
+}
+
+// findMixes tries the pool and sets mixes: on a CPU, texts of any lengths share a run if padding
+// changes no bit of their vectors. That depends on how the runtime sums up on this processor. With
+// AVX2 or AVX-512, sums over more padding give the same bits.
+func (e *Encoder) findMixes(ctx context.Context, p *sessionPool) error {
+	alone, err := e.try(ctx, p)
+	if err != nil || p.device.cuda || p.oneByOne {
+		return err
+	}
+	p.mixes = true
+	padded, err := e.try(ctx, p)
+	p.mixes = slices.EqualFunc(alone, padded, slices.Equal)
+	return err
 }

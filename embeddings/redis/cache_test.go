@@ -151,12 +151,13 @@ func (m *model) Run(_ context.Context, batch [][]int32, out [][]float32) error {
 	}
 	return nil
 }
-func (*model) Bucket(n int) int { return n }
-func (*model) Dim() int         { return dim }
-func (*model) MaxTokens() int   { return 128 }
-func (*model) Parallel() int    { return 1 }
-func (*model) BatchTokens() int { return 1024 }
-func (*model) Digest() string   { return digest }
+func (*model) Bucket(n int) int   { return n }
+func (*model) MixesBuckets() bool { return true }
+func (*model) Dim() int           { return dim }
+func (*model) MaxTokens() int     { return 128 }
+func (*model) Parallel() int      { return 1 }
+func (*model) BatchTokens() int   { return 1024 }
+func (*model) Digest() string     { return digest }
 
 // A new replica encodes nothing that another one has encoded. Without Redis it encodes everything.
 func TestNewReplicaEncodesNothing(t *testing.T) {
