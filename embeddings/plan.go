@@ -37,7 +37,7 @@ func (p *runPlan) add(n, padded int) {
 // divide finds the runs. A run has at most limit padded tokens, or one text. Texts with different
 // padded lengths share a run only if mix is true.
 //
-// A run that is not full takes all texts of its shortest length: elsewhere they would not cost
+// A run that is not full takes all texts of its shortest length: in another run they would not cost
 // less. So few starts come into question for each end.
 func (p *runPlan) divide(limit int, mix bool) {
 	p.costs, p.starts = append(p.costs[:0], 0), append(p.starts[:0], 0)

@@ -377,7 +377,7 @@ func TestClose(t *testing.T) {
 // All methods run at the same time, for the race detector.
 func TestConcurrentUse(t *testing.T) {
 	m := newFake()
-	m.parallel = 3
+	m.parallel, m.mixes = 3, true
 	s := start(t, m,
 		embeddings.Options{Dir: t.TempDir(), CacheBytes: 64 << 10, QueueBytes: 100 * 520})
 	pool := slices.Concat(items("a", 200, 8), items("b", 100, 40), items("poison", 3, 12))

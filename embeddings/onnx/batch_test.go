@@ -13,7 +13,7 @@ import (
 	"relish/embeddings/onnxfile"
 )
 
-// variedTexts have between 3 and 128 tokens, several in most length buckets.
+// variedTexts have between 3 and 128 tokens.
 func variedTexts(rng *rand.Rand) []string {
 	words := strings.Fields("quiet farm fishing friends trenches great war platform family game " +
 		"wireless controller black battery handheld zombie puzzle orchestra 1987 detective " +

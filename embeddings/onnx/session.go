@@ -37,7 +37,7 @@ func resize[T any](buf []T, n int) []T {
 }
 
 // run encodes the batch and writes the texts' unit vectors into out. The model runs once, or once
-// for each length bucket that the texts have.
+// for each length bucket that the texts have, or once for each text.
 func (s *session) run(ctx context.Context, batch [][]int32, out [][]float32) error {
 	s.order = s.order[:0]
 	for i := range batch {
