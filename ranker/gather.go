@@ -182,11 +182,24 @@ func signalsRead(
 
 // searchText returns the request's search text as an item, nil without one.
 func searchText(req *Request) *ItemInfo {
-	q := req.Context["query"]
-	if q.Kind != String || q.Str == "" {
+	text := SearchText(req.Context)
+	if text == "" {
 		return nil
 	}
-	info := NewItemInfo(Item{Title: q.Str}, TextSpec{"title"})
+	return NewSearchItem(text)
+}
+
+// SearchText returns the search text of a context, its field "query", "" without one.
+func SearchText(context map[string]FieldValue) string {
+	if q := context["query"]; q.Kind == String {
+		return q.Str
+	}
+	return ""
+}
+
+// NewSearchItem returns a search text, not empty, as the item whose vector signals compare.
+func NewSearchItem(text string) *ItemInfo {
+	info := NewItemInfo(Item{Title: text}, TextSpec{"title"})
 	info.Transient = true
 	return info
 }

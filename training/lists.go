@@ -63,7 +63,7 @@ func readLists(ctx context.Context, in *Inputs) (*trainingLists, error) {
 		out.lists, out.old, err = selectWarmStartLists(in, out.log, out.holdoutStart)
 		return out, err
 	}
-	out.lists = selectLists(out.log, out.holdoutStart, &in.Config)
+	out.lists = selectLists(out.log, out.holdoutStart, &in.Config, in.PairsEncoder)
 	if len(out.lists) < minTrainingLists {
 		return nil, tooFewLists(out, in.Holdout)
 	}
@@ -101,9 +101,17 @@ func (l *trainingLists) curve() *examination.Curve {
 }
 
 // selectLists returns the lists before a sequence that a scorer is trained on, in order. These are
-// the newest logged lists with a click, and sampled lists if there are few of those.
-func selectLists(log *replay.Log, end uint64, cfg *Config) []replay.RankingList {
+// the newest logged lists with a click, and sampled lists if there are few of those. pairsEncoder
+// leaves out the lists whose questions are for the encoder, see Inputs.PairsEncoder.
+func selectLists(
+	log *replay.Log, end uint64, cfg *Config, pairsEncoder bool,
+) []replay.RankingList {
 	lists := log.ClickedImpressions(0, end)
+	if pairsEncoder {
+		lists = slices.DeleteFunc(lists, func(l replay.RankingList) bool {
+			return l.Query != "" && isEncoderQuestion(l.Query)
+		})
+	}
 	if len(lists) < minLoggedLists {
 		lists = append(lists, sampleLists(log, end, cfg)...)
 		replay.SortLists(lists)
@@ -160,10 +168,10 @@ func sampleEnough(log *replay.Log, from, end uint64, cfg *Config) (lists []repla
 // one, uses for the scorer. An encoder that has learned from such a list would give its label away
 // to the scorer. The corpus has no vectors and no lists.
 func EncoderSplit(log *replay.Log, later []*replay.Log, cfg *Config) *signals.Corpus {
-	lists := selectLists(log, math.MaxUint64, cfg)
+	lists := selectLists(log, math.MaxUint64, cfg, false)
 	for _, l := range later {
 		ids := l.Users.IDs()
-		for _, list := range selectLists(l, math.MaxUint64, cfg) {
+		for _, list := range selectLists(l, math.MaxUint64, cfg, false) {
 			if user := log.Users.Number(ids[list.User]); user >= 0 {
 				lists = append(lists, replay.RankingList{Seq: list.Seq, User: user})
 			}

@@ -47,6 +47,11 @@ func (f *fittedSignals) modelFor(user int32) *ranker.Model {
 func trainSignals(ctx context.Context, in *Inputs, l *trainingLists) (*fittedSignals, error) {
 	crossFit := signals.NewCrossFit(l.log, l.lists, in.Vectors, l.holdoutStart)
 	crossFit.Examination = l.curve()
+	if in.Vectors != nil && slices.Contains(in.Config.Signals, served.KindQueryHistory) {
+		if err := crossFit.ReadQuestions(ctx, in.Vectors); err != nil {
+			return nil, err
+		}
+	}
 	if in.Parent == nil {
 		crossFit = crossFit.MergeFolds()
 	}
@@ -231,6 +236,10 @@ func (t *signalTrainer) trainKind(
 		if c.HasPairs() {
 			opt := signals.FactorizationOptions{Seed: t.in.Config.Seed}
 			trained = signals.TrainMatrixFactorization(c, opt)
+		}
+	case served.KindQueryHistory:
+		if history := signals.TrainQueryHistory(c); history != nil {
+			trained = history
 		}
 	case served.KindResidualGP:
 		gp, err := signals.TrainResidualGP(c, t.prior, t.in.Config.Seed)

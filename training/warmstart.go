@@ -88,9 +88,9 @@ func selectWarmStartLists(
 ) ([]replay.RankingList, *oldLists, error) {
 	since := in.Parent.LearnedUntil
 	fresh := log.ClickedImpressions(since, end)
-	// The same lists as in the parent's own training: EncoderSplit kept these from the text
-	// encoder.
-	candidates := selectLists(log, min(since, end), &in.Config)
+	// The same lists as in the parent's own training: EncoderSplit or EncoderPairs kept these from
+	// the text encoder.
+	candidates := selectLists(log, min(since, end), &in.Config, in.PairsEncoder)
 	if len(log.Lists) == 0 {
 		fresh = sampleEnough(log, since, end, &in.Config)
 	}

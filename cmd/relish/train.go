@@ -13,6 +13,7 @@ import (
 	"relish/internal/app"
 	"relish/internal/config"
 	"relish/training"
+	"relish/training/finetune"
 	"relish/training/modelcard"
 )
 
@@ -27,7 +28,8 @@ type trainCmd struct {
 	From         string   `help:"Warm start from this bundle or the active one: learn the new events and a sample of the old." placeholder:"previous|VERSION"`
 	// TuneEncoder is nil if the configuration decides.
 	TuneEncoder *bool   `help:"Fine-tune the text encoder: the largest gain for new and rare items (default: if the log is large enough)." placeholder:"true|false"`
-	Objective   string  `help:"Fine-tune for next-item, or for title-text, which needs no clicks (default: train.encoder.objective)." placeholder:"NAME"`
+	Objective   string  `help:"Fine-tune for next-item, pairs (questions and choices), or title-text, without clicks (default: train.encoder.objective)." placeholder:"NAME"`
+	Pairs       string  `help:"Also fine-tune on the questions and answers of this file: CSV or JSON with the columns query and answer." type:"path" placeholder:"FILE"`
 	MaxMinutes  float64 `help:"Longest fine-tuning. The bundle then depends on the machine's speed (default: train.encoder.minutes, no limit)." placeholder:"MINUTES"`
 	Force       string  `help:"Activate the bundle even if it ranks worse. The bundle records the reason." placeholder:"REASON"`
 	// AllowMismatch is named as in the configuration.
@@ -106,6 +108,10 @@ func (c *trainCmd) configure(cfg *training.Config) error {
 	if err := cfg.Validate(); err != nil {
 		return app.UsageError{Err: err}
 	}
+	if c.Pairs != "" && encoder.Objective != finetune.Pairs {
+		return app.Usagef("--pairs needs --objective %s; the objective is %s", finetune.Pairs,
+			encoder.Objective)
+	}
 	return nil
 }
 
@@ -133,8 +139,15 @@ func (c *trainCmd) options(cfg *config.Config) (app.TrainerOptions, error) {
 	if err != nil {
 		return opt, app.Usagef("--until: %w", err)
 	}
+	var pairs []training.QuestionAnswer
+	if c.Pairs != "" {
+		if pairs, err = training.ReadPairs(c.Pairs); err != nil {
+			return opt, fmt.Errorf("--pairs: %w", err)
+		}
+	}
 	return app.TrainerOptions{
-		Data: c.Data, Logs: c.Log, Bundles: c.Bundles, Encoder: c.encoderFlags.options(),
+		Pairs: pairs,
+		Data:  c.Data, Logs: c.Log, Bundles: c.Bundles, Encoder: c.encoderFlags.options(),
 		Config:  cfg,
 		Holdout: c.Holdout, Until: until, From: c.From, ForceReason: c.Force,
 		Command: c.reproduce(),
@@ -163,6 +176,9 @@ func (c *trainCmd) reproduce() string {
 	}
 	if c.Objective != "" {
 		line += " --objective " + c.Objective
+	}
+	if c.Pairs != "" {
+		line += " --pairs FILE"
 	}
 	if c.AllowMismatch {
 		line += " --allow-mismatch"

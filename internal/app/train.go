@@ -20,6 +20,7 @@ import (
 	"relish/internal/config"
 	"relish/ranker/bundle"
 	"relish/ranker/signals"
+	"relish/training"
 	"relish/training/pipeline"
 	"relish/training/replay"
 )
@@ -32,6 +33,9 @@ type TrainerOptions struct {
 	Bundles string   // folder of the bundles; empty: "bundles" in the data folder
 	Encoder EncoderOptions
 	Config  *config.Config
+
+	// Pairs are questions and answers to fine-tune on, see pipeline.Options.Pairs.
+	Pairs []training.QuestionAnswer
 
 	Holdout     float64 // newest share of the lists to measure on, 0 to 1; 0: the default plan
 	Until       int64   // leave out what happened from this time on, Unix ms; 0: leave out nothing
@@ -110,8 +114,8 @@ func (t *Trainer) configure() error {
 		LoadSignal: new(signals.Loader).Load, Verify: t.verifyBundle,
 		SigningKey: key,
 		Holdout:    opt.Holdout, Until: opt.Until, WarmStartFrom: opt.From,
-		ForceReason: opt.ForceReason,
-		Revision:    Revision(), Command: opt.Command,
+		ForceReason: opt.ForceReason, Pairs: opt.Pairs,
+		Revision: Revision(), Command: opt.Command,
 		OpenTable: tableOpener(folders, opt.Log),
 		ServerRefuses: func(b *bundle.Bundle) error {
 			return serverRefuses(opt.Data, cfg.State, b)

@@ -58,6 +58,9 @@ type Encoder struct {
 	// 8-bit weights, whose digest is Digest, and with 32-bit weights, whose digest is DigestFP32.
 	FineTuned  bool   `json:"fine_tuned,omitzero"`
 	DigestFP32 string `json:"digest_fp32,omitzero"`
+	// Pairs reports that the encoder was fine-tuned on questions and what was chosen for them. A
+	// warm start then keeps the same questions from its scorer.
+	Pairs bool `json:"pairs,omitzero"`
 }
 
 // Files of a fine-tuned text encoder. Package embeddings/finetuned reads and writes them.

@@ -9,6 +9,7 @@
 //	two_tower.*      TwoTower              neural model of what users do next
 //	residual.*       ResidualGP            Gaussian process over click residuals
 //	content_prior.*  ContentPrior          popularity that an item's content predicts
+//	query_history.*  QueryHistory          what was chosen for similar search texts
 //
 // The first two have nothing to learn. The others are TrainedSignals: package training/signals and
 // training/twotower fill their exported fields, and a bundle keeps each as a file. Loader reads

@@ -75,6 +75,7 @@ func again(in *ranker.SignalInput) *ranker.SignalInput {
 		ItemVectors:   in.ItemVectors,
 		RecentVectors: in.RecentVectors,
 		Query:         in.Query,
+		QueryVector:   in.QueryVector,
 	}
 }
 

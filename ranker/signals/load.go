@@ -46,6 +46,7 @@ var decoders = map[string]decoder{
 	KindLexical:             decodeLexical,
 	KindTwoTower:            decodeTwoTower,
 	KindText:                decodeText,
+	KindQueryHistory:        decodeQueryHistory,
 }
 
 // Loader makes signals from bundle files. Signals that know the same items share one item table. A
@@ -110,7 +111,7 @@ func Kinds() []string {
 func ColumnGroup(column string) string {
 	kind, _, _ := strings.Cut(column, ".")
 	switch {
-	case kind == KindCooccurrence, kind == KindMatrixFactorization:
+	case kind == KindCooccurrence, kind == KindMatrixFactorization, kind == KindQueryHistory:
 		return "behaviour"
 	case kind == KindResidualGP && column != residualContent:
 		return "behaviour"

@@ -44,6 +44,11 @@ func TestTrainedSignalsEqualTheirDefinitions(t *testing.T) {
 			func(w *world) signals.TrainedSignal { return w.lexical },
 			naiveLexical,
 		},
+		{
+			signals.KindQueryHistory,
+			func(w *world) signals.TrainedSignal { return w.queryHistory },
+			naiveQueryHistory,
+		},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
 			present := map[string]int{}

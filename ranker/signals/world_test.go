@@ -28,6 +28,7 @@ type world struct {
 	lexical       *signals.Lexical
 	means         []float32 // of the lexical signal, aligned with idfs
 	similarity    signals.TextSimilarity
+	queryHistory  *signals.QueryHistory // nil if no item is known
 	idfs          []float32 // of the first 12 words of the vocabulary
 }
 
@@ -135,6 +136,22 @@ func (w *world) learn() {
 		mean[d] = 0.1*float32(d%4) - 0.05
 	}
 	w.similarity = signals.NewTextSimilarity(mean)
+	w.learnQueryHistory()
+}
+
+// learnQueryHistory draws up to 8 search texts for each known item.
+func (w *world) learnQueryHistory() {
+	r := rand.New(rand.NewPCG(uint64(w.known), 78))
+	first, rows := []int32{0}, [][]float32(nil)
+	for range w.known {
+		for range r.IntN(9) {
+			rows = append(rows, unit(r, w.text))
+		}
+		first = append(first, int32(len(rows)))
+	}
+	if len(rows) > 0 {
+		w.queryHistory = signals.NewQueryHistory(w.table, first, rows)
+	}
 }
 
 func (w *world) learnCooccurrence() {
@@ -245,9 +262,13 @@ func (w *world) learnResidual() {
 
 // trained returns all trained signals but the two-tower model.
 func (w *world) trained() []signals.TrainedSignal {
-	return []signals.TrainedSignal{
+	out := []signals.TrainedSignal{
 		w.cooccurrence, w.factorization, w.residual, w.contentPrior, w.lexical, w.similarity,
 	}
+	if w.queryHistory != nil {
+		out = append(out, w.queryHistory)
+	}
+	return out
 }
 
 // anyID returns the id of an item, mostly a known one.
@@ -292,6 +313,7 @@ func (w *world) input(candidates, history, shown int) *ranker.SignalInput {
 	}
 	if w.r.IntN(2) == 0 {
 		in.Query = ranker.NewItemInfo(ranker.Item{Title: "sea cat nowhere glass"}, nil)
+		in.QueryVector = unit(rand.New(rand.NewPCG(uint64(candidates), 79)), w.text)
 	}
 	return in
 }

@@ -13,12 +13,13 @@ import (
 
 // corpus holds the distinct texts of the catalogue as tokens, and the users' sequences of texts.
 type corpus struct {
-	tokens    [][]int32 // by text: indices into vocab
-	vocab     []int32   // ids of the tokens that occur
-	rowLength int       // tokens in a row; no text is longer
-	sequences [][]int32 // text numbers in order of time, one sequence for a user
-	newEvents []int     // indices of the sequences of users with new events, ascending
-	heldOut   []bool    // by text: excluded from training
+	tokens    [][]int32  // by text: indices into vocab
+	vocab     []int32    // ids of the tokens that occur
+	rowLength int        // tokens in a row; no text is longer
+	sequences [][]int32  // text numbers in order of time, one sequence for a user
+	newEvents []int      // indices of the sequences of users with new events, ascending
+	heldOut   []bool     // by text: excluded from training
+	pairs     *pairTexts // of the objective Pairs, else nil
 }
 
 // The cost of attention grows with the square of the row length. So a row is as long as nearly all
@@ -37,9 +38,12 @@ func buildCorpus(in *Input, cfg *Config) (*corpus, error) {
 		return nil, fmt.Errorf("finetune: %w", err)
 	}
 	b := &corpusBuilder{tokenizer: tok, files: in.Files, cfg: cfg, textIndex: map[uint64]int32{}}
-	if cfg.Objective == TitleText {
+	switch cfg.Objective {
+	case TitleText:
 		b.addCatalogue(in.Corpus.ItemInfos)
-	} else {
+	case Pairs:
+		b.addPairs(in.Pairs)
+	default:
 		b.addHistories(in.Corpus, in.HasNewEvents)
 	}
 	return b.finish(), nil

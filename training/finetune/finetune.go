@@ -7,7 +7,12 @@
 // next text and away from the other texts of the batch (infoNCE). The trainer keeps a moving
 // average of the weights.
 //
-// A tenth of the items is held out. The validator compares the fine-tuned encoder with the
+// The objective Pairs has questions instead of histories, and the texts that were chosen for them
+// instead of next items. The texts that were offered beside the chosen one are in its batch, as
+// hard negatives. Neither a text that was chosen for the same question is a negative, nor a
+// question for which the same text was chosen.
+//
+// A tenth of the items is held out; of pairs, a tenth of the questions. The validator compares the fine-tuned encoder with the
 // pretrained one on histories that lead to a held-out item. If the fine-tuned encoder is better
 // there, it has learned the language of the catalogue instead of memorizing items. Only then is it
 // worth using.
@@ -19,6 +24,7 @@ package finetune
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"relish/embeddings/onnx"
@@ -30,10 +36,11 @@ const (
 	NextItem = "next-item" // query: what a user did; target: the text of what they do next
 	// query: an item's title; target: the rest of its text; needs no users
 	TitleText = "title-text"
+	Pairs     = "pairs" // query: a question; target: the text that was chosen for it
 )
 
 // Objectives lists all objectives.
-var Objectives = []string{NextItem, TitleText}
+var Objectives = []string{NextItem, TitleText, Pairs}
 
 // Config says what to train and how. DefaultConfig returns it filled in. Train checks every number.
 type Config struct {
@@ -57,7 +64,7 @@ type Config struct {
 	WarmUpSteps        int     // steps until the learning rate reaches its value and stays there
 	MaxGradNorm        float64 // limit of the norm of a step's gradient
 	EMADecay           float64 // share of the averaged weights that one step keeps
-	HoldoutShare       float64 // share of the items that the validator holds out
+	HoldoutShare       float64 // share of the items, or questions, that the validator holds out
 	EvalEvery          int     // steps between two evaluations
 	EarlyStoppingEvals int     // evaluations without a new best until it stops; 0: no limit
 	MaxSteps           int     // limit
@@ -138,7 +145,7 @@ func (c *Config) validate() error {
 				fmt.Errorf("finetune: %s is %v; it must be %v to %v", name, v, low, high))
 		}
 	}
-	if c.Objective != NextItem && c.Objective != TitleText {
+	if !slices.Contains(Objectives, c.Objective) {
 		wrong = append(wrong, fmt.Errorf("finetune: unknown Objective %q; use one of %v",
 			c.Objective, Objectives))
 	}

@@ -108,6 +108,7 @@ func (s *sampler) nextBatch() *batch {
 		}
 		if added > 1 {
 			windows, sequences = append(windows, window[:added]), append(sequences, seq)
+			s.addHardNegatives(b, seq)
 		}
 		if added < len(window) {
 			break
@@ -117,6 +118,18 @@ func (s *sampler) nextBatch() *batch {
 		s.addQueries(b, w, sequences[i])
 	}
 	return b
+}
+
+// addHardNegatives adds some of the texts that were offered beside the one of a pair, as far as
+// they fit.
+func (s *sampler) addHardNegatives(b *batch, pair []int32) {
+	if s.corpus.pairs == nil {
+		return
+	}
+	others := s.corpus.pairs.others[pair[0]]
+	for range min(hardNegatives, len(others)) {
+		b.add(others[s.rng.IntN(len(others))])
+	}
 }
 
 // minBatchUsers is the approximate least number of users in a batch. If texts are long and few fit,
@@ -147,6 +160,11 @@ func (s *sampler) addQueries(b *batch, window, all []int32) {
 		}
 		for _, text := range all {
 			if number, ok := b.index[text]; ok {
+				b.shift[row+number] = maskedScore
+			}
+		}
+		for number, text := range b.texts {
+			if s.corpus.pairs.isFalseNegative(window[0], text) {
 				b.shift[row+number] = maskedScore
 			}
 		}

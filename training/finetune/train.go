@@ -15,6 +15,7 @@ import (
 
 	"relish/embeddings/onnx"
 	"relish/internal/stats"
+	"relish/ranker"
 	"relish/training/signals"
 )
 
@@ -23,11 +24,21 @@ type Input struct {
 	Runtime *onnx.Runtime
 	Backend backends.Backend   // runs the training
 	Files   *onnx.EncoderFiles // the pretrained encoder with 32-bit weights
-	Corpus  *signals.Corpus    // without Vectors; Users may be empty for TitleText
+	Corpus  *signals.Corpus    // without Vectors; Users may be empty unless for NextItem
 	// HasNewEvents says for each user whether they have events that the encoder was not trained on.
 	// Such users then make up half of a batch's histories; the other half comes from all users, so
 	// that the encoder does not forget older events. nil treats all users alike.
 	HasNewEvents []bool
+	// Pairs are what Pairs trains on, and nothing else; the other objectives ignore them.
+	Pairs []Pair
+}
+
+// Pair is a question and what was chosen for it.
+type Pair struct {
+	Question string
+	Chosen   *ranker.ItemInfo
+	// Others were offered beside Chosen; nil, or nil elements, where nothing is known.
+	Others []*ranker.ItemInfo
 }
 
 // Train fine-tunes an encoder. It ends after Config.MaxSteps steps, at Config.TimeLimit, after
@@ -87,10 +98,12 @@ func (t *trainer) prepare(ctx context.Context) (err error) {
 	t.validator = newValidator(c, cfg)
 	if c.countPairs() < minPairs || len(t.validator.stoppingCases) < minCases ||
 		len(t.validator.finalCases) < minCases {
+		what := "steps from one text to the next, and %d to held-out texts"
+		if cfg.Objective == Pairs {
+			what = "pairs of question and answer, and %d with held-out questions"
+		}
 		return fmt.Errorf(
-			"%w: %d steps from one text to the next, and %d to held-out texts; at least %d and %d "+
-				"are needed",
-			ErrTooLittleData, c.countPairs(),
+			"%w: %d "+what+"; at least %d and %d are needed", ErrTooLittleData, c.countPairs(),
 			len(t.validator.stoppingCases)+len(t.validator.finalCases), minPairs, 2*minCases)
 	}
 	if t.net, err = openNetwork(in.Files.Model); err != nil {

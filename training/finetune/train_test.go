@@ -212,6 +212,47 @@ func TestTitleText(t *testing.T) {
 	}
 }
 
+// questions returns pairs whose question shares no word with the answer.
+func questions(n int) (out []finetune.Pair) {
+	r := rand.New(rand.NewPCG(8, 8))
+	var answers []*ranker.ItemInfo
+	for _, halves := range topics {
+		answers = append(answers, ranker.NewItemInfo(
+			ranker.Item{Title: strings.Join(halves[1], " ")}, ranker.TextSpec{"title"}))
+	}
+	for i := range n {
+		words, others := topics[i%len(topics)][0], slices.Clone(answers)
+		question := fmt.Sprintf("%s %s %d", words[r.IntN(3)], words[r.IntN(3)], i)
+		out = append(out, finetune.Pair{
+			Question: question, Chosen: answers[i%len(topics)],
+			Others: slices.Delete(others, i%len(topics), i%len(topics)+1),
+		})
+	}
+	return out
+}
+
+// Questions learn to point at what was chosen for them, also those that were held out.
+func TestPairs(t *testing.T) {
+	cfg := quick()
+	cfg.Objective = finetune.Pairs
+	in := finetune.Input{
+		Runtime: onnxtest.Start(t), Backend: onnxtest.Backend(t, 0),
+		Files: onnxtest.EncoderFiles(t, "fp32"), Pairs: questions(400),
+	}
+	res, err := finetune.Train(t.Context(), in, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !res.Validation.Better() || res.Validation.Difference.Mean < 0.1 {
+		t.Errorf("the fine-tuned encoder is not better: %+v", res.Validation)
+	}
+	in.Pairs = in.Pairs[:30]
+	if _, err = finetune.Train(t.Context(), in, cfg); !errors.Is(err, finetune.ErrTooLittleData) ||
+		!strings.Contains(err.Error(), "pairs of question and answer") {
+		t.Errorf("30 pairs give %v", err)
+	}
+}
+
 // corruptEncoder returns an encoder that gives NaN for texts with the word.
 func corruptEncoder(t *testing.T, f *onnx.EncoderFiles, word string) *onnx.EncoderFiles {
 	t.Helper()

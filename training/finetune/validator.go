@@ -41,11 +41,18 @@ func newValidator(c *corpus, cfg *Config) *validator {
 			pools[part[t]] = append(pools[part[t]], int32(t))
 		}
 	}
+	if c.pairs != nil { // questions are held out, and the answers of all are to be ranked
+		pools = [2][]int32{c.pairs.answers, c.pairs.answers}
+	}
 	var cases [2][]evalCase
 	for _, seq := range c.sequences {
 		for i := 1; i < len(seq); i++ {
-			if next := seq[i]; c.heldOut[next] && !slices.Contains(seq[:i], next) {
-				cases[part[next]] = append(cases[part[next]],
+			next, held := seq[i], seq[i]
+			if c.pairs != nil {
+				held = seq[0]
+			}
+			if c.heldOut[held] && !slices.Contains(seq[:i], next) {
+				cases[part[held]] = append(cases[part[held]],
 					evalCase{history: seq[max(0, i-cfg.HistoryLength):i], next: next})
 			}
 		}
@@ -55,7 +62,7 @@ func newValidator(c *corpus, cfg *Config) *validator {
 			func(i, j int) { cases[k][i], cases[k][j] = cases[k][j], cases[k][i] })
 		cases[k] = cases[k][:min(len(cases[k]), limit)]
 		for i := range cases[k] {
-			cases[k][i].negatives = drawNegatives(r, pools[k], &cases[k][i])
+			cases[k][i].negatives = drawNegatives(r, pools[k], &cases[k][i], c.pairs)
 		}
 		cases[k] = slices.DeleteFunc(cases[k],
 			func(t evalCase) bool { return len(t.negatives) == 0 })
@@ -63,8 +70,9 @@ func newValidator(c *corpus, cfg *Config) *validator {
 	return &validator{stoppingCases: cases[0], finalCases: cases[1]}
 }
 
-// drawNegatives draws different texts from the pool that do not occur in the case.
-func drawNegatives(r *rand.Rand, pool []int32, t *evalCase) (out []int32) {
+// drawNegatives draws different texts from the pool that do not occur in the case. Of pairs, it
+// draws none that was chosen for the question.
+func drawNegatives(r *rand.Rand, pool []int32, t *evalCase, pairs *pairTexts) (out []int32) {
 	used := map[int32]bool{t.next: true}
 	for _, h := range t.history {
 		used[h] = true
@@ -73,7 +81,7 @@ func drawNegatives(r *rand.Rand, pool []int32, t *evalCase) (out []int32) {
 		if len(out) == negativesPerCase {
 			break
 		}
-		if !used[pool[i]] {
+		if !used[pool[i]] && !pairs.isFalseNegative(t.history[0], pool[i]) {
 			out = append(out, pool[i])
 		}
 	}

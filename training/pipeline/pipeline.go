@@ -61,6 +61,9 @@ type Options struct {
 	// memory. nil trains without text.
 	Vectors ranker.Vectors
 	Encoder bundle.Encoder // the encoder behind Vectors, for the manifest
+	// Pairs are questions and answers that fine-tuning learns from besides those of the log, if its
+	// objective is finetune.Pairs.
+	Pairs []training.QuestionAnswer
 	// EncoderTuner fine-tunes the text encoder; nil leaves the encoder as it is.
 	EncoderTuner *EncoderTuner
 
@@ -250,7 +253,7 @@ func (r *run) inputs(p *plan, encoder *textEncoder) training.Inputs {
 		Holdout: p.holdout, Parent: p.warmStart, Progress: r.opt.Progress,
 	}
 	if encoder.vectors != nil {
-		in.Vectors = encoder.vectors
+		in.Vectors, in.PairsEncoder = encoder.vectors, encoder.manifest.Pairs
 	}
 	return in
 }

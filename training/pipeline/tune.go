@@ -58,8 +58,7 @@ func tuneEncoder(
 	}
 	in := finetune.Input{Runtime: run.opt.EncoderTuner.Runtime, Backend: run.opt.Backend}
 	err = run.stage("find texts to fine-tune on", func() error {
-		in.Corpus, in.HasNewEvents, err = encoderCorpus(ctx, run, p, present)
-		return err
+		return readEncoderInput(ctx, run, p, present, &in)
 	})
 	if err != nil {
 		return nil, err
@@ -116,9 +115,11 @@ func untuned(opt *Options, p *plan, present *textEncoder) string {
 // tooFewSteps says why a training that was not asked to fine-tune does not do so with this corpus;
 // it is empty if it does.
 func tooFewSteps(cfg *training.Config, c *signals.Corpus) string {
+	if cfg.Encoder.Tune != training.TuneAuto || cfg.Encoder.Objective != finetune.NextItem {
+		return ""
+	}
 	n := textSteps(c)
-	if cfg.Encoder.Tune != training.TuneAuto || cfg.Encoder.Objective != finetune.NextItem ||
-		n >= training.MinTuningSteps {
+	if n >= training.MinTuningSteps {
 		return ""
 	}
 	return fmt.Sprintf("it learns from users who go from one item with a text to another, and the "+
@@ -144,6 +145,11 @@ func fineTune(
 	cfg.Progress = tuningProgress(run, &cfg)
 	result, err := finetune.Train(ctx, in, cfg)
 	switch {
+	case errors.Is(err, finetune.ErrTooLittleData) && cfg.Objective == finetune.Pairs:
+		return nil, skipped{
+			reason: fmt.Sprintf("%v. It learns from three quarters of the questions with a choice: "+
+				"log more impressions with context.query and their clicks, or add --pairs FILE", err),
+		}
 	case errors.Is(err, finetune.ErrTooLittleData):
 		return nil, skipped{
 			reason: fmt.Sprintf("%v. What users did from the first of the scorer's %d newest "+
@@ -183,34 +189,37 @@ func tuningProgress(run *run, cfg *finetune.Config) func(finetune.Evaluation) {
 	}
 }
 
-// encoderCorpus returns what the encoder may be fine-tuned on. If fine-tuning continues from the
-// active bundle, hasNewEvents says which users have events that this bundle was not trained on.
-func encoderCorpus(
-	ctx context.Context,
-	run *run,
-	p *plan,
-	present *textEncoder,
-) (c *signals.Corpus, hasNewEvents []bool, err error) {
+// readEncoderInput sets what the encoder may be fine-tuned on. If fine-tuning continues from the
+// active bundle, HasNewEvents says which users have events that this bundle was not trained on.
+func readEncoderInput(
+	ctx context.Context, run *run, p *plan, present *textEncoder, out *finetune.Input,
+) error {
 	in, log := run.inputs(p, present), p.scan.log
 	start, err := log.HoldoutStart(in.Holdout)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	known, err := in.ScanBefore(ctx, start)
 	if err != nil {
-		return nil, nil, err
+		return err
+	}
+	if in.Config.Encoder.Objective == finetune.Pairs {
+		out.Pairs = training.EncoderPairs(known, run.opt.Pairs)
+		return nil
 	}
 	var later []*replay.Log
 	if p.retrain {
 		later = append(later, log)
 	}
 	if in.Config.Encoder.Begin == training.BeginActive && p.bundles.active.bundle != nil {
-		hasNewEvents = make([]bool, known.Users.Len())
+		out.HasNewEvents = make([]bool, known.Users.Len())
 		for _, x := range known.Interactions {
-			hasNewEvents[x.User] = hasNewEvents[x.User] || x.Seq >= p.scan.sinceActive.from
+			out.HasNewEvents[x.User] = out.HasNewEvents[x.User] ||
+				x.Seq >= p.scan.sinceActive.from
 		}
 	}
-	return training.EncoderSplit(known, later, &in.Config), hasNewEvents, nil
+	out.Corpus = training.EncoderSplit(known, later, &in.Config)
+	return nil
 }
 
 // textSteps counts the steps from one item with a text to the next, over all users.

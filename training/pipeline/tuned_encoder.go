@@ -44,6 +44,7 @@ func useFineTuned(
 	manifest := bundle.Encoder{
 		ID: present.manifest.ID + ", fine-tuned", Digest: result.Int8.Digest(),
 		FineTuned: true, DigestFP32: result.FP32.Digest(),
+		Pairs: run.opt.Config.Encoder.Objective == finetune.Pairs,
 	}
 	out.encoder = present.replacedBy(out.vectors, manifest, "")
 	return out, nil

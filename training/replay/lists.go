@@ -13,6 +13,7 @@ type RankingList struct {
 	Items  []int32
 	Gains  []float32 // aligned with Items
 	Logged bool      // an impression; false for a sampled list
+	Query  string    // see LoggedList.Query; "" for a sampled list
 }
 
 // isInformative reports whether the gains of a list say that one order is better than another.
@@ -38,8 +39,9 @@ func (l *Log) ClickedImpressions(from, to uint64) []RankingList {
 func (l *Log) Impressions(from, to uint64) (lists []RankingList) {
 	for i := range l.Lists {
 		if x := &l.Lists[i]; x.Seq >= from && x.Seq < to && !x.Incomplete {
-			lists = append(lists,
-				RankingList{Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Logged: true})
+			lists = append(lists, RankingList{
+				Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Logged: true, Query: x.Query,
+			})
 		}
 	}
 	return lists

@@ -87,9 +87,15 @@ type LoggedList struct {
 	// the list, from 0. It is nil if the list was not explored, or if the propensities that were
 	// logged do not tell.
 	BasePositions []int16
+	// Query is the search text of the request, "" without one or if it has more than
+	// MaxQueryBytes.
+	Query string
 	// EarlyFollowUps are the sequences of follow-ups that come before the list, mostly nil.
 	EarlyFollowUps []uint64
 }
+
+// MaxQueryBytes bounds LoggedList.Query. Nothing is learned from a longer search text.
+const MaxQueryBytes = 1024
 
 // Log is the result of Scan. It is read-only and safe for concurrent use.
 type Log struct {

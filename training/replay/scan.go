@@ -150,6 +150,9 @@ func (s *scanner) addImpression(rec *event.Record) {
 			list.Items = append(list.Items, item)
 		}
 	}
+	if query := ranker.SearchText(impression.Context); len(query) <= MaxQueryBytes {
+		list.Query = query
+	}
 	list.BasePositions = basePositions(impression, len(list.Items))
 	list.Gains = make([]float32, len(list.Items))
 	if impression.Scores != nil {

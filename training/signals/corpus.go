@@ -5,8 +5,8 @@
 // meets its own clicks in a signal. For serving, the signals are trained again on all users.
 //
 // The trainers are TrainLexical (word rarity), TrainContentFeatures and TrainContentPrior
-// (content), TrainCooccurrence, TrainMatrixFactorization and TrainResidualGP (behaviour). Package
-// twotower trains the two-tower model on the same corpus.
+// (content), TrainQueryHistory (search texts), TrainCooccurrence, TrainMatrixFactorization and
+// TrainResidualGP (behaviour). Package twotower trains the two-tower model on the same corpus.
 package signals
 
 import (
@@ -35,12 +35,21 @@ type UserHistory struct {
 	Lists        []List        // oldest first
 }
 
+// Question is a search text and an item that was chosen for it.
+type Question struct {
+	Vector []float32 // of the text, of unit length
+	Item   int32
+}
+
 // Corpus is what signals are trained on. It is read-only.
 type Corpus struct {
 	Items     *ranker.ItemTable
 	ItemInfos []*ranker.ItemInfo // by item: its content, nil if there is none
 	Vectors   [][]float32        // by item: its text's vector, nil if there is none
 	Users     []UserHistory
+	// Questions are the search texts for which an item was chosen, oldest first, at most
+	// MaxQuestions.
+	Questions []Question
 	// Examination says how likely users look at each position of a list; nil is 1 everywhere.
 	Examination *examination.Curve
 }

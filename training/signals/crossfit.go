@@ -41,6 +41,7 @@ type CrossFit struct {
 	vectors   [][]float32        // by item, nil for an item without text
 	fold      []int              // by user, 0 to Folds-1
 	firstList []uint64           // by user: sequence of the first scored list, MaxUint64 if none
+	questions []question         // see ReadQuestions
 	holdout   uint64             // events from this sequence on are held out
 
 	// Examination is passed to every corpus; nil is 1 everywhere.
@@ -153,5 +154,6 @@ func (c *CrossFit) Corpus(fold int) *Corpus {
 			u.Lists = append(u.Lists, List{Items: l.Items, Gains: l.Gains})
 		}
 	}
+	out.Questions = c.corpusQuestions(isVisible)
 	return out
 }
