@@ -31,6 +31,7 @@ type QueryHistory struct {
 	Vectors []float32 // of the search texts, each of unit length
 
 	centers []float32 // by item: unit-length mean of its rows, 0 without any
+	longest int32     // rows of the item with the most rows
 }
 
 var _ TrainedSignal = (*QueryHistory)(nil)
@@ -63,6 +64,7 @@ func (q *QueryHistory) setCenters() {
 	q.centers = make([]float32, q.Items.Len()*q.Dim)
 	for item := range q.Items.Len() {
 		center := q.center(int32(item))
+		q.longest = max(q.longest, q.First[item+1]-q.First[item])
 		for row := q.First[item]; row < q.First[item+1]; row++ {
 			vek32.Add_Inplace(center, q.row(row))
 		}
@@ -84,8 +86,12 @@ func (*QueryHistory) Kind() string { return KindQueryHistory }
 // Columns implements ranker.Signal.
 func (*QueryHistory) Columns() []string { return queryHistoryColumns }
 
-// InMemory implements ranker.InMemory.
-func (*QueryHistory) InMemory() bool { return true }
+// maxQuickRows is how many rows of 384 numbers are compared in 20 µs.
+const maxQuickRows = 400
+
+// InMemory implements ranker.InMemory. It is false if one item has so many texts that comparing
+// them may take longer than 20 µs.
+func (q *QueryHistory) InMemory() bool { return q.longest <= maxQuickRows }
 
 // Compute implements ranker.Signal. It returns an error if the search text's vector has another
 // length than those of the training, because it comes from another encoder.

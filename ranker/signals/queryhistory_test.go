@@ -2,6 +2,7 @@ package signals_test
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +71,24 @@ func TestQueryHistoryErrors(t *testing.T) {
 		change(&q)
 		if _, err := new(signals.Loader).Load(q.Kind(), q.Encode()); err == nil {
 			t.Errorf("%s is loaded", name)
+		}
+	}
+}
+
+// A signal whose items have few texts runs in the goroutine of the request, others do not.
+func TestQueryHistoryInMemory(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	for rows, want := range map[int]bool{300: true, 500: false} {
+		vectors := make([][]float32, rows)
+		for i := range vectors {
+			vectors[i] = unit(r, 8)
+		}
+		table := ranker.NewItemTable([]string{"a", "b"})
+		q := signals.NewQueryHistory(table, []int32{0, 0, int32(rows)}, vectors)
+		loaded := load(t, &signals.Loader{}, q.Kind(), q.Encode()).(*signals.QueryHistory)
+		if q.InMemory() != want || loaded.InMemory() != want {
+			t.Errorf("%d texts of one item: in memory is %v, after loading %v", rows, q.InMemory(),
+				loaded.InMemory())
 		}
 	}
 }

@@ -29,7 +29,7 @@ type world struct {
 	means         []float32 // of the lexical signal, aligned with idfs
 	similarity    signals.TextSimilarity
 	queryHistory  *signals.QueryHistory // nil if no item is known
-	idfs          []float32 // of the first 12 words of the vocabulary
+	idfs          []float32             // of the first 12 words of the vocabulary
 }
 
 const newItems = 12
