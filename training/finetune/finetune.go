@@ -12,10 +12,10 @@
 // hard negatives. Neither a text that was chosen for the same question is a negative, nor a
 // question for which the same text was chosen.
 //
-// A tenth of the items is held out; of pairs, a tenth of the questions. The validator compares the fine-tuned encoder with the
-// pretrained one on histories that lead to a held-out item. If the fine-tuned encoder is better
-// there, it has learned the language of the catalogue instead of memorizing items. Only then is it
-// worth using.
+// A tenth of the items is held out; of pairs, a tenth of the questions. The validator compares the
+// fine-tuned encoder with the pretrained one on histories that lead to a held-out item, or on the
+// held-out questions. If the fine-tuned encoder is better there, it has learned the language of the
+// catalogue instead of memorizing items. Only then is it worth using.
 //
 // The result (Result) is the encoder's file with new weights, and the same with 8-bit integer
 // weights, which a CPU serves. Everything that was trained on text vectors must be trained again.
