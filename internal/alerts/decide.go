@@ -110,9 +110,9 @@ func (r *Rule) value(count, total int) float64 {
 
 // baseline is what earlier windows say.
 type baseline struct {
-	values []float64 // of the windows
-	events float64   // in all windows together, without those that windows share
-	apart  float64   // number of windows that share no hour
+	values   []float64 // of the windows
+	events   float64   // in all windows together, without those that windows share
+	separate float64   // number of windows that share no hour
 }
 
 // baseline returns the windows of the first level that has enough, nil if none has. A window of a
@@ -133,7 +133,7 @@ func (r *Rule) baseline(h *trends.Hours, d *Decision) *baseline {
 				b.events += float64(total) / overlap
 			}
 		}
-		b.apart = float64(len(b.values)) / overlap
+		b.separate = float64(len(b.values)) / overlap
 		if d.Windows = len(b.values); d.Windows >= l.needs {
 			d.Basis = l.name
 			return &b
@@ -149,7 +149,7 @@ func (d *Decision) compare(r *Rule, b *baseline) {
 		b.values[i] = math.Abs(v - d.Usual)
 	}
 	deviation := 1.4826 * median(b.values)
-	limit := float64(chanceCount(d.Usual, b.apart))
+	limit := float64(chanceCount(d.Usual, b.separate))
 	if r.Share {
 		limit = float64(chanceShare(d.Usual, b.events, d.Total)) / float64(d.Total)
 	}
