@@ -16,51 +16,65 @@ type tokenizerFile struct {
 		Content string `json:"content"`
 		Special bool   `json:"special"`
 	} `json:"added_tokens"`
-	Normalizer struct {
-		Type       string `json:"type"`
-		Clean      bool   `json:"clean_text"`
-		Ideographs bool   `json:"handle_chinese_chars"`
-		Strip      *bool  `json:"strip_accents"`
-		Lower      bool   `json:"lowercase"`
-	} `json:"normalizer"`
-	PreTokenizer struct {
-		Type string `json:"type"`
-	} `json:"pre_tokenizer"`
+	Normalizer    normalizer     `json:"normalizer"`
+	PreTokenizer  preTokenizer   `json:"pre_tokenizer"`
 	PostProcessor *postProcessor `json:"post_processor"`
 	Model         struct {
-		Type     string           `json:"type"`
-		Unk      string           `json:"unk_token"`
-		Prefix   *string          `json:"continuing_subword_prefix"`
-		MaxChars *int             `json:"max_input_chars_per_word"`
-		Vocab    map[string]int32 `json:"vocab"`
+		Type         string          `json:"type"`
+		Unk          string          `json:"unk_token"`
+		UnkID        *int32          `json:"unk_id"`
+		Prefix       *string         `json:"continuing_subword_prefix"`
+		MaxChars     *int            `json:"max_input_chars_per_word"`
+		ByteFallback bool            `json:"byte_fallback"`
+		Vocab        json.RawMessage `json:"vocab"`
 	} `json:"model"`
 }
 
-type postProcessor struct {
-	Type   string `json:"type"`
-	Single []struct {
-		SpecialToken *templatePart
-		Sequence     *templatePart
-	} `json:"single"`
-	SpecialTokens map[string]struct {
-		IDs []int32 `json:"ids"`
-	} `json:"special_tokens"`
-	Cls [2]any `json:"cls"` // name, id
-	Sep [2]any `json:"sep"`
+// normalizer has the settings of all kinds of normalizers.
+type normalizer struct {
+	Type        string       `json:"type"`
+	Clean       bool         `json:"clean_text"`
+	Ideographs  bool         `json:"handle_chinese_chars"`
+	Strip       *bool        `json:"strip_accents"`
+	Lower       bool         `json:"lowercase"`
+	Normalizers []normalizer `json:"normalizers"`
+	CharsMap    []byte       `json:"precompiled_charsmap"`
+	StripLeft   bool         `json:"strip_left"`
+	StripRight  bool         `json:"strip_right"`
+	Pattern     struct {
+		Regex string
+	} `json:"pattern"`
+	Content string `json:"content"`
 }
 
-type templatePart struct {
-	ID     string `json:"id"`
-	TypeID int    `json:"type_id"`
+// preTokenizer has the settings of all kinds of pre-tokenizers.
+type preTokenizer struct {
+	Type          string         `json:"type"`
+	PreTokenizers []preTokenizer `json:"pretokenizers"`
+	Replacement   string         `json:"replacement"`
+	PrependScheme string         `json:"prepend_scheme"`
+	Split         *bool          `json:"split"`
 }
 
-// Load reads a tokenizer.json. It refuses everything that would make the ids differ from those of
-// the reference library, and the error names it.
+// Load reads a tokenizer.json, of a WordPiece or a Unigram model. It refuses everything that would
+// make the ids differ from those of the reference library, and the error names it.
 func Load(data []byte) (Tokenizer, error) {
 	var f tokenizerFile
 	if err := json.Unmarshal(data, &f); err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
 	}
+	load := loadWordPiece
+	if f.Model.Type == "Unigram" {
+		load = loadUnigram
+	}
+	t, err := load(&f)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	}
+	return t, nil
+}
+
+func loadWordPiece(f *tokenizerFile) (Tokenizer, error) {
 	t := &wordPiece{maxChars: 100, clean: f.Normalizer.Clean, ideographs: f.Normalizer.Ideographs,
 		lower: f.Normalizer.Lower, strip: f.Normalizer.Lower}
 	if f.Normalizer.Strip != nil {
@@ -69,10 +83,10 @@ func Load(data []byte) (Tokenizer, error) {
 	if f.Model.MaxChars != nil {
 		t.maxChars = *f.Model.MaxChars
 	}
-	err := errors.Join(f.checkSupported(), t.loadVocabulary(&f),
-		t.loadSpecialTokens(f.PostProcessor))
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	before, after, err := f.PostProcessor.specialTokens()
+	t.before, t.after = before, after
+	if err := errors.Join(f.checkSupported(), f.checkAddedTokens(), t.loadVocabulary(f), err); err != nil {
+		return nil, err
 	}
 	t.buildCharMaps()
 	t.states.New = func() any {
@@ -84,7 +98,7 @@ func Load(data []byte) (Tokenizer, error) {
 	return t, nil
 }
 
-// checkSupported returns an error for settings that this package does not support.
+// checkSupported returns an error for settings of WordPiece that this package does not support.
 func (f *tokenizerFile) checkSupported() error {
 	for _, part := range []struct{ field, got, want string }{
 		{"model.type", cmp.Or(f.Model.Type, "WordPiece"), "WordPiece"}, // old files do not say
@@ -95,6 +109,11 @@ func (f *tokenizerFile) checkSupported() error {
 			return fmt.Errorf("%s %q is not supported; only %s is", part.field, part.got, part.want)
 		}
 	}
+	return nil
+}
+
+// checkAddedTokens refuses added tokens that are cut out of texts.
+func (f *tokenizerFile) checkAddedTokens() error {
 	for _, a := range f.AddedTokens {
 		if !a.Special {
 			return fmt.Errorf("added_tokens: %q is not special, and such tokens are not supported",
@@ -117,8 +136,12 @@ func (t *wordPiece) loadVocabulary(f *tokenizerFile) error {
 	if f.Model.Prefix != nil {
 		prefix = *f.Model.Prefix
 	}
+	var vocabulary map[string]int32
+	if err := json.Unmarshal(f.Model.Vocab, &vocabulary); err != nil {
+		return fmt.Errorf("model.vocab: %w", err)
+	}
 	continuations := map[string]int32{}
-	for piece, id := range f.Model.Vocab {
+	for piece, id := range vocabulary {
 		if id < 0 {
 			return fmt.Errorf("model.vocab: the id of %q is negative", piece)
 		}
@@ -126,58 +149,12 @@ func (t *wordPiece) loadVocabulary(f *tokenizerFile) error {
 			continuations[tail] = id
 		}
 	}
-	t.initialPieces = newPieceTable(f.Model.Vocab)
+	t.initialPieces = newPieceTable(vocabulary)
 	t.continuationPieces = newPieceTable(continuations)
-	unk, ok := f.Model.Vocab[f.Model.Unk]
+	unk, ok := vocabulary[f.Model.Unk]
 	if !ok {
 		return fmt.Errorf("model.unk_token %q is missing from model.vocab", f.Model.Unk)
 	}
 	t.unk = unk
-	return nil
-}
-
-// loadSpecialTokens sets the special tokens before and after a text. Without a post_processor
-// there are none.
-func (t *wordPiece) loadSpecialTokens(p *postProcessor) error {
-	if p == nil {
-		return nil
-	}
-	switch p.Type {
-	case "BertProcessing", "RobertaProcessing":
-		cls, ok1 := p.Cls[1].(float64)
-		sep, ok2 := p.Sep[1].(float64)
-		if !ok1 || !ok2 {
-			return errors.New("post_processor: cls and sep must each be a name and an id")
-		}
-		t.before, t.after = []int32{int32(cls)}, []int32{int32(sep)}
-		return nil
-	case "TemplateProcessing":
-	default:
-		return fmt.Errorf("post_processor.type %q is not supported; only TemplateProcessing, "+
-			"BertProcessing and RobertaProcessing are", p.Type)
-	}
-	at, texts := &t.before, 0
-	for i, part := range p.Single {
-		switch {
-		case part.Sequence != nil && part.Sequence.TypeID == 0:
-			at = &t.after
-			texts++
-		case part.SpecialToken != nil && part.SpecialToken.TypeID == 0:
-			special, ok := p.SpecialTokens[part.SpecialToken.ID]
-			if !ok {
-				return fmt.Errorf("post_processor.special_tokens has no %q", part.SpecialToken.ID)
-			}
-			*at = append(*at, special.IDs...)
-		default:
-			return fmt.Errorf("post_processor.single[%d] is not supported; only a Sequence or a "+
-				"SpecialToken with type_id 0 is", i)
-		}
-	}
-	if texts != 1 {
-		return fmt.Errorf(
-			"post_processor.single contains the text %d times; it must contain it once",
-			texts,
-		)
-	}
 	return nil
 }
