@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -26,6 +27,9 @@ const (
 	maxCategories = 30
 	// minCategoryShare is the share of the items that must have a value for it to get a column.
 	minCategoryShare = 0.01
+	// minUsualCount is the usual count of an item that a half-life needs to become a feature. With
+	// lower counts a tree splits at one interaction, and then one click of anybody moves an item far.
+	minUsualCount = 2
 	// maxCountedValues bounds the distinct values that are counted for a field.
 	maxCountedValues = 1000
 )
@@ -36,7 +40,7 @@ const (
 func InferSchema(
 	log *replay.Log, before uint64, state features.Config, signalColumns, externalColumns []string,
 ) ([]ranker.Feature, []Reason) {
-	b := &schemaBuilder{log: log, state: state, fields: countFields(log)}
+	b := &schemaBuilder{log: log, before: before, state: state, fields: countFields(log)}
 	for i := range log.Lists {
 		if log.Lists[i].Seq < before {
 			b.lists++
@@ -110,6 +114,7 @@ func (c *fieldCounts) isCommon(n int) bool {
 // schemaBuilder collects the features of an inferred schema.
 type schemaBuilder struct {
 	log      *replay.Log
+	before   uint64 // what is learned from has lower sequences
 	state    features.Config
 	lists    int // impressions that are learned from
 	fields   *fieldCounts
@@ -147,16 +152,45 @@ func (b *schemaBuilder) actions() (names []string, counts map[string]int) {
 	return names, counts
 }
 
-// halfLives returns "all" and those half-lives that the log is long enough to tell from it.
+// halfLives returns "all" and those half-lives that the log is long enough to tell from it, and for
+// which it has enough interactions.
 func (b *schemaBuilder) halfLives() []string {
 	span := time.Duration(b.log.To-b.log.From) * time.Millisecond
 	out := []string{"all"}
 	for _, h := range b.state.HalfLives {
-		if d, err := features.ParseHalfLife(h); err == nil && d > 0 && span >= 4*d {
+		d, err := features.ParseHalfLife(h)
+		if err == nil && d > 0 && span >= 4*d && b.usualCount(d) >= minUsualCount {
 			out = append(out, h)
 		}
 	}
 	return out
+}
+
+// usualCount returns the count with a half-life that items have when somebody interacts with them:
+// the median over the interactions that are learned from, each without itself.
+func (b *schemaBuilder) usualCount(halfLife time.Duration) float64 {
+	type decayed struct {
+		count float64
+		time  int64
+	}
+	counts := map[int32]decayed{}
+	var before []float64
+	for i := range b.log.Interactions {
+		x := &b.log.Interactions[i]
+		if x.Seq >= b.before || x.Uncounted {
+			continue
+		}
+		c := counts[x.Item]
+		age := float64(max(0, x.Time-c.time)) / float64(halfLife.Milliseconds())
+		c.count *= math.Exp2(-age)
+		before = append(before, c.count)
+		counts[x.Item] = decayed{c.count + 1, max(x.Time, c.time)}
+	}
+	if len(before) == 0 {
+		return 0
+	}
+	slices.Sort(before)
+	return before[len(before)/2]
 }
 
 // addCounters adds the counters of items and of the user.

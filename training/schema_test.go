@@ -125,6 +125,11 @@ func TestInferSchema(t *testing.T) {
 		return e
 	}
 	clicks := func(i int) ranker.Event { return click(i, "click", "") }
+	popular := func(i int) ranker.Event { // every 12 hours if one happens every 6 hours
+		e := clicks(i)
+		e.ItemID = fmt.Sprint(i % 2)
+		return e
+	}
 	followUps := func(i int) ranker.Event { return click(i, "click", fmt.Sprint("l", i)) }
 	for name, c := range map[string]struct {
 		events          []ranker.Event
@@ -158,10 +163,16 @@ func TestInferSchema(t *testing.T) {
 			lacks:    "context.query context.session_id context.rare",
 		},
 		"a long time": {
+			events:   append(described(60), several(100, popular)...),
+			interval: 6 * time.Hour,
+			has:      "item.count.click.1d item.count.click.7d item.age",
+			lacks:    "item.count.click.1h item.count.click.30d",
+		},
+		"a long time, many items": {
 			events:   append(described(60), several(100, clicks)...),
 			interval: 6 * time.Hour,
-			has:      "item.count.click.1h item.count.click.1d item.count.click.7d item.age",
-			lacks:    "item.count.click.30d",
+			has:      "item.count.click item.age",
+			lacks:    "item.count.click.1h item.count.click.1d item.rate.click.7d",
 		},
 		"external tables and signals": {
 			events: several(20, clicks), interval: time.Second,

@@ -83,14 +83,11 @@ func TestPoisonedClicksGainLittle(t *testing.T) {
 			if _, metrics := s.get(t, "/metrics"); notCounted.MatchString(metrics) {
 				t.Errorf("honest events are not counted: %s", notCounted.FindString(metrics))
 			}
-			before := s.ranks(t)
 			// The attacked item's rank in the middle leaves the most room.
 			target := s.rank(t, "stranger", "", hundred())[60]
-			s.click(t, target, attack)
-			after := s.ranks(t)
-			for i, user := range shopUsers {
-				gain := before[i][target] - after[i][target]
-				t.Logf("%s: %s gains %d places, from %d", user, target, gain, before[i][target])
+			for i, gain := range s.attack(t, target, attack) {
+				user := shopUsers[i]
+				t.Logf("%s: %s gains %d places", user, target, gain)
 				if gain > 5 {
 					t.Errorf("%s: %s gains %d places", user, target, gain)
 				}
@@ -106,6 +103,19 @@ func TestPoisonedClicksGainLittle(t *testing.T) {
 			}
 		})
 	}
+}
+
+// attack lets an attack happen to an item, and returns how many places the item gains for each of
+// shopUsers.
+func (s *service) attack(t *testing.T, item string, attack clickAttack) (gains []int) {
+	t.Helper()
+	before := s.ranks(t)
+	s.click(t, item, attack)
+	after := s.ranks(t)
+	for i := range shopUsers {
+		gains = append(gains, before[i][item]-after[i][item])
+	}
+	return gains
 }
 
 // clickAttack is what a robot or a click farm does: each user clicks on one item.
@@ -142,7 +152,7 @@ func (s *service) ranks(t *testing.T) (out []map[string]int) {
 func (s *service) click(t *testing.T, item string, attack clickAttack) {
 	t.Helper()
 	for u := range attack.users {
-		user, impression := fmt.Sprint("robot-", u), ""
+		user, impression := fmt.Sprint(attack.name, "-", item, "-", u), ""
 		if attack.listed {
 			body, err := json.Marshal(map[string]any{"user_id": user, "candidates": hundred()})
 			if err != nil {
@@ -158,7 +168,7 @@ func (s *service) click(t *testing.T, item string, attack clickAttack) {
 			var batch []string
 			for i := done; i < min(attack.clicks, done+1000); i++ {
 				batch = append(batch, fmt.Sprintf(`{"type":"interaction","action":"click",%s`+
-					`"id":"c%d-%d","user":%q,"item":%q}`, impression, u, i, user, item))
+					`"id":"%s-%d","user":%q,"item":%q}`, impression, user, i, user, item))
 			}
 			status, answer := s.post(t, "/feedback", "["+strings.Join(batch, ",")+"]")
 			if status != http.StatusOK || answer["accepted"] != float64(len(batch)) {

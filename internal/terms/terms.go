@@ -15,7 +15,8 @@
 //
 // Terms are lower case and have the compatibility forms of Unicode (NFKC), so that full-width,
 // half-width and decomposed characters equal the usual ones. Words of characters below U+0300 only
-// are not normalized, so that "½" stays one character.
+// are not normalized, so that "½" stays one character. Characters that nobody sees, such as the
+// zero-width space and the soft hyphen, are left out, as text encoders leave them out.
 package terms
 
 import (
@@ -54,23 +55,34 @@ func isSeparator(r rune) bool {
 	if r < utf8.RuneSelf {
 		return (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z')
 	}
-	return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.In(r, unicode.Mn, unicode.Mc)
+	return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.In(r, unicode.Mn, unicode.Mc) &&
+		!unicode.Is(ignorable, r)
 }
+
+// ignorable has the characters without a glyph of their own, variation selectors among them.
+var ignorable = rangetable.Merge(
+	unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+
+// softHyphen is the only ignorable character below firstNormalized.
+const softHyphen = 0xAD
 
 // firstNormalized is the first character that is normalized, with everything beside it.
 const firstNormalized = 0x300
 
-// fold returns the lower case of a field in NFKC, without variation selectors.
+// fold returns the lower case of a field in NFKC, without ignorable characters.
 func fold(field string) string {
+	isOther := func(r rune) bool { return r >= firstNormalized || r == softHyphen }
+	if strings.ContainsFunc(field, isOther) {
+		field = strings.Map(dropIgnorable, field)
+	}
 	if strings.ContainsFunc(field, func(r rune) bool { return r >= firstNormalized }) {
-		field = norm.NFKC.String(strings.Map(dropSelector, field))
+		field = norm.NFKC.String(field)
 	}
 	return strings.ToLower(field)
 }
 
-// dropSelector removes variation selectors, which choose between glyphs of one character.
-func dropSelector(r rune) rune {
-	if unicode.Is(unicode.Variation_Selector, r) {
+func dropIgnorable(r rune) rune {
+	if unicode.Is(ignorable, r) {
 		return -1
 	}
 	return r

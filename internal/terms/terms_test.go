@@ -30,6 +30,8 @@ func TestTerms(t *testing.T) {
 		{"cafe\u0301 Việt", "café việt"},
 		{"ＡＢＣ１２３", "abc123"},
 		{"ｺｰﾋｰ ｶﾞｽ", "コー ーヒ ヒー ガス"},
+		// Characters that nobody sees.
+		{"ba\u200bset so\u00adlo \u2060wo\u200drd 👩\u200d🚒 sea", "baset solo word sea"},
 		// Letters keep their vowel signs.
 		{"हिन्दी किताब", "हिन्दी किताब"},
 		{"தமிழ் বাংলা", "தமிழ் বাংলা"},
