@@ -74,11 +74,12 @@ func (s *State) item(id string, rec *event.Record) *ItemState {
 		return it.scratch()
 	}
 	if it == nil {
-		it = &ItemState{Content: Content{cache: &itemCache{}}, first: rec.Event.Time}
+		created := ItemState{Content: Content{cache: &itemCache{}}, first: rec.Event.Time}
 		if s.bounded() {
 			s.items.makeRoom(s.cfg.MaxItems)
 		}
-		s.items.add(strings.Clone(id), it, s.now()) // id may be a part of a long string
+		id = strings.Clone(id) // it may be a part of a long string
+		it = s.items.add(id, &created, s.now())
 	} else {
 		s.items.touch(it, s.now())
 	}

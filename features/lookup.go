@@ -41,7 +41,7 @@ func (s *State) lookUpBatch(ids []string, found []*ItemState) {
 	for i, slot := range slots[:len(ids)] {
 		found[i] = nil
 		if slot != noSlot {
-			found[i] = s.items.slots.get(slot)
+			found[i] = s.items.slots.ptr(slot)
 		}
 	}
 	for i, it := range found {

@@ -42,12 +42,12 @@ func (s *State) BeginSave() *Save {
 	v.tables(s)
 	v.walks = []*walk{
 		newWalk(s.items.slots.n, func(slot uint32) {
-			if it := s.items.slots.get(slot); it != nil {
+			if it := s.items.in(slot); it != nil {
 				v.item(it)
 			}
 		}),
 		newWalk(s.users.slots.n, func(slot uint32) {
-			if r := s.users.slots.get(slot); r != nil {
+			if r := s.users.in(slot); r != nil {
 				v.user(r)
 			}
 		}),

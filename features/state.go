@@ -96,7 +96,7 @@ func (t *Counters) NewState() *State { return t.newState(false) }
 
 func (t *Counters) newState(bounded bool) *State {
 	return &State{
-		Counters: t, items: newTable[ItemState](), users: newUserTable(&t.cfg, bounded),
+		Counters: t, items: newTable[ItemState](!bounded), users: newUserTable(&t.cfg, bounded),
 		tables: map[string]string{},
 	}
 }
@@ -169,7 +169,7 @@ func (s *State) Items() []*ranker.ItemInfo {
 func (s *State) ItemsFrom(at uint32, n int) (items []*ranker.ItemInfo, more uint32) {
 	end := uint32(min(uint64(at)+uint64(n), uint64(s.items.slots.n)))
 	for ; at < end; at++ {
-		if it := s.items.slots.get(at); it != nil && it.Info != nil {
+		if it := s.items.in(at); it != nil && it.Info != nil {
 			items = append(items, it.Info)
 		}
 	}
@@ -202,7 +202,8 @@ func (s *State) ItemState(id string) *ItemState { return s.items.get(id) }
 // be a copy.
 func (s *State) UserState(id string) *UserState { return s.users.state(id) }
 
-// PutItem sets an item's state, which s owns from then on. nil removes the item.
+// PutItem sets an item's state to a copy of it, which shares its parts, so that s owns these from
+// then on. nil removes the item.
 func (s *State) PutItem(id string, it *ItemState) { s.items.set(id, it) }
 
 // PutUser sets a user's state, which s owns from then on. nil removes the user.

@@ -34,7 +34,9 @@ type tableEntry[T any] interface {
 // table is used as State is: changes exclude everything else.
 type table[T any, P tableEntry[T]] struct {
 	index idIndex
-	slots slab[P] // nil where no entry is
+	// slots has the entries themselves, so that a look-up needs one address less than with
+	// pointers. An entry does not move, but a later one may take the place of a removed one.
+	slots slab[T]
 	free  []uint32
 
 	oldest, newest uint32 // ends of the order, noSlot if the table is empty
@@ -46,9 +48,22 @@ type table[T any, P tableEntry[T]] struct {
 	save     *walk      // of a save in progress, nil without one
 }
 
-func newTable[T any, P tableEntry[T]]() table[T, P] {
-	return table[T, P]{oldest: noSlot, newest: noSlot}
+// newTable returns an empty table. small says that it will hold a few entries for a moment.
+func newTable[T any, P tableEntry[T]](small bool) table[T, P] {
+	return table[T, P]{slots: slab[T]{small: small}, oldest: noSlot, newest: noSlot}
 }
+
+// in returns the entry in a slot, nil if the slot is free.
+func (t *table[T, P]) in(slot uint32) P {
+	v := P(t.slots.ptr(slot))
+	if v.tableEntry().isFree(slot) {
+		return nil
+	}
+	return v
+}
+
+// isFree reports whether free has marked the slot of e as free.
+func (e *entry) isFree(slot uint32) bool { return e.older == slot }
 
 // grow makes room for n entries in an empty table.
 func (t *table[T, P]) grow(n int) {
@@ -61,7 +76,7 @@ func (t *table[T, P]) len() int { return t.index.n }
 // get returns the entry with the id, nil if there is none.
 func (t *table[T, P]) get(id string) P {
 	for slot, at := t.index.first(indexHash(id)); slot != noSlot; slot = at.next() {
-		if v := t.slots.get(slot); v.tableEntry().id == id {
+		if v := P(t.slots.ptr(slot)); v.tableEntry().id == id {
 			return v
 		}
 	}
@@ -71,7 +86,7 @@ func (t *table[T, P]) get(id string) P {
 // all yields the entries in the order of their slots.
 func (t *table[T, P]) all(yield func(P) bool) {
 	for slot := range t.slots.n {
-		if v := t.slots.get(slot); v != nil && !yield(v) {
+		if v := t.in(slot); v != nil && !yield(v) {
 			return
 		}
 	}
@@ -86,25 +101,29 @@ func (t *table[T, P]) sorted() []P {
 	return list
 }
 
-func (t *table[T, P]) at(slot uint32) *entry { return t.slots.get(slot).tableEntry() }
+func (t *table[T, P]) at(slot uint32) *entry { return P(t.slots.ptr(slot)).tableEntry() }
 
-// put adds an entry whose seen is set, in place of any entry with its id.
-func (t *table[T, P]) put(id string, v P) {
+// put adds a copy of an entry whose seen is set, in place of any entry with its id, and returns the
+// copy.
+func (t *table[T, P]) put(id string, v P) P {
 	if old := t.get(id); old != nil {
 		t.remove(old)
 	}
-	e := v.tableEntry()
-	e.id = id
+	var slot uint32
 	if n := len(t.free); n > 0 {
-		e.slot, t.free = t.free[n-1], t.free[:n-1]
-		t.save.exclude(e.slot)
-		t.slots.set(e.slot, v)
+		slot, t.free = t.free[n-1], t.free[:n-1]
+		t.save.exclude(slot)
+		t.slots.set(slot, *v)
 	} else {
-		e.slot = t.slots.add(v)
+		slot = t.slots.add(*v)
 	}
-	t.index.add(indexHash(id), e.slot)
-	t.hashes.add(id, e.slot)
+	v = P(t.slots.ptr(slot))
+	e := v.tableEntry()
+	e.id, e.slot = id, slot
+	t.index.add(indexHash(id), slot)
+	t.hashes.add(id, slot)
 	t.link(e)
+	return v
 }
 
 // set is put, or for nil it removes the entry.
@@ -116,10 +135,10 @@ func (t *table[T, P]) set(id string, v P) {
 	}
 }
 
-// add adds a new entry whose first event arrives now.
-func (t *table[T, P]) add(id string, v P, now int64) {
+// add adds a copy of a new entry whose first event arrives now, and returns the copy.
+func (t *table[T, P]) add(id string, v P, now int64) P {
 	v.tableEntry().seen = now
-	t.put(id, v)
+	return t.put(id, v)
 }
 
 // touch notes an event of an entry that arrives now. It must come before any change of the entry.
@@ -140,11 +159,14 @@ func (t *table[T, P]) remove(v P) {
 	t.unlink(e)
 	t.hashes.remove(e.id, e.slot)
 	t.index.remove(indexHash(e.id), e.slot)
-	t.slots.set(e.slot, nil)
-	t.free = append(t.free, e.slot)
 	if t.onRemove != nil {
 		t.onRemove(v)
 	}
+	slot := e.slot
+	t.free = append(t.free, slot)
+	var none T
+	*v = none
+	e.older = slot // see isFree
 }
 
 func (t *table[T, P]) link(e *entry) {
@@ -195,7 +217,7 @@ func (t *table[T, P]) next() P {
 	}
 	for {
 		first := t.ties.heap[0]
-		if v := t.slots.get(first.slot); v != nil {
+		if v := t.in(first.slot); v != nil {
 			if e := v.tableEntry(); e.id == first.id && e.seen == seen {
 				return v
 			}
@@ -229,7 +251,7 @@ func (t *table[T, P]) reorder() {
 	}
 	list := make([]key, 0, t.len())
 	for slot := range t.slots.n {
-		if v := t.slots.get(slot); v != nil {
+		if v := t.in(slot); v != nil {
 			list = append(list, key{v.tableEntry().seen, slot})
 		}
 	}

@@ -24,7 +24,7 @@ type countedTable = table[counted, *counted]
 
 // filled returns a table of n entries, some of which have the same time.
 func filled(n int) (t countedTable, now int64) {
-	t = newTable[counted]()
+	t = newTable[counted](false)
 	t.hashes = &hashIndex{}
 	for i := range n {
 		now = int64(i / 3)
@@ -73,7 +73,7 @@ func TestVisitsOfAnEventAreBounded(t *testing.T) {
 // also while entries of this time come and go.
 func TestDropsAmongTiesVisitFewEntries(t *testing.T) {
 	const n, drops = 10_000, 5000
-	table := newTable[counted]()
+	table := newTable[counted](false)
 	for i := range n {
 		table.add(fmt.Sprint("e", i), &counted{}, 1)
 	}
@@ -96,7 +96,7 @@ func TestDropsAmongTiesVisitFewEntries(t *testing.T) {
 func TestDropsAreTheOldestEntries(t *testing.T) {
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 3))
-		table, now := newTable[counted](), int64(1000)
+		table, now := newTable[counted](false), int64(1000)
 		seen := map[string]int64{}
 		byAge := func(a, b string) int {
 			return cmp.Or(cmp.Compare(seen[a], seen[b]), cmp.Compare(a, b))
@@ -144,7 +144,7 @@ func TestDropsAreTheOldestEntries(t *testing.T) {
 				t.Fatalf("seed %d: %d entries, want %d", seed, table.len(), len(seen))
 			}
 			for id, at := range seen {
-				if v := table.get(id); v == nil || v.seen != at || table.slots.get(v.slot) != v {
+				if v := table.get(id); v == nil || v.seen != at || table.in(v.slot) != v {
 					t.Fatalf("seed %d: entry %s is %+v, want time %d", seed, id, v, at)
 				}
 			}

@@ -158,3 +158,28 @@ func TestPackedUsersInAState(t *testing.T) {
 		t.Errorf("%d items are still named after all users are erased", len(n.ids))
 	}
 }
+
+// A user may take the place of one who was erased while they were unpacked, and loses no event.
+func TestUserInThePlaceOfAnErasedOne(t *testing.T) {
+	s, n := New(DefaultConfig()), uint64(0)
+	visit := func(user string) {
+		n++
+		s.Apply(&event.Record{Seq: n, Arrival: int64(n), Event: ranker.Event{
+			Kind: ranker.EventInteraction, ID: "e", UserID: user, ItemID: "i", Action: "click",
+			Time: int64(n),
+		}})
+	}
+	user := func(i int) string { return fmt.Sprint("user", i) }
+	for i := range maxUnpacked {
+		visit(user(i))
+	}
+	for i := range maxUnpacked {
+		s.EraseUser(UserHash(user(i)))
+		visit("new " + user(i))
+	}
+	for i := range maxUnpacked {
+		if u := s.UserState("new " + user(i)); u == nil || len(u.recent) != 1 {
+			t.Fatalf("new user %d is %+v", i, u)
+		}
+	}
+}

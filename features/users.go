@@ -2,6 +2,7 @@ package features
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -34,7 +35,7 @@ type userTable struct {
 
 func newUserTable(cfg *Config, bounded bool) *userTable {
 	t := &userTable{
-		table: newTable[userRecord](), bounded: bounded,
+		table: newTable[userRecord](!bounded), bounded: bounded,
 		packer: userPacker{
 			cfg: cfg, layout: newLayout(cfg),
 			items: newItemInterner(), values: newValueInterner(),
@@ -81,9 +82,8 @@ func (t *userTable) change(r *userRecord, now int64) *UserState {
 func (t *userTable) create(id string, now int64) *UserState {
 	u := t.packer.newUser()
 	u.seen = now
-	r := &userRecord{unpacked: u}
-	t.add(strings.Clone(id), r, now) // id may be a part of a long string
-	t.keepUnpacked(r)
+	id = strings.Clone(id) // it may be a part of a long string
+	t.keepUnpacked(t.add(id, &userRecord{unpacked: u}, now))
 	return u
 }
 
@@ -96,12 +96,14 @@ func (t *userTable) keepUnpacked(r *userRecord) {
 		t.latest = append(t.latest, r)
 		return
 	}
-	t.pack(t.latest[t.next])
+	if first := t.latest[t.next]; first != nil { // nil: the user was removed
+		t.pack(first)
+	}
 	t.latest[t.next] = r
 	t.next = (t.next + 1) % maxUnpacked
 }
 
-// pack packs a user's state. A user that was removed has none. A save packs the user first, because
+// pack packs a user's state. A save packs the user first, because
 // the names that packing acquires may be newer than the save.
 func (t *userTable) pack(r *userRecord) {
 	if r.unpacked != nil {
@@ -116,25 +118,25 @@ func (t *userTable) putState(id string, u *UserState) {
 		t.set(id, nil)
 		return
 	}
-	r := &userRecord{entry: entry{seen: u.seen}, unpacked: u}
-	t.put(id, r)
+	r := t.put(id, &userRecord{entry: entry{seen: u.seen}, unpacked: u})
 	if t.bounded {
 		t.pack(r)
 	}
 }
 
-// forget drops what a removed user holds.
+// forget drops what a removed user holds. Another user may take the place of r.
 func (t *userTable) forget(r *userRecord) {
 	if r.unpacked == nil {
 		t.packer.release(new(UserState), r.packed)
+	} else if k := slices.Index(t.latest, r); k >= 0 {
+		t.latest[k] = nil
 	}
-	r.packed, r.unpacked = nil, nil
 }
 
 // erase removes the user with a UserHash, if there is one.
 func (t *userTable) erase(hash string) {
 	for _, slot := range t.hashes.find(hash) {
-		if r := t.slots.get(slot); UserHash(r.id) == hash {
+		if r := t.in(slot); UserHash(r.id) == hash {
 			t.remove(r)
 		}
 	}
