@@ -198,7 +198,8 @@ func TestDelayedRefusalMakesRoom(t *testing.T) {
 	})
 }
 
-// While no slot is free, a client that sends its whole body before it reads gets its refusal.
+// While no slot is free, a client that sends its whole body before it reads gets its refusal, and so
+// does one that waits for 100 Continue.
 func TestRefusalForSlotsReachesClients(t *testing.T) {
 	h := startHeld(t, func(o *api.Options) { o.MaxInFlight = 1 })
 	address, _ := listen(t, h.service)
@@ -209,5 +210,10 @@ func TestRefusalForSlotsReachesClients(t *testing.T) {
 		if got := writeThenRead(t, address, request); got != 503 {
 			t.Errorf("%d bytes: status %d, want 503", size, got)
 		}
+	}
+	head, _, _ := strings.Cut(post("/recommend", strings.Repeat(" ", 7<<20)), "\r\n\r\n")
+	request := head + "\r\nExpect: 100-continue\r\n\r\n"
+	if got := writeThenRead(t, address, request); got != 503 {
+		t.Errorf("a client that waits for 100 Continue: status %d, want 503", got)
 	}
 }
