@@ -206,6 +206,9 @@ func TestWebhook(t *testing.T) {
 		got.When != "share(f=v) > 0.2 in 2 h" {
 		t.Errorf("the message is %s", hook.bodies[0])
 	}
+	if !strings.Contains(string(hook.bodies[0]), `share(f=v) > 0.2`) {
+		t.Errorf("the condition is escaped in %s", hook.bodies[0])
+	}
 	title := got.Items[0].Title
 	if n := len([]rune(title)); n != 200 || !strings.HasPrefix(title, "line break") {
 		t.Errorf("a title has %d characters: %q", n, title)
