@@ -6,21 +6,21 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dgraph-io/ristretto/v2"
 	"github.com/redis/go-redis/v9"
 
 	"relish/features"
+	"relish/internal/redisconn"
 )
 
 // localCache holds decoded copies of the users and items that this replica has read, bounded in
-// bytes. A copy saves decoding while the revision in Redis is the same, and saves fetching an
-// item's content. While Redis is away, the copies are what rankings are made of.
+// bytes. A copy saves reading and decoding while the value in Redis is the same, and saves fetching
+// an item's content. While Redis is away, the copies are what rankings are made of.
 //
 // An item of a user's history is not read again at each ranking. Its copy is watched instead: the
 // stream of changes says when another replica changed a content. A copy whose epoch is not the
 // cache's may have missed such a message.
 type localCache struct {
-	cache         *ristretto.Cache[string, *cacheEntry]
+	entries       *clockCache
 	epoch         atomic.Uint64
 	invalidations atomic.Uint64 // how often something was removed or marked as outdated
 }
@@ -28,16 +28,26 @@ type localCache struct {
 // cacheEntry holds the newest copy of one user or item. What it points to is immutable.
 type cacheEntry struct {
 	key    string // in Redis
+	slot   uint32 // of the key, see redisconn.TrackingSlot
 	latest atomic.Pointer[entityCopy]
+	place  clockPlace
 }
 
 // entityCopy is one user or item as it was read. Both states are nil if there is none.
 type entityCopy struct {
 	rev     string
+	stamp   redisconn.Stamp // when it was read, see redisconn.TrackingReader
 	epoch   uint64
 	user    *features.UserState
 	item    *features.ItemState
 	history atomic.Pointer[userHistory]
+}
+
+// readAgain returns the copy for a value that was read again and has not changed.
+func (c *entityCopy) readAgain(stamp redisconn.Stamp) *entityCopy {
+	again := &entityCopy{rev: c.rev, stamp: stamp, epoch: c.epoch, user: c.user, item: c.item}
+	again.history.Store(c.history.Load())
+	return again
 }
 
 // userHistory holds the contents of a user's history. It is valid until the next invalidation,
@@ -50,21 +60,12 @@ type userHistory struct {
 // entryCost is about what an entry takes besides its content, in bytes.
 const entryCost = 1 << 10
 
-// getBuffer is how many reads the cache collects before its goroutine counts them. With a small
-// buffer, each ranking would wake that goroutine.
-const getBuffer = 4096
-
 // outdatedEpoch is the epoch of a copy whose content may have changed.
 const outdatedEpoch = ^uint64(0)
 
-func newLocalCache(maxBytes int64) (*localCache, error) {
-	c, err := ristretto.NewCache(&ristretto.Config[string, *cacheEntry]{
-		NumCounters: max(1000, maxBytes/entryCost*10), MaxCost: maxBytes, BufferItems: getBuffer,
-	})
-	return &localCache{cache: c}, err
+func newLocalCache(maxBytes int64) *localCache {
+	return &localCache{entries: newClockCache(maxBytes)}
 }
-
-func (l *localCache) closeCache() { l.cache.Close() }
 
 // cacheKey is the key in the local cache. No item id begins with a zero byte.
 func (e entityKey) cacheKey() string {
@@ -75,10 +76,7 @@ func (e entityKey) cacheKey() string {
 }
 
 // get returns the entry of a user or item, nil for none.
-func (l *localCache) get(e entityKey) *cacheEntry {
-	entry, _ := l.cache.Get(e.cacheKey())
-	return entry
-}
+func (l *localCache) get(e entityKey) *cacheEntry { return l.entries.get(e.cacheKey()) }
 
 // latestCopy returns the newest copy, nil for none. It may be called on nil.
 func (h *cacheEntry) latestCopy() *entityCopy {
@@ -103,7 +101,7 @@ func (l *localCache) put(e entityKey, key string, c *entityCopy, invalidationsBe
 	if invalidated {
 		return
 	}
-	entry := &cacheEntry{key: key}
+	entry := &cacheEntry{key: key, slot: redisconn.TrackingSlot(key)}
 	entry.latest.Store(c)
 	cost := int64(entryCost)
 	if c.item != nil && c.item.Info != nil {
@@ -112,13 +110,13 @@ func (l *localCache) put(e entityKey, key string, c *entityCopy, invalidationsBe
 	if c.user != nil {
 		cost += 16 * entryCost
 	}
-	l.cache.Set(e.cacheKey(), entry, cost)
+	l.entries.add(e.cacheKey(), entry, cost)
 }
 
 // remove removes a user or item.
 func (l *localCache) remove(e entityKey) {
 	l.invalidations.Add(1)
-	l.cache.Del(e.cacheKey())
+	l.entries.remove(e.cacheKey())
 }
 
 // markOutdated has the content of an item read again. The copy stays, because it is better than
@@ -127,7 +125,8 @@ func (l *localCache) markOutdated(e entityKey) {
 	l.invalidations.Add(1)
 	entry := l.get(e)
 	if old := entry.latestCopy(); old != nil {
-		outdated := &entityCopy{rev: old.rev, epoch: outdatedEpoch, user: old.user, item: old.item}
+		outdated := old.readAgain(old.stamp)
+		outdated.epoch = outdatedEpoch
 		entry.latest.CompareAndSwap(old, outdated)
 	}
 }

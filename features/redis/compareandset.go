@@ -62,6 +62,7 @@ func (b *batch) storeChanged(ctx context.Context) (conflicts []*entity, err erro
 			return nil, err
 		}
 		dirty[i].dirty = false
+		b.s.tracking.MarkChanged(b.s.keys.state(dirty[i].key))
 		if stored == 0 {
 			conflicts = append(conflicts, dirty[i])
 		}

@@ -24,10 +24,17 @@
 //
 // # How a ranking reads
 //
-// One round trip fetches the user and all candidates. A second one follows only for contents that
-// this replica has not seen yet. Decoded copies are cached by revision. If Redis does not answer
-// in time, the cached copies are served, and the state says that it is stale. While Redis is away,
-// events are still acknowledged, because the event log is the source of truth.
+// Decoded copies of users and items are kept. One connection reads values, and on it Redis
+// announces every later change of what was read (redisconn.TrackingReader). So a ranking makes one
+// round trip: it reads what it has no current copy of, or asks with a PING whether all copies still
+// are. While Redis answers the PING, the features are computed from the copies. Replies and
+// announcements come in order, so a ranking sees whatever another replica has acknowledged.
+//
+// On a cluster, and if Redis announces no changes, one round trip fetches the user and all
+// candidates, and copies are kept by revision. Another one follows only for contents that this
+// replica has not seen yet. If Redis does not answer in time, the copies are served, and the state
+// says that it is stale. While Redis is away, events are still acknowledged, because the event log
+// is the source of truth.
 //
 // # Reading order of the files
 //
@@ -42,13 +49,16 @@
 //	erasures.go       how an erasure reaches every replica
 //	catchup.go        what Redis may lack, and reading it from the log again
 //	cache.go          decoded local copies
-//	read.go           the read path of rankings
+//	clock.go          the memory that holds them, bounded in bytes
+//	read.go           the read path of rankings: what is asked, and when
+//	stateread.go      one ranking's read: the copies, and the state that they make
+//	answers.go        what a read makes of the answers, and the user's history
 //	dump.go           reading everything
 //	restore.go        replacing everything, from a dump or from the replicas' logs
 //	repository.go     imported feature columns that replicas share
 //
-// docs/decisions/0006-redis-values-record-what-they-include.md gives the reasons and the
-// alternatives.
+// docs/decisions/0006-redis-values-record-what-they-include.md and
+// docs/decisions/0036-redis-announces-what-changed.md give the reasons and the alternatives.
 package redis
 
 import (
@@ -108,7 +118,8 @@ type Store struct {
 	conn      *redisconn.Conn
 	keys      *keys
 	cache     *localCache
-	readSlots chan struct{} // holds one element for each ranking that is asking Redis
+	tracking  *redisconn.TrackingReader // nil on a cluster
+	readSlots chan struct{}             // holds one element for each ranking that is asking Redis
 	replica   uint64
 
 	mu       sync.RWMutex // guards counters: requests read them, the syncer writes them
@@ -144,20 +155,17 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 		keys:      newKeys(conn.Prefix, counters.LayoutHash()),
 		readSlots: make(chan struct{}, maxConcurrentReads),
 		uncounted: &features.Uncounted{},
+		cache:     newLocalCache(opt.CacheBytes),
 	}
 	s.queue.init()
 	s.applied.init()
 	s.setBehind(true)
 	var err error
-	if s.cache, err = newLocalCache(opt.CacheBytes); err != nil {
-		return nil, err
-	}
 	// The ingester does not replay the log: the syncer finds out what Redis lacks.
 	opt.Ingest.DedupeIDs, opt.Ingest.AppliedSeq = cfg.DedupeIDs, ingest.AllApplied
 	opt.Ingest.Apply, opt.Ingest.Save = s.queue.add, nil
 	opt.Ingest.UsedUpTo = s.usedInRedis()
 	if s.Ingester, err = ingest.Open(dir, opt.Ingest); err != nil {
-		s.cache.closeCache()
 		return nil, err
 	}
 	if s.replica, err = parseReplica(s.Replica()); err == nil {
@@ -167,9 +175,9 @@ func Open(dir string, conn *redisconn.Conn, cfg features.Config, opt Options) (*
 		s.erasures, err = openErasures(dir, s.Replica(), s.UserKeys(), opt.Ingest.FS)
 	}
 	if err != nil {
-		s.cache.closeCache()
 		return nil, errors.Join(err, s.Ingester.Close())
 	}
+	s.tracking = conn.NewTrackingReader()
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	sy := newSyncer(s)
@@ -263,6 +271,7 @@ type Stats struct {
 	FieldValues int
 	Lag         uint64        // records of the log that Redis has not been given
 	Up          bool          // Redis answers
+	Tracking    bool          // Redis announces what changes, so that rankings read only that
 	Behind      bool          // Redis may lack records of the log
 	BehindFor   time.Duration // for how long that is so; local copies may be that old
 	LastError   error         // why Redis failed last; nil if it did not
@@ -285,7 +294,7 @@ func (s *Store) Stats() Stats {
 	s.mu.RUnlock()
 	st := Stats{
 		Stats: s.Ingester.Stats(), FieldValues: fieldValues,
-		Up: s.conn.Up(), Behind: s.isBehind(), Outages: s.conn.Opened(),
+		Up: s.conn.Up(), Tracking: s.tracking.Connected(), Behind: s.isBehind(), Outages: s.conn.Opened(),
 		LastError:  s.conn.LastError(),
 		RoundTrips: s.stats.trips.Load(), StaleReads: s.stats.stale.Load(),
 		Conflicts: s.stats.conflicts.Load(), IDConflicts: s.stats.idConflicts.Load(),
@@ -322,6 +331,6 @@ func (s *Store) Close() error {
 	err := s.Ingester.Close()
 	s.stop()
 	s.syncing.Wait()
-	s.cache.closeCache()
+	s.tracking.Close()
 	return err
 }

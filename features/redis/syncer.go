@@ -162,6 +162,7 @@ func (sy *syncer) tick(ctx context.Context) {
 		do   func(context.Context) error
 	}{
 		{"verify", sy.verify},
+		{"verify the connection of rankings", sy.s.tracking.Verify},
 		{"publish counters", sy.publish},
 		{"read other replicas' counters", sy.refreshOthers},
 		{"read changes", sy.readChanges},

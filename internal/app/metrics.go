@@ -81,6 +81,9 @@ func registerEmbedded(m meter, store *embedded.Store) {
 func registerRedis(m meter, store *redis.Store) {
 	m.gauge("redis_up", "1 while Redis answers, 0 while the circuit breaker is open.",
 		func() float64 { return oneIf(store.Stats().Up) })
+	m.gauge("redis_tracking",
+		"1 while Redis announces what changes, so that rankings read only that.",
+		func() float64 { return oneIf(store.Stats().Tracking) })
 	m.gauge("redis_behind", "1 while Redis may lack records of this replica's log.",
 		func() float64 { return oneIf(store.Stats().Behind) })
 	m.gauge("redis_behind_seconds",
