@@ -9,7 +9,7 @@ import (
 // of item ids takes few bytes. It counts the references and forgets what nobody refers to. Item ids
 // are names as strings, field values as fieldValue.
 type interner[N comparable] struct {
-	ids   map[N]uint32
+	index idIndex // of the texts of the names
 	names slab[internedName[N]]
 	free  []uint32
 	save  *nameWalk // of a save in progress, nil without one
@@ -26,30 +26,39 @@ type internedName[N comparable] struct {
 
 func newItemInterner() *interner[string] {
 	same := func(id string) string { return id }
-	return &interner[string]{ids: map[string]uint32{}, text: same, ofText: same}
+	return &interner[string]{text: same, ofText: same}
 }
 
 func newValueInterner() *interner[fieldValue] {
-	return &interner[fieldValue]{
-		ids: map[fieldValue]uint32{}, text: fieldValue.Value, ofText: unique.Make[string],
-	}
+	return &interner[fieldValue]{text: fieldValue.Value, ofText: unique.Make[string]}
 }
 
 // acquire returns the number of name, with one more reference.
 func (n *interner[N]) acquire(name N) uint32 {
-	id, known := n.ids[name]
-	switch {
-	case known:
-	case len(n.free) > 0:
-		id, n.free = n.free[len(n.free)-1], n.free[:len(n.free)-1]
-		n.save.before(id)
-		n.names.set(id, internedName[N]{name: name})
-		n.ids[name] = id
-	default:
-		id = n.names.add(internedName[N]{name: name})
-		n.ids[name] = id
+	hash := indexHash(n.text(name))
+	id := n.find(hash, name)
+	if id != noSlot {
+		n.names.ptr(id).refs++
+		return id
 	}
-	n.names.ptr(id).refs++
+	added := internedName[N]{name: name, refs: 1}
+	if last := len(n.free) - 1; last >= 0 {
+		id, n.free = n.free[last], n.free[:last]
+		n.save.before(id)
+		n.names.set(id, added)
+	} else {
+		id = n.names.add(added)
+	}
+	n.index.add(hash, id)
+	return id
+}
+
+// find returns the number of name, whose text has the hash, and noSlot if it has none.
+func (n *interner[N]) find(hash uint32, name N) uint32 {
+	id, at := n.index.first(hash)
+	for id != noSlot && n.names.ptr(id).name != name {
+		id = at.next()
+	}
 	return id
 }
 
@@ -58,7 +67,7 @@ func (n *interner[N]) release(id uint32) {
 	x := n.names.ptr(id)
 	if x.refs == 1 {
 		n.save.before(id)
-		delete(n.ids, x.name)
+		n.index.remove(indexHash(n.text(x.name)), id)
 		*x = internedName[N]{}
 		n.free = append(n.free, id)
 		return
@@ -113,14 +122,15 @@ func (n *interner[N]) load(d *decoder, limit uint32) {
 			n.names.add(internedName[N]{})
 			continue
 		}
-		from, known := len(text)-len(d.b), len(n.ids)
+		from := len(text) - len(d.b)
 		name := n.ofText(text[from : from+int(size-1)])
 		d.b = d.b[size-1:]
-		n.ids[name] = n.names.add(internedName[N]{name: name, refs: 1})
-		if len(n.ids) == known {
+		hash := indexHash(n.text(name))
+		if n.find(hash, name) != noSlot {
 			d.fail()
 			return
 		}
+		n.index.add(hash, n.names.add(internedName[N]{name: name, refs: 1}))
 	}
 }
 

@@ -105,8 +105,8 @@ func TestPackedUsersAreExact(t *testing.T) {
 
 func wantNoNames[N comparable](t *testing.T, n *interner[N]) {
 	t.Helper()
-	if len(n.ids) != 0 || len(n.free) != int(n.names.n) {
-		t.Errorf("%d names are left, %d of %d numbers are free", len(n.ids), len(n.free), n.names.n)
+	if n.index.n != 0 || len(n.free) != int(n.names.n) {
+		t.Errorf("%d names are left, %d of %d numbers are free", n.index.n, len(n.free), n.names.n)
 	}
 }
 
@@ -154,8 +154,8 @@ func TestPackedUsersInAState(t *testing.T) {
 	for i := range users {
 		packed.EraseUser(UserHash(fmt.Sprint("u", i)))
 	}
-	if n := packed.users.packer.items; len(n.ids) != 0 {
-		t.Errorf("%d items are still named after all users are erased", len(n.ids))
+	if n := packed.users.packer.items; n.index.n != 0 {
+		t.Errorf("%d items are still named after all users are erased", n.index.n)
 	}
 }
 
