@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"relish/embeddings/classifier"
 	"relish/internal/alerts"
 	"relish/internal/config"
 	"relish/ranker"
@@ -40,6 +41,10 @@ func TestAlertsOfAService(t *testing.T) {
 	opt := Options{
 		Config: cfg, Store: StoreOptions{Data: filepath.Join(dir, "d")},
 		Encoder: EncoderOptions{NoText: true},
+	}
+	mood := filepath.Join(classifier.Folder(opt.Store.Data), "mood") // its labels count by default
+	if err := os.MkdirAll(mood, 0o700); err != nil {
+		t.Fatal(err)
 	}
 	fill := func(a *App, n int) {
 		for i := range n {
@@ -72,7 +77,11 @@ func TestAlertsOfAService(t *testing.T) {
 			if round == 0 {
 				message = <-got
 			}
-			body := getBody(t, url+"/alerts")
+			body := getBody(t, url+"/trends/fields")
+			if !strings.Contains(body, `"fields":["mood","topic"]`) {
+				t.Errorf("counted are %s", body)
+			}
+			body = getBody(t, url+"/alerts")
 			if !strings.Contains(body, `"active":true`) || strings.Count(body, `"started"`) != 1 {
 				t.Errorf("round %d: %s", round, body)
 			}

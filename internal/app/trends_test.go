@@ -13,6 +13,7 @@ import (
 	"relish/embeddings/classifier"
 	"relish/features/trends"
 	"relish/internal/config"
+	"relish/internal/redistest"
 	"relish/ranker"
 )
 
@@ -23,12 +24,17 @@ func TestTrendsKnowLabels(t *testing.T) {
 	}
 }
 
-// A service counts the fields of the configuration, and goes on after a restart.
+// A service counts the fields of the configuration, with either store, and goes on after a restart.
 func TestTrendsOfAService(t *testing.T) {
+	t.Run("embedded", func(t *testing.T) { trendsOfAService(t, "") })
+	t.Run("Redis", func(t *testing.T) { trendsOfAService(t, redistest.Start(t).URL()) })
+}
+
+func trendsOfAService(t *testing.T, redis string) {
 	cfg := config.Default()
 	cfg.Trends.Fields = []string{"topic"}
 	opt := Options{
-		Config: cfg, Store: StoreOptions{Data: filepath.Join(t.TempDir(), "d")},
+		Config: cfg, Store: StoreOptions{Data: filepath.Join(t.TempDir(), "d"), Redis: redis},
 		Encoder: EncoderOptions{NoText: true},
 	}
 	for round := range 2 {
