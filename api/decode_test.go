@@ -72,6 +72,9 @@ func TestRecommendRefusesInvalidFields(t *testing.T) {
 		"a long text": {
 			withCandidates(`[{"id":"a","text":"` + longText + `"}]`), "/candidates/0"},
 		"limit 0":               {with(`"limit":0`), "/limit"},
+		"min_fit above 1":       {with(`"min_fit":1.5,"context":{"query":"x"}`), "/min_fit"},
+		"min_fit below 0":       {with(`"min_fit":-0.1,"context":{"query":"x"}`), "/min_fit"},
+		"min_fit, no query":     {with(`"min_fit":0.5`), "/min_fit"},
 		"a string as limit":     {with(`"limit":"3"`), "/limit"},
 		"a fraction as limit":   {with(`"limit":1.5`), "/limit"},
 		"deadline 0":            {with(`"deadline_ms":0`), "/deadline_ms"},

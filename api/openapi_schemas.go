@@ -115,6 +115,9 @@ var recommendSchema = objectOf("user_id candidates", fields{
 			"whose names and values have at most %s bytes together.",
 		event.MaxContextKeys, thousands(event.MaxContextBytes))),
 	"limit": integer("How many items to answer with. Default: all.").WithMin(1),
+	"min_fit": number("Answer with no items if the probability that one fits the query, " +
+		"1 - no_answer, is lower. Needs context.query. It has no effect if the model has no " +
+		"estimate.").WithMin(0).WithMax(1),
 	"deadline_ms": integer(fmt.Sprintf(
 		"Time for the ranking. Default: %d, unless an experiment's arm sets another one.",
 		ranker.DefaultDeadline.Milliseconds()),
@@ -150,6 +153,8 @@ var rankingSchema = objectOf(rankingRequired, fields{
 		"id": id(), "rank": integer("Position in the list, from 1."),
 		"score": number(), "explain": explanationSchema,
 	}), "All candidates that the rules and limit leave, best first."),
+	"no_answer": number("The probability, 0 to 1, that no candidate answers context.query. " +
+		"Only with a query, and if the model has learned to tell.").WithMin(0).WithMax(1),
 	"model":       text("The model that ranked."),
 	"experiments": mapOf(text(), "The arm of each experiment."),
 	"coverage": objectOf("text features known", fields{

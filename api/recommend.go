@@ -27,6 +27,7 @@ type recommendBody struct {
 	Seed       *int64                       `json:"seed"`
 	Record     *bool                        `json:"record"`
 	Time       timestamp                    `json:"time"`
+	MinFit     *float64                     `json:"min_fit"`
 }
 
 // EachName implements event.Named.
@@ -140,6 +141,15 @@ func (b *recommendBody) request(id string) (*ranker.Request, error) {
 				thousands(maxDeadline.Milliseconds()), ms)
 		}
 		r.Deadline = time.Duration(ms) * time.Millisecond
+	}
+	if b.MinFit != nil {
+		if r.MinFit = *b.MinFit; !(r.MinFit >= 0 && r.MinFit <= 1) {
+			return nil, errInvalidField.at("/min_fit", "must be from 0 to 1, not %g", r.MinFit)
+		}
+		if ranker.SearchText(r.Context) == "" {
+			return nil, errInvalidField.at("/min_fit",
+				"needs a search text that the items are to fit: send context.query")
+		}
 	}
 	if b.Seed != nil {
 		r.Seed = uint64(*b.Seed)

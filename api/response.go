@@ -50,7 +50,12 @@ func appendResponse(b []byte, r *ranker.Response) []byte {
 		}
 		b = appendItem(b, &r.Items[i])
 	}
-	b = append(b, `],"model":`...)
+	b = append(b, ']')
+	if r.NoAnswer != nil {
+		b = append(b, `,"no_answer":`...)
+		b = appendNumber(b, *r.NoAnswer)
+	}
+	b = append(b, `,"model":`...)
 	b = appendString(b, r.Model)
 	b = append(b, `,"experiments":{`...)
 	b = appendExperiments(b, r.Experiments)

@@ -19,6 +19,7 @@ type (
 	reflectedResponse struct {
 		RequestID   string            `json:"request_id"`
 		Items       []reflectedItem   `json:"items"`
+		NoAnswer    *float64          `json:"no_answer,omitzero"`
 		Model       string            `json:"model"`
 		Experiments map[string]string `json:"experiments"`
 		Coverage    struct {
@@ -60,7 +61,7 @@ func reflected(r *ranker.Response) reflectedResponse {
 		RequestID: r.RequestID, Model: r.Model, Experiments: r.Experiments, Degraded: r.Degraded,
 	}
 	out.Coverage.Text, out.Coverage.Features = r.Coverage.Text, r.Coverage.Features
-	out.Coverage.Known = r.Coverage.Known
+	out.Coverage.Known, out.NoAnswer = r.Coverage.Known, r.NoAnswer
 	for i := range r.Items {
 		it := &r.Items[i]
 		item := reflectedItem{ID: it.ID, Rank: it.Rank, Score: number(it.Score)}
@@ -107,7 +108,12 @@ func randomResponse(rng *rand.Rand) *ranker.Response {
 		}
 		return out
 	}
+	noAnswer := (*float64)(nil)
+	if rng.IntN(2) == 0 {
+		noAnswer = new(rng.Float64() + 1e-3)
+	}
 	r := &ranker.Response{
+		NoAnswer:  noAnswer,
 		RequestID: text(), Model: text(), Degraded: list(), Experiments: map[string]string{},
 		Coverage: ranker.Coverage{Text: rng.Float64() + 1e-3, Features: 1, Known: rng.Float64()},
 	}

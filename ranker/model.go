@@ -79,6 +79,8 @@ type Model struct {
 	// Vectors returns vectors of the fine-tuned encoder that the model was trained with. nil: the
 	// model was trained with the pipeline's encoder.
 	Vectors Vectors
+	// NoAnswer estimates whether any candidate answers a search text; nil: the model cannot tell.
+	NoAnswer *NoAnswer
 	// Histories keeps what Signals computed of users' histories. Copies of the model share it. nil:
 	// each request computes it again.
 	Histories *HistoryCache

@@ -30,11 +30,14 @@ type Request struct {
 	Limit      int                   // items in the answer; 0 = all
 	Deadline   time.Duration         // 0 = an experiment's, or DefaultDeadline
 	Arrived    time.Time             // when the deadline begins; zero = when Rank is called
-	Explain    int                   // explain the first N items; 0 = none
-	Model      string                // model version; "" = the active one
-	Seed       uint64                // of tie-breaks and exploration; 0 = a hash of User
-	Record     bool                  // false: nothing is written or counted
-	Time       int64                 // the clock of ages and decay, Unix ms; 0 = now
+	// MinFit is the least probability, 0 to 1, that a candidate answers the search text for the
+	// answer to have items; 0: it has them in any case. See Response.NoAnswer.
+	MinFit  float64
+	Explain int    // explain the first N items; 0 = none
+	Model   string // model version; "" = the active one
+	Seed    uint64 // of tie-breaks and exploration; 0 = a hash of User
+	Record  bool   // false: nothing is written or counted
+	Time    int64  // the clock of ages and decay, Unix ms; 0 = now
 	// List is the list that the candidates were scored in, if the request replays an impression;
 	// nil: the candidates are the list.
 	List *ReplayedList
@@ -46,9 +49,13 @@ type Response struct {
 	Items       []RankedItem
 	Model       string            // version that scored; "" if none could
 	Experiments map[string]string // experiment -> served arm; never nil
-	Coverage    Coverage
-	Degraded    []string // names of the constants below, each once; never nil
-	Timings     []Timing // in the order in which the stages ran
+	// NoAnswer is the probability that no candidate answers the search text. It is nil without a
+	// search text, and if the model has no estimate. Items is empty if 1 - NoAnswer is below
+	// Request.MinFit.
+	NoAnswer *float64
+	Coverage Coverage
+	Degraded []string // names of the constants below, each once; never nil
+	Timings  []Timing // in the order in which the stages ran
 	// ShortOfTime says that the scores took more than a quarter of the deadline, although the
 	// ranking did not wait for vectors: too many rankings run at once.
 	ShortOfTime bool

@@ -14,7 +14,11 @@ import (
 // newResponse returns the answer and closes the timings. explanations is aligned with its first
 // items.
 func newResponse(run *run, r ranking, explanations []*Explanation) *Response {
-	items := make([]RankedItem, r.answered(run.req))
+	noAnswer, answered := r.noAnswer(run.req), r.answered(run.req)
+	if noAnswer != nil && 1-*noAnswer < run.req.MinFit {
+		answered, explanations = 0, nil
+	}
+	items := make([]RankedItem, answered)
 	for i, e := range r.list.Entries[:len(items)] {
 		scores := r.scores
 		if r.team(i) == 1 {
@@ -31,6 +35,7 @@ func newResponse(run *run, r ranking, explanations []*Explanation) *Response {
 		RequestID:   run.req.ID,
 		Items:       items,
 		Experiments: r.plan.servedArms(),
+		NoAnswer:    noAnswer,
 		Coverage:    run.coverage,
 		Degraded:    run.degraded,
 		Timings:     run.timings,

@@ -112,7 +112,7 @@ func assemble(
 			SchemaFile, schema.Hash(), m.Schema)
 	}
 	b := &Bundle{Manifest: m, Model: &ranker.Model{
-		Version: version, Schema: schema,
+		Version: version, Schema: schema, NoAnswer: m.NoAnswer,
 		Histories: ranker.NewHistoryCache(ranker.DefaultHistoryBytes),
 	}}
 	for i, f := range m.Signals {

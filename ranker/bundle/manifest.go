@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"relish/internal/stats"
+	"relish/ranker"
 )
 
 // formatVersion is the version of the bundle format that this binary writes and reads. A change
@@ -42,8 +43,10 @@ type Manifest struct {
 	Files   []File       `json:"files"` // all but the manifest itself, sorted by name
 	Data    TrainingData `json:"data"`
 	// Metrics are the metrics on held-out data by name, for example "ndcg@10".
-	Metrics  map[string]stats.Interval `json:"metrics"`
-	Revision string                    `json:"revision"` // source code revision that trained it
+	Metrics map[string]stats.Interval `json:"metrics"`
+	// NoAnswer is Model.NoAnswer, nil if the log did not tell.
+	NoAnswer *ranker.NoAnswer `json:"no_answer,omitzero"`
+	Revision string           `json:"revision"` // source code revision that trained it
 	// Forced is the reason that was given for activating the bundle although the gate refused it;
 	// "" if it did not. What the gate found is on the model card and in the file activations.
 	Forced string `json:"forced"`

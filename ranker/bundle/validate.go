@@ -51,6 +51,11 @@ func (m *Manifest) validate() error {
 		}
 	}
 	m.validateEncoder(names, addf)
+	if m.NoAnswer != nil {
+		if err := m.NoAnswer.Validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if !(m.Data.Holdout >= 0 && m.Data.Holdout <= 1) {
 		addf("data.holdout is %g; it is a share, 0 to 1", m.Data.Holdout)
 	}

@@ -29,6 +29,7 @@ func newCard(ctx context.Context, run *run, r *results) (*modelcard.Data, error)
 	addScores(d, r)
 	addCurves(d, r)
 	addTwoTower(d, r.newModel)
+	addNoAnswer(d, r.measured.noAnswer)
 	addTimeLimits(d, r)
 	if err := addRetention(d, r.newModel.RetentionLists, run.opt.Config.Seed); err != nil {
 		return nil, err

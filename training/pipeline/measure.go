@@ -29,9 +29,11 @@ const (
 type measurement struct {
 	table       *evaluation.Table
 	sample      *sample // of the new model's feature matrices
-	activeName  string  // the active model's scorer
+	answers     *noAnswerSample
+	activeName  string // the active model's scorer
 	signalKinds []string
-	baselines   []string // the plain ones that the new model must not be worse than
+	baselines   []string        // the plain ones that the new model must not be worse than
+	noAnswer    *noAnswerResult // nil if the lists do not tell
 	// activeSawHoldout reports that the active bundle was trained on some of the lists.
 	activeSawHoldout bool
 }
@@ -81,6 +83,7 @@ func compare(
 	}
 	out := &measurement{
 		sample:     newSample(newModel.Model.Schema, test.Lists()),
+		answers:    &noAnswerSample{},
 		activeName: activePrefix + p.bundles.active.version(), signalKinds: newModel.SignalKinds(),
 		activeSawHoldout: p.bundles.active.bundle != nil && test.From < p.scan.sinceActive.from,
 		baselines:        test.PlainBaselines(),
@@ -102,8 +105,11 @@ func compare(
 		scorers.Pairs = append(scorers.Pairs,
 			evaluation.Pair{Scorer: newModelName, Against: name})
 	}
-	out.table, err = test.Run(ctx, state, scorers)
-	return out, err
+	if out.table, err = test.Run(ctx, state, scorers); err != nil {
+		return nil, err
+	}
+	out.noAnswer = out.answers.fit()
+	return out, nil
 }
 
 // models returns the new model, the active one, and the new model without each of its signals.
@@ -112,6 +118,7 @@ func (m *measurement) models(
 ) []evaluation.Scorer {
 	this := &modelScorer{
 		name: newModelName, model: newModel, pipeline: pipeline, sample: m.sample,
+		answers: m.answers,
 	}
 	out := []evaluation.Scorer{
 		this, &modelScorer{name: m.activeName, model: active, pipeline: pipeline},
@@ -157,8 +164,9 @@ type modelScorer struct {
 	name     string
 	model    *ranker.Model
 	pipeline *ranker.Pipeline
-	sample   *sample        // collects from each list; may be nil
-	last     *ranker.Matrix // of the latest list
+	sample   *sample         // collects from each list; may be nil
+	answers  *noAnswerSample // collects from each list with a search text; may be nil
+	last     *ranker.Matrix  // of the latest list
 }
 
 // Name implements evaluation.Scorer.
@@ -178,7 +186,12 @@ func (s *modelScorer) Score(ctx context.Context, example *replay.Example) ([]flo
 		return nil, err
 	}
 	if s.sample != nil {
-		return out, s.sample.add(s.model, m)
+		if err := s.sample.add(s.model, m); err != nil {
+			return nil, err
+		}
+	}
+	if s.answers != nil {
+		return out, s.answers.add(ctx, s, example, m, out)
 	}
 	return out, nil
 }

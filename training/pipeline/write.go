@@ -51,6 +51,9 @@ func write(ctx context.Context, run *run, r *results) (*written, error) {
 		m.Data.Holdout = r.plan.holdout
 	}
 	m.Metrics = manifestMetrics(r.measured.table)
+	if r.measured.noAnswer != nil {
+		m.NoAnswer = &r.measured.noAnswer.estimate
+	}
 	card, err := newCard(ctx, run, r)
 	if err != nil {
 		return nil, err
