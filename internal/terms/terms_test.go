@@ -100,3 +100,18 @@ func FuzzAll(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkAll(b *testing.B) {
+	for name, text := range map[string]string{
+		"english": "The Adventures of Tom Sawyer and Huckleberry Finn",
+		"russian": "Война и мир. Том первый и второй",
+		"chinese": "透明防摔苹果手机壳硅胶保护套",
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				for range terms.All(text) {
+				}
+			}
+		})
+	}
+}
