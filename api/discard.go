@@ -12,7 +12,8 @@ import (
 // a refused request, and then reads and drops the rest of its body.
 
 const (
-	// smallBody is what http.Server reads by itself.
+	// smallBody is what http.Server reads by itself: before the answer, and after it if
+	// refuseRanking sends it.
 	smallBody = 256 << 10
 	// maxDiscarded is how many bytes of a refused body are read at most; bodyTimeout bounds the
 	// time.
