@@ -133,9 +133,9 @@ func TestContentAllocations(t *testing.T) {
 		content string
 		each    float64 // allocations of a candidate
 	}{
-		{`"title":"T","text":"a \"long\" text"`, 2},
-		{`"title":"T","tags":["a","b","c","d"]`, 3},
-		{`"tags":["a"],"fields":{"price":9.5,"kind":"k","on":true,"sizes":["s","m"]}`, 6},
+		{`"title":"T","text":"a \"long\" text"`, 1.1},
+		{`"title":"T","tags":["a","b","c","d"]`, 2.1},
+		{`"tags":["a"],"fields":{"price":9.5,"kind":"k","on":true,"sizes":["s","m"]}`, 5.1},
 	} {
 		r := newRepeated(handler, "/recommend", `{"user_id":"u","record":false,"candidates":`+
 			repeatedItems(n, `{"id":"i%d",`+c.content+`}`)+`}`)

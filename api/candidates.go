@@ -91,25 +91,25 @@ func (b *candidateBody) candidate(pointer string) (c ranker.Candidate, err error
 		}
 		c.HasScore = true
 	}
-	c.Inline, err = b.inline(pointer)
+	if b.Title != "" || b.Text != "" || b.Tags != nil || b.Fields != nil {
+		c.Inline = new(ranker.Item)
+		*c.Inline, err = b.inline(pointer)
+	}
 	return c, err
 }
 
-// inline checks and returns what the candidate has besides id and score, nil for nothing.
-func (b *candidateBody) inline(pointer string) (*ranker.Item, error) {
-	if b.Title == "" && b.Text == "" && b.Tags == nil && b.Fields == nil {
-		return nil, nil
-	}
+// inline checks and returns what the candidate has besides id and score.
+func (b *candidateBody) inline(pointer string) (it ranker.Item, err error) {
 	if n := len(b.Title) + len(b.Text); n > maxTextBytes {
-		return nil, errInvalidField.at(pointer,
+		return it, errInvalidField.at(pointer,
 			"title and text have %d bytes; at most %s together are allowed", n,
 			thousands(maxTextBytes))
 	}
 	fields := ranker.WithoutNulls(b.Fields)
 	if invalid := event.CheckFields(pointer+"/fields", fields); invalid != nil {
-		return nil, invalid
+		return it, invalid
 	}
-	return &ranker.Item{
+	return ranker.Item{
 		ID: b.ID, Title: b.Title, Text: b.Text, Tags: b.Tags, Fields: fields,
 	}, nil
 }

@@ -23,7 +23,11 @@ type plainBody struct {
 	ends    []int  // by candidate: where its id ends in ids
 	objects bool   // some candidate is an object
 	content plainContent
+	items   []ranker.Item // memory for the items of the body's next candidates
 }
+
+// itemsAtOnce is for how many candidates memory for their content is allocated at a time.
+const itemsAtOnce = 16
 
 // read fills b and reports whether it knows the whole body. It leaves b undefined if not.
 func (p *plainBody) read(data []byte, b *recommendBody) bool {
@@ -44,6 +48,7 @@ func (p *plainBody) document(data []byte, member func(name []byte) (uint, bool))
 	}
 	p.data, p.at, p.ids, p.ends, p.objects = data, 0, p.ids[:0], p.ends[:0], false
 	ok := p.object(member)
+	p.items = nil // for the body's candidates only
 	p.space()
 	return ok && p.at == len(p.data)
 }
@@ -193,8 +198,12 @@ func (p *plainBody) candidate(c *ranker.Candidate) bool {
 	if hasFields {
 		b.Fields, ok = p.content.values()
 	}
+	if len(p.items) == 0 {
+		p.items = make([]ranker.Item, itemsAtOnce)
+	}
 	var err error
-	c.Inline, err = b.inline("")
+	c.Inline, p.items = &p.items[0], p.items[1:]
+	*c.Inline, err = b.inline("")
 	return ok && err == nil
 }
 
