@@ -64,6 +64,17 @@ func TestTerms(t *testing.T) {
 	}
 }
 
+func TestIsAsBefore(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": true, "The Sea, the SEA!": true, "Война и мир": true, "8½": true,
+		"黑猫警长": false, "A 黑猫": true, "한국어": false, "हिन्दी": false, "cafe\u0301": false, "猫": true,
+	} {
+		if got := terms.IsAsBefore(text); got != want {
+			t.Errorf("%q: %t, want %t", text, got, want)
+		}
+	}
+}
+
 // Bundles count words by their hashes, so words of scripts with spaces must stay what they were
 // when a term was a run of letters and numbers in lower case.
 func TestWordsStay(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"relish/internal/terms"
 	"relish/ranker"
 	"relish/ranker/bundle"
 	"relish/ranker/scorer"
@@ -34,7 +35,7 @@ func TestWriteAndLoad(t *testing.T) {
 		t.Error(err)
 	}
 	want, files := parts(2)
-	want.Format, want.Schema = 3, schema().Hash()
+	want.Format, want.Schema, want.Terms = 3, schema().Hash(), terms.Version
 	want.Created, want.Files = b.Manifest.Created, b.Manifest.Files
 	if diff := cmp.Diff(&want, b.Manifest); diff != "" {
 		t.Error(diff)

@@ -37,6 +37,8 @@ type Manifest struct {
 	Parent  string    `json:"parent"` // version that training was warm-started from, "" without one
 	Encoder Encoder   `json:"encoder"`
 	Schema  string    `json:"schema"` // ranker.Schema.Hash of features.yaml
+	// Terms is the version of package terms that the signals were trained with.
+	Terms int `json:"terms,omitzero"`
 	// Signals are in the order in which they run.
 	Signals []SignalFile `json:"signals"`
 	Scorer  ScorerFile   `json:"scorer"`

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"relish/internal/terms"
 )
 
 // Write writes a bundle into root, the folder of bundles, and returns the bundle's version. It
@@ -58,7 +60,7 @@ func completeManifest(m *Manifest, files map[string][]byte, copies []string) ([]
 	if err != nil {
 		return nil, err
 	}
-	m.Schema = schema.Hash()
+	m.Schema, m.Terms = schema.Hash(), terms.Version
 	return m.encode()
 }
 
