@@ -91,7 +91,7 @@ func (s *noAnswerSample) addRow(m *ranker.Matrix, scores []float64, fits float64
 
 // fit chooses the column that tells most lists with an answer from those without on the first half
 // of the lists, and measures the estimate on the second. It returns nil if there are too few lists,
-// or if nothing tells them apart.
+// or if nothing separates the two kinds.
 func (s *noAnswerSample) fit() *noAnswerResult {
 	n := len(s.fits)
 	if n < 2*minNoAnswerLists {
