@@ -86,7 +86,7 @@ func checkCost(t *testing.T, model *onnx.Encoder, its []*ranker.ItemInfo, s embe
 func TestRunsAndPadding(t *testing.T) {
 	encoder := loadEncoder(t) // with two sessions
 	if !encoder.MixesBuckets() {
-		t.Skip("on this processor, padding changes the last bits of vectors")
+		t.Skipf("on this %s processor, padding changes the last bits of vectors", runtime.GOARCH)
 	}
 	described, titles := demoItems()
 	for name, its := range map[string][]*ranker.ItemInfo{

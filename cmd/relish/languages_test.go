@@ -52,7 +52,7 @@ func rankChinese(t *testing.T, file string, flags ...string) {
 func TestChineseMeaning(t *testing.T) {
 	encoder := filepath.Join(assets(t), "encoder", "bge-small-zh")
 	if _, err := os.Stat(encoder); err != nil {
-		t.Skipf("%v: run make fetch-zh first", err)
+		t.Fatalf("%v: run make fetch-zh first", err)
 	}
 	for _, file := range []string{"queries.tsv", "meanings.tsv"} {
 		rankChinese(t, file, "--encoder", encoder)

@@ -164,7 +164,7 @@ func TestUnigramAgreesWithReference(t *testing.T) {
 func TestOtherUnigram(t *testing.T) {
 	file := os.Getenv(otherUnigram)
 	if file == "" {
-		t.Skip(otherUnigram + " names no tokenizer.json")
+		t.Skipf("%s names no tokenizer.json", otherUnigram)
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {

@@ -39,7 +39,7 @@ const maxExamplesWithNames = 50
 // validated are settings with their predictions and weights.
 type validated struct {
 	settings
-	predictions []*predictions // by round; each round deals the examples to the folds anew
+	predictions []*predictions // by round; each round has other folds
 	weights     []weights      // by round and fold
 }
 

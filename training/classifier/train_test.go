@@ -116,7 +116,7 @@ func TestTrainIsDeterministic(t *testing.T) {
 	}
 }
 
-// The vectors of all texts have much in common. What they differ by tells the labels apart.
+// The vectors of all texts have much in common. What they differ by says which label they have.
 func TestVectorsWithMuchInCommon(t *testing.T) {
 	in := input(examples(20, 1))
 	common := func(ctx context.Context, texts []string) ([][]float32, error) {
