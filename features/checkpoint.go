@@ -19,8 +19,8 @@ import (
 //	length 0 | number of values as a uvarint
 const (
 	checkpointMagic = "RLCP"
-	// 1 has no external tables, 2 no replica, 3 no hash of the configuration, 4 neither sizes nor
-	// packed users, and 5 tokens of items that were words in every script.
+	// Earlier versions: 1 has no external tables, 2 no replica, and 3 no hash of the configuration.
+	// 4 has neither sizes nor packed users. In 5, tokens of items are words in every script.
 	checkpointVersion  = 6
 	replicaVersion     = 3
 	configVersion      = 4

@@ -29,10 +29,10 @@ func isEncoderQuestion(query string) bool {
 	return float64(xxhash.Sum64String("encoder "+query)>>11)/(1<<53) < encoderShare
 }
 
-// EncoderPairs returns what the text encoder may learn from with objective finetune.Pairs: the
-// encoder's share of the questions of the log, each with the item that was chosen and the others
-// that were shown, and the pairs of a file, unless their question is in the scorer's share of the
-// log.
+// EncoderPairs returns what the text encoder may learn from with objective finetune.Pairs. These are
+// the encoder's share of the questions of the log, each with the item that was chosen and the
+// others that were shown. Pairs of a file follow, unless their question is in the scorer's share of
+// the log.
 func EncoderPairs(log *replay.Log, file []QuestionAnswer) []finetune.Pair {
 	items := make([]*ranker.ItemInfo, log.Items.Len())
 	for i, id := range log.Items.IDs() {

@@ -80,9 +80,9 @@ func mostFrequent(values []string) []string {
 	})
 }
 
-// A new item whose title, text or tags are stuffed stands at most 2 of 100 places higher than the
-// same item without the stuffing, by the prior and by the default bundle. The gain is the mean over
-// every second item of the demo, each as seen by four users among 99 other items. Clicks of robots
+// A new item whose title, text or tags are stuffed ranks at most 2 of 100 places higher than the
+// same item without the stuffing. That holds for the prior and for the default bundle. The gain is
+// the mean over every second item of the demo, each as seen by four users among 99 other items. Clicks of robots
 // and click farms raise an item little in the order of that bundle, too.
 func TestStuffedItemsGainLittle(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
@@ -94,8 +94,8 @@ func TestStuffedItemsGainLittle(t *testing.T) {
 	t.Run("clicks", func(t *testing.T) { s.checkTrainedClicks(t) })
 }
 
-// checkTrainedClicks fails if one of clickAttacks raises items in the order of the active bundle by
-// more than 5 of 100 places in the mean over three items and the users.
+// checkTrainedClicks fails if one of clickAttacks raises items by more than 5 of 100 places in the
+// order of the active bundle. That is the mean over three items and the users.
 func (s *service) checkTrainedClicks(t *testing.T) {
 	t.Helper()
 	const items = 3

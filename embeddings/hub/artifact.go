@@ -67,7 +67,7 @@ func Known(name string) (Artifact, bool) {
 	return a, ok
 }
 
-// files returns the contents of the encoder's files that come from no download.
+// settings returns the files of the encoder that are not in the jar, by name.
 func (a *Artifact) settings() map[string][]byte {
 	pooling := fmt.Sprintf(`{"pooling_mode_cls_token": %t, "pooling_mode_mean_tokens": %t}`+"\n",
 		a.Pooling == "cls", a.Pooling == "mean")

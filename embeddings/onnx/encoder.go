@@ -35,9 +35,9 @@ type EncoderOptions struct {
 // use; runs beyond the number of sessions wait for a session. The owner closes it.
 //
 // On a CPU, the vector of a text is a function of the text: it has the same bits alone, in any
-// batch and in any session. So a run has one thread, texts of different lengths share a run only if
-// padding changes no bit on this processor, and a model whose vectors would depend on the batch runs
-// on one text at a time.
+// batch and in any session. So a run has one thread. Texts of different lengths share a run only if
+// padding changes no bit on this processor. A model whose vectors would depend on the batch runs on
+// one text at a time.
 type Encoder struct {
 	tokenizer *TextTokenizer
 	files     *EncoderFiles // without the model and the tokenizer's file on a CPU

@@ -11,8 +11,8 @@ import (
 
 // unigram is the Tokenizer of XLM-RoBERTa and multilingual E5: a unigram language model (Kudo 2018,
 // Subword regularization). A text is normalized by a charsMap and split into words. Each word has
-// the pieces whose scores have the largest sum, by Viterbi's algorithm, whose time is the length of
-// the word times that of the longest piece.
+// the pieces whose scores have the largest sum, which Viterbi's algorithm finds. Its time is the
+// length of the word times that of the longest piece.
 //
 // As in the reference library, special tokens are pieces like others here: "<s>" in a text gets its
 // id.

@@ -97,7 +97,8 @@ func everyCharacter() (texts []string) {
 	return texts
 }
 
-// compareUnigram compares the ids of n strings and of edge cases with those of the reference library.
+// compareUnigram compares the ids of n strings and of edge cases with those of the reference
+// library.
 func compareUnigram(t *testing.T, data []byte, file string, n int) {
 	t.Helper()
 	tok, err := tokenizer.Load(data)

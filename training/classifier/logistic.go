@@ -51,7 +51,8 @@ const (
 )
 
 // fit minimizes the multinomial logistic loss of the rows with an L2 penalty by L-BFGS (Nocedal
-// 1980), see settings for the rows that it adds. start, if not nil, is where it begins; it is not changed.
+// 1980), see settings for the rows that it adds. start, if not nil, is where it begins; it is not
+// changed.
 func fit(ctx context.Context, d *data, rows []int, s settings, start weights) (weights, error) {
 	if s.names {
 		rows = slices.Concat(rows, d.names)

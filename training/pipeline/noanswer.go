@@ -37,12 +37,12 @@ type noAnswerSample struct {
 
 // noAnswerResult is the estimate and how good it is on lists that it was not fitted on.
 type noAnswerResult struct {
-	estimate ranker.NoAnswer
-	lists    int     // with their chosen items; there are as many without
-	auc      float64 // probability that a list without an answer has the higher estimate
-	caught   float64 // share of the lists without an answer that reach the threshold
-	lost     float64 // share of the lists with an answer that reach it
-	error    float64 // calibration error
+	estimate         ranker.NoAnswer
+	lists            int     // with their chosen items; there are as many without
+	auc              float64 // probability that a list without an answer has the higher estimate
+	caught           float64 // share of the lists without an answer that reach the threshold
+	lost             float64 // share of the lists with an answer that reach it
+	calibrationError float64
 }
 
 // add ranks a list again without the items that were chosen. m and scores are those of the list.
@@ -89,9 +89,9 @@ func (s *noAnswerSample) addRow(m *ranker.Matrix, scores []float64, fits float64
 	s.fits = append(s.fits, fits)
 }
 
-// fit chooses the column that tells most lists with an answer from those without on the first half
-// of the lists, and measures the estimate on the second. It returns nil if there are too few lists,
-// or if nothing separates the two kinds.
+// fit chooses the column that best separates lists with an answer from those without, and fits the
+// estimate, on the first half of the lists. It measures the estimate on the second half. It returns
+// nil if there are too few lists, or if nothing separates the two kinds.
 func (s *noAnswerSample) fit() *noAnswerResult {
 	n := len(s.fits)
 	if n < 2*minNoAnswerLists {
@@ -150,7 +150,7 @@ func (r *noAnswerResult) measure(noAnswer, fits []float64) bool {
 	if err != nil {
 		return false
 	}
-	r.error = evaluation.CalibrationError(bins)
+	r.calibrationError = evaluation.CalibrationError(bins)
 	r.caught, r.lost = sharesFrom(noAnswer, fits, r.estimate.Threshold)
 	return true
 }
@@ -204,6 +204,6 @@ func addNoAnswer(d *modelcard.Data, r *noAnswerResult) {
 		"highest %s of a list. On held-out lists, with and without the chosen items: AUC %.3f, "+
 		"calibration error %.3f. At the threshold no_answer >= %.2f, that is min_fit %.2f, %.0f %% "+
 		"of the lists without an answer are found, and %.0f %% of the others are lost. It was "+
-		"learned from %d lists.", from, r.auc, r.error, r.estimate.Threshold,
+		"learned from %d lists.", from, r.auc, r.calibrationError, r.estimate.Threshold,
 		1-r.estimate.Threshold, 100*r.caught, 100*r.lost, r.lists)
 }
