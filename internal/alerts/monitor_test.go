@@ -246,6 +246,54 @@ func TestWebhookFailures(t *testing.T) {
 	}
 }
 
+// A message is signed with the time at which it is sent, also if the webhook of another rule has
+// hung before. A receiver would refuse an old signature.
+func TestSignatureAfterAHungWebhook(t *testing.T) {
+	var sent []int64
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		var at int64
+		if _, err := fmt.Sscanf(q.Header.Get(alerts.SignatureHeader), "t=%d,", &at); err != nil {
+			t.Error(err)
+		}
+		if sent = append(sent, at); len(sent) == 1 {
+			time.Sleep(1100 * time.Millisecond)
+		}
+	}))
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	defer hook.Close()
+	opt := options(t, hook.URL)
+	other := opt.Rules[0]
+	other.Name = "b"
+	opt.Rules, opt.Secrets = append(opt.Rules, other), append(opt.Secrets, opt.Secrets[0])
+	m := alerts.New(opt)
+	tick(t, m, &fixed{over: true}, 0)
+	if _, err := deliver(t, m, 0); err != nil || len(sent) != 2 || sent[1] <= sent[0] {
+		t.Errorf("%v, times of the signatures: %d", err, sent)
+	}
+}
+
+// An error has only the beginning of what a webhook answers.
+func TestLongErrorOfAWebhook(t *testing.T) {
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, out, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(out, "HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n",
+			strings.Repeat("ä", 100_000))
+		_ = out.Flush()
+	}))
+	defer hook.Close()
+	m := alerts.New(options(t, hook.URL))
+	tick(t, m, &fixed{over: true}, 0)
+	_, err := deliver(t, m, 0)
+	if kept := m.Status()[0].Episodes[0].Delivery.Error; err == nil || len(kept) > 400 {
+		t.Errorf("%.80v, and an error of %d bytes is kept", err, len(kept))
+	}
+}
+
 // failingDisk takes no file while err is set.
 type failingDisk struct {
 	durable.FS

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -43,6 +44,7 @@ const (
 	longestRetry = 10 * time.Minute
 	giveUpAfter  = 24 * time.Hour
 	maxAnswer    = 64 << 10 // bytes that are read of an answer, to use the connection again
+	maxError     = 300      // bytes of an error that are kept
 )
 
 // SignatureHeader is the header that signs a message: "t=SECONDS,v1=HEX". HEX is the HMAC-SHA256
@@ -102,8 +104,9 @@ func (m *Monitor) Deliver(ctx context.Context, now time.Time) (waiting bool, err
 		return true, err // nobody is told of an episode that a restart would forget
 	}
 	var errs []error
+	begin := time.Now()
 	for _, d := range m.due(now) {
-		err := m.post(ctx, d, now)
+		err := m.post(ctx, d, now.Add(time.Since(begin))) // others may have hung until now
 		if ctx.Err() != nil {
 			return false, nil // the next start goes on
 		}
@@ -143,7 +146,7 @@ func (m *Monitor) due(now time.Time) (list []due) {
 }
 
 // post sends one message.
-func (m *Monitor) post(ctx context.Context, d due, now time.Time) error {
+func (m *Monitor) post(ctx context.Context, d due, at time.Time) error {
 	r, e := &m.opt.Rules[d.rule], &d.episode
 	body, err := json.Marshal(message{
 		Version: 1, Episode: e.ID, Alert: r.Name, When: r.When, Started: e.Started,
@@ -160,7 +163,7 @@ func (m *Monitor) post(ctx context.Context, d due, now time.Time) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "relish")
-	req.Header.Set(SignatureHeader, Signature(m.opt.Secrets[d.rule], body, now))
+	req.Header.Set(SignatureHeader, Signature(m.opt.Secrets[d.rule], body, at))
 	resp, err := m.client.Do(req)
 	if err != nil {
 		return withoutURL(err)
@@ -173,10 +176,14 @@ func (m *Monitor) post(ctx context.Context, d due, now time.Time) error {
 	return nil
 }
 
-// withoutURL returns an error of an HTTP client without the URL, which may hold a secret.
+// withoutURL returns an error of an HTTP client without the URL, which may hold a secret. It is cut,
+// because it may repeat a header of the answer.
 func withoutURL(err error) error {
 	if u := (*url.Error)(nil); errors.As(err, &u) {
-		return u.Err
+		err = u.Err
+	}
+	if text := err.Error(); len(text) > maxError {
+		return errors.New(strings.ToValidUTF8(text[:maxError], "") + "…")
 	}
 	return err
 }
