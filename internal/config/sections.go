@@ -47,16 +47,25 @@ func (c *Config) validateKeys() error {
 	return errors.Join(errs...)
 }
 
-// validateAlerts checks the rules, and that their actions are counted.
+// validateAlerts checks the rules, and that their actions and fields are counted.
 func (c *Config) validateAlerts() error {
 	rules, err := alerts.Rules(c.Alerts)
 	errs := []error{err}
+	fields := map[string]bool{}
+	for _, name := range c.Trends.Fields {
+		fields[name] = true
+	}
 	for i, r := range rules {
+		fields[r.Field] = true
 		known := append([]string{trends.SourceItems}, c.State.Actions...)
 		if r.Source != "" && !slices.Contains(known, r.Source) {
 			errs = append(errs, fmt.Errorf("alerts[%d] (%s): when: %q is not counted: name one of "+
 				"%s, or add it to state.actions", i, r.Name, r.Source, strings.Join(known, ", ")))
 		}
+	}
+	if len(c.Trends.Fields) <= trends.MaxFields && len(fields) > trends.MaxFields {
+		errs = append(errs, fmt.Errorf("alerts: with trends.fields, %d fields are to be counted; "+
+			"keep at most %d in both together", len(fields), trends.MaxFields))
 	}
 	return errors.Join(errs...)
 }
