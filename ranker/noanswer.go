@@ -20,15 +20,17 @@ type NoAnswer struct {
 	Threshold float64 `json:"threshold"`
 }
 
-// Validate returns why the values cannot be used, nil if they can.
+// Validate returns an error if a value is not finite or out of its range.
 func (n *NoAnswer) Validate() error {
-	if x := n.Slope + n.Offset; x-x != 0 || !(n.Threshold >= 0 && n.Threshold <= 1) {
+	x := n.Slope + n.Offset // NaN or infinite if either is
+	if math.IsNaN(x) || math.IsInf(x, 0) || !(n.Threshold >= 0 && n.Threshold <= 1) {
 		return errors.New("no_answer: slope and offset must be finite, threshold from 0 to 1")
 	}
 	return nil
 }
 
-// Value returns what the estimate reads of a scored list. It is false if no candidate has a value.
+// Value returns the highest score of a list, or the highest value of Column. ok is false if no
+// candidate has a value.
 func (n *NoAnswer) Value(m *Matrix, scores []float64) (highest float64, ok bool) {
 	if n.Column == "" {
 		return slices.Max(scores), true

@@ -85,7 +85,7 @@ func (b *buckets) dropBefore(n int64) {
 	}
 }
 
-// dropOldest drops the oldest period. It returns false if there is only one left.
+// dropOldest drops the oldest period. It returns false if none is left.
 func (b *buckets) dropOldest() bool {
 	if len(b.counts) == 0 {
 		return false

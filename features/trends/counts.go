@@ -179,11 +179,15 @@ func (c *Counts) count(f, source int, values []uint16, at int64) {
 	}
 }
 
+// add counts an event for one value. If there are too many counts then, it drops the oldest hours.
 func (c *Counts) add(f, source int, value uint16, at int64) {
 	key := cellOf(f, source, value)
 	c.hours.add(key, at, c.newest, HoursKept)
 	c.days.add(key, at, c.newest, DaysKept)
-	for c.hours.cells+c.days.cells > maxCells && (c.hours.dropOldest() || c.days.dropOldest()) {
+	for c.hours.cells+c.days.cells > maxCells {
+		if !c.hours.dropOldest() && !c.days.dropOldest() {
+			break
+		}
 	}
 }
 

@@ -178,7 +178,7 @@ func (t *TrackingReader) Read(ctx context.Context, keys []string) ([]Value, erro
 	return t.Start(keys).Wait(ctx)
 }
 
-// Start sends the command of Read, whose reply Wait returns. It must be called once.
+// Start sends the command of Read. The caller must call Wait, which returns the reply.
 func (t *TrackingReader) Start(keys []string) *TrackedCall {
 	c := &TrackedCall{reader: t, keys: len(keys), start: time.Now(), done: make(chan struct{})}
 	if err := t.send(c, keys); err != nil {

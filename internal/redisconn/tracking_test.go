@@ -171,7 +171,7 @@ func TestTrackingReaderDeadline(t *testing.T) {
 	}
 }
 
-// After the client was led to another server, Verify leads the reader there, too.
+// After the client has connected to another server, Verify makes the reader connect there, too.
 func TestTrackingReaderFollowsTheClient(t *testing.T) {
 	a, b := redistest.Start(t), redistest.Start(t)
 	c := open(t, a.URL())

@@ -10,7 +10,7 @@ import (
 )
 
 // A recorded case with a Chinese text is left out if the bundle is older than the present terms:
-// its scores came of other terms.
+// its scores were computed from other terms.
 func TestProbeLeavesOutOlderTerms(t *testing.T) {
 	root := t.TempDir()
 	load := func(version string) *bundle.Bundle {

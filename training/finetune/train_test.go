@@ -231,7 +231,7 @@ func questions(n int) (out []finetune.Pair) {
 	return out
 }
 
-// Questions learn to point at what was chosen for them, also those that were held out.
+// The vectors of questions come near what was chosen for them, also of those that were held out.
 func TestPairs(t *testing.T) {
 	cfg := quick()
 	cfg.Objective = finetune.Pairs

@@ -30,8 +30,8 @@ func answerSample(lists int, shift float64) *noAnswerSample {
 	return s
 }
 
-// The estimate reads the column that tells, is calibrated on other lists, and has the threshold
-// half-way. Without enough lists, or if nothing tells, there is none.
+// The estimate reads the column that separates the lists, is calibrated on other lists, and has the
+// threshold half-way. Without enough lists, or if no column separates them, there is none.
 func TestNoAnswerFit(t *testing.T) {
 	got := answerSample(800, 2).fit()
 	if got == nil || got.estimate.Column != "query_history.kernel" {
