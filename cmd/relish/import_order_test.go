@@ -29,15 +29,15 @@ type trained struct {
 
 // TestOrderOfImportsDoesNotMatter imports one history in three ways: in order, as a shuffled file,
 // and with the catalogue after the behaviour and without times. The bundles have the same columns,
-// the same metrics and the same files. The history spans months, so the schema has half-lives and
+// the same metrics and the same files. The history spans weeks, so the schema has half-lives and
 // ages although the import took a second.
 func TestOrderOfImportsDoesNotMatter(t *testing.T) {
-	events := slices.Collect(demo.New(demo.Options{Seed: 5, Users: 30, Lists: 700}).Events())
+	events := slices.Collect(demo.New(demo.Options{Seed: 5, Users: 30, Lists: 1400}).Events())
 	var items, behaviour []ranker.Event
 	start := events[0].Time
 	for i := range events {
 		e := events[i]
-		e.Time = start + 100*(e.Time-start)
+		e.Time = start + 30*(e.Time-start)
 		if e.Kind == ranker.EventItem {
 			e.Time = 0 // as catalogues come
 			items = append(items, e)
