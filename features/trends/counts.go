@@ -31,7 +31,8 @@ import (
 	"relish/ranker"
 )
 
-// Bounds of Counts. Together they bound its memory to about 110 MB.
+// Bounds of Counts. Together they bound its memory: to about 150 MB if each item has one value, and
+// to 3 bytes more for each further value of an item.
 const (
 	// MaxFields bounds the counted fields. Further ones are not counted.
 	MaxFields = 32
@@ -47,8 +48,8 @@ const (
 	DaysKept  = 2 * 365
 	// maxCells bounds the counts, of about 24 bytes each. Above it the oldest hours are dropped.
 	maxCells = 1 << 20
-	// maxItems bounds the items whose values are remembered, of about 80 bytes each. Above it the
-	// ones whose texts are oldest are forgotten.
+	// maxItems bounds the items whose values are remembered, of 80 to 120 bytes each with one value.
+	// Above it the ones whose texts are oldest are forgotten.
 	maxItems = 1 << 20
 )
 
