@@ -72,7 +72,14 @@ func servedHeld(
 // of the request.
 func sendBegin(t *testing.T, conn net.Conn, body string) (resp *http.Response, rest string) {
 	t.Helper()
-	request := post("/recommend", body)
+	return sendBeginOf(t, conn, post("/recommend", body), body)
+}
+
+// sendBeginOf does so for a request that ends with a body.
+func sendBeginOf(
+	t *testing.T, conn net.Conn, request, body string,
+) (resp *http.Response, rest string) {
+	t.Helper()
 	begin := len(request) - len(body) + 10
 	if _, err := io.WriteString(conn, request[:begin]); err != nil {
 		t.Fatal(err)
@@ -85,6 +92,27 @@ func sendBegin(t *testing.T, conn net.Conn, body string) (resp *http.Response, r
 		t.Error(err)
 	}
 	return resp, request[begin:]
+}
+
+// A client that closes the connection after the answer, as one of HTTP/1.0 does, can send all of its
+// body. Otherwise it would see a reset instead of the answer.
+func TestRefusedWhenTheConnectionCloses(t *testing.T) {
+	for _, change := range [][2]string{
+		{"Host: x\r\n", "Host: x\r\nConnection: close\r\n"}, {"HTTP/1.1", "HTTP/1.0"},
+	} {
+		servedHeld(t, func(o *api.Options) { o.MaxInFlight = 2 },
+			func(t *testing.T, l *pipeListener, h *held) {
+				h.fill(2, ranking)
+				conn := l.dial()
+				defer conn.Close()
+				request := strings.Replace(post("/recommend", ranking), change[0], change[1], 1)
+				resp, rest := sendBeginOf(t, conn, request, ranking)
+				if _, err := io.WriteString(conn, rest); err != nil || resp.StatusCode != 503 {
+					t.Errorf("%q: status %d, then %v", change[1], resp.StatusCode, err)
+				}
+				h.release()
+			})
+	}
 }
 
 // If no slot is free, a ranking is refused before its body has arrived. Its connection serves the
