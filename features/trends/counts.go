@@ -31,8 +31,7 @@ import (
 	"relish/ranker"
 )
 
-// Bounds of Counts. Together they bound its memory: to about 150 MB if each item has one value, and
-// to 3 bytes more for each further value of an item.
+// Bounds of Counts. Together they bound its memory to about 160 MB.
 const (
 	// MaxFields bounds the counted fields. Further ones are not counted.
 	MaxFields = 32
@@ -48,9 +47,11 @@ const (
 	DaysKept  = 2 * 365
 	// maxCells bounds the counts, of about 24 bytes each. Above it the oldest hours are dropped.
 	maxCells = 1 << 20
-	// maxItems bounds the items whose values are remembered, of 80 to 120 bytes each with one value.
-	// Above it the ones whose texts are oldest are forgotten.
-	maxItems = 1 << 20
+	// maxItemMemory bounds the memory, in bytes, of the items whose values are remembered. Above it
+	// the ones whose texts are oldest are forgotten. An item takes itemEntryBytes at most, besides 3
+	// bytes for each value.
+	maxItemMemory  = 128 << 20
+	itemEntryBytes = 120
 )
 
 // SourceItems is the source that counts texts of items. All other sources are actions.
@@ -93,6 +94,8 @@ type Counts struct {
 	hours   buckets  // by hours since 1970 in UTC
 	days    buckets  // by days since 1970 in UTC
 	items   map[uint64]itemValues
+	// valueBytes is the length of what all items have in packed.
+	valueBytes int
 
 	replica string // id of the log that seq counts; "": unknown
 	seq     uint64 // of the last applied record
@@ -156,7 +159,7 @@ func (c *Counts) Apply(rec *event.Record) {
 	case ranker.EventItem:
 		c.applyItem(e, at)
 	case ranker.EventDelete:
-		delete(c.items, xxhash.Sum64String(e.ItemID))
+		c.forget(xxhash.Sum64String(e.ItemID))
 	case ranker.EventInteraction:
 		source := slices.Index(c.sources, e.Action)
 		it, known := c.items[xxhash.Sum64String(e.ItemID)]

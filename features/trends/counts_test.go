@@ -233,3 +233,30 @@ func TestQuery(t *testing.T) {
 		}
 	}
 }
+
+// Items with many values are forgotten by the memory that they take, the oldest texts first.
+func TestItemsAreBoundedInBytes(t *testing.T) {
+	var fields []string
+	for f := range trends.MaxFields {
+		fields = append(fields, fmt.Sprint("f", f))
+	}
+	var values []string
+	for v := range 32 {
+		values = append(values, fmt.Sprint("v", v))
+	}
+	content := map[string]ranker.FieldValue{}
+	for _, f := range fields {
+		content[f] = ranker.StringsValue(values)
+	}
+	c := trends.New(fields, nil)
+	const perItem = 120 + 3*32*trends.MaxFields
+	for i := range 128<<20/perItem + 10 {
+		title := fmt.Sprint("title ", i)
+		c.Apply(&event.Record{Seq: uint64(i + 1), Arrival: int64(i+1) * 1000, Event: ranker.Event{
+			Kind: ranker.EventItem, ItemID: fmt.Sprint(i), Title: &title, Fields: content,
+		}})
+	}
+	if _, items := c.Sizes(); items < 35_000 || items > 128<<20/perItem {
+		t.Errorf("%d items of %d bytes are remembered", items, perItem)
+	}
+}

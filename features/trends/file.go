@@ -169,7 +169,7 @@ func (d *decoder) counts() *Counts {
 		id := binary.LittleEndian.Uint64(d.bytes(8))
 		it := itemValues{time: uint32(d.uint()), title: uint32(d.uint()), text: uint32(d.uint())}
 		it.packed = d.string()
-		c.items[id] = it
+		c.put(id, it)
 	}
 	return c
 }
@@ -213,7 +213,7 @@ func (c *Counts) adopt(from *Counts) {
 				kept.packed += string([]byte{byte(f), p[1], p[2]})
 			}
 		}
-		c.items[id] = kept
+		c.put(id, kept)
 	}
 }
 

@@ -89,11 +89,26 @@ func (c *Counts) applyItem(e *ranker.Event, at int64) {
 	if newText {
 		it.time = seconds
 	}
-	c.items[id] = it
-	if len(c.items) > maxItems {
+	c.put(id, it)
+	if c.itemMemory() > maxItemMemory {
 		c.forgetOldest()
 	}
 }
+
+// put remembers an item.
+func (c *Counts) put(id uint64, it itemValues) {
+	c.valueBytes += len(it.packed) - len(c.items[id].packed)
+	c.items[id] = it
+}
+
+// forget removes an item.
+func (c *Counts) forget(id uint64) {
+	c.valueBytes -= len(c.items[id].packed)
+	delete(c.items, id)
+}
+
+// itemMemory returns about how many bytes the remembered items take.
+func (c *Counts) itemMemory() int { return len(c.items)*itemEntryBytes + c.valueBytes }
 
 // applyField takes what an item event says of one field, and counts it.
 func (c *Counts) applyField(it *itemValues, f int, e *ranker.Event, at int64, newText bool) {
@@ -155,7 +170,7 @@ func (c *Counts) forgetOldest() {
 	last := times[len(times)/8]
 	for id, it := range c.items {
 		if it.time <= last {
-			delete(c.items, id)
+			c.forget(id)
 		}
 	}
 }

@@ -16,9 +16,8 @@ import (
 
 // Bounds of the section "alerts".
 const (
-	maxRules        = 64
-	maxWindow       = 7 * 24 // hours
-	defaultMinCount = 20
+	maxRules  = 64
+	maxWindow = 7 * 24 // hours
 )
 
 // Config is one entry of the section "alerts" of relish.yaml.
@@ -26,7 +25,7 @@ type Config struct {
 	Name string `yaml:"name"` // 1 to 64 of a-z, 0-9, - and _
 	When string `yaml:"when"` // see Parse
 	// MinCount is how many texts, or events of the action, the window needs. With fewer the rule
-	// decides nothing. 0: 20.
+	// decides nothing. 0: 1 for a count above a number, else 20.
 	MinCount int `yaml:"min_count"`
 	// Webhook gets an HTTP POST for each episode. Empty: only metrics and GET /alerts tell of it.
 	Webhook string `yaml:"webhook"`
@@ -51,6 +50,15 @@ type Condition struct {
 	Usual  bool    // Limit is a multiple of what is usual
 	Limit  float64 // at least 1 if Usual is set; 0 to 1 for a share
 	Hours  int     // 1 to 168
+}
+
+// defaultMinCount returns Config.MinCount if it is not set. A count above a number needs no other
+// events.
+func (c *Condition) defaultMinCount() int {
+	if !c.Share && !c.Usual {
+		return 1
+	}
+	return 20
 }
 
 var ruleName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
@@ -81,11 +89,8 @@ func Rules(section []Config) ([]Rule, error) {
 		}
 		known[cfg.Name] = true
 		if cfg.MinCount < 0 {
-			bad("min_count is %d and must be at least 1; leave it out for %d", cfg.MinCount,
-				defaultMinCount)
-		}
-		if cfg.MinCount == 0 {
-			cfg.MinCount = defaultMinCount
+			bad("min_count is %d and must be at least 1; leave it out for the default",
+				cfg.MinCount)
 		}
 		if err := checkWebhook(cfg); err != nil {
 			bad("%w", err)
@@ -93,6 +98,9 @@ func Rules(section []Config) ([]Rule, error) {
 		condition, err := Parse(cfg.When)
 		if err != nil {
 			bad("when: %w", err)
+		}
+		if cfg.MinCount == 0 {
+			cfg.MinCount = condition.defaultMinCount()
 		}
 		rules = append(rules, Rule{cfg, condition})
 	}

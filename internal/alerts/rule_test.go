@@ -81,7 +81,7 @@ func TestRules(t *testing.T) {
 	})
 	for _, want := range []string{
 		`alerts[0] (Surge!): name "Surge!" must have 1 to 64 of a-z, 0-9, - and _`,
-		"alerts[0] (Surge!): min_count is -1 and must be at least 1; leave it out for 20",
+		"alerts[0] (Surge!): min_count is -1 and must be at least 1; leave it out for the default",
 		"alerts[1] (a): webhook must be a URL such as https://alerts.example/relish",
 		"alerts[2] (a): another rule has this name: give each rule a name of its own",
 		"alerts[2] (a): webhook needs secret_file: a file with the secret that signs",
@@ -92,8 +92,12 @@ func TestRules(t *testing.T) {
 			t.Errorf("the error lacks %q: %v", want, err)
 		}
 	}
-	rules, err := alerts.Rules([]alerts.Config{{Name: "a", When: when}})
-	if err != nil || rules[0].MinCount != 20 {
+	rules, err := alerts.Rules([]alerts.Config{
+		{Name: "a", When: when}, {Name: "b", When: "count(a=b) > 5 in 1 h"},
+		{Name: "c", When: "count(a=b) > 5 x its usual in 1 h"},
+	})
+	if err != nil || rules[0].MinCount != 20 || rules[1].MinCount != 1 ||
+		rules[2].MinCount != 20 {
 		t.Errorf("%+v, %v", rules, err)
 	}
 }
