@@ -163,7 +163,10 @@ func (p *parser) word(what string) string {
 	return p.text[p.at-end : p.at]
 }
 
-// number reads a number that is not negative.
+// maxNumber bounds the numbers, so that a multiple of the usual is finite.
+const maxNumber = 1e15 - 1
+
+// number reads a number from 0 to maxNumber.
 func (p *parser) number() float64 {
 	p.skip()
 	end := p.at
@@ -173,6 +176,10 @@ func (p *parser) number() float64 {
 	x, err := strconv.ParseFloat(p.text[p.at:end], 64)
 	if p.err != nil || err != nil {
 		p.fail("a number")
+		return 0
+	}
+	if x > maxNumber {
+		p.fail("a number of at most 15 digits")
 		return 0
 	}
 	p.at = end
