@@ -88,13 +88,21 @@ func (r *Rule) Decide(h *trends.Hours) Decision {
 	if d.Value > d.Threshold {
 		d.State, relation = Over, "is above"
 	}
-	d.Reason = fmt.Sprintf("%.3g (%d of %d) %s %.3g", d.Value, d.Count, d.Total, relation,
-		d.Threshold)
+	d.Reason = fmt.Sprintf("%s (%d of %d) %s %s", figure(d.Value), d.Count, d.Total, relation,
+		figure(d.Threshold))
 	if r.Usual {
-		d.Reason += fmt.Sprintf("; usual is %.3g, the median of %d windows: %s", d.Usual,
+		d.Reason += fmt.Sprintf("; usual is %s, the median of %d windows: %s", figure(d.Usual),
 			d.Windows, d.Basis)
 	}
 	return d
+}
+
+// figure writes a share or a count with three digits, or all digits before the point.
+func figure(x float64) string {
+	if x >= 1000 {
+		return fmt.Sprintf("%.0f", x)
+	}
+	return fmt.Sprintf("%.3g", x)
 }
 
 // value returns the share or the count.

@@ -92,3 +92,12 @@ func TestDecideNewValue(t *testing.T) {
 		t.Errorf("%d of 20 texts are over", n)
 	}
 }
+
+// Counts of thousands are written with all their digits.
+func TestReasonOfLargeCounts(t *testing.T) {
+	r := rule(t, "a", "count(f=v) > 11849 in 1 h", 1)
+	want := "11850 (11850 of 12345) is above 11849"
+	if d := r.Decide(weeks(1, 11850, 12345)); d.Reason != want {
+		t.Errorf("the reason is %q, want %q", d.Reason, want)
+	}
+}
