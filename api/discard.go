@@ -7,14 +7,14 @@ import (
 )
 
 // http.Server closes the connection after an answer if more than 256 KiB of the body have not been
-// read, or if the client asked for that, as each client of HTTP/1.0 does. The kernel then resets it.
-// A client that sends all of its request before it reads
-// anything, as Python's http.client does, loses the answer and sees a reset. So the server answers
-// a refused request, and then reads and drops the rest of its body.
+// read, or if the client asked for that, as each client of HTTP/1.0 does. The kernel then resets
+// it. A client that sends all of its request before it reads anything, as Python's http.client
+// does, loses the answer and sees a reset. So the server answers a refused request, and then reads
+// and drops the rest of its body.
 
 const (
-	// smallBody is what http.Server reads by itself if the connection stays open: before the answer,
-	// and after it if refuseRanking sends it.
+	// smallBody is what http.Server reads by itself if the connection stays open: before the
+	// answer, and after it if refuseRanking sends it.
 	smallBody = 256 << 10
 	// maxDiscarded is how many bytes of a refused body are read at most; bodyTimeout bounds the
 	// time.

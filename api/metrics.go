@@ -111,8 +111,8 @@ func (m *metrics) addAdmission(
 		Name: "relish_connections_evicted_total",
 		Help: "Connections without a request closed, because a new one needed their place.",
 	})
-	reg.MustRegister(m.inFlight, m.slotSeconds, m.refusedRankings, m.delayedRefusals, m.refusedBodies,
-		m.connections, m.refusedConnections, m.evictedConnections,
+	reg.MustRegister(m.inFlight, m.slotSeconds, m.refusedRankings, m.delayedRefusals,
+		m.refusedBodies, m.connections, m.refusedConnections, m.evictedConnections,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "relish_ranking_slots",
 			Help: "Ranking slots now. They follow the load, up to --max-in-flight.",

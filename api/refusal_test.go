@@ -94,8 +94,8 @@ func sendBeginOf(
 	return resp, request[begin:]
 }
 
-// A client that closes the connection after the answer, as one of HTTP/1.0 does, can send all of its
-// body. Otherwise it would see a reset instead of the answer.
+// A client that closes the connection after the answer, as one of HTTP/1.0 does, can send all of
+// its body. Otherwise it would see a reset instead of the answer.
 func TestRefusedWhenTheConnectionCloses(t *testing.T) {
 	for _, change := range [][2]string{
 		{"Host: x\r\n", "Host: x\r\nConnection: close\r\n"}, {"HTTP/1.1", "HTTP/1.0"},
@@ -107,7 +107,8 @@ func TestRefusedWhenTheConnectionCloses(t *testing.T) {
 				defer conn.Close()
 				request := strings.Replace(post("/recommend", ranking), change[0], change[1], 1)
 				resp, rest := sendBeginOf(t, conn, request, ranking)
-				if _, err := io.WriteString(conn, rest); err != nil || resp.StatusCode != 503 {
+				_, err := io.WriteString(conn, rest)
+				if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
 					t.Errorf("%q: status %d, then %v", change[1], resp.StatusCode, err)
 				}
 				h.release()
@@ -125,7 +126,8 @@ func TestRefusedBeforeTheBodyArrives(t *testing.T) {
 			defer conn.Close()
 			begin := time.Now()
 			resp, rest := sendBegin(t, conn, ranking)
-			if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || resp.Close {
+			if resp.StatusCode != http.StatusServiceUnavailable ||
+				resp.Header.Get("Retry-After") != "1" || resp.Close {
 				t.Errorf("status %d, headers %v", resp.StatusCode, resp.Header)
 			}
 			if took := time.Since(begin); took != 0 {
@@ -156,7 +158,8 @@ func TestLargeBodyIsRefusedBeforeItArrives(t *testing.T) {
 			h.fill(3, ranking)
 			conn := l.dial()
 			defer conn.Close()
-			if resp, _ := sendBegin(t, conn, large); resp.StatusCode != 503 {
+			resp, _ := sendBegin(t, conn, large)
+			if resp.StatusCode != http.StatusServiceUnavailable {
 				t.Errorf("with two slots free, a ranking for three got status %d, want 503",
 					resp.StatusCode)
 			}
@@ -226,8 +229,8 @@ func TestDelayedRefusalMakesRoom(t *testing.T) {
 	})
 }
 
-// While no slot is free, a client that sends its whole body before it reads gets its refusal, and so
-// does one that waits for 100 Continue.
+// While no slot is free, a client that sends its whole body before it reads gets its refusal, and
+// so does one that waits for 100 Continue.
 func TestRefusalForSlotsReachesClients(t *testing.T) {
 	h := startHeld(t, func(o *api.Options) { o.MaxInFlight = 1 })
 	address, _ := listen(t, h.service)

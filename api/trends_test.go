@@ -67,14 +67,16 @@ func TestTrends(t *testing.T) {
 		t.Errorf("/trends/fields: %s", body)
 	}
 	page := s.call("GET", "/console", "")
+	body := page.Body.String()
 	if page.Code != 200 || page.Header().Get("Content-Security-Policy") == "" ||
-		strings.Contains(page.Body.String(), "://") &&
-			strings.Count(page.Body.String(), "://") != strings.Count(page.Body.String(), "www.w3.org") {
+		strings.Contains(body, "://") &&
+			strings.Count(body, "://") != strings.Count(body, "www.w3.org") {
 		t.Errorf("/console: %d, or it names another server", page.Code)
 	}
 	for _, path := range []string{
-		"/trends?field=topic", "/trends?field=sentiment&by=week", "/trends?field=sentiment&values=x",
-		"/trends?field=sentiment&source=buy", "/trends?field=sentiment&values=0",
+		"/trends?field=topic", "/trends?field=sentiment&by=week",
+		"/trends?field=sentiment&values=x", "/trends?field=sentiment&source=buy",
+		"/trends?field=sentiment&values=0",
 	} {
 		wantError(t, s.call("GET", path, ""), 400, "invalid_field", "")
 	}

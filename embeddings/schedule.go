@@ -64,7 +64,7 @@ func (q *queue) nextFrom(priority int) task {
 	}
 	canTokenize := l.untokenized.Len() > 0 && l.waiting < q.lookahead
 	var run plannedRun
-	if free > 0 && l.waiting > 0 && !(canTokenize && q.model.MixesBuckets()) {
+	if free > 0 && l.waiting > 0 && (!canTokenize || !q.model.MixesBuckets()) {
 		if run = q.chooseRun(priority, free); run.full {
 			return q.startRun(priority, run)
 		}

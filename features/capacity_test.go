@@ -51,9 +51,9 @@ func loadedBytes(b *testing.B, f storetest.Filling) float64 {
 	return after - before
 }
 
-// BenchmarkMemory reports what one more item and one more user takes in memory. The items that users
-// have acted on were seen by others before, so that what the state keeps of them is not part of a
-// user. docs/capacity.md has the figures:
+// BenchmarkMemory reports what one more item and one more user takes in memory. The items that
+// users have acted on were seen by others before, so that what the state keeps of them is not part
+// of a user. docs/capacity.md has the figures:
 //
 //	go test ./features -run - -bench Memory -benchtime 1x
 func BenchmarkMemory(b *testing.B) {

@@ -27,8 +27,8 @@ type compiledSchema struct {
 	items    []itemFeature
 	itemRuns []columnRun
 	clocks   lastTwo[itemClock]
-	// ages has the columns of an item's age since its first event. agesOfContent says that there are
-	// ages since times in an item's content too.
+	// ages has the columns of an item's age since its first event. agesOfContent says that there
+	// are ages since times in an item's content too.
 	ages          []int
 	agesOfContent bool
 

@@ -14,8 +14,8 @@ type fieldValue = unique.Handle[string]
 // noID stands for the id of a field value without a counter.
 const noID = ^uint32(0)
 
-// valueIDs are the ids of the counters of an item's field values. It is immutable. newValueIDs makes
-// it in one block of memory, because a request reads those of all candidates.
+// valueIDs are the ids of the counters of an item's field values. It is immutable. newValueIDs
+// makes it in one block of memory, because a request reads those of all candidates.
 type valueIDs struct {
 	counters *Counters
 	// list has by counted field the index of its first id, the index after the last id, and then
@@ -33,8 +33,8 @@ type valuesWithoutID struct {
 	values []fieldValue
 }
 
-// newValueIDs returns ids in the list, which it copies. The lengths that have room in the same block
-// fill the blocks that the allocator has.
+// newValueIDs returns ids in the list, which it copies. The lengths that have room in the same
+// block fill the blocks that the allocator has.
 func newValueIDs(t *Counters, list []uint32) *valueIDs {
 	var v *valueIDs
 	var memory []uint32

@@ -16,10 +16,10 @@ func TestNoAnswer(t *testing.T) {
 		estimate ranker.NoAnswer
 		want     float64
 	}{
-		"score":             {ranker.NoAnswer{Slope: 0.1, Offset: -3}, sigmoid(0.1*19.85 - 3)},
-		"a column":          {ranker.NoAnswer{Column: "text", Slope: 0.1, Offset: -3}, sigmoid(1.9 - 3)},
-		"no value":          {ranker.NoAnswer{Column: "retrieval", Slope: 1}, 1},
-		"an unknown column": {ranker.NoAnswer{Column: "no such", Slope: 1}, 1},
+		"score":        {ranker.NoAnswer{Slope: 0.1, Offset: -3}, sigmoid(0.1*19.85 - 3)},
+		"a column":     {ranker.NoAnswer{Column: "text", Slope: 0.1, Offset: -3}, sigmoid(1.9 - 3)},
+		"no value":     {ranker.NoAnswer{Column: "retrieval", Slope: 1}, 1},
+		"no such name": {ranker.NoAnswer{Column: "no such", Slope: 1}, 1},
 	} {
 		w := newWorld(t, n)
 		w.models.main.NoAnswer = &c.estimate
@@ -48,7 +48,8 @@ func TestNoAnswer(t *testing.T) {
 	req.Context = map[string]ranker.FieldValue{"query": ranker.StringValue("where")}
 	req.MinFit = 1
 	if resp := w.rank(t, req); resp.NoAnswer != nil || len(resp.Items) != n {
-		t.Errorf("a model without an estimate gives %v and %d items", resp.NoAnswer, len(resp.Items))
+		t.Errorf("a model without an estimate gives %v and %d items",
+			resp.NoAnswer, len(resp.Items))
 	}
 }
 

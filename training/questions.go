@@ -29,8 +29,8 @@ func isEncoderQuestion(query string) bool {
 	return float64(xxhash.Sum64String("encoder "+query)>>11)/(1<<53) < encoderShare
 }
 
-// EncoderPairs returns what the text encoder may learn from with objective finetune.Pairs. These are
-// the encoder's share of the questions of the log, each with the item that was chosen and the
+// EncoderPairs returns what the text encoder may learn from with objective finetune.Pairs. These
+// are the encoder's share of the questions of the log, each with the item that was chosen and the
 // others that were shown. Pairs of a file follow, unless their question is in the scorer's share of
 // the log.
 func EncoderPairs(log *replay.Log, file []QuestionAnswer) []finetune.Pair {
@@ -101,8 +101,8 @@ func ReadPairs(path string) ([]QuestionAnswer, error) {
 			case v[0] == "" || v[1] == "":
 				return fmt.Errorf("line %d has no query or no answer: each row needs both", line)
 			case len(v[0]) > replay.MaxQueryBytes:
-				return fmt.Errorf("line %d has a query of %d bytes; at most %d are allowed. Are the "+
-					"columns swapped?", line, len(v[0]), replay.MaxQueryBytes)
+				return fmt.Errorf("line %d has a query of %d bytes; at most %d are allowed. Are "+
+					"the columns swapped?", line, len(v[0]), replay.MaxQueryBytes)
 			case len(v[1]) > maxAnswerBytes:
 				return fmt.Errorf("line %d has an answer of %d bytes; at most %d are allowed",
 					line, len(v[1]), maxAnswerBytes)

@@ -72,7 +72,7 @@ func questionLog(lists, users int) []event.Record {
 		answer, items := r.IntN(questionAnswers), slices.Clone(ids)
 		r.Shuffle(len(items), func(i, j int) { items[i], items[j] = items[j], items[i] })
 		user, k := fmt.Sprint("u", n%users), r.IntN(3)
-		query := fmt.Sprintf("word%d-%d word%d-%d %d", answer, k, answer, (k+1)%3, n)
+		query := fmt.Sprintf("word%[1]d-%[2]d word%[1]d-%[3]d %[4]d", answer, k, (k+1)%3, n)
 		context := map[string]ranker.FieldValue{"query": ranker.StringValue(query)}
 		add(ranker.Event{
 			Kind: ranker.EventImpression, UserID: user,

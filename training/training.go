@@ -41,8 +41,8 @@ type Inputs struct {
 	OpenTable func(name, digest string) *features.ExternalTable
 	// Vectors has the vectors of all item texts of the log; nil trains without text.
 	Vectors ranker.Vectors
-	// PairsEncoder says that the encoder of Vectors was fine-tuned on questions of this log and what
-	// was chosen for them, see EncoderPairs. The scorer then learns from other questions.
+	// PairsEncoder says that the encoder of Vectors was fine-tuned on questions of this log and
+	// what was chosen for them, see EncoderPairs. The scorer then learns from other questions.
 	PairsEncoder    bool
 	TextSpec        ranker.TextSpec
 	ExternalColumns []string // external columns that may become features, "TABLE.COLUMN"

@@ -76,10 +76,12 @@ func TestEncoderOfCatalogue(t *testing.T) {
 	output(t, "import", "--data", chinese, "--no-text", chineseCatalogue)
 	output(t, "demo", "--data", english, "--no-text", "--users", "2", "--lists", "2")
 	doctor := func(data string, flags ...string) string {
-		return output(t, append([]string{"doctor", "--data", data, "--assets", folder}, flags...)...)
+		args := append([]string{"doctor", "--data", data, "--assets", folder}, flags...)
+		return output(t, args...)
 	}
 	const advice = "relish encoder pull bge-small-zh"
-	if out := doctor(chinese); !strings.Contains(out, "int8, 384") || !strings.Contains(out, advice) {
+	out := doctor(chinese)
+	if !strings.Contains(out, "int8, 384") || !strings.Contains(out, advice) {
 		t.Errorf("without the Chinese encoder doctor prints %s", out)
 	}
 	// Whatever is in the folder: only its name matters here.
@@ -91,7 +93,8 @@ func TestEncoderOfCatalogue(t *testing.T) {
 	if out := doctor(chinese); !strings.Contains(out, "bge-small-zh, 384") {
 		t.Errorf("with the Chinese encoder doctor prints %s", out)
 	}
-	if out := doctor(english); !strings.Contains(out, "int8, 384") || strings.Contains(out, advice) {
+	out = doctor(english)
+	if !strings.Contains(out, "int8, 384") || strings.Contains(out, advice) {
 		t.Errorf("of an English catalogue doctor prints %s", out)
 	}
 	if out := doctor(chinese, "--encoder", "int8"); !strings.Contains(out, "int8, 384") {

@@ -82,8 +82,8 @@ func mostFrequent(values []string) []string {
 
 // A new item whose title, text or tags are stuffed ranks at most 2 of 100 places higher than the
 // same item without the stuffing. That holds for the prior and for the default bundle. The gain is
-// the mean over every second item of the demo, each as seen by four users among 99 other items. Clicks of robots
-// and click farms raise an item little in the order of that bundle, too.
+// the mean over every second item of the demo, each as seen by four users among 99 other items.
+// Clicks of robots and click farms raise an item little in the order of that bundle, too.
 func TestStuffedItemsGainLittle(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	output(t, "demo", "--data", data)

@@ -79,7 +79,8 @@ func TestFilesRoundTrip(t *testing.T) {
 		}
 	}
 	m.Encoder.Digest = strings.Repeat("0", 64)
-	_, err := finetuned.Open(t.Context(), dir, m.Encoder, finetuned.Options{Runtime: onnxtest.Start(t)})
+	opt := finetuned.Options{Runtime: onnxtest.Start(t)}
+	_, err := finetuned.Open(t.Context(), dir, m.Encoder, opt)
 	if err == nil || !strings.Contains(err.Error(), "the manifest says 000000000000") {
 		t.Errorf("opened with another digest: %v", err)
 	}

@@ -78,7 +78,8 @@ const maxGraphemeBytes = 5
 // the beginning of a short grapheme cluster replaces all of it. Longer clusters, and those whose
 // beginning the map does not have, are replaced by character.
 func (m *charsMap) appendNormalized(dst []byte, text string) []byte {
-	state, cluster := -1, ""
+	var cluster string
+	state := -1
 	for len(text) > 0 {
 		if text[0] < utf8.RuneSelf && text[0] >= ' ' && (len(text) == 1 ||
 			text[1] < utf8.RuneSelf) && text[0] != 0x7f { // the most frequent case, sooner

@@ -85,7 +85,8 @@ func loadWordPiece(f *tokenizerFile) (Tokenizer, error) {
 	}
 	before, after, err := f.PostProcessor.specialTokens()
 	t.before, t.after = before, after
-	if err := errors.Join(f.checkSupported(), f.checkAddedTokens(), t.loadVocabulary(f), err); err != nil {
+	err = errors.Join(f.checkSupported(), f.checkAddedTokens(), t.loadVocabulary(f), err)
+	if err != nil {
 		return nil, err
 	}
 	t.buildCharMaps()

@@ -79,7 +79,8 @@ func (t *unigram) loadNormalizer(n *normalizer) (err error) {
 			t.joined = step.Content
 		default:
 			return fmt.Errorf("normalizer: the step %q is not supported for Unigram; only "+
-				"Precompiled is, followed by Strip at the right and Replace of \" {2,}\"", step.Type)
+				"Precompiled is, followed by Strip at the right and Replace of \" {2,}\"",
+				step.Type)
 		}
 	}
 	return nil

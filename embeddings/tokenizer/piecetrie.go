@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// pieceTrie is an immutable trie of pieces. It finds all pieces that a text begins with in one walk.
-// A node is a number. The children of node n are the nodes from first[n] to first[n+1].
+// pieceTrie is an immutable trie of pieces. It finds all pieces that a text begins with in one
+// walk. A node is a number. The children of node n are the nodes from first[n] to first[n+1].
 type pieceTrie struct {
 	first  []uint32
 	labels []byte  // by node: the byte that leads to it

@@ -40,8 +40,8 @@ func (p *postProcessor) specialTokens() (before, after []int32, err error) {
 		return []int32{int32(cls)}, []int32{int32(sep)}, nil
 	case "TemplateProcessing":
 	default:
-		return nil, nil, fmt.Errorf("post_processor.type %q is not supported; only TemplateProcessing, "+
-			"BertProcessing and RobertaProcessing are", p.Type)
+		return nil, nil, fmt.Errorf("post_processor.type %q is not supported; only "+
+			"TemplateProcessing, BertProcessing and RobertaProcessing are", p.Type)
 	}
 	at, texts := &before, 0
 	for i, part := range p.Single {
@@ -52,12 +52,13 @@ func (p *postProcessor) specialTokens() (before, after []int32, err error) {
 		case part.SpecialToken != nil && part.SpecialToken.TypeID == 0:
 			special, ok := p.SpecialTokens[part.SpecialToken.ID]
 			if !ok {
-				return nil, nil, fmt.Errorf("post_processor.special_tokens has no %q", part.SpecialToken.ID)
+				return nil, nil, fmt.Errorf("post_processor.special_tokens has no %q",
+					part.SpecialToken.ID)
 			}
 			*at = append(*at, special.IDs...)
 		default:
-			return nil, nil, fmt.Errorf("post_processor.single[%d] is not supported; only a Sequence or a "+
-				"SpecialToken with type_id 0 is", i)
+			return nil, nil, fmt.Errorf("post_processor.single[%d] is not supported; only a "+
+				"Sequence or a SpecialToken with type_id 0 is", i)
 		}
 	}
 	if texts != 1 {

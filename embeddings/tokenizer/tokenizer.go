@@ -1,7 +1,7 @@
-// Package tokenizer turns text into the token ids that text encoders read. The ids are exactly those
-// of the Hugging Face tokenizers library for the same tokenizer.json. The file says which algorithm
-// it is for: WordPiece, for encoders of the BERT family, or Unigram, for those of the XLM-RoBERTa
-// family, which read some 100 languages.
+// Package tokenizer turns text into the token ids that text encoders read. The ids are exactly
+// those of the Hugging Face tokenizers library for the same tokenizer.json. The file says which
+// algorithm it is for: WordPiece, for encoders of the BERT family, or Unigram, for those of the
+// XLM-RoBERTa family, which read some 100 languages.
 //
 // WordPiece takes special tokens that stand in a text for ordinary text, because users must not
 // write structure.

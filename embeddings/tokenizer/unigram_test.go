@@ -73,9 +73,11 @@ func multilingual(t *testing.T, data []byte, n int) []string {
 			case 0, 1, 2:
 				b.WriteByte(' ')
 			case 3:
-				b.WriteString([]string{"  ", "\t", "\n", "\u3000", "▁", ". ", "\u200b"}[rng.IntN(7)])
+				spaces := []string{"  ", "\t", "\n", "\u3000", "▁", ". ", "\u200b"}
+				b.WriteString(spaces[rng.IntN(len(spaces))])
 			case 4:
-				b.WriteRune([]rune("\u0301\u0308\u0323\u3099\u093c\u0e48\ufe0f\u200d½ﬁⅧＡｶ🙂𠮷")[rng.IntN(15)])
+				marks := []rune("\u0301\u0308\u0323\u3099\u093c\u0e48\ufe0f\u200d½ﬁⅧＡｶ🙂𠮷")
+				b.WriteRune(marks[rng.IntN(len(marks))])
 			}
 		}
 		out[i] = b.String()
@@ -109,9 +111,10 @@ func compareUnigram(t *testing.T, data []byte, file string, n int) {
 	if n >= 100_000 {
 		texts = append(texts, everyCharacter()...)
 	}
-	texts = append(texts, "", " ", "\n", "<s> a</s><mask><unk>", "▁", "▁▁a ▁ b", "  a  b  ", "a\r\nb\u0000c",
-		"\u0600123", "e\u0301\u0302", "½\u0301", strings.Repeat("你好", 300), strings.Repeat("x", 500),
-		strings.Repeat("🙂🚀", 50), strings.Repeat("\u0301", 300), "🇩🇪🇫🇷", "👩‍👩‍👧‍👦", "각", "각\u11a8")
+	texts = append(texts, "", " ", "\n", "<s> a</s><mask><unk>", "▁", "▁▁a ▁ b", "  a  b  ",
+		"a\r\nb\u0000c", "\u0600123", "e\u0301\u0302", "½\u0301", strings.Repeat("你好", 300),
+		strings.Repeat("x", 500), strings.Repeat("🙂🚀", 50), strings.Repeat("\u0301", 300),
+		"🇩🇪🇫🇷", "👩‍👩‍👧‍👦", "각", "각\u11a8")
 	compareWith(t, tok, file, texts)
 }
 
@@ -119,12 +122,18 @@ func compareUnigram(t *testing.T, data []byte, file string, n int) {
 // older and of newer converters.
 func TestUnigramAgreesWithReference(t *testing.T) {
 	metaspace := func(scheme string, split bool) object {
-		return object{"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split}
+		return object{
+			"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split,
+		}
+	}
+	preTokenizer := func(scheme string, split bool) func(object) {
+		return func(m object) { m["pre_tokenizer"] = metaspace(scheme, split) }
 	}
 	newer := func(content string) func(object) {
 		return func(m object) {
 			strip := object{"type": "Strip", "strip_left": false, "strip_right": true}
-			replace := object{"type": "Replace", "pattern": object{"Regex": " {2,}"}, "content": content}
+			spaces := object{"Regex": " {2,}"}
+			replace := object{"type": "Replace", "pattern": spaces, "content": content}
 			m["normalizer"] = object{"type": "Sequence",
 				"normalizers": []any{m["normalizer"], strip, replace}}
 			m["pre_tokenizer"] = metaspace("always", true)
@@ -137,8 +146,8 @@ func TestUnigramAgreesWithReference(t *testing.T) {
 		"older converters":      {func(object) {}, 100_000},
 		"newer converters":      {newer("▁"), 2000},
 		"two spaces become one": {newer(" "), 2000},
-		"no space in front":     {func(m object) { m["pre_tokenizer"] = metaspace("never", true) }, 2000},
-		"words are not split":   {func(m object) { m["pre_tokenizer"] = metaspace("always", false) }, 2000},
+		"no space in front":     {preTokenizer("never", true), 2000},
+		"words are not split":   {preTokenizer("always", false), 2000},
 		"another unknown token": {func(m object) { m["model"].(object)["unk_id"] = 20 }, 2000},
 		"no special tokens":     {func(m object) { m["post_processor"] = nil }, 2000},
 	} {
@@ -177,7 +186,8 @@ func TestOtherUnigram(t *testing.T) {
 // A limit gives the first ids of the whole text and the special tokens. It bounds what is read.
 func TestUnigramLimits(t *testing.T) {
 	tok := loadUnigram(t)
-	for _, text := range append(multilingual(t, unigramJSON(t), 300), strings.Repeat("你好世界", 50_000)) {
+	texts := append(multilingual(t, unigramJSON(t), 300), strings.Repeat("你好世界", 50_000))
+	for _, text := range texts {
 		full := tok.Encode(nil, text, 1<<30)
 		for _, limit := range []int{2, 3, 8, 128} {
 			want := full

@@ -84,7 +84,8 @@ func measure(t *testing.T, servers []*redistest.Server, run func()) cost {
 	return undisturbed(run).minus(idle)
 }
 
-// measureWarm returns what a ranking costs whose contents all have copies. It looks up so many keys.
+// measureWarm returns what a ranking costs whose contents all have copies. The ranking looks up so
+// many keys.
 func measureWarm(
 	t *testing.T, servers []*redistest.Server, s *testStore, q *ranker.FeatureQuery, keys int,
 ) (c cost) {

@@ -15,7 +15,7 @@ type stateRead struct {
 	query         *ranker.FeatureQuery
 	entries       []*cacheEntry          // aligned with values; nil: not in the local cache
 	values        []valueRead            // the user, and then the candidates
-	tracked       bool                   // Redis is asked over the connection that announces changes
+	tracked       bool                   // read over the connection that announces changes
 	historyItems  map[string]*entityCopy // items of the history without a fresh copy, as read
 	state         features.QueryState
 	stale         bool

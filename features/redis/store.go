@@ -294,8 +294,8 @@ func (s *Store) Stats() Stats {
 	s.mu.RUnlock()
 	st := Stats{
 		Stats: s.Ingester.Stats(), FieldValues: fieldValues,
-		Up: s.conn.Up(), Tracking: s.tracking.Connected(), Behind: s.isBehind(), Outages: s.conn.Opened(),
-		LastError:  s.conn.LastError(),
+		Up: s.conn.Up(), Tracking: s.tracking.Connected(), Behind: s.isBehind(),
+		Outages: s.conn.Opened(), LastError: s.conn.LastError(),
 		RoundTrips: s.stats.trips.Load(), StaleReads: s.stats.stale.Load(),
 		Conflicts: s.stats.conflicts.Load(), IDConflicts: s.stats.idConflicts.Load(),
 		Invalid:   s.stats.invalid.Load(),

@@ -48,8 +48,8 @@ const (
 	// maxCells bounds the counts, of about 24 bytes each. Above it the oldest hours are dropped.
 	maxCells = 1 << 20
 	// maxItemMemory bounds the memory, in bytes, of the items whose values are remembered. Above it
-	// the ones whose texts are oldest are forgotten. An item takes itemEntryBytes at most, besides 3
-	// bytes for each value.
+	// the ones whose texts are oldest are forgotten. An item takes itemEntryBytes at most, besides
+	// 3 bytes for each value.
 	maxItemMemory  = 128 << 20
 	itemEntryBytes = 120
 )

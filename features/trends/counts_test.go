@@ -222,7 +222,8 @@ func TestQuery(t *testing.T) {
 		"from is after to: swap them": {
 			Field: "sentiment", From: start, To: start.Add(-time.Hour),
 		},
-		"from and to enclose 1201 periods; at most 840 are kept: ask for a shorter time, or by=day": {
+		"from and to enclose 1201 periods; at most 840 are kept: " +
+			"ask for a shorter time, or by=day": {
 			Field: "sentiment", From: start.Add(-1200 * time.Hour),
 		},
 		"values must be 1 to 512, and is -1": {Field: "sentiment", Values: -1},

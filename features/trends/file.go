@@ -16,7 +16,8 @@ import (
 //
 //	"RLTR" | version u8 | replica | sequence | newest arrival ms |
 //	fields: name, values | sources |
-//	hours, then days: number of periods, then for each its number, and its cells with their counts |
+//	hours, then days: number of periods, then for each its number,
+//	and its cells with their counts |
 //	items: hash of the id u64, time, title, text, packed values | CRC-32C u32 of the bytes before
 const (
 	fileMagic   = "RLTR"

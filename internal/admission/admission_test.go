@@ -158,7 +158,8 @@ func TestFlood(t *testing.T) {
 		t.Error("the flood does not end")
 	}
 	n := 0
-	for ; n < 1000 && !l.Refuse(); n++ {
+	for n < 1000 && !l.Refuse() {
+		n++
 	}
 	if n < 100 || n == 1000 {
 		t.Errorf("while nothing is admitted, refusal %d is the first of a flood", n)

@@ -23,8 +23,8 @@ const (
 const lateWeight = 9
 
 // A flood is more than floodRatio refusals for each admitted request, in the mean over the last
-// floodMemory admitted ones. A refusal takes about a thirtieth of the processor time of a ranking of
-// 1,000 candidates, so that many take a tenth of the processors.
+// floodMemory admitted ones. A refusal takes about a thirtieth of the processor time of a ranking
+// of 1,000 candidates, so that many take a tenth of the processors.
 const (
 	floodRatio  = 3
 	floodMemory = 64

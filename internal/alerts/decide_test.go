@@ -55,22 +55,22 @@ func TestDecide(t *testing.T) {
 		want  alerts.State
 		basis string
 	}{
-		"as usual":                  {share, surge(840, 2, 20), alerts.Quiet, "hours of the week"},
-		"a surge":                   {share, surge(840, 14, 20), alerts.Over, "hours of the week"},
-		"two weeks":                 {share, surge(14*24, 14, 20), alerts.Over, "hours of the day"},
-		"two days":                  {share, surge(48, 14, 20), alerts.Over, "all hours"},
-		"one day":                   {share, surge(24, 14, 20), alerts.Undecided, ""},
-		"too few texts":             {share, surge(840, 14, 19), alerts.Undecided, ""},
-		"twice, but within chance":  {share, surge(840, 8, 20), alerts.Quiet, "hours of the week"},
-		"many texts, not twice":     {share, surge(840, 190, 1000), alerts.Quiet, "hours of the week"},
-		"many texts, twice":         {share, surge(840, 230, 1000), alerts.Over, "hours of the week"},
-		"usual at this hour":        {share, busy, alerts.Quiet, "hours of the week"},
-		"usual at this hour's week": {share, weekly, alerts.Quiet, "hours of the week"},
-		"a count":                   {count, surge(840, 16, 20), alerts.Over, "hours of the week"},
-		"a count within chance":     {count, surge(840, 9, 20), alerts.Quiet, "hours of the week"},
-		"a share above a limit":     {"share(a=b) > 0.5 in 1 h", surge(5, 12, 20), alerts.Over, ""},
-		"a share at a limit":        {"share(a=b) > 0.6 in 1 h", surge(5, 12, 20), alerts.Quiet, ""},
-		"a count above a limit":     {"count(a=b) > 13 in 2 h", surge(5, 12, 20), alerts.Over, ""},
+		"as usual":              {share, surge(840, 2, 20), alerts.Quiet, "hours of the week"},
+		"a surge":               {share, surge(840, 14, 20), alerts.Over, "hours of the week"},
+		"two weeks":             {share, surge(14*24, 14, 20), alerts.Over, "hours of the day"},
+		"two days":              {share, surge(48, 14, 20), alerts.Over, "all hours"},
+		"one day":               {share, surge(24, 14, 20), alerts.Undecided, ""},
+		"too few texts":         {share, surge(840, 14, 19), alerts.Undecided, ""},
+		"twice, within chance":  {share, surge(840, 8, 20), alerts.Quiet, "hours of the week"},
+		"many texts, not twice": {share, surge(840, 190, 1000), alerts.Quiet, "hours of the week"},
+		"many texts, twice":     {share, surge(840, 230, 1000), alerts.Over, "hours of the week"},
+		"usual at this hour":    {share, busy, alerts.Quiet, "hours of the week"},
+		"usual once a week":     {share, weekly, alerts.Quiet, "hours of the week"},
+		"a count":               {count, surge(840, 16, 20), alerts.Over, "hours of the week"},
+		"a count within chance": {count, surge(840, 9, 20), alerts.Quiet, "hours of the week"},
+		"a share above a limit": {"share(a=b) > 0.5 in 1 h", surge(5, 12, 20), alerts.Over, ""},
+		"a share at a limit":    {"share(a=b) > 0.6 in 1 h", surge(5, 12, 20), alerts.Quiet, ""},
+		"a count above a limit": {"count(a=b) > 13 in 2 h", surge(5, 12, 20), alerts.Over, ""},
 	} {
 		r := rule(t, "x", c.when, 0)
 		d := r.Decide(c.hours)
@@ -86,7 +86,9 @@ func TestDecideNewValue(t *testing.T) {
 	last := trends.HoursKept - 1
 	h := weeks(trends.HoursKept, 0, 20)
 	r := rule(t, "x", "share(a=b) > 2 x its usual in 1 h", 0)
-	for h.Counts[last] = 1; r.Decide(h).State != alerts.Over; h.Counts[last]++ {
+	h.Counts[last] = 1
+	for r.Decide(h).State != alerts.Over {
+		h.Counts[last]++
 	}
 	if n := h.Counts[last]; n != 6 {
 		t.Errorf("%d of 20 texts are over", n)

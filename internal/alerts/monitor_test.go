@@ -148,8 +148,8 @@ func TestEpisodes(t *testing.T) {
 		f.over = !f.over
 		tick(t, m, f, 2000+120*i)
 	}
-	if s := m.Status()[0]; len(s.Episodes) != 16 || s.Episodes[0].ID == id || s.Episodes[15].ID != id {
-		t.Errorf("%d episodes", len(s.Episodes))
+	if e := m.Status()[0].Episodes; len(e) != 16 || e[0].ID == id || e[15].ID != id {
+		t.Errorf("%d episodes", len(e))
 	}
 }
 
@@ -224,8 +224,8 @@ func TestWebhookFailures(t *testing.T) {
 	m := alerts.New(opt)
 	tick(t, m, f, 0)
 	waiting, err := deliver(t, m, 0)
-	if !waiting || err == nil ||
-		err.Error() != "the webhook of the alert a: it answered 302 Found" || len(hook.bodies) != 1 {
+	const want = "the webhook of the alert a: it answered 302 Found"
+	if !waiting || err == nil || err.Error() != want || len(hook.bodies) != 1 {
 		t.Errorf("%v %v, %d messages", waiting, err, len(hook.bodies))
 	}
 	if waiting, err := deliver(t, m, 9); !waiting || err != nil || len(hook.bodies) != 1 {

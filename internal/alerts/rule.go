@@ -1,5 +1,5 @@
-// Package alerts watches trends: it decides when a rule of relish.yaml is met, keeps the episodes in
-// which it is, and tells a webhook of each.
+// Package alerts watches trends: it decides when a rule of relish.yaml is met, keeps the episodes
+// in which it is, and tells a webhook of each.
 //
 // Decide is a pure function of a rule and the counts of the last weeks. A Monitor calls it at each
 // tick of the clock. An episode begins when a rule is met, and ends when the rule has not been met

@@ -42,8 +42,8 @@ func TestParseErrors(t *testing.T) {
 		"share(ä=b) ≥ 1":      `at character 12: expected ">", found "≥"`,
 		"share(a=b) of > 1":   `at character 15: expected items or an action, such as click`,
 		"share(a=b) > many":   `at character 14: expected a number, found "many"`,
-		"count(a=b) > 1000000000000000 x its usual in 1 h": `at character 14: expected a number of ` +
-			`at most 15 digits`,
+		"count(a=b) > 1000000000000000 x its usual in 1 h": `at character 14: expected a ` +
+			`number of at most 15 digits`,
 		"share(a=b) > 2 in 1 h": `at character 14: expected a share from 0 to 1, or ` +
 			`"x its usual" after the number, found "2"`,
 		"share(a=b) > 0.5 x its usual in 1 h": `at character 14: expected a multiple of the usual`,

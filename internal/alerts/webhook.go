@@ -85,8 +85,10 @@ type poster interface {
 // newClient returns a client that follows no redirect, so that only the configured URLs are called.
 func newClient() *http.Client {
 	return &http.Client{
-		Timeout:       postTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout: postTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
 	}
 }
 
@@ -176,8 +178,8 @@ func (m *Monitor) post(ctx context.Context, d due, at time.Time) error {
 	return nil
 }
 
-// withoutURL returns an error of an HTTP client without the URL, which may hold a secret. It is cut,
-// because it may repeat a header of the answer.
+// withoutURL returns an error of an HTTP client without the URL, which may hold a secret. It is
+// cut, because it may repeat a header of the answer.
 func withoutURL(err error) error {
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err

@@ -171,7 +171,8 @@ func registerAlerts(registry *prometheus.Registry, m *alerts.Monitor) {
 			}, func() float64 { return oneIf(m.Status()[i].Active) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "relish_alert_decided", ConstLabels: labels,
-				Help: "1 if an alert had enough texts and history to decide; GET /alerts says why not.",
+				Help: "1 if an alert had enough texts and history to decide; GET /alerts " +
+					"says why not.",
 			}, func() float64 { return oneIf(m.Status()[i].Decision.State != alerts.Undecided) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Name: "relish_alert_episodes_total", ConstLabels: labels,

@@ -25,9 +25,9 @@ type EncoderOptions struct {
 	// beside the folder of the binary, whatever the working directory is.
 	Assets string
 	// Encoder is the name of an encoder in Assets/encoder, or the folder of one. auto is the one of
-	// encoderFile in the data folder. Without this file, auto is bge-small-zh if that was pulled and
-	// the catalogue is mostly Chinese. Otherwise it is fp32 on a GPU, and else int8: on a CPU that
-	// is twice as fast, with a cosine of .995.
+	// encoderFile in the data folder. Without this file, auto is bge-small-zh if that was pulled
+	// and the catalogue is mostly Chinese. Otherwise it is fp32 on a GPU, and else int8: on a CPU
+	// that is twice as fast, with a cosine of .995.
 	Encoder     string
 	Device      string // auto, cpu, cuda or cuda:N
 	GPUMemLimit int64  // bytes of GPU memory; 0: no limit

@@ -1,8 +1,8 @@
 // Package config reads relish.yaml.
 //
 // The file has a section for everything that no flag can say: state, rules, text, keys, tables,
-// trends, alerts and train. Every other key is the name of a command-line flag and sets its value. A
-// value on the command line wins, then the environment (RELISH_<FLAG>), then the file, then the
+// trends, alerts and train. Every other key is the name of a command-line flag and sets its value.
+// A value on the command line wins, then the environment (RELISH_<FLAG>), then the file, then the
 // default.
 //
 // Reading is strict. An unknown key, a repeated key and a value of a wrong type are errors, and

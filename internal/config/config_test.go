@@ -93,7 +93,8 @@ func TestLoadNamesTheRemedy(t *testing.T) {
 			`alerts[0] (a): when: at character 14: expected a share from 0 to 1`,
 		},
 		{
-			"trends: {fields: [a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z,A,B,C,D,E,F]}\n" +
+			"trends: {fields: [a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z," +
+				"A,B,C,D,E,F]}\n" +
 				"alerts: [{name: a, when: share(G=v) > 0.5 in 3 h}]\n",
 			`alerts: with trends.fields, 33 fields are to be counted; keep at most 32 in both`,
 		},

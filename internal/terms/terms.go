@@ -5,9 +5,9 @@
 // characters separate words, so that "can't" has two and "3.14" has two.
 //
 // Chinese, Japanese, Thai, Lao, Khmer and Myanmar texts have no spaces between words. There a term
-// is a bigram: two neighbouring letters of a run, each with its marks. A run of one letter is a term
-// itself. Bigrams need no dictionary, and retrieve Chinese about as well as words do (Nie et al.
-// 2000, On the use of words and n-grams for Chinese information retrieval).
+// is a bigram: two neighbouring letters of a run, each with its marks. A run of one letter is a
+// term itself. Bigrams need no dictionary, and retrieve Chinese about as well as words do (Nie et
+// al. 2000, On the use of words and n-grams for Chinese information retrieval).
 //
 // Korean has spaces, but its terms are bigrams as well, within each word. Particles are attached to
 // nouns, and compounds are written with and without spaces. So words often differ where the bigrams
@@ -32,6 +32,7 @@ import (
 // Kind says what a term is.
 type Kind uint8
 
+// The kinds of terms.
 const (
 	Word   Kind = iota // of a script with spaces
 	Bigram             // two letters of a script with bigrams, or one that stands alone

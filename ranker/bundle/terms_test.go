@@ -29,7 +29,8 @@ func TestProbeLeavesOutOlderTerms(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Scores[0]++
-		if files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c}); err != nil {
+		files[bundle.ProbeFile], err = bundle.EncodeProbe(nil, []bundle.ProbeCase{c})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}))

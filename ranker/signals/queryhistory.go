@@ -49,8 +49,8 @@ var queryHistoryColumns = []string{
 	"query_history.max", "query_history.mean", "query_history.kernel", "query_history.center",
 }
 
-// NewQueryHistory returns the signal. rows are the texts' unit-length vectors, sorted by item; first
-// says where each item's rows begin, and has one more value, their end. It keeps first.
+// NewQueryHistory returns the signal. rows are the texts' unit-length vectors, sorted by item;
+// first says where each item's rows begin, and has one more value, their end. It keeps first.
 func NewQueryHistory(items *ranker.ItemTable, first []int32, rows [][]float32) *QueryHistory {
 	q := &QueryHistory{Items: items, First: first, Dim: len(rows[0])}
 	for _, row := range rows {
@@ -168,7 +168,8 @@ func decodeQueryHistory(
 	q.Vectors = r.boundedFloats(-1, -maxQueryComponent)
 	if r.err == nil && (q.Dim == 0 || len(q.Vectors) == 0 || len(q.Vectors)%q.Dim != 0 ||
 		slices.Max(q.Vectors) > maxQueryComponent) {
-		r.err = malformed("the vectors of the search texts have no rows of %d numbers up to 1", q.Dim)
+		r.err = malformed("the vectors of the search texts have no rows of %d numbers up to 1",
+			q.Dim)
 	}
 	if r.err != nil {
 		return nil, nil, r.err

@@ -1,11 +1,11 @@
 // Package classifier trains text classifiers from examples: texts with a label each.
 //
 // Train learns a logistic regression over the vectors and the words of the texts. Cross-validation
-// chooses its penalty, how much words count beside vectors, whether the names of the labels count as
-// examples, and whether all labels weigh the same.
-// Each example is predicted by a model that has not seen it. These predictions give the metrics,
-// the temperature that calibrates the probabilities, and the examples that the classifier is
-// unsure of. The classifier itself is then trained on all examples.
+// chooses its penalty, how much words count beside vectors, whether the names of the labels count
+// as examples, and whether all labels weigh the same. Each example is predicted by a model that has
+// not seen it. These predictions give the metrics, the temperature that calibrates the
+// probabilities, and the examples that the classifier is unsure of. The classifier itself is then
+// trained on all examples.
 //
 // Package embeddings/classifier serves the result.
 package classifier

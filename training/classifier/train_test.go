@@ -150,8 +150,8 @@ func TestNamesOfLabels(t *testing.T) {
 	for _, speaking := range []bool{true, false} {
 		in := input(nil)
 		topics := []string{"card", "loan", "rate", "cash"}
-		// A text has the vector of its topic with much noise, a name the same vector without noise or
-		// that of the next label.
+		// A text has the vector of its topic with much noise, a name the same vector without noise
+		// or that of the next label.
 		in.Encode = func(_ context.Context, texts []string) ([][]float32, error) {
 			out := make([][]float32, len(texts))
 			for i, text := range texts {

@@ -200,10 +200,11 @@ func addNoAnswer(d *modelcard.Data, r *noAnswerResult) {
 	if from == "" {
 		from = "score"
 	}
-	note(d, "The bundle estimates whether no candidate answers a search text (no_answer), from the "+
-		"highest %s of a list. On held-out lists, with and without the chosen items: AUC %.3f, "+
-		"calibration error %.3f. At the threshold no_answer >= %.2f, that is min_fit %.2f, %.0f %% "+
-		"of the lists without an answer are found, and %.0f %% of the others are lost. It was "+
-		"learned from %d lists.", from, r.auc, r.calibrationError, r.estimate.Threshold,
-		1-r.estimate.Threshold, 100*r.caught, 100*r.lost, r.lists)
+	note(d, "The bundle estimates whether no candidate answers a search text (no_answer), from "+
+		"the highest %s of a list. On held-out lists, with and without the chosen items: "+
+		"AUC %.3f, calibration error %.3f. At the threshold no_answer >= %.2f, that is "+
+		"min_fit %.2f, %.0f %% of the lists without an answer are found, and %.0f %% of the "+
+		"others are lost. It was learned from %d lists.",
+		from, r.auc, r.calibrationError, r.estimate.Threshold, 1-r.estimate.Threshold,
+		100*r.caught, 100*r.lost, r.lists)
 }

@@ -41,8 +41,8 @@ func TestNoAnswerFit(t *testing.T) {
 		math.Abs(got.estimate.Threshold-0.5) > 0.15 {
 		t.Errorf("estimate %+v", got.estimate)
 	}
-	// Two normal distributions two standard deviations from each other have an AUC of .921, and 16 %
-	// on the wrong side.
+	// Two normal distributions two standard deviations from each other have an AUC of .921,
+	// and 16 % on the wrong side.
 	if math.Abs(got.auc-0.921) > 0.03 || math.Abs(got.caught-0.84) > 0.07 ||
 		math.Abs(got.lost-0.16) > 0.07 || got.calibrationError > 0.08 || got.lists != 800 {
 		t.Errorf("measured %+v", got)

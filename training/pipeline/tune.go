@@ -147,8 +147,9 @@ func fineTune(
 	switch {
 	case errors.Is(err, finetune.ErrTooLittleData) && cfg.Objective == finetune.Pairs:
 		return nil, skipped{
-			reason: fmt.Sprintf("%v. It learns from three quarters of the questions with a choice: "+
-				"log more impressions with context.query and their clicks, or add --pairs FILE", err),
+			reason: fmt.Sprintf("%v. It learns from three quarters of the questions with a "+
+				"choice: log more impressions with context.query and their clicks, or add "+
+				"--pairs FILE", err),
 		}
 	case errors.Is(err, finetune.ErrTooLittleData):
 		return nil, skipped{

@@ -40,7 +40,8 @@ func (l *Log) Impressions(from, to uint64) (lists []RankingList) {
 	for i := range l.Lists {
 		if x := &l.Lists[i]; x.Seq >= from && x.Seq < to && !x.Incomplete {
 			lists = append(lists, RankingList{
-				Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Logged: true, Query: x.Query,
+				Seq: x.Seq, User: x.User, Items: x.Items, Gains: x.Gains, Logged: true,
+				Query: x.Query,
 			})
 		}
 	}
