@@ -100,7 +100,8 @@ type due struct {
 
 // Deliver sends the messages that are due, one after the other. What failed is tried again at later
 // calls, for a day. The error has the failures of this call. waiting says that messages which
-// failed wait for their next attempt. Calls must not overlap.
+// failed wait for their next attempt. If ctx ends, the message that it interrupts and those after
+// it stay due, and the outcomes of those before are kept. Calls must not overlap.
 func (m *Monitor) Deliver(ctx context.Context, now time.Time) (waiting bool, err error) {
 	if err := m.save(); err != nil {
 		return true, err // nobody is told of an episode that a restart would forget
@@ -109,8 +110,8 @@ func (m *Monitor) Deliver(ctx context.Context, now time.Time) (waiting bool, err
 	begin := time.Now()
 	for _, d := range m.due(now) {
 		err := m.post(ctx, d, now.Add(time.Since(begin))) // others may have hung until now
-		if ctx.Err() != nil {
-			return false, nil // the next start goes on
+		if err != nil && ctx.Err() != nil {
+			break // a stop is no failure of the webhook; the next start sends the message
 		}
 		if err != nil {
 			err = fmt.Errorf("the webhook of the alert %s: %w", m.opt.Rules[d.rule].Name, err)
