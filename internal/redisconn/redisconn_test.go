@@ -152,7 +152,11 @@ func TestTLS(t *testing.T) {
 		"--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	checkWorks(t, open(t, "rediss://"+addr+"?ca="+cert))
-	err := open(t, "rediss://"+addr).Ping(t.Context()).Err()
+	unknown := open(t, "rediss://"+addr)
+	err := unknown.Ping(t.Context()).Err()
+	for errors.Is(err, context.DeadlineExceeded) { // a busy machine
+		err = unknown.Ping(t.Context()).Err()
+	}
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("Ping with an unknown certificate: %v, want a certificate error", err)
 	}
