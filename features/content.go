@@ -31,14 +31,6 @@ func fieldOf(info *ranker.ItemInfo, name string) (ranker.FieldValue, bool) {
 	return v, ok
 }
 
-// eachValueOf calls f for each of the strings that a field has, as fieldOf returns it. It allocates
-// a string for a number only.
-func eachValueOf(info *ranker.ItemInfo, name string, f func(value string)) {
-	if !info.EachValue(name, f) && name == partTags {
-		info.EachTag(f)
-	}
-}
-
 // The parts of an item. They name the item's own parts in ItemState.times; a field stands there
 // with a "." before its name.
 const (

@@ -105,7 +105,7 @@ func (t *Counters) lookUpIDs(info *ranker.ItemInfo) *valueIDs {
 	for field, name := range t.cfg.Fields {
 		list[field] = uint32(len(list))
 		byValue := t.values[field].byValue
-		eachValueOf(info, name, func(value string) {
+		info.EachValueOrTag(name, func(value string) {
 			id := noID
 			if c := byValue[value]; c != nil {
 				id = c.id

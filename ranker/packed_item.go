@@ -278,6 +278,13 @@ func (i *ItemInfo) EachValue(name string, f func(value string)) (ok bool) {
 	return false
 }
 
+// EachValueOrTag is EachValue, but "tags" is the item's tags unless a field has that name.
+func (i *ItemInfo) EachValueOrTag(name string, f func(value string)) {
+	if !i.EachValue(name, f) && name == "tags" {
+		i.EachTag(f)
+	}
+}
+
 // EachTag calls f for each tag. It allocates nothing.
 func (i *ItemInfo) EachTag(f func(tag string)) {
 	r := itemReader{i.packed}

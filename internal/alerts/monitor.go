@@ -203,6 +203,15 @@ func (t Text) masked() Text {
 	return t
 }
 
+// Rule returns what is known of rule i, without its episodes.
+func (m *Monitor) Rule(i int) Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.states[i]
+	s.Episodes = nil
+	return s
+}
+
 // Status returns what is known of each rule.
 func (m *Monitor) Status() []Status {
 	m.mu.Lock()

@@ -35,11 +35,10 @@ const (
 // alertsPath returns the file of the episodes of alerts in a data folder.
 func alertsPath(data string) string { return filepath.Join(data, "alerts.json") }
 
-// openAlerts returns the monitor of the rules in the configuration, nil if there are none.
-func openAlerts(opt Options) (*alerts.Monitor, error) {
-	rules, err := alerts.Rules(opt.Config.Alerts)
-	if err != nil || len(rules) == 0 {
-		return nil, err
+// openAlerts returns the monitor of the rules, nil if there are none.
+func openAlerts(opt Options, rules []alerts.Rule) (*alerts.Monitor, error) {
+	if len(rules) == 0 {
+		return nil, nil
 	}
 	secrets := make([][]byte, len(rules))
 	for i, r := range rules {
@@ -132,8 +131,9 @@ func (s alertSource) Texts(
 		if err != nil {
 			return newest, err
 		}
-		v, _ := it.Field(field)
-		if !slices.Contains(v.AsStrings(), value) {
+		has := false
+		it.EachValueOrTag(field, func(v string) { has = has || v == value })
+		if !has {
 			continue
 		}
 		var at time.Time
@@ -168,19 +168,19 @@ func registerAlerts(registry *prometheus.Registry, m *alerts.Monitor) {
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "relish_alert_active", ConstLabels: labels,
 				Help: "1 while an episode of an alert lasts.",
-			}, func() float64 { return oneIf(m.Status()[i].Active) }),
+			}, func() float64 { return oneIf(m.Rule(i).Active) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "relish_alert_decided", ConstLabels: labels,
 				Help: "1 if an alert had enough texts and history to decide; GET /alerts " +
 					"says why not.",
-			}, func() float64 { return oneIf(m.Status()[i].Decision.State != alerts.Undecided) }),
+			}, func() float64 { return oneIf(m.Rule(i).Decision.State != alerts.Undecided) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Name: "relish_alert_episodes_total", ConstLabels: labels,
 				Help: "Episodes of an alert that began.",
-			}, func() float64 { return float64(m.Status()[i].Begun) }),
+			}, func() float64 { return float64(m.Rule(i).Begun) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Name: "relish_alert_webhook_failures_total", ConstLabels: labels,
 				Help: "Calls of an alert's webhook that failed. They are tried again for a day.",
-			}, func() float64 { return float64(m.Status()[i].Failures) }))
+			}, func() float64 { return float64(m.Rule(i).Failures) }))
 	}
 }

@@ -152,3 +152,30 @@ func TestAlertSecrets(t *testing.T) {
 		}
 	}
 }
+
+// An alert about a tag names the items that have it, as one about a field does.
+func TestTextsOfATag(t *testing.T) {
+	a, err := New(t.Context(), Options{
+		Config: config.Default(), Store: StoreOptions{Data: t.TempDir()},
+		Encoder: EncoderOptions{NoText: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	title := "A title"
+	_, err = a.engine.Store.Append(t.Context(), []ranker.Event{{
+		Kind: ranker.EventItem, ID: "e", ItemID: "i", Title: &title, Tags: []string{"a", "tax"},
+		Time: time.Now().UnixMilli(),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := alertSource{a.trends, a.engine.Store}
+	texts, err := source.Texts(t.Context(), "tags", "tax", time.Time{}, 5)
+	if err != nil || len(texts) != 1 || texts[0].ID != "i" {
+		t.Errorf("texts %+v, %v", texts, err)
+	}
+	if err := a.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -135,10 +135,14 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 			err = errors.Join(err, a.Close(ctx))
 		}
 	}()
-	if a.alerts, err = openAlerts(opt); err != nil {
+	rules, err := alerts.Rules(opt.Config.Alerts)
+	if err != nil {
 		return nil, err
 	}
-	a.trends = newTrends(opt.Store.Data, opt.Config, opt.Log)
+	if a.alerts, err = openAlerts(opt, rules); err != nil {
+		return nil, err
+	}
+	a.trends = newTrends(opt.Store.Data, opt.Config, rules, opt.Log)
 	a.engine, err = OpenEngine(ctx, EngineOptions{
 		Store: opt.Store, Encoder: opt.Encoder, Config: opt.Config, Limits: opt.Limits,
 		Log: opt.Log,

@@ -14,8 +14,9 @@ import (
 
 // newTrends returns the follower that counts field values of a data folder over time: of the fields
 // in the configuration, or of those that classifiers write, and of those that alert rules name.
-func newTrends(data string, cfg *config.Config, log *slog.Logger) *trends.Follower {
-	rules, _ := alerts.Rules(cfg.Alerts) // openAlerts reports errors
+func newTrends(
+	data string, cfg *config.Config, rules []alerts.Rule, log *slog.Logger,
+) *trends.Follower {
 	return trends.NewFollower(trends.FollowerOptions{
 		Dir: data, Actions: cfg.State.Actions, Log: log,
 		Fields: func() (fields []string, err error) {
