@@ -29,12 +29,14 @@ type Tokenizer interface {
 // beginningBytes is how much of a text UnknownShare reads.
 const beginningBytes = 1024
 
-// beginning returns the part of a text that UnknownShare reads. It cuts no character.
-func beginning(text string) string {
-	if len(text) <= beginningBytes {
+// beginning returns the part of a text that UnknownShare reads.
+func beginning(text string) string { return prefix(text, beginningBytes) }
+
+// prefix returns the first n bytes of a text, or a few less: it cuts no character.
+func prefix(text string, n int) string {
+	if len(text) <= n {
 		return text
 	}
-	n := beginningBytes
 	for n > 0 && !utf8.RuneStart(text[n]) {
 		n--
 	}

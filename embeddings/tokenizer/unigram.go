@@ -53,17 +53,12 @@ func (t *unigram) Encode(dst []int32, text string, maxTokens int) []int32 {
 	return append(dst, t.after...)
 }
 
-// cut returns the part of a text that is read for at most the given number of tokens. It cuts no
-// character.
+// cut returns the part of a text that is read for at most the given number of tokens.
 func cut(text string, tokens int) string {
 	if tokens >= len(text)/bytesPerToken {
 		return text
 	}
-	n := bytesPerToken * tokens
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n]
+	return prefix(text, bytesPerToken*tokens)
 }
 
 // UnknownShare implements Tokenizer.

@@ -16,7 +16,8 @@ const MaxQuestions = 10_000
 
 // question is a list with a search text and a choice.
 type question struct {
-	list   int // of the log
+	list   int   // of the log
+	item   int32 // that was chosen
 	vector []float32
 }
 
@@ -26,8 +27,11 @@ func (c *CrossFit) ReadQuestions(ctx context.Context, vectors ranker.Vectors) er
 	var questions []question
 	for i := len(c.log.Lists) - 1; i >= 0 && len(questions) < MaxQuestions; i-- {
 		l := &c.log.Lists[i]
-		if l.Query != "" && l.Seq < c.holdout && chosen(l.Items, l.Gains) >= 0 {
-			questions = append(questions, question{list: i})
+		if l.Query == "" || l.Seq >= c.holdout {
+			continue
+		}
+		if item := chosen(l.Items, l.Gains); item >= 0 {
+			questions = append(questions, question{list: i, item: item})
 		}
 	}
 	slices.Reverse(questions)
@@ -64,7 +68,7 @@ func chosen(items []int32, gains []float32) int32 {
 func (c *CrossFit) corpusQuestions(isVisible func(user int32, seq uint64) bool) (out []Question) {
 	for _, q := range c.questions {
 		if l := &c.log.Lists[q.list]; isVisible(l.User, l.Seq) {
-			out = append(out, Question{q.vector, chosen(l.Items, l.Gains)})
+			out = append(out, Question{q.vector, q.item})
 		}
 	}
 	return out
